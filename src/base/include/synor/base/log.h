@@ -1,0 +1,20 @@
+/* Structured logs, one event a line: `ts=... level=info event=job.started job=train-x node=n1`.
+ * Libraries log at debug only; the function that decides what happens next logs once. */
+#ifndef SYNOR_BASE_LOG_H
+#define SYNOR_BASE_LOG_H
+
+#include <synor/base/core.h>
+#include <synor/base/err.h>
+
+enum syn_log_level { SYN_LOG_DEBUG, SYN_LOG_INFO, SYN_LOG_WARN, SYN_LOG_ERROR };
+
+/** Where lines go (fd, not owned; default 2), from which level, as logfmt or JSON. Not thread-safe: call early. */
+void syn_log_setup(int fd, enum syn_log_level min, bool json);
+/** `format` yields logfmt pairs ("job=%s code=%d"); a value with blanks must be given by syn_log_kv. */
+void syn_log(enum syn_log_level level, const char *event, const char *format, ...) SYN_PRINTF(3, 4);
+/** Pairs of (const char *key, const char *value), NULL-ended; values are quoted as needed. */
+void syn_log_kv(enum syn_log_level level, const char *event, ...) __attribute__((sentinel));
+/** One line for an error: code, message, where. */
+void syn_log_err(enum syn_log_level level, const char *event, const struct syn_err *err);
+
+#endif
