@@ -1,0 +1,79 @@
+#include <synor/base/test.h>
+
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+unsigned
+syn_test_sweep_alloc(int (*scenario)(void *arg, struct syn_err *err), void *arg)
+{
+    for (unsigned nth = 1;; nth++) {
+        struct syn_err err = {0};
+        int64_t before = syn_mem_live();
+        bool reached;
+        int rc;
+
+        syn_mem_fault_arm(nth, false);
+        rc = scenario(arg, &err);
+        reached = syn_mem_fault_count() >= nth;
+        syn_mem_fault_arm(0, false);
+        if (syn_mem_live() != before)
+            fail_msg("allocation %u failed: %lld blocks leaked (rc %d: %s)", nth,
+                     (long long)(syn_mem_live() - before), rc, err.msg);
+        if (!reached) {
+            if (rc != 0)
+                fail_msg("the scenario fails without a fault: %d: %s", rc, err.msg);
+            return nth - 1;
+        }
+        if (rc == 0)
+            continue; /* the scenario did without that block */
+        if (rc != SYN_E_NOMEM || err.msg[0] == '\0')
+            fail_msg("allocation %u failed: got %d (%s), want out-of-memory with a message", nth,
+                     rc, err.msg);
+    }
+}
+
+static char test_dir[256];
+
+static int
+remove_entry(const char *path, const struct stat *st, int kind, struct FTW *walk)
+{
+    (void)st;
+    (void)kind;
+    (void)walk;
+    return remove(path);
+}
+
+static void
+remove_test_dir(void)
+{
+    (void)nftw(test_dir, remove_entry, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+const char *
+syn_test_dir(void)
+{
+    const char *base = getenv("TMPDIR");
+
+    if (test_dir[0] != '\0')
+        return test_dir;
+    (void)snprintf(test_dir, sizeof(test_dir), "%s/synor-test-XXXXXX",
+                   base != NULL ? base : "/tmp");
+    if (mkdtemp(test_dir) == NULL)
+        fail_msg("cannot make %s", test_dir);
+    (void)atexit(remove_test_dir);
+    return test_dir;
+}
+
+uint64_t
+syn_test_random(uint64_t *state)
+{
+    uint64_t x = *state != 0 ? *state : 0x9e3779b97f4a7c15U;
+
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    *state = x;
+    return x * 0x2545f4914f6cdd1dU;
+}
