@@ -8,7 +8,7 @@
 
 /** 1 SYNOR in base units. Amounts are int64_t base units everywhere. */
 #define SYN_SYNOR INT64_C(1000000000)
-/** Largest amount anyone may name: 9,000,000,000 SYNOR. Sums of a few fit int64_t. */
+/** Largest amount anyone may name: 4,000,000,000 SYNOR. The sum of two fits int64_t. */
 #define SYN_AMOUNT_MAX (INT64_C(4000000000) * SYN_SYNOR)
 #define SYN_FORMAT_MAX 48
 
@@ -22,6 +22,14 @@ SYN_MUST int syn_parse_cpus(const char *text, const char *what, int64_t *ret_mil
                             struct syn_err *err);
 /** "10", "0.000000001" SYNOR -> base units; at most 9 decimals, 0 .. SYN_AMOUNT_MAX. */
 SYN_MUST int syn_parse_amount(const char *text, const char *what, int64_t *ret, struct syn_err *err);
+
+/** A share of an amount: floor(amount * bps / 10000); amount >= 0, 0 <= bps <= 10000. Exact. */
+static inline int64_t
+syn_amount_share(int64_t amount, int64_t bps)
+{
+    assert(amount >= 0 && bps >= 0 && bps <= 10000);
+    return (int64_t)((syn_i128)amount * bps / 10000);
+}
 
 /** Each writes into out[SYN_FORMAT_MAX] and returns out. */
 const char *syn_format_bytes(int64_t bytes, char *out);        /* "1.5 GiB" */
