@@ -61,7 +61,10 @@ syn_json_parse(const char *data, size_t len, json_t **ret, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_INVALID, "JSON nested deeper than %d levels",
                         SYN_JSON_DEPTH_MAX);
     value = json_loadb(data, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
-    if (value == NULL && json_error_code(&why) == json_error_out_of_memory)
+    /* jansson calls a part that it had no memory for a NULL value, as it does a NULL given for "o". */
+    if (value == NULL && (json_error_code(&why) == json_error_out_of_memory ||
+                          syn_str_starts(why.text, "NULL object value") ||
+                          syn_str_starts(why.text, "NULL array value")))
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory to parse %zu bytes of JSON", len);
     if (value == NULL)
         return SYN_FAIL(err, SYN_E_INVALID, "JSON line %d column %d: %.120s", why.line, why.column,
@@ -347,7 +350,10 @@ syn_json_pack(json_t **ret, struct syn_err *err, const char *format, ...)
     va_start(args, format);
     value = json_vpack_ex(&why, 0, format, args);
     va_end(args);
-    if (value == NULL && json_error_code(&why) == json_error_out_of_memory)
+    /* jansson calls a part that it had no memory for a NULL value, as it does a NULL given for "o". */
+    if (value == NULL && (json_error_code(&why) == json_error_out_of_memory ||
+                          syn_str_starts(why.text, "NULL object value") ||
+                          syn_str_starts(why.text, "NULL array value")))
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory to build a document");
     if (value == NULL)
         return SYN_FAIL(err, SYN_E_INTERNAL, "building a document: %.120s", why.text);
