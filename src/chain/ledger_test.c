@@ -66,77 +66,76 @@ sample_book(void)
     "\"at\":\"2026-11-23T19:58:57.123Z\"," entries "}"
 #define E(account, amount) "{\"account\":\"" account "\",\"amount\":\"" amount "\"}"
 
+static const struct {
+    const char *doc, *says; /* NULL: valid */
+} documents[] = {
+    {DOC("1", "transfer", "", ENTRIES_OK), NULL},
+    {DOC("1", "mint", "", "\"entries\":[" E("system:mint", "-5") "," E("bob", "5") "]"), NULL},
+    {DOC("1", "escrow", "j", "\"entries\":[" E("escrow:j", "5") "," E("bob", "-5") "]"), NULL},
+    {DOC("1", "settle", "j", "\"entries\":[" E("escrow:j", "-5") "," E("b", "5") "]"), NULL},
+    {DOC("1", "refund", "j", "\"entries\":[" E("escrow:j", "-5") "," E("b", "5") "]"), NULL},
+    {"{}", "transaction"},
+    {"[]", ""},
+    {DOC("0", "transfer", "", ENTRIES_OK), "seq"},
+    {DOC("1.5", "transfer", "", ENTRIES_OK), "seq"},
+    {DOC("1", "gift", "", ENTRIES_OK), "none of mint"},
+    {DOC("1", "transfer", "Bad Ref", ENTRIES_OK), "ref"},
+    {DOC("1", "transfer", "", ENTRIES_OK ",\"fee\":1"), "fee"},
+    {DOC("1", "transfer", "", "\"entries\":[]"), "0 entries"},
+    {DOC("1", "transfer", "", "\"entries\":[1,2]"), ""},
+    {DOC("1", "transfer", "", "\"entries\":[" E("alice", "1") "]"), "1 entries"},
+    {DOC("1", "transfer", "", "\"entries\":[" E("a", "-1") "," E("b", "2") "]"), "sum to 1"},
+    {DOC("1", "transfer", "", "\"entries\":[" E("a", "0") "," E("b", "0") "]"), "zero"},
+    {DOC("1", "transfer", "", "\"entries\":[" E("a", "-1") "," E("a", "1") "]"), "two entries"},
+    {DOC("1", "transfer", "", "\"entries\":[" E("a", "--1") "," E("b", "1") "]"), "amount"},
+    {DOC("1", "transfer", "", "\"entries\":[" E("a", "-1e3") "," E("b", "1") "]"), "amount"},
+    {DOC("1", "transfer", "", "\"entries\":[" E("A", "-1") "," E("b", "1") "]"), "bad account"},
+    {DOC("1", "transfer", "", "\"entries\":[" E("x:y", "-1") "," E("b", "1") "]"), "bad account"},
+    {DOC("1", "transfer", "", "\"entries\":[" E("system:mint", "-1") "," E("b", "1") "]"),
+     "may not touch"},
+    {DOC("1", "transfer", "j", "\"entries\":[" E("escrow:j", "-1") "," E("b", "1") "]"),
+     "may not touch"},
+    {DOC("1", "mint", "", "\"entries\":[" E("system:mint", "1") "," E("b", "-1") "]"), "take from"},
+    {DOC("1", "mint", "j", "\"entries\":[" E("system:mint", "-1") "," E("escrow:j", "1") "]"),
+     "may not touch"},
+    {DOC("1", "escrow", "j", "\"entries\":[" E("escrow:k", "5") "," E("bob", "-5") "]"),
+     "may not touch"},
+    {DOC("1", "escrow", "", "\"entries\":[" E("escrow:j", "5") "," E("bob", "-5") "]"),
+     "may not touch"},
+    {DOC("1", "escrow", "j", "\"entries\":[" E("escrow:j", "-5") "," E("bob", "5") "]"),
+     "must add to"},
+    {DOC("1", "settle", "j", "\"entries\":[" E("escrow:j", "5") "," E("bob", "-5") "]"),
+     "must take from"},
+    {DOC("1", "escrow", "j", "\"entries\":[" E("system:mint", "-5") "," E("escrow:j", "5") "]"),
+     "may not touch"},
+    {DOC("1", "refund", "j",
+         "\"entries\":[" E("escrow:j", "-5") "," E("a", "2") "," E("b", "3") "]"),
+     "one account"},
+    {DOC("1", "transfer", "", "\"entries\":[" E("a", "-4000000001") "," E("b", "4000000001") "]"),
+     "amount"},
+};
+
+static void
+decode_one(const char *text, const char *says)
+{
+    SYN_JSON(doc);
+    struct syn_ledger_tx tx;
+    struct syn_err e = {0};
+    int rc;
+
+    assert_done(syn_json_parse(text, strlen(text), &doc, &e), &e);
+    rc = syn_ledger_tx_decode(doc, &tx, &e);
+    assert_code(rc, says ? SYN_E_INVALID : SYN_OK, &e);
+    if (says && !strstr(e.msg, says))
+        fail_msg("%s says '%s', not '%s'", text, e.msg, says);
+}
+
 static void
 decoding_is_strict(void **state)
 {
-    static const struct {
-        const char *doc, *says; /* NULL: valid */
-    } rows[] = {
-        {DOC("1", "transfer", "", ENTRIES_OK), NULL},
-        {DOC("1", "mint", "", "\"entries\":[" E("system:mint", "-5") "," E("bob", "5") "]"), NULL},
-        {DOC("1", "escrow", "j", "\"entries\":[" E("escrow:j", "5") "," E("bob", "-5") "]"), NULL},
-        {DOC("1", "settle", "j", "\"entries\":[" E("escrow:j", "-5") "," E("b", "5") "]"), NULL},
-        {DOC("1", "refund", "j", "\"entries\":[" E("escrow:j", "-5") "," E("b", "5") "]"), NULL},
-        {"{}", "transaction"},
-        {"[]", ""},
-        {DOC("0", "transfer", "", ENTRIES_OK), "seq"},
-        {DOC("1.5", "transfer", "", ENTRIES_OK), "seq"},
-        {DOC("1", "gift", "", ENTRIES_OK), "none of mint"},
-        {DOC("1", "transfer", "Bad Ref", ENTRIES_OK), "ref"},
-        {DOC("1", "transfer", "", ENTRIES_OK ",\"fee\":1"), "fee"},
-        {DOC("1", "transfer", "", "\"entries\":[]"), "0 entries"},
-        {DOC("1", "transfer", "", "\"entries\":[1,2]"), ""},
-        {DOC("1", "transfer", "", "\"entries\":[" E("alice", "1") "]"), "1 entries"},
-        {DOC("1", "transfer", "", "\"entries\":[" E("a", "-1") "," E("b", "2") "]"), "sum to 1"},
-        {DOC("1", "transfer", "", "\"entries\":[" E("a", "0") "," E("b", "0") "]"), "zero"},
-        {DOC("1", "transfer", "", "\"entries\":[" E("a", "-1") "," E("a", "1") "]"), "two entries"},
-        {DOC("1", "transfer", "", "\"entries\":[" E("a", "--1") "," E("b", "1") "]"), "amount"},
-        {DOC("1", "transfer", "", "\"entries\":[" E("a", "-1e3") "," E("b", "1") "]"), "amount"},
-        {DOC("1", "transfer", "", "\"entries\":[" E("A", "-1") "," E("b", "1") "]"), "bad account"},
-        {DOC("1", "transfer", "", "\"entries\":[" E("x:y", "-1") "," E("b", "1") "]"),
-         "bad account"},
-        {DOC("1", "transfer", "", "\"entries\":[" E("system:mint", "-1") "," E("b", "1") "]"),
-         "may not touch"},
-        {DOC("1", "transfer", "j", "\"entries\":[" E("escrow:j", "-1") "," E("b", "1") "]"),
-         "may not touch"},
-        {DOC("1", "mint", "", "\"entries\":[" E("system:mint", "1") "," E("b", "-1") "]"),
-         "take from"},
-        {DOC("1", "mint", "j", "\"entries\":[" E("system:mint", "-1") "," E("escrow:j", "1") "]"),
-         "may not touch"},
-        {DOC("1", "escrow", "j", "\"entries\":[" E("escrow:k", "5") "," E("bob", "-5") "]"),
-         "may not touch"},
-        {DOC("1", "escrow", "", "\"entries\":[" E("escrow:j", "5") "," E("bob", "-5") "]"),
-         "may not touch"},
-        {DOC("1", "escrow", "j", "\"entries\":[" E("escrow:j", "-5") "," E("bob", "5") "]"),
-         "must add to"},
-        {DOC("1", "settle", "j", "\"entries\":[" E("escrow:j", "5") "," E("bob", "-5") "]"),
-         "must take from"},
-        {DOC("1", "escrow", "j", "\"entries\":[" E("system:mint", "-5") "," E("escrow:j", "5") "]"),
-         "may not touch"},
-        {DOC("1", "refund", "j",
-             "\"entries\":[" E("escrow:j", "-5") "," E("a", "2") "," E("b", "3") "]"),
-         "one account"},
-        {DOC("1", "transfer", "",
-             "\"entries\":[" E("a", "-4000000001") "," E("b", "4000000001") "]"),
-         "amount"},
-    };
-
     (void)state;
-    for (size_t i = 0; i < SYN_LEN(rows); i++) {
-        SYN_JSON(doc);
-        struct syn_ledger_tx tx;
-        struct syn_err e = {0};
-
-        if (syn_json_parse(rows[i].doc, strlen(rows[i].doc), &doc, &e) < 0)
-            fail_msg("row %zu is not JSON: %s", i, e.msg);
-        if (!rows[i].says) {
-            assert_done(syn_ledger_tx_decode(doc, &tx, &e), &e);
-            continue;
-        }
-        assert_code(syn_ledger_tx_decode(doc, &tx, &e), SYN_E_INVALID, &e);
-        if (!strstr(e.msg, rows[i].says))
-            fail_msg("row %zu says '%s', not '%s'", i, e.msg, rows[i].says);
-    }
+    for (size_t i = 0; i < SYN_LEN(documents); i++)
+        decode_one(documents[i].doc, documents[i].says);
 }
 
 static void
@@ -578,10 +577,9 @@ static void
 put_text_take(json_t *where, const char *key, json_t *doc)
 {
     SYN_BUF(text);
-    SYN_JSON(owned);
 
-    owned = doc;
     assert_done(syn_json_write(doc, &text, &err), &err);
+    json_decref(doc);
     assert_int_equal(json_object_set_new(where, key, json_string(syn_buf_text(&text))), 0);
 }
 
@@ -779,45 +777,52 @@ one_request(struct world *world, unsigned number)
     }
 }
 
+/* Whatever is still held is given back; what was released before cannot be again. */
+static void
+release_all(struct world *world)
+{
+    for (unsigned escrow = 0; escrow < world->escrows; escrow++) {
+        struct syn_ledger_head h = head(NULL, world->seq + 1, ref_of(world, escrow));
+        struct syn_ledger_tx tx;
+        char id[32];
+
+        (void)snprintf(id, sizeof(id), "end-%u", escrow);
+        h.id = id;
+        assert_done(syn_ledger_build_refund(&h, "alice", world->held[escrow], &tx, &err), &err);
+        assert_code(submit(world, &tx, false), world->releases[escrow] ? SYN_E_CONFLICT : SYN_OK,
+                    &err);
+        if (world->releases[escrow] == 0)
+            note_effect(world, &tx, escrow);
+    }
+}
+
 static void
 money_is_conserved_through_crashes(void **state)
 {
+    unsigned released = 0;
+
     (void)state;
     for (uint64_t seed = 1; seed <= 40; seed++) {
-        struct world world = {json_object(), json_object(), json_array(), seed * 7919, 0, 0, 0,
-                              {0},           {0},           {0}};
-        unsigned released = 0;
+        struct world world = {.accounts = json_object(),
+                              .txs = json_object(),
+                              .order = json_array(),
+                              .random = seed * 7919};
 
         for (unsigned number = 0; number < 150; number++) {
             one_request(&world, number);
             check_world(&world);
         }
-        for (unsigned escrow = 0; escrow < world.escrows; escrow++) {
-            struct syn_ledger_head h = head("end", world.seq + 1, ref_of(&world, escrow));
-            struct syn_ledger_tx tx;
-            char id[32];
-            int rc;
-
-            (void)snprintf(id, sizeof(id), "end-%u", escrow);
-            h.id = id;
-            assert_done(syn_ledger_build_refund(&h, "alice", world.held[escrow], &tx, &err), &err);
-            rc = submit(&world, &tx, false);
-            if (world.releases[escrow] == 1) {
-                assert_code(rc, SYN_E_CONFLICT, &err);
-                released++;
-            } else {
-                assert_done(rc, &err);
-                note_effect(&world, &tx, escrow);
-            }
-        }
         assert_true(world.escrows > 0 && json_array_size(world.order) > 20);
-        assert_true(released <= world.escrows);
+        for (unsigned escrow = 0; escrow < world.escrows; escrow++)
+            released += world.releases[escrow];
+        release_all(&world);
         check_world(&world);
         audit_world(&world);
         json_decref(world.accounts);
         json_decref(world.txs);
         json_decref(world.order);
     }
+    assert_true(released > 100); /* the draws do reach settlements */
 }
 
 /* ---- allocation failures ---- */
