@@ -1,0 +1,224 @@
+#include <synor/orchestration/cluster.h>
+
+#include <synor/base/map.h>
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+
+struct syn_cluster {
+    struct syn_node_view **nodes; /* in id order */
+    size_t count;
+    size_t cap;
+    struct syn_map *instances; /* id -> struct syn_instance_view */
+};
+
+int
+syn_cluster_new(struct syn_cluster **ret, struct syn_err *err)
+{
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+    int rc;
+
+    cluster = syn_calloc(1, sizeof(*cluster));
+    if (!cluster)
+        return SYN_FAIL(err, SYN_E_NOMEM, "making a cluster: out of memory");
+    rc = syn_map_new(syn_free, &cluster->instances, err);
+    if (rc < 0)
+        return rc;
+    *ret = SYN_TAKE(cluster);
+    return SYN_OK;
+}
+
+struct syn_cluster *
+syn_cluster_free(struct syn_cluster *cluster)
+{
+    if (!cluster)
+        return NULL;
+    for (size_t i = 0; i < cluster->count; i++)
+        syn_free(cluster->nodes[i]);
+    syn_free(cluster->nodes);
+    if (cluster->instances)
+        syn_map_free(cluster->instances);
+    syn_free(cluster);
+    return NULL;
+}
+
+void
+syn_cluster_free_scope(struct syn_cluster **slot)
+{
+    *slot = syn_cluster_free(*slot);
+}
+
+/* The place of `id`: where it stands (*ret_found) or where it would be put. */
+static size_t
+slot_of(const struct syn_cluster *cluster, const char *id, bool *ret_found)
+{
+    size_t low = 0, high = cluster->count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(cluster->nodes[middle]->id, id);
+
+        if (order == 0) {
+            *ret_found = true;
+            return middle;
+        }
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *ret_found = false;
+    return low;
+}
+
+static struct syn_node_view *
+node_find(const struct syn_cluster *cluster, const char *id)
+{
+    bool found;
+    size_t at = slot_of(cluster, id, &found);
+
+    return found ? cluster->nodes[at] : NULL;
+}
+
+static void
+count_instances(const struct syn_cluster *cluster, struct syn_node_view *node)
+{
+    size_t cursor = 0;
+    const char *id;
+    void *value;
+
+    while (syn_map_next(cluster->instances, &cursor, &id, &value)) {
+        const struct syn_instance_view *instance = value;
+
+        if (syn_str_eq(instance->node, node->id))
+            syn_node_view_add(node, instance);
+    }
+}
+
+/* Do both have the same kinds of cards in the same order? Then the counts carry over. */
+static bool
+same_groups(const struct syn_node_view *a, const struct syn_node_view *b)
+{
+    if (a->gpus_count != b->gpus_count)
+        return false;
+    for (unsigned i = 0; i < a->gpus_count; i++)
+        if (!syn_str_eq(a->gpus[i].model, b->gpus[i].model) ||
+            a->gpus[i].vram_bytes != b->gpus[i].vram_bytes)
+            return false;
+    return true;
+}
+
+int
+syn_cluster_put_node(struct syn_cluster *cluster, const json_t *doc, struct syn_err *err)
+{
+    struct syn_node_view view;
+    struct syn_node_view *node;
+    bool found;
+    size_t at;
+    int rc = syn_node_view_read(doc, &view, err);
+
+    if (rc < 0)
+        return rc;
+    at = slot_of(cluster, view.id, &found);
+    if (found && same_groups(&view, cluster->nodes[at])) {
+        view.used = cluster->nodes[at]->used;
+        for (unsigned i = 0; i < view.gpus_count; i++)
+            view.gpus[i].used = cluster->nodes[at]->gpus[i].used;
+        *cluster->nodes[at] = view;
+        return SYN_OK;
+    }
+    count_instances(cluster, &view);
+    if (found) {
+        *cluster->nodes[at] = view;
+        return SYN_OK;
+    }
+    if (!syn_grow(&cluster->nodes, &cluster->cap, cluster->count + 1, sizeof(*cluster->nodes)))
+        return SYN_FAIL(err, SYN_E_NOMEM, "adding node %s: out of memory", view.id);
+    node = syn_alloc(sizeof(*node));
+    if (!node)
+        return SYN_FAIL(err, SYN_E_NOMEM, "adding node %s: out of memory", view.id);
+    *node = view;
+    memmove(&cluster->nodes[at + 1], &cluster->nodes[at],
+            (cluster->count - at) * sizeof(*cluster->nodes));
+    cluster->nodes[at] = node;
+    cluster->count++;
+    return SYN_OK;
+}
+
+bool
+syn_cluster_remove_node(struct syn_cluster *cluster, const char *id)
+{
+    bool found;
+    size_t at = slot_of(cluster, id, &found);
+
+    if (!found)
+        return false;
+    syn_free(cluster->nodes[at]);
+    cluster->count--;
+    memmove(&cluster->nodes[at], &cluster->nodes[at + 1],
+            (cluster->count - at) * sizeof(*cluster->nodes));
+    return true;
+}
+
+int
+syn_cluster_put_instance(struct syn_cluster *cluster, const json_t *doc, struct syn_err *err)
+{
+    struct syn_instance_view view;
+    struct syn_instance_view *known, *kept;
+    struct syn_node_view *node;
+    int rc = syn_instance_view_read(doc, &view, err);
+
+    if (rc < 0)
+        return rc;
+    if (!view.holds) {
+        syn_cluster_remove_instance(cluster, view.id);
+        return SYN_OK;
+    }
+    known = syn_map_find(cluster->instances, view.id);
+    if (!known) {
+        kept = syn_calloc(1, sizeof(*kept));
+        if (!kept)
+            return SYN_FAIL(err, SYN_E_NOMEM, "adding instance %s: out of memory", view.id);
+        rc = syn_map_put_take(cluster->instances, view.id, kept, err);
+        if (rc < 0)
+            return rc;
+        known = kept;
+    }
+    node = node_find(cluster, known->node);
+    if (node)
+        syn_node_view_sub(node, known);
+    *known = view;
+    node = node_find(cluster, known->node);
+    if (node)
+        syn_node_view_add(node, known);
+    return SYN_OK;
+}
+
+bool
+syn_cluster_remove_instance(struct syn_cluster *cluster, const char *id)
+{
+    const struct syn_instance_view *known = syn_map_find(cluster->instances, id);
+    struct syn_node_view *node = known ? node_find(cluster, known->node) : NULL;
+
+    if (node)
+        syn_node_view_sub(node, known);
+    return syn_map_remove(cluster->instances, id);
+}
+
+size_t
+syn_cluster_count(const struct syn_cluster *cluster)
+{
+    return cluster->count;
+}
+
+const struct syn_node_view *
+syn_cluster_at(const struct syn_cluster *cluster, size_t index)
+{
+    assert(index < cluster->count);
+    return cluster->nodes[index];
+}
+
+const struct syn_node_view *
+syn_cluster_find(const struct syn_cluster *cluster, const char *id)
+{
+    return node_find(cluster, id);
+}

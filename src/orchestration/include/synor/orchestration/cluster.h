@@ -1,0 +1,34 @@
+/* All nodes and what is placed on them, kept up to date one document at a time. Placement reads it;
+ * an index over it may grow behind these calls without a change for anyone. */
+#ifndef SYNOR_ORCHESTRATION_CLUSTER_H
+#define SYNOR_ORCHESTRATION_CLUSTER_H
+
+#include <synor/orchestration/node_view.h>
+
+struct syn_cluster;
+
+/** Owner: *ret is the caller's. Thread: one. Returns 0; SYN_E_NOMEM. */
+SYN_MUST int syn_cluster_new(struct syn_cluster **ret, struct syn_err *err);
+struct syn_cluster *syn_cluster_free(struct syn_cluster *cluster);
+void syn_cluster_free_scope(struct syn_cluster **slot);
+
+/** Add or replace a node from its document. What instances hold there stays counted. On failure
+ *  nothing changed. */
+SYN_MUST int syn_cluster_put_node(struct syn_cluster *cluster, const json_t *doc,
+                                  struct syn_err *err);
+/** Forget the node; false when it was not there. Its instances stay known. */
+bool syn_cluster_remove_node(struct syn_cluster *cluster, const char *id);
+/** Add or replace an instance: what it holds is taken from its node (also one that joins later); an
+ *  ended one gives it back. On failure nothing changed. */
+SYN_MUST int syn_cluster_put_instance(struct syn_cluster *cluster, const json_t *doc,
+                                      struct syn_err *err);
+/** Forget the instance; false when it was not there. */
+bool syn_cluster_remove_instance(struct syn_cluster *cluster, const char *id);
+
+size_t syn_cluster_count(const struct syn_cluster *cluster);
+/** The node at `index` in id order. Borrowed until the cluster changes. */
+const struct syn_node_view *syn_cluster_at(const struct syn_cluster *cluster, size_t index);
+/** The node, or NULL. Borrowed until the cluster changes. */
+const struct syn_node_view *syn_cluster_find(const struct syn_cluster *cluster, const char *id);
+
+#endif

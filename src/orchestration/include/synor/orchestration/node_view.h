@@ -1,0 +1,90 @@
+/* A node as placement sees it: how much it has, how much of that is given away, what it can isolate
+ * with. Values only, so that a view can be copied and tried out. */
+#ifndef SYNOR_ORCHESTRATION_NODE_VIEW_H
+#define SYNOR_ORCHESTRATION_NODE_VIEW_H
+
+#include <synor/base/json.h>
+#include <synor/base/world.h>
+
+#define SYN_NODE_REGION_MAX     64
+#define SYN_NODE_GPU_GROUPS_MAX 8
+#define SYN_GPU_MODEL_MAX       32
+/** No single quantity of a node or a request is larger: sums and products of gangs stay exact. */
+#define SYN_NODE_QUANTITY_MAX (INT64_C(1) << 52)
+
+enum syn_isolation {
+    SYN_ISOLATION_AUTO, /* whatever the node prefers */
+    SYN_ISOLATION_GVISOR,
+    SYN_ISOLATION_RUNC,
+};
+
+enum syn_node_state {
+    SYN_NODE_READY,
+    SYN_NODE_SILENT, /* has not reported lately; what runs there may go on */
+    SYN_NODE_LEFT,   /* gone for good */
+};
+
+/** Cards of one model and memory size. */
+struct syn_gpu_group {
+    char model[SYN_GPU_MODEL_MAX];
+    int64_t vram_bytes;
+    int64_t count;
+    int64_t used;
+};
+
+/** The quantities that every instance takes from its node. */
+struct syn_amounts {
+    int64_t cpu_millicores;
+    int64_t memory_bytes;
+    int64_t scratch_bytes;
+};
+
+struct syn_node_view {
+    char id[SYN_ID_MAX];
+    char region[SYN_NODE_REGION_MAX];
+    enum syn_node_state state;
+    bool unschedulable;   /* drained: keeps what it has, takes nothing new */
+    int64_t last_seen_ms; /* SYN_DOCUMENT_NONE when it never reported */
+    struct syn_amounts capacity;
+    struct syn_amounts used;
+    struct syn_gpu_group gpus[SYN_NODE_GPU_GROUPS_MAX];
+    unsigned gpus_count;
+    uint32_t sandboxes; /* SYN_BIT(enum syn_isolation) of each ready one */
+    enum syn_isolation default_isolation;
+};
+
+/** What one instance takes. */
+struct syn_instance_view {
+    char id[SYN_ID_MAX];
+    char node[SYN_ID_MAX];
+    bool holds; /* false once it has ended: it takes nothing any more */
+    struct syn_amounts amounts;
+    int64_t gpus;
+    char gpu_model[SYN_GPU_MODEL_MAX];
+    int64_t gpu_vram_bytes; /* 0: any group of that model */
+};
+
+/** Read a node document. INVALID names the key that is missing or out of range. `used` is zero. */
+SYN_MUST int syn_node_view_read(const json_t *doc, struct syn_node_view *ret, struct syn_err *err);
+/** Read an instance document of any workload kind. */
+SYN_MUST int syn_instance_view_read(const json_t *doc, struct syn_instance_view *ret,
+                                    struct syn_err *err);
+/** Give what `instance` takes away from the node, or back to it. No-op when it holds nothing. */
+void syn_node_view_add(struct syn_node_view *node, const struct syn_instance_view *instance);
+void syn_node_view_sub(struct syn_node_view *node, const struct syn_instance_view *instance);
+/** May new work be placed there at all? */
+bool syn_node_view_open(const struct syn_node_view *node);
+/** The sandbox that `wanted` means on this node; SYN_ISOLATION_AUTO when it has none that fits. */
+enum syn_isolation syn_node_view_sandbox(const struct syn_node_view *node,
+                                         enum syn_isolation wanted);
+/** How long the node has been silent; 0 when it is not. Silence counts from `observing_since_ms`
+ * on: a server that was away itself cannot tell before. */
+int64_t syn_node_view_silent_ms(const struct syn_node_view *node, int64_t observing_since_ms,
+                                int64_t now_ms);
+
+const char *syn_isolation_name(enum syn_isolation isolation);
+/** "auto", "gvisor", "runc"; -1 for other words. */
+int syn_isolation_find(const char *name);
+const char *syn_node_state_name(enum syn_node_state state);
+
+#endif

@@ -1,0 +1,77 @@
+/* Placement of a gang: N equal requests, all or nothing, on the nodes of a cluster. */
+#ifndef SYNOR_ORCHESTRATION_PLACE_H
+#define SYNOR_ORCHESTRATION_PLACE_H
+
+#include <synor/orchestration/cluster.h>
+
+#define SYN_PLACE_GANG_MAX 64
+#define SYN_PLACE_GPUS_MAX 64
+/** An explanation names at most so many (node, dimension) pairs; the totals count all of them. */
+#define SYN_PLACE_ROWS_MAX 256
+
+/** Not enough room: nothing was placed, syn_place_why() says why. */
+#define SYN_PLACE_NONE 1
+
+enum syn_place_policy {
+    SYN_PLACE_PACK,   /* fill the fullest node that fits: keeps ranks close and whole nodes free */
+    SYN_PLACE_SPREAD, /* use the emptiest node each time: a lost node takes fewer ranks with it */
+};
+
+/** What one member of the gang needs, and how many there are. Text is borrowed for the call. */
+struct syn_place_request {
+    uint32_t count; /* 1..SYN_PLACE_GANG_MAX */
+    struct syn_amounts amounts;
+    int64_t gpus;           /* at least so many cards, all of one model */
+    int64_t gpus_max;       /* and up to so many where they are free; >= gpus */
+    const char *gpu_model;  /* NULL or "": any */
+    int64_t vram_min_bytes; /* per card */
+    const char *region;     /* NULL or "": any */
+    enum syn_isolation isolation;
+    bool one_node; /* every member on the same node: they share a network there */
+    enum syn_place_policy policy;
+    uint64_t seed; /* decides between equals, together with the node's id */
+};
+
+struct syn_place_slot {
+    char node[SYN_ID_MAX];
+    enum syn_isolation isolation;
+    char gpu_model[SYN_GPU_MODEL_MAX]; /* "" without GPUs */
+    int64_t gpu_vram_bytes;
+};
+
+/** Slot i is member i's; members on the same node stand next to each other. */
+struct syn_placement {
+    uint32_t count;
+    int64_t gpus; /* cards each member gets */
+    struct syn_place_slot slots[SYN_PLACE_GANG_MAX];
+};
+
+/**
+ * Choose a node for every member. The same cluster, request and seed always give the same answer.
+ *
+ * Returns 0; SYN_PLACE_NONE; SYN_E_INVALID for a request out of range.
+ */
+SYN_MUST int syn_place(const struct syn_cluster *cluster, const struct syn_place_request *request,
+                       struct syn_placement *ret, struct syn_err *err);
+
+/**
+ * Say in one word and one sentence why the request does not fit now.
+ *
+ * *ret_reason is static, a reason of SYN_JOB_PENDING; `message` gets the sentence, at most `cap`
+ * bytes.
+ */
+void syn_place_why(const struct syn_cluster *cluster, const struct syn_place_request *request,
+                   const char **ret_reason, char *message, size_t cap);
+
+/**
+ * Explain a request that does not fit: `why` rows {dimension, node, need, have, message}, first the
+ * totals (node null), then each node's; `fix` sentences, each the smallest change of one kind that
+ * would place it. A request that fits gets empty lists.
+ *
+ * Owner: both lists are the caller's. Returns 0; SYN_E_INVALID, SYN_E_NOMEM.
+ */
+SYN_MUST int syn_place_explain(const struct syn_cluster *cluster,
+                               const struct syn_place_request *request, json_t **ret_why,
+                               json_t **ret_fix, struct syn_err *err);
+
+#endif

@@ -1,0 +1,284 @@
+#include <synor/orchestration/node_view.h>
+
+#include <synor/base/str.h>
+#include <synor/orchestration/document.h>
+#include <synor/orchestration/life.h>
+
+static const char *const isolation_names[] = {
+    [SYN_ISOLATION_AUTO] = "auto",
+    [SYN_ISOLATION_GVISOR] = "gvisor",
+    [SYN_ISOLATION_RUNC] = "runc",
+};
+
+static const char *const state_names[] = {
+    [SYN_NODE_READY] = "ready",
+    [SYN_NODE_SILENT] = "silent",
+    [SYN_NODE_LEFT] = "left",
+};
+
+static int
+name_find(const char *const *names, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (syn_str_eq(names[i], name))
+            return (int)i;
+    return -1;
+}
+
+const char *
+syn_isolation_name(enum syn_isolation isolation)
+{
+    assert((size_t)isolation < SYN_LEN(isolation_names));
+    return isolation_names[isolation];
+}
+
+int
+syn_isolation_find(const char *name)
+{
+    return name_find(isolation_names, SYN_LEN(isolation_names), name);
+}
+
+const char *
+syn_node_state_name(enum syn_node_state state)
+{
+    assert((size_t)state < SYN_LEN(state_names));
+    return state_names[state];
+}
+
+static int
+quantity(const json_t *obj, const char *path, const char *key, int64_t *ret, struct syn_err *err)
+{
+    *ret = 0;
+    return syn_json_opt_i64(obj, path, key, 0, SYN_NODE_QUANTITY_MAX, ret, err);
+}
+
+static int
+amounts_read(const json_t *obj, const char *path, struct syn_amounts *ret, struct syn_err *err)
+{
+    int rc = quantity(obj, path, "cpu_millicores", &ret->cpu_millicores, err);
+
+    if (rc == SYN_OK)
+        rc = quantity(obj, path, "memory_bytes", &ret->memory_bytes, err);
+    if (rc == SYN_OK)
+        rc = quantity(obj, path, "scratch_bytes", &ret->scratch_bytes, err);
+    return rc;
+}
+
+static int
+text_read(const json_t *obj, const char *path, const char *key, char *out, size_t cap,
+          struct syn_err *err)
+{
+    const char *text = "";
+    int rc;
+
+    if (json_is_null(json_object_get(obj, key)))
+        return SYN_OK;
+    rc = syn_json_opt_str(obj, path, key, &text, err);
+    if (rc < 0)
+        return rc;
+    if (!syn_str_copy(out, cap, text))
+        return SYN_FAIL(err, SYN_E_INVALID, "%s.%s: longer than %zu bytes", path, key, cap - 1);
+    return SYN_OK;
+}
+
+static int
+gpus_read(const json_t *capacity, struct syn_node_view *node, struct syn_err *err)
+{
+    const json_t *groups = json_object_get(capacity, "gpus");
+    const json_t *group;
+    size_t i;
+
+    if (groups && !json_is_array(groups))
+        return SYN_FAIL(err, SYN_E_INVALID, "status.capacity.gpus: expected a list");
+    if (json_array_size(groups) > SYN_NODE_GPU_GROUPS_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "status.capacity.gpus: at most %d groups",
+                        SYN_NODE_GPU_GROUPS_MAX);
+    json_array_foreach (groups, i, group) {
+        struct syn_gpu_group *view = &node->gpus[node->gpus_count];
+        int rc = text_read(group, "gpus", "model", view->model, sizeof(view->model), err);
+
+        if (rc == SYN_OK)
+            rc = quantity(group, "gpus", "count", &view->count, err);
+        if (rc == SYN_OK)
+            rc = quantity(group, "gpus", "vram_bytes", &view->vram_bytes, err);
+        if (rc < 0)
+            return syn_err_wrap(err, rc, "status.capacity.gpus[%zu]", i);
+        node->gpus_count++;
+    }
+    return SYN_OK;
+}
+
+static void
+sandboxes_read(const json_t *status, struct syn_node_view *node)
+{
+    const json_t *sandbox;
+    size_t i;
+    int found;
+
+    json_array_foreach (json_object_get(status, "sandboxes"), i, sandbox) {
+        found = syn_isolation_find(syn_json_str(sandbox, "name", ""));
+        if (found > 0 && syn_str_eq(syn_json_str(sandbox, "state", ""), "ready"))
+            node->sandboxes |= SYN_BIT(found);
+    }
+    found = syn_isolation_find(syn_json_str(status, "default_isolation", ""));
+    node->default_isolation = found > 0 ? (enum syn_isolation)found : SYN_ISOLATION_AUTO;
+}
+
+int
+syn_node_view_read(const json_t *doc, struct syn_node_view *ret, struct syn_err *err)
+{
+    struct syn_node_view node = {0};
+    const char *state = "", *id = "";
+    json_t *spec = NULL, *status = NULL, *capacity = NULL;
+    int rc, found;
+
+    rc = syn_json_get_str(doc, "node", "id", &id, err);
+    if (rc == SYN_OK)
+        rc = syn_json_get_obj(doc, id, "spec", &spec, err);
+    if (rc == SYN_OK)
+        rc = syn_json_get_obj(doc, id, "status", &status, err);
+    if (rc == SYN_OK)
+        rc = syn_json_get_str(status, "status", "state", &state, err);
+    if (rc == SYN_OK)
+        rc = syn_json_get_obj(status, "status", "capacity", &capacity, err);
+    if (rc == SYN_OK)
+        rc = amounts_read(capacity, "status.capacity", &node.capacity, err);
+    if (rc == SYN_OK)
+        rc = text_read(spec, "spec", "region", node.region, sizeof(node.region), err);
+    if (rc == SYN_OK)
+        rc = gpus_read(capacity, &node, err);
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "node %s", id);
+    if (!*id || !syn_str_copy(node.id, sizeof(node.id), id))
+        return SYN_FAIL(err, SYN_E_INVALID, "node id \"%s\": expected 1..%d bytes", id,
+                        SYN_ID_MAX - 1);
+    found = name_find(state_names, SYN_LEN(state_names), state);
+    if (found < 0)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "node %s: status.state \"%s\" is none of ready, "
+                        "silent, left",
+                        id, state);
+    node.state = (enum syn_node_state)found;
+    node.unschedulable = syn_json_bool(spec, "unschedulable", false);
+    node.last_seen_ms = syn_document_time(status, "last_seen_at");
+    sandboxes_read(status, &node);
+    *ret = node;
+    return SYN_OK;
+}
+
+int
+syn_instance_view_read(const json_t *doc, struct syn_instance_view *ret, struct syn_err *err)
+{
+    struct syn_instance_view view = {0};
+    json_t *spec = NULL, *status = NULL, *resources = NULL;
+    const char *id = "";
+    int rc, state;
+
+    rc = syn_json_get_str(doc, "instance", "id", &id, err);
+    if (rc == SYN_OK)
+        rc = text_read(doc, "instance", "id", view.id, sizeof(view.id), err);
+    if (rc == SYN_OK)
+        rc = syn_json_get_obj(doc, id, "spec", &spec, err);
+    if (rc == SYN_OK)
+        rc = syn_json_get_obj(doc, id, "status", &status, err);
+    if (rc == SYN_OK)
+        rc = syn_json_get_obj(spec, "spec", "resources", &resources, err);
+    if (rc == SYN_OK)
+        rc = text_read(spec, "spec", "node", view.node, sizeof(view.node), err);
+    if (rc == SYN_OK)
+        rc = amounts_read(resources, "spec.resources", &view.amounts, err);
+    if (rc == SYN_OK)
+        rc = quantity(resources, "spec.resources", "gpus", &view.gpus, err);
+    if (rc == SYN_OK)
+        rc = text_read(resources, "spec.resources", "gpu_model", view.gpu_model,
+                       sizeof(view.gpu_model), err);
+    if (rc == SYN_OK)
+        rc = quantity(resources, "spec.resources", "gpu_vram_bytes", &view.gpu_vram_bytes, err);
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "instance %s", id);
+    state = syn_instance_state_find(syn_json_str(status, "state", ""));
+    if (state < 0 || !*view.id || !*view.node)
+        return SYN_FAIL(err, SYN_E_INVALID, "instance %s: no id, node or known state", id);
+    view.holds = !syn_instance_ended((unsigned)state);
+    *ret = view;
+    return SYN_OK;
+}
+
+/* The group an instance's cards come from: its own model and size, else the first of its model. */
+static struct syn_gpu_group *
+group_find(struct syn_node_view *node, const struct syn_instance_view *instance)
+{
+    struct syn_gpu_group *first = NULL;
+
+    for (unsigned i = 0; i < node->gpus_count; i++) {
+        struct syn_gpu_group *group = &node->gpus[i];
+
+        if (!syn_str_eq(group->model, instance->gpu_model))
+            continue;
+        if (group->vram_bytes == instance->gpu_vram_bytes)
+            return group;
+        if (!first)
+            first = group;
+    }
+    return first;
+}
+
+static void
+node_view_count(struct syn_node_view *node, const struct syn_instance_view *instance, int sign)
+{
+    struct syn_gpu_group *group;
+
+    if (!instance->holds)
+        return;
+    node->used.cpu_millicores += sign * instance->amounts.cpu_millicores;
+    node->used.memory_bytes += sign * instance->amounts.memory_bytes;
+    node->used.scratch_bytes += sign * instance->amounts.scratch_bytes;
+    group = instance->gpus > 0 ? group_find(node, instance) : NULL;
+    if (group)
+        group->used += sign * instance->gpus;
+}
+
+void
+syn_node_view_add(struct syn_node_view *node, const struct syn_instance_view *instance)
+{
+    node_view_count(node, instance, 1);
+}
+
+void
+syn_node_view_sub(struct syn_node_view *node, const struct syn_instance_view *instance)
+{
+    node_view_count(node, instance, -1);
+    assert(node->used.cpu_millicores >= 0 && node->used.memory_bytes >= 0);
+}
+
+bool
+syn_node_view_open(const struct syn_node_view *node)
+{
+    return node->state == SYN_NODE_READY && !node->unschedulable;
+}
+
+enum syn_isolation
+syn_node_view_sandbox(const struct syn_node_view *node, enum syn_isolation wanted)
+{
+    enum syn_isolation choice = wanted == SYN_ISOLATION_AUTO ? node->default_isolation : wanted;
+
+    if (choice != SYN_ISOLATION_AUTO && (node->sandboxes & SYN_BIT(choice)))
+        return choice;
+    if (wanted != SYN_ISOLATION_AUTO)
+        return SYN_ISOLATION_AUTO;
+    for (unsigned i = 1; i < SYN_LEN(isolation_names); i++)
+        if (node->sandboxes & SYN_BIT(i))
+            return (enum syn_isolation)i;
+    return SYN_ISOLATION_AUTO;
+}
+
+int64_t
+syn_node_view_silent_ms(const struct syn_node_view *node, int64_t observing_since_ms,
+                        int64_t now_ms)
+{
+    int64_t since = SYN_MAX(node->last_seen_ms, observing_since_ms);
+
+    if (node->state == SYN_NODE_READY || now_ms <= since)
+        return 0;
+    return now_ms - since;
+}

@@ -1,0 +1,335 @@
+/* What would make a request fit: each way is tried on the real arithmetic before it is offered, so
+ * no advice is given that would not help.
+ *
+ *   1. wait        it fits once running work has ended
+ *   2. one change  the mildest value of one option, the others kept
+ *   3. cluster     a silent or drained node comes back
+ *   4. together    several options at once, to what the closest node has free
+ *   5. join        a node that is large enough; always true, always last */
+#include <synor/orchestration/place.h>
+
+#include "place_priv.h"
+
+#include <synor/base/str.h>
+#include <synor/base/units.h>
+
+struct fixer {
+    const struct syn_cluster *cluster;
+    const struct syn_place_request *request;
+    json_t *fix;
+    unsigned request_changes; /* ways found that change one option */
+};
+
+static int fix_add(struct fixer *fixer, struct syn_err *err, const char *format, ...)
+    SYN_PRINTF(3, 4);
+
+static int
+fix_add(struct fixer *fixer, struct syn_err *err, const char *format, ...)
+{
+    char text[400];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    return syn_json_append_take(fixer->fix, json_string(text), err);
+}
+
+static bool
+fits(const struct fixer *fixer, const struct syn_place_request *request)
+{
+    return fit_gang(fixer->cluster, request, fit_now);
+}
+
+/* The largest value of *slot (a field of `trial`) in 1..*slot-1 with which it fits, or 0. */
+static int64_t
+largest(const struct fixer *fixer, const struct syn_place_request *trial, int64_t *slot)
+{
+    int64_t low = 0, high = *slot;
+
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2;
+
+        *slot = middle;
+        if (fits(fixer, trial))
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Rounded down to what a person would write, as long as something is left. */
+static int64_t
+rounded(int64_t value, int64_t step)
+{
+    return value > step ? value - value % step : value;
+}
+
+/* `--memory 3gb` takes whole units: write sizes in MiB, or bytes when smaller. */
+static const char *
+size_option(int64_t bytes, char *out)
+{
+    const int64_t mib = INT64_C(1) << 20;
+
+    if (bytes >= mib)
+        (void)snprintf(out, SYN_FORMAT_MAX, "%lldmb", (long long)(bytes / mib));
+    else
+        (void)snprintf(out, SYN_FORMAT_MAX, "%lldb", (long long)bytes);
+    return out;
+}
+
+static int
+fix_amounts(struct fixer *fixer, struct syn_err *err)
+{
+    const int64_t mib = INT64_C(1) << 20;
+    struct syn_place_request trial = *fixer->request;
+    char text[SYN_FORMAT_MAX];
+    int64_t value = largest(fixer, &trial, &trial.amounts.cpu_millicores);
+    int rc = SYN_OK;
+
+    if (value > 0 && ++fixer->request_changes)
+        rc = fix_add(fixer, err, "ask for fewer CPUs a worker: --cpus %s",
+                     syn_format_cpus(rounded(value, 100), text));
+    trial = *fixer->request;
+    value = largest(fixer, &trial, &trial.amounts.memory_bytes);
+    if (rc == SYN_OK && value > 0 && ++fixer->request_changes)
+        rc = fix_add(fixer, err, "ask for less memory a worker: --memory %s",
+                     size_option(rounded(value, mib), text));
+    trial = *fixer->request;
+    value = largest(fixer, &trial, &trial.amounts.scratch_bytes);
+    if (rc == SYN_OK && value > 0 && ++fixer->request_changes)
+        rc = fix_add(fixer, err, "ask for less scratch space a worker: --scratch %s",
+                     size_option(rounded(value, mib), text));
+    return rc;
+}
+
+/* A model with which it fits, "" when none is there. */
+static const char *
+fitting_model(const struct fixer *fixer)
+{
+    struct syn_place_request trial = *fixer->request;
+
+    for (size_t i = 0; i < syn_cluster_count(fixer->cluster); i++) {
+        const struct syn_node_view *node = syn_cluster_at(fixer->cluster, i);
+
+        for (unsigned g = 0; g < node->gpus_count; g++) {
+            trial.gpu_model = node->gpus[g].model;
+            if (fits(fixer, &trial))
+                return node->gpus[g].model;
+        }
+    }
+    return "";
+}
+
+static int
+fix_gpus(struct fixer *fixer, struct syn_err *err)
+{
+    struct syn_place_request trial = *fixer->request;
+    const char *model;
+    char text[SYN_FORMAT_MAX];
+    int64_t value;
+    int rc = SYN_OK;
+
+    if (trial.gpus == 0)
+        return SYN_OK;
+    do {
+        trial.gpus--;
+    } while (trial.gpus > 0 && !fits(fixer, &trial));
+    if (fits(fixer, &trial) && ++fixer->request_changes)
+        rc = fix_add(fixer, err, "ask for fewer GPUs a worker: --gpus %lld", (long long)trial.gpus);
+    trial = *fixer->request;
+    model = trial.gpu_model && *trial.gpu_model ? fitting_model(fixer) : "";
+    if (rc == SYN_OK && *model && ++fixer->request_changes)
+        rc = fix_add(fixer, err, "take another GPU model: --gpu-type %s", model);
+    value = largest(fixer, &trial, &trial.vram_min_bytes);
+    if (rc == SYN_OK && value > 0 && ++fixer->request_changes)
+        rc = fix_add(fixer, err, "ask for less memory a GPU: --min-vram %s",
+                     size_option(rounded(value, INT64_C(1) << 20), text));
+    return rc;
+}
+
+static int
+fix_choices(struct fixer *fixer, struct syn_err *err)
+{
+    struct syn_place_request trial = *fixer->request;
+    int rc = SYN_OK;
+
+    trial.region = NULL;
+    if (fixer->request->region && *fixer->request->region && fits(fixer, &trial) &&
+        ++fixer->request_changes)
+        rc =
+            fix_add(fixer, err, "leave out --region %s: it fits elsewhere", fixer->request->region);
+    trial = *fixer->request;
+    trial.isolation = SYN_ISOLATION_AUTO;
+    if (rc == SYN_OK && fixer->request->isolation != SYN_ISOLATION_AUTO && fits(fixer, &trial) &&
+        ++fixer->request_changes)
+        rc = fix_add(fixer, err, "take the isolation that is there: --isolation auto");
+    trial = *fixer->request;
+    trial.count = fit_most(fixer->cluster, &trial, fit_now);
+    if (rc == SYN_OK && trial.count > 0 && ++fixer->request_changes)
+        rc = fix_add(fixer, err, "start fewer workers: --workers %u", trial.count);
+    return rc;
+}
+
+static int
+fix_wait(struct fixer *fixer, struct syn_err *err)
+{
+    if (!fit_gang(fixer->cluster, fixer->request, (struct fit_view){.empty = true}))
+        return SYN_OK;
+    return fix_add(fixer, err, "wait: it fits once running work has ended, and starts by itself");
+}
+
+static int
+fix_nodes(struct fixer *fixer, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    if (!fit_gang(fixer->cluster, fixer->request, (struct fit_view){.open = true}))
+        return SYN_OK;
+    for (size_t i = 0; i < syn_cluster_count(fixer->cluster) && rc == SYN_OK; i++) {
+        const struct syn_node_view *node = syn_cluster_at(fixer->cluster, i);
+
+        if (json_array_size(fixer->fix) >= SYN_PLACE_ROWS_MAX || node->state == SYN_NODE_LEFT ||
+            syn_node_view_open(node) ||
+            fit_units(node, fixer->request, (struct fit_view){.open = true}) == 0)
+            continue;
+        if (node->state == SYN_NODE_SILENT)
+            rc = fix_add(fixer, err, "bring %s back: its agent does not report", node->id);
+        else
+            rc = fix_add(fixer, err, "let %s take work again: synor node drain %s --off", node->id,
+                         node->id);
+    }
+    return rc;
+}
+
+/* The open node with the fewest things missing; NULL when none is open. */
+static const struct syn_node_view *
+closest(const struct fixer *fixer, uint32_t units)
+{
+    const struct syn_node_view *best = NULL;
+    int best_lacks = DIMS + 1;
+
+    for (size_t i = 0; i < syn_cluster_count(fixer->cluster); i++) {
+        const struct syn_node_view *node = syn_cluster_at(fixer->cluster, i);
+        uint32_t bits = fit_lacks(node, fixer->request, units, fit_now);
+        int lacks = __builtin_popcount(bits);
+
+        if (!(bits & SYN_BIT(DIM_NODE)) && lacks < best_lacks) {
+            best = node;
+            best_lacks = lacks;
+        }
+    }
+    return best;
+}
+
+/* Bring every amount down to what `units` members can have there. */
+static void
+lower_to(struct syn_place_request *trial, const struct syn_node_view *node, int64_t units)
+{
+    const struct syn_amounts *has = &node->capacity, *used = &node->used;
+    struct syn_amounts *need = &trial->amounts;
+    int64_t room = SYN_MAX(0, has->cpu_millicores - used->cpu_millicores) / units;
+
+    if (need->cpu_millicores > room)
+        need->cpu_millicores = rounded(room, 100);
+    room = SYN_MAX(0, has->memory_bytes - used->memory_bytes) / units;
+    if (need->memory_bytes > room)
+        need->memory_bytes = rounded(room, INT64_C(1) << 20);
+    room = SYN_MAX(0, has->scratch_bytes - used->scratch_bytes) / units;
+    if (need->scratch_bytes > room)
+        need->scratch_bytes = rounded(room, INT64_C(1) << 20);
+    while (trial->gpus > 0 && fit_lacks(node, trial, (uint32_t)units, fit_now) & SYN_BIT(DIM_GPUS))
+        trial->gpus--;
+    if (trial->gpus == 0)
+        trial->gpu_model = NULL;
+    if (trial->region && *trial->region && !syn_str_eq(trial->region, node->region))
+        trial->region = NULL;
+    if (syn_node_view_sandbox(node, trial->isolation) == SYN_ISOLATION_AUTO)
+        trial->isolation = SYN_ISOLATION_AUTO;
+}
+
+static int
+fix_together(struct fixer *fixer, struct syn_err *err)
+{
+    const struct syn_place_request *request = fixer->request;
+    struct syn_place_request trial = *request;
+    uint32_t units = request->one_node ? request->count : 1;
+    const struct syn_node_view *node = closest(fixer, units);
+    SYN_BUF(options);
+    char text[SYN_FORMAT_MAX];
+    int rc;
+
+    if (fixer->request_changes > 0 || !node)
+        return SYN_OK;
+    lower_to(&trial, node, units);
+    if (trial.amounts.cpu_millicores == 0 || trial.amounts.memory_bytes == 0 ||
+        !fits(fixer, &trial))
+        return SYN_OK;
+    if (trial.gpus != request->gpus)
+        syn_buf_addf(&options, " --gpus %lld", (long long)trial.gpus);
+    if (trial.amounts.cpu_millicores != request->amounts.cpu_millicores)
+        syn_buf_addf(&options, " --cpus %s", syn_format_cpus(trial.amounts.cpu_millicores, text));
+    if (trial.amounts.memory_bytes != request->amounts.memory_bytes)
+        syn_buf_addf(&options, " --memory %s", size_option(trial.amounts.memory_bytes, text));
+    if (trial.amounts.scratch_bytes != request->amounts.scratch_bytes)
+        syn_buf_addf(&options, " --scratch %s", size_option(trial.amounts.scratch_bytes, text));
+    if (trial.isolation != request->isolation)
+        syn_buf_adds(&options, " --isolation auto");
+    if (trial.region != request->region)
+        syn_buf_addf(&options, ", without --region %s", request->region);
+    rc = syn_buf_ok(&options, err);
+    if (rc < 0)
+        return rc;
+    return fix_add(fixer, err, "%s comes closest; ask together for%s", node->id,
+                   syn_buf_text(&options));
+}
+
+static int
+fix_join(struct fixer *fixer, struct syn_err *err)
+{
+    const struct syn_place_request *request = fixer->request;
+    int64_t units = request->one_node ? request->count : 1;
+    char cpus[SYN_FORMAT_MAX], memory[SYN_FORMAT_MAX], scratch[SYN_FORMAT_MAX], gpus[96] = "";
+    bool model = request->gpu_model && *request->gpu_model;
+
+    if (request->gpus > 0)
+        (void)snprintf(gpus, sizeof(gpus), ", %lld %s%s", (long long)(request->gpus * units),
+                       model ? "x " : "GPU(s)", model ? request->gpu_model : "");
+    return fix_add(fixer, err,
+                   "join a node with at least %s CPUs, %s of memory, %s of scratch space%s free: "
+                   "synor agent --server URL --token TOKEN",
+                   syn_format_cpus(request->amounts.cpu_millicores * units, cpus),
+                   syn_format_bytes(request->amounts.memory_bytes * units, memory),
+                   syn_format_bytes(request->amounts.scratch_bytes * units, scratch), gpus);
+}
+
+int
+syn_place_explain(const struct syn_cluster *cluster, const struct syn_place_request *request,
+                  json_t **ret_why, json_t **ret_fix, struct syn_err *err)
+{
+    struct fixer fixer = {.cluster = cluster, .request = request};
+    int (*const ways[])(struct fixer *, struct syn_err *) = {
+        fix_wait, fix_gpus, fix_amounts, fix_choices, fix_nodes, fix_together, fix_join};
+    SYN_JSON(why);
+    SYN_JSON(fix);
+    int rc = place_check(request, err);
+
+    if (rc < 0)
+        return rc;
+    why = json_array();
+    fix = json_array();
+    if (!why || !fix)
+        return SYN_FAIL(err, SYN_E_NOMEM, "explaining a placement: out of memory");
+    fixer.fix = fix;
+    if (!fit_gang(cluster, request, fit_now)) {
+        rc = place_rows(cluster, request, why, err);
+        for (size_t i = 0; i < SYN_LEN(ways) && rc == SYN_OK; i++)
+            rc = ways[i](&fixer, err);
+    }
+    if (rc < 0)
+        return rc;
+    *ret_why = SYN_TAKE(why);
+    *ret_fix = SYN_TAKE(fix);
+    return SYN_OK;
+}

@@ -1,0 +1,368 @@
+/* Why a request does not fit: the one reason, the rows. What would make it fit is place_fix.c. */
+#include <synor/orchestration/place.h>
+
+#include "place_priv.h"
+
+#include <synor/base/str.h>
+#include <synor/base/units.h>
+
+/* One text for a quantity in a sentence. */
+struct text {
+    char s[128];
+};
+
+struct dim_row {
+    const char *name;   /* the key of the request it is about */
+    const char *noun;   /* in a sentence about several nodes */
+    const char *reason; /* of SYN_JOB_PENDING */
+};
+
+static const struct dim_row dim_rows[DIMS] = {
+    [DIM_NODE] = {"node", "are not ready", "no-node"},
+    [DIM_REGION] = {"region", "are in another region", "no-region"},
+    [DIM_ISOLATION] = {"isolation", "lack the isolation asked for", "no-sandbox"},
+    [DIM_GPUS] = {"gpus", "lack the GPUs", "no-gpu"},
+    [DIM_CPU] = {"cpu_millicores", "lack the CPUs", "insufficient-cpu"},
+    [DIM_MEMORY] = {"memory_bytes", "lack the memory", "insufficient-memory"},
+    [DIM_SCRATCH] = {"scratch_bytes", "lack the scratch space", "insufficient-scratch"},
+};
+
+static const char *
+quantity_text(enum dim dim, int64_t value, char *out)
+{
+    if (dim == DIM_CPU)
+        return syn_format_cpus(value, out);
+    return syn_format_bytes(value, out);
+}
+
+static const char *
+quantity_noun(enum dim dim)
+{
+    if (dim == DIM_CPU)
+        return "CPUs";
+    return dim == DIM_MEMORY ? "of memory" : "of scratch space";
+}
+
+static int64_t
+amount_of(const struct syn_amounts *amounts, enum dim dim)
+{
+    if (dim == DIM_CPU)
+        return amounts->cpu_millicores;
+    return dim == DIM_MEMORY ? amounts->memory_bytes : amounts->scratch_bytes;
+}
+
+static bool
+is_quantity(enum dim dim)
+{
+    return dim == DIM_CPU || dim == DIM_MEMORY || dim == DIM_SCRATCH;
+}
+
+static int64_t
+free_of(const struct syn_node_view *node, enum dim dim)
+{
+    return SYN_MAX(0, amount_of(&node->capacity, dim) - amount_of(&node->used, dim));
+}
+
+/* "8 x h100 with 40 GiB", "2 GPUs" */
+static struct text
+cards_text(const struct syn_place_request *request, uint32_t units)
+{
+    struct text text;
+    char vram[SYN_FORMAT_MAX];
+    bool model = request->gpu_model && *request->gpu_model;
+    int64_t cards = request->gpus * units;
+
+    (void)snprintf(text.s, sizeof(text.s), "%lld %s%s%s%s", (long long)cards,
+                   model ? "x " : (cards == 1 ? "GPU" : "GPUs"), model ? request->gpu_model : "",
+                   request->vram_min_bytes ? " with " : "",
+                   request->vram_min_bytes ? syn_format_bytes(request->vram_min_bytes, vram) : "");
+    return text;
+}
+
+/* "no GPU", "2 x a100", "8 x h100 (1 free)"; a long list ends in "..." */
+static struct text
+node_cards_text(const struct syn_node_view *node)
+{
+    struct text text = {"no GPU"};
+    size_t len = 0;
+
+    for (unsigned i = 0; i < node->gpus_count && len + 48 < sizeof(text.s); i++) {
+        const struct syn_gpu_group *group = &node->gpus[i];
+        int n = snprintf(text.s + len, sizeof(text.s) - len, "%s%lld x %s (%lld free)",
+                         len ? ", " : "", (long long)group->count, group->model,
+                         (long long)SYN_MAX(0, group->count - group->used));
+
+        assert(n > 0);
+        len = SYN_MIN(len + (size_t)n, sizeof(text.s) - 1);
+    }
+    return text;
+}
+
+static struct text
+node_state_text(const struct syn_node_view *node)
+{
+    struct text text;
+
+    (void)syn_str_copy(text.s, sizeof(text.s),
+                       node->unschedulable && node->state == SYN_NODE_READY
+                           ? "drained"
+                           : syn_node_state_name(node->state));
+    return text;
+}
+
+/* Adds {dimension, node, need, have, message}; owns need and have from the call on. */
+static int
+row_add_take(json_t *why, enum dim dim, const char *node, json_t *need, json_t *have,
+             const char *message, struct syn_err *err)
+{
+    SYN_JSON(row);
+    SYN_JSON(owned_need);
+    SYN_JSON(owned_have);
+    int rc;
+
+    owned_need = need;
+    owned_have = have;
+    if (!need || !have)
+        return SYN_FAIL(err, SYN_E_NOMEM, "explaining a placement: out of memory");
+    rc = syn_json_pack(&row, err, "{s:s, s:s?, s:O, s:O, s:s}", "dimension", dim_rows[dim].name,
+                       "node", node, "need", owned_need, "have", owned_have, "message", message);
+    if (rc < 0)
+        return rc;
+    return syn_json_append_take(why, SYN_TAKE(row), err);
+}
+
+static int
+row_add_text(json_t *why, enum dim dim, const char *node, const char *need, const char *have,
+             const char *message, struct syn_err *err)
+{
+    return row_add_take(why, dim, node, json_string(need), json_string(have), message, err);
+}
+
+static int
+row_add_quantity(json_t *why, const struct syn_node_view *node,
+                 const struct syn_place_request *request, uint32_t units, enum dim dim,
+                 struct syn_err *err)
+{
+    int64_t need = amount_of(&request->amounts, dim) * units, have = free_of(node, dim);
+    char need_text[SYN_FORMAT_MAX], have_text[SYN_FORMAT_MAX], all_text[SYN_FORMAT_MAX];
+    char message[256], who[32] = "";
+
+    if (units > 1)
+        (void)snprintf(who, sizeof(who), "%u workers need ", units);
+    (void)snprintf(message, sizeof(message), "%s: %s%s %s %s; %s free of %s", node->id,
+                   units > 1 ? who : "", quantity_text(dim, need, need_text), quantity_noun(dim),
+                   units > 1 ? "together" : "needed", quantity_text(dim, have, have_text),
+                   quantity_text(dim, amount_of(&node->capacity, dim), all_text));
+    return row_add_take(why, dim, node->id, json_integer(need), json_integer(have), message, err);
+}
+
+static int
+row_add_node(json_t *why, const struct syn_node_view *node, const struct syn_place_request *request,
+             uint32_t units, enum dim dim, struct syn_err *err)
+{
+    struct text need = {"ready"}, have = {""};
+    char message[400];
+
+    if (is_quantity(dim))
+        return row_add_quantity(why, node, request, units, dim, err);
+    if (dim == DIM_NODE) {
+        have = node_state_text(node);
+        (void)snprintf(message, sizeof(message), "%s is %s and takes no new work", node->id,
+                       have.s);
+    } else if (dim == DIM_REGION) {
+        (void)syn_str_copy(need.s, sizeof(need.s), request->region);
+        (void)syn_str_copy(have.s, sizeof(have.s), node->region);
+        (void)snprintf(message, sizeof(message), "%s is in region \"%s\", not \"%s\"", node->id,
+                       have.s, need.s);
+    } else if (dim == DIM_ISOLATION) {
+        (void)syn_str_copy(need.s, sizeof(need.s), syn_isolation_name(request->isolation));
+        (void)syn_str_copy(have.s, sizeof(have.s),
+                           node->sandboxes & SYN_BIT(SYN_ISOLATION_GVISOR) ? "gvisor"
+                           : node->sandboxes                               ? "runc"
+                                                                           : "none");
+        (void)snprintf(message, sizeof(message), "%s has no %s sandbox ready (it has: %s)",
+                       node->id, request->isolation == SYN_ISOLATION_AUTO ? "usable" : need.s,
+                       have.s);
+    } else {
+        need = cards_text(request, units);
+        have = node_cards_text(node);
+        (void)snprintf(message, sizeof(message), "%s: %s needed; it has %s", node->id, need.s,
+                       have.s);
+    }
+    return row_add_text(why, dim, node->id, need.s, have.s, message, err);
+}
+
+/* For how many members a node is asked when it is explained: one more than it can hold. */
+static uint32_t
+units_asked(const struct syn_node_view *node, const struct syn_place_request *request)
+{
+    if (request->one_node)
+        return request->count;
+    return SYN_MIN(fit_units(node, request, fit_now) + 1, request->count);
+}
+
+/* How many nodes lack each dimension. */
+struct totals {
+    size_t nodes;
+    size_t lacks[DIMS];
+    int64_t most[DIMS]; /* the most that any node has free; quantities only */
+};
+
+static struct totals
+totals_count(const struct syn_cluster *cluster, const struct syn_place_request *request)
+{
+    struct totals totals = {.nodes = syn_cluster_count(cluster)};
+
+    for (size_t i = 0; i < totals.nodes; i++) {
+        const struct syn_node_view *node = syn_cluster_at(cluster, i);
+        uint32_t lacks = fit_lacks(node, request, units_asked(node, request), fit_now);
+
+        for (unsigned dim = 0; dim < DIMS; dim++) {
+            if (lacks & SYN_BIT(dim))
+                totals.lacks[dim]++;
+            if (is_quantity(dim))
+                totals.most[dim] = SYN_MAX(totals.most[dim], free_of(node, dim));
+        }
+    }
+    return totals;
+}
+
+/* Walk the dimensions in order and keep the nodes that pass; the one that leaves none is the
+ * reason. When every dimension leaves some, the members that fit are too few: what most nodes lack
+ * is the reason. */
+static enum dim
+main_dim(const struct syn_cluster *cluster, const struct syn_place_request *request)
+{
+    struct totals totals = totals_count(cluster, request);
+    enum dim worst = DIM_CPU;
+
+    for (unsigned dim = 0; dim < DIMS; dim++) {
+        uint32_t so_far = (SYN_BIT(dim + 1)) - 1;
+        bool any = false;
+
+        for (size_t i = 0; i < totals.nodes && !any; i++) {
+            const struct syn_node_view *node = syn_cluster_at(cluster, i);
+            uint32_t units = request->one_node ? request->count : 1;
+
+            any = !(fit_lacks(node, request, units, fit_now) & so_far);
+        }
+        if (!any)
+            return (enum dim)dim;
+    }
+    for (unsigned dim = DIM_GPUS; dim < DIMS; dim++)
+        if (totals.lacks[dim] > totals.lacks[worst])
+            worst = (enum dim)dim;
+    return worst;
+}
+
+static void
+why_message(const struct syn_cluster *cluster, const struct syn_place_request *request,
+            enum dim dim, char *message, size_t cap)
+{
+    struct totals totals = totals_count(cluster, request);
+    const char *of = request->count > 1 ? " for all its workers" : "";
+    char need[SYN_FORMAT_MAX], most[SYN_FORMAT_MAX];
+
+    if (totals.nodes == 0)
+        (void)snprintf(message, cap, "no node has joined yet");
+    else if (dim == DIM_NODE)
+        (void)snprintf(message, cap, "none of %zu node(s) is ready for new work", totals.nodes);
+    else if (dim == DIM_REGION)
+        (void)snprintf(message, cap, "no ready node is in region \"%s\"", request->region);
+    else if (dim == DIM_ISOLATION)
+        (void)snprintf(message, cap, "no ready node has a %s sandbox",
+                       request->isolation == SYN_ISOLATION_AUTO
+                           ? "usable"
+                           : syn_isolation_name(request->isolation));
+    else if (dim == DIM_GPUS)
+        (void)snprintf(message, cap, "no node has %s free%s (%zu of %zu node(s) lack them)",
+                       cards_text(request, 1).s, of, totals.lacks[dim], totals.nodes);
+    else
+        (void)snprintf(message, cap, "no node has %s %s free%s; the most is %s",
+                       quantity_text(dim, amount_of(&request->amounts, dim), need),
+                       quantity_noun(dim), of, quantity_text(dim, totals.most[dim], most));
+}
+
+void
+syn_place_why(const struct syn_cluster *cluster, const struct syn_place_request *request,
+              const char **ret_reason, char *message, size_t cap)
+{
+    enum dim dim = main_dim(cluster, request);
+
+    why_message(cluster, request, dim, message, cap);
+    *ret_reason = dim_rows[dim].reason;
+}
+
+static int
+totals_add(const struct syn_cluster *cluster, const struct syn_place_request *request, json_t *why,
+           struct syn_err *err)
+{
+    struct totals totals = totals_count(cluster, request);
+    char message[160];
+    int rc = SYN_OK;
+
+    if (totals.nodes == 0)
+        return row_add_text(why, DIM_NODE, NULL, "ready", "none", "no node has joined yet", err);
+    for (unsigned dim = 0; dim < DIMS && rc == SYN_OK; dim++) {
+        if (totals.lacks[dim] == 0)
+            continue;
+        (void)snprintf(message, sizeof(message), "%zu of %zu node(s) %s", totals.lacks[dim],
+                       totals.nodes, dim_rows[dim].noun);
+        rc = row_add_take(why, (enum dim)dim, NULL, json_integer((json_int_t)totals.nodes),
+                          json_integer((json_int_t)(totals.nodes - totals.lacks[dim])), message,
+                          err);
+    }
+    return rc;
+}
+
+static int
+workers_add(const struct syn_cluster *cluster, const struct syn_place_request *request, json_t *why,
+            struct syn_err *err)
+{
+    uint32_t most = fit_most(cluster, request, fit_now);
+    char message[160];
+    SYN_JSON(row);
+    int rc;
+
+    if (request->count == 1)
+        return SYN_OK;
+    (void)snprintf(message, sizeof(message), "%u workers start together or not at all; %u fit%s",
+                   request->count, most, request->one_node ? " on one node" : "");
+    rc = syn_json_pack(&row, err, "{s:s, s:n, s:I, s:I, s:s}", "dimension", "workers", "node",
+                       "need", (json_int_t)request->count, "have", (json_int_t)most, "message",
+                       message);
+    if (rc < 0)
+        return rc;
+    return syn_json_append_take(why, SYN_TAKE(row), err);
+}
+
+static int
+nodes_add(const struct syn_cluster *cluster, const struct syn_place_request *request, json_t *why,
+          struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    for (size_t i = 0; i < syn_cluster_count(cluster); i++) {
+        const struct syn_node_view *node = syn_cluster_at(cluster, i);
+        uint32_t units = units_asked(node, request);
+        uint32_t lacks = fit_lacks(node, request, units, fit_now);
+
+        for (unsigned dim = 0; dim < DIMS && rc == SYN_OK; dim++)
+            if ((lacks & SYN_BIT(dim)) && json_array_size(why) < SYN_PLACE_ROWS_MAX)
+                rc = row_add_node(why, node, request, units, (enum dim)dim, err);
+    }
+    return rc;
+}
+
+int
+place_rows(const struct syn_cluster *cluster, const struct syn_place_request *request, json_t *why,
+           struct syn_err *err)
+{
+    int rc = totals_add(cluster, request, why, err);
+
+    if (rc == SYN_OK)
+        rc = workers_add(cluster, request, why, err);
+    if (rc == SYN_OK)
+        rc = nodes_add(cluster, request, why, err);
+    return rc;
+}

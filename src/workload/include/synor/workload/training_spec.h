@@ -1,0 +1,76 @@
+/* What a tenant asks for when training: the shape of the spec, its defaults, its cross-field rules, and a
+ * quick way to read a spec that passed them. */
+#ifndef SYNOR_WORKLOAD_TRAINING_SPEC_H
+#define SYNOR_WORKLOAD_TRAINING_SPEC_H
+
+#include <synor/base/schema.h>
+#include <synor/orchestration/place.h>
+
+#define SYN_TRAINING_WORKERS_MAX         SYN_PLACE_GANG_MAX
+#define SYN_TRAINING_ARGS_MAX            256
+#define SYN_TRAINING_ARG_BYTES_MAX       4096
+#define SYN_TRAINING_ENV_MAX             64
+#define SYN_TRAINING_ENV_BYTES_MAX       32768
+#define SYN_TRAINING_HYPERPARAMETERS_MAX 256
+#define SYN_TRAINING_RETRIES_MAX         10
+
+/** The spec of POST /v1/training; max_budget is decimal text in documents. */
+extern const struct syn_schema syn_training_spec_schema;
+
+/**
+ * The model file (model.yaml): name, source, entry, args, hyperparameters, include, exclude, framework,
+ * framework_version. `source`, `include` and `exclude` say what to pack and are used where the folder is;
+ * the rest is laid under the spec by syn_training_model_merge(). The client sends it as JSON.
+ */
+extern const struct syn_schema syn_training_model_schema;
+
+/**
+ * Check a spec in place: units become integers, defaults are filled in, amounts become decimal text.
+ * What passed passes again unchanged. `synor://` references are only checked for their form.
+ *
+ * Returns 0; SYN_E_INVALID naming the key, the value and what is allowed; SYN_E_NOMEM. On failure
+ * `spec` may be half converted.
+ */
+SYN_MUST int syn_training_spec_check(json_t *spec, struct syn_err *err);
+
+/**
+ * Check a model file and lay it under `spec`: entry, args, framework and framework_version where the
+ * spec has none, hyperparameters key by key where the spec has none. *ret_name (may be NULL) is the
+ * model's name, borrowed from `model`, or NULL. Call before syn_training_spec_check().
+ */
+SYN_MUST int syn_training_model_merge(json_t *model, json_t *spec, const char **ret_name,
+                                      struct syn_err *err);
+
+/** A checked spec, read. All pointers are borrowed from the JSON. */
+struct syn_training_spec {
+    const char *framework;
+    const char *image;
+    const char *source;
+    const char *entry;
+    json_t *args;
+    const char *dataset;
+    json_t *hyperparameters;
+    struct syn_amounts amounts; /* per worker */
+    int64_t gpus;
+    int64_t gpus_max;
+    const char *gpu_model;
+    int64_t vram_min_bytes;
+    uint32_t workers;
+    const char *distributed;
+    int64_t max_budget;
+    int64_t priority;
+    const char *region;
+    enum syn_isolation isolation;
+    int64_t stop_grace_ms;
+    int64_t time_limit_ms; /* 0: none */
+    int64_t retries_max;
+    json_t *env;
+};
+
+/** Read a spec that syn_training_spec_check() passed; anything else is a bug. */
+void syn_training_spec_read(const json_t *spec, struct syn_training_spec *ret);
+/** The gang it asks for. Text is borrowed from `spec`. */
+struct syn_place_request syn_training_place_request(const struct syn_training_spec *spec,
+                                                    uint64_t seed);
+
+#endif

@@ -1,0 +1,401 @@
+#include <synor/workload/training_spec.h>
+
+#include <synor/base/str.h>
+#include <synor/base/units.h>
+#include <synor/orchestration/document.h>
+
+#define REF_MAX           512
+#define PATH_BYTES_MAX    512
+#define HYPER_NAME_MAX    128
+#define HYPER_TEXT_MAX    4096
+#define COUNT_MAX         INT64_C(1000000000)
+#define MIB               (INT64_C(1) << 20)
+#define STOP_GRACE_MAX_MS (INT64_C(3600) * 1000)
+#define TIME_LIMIT_MAX_MS (INT64_C(365) * 24 * 3600 * 1000)
+
+/* clang-format off */
+static const struct syn_field spec_fields[] = {
+    {.name = "framework", .kind = SYN_FIELD_STR, .fallback = "\"pytorch\"",
+     .choices = "pytorch|tensorflow|jax|onnx|custom", .help = "what the program is written with"},
+    {.name = "framework_version", .kind = SYN_FIELD_STR, .min = 0, .max = 32, .fallback = "\"\"",
+     .help = "version the program wants; recorded, not enforced"},
+    {.name = "image", .kind = SYN_FIELD_STR, .min = 1, .max = REF_MAX, .fallback = "\"host\"",
+     .help = "host (the node's own /usr, read-only) or synor://CID of an OCI layout"},
+    {.name = "source", .kind = SYN_FIELD_STR, .required = true, .min = 0, .max = REF_MAX,
+     .help = "synor:// folder with the program, or \"\" when the image holds it"},
+    {.name = "entry", .kind = SYN_FIELD_STR, .required = true, .min = 1, .max = PATH_BYTES_MAX,
+     .help = "the program, relative to source; absolute when source is \"\""},
+    {.name = "args", .kind = SYN_FIELD_LIST, .min = 0, .max = SYN_TRAINING_ARGS_MAX, .fallback = "[]",
+     .help = "arguments of the program"},
+    {.name = "dataset", .kind = SYN_FIELD_STR, .min = 0, .max = REF_MAX, .fallback = "\"\"",
+     .help = "synor:// data the program reads, or \"\""},
+    {.name = "hyperparameters", .kind = SYN_FIELD_OBJ, .fallback = "{}",
+     .help = "flat object of scalars for the program"},
+    {.name = "epochs", .kind = SYN_FIELD_I64, .min = 1, .max = COUNT_MAX, .help = "overlaid on hyperparameters"},
+    {.name = "batch_size", .kind = SYN_FIELD_I64, .min = 1, .max = COUNT_MAX, .help = "overlaid on hyperparameters"},
+    {.name = "gradient_accumulation", .kind = SYN_FIELD_I64, .min = 1, .max = COUNT_MAX,
+     .help = "overlaid on hyperparameters"},
+    {.name = "learning_rate", .kind = SYN_FIELD_REAL, .min = 0, .max = COUNT_MAX, .help = "overlaid on hyperparameters"},
+    {.name = "optimizer", .kind = SYN_FIELD_STR, .min = 1, .max = 64, .help = "overlaid on hyperparameters"},
+    {.name = "mixed_precision", .kind = SYN_FIELD_STR, .choices = "no|fp16|bf16",
+     .help = "overlaid on hyperparameters"},
+    {.name = "checkpoint_interval", .kind = SYN_FIELD_I64, .min = 0, .max = INT64_C(1000000000000), .fallback = "0",
+     .help = "steps between checkpoints; 0 lets the program decide"},
+    {.name = "cpu_millicores", .kind = SYN_FIELD_CPUS, .min = 10, .max = 4096000, .fallback = "1000",
+     .help = "CPU per worker"},
+    {.name = "memory_bytes", .kind = SYN_FIELD_BYTES, .min = 16 * MIB, .max = SYN_NODE_QUANTITY_MAX,
+     .fallback = "2147483648", .help = "memory per worker"},
+    {.name = "scratch_bytes", .kind = SYN_FIELD_BYTES, .min = MIB, .max = SYN_NODE_QUANTITY_MAX,
+     .fallback = "4294967296", .help = "quota of the writable volume per worker"},
+    {.name = "gpus", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_PLACE_GPUS_MAX, .fallback = "0",
+     .help = "GPUs per worker, all of one model"},
+    {.name = "gpus_max", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_PLACE_GPUS_MAX,
+     .help = "take up to so many where they are free; default gpus"},
+    {.name = "gpu_model", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_GPU_MODEL_MAX - 1, .fallback = "\"\"",
+     .help = "model of the GPUs; \"\" any"},
+    {.name = "vram_min_bytes", .kind = SYN_FIELD_BYTES, .min = 0, .max = SYN_NODE_QUANTITY_MAX, .fallback = "0",
+     .help = "least memory of each GPU"},
+    {.name = "workers", .kind = SYN_FIELD_I64, .min = 1, .max = SYN_TRAINING_WORKERS_MAX, .fallback = "1",
+     .help = "ranks; all start or none"},
+    {.name = "distributed", .kind = SYN_FIELD_STR,
+     .choices = "none|ddp|fsdp|zero1|zero2|zero3|pipeline|model",
+     .help = "told to the program; default none, ddp when workers > 1"},
+    {.name = "max_budget", .kind = SYN_FIELD_AMOUNT, .required = true,
+     .help = "SYNOR locked in escrow for one run"},
+    {.name = "priority", .kind = SYN_FIELD_I64, .min = 0, .max = 1000, .fallback = "500",
+     .help = "higher is placed first"},
+    {.name = "region", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_REGION_MAX - 1, .fallback = "\"\"",
+     .help = "where it may run; \"\" anywhere"},
+    {.name = "isolation", .kind = SYN_FIELD_STR, .choices = "auto|gvisor|runc", .fallback = "\"auto\"",
+     .help = "the sandbox"},
+    {.name = "stop_grace_ms", .kind = SYN_FIELD_MS, .min = 0, .max = STOP_GRACE_MAX_MS, .fallback = "30000",
+     .help = "time to save a checkpoint after a stop signal"},
+    {.name = "time_limit_ms", .kind = SYN_FIELD_MS, .min = 0, .max = TIME_LIMIT_MAX_MS, .fallback = "0",
+     .help = "longest time of a run since its first start; 0 none"},
+    {.name = "retries_max", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_TRAINING_RETRIES_MAX, .fallback = "0",
+     .help = "restarts after the program's own failure"},
+    {.name = "env", .kind = SYN_FIELD_MAP, .min = 0, .max = SYN_TRAINING_ENV_MAX, .fallback = "{}",
+     .help = "environment of the program"},
+};
+
+static const struct syn_field model_fields[] = {
+    {.name = "name", .kind = SYN_FIELD_NAME, .help = "name of the job"},
+    {.name = "source", .kind = SYN_FIELD_STR, .min = 0, .max = 4096,
+     .help = "folder to pack, relative to the file"},
+    {.name = "entry", .kind = SYN_FIELD_STR, .min = 1, .max = PATH_BYTES_MAX, .help = "program inside source"},
+    {.name = "args", .kind = SYN_FIELD_LIST, .min = 0, .max = SYN_TRAINING_ARGS_MAX, .help = "arguments of the program"},
+    {.name = "hyperparameters", .kind = SYN_FIELD_OBJ, .help = "flat object of scalars"},
+    {.name = "include", .kind = SYN_FIELD_LIST, .min = 0, .max = 256, .help = "patterns of files to pack; default all"},
+    {.name = "exclude", .kind = SYN_FIELD_LIST, .min = 0, .max = 256, .help = "patterns of files to leave out"},
+    {.name = "framework", .kind = SYN_FIELD_STR, .choices = "pytorch|tensorflow|jax|onnx|custom",
+     .help = "as in the spec"},
+    {.name = "framework_version", .kind = SYN_FIELD_STR, .min = 0, .max = 32, .help = "as in the spec"},
+};
+/* clang-format on */
+
+const struct syn_schema syn_training_spec_schema = SYN_SCHEMA("TrainingSpec", spec_fields);
+const struct syn_schema syn_training_model_schema = SYN_SCHEMA("TrainingModelFile", model_fields);
+
+/* The platform's own words; a program must be able to trust them. */
+static const char *const reserved_env[] = {
+    "RANK",       "LOCAL_RANK",       "WORLD_SIZE",  "LOCAL_WORLD_SIZE", "GROUP_RANK",
+    "NODE_RANK",  "GROUP_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",      "ROLE_RANK",
+    "ROLE_WORLD_SIZE",
+};
+
+static int
+check_ref(const char *key, const char *ref, struct syn_err *err)
+{
+    if (!syn_str_starts(ref, "synor://") || !ref[strlen("synor://")])
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.%s: \"%s\" is no reference; expected synor://NAME or synor://CID "
+                        "(synor storage put makes one)", key, ref);
+    return SYN_OK;
+}
+
+/* Segments separated by single slashes, none of them "." or "..". */
+static bool
+segments_ok(const char *path)
+{
+    for (const char *at = path;;) {
+        size_t len = strcspn(at, "/");
+
+        if (len == 0 || (len == 1 && at[0] == '.') || (len == 2 && at[0] == '.' && at[1] == '.'))
+            return false;
+        for (size_t i = 0; i < len; i++)
+            if ((unsigned char)at[i] < 0x20 || at[i] == 0x7f)
+                return false;
+        if (!at[len])
+            return true;
+        at += len + 1;
+    }
+}
+
+static int
+check_program(const struct syn_training_spec *spec, struct syn_err *err)
+{
+    bool absolute = spec->entry[0] == '/';
+
+    if (!segments_ok(spec->entry + (absolute ? 1 : 0)))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.entry: \"%s\" must be a plain path without empty, \".\" or \"..\" "
+                        "parts", spec->entry);
+    if (*spec->source && absolute)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.entry: \"%s\" is absolute; expected a path inside source, such as "
+                        "train.py", spec->entry);
+    if (!*spec->source && !absolute)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.entry: \"%s\" is relative but source is empty; give source, or the "
+                        "program's absolute path in the image", spec->entry);
+    if (*spec->source) {
+        int rc = check_ref("source", spec->source, err);
+
+        if (rc < 0)
+            return rc;
+    }
+    if (*spec->dataset) {
+        int rc = check_ref("dataset", spec->dataset, err);
+
+        if (rc < 0)
+            return rc;
+    }
+    if (!syn_str_eq(spec->image, "host"))
+        return check_ref("image", spec->image, err);
+    return SYN_OK;
+}
+
+static int
+check_args(const json_t *args, struct syn_err *err)
+{
+    const json_t *arg;
+    size_t i;
+
+    json_array_foreach (args, i, arg)
+        if (json_string_length(arg) > SYN_TRAINING_ARG_BYTES_MAX)
+            return SYN_FAIL(err, SYN_E_INVALID, "spec.args[%zu]: longer than %d bytes", i,
+                            SYN_TRAINING_ARG_BYTES_MAX);
+    return SYN_OK;
+}
+
+static int
+check_hyperparameters(json_t *values, struct syn_err *err)
+{
+    const char *key;
+    const json_t *value;
+    void *at;
+
+    if (json_object_size(values) > SYN_TRAINING_HYPERPARAMETERS_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.hyperparameters: at most %d, got %zu",
+                        SYN_TRAINING_HYPERPARAMETERS_MAX, json_object_size(values));
+    for (at = json_object_iter(values); at;
+         at = json_object_iter_next(values, at)) {
+        key = json_object_iter_key(at);
+        value = json_object_iter_value(at);
+        if (!*key || strlen(key) > HYPER_NAME_MAX)
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "spec.hyperparameters: a name must have 1..%d bytes", HYPER_NAME_MAX);
+        if (json_is_object(value) || json_is_array(value))
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "spec.hyperparameters.%s: expected a number, text, true, false or null; "
+                            "put nested settings into a file of the source", key);
+        if (json_string_length(value) > HYPER_TEXT_MAX)
+            return SYN_FAIL(err, SYN_E_INVALID, "spec.hyperparameters.%s: longer than %d bytes",
+                            key, HYPER_TEXT_MAX);
+    }
+    return SYN_OK;
+}
+
+static bool
+env_name_ok(const char *name)
+{
+    if (!*name || (*name >= '0' && *name <= '9'))
+        return false;
+    for (; *name; name++)
+        if (!(*name == '_' || (*name >= '0' && *name <= '9') || (*name >= 'A' && *name <= 'Z') ||
+              (*name >= 'a' && *name <= 'z')))
+            return false;
+    return true;
+}
+
+static bool
+env_name_reserved(const char *name)
+{
+    if (syn_str_starts(name, "SYNOR_"))
+        return true;
+    for (size_t i = 0; i < SYN_LEN(reserved_env); i++)
+        if (syn_str_eq(name, reserved_env[i]))
+            return true;
+    return false;
+}
+
+static int
+check_env(json_t *env, struct syn_err *err)
+{
+    size_t total = 0;
+    void *at;
+
+    for (at = json_object_iter(env); at;
+         at = json_object_iter_next(env, at)) {
+        const char *name = json_object_iter_key(at);
+
+        if (!env_name_ok(name))
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "spec.env: \"%s\" is no variable name; use letters, digits and _, not "
+                            "beginning with a digit", name);
+        if (env_name_reserved(name))
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "spec.env: %s is set by the platform; choose another name", name);
+        total += strlen(name) + json_string_length(json_object_iter_value(at)) + 2;
+    }
+    if (total > SYN_TRAINING_ENV_BYTES_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.env: %zu bytes in all, at most %d", total,
+                        SYN_TRAINING_ENV_BYTES_MAX);
+    return SYN_OK;
+}
+
+static int
+check_numbers(const json_t *obj, const struct syn_training_spec *spec, struct syn_err *err)
+{
+    const json_t *rate = json_object_get(obj, "learning_rate");
+
+    if (rate && json_number_value(rate) <= 0)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.learning_rate: expected more than 0, got %g",
+                        json_number_value(rate));
+    if (spec->gpus_max < spec->gpus)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.gpus_max: %lld is less than gpus (%lld)",
+                        (long long)spec->gpus_max, (long long)spec->gpus);
+    if (spec->gpus_max == 0 && (*spec->gpu_model || spec->vram_min_bytes))
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.%s: no GPU is asked for; set gpus",
+                        *spec->gpu_model ? "gpu_model" : "vram_min_bytes");
+    if (spec->workers > 1 && syn_str_eq(spec->distributed, "none"))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.distributed: none needs workers 1, got %u; use ddp or another way of "
+                        "sharing the work", spec->workers);
+    if (spec->max_budget <= 0)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.max_budget: expected more than 0 SYNOR");
+    return SYN_OK;
+}
+
+/* Defaults that depend on other keys, and amounts back to the text that documents hold. */
+static int
+derive(json_t *spec, struct syn_err *err)
+{
+    const json_t *budget = json_object_get(spec, "max_budget");
+    bool many = syn_json_i64(spec, "workers", 1) > 1;
+    int rc = syn_document_set_amount(spec, "max_budget", json_integer_value(budget), err);
+
+    if (rc == SYN_OK && !json_object_get(spec, "gpus_max"))
+        rc = syn_json_set_i64(spec, "gpus_max", syn_json_i64(spec, "gpus", 0), err);
+    if (rc == SYN_OK && !json_object_get(spec, "distributed"))
+        rc = syn_json_set_str(spec, "distributed", many ? "ddp" : "none", err);
+    return rc;
+}
+
+int
+syn_training_spec_check(json_t *spec, struct syn_err *err)
+{
+    struct syn_training_spec read;
+    int rc = syn_schema_apply(&syn_training_spec_schema, spec, "spec", err);
+
+    if (rc == SYN_OK)
+        rc = derive(spec, err);
+    if (rc < 0)
+        return rc;
+    syn_training_spec_read(spec, &read);
+    rc = check_program(&read, err);
+    if (rc == SYN_OK)
+        rc = check_args(read.args, err);
+    if (rc == SYN_OK)
+        rc = check_hyperparameters(read.hyperparameters, err);
+    if (rc == SYN_OK)
+        rc = check_env(read.env, err);
+    if (rc == SYN_OK)
+        rc = check_numbers(spec, &read, err);
+    return rc;
+}
+
+static int
+lay_under(json_t *spec, const char *key, json_t *value, struct syn_err *err)
+{
+    if (!value || json_object_get(spec, key))
+        return SYN_OK;
+    return syn_json_set_take(spec, key, json_deep_copy(value), err);
+}
+
+int
+syn_training_model_merge(json_t *model, json_t *spec, const char **ret_name, struct syn_err *err)
+{
+    static const char *const plain[] = {"entry", "args", "framework", "framework_version"};
+    json_t *values = json_object_get(spec, "hyperparameters");
+    json_t *under;
+    void *at;
+    int rc = syn_schema_apply(&syn_training_model_schema, model, "model", err);
+
+    for (size_t i = 0; i < SYN_LEN(plain) && rc == SYN_OK; i++)
+        rc = lay_under(spec, plain[i], json_object_get(model, plain[i]), err);
+    under = json_object_get(model, "hyperparameters");
+    if (rc == SYN_OK && !values)
+        rc = lay_under(spec, "hyperparameters", under, err);
+    else if (rc == SYN_OK && json_is_object(values))
+        for (at = json_object_iter(under); at && rc == SYN_OK;
+             at = json_object_iter_next(under, at))
+            rc = lay_under(values, json_object_iter_key(at), json_object_iter_value(at), err);
+    if (rc == SYN_OK && ret_name)
+        *ret_name = syn_json_str(model, "name", NULL);
+    return rc;
+}
+
+void
+syn_training_spec_read(const json_t *spec, struct syn_training_spec *ret)
+{
+    int isolation = syn_isolation_find(syn_json_str(spec, "isolation", "auto"));
+
+    assert(isolation >= 0);
+    *ret = (struct syn_training_spec){
+        .framework = syn_json_str(spec, "framework", ""),
+        .image = syn_json_str(spec, "image", ""),
+        .source = syn_json_str(spec, "source", ""),
+        .entry = syn_json_str(spec, "entry", ""),
+        .args = json_object_get(spec, "args"),
+        .dataset = syn_json_str(spec, "dataset", ""),
+        .hyperparameters = json_object_get(spec, "hyperparameters"),
+        .amounts = {syn_json_i64(spec, "cpu_millicores", 0), syn_json_i64(spec, "memory_bytes", 0),
+                    syn_json_i64(spec, "scratch_bytes", 0)},
+        .gpus = syn_json_i64(spec, "gpus", 0),
+        .gpus_max = syn_json_i64(spec, "gpus_max", 0),
+        .gpu_model = syn_json_str(spec, "gpu_model", ""),
+        .vram_min_bytes = syn_json_i64(spec, "vram_min_bytes", 0),
+        .workers = (uint32_t)syn_json_i64(spec, "workers", 0),
+        .distributed = syn_json_str(spec, "distributed", ""),
+        .max_budget = syn_document_amount(spec, "max_budget"),
+        .priority = syn_json_i64(spec, "priority", 0),
+        .region = syn_json_str(spec, "region", ""),
+        .isolation = (enum syn_isolation)isolation,
+        .stop_grace_ms = syn_json_i64(spec, "stop_grace_ms", 0),
+        .time_limit_ms = syn_json_i64(spec, "time_limit_ms", 0),
+        .retries_max = syn_json_i64(spec, "retries_max", 0),
+        .env = json_object_get(spec, "env"),
+    };
+    assert(*ret->framework && *ret->entry && ret->workers > 0 && json_is_array(ret->args));
+    assert(json_is_object(ret->hyperparameters) && json_is_object(ret->env));
+}
+
+struct syn_place_request
+syn_training_place_request(const struct syn_training_spec *spec, uint64_t seed)
+{
+    return (struct syn_place_request){
+        .count = spec->workers,
+        .amounts = spec->amounts,
+        .gpus = spec->gpus,
+        .gpus_max = spec->gpus_max,
+        .gpu_model = spec->gpu_model,
+        .vram_min_bytes = spec->vram_min_bytes,
+        .region = spec->region,
+        .isolation = spec->isolation,
+        /* The ranks' group network is a bridge of one node; nodes share no overlay yet. */
+        .one_node = spec->workers > 1,
+        .policy = SYN_PLACE_PACK,
+        .seed = seed,
+    };
+}
