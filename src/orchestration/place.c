@@ -199,6 +199,15 @@ tie_hash(uint64_t seed, const char *id)
     return hash;
 }
 
+static bool
+has_cards(const struct syn_node_view *node)
+{
+    for (unsigned i = 0; i < node->gpus_count; i++)
+        if (node->gpus[i].count > 0)
+            return true;
+    return false;
+}
+
 struct candidate {
     const struct syn_node_view *node;
     bool wastes_cards;
@@ -256,7 +265,7 @@ choose(const struct syn_cluster *cluster, const struct syn_place_request *reques
 
         if (fit_units(one.node, request, fit_now) < units)
             continue;
-        one.wastes_cards = request->gpus == 0 && one.node->gpus_count > 0;
+        one.wastes_cards = request->gpus == 0 && has_cards(one.node);
         one.load = load_after(one.node, request, units);
         one.tie = tie_hash(request->seed, one.node->id);
         if (!best.node || better(&one, &best, request->policy))

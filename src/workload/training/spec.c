@@ -98,9 +98,9 @@ const struct syn_schema syn_training_model_schema = SYN_SCHEMA("TrainingModelFil
 
 /* The platform's own words; a program must be able to trust them. */
 static const char *const reserved_env[] = {
-    "RANK",       "LOCAL_RANK",       "WORLD_SIZE",  "LOCAL_WORLD_SIZE", "GROUP_RANK",
-    "NODE_RANK",  "GROUP_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",      "ROLE_RANK",
-    "ROLE_WORLD_SIZE",
+    "RANK",        "LOCAL_RANK", "WORLD_SIZE",       "LOCAL_WORLD_SIZE",
+    "GROUP_RANK",  "NODE_RANK",  "GROUP_WORLD_SIZE", "MASTER_ADDR",
+    "MASTER_PORT", "ROLE_RANK",  "ROLE_WORLD_SIZE",
 };
 
 static int
@@ -109,7 +109,8 @@ check_ref(const char *key, const char *ref, struct syn_err *err)
     if (!syn_str_starts(ref, "synor://") || !ref[strlen("synor://")])
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.%s: \"%s\" is no reference; expected synor://NAME or synor://CID "
-                        "(synor storage put makes one)", key, ref);
+                        "(synor storage put makes one)",
+                        key, ref);
     return SYN_OK;
 }
 
@@ -139,15 +140,18 @@ check_program(const struct syn_training_spec *spec, struct syn_err *err)
     if (!segments_ok(spec->entry + (absolute ? 1 : 0)))
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.entry: \"%s\" must be a plain path without empty, \".\" or \"..\" "
-                        "parts", spec->entry);
+                        "parts",
+                        spec->entry);
     if (*spec->source && absolute)
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.entry: \"%s\" is absolute; expected a path inside source, such as "
-                        "train.py", spec->entry);
+                        "train.py",
+                        spec->entry);
     if (!*spec->source && !absolute)
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.entry: \"%s\" is relative but source is empty; give source, or the "
-                        "program's absolute path in the image", spec->entry);
+                        "program's absolute path in the image",
+                        spec->entry);
     if (*spec->source) {
         int rc = check_ref("source", spec->source, err);
 
@@ -188,17 +192,18 @@ check_hyperparameters(json_t *values, struct syn_err *err)
     if (json_object_size(values) > SYN_TRAINING_HYPERPARAMETERS_MAX)
         return SYN_FAIL(err, SYN_E_INVALID, "spec.hyperparameters: at most %d, got %zu",
                         SYN_TRAINING_HYPERPARAMETERS_MAX, json_object_size(values));
-    for (at = json_object_iter(values); at;
-         at = json_object_iter_next(values, at)) {
+    for (at = json_object_iter(values); at; at = json_object_iter_next(values, at)) {
         key = json_object_iter_key(at);
         value = json_object_iter_value(at);
         if (!*key || strlen(key) > HYPER_NAME_MAX)
             return SYN_FAIL(err, SYN_E_INVALID,
                             "spec.hyperparameters: a name must have 1..%d bytes", HYPER_NAME_MAX);
         if (json_is_object(value) || json_is_array(value))
-            return SYN_FAIL(err, SYN_E_INVALID,
-                            "spec.hyperparameters.%s: expected a number, text, true, false or null; "
-                            "put nested settings into a file of the source", key);
+            return SYN_FAIL(
+                err, SYN_E_INVALID,
+                "spec.hyperparameters.%s: expected a number, text, true, false or null; "
+                "put nested settings into a file of the source",
+                key);
         if (json_string_length(value) > HYPER_TEXT_MAX)
             return SYN_FAIL(err, SYN_E_INVALID, "spec.hyperparameters.%s: longer than %d bytes",
                             key, HYPER_TEXT_MAX);
@@ -235,14 +240,14 @@ check_env(json_t *env, struct syn_err *err)
     size_t total = 0;
     void *at;
 
-    for (at = json_object_iter(env); at;
-         at = json_object_iter_next(env, at)) {
+    for (at = json_object_iter(env); at; at = json_object_iter_next(env, at)) {
         const char *name = json_object_iter_key(at);
 
         if (!env_name_ok(name))
             return SYN_FAIL(err, SYN_E_INVALID,
                             "spec.env: \"%s\" is no variable name; use letters, digits and _, not "
-                            "beginning with a digit", name);
+                            "beginning with a digit",
+                            name);
         if (env_name_reserved(name))
             return SYN_FAIL(err, SYN_E_INVALID,
                             "spec.env: %s is set by the platform; choose another name", name);
@@ -271,7 +276,8 @@ check_numbers(const json_t *obj, const struct syn_training_spec *spec, struct sy
     if (spec->workers > 1 && syn_str_eq(spec->distributed, "none"))
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.distributed: none needs workers 1, got %u; use ddp or another way of "
-                        "sharing the work", spec->workers);
+                        "sharing the work",
+                        spec->workers);
     if (spec->max_budget <= 0)
         return SYN_FAIL(err, SYN_E_INVALID, "spec.max_budget: expected more than 0 SYNOR");
     return SYN_OK;

@@ -1,5 +1,5 @@
-/* What a tenant asks for when training: the shape of the spec, its defaults, its cross-field rules, and a
- * quick way to read a spec that passed them. */
+/* What a tenant asks for when training: the shape of the spec, its defaults, its cross-field rules,
+ * and a quick way to read a spec that passed them. */
 #ifndef SYNOR_WORKLOAD_TRAINING_SPEC_H
 #define SYNOR_WORKLOAD_TRAINING_SPEC_H
 
@@ -18,15 +18,16 @@
 extern const struct syn_schema syn_training_spec_schema;
 
 /**
- * The model file (model.yaml): name, source, entry, args, hyperparameters, include, exclude, framework,
- * framework_version. `source`, `include` and `exclude` say what to pack and are used where the folder is;
- * the rest is laid under the spec by syn_training_model_merge(). The client sends it as JSON.
+ * The model file (model.yaml): name, source, entry, args, hyperparameters, include, exclude,
+ * framework, framework_version. `source`, `include` and `exclude` say what to pack and are used
+ * where the folder is; the rest is laid under the spec by syn_training_model_merge(). The client
+ * sends it as JSON.
  */
 extern const struct syn_schema syn_training_model_schema;
 
 /**
- * Check a spec in place: units become integers, defaults are filled in, amounts become decimal text.
- * What passed passes again unchanged. `synor://` references are only checked for their form.
+ * Check a spec in place: units become integers, defaults are filled in, amounts become decimal
+ * text. What passed passes again unchanged. `synor://` references are only checked for their form.
  *
  * Returns 0; SYN_E_INVALID naming the key, the value and what is allowed; SYN_E_NOMEM. On failure
  * `spec` may be half converted.
@@ -34,9 +35,9 @@ extern const struct syn_schema syn_training_model_schema;
 SYN_MUST int syn_training_spec_check(json_t *spec, struct syn_err *err);
 
 /**
- * Check a model file and lay it under `spec`: entry, args, framework and framework_version where the
- * spec has none, hyperparameters key by key where the spec has none. *ret_name (may be NULL) is the
- * model's name, borrowed from `model`, or NULL. Call before syn_training_spec_check().
+ * Check a model file and lay it under `spec`: entry, args, framework and framework_version where
+ * the spec has none, hyperparameters key by key where the spec has none. *ret_name (may be NULL) is
+ * the model's name, borrowed from `model`, or NULL. Call before syn_training_spec_check().
  */
 SYN_MUST int syn_training_model_merge(json_t *model, json_t *spec, const char **ret_name,
                                       struct syn_err *err);

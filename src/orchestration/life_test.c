@@ -1,0 +1,84 @@
+#include <synor/orchestration/life.h>
+
+#include <synor/base/str.h>
+#include <synor/base/test.h>
+
+/* Every state can be reached, and can reach an end. */
+static void
+check_graph(const struct syn_sm *sm)
+{
+    uint32_t reached = SYN_BIT(0), ends = 0;
+
+    for (unsigned round = 0; round < sm->count; round++)
+        for (unsigned from = 0; from < sm->count; from++) {
+            if (reached & SYN_BIT(from))
+                reached |= sm->states[from].next;
+            if (syn_sm_terminal(sm, from) || (sm->states[from].next & ends))
+                ends |= SYN_BIT(from);
+        }
+    assert_int_equal(reached, SYN_BIT(sm->count) - 1);
+    assert_int_equal(ends, SYN_BIT(sm->count) - 1);
+}
+
+static void
+test_every_state_is_reached_and_ends(void **state)
+{
+    (void)state;
+    check_graph(&syn_job_life);
+    check_graph(&syn_instance_life);
+}
+
+static void
+check_reasons(const struct syn_sm *sm, const struct syn_reason *rows, size_t count)
+{
+    uint32_t seen = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        assert_true(rows[i].state < sm->count);
+        assert_true(rows[i].word[0] && rows[i].sentence[0] && rows[i].way_out);
+        seen |= SYN_BIT(rows[i].state);
+        for (size_t j = 0; j < i; j++)
+            assert_false(rows[i].state == rows[j].state && syn_str_eq(rows[i].word, rows[j].word));
+    }
+    assert_int_equal(seen, SYN_BIT(sm->count) - 1);
+}
+
+static void
+test_every_state_has_reasons(void **state)
+{
+    size_t count;
+    const struct syn_reason *rows = syn_job_reasons(&count);
+
+    (void)state;
+    check_reasons(&syn_job_life, rows, count);
+    rows = syn_instance_reasons(&count);
+    check_reasons(&syn_instance_life, rows, count);
+}
+
+static void
+test_words_are_found(void **state)
+{
+    (void)state;
+    assert_int_equal(syn_job_state_find("stopping"), SYN_JOB_STOPPING);
+    assert_int_equal(syn_job_state_find("exited"), -1);
+    assert_int_equal(syn_instance_state_find("exited"), SYN_INSTANCE_EXITED);
+    assert_non_null(syn_job_reason(SYN_JOB_FAILED, "oom-killed"));
+    assert_null(syn_job_reason(SYN_JOB_STOPPED, "oom-killed"));
+    assert_non_null(syn_instance_reason(SYN_INSTANCE_EXITED, "pids-limit"));
+    assert_true(syn_instance_ended(SYN_INSTANCE_LOST));
+    assert_false(syn_instance_ended(SYN_INSTANCE_STOPPING));
+    assert_true(syn_sm_may(&syn_job_life, SYN_JOB_RUNNING, SYN_JOB_PENDING));
+    assert_false(syn_sm_may(&syn_job_life, SYN_JOB_FAILED, SYN_JOB_PENDING));
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_state_is_reached_and_ends),
+        cmocka_unit_test(test_every_state_has_reasons),
+        cmocka_unit_test(test_words_are_found),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,458 @@
+#include <synor/orchestration/place.h>
+
+#include <synor/base/str.h>
+#include <synor/base/test.h>
+#include <synor/base/units.h>
+#include <synor/orchestration/life.h>
+
+#define GIB        (INT64_C(1) << 30)
+#define NODES_MAX  4
+#define ROUNDS     1500
+#define GROUPS_MAX 2
+
+/* A cluster as the tests know it: plain numbers, from which documents are made. */
+struct plain_node {
+    const char *id;
+    const char *region;
+    const char *state;
+    const char *sandbox;
+    bool drained;
+    int64_t cpu, memory, scratch;
+    int64_t cards[GROUPS_MAX];
+    const char *models[GROUPS_MAX];
+    int64_t vram[GROUPS_MAX];
+};
+
+static struct syn_cluster *
+cluster_make(const struct plain_node *nodes, size_t count)
+{
+    struct syn_cluster *cluster;
+    struct syn_err err;
+
+    assert_done(syn_cluster_new(&cluster, &err), &err);
+    for (size_t i = 0; i < count; i++) {
+        const struct plain_node *node = &nodes[i];
+        SYN_JSON(doc);
+
+        doc = json_pack(
+            "{s:s, s:{s:s, s:b}, s:{s:s, s:{s:I, s:I, s:I, s:[{s:s, s:I, s:I}, {s:s, s:I, s:I}]},"
+            " s:[{s:s, s:s}], s:s}}",
+            "id", node->id, "spec", "region", node->region, "unschedulable", node->drained,
+            "status", "state", node->state, "capacity", "cpu_millicores", (json_int_t)node->cpu,
+            "memory_bytes", (json_int_t)node->memory, "scratch_bytes", (json_int_t)node->scratch,
+            "gpus", "model", node->models[0], "count", (json_int_t)node->cards[0], "vram_bytes",
+            (json_int_t)node->vram[0], "model", node->models[1], "count",
+            (json_int_t)node->cards[1], "vram_bytes", (json_int_t)node->vram[1], "sandboxes",
+            "name", node->sandbox, "state", "ready", "default_isolation", node->sandbox);
+        assert_non_null(doc);
+        assert_done(syn_cluster_put_node(cluster, doc, &err), &err);
+    }
+    return cluster;
+}
+
+static const struct plain_node plain = {
+    .id = "node-1",
+    .region = "eu",
+    .state = "ready",
+    .sandbox = "gvisor",
+    .cpu = 4000,
+    .memory = 8 * GIB,
+    .scratch = 100 * GIB,
+    .models = {"a100", "h100"},
+    .vram = {40, 80},
+};
+
+static const struct syn_place_request small = {
+    .count = 1, .amounts = {1000, GIB, GIB}, .policy = SYN_PLACE_PACK};
+
+struct why_case {
+    const char *name;
+    const char *reason;
+    const char *fix; /* part of one of the ways out */
+    struct plain_node node;
+    struct syn_place_request request;
+};
+
+static void
+check_why(const struct why_case *one)
+{
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = cluster_make(&one->node, 1);
+    struct syn_placement placement;
+    struct syn_err err;
+    const char *reason;
+    char message[200];
+    bool found = false;
+    SYN_JSON(why);
+    SYN_JSON(fix);
+
+    print_message("# %s\n", one->name);
+    assert_code(syn_place(cluster, &one->request, &placement, &err), SYN_PLACE_NONE, &err);
+    syn_place_why(cluster, &one->request, &reason, message, sizeof(message));
+    assert_string_equal(reason, one->reason);
+    assert_non_null(syn_job_reason(SYN_JOB_PENDING, reason));
+    assert_true(message[0]);
+    assert_done(syn_place_explain(cluster, &one->request, &why, &fix, &err), &err);
+    assert_true(json_array_size(why) >= 2);
+    for (size_t i = 0; i < json_array_size(fix); i++)
+        found = found || strstr(json_string_value(json_array_get(fix, i)), one->fix);
+    if (!found)
+        fail_msg("no \"%s\" among the fixes: %s", one->fix, json_dumps(fix, 0));
+}
+
+static void
+test_every_dimension_is_explained(void **state)
+{
+    struct why_case cases[] = {
+        {"silent", "no-node", "bring node-1 back", plain, small},
+        {"drained", "no-node", "synor node drain node-1 --off", plain, small},
+        {"region", "no-region", "leave out --region us", plain, small},
+        {"isolation", "no-sandbox", "--isolation auto", plain, small},
+        {"no gpu", "no-gpu", "--gpus 2", plain, small},
+        {"gpu model", "no-gpu", "--gpu-type a100", plain, small},
+        {"vram", "no-gpu", "--min-vram", plain, small},
+        {"cpu", "insufficient-cpu", "--cpus 4", plain, small},
+        {"memory", "insufficient-memory", "--memory 8192mb", plain, small},
+        {"scratch", "insufficient-scratch", "--scratch 102400mb", plain, small},
+        {"gang", "insufficient-cpu", "--workers 4", plain, small},
+        {"two at once", "insufficient-cpu",
+         "comes closest; ask together for --cpus 4 --memory 8192mb", plain, small},
+    };
+
+    (void)state;
+    cases[0].node.state = "silent";
+    cases[1].node.drained = true;
+    cases[2].request.region = "us";
+    cases[3].request.isolation = SYN_ISOLATION_RUNC;
+    cases[4].node.cards[0] = 2;
+    cases[4].request.gpus = cases[4].request.gpus_max = 8;
+    cases[5].node.cards[0] = 2;
+    cases[5].request.gpus = cases[5].request.gpus_max = 2;
+    cases[5].request.gpu_model = "h100";
+    cases[6].node.cards[1] = 2;
+    cases[6].request.gpus = cases[6].request.gpus_max = 1;
+    cases[6].request.vram_min_bytes = 81;
+    cases[7].request.amounts.cpu_millicores = 5000;
+    cases[8].request.amounts.memory_bytes = 9 * GIB;
+    cases[9].request.amounts.scratch_bytes = 101 * GIB;
+    cases[10].request.count = 5;
+    cases[11].request.amounts = (struct syn_amounts){8000, 16 * GIB, GIB};
+    for (size_t i = 0; i < SYN_LEN(cases); i++)
+        check_why(&cases[i]);
+}
+
+static void
+test_an_empty_cluster_and_bad_requests(void **state)
+{
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = cluster_make(NULL, 0);
+    struct syn_place_request request = small;
+    struct syn_placement placement;
+    struct syn_err err;
+    const char *reason;
+    char message[100];
+    SYN_JSON(why);
+    SYN_JSON(fix);
+
+    (void)state;
+    assert_code(syn_place(cluster, &request, &placement, &err), SYN_PLACE_NONE, &err);
+    syn_place_why(cluster, &request, &reason, message, sizeof(message));
+    assert_string_equal(reason, "no-node");
+    assert_done(syn_place_explain(cluster, &request, &why, &fix, &err), &err);
+    assert_int_equal(json_array_size(why), 1);
+    assert_int_equal(json_array_size(fix), 1);
+    request.count = 0;
+    assert_code(syn_place(cluster, &request, &placement, &err), SYN_E_INVALID, &err);
+    request = small;
+    request.gpus = 2;
+    request.gpus_max = 1;
+    assert_code(syn_place(cluster, &request, &placement, &err), SYN_E_INVALID, &err);
+    request = small;
+    request.amounts.memory_bytes = INT64_MAX;
+    assert_code(syn_place(cluster, &request, &placement, &err), SYN_E_INVALID, &err);
+}
+
+static unsigned
+nodes_used(const struct syn_placement *placement)
+{
+    unsigned used = 0;
+
+    for (uint32_t i = 0; i < placement->count; i++)
+        used += i == 0 || !syn_str_eq(placement->slots[i].node, placement->slots[i - 1].node);
+    return used;
+}
+
+static void
+test_policies(void **state)
+{
+    struct plain_node nodes[3] = {plain, plain, plain};
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+    struct syn_place_request request = small;
+    struct syn_placement placement;
+    struct syn_err err;
+    uint32_t firsts = 0;
+
+    (void)state;
+    nodes[1].id = "node-2";
+    nodes[2].id = "node-3";
+    nodes[2].cards[0] = 4;
+    cluster = cluster_make(nodes, 3);
+    request.count = 3;
+    assert_done(syn_place(cluster, &request, &placement, &err), &err);
+    assert_int_equal(nodes_used(&placement), 1);
+    request.policy = SYN_PLACE_SPREAD;
+    assert_done(syn_place(cluster, &request, &placement, &err), &err);
+    assert_int_equal(nodes_used(&placement),
+                     2); /* the node with cards is kept for who needs them */
+    request.one_node = true;
+    assert_done(syn_place(cluster, &request, &placement, &err), &err);
+    assert_int_equal(nodes_used(&placement), 1);
+    request = small;
+    for (request.seed = 0; request.seed < 64; request.seed++) {
+        assert_done(syn_place(cluster, &request, &placement, &err), &err);
+        firsts |= SYN_BIT(placement.slots[0].node[5] - '0');
+    }
+    assert_int_equal(firsts, SYN_BIT(1) | SYN_BIT(2)); /* equals take turns over seeds */
+    request.gpus = 1;
+    request.gpus_max = 8;
+    assert_done(syn_place(cluster, &request, &placement, &err), &err);
+    assert_int_equal(placement.gpus, 4);
+    assert_string_equal(placement.slots[0].node, "node-3");
+    assert_string_equal(placement.slots[0].gpu_model, "a100");
+}
+
+/* The oracle: every member on every node with every group of cards, by plain search. */
+static bool
+oracle(struct plain_node *nodes, size_t count, const struct syn_place_request *request,
+       uint32_t members, const struct plain_node *only)
+{
+    if (members == 0)
+        return true;
+    for (size_t i = 0; i < count; i++) {
+        struct plain_node *node = &nodes[i];
+        bool done = false;
+
+        if (only && only != node)
+            continue;
+        if (!syn_str_eq(node->state, "ready") || node->drained ||
+            (request->region && !syn_str_eq(request->region, node->region)) ||
+            (request->isolation != SYN_ISOLATION_AUTO &&
+             !syn_str_eq(syn_isolation_name(request->isolation), node->sandbox)) ||
+            node->cpu < request->amounts.cpu_millicores ||
+            node->memory < request->amounts.memory_bytes ||
+            node->scratch < request->amounts.scratch_bytes)
+            continue;
+        node->cpu -= request->amounts.cpu_millicores;
+        node->memory -= request->amounts.memory_bytes;
+        node->scratch -= request->amounts.scratch_bytes;
+        for (unsigned g = 0; g < GROUPS_MAX && !done; g++) {
+            if (request->gpus > 0 &&
+                (node->cards[g] < request->gpus || node->vram[g] < request->vram_min_bytes ||
+                 (request->gpu_model && !syn_str_eq(request->gpu_model, node->models[g]))))
+                continue;
+            node->cards[g] -= request->gpus;
+            done = oracle(nodes, count, request, members - 1, request->one_node ? node : NULL);
+            node->cards[g] += request->gpus;
+        }
+        node->cpu += request->amounts.cpu_millicores;
+        node->memory += request->amounts.memory_bytes;
+        node->scratch += request->amounts.scratch_bytes;
+        if (done)
+            return true;
+    }
+    return false;
+}
+
+/* Take what the placement says, and see that every node had it. */
+static void
+check_placement(const struct plain_node *nodes, size_t count,
+                const struct syn_place_request *request, const struct syn_placement *placement)
+{
+    struct plain_node left[NODES_MAX];
+
+    memcpy(left, nodes, count * sizeof(*nodes));
+    assert_int_equal(placement->count, request->count);
+    assert_in_range(placement->gpus, request->gpus, request->gpus_max);
+    for (uint32_t i = 0; i < placement->count; i++) {
+        const struct syn_place_slot *slot = &placement->slots[i];
+        struct plain_node *node = left;
+
+        while (node < left + count && !syn_str_eq(node->id, slot->node))
+            node++;
+        assert_true(node < left + count);
+        assert_string_equal(node->state, "ready");
+        assert_false(node->drained);
+        assert_string_equal(syn_isolation_name(slot->isolation), node->sandbox);
+        node->cpu -= request->amounts.cpu_millicores;
+        node->memory -= request->amounts.memory_bytes;
+        node->scratch -= request->amounts.scratch_bytes;
+        assert_true(node->cpu >= 0 && node->memory >= 0 && node->scratch >= 0);
+        for (unsigned g = 0; g < GROUPS_MAX; g++)
+            if (placement->gpus > 0 && syn_str_eq(node->models[g], slot->gpu_model)) {
+                node->cards[g] -= placement->gpus;
+                assert_true(node->cards[g] >= 0 && node->vram[g] >= request->vram_min_bytes);
+            }
+        if (request->one_node)
+            assert_string_equal(slot->node, placement->slots[0].node);
+    }
+}
+
+static int64_t
+pick(uint64_t *seed, int64_t bound)
+{
+    return (int64_t)(syn_test_random(seed) % (uint64_t)bound);
+}
+
+static void
+random_case(uint64_t *seed, struct plain_node *nodes, struct syn_place_request *request)
+{
+    static const char *const ids[NODES_MAX] = {"node-a", "node-b", "node-c", "node-d"};
+
+    for (unsigned i = 0; i < NODES_MAX; i++)
+        nodes[i] = (struct plain_node){
+            .id = ids[i],
+            .region = pick(seed, 3) ? "eu" : "us",
+            .state = pick(seed, 8) ? "ready" : "silent",
+            .sandbox = pick(seed, 2) ? "gvisor" : "runc",
+            .drained = pick(seed, 10) == 0,
+            .cpu = 1000 * pick(seed, 8),
+            .memory = GIB * pick(seed, 8),
+            .scratch = GIB * pick(seed, 8),
+            .cards = {pick(seed, 5), pick(seed, 3)},
+            .models = {"a100", "h100"},
+            .vram = {40, 80},
+        };
+    *request = (struct syn_place_request){
+        .count = (uint32_t)(1 + pick(seed, 5)),
+        .amounts = {500 * (1 + pick(seed, 6)), GIB / 2 * (1 + pick(seed, 5)), GIB * pick(seed, 3)},
+        .gpus = pick(seed, 2) ? 0 : pick(seed, 4),
+        .gpu_model = pick(seed, 3) ? NULL : "h100",
+        .vram_min_bytes = pick(seed, 3) ? 0 : 50,
+        .region = pick(seed, 3) ? NULL : "us",
+        .isolation = pick(seed, 3) ? SYN_ISOLATION_AUTO : SYN_ISOLATION_RUNC,
+        .one_node = pick(seed, 3) == 0,
+        .policy = pick(seed, 2) ? SYN_PLACE_PACK : SYN_PLACE_SPREAD,
+        .seed = syn_test_random(seed),
+    };
+    request->gpus_max = request->gpus + (pick(seed, 3) ? 0 : 2);
+}
+
+/* Every change of one option that is offered must place the gang, says the oracle. */
+static void
+check_fixes(struct plain_node *nodes, const struct syn_place_request *request, const json_t *fix)
+{
+    const json_t *way;
+    size_t i;
+
+    json_array_foreach (fix, i, way) {
+        struct syn_place_request changed = *request;
+        const char *text = json_string_value(way);
+        const char *at = strrchr(text, ' ') + 1;
+
+        if (strstr(text, "closest") || strstr(text, "join"))
+            continue;
+        if (strstr(text, "--cpus"))
+            assert_int_equal(syn_parse_cpus(at, "cpus", &changed.amounts.cpu_millicores, NULL), 0);
+        else if (strstr(text, "--memory"))
+            assert_int_equal(syn_parse_bytes(at, "memory", &changed.amounts.memory_bytes, NULL), 0);
+        else if (strstr(text, "--scratch"))
+            assert_int_equal(syn_parse_bytes(at, "scratch", &changed.amounts.scratch_bytes, NULL),
+                             0);
+        else if (strstr(text, "--gpus"))
+            assert_int_equal(syn_parse_i64(at, 0, 99, "gpus", &changed.gpus, NULL), 0);
+        else if (strstr(text, "--gpu-type"))
+            changed.gpu_model = at;
+        else if (strstr(text, "--min-vram"))
+            assert_int_equal(syn_parse_bytes(at, "vram", &changed.vram_min_bytes, NULL), 0);
+        else if (strstr(text, "--isolation"))
+            changed.isolation = SYN_ISOLATION_AUTO;
+        else if (strstr(text, "--region"))
+            changed.region = NULL;
+        else if (strstr(text, "--workers")) {
+            int64_t workers;
+
+            assert_int_equal(syn_parse_i64(at, 1, 64, "workers", &workers, NULL), 0);
+            changed.count = (uint32_t)workers;
+        } else {
+            continue;
+        }
+        if (!oracle(nodes, NODES_MAX, &changed, changed.count, NULL))
+            fail_msg("this would not help: %s", text);
+    }
+}
+
+static void
+test_placement_agrees_with_a_search(void **state)
+{
+    uint64_t seed = 20261123;
+    unsigned placed = 0;
+
+    (void)state;
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+        struct plain_node nodes[NODES_MAX];
+        struct syn_place_request request;
+        struct syn_placement placement, again;
+        struct syn_err err = {0};
+        uint64_t began = seed;
+        SYN_JSON(why);
+        SYN_JSON(fix);
+        bool can;
+        int rc;
+
+        random_case(&seed, nodes, &request);
+        cluster = cluster_make(nodes, NODES_MAX);
+        can = oracle(nodes, NODES_MAX, &request, request.count, NULL);
+        rc = syn_place(cluster, &request, &placement, &err);
+        if ((rc == SYN_OK) != can)
+            fail_msg("seed %llu: placed %d, the search says %d", (unsigned long long)began, rc,
+                     can);
+        assert_done(syn_place_explain(cluster, &request, &why, &fix, &err), &err);
+        assert_int_equal(json_array_size(why) == 0, can);
+        assert_int_equal(json_array_size(fix) == 0, can);
+        check_fixes(nodes, &request, fix);
+        if (!can)
+            continue;
+        placed++;
+        check_placement(nodes, NODES_MAX, &request, &placement);
+        assert_done(syn_place(cluster, &request, &again, &err), &err);
+        for (uint32_t i = 0; i < placement.count; i++)
+            assert_string_equal(placement.slots[i].node, again.slots[i].node);
+    }
+    assert_in_range(placed, ROUNDS / 10, ROUNDS * 9 / 10); /* both answers were tried */
+}
+
+static int
+explain_scenario(void *arg, struct syn_err *err)
+{
+    struct syn_place_request request = small;
+    SYN_JSON(why);
+    SYN_JSON(fix);
+
+    request.count = 5;
+    request.gpus = request.gpus_max = 8;
+    request.gpu_model = "h100";
+    return syn_place_explain(arg, &request, &why, &fix, err);
+}
+
+static void
+test_shortage_of_memory(void **state)
+{
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = cluster_make(&plain, 1);
+
+    (void)state;
+    assert_true(syn_test_sweep_alloc(explain_scenario, cluster) > 10);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_dimension_is_explained),
+        cmocka_unit_test(test_an_empty_cluster_and_bad_requests),
+        cmocka_unit_test(test_policies),
+        cmocka_unit_test(test_placement_agrees_with_a_search),
+        cmocka_unit_test(test_shortage_of_memory),
+    };
+
+    syn_json_init();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
