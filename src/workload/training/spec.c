@@ -51,7 +51,7 @@ static const struct syn_field spec_fields[] = {
      .help = "GPUs per worker, all of one model"},
     {.name = "gpus_max", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_PLACE_GPUS_MAX,
      .help = "take up to so many where they are free; default gpus"},
-    {.name = "gpu_model", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_GPU_MODEL_MAX - 1, .fallback = "\"\"",
+    {.name = "gpu_model", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_GPU_MODEL_MAX - 1, .fallback = "\"\"",
      .help = "model of the GPUs; \"\" any"},
     {.name = "vram_min_bytes", .kind = SYN_FIELD_BYTES, .min = 0, .max = SYN_NODE_QUANTITY_MAX, .fallback = "0",
      .help = "least memory of each GPU"},

@@ -8,7 +8,7 @@
 
 #define SYN_NODE_REGION_MAX     64
 #define SYN_NODE_GPU_GROUPS_MAX 8
-#define SYN_GPU_MODEL_MAX       32
+#define SYN_NODE_GPU_MODEL_MAX  32
 /** No single quantity of a node or a request is larger: sums and products of gangs stay exact. */
 #define SYN_NODE_QUANTITY_MAX (INT64_C(1) << 52)
 
@@ -26,7 +26,7 @@ enum syn_node_state {
 
 /** Cards of one model and memory size. */
 struct syn_gpu_group {
-    char model[SYN_GPU_MODEL_MAX];
+    char model[SYN_NODE_GPU_MODEL_MAX];
     int64_t vram_bytes;
     int64_t count;
     int64_t used;
@@ -60,7 +60,7 @@ struct syn_instance_view {
     bool holds; /* false once it has ended: it takes nothing any more */
     struct syn_amounts amounts;
     int64_t gpus;
-    char gpu_model[SYN_GPU_MODEL_MAX];
+    char gpu_model[SYN_NODE_GPU_MODEL_MAX];
     int64_t gpu_vram_bytes; /* 0: any group of that model */
 };
 

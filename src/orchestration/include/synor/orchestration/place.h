@@ -35,7 +35,7 @@ struct syn_place_request {
 struct syn_place_slot {
     char node[SYN_ID_MAX];
     enum syn_isolation isolation;
-    char gpu_model[SYN_GPU_MODEL_MAX]; /* "" without GPUs */
+    char gpu_model[SYN_NODE_GPU_MODEL_MAX]; /* "" without GPUs */
     int64_t gpu_vram_bytes;
 };
 
