@@ -15,7 +15,10 @@ struct syn_buf {
     bool failed;
 };
 
-#define SYN_BUF_INIT {NULL, 0, 0, false}
+#define SYN_BUF_INIT      \
+    {                     \
+        NULL, 0, 0, false \
+    }
 /** `SYN_BUF(out);` declares a buffer that is released with its scope. */
 #define SYN_BUF(name) SYN_SCOPED(syn_buf_fini) struct syn_buf name = SYN_BUF_INIT
 
@@ -33,8 +36,10 @@ char *syn_buf_reserve(struct syn_buf *buf, size_t len);
 void syn_buf_consume(struct syn_buf *buf, size_t len);
 /** 0, or SYN_E_NOMEM if any append since the last clear failed. */
 SYN_MUST int syn_buf_ok(const struct syn_buf *buf, struct syn_err *err);
-/** Hand the zero-terminated text to the caller (syn_free); the buffer is empty afterwards, also on failure. */
-SYN_MUST int syn_buf_take(struct syn_buf *buf, char **ret_text, size_t *ret_len, struct syn_err *err);
+/** Hand the zero-terminated text to the caller (syn_free); the buffer is empty afterwards, also on
+ * failure. */
+SYN_MUST int syn_buf_take(struct syn_buf *buf, char **ret_text, size_t *ret_len,
+                          struct syn_err *err);
 /** The text, "" when nothing was appended. Borrowed until the next change. */
 const char *syn_buf_text(const struct syn_buf *buf);
 

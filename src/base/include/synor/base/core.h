@@ -19,18 +19,18 @@
 #define SYN_API __attribute__((visibility("default")))
 
 /** Take the pointer out of `p` and leave NULL: the scope no longer owns it. */
-#define SYN_TAKE(p)                                                                                \
-    __extension__({                                                                                \
-        __typeof__(p) syn_taken_ = (p);                                                            \
-        (p) = NULL;                                                                                \
-        syn_taken_;                                                                                \
+#define SYN_TAKE(p)                     \
+    __extension__({                     \
+        __typeof__(p) syn_taken_ = (p); \
+        (p) = NULL;                     \
+        syn_taken_;                     \
     })
 
 #define SYN_LEN(array)            (sizeof(array) / sizeof((array)[0]))
 #define SYN_BIT(n)                (UINT32_C(1) << (n))
 #define SYN_MIN(a, b)             ((a) < (b) ? (a) : (b))
 #define SYN_MAX(a, b)             ((a) > (b) ? (a) : (b))
-#define SYN_CONTAINER(p, type, m) ((type *)(void *)((char *)(p) - offsetof(type, m)))
+#define SYN_CONTAINER(p, type, m) ((type *)(void *)((char *)(p)-offsetof(type, m)))
 
 /** 128-bit integers for exact products of usage and price. */
 __extension__ typedef __int128 syn_i128;

@@ -33,18 +33,21 @@ struct syn_err_info {
     const char *text;
 };
 
-/** Fill `err` (may be NULL) and return `code`: `return SYN_FAIL(err, SYN_E_INVALID, "bad %s", x);` */
+/** Fill `err` (may be NULL) and return `code`: `return SYN_FAIL(err, SYN_E_INVALID, "bad %s", x);`
+ */
 #define SYN_FAIL(err, code, ...) syn_err_set((err), (code), 0, __FILE__, __LINE__, __VA_ARGS__)
 /** The same with an errno value kept beside; ENOSPC, EDQUOT and ENOMEM choose their own code. */
-#define SYN_FAIL_SYS(err, errnum, ...)                                                             \
+#define SYN_FAIL_SYS(err, errnum, ...) \
     syn_err_set((err), syn_err_from_errno(errnum), (errnum), __FILE__, __LINE__, __VA_ARGS__)
 
-/** Fill `err` (may be NULL). Returns `code`, which must be < 0. With `sys` != 0 its text is added. */
+/** Fill `err` (may be NULL). Returns `code`, which must be < 0. With `sys` != 0 its text is added.
+ */
 int syn_err_set(struct syn_err *err, int code, int sys, const char *file, int line,
                 const char *format, ...) SYN_PRINTF(6, 7);
 /** Put "format: " before the message of `err` (may be NULL). Returns `code` unchanged. */
 int syn_err_wrap(struct syn_err *err, int code, const char *format, ...) SYN_PRINTF(3, 4);
-/** Map an errno to a SYN_E_* code: ENOSPC/EDQUOT -> NOSPACE, ENOMEM -> NOMEM, ENOENT -> NOTFOUND, ... */
+/** Map an errno to a SYN_E_* code: ENOSPC/EDQUOT -> NOSPACE, ENOMEM -> NOMEM, ENOENT -> NOTFOUND,
+ * ... */
 int syn_err_from_errno(int errnum);
 /** The row of `code`; unknown codes give INTERNAL's row. Never NULL. */
 const struct syn_err_info *syn_err_info(int code);

@@ -31,7 +31,8 @@ SYN_MUST int syn_json_write(const json_t *value, struct syn_buf *out, struct syn
 SYN_MUST int syn_json_write_pretty(const json_t *value, struct syn_buf *out, struct syn_err *err);
 
 /* Getters. `path` is the object's own name for messages ("spec"), or NULL. `*ret` is borrowed from
- * the object. Required ones give INVALID when the key is missing; _opt ones leave *ret untouched. */
+ * the object. Required ones give INVALID when the key is missing; _opt ones leave *ret untouched.
+ */
 SYN_MUST int syn_json_get_str(const json_t *obj, const char *path, const char *key,
                               const char **ret, struct syn_err *err);
 SYN_MUST int syn_json_opt_str(const json_t *obj, const char *path, const char *key,
@@ -46,11 +47,13 @@ SYN_MUST int syn_json_get_obj(const json_t *obj, const char *path, const char *k
                               struct syn_err *err);
 SYN_MUST int syn_json_get_arr(const json_t *obj, const char *path, const char *key, json_t **ret,
                               struct syn_err *err);
-/** INVALID naming the first key that is not among the NULL-ended `known`, with a near miss suggested. */
+/** INVALID naming the first key that is not among the NULL-ended `known`, with a near miss
+ * suggested. */
 SYN_MUST int syn_json_only_keys(const json_t *obj, const char *path, const char *const *known,
                                 struct syn_err *err);
 
-/* Quiet lookups for documents we wrote ourselves: a missing or ill-typed value gives the default. */
+/* Quiet lookups for documents we wrote ourselves: a missing or ill-typed value gives the default.
+ */
 const char *syn_json_str(const json_t *obj, const char *key, const char *otherwise);
 int64_t syn_json_i64(const json_t *obj, const char *key, int64_t otherwise);
 bool syn_json_bool(const json_t *obj, const char *key, bool otherwise);

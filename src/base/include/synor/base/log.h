@@ -6,11 +6,17 @@
 #include <synor/base/core.h>
 #include <synor/base/err.h>
 
+/** Longest line, its end included. A longer one is cut inside a value, which then ends in "...". */
+#define SYN_LOG_LINE_MAX 4096
+
 enum syn_log_level { SYN_LOG_DEBUG, SYN_LOG_INFO, SYN_LOG_WARN, SYN_LOG_ERROR };
 
-/** Where lines go (fd, not owned; default 2), from which level, as logfmt or JSON. Not thread-safe: call early. */
+/** Where lines go (fd, not owned; default 2), from which level (default info), as logfmt (default)
+ * or JSON with string values. Not thread-safe: call early; the others are for any thread and keep
+ * errno. */
 void syn_log_setup(int fd, enum syn_log_level min, bool json);
-/** `format` yields logfmt pairs ("job=%s code=%d"); a value with blanks must be given by syn_log_kv. */
+/** `format` yields logfmt pairs ("job=%s code=%d"); a value with blanks must be given by
+ * syn_log_kv. */
 void syn_log(enum syn_log_level level, const char *event, const char *format, ...) SYN_PRINTF(3, 4);
 /** Pairs of (const char *key, const char *value), NULL-ended; values are quoted as needed. */
 void syn_log_kv(enum syn_log_level level, const char *event, ...) __attribute__((sentinel));

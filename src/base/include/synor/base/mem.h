@@ -23,7 +23,8 @@ void syn_free_scope(void *slot);
  *  Returns false, and changes nothing, when memory is short or the size overflows. */
 SYN_MUST bool syn_grow(void *items, size_t *cap, size_t need, size_t elem);
 
-/** Tests: make the `nth` allocation from now (1 = next) of this process fail, once or from then on. 0 disarms. */
+/** Tests: make the `nth` allocation from now (1 = next) of this process fail, once or from then on.
+ * 0 disarms. */
 void syn_mem_fault_arm(uint64_t nth, bool sticky);
 /** Tests: allocations since the last arm (or start), failed ones included. */
 uint64_t syn_mem_fault_count(void);

@@ -12,7 +12,8 @@
 #define SYN_AMOUNT_MAX (INT64_C(4000000000) * SYN_SYNOR)
 #define SYN_FORMAT_MAX 48
 
-/** "512", "64kb", "4gb", "4GiB", "1.5gb": k/m/g/t and kb/kib/... all mean powers of 1024, as docker does. */
+/** "512", "64kb", "4gb", "4GiB", "1.5gb": k/m/g/t and kb/kib/... all mean powers of 1024, as docker
+ * does. */
 SYN_MUST int syn_parse_bytes(const char *text, const char *what, int64_t *ret, struct syn_err *err);
 /** "250ms", "30s", "5m", "2h", "7d", or a chain "1h30m"; a bare number is seconds. */
 SYN_MUST int syn_parse_duration_ms(const char *text, const char *what, int64_t *ret,
@@ -21,7 +22,8 @@ SYN_MUST int syn_parse_duration_ms(const char *text, const char *what, int64_t *
 SYN_MUST int syn_parse_cpus(const char *text, const char *what, int64_t *ret_millicores,
                             struct syn_err *err);
 /** "10", "0.000000001" SYNOR -> base units; at most 9 decimals, 0 .. SYN_AMOUNT_MAX. */
-SYN_MUST int syn_parse_amount(const char *text, const char *what, int64_t *ret, struct syn_err *err);
+SYN_MUST int syn_parse_amount(const char *text, const char *what, int64_t *ret,
+                              struct syn_err *err);
 
 /** A share of an amount: floor(amount * bps / 10000); amount >= 0, 0 <= bps <= 10000. Exact. */
 static inline int64_t
@@ -32,10 +34,11 @@ syn_amount_share(int64_t amount, int64_t bps)
 }
 
 /** Each writes into out[SYN_FORMAT_MAX] and returns out. */
-const char *syn_format_bytes(int64_t bytes, char *out);        /* "1.5 GiB" */
-const char *syn_format_duration(int64_t ms, char *out);        /* "1h02m", "3.2s", "15ms" */
-const char *syn_format_amount(int64_t amount, char *out);      /* "10.5", "-0.000000001": exact, no unit */
-const char *syn_format_cpus(int64_t millicores, char *out);    /* "2", "0.5" */
+const char *syn_format_bytes(int64_t bytes, char *out); /* "1.5 GiB" */
+const char *syn_format_duration(int64_t ms, char *out); /* "1h02m", "3.2s", "15ms" */
+const char *syn_format_amount(int64_t amount,
+                              char *out); /* "10.5", "-0.000000001": exact, no unit */
+const char *syn_format_cpus(int64_t millicores, char *out); /* "2", "0.5" */
 /** "2026-11-23T19:58:57.123Z"; ms since the epoch, years 1970..9999. */
 const char *syn_format_time(int64_t unix_ms, char *out);
 /** The inverse, also without fraction or with 1..9 digits of it; only Z or +-hh:mm offsets. */

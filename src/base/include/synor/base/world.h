@@ -1,4 +1,5 @@
-/* What a pure core may ask of the outside, as an ops table: implemented in infra, simulated in tests. */
+/* What a pure core may ask of the outside, as an ops table: implemented in infra, simulated in
+ * tests. */
 #ifndef SYNOR_BASE_WORLD_H
 #define SYNOR_BASE_WORLD_H
 
@@ -7,10 +8,10 @@
 #define SYN_WORLD_VERSION 1
 
 struct syn_world_ops {
-    uint32_t version;                                       /* SYN_WORLD_VERSION */
-    int64_t (*wall_ms)(void *self);                         /* Unix time */
-    int64_t (*mono_ns)(void *self);                         /* never goes back */
-    void (*random)(void *self, void *out, size_t len);      /* unpredictable bytes */
+    uint32_t version;                                  /* SYN_WORLD_VERSION */
+    int64_t (*wall_ms)(void *self);                    /* Unix time */
+    int64_t (*mono_ns)(void *self);                    /* never goes back */
+    void (*random)(void *self, void *out, size_t len); /* unpredictable bytes */
 };
 
 struct syn_world {
