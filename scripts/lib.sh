@@ -1,0 +1,52 @@
+# What the scripts share; sourced, never run. Everything meant for people goes to standard error.
+# shellcheck shell=bash
+
+say() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+}
+
+die() {
+    say "$@"
+    exit 1
+}
+
+# usage [PROBLEM]: the comment at the head of the script is its help text.
+usage() {
+    local text
+    text=$(sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "scripts/${0##*/}")
+    if [ $# -gt 0 ]; then
+        say "$1"
+        printf '%s\n' "$text" >&2
+        exit 2
+    fi
+    printf '%s\n' "$text"
+    exit 0
+}
+
+# The C files of the project, one a line.
+c_files() {
+    git ls-files --cached --others --exclude-standard -- '*.c' '*.h' '*.def' | while read -r file; do
+        [ ! -e "$file" ] || printf '%s\n' "$file"
+    done
+}
+
+# The formatting and the static checks are those of one release of LLVM; others disagree in detail.
+LLVM_RELEASE=14
+
+# llvm_tool NAME: prints the command to run, or fails with the reason on standard output.
+llvm_tool() {
+    local found
+    if command -v "$1-$LLVM_RELEASE"; then
+        return 0
+    fi
+    if ! command -v "$1" >/dev/null; then
+        printf '%s is not installed\n' "$1"
+        return 1
+    fi
+    found=$("$1" --version | sed -n 's/.*version \([0-9][0-9]*\).*/\1/p' | head -n 1)
+    if [ "$found" != "$LLVM_RELEASE" ]; then
+        printf '%s is release %s, the tree is held to release %s\n' "$1" "$found" "$LLVM_RELEASE"
+        return 1
+    fi
+    command -v "$1"
+}
