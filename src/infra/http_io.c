@@ -1,0 +1,177 @@
+#include "http_priv.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+bool
+http_io_arm(struct http_conn *conn, uint32_t events)
+{
+    if (conn->armed == events)
+        return true;
+    if (syn_watch_events(conn->watch, events, NULL) < 0)
+        return false;
+    conn->armed = events;
+    return true;
+}
+
+/* OpenSSL keeps a queue of errors a thread: one connection's must not be read as the next one's. */
+static ptrdiff_t
+tls_result(struct http_conn *conn, int rc)
+{
+    int why = SSL_get_error(conn->ssl, rc);
+
+    ERR_clear_error();
+    if (why == SSL_ERROR_ZERO_RETURN)
+        return 0;
+    if (why == SSL_ERROR_WANT_READ)
+        return http_io_arm(conn, EPOLLIN) ? HTTP_IO_AGAIN : HTTP_IO_GONE;
+    if (why == SSL_ERROR_WANT_WRITE)
+        return http_io_arm(conn, EPOLLOUT) ? HTTP_IO_AGAIN : HTTP_IO_GONE;
+    return HTTP_IO_GONE;
+}
+
+ptrdiff_t
+http_io_recv(struct http_conn *conn, void *buf, size_t cap)
+{
+    ssize_t got;
+
+    if (conn->ssl != NULL) {
+        size_t n = 0;
+        int rc = SSL_read_ex(conn->ssl, buf, cap, &n);
+
+        return rc == 1 ? (ptrdiff_t)n : tls_result(conn, rc);
+    }
+    do
+        got = recv(conn->fd, buf, cap, 0);
+    while (got < 0 && errno == EINTR);
+    if (got >= 0)
+        return got;
+    if (errno != EAGAIN)
+        return HTTP_IO_GONE;
+    return http_io_arm(conn, EPOLLIN) ? HTTP_IO_AGAIN : HTTP_IO_GONE;
+}
+
+ptrdiff_t
+http_io_send(struct http_conn *conn, const void *data, size_t len, bool more)
+{
+    ssize_t sent;
+
+    if (conn->ssl != NULL) {
+        size_t n = 0;
+        int rc = SSL_write_ex(conn->ssl, data, len, &n);
+        ptrdiff_t result = rc == 1 ? (ptrdiff_t)n : tls_result(conn, rc);
+
+        return result == 0 ? HTTP_IO_GONE : result;
+    }
+    do
+        sent = send(conn->fd, data, len, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+    while (sent < 0 && errno == EINTR);
+    if (sent >= 0)
+        return sent;
+    if (errno != EAGAIN)
+        return HTTP_IO_GONE;
+    return http_io_arm(conn, EPOLLOUT) ? HTTP_IO_AGAIN : HTTP_IO_GONE;
+}
+
+ptrdiff_t
+http_io_send_file(struct http_conn *conn, int fd, int64_t *offset, size_t len)
+{
+    off_t at = (off_t)*offset;
+    ssize_t sent;
+
+    if (conn->ssl != NULL) {
+        /* SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER: after WANT_WRITE the same bytes come again from here. */
+        char block[16384];
+        ssize_t got = pread(fd, block, SYN_MIN(len, sizeof(block)), at);
+        ptrdiff_t n = got > 0 ? http_io_send(conn, block, (size_t)got, false) : HTTP_IO_GONE;
+
+        if (n > 0)
+            *offset += n;
+        return n;
+    }
+    do
+        sent = sendfile(conn->fd, fd, &at, SYN_MIN(len, (size_t)1 << 20));
+    while (sent < 0 && errno == EINTR);
+    if (sent > 0) {
+        *offset = at;
+        return sent;
+    }
+    if (sent == 0 || errno != EAGAIN) /* 0: the file is shorter than promised */
+        return HTTP_IO_GONE;
+    return http_io_arm(conn, EPOLLOUT) ? HTTP_IO_AGAIN : HTTP_IO_GONE;
+}
+
+int
+http_io_handshake(struct http_conn *conn)
+{
+    int rc = SSL_accept(conn->ssl);
+    ptrdiff_t result;
+
+    if (rc == 1)
+        return 0;
+    result = tls_result(conn, rc);
+    return result == 0 ? HTTP_IO_GONE : (int)result;
+}
+
+void
+http_io_shutdown(struct http_conn *conn)
+{
+    if (conn->ssl != NULL) {
+        (void)SSL_shutdown(conn->ssl);
+        ERR_clear_error();
+    }
+    (void)shutdown(conn->fd, SHUT_WR);
+}
+
+static int
+tls_fail(const char *what, struct syn_err *err)
+{
+    const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+    int rc = SYN_FAIL(err, SYN_E_INVALID, "TLS: %s: %s", what, reason != NULL ? reason : "failed");
+
+    ERR_clear_error();
+    return rc;
+}
+
+int
+http_io_tls_new(const struct syn_http_tls *tls, SSL_CTX **ret, struct syn_err *err)
+{
+    const char *key = tls->key_path != NULL ? tls->key_path : tls->cert_path;
+    SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+    int rc = SYN_OK;
+
+    if (ctx == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for TLS");
+    if (SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) != 1)
+        rc = tls_fail("TLS 1.3", err);
+    else if (SSL_CTX_use_certificate_chain_file(ctx, tls->cert_path) != 1)
+        rc = tls_fail(tls->cert_path, err);
+    else if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1 ||
+             SSL_CTX_check_private_key(ctx) != 1)
+        rc = tls_fail(key, err);
+    if (rc < 0) {
+        SSL_CTX_free(ctx);
+        return rc;
+    }
+    (void)SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                    SSL_MODE_RELEASE_BUFFERS);
+    (void)SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);
+    *ret = ctx;
+    return SYN_OK;
+}
+
+int
+http_io_tls_attach(struct http_conn *conn, SSL_CTX *tls, struct syn_err *err)
+{
+    conn->ssl = SSL_new(tls);
+    if (conn->ssl == NULL || SSL_set_fd(conn->ssl, conn->fd) != 1) {
+        ERR_clear_error();
+        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a TLS connection");
+    }
+    SSL_set_accept_state(conn->ssl);
+    return SYN_OK;
+}

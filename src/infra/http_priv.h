@@ -1,0 +1,272 @@
+/* The server's insides, shared by http_server.c (listeners, time, the pool's answers), http_conn.c (one
+ * connection's life), http_io.c (bytes in and out, TLS), http_req.c (what handlers call) and http_sse.c. */
+#ifndef SYNOR_INFRA_HTTP_PRIV_H
+#define SYNOR_INFRA_HTTP_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/epoll.h>
+
+#include <openssl/types.h>
+
+#include <synor/base/buf.h>
+#include <synor/base/loop.h>
+#include <synor/infra/http_req.h>
+#include <synor/infra/http_server.h>
+
+#include "http_parse_priv.h"
+#include "http_route_priv.h"
+
+#define HTTP_PACE_BYTES   16384
+#define HTTP_READ_BYTES   16384
+#define HTTP_BLOCK_BYTES  262144 /* what goes to or comes from a worker at once */
+#define HTTP_LINGER_BYTES 1048576
+#define HTTP_LINGER_MS    2000
+
+/* What a connection waits for. Each class has one constant duration, so its queue is sorted by itself:
+ * arming and moving a deadline is a list operation, and one loop timer serves them all. */
+enum http_clock {
+    HTTP_CLOCK_NONE,
+    HTTP_CLOCK_HANDSHAKE,
+    HTTP_CLOCK_HEAD,
+    HTTP_CLOCK_IDLE,
+    HTTP_CLOCK_PACE,
+    HTTP_CLOCK_SSE,
+    HTTP_CLOCK_LINGER,
+    HTTP_CLOCK_COUNT,
+};
+
+enum http_state {
+    HTTP_HANDSHAKE, /* TLS */
+    HTTP_HEAD,      /* between requests, or in the middle of a head */
+    HTTP_BODY,      /* receiving a body */
+    HTTP_WORK,      /* handler, begin, sink or pull on a worker, or SYN_HTTP_LATER */
+    HTTP_REPLY,     /* sending */
+    HTTP_STREAM,    /* server-sent events */
+    HTTP_LINGER,    /* all said: swallow what the client still sends, so that it reads our answer */
+    HTTP_CLOSED,    /* socket gone; a worker may still hold the request */
+};
+
+enum http_job { HTTP_JOB_NONE, HTTP_JOB_BEGIN, HTTP_JOB_SINK, HTTP_JOB_HANDLER, HTTP_JOB_PULL };
+
+enum http_source { HTTP_SOURCE_NONE, HTTP_SOURCE_MEMORY, HTTP_SOURCE_FD, HTTP_SOURCE_PULL };
+
+/* The answer as the handler left it. */
+struct http_reply {
+    int status; /* 0: not set */
+    const char *type;
+    struct syn_buf extra; /* header lines */
+    struct syn_buf body;  /* copied bytes */
+    enum http_source source;
+    const char *memory; /* static bytes, or body.data */
+    int fd;
+    int64_t offset;
+    int64_t len; /* -1: unknown, chunked */
+    syn_http_pull_fn pull;
+    void *pull_arg;
+    void (*pull_drop)(void *);
+    bool stored; /* has ETag: may be kept by caches that ask again */
+};
+
+struct syn_http_req {
+    struct http_conn *conn;
+    struct http_head head;
+    struct http_match match;
+    char *segments[SYN_HTTP_SEGMENTS_MAX];
+    unsigned segment_count;
+    struct http_pair query[SYN_HTTP_QUERY_MAX];
+    unsigned query_count;
+    bool is_head;
+    bool continue_due; /* the client waits for "100 Continue" */
+    bool keep_alive;
+    char id[SYN_HTTP_REQUEST_ID_SIZE];
+    char *rest; /* joined {rest*} */
+    int64_t started_ns;
+
+    struct syn_buf body;
+    json_t *body_json;
+    json_t *query_json;
+    struct http_chunked chunked;
+    int64_t body_left; /* of Content-Length */
+    bool body_done;
+    int64_t body_max;
+    int64_t received; /* by the sink */
+    struct syn_http_upload upload;
+    bool upload_open;
+
+    void *identity;
+    void (*identity_drop)(void *);
+
+    struct http_reply reply;
+    char *hint;
+    json_t *details;
+};
+
+/* One client. Owned by the server's list; a worker or a later finish may hold it past HTTP_CLOSED. */
+struct http_conn {
+    struct syn_http_server *server;
+    struct http_conn *prev, *next;             /* all connections */
+    struct http_conn *clock_prev, *clock_next; /* queue of its clock */
+    enum http_clock clock;
+    int64_t deadline_ms;
+
+    enum http_state state;
+    int fd;
+    SSL *ssl;
+    struct syn_watch *watch;
+    uint32_t armed; /* events the watch has now */
+    struct syn_http_peer peer;
+
+    char *in; /* head of the running request, then what follows it */
+    size_t in_len, in_cap;
+    size_t head_len; /* of the running request; its texts live there */
+    size_t in_used;  /* bytes that are done with: head_len and more of the body */
+    size_t scanned;
+    bool readable; /* the last read may have left something */
+
+    struct syn_buf out;
+    size_t out_sent;
+    size_t pace; /* bytes moved since the deadline was set */
+    bool last_block;     /* of a pull */
+    int64_t source_left; /* of a body that is not in `out` */
+
+    enum http_job job;      /* running or waiting on the pool */
+    enum http_job done_job; /* which one has just come back */
+    struct http_conn *done_next;
+    int job_rc;
+    struct syn_err job_err;
+    atomic_bool gone;
+    bool later; /* SYN_HTTP_LATER was returned */
+    bool close_after;
+
+    struct syn_http_stream *stream;
+    size_t lingered;
+    struct syn_http_req req;
+};
+
+struct syn_http_stream {
+    struct http_conn *conn;
+    struct syn_http_stream *dirty_next;
+    bool dirty;
+    bool closing;
+    void (*on_close)(void *arg);
+    void *arg;
+};
+
+struct http_listener {
+    struct syn_http_server *server;
+    int fd;
+    struct syn_watch *watch;
+    SSL_CTX *tls;
+    char *unix_path;
+};
+
+struct http_clock_queue {
+    struct http_conn *first, *last;
+    int64_t duration_ms;
+};
+
+struct syn_http_server {
+    struct syn_http_options options;
+    struct syn_http_limits limits;
+    struct http_router *router;
+    struct http_listener listeners[SYN_HTTP_LISTENERS_MAX];
+    unsigned listener_count;
+
+    struct http_conn *conns;
+    unsigned conn_count;
+    struct syn_series *conns_gauge;
+
+    struct http_clock_queue clocks[HTTP_CLOCK_COUNT];
+    struct syn_watch *timer;
+    int64_t timer_at_ms;
+
+    /* Answers from workers. The lock guards done_first and jobs, nothing else. */
+    pthread_mutex_t lock;
+    pthread_cond_t idle;
+    struct http_conn *done_first;
+    unsigned jobs;
+    int wake_fd;
+    struct syn_watch *wake_watch;
+
+    struct syn_http_stream *dirty;
+    uint64_t request_seq;
+    char id_prefix[9];
+    int64_t date_s;
+    char date[40];
+
+    bool stopping;
+    struct syn_watch *stop_timer;
+    void (*stop_done)(void *arg);
+    void *stop_arg;
+};
+
+/* --- http_server.c --- */
+
+/** Now, Unix time, as HTTP writes it; remade once a second. */
+const char *http_date(struct syn_http_server *server);
+/** Start, move or (HTTP_CLOCK_NONE) end the connection's deadline. */
+void http_clock_set(struct http_conn *conn, enum http_clock clock);
+/** Run `job` of the connection on a worker. UNAVAILABLE when the pool is full. */
+SYN_MUST int http_job_start(struct http_conn *conn, enum http_job job, struct syn_err *err);
+/** Free a closed connection that nobody holds. */
+void http_conn_release(struct http_conn *conn);
+/** Have dirty streams flushed at the end of this turn. */
+void http_wake(struct syn_http_server *server);
+
+/* --- http_conn.c --- */
+
+/** Take over an accepted socket. Closes it on failure. */
+void http_conn_accept_take(struct syn_http_server *server, const struct http_listener *listener,
+                           int fd, const struct syn_http_peer *peer);
+/** Runs on a worker. */
+void http_conn_run_job(struct http_conn *conn);
+/** Back on the loop. */
+void http_conn_job_done(struct http_conn *conn);
+void http_conn_expired(struct http_conn *conn);
+/** End the connection now; what a worker holds is released when it returns. */
+void http_conn_close(struct http_conn *conn);
+/** Go on with whatever its state allows. */
+void http_conn_advance(struct http_conn *conn);
+
+/* --- http_io.c --- */
+
+#define HTTP_IO_AGAIN (-1)
+#define HTTP_IO_GONE  (-2)
+
+/** Bytes read, 0 at the end, HTTP_IO_AGAIN (the watch is armed) or HTTP_IO_GONE. */
+ptrdiff_t http_io_recv(struct http_conn *conn, void *buf, size_t cap);
+/** Bytes written, HTTP_IO_AGAIN or HTTP_IO_GONE. */
+ptrdiff_t http_io_send(struct http_conn *conn, const void *data, size_t len, bool more);
+/** The same from a file. Plain connections only use sendfile. */
+ptrdiff_t http_io_send_file(struct http_conn *conn, int fd, int64_t *offset, size_t len);
+/** 0 when done, HTTP_IO_AGAIN or HTTP_IO_GONE. */
+int http_io_handshake(struct http_conn *conn);
+/** Say goodbye: close_notify and a half-closed socket. */
+void http_io_shutdown(struct http_conn *conn);
+/** Listen for these events. False when the loop refuses. */
+bool http_io_arm(struct http_conn *conn, uint32_t events);
+SYN_MUST int http_io_tls_new(const struct syn_http_tls *tls, SSL_CTX **ret, struct syn_err *err);
+SYN_MUST int http_io_tls_attach(struct http_conn *conn, SSL_CTX *tls, struct syn_err *err);
+
+/* --- http_req.c --- */
+
+/** Make ready for the next request, freeing what the last one left. */
+void http_req_reset(struct syn_http_req *req);
+void http_reply_clear(struct http_reply *reply);
+/** Turn an error into the reply; `status` 0: the code's own. */
+void http_reply_error(struct syn_http_req *req, int rc, const struct syn_err *err, int status);
+/** Write status line and headers of the reply into conn->out, and the body where it is in memory. */
+SYN_MUST int http_reply_start(struct syn_http_req *req, struct syn_err *err);
+/** Apply the route's schemas: before the handler, on its thread. */
+SYN_MUST int http_req_check(struct syn_http_req *req, struct syn_err *err);
+
+/* --- http_sse.c --- */
+
+void http_sse_keepalive(struct http_conn *conn);
+/** Send what is queued; may close the connection. */
+void http_sse_flush(struct http_conn *conn);
+/** The connection has ended: tell the owner, free the stream. */
+void http_sse_ended(struct http_conn *conn);
+
+#endif

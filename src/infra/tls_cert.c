@@ -1,0 +1,203 @@
+#include <synor/infra/tls_cert.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <openssl/bio.h>
+#include <openssl/ec.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+
+#include <synor/base/buf.h>
+#include <synor/base/str.h>
+#include <synor/infra/crypto.h>
+#include <synor/infra/secret_file.h>
+
+#define DNS_NAME_MAX 253
+
+static void
+pkey_scope(EVP_PKEY **slot)
+{
+    EVP_PKEY_free(*slot);
+}
+
+static void
+x509_scope(X509 **slot)
+{
+    X509_free(*slot);
+}
+
+static void
+bio_scope(BIO **slot)
+{
+    BIO_free_all(*slot);
+}
+
+static bool
+is_address(const char *name)
+{
+    uint8_t bin[16];
+
+    return inet_pton(AF_INET, name, bin) == 1 || inet_pton(AF_INET6, name, bin) == 1;
+}
+
+static bool
+is_host(const char *name)
+{
+    size_t len = strlen(name);
+
+    if (len == 0 || len > DNS_NAME_MAX || name[0] == '.' || name[len - 1] == '.')
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        char c = name[i];
+
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              c == '-' || c == '.' || (c == '*' && i == 0)))
+            return false;
+    }
+    return strstr(name, "..") == NULL;
+}
+
+static int
+add_extension(X509 *cert, int nid, const char *value, struct syn_err *err)
+{
+    X509V3_CTX ctx;
+    X509_EXTENSION *ext;
+    int ok;
+
+    X509V3_set_ctx_nodb(&ctx);
+    X509V3_set_ctx(&ctx, cert, cert, NULL, NULL, 0);
+    ext = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
+    ok = ext != NULL && X509_add_ext(cert, ext, -1) == 1;
+    X509_EXTENSION_free(ext);
+    ERR_clear_error();
+    return ok ? SYN_OK : SYN_FAIL(err, SYN_E_NOMEM, "certificate extension %s", value);
+}
+
+static int
+add_names(X509 *cert, const char *const *names, size_t count, struct syn_err *err)
+{
+    SYN_BUF(san);
+    int rc;
+
+    for (size_t i = 0; i < count; i++) {
+        if (!is_address(names[i]) && !is_host(names[i]))
+            return SYN_FAIL(err, SYN_E_INVALID, "\"%s\" is no host name or IP address", names[i]);
+        syn_buf_addf(&san, "%s%s:%s", i > 0 ? "," : "", is_address(names[i]) ? "IP" : "DNS",
+                     names[i]);
+    }
+    rc = syn_buf_ok(&san, err);
+    if (rc < 0)
+        return rc;
+    return add_extension(cert, NID_subject_alt_name, syn_buf_text(&san), err);
+}
+
+/* RFC 5280 wants a positive serial of at most 20 bytes. */
+static bool
+set_serial(X509 *cert)
+{
+    uint8_t random[16];
+    BIGNUM *number;
+    bool ok;
+
+    syn_secret_random(random, sizeof(random));
+    random[0] = (uint8_t)((random[0] & 0x7F) | 0x40);
+    number = BN_bin2bn(random, sizeof(random), NULL);
+    ok = number != NULL && BN_to_ASN1_INTEGER(number, X509_get_serialNumber(cert)) != NULL;
+    BN_free(number);
+    return ok;
+}
+
+static int
+fill_cert(X509 *cert, EVP_PKEY *key, const char *const *names, size_t count, unsigned days,
+          struct syn_err *err)
+{
+    const unsigned char *common = (const unsigned char *)names[0];
+    X509_NAME *subject = X509_get_subject_name(cert);
+    int rc;
+
+    if (X509_set_version(cert, X509_VERSION_3) != 1 || !set_serial(cert) ||
+        X509_gmtime_adj(X509_getm_notBefore(cert), -3600) == NULL ||
+        X509_time_adj_ex(X509_getm_notAfter(cert), (int)days, 0, NULL) == NULL ||
+        X509_set_pubkey(cert, key) != 1)
+        return SYN_FAIL(err, SYN_E_NOMEM, "filling a certificate");
+    rc = add_names(cert, names, count, err);
+    if (rc < 0)
+        return rc;
+    /* A common name holds 64 bytes at most; verifiers read the alternative names anyway. */
+    if (strlen(names[0]) > 64)
+        common = (const unsigned char *)"synor";
+    if (X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, common, -1, -1, 0) != 1 ||
+        X509_set_issuer_name(cert, subject) != 1)
+        return SYN_FAIL(err, SYN_E_NOMEM, "naming a certificate");
+    rc = add_extension(cert, NID_basic_constraints, "critical,CA:FALSE", err);
+    if (rc == SYN_OK)
+        rc = add_extension(cert, NID_key_usage, "critical,digitalSignature", err);
+    if (rc == SYN_OK)
+        rc = add_extension(cert, NID_ext_key_usage, "serverAuth", err);
+    if (rc < 0)
+        return rc;
+    if (X509_sign(cert, key, EVP_sha256()) == 0)
+        return SYN_FAIL(err, SYN_E_INTERNAL, "signing a certificate");
+    return SYN_OK;
+}
+
+int
+syn_tls_cert_create(const char *path, const char *const *names, size_t count, unsigned days,
+                    struct syn_err *err)
+{
+    SYN_SCOPED(pkey_scope) EVP_PKEY *key = NULL;
+    SYN_SCOPED(x509_scope) X509 *cert = NULL;
+    SYN_SCOPED(bio_scope) BIO *out = NULL;
+    char *pem = NULL;
+    long len;
+    int rc;
+
+    if (count < 1 || count > SYN_TLS_NAMES_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "a certificate takes 1..%d names, got %zu",
+                        SYN_TLS_NAMES_MAX, count);
+    if (days < 1 || days > 3650)
+        return SYN_FAIL(err, SYN_E_INVALID, "a certificate is valid 1..3650 days, got %u", days);
+    key = EVP_EC_gen("P-256");
+    cert = X509_new();
+    out = BIO_new(BIO_s_secmem());
+    if (key == NULL || cert == NULL || out == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "making a key for %s", path);
+    rc = fill_cert(cert, key, names, count, days, err);
+    if (rc < 0)
+        return rc;
+    if (PEM_write_bio_PKCS8PrivateKey(out, key, NULL, NULL, 0, NULL, NULL) != 1 ||
+        PEM_write_bio_X509(out, cert) != 1)
+        return SYN_FAIL(err, SYN_E_NOMEM, "writing key and certificate for %s", path);
+    len = BIO_get_mem_data(out, &pem);
+    return syn_secret_file_create(path, pem, (size_t)len, err);
+}
+
+int
+syn_tls_cert_fingerprint(const char *path, char ret_hex[SYN_TLS_FINGERPRINT_SIZE],
+                         struct syn_err *err)
+{
+    SYN_SCOPED(x509_scope) X509 *cert = NULL;
+    SYN_SCOPED(bio_scope) BIO *in = NULL;
+    uint8_t digest[SYN_SHA256_LEN];
+    unsigned char *der = NULL;
+    int len;
+
+    errno = 0;
+    in = BIO_new_file(path, "re");
+    if (in == NULL) {
+        ERR_clear_error();
+        return SYN_FAIL_SYS(err, errno != 0 ? errno : ENOMEM, "opening %s", path);
+    }
+    cert = PEM_read_bio_X509(in, NULL, NULL, NULL);
+    ERR_clear_error();
+    if (cert == NULL)
+        return SYN_FAIL(err, SYN_E_CORRUPT, "%s holds no certificate", path);
+    len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
+    if (len <= 0)
+        return SYN_FAIL(err, SYN_E_CORRUPT, "%s holds a certificate without public key", path);
+    syn_sha256(der, (size_t)len, digest);
+    OPENSSL_free(der);
+    syn_hex_encode(digest, sizeof(digest), ret_hex);
+    return SYN_OK;
+}
