@@ -1,5 +1,5 @@
-/* The low-level SHA256_* calls are kept although OpenSSL 3 prefers EVP: they need no allocation, so a
- * digest cannot fail, and a 24-byte token costs a tenth of what fetching an EVP_MD costs. */
+/* The low-level SHA256_* calls are kept although OpenSSL 3 prefers EVP: they need no allocation, so
+ * a digest cannot fail, and a 24-byte token costs a tenth of what fetching an EVP_MD costs. */
 #define OPENSSL_SUPPRESS_DEPRECATED
 
 #include <synor/infra/crypto.h>
@@ -96,7 +96,8 @@ syn_secret_random(void *out, size_t len)
     }
 }
 
-/* --- codecs ------------------------------------------------------------------------------------- */
+/* --- codecs -------------------------------------------------------------------------------------
+ */
 
 /* One row per alphabet: digits, bits a digit, and what may follow. */
 struct codec {
@@ -211,7 +212,8 @@ syn_base64_decode(enum syn_base64 kind, const char *text, size_t text_len, void 
     return codec_decode(&base64_codecs[kind], text, text_len, out, cap, ret_len, err);
 }
 
-/* --- signatures --------------------------------------------------------------------------------- */
+/* --- signatures ---------------------------------------------------------------------------------
+ */
 
 void
 syn_key_id_of(const uint8_t public_key[SYN_SIGN_PUBLIC_LEN], char out[SYN_KEY_ID_SIZE])
@@ -333,7 +335,8 @@ syn_verify(const uint8_t public_key[SYN_SIGN_PUBLIC_LEN], const void *data, size
     return crypto_sign_verify_detached(signature, data, len, public_key) == 0;
 }
 
-/* --- sealing ------------------------------------------------------------------------------------ */
+/* --- sealing ------------------------------------------------------------------------------------
+ */
 
 static void
 cipher_scope(EVP_CIPHER_CTX **slot)
@@ -350,8 +353,7 @@ cipher_open(const struct syn_seal *seal, int encrypt)
     if (ctx == NULL || seal->aad_len > INT_MAX ||
         EVP_CipherInit_ex(ctx, EVP_aes_256_gcm(), NULL, seal->key, seal->nonce, encrypt) != 1)
         return NULL;
-    if (seal->aad_len > 0 &&
-        EVP_CipherUpdate(ctx, NULL, &n, seal->aad, (int)seal->aad_len) != 1)
+    if (seal->aad_len > 0 && EVP_CipherUpdate(ctx, NULL, &n, seal->aad, (int)seal->aad_len) != 1)
         return NULL;
     return SYN_TAKE(ctx);
 }
@@ -397,7 +399,8 @@ syn_unseal(const struct syn_seal *seal, const void *sealed, size_t len, void *ou
     int n = 0;
 
     if (len < SYN_SEAL_TAG_LEN)
-        return SYN_FAIL(err, SYN_E_CORRUPT, "sealed data of %zu bytes has no room for its tag", len);
+        return SYN_FAIL(err, SYN_E_CORRUPT, "sealed data of %zu bytes has no room for its tag",
+                        len);
     plain_len = len - SYN_SEAL_TAG_LEN;
     memcpy(tag, (const uint8_t *)sealed + plain_len, sizeof(tag));
 

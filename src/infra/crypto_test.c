@@ -90,15 +90,15 @@ test_codec_vectors(void **state)
         assert_memory_equal(back, rows[i].plain, len);
         syn_base64_encode(SYN_BASE64_STD, rows[i].plain, len, text);
         assert_string_equal(text, rows[i].base64);
-        assert_done(syn_base64_decode(SYN_BASE64_STD, text, strlen(text), back, sizeof(back), &got,
-                                      &err),
-                    &err);
+        assert_done(
+            syn_base64_decode(SYN_BASE64_STD, text, strlen(text), back, sizeof(back), &got, &err),
+            &err);
         assert_memory_equal(back, rows[i].plain, len);
         syn_base64_encode(SYN_BASE64_URL, rows[i].plain, len, text);
         assert_string_equal(text, rows[i].url);
-        assert_done(syn_base64_decode(SYN_BASE64_URL, text, strlen(text), back, sizeof(back), &got,
-                                      &err),
-                    &err);
+        assert_done(
+            syn_base64_decode(SYN_BASE64_URL, text, strlen(text), back, sizeof(back), &got, &err),
+            &err);
         assert_int_equal(got, len);
     }
 }
@@ -107,8 +107,8 @@ static void
 test_codec_refuses(void **state)
 {
     static const char *const bad32[] = {"a", "MY", "my======", "m y", "mz", "mzx", "mzxw6y", "m1"};
-    static const char *const bad64[] = {"Z", "Zg", "Zg=", "Zh==", "Zm8", "====", "Z===", "Zm9=Zm9v",
-                                        "Zm-_", "Zg==Zg=="};
+    static const char *const bad64[] = {"Z",    "Zg",   "Zg=",      "Zh==", "Zm8",
+                                        "====", "Z===", "Zm9=Zm9v", "Zm-_", "Zg==Zg=="};
     static const char *const badurl[] = {"Z", "Zg==", "Zh", "Zm+/"};
     char out[16];
     size_t len;
@@ -150,9 +150,9 @@ test_codec_round_trip(void **state)
         assert_memory_equal(back, data, len);
         for (int kind = SYN_BASE64_STD; kind <= SYN_BASE64_URL; kind++) {
             syn_base64_encode((enum syn_base64)kind, data, len, text);
-            assert_done(syn_base64_decode((enum syn_base64)kind, text, strlen(text), back, len,
-                                          &got, &err),
-                        &err);
+            assert_done(
+                syn_base64_decode((enum syn_base64)kind, text, strlen(text), back, len, &got, &err),
+                &err);
             assert_int_equal(got, len);
             assert_memory_equal(back, data, len);
         }
@@ -324,11 +324,16 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sha256_vectors), cmocka_unit_test(test_hmac_vectors),
-        cmocka_unit_test(test_codec_vectors),  cmocka_unit_test(test_codec_refuses),
-        cmocka_unit_test(test_codec_round_trip), cmocka_unit_test(test_sign_vector),
-        cmocka_unit_test(test_key_file),       cmocka_unit_test(test_secret_file_refuses),
-        cmocka_unit_test(test_seal),           cmocka_unit_test(test_secret_helpers),
+        cmocka_unit_test(test_sha256_vectors),
+        cmocka_unit_test(test_hmac_vectors),
+        cmocka_unit_test(test_codec_vectors),
+        cmocka_unit_test(test_codec_refuses),
+        cmocka_unit_test(test_codec_round_trip),
+        cmocka_unit_test(test_sign_vector),
+        cmocka_unit_test(test_key_file),
+        cmocka_unit_test(test_secret_file_refuses),
+        cmocka_unit_test(test_seal),
+        cmocka_unit_test(test_secret_helpers),
         cmocka_unit_test(test_key_sweep),
     };
 

@@ -1,14 +1,15 @@
-/* One connection's life, as a loop of steps: each looks at the state, moves what bytes it can, and says
- * whether another step may follow. A step that returns false has armed the watch, handed the request to a
- * worker, or closed the connection, which may be freed by then: nobody touches it after a false.
+/* One connection's life, as a loop of steps: each looks at the state, moves what bytes it can, and
+ * says whether another step may follow. A step that returns false has armed the watch, handed the
+ * request to a worker, or closed the connection, which may be freed by then: nobody touches it
+ * after a false.
  *
  *   HANDSHAKE -> HEAD -> BODY -> WORK -> REPLY -> HEAD ...
  *                  |       |       |        '-> LINGER -> CLOSED
  *                  '-------'-------'--- errors are replies like any other
  *                                  '-> STREAM -> CLOSED
  *
- * Reading stops while a request is worked on or answered: a client that pipelines more than it reads is
- * slowed down by TCP, not by our memory. */
+ * Reading stops while a request is worked on or answered: a client that pipelines more than it
+ * reads is slowed down by TCP, not by our memory. */
 #include "http_priv.h"
 
 #include <errno.h>
@@ -35,10 +36,11 @@ now_ns(void)
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
-/* --- reading ------------------------------------------------------------------------------------ */
+/* --- reading ------------------------------------------------------------------------------------
+ */
 
-/* Room for `need` bytes behind what is there. The head's texts move with the buffer, so it grows only
- * while a head is incomplete; behind a parsed head the room was made before. */
+/* Room for `need` bytes behind what is there. The head's texts move with the buffer, so it grows
+ * only while a head is incomplete; behind a parsed head the room was made before. */
 static bool
 in_reserve(struct http_conn *conn, size_t need)
 {
@@ -84,7 +86,8 @@ in_fill(struct http_conn *conn)
     return true;
 }
 
-/* --- replying ----------------------------------------------------------------------------------- */
+/* --- replying -----------------------------------------------------------------------------------
+ */
 
 static bool
 reply_begin(struct http_conn *conn)
@@ -145,7 +148,8 @@ syn_http_finish(struct syn_http_req *req, int rc, const struct syn_err *err)
         http_conn_advance(conn);
 }
 
-/* --- workers ------------------------------------------------------------------------------------ */
+/* --- workers ------------------------------------------------------------------------------------
+ */
 
 static int
 sink_file(struct syn_http_req *req, const char *data, size_t len, struct syn_err *err)
@@ -340,7 +344,8 @@ http_conn_job_done(struct http_conn *conn)
         http_conn_advance(conn);
 }
 
-/* --- a request's way ---------------------------------------------------------------------------- */
+/* --- a request's way ----------------------------------------------------------------------------
+ */
 
 /* The body is complete, or there is none. */
 static bool
@@ -395,8 +400,8 @@ route_find(struct http_conn *conn, struct syn_err *err)
     struct syn_http_req *req = &conn->req;
     const struct http_router *router = conn->server->router;
     char allow[64];
-    int rc = http_router_find(router, req->head.method, req->segments, req->segment_count,
-                              &req->match);
+    int rc =
+        http_router_find(router, req->head.method, req->segments, req->segment_count, &req->match);
 
     if (rc == HTTP_ROUTE_METHOD) {
         http_router_allow(router, req->segments, req->segment_count, allow, sizeof(allow));
@@ -405,6 +410,8 @@ route_find(struct http_conn *conn, struct syn_err *err)
                       : SYN_FAIL(err, SYN_E_METHOD, "%s is not served here; %s are",
                                  req->head.method, allow);
     }
+    if (rc == SYN_OK)
+        return http_req_join_rest(req, err);
     if (rc == HTTP_ROUTE_UNKNOWN) {
         const char *near = http_router_near(router, req->segments, req->segment_count);
         char hint[256];
@@ -438,8 +445,7 @@ prepare(struct http_conn *conn, int *ret_status, struct syn_err *err)
     struct syn_http_req *req = &conn->req;
     const struct syn_http_route *route;
     char *query = memchr(req->head.target, '?', req->head.target_len);
-    size_t path_len =
-        query == NULL ? req->head.target_len : (size_t)(query - req->head.target);
+    size_t path_len = query == NULL ? req->head.target_len : (size_t)(query - req->head.target);
     int rc;
 
     if (query != NULL)
@@ -491,9 +497,14 @@ head_done(struct http_conn *conn, size_t len)
     int status = 0;
     int rc;
 
+    /* Texts of the head point into `in` from here on: it does not move before the answer is out. */
+    if (!in_reserve(conn, IN_FIRST_BYTES / 4)) {
+        http_conn_close(conn);
+        return false;
+    }
     conn->head_len = len;
     conn->in_used = len;
-    conn->later = false;
+    req->seq = ++conn->server->request_seq;
     req->started_ns = now_ns();
     req->body_done = false;
     rc = http_head_parse(conn->in, len, &req->head, &err);
@@ -529,10 +540,9 @@ step_head(struct http_conn *conn)
         conn->req.head.minor_zero = false;
         conn->close_after = true;
         conn->req.started_ns = now_ns();
-        return refuse(conn,
-                      SYN_FAIL(&err, SYN_E_TOOBIG, "the request's head has more than %zu bytes",
-                               max),
-                      &err, 431);
+        return refuse(
+            conn, SYN_FAIL(&err, SYN_E_TOOBIG, "the request's head has more than %zu bytes", max),
+            &err, 431);
     }
     if (conn->in_len > 0 && conn->clock != HTTP_CLOCK_HEAD)
         http_clock_set(conn, HTTP_CLOCK_HEAD);
@@ -543,7 +553,8 @@ step_head(struct http_conn *conn)
     return in_fill(conn);
 }
 
-/* --- bodies ------------------------------------------------------------------------------------- */
+/* --- bodies -------------------------------------------------------------------------------------
+ */
 
 /* Take what has arrived of the body. */
 static int
@@ -583,6 +594,55 @@ body_take(struct http_conn *conn, struct syn_err *err)
     return syn_buf_ok(&req->body, err);
 }
 
+/* Read a body of known length straight to where it is kept. */
+static bool
+body_fill(struct http_conn *conn)
+{
+    struct syn_http_req *req = &conn->req;
+    size_t want = req->upload_open ? HTTP_BLOCK_BYTES - req->body.len : HTTP_READ_BYTES * 4;
+    char *room;
+    ptrdiff_t got;
+
+    want = (size_t)SYN_MIN((int64_t)want, req->body_left);
+    room = syn_buf_reserve(&req->body, want + 1);
+    if (room == NULL) {
+        http_conn_close(conn);
+        return false;
+    }
+    got = http_io_recv(conn, room, want);
+    if (got == HTTP_IO_AGAIN)
+        return false;
+    if (got <= 0) {
+        http_conn_close(conn);
+        return false;
+    }
+    room[got] = '\0';
+    req->body.len += (size_t)got;
+    req->body_left -= got;
+    req->body_done = req->body_left == 0;
+    conn->pace += (size_t)got;
+    return true;
+}
+
+/* More of the body is needed than has arrived. */
+static bool
+body_wait(struct http_conn *conn)
+{
+    struct syn_http_req *req = &conn->req;
+
+    if (conn->clock != HTTP_CLOCK_PACE || conn->pace >= HTTP_PACE_BYTES) {
+        conn->pace = 0;
+        http_clock_set(conn, HTTP_CLOCK_PACE);
+    }
+    if (req->head.chunked || !conn->readable)
+        return in_fill(conn);
+    if (!body_fill(conn))
+        return false;
+    if (req->body_done)
+        return dispatch(conn);
+    return req->upload_open && req->body.len >= HTTP_BLOCK_BYTES ? work(conn, HTTP_JOB_SINK) : true;
+}
+
 static bool
 step_body(struct http_conn *conn)
 {
@@ -600,14 +660,11 @@ step_body(struct http_conn *conn)
             return work(conn, HTTP_JOB_SINK);
         return true;
     }
-    if (conn->clock != HTTP_CLOCK_PACE || conn->pace >= HTTP_PACE_BYTES) {
-        conn->pace = 0;
-        http_clock_set(conn, HTTP_CLOCK_PACE);
-    }
-    return in_fill(conn);
+    return body_wait(conn);
 }
 
-/* --- sending ------------------------------------------------------------------------------------ */
+/* --- sending ------------------------------------------------------------------------------------
+ */
 
 static void
 account(struct http_conn *conn)
@@ -744,7 +801,8 @@ step_swallow(struct http_conn *conn)
     char scratch[4096];
     ptrdiff_t got;
 
-    if (conn->state == HTTP_STREAM && conn->out_sent < conn->out.len) {
+    if (conn->state == HTTP_STREAM &&
+        (conn->stream->closing || syn_http_sse_backlog(conn->stream) > 0)) {
         http_sse_flush(conn);
         return false;
     }
@@ -805,7 +863,8 @@ http_conn_advance(struct http_conn *conn)
         continue;
 }
 
-/* --- events ------------------------------------------------------------------------------------- */
+/* --- events -------------------------------------------------------------------------------------
+ */
 
 static void
 conn_fired(void *arg, int fd, uint32_t events)
@@ -818,8 +877,8 @@ conn_fired(void *arg, int fd, uint32_t events)
         http_conn_advance(conn);
         return;
     }
-    /* A worker has the request. Bytes may wait; a dead client is remembered. Either way this level must not
-     * fire again and again. */
+    /* A worker has the request. Bytes may wait; a dead client is remembered. Either way this level
+     * must not fire again and again. */
     if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
         atomic_store_explicit(&conn->gone, true, memory_order_relaxed);
         conn->watch = syn_watch_drop(conn->watch);
@@ -847,8 +906,8 @@ http_conn_expired(struct http_conn *conn)
             conn->req.body_done = false;
             conn->req.head.minor_zero = false;
         }
-        if (refuse(conn,
-                   SYN_FAIL(&err, SYN_E_TIMEOUT, "the request did not arrive in time"), &err, 408))
+        if (refuse(conn, SYN_FAIL(&err, SYN_E_TIMEOUT, "the request did not arrive in time"), &err,
+                   408))
             http_conn_advance(conn);
         return;
     }

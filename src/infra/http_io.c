@@ -84,7 +84,8 @@ http_io_send_file(struct http_conn *conn, int fd, int64_t *offset, size_t len)
     ssize_t sent;
 
     if (conn->ssl != NULL) {
-        /* SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER: after WANT_WRITE the same bytes come again from here. */
+        /* SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER: after WANT_WRITE the same bytes come again from
+         * here. */
         char block[16384];
         ssize_t got = pread(fd, block, SYN_MIN(len, sizeof(block)), at);
         ptrdiff_t n = got > 0 ? http_io_send(conn, block, (size_t)got, false) : HTTP_IO_GONE;
@@ -157,8 +158,8 @@ http_io_tls_new(const struct syn_http_tls *tls, SSL_CTX **ret, struct syn_err *e
         SSL_CTX_free(ctx);
         return rc;
     }
-    (void)SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                                    SSL_MODE_RELEASE_BUFFERS);
+    (void)SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE |
+                                    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
     (void)SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);
     *ret = ctx;
     return SYN_OK;

@@ -159,6 +159,9 @@ interpret_field(struct http_head *head, const struct http_pair *pair, bool *seen
         if (strcasecmp(pair->value, "100-continue") != 0)
             return SYN_FAIL(err, SYN_E_INVALID, "only Expect: 100-continue is known");
         head->expects_continue = !head->minor_zero;
+    } else if (strcmp(pair->name, "authorization") == 0) {
+        if (http_head_find(head, "authorization") != NULL)
+            return SYN_FAIL(err, SYN_E_INVALID, "repeated Authorization");
     } else if (strcmp(pair->name, "host") == 0) {
         if (*seen_host)
             return SYN_FAIL(err, SYN_E_INVALID, "repeated Host");
@@ -290,7 +293,8 @@ http_query_parse(char *text, struct http_pair *ret_pairs, unsigned *ret_count, s
         at[len] = '\0';
         len = http_percent_decode(value, strlen(value), true);
         if (len < 0)
-            return SYN_FAIL(err, SYN_E_INVALID, "query parameter %s: malformed percent-encoding", at);
+            return SYN_FAIL(err, SYN_E_INVALID, "query parameter %s: malformed percent-encoding",
+                            at);
         value[len] = '\0';
         for (unsigned i = 0; i < count; i++) {
             if (strcmp(ret_pairs[i].name, at) == 0)
@@ -333,7 +337,8 @@ http_path_split(char *path, size_t len, char **ret_segments, unsigned *ret_count
         char *stop = slash == NULL ? end : slash;
 
         if (stop == at || stop + 1 == end)
-            return SYN_FAIL(err, SYN_E_INVALID, "an empty segment in the path; leave out the slash");
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "an empty segment in the path; leave out the slash");
         if (count == SYN_HTTP_SEGMENTS_MAX)
             return SYN_FAIL(err, SYN_E_INVALID, "more than %d segments in the path",
                             SYN_HTTP_SEGMENTS_MAX);
@@ -347,7 +352,8 @@ http_path_split(char *path, size_t len, char **ret_segments, unsigned *ret_count
     return SYN_OK;
 }
 
-/* --- chunked bodies ----------------------------------------------------------------------------- */
+/* --- chunked bodies -----------------------------------------------------------------------------
+ */
 
 #define CHUNK_DIGITS_MAX 15
 

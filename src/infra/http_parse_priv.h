@@ -1,8 +1,9 @@
-/* HTTP/1.1 on the wire: heads, chunked bodies, percent-encoding, query strings. Pure functions over bytes.
+/* HTTP/1.1 on the wire: heads, chunked bodies, percent-encoding, query strings. Pure functions over
+ * bytes.
  *
- * The parser is strict on purpose. Whatever two implementations might read differently (bare LF, folded
- * lines, blanks before a colon, repeated or odd Content-Length, Transfer-Encoding beside it, anything but
- * "chunked") is refused: request smuggling lives in leniency. */
+ * The parser is strict on purpose. Whatever two implementations might read differently (bare LF,
+ * folded lines, blanks before a colon, repeated or odd Content-Length, Transfer-Encoding beside it,
+ * anything but "chunked") is refused: request smuggling lives in leniency. */
 #ifndef SYNOR_INFRA_HTTP_PARSE_PRIV_H
 #define SYNOR_INFRA_HTTP_PARSE_PRIV_H
 
@@ -16,7 +17,8 @@ struct http_pair {
     char *value;
 };
 
-/** A parsed head; every text points into the buffer it was parsed from, zero-terminated in place. */
+/** A parsed head; every text points into the buffer it was parsed from, zero-terminated in place.
+ */
 struct http_head {
     char *method;
     char *target; /* path and query as sent */
@@ -42,8 +44,8 @@ SYN_MUST int http_head_parse(char *data, size_t len, struct http_head *ret_head,
 /** A value by lower-case name, or NULL. */
 const char *http_head_find(const struct http_head *head, const char *name);
 
-/** Decode percent-encoding in place. Returns the new length, or -1 when it is malformed or decodes to a
- *  control character or invalid UTF-8. `plus` reads '+' as a blank. */
+/** Decode percent-encoding in place. Returns the new length, or -1 when it is malformed or decodes
+ * to a control character or invalid UTF-8. `plus` reads '+' as a blank. */
 ptrdiff_t http_percent_decode(char *text, size_t len, bool plus);
 
 /** Split "a=1&b=2" in place into decoded pairs.
@@ -73,10 +75,9 @@ struct http_chunked {
     unsigned digits; /* of the size read so far */
 };
 
-/** Advance over data[0..len). *ret_used bytes were consumed; *ret_data and *ret_len are one span of content among
- *  them (may be empty). Call again until nothing is used or the state is DONE.
- *  Chunk extensions and trailers are refused: nothing here gives them meaning.
- *  Returns 0; INVALID. */
+/** Advance over data[0..len). *ret_used bytes were consumed; *ret_data and *ret_len are one span of
+ * content among them (may be empty). Call again until nothing is used or the state is DONE. Chunk
+ * extensions and trailers are refused: nothing here gives them meaning. Returns 0; INVALID. */
 SYN_MUST int http_chunked_feed(struct http_chunked *chunked, const char *data, size_t len,
                                size_t *ret_used, const char **ret_data, size_t *ret_len,
                                struct syn_err *err);

@@ -1,5 +1,6 @@
-/* The server's insides, shared by http_server.c (listeners, time, the pool's answers), http_conn.c (one
- * connection's life), http_io.c (bytes in and out, TLS), http_req.c (what handlers call) and http_sse.c. */
+/* The server's insides, shared by http_server.c (listeners, time, the pool's answers), http_conn.c
+ * (one connection's life), http_io.c (bytes in and out, TLS), http_req.c (what handlers call) and
+ * http_sse.c. */
 #ifndef SYNOR_INFRA_HTTP_PRIV_H
 #define SYNOR_INFRA_HTTP_PRIV_H
 
@@ -23,8 +24,8 @@
 #define HTTP_LINGER_BYTES 1048576
 #define HTTP_LINGER_MS    2000
 
-/* What a connection waits for. Each class has one constant duration, so its queue is sorted by itself:
- * arming and moving a deadline is a list operation, and one loop timer serves them all. */
+/* What a connection waits for. Each class has one constant duration, so its queue is sorted by
+ * itself: arming and moving a deadline is a list operation, and one loop timer serves them all. */
 enum http_clock {
     HTTP_CLOCK_NONE,
     HTTP_CLOCK_HANDSHAKE,
@@ -79,6 +80,7 @@ struct syn_http_req {
     bool is_head;
     bool continue_due; /* the client waits for "100 Continue" */
     bool keep_alive;
+    uint64_t seq;
     char id[SYN_HTTP_REQUEST_ID_SIZE];
     char *rest; /* joined {rest*} */
     int64_t started_ns;
@@ -102,7 +104,8 @@ struct syn_http_req {
     json_t *details;
 };
 
-/* One client. Owned by the server's list; a worker or a later finish may hold it past HTTP_CLOSED. */
+/* One client. Owned by the server's list; a worker or a later finish may hold it past HTTP_CLOSED.
+ */
 struct http_conn {
     struct syn_http_server *server;
     struct http_conn *prev, *next;             /* all connections */
@@ -126,7 +129,7 @@ struct http_conn {
 
     struct syn_buf out;
     size_t out_sent;
-    size_t pace; /* bytes moved since the deadline was set */
+    size_t pace;         /* bytes moved since the deadline was set */
     bool last_block;     /* of a pull */
     int64_t source_left; /* of a body that is not in `out` */
 
@@ -149,6 +152,9 @@ struct syn_http_stream {
     struct syn_http_stream *dirty_next;
     bool dirty;
     bool closing;
+    bool cut;             /* too slow: close without sending the rest */
+    bool moved;           /* bytes went out since the last keep-alive */
+    struct syn_buf queue; /* what is not in conn->out yet */
     void (*on_close)(void *arg);
     void *arg;
 };
@@ -256,8 +262,11 @@ void http_req_reset(struct syn_http_req *req);
 void http_reply_clear(struct http_reply *reply);
 /** Turn an error into the reply; `status` 0: the code's own. */
 void http_reply_error(struct syn_http_req *req, int rc, const struct syn_err *err, int status);
-/** Write status line and headers of the reply into conn->out, and the body where it is in memory. */
+/** Write status line and headers of the reply into conn->out, and the body where it is in memory.
+ */
 SYN_MUST int http_reply_start(struct syn_http_req *req, struct syn_err *err);
+/** Make the text of {rest*}, when the route has one. */
+SYN_MUST int http_req_join_rest(struct syn_http_req *req, struct syn_err *err);
 /** Apply the route's schemas: before the handler, on its thread. */
 SYN_MUST int http_req_check(struct syn_http_req *req, struct syn_err *err);
 

@@ -7,9 +7,9 @@
 #define NEAR_MAX    64 /* longer segments are not compared: the distance is quadratic */
 
 struct node {
-    char *text;           /* literal segment; NULL for a parameter */
-    struct node *next;    /* sibling */
-    struct node *child;   /* literals first, a parameter last */
+    char *text;         /* literal segment; NULL for a parameter */
+    struct node *next;  /* sibling */
+    struct node *child; /* literals first, a parameter last */
     struct http_route_entry *entries[METHODS_MAX];
     struct http_route_entry *rest[METHODS_MAX]; /* patterns that end in {rest*} here */
 };
@@ -210,8 +210,8 @@ http_router_add(struct http_router *router, const struct syn_http_route *route, 
     return SYN_OK;
 }
 
-/* Which of a node's entries serve the path; NULL when the path ends in the middle. A literal may lead
- * into a dead end that a parameter does not: go back and try. At most two branches a level. */
+/* Which of a node's entries serve the path; NULL when the path ends in the middle. A literal may
+ * lead into a dead end that a parameter does not: go back and try. At most two branches a level. */
 struct walk {
     char *const *segments;
     unsigned count;

@@ -1,13 +1,15 @@
 /* The server around its connections: listeners, deadlines, workers' answers, the way down.
  *
- * Why not a library. libmicrohttpd was measured first (docs/adr/0006-http.md): fast enough, but its time-out
- * restarts with every byte, it cannot see a suspended client go, answers malformed requests itself and
- * brings a second TLS stack. What is left to do without it is this file and its four neighbours.
+ * Why not a library. libmicrohttpd was measured first (docs/adr/0006-http.md): fast enough, but its
+ * time-out restarts with every byte, it cannot see a suspended client go, answers malformed
+ * requests itself and brings a second TLS stack. What is left to do without it is this file and its
+ * four neighbours.
  *
  * Threads. Everything lives on the loop's thread. A connection whose request is on a worker is in
- * HTTP_WORK and the loop leaves its request alone; the worker puts the connection on the `done` list
- * and writes the eventfd. A client that goes away meanwhile only sets `gone`: memory is released when
- * the worker has returned. So the lock guards a list head and a counter, and no connection data. */
+ * HTTP_WORK and the loop leaves its request alone; the worker puts the connection on the `done`
+ * list and writes the eventfd. A client that goes away meanwhile only sets `gone`: memory is
+ * released when the worker has returned. So the lock guards a list head and a counter, and no
+ * connection data. */
 #include "http_priv.h"
 
 #include <arpa/inet.h>
@@ -27,8 +29,8 @@
 
 #define ACCEPTS_A_TURN 64
 
-static const int64_t latency_bounds[] = {100000,    250000,    500000,    1000000,    2500000,
-                                         5000000,   10000000,  25000000,  50000000,   100000000,
+static const int64_t latency_bounds[] = {100000,    250000,    500000,     1000000,    2500000,
+                                         5000000,   10000000,  25000000,   50000000,   100000000,
                                          250000000, 500000000, 1000000000, 5000000000, 30000000000};
 
 static const struct syn_metric http_metrics[] = {
@@ -37,18 +39,18 @@ static const struct syn_metric http_metrics[] = {
      .type = SYN_METRIC_COUNTER,
      .labels = {"method", "route", "class"}},
     {.name = "synor_http_request_seconds",
-     .help = "Time from the end of a request's head to the last byte of its answer given to the kernel.",
+     .help = "Time from the end of a request's head to the last byte of its answer given to the "
+             "kernel.",
      .type = SYN_METRIC_HISTOGRAM,
      .labels = {"method", "route"},
      .scale = 1e-9,
      .buckets = latency_bounds,
      .bucket_count = SYN_LEN(latency_bounds)},
-    {.name = "synor_http_connections",
-     .help = "Connections open now.",
-     .type = SYN_METRIC_GAUGE},
+    {.name = "synor_http_connections", .help = "Connections open now.", .type = SYN_METRIC_GAUGE},
 };
 
-/* --- time --------------------------------------------------------------------------------------- */
+/* --- time ---------------------------------------------------------------------------------------
+ */
 
 const char *
 http_date(struct syn_http_server *server)
@@ -61,7 +63,8 @@ http_date(struct syn_http_server *server)
         static const char days[] = "SunMonTueWedThuFriSat";
         static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
 
-        (void)snprintf(server->date, sizeof(server->date), "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT",
+        (void)snprintf(server->date, sizeof(server->date),
+                       "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT",
                        days + (size_t)3 * (size_t)tm.tm_wday, tm.tm_mday,
                        months + (size_t)3 * (size_t)tm.tm_mon, tm.tm_year + 1900, tm.tm_hour,
                        tm.tm_min, tm.tm_sec);
@@ -134,7 +137,8 @@ http_clock_set(struct http_conn *conn, enum http_clock clock)
     timer_want(server, conn->deadline_ms);
 }
 
-/* --- workers ------------------------------------------------------------------------------------ */
+/* --- workers ------------------------------------------------------------------------------------
+ */
 
 void
 http_wake(struct syn_http_server *server)
@@ -186,8 +190,9 @@ http_job_start(struct http_conn *conn, enum http_job job, struct syn_err *err)
     (void)pthread_mutex_lock(&server->lock);
     server->jobs--;
     (void)pthread_mutex_unlock(&server->lock);
-    return rc == SYN_E_LIMIT ? SYN_FAIL(err, SYN_E_UNAVAILABLE, "the server is busy; try again soon")
-                             : rc;
+    return rc == SYN_E_LIMIT
+               ? SYN_FAIL(err, SYN_E_UNAVAILABLE, "the server is busy; try again soon")
+               : rc;
 }
 
 static void
@@ -224,7 +229,8 @@ wake_fired(void *arg, int fd, uint32_t events)
     }
 }
 
-/* --- connections -------------------------------------------------------------------------------- */
+/* --- connections --------------------------------------------------------------------------------
+ */
 
 static void
 stop_check(void *arg)
@@ -246,7 +252,8 @@ stop_check_soon(struct syn_http_server *server)
     if (!server->stopping || server->conn_count > 0 || server->stop_done == NULL)
         return;
     server->stop_timer = syn_watch_drop(server->stop_timer);
-    if (syn_loop_timer(server->options.loop, 0, 0, stop_check, server, &server->stop_timer, NULL) < 0)
+    if (syn_loop_timer(server->options.loop, 0, 0, stop_check, server, &server->stop_timer, NULL) <
+        0)
         server->stop_timer = NULL;
 }
 
@@ -329,7 +336,8 @@ accept_fired(void *arg, int listen_fd, uint32_t events)
     }
 }
 
-/* --- listeners ---------------------------------------------------------------------------------- */
+/* --- listeners ----------------------------------------------------------------------------------
+ */
 
 static int
 listener_open(struct syn_http_server *server, int fd, SSL_CTX *tls, const char *unix_path,
@@ -374,7 +382,8 @@ listener_close(struct http_listener *listener)
     listener->unix_path = NULL;
 }
 
-/* A socket file that nobody answers behind is litter of a dead process; one that answers is not ours. */
+/* A socket file that nobody answers behind is litter of a dead process; one that answers is not
+ * ours. */
 static int
 clear_stale_socket(const struct sockaddr_un *address, struct syn_err *err)
 {
@@ -431,8 +440,8 @@ syn_http_listen_unix(struct syn_http_server *server, const char *path, mode_t mo
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return SYN_FAIL_SYS(err, errno, "making a socket");
-    /* The mode before bind() is what the file gets, less the umask: it is never too open. chmod then
-     * gives what the umask took. */
+    /* The mode before bind() is what the file gets, less the umask: it is never too open. chmod
+     * then gives what the umask took. */
     if (fchmod(fd, mode) != 0 ||
         bind(fd, (const struct sockaddr *)&address, sizeof(address)) != 0 || chmod(path, mode) != 0)
         rc = SYN_FAIL_SYS(err, errno, "binding %s", path);
@@ -445,8 +454,8 @@ syn_http_listen_unix(struct syn_http_server *server, const char *path, mode_t mo
 
 /* "127.0.0.1:80" or "[::1]:80" */
 static int
-parse_address(const char *text, struct sockaddr_storage *ret, socklen_t *ret_len, bool *ret_loopback,
-              struct syn_err *err)
+parse_address(const char *text, struct sockaddr_storage *ret, socklen_t *ret_len,
+              bool *ret_loopback, struct syn_err *err)
 {
     struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)ret;
     struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)(void *)ret;
@@ -481,8 +490,8 @@ parse_address(const char *text, struct sockaddr_storage *ret, socklen_t *ret_len
 }
 
 static int
-bind_tcp(const struct sockaddr_storage *address, socklen_t len, const char *text, uint16_t *ret_port,
-         int *ret_fd, struct syn_err *err)
+bind_tcp(const struct sockaddr_storage *address, socklen_t len, const char *text,
+         uint16_t *ret_port, int *ret_fd, struct syn_err *err)
 {
     struct sockaddr_storage bound;
     socklen_t bound_len = sizeof(bound);
@@ -502,9 +511,9 @@ bind_tcp(const struct sockaddr_storage *address, socklen_t len, const char *text
         return rc;
     }
     if (ret_port != NULL)
-        *ret_port = ntohs(bound.ss_family == AF_INET
-                              ? ((struct sockaddr_in *)(void *)&bound)->sin_port
-                              : ((struct sockaddr_in6 *)(void *)&bound)->sin6_port);
+        *ret_port =
+            ntohs(bound.ss_family == AF_INET ? ((struct sockaddr_in *)(void *)&bound)->sin_port
+                                             : ((struct sockaddr_in6 *)(void *)&bound)->sin6_port);
     *ret_fd = fd;
     return SYN_OK;
 }
@@ -541,7 +550,8 @@ syn_http_listen_tcp(struct syn_http_server *server, const char *address,
     return rc;
 }
 
-/* --- life --------------------------------------------------------------------------------------- */
+/* --- life ---------------------------------------------------------------------------------------
+ */
 
 static void
 limits_default(struct syn_http_limits *limits)
@@ -555,9 +565,9 @@ limits_default(struct syn_http_limits *limits)
                                                     .sse_keepalive_ms = 15000,
                                                     .sse_backlog_max = 1 << 20};
 
-#define OR_DEFAULT(field)                                                                          \
-    if (limits->field == 0)                                                                        \
-        limits->field = defaults.field
+#define OR_DEFAULT(field)   \
+    if (limits->field == 0) \
+    limits->field = defaults.field
     OR_DEFAULT(head_bytes_max);
     OR_DEFAULT(conns_max);
     OR_DEFAULT(handshake_ms);

@@ -124,8 +124,7 @@ add_locked(struct syn_metrics *metrics, const struct syn_metric *table, size_t c
 {
     if (metrics->count + count > SYN_METRICS_MAX)
         return SYN_FAIL(err, SYN_E_LIMIT, "more than %d metrics", SYN_METRICS_MAX);
-    if (!syn_grow(&metrics->families, &metrics->cap, metrics->count + count,
-                  sizeof(struct family)))
+    if (!syn_grow(&metrics->families, &metrics->cap, metrics->count + count, sizeof(struct family)))
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for %zu metrics", count);
     for (size_t i = 0; i < count; i++) {
         for (size_t k = 0; k < metrics->count + i; k++) {
@@ -304,7 +303,8 @@ syn_series_value(const struct syn_series *series)
     return atomic_load_explicit(&series->value, memory_order_relaxed);
 }
 
-/* --- the text format ---------------------------------------------------------------------------- */
+/* --- the text format ----------------------------------------------------------------------------
+ */
 
 static void
 write_escaped(struct syn_buf *out, const char *text, bool quote)
@@ -391,8 +391,7 @@ write_family(struct syn_buf *out, const struct family *family)
         }
         syn_buf_adds(out, family->metric->name);
         write_labels(out, series, NULL);
-        syn_buf_addf(out, " %s\n",
-                     format_scaled(family->metric, syn_series_value(series), number));
+        syn_buf_addf(out, " %s\n", format_scaled(family->metric, syn_series_value(series), number));
     }
 }
 

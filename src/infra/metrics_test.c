@@ -8,11 +8,17 @@
 
 static const int64_t bounds[] = {1000000, 10000000, 100000000};
 static const struct syn_metric table[] = {
-    {.name = "synor_test_requests_total", .help = "Requests \\ seen.\nAll of them.",
-     .type = SYN_METRIC_COUNTER, .labels = {"route", "class"}},
+    {.name = "synor_test_requests_total",
+     .help = "Requests \\ seen.\nAll of them.",
+     .type = SYN_METRIC_COUNTER,
+     .labels = {"route", "class"}},
     {.name = "synor_test_open", .help = "Open things.", .type = SYN_METRIC_GAUGE},
-    {.name = "synor_test_latency_seconds", .help = "Latency.", .type = SYN_METRIC_HISTOGRAM,
-     .scale = 1e-9, .buckets = bounds, .bucket_count = SYN_LEN(bounds)},
+    {.name = "synor_test_latency_seconds",
+     .help = "Latency.",
+     .type = SYN_METRIC_HISTOGRAM,
+     .scale = 1e-9,
+     .buckets = bounds,
+     .bucket_count = SYN_LEN(bounds)},
 };
 
 static void
@@ -84,7 +90,7 @@ test_promtool(void **state)
 
     (void)state;
     if (access("/usr/bin/promtool", X_OK) != 0) {
-        print_message("promtool is not installed: apt install prometheus\n");
+        print_message("# promtool is not installed: apt install prometheus\n");
         skip();
     }
     metrics = filled();

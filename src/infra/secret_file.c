@@ -84,8 +84,9 @@ syn_secret_file_create(const char *path, const void *data, size_t len, struct sy
     if (rc == SYN_OK && link(temp, path) != 0) {
         int saved = errno;
 
-        rc = saved == EEXIST ? SYN_FAIL(err, SYN_E_EXISTS, "%s exists; it is never overwritten", path)
-                             : SYN_FAIL_SYS(err, saved, "creating %s", path);
+        rc = saved == EEXIST
+                 ? SYN_FAIL(err, SYN_E_EXISTS, "%s exists; it is never overwritten", path)
+                 : SYN_FAIL_SYS(err, saved, "creating %s", path);
     }
     (void)unlink(temp);
     return rc < 0 ? rc : sync_folder_of(path, err);

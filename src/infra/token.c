@@ -128,8 +128,8 @@ syn_scopes_format(const struct syn_scopes *scopes, char *out)
 }
 
 /* Open addressing with linear probing over pointers, at most half full. The digest is uniform by
- * nature, so its first bytes are the hash. Looking up by the digest of what a stranger sent leaks no
- * useful timing: he cannot choose digests that share a prefix with one he does not know. */
+ * nature, so its first bytes are the hash. Looking up by the digest of what a stranger sent leaks
+ * no useful timing: he cannot choose digests that share a prefix with one he does not know. */
 struct syn_token_book {
     struct syn_grant **slots;
     size_t mask; /* slots - 1 */
@@ -239,8 +239,7 @@ syn_token_book_remove(struct syn_token_book *book, const uint8_t digest[SYN_SHA2
     book->slots[hole] = NULL;
     book->count--;
     /* Close the gap: whoever was pushed past the hole moves back. */
-    for (size_t at = (hole + 1) & book->mask; book->slots[at] != NULL;
-         at = (at + 1) & book->mask) {
+    for (size_t at = (hole + 1) & book->mask; book->slots[at] != NULL; at = (at + 1) & book->mask) {
         struct syn_grant *moved = book->slots[at];
 
         book->slots[at] = NULL;

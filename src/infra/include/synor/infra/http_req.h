@@ -19,8 +19,8 @@ struct syn_http_route;
 struct syn_http_stream; /* one client listening to server-sent events */
 
 #define SYN_HTTP_HEADERS_MAX     64
-#define SYN_HTTP_QUERY_MAX       32   /* query parameters of one request */
-#define SYN_HTTP_SSE_EVENT_MAX   64   /* bytes of an event's name or id */
+#define SYN_HTTP_QUERY_MAX       32 /* query parameters of one request */
+#define SYN_HTTP_SSE_EVENT_MAX   64 /* bytes of an event's name or id */
 #define SYN_HTTP_REQUEST_ID_SIZE 25
 
 /** Where a request came from. */
@@ -33,40 +33,43 @@ struct syn_http_peer {
     bool secure;      /* TLS */
 };
 
-/* --- asking ------------------------------------------------------------------------------------- */
+/* --- asking -------------------------------------------------------------------------------------
+ */
 
 const char *syn_http_req_method(const struct syn_http_req *req); /* "HEAD" is seen as "GET" */
 const struct syn_http_route *syn_http_req_route(const struct syn_http_req *req);
 const struct syn_http_peer *syn_http_req_peer(const struct syn_http_req *req);
 /** Unique per request; also in every error document. */
 const char *syn_http_req_id(struct syn_http_req *req);
-/** The decoded value of `{name}` in the route's pattern, which must have it. `{rest*}` gives the rest of the
- *  path, its segments joined by slashes. */
+/** The decoded value of `{name}` in the route's pattern, which must have it. `{rest*}` gives the
+ * rest of the path, its segments joined by slashes. */
 const char *syn_http_req_param(const struct syn_http_req *req, const char *name);
 /** The decoded value of a query parameter, or NULL. Repeated ones were refused before. */
 const char *syn_http_req_query(const struct syn_http_req *req, const char *name);
 /** The route's `query` schema applied to the parameters: typed, checked, defaults filled. Empty
  *  object for a route without schema. */
 const json_t *syn_http_req_query_json(const struct syn_http_req *req);
-/** A header's value by lower-case name, or NULL. Repeated headers are joined by ", ". */
+/** The value of the first header of this lower-case name, or NULL. */
 const char *syn_http_req_header(const struct syn_http_req *req, const char *name);
 /** The token of "Authorization: Bearer TOKEN", or NULL. */
 const char *syn_http_req_bearer(const struct syn_http_req *req);
 /** The body's bytes, zero-terminated; "" when there was none. */
 const char *syn_http_req_body(const struct syn_http_req *req, size_t *ret_len);
-/** The body as a JSON object, the route's `body` schema applied. NULL for routes without schema. The
- *  handler may take a reference or change it. */
+/** The body as a JSON object, the route's `body` schema applied. NULL for routes without schema.
+ * The handler may take a reference or change it. */
 json_t *syn_http_req_json(const struct syn_http_req *req);
 /** Bytes of the body that an upload route's sink has accepted so far. */
 int64_t syn_http_req_received(const struct syn_http_req *req);
 /** True when the client has gone: an answer would be dropped. Any thread. */
 bool syn_http_req_gone(const struct syn_http_req *req);
 
-/** The slot for whoever `authenticate` found; `drop` (may be NULL) is called when the request ends. */
+/** The slot for whoever `authenticate` found; `drop` (may be NULL) is called when the request ends.
+ */
 void syn_http_req_set_identity(struct syn_http_req *req, void *identity, void (*drop)(void *));
 void *syn_http_req_identity(const struct syn_http_req *req);
 
-/* --- answering ---------------------------------------------------------------------------------- */
+/* --- answering ----------------------------------------------------------------------------------
+ */
 
 /** No body. */
 void syn_http_reply(struct syn_http_req *req, int status);
@@ -81,25 +84,27 @@ SYN_MUST int syn_http_reply_bytes(struct syn_http_req *req, int status, const ch
 /** Bytes that live for ever, sent without a copy. */
 void syn_http_reply_static(struct syn_http_req *req, int status, const char *type, const void *data,
                            size_t len);
-/** `len` bytes of `fd` from `offset`, by sendfile where possible. Owns `fd`. A status of 200 honours
- *  "Range: bytes=A-B" with 206 or 416. */
+/** `len` bytes of `fd` from `offset`, by sendfile where possible. Owns `fd`. A status of 200
+ * honours "Range: bytes=A-B" with 206 or 416. */
 void syn_http_reply_fd_take(struct syn_http_req *req, int status, const char *type, int fd,
                             int64_t offset, int64_t len);
-/** Fill `buf` with up to `cap` bytes; *ret_len = 0 ends the body. Runs where the handler ran (loop or
- *  pool). A failure cuts the connection: the client sees an incomplete body, never a wrong one. */
+/** Fill `buf` with up to `cap` bytes; *ret_len = 0 ends the body. Runs where the handler ran (loop
+ * or pool). A failure cuts the connection: the client sees an incomplete body, never a wrong one.
+ */
 typedef int (*syn_http_pull_fn)(void *arg, char *buf, size_t cap, size_t *ret_len,
                                 struct syn_err *err);
 /** A body that `pull` produces; `len` is its length, or -1 when unknown. `drop` (may be NULL) gets
- *  `arg` once, whatever happens. */
+ *  `arg` once, whatever happens, on the loop. */
 void syn_http_reply_pull(struct syn_http_req *req, int status, const char *type, int64_t len,
                          syn_http_pull_fn pull, void *arg, void (*drop)(void *arg));
-/** Add a header to the answer; the name is lower case. INVALID for control characters in the value. */
+/** Add a header to the answer; the name is lower case. INVALID for control characters in the value.
+ */
 SYN_MUST int syn_http_reply_header(struct syn_http_req *req, const char *name, const char *value,
                                    struct syn_err *err);
 
 #define SYN_HTTP_NOT_MODIFIED 1
-/** Set the ETag, quoted by the server. Returns 0; SYN_HTTP_NOT_MODIFIED when If-None-Match names it: the
- *  reply is 304 then and the handler returns 0; NOMEM. */
+/** Set the ETag, quoted by the server. Returns 0; SYN_HTTP_NOT_MODIFIED when If-None-Match names
+ * it: the reply is 304 then and the handler returns 0; NOMEM. */
 SYN_MUST int syn_http_reply_etag(struct syn_http_req *req, const char *tag, struct syn_err *err);
 
 /** What the error document says beside code and message. `hint` is copied. */
@@ -110,22 +115,23 @@ void syn_http_error_details_take(struct syn_http_req *req, json_t *details);
 /** A handler may return this instead of an error: it keeps the request and somebody calls
  *  syn_http_finish() later. */
 #define SYN_HTTP_LATER 2
-/** Answer a request whose handler returned SYN_HTTP_LATER: `rc` and `err` as if the handler had returned
- *  them now. Thread: the loop. */
+/** Answer a request whose handler returned SYN_HTTP_LATER: `rc` and `err` as if the handler had
+ * returned them now. Thread: the loop. */
 void syn_http_finish(struct syn_http_req *req, int rc, const struct syn_err *err);
 
-/* --- server-sent events ------------------------------------------------------------------------- */
+/* --- server-sent events -------------------------------------------------------------------------
+ */
 
-/** Turn the request into a stream; the handler returns 0 after it. Only in handlers on the loop.
- *  `on_close` gets `arg` once when the stream has ended, for whatever reason (client gone or too slow,
- *  server stopping, syn_http_sse_close); never from inside another call on the stream. The stream is
- *  invalid from then on. */
+/** Turn the request into a stream; the handler returns 0 after it. Only on the loop.
+ *  `on_close` gets `arg` once when the stream has ended, for whatever reason (client gone or too
+ * slow, server stopping, syn_http_sse_close); never from inside another call on the stream. The
+ * stream is invalid from then on. */
 SYN_MUST int syn_http_sse_open(struct syn_http_req *req, void (*on_close)(void *arg), void *arg,
                                struct syn_http_stream **ret_stream, struct syn_err *err);
-/** Queue an event; `id` and `event` may be NULL; newlines in `data` are fine. Sent at the end of this turn
- *  of the loop. Thread: the loop.
- *  Returns 0; LIMIT when the client is behind by more than the backlog limit: it is being closed, and
- *  resumes by Last-Event-ID; CANCELED when it is closing already; NOMEM; INVALID. */
+/** Queue an event; `id` and `event` may be NULL; newlines in `data` are fine. Sent at the end of
+ * this turn of the loop. Thread: the loop. Returns 0; LIMIT when the client is behind by more than
+ * the backlog limit: it is being closed, and resumes by Last-Event-ID; CANCELED when it is closing
+ * already; NOMEM; INVALID. */
 SYN_MUST int syn_http_sse_send(struct syn_http_stream *stream, const char *id, const char *event,
                                const char *data, size_t len, struct syn_err *err);
 /** Bytes queued and not yet taken by the kernel. */

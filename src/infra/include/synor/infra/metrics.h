@@ -1,8 +1,8 @@
 /* Counters, gauges and histograms, declared in tables and written in Prometheus' text format 0.0.4.
  *
  * Values are 64-bit integers in a base unit (nanoseconds, bytes, base units of money) and become
- * seconds or the like by `scale` only when they are written: updates are one relaxed atomic addition
- * from any thread, exact for ever. */
+ * seconds or the like by `scale` only when they are written: updates are one relaxed atomic
+ * addition from any thread, exact for ever. */
 #ifndef SYNOR_INFRA_METRICS_H
 #define SYNOR_INFRA_METRICS_H
 
@@ -35,7 +35,8 @@ struct syn_series;  /* one combination of label values, borrowed from the regist
 
 SYN_MUST int syn_metrics_new(struct syn_metrics **ret_metrics, struct syn_err *err);
 struct syn_metrics *syn_metrics_free(struct syn_metrics *metrics);
-/** Add the rows of `table`, which must outlive the registry. INVALID for a malformed or repeated name. */
+/** Add the rows of `table`, which must outlive the registry. INVALID for a malformed or repeated
+ * name. */
 SYN_MUST int syn_metrics_add(struct syn_metrics *metrics, const struct syn_metric *table,
                              size_t count, struct syn_err *err);
 /** The series of `metric` (a row that was added) with these label values, as many as it has labels;

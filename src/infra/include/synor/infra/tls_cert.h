@@ -1,5 +1,5 @@
-/* A server's own TLS identity: an ECDSA P-256 key and a self-signed certificate, both in one PEM file,
- * so that they can never be a mismatched pair. Clients pin the fingerprint. */
+/* A server's own TLS identity: an ECDSA P-256 key and a self-signed certificate, both in one PEM
+ * file, so that they can never be a mismatched pair. Clients pin the fingerprint. */
 #ifndef SYNOR_INFRA_TLS_CERT_H
 #define SYNOR_INFRA_TLS_CERT_H
 
@@ -9,9 +9,9 @@
 #define SYN_TLS_FINGERPRINT_SIZE 65
 #define SYN_TLS_NAMES_MAX        32
 
-/** Make key and certificate at `path`, mode 0600, valid from an hour ago for `days` days. `names` are
- *  host names and IP addresses, 1 .. SYN_TLS_NAMES_MAX of them. Blocks: yes.
- *  Returns 0; EXISTS when there is a file; INVALID for a bad name. */
+/** Make key and certificate at `path`, mode 0600, valid from an hour ago for `days` days. `names`
+ * are host names and IP addresses, 1 .. SYN_TLS_NAMES_MAX of them. Blocks: yes. Returns 0; EXISTS
+ * when there is a file; INVALID for a bad name. */
 SYN_MUST int syn_tls_cert_create(const char *path, const char *const *names, size_t count,
                                  unsigned days, struct syn_err *err);
 /** SHA-256 over the public key (SubjectPublicKeyInfo, DER) of the first certificate in `path`: it

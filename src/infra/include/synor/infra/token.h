@@ -1,5 +1,5 @@
-/* Bearer tokens: "syn_" and 20 random bytes in base32. Whoever keeps a token keeps only its SHA-256,
- * so a stolen database opens nothing; 160 random bits need no salt and no slow hash. */
+/* Bearer tokens: "syn_" and 20 random bytes in base32. Whoever keeps a token keeps only its
+ * SHA-256, so a stolen database opens nothing; 160 random bits need no salt and no slow hash. */
 #ifndef SYNOR_INFRA_TOKEN_H
 #define SYNOR_INFRA_TOKEN_H
 
@@ -12,11 +12,11 @@
 #define SYN_TOKENS_MAX   (1U << 20)
 
 /** What a token may do. One row a scope: symbol, bit, wire name, help. */
-#define SYN_SCOPE_TABLE(X)                                                                         \
-    X(READ, 0, "read", "see the account's own resources")                                          \
-    X(TENANT, 1, "tenant", "create, change and delete the account's own resources")                \
-    X(JOIN, 2, "join", "register a node")                                                          \
-    X(NODE, 3, "node", "report for one node, named behind a colon")                                \
+#define SYN_SCOPE_TABLE(X)                                                          \
+    X(READ, 0, "read", "see the account's own resources")                           \
+    X(TENANT, 1, "tenant", "create, change and delete the account's own resources") \
+    X(JOIN, 2, "join", "register a node")                                           \
+    X(NODE, 3, "node", "report for one node, named behind a colon")                 \
     X(OPERATOR, 4, "operator", "act for every account and change the platform")
 
 enum syn_scope {
@@ -42,11 +42,13 @@ struct syn_grant {
 
 /** Draw a fresh token. */
 void syn_token_new(char ret_token[SYN_TOKEN_LEN + 1]);
-/** Check the form of `text` and digest it. INVALID, without repeating the text: it may be a secret. */
+/** Check the form of `text` and digest it. INVALID, without repeating the text: it may be a secret.
+ */
 SYN_MUST int syn_token_digest(const char *text, size_t len, uint8_t ret_digest[SYN_SHA256_LEN],
                               struct syn_err *err);
 
-/** "tenant,node:node-4x" -> set. INVALID names the unknown scope; an empty text is INVALID as well. */
+/** "tenant,node:node-4x" -> set. INVALID names the unknown scope; an empty text is INVALID as well.
+ */
 SYN_MUST int syn_scopes_parse(const char *text, struct syn_scopes *ret_scopes, struct syn_err *err);
 /** The inverse, into out[SYN_SCOPES_TEXT_SIZE]; returns out. */
 const char *syn_scopes_format(const struct syn_scopes *scopes, char *out);
