@@ -414,7 +414,7 @@ watch_ready(struct syn_watch *watch, uint32_t events)
         child_ready(watch);
         break;
     case WATCH_TIMER:
-        assert(!"timers are not in epoll");
+        assert(false && "timers are not in epoll");
         break;
     }
 }

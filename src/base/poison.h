@@ -9,6 +9,9 @@
 #include <time.h>
 
 #if !defined(__clang_analyzer__) && !defined(SYN_NO_POISON)
+/* glibc makes these macros for clang when it fortifies; a macro cannot be poisoned quietly. */
+#undef sprintf
+#undef vsprintf
 #pragma GCC poison strcpy strcat sprintf vsprintf strtok atoi atol strtol strtoul gmtime localtime
 #pragma GCC poison system
 #endif
