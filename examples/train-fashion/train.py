@@ -43,7 +43,7 @@ DEFAULTS = {
     "seed": 0,
     "distributed": "ddp",
 }
-CHOICES = {"optimizer": "sgd adam adamw", "mixed_precision": "no bf16", "distributed": "ddp"}
+CHOICES = {"optimizer": "sgd adam adamw", "mixed_precision": "no bf16", "distributed": "ddp none"}
 AT_LEAST_ONE = "epochs batch_size gradient_accumulation checkpoint_interval log_interval"
 
 
