@@ -14,10 +14,24 @@ syn_json_scope(json_t **slot)
     *slot = NULL;
 }
 
+/* jansson reports a shortage of memory as whatever it meets next: a bad token, a NULL value, or
+ * nothing at all. So we note it where it happens. */
+static _Thread_local bool short_of_memory;
+
+static void *
+alloc_noting(size_t size)
+{
+    void *block = syn_alloc(size);
+
+    if (block == NULL)
+        short_of_memory = true;
+    return block;
+}
+
 void
 syn_json_init(void)
 {
-    json_set_alloc_funcs(syn_alloc, syn_free);
+    json_set_alloc_funcs(alloc_noting, syn_free);
 }
 
 /* jansson parses recursively down to 2048 levels and says so only by a build constant; we bound the
@@ -60,11 +74,9 @@ syn_json_parse(const char *data, size_t len, json_t **ret, struct syn_err *err)
     if (too_deep(data, len))
         return SYN_FAIL(err, SYN_E_INVALID, "JSON nested deeper than %d levels",
                         SYN_JSON_DEPTH_MAX);
+    short_of_memory = false;
     value = json_loadb(data, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
-    /* jansson calls a part that it had no memory for a NULL value, as it does a NULL given for "o". */
-    if (value == NULL && (json_error_code(&why) == json_error_out_of_memory ||
-                          syn_str_starts(why.text, "NULL object value") ||
-                          syn_str_starts(why.text, "NULL array value")))
+    if (value == NULL && short_of_memory)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory to parse %zu bytes of JSON", len);
     if (value == NULL)
         return SYN_FAIL(err, SYN_E_INVALID, "JSON line %d column %d: %.120s", why.line, why.column,
@@ -348,12 +360,10 @@ syn_json_pack(json_t **ret, struct syn_err *err, const char *format, ...)
     json_t *value;
 
     va_start(args, format);
+    short_of_memory = false;
     value = json_vpack_ex(&why, 0, format, args);
     va_end(args);
-    /* jansson calls a part that it had no memory for a NULL value, as it does a NULL given for "o". */
-    if (value == NULL && (json_error_code(&why) == json_error_out_of_memory ||
-                          syn_str_starts(why.text, "NULL object value") ||
-                          syn_str_starts(why.text, "NULL array value")))
+    if (value == NULL && short_of_memory)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory to build a document");
     if (value == NULL)
         return SYN_FAIL(err, SYN_E_INTERNAL, "building a document: %.120s", why.text);
