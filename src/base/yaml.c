@@ -4,6 +4,7 @@
  * value. */
 #include <synor/base/yaml.h>
 
+#include <ctype.h>
 #include <float.h>
 #include <yaml.h>
 
@@ -100,8 +101,7 @@ parse_integer(const char *text, int64_t *ret)
     if (*text == '\0')
         return NUMBER_NOT;
     for (; *text != '\0'; text++) {
-        char c = base == 16 && *text >= 'A' && *text <= 'F' ? (char)(*text - 'A' + 'a') : *text;
-        const char *at = memchr(digits, c, strlen(digits));
+        const char *at = strchr(digits, base == 16 ? tolower((unsigned char)*text) : *text);
 
         if (at == NULL)
             return NUMBER_NOT;
