@@ -93,7 +93,7 @@ test_no_thread_to_be_had(void **state)
 {
 #ifdef SANITIZED
     (void)state;
-    print_message("sanitizers reserve address space, so it cannot be limited\n");
+    print_message("# sanitizers reserve address space, so it cannot be limited\n");
     skip();
 #else
     struct syn_pool *pool = pool_new(1, 1);
