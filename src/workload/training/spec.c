@@ -98,9 +98,23 @@ const struct syn_schema syn_training_model_schema = SYN_SCHEMA("TrainingModelFil
 
 /* The platform's own words; a program must be able to trust them. */
 static const char *const reserved_env[] = {
-    "RANK",        "LOCAL_RANK", "WORLD_SIZE",       "LOCAL_WORLD_SIZE",
-    "GROUP_RANK",  "NODE_RANK",  "GROUP_WORLD_SIZE", "MASTER_ADDR",
-    "MASTER_PORT", "ROLE_RANK",  "ROLE_WORLD_SIZE",
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "GROUP_RANK",
+    "NODE_RANK",
+    "GROUP_WORLD_SIZE",
+    "ROLE_RANK",
+    "ROLE_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "GLOO_SOCKET_IFNAME",
+    "NCCL_SOCKET_IFNAME",
+    "HOME",
+    "TMPDIR",
+    "PATH",
+    "PYTHONUNBUFFERED",
 };
 
 static int
@@ -283,15 +297,14 @@ check_numbers(const json_t *obj, const struct syn_training_spec *spec, struct sy
     return SYN_OK;
 }
 
-/* Defaults that depend on other keys, and amounts back to the text that documents hold. */
+/* Defaults that depend on other keys. */
 static int
 derive(json_t *spec, struct syn_err *err)
 {
-    const json_t *budget = json_object_get(spec, "max_budget");
     bool many = syn_json_i64(spec, "workers", 1) > 1;
-    int rc = syn_document_set_amount(spec, "max_budget", json_integer_value(budget), err);
+    int rc = SYN_OK;
 
-    if (rc == SYN_OK && !json_object_get(spec, "gpus_max"))
+    if (!json_object_get(spec, "gpus_max"))
         rc = syn_json_set_i64(spec, "gpus_max", syn_json_i64(spec, "gpus", 0), err);
     if (rc == SYN_OK && !json_object_get(spec, "distributed"))
         rc = syn_json_set_str(spec, "distributed", many ? "ddp" : "none", err);

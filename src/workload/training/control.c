@@ -1,0 +1,582 @@
+/* A job's documents are its whole memory: a step reads them, decides, and writes them back. So any
+ * server may take the next step after any crash, and taking it twice does no harm.
+ *
+ * Phases of one step, each working on our copies, in an order that leaves nothing for a second
+ * step:
+ *
+ *     note       progress, checkpoint, result, money: into the status
+ *     lost       instances whose node is gone become lost
+ *     limits     budget or time used up: as if a stop had been asked for
+ *     attempt    follow, wind down or conclude the attempt under way        (control_attempt.c)
+ *     place      a pending job gets nodes: a new attempt
+ *     settle     an ended run whose usage is all in gets its bill
+ *
+ * Ids of instances and bills are derived from the job's id, the run, the attempt and the rank, so
+ * two servers that both believe to lead create the same keys, and the store lets one of them
+ * through. Random ids were refused for that reason. */
+#include "control_priv.h"
+
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+#include <synor/base/units.h>
+#include <synor/orchestration/document.h>
+#include <synor/workload/training_command.h>
+
+bool
+member_current(const struct step *step, const struct member *member)
+{
+    return member->run == step->run && member->attempt == step->attempt;
+}
+
+const char *
+step_stop_requested(const struct step *step)
+{
+    return syn_json_str(step->status, "stop_requested", NULL);
+}
+
+void
+step_wake(struct step *step, int64_t at_ms)
+{
+    if (step->wake_at_ms == SYN_DOCUMENT_NONE || at_ms < step->wake_at_ms)
+        step->wake_at_ms = at_ms;
+}
+
+int
+step_event(struct step *step, const char *type, const char *reason, const char *message,
+           const char *instance, struct syn_err *err)
+{
+    SYN_JSON(event);
+    int rc = syn_json_pack(&event, err, "{s:s, s:s, s:s, s:s?}", "type", type, "reason", reason,
+                           "message", message, "instance", instance);
+
+    if (rc < 0)
+        return rc;
+    return syn_json_append_take(step->events, SYN_TAKE(event), err);
+}
+
+int
+step_state(struct step *step, enum syn_job_state state, const char *reason, struct syn_err *err,
+           const char *format, ...)
+{
+    char message[CONTROL_MESSAGE_MAX];
+    va_list args;
+
+    assert(syn_job_reason(state, reason));
+    va_start(args, format);
+    (void)vsnprintf(message, sizeof(message), format, args);
+    va_end(args);
+    if (state != step->state)
+        step->state = (enum syn_job_state)syn_sm_move(&syn_job_life, step->state, state);
+    return syn_document_set_state(step->job, syn_job_life.states[state].name, reason, message, err);
+}
+
+int
+step_end(struct step *step, enum syn_job_state state, const char *reason, const char *message,
+         struct syn_err *err)
+{
+    int rc = step_state(step, state, reason, err, "%s", message);
+
+    assert(syn_sm_terminal(&syn_job_life, state));
+    if (rc == SYN_OK)
+        rc = syn_document_set_time(step->status, "ended_at", step->view->now_ms, err);
+    if (rc == SYN_OK)
+        rc = syn_document_set_time(step->status, "retry_at", SYN_DOCUMENT_NONE, err);
+    if (rc == SYN_OK)
+        rc = step_event(step, syn_job_life.states[state].name, reason, message, NULL, err);
+    return rc;
+}
+
+const char *
+checkpoint_text(const struct step *step, char *out, size_t cap)
+{
+    const json_t *checkpoint = json_object_get(step->status, "checkpoint");
+
+    out[0] = '\0';
+    if (json_is_object(checkpoint))
+        (void)snprintf(out, cap, "; the last checkpoint is at step %lld (%s)",
+                       (long long)syn_json_i64(checkpoint, "step", 0),
+                       syn_json_str(checkpoint, "cid", ""));
+    return out;
+}
+
+int
+member_stop(struct member *member, const char *reason, int64_t grace_ms, struct syn_err *err)
+{
+    bool asked = syn_str_eq(syn_json_str(member->spec, "desired", ""), "stopped");
+    int rc;
+
+    if (member->ended || (asked && syn_json_i64(member->spec, "stop_grace_ms", 0) <= grace_ms))
+        return SYN_OK;
+    rc = syn_json_set_str(member->spec, "desired", "stopped", err);
+    if (rc == SYN_OK && !asked)
+        rc = syn_json_set_str(member->spec, "stop_reason", reason, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_i64(member->spec, "stop_grace_ms", grace_ms, err);
+    if (rc == SYN_OK)
+        rc = syn_document_bump(member->doc, err);
+    return rc;
+}
+
+/* ---- reading ---- */
+
+static int
+member_read(const json_t *given, struct member *ret, struct syn_err *err)
+{
+    struct member member = {.given = given, .doc = json_deep_copy(given)};
+    int state;
+
+    ret->doc = member.doc; /* released with the step from here on */
+    if (!member.doc)
+        return SYN_FAIL(err, SYN_E_NOMEM, "copying an instance: out of memory");
+    member.spec = json_object_get(member.doc, "spec");
+    member.status = json_object_get(member.doc, "status");
+    member.id = syn_json_str(member.doc, "id", "");
+    member.node = syn_json_str(member.spec, "node", "");
+    member.reason = syn_json_str(member.status, "reason", "");
+    state = syn_instance_state_find(syn_json_str(member.status, "state", ""));
+    member.run = syn_json_i64(member.spec, "run", -1);
+    member.attempt = syn_json_i64(member.spec, "attempt", -1);
+    member.rank = syn_json_i64(member.spec, "rank", -1);
+    if (!json_is_object(member.spec) || !json_is_object(member.status) || state < 0 ||
+        !*member.id || !*member.node || member.run < 1 || member.attempt < 1 || member.rank < 0)
+        return SYN_FAIL(err, SYN_E_CORRUPT, "instance \"%s\" is no training instance", member.id);
+    member.state = (enum syn_instance_state)state;
+    member.ended = syn_instance_ended(member.state);
+    *ret = member;
+    return SYN_OK;
+}
+
+static int
+members_read(struct step *step, struct syn_err *err)
+{
+    const json_t *instances = step->view->instances;
+    size_t count = json_array_size(instances);
+
+    if (count > CONTROL_INSTANCES_MAX)
+        return SYN_FAIL(err, SYN_E_LIMIT, "job has %zu instances, at most %d", count,
+                        CONTROL_INSTANCES_MAX);
+    step->members = syn_calloc(count + 1, sizeof(*step->members));
+    if (!step->members)
+        return SYN_FAIL(err, SYN_E_NOMEM, "reading a job's instances: out of memory");
+    for (size_t i = 0; i < count; i++) {
+        int rc;
+
+        step->members_count = i + 1;
+        rc = member_read(json_array_get(instances, i), &step->members[i], err);
+        if (rc < 0)
+            return rc;
+    }
+    return SYN_OK;
+}
+
+static int
+step_read(const struct syn_training_view *view, struct step *step, struct syn_err *err)
+{
+    int state;
+
+    step->view = view;
+    step->wake_at_ms = SYN_DOCUMENT_NONE;
+    step->job = json_deep_copy(view->job);
+    step->created = json_array();
+    step->events = json_array();
+    if (!step->job || !step->created || !step->events)
+        return SYN_FAIL(err, SYN_E_NOMEM, "stepping a job: out of memory");
+    step->status = json_object_get(step->job, "status");
+    state = syn_job_state_find(syn_json_str(step->status, "state", ""));
+    step->run = syn_json_i64(step->status, "run", 0);
+    step->attempt = syn_json_i64(step->status, "attempt", -1);
+    if (!json_is_object(json_object_get(step->job, "spec")) || state < 0 || step->run < 1 ||
+        step->attempt < 0)
+        return SYN_FAIL(err, SYN_E_CORRUPT, "job \"%s\" is no training job",
+                        syn_json_str(view->job, "id", ""));
+    step->state = (enum syn_job_state)state;
+    syn_training_spec_read(syn_document_spec(step->job), &step->spec);
+    return members_read(step, err);
+}
+
+static void
+step_fini(struct step *step)
+{
+    for (size_t i = 0; i < step->members_count; i++)
+        json_decref(step->members[i].doc);
+    syn_free(step->members);
+    json_decref(step->job);
+    json_decref(step->created);
+    json_decref(step->events);
+}
+
+/* ---- note ---- */
+
+static bool
+progress_counts(const struct step *step)
+{
+    const json_t *old = json_object_get(step->status, "progress");
+
+    for (size_t i = 0; i < step->members_count; i++) {
+        const struct member *member = &step->members[i];
+
+        if (member_current(step, member) && member->rank == 0 &&
+            syn_str_eq(member->id, step->view->progress_instance))
+            return syn_json_i64(step->view->progress, "step", 0) >= syn_json_i64(old, "step", 0);
+    }
+    return false;
+}
+
+static int
+note_copy(struct step *step, const char *key, const json_t *value, struct syn_err *err)
+{
+    if (!value || json_equal(json_object_get(step->status, key), value))
+        return SYN_OK;
+    return syn_json_set_take(step->status, key, json_deep_copy(value), err);
+}
+
+/* How many tenths of the way are done; -1 when nobody knows how long it is. */
+static int64_t
+tenths(const json_t *progress)
+{
+    int64_t total = syn_json_i64(progress, "steps_total", 0);
+
+    return total > 0 ? (int64_t)((syn_i128)syn_json_i64(progress, "step", 0) * 10 / total) : -1;
+}
+
+static int
+note_progress(struct step *step, struct syn_err *err)
+{
+    const json_t *progress = step->view->progress;
+    int64_t before = tenths(json_object_get(step->status, "progress"));
+    char message[CONTROL_MESSAGE_MAX];
+    int rc;
+
+    if (!progress || !progress_counts(step))
+        return SYN_OK;
+    rc = note_copy(step, "progress", progress, err);
+    if (rc < 0 || tenths(progress) <= SYN_MAX(before, 0))
+        return rc;
+    (void)snprintf(message, sizeof(message), "step %lld of %lld",
+                   (long long)syn_json_i64(progress, "step", 0),
+                   (long long)syn_json_i64(progress, "steps_total", 0));
+    return step_event(step, "progress", "progress", message, step->view->progress_instance, err);
+}
+
+static int
+note_checkpoint(struct step *step, struct syn_err *err)
+{
+    const json_t *given = step->view->checkpoint;
+    SYN_JSON(checkpoint);
+    int rc;
+
+    if (!given)
+        return SYN_OK;
+    rc = syn_json_pack(&checkpoint, err, "{s:s, s:I, s:I, s:I, s:s}", "cid",
+                       syn_json_str(given, "cid", ""), "step",
+                       (json_int_t)syn_json_i64(given, "step", 0), "epoch",
+                       (json_int_t)syn_json_i64(given, "epoch", 0), "size_bytes",
+                       (json_int_t)syn_json_i64(given, "size_bytes", 0), "created_at",
+                       syn_json_str(given, "created_at", ""));
+    return rc < 0 ? rc : note_copy(step, "checkpoint", checkpoint, err);
+}
+
+static int
+note_money(struct step *step, struct syn_err *err)
+{
+    static const int64_t marks[] = {50, 80, 100};
+    json_t *cost = json_object_get(step->status, "cost");
+    int64_t budget = step->spec.max_budget, before = syn_json_i64(cost, "percent", 0);
+    int64_t spent = SYN_MIN(SYN_MAX(syn_document_amount(cost, "spent"), step->view->spent), budget);
+    int64_t percent = (int64_t)((syn_i128)spent * 100 / budget);
+    char type[32], message[CONTROL_MESSAGE_MAX], amount[SYN_FORMAT_MAX], all[SYN_FORMAT_MAX];
+    int rc = syn_document_set_amount(cost, "spent", spent, err);
+
+    if (rc == SYN_OK)
+        rc = syn_document_set_amount(cost, "budget", budget, err);
+    if (rc == SYN_OK)
+        rc = syn_document_set_amount(cost, "rate_hour", SYN_MAX(step->view->rate_hour, 0), err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_i64(cost, "percent", percent, err);
+    for (size_t i = 0; i < SYN_LEN(marks) && rc == SYN_OK; i++) {
+        if (before >= marks[i] || percent < marks[i])
+            continue;
+        (void)snprintf(type, sizeof(type), "budget-%lld", (long long)marks[i]);
+        (void)snprintf(message, sizeof(message), "%s of %s SYNOR are spent",
+                       syn_format_amount(spent, amount), syn_format_amount(budget, all));
+        rc = step_event(step, type, "budget", message, NULL, err);
+    }
+    return rc;
+}
+
+static int
+phase_note(struct step *step, struct syn_err *err)
+{
+    int rc;
+
+    if (!json_is_null(json_object_get(step->status, "bill")))
+        return SYN_OK; /* the run is over and paid; its figures stand */
+    rc = note_money(step, err);
+    if (rc == SYN_OK)
+        rc = note_progress(step, err);
+    if (rc == SYN_OK)
+        rc = note_checkpoint(step, err);
+    if (rc == SYN_OK)
+        rc = note_copy(step, "result", step->view->result, err);
+    return rc;
+}
+
+/* ---- limits ---- */
+
+static int
+limit_reached(struct step *step, const char *reason, const char *message, struct syn_err *err)
+{
+    int rc = syn_json_set_str(step->status, "stop_requested", reason, err);
+
+    return rc < 0 ? rc : step_event(step, "stop-requested", reason, message, NULL, err);
+}
+
+static int
+phase_limits(struct step *step, struct syn_err *err)
+{
+    const json_t *cost = json_object_get(step->status, "cost");
+    int64_t started_ms = syn_document_time(step->status, "started_at");
+    int64_t limit_ms = step->spec.time_limit_ms;
+
+    if (syn_sm_terminal(&syn_job_life, step->state) || step_stop_requested(step))
+        return SYN_OK;
+    if (syn_json_i64(cost, "percent", 0) >= 100)
+        return limit_reached(step, "budget", "the budget is spent", err);
+    if (limit_ms == 0 || started_ms == SYN_DOCUMENT_NONE)
+        return SYN_OK;
+    if (step->view->now_ms - started_ms >= limit_ms)
+        return limit_reached(step, "time-limit", "the time limit is reached", err);
+    step_wake(step, started_ms + limit_ms);
+    return SYN_OK;
+}
+
+/* ---- place ---- */
+
+/* A live instance of an attempt that is over must end before anything new starts. */
+static int
+stop_strays(struct step *step, bool *ret_any, struct syn_err *err)
+{
+    *ret_any = false;
+    for (size_t i = 0; i < step->members_count; i++) {
+        int rc;
+
+        if (step->members[i].ended)
+            continue;
+        *ret_any = true;
+        rc = member_stop(&step->members[i], "superseded", 0, err);
+        if (rc < 0)
+            return rc;
+    }
+    return SYN_OK;
+}
+
+static int
+place_members(struct step *step, const struct syn_placement *placement, struct syn_err *err)
+{
+    json_t *ids = json_array();
+    int rc = syn_json_set_take(step->status, "instances", ids, err);
+
+    if (rc == SYN_OK)
+        rc = syn_json_set_i64(step->status, "attempt", step->attempt, err);
+    for (uint32_t rank = 0; rank < placement->count && rc == SYN_OK; rank++) {
+        SYN_JSON(doc);
+
+        rc = syn_training_instance_make(step->job, placement, rank, step->view->now_ms, &doc, err);
+        if (rc == SYN_OK)
+            rc = syn_json_append_take(ids, json_string(syn_document_id(doc)), err);
+        if (rc == SYN_OK)
+            rc = syn_json_append_take(step->created, SYN_TAKE(doc), err);
+    }
+    return rc;
+}
+
+static int
+place_done(struct step *step, const struct syn_placement *placement, struct syn_err *err)
+{
+    const struct syn_place_slot *first = &placement->slots[0];
+    char message[CONTROL_MESSAGE_MAX], from[160];
+    bool again = step->attempt > 0;
+    int rc;
+
+    step->attempt++;
+    rc = place_members(step, placement, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_str(step->status, "node", first->node, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_str(step->status, "isolation", syn_isolation_name(first->isolation), err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_str(step->status, "exit_code", NULL, err);
+    if (rc == SYN_OK)
+        rc = syn_document_set_time(step->status, "retry_at", SYN_DOCUMENT_NONE, err);
+    if (rc < 0)
+        return rc;
+    (void)snprintf(message, sizeof(message), "attempt %lld: %u worker(s), the first on %s%s",
+                   (long long)step->attempt, placement->count, first->node,
+                   checkpoint_text(step, from, sizeof(from)));
+    rc = step_event(step, again ? "restarted" : "placed", "assigned", message, NULL, err);
+    if (rc < 0)
+        return rc;
+    return step_state(step, SYN_JOB_STARTING, "assigned", err,
+                      "0 of %u worker(s) run, the first on %s", placement->count, first->node);
+}
+
+static int
+place_waits(struct step *step, const struct syn_place_request *request, struct syn_err *err)
+{
+    bool lost = syn_str_eq(syn_json_str(step->status, "reason", ""), "node-lost");
+    char message[CONTROL_MESSAGE_MAX];
+    const char *reason;
+
+    syn_place_why(step->view->cluster, request, &reason, message, sizeof(message));
+    if (!lost)
+        return step_state(step, SYN_JOB_PENDING, reason, err, "%s", message);
+    return step_state(step, SYN_JOB_PENDING, "node-lost", err,
+                      "its node was lost; it starts again when there is room: %s", message);
+}
+
+static int
+phase_place(struct step *step, struct syn_err *err)
+{
+    struct syn_place_request request = syn_training_place_request(&step->spec, step->view->seed);
+    int64_t retry_ms = syn_document_time(step->status, "retry_at");
+    const char *stop = step_stop_requested(step);
+    struct syn_placement placement;
+    bool strays;
+    int rc;
+
+    if (step->state != SYN_JOB_PENDING)
+        return SYN_OK;
+    if (syn_str_eq(stop, "time-limit"))
+        return step_end(step, SYN_JOB_FAILED, stop, "the time limit was reached while it waited",
+                        err);
+    if (stop)
+        return step_end(step, SYN_JOB_STOPPED, stop, "it was stopped while it waited", err);
+    rc = stop_strays(step, &strays, err);
+    if (rc < 0 || strays)
+        return rc;
+    if (retry_ms != SYN_DOCUMENT_NONE && step->view->now_ms < retry_ms) {
+        step_wake(step, retry_ms);
+        return SYN_OK;
+    }
+    rc = syn_place(step->view->cluster, &request, &placement, err);
+    if (rc < 0)
+        return rc;
+    return rc == SYN_PLACE_NONE ? place_waits(step, &request, err)
+                                : place_done(step, &placement, err);
+}
+
+/* ---- settle ---- */
+
+/* Has everything that this instance used been told? A node that is gone tells nothing more, and
+ * then the tenant is charged for what is known. */
+static bool
+usage_complete(struct step *step, const struct member *member)
+{
+    const struct syn_node_view *node = syn_cluster_find(step->view->cluster, member->node);
+    int64_t last = syn_json_i64(member->status, "usage_seq_last", -1);
+    int64_t known = syn_json_i64(member->status, "usage_seq", 0);
+    int64_t ended_ms = syn_document_time(member->status, "ended_at");
+    bool started = syn_document_time(member->status, "started_at") != SYN_DOCUMENT_NONE;
+    int64_t deadline_ms;
+
+    if (!member->ended)
+        return false;
+    if (last >= 0 ? known >= last : !started || member->state == SYN_INSTANCE_LOST)
+        return true;
+    if (!node || node->state == SYN_NODE_LEFT)
+        return true;
+    deadline_ms = SYN_MAX(ended_ms, 0) + SYN_TRAINING_USAGE_WAIT_MAX_MS;
+    if (step->view->now_ms >= deadline_ms)
+        return true;
+    step_wake(step, deadline_ms);
+    return false;
+}
+
+static int
+phase_settle(struct step *step, struct syn_err *err)
+{
+    char message[CONTROL_MESSAGE_MAX];
+    bool strays;
+    int rc;
+
+    if (!syn_sm_terminal(&syn_job_life, step->state) ||
+        !json_is_null(json_object_get(step->status, "bill")))
+        return SYN_OK;
+    rc = stop_strays(step, &strays, err);
+    if (rc < 0 || strays)
+        return rc;
+    for (size_t i = 0; i < step->members_count; i++)
+        if (step->members[i].run == step->run && !usage_complete(step, &step->members[i]))
+            return SYN_OK;
+    syn_training_bill_id(step->job, step->bill_id);
+    step->settle = true;
+    (void)snprintf(message, sizeof(message), "run %lld is billed: %s", (long long)step->run,
+                   step->bill_id);
+    rc = syn_json_set_str(step->status, "bill", step->bill_id, err);
+    if (rc == SYN_OK)
+        rc = syn_document_set_amount(json_object_get(step->status, "cost"), "rate_hour", 0, err);
+    return rc < 0 ? rc : step_event(step, "settled", "settled", message, NULL, err);
+}
+
+/* ---- the step ---- */
+
+static int
+step_write(struct step *step, struct syn_training_effects *ret, struct syn_err *err)
+{
+    SYN_JSON(changed);
+
+    changed = json_array();
+    if (!changed)
+        return SYN_FAIL(err, SYN_E_NOMEM, "stepping a job: out of memory");
+    for (size_t i = 0; i < step->members_count; i++) {
+        const struct member *member = &step->members[i];
+        int rc;
+
+        if (json_equal(member->doc, member->given))
+            continue;
+        rc = syn_json_append_take(changed, json_incref(member->doc), err);
+        if (rc < 0)
+            return rc;
+    }
+    *ret = (struct syn_training_effects){
+        .job = json_equal(step->job, step->view->job) ? NULL : json_incref(step->job),
+        .created = SYN_TAKE(step->created),
+        .changed = SYN_TAKE(changed),
+        .events = SYN_TAKE(step->events),
+        .settle = step->settle,
+        .wake_at_ms = step->wake_at_ms,
+    };
+    memcpy(ret->bill_id, step->bill_id, sizeof(ret->bill_id));
+    return SYN_OK;
+}
+
+int
+syn_training_step(const struct syn_training_view *view, struct syn_training_effects *ret,
+                  struct syn_err *err)
+{
+    static int (*const phases[])(struct step *, struct syn_err *) = {
+        phase_note, attempt_mark_lost, phase_limits, attempt_step, phase_place, phase_settle};
+    SYN_SCOPED(step_fini) struct step step = {0};
+    int rc = step_read(view, &step, err);
+
+    for (size_t i = 0; i < SYN_LEN(phases) && rc == SYN_OK; i++)
+        rc = phases[i](&step, err);
+    return rc < 0 ? rc : step_write(&step, ret, err);
+}
+
+void
+syn_training_effects_fini(struct syn_training_effects *effects)
+{
+    json_decref(effects->job);
+    json_decref(effects->created);
+    json_decref(effects->changed);
+    json_decref(effects->events);
+    *effects = (struct syn_training_effects){.wake_at_ms = SYN_DOCUMENT_NONE};
+}
+
+bool
+syn_training_effects_none(const struct syn_training_effects *effects)
+{
+    return !effects->job && !effects->settle && json_array_size(effects->created) == 0 &&
+           json_array_size(effects->changed) == 0 && json_array_size(effects->events) == 0;
+}

@@ -1,0 +1,495 @@
+#include "world_test_priv.h"
+
+#include <synor/base/str.h>
+#include <synor/base/units.h>
+#include <synor/workload/training_spec.h>
+
+#define GANG(more)                                                                                 \
+    "{\"source\":\"synor://code\",\"entry\":\"train.py\",\"max_budget\":\"10\",\"workers\":2" more \
+    "}"
+
+static struct world *
+running(const char *spec)
+{
+    struct world *world = world_new(spec);
+
+    assert_true(world_step(world));
+    world_report_all(world, "running", "running", -1);
+    assert_true(world_step(world));
+    world_expect(world, "running", "running");
+    return world;
+}
+
+static const json_t *
+status_of(const struct world *world)
+{
+    return syn_document_status(world->job);
+}
+
+static void
+test_from_creation_to_bill(void **state)
+{
+    struct world *world = world_new(WORLD_SPEC_SMALL);
+
+    (void)state;
+    world_expect(world, "pending", "waiting-for-start");
+    assert_true(world_step(world));
+    world_expect(world, "starting", "assigned");
+    assert_string_equal(syn_document_id(world_instance(world, 0)), "inst-abc-1-1-0");
+    world_report_all(world, "preparing", "preparing", -1);
+    world_step(world);
+    world_expect(world, "starting", "preparing");
+    world_report_all(world, "running", "running", -1);
+    world_step(world);
+    world_expect(world, "running", "running");
+    assert_true(syn_document_time(status_of(world), "started_at") == world->now_ms);
+    world_report_all(world, "exited", "completed", 0);
+    world_step(world);
+    world_expect(world, "succeeded", "completed");
+    assert_int_equal(syn_json_i64(status_of(world), "exit_code", -1), 0);
+    assert_string_equal(syn_json_str(status_of(world), "bill", ""), "bill-abc-1");
+    assert_int_equal(world->settled, 1);
+    assert_int_equal(world_events(world, "placed"), 1);
+    assert_int_equal(world_events(world, "started"), 1);
+    assert_int_equal(world_events(world, "succeeded"), 1);
+    assert_int_equal(world_events(world, "settled"), 1);
+    assert_false(world_step(world));
+    world_free(world);
+}
+
+static void
+test_waits_for_room_and_then_starts(void **state)
+{
+    struct world *world =
+        world_new("{\"source\":\"synor://"
+                  "code\",\"entry\":\"train.py\",\"max_budget\":\"10\",\"cpu_millicores\":4000}");
+
+    (void)state;
+    for (unsigned i = 0; i < WORLD_NODES; i++)
+        world_node(world, i, "silent");
+    world_step(world);
+    world_expect(world, "pending", "no-node");
+    world_node(world, 1, "ready");
+    world_step(world);
+    world_expect(world, "starting", "assigned");
+    assert_string_equal(syn_json_str(status_of(world), "node", ""), "node-1");
+    world_free(world);
+}
+
+static void
+test_stop_while_waiting(void **state)
+{
+    struct world *world = world_new(WORLD_SPEC_SMALL);
+    struct syn_err err;
+
+    (void)state;
+    for (unsigned i = 0; i < WORLD_NODES; i++)
+        world_node(world, i, "gone");
+    world_step(world);
+    assert_done(syn_training_request_stop(world->job, -1, &err), &err);
+    world_step(world);
+    world_expect(world, "stopped", "user");
+    assert_int_equal(world->settled, 1);
+    assert_code(syn_training_request_stop(world->job, -1, &err), SYN_E_CONFLICT, &err);
+    assert_done(syn_training_may_delete(world->job, &err), &err);
+    world_free(world);
+}
+
+static void
+test_stop_names_the_checkpoint_and_resume_starts_from_it(void **state)
+{
+    struct world *world = running(WORLD_SPEC_SMALL);
+    struct syn_err err;
+
+    (void)state;
+    world->checkpoint =
+        json_pack("{s:s, s:i, s:i, s:i, s:s}", "cid", "bcheckpoint", "step", 400, "epoch", 2,
+                  "size_bytes", 10, "created_at", "2026-11-23T10:00:00.000Z");
+    assert_done(syn_training_request_stop(world->job, 1234, &err), &err);
+    world_step(world);
+    world_expect(world, "stopping", "user");
+    assert_string_equal(syn_json_str(syn_document_spec(world_instance(world, 0)), "desired", ""),
+                        "stopped");
+    assert_int_equal(syn_json_i64(syn_document_spec(world_instance(world, 0)), "stop_grace_ms", 0),
+                     1234);
+    assert_code(syn_training_resume(world->job, -1, &err), SYN_E_CONFLICT, &err);
+    assert_code(syn_training_may_delete(world->job, &err), SYN_E_CONFLICT, &err);
+    world_report_all(world, "exited", "stopped", 143);
+    world_step(world);
+    world_expect(world, "stopped", "user");
+    assert_non_null(strstr(world_message(world), "step 400 (bcheckpoint)"));
+    assert_done(syn_training_resume(world->job, 20 * SYN_SYNOR, &err), &err);
+    world_expect(world, "pending", "waiting-for-start");
+    assert_string_equal(syn_json_str(syn_document_spec(world->job), "max_budget", ""), "20");
+    world_step(world);
+    assert_string_equal(syn_document_id(world_instance(world, 0)), "inst-abc-2-1-0");
+    assert_string_equal(
+        syn_json_str(syn_document_spec(world_instance(world, 0)), "checkpoint_cid", ""),
+        "bcheckpoint");
+    world_report_all(world, "exited", "completed", 0);
+    world_step(world);
+    assert_string_equal(syn_json_str(status_of(world), "bill", ""), "bill-abc-2");
+    assert_int_equal(world->settled, 2);
+    assert_code(syn_training_resume(world->job, -1, &err), SYN_E_CONFLICT, &err);
+    world_free(world);
+}
+
+/* One rank of two ends by itself; the other is stopped, and the cause names the first. */
+static void
+check_gang_failure(const char *instance_reason, int exit_code, const char *job_reason)
+{
+    struct world *world = running(GANG(""));
+
+    world_report(world, world_instance(world, 1), "exited", instance_reason, exit_code);
+    world_step(world);
+    world_expect(world, "stopping", "peer-failed");
+    assert_string_equal(
+        syn_json_str(syn_document_spec(world_instance(world, 0)), "stop_reason", ""),
+        "peer-failed");
+    world->now_ms += 10;
+    world_report(world, world_instance(world, 0), "exited", "failed", 1);
+    world_step(world);
+    world_expect(world, "failed", job_reason);
+    assert_non_null(strstr(world_message(world), "rank 1"));
+    assert_int_equal(syn_json_i64(status_of(world), "exit_code", -1), exit_code);
+    assert_int_equal(world->settled, 1);
+    world_free(world);
+}
+
+static void
+test_a_failing_rank_is_the_cause(void **state)
+{
+    (void)state;
+    check_gang_failure("failed", 3, "exit-nonzero");
+    check_gang_failure("oom-killed", 137, "oom-killed");
+    check_gang_failure("scratch-full", 1, "scratch-full");
+    check_gang_failure("pids-limit", 1, "pids-limit");
+    check_gang_failure("start-failed", 127, "start-failed");
+    check_gang_failure("time-limit", 143, "time-limit");
+}
+
+static void
+test_the_first_to_fail_is_the_cause(void **state)
+{
+    struct world *world = running(GANG(""));
+
+    (void)state;
+    world_report(world, world_instance(world, 1), "exited", "oom-killed", 137);
+    world->now_ms += 50; /* both were gone before the server looked */
+    world_report(world, world_instance(world, 0), "exited", "failed", 1);
+    world_step(world);
+    world_expect(world, "failed", "oom-killed");
+    assert_non_null(strstr(world_message(world), "2 GiB"));
+    world_free(world);
+}
+
+static void
+test_retries_pause_and_run_out(void **state)
+{
+    struct world *world = running(GANG(",\"retries_max\":1"));
+
+    (void)state;
+    world_report_all(world, "exited", "failed", 3);
+    world_step(world);
+    world_expect(world, "pending", "retrying");
+    assert_false(world_step(world));
+    world->now_ms += SYN_TRAINING_RETRY_FIRST_MS;
+    world_step(world);
+    world_expect(world, "starting", "assigned");
+    assert_int_equal(syn_json_i64(status_of(world), "attempt", 0), 2);
+    world_report_all(world, "exited", "failed", 3);
+    world_step(world);
+    world_expect(world, "failed", "exit-nonzero");
+    assert_int_equal(world->settled, 1);
+    world_free(world);
+}
+
+static void
+test_a_lost_node_restarts_from_the_checkpoint(void **state)
+{
+    struct world *world = running(WORLD_SPEC_SMALL);
+    const char *node = syn_json_str(status_of(world), "node", "");
+    unsigned index = (unsigned)(node[strlen(node) - 1] - '0');
+
+    (void)state;
+    world->checkpoint =
+        json_pack("{s:s, s:i, s:i, s:i, s:s}", "cid", "bcheckpoint", "step", 400, "epoch", 2,
+                  "size_bytes", 10, "created_at", "2026-11-23T10:00:00.000Z");
+    world_node(world, index, "gone");
+    world_step(world);
+    world_expect(world, "starting", "assigned");
+    assert_int_equal(syn_json_i64(status_of(world), "attempt", 0), 2);
+    assert_int_equal(syn_json_i64(status_of(world), "retries", -1), 0);
+    assert_int_equal(world_events(world, "lost"), 1);
+    assert_int_equal(world_events(world, "restarted"), 1);
+    assert_string_equal(
+        syn_json_str(syn_document_spec(world_instance(world, 0)), "checkpoint_cid", ""),
+        "bcheckpoint");
+    world_free(world);
+}
+
+static void
+test_a_reboot_of_the_only_node(void **state)
+{
+    struct world *world = running(GANG(""));
+
+    (void)state;
+    world_report(world, world_instance(world, 0), "lost", "node-rebooted", -1);
+    world_step(world);
+    world_expect(world, "stopping", "node-lost");
+    for (unsigned i = 0; i < WORLD_NODES; i++)
+        world_node(world, i, "silent");
+    world_report(world, world_instance(world, 1), "exited", "failed", 1);
+    world_step(world);
+    world_expect(world, "pending", "node-lost");
+    world_node(world, 0, "ready");
+    world_step(world);
+    world_expect(world, "starting", "assigned");
+    assert_int_equal(syn_json_i64(status_of(world), "retries", -1), 0);
+    world_free(world);
+}
+
+static void
+test_losses_are_bounded(void **state)
+{
+    struct world *world = world_new(WORLD_SPEC_SMALL);
+
+    (void)state;
+    for (unsigned i = 0; i < SYN_TRAINING_LOSSES_MAX; i++) {
+        world_step(world);
+        world_expect(world, "starting", "assigned");
+        world_report_all(world, "lost", "node-rebooted", -1);
+    }
+    world_step(world);
+    world_expect(world, "failed", "node-lost");
+    world_free(world);
+}
+
+static void
+test_a_silent_node(void **state)
+{
+    struct world *world = running(WORLD_SPEC_SMALL);
+    const char *node = syn_json_str(status_of(world), "node", "");
+    unsigned index = (unsigned)(node[strlen(node) - 1] - '0');
+    struct syn_training_effects effects;
+    struct syn_training_view view;
+    struct syn_err err;
+
+    (void)state;
+    world_node(world, index, "silent");
+    world_step(world);
+    world_expect(world, "running", "node-silent");
+    view = world_view(world);
+    assert_done(syn_training_step(&view, &effects, &err), &err);
+    assert_true(effects.wake_at_ms == world->now_ms + SYN_TRAINING_SILENT_MAX_MS);
+    syn_training_effects_fini(&effects);
+    world_node(world, index, "ready");
+    world_step(world);
+    world_expect(world, "running", "running");
+    /* Nobody else has room: it is better to wait than to throw the work away. */
+    for (unsigned i = 0; i < WORLD_NODES; i++)
+        world_node(world, i, "silent");
+    world->now_ms += SYN_TRAINING_SILENT_MAX_MS;
+    world_step(world);
+    world_expect(world, "running", "node-silent");
+    world_node(world, (index + 1) % WORLD_NODES, "ready");
+    world_step(world);
+    world_expect(world, "starting", "assigned");
+    assert_int_equal(syn_json_i64(status_of(world), "attempt", 0), 2);
+    world_free(world);
+}
+
+static void
+test_budget(void **state)
+{
+    struct world *world = running(WORLD_SPEC_SMALL);
+    struct syn_err err;
+
+    (void)state;
+    world->spent = 8 * SYN_SYNOR;
+    world_step(world);
+    assert_int_equal(world_events(world, "budget-50"), 1);
+    assert_int_equal(world_events(world, "budget-80"), 1);
+    world_expect(world, "running", "running");
+    world->spent = 10 * SYN_SYNOR + 1;
+    world_step(world);
+    world_expect(world, "stopping", "budget");
+    assert_int_equal(world_events(world, "budget-100"), 1);
+    world_report_all(world, "exited", "stopped", 143);
+    world_step(world);
+    world_expect(world, "stopped", "budget");
+    assert_string_equal(syn_json_str(json_object_get(status_of(world), "cost"), "spent", ""), "10");
+    world->spent = 0;
+    assert_done(syn_training_resume(world->job, 20 * SYN_SYNOR, &err), &err);
+    world_step(world);
+    world_expect(world, "starting", "assigned");
+    assert_int_equal(syn_json_i64(json_object_get(status_of(world), "cost"), "percent", -1), 0);
+    world_free(world);
+}
+
+static void
+test_time_limit(void **state)
+{
+    struct world *world =
+        running("{\"source\":\"synor://"
+                "code\",\"entry\":\"a\",\"max_budget\":\"1\",\"time_limit_ms\":5000}");
+
+    (void)state;
+    world->now_ms += 4999;
+    assert_false(world_step(world));
+    world->now_ms += 1;
+    world_step(world);
+    world_expect(world, "stopping", "time-limit");
+    world_report_all(world, "exited", "stopped", 143);
+    world_step(world);
+    world_expect(world, "failed", "time-limit");
+    world_free(world);
+}
+
+static void
+test_a_stop_that_comes_too_late(void **state)
+{
+    struct world *world = running(GANG(""));
+    struct syn_err err;
+
+    (void)state;
+    assert_done(syn_training_request_stop(world->job, -1, &err), &err);
+    world_report_all(world, "exited", "completed", 0);
+    world_step(world);
+    world_expect(world, "succeeded", "completed");
+    world_free(world);
+}
+
+static void
+test_the_bill_waits_for_usage(void **state)
+{
+    struct world *world = running(WORLD_SPEC_SMALL);
+    struct syn_err err;
+    json_t *instance;
+
+    (void)state;
+    world_report_all(world, "exited", "completed", 0);
+    instance = world_instance(world, 0);
+    assert_done(syn_json_set_i64(syn_document_status(instance), "usage_seq", 2, &err), &err);
+    world_step(world);
+    world_expect(world, "succeeded", "completed");
+    assert_int_equal(world->settled, 0);
+    assert_code(syn_training_may_delete(world->job, &err), SYN_E_CONFLICT, &err);
+    assert_done(syn_json_set_i64(syn_document_status(instance), "usage_seq", 3, &err), &err);
+    world_step(world);
+    assert_int_equal(world->settled, 1);
+    world_free(world);
+}
+
+static void
+test_the_bill_does_not_wait_for_ever(void **state)
+{
+    struct world *world = running(WORLD_SPEC_SMALL);
+    struct syn_err err;
+
+    (void)state;
+    world_report_all(world, "exited", "completed", 0);
+    assert_done(
+        syn_json_set_i64(syn_document_status(world_instance(world, 0)), "usage_seq", 2, &err),
+        &err);
+    world_step(world);
+    world->now_ms += SYN_TRAINING_USAGE_WAIT_MAX_MS;
+    world_step(world);
+    assert_int_equal(world->settled, 1);
+    world_free(world);
+}
+
+static void
+test_progress_never_goes_back(void **state)
+{
+    struct world *world = running(WORLD_SPEC_SMALL);
+
+    (void)state;
+    world->progress = json_pack("{s:i, s:i}", "step", 25, "steps_total", 100);
+    (void)syn_str_copy(world->progress_instance, SYN_ID_MAX, "inst-abc-1-1-0");
+    world_step(world);
+    assert_int_equal(syn_json_i64(syn_json_at(world->job, "status.progress"), "step", 0), 25);
+    assert_int_equal(world_events(world, "progress"), 1);
+    json_object_set_new(world->progress, "step", json_integer(20));
+    world_step(world);
+    assert_int_equal(syn_json_i64(syn_json_at(world->job, "status.progress"), "step", 0), 25);
+    json_object_set_new(world->progress, "step", json_integer(90));
+    (void)syn_str_copy(world->progress_instance, SYN_ID_MAX, "inst-abc-1-0-0");
+    assert_false(world_step(world));
+    world_free(world);
+}
+
+static void
+test_order_of_waiting_jobs(void **state)
+{
+    json_t *low = json_pack("{s:s, s:{s:i}, s:s}", "id", "train-a", "spec", "priority", 1,
+                            "created_at", "2026-11-23T10:00:00.000Z");
+    json_t *high = json_pack("{s:s, s:{s:i}, s:s}", "id", "train-b", "spec", "priority", 2,
+                             "created_at", "2026-11-23T10:00:01.000Z");
+    json_t *late = json_pack("{s:s, s:{s:i}, s:s}", "id", "train-c", "spec", "priority", 1,
+                             "created_at", "2026-11-23T10:00:01.000Z");
+
+    (void)state;
+    assert_true(syn_training_order(high, low) < 0);
+    assert_true(syn_training_order(low, late) < 0);
+    assert_true(syn_training_order(late, low) > 0);
+    assert_int_equal(syn_training_order(low, low), 0);
+    json_decref(low);
+    json_decref(high);
+    json_decref(late);
+}
+
+static int
+step_scenario(void *arg, struct syn_err *err)
+{
+    struct syn_training_view view = world_view(arg);
+    struct syn_training_effects effects;
+    int rc = syn_training_step(&view, &effects, err);
+
+    if (rc == SYN_OK)
+        syn_training_effects_fini(&effects);
+    return rc;
+}
+
+static void
+test_shortage_of_memory(void **state)
+{
+    struct world *world = world_new(GANG(",\"env\":{\"A\":\"b\"},\"epochs\":3"));
+
+    (void)state;
+    assert_true(syn_test_sweep_alloc(step_scenario, world) > 50);
+    world_step(world);
+    world_report_all(world, "running", "running", -1);
+    world_report(world, world_instance(world, 1), "exited", "failed", 3);
+    assert_true(syn_test_sweep_alloc(step_scenario, world) > 50);
+    world_free(world);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_from_creation_to_bill),
+        cmocka_unit_test(test_waits_for_room_and_then_starts),
+        cmocka_unit_test(test_stop_while_waiting),
+        cmocka_unit_test(test_stop_names_the_checkpoint_and_resume_starts_from_it),
+        cmocka_unit_test(test_a_failing_rank_is_the_cause),
+        cmocka_unit_test(test_the_first_to_fail_is_the_cause),
+        cmocka_unit_test(test_retries_pause_and_run_out),
+        cmocka_unit_test(test_a_lost_node_restarts_from_the_checkpoint),
+        cmocka_unit_test(test_a_reboot_of_the_only_node),
+        cmocka_unit_test(test_losses_are_bounded),
+        cmocka_unit_test(test_a_silent_node),
+        cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_time_limit),
+        cmocka_unit_test(test_a_stop_that_comes_too_late),
+        cmocka_unit_test(test_the_bill_waits_for_usage),
+        cmocka_unit_test(test_the_bill_does_not_wait_for_ever),
+        cmocka_unit_test(test_progress_never_goes_back),
+        cmocka_unit_test(test_order_of_waiting_jobs),
+        cmocka_unit_test(test_shortage_of_memory),
+    };
+
+    syn_json_init();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
