@@ -3,7 +3,44 @@
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <strings.h>
 #include <unistd.h>
+
+/* cmocka 1.1 reports a skipped test as "not ok 3 # SKIP name", which TAP readers count as a
+ * failure. Line-buffered, so every write to the real output is whole lines. */
+static ssize_t
+write_tap(void *cookie, const char *data, size_t len)
+{
+    size_t skip = 0;
+
+    (void)cookie;
+    if (len > 7 && memcmp(data, "not ok ", 7) == 0 && memmem(data, len, " # SKIP ", 8) != NULL)
+        skip = 4;
+    for (size_t done = skip; done < len;) {
+        ssize_t n = write(STDOUT_FILENO, data + done, len - done);
+
+        if (n <= 0)
+            return 0;
+        done += (size_t)n;
+    }
+    return (ssize_t)len;
+}
+
+__attribute__((constructor)) static void
+repair_tap(void)
+{
+    static const cookie_io_functions_t io = {.write = write_tap};
+    const char *format = getenv("CMOCKA_MESSAGE_OUTPUT");
+    FILE *out = NULL;
+
+    if (format == NULL || strcasecmp(format, "TAP") != 0)
+        return;
+    out = fopencookie(NULL, "w", io);
+    if (out == NULL || setvbuf(out, NULL, _IOLBF, BUFSIZ) != 0)
+        abort();
+    stdout = out;
+}
 
 unsigned
 syn_test_sweep_alloc(int (*scenario)(void *arg, struct syn_err *err), void *arg)

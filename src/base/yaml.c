@@ -4,8 +4,8 @@
  * value. */
 #include <synor/base/yaml.h>
 
-#include <ctype.h>
 #include <float.h>
+#include <limits.h>
 #include <yaml.h>
 
 #include <synor/base/mem.h>
@@ -76,40 +76,55 @@ is_one_of(const char *text, const char *const *words)
 
 enum number { NUMBER_NOT, NUMBER_OK, NUMBER_RANGE };
 
+static unsigned
+digit_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return (unsigned)(c - '0');
+    if (c >= 'a' && c <= 'f')
+        return (unsigned)(c - 'a') + 10;
+    if (c >= 'A' && c <= 'F')
+        return (unsigned)(c - 'A') + 10;
+    return UINT_MAX;
+}
+
+static enum number
+parse_digits(const char *text, unsigned base, uint64_t limit, uint64_t *ret)
+{
+    uint64_t value = 0;
+    bool fits = true;
+
+    if (*text == '\0')
+        return NUMBER_NOT;
+    for (; *text != '\0'; text++) {
+        unsigned digit = digit_value(*text);
+
+        if (digit >= base)
+            return NUMBER_NOT;
+        fits = fits && value <= (limit - digit) / base;
+        value = value * base + digit;
+    }
+    *ret = value;
+    return fits ? NUMBER_OK : NUMBER_RANGE;
+}
+
 /* [-+]? [0-9]+ | 0o [0-7]+ | 0x [0-9a-fA-F]+ */
 static enum number
 parse_integer(const char *text, int64_t *ret)
 {
-    const char *digits = "0123456789";
     bool negative = *text == '-';
     uint64_t limit = (uint64_t)INT64_MAX + (negative ? 1 : 0);
-    uint64_t base = 10;
     uint64_t value = 0;
-    bool fits = true;
+    enum number kind;
 
-    if (syn_str_starts(text, "0x")) {
-        digits = "0123456789abcdef";
-        base = 16;
-        text += 2;
-    } else if (syn_str_starts(text, "0o")) {
-        digits = "01234567";
-        base = 8;
-        text += 2;
-    } else if (*text == '-' || *text == '+') {
-        text++;
-    }
-    if (*text == '\0')
-        return NUMBER_NOT;
-    for (; *text != '\0'; text++) {
-        const char *at = strchr(digits, base == 16 ? tolower((unsigned char)*text) : *text);
-
-        if (at == NULL)
-            return NUMBER_NOT;
-        fits = fits && value <= (limit - (uint64_t)(at - digits)) / base;
-        value = value * base + (uint64_t)(at - digits);
-    }
+    if (syn_str_starts(text, "0x"))
+        kind = parse_digits(text + 2, 16, limit, &value);
+    else if (syn_str_starts(text, "0o"))
+        kind = parse_digits(text + 2, 8, limit, &value);
+    else
+        kind = parse_digits(text + (*text == '-' || *text == '+'), 10, limit, &value);
     *ret = negative ? (int64_t)(0 - value) : (int64_t)value;
-    return fits ? NUMBER_OK : NUMBER_RANGE;
+    return kind;
 }
 
 /* [-+]? ( \. [0-9]+ | [0-9]+ ( \. [0-9]* )? ) ( [eE] [-+]? [0-9]+ )? */
