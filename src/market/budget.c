@@ -57,7 +57,7 @@ syn_rate_add(struct syn_rate *rate, const struct syn_capacity *capacity, int64_t
         syn_u128 cost;
 
         rc = syn_pricebook_get(book, usage.items[i].item, usage.items[i].measure, &price, err);
-        if (rc < 0)
+        if (rc != 0)
             break;
         if (!syn_exact_mul(usage.items[i].quantity, (syn_u128)count, &cost) ||
             !syn_exact_mul(cost, (syn_u128)price->price, &cost) ||
@@ -106,7 +106,7 @@ syn_budget_estimate(const struct syn_capacity *capacity, int64_t count, int64_t 
     struct syn_rate rate = SYN_RATE_ZERO;
     int rc = syn_rate_add(&rate, capacity, count, book, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     ret_estimate->hour = syn_rate_cost(&rate, SYN_HOUR_MS);
     ret_estimate->month = syn_rate_cost(&rate, SYN_MONTH_MS);

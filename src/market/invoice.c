@@ -76,7 +76,7 @@ give_remainders(const syn_u128 *parts, bool *taken, size_t count, size_t extra)
 static int
 charge_lines(struct syn_invoice_line *lines, size_t count, int64_t *ret_total, struct syn_err *err)
 {
-    struct exact exact[SYN_INVOICE_LINES_MAX];
+    struct exact exact[SYN_INVOICE_LINES_MAX] = {0};
     syn_u128 parts[SYN_INVOICE_LINES_MAX], den = 1, sum = 0;
     bool taken[SYN_INVOICE_LINES_MAX] = {false};
     syn_i128 total = 0;
@@ -87,7 +87,7 @@ charge_lines(struct syn_invoice_line *lines, size_t count, int64_t *ret_total, s
         rc = exact_charge(&lines[i], &exact[i], err);
     if (rc == 0)
         rc = common_denominator(lines, exact, count, &den, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     for (size_t i = 0; i < count; i++) {
         parts[i] = exact[i].part;
@@ -135,7 +135,7 @@ add_item(struct syn_invoice_line *lines, size_t *count, const char *provider,
     struct syn_invoice_line *line = lines;
     int rc = syn_pricebook_get(book, item->item, item->measure, &price, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     while (line < lines + *count && line_order(line, provider, item->item) < 0)
         line++;
@@ -145,7 +145,7 @@ add_item(struct syn_invoice_line *lines, size_t *count, const char *provider,
                             SYN_INVOICE_LINES_MAX);
         memmove(line + 1, line, (size_t)(lines + *count - line) * sizeof(*line));
         rc = fill_line(line, provider, item->item, price, err);
-        if (rc < 0)
+        if (rc != 0)
             return rc;
         ++*count;
     }
@@ -175,7 +175,7 @@ gather_lines(const struct syn_invoice_usage *usages, size_t count, const struct 
             rc =
                 add_item(lines, &filled, usages[i].provider, &usages[i].usage->items[k], book, err);
     }
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     *ret_lines = SYN_TAKE(lines);
     *ret_count = filled;
@@ -190,7 +190,7 @@ syn_invoice_total(const struct syn_invoice_usage *usages, size_t count,
     size_t line_count;
     int rc = gather_lines(usages, count, book, &lines, &line_count, err);
 
-    return rc < 0 ? rc : charge_lines(lines, line_count, ret_total, err);
+    return rc != 0 ? rc : charge_lines(lines, line_count, ret_total, err);
 }
 
 /* ---- payees ---- */
@@ -311,7 +311,7 @@ syn_invoice_build(const struct syn_invoice_terms *terms, const struct syn_invoic
         rc = charge_lines(invoice->lines, invoice->line_count, &invoice->total, err);
     for (size_t i = 0; rc == 0 && i < invoice->line_count; i++)
         rc = add_to_payee(invoice, &invoice->lines[i], book, err);
-    if (rc < 0)
+    if (rc != 0)
         return syn_err_wrap(err, rc, "invoice %s", terms->id);
     (void)syn_str_copy(invoice->book, sizeof(invoice->book), syn_pricebook_id(book));
     invoice->charge = SYN_MIN(invoice->total, invoice->escrow);

@@ -123,7 +123,7 @@ get_amount(const json_t *doc, const char *path, const char *key, int64_t *ret, s
     const char *text;
     int rc = syn_json_get_str(doc, path, key, &text, err);
 
-    return rc < 0 ? rc : syn_parse_amount(text, key, ret, err);
+    return rc != 0 ? rc : syn_parse_amount(text, key, ret, err);
 }
 
 static int
@@ -132,7 +132,7 @@ get_name(const json_t *doc, const char *path, const char *key, char *out, struct
     const char *text;
     int rc = syn_json_get_str(doc, path, key, &text, err);
 
-    return rc < 0 ? rc : syn_invoice_copy_name(out, text, key, err);
+    return rc != 0 ? rc : syn_invoice_copy_name(out, text, key, err);
 }
 
 static int
@@ -160,7 +160,7 @@ decode_unit(const json_t *doc, const struct syn_unit **ret_unit, struct syn_err 
         rc = syn_json_get_str(doc, "lines[]", "measure", &measure, err);
     if (rc == 0)
         rc = syn_json_get_i64(doc, "lines[]", "per", 1, INT64_MAX, &per, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     unit = syn_unit_find(name);
     if (!unit || unit->per != per || !syn_str_eq(syn_measure_name(unit->measure), measure))
@@ -229,7 +229,7 @@ decode_lists(const json_t *doc, struct syn_invoice *invoice, struct syn_err *err
 
     if (rc == 0)
         rc = syn_json_get_arr(doc, "invoice", "payees", &payees, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     if (json_array_size(lines) > SYN_INVOICE_LINES_MAX ||
         json_array_size(payees) > SYN_INVOICE_PAYEES_MAX)
@@ -261,7 +261,7 @@ syn_invoice_decode(const json_t *doc, struct syn_invoice **ret_invoice, struct s
 
     if (rc == 0)
         rc = syn_json_only_keys(doc, "invoice", known, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     invoice = syn_calloc(1, sizeof(*invoice));
     if (!invoice)

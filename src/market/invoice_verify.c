@@ -37,7 +37,7 @@ differ(struct check *check, const char *field, json_t *found, json_t *expected, 
     rc = syn_json_pack(&item, err, "{s:s, s:O, s:O, s:s}", "field", field, "found",
                        found ? found : json_null(), "expected", expected ? expected : json_null(),
                        "message", message);
-    return rc < 0 ? rc : syn_json_append_take(check->differences, item, err);
+    return rc != 0 ? rc : syn_json_append_take(check->differences, item, err);
 }
 
 static void
@@ -69,7 +69,7 @@ compare(struct check *check, const char *path, json_t *found, json_t *expected, 
 
         join_path(below, path, key);
         rc = compare(check, below, value, json_object_get(expected, key), err);
-        if (rc < 0)
+        if (rc != 0)
             return rc;
     }
     json_object_foreach (expected, key, value) {
@@ -79,7 +79,7 @@ compare(struct check *check, const char *path, json_t *found, json_t *expected, 
             continue;
         join_path(below, path, key);
         rc = compare(check, below, NULL, value, err);
-        if (rc < 0)
+        if (rc != 0)
             return rc;
     }
     return SYN_OK;
@@ -104,7 +104,7 @@ key_list(json_t *doc, const char *key, const char *minor, struct syn_err *err)
         if (json_object_get(named, name)) /* a second one has no counterpart */
             (void)snprintf(name + len, sizeof(name) - (size_t)len, "#%zu", i);
         rc = syn_json_set_take(named, name, json_incref(item), err);
-        if (rc < 0)
+        if (rc != 0)
             return rc;
     }
     return syn_json_set_take(doc, key, SYN_TAKE(named), err);
@@ -146,7 +146,7 @@ find_instance(struct syn_map *instances, const struct syn_invoice_report *report
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the meter of %s", name);
     fresh->provider = report->provider;
     rc = syn_meter_init(&fresh->meter, name, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     *ret = fresh;
     return syn_map_put_take(instances, name, SYN_TAKE(fresh), err);
@@ -163,7 +163,7 @@ meter_report(struct check *check, struct syn_map *instances,
     char field[PATH_MAX_BYTES];
     int rc = find_instance(instances, report, &instance, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     if (!report->signature_ok) {
         check->signatures_ok = false;
@@ -174,7 +174,7 @@ meter_report(struct check *check, struct syn_map *instances,
         (void)snprintf(field, sizeof(field), "providers.%s", report->report->instance);
         rc = differ(check, field, NULL, NULL, "reports of one instance name two providers", err);
     }
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     check->samples += report->report->count;
     rc = syn_meter_accept(&instance->meter, report->report, true, &why);
@@ -250,7 +250,7 @@ entries_json(const struct syn_invoice_entry *list, size_t count, json_t **ret, s
         if (list[i].amount == 0)
             continue;
         rc = syn_json_set_str(doc, list[i].account, syn_format_amount(list[i].amount, text), err);
-        if (rc < 0)
+        if (rc != 0)
             return rc;
     }
     *ret = SYN_TAKE(doc);
@@ -291,7 +291,7 @@ check_settlement(struct check *check, const struct syn_invoice *invoice,
     if (rc == 0)
         rc = settlement_json(check->invoice->transaction, check->invoice->ref, "settle",
                              expected_entries, &expected_doc, err);
-    return rc < 0 ? rc : compare(check, "", found_doc, expected_doc, err);
+    return rc != 0 ? rc : compare(check, "", found_doc, expected_doc, err);
 }
 
 /* ---- everything ---- */
@@ -305,7 +305,7 @@ compare_invoices(struct check *check, const struct syn_invoice *recomputed, stru
 
     if (rc == 0)
         rc = comparable(recomputed, &expected, err);
-    return rc < 0 ? rc : compare(check, "", found, expected, err);
+    return rc != 0 ? rc : compare(check, "", found, expected, err);
 }
 
 static int
@@ -339,7 +339,7 @@ syn_invoice_verify(const struct syn_invoice *invoice, const struct syn_invoice_e
     json_t *doc = NULL;
     int rc = syn_json_pack(&result, err, "{s:[]}", "differences");
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     check.differences = json_object_get(result, "differences");
     rc = run_checks(&check, evidence, book, &recomputed, err);

@@ -31,7 +31,7 @@ syn_capacity_check(const struct syn_capacity *capacity, const char *path, struct
                          err);
     if (rc == 0)
         rc = check_range(capacity->gpus, SYN_CAPACITY_GPUS_MAX, path, "gpus", err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     if ((capacity->gpus > 0) != (capacity->gpu_model[0] != '\0'))
         return SYN_FAIL(err, SYN_E_INVALID, "%s: gpus and gpu_model go together", path);
@@ -192,7 +192,7 @@ syn_meter_add(struct syn_meter *meter, const struct syn_sample *sample, struct s
     if (rc == 0)
         rc = syn_usage_add_capacity(&meter->usage, &sample->reserved,
                                     sample->to_ms - sample->from_ms, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     if (meter->seq == 0)
         meter->from_ms = sample->from_ms;
@@ -222,7 +222,7 @@ syn_meter_accept(struct syn_meter *meter, const struct syn_report *report, bool 
     for (size_t i = 0; i < report->count; i++) {
         int rc = syn_meter_add(&next, &report->samples[i], err);
 
-        if (rc < 0)
+        if (rc != 0)
             return syn_err_wrap(err, rc, "usage of %s", report->instance);
     }
     *meter = next;
@@ -360,7 +360,7 @@ encode_usage(const struct syn_usage *usage, json_t *array, struct syn_err *err)
 
         if (rc == 0)
             rc = syn_json_append_take(array, item, err);
-        if (rc < 0)
+        if (rc != 0)
             return rc;
     }
     return SYN_OK;
@@ -438,11 +438,11 @@ syn_meter_decode(const json_t *doc, struct syn_meter *ret_meter, struct syn_err 
         rc = decode_observed(doc, &meter.used, err);
     if (rc == 0)
         rc = syn_json_get_arr(doc, "meter", "usage", &usage, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     json_array_foreach (usage, i, item) {
         rc = decode_usage_item(item, &meter.usage, err);
-        if (rc < 0)
+        if (rc != 0)
             return rc;
     }
     *ret_meter = meter;
@@ -510,7 +510,7 @@ syn_report_add(struct syn_report *report, const struct syn_sample *sample, struc
 
         rc = check_next(last->seq, last->to_ms, sample, err);
     }
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     if (report->count == SYN_REPORT_SAMPLES_MAX)
         return SYN_FAIL(err, SYN_E_LIMIT, "a usage report holds at most %d samples",
@@ -538,7 +538,7 @@ encode_body(const struct syn_report *report, json_t **ret, struct syn_err *err)
                            "node", report->node, "instance", report->instance, "key_id",
                            report->key_id, "samples");
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     samples = json_object_get(doc, "samples");
     for (size_t i = 0; i < report->count; i++) {
@@ -547,7 +547,7 @@ encode_body(const struct syn_report *report, json_t **ret, struct syn_err *err)
         rc = syn_sample_encode(&report->samples[i], &sample, err);
         if (rc == 0)
             rc = syn_json_append_take(samples, sample, err);
-        if (rc < 0)
+        if (rc != 0)
             return rc;
     }
     *ret = SYN_TAKE(doc);
@@ -560,7 +560,7 @@ syn_report_payload(const struct syn_report *report, struct syn_buf *out, struct 
     SYN_JSON(doc);
     int rc = encode_body(report, &doc, err);
 
-    return rc < 0 ? rc : syn_json_write(doc, out, err);
+    return rc != 0 ? rc : syn_json_write(doc, out, err);
 }
 
 int
@@ -585,7 +585,7 @@ decode_samples(const json_t *doc, struct syn_report *report, struct syn_err *err
 
     if (rc == 0 && json_array_size(samples) == 0)
         rc = SYN_FAIL(err, SYN_E_INVALID, "report.samples: expected at least one sample");
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     json_array_foreach (samples, i, item) {
         struct syn_sample sample;
@@ -593,7 +593,7 @@ decode_samples(const json_t *doc, struct syn_report *report, struct syn_err *err
         rc = syn_sample_decode(item, &sample, err);
         if (rc == 0)
             rc = syn_report_add(report, &sample, err);
-        if (rc < 0)
+        if (rc != 0)
             return rc;
     }
     return SYN_OK;

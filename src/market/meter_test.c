@@ -33,10 +33,10 @@ sums_are_capacity_times_time(void **state)
     assert_done(syn_meter_init(&meter, "inst-1", &err), &err);
     assert_done(syn_meter_add(&meter, &first, &err), &err);
     assert_done(syn_meter_add(&meter, &second, &err), &err);
-    assert_true(quantity(&meter.usage, "cpu") == 1500 * 1500);
+    assert_true(quantity(&meter.usage, "cpu") == (syn_u128)1500 * 1500);
     assert_true(quantity(&meter.usage, "memory") == (syn_u128)2 * SYN_GB_BYTES * 1500);
     assert_true(quantity(&meter.usage, "scratch") == (syn_u128)4 * SYN_GB_BYTES * 1500);
-    assert_true(quantity(&meter.usage, "gpu:h100") == 2 * 500);
+    assert_true(quantity(&meter.usage, "gpu:h100") == (syn_u128)2 * 500);
     assert_int_equal(meter.usage.count, 4);
     assert_int_equal(meter.from_ms, T0);
     assert_int_equal(meter.to_ms, T0 + 1500);
@@ -139,6 +139,24 @@ usage_has_limits(void **state)
         assert_true(strcmp(usage.items[i - 1].item, usage.items[i].item) < 0);
 }
 
+/* Meter [T0, T0 + span) in pieces of at most `step_max` ms. */
+static void
+meter_in_pieces(struct syn_meter *meter, const struct syn_capacity *capacity, int64_t span,
+                uint64_t step_max, uint64_t *random)
+{
+    int64_t at = T0, seq = 0;
+
+    assert_done(syn_meter_init(meter, "inst-1", &err), &err);
+    while (at < T0 + span) {
+        uint64_t left = (uint64_t)(T0 + span - at);
+        uint64_t step = syn_test_random(random) % SYN_MIN(left, step_max) + 1;
+        struct syn_sample part = test_sample(++seq, at, at + (int64_t)step, capacity);
+
+        assert_done(syn_meter_add(meter, &part, &err), &err);
+        at = part.to_ms;
+    }
+}
+
 /* However an interval is cut, the sums are the same. */
 static void
 cutting_changes_nothing(void **state)
@@ -150,22 +168,13 @@ cutting_changes_nothing(void **state)
         struct syn_capacity capacity =
             test_capacity((int64_t)(syn_test_random(&random) % 64000) + 1,
                           (int64_t)(syn_test_random(&random) % 512), 3);
-        int64_t span = (int64_t)(syn_test_random(&random) % (uint64_t)SYN_HOUR_MS) + 1, at = T0;
+        int64_t span = (int64_t)(syn_test_random(&random) % (uint64_t)SYN_HOUR_MS) + 1;
         struct syn_sample whole = test_sample(1, T0, T0 + span, &capacity);
         struct syn_meter one, many;
-        int64_t seq = 0;
 
         assert_done(syn_meter_init(&one, "inst-1", &err), &err);
-        assert_done(syn_meter_init(&many, "inst-1", &err), &err);
         assert_done(syn_meter_add(&one, &whole, &err), &err);
-        while (at < T0 + span) {
-            uint64_t left = (uint64_t)(T0 + span - at);
-            uint64_t step = syn_test_random(&random) % (round % 2 ? left : SYN_MIN(left, 90000));
-            struct syn_sample part = test_sample(++seq, at, at + (int64_t)step + 1, &capacity);
-
-            assert_done(syn_meter_add(&many, &part, &err), &err);
-            at = part.to_ms;
-        }
+        meter_in_pieces(&many, &capacity, span, round % 2 ? 3600000 : 30000, &random);
         assert_memory_equal(&one.usage, &many.usage, sizeof(one.usage));
     }
 }
@@ -323,10 +332,10 @@ report_limit(void **state)
 {
     SYN_SCOPED(syn_report_free_scope)
     struct syn_report *report = make_report(1, SYN_REPORT_SAMPLES_MAX);
+    const struct syn_sample *last = &report->samples[report->count - 1];
     struct syn_capacity capacity = test_capacity(1, 1, 1);
     struct syn_sample sample =
-        test_sample(SYN_REPORT_SAMPLES_MAX + 1, T0 + (SYN_REPORT_SAMPLES_MAX + 1) * 1000,
-                    T0 + (SYN_REPORT_SAMPLES_MAX + 2) * 1000, &capacity);
+        test_sample(last->seq + 1, last->to_ms, last->to_ms + 1000, &capacity);
 
     (void)state;
     assert_code(syn_report_add(report, &sample, &err), SYN_E_LIMIT, &err);

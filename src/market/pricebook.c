@@ -78,7 +78,7 @@ get_word(const json_t *obj, const char *path, const char *key, char *out, size_t
     const char *text;
     int rc = syn_json_get_str(obj, path, key, &text, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     if (text[0] == '\0' || strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789:._-") != strlen(text))
         return SYN_FAIL(err, SYN_E_INVALID, "%s.%s: '%.64s' must be of a-z 0-9 : . _ -", path, key,
@@ -143,7 +143,7 @@ check_unit(const char *name, const json_t *obj, struct syn_err *err)
         rc = syn_json_get_str(obj, name, "measure", &measure, err);
     if (rc == 0)
         rc = syn_json_get_i64(obj, name, "per", 1, INT64_MAX, &per, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     if (!syn_str_eq(measure, syn_measure_name(unit->measure)) || per != unit->per)
         return SYN_FAIL(err, SYN_E_INVALID, "units.%s: is %lld %.32s, metering counts %lld %s",
@@ -159,11 +159,11 @@ check_units(const json_t *doc, struct syn_err *err)
     json_t *obj, *unit;
     int rc = syn_json_get_obj(doc, "pricebook", "units", &obj, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     json_object_foreach (obj, name, unit) {
         rc = check_unit(name, unit, err);
-        if (rc < 0)
+        if (rc != 0)
             return rc;
     }
     return SYN_OK;
@@ -195,14 +195,14 @@ parse_shares(const json_t *doc, struct syn_pricebook *book, struct syn_err *err)
     json_t *obj, *share;
     int rc = syn_json_get_obj(doc, "pricebook", "shares", &obj, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     if (json_object_size(obj) > SYN_SHARES_MAX)
         return SYN_FAIL(err, SYN_E_INVALID, "shares: %zu, at most %d", json_object_size(obj),
                         SYN_SHARES_MAX);
     json_object_foreach (obj, name, share) {
         rc = parse_share(name, share, &book->shares[book->share_count], err);
-        if (rc < 0)
+        if (rc != 0)
             return rc;
         book->share_count++;
     }
@@ -244,7 +244,7 @@ parse_references(const json_t *doc, const json_t *obj, const struct syn_priceboo
 
     if (rc == 0)
         rc = syn_json_get_str(obj, price->item, "share", &share, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     price->unit = syn_unit_find(unit);
     if (!price->unit || !json_object_get(json_object_get(doc, "units"), unit))
@@ -298,7 +298,7 @@ parse_items(const json_t *doc, struct syn_pricebook *book, struct syn_err *err)
     size_t i, count;
     int rc = syn_json_get_arr(doc, "pricebook", "items", &array, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     count = json_array_size(array);
     if (count > SYN_PRICEBOOK_ITEMS_MAX)
@@ -309,7 +309,7 @@ parse_items(const json_t *doc, struct syn_pricebook *book, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for %zu prices", count);
     json_array_foreach (array, i, obj) {
         rc = parse_item(doc, obj, book, err);
-        if (rc < 0)
+        if (rc != 0)
             return rc;
     }
     return SYN_OK;
@@ -327,7 +327,7 @@ syn_pricebook_parse(const char *data, size_t len, struct syn_pricebook **ret_boo
         return SYN_FAIL(err, SYN_E_TOOBIG, "the price book has %zu bytes, at most %zu", len,
                         SYN_PRICEBOOK_BYTES_MAX);
     rc = syn_json_parse_object(data, len, &doc, err);
-    if (rc < 0)
+    if (rc != 0)
         return syn_err_wrap(err, rc, "price book");
     book = syn_calloc(1, sizeof(*book));
     if (!book)
@@ -339,7 +339,7 @@ syn_pricebook_parse(const char *data, size_t len, struct syn_pricebook **ret_boo
         rc = parse_shares(doc, book, err);
     if (rc == 0)
         rc = parse_items(doc, book, err);
-    if (rc < 0)
+    if (rc != 0)
         return syn_err_wrap(err, rc, "price book");
     *ret_book = SYN_TAKE(book);
     return SYN_OK;
