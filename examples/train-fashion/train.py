@@ -34,7 +34,7 @@ DEFAULTS = {
     "batch_size": 128,  # images per rank and forward pass
     "learning_rate": 0.002,
     "optimizer": "adamw",
-    "weight_decay": 0.01,
+    "weight_decay": 0.0,
     "gradient_accumulation": 1,
     "mixed_precision": "no",
     "checkpoint_interval": 200,  # optimizer steps
