@@ -390,6 +390,22 @@ syn_unixfs_file_restore(struct syn_unixfs_file *file, const void *state, size_t 
     return SYN_OK;
 }
 
+int
+syn_unixfs_file_each_link(const struct syn_unixfs_file *file,
+                          int (*each)(void *arg, const struct syn_cid *cid, struct syn_err *err),
+                          void *arg, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    for (unsigned depth = 0; depth < SYN_UNIXFS_DEPTH_MAX; depth++) {
+        const struct level *level = &file->levels[depth];
+
+        for (size_t i = 0; rc == 0 && i < level->count; i++)
+            rc = each(arg, &level->links[i].cid, err);
+    }
+    return rc;
+}
+
 /* ---- folders -------------------------------------------------------------------------------- */
 
 struct shard_entry {

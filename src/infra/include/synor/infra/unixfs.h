@@ -115,6 +115,11 @@ SYN_MUST int syn_unixfs_file_save(const struct syn_unixfs_file *file, struct syn
 /** Take up a state that syn_unixfs_file_save() wrote, into a new file. INVALID when damaged. */
 SYN_MUST int syn_unixfs_file_restore(struct syn_unixfs_file *file, const void *state, size_t len,
                                      struct syn_err *err);
+/** Visit the links that are not yet below a node of their own. A result other than 0 ends it. */
+SYN_MUST int syn_unixfs_file_each_link(const struct syn_unixfs_file *file,
+                                       int (*each)(void *arg, const struct syn_cid *cid,
+                                                   struct syn_err *err),
+                                       void *arg, struct syn_err *err);
 /** Bytes of content added so far. */
 uint64_t syn_unixfs_file_size(const struct syn_unixfs_file *file);
 

@@ -1,0 +1,263 @@
+/* The block layer under the content store: records in pack files, an index, batches.
+ *
+ *   content.h   files, folders, CAR        (content*.c)
+ *   ---------   ----------------------------------------
+ *   blocks      batches, dedup, reads      (block_store.c)
+ *   index       where a block is           (block_index.c, SQLite)
+ *   packs       files of <= 256 MiB        (block_packs.c)
+ *   record      header, zstd, AES-GCM      (block_record.c)
+ */
+#ifndef SYNOR_INFRA_BLOCK_PRIV_H
+#define SYNOR_INFRA_BLOCK_PRIV_H
+
+#include <pthread.h>
+
+#include <synor/infra/content.h>
+
+/* ---- keys ------------------------------------------------------------------------------------ */
+
+#define SYN_KEY_BYTES    32
+#define SYN_KEY_ID_BYTES 8
+#define SYN_KEYS_MAX     16
+
+struct syn_block_key {
+    uint8_t id[SYN_KEY_ID_BYTES];
+    uint8_t bytes[SYN_KEY_BYTES];
+};
+
+struct syn_block_keys {
+    struct syn_block_key keys[SYN_KEYS_MAX];
+    unsigned count;
+    bool encrypt; /* new records use keys[0] */
+};
+
+/** Read a key file; the first one added is the current key when `current`. */
+SYN_MUST int syn_block_keys_add(struct syn_block_keys *keys, const char *path, bool current,
+                                struct syn_err *err);
+/** Wipe. */
+void syn_block_keys_fini(struct syn_block_keys *keys);
+
+/* ---- records --------------------------------------------------------------------------------- */
+
+#define SYN_RECORD_HEAD  72
+#define SYN_RECORD_TAG   16
+#define SYN_RECORD_ALIGN 8
+
+enum syn_record_flags {
+    SYN_RECORD_ZSTD = 1,
+    SYN_RECORD_AES = 2,
+};
+
+/** A record's header, decoded. */
+struct syn_record {
+    struct syn_cid cid;
+    unsigned flags;
+    uint32_t stored_len; /* payload and tag */
+    uint32_t raw_len;
+    uint8_t key_id[SYN_KEY_ID_BYTES];
+    uint8_t nonce[12];
+};
+
+/** What one thread needs to encode and decode: contexts and a scratch buffer, reused. */
+struct syn_coder;
+
+SYN_MUST int syn_coder_new(const struct syn_block_keys *keys, struct syn_coder **ret_coder,
+                           struct syn_err *err);
+struct syn_coder *syn_coder_free(struct syn_coder *coder);
+
+/** An encoded record as pieces to write: header, payload, tag, padding. Borrows `data` and the
+ * coder. */
+struct syn_record_out {
+    uint8_t head[SYN_RECORD_HEAD];
+    const void *payload;
+    size_t payload_len;
+    uint8_t tail[SYN_RECORD_TAG + SYN_RECORD_ALIGN];
+    size_t tail_len;
+    unsigned flags;
+};
+
+SYN_MUST int syn_record_encode(struct syn_coder *coder, const struct syn_cid *cid, const void *data,
+                               size_t len, struct syn_record_out *ret_out, struct syn_err *err);
+size_t syn_record_out_size(const struct syn_record_out *out);
+/** Bytes on disk of a record with this payload and tag. */
+size_t syn_record_size(uint32_t stored_len);
+/** False when the header is not one (magic, check sum, limits). */
+bool syn_record_head_decode(const uint8_t head[static SYN_RECORD_HEAD], struct syn_record *ret);
+
+/** A block that was read. Reuse it for the next read; free with syn_block_fini(). */
+struct syn_block {
+    const uint8_t *data;
+    size_t len;
+    unsigned flags; /* enum syn_record_flags of the record it came from */
+    bool old_key;
+    uint8_t *record;
+    size_t record_cap;
+    uint8_t *plain;
+    size_t plain_cap;
+};
+
+void syn_block_fini(struct syn_block *block);
+/** Decrypt, unpack and check block->record against the digest; sets data and len. */
+SYN_MUST int syn_record_decode(struct syn_coder *coder, const struct syn_cid *cid,
+                               size_t record_len, struct syn_block *block, struct syn_err *err);
+
+/* ---- packs ----------------------------------------------------------------------------------- */
+
+struct syn_packs;
+
+struct syn_place {
+    uint32_t pack; /* from 1 */
+    uint64_t offset;
+};
+
+SYN_MUST int syn_packs_open(const char *dir, uint64_t bytes_max, const struct syn_content_io *io,
+                            struct syn_packs **ret_packs, struct syn_err *err);
+struct syn_packs *syn_packs_close(struct syn_packs *packs);
+/** Write `iov` (of `len` bytes in all) at the end of the current pack or of a new one. */
+SYN_MUST int syn_packs_append(struct syn_packs *packs, struct iovec *iov, int count, size_t len,
+                              struct syn_place *ret_place, struct syn_err *err);
+/** NOTFOUND when the pack file is gone, CORRUPT when it is too short. */
+SYN_MUST int syn_packs_read(struct syn_packs *packs, struct syn_place place, void *out, size_t len,
+                            struct syn_err *err);
+/** Make a pack's content, and its name, durable. */
+SYN_MUST int syn_packs_sync(struct syn_packs *packs, uint32_t pack, struct syn_err *err);
+/** Only while nobody appends: cut a pack back to `size`; 0 removes the file. Smaller ones are left
+ * and never appended to again. */
+SYN_MUST int syn_packs_cut(struct syn_packs *packs, uint32_t pack, uint64_t size,
+                           struct syn_err *err);
+/** The lowest pack that the next append may go to. */
+uint32_t syn_packs_next(struct syn_packs *packs);
+/** Begin the next append in a new pack. */
+void syn_packs_seal(struct syn_packs *packs);
+/** Call for each pack file with its size. A result other than 0 ends the walk and is returned. */
+SYN_MUST int syn_packs_each(struct syn_packs *packs,
+                            int (*each)(void *arg, uint32_t pack, uint64_t size,
+                                        struct syn_err *err),
+                            void *arg, struct syn_err *err);
+/** Packs never get a number up to this one again. */
+void syn_packs_reserve_ids(struct syn_packs *packs, uint32_t used);
+
+/* ---- index ----------------------------------------------------------------------------------- */
+
+struct syn_index;
+
+struct syn_index_row {
+    struct syn_cid cid; /* the codec it was put with */
+    struct syn_place place;
+    uint32_t stored; /* bytes of the whole record */
+    uint32_t size;   /* of the block */
+    unsigned flags;
+    int64_t born_ms; /* last put */
+};
+
+/** `*ret_new`: there was no index; it stays new until syn_index_ready(), also over a crash. */
+SYN_MUST int syn_index_open(const char *path, struct syn_index **ret_index, bool *ret_new,
+                            struct syn_err *err);
+SYN_MUST int syn_index_ready(struct syn_index *index, struct syn_err *err);
+struct syn_index *syn_index_close(struct syn_index *index);
+/** 1 when there is no such block. */
+#define SYN_INDEX_NONE 1
+SYN_MUST int syn_index_find(struct syn_index *index, const uint8_t *digest,
+                            struct syn_index_row *ret_row, struct syn_err *err);
+/** The committed size of a pack, 0 when it has none. */
+SYN_MUST int syn_index_pack_size(struct syn_index *index, uint32_t pack, uint64_t *ret_size,
+                                 struct syn_err *err);
+/* One writer at a time: begin takes the writer's lock, end gives it back, durable or undone. */
+SYN_MUST int syn_index_begin(struct syn_index *index, struct syn_err *err);
+/** Commit when `rc` is 0, undo otherwise. Returns rc, or why the commit failed. */
+SYN_MUST int syn_index_end(struct syn_index *index, int rc, struct syn_err *err);
+/** Between begin and end. An existing row keeps its place. */
+SYN_MUST int syn_index_add(struct syn_index *index, const struct syn_index_row *row,
+                           struct syn_err *err);
+SYN_MUST int syn_index_touch(struct syn_index *index, const uint8_t *digest, int64_t born_ms,
+                             struct syn_err *err);
+SYN_MUST int syn_index_remove(struct syn_index *index, const uint8_t *digest, struct syn_err *err);
+/** Give a row a new place; it must still be at `from`. */
+SYN_MUST int syn_index_move(struct syn_index *index, const struct syn_index_row *row,
+                            struct syn_place from, struct syn_err *err);
+/** The pack is committed up to `size` at least; 0 forgets it. */
+SYN_MUST int syn_index_pack(struct syn_index *index, uint32_t pack, uint64_t size,
+                            struct syn_err *err);
+SYN_MUST int syn_index_count_put(struct syn_index *index, uint64_t bytes, struct syn_err *err);
+
+enum syn_index_order { SYN_INDEX_BY_DIGEST, SYN_INDEX_BY_PLACE };
+/** Rows with born_ms >= `since_ms`. `each` must not touch the index. */
+SYN_MUST int syn_index_each(struct syn_index *index, enum syn_index_order order, int64_t since_ms,
+                            int (*each)(void *arg, const struct syn_index_row *row,
+                                        struct syn_err *err),
+                            void *arg, struct syn_err *err);
+/** Committed packs with the bytes of live records in each. */
+SYN_MUST int syn_index_packs(struct syn_index *index,
+                             int (*each)(void *arg, uint32_t pack, uint64_t size, uint64_t live,
+                                         struct syn_err *err),
+                             void *arg, struct syn_err *err);
+SYN_MUST int syn_index_usage(struct syn_index *index, struct syn_content_usage *ret_usage,
+                             struct syn_err *err);
+
+/* ---- a set of digests ------------------------------------------------------------------------ */
+
+struct syn_digest_set {
+    uint8_t (*items)[SYN_DIGEST_BYTES]; /* in the order they came */
+    size_t count;
+    size_t cap;
+    uint32_t *slots; /* item + 1 */
+    size_t slots_count;
+};
+
+void syn_digest_set_fini(struct syn_digest_set *set);
+/** 0 with *ret_item the item's number and *ret_new; NOMEM, LIMIT. */
+SYN_MUST int syn_digest_set_add(struct syn_digest_set *set, const uint8_t *digest, size_t *ret_item,
+                                bool *ret_new, struct syn_err *err);
+/** The item's number, or SIZE_MAX. */
+size_t syn_digest_set_find(const struct syn_digest_set *set, const uint8_t *digest);
+
+/* ---- blocks ---------------------------------------------------------------------------------- */
+
+struct syn_blocks;
+struct syn_batch;
+
+SYN_MUST int syn_blocks_open(const struct syn_content_opts *opts, struct syn_blocks **ret_blocks,
+                             struct syn_err *err);
+struct syn_blocks *syn_blocks_close(struct syn_blocks *blocks);
+struct syn_index *syn_blocks_index(struct syn_blocks *blocks);
+struct syn_packs *syn_blocks_packs(struct syn_blocks *blocks);
+
+/** Read and verify one block into `block`. NOTFOUND, CORRUPT (both name the CID), UNAVAILABLE (the
+ * key is not given), IO, NOMEM. */
+SYN_MUST int syn_blocks_get(struct syn_blocks *blocks, const struct syn_cid *cid,
+                            struct syn_block *block, struct syn_err *err);
+SYN_MUST int syn_blocks_has(struct syn_blocks *blocks, const struct syn_cid *cid, bool *ret_has,
+                            struct syn_err *err);
+
+/** Blocks that become visible and durable together. */
+SYN_MUST int syn_batch_new(struct syn_blocks *blocks, struct syn_batch **ret_batch,
+                           struct syn_err *err);
+/** Store a block whose CID was computed from `data`. Any thread. */
+SYN_MUST int syn_batch_put(struct syn_batch *batch, const struct syn_cid *cid, const void *data,
+                           size_t len, struct syn_err *err);
+/** Keep gc away from a block, which the batch or the store has, and from all below it until the
+ *  batch ends. NOTFOUND. */
+SYN_MUST int syn_batch_hold(struct syn_batch *batch, const struct syn_cid *cid,
+                            struct syn_err *err);
+/** No put may be running. May be called again after more puts. */
+SYN_MUST int syn_batch_commit(struct syn_batch *batch, struct syn_err *err);
+/** What was not committed is dropped. NULL is fine. Returns NULL. */
+struct syn_batch *syn_batch_free(struct syn_batch *batch);
+
+/* For gc: with the sweep held nobody can begin to rely on a block. */
+void syn_blocks_sweep_begin(struct syn_blocks *blocks);
+void syn_blocks_sweep_end(struct syn_blocks *blocks);
+/** Between these: every block that an open batch wrote or relies on. */
+SYN_MUST int syn_blocks_each_claim(struct syn_blocks *blocks,
+                                   int (*each)(void *arg, const uint8_t *digest,
+                                               struct syn_err *err),
+                                   void *arg, struct syn_err *err);
+/** Let all appends go to new packs and open a batch (free it as usual). Open batches have written
+ *  nothing that is not committed into packs before `*ret_limit`. */
+SYN_MUST int syn_blocks_seal(struct syn_blocks *blocks, struct syn_batch **ret_holder,
+                             uint32_t *ret_limit, struct syn_err *err);
+/** Copy a row's record, verified, to the end of the packs; `row` gets its new place. */
+SYN_MUST int syn_blocks_copy(struct syn_blocks *blocks, struct syn_index_row *row,
+                             struct syn_err *err);
+
+#endif
