@@ -214,17 +214,17 @@ syn_format_duration(int64_t ms, char *out)
     return out;
 }
 
-const char *
-syn_format_amount(int64_t amount, char *out)
+/* value / scale, which is 10^decimals, exactly, without zeros at the end. */
+static const char *
+format_decimal(int64_t value, uint64_t scale, int decimals, char *out)
 {
-    uint64_t value = amount < 0 ? (uint64_t)0 - (uint64_t)amount : (uint64_t)amount;
-    uint64_t fraction = value % (uint64_t)SYN_SYNOR;
-    int len = snprintf(out, SYN_FORMAT_MAX, "%s%llu", amount < 0 ? "-" : "",
-                       (unsigned long long)(value / (uint64_t)SYN_SYNOR));
+    uint64_t left = value < 0 ? (uint64_t)0 - (uint64_t)value : (uint64_t)value;
+    int len = snprintf(out, SYN_FORMAT_MAX, "%s%llu", value < 0 ? "-" : "",
+                       (unsigned long long)(left / scale));
 
-    if (fraction != 0) {
-        len += snprintf(out + len, (size_t)(SYN_FORMAT_MAX - len), ".%09llu",
-                        (unsigned long long)fraction);
+    if (left % scale != 0) {
+        len += snprintf(out + len, (size_t)(SYN_FORMAT_MAX - len), ".%0*llu", decimals,
+                        (unsigned long long)(left % scale));
         while (out[len - 1] == '0')
             out[--len] = '\0';
     }
@@ -232,9 +232,15 @@ syn_format_amount(int64_t amount, char *out)
 }
 
 const char *
+syn_format_amount(int64_t amount, char *out)
+{
+    return format_decimal(amount, (uint64_t)SYN_SYNOR, 9, out);
+}
+
+const char *
 syn_format_cpus(int64_t millicores, char *out)
 {
-    return syn_format_amount(millicores * (SYN_SYNOR / 1000), out);
+    return format_decimal(millicores, 1000, 3, out);
 }
 
 /* Days from 1970-01-01 to a civil date, and back: Howard Hinnant's "chrono-compatible low-level
