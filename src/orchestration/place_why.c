@@ -220,7 +220,7 @@ totals_count(const struct syn_cluster *cluster, const struct syn_place_request *
         for (unsigned dim = 0; dim < DIMS; dim++) {
             if (lacks & SYN_BIT(dim))
                 totals.lacks[dim]++;
-            if (is_quantity(dim))
+            if (is_quantity(dim) && !(lacks & SYN_BIT(DIM_NODE)))
                 totals.most[dim] = SYN_MAX(totals.most[dim], free_of(node, dim));
         }
     }
@@ -255,13 +255,32 @@ main_dim(const struct syn_cluster *cluster, const struct syn_place_request *requ
     return worst;
 }
 
+/* "4.5 CPUs (1.5 for each of 3 workers)": what must be free in one place. */
+static struct text
+together_text(const struct syn_place_request *request, enum dim dim)
+{
+    int64_t each = amount_of(&request->amounts, dim);
+    uint32_t units = request->one_node ? request->count : 1;
+    char all_text[SYN_FORMAT_MAX], each_text[SYN_FORMAT_MAX];
+    struct text text;
+
+    quantity_text(dim, each * units, all_text);
+    if (units == 1)
+        (void)snprintf(text.s, sizeof(text.s), "%s %s", all_text, quantity_noun(dim));
+    else
+        (void)snprintf(text.s, sizeof(text.s), "%s %s (%s for each of %u workers)", all_text,
+                       quantity_noun(dim), quantity_text(dim, each, each_text), units);
+    return text;
+}
+
 static void
 why_message(const struct syn_cluster *cluster, const struct syn_place_request *request,
             enum dim dim, char *message, size_t cap)
 {
     struct totals totals = totals_count(cluster, request);
-    const char *of = request->count > 1 ? " for all its workers" : "";
-    char need[SYN_FORMAT_MAX], most[SYN_FORMAT_MAX];
+    uint32_t together = request->one_node ? request->count : 1;
+    uint32_t most = fit_most(cluster, request, fit_now);
+    char text[SYN_FORMAT_MAX];
 
     if (totals.nodes == 0)
         (void)snprintf(message, cap, "no node has joined yet");
@@ -274,13 +293,15 @@ why_message(const struct syn_cluster *cluster, const struct syn_place_request *r
                        request->isolation == SYN_ISOLATION_AUTO
                            ? "usable"
                            : syn_isolation_name(request->isolation));
+    else if (most > 0 && !request->one_node)
+        (void)snprintf(message, cap, "only %u of %u workers fit; %zu of %zu node(s) %s", most,
+                       request->count, totals.lacks[dim], totals.nodes, dim_rows[dim].noun);
     else if (dim == DIM_GPUS)
-        (void)snprintf(message, cap, "no node has %s free%s (%zu of %zu node(s) lack them)",
-                       cards_text(request, 1).s, of, totals.lacks[dim], totals.nodes);
+        (void)snprintf(message, cap, "no node has %s free (%zu of %zu node(s) lack them)",
+                       cards_text(request, together).s, totals.lacks[dim], totals.nodes);
     else
-        (void)snprintf(message, cap, "no node has %s %s free%s; the most is %s",
-                       quantity_text(dim, amount_of(&request->amounts, dim), need),
-                       quantity_noun(dim), of, quantity_text(dim, totals.most[dim], most));
+        (void)snprintf(message, cap, "no node has %s free; the most is %s",
+                       together_text(request, dim).s, quantity_text(dim, totals.most[dim], text));
 }
 
 void
