@@ -579,7 +579,9 @@ body_take(struct http_conn *conn, struct syn_err *err)
         req->body_left -= (int64_t)len;
         req->body_done = req->body_left == 0;
     }
-    if (req->received + (int64_t)(req->body.len + len) > req->body_max) {
+    /* What a chunk announces counts at once: nobody waits for bytes that will be refused. */
+    if (len > (uint64_t)req->body_max || req->chunked.left > (uint64_t)req->body_max ||
+        req->received + (int64_t)(req->body.len + len + req->chunked.left) > req->body_max) {
         req->body_done = false;
         return SYN_FAIL(err, SYN_E_TOOBIG, "the body has more than the %lld bytes taken here",
                         (long long)req->body_max);
