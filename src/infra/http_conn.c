@@ -200,6 +200,10 @@ run_handler(struct syn_http_req *req, struct syn_err *err)
         rc = http_req_check(req, err);
     if (rc == SYN_OK)
         rc = entry->route->handler(req, entry->ctx, err);
+    /* Here and not with the request: closing a file may block. */
+    if (req->upload_open && rc != SYN_HTTP_LATER && req->upload.drop != NULL)
+        req->upload.drop(req->upload.arg, req->received);
+    req->upload_open = req->upload_open && rc == SYN_HTTP_LATER;
     return rc;
 }
 
