@@ -137,6 +137,12 @@ fit_units(const struct syn_node_view *node, const struct syn_place_request *requ
 }
 
 uint32_t
+syn_place_fits(const struct syn_node_view *node, const struct syn_place_request *request)
+{
+    return fit_units(node, request, fit_now);
+}
+
+uint32_t
 fit_most(const struct syn_cluster *cluster, const struct syn_place_request *request,
          struct fit_view view)
 {

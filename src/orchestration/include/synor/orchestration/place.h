@@ -54,6 +54,9 @@ struct syn_placement {
 SYN_MUST int syn_place(const struct syn_cluster *cluster, const struct syn_place_request *request,
                        struct syn_placement *ret, struct syn_err *err);
 
+/** How many members of the gang would fit on this node now; at most request->count. */
+uint32_t syn_place_fits(const struct syn_node_view *node, const struct syn_place_request *request);
+
 /**
  * Say in one word and one sentence why the request does not fit now.
  *

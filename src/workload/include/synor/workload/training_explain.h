@@ -1,0 +1,30 @@
+/* Why a training job is in the state it is in, and what would change that. */
+#ifndef SYNOR_WORKLOAD_TRAINING_EXPLAIN_H
+#define SYNOR_WORKLOAD_TRAINING_EXPLAIN_H
+
+#include <synor/base/json.h>
+#include <synor/orchestration/cluster.h>
+
+#define SYN_TRAINING_EXPLAIN_LINES_MAX 20
+
+/** What there is to explain from. Borrowed for the call. */
+struct syn_training_facts {
+    const json_t *job;
+    const json_t *instances;   /* its instance documents; NULL is none */
+    const json_t *last_lines;  /* array of text: the end of the failed rank's log; NULL is none */
+    int64_t memory_peak_bytes; /* of the rank that failed; 0 when nobody measured it */
+    const struct syn_cluster *cluster;
+    int64_t now_ms;
+    uint64_t seed;
+};
+
+/**
+ * Explain: {id, state, reason, message, why[{dimension,node,need,have,message}], fix[text]}. `why`
+ * is never empty; `fix` holds literal commands where there are any.
+ *
+ * Owner: *ret is the caller's. Returns 0; SYN_E_NOMEM.
+ */
+SYN_MUST int syn_training_explain(const struct syn_training_facts *facts, json_t **ret,
+                                  struct syn_err *err);
+
+#endif

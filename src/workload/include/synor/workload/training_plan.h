@@ -1,0 +1,22 @@
+/* What a training job would do and cost, before anyone agrees to it. */
+#ifndef SYNOR_WORKLOAD_TRAINING_PLAN_H
+#define SYNOR_WORKLOAD_TRAINING_PLAN_H
+
+#include <synor/base/json.h>
+#include <synor/orchestration/cost.h>
+
+#define SYN_TRAINING_ALTERNATIVES_MAX 16
+
+/**
+ * Plan a spec that syn_training_spec_check() passed: {placeable, reason, message, why[], fix[],
+ * nodes[{node,rank}], gpus, gpu_model, rate_hour|null, rate_month|null, budget,
+ * budget_lasts_ms|null, isolation, alternatives[{node,workers}]}.
+ *
+ * rate_hour is null when the price book has no price for it; budget_lasts_ms also when it lasts for
+ * ever. Owner: *ret is the caller's. Returns 0; SYN_E_NOMEM, SYN_E_INVALID.
+ */
+SYN_MUST int syn_training_plan(const json_t *spec, const struct syn_cluster *cluster,
+                               const struct syn_pricebook *book, uint64_t seed, json_t **ret,
+                               struct syn_err *err);
+
+#endif

@@ -1,0 +1,256 @@
+#include "world_test_priv.h"
+
+#include <synor/base/str.h>
+#include <synor/market/pricebook.h>
+#include <synor/workload/training_explain.h>
+#include <synor/workload/training_plan.h>
+#include <synor/workload/training_spec.h>
+
+#define BIG                                                                                 \
+    "{\"source\":\"synor://code\",\"entry\":\"train.py\",\"max_budget\":\"10\",\"gpus\":8," \
+    "\"gpu_model\":\"h100\"}"
+
+static struct syn_training_facts
+facts_of(const struct world *world)
+{
+    return (struct syn_training_facts){.job = world->job,
+                                       .instances = world->instances,
+                                       .cluster = world->cluster,
+                                       .now_ms = world->now_ms};
+}
+
+static bool
+list_says(const json_t *list, const char *text)
+{
+    const json_t *row;
+    size_t i;
+
+    json_array_foreach (list, i, row) {
+        const char *said =
+            json_is_string(row) ? json_string_value(row) : syn_json_str(row, "message", "");
+
+        if (strstr(said, text))
+            return true;
+    }
+    return false;
+}
+
+/* The explanation must be whole, and say these things. */
+static void
+check_explain(const struct syn_training_facts *facts, const char *why, const char *fix)
+{
+    const json_t *row;
+    struct syn_err err;
+    size_t i;
+    SYN_JSON(answer);
+
+    assert_done(syn_training_explain(facts, &answer, &err), &err);
+    assert_string_equal(syn_json_str(answer, "id", ""), syn_document_id(facts->job));
+    assert_string_equal(syn_json_str(answer, "state", ""), syn_document_state(facts->job));
+    assert_true(json_array_size(json_object_get(answer, "why")) > 0);
+    json_array_foreach (json_object_get(answer, "why"), i, row) {
+        assert_true(syn_json_str(row, "dimension", "")[0]);
+        assert_true(syn_json_str(row, "message", "")[0]);
+        assert_true(json_object_get(row, "node") && json_object_get(row, "need") &&
+                    json_object_get(row, "have"));
+    }
+    if (!list_says(json_object_get(answer, "why"), why))
+        fail_msg("why does not say \"%s\": %s", why, json_dumps(json_object_get(answer, "why"), 0));
+    if (fix && !list_says(json_object_get(answer, "fix"), fix))
+        fail_msg("fix does not say \"%s\": %s", fix, json_dumps(json_object_get(answer, "fix"), 0));
+}
+
+static void
+test_pending_names_what_each_node_lacks(void **state)
+{
+    struct world *world = world_new(BIG);
+    struct syn_training_facts facts;
+
+    (void)state;
+    world_step(world);
+    world_expect(world, "pending", "no-gpu");
+    facts = facts_of(world);
+    for (unsigned i = 0; i < WORLD_NODES; i++) {
+        char want[64];
+
+        (void)snprintf(want, sizeof(want), "node-%u: 8 x h100 needed; it has no GPU", i);
+        check_explain(&facts, want, "--gpus 0");
+    }
+    check_explain(&facts, "3 of 3 node(s) lack the GPUs", "join a node with");
+    world_free(world);
+}
+
+static void
+test_from_start_to_success(void **state)
+{
+    struct world *world = world_new(WORLD_SPEC_SMALL);
+    struct syn_training_facts facts;
+    struct syn_err err;
+
+    (void)state;
+    facts = facts_of(world);
+    check_explain(&facts, "not been placed yet", "starts within seconds");
+    world_step(world);
+    facts = facts_of(world);
+    check_explain(&facts, "rank 0 on node-", NULL);
+    world_report_all(world, "running", "running", -1);
+    world_step(world);
+    facts = facts_of(world);
+    check_explain(&facts, "10 SYNOR are left", NULL);
+    world->progress =
+        json_pack("{s:i, s:i, s:I}", "step", 5, "steps_total", 10, "eta_ms", INT64_C(1) << 60);
+    (void)syn_str_copy(world->progress_instance, SYN_ID_MAX, "inst-abc-1-1-0");
+    world_step(world);
+    facts = facts_of(world);
+    check_explain(&facts, "SYNOR are left", "resume train-abc --max-budget");
+    assert_done(syn_json_set_take(syn_document_status(world->job), "result",
+                                  json_pack("{s:s}", "cid", "bresult"), &err),
+                &err);
+    world_report_all(world, "exited", "completed", 0);
+    world_step(world);
+    facts = facts_of(world);
+    check_explain(&facts, "all ranks completed", "synor storage get synor://bresult");
+    world_free(world);
+}
+
+static void
+test_failures_and_stops(void **state)
+{
+    struct world *world = world_new(WORLD_SPEC_SMALL);
+    struct syn_training_facts facts;
+    struct syn_err err;
+    SYN_JSON(lines);
+
+    (void)state;
+    world_step(world);
+    world_report_all(world, "exited", "oom-killed", 137);
+    world_step(world);
+    facts = facts_of(world);
+    facts.memory_peak_bytes = INT64_C(3) << 30;
+    check_explain(&facts, "the limit is 2 GiB, the peak was 3 GiB", "--memory 4608mb");
+    assert_done(syn_training_resume(world->job, -1, &err), &err);
+    world_step(world);
+    world_report_all(world, "exited", "failed", 3);
+    world_step(world);
+    lines = json_pack("[s, s]", "Traceback", "ValueError: bad shape");
+    facts = facts_of(world);
+    facts.last_lines = lines;
+    check_explain(&facts, "ValueError: bad shape", "synor compute train logs train-abc");
+    check_explain(&facts, "exit status 3", "synor compute train resume train-abc");
+    assert_done(syn_training_resume(world->job, -1, &err), &err);
+    world_step(world);
+    assert_done(syn_training_request_stop(world->job, -1, &err), &err);
+    world_step(world);
+    facts = facts_of(world);
+    check_explain(&facts, "asked to stop", NULL);
+    world_report_all(world, "exited", "stopped", 143);
+    world_step(world);
+    facts = facts_of(world);
+    check_explain(&facts, "stopped on request", "synor compute train resume train-abc");
+    world_free(world);
+}
+
+static struct syn_pricebook *
+book_read(void)
+{
+    static char data[SYN_PRICEBOOK_BYTES_MAX];
+    FILE *file = fopen(SYN_TEST_SOURCE_ROOT "/data/pricebook.json", "r");
+    struct syn_pricebook *book;
+    struct syn_err err;
+    size_t len;
+
+    assert_non_null(file);
+    len = fread(data, 1, sizeof(data), file);
+    (void)fclose(file);
+    assert_done(syn_pricebook_parse(data, len, &book, &err), &err);
+    return book;
+}
+
+static void
+test_plans(void **state)
+{
+    SYN_SCOPED(syn_pricebook_free_scope) struct syn_pricebook *book = book_read();
+    struct world *world = world_new(
+        "{\"source\":\"synor://c\",\"entry\":\"t.py\",\"max_budget\":\"10\",\"workers\":2}");
+    struct syn_err err;
+    SYN_JSON(plan);
+
+    (void)state;
+    assert_done(
+        syn_training_plan(syn_document_spec(world->job), world->cluster, book, 1, &plan, &err),
+        &err);
+    assert_true(syn_json_bool(plan, "placeable", false));
+    assert_int_equal(json_array_size(json_object_get(plan, "nodes")), 2);
+    /* 2 * (1 * 0.02 + 2 * 0.005 + 4 * 0.001) */
+    assert_string_equal(syn_json_str(plan, "rate_hour", ""), "0.068");
+    assert_string_equal(syn_json_str(plan, "rate_month", ""), "49.64");
+    assert_string_equal(syn_json_str(plan, "budget", ""), "10");
+    assert_int_equal(syn_json_i64(plan, "budget_lasts_ms", 0) / 3600000, 147);
+    assert_string_equal(syn_json_str(plan, "isolation", ""), "gvisor");
+    assert_int_equal(json_array_size(json_object_get(plan, "why")), 0);
+    assert_int_equal(json_array_size(json_object_get(plan, "alternatives")), 2);
+    world_free(world);
+    json_decref(plan);
+    world = world_new(BIG);
+    assert_done(
+        syn_training_plan(syn_document_spec(world->job), world->cluster, book, 1, &plan, &err),
+        &err);
+    assert_false(syn_json_bool(plan, "placeable", true));
+    assert_string_equal(syn_json_str(plan, "reason", ""), "no-gpu");
+    assert_true(json_array_size(json_object_get(plan, "fix")) > 0);
+    assert_string_equal(syn_json_str(plan, "rate_hour", ""), "32.034");
+    world_free(world);
+}
+
+struct plan_arg {
+    const struct world *world;
+    const struct syn_pricebook *book;
+};
+
+static int
+plan_scenario(void *arg, struct syn_err *err)
+{
+    const struct plan_arg *with = arg;
+    SYN_JSON(plan);
+
+    return syn_training_plan(syn_document_spec(with->world->job), with->world->cluster, with->book,
+                             1, &plan, err);
+}
+
+static int
+explain_scenario(void *arg, struct syn_err *err)
+{
+    struct syn_training_facts facts = facts_of(arg);
+    SYN_JSON(answer);
+
+    return syn_training_explain(&facts, &answer, err);
+}
+
+static void
+test_shortage_of_memory(void **state)
+{
+    SYN_SCOPED(syn_pricebook_free_scope) struct syn_pricebook *book = book_read();
+    struct world *world = world_new(BIG);
+    struct plan_arg arg = {world, book};
+
+    (void)state;
+    world_step(world);
+    assert_true(syn_test_sweep_alloc(explain_scenario, world) > 20);
+    assert_true(syn_test_sweep_alloc(plan_scenario, &arg) > 20);
+    world_free(world);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pending_names_what_each_node_lacks),
+        cmocka_unit_test(test_from_start_to_success),
+        cmocka_unit_test(test_failures_and_stops),
+        cmocka_unit_test(test_plans),
+        cmocka_unit_test(test_shortage_of_memory),
+    };
+
+    syn_json_init();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
