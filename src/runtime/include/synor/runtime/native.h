@@ -1,0 +1,33 @@
+/* The native driver: one OCI bundle an instance, run by gVisor where it works, else by runc. */
+#ifndef SYNOR_RUNTIME_NATIVE_H
+#define SYNOR_RUNTIME_NATIVE_H
+
+#include <synor/runtime/runtime_ops.h>
+
+struct syn_native;
+
+enum syn_sandbox {
+    SYN_SANDBOX_AUTO, /* gVisor where it works, else runc */
+    SYN_SANDBOX_GVISOR,
+    SYN_SANDBOX_RUNC,
+};
+
+struct syn_native_options {
+    const char *root; /* absolute, private: templates, probe results, group networks */
+    /** NULL-ended command of the supervisor; the instance folder is appended. NULL:
+     *  {"/proc/self/exe", "shim"}. */
+    const char *const *shim_argv;
+    enum syn_sandbox sandbox;
+    const char *runc;  /* absolute path, or NULL: found in PATH */
+    const char *runsc; /* the same */
+};
+
+/** Owner: *ret_native is the caller's; options are copied. Returns 0; INVALID, NOMEM, IO. */
+SYN_MUST int syn_native_new(const struct syn_native_options *options, struct syn_native **ret_native,
+                            struct syn_err *err);
+/** Instances go on. NULL is fine. Returns NULL. */
+struct syn_native *syn_native_free(struct syn_native *native);
+/** The driver's face. Borrowed: valid until syn_native_free(). Thread: any one at a time per instance. */
+struct syn_runtime syn_native_runtime(struct syn_native *native);
+
+#endif

@@ -1,0 +1,219 @@
+/* A runtime driver makes one instance real on one node: prepare, start, watch, stop, destroy.
+ *
+ * Truth lives in files of the instance's own folder, never in the agent's memory: whoever opens the
+ * folder (the agent that started it, or its successor after a crash) sees the same state.
+ *
+ *      prepare          start            exit             destroy
+ *   -----------> prepared ----> running ----> exited(reason) ----> (nothing left)
+ *                                  ^  adopt() of a folder lands in any of the three
+ *
+ * Every driver passes the same suite (src/runtime/runtime_suite.c). */
+#ifndef SYNOR_RUNTIME_RUNTIME_OPS_H
+#define SYNOR_RUNTIME_RUNTIME_OPS_H
+
+#include <synor/base/core.h>
+#include <synor/base/err.h>
+
+#define SYN_RUNTIME_VERSION       1
+#define SYN_INSTANCE_ID_MAX       63
+#define SYN_INSTANCE_ARGS_MAX     256
+#define SYN_INSTANCE_ENV_MAX      512
+#define SYN_INSTANCE_BINDS_MAX    64
+#define SYN_INSTANCE_HOSTS_MAX    256
+#define SYN_INSTANCE_LOG_LINE_MAX ((size_t)16384)
+#define SYN_INSTANCE_PATH_MAX     1024
+
+struct syn_instance; /* a handle on one instance folder */
+
+/** One host path shown inside. The container path must lie outside /usr, /etc, /proc, /sys, /dev. */
+struct syn_bind {
+    const char *host;
+    const char *container;
+    bool ro;
+};
+
+/** One extra line of /etc/hosts. */
+struct syn_host_entry {
+    const char *name;
+    const char *address;
+};
+
+enum syn_network_mode {
+    SYN_NETWORK_NONE,  /* loopback only */
+    SYN_NETWORK_GROUP, /* every instance of one group on this node, and nothing else */
+};
+
+/** What one instance is. Borrowed for the call of prepare(); a zero in a limit means the default. */
+struct syn_instance_spec {
+    const char *id;  /* syn_name_ok() */
+    const char *dir; /* absolute; created by prepare(), owned by the driver until destroy() */
+    const char *rootfs; /* NULL: the host's /usr read-only; else an unpacked image's root folder */
+    const char *const *argv; /* NULL-ended, argv[0] a path inside or a name found in PATH */
+    const char *const *env;  /* NULL-ended "NAME=value"; PATH, HOME, TMPDIR are added when missing */
+    const char *cwd;         /* default /synor/scratch */
+    uint32_t uid, gid;       /* inside; never 0; default 1000 */
+    const struct syn_bind *binds;
+    size_t binds_count;
+    int64_t scratch_bytes;  /* real limit of /synor and /tmp; default 1 GiB */
+    int64_t shm_bytes;      /* /dev/shm; default 64 MiB */
+    int64_t cpu_millicores; /* default: no quota */
+    int64_t memory_bytes;   /* default: no limit */
+    int64_t pids_max;       /* default 4096 */
+    int64_t wall_ms;        /* default: no limit */
+    int64_t grace_ms;       /* between SIGTERM and SIGKILL; default 10 s */
+    int64_t log_bytes_max;  /* default 64 MiB */
+    enum syn_network_mode network;
+    const char *group;   /* GROUP: syn_name_ok(), usually the job's id */
+    const char *address; /* GROUP: "10.1.2.3/24" */
+    const struct syn_host_entry *hosts;
+    size_t hosts_count;
+};
+
+enum syn_instance_state {
+    SYN_INSTANCE_PREPARED,
+    SYN_INSTANCE_RUNNING,
+    SYN_INSTANCE_EXITED,
+};
+
+/* Why an instance ended: one row yields the enum and the name in exit.json and the API. */
+#define SYN_EXIT_REASONS(row)                                                                      \
+    row(COMPLETED, "completed")       /* exit status 0 */                                          \
+        row(FAILED, "failed")         /* any other status, or killed by a signal of its own */     \
+        row(OOM, "oom-killed")        /* over its memory limit */                                  \
+        row(TIME, "time-limit")       /* over its wall time */                                     \
+        row(STOPPED, "stopped")       /* asked to */                                               \
+        row(START, "start-failed")    /* no instruction of it ever ran */                          \
+        row(LOST, "lost")             /* its supervisor or the machine died; result unknown */
+
+enum syn_exit_reason {
+#define SYN_EXIT_ENUM(symbol, name) SYN_EXIT_##symbol,
+    SYN_EXIT_REASONS(SYN_EXIT_ENUM)
+#undef SYN_EXIT_ENUM
+        SYN_EXIT_REASON_COUNT
+};
+
+#define SYN_EXIT_MESSAGE_MAX 512
+
+struct syn_instance_status {
+    enum syn_instance_state state;
+    int64_t started_at_ms; /* Unix time; 0 before the start */
+    /* Set when EXITED: */
+    enum syn_exit_reason reason;
+    int exit_code; /* as a shell says it: 128 + signal when killed */
+    int signal;    /* 0 when it exited by itself */
+    int64_t ended_at_ms;
+    int64_t oom_kills;
+    int64_t pids_limit_hits;
+    bool scratch_full;
+    char message[SYN_EXIT_MESSAGE_MAX]; /* one sentence for people */
+};
+
+/** One line of usage.log: [from_ms, to_ms) touches its neighbours, from start to exit, no gap. */
+struct syn_usage {
+    int64_t seq; /* 1, 2, ... */
+    int64_t from_ms, to_ms;
+    int64_t cpu_ms; /* used within the interval */
+    int64_t memory_bytes, memory_peak_bytes;
+    int64_t scratch_bytes;
+    int64_t pids;
+    int64_t throttled_ms; /* within the interval: wanted to run, held back by the CPU quota */
+};
+
+/** One line of the log file. `text` points into the line given to syn_log_record_parse(). */
+struct syn_log_record {
+    int64_t time_ms;
+    char stream[8]; /* "stdout", "stderr", or "synor" for the supervisor's own remarks */
+    bool partial;   /* the line goes on in the next record of this stream */
+    const char *text;
+    size_t text_len;
+};
+
+/** Where to read what the instance produces. Host paths, valid until close(). */
+struct syn_instance_paths {
+    const char *log;         /* one syn_log_record a line, append-only */
+    const char *usage;       /* one syn_usage a line, append-only */
+    const char *progress;    /* the program's JSON lines; written by the program: trust nothing in it */
+    const char *checkpoints; /* folders inside the scratch; open what is in them without following links */
+    const char *output;
+    const char *scratch;
+};
+
+/** What a driver chose and found. Strings live as long as the driver. */
+struct syn_runtime_info {
+    const char *driver;   /* "native" */
+    const char *sandbox;  /* "gvisor" or "runc" */
+    const char *version;  /* the sandbox's own */
+    const char *platform; /* "systrap", "ptrace"; "" for runc */
+    const char *detail;   /* one sentence: why this one */
+};
+
+struct syn_runtime_ops {
+    uint32_t version; /* SYN_RUNTIME_VERSION */
+
+    /** Find a sandbox that works by running one. Blocks: seconds at worst; the result is kept.
+     *  Returns 0; UNSUPPORTED when no sandbox works here, with each one's reason. */
+    int (*probe)(void *self, struct syn_runtime_info *ret_info, struct syn_err *err);
+
+    /** Make the folder, scratch space and bundle. On failure nothing is left.
+     *  Owner: *ret_instance is the caller's, until close(). Blocks: milliseconds of disk work.
+     *  Returns 0; INVALID, EXISTS, NOSPACE, IO, NOMEM, UNSUPPORTED. */
+    int (*prepare)(void *self, const struct syn_instance_spec *spec,
+                   struct syn_instance **ret_instance, struct syn_err *err);
+
+    /** Run it. Returns when its first instruction is about to run, or when starting has failed:
+     *  then the instance is EXITED with reason start-failed and the result is INVALID with the cause.
+     *  Blocks: tens to hundreds of ms. Returns 0; INVALID, CONFLICT (already started), IO, TIMEOUT. */
+    int (*start)(void *self, struct syn_instance *instance, struct syn_err *err);
+
+    /** Deliver a signal to its first process. Returns 0; CONFLICT when it does not run. */
+    int (*signal)(void *self, struct syn_instance *instance, int signo, struct syn_err *err);
+
+    /** Ask it to end: SIGTERM now, SIGKILL after grace_ms (< 0: the spec's). Does not wait. A second
+     *  call can only shorten the wait. Returns 0, also when it has ended; CONFLICT when never started. */
+    int (*stop)(void *self, struct syn_instance *instance, int64_t grace_ms, struct syn_err *err);
+
+    /** The state now. Blocks: reads two small files. Returns 0; CORRUPT, IO. */
+    int (*poll)(void *self, struct syn_instance *instance, struct syn_instance_status *ret_status,
+                struct syn_err *err);
+
+    /** A descriptor (the caller's to close) that becomes readable once poll() says EXITED, for an
+     *  event loop. Returns 0; CONFLICT when it does not run. */
+    int (*exit_fd)(void *self, struct syn_instance *instance, int *ret_fd, struct syn_err *err);
+
+    /** The newest usage sample. Returns 0; NOTFOUND before the first. */
+    int (*stats)(void *self, struct syn_instance *instance, struct syn_usage *ret_usage,
+                 struct syn_err *err);
+
+    /** Borrowed from the instance. */
+    const struct syn_instance_paths *(*paths)(const struct syn_instance *instance);
+
+    /** Open a folder that an earlier process prepared. Concludes truthfully: a folder whose
+     *  supervisor is gone without a result becomes EXITED, reason lost, and its leftovers are killed.
+     *  Returns 0; NOTFOUND, CORRUPT, IO. */
+    int (*adopt)(void *self, const char *dir, struct syn_instance **ret_instance,
+                 struct syn_instance_status *ret_status, struct syn_err *err);
+
+    /** Kill what runs and remove everything: processes, cgroups, mounts, devices, namespaces, folder.
+     *  Works on any folder in any state, also half made or already gone. Returns 0; IO (call again). */
+    int (*destroy)(void *self, const char *dir, struct syn_err *err);
+
+    /** Drop the handle; the instance goes on. NULL is fine. Returns NULL. */
+    struct syn_instance *(*close)(struct syn_instance *instance);
+};
+
+/** A driver and its state, as it is handed around. */
+struct syn_runtime {
+    const struct syn_runtime_ops *ops;
+    void *self;
+};
+
+/** "oom-killed" and so on. */
+const char *syn_exit_reason_name(enum syn_exit_reason reason);
+/** Parse one line of a log file (without its newline). INVALID when it is none. */
+SYN_MUST int syn_log_record_parse(const char *line, size_t len, struct syn_log_record *ret,
+                                  struct syn_err *err);
+/** Parse one line of a usage file (without its newline). INVALID when it is none. */
+SYN_MUST int syn_usage_parse(const char *line, size_t len, struct syn_usage *ret,
+                             struct syn_err *err);
+
+#endif

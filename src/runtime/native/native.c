@@ -1,0 +1,407 @@
+#include "native_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+
+#include "bundle_priv.h"
+#include "file_priv.h"
+#include "group_priv.h"
+#include "instance_priv.h"
+#include "record_priv.h"
+#include "rootfs_priv.h"
+#include "scratch_priv.h"
+
+#define SCRATCH_DEFAULT ((int64_t)1 << 30)
+#define LOG_DEFAULT     ((int64_t)64 << 20)
+#define PIDS_DEFAULT    4096
+#define GRACE_DEFAULT   10000
+
+/* ---- prepare ---- */
+
+static int
+make_plan(const struct syn_native *native, const struct syn_sandbox_choice *choice,
+          const struct syn_instance_spec *spec, struct syn_plan *ret, struct syn_err *err)
+{
+    struct syn_plan plan = {
+        .gvisor = choice->gvisor,
+        .cpu_millicores = spec->cpu_millicores,
+        .memory_bytes = spec->memory_bytes,
+        .pids_max = spec->pids_max > 0 ? spec->pids_max : PIDS_DEFAULT,
+        .scratch_bytes = spec->scratch_bytes > 0 ? spec->scratch_bytes : SCRATCH_DEFAULT,
+        .wall_ms = spec->wall_ms,
+        .grace_ms = spec->grace_ms > 0 ? spec->grace_ms : GRACE_DEFAULT,
+        .log_bytes_max = spec->log_bytes_max > 0 ? spec->log_bytes_max : LOG_DEFAULT,
+    };
+    uint32_t hash = 2166136261u;
+    int rc = SYN_OK;
+
+    /* Two platforms on one machine may both have a "job-1": the folder tells them apart. */
+    for (const char *at = spec->dir; *at != '\0'; at++)
+        hash = (hash ^ (unsigned char)*at) * 16777619u;
+    (void)snprintf(plan.id, sizeof(plan.id), "%s", spec->id);
+    (void)snprintf(plan.name, sizeof(plan.name), "%s-%08x", spec->id, hash);
+    (void)snprintf(plan.cgroup, sizeof(plan.cgroup), "/synor/%.*s", SYN_INSTANCE_ID_MAX + 16,
+                   plan.name);
+    (void)snprintf(plan.tool, sizeof(plan.tool), "%s", choice->tool);
+    (void)snprintf(plan.platform, sizeof(plan.platform), "%s", choice->platform);
+    if (spec->network == SYN_NETWORK_GROUP) {
+        uint8_t addr4[4], prefix;
+
+        rc = syn_group_address(spec->address, addr4, &prefix, err);
+        if (rc == SYN_OK)
+            rc = syn_path_format(plan.group, sizeof(plan.group), err, "%s/groups/%s", native->root,
+                                 spec->group);
+        (void)snprintf(plan.address, sizeof(plan.address), "%s", spec->address);
+    }
+    if (rc == SYN_OK)
+        rc = syn_rootfs_cover_find(spec, plan.cover, sizeof(plan.cover), err);
+    if (rc == SYN_OK && spec->rootfs)
+        rc = syn_path_format(plan.image, sizeof(plan.image), err, "%s", spec->rootfs);
+    else if (rc == SYN_OK)
+        rc = syn_rootfs_host_image(native->cache, plan.image, sizeof(plan.image), err);
+    if (rc == SYN_OK)
+        *ret = plan;
+    return rc;
+}
+
+static int
+make_scratch(const struct syn_native *native, const struct syn_instance_spec *spec,
+             const struct syn_plan *plan, struct syn_err *err)
+{
+    static const char *const folders[] = {"checkpoints", "output", "scratch", "tmp"};
+    char image[SYN_PATH_MAX], at[SYN_PATH_MAX];
+    uid_t uid = syn_bundle_host_id(plan, spec->uid ? spec->uid : SYN_UID_DEFAULT);
+    gid_t gid = syn_bundle_host_id(plan, spec->gid ? spec->gid : SYN_UID_DEFAULT);
+    SYN_FD(dir);
+    int rc = syn_path_format(image, sizeof(image), err, "%s/" SYN_FILE_IMAGE, spec->dir);
+
+    if (rc == SYN_OK)
+        rc = syn_path_format(at, sizeof(at), err, "%s/" SYN_DIR_SCRATCH, spec->dir);
+    if (rc == SYN_OK)
+        rc = syn_dir_make(AT_FDCWD, at, 0755, err);
+    if (rc == SYN_OK)
+        rc = syn_scratch_create(native->cache, plan->scratch_bytes, image, err);
+    if (rc == SYN_OK)
+        rc = syn_scratch_mount(image, at, err);
+    if (rc < 0)
+        return rc;
+    dir = open(at, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return SYN_FAIL_SYS(err, errno, "opening %s", at);
+    (void)unlinkat(dir, "lost+found", AT_REMOVEDIR);
+    for (size_t i = 0; i < SYN_LEN(folders); i++) {
+        rc = syn_dir_make(dir, folders[i], syn_str_eq(folders[i], "tmp") ? 01777 : 0755, err);
+        if (rc < 0)
+            return rc;
+        if (fchownat(dir, folders[i], uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
+            return SYN_FAIL_SYS(err, errno, "giving %s to the instance", folders[i]);
+    }
+    rc = syn_file_write(dir, "progress.jsonl", "", 0, err);
+    if (rc == SYN_OK && fchownat(dir, "progress.jsonl", uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
+        return SYN_FAIL_SYS(err, errno, "giving progress.jsonl to the instance");
+    return rc;
+}
+
+static int
+fill_folder(const struct syn_native *native, const struct syn_instance_spec *spec,
+            const struct syn_plan *plan, struct syn_err *err)
+{
+    SYN_JSON(config);
+    SYN_BUF(text);
+    SYN_FD(dir);
+    int rc = make_scratch(native, spec, plan, err);
+
+    if (rc == SYN_OK)
+        rc = syn_rootfs_layer_create(spec, plan, err);
+    if (rc == SYN_OK)
+        rc = syn_bundle_json(spec, plan, &config, err);
+    if (rc == SYN_OK)
+        rc = syn_json_write(config, &text, err);
+    if (rc < 0)
+        return rc;
+    dir = open(spec->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return SYN_FAIL_SYS(err, errno, "opening %s", spec->dir);
+    rc = syn_dir_make(dir, SYN_DIR_TOOL, 0700, err);
+    if (rc == SYN_OK)
+        rc = syn_file_write(dir, SYN_FILE_CONFIG, text.data, text.len, err);
+    if (rc == SYN_OK && plan->group[0] != '\0')
+        rc = syn_group_join(plan->group, plan->name, err);
+    /* Last: with the plan in place the instance is prepared. */
+    return rc < 0 ? rc : syn_plan_write(dir, plan, err);
+}
+
+int
+syn_native_prepare_with(const struct syn_native *native, const struct syn_sandbox_choice *choice,
+                        const struct syn_instance_spec *spec, struct syn_instance **ret_instance,
+                        struct syn_err *err)
+{
+    struct syn_plan plan;
+    int rc = syn_bundle_check(spec, err);
+
+    if (rc == SYN_OK)
+        rc = make_plan(native, choice, spec, &plan, err);
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "preparing %s", spec->id ? spec->id : "(no id)");
+    if (mkdir(spec->dir, 0700) < 0)
+        return SYN_FAIL_SYS(err, errno, "creating instance folder %s", spec->dir);
+    rc = fill_folder(native, spec, &plan, err);
+    if (rc == SYN_OK)
+        rc = syn_instance_open(spec->dir, ret_instance, err);
+    if (rc < 0) {
+        if (plan.group[0] != '\0')
+            (void)!syn_group_leave(plan.group, plan.name, NULL);
+        (void)!syn_instance_destroy(spec->dir, NULL);
+        return syn_err_wrap(err, rc, "preparing %s", spec->id);
+    }
+    return SYN_OK;
+}
+
+/* ---- the ops table ---- */
+
+static int
+native_probe(void *self, struct syn_runtime_info *ret_info, struct syn_err *err)
+{
+    struct syn_native *native = self;
+    struct syn_sandbox_choice choice;
+    int rc = syn_sandbox_choose(native, &choice, err);
+
+    if (rc < 0)
+        return rc;
+    *ret_info = (struct syn_runtime_info){
+        .driver = "native",
+        .sandbox = native->choice.gvisor ? "gvisor" : "runc",
+        .version = native->choice.version,
+        .platform = native->choice.platform,
+        .detail = native->detail,
+    };
+    return SYN_OK;
+}
+
+static int
+native_prepare(void *self, const struct syn_instance_spec *spec, struct syn_instance **ret_instance,
+               struct syn_err *err)
+{
+    struct syn_sandbox_choice choice;
+    int rc = syn_sandbox_choose(self, &choice, err);
+
+    return rc < 0 ? rc : syn_native_prepare_with(self, &choice, spec, ret_instance, err);
+}
+
+static int
+native_start(void *self, struct syn_instance *instance, struct syn_err *err)
+{
+    const struct syn_native *native = self;
+
+    return syn_instance_start(instance, (const char *const *)native->shim_argv, err);
+}
+
+static int
+native_signal(void *self, struct syn_instance *instance, int signo, struct syn_err *err)
+{
+    char request[32];
+
+    (void)self;
+    if (signo < 1 || signo > 64)
+        return SYN_FAIL(err, SYN_E_INVALID, "signal: expected 1..64, got %d", signo);
+    (void)snprintf(request, sizeof(request), "signal %d", signo);
+    return syn_instance_request(instance, request, err);
+}
+
+static int
+native_stop(void *self, struct syn_instance *instance, int64_t grace_ms, struct syn_err *err)
+{
+    struct syn_instance_status status;
+    struct syn_err local;
+    char request[48] = "stop";
+    int rc;
+
+    (void)self;
+    if (grace_ms >= 0)
+        (void)snprintf(request, sizeof(request), "stop %lld",
+                       (long long)SYN_MIN(grace_ms, INT64_MAX / 8));
+    rc = syn_instance_request(instance, request, &local);
+    if (rc == SYN_OK)
+        return rc;
+    /* Nobody listens: it has ended, or was never started. */
+    rc = syn_instance_poll(instance, &status, err);
+    if (rc < 0 || status.state == SYN_INSTANCE_EXITED)
+        return rc;
+    if (err)
+        *err = local;
+    return SYN_E_CONFLICT;
+}
+
+static int
+native_poll(void *self, struct syn_instance *instance, struct syn_instance_status *ret_status,
+            struct syn_err *err)
+{
+    (void)self;
+    return syn_instance_poll(instance, ret_status, err);
+}
+
+static int
+native_exit_fd(void *self, struct syn_instance *instance, int *ret_fd, struct syn_err *err)
+{
+    (void)self;
+    return syn_instance_exit_fd(instance, ret_fd, err);
+}
+
+static int
+native_stats(void *self, struct syn_instance *instance, struct syn_usage *ret_usage,
+             struct syn_err *err)
+{
+    (void)self;
+    return syn_usage_last(instance->dir, ret_usage, err);
+}
+
+static const struct syn_instance_paths *
+native_paths(const struct syn_instance *instance)
+{
+    return &instance->paths;
+}
+
+static int
+native_adopt(void *self, const char *dir, struct syn_instance **ret_instance,
+             struct syn_instance_status *ret_status, struct syn_err *err)
+{
+    SYN_SCOPED(syn_instance_close_scope) struct syn_instance *instance = NULL;
+    int rc = syn_instance_open(dir, &instance, err);
+
+    (void)self;
+    if (rc == SYN_OK)
+        rc = syn_instance_poll(instance, ret_status, err);
+    if (rc == SYN_OK)
+        rc = syn_instance_remount(instance, err);
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "adopting %s", dir);
+    *ret_instance = SYN_TAKE(instance);
+    return SYN_OK;
+}
+
+static int
+native_destroy(void *self, const char *dir, struct syn_err *err)
+{
+    (void)self;
+    return syn_instance_destroy(dir, err);
+}
+
+static const struct syn_runtime_ops native_ops = {
+    .version = SYN_RUNTIME_VERSION,
+    .probe = native_probe,
+    .prepare = native_prepare,
+    .start = native_start,
+    .signal = native_signal,
+    .stop = native_stop,
+    .poll = native_poll,
+    .exit_fd = native_exit_fd,
+    .stats = native_stats,
+    .paths = native_paths,
+    .adopt = native_adopt,
+    .destroy = native_destroy,
+    .close = syn_instance_close,
+};
+
+struct syn_runtime
+syn_native_runtime(struct syn_native *native)
+{
+    return (struct syn_runtime){&native_ops, native};
+}
+
+/* ---- life ---- */
+
+/* `given`, or the first executable of that name in the usual folders; "" when there is none. */
+static int
+find_tool(const char *given, const char *name, char *out, size_t cap, struct syn_err *err)
+{
+    static const char *const folders[] = {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin",
+                                          "/usr/bin",        "/sbin",          "/bin"};
+
+    if (given)
+        return syn_path_format(out, cap, err, "%s", given);
+    for (size_t i = 0; i < SYN_LEN(folders); i++) {
+        int rc = syn_path_format(out, cap, err, "%s/%s", folders[i], name);
+
+        if (rc < 0 || access(out, X_OK) == 0)
+            return rc;
+    }
+    out[0] = '\0';
+    return SYN_OK;
+}
+
+static int
+copy_argv(struct syn_native *native, const char *const *argv, struct syn_err *err)
+{
+    static const char *const self_argv[] = {"/proc/self/exe", "shim", NULL};
+
+    argv = argv ? argv : self_argv;
+    for (size_t i = 0; argv[i]; i++) {
+        if (i == SYN_SHIM_ARGV_MAX)
+            return SYN_FAIL(err, SYN_E_INVALID, "shim_argv: more than %d words", SYN_SHIM_ARGV_MAX);
+        native->shim_argv[i] = syn_strdup(argv[i]);
+        if (!native->shim_argv[i])
+            return SYN_FAIL(err, SYN_E_NOMEM, "native driver");
+    }
+    return SYN_OK;
+}
+
+static void
+native_free_scope(struct syn_native **slot)
+{
+    *slot = syn_native_free(*slot);
+}
+
+int
+syn_native_new(const struct syn_native_options *options, struct syn_native **ret_native,
+               struct syn_err *err)
+{
+    SYN_SCOPED(native_free_scope) struct syn_native *native = NULL;
+    struct syn_native *made = syn_calloc(1, sizeof(*made));
+    int rc;
+
+    if (!made)
+        return SYN_FAIL(err, SYN_E_NOMEM, "native driver");
+    if (pthread_mutex_init(&made->lock, NULL) != 0) {
+        syn_free(made);
+        return SYN_FAIL(err, SYN_E_NOMEM, "native driver");
+    }
+    native = made;
+    native->wanted = options->sandbox;
+    /* These characters would end a path in the overlay's options. */
+    if (!options->root || options->root[0] != '/' || strpbrk(options->root, ":,\\"))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "native driver: root must be an absolute path without ':', ',' or '\\'");
+    rc = syn_path_format(native->root, sizeof(native->root), err, "%s", options->root);
+    if (rc == SYN_OK)
+        rc = syn_path_format(native->cache, sizeof(native->cache), err, "%s/cache", options->root);
+    if (rc == SYN_OK)
+        rc = syn_dir_make(AT_FDCWD, native->cache, 0700, err);
+    if (rc == SYN_OK)
+        rc = find_tool(options->runc, "runc", native->runc, sizeof(native->runc), err);
+    if (rc == SYN_OK)
+        rc = find_tool(options->runsc, "runsc", native->runsc, sizeof(native->runsc), err);
+    if (rc == SYN_OK)
+        rc = copy_argv(native, options->shim_argv, err);
+    if (rc < 0)
+        return rc;
+    *ret_native = SYN_TAKE(native);
+    return SYN_OK;
+}
+
+struct syn_native *
+syn_native_free(struct syn_native *native)
+{
+    if (!native)
+        return NULL;
+    for (size_t i = 0; i <= SYN_SHIM_ARGV_MAX; i++)
+        syn_free(native->shim_argv[i]);
+    (void)pthread_mutex_destroy(&native->lock);
+    syn_free(native);
+    return NULL;
+}

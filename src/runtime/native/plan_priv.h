@@ -1,0 +1,46 @@
+/* What the supervisor of one instance must know: written by prepare() as plan.json, read by the shim
+ * and by whoever adopts the folder. Its presence means "prepared". */
+#ifndef SYNOR_RUNTIME_PLAN_PRIV_H
+#define SYNOR_RUNTIME_PLAN_PRIV_H
+
+#include <synor/base/json.h>
+#include <synor/runtime/runtime_ops.h>
+
+#define SYN_PLAN_NAME_MAX 128
+
+/* Files of an instance folder. */
+#define SYN_FILE_PLAN    "plan.json"
+#define SYN_FILE_CONFIG  "config.json" /* the OCI bundle: this folder */
+#define SYN_FILE_SHIM    "shim.json"   /* who supervises; locked while it lives */
+#define SYN_FILE_STATE   "state.json"  /* running since when, as which pid */
+#define SYN_FILE_EXIT    "exit.json"   /* how it ended */
+#define SYN_FILE_LOG     "log"
+#define SYN_FILE_USAGE   "usage.log"
+#define SYN_FILE_RUNTIME "runtime.log" /* what runc or runsc had to say */
+#define SYN_FILE_PID     "pid"
+#define SYN_FILE_CONTROL "control" /* the shim's socket */
+#define SYN_FILE_IMAGE   "scratch.img"
+#define SYN_DIR_SCRATCH  "scratch"
+#define SYN_DIR_ROOT     "root" /* this instance's own files over the image's */
+#define SYN_DIR_TOOL     "oci"  /* the tool's --root */
+
+struct syn_plan {
+    char id[SYN_INSTANCE_ID_MAX + 1];
+    char name[SYN_PLAN_NAME_MAX];     /* container name: unique on this machine */
+    char cgroup[SYN_PLAN_NAME_MAX];   /* "/synor/NAME" */
+    bool gvisor;
+    char tool[SYN_INSTANCE_PATH_MAX]; /* absolute path of runc or runsc */
+    char platform[16];
+    char cover[64];                   /* empty folder under which the root is put together */
+    char image[SYN_INSTANCE_PATH_MAX]; /* lower root folder */
+    int64_t cpu_millicores, memory_bytes, pids_max;
+    int64_t scratch_bytes, wall_ms, grace_ms, log_bytes_max;
+    char group[SYN_INSTANCE_PATH_MAX]; /* folder of the group's network, "" for none */
+    char address[64];
+};
+
+SYN_MUST int syn_plan_write(int dirfd, const struct syn_plan *plan, struct syn_err *err);
+/** NOTFOUND when the folder was never prepared; CORRUPT. */
+SYN_MUST int syn_plan_read(int dirfd, struct syn_plan *ret, struct syn_err *err);
+
+#endif

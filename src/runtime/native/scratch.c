@@ -1,0 +1,256 @@
+/* Scratch space: why an image file.
+ *
+ * A job must meet a real ENOSPC at its own limit and must not fill the node's disk. Project quotas
+ * would be cheapest but need ext4 or xfs built and mounted for them; btrfs needs btrfs; a tmpfs
+ * eats memory. A sparse ext4 image on a loop device works on every kernel.
+ *
+ * mkfs takes tens of milliseconds, so each size is made once and copied: the template's data is a
+ * few hundred KiB of metadata in a sparse file, copied extent by extent (or shared by reflink).
+ * LO_FLAGS_AUTOCLEAR ties the device to the mount: a crash anywhere leaks nothing. */
+#include "scratch_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/loop.h>
+#include <spawn.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "file_priv.h"
+
+#define LOOP_MAJOR       7
+#define LOOP_TRIES_MAX   64
+#define UMOUNT_DEPTH_MAX 16
+#define MIB              ((int64_t)1 << 20)
+#define JOURNAL_FROM     (128 * MIB)
+
+/* What ext4 needs beside the promised bytes: inode tables and bitmaps, the journal, and the 2 % (at
+ * most 16 MiB) that it keeps for delayed allocation. */
+static int64_t
+image_bytes(int64_t bytes)
+{
+    int64_t total = bytes + bytes / 64 + SYN_MIN(bytes / 49, 17 * MIB) + MIB;
+
+    if (bytes >= JOURNAL_FROM)
+        total += 4 * MIB;
+    return (total + 4095) / 4096 * 4096;
+}
+
+static int
+run_mkfs(const char *image, bool journal, struct syn_err *err)
+{
+    static const char extended[] =
+        "lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0";
+    const char *features = journal ? "^resize_inode,^metadata_csum"
+                                   : "^resize_inode,^metadata_csum,^has_journal";
+    const char *const argv[] = {
+        "mkfs.ext4", "-q", "-F",     "-b", "4096",   "-m",  "0",    "-i", "65536", "-I",
+        "256",       "-E", extended, "-O", features, image, NULL,
+    };
+    char *const env[] = {"PATH=/usr/sbin:/sbin:/usr/bin:/bin", "LC_ALL=C", NULL};
+    posix_spawn_file_actions_t actions;
+    pid_t pid;
+    int status = 0, rc;
+
+    if (posix_spawn_file_actions_init(&actions) != 0)
+        return SYN_FAIL(err, SYN_E_NOMEM, "starting mkfs.ext4");
+    (void)posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0);
+    (void)posix_spawn_file_actions_adddup2(&actions, 0, 1);
+    (void)posix_spawn_file_actions_adddup2(&actions, 0, 2);
+    rc = posix_spawn(&pid, "/usr/sbin/mkfs.ext4", &actions, NULL, (char *const *)(uintptr_t)argv, env);
+    if (rc == ENOENT)
+        rc = posix_spawn(&pid, "/sbin/mkfs.ext4", &actions, NULL, (char *const *)(uintptr_t)argv, env);
+    (void)posix_spawn_file_actions_destroy(&actions);
+    if (rc != 0)
+        return SYN_FAIL(err, SYN_E_UNSUPPORTED,
+                        "mkfs.ext4 cannot be started (%s): apt-get install e2fsprogs",
+                        strerror(rc)); /* NOLINT(concurrency-mt-unsafe): glibc's is per thread */
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        return SYN_FAIL(err, SYN_E_IO, "mkfs.ext4 failed on %s (status %d)", image, status);
+    return SYN_OK;
+}
+
+/* Make the template under a name of our own, then rename: concurrent makers do not meet. */
+static int
+template_create(const char *path, int64_t bytes, struct syn_err *err)
+{
+    char tmp[SYN_PATH_MAX];
+    SYN_FD(fd);
+    int rc = syn_path_format(tmp, sizeof(tmp), err, "%s.%d.%p", path, (int)getpid(), (void *)&tmp);
+
+    if (rc < 0)
+        return rc;
+    fd = open(tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return SYN_FAIL_SYS(err, errno, "creating %s", tmp);
+    if (ftruncate(fd, image_bytes(bytes)) < 0) {
+        rc = SYN_FAIL_SYS(err, errno, "sizing %s", tmp);
+        goto fail;
+    }
+    rc = run_mkfs(tmp, bytes >= JOURNAL_FROM, err);
+    if (rc < 0)
+        goto fail;
+    if (rename(tmp, path) < 0) {
+        rc = SYN_FAIL_SYS(err, errno, "renaming %s", tmp);
+        goto fail;
+    }
+    return SYN_OK;
+fail:
+    (void)unlink(tmp);
+    return rc;
+}
+
+static int
+copy_extents(int from, int to, off_t size, struct syn_err *err)
+{
+    off_t at = 0;
+
+    if (ioctl(to, FICLONE, from) == 0)
+        return SYN_OK;
+    if (ftruncate(to, size) < 0)
+        return SYN_FAIL_SYS(err, errno, "sizing the scratch image");
+    while (at < size) {
+        off_t data = lseek(from, at, SEEK_DATA), in, out;
+        off_t hole;
+
+        if (data < 0 && errno == ENXIO)
+            break;
+        hole = data < 0 ? -1 : lseek(from, data, SEEK_HOLE);
+        if (hole < 0)
+            return SYN_FAIL_SYS(err, errno, "reading the scratch template");
+        in = out = data;
+        while (in < hole) {
+            ssize_t put = copy_file_range(from, &in, to, &out, (size_t)(hole - in), 0);
+
+            if (put <= 0)
+                return SYN_FAIL_SYS(err, put < 0 ? errno : EIO, "copying the scratch template");
+        }
+        at = hole;
+    }
+    return SYN_OK;
+}
+
+int
+syn_scratch_create(const char *cache, int64_t bytes, const char *image, struct syn_err *err)
+{
+    char path[SYN_PATH_MAX];
+    SYN_FD(from);
+    SYN_FD(to);
+    struct stat st;
+    int rc;
+
+    if (bytes < SYN_SCRATCH_BYTES_MIN || bytes > SYN_SCRATCH_BYTES_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "scratch size %lld: expected 1 MiB to 16 TiB",
+                        (long long)bytes);
+    rc = syn_path_format(path, sizeof(path), err, "%s/scratch-%lld.ext4", cache, (long long)bytes);
+    if (rc < 0)
+        return rc;
+    from = open(path, O_RDONLY | O_CLOEXEC);
+    if (from < 0) {
+        rc = template_create(path, bytes, err);
+        if (rc < 0)
+            return rc;
+        from = open(path, O_RDONLY | O_CLOEXEC);
+    }
+    if (from < 0 || fstat(from, &st) < 0)
+        return SYN_FAIL_SYS(err, errno, "opening %s", path);
+    to = open(image, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (to < 0)
+        return SYN_FAIL_SYS(err, errno, "creating %s", image);
+    rc = copy_extents(from, to, st.st_size, err);
+    if (rc < 0)
+        (void)unlink(image);
+    return rc;
+}
+
+/* Bind `image` to a free loop device. The device goes when its last user, the mount, goes. */
+static int
+loop_attach(int image, char *device, size_t cap, int *ret_fd, struct syn_err *err)
+{
+    SYN_FD(control);
+    struct loop_config config = {.fd = (uint32_t)image,
+                                 .info = {.lo_flags = LO_FLAGS_AUTOCLEAR}};
+
+    control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+    if (control < 0)
+        return SYN_FAIL_SYS(err, errno, "opening /dev/loop-control (is the loop module loaded?)");
+    for (int i = 0; i < LOOP_TRIES_MAX; i++) {
+        SYN_FD(fd);
+        int number = ioctl(control, LOOP_CTL_GET_FREE);
+
+        if (number < 0)
+            return SYN_FAIL_SYS(err, errno, "getting a free loop device");
+        (void)snprintf(device, cap, "/dev/loop%d", number);
+        fd = open(device, O_RDWR | O_CLOEXEC);
+        if (fd < 0 && errno == ENOENT) {
+            /* A /dev that is no devtmpfs does not grow by itself. */
+            (void)mknod(device, S_IFBLK | 0600, makedev(LOOP_MAJOR, (unsigned)number));
+            fd = open(device, O_RDWR | O_CLOEXEC);
+        }
+        if (fd < 0)
+            return SYN_FAIL_SYS(err, errno, "opening %s", device);
+        if (ioctl(fd, LOOP_CONFIGURE, &config) == 0) {
+            *ret_fd = fd;
+            fd = -1;
+            return SYN_OK;
+        }
+        if (errno != EBUSY)
+            return SYN_FAIL_SYS(err, errno, "configuring %s", device);
+    }
+    return SYN_FAIL(err, SYN_E_CONFLICT, "no loop device could be had in %d tries", LOOP_TRIES_MAX);
+}
+
+int
+syn_scratch_mount(const char *image, const char *at, struct syn_err *err)
+{
+    char device[32];
+    SYN_FD(fd);
+    SYN_FD(loop);
+    int rc;
+
+    fd = open(image, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return SYN_FAIL_SYS(err, errno, "opening %s", image);
+    rc = loop_attach(fd, device, sizeof(device), &loop, err);
+    if (rc < 0)
+        return rc;
+    if (mount(device, at, "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME, "") < 0)
+        return SYN_FAIL_SYS(err, errno, "mounting %s on %s", device, at);
+    return SYN_OK;
+}
+
+int
+syn_scratch_unmount(const char *at, struct syn_err *err)
+{
+    for (int i = 0; i < UMOUNT_DEPTH_MAX; i++) {
+        if (umount2(at, UMOUNT_NOFOLLOW) == 0)
+            continue;
+        if (errno == EINVAL || errno == ENOENT)
+            return SYN_OK;
+        if (errno == EBUSY && umount2(at, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+            continue;
+        return SYN_FAIL_SYS(err, errno, "unmounting %s", at);
+    }
+    return SYN_FAIL(err, SYN_E_IO, "%s is mounted over and over", at);
+}
+
+int
+syn_scratch_usage_read(const char *at, struct syn_scratch_usage *ret, struct syn_err *err)
+{
+    struct statvfs fs;
+
+    if (statvfs(at, &fs) < 0)
+        return SYN_FAIL_SYS(err, errno, "reading the usage of %s", at);
+    ret->used_bytes = (int64_t)((fs.f_blocks - fs.f_bfree) * fs.f_frsize);
+    ret->free_bytes = (int64_t)(fs.f_bavail * fs.f_frsize);
+    return SYN_OK;
+}

@@ -1,0 +1,27 @@
+/* Scratch space with a hard limit: a sparse ext4 image on a loop device. See scratch.c. */
+#ifndef SYNOR_RUNTIME_SCRATCH_PRIV_H
+#define SYNOR_RUNTIME_SCRATCH_PRIV_H
+
+#include <synor/base/core.h>
+#include <synor/base/err.h>
+
+#define SYN_SCRATCH_BYTES_MIN ((int64_t)1 << 20)
+#define SYN_SCRATCH_BYTES_MAX ((int64_t)16 << 40)
+
+struct syn_scratch_usage {
+    int64_t used_bytes;
+    int64_t free_bytes; /* for the instance's user */
+};
+
+/** Copy the template for `bytes` (made by mkfs.ext4 when missing, kept in `cache`) to `image`.
+ *  Returns 0; UNSUPPORTED without mkfs.ext4; NOSPACE, IO. */
+SYN_MUST int syn_scratch_create(const char *cache, int64_t bytes, const char *image,
+                                struct syn_err *err);
+/** Mount `image` on the folder `at`, nosuid and nodev, through a loop device that frees itself. */
+SYN_MUST int syn_scratch_mount(const char *image, const char *at, struct syn_err *err);
+/** Unmount whatever is on `at`, however deep. Nothing mounted is fine. */
+SYN_MUST int syn_scratch_unmount(const char *at, struct syn_err *err);
+SYN_MUST int syn_scratch_usage_read(const char *at, struct syn_scratch_usage *ret,
+                                    struct syn_err *err);
+
+#endif
