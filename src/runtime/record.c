@@ -56,16 +56,13 @@ static const struct {
     const char *key;
     size_t offset;
 } usage_fields[] = {
-#define USAGE_FIELD(name) {#name, offsetof(struct syn_usage, name)}
-    USAGE_FIELD(seq),
-    USAGE_FIELD(from_ms),
-    USAGE_FIELD(to_ms),
-    USAGE_FIELD(cpu_ms),
-    USAGE_FIELD(memory_bytes),
-    USAGE_FIELD(memory_peak_bytes),
-    USAGE_FIELD(scratch_bytes),
-    USAGE_FIELD(pids),
-    USAGE_FIELD(throttled_ms),
+#define USAGE_FIELD(name)                       \
+    {                                           \
+#name, offsetof(struct syn_usage, name) \
+    }
+    USAGE_FIELD(seq),           USAGE_FIELD(from_ms),      USAGE_FIELD(to_ms),
+    USAGE_FIELD(cpu_ms),        USAGE_FIELD(memory_bytes), USAGE_FIELD(memory_peak_bytes),
+    USAGE_FIELD(scratch_bytes), USAGE_FIELD(pids),         USAGE_FIELD(throttled_ms),
 #undef USAGE_FIELD
 };
 

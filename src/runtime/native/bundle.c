@@ -1,6 +1,6 @@
 /* The bundle is the contract with runc and runsc: who runs (an ordinary user, no capability,
- * no-new-privileges), what it sees (mounts), and which namespaces it gets. Limits are not in it: the
- * supervisor sets them on the cgroup itself, the same way for both tools. */
+ * no-new-privileges), what it sees (mounts), and which namespaces it gets. Limits are not in it:
+ * the supervisor sets them on the cgroup itself, the same way for both tools. */
 #include "bundle_priv.h"
 
 #include <sys/resource.h>
@@ -140,8 +140,9 @@ syn_bundle_check(const struct syn_instance_spec *spec, struct syn_err *err)
     int rc;
 
     if (!spec->id || !syn_name_ok(spec->id))
-        return SYN_FAIL(err, SYN_E_INVALID, "instance id: expected lower-case letters, digits and "
-                                            "dashes, at most 63");
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "instance id: expected lower-case letters, digits and "
+                        "dashes, at most 63");
     if (!path_clean(spec->dir) || strpbrk(spec->dir, ":,\\"))
         return SYN_FAIL(err, SYN_E_INVALID, "instance folder must be an absolute plain path");
     if (spec->rootfs && (!path_clean(spec->rootfs) || strpbrk(spec->rootfs, ":,\\")))
@@ -237,8 +238,8 @@ add_kernel_mounts(json_t *mounts, const struct syn_instance_spec *spec, bool gvi
     /* Of the host's /sys a program under runc sees the processors' layout and nothing else. */
     for (size_t i = 0; rc == SYN_OK && !gvisor && i < SYN_LEN(topology); i++) {
         if (access(topology[i], F_OK) == 0)
-            rc = add_mount(mounts, topology[i], "bind", topology[i],
-                           "rbind,ro,nosuid,noexec,nodev", err);
+            rc = add_mount(mounts, topology[i], "bind", topology[i], "rbind,ro,nosuid,noexec,nodev",
+                           err);
     }
     return rc;
 }
@@ -336,7 +337,8 @@ make_process(const struct syn_instance_spec *spec, json_t **ret, struct syn_err 
     (void)getrlimit(RLIMIT_NOFILE, &files);
     nofile = (json_int_t)SYN_MIN(files.rlim_max, NOFILE_MAX);
     return syn_json_pack(
-        ret, err, "{s:b, s:{s:i, s:i}, s:O, s:O, s:s, s:{}, s:b, s:[{s:s, s:I, s:I}, {s:s, s:i, s:i}]}",
+        ret, err,
+        "{s:b, s:{s:i, s:i}, s:O, s:O, s:s, s:{}, s:b, s:[{s:s, s:I, s:I}, {s:s, s:i, s:i}]}",
         "terminal", 0, "user", "uid", (int)(spec->uid ? spec->uid : SYN_UID_DEFAULT), "gid",
         (int)(spec->gid ? spec->gid : SYN_UID_DEFAULT), "args", args, "env", env, "cwd",
         spec->cwd ? spec->cwd : "/synor/scratch", "capabilities", "noNewPrivileges", 1, "rlimits",
@@ -357,12 +359,17 @@ make_namespaces(const struct syn_plan *plan, json_t **ret, struct syn_err *err)
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(kinds); i++) {
         json_t *entry = NULL;
 
-        /* gVisor makes its own user namespace. Of a group, the shim is already in the right
-         * network namespace, and a bundle that names none inherits it. */
-        if ((plan->gvisor && (syn_str_eq(kinds[i], "user") || syn_str_eq(kinds[i], "cgroup"))) ||
-            (plan->group[0] != '\0' && syn_str_eq(kinds[i], "network")))
+        bool group = plan->group[0] != '\0' && syn_str_eq(kinds[i], "network");
+
+        /* gVisor makes its own user namespace. */
+        if (plan->gvisor && (syn_str_eq(kinds[i], "user") || syn_str_eq(kinds[i], "cgroup")))
             continue;
-        rc = syn_json_pack(&entry, err, "{s:s}", "type", kinds[i]);
+        /* Of a group, the shim is in the right network namespace already, and so is the tool. */
+        if (group)
+            rc = syn_json_pack(&entry, err, "{s:s, s:s}", "type", kinds[i], "path",
+                               "/proc/self/ns/net");
+        else
+            rc = syn_json_pack(&entry, err, "{s:s}", "type", kinds[i]);
         rc = rc < 0 ? rc : syn_json_append_take(list, entry, err);
     }
     if (rc == SYN_OK)
@@ -388,10 +395,10 @@ add_runc_parts(json_t *linux_part, const struct syn_plan *plan, struct syn_err *
         rc = syn_seccomp_json(&part, err);
     rc = rc < 0 ? rc : syn_json_set_take(linux_part, "seccomp", part, err);
     if (rc == SYN_OK)
-        rc = syn_json_pack(&part, err, "[s, s, s, s, s, s, s, s, s, s]", "/proc/acpi", "/proc/asound",
-                           "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
-                           "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",
-                           "/proc/interrupts");
+        rc = syn_json_pack(&part, err, "[s, s, s, s, s, s, s, s, s, s]", "/proc/acpi",
+                           "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+                           "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
+                           "/proc/scsi", "/proc/interrupts");
     rc = rc < 0 ? rc : syn_json_set_take(linux_part, "maskedPaths", part, err);
     if (rc == SYN_OK)
         rc = syn_json_pack(&part, err, "[s, s, s, s, s]", "/proc/bus", "/proc/fs", "/proc/irq",

@@ -1,8 +1,8 @@
 /* Control groups, v1, hybrid and v2 behind one face.
  *
- * v1 has one tree per controller ("/sys/fs/cgroup/memory/synor/x"), v2 one for all. Hybrid is v1 with
- * a v2 tree beside it that usually has no controllers. So a controller is looked for on v1 first
- * and on v2 if v1 lacks it, each for itself: a machine may have memory on v1 and pids on v2.
+ * v1 has one tree per controller ("/sys/fs/cgroup/memory/synor/x"), v2 one for all. Hybrid is v1
+ * with a v2 tree beside it that usually has no controllers. So a controller is looked for on v1
+ * first and on v2 if v1 lacks it, each for itself: a machine may have memory on v1 and pids on v2.
  *
  *    question      v1 file                              v2 file
  *    cpu quota     cpu.cfs_quota_us, cpu.cfs_period_us  cpu.max
@@ -57,11 +57,8 @@ layout_add(struct syn_cgroup_layout *layout, const char *path, bool v2, const ch
         const char *name;
         int *slot;
     } controllers[] = {
-        {"cpu", &layout->cpu},
-        {"cpuacct", &layout->cpuacct},
-        {"memory", &layout->memory},
-        {"pids", &layout->pids},
-        {"freezer", &layout->freezer},
+        {"cpu", &layout->cpu},   {"cpuacct", &layout->cpuacct}, {"memory", &layout->memory},
+        {"pids", &layout->pids}, {"freezer", &layout->freezer},
     };
     int index = layout->count;
 
@@ -90,12 +87,8 @@ syn_cgroup_layout_parse(const char *mounts, const char *controllers, struct syn_
     const char *line = mounts;
     bool v1 = false;
 
-    *ret = (struct syn_cgroup_layout){.cpu = -1,
-                                      .cpuacct = -1,
-                                      .memory = -1,
-                                      .pids = -1,
-                                      .freezer = -1,
-                                      .unified = -1};
+    *ret = (struct syn_cgroup_layout){
+        .cpu = -1, .cpuacct = -1, .memory = -1, .pids = -1, .freezer = -1, .unified = -1};
     while (*line != '\0') {
         char path[SYN_CGROUP_PATH_MAX], type[32], options[512];
         const char *end = strchr(line, '\n');
@@ -127,8 +120,7 @@ syn_cgroup_layout_read(struct syn_cgroup_layout *ret, struct syn_err *err)
         return rc;
     syn_cgroup_layout_parse(syn_buf_text(&mounts), "", ret);
     if (ret->unified >= 0) {
-        (void)snprintf(path, sizeof(path), "%s/cgroup.controllers",
-                       ret->mounts[ret->unified].path);
+        (void)snprintf(path, sizeof(path), "%s/cgroup.controllers", ret->mounts[ret->unified].path);
         if (syn_file_read(AT_FDCWD, path, 4096, &controllers, NULL) == SYN_OK)
             syn_cgroup_layout_parse(syn_buf_text(&mounts), syn_buf_text(&controllers), ret);
     }
@@ -151,7 +143,8 @@ syn_cgroup_version_name(enum syn_cgroup_version version)
     return names[version];
 }
 
-/* The group's folder in hierarchy `index`, or in the v2 tree when `index` is -1. False when neither. */
+/* The group's folder in hierarchy `index`, or in the v2 tree when `index` is -1. False when
+ * neither. */
 static bool
 group_path(const struct syn_cgroup_layout *layout, int index, const char *name, const char *file,
            char *out)
@@ -296,7 +289,8 @@ syn_cgroup_create(const struct syn_cgroup_layout *layout, const char *name,
     return rc;
 }
 
-/* The number in a one-number file, or after `key` in a file of "key number" lines; 0 when absent. */
+/* The number in a one-number file, or after `key` in a file of "key number" lines; 0 when absent.
+ */
 static int64_t
 read_number(const struct syn_cgroup_layout *layout, int index, const char *name, const char *file,
             const char *key)

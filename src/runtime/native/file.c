@@ -60,6 +60,7 @@ syn_file_read(int dirfd, const char *path, size_t max, struct syn_buf *out, stru
         if (total > max)
             return SYN_FAIL(err, SYN_E_TOOBIG, "%s is over %zu bytes", path, max);
     }
+    syn_buf_add(out, "", 0); /* terminate what was written in place */
     return syn_buf_ok(out, err);
 }
 

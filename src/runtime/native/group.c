@@ -6,8 +6,8 @@
  *      instance A: eth0 ---- port |                     | port ---- eth0 :instance B
  *                                 |  br0 (group's netns)|
  *
- * The group's namespace is kept by a bind mount on GROUP/netns (in the host's mount namespace) for as
- * long as GROUP/members holds a file. An instance's namespace is kept by its own processes alone
+ * The group's namespace is kept by a bind mount on GROUP/netns (in the host's mount namespace) for
+ * as long as GROUP/members holds a file. An instance's namespace is kept by its own processes alone
  * and its veth pair goes with it. */
 #include "group_priv.h"
 
@@ -31,9 +31,9 @@
 #include "file_priv.h"
 #include "scratch_priv.h"
 
-#define NSFS_MAGIC_   0x6e736673
-#define MESSAGE_MAX   1024
-#define BRIDGE        "br0"
+#define NSFS_MAGIC_    0x6e736673
+#define MESSAGE_MAX    1024
+#define BRIDGE         "br0"
 #define JOIN_TRIES_MAX 16
 
 struct message {
@@ -154,9 +154,8 @@ veth_create(int peer_ns, const char *port, struct syn_err *err)
 static int
 address_add(const char *name, const uint8_t *addr4, uint8_t prefix, struct syn_err *err)
 {
-    struct ifaddrmsg info = {.ifa_family = AF_INET,
-                             .ifa_prefixlen = prefix,
-                             .ifa_index = if_nametoindex(name)};
+    struct ifaddrmsg info = {
+        .ifa_family = AF_INET, .ifa_prefixlen = prefix, .ifa_index = if_nametoindex(name)};
     struct message message;
 
     message_init(&message, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &info, sizeof(info));
@@ -252,7 +251,8 @@ syn_group_leave(const char *group_dir, const char *member, struct syn_err *err)
     return rc < 0 ? rc : syn_dir_remove(AT_FDCWD, group_dir, err);
 }
 
-/* Open the group's namespace; make it, with its bridge, when it is not there (the folder is locked). */
+/* Open the group's namespace; make it, with its bridge, when it is not there (the folder is
+ * locked). */
 static int
 group_open(const char *group_dir, int *ret_fd, struct syn_err *err)
 {

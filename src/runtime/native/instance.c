@@ -136,7 +136,7 @@ static int
 spawn_shim(const struct syn_instance *instance, const char *const *shim_argv, int ready,
            struct syn_err *err)
 {
-    char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL};
+    const char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL};
     const char *argv[SHIM_ARGS_MAX + 2] = {0};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
@@ -162,7 +162,8 @@ spawn_shim(const struct syn_instance *instance, const char *const *shim_argv, in
     (void)posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0);
     (void)posix_spawn_file_actions_adddup2(&actions, 0, 1);
     (void)posix_spawn_file_actions_adddup2(&actions, ready, 3);
-    rc = posix_spawn(&pid, argv[0], &actions, &attr, (char *const *)(uintptr_t)argv, env);
+    rc = posix_spawn(&pid, argv[0], &actions, &attr, (char *const *)(uintptr_t)argv,
+                     (char *const *)(uintptr_t)env);
     (void)posix_spawnattr_destroy(&attr);
     (void)posix_spawn_file_actions_destroy(&actions);
     if (rc != 0)
@@ -277,9 +278,8 @@ static int
 conclude_lost(struct syn_instance *instance, const struct shim_record *record,
               struct syn_instance_status *ret_status, struct syn_err *err)
 {
-    struct syn_instance_status status = {.state = SYN_INSTANCE_EXITED,
-                                         .reason = SYN_EXIT_LOST,
-                                         .exit_code = 255};
+    struct syn_instance_status status = {
+        .state = SYN_INSTANCE_EXITED, .reason = SYN_EXIT_LOST, .exit_code = 255};
     struct syn_cgroup_layout layout;
     struct syn_usage usage = {0};
     char boot[40];
@@ -383,8 +383,11 @@ kill_shim(int dir)
     fd = shim_pidfd(&record);
     if (fd < 0)
         return;
-    (void)syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
     gone = (struct pollfd){.fd = fd, .events = POLLIN};
+    /* One that has a result is only clearing up: let it. */
+    if (faccessat(dir, SYN_FILE_EXIT, F_OK, 0) == 0 && poll(&gone, 1, SHIM_END_MS) == 1)
+        return;
+    (void)syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
     (void)poll(&gone, 1, SHIM_END_MS);
 }
 

@@ -23,9 +23,10 @@ SYN_MUST int syn_instance_start(struct syn_instance *instance, const char *const
 /** One request to the supervisor. CONFLICT when nobody listens. */
 SYN_MUST int syn_instance_request(struct syn_instance *instance, const char *request,
                                   struct syn_err *err);
-/** The state by the files and locks; concludes "lost" when the supervisor is gone without result. */
-SYN_MUST int syn_instance_poll(struct syn_instance *instance, struct syn_instance_status *ret_status,
-                               struct syn_err *err);
+/** The state by the files and locks; concludes "lost" when the supervisor is gone without result.
+ */
+SYN_MUST int syn_instance_poll(struct syn_instance *instance,
+                               struct syn_instance_status *ret_status, struct syn_err *err);
 SYN_MUST int syn_instance_exit_fd(struct syn_instance *instance, int *ret_fd, struct syn_err *err);
 /** Mount the scratch space again after a reboot. Mounted already is fine. */
 SYN_MUST int syn_instance_remount(struct syn_instance *instance, struct syn_err *err);

@@ -19,8 +19,8 @@ put(struct syn_logger *logger, const char *stream, char flag, const char *text, 
     int64_t now_ms)
 {
     char time[SYN_FORMAT_MAX], head[HEAD_MAX];
-    int head_len = snprintf(head, sizeof(head), "%s %s %c ", syn_format_time(now_ms, time), stream,
-                            flag);
+    int head_len =
+        snprintf(head, sizeof(head), "%s %s %c ", syn_format_time(now_ms, time), stream, flag);
     size_t total = (size_t)head_len + len + 1;
 
     assert(total <= sizeof(logger->out));

@@ -20,8 +20,8 @@ struct syn_sandbox_choice {
 
 /** How one sandbox did when it was tried. */
 struct syn_sandbox_trial {
-    bool found;  /* its program is there */
-    bool works;  /* it ran /bin/true */
+    bool found; /* its program is there */
+    bool works; /* it ran /bin/true */
     struct syn_sandbox_choice choice;
     char detail[256]; /* why not; or how long it took */
 };

@@ -13,8 +13,14 @@ struct plan_field {
     size_t size;
 };
 
-#define TEXT(name)   {#name, offsetof(struct syn_plan, name), sizeof(((struct syn_plan *)0)->name)}
-#define NUMBER(name) {#name, offsetof(struct syn_plan, name), 0}
+#define TEXT(name)                                                                   \
+    {                                                                                \
+#name, offsetof(struct syn_plan, name), sizeof(((struct syn_plan *)0)->name) \
+    }
+#define NUMBER(name)                              \
+    {                                             \
+#name, offsetof(struct syn_plan, name), 0 \
+    }
 
 static const struct plan_field plan_fields[] = {
     TEXT(id),

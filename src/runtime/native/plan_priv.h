@@ -1,5 +1,5 @@
-/* What the supervisor of one instance must know: written by prepare() as plan.json, read by the shim
- * and by whoever adopts the folder. Its presence means "prepared". */
+/* What the supervisor of one instance must know: written by prepare() as plan.json, read by the
+ * shim and by whoever adopts the folder. Its presence means "prepared". */
 #ifndef SYNOR_RUNTIME_PLAN_PRIV_H
 #define SYNOR_RUNTIME_PLAN_PRIV_H
 
@@ -26,12 +26,12 @@
 
 struct syn_plan {
     char id[SYN_INSTANCE_ID_MAX + 1];
-    char name[SYN_PLAN_NAME_MAX];     /* container name: unique on this machine */
-    char cgroup[SYN_PLAN_NAME_MAX];   /* "/synor/NAME" */
+    char name[SYN_PLAN_NAME_MAX];   /* container name: unique on this machine */
+    char cgroup[SYN_PLAN_NAME_MAX]; /* "/synor/NAME" */
     bool gvisor;
     char tool[SYN_INSTANCE_PATH_MAX]; /* absolute path of runc or runsc */
     char platform[16];
-    char cover[64];                   /* empty folder under which the root is put together */
+    char cover[64];                    /* empty folder under which the root is put together */
     char image[SYN_INSTANCE_PATH_MAX]; /* lower root folder */
     int64_t cpu_millicores, memory_bytes, pids_max;
     int64_t scratch_bytes, wall_ms, grace_ms, log_bytes_max;

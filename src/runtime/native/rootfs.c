@@ -25,19 +25,19 @@
 #include "bundle_priv.h"
 #include "file_priv.h"
 
-#define COPY_DEPTH_MAX   4
-#define COPY_BYTES_MAX   ((off_t)1 << 20)
-#define COPY_ENTRIES_MAX 4096
+#define COPY_DEPTH_MAX     4
+#define COPY_BYTES_MAX     ((off_t)1 << 20)
+#define COPY_ENTRIES_MAX   4096
 #define HOST_IMAGE_VERSION 1
 
 /* What programs in /usr expect of /etc: loader cache, alternatives, certificates, fonts, time zone,
  * and the system-wide configuration of the interpreters. No accounts, no keys, no services. */
 static const char *const etc_patterns[] = {
-    "/etc/ld.so.cache", "/etc/alternatives",    "/etc/ssl/certs",     "/etc/ssl/openssl.cnf",
-    "/etc/fonts",       "/etc/localtime",       "/etc/timezone",      "/etc/mime.types",
-    "/etc/protocols",   "/etc/services",        "/etc/magic",         "/etc/magic.mime",
-    "/etc/gai.conf",    "/etc/matplotlibrc",    "/etc/python3*",      "/etc/java*",
-    "/etc/perl",        "/etc/OpenCL",          "/etc/vulkan",        "/etc/glvnd",
+    "/etc/ld.so.cache",    "/etc/alternatives", "/etc/ssl/certs", "/etc/ssl/openssl.cnf",
+    "/etc/fonts",          "/etc/localtime",    "/etc/timezone",  "/etc/mime.types",
+    "/etc/protocols",      "/etc/services",     "/etc/magic",     "/etc/magic.mime",
+    "/etc/gai.conf",       "/etc/matplotlibrc", "/etc/python3*",  "/etc/java*",
+    "/etc/perl",           "/etc/OpenCL",       "/etc/vulkan",    "/etc/glvnd",
     "/etc/debian_version", "/etc/os-release",
 };
 
@@ -238,7 +238,7 @@ syn_rootfs_host_image(const char *cache, char *out, size_t cap, struct syn_err *
     rc = host_image_fill(tmp, err);
     if (rc == SYN_OK && rename(tmp, out) < 0 && errno != ENOTEMPTY && errno != EEXIST)
         rc = SYN_FAIL_SYS(err, errno, "renaming %s", tmp);
-    (void)syn_dir_remove(AT_FDCWD, tmp, NULL);
+    (void)!syn_dir_remove(AT_FDCWD, tmp, NULL);
     return rc;
 }
 
@@ -280,7 +280,8 @@ layer_file(const struct syn_instance_spec *spec, const char *name, struct syn_bu
     int rc = syn_buf_ok(text, err);
 
     if (rc == SYN_OK)
-        rc = syn_path_format(path, sizeof(path), err, "%s/" SYN_DIR_ROOT "/etc/%s", spec->dir, name);
+        rc =
+            syn_path_format(path, sizeof(path), err, "%s/" SYN_DIR_ROOT "/etc/%s", spec->dir, name);
     if (rc == SYN_OK)
         rc = syn_file_write(AT_FDCWD, path, syn_buf_text(text), text->len, err);
     syn_buf_clear(text);
@@ -318,9 +319,10 @@ write_names(const struct syn_instance_spec *spec, struct syn_err *err)
     rc = layer_file(spec, "hosts", &text, err);
     if (rc < 0 || image_has(spec, "/etc/passwd"))
         return rc;
-    syn_buf_addf(&text, "root:x:0:0:root:/nonexistent:/usr/sbin/nologin\n"
-                        "synor:x:%u:%u:synor:/synor/scratch:/bin/sh\n"
-                        "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+    syn_buf_addf(&text,
+                 "root:x:0:0:root:/nonexistent:/usr/sbin/nologin\n"
+                 "synor:x:%u:%u:synor:/synor/scratch:/bin/sh\n"
+                 "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
                  uid, gid);
     rc = layer_file(spec, "passwd", &text, err);
     if (rc < 0)

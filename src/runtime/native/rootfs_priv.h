@@ -10,8 +10,8 @@ SYN_MUST int syn_rootfs_host_image(const char *cache, char *out, size_t cap, str
 /** This instance's own layer at `dir`/root: mount points, names, hosts. */
 SYN_MUST int syn_rootfs_layer_create(const struct syn_instance_spec *spec,
                                      const struct syn_plan *plan, struct syn_err *err);
-/** The first standard folder under which neither `dir`, the image nor a bind lies: the shim covers it,
- *  in a mount namespace of its own, with the place where the root is put together. */
+/** The first standard folder under which neither `dir`, the image nor a bind lies: the shim covers
+ * it, in a mount namespace of its own, with the place where the root is put together. */
 SYN_MUST int syn_rootfs_cover_find(const struct syn_instance_spec *spec, char *out, size_t cap,
                                    struct syn_err *err);
 /** In a private mount namespace: cover plan->cover and mount the root on plan->cover/rootfs. */

@@ -1,12 +1,13 @@
 /* Which sandbox works here is found by running one, never by asking whether a file exists: gVisor's
- * platforms depend on kernel, build and nesting, runc on the cgroup layout and on what user namespaces
- * may do. A result is kept by the program's path, size and modification time and by the kernel, so a
- * node pays for it once. */
+ * platforms depend on kernel, build and nesting, runc on the cgroup layout and on what user
+ * namespaces may do. A result is kept by the program's path, size and modification time and by the
+ * kernel, so a node pays for it once. */
 #include "native_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <spawn.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -26,14 +27,14 @@
 static void
 trial_key(const char *tool, char *out)
 {
-    struct utsname system = {0};
+    struct utsname machine = {0};
     struct stat st = {0};
 
-    (void)uname(&system);
+    (void)uname(&machine);
     (void)stat(tool, &st);
     (void)snprintf(out, KEY_MAX, "%d %s %lld %lld.%09ld %s %u", TRIAL_VERSION, tool,
                    (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
-                   system.release, (unsigned)geteuid());
+                   machine.release, (unsigned)geteuid());
 }
 
 static bool
@@ -64,7 +65,8 @@ trial_save(const struct syn_native *native, const char *file, const char *key,
     SYN_JSON(doc);
     char path[SYN_PATH_MAX];
 
-    if (!trial->works || syn_path_format(path, sizeof(path), NULL, "%s/%s", native->cache, file) < 0)
+    if (!trial->works ||
+        syn_path_format(path, sizeof(path), NULL, "%s/%s", native->cache, file) < 0)
         return;
     if (syn_json_pack(&doc, NULL, "{s:s, s:b, s:s, s:s, s:s}", "key", key, "works", 1, "platform",
                       trial->choice.platform, "version", trial->choice.version, "detail",
@@ -76,20 +78,24 @@ trial_save(const struct syn_native *native, const char *file, const char *key,
 static void
 read_version(const char *tool, char *out, size_t cap)
 {
+    const char *const argv[] = {tool, "--version", NULL};
+    const char *const env[] = {"PATH=/usr/bin", NULL};
+    posix_spawn_file_actions_t actions;
     char line[256] = "", word[64] = "";
-    int fds[2];
-    pid_t pid;
     size_t len = 0;
     ssize_t got;
+    pid_t pid = -1;
+    int fds[2];
 
     (void)syn_str_copy(out, cap, "unknown");
     if (pipe2(fds, O_CLOEXEC) < 0)
         return;
-    pid = vfork(); /* NOLINT: exec at once; the agent has threads and plain fork may deadlock */
-    if (pid == 0) {
-        (void)dup2(fds[1], 1);
-        (void)execl(tool, tool, "--version", (char *)NULL);
-        _exit(127);
+    if (posix_spawn_file_actions_init(&actions) == 0) {
+        (void)posix_spawn_file_actions_adddup2(&actions, fds[1], 1);
+        if (posix_spawn(&pid, tool, &actions, NULL, (char *const *)(uintptr_t)argv,
+                        (char *const *)(uintptr_t)env) != 0)
+            pid = -1;
+        (void)posix_spawn_file_actions_destroy(&actions);
     }
     (void)close(fds[1]);
     while (pid > 0 && len + 1 < sizeof(line) &&

@@ -48,13 +48,13 @@ run_mkfs(const char *image, bool journal, struct syn_err *err)
 {
     static const char extended[] =
         "lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0";
-    const char *features = journal ? "^resize_inode,^metadata_csum"
-                                   : "^resize_inode,^metadata_csum,^has_journal";
+    const char *features =
+        journal ? "^resize_inode,^metadata_csum" : "^resize_inode,^metadata_csum,^has_journal";
     const char *const argv[] = {
-        "mkfs.ext4", "-q", "-F",     "-b", "4096",   "-m",  "0",    "-i", "65536", "-I",
-        "256",       "-E", extended, "-O", features, image, NULL,
+        "mkfs.ext4", "-q",  "-F", "-b",     "4096", "-m",     "0",   "-i", "65536",
+        "-I",        "256", "-E", extended, "-O",   features, image, NULL,
     };
-    char *const env[] = {"PATH=/usr/sbin:/sbin:/usr/bin:/bin", "LC_ALL=C", NULL};
+    const char *const env[] = {"PATH=/usr/sbin:/sbin:/usr/bin:/bin", "LC_ALL=C", NULL};
     posix_spawn_file_actions_t actions;
     pid_t pid;
     int status = 0, rc;
@@ -64,9 +64,11 @@ run_mkfs(const char *image, bool journal, struct syn_err *err)
     (void)posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0);
     (void)posix_spawn_file_actions_adddup2(&actions, 0, 1);
     (void)posix_spawn_file_actions_adddup2(&actions, 0, 2);
-    rc = posix_spawn(&pid, "/usr/sbin/mkfs.ext4", &actions, NULL, (char *const *)(uintptr_t)argv, env);
+    rc = posix_spawn(&pid, "/usr/sbin/mkfs.ext4", &actions, NULL, (char *const *)(uintptr_t)argv,
+                     (char *const *)(uintptr_t)env);
     if (rc == ENOENT)
-        rc = posix_spawn(&pid, "/sbin/mkfs.ext4", &actions, NULL, (char *const *)(uintptr_t)argv, env);
+        rc = posix_spawn(&pid, "/sbin/mkfs.ext4", &actions, NULL, (char *const *)(uintptr_t)argv,
+                         (char *const *)(uintptr_t)env);
     (void)posix_spawn_file_actions_destroy(&actions);
     if (rc != 0)
         return SYN_FAIL(err, SYN_E_UNSUPPORTED,
@@ -177,8 +179,7 @@ static int
 loop_attach(int image, char *device, size_t cap, int *ret_fd, struct syn_err *err)
 {
     SYN_FD(control);
-    struct loop_config config = {.fd = (uint32_t)image,
-                                 .info = {.lo_flags = LO_FLAGS_AUTOCLEAR}};
+    struct loop_config config = {.fd = (uint32_t)image, .info = {.lo_flags = LO_FLAGS_AUTOCLEAR}};
 
     control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
     if (control < 0)

@@ -4,16 +4,16 @@
  *                                              |-- runc/runsc run --detach   ends when it runs
  *                                              `-- the container's first process, orphaned to us
  *
- * With --detach no tool process stays behind: the container's init (runc) or sandbox (runsc) becomes
- * our child through the subreaper bit, and its exit status is the program's. Nobody but the shim
- * holds the pipes of its output, its limits and its clock, so the agent may come and go.
+ * With --detach no tool process stays behind: the container's init (runc) or sandbox (runsc)
+ * becomes our child through the subreaper bit, and its exit status is the program's. Nobody but the
+ * shim holds the pipes of its output, its limits and its clock, so the agent may come and go.
  *
  * One thread, one poll(2) loop; it wakes once a second to sample usage, else only for events. What
  * others may know is in files, replaced atomically; `shim.json` stays locked while we live, so
  * "is it supervised?" is a question about a lock, not about a pid that may be somebody else's.
  *
- * Refused: the tool in the foreground (a 15 MB Go process per instance); a thread in the agent (dies
- * with it); init(1) as parent (loses the exit status). */
+ * Refused: the tool in the foreground (a 15 MB Go process per instance); a thread in the agent
+ * (dies with it); init(1) as parent (loses the exit status). */
 #include <synor/runtime/shim.h>
 
 #include <errno.h>
@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #include <synor/base/str.h>
+#include <synor/base/units.h>
 #include <synor/base/world.h>
 
 #include "cgroup_priv.h"
@@ -93,7 +94,8 @@ mono_ms(void)
     return syn_mono_ms(syn_world_system());
 }
 
-/* Wall time that never jumps: the wall clock at our start plus what the monotonic clock says since. */
+/* Wall time that never jumps: the wall clock at our start plus what the monotonic clock says since.
+ */
 static int64_t
 wall_ms(const struct shim *shim)
 {
@@ -252,7 +254,7 @@ sample(struct shim *shim, int64_t to_ms)
 
     syn_cgroup_usage_read(&shim->layout, shim->plan.cgroup, &now);
     (void)snprintf(path, sizeof(path), "%s/" SYN_DIR_SCRATCH, shim->dir_path);
-    (void)syn_scratch_usage_read(path, &scratch, NULL);
+    (void)!syn_scratch_usage_read(path, &scratch, NULL);
     cpu_ms = SYN_MAX((now.cpu_us - shim->cpu_us_base) / 1000, shim->cpu_ms_total);
     throttled_ms = SYN_MAX(now.throttled_us / 1000, shim->throttled_ms_total);
     shim->usage = (struct syn_usage){
@@ -329,9 +331,10 @@ tool_signal(struct shim *shim, int signo)
     (void)!syn_tool_spawn(&args, -1, -1, &pid, NULL);
 }
 
-/* The kernel drops signals that the first process of a pid namespace leaves at their default. Outside
- * a container SIGTERM would end such a program, so do what it would have meant: a plain program
- * ends at once; a shell's foreground children, if they handle the signal, get it in its place. */
+/* The kernel drops signals that the first process of a pid namespace leaves at their default.
+ * Outside a container SIGTERM would end such a program, so do what it would have meant: a plain
+ * program ends at once; a shell's foreground children, if they handle the signal, get it in its
+ * place. */
 static void
 terminate_default(struct shim *shim, int signo)
 {
@@ -624,8 +627,7 @@ drain(struct shim *shim)
     syn_logger_finish(&shim->logger, wall_ms(shim));
 }
 
-static void
-say(struct syn_instance_status *exit, const char *format, ...) SYN_PRINTF(2, 3);
+static void say(struct syn_instance_status *exit, const char *format, ...) SYN_PRINTF(2, 3);
 
 static void
 say(struct syn_instance_status *exit, const char *format, ...)
@@ -695,7 +697,8 @@ explain(const struct shim *shim, struct syn_instance_status *exit)
         say(exit, "its scratch space of %lld bytes is full", (long long)shim->plan.scratch_bytes);
 }
 
-/* The tool's words, told as a shell would by number: 127 not found, 126 not executable, 125 other. */
+/* The tool's words, told as a shell would by number: 127 not found, 126 not executable, 125 other.
+ */
 static void
 explain_start(struct shim *shim, const struct syn_err *cause, struct syn_instance_status *exit)
 {
@@ -746,7 +749,7 @@ finish(struct shim *shim, const struct syn_err *cause)
     struct syn_instance_status exit = {.state = SYN_INSTANCE_EXITED};
     struct syn_cgroup_usage usage;
     struct syn_scratch_usage scratch = {.free_bytes = INT64_MAX};
-    char path[SYN_PATH_MAX];
+    char path[SYN_PATH_MAX], time[SYN_FORMAT_MAX];
     struct syn_err err;
 
     shim->limit_at_ms = shim->kill_at_ms = shim->sample_at_ms = NEVER;
@@ -758,7 +761,7 @@ finish(struct shim *shim, const struct syn_err *cause)
         sample(shim, SYN_MAX(shim->ended_ms, SYN_MAX(shim->started_ms, shim->usage.to_ms)));
     syn_cgroup_usage_read(&shim->layout, shim->plan.cgroup, &usage);
     (void)snprintf(path, sizeof(path), "%s/" SYN_DIR_SCRATCH, shim->dir_path);
-    (void)syn_scratch_usage_read(path, &scratch, NULL);
+    (void)!syn_scratch_usage_read(path, &scratch, NULL);
     exit.started_at_ms = shim->started_ms;
     exit.ended_at_ms = SYN_MAX(shim->ended_ms, shim->usage.to_ms);
     exit.oom_kills = usage.oom_kills;
@@ -773,7 +776,8 @@ finish(struct shim *shim, const struct syn_err *cause)
     (void)fdatasync(shim->log_fd);
     (void)fdatasync(shim->usage_fd);
     if (syn_exit_write(shim->dir, &exit, &err) < 0)
-        (void)dprintf(STDERR_FILENO, "synor shim: %s: %s\n", shim->plan.id, err.msg);
+        (void)dprintf(shim->log_fd, "%s synor F the result could not be written: %s\n",
+                      syn_format_time(wall_ms(shim), time), err.msg);
     report_ready(shim, exit.message);
     clear_up(shim);
 }
@@ -810,7 +814,7 @@ leave_starter(void)
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     pid_t pid;
 
-    if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0)
+    if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0)
         return -1;
     (void)syscall(SYS_close_range, READY_FD + 1, ~0U, 0);
     if (fcntl(READY_FD, F_GETFD) >= 0)

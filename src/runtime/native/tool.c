@@ -51,7 +51,7 @@ syn_tool_begin(struct syn_tool_args *args, const char *dir, const struct syn_pla
 static void
 become_tool(const struct syn_tool_args *args, int out, int log)
 {
-    char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
+    const char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
     sigset_t none;
     int null = open("/dev/null", O_RDWR);
 
@@ -62,7 +62,8 @@ become_tool(const struct syn_tool_args *args, int out, int log)
     if (null < 0 || dup2(null, 0) < 0 || dup2(out >= 0 ? out : null, 1) < 0 ||
         dup2(log >= 0 ? log : null, 2) < 0)
         return;
-    (void)execve(args->argv[0], (char *const *)(uintptr_t)args->argv, env);
+    (void)execve(args->argv[0], (char *const *)(uintptr_t)args->argv,
+                 (char *const *)(uintptr_t)env);
 }
 
 int

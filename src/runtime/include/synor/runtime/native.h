@@ -23,11 +23,12 @@ struct syn_native_options {
 };
 
 /** Owner: *ret_native is the caller's; options are copied. Returns 0; INVALID, NOMEM, IO. */
-SYN_MUST int syn_native_new(const struct syn_native_options *options, struct syn_native **ret_native,
-                            struct syn_err *err);
+SYN_MUST int syn_native_new(const struct syn_native_options *options,
+                            struct syn_native **ret_native, struct syn_err *err);
 /** Instances go on. NULL is fine. Returns NULL. */
 struct syn_native *syn_native_free(struct syn_native *native);
-/** The driver's face. Borrowed: valid until syn_native_free(). Thread: any one at a time per instance. */
+/** The driver's face. Borrowed: valid until syn_native_free(). Thread: any one at a time per
+ * instance. */
 struct syn_runtime syn_native_runtime(struct syn_native *native);
 
 #endif

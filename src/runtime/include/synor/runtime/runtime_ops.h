@@ -25,7 +25,8 @@
 
 struct syn_instance; /* a handle on one instance folder */
 
-/** One host path shown inside. The container path must lie outside /usr, /etc, /proc, /sys, /dev. */
+/** One host path shown inside. The container path must lie outside /usr, /etc, /proc, /sys, /dev.
+ */
 struct syn_bind {
     const char *host;
     const char *container;
@@ -43,15 +44,16 @@ enum syn_network_mode {
     SYN_NETWORK_GROUP, /* every instance of one group on this node, and nothing else */
 };
 
-/** What one instance is. Borrowed for the call of prepare(); a zero in a limit means the default. */
+/** What one instance is. Borrowed for the call of prepare(); a zero in a limit means the default.
+ */
 struct syn_instance_spec {
-    const char *id;  /* syn_name_ok() */
-    const char *dir; /* absolute; created by prepare(), owned by the driver until destroy() */
+    const char *id;     /* syn_name_ok() */
+    const char *dir;    /* absolute; created by prepare(), owned by the driver until destroy() */
     const char *rootfs; /* NULL: the host's /usr read-only; else an unpacked image's root folder */
     const char *const *argv; /* NULL-ended, argv[0] a path inside or a name found in PATH */
-    const char *const *env;  /* NULL-ended "NAME=value"; PATH, HOME, TMPDIR are added when missing */
-    const char *cwd;         /* default /synor/scratch */
-    uint32_t uid, gid;       /* inside; never 0; default 1000 */
+    const char *const *env; /* NULL-ended "NAME=value"; PATH, HOME, TMPDIR are added when missing */
+    const char *cwd;        /* default /synor/scratch */
+    uint32_t uid, gid;      /* inside; never 0; default 1000 */
     const struct syn_bind *binds;
     size_t binds_count;
     int64_t scratch_bytes;  /* real limit of /synor and /tmp; default 1 GiB */
@@ -76,14 +78,14 @@ enum syn_instance_state {
 };
 
 /* Why an instance ended: one row yields the enum and the name in exit.json and the API. */
-#define SYN_EXIT_REASONS(row)                                                                      \
-    row(COMPLETED, "completed")       /* exit status 0 */                                          \
-        row(FAILED, "failed")         /* any other status, or killed by a signal of its own */     \
-        row(OOM, "oom-killed")        /* over its memory limit */                                  \
-        row(TIME, "time-limit")       /* over its wall time */                                     \
-        row(STOPPED, "stopped")       /* asked to */                                               \
-        row(START, "start-failed")    /* no instruction of it ever ran */                          \
-        row(LOST, "lost")             /* its supervisor or the machine died; result unknown */
+#define SYN_EXIT_REASONS(row)                                                               \
+    row(COMPLETED, "completed")    /* exit status 0 */                                      \
+        row(FAILED, "failed")      /* any other status, or killed by a signal of its own */ \
+        row(OOM, "oom-killed")     /* over its memory limit */                              \
+        row(TIME, "time-limit")    /* over its wall time */                                 \
+        row(STOPPED, "stopped")    /* asked to */                                           \
+        row(START, "start-failed") /* no instruction of it ever ran */                      \
+        row(LOST, "lost")          /* its supervisor or the machine died; result unknown */
 
 enum syn_exit_reason {
 #define SYN_EXIT_ENUM(symbol, name) SYN_EXIT_##symbol,
@@ -130,10 +132,12 @@ struct syn_log_record {
 
 /** Where to read what the instance produces. Host paths, valid until close(). */
 struct syn_instance_paths {
-    const char *log;         /* one syn_log_record a line, append-only */
-    const char *usage;       /* one syn_usage a line, append-only */
-    const char *progress;    /* the program's JSON lines; written by the program: trust nothing in it */
-    const char *checkpoints; /* folders inside the scratch; open what is in them without following links */
+    const char *log;   /* one syn_log_record a line, append-only */
+    const char *usage; /* one syn_usage a line, append-only */
+    const char
+        *progress; /* the program's JSON lines; written by the program: trust nothing in it */
+    const char
+        *checkpoints; /* folders inside the scratch; open what is in them without following links */
     const char *output;
     const char *scratch;
 };
@@ -161,15 +165,17 @@ struct syn_runtime_ops {
                    struct syn_instance **ret_instance, struct syn_err *err);
 
     /** Run it. Returns when its first instruction is about to run, or when starting has failed:
-     *  then the instance is EXITED with reason start-failed and the result is INVALID with the cause.
-     *  Blocks: tens to hundreds of ms. Returns 0; INVALID, CONFLICT (already started), IO, TIMEOUT. */
+     *  then the instance is EXITED with reason start-failed and the result is INVALID with the
+     * cause. Blocks: tens to hundreds of ms. Returns 0; INVALID, CONFLICT (already started), IO,
+     * TIMEOUT. */
     int (*start)(void *self, struct syn_instance *instance, struct syn_err *err);
 
     /** Deliver a signal to its first process. Returns 0; CONFLICT when it does not run. */
     int (*signal)(void *self, struct syn_instance *instance, int signo, struct syn_err *err);
 
-    /** Ask it to end: SIGTERM now, SIGKILL after grace_ms (< 0: the spec's). Does not wait. A second
-     *  call can only shorten the wait. Returns 0, also when it has ended; CONFLICT when never started. */
+    /** Ask it to end: SIGTERM now, SIGKILL after grace_ms (< 0: the spec's). Does not wait. A
+     * second call can only shorten the wait. Returns 0, also when it has ended; CONFLICT when never
+     * started. */
     int (*stop)(void *self, struct syn_instance *instance, int64_t grace_ms, struct syn_err *err);
 
     /** The state now. Blocks: reads two small files. Returns 0; CORRUPT, IO. */
@@ -188,13 +194,14 @@ struct syn_runtime_ops {
     const struct syn_instance_paths *(*paths)(const struct syn_instance *instance);
 
     /** Open a folder that an earlier process prepared. Concludes truthfully: a folder whose
-     *  supervisor is gone without a result becomes EXITED, reason lost, and its leftovers are killed.
-     *  Returns 0; NOTFOUND, CORRUPT, IO. */
+     *  supervisor is gone without a result becomes EXITED, reason lost, and its leftovers are
+     * killed. Returns 0; NOTFOUND, CORRUPT, IO. */
     int (*adopt)(void *self, const char *dir, struct syn_instance **ret_instance,
                  struct syn_instance_status *ret_status, struct syn_err *err);
 
-    /** Kill what runs and remove everything: processes, cgroups, mounts, devices, namespaces, folder.
-     *  Works on any folder in any state, also half made or already gone. Returns 0; IO (call again). */
+    /** Kill what runs and remove everything: processes, cgroups, mounts, devices, namespaces,
+     * folder. Works on any folder in any state, also half made or already gone. Returns 0; IO (call
+     * again). */
     int (*destroy)(void *self, const char *dir, struct syn_err *err);
 
     /** Drop the handle; the instance goes on. NULL is fine. Returns NULL. */
