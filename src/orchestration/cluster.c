@@ -107,11 +107,29 @@ same_groups(const struct syn_node_view *a, const struct syn_node_view *b)
     return true;
 }
 
+/* Put a copy of `view` at `at`; the later ones move up. */
+static int
+insert(struct syn_cluster *cluster, size_t at, const struct syn_node_view *view,
+       struct syn_err *err)
+{
+    struct syn_node_view *node;
+
+    if (!syn_grow(&cluster->nodes, &cluster->cap, cluster->count + 1, sizeof(void *)))
+        return SYN_FAIL(err, SYN_E_NOMEM, "adding node %s: out of memory", view->id);
+    node = syn_alloc(sizeof(*node));
+    if (!node)
+        return SYN_FAIL(err, SYN_E_NOMEM, "adding node %s: out of memory", view->id);
+    *node = *view;
+    memmove(&cluster->nodes[at + 1], &cluster->nodes[at], (cluster->count - at) * sizeof(void *));
+    cluster->nodes[at] = node;
+    cluster->count++;
+    return SYN_OK;
+}
+
 int
 syn_cluster_put_node(struct syn_cluster *cluster, const json_t *doc, struct syn_err *err)
 {
     struct syn_node_view view;
-    struct syn_node_view *node;
     bool found;
     size_t at;
     int rc = syn_node_view_read(doc, &view, err);
@@ -131,17 +149,7 @@ syn_cluster_put_node(struct syn_cluster *cluster, const json_t *doc, struct syn_
         *cluster->nodes[at] = view;
         return SYN_OK;
     }
-    if (!syn_grow(&cluster->nodes, &cluster->cap, cluster->count + 1, sizeof(*cluster->nodes)))
-        return SYN_FAIL(err, SYN_E_NOMEM, "adding node %s: out of memory", view.id);
-    node = syn_alloc(sizeof(*node));
-    if (!node)
-        return SYN_FAIL(err, SYN_E_NOMEM, "adding node %s: out of memory", view.id);
-    *node = view;
-    memmove(&cluster->nodes[at + 1], &cluster->nodes[at],
-            (cluster->count - at) * sizeof(*cluster->nodes));
-    cluster->nodes[at] = node;
-    cluster->count++;
-    return SYN_OK;
+    return insert(cluster, at, &view, err);
 }
 
 bool
@@ -154,8 +162,7 @@ syn_cluster_remove_node(struct syn_cluster *cluster, const char *id)
         return false;
     syn_free(cluster->nodes[at]);
     cluster->count--;
-    memmove(&cluster->nodes[at], &cluster->nodes[at + 1],
-            (cluster->count - at) * sizeof(*cluster->nodes));
+    memmove(&cluster->nodes[at], &cluster->nodes[at + 1], (cluster->count - at) * sizeof(void *));
     return true;
 }
 

@@ -21,19 +21,18 @@ capacity_make(const struct syn_amounts *amounts, int64_t gpus, const char *gpu_m
 }
 
 int
-syn_cost_of(const struct syn_pricebook *book, const struct syn_amounts *amounts, int64_t gpus,
-            const char *gpu_model, int64_t count, int64_t budget, struct syn_cost *ret_cost,
-            struct syn_err *err)
+syn_cost_of(const struct syn_pricebook *book, const struct syn_cost_ask *ask,
+            struct syn_cost *ret_cost, struct syn_err *err)
 {
     struct syn_capacity capacity;
     struct syn_estimate estimate;
     int rc;
 
-    if (gpus > 0 && !*gpu_model)
+    if (ask->gpus > 0 && !*ask->gpu_model)
         return SYN_COST_UNPRICED; /* any model will do: the price is known once it is placed */
-    rc = capacity_make(amounts, gpus, gpu_model, &capacity, err);
+    rc = capacity_make(&ask->amounts, ask->gpus, ask->gpu_model, &capacity, err);
     if (rc == SYN_OK)
-        rc = syn_budget_estimate(&capacity, count, budget, book, &estimate, err);
+        rc = syn_budget_estimate(&capacity, ask->count, ask->budget, book, &estimate, err);
     if (rc == SYN_E_NOTFOUND)
         return SYN_COST_UNPRICED;
     if (rc < 0)

@@ -26,23 +26,27 @@ static void
 test_rates_come_from_the_book(void **state)
 {
     SYN_SCOPED(syn_pricebook_free_scope) struct syn_pricebook *book = book_read();
-    const struct syn_amounts amounts = {2000, 4 * GIB, 10 * GIB};
+    struct syn_cost_ask ask = {{2000, 4 * GIB, 10 * GIB}, 0, "", 1, 7 * SYN_SYNOR};
     struct syn_cost cost;
     struct syn_err err;
 
     (void)state;
     /* 2 * 0.02 + 4 * 0.005 + 10 * 0.001 = 0.07 SYNOR an hour */
-    assert_done(syn_cost_of(book, &amounts, 0, "", 1, 7 * SYN_SYNOR, &cost, &err), &err);
+    assert_done(syn_cost_of(book, &ask, &cost, &err), &err);
     assert_int_equal(cost.rate_hour, 7 * SYN_SYNOR / 100);
     assert_int_equal(cost.lasts_ms, 100 * INT64_C(3600000));
-    assert_done(syn_cost_of(book, &amounts, 2, "h100", 1, SYN_SYNOR, &cost, &err), &err);
-    assert_int_equal(cost.rate_hour, 7 * SYN_SYNOR / 100 + 8 * SYN_SYNOR);
-    assert_done(syn_cost_of(book, &amounts, 0, "", 3, SYN_SYNOR, &cost, &err), &err);
+    ask.count = 3;
+    assert_done(syn_cost_of(book, &ask, &cost, &err), &err);
     assert_int_equal(cost.rate_hour, 21 * SYN_SYNOR / 100);
-    assert_code(syn_cost_of(book, &amounts, 1, "", 1, SYN_SYNOR, &cost, &err), SYN_COST_UNPRICED,
-                &err);
-    assert_code(syn_cost_of(book, &amounts, 1, "abacus", 1, SYN_SYNOR, &cost, &err),
-                SYN_COST_UNPRICED, &err);
+    ask.count = 1;
+    ask.gpus = 2;
+    ask.gpu_model = "h100";
+    assert_done(syn_cost_of(book, &ask, &cost, &err), &err);
+    assert_int_equal(cost.rate_hour, 7 * SYN_SYNOR / 100 + 8 * SYN_SYNOR);
+    ask.gpu_model = "";
+    assert_code(syn_cost_of(book, &ask, &cost, &err), SYN_COST_UNPRICED, &err);
+    ask.gpu_model = "abacus";
+    assert_code(syn_cost_of(book, &ask, &cost, &err), SYN_COST_UNPRICED, &err);
 }
 
 static json_t *

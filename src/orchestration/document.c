@@ -3,22 +3,23 @@
 #include <synor/base/units.h>
 
 int
-syn_document_make_take(const char *kind, const char *id, const char *name, const char *account,
-                       json_t *spec, int64_t now_ms, json_t **ret, struct syn_err *err)
+syn_document_make_take(const struct syn_document_new *new_doc, json_t *spec, json_t **ret,
+                       struct syn_err *err)
 {
+    const char *kind = new_doc->kind, *id = new_doc->id, *name = new_doc->name;
     SYN_JSON(owned_spec);
     SYN_JSON(doc);
     char created_at[SYN_FORMAT_MAX];
     int rc;
 
     owned_spec = spec;
-    assert(kind && *kind && id && *id && account && *account);
+    assert(kind && *kind && id && *id && new_doc->account && *new_doc->account);
     if (!owned_spec)
         return SYN_FAIL(err, SYN_E_NOMEM, "making %s %s: out of memory", kind, id);
     rc = syn_json_pack(&doc, err, "{s:s, s:s, s:s, s:s, s:O, s:{}, s:i, s:i, s:s}", "kind", kind,
-                       "id", id, "name", name && *name ? name : id, "account", account, "spec",
-                       owned_spec, "status", "generation", 1, "revision", 0, "created_at",
-                       syn_format_time(now_ms, created_at));
+                       "id", id, "name", name && *name ? name : id, "account", new_doc->account,
+                       "spec", owned_spec, "status", "generation", 1, "revision", 0, "created_at",
+                       syn_format_time(new_doc->now_ms, created_at));
     if (rc < 0)
         return syn_err_wrap(err, rc, "making %s %s", kind, id);
     *ret = SYN_TAKE(doc);

@@ -396,6 +396,10 @@ syn_training_instance_make(const json_t *job, const struct syn_placement *placem
                            uint32_t number, int64_t now_ms, json_t **ret, struct syn_err *err)
 {
     struct rank rank = {.job = job, .placement = placement, .rank = number};
+    const struct syn_document_new new_doc = {.kind = "instance",
+                                             .id = rank.id,
+                                             .account = syn_json_str(job, "account", ""),
+                                             .now_ms = now_ms};
     SYN_JSON(spec);
     SYN_JSON(doc);
     int rc;
@@ -415,8 +419,7 @@ syn_training_instance_make(const json_t *job, const struct syn_placement *placem
     if (rc == SYN_OK)
         rc = spec_parts(&rank, spec, err);
     if (rc == SYN_OK)
-        rc = syn_document_make_take("instance", rank.id, rank.id, syn_json_str(job, "account", ""),
-                                    SYN_TAKE(spec), now_ms, &doc, err);
+        rc = syn_document_make_take(&new_doc, SYN_TAKE(spec), &doc, err);
     if (rc == SYN_OK)
         rc = status_init(doc, err);
     if (rc < 0)

@@ -276,6 +276,13 @@ note_checkpoint(struct step *step, struct syn_err *err)
     return rc < 0 ? rc : note_copy(step, "checkpoint", checkpoint, err);
 }
 
+static int64_t
+share_percent(int64_t part, int64_t whole)
+{
+    assert(whole > 0);
+    return (int64_t)((syn_i128)part * 100 / whole);
+}
+
 static int
 note_money(struct step *step, struct syn_err *err)
 {
@@ -283,7 +290,7 @@ note_money(struct step *step, struct syn_err *err)
     json_t *cost = json_object_get(step->status, "cost");
     int64_t budget = step->spec.max_budget, before = syn_json_i64(cost, "percent", 0);
     int64_t spent = SYN_MIN(SYN_MAX(syn_document_amount(cost, "spent"), step->view->spent), budget);
-    int64_t percent = (int64_t)((syn_i128)spent * 100 / budget);
+    int64_t percent = share_percent(spent, budget);
     char type[32], message[CONTROL_MESSAGE_MAX], amount[SYN_FORMAT_MAX], all[SYN_FORMAT_MAX];
     int rc = syn_document_set_amount(cost, "spent", spent, err);
 

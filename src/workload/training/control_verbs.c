@@ -87,9 +87,13 @@ int
 syn_training_make_take(const struct syn_training_new *new_job, json_t *spec, json_t **ret,
                        struct syn_err *err)
 {
+    const struct syn_document_new new_doc = {.kind = "training",
+                                             .id = new_job->id,
+                                             .name = new_job->name,
+                                             .account = new_job->account,
+                                             .now_ms = new_job->now_ms};
     SYN_JSON(job);
-    int rc = syn_document_make_take("training", new_job->id, new_job->name, new_job->account, spec,
-                                    new_job->now_ms, &job, err);
+    int rc = syn_document_make_take(&new_doc, spec, &job, err);
 
     if (rc == SYN_OK)
         rc = status_init(job, new_job, err);

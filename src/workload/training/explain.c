@@ -12,7 +12,7 @@
 #define MIB         (INT64_C(1) << 20)
 
 struct explain {
-    const struct syn_training_facts *facts;
+    const struct syn_training_explain_view *view;
     const json_t *status;
     struct syn_training_spec spec;
     const char *id;
@@ -86,10 +86,10 @@ static int
 explain_placement(struct explain *explain, struct syn_err *err)
 {
     struct syn_place_request request =
-        syn_training_place_request(&explain->spec, explain->facts->seed);
+        syn_training_place_request(&explain->spec, explain->view->seed);
     SYN_JSON(why);
     SYN_JSON(fix);
-    int rc = syn_place_explain(explain->facts->cluster, &request, &why, &fix, err);
+    int rc = syn_place_explain(explain->view->cluster, &request, &why, &fix, err);
 
     if (rc < 0)
         return rc;
@@ -108,7 +108,7 @@ explain_pending(struct explain *explain, struct syn_err *err)
 
     if (rc < 0)
         return rc;
-    if (retry_ms != SYN_DOCUMENT_NONE && retry_ms > explain->facts->now_ms)
+    if (retry_ms != SYN_DOCUMENT_NONE && retry_ms > explain->view->now_ms)
         return fix_way_out(explain, err);
     return explain_placement(explain, err);
 }
@@ -122,7 +122,7 @@ explain_ranks(struct explain *explain, const char *need, struct syn_err *err)
     size_t i;
     int rc = SYN_OK;
 
-    json_array_foreach (explain->facts->instances, i, doc) {
+    json_array_foreach (explain->view->instances, i, doc) {
         const json_t *spec = syn_document_spec(doc);
         const char *state = syn_document_state(doc), *node = syn_json_str(spec, "node", "");
         char message[MESSAGE_MAX];
@@ -235,7 +235,7 @@ fix_resume(struct explain *explain, bool with_budget, struct syn_err *err)
 static int
 explain_oom(struct explain *explain, struct syn_err *err)
 {
-    int64_t limit = explain->spec.amounts.memory_bytes, peak = explain->facts->memory_peak_bytes;
+    int64_t limit = explain->spec.amounts.memory_bytes, peak = explain->view->memory_peak_bytes;
     int64_t more = SYN_MAX(limit, peak);
     char message[MESSAGE_MAX], limit_text[SYN_FORMAT_MAX], peak_text[SYN_FORMAT_MAX];
     int rc;
@@ -259,7 +259,7 @@ explain_oom(struct explain *explain, struct syn_err *err)
 static int
 explain_log(struct explain *explain, struct syn_err *err)
 {
-    const json_t *lines = explain->facts->last_lines;
+    const json_t *lines = explain->view->last_lines;
     size_t count = json_array_size(lines);
     size_t first =
         count > SYN_TRAINING_EXPLAIN_LINES_MAX ? count - SYN_TRAINING_EXPLAIN_LINES_MAX : 0;
@@ -334,7 +334,8 @@ answer_make(struct explain *explain, json_t **ret, struct syn_err *err)
 }
 
 int
-syn_training_explain(const struct syn_training_facts *facts, json_t **ret, struct syn_err *err)
+syn_training_explain(const struct syn_training_explain_view *view, json_t **ret,
+                     struct syn_err *err)
 {
     static int (*const states[])(struct explain *, struct syn_err *) = {
         [SYN_JOB_PENDING] = explain_pending,     [SYN_JOB_STARTING] = explain_starting,
@@ -342,17 +343,17 @@ syn_training_explain(const struct syn_training_facts *facts, json_t **ret, struc
         [SYN_JOB_SUCCEEDED] = explain_succeeded, [SYN_JOB_FAILED] = explain_failed,
         [SYN_JOB_STOPPED] = explain_stopped,
     };
-    struct explain explain = {.facts = facts, .id = syn_document_id(facts->job)};
-    int state = syn_job_state_find(syn_document_state(facts->job));
+    struct explain explain = {.view = view, .id = syn_document_id(view->job)};
+    int state = syn_job_state_find(syn_document_state(view->job));
     SYN_JSON(why);
     SYN_JSON(fix);
     int rc;
 
     assert(state >= 0 && (size_t)state < SYN_LEN(states));
     explain.state = (enum syn_job_state)state;
-    explain.status = syn_document_status(facts->job);
+    explain.status = syn_document_status(view->job);
     explain.reason = syn_json_str(explain.status, "reason", "");
-    syn_training_spec_read(syn_document_spec(facts->job), &explain.spec);
+    syn_training_spec_read(syn_document_spec(view->job), &explain.spec);
     explain.why = why = json_array();
     explain.fix = fix = json_array();
     if (!why || !fix)

@@ -10,13 +10,13 @@
     "{\"source\":\"synor://code\",\"entry\":\"train.py\",\"max_budget\":\"10\",\"gpus\":8," \
     "\"gpu_model\":\"h100\"}"
 
-static struct syn_training_facts
-facts_of(const struct world *world)
+static struct syn_training_explain_view
+view_of(const struct world *world)
 {
-    return (struct syn_training_facts){.job = world->job,
-                                       .instances = world->instances,
-                                       .cluster = world->cluster,
-                                       .now_ms = world->now_ms};
+    return (struct syn_training_explain_view){.job = world->job,
+                                              .instances = world->instances,
+                                              .cluster = world->cluster,
+                                              .now_ms = world->now_ms};
 }
 
 static bool
@@ -37,16 +37,16 @@ list_says(const json_t *list, const char *text)
 
 /* The explanation must be whole, and say these things. */
 static void
-check_explain(const struct syn_training_facts *facts, const char *why, const char *fix)
+check_explain(const struct syn_training_explain_view *view, const char *why, const char *fix)
 {
     const json_t *row;
     struct syn_err err;
     size_t i;
     SYN_JSON(answer);
 
-    assert_done(syn_training_explain(facts, &answer, &err), &err);
-    assert_string_equal(syn_json_str(answer, "id", ""), syn_document_id(facts->job));
-    assert_string_equal(syn_json_str(answer, "state", ""), syn_document_state(facts->job));
+    assert_done(syn_training_explain(view, &answer, &err), &err);
+    assert_string_equal(syn_json_str(answer, "id", ""), syn_document_id(view->job));
+    assert_string_equal(syn_json_str(answer, "state", ""), syn_document_state(view->job));
     assert_true(json_array_size(json_object_get(answer, "why")) > 0);
     json_array_foreach (json_object_get(answer, "why"), i, row) {
         assert_true(syn_json_str(row, "dimension", "")[0]);
@@ -64,19 +64,19 @@ static void
 test_pending_names_what_each_node_lacks(void **state)
 {
     struct world *world = world_new(BIG);
-    struct syn_training_facts facts;
+    struct syn_training_explain_view view;
 
     (void)state;
     world_step(world);
     world_expect(world, "pending", "no-gpu");
-    facts = facts_of(world);
+    view = view_of(world);
     for (unsigned i = 0; i < WORLD_NODES; i++) {
         char want[64];
 
         (void)snprintf(want, sizeof(want), "node-%u: 8 x h100 needed; it has no GPU", i);
-        check_explain(&facts, want, "--gpus 0");
+        check_explain(&view, want, "--gpus 0");
     }
-    check_explain(&facts, "3 of 3 node(s) lack the GPUs", "join a node with");
+    check_explain(&view, "3 of 3 node(s) lack the GPUs", "join a node with");
     world_free(world);
 }
 
@@ -84,32 +84,32 @@ static void
 test_from_start_to_success(void **state)
 {
     struct world *world = world_new(WORLD_SPEC_SMALL);
-    struct syn_training_facts facts;
+    struct syn_training_explain_view view;
     struct syn_err err;
 
     (void)state;
-    facts = facts_of(world);
-    check_explain(&facts, "not been placed yet", "starts within seconds");
+    view = view_of(world);
+    check_explain(&view, "not been placed yet", "starts within seconds");
     world_step(world);
-    facts = facts_of(world);
-    check_explain(&facts, "rank 0 on node-", NULL);
+    view = view_of(world);
+    check_explain(&view, "rank 0 on node-", NULL);
     world_report_all(world, "running", "running", -1);
     world_step(world);
-    facts = facts_of(world);
-    check_explain(&facts, "10 SYNOR are left", NULL);
+    view = view_of(world);
+    check_explain(&view, "10 SYNOR are left", NULL);
     world->progress =
         json_pack("{s:i, s:i, s:I}", "step", 5, "steps_total", 10, "eta_ms", INT64_C(1) << 60);
     (void)syn_str_copy(world->progress_instance, SYN_ID_MAX, "inst-abc-1-1-0");
     world_step(world);
-    facts = facts_of(world);
-    check_explain(&facts, "SYNOR are left", "resume train-abc --max-budget");
+    view = view_of(world);
+    check_explain(&view, "SYNOR are left", "resume train-abc --max-budget");
     assert_done(syn_json_set_take(syn_document_status(world->job), "result",
                                   json_pack("{s:s}", "cid", "bresult"), &err),
                 &err);
     world_report_all(world, "exited", "completed", 0);
     world_step(world);
-    facts = facts_of(world);
-    check_explain(&facts, "all ranks completed", "synor storage get synor://bresult");
+    view = view_of(world);
+    check_explain(&view, "all ranks completed", "synor storage get synor://bresult");
     world_free(world);
 }
 
@@ -117,7 +117,7 @@ static void
 test_failures_and_stops(void **state)
 {
     struct world *world = world_new(WORLD_SPEC_SMALL);
-    struct syn_training_facts facts;
+    struct syn_training_explain_view view;
     struct syn_err err;
     SYN_JSON(lines);
 
@@ -125,28 +125,28 @@ test_failures_and_stops(void **state)
     world_step(world);
     world_report_all(world, "exited", "oom-killed", 137);
     world_step(world);
-    facts = facts_of(world);
-    facts.memory_peak_bytes = INT64_C(3) << 30;
-    check_explain(&facts, "the limit is 2 GiB, the peak was 3 GiB", "--memory 4608mb");
+    view = view_of(world);
+    view.memory_peak_bytes = INT64_C(3) << 30;
+    check_explain(&view, "the limit is 2 GiB, the peak was 3 GiB", "--memory 4608mb");
     assert_done(syn_training_resume(world->job, -1, &err), &err);
     world_step(world);
     world_report_all(world, "exited", "failed", 3);
     world_step(world);
     lines = json_pack("[s, s]", "Traceback", "ValueError: bad shape");
-    facts = facts_of(world);
-    facts.last_lines = lines;
-    check_explain(&facts, "ValueError: bad shape", "synor compute train logs train-abc");
-    check_explain(&facts, "exit status 3", "synor compute train resume train-abc");
+    view = view_of(world);
+    view.last_lines = lines;
+    check_explain(&view, "ValueError: bad shape", "synor compute train logs train-abc");
+    check_explain(&view, "exit status 3", "synor compute train resume train-abc");
     assert_done(syn_training_resume(world->job, -1, &err), &err);
     world_step(world);
     assert_done(syn_training_request_stop(world->job, -1, &err), &err);
     world_step(world);
-    facts = facts_of(world);
-    check_explain(&facts, "asked to stop", NULL);
+    view = view_of(world);
+    check_explain(&view, "asked to stop", NULL);
     world_report_all(world, "exited", "stopped", 143);
     world_step(world);
-    facts = facts_of(world);
-    check_explain(&facts, "stopped on request", "synor compute train resume train-abc");
+    view = view_of(world);
+    check_explain(&view, "stopped on request", "synor compute train resume train-abc");
     world_free(world);
 }
 
@@ -176,9 +176,8 @@ test_plans(void **state)
     SYN_JSON(plan);
 
     (void)state;
-    assert_done(
-        syn_training_plan(syn_document_spec(world->job), world->cluster, book, 1, &plan, &err),
-        &err);
+    assert_done(syn_training_plan(syn_document_spec(world->job), world->cluster, book, &plan, &err),
+                &err);
     assert_true(syn_json_bool(plan, "placeable", false));
     assert_int_equal(json_array_size(json_object_get(plan, "nodes")), 2);
     /* 2 * (1 * 0.02 + 2 * 0.005 + 4 * 0.001) */
@@ -192,9 +191,8 @@ test_plans(void **state)
     world_free(world);
     json_decref(plan);
     world = world_new(BIG);
-    assert_done(
-        syn_training_plan(syn_document_spec(world->job), world->cluster, book, 1, &plan, &err),
-        &err);
+    assert_done(syn_training_plan(syn_document_spec(world->job), world->cluster, book, &plan, &err),
+                &err);
     assert_false(syn_json_bool(plan, "placeable", true));
     assert_string_equal(syn_json_str(plan, "reason", ""), "no-gpu");
     assert_true(json_array_size(json_object_get(plan, "fix")) > 0);
@@ -214,16 +212,16 @@ plan_scenario(void *arg, struct syn_err *err)
     SYN_JSON(plan);
 
     return syn_training_plan(syn_document_spec(with->world->job), with->world->cluster, with->book,
-                             1, &plan, err);
+                             &plan, err);
 }
 
 static int
 explain_scenario(void *arg, struct syn_err *err)
 {
-    struct syn_training_facts facts = facts_of(arg);
+    struct syn_training_explain_view view = view_of(arg);
     SYN_JSON(answer);
 
-    return syn_training_explain(&facts, &answer, err);
+    return syn_training_explain(&view, &answer, err);
 }
 
 static void

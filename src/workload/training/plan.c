@@ -74,9 +74,10 @@ plan_cost(struct plan *plan, struct syn_err *err)
     const struct syn_place_slot *first = &plan->placement.slots[0];
     const char *model = plan->placeable ? first->gpu_model : plan->spec.gpu_model;
     int64_t gpus = plan->placeable ? plan->placement.gpus : plan->spec.gpus;
+    const struct syn_cost_ask ask = {plan->spec.amounts, gpus, model, plan->spec.workers,
+                                     plan->spec.max_budget};
     struct syn_cost cost = {0, INT64_MAX};
-    int rc = syn_cost_of(plan->book, &plan->spec.amounts, gpus, model, plan->spec.workers,
-                         plan->spec.max_budget, &cost, err);
+    int rc = syn_cost_of(plan->book, &ask, &cost, err);
     bool priced = rc == SYN_OK;
 
     if (rc >= 0)
@@ -140,8 +141,7 @@ plan_why(struct plan *plan, struct syn_err *err)
 
 int
 syn_training_plan(const json_t *spec, const struct syn_cluster *cluster,
-                  const struct syn_pricebook *book, uint64_t seed, json_t **ret,
-                  struct syn_err *err)
+                  const struct syn_pricebook *book, json_t **ret, struct syn_err *err)
 {
     static int (*const parts[])(struct plan *, struct syn_err *) = {
         plan_verdict, plan_why, plan_nodes, plan_cost, plan_alternatives};
@@ -150,7 +150,7 @@ syn_training_plan(const json_t *spec, const struct syn_cluster *cluster,
     int rc;
 
     syn_training_spec_read(spec, &plan.spec);
-    plan.request = syn_training_place_request(&plan.spec, seed);
+    plan.request = syn_training_place_request(&plan.spec, 0);
     rc = syn_place(cluster, &plan.request, &plan.placement, err);
     if (rc < 0)
         return rc;

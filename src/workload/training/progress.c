@@ -297,8 +297,8 @@ without_nan(const char *line, size_t len, char *out)
             if (strlen(words[w]) <= len - i && memcmp(line + i, words[w], strlen(words[w])) == 0)
                 word = strlen(words[w]);
         if (word > 0) {
-            memcpy(out + used, "null", 4);
-            used += 4;
+            for (const char *null = "null"; *null; null++)
+                out[used++] = *null;
             i += word;
         } else {
             out[used++] = line[i++];

@@ -9,15 +9,23 @@
 /** What a time or amount that is not there reads as. */
 #define SYN_DOCUMENT_NONE INT64_C(-1)
 
+/** Who a new document is. Text is borrowed for the call. */
+struct syn_document_new {
+    const char *kind;
+    const char *id;
+    const char *name; /* NULL or "": the id */
+    const char *account;
+    int64_t now_ms;
+};
+
 /**
- * Make a document of `kind` with generation 1, revision 0 (the store sets it) and an empty status.
+ * Make a document with generation 1, revision 0 (the store sets it) and an empty status.
  *
  * Owner: takes `spec` from the call on, also on failure; NULL means it could not be made. The
- * caller owns *ret. `name` NULL or "" leaves the id as the name. Returns 0; SYN_E_NOMEM.
+ * caller owns *ret. Returns 0; SYN_E_NOMEM.
  */
-SYN_MUST int syn_document_make_take(const char *kind, const char *id, const char *name,
-                                    const char *account, json_t *spec, int64_t now_ms, json_t **ret,
-                                    struct syn_err *err);
+SYN_MUST int syn_document_make_take(const struct syn_document_new *new_doc, json_t *spec,
+                                    json_t **ret, struct syn_err *err);
 /** Count one change of the spec. */
 SYN_MUST int syn_document_bump(json_t *doc, struct syn_err *err);
 /** Set status.state, status.reason, status.message; asserts that none of them is empty. */

@@ -8,7 +8,7 @@
 #define SYN_TRAINING_EXPLAIN_LINES_MAX 20
 
 /** What there is to explain from. Borrowed for the call. */
-struct syn_training_facts {
+struct syn_training_explain_view {
     const json_t *job;
     const json_t *instances;   /* its instance documents; NULL is none */
     const json_t *last_lines;  /* array of text: the end of the failed rank's log; NULL is none */
@@ -24,7 +24,7 @@ struct syn_training_facts {
  *
  * Owner: *ret is the caller's. Returns 0; SYN_E_NOMEM.
  */
-SYN_MUST int syn_training_explain(const struct syn_training_facts *facts, json_t **ret,
+SYN_MUST int syn_training_explain(const struct syn_training_explain_view *view, json_t **ret,
                                   struct syn_err *err);
 
 #endif

@@ -16,7 +16,6 @@
  * ever. Owner: *ret is the caller's. Returns 0; SYN_E_NOMEM, SYN_E_INVALID.
  */
 SYN_MUST int syn_training_plan(const json_t *spec, const struct syn_cluster *cluster,
-                               const struct syn_pricebook *book, uint64_t seed, json_t **ret,
-                               struct syn_err *err);
+                               const struct syn_pricebook *book, json_t **ret, struct syn_err *err);
 
 #endif
