@@ -1,5 +1,6 @@
 #include <synor/orchestration/life.h>
 
+#include <synor/base/buf.h>
 #include <synor/base/str.h>
 #include <synor/base/test.h>
 
@@ -71,6 +72,65 @@ test_words_are_found(void **state)
     assert_false(syn_sm_may(&syn_job_life, SYN_JOB_FAILED, SYN_JOB_PENDING));
 }
 
+/* The diagram and the reasons in docs/training.md are these tables, word for word. */
+static void
+diagram_write(struct syn_buf *out, const struct syn_sm *sm)
+{
+    syn_buf_addf(out, "stateDiagram-v2\n    [*] --> %s\n", sm->states[0].name);
+    for (unsigned from = 0; from < sm->count; from++) {
+        for (unsigned to = 0; to < sm->count; to++)
+            if (syn_sm_may(sm, from, to))
+                syn_buf_addf(out, "    %s --> %s\n", sm->states[from].name, sm->states[to].name);
+        if (syn_sm_terminal(sm, from))
+            syn_buf_addf(out, "    %s --> [*]\n", sm->states[from].name);
+    }
+}
+
+static void
+reasons_write(struct syn_buf *out, const struct syn_sm *sm, const struct syn_reason *rows,
+              size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        syn_buf_addf(out, "| %s | `%s` | %s | %s |\n", sm->states[rows[i].state].name, rows[i].word,
+                     rows[i].sentence, rows[i].way_out);
+}
+
+static void
+check_documented(const char *page, const struct syn_buf *want)
+{
+    assert_false(want->failed);
+    if (!strstr(page, want->data))
+        fail_msg("docs/training.md does not hold this:\n%s", want->data);
+}
+
+static void
+test_the_tables_are_documented(void **state)
+{
+    static char page[1 << 16];
+    FILE *file = fopen(SYN_TEST_SOURCE_ROOT "/docs/training.md", "re");
+    const struct syn_reason *rows;
+    size_t count;
+    SYN_BUF(want);
+
+    (void)state;
+    assert_non_null(file);
+    page[fread(page, 1, sizeof(page) - 1, file)] = '\0';
+    (void)fclose(file);
+    diagram_write(&want, &syn_job_life);
+    check_documented(page, &want);
+    syn_buf_clear(&want);
+    diagram_write(&want, &syn_instance_life);
+    check_documented(page, &want);
+    syn_buf_clear(&want);
+    rows = syn_job_reasons(&count);
+    reasons_write(&want, &syn_job_life, rows, count);
+    check_documented(page, &want);
+    syn_buf_clear(&want);
+    rows = syn_instance_reasons(&count);
+    reasons_write(&want, &syn_instance_life, rows, count);
+    check_documented(page, &want);
+}
+
 int
 main(void)
 {
@@ -78,6 +138,7 @@ main(void)
         cmocka_unit_test(test_every_state_is_reached_and_ends),
         cmocka_unit_test(test_every_state_has_reasons),
         cmocka_unit_test(test_words_are_found),
+        cmocka_unit_test(test_the_tables_are_documented),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
