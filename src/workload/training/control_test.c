@@ -249,6 +249,31 @@ test_a_reboot_of_the_only_node(void **state)
     world_free(world);
 }
 
+/* A node that was given up comes back, and its agent says that the rank is still running. */
+static void
+test_nothing_starts_beside_a_live_rank(void **state)
+{
+    struct world *world = running(WORLD_SPEC_SMALL);
+    json_t *old;
+
+    (void)state;
+    for (unsigned i = 0; i < WORLD_NODES; i++)
+        world_node(world, i, "gone");
+    world_step(world);
+    world_expect(world, "pending", "node-lost");
+    old = world_instance(world, 0);
+    for (unsigned i = 0; i < WORLD_NODES; i++)
+        world_node(world, i, "ready");
+    world_report(world, old, "running", "running", -1);
+    world_step(world);
+    world_expect(world, "pending", "node-lost");
+    assert_string_equal(syn_json_str(syn_document_spec(old), "desired", ""), "stopped");
+    world_report(world, old, "exited", "stopped", 143);
+    world_step(world);
+    world_expect(world, "starting", "assigned");
+    world_free(world);
+}
+
 static void
 test_losses_are_bounded(void **state)
 {
@@ -478,6 +503,7 @@ main(void)
         cmocka_unit_test(test_retries_pause_and_run_out),
         cmocka_unit_test(test_a_lost_node_restarts_from_the_checkpoint),
         cmocka_unit_test(test_a_reboot_of_the_only_node),
+        cmocka_unit_test(test_nothing_starts_beside_a_live_rank),
         cmocka_unit_test(test_losses_are_bounded),
         cmocka_unit_test(test_a_silent_node),
         cmocka_unit_test(test_budget),
