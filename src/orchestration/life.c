@@ -3,7 +3,7 @@
 #include <synor/base/str.h>
 
 #define TO(state)      SYN_BIT(SYN_JOB_##state)
-#define INST_TO(state) SYN_BIT(SYN_INSTANCE_##state)
+#define INST_TO(state) SYN_BIT(SYN_PHASE_##state)
 #define ENDS           (TO(SUCCEEDED) | TO(FAILED) | TO(STOPPED))
 
 /* A program can be over before anyone saw it run, so starting leads to every end as running does.
@@ -19,14 +19,14 @@ static const struct syn_sm_state job_states[] = {
 };
 
 static const struct syn_sm_state instance_states[] = {
-    [SYN_INSTANCE_ASSIGNED] = {"assigned", INST_TO(PREPARING) | INST_TO(RUNNING) |
-                                               INST_TO(STOPPING) | INST_TO(EXITED) | INST_TO(LOST)},
-    [SYN_INSTANCE_PREPARING] = {"preparing", INST_TO(RUNNING) | INST_TO(STOPPING) |
-                                                 INST_TO(EXITED) | INST_TO(LOST)},
-    [SYN_INSTANCE_RUNNING] = {"running", INST_TO(STOPPING) | INST_TO(EXITED) | INST_TO(LOST)},
-    [SYN_INSTANCE_STOPPING] = {"stopping", INST_TO(EXITED) | INST_TO(LOST)},
-    [SYN_INSTANCE_EXITED] = {"exited", 0},
-    [SYN_INSTANCE_LOST] = {"lost", 0},
+    [SYN_PHASE_ASSIGNED] = {"assigned", INST_TO(PREPARING) | INST_TO(RUNNING) | INST_TO(STOPPING) |
+                                            INST_TO(EXITED) | INST_TO(LOST)},
+    [SYN_PHASE_PREPARING] = {"preparing", INST_TO(RUNNING) | INST_TO(STOPPING) | INST_TO(EXITED) |
+                                              INST_TO(LOST)},
+    [SYN_PHASE_RUNNING] = {"running", INST_TO(STOPPING) | INST_TO(EXITED) | INST_TO(LOST)},
+    [SYN_PHASE_STOPPING] = {"stopping", INST_TO(EXITED) | INST_TO(LOST)},
+    [SYN_PHASE_EXITED] = {"exited", 0},
+    [SYN_PHASE_LOST] = {"lost", 0},
 };
 
 const struct syn_sm syn_job_life = {"job", job_states, SYN_LEN(job_states)};
@@ -67,20 +67,20 @@ static const struct syn_reason job_reasons[] = {
 };
 
 static const struct syn_reason instance_reasons[] = {
-    {SYN_INSTANCE_ASSIGNED, "assigned", "the node has not taken it up yet", ""},
-    {SYN_INSTANCE_PREPARING, "preparing", "the node is fetching its data and setting up its sandbox", ""},
-    {SYN_INSTANCE_RUNNING, "running", "it is running", ""},
-    {SYN_INSTANCE_STOPPING, "stopping", "it was asked to stop", ""},
-    {SYN_INSTANCE_EXITED, "completed", "the program ended with exit status 0", ""},
-    {SYN_INSTANCE_EXITED, "failed", "the program ended with an error", ""},
-    {SYN_INSTANCE_EXITED, "oom-killed", "the kernel ended it: it used more memory than its limit", ""},
-    {SYN_INSTANCE_EXITED, "time-limit", "it was stopped at its time limit", ""},
-    {SYN_INSTANCE_EXITED, "stopped", "it was stopped on request", ""},
-    {SYN_INSTANCE_EXITED, "start-failed", "the program could not be started", ""},
-    {SYN_INSTANCE_EXITED, "scratch-full", "its scratch volume is full", ""},
-    {SYN_INSTANCE_EXITED, "pids-limit", "it needed more processes than its limit", ""},
-    {SYN_INSTANCE_LOST, "node-lost", "its node was lost", ""},
-    {SYN_INSTANCE_LOST, "node-rebooted", "its node was restarted", ""},
+    {SYN_PHASE_ASSIGNED, "assigned", "the node has not taken it up yet", ""},
+    {SYN_PHASE_PREPARING, "preparing", "the node is fetching its data and setting up its sandbox", ""},
+    {SYN_PHASE_RUNNING, "running", "it is running", ""},
+    {SYN_PHASE_STOPPING, "stopping", "it was asked to stop", ""},
+    {SYN_PHASE_EXITED, "completed", "the program ended with exit status 0", ""},
+    {SYN_PHASE_EXITED, "failed", "the program ended with an error", ""},
+    {SYN_PHASE_EXITED, "oom-killed", "the kernel ended it: it used more memory than its limit", ""},
+    {SYN_PHASE_EXITED, "time-limit", "it was stopped at its time limit", ""},
+    {SYN_PHASE_EXITED, "stopped", "it was stopped on request", ""},
+    {SYN_PHASE_EXITED, "start-failed", "the program could not be started", ""},
+    {SYN_PHASE_EXITED, "scratch-full", "its scratch volume is full", ""},
+    {SYN_PHASE_EXITED, "pids-limit", "it needed more processes than its limit", ""},
+    {SYN_PHASE_LOST, "node-lost", "its node was lost", ""},
+    {SYN_PHASE_LOST, "node-rebooted", "its node was restarted", ""},
 };
 /* clang-format on */
 

@@ -62,12 +62,12 @@ test_words_are_found(void **state)
     (void)state;
     assert_int_equal(syn_job_state_find("stopping"), SYN_JOB_STOPPING);
     assert_int_equal(syn_job_state_find("exited"), -1);
-    assert_int_equal(syn_instance_state_find("exited"), SYN_INSTANCE_EXITED);
+    assert_int_equal(syn_instance_state_find("exited"), SYN_PHASE_EXITED);
     assert_non_null(syn_job_reason(SYN_JOB_FAILED, "oom-killed"));
     assert_null(syn_job_reason(SYN_JOB_STOPPED, "oom-killed"));
-    assert_non_null(syn_instance_reason(SYN_INSTANCE_EXITED, "pids-limit"));
-    assert_true(syn_instance_ended(SYN_INSTANCE_LOST));
-    assert_false(syn_instance_ended(SYN_INSTANCE_STOPPING));
+    assert_non_null(syn_instance_reason(SYN_PHASE_EXITED, "pids-limit"));
+    assert_true(syn_instance_ended(SYN_PHASE_LOST));
+    assert_false(syn_instance_ended(SYN_PHASE_STOPPING));
     assert_true(syn_sm_may(&syn_job_life, SYN_JOB_RUNNING, SYN_JOB_PENDING));
     assert_false(syn_sm_may(&syn_job_life, SYN_JOB_FAILED, SYN_JOB_PENDING));
 }

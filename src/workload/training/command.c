@@ -243,7 +243,7 @@ add_host(const struct rank *rank, uint32_t other, json_t *hosts, struct syn_err 
 static int
 make_network(const struct rank *rank, json_t **ret, struct syn_err *err)
 {
-    char group[SYN_ID_MAX], address[64];
+    char group[SYN_ID_MAX], address[64], with_prefix[72];
     SYN_JSON(hosts);
     int rc = SYN_OK;
 
@@ -260,8 +260,9 @@ make_network(const struct rank *rank, json_t **ret, struct syn_err *err)
                    (long long)run_of(rank->job),
                    (long long)syn_json_i64(rank->status, "attempt", 0));
     address_of(rank, rank->rank, address, sizeof(address));
+    (void)snprintf(with_prefix, sizeof(with_prefix), "%s/24", address);
     return syn_json_pack(ret, err, "{s:s, s:s, s:s, s:O}", "mode", "group", "group", group,
-                         "address", address, "hosts", hosts);
+                         "address", with_prefix, "hosts", hosts);
 }
 
 /* ---- the document ---- */

@@ -117,7 +117,7 @@ test_a_gang(void **state)
     check_text(env, "GLOO_SOCKET_IFNAME", "eth0");
     check_text(network, "mode", "group");
     check_text(network, "group", "abc-1-1");
-    check_text(network, "address", "10.214.0.3");
+    check_text(network, "address", "10.214.0.3/24");
     assert_int_equal(json_array_size(json_object_get(network, "hosts")), 3);
     check_text(json_array_get(json_object_get(network, "hosts"), 2), "name", "rank-2");
     check_text(json_array_get(json_object_get(network, "hosts"), 2), "address", "10.214.0.4");

@@ -140,7 +140,7 @@ member_read(const json_t *given, struct member *ret, struct syn_err *err)
     if (!json_is_object(member.spec) || !json_is_object(member.status) || state < 0 ||
         !*member.id || !*member.node || member.run < 1 || member.attempt < 1 || member.rank < 0)
         return SYN_FAIL(err, SYN_E_CORRUPT, "instance \"%s\" is no training instance", member.id);
-    member.state = (enum syn_instance_state)state;
+    member.state = (enum syn_instance_phase)state;
     member.ended = syn_instance_ended(member.state);
     *ret = member;
     return SYN_OK;
@@ -488,7 +488,7 @@ usage_complete(struct step *step, const struct member *member)
 
     if (!member->ended)
         return false;
-    if (last >= 0 ? known >= last : !started || member->state == SYN_INSTANCE_LOST)
+    if (last >= 0 ? known >= last : !started || member->state == SYN_PHASE_LOST)
         return true;
     if (!node || node->state == SYN_NODE_LEFT)
         return true;

@@ -30,7 +30,7 @@ static const struct {
 static const char *
 cause_of(const struct member *member)
 {
-    if (member->state != SYN_INSTANCE_EXITED)
+    if (member->state != SYN_PHASE_EXITED)
         return NULL;
     for (size_t i = 0; i < SYN_LEN(causes); i++)
         if (syn_str_eq(causes[i].instance, member->reason))
@@ -41,7 +41,7 @@ cause_of(const struct member *member)
 static bool
 completed(const struct member *member)
 {
-    return member->state == SYN_INSTANCE_EXITED && syn_str_eq(member->reason, "completed");
+    return member->state == SYN_PHASE_EXITED && syn_str_eq(member->reason, "completed");
 }
 
 static bool
@@ -54,7 +54,7 @@ asked_to_stop(const struct member *member)
 static bool
 lost(const struct member *member)
 {
-    return member->state == SYN_INSTANCE_LOST ||
+    return member->state == SYN_PHASE_LOST ||
            (member->ended && !completed(member) && !cause_of(member) && !asked_to_stop(member));
 }
 
@@ -96,8 +96,8 @@ attempt_read(const struct step *step)
         attempt.count++;
         attempt.ended += member->ended;
         attempt.completed += completed(member);
-        attempt.running += member->state >= SYN_INSTANCE_RUNNING;
-        attempt.preparing += member->state >= SYN_INSTANCE_PREPARING;
+        attempt.running += member->state >= SYN_PHASE_RUNNING;
+        attempt.preparing += member->state >= SYN_PHASE_PREPARING;
         if (lost(member) && !attempt.lost)
             attempt.lost = member;
         if (cause_of(member) && (!attempt.cause || failed_before(member, attempt.cause)))
@@ -164,7 +164,7 @@ attempt_mark_lost(struct step *step, struct syn_err *err)
             rc = syn_document_set_time(member->status, "ended_at", step->view->now_ms, err);
         if (rc < 0)
             return rc;
-        member->state = SYN_INSTANCE_LOST;
+        member->state = SYN_PHASE_LOST;
         member->reason = "node-lost";
         member->ended = true;
     }
@@ -350,7 +350,7 @@ failure_text(const struct step *step, const struct member *member, char *out, si
 {
     int64_t code = syn_json_i64(member->status, "exit_code", -1);
     int64_t signal = syn_json_i64(member->status, "signal", 0);
-    const struct syn_reason *row = syn_instance_reason(SYN_INSTANCE_EXITED, member->reason);
+    const struct syn_reason *row = syn_instance_reason(SYN_PHASE_EXITED, member->reason);
     const char *said = syn_json_str(member->status, "message", "");
     char memory[SYN_FORMAT_MAX], how[64] = "";
 

@@ -18,7 +18,7 @@ struct member {
     const char *id;
     const char *node;
     const char *reason;
-    enum syn_instance_state state;
+    enum syn_instance_phase state;
     bool ended;
     int64_t run;
     int64_t attempt;

@@ -17,13 +17,14 @@ enum syn_job_state {
     SYN_JOB_STOPPED,
 };
 
-enum syn_instance_state {
-    SYN_INSTANCE_ASSIGNED,
-    SYN_INSTANCE_PREPARING,
-    SYN_INSTANCE_RUNNING,
-    SYN_INSTANCE_STOPPING,
-    SYN_INSTANCE_EXITED,
-    SYN_INSTANCE_LOST,
+/** What the API calls an instance's state; a runtime's own states are others. */
+enum syn_instance_phase {
+    SYN_PHASE_ASSIGNED,
+    SYN_PHASE_PREPARING,
+    SYN_PHASE_RUNNING,
+    SYN_PHASE_STOPPING,
+    SYN_PHASE_EXITED,
+    SYN_PHASE_LOST,
 };
 
 extern const struct syn_sm syn_job_life;
