@@ -44,7 +44,7 @@ int
 syn_rate_add(struct syn_rate *rate, const struct syn_capacity *capacity, int64_t count,
              const struct syn_pricebook *book, struct syn_err *err)
 {
-    struct syn_usage usage = {0};
+    struct syn_usage_sum usage = {0};
     struct syn_rate sum = *rate;
     int rc;
 

@@ -10,10 +10,10 @@ static struct syn_err err;
 static const struct syn_invoice_terms terms = {"bill-1", "train-x.1", "alice", "settle:train-x.1",
                                                10 * SYN_SYNOR};
 
-static struct syn_usage
+static struct syn_usage_sum
 usage_of(const struct syn_capacity *capacity, int64_t span_ms)
 {
-    struct syn_usage usage = {0};
+    struct syn_usage_sum usage = {0};
 
     assert_done(syn_usage_add_capacity(&usage, capacity, span_ms, &err), &err);
     return usage;
@@ -72,7 +72,7 @@ static void
 worked_example(void **state)
 {
     const struct syn_capacity capacity = test_capacity(1500, 3, 4);
-    const struct syn_usage usage = usage_of(&capacity, 1207501);
+    const struct syn_usage_sum usage = usage_of(&capacity, 1207501);
     const struct syn_invoice_usage input = {"bob", &usage};
     SYN_SCOPED(syn_invoice_free_scope) struct syn_invoice *invoice = build(&terms, &input, 1);
     SYN_SCOPED(syn_free_scope) char *doc = NULL;
@@ -105,7 +105,7 @@ worked_example(void **state)
 static void
 rounded_once(void **state)
 {
-    struct syn_usage usage = {0};
+    struct syn_usage_sum usage = {0};
     const struct syn_invoice_usage inputs[] = {{"a", &usage}, {"b", &usage}, {"c", &usage}};
     SYN_SCOPED(syn_invoice_free_scope) struct syn_invoice *invoice = NULL;
 
@@ -135,7 +135,7 @@ static void
 escrow_caps_the_charge(void **state)
 {
     const struct syn_capacity small = test_capacity(1000, 1, 1), large = test_capacity(3000, 1, 1);
-    const struct syn_usage few = usage_of(&small, 1800000), many = usage_of(&large, 3600000);
+    const struct syn_usage_sum few = usage_of(&small, 1800000), many = usage_of(&large, 3600000);
     const struct syn_invoice_usage inputs[] = {{"p-1", &few}, {"p-2", &many}, {"p-1", &few}};
     struct syn_invoice_terms tight = terms;
     SYN_SCOPED(syn_invoice_free_scope) struct syn_invoice *invoice = NULL;
@@ -156,7 +156,7 @@ escrow_caps_the_charge(void **state)
 static void
 classes_have_their_own_shares(void **state)
 {
-    struct syn_usage usage = {0};
+    struct syn_usage_sum usage = {0};
     const struct syn_invoice_usage input = {"bob", &usage};
     SYN_SCOPED(syn_invoice_free_scope) struct syn_invoice *invoice = NULL;
 
@@ -193,8 +193,8 @@ cutting_changes_nothing(void **state)
             test_capacity((int64_t)(syn_test_random(&random) % 8000) + 1,
                           (int64_t)(syn_test_random(&random) % 32), (int64_t)(round % 5));
         int64_t span = (int64_t)(syn_test_random(&random) % 5000000) + 2, left = span;
-        const struct syn_usage whole = usage_of(&capacity, span);
-        struct syn_usage parts[8] = {0};
+        const struct syn_usage_sum whole = usage_of(&capacity, span);
+        struct syn_usage_sum parts[8] = {0};
         struct syn_invoice_usage inputs[8];
         int64_t total, cut_total;
         struct syn_invoice_usage one = {"bob", &whole};
@@ -227,7 +227,7 @@ random_invoices_add_up(void **state)
     (void)state;
     for (unsigned round = 0; round < 200; round++) {
         SYN_SCOPED(syn_invoice_free_scope) struct syn_invoice *invoice = NULL;
-        struct syn_usage usages[5];
+        struct syn_usage_sum usages[5];
         struct syn_invoice_usage inputs[5];
         struct syn_invoice_terms t = terms;
 
@@ -249,7 +249,7 @@ building_refuses(void **state)
 {
     SYN_SCOPED(syn_pricebook_free_scope) struct syn_pricebook *book = test_book();
     struct syn_invoice_terms bad = terms;
-    struct syn_usage usage = {0};
+    struct syn_usage_sum usage = {0};
     struct syn_invoice_usage input = {"bob", &usage};
     struct syn_invoice *invoice = NULL;
 
@@ -283,7 +283,7 @@ static struct syn_invoice *
 sample_invoice(void)
 {
     const struct syn_capacity capacity = test_capacity(1500, 3, 4);
-    const struct syn_usage usage = usage_of(&capacity, 5000);
+    const struct syn_usage_sum usage = usage_of(&capacity, 5000);
     const struct syn_invoice_usage inputs[] = {{"bob", &usage}, {"carol", &usage}};
 
     return build(&terms, inputs, 2);
@@ -399,7 +399,8 @@ static void
 story_begin(struct story *story)
 {
     const struct syn_capacity capacity = test_capacity(1500, 3, 4);
-    const struct syn_usage first = usage_of(&capacity, 5005), second = usage_of(&capacity, 2002);
+    const struct syn_usage_sum first = usage_of(&capacity, 5005),
+                               second = usage_of(&capacity, 2002);
     const struct syn_invoice_usage inputs[] = {{"bob", &first}, {"carol", &second}};
 
     memset(story, 0, sizeof(*story));
@@ -615,7 +616,7 @@ sweep_scenario(void *arg, struct syn_err *e)
     SYN_SCOPED(syn_invoice_free_scope) struct syn_invoice *again = NULL;
     const struct story *story = arg;
     const struct syn_capacity capacity = test_capacity(1500, 3, 4);
-    struct syn_usage usage = {0};
+    struct syn_usage_sum usage = {0};
     const struct syn_invoice_usage input = {"bob", &usage};
     const struct syn_invoice_evidence evidence = {story->evidence, 3, &story->settlement};
     SYN_JSON(doc);

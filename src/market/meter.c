@@ -43,7 +43,7 @@ syn_capacity_check(const struct syn_capacity *capacity, const char *path, struct
 
 /* Where `item` stands or belongs. */
 static size_t
-usage_place(const struct syn_usage *usage, const char *item)
+usage_place(const struct syn_usage_sum *usage, const char *item)
 {
     size_t at = 0;
 
@@ -53,7 +53,7 @@ usage_place(const struct syn_usage *usage, const char *item)
 }
 
 int
-syn_usage_add(struct syn_usage *usage, const char *item, enum syn_measure measure,
+syn_usage_add(struct syn_usage_sum *usage, const char *item, enum syn_measure measure,
               syn_u128 quantity, struct syn_err *err)
 {
     size_t at = usage_place(usage, item);
@@ -81,10 +81,10 @@ syn_usage_add(struct syn_usage *usage, const char *item, enum syn_measure measur
 }
 
 int
-syn_usage_add_capacity(struct syn_usage *usage, const struct syn_capacity *capacity,
+syn_usage_add_capacity(struct syn_usage_sum *usage, const struct syn_capacity *capacity,
                        int64_t span_ms, struct syn_err *err)
 {
-    struct syn_usage sum = *usage;
+    struct syn_usage_sum sum = *usage;
     syn_u128 span = (syn_u128)span_ms;
     char gpu[SYN_ITEM_MAX];
     int rc;
@@ -349,7 +349,7 @@ syn_sample_decode(const json_t *doc, struct syn_sample *ret_sample, struct syn_e
 }
 
 static int
-encode_usage(const struct syn_usage *usage, json_t *array, struct syn_err *err)
+encode_usage(const struct syn_usage_sum *usage, json_t *array, struct syn_err *err)
 {
     for (size_t i = 0; i < usage->count; i++) {
         char text[SYN_EXACT_TEXT_MAX];
@@ -367,7 +367,7 @@ encode_usage(const struct syn_usage *usage, json_t *array, struct syn_err *err)
 }
 
 static int
-decode_usage_item(const json_t *doc, struct syn_usage *usage, struct syn_err *err)
+decode_usage_item(const json_t *doc, struct syn_usage_sum *usage, struct syn_err *err)
 {
     static const char *const known[] = {"item", "measure", "quantity", NULL};
     const char *item, *measure_name, *text;

@@ -8,7 +8,7 @@ static struct syn_err err;
 #define T0 INT64_C(1764000000000)
 
 static syn_u128
-quantity(const struct syn_usage *usage, const char *item)
+quantity(const struct syn_usage_sum *usage, const char *item)
 {
     for (size_t i = 0; i < usage->count; i++) {
         if (syn_str_eq(usage->items[i].item, item))
@@ -118,7 +118,7 @@ capacity_is_checked(void **state)
 static void
 usage_has_limits(void **state)
 {
-    struct syn_usage usage = {0};
+    struct syn_usage_sum usage = {0};
     char item[SYN_ITEM_MAX + 1];
 
     (void)state;

@@ -75,7 +75,7 @@ struct syn_invoice {
 /** One instance's sums, and the account that provided it. Several may name one provider. */
 struct syn_invoice_usage {
     const char *provider;
-    const struct syn_usage *usage;
+    const struct syn_usage_sum *usage;
 };
 
 /** Charge `count` usages. NOTFOUND or INVALID when the book cannot price an item so; LIMIT when a

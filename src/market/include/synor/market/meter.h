@@ -58,7 +58,7 @@ struct syn_sample {
 };
 
 /** Sums by item, sorted by item name. */
-struct syn_usage {
+struct syn_usage_sum {
     size_t count;
     struct syn_usage_item {
         char item[SYN_ITEM_MAX];
@@ -73,7 +73,7 @@ struct syn_meter {
     int64_t seq;     /* of the last sample; 0 before the first */
     int64_t from_ms; /* of the first sample */
     int64_t to_ms;   /* of the last sample */
-    struct syn_usage usage;
+    struct syn_usage_sum usage;
     struct syn_observed used; /* cpu_ms summed, the others their maximum */
 };
 
@@ -94,10 +94,10 @@ SYN_MUST int syn_capacity_check(const struct syn_capacity *capacity, const char 
                                 struct syn_err *err);
 /** Add `quantity` of `item`; 0 adds nothing. LIMIT when full or past 128 bits; INVALID when the
  *  item stands there in another measure. */
-SYN_MUST int syn_usage_add(struct syn_usage *usage, const char *item, enum syn_measure measure,
+SYN_MUST int syn_usage_add(struct syn_usage_sum *usage, const char *item, enum syn_measure measure,
                            syn_u128 quantity, struct syn_err *err);
 /** Add what `capacity` amounts to over `span_ms` >= 0. */
-SYN_MUST int syn_usage_add_capacity(struct syn_usage *usage, const struct syn_capacity *capacity,
+SYN_MUST int syn_usage_add_capacity(struct syn_usage_sum *usage, const struct syn_capacity *capacity,
                                     int64_t span_ms, struct syn_err *err);
 
 /* ---- meters ---- */
