@@ -103,6 +103,12 @@ syn_http_req_received(const struct syn_http_req *req)
     return req->received;
 }
 
+void *
+syn_http_req_upload_arg(const struct syn_http_req *req)
+{
+    return req->upload.arg;
+}
+
 bool
 syn_http_req_gone(const struct syn_http_req *req)
 {

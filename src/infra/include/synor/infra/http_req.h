@@ -60,6 +60,8 @@ const char *syn_http_req_body(const struct syn_http_req *req, size_t *ret_len);
 json_t *syn_http_req_json(const struct syn_http_req *req);
 /** Bytes of the body that an upload route's sink has accepted so far. */
 int64_t syn_http_req_received(const struct syn_http_req *req);
+/** The `arg` that an upload route's `begin` set; NULL for other routes. */
+void *syn_http_req_upload_arg(const struct syn_http_req *req);
 /** True when the client has gone: an answer would be dropped. Any thread. */
 bool syn_http_req_gone(const struct syn_http_req *req);
 
