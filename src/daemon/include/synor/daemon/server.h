@@ -1,0 +1,40 @@
+/* The control plane: one process that keeps the desired state, decides, and serves the API. */
+#ifndef SYNOR_DAEMON_SERVER_H
+#define SYNOR_DAEMON_SERVER_H
+
+#include <synor/base/loop.h>
+
+struct syn_server;
+
+/** Borrowed for the call; NULL or 0 means the default. */
+struct syn_server_options {
+    struct syn_loop *loop;  /* the thread's; outlives the server */
+    const char *data_dir;   /* absolute */
+    const char *listen;     /* "127.0.0.1:7700", or NULL: Unix socket only */
+    const char *key_file;   /* content at rest is sealed under it; made when absent */
+    const char *price_book; /* file, or NULL: the built-in one */
+    const char *region;     /* told in /v1/status */
+    bool insecure;          /* plain HTTP, loopback only */
+};
+
+/** Open the state, make what a first start needs, listen. CONFLICT: another process has this
+ * folder. Blocks: tens of ms. */
+SYN_MUST int syn_server_new(const struct syn_server_options *options,
+                            struct syn_server **ret_server, struct syn_err *err);
+/** Stop serving, finish what runs, close the state. Returns NULL. */
+struct syn_server *syn_server_free(struct syn_server *server);
+
+/** Socket path and, when listening on TCP, the address with its real port; borrowed. */
+const char *syn_server_socket(const struct syn_server *server);
+const char *syn_server_listen(const struct syn_server *server);
+/** The TLS key's sha256, which clients pin; "" without TLS. */
+const char *syn_server_fingerprint(const struct syn_server *server);
+/** A token for the agent that lives in the same process tree; made at the first start, kept in the
+ * data folder. */
+const char *syn_server_join_token(const struct syn_server *server);
+/** True when this start made the platform: say hello. */
+bool syn_server_fresh(const struct syn_server *server);
+/** The operator's account id. */
+const char *syn_server_operator(const struct syn_server *server);
+
+#endif

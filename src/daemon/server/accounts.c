@@ -1,0 +1,501 @@
+/* Routes of accounts: opening, balances, history, the faucet, transfers, tokens. */
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+#include <synor/orchestration/document.h>
+
+#include "server_priv.h"
+
+/* Sum of what stands in open escrows of an account: "escrow-of/ACCOUNT/REF" -> amount text. */
+static int
+add_held(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    int64_t *held = arg;
+    int64_t amount;
+    int rc = syn_parse_amount(json_string_value(doc), key, &amount, err);
+
+    (void)revision;
+    if (rc == SYN_OK)
+        *held += amount;
+    return rc;
+}
+
+/* Put balance and held into the account's document. */
+static int
+complete(struct syn_server *server, json_t *doc, struct syn_err *err)
+{
+    json_t *status = syn_document_status(doc);
+    const char *id = syn_document_id(doc);
+    char prefix[SRV_KEY_MAX];
+    int64_t balance = 0;
+    int64_t held = 0;
+    int rc = srv_balance(server, id, &balance, err);
+
+    (void)srv_key(prefix, "escrow-of", id, "");
+    if (rc == SYN_OK)
+        rc = srv_each(server, prefix, add_held, &held, err);
+    if (rc == SYN_OK)
+        rc = syn_document_set_amount(status, "balance", balance, err);
+    if (rc == SYN_OK)
+        rc = syn_document_set_amount(status, "held", held, err);
+    return rc;
+}
+
+static int
+load_named(struct syn_server *server, struct syn_http_req *req, json_t **ret_doc,
+           struct syn_err *err)
+{
+    char id[SYN_ID_MAX];
+    char key[SRV_KEY_MAX];
+    int rc = srv_account_find(server, srv_identity(req), syn_http_req_param(req, "id"), id, err);
+
+    return rc < 0
+               ? rc
+               : srv_need(server, srv_key(key, "account", id, NULL), "account", ret_doc, NULL, err);
+}
+
+static int
+get_account(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    SYN_JSON(doc);
+    int rc = load_named(server, req, &doc, err);
+
+    if (rc == SYN_OK)
+        rc = complete(server, doc, err);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, doc, err);
+}
+
+struct listing {
+    struct syn_server *server;
+    const struct srv_identity *who;
+};
+
+static int
+list_item(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err *err)
+{
+    const struct listing *listing = arg;
+    int rc;
+
+    (void)key;
+    if (!listing->who->is_operator && !syn_str_eq(syn_document_id(doc), listing->who->account))
+        return SYN_OK;
+    rc = complete(listing->server, doc, err);
+    return rc < 0 ? rc : syn_json_append_take(items, json_incref(doc), err);
+}
+
+static int
+list_accounts(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct listing listing = {ctx, srv_identity(req)};
+
+    return srv_reply_list(ctx, req, "account/", false, list_item, &listing, err);
+}
+
+static int
+create_account(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    const char *name = syn_json_str(syn_http_req_json(req), "name", "");
+    const char *kind = syn_json_str(syn_http_req_json(req), "kind", "tenant");
+    char id[SYN_ID_MAX];
+    struct srv_idem idem;
+    SYN_JSON(doc);
+    SRV_TXN(txn);
+    int rc = srv_idem_begin(server, req, &idem, err);
+
+    if (rc != SYN_OK)
+        return rc == SRV_REPLAYED ? SYN_OK : rc;
+    rc = srv_account_make(server, &txn, syn_make_id(server->world, "acct", id), name, kind, &doc,
+                          err);
+    if (rc == SYN_OK)
+        rc = syn_document_set_amount(syn_document_status(doc), "balance", 0, err);
+    if (rc == SYN_OK)
+        rc = syn_document_set_amount(syn_document_status(doc), "held", 0, err);
+    if (rc == SYN_OK)
+        rc = srv_idem_keep(server, &idem, &txn, 201, doc, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_commit(server, &txn, NULL, err);
+    if (rc == SYN_STORE_CONFLICT)
+        return SYN_FAIL(err, SYN_E_EXISTS, "there is an account named %s already", name);
+    return rc < 0 ? rc : syn_http_reply_json(req, 201, doc, err);
+}
+
+/* --- the ledger ------------------------------------------------------------------------------- */
+
+static int
+history_item(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err *err)
+{
+    struct syn_server *server = arg;
+    const char *seq = strrchr(key, '/') + 1;
+    char tx_key[SRV_KEY_MAX];
+    json_t *tx;
+    int rc;
+
+    (void)doc;
+    (void)snprintf(tx_key, sizeof(tx_key), "tx/%s", seq);
+    rc = srv_need(server, tx_key, "transaction", &tx, NULL, err);
+    return rc < 0 ? rc : syn_json_append_take(items, tx, err);
+}
+
+static int
+get_history(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    char id[SYN_ID_MAX];
+    char prefix[SRV_KEY_MAX];
+    int rc = srv_account_find(server, srv_identity(req), syn_http_req_param(req, "id"), id, err);
+
+    if (rc < 0)
+        return rc;
+    return srv_reply_list(server, req, srv_key(prefix, "tx-of", id, ""), true, history_item, server,
+                          err);
+}
+
+/* What builds the ledger transaction once its place is known. */
+typedef int (*build_fn)(void *arg, const struct srv_ledger_place *place,
+                        struct syn_ledger_tx *ret_tx, struct syn_err *err);
+
+/* Post one transaction by itself and answer with it; the usual optimistic loop. */
+static int
+post_alone(struct syn_server *server, struct syn_http_req *req, build_fn build, void *arg,
+           struct syn_err *err)
+{
+    struct srv_idem idem;
+    int rc = srv_idem_begin(server, req, &idem, err);
+
+    if (rc != SYN_OK)
+        return rc == SRV_REPLAYED ? SYN_OK : rc;
+    for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
+        struct srv_ledger_place place;
+        struct syn_ledger_tx tx;
+        SYN_JSON(doc);
+        SRV_TXN(txn);
+
+        rc = srv_ledger_next(server, &place, err);
+        if (rc == SYN_OK)
+            rc = build(arg, &place, &tx, err);
+        if (rc == SYN_OK)
+            rc = srv_ledger_add(server, &txn, &place, &tx, err);
+        if (rc == SYN_OK)
+            rc = syn_ledger_tx_encode(&tx, &doc, err);
+        if (rc == SYN_OK)
+            rc = srv_idem_keep(server, &idem, &txn, 201, doc, err);
+        if (rc == SYN_OK)
+            rc = srv_txn_commit(server, &txn, NULL, err);
+        if (rc == SYN_OK)
+            return syn_http_reply_json(req, 201, doc, err);
+        if (rc != SYN_STORE_CONFLICT)
+            return rc;
+    }
+    return SYN_FAIL(err, SYN_E_UNAVAILABLE, "the ledger is busy; try again");
+}
+
+struct movement {
+    struct syn_server *server;
+    char from[SYN_ID_MAX];
+    char to[SYN_ID_MAX];
+    const char *memo;
+    int64_t amount;
+};
+
+static int
+build_mint(void *arg, const struct srv_ledger_place *place, struct syn_ledger_tx *ret_tx,
+           struct syn_err *err)
+{
+    struct movement *move = arg;
+    struct syn_ledger_head head = {place->id, place->seq, syn_wall_ms(move->server->world), NULL,
+                                   "faucet of a development network"};
+
+    return syn_ledger_build_mint(&head, move->to, move->amount, ret_tx, err);
+}
+
+static int
+build_transfer(void *arg, const struct srv_ledger_place *place, struct syn_ledger_tx *ret_tx,
+               struct syn_err *err)
+{
+    struct movement *move = arg;
+    struct syn_ledger_head head = {place->id, place->seq, syn_wall_ms(move->server->world), NULL,
+                                   move->memo};
+
+    return syn_ledger_build_transfer(&head, move->from, move->to, move->amount, ret_tx, err);
+}
+
+static int
+body_amount(struct syn_http_req *req, int64_t *ret_amount, struct syn_err *err)
+{
+    int rc = syn_parse_amount(syn_json_str(syn_http_req_json(req), "amount", ""), "amount",
+                              ret_amount, err);
+
+    if (rc == SYN_OK && *ret_amount == 0)
+        return SYN_FAIL(err, SYN_E_INVALID, "amount: expected more than 0");
+    return rc;
+}
+
+static int
+post_faucet(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    struct movement move = {.server = server};
+    int rc =
+        srv_account_find(server, srv_identity(req), syn_http_req_param(req, "id"), move.to, err);
+
+    if (rc == SYN_OK && !syn_str_eq(server->network, "development"))
+        return SYN_FAIL(err, SYN_E_FORBIDDEN, "there is no faucet on the %s network",
+                        server->network);
+    if (rc == SYN_OK)
+        rc = body_amount(req, &move.amount, err);
+    return rc < 0 ? rc : post_alone(server, req, build_mint, &move, err);
+}
+
+static int
+post_transfer(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    const struct srv_identity *who = srv_identity(req);
+    const struct srv_identity anyone = {.is_operator = true};
+    const json_t *body = syn_http_req_json(req);
+    struct movement move = {.server = server, .memo = syn_json_str(body, "memo", "")};
+    int rc = srv_account_find(server, who, syn_json_str(body, "from", "me"), move.from, err);
+
+    if (rc == SYN_OK)
+        rc = srv_account_find(server, &anyone, syn_json_str(body, "to", ""), move.to, err);
+    if (rc == SYN_OK)
+        rc = body_amount(req, &move.amount, err);
+    return rc < 0 ? rc : post_alone(server, req, build_transfer, &move, err);
+}
+
+/* --- tokens ----------------------------------------------------------------------------------- */
+
+/* The list of scopes as one text, which the token's document keeps. */
+static int
+join_scopes(const json_t *list, struct syn_buf *out, struct syn_err *err)
+{
+    size_t i;
+    json_t *scope;
+
+    json_array_foreach (list, i, scope)
+        syn_buf_addf(out, "%s%s", i == 0 ? "" : ",", json_string_value(scope));
+    return syn_buf_ok(out, err);
+}
+
+static int
+create_token(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    const struct srv_identity *who = srv_identity(req);
+    const json_t *body = syn_http_req_json(req);
+    char account[SYN_ID_MAX];
+    char token[SYN_TOKEN_LEN + 1];
+    struct syn_scopes asked;
+    SYN_BUF(scopes);
+    SYN_JSON(answer);
+    SRV_TXN(txn);
+    int rc = srv_account_find(server, who, syn_http_req_param(req, "id"), account, err);
+
+    if (rc == SYN_OK)
+        rc = join_scopes(json_object_get(body, "scopes"), &scopes, err);
+    if (rc == SYN_OK)
+        rc = syn_scopes_parse(syn_buf_text(&scopes), &asked, err);
+    if (rc == SYN_OK && !who->is_operator &&
+        (asked.bits & ~(uint32_t)(SYN_SCOPE_READ | SYN_SCOPE_TENANT)))
+        return SYN_FAIL(err, SYN_E_FORBIDDEN,
+                        "only an operator makes tokens for join, node or operator");
+    if (rc == SYN_OK)
+        rc = srv_token_issue(server, &txn, account, syn_buf_text(&scopes),
+                             syn_json_str(body, "name", ""), syn_json_i64(body, "ttl_ms", 0), token,
+                             err);
+    if (rc == SYN_OK)
+        rc = srv_txn_commit(server, &txn, NULL, err);
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&answer, err, "{s:s, s:s, s:s}", "token", token, "account", account,
+                           "scopes", syn_buf_text(&scopes));
+    return rc < 0 ? rc : syn_http_reply_json(req, 201, answer, err);
+}
+
+/* A token is shown as the first characters of its digest: enough to name it, useless to use it. */
+static int
+token_item(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err *err)
+{
+    const char *account = arg;
+    json_t *item;
+    int rc;
+
+    if (!syn_str_eq(syn_json_str(doc, "account", ""), account))
+        return SYN_OK;
+    rc = syn_json_pack(&item, err, "{s:s, s:O, s:O, s:O}", "id", strrchr(key, '/') + 1, "name",
+                       json_object_get(doc, "name"), "scopes", json_object_get(doc, "scopes"),
+                       "expires_ms", json_object_get(doc, "expires_ms"));
+    return rc < 0 ? rc : syn_json_append_take(items, item, err);
+}
+
+static int
+list_tokens(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    char account[SYN_ID_MAX];
+    int rc = srv_account_find(ctx, srv_identity(req), syn_http_req_param(req, "id"), account, err);
+
+    return rc < 0 ? rc : srv_reply_list(ctx, req, "token/", false, token_item, account, err);
+}
+
+static int
+delete_token(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    char account[SYN_ID_MAX];
+    char key[SRV_KEY_MAX];
+    int64_t revision;
+    SYN_JSON(doc);
+    SRV_TXN(txn);
+    const char *id = syn_http_req_param(req, "token");
+    int rc =
+        srv_account_find(server, srv_identity(req), syn_http_req_param(req, "id"), account, err);
+
+    if (rc == SYN_OK && !syn_name_ok(id))
+        rc = strlen(id) == 64 ? SYN_OK
+                              : SYN_FAIL(err, SYN_E_NOTFOUND, "there is no token %.64s", id);
+    if (rc == SYN_OK)
+        rc = srv_need(server, srv_key(key, "token", id, NULL), "token", &doc, &revision, err);
+    if (rc == SYN_OK && !syn_str_eq(syn_json_str(doc, "account", ""), account))
+        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no token %.64s", id);
+    if (rc == SYN_OK)
+        rc = srv_txn_delete(&txn, key, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_commit(server, &txn, NULL, err);
+    return rc < 0 ? rc : SYN_OK;
+}
+
+/* --- table ------------------------------------------------------------------------------------ */
+
+static const struct syn_field create_fields[] = {
+    {.name = "name", .kind = SYN_FIELD_NAME, .required = true, .help = "Lower-case name, unique"},
+    {.name = "kind",
+     .kind = SYN_FIELD_STR,
+     .choices = "tenant|provider",
+     .fallback = "\"tenant\"",
+     .help = "What it is for"},
+};
+static const struct syn_schema create_schema = SYN_SCHEMA("AccountCreate", create_fields);
+
+static const struct syn_field faucet_fields[] = {
+    {.name = "amount", .kind = SYN_FIELD_AMOUNT, .required = true, .help = "SYNOR, decimal text"},
+};
+static const struct syn_schema faucet_schema = SYN_SCHEMA("Faucet", faucet_fields);
+
+static const struct syn_field transfer_fields[] = {
+    {.name = "from",
+     .kind = SYN_FIELD_STR,
+     .min = 1,
+     .max = 63,
+     .fallback = "\"me\"",
+     .help = "Account"},
+    {.name = "to", .kind = SYN_FIELD_STR, .min = 1, .max = 63, .required = true, .help = "Account"},
+    {.name = "amount", .kind = SYN_FIELD_AMOUNT, .required = true, .help = "SYNOR, decimal text"},
+    {.name = "memo",
+     .kind = SYN_FIELD_STR,
+     .min = 0,
+     .max = SYN_LEDGER_MEMO_MAX - 1,
+     .fallback = "\"\"",
+     .help = "A remark kept in the ledger"},
+};
+static const struct syn_schema transfer_schema = SYN_SCHEMA("Transfer", transfer_fields);
+
+static const struct syn_field token_fields[] = {
+    {.name = "name",
+     .kind = SYN_FIELD_STR,
+     .min = 0,
+     .max = 63,
+     .fallback = "\"\"",
+     .help = "What it is for"},
+    {.name = "scopes",
+     .kind = SYN_FIELD_LIST,
+     .min = 1,
+     .max = 8,
+     .required = true,
+     .help = "read, tenant, operator, join"},
+    {.name = "ttl_ms",
+     .kind = SYN_FIELD_MS,
+     .min = 0,
+     .max = INT64_C(315360000000),
+     .fallback = "0",
+     .help = "How long it is valid; 0: no end"},
+};
+static const struct syn_schema token_schema = SYN_SCHEMA("TokenCreate", token_fields);
+
+static const struct syn_http_route rows[] = {
+    {.method = "GET",
+     .pattern = "/v1/accounts",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_READ,
+     .handler = list_accounts,
+     .query = &srv_list_query,
+     .name = "accounts.list",
+     .summary = "List accounts"},
+    {.method = "POST",
+     .pattern = "/v1/accounts",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_OPERATOR,
+     .body_max = SRV_BODY_MAX,
+     .handler = create_account,
+     .body = &create_schema,
+     .name = "accounts.create",
+     .summary = "Open an account"},
+    {.method = "GET",
+     .pattern = "/v1/accounts/{id}",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_READ,
+     .handler = get_account,
+     .name = "accounts.get",
+     .summary = "One account; `me` is the caller's"},
+    {.method = "GET",
+     .pattern = "/v1/accounts/{id}/history",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_READ,
+     .handler = get_history,
+     .query = &srv_list_query,
+     .name = "accounts.history",
+     .summary = "Transactions that touch it, newest first"},
+    {.method = "POST",
+     .pattern = "/v1/accounts/{id}/faucet",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_OPERATOR,
+     .body_max = SRV_BODY_MAX,
+     .handler = post_faucet,
+     .body = &faucet_schema,
+     .name = "accounts.faucet",
+     .summary = "Grant play money; development networks only"},
+    {.method = "GET",
+     .pattern = "/v1/accounts/{id}/tokens",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_READ,
+     .handler = list_tokens,
+     .query = &srv_list_query,
+     .name = "tokens.list",
+     .summary = "Tokens of an account"},
+    {.method = "POST",
+     .pattern = "/v1/accounts/{id}/tokens",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_TENANT,
+     .body_max = SRV_BODY_MAX,
+     .handler = create_token,
+     .body = &token_schema,
+     .name = "tokens.create",
+     .summary = "Make a token; its text is shown once"},
+    {.method = "DELETE",
+     .pattern = "/v1/accounts/{id}/tokens/{token}",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_TENANT,
+     .handler = delete_token,
+     .name = "tokens.delete",
+     .summary = "Revoke a token at once"},
+    {.method = "POST",
+     .pattern = "/v1/transfers",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_TENANT,
+     .body_max = SRV_BODY_MAX,
+     .handler = post_transfer,
+     .body = &transfer_schema,
+     .name = "transfers.create",
+     .summary = "Send SYNOR from one account to another"},
+};
+
+const struct srv_routes srv_account_routes = {rows, SYN_LEN(rows)};

@@ -1,0 +1,220 @@
+/* Who is asking, and what they may do. Tokens live in the store under their digest; the loop keeps
+ * them in a book that a watch keeps current, so that a request costs one hash and one lookup. */
+#include <unistd.h>
+
+#include <synor/base/log.h>
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+
+#include "server_priv.h"
+
+const struct srv_identity *
+srv_identity(const struct syn_http_req *req)
+{
+    return syn_http_req_identity(req);
+}
+
+/* The scopes of the route, any of which will do; an operator may do everything. */
+static int
+allow(const struct srv_identity *who, const struct syn_http_route *route, struct syn_err *err)
+{
+    uint32_t have = who->scopes.bits;
+
+    if (have & SYN_SCOPE_OPERATOR)
+        return SYN_OK;
+    if (have & SYN_SCOPE_TENANT)
+        have |= SYN_SCOPE_READ;
+    if (have & route->scopes)
+        return SYN_OK;
+    return SYN_FAIL(err, SYN_E_FORBIDDEN, "this token may not call %s %s", route->method,
+                    route->pattern);
+}
+
+int
+srv_authenticate(void *ctx, struct syn_http_req *req, const struct syn_http_route *route,
+                 struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    const struct syn_http_peer *peer = syn_http_req_peer(req);
+    const char *bearer = syn_http_req_bearer(req);
+    const char *acting = syn_http_req_header(req, "x-synor-account");
+    struct srv_identity *who = syn_calloc(1, sizeof(*who));
+    int rc;
+
+    if (who == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an identity");
+    syn_http_req_set_identity(req, who, syn_free);
+    if (bearer != NULL) {
+        const struct syn_grant *grant;
+
+        rc = syn_token_book_find(server->tokens, bearer, strlen(bearer), syn_wall_ms(server->world),
+                                 &grant, err);
+        if (rc < 0)
+            return rc;
+        who->scopes = grant->scopes;
+        (void)syn_str_copy(who->account, sizeof(who->account), grant->account);
+    } else if (peer->is_unix && peer->uid == geteuid()) {
+        who->scopes.bits = SYN_SCOPE_OPERATOR | SYN_SCOPE_TENANT;
+        (void)syn_str_copy(who->account, sizeof(who->account), server->operator_id);
+    } else {
+        syn_http_error_hint(req, "send \"Authorization: Bearer TOKEN\"; an operator makes tokens "
+                                 "with `synor account token`");
+        return SYN_FAIL(err, SYN_E_UNAUTHENTICATED, "no bearer token was given");
+    }
+    who->is_operator = (who->scopes.bits & SYN_SCOPE_OPERATOR) != 0;
+    if (acting != NULL && acting[0] != '\0' && who->is_operator) {
+        rc = srv_account_find(server, who, acting, who->account, err);
+        if (rc < 0)
+            return syn_err_wrap(err, rc, "X-Synor-Account");
+    }
+    return allow(who, route, err);
+}
+
+int
+srv_own(const struct srv_identity *who, const json_t *doc, const char *what, const char *id,
+        struct syn_err *err)
+{
+    if (who->is_operator || syn_str_eq(who->account, syn_json_str(doc, "account", "")))
+        return SYN_OK;
+    return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no %s %s", what, id);
+}
+
+int
+srv_own_node(const struct srv_identity *who, const char *node, struct syn_err *err)
+{
+    if (who->is_operator ||
+        ((who->scopes.bits & SYN_SCOPE_NODE) && syn_str_eq(who->scopes.node, node)))
+        return SYN_OK;
+    return SYN_FAIL(err, SYN_E_FORBIDDEN, "this token does not belong to node %s", node);
+}
+
+/* --- the book --------------------------------------------------------------------------------- */
+
+/* "token/HEX" and its document -> grant. */
+static int
+read_grant(const char *key, const json_t *doc, struct syn_grant *ret_grant, struct syn_err *err)
+{
+    const char *hex = strrchr(key, '/') + 1;
+    int rc;
+
+    memset(ret_grant, 0, sizeof(*ret_grant));
+    rc = syn_hex_decode(hex, ret_grant->digest, sizeof(ret_grant->digest), err);
+    if (rc == SYN_OK && doc != NULL)
+        rc = syn_scopes_parse(syn_json_str(doc, "scopes", ""), &ret_grant->scopes, err);
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "token %.12s", hex);
+    if (doc == NULL)
+        return SYN_OK;
+    (void)syn_str_copy(ret_grant->account, sizeof(ret_grant->account),
+                       syn_json_str(doc, "account", ""));
+    ret_grant->expires_ms = syn_json_i64(doc, "expires_ms", 0);
+    return SYN_OK;
+}
+
+static int
+load_token(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    struct syn_server *server = arg;
+    struct syn_grant grant;
+    int rc = read_grant(key, doc, &grant, err);
+
+    (void)revision;
+    return rc < 0 ? rc : syn_token_book_put(server->tokens, &grant, err);
+}
+
+/* A change on its way from the store's notifier thread to the loop. */
+struct token_letter {
+    struct syn_server *server;
+    struct syn_grant grant;
+    bool gone;
+};
+
+static void
+apply_token(void *arg)
+{
+    struct token_letter *letter = arg;
+    struct syn_err err;
+
+    if (letter->gone)
+        (void)syn_token_book_remove(letter->server->tokens, letter->grant.digest);
+    else if (syn_token_book_put(letter->server->tokens, &letter->grant, &err) < 0)
+        syn_log_err(SYN_LOG_ERROR, "token.refused", &err);
+    syn_free(letter);
+}
+
+static void
+on_token_event(void *arg, const struct syn_store_event *event)
+{
+    struct syn_server *server = arg;
+    struct token_letter *letter;
+    SYN_JSON(doc);
+    struct syn_err err = {0};
+    int rc = SYN_OK;
+
+    if (event->kind == SYN_STORE_EVENT_LOST)
+        return;
+    letter = syn_calloc(1, sizeof(*letter));
+    if (letter == NULL)
+        return;
+    letter->server = server;
+    letter->gone = event->kind == SYN_STORE_EVENT_DELETE;
+    if (!letter->gone)
+        rc = syn_json_parse(event->doc->value, event->doc->len, &doc, &err);
+    if (rc == SYN_OK)
+        rc = read_grant(event->doc->key, doc, &letter->grant, &err);
+    if (rc == SYN_OK)
+        rc = syn_loop_post(server->loop, apply_token, letter, syn_free, &err);
+    if (rc < 0) {
+        syn_log_err(SYN_LOG_ERROR, "token.lost", &err);
+        syn_free(letter);
+    }
+}
+
+int
+srv_tokens_open(struct syn_server *server, struct syn_err *err)
+{
+    int64_t revision;
+    int rc = syn_token_book_new(&server->tokens, err);
+
+    if (rc == SYN_OK)
+        rc = syn_store_revision(server->store, &revision, err);
+    if (rc == SYN_OK)
+        rc = srv_each(server, "token/", load_token, server, err);
+    if (rc == SYN_OK)
+        rc = syn_store_watch(server->store, "token/", revision, on_token_event, server,
+                             &server->token_watch, err);
+    return rc;
+}
+
+void
+srv_tokens_close(struct syn_server *server)
+{
+    server->token_watch = syn_store_unwatch(server->store, server->token_watch);
+    server->tokens = syn_token_book_free(server->tokens);
+}
+
+int
+srv_token_issue(struct syn_server *server, struct srv_txn *txn, const char *account,
+                const char *scopes, const char *name, int64_t ttl_ms, char *out,
+                struct syn_err *err)
+{
+    uint8_t digest[SYN_SHA256_LEN];
+    char hex[2 * SYN_SHA256_LEN + 1];
+    char key[SRV_KEY_MAX];
+    int64_t now = syn_wall_ms(server->world);
+    struct syn_scopes parsed;
+    SYN_JSON(doc);
+    int rc = syn_scopes_parse(scopes, &parsed, err);
+
+    if (rc < 0)
+        return rc;
+    syn_token_new(out);
+    rc = syn_token_digest(out, strlen(out), digest, err);
+    if (rc < 0)
+        return rc;
+    syn_hex_encode(digest, sizeof(digest), hex);
+    rc = syn_json_pack(&doc, err, "{s:s, s:s, s:s, s:I, s:I}", "account", account, "scopes", scopes,
+                       "name", name, "created_ms", (json_int_t)now, "expires_ms",
+                       (json_int_t)(ttl_ms > 0 ? now + ttl_ms : 0));
+    return rc < 0 ? rc : srv_txn_put(txn, srv_key(key, "token", hex, NULL), doc, err);
+}

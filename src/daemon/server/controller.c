@@ -1,0 +1,724 @@
+/* The controller: watches what changes, asks the pure step what must follow, writes that down.
+ *
+ *     store events --> queue --> this thread: cluster view, jobs that are due
+ *                                   |  for each due job: documents -> syn_training_step() ->
+ * effects
+ *                                   v
+ *                      one store transaction (checked; on a conflict the job is due again)
+ *
+ * It keeps nothing that it could not read again: after a crash it lists everything and goes on.
+ * Time is an event too: a job's next look and a node's silence are deadlines of the wait. */
+#include <inttypes.h>
+#include <pthread.h>
+#include <time.h>
+
+#include <synor/base/log.h>
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+#include <synor/orchestration/cluster.h>
+#include <synor/orchestration/document.h>
+#include <synor/orchestration/life.h>
+#include <synor/workload/training_control.h>
+
+#include "server_priv.h"
+
+#define SILENT_AFTER_MS  15000
+#define RETRY_MS         200 /* after an error */
+#define CHECKPOINTS_KEPT 5
+
+struct letter {
+    const struct syn_store_doc *doc;
+    bool gone;
+    struct letter *next;
+};
+
+/* A job that has not ended, or whose bill is not written. */
+struct job {
+    int64_t due_ms; /* monotonic; INT64_MAX: only an event will do */
+};
+
+struct srv_controller {
+    struct syn_server *server;
+    pthread_t thread;
+    bool started;
+    struct syn_store_watch *watches[3];
+    int64_t observing_since_ms;
+    uint64_t seed;
+
+    /* Under `lock`: */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    struct letter *first, **last;
+    struct syn_map *poked; /* job id -> itself */
+    bool stop;
+
+    /* The thread's: */
+    struct syn_cluster *cluster;
+    struct syn_map *jobs; /* id -> struct job */
+};
+
+static int64_t
+now_mono(const struct srv_controller *controller)
+{
+    return syn_mono_ms(controller->server->world);
+}
+
+/* Has it ended, with its bill written? Then nothing more follows from it. */
+static bool
+job_over(const json_t *job)
+{
+    return syn_training_may_delete(job, NULL) == SYN_OK;
+}
+
+/* --- letters in ------------------------------------------------------------------------------- */
+
+static void
+on_event(void *arg, const struct syn_store_event *event)
+{
+    struct srv_controller *controller = arg;
+    struct letter *letter;
+
+    if (event->doc == NULL)
+        return;
+    letter = syn_calloc(1, sizeof(*letter));
+    if (letter == NULL)
+        return;
+    letter->doc = syn_store_doc_ref(event->doc);
+    letter->gone = event->kind == SYN_STORE_EVENT_DELETE;
+    (void)pthread_mutex_lock(&controller->lock);
+    *controller->last = letter;
+    controller->last = &letter->next;
+    (void)pthread_cond_signal(&controller->wake);
+    (void)pthread_mutex_unlock(&controller->lock);
+}
+
+void
+srv_controller_poke(struct srv_controller *controller, const char *job)
+{
+    (void)pthread_mutex_lock(&controller->lock);
+    if (syn_map_put_take(controller->poked, job, NULL, NULL) < 0)
+        syn_log(SYN_LOG_WARN, "controller.poke-lost", "job=%s", job);
+    (void)pthread_cond_signal(&controller->wake);
+    (void)pthread_mutex_unlock(&controller->lock);
+}
+
+static void
+letters_free(struct letter *letter)
+{
+    while (letter != NULL) {
+        struct letter *next = letter->next;
+
+        (void)syn_store_doc_unref(letter->doc);
+        syn_free(letter);
+        letter = next;
+    }
+}
+
+/* --- what is due ------------------------------------------------------------------------------ */
+
+static void
+make_due(struct srv_controller *controller, const char *id, int64_t due_ms)
+{
+    struct job *job = syn_map_find(controller->jobs, id);
+
+    if (job == NULL) {
+        job = syn_calloc(1, sizeof(*job));
+        if (job == NULL || syn_map_put_take(controller->jobs, id, job, NULL) < 0) {
+            syn_log(SYN_LOG_ERROR, "controller.no-memory", "job=%s", id);
+            return;
+        }
+        job->due_ms = INT64_MAX;
+    }
+    job->due_ms = SYN_MIN(job->due_ms, due_ms);
+}
+
+static void
+all_due(struct srv_controller *controller)
+{
+    size_t cursor = 0;
+    void *job;
+
+    while (syn_map_next(controller->jobs, &cursor, NULL, &job))
+        ((struct job *)job)->due_ms = 0;
+}
+
+/* Does the change of a node matter to anybody, or was it only a heartbeat? */
+static bool
+node_changed(const struct syn_node_view *before, const struct syn_node_view *after)
+{
+    return before->state != after->state || before->unschedulable != after->unschedulable ||
+           before->sandboxes != after->sandboxes || before->gpus_count != after->gpus_count ||
+           memcmp(&before->capacity, &after->capacity, sizeof(before->capacity)) != 0;
+}
+
+static int
+take_node(struct srv_controller *controller, const char *id, const json_t *doc, struct syn_err *err)
+{
+    const struct syn_node_view *known = syn_cluster_find(controller->cluster, id);
+    struct syn_node_view before = {0};
+    bool fresh = known == NULL;
+    int rc;
+
+    if (known != NULL)
+        before = *known;
+    if (doc == NULL) {
+        (void)syn_cluster_remove_node(controller->cluster, id);
+        all_due(controller);
+        return SYN_OK;
+    }
+    rc = syn_cluster_put_node(controller->cluster, doc, err);
+    if (rc == SYN_OK && (fresh || node_changed(&before, syn_cluster_find(controller->cluster, id))))
+        all_due(controller);
+    return rc;
+}
+
+static int
+take_instance(struct srv_controller *controller, const char *id, const json_t *doc,
+              struct syn_err *err)
+{
+    int state;
+    int rc;
+
+    if (doc == NULL) {
+        (void)syn_cluster_remove_instance(controller->cluster, id);
+        all_due(controller);
+        return SYN_OK;
+    }
+    rc = syn_cluster_put_instance(controller->cluster, doc, err);
+    if (rc < 0)
+        return rc;
+    state = syn_instance_state_find(syn_document_state(doc));
+    if (state >= 0 && syn_instance_ended((unsigned)state))
+        all_due(controller); /* room for those who wait */
+    else
+        make_due(controller, syn_json_str(json_object_get(doc, "spec"), "job", ""), 0);
+    return SYN_OK;
+}
+
+static void
+take_doc(struct srv_controller *controller, const struct syn_store_doc *stored, bool gone)
+{
+    const char *id = strrchr(stored->key, '/') + 1;
+    struct syn_err err = {0};
+    SYN_JSON(doc);
+    int rc = SYN_OK;
+
+    if (!gone)
+        rc = syn_json_parse(stored->value, stored->len, &doc, &err);
+    if (rc == SYN_OK && syn_str_starts(stored->key, "node/"))
+        rc = take_node(controller, id, doc, &err);
+    else if (rc == SYN_OK && syn_str_starts(stored->key, "instance/"))
+        rc = take_instance(controller, id, doc, &err);
+    else if (rc == SYN_OK && gone)
+        (void)syn_map_remove(controller->jobs, id);
+    else if (rc == SYN_OK)
+        make_due(controller, id, 0);
+    if (rc < 0) {
+        (void)syn_err_wrap(&err, rc, "%s", stored->key);
+        syn_log_err(SYN_LOG_ERROR, "controller.document-refused", &err);
+    }
+}
+
+/* --- one step --------------------------------------------------------------------------------- */
+
+/* Everything the step reads, owned. */
+struct sight {
+    json_t *job;
+    json_t *instances;
+    json_t *progress;
+    json_t *checkpoint;
+    json_t *result;
+    int64_t job_revision;
+};
+
+static void
+sight_fini(struct sight *sight)
+{
+    json_decref(sight->job);
+    json_decref(sight->instances);
+    json_decref(sight->progress);
+    json_decref(sight->checkpoint);
+    json_decref(sight->result);
+}
+
+/* The meter knows better than the instance's document how far the reports have come. */
+static int
+overlay_usage(struct syn_server *server, json_t *instances, struct syn_err *err)
+{
+    size_t i;
+    json_t *instance;
+
+    json_array_foreach (instances, i, instance) {
+        char key[SRV_KEY_MAX];
+        SYN_JSON(meter);
+        int rc = srv_load(server, srv_key(key, "meter", syn_document_id(instance), NULL), &meter,
+                          NULL, err);
+
+        if (rc == SYN_OK)
+            rc = syn_json_set_i64(syn_document_status(instance), "usage_seq",
+                                  syn_json_i64(meter, "seq", 0), err);
+        if (rc < 0)
+            return rc;
+    }
+    return SYN_OK;
+}
+
+static int
+newest(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    json_t **slot = arg;
+
+    (void)key;
+    (void)revision;
+    (void)err;
+    json_decref(*slot);
+    *slot = json_incref(doc);
+    return SYN_OK;
+}
+
+/* The result that rank 0 of this attempt stored. */
+static json_t *
+find_result(const json_t *job, const json_t *instances)
+{
+    int64_t run = syn_json_i64(json_object_get(job, "status"), "run", 1);
+    size_t i;
+    json_t *instance;
+    json_t *found = NULL;
+
+    json_array_foreach (instances, i, instance) {
+        const json_t *spec = json_object_get(instance, "spec");
+        json_t *result = syn_json_at(instance, "status.result");
+
+        if (result != NULL && syn_json_i64(spec, "run", 0) == run &&
+            syn_json_i64(spec, "rank", 1) == 0)
+            found = result;
+    }
+    return json_incref(found);
+}
+
+static int
+look(struct syn_server *server, const char *id, struct sight *ret, struct syn_err *err)
+{
+    char key[SRV_KEY_MAX];
+    int rc =
+        srv_load(server, srv_key(key, "training", id, NULL), &ret->job, &ret->job_revision, err);
+
+    if (rc != SYN_OK)
+        return rc;
+    rc = srv_instances_of(server, id, &ret->instances, err);
+    if (rc == SYN_OK)
+        rc = overlay_usage(server, ret->instances, err);
+    if (rc == SYN_OK) {
+        rc = srv_load(server, srv_key(key, "progress", id, NULL), &ret->progress, NULL, err);
+        rc = rc == SRV_ABSENT ? SYN_OK : rc;
+    }
+    if (rc == SYN_OK)
+        rc = srv_each(server, srv_key(key, "checkpoint", id, ""), newest, &ret->checkpoint, err);
+    if (rc == SYN_OK)
+        ret->result = find_result(ret->job, ret->instances);
+    return rc;
+}
+
+static int
+write_instances(struct srv_txn *txn, const json_t *list, bool created, struct syn_err *err)
+{
+    size_t i;
+    json_t *doc;
+    int rc = SYN_OK;
+
+    json_array_foreach (list, i, doc) {
+        const json_t *spec = json_object_get(doc, "spec");
+        const char *id = syn_document_id(doc);
+        char key[SRV_KEY_MAX];
+
+        if (rc == SYN_OK)
+            rc = srv_txn_replace(txn, srv_key(key, "instance", id, NULL),
+                                 created ? 0 : syn_json_i64(doc, "revision", 0), doc, err);
+        if (rc == SYN_OK && created)
+            rc = srv_txn_put_text(
+                txn, srv_key(key, "instance-of", syn_json_str(spec, "job", "?"), id), id, err);
+        if (rc == SYN_OK)
+            rc = srv_txn_put_text(
+                txn, srv_key(key, "instance-on", syn_json_str(spec, "node", "?"), id), id, err);
+    }
+    return rc;
+}
+
+static int
+write_events(struct syn_server *server, struct srv_txn *txn, const char *job, const json_t *events,
+             struct syn_err *err)
+{
+    size_t i;
+    json_t *event;
+    int rc = SYN_OK;
+
+    json_array_foreach (events, i, event) {
+        if (rc == SYN_OK)
+            rc = srv_event(server, txn, job, event, err);
+    }
+    return rc;
+}
+
+static int
+write_effects(struct syn_server *server, const struct sight *sight,
+              const struct syn_training_effects *effects, struct syn_err *err)
+{
+    const char *id = syn_document_id(sight->job);
+    char key[SRV_KEY_MAX];
+    SRV_TXN(txn);
+    int rc = SYN_OK;
+
+    if (effects->settle)
+        rc = srv_settle(server, &txn, effects->job != NULL ? effects->job : sight->job,
+                        sight->instances, effects->bill_id, err);
+    if (rc == SYN_OK && effects->job != NULL)
+        rc = srv_txn_replace(&txn, srv_key(key, "training", id, NULL), sight->job_revision,
+                             effects->job, err);
+    else if (rc == SYN_OK)
+        rc = srv_txn_check(&txn, srv_key(key, "training", id, NULL), sight->job_revision, err);
+    if (rc == SYN_OK)
+        rc = write_instances(&txn, effects->created, true, err);
+    if (rc == SYN_OK)
+        rc = write_instances(&txn, effects->changed, false, err);
+    if (rc == SYN_OK)
+        rc = write_events(server, &txn, id, effects->events, err);
+    return rc < 0 ? rc : srv_txn_commit(server, &txn, NULL, err);
+}
+
+/* One look at one job. Returns 0 with when to look again; SYN_STORE_CONFLICT; SRV_ABSENT is told
+ * apart by *ret_gone. */
+static int
+step(struct srv_controller *controller, const char *id, int64_t *ret_wake_ms, bool *ret_gone,
+     struct syn_err *err)
+{
+    struct syn_server *server = controller->server;
+    SYN_SCOPED(sight_fini) struct sight sight = {0};
+    SYN_SCOPED(syn_training_effects_fini) struct syn_training_effects effects = {0};
+    struct syn_training_view view = {.cluster = controller->cluster,
+                                     .now_ms = syn_wall_ms(server->world),
+                                     .observing_since_ms = controller->observing_since_ms,
+                                     .seed = controller->seed};
+    int rc = look(server, id, &sight, err);
+
+    *ret_gone = rc == SRV_ABSENT;
+    if (rc != SYN_OK)
+        return rc < 0 ? rc : SYN_OK;
+    rc = srv_run_cost(server, sight.instances,
+                      syn_json_i64(json_object_get(sight.job, "status"), "run", 1), &view.spent,
+                      &view.rate_hour, err);
+    if (rc < 0)
+        return rc;
+    view.job = sight.job;
+    view.instances = sight.instances;
+    view.progress = json_object_get(sight.progress, "progress");
+    view.progress_instance = syn_json_str(sight.progress, "instance", NULL);
+    view.checkpoint = sight.checkpoint;
+    view.result = sight.result;
+    rc = syn_training_step(&view, &effects, err);
+    if (rc == SYN_OK && !syn_training_effects_none(&effects))
+        rc = write_effects(server, &sight, &effects, err);
+    *ret_wake_ms = effects.wake_at_ms == SYN_DOCUMENT_NONE
+                       ? INT64_MAX
+                       : now_mono(controller) + SYN_MAX(effects.wake_at_ms - view.now_ms, 0);
+    if (rc == SYN_OK && syn_training_effects_none(&effects) && job_over(sight.job))
+        *ret_gone = true;
+    return rc;
+}
+
+static int
+trim_checkpoints(struct syn_server *server, const char *job, struct syn_err *err)
+{
+    char prefix[SRV_KEY_MAX];
+    struct syn_store_range range = {
+        .prefix = srv_key(prefix, "checkpoint", job, ""), .limit = 100, .reverse = true};
+    struct syn_store_page page = {0};
+    SRV_TXN(txn);
+    int rc = syn_store_list(server->store, &range, &page, err);
+
+    for (size_t i = CHECKPOINTS_KEPT; rc == SYN_OK && i < page.count; i++)
+        rc = srv_txn_delete(&txn, page.docs[i]->key, err);
+    if (rc == SYN_OK && txn.count > 0)
+        rc = srv_txn_commit(server, &txn, NULL, err);
+    syn_store_page_fini(&page);
+    return rc;
+}
+
+static void
+run_job(struct srv_controller *controller, const char *id)
+{
+    struct syn_err err = {0};
+    int64_t wake_ms = INT64_MAX;
+    bool gone = false;
+    struct job *job = syn_map_find(controller->jobs, id);
+    int rc;
+
+    job->due_ms = INT64_MAX;
+    rc = step(controller, id, &wake_ms, &gone, &err);
+    if (rc == SYN_OK)
+        rc = trim_checkpoints(controller->server, id, &err);
+    if (rc != SYN_OK) {
+        if (rc < 0) {
+            (void)syn_err_wrap(&err, rc, "%s", id);
+            syn_log_err(SYN_LOG_ERROR, "controller.step-failed", &err);
+        }
+        wake_ms = now_mono(controller) + (rc < 0 ? RETRY_MS : 0);
+    }
+    if (gone)
+        (void)syn_map_remove(controller->jobs, id);
+    else
+        make_due(controller, id, wake_ms);
+}
+
+/* The job that is due and comes first: waiting jobs are stepped by priority, so collect and sort.
+ */
+struct due {
+    char id[SYN_ID_MAX];
+    json_t *job;
+};
+
+static int
+by_order(const void *a, const void *b)
+{
+    return syn_training_order(((const struct due *)a)->job, ((const struct due *)b)->job);
+}
+
+static void
+run_due(struct srv_controller *controller)
+{
+    int64_t now = now_mono(controller);
+    struct due *due = NULL;
+    size_t count = 0;
+    size_t cap = 0;
+    size_t cursor = 0;
+    const char *id;
+    void *value;
+
+    while (syn_map_next(controller->jobs, &cursor, &id, &value)) {
+        char key[SRV_KEY_MAX];
+
+        if (((struct job *)value)->due_ms > now)
+            continue;
+        if (!syn_grow((void *)&due, &cap, count + 1, sizeof(*due)))
+            break;
+        due[count].job = NULL;
+        (void)syn_str_copy(due[count].id, sizeof(due[count].id), id);
+        if (srv_load(controller->server, srv_key(key, "training", id, NULL), &due[count].job, NULL,
+                     NULL) != SYN_OK) {
+            (void)syn_map_remove(controller->jobs, id);
+            continue;
+        }
+        count++;
+    }
+    qsort(due, count, sizeof(*due), by_order);
+    for (size_t i = 0; i < count; i++) {
+        run_job(controller, due[i].id);
+        json_decref(due[i].job);
+    }
+    syn_free(due);
+}
+
+/* --- silent nodes ----------------------------------------------------------------------------- */
+
+static int
+mark_silent(struct syn_server *server, const char *id, struct syn_err *err)
+{
+    char key[SRV_KEY_MAX];
+    int64_t revision;
+    SYN_JSON(node);
+    SRV_TXN(txn);
+    int rc = srv_need(server, srv_key(key, "node", id, NULL), "node", &node, &revision, err);
+
+    if (rc == SYN_OK)
+        rc = syn_document_set_state(node, "silent", "no-heartbeat",
+                                    "The node's agent has not reported for 15 s.", err);
+    if (rc == SYN_OK)
+        rc = srv_txn_replace(&txn, key, revision, node, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_commit(server, &txn, NULL, err);
+    return rc;
+}
+
+/* Mark nodes that have been silent; returns the monotonic time of the next look. */
+static int64_t
+watch_nodes(struct srv_controller *controller)
+{
+    int64_t wall = syn_wall_ms(controller->server->world);
+    int64_t next = INT64_MAX;
+
+    for (size_t i = 0; i < syn_cluster_count(controller->cluster); i++) {
+        const struct syn_node_view *node = syn_cluster_at(controller->cluster, i);
+        int64_t since = SYN_MAX(node->last_seen_ms, controller->observing_since_ms);
+        struct syn_err err = {0};
+
+        if (node->state != SYN_NODE_READY)
+            continue;
+        if (wall - since >= SILENT_AFTER_MS) {
+            if (mark_silent(controller->server, node->id, &err) < 0)
+                syn_log_err(SYN_LOG_WARN, "controller.node", &err);
+            next = SYN_MIN(next, now_mono(controller) + RETRY_MS);
+        } else {
+            next = SYN_MIN(next, now_mono(controller) + SILENT_AFTER_MS - (wall - since));
+        }
+    }
+    return next;
+}
+
+/* --- the thread ------------------------------------------------------------------------------- */
+
+static int64_t
+next_due(const struct srv_controller *controller)
+{
+    int64_t next = INT64_MAX;
+    size_t cursor = 0;
+    void *job;
+
+    while (syn_map_next(controller->jobs, &cursor, NULL, &job))
+        next = SYN_MIN(next, ((struct job *)job)->due_ms);
+    return next;
+}
+
+/* Wait for letters, pokes, the deadline or the end. Returns false at the end. */
+static bool
+wait_for_work(struct srv_controller *controller, int64_t deadline_ms, struct letter **ret_letters,
+              struct syn_map **ret_poked)
+{
+    struct timespec until = {deadline_ms / 1000, deadline_ms % 1000 * 1000000};
+    struct syn_map *fresh = NULL;
+    bool go_on;
+
+    (void)pthread_mutex_lock(&controller->lock);
+    while (!controller->stop && controller->first == NULL &&
+           syn_map_count(controller->poked) == 0) {
+        if (deadline_ms == INT64_MAX)
+            (void)pthread_cond_wait(&controller->wake, &controller->lock);
+        else if (pthread_cond_timedwait(&controller->wake, &controller->lock, &until) != 0)
+            break;
+    }
+    *ret_letters = controller->first;
+    controller->first = NULL;
+    controller->last = &controller->first;
+    if (syn_map_count(controller->poked) > 0 && syn_map_new(NULL, &fresh, NULL) == SYN_OK) {
+        *ret_poked = controller->poked;
+        controller->poked = fresh;
+    }
+    go_on = !controller->stop;
+    (void)pthread_mutex_unlock(&controller->lock);
+    return go_on;
+}
+
+static void *
+run(void *arg)
+{
+    struct srv_controller *controller = arg;
+    int64_t deadline = 0;
+
+    for (;;) {
+        struct letter *letters = NULL;
+        SYN_SCOPED(syn_map_free_scope) struct syn_map *poked = NULL;
+        size_t cursor = 0;
+        const char *id;
+        bool go_on = wait_for_work(controller, deadline, &letters, &poked);
+
+        if (!go_on) {
+            letters_free(letters);
+            return NULL;
+        }
+        for (const struct letter *letter = letters; letter != NULL; letter = letter->next)
+            take_doc(controller, letter->doc, letter->gone);
+        letters_free(letters);
+        while (poked != NULL && syn_map_next(poked, &cursor, &id, NULL))
+            make_due(controller, id, 0);
+        run_due(controller);
+        deadline = SYN_MIN(watch_nodes(controller), next_due(controller));
+    }
+}
+
+/* --- beginning and end ------------------------------------------------------------------------ */
+
+static int
+first_sight(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    struct srv_controller *controller = arg;
+
+    (void)revision;
+    if (syn_str_starts(key, "node/"))
+        return syn_cluster_put_node(controller->cluster, doc, err);
+    if (syn_str_starts(key, "instance/"))
+        return syn_cluster_put_instance(controller->cluster, doc, err);
+    if (!job_over(doc))
+        make_due(controller, syn_document_id(doc), 0);
+    return SYN_OK;
+}
+
+static int
+start(struct srv_controller *controller, struct syn_err *err)
+{
+    static const char *const prefixes[] = {"node/", "instance/", "training/"};
+    pthread_condattr_t attributes;
+    int64_t revision;
+    int rc = syn_store_revision(controller->server->store, &revision, err);
+
+    (void)pthread_condattr_init(&attributes);
+    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&controller->wake, &attributes);
+    (void)pthread_condattr_destroy(&attributes);
+    (void)pthread_mutex_init(&controller->lock, NULL);
+    if (rc == SYN_OK)
+        rc = syn_map_new(NULL, &controller->poked, err);
+    if (rc == SYN_OK)
+        rc = syn_map_new(syn_free, &controller->jobs, err);
+    if (rc == SYN_OK)
+        rc = syn_cluster_new(&controller->cluster, err);
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(prefixes); i++)
+        rc = srv_each(controller->server, prefixes[i], first_sight, controller, err);
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(prefixes); i++)
+        rc = syn_store_watch(controller->server->store, prefixes[i], revision, on_event, controller,
+                             &controller->watches[i], err);
+    if (rc == SYN_OK && pthread_create(&controller->thread, NULL, run, controller) != 0)
+        rc = SYN_FAIL(err, SYN_E_LIMIT, "cannot start the controller's thread");
+    controller->started = rc == SYN_OK;
+    return rc;
+}
+
+int
+srv_controller_new(struct syn_server *server, struct srv_controller **ret, struct syn_err *err)
+{
+    struct srv_controller *controller = syn_calloc(1, sizeof(*controller));
+    int rc;
+
+    if (controller == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the controller");
+    controller->server = server;
+    controller->last = &controller->first;
+    controller->observing_since_ms = syn_wall_ms(server->world);
+    server->world->ops->random(server->world->self, &controller->seed, sizeof(controller->seed));
+    rc = start(controller, err);
+    if (rc < 0) {
+        (void)srv_controller_free(controller);
+        return rc;
+    }
+    *ret = controller;
+    return SYN_OK;
+}
+
+struct srv_controller *
+srv_controller_free(struct srv_controller *controller)
+{
+    if (controller == NULL)
+        return NULL;
+    if (controller->started) {
+        (void)pthread_mutex_lock(&controller->lock);
+        controller->stop = true;
+        (void)pthread_cond_signal(&controller->wake);
+        (void)pthread_mutex_unlock(&controller->lock);
+        (void)pthread_join(controller->thread, NULL);
+    }
+    for (size_t i = 0; i < SYN_LEN(controller->watches); i++)
+        (void)syn_store_unwatch(controller->server->store, controller->watches[i]);
+    letters_free(controller->first);
+    (void)syn_map_free(controller->poked);
+    (void)syn_map_free(controller->jobs);
+    (void)syn_cluster_free(controller->cluster);
+    syn_free(controller);
+    return NULL;
+}

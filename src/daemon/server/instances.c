@@ -1,0 +1,503 @@
+/* Routes that a node's agent uses to report on its instances: state, usage, checkpoints, result. */
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+#include <synor/infra/crypto.h>
+#include <synor/market/meter.h>
+#include <synor/orchestration/document.h>
+#include <synor/orchestration/life.h>
+
+#include "server_priv.h"
+
+/* The instance, if the caller is its node's agent. */
+static int
+load_mine(struct syn_server *server, struct syn_http_req *req, json_t **ret_doc,
+          int64_t *ret_revision, struct syn_err *err)
+{
+    const char *id = syn_http_req_param(req, "id");
+    char key[SRV_KEY_MAX];
+    SYN_JSON(doc);
+    int rc;
+
+    if (!syn_name_ok(id))
+        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no instance %.60s", id);
+    rc = srv_need(server, srv_key(key, "instance", id, NULL), "instance", &doc, ret_revision, err);
+    if (rc == SYN_OK)
+        rc = srv_own_node(srv_identity(req), syn_json_str(syn_document_spec(doc), "node", ""), err);
+    if (rc == SYN_OK)
+        *ret_doc = SYN_TAKE(doc);
+    return rc;
+}
+
+int
+srv_instance_mine(struct syn_server *server, struct syn_http_req *req, json_t **ret_doc,
+                  struct syn_err *err)
+{
+    int64_t revision;
+
+    return load_mine(server, req, ret_doc, &revision, err);
+}
+
+static int
+get_instance(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    const char *id = syn_http_req_param(req, "id");
+    char key[SRV_KEY_MAX];
+    SYN_JSON(doc);
+    int rc;
+
+    if (!syn_name_ok(id))
+        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no instance %.60s", id);
+    rc = srv_need(ctx, srv_key(key, "instance", id, NULL), "instance", &doc, NULL, err);
+    if (rc == SYN_OK &&
+        srv_own_node(srv_identity(req), syn_json_str(syn_document_spec(doc), "node", ""), NULL) < 0)
+        rc = srv_own(srv_identity(req), doc, "instance", id, err);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, doc, err);
+}
+
+/* --- state ------------------------------------------------------------------------------------ */
+
+/* Move the document's status to what the agent reports. A report of the state that it has already
+ * is fine (agents repeat themselves after a restart); one that the life cycle forbids is a
+ * conflict. */
+static int
+apply_status(json_t *doc, const json_t *report, struct syn_err *err)
+{
+    static const char *const copied[] = {"exit_code", "signal",         "started_at", "ended_at",
+                                         "isolation", "usage_seq_last", "logs",       "detail"};
+    json_t *status = syn_document_status(doc);
+    const char *to_name = syn_json_str(report, "state", "");
+    int from = syn_instance_state_find(syn_document_state(doc));
+    int to = syn_instance_state_find(to_name);
+    int rc;
+
+    if (to < 0)
+        return SYN_FAIL(err, SYN_E_INVALID, "state: \"%.30s\" is no state of an instance", to_name);
+    if (from >= 0 && from != to && !syn_sm_may(&syn_instance_life, (unsigned)from, (unsigned)to))
+        return SYN_FAIL(err, SYN_E_CONFLICT, "instance %s is %s and cannot become %s",
+                        syn_document_id(doc), syn_document_state(doc), to_name);
+    rc = syn_document_set_state(doc, to_name, syn_json_str(report, "reason", to_name),
+                                syn_json_str(report, "message", to_name), err);
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(copied); i++) {
+        json_t *value = json_object_get(report, copied[i]);
+
+        if (value != NULL)
+            rc = syn_json_set_take(status, copied[i], json_incref(value), err);
+    }
+    return rc;
+}
+
+static int
+post_status(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+
+    for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
+        char key[SRV_KEY_MAX];
+        int64_t revision;
+        SYN_JSON(doc);
+        SRV_TXN(txn);
+        int rc = load_mine(server, req, &doc, &revision, err);
+
+        if (rc == SYN_OK)
+            rc = apply_status(doc, syn_http_req_json(req), err);
+        if (rc == SYN_OK)
+            rc = srv_txn_replace(&txn, srv_key(key, "instance", syn_document_id(doc), NULL),
+                                 revision, doc, err);
+        if (rc == SYN_OK)
+            rc = srv_txn_commit(server, &txn, NULL, err);
+        if (rc == SYN_OK)
+            return syn_http_reply_json(req, 200, doc, err);
+        if (rc != SYN_STORE_CONFLICT)
+            return rc;
+    }
+    return SYN_FAIL(err, SYN_E_UNAVAILABLE, "the instance is being changed by others; try again");
+}
+
+/* --- usage ------------------------------------------------------------------------------------ */
+
+static int
+verify_report(struct syn_server *server, const struct syn_report *report, bool *ret_ok,
+              struct syn_err *err)
+{
+    char key[SRV_KEY_MAX];
+    uint8_t public_key[SYN_SIGN_PUBLIC_LEN];
+    uint8_t signature[SYN_SIGNATURE_LEN];
+    SYN_JSON(node);
+    SYN_BUF(payload);
+    int rc;
+
+    *ret_ok = false;
+    if (!syn_name_ok(report->node))
+        return SYN_OK;
+    rc = srv_need(server, srv_key(key, "node", report->node, NULL), "node", &node, NULL, err);
+    if (rc == SYN_OK)
+        rc = syn_hex_decode(syn_json_str(syn_document_status(node), "public_key", ""), public_key,
+                            sizeof(public_key), err);
+    if (rc == SYN_OK)
+        rc = syn_report_payload(report, &payload, err);
+    if (rc < 0)
+        return rc;
+    *ret_ok = syn_hex_decode(report->signature, signature, sizeof(signature), NULL) == SYN_OK &&
+              syn_verify(public_key, payload.data, payload.len, signature);
+    return SYN_OK;
+}
+
+int
+srv_report_verify(struct syn_server *server, const struct syn_report *report, bool *ret_ok,
+                  struct syn_err *err)
+{
+    return verify_report(server, report, ret_ok, err);
+}
+
+int
+srv_meter_load(struct syn_server *server, const char *instance, struct syn_meter *ret_meter,
+               int64_t *ret_revision, struct syn_err *err)
+{
+    char key[SRV_KEY_MAX];
+    SYN_JSON(doc);
+    int rc = srv_load(server, srv_key(key, "meter", instance, NULL), &doc, ret_revision, err);
+
+    if (rc == SRV_ABSENT) {
+        *ret_revision = 0;
+        return syn_meter_init(ret_meter, instance, err);
+    }
+    return rc < 0 ? rc : syn_meter_decode(doc, ret_meter, err);
+}
+
+/* Are these samples the reserved capacity that the instance was given? */
+static int
+check_reserved(const json_t *instance, const struct syn_report *report, struct syn_err *err)
+{
+    const json_t *want = json_object_get(syn_document_spec(instance), "resources");
+
+    for (size_t i = 0; i < report->count; i++) {
+        const struct syn_capacity *have = &report->samples[i].reserved;
+
+        if (have->cpu_millicores != syn_json_i64(want, "cpu_millicores", 0) ||
+            have->memory_bytes != syn_json_i64(want, "memory_bytes", 0) ||
+            have->scratch_bytes != syn_json_i64(want, "scratch_bytes", 0) ||
+            have->gpus != syn_json_i64(want, "gpus", 0))
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "sample %lld reports another capacity than instance %s was given",
+                            (long long)report->samples[i].seq, report->instance);
+    }
+    return SYN_OK;
+}
+
+/* Add the report's new samples to the meter and keep the report as it came: the evidence. */
+static int
+accept_once(struct syn_server *server, const json_t *body, struct syn_report *report,
+            bool signature_ok, struct syn_meter *meter, struct syn_err *err)
+{
+    char key[SRV_KEY_MAX];
+    int64_t revision;
+    SYN_JSON(doc);
+    SRV_TXN(txn);
+    int rc = srv_meter_load(server, report->instance, meter, &revision, err);
+
+    if (rc < 0)
+        return rc;
+    if (meter->seq >= report->samples[report->count - 1].seq)
+        return SYN_OK; /* all of it came before */
+    rc = syn_meter_accept(meter, report, signature_ok, err);
+    if (rc == SYN_OK)
+        rc = syn_meter_encode(meter, &doc, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_replace(&txn, srv_key(key, "meter", report->instance, NULL), revision, doc,
+                             err);
+    if (rc == SYN_OK)
+        rc = srv_txn_put(&txn, srv_key_seq(key, "usage", report->instance, report->samples[0].seq),
+                         body, err);
+    return rc < 0 ? rc : srv_txn_commit(server, &txn, NULL, err);
+}
+
+static int
+post_usage(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    SYN_SCOPED(syn_report_free_scope) struct syn_report *report = NULL;
+    struct syn_meter meter;
+    bool signature_ok = false;
+    SYN_JSON(instance);
+    SYN_JSON(answer);
+    int64_t revision;
+    int rc = load_mine(server, req, &instance, &revision, err);
+
+    if (rc == SYN_OK)
+        rc = syn_report_decode(syn_http_req_json(req), &report, err);
+    if (rc == SYN_OK && !syn_str_eq(report->instance, syn_document_id(instance)))
+        return SYN_FAIL(err, SYN_E_INVALID, "the report is about instance %s", report->instance);
+    if (rc == SYN_OK &&
+        !syn_str_eq(report->node, syn_json_str(syn_document_spec(instance), "node", "")))
+        return SYN_FAIL(err, SYN_E_INVALID, "the report is node %s's", report->node);
+    if (rc == SYN_OK)
+        rc = check_reserved(instance, report, err);
+    if (rc == SYN_OK)
+        rc = verify_report(server, report, &signature_ok, err);
+    if (rc < 0)
+        return rc;
+    for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
+        rc = accept_once(server, syn_http_req_json(req), report, signature_ok, &meter, err);
+        if (rc != SYN_STORE_CONFLICT)
+            break;
+    }
+    if (rc == SYN_STORE_CONFLICT)
+        return SYN_FAIL(err, SYN_E_UNAVAILABLE, "the meter is being changed by others; try again");
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&answer, err, "{s:I}", "seq", (json_int_t)meter.seq);
+    if (rc == SYN_OK)
+        srv_controller_poke(server->controller,
+                            syn_json_str(syn_document_spec(instance), "job", ""));
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
+}
+
+/* How far the reports have come: an agent asks before it goes on after a restart. */
+static int
+get_usage(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_meter meter;
+    int64_t revision;
+    SYN_JSON(instance);
+    SYN_JSON(answer);
+    int rc = srv_instance_mine(ctx, req, &instance, err);
+
+    if (rc == SYN_OK)
+        rc = srv_meter_load(ctx, syn_document_id(instance), &meter, &revision, err);
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&answer, err, "{s:I}", "seq", (json_int_t)meter.seq);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
+}
+
+/* --- checkpoints and result ------------------------------------------------------------------- */
+
+/* The CID of the body, which must be stored here. */
+static int
+stored_cid(struct syn_server *server, const json_t *body, char *ret_text, struct syn_err *err)
+{
+    const char *text = syn_json_str(body, "cid", "");
+    struct syn_cid cid;
+    struct syn_content_stat stat;
+    int rc = syn_cid_parse(text, strlen(text), &cid, err);
+
+    if (rc == SYN_OK)
+        rc = syn_content_stat(server->content, &cid, &stat, err);
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "cid");
+    (void)syn_cid_format(&cid, ret_text);
+    return SYN_OK;
+}
+
+/* Write "checkpoint/JOB/SEQ" and pin it; the controller picks it up and lets go of old ones. */
+static int
+keep_checkpoint(struct syn_server *server, const json_t *instance, const json_t *body,
+                const char *cid, json_t **ret_doc, struct syn_err *err)
+{
+    const json_t *spec = syn_document_spec(instance);
+    const char *job = syn_json_str(spec, "job", "");
+    int64_t now = syn_wall_ms(server->world);
+    char at[SYN_FORMAT_MAX];
+    char id[SYN_ID_MAX];
+    char key[SRV_KEY_MAX];
+    SYN_JSON(doc);
+    SRV_TXN(txn);
+    int rc = syn_json_pack(
+        &doc, err, "{s:s, s:s, s:I, s:I, s:s, s:s, s:I, s:I, s:I, s:s}", "id",
+        syn_make_id(server->world, "ckpt", id), "job", job, "run",
+        (json_int_t)syn_json_i64(spec, "run", 1), "attempt",
+        (json_int_t)syn_json_i64(spec, "attempt", 1), "instance", syn_document_id(instance), "cid",
+        cid, "step", (json_int_t)syn_json_i64(body, "step", 0), "epoch",
+        (json_int_t)syn_json_i64(body, "epoch", 0), "size_bytes",
+        (json_int_t)syn_json_i64(body, "size_bytes", 0), "created_at", syn_format_time(now, at));
+
+    if (rc == SYN_OK)
+        rc = srv_txn_replace(&txn, srv_key_seq(key, "checkpoint", job, now), 0, doc, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_commit(server, &txn, NULL, err);
+    if (rc == SYN_OK)
+        *ret_doc = SYN_TAKE(doc);
+    return rc;
+}
+
+static int
+post_checkpoint(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    char cid[SYN_CID_TEXT_MAX];
+    SYN_JSON(instance);
+    SYN_JSON(doc);
+    int rc = srv_instance_mine(server, req, &instance, err);
+
+    if (rc == SYN_OK)
+        rc = stored_cid(server, syn_http_req_json(req), cid, err);
+    if (rc < 0)
+        return rc;
+    do { /* a key is a millisecond: two checkpoints within one wait for the next */
+        rc = keep_checkpoint(server, instance, syn_http_req_json(req), cid, &doc, err);
+    } while (rc == SYN_STORE_CONFLICT);
+    if (rc == SYN_OK)
+        srv_controller_poke(server->controller,
+                            syn_json_str(syn_document_spec(instance), "job", ""));
+    return rc < 0 ? rc : syn_http_reply_json(req, 201, doc, err);
+}
+
+static int
+post_result(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    char cid[SYN_CID_TEXT_MAX];
+
+    for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
+        char key[SRV_KEY_MAX];
+        int64_t revision;
+        json_t *result = NULL;
+        SYN_JSON(doc);
+        SRV_TXN(txn);
+        int rc = load_mine(server, req, &doc, &revision, err);
+
+        if (rc == SYN_OK)
+            rc = stored_cid(server, syn_http_req_json(req), cid, err);
+        if (rc == SYN_OK)
+            rc = syn_json_pack(&result, err, "{s:s, s:I}", "cid", cid, "size_bytes",
+                               (json_int_t)syn_json_i64(syn_http_req_json(req), "size_bytes", 0));
+        if (rc == SYN_OK)
+            rc = syn_json_set_take(syn_document_status(doc), "result", result, err);
+        if (rc == SYN_OK)
+            rc = srv_txn_replace(&txn, srv_key(key, "instance", syn_document_id(doc), NULL),
+                                 revision, doc, err);
+        if (rc == SYN_OK)
+            rc = srv_txn_commit(server, &txn, NULL, err);
+        if (rc == SYN_OK)
+            return syn_http_reply_json(req, 200, doc, err);
+        if (rc != SYN_STORE_CONFLICT)
+            return rc;
+    }
+    return SYN_FAIL(err, SYN_E_UNAVAILABLE, "the instance is being changed by others; try again");
+}
+
+/* --- table ------------------------------------------------------------------------------------ */
+
+static const struct syn_field status_fields[] = {
+    {.name = "state",
+     .kind = SYN_FIELD_STR,
+     .min = 1,
+     .max = 16,
+     .required = true,
+     .help = "Its state"},
+    {.name = "reason",
+     .kind = SYN_FIELD_STR,
+     .min = 1,
+     .max = 32,
+     .required = true,
+     .help = "A stable word"},
+    {.name = "message",
+     .kind = SYN_FIELD_STR,
+     .min = 1,
+     .max = 512,
+     .required = true,
+     .help = "A sentence"},
+    {.name = "exit_code", .kind = SYN_FIELD_ANY, .help = "Or null"},
+    {.name = "signal", .kind = SYN_FIELD_ANY, .help = "Or null"},
+    {.name = "started_at", .kind = SYN_FIELD_ANY, .help = "Time or null"},
+    {.name = "ended_at", .kind = SYN_FIELD_ANY, .help = "Time or null"},
+    {.name = "isolation", .kind = SYN_FIELD_STR, .min = 0, .max = 64, .help = "Sandbox in use"},
+    {.name = "usage_seq_last",
+     .kind = SYN_FIELD_ANY,
+     .help = "Number of the last sample there will be, or null"},
+    {.name = "logs", .kind = SYN_FIELD_OBJ, .help = "Bytes of each stream"},
+    {.name = "detail", .kind = SYN_FIELD_OBJ, .help = "What an explanation may use"},
+};
+static const struct syn_schema status_schema = SYN_SCHEMA("InstanceStatus", status_fields);
+
+static const struct syn_field usage_fields[] = {
+    {.name = "version",
+     .kind = SYN_FIELD_I64,
+     .min = 1,
+     .max = 1,
+     .required = true,
+     .help = "Of the report's form"},
+    {.name = "node", .kind = SYN_FIELD_NAME, .required = true, .help = "Who measured"},
+    {.name = "instance", .kind = SYN_FIELD_NAME, .required = true, .help = "What was measured"},
+    {.name = "key_id",
+     .kind = SYN_FIELD_STR,
+     .min = 1,
+     .max = 128,
+     .required = true,
+     .help = "Signing key"},
+    {.name = "samples", .kind = SYN_FIELD_ANY, .required = true, .help = "Contiguous samples"},
+    {.name = "signature",
+     .kind = SYN_FIELD_STR,
+     .min = 1,
+     .max = 256,
+     .required = true,
+     .help = "Ed25519 over the canonical JSON without this field, hexadecimal"},
+};
+static const struct syn_schema usage_schema = SYN_SCHEMA("UsageReport", usage_fields);
+
+static const struct syn_field checkpoint_fields[] = {
+    {.name = "cid",
+     .kind = SYN_FIELD_STR,
+     .min = 1,
+     .max = 63,
+     .required = true,
+     .help = "Stored folder"},
+    {.name = "step", .kind = SYN_FIELD_I64, .fallback = "0", .help = "Step it was taken at"},
+    {.name = "epoch", .kind = SYN_FIELD_I64, .fallback = "0", .help = "Epoch it was taken in"},
+    {.name = "size_bytes", .kind = SYN_FIELD_I64, .fallback = "0", .help = "Size"},
+};
+static const struct syn_schema checkpoint_schema =
+    SYN_SCHEMA("CheckpointReport", checkpoint_fields);
+
+static const struct syn_http_route rows[] = {
+    {.method = "GET",
+     .pattern = "/v1/instances/{id}",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_READ | SYN_SCOPE_NODE,
+     .handler = get_instance,
+     .name = "instances.get",
+     .summary = "One instance"},
+    {.method = "POST",
+     .pattern = "/v1/instances/{id}/status",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_NODE,
+     .body_max = SRV_BODY_MAX,
+     .handler = post_status,
+     .body = &status_schema,
+     .name = "instances.status",
+     .summary = "An agent reports an instance's state"},
+    {.method = "POST",
+     .pattern = "/v1/instances/{id}/usage",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_NODE,
+     .body_max = (size_t)4 << 20,
+     .handler = post_usage,
+     .body = &usage_schema,
+     .name = "instances.usage",
+     .summary = "An agent reports signed usage samples"},
+    {.method = "GET",
+     .pattern = "/v1/instances/{id}/usage",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_NODE,
+     .handler = get_usage,
+     .name = "instances.usage-seq",
+     .summary = "Number of the last sample that arrived"},
+    {.method = "POST",
+     .pattern = "/v1/instances/{id}/checkpoints",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_NODE,
+     .body_max = SRV_BODY_MAX,
+     .handler = post_checkpoint,
+     .body = &checkpoint_schema,
+     .name = "instances.checkpoint",
+     .summary = "An agent has stored a checkpoint"},
+    {.method = "POST",
+     .pattern = "/v1/instances/{id}/result",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_NODE,
+     .body_max = SRV_BODY_MAX,
+     .handler = post_result,
+     .body = &checkpoint_schema,
+     .name = "instances.result",
+     .summary = "An agent has stored the result"},
+};
+
+const struct srv_routes srv_instance_routes = {rows, SYN_LEN(rows)};

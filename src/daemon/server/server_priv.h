@@ -1,0 +1,321 @@
+/* The server's inside: what its route files share.
+ *
+ * Threads: the loop parses, authenticates and streams; handlers that touch the disk run on the
+ * pool; the controller has a thread of its own. They share nothing but the thread-safe store and
+ * content store: every handler reads documents, computes, and writes them back in one transaction
+ * that checks the revisions it read; on a conflict it starts over. The token book and the streams
+ * are the loop's. */
+#ifndef SYN_SERVER_PRIV_H
+#define SYN_SERVER_PRIV_H
+
+#include <synor/base/json.h>
+#include <synor/base/map.h>
+#include <synor/base/units.h>
+#include <synor/base/world.h>
+#include <synor/chain/ledger.h>
+#include <synor/daemon/server.h>
+#include <synor/infra/content.h>
+#include <synor/infra/http_server.h>
+#include <synor/infra/store.h>
+#include <synor/infra/tls_cert.h>
+#include <synor/infra/token.h>
+#include <synor/market/pricebook.h>
+
+#define SRV_PATH_MAX    1024
+#define SRV_DATA_MAX    128 /* a Unix socket's path must fit below it */
+#define SRV_KEY_MAX     SYN_STORE_KEY_MAX
+#define SRV_RETRIES_MAX 32 /* attempts of one optimistic transaction */
+#define SRV_BODY_MAX    ((size_t)1 << 20)
+
+struct srv_controller;
+struct srv_follow;   /* log followers; logs.c */
+struct srv_progress; /* progress readers; logs.c */
+
+struct syn_server {
+    const struct syn_world *world;
+    struct syn_loop *loop;
+    struct syn_pool *pool;
+    struct syn_metrics *metrics;
+    struct syn_http_server *http;
+    struct syn_store *store;
+    struct syn_content *content;
+    struct syn_pricebook *prices;
+    char *price_text; /* the price book's file, as served */
+    size_t price_len;
+    struct syn_token_book *tokens; /* the loop's */
+    struct syn_store_watch *token_watch;
+    struct srv_controller *controller;
+    struct srv_follow *follow;
+    struct srv_progress *progress;
+    json_t *openapi;
+    char data_dir[SRV_DATA_MAX];
+    char socket[SRV_PATH_MAX];
+    char listen[128];
+    char region[64];
+    char fingerprint[SYN_TLS_FINGERPRINT_SIZE]; /* "" without TLS */
+    char join_token[SYN_TOKEN_LEN + 1];
+    char operator_id[SYN_ID_MAX];
+    char provider_id[SYN_ID_MAX];
+    char network[16]; /* "development" */
+    bool fresh;
+    int64_t started_ms;
+};
+
+/** Who is asking. Made by `authenticate`, freed with the request. */
+struct srv_identity {
+    char account[SYN_ID_MAX]; /* whose resources: the token's, or the one an operator acts for */
+    struct syn_scopes scopes;
+    bool is_operator;
+};
+
+/* --- documents and transactions (txn.c) ------------------------------------------------------- */
+
+#define SRV_ABSENT 1
+
+/** Parse the document at `key`; its `revision` is set when it has one. Returns 0; SRV_ABSENT. */
+SYN_MUST int srv_load(struct syn_server *server, const char *key, json_t **ret_doc,
+                      int64_t *ret_revision, struct syn_err *err);
+/** As srv_load(), but an absent document is NOTFOUND: "there is no WHAT NAME". */
+SYN_MUST int srv_need(struct syn_server *server, const char *key, const char *what,
+                      json_t **ret_doc, int64_t *ret_revision, struct syn_err *err);
+
+/** One transaction in the making. Texts and values are its own. */
+struct srv_txn {
+    struct syn_store_op ops[SYN_STORE_OPS_MAX];
+    size_t count;
+    char *owned[2 * SYN_STORE_OPS_MAX];
+    size_t owned_count;
+};
+
+void srv_txn_init(struct srv_txn *txn);
+void srv_txn_fini(struct srv_txn *txn);
+#define SRV_TXN(name)                             \
+    SYN_SCOPED(srv_txn_fini) struct srv_txn name; \
+    srv_txn_init(&name)
+
+/** The key must have this revision (0: be absent). */
+SYN_MUST int srv_txn_check(struct srv_txn *txn, const char *key, int64_t revision,
+                           struct syn_err *err);
+/** Write canonical JSON; a top-level `revision` is stored as 0 (readers learn the real one). */
+SYN_MUST int srv_txn_put(struct srv_txn *txn, const char *key, const json_t *doc,
+                         struct syn_err *err);
+/** Check and put in one. */
+SYN_MUST int srv_txn_replace(struct srv_txn *txn, const char *key, int64_t revision,
+                             const json_t *doc, struct syn_err *err);
+/** Write a JSON string. */
+SYN_MUST int srv_txn_put_text(struct srv_txn *txn, const char *key, const char *text,
+                              struct syn_err *err);
+SYN_MUST int srv_txn_delete(struct srv_txn *txn, const char *key, struct syn_err *err);
+/** Returns 0 (ret_revision may be NULL), SYN_STORE_CONFLICT, or an error. */
+SYN_MUST int srv_txn_commit(struct syn_server *server, struct srv_txn *txn, int64_t *ret_revision,
+                            struct syn_err *err);
+
+/** "prefix/a/b" into out[SRV_KEY_MAX]; returns out. Parts are ids or checked names. */
+const char *srv_key(char *out, const char *prefix, const char *a, const char *b);
+/** "prefix/a/00000000000000000042": keys that sort by number. */
+const char *srv_key_seq(char *out, const char *prefix, const char *a, int64_t seq);
+
+/** Read one page of a listing as the request's query (`limit`, `after`) asks. `fn` gets each
+ * document parsed (it may take it) and appends to `items` what should be seen. */
+typedef int (*srv_item_fn)(void *arg, const char *key, json_t *doc, json_t *items,
+                           struct syn_err *err);
+SYN_MUST int srv_reply_list(struct syn_server *server, struct syn_http_req *req, const char *prefix,
+                            bool newest_first, srv_item_fn fn, void *arg, struct syn_err *err);
+/** Call fn for every document under `prefix`, in key order, in pages. */
+typedef int (*srv_each_fn)(void *arg, const char *key, json_t *doc, int64_t revision,
+                           struct syn_err *err);
+SYN_MUST int srv_each(struct syn_server *server, const char *prefix, srv_each_fn fn, void *arg,
+                      struct syn_err *err);
+
+/* --- idempotency (idem.c) ----------------------------------------------------------------------
+ */
+
+struct srv_idem {
+    char key[SRV_KEY_MAX]; /* "" when the request carries none */
+    char digest[65];
+};
+#define SRV_REPLAYED 1
+/** Look up the request's Idempotency-Key. Returns 0; SRV_REPLAYED: the earlier answer is the reply;
+ *  CONFLICT: the key was used for something else; INVALID. */
+SYN_MUST int srv_idem_begin(struct syn_server *server, struct syn_http_req *req,
+                            struct srv_idem *ret_idem, struct syn_err *err);
+/** Keep the answer with the transaction. */
+SYN_MUST int srv_idem_keep(struct syn_server *server, const struct srv_idem *idem,
+                           struct srv_txn *txn, int status, const json_t *answer,
+                           struct syn_err *err);
+
+/* --- identity (auth.c) -------------------------------------------------------------------------
+ */
+
+int srv_authenticate(void *ctx, struct syn_http_req *req, const struct syn_http_route *route,
+                     struct syn_err *err);
+const struct srv_identity *srv_identity(const struct syn_http_req *req);
+/** Load all tokens into the book and follow their changes. */
+SYN_MUST int srv_tokens_open(struct syn_server *server, struct syn_err *err);
+void srv_tokens_close(struct syn_server *server);
+/** Add "token/DIGEST" for a new token to the transaction; the text goes to out[SYN_TOKEN_LEN + 1].
+ */
+SYN_MUST int srv_token_issue(struct syn_server *server, struct srv_txn *txn, const char *account,
+                             const char *scopes, const char *name, int64_t ttl_ms, char *out,
+                             struct syn_err *err);
+/** The node that `text` names: its id or name. NOTFOUND. */
+SYN_MUST int srv_node_find(struct syn_server *server, const char *text, json_t **ret_doc,
+                           int64_t *ret_revision, struct syn_err *err);
+/** NOTFOUND unless the document belongs to the caller (or the caller is an operator). */
+SYN_MUST int srv_own(const struct srv_identity *who, const json_t *doc, const char *what,
+                     const char *id, struct syn_err *err);
+/** FORBIDDEN unless the caller is the agent of `node` (or an operator). */
+SYN_MUST int srv_own_node(const struct srv_identity *who, const char *node, struct syn_err *err);
+
+/* --- money (money.c) ---------------------------------------------------------------------------
+ */
+
+/** Where the next ledger transaction goes. */
+struct srv_ledger_place {
+    int64_t seq;
+    int64_t head_revision;
+    char id[SYN_LEDGER_ID_MAX];
+};
+SYN_MUST int srv_ledger_next(struct syn_server *server, struct srv_ledger_place *ret_place,
+                             struct syn_err *err);
+/** Post `tx` (built with the place's seq) and add everything it writes to `txn`. FUNDS, CONFLICT as
+ *  syn_ledger_post(). At most one ledger transaction a store transaction. */
+SYN_MUST int srv_ledger_add(struct syn_server *server, struct srv_txn *txn,
+                            const struct srv_ledger_place *place, const struct syn_ledger_tx *tx,
+                            struct syn_err *err);
+/** The ledger account's balance; 0 when it was never used. */
+SYN_MUST int srv_balance(struct syn_server *server, const char *account, int64_t *ret_balance,
+                         struct syn_err *err);
+/** Make an account's documents within `txn`. `kind`: "tenant" or "provider". */
+SYN_MUST int srv_account_make(struct syn_server *server, struct srv_txn *txn, const char *id,
+                              const char *name, const char *kind, json_t **ret_doc,
+                              struct syn_err *err);
+/** Id of the account that `text` names: an id, a name, or "me". NOTFOUND. */
+SYN_MUST int srv_account_find(struct syn_server *server, const struct srv_identity *who,
+                              const char *text, char *ret_id, struct syn_err *err);
+
+/* --- instances (instances.c) --------------------------------------------------------------------
+ */
+
+struct syn_meter;
+struct syn_report;
+/** The instance that `{id}` names, if the caller is its node's agent. */
+SYN_MUST int srv_instance_mine(struct syn_server *server, struct syn_http_req *req,
+                               json_t **ret_doc, struct syn_err *err);
+/** The instance's meter; a fresh one (revision 0) before the first report. */
+SYN_MUST int srv_meter_load(struct syn_server *server, const char *instance,
+                            struct syn_meter *ret_meter, int64_t *ret_revision,
+                            struct syn_err *err);
+/** Does the report's signature hold with its node's key? */
+SYN_MUST int srv_report_verify(struct syn_server *server, const struct syn_report *report,
+                               bool *ret_ok, struct syn_err *err);
+
+/* --- training (training.c)
+ * ------------------------------------------------------------------------ */
+
+struct syn_cluster;
+/** The job that `{id}` names, if it is the caller's. */
+SYN_MUST int srv_training_load(struct syn_server *server, struct syn_http_req *req,
+                               json_t **ret_job, int64_t *ret_revision, struct syn_err *err);
+/** Succeeded, failed or stopped. */
+bool srv_job_ended(const json_t *job);
+/** All nodes with what they hold. */
+SYN_MUST int srv_cluster_read(struct syn_server *server, struct syn_cluster **ret_cluster,
+                              struct syn_err *err);
+/** All instance documents of a job, as a list. */
+SYN_MUST int srv_instances_of(struct syn_server *server, const char *job, json_t **ret_list,
+                              struct syn_err *err);
+/** "JOB.RUN" into out[SYN_LEDGER_REF_MAX]: what a run's escrow is about. */
+void srv_escrow_ref(const char *job, int64_t run, char *out);
+/** A reference (synor://NAME, synor://CID, or either bare) -> text of a CID that is stored, into
+ *  ret_cid[SYN_CID_TEXT_MAX]; "" stays "". NOTFOUND, INVALID. */
+SYN_MUST int srv_resolve(struct syn_server *server, const char *account, const char *reference,
+                         char *ret_cid, struct syn_err *err);
+/** PRECONDITION when the request's If-Match names another revision. */
+SYN_MUST int srv_if_match(struct syn_http_req *req, int64_t revision, struct syn_err *err);
+
+/* --- bills (bills.c)
+ * -------------------------------------------------------------------------------- */
+
+/** What the instances of a job's current run have cost so far, and cost an hour now. */
+SYN_MUST int srv_run_cost(struct syn_server *server, const json_t *instances, int64_t run,
+                          int64_t *ret_spent, int64_t *ret_rate_hour, struct syn_err *err);
+/** Add to `txn` what ends a run's money: the bill `bill_id`, the settlement, the index entries. */
+SYN_MUST int srv_settle(struct syn_server *server, struct srv_txn *txn, const json_t *job,
+                        const json_t *instances, const char *bill_id, struct syn_err *err);
+
+/* --- names and logs
+ * ----------------------------------------------------------------------------------- */
+
+/** 1..200 bytes of [a-z0-9._/-] without empty or dot segments. */
+bool srv_content_name_ok(const char *name);
+/** Let `name` stand for `cid` within the transaction. NOTFOUND when it is not stored. */
+SYN_MUST int srv_name_put(struct syn_server *server, struct srv_txn *txn, const char *account,
+                          const char *name, const struct syn_cid *cid, json_t **ret_doc,
+                          struct syn_err *err);
+/** The last `count` lines that the newest of these instances wrote, as a list of texts. */
+SYN_MUST int srv_log_tail(struct syn_server *server, const json_t *instances, size_t count,
+                          json_t **ret_lines, struct syn_err *err);
+
+/* --- events (events.c)
+ * ------------------------------------------------------------------------------ */
+
+/** Append an event of a job to the transaction, numbered by the clock and a counter. */
+SYN_MUST int srv_event(struct syn_server *server, struct srv_txn *txn, const char *job,
+                       const json_t *event, struct syn_err *err);
+
+/* --- streams (watch.c, logs.c) ---------------------------------------------------------------- */
+
+/** Read `/v1/...`-independent: stream documents under `prefix` to a client, each as event `put` or
+ *  `delete` with its revision as id; `seen` decides and may rewrite. */
+typedef bool (*srv_seen_fn)(void *arg, const char *key, json_t *doc);
+struct srv_stream_plan {
+    const char *prefix;
+    const char *put_event;    /* "put" */
+    const char *delete_event; /* "delete" */
+    bool snapshot;            /* first `snapshot`, everything that is there, `synced` */
+    srv_seen_fn seen;         /* NULL: all */
+    void *arg;                /* syn_free()d at the end */
+    const char *target; /* NULL: send the document itself; else "instance/": the key's last part
+                           names the document to read and send */
+};
+/** A handler on the loop ends with this. */
+SYN_MUST int srv_stream(struct syn_server *server, struct syn_http_req *req,
+                        const struct srv_stream_plan *plan, struct syn_err *err);
+
+SYN_MUST int srv_follow_new(struct syn_server *server, struct srv_follow **ret,
+                            struct syn_err *err);
+struct srv_follow *srv_follow_free(struct srv_follow *follow);
+/** Bytes were appended to the log of `instance`, or its job ended. Any thread. */
+void srv_follow_poke(struct syn_server *server, const char *instance);
+
+SYN_MUST int srv_progress_new(struct srv_progress **ret, struct syn_err *err);
+struct srv_progress *srv_progress_free(struct srv_progress *progress);
+
+/* --- controller (controller.c) ------------------------------------------------------------------
+ */
+
+SYN_MUST int srv_controller_new(struct syn_server *server, struct srv_controller **ret,
+                                struct syn_err *err);
+struct srv_controller *srv_controller_free(struct srv_controller *controller);
+/** Look at this job soon. Any thread. */
+void srv_controller_poke(struct srv_controller *controller, const char *job);
+
+/* --- routes -------------------------------------------------------------------------------------
+ */
+
+/** Each file's table; the server adds them all. */
+struct srv_routes {
+    const struct syn_http_route *rows;
+    size_t count;
+};
+extern const struct srv_routes srv_account_routes, srv_training_routes, srv_instance_routes,
+    srv_node_routes, srv_content_routes, srv_upload_routes, srv_name_routes, srv_bill_routes,
+    srv_system_routes, srv_log_routes;
+
+SYN_MUST int srv_openapi_build(struct syn_server *server, json_t **ret_doc, struct syn_err *err);
+
+/** Shared query schema of lists: limit, after. */
+extern const struct syn_schema srv_list_query;
+
+#endif

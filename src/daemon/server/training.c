@@ -1,0 +1,753 @@
+/* Routes of training jobs: what a tenant says and sees. What follows from it is the controller's.
+ */
+#include <inttypes.h>
+
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+#include <synor/orchestration/document.h>
+#include <synor/orchestration/life.h>
+#include <synor/workload/training_control.h>
+#include <synor/workload/training_explain.h>
+#include <synor/workload/training_plan.h>
+#include <synor/workload/training_progress.h>
+#include <synor/workload/training_spec.h>
+
+#include "server_priv.h"
+
+/* --- finding ---------------------------------------------------------------------------------- */
+
+/* The key of the job that `{id}` names: an id, or the newest of that name in the caller's account.
+ */
+static int
+job_key(struct syn_server *server, struct syn_http_req *req, char *out, struct syn_err *err)
+{
+    const char *text = syn_http_req_param(req, "id");
+    char key[SRV_KEY_MAX];
+    SYN_JSON(id);
+    int rc;
+
+    if (!syn_name_ok(text))
+        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no training job %.60s", text);
+    rc = srv_load(server, srv_key(key, "training-name", srv_identity(req)->account, text), &id,
+                  NULL, err);
+    if (rc < 0)
+        return rc;
+    (void)srv_key(out, "training", rc == SYN_OK ? json_string_value(id) : text, NULL);
+    return SYN_OK;
+}
+
+int
+srv_training_load(struct syn_server *server, struct syn_http_req *req, json_t **ret_job,
+                  int64_t *ret_revision, struct syn_err *err)
+{
+    char key[SRV_KEY_MAX];
+    SYN_JSON(job);
+    int rc = job_key(server, req, key, err);
+
+    if (rc == SYN_OK)
+        rc = srv_need(server, key, "training job", &job, ret_revision, err);
+    if (rc == SYN_OK)
+        rc = srv_own(srv_identity(req), job, "training job", syn_http_req_param(req, "id"), err);
+    if (rc == SYN_OK)
+        *ret_job = SYN_TAKE(job);
+    return rc;
+}
+
+bool
+srv_job_ended(const json_t *job)
+{
+    int state = syn_job_state_find(syn_document_state(job));
+
+    return state >= 0 && syn_sm_terminal(&syn_job_life, (unsigned)state);
+}
+
+/* The hot path: the stored bytes with the revision spliced in, without parsing. Documents are
+ * written canonically by srv_txn_put(), so the account comes first and the revision stands as 0. */
+static int
+get_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    static const char zero[] = ",\"revision\":0,\"spec\":";
+    struct syn_server *server = ctx;
+    const struct srv_identity *who = srv_identity(req);
+    SYN_SCOPED(syn_store_doc_scope) const struct syn_store_doc *stored = NULL;
+    char key[SRV_KEY_MAX];
+    char owner[SYN_ID_MAX + 16];
+    char number[48];
+    const char *at;
+    SYN_BUF(out);
+    int rc = job_key(server, req, key, err);
+
+    if (rc == SYN_OK)
+        rc = syn_store_get(server->store, key, &stored, err);
+    if (rc < 0)
+        return rc;
+    (void)snprintf(owner, sizeof(owner), "{\"account\":\"%s\",", who->account);
+    if (rc == SYN_STORE_ABSENT || (!who->is_operator && !syn_str_starts(stored->value, owner)))
+        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no training job %s",
+                        syn_http_req_param(req, "id"));
+    at = strstr(stored->value, zero);
+    assert(at != NULL);
+    (void)snprintf(number, sizeof(number),
+                   ",\"revision\":%" PRId64 ",\"spec\":", stored->mod_revision);
+    syn_buf_add(&out, stored->value, (size_t)(at - stored->value));
+    syn_buf_adds(&out, number);
+    syn_buf_add(&out, at + sizeof(zero) - 1,
+                stored->len - (size_t)(at - stored->value) - (sizeof(zero) - 1));
+    rc = syn_buf_ok(&out, err);
+    return rc < 0 ? rc : syn_http_reply_bytes(req, 200, "application/json", out.data, out.len, err);
+}
+
+struct listing {
+    const struct srv_identity *who;
+    const char *state;
+    struct syn_server *server;
+};
+
+static int
+list_item(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err *err)
+{
+    const struct listing *listing = arg;
+    char job_key_text[SRV_KEY_MAX];
+    json_t *job;
+    int rc;
+
+    (void)doc;
+    rc = srv_load(listing->server, srv_key(job_key_text, "training", strrchr(key, '/') + 1, NULL),
+                  &job, NULL, err);
+    if (rc != SYN_OK)
+        return rc == SRV_ABSENT ? SYN_OK : rc;
+    if (listing->state != NULL && !syn_str_eq(syn_document_state(job), listing->state)) {
+        json_decref(job);
+        return SYN_OK;
+    }
+    return syn_json_append_take(items, job, err);
+}
+
+static int
+list_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    const struct srv_identity *who = srv_identity(req);
+    struct listing listing = {who, syn_json_str(syn_http_req_query_json(req), "state", NULL), ctx};
+    char prefix[SRV_KEY_MAX];
+
+    return srv_reply_list(ctx, req, srv_key(prefix, "training-of", who->account, ""), true,
+                          list_item, &listing, err);
+}
+
+/* --- creating --------------------------------------------------------------------------------- */
+
+int
+srv_resolve(struct syn_server *server, const char *account, const char *reference, char *ret_cid,
+            struct syn_err *err)
+{
+    const char *text = reference;
+    char key[SRV_KEY_MAX];
+    struct syn_content_stat stat;
+    struct syn_cid cid;
+    SYN_JSON(name);
+    int rc;
+
+    ret_cid[0] = '\0';
+    if (reference[0] == '\0')
+        return SYN_OK;
+    if (syn_str_starts(text, "synor://"))
+        text += strlen("synor://");
+    if (syn_cid_parse(text, strlen(text), &cid, NULL) < 0) {
+        if (!srv_content_name_ok(text))
+            return SYN_FAIL(err, SYN_E_INVALID, "%.100s: neither a CID nor a name", reference);
+        rc = srv_need(server, srv_key(key, "name", account, text), "content named", &name, NULL,
+                      err);
+        if (rc < 0)
+            return syn_err_wrap(err, rc, "synor://%s", text);
+        text = syn_json_str(name, "cid", "");
+        rc = syn_cid_parse(text, strlen(text), &cid, err);
+        if (rc < 0)
+            return rc;
+    }
+    rc = syn_content_stat(server->content, &cid, &stat, err);
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "%s", reference);
+    (void)syn_cid_format(&cid, ret_cid);
+    return SYN_OK;
+}
+
+/* The checked spec from {spec, model}, owned by the caller. */
+static int
+take_spec(struct syn_http_req *req, json_t **ret_spec, const char **ret_name, struct syn_err *err)
+{
+    json_t *body = syn_http_req_json(req);
+    json_t *spec = json_object_get(body, "spec");
+    json_t *model = json_object_get(body, "model");
+    const char *model_name = NULL;
+    int rc = SYN_OK;
+
+    if (model != NULL)
+        rc = syn_training_model_merge(model, spec, &model_name, err);
+    if (rc == SYN_OK)
+        rc = syn_training_spec_check(spec, err);
+    if (rc < 0)
+        return rc;
+    *ret_name = syn_json_str(body, "name", model_name);
+    if (*ret_name != NULL && !syn_name_ok(*ret_name))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "name: expected lower-case letters, digits and dashes, got \"%.60s\"",
+                        *ret_name);
+    *ret_spec = json_incref(spec);
+    return SYN_OK;
+}
+
+/* All nodes and what runs on them, read afresh: plans are rare. */
+static int
+add_node(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    (void)key;
+    (void)revision;
+    return syn_cluster_put_node(arg, doc, err);
+}
+
+static int
+add_instance(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    (void)key;
+    (void)revision;
+    return syn_cluster_put_instance(arg, doc, err);
+}
+
+int
+srv_cluster_read(struct syn_server *server, struct syn_cluster **ret_cluster, struct syn_err *err)
+{
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+    int rc = syn_cluster_new(&cluster, err);
+
+    if (rc == SYN_OK)
+        rc = srv_each(server, "node/", add_node, cluster, err);
+    if (rc == SYN_OK)
+        rc = srv_each(server, "instance/", add_instance, cluster, err);
+    if (rc == SYN_OK)
+        *ret_cluster = SYN_TAKE(cluster);
+    return rc;
+}
+
+static int
+reply_plan(struct syn_server *server, struct syn_http_req *req, const json_t *spec,
+           struct syn_err *err)
+{
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+    SYN_JSON(plan);
+    int rc = srv_cluster_read(server, &cluster, err);
+
+    if (rc == SYN_OK)
+        rc = syn_training_plan(spec, cluster, server->prices, &plan, err);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, plan, err);
+}
+
+/* Lock the run's budget: the escrow, its index entry, and the ledger transaction. */
+static int
+lock_budget(struct syn_server *server, struct srv_txn *txn, const json_t *job, struct syn_err *err)
+{
+    const char *account = syn_json_str(job, "account", "");
+    struct srv_ledger_place place;
+    struct syn_ledger_tx tx;
+    char ref[SYN_LEDGER_REF_MAX];
+    char amount[SYN_FORMAT_MAX];
+    char key[SRV_KEY_MAX];
+    int64_t budget = syn_document_amount(syn_document_spec(job), "max_budget");
+    int64_t run = syn_json_i64(syn_document_status(job), "run", 1);
+    int rc = srv_ledger_next(server, &place, err);
+
+    srv_escrow_ref(syn_document_id(job), run, ref);
+    if (rc == SYN_OK) {
+        struct syn_ledger_head head = {place.id, place.seq, syn_wall_ms(server->world), ref,
+                                       "budget of a training run"};
+
+        rc = syn_ledger_build_escrow(&head, account, budget, &tx, err);
+    }
+    if (rc == SYN_OK)
+        rc = srv_ledger_add(server, txn, &place, &tx, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_put_text(txn, srv_key(key, "escrow-of", account, ref),
+                              syn_format_amount(budget, amount), err);
+    return rc;
+}
+
+void
+srv_escrow_ref(const char *job, int64_t run, char *out)
+{
+    (void)snprintf(out, SYN_LEDGER_REF_MAX, "%s.%" PRId64, job, run);
+}
+
+static int
+event_of(struct syn_server *server, struct srv_txn *txn, const char *job, const char *type,
+         const char *message, struct syn_err *err)
+{
+    SYN_JSON(event);
+    int rc = syn_json_pack(&event, err, "{s:s, s:s, s:s, s:n}", "type", type, "reason", type,
+                           "message", message, "instance");
+
+    return rc < 0 ? rc : srv_event(server, txn, job, event, err);
+}
+
+static int
+create_once(struct syn_server *server, const struct srv_idem *idem, const json_t *job,
+            struct syn_err *err)
+{
+    const char *id = syn_document_id(job);
+    const char *account = syn_json_str(job, "account", "");
+    char key[SRV_KEY_MAX];
+    SRV_TXN(txn);
+    int rc = lock_budget(server, &txn, job, err);
+
+    if (rc == SYN_OK)
+        rc = srv_txn_replace(&txn, srv_key(key, "training", id, NULL), 0, job, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_put_text(&txn, srv_key(key, "training-of", account, id), id, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_put_text(
+            &txn, srv_key(key, "training-name", account, syn_json_str(job, "name", id)), id, err);
+    if (rc == SYN_OK)
+        rc = event_of(server, &txn, id, "created", "The job was created and its budget locked.",
+                      err);
+    if (rc == SYN_OK)
+        rc = srv_idem_keep(server, idem, &txn, 201, job, err);
+    return rc < 0 ? rc : srv_txn_commit(server, &txn, NULL, err);
+}
+
+static int
+make_job(struct syn_server *server, struct syn_http_req *req, json_t *spec, const char *name,
+         json_t **ret_job, struct syn_err *err)
+{
+    const char *account = srv_identity(req)->account;
+    char id[SYN_ID_MAX];
+    char source[SYN_CID_TEXT_MAX];
+    char dataset[SYN_CID_TEXT_MAX];
+    struct syn_training_new new_job = {.id = syn_make_id(server->world, "train", id),
+                                       .name = name,
+                                       .account = account,
+                                       .source_cid = source,
+                                       .dataset_cid = dataset,
+                                       .now_ms = syn_wall_ms(server->world)};
+    int rc = srv_resolve(server, account, syn_json_str(spec, "source", ""), source, err);
+
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "spec.source");
+    rc = srv_resolve(server, account, syn_json_str(spec, "dataset", ""), dataset, err);
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "spec.dataset");
+    return syn_training_make_take(&new_job, json_incref(spec), ret_job, err);
+}
+
+static int
+create_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    const char *name = NULL;
+    struct srv_idem idem;
+    SYN_JSON(spec);
+    SYN_JSON(job);
+    int rc = srv_idem_begin(server, req, &idem, err);
+
+    if (rc != SYN_OK)
+        return rc == SRV_REPLAYED ? SYN_OK : rc;
+    rc = take_spec(req, &spec, &name, err);
+    if (rc < 0)
+        return rc;
+    if (syn_json_bool(syn_http_req_query_json(req), "plan", false))
+        return reply_plan(server, req, spec, err);
+    rc = make_job(server, req, spec, name, &job, err);
+    for (int attempt = 0; rc == SYN_OK && attempt < SRV_RETRIES_MAX; attempt++) {
+        rc = create_once(server, &idem, job, err);
+        if (rc == SYN_OK)
+            return syn_http_reply_json(req, 201, job, err);
+        if (rc == SYN_STORE_CONFLICT)
+            rc = SYN_OK;
+    }
+    return rc < 0 ? rc : SYN_FAIL(err, SYN_E_UNAVAILABLE, "the ledger is busy; try again");
+}
+
+/* --- changing --------------------------------------------------------------------------------- */
+
+/* What one try does to the job, beside writing it. */
+typedef int (*change_fn)(struct syn_server *server, struct srv_txn *txn, json_t *job, void *arg,
+                         struct syn_err *err);
+
+static int
+change_job(struct syn_server *server, struct syn_http_req *req, change_fn change, void *arg,
+           struct syn_err *err)
+{
+    struct srv_idem idem;
+    int rc = srv_idem_begin(server, req, &idem, err);
+
+    if (rc != SYN_OK)
+        return rc == SRV_REPLAYED ? SYN_OK : rc;
+    for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
+        char key[SRV_KEY_MAX];
+        int64_t revision;
+        SYN_JSON(job);
+        SRV_TXN(txn);
+
+        rc = srv_training_load(server, req, &job, &revision, err);
+        if (rc == SYN_OK)
+            rc = srv_if_match(req, revision, err);
+        if (rc == SYN_OK)
+            rc = change(server, &txn, job, arg, err);
+        if (rc == SYN_OK)
+            rc = srv_txn_replace(&txn, srv_key(key, "training", syn_document_id(job), NULL),
+                                 revision, job, err);
+        if (rc == SYN_OK)
+            rc = srv_idem_keep(server, &idem, &txn, 200, job, err);
+        if (rc == SYN_OK)
+            rc = srv_txn_commit(server, &txn, NULL, err);
+        if (rc == SYN_OK) {
+            srv_controller_poke(server->controller, syn_document_id(job));
+            return syn_http_reply_json(req, 200, job, err);
+        }
+        if (rc != SYN_STORE_CONFLICT)
+            return rc;
+    }
+    return SYN_FAIL(err, SYN_E_UNAVAILABLE, "the job is being changed by others; try again");
+}
+
+static int
+apply_stop(struct syn_server *server, struct srv_txn *txn, json_t *job, void *arg,
+           struct syn_err *err)
+{
+    const int64_t *grace_ms = arg;
+
+    (void)server;
+    (void)txn;
+    return syn_training_request_stop(job, *grace_ms, err);
+}
+
+static int
+stop_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    int64_t grace_ms = syn_json_i64(syn_http_req_json(req), "grace_ms", -1);
+
+    return change_job(ctx, req, apply_stop, &grace_ms, err);
+}
+
+static int
+apply_resume(struct syn_server *server, struct srv_txn *txn, json_t *job, void *arg,
+             struct syn_err *err)
+{
+    const int64_t *budget = arg;
+    int rc = syn_training_resume(job, *budget, err);
+
+    return rc < 0 ? rc : lock_budget(server, txn, job, err);
+}
+
+static int
+resume_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    const char *text = syn_json_str(syn_http_req_json(req), "max_budget", NULL);
+    int64_t budget = -1;
+    int rc = SYN_OK;
+
+    if (text != NULL)
+        rc = syn_parse_amount(text, "max_budget", &budget, err);
+    return rc < 0 ? rc : change_job(ctx, req, apply_resume, &budget, err);
+}
+
+/* Everything kept under "PREFIX/JOB/": into the transaction, as far as it has room. */
+struct sweep {
+    struct syn_server *server;
+    struct srv_txn *txn;
+};
+
+static int
+sweep_key(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    struct sweep *sweep = arg;
+
+    (void)doc;
+    (void)revision;
+    if (sweep->txn->count > SYN_STORE_OPS_MAX - 16) {
+        int rc = srv_txn_commit(sweep->server, sweep->txn, NULL, err);
+
+        if (rc != SYN_OK)
+            return rc < 0 ? rc : SYN_FAIL(err, SYN_E_CONFLICT, "the job changed meanwhile");
+        srv_txn_fini(sweep->txn);
+    }
+    return srv_txn_delete(sweep->txn, key, err);
+}
+
+/* Remove what belongs to the job alone. Bills, transactions, usage and instances stay: they are the
+ * proof of what was paid. */
+static int
+delete_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    static const char *const prefixes[] = {"checkpoint", "event"};
+    struct syn_server *server = ctx;
+    char key[SRV_KEY_MAX];
+    int64_t revision;
+    SYN_JSON(job);
+    SRV_TXN(txn);
+    struct sweep sweep = {server, &txn};
+    int rc = srv_training_load(server, req, &job, &revision, err);
+
+    if (rc == SYN_OK)
+        rc = srv_if_match(req, revision, err);
+    if (rc == SYN_OK)
+        rc = syn_training_may_delete(job, err);
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(prefixes); i++)
+        rc = srv_each(server, srv_key(key, prefixes[i], syn_document_id(job), ""), sweep_key,
+                      &sweep, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_check(&txn, srv_key(key, "training", syn_document_id(job), NULL), revision,
+                           err);
+    if (rc == SYN_OK)
+        rc = srv_txn_delete(&txn, key, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_delete(&txn, srv_key(key, "progress", syn_document_id(job), NULL), err);
+    if (rc == SYN_OK)
+        rc = srv_txn_delete(
+            &txn,
+            srv_key(key, "training-of", syn_json_str(job, "account", ""), syn_document_id(job)),
+            err);
+    if (rc == SYN_OK)
+        rc = srv_txn_commit(server, &txn, NULL, err);
+    if (rc == SYN_STORE_CONFLICT)
+        return SYN_FAIL(err, SYN_E_CONFLICT, "the job changed meanwhile; look at it again");
+    return rc < 0 ? rc : SYN_OK;
+}
+
+/* --- looking closer --------------------------------------------------------------------------- */
+
+static int
+collect(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    (void)key;
+    (void)revision;
+    return syn_json_append_take(arg, json_incref(doc), err);
+}
+
+static int
+list_under_job(struct syn_http_req *req, void *ctx, const char *what, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    char prefix[SRV_KEY_MAX];
+    int64_t revision;
+    SYN_JSON(job);
+    SYN_JSON(items);
+    SYN_JSON(answer);
+    int rc = srv_training_load(server, req, &job, &revision, err);
+
+    items = json_array();
+    if (rc == SYN_OK && items == NULL)
+        rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for a list");
+    if (rc == SYN_OK)
+        rc = srv_each(server, srv_key(prefix, what, syn_document_id(job), ""), collect, items, err);
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&answer, err, "{s:O, s:n}", "items", items, "next");
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
+}
+
+static int
+list_checkpoints(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    return list_under_job(req, ctx, "checkpoint", err);
+}
+
+static int
+list_events(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    return list_under_job(req, ctx, "event", err);
+}
+
+/* The instances of a job, oldest first. */
+struct instances {
+    struct syn_server *server;
+    json_t *list;
+};
+
+static int
+load_instance(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    struct instances *into = arg;
+    char instance_key[SRV_KEY_MAX];
+    json_t *instance;
+    int rc = srv_load(into->server, srv_key(instance_key, "instance", strrchr(key, '/') + 1, NULL),
+                      &instance, NULL, err);
+
+    (void)doc;
+    (void)revision;
+    if (rc != SYN_OK)
+        return rc == SRV_ABSENT ? SYN_OK : rc;
+    return syn_json_append_take(into->list, instance, err);
+}
+
+int
+srv_instances_of(struct syn_server *server, const char *job, json_t **ret_list, struct syn_err *err)
+{
+    char prefix[SRV_KEY_MAX];
+    SYN_JSON(list);
+    struct instances into = {server, NULL};
+    int rc;
+
+    list = json_array();
+    if (list == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a list");
+    into.list = list;
+    rc = srv_each(server, srv_key(prefix, "instance-of", job, ""), load_instance, &into, err);
+    if (rc == SYN_OK)
+        *ret_list = SYN_TAKE(list);
+    return rc;
+}
+
+static int
+explain_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+    int64_t revision;
+    SYN_JSON(job);
+    SYN_JSON(instances);
+    SYN_JSON(lines);
+    SYN_JSON(answer);
+    struct syn_training_explain_view view = {0};
+    int rc = srv_training_load(server, req, &job, &revision, err);
+
+    if (rc == SYN_OK)
+        rc = srv_cluster_read(server, &cluster, err);
+    if (rc == SYN_OK)
+        rc = srv_instances_of(server, syn_document_id(job), &instances, err);
+    if (rc == SYN_OK)
+        rc = srv_log_tail(server, instances, 20, &lines, err);
+    if (rc < 0)
+        return rc;
+    view.job = job;
+    view.instances = instances;
+    view.cluster = cluster;
+    view.last_lines = lines;
+    view.now_ms = syn_wall_ms(server->world);
+    rc = syn_training_explain(&view, &answer, err);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
+}
+
+static bool
+seen(void *arg, const char *key, json_t *doc)
+{
+    (void)key;
+    return arg == NULL || syn_str_eq(arg, syn_json_str(doc, "account", ""));
+}
+
+static int
+watch_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    const struct srv_identity *who = srv_identity(req);
+    const char *id = syn_json_str(syn_http_req_query_json(req), "id", "");
+    char prefix[SRV_KEY_MAX];
+    struct srv_stream_plan plan = {.put_event = "put", .delete_event = "delete", .seen = seen};
+
+    if (id[0] != '\0' && !syn_name_ok(id))
+        return SYN_FAIL(err, SYN_E_INVALID, "id: \"%.60s\" is no id", id);
+    plan.prefix = srv_key(prefix, "training", id, NULL);
+    plan.snapshot = syn_http_req_header(req, "last-event-id") == NULL;
+    if (!who->is_operator) {
+        plan.arg = syn_strdup(who->account);
+        if (plan.arg == NULL)
+            return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a stream");
+    }
+    return srv_stream(ctx, req, &plan, err);
+}
+
+/* --- table ------------------------------------------------------------------------------------ */
+
+static const struct syn_field create_fields[] = {
+    {.name = "name", .kind = SYN_FIELD_NAME, .help = "Name of the job"},
+    {.name = "spec", .kind = SYN_FIELD_OBJ, .required = true, .help = "See TrainingSpec"},
+    {.name = "model", .kind = SYN_FIELD_OBJ, .help = "The model file as JSON, laid under the spec"},
+};
+static const struct syn_schema create_schema = SYN_SCHEMA("TrainingCreate", create_fields);
+
+static const struct syn_field plan_fields[] = {
+    {.name = "plan",
+     .kind = SYN_FIELD_BOOL,
+     .fallback = "false",
+     .help = "Answer with the plan; create nothing"},
+};
+static const struct syn_schema plan_schema = SYN_SCHEMA("PlanQuery", plan_fields);
+
+static const struct syn_field stop_fields[] = {
+    {.name = "grace_ms", .kind = SYN_FIELD_MS, .min = 0, .max = 3600000, .help = "Time to save"},
+};
+static const struct syn_schema stop_schema = SYN_SCHEMA("TrainingStop", stop_fields);
+
+static const struct syn_field resume_fields[] = {
+    {.name = "max_budget",
+     .kind = SYN_FIELD_AMOUNT,
+     .help = "Budget of the new run; the last one's when absent"},
+};
+static const struct syn_schema resume_schema = SYN_SCHEMA("TrainingResume", resume_fields);
+
+static const struct syn_field watch_fields[] = {
+    {.name = "kind",
+     .kind = SYN_FIELD_STR,
+     .choices = "training",
+     .required = true,
+     .help = "What to watch"},
+    {.name = "id",
+     .kind = SYN_FIELD_STR,
+     .min = 0,
+     .max = 63,
+     .fallback = "\"\"",
+     .help = "Only this one"},
+};
+static const struct syn_schema watch_schema = SYN_SCHEMA("WatchQuery", watch_fields);
+
+#define READ(pattern_, handler_, kind_, query_, name_, summary_)                       \
+    {                                                                                  \
+        .method = "GET", .pattern = pattern_, .kind = kind_, .scopes = SYN_SCOPE_READ, \
+        .handler = handler_, .query = query_, .name = name_, .summary = summary_       \
+    }
+#define WRITE(method_, pattern_, handler_, body_, name_, summary_)                                 \
+    {                                                                                              \
+        .method = method_, .pattern = pattern_, .kind = SYN_HTTP_POOL, .scopes = SYN_SCOPE_TENANT, \
+        .body_max = SRV_BODY_MAX, .handler = handler_, .body = body_, .name = name_,               \
+        .summary = summary_                                                                        \
+    }
+
+static const struct syn_http_route rows[] = {
+    READ("/v1/training", list_training, SYN_HTTP_POOL, &srv_list_query, "training.list",
+         "List training jobs, newest first"),
+    {.method = "POST",
+     .pattern = "/v1/training",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_TENANT,
+     .body_max = SRV_BODY_MAX,
+     .handler = create_training,
+     .body = &create_schema,
+     .query = &plan_schema,
+     .name = "training.create",
+     .summary = "Create a training job, or plan one"},
+    READ("/v1/training/{id}", get_training, SYN_HTTP_LOOP, NULL, "training.get",
+         "One job, by id or name"),
+    {.method = "DELETE",
+     .pattern = "/v1/training/{id}",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_TENANT,
+     .handler = delete_training,
+     .name = "training.delete",
+     .summary = "Forget a job that has ended"},
+    WRITE("POST", "/v1/training/{id}/stop", stop_training, &stop_schema, "training.stop",
+          "Ask it to save and stop"),
+    WRITE("POST", "/v1/training/{id}/resume", resume_training, &resume_schema, "training.resume",
+          "Go on from the last checkpoint"),
+    READ("/v1/training/{id}/explain", explain_training, SYN_HTTP_POOL, NULL, "training.explain",
+         "Why it is where it is"),
+    READ("/v1/training/{id}/checkpoints", list_checkpoints, SYN_HTTP_POOL, NULL,
+         "training.checkpoints", "Its checkpoints, oldest first"),
+    READ("/v1/training/{id}/events", list_events, SYN_HTTP_POOL, NULL, "training.events",
+         "What happened to it"),
+    {.method = "GET",
+     .pattern = "/v1/watch",
+     .kind = SYN_HTTP_LOOP,
+     .flags = SYN_HTTP_EVENTS,
+     .scopes = SYN_SCOPE_READ,
+     .handler = watch_training,
+     .query = &watch_schema,
+     .name = "watch",
+     .summary = "Resources as they change"},
+};
+
+const struct srv_routes srv_training_routes = {rows, SYN_LEN(rows)};

@@ -1,0 +1,321 @@
+/* Documents in the store, and transactions over them. */
+#include "server_priv.h"
+
+#include <inttypes.h>
+
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+
+const char *
+srv_key(char *out, const char *prefix, const char *a, const char *b)
+{
+    int len = snprintf(out, SRV_KEY_MAX, "%s/%s%s%s", prefix, a, b != NULL ? "/" : "",
+                       b != NULL ? b : "");
+
+    assert(len > 0 && len < SRV_KEY_MAX);
+    return out;
+}
+
+const char *
+srv_key_seq(char *out, const char *prefix, const char *a, int64_t seq)
+{
+    int len = snprintf(out, SRV_KEY_MAX, "%s/%s%s%020" PRId64, prefix, a != NULL ? a : "",
+                       a != NULL ? "/" : "", seq);
+
+    assert(len > 0 && len < SRV_KEY_MAX);
+    return out;
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+static int
+parse_doc(const struct syn_store_doc *stored, json_t **ret_doc, struct syn_err *err)
+{
+    SYN_JSON(doc);
+    int rc = syn_json_parse(stored->value, stored->len, &doc, err);
+
+    if (rc == SYN_OK && json_object_get(doc, "revision") != NULL)
+        rc = syn_json_set_i64(doc, "revision", stored->mod_revision, err);
+    if (rc < 0)
+        return syn_err_wrap(err, rc == SYN_E_INVALID ? SYN_E_CORRUPT : rc, "document %s",
+                            stored->key);
+    *ret_doc = SYN_TAKE(doc);
+    return SYN_OK;
+}
+
+int
+srv_load(struct syn_server *server, const char *key, json_t **ret_doc, int64_t *ret_revision,
+         struct syn_err *err)
+{
+    SYN_SCOPED(syn_store_doc_scope) const struct syn_store_doc *stored = NULL;
+    int rc = syn_store_get(server->store, key, &stored, err);
+
+    if (rc == SYN_STORE_ABSENT)
+        return SRV_ABSENT;
+    if (rc < 0)
+        return rc;
+    rc = parse_doc(stored, ret_doc, err);
+    if (rc == SYN_OK && ret_revision != NULL)
+        *ret_revision = stored->mod_revision;
+    return rc;
+}
+
+int
+srv_need(struct syn_server *server, const char *key, const char *what, json_t **ret_doc,
+         int64_t *ret_revision, struct syn_err *err)
+{
+    int rc = srv_load(server, key, ret_doc, ret_revision, err);
+    const char *slash = strrchr(key, '/');
+
+    if (rc == SRV_ABSENT)
+        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no %s %s", what,
+                        slash != NULL ? slash + 1 : key);
+    return rc;
+}
+
+/* --- writing ---------------------------------------------------------------------------------- */
+
+void
+srv_txn_init(struct srv_txn *txn)
+{
+    txn->count = 0;
+    txn->owned_count = 0;
+}
+
+void
+srv_txn_fini(struct srv_txn *txn)
+{
+    for (size_t i = 0; i < txn->owned_count; i++)
+        syn_free(txn->owned[i]);
+    srv_txn_init(txn);
+}
+
+static int
+own_take(struct srv_txn *txn, char *text, struct syn_err *err)
+{
+    if (text == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a transaction");
+    assert(txn->owned_count < SYN_LEN(txn->owned));
+    txn->owned[txn->owned_count++] = text;
+    return SYN_OK;
+}
+
+/* A new operation on a copy of `key`. */
+static int
+add_op(struct srv_txn *txn, enum syn_store_op_kind kind, const char *key,
+       struct syn_store_op **ret_op, struct syn_err *err)
+{
+    struct syn_store_op *op;
+    char *copy;
+    int rc;
+
+    if (txn->count == SYN_STORE_OPS_MAX)
+        return SYN_FAIL(err, SYN_E_LIMIT, "more than %d operations in one transaction",
+                        SYN_STORE_OPS_MAX);
+    copy = syn_strdup(key);
+    rc = own_take(txn, copy, err);
+    if (rc < 0)
+        return rc;
+    op = &txn->ops[txn->count++];
+    *op = (struct syn_store_op){.kind = kind, .key = copy};
+    *ret_op = op;
+    return SYN_OK;
+}
+
+int
+srv_txn_check(struct srv_txn *txn, const char *key, int64_t revision, struct syn_err *err)
+{
+    struct syn_store_op *op;
+    int rc = add_op(txn, SYN_STORE_CHECK, key, &op, err);
+
+    if (rc == SYN_OK)
+        op->mod_revision = revision;
+    return rc;
+}
+
+static int
+put_take(struct srv_txn *txn, const char *key, char *text, size_t len, struct syn_err *err)
+{
+    struct syn_store_op *op;
+    int rc = own_take(txn, text, err);
+
+    if (rc == SYN_OK)
+        rc = add_op(txn, SYN_STORE_PUT, key, &op, err);
+    if (rc < 0)
+        return rc;
+    op->value = text;
+    op->len = len;
+    return SYN_OK;
+}
+
+int
+srv_txn_put(struct srv_txn *txn, const char *key, const json_t *doc, struct syn_err *err)
+{
+    SYN_JSON(copy);
+    SYN_BUF(text);
+    char *taken;
+    size_t len;
+    int rc;
+
+    if (json_object_get(doc, "revision") != NULL) {
+        copy = json_copy((json_t *)(uintptr_t)doc);
+        if (copy == NULL)
+            return SYN_FAIL(err, SYN_E_NOMEM, "no memory for %s", key);
+        rc = syn_json_set_i64(copy, "revision", 0, err);
+        if (rc < 0)
+            return rc;
+    }
+    rc = syn_json_write(copy != NULL ? copy : doc, &text, err);
+    if (rc == SYN_OK)
+        rc = syn_buf_take(&text, &taken, &len, err);
+    if (rc < 0)
+        return rc;
+    return put_take(txn, key, taken, len, err);
+}
+
+int
+srv_txn_replace(struct srv_txn *txn, const char *key, int64_t revision, const json_t *doc,
+                struct syn_err *err)
+{
+    int rc = srv_txn_check(txn, key, revision, err);
+
+    return rc < 0 ? rc : srv_txn_put(txn, key, doc, err);
+}
+
+int
+srv_txn_put_text(struct srv_txn *txn, const char *key, const char *text, struct syn_err *err)
+{
+    SYN_JSON(value);
+
+    value = json_string(text);
+    if (value == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for %s", key);
+    return srv_txn_put(txn, key, value, err);
+}
+
+int
+srv_txn_delete(struct srv_txn *txn, const char *key, struct syn_err *err)
+{
+    struct syn_store_op *op;
+
+    return add_op(txn, SYN_STORE_DELETE, key, &op, err);
+}
+
+int
+srv_txn_commit(struct syn_server *server, struct srv_txn *txn, int64_t *ret_revision,
+               struct syn_err *err)
+{
+    struct syn_store_result result = {0};
+    int rc = syn_store_txn(server->store, txn->ops, txn->count, &result, err);
+
+    if (rc == SYN_OK && ret_revision != NULL)
+        *ret_revision = result.revision;
+    assert(rc <= 0 || rc == SYN_STORE_CONFLICT); /* no leases here */
+    return rc;
+}
+
+/* --- listing ---------------------------------------------------------------------------------- */
+
+static const struct syn_field list_fields[] = {
+    {.name = "limit",
+     .kind = SYN_FIELD_I64,
+     .min = 1,
+     .max = 1000,
+     .fallback = "100",
+     .help = "How many at most"},
+    {.name = "after",
+     .kind = SYN_FIELD_STR,
+     .min = 1,
+     .max = SRV_KEY_MAX - 1,
+     .help = "The `next` of the page before"},
+    {.name = "state",
+     .kind = SYN_FIELD_STR,
+     .min = 1,
+     .max = 32,
+     .help = "Only those in this state"},
+    {.name = "prefix",
+     .kind = SYN_FIELD_STR,
+     .min = 0,
+     .max = 200,
+     .help = "Only names that start so"},
+    {.name = "job",
+     .kind = SYN_FIELD_STR,
+     .min = 1,
+     .max = 64,
+     .help = "Only what belongs to this job"},
+};
+
+const struct syn_schema srv_list_query = SYN_SCHEMA("ListQuery", list_fields);
+
+int
+srv_reply_list(struct syn_server *server, struct syn_http_req *req, const char *prefix,
+               bool newest_first, srv_item_fn fn, void *arg, struct syn_err *err)
+{
+    const json_t *query = syn_http_req_query_json(req);
+    size_t limit = (size_t)syn_json_i64(query, "limit", 100);
+    struct syn_store_range range = {.prefix = prefix,
+                                    .after = syn_json_str(query, "after", NULL),
+                                    .limit = (uint32_t)limit,
+                                    .reverse = newest_first};
+    SYN_JSON(items);
+    SYN_JSON(answer);
+    char next[SRV_KEY_MAX] = "";
+    bool more = true;
+    int rc = SYN_OK;
+
+    items = json_array();
+    if (items == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a list");
+    if (range.after != NULL && !syn_str_starts(range.after, prefix))
+        return SYN_FAIL(err, SYN_E_INVALID, "after: not a cursor of this list");
+    while (rc == SYN_OK && more && json_array_size(items) < limit) {
+        struct syn_store_page page = {0};
+
+        rc = syn_store_list(server->store, &range, &page, err);
+        for (size_t i = 0; rc == SYN_OK && i < page.count && json_array_size(items) < limit; i++) {
+            SYN_JSON(doc);
+
+            rc = parse_doc(page.docs[i], &doc, err);
+            if (rc == SYN_OK)
+                rc = fn(arg, page.docs[i]->key, doc, items, err);
+            (void)syn_str_copy(next, sizeof(next), page.docs[i]->key);
+            more = page.more || i + 1 < page.count;
+        }
+        if (page.count == 0)
+            more = false;
+        range.after = next;
+        syn_store_page_fini(&page);
+    }
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&answer, err, more ? "{s:O, s:s}" : "{s:O, s:n}", "items", items, "next",
+                           next);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
+}
+
+int
+srv_each(struct syn_server *server, const char *prefix, srv_each_fn fn, void *arg,
+         struct syn_err *err)
+{
+    struct syn_store_range range = {.prefix = prefix};
+    char after[SRV_KEY_MAX];
+    bool more = true;
+    int rc = SYN_OK;
+
+    while (rc == SYN_OK && more) {
+        struct syn_store_page page = {0};
+
+        rc = syn_store_list(server->store, &range, &page, err);
+        for (size_t i = 0; rc == SYN_OK && i < page.count; i++) {
+            SYN_JSON(doc);
+
+            rc = parse_doc(page.docs[i], &doc, err);
+            if (rc == SYN_OK)
+                rc = fn(arg, page.docs[i]->key, doc, page.docs[i]->mod_revision, err);
+            (void)syn_str_copy(after, sizeof(after), page.docs[i]->key);
+        }
+        more = page.more;
+        range.after = after;
+        syn_store_page_fini(&page);
+    }
+    return rc;
+}
