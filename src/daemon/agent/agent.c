@@ -1,0 +1,481 @@
+/* The agent's threads: joining, heartbeats, and the stream of what to run. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <synor/base/log.h>
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+#include <synor/infra/secret_file.h>
+
+#include "agent_priv.h"
+
+#define NODE_FILE "node.json"
+
+/* --- joining -----------------------------------------------------------------------------------
+ */
+
+static int
+load_node(struct syn_agent *agent, struct syn_err *err)
+{
+    char path[AGT_PATH_MAX + 16];
+    SYN_BUF(text);
+    SYN_JSON(doc);
+    int rc;
+
+    (void)snprintf(path, sizeof(path), "%s/" NODE_FILE, agent->data_dir);
+    rc = syn_secret_file_read(path, &text, err);
+    if (rc == SYN_OK)
+        rc = syn_json_parse_object(text.data, text.len, &doc, err);
+    if (rc < 0)
+        return rc;
+    (void)syn_str_copy(agent->node_id, sizeof(agent->node_id), syn_json_str(doc, "id", ""));
+    (void)syn_str_copy(agent->node_token, sizeof(agent->node_token),
+                       syn_json_str(doc, "token", ""));
+    return SYN_OK;
+}
+
+static int
+save_node(const struct syn_agent *agent, struct syn_err *err)
+{
+    char path[AGT_PATH_MAX + 16];
+    SYN_BUF(text);
+    SYN_JSON(doc);
+    int rc =
+        syn_json_pack(&doc, err, "{s:s, s:s}", "id", agent->node_id, "token", agent->node_token);
+
+    (void)snprintf(path, sizeof(path), "%s/" NODE_FILE, agent->data_dir);
+    if (rc == SYN_OK)
+        rc = syn_json_write(doc, &text, err);
+    (void)unlink(path);
+    return rc < 0 ? rc : syn_secret_file_create(path, text.data, text.len, err);
+}
+
+/* Register with the join token; the same key gives the same node. */
+static int
+join(struct syn_agent *agent, struct syn_err *err)
+{
+    SYN_SCOPED(syn_client_free_scope) struct syn_client *client = NULL;
+    char hex[2 * SYN_SIGN_PUBLIC_LEN + 1];
+    SYN_JSON(body);
+    SYN_JSON(answer);
+    int rc;
+
+    if (agent->join_token[0] == '\0')
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "this node is not registered: give --token, made with "
+                        "`synor account token --scope join`");
+    syn_hex_encode(syn_key_public(agent->key), SYN_SIGN_PUBLIC_LEN, hex);
+    rc = agt_inventory(agent, &body, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_str(body, "name", agent->name, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_str(body, "region", agent->region, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_str(body, "key_id", syn_key_id(agent->key), err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_str(body, "public_key", hex, err);
+    if (rc == SYN_OK)
+        rc = agt_client_new(agent, agent->join_token, &client, err);
+    if (rc == SYN_OK)
+        rc = agt_call(agent, client, "POST", "/v1/nodes", body, &answer, err);
+    if (rc < 0)
+        return rc;
+    (void)syn_str_copy(agent->node_id, sizeof(agent->node_id),
+                       syn_json_str(json_object_get(answer, "node"), "id", ""));
+    (void)syn_str_copy(agent->node_token, sizeof(agent->node_token),
+                       syn_json_str(answer, "token", ""));
+    syn_log_kv(SYN_LOG_INFO, "agent.joined", "node", agent->node_id, "server", agent->server, NULL);
+    return save_node(agent, err);
+}
+
+/* --- heartbeat ---------------------------------------------------------------------------------
+ */
+
+static int
+beat(struct syn_agent *agent, struct syn_err *err)
+{
+    char path[128];
+    SYN_JSON(body);
+    int rc = agt_inventory(agent, &body, err);
+
+    (void)snprintf(path, sizeof(path), "/v1/nodes/%s/heartbeat", agent->node_id);
+    return rc < 0 ? rc : agt_call(agent, agent->beat_client, "POST", path, body, NULL, err);
+}
+
+static void
+reap(struct syn_agent *agent)
+{
+    for (;;) {
+        struct agt_instance *over = NULL;
+        size_t cursor = 0;
+        const char *id;
+        void *value;
+
+        (void)pthread_mutex_lock(&agent->lock);
+        while (over == NULL && syn_map_next(agent->instances, &cursor, &id, &value)) {
+            struct agt_instance *instance = value;
+
+            if (instance->over && instance->gone)
+                over = syn_map_steal(agent->instances, instance->id);
+        }
+        (void)pthread_mutex_unlock(&agent->lock);
+        if (over == NULL)
+            return;
+        (void)agt_instance_free(over);
+    }
+}
+
+static void *
+beat_main(void *arg)
+{
+    struct syn_agent *agent = arg;
+
+    do {
+        struct syn_err err = {0};
+
+        if (beat(agent, &err) < 0 && !atomic_load(&agent->stop))
+            syn_log_err(SYN_LOG_WARN, "agent.heartbeat-failed", &err);
+        reap(agent);
+    } while (agt_sleep(agent, NULL, AGT_BEAT_MS));
+    return NULL;
+}
+
+/* --- what to run -------------------------------------------------------------------------------
+ */
+
+/* The server's word about one instance. */
+static int
+take_instance(struct syn_agent *agent, const json_t *doc, struct syn_err *err)
+{
+    const char *id = syn_json_str(doc, "id", "");
+    struct agt_instance *instance;
+    int rc = SYN_OK;
+
+    if (!syn_name_ok(id))
+        return SYN_FAIL(err, SYN_E_CORRUPT, "the server named an instance \"%.60s\"", id);
+    (void)pthread_mutex_lock(&agent->lock);
+    instance = syn_map_find(agent->instances, id);
+    if (instance != NULL) {
+        json_decref(instance->doc);
+        instance->doc = json_deep_copy(doc);
+        instance->changed = true;
+        if (instance->doc == NULL)
+            rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for %s", id);
+    } else {
+        rc = agt_instance_new(agent, doc, &instance, err);
+        if (rc == SYN_OK)
+            rc = syn_map_put_take(agent->instances, id, instance, err);
+    }
+    (void)pthread_cond_broadcast(&agent->wake);
+    (void)pthread_mutex_unlock(&agent->lock);
+    return rc;
+}
+
+static void
+let_go(struct syn_agent *agent, const char *id)
+{
+    struct agt_instance *instance;
+
+    (void)pthread_mutex_lock(&agent->lock);
+    instance = syn_map_find(agent->instances, id);
+    if (instance != NULL) {
+        instance->gone = true;
+        instance->changed = true;
+    }
+    (void)pthread_cond_broadcast(&agent->wake);
+    (void)pthread_mutex_unlock(&agent->lock);
+}
+
+/* One connection's worth of the stream. */
+struct session {
+    struct syn_agent *agent;
+    struct syn_map *named; /* by the snapshot; NULL before it begins and after `synced` */
+};
+
+/* The snapshot is complete: what it did not name, the server has forgotten. */
+static void
+synced(struct session *session)
+{
+    struct syn_agent *agent = session->agent;
+    size_t cursor = 0;
+    const char *id;
+
+    (void)pthread_mutex_lock(&agent->lock);
+    while (syn_map_next(agent->instances, &cursor, &id, NULL)) {
+        struct agt_instance *instance = syn_map_find(agent->instances, id);
+
+        if (syn_map_find(session->named, id) == NULL) {
+            instance->gone = true;
+            instance->changed = true;
+        }
+    }
+    (void)pthread_cond_broadcast(&agent->wake);
+    (void)pthread_mutex_unlock(&agent->lock);
+    (void)syn_map_free(session->named);
+    session->named = NULL;
+}
+
+static int
+on_event(void *arg, const struct syn_event *event, struct syn_err *err)
+{
+    struct session *session = arg;
+    SYN_JSON(doc);
+    int rc = SYN_OK;
+
+    if (atomic_load(&session->agent->stop))
+        return SYN_CLIENT_STOP;
+    if (syn_str_eq(event->name,
+                   "snapshot")) { /* of this connection, or of the next one after a break */
+        session->named = syn_map_free(session->named);
+        return syn_map_new(NULL, &session->named, err);
+    }
+    if (syn_str_eq(event->name, "synced")) {
+        if (session->named != NULL)
+            synced(session);
+        return SYN_OK;
+    }
+    rc = syn_json_parse_object(event->data, event->len, &doc, err);
+    if (rc < 0)
+        return rc;
+    if (syn_str_eq(event->name, "gone")) {
+        let_go(session->agent, syn_json_str(doc, "id", ""));
+    } else if (syn_str_eq(event->name, "instance")) {
+        if (session->named != NULL)
+            rc = syn_map_put_take(session->named, syn_json_str(doc, "id", ""), session, err);
+        if (rc < 0)
+            return rc;
+        if (take_instance(session->agent, doc, err) < 0)
+            syn_log_err(SYN_LOG_ERROR, "agent.instance-refused", err);
+    }
+    return SYN_OK;
+}
+
+static void *
+stream_main(void *arg)
+{
+    struct syn_agent *agent = arg;
+    char path[128];
+
+    (void)snprintf(path, sizeof(path), "/v1/nodes/%s/instances", agent->node_id);
+    do {
+        struct session session = {agent, NULL};
+        struct syn_err err = {0};
+        int rc = syn_client_follow(agent->stream_client, path, NULL, on_event, &session, &err);
+
+        (void)syn_map_free(session.named);
+        if (rc < 0 && !atomic_load(&agent->stop))
+            syn_log_err(SYN_LOG_INFO, "agent.stream-ended", &err);
+    } while (agt_sleep(agent, NULL, AGT_RETRY_MS));
+    return NULL;
+}
+
+/* --- what ran before ---------------------------------------------------------------------------
+ */
+
+static int
+read_doc(const struct syn_agent *agent, const char *id, json_t **ret, struct syn_err *err)
+{
+    char path[AGT_PATH_MAX];
+    SYN_BUF(text);
+    int rc = syn_secret_file_read(agt_job_path(agent, id, "doc.json", path), &text, err);
+
+    return rc < 0 ? rc : syn_json_parse_object(text.data, text.len, ret, err);
+}
+
+/* Take over every instance that an earlier agent kept, before the server is asked. */
+static void
+adopt_all(struct syn_agent *agent)
+{
+    char path[AGT_PATH_MAX + 8];
+    const struct dirent *entry;
+    DIR *dir;
+
+    (void)snprintf(path, sizeof(path), "%s/jobs", agent->data_dir);
+    dir = opendir(path);
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        struct syn_err err = {0};
+        SYN_JSON(doc);
+
+        if (!syn_name_ok(entry->d_name))
+            continue;
+        if (read_doc(agent, entry->d_name, &doc, &err) < 0 || take_instance(agent, doc, &err) < 0)
+            syn_log_err(SYN_LOG_WARN, "agent.adopt-failed", &err);
+    }
+    if (dir != NULL)
+        (void)closedir(dir);
+}
+
+/* --- beginning and end --------------------------------------------------------------------------
+ */
+
+static int
+make_dirs(const struct syn_agent *agent, struct syn_err *err)
+{
+    static const char *const below[] = {"", "/instances", "/jobs", "/cache", "/runtime"};
+
+    for (size_t i = 0; i < SYN_LEN(below); i++) {
+        char path[AGT_PATH_MAX + 16];
+
+        (void)snprintf(path, sizeof(path), "%s%s", agent->data_dir, below[i]);
+        if (mkdir(path, 0711) != 0 && errno != EEXIST)
+            return SYN_FAIL_SYS(err, errno, "making %s", path);
+    }
+    return SYN_OK;
+}
+
+static int
+open_key(struct syn_agent *agent, struct syn_err *err)
+{
+    char path[AGT_PATH_MAX + 16];
+    int rc;
+
+    (void)snprintf(path, sizeof(path), "%s/node.key", agent->data_dir);
+    rc = syn_key_load(path, &agent->key, err);
+    if (rc != SYN_E_NOTFOUND)
+        return rc;
+    rc = syn_key_new(&agent->key, err);
+    return rc < 0 ? rc : syn_key_save(agent->key, path, err);
+}
+
+static int
+open_content(struct syn_agent *agent, struct syn_err *err)
+{
+    char path[AGT_PATH_MAX + 16];
+    struct syn_content_opts options = {.dir = path};
+
+    (void)snprintf(path, sizeof(path), "%s/content", agent->data_dir);
+    return syn_content_open(&options, &agent->content, err);
+}
+
+static void
+copy_options(struct syn_agent *agent, const struct syn_agent_options *options)
+{
+    char host[64] = "node";
+
+    (void)gethostname(host, sizeof(host) - 1);
+    for (char *c = host; *c != '\0'; c++) {
+        if (*c >= 'A' && *c <= 'Z')
+            *c = (char)(*c + 32);
+        else if (!((*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9')))
+            *c = '-';
+    }
+    (void)snprintf(agent->data_dir, sizeof(agent->data_dir), "%s/agent", options->data_dir);
+    (void)syn_str_copy(agent->server, sizeof(agent->server), options->server);
+    (void)syn_str_copy(agent->join_token, sizeof(agent->join_token),
+                       options->token != NULL ? options->token : "");
+    (void)syn_str_copy(agent->fingerprint, sizeof(agent->fingerprint),
+                       options->fingerprint != NULL ? options->fingerprint : "");
+    (void)syn_str_copy(agent->region, sizeof(agent->region),
+                       options->region != NULL ? options->region : "");
+    (void)syn_str_copy(agent->name, sizeof(agent->name),
+                       options->name != NULL ? options->name
+                       : syn_name_ok(host)   ? host
+                                             : "node");
+}
+
+static int
+start(struct syn_agent *agent, struct syn_err *err)
+{
+    int rc = make_dirs(agent, err);
+
+    if (rc == SYN_OK)
+        rc = open_key(agent, err);
+    if (rc == SYN_OK)
+        rc = open_content(agent, err);
+    if (rc == SYN_OK)
+        rc = agt_runtimes_open(agent, err);
+    if (rc == SYN_OK)
+        rc = syn_map_new(NULL, &agent->instances, err);
+    if (rc == SYN_OK && load_node(agent, err) < 0)
+        rc = join(agent, err);
+    if (rc == SYN_OK)
+        rc = agt_client_new(agent, agent->node_token, &agent->beat_client, err);
+    if (rc == SYN_OK)
+        rc = agt_client_new(agent, agent->node_token, &agent->stream_client, err);
+    if (rc < 0)
+        return rc;
+    adopt_all(agent);
+    agent->beat_started = pthread_create(&agent->beat_thread, NULL, beat_main, agent) == 0;
+    agent->stream_started = pthread_create(&agent->stream_thread, NULL, stream_main, agent) == 0;
+    if (!agent->beat_started || !agent->stream_started)
+        return SYN_FAIL(err, SYN_E_LIMIT, "cannot start the agent's threads");
+    return SYN_OK;
+}
+
+int
+syn_agent_new(const struct syn_agent_options *options, struct syn_agent **ret_agent,
+              struct syn_err *err)
+{
+    struct syn_agent *agent = syn_calloc(1, sizeof(*agent));
+    pthread_condattr_t attributes;
+    int rc;
+
+    if (agent == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the agent");
+    agent->world = syn_world_system();
+    copy_options(agent, options);
+    (void)pthread_mutex_init(&agent->lock, NULL);
+    (void)pthread_mutex_init(&agent->fetch_lock, NULL);
+    (void)pthread_condattr_init(&attributes);
+    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&agent->wake, &attributes);
+    (void)pthread_condattr_destroy(&attributes);
+    rc = start(agent, err);
+    if (rc < 0) {
+        (void)syn_agent_free(agent);
+        return rc;
+    }
+    *ret_agent = agent;
+    return SYN_OK;
+}
+
+static void
+stop_threads(struct syn_agent *agent)
+{
+    (void)pthread_mutex_lock(&agent->lock);
+    atomic_store(&agent->stop, true);
+    (void)pthread_cond_broadcast(&agent->wake);
+    (void)pthread_mutex_unlock(&agent->lock);
+    if (agent->stream_client != NULL)
+        syn_client_cancel(agent->stream_client);
+    if (agent->beat_client != NULL)
+        syn_client_cancel(agent->beat_client);
+    if (agent->stream_started)
+        (void)pthread_join(agent->stream_thread, NULL);
+    if (agent->beat_started)
+        (void)pthread_join(agent->beat_thread, NULL);
+}
+
+static void
+stop_instances(struct syn_agent *agent)
+{
+    size_t cursor = 0;
+    const char *id;
+    void *instance;
+
+    while (agent->instances != NULL && syn_map_next(agent->instances, &cursor, &id, &instance))
+        (void)agt_instance_free(instance);
+    agent->instances = syn_map_free(agent->instances);
+}
+
+struct syn_agent *
+syn_agent_free(struct syn_agent *agent)
+{
+    if (agent == NULL)
+        return NULL;
+    stop_threads(agent);
+    stop_instances(agent);
+    agent->stream_client = syn_client_free(agent->stream_client);
+    agent->beat_client = syn_client_free(agent->beat_client);
+    agt_runtimes_close(agent);
+    agent->content = syn_content_close(agent->content);
+    agent->key = syn_key_free(agent->key);
+    (void)pthread_cond_destroy(&agent->wake);
+    (void)pthread_mutex_destroy(&agent->fetch_lock);
+    (void)pthread_mutex_destroy(&agent->lock);
+    syn_free(agent);
+    return NULL;
+}

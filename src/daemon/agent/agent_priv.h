@@ -1,0 +1,158 @@
+/* The agent's inside.
+ *
+ *   stream thread   what the server wants here -> the table of instances
+ *   beat thread     heartbeat every few seconds
+ *   one thread an instance: prepare, start, ship what it produces, stop, report, destroy
+ *
+ * Truth about an instance is in its folder, written by the runtime; truth about what the server has
+ * is at the server. Between them the agent keeps nothing but the instance's document, so it may be
+ * killed at any point: its successor adopts the folders, asks the server for offsets, and goes on.
+ */
+#ifndef SYN_AGENT_PRIV_H
+#define SYN_AGENT_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <synor/base/json.h>
+#include <synor/base/map.h>
+#include <synor/base/units.h>
+#include <synor/base/world.h>
+#include <synor/client.h>
+#include <synor/daemon/agent.h>
+#include <synor/infra/content.h>
+#include <synor/infra/crypto.h>
+#include <synor/runtime/native.h>
+
+#define AGT_PATH_MAX      1024
+#define AGT_DATA_MAX      512
+#define AGT_BEAT_MS       5000
+#define AGT_SHIP_MS       1000 /* how often logs, progress and usage are sent */
+#define AGT_RETRY_MS      1000
+#define AGT_INSTANCES_MAX 256
+#define AGT_REPORT_MAX    120 /* samples in one report */
+
+struct agt_instance;
+
+struct syn_agent {
+    const struct syn_world *world;
+    char data_dir[AGT_DATA_MAX]; /* DATA/agent */
+    char server[AGT_PATH_MAX];
+    char join_token[128];
+    char fingerprint[80];
+    char region[64];
+    char name[64];
+    char node_id[SYN_ID_MAX];
+    char node_token[128];
+    struct syn_key *key;
+    struct syn_content *content;
+    pthread_mutex_t fetch_lock;    /* one download at a time: the second finds it in the cache */
+    struct syn_native *natives[2]; /* gVisor, runc: those that work */
+    struct syn_runtime_info infos[2];
+    bool works[2];
+    json_t *report; /* what a heartbeat says */
+    pthread_t stream_thread, beat_thread;
+    bool stream_started, beat_started;
+    struct syn_client *stream_client, *beat_client; /* cancelled at the end */
+
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    atomic_bool stop;
+    struct syn_map *instances; /* id -> struct agt_instance, under `lock` */
+};
+
+/** One instance and the thread that drives it. */
+struct agt_instance {
+    struct syn_agent *agent;
+    char id[SYN_ID_MAX];
+    pthread_t thread;
+    bool joined;
+
+    /* Under the agent's lock: */
+    json_t *doc;  /* newest that the server sent, or what was kept */
+    bool gone;    /* the server needs it no more */
+    bool changed; /* since the thread looked */
+    bool over;    /* the thread has ended */
+
+    /* The thread's: */
+    struct syn_client *client;
+    struct syn_runtime runtime;
+    struct syn_instance *handle;
+    const struct syn_instance_paths *paths;
+    struct agt_ship *ship;
+    struct agt_snapshots *snapshots;
+};
+
+/* --- calls (call.c) -----------------------------------------------------------------------------
+ */
+
+/** A client with the node's token. Owner: the caller. */
+SYN_MUST int agt_client_new(struct syn_agent *agent, const char *token, struct syn_client **ret,
+                            struct syn_err *err);
+/** One JSON call, tried again while the server is away and the agent is not stopping. */
+SYN_MUST int agt_call(struct syn_agent *agent, struct syn_client *client, const char *method,
+                      const char *path, const json_t *body, json_t **ret, struct syn_err *err);
+/** Send `len` bytes of `fd` from `offset` as the body of a PUT. *ret_received: what the server has
+ * now, set with 0 and with CONFLICT. */
+SYN_MUST int agt_upload(struct syn_client *client, const char *path, int fd, int64_t offset,
+                        int64_t len, int64_t *ret_received, struct syn_err *err);
+/** Sleep, or less when the agent stops or `instance` (may be NULL) changes. False when stopping. */
+bool agt_sleep(struct syn_agent *agent, const struct agt_instance *instance, int64_t ms);
+
+/* --- the machine (inventory.c) -------------------------------------------------------------------
+ */
+
+SYN_MUST int agt_runtimes_open(struct syn_agent *agent, struct syn_err *err);
+void agt_runtimes_close(struct syn_agent *agent);
+/** The body of join and heartbeat: capacity, sandboxes, versions. */
+SYN_MUST int agt_inventory(struct syn_agent *agent, json_t **ret, struct syn_err *err);
+
+/* --- content (fetch.c)
+ * ---------------------------------------------------------------------------- */
+
+/** Make sure that `cid` stands, verified, under DATA/agent/cache/CID; its path into
+ * out[AGT_PATH_MAX]. */
+SYN_MUST int agt_fetch(struct agt_instance *instance, const char *cid, char *out,
+                       struct syn_err *err);
+/** Write `cid` (a folder) into the existing folder `path`, files owned as that folder is. */
+SYN_MUST int agt_fetch_into(struct agt_instance *instance, const char *cid, const char *path,
+                            struct syn_err *err);
+
+/* --- shipping (ship.c)
+ * ------------------------------------------------------------------------------ */
+
+SYN_MUST int agt_ship_new(struct agt_instance *instance, struct agt_ship **ret,
+                          struct syn_err *err);
+struct agt_ship *agt_ship_free(struct agt_ship *ship);
+/** Send what is new of logs, progress and usage. Blocks. */
+SYN_MUST int agt_ship_now(struct agt_ship *ship, struct syn_err *err);
+/** Step and epoch of the newest progress line, 0 when there is none. */
+void agt_ship_progress(const struct agt_ship *ship, int64_t *ret_step, int64_t *ret_epoch);
+/** Number of the last usage sample sent. */
+int64_t agt_ship_usage_seq(const struct agt_ship *ship);
+
+/* --- snapshots (snapshot.c)
+ * ---------------------------------------------------------------------------- */
+
+SYN_MUST int agt_snapshots_new(struct agt_instance *instance, struct agt_snapshots **ret,
+                               struct syn_err *err);
+struct agt_snapshots *agt_snapshots_free(struct agt_snapshots *snapshots);
+/** Look at the checkpoint folder; store what has settled since the last time. `final`: nobody
+ * writes any more. */
+SYN_MUST int agt_snapshots_look(struct agt_snapshots *snapshots, bool final, struct syn_err *err);
+/** Store the output folder as the job's result, if there is anything in it. */
+SYN_MUST int agt_snapshots_result(struct agt_snapshots *snapshots, struct syn_err *err);
+
+/* --- instances (instance.c)
+ * ---------------------------------------------------------------------------- */
+
+/** Start the thread of an instance. `doc` is borrowed. Called under the agent's lock. */
+SYN_MUST int agt_instance_new(struct syn_agent *agent, const json_t *doc, struct agt_instance **ret,
+                              struct syn_err *err);
+/** Join its thread and free it. Not under the lock. Returns NULL. */
+struct agt_instance *agt_instance_free(struct agt_instance *instance);
+/** The path of a file that belongs to an instance: DATA/agent/jobs/ID/NAME. */
+const char *agt_job_path(const struct syn_agent *agent, const char *id, const char *name,
+                         char *out);
+
+#endif

@@ -1,0 +1,73 @@
+/* Calls to the server: tried again while it is away, ended when the agent stops. */
+#include <errno.h>
+#include <time.h>
+
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+
+#include "agent_priv.h"
+
+int
+agt_client_new(struct syn_agent *agent, const char *token, struct syn_client **ret,
+               struct syn_err *err)
+{
+    struct syn_client_options options = {
+        .target = agent->server,
+        .token = token,
+        .fingerprint = agent->fingerprint[0] != '\0' ? agent->fingerprint : NULL};
+
+    return syn_client_new(&options, ret, err);
+}
+
+int
+agt_call(struct syn_agent *agent, struct syn_client *client, const char *method, const char *path,
+         const json_t *body, json_t **ret, struct syn_err *err)
+{
+    struct syn_call call = {.method = method, .path = path, .body = body};
+    int rc;
+
+    do {
+        rc = syn_client_call(client, &call, ret, err);
+    } while ((rc == SYN_E_UNAVAILABLE || rc == SYN_E_TIMEOUT) &&
+             agt_sleep(agent, NULL, AGT_RETRY_MS));
+    return rc;
+}
+
+int
+agt_upload(struct syn_client *client, const char *path, int fd, int64_t offset, int64_t len,
+           int64_t *ret_received, struct syn_err *err)
+{
+    struct syn_transfer transfer = {.path = path, .fd = fd, .offset = offset, .len = len};
+    SYN_JSON(answer);
+    int rc = syn_client_upload(client, &transfer, &answer, err);
+
+    if (rc == SYN_OK)
+        *ret_received = syn_json_i64(answer, "received_bytes", -1);
+    else if (rc == SYN_E_CONFLICT)
+        *ret_received = syn_json_i64(json_object_get(syn_client_error(client), "details"),
+                                     "received_bytes", -1);
+    return rc;
+}
+
+bool
+agt_sleep(struct syn_agent *agent, const struct agt_instance *instance, int64_t ms)
+{
+    struct timespec until;
+    bool stop;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += ms / 1000;
+    until.tv_nsec += ms % 1000 * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    (void)pthread_mutex_lock(&agent->lock);
+    while (!atomic_load(&agent->stop) && (instance == NULL || !instance->changed)) {
+        if (pthread_cond_timedwait(&agent->wake, &agent->lock, &until) == ETIMEDOUT)
+            break;
+    }
+    stop = atomic_load(&agent->stop);
+    (void)pthread_mutex_unlock(&agent->lock);
+    return !stop;
+}

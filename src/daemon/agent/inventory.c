@@ -1,0 +1,142 @@
+/* What this machine offers: measured, less what the machine itself needs. */
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <synor/base/log.h>
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+
+#include "agent_priv.h"
+
+#define MEMORY_KEPT_BYTES (INT64_C(512) << 20) /* for the machine and the platform */
+#define SCRATCH_SHARE     80                   /* percent of the free disk that may be promised */
+
+int
+agt_runtimes_open(struct syn_agent *agent, struct syn_err *err)
+{
+    static const enum syn_sandbox kinds[] = {SYN_SANDBOX_GVISOR, SYN_SANDBOX_RUNC};
+    char root[AGT_PATH_MAX + 16];
+    struct syn_err why[SYN_LEN(kinds)];
+    bool any = false;
+
+    (void)snprintf(root, sizeof(root), "%s/runtime", agent->data_dir);
+    for (size_t i = 0; i < SYN_LEN(kinds); i++) {
+        struct syn_native_options options = {.root = root, .sandbox = kinds[i]};
+        struct syn_runtime runtime;
+        int rc = syn_native_new(&options, &agent->natives[i], err);
+
+        if (rc < 0)
+            return rc;
+        runtime = syn_native_runtime(agent->natives[i]);
+        agent->works[i] = runtime.ops->probe(runtime.self, &agent->infos[i], &why[i]) == SYN_OK;
+        any = any || agent->works[i];
+        if (!agent->works[i])
+            syn_log_err(SYN_LOG_INFO, "agent.sandbox-missing", &why[i]);
+    }
+    if (!any)
+        return SYN_FAIL(err, SYN_E_UNSUPPORTED, "no sandbox works here: %.90s; %.90s", why[0].msg,
+                        why[1].msg);
+    return SYN_OK;
+}
+
+void
+agt_runtimes_close(struct syn_agent *agent)
+{
+    for (size_t i = 0; i < SYN_LEN(agent->natives); i++)
+        agent->natives[i] = syn_native_free(agent->natives[i]);
+}
+
+static int64_t
+memory_bytes(void)
+{
+    FILE *file = fopen("/proc/meminfo", "re");
+    char line[128];
+    int64_t found = 0;
+
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        long long kib;
+
+        if (sscanf(line, "MemTotal: %lld kB", &kib) == 1)
+            found = kib * 1024;
+    }
+    if (file != NULL)
+        (void)fclose(file);
+    return SYN_MAX(found - MEMORY_KEPT_BYTES, 0);
+}
+
+static int64_t
+scratch_bytes(const struct syn_agent *agent)
+{
+    struct statvfs fs;
+
+    if (statvfs(agent->data_dir, &fs) != 0)
+        return 0;
+    return (int64_t)fs.f_bavail * (int64_t)fs.f_frsize / 100 * SCRATCH_SHARE;
+}
+
+static int64_t
+cpu_millicores(void)
+{
+    cpu_set_t set;
+
+    if (sched_getaffinity(0, sizeof(set), &set) != 0)
+        return 1000;
+    return (int64_t)CPU_COUNT(&set) * 1000;
+}
+
+static void
+read_boot_id(char *out, size_t cap)
+{
+    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+
+    out[0] = '\0';
+    if (file != NULL && fgets(out, (int)cap, file) != NULL)
+        out[strcspn(out, "\n")] = '\0';
+    if (file != NULL)
+        (void)fclose(file);
+}
+
+static int
+sandboxes(const struct syn_agent *agent, json_t **ret, struct syn_err *err)
+{
+    SYN_JSON(list);
+    int rc = SYN_OK;
+
+    list = json_array();
+    if (list == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the inventory");
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(agent->natives); i++) {
+        json_t *row = NULL;
+
+        if (!agent->works[i])
+            continue;
+        rc = syn_json_pack(&row, err, "{s:s, s:s, s:s, s:s}", "name", agent->infos[i].sandbox,
+                           "version", agent->infos[i].version, "platform", agent->infos[i].platform,
+                           "state", "ready");
+        if (rc == SYN_OK)
+            rc = syn_json_append_take(list, row, err);
+    }
+    if (rc == SYN_OK)
+        *ret = SYN_TAKE(list);
+    return rc;
+}
+
+int
+agt_inventory(struct syn_agent *agent, json_t **ret, struct syn_err *err)
+{
+    char boot_id[64];
+    json_t *boxes = NULL;
+    int rc = sandboxes(agent, &boxes, err);
+
+    if (rc < 0)
+        return rc;
+    read_boot_id(boot_id, sizeof(boot_id));
+    return syn_json_pack(
+        ret, err, "{s:{s:I, s:I, s:I, s:[]}, s:o, s:s, s:s, s:s}", "capacity", "cpu_millicores",
+        (json_int_t)cpu_millicores(), "memory_bytes", (json_int_t)memory_bytes(), "scratch_bytes",
+        (json_int_t)scratch_bytes(agent), "gpus", "sandboxes", boxes, "default_isolation",
+        agent->works[0] ? "gvisor" : "runc", "agent_version", SYN_VERSION, "boot_id", boot_id);
+}

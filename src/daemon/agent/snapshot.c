@@ -1,0 +1,325 @@
+/* Checkpoints and results: folders that the program writes become content.
+ *
+ * A file counts as settled when two looks, a second apart, see the same size, time and inode:
+ * programs that write to another name and rename are always settled, those that write in place are
+ * while they do not write. The set of settled files is one checkpoint; a new set is a new one. The
+ * program owns the folder: nothing in it is followed, and what is no file or folder is left out. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <synor/base/log.h>
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+
+#include "agent_priv.h"
+
+#define FILES_MAX     10000
+#define DEPTH_MAX     16
+#define TREE_PATH_MAX 512
+#define LOOK_EVERY_MS 1000
+
+struct entry {
+    char path[TREE_PATH_MAX];
+    int64_t size;
+    int64_t mtime_ns;
+    uint64_t inode;
+    bool settled;
+};
+
+struct scan {
+    struct entry *entries;
+    size_t count, cap;
+};
+
+struct agt_snapshots {
+    struct agt_instance *instance;
+    struct scan last;  /* of the look before */
+    struct scan saved; /* what the newest checkpoint consists of */
+    int64_t looked_ms;
+};
+
+int
+agt_snapshots_new(struct agt_instance *instance, struct agt_snapshots **ret, struct syn_err *err)
+{
+    struct agt_snapshots *snapshots = syn_calloc(1, sizeof(*snapshots));
+
+    if (snapshots == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for checkpoints");
+    snapshots->instance = instance;
+    *ret = snapshots;
+    return SYN_OK;
+}
+
+struct agt_snapshots *
+agt_snapshots_free(struct agt_snapshots *snapshots)
+{
+    if (snapshots == NULL)
+        return NULL;
+    syn_free(snapshots->last.entries);
+    syn_free(snapshots->saved.entries);
+    syn_free(snapshots);
+    return NULL;
+}
+
+/* --- looking -----------------------------------------------------------------------------------
+ */
+
+static int
+by_path(const void *a, const void *b)
+{
+    return strcmp(((const struct entry *)a)->path, ((const struct entry *)b)->path);
+}
+
+static int
+add_entry(struct scan *scan, const char *path, const struct stat *st, struct syn_err *err)
+{
+    struct entry *entry;
+
+    if (scan->count == FILES_MAX)
+        return SYN_FAIL(err, SYN_E_LIMIT, "more than %d files", FILES_MAX);
+    if (!syn_grow((void *)&scan->entries, &scan->cap, scan->count + 1, sizeof(*scan->entries)))
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory to look at %zu files", scan->count);
+    entry = &scan->entries[scan->count++];
+    *entry =
+        (struct entry){.size = st->st_size,
+                       .mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec,
+                       .inode = st->st_ino};
+    (void)syn_str_copy(entry->path, sizeof(entry->path), path);
+    return SYN_OK;
+}
+
+/* Everything below the folder `fd`, which is closed. */
+static int
+scan_folder(struct scan *scan, int fd, const char *prefix, unsigned depth, struct syn_err *err)
+{
+    DIR *dir = fdopendir(fd);
+    const struct dirent *item;
+    int rc = SYN_OK;
+
+    if (dir == NULL) {
+        (void)close(fd);
+        return SYN_FAIL_SYS(err, errno, "reading %s", prefix);
+    }
+    while (rc == SYN_OK && (item = readdir(dir)) != NULL) {
+        char path[TREE_PATH_MAX];
+        struct stat st;
+
+        if (strcmp(item->d_name, ".") == 0 || strcmp(item->d_name, "..") == 0 ||
+            snprintf(path, sizeof(path), "%s%s%s", prefix, prefix[0] == '\0' ? "" : "/",
+                     item->d_name) >= (int)sizeof(path) ||
+            fstatat(dirfd(dir), item->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        if (S_ISREG(st.st_mode)) {
+            rc = add_entry(scan, path, &st, err);
+        } else if (S_ISDIR(st.st_mode) && depth < DEPTH_MAX) {
+            int below =
+                openat(dirfd(dir), item->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+            if (below >= 0)
+                rc = scan_folder(scan, below, path, depth + 1, err);
+        }
+    }
+    (void)closedir(dir);
+    return rc;
+}
+
+static int
+look_at(const char *folder, struct scan *ret, struct syn_err *err)
+{
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int rc;
+
+    if (fd < 0)
+        return SYN_FAIL_SYS(err, errno, "opening %s", folder);
+    rc = scan_folder(ret, fd, "", 0, err);
+    if (rc == SYN_OK && ret->count > 0)
+        qsort(ret->entries, ret->count, sizeof(*ret->entries), by_path);
+    return rc;
+}
+
+static bool
+same(const struct entry *a, const struct entry *b)
+{
+    return a->size == b->size && a->mtime_ns == b->mtime_ns && a->inode == b->inode;
+}
+
+/* Mark what has not changed since `before`, or everything, and drop the rest. */
+static void
+keep_settled(struct scan *scan, const struct scan *before, bool all)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < scan->count; i++) {
+        const struct entry *old = before->count == 0
+                                      ? NULL
+                                      : bsearch(&scan->entries[i], before->entries, before->count,
+                                                sizeof(*before->entries), by_path);
+
+        if (all || (old != NULL && same(old, &scan->entries[i])))
+            scan->entries[kept++] = scan->entries[i];
+    }
+    scan->count = kept;
+}
+
+static bool
+equal(const struct scan *a, const struct scan *b)
+{
+    if (a->count != b->count)
+        return false;
+    for (size_t i = 0; i < a->count; i++) {
+        if (strcmp(a->entries[i].path, b->entries[i].path) != 0 ||
+            !same(&a->entries[i], &b->entries[i]))
+            return false;
+    }
+    return true;
+}
+
+/* --- storing -----------------------------------------------------------------------------------
+ */
+
+/* Open a file of the program's folder; no link anywhere on the way leads out of it. */
+static int
+open_beneath(int folder, const char *path)
+{
+    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
+                           .resolve =
+                               RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+
+    return (int)syscall(SYS_openat2, folder, path, &how, sizeof(how));
+}
+
+static int
+upload_file(struct agt_instance *instance, const char *upload, int folder,
+            const struct entry *entry, struct syn_err *err)
+{
+    int fd = open_beneath(folder, entry->path);
+    int64_t received = 0;
+    SYN_BUF(path);
+    int rc;
+
+    if (fd < 0)
+        return SYN_FAIL_SYS(err, errno, "opening %s", entry->path);
+    syn_buf_addf(&path, "/v1/uploads/%s/data?offset=0&size=%" PRId64 "&path=", upload, entry->size);
+    syn_client_escape(&path, entry->path);
+    rc = agt_upload(instance->client, syn_buf_text(&path), fd, 0, entry->size, &received, err);
+    (void)close(fd);
+    if (rc == SYN_OK && received != entry->size)
+        return SYN_FAIL(err, SYN_E_IO, "%s: sent %lld of %lld bytes", entry->path,
+                        (long long)received, (long long)entry->size);
+    return rc;
+}
+
+/* The files of `scan` in `folder` as one stored folder. */
+static int
+store(struct agt_instance *instance, const char *folder, const struct scan *scan,
+      json_t **ret_answer, struct syn_err *err)
+{
+    int fd = open(folder, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    char path[160];
+    SYN_JSON(kind);
+    SYN_JSON(empty);
+    SYN_JSON(upload);
+    const char *id = "";
+    int rc;
+
+    if (fd < 0)
+        return SYN_FAIL_SYS(err, errno, "opening %s", folder);
+    kind = json_pack("{s:s}", "kind", "folder");
+    empty = json_object();
+    rc = agt_call(instance->agent, instance->client, "POST", "/v1/uploads", kind, &upload, err);
+    if (rc == SYN_OK)
+        id = syn_json_str(upload, "id", "");
+    for (size_t i = 0; rc == SYN_OK && i < scan->count; i++)
+        rc = upload_file(instance, id, fd, &scan->entries[i], err);
+    (void)close(fd);
+    (void)snprintf(path, sizeof(path), "/v1/uploads/%s/commit", id);
+    if (rc == SYN_OK)
+        rc = agt_call(instance->agent, instance->client, "POST", path, empty, ret_answer, err);
+    if (rc < 0 && id[0] != '\0') {
+        (void)snprintf(path, sizeof(path), "/v1/uploads/%s", id);
+        if (agt_call(instance->agent, instance->client, "DELETE", path, NULL, NULL, NULL) < 0)
+            syn_log_kv(SYN_LOG_DEBUG, "upload.left", "upload", id, NULL);
+    }
+    return rc;
+}
+
+/* Tell the server what was stored. */
+static int
+announce(struct agt_instance *instance, const char *what, const json_t *stored, struct syn_err *err)
+{
+    char path[128];
+    int64_t step;
+    int64_t epoch;
+    SYN_JSON(body);
+    int rc;
+
+    agt_ship_progress(instance->ship, &step, &epoch);
+    rc = syn_json_pack(&body, err, "{s:s, s:I, s:I, s:I}", "cid", syn_json_str(stored, "cid", ""),
+                       "step", (json_int_t)step, "epoch", (json_int_t)epoch, "size_bytes",
+                       (json_int_t)syn_json_i64(stored, "size_bytes", 0));
+    (void)snprintf(path, sizeof(path), "/v1/instances/%s/%s", instance->id, what);
+    return rc < 0 ? rc : agt_call(instance->agent, instance->client, "POST", path, body, NULL, err);
+}
+
+static void
+scan_move(struct scan *to, struct scan *from)
+{
+    syn_free(to->entries);
+    *to = *from;
+    *from = (struct scan){0};
+}
+
+int
+agt_snapshots_look(struct agt_snapshots *snapshots, bool final, struct syn_err *err)
+{
+    struct agt_instance *instance = snapshots->instance;
+    int64_t now = syn_mono_ms(instance->agent->world);
+    struct scan seen = {0};
+    struct scan settled = {0};
+    SYN_JSON(stored);
+    int rc;
+
+    if (!final && now - snapshots->looked_ms < LOOK_EVERY_MS)
+        return SYN_OK;
+    snapshots->looked_ms = now;
+    rc = look_at(instance->paths->checkpoints, &seen, err);
+    if (rc == SYN_OK)
+        rc = look_at(instance->paths->checkpoints, &settled, err);
+    if (rc == SYN_OK) {
+        keep_settled(&settled, final ? &seen : &snapshots->last, false);
+        if (settled.count > 0 && !equal(&settled, &snapshots->saved)) {
+            rc = store(instance, instance->paths->checkpoints, &settled, &stored, err);
+            if (rc == SYN_OK)
+                rc = announce(instance, "checkpoints", stored, err);
+            if (rc == SYN_OK)
+                scan_move(&snapshots->saved, &settled);
+        }
+        scan_move(&snapshots->last, &seen);
+    }
+    syn_free(seen.entries);
+    syn_free(settled.entries);
+    return rc;
+}
+
+int
+agt_snapshots_result(struct agt_snapshots *snapshots, struct syn_err *err)
+{
+    struct agt_instance *instance = snapshots->instance;
+    struct scan found = {0};
+    SYN_JSON(stored);
+    int rc = look_at(instance->paths->output, &found, err);
+
+    if (rc == SYN_OK && found.count > 0) {
+        rc = store(instance, instance->paths->output, &found, &stored, err);
+        if (rc == SYN_OK)
+            rc = announce(instance, "result", stored, err);
+    }
+    syn_free(found.entries);
+    return rc;
+}

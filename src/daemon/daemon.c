@@ -1,0 +1,269 @@
+/* Processes: logging, the pid file, signals, and the order in which things start and stop.
+ *
+ * `synor up` is one process with two sides that speak over the Unix socket as they would over a
+ * network: the server on the main thread's loop, and the agent on threads of its own. The agent
+ * starts once the loop runs, because joining is a call to it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <synor/base/log.h>
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+#include <synor/base/world.h>
+#include <synor/daemon/agent.h>
+#include <synor/daemon/daemon.h>
+#include <synor/daemon/server.h>
+
+#define PATH_MAX_BYTES 1024
+#define AGENT_RETRY_S  2
+
+struct process {
+    const struct syn_daemon_options *options;
+    struct syn_loop *loop;
+    struct syn_server *server;
+    struct syn_agent *agent;
+    pthread_t starter;
+    bool starting;
+    bool stopping; /* under `lock` */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    int pid_fd;
+};
+
+static void
+tell(const struct syn_daemon_options *options, const char *text, const char *more)
+{
+    if (options->ready_fd >= 0) {
+        (void)dprintf(options->ready_fd, "%s%s\n", text, more);
+        (void)close(options->ready_fd);
+    }
+}
+
+static void
+setup_log(const struct syn_daemon_options *options)
+{
+    static const char *const names[] = {"debug", "info", "warn", "error"};
+    enum syn_log_level level = SYN_LOG_INFO;
+
+    for (unsigned i = 0; i < SYN_LEN(names); i++) {
+        if (syn_str_eq(options->log_level, names[i]))
+            level = (enum syn_log_level)i;
+    }
+    syn_log_setup(STDERR_FILENO, level, options->log_json);
+}
+
+/* One process a folder. The file stays locked as long as we live; its text is for people and
+ * `down`. */
+static int
+take_pid_file(struct process *process, const char *file, struct syn_err *err)
+{
+    char path[PATH_MAX_BYTES];
+    char text[32];
+    int len;
+
+    if (mkdir(process->options->data_dir, 0700) != 0 && errno != EEXIST)
+        return SYN_FAIL_SYS(err, errno, "making %s", process->options->data_dir);
+    (void)snprintf(path, sizeof(path), "%s/%s", process->options->data_dir, file);
+    process->pid_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (process->pid_fd < 0)
+        return SYN_FAIL_SYS(err, errno, "opening %s", path);
+    if (flock(process->pid_fd, LOCK_EX | LOCK_NB) != 0) {
+        ssize_t got = pread(process->pid_fd, text, sizeof(text) - 1, 0);
+
+        text[got > 0 ? got : 0] = '\0';
+        text[strcspn(text, "\n")] = '\0';
+        return SYN_FAIL(err, SYN_E_CONFLICT, "already running as process %s (%s)", text, path);
+    }
+    len = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+    if (ftruncate(process->pid_fd, 0) != 0 || pwrite(process->pid_fd, text, (size_t)len, 0) != len)
+        return SYN_FAIL_SYS(err, errno, "writing %s", path);
+    return SYN_OK;
+}
+
+static void
+on_stop_signal(void *arg)
+{
+    syn_loop_stop(arg);
+}
+
+/* Signals before any thread, so that every thread inherits them blocked. */
+static int
+open_loop(struct process *process, struct syn_err *err)
+{
+    int rc = syn_loop_new(&process->loop, err);
+
+    if (rc == SYN_OK)
+        rc = syn_loop_signal(process->loop, SIGTERM, on_stop_signal, process->loop, NULL, err);
+    if (rc == SYN_OK)
+        rc = syn_loop_signal(process->loop, SIGINT, on_stop_signal, process->loop, NULL, err);
+    (void)signal(SIGPIPE, SIG_IGN);
+    return rc;
+}
+
+/* --- the agent within --------------------------------------------------------------------------
+ */
+
+/* Wait, unless the process ends meanwhile. */
+static bool
+pause_start(struct process *process)
+{
+    struct timespec until;
+    bool go_on;
+
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += AGENT_RETRY_S;
+    (void)pthread_mutex_lock(&process->lock);
+    if (!process->stopping)
+        (void)pthread_cond_timedwait(&process->wake, &process->lock, &until);
+    go_on = !process->stopping;
+    (void)pthread_mutex_unlock(&process->lock);
+    return go_on;
+}
+
+static void *
+start_agent(void *arg)
+{
+    struct process *process = arg;
+    const struct syn_daemon_options *given = process->options;
+    struct syn_agent_options options = {
+        .data_dir = given->data_dir, .region = given->region, .name = given->name};
+    struct syn_agent *agent = NULL;
+    struct syn_err err = {0};
+
+    options.server = process->server != NULL ? syn_server_socket(process->server) : given->server;
+    options.token = process->server != NULL ? syn_server_join_token(process->server) : given->token;
+    options.fingerprint = process->server != NULL ? NULL : given->fingerprint;
+    while (syn_agent_new(&options, &agent, &err) < 0) {
+        syn_log_err(SYN_LOG_ERROR, "agent.start-failed", &err);
+        if (err.code == SYN_E_INVALID || err.code == SYN_E_UNAUTHENTICATED || !pause_start(process))
+            return NULL;
+    }
+    (void)pthread_mutex_lock(&process->lock);
+    process->agent = agent;
+    (void)pthread_mutex_unlock(&process->lock);
+    return NULL;
+}
+
+static int
+launch_agent(struct process *process, struct syn_err *err)
+{
+    if (pthread_create(&process->starter, NULL, start_agent, process) != 0)
+        return SYN_FAIL(err, SYN_E_LIMIT, "cannot start the agent's thread");
+    process->starting = true;
+    return SYN_OK;
+}
+
+static void
+end_agent(struct process *process)
+{
+    (void)pthread_mutex_lock(&process->lock);
+    process->stopping = true;
+    (void)pthread_cond_broadcast(&process->wake);
+    (void)pthread_mutex_unlock(&process->lock);
+    if (process->starting)
+        (void)pthread_join(process->starter, NULL);
+    process->agent = syn_agent_free(process->agent);
+}
+
+/* --- running -----------------------------------------------------------------------------------
+ */
+
+static int
+fail(const struct syn_daemon_options *options, const struct syn_err *err)
+{
+    tell(options, "error: ", err->msg);
+    if (options->ready_fd < 0)
+        fprintf(stderr, "synor: %s\n", err->msg);
+    return syn_err_info(err->code)->exit;
+}
+
+static void
+begin(struct process *process, const struct syn_daemon_options *options)
+{
+    *process = (struct process){.options = options, .pid_fd = -1};
+    (void)pthread_mutex_init(&process->lock, NULL);
+    (void)pthread_cond_init(&process->wake, NULL);
+    syn_json_init();
+    setup_log(options);
+    (void)mallopt(M_ARENA_MAX, 2); /* few busy threads: arenas would only keep memory */
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+}
+
+static void
+end(struct process *process)
+{
+    process->loop = syn_loop_free(process->loop);
+    if (process->pid_fd >= 0)
+        (void)close(process->pid_fd);
+    (void)pthread_cond_destroy(&process->wake);
+    (void)pthread_mutex_destroy(&process->lock);
+}
+
+int
+syn_daemon_up(const struct syn_daemon_options *options)
+{
+    struct process process;
+    struct syn_err err = {0};
+    int rc;
+
+    begin(&process, options);
+    rc = take_pid_file(&process, "synor.pid", &err);
+    if (rc == SYN_OK)
+        rc = open_loop(&process, &err);
+    if (rc == SYN_OK) {
+        struct syn_server_options server = {.loop = process.loop,
+                                            .data_dir = options->data_dir,
+                                            .listen = options->listen,
+                                            .key_file = options->key_file,
+                                            .price_book = options->price_book,
+                                            .region = options->region,
+                                            .insecure = options->insecure};
+
+        rc = syn_server_new(&server, &process.server, &err);
+    }
+    if (rc == SYN_OK && options->with_agent)
+        rc = launch_agent(&process, &err);
+    if (rc == SYN_OK) {
+        syn_log_kv(SYN_LOG_INFO, "server.ready", "socket", syn_server_socket(process.server),
+                   "listen", syn_server_listen(process.server), NULL);
+        tell(options, "ready ", syn_server_fresh(process.server) ? "fresh" : "again");
+        rc = syn_loop_run(process.loop, &err);
+    } else {
+        rc = fail(options, &err);
+    }
+    end_agent(&process);
+    process.server = syn_server_free(process.server);
+    end(&process);
+    return rc < 0 ? 1 : rc;
+}
+
+int
+syn_daemon_agent(const struct syn_daemon_options *options)
+{
+    struct process process;
+    struct syn_err err = {0};
+    int rc;
+
+    begin(&process, options);
+    rc = take_pid_file(&process, "agent.pid", &err);
+    if (rc == SYN_OK)
+        rc = open_loop(&process, &err);
+    if (rc == SYN_OK)
+        rc = launch_agent(&process, &err);
+    if (rc == SYN_OK) {
+        tell(options, "ready", "");
+        rc = syn_loop_run(process.loop, &err);
+    } else {
+        rc = fail(options, &err);
+    }
+    end_agent(&process);
+    end(&process);
+    return rc < 0 ? 1 : rc;
+}

@@ -1,0 +1,33 @@
+/* The daemon's entry points: what `synor up`, `synor server` and `synor agent` run. */
+#ifndef SYNOR_DAEMON_DAEMON_H
+#define SYNOR_DAEMON_DAEMON_H
+
+#include <synor/base/json.h>
+
+/** Strings are borrowed; NULL means not given. */
+struct syn_daemon_options {
+    const char *data_dir; /* absolute */
+    const char *listen;   /* "127.0.0.1:7700"; NULL: Unix socket only */
+    const char *key_file; /* content at rest is sealed under it */
+    const char *price_book;
+    const char *region;
+    const char *log_level;   /* debug, info, warn, error */
+    const char *server;      /* agent alone: whom it serves */
+    const char *token;       /* agent alone */
+    const char *fingerprint; /* agent alone */
+    const char *name;        /* of the node */
+    bool insecure;
+    bool log_json;
+    bool with_agent; /* the server brings its own agent */
+    int ready_fd;    /* gets "ready\n", or "error: ...\n"; -1: nobody waits */
+};
+
+/** Run a server (and an agent with it) until SIGTERM or SIGINT. Returns the exit status. */
+int syn_daemon_up(const struct syn_daemon_options *options);
+/** Run an agent alone until SIGTERM or SIGINT. Returns the exit status. */
+int syn_daemon_agent(const struct syn_daemon_options *options);
+/** What this machine can run: {"checks": [{id, name, state, detail, fix}], "version"}. Blocks:
+ * seconds. */
+SYN_MUST int syn_daemon_doctor(json_t **ret, struct syn_err *err);
+
+#endif

@@ -1,0 +1,55 @@
+/* synor: one binary, several roles.
+ *
+ *   synor up | server | agent   daemon/daemon.c      the platform's processes
+ *   synor shim DIR              runtime/native/      one instance's supervisor (started by the
+ * agent) everything else             cli/                 a client of the API
+ *
+ * This file only joins them: the client sees no layer above base, so the daemon's entry points are
+ * handed to it here. */
+#include <string.h>
+
+#include <synor/cli/cli.h>
+#include <synor/daemon/daemon.h>
+#include <synor/runtime/shim.h>
+
+static int
+up(const struct syn_cli_up *given)
+{
+    struct syn_daemon_options options = {.data_dir = given->data_dir,
+                                         .listen = given->listen,
+                                         .key_file = given->key_file,
+                                         .price_book = given->price_book,
+                                         .region = given->region,
+                                         .log_level = given->log_level,
+                                         .insecure = given->insecure,
+                                         .log_json = given->log_json,
+                                         .with_agent = given->with_agent,
+                                         .ready_fd = given->ready_fd};
+
+    return syn_daemon_up(&options);
+}
+
+static int
+agent(const struct syn_cli_agent *given)
+{
+    struct syn_daemon_options options = {.data_dir = given->data_dir,
+                                         .server = given->server,
+                                         .token = given->token,
+                                         .fingerprint = given->fingerprint,
+                                         .region = given->region,
+                                         .log_level = given->log_level,
+                                         .log_json = given->log_json,
+                                         .ready_fd = -1};
+
+    return syn_daemon_agent(&options);
+}
+
+int
+main(int argc, char **argv)
+{
+    static const struct syn_cli_host host = {up, agent, syn_daemon_doctor};
+
+    if (argc == 3 && strcmp(argv[1], "shim") == 0)
+        return syn_shim_main(argc, argv);
+    return syn_cli_main(argc, argv, &host);
+}
