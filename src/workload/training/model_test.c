@@ -6,7 +6,7 @@
 #include <synor/base/units.h>
 #include <synor/workload/training_spec.h>
 
-#define HISTORIES     300
+#define HISTORIES     120
 #define EVENTS        80
 #define QUIET_MAX     60
 #define LIVE_RUNS_MAX 16
