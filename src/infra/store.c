@@ -289,6 +289,7 @@ int
 syn_store_txn_async(struct syn_store *store, const struct syn_store_op *ops, size_t count,
                     syn_store_done_fn done, void *arg, struct syn_err *err)
 {
+    assert(done);
     int rc = check_ops(ops, count, err);
     if (rc < 0)
         return rc;

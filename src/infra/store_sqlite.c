@@ -18,7 +18,9 @@
 
 #include "store_writer_priv.h"
 
-#define READERS_MAX 4
+#define READERS_MAX   4
+#define WAL_BYTES_MAX (INT64_C(8) << 20)
+#define PAGE_BYTES    4096
 
 struct engine {
     char *path;
@@ -430,6 +432,7 @@ open_parts(struct engine *engine, const struct syn_store_sqlite_options *options
                                err);
     if (rc < 0)
         return rc;
+    int64_t wal_bytes = options->wal_bytes_max ? options->wal_bytes_max : WAL_BYTES_MAX;
     struct syn_store_writer_parts parts = {
         .db = &engine->db,
         .cache = engine->cache,
@@ -439,6 +442,7 @@ open_parts(struct engine *engine, const struct syn_store_sqlite_options *options
         .compacted = &engine->compacted,
         .history_max = options->history_max ? options->history_max : SYN_STORE_HISTORY,
         .lease_grace_ms = options->lease_grace_ms,
+        .wal_pages_max = (int)SYN_MIN(wal_bytes / PAGE_BYTES + 1, INT32_MAX / 2),
     };
     return syn_store_writer_new(&parts, &engine->writer, err);
 }
@@ -488,7 +492,7 @@ int
 syn_store_sqlite_open(const struct syn_store_sqlite_options *options, struct syn_store **ret_store,
                       struct syn_err *err)
 {
-    if (options->history_max < 0 || options->lease_grace_ms < 0)
+    if (options->history_max < 0 || options->lease_grace_ms < 0 || options->wal_bytes_max < 0)
         return SYN_FAIL(err, SYN_E_INVALID, "store options are not negative");
     struct engine *engine = syn_calloc(1, sizeof(*engine));
     if (!engine)

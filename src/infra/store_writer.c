@@ -7,9 +7,6 @@
 
 #include "store_group_priv.h"
 
-/* Checkpoint when the WAL has this many pages (8 MiB), and again after as many more if readers
- * were in the way. */
-#define CHECKPOINT_PAGES 2048
 /* History is trimmed this many revisions at a time, when nobody waits; with people waiting only
  * once it is behind by several such steps. */
 #define TRIM_STEP    1024
@@ -179,7 +176,8 @@ write_group(struct syn_store_writer *writer, struct syn_store_request **group, s
         answer(group[i]);
 }
 
-/* Bring the database file up to date. A failure costs nothing but a longer WAL. */
+/* Bring the database file up to date. A failure, or a reader in the way, costs nothing but a longer
+ * WAL: it is tried again after as many pages more. */
 static void
 checkpoint(struct syn_store_writer *writer)
 {
@@ -191,7 +189,7 @@ checkpoint(struct syn_store_writer *writer)
         return;
     int code = sqlite3_wal_checkpoint_v2(db->sql, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages, &done);
     bool whole = code == SQLITE_OK && done == pages;
-    writer->checkpoint_pages = whole ? CHECKPOINT_PAGES : db->wal_pages + CHECKPOINT_PAGES;
+    writer->checkpoint_pages = writer->group.parts.wal_pages_max + (whole ? 0 : db->wal_pages);
     if (whole)
         db->wal_pages = 0;
 }
@@ -310,7 +308,7 @@ syn_store_writer_new(const struct syn_store_writer_parts *parts,
     if (!writer)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the store's writer");
     writer->tail = &writer->head;
-    writer->checkpoint_pages = CHECKPOINT_PAGES;
+    writer->checkpoint_pages = parts->wal_pages_max;
     int rc = syn_store_group_init(&writer->group, parts, err);
     if (rc < 0) {
         syn_free(writer);

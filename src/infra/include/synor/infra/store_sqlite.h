@@ -12,6 +12,7 @@ struct syn_store_sqlite_options {
     const char *vfs;        /* name of a registered SQLite VFS; NULL: the default */
     int64_t lease_grace_ms; /* at opening, no lease has less time left than this (or its ttl) */
     int64_t history_max;    /* revisions of history kept; 0: SYN_STORE_HISTORY */
+    int64_t wal_bytes_max;  /* checkpoint when the WAL is longer; 0: 8 MiB */
 };
 
 /**
