@@ -11,6 +11,9 @@
 #include <synor/base/test.h>
 #include <synor/infra/store_sqlite.h>
 
+/* Bytes of a document, less its number: two make about two pages. */
+#define VALUE 3000
+
 static char path[512];
 
 static int
@@ -43,7 +46,7 @@ static int
 write_pair(struct syn_store *store, int n, struct syn_err *err)
 {
     char keys[2][32];
-    char value[3000];
+    char value[VALUE];
     struct syn_store_op ops[2];
     struct syn_store_result result;
 
@@ -63,7 +66,10 @@ static bool
 read_pair(struct syn_store *store, int n)
 {
     bool there[2];
+    char want[VALUE];
     struct syn_err err;
+
+    memset(want, 'a' + n % 26, sizeof(want));
 
     for (int i = 0; i < 2; i++) {
         SYN_SCOPED(syn_store_doc_scope) const struct syn_store_doc *doc = NULL;
@@ -75,9 +81,8 @@ read_pair(struct syn_store *store, int n)
             assert_done(rc, &err);
         if (!doc)
             continue;
-        assert_int_equal(doc->len, 3000 - n);
-        for (size_t k = 0; k < doc->len; k++)
-            assert_int_equal(doc->value[k], 'a' + n % 26);
+        assert_int_equal(doc->len, VALUE - n);
+        assert_memory_equal(doc->value, want, doc->len);
     }
     assert_int_equal(there[0], there[1]);
     return there[0];
@@ -96,6 +101,16 @@ want_of(int code)
     return code == SQLITE_FULL ? SYN_E_NOSPACE : SYN_E_IO;
 }
 
+/* 1 when the write failed, as it should with that fault. */
+static int
+judge(int rc, int code, const struct syn_err *err)
+{
+    if (rc == SYN_OK)
+        return 0;
+    assert_code(rc, want_of(code), err);
+    return 1;
+}
+
 /* Write all pairs; a failed one must not show, and what was acknowledged must stay readable. */
 static void
 write_pairs(struct syn_store *store, int code, struct outcome *outcome)
@@ -105,16 +120,40 @@ write_pairs(struct syn_store *store, int code, struct outcome *outcome)
     for (int n = 0; n < PAIRS; n++) {
         int rc = write_pair(store, n, &err);
         outcome->acked[n] = rc == SYN_OK;
-        if (rc != SYN_OK) {
-            assert_code(rc, want_of(code), &err);
-            outcome->failures++;
-        }
+        outcome->failures += judge(rc, code, &err);
         for (int i = 0; i <= n; i++)
             assert_int_equal(read_pair(store, i), outcome->acked[i]);
     }
 }
 
-/* One run with call `nth` failing. Returns whether it was reached. */
+/* The part of a run in which call `nth` fails. Returns whether it was reached. */
+static bool
+run_until_closed(unsigned nth, int code, bool sticky, struct outcome *outcome)
+{
+    struct syn_store *store = NULL;
+    struct syn_err err;
+
+    syn_store_fault_arm(nth, code, sticky);
+    int rc = open_store(syn_store_fault_vfs(), &store, &err);
+    if (judge(rc, code, &err) > 0) {
+        assert_true(syn_store_fault_hits() > 0);
+        return true;
+    }
+    write_pairs(store, code, outcome);
+    bool reached = syn_store_fault_hits() > 0;
+    if (!sticky && outcome->failures > 1)
+        fail_msg("one fault, %d failures", outcome->failures);
+    if (sticky && reached) {
+        /* The disk is well again: the store goes on without being opened anew. */
+        syn_store_fault_arm(0, 0, false);
+        assert_done(write_pair(store, 1, &err), &err);
+        outcome->acked[1] = true;
+        syn_store_fault_arm(1, code, true); /* and fails again while it is closed */
+    }
+    syn_store_close(store);
+    return reached || syn_store_fault_hits() > 0;
+}
+
 static bool
 run_with_fault(unsigned nth, int code, bool sticky)
 {
@@ -123,31 +162,13 @@ run_with_fault(unsigned nth, int code, bool sticky)
     struct syn_err err;
 
     fresh(NULL);
-    syn_store_fault_arm(nth, code, sticky);
-    int rc = open_store(syn_store_fault_vfs(), &store, &err);
-    if (rc != SYN_OK) {
-        assert_code(rc, want_of(code), &err);
-        assert_true(syn_store_fault_hits() > 0);
-    } else {
-        write_pairs(store, code, &outcome);
-        if (!sticky)
-            assert_in_range(outcome.failures, 0, 1);
-        if (sticky && syn_store_fault_hits() > 0) {
-            /* The disk is well again: the store goes on without being opened anew. */
-            syn_store_fault_arm(0, 0, false);
-            assert_done(write_pair(store, 1, &err), &err);
-            outcome.acked[1] = true;
-            syn_store_fault_arm(1, code, true); /* and fails again while it is closed */
-        }
-        store = syn_store_close(store);
-    }
-    bool reached = syn_store_fault_hits() > 0;
+    bool reached = run_until_closed(nth, code, sticky, &outcome);
     syn_store_fault_arm(0, 0, false);
     assert_done(open_store(NULL, &store, &err), &err);
     assert_done(syn_store_verify(store, &err), &err);
     for (int n = 0; n < PAIRS; n++)
-        if (!read_pair(store, n))
-            assert_false(outcome.acked[n]);
+        if (!read_pair(store, n) && outcome.acked[n])
+            fail_msg("call %u failed with %d: pair %d was acknowledged and is lost", nth, code, n);
     assert_done(write_pair(store, 0, &err), &err);
     syn_store_close(store);
     return reached;
@@ -346,14 +367,27 @@ child_main(int report, int first)
         pause();
 }
 
-/* Start a writer, kill it after `life_us`, note what it acknowledged. Returns how many. */
 static int
-kill_a_writer(useconds_t life_us, int first, bool *acked)
+drain(int report, bool *acked, int max)
+{
+    int n;
+    int count = 0;
+
+    while (count < max && read(report, &n, sizeof(n)) == sizeof(n)) {
+        assert_in_range(n, 0, 1999);
+        acked[n] = true;
+        count++;
+    }
+    return count;
+}
+
+/* Start a writer, kill it after `life_us`, counted from its first answer or, when not `settled`,
+ * from its birth. Note what it acknowledged; returns how many. */
+static int
+kill_a_writer(useconds_t life_us, bool settled, int first, bool *acked)
 {
     int ends[2];
     int status;
-    int n;
-    int count = 0;
 
     assert_int_equal(pipe(ends), 0);
     pid_t pid = fork();
@@ -363,13 +397,10 @@ kill_a_writer(useconds_t life_us, int first, bool *acked)
         child_main(ends[1], first);
     }
     close(ends[1]);
+    int count = settled ? drain(ends[0], acked, 1) : 0;
     usleep(life_us);
     assert_int_equal(kill(pid, SIGKILL), 0);
-    while (read(ends[0], &n, sizeof(n)) == sizeof(n)) {
-        assert_in_range(n, 0, 1999);
-        acked[n] = true;
-        count++;
-    }
+    count += drain(ends[0], acked, INT32_MAX);
     close(ends[0]);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFSIGNALED(status));
@@ -388,7 +419,7 @@ keeps_what_it_acknowledged(void **state)
         struct syn_store *store;
         struct syn_err err;
         useconds_t life_us = (useconds_t)(syn_test_random(&random) % LIFE_MAX_US);
-        total += kill_a_writer(life_us, total, acked);
+        total += kill_a_writer(life_us, round % 2, total, acked);
         assert_done(open_store(NULL, &store, &err), &err);
         for (int n = 0; n < 2000; n++)
             if (!read_pair(store, n))
@@ -396,8 +427,7 @@ keeps_what_it_acknowledged(void **state)
         assert_done(syn_store_verify(store, &err), &err);
         syn_store_close(store);
     }
-    assert_true(total > ROUNDS);
-    print_message("# %d acknowledged writes over %d kills\n", total, ROUNDS);
+    assert_true(total >= ROUNDS / 2);
 }
 
 int
@@ -412,5 +442,8 @@ main(void)
         cmocka_unit_test_setup(survives_lack_of_memory, fresh),
         cmocka_unit_test_setup(keeps_what_it_acknowledged, fresh),
     };
+    /* Thousands of syncs of which none needs a disk: what a kill leaves is the same in memory. */
+    if (access("/dev/shm", W_OK) == 0)
+        (void)setenv("TMPDIR", "/dev/shm", 0);
     return cmocka_run_group_tests_name("store/fault", tests, NULL, NULL);
 }

@@ -340,6 +340,27 @@ publish(struct syn_store_group *group)
         plan_expiry(group);
 }
 
+/* A commit that reports failure has not happened, as far as SQLite's code goes. Should it have, go
+ * on from what the database says, else the next transaction would reuse its revision. */
+static void
+reread(struct syn_store_group *group)
+{
+    struct syn_err err;
+    int64_t newest = 0;
+    int64_t compacted = 0;
+
+    if (syn_store_db_number(group->parts.db, SYN_SQL_REVISION, 0, 0, &newest, &err) != SYN_OK ||
+        syn_store_db_number(group->parts.db, SYN_SQL_COMPACTED, 0, 0, &compacted, &err) != SYN_OK)
+        return;
+    if (syn_store_row_revision(newest) == group->revision && compacted == group->compacted)
+        return;
+    group->revision = syn_store_row_revision(newest);
+    group->compacted = compacted;
+    group->wanted = false;
+    group->leases_changed = true;
+    publish(group);
+}
+
 int
 syn_store_group_commit(struct syn_store_group *group, struct syn_store_request *const *requests,
                        size_t count, struct syn_err *err)
@@ -364,6 +385,7 @@ syn_store_group_commit(struct syn_store_group *group, struct syn_store_request *
         group->revision = revision;
         group->compacted = compacted;
         group->leases_changed = false;
+        reread(group);
         return rc;
     }
     publish(group);

@@ -108,10 +108,11 @@ syn_store_hub_publish_take(struct syn_store_hub *hub, const struct syn_store_eve
         while (hub->count > 0 && hub->bytes > SYN_STORE_RING_BYTES_MAX)
             ring_drop_oldest(hub);
     }
+    bool news = revision > hub->head;
     hub->head = revision;
     if (hub->watches == 0 || !whole)
         ring_clear(hub);
-    if (hub->watches > 0 && count > 0)
+    if (hub->watches > 0 && news)
         pthread_cond_signal(&hub->work);
     pthread_mutex_unlock(&hub->lock);
 }

@@ -35,7 +35,7 @@ int
 main(void)
 {
     const struct syn_store_factory factory = {
-        .wipe = wipe, .open = open_store, .ttl_min_ms = 200, .seeds = 25};
+        .wipe = wipe, .open = open_store, .ttl_min_ms = 200, .seeds = 15};
 
     return syn_store_suite("store/suite/sqlite", &factory);
 }
