@@ -435,8 +435,17 @@ syn_agent_new(const struct syn_agent_options *options, struct syn_agent **ret_ag
 static void
 stop_threads(struct syn_agent *agent)
 {
+    size_t cursor = 0;
+    void *value;
+
     (void)pthread_mutex_lock(&agent->lock);
     atomic_store(&agent->stop, true);
+    while (agent->instances != NULL && syn_map_next(agent->instances, &cursor, NULL, &value)) {
+        const struct agt_instance *instance = value;
+
+        if (instance->client != NULL)
+            syn_client_cancel(instance->client);
+    }
     (void)pthread_cond_broadcast(&agent->wake);
     (void)pthread_mutex_unlock(&agent->lock);
     if (agent->stream_client != NULL)

@@ -564,23 +564,36 @@ live(struct agt_instance *instance)
     }
 }
 
+/* Other threads cancel its client at the end: it comes and goes under the lock. */
+static void
+set_client(struct agt_instance *instance, struct syn_client *client)
+{
+    (void)pthread_mutex_lock(&instance->agent->lock);
+    instance->client = client;
+    if (client != NULL && atomic_load(&instance->agent->stop))
+        syn_client_cancel(client);
+    (void)pthread_mutex_unlock(&instance->agent->lock);
+}
+
 static void *
 thread_main(void *arg)
 {
     struct agt_instance *instance = arg;
+    SYN_SCOPED(syn_client_free_scope) struct syn_client *client = NULL;
     struct syn_err err = {0};
 
-    if (agt_client_new(instance->agent, instance->agent->node_token, &instance->client, &err) < 0) {
+    if (agt_client_new(instance->agent, instance->agent->node_token, &client, &err) < 0) {
         syn_log_err(SYN_LOG_ERROR, "instance.no-client", &err);
     } else {
+        set_client(instance, client);
         live(instance);
         bury(instance);
+        set_client(instance, NULL);
     }
     instance->snapshots = agt_snapshots_free(instance->snapshots);
     instance->ship = agt_ship_free(instance->ship);
     if (instance->handle != NULL)
         instance->handle = instance->runtime.ops->close(instance->handle);
-    instance->client = syn_client_free(instance->client);
     (void)pthread_mutex_lock(&instance->agent->lock);
     instance->over = true;
     (void)pthread_cond_broadcast(&instance->agent->wake);

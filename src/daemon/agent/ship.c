@@ -19,13 +19,14 @@
 
 /* A file that is sent from where the server stands. */
 struct tail {
-    const char *path; /* borrowed from the instance */
+    const char *path;
     const char *what; /* "logs", "progress" */
     int64_t offset;   /* the server's; learnt from its answers */
 };
 
 struct agt_ship {
     struct agt_instance *instance;
+    char progress_path[AGT_PATH_MAX]; /* where the training contract puts it */
     struct tail log;
     struct tail progress;
     struct syn_progress *reader; /* over the progress file, for steps */
@@ -51,7 +52,9 @@ agt_ship_new(struct agt_instance *instance, struct agt_ship **ret, struct syn_er
     }
     ship->instance = instance;
     ship->log = (struct tail){instance->paths->log, "logs", 0};
-    ship->progress = (struct tail){instance->paths->progress, "progress", 0};
+    (void)snprintf(ship->progress_path, sizeof(ship->progress_path), "%s/progress.jsonl",
+                   instance->paths->scratch);
+    ship->progress = (struct tail){ship->progress_path, "progress", 0};
     (void)pthread_mutex_lock(&instance->agent->lock);
     resources = syn_json_at(instance->doc, "spec.resources");
     ship->reserved =

@@ -170,8 +170,6 @@ bill_document(struct syn_server *server, const struct syn_invoice *invoice, cons
     if (rc == SYN_OK && json_object_update(syn_document_status(doc), figures) != 0)
         rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for a bill");
     if (rc == SYN_OK)
-        rc = syn_json_set_take(syn_document_status(doc), "invoice", json_incref(figures), err);
-    if (rc == SYN_OK)
         rc = syn_document_set_state(doc, "settled", "paid", "The run was paid from its escrow.",
                                     err);
     if (rc == SYN_OK)
@@ -478,6 +476,21 @@ load_settlement(struct syn_server *server, const struct syn_invoice *invoice,
     return rc;
 }
 
+/* The invoice inside the bill: its status without what every resource has. */
+static int
+read_invoice(const json_t *bill, struct syn_invoice **ret_invoice, struct syn_err *err)
+{
+    static const char *const envelope[] = {"state", "reason", "message"};
+    SYN_JSON(figures);
+
+    figures = json_copy(syn_document_status(bill));
+    if (figures == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a bill");
+    for (size_t i = 0; i < SYN_LEN(envelope); i++)
+        (void)json_object_del(figures, envelope[i]);
+    return syn_invoice_decode(figures, ret_invoice, err);
+}
+
 static int
 verify(struct syn_server *server, const json_t *bill, const struct evidence *evidence,
        json_t **ret_answer, struct syn_err *err)
@@ -490,8 +503,7 @@ verify(struct syn_server *server, const json_t *bill, const struct evidence *evi
     struct syn_invoice_settlement settlement = {
         .entries = entries, .escrow_account = escrow, .protocol_account = SYN_LEDGER_PROTOCOL};
     struct syn_invoice_evidence all = {evidence->reports, evidence->count, NULL};
-    int rc =
-        syn_invoice_decode(json_object_get(syn_document_status(bill), "invoice"), &invoice, err);
+    int rc = read_invoice(bill, &invoice, err);
 
     if (rc == SYN_OK)
         rc = syn_ledger_escrow_name(invoice->ref, escrow, err);

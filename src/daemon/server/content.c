@@ -51,6 +51,7 @@ get_stat(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
 #define LIST_ENTRIES_MAX 100000
 #define LIST_DEPTH_MAX   64
+#define CAR_BYTES_MAX    (INT64_C(1) << 42)
 
 struct walk {
     struct syn_server *server;
@@ -285,7 +286,7 @@ begin_car(struct syn_http_req *req, void *ctx, struct syn_http_upload *upload, s
     upload->sink = sink_car;
     upload->arg = car;
     upload->drop = drop_car;
-    upload->bytes_max = INT64_C(1) << 42;
+    upload->bytes_max = CAR_BYTES_MAX;
     return SYN_OK;
 }
 
@@ -484,6 +485,7 @@ static const struct syn_http_route rows[] = {
     {.method = "POST",
      .pattern = "/v1/content/car",
      .kind = SYN_HTTP_UPLOAD,
+     .body_max = (size_t)CAR_BYTES_MAX,
      .scopes = SYN_SCOPE_TENANT,
      .begin = begin_car,
      .handler = end_car,

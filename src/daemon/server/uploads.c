@@ -370,7 +370,8 @@ begin_data(struct syn_http_req *req, void *ctx, struct syn_http_upload *upload, 
     }
     upload->fd = fd;
     upload->offset = offset;
-    upload->bytes_max = UPLOAD_FILE_MAX;
+    upload->bytes_max =
+        SYN_MAX(syn_json_i64(syn_http_req_query_json(req), "size", UPLOAD_FILE_MAX) - offset, 1);
     upload->arg = (void *)(intptr_t)fd;
     upload->drop = close_upload;
     return SYN_OK;
@@ -487,6 +488,11 @@ static const struct syn_field data_fields[] = {
      .max = UPLOAD_FILE_MAX,
      .fallback = "0",
      .help = "Must be what was received"},
+    {.name = "size",
+     .kind = SYN_FIELD_I64,
+     .min = 0,
+     .max = UPLOAD_FILE_MAX,
+     .help = "Of the whole file, when it is known: more is refused"},
 };
 static const struct syn_schema data_schema = SYN_SCHEMA("UploadData", data_fields);
 
@@ -540,6 +546,7 @@ static const struct syn_http_route rows[] = {
     {.method = "PUT",
      .pattern = "/v1/uploads/{id}/data",
      .kind = SYN_HTTP_UPLOAD,
+     .body_max = (size_t)UPLOAD_FILE_MAX,
      .scopes = SCOPES,
      .begin = begin_data,
      .handler = end_data,
