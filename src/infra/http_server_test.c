@@ -564,7 +564,7 @@ test_abrupt_end(void **state)
         "",
         "GET /he",
         "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab",
-        "GET /slow" END,
+        ("GET /slow" END),
         "GET /big HTTP/1.1\r\nHost: x\r\n\r\n",
         "GET /events?mode=quiet HTTP/1.1\r\nHost: x\r\n\r\n",
         "PUT /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 999999\r\n\r\nab"};
