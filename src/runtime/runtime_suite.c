@@ -279,7 +279,7 @@ root_is_read_only(void **state)
                     "done; "
                     "for d in /synor/checkpoints /synor/output /synor/scratch /tmp /dev/shm; do "
                     "  echo yes > $d/x || echo CANNOT $d; "
-                    "done; echo '{\"step\": 1}' >> /synor/progress.jsonl; echo done");
+                    "done; echo '{\"step\": 1}' >> /synor/scratch/progress.jsonl; echo done");
     assert_reason(&run, SYN_EXIT_COMPLETED);
     assert_string_equal(syn_buf_text(&run.out), "done\n");
     (void)snprintf(path, sizeof(path), "%s/x",
@@ -645,6 +645,41 @@ group_is_a_private_network(void **state)
 }
 
 static void
+group_shares_what_is_bound(void **state)
+{
+    const char *const write_argv[] = {"/bin/sh", "-c",
+                                      "echo 1 > /synor/checkpoints/a; echo ready; sleep 60", NULL};
+    const char *const read_argv[] = {
+        "/bin/sh", "-c", "cat /synor/checkpoints/a; echo 2 > /synor/checkpoints/b && echo wrote",
+        NULL};
+    struct syn_bind bind = {NULL, "/synor/checkpoints", false};
+    struct syn_instance_spec owner = {.argv = write_argv,
+                                      .network = SYN_NETWORK_GROUP,
+                                      .group = "gang",
+                                      .address = "10.7.0.1/24"};
+    struct syn_instance_spec guest = {.argv = read_argv,
+                                      .network = SYN_NETWORK_GROUP,
+                                      .group = "gang",
+                                      .address = "10.7.0.2/24",
+                                      .binds = &bind,
+                                      .binds_count = 1};
+    char path[SYN_INSTANCE_PATH_MAX + 64];
+    struct run first, second;
+
+    (void)state;
+    run_start(&first, &owner);
+    await_word(&first, "ready");
+    bind.host = suite->runtime.ops->paths(first.instance)->checkpoints;
+    run_all(&second, &guest);
+    if (!syn_str_eq(syn_buf_text(&second.out), "1\nwrote\n"))
+        fail_msg("%s%s", syn_buf_text(&second.out), syn_buf_text(&second.err));
+    (void)snprintf(path, sizeof(path), "%s/b", bind.host);
+    assert_int_equal(access(path, F_OK), 0);
+    run_end(&second);
+    run_end(&first);
+}
+
+static void
 privileges_are_dropped(void **state)
 {
     struct run run;
@@ -977,6 +1012,7 @@ syn_runtime_suite_run(const char *name, const struct syn_runtime_suite *given)
         cmocka_unit_test_teardown(instances_do_not_see_each_other, clear_up),
         cmocka_unit_test_teardown(there_is_no_network, clear_up),
         cmocka_unit_test_teardown(group_is_a_private_network, clear_up),
+        cmocka_unit_test_teardown(group_shares_what_is_bound, clear_up),
         cmocka_unit_test_teardown(privileges_are_dropped, clear_up),
         cmocka_unit_test_teardown(dangerous_calls_are_refused, clear_up),
         cmocka_unit_test_teardown(log_is_complete, clear_up),

@@ -177,7 +177,7 @@ uint32_t
 syn_bundle_host_id(const struct syn_plan *plan, uint32_t id)
 {
     /* gVisor has users of its own; towards the host its file server acts under the same numbers. */
-    return plan->gvisor ? id : syn_bundle_id_base(plan->name) + id;
+    return plan->gvisor ? id : (uint32_t)plan->id_base + id;
 }
 
 static int
@@ -260,7 +260,7 @@ make_mounts(const struct syn_instance_spec *spec, const struct syn_plan *plan, j
         rc = add_host_root(mounts, err);
     (void)snprintf(source, sizeof(source), "%s/" SYN_DIR_SCRATCH, spec->dir);
     if (rc == SYN_OK)
-        rc = add_mount(mounts, "/synor", "bind", source, "bind,rw,nosuid,nodev", err);
+        rc = add_mount(mounts, "/synor", "bind", source, "rbind,rw,nosuid,nodev", err);
     (void)snprintf(source, sizeof(source), "%s/" SYN_DIR_SCRATCH "/tmp", spec->dir);
     if (rc == SYN_OK)
         rc = add_mount(mounts, "/tmp", "bind", source, "bind,rw,nosuid,nodev", err);
@@ -382,7 +382,7 @@ static int
 add_runc_parts(json_t *linux_part, const struct syn_plan *plan, struct syn_err *err)
 {
     json_t *part = NULL;
-    json_int_t base = syn_bundle_id_base(plan->name);
+    json_int_t base = plan->id_base;
     int rc = syn_json_pack(&part, err, "[{s:i, s:I, s:i}]", "containerID", 0, "hostID", base,
                            "size", (int)ID_RANGE);
 

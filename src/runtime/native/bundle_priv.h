@@ -10,7 +10,7 @@
 
 /** Check every field, name the first bad one. Pure. */
 SYN_MUST int syn_bundle_check(const struct syn_instance_spec *spec, struct syn_err *err);
-/** The first host id of the instance's user namespace: 65,536 ids of its own, by its name. Pure. */
+/** The first host id of the instance's user namespace: 65,536 ids, by `name`. Pure. */
 uint32_t syn_bundle_id_base(const char *name);
 /** The host id that owns what user `id` of the instance writes. */
 uint32_t syn_bundle_host_id(const struct syn_plan *plan, uint32_t id);

@@ -49,7 +49,7 @@ fill_paths(struct syn_instance *instance)
     static const char *const names[] = {
         SYN_FILE_LOG,
         SYN_FILE_USAGE,
-        SYN_DIR_SCRATCH "/progress.jsonl",
+        SYN_DIR_SCRATCH "/scratch/progress.jsonl",
         SYN_DIR_SCRATCH "/checkpoints",
         SYN_DIR_SCRATCH "/output",
         SYN_DIR_SCRATCH "/scratch",

@@ -21,6 +21,7 @@
 #define LOG_DEFAULT     ((int64_t)64 << 20)
 #define PIDS_DEFAULT    4096
 #define GRACE_DEFAULT   10000
+#define PROGRESS        "scratch/progress.jsonl"
 
 /* ---- prepare ---- */
 
@@ -59,6 +60,8 @@ make_plan(const struct syn_native *native, const struct syn_sandbox_choice *choi
                                  spec->group);
         (void)snprintf(plan.address, sizeof(plan.address), "%s", spec->address);
     }
+    /* The instances of a group trust each other and may share folders: one range of user ids. */
+    plan.id_base = syn_bundle_id_base(plan.group[0] != '\0' ? plan.group : plan.name);
     if (rc == SYN_OK)
         rc = syn_rootfs_cover_find(spec, plan.cover, sizeof(plan.cover), err);
     if (rc == SYN_OK && spec->rootfs)
@@ -102,8 +105,8 @@ make_scratch(const struct syn_native *native, const struct syn_instance_spec *sp
         if (fchownat(dir, folders[i], uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
             return SYN_FAIL_SYS(err, errno, "giving %s to the instance", folders[i]);
     }
-    rc = syn_file_write(dir, "progress.jsonl", "", 0, err);
-    if (rc == SYN_OK && fchownat(dir, "progress.jsonl", uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
+    rc = syn_file_write(dir, PROGRESS, "", 0, err);
+    if (rc == SYN_OK && fchownat(dir, PROGRESS, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
         return SYN_FAIL_SYS(err, errno, "giving progress.jsonl to the instance");
     return rc;
 }
@@ -170,15 +173,15 @@ native_probe(void *self, struct syn_runtime_info *ret_info, struct syn_err *err)
 {
     struct syn_native *native = self;
     struct syn_sandbox_choice choice;
-    int rc = syn_sandbox_choose(native, &choice, err);
+    int rc = syn_sandbox_choose(native, NULL, &choice, err);
 
     if (rc < 0)
         return rc;
     *ret_info = (struct syn_runtime_info){
         .driver = "native",
-        .sandbox = native->choice.gvisor ? "gvisor" : "runc",
-        .version = native->choice.version,
-        .platform = native->choice.platform,
+        .sandbox = native->reports[choice.gvisor].name,
+        .version = native->reports[choice.gvisor].version,
+        .platform = native->reports[choice.gvisor].platform,
         .detail = native->detail,
     };
     return SYN_OK;
@@ -189,7 +192,7 @@ native_prepare(void *self, const struct syn_instance_spec *spec, struct syn_inst
                struct syn_err *err)
 {
     struct syn_sandbox_choice choice;
-    int rc = syn_sandbox_choose(self, &choice, err);
+    int rc = syn_sandbox_choose(self, spec->isolation, &choice, err);
 
     return rc < 0 ? rc : syn_native_prepare_with(self, &choice, spec, ret_instance, err);
 }
@@ -267,6 +270,12 @@ native_paths(const struct syn_instance *instance)
     return &instance->paths;
 }
 
+static const char *
+native_isolation(const struct syn_instance *instance)
+{
+    return instance->plan.gvisor ? "gvisor" : "runc";
+}
+
 static int
 native_adopt(void *self, const char *dir, struct syn_instance **ret_instance,
              struct syn_instance_status *ret_status, struct syn_err *err)
@@ -303,6 +312,7 @@ static const struct syn_runtime_ops native_ops = {
     .exit_fd = native_exit_fd,
     .stats = native_stats,
     .paths = native_paths,
+    .isolation = native_isolation,
     .adopt = native_adopt,
     .destroy = native_destroy,
     .close = syn_instance_close,

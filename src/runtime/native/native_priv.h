@@ -15,15 +15,6 @@ struct syn_sandbox_choice {
     bool gvisor;
     char tool[SYN_INSTANCE_PATH_MAX];
     char platform[16];
-    char version[64];
-};
-
-/** How one sandbox did when it was tried. */
-struct syn_sandbox_trial {
-    bool found; /* its program is there */
-    bool works; /* it ran /bin/true */
-    struct syn_sandbox_choice choice;
-    char detail[256]; /* why not; or how long it took */
 };
 
 struct syn_native {
@@ -33,9 +24,9 @@ struct syn_native {
     char *shim_argv[SYN_SHIM_ARGV_MAX + 1];
     enum syn_sandbox wanted;
     pthread_mutex_t lock; /* guards what follows */
-    bool chosen;
-    struct syn_sandbox_choice choice;
-    char detail[320];
+    bool tried[2];        /* by [gvisor] */
+    struct syn_sandbox_report reports[2];
+    char detail[600];
 };
 
 /** Prepare with a given sandbox. Owner: *ret_instance is the caller's. */
@@ -43,10 +34,9 @@ SYN_MUST int syn_native_prepare_with(const struct syn_native *native,
                                      const struct syn_sandbox_choice *choice,
                                      const struct syn_instance_spec *spec,
                                      struct syn_instance **ret_instance, struct syn_err *err);
-/** Really run /bin/true; or take the kept result of the same program. Never fails: it tells. */
-void syn_sandbox_try(const struct syn_native *native, bool gvisor, struct syn_sandbox_trial *ret);
-/** The best that works, kept in `native`. UNSUPPORTED with every reason when none does. */
-SYN_MUST int syn_sandbox_choose(struct syn_native *native, struct syn_sandbox_choice *ret,
-                                struct syn_err *err);
+/** The sandbox for `isolation` ("auto", "gvisor", "runc" or NULL). INVALID for other words;
+ *  UNSUPPORTED with every reason when what is asked for does not work here. */
+SYN_MUST int syn_sandbox_choose(struct syn_native *native, const char *isolation,
+                                struct syn_sandbox_choice *ret, struct syn_err *err);
 
 #endif

@@ -139,13 +139,13 @@ leftovers(const char *dir, char *out, size_t cap)
 
 /* Why the sandbox cannot be tested here, or NULL. */
 static const char *
-cannot_test(const struct syn_native *native, bool gvisor, char *reason, size_t cap)
+cannot_test(struct syn_native *native, bool gvisor, char *reason, size_t cap)
 {
-    struct syn_sandbox_trial trial;
+    struct syn_sandbox_report trial;
 
     if (geteuid() != 0)
         return "must run as root";
-    syn_sandbox_try(native, gvisor, &trial);
+    syn_native_try(native, gvisor ? SYN_SANDBOX_GVISOR : SYN_SANDBOX_RUNC, &trial);
     if (trial.works)
         return NULL;
     if (trial.found)

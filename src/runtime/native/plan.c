@@ -39,6 +39,7 @@ static const struct plan_field plan_fields[] = {
     NUMBER(wall_ms),
     NUMBER(grace_ms),
     NUMBER(log_bytes_max),
+    NUMBER(id_base),
 };
 
 int

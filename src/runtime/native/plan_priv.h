@@ -35,6 +35,7 @@ struct syn_plan {
     char image[SYN_INSTANCE_PATH_MAX]; /* lower root folder */
     int64_t cpu_millicores, memory_bytes, pids_max;
     int64_t scratch_bytes, wall_ms, grace_ms, log_bytes_max;
+    int64_t id_base;                   /* runc: first host id of its user namespace */
     char group[SYN_INSTANCE_PATH_MAX]; /* folder of the group's network, "" for none */
     char address[64];
 };

@@ -39,7 +39,7 @@ trial_key(const char *tool, char *out)
 
 static bool
 trial_load(const struct syn_native *native, const char *file, const char *key,
-           struct syn_sandbox_trial *trial)
+           struct syn_sandbox_report *trial)
 {
     SYN_JSON(doc);
     char path[SYN_PATH_MAX];
@@ -49,10 +49,8 @@ trial_load(const struct syn_native *native, const char *file, const char *key,
         !syn_str_eq(syn_json_str(doc, "key", ""), key) || !syn_json_bool(doc, "works", false))
         return false;
     trial->works = true;
-    (void)syn_str_copy(trial->choice.platform, sizeof(trial->choice.platform),
-                       syn_json_str(doc, "platform", ""));
-    (void)syn_str_copy(trial->choice.version, sizeof(trial->choice.version),
-                       syn_json_str(doc, "version", ""));
+    (void)syn_str_copy(trial->platform, sizeof(trial->platform), syn_json_str(doc, "platform", ""));
+    (void)syn_str_copy(trial->version, sizeof(trial->version), syn_json_str(doc, "version", ""));
     (void)syn_str_copy(trial->detail, sizeof(trial->detail), syn_json_str(doc, "detail", ""));
     return true;
 }
@@ -60,7 +58,7 @@ trial_load(const struct syn_native *native, const char *file, const char *key,
 /* Only what works is kept: a failure may have been a moment's, and costs little to try again. */
 static void
 trial_save(const struct syn_native *native, const char *file, const char *key,
-           const struct syn_sandbox_trial *trial)
+           const struct syn_sandbox_report *trial)
 {
     SYN_JSON(doc);
     char path[SYN_PATH_MAX];
@@ -69,7 +67,7 @@ trial_save(const struct syn_native *native, const char *file, const char *key,
         syn_path_format(path, sizeof(path), NULL, "%s/%s", native->cache, file) < 0)
         return;
     if (syn_json_pack(&doc, NULL, "{s:s, s:b, s:s, s:s, s:s}", "key", key, "works", 1, "platform",
-                      trial->choice.platform, "version", trial->choice.version, "detail",
+                      trial->platform, "version", trial->version, "detail",
                       trial->detail) == SYN_OK)
         (void)!syn_file_write_json(AT_FDCWD, path, doc, NULL);
 }
@@ -159,20 +157,21 @@ run_trial(const struct syn_native *native, const struct syn_sandbox_choice *choi
     return rc;
 }
 
-void
-syn_sandbox_try(const struct syn_native *native, bool gvisor, struct syn_sandbox_trial *ret)
+static void
+try_sandbox(const struct syn_native *native, bool gvisor, struct syn_sandbox_report *ret)
 {
     static const char *const gvisor_platforms[] = {"systrap", "ptrace", NULL};
     static const char *const runc_platforms[] = {"", NULL};
     const char *const *platforms = gvisor ? gvisor_platforms : runc_platforms;
     const char *tool = gvisor ? native->runsc : native->runc;
     const char *file = gvisor ? "trial-gvisor.json" : "trial-runc.json";
+    struct syn_sandbox_choice choice = {.gvisor = gvisor};
     struct syn_err err = {0};
     char key[KEY_MAX];
     int64_t begin;
 
-    *ret = (struct syn_sandbox_trial){.choice.gvisor = gvisor};
-    (void)syn_str_copy(ret->choice.tool, sizeof(ret->choice.tool), tool);
+    *ret = (struct syn_sandbox_report){.name = gvisor ? "gvisor" : "runc"};
+    (void)syn_str_copy(choice.tool, sizeof(choice.tool), tool);
     if (tool[0] == '\0' || access(tool, X_OK) < 0) {
         (void)snprintf(ret->detail, sizeof(ret->detail), "%s is not installed",
                        gvisor ? "runsc" : "runc");
@@ -186,12 +185,13 @@ syn_sandbox_try(const struct syn_native *native, bool gvisor, struct syn_sandbox
     trial_key(tool, key);
     if (trial_load(native, file, key, ret))
         return;
-    read_version(tool, ret->choice.version, sizeof(ret->choice.version));
+    read_version(tool, ret->version, sizeof(ret->version));
     for (; *platforms && !ret->works; platforms++) {
-        (void)syn_str_copy(ret->choice.platform, sizeof(ret->choice.platform), *platforms);
+        (void)syn_str_copy(choice.platform, sizeof(choice.platform), *platforms);
         begin = syn_mono_ms(syn_world_system());
-        if (run_trial(native, &ret->choice, &err) == SYN_OK) {
+        if (run_trial(native, &choice, &err) == SYN_OK) {
             ret->works = true;
+            (void)syn_str_copy(ret->platform, sizeof(ret->platform), *platforms);
             (void)snprintf(ret->detail, sizeof(ret->detail), "ran /bin/true in %lld ms",
                            (long long)(syn_mono_ms(syn_world_system()) - begin));
         } else {
@@ -201,48 +201,78 @@ syn_sandbox_try(const struct syn_native *native, bool gvisor, struct syn_sandbox
     trial_save(native, file, key, ret);
 }
 
-static int
-choose(struct syn_native *native, struct syn_err *err)
+/* The report on one sandbox, tried at most once while it works (the lock is held). */
+static const struct syn_sandbox_report *
+report(struct syn_native *native, bool gvisor)
 {
-    struct syn_sandbox_trial gvisor = {0}, runc = {0};
+    if (!native->tried[gvisor]) {
+        try_sandbox(native, gvisor, &native->reports[gvisor]);
+        native->tried[gvisor] = native->reports[gvisor].works;
+    }
+    return &native->reports[gvisor];
+}
 
-    if (native->wanted != SYN_SANDBOX_RUNC) {
-        syn_sandbox_try(native, true, &gvisor);
-        if (gvisor.works) {
-            native->choice = gvisor.choice;
-            (void)snprintf(native->detail, sizeof(native->detail), "gVisor works here: %s",
-                           gvisor.detail);
+void
+syn_native_try(struct syn_native *native, enum syn_sandbox sandbox, struct syn_sandbox_report *ret)
+{
+    assert(sandbox != SYN_SANDBOX_AUTO);
+    (void)pthread_mutex_lock(&native->lock);
+    *ret = *report(native, sandbox == SYN_SANDBOX_GVISOR);
+    (void)pthread_mutex_unlock(&native->lock);
+}
+
+static void
+take(const struct syn_native *native, bool gvisor, struct syn_sandbox_choice *ret)
+{
+    *ret = (struct syn_sandbox_choice){.gvisor = gvisor};
+    (void)syn_str_copy(ret->tool, sizeof(ret->tool), gvisor ? native->runsc : native->runc);
+    (void)syn_str_copy(ret->platform, sizeof(ret->platform), native->reports[gvisor].platform);
+}
+
+static int
+choose(struct syn_native *native, enum syn_sandbox wanted, struct syn_sandbox_choice *ret,
+       struct syn_err *err)
+{
+    const char *gvisor = "not asked for", *runc = "not asked for";
+
+    if (wanted != SYN_SANDBOX_RUNC) {
+        gvisor = report(native, true)->detail;
+        if (native->reports[true].works) {
+            (void)snprintf(native->detail, sizeof(native->detail), "gVisor works here: %s", gvisor);
+            take(native, true, ret);
             return SYN_OK;
         }
     }
-    if (native->wanted != SYN_SANDBOX_GVISOR) {
-        syn_sandbox_try(native, false, &runc);
-        if (runc.works) {
-            native->choice = runc.choice;
-            (void)snprintf(native->detail, sizeof(native->detail), "runc works here%s%s",
-                           gvisor.detail[0] ? "; gVisor: " : ": ",
-                           gvisor.detail[0] ? gvisor.detail : runc.detail);
+    if (wanted != SYN_SANDBOX_GVISOR) {
+        runc = report(native, false)->detail;
+        if (native->reports[false].works) {
+            (void)snprintf(native->detail, sizeof(native->detail),
+                           "runc works here: %s (gVisor: %s)", runc, gvisor);
+            take(native, false, ret);
             return SYN_OK;
         }
     }
     return SYN_FAIL(err, SYN_E_UNSUPPORTED,
-                    "no sandbox works here (gVisor: %s; runc: %s): apt-get install runc runsc",
-                    gvisor.detail[0] ? gvisor.detail : "not asked for",
-                    runc.detail[0] ? runc.detail : "not asked for");
+                    "no such sandbox works here (gVisor: %.80s; runc: %.80s): apt-get install %s",
+                    gvisor, runc, wanted == SYN_SANDBOX_GVISOR ? "runsc" : "runc runsc");
 }
 
 int
-syn_sandbox_choose(struct syn_native *native, struct syn_sandbox_choice *ret, struct syn_err *err)
+syn_sandbox_choose(struct syn_native *native, const char *isolation, struct syn_sandbox_choice *ret,
+                   struct syn_err *err)
 {
-    int rc = SYN_OK;
+    enum syn_sandbox wanted = native->wanted;
+    int rc;
 
+    if (isolation && syn_str_eq(isolation, "gvisor"))
+        wanted = SYN_SANDBOX_GVISOR;
+    else if (isolation && syn_str_eq(isolation, "runc"))
+        wanted = SYN_SANDBOX_RUNC;
+    else if (isolation && !syn_str_eq(isolation, "auto"))
+        return SYN_FAIL(err, SYN_E_INVALID, "isolation: expected auto, gvisor or runc, got %s",
+                        isolation);
     (void)pthread_mutex_lock(&native->lock);
-    if (!native->chosen) {
-        rc = choose(native, err);
-        native->chosen = rc == SYN_OK;
-    }
-    if (rc == SYN_OK)
-        *ret = native->choice;
+    rc = choose(native, wanted, ret, err);
     (void)pthread_mutex_unlock(&native->lock);
     return rc;
 }

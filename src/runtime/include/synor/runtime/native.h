@@ -22,11 +22,25 @@ struct syn_native_options {
     const char *runsc; /* the same */
 };
 
+/** How one sandbox does on this machine. */
+struct syn_sandbox_report {
+    const char *name; /* "gvisor", "runc" */
+    bool found;       /* its program is there */
+    bool works;       /* it ran /bin/true, limits and all */
+    char version[64];
+    char platform[16]; /* gVisor's: "systrap", "ptrace" */
+    char detail[256];  /* how long that took, or why not */
+};
+
 /** Owner: *ret_native is the caller's; options are copied. Returns 0; INVALID, NOMEM, IO. */
 SYN_MUST int syn_native_new(const struct syn_native_options *options,
                             struct syn_native **ret_native, struct syn_err *err);
 /** Instances go on. NULL is fine. Returns NULL. */
 struct syn_native *syn_native_free(struct syn_native *native);
+/** Try `sandbox` (not AUTO), or take the kept result of the same program. Blocks: seconds at worst.
+ */
+void syn_native_try(struct syn_native *native, enum syn_sandbox sandbox,
+                    struct syn_sandbox_report *ret);
 /** The driver's face. Borrowed: valid until syn_native_free(). Thread: any one at a time per
  * instance. */
 struct syn_runtime syn_native_runtime(struct syn_native *native);

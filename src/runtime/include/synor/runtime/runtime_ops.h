@@ -50,6 +50,7 @@ struct syn_instance_spec {
     const char *id;     /* syn_name_ok() */
     const char *dir;    /* absolute; created by prepare(), owned by the driver until destroy() */
     const char *rootfs; /* NULL: the host's /usr read-only; else an unpacked image's root folder */
+    const char *isolation;   /* "auto" (or NULL), "gvisor", "runc": others are UNSUPPORTED */
     const char *const *argv; /* NULL-ended, argv[0] a path inside or a name found in PATH */
     const char *const *env; /* NULL-ended "NAME=value"; PATH, HOME, TMPDIR are added when missing */
     const char *cwd;        /* default /synor/scratch */
@@ -192,6 +193,9 @@ struct syn_runtime_ops {
 
     /** Borrowed from the instance. */
     const struct syn_instance_paths *(*paths)(const struct syn_instance *instance);
+
+    /** What isolates it: "gvisor", "runc". Static. */
+    const char *(*isolation)(const struct syn_instance *instance);
 
     /** Open a folder that an earlier process prepared. Concludes truthfully: a folder whose
      *  supervisor is gone without a result becomes EXITED, reason lost, and its leftovers are
