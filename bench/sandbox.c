@@ -2,7 +2,7 @@
  * same bundle, turn by turn so that both meet the same machine. The program is date(1): it prints
  * when it ran.
  *
- *      sandbox_bench SHIM [TURNS]     prints one line a figure: see docs/performance.md */
+ *      bench-sandbox [TURNS]     prints one line a figure: see docs/performance.md */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -62,7 +62,8 @@ turn_ours(struct syn_runtime runtime, struct syn_instance_spec *spec, double *re
     struct pollfd ended;
     SYN_BUF(log);
     SYN_FD(fd);
-    long long ran = 0;
+    const char *word;
+    uint64_t ran = 0;
     int64_t begin = now_ns();
     int rc = runtime.ops->prepare(runtime.self, spec, &instance, err);
 
@@ -76,11 +77,12 @@ turn_ours(struct syn_runtime runtime, struct syn_instance_spec *spec, double *re
         (void)poll(&ended, 1, 30000);
         rc = syn_file_read(AT_FDCWD, runtime.ops->paths(instance)->log, 4096, &log, err);
     }
-    if (rc == SYN_OK && sscanf(syn_buf_text(&log), "%*s stdout F %lld", &ran) != 1)
+    word = strstr(syn_buf_text(&log), " stdout F ");
+    if (rc == SYN_OK && (!word || !syn_scan_u64(word + strlen(" stdout F "), 10, &ran, NULL)))
         rc = SYN_FAIL(err, SYN_E_IO, "the program printed no time: %s", syn_buf_text(&log));
     instance = runtime.ops->close(instance);
     (void)runtime.ops->destroy(runtime.self, spec->dir, NULL);
-    *ret_ms = (double)(ran - begin) / 1e6;
+    *ret_ms = (double)((int64_t)ran - begin) / 1e6;
     return rc;
 }
 
@@ -90,7 +92,7 @@ turn_theirs(const struct syn_instance *ready, double *ret_ms, struct syn_err *er
 {
     struct syn_tool_args args;
     char text[64] = "";
-    long long ran = 0;
+    uint64_t ran = 0;
     int fds[2], status;
     ssize_t got;
     int64_t begin;
@@ -112,9 +114,9 @@ turn_theirs(const struct syn_instance *ready, double *ret_ms, struct syn_err *er
     if (rc < 0)
         return rc;
     (void)waitpid(pid, &status, 0);
-    if (got <= 0 || sscanf(text, "%lld", &ran) != 1)
+    if (got <= 0 || !syn_scan_u64(text, 10, &ran, NULL))
         return SYN_FAIL(err, SYN_E_IO, "%s printed no time (status %d)", ready->plan.tool, status);
-    *ret_ms = (double)(ran - begin) / 1e6;
+    *ret_ms = (double)((int64_t)ran - begin) / 1e6;
     return SYN_OK;
 }
 
@@ -169,7 +171,7 @@ int
 main(int argc, char **argv)
 {
     static const char *const isolations[] = {"runc", "gvisor"};
-    const char *const shim[] = {argc > 1 ? argv[1] : NULL, NULL};
+    const char *const shim[] = {SYN_SHIM_PATH, NULL};
     struct syn_native_options options = {.shim_argv = shim};
     char root[SYN_PATH_MAX];
     struct syn_native *native = NULL;
@@ -180,20 +182,20 @@ main(int argc, char **argv)
     syn_json_init();
     (void)snprintf(root, sizeof(root), "%s/root", syn_test_dir());
     options.root = root;
-    if (argc < 2 || geteuid() != 0 ||
-        (argc > 2 && syn_parse_u64(argv[2], 1, TURNS_MAX, "turns", &turns, &err) < 0)) {
-        (void)fprintf(stderr, "usage: sandbox_bench SHIM [TURNS], as root\n");
+    if (geteuid() != 0 || argc > 2 ||
+        (argc > 1 && syn_parse_u64(argv[1], 1, TURNS_MAX, "turns", &turns, &err) < 0)) {
+        (void)fprintf(stderr, "usage: bench-sandbox [TURNS], as root\n");
         return 2;
     }
     /* The bare tool needs the root put together; what is mounted here stays ours. */
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_SLAVE | MS_REC, NULL) < 0 ||
         syn_native_new(&options, &native, &err) < 0) {
-        (void)fprintf(stderr, "sandbox_bench: %s\n", err.msg);
+        (void)fprintf(stderr, "bench-sandbox: %s\n", err.msg);
         return 1;
     }
     for (size_t i = 0; i < SYN_LEN(isolations); i++) {
         if (bench(native, syn_test_dir(), isolations[i], turns, &err) < 0) {
-            (void)fprintf(stderr, "sandbox_bench: %s: %s\n", isolations[i], err.msg);
+            (void)fprintf(stderr, "bench-sandbox: %s: %s\n", isolations[i], err.msg);
             failed = 1;
         }
     }

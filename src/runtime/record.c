@@ -139,7 +139,7 @@ syn_exit_write(int dirfd, const struct syn_instance_status *status, struct syn_e
         "pids_limit_hits", (json_int_t)status->pids_limit_hits, "scratch_full",
         (int)status->scratch_full, "message", status->message);
 
-    return rc < 0 ? rc : syn_file_write_json(dirfd, SYN_FILE_EXIT, doc, err);
+    return rc < 0 ? rc : syn_file_write_json(dirfd, SYN_FILE_EXIT, doc, true, err);
 }
 
 int

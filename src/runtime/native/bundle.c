@@ -114,7 +114,7 @@ check_numbers(const struct syn_instance_spec *spec, struct syn_err *err)
     } ranges[] = {
         {"scratch_bytes", spec->scratch_bytes, SYN_SCRATCH_BYTES_MIN, SYN_SCRATCH_BYTES_MAX},
         {"shm_bytes", spec->shm_bytes, 4096, (int64_t)1 << 44},
-        {"cpu_millicores", spec->cpu_millicores, 10, 1000 * 4096},
+        {"cpu_millicores", spec->cpu_millicores, 10, INT64_C(4096000)},
         {"memory_bytes", spec->memory_bytes, (int64_t)4 << 20, (int64_t)1 << 50},
         {"pids_max", spec->pids_max, 1, 4194304},
         {"wall_ms", spec->wall_ms, 1, (int64_t)1 << 50},

@@ -298,7 +298,7 @@ read_number(const struct syn_cgroup_layout *layout, int index, const char *name,
     char path[SYN_PATH_MAX];
     SYN_BUF(text);
     const char *at;
-    long long value = 0;
+    uint64_t value = 0;
 
     if (!group_path(layout, index, name, file, path) ||
         syn_file_read(AT_FDCWD, path, 16384, &text, NULL) < 0)
@@ -314,7 +314,7 @@ read_number(const struct syn_cgroup_layout *layout, int index, const char *name,
         at = strchr(at, '\n');
         at = at ? at + 1 : NULL;
     }
-    return at && sscanf(at, "%lld", &value) == 1 ? value : 0;
+    return at && syn_scan_u64(at, 10, &value, NULL) ? (int64_t)value : 0;
 }
 
 void
@@ -354,15 +354,14 @@ pids_in(const char *path, int *out, size_t max)
     SYN_BUF(text);
     const char *at;
     size_t count = 0;
-    int used, pid;
+    uint64_t pid;
 
     if (syn_file_read(AT_FDCWD, path, (size_t)1 << 20, &text, NULL) < 0)
         return 0;
     at = syn_buf_text(&text);
-    while (count < max && sscanf(at, "%d%n", &pid, &used) == 1) {
-        if (pid > 0)
-            out[count++] = pid;
-        at += used;
+    while (count < max && syn_scan_u64(at, 10, &pid, &at)) {
+        if (pid > 0 && pid <= INT32_MAX)
+            out[count++] = (int)pid;
     }
     return count;
 }

@@ -1,5 +1,6 @@
 #include "file_priv.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +10,8 @@
 
 #include <synor/base/str.h>
 
-#define DIR_DEPTH_MAX 128
+#define DIR_DEPTH_MAX    128
+#define STAT_START_FIELD 22
 
 void
 syn_fd_scope(int *fd)
@@ -17,6 +19,34 @@ syn_fd_scope(int *fd)
     if (*fd >= 0)
         (void)close(*fd);
     *fd = -1;
+}
+
+int
+syn_fd_take(int *fd)
+{
+    int taken = *fd;
+
+    *fd = -1;
+    return taken;
+}
+
+bool
+syn_scan_u64(const char *text, int base, uint64_t *ret, const char **ret_end)
+{
+    unsigned long long value;
+    char *end;
+
+    text += strspn(text, " \t\n");
+    if (!(base == 16 ? isxdigit((unsigned char)*text) : isdigit((unsigned char)*text)))
+        return false;
+    errno = 0;
+    value = strtoull(text, &end, base);
+    if (errno != 0)
+        return false;
+    *ret = value;
+    if (ret_end)
+        *ret_end = end;
+    return true;
 }
 
 int
@@ -117,7 +147,7 @@ sync_folder_of(int dirfd, const char *path, struct syn_err *err)
 }
 
 int
-syn_file_write_atomic(int dirfd, const char *path, const void *data, size_t len,
+syn_file_write_atomic(int dirfd, const char *path, const void *data, size_t len, bool durable,
                       struct syn_err *err)
 {
     char tmp[SYN_PATH_MAX];
@@ -134,18 +164,19 @@ syn_file_write_atomic(int dirfd, const char *path, const void *data, size_t len,
         syn_err_wrap(err, rc, "%s", tmp);
         goto fail;
     }
-    if (fsync(fd) < 0 || renameat(dirfd, tmp, dirfd, path) < 0) {
+    if ((durable && fsync(fd) < 0) || renameat(dirfd, tmp, dirfd, path) < 0) {
         rc = SYN_FAIL_SYS(err, errno, "replacing %s", path);
         goto fail;
     }
-    return sync_folder_of(dirfd, path, err);
+    return durable ? sync_folder_of(dirfd, path, err) : SYN_OK;
 fail:
     (void)unlinkat(dirfd, tmp, 0);
     return rc;
 }
 
 int
-syn_file_write_json(int dirfd, const char *path, const json_t *value, struct syn_err *err)
+syn_file_write_json(int dirfd, const char *path, const json_t *value, bool durable,
+                    struct syn_err *err)
 {
     SYN_BUF(out);
     int rc = syn_json_write(value, &out, err);
@@ -154,7 +185,17 @@ syn_file_write_json(int dirfd, const char *path, const json_t *value, struct syn
         return rc;
     syn_buf_addc(&out, '\n');
     rc = syn_buf_ok(&out, err);
-    return rc < 0 ? rc : syn_file_write_atomic(dirfd, path, out.data, out.len, err);
+    return rc < 0 ? rc : syn_file_write_atomic(dirfd, path, out.data, out.len, durable, err);
+}
+
+void
+syn_file_sync(int dirfd, const char *path)
+{
+    SYN_FD(fd);
+
+    fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0)
+        (void)fsync(fd);
 }
 
 int
@@ -166,7 +207,9 @@ syn_file_read_json(int dirfd, const char *path, json_t **ret, struct syn_err *er
     if (rc < 0)
         return rc;
     rc = syn_json_parse_object(syn_buf_text(&text), text.len, ret, err);
-    return rc < 0 ? SYN_FAIL(err, SYN_E_CORRUPT, "%s is not valid JSON", path) : SYN_OK;
+    if (rc == SYN_OK || rc == SYN_E_NOMEM)
+        return rc;
+    return SYN_FAIL(err, SYN_E_CORRUPT, "%s is not valid JSON", path);
 }
 
 int
@@ -269,8 +312,7 @@ syn_proc_start_ticks(pid_t pid)
     char path[64];
     SYN_BUF(text);
     const char *at;
-    char state;
-    unsigned long long ticks = 0;
+    uint64_t ticks = 0;
 
     if (pid <= 0)
         return 0;
@@ -279,12 +321,11 @@ syn_proc_start_ticks(pid_t pid)
         return 0;
     /* The name in field 2 may hold blanks and brackets: fields count from the last ')'. */
     at = strrchr(syn_buf_text(&text), ')');
-    if (!at || sscanf(at + 1,
-                      " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d "
-                      "%*d %llu",
-                      &state, &ticks) != 2)
+    if (!at || strlen(at) < 3 || at[2] == 'Z' || at[2] == 'X')
         return 0;
-    return state == 'Z' || state == 'X' ? 0 : ticks;
+    for (int field = 2; at && field < STAT_START_FIELD; field++)
+        at = strchr(at + 1, ' ');
+    return at && syn_scan_u64(at, 10, &ticks, NULL) ? ticks : 0;
 }
 
 void

@@ -14,20 +14,29 @@
 void syn_fd_scope(int *fd);
 #define SYN_FD(name) SYN_SCOPED(syn_fd_scope) int name = -1
 
+/** The descriptor out of `*fd`, which keeps -1: the scope no longer owns it. */
+SYN_MUST int syn_fd_take(int *fd);
+/** The number at `text`, blanks before it skipped, in base 10 or 16; `ret_end` (may be NULL) is
+ * where it ends. False when there is none or it does not fit. For text of the kernel's. */
+SYN_MUST bool syn_scan_u64(const char *text, int base, uint64_t *ret, const char **ret_end);
+
 /** Write "format" into out[cap]; INVALID when it does not fit. */
 SYN_MUST int syn_path_format(char *out, size_t cap, struct syn_err *err, const char *format, ...)
     SYN_PRINTF(4, 5);
 /** Append the file at dirfd/path to `out`; TOOBIG over `max` bytes. */
 SYN_MUST int syn_file_read(int dirfd, const char *path, size_t max, struct syn_buf *out,
                            struct syn_err *err);
-/** Write path.tmp, fsync, rename, fsync the folder: after a crash the old or the new content. */
+/** Write path.tmp and rename it: readers see the old or the new content, never a part. `durable`
+ *  ones also survive a power cut from the return on (fsync of file and folder). */
 SYN_MUST int syn_file_write_atomic(int dirfd, const char *path, const void *data, size_t len,
-                                   struct syn_err *err);
+                                   bool durable, struct syn_err *err);
 /** A plain file of that content; not durable. */
 SYN_MUST int syn_file_write(int dirfd, const char *path, const void *data, size_t len,
                             struct syn_err *err);
-SYN_MUST int syn_file_write_json(int dirfd, const char *path, const json_t *value,
+SYN_MUST int syn_file_write_json(int dirfd, const char *path, const json_t *value, bool durable,
                                  struct syn_err *err);
+/** Make an existing file durable as it is. */
+void syn_file_sync(int dirfd, const char *path);
 SYN_MUST int syn_file_read_json(int dirfd, const char *path, json_t **ret, struct syn_err *err);
 /** write(2) until all of it is out. */
 SYN_MUST int syn_fd_write_all(int fd, const void *data, size_t len, struct syn_err *err);

@@ -203,8 +203,7 @@ group_lock(const char *group_dir, int *ret_fd, struct syn_err *err)
         if (fd < 0 || flock(fd, LOCK_EX) < 0 || fstat(fd, &ours) < 0)
             return SYN_FAIL_SYS(err, errno, "locking %s", group_dir);
         if (stat(group_dir, &there) == 0 && there.st_ino == ours.st_ino) {
-            *ret_fd = fd;
-            fd = -1;
+            *ret_fd = syn_fd_take(&fd);
             return SYN_OK;
         }
     }
@@ -278,8 +277,7 @@ group_open(const char *group_dir, int *ret_fd, struct syn_err *err)
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return SYN_FAIL_SYS(err, errno, "opening %s", path);
-    *ret_fd = fd;
-    fd = -1;
+    *ret_fd = syn_fd_take(&fd);
     return SYN_OK;
 }
 
@@ -289,7 +287,7 @@ syn_group_enter(const char *group_dir, const char *address, struct syn_err *err)
     SYN_FD(lock);
     SYN_FD(group);
     SYN_FD(own);
-    uint8_t addr4[4], prefix;
+    uint8_t addr4[4] = {0}, prefix = 0;
     char port[IFNAMSIZ];
     int rc = syn_group_address(address, addr4, &prefix, err);
 

@@ -41,7 +41,7 @@ record(struct syn_logger *logger, enum syn_logger_stream stream, char flag, int6
     int len;
 
     if (!logger->truncated &&
-        logger->size_bytes + (int64_t)logger->streams[stream].len + 2 * HEAD_MAX >
+        logger->size_bytes + (int64_t)logger->streams[stream].len + (int64_t)2 * HEAD_MAX >
             logger->max_bytes) {
         logger->truncated = true;
         len = snprintf(mark, sizeof(mark),

@@ -145,7 +145,7 @@ syn_native_prepare_with(const struct syn_native *native, const struct syn_sandbo
                         const struct syn_instance_spec *spec, struct syn_instance **ret_instance,
                         struct syn_err *err)
 {
-    struct syn_plan plan;
+    struct syn_plan plan = {0};
     int rc = syn_bundle_check(spec, err);
 
     if (rc == SYN_OK)

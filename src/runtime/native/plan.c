@@ -66,7 +66,7 @@ syn_plan_write(int dirfd, const struct syn_plan *plan, struct syn_err *err)
             rc = syn_json_set_i64(doc, field->key, number, err);
         }
     }
-    return rc < 0 ? rc : syn_file_write_json(dirfd, SYN_FILE_PLAN, doc, err);
+    return rc < 0 ? rc : syn_file_write_json(dirfd, SYN_FILE_PLAN, doc, false, err);
 }
 
 int

@@ -40,6 +40,7 @@ struct syn_plan {
     char address[64];
 };
 
+/** Atomic; the shim makes it durable once the instance runs. */
 SYN_MUST int syn_plan_write(int dirfd, const struct syn_plan *plan, struct syn_err *err);
 /** NOTFOUND when the folder was never prepared; CORRUPT. */
 SYN_MUST int syn_plan_read(int dirfd, struct syn_plan *ret, struct syn_err *err);

@@ -69,7 +69,7 @@ trial_save(const struct syn_native *native, const char *file, const char *key,
     if (syn_json_pack(&doc, NULL, "{s:s, s:b, s:s, s:s, s:s}", "key", key, "works", 1, "platform",
                       trial->platform, "version", trial->version, "detail",
                       trial->detail) == SYN_OK)
-        (void)!syn_file_write_json(AT_FDCWD, path, doc, NULL);
+        (void)!syn_file_write_json(AT_FDCWD, path, doc, true, NULL);
 }
 
 /* The third word of the first line of `TOOL --version`: "runc version 1.1.5". */

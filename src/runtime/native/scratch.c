@@ -200,8 +200,7 @@ loop_attach(int image, char *device, size_t cap, int *ret_fd, struct syn_err *er
         if (fd < 0)
             return SYN_FAIL_SYS(err, errno, "opening %s", device);
         if (ioctl(fd, LOOP_CONFIGURE, &config) == 0) {
-            *ret_fd = fd;
-            fd = -1;
+            *ret_fd = syn_fd_take(&fd);
             return SYN_OK;
         }
         if (errno != EBUSY)

@@ -288,8 +288,7 @@ read_disposition(pid_t pid, int signo, struct disposition *ret)
     SYN_BUF(text);
     char path[64];
     const char *parent, *ignored, *caught;
-    unsigned long long ignored_mask = 0, caught_mask = 0;
-    int parent_pid = 0;
+    uint64_t ignored_mask, caught_mask, parent_pid;
 
     (void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
     if (syn_file_read(AT_FDCWD, path, 16384, &text, NULL) < 0)
@@ -297,11 +296,12 @@ read_disposition(pid_t pid, int signo, struct disposition *ret)
     parent = strstr(syn_buf_text(&text), "\nPPid:");
     ignored = strstr(syn_buf_text(&text), "\nSigIgn:");
     caught = strstr(syn_buf_text(&text), "\nSigCgt:");
-    if (!parent || !ignored || !caught || sscanf(parent, "\nPPid: %d", &parent_pid) != 1 ||
-        sscanf(ignored, "\nSigIgn: %llx", &ignored_mask) != 1 ||
-        sscanf(caught, "\nSigCgt: %llx", &caught_mask) != 1)
+    if (!parent || !ignored || !caught ||
+        !syn_scan_u64(parent + strlen("\nPPid:"), 10, &parent_pid, NULL) ||
+        !syn_scan_u64(ignored + strlen("\nSigIgn:"), 16, &ignored_mask, NULL) ||
+        !syn_scan_u64(caught + strlen("\nSigCgt:"), 16, &caught_mask, NULL))
         return false;
-    *ret = (struct disposition){.parent = parent_pid,
+    *ret = (struct disposition){.parent = (pid_t)parent_pid,
                                 .caught = (caught_mask >> (signo - 1)) & 1,
                                 .ignored = (ignored_mask >> (signo - 1)) & 1};
     return true;
@@ -414,8 +414,12 @@ on_started(struct shim *shim)
     }
     if (syn_json_pack(&doc, NULL, "{s:I, s:i}", "started_at_ms", (json_int_t)shim->started_ms,
                       "pid", (int)shim->init) == SYN_OK)
-        (void)!syn_file_write_json(shim->dir, SYN_FILE_STATE, doc, NULL);
+        (void)!syn_file_write_json(shim->dir, SYN_FILE_STATE, doc, false, NULL);
     report_ready(shim, "ok");
+    /* Made durable here, off the way to the first instruction. */
+    syn_file_sync(shim->dir, SYN_FILE_PLAN);
+    syn_file_sync(shim->dir, SYN_FILE_STATE);
+    syn_file_sync(shim->dir, ".");
     if (shim->stop != STOP_NONE) {
         shim->kill_at_ms = now + shim->stop_grace_ms;
         deliver(shim, SIGTERM);
@@ -426,14 +430,14 @@ static void
 learn_init(struct shim *shim)
 {
     SYN_BUF(text);
-    int pid = 0;
+    uint64_t pid;
 
     if (shim->init > 0 || syn_file_read(shim->dir, SYN_FILE_PID, 64, &text, NULL) < 0 ||
-        sscanf(syn_buf_text(&text), "%d", &pid) != 1)
+        !syn_scan_u64(syn_buf_text(&text), 10, &pid, NULL) || pid > INT32_MAX)
         return;
-    shim->init = pid;
+    shim->init = (pid_t)pid;
     for (size_t i = 0; i < shim->reaped_count; i++) {
-        if (shim->reaped[i].pid == pid) {
+        if (shim->reaped[i].pid == shim->init) {
             shim->init_done = true;
             shim->init_status = shim->reaped[i].status;
         }

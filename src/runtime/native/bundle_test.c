@@ -1,0 +1,255 @@
+#include "bundle_priv.h"
+
+#include <synor/base/str.h>
+#include <synor/base/test.h>
+
+#include "group_priv.h"
+#include "seccomp_priv.h"
+
+static const char *const argv_true[] = {"/bin/true", NULL};
+
+static struct syn_instance_spec
+good_spec(void)
+{
+    return (struct syn_instance_spec){
+        .id = "job-1", .dir = "/var/lib/synor/instances/job-1", .argv = argv_true};
+}
+
+static struct syn_plan
+good_plan(bool gvisor, bool group)
+{
+    struct syn_plan plan = {.id = "job-1",
+                            .name = "job-1-01234567",
+                            .cgroup = "/synor/job-1-01234567",
+                            .cover = "/mnt",
+                            .gvisor = gvisor,
+                            .id_base = 655360};
+
+    if (group)
+        (void)syn_str_copy(plan.group, sizeof(plan.group), "/var/lib/synor/groups/gang");
+    return plan;
+}
+
+static const struct syn_bind bad_binds[] = {
+    {"relative", "/data", true}, {"/a/../b", "/data", true},
+    {"/a", "data", true},        {"/a", "/usr/lib", true},
+    {"/a", "/etc/passwd", true}, {"/a", "/proc", true},
+    {"/a", "/synor", false},     {"/a", "/data/../etc", true},
+    {"/a", "/dev/shm/x", true},  {NULL, "/data", true},
+    {"/a", NULL, true},          {"/a//b", "/data", true},
+    {"/a", "/data/./x", true},   {"/a", "/", true},
+    {"/a\xff", "/data", true},
+};
+
+static void
+bad_binds_are_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(bad_binds); i++) {
+        struct syn_instance_spec spec = good_spec();
+        struct syn_err err = {0};
+
+        spec.binds = &bad_binds[i];
+        spec.binds_count = 1;
+        assert_code(syn_bundle_check(&spec, &err), SYN_E_INVALID, &err);
+        assert_non_null(strstr(err.msg, "binds[0]"));
+    }
+}
+
+#define SPEC_ROWS(row)                                                                            \
+    row(id = NULL, "id") row(id = "Upper", "id") row(id = "a/b", "id") row(dir = "rel", "folder") \
+        row(dir = "/a:b", "folder") row(dir = "/a/../b", "folder") row(rootfs = "x", "rootfs")    \
+            row(argv = NULL, "argv") row(cwd = "tmp", "cwd") row(scratch_bytes = 1, "scratch")    \
+                row(scratch_bytes = -1, "scratch") row(memory_bytes = 1, "memory")                \
+                    row(cpu_millicores = 1, "cpu") row(pids_max = -1, "pids")                     \
+                        row(uid = 65536, "uid") row(network = SYN_NETWORK_GROUP, "group")         \
+                            row(wall_ms = -5, "wall") row(log_bytes_max = 10, "log")              \
+                                row(binds_count = 65, "binds") row(hosts_count = 257, "hosts")
+
+static void
+bad_specs_are_refused(void **state)
+{
+    struct syn_err err = {0};
+    struct syn_instance_spec spec = good_spec();
+
+    (void)state;
+    assert_done(syn_bundle_check(&spec, &err), &err);
+#define SPEC_ROW(assignment, word)                                   \
+    spec = good_spec();                                              \
+    spec.assignment;                                                 \
+    assert_code(syn_bundle_check(&spec, &err), SYN_E_INVALID, &err); \
+    assert_non_null(strstr(err.msg, word));
+    SPEC_ROWS(SPEC_ROW)
+#undef SPEC_ROW
+}
+
+static void
+bad_lists_are_refused(void **state)
+{
+    static const char *const not_text[] = {"/bin/true", "\xff\xfe", NULL};
+    const char *many[SYN_INSTANCE_ARGS_MAX + 2] = {0};
+    struct syn_instance_spec spec = good_spec();
+    struct syn_err err = {0};
+
+    (void)state;
+    spec.argv = not_text;
+    assert_code(syn_bundle_check(&spec, &err), SYN_E_INVALID, &err);
+    for (size_t i = 0; i <= SYN_INSTANCE_ARGS_MAX; i++)
+        many[i] = "x";
+    spec.argv = many;
+    assert_code(syn_bundle_check(&spec, &err), SYN_E_INVALID, &err);
+}
+
+static bool
+has_namespace(const json_t *config, const char *kind)
+{
+    const json_t *list = syn_json_at(config, "linux.namespaces");
+    size_t i;
+    json_t *entry;
+
+    json_array_foreach (list, i, entry) {
+        if (syn_str_eq(syn_json_str(entry, "type", ""), kind))
+            return true;
+    }
+    return false;
+}
+
+static void
+bundle_isolates(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        bool gvisor = i & 1, group = i & 2;
+        struct syn_instance_spec spec = good_spec();
+        struct syn_plan plan = good_plan(gvisor, group);
+        struct syn_err err = {0};
+        SYN_JSON(config);
+
+        assert_done(syn_bundle_json(&spec, &plan, &config, &err), &err);
+        assert_true(json_is_true(syn_json_at(config, "process.noNewPrivileges")));
+        assert_true(json_is_true(syn_json_at(config, "root.readonly")));
+        assert_int_equal(json_object_size(syn_json_at(config, "process.capabilities")), 0);
+        assert_int_equal(json_integer_value(syn_json_at(config, "process.user.uid")), 1000);
+        assert_true(has_namespace(config, "pid") && has_namespace(config, "mount") &&
+                    has_namespace(config, "ipc") && has_namespace(config, "uts") &&
+                    has_namespace(config, "network"));
+        assert_int_equal(has_namespace(config, "user"), !gvisor);
+        assert_int_equal(syn_json_at(config, "linux.seccomp") != NULL, !gvisor);
+        assert_int_equal(syn_json_at(config, "linux.uidMappings") != NULL, !gvisor);
+        assert_string_equal(json_string_value(syn_json_at(config, "linux.cgroupsPath")),
+                            plan.cgroup);
+    }
+}
+
+static void
+seccomp_is_an_allow_list(void **state)
+{
+    static const char *const never[] = {
+        "mount",       "ptrace",          "bpf",        "keyctl",  "unshare",
+        "setns",       "io_uring_setup",  "kexec_load", "add_key", "reboot",
+        "init_module", "perf_event_open", "userfaultfd"};
+    struct syn_err err = {0};
+    SYN_JSON(profile);
+    const json_t *rules;
+    size_t i, n;
+    json_t *rule, *name;
+
+    (void)state;
+    assert_done(syn_seccomp_json(&profile, &err), &err);
+    assert_string_equal(syn_json_str(profile, "defaultAction", ""), "SCMP_ACT_ERRNO");
+    rules = json_object_get(profile, "syscalls");
+    json_array_foreach (rules, i, rule) {
+        json_array_foreach (json_object_get(rule, "names"), n, name) {
+            for (size_t k = 0; k < SYN_LEN(never); k++)
+                assert_string_not_equal(json_string_value(name), never[k]);
+        }
+    }
+}
+
+static void
+id_ranges_are_disjoint_or_equal(void **state)
+{
+    uint32_t a = syn_bundle_id_base("a-1"), b = syn_bundle_id_base("b-2");
+    struct syn_plan runc = good_plan(false, false), gvisor = good_plan(true, false);
+
+    (void)state;
+    assert_int_equal(a % 65536, 0);
+    assert_int_equal(b % 65536, 0);
+    assert_true(a >= 524288 && b >= 524288 && a != b);
+    assert_int_equal(syn_bundle_host_id(&runc, 1000), 655360 + 1000);
+    assert_int_equal(syn_bundle_host_id(&gvisor, 1000), 1000);
+}
+
+static const struct {
+    const char *text;
+    uint8_t addr4[4];
+    uint8_t prefix; /* 0: refused */
+} address_rows[] = {
+    {"10.1.2.3/24", {10, 1, 2, 3}, 24},
+    {"192.168.0.1/30", {192, 168, 0, 1}, 30},
+    {"10.1.2.3", {0}, 0},
+    {"10.1.2.3/0", {0}, 0},
+    {"10.1.2.3/31", {0}, 0},
+    {"10.1.2/24", {0}, 0},
+    {"fd00::1/64", {0}, 0},
+    {"", {0}, 0},
+    {"/24", {0}, 0},
+    {"10.1.2.3/24x", {0}, 0},
+};
+
+static void
+addresses_are_parsed(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(address_rows); i++) {
+        struct syn_err err = {0};
+        uint8_t addr4[4], prefix;
+
+        if (address_rows[i].prefix == 0) {
+            assert_code(syn_group_address(address_rows[i].text, addr4, &prefix, &err),
+                        SYN_E_INVALID, &err);
+            continue;
+        }
+        assert_done(syn_group_address(address_rows[i].text, addr4, &prefix, &err), &err);
+        assert_memory_equal(addr4, address_rows[i].addr4, 4);
+        assert_int_equal(prefix, address_rows[i].prefix);
+    }
+}
+
+static int
+bundle_scenario(void *arg, struct syn_err *err)
+{
+    static const char *const env[] = {"A=b", NULL};
+    struct syn_instance_spec spec = good_spec();
+    struct syn_plan plan = good_plan(false, false);
+    SYN_JSON(config);
+
+    (void)arg;
+    spec.env = env;
+    return syn_bundle_json(&spec, &plan, &config, err);
+}
+
+static void
+bundle_survives_short_memory(void **state)
+{
+    (void)state;
+    assert_true(syn_test_sweep_alloc(bundle_scenario, NULL) > 50);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bad_binds_are_refused),
+        cmocka_unit_test(bad_specs_are_refused),
+        cmocka_unit_test(bad_lists_are_refused),
+        cmocka_unit_test(bundle_isolates),
+        cmocka_unit_test(seccomp_is_an_allow_list),
+        cmocka_unit_test(id_ranges_are_disjoint_or_equal),
+        cmocka_unit_test(addresses_are_parsed),
+        cmocka_unit_test(bundle_survives_short_memory),
+    };
+
+    syn_json_init();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
