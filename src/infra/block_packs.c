@@ -150,6 +150,7 @@ cache_fd(struct syn_packs *packs, uint32_t id, int fd, struct pack **ret_pack, s
     if (packs->cached >= OPEN_MAX) {
         struct pack **slot = &packs->cache;
 
+        assert(*slot != NULL);
         while ((*slot)->next != NULL)
             slot = &(*slot)->next;
         uncache(packs, slot);
@@ -235,6 +236,7 @@ reserve(struct syn_packs *packs, size_t len, struct pack **ret_pack, uint64_t *r
         (packs->current_end > 0 && packs->current_end + len > packs->bytes_max))
         rc = begin_pack(packs, err);
     if (rc == 0) {
+        assert(packs->current != NULL);
         *ret_pack = packs->current;
         packs->current->refs++;
         *ret_offset = packs->current_end;
@@ -304,7 +306,7 @@ syn_packs_read(struct syn_packs *packs, struct syn_place place, void *out, size_
     size_t at = 0;
     int rc = pack_get(packs, place.pack, &pack, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     while (rc == 0 && at < len) {
         ssize_t got = pread(pack->fd, (char *)out + at, len - at, (off_t)(place.offset + at));
@@ -328,7 +330,7 @@ syn_packs_sync(struct syn_packs *packs, uint32_t id, struct syn_err *err)
     struct pack *pack = NULL;
     int rc = pack_get(packs, id, &pack, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     if (packs->io->fdatasync(pack->fd) < 0 || packs->io->fsync(packs->dir) < 0)
         rc = SYN_FAIL_SYS(err, errno, "syncing pack " NAME_FORMAT, id);
@@ -383,8 +385,9 @@ syn_packs_cut(struct syn_packs *packs, uint32_t id, uint64_t size, struct syn_er
         return rc;
     }
     rc = pack_get(packs, id, &pack, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
+    assert(pack != NULL);
     (void)pthread_mutex_lock(&packs->lock);
     if (fstat(pack->fd, &st) < 0)
         rc = SYN_FAIL_SYS(err, errno, "looking at pack %s", name);

@@ -103,7 +103,7 @@ take_lock(struct syn_blocks *blocks, const char *dir, struct syn_err *err)
 
     syn_buf_addf(&path, "%s/lock", dir);
     rc = syn_buf_ok(&path, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     blocks->lock_fd = open(path.data, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (blocks->lock_fd < 0)
@@ -135,7 +135,7 @@ recover_pack(void *arg, uint32_t pack, uint64_t size, struct syn_err *err)
     uint64_t committed = 0;
     int rc = syn_index_pack_size(blocks->index, pack, &committed, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     if (size < committed)
         syn_log(SYN_LOG_DEBUG, "content.pack-short", "pack=%08x", pack);
@@ -170,7 +170,7 @@ rebuild_pack(void *arg, uint32_t pack, uint64_t size, struct syn_err *err)
         struct syn_index_row row = {.place = {pack, at}, .born_ms = now};
 
         rc = syn_packs_read(blocks->packs, row.place, head, sizeof(head), err);
-        if (rc < 0)
+        if (rc != 0)
             break;
         if (!syn_record_head_decode(head, &record) ||
             syn_record_size(record.stored_len) > size - at) {
@@ -193,7 +193,7 @@ rebuild_index(struct syn_blocks *blocks, struct syn_err *err)
 {
     int rc = syn_index_begin(blocks->index, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     rc = syn_packs_each(blocks->packs, rebuild_pack, blocks, err);
     rc = syn_index_end(blocks->index, rc, err);
@@ -372,7 +372,7 @@ syn_blocks_get(struct syn_blocks *blocks, const struct syn_cid *cid, struct syn_
         rc = syn_record_decode(coder, cid, len, block, err);
         give_coder(blocks, coder);
     }
-    if (rc < 0)
+    if (rc != 0)
         return syn_err_wrap(err, rc, "block %s", syn_cid_format(cid, text));
     return SYN_OK;
 }
@@ -488,7 +488,7 @@ flush_locked(struct syn_batch *batch, struct syn_err *err)
         return SYN_OK;
     rc = syn_packs_append(batch->blocks->packs, &iov, 1, batch->buffered, &place, err);
     rc = note_written(batch, place, batch->buffered, rc, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     for (size_t i = 0; i < batch->waiting_count; i++) {
         struct item *item = &batch->items[batch->waiting[i]];
@@ -513,7 +513,7 @@ buffer_locked(struct syn_batch *batch, size_t number, const struct syn_record_ou
 
     if (batch->buffered + item->row.stored > BUFFER_BYTES)
         rc = flush_locked(batch, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     if (batch->buffer == NULL)
         batch->buffer = syn_alloc(BUFFER_BYTES);
@@ -652,11 +652,11 @@ commit_locked(struct syn_batch *batch, struct syn_err *err)
         rc = syn_packs_sync(batch->blocks->packs, batch->packs[i].id, err);
     if (rc == 0)
         rc = syn_index_begin(batch->blocks->index, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     rc = commit_rows(batch, err);
     rc = syn_index_end(batch->blocks->index, rc, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     for (; batch->committed < batch->set.count; batch->committed++)
         batch->items[batch->committed].state = ITEM_COMMITTED;
@@ -758,7 +758,7 @@ syn_blocks_seal(struct syn_blocks *blocks, struct syn_batch **ret_holder, uint32
 
     /* First the batch, so that nothing is cut back any more, then the seal. */
     rc = syn_batch_new(blocks, ret_holder, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     syn_packs_seal(blocks->packs);
     (void)pthread_mutex_lock(&blocks->lock);
@@ -780,7 +780,7 @@ syn_blocks_copy(struct syn_blocks *blocks, struct syn_index_row *row, struct syn
 
     if (rc == 0)
         rc = take_coder(blocks, &coder, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     rc = syn_record_encode(coder, &row->cid, block.data, block.len, &out, err);
     if (rc == 0)

@@ -175,7 +175,7 @@ syn_content_stat(struct syn_content *store, const struct syn_cid *cid,
         return stat_raw(store, cid, ret_stat, err);
     rc = syn_dag_node_get(store, cid, &dag, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     stat_node(&dag, ret_stat);
     syn_dag_node_fini(&dag);
@@ -197,7 +197,7 @@ find_entry(struct syn_content *store, const struct syn_cid *cid, const char *nam
         bool deeper = false;
         int rc = get_dir(store, &at, &dag, err);
 
-        if (rc < 0)
+        if (rc != 0)
             return rc;
         if (dag.node.type == SYN_UNIXFS_SHARD)
             rc = syn_unixfs_shard_find(&dag.node, depth, name, len, &link, &deeper, err);
@@ -205,10 +205,10 @@ find_entry(struct syn_content *store, const struct syn_cid *cid, const char *nam
             link = syn_unixfs_find(&dag.node, name, len);
         if (rc == 0 && link == NULL)
             rc = SYN_FAIL(err, SYN_E_NOTFOUND, "no \"%.*s\" in the folder", (int)len, name);
-        if (rc == 0)
+        else if (rc == 0)
             at = link->cid;
         syn_dag_node_fini(&dag);
-        if (rc < 0)
+        if (rc != 0)
             return rc;
         if (!deeper)
             break;
@@ -234,7 +234,7 @@ syn_content_resolve(struct syn_content *store, const struct syn_cid *cid, const 
         if (!syn_unixfs_name_ok(name, len))
             return SYN_FAIL(err, SYN_E_INVALID, "path \"%.150s\" is not usable", path);
         rc = find_entry(store, &at, name, len, &at, err);
-        if (rc < 0)
+        if (rc != 0)
             return syn_err_wrap(err, rc, "%.*s", (int)SYN_MIN((size_t)(name - path) + len, 120),
                                 path);
         name += len + (name[len] == '/');
@@ -264,7 +264,7 @@ visit_shard(struct syn_content *store, const struct syn_dag_node *dir, unsigned 
             rc = entry(arg, &link, err);
         } else {
             rc = get_dir(store, &link.cid, &deeper, err);
-            if (rc < 0)
+            if (rc != 0)
                 return rc;
             if (deeper.node.type == SYN_UNIXFS_SHARD && deeper.node.fanout == dir->node.fanout)
                 rc = visit_shard(store, &deeper, depth + 1, entry, arg, err);
@@ -308,7 +308,7 @@ list_entry(void *arg, const struct syn_unixfs_link *entry, struct syn_err *err)
     struct listing *list = arg;
     char name[SYN_UNIXFS_NAME_MAX + 1];
     struct syn_content_item item = {.name = name, .cid = entry->cid};
-    struct syn_content_stat stat;
+    struct syn_content_stat stat = {0};
     int rc;
 
     if (list->skip > 0) {
@@ -319,7 +319,7 @@ list_entry(void *arg, const struct syn_unixfs_link *entry, struct syn_err *err)
         return LIST_FULL;
     list->left--;
     rc = syn_content_stat(list->store, &entry->cid, &stat, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     item.type = stat.type;
     item.size = stat.size;
@@ -330,22 +330,22 @@ list_entry(void *arg, const struct syn_unixfs_link *entry, struct syn_err *err)
 }
 
 int
-syn_content_list(struct syn_content *store, const struct syn_cid *cid, uint64_t skip,
-                 uint64_t limit, syn_content_item_fn *item, void *arg, bool *ret_more,
+syn_content_list(struct syn_content *store, const struct syn_cid *cid,
+                 struct syn_content_page *page, syn_content_item_fn *item, void *arg,
                  struct syn_err *err)
 {
-    struct listing list = {.store = store, .skip = skip, .left = limit, .item = item, .arg = arg};
+    struct listing list = {
+        .store = store, .skip = page->skip, .left = page->limit, .item = item, .arg = arg};
     struct syn_dag_node dir;
     int rc = get_dir(store, cid, &dir, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     rc = syn_dag_visit_dir(store, &dir, list_entry, &list, err);
     syn_dag_node_fini(&dir);
     if (rc < 0)
         return rc;
-    if (ret_more != NULL)
-        *ret_more = rc == LIST_FULL;
+    page->more = rc == LIST_FULL;
     return list.ended;
 }
 
@@ -357,7 +357,7 @@ syn_content_readlink(struct syn_content *store, const struct syn_cid *cid, struc
     struct syn_dag_node dag;
     int rc = syn_dag_node_get(store, cid, &dag, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     if (dag.node.type == SYN_UNIXFS_SYMLINK) {
         syn_buf_add(out, dag.node.data, dag.node.data_len);
@@ -385,7 +385,7 @@ syn_content_get_block(struct syn_content *store, const struct syn_cid *cid, stru
     SYN_SCOPED(syn_block_fini) struct syn_block block = {0};
     int rc = syn_blocks_get(store->blocks, cid, &block, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     syn_buf_add(out, block.data, block.len);
     return syn_buf_ok(out, err);
@@ -409,7 +409,7 @@ syn_content_put_block(struct syn_content *store, const struct syn_cid *cid, cons
         return SYN_FAIL(err, SYN_E_INVALID, "the bytes are not those of block %s",
                         syn_cid_format(cid, text));
     rc = syn_unixfs_decode(cid->codec, data, len, &node, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     syn_unixfs_node_fini(&node);
     rc = syn_batch_new(store->blocks, &batch, err);

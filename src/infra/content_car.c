@@ -198,7 +198,7 @@ give_blocks(struct car_export *export, struct syn_err *err)
         struct syn_dag_node dag;
 
         rc = syn_dag_node_get(export->store, &cid, &dag, err);
-        if (rc < 0)
+        if (rc != 0)
             break;
         rc = give_section(export, &cid, &dag.block, err);
         for (size_t i = dag.node.count; rc == 0 && i-- > 0;)
@@ -274,7 +274,7 @@ section_work(void *arg, void *job, struct syn_err *err)
     size_t len;
     int rc = syn_cid_decode(section->bytes.data, section->bytes.len, &cid, &used, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return syn_err_wrap(err, rc, "CAR file");
     data = section->bytes.data + used;
     len = section->bytes.len - used;
@@ -283,7 +283,7 @@ section_work(void *arg, void *job, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_INVALID, "CAR file: the bytes are not those of block %s",
                         syn_cid_format(&cid, text));
     rc = syn_unixfs_decode(cid.codec, data, len, &section->node, err);
-    if (rc < 0)
+    if (rc != 0)
         return syn_err_wrap(err, rc, "CAR file: block %s", syn_cid_format(&cid, text));
     return syn_batch_put(car->batch, &cid, data, len, err);
 }
@@ -418,7 +418,7 @@ current_buffer(struct syn_content_car *car, struct syn_buf **ret_buf, struct syn
     }
     if (car->section == NULL) {
         rc = syn_pipe_next(car->pipe, &job, err);
-        if (rc < 0)
+        if (rc != 0)
             return rc;
         car->section = job;
         syn_buf_clear(&car->section->bytes);
@@ -434,12 +434,12 @@ take_bytes(struct syn_content_car *car, const uint8_t **at, size_t *left, struct
     size_t take;
     int rc = current_buffer(car, &buf, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     take = SYN_MIN(*left, car->want - buf->len);
     syn_buf_add(buf, *at, take);
     rc = syn_buf_ok(buf, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     *at += take;
     *left -= take;

@@ -52,7 +52,7 @@ mark_below(struct mark *mark, struct syn_err *err)
             rc = SYN_OK;
             continue;
         }
-        if (rc < 0)
+        if (rc != 0)
             break;
         for (size_t i = 0; rc == 0 && i < dag.node.count; i++)
             rc = mark_cid(mark, &dag.node.links[i].cid, err);
@@ -80,7 +80,7 @@ mark_roots(struct mark *mark, syn_content_roots *roots, void *arg, struct syn_er
             rc = mark_cid(mark, &cid, err);
         if (rc == 0)
             rc = mark_below(mark, err);
-        if (rc < 0)
+        if (rc != 0)
             return rc;
     }
 }
@@ -138,7 +138,7 @@ remove_dead(struct syn_content *store, const struct sweep *sweep, struct syn_err
     if (sweep->count == 0)
         return SYN_OK;
     rc = syn_index_begin(index, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     for (size_t i = 0; rc == 0 && i < sweep->count; i++)
         rc = syn_index_remove(index, sweep->dead[i], err);
@@ -221,7 +221,7 @@ commit_moves(struct syn_index *index, uint32_t pack, const struct syn_index_row 
 {
     int rc = syn_index_begin(index, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     for (size_t i = 0; rc == 0 && i < count; i++) {
         rc = syn_index_move(index, &moved[i], rows[i].place, err);
@@ -419,7 +419,7 @@ verify_row(void *arg, const struct syn_index_row *row, struct syn_err *err)
     void *job = NULL;
     int rc = syn_pipe_next(verify->pipe, &job, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     check = job;
     check->cid = row->cid;
@@ -444,7 +444,7 @@ syn_content_verify(struct syn_content *store, syn_content_bad *bad, void *bad_ar
     int rc =
         syn_pipe_new(store->pool, syn_content_jobs(store), &check_ops, &verify, &verify.pipe, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     rc = syn_index_each(syn_blocks_index(store->blocks), SYN_INDEX_BY_PLACE, INT64_MIN, verify_row,
                         &verify, err);

@@ -55,7 +55,7 @@ visit_node(struct syn_content *store, const struct syn_cid *cid, uint64_t at, un
         return SYN_FAIL(err, SYN_E_INVALID, "file tree of more than %d levels",
                         SYN_UNIXFS_DEPTH_MAX);
     rc = syn_dag_node_get(store, cid, &dag, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     if (dag.node.type != SYN_UNIXFS_FILE && dag.node.type != SYN_UNIXFS_RAW)
         rc = SYN_FAIL(err, SYN_E_INVALID, "%s is no file", syn_cid_format(cid, text));
@@ -117,7 +117,7 @@ next_leaf(struct syn_pipe *pipe, const struct syn_cid *cid, uint64_t at, uint64_
     struct leaf *leaf;
     int rc = syn_pipe_next(pipe, &job, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     leaf = job;
     leaf->cid = *cid;
@@ -219,7 +219,7 @@ syn_content_read(struct syn_content *store, const struct syn_cid *cid, uint64_t 
     int rc =
         syn_pipe_new(store->pool, syn_content_jobs(store), &read_ops, &reading, &reading.pipe, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     rc = syn_dag_visit_file(store, cid, &visit, err);
     if (rc == 0)
@@ -318,7 +318,7 @@ export_work(void *arg, void *job, struct syn_err *err)
 
     if (rc == 0 && leaf->name[0] != '\0')
         rc = make_file(leaf->dir, leaf->name, &fd, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     rc = write_at(export, fd, leaf->block.data, leaf->block.len, leaf->at, err);
     if (leaf->name[0] != '\0') {
@@ -356,7 +356,7 @@ export_leaf(void *arg, const struct syn_cid *cid, uint64_t at, uint64_t size, st
     struct leaf *leaf = NULL;
     int rc = next_leaf(export->pipe, cid, at, size, &leaf, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     leaf->fd = export->fd;
     syn_pipe_submit(export->pipe);
@@ -385,7 +385,7 @@ export_large(struct export *export, const struct syn_cid *cid, int dir, const ch
     int fd = -1;
     int rc = make_file(dir, name, &fd, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     export->fd = fd;
     rc = syn_dag_visit_file(export->store, cid, &visit, err);
@@ -475,7 +475,7 @@ export_node(struct export *export, const struct syn_cid *cid, int dir, const cha
     if (cid->codec == SYN_CODEC_RAW)
         return export_small(export, cid, dir, name, err);
     rc = syn_dag_node_get(export->store, cid, &dag, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     if (dag.node.type == SYN_UNIXFS_DIR || dag.node.type == SYN_UNIXFS_SHARD) {
         rc = export_dir(export, &dag, dir, name, err);
@@ -592,9 +592,9 @@ syn_content_get(struct syn_content *store, const struct syn_cid *cid, const char
     int dir;
     int rc = split_path(path, &parent, name, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
-    dir = open(parent.data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    dir = open(syn_buf_text(&parent), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0)
         return SYN_FAIL_SYS(err, errno, "opening folder %s", parent.data);
     (void)syn_make_id(syn_world_system(), TEMP_PREFIX, temp);

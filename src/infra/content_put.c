@@ -70,7 +70,7 @@ chunk_work(void *arg, void *job, struct syn_err *err)
         (void)close(chunk->fd);
     chunk->whole = false;
     chunk->fd = -1;
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     syn_cid_of(SYN_CODEC_RAW, chunk->data, chunk->len, &chunk->cid);
     return syn_batch_put(ingest->batch, &chunk->cid, chunk->data, chunk->len, err);
@@ -139,7 +139,7 @@ next_chunk(struct ingest *ingest, struct chunk **ret_chunk, struct syn_err *err)
     struct chunk *chunk;
     int rc = syn_pipe_next(ingest->pipe, &job, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     chunk = job;
     if (chunk->data == NULL) {
@@ -246,8 +246,9 @@ syn_content_put_write(struct syn_content_put *put, const void *data, size_t len,
 
         if (put->chunk == NULL)
             rc = next_chunk(&put->ingest, &put->chunk, err);
-        if (rc < 0)
+        if (rc != 0)
             return put_failed(put, rc, err);
+        assert(put->chunk != NULL);
         take = SYN_MIN(len, SYN_UNIXFS_CHUNK_BYTES - put->filled);
         memcpy(put->chunk->data + put->filled, from, take);
         put->filled += take;
@@ -265,14 +266,14 @@ syn_content_put_save(struct syn_content_put *put, struct syn_buf *state, uint64_
 {
     int rc = put_check(put, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     rc = syn_pipe_drain(put->ingest.pipe, err);
     if (rc == 0)
         rc = syn_batch_commit(put->ingest.batch, err);
     if (rc == 0)
         rc = syn_unixfs_file_save(put->file, state, err);
-    if (rc < 0)
+    if (rc != 0)
         return put_failed(put, rc, err);
     *ret_offset = syn_unixfs_file_size(put->file);
     return SYN_OK;
@@ -291,8 +292,10 @@ syn_content_put_resume(struct syn_content *store, const void *state, size_t len,
     struct syn_content_put *put = NULL;
     int rc = syn_content_put_new(store, &put, err);
 
-    if (rc == 0)
-        rc = syn_unixfs_file_restore(put->file, state, len, err);
+    if (rc != 0)
+        return rc;
+    assert(put != NULL);
+    rc = syn_unixfs_file_restore(put->file, state, len, err);
     if (rc == 0)
         rc = syn_unixfs_file_each_link(put->file, hold_link, put->ingest.batch, err);
     if (rc == 0 && syn_unixfs_file_size(put->file) % SYN_UNIXFS_CHUNK_BYTES != 0)
@@ -312,7 +315,7 @@ syn_content_put_commit(struct syn_content_put *put, struct syn_cid *ret_cid, uin
     struct syn_unixfs_link link;
     int rc = put_check(put, err);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     if (put->filled > 0)
         put_submit(put);
@@ -321,7 +324,7 @@ syn_content_put_commit(struct syn_content_put *put, struct syn_cid *ret_cid, uin
         rc = syn_unixfs_file_finish(put->file, &link, err);
     if (rc == 0)
         rc = syn_batch_commit(put->ingest.batch, err);
-    if (rc < 0)
+    if (rc != 0)
         return put_failed(put, rc, err);
     (void)SYN_FAIL(&put->why, SYN_E_CONFLICT, "the upload is committed already");
     put->failed = SYN_E_CONFLICT;
@@ -424,10 +427,11 @@ put_small(struct walk *walk, int fd, size_t size, struct syn_unixfs_link *link, 
 
     if (rc == 0)
         rc = set_chunk_path(walk, chunk, err);
-    if (rc < 0) {
+    if (rc != 0) {
         (void)close(fd);
         return rc;
     }
+    assert(chunk != NULL);
     chunk->fd = fd;
     chunk->offset = 0;
     chunk->len = size;
@@ -450,7 +454,7 @@ put_chunks(struct walk *walk, int fd, uint64_t size, struct syn_unixfs_file *fil
         rc = next_chunk(&walk->ingest, &chunk, err);
         if (rc == 0)
             rc = set_chunk_path(walk, chunk, err);
-        if (rc < 0)
+        if (rc != 0)
             break;
         chunk->fd = fd;
         chunk->offset = at;
@@ -515,7 +519,7 @@ put_link(struct walk *walk, int dir, const char *name, struct syn_unixfs_link *l
     if (len < 0)
         return walk_failed(walk, errno, "reading the link", err);
     rc = syn_unixfs_symlink_build(target, (size_t)len, emit, &walk->ingest, &built, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     walk->tally.links++;
     link->cid = built.cid;
@@ -576,7 +580,7 @@ put_entry(struct walk *walk, int dir, unsigned depth, struct syn_unixfs_link *li
 
     syn_buf_addf(&walk->path, "/%s", link->name);
     rc = syn_buf_ok(&walk->path, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     if (fstatat(dir, link->name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
         rc = walk_failed(walk, errno, "looking at", err);
@@ -616,10 +620,10 @@ put_folder_fd(struct walk *walk, int fd, unsigned depth, struct syn_unixfs_link 
         rc = syn_pipe_drain(walk->ingest.pipe, err);
     else
         walk->ingest.pipe = syn_pipe_free(walk->ingest.pipe);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     rc = syn_unixfs_dir_build(listing.links, listing.count, NULL, emit, &walk->ingest, &built, err);
-    if (rc < 0)
+    if (rc != 0)
         return syn_err_wrap(err, rc, "%s", syn_buf_text(&walk->path));
     link->cid = built.cid;
     link->tsize = built.tsize;
@@ -654,7 +658,7 @@ syn_content_put_path(struct syn_content *store, const char *path, syn_content_pr
         rc = syn_batch_commit(walk.ingest.batch, err);
     ingest_fini(&walk.ingest);
     syn_buf_fini(&walk.path);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     *ret_cid = link.cid;
     if (ret_tally != NULL)
@@ -686,7 +690,7 @@ find_tsize(struct syn_content *store, const struct syn_cid *cid, uint64_t *ret_t
         return rc;
     }
     rc = syn_dag_node_get(store, cid, &dag, err);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     *ret_tsize = dag.block.len;
     for (size_t i = 0; i < dag.node.count; i++)
@@ -710,7 +714,7 @@ link_entries(struct syn_content *store, struct syn_batch *batch,
         };
         if (rc == 0)
             rc = find_tsize(store, &entries[i].cid, &links[i].tsize, err);
-        if (rc < 0)
+        if (rc != 0)
             return syn_err_wrap(err, rc, "entry \"%.100s\"", entries[i].name);
     }
     return SYN_OK;

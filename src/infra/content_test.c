@@ -128,17 +128,13 @@ sharded_folders_come_back(void **state)
     char *from = make_wide(place, "wide", 4000);
     char *to = path_in(place, "wide-copy");
     struct names names = {0};
-    uint64_t skip = 0;
-    bool more = true;
+    struct syn_content_page page = {.limit = 150, .more = true};
 
     assert_done(syn_content_put_path(place->store, from, NULL, NULL, &cid, NULL, &err), &err);
     assert_done(syn_content_stat(place->store, &cid, &stat, &err), &err);
     assert_true(stat.sharded);
-    while (more) {
-        assert_done(
-            syn_content_list(place->store, &cid, skip, 150, count_name, &names, &more, &err), &err);
-        skip += 150;
-    }
+    for (; page.more; page.skip += page.limit)
+        assert_done(syn_content_list(place->store, &cid, &page, count_name, &names, &err), &err);
     assert_int_equal(names.count, 4000);
     assert_done(syn_content_resolve(place->store, &cid, wide_name(1234), &at, &err), &err);
     assert_code(syn_content_resolve(place->store, &cid, "not there", &at, &err), SYN_E_NOTFOUND,

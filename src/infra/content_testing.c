@@ -150,7 +150,7 @@ make_tree(const struct place *place, const char *name)
     make_link_at(root, "a/dangling", "/nowhere/at all");
     for (unsigned i = 0; i < 600; i++) {
         (void)snprintf(file, sizeof(file), "a/b/small-%u", i);
-        make_file_at(root, file, i * 7, i % 50);
+        make_file_at(root, file, (size_t)i * 7, i % 50);
     }
     return root;
 }
@@ -305,8 +305,8 @@ assert_same_file(const char *a, const char *b)
 static void
 assert_same_entry(const char *a, const char *b)
 {
-    struct stat a_st;
-    struct stat b_st;
+    struct stat a_st = {0};
+    struct stat b_st = {0};
 
     if (lstat(a, &a_st) < 0 || lstat(b, &b_st) < 0)
         fail_msg("%s or %s is missing", a, b);

@@ -74,7 +74,7 @@ syn_pipe_free(struct syn_pipe *pipe)
         wait_for(pipe, &pipe->slots[pipe->first]);
         pipe->first = (pipe->first + 1) % pipe->count;
     }
-    for (unsigned i = 0; i < pipe->count; i++) {
+    for (unsigned i = 0; pipe->slots != NULL && i < pipe->count; i++) {
         if (pipe->ops->fini != NULL)
             pipe->ops->fini(pipe->slots[i].job);
         syn_free(pipe->slots[i].job);

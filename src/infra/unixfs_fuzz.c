@@ -27,7 +27,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
             if (link->name_len < syn_unixfs_shard_prefix(&node))
                 abort();
-            (void)syn_unixfs_shard_find(&node, 0, "name", 4, &found, &deeper, NULL);
+            if (syn_unixfs_shard_find(&node, 0, "name", 4, &found, &deeper, NULL) != 0)
+                abort();
         }
         total += link->size;
     }

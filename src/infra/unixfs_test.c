@@ -335,41 +335,63 @@ refuses_unsafe_and_double_names(void **state)
     entries->count = 0;
 }
 
+/* Save a file's state and go on with it in a new one. */
+static struct syn_unixfs_file *
+move_state(struct syn_unixfs_file *file, struct tally *tally,
+           const struct syn_unixfs_layout *layout)
+{
+    struct syn_unixfs_file *moved = NULL;
+    struct syn_err err = {0};
+    SYN_BUF(saved);
+
+    assert_done(syn_unixfs_file_save(file, &saved, &err), &err);
+    syn_unixfs_file_free(file);
+    assert_done(syn_unixfs_file_new(take_block, tally, layout, &moved, &err), &err);
+    assert_done(syn_unixfs_file_restore(moved, saved.data, saved.len, &err), &err);
+    return moved;
+}
+
+/* Build 400 bytes in chunks of 10, through a saved state before chunk `stop`. */
+static struct syn_unixfs_link
+build_interrupted(const uint8_t *data, size_t stop, const struct syn_unixfs_layout *layout)
+{
+    struct syn_err err = {0};
+    struct tally tally = {0};
+    struct syn_unixfs_link link;
+    struct syn_unixfs_file *file = NULL;
+
+    assert_done(syn_unixfs_file_new(take_block, &tally, layout, &file, &err), &err);
+    for (size_t i = 0; i < 40; i++) {
+        struct syn_cid cid;
+
+        if (i == stop)
+            file = move_state(file, &tally, layout);
+        assert_int_equal(syn_unixfs_file_size(file), i * 10);
+        syn_cid_of(SYN_CODEC_RAW, data + i * 10, 10, &cid);
+        assert_done(syn_unixfs_file_add(file, &cid, 10, &err), &err);
+    }
+    assert_done(syn_unixfs_file_finish(file, &link, &err), &err);
+    syn_unixfs_file_free(file);
+    return link;
+}
+
 static void
 saved_state_goes_on_elsewhere(void **state)
 {
     struct syn_unixfs_layout layout = {.links_max = 3, .shard_bytes = SYN_UNIXFS_SHARD_BYTES};
+    uint8_t *data = make_bytes(400, 9);
+    struct syn_unixfs_link whole;
+    struct tally tally = {0};
+    struct syn_err err = {0};
 
     (void)state;
-    for (size_t chunks = 0; chunks < 40; chunks++) {
-        struct syn_err err = {0};
-        struct tally tally = {0};
-        struct syn_unixfs_link whole;
-        struct syn_unixfs_link link;
-        struct syn_unixfs_file *file = NULL;
-        uint8_t *data = make_bytes(40 * 10, 9);
+    assert_done(build_file(400, 9, 10, &layout, &tally, &whole, &err), &err);
+    for (size_t stop = 0; stop < 40; stop++) {
+        struct syn_unixfs_link link = build_interrupted(data, stop, &layout);
 
-        assert_done(syn_unixfs_file_new(take_block, &tally, &layout, &file, &err), &err);
-        for (size_t i = 0; i < 40; i++) {
-            struct syn_cid cid;
-            SYN_BUF(saved);
-
-            if (i == chunks) {
-                assert_done(syn_unixfs_file_save(file, &saved, &err), &err);
-                syn_unixfs_file_free(file);
-                assert_done(syn_unixfs_file_new(take_block, &tally, &layout, &file, &err), &err);
-                assert_done(syn_unixfs_file_restore(file, saved.data, saved.len, &err), &err);
-                assert_int_equal(syn_unixfs_file_size(file), i * 10);
-            }
-            syn_cid_of(SYN_CODEC_RAW, data + i * 10, 10, &cid);
-            assert_done(syn_unixfs_file_add(file, &cid, 10, &err), &err);
-        }
-        assert_done(syn_unixfs_file_finish(file, &link, &err), &err);
-        syn_unixfs_file_free(file);
-        test_free(data);
-        assert_done(build_file(400, 9, 10, &layout, &tally, &whole, &err), &err);
         assert_true(syn_cid_eq(&whole.cid, &link.cid));
     }
+    test_free(data);
 }
 
 static void

@@ -132,10 +132,16 @@ struct syn_content_item {
 /** A result other than 0 ends the listing and is returned by it. */
 typedef int syn_content_item_fn(void *arg, const struct syn_content_item *item);
 
-/** List a folder's entries from number `skip` on, at most `limit`, in the folder's own order (by
- * name; by hash where it is sharded). `*ret_more` (may be NULL) tells whether there are others. */
-SYN_MUST int syn_content_list(struct syn_content *store, const struct syn_cid *cid, uint64_t skip,
-                              uint64_t limit, syn_content_item_fn *item, void *arg, bool *ret_more,
+/** Which entries to list; `more` is set when there are others after them. */
+struct syn_content_page {
+    uint64_t skip;
+    uint64_t limit;
+    bool more;
+};
+
+/** List a folder's entries in its own order (by name; by hash where it is sharded). */
+SYN_MUST int syn_content_list(struct syn_content *store, const struct syn_cid *cid,
+                              struct syn_content_page *page, syn_content_item_fn *item, void *arg,
                               struct syn_err *err);
 /** Append the target of a symbolic link. */
 SYN_MUST int syn_content_readlink(struct syn_content *store, const struct syn_cid *cid,
@@ -213,7 +219,8 @@ struct syn_content_gc {
     uint64_t bytes_freed; /* on disk */
 };
 
-/** Remove every block that no root reaches and that was not put within the last `grace_ms`.
+/** Remove every block that no root reaches and that was not put within the last `grace_ms` (of a
+ *  block that was stored already, give or take ten minutes).
  *  A root or block that is missing or damaged ends it with NOTFOUND or CORRUPT and removes nothing.
  */
 SYN_MUST int syn_content_gc(struct syn_content *store, int64_t grace_ms, syn_content_roots *roots,

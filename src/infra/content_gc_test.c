@@ -1,0 +1,339 @@
+/* gc against a reference that knows every DAG, and everything at once from many threads. */
+#include <synor/base/test.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <synor/infra/content.h>
+
+#include "content_testing.h"
+
+#define LEAVES 40
+#define NODES  60
+#define ROUNDS 25
+
+/* A node of a random DAG: leaves are files, the rest are folders of earlier nodes. */
+struct model_node {
+    struct syn_cid cid;
+    size_t children[4];
+    size_t count;
+    size_t size; /* of a leaf */
+    bool stored;
+    bool reached;
+};
+
+struct model {
+    struct model_node nodes[LEAVES + NODES];
+    uint64_t random;
+};
+
+static void
+put_model_node(struct place *place, struct model *model, size_t number)
+{
+    struct model_node *node = &model->nodes[number];
+    struct syn_content_entry entries[SYN_LEN(node->children)];
+    char names[SYN_LEN(node->children)][48];
+    struct syn_err err = {0};
+
+    node->stored = true;
+    if (number < LEAVES) {
+        node->cid = put_bytes(place->store, node->size, number + 1, number % 2 == 0);
+        return;
+    }
+    for (size_t i = 0; i < node->count; i++) {
+        if (!model->nodes[node->children[i]].stored)
+            put_model_node(place, model, node->children[i]);
+        (void)snprintf(names[i], sizeof(names[i]), "%zu-%zu", number, i);
+        entries[i].name = names[i];
+        entries[i].cid = model->nodes[node->children[i]].cid;
+    }
+    assert_done(syn_content_put_dir(place->store, entries, node->count, &node->cid, &err), &err);
+}
+
+static void
+make_model(struct model *model)
+{
+    *model = (struct model){.random = 11};
+    for (size_t i = 0; i < LEAVES + NODES; i++) {
+        struct model_node *node = &model->nodes[i];
+
+        node->size = (size_t)(syn_test_random(&model->random) % 60000);
+        if (i % 10 == 3)
+            node->size = MIB + 5;
+        if (i < LEAVES)
+            continue;
+        node->count = 1 + (size_t)(syn_test_random(&model->random) % SYN_LEN(node->children));
+        for (size_t j = 0; j < node->count; j++)
+            node->children[j] = (size_t)(syn_test_random(&model->random) % i);
+    }
+}
+
+static void
+reach(struct model *model, size_t number)
+{
+    struct model_node *node = &model->nodes[number];
+
+    node->reached = true;
+    for (size_t i = 0; i < node->count; i++)
+        reach(model, node->children[i]);
+}
+
+/* What is reached must read back whole; what is not must be gone. */
+static void
+check_model(struct place *place, struct model *model)
+{
+    for (size_t i = 0; i < LEAVES + NODES; i++) {
+        struct model_node *node = &model->nodes[i];
+        struct syn_err err = {0};
+        bool has = false;
+
+        if (!node->stored)
+            continue;
+        assert_done(syn_content_has_block(place->store, &node->cid, &has, &err), &err);
+        if (has != node->reached)
+            fail_msg("node %zu is %s", i, has ? "still there" : "gone");
+        if (has && i < LEAVES)
+            assert_content(place->store, &node->cid, node->size, i + 1, i % 2 == 0);
+        node->stored = has;
+    }
+}
+
+static void
+gc_keeps_what_is_reached_and_nothing_else(void **state)
+{
+    struct place *place = *state;
+    struct model model;
+    uint64_t freed = 0;
+
+    make_model(&model);
+    for (int round = 0; round < ROUNDS; round++) {
+        struct syn_cid cids[5];
+        struct root_list roots = {.cids = cids};
+        struct syn_content_gc result;
+        struct syn_err err = {0};
+
+        for (int i = 0; i < 8; i++)
+            put_model_node(place, &model,
+                           (size_t)(syn_test_random(&model.random) % (LEAVES + NODES)));
+        for (size_t i = 0; i < LEAVES + NODES; i++)
+            model.nodes[i].reached = false;
+        while (roots.count < (size_t)round % 5) {
+            size_t number = (size_t)(syn_test_random(&model.random) % (LEAVES + NODES));
+
+            if (!model.nodes[number].stored)
+                put_model_node(place, &model, number);
+            reach(&model, number);
+            cids[roots.count++] = model.nodes[number].cid;
+        }
+        (void)usleep(2000); /* puts of this very millisecond count as new */
+        assert_done(syn_content_gc(place->store, 0, next_root, &roots, &result, &err), &err);
+        freed += result.bytes_freed;
+        check_model(place, &model);
+        if (round % 6 == 5)
+            reopen(place, NULL, NULL);
+    }
+    assert_true(freed > MIB);
+    assert_true(bytes_in_packs(place) < 16 * MIB);
+}
+
+static void
+gc_spares_what_is_new(void **state)
+{
+    struct place *place = *state;
+    struct syn_err err = {0};
+    struct root_list none = {0};
+    struct syn_content_gc result;
+    struct syn_cid file = put_bytes(place->store, 2 * MIB, 1, false);
+
+    assert_done(syn_content_gc(place->store, 60000, next_root, &none, &result, &err), &err);
+    assert_int_equal(result.blocks_removed, 0);
+    assert_content(place->store, &file, 2 * MIB, 1, false);
+}
+
+/* An open upload finds its chunk stored already, from a file that nothing else keeps. */
+static void
+gc_spares_what_open_puts_rely_on(void **state)
+{
+    struct place *place = *state;
+    struct syn_err err = {0};
+    struct root_list none = {0};
+    struct syn_content_gc result;
+    struct syn_content_put *put = NULL;
+    struct syn_cid before = put_bytes(place->store, 8 * MIB, 1, false);
+    struct syn_cid after;
+    uint8_t *data = make_bytes(8 * MIB, 1, false);
+
+    assert_done(syn_content_put_new(place->store, &put, &err), &err);
+    assert_done(syn_content_put_write(put, data, 8 * MIB, &err), &err);
+    (void)usleep(100000);
+    assert_done(syn_content_gc(place->store, 0, next_root, &none, &result, &err), &err);
+    assert_done(syn_content_put_commit(put, &after, NULL, &err), &err);
+    syn_content_put_free(put);
+    assert_true(syn_cid_eq(&before, &after));
+    assert_content(place->store, &after, 8 * MIB, 1, false);
+    test_free(data);
+}
+
+static void
+gc_refuses_roots_it_cannot_follow(void **state)
+{
+    struct place *place = *state;
+    struct syn_err err = {0};
+    struct syn_content_gc result;
+    struct syn_cid kept = put_bytes(place->store, 100, 1, false);
+    struct syn_cid missing;
+    struct root_list roots = {&missing, 1, 0};
+
+    syn_cid_of(SYN_CODEC_DAG_PB, "never stored", 12, &missing);
+    (void)usleep(2000);
+    assert_code(syn_content_gc(place->store, 0, next_root, &roots, &result, &err), SYN_E_NOTFOUND,
+                &err);
+    assert_content(place->store, &kept, 100, 1, false);
+}
+
+/* ---- all at once ----------------------------------------------------------------------------- */
+
+#define THREADS 4
+#define STEPS   12
+
+struct crowd {
+    struct place *place;
+    atomic_uint running;
+    atomic_uint failures;
+    unsigned number;
+    pthread_t thread;
+    struct crowd *all;
+};
+
+static void *
+put_and_get(void *arg)
+{
+    struct crowd *self = arg;
+    struct syn_content *store = self->place->store;
+
+    for (unsigned i = 0; i < STEPS; i++) {
+        size_t size = (i * 70001 + self->number) % (2 * MIB);
+        uint64_t seed = i % 3; /* so that threads meet on the same blocks */
+        uint8_t *data = malloc(size + 8);
+        struct syn_content_put *put = NULL;
+        struct syn_cid cid;
+        struct syn_err err = {0};
+        uint64_t word = seed;
+        SYN_BUF(got);
+
+        for (size_t at = 0; at < size; at += 8) {
+            word = word * UINT64_C(6364136223846793005) + 1442695040888963407U;
+            memcpy(data + at, &word, 8);
+        }
+        if (syn_content_put_new(store, &put, &err) < 0 ||
+            syn_content_put_write(put, data, size, &err) < 0 ||
+            syn_content_put_commit(put, &cid, NULL, &err) < 0 ||
+            syn_content_read(store, &cid, 0, UINT64_MAX, collect, &got, &err) < 0 ||
+            got.len != size || (size > 0 && memcmp(got.data, data, size) != 0)) {
+            (void)fprintf(stderr, "# thread %u step %u: %s\n", self->number, i, err.msg);
+            atomic_fetch_add(&self->all->failures, 1);
+        }
+        syn_content_put_free(put);
+        free(data);
+    }
+    atomic_fetch_sub(&self->all->running, 1);
+    return NULL;
+}
+
+static void
+many_threads_share_a_store(void **state)
+{
+    struct place *place = *state;
+    struct crowd crowd[THREADS] = {0};
+    struct syn_content_verify report;
+    struct syn_err err = {0};
+
+    atomic_store(&crowd[0].running, THREADS);
+    for (unsigned i = 0; i < THREADS; i++) {
+        crowd[i].place = place;
+        crowd[i].number = i;
+        crowd[i].all = crowd;
+        assert_int_equal(pthread_create(&crowd[i].thread, NULL, put_and_get, &crowd[i]), 0);
+    }
+    while (atomic_load(&crowd[0].running) > 0) {
+        struct root_list none = {0};
+        struct syn_content_gc result;
+        struct syn_content_usage usage;
+
+        assert_done(syn_content_gc(place->store, 30000, next_root, &none, &result, &err), &err);
+        assert_done(syn_content_verify(place->store, NULL, NULL, NULL, NULL, &report, &err), &err);
+        assert_int_equal(report.bad, 0);
+        assert_done(syn_content_usage(place->store, &usage, &err), &err);
+    }
+    for (unsigned i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_join(crowd[i].thread, NULL), 0);
+    assert_int_equal(atomic_load(&crowd[0].failures), 0);
+}
+
+/* Reading goes on while packs are emptied below it. */
+static void *
+read_all_the_time(void *arg)
+{
+    struct crowd *self = arg;
+    struct syn_content_stat stat;
+
+    while (atomic_load(&self->all->running) > 0) {
+        struct syn_cid cid;
+        struct syn_err err = {0};
+        SYN_BUF(got);
+
+        syn_cid_of(SYN_CODEC_RAW, "kept", 4, &cid);
+        if (syn_content_stat(self->place->store, &cid, &stat, &err) < 0 ||
+            syn_content_read(self->place->store, &cid, 0, 4, collect, &got, &err) < 0 ||
+            got.len != 4 || memcmp(got.data, "kept", 4) != 0) {
+            (void)fprintf(stderr, "# reader: %s\n", err.msg);
+            atomic_fetch_add(&self->all->failures, 1);
+        }
+    }
+    return NULL;
+}
+
+static void
+reads_go_on_while_packs_are_emptied(void **state)
+{
+    struct place *place = *state;
+    struct crowd crowd = {.place = place, .all = &crowd};
+    struct syn_err err = {0};
+    struct syn_cid kept;
+    uint64_t freed = 0;
+
+    syn_cid_of(SYN_CODEC_RAW, "kept", 4, &kept);
+    assert_done(syn_content_put_block(place->store, &kept, "kept", 4, &err), &err);
+    atomic_store(&crowd.running, 1);
+    assert_int_equal(pthread_create(&crowd.thread, NULL, read_all_the_time, &crowd), 0);
+    for (unsigned i = 0; i < 15; i++) {
+        struct root_list roots = {&kept, 1, 0};
+        struct syn_content_gc result;
+
+        (void)put_bytes(place->store, 300000, i + 1, false);
+        (void)usleep(2000);
+        assert_done(syn_content_gc(place->store, 0, next_root, &roots, &result, &err), &err);
+        freed += result.bytes_freed;
+    }
+    atomic_store(&crowd.running, 0);
+    assert_int_equal(pthread_join(crowd.thread, NULL), 0);
+    assert_int_equal(atomic_load(&crowd.failures), 0);
+    assert_true(freed > 3000000);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        store_test(gc_keeps_what_is_reached_and_nothing_else),
+        store_test(gc_spares_what_is_new),
+        store_test(gc_spares_what_open_puts_rely_on),
+        store_test(gc_refuses_roots_it_cannot_follow),
+        store_test(many_threads_share_a_store),
+        store_test(reads_go_on_while_packs_are_emptied),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
