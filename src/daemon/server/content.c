@@ -119,8 +119,9 @@ on_item(void *arg, const struct syn_content_item *item)
 static int
 list_folder(struct walk *walk, const struct syn_cid *cid)
 {
-    return syn_content_list(walk->server->content, cid, 0, LIST_ENTRIES_MAX, on_item, walk, NULL,
-                            walk->err);
+    struct syn_content_page page = {.limit = LIST_ENTRIES_MAX};
+
+    return syn_content_list(walk->server->content, cid, &page, on_item, walk, walk->err);
 }
 
 static int
