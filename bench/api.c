@@ -173,27 +173,64 @@ start_nginx(const char *dir, uint16_t port)
     return pid;
 }
 
-/* User and system time of a process, in microseconds. */
+/* User and system time of a process, in microseconds: fields 14 and 15 of its stat line. */
 static double
 cpu_us(pid_t pid)
 {
     char path[64];
     char text[1024];
-    unsigned long long user = 0;
-    unsigned long long sys = 0;
+    uint64_t ticks = 0;
     FILE *file;
-    const char *at;
+    char *at;
 
     (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
     file = fopen(path, "re");
     if (file == NULL || fgets(text, sizeof(text), file) == NULL)
         die(path, NULL);
     (void)fclose(file);
-    at = strrchr(text, ')');
-    if (at == NULL ||
-        sscanf(at + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &sys) != 2)
-        die(path, NULL);
-    return (double)(user + sys) * 1e6 / (double)sysconf(_SC_CLK_TCK);
+    at = strrchr(text, ')'); /* the end of field 2, which may hold blanks */
+    for (int field = 2; at != NULL && field < 15; field++) {
+        uint64_t value = 0;
+        char *end;
+
+        at = strchr(at, ' ');
+        if (at == NULL)
+            break;
+        end = strchr(++at, ' ');
+        if (field < 13 || end == NULL)
+            continue;
+        *end = '\0';
+        if (syn_parse_u64(at, 0, UINT64_MAX, "ticks", &value, NULL) < 0)
+            die(path, NULL);
+        *end = ' ';
+        ticks += value;
+    }
+    return (double)ticks * 1e6 / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* The number in front of `mark`, or behind it, in one line of wrk's report; 0 when the line is
+ * another. */
+static double
+number_at(char *line, const char *before, const char *behind)
+{
+    char *at = line + strspn(line, " ");
+    double number = 0;
+    char *end;
+
+    if (behind != NULL && strstr(at, behind) == NULL)
+        return 0;
+    if (before != NULL) {
+        if (!syn_str_starts(at, before))
+            return 0;
+        at += strlen(before);
+        at += strspn(at, " ");
+    }
+    end = at + strcspn(at, " \n");
+    *end = '\0';
+    if (syn_parse_double(at, 0, 1e15, "figure", &number, NULL) < 0)
+        die("wrk's report is not understood", NULL);
+    *end = ' ';
+    return number;
 }
 
 struct figure {
@@ -231,8 +268,8 @@ run_wrk(pid_t pid, uint16_t port, const char *target)
     (void)close(out[1]);
     file = fdopen(out[0], "re");
     while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-        (void)sscanf(line, "Requests/sec: %lf", &figure.rps);
-        (void)sscanf(line, " %lf requests in", &requests);
+        figure.rps += number_at(line, "Requests/sec:", NULL);
+        requests += number_at(line, NULL, " requests in");
         if (strstr(line, "Non-2xx") != NULL || strstr(line, "Socket errors") != NULL)
             die(line, NULL);
     }
@@ -298,8 +335,8 @@ make_token(void)
     struct syn_err err;
 
     memset(body, 'x', BODY_BYTES);
-    memcpy(body, "{\"a\":\"", 6);
-    memcpy(body + BODY_BYTES - 2, "\"}", 2);
+    body[0] = '"'; /* a JSON text */
+    body[BODY_BYTES - 1] = '"';
     if (syn_token_book_new(&book, &err) < 0)
         die("tokens", &err);
     for (int i = 0; i < 1000; i++) {

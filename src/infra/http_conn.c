@@ -235,7 +235,6 @@ run_pull(struct http_conn *conn, struct syn_err *err)
     size_t cap = HTTP_BLOCK_BYTES;
     size_t got = 0;
     char *room;
-    char size[16];
     int rc;
 
     if (reply->len >= 0)
@@ -263,9 +262,10 @@ run_pull(struct http_conn *conn, struct syn_err *err)
     } else if (got == 0) {
         syn_buf_adds(&conn->out, "0\r\n\r\n");
     } else {
-        (void)snprintf(size, sizeof(size), "%08zx\r\n", got);
-        memcpy(room, size, frame);
-        memcpy(room + frame + got, "\r\n", 2);
+        for (unsigned i = 0; i < 8; i++)
+            room[i] = "0123456789abcdef"[got >> (28 - 4 * i) & 15];
+        room[8] = room[frame + got] = '\r';
+        room[9] = room[frame + got + 1] = '\n';
         conn->out.len = frame + got + 2;
     }
     return syn_buf_ok(&conn->out, err);
@@ -605,7 +605,8 @@ static bool
 body_fill(struct http_conn *conn)
 {
     struct syn_http_req *req = &conn->req;
-    size_t want = req->upload_open ? HTTP_BLOCK_BYTES - req->body.len : HTTP_READ_BYTES * 4;
+    size_t want =
+        req->upload_open ? (size_t)HTTP_BLOCK_BYTES - req->body.len : (size_t)HTTP_READ_BYTES * 4;
     char *room;
     ptrdiff_t got;
 

@@ -1,5 +1,5 @@
 /* One request, one answer, for everything that the protocol may bring. */
-#include "http_site_priv.h"
+#include "http_testing.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>

@@ -201,6 +201,7 @@ http_router_add(struct http_router *router, const struct syn_http_route *route, 
     rc = pattern_walk(router, entry, &node, &rest, err);
     if (rc < 0)
         return rc;
+    assert(node != NULL);
     slot = &(rest ? node->rest : node->entries)[method_index(route->method)];
     if (*slot != NULL)
         return SYN_FAIL(err, SYN_E_EXISTS, "route %s %s is there already", route->method,

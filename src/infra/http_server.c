@@ -279,13 +279,16 @@ http_conn_release(struct http_conn *conn)
     stop_check_soon(server);
 }
 
+union address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
 static void
-peer_fill(int fd, const struct http_listener *listener, const struct sockaddr_storage *from,
+peer_fill(int fd, const struct http_listener *listener, const union address *from,
           struct syn_http_peer *peer)
 {
-    const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)from;
-    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)from;
-
     memset(peer, 0, sizeof(*peer));
     peer->uid = (uid_t)-1;
     peer->gid = (gid_t)-1;
@@ -300,10 +303,10 @@ peer_fill(int fd, const struct http_listener *listener, const struct sockaddr_st
             peer->uid = cred.uid;
             peer->gid = cred.gid;
         }
-    } else if (from->ss_family == AF_INET) {
-        (void)inet_ntop(AF_INET, &v4->sin_addr, peer->address, sizeof(peer->address));
+    } else if (from->any.sa_family == AF_INET) {
+        (void)inet_ntop(AF_INET, &from->v4.sin_addr, peer->address, sizeof(peer->address));
     } else {
-        (void)inet_ntop(AF_INET6, &v6->sin6_addr, peer->address, sizeof(peer->address));
+        (void)inet_ntop(AF_INET6, &from->v6.sin6_addr, peer->address, sizeof(peer->address));
     }
 }
 
@@ -316,10 +319,10 @@ accept_fired(void *arg, int listen_fd, uint32_t events)
 
     (void)events;
     for (int i = 0; i < ACCEPTS_A_TURN; i++) {
-        struct sockaddr_storage from = {.ss_family = AF_UNSPEC};
+        union address from = {.v6 = {0}};
         struct syn_http_peer peer;
         socklen_t len = sizeof(from);
-        int fd = accept4(listen_fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(listen_fd, &from.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd < 0)
             return; /* nobody left, or out of descriptors: level-triggered, we are called again */
@@ -452,13 +455,16 @@ syn_http_listen_unix(struct syn_http_server *server, const char *path, mode_t mo
     return rc;
 }
 
+static socklen_t
+address_len(const union address *address)
+{
+    return address->any.sa_family == AF_INET ? sizeof(address->v4) : sizeof(address->v6);
+}
+
 /* "127.0.0.1:80" or "[::1]:80" */
 static int
-parse_address(const char *text, struct sockaddr_storage *ret, socklen_t *ret_len,
-              bool *ret_loopback, struct syn_err *err)
+parse_address(const char *text, union address *ret, bool *ret_loopback, struct syn_err *err)
 {
-    struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)ret;
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)(void *)ret;
     const char *colon = strrchr(text, ':');
     char host[64];
     uint64_t port = 0;
@@ -472,16 +478,14 @@ parse_address(const char *text, struct sockaddr_storage *ret, socklen_t *ret_len
     memcpy(host, text + (bracketed ? 1 : 0), len - (bracketed ? 2 : 0));
     host[len - (bracketed ? 2 : 0)] = '\0';
     memset(ret, 0, sizeof(*ret));
-    if (!bracketed && inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons((uint16_t)port);
-        *ret_len = sizeof(*v4);
-        *ret_loopback = (ntohl(v4->sin_addr.s_addr) >> 24) == 127;
-    } else if (bracketed && inet_pton(AF_INET6, host, &v6->sin6_addr) == 1) {
-        v6->sin6_family = AF_INET6;
-        v6->sin6_port = htons((uint16_t)port);
-        *ret_len = sizeof(*v6);
-        *ret_loopback = IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+    if (!bracketed && inet_pton(AF_INET, host, &ret->v4.sin_addr) == 1) {
+        ret->v4.sin_family = AF_INET;
+        ret->v4.sin_port = htons((uint16_t)port);
+        *ret_loopback = (ntohl(ret->v4.sin_addr.s_addr) >> 24) == 127;
+    } else if (bracketed && inet_pton(AF_INET6, host, &ret->v6.sin6_addr) == 1) {
+        ret->v6.sin6_family = AF_INET6;
+        ret->v6.sin6_port = htons((uint16_t)port);
+        *ret_loopback = IN6_IS_ADDR_LOOPBACK(&ret->v6.sin6_addr);
     } else {
         return SYN_FAIL(err, SYN_E_INVALID, "\"%s\" is no ADDRESS:PORT, as 127.0.0.1:0 or [::1]:0",
                         text);
@@ -489,65 +493,62 @@ parse_address(const char *text, struct sockaddr_storage *ret, socklen_t *ret_len
     return SYN_OK;
 }
 
+/* Bind, and put the port that was given into `address`. */
 static int
-bind_tcp(const struct sockaddr_storage *address, socklen_t len, const char *text,
-         uint16_t *ret_port, int *ret_fd, struct syn_err *err)
+bind_tcp(union address *address, const char *text, int *ret_fd, struct syn_err *err)
 {
-    struct sockaddr_storage bound;
-    socklen_t bound_len = sizeof(bound);
+    socklen_t len = address_len(address);
     const int on = 1;
-    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int rc;
 
     if (fd < 0)
         return SYN_FAIL_SYS(err, errno, "making a socket");
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (bind(fd, (const struct sockaddr *)address, len) != 0 ||
-        getsockname(fd, (struct sockaddr *)&bound, &bound_len) != 0) {
+    if (bind(fd, &address->any, len) != 0 || getsockname(fd, &address->any, &len) != 0) {
         rc = errno == EADDRINUSE
                  ? SYN_FAIL(err, SYN_E_EXISTS, "somebody listens at %s already", text)
                  : SYN_FAIL_SYS(err, errno, "binding %s", text);
         (void)close(fd);
         return rc;
     }
-    if (ret_port != NULL)
-        *ret_port =
-            ntohs(bound.ss_family == AF_INET ? ((struct sockaddr_in *)(void *)&bound)->sin_port
-                                             : ((struct sockaddr_in6 *)(void *)&bound)->sin6_port);
     *ret_fd = fd;
     return SYN_OK;
 }
 
 int
-syn_http_listen_tcp(struct syn_http_server *server, const char *address,
+syn_http_listen_tcp(struct syn_http_server *server, const char *text,
                     const struct syn_http_tls *tls, uint16_t *ret_port, struct syn_err *err)
 {
-    struct sockaddr_storage where;
-    socklen_t len = 0;
+    union address address = {.v6 = {0}};
     bool loopback = false;
     SSL_CTX *ctx = NULL;
     int fd = -1;
     int rc = listen_ready(server, err);
 
     if (rc == SYN_OK)
-        rc = parse_address(address, &where, &len, &loopback, err);
+        rc = parse_address(text, &address, &loopback, err);
     if (rc < 0)
         return rc;
     if (tls == NULL && !loopback)
         return SYN_FAIL(err, SYN_E_INVALID,
-                        "%s without TLS: plain HTTP is served on loopback addresses only", address);
+                        "%s without TLS: plain HTTP is served on loopback addresses only", text);
     if (tls != NULL)
         rc = http_io_tls_new(tls, &ctx, err);
     if (rc == SYN_OK)
-        rc = bind_tcp(&where, len, address, ret_port, &fd, err);
+        rc = bind_tcp(&address, text, &fd, err);
     if (rc == SYN_OK)
         rc = listener_open(server, fd, ctx, NULL, err);
     if (rc < 0) {
         SSL_CTX_free(ctx);
         if (fd >= 0)
             (void)close(fd);
+        return rc;
     }
-    return rc;
+    if (ret_port != NULL)
+        *ret_port =
+            ntohs(address.any.sa_family == AF_INET ? address.v4.sin_port : address.v6.sin6_port);
+    return SYN_OK;
 }
 
 /* --- life ---------------------------------------------------------------------------------------

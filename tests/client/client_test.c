@@ -1,5 +1,5 @@
 /* The API client against the HTTP server, over sockets, TCP and TLS. */
-#include "http_site_priv.h"
+#include "http_testing.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>

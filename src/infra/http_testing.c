@@ -1,6 +1,6 @@
 /* The server over real sockets: it runs on a thread with its own loop, the tests speak raw bytes.
  */
-#include "http_site_priv.h"
+#include "http_testing.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

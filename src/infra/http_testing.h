@@ -1,7 +1,7 @@
 /* The site that HTTP tests talk to: a server on a thread with its own loop, a handler of every
  * kind, and a client that speaks raw bytes. */
-#ifndef SYNOR_INFRA_HTTP_SITE_PRIV_H
-#define SYNOR_INFRA_HTTP_SITE_PRIV_H
+#ifndef SYNOR_INFRA_HTTP_TESTING_H
+#define SYNOR_INFRA_HTTP_TESTING_H
 
 #include <synor/base/test.h>
 
