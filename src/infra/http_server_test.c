@@ -2,7 +2,9 @@
  */
 #include "http_testing.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <openssl/ssl.h>
 #include <poll.h>
 #include <sys/resource.h>
@@ -620,6 +622,62 @@ test_sweep(void **state)
     assert_true(syn_test_sweep_alloc(sweep_server, path) > 20);
 }
 
+/* One request on one thread, turn by turn. 0 for a proper answer; a refusal or a closed connection
+ * is what a server without memory may do, and is told as NOMEM. */
+static int
+sweep_request(void *arg, struct syn_err *err)
+{
+    const char *request = arg;
+    struct syn_loop *loop = NULL;
+    struct syn_http_server *server = NULL;
+    struct syn_http_options options = {0};
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    char answer[4096] = "";
+    uint16_t port = 0;
+    size_t len = 0;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int rc = syn_loop_new(&loop, err);
+
+    options.loop = loop;
+    if (rc == SYN_OK)
+        rc = syn_http_server_new(&options, &server, err);
+    if (rc == SYN_OK)
+        rc = syn_http_server_add(server, site_routes, site_route_count, NULL, err);
+    if (rc == SYN_OK)
+        rc = syn_http_listen_tcp(server, "127.0.0.1:0", NULL, &port, err);
+    address.sin_port = htons(port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (rc == SYN_OK) {
+        assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+        site_ask(fd, request);
+    }
+    for (ssize_t got = -1; rc == SYN_OK && got != 0 && len < sizeof(answer) - 1;) {
+        rc = syn_loop_turn(loop, 20, err);
+        got = recv(fd, answer + len, sizeof(answer) - 1 - len, MSG_DONTWAIT);
+        len += got > 0 ? (size_t)got : 0;
+        got = got < 0 && errno != EAGAIN ? 0 : got;
+    }
+    if (rc == SYN_OK && strncmp(answer, "HTTP/1.1 2", 10) != 0)
+        rc = SYN_FAIL(err, SYN_E_NOMEM, "refused: %.60s", answer);
+    (void)close(fd);
+    (void)syn_http_server_free(server);
+    (void)syn_loop_free(loop);
+    return rc;
+}
+
+static void
+test_sweep_requests(void **state)
+{
+    static char simple[] = "GET /hello" END;
+    static char posted[] = "POST /items/a?limit=7" HEAD "Content-Length: 11\r\n\r\n{\"count\":3}";
+    static char joined[] = "GET /files/a/b" END;
+
+    (void)state;
+    assert_true(syn_test_sweep_alloc(sweep_request, simple) > 20);
+    assert_true(syn_test_sweep_alloc(sweep_request, posted) > 20);
+    assert_true(syn_test_sweep_alloc(sweep_request, joined) > 20);
+}
+
 int
 main(void)
 {
@@ -639,6 +697,7 @@ main(void)
         cmocka_unit_test(test_metrics),
         cmocka_unit_test(test_abrupt_end),
         cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_sweep_requests),
     };
 
     return cmocka_run_group_tests_name("http_server", tests, NULL, NULL);
