@@ -295,6 +295,8 @@ build(struct syn_server *server, const struct syn_server_options *options, struc
     if (rc == SYN_OK)
         rc = syn_metrics_new(&server->metrics, err);
     if (rc == SYN_OK)
+        rc = srv_gauges_open(server, err);
+    if (rc == SYN_OK)
         rc = syn_pool_new(POOL_THREADS, POOL_QUEUE_MAX, &server->pool, err);
     if (rc == SYN_OK)
         rc = srv_tokens_open(server, err);

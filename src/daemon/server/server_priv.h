@@ -313,6 +313,8 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
     srv_node_routes, srv_content_routes, srv_upload_routes, srv_name_routes, srv_bill_routes,
     srv_system_routes, srv_log_routes;
 
+/** Metrics that are read when somebody asks (gauges.c). */
+SYN_MUST int srv_gauges_open(struct syn_server *server, struct syn_err *err);
 SYN_MUST int srv_openapi_build(struct syn_server *server, json_t **ret_doc, struct syn_err *err);
 
 /** Shared query schema of lists: limit, after. */

@@ -1,0 +1,95 @@
+/* Gauges that are read when somebody asks: how much there is, and what the process takes. */
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "server_priv.h"
+
+enum gauge {
+    GAUGE_DOCUMENTS,
+    GAUGE_REVISION,
+    GAUGE_CONTENT,
+    GAUGE_RESIDENT,
+    GAUGE_CPU,
+    GAUGE_COUNT
+};
+
+static const struct syn_metric gauges[GAUGE_COUNT] = {
+    [GAUGE_DOCUMENTS] = {.name = "synor_documents",
+                         .help = "Documents in the state store by kind",
+                         .type = SYN_METRIC_GAUGE,
+                         .labels = {"kind"}},
+    [GAUGE_REVISION] = {.name = "synor_store_revision",
+                        .help = "Revision of the state store",
+                        .type = SYN_METRIC_GAUGE},
+    [GAUGE_CONTENT] = {.name = "synor_content_bytes",
+                       .help = "Bytes of content stored, before compression",
+                       .type = SYN_METRIC_GAUGE},
+    [GAUGE_RESIDENT] = {.name = "synor_process_resident_memory_bytes",
+                        .help = "Resident memory of the process",
+                        .type = SYN_METRIC_GAUGE},
+    [GAUGE_CPU] = {.name = "synor_process_cpu_seconds",
+                   .help = "CPU time the process has used",
+                   .type = SYN_METRIC_GAUGE,
+                   .scale = 1e-6},
+};
+
+static void
+set(struct syn_server *server, enum gauge gauge, const char *label, int64_t value)
+{
+    struct syn_series *series;
+    const char *labels[] = {label};
+
+    if (syn_metrics_series(server->metrics, &gauges[gauge], labels, &series, NULL) == SYN_OK)
+        syn_series_set(series, value);
+}
+
+static int64_t
+resident_bytes(void)
+{
+    FILE *file = fopen("/proc/self/statm", "re");
+    long long pages = 0;
+
+    if (file == NULL)
+        return 0;
+    if (fscanf(file, "%*s %lld", &pages) != 1)
+        pages = 0;
+    (void)fclose(file);
+    return (int64_t)pages * sysconf(_SC_PAGESIZE);
+}
+
+static void
+collect(void *arg)
+{
+    static const char *const kinds[] = {"account", "node", "training", "instance",
+                                        "bill",    "name", "tx"};
+    struct syn_server *server = arg;
+    struct syn_content_usage usage;
+    struct rusage self;
+    int64_t value;
+
+    for (size_t i = 0; i < SYN_LEN(kinds); i++) {
+        char prefix[64];
+
+        (void)snprintf(prefix, sizeof(prefix), "%s/", kinds[i]);
+        if (syn_store_count(server->store, prefix, &value, NULL) == SYN_OK)
+            set(server, GAUGE_DOCUMENTS, kinds[i], value);
+    }
+    if (syn_store_revision(server->store, &value, NULL) == SYN_OK)
+        set(server, GAUGE_REVISION, NULL, value);
+    if (syn_content_usage(server->content, &usage, NULL) == SYN_OK)
+        set(server, GAUGE_CONTENT, NULL, (int64_t)usage.bytes);
+    set(server, GAUGE_RESIDENT, NULL, resident_bytes());
+    if (getrusage(RUSAGE_SELF, &self) == 0)
+        set(server, GAUGE_CPU, NULL,
+            ((int64_t)self.ru_utime.tv_sec + self.ru_stime.tv_sec) * 1000000 +
+                self.ru_utime.tv_usec + self.ru_stime.tv_usec);
+}
+
+int
+srv_gauges_open(struct syn_server *server, struct syn_err *err)
+{
+    int rc = syn_metrics_add(server->metrics, gauges, SYN_LEN(gauges), err);
+
+    return rc < 0 ? rc : syn_metrics_collect(server->metrics, collect, server, err);
+}
