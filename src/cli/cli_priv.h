@@ -1,0 +1,111 @@
+/* What the commands share: one invocation's context, access to its values, and output. */
+#ifndef SYN_CLI_PRIV_H
+#define SYN_CLI_PRIV_H
+
+#include <synor/base/json.h>
+#include <synor/base/units.h>
+#include <synor/cli/cli.h>
+#include <synor/client.h>
+
+#include "command.h"
+
+struct syn_cli {
+    struct syn_cli_line line;
+    const struct syn_cli_host *host;
+    struct syn_client *client; /* opened by the first request */
+    char home[512];            /* SYNOR_HOME or ~/.synor, absolute */
+    bool json;
+    bool quiet;
+    bool yes;
+    bool out_tty; /* standard output is a terminal */
+    bool err_tty;
+    bool color;
+    int argc;
+    char **argv;
+};
+
+/* --- values ---------------------------------------------------------------------------------- */
+
+bool syn_cli_has(const struct syn_cli *cli, const char *option);
+/** The last value's text, or `otherwise`. */
+const char *syn_cli_text(const struct syn_cli *cli, const char *option, const char *otherwise);
+int64_t syn_cli_number(const struct syn_cli *cli, const char *option, int64_t otherwise);
+/** The next occurrence of a repeatable option: start with *cursor = 0; NULL at the end. */
+const struct syn_cli_value *syn_cli_next(const struct syn_cli *cli, const char *option,
+                                         size_t *cursor);
+/** Operand `index`, or NULL. */
+const char *syn_cli_operand(const struct syn_cli *cli, size_t index);
+
+/* --- results --------------------------------------------------------------------------------- */
+
+/** Print the error (to standard error; as JSON on standard output with --json) and return its exit status. */
+int syn_cli_fail(const struct syn_cli *cli, const struct syn_err *err);
+/** Print `value` as JSON, owned by the callee. Returns the exit status. */
+int syn_cli_print_json_take(const struct syn_cli *cli, json_t *value);
+/** A line for people on standard output; nothing with --json or --quiet. */
+void syn_cli_say(const struct syn_cli *cli, const char *format, ...) SYN_PRINTF(2, 3);
+/** A remark on standard error; nothing with --quiet. */
+void syn_cli_note(const struct syn_cli *cli, const char *format, ...) SYN_PRINTF(2, 3);
+/** Ask "question [y/N]". True at once with --yes or when no terminal can be asked. */
+bool syn_cli_confirm(const struct syn_cli *cli, const char *question);
+/** SIGINT or SIGTERM came: loops end at the next turn. */
+bool syn_cli_interrupted(void);
+
+/* --- requests -------------------------------------------------------------------------------- */
+
+/** One API call with a JSON body (may be NULL, borrowed) and a JSON answer (owned by the caller; ret may be NULL). */
+SYN_MUST int syn_cli_call(struct syn_cli *cli, const char *method, const char *path,
+                          const json_t *body, json_t **ret, struct syn_err *err);
+/** GET every page of a list; *ret is the array of items. */
+SYN_MUST int syn_cli_list(struct syn_cli *cli, const char *path, json_t **ret_items,
+                          struct syn_err *err);
+/** The client, opened on first use: --server, SYNOR_SERVER, or the socket in SYNOR_HOME. */
+SYN_MUST int syn_cli_client(struct syn_cli *cli, struct syn_client **ret, struct syn_err *err);
+/** Append `text` percent-encoded for a path segment or query value. */
+void syn_cli_escape(struct syn_buf *out, const char *text);
+
+/* --- content --------------------------------------------------------------------------------- */
+
+struct syn_cli_upload {
+    const char *path;           /* file or folder */
+    const char *name;           /* or NULL */
+    const json_t *include;      /* list of globs, or NULL for all */
+    const json_t *exclude;      /* list of globs, or NULL */
+    bool pin;
+};
+/** Upload with progress and resumption; *ret is the commit's answer {cid,size_bytes,name}. */
+SYN_MUST int syn_cli_upload(struct syn_cli *cli, const struct syn_cli_upload *upload, json_t **ret,
+                            struct syn_err *err);
+
+/* --- tables and progress --------------------------------------------------------------------- */
+
+#define SYN_CLI_COLUMNS_MAX 12
+
+struct syn_cli_table_out; /* rows are kept until printed, so that columns fit */
+
+/** `titles` is "ID|STATE|>SIZE": '>' aligns right. */
+SYN_MUST int syn_cli_rows_new(const char *titles, struct syn_cli_table_out **ret, struct syn_err *err);
+struct syn_cli_table_out *syn_cli_rows_free(struct syn_cli_table_out *rows);
+void syn_cli_rows_free_scope(struct syn_cli_table_out **slot);
+/** Set the next cell of the current row; a full row starts the next. */
+void syn_cli_cell(struct syn_cli_table_out *rows, const char *format, ...) SYN_PRINTF(2, 3);
+/** Print to standard output; `empty` is said when there is no row. Returns the exit status. */
+int syn_cli_rows_print(const struct syn_cli *cli, struct syn_cli_table_out *rows, const char *empty);
+
+/** One progress line on standard error, rewritten in place on a terminal, at most every 100 ms (2 s without a terminal). */
+struct syn_cli_progress {
+    const struct syn_cli *cli;
+    const char *label;
+    int64_t total;
+    int64_t started_ms;
+    int64_t shown_ms;
+    bool bytes; /* counts are bytes */
+    bool drawn;
+};
+void syn_cli_progress_init(struct syn_cli_progress *progress, const struct syn_cli *cli,
+                           const char *label, int64_t total, bool bytes);
+void syn_cli_progress_show(struct syn_cli_progress *progress, int64_t done, const char *detail);
+/** Leave the final line standing. */
+void syn_cli_progress_done(struct syn_cli_progress *progress, int64_t done, const char *detail);
+
+#endif

@@ -1,0 +1,374 @@
+/* account and bill: balances, the ledger, what a run cost and the proof of it. */
+#include <synor/base/str.h>
+
+#include "cli_priv.h"
+#include "commands_priv.h"
+
+#define NAMED_OPERAND(variable, name, text)                                                        \
+    static const struct syn_cli_operand variable[] = {{name, SYN_CLI_TEXT, true, false, text}}
+
+NAMED_OPERAND(account_operand, "ACCOUNT", "Name or id of the account");
+NAMED_OPERAND(bill_operand, "BILL", "Id of the bill, or of the job it belongs to");
+NAMED_OPERAND(name_operand, "NAME", "Lower-case name");
+
+static const struct syn_cli_operand account_maybe[] = {
+    {"ACCOUNT", SYN_CLI_TEXT, false, false, "Name or id of the account; without it, your own"},
+};
+
+/* "/v1/accounts/X" + tail for operand 0, or "me". */
+static void
+account_path(const struct syn_cli *cli, const char *tail, struct syn_buf *out)
+{
+    const char *account = syn_cli_operand(cli, 0);
+
+    syn_buf_adds(out, "/v1/accounts/");
+    syn_cli_escape(out, account != NULL ? account : "me");
+    syn_buf_adds(out, tail);
+}
+
+static void
+say_account(const struct syn_cli *cli, const json_t *account)
+{
+    const json_t *status = json_object_get(account, "status");
+
+    syn_cli_say(cli, "%s (%s)", syn_json_str(account, "name", "?"), syn_json_str(account, "id", "?"));
+    syn_cli_say(cli, "  balance  %s SYNOR", syn_json_str(status, "balance", "0"));
+    syn_cli_say(cli, "  held     %s SYNOR in escrow", syn_json_str(status, "held", "0"));
+}
+
+/* One call whose answer is an account, shown. */
+static int
+show_account(struct syn_cli *cli, const char *method, const char *path, const json_t *body)
+{
+    SYN_JSON(answer);
+    struct syn_err err;
+
+    if (syn_cli_call(cli, method, path, body, &answer, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (cli->json)
+        return syn_cli_print_json_take(cli, SYN_TAKE(answer));
+    say_account(cli, answer);
+    return 0;
+}
+
+static int
+run_account_create(struct syn_cli *cli)
+{
+    SYN_JSON(body);
+
+    body = json_pack("{s:s}", "name", syn_cli_operand(cli, 0));
+    return show_account(cli, "POST", "/v1/accounts", body);
+}
+
+const struct syn_cli_command syn_cli_account_create = {
+    .path = "account create", .summary = "Open an account",
+    .operands = name_operand, .operand_count = 1, .run = run_account_create};
+
+static int
+run_account_balance(struct syn_cli *cli)
+{
+    SYN_BUF(path);
+
+    account_path(cli, "", &path);
+    return show_account(cli, "GET", syn_buf_text(&path), NULL);
+}
+
+const struct syn_cli_command syn_cli_account_balance = {
+    .path = "account balance", .summary = "Show what an account has and what is held in escrow",
+    .operands = account_maybe, .operand_count = 1, .run = run_account_balance};
+
+static int
+run_account_list(struct syn_cli *cli)
+{
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    SYN_JSON(items);
+    struct syn_err err;
+    size_t i;
+    json_t *item;
+
+    if (syn_cli_list(cli, "/v1/accounts", &items, &err) < 0 ||
+        syn_cli_rows_new("NAME|ID|KIND|>BALANCE|>HELD", &rows, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (cli->json)
+        return syn_cli_print_json_take(cli, json_pack("{s:O, s:n}", "items", items, "next"));
+    json_array_foreach (items, i, item) {
+        const json_t *status = json_object_get(item, "status");
+
+        syn_cli_cell(rows, "%s", syn_json_str(item, "name", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(item, "id", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(status, "kind", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(status, "balance", "0"));
+        syn_cli_cell(rows, "%s", syn_json_str(status, "held", "0"));
+    }
+    return syn_cli_rows_print(cli, rows, "No accounts.");
+}
+
+const struct syn_cli_command syn_cli_account_list = {
+    .path = "account list", .summary = "List accounts", .run = run_account_list};
+
+/* What the transaction moved on this account. */
+static const char *
+amount_on(const json_t *transaction, const char *account)
+{
+    size_t i;
+    json_t *entry;
+
+    json_array_foreach (json_object_get(transaction, "entries"), i, entry) {
+        if (syn_str_eq(syn_json_str(entry, "account", ""), account))
+            return syn_json_str(entry, "amount", "0");
+    }
+    return "0";
+}
+
+static int
+run_account_history(struct syn_cli *cli)
+{
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    SYN_JSON(account);
+    SYN_JSON(items);
+    SYN_BUF(path);
+    SYN_BUF(history);
+    struct syn_err err;
+    size_t i;
+    json_t *item;
+
+    account_path(cli, "", &path);
+    account_path(cli, "/history", &history);
+    if (syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &account, &err) < 0 ||
+        syn_cli_list(cli, syn_buf_text(&history), &items, &err) < 0 ||
+        syn_cli_rows_new("WHEN|TRANSACTION|KIND|>AMOUNT|REFERENCE|MEMO", &rows, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (cli->json)
+        return syn_cli_print_json_take(cli, json_pack("{s:O, s:n}", "items", items, "next"));
+    json_array_foreach (items, i, item) {
+        syn_cli_cell(rows, "%s", syn_json_str(item, "at", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(item, "id", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(item, "kind", ""));
+        syn_cli_cell(rows, "%s", amount_on(item, syn_json_str(account, "id", "")));
+        syn_cli_cell(rows, "%s", syn_json_str(item, "ref", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(item, "memo", ""));
+    }
+    return syn_cli_rows_print(cli, rows, "No transactions yet.");
+}
+
+const struct syn_cli_command syn_cli_account_history = {
+    .path = "account history", .summary = "List the transactions of an account, newest first",
+    .operands = account_maybe, .operand_count = 1, .run = run_account_history};
+
+/* A call whose answer is a transaction. */
+static int
+show_transaction(struct syn_cli *cli, const char *path, const json_t *body)
+{
+    SYN_JSON(answer);
+    struct syn_err err;
+
+    if (syn_cli_call(cli, "POST", path, body, &answer, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (cli->json)
+        return syn_cli_print_json_take(cli, SYN_TAKE(answer));
+    syn_cli_say(cli, "%s  %s", syn_json_str(answer, "id", "?"), syn_json_str(answer, "kind", "?"));
+    return 0;
+}
+
+static int
+run_account_faucet(struct syn_cli *cli)
+{
+    SYN_BUF(path);
+    SYN_JSON(body);
+
+    account_path(cli, "/faucet", &path);
+    body = json_pack("{s:s}", "amount", syn_cli_text(cli, "amount", "100"));
+    return show_transaction(cli, syn_buf_text(&path), body);
+}
+
+static const struct syn_cli_option faucet_options[] = {
+    {"amount", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, false, false, NULL, "100", "How much to grant"},
+};
+
+const struct syn_cli_command syn_cli_account_faucet = {
+    .path = "account faucet", .summary = "Grant play money; development networks only",
+    .options = faucet_options, .option_count = SYN_LEN(faucet_options),
+    .operands = account_maybe, .operand_count = 1, .run = run_account_faucet};
+
+static int
+run_account_transfer(struct syn_cli *cli)
+{
+    SYN_JSON(body);
+
+    body = json_pack("{s:s, s:s, s:s, s:s}", "from", syn_cli_text(cli, "from", "me"), "to",
+                     syn_cli_operand(cli, 0), "amount", syn_cli_text(cli, "amount", "0"), "memo",
+                     syn_cli_text(cli, "memo", ""));
+    return show_transaction(cli, "/v1/transfers", body);
+}
+
+static const struct syn_cli_option transfer_options[] = {
+    {"amount", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, true, false, NULL, NULL, "How much to send"},
+    {"from", 0, "ACCOUNT", SYN_CLI_TEXT, 0, 0, false, false, NULL, "your own", "Account to take it from"},
+    {"memo", 0, "TEXT", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "A remark kept in the ledger"},
+};
+
+const struct syn_cli_command syn_cli_account_transfer = {
+    .path = "account transfer", .summary = "Send SYNOR to another account",
+    .options = transfer_options, .option_count = SYN_LEN(transfer_options),
+    .operands = account_operand, .operand_count = 1, .run = run_account_transfer};
+
+static int
+run_account_token(struct syn_cli *cli)
+{
+    SYN_BUF(path);
+    SYN_JSON(body);
+    SYN_JSON(answer);
+    json_t *scopes = json_array();
+    const struct syn_cli_value *scope;
+    struct syn_err err;
+    size_t cursor = 0;
+
+    while ((scope = syn_cli_next(cli, "scope", &cursor)) != NULL)
+        (void)json_array_append_new(scopes, json_string(scope->text));
+    if (json_array_size(scopes) == 0)
+        (void)json_array_append_new(scopes, json_string("tenant"));
+    body = json_pack("{s:s, s:o, s:I}", "name", syn_cli_text(cli, "name", "cli"), "scopes", scopes,
+                     "ttl_ms", (json_int_t)syn_cli_number(cli, "ttl", 0));
+    account_path(cli, "/tokens", &path);
+    if (syn_cli_call(cli, "POST", syn_buf_text(&path), body, &answer, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (cli->json)
+        return syn_cli_print_json_take(cli, SYN_TAKE(answer));
+    syn_cli_say(cli, "%s", syn_json_str(answer, "token", "?"));
+    syn_cli_note(cli, "This is shown once; keep it safe.");
+    return 0;
+}
+
+static const struct syn_cli_option token_options[] = {
+    {"name", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "cli", "What it is for"},
+    {"scope", 0, "SCOPE", SYN_CLI_TEXT, 0, 0, false, true, "tenant|read|operator|join", "tenant", "What it may do; may be given again"},
+    {"ttl", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "no end", "How long it is valid: 30m, 7d"},
+};
+
+const struct syn_cli_command syn_cli_account_token = {
+    .path = "account token", .summary = "Make a bearer token for an account",
+    .options = token_options, .option_count = SYN_LEN(token_options),
+    .operands = account_maybe, .operand_count = 1, .run = run_account_token};
+
+/* --- bills ----------------------------------------------------------------------------------- */
+
+static int
+run_bill_list(struct syn_cli *cli)
+{
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    SYN_JSON(items);
+    struct syn_err err;
+    size_t i;
+    json_t *item;
+
+    if (syn_cli_list(cli, "/v1/bills", &items, &err) < 0 ||
+        syn_cli_rows_new("BILL|JOB|STATE|>TOTAL|>REFUND|WHEN", &rows, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (cli->json)
+        return syn_cli_print_json_take(cli, json_pack("{s:O, s:n}", "items", items, "next"));
+    json_array_foreach (items, i, item) {
+        const json_t *status = json_object_get(item, "status");
+
+        syn_cli_cell(rows, "%s", syn_json_str(item, "id", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(json_object_get(item, "spec"), "job", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(status, "state", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(status, "total", "0"));
+        syn_cli_cell(rows, "%s", syn_json_str(status, "refund", "0"));
+        syn_cli_cell(rows, "%s", syn_json_str(item, "created_at", ""));
+    }
+    return syn_cli_rows_print(cli, rows, "No bills yet: a bill opens with a job's run.");
+}
+
+const struct syn_cli_command syn_cli_bill_list = {
+    .path = "bill list", .summary = "List bills", .run = run_bill_list};
+
+static int
+show_bill(struct syn_cli *cli, const json_t *bill)
+{
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    const json_t *spec = json_object_get(bill, "spec");
+    const json_t *status = json_object_get(bill, "status");
+    struct syn_err err;
+    size_t i;
+    json_t *line;
+
+    syn_cli_say(cli, "Bill %s  job %s  run %lld  %s", syn_json_str(bill, "id", "?"),
+                syn_json_str(spec, "job", "?"), (long long)syn_json_i64(spec, "run", 1),
+                syn_json_str(status, "state", "?"));
+    if (syn_cli_rows_new("ITEM|>QUANTITY|UNIT|>PRICE|>AMOUNT", &rows, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    json_array_foreach (json_object_get(status, "lines"), i, line) {
+        syn_cli_cell(rows, "%s", syn_json_str(line, "item", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(line, "quantity", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(line, "unit", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(line, "price", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(line, "amount", ""));
+    }
+    if (syn_cli_rows_print(cli, rows, "Nothing was used.") != 0)
+        return 1;
+    syn_cli_say(cli, "total     %s SYNOR (provider %s, protocol %s)", syn_json_str(status, "total", "0"),
+                syn_json_str(status, "provider_amount", "0"), syn_json_str(status, "protocol_amount", "0"));
+    syn_cli_say(cli, "escrow    %s SYNOR, refunded %s", syn_json_str(status, "escrow", "0"),
+                syn_json_str(status, "refund", "0"));
+    syn_cli_say(cli, "\nProve it: synor bill verify %s", syn_json_str(bill, "id", "?"));
+    return 0;
+}
+
+static int
+run_bill_show(struct syn_cli *cli)
+{
+    SYN_BUF(path);
+    SYN_JSON(bill);
+    struct syn_err err;
+
+    syn_buf_adds(&path, "/v1/bills/");
+    syn_cli_escape(&path, syn_cli_operand(cli, 0));
+    if (syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &bill, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (cli->json)
+        return syn_cli_print_json_take(cli, SYN_TAKE(bill));
+    return show_bill(cli, bill);
+}
+
+const struct syn_cli_command syn_cli_bill_show = {
+    .path = "bill show", .summary = "Show a bill line by line",
+    .operands = bill_operand, .operand_count = 1, .run = run_bill_show};
+
+static int
+run_bill_verify(struct syn_cli *cli)
+{
+    SYN_BUF(path);
+    SYN_JSON(answer);
+    struct syn_err err;
+    size_t i;
+    json_t *difference;
+    bool agrees;
+
+    syn_buf_adds(&path, "/v1/bills/");
+    syn_cli_escape(&path, syn_cli_operand(cli, 0));
+    syn_buf_adds(&path, "/verify");
+    if (syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &answer, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    agrees = syn_json_bool(answer, "agrees", false);
+    if (cli->json) {
+        int status = syn_cli_print_json_take(cli, SYN_TAKE(answer));
+
+        return status != 0 ? status : agrees ? 0 : 1;
+    }
+    syn_cli_say(cli, "%s: recomputed from %lld signed samples (%lld signatures good)",
+                agrees ? "The bill agrees" : "The bill does NOT agree",
+                (long long)syn_json_i64(answer, "samples", 0),
+                (long long)syn_json_i64(answer, "signatures_ok", 0));
+    json_array_foreach (json_object_get(answer, "differences"), i, difference)
+        syn_cli_say(cli, "  %s", json_is_string(difference) ? json_string_value(difference)
+                                                             : syn_json_str(difference, "message", "?"));
+    return agrees ? 0 : 1;
+}
+
+const struct syn_cli_command syn_cli_bill_verify = {
+    .path = "bill verify",
+    .summary = "Recompute a bill from the signed usage samples and the ledger",
+    .detail = "Checks every sample's signature and sequence, recomputes the charges from the price "
+              "book, and compares them with the bill and with the ledger's settlement. Exit status 1 "
+              "when anything differs.",
+    .operands = bill_operand, .operand_count = 1, .run = run_bill_verify};

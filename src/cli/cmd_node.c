@@ -1,0 +1,108 @@
+/* node: the machines that run instances. */
+#include <synor/base/str.h>
+
+#include "cli_priv.h"
+#include "commands_priv.h"
+
+static const struct syn_cli_operand node_operand[] = {
+    {"NODE", SYN_CLI_TEXT, true, false, "Name or id of the node"},
+};
+
+static int64_t
+sum_gpus(const json_t *capacity)
+{
+    int64_t sum = 0;
+    size_t i;
+    json_t *gpu;
+
+    json_array_foreach (json_object_get(capacity, "gpus"), i, gpu)
+        sum += syn_json_i64(gpu, "count", 0);
+    return sum;
+}
+
+static int
+run_node_list(struct syn_cli *cli)
+{
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    SYN_JSON(items);
+    struct syn_err err;
+    size_t i;
+    json_t *item;
+
+    if (syn_cli_list(cli, "/v1/nodes", &items, &err) < 0 ||
+        syn_cli_rows_new("NAME|ID|STATE|>CPU|>MEMORY|>GPUS|SANDBOX|SEEN", &rows, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (cli->json)
+        return syn_cli_print_json_take(cli, json_pack("{s:O, s:n}", "items", items, "next"));
+    json_array_foreach (items, i, item) {
+        const json_t *status = json_object_get(item, "status");
+        const json_t *capacity = json_object_get(status, "capacity");
+        const json_t *used = json_object_get(status, "allocated");
+        char a[SYN_FORMAT_MAX];
+        char b[SYN_FORMAT_MAX];
+
+        syn_cli_cell(rows, "%s", syn_json_str(item, "name", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(item, "id", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(status, "state", ""));
+        syn_cli_cell(rows, "%s/%s", syn_format_cpus(syn_json_i64(used, "cpu_millicores", 0), a),
+                     syn_format_cpus(syn_json_i64(capacity, "cpu_millicores", 0), b));
+        syn_cli_cell(rows, "%s/%s", syn_format_bytes(syn_json_i64(used, "memory_bytes", 0), a),
+                     syn_format_bytes(syn_json_i64(capacity, "memory_bytes", 0), b));
+        syn_cli_cell(rows, "%lld", (long long)sum_gpus(capacity));
+        syn_cli_cell(rows, "%s", syn_json_str(status, "default_isolation", "none"));
+        syn_cli_cell(rows, "%s", syn_json_str(status, "last_seen_at", "never"));
+    }
+    return syn_cli_rows_print(cli, rows, "No nodes. Join one: synor agent --server URL --token T");
+}
+
+const struct syn_cli_command syn_cli_node_list = {
+    .path = "node list", .summary = "List nodes with their use and capacity", .run = run_node_list};
+
+static int
+show_node(struct syn_cli *cli, const char *method, const char *tail, const json_t *body)
+{
+    SYN_BUF(path);
+    SYN_JSON(answer);
+    struct syn_err err;
+
+    syn_buf_adds(&path, "/v1/nodes/");
+    syn_cli_escape(&path, syn_cli_operand(cli, 0));
+    syn_buf_adds(&path, tail);
+    if (syn_cli_call(cli, method, syn_buf_text(&path), body, &answer, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (cli->json || body == NULL)
+        return syn_cli_print_json_take(cli, SYN_TAKE(answer));
+    syn_cli_say(cli, "%s: %s", syn_json_str(answer, "name", "?"),
+                syn_json_bool(json_object_get(answer, "spec"), "unschedulable", false)
+                    ? "takes no new instances"
+                    : "takes new instances");
+    return 0;
+}
+
+static int
+run_node_get(struct syn_cli *cli)
+{
+    return show_node(cli, "GET", "", NULL);
+}
+
+const struct syn_cli_command syn_cli_node_get = {
+    .path = "node get", .summary = "Show one node as its document",
+    .operands = node_operand, .operand_count = 1, .run = run_node_get};
+
+static int
+run_node_drain(struct syn_cli *cli)
+{
+    SYN_JSON(body);
+
+    body = json_pack("{s:b}", "on", syn_cli_has(cli, "off") ? 0 : 1);
+    return show_node(cli, "POST", "/drain", body);
+}
+
+static const struct syn_cli_option drain_options[] = {
+    {"off", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Let it take instances again"},
+};
+
+const struct syn_cli_command syn_cli_node_drain = {
+    .path = "node drain", .summary = "Place nothing new on a node; what runs there goes on",
+    .options = drain_options, .option_count = SYN_LEN(drain_options),
+    .operands = node_operand, .operand_count = 1, .run = run_node_drain};
