@@ -1,19 +1,36 @@
 /* One invocation of synor(1): parse, run, exit status. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include <synor/base/mem.h>
 #include <synor/base/str.h>
 
 #include "cli_priv.h"
 
 static volatile sig_atomic_t interrupted;
+static struct syn_client *_Atomic to_cancel;
 
+/* The second one kills, should the first not be enough: the handler is installed for one time. */
 static void
 on_signal(int signo)
 {
+    struct syn_client *client = atomic_load(&to_cancel);
+
     (void)signo;
     interrupted = 1;
+    if (client != NULL)
+        syn_client_cancel(client);
+}
+
+void
+syn_cli_cancel_on_signal(struct syn_client *client)
+{
+    atomic_store(&to_cancel, client);
 }
 
 bool
@@ -152,26 +169,65 @@ syn_cli_confirm(const struct syn_cli *cli, const char *question)
 
 /* --- running --------------------------------------------------------------------------------- */
 
+int
+syn_cli_absolute(const char *path, char *out, size_t cap, struct syn_err *err)
+{
+    char cwd[1024];
+    int len;
+
+    if (path[0] == '/') {
+        len = snprintf(out, cap, "%s", path);
+    } else {
+        if (getcwd(cwd, sizeof(cwd)) == NULL)
+            return SYN_FAIL_SYS(err, errno, "cannot tell the current folder");
+        len = snprintf(out, cap, "%s/%s", cwd, path);
+    }
+    if (len < 0 || (size_t)len >= cap)
+        return SYN_FAIL(err, SYN_E_INVALID, "%.80s...: longer than %zu bytes", path, cap - 1);
+    return SYN_OK;
+}
+
+int
+syn_cli_read_file(const char *path, size_t most, struct syn_buf *out, struct syn_err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = 1;
+    int rc = SYN_OK;
+
+    if (fd < 0)
+        return SYN_FAIL_SYS(err, errno, "%s", path);
+    while (got > 0 && out->len <= most) {
+        char *room = syn_buf_reserve(out, 65536);
+
+        if (room == NULL)
+            break;
+        got = read(fd, room, 65536);
+        if (got > 0)
+            out->len += (size_t)got;
+    }
+    if (got < 0)
+        rc = SYN_FAIL_SYS(err, errno, "%s", path);
+    else if (out->len > most)
+        rc = SYN_FAIL(err, SYN_E_TOOBIG, "%s: larger than %zu bytes", path, most);
+    else
+        rc = syn_buf_ok(out, err);
+    (void)close(fd);
+    return rc;
+}
+
 static int
 set_home(struct syn_cli *cli, struct syn_err *err)
 {
-    const char *given = syn_cli_text(cli, "home", getenv("SYNOR_HOME"));
+    const char *given =
+        syn_cli_text(cli, "data-dir", syn_cli_text(cli, "home", getenv("SYNOR_HOME")));
     const char *user = getenv("HOME");
-    char cwd[256];
     int len;
 
-    if (given != NULL && given[0] == '/') {
-        len = snprintf(cli->home, sizeof(cli->home), "%s", given);
-    } else if (given != NULL && given[0] != '\0') {
-        if (getcwd(cwd, sizeof(cwd)) == NULL)
-            return SYN_FAIL_SYS(err, errno, "cannot tell the current folder");
-        len = snprintf(cli->home, sizeof(cli->home), "%s/%s", cwd, given);
-    } else {
-        len = snprintf(cli->home, sizeof(cli->home), "%s/.synor", user != NULL ? user : "/root");
-    }
+    if (given != NULL && given[0] != '\0')
+        return syn_cli_absolute(given, cli->home, sizeof(cli->home), err);
+    len = snprintf(cli->home, sizeof(cli->home), "%s/.synor", user != NULL ? user : "/root");
     if (len < 0 || (size_t)len >= sizeof(cli->home))
-        return SYN_FAIL(err, SYN_E_INVALID, "SYNOR_HOME is longer than %zu bytes",
-                        sizeof(cli->home) - 1);
+        return SYN_FAIL(err, SYN_E_INVALID, "HOME is longer than %zu bytes", sizeof(cli->home) - 1);
     return SYN_OK;
 }
 
@@ -191,17 +247,25 @@ print_help(const struct syn_cli *cli)
 static void
 setup_signals(void)
 {
-    struct sigaction action = {.sa_handler = on_signal};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
 
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
+void
+syn_cli_signals_reset(void)
+{
+    (void)signal(SIGINT, SIG_DFL);
+    (void)signal(SIGTERM, SIG_DFL);
+    (void)signal(SIGPIPE, SIG_DFL);
+}
+
 int
 syn_cli_main(int argc, char **argv, const struct syn_cli_host *host)
 {
-    struct syn_cli *cli = calloc(1, sizeof(*cli));
+    struct syn_cli *cli = syn_calloc(1, sizeof(*cli));
     struct syn_err err = {0};
     int status;
 
@@ -219,7 +283,7 @@ syn_cli_main(int argc, char **argv, const struct syn_cli_host *host)
         status = syn_cli_fail(cli, &err);
         fprintf(stderr, "Try: synor %s%s--help\n", cli->line.group,
                 cli->line.group[0] == '\0' ? "" : " ");
-        free(cli);
+        syn_free(cli);
         return status;
     }
     cli->json = syn_cli_has(cli, "json");
@@ -235,7 +299,8 @@ syn_cli_main(int argc, char **argv, const struct syn_cli_host *host)
         setup_signals();
         status = cli->line.command->run(cli);
     }
-    syn_client_free(cli->client);
-    free(cli);
+    syn_cli_cancel_on_signal(NULL);
+    (void)syn_client_free(cli->client);
+    syn_free(cli);
     return status;
 }

@@ -4,6 +4,7 @@
 
 #include <synor/base/json.h>
 #include <synor/base/units.h>
+#include <synor/base/world.h>
 #include <synor/cli/cli.h>
 #include <synor/client.h>
 
@@ -14,6 +15,9 @@ struct syn_cli {
     const struct syn_cli_host *host;
     struct syn_client *client; /* opened by the first request */
     char home[512];            /* SYNOR_HOME or ~/.synor, absolute */
+    char key[SYN_ID_MAX];      /* idempotency keys of this invocation start so */
+    unsigned calls;
+    bool patient; /* a call may take long; set before the first one */
     bool json;
     bool quiet;
     bool yes;
@@ -38,7 +42,8 @@ const char *syn_cli_operand(const struct syn_cli *cli, size_t index);
 
 /* --- results --------------------------------------------------------------------------------- */
 
-/** Print the error (to standard error; as JSON on standard output with --json) and return its exit status. */
+/** Print the error (to standard error; as JSON on standard output with --json) and return its exit
+ * status. */
 int syn_cli_fail(const struct syn_cli *cli, const struct syn_err *err);
 /** Print `value` as JSON, owned by the callee. Returns the exit status. */
 int syn_cli_print_json_take(const struct syn_cli *cli, json_t *value);
@@ -50,10 +55,20 @@ void syn_cli_note(const struct syn_cli *cli, const char *format, ...) SYN_PRINTF
 bool syn_cli_confirm(const struct syn_cli *cli, const char *question);
 /** SIGINT or SIGTERM came: loops end at the next turn. */
 bool syn_cli_interrupted(void);
+/** Have SIGINT and SIGTERM cancel the client's running call; NULL: no longer. */
+void syn_cli_cancel_on_signal(struct syn_client *client);
+/** Let SIGINT, SIGTERM and SIGPIPE do what they do by default again. */
+void syn_cli_signals_reset(void);
+/** Read a whole file of at most `most` bytes. */
+SYN_MUST int syn_cli_read_file(const char *path, size_t most, struct syn_buf *out,
+                               struct syn_err *err);
+/** `path` as it is seen from the root folder. INVALID when longer than `cap`. */
+SYN_MUST int syn_cli_absolute(const char *path, char *out, size_t cap, struct syn_err *err);
 
 /* --- requests -------------------------------------------------------------------------------- */
 
-/** One API call with a JSON body (may be NULL, borrowed) and a JSON answer (owned by the caller; ret may be NULL). */
+/** One API call with a JSON body (may be NULL, borrowed) and a JSON answer (owned by the caller;
+ * ret may be NULL). */
 SYN_MUST int syn_cli_call(struct syn_cli *cli, const char *method, const char *path,
                           const json_t *body, json_t **ret, struct syn_err *err);
 /** GET every page of a list; *ret is the array of items. */
@@ -61,16 +76,21 @@ SYN_MUST int syn_cli_list(struct syn_cli *cli, const char *path, json_t **ret_it
                           struct syn_err *err);
 /** The client, opened on first use: --server, SYNOR_SERVER, or the socket in SYNOR_HOME. */
 SYN_MUST int syn_cli_client(struct syn_cli *cli, struct syn_client **ret, struct syn_err *err);
+/** A client of one's own, for looking whether something is there. `answer_ms` 0: the default. */
+SYN_MUST int syn_cli_connect(const struct syn_cli *cli, unsigned retries_max, int64_t answer_ms,
+                             struct syn_client **ret, struct syn_err *err);
+/** Say how to start the platform when `rc` means that the local one is not there. Returns rc. */
+int syn_cli_unreachable(const struct syn_cli *cli, int rc, struct syn_err *err);
 /** Append `text` percent-encoded for a path segment or query value. */
 void syn_cli_escape(struct syn_buf *out, const char *text);
 
 /* --- content --------------------------------------------------------------------------------- */
 
 struct syn_cli_upload {
-    const char *path;           /* file or folder */
-    const char *name;           /* or NULL */
-    const json_t *include;      /* list of globs, or NULL for all */
-    const json_t *exclude;      /* list of globs, or NULL */
+    const char *path;      /* file or folder */
+    const char *name;      /* or NULL */
+    const json_t *include; /* list of globs, or NULL for all */
+    const json_t *exclude; /* list of globs, or NULL */
     bool pin;
 };
 /** Upload with progress and resumption; *ret is the commit's answer {cid,size_bytes,name}. */
@@ -84,15 +104,18 @@ SYN_MUST int syn_cli_upload(struct syn_cli *cli, const struct syn_cli_upload *up
 struct syn_cli_table_out; /* rows are kept until printed, so that columns fit */
 
 /** `titles` is "ID|STATE|>SIZE": '>' aligns right. */
-SYN_MUST int syn_cli_rows_new(const char *titles, struct syn_cli_table_out **ret, struct syn_err *err);
+SYN_MUST int syn_cli_rows_new(const char *titles, struct syn_cli_table_out **ret,
+                              struct syn_err *err);
 struct syn_cli_table_out *syn_cli_rows_free(struct syn_cli_table_out *rows);
 void syn_cli_rows_free_scope(struct syn_cli_table_out **slot);
 /** Set the next cell of the current row; a full row starts the next. */
 void syn_cli_cell(struct syn_cli_table_out *rows, const char *format, ...) SYN_PRINTF(2, 3);
 /** Print to standard output; `empty` is said when there is no row. Returns the exit status. */
-int syn_cli_rows_print(const struct syn_cli *cli, struct syn_cli_table_out *rows, const char *empty);
+int syn_cli_rows_print(const struct syn_cli *cli, struct syn_cli_table_out *rows,
+                       const char *empty);
 
-/** One progress line on standard error, rewritten in place on a terminal, at most every 100 ms (2 s without a terminal). */
+/** One progress line on standard error, rewritten in place on a terminal, at most every 100 ms (2 s
+ * without a terminal). */
 struct syn_cli_progress {
     const struct syn_cli *cli;
     const char *label;

@@ -4,7 +4,7 @@
 #include "cli_priv.h"
 #include "commands_priv.h"
 
-#define NAMED_OPERAND(variable, name, text)                                                        \
+#define NAMED_OPERAND(variable, name, text) \
     static const struct syn_cli_operand variable[] = {{name, SYN_CLI_TEXT, true, false, text}}
 
 NAMED_OPERAND(account_operand, "ACCOUNT", "Name or id of the account");
@@ -31,7 +31,8 @@ say_account(const struct syn_cli *cli, const json_t *account)
 {
     const json_t *status = json_object_get(account, "status");
 
-    syn_cli_say(cli, "%s (%s)", syn_json_str(account, "name", "?"), syn_json_str(account, "id", "?"));
+    syn_cli_say(cli, "%s (%s)", syn_json_str(account, "name", "?"),
+                syn_json_str(account, "id", "?"));
     syn_cli_say(cli, "  balance  %s SYNOR", syn_json_str(status, "balance", "0"));
     syn_cli_say(cli, "  held     %s SYNOR in escrow", syn_json_str(status, "held", "0"));
 }
@@ -60,9 +61,11 @@ run_account_create(struct syn_cli *cli)
     return show_account(cli, "POST", "/v1/accounts", body);
 }
 
-const struct syn_cli_command syn_cli_account_create = {
-    .path = "account create", .summary = "Open an account",
-    .operands = name_operand, .operand_count = 1, .run = run_account_create};
+const struct syn_cli_command syn_cli_account_create = {.path = "account create",
+                                                       .summary = "Open an account",
+                                                       .operands = name_operand,
+                                                       .operand_count = 1,
+                                                       .run = run_account_create};
 
 static int
 run_account_balance(struct syn_cli *cli)
@@ -74,8 +77,11 @@ run_account_balance(struct syn_cli *cli)
 }
 
 const struct syn_cli_command syn_cli_account_balance = {
-    .path = "account balance", .summary = "Show what an account has and what is held in escrow",
-    .operands = account_maybe, .operand_count = 1, .run = run_account_balance};
+    .path = "account balance",
+    .summary = "Show what an account has and what is held in escrow",
+    .operands = account_maybe,
+    .operand_count = 1,
+    .run = run_account_balance};
 
 static int
 run_account_list(struct syn_cli *cli)
@@ -152,8 +158,11 @@ run_account_history(struct syn_cli *cli)
 }
 
 const struct syn_cli_command syn_cli_account_history = {
-    .path = "account history", .summary = "List the transactions of an account, newest first",
-    .operands = account_maybe, .operand_count = 1, .run = run_account_history};
+    .path = "account history",
+    .summary = "List the transactions of an account, newest first",
+    .operands = account_maybe,
+    .operand_count = 1,
+    .run = run_account_history};
 
 /* A call whose answer is a transaction. */
 static int
@@ -186,9 +195,13 @@ static const struct syn_cli_option faucet_options[] = {
 };
 
 const struct syn_cli_command syn_cli_account_faucet = {
-    .path = "account faucet", .summary = "Grant play money; development networks only",
-    .options = faucet_options, .option_count = SYN_LEN(faucet_options),
-    .operands = account_maybe, .operand_count = 1, .run = run_account_faucet};
+    .path = "account faucet",
+    .summary = "Grant play money; development networks only",
+    .options = faucet_options,
+    .option_count = SYN_LEN(faucet_options),
+    .operands = account_maybe,
+    .operand_count = 1,
+    .run = run_account_faucet};
 
 static int
 run_account_transfer(struct syn_cli *cli)
@@ -203,14 +216,19 @@ run_account_transfer(struct syn_cli *cli)
 
 static const struct syn_cli_option transfer_options[] = {
     {"amount", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, true, false, NULL, NULL, "How much to send"},
-    {"from", 0, "ACCOUNT", SYN_CLI_TEXT, 0, 0, false, false, NULL, "your own", "Account to take it from"},
-    {"memo", 0, "TEXT", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "A remark kept in the ledger"},
+    {"from", 0, "ACCOUNT", SYN_CLI_TEXT, 0, 0, false, false, NULL, "your own",
+     "Account to take it from"},
+    {"memo", 0, "TEXT", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL,
+     "A remark kept in the ledger"},
 };
 
-const struct syn_cli_command syn_cli_account_transfer = {
-    .path = "account transfer", .summary = "Send SYNOR to another account",
-    .options = transfer_options, .option_count = SYN_LEN(transfer_options),
-    .operands = account_operand, .operand_count = 1, .run = run_account_transfer};
+const struct syn_cli_command syn_cli_account_transfer = {.path = "account transfer",
+                                                         .summary = "Send SYNOR to another account",
+                                                         .options = transfer_options,
+                                                         .option_count = SYN_LEN(transfer_options),
+                                                         .operands = account_operand,
+                                                         .operand_count = 1,
+                                                         .run = run_account_transfer};
 
 static int
 run_account_token(struct syn_cli *cli)
@@ -241,14 +259,20 @@ run_account_token(struct syn_cli *cli)
 
 static const struct syn_cli_option token_options[] = {
     {"name", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "cli", "What it is for"},
-    {"scope", 0, "SCOPE", SYN_CLI_TEXT, 0, 0, false, true, "tenant|read|operator|join", "tenant", "What it may do; may be given again"},
-    {"ttl", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "no end", "How long it is valid: 30m, 7d"},
+    {"scope", 0, "SCOPE", SYN_CLI_TEXT, 0, 0, false, true, "tenant|read|operator|join", "tenant",
+     "What it may do; may be given again"},
+    {"ttl", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "no end",
+     "How long it is valid: 30m, 7d"},
 };
 
-const struct syn_cli_command syn_cli_account_token = {
-    .path = "account token", .summary = "Make a bearer token for an account",
-    .options = token_options, .option_count = SYN_LEN(token_options),
-    .operands = account_maybe, .operand_count = 1, .run = run_account_token};
+const struct syn_cli_command syn_cli_account_token = {.path = "account token",
+                                                      .summary =
+                                                          "Make a bearer token for an account",
+                                                      .options = token_options,
+                                                      .option_count = SYN_LEN(token_options),
+                                                      .operands = account_maybe,
+                                                      .operand_count = 1,
+                                                      .run = run_account_token};
 
 /* --- bills ----------------------------------------------------------------------------------- */
 
@@ -306,8 +330,9 @@ show_bill(struct syn_cli *cli, const json_t *bill)
     }
     if (syn_cli_rows_print(cli, rows, "Nothing was used.") != 0)
         return 1;
-    syn_cli_say(cli, "total     %s SYNOR (provider %s, protocol %s)", syn_json_str(status, "total", "0"),
-                syn_json_str(status, "provider_amount", "0"), syn_json_str(status, "protocol_amount", "0"));
+    syn_cli_say(cli, "total     %s SYNOR (provider %s, protocol %s)",
+                syn_json_str(status, "total", "0"), syn_json_str(status, "provider_amount", "0"),
+                syn_json_str(status, "protocol_amount", "0"));
     syn_cli_say(cli, "escrow    %s SYNOR, refunded %s", syn_json_str(status, "escrow", "0"),
                 syn_json_str(status, "refund", "0"));
     syn_cli_say(cli, "\nProve it: synor bill verify %s", syn_json_str(bill, "id", "?"));
@@ -330,9 +355,11 @@ run_bill_show(struct syn_cli *cli)
     return show_bill(cli, bill);
 }
 
-const struct syn_cli_command syn_cli_bill_show = {
-    .path = "bill show", .summary = "Show a bill line by line",
-    .operands = bill_operand, .operand_count = 1, .run = run_bill_show};
+const struct syn_cli_command syn_cli_bill_show = {.path = "bill show",
+                                                  .summary = "Show a bill line by line",
+                                                  .operands = bill_operand,
+                                                  .operand_count = 1,
+                                                  .run = run_bill_show};
 
 static int
 run_bill_verify(struct syn_cli *cli)
@@ -360,15 +387,19 @@ run_bill_verify(struct syn_cli *cli)
                 (long long)syn_json_i64(answer, "samples", 0),
                 (long long)syn_json_i64(answer, "signatures_ok", 0));
     json_array_foreach (json_object_get(answer, "differences"), i, difference)
-        syn_cli_say(cli, "  %s", json_is_string(difference) ? json_string_value(difference)
-                                                             : syn_json_str(difference, "message", "?"));
+        syn_cli_say(cli, "  %s",
+                    json_is_string(difference) ? json_string_value(difference)
+                                               : syn_json_str(difference, "message", "?"));
     return agrees ? 0 : 1;
 }
 
 const struct syn_cli_command syn_cli_bill_verify = {
     .path = "bill verify",
     .summary = "Recompute a bill from the signed usage samples and the ledger",
-    .detail = "Checks every sample's signature and sequence, recomputes the charges from the price "
-              "book, and compares them with the bill and with the ledger's settlement. Exit status 1 "
-              "when anything differs.",
-    .operands = bill_operand, .operand_count = 1, .run = run_bill_verify};
+    .detail =
+        "Checks every sample's signature and sequence, recomputes the charges from the price "
+        "book, and compares them with the bill and with the ledger's settlement. Exit status 1 "
+        "when anything differs.",
+    .operands = bill_operand,
+    .operand_count = 1,
+    .run = run_bill_verify};

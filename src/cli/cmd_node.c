@@ -85,9 +85,11 @@ run_node_get(struct syn_cli *cli)
     return show_node(cli, "GET", "", NULL);
 }
 
-const struct syn_cli_command syn_cli_node_get = {
-    .path = "node get", .summary = "Show one node as its document",
-    .operands = node_operand, .operand_count = 1, .run = run_node_get};
+const struct syn_cli_command syn_cli_node_get = {.path = "node get",
+                                                 .summary = "Show one node as its document",
+                                                 .operands = node_operand,
+                                                 .operand_count = 1,
+                                                 .run = run_node_get};
 
 static int
 run_node_drain(struct syn_cli *cli)
@@ -103,6 +105,10 @@ static const struct syn_cli_option drain_options[] = {
 };
 
 const struct syn_cli_command syn_cli_node_drain = {
-    .path = "node drain", .summary = "Place nothing new on a node; what runs there goes on",
-    .options = drain_options, .option_count = SYN_LEN(drain_options),
-    .operands = node_operand, .operand_count = 1, .run = run_node_drain};
+    .path = "node drain",
+    .summary = "Place nothing new on a node; what runs there goes on",
+    .options = drain_options,
+    .option_count = SYN_LEN(drain_options),
+    .operands = node_operand,
+    .operand_count = 1,
+    .run = run_node_drain};

@@ -10,7 +10,8 @@ static int
 run_version(struct syn_cli *cli)
 {
     if (cli->json)
-        return syn_cli_print_json_take(cli, json_pack("{s:s, s:s}", "version", SYN_VERSION, "api", "v1"));
+        return syn_cli_print_json_take(
+            cli, json_pack("{s:s, s:s}", "version", SYN_VERSION, "api", "v1"));
     syn_cli_say(cli, "synor %s", SYN_VERSION);
     return 0;
 }
@@ -28,7 +29,8 @@ run_completion(struct syn_cli *cli)
     } else if (syn_str_eq(syn_cli_operand(cli, 0), "zsh")) {
         syn_cli_complete_zsh(&syn_cli_program, &out);
     } else {
-        fprintf(stderr, "synor: completion: \"%s\" is not one of bash, zsh\n", syn_cli_operand(cli, 0));
+        fprintf(stderr, "synor: completion: \"%s\" is not one of bash, zsh\n",
+                syn_cli_operand(cli, 0));
         return 2;
     }
     fputs(syn_buf_text(&out), stdout);
@@ -43,7 +45,8 @@ const struct syn_cli_command syn_cli_completion_command = {
     .path = "completion",
     .summary = "Print the completion script of a shell",
     .examples = "  source <(synor completion bash)\n",
-    .operands = completion_operands, .operand_count = SYN_LEN(completion_operands),
+    .operands = completion_operands,
+    .operand_count = SYN_LEN(completion_operands),
     .run = run_completion};
 
 /* Without a command: one path a line, for the script that makes all pages. */
@@ -83,5 +86,7 @@ static const struct syn_cli_operand manual_operands[] = {
 const struct syn_cli_command syn_cli_manual_command = {
     .path = "manual",
     .summary = "Print a man page's source, or the list of commands",
-    .operands = manual_operands, .operand_count = SYN_LEN(manual_operands),
-    .run = run_manual, .hidden = true};
+    .operands = manual_operands,
+    .operand_count = SYN_LEN(manual_operands),
+    .run = run_manual,
+    .hidden = true};

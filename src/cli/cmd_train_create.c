@@ -19,35 +19,57 @@ static const struct syn_cli_option create_options[] = {
      "Root file system: `host`, or synor://CID of an OCI layout"},
     {"model-config", 0, "FILE", SYN_CLI_FILE, 0, 0, true, false, NULL, NULL,
      "model.yaml: source folder, entry point, hyperparameters"},
-    {"dataset", 0, "REF", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "synor://NAME or synor://CID"},
+    {"dataset", 0, "REF", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL,
+     "synor://NAME or synor://CID"},
     {"gpus", 0, "N", SYN_CLI_INT, 0, 1024, false, false, NULL, "0", "Processors a worker"},
-    {"max-gpus", 0, "N", SYN_CLI_INT, 0, 1024, false, false, NULL, "--gpus", "Take up to so many where they are free"},
-    {"gpu-type", 0, "MODEL", SYN_CLI_TEXT, 0, 0, false, false, NULL, "any", "h100, a100-80gb, rtx-4090, ..."},
-    {"min-vram", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, NULL, "Memory each GPU must have"},
-    {"cpus", 0, "N", SYN_CLI_CPUS, 0, 0, false, false, NULL, "1", "CPU cores a worker: 2, 0.5, 250m"},
+    {"max-gpus", 0, "N", SYN_CLI_INT, 0, 1024, false, false, NULL, "--gpus",
+     "Take up to so many where they are free"},
+    {"gpu-type", 0, "MODEL", SYN_CLI_TEXT, 0, 0, false, false, NULL, "any",
+     "h100, a100-80gb, rtx-4090, ..."},
+    {"min-vram", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, NULL,
+     "Memory each GPU must have"},
+    {"cpus", 0, "N", SYN_CLI_CPUS, 0, 0, false, false, NULL, "1",
+     "CPU cores a worker: 2, 0.5, 250m"},
     {"memory", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "2gb", "Memory a worker"},
-    {"scratch", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "4gb", "Writable disk a worker"},
+    {"scratch", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "4gb",
+     "Writable disk a worker"},
     {"distributed", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false,
-     "ddp|fsdp|zero1|zero2|zero3|pipeline|model", "ddp for several workers", "How workers share the work"},
+     "ddp|fsdp|zero1|zero2|zero3|pipeline|model", "ddp for several workers",
+     "How workers share the work"},
     {"workers", 0, "N", SYN_CLI_INT, 1, 64, false, false, NULL, "1", "Ranks, all started together"},
-    {"epochs", 0, "N", SYN_CLI_INT, 1, 1000000, false, false, NULL, NULL, "Passes over the dataset"},
+    {"epochs", 0, "N", SYN_CLI_INT, 1, 1000000, false, false, NULL, NULL,
+     "Passes over the dataset"},
     {"batch-size", 0, "N", SYN_CLI_INT, 1, 1000000000, false, false, NULL, NULL, "Samples a step"},
     {"learning-rate", 0, "X", SYN_CLI_REAL, 0, 0, false, false, NULL, NULL, "Step size"},
-    {"optimizer", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "What the program knows: sgd, adam, adamw"},
-    {"mixed-precision", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "no|fp16|bf16", NULL, "Number format of the forward pass"},
-    {"gradient-accumulation", 0, "N", SYN_CLI_INT, 1, 1000000, false, false, NULL, NULL, "Steps gathered before an update"},
-    {"checkpoint-interval", 0, "STEPS", SYN_CLI_INT, 0, 1000000000, false, false, NULL, "the program's own", "Steps between checkpoints"},
-    {"max-budget", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, true, false, NULL, NULL, "The most it may cost; locked in escrow, the rest comes back"},
-    {"priority", 0, "N", SYN_CLI_INT, 0, 1000, false, false, NULL, "500", "Who waits less when nodes are full"},
+    {"optimizer", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL,
+     "What the program knows: sgd, adam, adamw"},
+    {"mixed-precision", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "no|fp16|bf16", NULL,
+     "Number format of the forward pass"},
+    {"gradient-accumulation", 0, "N", SYN_CLI_INT, 1, 1000000, false, false, NULL, NULL,
+     "Steps gathered before an update"},
+    {"checkpoint-interval", 0, "STEPS", SYN_CLI_INT, 0, 1000000000, false, false, NULL,
+     "the program's own", "Steps between checkpoints"},
+    {"max-budget", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, true, false, NULL, NULL,
+     "The most it may cost; locked in escrow, the rest comes back"},
+    {"priority", 0, "N", SYN_CLI_INT, 0, 1000, false, false, NULL, "500",
+     "Who waits less when nodes are full"},
     {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "any", "Where it must run"},
-    {"isolation", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "auto|gvisor|runc", "auto", "Sandbox"},
-    {"time-limit", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "none", "Stop after this long"},
-    {"stop-grace", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "30s", "Time to save after the stop signal"},
-    {"retries", 0, "N", SYN_CLI_INT, 0, 10, false, false, NULL, "0", "Restarts after the program's own failure"},
-    {"env", 0, "NAME=VALUE", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Environment variable; may be given again"},
-    {"name", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "from model.yaml", "Name of the job"},
-    {"wait", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Show progress until it ends; exit status 1 unless it succeeded"},
-    {"plan", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Show node and price; create nothing"},
+    {"isolation", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "auto|gvisor|runc", "auto",
+     "Sandbox"},
+    {"time-limit", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "none",
+     "Stop after this long"},
+    {"stop-grace", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "30s",
+     "Time to save after the stop signal"},
+    {"retries", 0, "N", SYN_CLI_INT, 0, 10, false, false, NULL, "0",
+     "Restarts after the program's own failure"},
+    {"env", 0, "NAME=VALUE", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL,
+     "Environment variable; may be given again"},
+    {"name", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "from model.yaml",
+     "Name of the job"},
+    {"wait", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
+     "Show progress until it ends; exit status 1 unless it succeeded"},
+    {"plan", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
+     "Show node and price; create nothing"},
 };
 
 /* An option that becomes a key of the spec as it is. */
@@ -57,18 +79,28 @@ struct mapping {
 };
 
 static const struct mapping number_keys[] = {
-    {"gpus", "gpus"}, {"max-gpus", "gpus_max"}, {"min-vram", "vram_min_bytes"},
-    {"cpus", "cpu_millicores"}, {"memory", "memory_bytes"}, {"scratch", "scratch_bytes"},
-    {"workers", "workers"}, {"epochs", "epochs"}, {"batch-size", "batch_size"},
+    {"gpus", "gpus"},
+    {"max-gpus", "gpus_max"},
+    {"min-vram", "vram_min_bytes"},
+    {"cpus", "cpu_millicores"},
+    {"memory", "memory_bytes"},
+    {"scratch", "scratch_bytes"},
+    {"workers", "workers"},
+    {"epochs", "epochs"},
+    {"batch-size", "batch_size"},
     {"gradient-accumulation", "gradient_accumulation"},
-    {"checkpoint-interval", "checkpoint_interval"}, {"priority", "priority"},
-    {"time-limit", "time_limit_ms"}, {"stop-grace", "stop_grace_ms"}, {"retries", "retries_max"},
+    {"checkpoint-interval", "checkpoint_interval"},
+    {"priority", "priority"},
+    {"time-limit", "time_limit_ms"},
+    {"stop-grace", "stop_grace_ms"},
+    {"retries", "retries_max"},
 };
 
 static const struct mapping text_keys[] = {
-    {"image", "image"}, {"dataset", "dataset"}, {"gpu-type", "gpu_model"},
-    {"distributed", "distributed"}, {"optimizer", "optimizer"},
-    {"mixed-precision", "mixed_precision"}, {"max-budget", "max_budget"}, {"region", "region"},
+    {"image", "image"},           {"dataset", "dataset"},
+    {"gpu-type", "gpu_model"},    {"distributed", "distributed"},
+    {"optimizer", "optimizer"},   {"mixed-precision", "mixed_precision"},
+    {"max-budget", "max_budget"}, {"region", "region"},
     {"isolation", "isolation"},
 };
 
@@ -101,7 +133,8 @@ set_env(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 
         if (equals == NULL || equals == value->text ||
             (size_t)(equals - value->text) >= sizeof(name))
-            return SYN_FAIL(err, SYN_E_INVALID, "--env: expected NAME=VALUE, got \"%s\"", value->text);
+            return SYN_FAIL(err, SYN_E_INVALID, "--env: expected NAME=VALUE, got \"%s\"",
+                            value->text);
         (void)snprintf(name, sizeof(name), "%.*s", (int)(equals - value->text), value->text);
         rc = syn_json_set_str(env, name, equals + 1, err);
     }
@@ -134,7 +167,8 @@ build_spec(const struct syn_cli *cli, const json_t *model, json_t *spec, struct 
     if (rc == SYN_OK && syn_cli_has(cli, "learning-rate")) {
         double rate;
 
-        rc = syn_parse_double(syn_cli_text(cli, "learning-rate", ""), 0, 1e6, "learning-rate", &rate, err);
+        rc = syn_parse_double(syn_cli_text(cli, "learning-rate", ""), 0, 1e6, "learning-rate",
+                              &rate, err);
         if (rc == SYN_OK)
             rc = syn_json_set_take(spec, "learning_rate", json_real(rate), err);
     }
@@ -161,7 +195,8 @@ read_model(const char *path, json_t **ret_model, char *source, size_t source_cap
     if (rc < 0)
         return syn_err_wrap(err, rc, "%s", path);
     if (!json_is_object(model))
-        return SYN_FAIL(err, SYN_E_INVALID, "%s: expected a mapping with source, entry and hyperparameters", path);
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "%s: expected a mapping with source, entry and hyperparameters", path);
     (void)snprintf(folder, sizeof(folder), "%.*s",
                    slash != NULL ? (int)SYN_MAX(slash - path, 1) : 1, slash != NULL ? path : ".");
     relative = syn_json_str(model, "source", ".");
@@ -229,9 +264,9 @@ run_create(struct syn_cli *cli)
     struct syn_cli_upload upload = {.path = source};
 
     spec = json_object();
-    if (read_model(syn_cli_text(cli, "model-config", ""), &model, source, sizeof(source), &err) < 0 ||
-        build_spec(cli, model, spec, &err) < 0 ||
-        syn_json_set_str(spec, "source", "", &err) < 0)
+    if (read_model(syn_cli_text(cli, "model-config", ""), &model, source, sizeof(source), &err) <
+            0 ||
+        build_spec(cli, model, spec, &err) < 0 || syn_json_set_str(spec, "source", "", &err) < 0)
         return syn_cli_fail(cli, &err);
     name = syn_cli_text(cli, "name", syn_json_str(model, "name", "job"));
     body = json_pack("{s:s, s:O}", "name", name, "spec", spec);
@@ -259,10 +294,13 @@ run_create(struct syn_cli *cli)
 const struct syn_cli_command syn_cli_train_create = {
     .path = "compute train create",
     .summary = "Create a training job",
-    .detail = "The folder that model.yaml names as source is packed into the content store, so the job "
-              "can be run again from its record alone. Plan and price are shown first; the budget is "
-              "locked in escrow, usage is metered every second, and what is left is refunded.",
+    .detail =
+        "The folder that model.yaml names as source is packed into the content store, so the job "
+        "can be run again from its record alone. Plan and price are shown first; the budget is "
+        "locked in escrow, usage is metered every second, and what is left is refunded.",
     .examples = "  synor compute train create --model-config model.yaml --max-budget 10 \\\n"
                 "    --dataset synor://datasets/fashion-mnist --epochs 5 --wait\n"
                 "  synor compute train create --model-config model.yaml --max-budget 10 --plan\n",
-    .options = create_options, .option_count = SYN_LEN(create_options), .run = run_create};
+    .options = create_options,
+    .option_count = SYN_LEN(create_options),
+    .run = run_create};

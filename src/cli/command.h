@@ -1,5 +1,5 @@
-/* The command line as data. Every command, option and argument is a row; parsing, --help, man pages,
- * shell completion and the reference page are all read off the same rows. */
+/* The command line as data. Every command, option and argument is a row; parsing, --help, man
+ * pages, shell completion and the reference page are all read off the same rows. */
 #ifndef SYN_CLI_COMMAND_H
 #define SYN_CLI_COMMAND_H
 
@@ -7,9 +7,9 @@
 #include <synor/base/core.h>
 #include <synor/base/err.h>
 
-#define SYN_CLI_VALUES_MAX  256 /* option occurrences on one command line */
+#define SYN_CLI_VALUES_MAX   256 /* option occurrences on one command line */
 #define SYN_CLI_OPERANDS_MAX 64
-#define SYN_CLI_DEPTH_MAX   4 /* words in a command's path */
+#define SYN_CLI_DEPTH_MAX    4 /* words in a command's path */
 
 enum syn_cli_kind {
     SYN_CLI_FLAG,
@@ -29,10 +29,11 @@ struct syn_cli_option {
     char letter;       /* 'f', or 0 */
     const char *value; /* what stands for the value in help: "SYNOR"; NULL for a flag */
     enum syn_cli_kind kind;
-    int64_t min, max;  /* INT; both 0: 0 .. INT64_MAX */
+    int64_t min, max; /* INT; both 0: 0 .. INT64_MAX */
     bool required;
     bool repeat;
-    const char *choices;  /* "a|b|c", or NULL; a choice may be followed by ":TEXT" when it ends in ':' */
+    const char
+        *choices; /* "a|b|c", or NULL; a choice may be followed by ":TEXT" when it ends in ':' */
     const char *fallback; /* shown in help, or NULL */
     const char *help;
 };
@@ -96,14 +97,16 @@ struct syn_cli_line {
     size_t operand_count;
 };
 
-/** Parse argv[1..argc). INVALID with a sentence that names the word at fault and the nearest known one. */
+/** Parse argv[1..argc). INVALID with a sentence that names the word at fault and the nearest known
+ * one. */
 SYN_MUST int syn_cli_parse(const struct syn_cli_table *table, int argc, char *const *argv,
                            struct syn_cli_line *ret_line, struct syn_err *err);
 /** The command of exactly this path, or NULL. */
 const struct syn_cli_command *syn_cli_find(const struct syn_cli_table *table, const char *path);
 /** Is `path` a proper prefix, by words, of some visible command? */
 bool syn_cli_is_group(const struct syn_cli_table *table, const char *path);
-/** The last word of a path that lies directly below `group` ("" is the top), copied to out; false when deeper or elsewhere. */
+/** The last word of a path that lies directly below `group` ("" is the top), copied to out; false
+ * when deeper or elsewhere. */
 bool syn_cli_child(const char *group, const char *path, char *out, size_t cap);
 
 /** Help of a command, or of a group ("" is the program); at most 80 columns. */

@@ -1,5 +1,5 @@
-/* Shell completion, read off the command table. Both scripts carry one case a command path; the shell
- * finds the longest path on the line and offers sub-commands, options, choices or files. */
+/* Shell completion, read off the command table. Both scripts carry one case a command path; the
+ * shell finds the longest path on the line and offers sub-commands, options, choices or files. */
 #include "command.h"
 
 #include <synor/base/str.h>
@@ -48,7 +48,8 @@ value_cases(const char *path, const struct syn_cli_option *options, size_t count
     }
 }
 
-/* The shell function's body that both shells share: sets `offers` and `files` from $verb and $previous. */
+/* The shell function's body that both shells share: sets `offers` and `files` from $verb and
+ * $previous. */
 static void
 tables(const struct syn_cli_table *table, struct syn_buf *out)
 {
@@ -78,7 +79,8 @@ tables(const struct syn_cli_table *table, struct syn_buf *out)
         option_words(table->globals, table->global_count, out);
         syn_buf_adds(out, "--help'");
         for (size_t j = 0; j < command->operand_count; j++) {
-            if (command->operands[j].kind == SYN_CLI_FILE || command->operands[j].kind == SYN_CLI_DIR) {
+            if (command->operands[j].kind == SYN_CLI_FILE ||
+                command->operands[j].kind == SYN_CLI_DIR) {
                 syn_buf_adds(out, " files=1");
                 break;
             }
@@ -113,14 +115,17 @@ syn_cli_complete_bash(const struct syn_cli_table *table, struct syn_buf *out)
     known_paths(table, out);
     syn_buf_adds(out, ") verb=\"$word\" ;;\n        esac\n    done\n");
     tables(table, out);
-    syn_buf_adds(out, "    COMPREPLY=()\n"
-                      "    [ -z \"$offers\" ] || mapfile -t COMPREPLY < <(compgen -W \"$offers\" -- \"$current\")\n"
-                      "    if [ -n \"$files\" ] && [ \"${current#-}\" = \"$current\" ]; then\n"
-                      "        mapfile -t -O \"${#COMPREPLY[@]}\" COMPREPLY < <(compgen -f -- \"$current\")\n"
-                      "        compopt -o filenames\n"
-                      "    fi\n"
-                      "}\n"
-                      "complete -F _synor synor\n");
+    syn_buf_adds(
+        out,
+        "    COMPREPLY=()\n"
+        "    [ -z \"$offers\" ] || mapfile -t COMPREPLY < <(compgen -W \"$offers\" -- "
+        "\"$current\")\n"
+        "    if [ -n \"$files\" ] && [ \"${current#-}\" = \"$current\" ]; then\n"
+        "        mapfile -t -O \"${#COMPREPLY[@]}\" COMPREPLY < <(compgen -f -- \"$current\")\n"
+        "        compopt -o filenames\n"
+        "    fi\n"
+        "}\n"
+        "complete -F _synor synor\n");
 }
 
 void

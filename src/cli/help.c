@@ -6,7 +6,8 @@
 #define COLUMNS_MAX 80
 #define HELP_COLUMN 30
 
-/* Append `text` wrapped at 80 columns, each line after `indent` blanks; the first line continues at `column`. */
+/* Append `text` wrapped at 80 columns, each line after `indent` blanks; the first line continues at
+ * `column`. */
 static void
 wrap(struct syn_buf *out, const char *text, size_t indent, size_t column)
 {

@@ -14,9 +14,11 @@ void
 syn_cli_progress_init(struct syn_cli_progress *progress, const struct syn_cli *cli,
                       const char *label, int64_t total, bool bytes)
 {
-    *progress = (struct syn_cli_progress){
-        .cli = cli, .label = label, .total = total, .bytes = bytes,
-        .started_ms = syn_mono_ms(syn_world_system())};
+    *progress = (struct syn_cli_progress){.cli = cli,
+                                          .label = label,
+                                          .total = total,
+                                          .bytes = bytes,
+                                          .started_ms = syn_mono_ms(syn_world_system())};
 }
 
 static void
@@ -44,8 +46,9 @@ draw(struct syn_cli_progress *progress, int64_t done, const char *detail, bool l
     if (progress->total > 0) {
         if (progress->cli->err_tty)
             draw_bar(&out, done, progress->total);
-        syn_buf_addf(&out, " %3d %%",
-                     (int)(100.0 * (double)SYN_MIN(done, progress->total) / (double)progress->total));
+        syn_buf_addf(
+            &out, " %3d %%",
+            (int)(100.0 * (double)SYN_MIN(done, progress->total) / (double)progress->total));
     }
     if (progress->bytes) {
         syn_buf_addf(&out, "  %s", syn_format_bytes(done, a));

@@ -1,5 +1,5 @@
-/* The command line client. The binary's main() gives it the daemon's entry points, because the client
- * itself sees only the public API client and base. */
+/* The command line client. The binary's main() gives it the daemon's entry points, because the
+ * client itself sees only the public API client and base. */
 #ifndef SYNOR_CLI_CLI_H
 #define SYNOR_CLI_CLI_H
 
@@ -8,39 +8,44 @@
 #include <synor/base/core.h>
 #include <synor/base/err.h>
 
-/** What `synor up` and `synor server` were asked for. Strings are borrowed; NULL means not given. */
+/** What `synor up` and `synor server` were asked for. Strings are borrowed; NULL means not given.
+ */
 struct syn_cli_up {
-    const char *data_dir;  /* absolute */
-    const char *listen;    /* "127.0.0.1:7700", NULL: Unix socket only */
-    const char *key_file;  /* --encrypt: AES-256 key file for content at rest, made if absent */
+    const char *data_dir;   /* absolute */
+    const char *listen;     /* "127.0.0.1:7700", NULL: Unix socket only */
+    const char *key_file;   /* --encrypt: AES-256 key file for content at rest, made if absent */
     const char *price_book; /* file, NULL: the built-in one */
     const char *region;
     const char *log_level;
-    bool insecure;         /* plain HTTP on a loopback address */
+    bool insecure; /* plain HTTP on a loopback address */
     bool log_json;
-    bool with_agent;       /* up: true; server: false */
-    int ready_fd;          /* a line is written here once ready, or -1 */
+    bool with_agent; /* up: true; server: false */
+    int ready_fd; /* once ready, a line with the address is written here, and it is closed; or -1 */
 };
 
 struct syn_cli_agent {
     const char *data_dir;
-    const char *server;      /* URL or Unix socket path */
+    const char *server; /* URL or Unix socket path */
     const char *token;
-    const char *fingerprint; /* the server certificate's sha256, or NULL */
+    const char *fingerprint; /* sha256 of the server's key, or NULL */
     const char *region;
+    const char *name; /* of the node; NULL: the host's */
     const char *log_level;
     bool log_json;
 };
 
 struct syn_cli_host {
-    /** Run until told to stop; returns the exit status. Called in a process of its own (already detached if asked). */
+    /** Run until told to stop; returns the exit status. Called in a process of its own (already
+     * detached if asked). */
     int (*up)(const struct syn_cli_up *options);
     int (*agent)(const struct syn_cli_agent *options);
-    /** Look at this machine; *ret is {"checks": [{id,name,state,detail,fix}], ...}, owned by the caller. */
+    /** Look at this machine; *ret is {"checks": [{id,name,state,detail,fix}], ...}, owned by the
+     * caller. */
     int (*doctor)(json_t **ret, struct syn_err *err);
 };
 
-/** Run one command line. Returns the exit status: 0 done, 1 failed, 2 wrong usage, 3 cannot be placed, 4 over budget. */
+/** Run one command line. Returns the exit status: 0 done, 1 failed, 2 wrong usage, 3 cannot be
+ * placed, 4 over budget. */
 int syn_cli_main(int argc, char **argv, const struct syn_cli_host *host);
 
 #endif

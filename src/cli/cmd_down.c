@@ -1,0 +1,224 @@
+/* down: stop the platform. Jobs go on by themselves unless --stop-jobs stops them first. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <synor/base/str.h>
+
+#include "commands_priv.h"
+#include "platform_priv.h"
+
+#define DOWN_WITHIN_MS 30000
+#define JOBS_WITHIN_MS (10 * 60 * 1000)
+#define JOBS_PAUSE_MS  500
+#define PID_FILE_BYTES 32
+
+/* The process that DATA/synor.pid names, or 0. */
+static int
+read_pid(const struct syn_cli *cli, int64_t *ret_pid, struct syn_err *err)
+{
+    char path[sizeof(cli->home) + 16];
+    SYN_BUF(text);
+    int rc;
+
+    *ret_pid = 0;
+    (void)snprintf(path, sizeof(path), "%s/synor.pid", cli->home);
+    rc = syn_cli_read_file(path, PID_FILE_BYTES, &text, err);
+    if (rc == SYN_E_NOTFOUND)
+        return SYN_OK;
+    if (rc < 0)
+        return rc;
+    while (text.len > 0 && text.data[text.len - 1] == '\n')
+        text.data[--text.len] = '\0';
+    return text.len == 0 ? SYN_OK
+                         : syn_parse_i64(syn_buf_text(&text), 1, INT32_MAX, path, ret_pid, err);
+}
+
+/* --- jobs ------------------------------------------------------------------------------------ */
+
+static bool
+has_ended(const json_t *job)
+{
+    const char *state = syn_json_str(json_object_get(job, "status"), "state", "");
+
+    return syn_str_eq(state, "succeeded") || syn_str_eq(state, "failed") ||
+           syn_str_eq(state, "stopped");
+}
+
+/* How many jobs have not ended; with `stop`, each of them is asked to. */
+static int
+count_jobs(struct syn_cli *cli, bool stop, size_t *ret_count, struct syn_err *err)
+{
+    SYN_JSON(jobs);
+    SYN_JSON(body);
+    size_t i;
+    json_t *job;
+    int rc = syn_cli_list(cli, "/v1/training", &jobs, err);
+
+    *ret_count = 0;
+    body = json_object();
+    json_array_foreach (jobs, i, job) {
+        SYN_BUF(path);
+
+        if (rc < 0 || has_ended(job))
+            continue;
+        (*ret_count)++;
+        if (!stop)
+            continue;
+        syn_buf_addf(&path, "/v1/training/%s/stop", syn_json_str(job, "id", "?"));
+        rc = syn_buf_ok(&path, err);
+        if (rc == SYN_OK)
+            rc = syn_cli_call(cli, "POST", syn_buf_text(&path), body, NULL, err);
+        if (rc == SYN_E_CONFLICT) /* it ended meanwhile */
+            rc = SYN_OK;
+    }
+    return rc;
+}
+
+static int
+stop_jobs(struct syn_cli *cli, struct syn_err *err)
+{
+    int64_t until = syn_mono_ms(syn_world_system()) + JOBS_WITHIN_MS;
+    struct syn_cli_progress progress;
+    size_t left;
+    size_t total;
+    int rc = count_jobs(cli, true, &total, err);
+
+    left = total;
+    syn_cli_progress_init(&progress, cli, "Stopping jobs", (int64_t)total, false);
+    while (rc == SYN_OK && left > 0) {
+        if (syn_cli_interrupted())
+            return SYN_FAIL(err, SYN_E_CANCELED, "interrupted; the platform still runs");
+        if (syn_mono_ms(syn_world_system()) > until)
+            return SYN_FAIL(err, SYN_E_TIMEOUT,
+                            "%zu jobs have not stopped within %d minutes; the "
+                            "platform still runs",
+                            left, JOBS_WITHIN_MS / 60000);
+        (void)poll(NULL, 0, JOBS_PAUSE_MS);
+        rc = count_jobs(cli, false, &left, err);
+        syn_cli_progress_show(&progress, (int64_t)(total - SYN_MIN(left, total)), NULL);
+    }
+    if (rc == SYN_OK && total > 0)
+        syn_cli_progress_done(&progress, (int64_t)total, NULL);
+    return rc;
+}
+
+/* --- the daemon ------------------------------------------------------------------------------ */
+
+/* Through a descriptor of the process, which cannot come to mean another one. */
+static int
+end_process(int pid_fd, int64_t pid, struct syn_err *err)
+{
+    struct pollfd poll_fd = {.fd = pid_fd, .events = POLLIN};
+    int64_t until = syn_mono_ms(syn_world_system()) + DOWN_WITHIN_MS;
+    int64_t left;
+
+    if (syscall(SYS_pidfd_send_signal, pid_fd, SIGTERM, NULL, 0) != 0 && errno != ESRCH)
+        return SYN_FAIL_SYS(err, errno, "stopping process %lld", (long long)pid);
+    while ((left = until - syn_mono_ms(syn_world_system())) > 0) {
+        int ready = poll(&poll_fd, 1, (int)left);
+
+        if (ready > 0)
+            return SYN_OK;
+        if (ready < 0 && syn_cli_interrupted())
+            return SYN_FAIL(err, SYN_E_CANCELED, "interrupted; process %lld is stopping",
+                            (long long)pid);
+    }
+    return SYN_FAIL(err, SYN_E_TIMEOUT, "process %lld has not ended within %d s", (long long)pid,
+                    DOWN_WITHIN_MS / 1000);
+}
+
+/* Open the process of the pid file and make sure that it is the one behind the socket. */
+static int
+open_daemon(struct syn_cli *cli, int64_t *ret_pid, int *ret_fd, struct syn_err *err)
+{
+    SYN_JSON(status);
+    int64_t pid = 0;
+    int64_t answered;
+    long fd;
+    int rc = read_pid(cli, &pid, err);
+
+    *ret_fd = -1;
+    *ret_pid = pid;
+    if (rc < 0 || pid == 0)
+        return rc;
+    fd = syscall(SYS_pidfd_open, (pid_t)pid, 0);
+    if (fd < 0 && errno == ESRCH)
+        return SYN_OK; /* it died and left its file */
+    if (fd < 0)
+        return SYN_FAIL_SYS(err, errno, "process %lld", (long long)pid);
+    rc = syn_cli_probe(cli, &status, err);
+    answered = rc == SYN_OK ? syn_json_i64(status, "pid", 0) : 0;
+    if (answered == pid) {
+        *ret_fd = (int)fd;
+        return SYN_OK;
+    }
+    (void)close((int)fd);
+    if (rc == SYN_E_UNAVAILABLE)
+        return SYN_FAIL(err, SYN_E_CONFLICT,
+                        "%s/synor.pid names process %lld, but nothing answers on the socket: "
+                        "look at it, and end it by hand",
+                        cli->home, (long long)pid);
+    if (rc < 0)
+        return rc;
+    return SYN_FAIL(err, SYN_E_CONFLICT,
+                    "%s/synor.pid names process %lld, the socket answers as %lld", cli->home,
+                    (long long)pid, (long long)answered);
+}
+
+static int
+say_down(const struct syn_cli *cli, bool was_running, size_t jobs)
+{
+    if (cli->json)
+        return syn_cli_print_json_take(cli, json_pack("{s:b, s:I, s:s}", "was_running",
+                                                      was_running ? 1 : 0, "jobs_running",
+                                                      (json_int_t)jobs, "data_dir", cli->home));
+    if (!was_running)
+        syn_cli_say(cli, "Nothing runs in %s.", cli->home);
+    else if (jobs == 0)
+        syn_cli_say(cli, "Stopped. No job was running.");
+    else
+        syn_cli_say(cli, "Stopped. %zu job%s on; the next `synor up` adopts %s.", jobs,
+                    jobs == 1 ? " goes" : "s go", jobs == 1 ? "it" : "them");
+    return 0;
+}
+
+static int
+run_down(struct syn_cli *cli)
+{
+    struct syn_err err;
+    size_t jobs = 0;
+    int64_t pid;
+    int pid_fd;
+    int rc = open_daemon(cli, &pid, &pid_fd, &err);
+
+    if (rc == SYN_OK && pid_fd < 0)
+        return say_down(cli, false, 0);
+    if (rc == SYN_OK && syn_cli_has(cli, "stop-jobs"))
+        rc = stop_jobs(cli, &err);
+    if (rc == SYN_OK)
+        rc = count_jobs(cli, false, &jobs, &err);
+    if (rc == SYN_OK)
+        rc = end_process(pid_fd, pid, &err);
+    if (pid_fd >= 0)
+        (void)close(pid_fd);
+    return rc < 0 ? syn_cli_fail(cli, &err) : say_down(cli, true, jobs);
+}
+
+/* clang-format off */
+static const struct syn_cli_option down_options[] = {
+    {"data-dir", 0, "DIR", SYN_CLI_DIR, 0, 0, false, false, NULL, "--home", "Where its state is kept"},
+    {"stop-jobs", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "First ask every job to save and stop, and wait for them"},
+};
+/* clang-format on */
+
+const struct syn_cli_command syn_cli_down_command = {
+    .path = "down",
+    .summary = "Stop the platform; jobs go on and are adopted by the next start",
+    .options = down_options,
+    .option_count = SYN_LEN(down_options),
+    .run = run_down};

@@ -1,0 +1,308 @@
+/* up, server, agent, status, doctor: the platform itself. Stopping it is in cmd_down.c. */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <synor/base/str.h>
+
+#include "commands_priv.h"
+#include "platform_priv.h"
+
+#define PROBE_MS 5000
+
+/* clang-format off */
+#define DATA_DIR {"data-dir", 0, "DIR", SYN_CLI_DIR, 0, 0, false, false, NULL, "--home", "Where its state is kept"}
+#define LOG_OPTIONS \
+    {"log-level", 0, "LEVEL", SYN_CLI_TEXT, 0, 0, false, false, "debug|info|warn|error", "info", "What is worth a line"}, \
+    {"log-json", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Log lines as JSON"}
+#define SERVER_OPTIONS \
+    DATA_DIR, \
+    {"listen", 0, "ADDR:PORT", SYN_CLI_TEXT, 0, 0, false, false, NULL, "only the local socket", "Serve TLS there as well; port 0 takes a free one"}, \
+    {"detach", 'd', NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Return once it is ready, and leave it running"}, \
+    {"encrypt", 0, "KEYFILE", SYN_CLI_FILE, 0, 0, false, false, NULL, NULL, "Seal content at rest under this key; made when absent"}, \
+    {"price-book", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "the built-in one", "Prices and shares"}, \
+    {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "local", "Region of this machine"}, \
+    {"insecure", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Plain HTTP on --listen; loopback addresses only"}, \
+    LOG_OPTIONS
+
+static const struct syn_cli_option server_options[] = {SERVER_OPTIONS};
+
+static const struct syn_cli_option agent_options[] = {
+    {"server", 0, "URL", SYN_CLI_TEXT, 0, 0, true, false, NULL, NULL, "https://HOST:PORT, or a socket's path"},
+    {"token", 0, "TOKEN", SYN_CLI_TEXT, 0, 0, false, false, NULL, "SYNOR_TOKEN", "Join token; needed until the node is registered"},
+    {"fingerprint", 0, "HEX", SYN_CLI_TEXT, 0, 0, false, false, NULL, "SYNOR_FINGERPRINT", "Sha256 of the server's key, which is trusted then"},
+    DATA_DIR,
+    {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "local", "Region of this machine"},
+    {"name", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the host's", "Name of the node"},
+    LOG_OPTIONS,
+};
+
+static const struct syn_cli_option data_dir_options[] = {DATA_DIR};
+/* clang-format on */
+
+int
+syn_cli_probe(const struct syn_cli *cli, json_t **ret_status, struct syn_err *err)
+{
+    SYN_SCOPED(syn_client_free_scope) struct syn_client *client = NULL;
+    const struct syn_call call = {.method = "GET", .path = "/v1/status"};
+    int rc = syn_cli_connect(cli, 0, PROBE_MS, &client, err);
+
+    return rc < 0 ? rc : syn_client_call(client, &call, ret_status, err);
+}
+
+/* --- up, server ------------------------------------------------------------------------------ */
+
+static int
+already_running(const struct syn_cli *cli, json_t *status)
+{
+    if (cli->json)
+        return syn_cli_print_json_take(cli, json_incref(status));
+    syn_cli_say(cli, "already running (pid %lld) at %s, with its data in %s",
+                (long long)syn_json_i64(status, "pid", 0), syn_json_str(status, "listen", "?"),
+                cli->home);
+    return 0;
+}
+
+/* The local platform, whatever --server says. */
+static int
+probe_home(struct syn_cli *cli, json_t **ret_status, struct syn_err *err)
+{
+    struct syn_cli local = *cli;
+
+    for (size_t i = 0; i < local.line.value_count; i++) {
+        if (syn_str_eq(local.line.values[i].option->name, "server"))
+            local.line.values[i].text = "";
+    }
+    if (!syn_cli_has(cli, "server"))
+        (void)unsetenv("SYNOR_SERVER");
+    return syn_cli_probe(&local, ret_status, err);
+}
+
+static int
+start(struct syn_cli *cli, bool with_agent)
+{
+    char key_file[PATH_MAX];
+    char price_book[PATH_MAX];
+    SYN_JSON(status);
+    struct syn_err err;
+    struct syn_cli_up up = {.data_dir = cli->home,
+                            .listen = syn_cli_text(cli, "listen", NULL),
+                            .region = syn_cli_text(cli, "region", NULL),
+                            .log_level = syn_cli_text(cli, "log-level", NULL),
+                            .insecure = syn_cli_has(cli, "insecure"),
+                            .log_json = syn_cli_has(cli, "log-json"),
+                            .with_agent = with_agent,
+                            .ready_fd = -1};
+    int rc = SYN_OK;
+
+    if (probe_home(cli, &status, &err) == SYN_OK)
+        return already_running(cli, status);
+    if (syn_cli_has(cli, "encrypt")) {
+        rc = syn_cli_absolute(syn_cli_text(cli, "encrypt", ""), key_file, sizeof(key_file), &err);
+        up.key_file = key_file;
+    }
+    if (rc == SYN_OK && syn_cli_has(cli, "price-book")) {
+        rc = syn_cli_absolute(syn_cli_text(cli, "price-book", ""), price_book, sizeof(price_book),
+                              &err);
+        up.price_book = price_book;
+    }
+    return rc < 0 ? syn_cli_fail(cli, &err) : syn_cli_start(cli, &up, syn_cli_has(cli, "detach"));
+}
+
+static int
+run_up(struct syn_cli *cli)
+{
+    return start(cli, true);
+}
+
+const struct syn_cli_command syn_cli_up_command = {
+    .path = "up",
+    .summary = "Run the platform on this machine: server and node in one",
+    .detail =
+        "State is kept in the data folder; jobs outlive the daemon and are adopted by the next "
+        "start. The first start makes the operator's account, keys and token.",
+    .examples = "  synor up --detach\n"
+                "  synor up --listen 0.0.0.0:7700 --data-dir /srv/synor\n",
+    .options = server_options,
+    .option_count = SYN_LEN(server_options),
+    .run = run_up};
+
+static int
+run_server(struct syn_cli *cli)
+{
+    return start(cli, false);
+}
+
+const struct syn_cli_command syn_cli_server_command = {
+    .path = "server",
+    .summary = "Run a control plane without a node; agents join it",
+    .options = server_options,
+    .option_count = SYN_LEN(server_options),
+    .run = run_server};
+
+/* --- agent ----------------------------------------------------------------------------------- */
+
+static int
+run_agent(struct syn_cli *cli)
+{
+    const struct syn_cli_agent agent = {
+        .data_dir = cli->home,
+        .server = syn_cli_text(cli, "server", NULL),
+        .token = syn_cli_text(cli, "token", getenv("SYNOR_TOKEN")),
+        .fingerprint = syn_cli_text(cli, "fingerprint", getenv("SYNOR_FINGERPRINT")),
+        .region = syn_cli_text(cli, "region", NULL),
+        .name = syn_cli_text(cli, "name", NULL),
+        .log_level = syn_cli_text(cli, "log-level", NULL),
+        .log_json = syn_cli_has(cli, "log-json")};
+
+    if (cli->host->agent == NULL) {
+        struct syn_err err;
+
+        (void)SYN_FAIL(&err, SYN_E_UNSUPPORTED, "this program has no agent in it");
+        return syn_cli_fail(cli, &err);
+    }
+    syn_cli_signals_reset();
+    return cli->host->agent(&agent);
+}
+
+const struct syn_cli_command syn_cli_agent_command = {
+    .path = "agent",
+    .summary = "Run a node that takes instances from a server",
+    .detail = "Dials out, so it needs no open port. What runs goes on while the server is away.",
+    .examples = "  synor agent --server https://10.0.0.1:7700 --token syn_... --fingerprint HEX\n",
+    .options = agent_options,
+    .option_count = SYN_LEN(agent_options),
+    .run = run_agent};
+
+/* --- status ---------------------------------------------------------------------------------- */
+
+static int
+show_status(const struct syn_cli *cli, const json_t *status)
+{
+    const json_t *nodes = json_object_get(status, "nodes");
+    char up[SYN_FORMAT_MAX];
+
+    syn_cli_say(cli, "ready     %s, pid %lld, up %s",
+                syn_json_bool(status, "ready", false) ? "yes" : "no",
+                (long long)syn_json_i64(status, "pid", 0),
+                syn_format_duration(syn_json_i64(status, "uptime_ms", 0), up));
+    syn_cli_say(cli, "version   %s", syn_json_str(status, "version", "?"));
+    syn_cli_say(cli, "address   %s", syn_json_str(status, "listen", "?"));
+    syn_cli_say(cli, "data      %s", syn_json_str(status, "data_dir", "?"));
+    syn_cli_say(cli, "network   %s", syn_json_str(status, "network", "?"));
+    syn_cli_say(cli, "nodes     %lld of %lld ready",
+                (long long)json_integer_value(json_object_get(nodes, "ready")),
+                (long long)json_integer_value(json_object_get(nodes, "total")));
+    return syn_json_bool(status, "ready", false) ? 0 : 1;
+}
+
+static int
+run_status(struct syn_cli *cli)
+{
+    SYN_JSON(status);
+    struct syn_err err;
+    int rc = syn_cli_probe(cli, &status, &err);
+
+    if (rc < 0 && cli->json) {
+        (void)syn_cli_print_json_take(cli, json_pack("{s:b, s:s, s:s, s:s}", "ready", 0, "data_dir",
+                                                     cli->home, "code", syn_err_info(rc)->wire,
+                                                     "message", err.msg));
+        return 1;
+    }
+    if (rc < 0) {
+        (void)syn_cli_unreachable(cli, rc, &err);
+        return syn_cli_fail(cli, &err);
+    }
+    if (cli->json) {
+        bool ready = syn_json_bool(status, "ready", false);
+        int failed = syn_cli_print_json_take(cli, SYN_TAKE(status));
+
+        return failed != 0 || !ready ? 1 : 0;
+    }
+    return show_status(cli, status);
+}
+
+const struct syn_cli_command syn_cli_status_command = {
+    .path = "status",
+    .summary = "Say whether the platform runs, and where; exit status 1 when not",
+    .options = data_dir_options,
+    .option_count = SYN_LEN(data_dir_options),
+    .run = run_status};
+
+/* --- doctor ---------------------------------------------------------------------------------- */
+
+static const char *
+symbol_of(const char *state)
+{
+    static const char *const symbols[][2] = {
+        {"ok", "\xe2\x9c\x93"},     {"warn", "!"},   {"missing", "\xe2\x9c\x97"},
+        {"failed", "\xe2\x9c\x97"}, {"absent", "-"},
+    };
+
+    for (size_t i = 0; i < SYN_LEN(symbols); i++) {
+        if (syn_str_eq(symbols[i][0], state))
+            return symbols[i][1];
+    }
+    return "?";
+}
+
+static int
+show_checks(struct syn_cli *cli, const json_t *checks)
+{
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    struct syn_err err;
+    size_t i;
+    json_t *check;
+    size_t fixes = 0;
+    int status;
+
+    if (syn_cli_rows_new("|CHECK|STATE|FOUND", &rows, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    json_array_foreach (checks, i, check) {
+        const char *state = syn_json_str(check, "state", "?");
+
+        syn_cli_cell(rows, "%s", symbol_of(state));
+        syn_cli_cell(rows, "%s", syn_json_str(check, "name", syn_json_str(check, "id", "")));
+        syn_cli_cell(rows, "%s", state);
+        syn_cli_cell(rows, "%s", syn_json_str(check, "detail", ""));
+    }
+    status = syn_cli_rows_print(cli, rows, "Nothing was checked.");
+    json_array_foreach (checks, i, check) {
+        const char *fix = syn_json_str(check, "fix", "");
+
+        if (fix[0] == '\0')
+            continue;
+        if (fixes++ == 0)
+            syn_cli_say(cli, "\nWhat would help:");
+        syn_cli_say(cli, "  %s: %s", syn_json_str(check, "name", syn_json_str(check, "id", "")),
+                    fix);
+    }
+    return status;
+}
+
+static int
+run_doctor(struct syn_cli *cli)
+{
+    SYN_JSON(report);
+    struct syn_err err;
+
+    if (cli->host->doctor == NULL) {
+        (void)SYN_FAIL(&err, SYN_E_UNSUPPORTED, "this program has no daemon in it");
+        return syn_cli_fail(cli, &err);
+    }
+    if (cli->host->doctor(&report, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (cli->json)
+        return syn_cli_print_json_take(cli, SYN_TAKE(report));
+    return show_checks(cli, json_object_get(report, "checks"));
+}
+
+const struct syn_cli_command syn_cli_doctor_command = {
+    .path = "doctor",
+    .summary = "Look at what this machine can run, and what it lacks",
+    .detail =
+        "Sandboxes, control groups, KVM, WireGuard, GPUs and versions, each really tried; what "
+        "is missing comes with the command that gets it. Exit status 0 also when something "
+        "is.",
+    .run = run_doctor};

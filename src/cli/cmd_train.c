@@ -1,0 +1,447 @@
+/* compute train: looking at jobs and steering them. Creating one is in cmd_train_create.c. */
+#include <stdio.h>
+#include <string.h>
+
+#include <synor/base/str.h>
+
+#include "commands_priv.h"
+#include "train_priv.h"
+
+static const struct syn_cli_operand job_operand[] = {
+    {"JOB", SYN_CLI_TEXT, true, false, "Id of the job, or its name: the newest of that name"},
+};
+
+void
+syn_cli_train_path(const struct syn_cli *cli, const char *tail, struct syn_buf *out)
+{
+    syn_buf_adds(out, "/v1/training/");
+    syn_cli_escape(out, syn_cli_operand(cli, 0));
+    syn_buf_adds(out, tail);
+}
+
+/* GET /v1/training/JOB + tail. */
+static int
+get_job(struct syn_cli *cli, const char *tail, json_t **ret, struct syn_err *err)
+{
+    SYN_BUF(path);
+    int rc;
+
+    syn_cli_train_path(cli, tail, &path);
+    rc = syn_buf_ok(&path, err);
+    return rc < 0 ? rc : syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, ret, err);
+}
+
+/* --- list, get ------------------------------------------------------------------------------- */
+
+static int
+run_list(struct syn_cli *cli)
+{
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    SYN_BUF(path);
+    SYN_JSON(items);
+    struct syn_err err;
+    size_t i;
+    json_t *job;
+
+    syn_buf_adds(&path, "/v1/training");
+    if (syn_cli_has(cli, "state"))
+        syn_buf_addf(&path, "?state=%s", syn_cli_text(cli, "state", ""));
+    if (syn_buf_ok(&path, &err) < 0 || syn_cli_list(cli, syn_buf_text(&path), &items, &err) < 0 ||
+        syn_cli_rows_new("NAME|ID|STATE|REASON|>STEP|>SPENT|CREATED", &rows, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (cli->json)
+        return syn_cli_print_json_take(cli, json_pack("{s:O, s:n}", "items", items, "next"));
+    json_array_foreach (items, i, job) {
+        const json_t *status = json_object_get(job, "status");
+
+        syn_cli_cell(rows, "%s", syn_json_str(job, "name", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(job, "id", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(status, "state", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(status, "reason", ""));
+        syn_cli_cell(rows, "%lld",
+                     (long long)json_integer_value(syn_json_at(status, "progress.step")));
+        syn_cli_cell(rows, "%s", syn_json_str(json_object_get(status, "cost"), "spent", "0"));
+        syn_cli_cell(rows, "%s", syn_json_str(job, "created_at", ""));
+    }
+    return syn_cli_rows_print(cli, rows,
+                              "No training jobs. Make one: synor compute train create --help");
+}
+
+/* clang-format off */
+static const struct syn_cli_option list_options[] = {
+    {"state", 0, "STATE", SYN_CLI_TEXT, 0, 0, false, false, "pending|starting|running|stopping|succeeded|failed|stopped", NULL, "Only jobs in this state"},
+};
+/* clang-format on */
+
+const struct syn_cli_command syn_cli_train_list = {.path = "compute train list",
+                                                   .summary = "List training jobs, newest first",
+                                                   .options = list_options,
+                                                   .option_count = SYN_LEN(list_options),
+                                                   .run = run_list};
+
+static int
+run_get(struct syn_cli *cli)
+{
+    SYN_JSON(job);
+    struct syn_err err;
+
+    if (get_job(cli, "", &job, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (syn_cli_has(cli, "wait"))
+        return syn_cli_train_wait(cli, syn_json_str(job, "id", "?"));
+    if (cli->json)
+        return syn_cli_print_json_take(cli, SYN_TAKE(job));
+    syn_cli_train_show(cli, job);
+    return 0;
+}
+
+/* clang-format off */
+static const struct syn_cli_option wait_options[] = {
+    {"wait", 'w', NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Show progress until it ends; exit status 1 unless it succeeded"},
+};
+/* clang-format on */
+
+const struct syn_cli_command syn_cli_train_get = {.path = "compute train get",
+                                                  .summary =
+                                                      "Show one job: state, progress, result, cost",
+                                                  .options = wait_options,
+                                                  .option_count = SYN_LEN(wait_options),
+                                                  .operands = job_operand,
+                                                  .operand_count = 1,
+                                                  .run = run_get};
+
+/* --- stop, resume, delete -------------------------------------------------------------------- */
+
+static int
+declined(const struct syn_cli *cli)
+{
+    syn_cli_note(cli, "Nothing was changed.");
+    return 1;
+}
+
+/* POST /v1/training/JOB + tail; then wait, or show the job. */
+static int
+change_job(struct syn_cli *cli, const char *tail, const json_t *body)
+{
+    SYN_BUF(path);
+    SYN_JSON(job);
+    struct syn_err err;
+    const json_t *status;
+
+    syn_cli_train_path(cli, tail, &path);
+    if (syn_buf_ok(&path, &err) < 0 ||
+        syn_cli_call(cli, "POST", syn_buf_text(&path), body, &job, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (syn_cli_has(cli, "wait"))
+        return syn_cli_train_wait(cli, syn_json_str(job, "id", "?"));
+    if (cli->json)
+        return syn_cli_print_json_take(cli, SYN_TAKE(job));
+    status = json_object_get(job, "status");
+    syn_cli_say(cli, "%s  %s: %s", syn_json_str(job, "id", "?"), syn_json_str(status, "state", "?"),
+                syn_json_str(status, "message", syn_json_str(status, "reason", "?")));
+    return 0;
+}
+
+static int
+run_stop(struct syn_cli *cli)
+{
+    SYN_JSON(body);
+    struct syn_err err;
+    int rc = SYN_OK;
+
+    if (!syn_cli_confirm(cli, "Ask it to save and stop?"))
+        return declined(cli);
+    body = json_object();
+    if (syn_cli_has(cli, "grace"))
+        rc = syn_json_set_i64(body, "grace_ms", syn_cli_number(cli, "grace", 0), &err);
+    return rc < 0 ? syn_cli_fail(cli, &err) : change_job(cli, "/stop", body);
+}
+
+/* clang-format off */
+static const struct syn_cli_option stop_options[] = {
+    {"grace", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "the job's own", "Time to save before it is killed"},
+    {"wait", 'w', NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Wait until it has stopped"},
+};
+/* clang-format on */
+
+const struct syn_cli_command syn_cli_train_stop = {
+    .path = "compute train stop",
+    .summary = "Ask a job to save and stop; resume goes on from there",
+    .options = stop_options,
+    .option_count = SYN_LEN(stop_options),
+    .operands = job_operand,
+    .operand_count = 1,
+    .run = run_stop};
+
+static int
+run_resume(struct syn_cli *cli)
+{
+    const char *budget = syn_cli_text(cli, "max-budget", NULL);
+    char question[160];
+    SYN_JSON(body);
+    struct syn_err err;
+    int rc = SYN_OK;
+
+    (void)snprintf(question, sizeof(question), "Resume it, locking %.60s%s?",
+                   budget != NULL ? budget : "the last run's budget",
+                   budget != NULL ? " SYNOR" : "");
+    if (!syn_cli_confirm(cli, question))
+        return declined(cli);
+    body = json_object();
+    if (budget != NULL)
+        rc = syn_json_set_str(body, "max_budget", budget, &err);
+    return rc < 0 ? syn_cli_fail(cli, &err) : change_job(cli, "/resume", body);
+}
+
+/* clang-format off */
+static const struct syn_cli_option resume_options[] = {
+    {"max-budget", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, false, false, NULL, "the last run's", "The most the new run may cost"},
+    {"wait", 'w', NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Show progress until it ends; exit status 1 unless it succeeded"},
+};
+/* clang-format on */
+
+const struct syn_cli_command syn_cli_train_resume = {
+    .path = "compute train resume",
+    .summary = "Go on from the last checkpoint, as a new run with a bill of its own",
+    .options = resume_options,
+    .option_count = SYN_LEN(resume_options),
+    .operands = job_operand,
+    .operand_count = 1,
+    .run = run_resume};
+
+static int
+run_delete(struct syn_cli *cli)
+{
+    SYN_BUF(path);
+    struct syn_err err;
+
+    if (!syn_cli_confirm(cli, "Forget the job and its checkpoints? Its bills stay."))
+        return declined(cli);
+    syn_cli_train_path(cli, "", &path);
+    if (syn_buf_ok(&path, &err) < 0 ||
+        syn_cli_call(cli, "DELETE", syn_buf_text(&path), NULL, NULL, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (cli->json)
+        return syn_cli_print_json_take(
+            cli, json_pack("{s:s, s:b}", "id", syn_cli_operand(cli, 0), "deleted", 1));
+    syn_cli_say(cli, "%s is deleted.", syn_cli_operand(cli, 0));
+    return 0;
+}
+
+const struct syn_cli_command syn_cli_train_delete = {.path = "compute train delete",
+                                                     .summary = "Forget a job that has ended",
+                                                     .operands = job_operand,
+                                                     .operand_count = 1,
+                                                     .run = run_delete};
+
+/* --- explain --------------------------------------------------------------------------------- */
+
+static void
+say_text(const struct syn_cli *cli, const json_t *item)
+{
+    syn_cli_say(cli, "  %s",
+                json_is_string(item) ? json_string_value(item)
+                                     : syn_json_str(item, "message", "?"));
+}
+
+static int
+run_explain(struct syn_cli *cli)
+{
+    SYN_JSON(answer);
+    struct syn_err err;
+    size_t i;
+    json_t *item;
+
+    if (get_job(cli, "/explain", &answer, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (cli->json)
+        return syn_cli_print_json_take(cli, SYN_TAKE(answer));
+    syn_cli_say(cli, "%s is %s (%s): %s", syn_json_str(answer, "id", "?"),
+                syn_json_str(answer, "state", "?"), syn_json_str(answer, "reason", "?"),
+                syn_json_str(answer, "message", ""));
+    if (json_array_size(json_object_get(answer, "why")) > 0)
+        syn_cli_say(cli, "\nWhy:");
+    json_array_foreach (json_object_get(answer, "why"), i, item)
+        say_text(cli, item);
+    if (json_array_size(json_object_get(answer, "fix")) > 0)
+        syn_cli_say(cli, "\nWhat would help:");
+    json_array_foreach (json_object_get(answer, "fix"), i, item)
+        say_text(cli, item);
+    return 0;
+}
+
+const struct syn_cli_command syn_cli_train_explain = {
+    .path = "compute train explain",
+    .summary = "Say why a job is where it is, and what would change that",
+    .operands = job_operand,
+    .operand_count = 1,
+    .run = run_explain};
+
+/* --- checkpoints, metrics, events ------------------------------------------------------------ */
+
+/* Fetch the items of a list below the job; true when they were printed as JSON or an error was:
+ * *ret_status is the exit status then. */
+static bool
+job_items(struct syn_cli *cli, const char *tail, const char *titles, json_t **ret_items,
+          struct syn_cli_table_out **ret_rows, int *ret_status)
+{
+    SYN_JSON(answer);
+    struct syn_err err;
+    json_t *items;
+
+    if (get_job(cli, tail, &answer, &err) < 0 || syn_cli_rows_new(titles, ret_rows, &err) < 0) {
+        *ret_status = syn_cli_fail(cli, &err);
+        return true;
+    }
+    if (cli->json) {
+        *ret_status = syn_cli_print_json_take(cli, SYN_TAKE(answer));
+        return true;
+    }
+    items = json_object_get(answer, "items");
+    *ret_items = json_incref(items);
+    return false;
+}
+
+static int
+run_checkpoints(struct syn_cli *cli)
+{
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    SYN_JSON(items);
+    char size[SYN_FORMAT_MAX];
+    size_t i;
+    json_t *item;
+    int status;
+
+    if (job_items(cli, "/checkpoints", ">STEP|>EPOCH|>RUN|>SIZE|WHEN|CONTENT", &items, &rows,
+                  &status))
+        return status;
+    json_array_foreach (items, i, item) {
+        syn_cli_cell(rows, "%lld", (long long)syn_json_i64(item, "step", 0));
+        syn_cli_cell(rows, "%lld", (long long)syn_json_i64(item, "epoch", 0));
+        syn_cli_cell(rows, "%lld", (long long)syn_json_i64(item, "run", 1));
+        syn_cli_cell(rows, "%s", syn_format_bytes(syn_json_i64(item, "size_bytes", 0), size));
+        syn_cli_cell(rows, "%s", syn_json_str(item, "created_at", ""));
+        syn_cli_cell(rows, "synor://%s", syn_json_str(item, "cid", ""));
+    }
+    return syn_cli_rows_print(cli, rows, "No checkpoints yet.");
+}
+
+const struct syn_cli_command syn_cli_train_checkpoints = {.path = "compute train checkpoints",
+                                                          .summary =
+                                                              "List the checkpoints of a job",
+                                                          .operands = job_operand,
+                                                          .operand_count = 1,
+                                                          .run = run_checkpoints};
+
+static int
+run_events(struct syn_cli *cli)
+{
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    SYN_JSON(items);
+    size_t i;
+    json_t *item;
+    int status;
+
+    if (job_items(cli, "/events", "WHEN|EVENT|REASON|MESSAGE", &items, &rows, &status))
+        return status;
+    json_array_foreach (items, i, item) {
+        syn_cli_cell(rows, "%s", syn_json_str(item, "at", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(item, "type", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(item, "reason", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(item, "message", ""));
+    }
+    return syn_cli_rows_print(cli, rows, "No events yet.");
+}
+
+const struct syn_cli_command syn_cli_train_events = {.path = "compute train events",
+                                                     .summary = "List what happened to a job",
+                                                     .operands = job_operand,
+                                                     .operand_count = 1,
+                                                     .run = run_events};
+
+/* First, last, lowest and highest value of one metric. */
+static void
+metric_row(struct syn_cli_table_out *rows, const json_t *metric)
+{
+    const json_t *points = json_object_get(metric, "points");
+    size_t count = json_array_size(points);
+    double low = 0;
+    double high = 0;
+    double first = 0;
+    double value = 0;
+    size_t i;
+    json_t *point;
+
+    json_array_foreach (points, i, point) {
+        value = json_number_value(json_array_get(point, 1));
+        first = i == 0 ? value : first;
+        low = i == 0 || value < low ? value : low;
+        high = i == 0 || value > high ? value : high;
+    }
+    syn_cli_cell(rows, "%s", syn_json_str(metric, "name", ""));
+    syn_cli_cell(rows, "%zu", count);
+    syn_cli_cell(rows, "%.6g", first);
+    syn_cli_cell(rows, "%.6g", value);
+    syn_cli_cell(rows, "%.6g", low);
+    syn_cli_cell(rows, "%.6g", high);
+}
+
+static int
+print_points(struct syn_cli *cli, const json_t *items, const char *name)
+{
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    char at[SYN_FORMAT_MAX];
+    struct syn_err err;
+    size_t i;
+    size_t j;
+    json_t *metric;
+    json_t *point;
+
+    if (syn_cli_rows_new(">STEP|>VALUE|WHEN", &rows, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    json_array_foreach (items, i, metric) {
+        if (!syn_str_eq(syn_json_str(metric, "name", ""), name))
+            continue;
+        json_array_foreach (json_object_get(metric, "points"), j, point) {
+            syn_cli_cell(rows, "%lld", (long long)json_integer_value(json_array_get(point, 0)));
+            syn_cli_cell(rows, "%.9g", json_number_value(json_array_get(point, 1)));
+            syn_cli_cell(rows, "%s",
+                         syn_format_time(json_integer_value(json_array_get(point, 2)), at));
+        }
+    }
+    return syn_cli_rows_print(cli, rows, "No such metric; without --metric all are listed.");
+}
+
+static int
+run_metrics(struct syn_cli *cli)
+{
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    SYN_JSON(items);
+    size_t i;
+    json_t *metric;
+    int status;
+
+    if (job_items(cli, "/metrics", "METRIC|>POINTS|>FIRST|>LAST|>LOWEST|>HIGHEST", &items, &rows,
+                  &status))
+        return status;
+    if (syn_cli_has(cli, "metric"))
+        return print_points(cli, items, syn_cli_text(cli, "metric", ""));
+    json_array_foreach (items, i, metric)
+        metric_row(rows, metric);
+    return syn_cli_rows_print(cli, rows, "The program has reported nothing yet.");
+}
+
+/* clang-format off */
+static const struct syn_cli_option metrics_options[] = {
+    {"metric", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Every point of this one"},
+};
+/* clang-format on */
+
+const struct syn_cli_command syn_cli_train_metrics = {
+    .path = "compute train metrics",
+    .summary = "Show what the program reported: loss and every other metric",
+    .options = metrics_options,
+    .option_count = SYN_LEN(metrics_options),
+    .operands = job_operand,
+    .operand_count = 1,
+    .run = run_metrics};
