@@ -1,8 +1,8 @@
 /* synor: one binary, several roles.
  *
  *   synor up | server | agent   daemon/daemon.c      the platform's processes
- *   synor shim DIR              runtime/native/      one instance's supervisor (started by the
- * agent) everything else             cli/                 a client of the API
+ *   synor shim DIR              runtime/native/      the supervisor of one instance
+ *   everything else             cli/                 a client of the API
  *
  * This file only joins them: the client sees no layer above base, so the daemon's entry points are
  * handed to it here. */
@@ -37,6 +37,7 @@ agent(const struct syn_cli_agent *given)
                                          .token = given->token,
                                          .fingerprint = given->fingerprint,
                                          .region = given->region,
+                                         .name = given->name,
                                          .log_level = given->log_level,
                                          .log_json = given->log_json,
                                          .ready_fd = -1};
@@ -47,7 +48,7 @@ agent(const struct syn_cli_agent *given)
 int
 main(int argc, char **argv)
 {
-    static const struct syn_cli_host host = {up, agent, syn_daemon_doctor};
+    static const struct syn_cli_host host = {.up = up, .agent = agent};
 
     if (argc == 3 && strcmp(argv[1], "shim") == 0)
         return syn_shim_main(argc, argv);

@@ -151,7 +151,7 @@ open_daemon(struct syn_cli *cli, int64_t *ret_pid, int *ret_fd, struct syn_err *
         return SYN_OK; /* it died and left its file */
     if (fd < 0)
         return SYN_FAIL_SYS(err, errno, "process %lld", (long long)pid);
-    rc = syn_cli_probe(cli, &status, err);
+    rc = syn_cli_probe_home(cli, &status, err);
     answered = rc == SYN_OK ? syn_json_i64(status, "pid", 0) : 0;
     if (answered == pid) {
         *ret_fd = (int)fd;

@@ -41,14 +41,34 @@ static const struct syn_cli_option agent_options[] = {
 static const struct syn_cli_option data_dir_options[] = {DATA_DIR};
 /* clang-format on */
 
+static int
+ask_status(struct syn_client *client, json_t **ret_status, struct syn_err *err)
+{
+    const struct syn_call call = {.method = "GET", .path = "/v1/status"};
+
+    return syn_client_call(client, &call, ret_status, err);
+}
+
 int
 syn_cli_probe(const struct syn_cli *cli, json_t **ret_status, struct syn_err *err)
 {
     SYN_SCOPED(syn_client_free_scope) struct syn_client *client = NULL;
-    const struct syn_call call = {.method = "GET", .path = "/v1/status"};
     int rc = syn_cli_connect(cli, 0, PROBE_MS, &client, err);
 
-    return rc < 0 ? rc : syn_client_call(client, &call, ret_status, err);
+    return rc < 0 ? rc : ask_status(client, ret_status, err);
+}
+
+int
+syn_cli_probe_home(const struct syn_cli *cli, json_t **ret_status, struct syn_err *err)
+{
+    SYN_SCOPED(syn_client_free_scope) struct syn_client *client = NULL;
+    char path[sizeof(cli->home) + 16];
+    const struct syn_client_options options = {.target = path, .answer_ms = PROBE_MS};
+    int rc;
+
+    (void)snprintf(path, sizeof(path), "%s/synor.sock", cli->home);
+    rc = syn_client_new(&options, &client, err);
+    return rc < 0 ? rc : ask_status(client, ret_status, err);
 }
 
 /* --- up, server ------------------------------------------------------------------------------ */
@@ -62,21 +82,6 @@ already_running(const struct syn_cli *cli, json_t *status)
                 (long long)syn_json_i64(status, "pid", 0), syn_json_str(status, "listen", "?"),
                 cli->home);
     return 0;
-}
-
-/* The local platform, whatever --server says. */
-static int
-probe_home(struct syn_cli *cli, json_t **ret_status, struct syn_err *err)
-{
-    struct syn_cli local = *cli;
-
-    for (size_t i = 0; i < local.line.value_count; i++) {
-        if (syn_str_eq(local.line.values[i].option->name, "server"))
-            local.line.values[i].text = "";
-    }
-    if (!syn_cli_has(cli, "server"))
-        (void)unsetenv("SYNOR_SERVER");
-    return syn_cli_probe(&local, ret_status, err);
 }
 
 static int
@@ -96,7 +101,7 @@ start(struct syn_cli *cli, bool with_agent)
                             .ready_fd = -1};
     int rc = SYN_OK;
 
-    if (probe_home(cli, &status, &err) == SYN_OK)
+    if (syn_cli_probe_home(cli, &status, &err) == SYN_OK)
         return already_running(cli, status);
     if (syn_cli_has(cli, "encrypt")) {
         rc = syn_cli_absolute(syn_cli_text(cli, "encrypt", ""), key_file, sizeof(key_file), &err);
@@ -204,16 +209,16 @@ run_status(struct syn_cli *cli)
     struct syn_err err;
     int rc = syn_cli_probe(cli, &status, &err);
 
+    if (rc < 0)
+        rc = syn_cli_unreachable(cli, rc, &err);
     if (rc < 0 && cli->json) {
         (void)syn_cli_print_json_take(cli, json_pack("{s:b, s:s, s:s, s:s}", "ready", 0, "data_dir",
                                                      cli->home, "code", syn_err_info(rc)->wire,
                                                      "message", err.msg));
         return 1;
     }
-    if (rc < 0) {
-        (void)syn_cli_unreachable(cli, rc, &err);
+    if (rc < 0)
         return syn_cli_fail(cli, &err);
-    }
     if (cli->json) {
         bool ready = syn_json_bool(status, "ready", false);
         int failed = syn_cli_print_json_take(cli, SYN_TAKE(status));

@@ -502,7 +502,9 @@ list_pins(struct syn_cli *cli)
     if (cli->json)
         return syn_cli_print_json_take(cli, json_pack("{s:O, s:n}", "items", items, "next"));
     json_array_foreach (items, i, item) {
-        syn_cli_cell(rows, "%s", syn_json_str(item, "cid", ""));
+        syn_cli_cell(rows, "%s",
+                     json_is_string(item) ? json_string_value(item)
+                                          : syn_json_str(item, "cid", "?"));
         syn_cli_cell(rows, "%s", syn_json_str(item, "created_at", ""));
     }
     return syn_cli_rows_print(cli, rows, "Nothing is pinned.");

@@ -105,13 +105,16 @@ static const struct mapping text_keys[] = {
 };
 
 static int
-set_framework(const struct syn_cli *cli, const json_t *model, json_t *spec, struct syn_err *err)
+set_framework(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
-    const char *given = syn_cli_text(cli, "framework", syn_json_str(model, "framework", "pytorch"));
-    size_t len = strcspn(given, ":");
+    const char *given = syn_cli_text(cli, "framework", NULL);
     char name[32];
+    size_t len;
     int rc;
 
+    if (given == NULL) /* the model file's counts */
+        return SYN_OK;
+    len = strcspn(given, ":");
     (void)snprintf(name, sizeof(name), "%.*s", (int)SYN_MIN(len, sizeof(name) - 1), given);
     rc = syn_json_set_str(spec, "framework", name, err);
     if (rc == SYN_OK && given[len] == ':')
@@ -123,10 +126,14 @@ static int
 set_env(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
     const struct syn_cli_value *value;
-    json_t *env = json_object();
+    json_t *env;
     size_t cursor = 0;
-    int rc = syn_json_set_take(spec, "env", env, err);
+    int rc;
 
+    if (!syn_cli_has(cli, "env"))
+        return SYN_OK;
+    env = json_object();
+    rc = syn_json_set_take(spec, "env", env, err);
     while (rc == SYN_OK && (value = syn_cli_next(cli, "env", &cursor)) != NULL) {
         const char *equals = strchr(value->text, '=');
         char name[128];
@@ -141,19 +148,12 @@ set_env(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     return rc;
 }
 
-/* The spec but for `source`, which needs an upload first. */
+/* What the options say; the server lays the model file under it. */
 static int
-build_spec(const struct syn_cli *cli, const json_t *model, json_t *spec, struct syn_err *err)
+build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
-    static const char *const from_model[] = {"entry", "args", "hyperparameters"};
-    int rc = set_framework(cli, model, spec, err);
+    int rc = set_framework(cli, spec, err);
 
-    for (size_t i = 0; i < SYN_LEN(from_model) && rc == SYN_OK; i++) {
-        json_t *value = json_object_get(model, from_model[i]);
-
-        if (value != NULL)
-            rc = syn_json_set_take(spec, from_model[i], json_incref(value), err);
-    }
     for (size_t i = 0; i < SYN_LEN(number_keys) && rc == SYN_OK; i++) {
         if (syn_cli_has(cli, number_keys[i].option))
             rc = syn_json_set_i64(spec, number_keys[i].key,
@@ -177,33 +177,41 @@ build_spec(const struct syn_cli *cli, const json_t *model, json_t *spec, struct 
     return rc;
 }
 
-/* Read model.yaml and find its source folder, which is relative to the file. */
+/* One job to be: the model file, what the options say, and where the program is. */
+struct request {
+    json_t *model;
+    json_t *spec;
+    char source[PATH_MAX]; /* folder on this machine */
+    bool has_source;       /* false: the program's path is absolute, in the image */
+};
+
+/* Read the model file and find its source folder, which is relative to the file. */
 static int
-read_model(const char *path, json_t **ret_model, char *source, size_t source_cap,
-           struct syn_err *err)
+read_model(const struct syn_cli *cli, struct request *request, struct syn_err *err)
 {
-    SYN_JSON(model);
-    SYN_BUF(text);
-    char folder[PATH_MAX];
+    const char *path = syn_cli_text(cli, "model-config", "");
     const char *slash = strrchr(path, '/');
     const char *relative;
+    SYN_BUF(text);
     int rc = syn_cli_read_file(path, SYN_YAML_BYTES_MAX, &text, err);
 
     if (rc < 0)
         return syn_err_wrap(err, rc, "--model-config");
-    rc = syn_yaml_parse(text.data == NULL ? "" : text.data, text.len, &model, err);
+    rc = syn_yaml_parse(syn_buf_text(&text), text.len, &request->model, err);
     if (rc < 0)
         return syn_err_wrap(err, rc, "%s", path);
-    if (!json_is_object(model))
+    if (!json_is_object(request->model))
         return SYN_FAIL(err, SYN_E_INVALID,
                         "%s: expected a mapping with source, entry and hyperparameters", path);
-    (void)snprintf(folder, sizeof(folder), "%.*s",
-                   slash != NULL ? (int)SYN_MAX(slash - path, 1) : 1, slash != NULL ? path : ".");
-    relative = syn_json_str(model, "source", ".");
-    if (snprintf(source, source_cap, "%s%s%s", relative[0] == '/' ? "" : folder,
-                 relative[0] == '/' ? "" : "/", relative) >= (int)source_cap)
+    request->has_source = syn_json_str(request->model, "entry", "")[0] != '/';
+    relative = syn_json_str(request->model, "source", ".");
+    if (relative[0] == '/' || slash == NULL)
+        rc = snprintf(request->source, sizeof(request->source), "%s", relative);
+    else
+        rc = snprintf(request->source, sizeof(request->source), "%.*s/%s", (int)(slash - path),
+                      path, relative);
+    if (rc < 0 || (size_t)rc >= sizeof(request->source))
         return SYN_FAIL(err, SYN_E_INVALID, "%s: source: path too long", path);
-    *ret_model = SYN_TAKE(model);
     return SYN_OK;
 }
 
@@ -228,67 +236,122 @@ show_plan(const struct syn_cli *cli, const json_t *plan)
                  syn_format_duration(syn_json_i64(plan, "budget_lasts_ms", 0), lasts));
 }
 
+/* POST /v1/training; `source` is what the spec says of it. */
 static int
-create_and_follow(struct syn_cli *cli, json_t *spec, const char *name)
+post_job(struct syn_cli *cli, const struct request *request, const char *route, const char *source,
+         json_t **ret, struct syn_err *err)
 {
     SYN_JSON(body);
+    int rc = syn_json_set_str(request->spec, "source", source, err);
+
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&body, err, "{s:s*, s:O, s:O}", "name", syn_cli_text(cli, "name", NULL),
+                           "spec", request->spec, "model", request->model);
+    return rc < 0 ? rc : syn_cli_call(cli, "POST", route, body, ret, err);
+}
+
+static int
+create_and_follow(struct syn_cli *cli, const struct request *request, const char *source)
+{
     SYN_JSON(job);
     struct syn_err err;
     const char *id;
 
-    body = json_pack("{s:s, s:O}", "name", name, "spec", spec);
-    if (syn_cli_call(cli, "POST", "/v1/training", body, &job, &err) < 0)
+    if (post_job(cli, request, "/v1/training", source, &job, &err) < 0)
         return syn_cli_fail(cli, &err);
     id = syn_json_str(job, "id", "?");
-    if (syn_cli_has(cli, "wait"))
+    if (syn_cli_has(cli, "wait")) {
+        syn_cli_note(cli, "%s (%s)", syn_json_str(job, "name", "?"), id);
         return syn_cli_train_wait(cli, id);
+    }
     if (cli->json)
         return syn_cli_print_json_take(cli, SYN_TAKE(job));
     syn_cli_say(cli, "%s  %s", id, syn_json_str(json_object_get(job, "status"), "state", "?"));
-    syn_cli_say(cli, "Follow it: synor compute train logs -f %s", id);
+    syn_cli_say(cli, "\nNext:\n  synor compute train logs -f %s", id);
+    syn_cli_say(cli, "  synor compute train get --wait %s", id);
     return 0;
+}
+
+/* Upload the source folder; "" when the program is in the image. */
+static int
+upload_source(struct syn_cli *cli, const struct request *request, struct syn_buf *out,
+              struct syn_err *err)
+{
+    const struct syn_cli_upload upload = {.path = request->source,
+                                          .include = json_object_get(request->model, "include"),
+                                          .exclude = json_object_get(request->model, "exclude")};
+    SYN_JSON(packed);
+    int rc;
+
+    if (!request->has_source)
+        return SYN_OK;
+    rc = syn_cli_upload(cli, &upload, &packed, err);
+    if (rc < 0)
+        return rc;
+    syn_buf_addf(out, "synor://%s", syn_json_str(packed, "cid", ""));
+    return syn_buf_ok(out, err);
+}
+
+/* Show plan and price. True when that is all, and *ret_status the exit status. */
+static bool
+plan_only(struct syn_cli *cli, const struct request *request, int *ret_status)
+{
+    /* A plan does not look into the source, so it need not be uploaded for one. */
+    const char *source = request->has_source ? "synor://source" : "";
+    SYN_JSON(plan);
+    struct syn_err err;
+    bool only = syn_cli_has(cli, "plan");
+    bool placeable;
+
+    if (post_job(cli, request, "/v1/training?plan=true", source, &plan, &err) < 0) {
+        *ret_status = syn_cli_fail(cli, &err);
+        return true;
+    }
+    placeable = syn_json_bool(plan, "placeable", false);
+    *ret_status = placeable ? 0 : syn_err_info(SYN_E_UNPLACEABLE)->exit;
+    if (only && cli->json)
+        *ret_status = syn_cli_print_json_take(cli, json_incref(plan)) != 0 ? 1 : *ret_status;
+    else
+        show_plan(cli, plan);
+    if (only)
+        return true;
+    if (syn_cli_confirm(cli, "Create it?"))
+        return false;
+    syn_cli_note(cli, "Nothing was created.");
+    *ret_status = 1;
+    return true;
+}
+
+static int
+create(struct syn_cli *cli, struct request *request)
+{
+    SYN_BUF(reference);
+    struct syn_err err;
+    int status;
+    int rc = syn_json_pack(&request->spec, &err, "{}");
+
+    if (rc == SYN_OK)
+        rc = read_model(cli, request, &err);
+    if (rc == SYN_OK)
+        rc = build_spec(cli, request->spec, &err);
+    if (rc < 0)
+        return syn_cli_fail(cli, &err);
+    if (plan_only(cli, request, &status))
+        return status;
+    if (upload_source(cli, request, &reference, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    return create_and_follow(cli, request, syn_buf_text(&reference));
 }
 
 static int
 run_create(struct syn_cli *cli)
 {
-    SYN_JSON(model);
-    SYN_JSON(spec);
-    SYN_JSON(plan);
-    SYN_JSON(body);
-    SYN_JSON(packed);
-    SYN_BUF(reference);
-    struct syn_err err;
-    char source[PATH_MAX];
-    const char *name;
-    struct syn_cli_upload upload = {.path = source};
+    struct request request = {0};
+    int status = create(cli, &request);
 
-    spec = json_object();
-    if (read_model(syn_cli_text(cli, "model-config", ""), &model, source, sizeof(source), &err) <
-            0 ||
-        build_spec(cli, model, spec, &err) < 0 || syn_json_set_str(spec, "source", "", &err) < 0)
-        return syn_cli_fail(cli, &err);
-    name = syn_cli_text(cli, "name", syn_json_str(model, "name", "job"));
-    body = json_pack("{s:s, s:O}", "name", name, "spec", spec);
-    if (syn_cli_call(cli, "POST", "/v1/training?plan=true", body, &plan, &err) < 0)
-        return syn_cli_fail(cli, &err);
-    if (syn_cli_has(cli, "plan") && cli->json)
-        return syn_cli_print_json_take(cli, SYN_TAKE(plan));
-    show_plan(cli, plan);
-    if (syn_cli_has(cli, "plan"))
-        return syn_json_bool(plan, "placeable", false) ? 0 : syn_err_info(SYN_E_UNPLACEABLE)->exit;
-    if (!syn_cli_confirm(cli, "Create it?")) {
-        syn_cli_note(cli, "Nothing was created.");
-        return 1;
-    }
-    upload.include = json_object_get(model, "include");
-    upload.exclude = json_object_get(model, "exclude");
-    if (syn_cli_upload(cli, &upload, &packed, &err) < 0)
-        return syn_cli_fail(cli, &err);
-    syn_buf_addf(&reference, "synor://%s", syn_json_str(packed, "cid", ""));
-    if (syn_json_set_str(spec, "source", syn_buf_text(&reference), &err) < 0)
-        return syn_cli_fail(cli, &err);
-    return create_and_follow(cli, spec, name);
+    json_decref(request.model);
+    json_decref(request.spec);
+    return status;
 }
 
 const struct syn_cli_command syn_cli_train_create = {

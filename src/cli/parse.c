@@ -280,8 +280,9 @@ take_word(struct parser *parser, const char *word, struct syn_err *err)
         line->operands[line->operand_count++] = word;
         return SYN_OK;
     }
-    (void)snprintf(path, sizeof(path), "%s%s%s", line->group, line->group[0] == '\0' ? "" : " ",
-                   word);
+    if (snprintf(path, sizeof(path), "%s%s%s", line->group, line->group[0] == '\0' ? "" : " ",
+                 word) >= (int)sizeof(path))
+        return SYN_FAIL(err, SYN_E_INVALID, "there is no command \"%.40s...\"", word);
     line->command = syn_cli_find(parser->table, path);
     if (line->command != NULL || syn_cli_is_group(parser->table, path)) {
         (void)syn_str_copy(line->group, sizeof(line->group), path);

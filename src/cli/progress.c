@@ -14,11 +14,14 @@ void
 syn_cli_progress_init(struct syn_cli_progress *progress, const struct syn_cli *cli,
                       const char *label, int64_t total, bool bytes)
 {
+    int64_t now = syn_mono_ms(syn_world_system());
+
     *progress = (struct syn_cli_progress){.cli = cli,
                                           .label = label,
                                           .total = total,
                                           .bytes = bytes,
-                                          .started_ms = syn_mono_ms(syn_world_system())};
+                                          .started_ms = now,
+                                          .shown_ms = now};
 }
 
 static void
@@ -80,6 +83,7 @@ syn_cli_progress_show(struct syn_cli_progress *progress, int64_t done, const cha
 void
 syn_cli_progress_done(struct syn_cli_progress *progress, int64_t done, const char *detail)
 {
+    progress->total = done; /* what was announced was an estimate */
     if (!progress->cli->quiet)
         draw(progress, done, detail, true);
 }

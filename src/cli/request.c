@@ -57,7 +57,7 @@ syn_cli_unreachable(const struct syn_cli *cli, int rc, struct syn_err *err)
     const char *server = server_of(cli);
 
     if (rc != SYN_E_UNAVAILABLE || (server != NULL && server[0] != '\0') ||
-        syn_client_error(cli->client) != NULL)
+        (cli->client != NULL && syn_client_error(cli->client) != NULL))
         return rc;
     return SYN_FAIL(err, SYN_E_UNAVAILABLE,
                     "no platform runs in %s; start it with: synor up --detach", cli->home);

@@ -29,33 +29,62 @@
 
 /* --- greeting -------------------------------------------------------------------------------- */
 
+/* Does a command without --home find this platform? */
 static bool
 is_default_home(const struct syn_cli *cli)
 {
+    const char *named = getenv("SYNOR_HOME");
     const char *user = getenv("HOME");
     char path[sizeof(cli->home)];
 
+    if (named != NULL && named[0] != '\0')
+        return syn_str_eq(named, cli->home);
     (void)snprintf(path, sizeof(path), "%s/.synor", user != NULL ? user : "/root");
     return syn_str_eq(path, cli->home);
 }
 
 static void
-greet(const struct syn_cli *cli, const char *address)
+greet(const struct syn_cli *cli, const json_t *status, bool fresh)
 {
     const char *home = is_default_home(cli) ? "" : cli->home;
     const char *option = home[0] != '\0' ? " --home " : "";
 
-    syn_cli_say(cli, "synor %s is ready at %s", SYN_VERSION, address);
-    syn_cli_say(cli, "Its data is in %s\n\nNext:", cli->home);
+    if (fresh)
+        syn_cli_say(cli,
+                    "Made a new platform in %s, with an operator's account, keys and a token\n"
+                    "(credentials.json).",
+                    cli->home);
+    syn_cli_say(cli, "synor %s is ready at %s (pid %lld).\n\nNext:",
+                syn_json_str(status, "version", SYN_VERSION), syn_json_str(status, "listen", "?"),
+                (long long)syn_json_i64(status, "pid", 0));
     syn_cli_say(cli, "  synor doctor%s%s", option, home);
     syn_cli_say(cli, "  synor storage put%s%s FOLDER --name datasets/mine", option, home);
-    syn_cli_say(cli, "  synor compute train create%s%s --model-config model.yaml \\", option, home);
-    syn_cli_say(cli, "      --dataset synor://datasets/mine --max-budget 10 --wait");
+    syn_cli_say(cli, "  synor compute train create%s%s --help", option, home);
     syn_cli_say(cli, "\nStop it: synor down%s%s", option, home);
     (void)fflush(stdout);
 }
 
-/* The daemon's line, which is its address. False when it closed the pipe without, or is late. */
+/* Say what the daemon's line means. Returns the exit status. */
+static int
+report_line(const struct syn_cli *cli, const char *line)
+{
+    SYN_JSON(status);
+    struct syn_err err;
+
+    if (syn_str_starts(line, "error: ")) {
+        (void)SYN_FAIL(&err, SYN_E_UNAVAILABLE, "%s", line + strlen("error: "));
+        return syn_cli_fail(cli, &err);
+    }
+    if (syn_cli_probe_home(cli, &status, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (cli->json)
+        return syn_cli_print_json_take(cli, SYN_TAKE(status));
+    greet(cli, status, syn_str_ends(line, " fresh"));
+    return 0;
+}
+
+/* The daemon's line: "ready fresh", "ready again" or "error: ...". False when it closed the pipe
+ * without, or is late. */
 static bool
 read_ready(int fd, int timeout_ms, char *out, size_t cap, bool *ret_late)
 {
@@ -95,7 +124,7 @@ read_ready(int fd, int timeout_ms, char *out, size_t cap, bool *ret_late)
 static int
 start_greeter(const struct syn_cli *cli, int *ret_fd, struct syn_err *err)
 {
-    char address[512];
+    char line[512];
     int pipe_fds[2];
     bool late;
     pid_t pid;
@@ -113,8 +142,8 @@ start_greeter(const struct syn_cli *cli, int *ret_fd, struct syn_err *err)
         (void)close(pipe_fds[1]);
         if (fork() != 0)
             _exit(0);
-        if (read_ready(pipe_fds[0], -1, address, sizeof(address), &late))
-            greet(cli, address);
+        if (read_ready(pipe_fds[0], -1, line, sizeof(line), &late))
+            (void)report_line(cli, line);
         _exit(0);
     }
     (void)close(pipe_fds[0]);
@@ -186,12 +215,11 @@ show_log(int log_fd, off_t from)
 static int
 report(const struct syn_cli *cli, int ready_fd, int log_fd, off_t log_from)
 {
-    char address[512];
-    SYN_JSON(status);
+    char line[512];
     struct syn_err err;
     bool late;
 
-    if (!read_ready(ready_fd, READY_WITHIN_MS, address, sizeof(address), &late)) {
+    if (!read_ready(ready_fd, READY_WITHIN_MS, line, sizeof(line), &late)) {
         show_log(log_fd, log_from);
         if (late)
             (void)SYN_FAIL(&err, SYN_E_TIMEOUT,
@@ -203,13 +231,7 @@ report(const struct syn_cli *cli, int ready_fd, int log_fd, off_t log_from)
                            cli->home);
         return syn_cli_fail(cli, &err);
     }
-    if (!cli->json) {
-        greet(cli, address);
-        return 0;
-    }
-    if (syn_cli_probe(cli, &status, &err) < 0)
-        return syn_cli_fail(cli, &err);
-    return syn_cli_print_json_take(cli, SYN_TAKE(status));
+    return report_line(cli, line);
 }
 
 static int

@@ -49,7 +49,7 @@ describe(const json_t *status, struct syn_buf *out)
     if (eta_ms >= 0)
         syn_buf_addf(out, "  eta %s", syn_format_duration(eta_ms / 1000 * 1000, text));
     if (cost != NULL)
-        syn_buf_addf(out, "  %.8s/%s SYNOR", syn_json_str(cost, "spent", "0"),
+        syn_buf_addf(out, "  %s/%s SYNOR", syn_json_str(cost, "spent", "0"),
                      syn_json_str(cost, "budget", "?"));
 }
 

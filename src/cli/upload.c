@@ -234,10 +234,10 @@ syn_cli_upload(struct syn_cli *cli, const struct syn_cli_upload *upload, json_t 
     if (upload->include != NULL && sending.tree.count == 0)
         return SYN_FAIL(err, SYN_E_INVALID, "%s: no file matches `include`", upload->path);
     if (sending.tree.skipped > 0)
-        syn_cli_note(cli, "%zu sockets, pipes or devices in %s are left out.", sending.tree.skipped,
-                     upload->path);
+        syn_cli_note(cli, "%zu socket(s), pipe(s) or device(s) in %s are left out.",
+                     sending.tree.skipped, upload->path);
     if (sending.tree.empty > 0)
-        syn_cli_note(cli, "%zu empty folders in %s are left out.", sending.tree.empty,
+        syn_cli_note(cli, "%zu empty folder(s) in %s are left out.", sending.tree.empty,
                      upload->path);
     cli->patient = true;
     syn_cli_progress_init(&sending.progress, cli, "Uploading", sending.tree.size_bytes, true);

@@ -20,7 +20,7 @@ struct syn_cli_up {
     bool insecure; /* plain HTTP on a loopback address */
     bool log_json;
     bool with_agent; /* up: true; server: false */
-    int ready_fd; /* once ready, a line with the address is written here, and it is closed; or -1 */
+    int ready_fd;    /* gets "ready fresh\n", "ready again\n" or "error: ...\n"; or -1 */
 };
 
 struct syn_cli_agent {
