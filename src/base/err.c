@@ -2,6 +2,8 @@
 
 #include <errno.h>
 
+#include <synor/base/str.h>
+
 static const struct syn_err_info rows[] = {
 #define SYN_ERROR(symbol, number, wire, http, exit, text) \
     {SYN_E_##symbol, #symbol, wire, http, exit, text},
@@ -75,6 +77,25 @@ syn_err_from_errno(int errnum)
     }
 }
 
+/* Messages quote what strangers sent, cut at any byte, and go into JSON, logs and terminals: what
+ * is no character there becomes '?'. */
+static void
+clean(char *at)
+{
+    while (*at != '\0') {
+        unsigned char c = (unsigned char)*at;
+        size_t step = c >= 0x20 && c < 0x7f ? 1 : 0;
+
+        for (size_t len = 2; c >= 0x80 && step == 0 && len <= 4 && at[len - 1] != '\0'; len++) {
+            if (syn_utf8_ok(at, len))
+                step = len;
+        }
+        if (step == 0)
+            *at = '?';
+        at += SYN_MAX(step, 1);
+    }
+}
+
 int
 syn_err_set(struct syn_err *err, int code, int sys, const char *file, int line, const char *format,
             ...)
@@ -99,6 +120,7 @@ syn_err_set(struct syn_err *err, int code, int sys, const char *file, int line, 
         (void)snprintf(err->msg + len, sizeof(err->msg) - len, ": %s",
                        text != NULL ? text : "unknown system error");
     }
+    clean(err->msg);
     return code;
 }
 
@@ -112,6 +134,7 @@ syn_err_wrap(struct syn_err *err, int code, const char *format, ...)
     assert(code < 0);
     if (err == NULL)
         return code;
+    err->code = code;
     memcpy(inner, err->msg, sizeof(inner));
     inner[sizeof(inner) - 1] = '\0';
     va_start(args, format);
@@ -119,5 +142,6 @@ syn_err_wrap(struct syn_err *err, int code, const char *format, ...)
     va_end(args);
     len = strlen(err->msg);
     (void)snprintf(err->msg + len, sizeof(err->msg) - len, ": %s", inner);
+    clean(err->msg);
     return code;
 }

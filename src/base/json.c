@@ -250,7 +250,7 @@ syn_json_only_keys(const json_t *obj, const char *path, const char *const *known
 
     json_object_foreach ((json_t *)(uintptr_t)obj, key, value) {
         const char *near = NULL;
-        unsigned best = 4;
+        unsigned best = (unsigned)SYN_MIN(4, strlen(key) / 2 + 1); /* "x" is no misspelt "id" */
         bool found = false;
 
         for (const char *const *name = known; *name != NULL && !found; name++) {
@@ -321,7 +321,13 @@ syn_json_at(const json_t *obj, const char *dotted)
 int
 syn_json_set_take(json_t *obj, const char *key, json_t *value, struct syn_err *err)
 {
-    if (value == NULL || json_object_set_new(obj, key, value) != 0)
+    if (value == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory to set %s", key);
+    if (!syn_utf8_ok(key, strlen(key))) {
+        json_decref(value);
+        return SYN_FAIL(err, SYN_E_INVALID, "the key \"%.60s\" is not UTF-8", key);
+    }
+    if (json_object_set_new(obj, key, value) != 0)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory to set %s", key);
     return SYN_OK;
 }
@@ -329,6 +335,8 @@ syn_json_set_take(json_t *obj, const char *key, json_t *value, struct syn_err *e
 int
 syn_json_set_str(json_t *obj, const char *key, const char *text, struct syn_err *err)
 {
+    if (text != NULL && !syn_utf8_ok(text, strlen(text)))
+        return SYN_FAIL(err, SYN_E_INVALID, "%s: the text is not UTF-8", key);
     return syn_json_set_take(obj, key, text == NULL ? json_null() : json_string(text), err);
 }
 
@@ -365,6 +373,8 @@ syn_json_pack(json_t **ret, struct syn_err *err, const char *format, ...)
     va_end(args);
     if (value == NULL && short_of_memory)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory to build a document");
+    if (value == NULL && json_error_code(&why) == json_error_invalid_utf8)
+        return SYN_FAIL(err, SYN_E_INVALID, "building a document: a text is not UTF-8");
     if (value == NULL)
         return SYN_FAIL(err, SYN_E_INTERNAL, "building a document: %.120s", why.text);
     *ret = value;

@@ -50,7 +50,9 @@ syn_alloc(size_t size)
 void *
 syn_calloc(size_t count, size_t size)
 {
-    if (must_fail())
+    size_t total;
+
+    if (must_fail() || __builtin_mul_overflow(count, size, &total))
         return NULL;
     return counted_block(calloc(count == 0 ? 1 : count, size == 0 ? 1 : size));
 }

@@ -139,7 +139,9 @@ syn_parse_double(const char *text, double min, double max, const char *what, dou
 
     if (plain == (locale_t)0)
         plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-    if (ok && plain != (locale_t)0)
+    if (plain == (locale_t)0)
+        return SYN_FAIL(err, SYN_E_NOMEM, "%s: no memory to read a number", what);
+    if (ok)
         value = strtod_l(text, NULL, plain);
     if (!ok || !isfinite(value) || value < min || value > max)
         return SYN_FAIL(err, SYN_E_INVALID, "%s: expected a number %g..%g, got \"%.60s\"", what,

@@ -177,7 +177,9 @@ syn_format_bytes(int64_t bytes, char *out)
     double value = (double)bytes;
     size_t i = 0;
 
-    while ((value >= 1024 || value <= -1024) && i + 1 < SYN_LEN(names)) {
+    /* 1023.95 and more would round to "1024.0" of the smaller unit. */
+    while ((value >= (i == 0 ? 1024 : 1023.95) || value <= (i == 0 ? -1024 : -1023.95)) &&
+           i + 1 < SYN_LEN(names)) {
         value /= 1024;
         i++;
     }

@@ -20,7 +20,7 @@ struct syn_err {
     int sys;          /* errno, or 0 */
     int line;         /* where it was raised */
     const char *file; /* static string */
-    char msg[232];    /* "outer: inner", truncated at the end */
+    char msg[232];    /* "outer: inner", truncated at the end; printable UTF-8 whatever went in */
 };
 
 /** One row of errors.def. All strings are static. */

@@ -60,14 +60,16 @@ bool syn_json_bool(const json_t *obj, const char *key, bool otherwise);
 /** Walk "status.progress.step"; NULL when any part is missing. Borrowed. */
 json_t *syn_json_at(const json_t *obj, const char *dotted);
 
-/* Setters: like json_object_set_new, but NOMEM is an error, and NULL text sets null. */
+/* Setters: like json_object_set_new, but NOMEM is an error, and so is a key or text that is not
+ * UTF-8 (INVALID). NULL text sets null. */
 SYN_MUST int syn_json_set_str(json_t *obj, const char *key, const char *text, struct syn_err *err);
 SYN_MUST int syn_json_set_i64(json_t *obj, const char *key, int64_t value, struct syn_err *err);
 SYN_MUST int syn_json_set_bool(json_t *obj, const char *key, bool value, struct syn_err *err);
 /** Owns `value` from the call on; NULL means "could not be made" and gives NOMEM. */
 SYN_MUST int syn_json_set_take(json_t *obj, const char *key, json_t *value, struct syn_err *err);
 SYN_MUST int syn_json_append_take(json_t *array, json_t *value, struct syn_err *err);
-/** json_pack with NOMEM/INTERNAL as an error. */
+/** json_pack; NOMEM, INVALID (a text that is not UTF-8) or INTERNAL (a wrong format) is the error.
+ */
 SYN_MUST int syn_json_pack(json_t **ret, struct syn_err *err, const char *format, ...);
 
 #endif

@@ -26,7 +26,9 @@ SYN_MUST int syn_hex_decode(const char *text, void *out, size_t len, struct syn_
 bool syn_name_ok(const char *name);
 /** Valid UTF-8 without NUL, surrogates or overlong forms. */
 bool syn_utf8_ok(const char *text, size_t len);
-/** Edit distance, capped; for "did you mean". */
+/** Edit distance, at most `cap`, which a text of more than 64 bytes always gives; for "did you
+ * mean".
+ */
 unsigned syn_str_distance(const char *a, const char *b, unsigned cap);
 
 #endif
