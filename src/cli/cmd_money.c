@@ -306,6 +306,20 @@ run_bill_list(struct syn_cli *cli)
 const struct syn_cli_command syn_cli_bill_list = {
     .path = "bill list", .summary = "List bills", .run = run_bill_list};
 
+/* A quantity is counted in a small measure (millicore-ms) and priced by a large unit (core-hour);
+ * people read the latter. The exact integers stand in the document (--json). */
+static void
+quantity_cell(struct syn_cli_table_out *rows, const json_t *line)
+{
+    double quantity = 0;
+    int64_t per = syn_json_i64(line, "per", 1);
+
+    if (syn_parse_double(syn_json_str(line, "quantity", "0"), 0, 1e300, "quantity", &quantity,
+                         NULL) < 0)
+        quantity = 0;
+    syn_cli_cell(rows, "%.6f", quantity / (double)SYN_MAX(per, 1));
+}
+
 static int
 show_bill(struct syn_cli *cli, const json_t *bill)
 {
@@ -323,7 +337,7 @@ show_bill(struct syn_cli *cli, const json_t *bill)
         return syn_cli_fail(cli, &err);
     json_array_foreach (json_object_get(status, "lines"), i, line) {
         syn_cli_cell(rows, "%s", syn_json_str(line, "item", ""));
-        syn_cli_cell(rows, "%s", syn_json_str(line, "quantity", ""));
+        quantity_cell(rows, line);
         syn_cli_cell(rows, "%s", syn_json_str(line, "unit", ""));
         syn_cli_cell(rows, "%s", syn_json_str(line, "price", ""));
         syn_cli_cell(rows, "%s", syn_json_str(line, "amount", ""));
@@ -382,10 +396,11 @@ run_bill_verify(struct syn_cli *cli)
 
         return status != 0 ? status : agrees ? 0 : 1;
     }
-    syn_cli_say(cli, "%s: recomputed from %lld signed samples (%lld signatures good)",
+    syn_cli_say(cli, "%s: recomputed from %lld signed samples, %s",
                 agrees ? "The bill agrees" : "The bill does NOT agree",
                 (long long)syn_json_i64(answer, "samples", 0),
-                (long long)syn_json_i64(answer, "signatures_ok", 0));
+                syn_json_bool(answer, "signatures_ok", false) ? "every signature good"
+                                                              : "NOT every signature good");
     json_array_foreach (json_object_get(answer, "differences"), i, difference)
         syn_cli_say(cli, "  %s",
                     json_is_string(difference) ? json_string_value(difference)
