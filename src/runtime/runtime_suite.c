@@ -320,6 +320,63 @@ binds_are_shown(void **state)
     run_end(&run);
 }
 
+/* A shell and its libraries: the smallest image whose program can say what it sees. */
+static bool
+make_image(const char *image)
+{
+    static const char *const files[] = {"/bin/dash", "/lib/x86_64-linux-gnu/libc.so.6",
+                                        "/lib64/ld-linux-x86-64.so.2"};
+
+    for (size_t i = 0; i < SYN_LEN(files); i++) {
+        char path[SYN_INSTANCE_PATH_MAX];
+        SYN_BUF(text);
+        int fd;
+
+        if (access(files[i], R_OK) < 0)
+            return false;
+        read_text(files[i], &text);
+        (void)snprintf(path, sizeof(path), "%s%s", image, files[i]);
+        for (char *at = path + 1; *at != '\0'; at++) {
+            if (*at != '/')
+                continue;
+            *at = '\0';
+            (void)mkdir(path, 0755);
+            *at = '/';
+        }
+        fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0755);
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, text.data, text.len), (ssize_t)text.len);
+        (void)close(fd);
+    }
+    return true;
+}
+
+static void
+image_replaces_the_host(void **state)
+{
+    char image[SYN_INSTANCE_PATH_MAX];
+    const char *const argv[] = {"/bin/dash", "-c",
+                                "echo /*; echo out > /synor/output/f && read x < /synor/output/f "
+                                "&& echo $x; read h < /etc/hostname; echo $h",
+                                NULL};
+    struct syn_instance_spec spec = {.rootfs = image, .argv = argv};
+    char want[256];
+    struct run run;
+
+    (void)state;
+    (void)snprintf(image, sizeof(image), "%s/image", suite->dir);
+    if (!make_image(image)) {
+        print_message("the files of a small image are not where this test looks\n");
+        skip();
+    }
+    run_all(&run, &spec);
+    assert_reason(&run, SYN_EXIT_COMPLETED);
+    (void)snprintf(want, sizeof(want),
+                   "/bin /dev /etc /lib /lib64 /proc /synor /sys /tmp\nout\n%s\n", run.id);
+    assert_string_equal(syn_buf_text(&run.out), want);
+    run_end(&run);
+}
+
 /* ---- limits ---- */
 
 static void
@@ -1012,6 +1069,7 @@ syn_runtime_suite_run(const char *name, const struct syn_runtime_suite *given)
         cmocka_unit_test_teardown(environment_is_as_specified, clear_up),
         cmocka_unit_test_teardown(root_is_read_only, clear_up),
         cmocka_unit_test_teardown(binds_are_shown, clear_up),
+        cmocka_unit_test_teardown(image_replaces_the_host, clear_up),
         cmocka_unit_test_teardown(scratch_is_limited, clear_up),
         cmocka_unit_test_teardown(memory_is_limited, clear_up),
         cmocka_unit_test_teardown(fork_bomb_is_contained, clear_up),

@@ -79,8 +79,8 @@ copy_folder(struct copier *copier, const char *from, const char *to, int depth, 
     while (rc == SYN_OK && (entry = readdir(dir)) != NULL) {
         char from_entry[SYN_PATH_MAX], to_entry[SYN_PATH_MAX];
 
-        if (entry->d_name[0] == '.')
-            continue;
+        if (entry->d_name[0] == '.' || syn_str_ends(entry->d_name, ".gz"))
+            continue; /* manual pages are most of /etc/alternatives */
         rc = syn_path_format(from_entry, sizeof(from_entry), err, "%s/%s", from, entry->d_name);
         if (rc == SYN_OK)
             rc = syn_path_format(to_entry, sizeof(to_entry), err, "%s/%s", to, entry->d_name);

@@ -19,6 +19,8 @@ SYN_MUST int syn_scratch_create(const char *cache, int64_t bytes, const char *im
                                 struct syn_err *err);
 /** Mount `image` on the folder `at`, nosuid and nodev, through a loop device that frees itself. */
 SYN_MUST int syn_scratch_mount(const char *image, const char *at, struct syn_err *err);
+/** From here on a job's fsync reaches the host's disk. Blocks: one fsync. */
+void syn_scratch_harden(const char *at);
 /** Unmount whatever is on `at`, however deep. Nothing mounted is fine. */
 SYN_MUST int syn_scratch_unmount(const char *at, struct syn_err *err);
 SYN_MUST int syn_scratch_usage_read(const char *at, struct syn_scratch_usage *ret,

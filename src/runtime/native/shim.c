@@ -60,6 +60,7 @@ enum stop_cause { STOP_NONE, STOP_ASKED, STOP_TIME };
 
 struct shim {
     char dir_path[SYN_INSTANCE_PATH_MAX];
+    char scratch_path[SYN_INSTANCE_PATH_MAX + 16];
     int dir, lock, ready, signals, listener, usage_fd, log_fd;
     int pipes[SYN_LOGGER_STREAMS];
     int clients[CLIENTS_MAX];
@@ -249,12 +250,10 @@ sample(struct shim *shim, int64_t to_ms)
     struct syn_cgroup_usage now;
     struct syn_scratch_usage scratch = {0};
     int64_t cpu_ms, throttled_ms;
-    char path[SYN_PATH_MAX];
     SYN_BUF(line);
 
     syn_cgroup_usage_read(&shim->layout, shim->plan.cgroup, &now);
-    (void)snprintf(path, sizeof(path), "%s/" SYN_DIR_SCRATCH, shim->dir_path);
-    (void)!syn_scratch_usage_read(path, &scratch, NULL);
+    (void)!syn_scratch_usage_read(shim->scratch_path, &scratch, NULL);
     cpu_ms = SYN_MAX((now.cpu_us - shim->cpu_us_base) / 1000, shim->cpu_ms_total);
     throttled_ms = SYN_MAX(now.throttled_us / 1000, shim->throttled_ms_total);
     shim->usage = (struct syn_usage){
@@ -420,6 +419,7 @@ on_started(struct shim *shim)
     syn_file_sync(shim->dir, SYN_FILE_PLAN);
     syn_file_sync(shim->dir, SYN_FILE_STATE);
     syn_file_sync(shim->dir, ".");
+    syn_scratch_harden(shim->scratch_path);
     if (shim->stop != STOP_NONE) {
         shim->kill_at_ms = now + shim->stop_grace_ms;
         deliver(shim, SIGTERM);
@@ -753,7 +753,7 @@ finish(struct shim *shim, const struct syn_err *cause)
     struct syn_instance_status exit = {.state = SYN_INSTANCE_EXITED};
     struct syn_cgroup_usage usage;
     struct syn_scratch_usage scratch = {.free_bytes = INT64_MAX};
-    char path[SYN_PATH_MAX], time[SYN_FORMAT_MAX];
+    char time[SYN_FORMAT_MAX];
     struct syn_err err;
 
     shim->limit_at_ms = shim->kill_at_ms = shim->sample_at_ms = NEVER;
@@ -764,8 +764,7 @@ finish(struct shim *shim, const struct syn_err *cause)
     if (shim->started_ms > 0)
         sample(shim, SYN_MAX(shim->ended_ms, SYN_MAX(shim->started_ms, shim->usage.to_ms)));
     syn_cgroup_usage_read(&shim->layout, shim->plan.cgroup, &usage);
-    (void)snprintf(path, sizeof(path), "%s/" SYN_DIR_SCRATCH, shim->dir_path);
-    (void)!syn_scratch_usage_read(path, &scratch, NULL);
+    (void)!syn_scratch_usage_read(shim->scratch_path, &scratch, NULL);
     exit.started_at_ms = shim->started_ms;
     exit.ended_at_ms = SYN_MAX(shim->ended_ms, shim->usage.to_ms);
     exit.oom_kills = usage.oom_kills;
@@ -802,6 +801,7 @@ shim_open(struct shim *shim, const char *dir, struct syn_err *err)
     shim->wall_base_ms = syn_wall_ms(syn_world_system());
     if (!syn_str_copy(shim->dir_path, sizeof(shim->dir_path), dir))
         return SYN_FAIL(err, SYN_E_INVALID, "instance folder's path is too long");
+    (void)snprintf(shim->scratch_path, sizeof(shim->scratch_path), "%s/" SYN_DIR_SCRATCH, dir);
     shim->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (shim->dir < 0)
         return SYN_FAIL_SYS(err, errno, "opening %s", dir);
