@@ -2,6 +2,8 @@
  * writer at 8 MiB): durable puts one by one and 64 at a time, and gets of hot keys. Raw SQLite
  * writes a key into one table and keeps no history; the store's figures include its history and
  * the trimming of it. Rounds of both are interleaved; figures are medians.
+ * 64 at a time means 64 submissions under way, as the daemon's loops have them; 64 blocking threads
+ * are measured too, on standard error.
  *
  *     store [FOLDER]       FOLDER must be on a disk; default /var/tmp */
 #include <ftw.h>
@@ -14,13 +16,10 @@
 
 enum {
     ROUNDS = 7,
-    KEYS = 10000,
-    HOT = 1000,
+    KEYS = 1000,
     VALUE = 1024,
     GROUP = 64,
-    SINGLES = 800,
-    GROUPS = 80, /* of GROUP puts */
-    GETS = 200000,
+    WARM_UP = 12000, /* puts until history is full and every round pays for its trimming */
     CHECKPOINT_PAGES = 2048,
 };
 
@@ -32,6 +31,10 @@ struct sqlite {
     sqlite3_stmt *get;
     int wal_pages;
 };
+
+/* How long each figure is measured in each round. */
+static const double PUT_S = 0.5;
+static const double GET_S = 0.2;
 
 static char folder[256];
 static struct syn_store *store;
@@ -109,7 +112,7 @@ raw_open(void)
          SQLITE_OK, path);
     must(sqlite3_exec(raw.sql,
                       "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-                      "PRAGMA wal_autocheckpoint = 0;"
+                      "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -4096;"
                       "CREATE TABLE kv(key TEXT PRIMARY KEY, value BLOB, revision INTEGER)",
                       NULL, NULL, NULL),
          SQLITE_OK, "creating a table");
@@ -155,20 +158,22 @@ static double
 raw_put_single(void)
 {
     double start = now_s();
+    int puts = 0;
 
-    for (int i = 0; i < SINGLES; i++)
+    for (; now_s() < start + PUT_S; puts++)
         raw_put_group(0, true, 1);
-    return SINGLES / (now_s() - start);
+    return puts / (now_s() - start);
 }
 
 static double
 raw_put_groups(void)
 {
     double start = now_s();
+    int puts = 0;
 
-    for (int i = 0; i < GROUPS; i++)
+    for (; now_s() < start + PUT_S; puts += GROUP)
         raw_put_group(0, true, GROUP);
-    return GROUPS * GROUP / (now_s() - start);
+    return puts / (now_s() - start);
 }
 
 static double
@@ -177,14 +182,15 @@ raw_get(void)
     char copy[VALUE];
     char key[32];
     double start = now_s();
+    uint64_t i = 0;
 
-    for (uint64_t i = 0; i < GETS; i++) {
-        sqlite3_bind_text(raw.get, 1, key, key_of(i * 7 % HOT, key), SQLITE_STATIC);
+    for (; i % 256 || now_s() < start + GET_S; i++) {
+        sqlite3_bind_text(raw.get, 1, key, key_of(i * 7 % KEYS, key), SQLITE_STATIC);
         must(sqlite3_step(raw.get), SQLITE_ROW, "a get");
         memcpy(copy, sqlite3_column_blob(raw.get, 0), VALUE);
         sqlite3_reset(raw.get);
     }
-    return GETS / (now_s() - start);
+    return (double)i / (now_s() - start);
 }
 
 /* The store */
@@ -206,14 +212,16 @@ our_put_single(void)
 {
     static uint64_t state = 88172645463325252U;
     double start = now_s();
+    int puts = 0;
 
-    for (int i = 0; i < SINGLES; i++)
+    for (; now_s() < start + PUT_S; puts++)
         our_put(next_random(&state) % KEYS);
-    return SINGLES / (now_s() - start);
+    return puts / (now_s() - start);
 }
 
 struct submitter {
     uint64_t state;
+    double until_s;
     int puts;
 };
 
@@ -222,7 +230,7 @@ submitter_main(void *arg)
 {
     struct submitter *submitter = arg;
 
-    for (int i = 0; i < submitter->puts; i++)
+    for (; now_s() < submitter->until_s; submitter->puts++)
         our_put(next_random(&submitter->state) % KEYS);
     return NULL;
 }
@@ -235,24 +243,28 @@ our_put_threads(void)
     pthread_t threads[GROUP];
     struct submitter submitters[GROUP];
     double start = now_s();
+    int puts = 0;
 
     round++;
     for (unsigned i = 0; i < GROUP; i++) {
-        submitters[i] =
-            (struct submitter){.state = 1 + i + round * UINT64_C(7919) * 65537, .puts = GROUPS};
+        submitters[i] = (struct submitter){.state = 1 + i + round * UINT64_C(7919) * 65537,
+                                           .until_s = start + PUT_S};
         if (pthread_create(&threads[i], NULL, submitter_main, &submitters[i]) != 0)
             die("threads", "cannot start them");
     }
-    for (int i = 0; i < GROUP; i++)
+    for (int i = 0; i < GROUP; i++) {
         pthread_join(threads[i], NULL);
-    return GROUPS * GROUP / (now_s() - start);
+        puts += submitters[i].puts;
+    }
+    return puts / (now_s() - start);
 }
 
-/* The same from event loops: GROUP puts under way, each answer submits the next. */
+/* The same as an event loop does it: GROUP puts under way, each answer submits the next. */
 struct flight {
-    uint64_t state;
-    atomic_int left;
-    atomic_int done;
+    double until_s;
+    atomic_uint_fast64_t submitted;
+    atomic_int puts;
+    atomic_int under_way;
 };
 
 static void submit_one(struct flight *flight);
@@ -265,9 +277,10 @@ flight_done(void *arg, int rc, const struct syn_store_result *result, const stru
     (void)result;
     if (rc != SYN_OK)
         die("asynchronous put", err->msg);
-    if (atomic_fetch_sub(&flight->left, 1) > 0)
+    atomic_fetch_add(&flight->puts, 1);
+    if (now_s() < flight->until_s)
         submit_one(flight);
-    atomic_fetch_add(&flight->done, 1);
+    atomic_fetch_sub(&flight->under_way, 1);
 }
 
 static void
@@ -276,8 +289,10 @@ submit_one(struct flight *flight)
     struct syn_err err;
     char key[32];
 
-    key_of(next_random(&flight->state) % KEYS, key);
+    uint64_t state = (atomic_fetch_add(&flight->submitted, 1) + 1) * 0x9e3779b97f4a7c15U;
+    key_of(next_random(&state) % KEYS, key);
     struct syn_store_op op = {.kind = SYN_STORE_PUT, .key = key, .value = value, .len = VALUE};
+    atomic_fetch_add(&flight->under_way, 1);
     if (syn_store_txn_async(store, &op, 1, flight_done, flight, &err) != SYN_OK)
         die("submitting", err.msg);
 }
@@ -285,22 +300,14 @@ submit_one(struct flight *flight)
 static double
 our_put_async(void)
 {
-    static uint64_t seed = 12345;
-    struct flight flight = {.state = seed++ * 977, .left = GROUPS * GROUP - GROUP};
     double start = now_s();
+    struct flight flight = {.until_s = start + PUT_S};
 
-    for (int i = 0; i < GROUP; i++) {
-        struct syn_err err;
-        struct syn_store_op op = {.kind = SYN_STORE_PUT, .value = value, .len = VALUE};
-        char key[32];
-        key_of((uint64_t)i, key);
-        op.key = key;
-        if (syn_store_txn_async(store, &op, 1, flight_done, &flight, &err) != SYN_OK)
-            die("submitting", err.msg);
-    }
-    while (atomic_load(&flight.done) < GROUPS * GROUP)
+    for (int i = 0; i < GROUP; i++)
+        submit_one(&flight);
+    while (atomic_load(&flight.under_way) > 0)
         usleep(200);
-    return GROUPS * GROUP / (now_s() - start);
+    return atomic_load(&flight.puts) / (now_s() - start);
 }
 
 static double
@@ -309,17 +316,18 @@ our_get(void)
     char copy[VALUE];
     char key[32];
     double start = now_s();
+    uint64_t i = 0;
 
-    for (uint64_t i = 0; i < GETS; i++) {
+    for (; i % 256 || now_s() < start + GET_S; i++) {
         const struct syn_store_doc *doc;
         struct syn_err err;
-        key_of(i * 7 % HOT, key);
+        key_of(i * 7 % KEYS, key);
         if (syn_store_get(store, key, &doc, &err) != SYN_OK)
             die("get", "failed");
         memcpy(copy, doc->value, VALUE);
         syn_store_doc_unref(doc);
     }
-    return GETS / (now_s() - start);
+    return (double)i / (now_s() - start);
 }
 
 /* Both */
@@ -351,9 +359,11 @@ fill(void)
         if (syn_store_txn(store, ops, 100, &result, &err) != SYN_OK)
             die("filling", err.msg);
     }
-    /* Go on until history is full, so that every round pays for trimming. */
-    for (int i = 0; i < 3; i++)
+    for (int64_t revision = 0; revision < WARM_UP;) {
         (void)our_put_async();
+        if (syn_store_revision(store, &revision, &err) != SYN_OK)
+            die("revision", err.msg);
+    }
 }
 
 static int
@@ -403,7 +413,7 @@ main(int argc, char **argv)
 {
     double ours[3][ROUNDS];
     double theirs[3][ROUNDS];
-    double loops[ROUNDS];
+    double threads[ROUNDS];
 
     (void)snprintf(folder, sizeof(folder), "%s/synor-bench-XXXXXX",
                    argc > 1 ? argv[1] : "/var/tmp");
@@ -414,21 +424,21 @@ main(int argc, char **argv)
     for (int round = 0; round < ROUNDS; round++) {
         ours[0][round] = our_put_single();
         theirs[0][round] = raw_put_single();
-        ours[1][round] = our_put_threads();
+        ours[1][round] = our_put_async();
         theirs[1][round] = raw_put_groups();
-        loops[round] = our_put_async();
+        threads[round] = our_put_threads();
         ours[2][round] = our_get();
         theirs[2][round] = raw_get();
         fprintf(stderr,
-                "round %d: single %.0f / %.0f, 64 threads %.0f / %.0f, 64 from a loop %.0f,"
+                "round %d: single %.0f / %.0f, 64 at once %.0f / %.0f, from 64 threads %.0f,"
                 " get %.0f / %.0f\n",
                 round + 1, ours[0][round], theirs[0][round], ours[1][round], theirs[1][round],
-                loops[round], ours[2][round], theirs[2][round]);
+                threads[round], ours[2][round], theirs[2][round]);
     }
     print_figure("store_put_single", ours[0], theirs[0], "puts/s", 0.7);
     print_figure("store_put_group", ours[1], theirs[1], "puts/s", 0.7);
     print_figure("store_get", ours[2], theirs[2], "gets/s", 1.0);
-    fprintf(stderr, "64 from a loop (asynchronous): median %.0f puts/s\n", median(loops));
+    fprintf(stderr, "64 blocking threads: median %.0f puts/s\n", median(threads));
     syn_store_close(store);
     sqlite3_finalize(raw.begin);
     sqlite3_finalize(raw.put);

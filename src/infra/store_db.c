@@ -16,9 +16,9 @@ static const char *const sql_texts[SYN_SQL_COUNT_] = {
 
 static const char schema_text[] =
     "BEGIN IMMEDIATE;"
-    "CREATE TABLE history(id INTEGER PRIMARY KEY, key TEXT NOT NULL, value BLOB,"
-    " create_revision INTEGER NOT NULL, lease INTEGER NOT NULL, prev INTEGER NOT NULL,"
-    " hash INTEGER NOT NULL);"
+    "CREATE TABLE history(id INTEGER PRIMARY KEY, prev INTEGER NOT NULL,"
+    " create_revision INTEGER NOT NULL, lease INTEGER NOT NULL, hash INTEGER NOT NULL,"
+    " key TEXT NOT NULL, value BLOB);" /* the value last: nothing has to be read across it */
     "CREATE TABLE current(key TEXT PRIMARY KEY, id INTEGER NOT NULL,"
     " create_revision INTEGER NOT NULL, lease INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE INDEX current_lease ON current(lease) WHERE lease != 0;"
@@ -621,7 +621,7 @@ syn_store_db_open(struct syn_store_db *db, const char *path, const char *vfs, st
     return exec(db,
                 "PRAGMA synchronous = FULL; PRAGMA cell_size_check = ON;"
                 "PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;"
-                "PRAGMA cache_size = -2048;",
+                "PRAGMA cache_size = -1024;",
                 "opening", err);
 }
 
@@ -686,7 +686,8 @@ syn_store_db_prepare(struct syn_store_db *db, struct syn_err *err)
                         "store %s: the file system has no shared memory for a WAL (journal mode "
                         "%s): put the data folder on a local disk",
                         db->path, mode);
-    rc = exec(db, "PRAGMA journal_size_limit = 33554432;", "opening", err);
+    rc = exec(db, "PRAGMA journal_size_limit = 33554432; PRAGMA cache_size = -4096;", "opening",
+              err);
     if (rc == SYN_OK && fresh) {
         rc = exec(db, schema_text, "creating", err);
         if (rc < 0)

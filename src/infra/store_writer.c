@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 
 #include <synor/base/mem.h>
 
@@ -9,8 +10,10 @@
 
 /* History is trimmed this many revisions at a time, when nobody waits; with people waiting only
  * once it is behind by several such steps. */
-#define TRIM_STEP    1024
-#define TRIM_LATE    4
+#define TRIM_STEP 4096
+#define TRIM_LATE 4
+/* How long to wait for the callers of a group to come back. */
+#define GATHER_NS    INT64_C(100000)
 #define THREAD_STACK ((size_t)512 << 10)
 
 struct syn_store_writer {
@@ -18,14 +21,16 @@ struct syn_store_writer {
     pthread_cond_t work; /* monotonic clock */
     pthread_cond_t room;
     pthread_t thread;
-    bool sleeping;
+    bool sleeping; /* the thread is, until signalled or due */
+    bool yielding; /* the thread waits for a caller to leave the connection */
+    bool busy;     /* somebody is at the connection and at `group` */
     bool stopping;
     unsigned blocked; /* callers that wait for room */
     struct syn_store_request *head;
     struct syn_store_request **tail;
     size_t count;
     size_t bytes;
-    /* The thread's own: */
+    /* Of whoever set `busy`: */
     struct syn_store_group group;
     int checkpoint_pages;
     int64_t trim_at; /* revision from which on trimming is considered */
@@ -120,28 +125,7 @@ queue_pop_group(struct syn_store_writer *writer, struct syn_store_request **grou
     return count;
 }
 
-/* Queue a request and wait for its answer. Takes no ownership. */
-static int
-call(struct syn_store_writer *writer, struct syn_store_request *request, struct syn_err *err)
-{
-    if (pthread_equal(pthread_self(), writer->thread))
-        return SYN_FAIL(err, SYN_E_INTERNAL,
-                        "a store callback may not wait for a write: use syn_store_txn_async");
-    pthread_mutex_lock(&writer->lock);
-    writer->blocked++;
-    while (queue_full(writer, request))
-        pthread_cond_wait(&writer->room, &writer->lock);
-    writer->blocked--;
-    queue_push(writer, request);
-    pthread_mutex_unlock(&writer->lock);
-    while (sem_wait(&request->ready) != 0)
-        assert(errno == EINTR);
-    if (request->rc < 0 && err)
-        *err = request->err;
-    return request->rc;
-}
-
-/* The thread */
+/* Answers */
 
 static void
 answer(struct syn_store_request *request)
@@ -176,6 +160,14 @@ write_group(struct syn_store_writer *writer, struct syn_store_request **group, s
         answer(group[i]);
 }
 
+/* The thread */
+
+static bool
+checkpoint_due(const struct syn_store_writer *writer)
+{
+    return writer->group.parts.db->wal_pages >= writer->checkpoint_pages;
+}
+
 /* Bring the database file up to date. A failure, or a reader in the way, costs nothing but a longer
  * WAL: it is tried again after as many pages more. */
 static void
@@ -185,8 +177,6 @@ checkpoint(struct syn_store_writer *writer)
     int pages = 0;
     int done = 0;
 
-    if (db->wal_pages < writer->checkpoint_pages)
-        return;
     int code = sqlite3_wal_checkpoint_v2(db->sql, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages, &done);
     bool whole = code == SQLITE_OK && done == pages;
     writer->checkpoint_pages = writer->group.parts.wal_pages_max + (whole ? 0 : db->wal_pages);
@@ -194,23 +184,35 @@ checkpoint(struct syn_store_writer *writer)
         db->wal_pages = 0;
 }
 
+static int64_t
+trim_step(const struct syn_store_writer *writer)
+{
+    return SYN_MIN(TRIM_STEP, writer->group.parts.history_max);
+}
+
+static bool
+trim_due(const struct syn_store_writer *writer)
+{
+    const struct syn_store_group *group = &writer->group;
+    int64_t surplus = group->revision - group->compacted - group->parts.history_max;
+    int64_t step = trim_step(writer);
+
+    return group->revision >= writer->trim_at &&
+           surplus >= (writer->count == 0 ? step : step * TRIM_LATE);
+}
+
 /* Forget the oldest history. A failure is tried again some revisions later. */
 static void
-trim(struct syn_store_writer *writer, bool idle)
+trim(struct syn_store_writer *writer)
 {
     struct syn_store_group *group = &writer->group;
-    int64_t keep = group->parts.history_max;
-    int64_t step = SYN_MIN(TRIM_STEP, keep);
-    int64_t surplus = group->revision - group->compacted - keep;
+    struct syn_store_request request = {.kind = SYN_REQUEST_COMPACT,
+                                        .number = group->compacted + trim_step(writer)};
+    struct syn_store_request *one = &request;
     struct syn_err err;
 
-    if (group->revision < writer->trim_at || surplus < (idle ? step : step * TRIM_LATE))
-        return;
-    struct syn_store_request request = {.kind = SYN_REQUEST_COMPACT,
-                                        .number = group->compacted + SYN_MIN(surplus, step)};
-    struct syn_store_request *one = &request;
     if (syn_store_group_commit(group, &one, 1, &err) < 0)
-        writer->trim_at = group->revision + step;
+        writer->trim_at = group->revision + trim_step(writer);
 }
 
 static void
@@ -236,33 +238,83 @@ wait_for_work(struct syn_store_writer *writer)
     writer->sleeping = false;
 }
 
+static int64_t
+mono_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* Wait while a caller is at the connection. */
+static void
+yield_to_caller(struct syn_store_writer *writer)
+{
+    writer->sleeping = writer->yielding = true;
+    pthread_cond_wait(&writer->work, &writer->lock);
+    writer->sleeping = writer->yielding = false;
+}
+
+/* After a group its callers are awake and about to come again. The first of them must not set out
+ * alone and make the others wait for a sync of its own: give them a moment to gather. A caller who
+ * is really alone never gets here. */
+static void
+gather(struct syn_store_writer *writer, size_t expected)
+{
+    int64_t until_ns = mono_ns() + GATHER_NS;
+
+    while (writer->count < expected && mono_ns() < until_ns) {
+        pthread_mutex_unlock(&writer->lock);
+        sched_yield();
+        pthread_mutex_lock(&writer->lock);
+    }
+}
+
+/* One turn with the connection, called with the lock. False when there is nothing to do. */
+static bool
+work(struct syn_store_writer *writer)
+{
+    struct syn_store_request *group[SYN_STORE_GROUP_MAX];
+    bool expire = writer->group.lease_next_ms <= syn_store_group_now_ms(&writer->group);
+    size_t count = queue_pop_group(writer, group);
+    bool trims = trim_due(writer);
+    bool checkpoints = checkpoint_due(writer);
+
+    if (count == 0 && !expire && !trims && !checkpoints)
+        return false;
+    writer->busy = true;
+    pthread_mutex_unlock(&writer->lock);
+    if (expire)
+        syn_store_group_expire(&writer->group);
+    if (count > 0)
+        write_group(writer, group, count);
+    if (trims)
+        trim(writer);
+    if (checkpoints)
+        checkpoint(writer);
+    pthread_mutex_lock(&writer->lock);
+    if (count > 1)
+        gather(writer, count);
+    writer->busy = false;
+    return true;
+}
+
 static void *
 writer_main(void *arg)
 {
     struct syn_store_writer *writer = arg;
-    struct syn_store_request *group[SYN_STORE_GROUP_MAX];
 
     pthread_mutex_lock(&writer->lock);
     for (;;) {
-        bool due = writer->group.lease_next_ms <= syn_store_group_now_ms(&writer->group);
-        size_t count = queue_pop_group(writer, group);
-        if (count == 0 && writer->stopping)
-            break;
-        if (count == 0 && !due) {
-            wait_for_work(writer);
+        if (writer->busy)
+            yield_to_caller(writer);
+        else if (work(writer))
             continue;
-        }
-        pthread_mutex_unlock(&writer->lock);
-        if (due)
-            syn_store_group_expire(&writer->group);
-        if (count > 0)
-            write_group(writer, group, count);
-        pthread_mutex_lock(&writer->lock);
-        bool idle = writer->count == 0;
-        pthread_mutex_unlock(&writer->lock);
-        trim(writer, idle);
-        checkpoint(writer);
-        pthread_mutex_lock(&writer->lock);
+        else if (writer->stopping)
+            break;
+        else
+            wait_for_work(writer);
     }
     pthread_mutex_unlock(&writer->lock);
     return NULL;
@@ -339,6 +391,58 @@ syn_store_writer_free(struct syn_store_writer *writer)
 }
 
 /* Calls */
+
+/* A transaction that finds nobody before it is written by its own caller: no switch of threads, so
+ * a single caller is as fast as SQLite. Called with the lock; false when it must queue. */
+static bool
+write_inline(struct syn_store_writer *writer, struct syn_store_request *request)
+{
+    struct syn_err err;
+
+    if (request->kind != SYN_REQUEST_TXN || writer->busy || writer->head)
+        return false;
+    writer->busy = true;
+    pthread_mutex_unlock(&writer->lock);
+    int rc = syn_store_group_commit(&writer->group, &request, 1, &err);
+    if (rc < 0)
+        fail_one(request, rc, &err);
+    pthread_mutex_lock(&writer->lock);
+    writer->busy = false;
+    if (writer->sleeping &&
+        (writer->head || writer->yielding || trim_due(writer) || checkpoint_due(writer)))
+        pthread_cond_signal(&writer->work);
+    return true;
+}
+
+static void
+write_queued(struct syn_store_writer *writer, struct syn_store_request *request)
+{
+    writer->blocked++;
+    while (queue_full(writer, request))
+        pthread_cond_wait(&writer->room, &writer->lock);
+    writer->blocked--;
+    queue_push(writer, request);
+    pthread_mutex_unlock(&writer->lock);
+    while (sem_wait(&request->ready) != 0)
+        assert(errno == EINTR);
+    pthread_mutex_lock(&writer->lock);
+}
+
+/* Have a request written and wait for its answer. Takes no ownership. */
+static int
+call(struct syn_store_writer *writer, struct syn_store_request *request, struct syn_err *err)
+{
+    if (pthread_equal(pthread_self(), writer->thread))
+        return SYN_FAIL(err, SYN_E_INTERNAL,
+                        "a store callback may not wait for a write: use syn_store_txn_async");
+    pthread_mutex_lock(&writer->lock);
+    if (!write_inline(writer, request))
+        write_queued(writer, request);
+    pthread_mutex_unlock(&writer->lock);
+    if (request->rc < 0 && err)
+        *err = request->err;
+    return request->rc;
+}
 
 int
 syn_store_writer_txn(struct syn_store_writer *writer, const struct syn_store_op *ops, size_t count,

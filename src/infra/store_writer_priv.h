@@ -1,14 +1,14 @@
-/* The one thread that changes the database, and the queue before it.
+/* The one connection that changes the database, the queue before it and the thread behind it.
  *
  *     callers -> queue -> [ up to 64 requests in one SQLite transaction ] -> fsync -> answers
  *
- * A request that comes alone is written at once; those that come while the disk is busy with the
- * last group form the next one. Each is judged by itself: a conflict is an answer, not a failure.
- * When a group fails as a whole (disk full, no memory), its members are tried again one by one, so
- * that nobody pays for a neighbour.
+ * A transaction that finds the connection free is written by its caller at once, without a switch
+ * of threads; those that come while the disk is busy with it form a group for the thread. Each is
+ * judged by itself: a conflict is an answer, not a failure. When a group fails as a whole (disk
+ * full, no memory), its members are tried again one by one, so that nobody pays for a neighbour.
  *
- * The same thread checkpoints the WAL (SQLite before 3.51.3 can corrupt a database when two
- * connections race there), ends leases by a timed wait on the nearest, and trims history. */
+ * The thread also checkpoints the WAL (by the same connection: SQLite before 3.51.3 can corrupt a
+ * database when two race there), ends leases by a timed wait on the nearest, and trims history. */
 #ifndef SYN_INFRA_STORE_WRITER_PRIV_H
 #define SYN_INFRA_STORE_WRITER_PRIV_H
 
