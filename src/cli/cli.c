@@ -232,7 +232,7 @@ set_home(struct syn_cli *cli, struct syn_err *err)
 }
 
 static int
-print_help(const struct syn_cli *cli)
+print_help(const struct syn_cli *cli, FILE *file)
 {
     SYN_BUF(out);
 
@@ -240,8 +240,8 @@ print_help(const struct syn_cli *cli)
         syn_cli_help_command(&syn_cli_program, cli->line.command, &out);
     else
         syn_cli_help_group(&syn_cli_program, cli->line.group, &out);
-    fputs(syn_buf_text(&out), stdout);
-    return fflush(stdout) == 0 ? 0 : 1;
+    fputs(syn_buf_text(&out), file);
+    return fflush(file) == 0 ? 0 : 1;
 }
 
 static void
@@ -290,9 +290,11 @@ syn_cli_main(int argc, char **argv, const struct syn_cli_host *host)
     cli->quiet = syn_cli_has(cli, "quiet");
     cli->yes = syn_cli_has(cli, "yes");
     if (cli->line.help || cli->line.command == NULL) {
-        status = print_help(cli);
-        if (!cli->line.help && argc > 1)
-            status = 2; /* a group alone does nothing */
+        bool usage = !cli->line.help && argc > 1; /* a group alone does nothing */
+
+        status = print_help(cli, usage ? stderr : stdout);
+        if (usage)
+            status = syn_err_info(SYN_E_INVALID)->exit;
     } else if (set_home(cli, &err) < 0) {
         status = syn_cli_fail(cli, &err);
     } else {

@@ -132,6 +132,15 @@ end_process(int pid_fd, int64_t pid, struct syn_err *err)
                     DOWN_WITHIN_MS / 1000);
 }
 
+/* Also true of one that nobody has waited for yet. */
+static bool
+has_exited(int pid_fd)
+{
+    struct pollfd poll_fd = {.fd = pid_fd, .events = POLLIN};
+
+    return poll(&poll_fd, 1, 0) > 0;
+}
+
 /* Open the process of the pid file and make sure that it is the one behind the socket. */
 static int
 open_daemon(struct syn_cli *cli, int64_t *ret_pid, int *ret_fd, struct syn_err *err)
@@ -151,6 +160,10 @@ open_daemon(struct syn_cli *cli, int64_t *ret_pid, int *ret_fd, struct syn_err *
         return SYN_OK; /* it died and left its file */
     if (fd < 0)
         return SYN_FAIL_SYS(err, errno, "process %lld", (long long)pid);
+    if (has_exited((int)fd)) {
+        (void)close((int)fd);
+        return SYN_OK;
+    }
     rc = syn_cli_probe_home(cli, &status, err);
     answered = rc == SYN_OK ? syn_json_i64(status, "pid", 0) : 0;
     if (answered == pid) {

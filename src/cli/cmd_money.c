@@ -286,7 +286,7 @@ run_bill_list(struct syn_cli *cli)
     json_t *item;
 
     if (syn_cli_list(cli, "/v1/bills", &items, &err) < 0 ||
-        syn_cli_rows_new("BILL|JOB|STATE|>TOTAL|>REFUND|WHEN", &rows, &err) < 0)
+        syn_cli_rows_new("BILL|JOB|STATE|>CHARGE|>REFUND|WHEN", &rows, &err) < 0)
         return syn_cli_fail(cli, &err);
     if (cli->json)
         return syn_cli_print_json_take(cli, json_pack("{s:O, s:n}", "items", items, "next"));
@@ -296,7 +296,7 @@ run_bill_list(struct syn_cli *cli)
         syn_cli_cell(rows, "%s", syn_json_str(item, "id", ""));
         syn_cli_cell(rows, "%s", syn_json_str(json_object_get(item, "spec"), "job", ""));
         syn_cli_cell(rows, "%s", syn_json_str(status, "state", ""));
-        syn_cli_cell(rows, "%s", syn_json_str(status, "total", "0"));
+        syn_cli_cell(rows, "%s", syn_json_str(status, "charge", "0"));
         syn_cli_cell(rows, "%s", syn_json_str(status, "refund", "0"));
         syn_cli_cell(rows, "%s", syn_json_str(item, "created_at", ""));
     }
@@ -344,8 +344,9 @@ show_bill(struct syn_cli *cli, const json_t *bill)
     }
     if (syn_cli_rows_print(cli, rows, "Nothing was used.") != 0)
         return 1;
-    syn_cli_say(cli, "total     %s SYNOR (provider %s, protocol %s)",
-                syn_json_str(status, "total", "0"), syn_json_str(status, "provider_amount", "0"),
+    syn_cli_say(cli, "metered   %s SYNOR", syn_json_str(status, "total", "0"));
+    syn_cli_say(cli, "charged   %s SYNOR: provider %s, protocol %s",
+                syn_json_str(status, "charge", "0"), syn_json_str(status, "provider_amount", "0"),
                 syn_json_str(status, "protocol_amount", "0"));
     syn_cli_say(cli, "escrow    %s SYNOR, refunded %s", syn_json_str(status, "escrow", "0"),
                 syn_json_str(status, "refund", "0"));

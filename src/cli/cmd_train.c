@@ -249,6 +249,8 @@ run_explain(struct syn_cli *cli)
 {
     SYN_JSON(answer);
     struct syn_err err;
+    const char *message;
+    const json_t *why;
     size_t i;
     json_t *item;
 
@@ -256,13 +258,17 @@ run_explain(struct syn_cli *cli)
         return syn_cli_fail(cli, &err);
     if (cli->json)
         return syn_cli_print_json_take(cli, SYN_TAKE(answer));
+    message = syn_json_str(answer, "message", "");
+    why = json_object_get(answer, "why");
     syn_cli_say(cli, "%s is %s (%s): %s", syn_json_str(answer, "id", "?"),
-                syn_json_str(answer, "state", "?"), syn_json_str(answer, "reason", "?"),
-                syn_json_str(answer, "message", ""));
-    if (json_array_size(json_object_get(answer, "why")) > 0)
+                syn_json_str(answer, "state", "?"), syn_json_str(answer, "reason", "?"), message);
+    if (json_array_size(why) > 1 ||
+        !syn_str_eq(syn_json_str(json_array_get(why, 0), "message", message), message))
         syn_cli_say(cli, "\nWhy:");
-    json_array_foreach (json_object_get(answer, "why"), i, item)
-        say_text(cli, item);
+    json_array_foreach (why, i, item) {
+        if (!syn_str_eq(syn_json_str(item, "message", ""), message))
+            say_text(cli, item);
+    }
     if (json_array_size(json_object_get(answer, "fix")) > 0)
         syn_cli_say(cli, "\nWhat would help:");
     json_array_foreach (json_object_get(answer, "fix"), i, item)

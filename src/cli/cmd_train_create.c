@@ -25,7 +25,7 @@ static const struct syn_cli_option create_options[] = {
     {"max-gpus", 0, "N", SYN_CLI_INT, 0, 1024, false, false, NULL, "--gpus",
      "Take up to so many where they are free"},
     {"gpu-type", 0, "MODEL", SYN_CLI_TEXT, 0, 0, false, false, NULL, "any",
-     "h100, a100-80gb, rtx-4090, ..."},
+     "Its model, as h100, a100-80gb or rtx-4090"},
     {"min-vram", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, NULL,
      "Memory each GPU must have"},
     {"cpus", 0, "N", SYN_CLI_CPUS, 0, 0, false, false, NULL, "1",

@@ -109,6 +109,9 @@ bool syn_cli_is_group(const struct syn_cli_table *table, const char *path);
  * when deeper or elsewhere. */
 bool syn_cli_child(const char *group, const char *path, char *out, size_t cap);
 
+/** Does the command take this global option as its own, or in another meaning? */
+bool syn_cli_shadows(const struct syn_cli_command *command, const struct syn_cli_option *global);
+
 /** Help of a command, or of a group ("" is the program); at most 80 columns. */
 void syn_cli_help_command(const struct syn_cli_table *table, const struct syn_cli_command *command,
                           struct syn_buf *out);

@@ -11,7 +11,7 @@ static const struct syn_cli_option globals[] = {
      "No progress and no remarks"},
     {"server", 0, "URL", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the local platform",
      "Server to talk to: https://HOST:PORT, or a socket's path; also SYNOR_SERVER, with "
-     "SYNOR_TOKEN"},
+     "SYNOR_TOKEN and SYNOR_FINGERPRINT"},
     {"home", 0, "DIR", SYN_CLI_DIR, 0, 0, false, false, NULL, "~/.synor",
      "Folder of the local platform; also SYNOR_HOME"},
     {"account", 0, "ACCOUNT", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL,

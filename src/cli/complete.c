@@ -76,7 +76,10 @@ tables(const struct syn_cli_table *table, struct syn_buf *out)
             continue;
         syn_buf_addf(out, "        '%s') offers='", command->path);
         option_words(command->options, command->option_count, out);
-        option_words(table->globals, table->global_count, out);
+        for (size_t j = 0; j < table->global_count; j++) {
+            if (!syn_cli_shadows(command, &table->globals[j]))
+                option_words(&table->globals[j], 1, out);
+        }
         syn_buf_adds(out, "--help'");
         for (size_t j = 0; j < command->operand_count; j++) {
             if (command->operands[j].kind == SYN_CLI_FILE ||

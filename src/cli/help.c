@@ -86,6 +86,18 @@ option_rows(struct syn_buf *out, const struct syn_cli_option *options, size_t co
     }
 }
 
+/* Those that the command has not taken for itself; NULL: all. */
+static void
+global_rows(struct syn_buf *out, const struct syn_cli_table *table,
+            const struct syn_cli_command *command)
+{
+    syn_buf_adds(out, "\nOptions of every command:\n");
+    for (size_t i = 0; i < table->global_count; i++) {
+        if (command == NULL || !syn_cli_shadows(command, &table->globals[i]))
+            option_rows(out, &table->globals[i], 1);
+    }
+}
+
 static void
 usage_line(struct syn_buf *out, const struct syn_cli_command *command)
 {
@@ -128,8 +140,7 @@ syn_cli_help_command(const struct syn_cli_table *table, const struct syn_cli_com
         syn_buf_adds(out, "\nOptions:\n");
         option_rows(out, command->options, command->option_count);
     }
-    syn_buf_adds(out, "\nOptions of every command:\n");
-    option_rows(out, table->globals, table->global_count);
+    global_rows(out, table, command);
     if (command->examples != NULL)
         syn_buf_addf(out, "\nExamples:\n%s", command->examples);
 }
@@ -163,8 +174,7 @@ syn_cli_help_group(const struct syn_cli_table *table, const char *group, struct 
     syn_buf_addf(out, "Usage: synor %s%sCOMMAND ...\n\n%s\n\nCommands:\n", group,
                  group[0] == '\0' ? "" : " ", summary);
     group_rows(table, group, out);
-    syn_buf_adds(out, "\nOptions of every command:\n");
-    option_rows(out, table->globals, table->global_count);
+    global_rows(out, table, NULL);
     syn_buf_addf(out, "\nSee `synor %s%sCOMMAND --help` for one command.\n", group,
                  group[0] == '\0' ? "" : " ");
 }

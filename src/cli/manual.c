@@ -15,6 +15,17 @@ plain(struct syn_buf *out, const char *text)
 }
 
 static void
+choices(const char *text, struct syn_buf *out)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '|')
+            syn_buf_adds(out, ", ");
+        else if (*text != ':')
+            syn_buf_addc(out, *text);
+    }
+}
+
+static void
 options_section(const struct syn_cli_option *options, size_t count, struct syn_buf *out)
 {
     for (size_t i = 0; i < count; i++) {
@@ -32,15 +43,18 @@ options_section(const struct syn_cli_option *options, size_t count, struct syn_b
         }
         syn_buf_adds(out, "\n\t");
         plain(out, option->help);
+        syn_buf_addc(out, '.');
         if (option->choices != NULL) {
             syn_buf_adds(out, " One of: ");
-            plain(out, option->choices);
+            choices(option->choices, out);
+            syn_buf_addc(out, '.');
         }
         if (option->required)
             syn_buf_adds(out, " Needed.");
         if (option->fallback != NULL) {
             syn_buf_adds(out, " Default: ");
             plain(out, option->fallback);
+            syn_buf_addc(out, '.');
         }
         syn_buf_adds(out, "\n\n");
     }
@@ -98,7 +112,10 @@ syn_cli_man_command(const struct syn_cli_table *table, const struct syn_cli_comm
     }
     syn_buf_adds(out, "# OPTIONS\n\n");
     options_section(command->options, command->option_count, out);
-    options_section(table->globals, table->global_count, out);
+    for (size_t i = 0; i < table->global_count; i++) {
+        if (!syn_cli_shadows(command, &table->globals[i]))
+            options_section(&table->globals[i], 1, out);
+    }
     if (command->examples != NULL)
         syn_buf_addf(out, "# EXAMPLES\n\n```\n%s```\n\n", command->examples);
     exit_section(out);
@@ -123,6 +140,8 @@ syn_cli_man_program(const struct syn_cli_table *table, struct syn_buf *out)
                       "and socket. Default: ~/.synor\n\n"
                       "*SYNOR\\_SERVER*\n\tA server's URL, used instead of the local socket.\n\n"
                       "*SYNOR\\_TOKEN*\n\tThe bearer token for that server.\n\n"
+                      "*SYNOR\\_FINGERPRINT*\n\tSha256 of that server's key in hexadecimal: "
+                      "it is trusted then, and no authority is asked.\n\n"
                       "*NO\\_COLOR*\n\tWhen set, output carries no colours.\n\n");
     exit_section(out);
 }

@@ -81,6 +81,13 @@ find_in(const struct syn_cli_option *options, size_t count, const char *name, si
     return NULL;
 }
 
+bool
+syn_cli_shadows(const struct syn_cli_command *command, const struct syn_cli_option *global)
+{
+    return find_in(command->options, command->option_count, global->name, strlen(global->name)) !=
+           NULL;
+}
+
 static const struct syn_cli_option *
 find_letter(const struct syn_cli_option *options, size_t count, char letter)
 {
@@ -151,10 +158,27 @@ choice_ok(const char *choices, const char *text)
     return false;
 }
 
+/* "pytorch:|jax:" as "pytorch, jax". */
+static const char *
+show_choices(const char *choices, char *out, size_t cap)
+{
+    size_t len = 0;
+
+    for (; *choices != '\0' && len + 3 < cap; choices++) {
+        if (*choices == '|')
+            out[len++] = ',';
+        if (*choices != ':')
+            out[len++] = *choices == '|' ? ' ' : *choices;
+    }
+    out[len] = '\0';
+    return out;
+}
+
 static int
 convert(const struct syn_cli_option *option, struct syn_cli_value *value, struct syn_err *err)
 {
     int64_t max = option->min == 0 && option->max == 0 ? INT64_MAX : option->max;
+    char choices[128];
 
     switch (option->kind) {
     case SYN_CLI_INT:
@@ -176,8 +200,8 @@ convert(const struct syn_cli_option *option, struct syn_cli_value *value, struct
         break;
     }
     if (option->choices != NULL && !choice_ok(option->choices, value->text))
-        return SYN_FAIL(err, SYN_E_INVALID, "--%s: \"%s\" is not one of %s", option->name,
-                        value->text, option->choices);
+        return SYN_FAIL(err, SYN_E_INVALID, "--%s: \"%.40s\" is not one of %s", option->name,
+                        value->text, show_choices(option->choices, choices, sizeof(choices)));
     return SYN_OK;
 }
 
