@@ -241,8 +241,10 @@ static const char *
 symbol_of(const char *state)
 {
     static const char *const symbols[][2] = {
-        {"ok", "\xe2\x9c\x93"},     {"warn", "!"},   {"missing", "\xe2\x9c\x97"},
-        {"failed", "\xe2\x9c\x97"}, {"absent", "-"},
+        {"ok", "\xe2\x9c\x93"},
+        {"limited", "!"},
+        {"broken", "\xe2\x9c\x97"},
+        {"missing", "\xe2\x9c\x97"},
     };
 
     for (size_t i = 0; i < SYN_LEN(symbols); i++) {
