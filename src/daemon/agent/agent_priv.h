@@ -81,6 +81,7 @@ struct agt_instance {
     const struct syn_instance_paths *paths;
     struct agt_ship *ship;
     struct agt_snapshots *snapshots;
+    bool preparing_told;
 };
 
 /* --- calls (call.c) -----------------------------------------------------------------------------
@@ -151,6 +152,9 @@ SYN_MUST int agt_instance_new(struct syn_agent *agent, const json_t *doc, struct
                               struct syn_err *err);
 /** Join its thread and free it. Not under the lock. Returns NULL. */
 struct agt_instance *agt_instance_free(struct agt_instance *instance);
+/** Tell the server, once, that the start takes a while. What is at hand is started without it: a
+ * report costs more time than the rest of the preparation. */
+SYN_MUST int agt_report_preparing(struct agt_instance *instance, struct syn_err *err);
 /** The path of a file that belongs to an instance: DATA/agent/jobs/ID/NAME. */
 const char *agt_job_path(const struct syn_agent *agent, const char *id, const char *name,
                          char *out);

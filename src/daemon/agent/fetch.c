@@ -66,8 +66,13 @@ agt_fetch(struct agt_instance *instance, const char *cid, char *out, struct syn_
 
     if (snprintf(out, AGT_PATH_MAX, "%s/cache/%s", agent->data_dir, cid) >= AGT_PATH_MAX)
         return SYN_FAIL(err, SYN_E_INVALID, "path of %s is too long", cid);
+    if (access(out, F_OK) == 0) /* complete or absent: syn_content_get() renames into place */
+        return SYN_OK;
+    rc = agt_report_preparing(instance, err);
+    if (rc < 0)
+        return rc;
     (void)pthread_mutex_lock(&agent->fetch_lock);
-    if (access(out, F_OK) != 0) /* complete or absent: syn_content_get() renames into place */
+    if (access(out, F_OK) != 0) /* somebody else may have fetched it meanwhile */
         rc = lay_out(instance, cid, out, err);
     (void)pthread_mutex_unlock(&agent->fetch_lock);
     return rc;

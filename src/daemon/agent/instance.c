@@ -49,20 +49,41 @@ newest_doc(struct agt_instance *instance, bool *ret_gone)
     return doc;
 }
 
-/* Keep the document beside the instance, for an agent that starts while the server is away. */
+/* Keep the document beside the instance, for an agent that starts while the server is away. It need
+ * not survive a power cut, since nothing runs after one that only this file knows of: so nobody
+ * waits for the disk on the way to the program's start. */
 static int
 keep_doc(const struct agt_instance *instance, const json_t *doc, struct syn_err *err)
 {
     char path[AGT_PATH_MAX];
+    char temp[AGT_PATH_MAX];
     SYN_BUF(text);
+    FILE *file;
+    bool bad;
+    int fd;
     int rc = syn_json_write(doc, &text, err);
 
     if (rc < 0)
         return rc;
     if (mkdir(agt_job_path(instance->agent, instance->id, "", path), 0700) != 0 && errno != EEXIST)
         return SYN_FAIL_SYS(err, errno, "making %s", path);
-    (void)unlink(agt_job_path(instance->agent, instance->id, "doc.json", path));
-    return syn_secret_file_create(path, text.data, text.len, err);
+    (void)agt_job_path(instance->agent, instance->id, "doc.json", path);
+    (void)agt_job_path(instance->agent, instance->id, "doc.json.tmp", temp);
+    fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    file = fd < 0 ? NULL : fdopen(fd, "w");
+    if (file == NULL) {
+        rc = SYN_FAIL_SYS(err, errno, "creating %s", temp);
+        if (fd >= 0)
+            (void)close(fd);
+        return rc;
+    }
+    bad = fwrite(text.data, 1, text.len, file) != text.len;
+    bad = fclose(file) != 0 || bad;
+    if (bad || rename(temp, path) != 0) {
+        rc = SYN_FAIL_SYS(err, errno, "writing %s", path);
+        (void)unlink(temp);
+    }
+    return rc;
 }
 
 /* --- reporting ---------------------------------------------------------------------------------
@@ -110,6 +131,18 @@ report_running(struct agt_instance *instance, const struct syn_instance_status *
                             "message", "The program runs.", "started_at",
                             syn_format_time(status->started_at_ms, at), "isolation",
                             sandbox_name(instance)),
+                  err);
+}
+
+int
+agt_report_preparing(struct agt_instance *instance, struct syn_err *err)
+{
+    if (instance->preparing_told)
+        return SYN_OK;
+    instance->preparing_told = true;
+    return report(instance,
+                  json_pack("{s:s, s:s, s:s}", "state", "preparing", "reason", "preparing",
+                            "message", "The node fetches content and makes the sandbox."),
                   err);
 }
 
@@ -346,13 +379,8 @@ prepare(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
 {
     SYN_SCOPED(wish_fini) struct wish wish = {0};
     const char *checkpoint = syn_json_str(json_object_get(doc, "spec"), "checkpoint_cid", "");
-    int rc = report(instance,
-                    json_pack("{s:s, s:s, s:s}", "state", "preparing", "reason", "preparing",
-                              "message", "The node fetches content and makes the sandbox."),
-                    err);
+    int rc = make_wish(instance, doc, &wish, err);
 
-    if (rc == SYN_OK)
-        rc = make_wish(instance, doc, &wish, err);
     if (rc == SYN_OK)
         rc = instance->runtime.ops->prepare(instance->runtime.self, &wish.spec, &instance->handle,
                                             err);
@@ -472,6 +500,7 @@ bury(struct agt_instance *instance)
     }
     (void)unlink(agt_job_path(agent, instance->id, "config/hyperparameters.json", path));
     (void)rmdir(agt_job_path(agent, instance->id, "config", path));
+    (void)unlink(agt_job_path(agent, instance->id, "doc.json.tmp", path));
     (void)unlink(agt_job_path(agent, instance->id, "doc.json", path));
     (void)rmdir(agt_job_path(agent, instance->id, "", path));
 }

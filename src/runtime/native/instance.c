@@ -371,24 +371,28 @@ syn_instance_remount(struct syn_instance *instance, struct syn_err *err)
 
 /* ---- the end ---- */
 
+/* End the supervisor, if it lives, and take its status: where the agent is the subreaper of its
+ * process tree, nobody else does. */
 static void
-kill_shim(int dir)
+end_shim(int dir)
 {
     struct shim_record record;
+    bool alive = shim_alive(dir, &record);
+    siginfo_t status;
     struct pollfd gone;
     SYN_FD(fd);
 
-    if (!shim_alive(dir, &record))
-        return;
     fd = shim_pidfd(&record);
     if (fd < 0)
         return;
     gone = (struct pollfd){.fd = fd, .events = POLLIN};
     /* One that has a result is only clearing up: let it. */
-    if (faccessat(dir, SYN_FILE_EXIT, F_OK, 0) == 0 && poll(&gone, 1, SHIM_END_MS) == 1)
-        return;
-    (void)syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
-    (void)poll(&gone, 1, SHIM_END_MS);
+    if (alive &&
+        (faccessat(dir, SYN_FILE_EXIT, F_OK, 0) != 0 || poll(&gone, 1, SHIM_END_MS) != 1)) {
+        (void)syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
+        (void)poll(&gone, 1, SHIM_END_MS);
+    }
+    (void)waitid(P_PIDFD, (id_t)fd, &status, WEXITED | WNOHANG);
 }
 
 int
@@ -404,7 +408,7 @@ syn_instance_destroy(const char *dir, struct syn_err *err)
     fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return errno == ENOENT ? SYN_OK : SYN_FAIL_SYS(err, errno, "opening instance %s", dir);
-    kill_shim(fd);
+    end_shim(fd);
     /* Without a readable plan nothing was ever started: there are only files and a mount. */
     if (syn_plan_read(fd, &plan, &local) == SYN_OK) {
         rc = syn_cgroup_layout_read(&layout, err);
