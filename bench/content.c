@@ -2,14 +2,15 @@
  *
  *   bench-content [DIR] [MIB]      default: $TMPDIR or /var/tmp, 1024
  *
- * Half of the file is random, half is text-like; the runs take turns, so that a slow spell of the
- * machine hits all of them; medians are compared. put ends on disk (synced); cp does not wait for
- * the disk, and neither does get unless asked to. Lines for machines on standard output, the rest
- * on standard error. */
+ * Half of the file is random, half is lines of JSON; the runs take turns, so that a slow spell of
+ * the machine hits all of them; medians are compared. put ends on disk (synced); cp does not wait
+ * for the disk, and neither does get unless asked to. Lines for machines on standard output, the
+ * rest on standard error. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -33,6 +34,7 @@ struct bench {
     char input[PATH_LEN + 32];
     size_t mib;
     double seconds[RUNNERS][ROUNDS];
+    double processor[RUNNERS][ROUNDS];
     struct syn_content_usage usage;
 };
 
@@ -50,6 +52,40 @@ now(void)
     return (double)syn_mono_ms(syn_world_system()) / 1000.0;
 }
 
+/* Processor seconds of this process and of the children that ended. */
+static double
+processor(void)
+{
+    double seconds = 0;
+
+    for (int i = 0; i < 2; i++) {
+        struct rusage usage;
+
+        (void)getrusage(i == 0 ? RUSAGE_SELF : RUSAGE_CHILDREN, &usage);
+        seconds += (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                   (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+    }
+    return seconds;
+}
+
+struct timer {
+    double begun;
+    double processor;
+};
+
+static struct timer
+start(void)
+{
+    return (struct timer){now(), processor()};
+}
+
+static void
+stop(struct bench *bench, enum runner runner, int round, struct timer timer)
+{
+    bench->seconds[runner][round] = now() - timer.begun;
+    bench->processor[runner][round] = processor() - timer.processor;
+}
+
 static bool
 run(const char *const *argv)
 {
@@ -65,24 +101,22 @@ run(const char *const *argv)
     return status == 0;
 }
 
-/* Words from a small vocabulary: compresses about as well as source text. */
+/* Lines as a training log or a table has them. */
 static void
-fill_text(uint8_t *out, size_t len, uint64_t *seed)
+fill_text(char *out, size_t len, uint64_t *seed)
 {
-    static const char *const words[] = {"tensor ", "batch ",  "epoch ",  "loss ", "gradient ",
-                                        "layer ",  "weight ", "model\n", "0.0",   "shard "};
-
     for (size_t at = 0; at < len;) {
-        const char *word;
-        size_t take;
+        char line[160];
+        int size;
 
         *seed = *seed * UINT64_C(6364136223846793005) + 1442695040888963407U;
-        word = words[(*seed >> 33) % SYN_LEN(words)];
-        take = SYN_MIN(strlen(word), len - at);
-        memcpy(out + at, word, take);
-        at += take;
-        if (at < len && (*seed >> 60) == 0)
-            out[at++] = (uint8_t)('a' + (*seed >> 40) % 26);
+        size = snprintf(line, sizeof(line),
+                        "{\"step\": %" PRIu64 ", \"epoch\": %u, \"loss\": 0.%04u, \"rate\": 0.001, "
+                        "\"worker\": \"node-%u\"}\n",
+                        *seed >> 48, (unsigned)(at >> 18), (unsigned)(*seed >> 33) % 10000,
+                        (unsigned)(*seed >> 20) % 16);
+        memcpy(out + at, line, SYN_MIN((size_t)size, len - at));
+        at += SYN_MIN((size_t)size, len - at);
     }
 }
 
@@ -90,7 +124,7 @@ static void
 make_input(struct bench *bench)
 {
     const struct syn_world *world = syn_world_system();
-    uint8_t *block = syn_alloc(MIB);
+    char *block = syn_alloc(MIB);
     uint64_t seed = 42;
     int fd;
 
@@ -126,14 +160,14 @@ run_peers(struct bench *bench, int round)
 {
     const char *const sum[] = {"sha256sum", bench->input, NULL};
     const char *const openssl[] = {"openssl", "dgst", "-sha256", bench->input, NULL};
-    double begun = now();
+    struct timer timer = start();
 
     if (!run(sum))
         die("sha256sum", NULL);
-    bench->seconds[RUN_SHA256SUM][round] = now() - begun;
-    begun = now();
+    stop(bench, RUN_SHA256SUM, round, timer);
+    timer = start();
     if (run(openssl))
-        bench->seconds[RUN_OPENSSL][round] = now() - begun;
+        stop(bench, RUN_OPENSSL, round, timer);
 }
 
 static void
@@ -141,13 +175,13 @@ run_copy(struct bench *bench, int round)
 {
     char copy[PATH_LEN + 32];
     const char *const cp[] = {"cp", bench->input, copy, NULL};
-    double begun;
+    struct timer timer;
 
     (void)snprintf(copy, sizeof(copy), "%s/copy", bench->root);
-    begun = now();
+    timer = start();
     if (!run(cp))
         die("cp", NULL);
-    bench->seconds[RUN_CP][round] = now() - begun;
+    stop(bench, RUN_CP, round, timer);
     remove_all(copy);
 }
 
@@ -160,21 +194,21 @@ run_store(struct bench *bench, int round)
     struct syn_content *store = NULL;
     struct syn_err err = {0};
     struct syn_cid cid;
-    double begun;
+    struct timer timer;
 
     (void)snprintf(dir, sizeof(dir), "%s/store", bench->root);
     (void)snprintf(out, sizeof(out), "%s/out", bench->root);
     if (syn_content_open(&opts, &store, &err) < 0)
         die("opening the store", &err);
-    begun = now();
+    timer = start();
     if (syn_content_put_path(store, bench->input, NULL, NULL, &cid, NULL, &err) < 0)
         die("put", &err);
-    bench->seconds[RUN_PUT][round] = now() - begun;
+    stop(bench, RUN_PUT, round, timer);
     run_copy(bench, round);
-    begun = now();
+    timer = start();
     if (syn_content_get(store, &cid, out, 0, NULL, NULL, &err) < 0)
         die("get", &err);
-    bench->seconds[RUN_GET][round] = now() - begun;
+    stop(bench, RUN_GET, round, timer);
     if (round == 0) {
         const char *const cmp[] = {"cmp", bench->input, out, NULL};
 
@@ -237,8 +271,8 @@ main(int argc, char **argv)
         run_peers(&bench, round);
         run_store(&bench, round);
         for (int i = 0; i < RUNNERS; i++)
-            (void)fprintf(stderr, "round %d: %-14s %.2f s\n", round + 1, runner_names[i],
-                          bench.seconds[i][round]);
+            (void)fprintf(stderr, "round %d: %-14s %.2f s, %.2f s of processor\n", round + 1,
+                          runner_names[i], bench.seconds[i][round], bench.processor[i][round]);
     }
     remove_all(bench.root);
     (void)fprintf(stderr, "stored %.2f of the content's bytes; openssl sha256 %.0f MiB/s\n",

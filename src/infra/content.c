@@ -61,7 +61,7 @@ syn_content_close(struct syn_content *store)
 unsigned
 syn_content_jobs(const struct syn_content *store)
 {
-    return 2 * store->threads;
+    return 4 * store->threads;
 }
 
 const char *

@@ -308,25 +308,26 @@ make_file(int dir, const char *name, int *ret_fd, struct syn_err *err)
     return SYN_OK;
 }
 
+/* A small file is made and written here. The parts of a large one are only read and verified:
+ * writes to one file exclude each other in the kernel, so one thread does them. */
 static int
 export_work(void *arg, void *job, struct syn_err *err)
 {
     const struct export *export = arg;
     struct leaf *leaf = job;
-    int fd = leaf->fd;
+    int fd = -1;
     int rc = get_leaf(export->store, leaf, err);
 
-    if (rc == 0 && leaf->name[0] != '\0')
-        rc = make_file(leaf->dir, leaf->name, &fd, err);
+    if (rc != 0 || leaf->name[0] == '\0')
+        return rc;
+    rc = make_file(leaf->dir, leaf->name, &fd, err);
     if (rc != 0)
         return rc;
-    rc = write_at(export, fd, leaf->block.data, leaf->block.len, leaf->at, err);
-    if (leaf->name[0] != '\0') {
-        if (rc == 0)
-            rc = sync_fd(export, fd, err);
-        if (close(fd) < 0 && rc == 0)
-            rc = SYN_FAIL_SYS(err, errno, "writing %s", leaf->name);
-    }
+    rc = write_at(export, fd, leaf->block.data, leaf->block.len, 0, err);
+    if (rc == 0)
+        rc = sync_fd(export, fd, err);
+    if (close(fd) < 0 && rc == 0)
+        rc = SYN_FAIL_SYS(err, errno, "writing %s", leaf->name);
     return rc;
 }
 
@@ -335,11 +336,14 @@ export_collect(void *arg, void *job, struct syn_err *err)
 {
     struct export *export = arg;
     const struct leaf *leaf = job;
+    int rc = SYN_OK;
 
+    if (leaf->name[0] == '\0')
+        rc = write_at(export, leaf->fd, leaf->block.data, leaf->block.len, leaf->at, err);
     export->bytes += leaf->block.len;
-    if (export->progress != NULL && export->progress(export->arg, export->bytes) != 0)
-        return SYN_FAIL(err, SYN_E_CANCELED, "canceled");
-    return SYN_OK;
+    if (rc == 0 && export->progress != NULL && export->progress(export->arg, export->bytes) != 0)
+        rc = SYN_FAIL(err, SYN_E_CANCELED, "canceled");
+    return rc;
 }
 
 static const struct syn_pipe_ops export_ops = {

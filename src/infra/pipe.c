@@ -1,14 +1,19 @@
+/* Each submission puts a ticket into the pool. Whoever comes first does the work: a worker with the
+ * ticket, or the feeding thread that would have to wait for it; a ticket that comes late finds
+ * nothing to do. So a pool that is busy, or a machine that is, never leaves the feeder idle. */
 #include "pipe_priv.h"
 
 #include <pthread.h>
 
 #include <synor/base/mem.h>
 
+enum slot_state { SLOT_FREE, SLOT_WAITING, SLOT_RUNNING, SLOT_DONE };
+
 struct slot {
     struct syn_pipe *pipe;
     void *job;
+    enum slot_state state;
     int rc;
-    bool done;
     struct syn_err err;
 };
 
@@ -17,7 +22,8 @@ struct syn_pipe {
     void *arg;
     struct syn_pool *pool;
     pthread_mutex_t lock;
-    pthread_cond_t done;
+    pthread_cond_t changed; /* a slot is done, or the last ticket has come in */
+    unsigned tickets;
     struct slot *slots;
     unsigned count;
     unsigned first; /* oldest submitted */
@@ -39,7 +45,7 @@ syn_pipe_new(struct syn_pool *pool, unsigned jobs, const struct syn_pipe_ops *op
     pipe->arg = arg;
     pipe->pool = pool;
     (void)pthread_mutex_init(&pipe->lock, NULL);
-    (void)pthread_cond_init(&pipe->done, NULL);
+    (void)pthread_cond_init(&pipe->changed, NULL);
     pipe->slots = syn_calloc(jobs, sizeof(*pipe->slots));
     for (unsigned i = 0; pipe->slots != NULL && i < jobs; i++) {
         pipe->slots[i].pipe = pipe;
@@ -56,12 +62,58 @@ syn_pipe_new(struct syn_pool *pool, unsigned jobs, const struct syn_pipe_ops *op
     return SYN_OK;
 }
 
+/* Do the slot's work unless somebody else does. */
 static void
-wait_for(struct syn_pipe *pipe, const struct slot *slot)
+work_on(struct syn_pipe *pipe, struct slot *slot)
+{
+    int rc;
+
+    (void)pthread_mutex_lock(&pipe->lock);
+    if (slot->state != SLOT_WAITING) {
+        (void)pthread_mutex_unlock(&pipe->lock);
+        return;
+    }
+    slot->state = SLOT_RUNNING;
+    (void)pthread_mutex_unlock(&pipe->lock);
+    rc = pipe->ops->work(pipe->arg, slot->job, &slot->err);
+    (void)pthread_mutex_lock(&pipe->lock);
+    slot->rc = rc;
+    slot->state = SLOT_DONE;
+    (void)pthread_cond_broadcast(&pipe->changed);
+    (void)pthread_mutex_unlock(&pipe->lock);
+}
+
+static void
+use_ticket(void *arg)
+{
+    struct slot *slot = arg;
+    struct syn_pipe *pipe = slot->pipe;
+
+    work_on(pipe, slot);
+    (void)pthread_mutex_lock(&pipe->lock);
+    if (--pipe->tickets == 0)
+        (void)pthread_cond_broadcast(&pipe->changed);
+    (void)pthread_mutex_unlock(&pipe->lock);
+}
+
+static void
+wait_for(struct syn_pipe *pipe, struct slot *slot)
+{
+    work_on(pipe, slot);
+    (void)pthread_mutex_lock(&pipe->lock);
+    while (slot->state != SLOT_DONE)
+        (void)pthread_cond_wait(&pipe->changed, &pipe->lock);
+    slot->state = SLOT_FREE;
+    (void)pthread_mutex_unlock(&pipe->lock);
+}
+
+/* Before the slots go, or what the work relies on: no ticket may be left in the pool. */
+static void
+wait_for_tickets(struct syn_pipe *pipe)
 {
     (void)pthread_mutex_lock(&pipe->lock);
-    while (!slot->done)
-        (void)pthread_cond_wait(&pipe->done, &pipe->lock);
+    while (pipe->tickets > 0)
+        (void)pthread_cond_wait(&pipe->changed, &pipe->lock);
     (void)pthread_mutex_unlock(&pipe->lock);
 }
 
@@ -74,30 +126,17 @@ syn_pipe_free(struct syn_pipe *pipe)
         wait_for(pipe, &pipe->slots[pipe->first]);
         pipe->first = (pipe->first + 1) % pipe->count;
     }
+    wait_for_tickets(pipe);
     for (unsigned i = 0; pipe->slots != NULL && i < pipe->count; i++) {
         if (pipe->ops->fini != NULL)
             pipe->ops->fini(pipe->slots[i].job);
         syn_free(pipe->slots[i].job);
     }
     syn_free(pipe->slots);
-    (void)pthread_cond_destroy(&pipe->done);
+    (void)pthread_cond_destroy(&pipe->changed);
     (void)pthread_mutex_destroy(&pipe->lock);
     syn_free(pipe);
     return NULL;
-}
-
-static void
-run_slot(void *arg)
-{
-    struct slot *slot = arg;
-    struct syn_pipe *pipe = slot->pipe;
-    int rc = pipe->ops->work(pipe->arg, slot->job, &slot->err);
-
-    (void)pthread_mutex_lock(&pipe->lock);
-    slot->rc = rc;
-    slot->done = true;
-    (void)pthread_cond_signal(&pipe->done);
-    (void)pthread_mutex_unlock(&pipe->lock);
 }
 
 static SYN_MUST int
@@ -150,15 +189,23 @@ void
 syn_pipe_submit(struct syn_pipe *pipe)
 {
     struct slot *slot = &pipe->slots[(pipe->first + pipe->busy) % pipe->count];
+    bool ticket;
 
-    assert(pipe->busy < pipe->count);
+    assert(pipe->busy < pipe->count && slot->state == SLOT_FREE);
     pipe->busy++;
-    slot->done = false;
     slot->rc = 0;
     slot->err = (struct syn_err){0};
-    /* A pool that is full is no failure: the feeder lends a hand. */
-    if (pipe->pool == NULL || syn_pool_run(pipe->pool, run_slot, slot, NULL) < 0)
-        run_slot(slot);
+    (void)pthread_mutex_lock(&pipe->lock);
+    slot->state = SLOT_WAITING;
+    ticket = pipe->pool != NULL;
+    pipe->tickets += ticket;
+    (void)pthread_mutex_unlock(&pipe->lock);
+    /* A pool that is full is no failure: the feeder does it when it would wait. */
+    if (ticket && syn_pool_run(pipe->pool, use_ticket, slot, NULL) < 0) {
+        (void)pthread_mutex_lock(&pipe->lock);
+        pipe->tickets--;
+        (void)pthread_mutex_unlock(&pipe->lock);
+    }
 }
 
 int
