@@ -127,6 +127,31 @@ pause_start(struct process *process)
     return go_on;
 }
 
+/* One try. The agent is published before it starts, so that end_agent() can cut its calls short:
+ * a server of this process does not answer any more by then. */
+static int
+try_agent(struct process *process, const struct syn_agent_options *options, struct syn_err *err)
+{
+    struct syn_agent *agent;
+    int rc = syn_agent_new(options, &agent, err);
+
+    if (rc < 0)
+        return rc;
+    (void)pthread_mutex_lock(&process->lock);
+    process->agent = agent;
+    if (process->stopping)
+        syn_agent_stop(agent);
+    (void)pthread_mutex_unlock(&process->lock);
+    rc = syn_agent_start(agent, err);
+    if (rc < 0) {
+        (void)pthread_mutex_lock(&process->lock);
+        process->agent = NULL;
+        (void)pthread_mutex_unlock(&process->lock);
+        (void)syn_agent_free(agent);
+    }
+    return rc;
+}
+
 static void *
 start_agent(void *arg)
 {
@@ -134,20 +159,18 @@ start_agent(void *arg)
     const struct syn_daemon_options *given = process->options;
     struct syn_agent_options options = {
         .data_dir = given->data_dir, .region = given->region, .name = given->name};
-    struct syn_agent *agent = NULL;
     struct syn_err err = {0};
 
     options.server = process->server != NULL ? syn_server_socket(process->server) : given->server;
     options.token = process->server != NULL ? syn_server_join_token(process->server) : given->token;
     options.fingerprint = process->server != NULL ? NULL : given->fingerprint;
-    while (syn_agent_new(&options, &agent, &err) < 0) {
+    while (try_agent(process, &options, &err) < 0) {
+        if (err.code == SYN_E_CANCELED)
+            return NULL;
         syn_log_err(SYN_LOG_ERROR, "agent.start-failed", &err);
         if (err.code == SYN_E_INVALID || err.code == SYN_E_UNAUTHENTICATED || !pause_start(process))
             return NULL;
     }
-    (void)pthread_mutex_lock(&process->lock);
-    process->agent = agent;
-    (void)pthread_mutex_unlock(&process->lock);
     return NULL;
 }
 
@@ -165,6 +188,8 @@ end_agent(struct process *process)
 {
     (void)pthread_mutex_lock(&process->lock);
     process->stopping = true;
+    if (process->agent != NULL)
+        syn_agent_stop(process->agent);
     (void)pthread_cond_broadcast(&process->wake);
     (void)pthread_mutex_unlock(&process->lock);
     if (process->starting)

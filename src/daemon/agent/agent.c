@@ -53,6 +53,20 @@ save_node(const struct syn_agent *agent, struct syn_err *err)
     return rc < 0 ? rc : syn_secret_file_create(path, text.data, text.len, err);
 }
 
+/* Have syn_agent_stop() end a call of the start, or of nothing any more (NULL). False when it was
+ * there before. */
+static bool
+set_join_client(struct syn_agent *agent, struct syn_client *client)
+{
+    bool go_on;
+
+    (void)pthread_mutex_lock(&agent->lock);
+    agent->join_client = client;
+    go_on = !atomic_load(&agent->stop);
+    (void)pthread_mutex_unlock(&agent->lock);
+    return go_on;
+}
+
 /* Register with the join token; the same key gives the same node. */
 static int
 join(struct syn_agent *agent, struct syn_err *err)
@@ -79,8 +93,11 @@ join(struct syn_agent *agent, struct syn_err *err)
         rc = syn_json_set_str(body, "public_key", hex, err);
     if (rc == SYN_OK)
         rc = agt_client_new(agent, agent->join_token, &client, err);
+    if (rc == SYN_OK && !set_join_client(agent, client))
+        rc = SYN_FAIL(err, SYN_E_CANCELED, "the agent is stopping");
     if (rc == SYN_OK)
         rc = agt_call(agent, client, "POST", "/v1/nodes", body, &answer, err);
+    (void)set_join_client(agent, NULL);
     if (rc < 0)
         return rc;
     (void)syn_str_copy(agent->node_id, sizeof(agent->node_id),
@@ -376,8 +393,8 @@ copy_options(struct syn_agent *agent, const struct syn_agent_options *options)
                                              : "node");
 }
 
-static int
-start(struct syn_agent *agent, struct syn_err *err)
+int
+syn_agent_start(struct syn_agent *agent, struct syn_err *err)
 {
     int rc = make_dirs(agent, err);
 
@@ -411,7 +428,6 @@ syn_agent_new(const struct syn_agent_options *options, struct syn_agent **ret_ag
 {
     struct syn_agent *agent = syn_calloc(1, sizeof(*agent));
     pthread_condattr_t attributes;
-    int rc;
 
     if (agent == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the agent");
@@ -423,13 +439,19 @@ syn_agent_new(const struct syn_agent_options *options, struct syn_agent **ret_ag
     (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&agent->wake, &attributes);
     (void)pthread_condattr_destroy(&attributes);
-    rc = start(agent, err);
-    if (rc < 0) {
-        (void)syn_agent_free(agent);
-        return rc;
-    }
     *ret_agent = agent;
     return SYN_OK;
+}
+
+void
+syn_agent_stop(struct syn_agent *agent)
+{
+    (void)pthread_mutex_lock(&agent->lock);
+    atomic_store(&agent->stop, true);
+    if (agent->join_client != NULL)
+        syn_client_cancel(agent->join_client);
+    (void)pthread_cond_broadcast(&agent->wake);
+    (void)pthread_mutex_unlock(&agent->lock);
 }
 
 static void

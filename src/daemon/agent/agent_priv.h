@@ -54,6 +54,7 @@ struct syn_agent {
     pthread_t stream_thread, beat_thread;
     bool stream_started, beat_started;
     struct syn_client *stream_client, *beat_client; /* cancelled at the end */
+    struct syn_client *join_client;                 /* under `lock`; while it registers */
 
     pthread_mutex_t lock;
     pthread_cond_t wake;

@@ -16,11 +16,16 @@ struct syn_agent_options {
     const char *name; /* host name */
 };
 
-/** Start the agent's threads. What ran before and still runs is adopted. Blocks: seconds at worst
- *  (finding a working sandbox). Returns 0; UNSUPPORTED when no sandbox works here; IO, NOMEM, ...
- */
+/** An agent that does nothing yet. Blocks: no. Returns 0; NOMEM. */
 SYN_MUST int syn_agent_new(const struct syn_agent_options *options, struct syn_agent **ret_agent,
                            struct syn_err *err);
+/** Register where that was not done before, adopt what still runs, and start the threads. Once: an
+ *  agent that did not start is freed. Blocks: seconds for finding a working sandbox, and as long as
+ *  the server is away. Returns 0; CANCELED; UNSUPPORTED when no sandbox works here; IO, NOMEM, ...
+ */
+SYN_MUST int syn_agent_start(struct syn_agent *agent, struct syn_err *err);
+/** Have a running syn_agent_start() return soon. Thread: any, as long as the agent is there. */
+void syn_agent_stop(struct syn_agent *agent);
 /** Stop the threads; instances go on and are adopted by the next start. Returns NULL. */
 struct syn_agent *syn_agent_free(struct syn_agent *agent);
 

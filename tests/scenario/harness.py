@@ -1,0 +1,415 @@
+"""Drive the real `synor` from outside, and report as TAP.
+
+A scenario file holds functions marked @case, in the order in which they run, and ends with run().
+Each gets the file's one Platform: a private data folder and socket, a daemon of its own. What the
+daemon starts is ended by the platform's own means; then nothing may be left of it: no process,
+mount, loop device or cgroup. A case skips with a reason where the machine cannot run it.
+"""
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+SYNOR = os.environ.get("SYNOR_BINARY") or str(
+    pathlib.Path(__file__).resolve().parents[2] / "build" / "synor")
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
+# Five to ten times what a step takes on two busy cores.
+READY_S, COMMAND_S, JOB_S = 20, 120, 120
+TERMINAL = ("succeeded", "failed", "stopped")
+
+
+class Skip(Exception):
+    """This machine cannot run the case; the text says why."""
+
+
+class Result:
+    """What one command said."""
+
+    def __init__(self, args, code, out, err):
+        self.args, self.code, self.out, self.err = args, code, out, err
+
+    def __str__(self):
+        return (f"{' '.join(map(str, self.args))}\nexit {self.code}\n"
+                f"{self.out[-3000:]}{self.err[-3000:]}")
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+def check(condition, *said):
+    """An assertion that stays under python -O and shows what was seen."""
+    if not condition:
+        raise AssertionError(" ".join(str(part) for part in said) or "condition does not hold")
+
+
+def equal(got, want, *said):
+    check(got == want, *said, f"got {got!r}, want {want!r}")
+
+
+def wait_until(what, seconds, look, pause=0.1):
+    """Call look() until it gives something true, and return that."""
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = look()
+        if seen:
+            return seen
+        check(time.monotonic() < deadline, f"not within {seconds} s: {what}; last seen: {seen!r}")
+        time.sleep(pause)
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path, timeout):
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class Platform:
+    """One `synor up` (or `server`, or `agent`) with a home of its own."""
+
+    def __init__(self, *options, command="up", home=None):
+        self.options, self.command = list(options), command
+        self.home = pathlib.Path(home or tempfile.mkdtemp(prefix="synor-scenario-"))
+        self.process = None
+        self.log = self.home.with_name(self.home.name + ".log")
+
+    # --- life ---
+
+    def start(self):
+        """Start it in the foreground, as a child; return when its socket answers."""
+        check(self.process is None, "it runs already")
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [SYNOR, self.command, "--quiet", "--data-dir", str(self.home), *self.options],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment())
+        if self.command != "agent":
+            self.wait_ready()
+        return self
+
+    def wait_ready(self):
+        def ready():
+            check(self.process.poll() is None, "the daemon ended:", self.log_tail())
+            try:
+                return self.http("GET", "/v1/status")[0] == 200
+            except OSError:
+                return False
+        wait_until("the daemon answers", READY_S, ready, 0.01)
+
+    def wait_node(self):
+        """At least one node is ready; the node's document."""
+        def ready():
+            nodes = self.json("node", "list")["items"]
+            return next((n for n in nodes if n["status"]["state"] == "ready"), None)
+        return wait_until("a node is ready", READY_S, ready)
+
+    def kill(self):
+        """kill -9 of the daemon, and of nothing else."""
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
+    def stop(self):
+        """SIGTERM, as `synor down` and service managers send."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=40)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+            code, self.process = self.process.returncode, None
+        equal(code, 0, "exit status of the stopped daemon;", self.log_tail())
+
+    def log_tail(self):
+        try:
+            return self.log.read_text(errors="replace")[-3000:]
+        except OSError:
+            return ""
+
+    # --- speaking to it ---
+
+    def environment(self):
+        plain = {k: v for k, v in os.environ.items() if not k.startswith("SYNOR_")}
+        return {**plain, "SYNOR_HOME": str(self.home), "LC_ALL": "C.UTF-8"}
+
+    def cli(self, *args, code=0, stdin=None, timeout=COMMAND_S, env=None, cwd=None):
+        """Run a command; its exit status must be `code` (None: any)."""
+        args = [SYNOR, *map(str, args)]
+        done = subprocess.run(args, input=stdin, capture_output=True, text=True, timeout=timeout,
+                              errors="replace", env={**self.environment(), **(env or {})}, cwd=cwd,
+                              stdin=None if stdin is not None else subprocess.DEVNULL)
+        result = Result(args, done.returncode, done.stdout, done.stderr)
+        check(done.returncode >= 0, "killed by a signal:", result)
+        check(code is None or done.returncode == code, f"want exit status {code}:", result)
+        return result
+
+    def spawn(self, *args, **more):
+        """A command that goes on beside us."""
+        return subprocess.Popen([SYNOR, *map(str, args)], stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                env=self.environment(), **more)
+
+    def json(self, *args, code=0, **more):
+        """Run a command with --json; what it printed must be one JSON document."""
+        result = self.cli(*args, "--json", code=code, **more)
+        try:
+            return result.json
+        except json.JSONDecodeError as error:
+            raise AssertionError(f"no JSON ({error}): {result}") from None
+
+    def error(self, *args, code=1, **more):
+        """A command that must fail; its error document."""
+        said = self.json(*args, code=code, **more)
+        check(said.get("code") and said.get("message"), "no error document:", said)
+        return said
+
+    def http(self, method, path, body=None, headers=None, timeout=30):
+        """(status, headers, bytes) over the Unix socket, where we are the operator."""
+        connection = UnixConnection(str(self.home / "synor.sock"), timeout)
+        try:
+            if isinstance(body, (dict, list)):
+                body = json.dumps(body)
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read()
+        finally:
+            connection.close()
+
+    def api(self, method, path, body=None, want=200, **more):
+        status, _, text = self.http(method, path, body, **more)
+        equal(status, want, method, path, text[:2000], "status")
+        return json.loads(text) if text else None
+
+    # --- jobs ---
+
+    def create(self, folder, *options, budget="1", name=None, code=0, framework="custom"):
+        """Create a job from a folder with model.yaml; its document (or error)."""
+        args = ["compute", "train", "create", "--framework", framework, "--model-config",
+                pathlib.Path(folder) / "model.yaml", "--gpus", "0", "--max-budget", budget, "--yes"]
+        if name:
+            args += ["--name", name]
+        return self.json(*args, *options, code=code)
+
+    def job(self, job):
+        return self.json("compute", "train", "get", job)
+
+    def wait_state(self, job, *states, seconds=JOB_S):
+        """The job's document, once it is in one of the states."""
+        def look():
+            seen = self.job(job)
+            state = seen["status"]["state"]
+            check(state in states or state not in TERMINAL, f"{job} ended as",
+                  json.dumps(seen["status"], indent=1), self.logs(job)[-2000:])
+            return seen if state in states else None
+        return wait_until(f"{job} is {' or '.join(states)}", seconds, look)
+
+    def wait_end(self, job, seconds=JOB_S):
+        return self.wait_state(job, *TERMINAL, seconds=seconds)
+
+    def logs(self, job, *options):
+        return self.cli("compute", "train", "logs", job, *options).out
+
+    def events(self, job):
+        return self.json("compute", "train", "events", job)["items"]
+
+    def agreed_bill(self, job):
+        """The settled bill of a job that ended; evidence and ledger must agree with it."""
+        bill = self.job(job)["status"]["bill"]
+        check(bill, f"{job} has no bill")
+        verdict = self.json("bill", "verify", bill)
+        check(verdict["agrees"] and not verdict["differences"], json.dumps(verdict, indent=1))
+        check(verdict["signatures_ok"], verdict)
+        said = self.json("bill", "show", bill)
+        equal(said["status"]["state"], "settled")
+        return said
+
+    # --- the end ---
+
+    def clean(self):
+        """End every job and the daemon by the platform's own means, then look for leftovers."""
+        try:
+            if self.command == "up":
+                self.end_jobs()
+            self.stop()
+            left = wait_until_empty(self.leftovers)
+            check(not left, "left behind:\n  " + "\n  ".join(left))
+        finally:
+            self.sweep()
+
+    def end_jobs(self):
+        if self.process is None:
+            if not (self.home / "server").exists():
+                return
+            self.start()
+        for job in self.json("compute", "train", "list")["items"]:
+            if job["status"]["state"] not in TERMINAL:
+                self.cli("compute", "train", "stop", job["id"], "--grace", "1s", "--yes", code=None)
+        for job in self.json("compute", "train", "list")["items"]:
+            self.wait_end(job["id"])
+        wait_until("the agent destroys what has ended", 30,
+                   lambda: not self.instance_folders())
+
+    def instance_folders(self):
+        return [path.name for path in self.home.glob("agent/instances/*")]
+
+    def processes(self):
+        """Processes that have our home on their command line or as SYNOR_HOME, the daemon left out."""
+        found = []
+        mine = {os.getpid(), self.process.pid if self.process else 0}
+        for entry in pathlib.Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) in mine:
+                continue
+            try:
+                line, around = ((entry / name).read_bytes().replace(b"\0", b" ").decode(
+                    errors="replace") for name in ("cmdline", "environ"))
+            except OSError:
+                continue
+            if str(self.home) in line or f"SYNOR_HOME={self.home} " in around:
+                found.append((int(entry.name), line))
+        return found
+
+    def leftovers(self):
+        left = [f"process {pid}: {line[:150]}" for pid, line in self.processes()]
+        home = str(self.home)
+        mounts = pathlib.Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
+        left += [f"mount: {line}" for line in mounts if home + "/" in line]
+        for backing in pathlib.Path("/sys/block").glob("loop*/loop/backing_file"):
+            try:
+                file = backing.read_text().strip()
+            except OSError:
+                continue
+            if file.startswith(home + "/"):
+                left.append(f"loop device {backing.parents[1].name}: {file}")
+        instances = [name for name in self.seen_instances() if name]
+        for folder, names, _ in os.walk("/sys/fs/cgroup"):
+            left += [f"cgroup {folder}/{name}" for name in names
+                     if any(instance in name for instance in instances)]
+        for netns in pathlib.Path("/run/netns").glob("*"):
+            if any(instance in netns.name for instance in instances):
+                left.append(f"network namespace {netns}")
+        return left
+
+    def seen_instances(self):
+        """Ids of all instances there ever were; they do not repeat across platforms."""
+        if not hasattr(self, "instances"):
+            self.instances = set()
+        if self.process is not None and self.command == "up":
+            for job in self.json("compute", "train", "list")["items"]:
+                self.instances.update(job["status"].get("instances") or [])
+        return self.instances
+
+    def sweep(self):
+        """Take away by force what a failed scenario left, so that it harms nobody else."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+        for pid, _ in self.processes():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        mounts = pathlib.Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
+        for line in reversed(mounts):
+            point = line.split()[4]
+            if point.startswith(str(self.home) + "/"):
+                subprocess.run(["umount", "-l", point], check=False, capture_output=True)
+        shutil.rmtree(self.home, ignore_errors=True)
+        self.log.unlink(missing_ok=True)
+
+
+def wait_until_empty(look, seconds=20):
+    """Look until there is nothing; else what is still there."""
+    deadline = time.monotonic() + seconds
+    left = look()
+    while left and time.monotonic() < deadline:
+        time.sleep(0.2)
+        left = look()
+    return left
+
+
+# --- jobs to try things with ---
+
+
+def job_folder(parent, script, entry="job.sh", **model):
+    """A folder with model.yaml and one program."""
+    folder = pathlib.Path(tempfile.mkdtemp(dir=parent, prefix="job-"))
+    (folder / entry).write_text(script)
+    (folder / entry).chmod(0o755)
+    described = {"name": "job", "source": ".", "entry": entry, "include": [entry], **model}
+    # JSON is YAML.
+    (folder / "model.yaml").write_text(json.dumps(described))
+    return folder
+
+
+# --- TAP ---
+
+CASES = []
+
+
+def case(function):
+    CASES.append(function)
+    return function
+
+
+def need_sandbox(platform):
+    """Skip unless the node has a sandbox that works."""
+    if os.getuid() != 0:
+        raise Skip("needs root: sandboxes, cgroups and mounts")
+    node = platform.wait_node()
+    works = [s["name"] for s in node["status"]["sandboxes"] if s["state"] in ("ready", "works", "ok")]
+    if not works:
+        raise Skip(f"no sandbox works here: {json.dumps(node['status']['sandboxes'])}")
+    return works
+
+
+def report(number, name, function):
+    """Run one case; True unless it failed."""
+    started = time.monotonic()
+    try:
+        function()
+    except Skip as why:
+        print(f"ok {number} - {name} # SKIP {why}", flush=True)
+        return True
+    except Exception as error:  # whatever it is, the next case still runs
+        print(f"not ok {number} - {name}", flush=True)
+        shown = str(error) if isinstance(error, AssertionError) else traceback.format_exc()
+        place = [f for f in traceback.extract_tb(error.__traceback__) if "harness" not in f.filename]
+        for line in [f"{f.filename}:{f.lineno}" for f in place[-1:]] + shown.splitlines():
+            print(f"# {line}", flush=True)
+        return False
+    print(f"ok {number} - {name} ({time.monotonic() - started:.1f} s)", flush=True)
+    return True
+
+
+def run(platform=None):
+    """Run the cases of this file on `platform`, then its clean-up, and exit."""
+    print("TAP version 13")
+    if not os.access(SYNOR, os.X_OK):
+        print(f"1..0 # SKIP {SYNOR} is not built")
+        sys.exit(0)
+    wanted = sys.argv[1:]
+    cases = [c for c in CASES if not wanted or c.__name__ in wanted]
+    platform = platform or Platform()
+    print(f"1..{len(cases) + 1}", flush=True)
+    good = True
+    for number, function in enumerate(cases, 1):
+        name = function.__name__.replace("_", " ")
+        good &= report(number, name, lambda: function(platform))
+    good &= report(len(cases) + 1, "nothing is left behind", platform.clean)
+    sys.exit(0 if good else 1)
