@@ -41,27 +41,30 @@ static const struct {
 };
 
 static void
+assert_log_row(size_t i)
+{
+    struct syn_log_record record;
+    struct syn_err err = {0};
+    const char *line = log_rows[i].line;
+
+    if (!log_rows[i].stream) {
+        assert_code(syn_log_record_parse(line, strlen(line), &record, &err), SYN_E_INVALID, &err);
+        return;
+    }
+    assert_done(syn_log_record_parse(line, strlen(line), &record, &err), &err);
+    assert_string_equal(record.stream, log_rows[i].stream);
+    assert_int_equal(record.partial, log_rows[i].partial);
+    assert_int_equal(record.text_len, strlen(log_rows[i].text));
+    assert_memory_equal(record.text, log_rows[i].text, record.text_len);
+    assert_int_equal(record.time_ms, INT64_C(1795463937123));
+}
+
+static void
 log_records_are_parsed(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < SYN_LEN(log_rows); i++) {
-        struct syn_log_record record;
-        struct syn_err err = {0};
-
-        if (!log_rows[i].stream) {
-            assert_code(
-                syn_log_record_parse(log_rows[i].line, strlen(log_rows[i].line), &record, &err),
-                SYN_E_INVALID, &err);
-            continue;
-        }
-        assert_done(syn_log_record_parse(log_rows[i].line, strlen(log_rows[i].line), &record, &err),
-                    &err);
-        assert_string_equal(record.stream, log_rows[i].stream);
-        assert_int_equal(record.partial, log_rows[i].partial);
-        assert_int_equal(record.text_len, strlen(log_rows[i].text));
-        assert_memory_equal(record.text, log_rows[i].text, record.text_len);
-        assert_int_equal(record.time_ms, INT64_C(1795463937123));
-    }
+    for (size_t i = 0; i < SYN_LEN(log_rows); i++)
+        assert_log_row(i);
 }
 
 static struct syn_logger logger;

@@ -1,7 +1,6 @@
-#include "runtime_suite.h"
+#include "suite_run_priv.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -9,189 +8,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <synor/base/buf.h>
-#include <synor/base/json.h>
 #include <synor/base/str.h>
 #include <synor/base/test.h>
 #include <synor/base/world.h>
 
-#define END_MS         40000
-#define TEXT_MAX       ((size_t)64 << 20)
-#define MIB            ((int64_t)1 << 20)
-#define LOG_LINES      100000
-#define LEFTOVER_TRIES 200
-
-static const struct syn_runtime_suite *suite;
-static unsigned instance_number;
-
-/* One instance of one test, with what it printed. */
-struct run {
-    struct syn_instance *instance;
-    struct syn_instance_status status;
-    char dir[SYN_INSTANCE_PATH_MAX];
-    char id[64];
-    struct syn_buf out, err, remarks; /* text by stream, newlines restored */
-};
-
-#define CALL(op, ...) suite->runtime.ops->op(suite->runtime.self, __VA_ARGS__)
-
-static void
-run_name(struct run *run)
-{
-    *run = (struct run){0};
-    (void)snprintf(run->id, sizeof(run->id), "test-%u", ++instance_number);
-    (void)snprintf(run->dir, sizeof(run->dir), "%s/%s", suite->dir, run->id);
-}
-
-static void
-run_prepare(struct run *run, struct syn_instance_spec *spec)
-{
-    struct syn_err err = {0};
-
-    run_name(run);
-    spec->id = run->id;
-    spec->dir = run->dir;
-    if (spec->scratch_bytes == 0)
-        spec->scratch_bytes = 16 * MIB;
-    assert_done(CALL(prepare, spec, &run->instance, &err), &err);
-}
-
-static void
-run_start(struct run *run, struct syn_instance_spec *spec)
-{
-    struct syn_err err = {0};
-
-    run_prepare(run, spec);
-    assert_done(CALL(start, run->instance, &err), &err);
-}
-
-static void
-run_await(struct run *run)
-{
-    struct syn_err err = {0};
-    struct pollfd ended;
-    int fd = -1;
-
-    assert_done(CALL(exit_fd, run->instance, &fd, &err), &err);
-    ended = (struct pollfd){.fd = fd, .events = POLLIN};
-    if (poll(&ended, 1, END_MS) != 1)
-        fail_msg("%s did not end within %d s", run->id, END_MS / 1000);
-    (void)close(fd);
-    assert_done(CALL(poll, run->instance, &run->status, &err), &err);
-    assert_int_equal(run->status.state, SYN_INSTANCE_EXITED);
-}
-
-static void
-read_text(const char *path, struct syn_buf *out)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got;
-
-    if (fd < 0)
-        return;
-    for (;;) {
-        char *room = syn_buf_reserve(out, 65536);
-
-        assert_non_null(room);
-        got = read(fd, room, 65536);
-        if (got <= 0)
-            break;
-        out->len += (size_t)got;
-        assert_true(out->len < TEXT_MAX);
-    }
-    (void)close(fd);
-    syn_buf_adds(out, "");
-}
-
-static void
-run_read_log(struct run *run)
-{
-    SYN_BUF(text);
-    const char *line;
-
-    read_text(suite->runtime.ops->paths(run->instance)->log, &text);
-    line = syn_buf_text(&text);
-    while (*line != '\0') {
-        struct syn_log_record record;
-        struct syn_err err = {0};
-        size_t len = strcspn(line, "\n");
-        struct syn_buf *to;
-
-        assert_done(syn_log_record_parse(line, len, &record, &err), &err);
-        to = syn_str_eq(record.stream, "stdout")   ? &run->out
-             : syn_str_eq(record.stream, "stderr") ? &run->err
-                                                   : &run->remarks;
-        syn_buf_add(to, record.text, record.text_len);
-        if (!record.partial)
-            syn_buf_addc(to, '\n');
-        line += len + 1;
-    }
-}
-
-static void
-run_end(struct run *run)
-{
-    struct syn_err err = {0};
-    char left[1024] = "";
-
-    run->instance = suite->runtime.ops->close(run->instance);
-    assert_done(CALL(destroy, run->dir, &err), &err);
-    assert_int_equal(access(run->dir, F_OK), -1);
-    /* The kernel lets go of a dead namespace's mounts, and of their devices, a moment later. */
-    for (int i = 0; i < LEFTOVER_TRIES; i++) {
-        left[0] = '\0';
-        suite->leftovers(run->dir, left, sizeof(left));
-        if (left[0] == '\0')
-            break;
-        (void)poll(NULL, 0, 10);
-    }
-    assert_string_equal(left, "");
-    syn_buf_fini(&run->out);
-    syn_buf_fini(&run->err);
-    syn_buf_fini(&run->remarks);
-}
-
-/* Start, wait, read: the whole life of a short program but its end. */
-static void
-run_all(struct run *run, struct syn_instance_spec *spec)
-{
-    run_start(run, spec);
-    run_await(run);
-    run_read_log(run);
-}
-
-static void
-run_shell(struct run *run, const char *script)
-{
-    const char *const argv[] = {"/bin/sh", "-c", script, NULL};
-    struct syn_instance_spec spec = {.argv = argv};
-
-    run_all(run, &spec);
-}
-
-static void
-assert_reason(const struct run *run, enum syn_exit_reason reason)
-{
-    if (run->status.reason != reason)
-        fail_msg("%s: %s, want %s: %s\nstdout: %s\nstderr: %s", run->id,
-                 syn_exit_reason_name(run->status.reason), syn_exit_reason_name(reason),
-                 run->status.message, syn_buf_text(&run->out), syn_buf_text(&run->err));
-    assert_true(run->status.message[0] != '\0');
-}
-
-static void
-assert_has(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("\"%s\" is not in \"%s\"", part, text);
-}
-
-static void
-assert_has_not(const char *text, const char *part)
-{
-    if (strstr(text, part))
-        fail_msg("\"%s\" is in \"%s\"", part, text);
-}
+#define LOG_LINES 100000
 
 /* ---- programs and their results ---- */
 
@@ -210,14 +31,14 @@ exit_status_is_told(void **state)
 
     (void)state;
     for (size_t i = 0; i < SYN_LEN(rows); i++) {
-        struct run run;
+        struct syn_run run;
 
-        run_shell(&run, rows[i].script);
-        assert_reason(&run, rows[i].reason);
+        syn_run_shell(&run, rows[i].script);
+        syn_suite_assert_reason(&run, rows[i].reason);
         assert_int_equal(run.status.exit_code, rows[i].exit_code);
         assert_true(run.status.started_at_ms > 0);
         assert_true(run.status.ended_at_ms >= run.status.started_at_ms);
-        run_end(&run);
+        syn_run_end(&run);
     }
 }
 
@@ -227,18 +48,18 @@ failed_start_is_told(void **state)
     const char *const argv[] = {"/no/such/program", NULL};
     struct syn_instance_spec spec = {.argv = argv};
     struct syn_err err = {0};
-    struct run run;
+    struct syn_run run;
 
     (void)state;
-    run_prepare(&run, &spec);
+    syn_run_prepare(&run, &spec);
     assert_code(CALL(start, run.instance, &err), SYN_E_INVALID, &err);
-    assert_has(err.msg, "/no/such/program");
+    syn_suite_assert_has(err.msg, "/no/such/program");
     assert_done(CALL(poll, run.instance, &run.status, &err), &err);
     assert_int_equal(run.status.state, SYN_INSTANCE_EXITED);
-    assert_reason(&run, SYN_EXIT_START);
+    syn_suite_assert_reason(&run, SYN_EXIT_START);
     assert_int_equal(run.status.exit_code, 127);
     assert_code(CALL(start, run.instance, &err), SYN_E_CONFLICT, &err);
-    run_end(&run);
+    syn_run_end(&run);
 }
 
 static void
@@ -252,18 +73,18 @@ environment_is_as_specified(void **state)
     struct syn_instance_spec spec = {
         .argv = argv, .env = env, .cwd = "/synor/output", .uid = 1234, .gid = 4321};
     char want[512];
-    struct run run;
+    struct syn_run run;
 
     (void)state;
-    run_all(&run, &spec);
-    assert_reason(&run, SYN_EXIT_COMPLETED);
+    syn_run_all(&run, &spec);
+    syn_suite_assert_reason(&run, SYN_EXIT_COMPLETED);
     (void)snprintf(want, sizeof(want),
                    "b\xc3\xa4r baz /synor/scratch /tmp\n/synor/output\n1234\n4321\n%s\n%s\n"
                    "synor:x:1234:4321:synor:/synor/scratch:/bin/sh\n",
                    run.id, run.id);
     assert_string_equal(syn_buf_text(&run.out), want);
     assert_string_equal(syn_buf_text(&run.err), "to-stderr\n");
-    run_end(&run);
+    syn_run_end(&run);
 }
 
 static void
@@ -271,24 +92,25 @@ root_is_read_only(void **state)
 {
     char path[SYN_INSTANCE_PATH_MAX + 64];
     struct stat st;
-    struct run run;
+    struct syn_run run;
 
     (void)state;
-    run_shell(&run, "for f in /x /usr/x /etc/x /usr/bin/x /etc/hosts /sys/x /proc/x /synor/x; do "
-                    "  if touch $f 2>/dev/null; then echo WROTE $f; fi; "
-                    "done; "
-                    "for d in /synor/checkpoints /synor/output /synor/scratch /tmp /dev/shm; do "
-                    "  echo yes > $d/x || echo CANNOT $d; "
-                    "done; echo '{\"step\": 1}' >> /synor/scratch/progress.jsonl; echo done");
-    assert_reason(&run, SYN_EXIT_COMPLETED);
+    syn_run_shell(&run,
+                  "for f in /x /usr/x /etc/x /usr/bin/x /etc/hosts /sys/x /proc/x /synor/x; do "
+                  "  if touch $f 2>/dev/null; then echo WROTE $f; fi; "
+                  "done; "
+                  "for d in /synor/checkpoints /synor/output /synor/scratch /tmp /dev/shm; do "
+                  "  echo yes > $d/x || echo CANNOT $d; "
+                  "done; echo '{\"step\": 1}' >> /synor/scratch/progress.jsonl; echo done");
+    syn_suite_assert_reason(&run, SYN_EXIT_COMPLETED);
     assert_string_equal(syn_buf_text(&run.out), "done\n");
     (void)snprintf(path, sizeof(path), "%s/x",
-                   suite->runtime.ops->paths(run.instance)->checkpoints);
+                   syn_suite->runtime.ops->paths(run.instance)->checkpoints);
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_size, 4);
-    assert_int_equal(stat(suite->runtime.ops->paths(run.instance)->progress, &st), 0);
+    assert_int_equal(stat(syn_suite->runtime.ops->paths(run.instance)->progress, &st), 0);
     assert_int_equal(st.st_size, 12);
-    run_end(&run);
+    syn_run_end(&run);
 }
 
 static void
@@ -303,11 +125,11 @@ binds_are_shown(void **state)
                                 "echo z > /some/file || echo refused",
                                 NULL};
     struct syn_instance_spec spec = {.argv = argv, .binds = binds, .binds_count = SYN_LEN(binds)};
-    struct run run;
+    struct syn_run run;
     int fd;
 
     (void)state;
-    (void)snprintf(host, sizeof(host), "%s/bind-%u", suite->dir, instance_number);
+    (void)snprintf(host, sizeof(host), "%s/bind", syn_suite->dir);
     (void)snprintf(file, sizeof(file), "%s/f", host);
     assert_int_equal(mkdir(host, 0777), 0);
     assert_int_equal(chmod(host, 0777), 0);
@@ -315,9 +137,9 @@ binds_are_shown(void **state)
     assert_true(fd >= 0);
     assert_int_equal(write(fd, "host\n", 5), 5);
     (void)close(fd);
-    run_all(&run, &spec);
+    syn_run_all(&run, &spec);
     assert_string_equal(syn_buf_text(&run.out), "host\nhost\nx\nrefused\n");
-    run_end(&run);
+    syn_run_end(&run);
 }
 
 /* A shell and its libraries: the smallest image whose program can say what it sees. */
@@ -334,7 +156,7 @@ make_image(const char *image)
 
         if (access(files[i], R_OK) < 0)
             return false;
-        read_text(files[i], &text);
+        syn_suite_read_text(files[i], &text);
         (void)snprintf(path, sizeof(path), "%s%s", image, files[i]);
         for (char *at = path + 1; *at != '\0'; at++) {
             if (*at != '/')
@@ -361,20 +183,20 @@ image_replaces_the_host(void **state)
                                 NULL};
     struct syn_instance_spec spec = {.rootfs = image, .argv = argv};
     char want[256];
-    struct run run;
+    struct syn_run run;
 
     (void)state;
-    (void)snprintf(image, sizeof(image), "%s/image", suite->dir);
+    (void)snprintf(image, sizeof(image), "%s/image", syn_suite->dir);
     if (!make_image(image)) {
         print_message("the files of a small image are not where this test looks\n");
         skip();
     }
-    run_all(&run, &spec);
-    assert_reason(&run, SYN_EXIT_COMPLETED);
+    syn_run_all(&run, &spec);
+    syn_suite_assert_reason(&run, SYN_EXIT_COMPLETED);
     (void)snprintf(want, sizeof(want),
                    "/bin /dev /etc /lib /lib64 /proc /synor /sys /tmp\nout\n%s\n", run.id);
     assert_string_equal(syn_buf_text(&run.out), want);
-    run_end(&run);
+    syn_run_end(&run);
 }
 
 /* ---- limits ---- */
@@ -387,16 +209,16 @@ scratch_is_limited(void **state)
                                 "head -c 33554432 /dev/zero > /synor/scratch/more; rc=$?; exit $rc",
                                 NULL};
     struct syn_instance_spec spec = {.argv = argv, .scratch_bytes = 33 * MIB};
-    struct run run;
+    struct syn_run run;
 
     (void)state;
-    run_all(&run, &spec);
-    assert_reason(&run, SYN_EXIT_FAILED);
+    syn_run_all(&run, &spec);
+    syn_suite_assert_reason(&run, SYN_EXIT_FAILED);
     assert_string_equal(syn_buf_text(&run.out), "fits\n");
-    assert_has(syn_buf_text(&run.err), "No space left on device");
+    syn_suite_assert_has(syn_buf_text(&run.err), "No space left on device");
     assert_true(run.status.scratch_full);
-    assert_has(run.status.message, "scratch");
-    run_end(&run);
+    syn_suite_assert_has(run.status.message, "scratch");
+    syn_run_end(&run);
 }
 
 static void
@@ -405,15 +227,15 @@ memory_is_limited(void **state)
     const char *const argv[] = {"/bin/dd", "if=/dev/zero", "of=/dev/null",
                                 "bs=400M", "count=1",      NULL};
     struct syn_instance_spec spec = {.argv = argv, .memory_bytes = 128 * MIB};
-    struct run run;
+    struct syn_run run;
 
     (void)state;
-    run_all(&run, &spec);
-    assert_reason(&run, SYN_EXIT_OOM);
+    syn_run_all(&run, &spec);
+    syn_suite_assert_reason(&run, SYN_EXIT_OOM);
     assert_true(run.status.oom_kills > 0);
     assert_int_equal(run.status.exit_code, 137);
-    assert_has(run.status.message, "memory");
-    run_end(&run);
+    syn_suite_assert_has(run.status.message, "memory");
+    syn_run_end(&run);
 }
 
 static void
@@ -425,15 +247,15 @@ fork_bomb_is_contained(void **state)
         .argv = argv, .pids_max = 48, .wall_ms = 6000, .grace_ms = 500};
     struct syn_usage usage;
     struct syn_err err = {0};
-    struct run run;
+    struct syn_run run;
 
     (void)state;
-    run_all(&run, &spec);
+    syn_run_all(&run, &spec);
     assert_true(run.status.pids_limit_hits > 0);
-    assert_has(run.status.message, "limit of 48 processes");
-    if (CALL(stats, run.instance, &usage, &err) == 0 && suite->kernel_shared)
+    syn_suite_assert_has(run.status.message, "limit of 48 processes");
+    if (CALL(stats, run.instance, &usage, &err) == 0 && syn_suite->kernel_shared)
         assert_true(usage.pids <= 48);
-    run_end(&run);
+    syn_run_end(&run);
 }
 
 static void
@@ -448,12 +270,12 @@ cpu_is_limited(void **state)
     struct syn_usage usage;
     SYN_BUF(text);
     int64_t cpu_ms = 0, throttled_ms = 0, wall_ms;
-    struct run run;
+    struct syn_run run;
 
     (void)state;
-    run_all(&run, &spec);
-    assert_reason(&run, SYN_EXIT_COMPLETED);
-    read_text(suite->runtime.ops->paths(run.instance)->usage, &text);
+    syn_run_all(&run, &spec);
+    syn_suite_assert_reason(&run, SYN_EXIT_COMPLETED);
+    syn_suite_read_text(syn_suite->runtime.ops->paths(run.instance)->usage, &text);
     for (const char *line = syn_buf_text(&text); *line != '\0'; line += strcspn(line, "\n") + 1) {
         struct syn_err err = {0};
 
@@ -465,7 +287,7 @@ cpu_is_limited(void **state)
     assert_true(cpu_ms > wall_ms / 20);
     assert_true(cpu_ms < wall_ms * 3 / 10);
     assert_true(throttled_ms > 0);
-    run_end(&run);
+    syn_run_end(&run);
 }
 
 static void
@@ -474,26 +296,26 @@ wall_time_is_limited(void **state)
     const char *const argv[] = {"/bin/sleep", "60", NULL};
     struct syn_instance_spec spec = {.argv = argv, .wall_ms = 1000, .grace_ms = 2000};
     int64_t lasted;
-    struct run run;
+    struct syn_run run;
 
     (void)state;
-    run_all(&run, &spec);
-    assert_reason(&run, SYN_EXIT_TIME);
+    syn_run_all(&run, &spec);
+    syn_suite_assert_reason(&run, SYN_EXIT_TIME);
     lasted = run.status.ended_at_ms - run.status.started_at_ms;
     assert_true(lasted >= 1000 && lasted < 3000);
-    run_end(&run);
+    syn_run_end(&run);
 }
 
 /* ---- stopping ---- */
 
 /* Wait until the program printed `word`. */
 static void
-await_word(struct run *run, const char *word)
+await_word(struct syn_run *run, const char *word)
 {
-    for (int i = 0; i < END_MS / 10; i++) {
+    for (int i = 0; i < SYN_SUITE_END_MS / 10; i++) {
         SYN_BUF(text);
 
-        read_text(suite->runtime.ops->paths(run->instance)->log, &text);
+        syn_suite_read_text(syn_suite->runtime.ops->paths(run->instance)->log, &text);
         if (strstr(syn_buf_text(&text), word))
             return;
         (void)poll(NULL, 0, 10);
@@ -508,23 +330,23 @@ stop_and_end(const char *script, int64_t grace_ms, int64_t lasts_max_ms, int wan
     struct syn_instance_spec spec = {.argv = argv, .grace_ms = 20000};
     struct syn_err err = {0};
     int64_t begin, lasted;
-    struct run run;
+    struct syn_run run;
 
-    run_start(&run, &spec);
+    syn_run_start(&run, &spec);
     await_word(&run, "ready");
     begin = syn_mono_ms(syn_world_system());
     assert_done(CALL(stop, run.instance, grace_ms, &err), &err);
-    run_await(&run);
+    syn_run_await(&run);
     lasted = syn_mono_ms(syn_world_system()) - begin;
-    run_read_log(&run);
-    assert_reason(&run, SYN_EXIT_STOPPED);
+    syn_run_read_log(&run);
+    syn_suite_assert_reason(&run, SYN_EXIT_STOPPED);
     assert_int_equal(run.status.exit_code, want_code);
     if (lasted > lasts_max_ms)
         fail_msg("stop took %lld ms, want at most %lld", (long long)lasted,
                  (long long)lasts_max_ms);
     assert_done(CALL(stop, run.instance, grace_ms, &err), &err);
     assert_code(CALL(signal, run.instance, SIGUSR1, &err), SYN_E_CONFLICT, &err);
-    run_end(&run);
+    syn_run_end(&run);
 }
 
 static void
@@ -546,7 +368,7 @@ static void
 stop_ends_who_does_not_care(void **state)
 {
     (void)state;
-    stop_and_end("echo ready; exec sleep 60", 15000, 10000, suite->kernel_shared ? 137 : 143);
+    stop_and_end("echo ready; exec sleep 60", 15000, 10000, syn_suite->kernel_shared ? 137 : 143);
 }
 
 static void
@@ -558,19 +380,19 @@ signals_are_delivered(void **state)
                                 NULL};
     struct syn_instance_spec spec = {.argv = argv};
     struct syn_err err = {0};
-    struct run run;
+    struct syn_run run;
 
     (void)state;
-    run_prepare(&run, &spec);
+    syn_run_prepare(&run, &spec);
     assert_code(CALL(signal, run.instance, SIGUSR1, &err), SYN_E_CONFLICT, &err);
     assert_code(CALL(stop, run.instance, 0, &err), SYN_E_CONFLICT, &err);
     assert_done(CALL(start, run.instance, &err), &err);
     await_word(&run, "ready");
     assert_done(CALL(signal, run.instance, SIGUSR1, &err), &err);
-    run_await(&run);
-    assert_reason(&run, SYN_EXIT_FAILED);
+    syn_run_await(&run);
+    syn_suite_assert_reason(&run, SYN_EXIT_FAILED);
     assert_int_equal(run.status.exit_code, 3);
-    run_end(&run);
+    syn_run_end(&run);
 }
 
 /* ---- isolation ---- */
@@ -591,12 +413,12 @@ static void
 host_is_out_of_sight(void **state)
 {
     char secret[SYN_INSTANCE_PATH_MAX], script[4096];
-    struct run run;
+    struct syn_run run;
     uint64_t processes = 0;
     int fd;
 
     (void)state;
-    (void)snprintf(secret, sizeof(secret), "%s/secret", suite->dir);
+    (void)snprintf(secret, sizeof(secret), "%s/secret", syn_suite->dir);
     fd = open(secret, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
     assert_true(fd >= 0);
     (void)close(fd);
@@ -606,21 +428,21 @@ host_is_out_of_sight(void **state)
                    "/dev/loop0 /dev/vda /dev/fuse /proc/1/root/work /proc/1/root/root/*; do "
                    "if head -c 1 $f >/dev/null 2>&1; then echo READ $f; fi; done; "
                    "find / -xdev -name secret; echo end",
-                   suite->dir);
-    run_shell(&run, script);
-    assert_reason(&run, SYN_EXIT_COMPLETED);
-    assert_has_not(syn_buf_text(&run.out), "secret");
-    assert_has_not(syn_buf_text(&run.out), "READ");
-    assert_has_not(syn_buf_text(&run.out), " /root ");
-    assert_has_not(syn_buf_text(&run.out), " /home ");
-    assert_has_not(syn_buf_text(&run.out), " /work ");
-    assert_has(syn_buf_text(&run.out), " /usr ");
+                   syn_suite->dir);
+    syn_run_shell(&run, script);
+    syn_suite_assert_reason(&run, SYN_EXIT_COMPLETED);
+    syn_suite_assert_has_not(syn_buf_text(&run.out), "secret");
+    syn_suite_assert_has_not(syn_buf_text(&run.out), "READ");
+    syn_suite_assert_has_not(syn_buf_text(&run.out), " /root ");
+    syn_suite_assert_has_not(syn_buf_text(&run.out), " /home ");
+    syn_suite_assert_has_not(syn_buf_text(&run.out), " /work ");
+    syn_suite_assert_has(syn_buf_text(&run.out), " /usr ");
     /* Itself and nothing of the host. */
     assert_true(leading_number(syn_buf_text(&run.out), &processes));
     if (processes < 1 || processes > 3)
         fail_msg("it sees %llu processes: %s%s", (unsigned long long)processes,
                  syn_buf_text(&run.out), syn_buf_text(&run.err));
-    run_end(&run);
+    syn_run_end(&run);
 }
 
 static void
@@ -631,37 +453,38 @@ instances_do_not_see_each_other(void **state)
                                 "echo ready; exec sleep 30",
                                 NULL};
     struct syn_instance_spec spec = {.argv = argv};
-    struct run first, second;
+    struct syn_run first, second;
 
     (void)state;
-    run_start(&first, &spec);
+    syn_run_start(&first, &spec);
     await_word(&first, "ready");
-    run_shell(&second, "echo /tmp/* /dev/shm/* /synor/scratch/*; "
-                       "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c 'sl[e]ep 30'; echo end");
-    assert_reason(&second, SYN_EXIT_COMPLETED);
-    assert_has_not(syn_buf_text(&second.out), "mine");
-    assert_has(syn_buf_text(&second.out), "\n0\nend");
-    run_end(&second);
-    run_end(&first);
+    syn_run_shell(&second,
+                  "echo /tmp/* /dev/shm/* /synor/scratch/*; "
+                  "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c 'sl[e]ep 30'; echo end");
+    syn_suite_assert_reason(&second, SYN_EXIT_COMPLETED);
+    syn_suite_assert_has_not(syn_buf_text(&second.out), "mine");
+    syn_suite_assert_has(syn_buf_text(&second.out), "\n0\nend");
+    syn_run_end(&second);
+    syn_run_end(&first);
 }
 
 static void
 there_is_no_network(void **state)
 {
-    struct run run;
+    struct syn_run run;
 
     (void)state;
-    run_shell(&run, "tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '; "
-                    "/usr/bin/python3 -c 'import socket\n"
-                    "s = socket.socket()\n"
-                    "s.settimeout(3)\n"
-                    "try:\n"
-                    "    s.connect((\"192.0.2.1\", 80)); print(\"CONNECTED\")\n"
-                    "except OSError as e:\n"
-                    "    print(\"refused\")'");
-    assert_reason(&run, SYN_EXIT_COMPLETED);
+    syn_run_shell(&run, "tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '; "
+                        "/usr/bin/python3 -c 'import socket\n"
+                        "s = socket.socket()\n"
+                        "s.settimeout(3)\n"
+                        "try:\n"
+                        "    s.connect((\"192.0.2.1\", 80)); print(\"CONNECTED\")\n"
+                        "except OSError as e:\n"
+                        "    print(\"refused\")'");
+    syn_suite_assert_reason(&run, SYN_EXIT_COMPLETED);
     assert_string_equal(syn_buf_text(&run.out), "lo\nrefused\n");
-    run_end(&run);
+    syn_run_end(&run);
 }
 
 static void
@@ -693,25 +516,25 @@ group_is_a_private_network(void **state)
                                        .hosts = hosts,
                                        .hosts_count = 1};
     struct syn_instance_spec stranger = client;
-    struct run first, second, third;
+    struct syn_run first, second, third;
 
     (void)state;
     stranger.group = "others";
     stranger.address = "10.77.0.3/24";
-    run_start(&first, &server);
+    syn_run_start(&first, &server);
     await_word(&first, "ready");
-    run_all(&third, &stranger);
+    syn_run_all(&third, &stranger);
     assert_string_equal(syn_buf_text(&third.out), "unreachable\n");
-    run_all(&second, &client);
-    run_read_log(&first);
+    syn_run_all(&second, &client);
+    syn_run_read_log(&first);
     if (!syn_str_eq(syn_buf_text(&second.out), "hello 10.77.0.2\n"))
         fail_msg("client: %s%s\nserver: %s%s", syn_buf_text(&second.out), syn_buf_text(&second.err),
                  syn_buf_text(&first.out), syn_buf_text(&first.err));
-    run_await(&first);
-    assert_reason(&first, SYN_EXIT_COMPLETED);
-    run_end(&first);
-    run_end(&second);
-    run_end(&third);
+    syn_run_await(&first);
+    syn_suite_assert_reason(&first, SYN_EXIT_COMPLETED);
+    syn_run_end(&first);
+    syn_run_end(&second);
+    syn_run_end(&third);
 }
 
 static void
@@ -734,38 +557,38 @@ group_shares_what_is_bound(void **state)
                                       .binds = &bind,
                                       .binds_count = 1};
     char path[SYN_INSTANCE_PATH_MAX + 64];
-    struct run first, second;
+    struct syn_run first, second;
 
     (void)state;
-    run_start(&first, &owner);
+    syn_run_start(&first, &owner);
     await_word(&first, "ready");
-    bind.host = suite->runtime.ops->paths(first.instance)->checkpoints;
-    run_all(&second, &guest);
+    bind.host = syn_suite->runtime.ops->paths(first.instance)->checkpoints;
+    syn_run_all(&second, &guest);
     if (!syn_str_eq(syn_buf_text(&second.out), "1\nwrote\n"))
         fail_msg("%s%s", syn_buf_text(&second.out), syn_buf_text(&second.err));
     (void)snprintf(path, sizeof(path), "%s/b", bind.host);
     assert_int_equal(access(path, F_OK), 0);
-    run_end(&second);
-    run_end(&first);
+    syn_run_end(&second);
+    syn_run_end(&first);
 }
 
 static void
 privileges_are_dropped(void **state)
 {
-    struct run run;
+    struct syn_run run;
 
     (void)state;
-    run_shell(&run, "grep -E '^(CapPrm|CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status | "
-                    "tr -d '\\t'");
-    assert_reason(&run, SYN_EXIT_COMPLETED);
-    assert_has(syn_buf_text(&run.out), "CapPrm:0000000000000000");
-    assert_has(syn_buf_text(&run.out), "CapEff:0000000000000000");
-    assert_has(syn_buf_text(&run.out), "CapBnd:0000000000000000");
-    if (suite->kernel_shared) {
-        assert_has(syn_buf_text(&run.out), "NoNewPrivs:1");
-        assert_has(syn_buf_text(&run.out), "Seccomp:2");
+    syn_run_shell(&run, "grep -E '^(CapPrm|CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status | "
+                        "tr -d '\\t'");
+    syn_suite_assert_reason(&run, SYN_EXIT_COMPLETED);
+    syn_suite_assert_has(syn_buf_text(&run.out), "CapPrm:0000000000000000");
+    syn_suite_assert_has(syn_buf_text(&run.out), "CapEff:0000000000000000");
+    syn_suite_assert_has(syn_buf_text(&run.out), "CapBnd:0000000000000000");
+    if (syn_suite->kernel_shared) {
+        syn_suite_assert_has(syn_buf_text(&run.out), "NoNewPrivs:1");
+        syn_suite_assert_has(syn_buf_text(&run.out), "Seccomp:2");
     }
-    run_end(&run);
+    syn_run_end(&run);
 }
 
 static void
@@ -799,18 +622,18 @@ dangerous_calls_are_refused(void **state)
         "print('end')\n";
     const char *const argv[] = {"/usr/bin/python3", "-c", script, NULL};
     struct syn_instance_spec spec = {.argv = argv};
-    struct run run;
+    struct syn_run run;
 
     (void)state;
-    if (!suite->kernel_shared) {
+    if (!syn_suite->kernel_shared) {
         print_message("the sandbox has a kernel of its own: no call reaches the host's filter\n");
         skip();
     }
 #if defined(__x86_64__)
-    run_all(&run, &spec);
-    assert_reason(&run, SYN_EXIT_COMPLETED);
+    syn_run_all(&run, &spec);
+    syn_suite_assert_reason(&run, SYN_EXIT_COMPLETED);
     assert_string_equal(syn_buf_text(&run.out), "end\n");
-    run_end(&run);
+    syn_run_end(&run);
 #else
     (void)spec;
     (void)run;
@@ -828,11 +651,11 @@ log_is_complete(void **state)
     struct syn_instance_spec spec = {.argv = argv};
     const char *line;
     char want[64];
-    struct run run;
+    struct syn_run run;
 
     (void)state;
-    run_all(&run, &spec);
-    assert_reason(&run, SYN_EXIT_COMPLETED);
+    syn_run_all(&run, &spec);
+    syn_suite_assert_reason(&run, SYN_EXIT_COMPLETED);
     line = syn_buf_text(&run.out);
     for (int i = 1; i <= LOG_LINES; i++) {
         int len = snprintf(want, sizeof(want), "line %d of the log\n", i);
@@ -842,7 +665,7 @@ log_is_complete(void **state)
         line += len;
     }
     assert_string_equal(line, "");
-    run_end(&run);
+    syn_run_end(&run);
 }
 
 static void
@@ -851,25 +674,25 @@ log_is_limited(void **state)
     const char *const argv[] = {"/usr/bin/seq", "100000", NULL};
     struct syn_instance_spec spec = {.argv = argv, .log_bytes_max = 65536};
     struct stat st;
-    struct run run;
+    struct syn_run run;
 
     (void)state;
-    run_all(&run, &spec);
-    assert_reason(&run, SYN_EXIT_COMPLETED);
-    assert_has(syn_buf_text(&run.remarks), "truncated");
-    assert_int_equal(stat(suite->runtime.ops->paths(run.instance)->log, &st), 0);
+    syn_run_all(&run, &spec);
+    syn_suite_assert_reason(&run, SYN_EXIT_COMPLETED);
+    syn_suite_assert_has(syn_buf_text(&run.remarks), "truncated");
+    assert_int_equal(stat(syn_suite->runtime.ops->paths(run.instance)->log, &st), 0);
     assert_true(st.st_size <= 65536 + 256);
     assert_true(syn_str_starts(syn_buf_text(&run.out), "1\n2\n3\n"));
-    run_end(&run);
+    syn_run_end(&run);
 }
 
 static void
-assert_gapless(const struct run *run)
+assert_gapless(const struct syn_run *run)
 {
     SYN_BUF(text);
     int64_t at = run->status.started_at_ms, seq = 0, cpu_ms = 0;
 
-    read_text(suite->runtime.ops->paths(run->instance)->usage, &text);
+    syn_suite_read_text(syn_suite->runtime.ops->paths(run->instance)->usage, &text);
     for (const char *line = syn_buf_text(&text); *line != '\0'; line += strcspn(line, "\n") + 1) {
         struct syn_usage usage;
         struct syn_err err = {0};
@@ -889,13 +712,13 @@ assert_gapless(const struct run *run)
 static void
 usage_has_no_gap(void **state)
 {
-    struct run run;
+    struct syn_run run;
 
     (void)state;
-    run_shell(&run, "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; sleep 2.3");
-    assert_reason(&run, SYN_EXIT_COMPLETED);
+    syn_run_shell(&run, "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; sleep 2.3");
+    syn_suite_assert_reason(&run, SYN_EXIT_COMPLETED);
     assert_gapless(&run);
-    run_end(&run);
+    syn_run_end(&run);
 }
 
 /* ---- crashes ---- */
@@ -910,12 +733,12 @@ instance_outlives_its_starter(void **state)
     struct syn_instance_spec spec = {.argv = argv, .scratch_bytes = 16 * MIB};
     struct syn_err err = {0};
     struct syn_runtime again;
-    struct run run;
+    struct syn_run run;
     int status;
     pid_t pid;
 
     (void)state;
-    run_name(&run);
+    syn_run_name(&run);
     spec.id = run.id;
     spec.dir = run.dir;
     pid = fork();
@@ -928,16 +751,16 @@ instance_outlives_its_starter(void **state)
     assert_true(pid > 0);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-    again = suite->reopen(suite->arg);
+    again = syn_suite->reopen(syn_suite->arg);
     assert_done(again.ops->adopt(again.self, run.dir, &run.instance, &run.status, &err), &err);
     assert_int_equal(run.status.state, SYN_INSTANCE_RUNNING);
     assert_true(run.status.started_at_ms > 0);
-    run_await(&run);
-    run_read_log(&run);
-    assert_reason(&run, SYN_EXIT_COMPLETED);
+    syn_run_await(&run);
+    syn_run_read_log(&run);
+    syn_suite_assert_reason(&run, SYN_EXIT_COMPLETED);
     assert_string_equal(syn_buf_text(&run.out), "ready\nbye\n");
     assert_gapless(&run);
-    run_end(&run);
+    syn_run_end(&run);
 }
 
 static void
@@ -949,30 +772,30 @@ lost_supervisor_is_told(void **state)
     struct syn_instance *adopted = NULL;
     struct syn_err err = {0};
     char path[SYN_INSTANCE_PATH_MAX + 64], left[1024] = "";
-    struct run run;
+    struct syn_run run;
 
     (void)state;
-    run_start(&run, &spec);
+    syn_run_start(&run, &spec);
     await_word(&run, "ready");
-    if (!suite->kill_supervisor(run.dir)) {
+    if (!syn_suite->kill_supervisor(run.dir)) {
         print_message("this driver has no supervisor process\n");
-        run_end(&run);
+        syn_run_end(&run);
         skip();
     }
     assert_done(CALL(adopt, run.dir, &adopted, &run.status, &err), &err);
     assert_int_equal(run.status.state, SYN_INSTANCE_EXITED);
-    assert_reason(&run, SYN_EXIT_LOST);
+    syn_suite_assert_reason(&run, SYN_EXIT_LOST);
     assert_true(run.status.ended_at_ms >= run.status.started_at_ms);
-    (void)snprintf(path, sizeof(path), "%s/f", suite->runtime.ops->paths(adopted)->output);
+    (void)snprintf(path, sizeof(path), "%s/f", syn_suite->runtime.ops->paths(adopted)->output);
     assert_int_equal(access(path, F_OK), 0);
-    adopted = suite->runtime.ops->close(adopted);
+    adopted = syn_suite->runtime.ops->close(adopted);
     /* Nothing runs any more, and what was said once is said again. */
-    suite->leftovers(run.dir, left, sizeof(left));
-    assert_has_not(left, "process");
-    assert_has_not(left, "cgroup");
+    syn_suite->leftovers(run.dir, left, sizeof(left));
+    syn_suite_assert_has_not(left, "process");
+    syn_suite_assert_has_not(left, "cgroup");
     assert_done(CALL(poll, run.instance, &run.status, &err), &err);
-    assert_reason(&run, SYN_EXIT_LOST);
-    run_end(&run);
+    syn_suite_assert_reason(&run, SYN_EXIT_LOST);
+    syn_run_end(&run);
 }
 
 static void
@@ -982,21 +805,21 @@ adopting_knows_every_state(void **state)
     struct syn_instance_spec spec = {.argv = argv};
     struct syn_instance *adopted = NULL;
     struct syn_err err = {0};
-    struct run run;
+    struct syn_run run;
 
     (void)state;
     assert_code(CALL(adopt, "/no/such/folder", &adopted, &run.status, &err), SYN_E_NOTFOUND, &err);
-    run_prepare(&run, &spec);
+    syn_run_prepare(&run, &spec);
     assert_done(CALL(adopt, run.dir, &adopted, &run.status, &err), &err);
     assert_int_equal(run.status.state, SYN_INSTANCE_PREPARED);
     assert_done(CALL(start, adopted, &err), &err);
-    run_await(&run);
-    adopted = suite->runtime.ops->close(adopted);
+    syn_run_await(&run);
+    adopted = syn_suite->runtime.ops->close(adopted);
     assert_done(CALL(adopt, run.dir, &adopted, &run.status, &err), &err);
     assert_int_equal(run.status.state, SYN_INSTANCE_EXITED);
     assert_int_equal(run.status.reason, SYN_EXIT_COMPLETED);
-    adopted = suite->runtime.ops->close(adopted);
-    run_end(&run);
+    adopted = syn_suite->runtime.ops->close(adopted);
+    syn_run_end(&run);
 }
 
 static void
@@ -1006,15 +829,15 @@ destroy_ends_everything(void **state)
                                 "trap '' TERM; (setsid sleep 60 &) ; echo ready; sleep 60", NULL};
     struct syn_instance_spec spec = {.argv = argv};
     struct syn_err err = {0};
-    struct run run;
+    struct syn_run run;
 
     (void)state;
-    run_start(&run, &spec);
+    syn_run_start(&run, &spec);
     await_word(&run, "ready");
-    run_end(&run);
+    syn_run_end(&run);
     assert_done(CALL(destroy, run.dir, &err), &err);
     /* A folder that was never completed. */
-    run_name(&run);
+    syn_run_name(&run);
     assert_int_equal(mkdir(run.dir, 0700), 0);
     assert_done(CALL(destroy, run.dir, &err), &err);
     assert_int_equal(access(run.dir, F_OK), -1);
@@ -1027,23 +850,23 @@ names_are_not_reused(void **state)
     struct syn_instance_spec spec = {.argv = argv};
     struct syn_instance *second = NULL;
     struct syn_err err = {0};
-    struct run run;
+    struct syn_run run;
 
     (void)state;
-    run_prepare(&run, &spec);
+    syn_run_prepare(&run, &spec);
     assert_code(CALL(prepare, &spec, &second, &err), SYN_E_EXISTS, &err);
     /* The refused second one has not harmed the first. */
     assert_done(CALL(start, run.instance, &err), &err);
-    run_await(&run);
+    syn_run_await(&run);
     assert_int_equal(run.status.reason, SYN_EXIT_COMPLETED);
-    run_end(&run);
+    syn_run_end(&run);
 }
 
 /* A test that failed half-way leaves its instances: clear them before the next one. */
 static int
 clear_up(void **state)
 {
-    DIR *dir = opendir(suite->dir);
+    DIR *dir = opendir(syn_suite->dir);
     const struct dirent *entry;
 
     (void)state;
@@ -1051,7 +874,8 @@ clear_up(void **state)
         char path[SYN_INSTANCE_PATH_MAX];
 
         if (!syn_str_starts(entry->d_name, "test-") ||
-            snprintf(path, sizeof(path), "%s/%s", suite->dir, entry->d_name) >= (int)sizeof(path))
+            snprintf(path, sizeof(path), "%s/%s", syn_suite->dir, entry->d_name) >=
+                (int)sizeof(path))
             continue;
         (void)CALL(destroy, path, NULL);
     }
@@ -1096,6 +920,6 @@ syn_runtime_suite_run(const char *name, const struct syn_runtime_suite *given)
         cmocka_unit_test_teardown(names_are_not_reused, clear_up),
     };
 
-    suite = given;
+    syn_suite = given;
     return cmocka_run_group_tests_name(name, tests, NULL, NULL);
 }

@@ -198,22 +198,27 @@ static const struct {
 };
 
 static void
+assert_address_row(size_t i)
+{
+    const char *text = address_rows[i].text;
+    struct syn_err err = {0};
+    uint8_t addr4[4], prefix;
+
+    if (address_rows[i].prefix == 0) {
+        assert_code(syn_group_address(text, addr4, &prefix, &err), SYN_E_INVALID, &err);
+        return;
+    }
+    assert_done(syn_group_address(text, addr4, &prefix, &err), &err);
+    assert_memory_equal(addr4, address_rows[i].addr4, 4);
+    assert_int_equal(prefix, address_rows[i].prefix);
+}
+
+static void
 addresses_are_parsed(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < SYN_LEN(address_rows); i++) {
-        struct syn_err err = {0};
-        uint8_t addr4[4], prefix;
-
-        if (address_rows[i].prefix == 0) {
-            assert_code(syn_group_address(address_rows[i].text, addr4, &prefix, &err),
-                        SYN_E_INVALID, &err);
-            continue;
-        }
-        assert_done(syn_group_address(address_rows[i].text, addr4, &prefix, &err), &err);
-        assert_memory_equal(addr4, address_rows[i].addr4, 4);
-        assert_int_equal(prefix, address_rows[i].prefix);
-    }
+    for (size_t i = 0; i < SYN_LEN(address_rows); i++)
+        assert_address_row(i);
 }
 
 static int
