@@ -5,6 +5,7 @@
 
 static atomic_uint left; /* calls until the first failure; 0: disarmed */
 static atomic_uint hits;
+static atomic_uint syncs;
 static atomic_int fault_code;
 static atomic_bool fault_sticky;
 
@@ -70,7 +71,10 @@ static int
 fault_sync(sqlite3_file *file, int flags)
 {
     int code = due();
-    return code ? code : CALL(file, xSync, flags);
+    if (code != SQLITE_OK)
+        return code;
+    atomic_fetch_add(&syncs, 1);
+    return CALL(file, xSync, flags);
 }
 
 static int
@@ -207,4 +211,10 @@ unsigned
 syn_store_fault_hits(void)
 {
     return atomic_load(&hits);
+}
+
+unsigned
+syn_store_fault_syncs(void)
+{
+    return atomic_load(&syncs);
 }

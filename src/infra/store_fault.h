@@ -11,5 +11,7 @@ const char *syn_store_fault_vfs(void);
 void syn_store_fault_arm(unsigned nth, int code, bool sticky);
 /** Calls that failed since it was armed. */
 unsigned syn_store_fault_hits(void);
+/** Syncs that reached the disk since the process began. */
+unsigned syn_store_fault_syncs(void);
 
 #endif

@@ -213,6 +213,23 @@ survives_io_errors(void **state)
     sweep(SQLITE_IOERR_FSYNC, true, 1);
 }
 
+/* A kill cannot show this, as the kernel keeps what was written; only a power cut would. */
+static void
+syncs_before_it_answers(void **state)
+{
+    struct syn_store *store;
+    struct syn_err err;
+
+    (void)state;
+    assert_done(open_store(syn_store_fault_vfs(), &store, &err), &err);
+    for (int n = 0; n < PAIRS; n++) {
+        unsigned before = syn_store_fault_syncs();
+        assert_done(write_pair(store, n, &err), &err);
+        assert_true(syn_store_fault_syncs() > before);
+    }
+    syn_store_close(store);
+}
+
 /* A group whose commit fails is tried again one by one: a single fault costs nobody anything. */
 
 struct group {
@@ -438,6 +455,7 @@ main(void)
         cmocka_unit_test_setup(survives_a_full_disk, fresh),
         cmocka_unit_test_setup(survives_an_io_error_once, fresh),
         cmocka_unit_test_setup(survives_io_errors, fresh),
+        cmocka_unit_test_setup(syncs_before_it_answers, fresh),
         cmocka_unit_test_setup(retries_a_failed_group, fresh),
         cmocka_unit_test_setup(survives_lack_of_memory, fresh),
         cmocka_unit_test_setup(keeps_what_it_acknowledged, fresh),
