@@ -89,6 +89,10 @@ srv_ledger_add(struct syn_server *server, struct srv_txn *txn, const struct srv_
         struct syn_ledger_account account;
 
         rc = load_account(server, tx->entries[i].account, &account, &revisions[i], err);
+        /* Somebody posted since `place` was taken. The head has moved with the account, so the
+         * commit is a conflict, which callers know how to meet: with a new place. */
+        if (rc == SYN_OK && account.seq >= tx->seq)
+            return srv_txn_check(txn, "ledger/head", place->head_revision, err);
         if (rc == SYN_OK)
             rc = syn_ledger_load(book, &account, err);
     }
