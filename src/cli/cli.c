@@ -113,12 +113,11 @@ syn_cli_fail(const struct syn_cli *cli, const struct syn_err *err)
 int
 syn_cli_print_json_take(const struct syn_cli *cli, json_t *value)
 {
-    SYN_JSON(owned);
+    SYN_SCOPED(syn_json_scope) json_t *owned = value;
     SYN_BUF(text);
     struct syn_err err;
 
-    owned = value;
-    if (value == NULL || syn_json_write_pretty(value, &text, &err) < 0) {
+    if (owned == NULL || syn_json_write_pretty(owned, &text, &err) < 0) {
         fputs("synor: out of memory\n", stderr);
         return 1;
     }

@@ -13,7 +13,7 @@
 #include "platform_priv.h"
 
 #define DOWN_WITHIN_MS 30000
-#define JOBS_WITHIN_MS (10 * 60 * 1000)
+#define JOBS_WITHIN_MS (INT64_C(10) * 60 * 1000)
 #define JOBS_PAUSE_MS  500
 #define PID_FILE_BYTES 32
 
@@ -97,7 +97,7 @@ stop_jobs(struct syn_cli *cli, struct syn_err *err)
             return SYN_FAIL(err, SYN_E_TIMEOUT,
                             "%zu jobs have not stopped within %d minutes; the "
                             "platform still runs",
-                            left, JOBS_WITHIN_MS / 60000);
+                            left, (int)(JOBS_WITHIN_MS / 60000));
         (void)poll(NULL, 0, JOBS_PAUSE_MS);
         rc = count_jobs(cli, false, &left, err);
         syn_cli_progress_show(&progress, (int64_t)(total - SYN_MIN(left, total)), NULL);

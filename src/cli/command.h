@@ -24,6 +24,7 @@ enum syn_cli_kind {
     SYN_CLI_DIR,  /* completion offers folders */
 };
 
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): rows are read in this order */
 struct syn_cli_option {
     const char *name;  /* without dashes: "max-budget" */
     char letter;       /* 'f', or 0 */

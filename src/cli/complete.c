@@ -39,7 +39,7 @@ value_cases(const char *path, const struct syn_cli_option *options, size_t count
             syn_buf_addf(out, "        '%s --%s') offers='", path, option->name);
             for (const char *c = option->choices; *c != '\0'; c++) {
                 if (*c != ':')
-                    syn_buf_addc(out, *c == '|' ? ' ' : *c);
+                    syn_buf_addc(out, (char)(*c == '|' ? ' ' : *c));
             }
             syn_buf_adds(out, "' ;;\n");
         } else if (option->kind == SYN_CLI_FILE || option->kind == SYN_CLI_DIR) {

@@ -67,7 +67,7 @@ header(struct syn_buf *out, const char *path, const char *summary)
     for (const char *c = path; *c != '\0'; c++) {
         if (c == path)
             syn_buf_addc(out, '-');
-        syn_buf_addc(out, *c == ' ' ? '-' : *c);
+        syn_buf_addc(out, (char)(*c == ' ' ? '-' : *c));
     }
     syn_buf_adds(out, "(1)\n\n# NAME\n\nsynor");
     if (path[0] != '\0')

@@ -168,7 +168,7 @@ show_choices(const char *choices, char *out, size_t cap)
         if (*choices == '|')
             out[len++] = ',';
         if (*choices != ':')
-            out[len++] = *choices == '|' ? ' ' : *choices;
+            out[len++] = (char)(*choices == '|' ? ' ' : *choices);
     }
     out[len] = '\0';
     return out;

@@ -31,7 +31,7 @@ draw_bar(struct syn_buf *out, int64_t done, int64_t total)
 
     syn_buf_adds(out, " [");
     for (int64_t i = 0; i < BAR_COLUMNS; i++)
-        syn_buf_addc(out, i < filled ? '=' : i == filled ? '>' : ' ');
+        syn_buf_addc(out, (char)(i < filled ? '=' : i == filled ? '>' : ' '));
     syn_buf_addc(out, ']');
 }
 

@@ -182,8 +182,8 @@ open_log(const struct syn_cli *cli, int *ret_fd, struct syn_err *err)
     return SYN_OK;
 }
 
-/* In the child: leave the terminal behind and become the daemon. Does not return. */
-static void
+/* In the child: leave the terminal behind and become the daemon. */
+static _Noreturn void
 become_daemon(const struct syn_cli *cli, const struct syn_cli_up *up, int log_fd)
 {
     int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -239,7 +239,7 @@ run_detached(const struct syn_cli *cli, struct syn_cli_up *up)
 {
     struct syn_err err;
     int pipe_fds[2];
-    int log_fd;
+    int log_fd = -1;
     int status;
     off_t log_from;
     pid_t pid;

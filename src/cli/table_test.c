@@ -102,8 +102,10 @@ check_options(const char *where, const struct syn_cli_option *options, size_t co
 static void
 check_command(const struct syn_cli_command *command)
 {
-    if (command->run == NULL || command->summary == NULL || syn_str_ends(command->summary, "."))
-        fail_msg("%s: lacks its code, or its summary ends with a full stop", command->path);
+    assert_non_null(command->run);
+    assert_non_null(command->summary);
+    if (syn_str_ends(command->summary, "."))
+        fail_msg("%s: the summary ends with a full stop", command->path);
     if (!isupper((unsigned char)command->summary[0]))
         fail_msg("%s: the summary begins small", command->path);
     check_options(command->path, command->options, command->option_count);
