@@ -194,6 +194,8 @@ show_status(const struct syn_cli *cli, const json_t *status)
                 syn_format_duration(syn_json_i64(status, "uptime_ms", 0), up));
     syn_cli_say(cli, "version   %s", syn_json_str(status, "version", "?"));
     syn_cli_say(cli, "address   %s", syn_json_str(status, "listen", "?"));
+    if (syn_json_str(status, "fingerprint", NULL) != NULL)
+        syn_cli_say(cli, "key       %s", syn_json_str(status, "fingerprint", ""));
     syn_cli_say(cli, "data      %s", syn_json_str(status, "data_dir", "?"));
     syn_cli_say(cli, "network   %s", syn_json_str(status, "network", "?"));
     syn_cli_say(cli, "nodes     %lld of %lld ready",
