@@ -48,7 +48,7 @@ agent(const struct syn_cli_agent *given)
 int
 main(int argc, char **argv)
 {
-    static const struct syn_cli_host host = {.up = up, .agent = agent};
+    static const struct syn_cli_host host = {.up = up, .agent = agent, .doctor = syn_daemon_doctor};
 
     if (argc == 3 && strcmp(argv[1], "shim") == 0)
         return syn_shim_main(argc, argv);
