@@ -132,7 +132,7 @@ syn_cli_say(const struct syn_cli *cli, const char *format, ...)
 {
     va_list args;
 
-    if (cli->json || cli->quiet)
+    if (cli->json)
         return;
     va_start(args, format);
     vprintf(format, args);

@@ -47,7 +47,7 @@ const char *syn_cli_operand(const struct syn_cli *cli, size_t index);
 int syn_cli_fail(const struct syn_cli *cli, const struct syn_err *err);
 /** Print `value` as JSON, owned by the callee. Returns the exit status. */
 int syn_cli_print_json_take(const struct syn_cli *cli, json_t *value);
-/** A line for people on standard output; nothing with --json or --quiet. */
+/** A line for people on standard output; nothing with --json. */
 void syn_cli_say(const struct syn_cli *cli, const char *format, ...) SYN_PRINTF(2, 3);
 /** A remark on standard error; nothing with --quiet. */
 void syn_cli_note(const struct syn_cli *cli, const char *format, ...) SYN_PRINTF(2, 3);

@@ -49,6 +49,8 @@ greet(const struct syn_cli *cli, const json_t *status, bool fresh)
     const char *home = is_default_home(cli) ? "" : cli->home;
     const char *option = home[0] != '\0' ? " --home " : "";
 
+    if (cli->quiet)
+        return;
     if (fresh)
         syn_cli_say(cli,
                     "Made a new platform in %s, with an operator's account, keys and a token\n"
