@@ -76,8 +76,10 @@ syn_json_parse(const char *data, size_t len, json_t **ret, struct syn_err *err)
                         SYN_JSON_DEPTH_MAX);
     short_of_memory = false;
     value = json_loadb(data, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
-    if (value == NULL && short_of_memory)
+    if (short_of_memory) { /* even a value may lack a part then */
+        json_decref(value);
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory to parse %zu bytes of JSON", len);
+    }
     if (value == NULL)
         return SYN_FAIL(err, SYN_E_INVALID, "JSON line %d column %d: %.120s", why.line, why.column,
                         why.text);
