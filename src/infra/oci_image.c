@@ -54,7 +54,7 @@ static int
 blob_read(const json_t *descriptor, const char *path, struct syn_oci_blob *ret, struct syn_err *err)
 {
     uint8_t raw[SYN_SHA256_LEN];
-    const char *media_type, *digest, *hex;
+    const char *media_type = "", *digest = "", *hex = "";
     int rc;
 
     if (!json_is_object(descriptor))
@@ -109,7 +109,7 @@ check_version(const json_t *doc, struct syn_err *err)
 int
 syn_oci_marker_parse(const char *data, size_t len, struct syn_err *err)
 {
-    const char *version;
+    const char *version = "";
     SYN_JSON(doc);
     int rc = syn_json_parse_object(data, len, &doc, err);
 
@@ -125,7 +125,7 @@ static int
 entry_read(const json_t *descriptor, size_t number, struct syn_oci_entry *ret, struct syn_err *err)
 {
     char path[48];
-    json_t *platform, *annotations;
+    json_t *platform = NULL, *annotations = NULL;
     int rc;
 
     (void)snprintf(path, sizeof(path), "manifests[%zu]", number);
@@ -150,7 +150,7 @@ int
 syn_oci_index_parse(const char *data, size_t len, struct syn_oci_index *ret, struct syn_err *err)
 {
     SYN_SCOPED(syn_oci_index_fini) struct syn_oci_index index = {0};
-    json_t *manifests;
+    json_t *manifests = NULL;
     SYN_JSON(doc);
     int rc = syn_json_parse_object(data, len, &doc, err);
 
@@ -186,7 +186,7 @@ int
 syn_oci_manifest_parse(const char *data, size_t len, struct syn_oci_manifest *ret,
                        struct syn_err *err)
 {
-    json_t *config, *layers;
+    json_t *config = NULL, *layers = NULL;
     SYN_JSON(doc);
     int rc = syn_json_parse_object(data, len, &doc, err);
 
@@ -248,7 +248,7 @@ static int
 config_read(struct syn_oci_image *image, struct syn_err *err)
 {
     struct syn_oci_config *config = &image->config;
-    json_t *run;
+    json_t *run = NULL;
     int rc = syn_json_get_str(image->doc, NULL, "os", &config->os, err);
 
     config->working_dir = "";
@@ -282,7 +282,7 @@ config_read(struct syn_oci_image *image, struct syn_err *err)
 static int
 diff_ids_read(struct syn_oci_image *image, struct syn_err *err)
 {
-    json_t *rootfs, *list;
+    json_t *rootfs = NULL, *list = NULL;
     int rc = syn_json_get_obj(image->doc, NULL, "rootfs", &rootfs, err);
 
     if (rc == SYN_OK)

@@ -103,7 +103,7 @@ read_all(int fd, const struct stat *st, const char *path, struct syn_buf *out, s
 static int
 read_file(int dir, const char *path, struct syn_buf *out, struct syn_err *err)
 {
-    struct stat st;
+    struct stat st = {0};
     SYN_SCOPED(close_scope) int fd = -1;
     int rc = open_file(dir, path, &fd, &st, err);
 
@@ -136,7 +136,7 @@ read_blob(const struct syn_oci_layout *layout, const struct syn_oci_blob *blob, 
 {
     uint8_t digest[SYN_SHA256_LEN];
     char hex[SYN_OCI_HEX_SIZE];
-    struct stat st;
+    struct stat st = {0};
     SYN_SCOPED(close_scope) int fd = -1;
     int rc = open_blob(layout, blob, &fd, &st, err);
 
@@ -358,7 +358,7 @@ unpack_layer(const struct syn_oci_layout *layout, size_t number, struct syn_oci_
 {
     struct syn_oci_layer layer = {.blob = &layout->manifest.layers[number],
                                   .diff_id = layout->image.diff_ids[number]};
-    struct stat st;
+    struct stat st = {0};
     SYN_SCOPED(close_scope) int fd = -1;
     int rc = open_blob(layout, layer.blob, &fd, &st, err);
 

@@ -204,7 +204,7 @@ pass_finish(struct pass *pass, struct syn_err *err)
 {
     uint8_t digest[SYN_SHA256_LEN];
     char hex[SYN_OCI_HEX_SIZE];
-    const void *data;
+    const void *data = NULL;
     la_ssize_t n;
 
     do
@@ -696,7 +696,7 @@ static int
 visit_one(struct pass *pass, struct archive_entry *entry, visit_fn visit, struct syn_err *err)
 {
     struct syn_oci_tree *tree = pass->tree;
-    char path[SYN_OCI_PATH_MAX];
+    char path[SYN_OCI_PATH_MAX] = "";
     int rc = clean_path(archive_entry_pathname(entry), path, err);
 
     if (rc < 0)

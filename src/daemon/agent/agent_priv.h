@@ -22,6 +22,7 @@
 #include <synor/daemon/agent.h>
 #include <synor/infra/content.h>
 #include <synor/infra/crypto.h>
+#include <synor/infra/oci_layout.h>
 #include <synor/runtime/native.h>
 
 #define AGT_PATH_MAX      1024
@@ -119,6 +120,17 @@ SYN_MUST int agt_fetch(struct agt_instance *instance, const char *cid, char *out
 /** Write `cid` (a folder) into the existing folder `path`, files owned as that folder is. */
 SYN_MUST int agt_fetch_into(struct agt_instance *instance, const char *cid, const char *path,
                             struct syn_err *err);
+
+/* --- images (image.c)
+ * ------------------------------------------------------------------------------ */
+
+/** Make sure that the image layout `cid` stands, unpacked, as the root folder whose path goes into
+ * out[AGT_PATH_MAX]. Owner: *ret_layout is the caller's. Blocks: a download and an unpacking. */
+SYN_MUST int agt_image(struct agt_instance *instance, const char *cid,
+                       struct syn_oci_layout **ret_layout, char *out, struct syn_err *err);
+/** The numbers in the image's user, where it has any but 0; what is a name or root stays as it is.
+ */
+void agt_image_user(const struct syn_oci_config *config, uint32_t *ret_uid, uint32_t *ret_gid);
 
 /* --- shipping (ship.c)
  * ------------------------------------------------------------------------------ */

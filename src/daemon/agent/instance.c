@@ -206,6 +206,8 @@ struct wish {
     char code[AGT_PATH_MAX];
     char dataset[AGT_PATH_MAX];
     char config[AGT_PATH_MAX];
+    char rootfs[AGT_PATH_MAX];
+    struct syn_oci_layout *image; /* NULL: the host's /usr */
 };
 
 static void
@@ -215,6 +217,7 @@ wish_fini(struct wish *wish)
         syn_free(wish->env[i]);
     syn_free((void *)wish->env);
     syn_free((void *)wish->argv);
+    wish->image = syn_oci_layout_close(wish->image);
 }
 
 static int
@@ -232,13 +235,38 @@ wish_argv(struct wish *wish, const json_t *list, struct syn_err *err)
     return SYN_OK;
 }
 
+/* What the image sets and the job does not. */
+static int
+wish_image_env(struct wish *wish, const json_t *env, const char *const *pairs, struct syn_err *err)
+{
+    for (; *pairs != NULL; pairs++) {
+        SYN_SCOPED(syn_free_scope) char *name = syn_strndup(*pairs, strcspn(*pairs, "="));
+        char *pair;
+
+        if (name == NULL)
+            return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an environment");
+        if (json_object_get(env, name) != NULL)
+            continue;
+        pair = syn_strdup(*pairs);
+        if (pair == NULL)
+            return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an environment");
+        wish->env[wish->env_count++] = pair;
+    }
+    return SYN_OK;
+}
+
 static int
 wish_env(struct wish *wish, json_t *env, struct syn_err *err)
 {
+    static const char *const none[] = {NULL};
+    const char *const *pairs = wish->image != NULL ? syn_oci_layout_config(wish->image)->env : none;
+    size_t room = json_object_size(env) + 1;
     const char *name;
     json_t *value;
 
-    wish->env = syn_calloc(json_object_size(env) + 1, sizeof(*wish->env));
+    for (size_t i = 0; pairs[i] != NULL; i++)
+        room++;
+    wish->env = syn_calloc(room, sizeof(*wish->env));
     if (wish->env == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an environment");
     json_object_foreach (env, name, value) {
@@ -252,6 +280,32 @@ wish_env(struct wish *wish, json_t *env, struct syn_err *err)
         wish->env_count++;
     }
     wish->spec.env = (const char *const *)wish->env;
+    return wish_image_env(wish, env, pairs, err);
+}
+
+/* The root file system, and what the image says where the job says nothing. */
+static int
+wish_image(struct agt_instance *instance, struct wish *wish, const json_t *spec,
+           struct syn_err *err)
+{
+    const struct syn_oci_config *config;
+    char inside[2 * AGT_PATH_MAX];
+    int rc;
+
+    if (syn_str_eq(syn_json_str(spec, "image", "host"), "host"))
+        return SYN_OK;
+    rc = agt_image(instance, syn_json_str(spec, "image_cid", ""), &wish->image, wish->rootfs, err);
+    if (rc < 0)
+        return rc;
+    config = syn_oci_layout_config(wish->image);
+    wish->spec.rootfs = wish->rootfs;
+    agt_image_user(config, &wish->spec.uid, &wish->spec.gid);
+    if (syn_json_str(spec, "code_cid", "")[0] != '\0')
+        return SYN_OK;
+    /* Without code there is no folder of code to start in. */
+    (void)snprintf(inside, sizeof(inside), "%s%.1000s", wish->rootfs, config->working_dir);
+    wish->spec.cwd =
+        config->working_dir[0] == '/' && access(inside, F_OK) == 0 ? config->working_dir : NULL;
     return SYN_OK;
 }
 
@@ -338,9 +392,6 @@ make_wish(struct agt_instance *instance, const json_t *doc, struct wish *wish, s
     const json_t *resources = json_object_get(spec, "resources");
     int rc;
 
-    if (!syn_str_eq(syn_json_str(spec, "image", "host"), "host"))
-        return SYN_FAIL(err, SYN_E_UNSUPPORTED, "image %s: this node runs only `host`",
-                        syn_json_str(spec, "image", ""));
     wish->spec.id = instance->id;
     wish->spec.dir = run_path(instance, wish->dir);
     wish->spec.cwd = syn_json_str(spec, "cwd", NULL);
@@ -351,7 +402,9 @@ make_wish(struct agt_instance *instance, const json_t *doc, struct wish *wish, s
     wish->spec.wall_ms = syn_json_i64(spec, "time_limit_ms", 0);
     wish->spec.grace_ms = syn_json_i64(spec, "stop_grace_ms", 0);
     wish_network(wish, json_object_get(spec, "network"));
-    rc = wish_argv(wish, json_object_get(spec, "argv"), err);
+    rc = wish_image(instance, wish, spec, err);
+    if (rc == SYN_OK)
+        rc = wish_argv(wish, json_object_get(spec, "argv"), err);
     if (rc == SYN_OK)
         rc = wish_env(wish, json_object_get(spec, "env"), err);
     return rc < 0 ? rc : wish_content(instance, wish, spec, err);

@@ -388,10 +388,12 @@ add_roots(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_
     static const char *const places[] = {"cid",
                                          "status.source_cid",
                                          "status.dataset_cid",
+                                         "status.image_cid",
                                          "status.checkpoint.cid",
                                          "status.result.cid",
                                          "spec.code_cid",
                                          "spec.dataset_cid",
+                                         "spec.image_cid",
                                          "spec.checkpoint_cid"};
     int rc = SYN_OK;
 

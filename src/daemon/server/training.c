@@ -320,11 +320,13 @@ make_job(struct syn_server *server, struct syn_http_req *req, json_t *spec, cons
     char id[SYN_ID_MAX];
     char source[SYN_CID_TEXT_MAX];
     char dataset[SYN_CID_TEXT_MAX];
+    char image[SYN_CID_TEXT_MAX] = "";
     struct syn_training_new new_job = {.id = syn_make_id(server->world, "train", id),
                                        .name = name,
                                        .account = account,
                                        .source_cid = source,
                                        .dataset_cid = dataset,
+                                       .image_cid = image,
                                        .now_ms = syn_wall_ms(server->world)};
     int rc = srv_resolve(server, account, syn_json_str(spec, "source", ""), source, err);
 
@@ -333,6 +335,10 @@ make_job(struct syn_server *server, struct syn_http_req *req, json_t *spec, cons
     rc = srv_resolve(server, account, syn_json_str(spec, "dataset", ""), dataset, err);
     if (rc < 0)
         return syn_err_wrap(err, rc, "spec.dataset");
+    if (!syn_str_eq(syn_json_str(spec, "image", "host"), "host"))
+        rc = srv_resolve(server, account, syn_json_str(spec, "image", ""), image, err);
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "spec.image");
     return syn_training_make_take(&new_job, json_incref(spec), ret_job, err);
 }
 

@@ -179,6 +179,7 @@ static int
 env_platform(const struct rank *rank, json_t *env, struct syn_err *err)
 {
     const char *interface = rank->spec.workers > 1 ? SYN_TRAINING_INTERFACE : NULL;
+    bool host = syn_str_eq(rank->spec.image, "host");
     const struct {
         const char *name;
         const char *value;
@@ -197,7 +198,7 @@ env_platform(const struct rank *rank, json_t *env, struct syn_err *err)
         {"SYNOR_HYPERPARAMETERS", SYN_TRAINING_HYPERPARAMETERS},
         {"SYNOR_PROGRESS", SYN_TRAINING_PROGRESS},
         {"PYTHONUNBUFFERED", "1"},
-        {"PATH", "/usr/local/bin:/usr/bin:/bin"},
+        {"PATH", host ? "/usr/local/bin:/usr/bin:/bin" : NULL}, /* an image knows its own */
     };
     int rc = SYN_OK;
 
@@ -342,6 +343,7 @@ spec_texts(const struct rank *rank, json_t *spec, struct syn_err *err)
         {"cwd", SYN_TRAINING_DIR_CODE},
         {"code_cid", syn_json_str(rank->status, "source_cid", "")},
         {"dataset_cid", syn_json_str(rank->status, "dataset_cid", "")},
+        {"image_cid", syn_json_str(rank->status, "image_cid", "")},
         {"checkpoint_cid", syn_json_str(checkpoint, "cid", "")},
         {"desired", "running"},
         {"stop_reason", ""},

@@ -15,6 +15,7 @@ job_make(const char *more)
                                        .account = "acct-1",
                                        .source_cid = "bcode",
                                        .dataset_cid = "bdata",
+                                       .image_cid = "bimage",
                                        .now_ms = NOW_MS};
     struct syn_err err;
     char text[1000];
@@ -82,11 +83,13 @@ test_one_worker(void **state)
     check_text(spec, "cwd", "/synor/code");
     check_text(spec, "code_cid", "bcode");
     check_text(spec, "dataset_cid", "bdata");
+    check_text(spec, "image_cid", "bimage");
     check_text(spec, "checkpoint_cid", "");
     check_text(spec, "isolation", "gvisor");
     check_text(spec, "desired", "running");
     check_text(json_object_get(spec, "network"), "mode", "none");
     check_text(env, "A", "b");
+    check_text(env, "PATH", "/usr/local/bin:/usr/bin:/bin");
     check_text(env, "RANK", "0");
     check_text(env, "WORLD_SIZE", "1");
     check_text(env, "MASTER_ADDR", "127.0.0.1");
@@ -147,6 +150,9 @@ test_programs(void **state)
         doc = instance_make(cases[i].more, 1, 0);
         argv = json_object_get(syn_document_spec(doc), "argv");
         assert_string_equal(json_string_value(json_array_get(argv, 0)), cases[i].first);
+        /* An image brings its own search path. */
+        assert_true((syn_json_at(syn_document_spec(doc), "env.PATH") == NULL) ==
+                    (strstr(cases[i].more, "synor://i") != NULL));
         assert_string_equal(json_string_value(json_array_get(argv, json_array_size(argv) - 1)),
                             cases[i].last);
     }

@@ -75,6 +75,8 @@ status_init(json_t *job, const struct syn_training_new *new_job, struct syn_err 
     if (rc == SYN_OK)
         rc = syn_json_set_str(status, "dataset_cid", new_job->dataset_cid, err);
     if (rc == SYN_OK)
+        rc = syn_json_set_str(status, "image_cid", new_job->image_cid, err);
+    if (rc == SYN_OK)
         rc = syn_json_set_str(status, "checkpoint", NULL, err);
     if (rc == SYN_OK)
         rc = syn_json_pack(&progress, err, "{s:i, s:n, s:i, s:O?, s:n, s:n, s:{}}", "step", 0,

@@ -68,6 +68,7 @@ struct syn_training_new {
     const char *account;
     const char *source_cid;  /* "" when the spec has no source */
     const char *dataset_cid; /* likewise */
+    const char *image_cid;   /* NULL or "" for the host's /usr */
     int64_t now_ms;
 };
 
