@@ -24,7 +24,7 @@ grep '^ID=' /etc/os-release
 cat /etc/private
 echo "replaced: $(cat /etc/replaced)"
 [ ! -e /etc/removed ] && echo "removed: yes"
-echo "env: $FROM_IMAGE $BOTH path: $PATH"
+echo "env: $FROM_IMAGE $HOME path: $PATH"
 echo "user: $(id -u):$(id -g)"
 echo x > /etc/mine 2>/dev/null && echo "the root is writable"
 echo saved > "$SYNOR_OUTPUT_DIR/result" && echo "output: yes"
@@ -64,7 +64,7 @@ class Layout:
 
     def finish(self, layers, architecture=ARCHITECTURE):
         config = {"os": "linux", "architecture": architecture,
-                  "config": {"Env": ["PATH=/bin:/opt/bin", "FROM_IMAGE=yes", "BOTH=image"],
+                  "config": {"Env": ["PATH=/bin:/opt/bin", "FROM_IMAGE=yes", "HOME=/etc"],
                              "User": "1234:1235", "WorkingDir": "/"},
                   "rootfs": {"type": "layers",
                              "diff_ids": ["sha256:" + hashlib.sha256(tar).hexdigest()
@@ -105,14 +105,14 @@ def an_image_is_stored(p):
 def in_sandbox(p, sandbox):
     if sandbox not in getattr(p, "works", ()):
         raise Skip(f"{sandbox} does not work here")
-    folder = job_folder(p.home, LOOK, env={"BOTH": "job"})
+    folder = job_folder(p.home, LOOK)
     job = p.create(folder, "--image", "synor://images/bb", "--isolation", sandbox)
     said = p.wait_end(job["id"])
     log = p.logs(job["id"])
     equal(said["status"]["state"], "succeeded", json.dumps(said["status"], indent=1), log)
     equal(said["status"]["image_cid"], p.images["good"])
     for line in ("ID=tiny", "private: readable", "replaced: new", "removed: yes",
-                 "env: yes job path: /bin:/opt/bin", "user: 1234:1235", "output: yes"):
+                 "env: yes /synor/scratch path: /bin:/opt/bin", "user: 1234:1235", "output: yes"):
         check(line in log, f"{line!r} is not in the log:", log)
     for line in ("visible", "writable"):
         check(line not in log, log)
