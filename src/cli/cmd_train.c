@@ -88,7 +88,7 @@ run_get(struct syn_cli *cli)
     if (get_job(cli, "", &job, &err) < 0)
         return syn_cli_fail(cli, &err);
     if (syn_cli_has(cli, "wait"))
-        return syn_cli_train_wait(cli, syn_json_str(job, "id", "?"));
+        return syn_cli_train_wait(cli, syn_json_str(job, "id", "?"), "succeeded");
     if (cli->json)
         return syn_cli_print_json_take(cli, SYN_TAKE(job));
     syn_cli_train_show(cli, job);
@@ -121,7 +121,7 @@ declined(const struct syn_cli *cli)
 
 /* POST /v1/training/JOB + tail; then wait, or show the job. */
 static int
-change_job(struct syn_cli *cli, const char *tail, const json_t *body)
+change_job(struct syn_cli *cli, const char *tail, const json_t *body, const char *wanted)
 {
     SYN_BUF(path);
     SYN_JSON(job);
@@ -133,7 +133,7 @@ change_job(struct syn_cli *cli, const char *tail, const json_t *body)
         syn_cli_call(cli, "POST", syn_buf_text(&path), body, &job, &err) < 0)
         return syn_cli_fail(cli, &err);
     if (syn_cli_has(cli, "wait"))
-        return syn_cli_train_wait(cli, syn_json_str(job, "id", "?"));
+        return syn_cli_train_wait(cli, syn_json_str(job, "id", "?"), wanted);
     if (cli->json)
         return syn_cli_print_json_take(cli, SYN_TAKE(job));
     status = json_object_get(job, "status");
@@ -154,7 +154,7 @@ run_stop(struct syn_cli *cli)
     body = json_object();
     if (syn_cli_has(cli, "grace"))
         rc = syn_json_set_i64(body, "grace_ms", syn_cli_number(cli, "grace", 0), &err);
-    return rc < 0 ? syn_cli_fail(cli, &err) : change_job(cli, "/stop", body);
+    return rc < 0 ? syn_cli_fail(cli, &err) : change_job(cli, "/stop", body, "stopped");
 }
 
 /* clang-format off */
@@ -190,7 +190,7 @@ run_resume(struct syn_cli *cli)
     body = json_object();
     if (budget != NULL)
         rc = syn_json_set_str(body, "max_budget", budget, &err);
-    return rc < 0 ? syn_cli_fail(cli, &err) : change_job(cli, "/resume", body);
+    return rc < 0 ? syn_cli_fail(cli, &err) : change_job(cli, "/resume", body, "succeeded");
 }
 
 /* clang-format off */

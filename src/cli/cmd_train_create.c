@@ -262,7 +262,7 @@ create_and_follow(struct syn_cli *cli, const struct request *request, const char
     id = syn_json_str(job, "id", "?");
     if (syn_cli_has(cli, "wait")) {
         syn_cli_note(cli, "%s (%s)", syn_json_str(job, "name", "?"), id);
-        return syn_cli_train_wait(cli, id);
+        return syn_cli_train_wait(cli, id, "succeeded");
     }
     if (cli->json)
         return syn_cli_print_json_take(cli, SYN_TAKE(job));

@@ -8,8 +8,8 @@
 #define SYN_CLI_AWAY_MAX_MS (INT64_C(120) * 1000)
 
 /** Show the job's progress until it ends, then its summary. Returns the exit status: 0 when it
- * succeeded, 4 when its budget stopped it, else 1. */
-int syn_cli_train_wait(struct syn_cli *cli, const char *id);
+ * succeeded or ended in the state `wanted`, 4 when its budget stopped it, else 1. */
+int syn_cli_train_wait(struct syn_cli *cli, const char *id, const char *wanted);
 /** What stands in a job's document, for people. */
 void syn_cli_train_show(const struct syn_cli *cli, const json_t *job);
 /** "/v1/training/JOB" + tail for the first operand. */

@@ -216,12 +216,12 @@ suggest(const struct syn_cli *cli, const json_t *job)
 }
 
 static int
-exit_status(const json_t *job)
+exit_status(const json_t *job, const char *wanted)
 {
     const json_t *status = json_object_get(job, "status");
     const char *state = syn_json_str(status, "state", "");
 
-    if (syn_str_eq(state, "succeeded"))
+    if (syn_str_eq(state, "succeeded") || syn_str_eq(state, wanted))
         return 0;
     if (syn_str_eq(state, "stopped") && syn_str_eq(syn_json_str(status, "reason", ""), "budget"))
         return syn_err_info(SYN_E_BUDGET)->exit;
@@ -229,7 +229,7 @@ exit_status(const json_t *job)
 }
 
 int
-syn_cli_train_wait(struct syn_cli *cli, const char *id)
+syn_cli_train_wait(struct syn_cli *cli, const char *id, const char *wanted)
 {
     struct wait wait = {.cli = cli};
     struct syn_err err = {0};
@@ -251,7 +251,7 @@ syn_cli_train_wait(struct syn_cli *cli, const char *id)
         (void)SYN_FAIL(&err, SYN_E_NOTFOUND, "%s was deleted", id);
         status = syn_cli_fail(cli, &err);
     } else {
-        status = exit_status(wait.job);
+        status = exit_status(wait.job, wanted);
         if (cli->json) {
             (void)syn_cli_print_json_take(cli, json_incref(wait.job));
         } else {

@@ -184,7 +184,10 @@ class Platform:
         try:
             if isinstance(body, (dict, list)):
                 body = json.dumps(body)
-            connection.request(method, path, body, headers or {})
+            try:
+                connection.request(method, path, body, headers or {})
+            except BrokenPipeError:
+                pass  # it answered without reading to the end, and closed
             answer = connection.getresponse()
             return answer.status, dict(answer.getheaders()), answer.read()
         finally:

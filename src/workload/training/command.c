@@ -94,9 +94,13 @@ syn_training_hyperparameters(const json_t *spec, json_t **ret, struct syn_err *e
 
 /* ---- argv ---- */
 
-/* A script that is not executable, as after a copy that lost its mode, is run by the shell; one
- * that is runs itself, so its first line may name another shell. */
-#define SHELL_RUNS "test -x \"$0\" && exec \"$0\" \"$@\"; exec /bin/sh \"$0\" \"$@\""
+/* An executable program runs itself. Content has no modes, so a script usually is not executable:
+ * then its first line says what runs it, as the kernel would read it, and without one the shell
+ * does. */
+#define SHELL_RUNS                                                       \
+    "test -x \"$0\" && exec \"$0\" \"$@\"; IFS= read -r first <\"$0\"; " \
+    "case $first in \"#!\"*) exec ${first#??} \"$0\" \"$@\";; esac; "    \
+    "exec /bin/sh \"$0\" \"$@\""
 
 /* What stands before the program, NULL-ended. The host's python has a known place; in an image the
  * search path finds it. */

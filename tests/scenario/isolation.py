@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+"""What a job can reach: nothing of the host, of other jobs, or of the platform. Both sandboxes."""
+import pathlib
+import re
+import socket
+import threading
+
+from harness import case, check, equal, job_folder, need_sandbox, run
+
+# Tries everything, and says "reached NAME" for what it gets at. Runs by the host's python.
+PRY = r'''
+import ctypes, os, socket, subprocess, sys
+secret, home, port = sys.argv[1:4]
+def attempt(name, act):
+    try:
+        got = act()
+    except Exception as error:
+        print("denied", name, type(error).__name__)
+    else:
+        print("reached" if got else "denied", name, str(got)[:80] if got else "")
+def listing(path):
+    return lambda: os.listdir(path)
+def read(path):
+    return lambda: open(path, "rb").read(64)
+def write(path):
+    def act():
+        open(path, "wb").write(b"x")
+        return True
+    return act
+def connect(address, family=socket.AF_INET):
+    def act():
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.settimeout(2)
+            sock.connect(address)
+            return True
+    return act
+libc = ctypes.CDLL(None, use_errno=True)
+attempt("host-file", read(secret))
+attempt("shadow", read("/etc/shadow"))
+attempt("root-home", listing("/root"))
+attempt("platform-home", listing(home))
+attempt("credentials", read(home + "/credentials.json"))
+attempt("node-key", read(home + "/agent/node.key"))
+attempt("socket", connect(home + "/synor.sock", socket.AF_UNIX))
+attempt("host-port", connect(("127.0.0.1", int(port))))
+attempt("internet", connect(("192.0.2.1", 80)))
+attempt("interfaces", lambda: [n for _, n in socket.if_nameindex() if n != "lo"])
+attempt("write-usr", write("/usr/pried"))
+attempt("write-etc", write("/etc/pried"))
+attempt("write-code", write(os.environ["SYNOR_CODE_DIR"] + "/pried"))
+attempt("write-dataset", write(os.environ["SYNOR_DATASET_DIR"] + "/pried"))
+attempt("mount", lambda: libc.mount(b"none", b"/synor/scratch", b"tmpfs", 0, None) == 0)
+attempt("chroot", lambda: libc.chroot(b"/synor/scratch") == 0)
+attempt("hostname", lambda: libc.sethostname(b"pried", 5) == 0)
+attempt("mknod", lambda: os.mknod("/synor/scratch/disk", 0o60600, os.makedev(8, 0)) is None)
+attempt("kill-all", lambda: [p for p in os.listdir("/proc") if p.isdigit() and
+                             b"synor" in open(f"/proc/{p}/cmdline", "rb").read() and
+                             b" up" in open(f"/proc/{p}/cmdline", "rb").read().replace(b"\0", b" ")])
+attempt("root", lambda: os.setuid(0) is None)
+attempt("host-environment", lambda: os.environ.get("SCENARIO_SECRET"))
+attempt("kernel-module", lambda: libc.syscall(175, 0, 0, 0) == 0)
+attempt("disk", lambda: [d for d in os.listdir("/dev") if d.startswith(("sd", "vd", "nvme", "loop", "kvm"))])
+attempt("sysrq", write("/proc/sysrq-trigger"))
+attempt("core-pattern", write("/proc/sys/kernel/core_pattern"))
+attempt("other-jobs", lambda: [n for n in os.listdir("/synor") if n not in
+        ("code", "dataset", "config", "checkpoints", "output", "scratch", "tmp")])
+print("user", os.getuid(), "processes", len([p for p in os.listdir("/proc") if p.isdigit()]))
+open(os.environ["SYNOR_SCRATCH_DIR"] + "/mine", "w").write("may")
+open(os.environ["SYNOR_OUTPUT_DIR"] + "/mine", "w").write("may")
+print("end of the list")
+'''
+
+
+def pry(p, sandbox):
+    secret = p.home / "secret.txt"
+    secret.write_text("the host's own")
+    secret.chmod(0o644)
+    listener = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=lambda: _serve(listener), daemon=True).start()
+    folder = job_folder(p.home, PRY, entry="pry.py",
+                        args=[str(secret), str(p.home), str(listener.getsockname()[1])])
+    other = p.create(job_folder(p.home, "#!/bin/sh\nsleep 30\n"), "--isolation", sandbox)["id"]
+    p.wait_state(other, "running")
+    job = p.create(folder, "--isolation", sandbox, framework="pytorch")["id"]
+    done = p.wait_end(job)
+    listener.close()
+    p.cli("compute", "train", "stop", other, "--grace", "1s", "--yes")
+    text = p.logs(job)
+    equal(done["status"]["state"], "succeeded", text)
+    equal(done["status"]["isolation"], sandbox)
+    check("end of the list" in text, text)
+    reached = re.findall(r"^reached .*$", text, re.M)
+    # Root of its own user namespace is nobody outside; what that could reach is tried beside it.
+    reached = [one for one in reached if not one.startswith("reached root ")]
+    equal(reached, [], f"{sandbox}:")
+    check(len(re.findall(r"^denied ", text, re.M)) >= 24, text)
+    processes = int(re.search(r"processes (\d+)", text)[1])
+    check(processes < 20, f"it sees {processes} processes:", text)
+    check(not pathlib.Path("/usr/pried").exists() and not pathlib.Path("/etc/pried").exists())
+
+
+def _serve(listener):
+    try:
+        while True:
+            listener.accept()[0].close()
+    except OSError:
+        pass
+
+
+@case
+def gvisor(p):
+    p.start()
+    if "gvisor" not in need_sandbox(p):
+        from harness import Skip
+        raise Skip("gVisor does not work here")
+    pry(p, "gvisor")
+
+
+@case
+def runc(p):
+    if "runc" not in need_sandbox(p):
+        from harness import Skip
+        raise Skip("runc does not work here")
+    pry(p, "runc")
+
+
+@case
+def a_fork_bomb_stays_within(p):
+    bomb = "import os, time\nn = 0\ntry:\n    while n < 20000:\n        n += 1\n        if os.fork() == 0:\n            time.sleep(60)\n            os._exit(0)\nexcept OSError as error:\n    print('stopped at', n, error, flush=True)\n    os._exit(3)\n"
+    job = p.create(job_folder(p.home, bomb, entry="bomb.py"), "--stop-grace", "1s", "--time-limit",
+                   "60s", "--memory", "1gb", framework="pytorch")["id"]
+    done = p.wait_end(job)
+    equal(done["status"]["state"], "failed", p.logs(job))
+    check(done["status"]["reason"] in ("pids-limit", "oom-killed", "exit-nonzero"), done["status"])
+
+
+@case
+def links_out_of_the_source_lead_nowhere(p):
+    folder = job_folder(p.home, "#!/bin/sh\ncat evil evil-dir/shadow && echo leaked\nexit 0\n")
+    (folder / "evil").symlink_to("/etc/shadow")
+    (folder / "evil-dir").symlink_to("/etc")
+    (folder / "model.yaml").write_text('{"name": "job", "entry": "job.sh"}')
+    job = p.create(folder)["id"]
+    p.wait_end(job)
+    check("leaked" not in p.logs(job) and "root:" not in p.logs(job), p.logs(job))
+
+
+run()
