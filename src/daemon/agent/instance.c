@@ -539,7 +539,7 @@ bury(struct agt_instance *instance)
 
     while (!gone) {
         json_decref(newest_doc(instance, &gone));
-        if (!gone && !agt_sleep(agent, instance, 3600 * 1000))
+        if (!gone && !agt_sleep(agent, instance, (int64_t)3600 * 1000))
             return;
     }
     instance->handle =
