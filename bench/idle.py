@@ -49,6 +49,7 @@ def settle(pid):
 
 def measure(platform, jobs, seconds):
     pid = platform.process.pid
+    platform.http.close()  # it would be closed as idle meanwhile; the next call opens another
     settle(pid)
     before, begin = cpu_s(pid), time.monotonic()
     time.sleep(seconds)

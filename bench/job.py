@@ -5,9 +5,9 @@
 
 Ours: POST /v1/training on an open connection, until the program prints what time it is. Theirs:
 `runc run` or `runsc run`, from the exec of the tool until the same program prints its time, on the
-bundle of an instance that sleeps meanwhile: same config.json but for the command line and the
-name, same root, same flags, inside the same mount namespace. Both in turns. The line that scripts/bench
-prints holds the ratio to what is allowed, 1.5 times theirs and 20 ms: up to 1 is ok.
+bundle of an instance that sleeps meanwhile: same config.json but for the command line and the name,
+same root, same flags, inside the same mount namespace. Both in turns. The ratio printed is the one
+to what is allowed, 1.5 times theirs and 20 ms: up to 1 is ok.
 """
 
 import ctypes
