@@ -479,7 +479,7 @@ put_large(struct walk *walk, int fd, uint64_t size, struct syn_unixfs_link *link
     /* Also after a failure: running jobs use `fd` and `file`. */
     if (rc == 0)
         rc = syn_pipe_drain(walk->ingest.pipe, err);
-    else
+    if (rc != 0) /* waits for the jobs that a failed one left running */
         walk->ingest.pipe = syn_pipe_free(walk->ingest.pipe);
     if (rc == 0)
         rc = syn_unixfs_file_finish(file, &built, err);
@@ -618,10 +618,10 @@ put_folder_fd(struct walk *walk, int fd, unsigned depth, struct syn_unixfs_link 
     /* Running jobs write into the listing: end them before it goes. */
     if (rc == 0)
         rc = syn_pipe_drain(walk->ingest.pipe, err);
-    else
+    if (rc != 0) {
         walk->ingest.pipe = syn_pipe_free(walk->ingest.pipe);
-    if (rc != 0)
         return rc;
+    }
     rc = syn_unixfs_dir_build(listing.links, listing.count, NULL, emit, &walk->ingest, &built, err);
     if (rc != 0)
         return syn_err_wrap(err, rc, "%s", syn_buf_text(&walk->path));
