@@ -34,6 +34,22 @@ on_progress(void *arg, int64_t done, int64_t total)
     syn_cli_progress_show(&fetching->progress, fetching->done_bytes + done, NULL);
 }
 
+/* Every try broke off. A server that is there breaks off only where it cannot read what it stores:
+ * its answer had begun, so it could not say so. */
+static int
+broken_off(struct fetching *fetching, int rc, int64_t received, struct syn_err *err)
+{
+    struct syn_err ignored;
+
+    if (rc != SYN_E_UNAVAILABLE ||
+        syn_cli_call(fetching->cli, "GET", "/v1/status", NULL, NULL, &ignored) < 0)
+        return syn_cli_unreachable(fetching->cli, rc, err);
+    return SYN_FAIL(err, SYN_E_CORRUPT,
+                    "the server broke off near byte %" PRId64
+                    ": what it stores there is damaged; see: synor storage verify",
+                    received);
+}
+
 /* The bytes behind an API path into an open, empty file. `size` -1: not known. */
 static int
 fetch_bytes(struct fetching *fetching, const char *path, int fd, int64_t size, struct syn_err *err)
@@ -52,7 +68,7 @@ fetch_bytes(struct fetching *fetching, const char *path, int fd, int64_t size, s
         rc = SYN_OK;
     }
     if (rc < 0)
-        return syn_cli_unreachable(fetching->cli, rc, err);
+        return broken_off(fetching, rc, received, err);
     if (size >= 0 && received != size)
         return SYN_FAIL(err, SYN_E_CORRUPT, "got %" PRId64 " of %" PRId64 " bytes", received, size);
     if (ftruncate(fd, received) != 0 || fsync(fd) != 0)
