@@ -151,6 +151,8 @@ int64_t agt_ship_usage_seq(const struct agt_ship *ship);
 SYN_MUST int agt_snapshots_new(struct agt_instance *instance, struct agt_snapshots **ret,
                                struct syn_err *err);
 struct agt_snapshots *agt_snapshots_free(struct agt_snapshots *snapshots);
+/** What is in the checkpoint folder now, before the program starts, is stored already. */
+SYN_MUST int agt_snapshots_known(struct agt_snapshots *snapshots, struct syn_err *err);
 /** Look at the checkpoint folder; store what has settled since the last time. `final`: nobody
  * writes any more. */
 SYN_MUST int agt_snapshots_look(struct agt_snapshots *snapshots, bool final, struct syn_err *err);

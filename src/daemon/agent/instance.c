@@ -427,6 +427,15 @@ choose_runtime(struct agt_instance *instance, const json_t *doc, struct syn_err 
     return SYN_FAIL(err, SYN_E_UNSUPPORTED, "the sandbox %s does not work on this node", wanted);
 }
 
+/* Rank 0's folder is the checkpoint. */
+static int
+open_snapshots(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
+{
+    if (instance->snapshots != NULL || syn_json_i64(json_object_get(doc, "spec"), "rank", 0) != 0)
+        return SYN_OK;
+    return agt_snapshots_new(instance, &instance->snapshots, err);
+}
+
 static int
 prepare(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
 {
@@ -442,6 +451,10 @@ prepare(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
     instance->paths = instance->runtime.ops->paths(instance->handle);
     if (checkpoint[0] != '\0')
         rc = agt_fetch_into(instance, checkpoint, instance->paths->checkpoints, err);
+    if (rc == SYN_OK)
+        rc = open_snapshots(instance, doc, err);
+    if (rc == SYN_OK && instance->snapshots != NULL)
+        rc = agt_snapshots_known(instance->snapshots, err);
     return rc < 0 ? rc
                   : instance->runtime.ops->start(instance->runtime.self, instance->handle, err);
 }
@@ -563,9 +576,7 @@ open_helpers(struct agt_instance *instance, const json_t *doc, struct syn_err *e
 {
     int rc = agt_ship_new(instance, &instance->ship, err);
 
-    if (rc == SYN_OK && syn_json_i64(json_object_get(doc, "spec"), "rank", 0) == 0)
-        rc = agt_snapshots_new(instance, &instance->snapshots, err);
-    return rc;
+    return rc < 0 ? rc : open_snapshots(instance, doc, err);
 }
 
 /* Bring it up, or take over what an earlier agent brought up. Returns 0, or why it never lived. */

@@ -150,6 +150,12 @@ look_at(const char *folder, struct scan *ret, struct syn_err *err)
     return rc;
 }
 
+int
+agt_snapshots_known(struct agt_snapshots *snapshots, struct syn_err *err)
+{
+    return look_at(snapshots->instance->paths->checkpoints, &snapshots->saved, err);
+}
+
 static bool
 same(const struct entry *a, const struct entry *b)
 {
