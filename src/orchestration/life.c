@@ -81,6 +81,7 @@ static const struct syn_reason instance_reasons[] = {
     {SYN_PHASE_EXITED, "pids-limit", "it needed more processes than its limit", ""},
     {SYN_PHASE_LOST, "node-lost", "its node was lost", ""},
     {SYN_PHASE_LOST, "node-rebooted", "its node was restarted", ""},
+    {SYN_PHASE_LOST, "lost", "what ran it on the node died, and its end was not seen", ""},
 };
 /* clang-format on */
 

@@ -99,6 +99,7 @@ create_account(struct syn_http_req *req, void *ctx, struct syn_err *err)
     const char *kind = syn_json_str(syn_http_req_json(req), "kind", "tenant");
     char id[SYN_ID_MAX];
     struct srv_idem idem;
+    int64_t revision;
     SYN_JSON(doc);
     SRV_TXN(txn);
     int rc = srv_idem_begin(server, req, &idem, err);
@@ -114,9 +115,15 @@ create_account(struct syn_http_req *req, void *ctx, struct syn_err *err)
     if (rc == SYN_OK)
         rc = srv_idem_keep(server, &idem, &txn, 201, doc, err);
     if (rc == SYN_OK)
-        rc = srv_txn_commit(server, &txn, NULL, err);
-    if (rc == SYN_STORE_CONFLICT)
-        return SYN_FAIL(err, SYN_E_EXISTS, "there is an account named %s already", name);
+        rc = srv_txn_commit(server, &txn, &revision, err);
+    if (rc == SYN_STORE_CONFLICT) { /* somebody took the name, maybe this very request sent twice */
+        rc = srv_idem_begin(server, req, &idem, err);
+        if (rc == SYN_OK)
+            return SYN_FAIL(err, SYN_E_EXISTS, "there is an account named %s already", name);
+        return rc == SRV_REPLAYED ? SYN_OK : rc;
+    }
+    if (rc == SYN_OK)
+        rc = syn_json_set_i64(doc, "revision", revision, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 201, doc, err);
 }
 
@@ -160,17 +167,16 @@ static int
 post_alone(struct syn_server *server, struct syn_http_req *req, build_fn build, void *arg,
            struct syn_err *err)
 {
-    struct srv_idem idem;
-    int rc = srv_idem_begin(server, req, &idem, err);
-
-    if (rc != SYN_OK)
-        return rc == SRV_REPLAYED ? SYN_OK : rc;
     for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
         struct srv_ledger_place place;
         struct syn_ledger_tx tx;
+        struct srv_idem idem;
         SYN_JSON(doc);
         SRV_TXN(txn);
+        int rc = srv_idem_begin(server, req, &idem, err);
 
+        if (rc != SYN_OK)
+            return rc == SRV_REPLAYED ? SYN_OK : rc;
         rc = srv_ledger_next(server, &place, err);
         if (rc == SYN_OK)
             rc = build(arg, &place, &tx, err);

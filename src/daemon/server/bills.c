@@ -6,8 +6,8 @@
 #include <synor/base/str.h>
 #include <synor/infra/crypto.h>
 #include <synor/market/invoice.h>
+#include <synor/orchestration/cost.h>
 #include <synor/orchestration/document.h>
-#include <synor/orchestration/life.h>
 
 #include "server_priv.h"
 
@@ -84,35 +84,25 @@ usages_load(struct syn_server *server, const json_t *instances, int64_t run, str
 
 /* --- cost while running ----------------------------------------------------------------------- */
 
+/* The run's instances among all of the job's. */
 static int
-hourly_rate(struct syn_server *server, const json_t *instances, int64_t run, int64_t *ret_rate,
-            struct syn_err *err)
+of_run(const json_t *instances, int64_t run, json_t **ret, struct syn_err *err)
 {
-    struct syn_usage_sum hour = {0};
-    struct syn_invoice_usage row = {"provider", &hour};
+    SYN_JSON(list);
     size_t i;
     json_t *instance;
+    int rc = SYN_OK;
 
+    list = json_array();
+    if (list == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a run's instances");
     json_array_foreach (instances, i, instance) {
-        const json_t *resources = syn_json_at(instance, "spec.resources");
-        int state = syn_instance_state_find(syn_document_state(instance));
-        struct syn_capacity capacity = {
-            .cpu_millicores = syn_json_i64(resources, "cpu_millicores", 0),
-            .memory_bytes = syn_json_i64(resources, "memory_bytes", 0),
-            .scratch_bytes = syn_json_i64(resources, "scratch_bytes", 0),
-            .gpus = syn_json_i64(resources, "gpus", 0)};
-        int rc;
-
-        if (!in_run(instance, run) || state < 0 || syn_instance_ended((unsigned)state))
-            continue;
-        if (capacity.gpus > 0)
-            (void)syn_str_copy(capacity.gpu_model, sizeof(capacity.gpu_model),
-                               syn_json_str(resources, "gpu_model", ""));
-        rc = syn_usage_add_capacity(&hour, &capacity, SYN_HOUR_MS, err);
-        if (rc < 0)
-            return rc;
+        if (rc == SYN_OK && in_run(instance, run))
+            rc = syn_json_append_take(list, json_incref(instance), err);
     }
-    return syn_invoice_total(&row, 1, server->prices, ret_rate, err);
+    if (rc == SYN_OK)
+        *ret = SYN_TAKE(list);
+    return rc;
 }
 
 int
@@ -120,13 +110,14 @@ srv_run_cost(struct syn_server *server, const json_t *instances, int64_t run, in
              int64_t *ret_rate_hour, struct syn_err *err)
 {
     SYN_SCOPED(usages_fini) struct usages usages = {0};
+    SYN_JSON(live);
     int rc = usages_load(server, instances, run, &usages, err);
 
     if (rc == SYN_OK)
         rc = syn_invoice_total(usages.rows, usages.count, server->prices, ret_spent, err);
     if (rc == SYN_OK)
-        rc = hourly_rate(server, instances, run, ret_rate_hour, err);
-    return rc;
+        rc = of_run(instances, run, &live, err);
+    return rc < 0 ? rc : syn_cost_live(server->prices, live, ret_rate_hour, err);
 }
 
 /* --- settling --------------------------------------------------------------------------------- */
@@ -142,6 +133,9 @@ build_settlement(const struct syn_invoice *invoice, const struct syn_ledger_head
     for (size_t i = 0; i < invoice->payee_count; i++) {
         if (invoice->payees[i].charge == 0)
             continue;
+        if (settlement.count == SYN_LEN(slices))
+            return SYN_FAIL(err, SYN_E_LIMIT, "bill %s pays more than %zu providers", invoice->id,
+                            SYN_LEN(slices));
         slices[settlement.count++] =
             (struct syn_ledger_slice){invoice->payees[i].provider, invoice->payees[i].charge,
                                       invoice->payees[i].provider_bps};
@@ -177,26 +171,56 @@ bill_document(struct syn_server *server, const struct syn_invoice *invoice, cons
     return rc;
 }
 
-/* Take the run's instances off their nodes' lists: the agents may forget them now. */
+#define RELEASED_AT_ONCE 64
+
+/* Take the run's instances off their nodes' lists: the agents may forget them now. A run of many
+ * attempts has more of them than one transaction holds; the first ones go ahead of the settlement,
+ * which changes nothing: their usage is in, or given up. */
 static int
-release_instances(struct srv_txn *txn, const json_t *instances, struct syn_err *err)
+release_instances(struct syn_server *server, struct srv_txn *txn, const json_t *instances,
+                  int64_t run, struct syn_err *err)
 {
+    SRV_TXN(ahead);
+    SYN_JSON(mine);
     size_t i;
     json_t *instance;
-    int rc = SYN_OK;
+    int rc = of_run(instances, run, &mine, err);
 
-    json_array_foreach (instances, i, instance) {
+    json_array_foreach (mine, i, instance) {
+        bool first = json_array_size(mine) - i > RELEASED_AT_ONCE;
         char key[SRV_KEY_MAX];
 
         if (rc == SYN_OK)
             rc =
-                srv_txn_delete(txn,
+                srv_txn_delete(first ? &ahead : txn,
                                srv_key(key, "instance-on",
                                        syn_json_str(json_object_get(instance, "spec"), "node", "?"),
                                        syn_json_str(instance, "id", "?")),
                                err);
+        if (rc == SYN_OK && ahead.count == SYN_STORE_OPS_MAX) {
+            rc = srv_txn_commit(server, &ahead, NULL, err);
+            srv_txn_fini(&ahead);
+        }
     }
+    if (rc == SYN_OK && ahead.count > 0)
+        rc = srv_txn_commit(server, &ahead, NULL, err);
     return rc;
+}
+
+/* The meters that are read after this must not move until the transaction is written. */
+static int
+freeze_meters(struct syn_server *server, struct srv_txn *txn, const char *ref, struct syn_err *err)
+{
+    char key[SRV_KEY_MAX];
+    int64_t revision = 0;
+    SYN_JSON(mark);
+    int rc = srv_load(server, srv_key(key, "metered", ref, NULL), &mark, &revision, err);
+
+    if (rc == SRV_ABSENT)
+        return srv_txn_check(txn, key, 0, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_check(txn, key, revision, err);
+    return rc < 0 ? rc : srv_txn_delete(txn, key, err);
 }
 
 int
@@ -223,6 +247,8 @@ srv_settle(struct syn_server *server, struct srv_txn *txn, const json_t *job,
     if (rc == SYN_OK)
         rc = srv_ledger_next(server, &place, err);
     if (rc == SYN_OK)
+        rc = freeze_meters(server, txn, ref, err);
+    if (rc == SYN_OK)
         rc = usages_load(server, instances, run, &usages, err);
     if (rc < 0)
         return rc;
@@ -247,7 +273,7 @@ srv_settle(struct syn_server *server, struct srv_txn *txn, const json_t *job,
     if (rc == SYN_OK)
         rc = srv_txn_put_text(txn, srv_key(key, "bill-job", syn_document_id(job), bill_id), bill_id,
                               err);
-    return rc < 0 ? rc : release_instances(txn, instances, err);
+    return rc < 0 ? rc : release_instances(server, txn, instances, run, err);
 }
 
 /* --- routes ----------------------------------------------------------------------------------- */

@@ -23,7 +23,9 @@
 #include "server_priv.h"
 
 #define SILENT_AFTER_MS  15000
-#define RETRY_MS         200 /* after an error */
+#define RETRY_MS         200 /* after an error; doubled with each that follows */
+#define RETRY_MAX_MS     30000
+#define LETTERS_MAX      65536 /* then everything is read again instead */
 #define CHECKPOINTS_KEPT 5
 
 struct letter {
@@ -34,14 +36,15 @@ struct letter {
 
 /* A job that has not ended, or whose bill is not written. */
 struct job {
-    int64_t due_ms; /* monotonic; INT64_MAX: only an event will do */
+    int64_t due_ms;    /* monotonic; INT64_MAX: only an event will do */
+    unsigned failures; /* steps in a row */
 };
 
 struct srv_controller {
     struct syn_server *server;
     pthread_t thread;
     bool started;
-    struct syn_store_watch *watches[3];
+    struct syn_store_watch *watches[3]; /* as `watched` */
     int64_t observing_since_ms;
     uint64_t seed;
 
@@ -49,6 +52,9 @@ struct srv_controller {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     struct letter *first, **last;
+    size_t letters;
+    bool missed;           /* an event: only reading everything again tells what it was */
+    bool rewatch;          /* a watch has ended with it */
     struct syn_map *poked; /* job id -> itself */
     bool stop;
 
@@ -73,21 +79,38 @@ job_over(const json_t *job)
 /* --- letters in ------------------------------------------------------------------------------- */
 
 static void
+letters_free(struct letter *letter)
+{
+    while (letter != NULL) {
+        struct letter *next = letter->next;
+
+        (void)syn_store_doc_unref(letter->doc);
+        syn_free(letter);
+        letter = next;
+    }
+}
+
+static void
 on_event(void *arg, const struct syn_store_event *event)
 {
     struct srv_controller *controller = arg;
     struct letter *letter;
 
-    if (event->doc == NULL)
-        return;
-    letter = syn_calloc(1, sizeof(*letter));
-    if (letter == NULL)
-        return;
-    letter->doc = syn_store_doc_ref(event->doc);
-    letter->gone = event->kind == SYN_STORE_EVENT_DELETE;
+    letter = event->kind == SYN_STORE_EVENT_LOST ? NULL : syn_calloc(1, sizeof(*letter));
+    if (letter != NULL) {
+        letter->doc = syn_store_doc_ref(event->doc);
+        letter->gone = event->kind == SYN_STORE_EVENT_DELETE;
+    }
     (void)pthread_mutex_lock(&controller->lock);
-    *controller->last = letter;
-    controller->last = &letter->next;
+    if (letter == NULL || controller->letters == LETTERS_MAX) {
+        controller->missed = true;
+        controller->rewatch = controller->rewatch || event->kind == SYN_STORE_EVENT_LOST;
+        letters_free(letter);
+    } else {
+        *controller->last = letter;
+        controller->last = &letter->next;
+        controller->letters++;
+    }
     (void)pthread_cond_signal(&controller->wake);
     (void)pthread_mutex_unlock(&controller->lock);
 }
@@ -100,18 +123,6 @@ srv_controller_poke(struct srv_controller *controller, const char *job)
         syn_log(SYN_LOG_WARN, "controller.poke-lost", "job=%s", job);
     (void)pthread_cond_signal(&controller->wake);
     (void)pthread_mutex_unlock(&controller->lock);
-}
-
-static void
-letters_free(struct letter *letter)
-{
-    while (letter != NULL) {
-        struct letter *next = letter->next;
-
-        (void)syn_store_doc_unref(letter->doc);
-        syn_free(letter);
-        letter = next;
-    }
 }
 
 /* --- what is due ------------------------------------------------------------------------------ */
@@ -331,9 +342,13 @@ write_instances(struct srv_txn *txn, const json_t *list, bool created, struct sy
         const char *id = syn_document_id(doc);
         char key[SRV_KEY_MAX];
 
+        /* A new one needs no check of its own: its id follows from the job, whose revision is
+         * checked. */
+        (void)srv_key(key, "instance", id, NULL);
+        if (rc == SYN_OK && !created)
+            rc = srv_txn_check(txn, key, syn_json_i64(doc, "revision", 0), err);
         if (rc == SYN_OK)
-            rc = srv_txn_replace(txn, srv_key(key, "instance", id, NULL),
-                                 created ? 0 : syn_json_i64(doc, "revision", 0), doc, err);
+            rc = srv_txn_put(txn, key, doc, err);
         if (rc == SYN_OK && created)
             rc = srv_txn_put_text(
                 txn, srv_key(key, "instance-of", syn_json_str(spec, "job", "?"), id), id, err);
@@ -456,12 +471,15 @@ run_job(struct srv_controller *controller, const char *id)
     rc = step(controller, id, &wake_ms, &gone, &err);
     if (rc == SYN_OK)
         rc = trim_checkpoints(controller->server, id, &err);
-    if (rc != SYN_OK) {
-        if (rc < 0) {
-            (void)syn_err_wrap(&err, rc, "%s", id);
-            syn_log_err(SYN_LOG_ERROR, "controller.step-failed", &err);
-        }
-        wake_ms = now_mono(controller) + (rc < 0 ? RETRY_MS : 0);
+    job->failures = rc < 0 ? job->failures + 1 : 0;
+    if (rc < 0) {
+        int64_t pause_ms = (int64_t)RETRY_MS << SYN_MIN(job->failures - 1, 10U);
+
+        (void)syn_err_wrap(&err, rc, "%s", id);
+        syn_log_err(SYN_LOG_ERROR, "controller.step-failed", &err);
+        wake_ms = now_mono(controller) + SYN_MIN(pause_ms, RETRY_MAX_MS);
+    } else if (rc == SYN_STORE_CONFLICT) {
+        wake_ms = now_mono(controller);
     }
     if (gone)
         (void)syn_map_remove(controller->jobs, id);
@@ -495,6 +513,7 @@ run_due(struct srv_controller *controller)
 
     while (syn_map_next(controller->jobs, &cursor, &id, &value)) {
         char key[SRV_KEY_MAX];
+        int rc;
 
         if (((struct job *)value)->due_ms > now)
             continue;
@@ -502,12 +521,14 @@ run_due(struct srv_controller *controller)
             break;
         due[count].job = NULL;
         (void)syn_str_copy(due[count].id, sizeof(due[count].id), id);
-        if (srv_load(controller->server, srv_key(key, "training", id, NULL), &due[count].job, NULL,
-                     NULL) != SYN_OK) {
+        rc = srv_load(controller->server, srv_key(key, "training", id, NULL), &due[count].job, NULL,
+                      NULL);
+        if (rc == SRV_ABSENT)
             (void)syn_map_remove(controller->jobs, id);
-            continue;
-        }
-        count++;
+        else if (rc < 0) /* the store is in trouble: the job is not */
+            ((struct job *)value)->due_ms = now + RETRY_MS;
+        else
+            count++;
     }
     qsort(due, count, sizeof(*due), by_order);
     for (size_t i = 0; i < count; i++) {
@@ -520,7 +541,7 @@ run_due(struct srv_controller *controller)
 /* --- silent nodes ----------------------------------------------------------------------------- */
 
 static int
-mark_silent(struct syn_server *server, const char *id, struct syn_err *err)
+mark_silent(struct syn_server *server, const char *id, int64_t heard_ms, struct syn_err *err)
 {
     char key[SRV_KEY_MAX];
     int64_t revision;
@@ -528,6 +549,9 @@ mark_silent(struct syn_server *server, const char *id, struct syn_err *err)
     SRV_TXN(txn);
     int rc = srv_need(server, srv_key(key, "node", id, NULL), "node", &node, &revision, err);
 
+    /* Its heartbeat may be on its way to us as an event. */
+    if (rc == SYN_OK && syn_document_time(syn_document_status(node), "last_seen_at") > heard_ms)
+        return SYN_OK;
     if (rc == SYN_OK)
         rc = syn_document_set_state(node, "silent", "no-heartbeat",
                                     "The node's agent has not reported for 15 s.", err);
@@ -553,7 +577,7 @@ watch_nodes(struct srv_controller *controller)
         if (node->state != SYN_NODE_READY)
             continue;
         if (wall - since >= SILENT_AFTER_MS) {
-            if (mark_silent(controller->server, node->id, &err) < 0)
+            if (mark_silent(controller->server, node->id, since, &err) < 0)
                 syn_log_err(SYN_LOG_WARN, "controller.node", &err);
             next = SYN_MIN(next, now_mono(controller) + RETRY_MS);
         } else {
@@ -563,7 +587,7 @@ watch_nodes(struct srv_controller *controller)
     return next;
 }
 
-/* --- the thread ------------------------------------------------------------------------------- */
+/* --- waiting ------------------------------------------------------------------------------- */
 
 static int64_t
 next_due(const struct srv_controller *controller)
@@ -577,17 +601,23 @@ next_due(const struct srv_controller *controller)
     return next;
 }
 
+/* What was not heard. */
+struct missed {
+    bool events;
+    bool watches;
+};
+
 /* Wait for letters, pokes, the deadline or the end. Returns false at the end. */
 static bool
 wait_for_work(struct srv_controller *controller, int64_t deadline_ms, struct letter **ret_letters,
-              struct syn_map **ret_poked)
+              struct syn_map **ret_poked, struct missed *ret_missed)
 {
     struct timespec until = {deadline_ms / 1000, deadline_ms % 1000 * 1000000};
     struct syn_map *fresh = NULL;
     bool go_on;
 
     (void)pthread_mutex_lock(&controller->lock);
-    while (!controller->stop && controller->first == NULL &&
+    while (!controller->stop && controller->first == NULL && !controller->missed &&
            syn_map_count(controller->poked) == 0) {
         if (deadline_ms == INT64_MAX)
             (void)pthread_cond_wait(&controller->wake, &controller->lock);
@@ -597,6 +627,10 @@ wait_for_work(struct srv_controller *controller, int64_t deadline_ms, struct let
     *ret_letters = controller->first;
     controller->first = NULL;
     controller->last = &controller->first;
+    controller->letters = 0;
+    *ret_missed = (struct missed){controller->missed, controller->rewatch};
+    controller->missed = false;
+    controller->rewatch = false;
     if (syn_map_count(controller->poked) > 0 && syn_map_new(NULL, &fresh, NULL) == SYN_OK) {
         *ret_poked = controller->poked;
         controller->poked = fresh;
@@ -604,33 +638,6 @@ wait_for_work(struct srv_controller *controller, int64_t deadline_ms, struct let
     go_on = !controller->stop;
     (void)pthread_mutex_unlock(&controller->lock);
     return go_on;
-}
-
-static void *
-run(void *arg)
-{
-    struct srv_controller *controller = arg;
-    int64_t deadline = 0;
-
-    for (;;) {
-        struct letter *letters = NULL;
-        SYN_SCOPED(syn_map_free_scope) struct syn_map *poked = NULL;
-        size_t cursor = 0;
-        const char *id;
-        bool go_on = wait_for_work(controller, deadline, &letters, &poked);
-
-        if (!go_on) {
-            letters_free(letters);
-            return NULL;
-        }
-        for (const struct letter *letter = letters; letter != NULL; letter = letter->next)
-            take_doc(controller, letter->doc, letter->gone);
-        letters_free(letters);
-        while (poked != NULL && syn_map_next(poked, &cursor, &id, NULL))
-            make_due(controller, id, 0);
-        run_due(controller);
-        deadline = SYN_MIN(watch_nodes(controller), next_due(controller));
-    }
 }
 
 /* --- beginning and end ------------------------------------------------------------------------ */
@@ -650,30 +657,105 @@ first_sight(void *arg, const char *key, json_t *doc, int64_t revision, struct sy
     return SYN_OK;
 }
 
+static const char *const watched[] = {"node/", "instance/", "training/"};
+
+/* Read everything, then hear what follows. `watch` false: the watches stand. */
+static int
+begin_watching(struct srv_controller *controller, bool watch, struct syn_err *err)
+{
+    struct syn_store *store = controller->server->store;
+    int64_t revision;
+    int rc = syn_store_revision(store, &revision, err);
+
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(watched); i++)
+        rc = srv_each(controller->server, watched[i], first_sight, controller, err);
+    for (size_t i = 0; rc == SYN_OK && watch && i < SYN_LEN(watched); i++) {
+        controller->watches[i] = syn_store_unwatch(store, controller->watches[i]);
+        rc = syn_store_watch(store, watched[i], revision, on_event, controller,
+                             &controller->watches[i], err);
+    }
+    return rc;
+}
+
+/* Start over after events were missed: a fresh view, every job due. What arrives twice does no
+ * harm. */
+static void
+look_again(struct srv_controller *controller, bool watch)
+{
+    struct syn_cluster *fresh = NULL;
+    struct syn_cluster *old = controller->cluster;
+    struct syn_err err = {0};
+    int rc = syn_cluster_new(&fresh, &err);
+
+    if (rc == SYN_OK) {
+        controller->cluster = fresh;
+        rc = begin_watching(controller, watch, &err);
+    }
+    if (rc == SYN_OK) {
+        (void)syn_cluster_free(old);
+        all_due(controller);
+        return;
+    }
+    syn_log_err(SYN_LOG_ERROR, "controller.look-failed", &err);
+    controller->cluster = old;
+    (void)syn_cluster_free(fresh);
+    (void)pthread_mutex_lock(&controller->lock);
+    controller->missed = true;
+    controller->rewatch = controller->rewatch || watch;
+    (void)pthread_mutex_unlock(&controller->lock);
+    (void)nanosleep(&(struct timespec){0, RETRY_MS * 1000000L}, NULL);
+}
+
+/* --- the thread ------------------------------------------------------------------------------- */
+
+static void *
+run(void *arg)
+{
+    struct srv_controller *controller = arg;
+    int64_t deadline = 0;
+
+    for (;;) {
+        struct letter *letters = NULL;
+        SYN_SCOPED(syn_map_free_scope) struct syn_map *poked = NULL;
+        size_t cursor = 0;
+        const char *id;
+        struct missed missed;
+        bool go_on = wait_for_work(controller, deadline, &letters, &poked, &missed);
+
+        if (!go_on) {
+            letters_free(letters);
+            return NULL;
+        }
+        for (const struct letter *letter = letters; letter != NULL; letter = letter->next)
+            take_doc(controller, letter->doc, letter->gone);
+        letters_free(letters);
+        while (poked != NULL && syn_map_next(poked, &cursor, &id, NULL))
+            make_due(controller, id, 0);
+        if (missed.events)
+            look_again(controller, missed.watches);
+        run_due(controller);
+        deadline = SYN_MIN(watch_nodes(controller), next_due(controller));
+    }
+}
+
 static int
 start(struct srv_controller *controller, struct syn_err *err)
 {
-    static const char *const prefixes[] = {"node/", "instance/", "training/"};
     pthread_condattr_t attributes;
-    int64_t revision;
-    int rc = syn_store_revision(controller->server->store, &revision, err);
+    int rc;
 
     (void)pthread_condattr_init(&attributes);
     (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&controller->wake, &attributes);
     (void)pthread_condattr_destroy(&attributes);
     (void)pthread_mutex_init(&controller->lock, NULL);
-    if (rc == SYN_OK)
-        rc = syn_map_new(NULL, &controller->poked, err);
+    rc = syn_map_new(NULL, &controller->poked, err);
     if (rc == SYN_OK)
         rc = syn_map_new(syn_free, &controller->jobs, err);
     if (rc == SYN_OK)
         rc = syn_cluster_new(&controller->cluster, err);
-    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(prefixes); i++)
-        rc = srv_each(controller->server, prefixes[i], first_sight, controller, err);
-    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(prefixes); i++)
-        rc = syn_store_watch(controller->server->store, prefixes[i], revision, on_event, controller,
-                             &controller->watches[i], err);
+    if (rc == SYN_OK)
+        rc = begin_watching(controller, true, err);
     if (rc == SYN_OK && pthread_create(&controller->thread, NULL, run, controller) != 0)
         rc = SYN_FAIL(err, SYN_E_LIMIT, "cannot start the controller's thread");
     controller->started = rc == SYN_OK;

@@ -46,14 +46,14 @@ srv_idem_begin(struct syn_server *server, struct syn_http_req *req, struct srv_i
     SYN_JSON(kept);
     int rc;
 
-    ret_idem->key[0] = '\0';
+    *ret_idem = (struct srv_idem){.revision = 0};
     if (given == NULL)
         return SYN_OK;
     if (!key_ok(given))
         return SYN_FAIL(err, SYN_E_INVALID, "Idempotency-Key: expected 8 to 64 of A-Z a-z 0-9 _ -");
     digest_request(req, ret_idem->digest);
     (void)srv_key(ret_idem->key, "idem", srv_identity(req)->account, given);
-    rc = srv_load(server, ret_idem->key, &kept, NULL, err);
+    rc = srv_load(server, ret_idem->key, &kept, &ret_idem->revision, err);
     if (rc < 0)
         return rc;
     if (rc == SRV_ABSENT ||
@@ -62,6 +62,12 @@ srv_idem_begin(struct syn_server *server, struct syn_http_req *req, struct srv_i
     if (!syn_str_eq(syn_json_str(kept, "digest", ""), ret_idem->digest))
         return SYN_FAIL(err, SYN_E_CONFLICT, "Idempotency-Key %s was used for another request",
                         given);
+    /* Written in one transaction, so what it answered with has the revision of this very document.
+     */
+    if (json_object_get(json_object_get(kept, "answer"), "revision") != NULL)
+        rc = syn_json_set_i64(json_object_get(kept, "answer"), "revision", ret_idem->revision, err);
+    if (rc < 0)
+        return rc;
     rc = syn_http_reply_json(req, (int)syn_json_i64(kept, "status", 200),
                              json_object_get(kept, "answer"), err);
     return rc < 0 ? rc : SRV_REPLAYED;
@@ -78,5 +84,7 @@ srv_idem_keep(struct syn_server *server, const struct srv_idem *idem, struct srv
         return SYN_OK;
     rc = syn_json_pack(&doc, err, "{s:s, s:i, s:O, s:I}", "digest", idem->digest, "status", status,
                        "answer", answer, "at_ms", (json_int_t)syn_wall_ms(server->world));
-    return rc < 0 ? rc : srv_txn_put(txn, idem->key, doc, err);
+    /* Checked: of two requests that race with the same key, one starts over and finds the other's
+     * answer. */
+    return rc < 0 ? rc : srv_txn_replace(txn, idem->key, idem->revision, doc, err);
 }

@@ -56,9 +56,38 @@ get_instance(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
 /* --- state ------------------------------------------------------------------------------------ */
 
+#define SRV_SAME 1
+
+/* The controller reads what it finds in documents, so nothing of another kind gets into them. */
+static int
+check_kinds(const json_t *report, struct syn_err *err)
+{
+    static const struct {
+        const char *key;
+        json_type type;
+    } kinds[] = {{"exit_code", JSON_INTEGER},
+                 {"signal", JSON_INTEGER},
+                 {"started_at", JSON_STRING},
+                 {"ended_at", JSON_STRING},
+                 {"usage_seq_last", JSON_INTEGER}};
+
+    for (size_t i = 0; i < SYN_LEN(kinds); i++) {
+        const json_t *value = json_object_get(report, kinds[i].key);
+        int64_t at_ms;
+
+        if (value == NULL || json_is_null(value))
+            continue;
+        if (json_typeof(value) != kinds[i].type ||
+            (json_is_string(value) && syn_parse_time(json_string_value(value), &at_ms, NULL) < 0))
+            return SYN_FAIL(err, SYN_E_INVALID, "%s: expected %s or null", kinds[i].key,
+                            kinds[i].type == JSON_STRING ? "a time" : "an integer");
+    }
+    return SYN_OK;
+}
+
 /* Move the document's status to what the agent reports. A report of the state that it has already
  * is fine (agents repeat themselves after a restart); one that the life cycle forbids is a
- * conflict. */
+ * conflict. Returns 0; SRV_SAME when it has ended so before: what is known of its end stands. */
 static int
 apply_status(json_t *doc, const json_t *report, struct syn_err *err)
 {
@@ -72,6 +101,11 @@ apply_status(json_t *doc, const json_t *report, struct syn_err *err)
 
     if (to < 0)
         return SYN_FAIL(err, SYN_E_INVALID, "state: \"%.30s\" is no state of an instance", to_name);
+    rc = check_kinds(report, err);
+    if (rc < 0)
+        return rc;
+    if (from == to && syn_instance_ended((unsigned)from))
+        return SRV_SAME;
     if (from >= 0 && from != to && !syn_sm_may(&syn_instance_life, (unsigned)from, (unsigned)to))
         return SYN_FAIL(err, SYN_E_CONFLICT, "instance %s is %s and cannot become %s",
                         syn_document_id(doc), syn_document_state(doc), to_name);
@@ -100,6 +134,8 @@ post_status(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
         if (rc == SYN_OK)
             rc = apply_status(doc, syn_http_req_json(req), err);
+        if (rc == SRV_SAME)
+            return syn_http_reply_json(req, 200, doc, err);
         if (rc == SYN_OK)
             rc = srv_txn_replace(&txn, srv_key(key, "instance", syn_document_id(doc), NULL),
                                  revision, doc, err);
@@ -164,19 +200,31 @@ srv_meter_load(struct syn_server *server, const char *instance, struct syn_meter
     return rc < 0 ? rc : syn_meter_decode(doc, ret_meter, err);
 }
 
-/* Are these samples the reserved capacity that the instance was given? */
+#define CLOCK_SLACK_MS 60000 /* between a node's clock and ours */
+
+/* Are these samples the reserved capacity that the instance was given, over time that can have
+ * passed? */
 static int
-check_reserved(const json_t *instance, const struct syn_report *report, struct syn_err *err)
+check_samples(const json_t *instance, const struct syn_report *report, int64_t now_ms,
+              struct syn_err *err)
 {
     const json_t *want = json_object_get(syn_document_spec(instance), "resources");
+    int64_t created_ms = syn_document_time(instance, "created_at");
 
+    if (report->samples[0].from_ms < created_ms - CLOCK_SLACK_MS ||
+        report->samples[report->count - 1].to_ms > now_ms + CLOCK_SLACK_MS)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "the samples of instance %s reach outside its life: is the node's clock "
+                        "right?",
+                        report->instance);
     for (size_t i = 0; i < report->count; i++) {
         const struct syn_capacity *have = &report->samples[i].reserved;
 
         if (have->cpu_millicores != syn_json_i64(want, "cpu_millicores", 0) ||
             have->memory_bytes != syn_json_i64(want, "memory_bytes", 0) ||
             have->scratch_bytes != syn_json_i64(want, "scratch_bytes", 0) ||
-            have->gpus != syn_json_i64(want, "gpus", 0))
+            have->gpus != syn_json_i64(want, "gpus", 0) ||
+            (have->gpus > 0 && !syn_str_eq(have->gpu_model, syn_json_str(want, "gpu_model", ""))))
             return SYN_FAIL(err, SYN_E_INVALID,
                             "sample %lld reports another capacity than instance %s was given",
                             (long long)report->samples[i].seq, report->instance);
@@ -184,10 +232,35 @@ check_reserved(const json_t *instance, const struct syn_report *report, struct s
     return SYN_OK;
 }
 
+/* Usage counts until its run is settled, and a settlement must have seen all of it: its escrow has
+ * to be open still, and the run's mark moves, which is what srv_settle() checks. Reports of many
+ * ranks move the mark without getting into each other's way. */
+static int
+add_run_mark(struct syn_server *server, struct srv_txn *txn, const json_t *instance,
+             struct syn_err *err)
+{
+    const json_t *spec = json_object_get(instance, "spec");
+    char ref[SYN_LEDGER_REF_MAX];
+    char key[SRV_KEY_MAX];
+    int64_t revision;
+    SYN_JSON(escrow);
+    int rc;
+
+    srv_escrow_ref(syn_json_str(spec, "job", "?"), syn_json_i64(spec, "run", 0), ref);
+    rc = srv_load(server, srv_key(key, "escrow-of", syn_json_str(instance, "account", "?"), ref),
+                  &escrow, &revision, err);
+    if (rc == SRV_ABSENT)
+        return SYN_FAIL(err, SYN_E_PRECONDITION, "run %s is settled: nothing more is metered", ref);
+    if (rc == SYN_OK)
+        rc = srv_txn_check(txn, key, revision, err);
+    return rc < 0 ? rc : srv_txn_put_text(txn, srv_key(key, "metered", ref, NULL), ref, err);
+}
+
 /* Add the report's new samples to the meter and keep the report as it came: the evidence. */
 static int
-accept_once(struct syn_server *server, const json_t *body, struct syn_report *report,
-            bool signature_ok, struct syn_meter *meter, struct syn_err *err)
+accept_once(struct syn_server *server, const json_t *instance, const json_t *body,
+            struct syn_report *report, bool signature_ok, struct syn_meter *meter,
+            struct syn_err *err)
 {
     char key[SRV_KEY_MAX];
     int64_t revision;
@@ -208,6 +281,8 @@ accept_once(struct syn_server *server, const json_t *body, struct syn_report *re
     if (rc == SYN_OK)
         rc = srv_txn_put(&txn, srv_key_seq(key, "usage", report->instance, report->samples[0].seq),
                          body, err);
+    if (rc == SYN_OK)
+        rc = add_run_mark(server, &txn, instance, err);
     return rc < 0 ? rc : srv_txn_commit(server, &txn, NULL, err);
 }
 
@@ -231,13 +306,14 @@ post_usage(struct syn_http_req *req, void *ctx, struct syn_err *err)
         !syn_str_eq(report->node, syn_json_str(syn_document_spec(instance), "node", "")))
         return SYN_FAIL(err, SYN_E_INVALID, "the report is node %s's", report->node);
     if (rc == SYN_OK)
-        rc = check_reserved(instance, report, err);
+        rc = check_samples(instance, report, syn_wall_ms(server->world), err);
     if (rc == SYN_OK)
         rc = verify_report(server, report, &signature_ok, err);
     if (rc < 0)
         return rc;
     for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
-        rc = accept_once(server, syn_http_req_json(req), report, signature_ok, &meter, err);
+        rc = accept_once(server, instance, syn_http_req_json(req), report, signature_ok, &meter,
+                         err);
         if (rc != SYN_STORE_CONFLICT)
             break;
     }
@@ -287,10 +363,23 @@ stored_cid(struct syn_server *server, const json_t *body, char *ret_text, struct
     return SYN_OK;
 }
 
+/* What an instance stores counts until it has ended: a node that comes back after its job went on
+ * elsewhere must not put an old checkpoint over a newer one. */
+static int
+check_alive(const json_t *instance, struct syn_err *err)
+{
+    int state = syn_instance_state_find(syn_document_state(instance));
+
+    if (state >= 0 && !syn_instance_ended((unsigned)state))
+        return SYN_OK;
+    return SYN_FAIL(err, SYN_E_PRECONDITION, "instance %s is %s: nothing more is taken from it",
+                    syn_document_id(instance), syn_document_state(instance));
+}
+
 /* Write "checkpoint/JOB/SEQ" and pin it; the controller picks it up and lets go of old ones. */
 static int
-keep_checkpoint(struct syn_server *server, const json_t *instance, const json_t *body,
-                const char *cid, json_t **ret_doc, struct syn_err *err)
+keep_checkpoint(struct syn_server *server, const json_t *instance, int64_t revision,
+                const json_t *body, const char *cid, json_t **ret_doc, struct syn_err *err)
 {
     const json_t *spec = syn_document_spec(instance);
     const char *job = syn_json_str(spec, "job", "");
@@ -312,6 +401,9 @@ keep_checkpoint(struct syn_server *server, const json_t *instance, const json_t 
     if (rc == SYN_OK)
         rc = srv_txn_replace(&txn, srv_key_seq(key, "checkpoint", job, now), 0, doc, err);
     if (rc == SYN_OK)
+        rc = srv_txn_check(&txn, srv_key(key, "instance", syn_document_id(instance), NULL),
+                           revision, err);
+    if (rc == SYN_OK)
         rc = srv_txn_commit(server, &txn, NULL, err);
     if (rc == SYN_OK)
         *ret_doc = SYN_TAKE(doc);
@@ -322,22 +414,31 @@ static int
 post_checkpoint(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
-    char cid[SYN_CID_TEXT_MAX];
-    SYN_JSON(instance);
-    SYN_JSON(doc);
-    int rc = srv_instance_mine(server, req, &instance, err);
 
-    if (rc == SYN_OK)
-        rc = stored_cid(server, syn_http_req_json(req), cid, err);
-    if (rc < 0)
-        return rc;
-    do { /* a key is a millisecond: two checkpoints within one wait for the next */
-        rc = keep_checkpoint(server, instance, syn_http_req_json(req), cid, &doc, err);
-    } while (rc == SYN_STORE_CONFLICT);
-    if (rc == SYN_OK)
-        srv_controller_poke(server->controller,
-                            syn_json_str(syn_document_spec(instance), "job", ""));
-    return rc < 0 ? rc : syn_http_reply_json(req, 201, doc, err);
+    /* A key is a millisecond: two checkpoints within one start over, as after any conflict. */
+    for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
+        char cid[SYN_CID_TEXT_MAX];
+        int64_t revision;
+        SYN_JSON(instance);
+        SYN_JSON(doc);
+        int rc = load_mine(server, req, &instance, &revision, err);
+
+        if (rc == SYN_OK)
+            rc = check_alive(instance, err);
+        if (rc == SYN_OK)
+            rc = stored_cid(server, syn_http_req_json(req), cid, err);
+        if (rc == SYN_OK)
+            rc =
+                keep_checkpoint(server, instance, revision, syn_http_req_json(req), cid, &doc, err);
+        if (rc == SYN_OK) {
+            srv_controller_poke(server->controller,
+                                syn_json_str(syn_document_spec(instance), "job", ""));
+            return syn_http_reply_json(req, 201, doc, err);
+        }
+        if (rc != SYN_STORE_CONFLICT)
+            return rc;
+    }
+    return SYN_FAIL(err, SYN_E_UNAVAILABLE, "the instance is being changed by others; try again");
 }
 
 static int
@@ -354,6 +455,8 @@ post_result(struct syn_http_req *req, void *ctx, struct syn_err *err)
         SRV_TXN(txn);
         int rc = load_mine(server, req, &doc, &revision, err);
 
+        if (rc == SYN_OK)
+            rc = check_alive(doc, err);
         if (rc == SYN_OK)
             rc = stored_cid(server, syn_http_req_json(req), cid, err);
         if (rc == SYN_OK)

@@ -40,14 +40,17 @@ srv_node_find(struct syn_server *server, const char *text, json_t **ret_doc, int
 
     if (!syn_name_ok(text))
         return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no node %.60s", text);
+    /* The id first: a node that is named like another's id must not stand in for it. */
+    rc = srv_load(server, srv_key(key, "node", text, NULL), ret_doc, ret_revision, err);
+    if (rc != SRV_ABSENT)
+        return rc;
     rc = srv_load(server, srv_key(key, "node-name", text, NULL), &id, NULL, err);
     if (rc < 0)
         return rc;
-    if (rc == SYN_OK)
-        (void)srv_key(key, "node", json_string_value(id), NULL);
-    else
-        (void)srv_key(key, "node", text, NULL);
-    return srv_need(server, key, "node", ret_doc, ret_revision, err);
+    if (rc == SRV_ABSENT)
+        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no node %s", text);
+    return srv_need(server, srv_key(key, "node", json_string_value(id), NULL), "node", ret_doc,
+                    ret_revision, err);
 }
 
 /* --- joining ---------------------------------------------------------------------------------- */
@@ -104,6 +107,57 @@ make_node(struct syn_server *server, const char *provider, const json_t *body, j
     return rc;
 }
 
+/* A node that joins again gets a new token, so who asks must be its provider and hold its key. */
+static int
+check_rejoin(const struct srv_identity *who, const json_t *node, const json_t *body,
+             struct syn_err *err)
+{
+    const char *provider = syn_json_str(json_object_get(node, "spec"), "provider", "");
+    const char *known = syn_json_str(json_object_get(node, "status"), "public_key", "");
+
+    if (who->is_operator || (syn_str_eq(provider, who->account) &&
+                             syn_str_eq(known, syn_json_str(body, "public_key", "?"))))
+        return SYN_OK;
+    return SYN_FAIL(err, SYN_E_FORBIDDEN, "the key %s belongs to another provider's node",
+                    syn_json_str(body, "key_id", ""));
+}
+
+/* The first node of a name keeps it; the others are called by their ids. */
+static int
+put_name(struct syn_server *server, struct srv_txn *txn, const json_t *node, struct syn_err *err)
+{
+    const char *id = json_string_value(json_object_get(node, "id"));
+    char key[SRV_KEY_MAX];
+    SYN_JSON(holder);
+    int rc = srv_load(server, srv_key(key, "node-name", syn_json_str(node, "name", id), NULL),
+                      &holder, NULL, err);
+
+    if (rc != SRV_ABSENT)
+        return rc;
+    rc = srv_txn_check(txn, key, 0, err);
+    return rc < 0 ? rc : srv_txn_put_text(txn, key, id, err);
+}
+
+/* Nothing is placed on what has no price: its bill could never be written. */
+static int
+check_prices(const struct syn_server *server, const json_t *report, struct syn_err *err)
+{
+    size_t i;
+    json_t *gpu;
+
+    json_array_foreach (syn_json_at(report, "capacity.gpus"), i, gpu) {
+        char item[SYN_ITEM_MAX];
+        const struct syn_price *price;
+        int rc;
+
+        (void)snprintf(item, sizeof(item), "gpu:%.30s", syn_json_str(gpu, "model", ""));
+        rc = syn_pricebook_get(server->prices, item, SYN_MEASURE_GPU_MS, &price, err);
+        if (rc < 0)
+            return syn_err_wrap(err, SYN_E_INVALID, "capacity.gpus");
+    }
+    return SYN_OK;
+}
+
 /* Write a new node, or the report of one that joins again with the same key. */
 static int
 join_once(struct syn_server *server, const struct srv_identity *who, const json_t *body,
@@ -124,6 +178,10 @@ join_once(struct syn_server *server, const struct srv_identity *who, const json_
                       &revision, err);
     else if (rc == SRV_ABSENT)
         rc = make_node(server, who->account, body, &node, err);
+    if (rc == SYN_OK && revision != 0)
+        rc = check_rejoin(who, node, body, err);
+    if (rc == SYN_OK)
+        rc = check_prices(server, body, err);
     if (rc == SYN_OK)
         rc = take_report(syn_document_status(node), body, syn_wall_ms(server->world), err);
     if (rc == SYN_OK)
@@ -134,8 +192,7 @@ join_once(struct syn_server *server, const struct srv_identity *who, const json_
     if (rc == SYN_OK)
         rc = srv_txn_put_text(&txn, id_key, syn_document_id(node), err);
     if (rc == SYN_OK)
-        rc = srv_txn_put_text(&txn, srv_key(key, "node-name", syn_json_str(node, "name", ""), NULL),
-                              syn_document_id(node), err);
+        rc = put_name(server, &txn, node, err);
     (void)snprintf(scope, sizeof(scope), "node:%s", node != NULL ? syn_document_id(node) : "");
     if (rc == SYN_OK)
         rc = srv_token_issue(server, &txn, who->account, scope, "agent", 0, token, err);
@@ -211,9 +268,11 @@ apply_beat(void *arg, json_t *node, struct syn_err *err)
 {
     const struct beat *beat = arg;
     struct syn_node_view view;
-    int rc =
-        take_report(syn_document_status(node), beat->report, syn_wall_ms(beat->server->world), err);
+    int rc = check_prices(beat->server, beat->report, err);
 
+    if (rc == SYN_OK)
+        rc = take_report(syn_document_status(node), beat->report, syn_wall_ms(beat->server->world),
+                         err);
     if (rc == SYN_OK)
         rc = set_ready(node, err);
     return rc < 0 ? rc : syn_node_view_read(node, &view, err);
@@ -258,13 +317,13 @@ stream_instances(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     const char *id = syn_http_req_param(req, "id");
     char prefix[SRV_KEY_MAX];
-    struct srv_stream_plan plan = {.prefix = srv_key(prefix, "instance-on", id, ""),
-                                   .put_event = "instance",
-                                   .delete_event = "gone",
-                                   .snapshot = true,
-                                   .target = "instance/"};
+    struct srv_stream_plan plan = {
+        .put_event = "instance", .delete_event = "gone", .snapshot = true, .target = "instance/"};
     int rc = srv_own_node(srv_identity(req), id, err);
 
+    if (rc == SYN_OK && !syn_name_ok(id))
+        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no node %.60s", id);
+    plan.prefix = rc < 0 ? "" : srv_key(prefix, "instance-on", id, "");
     return rc < 0 ? rc : srv_stream(ctx, req, &plan, err);
 }
 

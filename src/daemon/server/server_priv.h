@@ -133,10 +133,11 @@ SYN_MUST int srv_each(struct syn_server *server, const char *prefix, srv_each_fn
 struct srv_idem {
     char key[SRV_KEY_MAX]; /* "" when the request carries none */
     char digest[65];
+    int64_t revision; /* of an expired record that is overwritten; 0: there is none */
 };
 #define SRV_REPLAYED 1
-/** Look up the request's Idempotency-Key. Returns 0; SRV_REPLAYED: the earlier answer is the reply;
- *  CONFLICT: the key was used for something else; INVALID. */
+/** Look up the request's Idempotency-Key, again before every attempt. Returns 0; SRV_REPLAYED: the
+ * earlier answer is the reply; CONFLICT: the key was used for something else; INVALID. */
 SYN_MUST int srv_idem_begin(struct syn_server *server, struct syn_http_req *req,
                             struct srv_idem *ret_idem, struct syn_err *err);
 /** Keep the answer with the transaction. */

@@ -4,6 +4,7 @@
 
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/orchestration/cost.h>
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/life.h>
 #include <synor/workload/training_control.h>
@@ -289,7 +290,7 @@ event_of(struct syn_server *server, struct srv_txn *txn, const char *job, const 
 
 static int
 create_once(struct syn_server *server, const struct srv_idem *idem, const json_t *job,
-            struct syn_err *err)
+            int64_t *ret_revision, struct syn_err *err)
 {
     const char *id = syn_document_id(job);
     const char *account = syn_json_str(job, "account", "");
@@ -309,7 +310,7 @@ create_once(struct syn_server *server, const struct srv_idem *idem, const json_t
                       err);
     if (rc == SYN_OK)
         rc = srv_idem_keep(server, idem, &txn, 201, job, err);
-    return rc < 0 ? rc : srv_txn_commit(server, &txn, NULL, err);
+    return rc < 0 ? rc : srv_txn_commit(server, &txn, ret_revision, err);
 }
 
 static int
@@ -342,26 +343,55 @@ make_job(struct syn_server *server, struct syn_http_req *req, json_t *spec, cons
     return syn_training_make_take(&new_job, json_incref(spec), ret_job, err);
 }
 
+/* A job that the price book cannot price could never be billed. */
+static int
+check_price(struct syn_server *server, const json_t *spec, struct syn_err *err)
+{
+    struct syn_training_spec read;
+    struct syn_cost cost;
+    int rc;
+
+    syn_training_spec_read(spec, &read);
+    if (read.gpus == 0 || read.gpu_model[0] == '\0')
+        return SYN_OK; /* nodes report no model that has no price */
+    rc = syn_cost_of(
+        server->prices,
+        &(struct syn_cost_ask){
+            .gpus = read.gpus, .gpu_model = read.gpu_model, .count = 1, .budget = read.max_budget},
+        &cost, err);
+    if (rc == SYN_COST_UNPRICED)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.gpu_model: \"%.40s\" has no price; see `synor market prices`",
+                        read.gpu_model);
+    return rc;
+}
+
 static int
 create_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
     const char *name = NULL;
-    struct srv_idem idem;
     SYN_JSON(spec);
     SYN_JSON(job);
-    int rc = srv_idem_begin(server, req, &idem, err);
+    int rc = take_spec(req, &spec, &name, err);
 
-    if (rc != SYN_OK)
-        return rc == SRV_REPLAYED ? SYN_OK : rc;
-    rc = take_spec(req, &spec, &name, err);
-    if (rc < 0)
-        return rc;
-    if (syn_json_bool(syn_http_req_query_json(req), "plan", false))
+    if (rc == SYN_OK && syn_json_bool(syn_http_req_query_json(req), "plan", false))
         return reply_plan(server, req, spec, err);
-    rc = make_job(server, req, spec, name, &job, err);
+    if (rc == SYN_OK)
+        rc = check_price(server, spec, err);
     for (int attempt = 0; rc == SYN_OK && attempt < SRV_RETRIES_MAX; attempt++) {
-        rc = create_once(server, &idem, job, err);
+        struct srv_idem idem;
+        int64_t revision;
+
+        rc = srv_idem_begin(server, req, &idem, err);
+        if (rc == SRV_REPLAYED)
+            return SYN_OK;
+        if (rc == SYN_OK && job == NULL)
+            rc = make_job(server, req, spec, name, &job, err);
+        if (rc == SYN_OK)
+            rc = create_once(server, &idem, job, &revision, err);
+        if (rc == SYN_OK)
+            rc = syn_json_set_i64(job, "revision", revision, err);
         if (rc == SYN_OK)
             return syn_http_reply_json(req, 201, job, err);
         if (rc == SYN_STORE_CONFLICT)
@@ -380,17 +410,16 @@ static int
 change_job(struct syn_server *server, struct syn_http_req *req, change_fn change, void *arg,
            struct syn_err *err)
 {
-    struct srv_idem idem;
-    int rc = srv_idem_begin(server, req, &idem, err);
-
-    if (rc != SYN_OK)
-        return rc == SRV_REPLAYED ? SYN_OK : rc;
     for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
         char key[SRV_KEY_MAX];
+        struct srv_idem idem;
         int64_t revision;
         SYN_JSON(job);
         SRV_TXN(txn);
+        int rc = srv_idem_begin(server, req, &idem, err);
 
+        if (rc != SYN_OK)
+            return rc == SRV_REPLAYED ? SYN_OK : rc;
         rc = srv_training_load(server, req, &job, &revision, err);
         if (rc == SYN_OK)
             rc = srv_if_match(req, revision, err);
@@ -402,7 +431,9 @@ change_job(struct syn_server *server, struct syn_http_req *req, change_fn change
         if (rc == SYN_OK)
             rc = srv_idem_keep(server, &idem, &txn, 200, job, err);
         if (rc == SYN_OK)
-            rc = srv_txn_commit(server, &txn, NULL, err);
+            rc = srv_txn_commit(server, &txn, &revision, err);
+        if (rc == SYN_OK)
+            rc = syn_json_set_i64(job, "revision", revision, err);
         if (rc == SYN_OK) {
             srv_controller_poke(server->controller, syn_document_id(job));
             return syn_http_reply_json(req, 200, job, err);
@@ -458,6 +489,8 @@ resume_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
 struct sweep {
     struct syn_server *server;
     struct srv_txn *txn;
+    const char *job_key; /* every part holds only while the job is as it was judged */
+    int64_t job_revision;
 };
 
 static int
@@ -473,8 +506,64 @@ sweep_key(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_
         if (rc != SYN_OK)
             return rc < 0 ? rc : SYN_FAIL(err, SYN_E_CONFLICT, "the job changed meanwhile");
         srv_txn_fini(sweep->txn);
+        rc = srv_txn_check(sweep->txn, sweep->job_key, sweep->job_revision, err);
+        if (rc < 0)
+            return rc;
     }
     return srv_txn_delete(sweep->txn, key, err);
+}
+
+/* Looks for the newest job of a name. */
+struct heir {
+    struct syn_server *server;
+    const char *dying;
+    const char *name;
+    char id[SYN_ID_MAX];
+};
+
+static int
+find_heir(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    struct heir *heir = arg;
+    char job_key_text[SRV_KEY_MAX];
+    const char *id = json_string_value(doc);
+    SYN_JSON(job);
+    int rc;
+
+    (void)key;
+    (void)revision;
+    if (id == NULL || syn_str_eq(id, heir->dying))
+        return SYN_OK;
+    rc = srv_load(heir->server, srv_key(job_key_text, "training", id, NULL), &job, NULL, err);
+    if (rc == SYN_OK && syn_str_eq(syn_json_str(job, "name", id), heir->name))
+        (void)syn_str_copy(heir->id, sizeof(heir->id), id);
+    return rc < 0 ? rc : SYN_OK;
+}
+
+/* The newest other job of the account that has this job's name gets it; else it is free again. */
+static int
+release_name(struct syn_server *server, struct srv_txn *txn, const json_t *job, struct syn_err *err)
+{
+    const char *account = syn_json_str(job, "account", "");
+    const char *id = syn_json_str(job, "id", "");
+    const char *name = syn_json_str(job, "name", id);
+    char key[SRV_KEY_MAX];
+    char prefix[SRV_KEY_MAX];
+    struct heir heir = {server, id, name, ""};
+    int64_t revision;
+    SYN_JSON(holder);
+    int rc =
+        srv_load(server, srv_key(key, "training-name", account, name), &holder, &revision, err);
+
+    if (rc != SYN_OK || !syn_str_eq(json_string_value(holder), id))
+        return rc < 0 ? rc : SYN_OK;
+    rc = srv_each(server, srv_key(prefix, "training-of", account, ""), find_heir, &heir, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_check(txn, key, revision, err);
+    if (rc < 0)
+        return rc;
+    return heir.id[0] != '\0' ? srv_txn_put_text(txn, key, heir.id, err)
+                              : srv_txn_delete(txn, key, err);
 }
 
 /* Remove what belongs to the job alone. Bills, transactions, usage and instances stay: they are the
@@ -484,32 +573,35 @@ delete_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     static const char *const prefixes[] = {"checkpoint", "event"};
     struct syn_server *server = ctx;
+    char job_key[SRV_KEY_MAX];
     char key[SRV_KEY_MAX];
     int64_t revision;
     SYN_JSON(job);
     SRV_TXN(txn);
-    struct sweep sweep = {server, &txn};
+    struct sweep sweep = {server, &txn, job_key, 0};
+    const char *id;
     int rc = srv_training_load(server, req, &job, &revision, err);
 
     if (rc == SYN_OK)
         rc = srv_if_match(req, revision, err);
     if (rc == SYN_OK)
         rc = syn_training_may_delete(job, err);
+    if (rc < 0)
+        return rc;
+    id = syn_document_id(job);
+    sweep.job_revision = revision;
+    rc = srv_txn_check(&txn, srv_key(job_key, "training", id, NULL), revision, err);
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(prefixes); i++)
-        rc = srv_each(server, srv_key(key, prefixes[i], syn_document_id(job), ""), sweep_key,
-                      &sweep, err);
+        rc = srv_each(server, srv_key(key, prefixes[i], id, ""), sweep_key, &sweep, err);
     if (rc == SYN_OK)
-        rc = srv_txn_check(&txn, srv_key(key, "training", syn_document_id(job), NULL), revision,
-                           err);
+        rc = srv_txn_delete(&txn, job_key, err);
     if (rc == SYN_OK)
-        rc = srv_txn_delete(&txn, key, err);
+        rc = srv_txn_delete(&txn, srv_key(key, "progress", id, NULL), err);
     if (rc == SYN_OK)
-        rc = srv_txn_delete(&txn, srv_key(key, "progress", syn_document_id(job), NULL), err);
+        rc = srv_txn_delete(&txn, srv_key(key, "training-of", syn_json_str(job, "account", ""), id),
+                            err);
     if (rc == SYN_OK)
-        rc = srv_txn_delete(
-            &txn,
-            srv_key(key, "training-of", syn_json_str(job, "account", ""), syn_document_id(job)),
-            err);
+        rc = release_name(server, &txn, job, err);
     if (rc == SYN_OK)
         rc = srv_txn_commit(server, &txn, NULL, err);
     if (rc == SYN_STORE_CONFLICT)

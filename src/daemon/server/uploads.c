@@ -399,6 +399,10 @@ put_link(struct syn_http_req *req, void *ctx, struct syn_err *err)
     SYN_JSON(doc);
     int rc = load_upload(ctx, req, &doc, err);
 
+    /* The commit follows the path it is given: a file upload must never be a link. */
+    if (rc == SYN_OK && syn_str_eq(syn_json_str(doc, "kind", ""), "file"))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "a link stands in a folder: begin an upload of kind \"folder\"");
     if (rc == SYN_OK)
         rc = data_path(req, doc, &path, err);
     if (rc == SYN_OK)

@@ -16,7 +16,7 @@
 #define SYN_STORE_KEY_MAX   512
 #define SYN_STORE_VALUE_MAX ((size_t)4 << 20)
 /** Operations in one transaction, and the sum of its values. */
-#define SYN_STORE_OPS_MAX       128
+#define SYN_STORE_OPS_MAX       256
 #define SYN_STORE_TXN_BYTES_MAX ((size_t)8 << 20)
 /** Documents in one page of a list; a page also ends once its values exceed the bytes. */
 #define SYN_STORE_LIST_MAX       1000
