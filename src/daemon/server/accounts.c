@@ -87,8 +87,12 @@ static int
 list_accounts(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct listing listing = {ctx, srv_identity(req)};
+    char own[SRV_KEY_MAX];
 
-    return srv_reply_list(ctx, req, "account/", false, list_item, &listing, err);
+    /* Not the whole range for everybody: a cursor would name accounts of others. */
+    (void)srv_key(own, "account", listing.who->account, NULL);
+    return srv_reply_list(ctx, req, listing.who->is_operator ? "account/" : own, false, list_item,
+                          &listing, err);
 }
 
 static int
@@ -270,6 +274,8 @@ post_transfer(struct syn_http_req *req, void *ctx, struct syn_err *err)
     return rc < 0 ? rc : post_alone(server, req, build_transfer, &move, err);
 }
 
+#define TOKENS_MAX 1000 /* of one account */
+
 /* --- tokens ----------------------------------------------------------------------------------- */
 
 /* The list of scopes as one text, which the token's document keeps. */
@@ -292,7 +298,9 @@ create_token(struct syn_http_req *req, void *ctx, struct syn_err *err)
     const json_t *body = syn_http_req_json(req);
     char account[SYN_ID_MAX];
     char token[SYN_TOKEN_LEN + 1];
+    char prefix[SRV_KEY_MAX];
     struct syn_scopes asked;
+    int64_t count = 0;
     SYN_BUF(scopes);
     SYN_JSON(answer);
     SRV_TXN(txn);
@@ -307,6 +315,11 @@ create_token(struct syn_http_req *req, void *ctx, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_FORBIDDEN,
                         "only an operator makes tokens for join, node or operator");
     if (rc == SYN_OK)
+        rc = syn_store_count(server->store, srv_key(prefix, "token-of", account, ""), &count, err);
+    if (rc == SYN_OK && count >= TOKENS_MAX)
+        return SYN_FAIL(err, SYN_E_LIMIT, "account %s has %d tokens: delete some", account,
+                        TOKENS_MAX);
+    if (rc == SYN_OK)
         rc = srv_token_issue(server, &txn, account, syn_buf_text(&scopes),
                              syn_json_str(body, "name", ""), syn_json_i64(body, "ttl_ms", 0), token,
                              err);
@@ -318,29 +331,37 @@ create_token(struct syn_http_req *req, void *ctx, struct syn_err *err)
     return rc < 0 ? rc : syn_http_reply_json(req, 201, answer, err);
 }
 
-/* A token is shown as the first characters of its digest: enough to name it, useless to use it. */
+/* A token is shown as its digest: enough to name it, useless to use it. */
 static int
 token_item(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err *err)
 {
-    const char *account = arg;
+    const char *id = strrchr(key, '/') + 1;
+    char token_key[SRV_KEY_MAX];
     json_t *item;
-    int rc;
+    SYN_JSON(token);
+    int rc = srv_load(arg, srv_key(token_key, "token", id, NULL), &token, NULL, err);
 
-    if (!syn_str_eq(syn_json_str(doc, "account", ""), account))
-        return SYN_OK;
-    rc = syn_json_pack(&item, err, "{s:s, s:O, s:O, s:O}", "id", strrchr(key, '/') + 1, "name",
-                       json_object_get(doc, "name"), "scopes", json_object_get(doc, "scopes"),
-                       "expires_ms", json_object_get(doc, "expires_ms"));
-    return rc < 0 ? rc : syn_json_append_take(items, item, err);
+    (void)doc;
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&item, err, "{s:s, s:O, s:O, s:O}", "id", id, "name",
+                           json_object_get(token, "name"), "scopes",
+                           json_object_get(token, "scopes"), "expires_ms",
+                           json_object_get(token, "expires_ms"));
+    if (rc != SYN_OK)
+        return rc < 0 ? rc : SYN_OK;
+    return syn_json_append_take(items, item, err);
 }
 
 static int
 list_tokens(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     char account[SYN_ID_MAX];
+    char prefix[SRV_KEY_MAX];
     int rc = srv_account_find(ctx, srv_identity(req), syn_http_req_param(req, "id"), account, err);
 
-    return rc < 0 ? rc : srv_reply_list(ctx, req, "token/", false, token_item, account, err);
+    return rc < 0 ? rc
+                  : srv_reply_list(ctx, req, srv_key(prefix, "token-of", account, ""), false,
+                                   token_item, ctx, err);
 }
 
 static int
@@ -349,22 +370,20 @@ delete_token(struct syn_http_req *req, void *ctx, struct syn_err *err)
     struct syn_server *server = ctx;
     char account[SYN_ID_MAX];
     char key[SRV_KEY_MAX];
-    int64_t revision;
-    SYN_JSON(doc);
+    SYN_JSON(known);
     SRV_TXN(txn);
     const char *id = syn_http_req_param(req, "token");
     int rc =
         srv_account_find(server, srv_identity(req), syn_http_req_param(req, "id"), account, err);
 
-    if (rc == SYN_OK && !syn_name_ok(id))
-        rc = strlen(id) == 64 ? SYN_OK
-                              : SYN_FAIL(err, SYN_E_NOTFOUND, "there is no token %.64s", id);
-    if (rc == SYN_OK)
-        rc = srv_need(server, srv_key(key, "token", id, NULL), "token", &doc, &revision, err);
-    if (rc == SYN_OK && !syn_str_eq(syn_json_str(doc, "account", ""), account))
+    if (rc == SYN_OK && (strlen(id) != 64 || strspn(id, "0123456789abcdef") != 64))
         return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no token %.64s", id);
     if (rc == SYN_OK)
+        rc = srv_need(server, srv_key(key, "token-of", account, id), "token", &known, NULL, err);
+    if (rc == SYN_OK)
         rc = srv_txn_delete(&txn, key, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_delete(&txn, srv_key(key, "token", id, NULL), err);
     if (rc == SYN_OK)
         rc = srv_txn_commit(server, &txn, NULL, err);
     return rc < 0 ? rc : SYN_OK;

@@ -8,6 +8,8 @@
 
 #include "server_priv.h"
 
+#define TOKENS_LOOK_MS 1000
+
 const struct srv_identity *
 srv_identity(const struct syn_http_req *req)
 {
@@ -126,6 +128,7 @@ load_token(void *arg, const char *key, json_t *doc, int64_t revision, struct syn
 struct token_letter {
     struct syn_server *server;
     struct syn_grant grant;
+    unsigned generation;
     bool gone;
 };
 
@@ -133,11 +136,13 @@ static void
 apply_token(void *arg)
 {
     struct token_letter *letter = arg;
-    struct syn_err err;
+    struct syn_server *server = letter->server;
+    bool valid = letter->generation == atomic_load(&server->tokens_generation);
+    struct syn_err err = {0};
 
-    if (letter->gone)
-        (void)syn_token_book_remove(letter->server->tokens, letter->grant.digest);
-    else if (syn_token_book_put(letter->server->tokens, &letter->grant, &err) < 0)
+    if (valid && letter->gone)
+        (void)syn_token_book_remove(server->tokens, letter->grant.digest);
+    else if (valid && syn_token_book_put(server->tokens, &letter->grant, &err) < 0)
         syn_log_err(SYN_LOG_ERROR, "token.refused", &err);
     syn_free(letter);
 }
@@ -151,11 +156,12 @@ on_token_event(void *arg, const struct syn_store_event *event)
     struct syn_err err = {0};
     int rc = SYN_OK;
 
-    if (event->kind == SYN_STORE_EVENT_LOST)
+    letter = event->kind == SYN_STORE_EVENT_LOST ? NULL : syn_calloc(1, sizeof(*letter));
+    if (letter == NULL) {
+        atomic_store(&server->tokens_missed, true);
         return;
-    letter = syn_calloc(1, sizeof(*letter));
-    if (letter == NULL)
-        return;
+    }
+    letter->generation = atomic_load(&server->tokens_generation);
     letter->server = server;
     letter->gone = event->kind == SYN_STORE_EVENT_DELETE;
     if (!letter->gone)
@@ -166,29 +172,65 @@ on_token_event(void *arg, const struct syn_store_event *event)
         rc = syn_loop_post(server->loop, apply_token, letter, syn_free, &err);
     if (rc < 0) {
         syn_log_err(SYN_LOG_ERROR, "token.lost", &err);
+        atomic_store(&server->tokens_missed, true);
         syn_free(letter);
+    }
+}
+
+/* Read all tokens into a new book and follow what changes. */
+static int
+read_tokens(struct syn_server *server, struct syn_err *err)
+{
+    struct syn_token_book *old = server->tokens;
+    struct syn_token_book *fresh = NULL;
+    int64_t revision;
+    int rc = syn_token_book_new(&fresh, err);
+
+    if (rc < 0)
+        return rc;
+    server->token_watch = syn_store_unwatch(server->store, server->token_watch);
+    atomic_fetch_add(&server->tokens_generation, 1);
+    server->tokens = fresh;
+    rc = syn_store_revision(server->store, &revision, err);
+    if (rc == SYN_OK)
+        rc = srv_each(server, "token/", load_token, server, err);
+    if (rc == SYN_OK)
+        rc = syn_store_watch(server->store, "token/", revision, on_token_event, server,
+                             &server->token_watch, err);
+    (void)syn_token_book_free(old);
+    return rc;
+}
+
+/* A revocation that was not heard must not leave its token valid. */
+static void
+look_for_missed(void *arg)
+{
+    struct syn_server *server = arg;
+    struct syn_err err = {0};
+
+    if (!atomic_exchange(&server->tokens_missed, false))
+        return;
+    if (read_tokens(server, &err) < 0) {
+        syn_log_err(SYN_LOG_ERROR, "token.read-failed", &err);
+        atomic_store(&server->tokens_missed, true);
     }
 }
 
 int
 srv_tokens_open(struct syn_server *server, struct syn_err *err)
 {
-    int64_t revision;
-    int rc = syn_token_book_new(&server->tokens, err);
+    int rc = read_tokens(server, err);
 
     if (rc == SYN_OK)
-        rc = syn_store_revision(server->store, &revision, err);
-    if (rc == SYN_OK)
-        rc = srv_each(server, "token/", load_token, server, err);
-    if (rc == SYN_OK)
-        rc = syn_store_watch(server->store, "token/", revision, on_token_event, server,
-                             &server->token_watch, err);
+        rc = syn_loop_timer(server->loop, TOKENS_LOOK_MS, TOKENS_LOOK_MS, look_for_missed, server,
+                            &server->token_timer, err);
     return rc;
 }
 
 void
 srv_tokens_close(struct syn_server *server)
 {
+    server->token_timer = syn_watch_drop(server->token_timer);
     server->token_watch = syn_store_unwatch(server->store, server->token_watch);
     server->tokens = syn_token_book_free(server->tokens);
 }
@@ -216,5 +258,7 @@ srv_token_issue(struct syn_server *server, struct srv_txn *txn, const char *acco
     rc = syn_json_pack(&doc, err, "{s:s, s:s, s:s, s:I, s:I}", "account", account, "scopes", scopes,
                        "name", name, "created_ms", (json_int_t)now, "expires_ms",
                        (json_int_t)(ttl_ms > 0 ? now + ttl_ms : 0));
-    return rc < 0 ? rc : srv_txn_put(txn, srv_key(key, "token", hex, NULL), doc, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_put(txn, srv_key(key, "token", hex, NULL), doc, err);
+    return rc < 0 ? rc : srv_txn_put_text(txn, srv_key(key, "token-of", account, hex), hex, err);
 }

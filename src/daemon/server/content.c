@@ -244,6 +244,8 @@ get_car(struct syn_http_req *req, void *ctx, struct syn_err *err)
     int fd;
     int rc = find_cid(server, req, &cid, err);
 
+    if (rc == SYN_OK)
+        rc = srv_disk_room(server, err);
     if (rc < 0)
         return rc;
     (void)snprintf(dir, sizeof(dir), "%s/server/uploads", server->data_dir);
@@ -278,9 +280,11 @@ begin_car(struct syn_http_req *req, void *ctx, struct syn_http_upload *upload, s
 {
     struct syn_server *server = ctx;
     struct syn_content_car *car;
-    int rc = syn_content_car_new(server->content, &car, err);
+    int rc = srv_disk_room(server, err);
 
     (void)req;
+    if (rc == SYN_OK)
+        rc = syn_content_car_new(server->content, &car, err);
     if (rc < 0)
         return rc;
     upload->fd = -1;

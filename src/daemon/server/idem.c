@@ -7,7 +7,6 @@
 
 #define IDEM_KEY_MIN     8
 #define IDEM_KEY_LEN_MAX 64
-#define IDEM_TTL_MS      (INT64_C(24) * 3600 * 1000)
 
 static bool
 key_ok(const char *text)
@@ -57,7 +56,7 @@ srv_idem_begin(struct syn_server *server, struct syn_http_req *req, struct srv_i
     if (rc < 0)
         return rc;
     if (rc == SRV_ABSENT ||
-        syn_json_i64(kept, "at_ms", 0) + IDEM_TTL_MS < syn_wall_ms(server->world))
+        syn_json_i64(kept, "at_ms", 0) + SRV_IDEM_TTL_MS < syn_wall_ms(server->world))
         return SYN_OK;
     if (!syn_str_eq(syn_json_str(kept, "digest", ""), ret_idem->digest))
         return SYN_FAIL(err, SYN_E_CONFLICT, "Idempotency-Key %s was used for another request",

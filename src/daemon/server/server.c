@@ -305,6 +305,10 @@ build(struct syn_server *server, const struct syn_server_options *options, struc
     if (rc == SYN_OK)
         rc = srv_follow_new(server, &server->follow, err);
     if (rc == SYN_OK)
+        rc = srv_streams_new(server, &server->streams, err);
+    if (rc == SYN_OK)
+        rc = srv_sweeper_new(server, &server->sweeper, err);
+    if (rc == SYN_OK)
         rc = srv_controller_new(server, &server->controller, err);
     return rc < 0 ? rc : serve(server, options, err);
 }
@@ -360,7 +364,9 @@ syn_server_free(struct syn_server *server)
     }
     server->http = syn_http_server_free(server->http);
     server->controller = srv_controller_free(server->controller);
+    server->sweeper = srv_sweeper_free(server->sweeper);
     server->pool = syn_pool_free(server->pool);
+    server->streams = srv_streams_free(server->streams);
     server->follow = srv_follow_free(server->follow);
     server->progress = srv_progress_free(server->progress);
     if (server->store != NULL)

@@ -8,6 +8,8 @@
 #ifndef SYN_SERVER_PRIV_H
 #define SYN_SERVER_PRIV_H
 
+#include <stdatomic.h>
+
 #include <synor/base/json.h>
 #include <synor/base/map.h>
 #include <synor/base/units.h>
@@ -30,6 +32,8 @@
 struct srv_controller;
 struct srv_follow;   /* log followers; logs.c */
 struct srv_progress; /* progress readers; logs.c */
+struct srv_streams;  /* open streams; watch.c */
+struct srv_sweeper;  /* what nobody fetched in time; sweep.c */
 
 struct syn_server {
     const struct syn_world *world;
@@ -44,9 +48,14 @@ struct syn_server {
     size_t price_len;
     struct syn_token_book *tokens; /* the loop's */
     struct syn_store_watch *token_watch;
+    struct syn_watch *token_timer;
+    atomic_bool tokens_missed;     /* an event of the watch was not heard */
+    atomic_uint tokens_generation; /* letters of an earlier reading are void */
     struct srv_controller *controller;
     struct srv_follow *follow;
     struct srv_progress *progress;
+    struct srv_streams *streams;
+    struct srv_sweeper *sweeper;
     json_t *openapi;
     char data_dir[SRV_DATA_MAX];
     char socket[SRV_PATH_MAX];
@@ -129,6 +138,8 @@ SYN_MUST int srv_each(struct syn_server *server, const char *prefix, srv_each_fn
 
 /* --- idempotency (idem.c) ----------------------------------------------------------------------
  */
+
+#define SRV_IDEM_TTL_MS (INT64_C(24) * 3600 * 1000)
 
 struct srv_idem {
     char key[SRV_KEY_MAX]; /* "" when the request carries none */
@@ -284,6 +295,10 @@ struct srv_stream_plan {
 SYN_MUST int srv_stream(struct syn_server *server, struct syn_http_req *req,
                         const struct srv_stream_plan *plan, struct syn_err *err);
 
+SYN_MUST int srv_streams_new(struct syn_server *server, struct srv_streams **ret,
+                             struct syn_err *err);
+struct srv_streams *srv_streams_free(struct srv_streams *streams);
+
 SYN_MUST int srv_follow_new(struct syn_server *server, struct srv_follow **ret,
                             struct syn_err *err);
 struct srv_follow *srv_follow_free(struct srv_follow *follow);
@@ -292,6 +307,23 @@ void srv_follow_poke(struct syn_server *server, const char *instance);
 
 SYN_MUST int srv_progress_new(struct srv_progress **ret, struct syn_err *err);
 struct srv_progress *srv_progress_free(struct srv_progress *progress);
+
+/* --- sweeping (sweep.c)
+ * ---------------------------------------------------------------------------- */
+
+/** Sweep once now and then every hour, on the pool: uploads that were given up, expired tokens and
+ * idempotency records, folders of uploads that no document names. */
+SYN_MUST int srv_sweeper_new(struct syn_server *server, struct srv_sweeper **ret,
+                             struct syn_err *err);
+struct srv_sweeper *srv_sweeper_free(struct srv_sweeper *sweeper);
+/** One round, here and now. */
+SYN_MUST int srv_sweep(struct syn_server *server, int64_t now_ms, struct syn_err *err);
+/** Delete the index entries of an upload's document within `txn`; not the document itself. */
+SYN_MUST int srv_upload_forget(const json_t *doc, struct srv_txn *txn, struct syn_err *err);
+/** NOSPACE when the disk is so full that the platform itself could not go on. */
+SYN_MUST int srv_disk_room(const struct syn_server *server, struct syn_err *err);
+/** Remove the folder of an upload; an absent one is fine. */
+void srv_upload_remove(const struct syn_server *server, const char *id);
 
 /* --- controller (controller.c) ------------------------------------------------------------------
  */

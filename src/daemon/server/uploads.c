@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <synor/base/mem.h>
@@ -20,6 +21,9 @@
 #define UPLOAD_DEPTH_MAX 32
 #define UPLOAD_FILE_MAX  (INT64_C(1) << 42)
 #define UPLOAD_KEY_MAX   128
+#define UPLOADS_MAX      1000   /* unfinished, of one account */
+#define UPLOAD_LIST_MAX  200000 /* files in an answer */
+#define DISK_KEPT_SHARE  20     /* a twentieth of the disk stays free: the store has to write */
 
 /* --- paths ------------------------------------------------------------------------------------ */
 
@@ -108,8 +112,8 @@ remove_entry(const char *path, const struct stat *st, int kind, struct FTW *walk
     return remove(path);
 }
 
-static void
-remove_dir(const struct syn_server *server, const char *id)
+void
+srv_upload_remove(const struct syn_server *server, const char *id)
 {
     char dir[SRV_PATH_MAX];
 
@@ -119,8 +123,8 @@ remove_dir(const struct syn_server *server, const char *id)
 /* --- the document ----------------------------------------------------------------------------- */
 
 static int
-load_upload(struct syn_server *server, struct syn_http_req *req, json_t **ret_doc,
-            struct syn_err *err)
+load_any(struct syn_server *server, struct syn_http_req *req, json_t **ret_doc,
+         int64_t *ret_revision, struct syn_err *err)
 {
     const char *id = syn_http_req_param(req, "id");
     char key[SRV_KEY_MAX];
@@ -129,9 +133,25 @@ load_upload(struct syn_server *server, struct syn_http_req *req, json_t **ret_do
 
     if (!syn_name_ok(id))
         return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no upload %.60s", id);
-    rc = srv_need(server, srv_key(key, "upload", id, NULL), "upload", &doc, NULL, err);
+    rc = srv_need(server, srv_key(key, "upload", id, NULL), "upload", &doc, ret_revision, err);
     if (rc == SYN_OK && !syn_str_eq(syn_json_str(doc, "account", ""), srv_identity(req)->account))
         return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no upload %s", id);
+    if (rc == SYN_OK)
+        *ret_doc = SYN_TAKE(doc);
+    return rc;
+}
+
+/* The same, of one that is not committed yet. */
+static int
+load_upload(struct syn_server *server, struct syn_http_req *req, json_t **ret_doc,
+            struct syn_err *err)
+{
+    int64_t revision;
+    SYN_JSON(doc);
+    int rc = load_any(server, req, &doc, &revision, err);
+
+    if (rc == SYN_OK && json_object_get(doc, "answer") != NULL)
+        return SYN_FAIL(err, SYN_E_CONFLICT, "upload %s is committed", syn_json_str(doc, "id", ""));
     if (rc == SYN_OK)
         *ret_doc = SYN_TAKE(doc);
     return rc;
@@ -157,6 +177,9 @@ add_files(int dir_fd, const char *prefix, unsigned depth, json_t *files, struct 
 
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
+        if (json_array_size(files) >= UPLOAD_LIST_MAX)
+            rc = SYN_FAIL(err, SYN_E_LIMIT, "an upload of more than %d files cannot be looked at",
+                          UPLOAD_LIST_MAX);
         (void)snprintf(path, sizeof(path), "%s%s%s", prefix, prefix[0] == '\0' ? "" : "/",
                        entry->d_name);
         if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
@@ -169,8 +192,9 @@ add_files(int dir_fd, const char *prefix, unsigned depth, json_t *files, struct 
                 rc = add_files(fd, path, depth + 1, files, err);
             continue;
         }
-        rc = syn_json_pack(&file, err, "{s:s, s:I}", "path", path, "received_bytes",
-                           (json_int_t)(S_ISREG(st.st_mode) ? st.st_size : 0));
+        if (rc == SYN_OK)
+            rc = syn_json_pack(&file, err, "{s:s, s:I}", "path", path, "received_bytes",
+                               (json_int_t)(S_ISREG(st.st_mode) ? st.st_size : 0));
         if (rc == SYN_OK)
             rc = syn_json_append_take(files, file, err);
     }
@@ -240,6 +264,7 @@ create_upload(struct syn_http_req *req, void *ctx, struct syn_err *err)
     char key[SRV_KEY_MAX];
     char id[SYN_ID_MAX];
     char at[SYN_FORMAT_MAX];
+    int64_t count = 0;
     SYN_JSON(doc);
     SRV_TXN(txn);
     int rc = SYN_OK;
@@ -250,6 +275,12 @@ create_upload(struct syn_http_req *req, void *ctx, struct syn_err *err)
         rc = find_by_key(server, account, key_text, &doc, by_key, err);
     if (rc < 0 || doc != NULL)
         return rc < 0 ? rc : reply_upload(server, req, 200, doc, err);
+    rc = syn_store_count(server->store, srv_key(key, "upload-of", account, ""), &count, err);
+    if (rc == SYN_OK && count >= UPLOADS_MAX)
+        rc = SYN_FAIL(err, SYN_E_LIMIT, "%d uploads are unfinished: commit or delete some",
+                      UPLOADS_MAX);
+    if (rc < 0)
+        return rc;
     rc = syn_json_pack(&doc, err, "{s:s, s:s, s:s, s:s, s:s}", "id",
                        syn_make_id(server->world, "up", id), "account", account, "kind",
                        syn_json_str(body, "kind", "file"), "key", key_text, "created_at",
@@ -258,10 +289,19 @@ create_upload(struct syn_http_req *req, void *ctx, struct syn_err *err)
         rc = make_dirs(server, id, err);
     if (rc == SYN_OK)
         rc = srv_txn_replace(&txn, srv_key(key, "upload", id, NULL), 0, doc, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_put_text(&txn, srv_key(key, "upload-of", account, id), id, err);
+    if (rc == SYN_OK && by_key[0] != '\0')
+        rc = srv_txn_check(&txn, by_key, 0, err);
     if (rc == SYN_OK && by_key[0] != '\0')
         rc = srv_txn_put_text(&txn, by_key, id, err);
     if (rc == SYN_OK)
         rc = srv_txn_commit(server, &txn, NULL, err);
+    if (rc == SYN_STORE_CONFLICT)
+        rc = SYN_FAIL(err, SYN_E_CONFLICT, "another upload with the key %s begins right now",
+                      key_text);
+    if (rc < 0)
+        srv_upload_remove(server, id);
     return rc < 0 ? rc : reply_upload(server, req, 201, doc, err);
 }
 
@@ -274,18 +314,18 @@ get_upload(struct syn_http_req *req, void *ctx, struct syn_err *err)
     return rc < 0 ? rc : reply_upload(ctx, req, 200, doc, err);
 }
 
-/* Forget the upload's documents; its folder goes after they are gone. */
-static int
-forget(struct syn_server *server, const json_t *doc, struct srv_txn *txn, struct syn_err *err)
+int
+srv_upload_forget(const json_t *doc, struct srv_txn *txn, struct syn_err *err)
 {
     char key[SRV_KEY_MAX];
+    const char *account = syn_json_str(doc, "account", "?");
     const char *key_text = syn_json_str(doc, "key", "");
-    int rc = srv_txn_delete(txn, srv_key(key, "upload", syn_json_str(doc, "id", "?"), NULL), err);
+    int rc =
+        srv_txn_delete(txn, srv_key(key, "upload-of", account, syn_json_str(doc, "id", "?")), err);
 
-    (void)server;
-    if (rc == SYN_OK && key_text[0] != '\0')
-        rc = srv_txn_delete(
-            txn, srv_key(key, "upload-key", syn_json_str(doc, "account", "?"), key_text), err);
+    /* The key of a committed upload may name a new one by now. */
+    if (rc == SYN_OK && key_text[0] != '\0' && json_object_get(doc, "answer") == NULL)
+        rc = srv_txn_delete(txn, srv_key(key, "upload-key", account, key_text), err);
     return rc;
 }
 
@@ -293,16 +333,19 @@ static int
 delete_upload(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
+    char key[SRV_KEY_MAX];
     SYN_JSON(doc);
     SRV_TXN(txn);
     int rc = load_upload(server, req, &doc, err);
 
     if (rc == SYN_OK)
-        rc = forget(server, doc, &txn, err);
+        rc = srv_upload_forget(doc, &txn, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_delete(&txn, srv_key(key, "upload", syn_json_str(doc, "id", "?"), NULL), err);
     if (rc == SYN_OK)
         rc = srv_txn_commit(server, &txn, NULL, err);
     if (rc == SYN_OK)
-        remove_dir(server, syn_json_str(doc, "id", "?"));
+        srv_upload_remove(server, syn_json_str(doc, "id", "?"));
     return rc < 0 ? rc : SYN_OK;
 }
 
@@ -323,6 +366,19 @@ data_path(struct syn_http_req *req, const json_t *doc, const char **ret_path, st
                         "path: expected a relative path without \"..\", got \"%.80s\"", path);
     }
     *ret_path = path;
+    return SYN_OK;
+}
+
+int
+srv_disk_room(const struct syn_server *server, struct syn_err *err)
+{
+    struct statvfs fs;
+
+    if (statvfs(server->data_dir, &fs) != 0)
+        return SYN_FAIL_SYS(err, errno, "looking at the disk of %s", server->data_dir);
+    if (fs.f_bavail < fs.f_blocks / DISK_KEPT_SHARE)
+        return SYN_FAIL(err, SYN_E_NOSPACE,
+                        "the platform's disk is nearly full: collect with `synor storage gc`");
     return SYN_OK;
 }
 
@@ -347,6 +403,8 @@ begin_data(struct syn_http_req *req, void *ctx, struct syn_http_upload *upload, 
     SYN_JSON(doc);
     int rc = load_upload(ctx, req, &doc, err);
 
+    if (rc == SYN_OK)
+        rc = srv_disk_room(ctx, err);
     if (rc == SYN_OK)
         rc = data_path(req, doc, &path, err);
     if (rc == SYN_OK)
@@ -417,49 +475,82 @@ put_link(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
 /* --- commit ----------------------------------------------------------------------------------- */
 
+/* Name and pin it as the request asks, and keep the answer in the upload's document: a commit whose
+ * answer got lost is asked for again. */
+static int
+commit_documents(struct syn_server *server, struct syn_http_req *req, json_t *doc, int64_t revision,
+                 const struct syn_cid *cid, struct syn_err *err)
+{
+    const char *account = srv_identity(req)->account;
+    const char *name = syn_json_str(syn_http_req_json(req), "name", "");
+    char text[SYN_CID_TEXT_MAX];
+    char key[SRV_KEY_MAX];
+    SYN_JSON(pin);
+    SRV_TXN(txn);
+    int rc = SYN_OK;
+
+    if (name[0] != '\0')
+        rc = srv_name_put(server, &txn, account, name, cid, NULL, err);
+    if (rc == SYN_OK && syn_json_bool(syn_http_req_json(req), "pin", false)) {
+        rc = syn_json_pack(&pin, err, "{s:s, s:O}", "cid", syn_cid_format(cid, text), "created_at",
+                           json_object_get(doc, "created_at"));
+        if (rc == SYN_OK)
+            rc = srv_txn_put(&txn, srv_key(key, "pin", account, text), pin, err);
+    }
+    if (rc == SYN_OK) {
+        SYN_JSON(before);
+
+        before = json_copy(doc);
+        (void)json_object_del(before, "answer");
+        rc = srv_upload_forget(before, &txn, err);
+    }
+    if (rc == SYN_OK)
+        rc = srv_txn_replace(&txn, srv_key(key, "upload", syn_json_str(doc, "id", "?"), NULL),
+                             revision, doc, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_commit(server, &txn, NULL, err);
+    return rc == SYN_STORE_CONFLICT
+               ? SYN_FAIL(err, SYN_E_CONFLICT, "the upload was committed or deleted meanwhile")
+               : rc;
+}
+
 static int
 commit_upload(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
-    const char *account = srv_identity(req)->account;
     const char *name = syn_json_str(syn_http_req_json(req), "name", "");
     char path[SRV_PATH_MAX + 16];
     char dir[SRV_PATH_MAX];
     char text[SYN_CID_TEXT_MAX];
     struct syn_content_tally tally;
     struct syn_cid cid;
+    json_t *answer = NULL;
+    int64_t revision;
     SYN_JSON(doc);
-    SYN_JSON(answer);
-    SRV_TXN(txn);
-    int rc = load_upload(server, req, &doc, err);
+    int rc = load_any(server, req, &doc, &revision, err);
 
     if (rc == SYN_OK && name[0] != '\0' && !srv_content_name_ok(name))
         return SYN_FAIL(err, SYN_E_INVALID, "name: \"%.60s\" is no name", name);
     if (rc < 0)
         return rc;
+    if (json_object_get(doc, "answer") != NULL)
+        return syn_http_reply_json(req, 200, json_object_get(doc, "answer"), err);
     (void)snprintf(path, sizeof(path), "%s/tree%s",
                    upload_dir(server, syn_json_str(doc, "id", "?"), dir),
                    syn_str_eq(syn_json_str(doc, "kind", ""), "file") ? "/file" : "");
     rc = syn_content_put_path(server->content, path, NULL, NULL, &cid, &tally, err);
-    if (rc == SYN_OK && name[0] != '\0')
-        rc = srv_name_put(server, &txn, account, name, &cid, NULL, err);
-    if (rc == SYN_OK && syn_json_bool(syn_http_req_json(req), "pin", false)) {
-        char key[SRV_KEY_MAX];
-
-        rc = srv_txn_put_text(&txn, srv_key(key, "pin", account, syn_cid_format(&cid, text)), text,
-                              err);
-    }
     if (rc == SYN_OK)
-        rc = forget(server, doc, &txn, err);
+        rc = syn_json_pack(&answer, err, "{s:s, s:I, s:I, s:s?}", "cid", syn_cid_format(&cid, text),
+                           "size_bytes", (json_int_t)tally.bytes, "files", (json_int_t)tally.files,
+                           "name", name[0] != '\0' ? name : NULL);
     if (rc == SYN_OK)
-        rc = srv_txn_commit(server, &txn, NULL, err);
+        rc = syn_json_set_take(doc, "answer", answer, err);
+    if (rc == SYN_OK)
+        rc = commit_documents(server, req, doc, revision, &cid, err);
     if (rc < 0)
         return rc;
-    remove_dir(server, syn_json_str(doc, "id", "?"));
-    rc = syn_json_pack(&answer, err, "{s:s, s:I, s:I, s:s?}", "cid", syn_cid_format(&cid, text),
-                       "size_bytes", (json_int_t)tally.bytes, "files", (json_int_t)tally.files,
-                       "name", name[0] != '\0' ? name : NULL);
-    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
+    srv_upload_remove(server, syn_json_str(doc, "id", "?"));
+    return syn_http_reply_json(req, 200, json_object_get(doc, "answer"), err);
 }
 
 /* --- table ------------------------------------------------------------------------------------ */

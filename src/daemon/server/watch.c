@@ -17,9 +17,34 @@ struct stream {
     struct syn_store_watch *watch;
     struct srv_stream_plan plan;
     char prefix[SRV_KEY_MAX];
-    atomic_uint refs; /* the stream itself and the letters under way */
-    bool closed;      /* the loop's */
+    atomic_uint refs;   /* the stream itself and the letters under way */
+    atomic_bool missed; /* an event found no way to the loop */
+    bool closed;        /* the loop's */
+    struct stream *next;
 };
+
+#define STREAMS_MAX      1024
+#define LOOK_FOR_MISS_MS 1000
+
+/* The open streams; the loop's. One that has missed an event is ended, so that its client comes
+ * back and sees everything anew: a stream that goes on with a gap would never tell. */
+struct srv_streams {
+    struct syn_server *server;
+    struct syn_watch *timer;
+    struct stream *first;
+    unsigned count;
+};
+
+static void
+end_gapped(void *arg)
+{
+    const struct srv_streams *streams = arg;
+
+    for (const struct stream *stream = streams->first; stream != NULL; stream = stream->next) {
+        if (atomic_load(&stream->missed))
+            syn_http_sse_close(stream->http);
+    }
+}
 
 static void
 stream_unref(void *arg)
@@ -34,7 +59,8 @@ stream_unref(void *arg)
 
 struct letter {
     struct stream *stream;
-    const struct syn_store_doc *doc; /* NULL: history was lost */
+    const struct syn_store_doc *doc;  /* NULL: history was lost */
+    const struct syn_store_doc *prev; /* of a deleted one, what it was, or NULL */
     int64_t revision;
     bool gone;
 };
@@ -45,6 +71,7 @@ letter_free(void *arg)
     struct letter *letter = arg;
 
     (void)syn_store_doc_unref(letter->doc);
+    (void)syn_store_doc_unref(letter->prev);
     stream_unref(letter->stream);
     syn_free(letter);
 }
@@ -82,6 +109,20 @@ send_doc(struct stream *stream, const struct syn_store_doc *doc, int64_t revisio
                              text.data, text.len, err);
 }
 
+/* May this client hear that the document is gone? It may when it could see it. */
+static bool
+may_tell(const struct stream *stream, const struct letter *letter)
+{
+    const struct srv_stream_plan *plan = &stream->plan;
+    SYN_JSON(before);
+
+    if (plan->seen == NULL || plan->arg == NULL)
+        return true;
+    return letter->prev != NULL &&
+           syn_json_parse(letter->prev->value, letter->prev->len, &before, NULL) == SYN_OK &&
+           plan->seen(plan->arg, letter->prev->key, before);
+}
+
 static void
 deliver(void *arg)
 {
@@ -90,11 +131,13 @@ deliver(void *arg)
     struct syn_err err = {0};
     int rc;
 
-    if (!stream->closed) {
+    if (!stream->closed && !atomic_load(&stream->missed)) {
         if (letter->doc == NULL)
             rc = SYN_FAIL(&err, SYN_E_CONFLICT, "history is gone");
         else
-            rc = send_doc(stream, letter->doc, letter->revision, letter->gone, &err);
+            rc = !letter->gone || may_tell(stream, letter)
+                     ? send_doc(stream, letter->doc, letter->revision, letter->gone, &err)
+                     : SYN_OK;
         if (rc < 0) {
             syn_log_err(SYN_LOG_DEBUG, "watch.ended", &err);
             syn_http_sse_close(stream->http);
@@ -108,18 +151,21 @@ on_event(void *arg, const struct syn_store_event *event)
 {
     struct stream *stream = arg;
     struct letter *letter = syn_calloc(1, sizeof(*letter));
-    struct syn_err err;
+    struct syn_err err = {0};
 
-    if (letter == NULL)
-        return; /* the client sees a gap in revisions only if nothing follows; it resumes on
-                   reconnect */
+    if (letter == NULL) {
+        atomic_store(&stream->missed, true);
+        return;
+    }
     letter->stream = stream;
     letter->doc = event->doc == NULL ? NULL : syn_store_doc_ref(event->doc);
+    letter->prev = event->prev == NULL ? NULL : syn_store_doc_ref(event->prev);
     letter->revision = event->revision;
     letter->gone = event->kind == SYN_STORE_EVENT_DELETE;
     atomic_fetch_add(&stream->refs, 1);
     if (syn_loop_post(stream->server->loop, deliver, letter, letter_free, &err) < 0) {
         syn_log_err(SYN_LOG_WARN, "watch.mailbox-full", &err);
+        atomic_store(&stream->missed, true);
         letter_free(letter);
     }
 }
@@ -128,7 +174,13 @@ static void
 on_close(void *arg)
 {
     struct stream *stream = arg;
+    struct srv_streams *streams = stream->server->streams;
+    struct stream **slot = &streams->first;
 
+    while (*slot != stream)
+        slot = &(*slot)->next;
+    *slot = stream->next;
+    streams->count--;
     stream->closed = true;
     stream->watch = syn_store_unwatch(stream->server->store, stream->watch);
     stream_unref(stream);
@@ -178,13 +230,15 @@ int
 srv_stream(struct syn_server *server, struct syn_http_req *req, const struct srv_stream_plan *plan,
            struct syn_err *err)
 {
-    struct stream *stream = syn_calloc(1, sizeof(*stream));
+    struct stream *stream = NULL;
     int64_t after;
     int rc;
 
+    if (server->streams->count < STREAMS_MAX)
+        stream = syn_calloc(1, sizeof(*stream));
     if (stream == NULL) {
         syn_free(plan->arg);
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a stream");
+        return SYN_FAIL(err, SYN_E_LIMIT, "too many streams are open; try again");
     }
     stream->server = server;
     stream->plan = *plan;
@@ -195,6 +249,9 @@ srv_stream(struct syn_server *server, struct syn_http_req *req, const struct srv
         stream_unref(stream);
         return rc;
     }
+    stream->next = server->streams->first;
+    server->streams->first = stream;
+    server->streams->count++;
     rc = start_after(stream, req, &after, err);
     if (rc == SYN_OK)
         rc = syn_store_watch(server->store, stream->prefix, after, on_event, stream, &stream->watch,
@@ -205,4 +262,34 @@ srv_stream(struct syn_server *server, struct syn_http_req *req, const struct srv
         return SYN_OK;
     syn_http_sse_close(stream->http);
     return SYN_OK;
+}
+
+int
+srv_streams_new(struct syn_server *server, struct srv_streams **ret, struct syn_err *err)
+{
+    struct srv_streams *streams = syn_calloc(1, sizeof(*streams));
+    int rc;
+
+    if (streams == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for streams");
+    streams->server = server;
+    rc = syn_loop_timer(server->loop, LOOK_FOR_MISS_MS, LOOK_FOR_MISS_MS, end_gapped, streams,
+                        &streams->timer, err);
+    if (rc < 0) {
+        syn_free(streams);
+        return rc;
+    }
+    *ret = streams;
+    return SYN_OK;
+}
+
+struct srv_streams *
+srv_streams_free(struct srv_streams *streams)
+{
+    if (streams == NULL)
+        return NULL;
+    assert(streams->first == NULL); /* the HTTP server closed every stream before */
+    streams->timer = syn_watch_drop(streams->timer);
+    syn_free(streams);
+    return NULL;
 }

@@ -1,0 +1,196 @@
+/* The sweeper: removes what its owner never came back for. Each thing goes by itself, checked
+ * against the revision that was judged, so a sweep may end anywhere and run beside everything. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <synor/base/log.h>
+#include <synor/base/mem.h>
+#include <synor/base/pool.h>
+#include <synor/base/str.h>
+
+#include "server_priv.h"
+
+#define SWEEP_EVERY_MS (INT64_C(3600) * 1000)
+#define UPLOAD_KEPT_MS (INT64_C(7) * 24 * 3600 * 1000)
+#define FOLDER_KEPT_S  3600 /* an upload's folder is made before its document */
+
+struct srv_sweeper {
+    struct syn_server *server;
+    struct syn_watch *timer;
+};
+
+struct round {
+    struct syn_server *server;
+    int64_t now_ms;
+    unsigned removed;
+};
+
+/* Remove one key of that revision, and a second one with it (may be NULL). */
+static int
+drop(struct round *round, const char *key, int64_t revision, const char *also, struct syn_err *err)
+{
+    SRV_TXN(txn);
+    int rc = srv_txn_check(&txn, key, revision, err);
+
+    if (rc == SYN_OK)
+        rc = srv_txn_delete(&txn, key, err);
+    if (rc == SYN_OK && also != NULL)
+        rc = srv_txn_delete(&txn, also, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_commit(round->server, &txn, NULL, err);
+    if (rc == SYN_OK)
+        round->removed++;
+    return rc;
+}
+
+static int
+sweep_idem(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    struct round *round = arg;
+    int rc = SYN_OK;
+
+    if (syn_json_i64(doc, "at_ms", 0) + SRV_IDEM_TTL_MS < round->now_ms)
+        rc = drop(round, key, revision, NULL, err);
+    return rc < 0 ? rc : SYN_OK;
+}
+
+static int
+sweep_token(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    struct round *round = arg;
+    int64_t expires_ms = syn_json_i64(doc, "expires_ms", 0);
+    char index[SRV_KEY_MAX];
+    int rc = SYN_OK;
+
+    if (expires_ms > 0 && expires_ms < round->now_ms)
+        rc = drop(
+            round, key, revision,
+            srv_key(index, "token-of", syn_json_str(doc, "account", "?"), strrchr(key, '/') + 1),
+            err);
+    return rc < 0 ? rc : SYN_OK;
+}
+
+static int
+sweep_upload(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    struct round *round = arg;
+    int64_t created_ms;
+    SRV_TXN(txn);
+    int rc = syn_parse_time(syn_json_str(doc, "created_at", ""), &created_ms, err);
+
+    if (rc < 0 || created_ms + UPLOAD_KEPT_MS > round->now_ms)
+        return SYN_OK;
+    rc = srv_txn_check(&txn, key, revision, err);
+    if (rc == SYN_OK)
+        rc = srv_upload_forget(doc, &txn, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_delete(&txn, key, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_commit(round->server, &txn, NULL, err);
+    if (rc != SYN_OK)
+        return rc < 0 ? rc : SYN_OK;
+    round->removed++;
+    srv_upload_remove(round->server, strrchr(key, '/') + 1);
+    return SYN_OK;
+}
+
+/* A crash between the folder and its document, or between the document's end and the folder's. */
+static int
+sweep_folders(struct round *round, struct syn_err *err)
+{
+    char path[SRV_PATH_MAX + 32];
+    const struct dirent *entry;
+    DIR *dir;
+    int rc = SYN_OK;
+
+    (void)snprintf(path, sizeof(path), "%s/server/uploads", round->server->data_dir);
+    dir = opendir(path);
+    if (dir == NULL)
+        return SYN_FAIL_SYS(err, errno, "reading %s", path);
+    while (rc >= 0 && (entry = readdir(dir)) != NULL) {
+        char key[SRV_KEY_MAX];
+        struct stat st;
+        SYN_JSON(doc);
+
+        if (!syn_name_ok(entry->d_name) ||
+            fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+            (int64_t)st.st_mtim.tv_sec + FOLDER_KEPT_S > round->now_ms / 1000)
+            continue;
+        rc = srv_load(round->server, srv_key(key, "upload", entry->d_name, NULL), &doc, NULL, err);
+        if (rc == SRV_ABSENT || (rc == SYN_OK && json_object_get(doc, "answer") != NULL)) {
+            srv_upload_remove(round->server, entry->d_name);
+            round->removed++;
+        }
+    }
+    (void)closedir(dir);
+    return rc < 0 ? rc : SYN_OK;
+}
+
+int
+srv_sweep(struct syn_server *server, int64_t now_ms, struct syn_err *err)
+{
+    static const struct {
+        const char *prefix;
+        srv_each_fn fn;
+    } kinds[] = {{"idem/", sweep_idem}, {"token/", sweep_token}, {"upload/", sweep_upload}};
+    struct round round = {server, now_ms, 0};
+    int rc = SYN_OK;
+
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(kinds); i++)
+        rc = srv_each(server, kinds[i].prefix, kinds[i].fn, &round, err);
+    if (rc == SYN_OK)
+        rc = sweep_folders(&round, err);
+    if (round.removed > 0)
+        syn_log(SYN_LOG_INFO, "sweep.done", "removed=%u", round.removed);
+    return rc;
+}
+
+static void
+sweep_now(void *arg)
+{
+    struct syn_server *server = arg;
+    struct syn_err err = {0};
+
+    if (srv_sweep(server, syn_wall_ms(server->world), &err) < 0)
+        syn_log_err(SYN_LOG_WARN, "sweep.failed", &err);
+}
+
+static void
+on_timer(void *arg)
+{
+    struct srv_sweeper *sweeper = arg;
+    struct syn_err err = {0};
+
+    if (syn_pool_run(sweeper->server->pool, sweep_now, sweeper->server, &err) < 0)
+        syn_log_err(SYN_LOG_WARN, "sweep.not-run", &err);
+}
+
+int
+srv_sweeper_new(struct syn_server *server, struct srv_sweeper **ret, struct syn_err *err)
+{
+    struct srv_sweeper *sweeper = syn_calloc(1, sizeof(*sweeper));
+    int rc;
+
+    if (sweeper == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the sweeper");
+    sweeper->server = server;
+    rc = syn_loop_timer(server->loop, 0, SWEEP_EVERY_MS, on_timer, sweeper, &sweeper->timer, err);
+    if (rc < 0) {
+        syn_free(sweeper);
+        return rc;
+    }
+    *ret = sweeper;
+    return SYN_OK;
+}
+
+struct srv_sweeper *
+srv_sweeper_free(struct srv_sweeper *sweeper)
+{
+    if (sweeper == NULL)
+        return NULL;
+    sweeper->timer = syn_watch_drop(sweeper->timer);
+    syn_free(sweeper);
+    return NULL;
+}
