@@ -49,8 +49,7 @@ save_node(const struct syn_agent *agent, struct syn_err *err)
     (void)snprintf(path, sizeof(path), "%s/" NODE_FILE, agent->data_dir);
     if (rc == SYN_OK)
         rc = syn_json_write(doc, &text, err);
-    (void)unlink(path);
-    return rc < 0 ? rc : syn_secret_file_create(path, text.data, text.len, err);
+    return rc < 0 ? rc : agt_replace_file(path, text.data, text.len, err);
 }
 
 /* Have syn_agent_stop() end a call of the start, or of nothing any more (NULL). False when it was
@@ -181,6 +180,8 @@ take_instance(struct syn_agent *agent, const json_t *doc, struct syn_err *err)
         instance->changed = true;
         if (instance->doc == NULL)
             rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for %s", id);
+    } else if (syn_map_count(agent->instances) >= AGT_INSTANCES_MAX) {
+        rc = SYN_FAIL(err, SYN_E_LIMIT, "%s: this node has %d instances", id, AGT_INSTANCES_MAX);
     } else {
         rc = agt_instance_new(agent, doc, &instance, err);
         if (rc == SYN_OK)

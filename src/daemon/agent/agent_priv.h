@@ -31,7 +31,8 @@
 #define AGT_SHIP_MS       1000 /* how often logs, progress and usage are sent */
 #define AGT_RETRY_MS      1000
 #define AGT_INSTANCES_MAX 256
-#define AGT_REPORT_MAX    120 /* samples in one report */
+#define AGT_ANSWER_MS     15000 /* then a call has failed; the end of a process waits no longer */
+#define AGT_REPORT_MAX    120   /* samples in one report */
 
 struct agt_instance;
 
@@ -71,10 +72,11 @@ struct agt_instance {
     bool joined;
 
     /* Under the agent's lock: */
-    json_t *doc;  /* newest that the server sent, or what was kept */
-    bool gone;    /* the server needs it no more */
-    bool changed; /* since the thread looked */
-    bool over;    /* the thread has ended */
+    json_t *doc; /* newest that the server sent, or what was kept */
+    bool gone;   /* the server needs it no more */
+    bool over;   /* the thread has ended */
+
+    atomic_bool changed; /* since the thread looked */
 
     /* The thread's: */
     struct syn_client *client;
@@ -99,6 +101,10 @@ SYN_MUST int agt_call(struct syn_agent *agent, struct syn_client *client, const 
  * now, set with 0 and with CONFLICT. */
 SYN_MUST int agt_upload(struct syn_client *client, const char *path, int fd, int64_t offset,
                         int64_t len, int64_t *ret_received, struct syn_err *err);
+/** Give a file of ours new content, whole at any moment: readers and a crash see the old or the
+ * new.
+ */
+SYN_MUST int agt_replace_file(const char *path, const void *data, size_t len, struct syn_err *err);
 /** Sleep, or less when the agent stops or `instance` (may be NULL) changes. False when stopping. */
 bool agt_sleep(struct syn_agent *agent, const struct agt_instance *instance, int64_t ms);
 
@@ -107,6 +113,9 @@ bool agt_sleep(struct syn_agent *agent, const struct agt_instance *instance, int
 
 SYN_MUST int agt_runtimes_open(struct syn_agent *agent, struct syn_err *err);
 void agt_runtimes_close(struct syn_agent *agent);
+#define AGT_BOOT_MAX 64
+/** Which boot of the machine this is; "" when it does not tell. */
+void agt_boot_id(char *out, size_t cap);
 /** The body of join and heartbeat: capacity, sandboxes, versions. */
 SYN_MUST int agt_inventory(struct syn_agent *agent, json_t **ret, struct syn_err *err);
 

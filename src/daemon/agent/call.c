@@ -1,9 +1,12 @@
 /* Calls to the server: tried again while it is away, ended when the agent stops. */
 #include <errno.h>
+#include <stdio.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/infra/secret_file.h>
 
 #include "agent_priv.h"
 
@@ -14,9 +17,24 @@ agt_client_new(struct syn_agent *agent, const char *token, struct syn_client **r
     struct syn_client_options options = {
         .target = agent->server,
         .token = token,
+        .answer_ms = AGT_ANSWER_MS,
         .fingerprint = agent->fingerprint[0] != '\0' ? agent->fingerprint : NULL};
 
     return syn_client_new(&options, ret, err);
+}
+
+int
+agt_replace_file(const char *path, const void *data, size_t len, struct syn_err *err)
+{
+    char fresh[AGT_PATH_MAX + 32];
+    int rc;
+
+    (void)snprintf(fresh, sizeof(fresh), "%s.new", path);
+    (void)unlink(fresh); /* of a writer that was killed */
+    rc = syn_secret_file_create(fresh, data, len, err);
+    if (rc == SYN_OK && rename(fresh, path) != 0)
+        rc = SYN_FAIL_SYS(err, errno, "renaming %s", fresh);
+    return rc;
 }
 
 int

@@ -49,26 +49,22 @@ newest_doc(struct agt_instance *instance, bool *ret_gone)
     return doc;
 }
 
-/* Keep the document beside the instance, for an agent that starts while the server is away. It need
- * not survive a power cut, since nothing runs after one that only this file knows of: so nobody
- * waits for the disk on the way to the program's start. */
+/* Write a file of the instance, whole at any moment. It need not survive a power cut, since nothing
+ * runs after one that only this file knows of: so nobody waits for the disk on the way to the
+ * program's start. */
 static int
-keep_doc(const struct agt_instance *instance, const json_t *doc, struct syn_err *err)
+keep_file(const struct agt_instance *instance, const char *name, const char *data, size_t len,
+          struct syn_err *err)
 {
     char path[AGT_PATH_MAX];
-    char temp[AGT_PATH_MAX];
-    SYN_BUF(text);
+    char temp[AGT_PATH_MAX + 8];
     FILE *file;
     bool bad;
     int fd;
-    int rc = syn_json_write(doc, &text, err);
+    int rc;
 
-    if (rc < 0)
-        return rc;
-    if (mkdir(agt_job_path(instance->agent, instance->id, "", path), 0700) != 0 && errno != EEXIST)
-        return SYN_FAIL_SYS(err, errno, "making %s", path);
-    (void)agt_job_path(instance->agent, instance->id, "doc.json", path);
-    (void)agt_job_path(instance->agent, instance->id, "doc.json.tmp", temp);
+    (void)snprintf(temp, sizeof(temp), "%s.tmp",
+                   agt_job_path(instance->agent, instance->id, name, path));
     fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     file = fd < 0 ? NULL : fdopen(fd, "w");
     if (file == NULL) {
@@ -77,13 +73,52 @@ keep_doc(const struct agt_instance *instance, const json_t *doc, struct syn_err 
             (void)close(fd);
         return rc;
     }
-    bad = fwrite(text.data, 1, text.len, file) != text.len;
+    bad = fwrite(data, 1, len, file) != len;
     bad = fclose(file) != 0 || bad;
-    if (bad || rename(temp, path) != 0) {
-        rc = SYN_FAIL_SYS(err, errno, "writing %s", path);
-        (void)unlink(temp);
-    }
+    if (!bad && rename(temp, path) == 0)
+        return SYN_OK;
+    rc = SYN_FAIL_SYS(err, errno, "writing %s", path);
+    (void)unlink(temp);
     return rc;
+}
+
+/* Keep the document beside the instance, for an agent that starts while the server is away. */
+static int
+keep_doc(const struct agt_instance *instance, const json_t *doc, struct syn_err *err)
+{
+    char path[AGT_PATH_MAX];
+    SYN_BUF(text);
+    int rc = syn_json_write(doc, &text, err);
+
+    if (rc < 0)
+        return rc;
+    if (mkdir(agt_job_path(instance->agent, instance->id, "", path), 0700) != 0 && errno != EEXIST)
+        return SYN_FAIL_SYS(err, errno, "making %s", path);
+    return keep_file(instance, "doc.json", text.data, text.len, err);
+}
+
+/* Keep which boot of the machine the instance started in. */
+static int
+keep_boot(const struct agt_instance *instance, struct syn_err *err)
+{
+    char boot[AGT_BOOT_MAX];
+
+    agt_boot_id(boot, sizeof(boot));
+    return keep_file(instance, "boot_id", boot, strlen(boot), err);
+}
+
+/* Has the machine been started anew since? */
+static bool
+rebooted_since(const struct agt_instance *instance)
+{
+    char path[AGT_PATH_MAX];
+    char boot[AGT_BOOT_MAX];
+    SYN_BUF(kept);
+
+    agt_boot_id(boot, sizeof(boot));
+    return syn_secret_file_read(agt_job_path(instance->agent, instance->id, "boot_id", path), &kept,
+                                NULL) == SYN_OK &&
+           kept.len > 0 && !syn_str_eq(syn_buf_text(&kept), boot);
 }
 
 /* --- reporting ---------------------------------------------------------------------------------
@@ -162,13 +197,17 @@ report_exit(struct agt_instance *instance, const struct syn_instance_status *sta
             struct syn_err *err)
 {
     bool lost = status->reason == SYN_EXIT_LOST;
+    bool rebooted = lost && rebooted_since(instance);
     char started[SYN_FORMAT_MAX];
     char ended[SYN_FORMAT_MAX];
-    const char *message = status->message[0] != '\0' ? status->message : "The program has ended.";
+    const char *reason = rebooted ? "node-rebooted" : lost ? "lost" : exit_reason(status);
+    const char *message = rebooted                     ? "The node was restarted while it ran."
+                          : status->message[0] != '\0' ? status->message
+                                                       : "The program has ended.";
     json_t *body = json_pack(
         "{s:s, s:s, s:s, s:i, s:i, s:s?, s:s, s:s, s:I, s:{s:I, s:I, s:b}}", "state",
-        lost ? "lost" : "exited", "reason", lost ? "lost" : exit_reason(status), "message", message,
-        "exit_code", status->exit_code, "signal", status->signal, "started_at",
+        lost ? "lost" : "exited", "reason", reason, "message", message, "exit_code",
+        status->exit_code, "signal", status->signal, "started_at",
         status->started_at_ms > 0 ? syn_format_time(status->started_at_ms, started) : NULL,
         "ended_at", syn_format_time(status->ended_at_ms, ended), "isolation",
         sandbox_name(instance), "usage_seq_last",
@@ -449,7 +488,8 @@ prepare(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
     if (rc < 0)
         return rc;
     instance->paths = instance->runtime.ops->paths(instance->handle);
-    if (checkpoint[0] != '\0')
+    rc = keep_boot(instance, err);
+    if (rc == SYN_OK && checkpoint[0] != '\0')
         rc = agt_fetch_into(instance, checkpoint, instance->paths->checkpoints, err);
     if (rc == SYN_OK)
         rc = open_snapshots(instance, doc, err);
@@ -528,17 +568,48 @@ watch(struct agt_instance *instance, struct syn_instance_status *ret_status)
 /* --- ending ------------------------------------------------------------------------------------
  */
 
-/* Everything it left behind, in the order that makes the final report true. */
-static int
-finish(struct agt_instance *instance, const struct syn_instance_status *status, struct syn_err *err)
+#define FINISH_TRIES_MAX 5 /* of what fails for another reason than that the server is away */
+
+/* May the same succeed later by itself? */
+static bool
+passing(int rc)
 {
+    return rc == SYN_E_UNAVAILABLE || rc == SYN_E_TIMEOUT;
+}
+
+/* Everything it left behind, in the order that makes the final report true. What cannot be stored
+ * or sent (more files than a checkpoint may have, a run that is settled already) must not keep the
+ * end from being told: after some tries it is left out, and the log of the agent says so. */
+static int
+finish(struct agt_instance *instance, const struct syn_instance_status *status, unsigned tries,
+       struct syn_err *err)
+{
+    bool stored = instance->snapshots != NULL;
     int rc = agt_ship_now(instance->ship, err);
 
-    if (rc == SYN_OK && instance->snapshots != NULL && status->reason != SYN_EXIT_LOST)
+    if (rc < 0 && !passing(rc) && tries >= FINISH_TRIES_MAX)
+        rc = SYN_OK;
+    if (rc == SYN_OK && stored && status->reason != SYN_EXIT_LOST)
         rc = agt_snapshots_look(instance->snapshots, true, err);
-    if (rc == SYN_OK && instance->snapshots != NULL && status->reason == SYN_EXIT_COMPLETED)
+    if (rc < 0 && !passing(rc) && tries >= FINISH_TRIES_MAX)
+        rc = SYN_OK;
+    if (rc == SYN_OK && stored && status->reason == SYN_EXIT_COMPLETED)
         rc = agt_snapshots_result(instance->snapshots, err);
+    if (rc < 0 && !passing(rc) && tries >= FINISH_TRIES_MAX)
+        rc = SYN_OK;
     return rc < 0 ? rc : report_exit(instance, status, err);
+}
+
+/* Does the server still want to hear of it? */
+static bool
+let_go(struct agt_instance *instance)
+{
+    bool gone;
+
+    (void)pthread_mutex_lock(&instance->agent->lock);
+    gone = instance->gone;
+    (void)pthread_mutex_unlock(&instance->agent->lock);
+    return gone;
 }
 
 /* Wait for the server's word, then remove every trace. */
@@ -566,6 +637,8 @@ bury(struct agt_instance *instance)
     }
     (void)unlink(agt_job_path(agent, instance->id, "config/hyperparameters.json", path));
     (void)rmdir(agt_job_path(agent, instance->id, "config", path));
+    (void)unlink(agt_job_path(agent, instance->id, "boot_id", path));
+    (void)unlink(agt_job_path(agent, instance->id, "boot_id.tmp", path));
     (void)unlink(agt_job_path(agent, instance->id, "doc.json.tmp", path));
     (void)unlink(agt_job_path(agent, instance->id, "doc.json", path));
     (void)rmdir(agt_job_path(agent, instance->id, "", path));
@@ -626,20 +699,19 @@ live(struct agt_instance *instance)
 
     doc = newest_doc(instance, &gone);
     rc = keep_doc(instance, doc, &err);
-    if (rc < 0)
-        syn_log_err(SYN_LOG_WARN, "instance.document-not-kept", &err);
     if (already_ended(doc)) {
         (void)choose_runtime(instance, doc, &err);
         return;
     }
-    rc = bring_up(instance, doc, &err);
+    if (rc == SYN_OK) /* without its document nobody would find it again after a crash */
+        rc = bring_up(instance, doc, &err);
     if (rc == SYN_OK)
         rc = open_helpers(instance, doc, &err);
     if (rc < 0) {
         struct syn_err why = err;
 
         syn_log_err(SYN_LOG_WARN, "instance.start-failed", &why);
-        while (report_unborn(instance, &why, &err) < 0 &&
+        while (report_unborn(instance, &why, &err) < 0 && !let_go(instance) &&
                agt_sleep(instance->agent, NULL, AGT_RETRY_MS))
             continue;
         return;
@@ -650,7 +722,8 @@ live(struct agt_instance *instance)
         syn_log_err(SYN_LOG_WARN, "instance.report-failed", &err);
     if (!watch(instance, &status))
         return;
-    while (finish(instance, &status, &err) < 0) {
+    for (unsigned tries = 0; finish(instance, &status, tries, &err) < 0 && !let_go(instance);
+         tries++) {
         syn_log_err(SYN_LOG_WARN, "instance.finish-failed", &err);
         if (!agt_sleep(instance->agent, NULL, AGT_RETRY_MS))
             return;

@@ -57,9 +57,15 @@ memory_bytes(void)
     int64_t found = 0;
 
     while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-        long long kib;
+        static const char field[] = "MemTotal:";
+        char *number = line + sizeof(field) - 1;
+        int64_t kib;
 
-        if (sscanf(line, "MemTotal: %lld kB", &kib) == 1)
+        if (!syn_str_starts(line, field))
+            continue;
+        number += strspn(number, " ");
+        number[strcspn(number, " \n")] = '\0';
+        if (syn_parse_i64(number, 0, INT64_MAX / 1024, field, &kib, NULL) == SYN_OK)
             found = kib * 1024;
     }
     if (file != NULL)
@@ -87,8 +93,8 @@ cpu_millicores(void)
     return (int64_t)CPU_COUNT(&set) * 1000;
 }
 
-static void
-read_boot_id(char *out, size_t cap)
+void
+agt_boot_id(char *out, size_t cap)
 {
     FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
 
@@ -133,7 +139,7 @@ agt_inventory(struct syn_agent *agent, json_t **ret, struct syn_err *err)
 
     if (rc < 0)
         return rc;
-    read_boot_id(boot_id, sizeof(boot_id));
+    agt_boot_id(boot_id, sizeof(boot_id));
     return syn_json_pack(
         ret, err, "{s:{s:I, s:I, s:I, s:[]}, s:o, s:s, s:s, s:s}", "capacity", "cpu_millicores",
         (json_int_t)cpu_millicores(), "memory_bytes", (json_int_t)memory_bytes(), "scratch_bytes",

@@ -16,12 +16,14 @@
 
 #define PIECE_MAX      ((int64_t)8 << 20) /* of one request */
 #define USAGE_LINE_MAX 1024
+#define PROGRESS_MAX   ((int64_t)64 << 20) /* the program's own file: more of it is not sent */
 
 /* A file that is sent from where the server stands. */
 struct tail {
     const char *path;
-    const char *what; /* "logs", "progress" */
-    int64_t offset;   /* the server's; learnt from its answers */
+    const char *what;  /* "logs", "progress" */
+    int64_t bytes_max; /* 0: as much as there is */
+    int64_t offset;    /* the server's; learnt from its answers */
 };
 
 struct agt_ship {
@@ -51,10 +53,10 @@ agt_ship_new(struct agt_instance *instance, struct agt_ship **ret, struct syn_er
         return rc;
     }
     ship->instance = instance;
-    ship->log = (struct tail){instance->paths->log, "logs", 0};
+    ship->log = (struct tail){instance->paths->log, "logs", 0, 0};
     (void)snprintf(ship->progress_path, sizeof(ship->progress_path), "%s/progress.jsonl",
                    instance->paths->scratch);
-    ship->progress = (struct tail){ship->progress_path, "progress", 0};
+    ship->progress = (struct tail){ship->progress_path, "progress", PROGRESS_MAX, 0};
     (void)pthread_mutex_lock(&instance->agent->lock);
     resources = syn_json_at(instance->doc, "spec.resources");
     ship->reserved =
@@ -123,6 +125,8 @@ send_tail(struct agt_ship *ship, struct tail *tail, struct syn_err *err)
 
     if (fd < 0)
         return SYN_OK; /* not there yet */
+    if (tail->bytes_max > 0)
+        st.st_size = SYN_MIN(st.st_size, (off_t)tail->bytes_max);
     while (rc == SYN_OK && tail->offset < st.st_size)
         rc = send_piece(ship, tail, fd, SYN_MIN(st.st_size - tail->offset, PIECE_MAX), err);
     (void)close(fd);
@@ -137,7 +141,7 @@ read_progress(struct agt_ship *ship)
     int fd = open_regular(ship->progress.path, &st);
     ssize_t got = 1;
 
-    while (fd >= 0 && got > 0) {
+    while (fd >= 0 && got > 0 && ship->read_offset < PROGRESS_MAX) {
         got = pread(fd, chunk, sizeof(chunk), (off_t)ship->read_offset);
         if (got > 0 && syn_progress_feed(ship->reader, chunk, (size_t)got,
                                          syn_wall_ms(ship->instance->agent->world), NULL) < 0)
@@ -249,6 +253,10 @@ send_report(struct agt_ship *ship, FILE *file, bool *ret_more, struct syn_err *e
     if (rc == SYN_E_CONFLICT) { /* the server has some of these: learn how many */
         rc = agt_call(instance->agent, instance->client, "GET", path, NULL, &answer, err);
         offset = 0;
+    }
+    if (rc == SYN_E_PRECONDITION) { /* the run is settled: nobody counts what comes now */
+        syn_log_err(SYN_LOG_INFO, "instance.usage-late", err);
+        return SYN_OK;
     }
     if (rc < 0)
         return rc;

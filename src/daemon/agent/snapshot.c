@@ -76,6 +76,12 @@ by_path(const void *a, const void *b)
     return strcmp(((const struct entry *)a)->path, ((const struct entry *)b)->path);
 }
 
+static int64_t
+mtime_of(const struct stat *st)
+{
+    return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+}
+
 static int
 add_entry(struct scan *scan, const char *path, const struct stat *st, struct syn_err *err)
 {
@@ -86,10 +92,7 @@ add_entry(struct scan *scan, const char *path, const struct stat *st, struct syn
     if (!syn_grow((void *)&scan->entries, &scan->cap, scan->count + 1, sizeof(*scan->entries)))
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory to look at %zu files", scan->count);
     entry = &scan->entries[scan->count++];
-    *entry =
-        (struct entry){.size = st->st_size,
-                       .mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec,
-                       .inode = st->st_ino};
+    *entry = (struct entry){.size = st->st_size, .mtime_ns = mtime_of(st), .inode = st->st_ino};
     (void)syn_str_copy(entry->path, sizeof(entry->path), path);
     return SYN_OK;
 }
@@ -207,6 +210,22 @@ open_beneath(int folder, const char *path)
     return (int)syscall(SYS_openat2, folder, path, &how, sizeof(how));
 }
 
+/* Is this still the file that the scan saw? The program may write or swap it at any time; then the
+ * next look takes it. */
+static int
+check_same(int fd, const struct entry *entry, struct syn_err *err)
+{
+    struct stat st;
+    struct entry now;
+
+    if (fstat(fd, &st) != 0)
+        return SYN_FAIL_SYS(err, errno, "looking at %s", entry->path);
+    now = (struct entry){.size = st.st_size, .mtime_ns = mtime_of(&st), .inode = st.st_ino};
+    if (!S_ISREG(st.st_mode) || !same(&now, entry))
+        return SYN_FAIL(err, SYN_E_CONFLICT, "%s changed while it was read", entry->path);
+    return SYN_OK;
+}
+
 static int
 upload_file(struct agt_instance *instance, const char *upload, int folder,
             const struct entry *entry, struct syn_err *err)
@@ -218,9 +237,16 @@ upload_file(struct agt_instance *instance, const char *upload, int folder,
 
     if (fd < 0)
         return SYN_FAIL_SYS(err, errno, "opening %s", entry->path);
+    rc = check_same(fd, entry, err);
+    if (rc < 0) {
+        (void)close(fd);
+        return rc;
+    }
     syn_buf_addf(&path, "/v1/uploads/%s/data?offset=0&size=%" PRId64 "&path=", upload, entry->size);
     syn_client_escape(&path, entry->path);
     rc = agt_upload(instance->client, syn_buf_text(&path), fd, 0, entry->size, &received, err);
+    if (rc == SYN_OK)
+        rc = check_same(fd, entry, err);
     (void)close(fd);
     if (rc == SYN_OK && received != entry->size)
         return SYN_FAIL(err, SYN_E_IO, "%s: sent %lld of %lld bytes", entry->path,
@@ -277,7 +303,13 @@ announce(struct agt_instance *instance, const char *what, const json_t *stored, 
                        "step", (json_int_t)step, "epoch", (json_int_t)epoch, "size_bytes",
                        (json_int_t)syn_json_i64(stored, "size_bytes", 0));
     (void)snprintf(path, sizeof(path), "/v1/instances/%s/%s", instance->id, what);
-    return rc < 0 ? rc : agt_call(instance->agent, instance->client, "POST", path, body, NULL, err);
+    if (rc == SYN_OK)
+        rc = agt_call(instance->agent, instance->client, "POST", path, body, NULL, err);
+    if (rc == SYN_E_PRECONDITION) { /* it ended for the server: told before, or given up */
+        syn_log_err(SYN_LOG_INFO, "instance.stored-late", err);
+        return SYN_OK;
+    }
+    return rc;
 }
 
 static void

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@
 #define LOG_BYTES_MAX  (INT64_C(1) << 30)
 #define LOG_READ_BYTES ((size_t)256 << 10)
 #define LINES_MAX      100000
+#define TEXT_BYTES_MAX ((size_t)64 << 20) /* of one answer; older lines give way */
 
 static const char *
 log_path(const struct syn_server *server, const char *instance, const char *file, char *out)
@@ -35,6 +37,7 @@ log_path(const struct syn_server *server, const char *instance, const char *file
 struct append {
     struct syn_server *server;
     int fd;
+    bool first; /* bytes of the file */
     char instance[SYN_ID_MAX];
 };
 
@@ -64,6 +67,26 @@ open_append(struct syn_server *server, const char *instance, const char *file, i
     return SYN_OK;
 }
 
+/* Make the names of the first bytes' file durable: its folder's entry, and the folder's own. */
+static int
+sync_names(const struct append *append, struct syn_err *err)
+{
+    static const char *const levels[] = {"", ".."};
+    char dir[SRV_PATH_MAX];
+
+    for (size_t i = 0; i < SYN_LEN(levels); i++) {
+        int fd = open(log_path(append->server, append->instance, levels[i], dir),
+                      O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        bool bad = fd < 0 || fsync(fd) != 0;
+
+        if (fd >= 0)
+            (void)close(fd);
+        if (bad)
+            return SYN_FAIL_SYS(err, errno, "making the log of %s durable", append->instance);
+    }
+    return SYN_OK;
+}
+
 /* A smaller offset than what is there is a repetition: the agent asks again what it could not hear.
  */
 static int
@@ -88,7 +111,12 @@ begin_append(struct syn_http_req *req, struct syn_server *server, const char *fi
         syn_free(append);
         return rc;
     }
-    if (fstat(append->fd, &st) != 0 || st.st_size != offset) {
+    if (fstat(append->fd, &st) != 0) {
+        append_drop(append, 0);
+        return SYN_FAIL_SYS(err, errno, "looking at what %s wrote", syn_document_id(instance));
+    }
+    append->first = offset == 0;
+    if (st.st_size != offset) {
         syn_http_error_details_take(req,
                                     json_pack("{s:I}", "received_bytes", (json_int_t)st.st_size));
         append_drop(append, 0);
@@ -97,7 +125,7 @@ begin_append(struct syn_http_req *req, struct syn_server *server, const char *fi
     }
     upload->fd = append->fd;
     upload->offset = offset;
-    upload->bytes_max = LOG_BYTES_MAX;
+    upload->bytes_max = SYN_MAX(LOG_BYTES_MAX - offset, 1);
     upload->arg = append;
     upload->drop = append_drop;
     return SYN_OK;
@@ -121,8 +149,10 @@ end_append(struct syn_http_req *req, const struct append *append, struct syn_err
 {
     struct stat st;
     SYN_JSON(answer);
-    int rc;
+    int rc = append->first ? sync_names(append, err) : SYN_OK;
 
+    if (rc < 0)
+        return rc;
     if (fdatasync(append->fd) != 0 || fstat(append->fd, &st) != 0)
         return SYN_FAIL_SYS(err, errno, "keeping what %s wrote", append->instance);
     rc = syn_json_pack(&answer, err, "{s:I}", "received_bytes", (json_int_t)st.st_size);
@@ -136,7 +166,7 @@ end_log(struct syn_http_req *req, void *ctx, struct syn_err *err)
     int rc = end_append(req, append, err);
 
     if (rc == SYN_OK)
-        srv_follow_poke(ctx, append->instance);
+        srv_follow_poke(ctx);
     return rc;
 }
 
@@ -415,6 +445,15 @@ struct text_out {
     bool many;
 };
 
+/* Whole lines from the front, until no more than `len` bytes are left. */
+static void
+drop_oldest(struct syn_buf *out, size_t len)
+{
+    const char *cut = memchr(out->data + out->len - len, '\n', len);
+
+    syn_buf_consume(out, cut == NULL ? out->len - len : (size_t)(cut - out->data) + 1);
+}
+
 static int
 add_text(void *arg, const struct syn_log_record *record, struct syn_err *err)
 {
@@ -427,6 +466,8 @@ add_text(void *arg, const struct syn_log_record *record, struct syn_err *err)
     syn_buf_add(text->out, record->text, record->text_len);
     if (!record->partial)
         syn_buf_addc(text->out, '\n');
+    if (text->out->len > TEXT_BYTES_MAX)
+        drop_oldest(text->out, TEXT_BYTES_MAX / 2);
     return syn_buf_ok(text->out, err);
 }
 
@@ -503,11 +544,21 @@ struct follower {
     struct follower *next;
 };
 
+#define FOLLOWERS_MAX   512
+#define FOLLOW_BYTES    ((size_t)128 << 10) /* of one log in one turn of the loop */
+#define BACKLOG_MAX     ((size_t)256 << 10) /* then a follower waits until its client has read */
+#define FOLLOW_AGAIN_MS 50
+
 struct srv_follow {
     struct syn_server *server;
     struct follower *first;
+    unsigned count;
     struct syn_store_watch *watch; /* jobs that end */
+    struct syn_watch *timer;       /* while somebody is behind */
+    atomic_bool poked;             /* a letter is under way: it does for all */
 };
+
+static void advance_all(void *arg);
 
 struct send_out {
     struct follower *follower;
@@ -537,13 +588,15 @@ send_line(void *arg, const struct syn_log_record *record, struct syn_err *err)
 }
 
 static int
-follow_instance(struct follower *follower, const json_t *instance, struct syn_err *err)
+follow_instance(struct follower *follower, const json_t *instance, bool *ret_more,
+                struct syn_err *err)
 {
     struct syn_server *server = follower->hub->server;
     const char *id = syn_document_id(instance);
     struct send_out out = {follower, syn_json_i64(syn_document_spec(instance), "rank", 0)};
     int64_t *offset = syn_map_find(follower->offsets, id);
     char path[SRV_PATH_MAX];
+    int64_t before;
     int rc;
 
     if (follower->wish.rank >= 0 && follower->wish.rank != out.rank)
@@ -554,12 +607,19 @@ follow_instance(struct follower *follower, const json_t *instance, struct syn_er
         if (rc < 0 || offset == NULL)
             return rc < 0 ? rc : SYN_FAIL(err, SYN_E_NOMEM, "no memory to follow %s", id);
     }
-    return read_lines(log_path(server, id, "log", path), offset, (size_t)4 << 20, send_line, &out,
-                      err);
+    if (syn_http_sse_backlog(follower->http) > BACKLOG_MAX) {
+        *ret_more = true;
+        return SYN_OK;
+    }
+    before = *offset;
+    rc = read_lines(log_path(server, id, "log", path), offset, FOLLOW_BYTES, send_line, &out, err);
+    *ret_more = *ret_more || *offset - before >= (int64_t)FOLLOW_BYTES / 2;
+    return rc;
 }
 
-/* Send what is new; end the stream once the job has ended and every log has arrived. */
-static void
+/* Send what is new, no faster than the client reads; end the stream once the job has ended and all
+ * of it is sent. Returns true when there is more. */
+static bool
 advance(struct follower *follower)
 {
     struct syn_server *server = follower->hub->server;
@@ -569,23 +629,27 @@ advance(struct follower *follower)
     json_t *instance;
     SYN_JSON(job);
     SYN_JSON(instances);
+    bool more = false;
     int rc;
 
     if (follower->done)
-        return;
+        return false;
     rc = srv_load(server, srv_key(key, "training", follower->job, NULL), &job, NULL, &err);
     if (rc == SYN_OK)
         rc = srv_instances_of(server, follower->job, &instances, &err);
     json_array_foreach (instances, i, instance) {
         if (rc == SYN_OK)
-            rc = follow_instance(follower, instance, &err);
+            rc = follow_instance(follower, instance, &more, &err);
     }
+    if (rc == SYN_OK && more)
+        return true;
     if (rc != SYN_OK || srv_job_ended(job)) {
         if (rc == SYN_OK)
             rc = syn_http_sse_send(follower->http, NULL, "end", "{}", 2, &err);
         follower->done = true;
         syn_http_sse_close(follower->http);
     }
+    return false;
 }
 
 static void
@@ -596,8 +660,9 @@ follower_closed(void *arg)
 
     while (*slot != NULL && *slot != follower)
         slot = &(*slot)->next;
-    if (*slot != NULL)
-        *slot = follower->next;
+    assert(*slot != NULL);
+    *slot = follower->next;
+    follower->hub->count--;
     (void)syn_map_free(follower->offsets);
     syn_free(follower);
 }
@@ -606,18 +671,37 @@ static void
 advance_all(void *arg)
 {
     struct srv_follow *follow = arg;
+    struct syn_err err = {0};
+    bool more = false;
 
+    atomic_store(&follow->poked, false);
     for (struct follower *follower = follow->first; follower != NULL; follower = follower->next)
-        advance(follower);
+        more = advance(follower) || more;
+    if (more && follow->timer == NULL) {
+        if (syn_loop_timer(follow->server->loop, FOLLOW_AGAIN_MS, FOLLOW_AGAIN_MS, advance_all,
+                           follow, &follow->timer, &err) < 0)
+            syn_log_err(SYN_LOG_WARN, "follow.no-timer", &err);
+    } else if (!more) {
+        follow->timer = syn_watch_drop(follow->timer);
+    }
+}
+
+static void
+poke(struct srv_follow *follow)
+{
+    struct syn_err err = {0};
+
+    if (atomic_exchange(&follow->poked, true) ||
+        syn_loop_post(follow->server->loop, advance_all, follow, NULL, &err) == SYN_OK)
+        return;
+    atomic_store(&follow->poked, false);
+    syn_log_err(SYN_LOG_DEBUG, "follow.poke-lost", &err);
 }
 
 void
-srv_follow_poke(struct syn_server *server, const char *instance)
+srv_follow_poke(struct syn_server *server)
 {
-    if (server->follow != NULL &&
-        syn_loop_post(server->loop, advance_all, server->follow, NULL, NULL) < 0)
-        syn_log(SYN_LOG_DEBUG, "follow.poke-lost", "instance=%s",
-                instance != NULL ? instance : "-");
+    poke(server->follow);
 }
 
 static void
@@ -625,8 +709,8 @@ on_job_event(void *arg, const struct syn_store_event *event)
 {
     struct srv_follow *follow = arg;
 
-    if (event->kind == SYN_STORE_EVENT_PUT)
-        srv_follow_poke(follow->server, NULL);
+    if (event->kind != SYN_STORE_EVENT_DELETE)
+        poke(follow);
 }
 
 int
@@ -657,6 +741,7 @@ srv_follow_free(struct srv_follow *follow)
     if (follow == NULL)
         return NULL;
     (void)syn_store_unwatch(follow->server->store, follow->watch);
+    follow->timer = syn_watch_drop(follow->timer);
     assert(follow->first == NULL); /* the HTTP server closed every stream before */
     syn_free(follow);
     return NULL;
@@ -666,11 +751,13 @@ static int
 follow_logs(struct syn_http_req *req, struct syn_server *server, const char *job,
             const struct wish *wish, struct syn_err *err)
 {
-    struct follower *follower = syn_calloc(1, sizeof(*follower));
+    struct follower *follower = NULL;
     int rc;
 
+    if (server->follow->count < FOLLOWERS_MAX)
+        follower = syn_calloc(1, sizeof(*follower));
     if (follower == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory to follow");
+        return SYN_FAIL(err, SYN_E_LIMIT, "too many logs are being followed; try again");
     follower->hub = server->follow;
     follower->wish = *wish;
     (void)syn_str_copy(follower->job, sizeof(follower->job), job);
@@ -684,7 +771,8 @@ follow_logs(struct syn_http_req *req, struct syn_server *server, const char *job
     }
     follower->next = server->follow->first;
     server->follow->first = follower;
-    advance(follower);
+    server->follow->count++;
+    advance_all(server->follow);
     return SYN_OK;
 }
 

@@ -302,8 +302,8 @@ struct srv_streams *srv_streams_free(struct srv_streams *streams);
 SYN_MUST int srv_follow_new(struct syn_server *server, struct srv_follow **ret,
                             struct syn_err *err);
 struct srv_follow *srv_follow_free(struct srv_follow *follow);
-/** Bytes were appended to the log of `instance`, or its job ended. Any thread. */
-void srv_follow_poke(struct syn_server *server, const char *instance);
+/** Bytes were appended to some log. Any thread. */
+void srv_follow_poke(struct syn_server *server);
 
 SYN_MUST int srv_progress_new(struct srv_progress **ret, struct syn_err *err);
 struct srv_progress *srv_progress_free(struct srv_progress *progress);
