@@ -13,7 +13,7 @@ MAY_INCLUDE = {
     "infra": ["base"],
     "runtime": ["base", "compute", "infra"],
     "orchestration": ["base", "compute", "chain", "market", r"synor/runtime/\w+_ops\.h"],
-    "workload": ["base", "orchestration"],
+    "workload": ["base", "orchestration", r"synor/market/pricebook\.h"],
     "daemon": ["base", "client", "compute", "chain", "market", "infra", "runtime",
                "orchestration", "workload"],
     "cli": ["base", "client"],
@@ -36,7 +36,7 @@ LIBRARIES = {
 }
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
-TEST_FILE = re.compile(r"(_test|_fuzz|_suite|_model|_recorder|_testing|_test_priv)\.[ch]$")
+TEST_FILE = re.compile(r"((_test|_fuzz|_suite|_model|_recorder|_testing|_test_priv)|/suite_\w+)\.[ch]$")
 
 
 def files(root, folder, pattern):

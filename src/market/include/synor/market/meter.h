@@ -97,8 +97,9 @@ SYN_MUST int syn_capacity_check(const struct syn_capacity *capacity, const char 
 SYN_MUST int syn_usage_add(struct syn_usage_sum *usage, const char *item, enum syn_measure measure,
                            syn_u128 quantity, struct syn_err *err);
 /** Add what `capacity` amounts to over `span_ms` >= 0. */
-SYN_MUST int syn_usage_add_capacity(struct syn_usage_sum *usage, const struct syn_capacity *capacity,
-                                    int64_t span_ms, struct syn_err *err);
+SYN_MUST int syn_usage_add_capacity(struct syn_usage_sum *usage,
+                                    const struct syn_capacity *capacity, int64_t span_ms,
+                                    struct syn_err *err);
 
 /* ---- meters ---- */
 
