@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -920,6 +921,8 @@ syn_runtime_suite_run(const char *name, const struct syn_runtime_suite *given)
         cmocka_unit_test_teardown(names_are_not_reused, clear_up),
     };
 
+    /* As a daemon may be: then every orphan of an instance becomes a child of this process. */
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     syn_suite = given;
     return cmocka_run_group_tests_name(name, tests, NULL, NULL);
 }

@@ -22,6 +22,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <synor/base/str.h>
@@ -391,12 +392,10 @@ freeze(const struct syn_cgroup_layout *layout, const char *name, bool on)
                         NULL);
 }
 
-/* SIGKILL a batch and wait a moment for each through its pidfd. */
+/* SIGKILL a batch. Those that are frozen die once they are thawed. */
 static void
-kill_batch(const int *pids, size_t count)
+kill_batch(const int *pids, int *fds, size_t count)
 {
-    int fds[KILL_BATCH_MAX];
-
     for (size_t i = 0; i < count; i++) {
         fds[i] = (int)syscall(SYS_pidfd_open, pids[i], 0);
         if (fds[i] >= 0)
@@ -404,30 +403,32 @@ kill_batch(const int *pids, size_t count)
         else
             (void)kill(pids[i], SIGKILL);
     }
-    for (size_t i = 0; i < count; i++) {
-        if (fds[i] >= 0)
-            (void)close(fds[i]);
-    }
 }
 
-/* Wait until the first of the group's processes is gone. */
+/* Wait a moment for the batch to end. Orphans that a child subreaper inherited are its to reap. */
 static void
-await_one(int pid)
+await_batch(int *fds, size_t count)
 {
-    SYN_FD(fd);
-    struct pollfd ready;
+    int patience_ms = KILL_WAIT_MS;
+    siginfo_t status;
 
-    fd = (int)syscall(SYS_pidfd_open, pid, 0);
-    if (fd < 0)
-        return;
-    ready = (struct pollfd){.fd = fd, .events = POLLIN};
-    (void)poll(&ready, 1, KILL_WAIT_MS);
+    for (size_t i = 0; i < count; i++) {
+        struct pollfd ended = {.fd = fds[i], .events = POLLIN};
+
+        if (fds[i] < 0)
+            continue;
+        if (poll(&ended, 1, patience_ms) == 0)
+            patience_ms = 0;
+        else
+            (void)waitid(P_PIDFD, (id_t)fds[i], &status, WEXITED | WNOHANG);
+        (void)close(fds[i]);
+    }
 }
 
 int
 syn_cgroup_kill(const struct syn_cgroup_layout *layout, const char *name, struct syn_err *err)
 {
-    int pids[KILL_BATCH_MAX];
+    int pids[KILL_BATCH_MAX], fds[KILL_BATCH_MAX];
 
     for (int round = 0; round < KILL_ROUNDS; round++) {
         size_t count = syn_cgroup_pids(layout, name, pids, SYN_LEN(pids));
@@ -438,10 +439,9 @@ syn_cgroup_kill(const struct syn_cgroup_layout *layout, const char *name, struct
         /* A frozen group cannot fork while the list is worked through. */
         freeze(layout, name, true);
         count = syn_cgroup_pids(layout, name, pids, SYN_LEN(pids));
-        kill_batch(pids, count);
+        kill_batch(pids, fds, count);
         freeze(layout, name, false);
-        if (count > 0)
-            await_one(pids[0]);
+        await_batch(fds, count);
     }
     return SYN_FAIL(err, SYN_E_IO, "processes of cgroup %s do not end", name);
 }

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <synor/base/str.h>
@@ -306,26 +307,49 @@ syn_lock_held(int fd)
     return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
-uint64_t
-syn_proc_start_ticks(pid_t pid)
+/* State, parent and start time of a process, zombies included. */
+static bool
+read_stat(pid_t pid, char *ret_state, uint64_t *ret_parent, uint64_t *ret_ticks)
 {
     char path[64];
     SYN_BUF(text);
     const char *at;
-    uint64_t ticks = 0;
 
     if (pid <= 0)
-        return 0;
+        return false;
     (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
     if (syn_file_read(AT_FDCWD, path, 4096, &text, NULL) < 0)
-        return 0;
+        return false;
     /* The name in field 2 may hold blanks and brackets: fields count from the last ')'. */
     at = strrchr(syn_buf_text(&text), ')');
-    if (!at || strlen(at) < 3 || at[2] == 'Z' || at[2] == 'X')
-        return 0;
+    if (!at || strlen(at) < 5)
+        return false;
+    *ret_state = at[2];
+    if (!syn_scan_u64(at + 3, 10, ret_parent, NULL))
+        return false;
     for (int field = 2; at && field < STAT_START_FIELD; field++)
         at = strchr(at + 1, ' ');
-    return at && syn_scan_u64(at, 10, &ticks, NULL) ? ticks : 0;
+    return at && syn_scan_u64(at, 10, ret_ticks, NULL);
+}
+
+uint64_t
+syn_proc_start_ticks(pid_t pid)
+{
+    uint64_t parent, ticks;
+    char state;
+
+    return read_stat(pid, &state, &parent, &ticks) && state != 'Z' && state != 'X' ? ticks : 0;
+}
+
+void
+syn_proc_reap(pid_t pid, uint64_t start_ticks)
+{
+    uint64_t parent, ticks;
+    char state;
+
+    if (read_stat(pid, &state, &parent, &ticks) && state == 'Z' && parent == (uint64_t)getpid() &&
+        ticks == start_ticks)
+        (void)waitpid(pid, NULL, WNOHANG);
 }
 
 void

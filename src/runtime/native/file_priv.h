@@ -51,6 +51,9 @@ SYN_MUST bool syn_lock_take(int fd);
 bool syn_lock_held(int fd);
 /** The kernel's start time of `pid` in clock ticks, or 0 when there is no such living process. */
 uint64_t syn_proc_start_ticks(pid_t pid);
+/** Take the ended process off our hands if it is a child of ours and has that start time: a daemon
+ * that is a child subreaper inherits every supervisor. */
+void syn_proc_reap(pid_t pid, uint64_t start_ticks);
 /** This boot's identity into out[40]; "" when unknown. */
 void syn_boot_id(char *out);
 

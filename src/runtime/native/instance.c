@@ -317,6 +317,8 @@ syn_instance_poll(struct syn_instance *instance, struct syn_instance_status *ret
     /* In this order: a supervisor writes its result before it lets go of the lock. */
     alive = shim_alive(instance->dir, &record);
     rc = syn_exit_read(instance->dir, ret_status, &local);
+    if (!alive)
+        syn_proc_reap(record.pid, record.ticks);
     if (rc == SYN_OK)
         return rc;
     if (rc != SYN_E_NOTFOUND) {
@@ -378,21 +380,18 @@ end_shim(int dir)
 {
     struct shim_record record;
     bool alive = shim_alive(dir, &record);
-    siginfo_t status;
     struct pollfd gone;
     SYN_FD(fd);
 
-    fd = shim_pidfd(&record);
-    if (fd < 0)
-        return;
+    fd = alive ? shim_pidfd(&record) : -1;
     gone = (struct pollfd){.fd = fd, .events = POLLIN};
     /* One that has a result is only clearing up: let it. */
-    if (alive &&
+    if (fd >= 0 &&
         (faccessat(dir, SYN_FILE_EXIT, F_OK, 0) != 0 || poll(&gone, 1, SHIM_END_MS) != 1)) {
         (void)syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
         (void)poll(&gone, 1, SHIM_END_MS);
     }
-    (void)waitid(P_PIDFD, (id_t)fd, &status, WEXITED | WNOHANG);
+    syn_proc_reap(record.pid, record.ticks);
 }
 
 int

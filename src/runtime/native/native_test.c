@@ -85,6 +85,29 @@ find_processes(const char *dir, char *out, size_t cap)
     (void)closedir(proc);
 }
 
+/* Supervisors that ended as our children (the suite is a subreaper) and that nobody reaped. */
+static void
+find_zombies(char *out, size_t cap)
+{
+    DIR *proc = opendir("/proc");
+    const struct dirent *entry;
+
+    assert_non_null(proc);
+    while ((entry = readdir(proc)) != NULL) {
+        char path[64], parent[32];
+        SYN_BUF(text);
+
+        if (entry->d_name[0] < '0' || entry->d_name[0] > '9' ||
+            snprintf(path, sizeof(path), "/proc/%.20s/stat", entry->d_name) < 0 ||
+            syn_file_read(AT_FDCWD, path, 4096, &text, NULL) < 0)
+            continue;
+        (void)snprintf(parent, sizeof(parent), "(synor-shim) Z %d ", (int)getpid());
+        if (strstr(syn_buf_text(&text), parent))
+            note(out, cap, "zombie", entry->d_name);
+    }
+    (void)closedir(proc);
+}
+
 static void
 find_lines(const char *file, const char *what, const char *dir, char *out, size_t cap)
 {
@@ -133,6 +156,7 @@ leftovers(const char *dir, char *out, size_t cap)
     find_cgroups(dir, out, cap);
     if (access(dir, F_OK) == 0)
         return; /* mounts and devices belong to the folder */
+    find_zombies(out, cap);
     find_lines("/proc/self/mounts", "mount", dir, out, cap);
     find_loops(dir, out, cap);
 }
