@@ -395,10 +395,10 @@ static int
 begin_data(struct syn_http_req *req, void *ctx, struct syn_http_upload *upload, struct syn_err *err)
 {
     int64_t offset = syn_json_i64(syn_http_req_query_json(req), "offset", 0);
-    const char *path;
-    const char *name;
+    const char *path = "";
+    const char *name = "";
     struct stat st;
-    int parent;
+    int parent = -1;
     int fd;
     SYN_JSON(doc);
     int rc = load_upload(ctx, req, &doc, err);
@@ -441,7 +441,7 @@ end_data(struct syn_http_req *req, void *ctx, struct syn_err *err)
     int64_t offset = syn_json_i64(syn_http_req_query_json(req), "offset", 0);
     SYN_JSON(answer);
     int rc = syn_json_pack(&answer, err, "{s:I}", "received_bytes",
-                           (json_int_t)(offset + syn_http_req_received(req)));
+                           (json_int_t)offset + (json_int_t)syn_http_req_received(req));
 
     (void)ctx;
     return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
@@ -451,9 +451,9 @@ static int
 put_link(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     const char *target = syn_json_str(syn_http_req_json(req), "target", "");
-    const char *path;
-    const char *name;
-    int parent;
+    const char *path = "";
+    const char *name = "";
+    int parent = -1;
     SYN_JSON(doc);
     int rc = load_upload(ctx, req, &doc, err);
 
@@ -522,7 +522,7 @@ commit_upload(struct syn_http_req *req, void *ctx, struct syn_err *err)
     char path[SRV_PATH_MAX + 16];
     char dir[SRV_PATH_MAX];
     char text[SYN_CID_TEXT_MAX];
-    struct syn_content_tally tally;
+    struct syn_content_tally tally = {0};
     struct syn_cid cid;
     json_t *answer = NULL;
     int64_t revision;

@@ -257,7 +257,7 @@ srv_stream(struct syn_server *server, struct syn_http_req *req, const struct srv
         rc = syn_store_watch(server->store, stream->prefix, after, on_event, stream, &stream->watch,
                              err);
     if (rc == SYN_STORE_COMPACTED)
-        rc = syn_http_sse_send(stream->http, NULL, "compacted", "{}", 2, err);
+        (void)!syn_http_sse_send(stream->http, NULL, "compacted", "{}", 2, err);
     else if (rc == SYN_OK)
         return SYN_OK;
     syn_http_sse_close(stream->http);
