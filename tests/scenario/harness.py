@@ -271,7 +271,7 @@ class Platform:
         return [path.name for path in self.home.glob("agent/instances/*")]
 
     def processes(self):
-        """Processes that have our home on their command line or as SYNOR_HOME, the daemon left out."""
+        """Processes with our home on the command line or as SYNOR_HOME, without the daemon."""
         found = []
         mine = {os.getpid(), self.process.pid if self.process else 0}
         for entry in pathlib.Path("/proc").iterdir():
@@ -375,7 +375,8 @@ def need_sandbox(platform):
     if os.getuid() != 0:
         raise Skip("needs root: sandboxes, cgroups and mounts")
     node = platform.wait_node()
-    works = [s["name"] for s in node["status"]["sandboxes"] if s["state"] in ("ready", "works", "ok")]
+    works = [s["name"] for s in node["status"]["sandboxes"]
+             if s["state"] in ("ready", "works", "ok")]
     if not works:
         raise Skip(f"no sandbox works here: {json.dumps(node['status']['sandboxes'])}")
     return works
@@ -392,7 +393,8 @@ def report(number, name, function):
     except Exception as error:  # whatever it is, the next case still runs
         print(f"not ok {number} - {name}", flush=True)
         shown = str(error) if isinstance(error, AssertionError) else traceback.format_exc()
-        place = [f for f in traceback.extract_tb(error.__traceback__) if "harness" not in f.filename]
+        place = [f for f in traceback.extract_tb(error.__traceback__)
+                 if "harness" not in f.filename]
         for line in [f"{f.filename}:{f.lineno}" for f in place[-1:]] + shown.splitlines():
             print(f"# {line}", flush=True)
         return False

@@ -55,11 +55,12 @@ attempt("hostname", lambda: libc.sethostname(b"pried", 5) == 0)
 attempt("mknod", lambda: os.mknod("/synor/scratch/disk", 0o60600, os.makedev(8, 0)) is None)
 attempt("kill-all", lambda: [p for p in os.listdir("/proc") if p.isdigit() and
                              b"synor" in open(f"/proc/{p}/cmdline", "rb").read() and
-                             b" up" in open(f"/proc/{p}/cmdline", "rb").read().replace(b"\0", b" ")])
+                             b"\0up\0" in open(f"/proc/{p}/cmdline", "rb").read()])
 attempt("root", lambda: os.setuid(0) is None)
 attempt("host-environment", lambda: os.environ.get("SCENARIO_SECRET"))
 attempt("kernel-module", lambda: libc.syscall(175, 0, 0, 0) == 0)
-attempt("disk", lambda: [d for d in os.listdir("/dev") if d.startswith(("sd", "vd", "nvme", "loop", "kvm"))])
+attempt("disk", lambda: [d for d in os.listdir("/dev")
+                         if d.startswith(("sd", "vd", "nvme", "loop", "kvm"))])
 attempt("sysrq", write("/proc/sysrq-trigger"))
 attempt("core-pattern", write("/proc/sys/kernel/core_pattern"))
 attempt("other-jobs", lambda: [n for n in os.listdir("/synor") if n not in
@@ -124,10 +125,24 @@ def runc(p):
     pry(p, "runc")
 
 
+BOMB = """
+import os, time
+n = 0
+try:
+    while n < 20000:
+        n += 1
+        if os.fork() == 0:
+            time.sleep(60)
+            os._exit(0)
+except OSError as error:
+    print('stopped at', n, error, flush=True)
+    os._exit(3)
+"""
+
+
 @case
 def a_fork_bomb_stays_within(p):
-    bomb = "import os, time\nn = 0\ntry:\n    while n < 20000:\n        n += 1\n        if os.fork() == 0:\n            time.sleep(60)\n            os._exit(0)\nexcept OSError as error:\n    print('stopped at', n, error, flush=True)\n    os._exit(3)\n"
-    job = p.create(job_folder(p.home, bomb, entry="bomb.py"), "--stop-grace", "1s", "--time-limit",
+    job = p.create(job_folder(p.home, BOMB, entry="bomb.py"), "--stop-grace", "1s", "--time-limit",
                    "60s", "--memory", "1gb", framework="pytorch")["id"]
     done = p.wait_end(job)
     equal(done["status"]["state"], "failed", p.logs(job))

@@ -15,7 +15,7 @@ def all_accounts(p):
 
 
 def conserved(p):
-    """Every transaction sums to zero, and so do all balances, the mint's and the escrows' included."""
+    """Every transaction sums to zero, and so do all balances, mint and escrows included."""
     sums, seen = {}, set()
     for account in all_accounts(p):
         for one in p.json("account", "history", account["id"])["items"]:

@@ -6,7 +6,8 @@ import re
 from harness import case, check, equal, run
 
 TOKENLESS = ("/healthz", "/v1/version", "/v1/status", "/v1/openapi.json")
-IDS = {"id": "train-nosuchjob1", "cid": "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku",
+IDS = {"id": "train-nosuchjob1",
+       "cid": "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku",
        "token": "no-such-token"}
 
 

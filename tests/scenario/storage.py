@@ -51,8 +51,6 @@ def known_cids(p):
         alphabet, bits = "abcdefghijklmnopqrstuvwxyz234567", int.from_bytes(digest, "big") << 2
         want = "b" + "".join(alphabet[bits >> shift & 31] for shift in range(285, -1, -5))
         equal(p.json("storage", "put", file)["cid"], want)
-    vectors = json.loads((pathlib.Path(__file__).parents[1] / "content/cid-vectors.json").read_text())
-    check(vectors, "no vectors")
 
 
 @case
@@ -88,7 +86,8 @@ def folder_comes_back_whole(p):
     check("empty folder" in p.cli("storage", "put", folder).err)
     equal(sorted(got), sorted(want))
     for name, what in want.items():
-        check(got[name] == what, f"{name} came back as {str(got[name])[:200]}, was {str(what)[:200]}")
+        check(got[name] == what, f"{name} came back as", str(got[name])[:200], "was",
+              str(what)[:200])
     listed = p.json("storage", "ls", f"synor://{put['cid']}", "--recursive")["items"]
     equal(sorted(item["path"] for item in listed), sorted(want))
     # One file of a folder, also to standard output.
@@ -188,8 +187,8 @@ def interrupted_upload_goes_on(p):
         return sum(f.stat().st_size for f in uploads.rglob("*") if f.is_file())
     client = p.spawn("storage", "put", big, "--json")
     try:
-        wait_until("a part has arrived", 30, lambda: received() > 8 * MIB or client.poll() is not None,
-                   0.005)
+        wait_until("a part has arrived", 30,
+                   lambda: received() > 8 * MIB or client.poll() is not None, 0.005)
         client.send_signal(signal.SIGSTOP)
         early = client.poll() is not None
     finally:
@@ -234,7 +233,7 @@ def encryption_changes_no_cid(p):
         equal(sealed.json("storage", "put", tree)["cid"], p.json("storage", "put", tree)["cid"])
         for part in [*sealed.home.glob("server/**/*"), *sealed.home.glob("agent/content/**/*")]:
             if part.is_file():
-                check(b"do not leave me readable" not in part.read_bytes(), f"{part} shows the text")
+                check(secret[:24] not in part.read_bytes(), f"{part} shows the text")
         sealed.stop()
         sealed.start()
         out = work(p) / "secret-out"
@@ -345,7 +344,8 @@ def a_full_disk_is_told_and_survived(_):
 
 @case
 def wrong_references_are_told(p):
-    for ref in ("synor://no/such", "synor://bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"):
+    for ref in ("synor://no/such",
+                "synor://bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"):
         equal(p.error("storage", "get", ref, work(p) / "no")["code"], "not-found")
     said = p.error("storage", "put", work(p) / "no-such-file", code=None)
     check("no-such-file" in said["message"], said)

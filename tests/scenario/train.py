@@ -15,7 +15,8 @@ trap 'echo "asked to stop at $step"; exit 0' TERM
 while [ $step -lt ${1:-20} ]; do
     sleep 0.5 & wait $!
     step=$((step + 1))
-    echo $step >"$SYNOR_CHECKPOINT_DIR/.step" && mv "$SYNOR_CHECKPOINT_DIR/.step" "$SYNOR_CHECKPOINT_DIR/step"
+    echo $step >"$SYNOR_CHECKPOINT_DIR/.step"
+    mv "$SYNOR_CHECKPOINT_DIR/.step" "$SYNOR_CHECKPOINT_DIR/step"
     echo "{\\"step\\": $step, \\"loss\\": 0.$step}" >>"$SYNOR_PROGRESS"
     echo "step $step"
 done
@@ -212,8 +213,8 @@ def bad_inputs_are_told(p):
           "--yes", code=2)
     equal(p.error("compute", "train", "get", "train-nosuchjob1")["code"], "not-found")
     said = p.error("compute", "train", "create", "--framework", "custom", "--model-config",
-                   good / "model.yaml", "--dataset", "synor://no/such", "--max-budget", "1", "--yes",
-                   code=None)
+                   good / "model.yaml", "--dataset", "synor://no/such", "--max-budget", "1",
+                   "--yes", code=None)
     check("no/such" in said["message"], said)
     said = p.error("compute", "train", "create", "--framework", "custom", "--model-config",
                    good / "model.yaml", "--max-budget", "999999", "--yes", code=4)
@@ -243,7 +244,8 @@ def budget_runs_out_and_more_of_it_goes_on(p):
 
 @case
 def a_killed_daemon_loses_nothing(p):
-    talker = "#!/bin/sh\ni=0\nwhile [ $i -lt 120 ]; do i=$((i + 1)); echo line $i; sleep 0.1; done\n"
+    talker = ("#!/bin/sh\ni=0\n"
+              "while [ $i -lt 120 ]; do i=$((i + 1)); echo line $i; sleep 0.1; done\n")
     job = p.create(job_folder(p.home, talker))["id"]
     p.wait_state(job, "running")
     wait_until("it talks", 30, lambda: "line 10\n" in p.logs(job))
@@ -302,7 +304,8 @@ def job_that_ends_while_the_daemon_is_away(p):
 
 @case
 def two_workers_are_a_gang(p):
-    ranks = "#!/bin/sh\necho rank $RANK of $WORLD_SIZE at $MASTER_ADDR\n[ $RANK = 0 ] || exit ${1:-0}\nsleep 2\n"
+    ranks = "#!/bin/sh\necho rank $RANK of $WORLD_SIZE at $MASTER_ADDR\n" \
+            "[ $RANK = 0 ] || exit ${1:-0}\nsleep 2\n"
     job = p.create(job_folder(p.home, ranks), "--workers", "2", "--memory", "256mb",
                    "--cpus", "0.5")["id"]
     done = p.wait_end(job)

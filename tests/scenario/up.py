@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The platform's own life: up, status, doctor, version, down; and in separate processes over TLS."""
+"""The platform's own life: up, status, doctor, version, down; and apart over TLS."""
 import json
 import os
 import signal
@@ -116,7 +116,7 @@ def doctor_names_what_is_missing_and_how_to_get_it(p):
     found = p.json("doctor", code=None)
     check("code" not in found, found)
     text = json.dumps(found).lower()
-    for subject in ("runsc", "runc", "cgroup", "kvm", "wireguard", "gpu"):
+    for subject in ("gvisor", "runc", "cgroup", "kvm", "wireguard", "gpu"):
         check(subject in text, f"doctor does not speak of {subject}:", text[:3000])
     checks = found.get("checks") or found.get("items")
     check(checks, found)
