@@ -345,7 +345,7 @@ def a_full_disk_is_told_and_survived(_):
 @case
 def wrong_references_are_told(p):
     for ref in ("synor://no/such",
-                "synor://bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"):
+                "synor://bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"):
         equal(p.error("storage", "get", ref, work(p) / "no")["code"], "not-found")
     said = p.error("storage", "put", work(p) / "no-such-file", code=None)
     check("no-such-file" in said["message"], said)
