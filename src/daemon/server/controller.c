@@ -530,7 +530,8 @@ run_due(struct srv_controller *controller)
         else
             count++;
     }
-    qsort(due, count, sizeof(*due), by_order);
+    if (count > 0)
+        qsort(due, count, sizeof(*due), by_order);
     for (size_t i = 0; i < count; i++) {
         run_job(controller, due[i].id);
         json_decref(due[i].job);

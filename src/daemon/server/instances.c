@@ -127,7 +127,7 @@ post_status(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
     for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
         char key[SRV_KEY_MAX];
-        int64_t revision;
+        int64_t revision = 0;
         SYN_JSON(doc);
         SRV_TXN(txn);
         int rc = load_mine(server, req, &doc, &revision, err);
@@ -418,7 +418,7 @@ post_checkpoint(struct syn_http_req *req, void *ctx, struct syn_err *err)
     /* A key is a millisecond: two checkpoints within one start over, as after any conflict. */
     for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
         char cid[SYN_CID_TEXT_MAX];
-        int64_t revision;
+        int64_t revision = 0;
         SYN_JSON(instance);
         SYN_JSON(doc);
         int rc = load_mine(server, req, &instance, &revision, err);
@@ -449,7 +449,7 @@ post_result(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
     for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
         char key[SRV_KEY_MAX];
-        int64_t revision;
+        int64_t revision = 0;
         json_t *result = NULL;
         SYN_JSON(doc);
         SRV_TXN(txn);

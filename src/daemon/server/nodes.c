@@ -235,7 +235,7 @@ change_node(struct syn_server *server, const char *text, change_fn change, void 
 {
     for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
         char key[SRV_KEY_MAX];
-        int64_t revision;
+        int64_t revision = 0;
         SYN_JSON(node);
         SRV_TXN(txn);
         int rc = srv_node_find(server, text, &node, &revision, err);

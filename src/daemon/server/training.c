@@ -413,7 +413,7 @@ change_job(struct syn_server *server, struct syn_http_req *req, change_fn change
     for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
         char key[SRV_KEY_MAX];
         struct srv_idem idem;
-        int64_t revision;
+        int64_t revision = 0;
         SYN_JSON(job);
         SRV_TXN(txn);
         int rc = srv_idem_begin(server, req, &idem, err);
@@ -550,7 +550,7 @@ release_name(struct syn_server *server, struct srv_txn *txn, const json_t *job, 
     char key[SRV_KEY_MAX];
     char prefix[SRV_KEY_MAX];
     struct heir heir = {server, id, name, ""};
-    int64_t revision;
+    int64_t revision = 0;
     SYN_JSON(holder);
     int rc =
         srv_load(server, srv_key(key, "training-name", account, name), &holder, &revision, err);
@@ -575,7 +575,7 @@ delete_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
     struct syn_server *server = ctx;
     char job_key[SRV_KEY_MAX];
     char key[SRV_KEY_MAX];
-    int64_t revision;
+    int64_t revision = 0;
     SYN_JSON(job);
     SRV_TXN(txn);
     struct sweep sweep = {server, &txn, job_key, 0};
@@ -624,7 +624,7 @@ list_under_job(struct syn_http_req *req, void *ctx, const char *what, struct syn
 {
     struct syn_server *server = ctx;
     char prefix[SRV_KEY_MAX];
-    int64_t revision;
+    int64_t revision = 0;
     SYN_JSON(job);
     SYN_JSON(items);
     SYN_JSON(answer);
@@ -697,7 +697,7 @@ explain_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
     SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
-    int64_t revision;
+    int64_t revision = 0;
     SYN_JSON(job);
     SYN_JSON(instances);
     SYN_JSON(lines);
