@@ -320,9 +320,11 @@ create_token(struct syn_http_req *req, void *ctx, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_LIMIT, "account %s has %d tokens: delete some", account,
                         TOKENS_MAX);
     if (rc == SYN_OK)
-        rc = srv_token_issue(server, &txn, account, syn_buf_text(&scopes),
-                             syn_json_str(body, "name", ""), syn_json_i64(body, "ttl_ms", 0), token,
-                             err);
+        rc = srv_token_issue(server, &txn,
+                             &(struct srv_token){account, syn_buf_text(&scopes),
+                                                 syn_json_str(body, "name", ""),
+                                                 syn_json_i64(body, "ttl_ms", 0)},
+                             token, err);
     if (rc == SYN_OK)
         rc = srv_txn_commit(server, &txn, NULL, err);
     if (rc == SYN_OK)

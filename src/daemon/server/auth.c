@@ -236,9 +236,8 @@ srv_tokens_close(struct syn_server *server)
 }
 
 int
-srv_token_issue(struct syn_server *server, struct srv_txn *txn, const char *account,
-                const char *scopes, const char *name, int64_t ttl_ms, char *out,
-                struct syn_err *err)
+srv_token_issue(struct syn_server *server, struct srv_txn *txn, const struct srv_token *token,
+                char *out, struct syn_err *err)
 {
     uint8_t digest[SYN_SHA256_LEN];
     char hex[2 * SYN_SHA256_LEN + 1];
@@ -246,7 +245,7 @@ srv_token_issue(struct syn_server *server, struct srv_txn *txn, const char *acco
     int64_t now = syn_wall_ms(server->world);
     struct syn_scopes parsed;
     SYN_JSON(doc);
-    int rc = syn_scopes_parse(scopes, &parsed, err);
+    int rc = syn_scopes_parse(token->scopes, &parsed, err);
 
     if (rc < 0)
         return rc;
@@ -255,10 +254,11 @@ srv_token_issue(struct syn_server *server, struct srv_txn *txn, const char *acco
     if (rc < 0)
         return rc;
     syn_hex_encode(digest, sizeof(digest), hex);
-    rc = syn_json_pack(&doc, err, "{s:s, s:s, s:s, s:I, s:I}", "account", account, "scopes", scopes,
-                       "name", name, "created_ms", (json_int_t)now, "expires_ms",
-                       (json_int_t)(ttl_ms > 0 ? now + ttl_ms : 0));
+    rc = syn_json_pack(&doc, err, "{s:s, s:s, s:s, s:I, s:I}", "account", token->account, "scopes",
+                       token->scopes, "name", token->name, "created_ms", (json_int_t)now,
+                       "expires_ms", (json_int_t)(token->ttl_ms > 0 ? now + token->ttl_ms : 0));
     if (rc == SYN_OK)
         rc = srv_txn_put(txn, srv_key(key, "token", hex, NULL), doc, err);
-    return rc < 0 ? rc : srv_txn_put_text(txn, srv_key(key, "token-of", account, hex), hex, err);
+    return rc < 0 ? rc
+                  : srv_txn_put_text(txn, srv_key(key, "token-of", token->account, hex), hex, err);
 }

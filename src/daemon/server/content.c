@@ -279,7 +279,7 @@ static int
 begin_car(struct syn_http_req *req, void *ctx, struct syn_http_upload *upload, struct syn_err *err)
 {
     struct syn_server *server = ctx;
-    struct syn_content_car *car;
+    struct syn_content_car *car = NULL;
     int rc = srv_disk_room(server, err);
 
     (void)req;

@@ -3,6 +3,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <synor/base/str.h>
+
 #include "server_priv.h"
 
 enum gauge {
@@ -48,14 +50,19 @@ static int64_t
 resident_bytes(void)
 {
     FILE *file = fopen("/proc/self/statm", "re");
-    long long pages = 0;
+    char line[128] = "";
+    const char *resident; /* the second of the line's numbers, in pages */
+    int64_t pages = 0;
 
     if (file == NULL)
         return 0;
-    if (fscanf(file, "%*s %lld", &pages) != 1)
-        pages = 0;
+    if (fgets(line, sizeof(line), file) != NULL && (resident = strchr(line, ' ')) != NULL) {
+        line[(resident + 1 - line) + (ptrdiff_t)strcspn(resident + 1, " ")] = '\0';
+        if (syn_parse_i64(resident + 1, 0, INT64_MAX / 65536, "statm", &pages, NULL) < 0)
+            pages = 0;
+    }
     (void)fclose(file);
-    return (int64_t)pages * sysconf(_SC_PAGESIZE);
+    return pages * sysconf(_SC_PAGESIZE);
 }
 
 static void

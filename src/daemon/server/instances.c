@@ -270,6 +270,7 @@ accept_once(struct syn_server *server, const json_t *instance, const json_t *bod
 
     if (rc < 0)
         return rc;
+    assert(report->count > 0 && report->samples != NULL); /* as decoded */
     if (meter->seq >= report->samples[report->count - 1].seq)
         return SYN_OK; /* all of it came before */
     rc = syn_meter_accept(meter, report, signature_ok, err);

@@ -644,8 +644,8 @@ advance(struct follower *follower)
     if (rc == SYN_OK && more)
         return true;
     if (rc != SYN_OK || srv_job_ended(job)) {
-        if (rc == SYN_OK)
-            rc = syn_http_sse_send(follower->http, NULL, "end", "{}", 2, &err);
+        if (rc == SYN_OK && syn_http_sse_send(follower->http, NULL, "end", "{}", 2, &err) < 0)
+            syn_log_err(SYN_LOG_DEBUG, "follow.end-unsent", &err);
         follower->done = true;
         syn_http_sse_close(follower->http);
     }

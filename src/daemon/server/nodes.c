@@ -195,7 +195,8 @@ join_once(struct syn_server *server, const struct srv_identity *who, const json_
         rc = put_name(server, &txn, node, err);
     (void)snprintf(scope, sizeof(scope), "node:%s", node != NULL ? syn_document_id(node) : "");
     if (rc == SYN_OK)
-        rc = srv_token_issue(server, &txn, who->account, scope, "agent", 0, token, err);
+        rc = srv_token_issue(server, &txn, &(struct srv_token){who->account, scope, "agent", 0},
+                             token, err);
     if (rc == SYN_OK)
         rc = srv_txn_commit(server, &txn, NULL, err);
     if (rc == SYN_OK)

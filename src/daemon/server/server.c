@@ -159,10 +159,12 @@ first_start(struct syn_server *server, struct syn_err *err)
     if (rc == SYN_OK)
         rc = grant(server, &txn, err);
     if (rc == SYN_OK)
-        rc = srv_token_issue(server, &txn, server->operator_id, "operator,tenant", "operator", 0,
-                             token, err);
+        rc = srv_token_issue(
+            server, &txn,
+            &(struct srv_token){server->operator_id, "operator,tenant", "operator", 0}, token, err);
     if (rc == SYN_OK)
-        rc = srv_token_issue(server, &txn, server->provider_id, "join", "local agent", 0,
+        rc = srv_token_issue(server, &txn,
+                             &(struct srv_token){server->provider_id, "join", "local agent", 0},
                              server->join_token, err);
     if (rc == SYN_OK)
         rc = syn_json_pack(&meta, err, "{s:s, s:s, s:s, s:s}", "network", server->network,

@@ -165,11 +165,17 @@ const struct srv_identity *srv_identity(const struct syn_http_req *req);
 /** Load all tokens into the book and follow their changes. */
 SYN_MUST int srv_tokens_open(struct syn_server *server, struct syn_err *err);
 void srv_tokens_close(struct syn_server *server);
+/** What a new token is to be. */
+struct srv_token {
+    const char *account;
+    const char *scopes; /* "operator,tenant" */
+    const char *name;   /* what it is for */
+    int64_t ttl_ms;     /* 0: no end */
+};
 /** Add "token/DIGEST" for a new token to the transaction; the text goes to out[SYN_TOKEN_LEN + 1].
  */
-SYN_MUST int srv_token_issue(struct syn_server *server, struct srv_txn *txn, const char *account,
-                             const char *scopes, const char *name, int64_t ttl_ms, char *out,
-                             struct syn_err *err);
+SYN_MUST int srv_token_issue(struct syn_server *server, struct srv_txn *txn,
+                             const struct srv_token *token, char *out, struct syn_err *err);
 /** The node that `text` names: its id or name. NOTFOUND. */
 SYN_MUST int srv_node_find(struct syn_server *server, const char *text, json_t **ret_doc,
                            int64_t *ret_revision, struct syn_err *err);

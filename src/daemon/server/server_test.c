@@ -125,7 +125,7 @@ call(struct syn_client *client, const char *method, const char *path, const char
     if (body != NULL) {
         (void)snprintf(text, sizeof(text), "%s", body);
         for (char *c = text; *c != '\0'; c++)
-            *c = *c == '\'' ? '"' : *c;
+            *c = (char)(*c == '\'' ? '"' : *c);
         assert_int_equal(syn_json_parse(text, strlen(text), &doc, &err), SYN_OK);
         request.body = doc;
     }

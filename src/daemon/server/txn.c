@@ -153,8 +153,8 @@ srv_txn_put(struct srv_txn *txn, const char *key, const json_t *doc, struct syn_
 {
     SYN_JSON(copy);
     SYN_BUF(text);
-    char *taken;
-    size_t len;
+    char *taken = NULL;
+    size_t len = 0;
     int rc;
 
     if (json_object_get(doc, "revision") != NULL) {

@@ -35,10 +35,24 @@ struct syn_err_info {
 
 /** Fill `err` (may be NULL) and return `code`: `return SYN_FAIL(err, SYN_E_INVALID, "bad %s", x);`
  */
-#define SYN_FAIL(err, code, ...) syn_err_set((err), (code), 0, __FILE__, __LINE__, __VA_ARGS__)
+#define SYN_FAIL(err, code, ...) \
+    SYN_FAILED(syn_err_set((err), (code), 0, __FILE__, __LINE__, __VA_ARGS__))
 /** The same with an errno value kept beside; ENOSPC, EDQUOT and ENOMEM choose their own code. */
 #define SYN_FAIL_SYS(err, errnum, ...) \
-    syn_err_set((err), syn_err_from_errno(errnum), (errnum), __FILE__, __LINE__, __VA_ARGS__)
+    SYN_FAILED(                        \
+        syn_err_set((err), syn_err_from_errno(errnum), (errnum), __FILE__, __LINE__, __VA_ARGS__))
+/* Tells the analyzer what syn_err_set() asserts: the result is negative. */
+#ifdef __clang_analyzer__
+#define SYN_FAILED(call)             \
+    __extension__({                  \
+        int syn_failed_ = (call);    \
+        if (syn_failed_ >= 0)        \
+            __builtin_unreachable(); \
+        syn_failed_;                 \
+    })
+#else
+#define SYN_FAILED(call) (call)
+#endif
 
 /** Fill `err` (may be NULL). Returns `code`, which must be < 0. With `sys` != 0 its text is added.
  */
