@@ -270,7 +270,6 @@ accept_once(struct syn_server *server, const json_t *instance, const json_t *bod
 
     if (rc < 0)
         return rc;
-    assert(report->count > 0 && report->samples != NULL); /* as decoded */
     if (meter->seq >= report->samples[report->count - 1].seq)
         return SYN_OK; /* all of it came before */
     rc = syn_meter_accept(meter, report, signature_ok, err);
@@ -312,6 +311,7 @@ post_usage(struct syn_http_req *req, void *ctx, struct syn_err *err)
         rc = verify_report(server, report, &signature_ok, err);
     if (rc < 0)
         return rc;
+    assert(report != NULL);
     for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
         rc = accept_once(server, instance, syn_http_req_json(req), report, signature_ok, &meter,
                          err);
