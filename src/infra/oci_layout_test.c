@@ -17,7 +17,10 @@
 #include <synor/infra/oci_layout.h>
 
 #define LAYER_ROOM ((size_t)1 << 20)
-#define HERE       NULL
+#define HERE         \
+    {                \
+        .path = NULL \
+    }
 #define LAYER_TYPE "application/vnd.oci.image.layer.v1.tar"
 #define INDEX      "application/vnd.oci.image.index.v1+json"
 #define MANIFEST   "application/vnd.oci.image.manifest.v1+json"
@@ -312,11 +315,9 @@ test_unpack(void **state)
                                        {"./pipe", AE_IFIFO, "", 0666, 0},
                                        {"./tmp", AE_IFDIR, "", 01777, 0},
                                        FILE_AT("./\303\244/\342\202\254", "utf-8"),
-                                       {HERE}};
+                                       HERE};
     static const struct item more[] = {FILE_AT("lib/added", "through a link"),
-                                       FILE_AT("usr/lib/same", "new"),
-                                       DIR_AT("a/b/c"),
-                                       {HERE}};
+                                       FILE_AT("usr/lib/same", "new"), DIR_AT("a/b/c"), HERE};
     static const char *const ways[] = {"", "gzip", "zstd"};
 
     (void)state;
@@ -392,7 +393,7 @@ test_whiteouts(void **state)
                                        FILE_AT("c/y", "y"),
                                        LINK_AT("d", "c"),
                                        FILE_AT("e", "e"),
-                                       {HERE}};
+                                       HERE};
     static const struct item more[] = {
         FILE_AT("a/.wh.1", ""),        /* one file */
         FILE_AT("b/new", "new"),       /* stays, though before the opaque mark */
@@ -402,7 +403,7 @@ test_whiteouts(void **state)
         FILE_AT("e/f", "f"),                  /* a folder where a file was */
         FILE_AT("no/such/.wh.thing", ""),     /* nothing there */
         FILE_AT("a/.wh..wh.aufs", "ignored"), /* a driver's bookkeeping */
-        {HERE}};
+        HERE};
     struct syn_oci_unpacked unpacked;
     struct syn_err err = {0};
     struct builder builder;
@@ -488,7 +489,7 @@ test_escapes(void **state)
 static void
 test_whiteout_escapes(void **state)
 {
-    static const struct item base[] = {LINK_AT("out", ".."), LINK_AT("abs", "/tmp"), {HERE}};
+    static const struct item base[] = {LINK_AT("out", ".."), LINK_AT("abs", "/tmp"), HERE};
     static const struct {
         const char *path;
         int code;
@@ -502,7 +503,7 @@ test_whiteout_escapes(void **state)
     (void)state;
     (void)snprintf(prey, sizeof(prey), "%s/prey", syn_test_dir());
     for (size_t i = 0; i < SYN_LEN(cases); i++) {
-        const struct item more[] = {FILE_AT(cases[i].path, ""), {HERE}};
+        const struct item more[] = {FILE_AT(cases[i].path, ""), HERE};
         struct syn_oci_unpacked unpacked;
         struct syn_err err = {0};
         struct builder builder;
@@ -529,9 +530,9 @@ test_limits(void **state)
 {
     static char big[200001];
     char deep[4 * SYN_OCI_DEPTH_MAX] = "";
-    const struct item items[] = {FILE_AT("big", big), FILE_AT("small", "s"), {HERE}};
-    const struct item too_deep[] = {FILE_AT(deep, "!"), {HERE}};
-    const struct item foreign[] = {{"f", AE_IFREG, "", 0644, 70000}, {HERE}};
+    const struct item items[] = {FILE_AT("big", big), FILE_AT("small", "s"), HERE};
+    const struct item too_deep[] = {FILE_AT(deep, "!"), HERE};
+    const struct item foreign[] = {{"f", AE_IFREG, "", 0644, 70000}, HERE};
     struct syn_oci_limits limits = roomy;
     struct syn_oci_unpacked unpacked;
     struct syn_err err = {0};
@@ -570,7 +571,7 @@ static void
 test_owner(void **state)
 {
     const struct item items[] = {
-        {"f", AE_IFREG, "f", 0600, 1234}, {"l", AE_IFLNK, "f", 0777, 1234}, {HERE}};
+        {"f", AE_IFREG, "f", 0600, 1234}, {"l", AE_IFLNK, "f", 0777, 1234}, HERE};
     struct syn_oci_limits limits = roomy;
     struct syn_oci_unpacked unpacked;
     struct syn_err err = {0};
@@ -602,7 +603,7 @@ test_nested_beyond_paths(void **state)
     enum { STEP = 100, ROUNDS = 12 };
     static char paths[ROUNDS][STEP * 2 + 32], names[ROUNDS][16];
     static struct item items[2 * ROUNDS + 2];
-    static const struct item more[] = {FILE_AT(".wh.top", ""), {HERE}};
+    static const struct item more[] = {FILE_AT(".wh.top", ""), HERE};
     struct syn_oci_unpacked unpacked;
     struct syn_err err = {0};
     struct builder builder;
@@ -666,7 +667,7 @@ static void
 test_damage(void **state)
 {
     static const struct item items[] = {
-        FILE_AT("f", "some content that is long enough to have a middle"), {HERE}};
+        FILE_AT("f", "some content that is long enough to have a middle"), HERE};
     static const char *const ways[] = {"", "gzip", "zstd"};
 
     (void)state;
@@ -699,7 +700,7 @@ test_damage(void **state)
 static void
 test_wrong_content(void **state)
 {
-    static const struct item items[] = {FILE_AT("f", "f"), {HERE}};
+    static const struct item items[] = {FILE_AT("f", "f"), HERE};
     static const char junk[2048] = "this is no tar archive";
     struct syn_oci_unpacked unpacked;
     struct syn_err err = {0};
@@ -726,7 +727,7 @@ test_wrong_content(void **state)
 static void
 test_links_in_the_layout(void **state)
 {
-    static const struct item items[] = {FILE_AT("f", "f"), {HERE}};
+    static const struct item items[] = {FILE_AT("f", "f"), HERE};
     struct syn_oci_unpacked unpacked;
     struct syn_err err = {0};
     struct builder builder;
@@ -848,7 +849,7 @@ test_bad_layouts(void **state)
 static void
 test_leftovers(void **state)
 {
-    static const struct item items[] = {FILE_AT("f", "f"), {HERE}};
+    static const struct item items[] = {FILE_AT("f", "f"), HERE};
     struct syn_oci_unpacked unpacked;
     struct syn_err err = {0};
     struct builder builder;
@@ -881,7 +882,7 @@ sweep_scenario(void *arg, struct syn_err *err)
 static void
 test_memory(void **state)
 {
-    static const struct item items[] = {FILE_AT("f", "f"), {HERE}};
+    static const struct item items[] = {FILE_AT("f", "f"), HERE};
     struct builder builder;
 
     (void)state;
