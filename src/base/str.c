@@ -188,7 +188,8 @@ syn_hex_decode(const char *text, void *out, size_t len, struct syn_err *err)
             return SYN_FAIL(err, SYN_E_INVALID, "character %zu is no hexadecimal digit", i + 1);
     }
     for (size_t i = 0; i < len; i++)
-        bytes[i] = (uint8_t)(hex_value(text[2 * i]) << 4 | hex_value(text[2 * i + 1]));
+        bytes[i] =
+            (uint8_t)((unsigned)hex_value(text[2 * i]) << 4 | (unsigned)hex_value(text[2 * i + 1]));
     return SYN_OK;
 }
 

@@ -26,7 +26,7 @@
 #define MANIFEST   "application/vnd.oci.image.manifest.v1+json"
 
 /* One entry of a layer. */
-struct item {
+struct item { /* NOLINT(clang-analyzer-optin.performance.Padding): in the order of reading */
     const char *path;
     unsigned type;    /* AE_IF..., or 0: a hard link */
     const char *data; /* content, or where a link leads */
@@ -322,10 +322,10 @@ test_unpack(void **state)
 
     (void)state;
     for (size_t i = 0; i < SYN_LEN(ways); i++) {
-        struct syn_oci_unpacked unpacked;
+        struct syn_oci_unpacked unpacked = {0};
         struct syn_err err = {0};
         struct builder builder;
-        struct stat st, root;
+        struct stat st = {0}, root = {0};
         char name[32];
 
         (void)snprintf(name, sizeof(name), "unpack-%zu", i);
@@ -429,7 +429,7 @@ test_whiteouts(void **state)
 
 /* What an attack may at most do: fail, or stay inside. The prey stands beside the target. */
 static void
-test_escapes(void **state)
+test_escapes(void **state) /* NOLINT(readability-function-size): cmocka's macros nest */
 {
     static const struct {
         struct item items[4];
@@ -635,8 +635,8 @@ damage(const struct builder *builder, const char *name, bool cut)
 {
     char path[512];
     int fd;
-    struct stat st;
-    char byte;
+    struct stat st = {0};
+    char byte = 0;
 
     (void)snprintf(path, sizeof(path), "%s/%s", builder->dir, name);
     fd = open(path, O_RDWR | O_CLOEXEC);

@@ -27,7 +27,7 @@ test_token_form(void **state)
 }
 
 static void
-test_scopes(void **state)
+test_scopes(void **state) /* NOLINT(readability-function-size): cmocka's macros nest */
 {
     static const struct {
         const char *text;
