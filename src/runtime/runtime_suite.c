@@ -424,9 +424,9 @@ host_is_out_of_sight(void **state)
     assert_true(fd >= 0);
     (void)close(fd);
     (void)snprintf(script, sizeof(script),
-                   "set -- /proc/[0-9]*; echo $#; echo /* %s/* /root/* /home/* /var/lib/* /work/*; "
+                   "set -- /proc/[0-9]*; echo $#; echo /* %s/* /root/* /home/* /var/lib/*; "
                    "for f in /etc/shadow /etc/ssh/* /etc/machine-id /proc/kcore /dev/mem /dev/kvm "
-                   "/dev/loop0 /dev/vda /dev/fuse /proc/1/root/work /proc/1/root/root/*; do "
+                   "/dev/loop0 /dev/vda /dev/fuse /proc/1/root/home /proc/1/root/root/*; do "
                    "if head -c 1 $f >/dev/null 2>&1; then echo READ $f; fi; done; "
                    "find / -xdev -name secret; echo end",
                    syn_suite->dir);
