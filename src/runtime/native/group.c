@@ -281,6 +281,25 @@ group_open(const char *group_dir, int *ret_fd, struct syn_err *err)
     return SYN_OK;
 }
 
+/* One address family: a link-local IPv6 address that comes up a moment later on one rank makes
+ * programs of a gang (gloo) choose differently. A kernel without IPv6 has nothing to turn off. */
+static void
+ipv6_off(void)
+{
+    static const char *const paths[] = {"/proc/sys/net/ipv6/conf/default/disable_ipv6",
+                                        "/proc/sys/net/ipv6/conf/all/disable_ipv6"};
+
+    for (size_t i = 0; i < SYN_LEN(paths); i++) {
+        int fd = open(paths[i], O_WRONLY | O_CLOEXEC);
+
+        if (fd < 0)
+            continue;
+        if (write(fd, "1", 1) != 1)
+            errno = 0;
+        (void)close(fd);
+    }
+}
+
 int
 syn_group_enter(const char *group_dir, const char *address, struct syn_err *err)
 {
@@ -303,6 +322,7 @@ syn_group_enter(const char *group_dir, const char *address, struct syn_err *err)
     if (own < 0)
         return SYN_FAIL_SYS(err, errno, "opening the instance's network namespace");
     (void)snprintf(port, sizeof(port), "v%02x%02x%02x%02x", addr4[0], addr4[1], addr4[2], addr4[3]);
+    ipv6_off();
     rc = link_up("lo", 0, err);
     if (rc == SYN_OK)
         rc = veth_create(group, port, err);
