@@ -48,6 +48,18 @@ syn_alloc(size_t size)
 }
 
 void *
+syn_alloc_aligned(size_t alignment, size_t size)
+{
+    size_t rounded;
+
+    assert(alignment != 0 && (alignment & (alignment - 1)) == 0);
+    if (must_fail() || __builtin_add_overflow(size, alignment - 1, &rounded))
+        return NULL;
+    rounded &= ~(alignment - 1);
+    return counted_block(aligned_alloc(alignment, rounded == 0 ? alignment : rounded));
+}
+
+void *
 syn_calloc(size_t count, size_t size)
 {
     size_t total;

@@ -18,6 +18,9 @@
 /** Visible from the shared library. */
 #define SYN_API __attribute__((visibility("default")))
 
+/** A thread's variable that is reached without a call, also from the shared library. */
+#define SYN_TLS_FAST __attribute__((tls_model("initial-exec")))
+
 /** Take the pointer out of `p` and leave NULL: the scope no longer owns it. */
 #define SYN_TAKE(p)                     \
     __extension__({                     \

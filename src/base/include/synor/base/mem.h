@@ -6,6 +6,8 @@
 
 /** `size` bytes or NULL; size 0 gives a unique pointer. */
 SYN_MUST void *syn_alloc(size_t size);
+/** `size` bytes at a multiple of `alignment`, a power of two; syn_free() gives them back. */
+SYN_MUST void *syn_alloc_aligned(size_t alignment, size_t size);
 /** Zeroed; NULL also when count * size overflows. */
 SYN_MUST void *syn_calloc(size_t count, size_t size);
 /** As realloc; on failure the old block stays valid. */

@@ -1,0 +1,323 @@
+/* A lane: the queue of one submitting thread. Only that thread appends, so appending is two plain
+ * stores of the call and one of the count; workers take whole chunks under a lock that the
+ * submitter never touches. Calls lie in segments that are linked as they fill and handed back
+ * through the lane's small stock of empty ones, so memory follows the backlog. */
+#include "worker_priv.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include <synor/base/mem.h>
+
+#define SEGMENT_CALLS 1024 /* 16 KiB */
+#define STOCK_MAX     8    /* empty segments kept */
+
+struct segment {
+    struct segment *next; /* set before the count that needs it is published */
+    struct syn_call_item calls[SEGMENT_CALLS];
+};
+
+struct syn_lane {
+    /* The submitter's. */
+    _Alignas(SYN_LINE) _Atomic uint64_t put; /* calls appended, ever */
+    _Atomic uint64_t tasks;                  /* submitted by this thread, not through the lane */
+    struct segment *tail;
+    _Atomic(struct syn_runtime *) runtime; /* NULL: it ended */
+    struct syn_lane *next_of_thread;
+    /* The takers'. */
+    _Alignas(SYN_LINE) struct syn_spin lock;
+    _Atomic uint64_t taken;
+    struct segment *head;
+    /* Between them. */
+    _Alignas(SYN_LINE) struct syn_spin stock_lock;
+    struct segment *stock;
+    unsigned stock_count;
+    bool owned; /* by a living thread; under the registry's lock */
+};
+
+/* The lanes of this thread, one a runtime; the one used last comes first. */
+static _Thread_local struct syn_lane *mine SYN_TLS_FAST;
+
+static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
+static pthread_key_t leaving;
+static pthread_once_t leaving_once = PTHREAD_ONCE_INIT;
+
+static struct syn_runtime *
+runtime_of(const struct syn_lane *lane)
+{
+    return atomic_load_explicit(&lane->runtime, memory_order_relaxed);
+}
+
+static void
+free_segments(struct syn_lane *lane)
+{
+    for (struct segment *at = lane->head, *next; at != NULL; at = next) {
+        next = at == lane->tail ? NULL : at->next;
+        syn_free(at);
+    }
+    for (struct segment *at = lane->stock, *next; at != NULL; at = next) {
+        next = at->next;
+        syn_free(at);
+    }
+    lane->head = lane->tail = lane->stock = NULL;
+}
+
+/* A thread ends: its lanes wait in their runtimes for the next thread that comes. */
+static void
+disown(void *lanes)
+{
+    (void)pthread_mutex_lock(&registry);
+    for (struct syn_lane *lane = lanes, *next; lane != NULL; lane = next) {
+        next = lane->next_of_thread;
+        lane->next_of_thread = NULL;
+        lane->owned = false;
+        if (runtime_of(lane) == NULL)
+            syn_free(lane);
+    }
+    (void)pthread_mutex_unlock(&registry);
+}
+
+static void
+make_key(void)
+{
+    (void)pthread_key_create(&leaving, disown);
+}
+
+static struct syn_lane *
+lane_new(struct syn_runtime *runtime)
+{
+    struct syn_lane *lane = NULL;
+    struct segment *first = syn_alloc(sizeof(*first));
+
+    if (first != NULL)
+        lane = syn_alloc_aligned(SYN_LINE, sizeof(*lane));
+    if (lane == NULL) {
+        syn_free(first);
+        return NULL;
+    }
+    *lane = (struct syn_lane){.tail = first, .head = first};
+    atomic_store_explicit(&lane->runtime, runtime, memory_order_relaxed);
+    first->next = NULL;
+    return lane;
+}
+
+/* With the registry locked: a lane that nobody has, or a new one. */
+static SYN_MUST int
+adopt(struct syn_runtime *runtime, struct syn_lane **ret_lane, struct syn_err *err)
+{
+    uint32_t count = atomic_load_explicit(&runtime->lanes_count, memory_order_relaxed);
+    struct syn_lane *lane = NULL;
+
+    for (uint32_t i = 0; i < count && lane == NULL; i++) {
+        if (!runtime->lanes[i]->owned)
+            lane = runtime->lanes[i];
+    }
+    if (lane == NULL) {
+        if (count == SYN_SUBMITTERS_MAX)
+            return SYN_FAIL(err, SYN_E_LIMIT, "more than %d threads submit to one runtime",
+                            SYN_SUBMITTERS_MAX);
+        lane = lane_new(runtime);
+        if (lane == NULL)
+            return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a submitter's queue");
+        runtime->lanes[count] = lane;
+        atomic_store_explicit(&runtime->lanes_count, count + 1, memory_order_release);
+    }
+    lane->owned = true;
+    *ret_lane = lane;
+    return SYN_OK;
+}
+
+/* Take this thread's lane of the runtime out of its list, and lanes of ended runtimes with it. */
+static struct syn_lane *
+unlink_mine(const struct syn_runtime *runtime)
+{
+    struct syn_lane *found = NULL;
+
+    for (struct syn_lane **slot = &mine; *slot != NULL;) {
+        struct syn_lane *lane = *slot;
+
+        if (runtime_of(lane) != NULL && runtime_of(lane) != runtime) {
+            slot = &lane->next_of_thread;
+            continue;
+        }
+        *slot = lane->next_of_thread;
+        if (runtime_of(lane) == runtime)
+            found = lane;
+        else
+            syn_free(lane);
+    }
+    return found;
+}
+
+static SYN_MUST int
+lane_find(struct syn_runtime *runtime, struct syn_lane **ret_lane, struct syn_err *err)
+{
+    struct syn_lane *lane;
+    int rc = SYN_OK;
+
+    (void)pthread_once(&leaving_once, make_key);
+    (void)pthread_mutex_lock(&registry);
+    lane = unlink_mine(runtime);
+    if (lane == NULL)
+        rc = adopt(runtime, &lane, err);
+    if (lane != NULL) {
+        lane->next_of_thread = mine;
+        mine = lane;
+        *ret_lane = lane;
+    }
+    (void)pthread_setspecific(leaving, mine);
+    (void)pthread_mutex_unlock(&registry);
+    return rc;
+}
+
+int
+syn_lane_of_thread(struct syn_runtime *runtime, struct syn_lane **ret_lane, struct syn_err *err)
+{
+    struct syn_lane *lane = mine;
+
+    if (__builtin_expect(lane != NULL && runtime_of(lane) == runtime, 1)) {
+        *ret_lane = lane;
+        return SYN_OK;
+    }
+    return lane_find(runtime, ret_lane, err);
+}
+
+void
+syn_lanes_end(struct syn_runtime *runtime)
+{
+    uint32_t count = atomic_load_explicit(&runtime->lanes_count, memory_order_relaxed);
+    struct syn_lane *own;
+
+    (void)pthread_mutex_lock(&registry);
+    own = unlink_mine(runtime);
+    if (own != NULL)
+        own->owned = false;
+    for (uint32_t i = 0; i < count; i++) {
+        struct syn_lane *lane = runtime->lanes[i];
+        bool elsewhere = lane->owned; /* in another thread's list, which still points here */
+
+        free_segments(lane);
+        atomic_store_explicit(&lane->runtime, NULL, memory_order_relaxed);
+        if (!elsewhere)
+            syn_free(lane);
+    }
+    (void)pthread_mutex_unlock(&registry);
+}
+
+/* ---- the submitter ---- */
+
+static struct segment *
+next_segment(struct syn_lane *lane)
+{
+    struct segment *segment;
+
+    syn_spin_lock(&lane->stock_lock);
+    segment = lane->stock;
+    if (segment != NULL) {
+        lane->stock = segment->next;
+        lane->stock_count--;
+    }
+    syn_spin_unlock(&lane->stock_lock);
+    return segment != NULL ? segment : syn_alloc(sizeof(*segment));
+}
+
+/* The tail is full. */
+static SYN_MUST int
+extend(struct syn_lane *lane, uint64_t put, struct syn_err *err)
+{
+    struct segment *segment;
+
+    if (put - atomic_load_explicit(&lane->taken, memory_order_relaxed) >= SYN_QUEUED_MAX)
+        return SYN_FAIL(err, SYN_E_LIMIT, "%" PRIu64 " calls wait already", SYN_QUEUED_MAX);
+    segment = next_segment(lane);
+    if (segment == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a submitter's queue");
+    segment->next = NULL;
+    lane->tail->next = segment;
+    lane->tail = segment;
+    return SYN_OK;
+}
+
+int
+syn_lane_put(struct syn_lane *lane, void (*run)(void *arg), void *arg, struct syn_err *err)
+{
+    uint64_t put = atomic_load_explicit(&lane->put, memory_order_relaxed);
+    size_t at = put % SEGMENT_CALLS;
+    int rc;
+
+    if (at == 0 && put != 0) {
+        rc = extend(lane, put, err);
+        if (rc < 0)
+            return rc;
+    }
+    lane->tail->calls[at] = (struct syn_call_item){run, arg};
+    atomic_store_explicit(&lane->put, put + 1, memory_order_release);
+    return SYN_OK;
+}
+
+/* ---- takers ---- */
+
+/* The head was taken wholly, and the next one exists. */
+static void
+retire_head(struct syn_lane *lane)
+{
+    struct segment *old = lane->head;
+    bool keep;
+
+    lane->head = old->next;
+    syn_spin_lock(&lane->stock_lock);
+    keep = lane->stock_count < STOCK_MAX;
+    if (keep) {
+        old->next = lane->stock;
+        lane->stock = old;
+        lane->stock_count++;
+    }
+    syn_spin_unlock(&lane->stock_lock);
+    if (!keep)
+        syn_free(old);
+}
+
+uint32_t
+syn_lane_take(struct syn_lane *lane, struct syn_call_item *out, uint32_t most, unsigned takers)
+{
+    uint64_t put, taken, count;
+    size_t at;
+
+    if (syn_lane_empty(lane))
+        return 0;
+    syn_spin_lock(&lane->lock);
+    put = atomic_load_explicit(&lane->put, memory_order_acquire);
+    taken = atomic_load_explicit(&lane->taken, memory_order_relaxed);
+    count = SYN_MIN((put - taken + takers - 1) / takers, most);
+    at = taken % SEGMENT_CALLS;
+    if (count > 0 && at == 0 && taken != 0)
+        retire_head(lane);
+    count = SYN_MIN(count, SEGMENT_CALLS - at);
+    if (count > 0)
+        memcpy(out, &lane->head->calls[at], count * sizeof(*out));
+    atomic_store_explicit(&lane->taken, taken + count, memory_order_release);
+    syn_spin_unlock(&lane->lock);
+    return (uint32_t)count;
+}
+
+bool
+syn_lane_empty(const struct syn_lane *lane)
+{
+    return atomic_load_explicit(&lane->put, memory_order_relaxed) ==
+           atomic_load_explicit(&lane->taken, memory_order_relaxed);
+}
+
+uint64_t
+syn_lane_submitted(const struct syn_lane *lane)
+{
+    return atomic_load_explicit(&lane->put, memory_order_acquire) +
+           atomic_load_explicit(&lane->tasks, memory_order_acquire);
+}
+
+void
+syn_lane_count_task(struct syn_lane *lane)
+{
+    uint64_t tasks = atomic_load_explicit(&lane->tasks, memory_order_relaxed);
+
+    atomic_store_explicit(&lane->tasks, tasks + 1, memory_order_release);
+}

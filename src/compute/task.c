@@ -1,0 +1,688 @@
+/* Tasks on data.
+ *
+ * The one idea is that lines of memory flow one way, from who submits to who runs. What a piece of
+ * data was last written by, and who reads it since, is the submitters' own knowledge: it stands in
+ * the handle, under the submission lock, and no worker ever touches it. A worker that ends a task
+ * touches the task's own record, the records of those that wait for it, and nothing else.
+ *
+ *     handle a: writer -> T1, readers -> T2 T3      known to submitters, maybe out of date:
+ *                                                   a reference carries a generation
+ *     T1.successors -> [T2.edge0] -> [T3.edge0]     known to T1's worker
+ *     T2.awaited = 1                                counted down by T1's worker
+ *
+ * An edge is a word inside the waiting task's record, so a dependency costs no allocation; only a
+ * write that waits for several readers takes extra ones. A list of successors is taken, and closed
+ * for latecomers, by a single exchange, which also advances the generation: a handle that still
+ * refers to the ended task (and perhaps to another task in the same record) sees a generation that
+ * is not its own and knows that there is nothing to wait for. A generation that has come round
+ * after 65,536 uses of a record makes a task wait for one that it need not wait for; since that one
+ * was submitted earlier, no circle can come of it.
+ *
+ * While a task is being linked it holds a large bias in `awaited`, so that predecessors that end
+ * meanwhile cannot start it; taking the bias off is the only atomic operation of a submission
+ * besides one exchange an edge.
+ *
+ * Refused: a queue of accesses in each handle (OmpSs, StarPU): submitter and workers write the same
+ * lines all the time; a list of tasks in each task (needs allocation or a bound). */
+#include "task_priv.h"
+
+#include <string.h>
+
+#include <synor/base/mem.h>
+
+#include "park_priv.h"
+#include "worker_priv.h"
+
+#define SLAB_TASKS     512
+#define SLAB_EDGES     256
+#define RETURN_BATCH   32
+#define READERS_INLINE 6
+#define LINK_BIAS      ((int32_t)1 << 30)
+#define ERROR_RUNNING  1 /* in syn_task.error: too late to cancel */
+
+struct slab {
+    struct slab *next;
+};
+
+struct syn_data {
+    struct syn_runtime *runtime;
+    void *address;
+    size_t bytes;
+    syn_task_ref writer;
+    uint32_t readers_count, readers_cap;
+    syn_task_ref *readers;
+    syn_task_ref few[READERS_INLINE];
+};
+
+/* Per runtime. */
+struct syn_tasks {
+    _Alignas(SYN_LINE) struct syn_spin order; /* the one order of submissions */
+    struct syn_task *stock;                   /* records to use, under `order` */
+    struct syn_extra_edge *edges;             /* extra edges to use, under `order` */
+    struct slab *slabs;
+    /* Chains that workers gave back. */
+    _Alignas(SYN_LINE) _Atomic(struct syn_task *) returned;
+    _Atomic(struct syn_extra_edge *) returned_edges;
+};
+
+/* ---- records ---- */
+
+static SYN_MUST int
+more_tasks(struct syn_tasks *tasks, struct syn_err *err)
+{
+    struct slab *slab = syn_alloc_aligned(SYN_TASK_BYTES, (SLAB_TASKS + 1) * SYN_TASK_BYTES);
+    struct syn_task *records;
+
+    if (slab == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for tasks");
+    slab->next = tasks->slabs;
+    tasks->slabs = slab;
+    records = (struct syn_task *)(void *)((char *)slab + SYN_TASK_BYTES);
+    for (size_t i = SLAB_TASKS; i-- > 0;) {
+        atomic_init(&records[i].successors, (uint64_t)1 << SYN_REF_SHIFT);
+        records[i].next = tasks->stock;
+        tasks->stock = &records[i];
+    }
+    return SYN_OK;
+}
+
+static SYN_MUST int
+more_edges(struct syn_tasks *tasks, struct syn_err *err)
+{
+    struct slab *slab = syn_alloc((SLAB_EDGES + 1) * sizeof(struct syn_extra_edge));
+    struct syn_extra_edge *edges;
+
+    if (slab == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for dependencies");
+    slab->next = tasks->slabs;
+    tasks->slabs = slab;
+    edges = (struct syn_extra_edge *)(void *)slab + 1;
+    for (size_t i = SLAB_EDGES; i-- > 0;) {
+        edges[i].next = (uintptr_t)tasks->edges;
+        tasks->edges = &edges[i];
+    }
+    return SYN_OK;
+}
+
+static SYN_MUST int
+take_task(struct syn_tasks *tasks, struct syn_task **ret_task, struct syn_err *err)
+{
+    struct syn_task *task = tasks->stock;
+    int rc;
+
+    if (task == NULL) {
+        tasks->stock =
+            atomic_exchange_explicit(&tasks->returned, NULL, memory_order_acquire);
+        if (tasks->stock == NULL) {
+            rc = more_tasks(tasks, err);
+            if (rc < 0)
+                return rc;
+        }
+        task = tasks->stock;
+    }
+    tasks->stock = task->next;
+    *ret_task = task;
+    return SYN_OK;
+}
+
+/* Put `count` extra edges within reach, so that linking cannot fail halfway. */
+static SYN_MUST int
+reserve_edges(struct syn_tasks *tasks, size_t count, struct syn_err *err)
+{
+    struct syn_extra_edge *edge = tasks->edges;
+    int rc = SYN_OK;
+
+    for (size_t i = 0; rc == SYN_OK && i < count; i++) {
+        if (edge == NULL && tasks->edges == NULL) {
+            tasks->edges =
+                atomic_exchange_explicit(&tasks->returned_edges, NULL, memory_order_acquire);
+            edge = tasks->edges;
+        }
+        if (edge == NULL) {
+            rc = more_edges(tasks, err);
+            edge = tasks->edges;
+            i = 0;
+        }
+        if (rc == SYN_OK)
+            edge = (struct syn_extra_edge *)(uintptr_t)edge->next;
+    }
+    return rc;
+}
+
+/* Give a chain of records back to the submitters. */
+static void
+return_chain(struct syn_tasks *tasks, struct syn_task *first, struct syn_task *last)
+{
+    struct syn_task *top = atomic_load_explicit(&tasks->returned, memory_order_relaxed);
+
+    do {
+        last->next = top;
+    } while (!atomic_compare_exchange_weak_explicit(&tasks->returned, &top, first,
+                                                    memory_order_release, memory_order_relaxed));
+}
+
+static void
+give_back_edge(struct syn_tasks *tasks, struct syn_extra_edge *edge)
+{
+    struct syn_extra_edge *top =
+        atomic_load_explicit(&tasks->returned_edges, memory_order_relaxed);
+
+    do {
+        edge->next = (uintptr_t)top;
+    } while (!atomic_compare_exchange_weak_explicit(&tasks->returned_edges, &top, edge,
+                                                    memory_order_release, memory_order_relaxed));
+}
+
+int
+syn_tasks_new(struct syn_runtime *runtime, struct syn_err *err)
+{
+    struct syn_tasks *tasks = syn_alloc_aligned(SYN_LINE, sizeof(*tasks));
+
+    if (tasks == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for tasks");
+    memset(tasks, 0, sizeof(*tasks));
+    runtime->tasks = tasks;
+    return SYN_OK;
+}
+
+void
+syn_tasks_free(struct syn_runtime *runtime)
+{
+    struct syn_tasks *tasks = runtime->tasks;
+
+    if (tasks == NULL)
+        return;
+    for (struct slab *slab = tasks->slabs, *next; slab != NULL; slab = next) {
+        next = slab->next;
+        syn_free(slab);
+    }
+    syn_free(tasks);
+    runtime->tasks = NULL;
+}
+
+/* ---- references and edges ---- */
+
+static struct syn_task *
+ref_task(syn_task_ref ref)
+{
+    return (struct syn_task *)(uintptr_t)(ref & SYN_REF_MASK);
+}
+
+static syn_task_ref
+ref_to(struct syn_task *task)
+{
+    uint64_t head = atomic_load_explicit(&task->successors, memory_order_relaxed);
+
+    return (head & ~SYN_REF_MASK) | (uintptr_t)task;
+}
+
+static bool
+ref_alive(syn_task_ref ref)
+{
+    uint64_t head;
+
+    if (ref == 0)
+        return false;
+    head = atomic_load_explicit(&ref_task(ref)->successors, memory_order_acquire);
+    return ((head ^ ref) & ~SYN_REF_MASK) == 0;
+}
+
+/* Put the edge at `next` into the list of who waits for `ref`. False: that is over already. */
+static bool
+link_edge(syn_task_ref ref, syn_edge *next, uint64_t edge)
+{
+    struct syn_task *before = ref_task(ref);
+    uint64_t head = atomic_load_explicit(&before->successors, memory_order_acquire);
+
+    do {
+        if (((head ^ ref) & ~SYN_REF_MASK) != 0)
+            return false;
+        *next = head & SYN_REF_MASK;
+    } while (!atomic_compare_exchange_weak_explicit(&before->successors, &head,
+                                                    (head & ~SYN_REF_MASK) | edge,
+                                                    memory_order_acq_rel, memory_order_acquire));
+    return true;
+}
+
+/* Task being linked: how many edges it has so far, and which of the inline ones are used. */
+struct linking {
+    struct syn_tasks *tasks;
+    struct syn_task *task;
+    int32_t count;
+    unsigned inline_used;
+};
+
+static void
+wait_for(struct linking *linking, syn_task_ref ref)
+{
+    struct syn_task *task = linking->task;
+    struct syn_extra_edge *extra;
+
+    if (ref == 0 || ref_task(ref) == task)
+        return;
+    if (linking->inline_used < SYN_USES_INLINE) {
+        syn_edge *edge = &task->uses[linking->inline_used].edge;
+
+        if (link_edge(ref, edge, (uintptr_t)edge)) {
+            linking->inline_used++;
+            linking->count++;
+        }
+        return;
+    }
+    extra = linking->tasks->edges;
+    assert(extra != NULL); /* reserve_edges() */
+    linking->tasks->edges = (struct syn_extra_edge *)(uintptr_t)extra->next;
+    extra->to = task;
+    if (link_edge(ref, &extra->next, (uintptr_t)extra | SYN_EDGE_EXTRA)) {
+        linking->count++;
+    } else {
+        extra->next = (uintptr_t)linking->tasks->edges;
+        linking->tasks->edges = extra;
+    }
+}
+
+/* ---- data ---- */
+
+int
+syn_data_new(struct syn_runtime *runtime, void *address, size_t bytes, struct syn_data **ret_data,
+             struct syn_err *err)
+{
+    struct syn_data *data = syn_calloc(1, sizeof(*data));
+
+    if (data == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a data handle");
+    data->runtime = runtime;
+    data->address = address;
+    data->bytes = bytes;
+    data->readers = data->few;
+    data->readers_cap = READERS_INLINE;
+    *ret_data = data;
+    return SYN_OK;
+}
+
+struct syn_data *
+syn_data_free(struct syn_data *data)
+{
+    if (data == NULL)
+        return NULL;
+    if (data->readers != data->few)
+        syn_free(data->readers);
+    syn_free(data);
+    return NULL;
+}
+
+void *
+syn_data_address(const struct syn_data *data)
+{
+    return data->address;
+}
+
+size_t
+syn_data_bytes(const struct syn_data *data)
+{
+    return data->bytes;
+}
+
+/* Make room for one more reader: drop those that are over, else grow. */
+static SYN_MUST int
+reserve_reader(struct syn_data *data, struct syn_err *err)
+{
+    uint32_t kept = 0, cap = data->readers_cap * 2;
+    syn_task_ref *grown;
+
+    if (data->readers_count < data->readers_cap)
+        return SYN_OK;
+    for (uint32_t i = 0; i < data->readers_count; i++) {
+        if (ref_alive(data->readers[i]))
+            data->readers[kept++] = data->readers[i];
+    }
+    data->readers_count = kept;
+    if (kept <= data->readers_cap / 2)
+        return SYN_OK;
+    grown = syn_alloc(cap * sizeof(*grown));
+    if (grown == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for the readers of a data handle");
+    memcpy(grown, data->readers, kept * sizeof(*grown));
+    if (data->readers != data->few)
+        syn_free(data->readers);
+    data->readers = grown;
+    data->readers_cap = cap;
+    return SYN_OK;
+}
+
+static void
+use_data(struct linking *linking, const struct syn_use *use)
+{
+    struct syn_data *data = use->data;
+    syn_task_ref self;
+
+    if ((use->access & SYN_WRITE) == 0) {
+        wait_for(linking, data->writer);
+        data->readers[data->readers_count++] = ref_to(linking->task);
+        return;
+    }
+    self = ref_to(linking->task);
+    if (data->readers_count == 0)
+        wait_for(linking, data->writer);
+    for (uint32_t i = 0; i < data->readers_count; i++)
+        wait_for(linking, data->readers[i]);
+    data->readers_count = 0;
+    data->writer = self;
+}
+
+/* ---- submission ---- */
+
+static SYN_MUST int
+check_spec(const struct syn_task_spec *spec, struct syn_err *err)
+{
+    if (spec->run == NULL)
+        return SYN_FAIL(err, SYN_E_INVALID, "a task without a function");
+    if (spec->uses_count > SYN_USES_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "a task on %u pieces of data, at most %d",
+                        spec->uses_count, SYN_USES_MAX);
+    if (spec->after_count > SYN_AFTER_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "a task after %u others, at most %d",
+                        spec->after_count, SYN_AFTER_MAX);
+    for (unsigned i = 0; i < spec->uses_count; i++) {
+        if (spec->uses[i].data == NULL || spec->uses[i].access < SYN_READ ||
+            spec->uses[i].access > SYN_UPDATE)
+            return SYN_FAIL(err, SYN_E_INVALID, "use %u names no data or no access", i);
+    }
+    return SYN_OK;
+}
+
+/* Everything that can fail, before anything is linked. */
+static SYN_MUST int
+reserve(struct syn_tasks *tasks, const struct syn_task_spec *spec, struct syn_task **ret_task,
+        struct syn_err *err)
+{
+    size_t edges = spec->after_count;
+    int rc = SYN_OK;
+
+    for (unsigned i = 0; rc == SYN_OK && i < spec->uses_count; i++) {
+        const struct syn_use *use = &spec->uses[i];
+
+        if ((use->access & SYN_WRITE) == 0)
+            rc = reserve_reader(use->data, err);
+        else
+            edges += use->data->readers_count;
+        edges++;
+    }
+    if (rc == SYN_OK && edges > SYN_USES_INLINE)
+        rc = reserve_edges(tasks, edges, err);
+    if (rc == SYN_OK)
+        rc = take_task(tasks, ret_task, err);
+    return rc;
+}
+
+static SYN_MUST int
+make_more(struct syn_runtime *runtime, const struct syn_task_spec *spec, bool handle,
+          struct syn_task_more **ret_more, struct syn_err *err)
+{
+    struct syn_task_more *more;
+
+    *ret_more = NULL;
+    if (!handle && spec->done == NULL)
+        return SYN_OK;
+    more = syn_calloc(1, sizeof(*more));
+    if (more == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a task's handle");
+    atomic_init(&more->refs, handle ? 2 : 1);
+    more->runtime = runtime;
+    more->callback = spec->done;
+    more->callback_arg = spec->done_arg;
+    *ret_more = more;
+    return SYN_OK;
+}
+
+static void
+fill(struct syn_task *task, const struct syn_task_spec *spec, struct syn_task_more *more)
+{
+    int priority = SYN_MAX(SYN_PRIORITY_MIN, SYN_MIN(SYN_PRIORITY_MAX, spec->priority));
+
+    task->level = (uint8_t)(priority - SYN_PRIORITY_MIN);
+    task->uses_count = 0;
+    task->run = spec->run;
+    task->arg = spec->arg;
+    task->more = more;
+    atomic_store_explicit(&task->error, 0, memory_order_relaxed);
+    if (more != NULL)
+        more->self = ref_to(task);
+}
+
+static void
+run_from_lane(void *arg)
+{
+    syn_task_run(syn_self, arg);
+}
+
+/* It waits for nothing any more: to the workers. */
+static void
+hand_over(struct syn_runtime *runtime, struct syn_lane *lane, struct syn_task *task, bool waited)
+{
+    struct syn_worker *self = syn_self;
+
+    /* A call from a lane counts as submitted by lying there, everything else by this count, which
+     * must stand before the task can run. */
+    if (!waited && task->level == SYN_LEVEL_PLAIN && (self == NULL || self->runtime != runtime) &&
+        syn_lane_put(lane, run_from_lane, task, NULL) == SYN_OK) {
+        syn_worker_wake(runtime);
+        return;
+    }
+    if (!waited)
+        syn_lane_count_task(lane);
+    if (task->level == SYN_LEVEL_PLAIN && self != NULL && self->runtime == runtime)
+        syn_worker_push(self, task);
+    else
+        syn_level_push(runtime, task);
+    syn_worker_wake(runtime);
+}
+
+int
+syn_task_submit(struct syn_runtime *runtime, const struct syn_task_spec *spec,
+                struct syn_task **ret_task, struct syn_err *err)
+{
+    struct syn_tasks *tasks = runtime->tasks;
+    struct linking linking = {.tasks = tasks};
+    struct syn_task_more *more = NULL;
+    struct syn_lane *lane = NULL;
+    struct syn_task *task = NULL;
+    int rc = check_spec(spec, err);
+
+    if (rc == SYN_OK)
+        rc = syn_lane_of_thread(runtime, &lane, err);
+    if (rc == SYN_OK)
+        rc = make_more(runtime, spec, ret_task != NULL, &more, err);
+    if (rc < 0)
+        return rc;
+    syn_spin_lock(&tasks->order);
+    rc = reserve(tasks, spec, &task, err);
+    if (rc < 0) {
+        syn_spin_unlock(&tasks->order);
+        syn_free(more);
+        return rc;
+    }
+    fill(task, spec, more);
+    atomic_store_explicit(&task->awaited, LINK_BIAS, memory_order_relaxed);
+    linking.task = task;
+    for (unsigned i = 0; i < spec->uses_count; i++)
+        use_data(&linking, &spec->uses[i]);
+    for (unsigned i = 0; i < spec->after_count; i++)
+        wait_for(&linking, spec->after[i]->more->self);
+    syn_spin_unlock(&tasks->order);
+    if (ret_task != NULL)
+        *ret_task = task;
+    if (linking.count == 0) {
+        hand_over(runtime, lane, task, false);
+    } else {
+        int32_t bias = LINK_BIAS - linking.count;
+
+        syn_lane_count_task(lane);
+        if (atomic_fetch_sub_explicit(&task->awaited, bias, memory_order_acq_rel) == bias)
+            hand_over(runtime, lane, task, true);
+    }
+    return SYN_OK;
+}
+
+/* ---- the end of a task ---- */
+
+static void
+recycle(struct syn_worker *worker, struct syn_task *task)
+{
+    if (worker->finished == NULL)
+        worker->finished_last = task;
+    task->next = worker->finished;
+    worker->finished = task;
+    if (++worker->finished_count >= RETURN_BATCH) {
+        return_chain(worker->runtime->tasks, worker->finished, worker->finished_last);
+        worker->finished = NULL;
+        worker->finished_count = 0;
+    }
+}
+
+/* One edge fewer to wait for. */
+static void
+release_one(struct syn_worker *worker, struct syn_task *task, int code)
+{
+    int32_t none = 0;
+
+    if (code < 0)
+        (void)atomic_compare_exchange_strong(&task->error, &none, code);
+    if (worker->runtime->alone) {
+        int32_t left = atomic_load_explicit(&task->awaited, memory_order_relaxed) - 1;
+
+        atomic_store_explicit(&task->awaited, left, memory_order_relaxed);
+        if (left != 0)
+            return;
+    } else if (atomic_fetch_sub_explicit(&task->awaited, 1, memory_order_acq_rel) != 1) {
+        return;
+    }
+    if (task->level == SYN_LEVEL_PLAIN)
+        syn_worker_push(worker, task);
+    else
+        syn_level_push(worker->runtime, task);
+}
+
+static void
+release_all(struct syn_worker *worker, syn_edge edge, int code)
+{
+    while (edge != 0) {
+        struct syn_task *task;
+        syn_edge next;
+
+        /* The edge lies in the record that it leads to, which is free to end once released. */
+        if ((edge & SYN_EDGE_EXTRA) != 0) {
+            struct syn_extra_edge *extra =
+                (struct syn_extra_edge *)(uintptr_t)(edge & ~SYN_EDGE_EXTRA);
+
+            next = extra->next;
+            task = extra->to;
+            give_back_edge(worker->runtime->tasks, extra);
+        } else {
+            next = *(const syn_edge *)(uintptr_t)edge;
+            task = (struct syn_task *)(uintptr_t)(edge & ~(uint64_t)(SYN_TASK_BYTES - 1));
+        }
+        release_one(worker, task, code);
+        edge = next;
+    }
+}
+
+/* Close the list of those who wait, and take it. */
+static syn_edge
+close_successors(struct syn_task *task, bool alone)
+{
+    uint64_t head = atomic_load_explicit(&task->successors, memory_order_relaxed);
+    uint64_t closed = (head & ~SYN_REF_MASK) + ((uint64_t)1 << SYN_REF_SHIFT);
+
+    if (closed == 0)
+        closed = (uint64_t)1 << SYN_REF_SHIFT; /* no reference is 0 */
+    if (alone)
+        atomic_store_explicit(&task->successors, closed, memory_order_relaxed);
+    else
+        head = atomic_exchange_explicit(&task->successors, closed, memory_order_acq_rel);
+    return head & SYN_REF_MASK;
+}
+
+/* Tell who asked. The user's handle outlives the record; the record is not used again before the
+ * handle is given back. */
+static bool
+announce(struct syn_task_more *more, int code)
+{
+    more->code = code;
+    if (more->callback != NULL)
+        more->callback(more->callback_arg, code);
+    atomic_store_explicit(&more->done, 1, memory_order_release);
+    syn_fence_light();
+    if (atomic_load_explicit(&more->sleepers, memory_order_relaxed) != 0) {
+        syn_waitword_kick(&more->done);
+        syn_worker_wake_seats(more->runtime, 0);
+    }
+    return atomic_fetch_sub_explicit(&more->refs, 1, memory_order_acq_rel) == 1;
+}
+
+static int
+begin(struct syn_task *task)
+{
+    int32_t error = 0;
+
+    if (task->more == NULL)
+        return atomic_load_explicit(&task->error, memory_order_relaxed);
+    (void)atomic_compare_exchange_strong(&task->error, &error, ERROR_RUNNING);
+    return error;
+}
+
+void
+syn_task_run(struct syn_worker *worker, struct syn_task *task)
+{
+    struct syn_task_more *more = task->more;
+    int code = begin(task);
+
+    if (code == 0)
+        code = SYN_MIN(task->run(worker, task->arg), 0);
+    release_all(worker, close_successors(task, worker->runtime->alone), code);
+    if (more == NULL) {
+        recycle(worker, task);
+    } else if (announce(more, code)) {
+        syn_free(more);
+        recycle(worker, task);
+    }
+}
+
+/* ---- handles ---- */
+
+int
+syn_task_wait(struct syn_runtime *runtime, struct syn_task *task, struct syn_err *err)
+{
+    struct syn_task_more *more = task->more;
+
+    syn_worker_help(runtime, more);
+    if (more->code < 0)
+        return SYN_FAIL(err, more->code, "the task ended with %s",
+                        syn_err_info(more->code)->wire);
+    return SYN_OK;
+}
+
+bool
+syn_task_cancel(struct syn_task *task)
+{
+    int32_t none = 0;
+
+    return atomic_compare_exchange_strong(&task->error, &none, SYN_E_CANCELED);
+}
+
+struct syn_task *
+syn_task_release(struct syn_task *task)
+{
+    struct syn_task_more *more;
+
+    if (task == NULL)
+        return NULL;
+    more = task->more;
+    if (atomic_fetch_sub_explicit(&more->refs, 1, memory_order_acq_rel) == 1) {
+        struct syn_tasks *tasks = more->runtime->tasks;
+
+        syn_free(more);
+        return_chain(tasks, task, task);
+    }
+    return NULL;
+}

@@ -1,0 +1,70 @@
+/* A task's record. */
+#ifndef SYNOR_COMPUTE_TASK_PRIV_H
+#define SYNOR_COMPUTE_TASK_PRIV_H
+
+#include <stdatomic.h>
+
+#include <synor/task.h>
+
+#include "spin_priv.h"
+
+#define SYN_TASK_BYTES 128 /* also the alignment: an edge finds its task by clearing low bits */
+#define SYN_USES_INLINE 3
+
+/* A reference to a task that may have ended and been used again since: its address, and in the
+ * upper 16 bits the generation that it had. 0 refers to nothing. */
+typedef uint64_t syn_task_ref;
+#define SYN_REF_SHIFT 48
+#define SYN_REF_MASK  (((uint64_t)1 << SYN_REF_SHIFT) - 1)
+
+/* An edge, "that task waits for this one", is a word in the waiting task's record (or, when one use
+ * waits for several, in an extra edge, with bit 0 of its address set): the next edge of the list. */
+typedef uint64_t syn_edge;
+#define SYN_EDGE_EXTRA ((uint64_t)1)
+
+struct syn_extra_edge {
+    syn_edge next;
+    struct syn_task *to;
+};
+
+struct syn_task_use {
+    uint64_t data; /* struct syn_data * | mode */
+    syn_edge edge;
+};
+
+/* What few tasks have. */
+struct syn_task_more {
+    _Atomic uint32_t done; /* futex word: 1 when over */
+    _Atomic uint32_t refs; /* the user's handle, and the runtime until it is over */
+    _Atomic uint32_t sleepers; /* threads in syn_task_wait() */
+    struct syn_runtime *runtime;
+    syn_task_ref self;
+    void (*callback)(void *arg, int code);
+    void *callback_arg;
+    int code; /* how it ended */
+};
+
+struct syn_task {
+    /* Generation << 48 | the first edge of those who wait for this task. The generation changes
+     * when it ends, in the same exchange that takes the list: who linked before is in the list, who
+     * comes later sees that there is nothing to wait for. */
+    _Atomic uint64_t successors;
+    _Atomic int32_t awaited; /* edges to this task not yet released */
+    uint8_t uses_count;
+    uint8_t level;
+    uint8_t flags;
+    uint8_t pad;
+    syn_task_fn *run;
+    void *arg;
+    struct syn_task *next; /* in whatever list it is */
+    struct syn_task_more *more;
+    _Atomic int32_t error; /* of a task it depended on, or its cancellation: it will not run */
+    uint32_t name;
+    uint64_t reserved;
+    struct syn_task_use uses[SYN_USES_INLINE];
+    uint64_t reserved_too[2];
+};
+
+_Static_assert(sizeof(struct syn_task) == SYN_TASK_BYTES, "an edge could not find its task");
+
+#endif

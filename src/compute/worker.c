@@ -1,0 +1,591 @@
+/* Workers: where they look for work, and how they stop looking.
+ *
+ * In this order, before every call: what is urgent; the worker's own ready tasks, newest first; its
+ * share of a submitter's lane; its own pile; other workers' piles and forks; what is in the
+ * background. A worker that finds nothing watches for a while if no other does, then sleeps.
+ *
+ * A worker's ready tasks are its own, without a lock. While other workers exist it keeps a part of
+ * them on its pile, from where others take: half where calls are short, all but the next one where
+ * they are long, so that nothing is stuck behind a long call. How long calls are it knows from a
+ * look at the clock every PACE_CALLS calls, or every call when they are long. */
+#include "worker_priv.h"
+
+#include <string.h>
+#include <time.h>
+
+#include <synor/base/mem.h>
+
+#include "task_priv.h"
+
+#define PACE_NS      2000 /* what a worker keeps to itself lasts about this long */
+#define PACE_CALLS   64
+#define SHARE_MAX    32 /* short tasks moved between worker and pile at a time */
+#define SPIN_PAUSES  4
+#define ABOVE_PLAIN  (~((UINT32_C(2) << SYN_LEVEL_PLAIN) - 1))
+
+_Thread_local struct syn_worker *syn_self SYN_TLS_FAST;
+
+static int64_t
+now_ns(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+struct syn_worker *
+syn_worker_self(void)
+{
+    return syn_self;
+}
+
+/* ---- the pace ---- */
+
+static bool
+are_short(const struct syn_worker *worker)
+{
+    return worker->chunk > 1;
+}
+
+static void
+pace_start(struct syn_worker *worker)
+{
+    worker->pace_ns = now_ns();
+    worker->pace_left = worker->pace_count = worker->chunk;
+}
+
+static void
+pace_look(struct syn_worker *worker)
+{
+    int64_t now = now_ns();
+    int64_t each = (now - worker->pace_ns) / worker->pace_count;
+    int64_t fit = each > 0 ? PACE_NS / each : PACE_CALLS;
+
+    /* Carefully up, at once down. */
+    fit = SYN_MIN(fit, (int64_t)worker->chunk * 2);
+    worker->chunk = (uint32_t)SYN_MAX(1, SYN_MIN(fit, SYN_CHUNK_MAX));
+    worker->pace_ns = now;
+    worker->pace_left = worker->pace_count = SYN_MIN(worker->chunk, PACE_CALLS);
+}
+
+static void
+count_call(struct syn_worker *worker)
+{
+    uint64_t executed = atomic_load_explicit(&worker->executed, memory_order_relaxed);
+
+    atomic_store_explicit(&worker->executed, executed + 1, memory_order_release);
+    if (--worker->pace_left == 0)
+        pace_look(worker);
+}
+
+/* ---- piles ---- */
+
+void
+syn_level_push(struct syn_runtime *runtime, struct syn_task *task)
+{
+    struct syn_pile *pile = &runtime->levels[task->level];
+
+    task->next = NULL;
+    syn_spin_lock(&pile->lock);
+    if (pile->head == NULL)
+        pile->head = task;
+    else
+        pile->tail->next = task;
+    pile->tail = task;
+    (void)atomic_fetch_or_explicit(&runtime->urgent, SYN_BIT(task->level), memory_order_release);
+    syn_spin_unlock(&pile->lock);
+}
+
+static struct syn_task *
+level_pop(struct syn_runtime *runtime, unsigned level)
+{
+    struct syn_pile *pile = &runtime->levels[level];
+    struct syn_task *task;
+
+    syn_spin_lock(&pile->lock);
+    task = pile->head;
+    if (task != NULL)
+        pile->head = task->next;
+    if (pile->head == NULL)
+        (void)atomic_fetch_and_explicit(&runtime->urgent, ~SYN_BIT(level), memory_order_relaxed);
+    syn_spin_unlock(&pile->lock);
+    return task;
+}
+
+void
+syn_worker_push(struct syn_worker *worker, struct syn_task *task)
+{
+    task->next = worker->ready;
+    worker->ready = task;
+    worker->ready_count++;
+}
+
+/* Cut the first `count` tasks off the chain at *head; returns the last of them. */
+static struct syn_task *
+cut(struct syn_task **head, uint32_t count)
+{
+    struct syn_task *last = *head;
+
+    for (uint32_t i = 1; i < count; i++)
+        last = last->next;
+    *head = last->next;
+    return last;
+}
+
+/* Move tasks from the worker to its pile, from where others take them. */
+static void
+share(struct syn_worker *worker)
+{
+    struct syn_pile *pile = &worker->pile;
+    uint32_t count = worker->ready_count;
+    struct syn_task *first = worker->ready, *last;
+
+    if (are_short(worker))
+        count = SYN_MIN((count + 1) / 2, SHARE_MAX);
+    last = cut(&worker->ready, count);
+    worker->ready_count -= count;
+    worker->shares++;
+    syn_spin_lock(&pile->lock);
+    last->next = pile->head;
+    pile->head = first;
+    atomic_store_explicit(&pile->count,
+                          atomic_load_explicit(&pile->count, memory_order_relaxed) + count,
+                          memory_order_relaxed);
+    syn_spin_unlock(&pile->lock);
+    syn_worker_wake(worker->runtime);
+}
+
+/* Take part of a pile: half of another's, SHARE_MAX of one's own; one where calls are long. */
+static bool
+take_pile(struct syn_worker *worker, struct syn_pile *pile)
+{
+    struct syn_task *first, *last;
+    uint32_t count, part;
+
+    if (atomic_load_explicit(&pile->count, memory_order_relaxed) == 0)
+        return false;
+    syn_spin_lock(&pile->lock);
+    count = atomic_load_explicit(&pile->count, memory_order_relaxed);
+    if (count == 0) {
+        syn_spin_unlock(&pile->lock);
+        return false;
+    }
+    part = pile == &worker->pile ? count : (count + 1) / 2;
+    part = are_short(worker) ? SYN_MIN(part, SHARE_MAX) : 1;
+    first = pile->head;
+    last = cut(&pile->head, part);
+    atomic_store_explicit(&pile->count, count - part, memory_order_relaxed);
+    syn_spin_unlock(&pile->lock);
+    last->next = worker->ready;
+    worker->ready = first;
+    worker->ready_count += part;
+    return true;
+}
+
+/* ---- finding work ---- */
+
+static void
+run_task(struct syn_worker *worker, struct syn_task *task)
+{
+    syn_task_run(worker, task);
+    count_call(worker);
+}
+
+static bool
+run_level(struct syn_worker *worker, uint32_t levels)
+{
+    struct syn_task *task;
+
+    if (levels == 0)
+        return false;
+    task = level_pop(worker->runtime, 31 - (unsigned)__builtin_clz(levels));
+    if (task == NULL)
+        return false;
+    run_task(worker, task);
+    return true;
+}
+
+/* Somebody else may be needed for what this worker leaves: it was the one that watched. */
+static void
+stop_watching(struct syn_worker *worker);
+
+static bool
+refill_batch(struct syn_worker *worker)
+{
+    struct syn_runtime *runtime = worker->runtime;
+    uint32_t lanes = atomic_load_explicit(&runtime->lanes_count, memory_order_acquire);
+
+    uint32_t takers = atomic_load_explicit(&runtime->active, memory_order_relaxed);
+
+    for (uint32_t i = 0; i < lanes; i++) {
+        uint32_t at = (worker->scan + i) % lanes;
+        uint32_t count = syn_lane_take(runtime->lanes[at], worker->batch, worker->chunk, takers);
+
+        if (count > 0) {
+            worker->scan = at;
+            worker->batch_next = 0;
+            worker->batch_end = count;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool
+steal(struct syn_worker *worker)
+{
+    struct syn_runtime *runtime = worker->runtime;
+
+    for (unsigned i = 1; i < runtime->seats_count; i++) {
+        struct syn_worker *victim = runtime->workers[(worker->index + i) % runtime->seats_count];
+
+        if (take_pile(worker, &victim->pile)) {
+            worker->shares++;
+            return true;
+        }
+        if (syn_fork_steal(worker, victim))
+            return true;
+    }
+    return false;
+}
+
+/* Run one call, or find that there is none. */
+static bool
+run_one(struct syn_worker *worker)
+{
+    struct syn_runtime *runtime = worker->runtime;
+    uint32_t urgent = atomic_load_explicit(&runtime->urgent, memory_order_acquire);
+    struct syn_task *task;
+
+    if (__builtin_expect((urgent & ABOVE_PLAIN) != 0, 0) &&
+        run_level(worker, urgent & ABOVE_PLAIN))
+        return true;
+    task = worker->ready;
+    if (task != NULL) {
+        worker->ready = task->next;
+        worker->ready_count--;
+        if (worker->ready != NULL && !runtime->alone &&
+            atomic_load_explicit(&worker->pile.count, memory_order_relaxed) == 0)
+            share(worker);
+        run_task(worker, task);
+        return true;
+    }
+    if (worker->batch_next < worker->batch_end) {
+        struct syn_call_item item = worker->batch[worker->batch_next++];
+
+        item.run(item.arg);
+        count_call(worker);
+        return true;
+    }
+    if (take_pile(worker, &worker->pile) || refill_batch(worker) || steal(worker)) {
+        stop_watching(worker);
+        return true;
+    }
+    return run_level(worker, urgent);
+}
+
+/* Is there anything that run_one() would find? Looks only. */
+static bool
+work_visible(const struct syn_worker *worker)
+{
+    const struct syn_runtime *runtime = worker->runtime;
+    uint32_t lanes = atomic_load_explicit(&runtime->lanes_count, memory_order_acquire);
+
+    if (atomic_load_explicit(&runtime->urgent, memory_order_relaxed) != 0)
+        return true;
+    for (uint32_t i = 0; i < lanes; i++) {
+        if (!syn_lane_empty(runtime->lanes[i]))
+            return true;
+    }
+    for (unsigned i = 0; i < runtime->seats_count; i++) {
+        if (atomic_load_explicit(&runtime->workers[i]->pile.count, memory_order_relaxed) != 0)
+            return true;
+    }
+    return syn_fork_any(worker);
+}
+
+/* ---- waking ---- */
+
+void
+syn_worker_wake_slow(struct syn_runtime *runtime)
+{
+    uint32_t none = 0;
+    int index;
+
+    if (atomic_load_explicit(&runtime->idle.spinning, memory_order_relaxed) != 0) {
+        /* One watches, unless it is just ceasing to: then it must see what we published. */
+        SYN_FENCE_FULL();
+        if (atomic_load_explicit(&runtime->idle.spinning, memory_order_relaxed) != 0)
+            return;
+    }
+    /* The woken one watches from now on, so that the next publisher need not wake another. */
+    if (!atomic_compare_exchange_strong(&runtime->idle.spinning, &none, 1))
+        return;
+    index = syn_idle_pick(&runtime->idle);
+    if (index < 0) {
+        atomic_store(&runtime->idle.spinning, 0);
+        return;
+    }
+    atomic_fetch_add_explicit(&runtime->wakes, 1, memory_order_relaxed);
+    syn_waitword_wake(&runtime->workers[index]->parker.word, false);
+}
+
+static void
+stop_watching(struct syn_worker *worker)
+{
+    struct syn_runtime *runtime = worker->runtime;
+
+    if (!worker->spinner)
+        return;
+    worker->spinner = false;
+    atomic_store_explicit(&runtime->idle.spinning, 0, memory_order_relaxed);
+    SYN_FENCE_FULL();
+    if (atomic_load_explicit(&runtime->idle.sleepers, memory_order_relaxed) != 0) {
+        __atomic_store_n(&worker->deque.limit, NULL, __ATOMIC_RELAXED);
+        if (work_visible(worker))
+            syn_worker_wake_slow(runtime);
+    }
+}
+
+/* ---- being idle ---- */
+
+static bool
+is_quiet(const struct syn_runtime *runtime)
+{
+    uint32_t lanes;
+    uint64_t executed = 0, submitted = 0;
+
+    /* In this order: what is seen executed was submitted before that. */
+    for (unsigned i = 0; i < runtime->seats_count; i++)
+        executed += atomic_load_explicit(&runtime->workers[i]->executed, memory_order_acquire);
+    lanes = atomic_load_explicit(&runtime->lanes_count, memory_order_acquire);
+    for (uint32_t i = 0; i < lanes; i++)
+        submitted += syn_lane_submitted(runtime->lanes[i]);
+    return executed == submitted;
+}
+
+/* What a thread that works waits for, besides work. */
+struct goal {
+    struct syn_task_more *task; /* this task is over, or */
+    bool quiet;                 /* nothing is left, or */
+    bool stop;                  /* the runtime ends */
+};
+
+static bool
+is_reached(const struct syn_runtime *runtime, const struct goal *goal)
+{
+    if (goal->task != NULL)
+        return atomic_load_explicit(&goal->task->done, memory_order_acquire) != 0;
+    if (goal->quiet)
+        return is_quiet(runtime);
+    return goal->stop && atomic_load_explicit(&runtime->stopping, memory_order_acquire) != 0;
+}
+
+void
+syn_worker_wake_seats(struct syn_runtime *runtime, unsigned from)
+{
+    for (unsigned i = from; i < runtime->seats_count; i++)
+        syn_waitword_wake(&runtime->workers[i]->parker.word, false);
+}
+
+/* A worker has nothing left: perhaps that is what somebody waits for. */
+static void
+tell_waiters(struct syn_worker *worker)
+{
+    struct syn_runtime *runtime = worker->runtime;
+
+    syn_fence_light();
+    if (atomic_load_explicit(&runtime->waiters, memory_order_relaxed) == 0 || !is_quiet(runtime))
+        return;
+    syn_waitword_wake(&runtime->quiet, true);
+    syn_worker_wake_seats(runtime, runtime->workers_count);
+}
+
+/* Watch for work for a while, if nobody else does. True: there is some. */
+static bool
+watch(struct syn_worker *worker, const struct goal *goal)
+{
+    struct syn_runtime *runtime = worker->runtime;
+    uint32_t none = 0;
+    int64_t until;
+
+    if (!worker->spinner) {
+        if (runtime->spin_ns <= 0 ||
+            !atomic_compare_exchange_strong(&runtime->idle.spinning, &none, 1))
+            return false;
+        worker->spinner = true;
+    }
+    until = now_ns() + SYN_MAX(runtime->spin_ns, 0);
+    do {
+        for (unsigned i = 0; i < 16; i++) {
+            if (work_visible(worker))
+                return true;
+            syn_fork_want(worker);
+            syn_relax();
+        }
+        if (is_reached(runtime, goal))
+            return true;
+    } while (now_ns() < until);
+    worker->spinner = false;
+    atomic_store(&runtime->idle.spinning, 0);
+    return false;
+}
+
+static void
+sleep_idle(struct syn_worker *worker, const struct goal *goal)
+{
+    struct syn_runtime *runtime = worker->runtime;
+    uint32_t seen = atomic_load_explicit(&worker->parker.word.value, memory_order_acquire);
+
+    syn_fork_want(worker);
+    syn_idle_enter(&runtime->idle, worker->index);
+    syn_fence_heavy();
+    if (!work_visible(worker) && !is_reached(runtime, goal)) {
+        worker->parks++;
+        syn_waitword_sleep(&worker->parker.word, seen);
+    }
+    if (!syn_idle_leave(&runtime->idle, worker->index))
+        worker->spinner = true; /* woken to watch */
+}
+
+/* Work until the goal is reached. */
+static void
+work(struct syn_worker *worker, const struct goal *goal)
+{
+    pace_start(worker);
+    for (;;) {
+        if (goal->task != NULL && is_reached(worker->runtime, goal))
+            break;
+        if (run_one(worker))
+            continue;
+        tell_waiters(worker);
+        if (is_reached(worker->runtime, goal))
+            break;
+        if (!watch(worker, goal))
+            sleep_idle(worker, goal);
+        pace_start(worker);
+    }
+    stop_watching(worker);
+}
+
+void *
+syn_worker_main(void *arg)
+{
+    struct syn_worker *worker = arg;
+    const struct goal goal = {.stop = true};
+
+    syn_self = worker;
+    work(worker, &goal);
+    return NULL;
+}
+
+/* ---- seats ---- */
+
+static struct syn_worker *
+sit(struct syn_runtime *runtime)
+{
+    struct syn_worker *found = NULL;
+
+    (void)pthread_mutex_lock(&runtime->seats);
+    for (unsigned i = runtime->workers_count; i < runtime->seats_count && found == NULL; i++) {
+        if (!runtime->workers[i]->seated)
+            found = runtime->workers[i];
+    }
+    if (found != NULL) {
+        found->seated = true;
+        (void)atomic_fetch_add_explicit(&runtime->active, 1, memory_order_relaxed);
+    }
+    (void)pthread_mutex_unlock(&runtime->seats);
+    return found;
+}
+
+/* Whoever stands up leaves nothing behind that only it could reach. */
+static void
+stand(struct syn_worker *worker)
+{
+    struct syn_runtime *runtime = worker->runtime;
+
+    while (worker->batch_next < worker->batch_end || worker->ready != NULL)
+        (void)run_one(worker);
+    (void)pthread_mutex_lock(&runtime->seats);
+    worker->seated = false;
+    (void)atomic_fetch_sub_explicit(&runtime->active, 1, memory_order_relaxed);
+    (void)pthread_mutex_unlock(&runtime->seats);
+}
+
+/* Work on this thread until the goal is reached, with a seat of its own. False: there is none. */
+static bool
+work_as_guest(struct syn_runtime *runtime, const struct goal *goal)
+{
+    struct syn_worker *outer = syn_self;
+    struct syn_worker *seat = sit(runtime);
+
+    if (seat == NULL)
+        return false;
+    syn_self = seat;
+    work(seat, goal);
+    stand(seat);
+    syn_self = outer;
+    return true;
+}
+
+void
+syn_runtime_wait(struct syn_runtime *runtime)
+{
+    const struct goal goal = {.quiet = true};
+
+    (void)atomic_fetch_add(&runtime->waiters, 1);
+    if (!work_as_guest(runtime, &goal)) {
+        for (;;) {
+            uint32_t seen = atomic_load_explicit(&runtime->quiet.value, memory_order_acquire);
+
+            syn_fence_heavy();
+            if (is_quiet(runtime))
+                break;
+            syn_waitword_sleep(&runtime->quiet, seen);
+        }
+    }
+    (void)atomic_fetch_sub(&runtime->waiters, 1);
+}
+
+void
+syn_worker_help(struct syn_runtime *runtime, struct syn_task_more *task)
+{
+    const struct goal goal = {.task = task};
+
+    if (atomic_load_explicit(&task->done, memory_order_acquire) != 0)
+        return;
+    (void)atomic_fetch_add(&task->sleepers, 1);
+    if (syn_self != NULL && syn_self->runtime == runtime) {
+        work(syn_self, &goal);
+    } else if (!work_as_guest(runtime, &goal)) {
+        syn_fence_heavy();
+        while (!is_reached(runtime, &goal))
+            syn_waitword_sleep((struct syn_waitword *)&task->done, 0);
+    }
+    (void)atomic_fetch_sub(&task->sleepers, 1);
+}
+
+int
+syn_runtime_run(struct syn_runtime *runtime, void (*run)(struct syn_worker *worker, void *arg),
+                void *arg, struct syn_err *err)
+{
+    struct syn_worker *outer = syn_self;
+    struct syn_worker *seat;
+
+    if (outer != NULL && outer->runtime == runtime) {
+        run(outer, arg);
+        return SYN_OK;
+    }
+    seat = sit(runtime);
+    if (seat == NULL)
+        return SYN_FAIL(err, SYN_E_LIMIT, "all %u seats for guests are taken",
+                        runtime->seats_count - runtime->workers_count);
+    syn_self = seat;
+    pace_start(seat);
+    run(seat, arg);
+    stand(seat);
+    syn_self = outer;
+    return SYN_OK;
+}

@@ -1,0 +1,151 @@
+/* The runtime from inside: workers, where ready work lies, and how sleepers are woken. */
+#ifndef SYNOR_COMPUTE_WORKER_PRIV_H
+#define SYNOR_COMPUTE_WORKER_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <synor/fork.h>
+#include <synor/runtime.h>
+
+#include "park_priv.h"
+#include "spin_priv.h"
+
+#define SYN_LINE        128 /* two cache lines: the prefetcher fetches them in pairs */
+#define SYN_CHUNK_MAX   64  /* calls taken from a submitter at a time */
+#define SYN_LEVELS      (SYN_PRIORITY_MAX - SYN_PRIORITY_MIN + 1)
+#define SYN_LEVEL_PLAIN (-SYN_PRIORITY_MIN)
+
+struct syn_task;
+struct syn_task_more;
+
+/* A call that waits. */
+struct syn_call_item {
+    void (*run)(void *arg);
+    void *arg;
+};
+
+/* Ready tasks that others may take; a chain through syn_task.next. */
+struct syn_pile {
+    _Alignas(SYN_LINE) struct syn_spin lock;
+    _Atomic uint32_t count;
+    struct syn_task *head;
+    struct syn_task *tail; /* levels only, which are queues; a worker's pile is a stack */
+};
+
+struct syn_worker {
+    struct syn_fork_deque deque; /* first: fork.h reaches it through the worker's pointer */
+    /* The shared part of the deque: index of the first offer not stolen | first private one << 32.
+     */
+    _Alignas(SYN_LINE) _Atomic uint64_t shared;
+
+    /* The owner's. */
+    _Alignas(SYN_LINE) struct syn_runtime *runtime;
+    struct syn_task *ready; /* stack of ready tasks of plain priority */
+    uint32_t ready_count;
+    uint32_t batch_next, batch_end;
+    uint32_t chunk;     /* how many calls to take at once: what lasts about PACE_NS */
+    uint32_t pace_left; /* calls until the clock is looked at again */
+    uint32_t pace_count;
+    int64_t pace_ns;
+    uint32_t index;
+    uint32_t scan;    /* where the last search for work succeeded */
+    bool spinner;     /* it holds idle.spinning */
+    _Atomic uint64_t steals, shares, parks; /* the owner counts, others look */
+    struct syn_task *finished, *finished_last; /* to be given back, see task.c */
+    uint32_t finished_count;
+    struct syn_call_item batch[SYN_CHUNK_MAX];
+
+    _Alignas(SYN_LINE) _Atomic uint64_t executed; /* written by the owner, read by who waits */
+    struct syn_pile pile;
+    _Alignas(SYN_LINE) struct syn_parker parker;
+    pthread_t thread;
+    bool seated; /* guests: taken; under runtime.seats */
+};
+
+/* One submitting thread's queue: it alone appends, workers take under the lock. */
+struct syn_lane;
+
+struct syn_runtime {
+    /* Read by everybody before every call, written seldom. */
+    _Alignas(SYN_LINE) _Atomic uint32_t urgent; /* bit L: level L has waiting calls */
+    _Atomic uint32_t stopping;
+    _Atomic uint32_t lanes_count;
+    _Atomic uint32_t active; /* threads that work now */
+    unsigned workers_count; /* threads of ours; guests follow them in `workers` */
+    unsigned seats_count;   /* workers and guests */
+    unsigned started;       /* threads to join */
+    bool alone;             /* no threads, one seat: nobody to share with */
+    struct syn_worker **workers;
+    struct syn_lane **lanes;
+    int64_t spin_ns;
+    struct syn_idle idle;
+    struct syn_pile levels[SYN_LEVELS]; /* ready tasks of other than plain priority */
+    _Alignas(SYN_LINE) _Atomic uint32_t waiters; /* in syn_runtime_wait() */
+    _Atomic uint64_t wakes;
+    struct syn_waitword quiet; /* those of them without a seat sleep here */
+    pthread_mutex_t seats;
+    struct syn_tasks *tasks; /* task.c's */
+};
+
+/* ---- worker.c ---- */
+
+/* After work was published: see that somebody looks. */
+void syn_worker_wake_slow(struct syn_runtime *runtime);
+/* A task of plain priority became ready on this worker. */
+void syn_worker_push(struct syn_worker *worker, struct syn_task *task);
+/* A task became ready: to the queue of its level; any thread. */
+void syn_level_push(struct syn_runtime *runtime, struct syn_task *task);
+/* Return when the task is over, working meanwhile where there is work and a seat. */
+void syn_worker_help(struct syn_runtime *runtime, struct syn_task_more *task);
+/* Wake whoever sleeps in seat `from` or a later one. */
+void syn_worker_wake_seats(struct syn_runtime *runtime, unsigned from);
+void *syn_worker_main(void *worker);
+/* The calling thread's seat. */
+extern _Thread_local struct syn_worker *syn_self SYN_TLS_FAST;
+
+static inline void
+syn_worker_wake(struct syn_runtime *runtime)
+{
+    syn_fence_light();
+    if (__builtin_expect(
+            atomic_load_explicit(&runtime->idle.sleepers, memory_order_relaxed) != 0, 0))
+        syn_worker_wake_slow(runtime);
+}
+
+/* ---- fork.c ---- */
+
+SYN_MUST int syn_fork_init(struct syn_worker *worker, unsigned depth, struct syn_err *err);
+void syn_fork_fini(struct syn_worker *worker);
+/* Run one offer of `victim`, or ask it to publish some. */
+bool syn_fork_steal(struct syn_worker *thief, struct syn_worker *victim);
+/* Ask every other worker to publish at its next fork. */
+void syn_fork_want(struct syn_worker *thief);
+/* Does anybody have a published offer? */
+bool syn_fork_any(const struct syn_worker *worker);
+
+/* ---- lane.c ---- */
+
+SYN_MUST int syn_lane_of_thread(struct syn_runtime *runtime, struct syn_lane **ret_lane,
+                                struct syn_err *err);
+SYN_MUST int syn_lane_put(struct syn_lane *lane, void (*run)(void *arg), void *arg,
+                          struct syn_err *err);
+/* Move up to `most` calls into `out`, a fair part of what is there. */
+uint32_t syn_lane_take(struct syn_lane *lane, struct syn_call_item *out, uint32_t most,
+                       unsigned takers);
+bool syn_lane_empty(const struct syn_lane *lane);
+/* One more task that does not go through the lane but will be executed; before it can be. */
+void syn_lane_count_task(struct syn_lane *lane);
+/* Calls and tasks submitted, ever. */
+uint64_t syn_lane_submitted(const struct syn_lane *lane);
+/* The runtime ends: give its lanes back, now or when the threads that have them notice. */
+void syn_lanes_end(struct syn_runtime *runtime);
+
+/* ---- task.c ---- */
+
+SYN_MUST int syn_tasks_new(struct syn_runtime *runtime, struct syn_err *err);
+void syn_tasks_free(struct syn_runtime *runtime);
+/* Run a ready task to its end and release what waited for it. */
+void syn_task_run(struct syn_worker *worker, struct syn_task *task);
+
+#endif
