@@ -70,8 +70,9 @@ struct syn_profile {
     unsigned year;
     unsigned units; /* multiprocessors, compute units, cores */
     unsigned clock_mhz;
-    uint64_t flops_g[SYN_DTYPES];  /* 10^9 operations a second, dense, with matrix units if any */
-    uint64_t vector_g[SYN_DTYPES]; /* the same without matrix units, where rated apart */
+    uint64_t flops_m[SYN_DTYPES];  /* 10^6 operations a second, dense, with matrix units if any */
+    uint64_t vector_m[SYN_DTYPES]; /* the same without matrix units, where rated apart */
+    uint64_t unstated_m;           /* a rate whose number format the vendor does not state */
     uint64_t memory_bytes;
     uint64_t memory_mb_s; /* 10^6 bytes a second */
     uint64_t local_bytes; /* on chip and software managed, of the whole processor */
