@@ -92,7 +92,8 @@ enum syn_dev_fault {
 /** Make the `nth` call of syn_dev_* from now (1 = next) that can fail go wrong. 0 disarms. Applies
  * to the process; `dev` NULL: calls on any device. */
 void syn_dev_fault_arm(struct syn_dev *dev, enum syn_dev_fault fault, uint64_t nth);
-/** Calls that could have failed since the last arm. */
+/** Calls that could have failed since the last arm (with 0, none are counted: arm with UINT64_MAX
+ * to count only). */
 uint64_t syn_dev_fault_count(void);
 
 /* The drivers of this build, in the order in which they are asked. */

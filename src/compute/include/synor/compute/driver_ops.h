@@ -23,11 +23,11 @@
  * `compile`, `event_wait`, `queue_destroy`, `reset` and the openings waits for a device or for
  * more than microseconds of driver work (an allocation may take what the vendor's does).
  *
- * Errors: UNAVAILABLE: the device is lost, now or earlier; NOMEM is host memory; a device without
- * room is the condition SYN_DRV_FULL; INVALID: the argument is beyond the device's limits or the
- * program does not compile (the message has the start of the log); UNSUPPORTED; IO: the vendor's
- * library refused, its own code and name are in the message. A driver never asserts on an answer of
- * a vendor's library. */
+ * Errors: LIMIT: a queue is full; UNAVAILABLE: the device is lost, now or earlier; NOMEM is host
+ * memory; a device without room is the condition SYN_DRV_FULL; INVALID: the argument is beyond the
+ * device's limits or the program does not compile (the message has the start of the log);
+ * UNSUPPORTED; IO: the vendor's library refused, its own code and name are in the message. A driver
+ * never asserts on an answer of a vendor's library. */
 #ifndef SYNOR_COMPUTE_DRIVER_OPS_H
 #define SYNOR_COMPUTE_DRIVER_OPS_H
 
