@@ -51,6 +51,7 @@ enum syn_device_share {
     SYN_SHARE_WHOLE,
     SYN_SHARE_SLICE,  /* an isolated part of a device (MIG) */
     SYN_SHARE_SERVED, /* shared through a server process (MPS) */
+    SYN_SHARE_HOST,   /* the host's own cores behind another interface: no capacity of its own */
 };
 
 /** What a driver says of one device; fixed while the device is open. Unknown is 0, -1 or "". */
@@ -202,7 +203,7 @@ struct syn_registry;
 
 /** Everything may be left 0. Texts are copied. */
 struct syn_registry_options {
-    const char *drivers;  /* "cpu,opencl": only these; NULL: every one but `modelled` */
+    const char *drivers;  /* "cpu,opencl": only these; NULL: all */
     const char *modelled; /* "h100-sxm,h100-sxm,tpu-v4": modelled devices to add, at most
                              SYN_DEVICES_MAX */
     const struct syn_profiles *profiles; /* NULL: the library's own; must outlive the registry */
@@ -269,6 +270,7 @@ SYN_API const char *syn_driver_state_name(enum syn_driver_state state);  /* "tim
 SYN_API const char *syn_power_source_name(enum syn_power_source source); /* "measured" */
 SYN_API const char *syn_link_path_name(enum syn_link_path path);         /* "staged" */
 SYN_API const char *syn_link_source_name(enum syn_link_source source);   /* "rated" */
+SYN_API const char *syn_device_share_name(enum syn_device_share share);  /* "slice" */
 /** The words of a set of capabilities: `bit` is one of them. NULL for a bit without a name. */
 SYN_API const char *syn_device_cap_name(uint32_t bit);
 
