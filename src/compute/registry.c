@@ -20,6 +20,7 @@
 
 static const struct syn_driver_ops *const drivers[] = {
     &syn_driver_cpu,
+    &syn_driver_opencl,
     &syn_driver_modelled,
 };
 static_assert(SYN_LEN(drivers) <= SYN_DRIVERS_MAX, "a slot each");
