@@ -22,8 +22,8 @@ must(int rc)
 static void
 start(int workers)
 {
-    bool watches = !strcmp(bench_name, "warm") || !strcmp(bench_name, "cold") ||
-                   !strcmp(bench_name, "prio");
+    bool watches =
+        !strcmp(bench_name, "warm") || !strcmp(bench_name, "cold") || !strcmp(bench_name, "prio");
     int threads = watches ? workers : workers - 1;
     struct syn_runtime_options options = {
         .workers = (unsigned)threads, .no_workers = threads == 0, .guests = 1};
@@ -40,67 +40,68 @@ stop(void)
 /* ---- fork-join ---- */
 
 struct half {
-    struct syn_fork fork;
     long n, value;
 };
 
-static long fib(struct syn_worker *worker, long n);
+static long fib(struct syn_worker *worker, struct syn_fork *at, long n);
 
 static void
-fib_stolen(struct syn_worker *worker, struct syn_fork *fork)
+fib_stolen(struct syn_worker *worker, struct syn_fork *at, void *frame)
 {
-    struct half *half = (struct half *)fork;
+    struct half *half = frame;
 
-    half->value = fib(worker, half->n);
+    half->value = fib(worker, at, half->n);
 }
 
 static __attribute__((noinline)) long
-fib(struct syn_worker *worker, long n)
+fib(struct syn_worker *worker, struct syn_fork *at, long n)
 {
-    struct half half;
+    struct half *half = syn_fork_frame(at);
+    struct syn_fork *next;
     long other;
 
     if (n < 2)
         return n;
-    half.n = n - 1;
-    syn_fork(worker, &half.fork, fib_stolen);
-    other = fib(worker, n - 2);
-    if (syn_join(worker, &half.fork))
-        return other + fib(worker, half.n);
-    return other + half.value;
+    half->n = n - 1;
+    next = syn_fork(worker, at, fib_stolen);
+    other = fib(worker, next, n - 2);
+    if (syn_join(worker, at))
+        return other + fib(worker, at, half->n);
+    return other + half->value;
 }
 
-static long fib_by_call(struct syn_worker *worker, long n);
+static long fib_by_call(struct syn_worker *worker, struct syn_fork *at, long n);
 
 static void
-fib_called(struct syn_worker *worker, struct syn_fork *fork)
+fib_called(struct syn_worker *worker, struct syn_fork *at, void *frame)
 {
-    struct half *half = (struct half *)fork;
+    struct half *half = frame;
 
-    half->value = fib_by_call(worker, half->n);
+    half->value = fib_by_call(worker, at, half->n);
 }
 
 static __attribute__((noinline)) long
-fib_by_call(struct syn_worker *worker, long n)
+fib_by_call(struct syn_worker *worker, struct syn_fork *at, long n)
 {
-    struct half half;
+    struct half *half = syn_fork_frame(at);
+    struct syn_fork *next;
     long other;
 
     if (n < 2)
         return n;
-    half.n = n - 1;
-    syn_fork_call(worker, &half.fork, fib_called);
-    other = fib_by_call(worker, n - 2);
-    syn_join_call(worker, &half.fork);
-    return other + half.value;
+    half->n = n - 1;
+    next = syn_fork_call(worker, at, fib_called);
+    other = fib_by_call(worker, next, n - 2);
+    syn_join_call(worker, at);
+    return other + half->value;
 }
 
 static long fib_n;
 
 static void
-fib_root(struct syn_worker *worker, void *arg)
+fib_root(struct syn_worker *worker, struct syn_fork *at, void *arg)
 {
-    *(long *)arg = getenv("SYNOR_API") ? fib_by_call(worker, fib_n) : fib(worker, fib_n);
+    *(long *)arg = getenv("SYNOR_API") ? fib_by_call(worker, at, fib_n) : fib(worker, at, fib_n);
 }
 
 static uint64_t
@@ -150,11 +151,12 @@ static struct tile_call *calls;
 static long next_call;
 
 static int
-tile_body(struct syn_worker *worker, void *arg)
+tile_body(struct syn_worker *worker, struct syn_fork *at, void *arg)
 {
     const struct tile_call *call = arg;
 
     (void)worker;
+    (void)at;
     bench_kernel(call->a, call->b, call->c);
     return 0;
 }

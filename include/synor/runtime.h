@@ -40,13 +40,13 @@ struct syn_runtime;
 
 /** Everything may be left 0. */
 struct syn_runtime_options {
-    unsigned workers;      /* threads; 0: one a processor this process may use */
-    bool no_workers;       /* no threads at all: who waits does the work */
-    unsigned guests;       /* seats for threads that wait or run, who then work too; 0: 4 */
-    unsigned fork_depth;   /* offers of one worker at a time; 0: 2^20. Beyond it a fork is a call */
-    int64_t spin_ns;       /* how long one idle worker watches before it sleeps; 0: 50 us, < 0: never */
-    bool pin;              /* bind worker I to processor I of those allowed */
-    const char *strategy;  /* NULL: "steal" */
+    unsigned workers;    /* threads; 0: one a processor this process may use */
+    bool no_workers;     /* no threads at all: who waits does the work */
+    unsigned guests;     /* seats for threads that wait or run, who then work too; 0: 4 */
+    unsigned fork_depth; /* offers of one worker at a time; 0: 2^20. Beyond it a fork is a call */
+    int64_t spin_ns; /* how long one idle worker watches before it sleeps; 0: 50 us, < 0: never */
+    bool pin;        /* bind worker I to processor I of those allowed */
+    const char *strategy; /* NULL: "steal" */
 };
 
 /** UNAVAILABLE when threads cannot be had; INVALID names the option. */
@@ -71,13 +71,12 @@ SYN_MUST SYN_API int syn_submit_many(struct syn_runtime *runtime, void (*run)(vo
  *  Not from a task. */
 SYN_API void syn_runtime_wait(struct syn_runtime *runtime);
 
-/** Call `run(worker, arg)` on this thread with a seat of its own, so that it can fork. LIMIT when
- *  all seats are taken. Inside a task it uses that task's worker. */
+/** Call `run(worker, at, arg)` on this thread with a seat of its own, so that it can fork. LIMIT
+ * when all seats are taken. Inside a task it uses that task's worker. */
 SYN_MUST SYN_API int syn_runtime_run(struct syn_runtime *runtime,
-                                     void (*run)(struct syn_worker *worker, void *arg), void *arg,
-                                     struct syn_err *err);
-/** The worker that runs the calling task, NULL outside of any. */
-SYN_API struct syn_worker *syn_worker_self(void);
+                                     void (*run)(struct syn_worker *worker, struct syn_fork *at,
+                                                 void *arg),
+                                     void *arg, struct syn_err *err);
 
 /** What a runtime has done; sums over its workers, not one instant's truth while they work. */
 struct syn_runtime_stats {

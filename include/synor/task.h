@@ -38,7 +38,7 @@ struct syn_use {
 };
 
 /** 0, or < 0: a SYN_E_* code, which those who depend on this task end with. */
-typedef int syn_task_fn(struct syn_worker *worker, void *arg);
+typedef int syn_task_fn(struct syn_worker *worker, struct syn_fork *at, void *arg);
 
 #define SYN_USES_MAX  16
 #define SYN_AFTER_MAX 64
@@ -51,7 +51,7 @@ struct syn_task_spec {
     struct syn_task *const *after; /* handles of tasks to wait for besides */
     uint16_t uses_count;
     uint16_t after_count;
-    int priority; /* SYN_PRIORITY_MIN..MAX */
+    int priority;                      /* SYN_PRIORITY_MIN..MAX */
     void (*done)(void *arg, int code); /* called by the worker when it is over, however it ended */
     void *done_arg;
 };

@@ -29,9 +29,9 @@ syn_fence_heavy(void)
 }
 
 void
-syn_waitword_sleep(struct syn_waitword *word, uint32_t seen)
+syn_waitword_sleep(_Atomic uint32_t *word, uint32_t seen)
 {
-    (void)syscall(SYS_futex, &word->value, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
 }
 
 void

@@ -63,7 +63,7 @@ syn_fence_light(void)
 }
 
 /* Sleep while `word` is `seen`; may return early. */
-void syn_waitword_sleep(struct syn_waitword *word, uint32_t seen);
+void syn_waitword_sleep(_Atomic uint32_t *word, uint32_t seen);
 void syn_waitword_wake(struct syn_waitword *word, bool all);
 /* Wake whoever sleeps on the word at this address, which need not be ours any more. */
 void syn_waitword_kick(_Atomic uint32_t *word);

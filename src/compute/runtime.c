@@ -229,11 +229,12 @@ struct urgent {
 };
 
 static int
-run_urgent(struct syn_worker *worker, void *arg)
+run_urgent(struct syn_worker *worker, struct syn_fork *at, void *arg)
 {
     struct urgent urgent = *(struct urgent *)arg;
 
     (void)worker;
+    (void)at;
     syn_free(arg);
     urgent.run(urgent.arg);
     return SYN_OK;

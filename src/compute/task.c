@@ -27,13 +27,15 @@
 #include "task_priv.h"
 
 #include <string.h>
+#include <sys/mman.h>
 
 #include <synor/base/mem.h>
 
 #include "park_priv.h"
 #include "worker_priv.h"
 
-#define SLAB_TASKS     512
+#define SLAB_FIRST     512               /* tasks; then */
+#define SLAB_BYTES     ((size_t)2 << 20) /* a huge page, where they are to be had */
 #define SLAB_EDGES     256
 #define RETURN_BATCH   32
 #define READERS_INLINE 6
@@ -70,15 +72,19 @@ struct syn_tasks {
 static SYN_MUST int
 more_tasks(struct syn_tasks *tasks, struct syn_err *err)
 {
-    struct slab *slab = syn_alloc_aligned(SYN_TASK_BYTES, (SLAB_TASKS + 1) * SYN_TASK_BYTES);
+    bool first = tasks->slabs == NULL;
+    size_t bytes = first ? (SLAB_FIRST + 1) * SYN_TASK_BYTES : SLAB_BYTES;
+    struct slab *slab = syn_alloc_aligned(first ? SYN_TASK_BYTES : SLAB_BYTES, bytes);
     struct syn_task *records;
 
     if (slab == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for tasks");
+    if (!first)
+        (void)madvise(slab, bytes, MADV_HUGEPAGE);
     slab->next = tasks->slabs;
     tasks->slabs = slab;
     records = (struct syn_task *)(void *)((char *)slab + SYN_TASK_BYTES);
-    for (size_t i = SLAB_TASKS; i-- > 0;) {
+    for (size_t i = bytes / SYN_TASK_BYTES - 1; i-- > 0;) {
         atomic_init(&records[i].successors, (uint64_t)1 << SYN_REF_SHIFT);
         records[i].next = tasks->stock;
         tasks->stock = &records[i];
@@ -111,8 +117,7 @@ take_task(struct syn_tasks *tasks, struct syn_task **ret_task, struct syn_err *e
     int rc;
 
     if (task == NULL) {
-        tasks->stock =
-            atomic_exchange_explicit(&tasks->returned, NULL, memory_order_acquire);
+        tasks->stock = atomic_exchange_explicit(&tasks->returned, NULL, memory_order_acquire);
         if (tasks->stock == NULL) {
             rc = more_tasks(tasks, err);
             if (rc < 0)
@@ -164,8 +169,7 @@ return_chain(struct syn_tasks *tasks, struct syn_task *first, struct syn_task *l
 static void
 give_back_edge(struct syn_tasks *tasks, struct syn_extra_edge *edge)
 {
-    struct syn_extra_edge *top =
-        atomic_load_explicit(&tasks->returned_edges, memory_order_relaxed);
+    struct syn_extra_edge *top = atomic_load_explicit(&tasks->returned_edges, memory_order_relaxed);
 
     do {
         edge->next = (uintptr_t)top;
@@ -323,21 +327,21 @@ syn_data_bytes(const struct syn_data *data)
     return data->bytes;
 }
 
-/* Make room for one more reader: drop those that are over, else grow. */
+/* Make room for `more` readers: drop those that are over, else grow. */
 static SYN_MUST int
-reserve_reader(struct syn_data *data, struct syn_err *err)
+reserve_readers(struct syn_data *data, uint32_t more, struct syn_err *err)
 {
-    uint32_t kept = 0, cap = data->readers_cap * 2;
+    uint32_t kept = 0, cap = data->readers_cap * 2 + more;
     syn_task_ref *grown;
 
-    if (data->readers_count < data->readers_cap)
+    if (data->readers_count + more <= data->readers_cap)
         return SYN_OK;
     for (uint32_t i = 0; i < data->readers_count; i++) {
         if (ref_alive(data->readers[i]))
             data->readers[kept++] = data->readers[i];
     }
     data->readers_count = kept;
-    if (kept <= data->readers_cap / 2)
+    if (kept <= data->readers_cap / 2 && kept + more <= data->readers_cap)
         return SYN_OK;
     grown = syn_alloc(cap * sizeof(*grown));
     if (grown == NULL)
@@ -381,8 +385,8 @@ check_spec(const struct syn_task_spec *spec, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_INVALID, "a task on %u pieces of data, at most %d",
                         spec->uses_count, SYN_USES_MAX);
     if (spec->after_count > SYN_AFTER_MAX)
-        return SYN_FAIL(err, SYN_E_INVALID, "a task after %u others, at most %d",
-                        spec->after_count, SYN_AFTER_MAX);
+        return SYN_FAIL(err, SYN_E_INVALID, "a task after %u others, at most %d", spec->after_count,
+                        SYN_AFTER_MAX);
     for (unsigned i = 0; i < spec->uses_count; i++) {
         if (spec->uses[i].data == NULL || spec->uses[i].access < SYN_READ ||
             spec->uses[i].access > SYN_UPDATE)
@@ -392,10 +396,10 @@ check_spec(const struct syn_task_spec *spec, struct syn_err *err)
 }
 
 /* Everything that can fail, before anything is linked. */
-static SYN_MUST int
-reserve(struct syn_tasks *tasks, const struct syn_task_spec *spec, struct syn_task **ret_task,
-        struct syn_err *err)
+static SYN_MUST struct syn_task *
+reserve(struct syn_tasks *tasks, const struct syn_task_spec *spec, int *ret_rc, struct syn_err *err)
 {
+    struct syn_task *task = NULL;
     size_t edges = spec->after_count;
     int rc = SYN_OK;
 
@@ -403,7 +407,7 @@ reserve(struct syn_tasks *tasks, const struct syn_task_spec *spec, struct syn_ta
         const struct syn_use *use = &spec->uses[i];
 
         if ((use->access & SYN_WRITE) == 0)
-            rc = reserve_reader(use->data, err);
+            rc = reserve_readers(use->data, spec->uses_count, err);
         else
             edges += use->data->readers_count;
         edges++;
@@ -411,8 +415,9 @@ reserve(struct syn_tasks *tasks, const struct syn_task_spec *spec, struct syn_ta
     if (rc == SYN_OK && edges > SYN_USES_INLINE)
         rc = reserve_edges(tasks, edges, err);
     if (rc == SYN_OK)
-        rc = take_task(tasks, ret_task, err);
-    return rc;
+        rc = take_task(tasks, &task, err);
+    *ret_rc = rc;
+    return task;
 }
 
 static SYN_MUST int
@@ -496,8 +501,8 @@ syn_task_submit(struct syn_runtime *runtime, const struct syn_task_spec *spec,
     if (rc < 0)
         return rc;
     syn_spin_lock(&tasks->order);
-    rc = reserve(tasks, spec, &task, err);
-    if (rc < 0) {
+    task = reserve(tasks, spec, &rc, err);
+    if (task == NULL) {
         syn_spin_unlock(&tasks->order);
         syn_free(more);
         return rc;
@@ -634,11 +639,13 @@ begin(struct syn_task *task)
 void
 syn_task_run(struct syn_worker *worker, struct syn_task *task)
 {
+    struct syn_fork *at = worker->deque.head;
     struct syn_task_more *more = task->more;
     int code = begin(task);
 
     if (code == 0)
-        code = SYN_MIN(task->run(worker, task->arg), 0);
+        code = SYN_MIN(task->run(worker, at, task->arg), 0);
+    worker->deque.head = at;
     release_all(worker, close_successors(task, worker->runtime->alone), code);
     if (more == NULL) {
         recycle(worker, task);
@@ -657,8 +664,7 @@ syn_task_wait(struct syn_runtime *runtime, struct syn_task *task, struct syn_err
 
     syn_worker_help(runtime, more);
     if (more->code < 0)
-        return SYN_FAIL(err, more->code, "the task ended with %s",
-                        syn_err_info(more->code)->wire);
+        return SYN_FAIL(err, more->code, "the task ended with %s", syn_err_info(more->code)->wire);
     return SYN_OK;
 }
 

@@ -8,7 +8,7 @@
 
 #include "spin_priv.h"
 
-#define SYN_TASK_BYTES 128 /* also the alignment: an edge finds its task by clearing low bits */
+#define SYN_TASK_BYTES  128 /* also the alignment: an edge finds its task by clearing low bits */
 #define SYN_USES_INLINE 3
 
 /* A reference to a task that may have ended and been used again since: its address, and in the
@@ -18,7 +18,8 @@ typedef uint64_t syn_task_ref;
 #define SYN_REF_MASK  (((uint64_t)1 << SYN_REF_SHIFT) - 1)
 
 /* An edge, "that task waits for this one", is a word in the waiting task's record (or, when one use
- * waits for several, in an extra edge, with bit 0 of its address set): the next edge of the list. */
+ * waits for several, in an extra edge, with bit 0 of its address set): the next edge of the list.
+ */
 typedef uint64_t syn_edge;
 #define SYN_EDGE_EXTRA ((uint64_t)1)
 
@@ -34,8 +35,8 @@ struct syn_task_use {
 
 /* What few tasks have. */
 struct syn_task_more {
-    _Atomic uint32_t done; /* futex word: 1 when over */
-    _Atomic uint32_t refs; /* the user's handle, and the runtime until it is over */
+    _Atomic uint32_t done;     /* futex word: 1 when over */
+    _Atomic uint32_t refs;     /* the user's handle, and the runtime until it is over */
     _Atomic uint32_t sleepers; /* threads in syn_task_wait() */
     struct syn_runtime *runtime;
     syn_task_ref self;

@@ -17,11 +17,11 @@
 
 #include "task_priv.h"
 
-#define PACE_NS      2000 /* what a worker keeps to itself lasts about this long */
-#define PACE_CALLS   64
-#define SHARE_MAX    32 /* short tasks moved between worker and pile at a time */
-#define SPIN_PAUSES  4
-#define ABOVE_PLAIN  (~((UINT32_C(2) << SYN_LEVEL_PLAIN) - 1))
+#define PACE_NS     2000 /* what a worker keeps to itself lasts about this long */
+#define PACE_CALLS  64
+#define SHARE_MAX   32 /* short tasks moved between worker and pile at a time */
+#define SPIN_PAUSES 4
+#define ABOVE_PLAIN (~((UINT32_C(2) << SYN_LEVEL_PLAIN) - 1))
 
 _Thread_local struct syn_worker *syn_self SYN_TLS_FAST;
 
@@ -32,12 +32,6 @@ now_ns(void)
 
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-struct syn_worker *
-syn_worker_self(void)
-{
-    return syn_self;
 }
 
 /* ---- the pace ---- */
@@ -145,7 +139,7 @@ share(struct syn_worker *worker)
         count = SYN_MIN((count + 1) / 2, SHARE_MAX);
     last = cut(&worker->ready, count);
     worker->ready_count -= count;
-    worker->shares++;
+    syn_count(&worker->shares);
     syn_spin_lock(&pile->lock);
     last->next = pile->head;
     pile->head = first;
@@ -206,10 +200,6 @@ run_level(struct syn_worker *worker, uint32_t levels)
     return true;
 }
 
-/* Somebody else may be needed for what this worker leaves: it was the one that watched. */
-static void
-stop_watching(struct syn_worker *worker);
-
 static bool
 refill_batch(struct syn_worker *worker)
 {
@@ -241,7 +231,7 @@ steal(struct syn_worker *worker)
         struct syn_worker *victim = runtime->workers[(worker->index + i) % runtime->seats_count];
 
         if (take_pile(worker, &victim->pile)) {
-            worker->shares++;
+            syn_count(&worker->shares);
             return true;
         }
         if (syn_fork_steal(worker, victim))
@@ -258,8 +248,7 @@ run_one(struct syn_worker *worker)
     uint32_t urgent = atomic_load_explicit(&runtime->urgent, memory_order_acquire);
     struct syn_task *task;
 
-    if (__builtin_expect((urgent & ABOVE_PLAIN) != 0, 0) &&
-        run_level(worker, urgent & ABOVE_PLAIN))
+    if (__builtin_expect((urgent & ABOVE_PLAIN) != 0, 0) && run_level(worker, urgent & ABOVE_PLAIN))
         return true;
     task = worker->ready;
     if (task != NULL) {
@@ -279,7 +268,7 @@ run_one(struct syn_worker *worker)
         return true;
     }
     if (take_pile(worker, &worker->pile) || refill_batch(worker) || steal(worker)) {
-        stop_watching(worker);
+        syn_worker_stop_watching(worker);
         return true;
     }
     return run_level(worker, urgent);
@@ -331,8 +320,8 @@ syn_worker_wake_slow(struct syn_runtime *runtime)
     syn_waitword_wake(&runtime->workers[index]->parker.word, false);
 }
 
-static void
-stop_watching(struct syn_worker *worker)
+void
+syn_worker_stop_watching(struct syn_worker *worker)
 {
     struct syn_runtime *runtime = worker->runtime;
 
@@ -442,8 +431,8 @@ sleep_idle(struct syn_worker *worker, const struct goal *goal)
     syn_idle_enter(&runtime->idle, worker->index);
     syn_fence_heavy();
     if (!work_visible(worker) && !is_reached(runtime, goal)) {
-        worker->parks++;
-        syn_waitword_sleep(&worker->parker.word, seen);
+        syn_count(&worker->parks);
+        syn_waitword_sleep(&worker->parker.word.value, seen);
     }
     if (!syn_idle_leave(&runtime->idle, worker->index))
         worker->spinner = true; /* woken to watch */
@@ -466,7 +455,7 @@ work(struct syn_worker *worker, const struct goal *goal)
             sleep_idle(worker, goal);
         pace_start(worker);
     }
-    stop_watching(worker);
+    syn_worker_stop_watching(worker);
 }
 
 void *
@@ -543,7 +532,7 @@ syn_runtime_wait(struct syn_runtime *runtime)
             syn_fence_heavy();
             if (is_quiet(runtime))
                 break;
-            syn_waitword_sleep(&runtime->quiet, seen);
+            syn_waitword_sleep(&runtime->quiet.value, seen);
         }
     }
     (void)atomic_fetch_sub(&runtime->waiters, 1);
@@ -562,30 +551,32 @@ syn_worker_help(struct syn_runtime *runtime, struct syn_task_more *task)
     } else if (!work_as_guest(runtime, &goal)) {
         syn_fence_heavy();
         while (!is_reached(runtime, &goal))
-            syn_waitword_sleep((struct syn_waitword *)&task->done, 0);
+            syn_waitword_sleep(&task->done, 0);
     }
     (void)atomic_fetch_sub(&task->sleepers, 1);
 }
 
 int
-syn_runtime_run(struct syn_runtime *runtime, void (*run)(struct syn_worker *worker, void *arg),
-                void *arg, struct syn_err *err)
+syn_runtime_run(struct syn_runtime *runtime,
+                void (*run)(struct syn_worker *worker, struct syn_fork *at, void *arg), void *arg,
+                struct syn_err *err)
 {
     struct syn_worker *outer = syn_self;
-    struct syn_worker *seat;
+    bool inside = outer != NULL && outer->runtime == runtime;
+    struct syn_worker *seat = inside ? outer : sit(runtime);
+    struct syn_fork *at;
 
-    if (outer != NULL && outer->runtime == runtime) {
-        run(outer, arg);
-        return SYN_OK;
-    }
-    seat = sit(runtime);
     if (seat == NULL)
         return SYN_FAIL(err, SYN_E_LIMIT, "all %u seats for guests are taken",
                         runtime->seats_count - runtime->workers_count);
+    at = seat->deque.head;
+    if (!inside)
+        pace_start(seat);
     syn_self = seat;
-    pace_start(seat);
-    run(seat, arg);
-    stand(seat);
+    run(seat, at, arg);
+    seat->deque.head = at;
     syn_self = outer;
+    if (!inside)
+        stand(seat);
     return SYN_OK;
 }

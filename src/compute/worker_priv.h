@@ -41,6 +41,8 @@ struct syn_worker {
 
     /* The owner's. */
     _Alignas(SYN_LINE) struct syn_runtime *runtime;
+    struct syn_fork *overflow; /* frames of forks that ran at once, see fork.c */
+    size_t overflow_count, overflow_cap;
     struct syn_task *ready; /* stack of ready tasks of plain priority */
     uint32_t ready_count;
     uint32_t batch_next, batch_end;
@@ -49,9 +51,9 @@ struct syn_worker {
     uint32_t pace_count;
     int64_t pace_ns;
     uint32_t index;
-    uint32_t scan;    /* where the last search for work succeeded */
-    bool spinner;     /* it holds idle.spinning */
-    _Atomic uint64_t steals, shares, parks; /* the owner counts, others look */
+    uint32_t scan;                             /* where the last search for work succeeded */
+    bool spinner;                              /* it holds idle.spinning */
+    _Atomic uint64_t steals, shares, parks;    /* the owner counts, others look */
     struct syn_task *finished, *finished_last; /* to be given back, see task.c */
     uint32_t finished_count;
     struct syn_call_item batch[SYN_CHUNK_MAX];
@@ -72,21 +74,29 @@ struct syn_runtime {
     _Atomic uint32_t stopping;
     _Atomic uint32_t lanes_count;
     _Atomic uint32_t active; /* threads that work now */
-    unsigned workers_count; /* threads of ours; guests follow them in `workers` */
-    unsigned seats_count;   /* workers and guests */
-    unsigned started;       /* threads to join */
-    bool alone;             /* no threads, one seat: nobody to share with */
+    unsigned workers_count;  /* threads of ours; guests follow them in `workers` */
+    unsigned seats_count;    /* workers and guests */
+    unsigned started;        /* threads to join */
+    bool alone;              /* no threads, one seat: nobody to share with */
     struct syn_worker **workers;
     struct syn_lane **lanes;
     int64_t spin_ns;
     struct syn_idle idle;
-    struct syn_pile levels[SYN_LEVELS]; /* ready tasks of other than plain priority */
+    struct syn_pile levels[SYN_LEVELS];          /* ready tasks of other than plain priority */
     _Alignas(SYN_LINE) _Atomic uint32_t waiters; /* in syn_runtime_wait() */
     _Atomic uint64_t wakes;
     struct syn_waitword quiet; /* those of them without a seat sleep here */
     pthread_mutex_t seats;
     struct syn_tasks *tasks; /* task.c's */
 };
+
+/* A counter that its owner alone advances and others read. */
+static inline void
+syn_count(_Atomic uint64_t *counter)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
 
 /* ---- worker.c ---- */
 
@@ -96,6 +106,8 @@ void syn_worker_wake_slow(struct syn_runtime *runtime);
 void syn_worker_push(struct syn_worker *worker, struct syn_task *task);
 /* A task became ready: to the queue of its level; any thread. */
 void syn_level_push(struct syn_runtime *runtime, struct syn_task *task);
+/* It has found work: somebody else may be needed to watch for what it leaves. */
+void syn_worker_stop_watching(struct syn_worker *worker);
 /* Return when the task is over, working meanwhile where there is work and a seat. */
 void syn_worker_help(struct syn_runtime *runtime, struct syn_task_more *task);
 /* Wake whoever sleeps in seat `from` or a later one. */
@@ -108,8 +120,8 @@ static inline void
 syn_worker_wake(struct syn_runtime *runtime)
 {
     syn_fence_light();
-    if (__builtin_expect(
-            atomic_load_explicit(&runtime->idle.sleepers, memory_order_relaxed) != 0, 0))
+    if (__builtin_expect(atomic_load_explicit(&runtime->idle.sleepers, memory_order_relaxed) != 0,
+                         0))
         syn_worker_wake_slow(runtime);
 }
 

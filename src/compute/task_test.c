@@ -1,0 +1,381 @@
+#include <synor/task.h>
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <synor/base/test.h>
+
+static struct syn_runtime *
+runtime_with(unsigned workers)
+{
+    struct syn_runtime_options options = {
+        .workers = workers, .no_workers = workers == 0, .guests = workers == 0 ? 1 : 0};
+    struct syn_runtime *runtime = NULL;
+    struct syn_err err;
+
+    assert_done(syn_runtime_new(&options, &runtime, &err), &err);
+    return runtime;
+}
+
+/* ---- against a sequential run ----
+ *
+ * Cells hold numbers that depend on the order of everything that touches them; a task mixes what it
+ * reads into what it writes. Run in the order of submission they give what they must give. */
+
+#define CELLS      24
+#define TASK_COUNT 3000
+
+struct mixing {
+    uint64_t *cells[SYN_USES_MAX];
+    enum syn_access access[SYN_USES_MAX];
+    unsigned count;
+    uint64_t salt;
+    _Atomic uint32_t *runs;
+};
+
+static void
+mix(const struct mixing *mixing)
+{
+    uint64_t hash = mixing->salt;
+
+    for (unsigned i = 0; i < mixing->count; i++) {
+        if ((mixing->access[i] & SYN_READ) != 0)
+            hash = (hash ^ *mixing->cells[i]) * UINT64_C(0x9e3779b97f4a7c15) + i;
+    }
+    for (unsigned i = 0; i < mixing->count; i++) {
+        if ((mixing->access[i] & SYN_WRITE) != 0)
+            *mixing->cells[i] = hash ^ (hash >> 29) ^ i;
+    }
+}
+
+static int
+mix_task(struct syn_worker *worker, struct syn_fork *at, void *arg)
+{
+    const struct mixing *mixing = arg;
+
+    (void)worker;
+    (void)at;
+    mix(mixing);
+    atomic_fetch_add_explicit(mixing->runs, 1, memory_order_relaxed);
+    return SYN_OK;
+}
+
+static void
+make_mixing(struct mixing *ret, uint64_t *cells, uint64_t *seed, unsigned *ret_which)
+{
+    unsigned most = syn_test_random(seed) % 8 == 0 ? SYN_USES_MAX : 4;
+
+    ret->count = (unsigned)(syn_test_random(seed) % most) + 1;
+    ret->salt = syn_test_random(seed);
+    for (unsigned i = 0; i < ret->count; i++) {
+        ret_which[i] = (unsigned)(syn_test_random(seed) % CELLS);
+        ret->cells[i] = &cells[ret_which[i]];
+        /* Mostly readers, so that writes wait for several. */
+        ret->access[i] = syn_test_random(seed) % 3 == 0
+                             ? (enum syn_access)(syn_test_random(seed) % 2 + 2)
+                             : SYN_READ;
+    }
+}
+
+static void
+random_tasks(unsigned workers, uint64_t seed)
+{
+    static struct mixing mixings[TASK_COUNT];
+    static unsigned which[TASK_COUNT][SYN_USES_MAX];
+    struct syn_runtime *runtime = runtime_with(workers);
+    uint64_t cells[CELLS], want[CELLS];
+    struct syn_data *data[CELLS];
+    _Atomic uint32_t runs = 0;
+    uint64_t random = seed;
+    struct syn_err err;
+
+    for (unsigned i = 0; i < CELLS; i++) {
+        cells[i] = want[i] = i;
+        assert_done(syn_data_new(runtime, &cells[i], sizeof(cells[i]), &data[i], &err), &err);
+    }
+    for (unsigned t = 0; t < TASK_COUNT; t++) {
+        struct syn_use uses[SYN_USES_MAX];
+        struct syn_task_spec spec = {.run = mix_task, .arg = &mixings[t], .uses = uses};
+
+        mixings[t].runs = &runs;
+        make_mixing(&mixings[t], cells, &random, which[t]);
+        for (unsigned i = 0; i < mixings[t].count; i++)
+            uses[i] = (struct syn_use){data[which[t][i]], mixings[t].access[i]};
+        spec.uses_count = (uint16_t)mixings[t].count;
+        spec.priority = (int)(syn_test_random(&random) % 5) - 2;
+        assert_done(syn_task_submit(runtime, &spec, NULL, &err), &err);
+        if (syn_test_random(&random) % 512 == 0)
+            syn_runtime_wait(runtime);
+    }
+    syn_runtime_wait(runtime);
+    assert_int_equal(atomic_load(&runs), TASK_COUNT);
+    for (unsigned t = 0; t < TASK_COUNT; t++) {
+        struct mixing again = mixings[t];
+
+        for (unsigned i = 0; i < again.count; i++)
+            again.cells[i] = &want[which[t][i]];
+        mix(&again);
+    }
+    if (memcmp(cells, want, sizeof(cells)) != 0)
+        fail_msg("workers %u, seed %llu: not what a sequential run gives", workers,
+                 (unsigned long long)seed);
+    for (unsigned i = 0; i < CELLS; i++)
+        (void)syn_data_free(data[i]);
+    (void)syn_runtime_free(runtime);
+}
+
+static void
+test_any_run_equals_the_sequential_one(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 12; seed++)
+        random_tasks((unsigned)(seed % 4), seed * 7919);
+}
+
+/* A handle that is only ever read keeps no list of all who did. */
+static void
+test_readers_for_ever(void **state)
+{
+    struct syn_runtime *runtime = runtime_with(1);
+    uint64_t cell = 0, out[4] = {0};
+    struct syn_data *input, *outputs[4];
+    _Atomic uint32_t runs = 0;
+    int64_t live = 0;
+    struct syn_err err;
+
+    (void)state;
+    assert_done(syn_data_new(runtime, &cell, sizeof(cell), &input, &err), &err);
+    for (unsigned i = 0; i < 4; i++)
+        assert_done(syn_data_new(runtime, &out[i], sizeof(out[i]), &outputs[i], &err), &err);
+    for (unsigned t = 0; t < 40000; t++) {
+        static struct mixing mixing;
+        struct syn_use uses[] = {{input, SYN_READ}, {outputs[t % 4], SYN_UPDATE}};
+        struct syn_task_spec spec = {
+            .run = mix_task, .arg = &mixing, .uses = uses, .uses_count = 2};
+
+        mixing.runs = &runs;
+        assert_done(syn_task_submit(runtime, &spec, NULL, &err), &err);
+        if (t % 64 == 0)
+            syn_runtime_wait(runtime);
+        if (t == 1000)
+            live = syn_mem_live();
+    }
+    syn_runtime_wait(runtime);
+    assert_true(syn_mem_live() <= live + 4); /* a slab more or less */
+    (void)syn_data_free(input);
+    for (unsigned i = 0; i < 4; i++)
+        (void)syn_data_free(outputs[i]);
+    (void)syn_runtime_free(runtime);
+}
+
+/* ---- handles, order, errors, cancellation ---- */
+
+static int
+add_one(struct syn_worker *worker, struct syn_fork *at, void *arg)
+{
+    (void)worker;
+    (void)at;
+    ++*(int *)arg;
+    return SYN_OK;
+}
+
+static int
+hold_until(struct syn_worker *worker, struct syn_fork *at, void *arg)
+{
+    (void)worker;
+    (void)at;
+    while (atomic_load((_Atomic int *)arg) == 0)
+        (void)usleep(100);
+    return SYN_OK;
+}
+
+static int
+give_up(struct syn_worker *worker, struct syn_fork *at, void *arg)
+{
+    (void)worker;
+    (void)at;
+    (void)arg;
+    return SYN_E_IO;
+}
+
+static void
+note_code(void *arg, int code)
+{
+    atomic_store((_Atomic int *)arg, code == 0 ? 1 : code);
+}
+
+static void
+test_after_and_wait(void **state)
+{
+    struct syn_runtime *runtime = runtime_with(2);
+    struct syn_task *tasks[100] = {NULL};
+    int count = 0;
+    struct syn_err err;
+
+    (void)state;
+    for (unsigned i = 0; i < SYN_LEN(tasks); i++) {
+        struct syn_task_spec spec = {.run = add_one,
+                                     .arg = &count,
+                                     .after = i > 0 ? &tasks[i - 1] : NULL,
+                                     .after_count = i > 0};
+
+        assert_done(syn_task_submit(runtime, &spec, &tasks[i], &err), &err);
+    }
+    assert_done(syn_task_wait(runtime, tasks[SYN_LEN(tasks) - 1], &err), &err);
+    assert_int_equal(count, SYN_LEN(tasks));
+    for (unsigned i = 0; i < SYN_LEN(tasks); i++)
+        assert_null(syn_task_release(tasks[i]));
+    (void)syn_runtime_free(runtime);
+}
+
+/* What needs a failed task's result does not run, whatever the number of steps between. */
+static void
+test_errors_take_dependents_along(void **state)
+{
+    (void)state;
+    for (unsigned workers = 0; workers <= 2; workers++) {
+        struct syn_runtime *runtime = runtime_with(workers);
+        struct syn_data *broken, *sound;
+        struct syn_task *last = NULL;
+        _Atomic int code = 0;
+        int broken_count = 0, sound_count = 0;
+        struct syn_err err;
+
+        assert_done(syn_data_new(runtime, &broken_count, 4, &broken, &err), &err);
+        assert_done(syn_data_new(runtime, &sound_count, 4, &sound, &err), &err);
+        assert_done(
+            syn_task_submit(runtime,
+                            &(struct syn_task_spec){.run = give_up,
+                                                    .uses = (struct syn_use[]){{broken, SYN_WRITE}},
+                                                    .uses_count = 1,
+                                                    .done = note_code,
+                                                    .done_arg = &code},
+                            NULL, &err),
+            &err);
+        for (unsigned i = 0; i < 20; i++) {
+            struct syn_use use = {i % 2 == 0 ? broken : sound, SYN_UPDATE};
+            struct syn_task_spec spec = {.run = add_one,
+                                         .arg = i % 2 == 0 ? &broken_count : &sound_count,
+                                         .uses = &use,
+                                         .uses_count = 1};
+
+            assert_done(syn_task_submit(runtime, &spec, i == 18 ? &last : NULL, &err), &err);
+        }
+        /* Whoever runs while the failed one is still to come cannot know; nobody does here. */
+        if (workers == 0) {
+            assert_code(syn_task_wait(runtime, last, &err), SYN_E_IO, &err);
+            assert_int_equal(broken_count, 0);
+        }
+        syn_runtime_wait(runtime);
+        assert_int_equal(atomic_load(&code), SYN_E_IO);
+        assert_int_equal(sound_count, 10);
+        (void)syn_task_release(last);
+        (void)syn_data_free(broken);
+        (void)syn_data_free(sound);
+        (void)syn_runtime_free(runtime);
+    }
+}
+
+static void
+test_cancel_before_it_begins(void **state)
+{
+    struct syn_runtime *runtime = runtime_with(1);
+    struct syn_task *gate = NULL, *task = NULL;
+    _Atomic int open = 0;
+    int count = 0;
+    struct syn_err err;
+
+    (void)state;
+    assert_done(syn_task_submit(runtime, &(struct syn_task_spec){.run = hold_until, .arg = &open},
+                                &gate, &err),
+                &err);
+    assert_done(
+        syn_task_submit(runtime,
+                        &(struct syn_task_spec){
+                            .run = add_one, .arg = &count, .after = &gate, .after_count = 1},
+                        &task, &err),
+        &err);
+    assert_true(syn_task_cancel(task));
+    assert_false(syn_task_cancel(task));
+    atomic_store(&open, 1);
+    assert_code(syn_task_wait(runtime, task, &err), SYN_E_CANCELED, &err);
+    assert_done(syn_task_wait(runtime, gate, &err), &err);
+    assert_false(syn_task_cancel(gate));
+    assert_int_equal(count, 0);
+    (void)syn_task_release(task);
+    (void)syn_task_release(gate);
+    (void)syn_runtime_free(runtime);
+}
+
+static void
+test_specs_are_checked(void **state)
+{
+    struct syn_runtime *runtime = runtime_with(0);
+    static const struct syn_use none = {NULL, SYN_READ};
+    const struct syn_task_spec bad[] = {
+        {.run = NULL},
+        {.run = give_up, .uses_count = SYN_USES_MAX + 1},
+        {.run = give_up, .after_count = SYN_AFTER_MAX + 1},
+        {.run = give_up, .uses = &none, .uses_count = 1},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(bad); i++) {
+        struct syn_err err;
+
+        assert_code(syn_task_submit(runtime, &bad[i], NULL, &err), SYN_E_INVALID, &err);
+    }
+    (void)syn_runtime_free(runtime);
+}
+
+static int
+alloc_scenario(void *arg, struct syn_err *err)
+{
+    struct syn_runtime_options options = {.no_workers = true, .guests = 1};
+    struct syn_runtime *runtime = NULL;
+    struct syn_data *data = NULL;
+    struct syn_task *task = NULL;
+    int count = 0;
+    int rc = syn_runtime_new(&options, &runtime, err);
+
+    (void)arg;
+    if (rc < 0)
+        return rc;
+    rc = syn_data_new(runtime, &count, sizeof(count), &data, err);
+    for (int i = 0; rc == 0 && i < 600; i++) {
+        struct syn_use use = {data, i % 50 == 49 ? SYN_UPDATE : SYN_READ};
+        struct syn_task_spec spec = {.run = add_one, .arg = &count, .uses = &use, .uses_count = 1};
+
+        rc = syn_task_submit(runtime, &spec, i == 599 ? &task : NULL, err);
+    }
+    syn_runtime_wait(runtime);
+    (void)syn_task_release(task);
+    (void)syn_data_free(data);
+    (void)syn_runtime_free(runtime);
+    return rc;
+}
+
+static void
+test_memory_may_be_short(void **state)
+{
+    (void)state;
+    assert_true(syn_test_sweep_alloc(alloc_scenario, NULL) > 8);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_any_run_equals_the_sequential_one),
+        cmocka_unit_test(test_readers_for_ever),
+        cmocka_unit_test(test_after_and_wait),
+        cmocka_unit_test(test_errors_take_dependents_along),
+        cmocka_unit_test(test_cancel_before_it_begins),
+        cmocka_unit_test(test_specs_are_checked),
+        cmocka_unit_test(test_memory_may_be_short),
+    };
+
+    return cmocka_run_group_tests_name("task", tests, NULL, NULL);
+}
