@@ -142,6 +142,7 @@ test_readers_for_ever(void **state)
     uint64_t cell = 0, out[4] = {0};
     struct syn_data *input, *outputs[4];
     _Atomic uint32_t runs = 0;
+    struct mixing mixing = {.runs = &runs};
     int64_t live = 0;
     struct syn_err err;
 
@@ -150,12 +151,10 @@ test_readers_for_ever(void **state)
     for (unsigned i = 0; i < 4; i++)
         assert_done(syn_data_new(runtime, &out[i], sizeof(out[i]), &outputs[i], &err), &err);
     for (unsigned t = 0; t < 40000; t++) {
-        static struct mixing mixing;
         struct syn_use uses[] = {{input, SYN_READ}, {outputs[t % 4], SYN_UPDATE}};
         struct syn_task_spec spec = {
             .run = mix_task, .arg = &mixing, .uses = uses, .uses_count = 2};
 
-        mixing.runs = &runs;
         assert_done(syn_task_submit(runtime, &spec, NULL, &err), &err);
         if (t % 64 == 0)
             syn_runtime_wait(runtime);
