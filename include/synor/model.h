@@ -15,9 +15,9 @@
 #include <synor/base/err.h>
 #include <synor/strategy.h>
 
-#define SYN_MODEL_KERNELS_MAX 4096
-#define SYN_MODEL_ENTRIES_MAX 65536 /* sizes of all kernels */
-#define SYN_MODEL_NAME_MAX    63
+#define SYN_MODEL_KERNELS_MAX 4096U
+#define SYN_MODEL_ENTRIES_MAX 65536U /* sizes of all kernels */
+#define SYN_MODEL_NAME_MAX    63U
 #define SYN_MODEL_TEXT_MAX    ((size_t)64 << 20)
 #define SYN_MODEL_NS_MAX      UINT64_C(1000000000000000) /* of one sample: 11 days */
 

@@ -11,8 +11,8 @@
 #include <synor/strategy.h>
 
 #define SYN_PLAN_TASKS_MAX   (1U << 22)
-#define SYN_PLAN_KERNELS_MAX 1024 /* a kernel at one size: tasks that take equally long */
-#define SYN_PLAN_USES_MAX    64   /* of one task */
+#define SYN_PLAN_KERNELS_MAX 1024U /* a kernel at one size: tasks that take equally long */
+#define SYN_PLAN_USES_MAX    64U   /* of one task */
 
 /** A graph under construction, then fixed. Dependencies follow from the order of the tasks and
  * how they use data, as in the runtime: reads after the last write, writes after all before. */

@@ -20,11 +20,11 @@
 
 #define SYN_STRATEGY_VERSION 1
 
-#define SYN_CLASSES_MAX 16  /* models of processor in one platform */
-#define SYN_NODES_MAX   64  /* memory nodes: one bit each in a mask */
-#define SYN_WORKERS_MAX 256 /* threads that run tasks */
-#define SYN_STATES_MAX  8   /* power states of a class */
-#define SYN_LINKS_MAX   4096
+#define SYN_CLASSES_MAX 16U  /* models of processor in one platform */
+#define SYN_NODES_MAX   64U  /* memory nodes: one bit each in a mask */
+#define SYN_WORKERS_MAX 256U /* threads that run tasks */
+#define SYN_STATES_MAX  8U   /* power states of a class */
+#define SYN_LINKS_MAX   4096U
 
 #define SYN_NEVER      UINT64_MAX /* an estimate: this class cannot run the task */
 #define SYN_UNKNOWN_NS 0          /* an estimate: it can, nobody knows how long it takes */
@@ -109,6 +109,7 @@ struct syn_ready {
     uint16_t access_count;
     uint16_t access_stride; /* bytes from one record to the next */
     int16_t affinity;       /* the only worker that may run it, or SYN_NO_WORKER */
+    int16_t origin;         /* the worker that made it ready, or SYN_NO_WORKER */
 };
 
 /** What push() decided, for the runtime to act upon. */
@@ -139,13 +140,16 @@ struct syn_graph_view {
     const struct syn_ready *tasks; /* by index; only cost, accesses, priority are looked at */
     const uint32_t *succ_first;    /* task_count + 1 offsets into succ */
     const uint32_t *succ;          /* topological: a successor's number is higher */
+    const uint8_t *ended;          /* by index: not 0 if it has run before; NULL: none has */
 };
 
 /** Dials. Zeroed: the defaults. */
 struct syn_strategy_opts {
     uint32_t slowdown_permille; /* energy, cost: how much longer than the fastest; 0: 30 */
+    uint64_t deadline_ns;       /* energy, cost: a graph may take so long; 0: as slowdown says */
     uint32_t gamma_permille;    /* dmda, dmdas: weight of energy, ns a uJ in thousandths */
     uint64_t seed;              /* steal: where thieves begin */
+    const void *extra;          /* for a strategy of your own: handed to open */
 };
 
 /** A strategy. `version` first; the ops marked optional may be NULL. */
