@@ -1,0 +1,45 @@
+/* The body of a model, for the files of the room. */
+#ifndef SYNOR_COMPUTE_MODEL_PRIV_H
+#define SYNOR_COMPUTE_MODEL_PRIV_H
+
+#include <synor/base/map.h>
+#include <synor/model.h>
+
+#define MODEL_WINDOW 16 /* samples kept as they are; from then on an average runs */
+
+/* What was seen of one size on one class. */
+struct model_cell {
+    uint64_t prior_ns; /* 0: none */
+    uint64_t count;    /* samples, also those before it was read from text */
+    double mean_ns;    /* robust; 0 before the first sample */
+    double spread;     /* mean distance from it, relative */
+    float window[MODEL_WINDOW];
+    float told; /* mean_ns when other sizes were last told of it */
+};
+
+struct syn_model_entry {
+    struct syn_estimate estimate; /* first: what strategies point at */
+    struct syn_model *model;
+    struct model_kernel *kernel;
+    uint64_t size, footprint;
+    struct syn_model_entry *next; /* of the kernel */
+    struct model_cell cells[];
+};
+
+struct model_kernel {
+    char name[SYN_MODEL_NAME_MAX + 1];
+    struct syn_model_entry *entries; /* newest first */
+};
+
+struct syn_model {
+    uint32_t class_count;
+    char class_names[SYN_CLASSES_MAX][sizeof(((struct syn_worker_class *)0)->name)];
+    struct syn_map *kernels; /* name: struct model_kernel */
+    struct syn_map *entries; /* "name size footprint": struct syn_model_entry */
+};
+
+/** Make `cell` what text says it is, unless it knows more already, and publish it. */
+void model_adopt(struct syn_model_entry *entry, uint32_t class_id, uint64_t count, double mean_ns,
+                 double spread);
+
+#endif

@@ -1,0 +1,35 @@
+/* The engine of heft, latency, energy and cost: earliest finish time by a policy of a few numbers.
+ */
+#ifndef SYNOR_COMPUTE_EFT_PRIV_H
+#define SYNOR_COMPUTE_EFT_PRIV_H
+
+#include "strategy_priv.h"
+
+enum eft_rank {
+    EFT_PRIORITY, /* the program's priorities */
+    EFT_MEAN,     /* longest way to the end, tasks at their mean over the classes */
+    EFT_LEAST,    /* the same with every task on its fastest class */
+    EFT_WEIGHTED, /* the same with the mean over workers' speeds */
+    EFT_DEADLINE, /* the sooner due, the sooner */
+};
+
+/* What to save where the time does not matter. */
+enum eft_thrift { EFT_NOTHING, EFT_ENERGY, EFT_PRICE };
+
+struct eft_policy {
+    enum eft_rank rank;
+    uint32_t move_permille;   /* transfers weigh so much more than the time that they cost */
+    uint32_t pace_permille;   /* of the bound: end then, and until then choose what is cheap */
+    uint32_t energy_permille; /* ns a uJ, in thousandths */
+    uint32_t price_permille;  /* ns a unit of price, in thousandths */
+    enum eft_thrift thrift;
+    uint32_t slack_permille; /* thrift: how much later than the soonest is still in time */
+    bool fifo_wait;          /* count all that waits as before the task, not what ranks higher */
+    bool stay;               /* do not steal */
+    uint8_t states[SYN_CLASSES_MAX];
+};
+
+/** Opened with opts->extra pointing at a struct eft_policy, which is copied. */
+extern const struct syn_strategy_ops eft_ops;
+
+#endif
