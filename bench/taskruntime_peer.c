@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 
+#include <synor/graph.h>
 #include <synor/runtime.h>
 #include <synor/task.h>
 
@@ -149,6 +150,8 @@ struct tile_call {
 static struct syn_data **handles;
 static struct tile_call *calls;
 static long next_call;
+static struct syn_graph *graph;
+static bool capturing;
 
 static int
 tile_body(struct syn_worker *worker, struct syn_fork *at, void *arg)
@@ -175,7 +178,10 @@ emit(struct bench_tile *a, struct bench_tile *b, struct bench_tile *c, int prior
     if (b)
         uses[spec.uses_count++] = (struct syn_use){handles[b - bench_tiles], SYN_READ};
     uses[spec.uses_count++] = (struct syn_use){handles[c - bench_tiles], SYN_UPDATE};
-    must(syn_task_submit(runtime, &spec, NULL, &error));
+    if (capturing)
+        must(syn_graph_add(graph, &spec, &error));
+    else
+        must(syn_task_submit(runtime, &spec, NULL, &error));
 }
 
 static long
@@ -185,6 +191,7 @@ run_dag(int nt)
     size_t most = (size_t)nt * (size_t)(nt + 1) * (size_t)(nt + 2) / 6;
     long tasks;
 
+    free(calls);
     handles = calloc(tiles, sizeof *handles);
     calls = calloc(most, sizeof *calls);
     next_call = 0;
@@ -192,11 +199,25 @@ run_dag(int nt)
         must(syn_data_new(runtime, &bench_tiles[i], sizeof bench_tiles[i], &handles[i], &error));
     tasks = bench_cholesky(nt, emit);
     syn_runtime_wait(runtime);
-    for (size_t i = 0; i < tiles; i++)
-        syn_data_free(handles[i]);
-    free(handles);
-    free(calls);
     return tasks;
+}
+
+/* The same graph, captured (not timed, as where the peer keeps it) and then run. */
+static void
+capture_dag(void)
+{
+    graph = syn_graph_free(graph);
+    must(syn_graph_new(runtime, &graph, &error));
+    capturing = true;
+    next_call = 0;
+    bench_cholesky(bench_nt, emit);
+    capturing = false;
+}
+
+static void
+run_dag_again(void)
+{
+    must(syn_graph_run(graph, &error));
 }
 
 /* ---- latency and priority ---- */

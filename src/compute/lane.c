@@ -315,9 +315,9 @@ syn_lane_submitted(const struct syn_lane *lane)
 }
 
 void
-syn_lane_count_task(struct syn_lane *lane)
+syn_lane_count_tasks(struct syn_lane *lane, uint64_t count)
 {
     uint64_t tasks = atomic_load_explicit(&lane->tasks, memory_order_relaxed);
 
-    atomic_store_explicit(&lane->tasks, tasks + 1, memory_order_release);
+    atomic_store_explicit(&lane->tasks, tasks + count, memory_order_release);
 }

@@ -376,8 +376,8 @@ use_data(struct linking *linking, const struct syn_use *use)
 
 /* ---- submission ---- */
 
-static SYN_MUST int
-check_spec(const struct syn_task_spec *spec, struct syn_err *err)
+int
+syn_task_spec_check(const struct syn_task_spec *spec, struct syn_err *err)
 {
     if (spec->run == NULL)
         return SYN_FAIL(err, SYN_E_INVALID, "a task without a function");
@@ -450,6 +450,7 @@ fill(struct syn_task *task, const struct syn_task_spec *spec, struct syn_task_mo
     task->run = spec->run;
     task->arg = spec->arg;
     task->more = more;
+    task->graph = NULL;
     atomic_store_explicit(&task->error, 0, memory_order_relaxed);
     if (more != NULL)
         more->self = ref_to(task);
@@ -475,7 +476,7 @@ hand_over(struct syn_runtime *runtime, struct syn_lane *lane, struct syn_task *t
         return;
     }
     if (!waited)
-        syn_lane_count_task(lane);
+        syn_lane_count_tasks(lane, 1);
     if (task->level == SYN_LEVEL_PLAIN && self != NULL && self->runtime == runtime)
         syn_worker_push(self, task);
     else
@@ -492,7 +493,7 @@ syn_task_submit(struct syn_runtime *runtime, const struct syn_task_spec *spec,
     struct syn_task_more *more = NULL;
     struct syn_lane *lane = NULL;
     struct syn_task *task = NULL;
-    int rc = check_spec(spec, err);
+    int rc = syn_task_spec_check(spec, err);
 
     if (rc == SYN_OK)
         rc = syn_lane_of_thread(runtime, &lane, err);
@@ -522,7 +523,7 @@ syn_task_submit(struct syn_runtime *runtime, const struct syn_task_spec *spec,
     } else {
         int32_t bias = LINK_BIAS - linking.count;
 
-        syn_lane_count_task(lane);
+        syn_lane_count_tasks(lane, 1);
         if (atomic_fetch_sub_explicit(&task->awaited, bias, memory_order_acq_rel) == bias)
             hand_over(runtime, lane, task, true);
     }
@@ -545,9 +546,17 @@ recycle(struct syn_worker *worker, struct syn_task *task)
     }
 }
 
-/* One edge fewer to wait for. */
-static void
-release_one(struct syn_worker *worker, struct syn_task *task, int code)
+void
+syn_task_ready(struct syn_runtime *runtime, struct syn_worker *worker, struct syn_task *task)
+{
+    if (worker != NULL && task->level == SYN_LEVEL_PLAIN)
+        syn_worker_push(worker, task);
+    else
+        syn_level_push(runtime, task);
+}
+
+void
+syn_task_release_one(struct syn_worker *worker, struct syn_task *task, int code)
 {
     int32_t none = 0;
 
@@ -562,10 +571,7 @@ release_one(struct syn_worker *worker, struct syn_task *task, int code)
     } else if (atomic_fetch_sub_explicit(&task->awaited, 1, memory_order_acq_rel) != 1) {
         return;
     }
-    if (task->level == SYN_LEVEL_PLAIN)
-        syn_worker_push(worker, task);
-    else
-        syn_level_push(worker->runtime, task);
+    syn_task_ready(worker->runtime, worker, task);
 }
 
 static void
@@ -587,7 +593,7 @@ release_all(struct syn_worker *worker, syn_edge edge, int code)
             next = *(const syn_edge *)(uintptr_t)edge;
             task = (struct syn_task *)(uintptr_t)(edge & ~(uint64_t)(SYN_TASK_BYTES - 1));
         }
-        release_one(worker, task, code);
+        syn_task_release_one(worker, task, code);
         edge = next;
     }
 }
@@ -610,8 +616,8 @@ close_successors(struct syn_task *task, bool alone)
 
 /* Tell who asked. The user's handle outlives the record; the record is not used again before the
  * handle is given back. */
-static bool
-announce(struct syn_task_more *more, int code)
+bool
+syn_task_announce(struct syn_task_more *more, int code)
 {
     more->code = code;
     if (more->callback != NULL)
@@ -637,19 +643,52 @@ begin(struct syn_task *task)
 }
 
 void
+syn_task_init_captured(struct syn_task *task, const struct syn_task_spec *spec,
+                       struct syn_graph *graph, uint32_t index)
+{
+    memset(task, 0, sizeof(*task));
+    fill(task, spec, NULL);
+    task->graph = graph;
+    task->index = index;
+}
+
+/* A captured task is ready for its next run before anybody can hear of this one's end. */
+static void
+run_captured(struct syn_worker *worker, struct syn_task *task)
+{
+    struct syn_fork *at = worker->deque.head;
+    int code = atomic_load_explicit(&task->error, memory_order_relaxed);
+
+    if (code == 0)
+        code = task->run(worker, at, task->arg);
+    else
+        atomic_store_explicit(&task->error, 0, memory_order_relaxed);
+    worker->deque.head = at;
+    atomic_store_explicit(&task->awaited, (int32_t)task->name, memory_order_relaxed);
+    syn_graph_release(worker, task->graph, task->index, SYN_MIN(code, 0));
+}
+
+void
 syn_task_run(struct syn_worker *worker, struct syn_task *task)
 {
     struct syn_fork *at = worker->deque.head;
     struct syn_task_more *more = task->more;
-    int code = begin(task);
+    int code;
+
+    if (task->graph != NULL) {
+        run_captured(worker, task);
+        return;
+    }
+    code = begin(task);
 
     if (code == 0)
-        code = SYN_MIN(task->run(worker, at, task->arg), 0);
+        code = task->run(worker, at, task->arg);
     worker->deque.head = at;
+    code = SYN_MIN(code, 0);
     release_all(worker, close_successors(task, worker->runtime->alone), code);
     if (more == NULL) {
         recycle(worker, task);
-    } else if (announce(more, code)) {
+    } else if (syn_task_announce(more, code)) {
         syn_free(more);
         recycle(worker, task);
     }
@@ -662,7 +701,7 @@ syn_task_wait(struct syn_runtime *runtime, struct syn_task *task, struct syn_err
 {
     struct syn_task_more *more = task->more;
 
-    syn_worker_help(runtime, more);
+    syn_worker_help(runtime, more, NULL, NULL);
     if (more->code < 0)
         return SYN_FAIL(err, more->code, "the task ended with %s", syn_err_info(more->code)->wire);
     return SYN_OK;

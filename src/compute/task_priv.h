@@ -4,7 +4,7 @@
 
 #include <stdatomic.h>
 
-#include <synor/task.h>
+#include <synor/graph.h>
 
 #include "spin_priv.h"
 
@@ -59,12 +59,28 @@ struct syn_task {
     void *arg;
     struct syn_task *next; /* in whatever list it is */
     struct syn_task_more *more;
-    _Atomic int32_t error; /* of a task it depended on, or its cancellation: it will not run */
-    uint32_t name;
-    uint64_t reserved;
+    _Atomic int32_t error;   /* of a task it depended on, or its cancellation: it will not run */
+    uint32_t name;           /* captured: how many tasks it waits for */
+    struct syn_graph *graph; /* captured: whose it is; else NULL */
     struct syn_task_use uses[SYN_USES_INLINE];
-    uint64_t reserved_too[2];
+    uint32_t index; /* captured: its number */
+    uint32_t reserved[3];
 };
+
+/* INVALID when a spec cannot be submitted to anything. */
+SYN_MUST int syn_task_spec_check(const struct syn_task_spec *spec, struct syn_err *err);
+/* To the worker's ready tasks, or where any worker finds it. */
+void syn_task_ready(struct syn_runtime *runtime, struct syn_worker *worker, struct syn_task *task);
+/* One edge fewer to wait for; `code` < 0: of a task that failed. */
+void syn_task_release_one(struct syn_worker *worker, struct syn_task *task, int code);
+/* It is over: tell who waits. True: nobody refers to it any more. */
+bool syn_task_announce(struct syn_task_more *more, int code);
+
+void syn_task_init_captured(struct syn_task *task, const struct syn_task_spec *spec,
+                            struct syn_graph *graph, uint32_t index);
+/* graph.c: a captured task has ended. */
+void syn_graph_release(struct syn_worker *worker, struct syn_graph *graph, uint32_t index,
+                       int code);
 
 _Static_assert(sizeof(struct syn_task) == SYN_TASK_BYTES, "an edge could not find its task");
 

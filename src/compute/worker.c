@@ -356,9 +356,11 @@ is_quiet(const struct syn_runtime *runtime)
 
 /* What a thread that works waits for, besides work. */
 struct goal {
-    struct syn_task_more *task; /* this task is over, or */
-    bool quiet;                 /* nothing is left, or */
-    bool stop;                  /* the runtime ends */
+    struct syn_task_more *task;                          /* this task is over, or */
+    bool quiet;                                          /* nothing is left, or */
+    bool stop;                                           /* the runtime ends */
+    void (*start)(struct syn_worker *worker, void *arg); /* called first, or NULL */
+    void *arg;
 };
 
 static bool
@@ -443,6 +445,8 @@ static void
 work(struct syn_worker *worker, const struct goal *goal)
 {
     pace_start(worker);
+    if (goal->start != NULL)
+        goal->start(worker, goal->arg);
     for (;;) {
         if (goal->task != NULL && is_reached(worker->runtime, goal))
             break;
@@ -539,16 +543,21 @@ syn_runtime_wait(struct syn_runtime *runtime)
 }
 
 void
-syn_worker_help(struct syn_runtime *runtime, struct syn_task_more *task)
+syn_worker_help(struct syn_runtime *runtime, struct syn_task_more *task,
+                void (*start)(struct syn_worker *worker, void *arg), void *arg)
 {
-    const struct goal goal = {.task = task};
+    const struct goal goal = {.task = task, .start = start, .arg = arg};
 
-    if (atomic_load_explicit(&task->done, memory_order_acquire) != 0)
+    if (start == NULL && atomic_load_explicit(&task->done, memory_order_acquire) != 0)
         return;
     (void)atomic_fetch_add(&task->sleepers, 1);
     if (syn_self != NULL && syn_self->runtime == runtime) {
         work(syn_self, &goal);
     } else if (!work_as_guest(runtime, &goal)) {
+        if (start != NULL) {
+            start(NULL, arg);
+            syn_worker_wake(runtime);
+        }
         syn_fence_heavy();
         while (!is_reached(runtime, &goal))
             syn_waitword_sleep(&task->done, 0);

@@ -108,8 +108,10 @@ void syn_worker_push(struct syn_worker *worker, struct syn_task *task);
 void syn_level_push(struct syn_runtime *runtime, struct syn_task *task);
 /* It has found work: somebody else may be needed to watch for what it leaves. */
 void syn_worker_stop_watching(struct syn_worker *worker);
-/* Return when the task is over, working meanwhile where there is work and a seat. */
-void syn_worker_help(struct syn_runtime *runtime, struct syn_task_more *task);
+/* Return when the task is over, working meanwhile where there is work and a seat. `start` (may be
+ * NULL) is called first, with the seat's worker, or NULL where there is no seat. */
+void syn_worker_help(struct syn_runtime *runtime, struct syn_task_more *task,
+                     void (*start)(struct syn_worker *worker, void *arg), void *arg);
 /* Wake whoever sleeps in seat `from` or a later one. */
 void syn_worker_wake_seats(struct syn_runtime *runtime, unsigned from);
 void *syn_worker_main(void *worker);
@@ -146,8 +148,8 @@ SYN_MUST int syn_lane_put(struct syn_lane *lane, void (*run)(void *arg), void *a
 uint32_t syn_lane_take(struct syn_lane *lane, struct syn_call_item *out, uint32_t most,
                        unsigned takers);
 bool syn_lane_empty(const struct syn_lane *lane);
-/* One more task that does not go through the lane but will be executed; before it can be. */
-void syn_lane_count_task(struct syn_lane *lane);
+/* So many more tasks do not go through the lane but will be executed; before they can be. */
+void syn_lane_count_tasks(struct syn_lane *lane, uint64_t count);
 /* Calls and tasks submitted, ever. */
 uint64_t syn_lane_submitted(const struct syn_lane *lane);
 /* The runtime ends: give its lanes back, now or when the threads that have them notice. */
