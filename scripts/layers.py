@@ -61,7 +61,7 @@ def api_headers(root):
         layer, mark = layer_of(path), "/include/"
         if layer and path.startswith(f"src/{layer}{mark}"):
             headers[path.split(mark, 1)[1]] = (layer, path)
-    for path in files(root, "include", r"\.h$"):
+    for path in files(root, "include", r"\.(h|def)$"):
         headers[path.removeprefix("include/")] = ("include", path)
     return headers
 
