@@ -544,7 +544,7 @@ test_order_across_queues(void **state)
     }
     other = syn_dev_queue_destroy(other);
     for (int t = 0; t < 2 * TIMES; t++) {
-        assert_done(syn_dev_event_poll(events[t], &err), &err);
+        assert_done(syn_dev_event_wait(events[t], WAIT_NS, &err), &err);
         events[t] = syn_dev_event_destroy(events[t]);
     }
     buf = syn_dev_free(buf);

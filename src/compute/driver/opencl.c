@@ -16,8 +16,6 @@
 #include "opencl_priv.h"
 
 #define PLATFORMS_MAX 16
-#define NAP_MIN_NS    5000 /* between two looks at an event, doubled up to the most */
-#define NAP_MAX_NS    500000
 
 static const struct syn_loader_row rows[] = {
 #define X(name, result, arguments, optional) {#name, offsetof(struct cl_api, name), optional},
@@ -456,27 +454,18 @@ ocl_event_poll(struct syn_dev_event *base, struct syn_err *err)
     return status == CL_COMPLETE ? SYN_OK : SYN_DRV_PENDING;
 }
 
-/* The interface waits for ever or not at all; a limited wait looks again and again, less and less
- * often. */
+/* The interface waits for ever or not at all. */
 static int
 ocl_event_wait(struct syn_dev_event *base, int64_t timeout_ns, struct syn_err *err)
 {
     const struct ocl_event *event = SYN_CONTAINER(base, struct ocl_event, base);
-    int64_t start = syn_host_now_ns(), nap = NAP_MIN_NS;
     int rc = ocl_event_poll(base, err);
 
     if (rc == SYN_DRV_PENDING && timeout_ns < 0) {
         (void)ocl_dev_of(base->dev)->api->clWaitForEvents(1, &event->last);
         return ocl_event_poll(base, err);
     }
-    while (rc == SYN_DRV_PENDING && syn_host_now_ns() - start < timeout_ns) {
-        const struct timespec ts = {0, nap};
-
-        (void)nanosleep(&ts, NULL);
-        nap = SYN_MIN(nap * 2, (int64_t)NAP_MAX_NS);
-        rc = ocl_event_poll(base, err);
-    }
-    return rc;
+    return rc == SYN_DRV_PENDING ? syn_poll_wait(ocl_event_poll, base, timeout_ns, err) : rc;
 }
 
 static int
