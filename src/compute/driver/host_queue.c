@@ -679,9 +679,12 @@ int
 syn_host_alloc(struct syn_dev *dev, uint64_t bytes, struct syn_dev_buf **ret_buf,
                struct syn_err *err)
 {
-    void *data = syn_host_block(bytes);
+    void *data = NULL;
     int rc;
 
+    if (dev->info.memory_bytes > 0 && bytes > dev->info.memory_bytes)
+        return SYN_DRV_FULL;
+    data = syn_host_block(bytes);
     if (!data)
         return SYN_FAIL(err, SYN_E_NOMEM, "%s: %llu bytes", dev->info.id,
                         (unsigned long long)bytes);

@@ -473,13 +473,16 @@ int
 syn_stream_reset(struct syn_dev *base, struct syn_err *err)
 {
     struct stream_dev *dev = stream_dev_of(base);
-    int code = dev->api->reset ? dev->api->reset(dev->device) : dev->api->current(dev->current);
+    int code = dev->api->current(dev->current);
 
+    if (dev->epoch) /* a spoiled context may refuse; the reset takes it then */
+        (void)dev->api->event_destroy(SYN_TAKE(dev->epoch));
+    if (dev->api->reset)
+        code = dev->api->reset(dev->device);
     if (code == STREAM_OK && dev->api->reset_current)
         code = dev->api->reset_current();
     if (code == STREAM_OK)
         code = dev->api->current(dev->current);
-    dev->epoch = NULL; /* gone with the context */
     if (code == STREAM_OK)
         code = make_epoch(dev);
     return code == STREAM_OK ? SYN_OK : syn_stream_refuse(dev->vendor, code, "reset", err);

@@ -14,19 +14,8 @@
 #include <string.h>
 #include <time.h>
 
-#define EXPORT __attribute__((visibility("default")))
+#include "stream_standin_priv.h"
 
-#ifdef STANDIN_HIP
-#define NAME(cuda, hip) hip
-#define RTC(name)       hiprtc##name
-typedef int context; /* a context is a device number */
-#else
-#define NAME(cuda, hip) cuda
-#define RTC(name)       nvrtc##name
-typedef void *context;
-#endif
-
-#define DEVICES      2
 #define DEVICE_BYTES ((size_t)256 << 20)
 #define BLOCKS_MAX   256
 
@@ -86,9 +75,9 @@ die(const char *what)
 }
 
 /* What every call starts with; the answer is 0 or the code to give. The lock is held from here to
- * leave(). */
-static int
-enter(int needs_context)
+ * standin_leave(). */
+int
+standin_enter(int needs_context)
 {
     (void)pthread_mutex_lock(&lock);
     calls++;
@@ -99,15 +88,15 @@ enter(int needs_context)
     return needs_context && current < 0 ? 201 : 0;
 }
 
-static int
-leave(int code)
+int
+standin_leave(int code)
 {
     (void)pthread_mutex_unlock(&lock);
     return code;
 }
 
-static void
-count_live(int by)
+void
+standin_count(int by)
 {
     live += by;
     if (live < 0)
@@ -211,80 +200,80 @@ EXPORT int
 NAME(cuMemAlloc_v2, hipMalloc)(uint64_t *ret, size_t bytes)
 {
     void *at = NULL;
-    int code = enter(1);
+    int code = standin_enter(1);
 
     if (code == 0)
         code = make_block(&at, bytes, current);
     if (code == 0)
         *ret = (uint64_t)(uintptr_t)at;
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuMemFree_v2, hipFree)(uint64_t at);
 EXPORT int
 NAME(cuMemFree_v2, hipFree)(uint64_t at)
 {
-    int code = enter(0);
+    int code = standin_enter(0);
 
     drop_block((void *)(uintptr_t)at, 1);
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuMemGetInfo_v2, hipMemGetInfo)(size_t *ret_free, size_t *ret_total);
 EXPORT int
 NAME(cuMemGetInfo_v2, hipMemGetInfo)(size_t *ret_free, size_t *ret_total)
 {
-    int code = enter(1);
+    int code = standin_enter(1);
 
     if (code == 0) {
         *ret_free = DEVICE_BYTES - used[current];
         *ret_total = DEVICE_BYTES;
     }
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuMemHostAlloc, hipHostMalloc)(void **ret, size_t bytes, unsigned flags);
 EXPORT int
 NAME(cuMemHostAlloc, hipHostMalloc)(void **ret, size_t bytes, unsigned flags)
 {
-    int code = enter(1);
+    int code = standin_enter(1);
 
     (void)flags;
-    return leave(code ? code : make_block(ret, bytes, -1));
+    return standin_leave(code ? code : make_block(ret, bytes, -1));
 }
 
 EXPORT int NAME(cuMemFreeHost, hipHostFree)(void *at);
 EXPORT int
 NAME(cuMemFreeHost, hipHostFree)(void *at)
 {
-    int code = enter(0);
+    int code = standin_enter(0);
 
     drop_block(at, 0);
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuMemHostRegister_v2, hipHostRegister)(void *at, size_t bytes, unsigned flags);
 EXPORT int
 NAME(cuMemHostRegister_v2, hipHostRegister)(void *at, size_t bytes, unsigned flags)
 {
-    int code = enter(1);
+    int code = standin_enter(1);
 
     (void)flags;
     if (code == 0 && block_of(at, bytes, 0))
         code = 712; /* registered already */
     if (code == 0)
         *free_slot() = (struct block){at, bytes, -2};
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuMemHostUnregister, hipHostUnregister)(void *at);
 EXPORT int
 NAME(cuMemHostUnregister, hipHostUnregister)(void *at)
 {
-    int code = enter(0);
+    int code = standin_enter(0);
 
     drop_block(at, 0);
-    return leave(code);
+    return standin_leave(code);
 }
 
 /* Devices and contexts. */
@@ -296,17 +285,17 @@ NAME(cuInit, hipInit)(unsigned flags)
     (void)pthread_mutex_lock(&lock);
     initialised = 1;
     (void)flags;
-    return leave(0);
+    return standin_leave(0);
 }
 
 EXPORT int NAME(cuDeviceGetCount, hipGetDeviceCount)(int *ret);
 EXPORT int
 NAME(cuDeviceGetCount, hipGetDeviceCount)(int *ret)
 {
-    int code = enter(0);
+    int code = standin_enter(0);
 
     *ret = getenv("STANDIN_NO_DEVICE") ? 0 : DEVICES;
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuDriverGetVersion, hipDriverGetVersion)(int *ret);
@@ -321,55 +310,55 @@ EXPORT int NAME(cuDeviceGet, hipDeviceGet)(int *ret, int ordinal);
 EXPORT int
 NAME(cuDeviceGet, hipDeviceGet)(int *ret, int ordinal)
 {
-    int code = enter(0);
+    int code = standin_enter(0);
 
     if (code == 0 && (ordinal < 0 || ordinal >= DEVICES))
         code = 101;
     *ret = ordinal;
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuDeviceGetName, hipDeviceGetName)(char *out, int cap, int device);
 EXPORT int
 NAME(cuDeviceGetName, hipDeviceGetName)(char *out, int cap, int device)
 {
-    int code = enter(0);
+    int code = standin_enter(0);
 
     (void)snprintf(out, (size_t)cap, "%s",
                    device == 0 ? NAME("NVIDIA H100 80GB HBM3", "AMD Instinct MI300X")
                                : NAME("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "AMD Instinct MI300X"));
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuDeviceGetUuid_v2, hipDeviceGetUuid)(unsigned char *out, int device);
 EXPORT int
 NAME(cuDeviceGetUuid_v2, hipDeviceGetUuid)(unsigned char *out, int device)
 {
-    int code = enter(0);
+    int code = standin_enter(0);
 
     memset(out, 0x11 * (device + 1), 16);
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuDeviceTotalMem_v2, hipDeviceTotalMem)(size_t *ret, int device);
 EXPORT int
 NAME(cuDeviceTotalMem_v2, hipDeviceTotalMem)(size_t *ret, int device)
 {
-    int code = enter(0);
+    int code = standin_enter(0);
 
     (void)device;
     *ret = DEVICE_BYTES;
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuDeviceGetPCIBusId, hipDeviceGetPCIBusId)(char *out, int cap, int device);
 EXPORT int
 NAME(cuDeviceGetPCIBusId, hipDeviceGetPCIBusId)(char *out, int cap, int device)
 {
-    int code = enter(0);
+    int code = standin_enter(0);
 
     (void)snprintf(out, (size_t)cap, "0000:%02x:00.0", 0x3bU + (unsigned)device);
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuCtxGetStreamPriorityRange, hipDeviceGetStreamPriorityRange)(int *least,
@@ -377,21 +366,21 @@ EXPORT int NAME(cuCtxGetStreamPriorityRange, hipDeviceGetStreamPriorityRange)(in
 EXPORT int
 NAME(cuCtxGetStreamPriorityRange, hipDeviceGetStreamPriorityRange)(int *least, int *greatest)
 {
-    int code = enter(1);
+    int code = standin_enter(1);
 
     *least = 0;
     *greatest = -5;
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuDeviceCanAccessPeer, hipDeviceCanAccessPeer)(int *ret, int device, int peer);
 EXPORT int
 NAME(cuDeviceCanAccessPeer, hipDeviceCanAccessPeer)(int *ret, int device, int peer)
 {
-    int code = enter(0);
+    int code = standin_enter(0);
 
     *ret = device != peer;
-    return leave(code);
+    return standin_leave(code);
 }
 
 #ifdef STANDIN_HIP
@@ -401,27 +390,24 @@ EXPORT int hipDeviceReset(void);
 EXPORT int
 hipSetDevice(uintptr_t device)
 {
-    int code = enter(0);
+    int code = standin_enter(0);
 
     if (code == 0 && (int)device >= DEVICES)
         code = 101;
     if (code == 0)
         current = (int)device;
-    return leave(code);
+    return standin_leave(code);
 }
 
-/* What is left on the device goes with it. */
 EXPORT int
 hipDeviceReset(void)
 {
-    int code = enter(1);
+    int code = standin_enter(1);
 
-    if (code == 0)
-        live--; /* the epoch */
-    return leave(code);
+    return standin_leave(code);
 }
 #else
-static char contexts[DEVICES]; /* only their addresses matter */
+char standin_contexts[DEVICES];
 
 EXPORT int cuDeviceGetAttribute(int *ret, int which, int device);
 EXPORT int cuDevicePrimaryCtxRetain(uintptr_t *ret, int device);
@@ -436,58 +422,57 @@ cuDeviceGetAttribute(int *ret, int which, int device)
         int which, value;
     } rows[] = {{1, 1024},     {8, 49152}, {13, 1980000}, {16, 132},
                 {36, 2619000}, {37, 5120}, {75, 9},       {76, 0}};
-    int code = enter(0);
+    int code = standin_enter(0);
 
     (void)device;
     *ret = 0;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         *ret = rows[i].which == which ? rows[i].value : *ret;
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int
 cuDevicePrimaryCtxRetain(uintptr_t *ret, int device)
 {
-    int code = enter(0);
+    int code = standin_enter(0);
 
     if (code == 0) {
-        *ret = (uintptr_t)&contexts[device];
-        count_live(1);
+        *ret = (uintptr_t)&standin_contexts[device];
+        standin_count(1);
     }
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int
 cuDevicePrimaryCtxRelease_v2(int device)
 {
-    int code = enter(0);
+    int code = standin_enter(0);
 
     (void)device;
-    count_live(-1);
-    return leave(code);
+    standin_count(-1);
+    return standin_leave(code);
 }
 
 EXPORT int
 cuDevicePrimaryCtxReset_v2(int device)
 {
-    int code = enter(0);
+    int code = standin_enter(0);
 
     (void)device;
-    if (code == 0)
-        live--; /* the epoch goes with the context */
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int
 cuCtxSetCurrent(uintptr_t ctx)
 {
-    int code = enter(0);
+    int code = standin_enter(0);
 
-    if (code == 0 && (ctx < (uintptr_t)contexts || ctx >= (uintptr_t)(contexts + DEVICES)))
+    if (code == 0 &&
+        (ctx < (uintptr_t)standin_contexts || ctx >= (uintptr_t)(standin_contexts + DEVICES)))
         code = 201;
     if (code == 0)
-        current = (int)(ctx - (uintptr_t)contexts);
-    return leave(code);
+        current = (int)(ctx - (uintptr_t)standin_contexts);
+    return standin_leave(code);
 }
 #endif
 
@@ -496,13 +481,13 @@ EXPORT int
 NAME(cuCtxEnablePeerAccess, hipDeviceEnablePeerAccess)(uintptr_t peer, unsigned flags)
 {
     static int enabled[DEVICES];
-    int code = enter(1);
+    int code = standin_enter(1);
 
     (void)peer;
     (void)flags;
     if (code == 0)
         code = enabled[current]++ ? 704 : 0;
-    return leave(code);
+    return standin_leave(code);
 }
 
 /* Streams and events. */
@@ -513,26 +498,26 @@ EXPORT int
 NAME(cuStreamCreateWithPriority, hipStreamCreateWithPriority)(void **ret, unsigned flags,
                                                               int priority)
 {
-    int code = enter(1);
+    int code = standin_enter(1);
 
     if (code == 0 && (flags != 1 || priority > 0 || priority < -5))
         code = 1;
     if (code == 0) {
         *ret = malloc(1);
-        count_live(1);
+        standin_count(1);
     }
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuStreamDestroy_v2, hipStreamDestroy)(void *stream);
 EXPORT int
 NAME(cuStreamDestroy_v2, hipStreamDestroy)(void *stream)
 {
-    int code = enter(0);
+    int code = standin_enter(0);
 
     free(stream);
-    count_live(-1);
-    return leave(code);
+    standin_count(-1);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuStreamSynchronize, hipStreamSynchronize)(void *stream);
@@ -540,45 +525,45 @@ EXPORT int
 NAME(cuStreamSynchronize, hipStreamSynchronize)(void *stream)
 {
     (void)stream;
-    return leave(enter(1));
+    return standin_leave(standin_enter(1));
 }
 
 EXPORT int NAME(cuStreamWaitEvent, hipStreamWaitEvent)(void *stream, void *event, unsigned flags);
 EXPORT int
 NAME(cuStreamWaitEvent, hipStreamWaitEvent)(void *stream, void *event, unsigned flags)
 {
-    int code = enter(1);
+    int code = standin_enter(1);
 
     (void)stream;
     if (code == 0 && (flags != 0 || !((struct event *)event)->recorded))
         code = 1;
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuEventCreate, hipEventCreateWithFlags)(void **ret, unsigned flags);
 EXPORT int
 NAME(cuEventCreate, hipEventCreateWithFlags)(void **ret, unsigned flags)
 {
-    int code = enter(1);
+    int code = standin_enter(1);
 
     if (code == 0 && flags > 1)
         code = 1;
     if (code == 0) {
         *ret = calloc(1, sizeof(struct event));
-        count_live(1);
+        standin_count(1);
     }
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuEventDestroy_v2, hipEventDestroy)(void *event);
 EXPORT int
 NAME(cuEventDestroy_v2, hipEventDestroy)(void *event)
 {
-    int code = enter(0);
+    int code = standin_enter(0);
 
     free(event);
-    count_live(-1);
-    return leave(code);
+    standin_count(-1);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuEventRecord, hipEventRecord)(void *event, void *stream);
@@ -586,7 +571,7 @@ EXPORT int
 NAME(cuEventRecord, hipEventRecord)(void *event, void *stream)
 {
     struct event *e = event;
-    int code = enter(1);
+    int code = standin_enter(1);
 
     (void)stream;
     if (code == 0) {
@@ -594,7 +579,7 @@ NAME(cuEventRecord, hipEventRecord)(void *event, void *stream)
         e->recorded = 1;
         e->looked = 0;
     }
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuEventQuery, hipEventQuery)(void *event);
@@ -602,23 +587,23 @@ EXPORT int
 NAME(cuEventQuery, hipEventQuery)(void *event)
 {
     struct event *e = event;
-    int code = enter(1);
+    int code = standin_enter(1);
 
     if (code == 0 && e->recorded && !e->looked) {
         e->looked = 1;
         code = 600;
     }
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuEventSynchronize, hipEventSynchronize)(void *event);
 EXPORT int
 NAME(cuEventSynchronize, hipEventSynchronize)(void *event)
 {
-    int code = enter(1);
+    int code = standin_enter(1);
 
     ((struct event *)event)->looked = 1;
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuEventElapsedTime, hipEventElapsedTime)(float *ret_ms, void *start, void *end);
@@ -626,13 +611,13 @@ EXPORT int
 NAME(cuEventElapsedTime, hipEventElapsedTime)(float *ret_ms, void *start, void *end)
 {
     const struct event *a = start, *b = end;
-    int code = enter(1);
+    int code = standin_enter(1);
 
     if (code == 0 && (!a->recorded || !b->recorded))
         code = 400;
     *ret_ms = (float)((double)(b->at.tv_sec - a->at.tv_sec) * 1e3 +
                       (double)(b->at.tv_nsec - a->at.tv_nsec) / 1e6);
-    return leave(code);
+    return standin_leave(code);
 }
 
 /* Copies. */
@@ -643,12 +628,12 @@ EXPORT int
 NAME(cuMemcpyHtoDAsync_v2, hipMemcpyHtoDAsync)(uint64_t dst, const void *src, size_t bytes,
                                                void *stream)
 {
-    int code = enter(1);
+    int code = standin_enter(1);
 
     (void)stream;
     if (code == 0)
         memcpy(device_memory(dst, bytes), src, bytes);
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuMemcpyDtoHAsync_v2, hipMemcpyDtoHAsync)(void *dst, uint64_t src, size_t bytes,
@@ -656,12 +641,12 @@ EXPORT int NAME(cuMemcpyDtoHAsync_v2, hipMemcpyDtoHAsync)(void *dst, uint64_t sr
 EXPORT int
 NAME(cuMemcpyDtoHAsync_v2, hipMemcpyDtoHAsync)(void *dst, uint64_t src, size_t bytes, void *stream)
 {
-    int code = enter(1);
+    int code = standin_enter(1);
 
     (void)stream;
     if (code == 0)
         memcpy(dst, device_memory(src, bytes), bytes);
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuMemcpyDtoDAsync_v2, hipMemcpyDtoDAsync)(uint64_t dst, uint64_t src, size_t bytes,
@@ -670,12 +655,12 @@ EXPORT int
 NAME(cuMemcpyDtoDAsync_v2, hipMemcpyDtoDAsync)(uint64_t dst, uint64_t src, size_t bytes,
                                                void *stream)
 {
-    int code = enter(1);
+    int code = standin_enter(1);
 
     (void)stream;
     if (code == 0)
         memmove(device_memory(dst, bytes), device_memory(src, bytes), bytes);
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuMemcpyPeerAsync, hipMemcpyPeerAsync)(uint64_t dst, context dst_context,
@@ -685,14 +670,14 @@ EXPORT int
 NAME(cuMemcpyPeerAsync, hipMemcpyPeerAsync)(uint64_t dst, context dst_context, uint64_t src,
                                             context src_context, size_t bytes, void *stream)
 {
-    int code = enter(1);
+    int code = standin_enter(1);
 
     (void)stream;
     if (code == 0 && dst_context == src_context)
         code = 1;
     if (code == 0)
         memcpy(device_memory(dst, bytes), device_memory(src, bytes), bytes);
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuMemsetD8Async, hipMemsetD8Async)(uint64_t at, unsigned char value, size_t bytes,
@@ -701,12 +686,12 @@ EXPORT int
 NAME(cuMemsetD8Async, hipMemsetD8Async)(uint64_t at, unsigned char value, size_t bytes,
                                         void *stream)
 {
-    int code = enter(1);
+    int code = standin_enter(1);
 
     (void)stream;
     if (code == 0)
         memset(device_memory(at, bytes), value, bytes);
-    return leave(code);
+    return standin_leave(code);
 }
 
 static void
@@ -724,7 +709,7 @@ EXPORT int
 hipMemcpy2DAsync(void *dst, size_t dst_pitch, const void *src, size_t src_pitch, size_t width,
                  size_t height, int kind, void *stream)
 {
-    int code = enter(1);
+    int code = standin_enter(1);
 
     (void)stream;
     if (code == 0 && (width > dst_pitch || width > src_pitch || kind < 1 || kind > 3))
@@ -735,7 +720,7 @@ hipMemcpy2DAsync(void *dst, size_t dst_pitch, const void *src, size_t src_pitch,
         (void)device_memory((uint64_t)(uintptr_t)dst, (height - 1) * dst_pitch + width);
     if (code == 0)
         copy_rows(dst, dst_pitch, src, src_pitch, width, height);
-    return leave(code);
+    return standin_leave(code);
 }
 #else
 struct memcpy_2d {
@@ -758,7 +743,7 @@ EXPORT int cuMemcpy2DAsync_v2(const struct memcpy_2d *c, void *stream);
 EXPORT int
 cuMemcpy2DAsync_v2(const struct memcpy_2d *c, void *stream)
 {
-    int code = enter(1);
+    int code = standin_enter(1);
 
     (void)stream;
     if (code == 0 &&
@@ -774,7 +759,7 @@ cuMemcpy2DAsync_v2(const struct memcpy_2d *c, void *stream)
                       ? c->src_host
                       : device_memory(c->src_device, (c->height - 1) * c->src_pitch + c->width),
                   c->src_pitch, c->width, c->height);
-    return leave(code);
+    return standin_leave(code);
 }
 #endif
 
@@ -788,7 +773,7 @@ NAME(cuModuleLoadDataEx, hipModuleLoadDataEx)(void **ret, const void *image, uns
                                               const int *keys, void **values)
 {
     struct module *module = NULL;
-    int code = enter(1);
+    int code = standin_enter(1);
 
     if (code == 0 && strncmp(image, "IMAGE", 5) != 0) {
         code = 218;
@@ -800,22 +785,22 @@ NAME(cuModuleLoadDataEx, hipModuleLoadDataEx)(void **ret, const void *image, uns
     if (code == 0) {
         module = malloc(sizeof(*module));
         module->text = strdup(image);
-        count_live(1);
+        standin_count(1);
         *ret = module;
     }
-    return leave(code);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuModuleUnload, hipModuleUnload)(void *module);
 EXPORT int
 NAME(cuModuleUnload, hipModuleUnload)(void *module)
 {
-    int code = enter(0);
+    int code = standin_enter(0);
 
     free(((struct module *)module)->text);
     free(module);
-    count_live(-1);
-    return leave(code);
+    standin_count(-1);
+    return standin_leave(code);
 }
 
 EXPORT int NAME(cuModuleGetFunction, hipModuleGetFunction)(void **ret, void *module,
@@ -825,7 +810,7 @@ NAME(cuModuleGetFunction, hipModuleGetFunction)(void **ret, void *module, const 
 {
     struct function *function = NULL;
     char wanted[80];
-    int code = enter(1);
+    int code = standin_enter(1);
 
     (void)snprintf(wanted, sizeof(wanted), "void %.60s(", name);
     if (code == 0 && !strstr(((struct module *)module)->text, wanted))
@@ -842,7 +827,7 @@ NAME(cuModuleGetFunction, hipModuleGetFunction)(void **ret, void *module, const 
     }
     if (code == 0)
         *ret = function;
-    return leave(code);
+    return standin_leave(code);
 }
 
 static void
@@ -878,7 +863,7 @@ NAME(cuLaunchKernel, hipModuleLaunchKernel)(void *function, unsigned gx, unsigne
 {
     const struct function *f = function;
     uint64_t threads = (uint64_t)gx * bx;
-    int code = enter(1);
+    int code = standin_enter(1);
 
     (void)stream;
     if (code == 0 && (gy != 1 || gz != 1 || by != 1 || bz != 1 || shared != 0 || extra))
@@ -887,203 +872,5 @@ NAME(cuLaunchKernel, hipModuleLaunchKernel)(void *function, unsigned gx, unsigne
         run_axpy(params, threads);
     else if (code == 0 && strcmp(f->name, "iota") == 0)
         run_iota(params, threads);
-    return leave(code);
+    return standin_leave(code);
 }
-
-/* The run-time compiler: a program compiles unless it says "nonsense". */
-
-struct program {
-    char *source;
-};
-
-EXPORT int RTC(CreateProgram)(void **ret, const char *source, const char *name, int headers,
-                              const char *const *texts, const char *const *names);
-EXPORT int
-RTC(CreateProgram)(void **ret, const char *source, const char *name, int headers,
-                   const char *const *texts, const char *const *names)
-{
-    struct program *program = NULL;
-    int code = enter(0);
-
-    (void)name;
-    (void)texts;
-    (void)names;
-    if (code == 0 && headers == 0) {
-        program = malloc(sizeof(*program));
-        program->source = strdup(source);
-        count_live(1);
-        *ret = program;
-    }
-    return leave(code);
-}
-
-EXPORT int RTC(DestroyProgram)(void **program);
-EXPORT int
-RTC(DestroyProgram)(void **program)
-{
-    int code = enter(0);
-
-    free(((struct program *)*program)->source);
-    free(*program);
-    *program = NULL;
-    count_live(-1);
-    return leave(code);
-}
-
-EXPORT int RTC(CompileProgram)(void *program, int count, const char *const *options);
-EXPORT int
-RTC(CompileProgram)(void *program, int count, const char *const *options)
-{
-    int code = enter(0);
-
-#ifdef STANDIN_HIP
-    (void)options;
-    (void)count;
-#else
-    if (code == 0 && (count < 1 || strcmp(options[0], "--gpu-architecture=compute_90") != 0))
-        code = 5;
-#endif
-    if (code == 0 && strstr(((struct program *)program)->source, "nonsense"))
-        code = 6;
-    return leave(code);
-}
-
-static const char said[] = "error: identifier \"nonsense\" is undefined";
-
-EXPORT int RTC(GetProgramLogSize)(void *program, size_t *ret);
-EXPORT int
-RTC(GetProgramLogSize)(void *program, size_t *ret)
-{
-    (void)program;
-    *ret = sizeof(said);
-    return leave(enter(0));
-}
-
-EXPORT int RTC(GetProgramLog)(void *program, char *out);
-EXPORT int
-RTC(GetProgramLog)(void *program, char *out)
-{
-    (void)program;
-    memcpy(out, said, sizeof(said));
-    return leave(enter(0));
-}
-
-#ifdef STANDIN_HIP
-#define CODE_SIZE hiprtcGetCodeSize
-#define CODE      hiprtcGetCode
-#else
-#define CODE_SIZE nvrtcGetPTXSize
-#define CODE      nvrtcGetPTX
-#endif
-
-EXPORT int CODE_SIZE(void *program, size_t *ret);
-EXPORT int CODE(void *program, char *out);
-
-EXPORT int
-CODE_SIZE(void *program, size_t *ret)
-{
-    *ret = strlen(((struct program *)program)->source) + 6;
-    return leave(enter(0));
-}
-
-EXPORT int
-CODE(void *program, char *out)
-{
-    const char *source = ((struct program *)program)->source;
-
-    (void)snprintf(out, strlen(source) + 6, "IMAGE%s", source);
-    return leave(enter(0));
-}
-
-#ifndef STANDIN_HIP
-/* The management library. */
-EXPORT int nvmlInit_v2(void);
-EXPORT int nvmlDeviceGetHandleByPciBusId_v2(const char *pci, void **ret);
-EXPORT int nvmlDeviceGetTemperature(void *handle, int sensor, unsigned *ret);
-EXPORT int nvmlDeviceGetUtilizationRates(void *handle, unsigned *ret);
-EXPORT int nvmlDeviceGetPowerUsage(void *handle, unsigned *ret);
-EXPORT int nvmlDeviceGetEnforcedPowerLimit(void *handle, unsigned *ret);
-EXPORT int nvmlDeviceGetTotalEnergyConsumption(void *handle, unsigned long long *ret);
-EXPORT int nvmlDeviceGetTotalEccErrors(void *handle, int type, int counter,
-                                       unsigned long long *ret);
-EXPORT int nvmlDeviceGetCurrPcieLinkGeneration(void *handle, unsigned *ret);
-EXPORT int nvmlDeviceGetCurrPcieLinkWidth(void *handle, unsigned *ret);
-
-EXPORT int
-nvmlInit_v2(void)
-{
-    return 0;
-}
-
-EXPORT int
-nvmlDeviceGetHandleByPciBusId_v2(const char *pci, void **ret)
-{
-    *ret = &contexts[strcmp(pci, "0000:3b:00.0") == 0 ? 0 : 1];
-    return 0;
-}
-
-EXPORT int
-nvmlDeviceGetTemperature(void *handle, int sensor, unsigned *ret)
-{
-    (void)handle;
-    *ret = 41;
-    return sensor == 0 ? 0 : 2;
-}
-
-EXPORT int
-nvmlDeviceGetUtilizationRates(void *handle, unsigned *ret)
-{
-    (void)handle;
-    ret[0] = 7;
-    ret[1] = 3;
-    return 0;
-}
-
-EXPORT int
-nvmlDeviceGetPowerUsage(void *handle, unsigned *ret)
-{
-    (void)handle;
-    *ret = 120500;
-    return 0;
-}
-
-EXPORT int
-nvmlDeviceGetEnforcedPowerLimit(void *handle, unsigned *ret)
-{
-    (void)handle;
-    *ret = 700000;
-    return 0;
-}
-
-EXPORT int
-nvmlDeviceGetTotalEnergyConsumption(void *handle, unsigned long long *ret)
-{
-    (void)handle;
-    *ret = 5000;
-    return 0;
-}
-
-EXPORT int
-nvmlDeviceGetTotalEccErrors(void *handle, int type, int counter, unsigned long long *ret)
-{
-    (void)counter;
-    *ret = handle == &contexts[1] && type == 1 ? 2 : 0;
-    return 0;
-}
-
-EXPORT int
-nvmlDeviceGetCurrPcieLinkGeneration(void *handle, unsigned *ret)
-{
-    (void)handle;
-    *ret = 5;
-    return 0;
-}
-
-EXPORT int
-nvmlDeviceGetCurrPcieLinkWidth(void *handle, unsigned *ret)
-{
-    (void)handle;
-    *ret = 16;
-    return 0;
-}
-#endif
