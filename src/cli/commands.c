@@ -21,6 +21,7 @@ static const struct syn_cli_option globals[] = {
 static const struct syn_cli_group groups[] = {
     {"compute", "Deploy and watch workloads"},
     {"compute train", "Training jobs: from dataset to trained model and bill"},
+    {"compute devices", "Processors of this machine: what they are, are rated at, and do"},
     {"storage", "Content-addressed storage: files and folders under CIDs and names"},
     {"account", "Accounts, balances and the ledger"},
     {"bill", "Bills: what a run cost and why, and the proof of it"},
@@ -28,20 +29,22 @@ static const struct syn_cli_group groups[] = {
 };
 
 static const struct syn_cli_command *const commands[] = {
-    &syn_cli_up_command,      &syn_cli_down_command,       &syn_cli_status_command,
-    &syn_cli_doctor_command,  &syn_cli_server_command,     &syn_cli_agent_command,
-    &syn_cli_train_create,    &syn_cli_train_list,         &syn_cli_train_get,
-    &syn_cli_train_logs,      &syn_cli_train_stop,         &syn_cli_train_resume,
-    &syn_cli_train_delete,    &syn_cli_train_explain,      &syn_cli_train_checkpoints,
-    &syn_cli_train_metrics,   &syn_cli_train_events,       &syn_cli_storage_put,
-    &syn_cli_storage_get,     &syn_cli_storage_ls,         &syn_cli_storage_info,
-    &syn_cli_storage_name,    &syn_cli_storage_pin,        &syn_cli_storage_rm,
-    &syn_cli_storage_gc,      &syn_cli_storage_verify,     &syn_cli_account_create,
-    &syn_cli_account_list,    &syn_cli_account_balance,    &syn_cli_account_history,
-    &syn_cli_account_faucet,  &syn_cli_account_transfer,   &syn_cli_account_token,
-    &syn_cli_bill_list,       &syn_cli_bill_show,          &syn_cli_bill_verify,
-    &syn_cli_node_list,       &syn_cli_node_get,           &syn_cli_node_drain,
-    &syn_cli_version_command, &syn_cli_completion_command, &syn_cli_manual_command,
+    &syn_cli_up_command,       &syn_cli_down_command,     &syn_cli_status_command,
+    &syn_cli_doctor_command,   &syn_cli_server_command,   &syn_cli_agent_command,
+    &syn_cli_train_create,     &syn_cli_train_list,       &syn_cli_train_get,
+    &syn_cli_train_logs,       &syn_cli_train_stop,       &syn_cli_train_resume,
+    &syn_cli_train_delete,     &syn_cli_train_explain,    &syn_cli_train_checkpoints,
+    &syn_cli_train_metrics,    &syn_cli_train_events,     &syn_cli_devices_list,
+    &syn_cli_devices_describe, &syn_cli_devices_profiles, &syn_cli_devices_bench,
+    &syn_cli_storage_put,      &syn_cli_storage_get,      &syn_cli_storage_ls,
+    &syn_cli_storage_info,     &syn_cli_storage_name,     &syn_cli_storage_pin,
+    &syn_cli_storage_rm,       &syn_cli_storage_gc,       &syn_cli_storage_verify,
+    &syn_cli_account_create,   &syn_cli_account_list,     &syn_cli_account_balance,
+    &syn_cli_account_history,  &syn_cli_account_faucet,   &syn_cli_account_transfer,
+    &syn_cli_account_token,    &syn_cli_bill_list,        &syn_cli_bill_show,
+    &syn_cli_bill_verify,      &syn_cli_node_list,        &syn_cli_node_get,
+    &syn_cli_node_drain,       &syn_cli_version_command,  &syn_cli_completion_command,
+    &syn_cli_manual_command,
 };
 
 const struct syn_cli_table syn_cli_program = {

@@ -20,6 +20,8 @@
 
 static const struct syn_driver_ops *const drivers[] = {
     &syn_driver_cpu,
+    &syn_driver_cuda,
+    &syn_driver_hip,
     &syn_driver_opencl,
     &syn_driver_modelled,
 };

@@ -9,6 +9,9 @@
 
 #define ALIGN 64
 
+#define NAP_MIN_NS 5000 /* between two looks at an event, doubled up to the most */
+#define NAP_MAX_NS 500000
+
 struct notify {
     struct notify *next;
     void (*fn)(void *arg);
@@ -79,6 +82,23 @@ syn_host_now_ns(void)
 
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+int
+syn_poll_wait(int (*poll)(struct syn_dev_event *event, struct syn_err *err),
+              struct syn_dev_event *event, int64_t timeout_ns, struct syn_err *err)
+{
+    int64_t start = syn_host_now_ns(), nap = NAP_MIN_NS;
+    int rc = poll(event, err);
+
+    while (rc == SYN_DRV_PENDING && syn_host_now_ns() - start < timeout_ns) {
+        const struct timespec ts = {0, nap};
+
+        (void)nanosleep(&ts, NULL);
+        nap = SYN_MIN(nap * 2, (int64_t)NAP_MAX_NS);
+        rc = poll(event, err);
+    }
+    return rc;
 }
 
 /* The block's own address is kept below what is given out. */
@@ -659,9 +679,12 @@ int
 syn_host_alloc(struct syn_dev *dev, uint64_t bytes, struct syn_dev_buf **ret_buf,
                struct syn_err *err)
 {
-    void *data = syn_host_block(bytes);
+    void *data = NULL;
     int rc;
 
+    if (dev->info.memory_bytes > 0 && bytes > dev->info.memory_bytes)
+        return SYN_DRV_FULL;
+    data = syn_host_block(bytes);
     if (!data)
         return SYN_FAIL(err, SYN_E_NOMEM, "%s: %llu bytes", dev->info.id,
                         (unsigned long long)bytes);

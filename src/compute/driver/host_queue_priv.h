@@ -65,6 +65,11 @@ int syn_host_wrap(struct syn_dev *dev, void *host, uint64_t bytes, struct syn_de
                   struct syn_err *err);
 void syn_host_free(struct syn_dev_buf *buf);
 
+/* Wait for an event by looking at it again and again, less and less often: for interfaces that wait
+ * for ever or not at all. `timeout_ns` >= 0. */
+int syn_poll_wait(int (*poll)(struct syn_dev_event *event, struct syn_err *err),
+                  struct syn_dev_event *event, int64_t timeout_ns, struct syn_err *err);
+
 /* Memory aligned to 64 bytes; NULL when there is none. */
 void *syn_host_block(uint64_t bytes);
 void syn_host_block_free(void *block);

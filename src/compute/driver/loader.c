@@ -20,9 +20,9 @@ syn_loader_open(const char *only, const char *const *names, const struct syn_loa
     }
     name--;
     for (size_t i = 0; i < count; i++) {
-        void *function = dlsym(library, rows[i].symbol);
+        void *function = rows[i].symbol ? dlsym(library, rows[i].symbol) : NULL;
 
-        if (!function && !rows[i].optional)
+        if (rows[i].symbol && !function && !rows[i].optional)
             return SYN_FAIL(err, SYN_E_UNSUPPORTED, "%s lacks %s: it is too old", *name,
                             rows[i].symbol);
         memcpy((char *)api + rows[i].offset, &function, sizeof(function));

@@ -8,7 +8,7 @@
 
 /** One function of a library: where in the driver's table its address goes. */
 struct syn_loader_row {
-    const char *symbol;
+    const char *symbol; /* NULL: this library has no such function */
     size_t offset;
     bool optional; /* stays NULL in older versions */
 };

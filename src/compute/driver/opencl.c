@@ -13,84 +13,15 @@
 #include "drivers_priv.h"
 #include "host_queue_priv.h"
 #include "loader_priv.h"
-#include "opencl_api_priv.h"
+#include "opencl_priv.h"
 
 #define PLATFORMS_MAX 16
-#define DEVICES_MAX   64
-#define NAP_MIN_NS    5000 /* between two looks at an event, doubled up to the most */
-#define NAP_MAX_NS    500000
 
 static const struct syn_loader_row rows[] = {
 #define X(name, result, arguments, optional) {#name, offsetof(struct cl_api, name), optional},
     CL_FUNCTIONS(X)
 #undef X
 };
-
-struct ocl_driver {
-    struct syn_driver base;
-    struct cl_api api;
-    cl_device_id ids[DEVICES_MAX];
-    cl_platform_id platforms[DEVICES_MAX]; /* of each device */
-};
-
-struct ocl_dev {
-    struct syn_dev base;
-    const struct cl_api *api;
-    cl_device_id id;
-    cl_context context;
-    size_t align; /* of sub-buffers, bytes */
-    uint64_t memory_bytes;
-    cl_command_queue mapper; /* maps pinned memory */
-    pthread_mutex_t lock;    /* guards what follows */
-    uint64_t used_bytes;
-    struct ocl_pinned *pinned;
-};
-
-struct ocl_pinned {
-    struct ocl_pinned *next;
-    cl_mem mem;
-    void *host;
-};
-
-struct ocl_buf {
-    struct syn_dev_buf base;
-    cl_mem mem;
-};
-
-struct ocl_queue {
-    struct syn_dev_queue base;
-    cl_command_queue queue;
-};
-
-struct ocl_event {
-    struct syn_dev_event base;
-    cl_event first, last; /* NULL until a command signals it; the same for a command in one piece */
-};
-
-struct ocl_kernel {
-    struct ocl_kernel *next;
-    cl_kernel kernel;
-    char name[SYN_DRV_NAME_MAX];
-};
-
-struct ocl_program {
-    struct syn_dev_program base;
-    cl_program program;
-    pthread_mutex_t lock; /* arguments are set and the kernel is given under it */
-    struct ocl_kernel *kernels;
-};
-
-static struct ocl_dev *
-dev_of(struct syn_dev *dev)
-{
-    return SYN_CONTAINER(dev, struct ocl_dev, base);
-}
-
-static cl_mem
-mem_of(struct syn_dev_buf *buf)
-{
-    return SYN_CONTAINER(buf, struct ocl_buf, base)->mem;
-}
 
 static const char *
 code_name(cl_int code)
@@ -119,8 +50,8 @@ code_name(cl_int code)
     return "error";
 }
 
-static int
-refuse(cl_int code, const char *what, struct syn_err *err)
+int
+ocl_refuse(cl_int code, const char *what, struct syn_err *err)
 {
     int mine = SYN_E_IO;
 
@@ -146,9 +77,9 @@ find_devices(struct ocl_driver *driver, struct syn_err *err)
         return SYN_DRV_ABSENT;
     }
     if (code != CL_SUCCESS)
-        return refuse(code, "clGetPlatformIDs", err);
+        return ocl_refuse(code, "clGetPlatformIDs", err);
     for (cl_uint i = 0; i < SYN_MIN(count, (cl_uint)PLATFORMS_MAX); i++) {
-        unsigned room = DEVICES_MAX - driver->base.devices;
+        unsigned room = OCL_DEVICES_MAX - driver->base.devices;
         cl_uint found = 0;
 
         if (room == 0 ||
@@ -293,7 +224,7 @@ ocl_dev_open(struct syn_driver *base, unsigned index, struct syn_dev **ret_dev, 
     cl_int code = CL_SUCCESS;
 
     if (info_number(driver, index, CL_DEVICE_AVAILABLE) == 0)
-        return refuse(CL_DEVICE_NOT_AVAILABLE, "opening", err);
+        return ocl_refuse(CL_DEVICE_NOT_AVAILABLE, "opening", err);
     dev = syn_calloc(1, sizeof(*dev));
     if (!dev)
         return SYN_FAIL(err, SYN_E_NOMEM, "device");
@@ -308,7 +239,7 @@ ocl_dev_open(struct syn_driver *base, unsigned index, struct syn_dev **ret_dev, 
         if (dev->context)
             (void)dev->api->clReleaseContext(dev->context);
         syn_free(dev);
-        return refuse(code, "creating a context", err);
+        return ocl_refuse(code, "creating a context", err);
     }
     (void)pthread_mutex_init(&dev->lock, NULL);
     *ret_dev = &dev->base;
@@ -318,7 +249,7 @@ ocl_dev_open(struct syn_driver *base, unsigned index, struct syn_dev **ret_dev, 
 static void
 ocl_dev_close(struct syn_dev *base)
 {
-    struct ocl_dev *dev = dev_of(base);
+    struct ocl_dev *dev = ocl_dev_of(base);
 
     assert(!dev->pinned && dev->used_bytes == 0);
     (void)dev->api->clReleaseCommandQueue(dev->mapper);
@@ -348,7 +279,7 @@ is_full(cl_int code)
 static int
 ocl_alloc(struct syn_dev *base, uint64_t bytes, struct syn_dev_buf **ret_buf, struct syn_err *err)
 {
-    struct ocl_dev *dev = dev_of(base);
+    struct ocl_dev *dev = ocl_dev_of(base);
     struct ocl_buf *buf = syn_calloc(1, sizeof(*buf));
     cl_int code = CL_SUCCESS;
     bool room;
@@ -369,14 +300,14 @@ ocl_alloc(struct syn_dev *base, uint64_t bytes, struct syn_dev_buf **ret_buf, st
         give_back(dev, bytes);
     }
     syn_free(buf);
-    return !room || is_full(code) ? SYN_DRV_FULL : refuse(code, "clCreateBuffer", err);
+    return !room || is_full(code) ? SYN_DRV_FULL : ocl_refuse(code, "clCreateBuffer", err);
 }
 
 static void
 ocl_free(struct syn_dev_buf *base)
 {
     struct ocl_buf *buf = SYN_CONTAINER(base, struct ocl_buf, base);
-    struct ocl_dev *dev = dev_of(base->dev);
+    struct ocl_dev *dev = ocl_dev_of(base->dev);
 
     (void)dev->api->clReleaseMemObject(buf->mem);
     give_back(dev, base->bytes);
@@ -388,7 +319,7 @@ ocl_free(struct syn_dev_buf *base)
 static int
 ocl_host_alloc(struct syn_dev *base, uint64_t bytes, void **ret_host, struct syn_err *err)
 {
-    struct ocl_dev *dev = dev_of(base);
+    struct ocl_dev *dev = ocl_dev_of(base);
     struct ocl_pinned *pinned = syn_calloc(1, sizeof(*pinned));
     cl_int code = CL_SUCCESS;
 
@@ -404,7 +335,7 @@ ocl_host_alloc(struct syn_dev *base, uint64_t bytes, void **ret_host, struct syn
         if (pinned->mem)
             (void)dev->api->clReleaseMemObject(pinned->mem);
         syn_free(pinned);
-        return is_full(code) ? SYN_DRV_FULL : refuse(code, "mapping host memory", err);
+        return is_full(code) ? SYN_DRV_FULL : ocl_refuse(code, "mapping host memory", err);
     }
     (void)pthread_mutex_lock(&dev->lock);
     pinned->next = dev->pinned;
@@ -417,7 +348,7 @@ ocl_host_alloc(struct syn_dev *base, uint64_t bytes, void **ret_host, struct syn
 static void
 ocl_host_free(struct syn_dev *base, void *host)
 {
-    struct ocl_dev *dev = dev_of(base);
+    struct ocl_dev *dev = ocl_dev_of(base);
     struct ocl_pinned **at = &dev->pinned, *pinned = NULL;
 
     (void)pthread_mutex_lock(&dev->lock);
@@ -440,7 +371,7 @@ static int
 ocl_queue_create(struct syn_dev *base, uint32_t flags, struct syn_dev_queue **ret_queue,
                  struct syn_err *err)
 {
-    struct ocl_dev *dev = dev_of(base);
+    struct ocl_dev *dev = ocl_dev_of(base);
     struct ocl_queue *queue = syn_calloc(1, sizeof(*queue));
     cl_int code = CL_SUCCESS;
 
@@ -450,7 +381,7 @@ ocl_queue_create(struct syn_dev *base, uint32_t flags, struct syn_dev_queue **re
     queue->queue = dev->api->clCreateCommandQueue(dev->context, dev->id, CL_QUEUE_PROFILING, &code);
     if (!queue->queue) {
         syn_free(queue);
-        return refuse(code, "clCreateCommandQueue", err);
+        return ocl_refuse(code, "clCreateCommandQueue", err);
     }
     *ret_queue = &queue->base;
     return SYN_OK;
@@ -460,7 +391,7 @@ static void
 ocl_queue_destroy(struct syn_dev_queue *base)
 {
     struct ocl_queue *queue = SYN_CONTAINER(base, struct ocl_queue, base);
-    const struct cl_api *api = dev_of(base->dev)->api;
+    const struct cl_api *api = ocl_dev_of(base->dev)->api;
 
     (void)api->clFinish(queue->queue);
     (void)api->clReleaseCommandQueue(queue->queue);
@@ -485,8 +416,8 @@ ocl_event_create(struct syn_dev *dev, struct syn_dev_event **ret_event, struct s
     return SYN_OK;
 }
 
-static void
-event_drop(const struct cl_api *api, struct ocl_event *event)
+void
+ocl_event_drop(const struct cl_api *api, struct ocl_event *event)
 {
     if (event->first && event->first != event->last)
         (void)api->clReleaseEvent(event->first);
@@ -500,7 +431,7 @@ ocl_event_destroy(struct syn_dev_event *base)
 {
     struct ocl_event *event = SYN_CONTAINER(base, struct ocl_event, base);
 
-    event_drop(dev_of(base->dev)->api, event);
+    ocl_event_drop(ocl_dev_of(base->dev)->api, event);
     syn_free(event);
 }
 
@@ -508,49 +439,40 @@ static int
 ocl_event_poll(struct syn_dev_event *base, struct syn_err *err)
 {
     const struct ocl_event *event = SYN_CONTAINER(base, struct ocl_event, base);
-    const struct cl_api *api = dev_of(base->dev)->api;
+    const struct cl_api *api = ocl_dev_of(base->dev)->api;
     cl_int status = CL_COMPLETE, code = CL_SUCCESS;
 
     if (!event->last)
         return SYN_OK;
     code = api->clGetEventInfo(event->last, CL_EXECUTION_STATUS, sizeof(status), &status, NULL);
     if (code != CL_SUCCESS)
-        return refuse(code, "clGetEventInfo", err);
+        return ocl_refuse(code, "clGetEventInfo", err);
     if (status == CL_EVENTS_IN_WAIT_LIST_FAILED)
         return SYN_FAIL(err, SYN_E_CANCELED, "opencl: what the command waited for failed");
     if (status < 0)
-        return refuse(status, "command", err);
+        return ocl_refuse(status, "command", err);
     return status == CL_COMPLETE ? SYN_OK : SYN_DRV_PENDING;
 }
 
-/* The interface waits for ever or not at all; a limited wait looks again and again, less and less
- * often. */
+/* The interface waits for ever or not at all. */
 static int
 ocl_event_wait(struct syn_dev_event *base, int64_t timeout_ns, struct syn_err *err)
 {
     const struct ocl_event *event = SYN_CONTAINER(base, struct ocl_event, base);
-    int64_t start = syn_host_now_ns(), nap = NAP_MIN_NS;
     int rc = ocl_event_poll(base, err);
 
     if (rc == SYN_DRV_PENDING && timeout_ns < 0) {
-        (void)dev_of(base->dev)->api->clWaitForEvents(1, &event->last);
+        (void)ocl_dev_of(base->dev)->api->clWaitForEvents(1, &event->last);
         return ocl_event_poll(base, err);
     }
-    while (rc == SYN_DRV_PENDING && syn_host_now_ns() - start < timeout_ns) {
-        const struct timespec ts = {0, nap};
-
-        (void)nanosleep(&ts, NULL);
-        nap = SYN_MIN(nap * 2, (int64_t)NAP_MAX_NS);
-        rc = ocl_event_poll(base, err);
-    }
-    return rc;
+    return rc == SYN_DRV_PENDING ? syn_poll_wait(ocl_event_poll, base, timeout_ns, err) : rc;
 }
 
 static int
 ocl_event_span(struct syn_dev_event *base, struct syn_dev_span *ret, struct syn_err *err)
 {
     const struct ocl_event *event = SYN_CONTAINER(base, struct ocl_event, base);
-    const struct cl_api *api = dev_of(base->dev)->api;
+    const struct cl_api *api = ocl_dev_of(base->dev)->api;
     cl_ulong start = 0, end = 0;
     cl_int code = CL_SUCCESS;
 
@@ -562,7 +484,7 @@ ocl_event_span(struct syn_dev_event *base, struct syn_dev_span *ret, struct syn_
                 api->clGetEventProfilingInfo(event->last, CL_COMMAND_END, sizeof(end), &end, NULL);
     }
     if (code != CL_SUCCESS)
-        return refuse(code, "clGetEventProfilingInfo", err);
+        return ocl_refuse(code, "clGetEventProfilingInfo", err);
     *ret =
         (struct syn_dev_span){.start_ns = (int64_t)start, .end_ns = (int64_t)end, .energy_uj = -1};
     return SYN_OK;
@@ -599,379 +521,24 @@ ocl_event_notify(struct syn_dev_event *base, void (*fn)(void *arg), void *arg, s
     if (!notify)
         return SYN_FAIL(err, SYN_E_NOMEM, "event");
     *notify = (struct notify){fn, arg};
-    code = dev_of(base->dev)->api->clSetEventCallback(event->last, CL_COMPLETE, call_back, notify);
+    code =
+        ocl_dev_of(base->dev)->api->clSetEventCallback(event->last, CL_COMPLETE, call_back, notify);
     if (code == CL_SUCCESS)
         return SYN_OK;
     syn_free(notify);
-    return refuse(code, "clSetEventCallback", err);
-}
-
-/* Commands. One of ours may be several of OpenCL's: the first takes the waits, the last the
- * signal. */
-
-struct pieces {
-    const struct syn_dev_cmd *cmd;
-    const struct cl_api *api;
-    cl_command_queue queue;
-    cl_event waits[SYN_DRV_WAITS_MAX];
-    cl_uint waits_count;
-    cl_event first, last;
-};
-
-static void
-pieces_begin(struct pieces *p, const struct syn_dev_cmd *cmd)
-{
-    *p = (struct pieces){.cmd = cmd};
-    p->api = dev_of(cmd->queue->dev)->api;
-    p->queue = SYN_CONTAINER(cmd->queue, struct ocl_queue, base)->queue;
-    for (size_t i = 0; i < cmd->waits_count; i++) {
-        const struct ocl_event *event = SYN_CONTAINER(cmd->waits[i], struct ocl_event, base);
-
-        if (event->last)
-            p->waits[p->waits_count++] = event->last;
-    }
-}
-
-/* The list of waits as the interface wants it: none is NULL. */
-static const cl_event *
-pieces_waits(const struct pieces *p)
-{
-    return p->waits_count > 0 ? p->waits : NULL;
-}
-
-/* A piece was given and has this event; the next one waits for nothing, the queue is in order. */
-static void
-pieces_next(struct pieces *p, cl_event event)
-{
-    if (p->last && p->last != p->first)
-        (void)p->api->clReleaseEvent(p->last);
-    if (!p->first)
-        p->first = event;
-    p->last = event;
-    p->waits_count = 0;
-}
-
-/* All pieces are given, or one was refused with `code`. */
-static int
-pieces_end(struct pieces *p, cl_int code, const char *what, struct syn_err *err)
-{
-    struct ocl_event pair = {.first = p->first, .last = p->last};
-    struct ocl_event *signal =
-        p->cmd->signal ? SYN_CONTAINER(p->cmd->signal, struct ocl_event, base) : NULL;
-
-    if (code == CL_SUCCESS)
-        code = p->api->clFlush(p->queue);
-    if (code == CL_SUCCESS && signal) {
-        event_drop(p->api, signal);
-        signal->first = pair.first;
-        signal->last = pair.last;
-        return SYN_OK;
-    }
-    if (code != CL_SUCCESS && p->first) /* nobody may reuse what is half under way */
-        (void)p->api->clFinish(p->queue);
-    event_drop(p->api, &pair);
-    return code == CL_SUCCESS ? SYN_OK : refuse(code, what, err);
-}
-
-static void *
-host_at(const struct syn_dev_place *place)
-{
-    return (char *)place->host + place->offset;
-}
-
-static cl_int
-copy_plain(const struct pieces *p, const struct syn_dev_copy *copy, cl_event *ret)
-{
-    const struct syn_dev_place *dst = &copy->dst, *src = &copy->src;
-    const struct cl_api *api = p->api;
-    size_t bytes = copy->row_bytes;
-
-    if (!src->buf)
-        return api->clEnqueueWriteBuffer(p->queue, mem_of(dst->buf), 0, dst->offset, bytes,
-                                         host_at(src), p->waits_count, pieces_waits(p), ret);
-    if (!dst->buf)
-        return api->clEnqueueReadBuffer(p->queue, mem_of(src->buf), 0, src->offset, bytes,
-                                        host_at(dst), p->waits_count, pieces_waits(p), ret);
-    return api->clEnqueueCopyBuffer(p->queue, mem_of(src->buf), mem_of(dst->buf), src->offset,
-                                    dst->offset, bytes, p->waits_count, pieces_waits(p), ret);
-}
-
-static cl_int
-copy_slice(const struct pieces *p, const struct syn_dev_copy *copy, cl_event *ret)
-{
-    const struct syn_dev_place *dst = &copy->dst, *src = &copy->src;
-    const struct cl_api *api = p->api;
-    const size_t region[3] = {copy->row_bytes, copy->rows, 1}, zero[3] = {0};
-    const size_t from[3] = {src->offset, 0, 0}, to[3] = {dst->offset, 0, 0};
-
-    if (!src->buf)
-        return api->clEnqueueWriteBufferRect(p->queue, mem_of(dst->buf), 0, to, zero, region,
-                                             dst->row_pitch, 0, src->row_pitch, 0, host_at(src),
-                                             p->waits_count, pieces_waits(p), ret);
-    if (!dst->buf)
-        return api->clEnqueueReadBufferRect(p->queue, mem_of(src->buf), 0, from, zero, region,
-                                            src->row_pitch, 0, dst->row_pitch, 0, host_at(dst),
-                                            p->waits_count, pieces_waits(p), ret);
-    return api->clEnqueueCopyBufferRect(p->queue, mem_of(src->buf), mem_of(dst->buf), from, to,
-                                        region, src->row_pitch, 0, dst->row_pitch, 0,
-                                        p->waits_count, pieces_waits(p), ret);
-}
-
-/* Slice by slice: the interface takes only slice pitches that are multiples of the row pitch. */
-static int
-ocl_copy(struct syn_dev *dev, const struct syn_dev_copy *copy, const struct syn_dev_cmd *cmd,
-         struct syn_err *err)
-{
-    struct syn_dev_copy slice = *copy;
-    struct pieces p;
-    cl_int code = CL_SUCCESS;
-
-    (void)dev;
-    pieces_begin(&p, cmd);
-    for (uint64_t i = 0; code == CL_SUCCESS && i < copy->slices; i++) {
-        cl_event event = NULL;
-
-        code = copy->rows == 1 ? copy_plain(&p, &slice, &event) : copy_slice(&p, &slice, &event);
-        if (code == CL_SUCCESS)
-            pieces_next(&p, event);
-        slice.dst.offset += copy->dst.slice_pitch;
-        slice.src.offset += copy->src.slice_pitch;
-    }
-    return pieces_end(&p, code, "copy", err);
-}
-
-static int
-ocl_fill(struct syn_dev_buf *buf, uint64_t offset, uint64_t bytes, uint8_t value,
-         const struct syn_dev_cmd *cmd, struct syn_err *err)
-{
-    struct pieces p;
-    cl_event event = NULL;
-    cl_int code;
-
-    pieces_begin(&p, cmd);
-    code = p.api->clEnqueueFillBuffer(p.queue, mem_of(buf), &value, sizeof(value), offset, bytes,
-                                      p.waits_count, pieces_waits(&p), &event);
-    if (code == CL_SUCCESS)
-        pieces_next(&p, event);
-    return pieces_end(&p, code, "fill", err);
-}
-
-/* Programs. */
-
-static int
-build_failed(const struct ocl_dev *dev, cl_program program, const struct syn_dev_source *source,
-             cl_int code, struct syn_err *err)
-{
-    char log[2048] = "";
-    size_t len = 0;
-
-    if (code != CL_BUILD_PROGRAM_FAILURE)
-        return refuse(code, "clBuildProgram", err);
-    /* A log longer than this is refused whole: then its length is all there is. */
-    if (dev->api->clGetProgramBuildInfo(program, dev->id, CL_BUILD_LOG, sizeof(log) - 1, log,
-                                        &len) != CL_SUCCESS)
-        (void)snprintf(log, sizeof(log), "a log of %zu bytes", len);
-    return SYN_FAIL(err, SYN_E_INVALID, "%s does not compile: %s", source->name, log);
-}
-
-static int
-ocl_compile(struct syn_dev *base, const struct syn_dev_source *source,
-            struct syn_dev_program **ret_program, struct syn_err *err)
-{
-    struct ocl_dev *dev = dev_of(base);
-    struct ocl_program *program = syn_calloc(1, sizeof(*program));
-    const char *text = source->text;
-    cl_int code = CL_SUCCESS;
-    int rc = SYN_OK;
-
-    if (!program)
-        return SYN_FAIL(err, SYN_E_NOMEM, "program");
-    if (source->format == SYN_FORMAT_SPIRV)
-        program->program = dev->api->clCreateProgramWithIL(dev->context, text, source->len, &code);
-    else
-        program->program =
-            dev->api->clCreateProgramWithSource(dev->context, 1, &text, &source->len, &code);
-    if (!program->program) {
-        syn_free(program);
-        return refuse(code, "creating a program", err);
-    }
-    code = dev->api->clBuildProgram(program->program, 1, &dev->id, source->options, NULL, NULL);
-    if (code != CL_SUCCESS) {
-        rc = build_failed(dev, program->program, source, code, err);
-        (void)dev->api->clReleaseProgram(program->program);
-        syn_free(program);
-        return rc;
-    }
-    (void)pthread_mutex_init(&program->lock, NULL);
-    *ret_program = &program->base;
-    return SYN_OK;
-}
-
-static void
-ocl_program_free(struct syn_dev_program *base)
-{
-    struct ocl_program *program = SYN_CONTAINER(base, struct ocl_program, base);
-    const struct cl_api *api = dev_of(base->dev)->api;
-
-    while (program->kernels) {
-        struct ocl_kernel *kernel = program->kernels;
-
-        program->kernels = kernel->next;
-        (void)api->clReleaseKernel(kernel->kernel);
-        syn_free(kernel);
-    }
-    (void)api->clReleaseProgram(program->program);
-    (void)pthread_mutex_destroy(&program->lock);
-    syn_free(program);
-}
-
-/* The program's lock is held. */
-static int
-kernel_get(const struct ocl_dev *dev, struct ocl_program *program, const char *name,
-           cl_kernel *ret_kernel, struct syn_err *err)
-{
-    struct ocl_kernel *kernel = program->kernels;
-    cl_int code = CL_SUCCESS;
-
-    while (kernel && strcmp(kernel->name, name) != 0)
-        kernel = kernel->next;
-    if (kernel) {
-        *ret_kernel = kernel->kernel;
-        return SYN_OK;
-    }
-    kernel = syn_calloc(1, sizeof(*kernel));
-    if (!kernel)
-        return SYN_FAIL(err, SYN_E_NOMEM, "kernel");
-    kernel->kernel = NULL;
-    if (syn_str_copy(kernel->name, sizeof(kernel->name), name))
-        kernel->kernel = dev->api->clCreateKernel(program->program, name, &code);
-    else
-        code = CL_INVALID_KERNEL_NAME;
-    if (!kernel->kernel) {
-        syn_free(kernel);
-        return code == CL_INVALID_KERNEL_NAME
-                   ? SYN_FAIL(err, SYN_E_NOTFOUND, "the program has no kernel %s", name)
-                   : refuse(code, "clCreateKernel", err);
-    }
-    kernel->next = program->kernels;
-    program->kernels = kernel;
-    *ret_kernel = kernel->kernel;
-    return SYN_OK;
-}
-
-/* An argument that starts inside its buffer is a buffer of its own for the time of the launch. */
-static int
-sub_buffer(const struct ocl_dev *dev, const struct syn_dev_arg *arg, cl_mem *ret_mem,
-           struct syn_err *err)
-{
-    const struct cl_region region = {arg->offset, arg->buf->bytes - arg->offset};
-    cl_int code = CL_MISALIGNED_SUB_BUFFER_OFFSET;
-    cl_mem mem = NULL;
-
-    if (dev->align == 0 || arg->offset % dev->align == 0)
-        mem = dev->api->clCreateSubBuffer(mem_of(arg->buf), CL_MEM_READ_WRITE, CL_BUFFER_REGION,
-                                          &region, &code);
-    if (mem) {
-        *ret_mem = mem;
-        return SYN_OK;
-    }
-    if (code == CL_MISALIGNED_SUB_BUFFER_OFFSET)
-        return SYN_FAIL(err, SYN_E_UNSUPPORTED,
-                        "%s: an argument must start at a multiple of %zu bytes, not at %llu",
-                        dev->base.info.id, dev->align, (unsigned long long)arg->offset);
-    return refuse(code, "clCreateSubBuffer", err);
-}
-
-/* Set the arguments; subs[] gets what has to be released after the launch. */
-static int
-set_args(const struct ocl_dev *dev, cl_kernel kernel, const struct syn_dev_launch *launch,
-         cl_mem *subs, struct syn_err *err)
-{
-    for (size_t i = 0; i < launch->args_count; i++) {
-        const struct syn_dev_arg *arg = &launch->args[i];
-        const void *value = arg->kind == SYN_ARG_VALUE ? arg->value : NULL;
-        size_t bytes = arg->bytes;
-        cl_mem mem = NULL;
-        cl_int code;
-
-        if (arg->kind == SYN_ARG_BUF) {
-            if (arg->offset > 0) {
-                int rc = sub_buffer(dev, arg, &subs[i], err);
-
-                if (rc < 0)
-                    return rc;
-            }
-            mem = subs[i] ? subs[i] : mem_of(arg->buf);
-            value = &mem;
-            bytes = sizeof(mem);
-        }
-        code = dev->api->clSetKernelArg(kernel, (cl_uint)i, bytes, value);
-        if (code != CL_SUCCESS) {
-            int rc = refuse(code, "clSetKernelArg", err);
-
-            return syn_err_wrap(err, rc, "%s: argument %zu", launch->kernel, i);
-        }
-    }
-    return SYN_OK;
-}
-
-static int
-launch_locked(const struct ocl_dev *dev, struct ocl_program *program,
-              const struct syn_dev_launch *launch, const struct syn_dev_cmd *cmd,
-              struct syn_err *err)
-{
-    size_t global[3], local[3];
-    cl_mem subs[SYN_DRV_ARGS_MAX] = {0};
-    cl_kernel kernel = NULL;
-    cl_event event = NULL;
-    struct pieces p;
-    int rc = kernel_get(dev, program, launch->kernel, &kernel, err);
-
-    rc = rc < 0 ? rc : set_args(dev, kernel, launch, subs, err);
-    if (rc == SYN_OK) {
-        cl_int code;
-
-        for (int i = 0; i < 3; i++) {
-            local[i] = launch->group[i];
-            global[i] = launch->groups[i] * launch->group[i];
-        }
-        pieces_begin(&p, cmd);
-        code = p.api->clEnqueueNDRangeKernel(p.queue, kernel, 3, NULL, global, local, p.waits_count,
-                                             pieces_waits(&p), &event);
-        if (code == CL_SUCCESS)
-            pieces_next(&p, event);
-        rc = pieces_end(&p, code, launch->kernel, err);
-    }
-    for (size_t i = 0; i < launch->args_count; i++) {
-        if (subs[i]) /* lives on until the launch is done */
-            (void)dev->api->clReleaseMemObject(subs[i]);
-    }
-    return rc;
-}
-
-static int
-ocl_launch(struct syn_dev *base, const struct syn_dev_launch *launch, const struct syn_dev_cmd *cmd,
-           struct syn_err *err)
-{
-    struct ocl_program *program = SYN_CONTAINER(launch->program, struct ocl_program, base);
-    int rc;
-
-    (void)pthread_mutex_lock(&program->lock);
-    rc = launch_locked(dev_of(base), program, launch, cmd, err);
-    (void)pthread_mutex_unlock(&program->lock);
-    return rc;
+    return ocl_refuse(code, "clSetEventCallback", err);
 }
 
 static int
 ocl_health(struct syn_dev *base, struct syn_device_health *ret, struct syn_err *err)
 {
-    struct ocl_dev *dev = dev_of(base);
+    struct ocl_dev *dev = ocl_dev_of(base);
     cl_uint available = 0;
     cl_int code = dev->api->clGetDeviceInfo(dev->id, CL_DEVICE_AVAILABLE, sizeof(available),
                                             &available, NULL);
 
     if (code != CL_SUCCESS)
-        return refuse(code, "clGetDeviceInfo", err);
+        return ocl_refuse(code, "clGetDeviceInfo", err);
     ret->state = available ? SYN_DEVICE_OK : SYN_DEVICE_LOST;
     if (!available)
         (void)syn_str_copy(ret->reason, sizeof(ret->reason), "the device is not available");

@@ -1,0 +1,59 @@
+#include "driver_suite.h"
+
+#include <string.h>
+
+const char syn_suite_opencl[] =
+    "kernel void axpy(float a, global const float *x, global float *y, uint n)\n"
+    "{ size_t i = get_global_id(0); if (i < n) y[i] += a * x[i]; }\n"
+    "kernel void iota(global int *y, uint n, int first)\n"
+    "{ size_t i = get_global_id(0); if (i < n) y[i] = first + (int)i; }\n";
+
+const char syn_suite_cuda[] =
+    "extern \"C\" __global__ void axpy(float a, const float *x, float *y, unsigned n)\n"
+    "{ unsigned i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) y[i] += a * x[i]; }\n"
+    "extern \"C\" __global__ void iota(int *y, unsigned n, int first)\n"
+    "{ unsigned i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) y[i] = first + (int)i; }\n";
+
+static int
+native_axpy(const struct syn_native_call *call, struct syn_err *err)
+{
+    const float *x = call->args[1];
+    float a, *y = call->args[2];
+    uint32_t n;
+
+    (void)err;
+    assert(call->args_count == 4 && call->sizes[0] == sizeof(a) && call->sizes[3] == sizeof(n));
+    memcpy(&a, call->args[0], sizeof(a));
+    memcpy(&n, call->args[3], sizeof(n));
+    for (uint32_t i = 0; i < n; i++)
+        y[i] += a * x[i];
+    return SYN_OK;
+}
+
+static int
+native_iota(const struct syn_native_call *call, struct syn_err *err)
+{
+    int32_t *y = call->args[0], first;
+    uint32_t n;
+
+    (void)err;
+    memcpy(&n, call->args[1], sizeof(n));
+    memcpy(&first, call->args[2], sizeof(first));
+    for (uint32_t i = 0; i < n; i++)
+        y[i] = first + (int32_t)i;
+    return SYN_OK;
+}
+
+static int
+native_fail(const struct syn_native_call *call, struct syn_err *err)
+{
+    (void)call;
+    return SYN_FAIL(err, SYN_E_CORRUPT, "the kernel does not like its data");
+}
+
+const struct syn_native_entry syn_suite_entries[] = {
+    {"axpy", native_axpy, NULL},
+    {"iota", native_iota, NULL},
+    {"fail", native_fail, NULL},
+};
+const size_t syn_suite_entries_count = SYN_LEN(syn_suite_entries);
