@@ -95,40 +95,52 @@ list_accounts(struct syn_http_req *req, void *ctx, struct syn_err *err)
                           &listing, err);
 }
 
+struct opening {
+    struct syn_http_req *req;
+    json_t *doc;
+};
+
+static int
+open_account(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
+{
+    struct opening *opening = arg;
+    const json_t *body = syn_http_req_json(opening->req);
+    const char *name = syn_json_str(body, "name", "");
+    char id[SYN_ID_MAX];
+    char key[SRV_KEY_MAX];
+    struct srv_idem idem;
+    SYN_JSON(holder);
+    int rc = srv_idem_begin(server, opening->req, &idem, err);
+
+    if (rc == SYN_OK)
+        rc = srv_load(server, srv_key(key, "account-name", name, NULL), &holder, NULL, err);
+    else
+        return rc;
+    if (rc == SYN_OK)
+        return SYN_FAIL(err, SYN_E_EXISTS, "there is an account named %s already", name);
+    if (rc == SRV_ABSENT)
+        rc = srv_account_make(server, txn, syn_make_id(server->world, "acct", id), name,
+                              syn_json_str(body, "kind", "tenant"), srv_again(&opening->doc), err);
+    if (rc == SYN_OK)
+        rc = syn_document_set_amount(syn_document_status(opening->doc), "balance", 0, err);
+    if (rc == SYN_OK)
+        rc = syn_document_set_amount(syn_document_status(opening->doc), "held", 0, err);
+    return rc < 0 ? rc : srv_idem_keep(server, &idem, txn, 201, opening->doc, err);
+}
+
 static int
 create_account(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    struct syn_server *server = ctx;
-    const char *name = syn_json_str(syn_http_req_json(req), "name", "");
-    const char *kind = syn_json_str(syn_http_req_json(req), "kind", "tenant");
-    char id[SYN_ID_MAX];
-    struct srv_idem idem;
+    struct opening opening = {req, NULL};
     int64_t revision;
-    SYN_JSON(doc);
-    SRV_TXN(txn);
-    int rc = srv_idem_begin(server, req, &idem, err);
+    int rc = srv_change(ctx, "the account", open_account, &opening, &revision, err);
 
-    if (rc != SYN_OK)
-        return rc == SRV_REPLAYED ? SYN_OK : rc;
-    rc = srv_account_make(server, &txn, syn_make_id(server->world, "acct", id), name, kind, &doc,
-                          err);
     if (rc == SYN_OK)
-        rc = syn_document_set_amount(syn_document_status(doc), "balance", 0, err);
+        rc = syn_json_set_i64(opening.doc, "revision", revision, err);
     if (rc == SYN_OK)
-        rc = syn_document_set_amount(syn_document_status(doc), "held", 0, err);
-    if (rc == SYN_OK)
-        rc = srv_idem_keep(server, &idem, &txn, 201, doc, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_commit(server, &txn, &revision, err);
-    if (rc == SYN_STORE_CONFLICT) { /* somebody took the name, maybe this very request sent twice */
-        rc = srv_idem_begin(server, req, &idem, err);
-        if (rc == SYN_OK)
-            return SYN_FAIL(err, SYN_E_EXISTS, "there is an account named %s already", name);
-        return rc == SRV_REPLAYED ? SYN_OK : rc;
-    }
-    if (rc == SYN_OK)
-        rc = syn_json_set_i64(doc, "revision", revision, err);
-    return rc < 0 ? rc : syn_http_reply_json(req, 201, doc, err);
+        rc = syn_http_reply_json(req, 201, opening.doc, err);
+    (void)srv_again(&opening.doc);
+    return rc == SRV_REPLAYED ? SYN_OK : rc;
 }
 
 /* --- the ledger ------------------------------------------------------------------------------- */
@@ -162,57 +174,56 @@ get_history(struct syn_http_req *req, void *ctx, struct syn_err *err)
                           err);
 }
 
-/* What builds the ledger transaction once its place is known. */
-typedef int (*build_fn)(void *arg, const struct srv_ledger_place *place,
-                        struct syn_ledger_tx *ret_tx, struct syn_err *err);
-
-/* Post one transaction by itself and answer with it; the usual optimistic loop. */
-static int
-post_alone(struct syn_server *server, struct syn_http_req *req, build_fn build, void *arg,
-           struct syn_err *err)
-{
-    for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
-        struct srv_ledger_place place;
-        struct syn_ledger_tx tx;
-        struct srv_idem idem;
-        SYN_JSON(doc);
-        SRV_TXN(txn);
-        int rc = srv_idem_begin(server, req, &idem, err);
-
-        if (rc != SYN_OK)
-            return rc == SRV_REPLAYED ? SYN_OK : rc;
-        rc = srv_ledger_next(server, &place, err);
-        if (rc == SYN_OK)
-            rc = build(arg, &place, &tx, err);
-        if (rc == SYN_OK)
-            rc = srv_ledger_add(server, &txn, &place, &tx, err);
-        if (rc == SYN_OK)
-            rc = syn_ledger_tx_encode(&tx, &doc, err);
-        if (rc == SYN_OK)
-            rc = srv_idem_keep(server, &idem, &txn, 201, doc, err);
-        if (rc == SYN_OK)
-            rc = srv_txn_commit(server, &txn, NULL, err);
-        if (rc == SYN_OK)
-            return syn_http_reply_json(req, 201, doc, err);
-        if (rc != SYN_STORE_CONFLICT)
-            return rc;
-    }
-    return SYN_FAIL(err, SYN_E_UNAVAILABLE, "the ledger is busy; try again");
-}
-
+/* Money that moves by itself, and what builds the transaction once its place is known. */
 struct movement {
     struct syn_server *server;
+    struct syn_http_req *req;
+    int (*build)(const struct movement *move, const struct srv_ledger_place *place,
+                 struct syn_ledger_tx *ret_tx, struct syn_err *err);
     char from[SYN_ID_MAX];
     char to[SYN_ID_MAX];
     const char *memo;
     int64_t amount;
+    json_t *doc; /* the transaction, once written */
 };
 
 static int
-build_mint(void *arg, const struct srv_ledger_place *place, struct syn_ledger_tx *ret_tx,
-           struct syn_err *err)
+move_money(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
 {
     struct movement *move = arg;
+    struct srv_ledger_place place;
+    struct syn_ledger_tx tx;
+    struct srv_idem idem;
+    int rc = srv_idem_begin(server, move->req, &idem, err);
+
+    if (rc == SYN_OK)
+        rc = srv_ledger_next(server, &place, err);
+    if (rc != SYN_OK)
+        return rc;
+    rc = move->build(move, &place, &tx, err);
+    if (rc == SYN_OK)
+        rc = srv_ledger_add(server, txn, &place, &tx, err);
+    if (rc == SYN_OK)
+        rc = syn_ledger_tx_encode(&tx, srv_again(&move->doc), err);
+    return rc < 0 ? rc : srv_idem_keep(server, &idem, txn, 201, move->doc, err);
+}
+
+/* Post one transaction by itself and answer with it. */
+static int
+reply_moved(struct movement *move, struct syn_err *err)
+{
+    int rc = srv_change(move->server, "the ledger", move_money, move, NULL, err);
+
+    if (rc == SYN_OK)
+        rc = syn_http_reply_json(move->req, 201, move->doc, err);
+    (void)srv_again(&move->doc);
+    return rc == SRV_REPLAYED ? SYN_OK : rc;
+}
+
+static int
+build_mint(const struct movement *move, const struct srv_ledger_place *place,
+           struct syn_ledger_tx *ret_tx, struct syn_err *err)
+{
     struct syn_ledger_head head = {place->id, place->seq, syn_wall_ms(move->server->world), NULL,
                                    "faucet of a development network"};
 
@@ -220,10 +231,9 @@ build_mint(void *arg, const struct srv_ledger_place *place, struct syn_ledger_tx
 }
 
 static int
-build_transfer(void *arg, const struct srv_ledger_place *place, struct syn_ledger_tx *ret_tx,
-               struct syn_err *err)
+build_transfer(const struct movement *move, const struct srv_ledger_place *place,
+               struct syn_ledger_tx *ret_tx, struct syn_err *err)
 {
-    struct movement *move = arg;
     struct syn_ledger_head head = {place->id, place->seq, syn_wall_ms(move->server->world), NULL,
                                    move->memo};
 
@@ -245,7 +255,7 @@ static int
 post_faucet(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
-    struct movement move = {.server = server};
+    struct movement move = {.server = server, .req = req, .build = build_mint};
     int rc =
         srv_account_find(server, srv_identity(req), syn_http_req_param(req, "id"), move.to, err);
 
@@ -254,7 +264,7 @@ post_faucet(struct syn_http_req *req, void *ctx, struct syn_err *err)
                         server->network);
     if (rc == SYN_OK)
         rc = body_amount(req, &move.amount, err);
-    return rc < 0 ? rc : post_alone(server, req, build_mint, &move, err);
+    return rc < 0 ? rc : reply_moved(&move, err);
 }
 
 static int
@@ -264,14 +274,17 @@ post_transfer(struct syn_http_req *req, void *ctx, struct syn_err *err)
     const struct srv_identity *who = srv_identity(req);
     const struct srv_identity anyone = {.is_operator = true};
     const json_t *body = syn_http_req_json(req);
-    struct movement move = {.server = server, .memo = syn_json_str(body, "memo", "")};
+    struct movement move = {.server = server,
+                            .req = req,
+                            .build = build_transfer,
+                            .memo = syn_json_str(body, "memo", "")};
     int rc = srv_account_find(server, who, syn_json_str(body, "from", "me"), move.from, err);
 
     if (rc == SYN_OK)
         rc = srv_account_find(server, &anyone, syn_json_str(body, "to", ""), move.to, err);
     if (rc == SYN_OK)
         rc = body_amount(req, &move.amount, err);
-    return rc < 0 ? rc : post_alone(server, req, build_transfer, &move, err);
+    return rc < 0 ? rc : reply_moved(&move, err);
 }
 
 #define TOKENS_MAX 1000 /* of one account */

@@ -158,105 +158,131 @@ check_prices(const struct syn_server *server, const json_t *report, struct syn_e
     return SYN_OK;
 }
 
+/* One request to join. */
+struct joining {
+    const struct srv_identity *who;
+    const json_t *body;
+    json_t *node;
+    char token[SYN_TOKEN_LEN + 1];
+};
+
+static void
+joining_fini(struct joining *joining)
+{
+    json_decref(joining->node);
+}
+
+/* The node that has the key, or a new one; *ret_revision is 0 for that. */
+static int
+find_or_make(struct syn_server *server, struct joining *joining, const char *id_key,
+             int64_t *ret_revision, struct syn_err *err)
+{
+    char key[SRV_KEY_MAX];
+    SYN_JSON(known);
+    int rc = srv_load(server, id_key, &known, NULL, err);
+
+    *ret_revision = 0;
+    if (rc == SRV_ABSENT)
+        return make_node(server, joining->who->account, joining->body, srv_again(&joining->node),
+                         err);
+    if (rc == SYN_OK)
+        rc = srv_need(server, srv_key(key, "node", json_string_value(known), NULL), "node",
+                      srv_again(&joining->node), ret_revision, err);
+    return rc < 0 ? rc : check_rejoin(joining->who, joining->node, joining->body, err);
+}
+
 /* Write a new node, or the report of one that joins again with the same key. */
 static int
-join_once(struct syn_server *server, const struct srv_identity *who, const json_t *body,
-          char *token, json_t **ret_node, struct syn_err *err)
+join_once(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
 {
-    const char *key_id = syn_json_str(body, "key_id", "");
+    struct joining *joining = arg;
     char scope[96];
     char key[SRV_KEY_MAX];
     char id_key[SRV_KEY_MAX];
     int64_t revision = 0;
-    SYN_JSON(node);
-    SYN_JSON(known);
-    SRV_TXN(txn);
-    int rc = srv_load(server, srv_key(id_key, "node-key", key_id, NULL), &known, NULL, err);
+    const char *id = "";
+    int rc =
+        find_or_make(server, joining,
+                     srv_key(id_key, "node-key", syn_json_str(joining->body, "key_id", ""), NULL),
+                     &revision, err);
 
     if (rc == SYN_OK)
-        rc = srv_need(server, srv_key(key, "node", json_string_value(known), NULL), "node", &node,
-                      &revision, err);
-    else if (rc == SRV_ABSENT)
-        rc = make_node(server, who->account, body, &node, err);
-    if (rc == SYN_OK && revision != 0)
-        rc = check_rejoin(who, node, body, err);
+        rc = check_prices(server, joining->body, err);
     if (rc == SYN_OK)
-        rc = check_prices(server, body, err);
+        rc = take_report(syn_document_status(joining->node), joining->body,
+                         syn_wall_ms(server->world), err);
     if (rc == SYN_OK)
-        rc = take_report(syn_document_status(node), body, syn_wall_ms(server->world), err);
+        rc = set_ready(joining->node, err);
+    if (rc == SYN_OK) {
+        id = syn_document_id(joining->node);
+        rc = srv_txn_replace(txn, srv_key(key, "node", id, NULL), revision, joining->node, err);
+    }
     if (rc == SYN_OK)
-        rc = set_ready(node, err);
+        rc = srv_txn_put_text(txn, id_key, id, err);
     if (rc == SYN_OK)
-        rc = srv_txn_replace(&txn, srv_key(key, "node", syn_document_id(node), NULL), revision,
-                             node, err);
+        rc = put_name(server, txn, joining->node, err);
+    (void)snprintf(scope, sizeof(scope), "node:%s", id);
     if (rc == SYN_OK)
-        rc = srv_txn_put_text(&txn, id_key, syn_document_id(node), err);
-    if (rc == SYN_OK)
-        rc = put_name(server, &txn, node, err);
-    (void)snprintf(scope, sizeof(scope), "node:%s", node != NULL ? syn_document_id(node) : "");
-    if (rc == SYN_OK)
-        rc = srv_token_issue(server, &txn, &(struct srv_token){who->account, scope, "agent", 0},
-                             token, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_commit(server, &txn, NULL, err);
-    if (rc == SYN_OK)
-        *ret_node = SYN_TAKE(node);
+        rc = srv_token_issue(server, txn,
+                             &(struct srv_token){joining->who->account, scope, "agent", 0},
+                             joining->token, err);
     return rc;
 }
 
 static int
 join_node(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    struct syn_server *server = ctx;
-    char token[SYN_TOKEN_LEN + 1];
-    SYN_JSON(node);
-    SYN_JSON(answer);
+    SYN_SCOPED(joining_fini)
+    struct joining joining = {.who = srv_identity(req), .body = syn_http_req_json(req)};
     struct syn_node_view view;
-    int rc = SYN_STORE_CONFLICT;
+    SYN_JSON(answer);
+    int rc = srv_change(ctx, "the nodes", join_once, &joining, NULL, err);
 
-    for (int attempt = 0; attempt < SRV_RETRIES_MAX && rc == SYN_STORE_CONFLICT; attempt++)
-        rc = join_once(server, srv_identity(req), syn_http_req_json(req), token, &node, err);
-    if (rc == SYN_STORE_CONFLICT)
-        return SYN_FAIL(err, SYN_E_UNAVAILABLE, "too many nodes join at once; try again");
     if (rc == SYN_OK)
-        rc = syn_node_view_read(node, &view, err);
+        rc = syn_node_view_read(joining.node, &view, err);
     if (rc == SYN_OK)
-        rc = syn_json_pack(&answer, err, "{s:O, s:s}", "node", node, "token", token);
+        rc =
+            syn_json_pack(&answer, err, "{s:O, s:s}", "node", joining.node, "token", joining.token);
     return rc < 0 ? rc : syn_http_reply_json(req, 201, answer, err);
 }
 
 /* --- keeping ---------------------------------------------------------------------------------- */
 
-/* Change a node's document in the usual optimistic loop. */
-typedef int (*change_fn)(void *arg, json_t *node, struct syn_err *err);
+/* A change of one node's document. */
+struct node_change {
+    const char *text; /* the node's id or name */
+    int (*apply)(void *arg, json_t *node, struct syn_err *err);
+    void *arg;
+    json_t *node;
+};
 
 static int
-change_node(struct syn_server *server, const char *text, change_fn change, void *arg,
-            json_t **ret_node, struct syn_err *err)
+change_node(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
 {
-    for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
-        char key[SRV_KEY_MAX];
-        int64_t revision = 0;
-        SYN_JSON(node);
-        SRV_TXN(txn);
-        int rc = srv_node_find(server, text, &node, &revision, err);
+    struct node_change *change = arg;
+    char key[SRV_KEY_MAX];
+    int64_t revision = 0;
+    int rc = srv_node_find(server, change->text, srv_again(&change->node), &revision, err);
 
-        if (rc == SYN_OK)
-            rc = change(arg, node, err);
-        if (rc == SYN_OK)
-            rc = srv_txn_replace(&txn, srv_key(key, "node", syn_document_id(node), NULL), revision,
-                                 node, err);
-        if (rc == SYN_OK)
-            rc = srv_txn_commit(server, &txn, NULL, err);
-        if (rc == SYN_OK) {
-            *ret_node = SYN_TAKE(node);
-            return SYN_OK;
-        }
-        if (rc != SYN_STORE_CONFLICT)
-            return rc;
-    }
-    return SYN_FAIL(err, SYN_E_UNAVAILABLE, "node %.60s is being changed by others; try again",
-                    text);
+    if (rc == SYN_OK)
+        rc = change->apply(change->arg, change->node, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_replace(txn, srv_key(key, "node", syn_document_id(change->node), NULL),
+                             revision, change->node, err);
+    return rc;
+}
+
+/* Apply the change and answer with the node. */
+static int
+reply_changed(struct syn_http_req *req, struct syn_server *server, struct node_change *change,
+              struct syn_err *err)
+{
+    int rc = srv_change(server, "the node", change_node, change, NULL, err);
+
+    if (rc == SYN_OK)
+        rc = syn_http_reply_json(req, 200, change->node, err);
+    (void)srv_again(&change->node);
+    return rc;
 }
 
 struct beat {
@@ -283,13 +309,10 @@ static int
 heartbeat(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct beat beat = {ctx, syn_http_req_json(req)};
-    const char *id = syn_http_req_param(req, "id");
-    SYN_JSON(node);
-    int rc = srv_own_node(srv_identity(req), id, err);
+    struct node_change change = {syn_http_req_param(req, "id"), apply_beat, &beat, NULL};
+    int rc = srv_own_node(srv_identity(req), change.text, err);
 
-    if (rc == SYN_OK)
-        rc = change_node(ctx, id, apply_beat, &beat, &node, err);
-    return rc < 0 ? rc : syn_http_reply_json(req, 200, node, err);
+    return rc < 0 ? rc : reply_changed(req, ctx, &change, err);
 }
 
 static int
@@ -305,10 +328,9 @@ static int
 drain_node(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     bool on = syn_json_bool(syn_http_req_json(req), "on", true);
-    SYN_JSON(node);
-    int rc = change_node(ctx, syn_http_req_param(req, "id"), apply_drain, &on, &node, err);
+    struct node_change change = {syn_http_req_param(req, "id"), apply_drain, &on, NULL};
 
-    return rc < 0 ? rc : syn_http_reply_json(req, 200, node, err);
+    return reply_changed(req, ctx, &change, err);
 }
 
 /* --- assignments ------------------------------------------------------------------------------ */

@@ -3,8 +3,8 @@
  * Threads: the loop parses, authenticates and streams; handlers that touch the disk run on the
  * pool; the controller has a thread of its own. They share nothing but the thread-safe store and
  * content store: every handler reads documents, computes, and writes them back in one transaction
- * that checks the revisions it read; on a conflict it starts over. The token book and the streams
- * are the loop's. */
+ * that checks the revisions it read; on a conflict it starts over (srv_change()). The token book
+ * and the streams are the loop's. */
 #ifndef SYN_SERVER_PRIV_H
 #define SYN_SERVER_PRIV_H
 
@@ -26,7 +26,7 @@
 #define SRV_PATH_MAX    1024
 #define SRV_DATA_MAX    128 /* a Unix socket's path must fit below it */
 #define SRV_KEY_MAX     SYN_STORE_KEY_MAX
-#define SRV_RETRIES_MAX 32 /* attempts of one optimistic transaction */
+#define SRV_RETRIES_MAX 32 /* attempts of one srv_change() */
 #define SRV_BODY_MAX    ((size_t)1 << 20)
 
 struct srv_controller;
@@ -119,6 +119,27 @@ SYN_MUST int srv_txn_delete(struct srv_txn *txn, const char *key, struct syn_err
 SYN_MUST int srv_txn_commit(struct syn_server *server, struct srv_txn *txn, int64_t *ret_revision,
                             struct syn_err *err);
 
+/** One attempt at a change: read what it rests on, add checks and writes to `txn`. When somebody
+ *  else changed what it read, it is called again from the beginning, with a fresh `txn` and the
+ *  same `arg`. Returns 0: write it; > 0: a condition of its own, and nothing is written; an error.
+ */
+typedef int (*srv_attempt_fn)(struct syn_server *server, struct srv_txn *txn, void *arg,
+                              struct syn_err *err);
+/** Read, change and write, until no one else came between, SRV_RETRIES_MAX times at most. `what`
+ *  is for the message: "the ledger". Blocks: disk.
+ *  Returns 0 with the revision of what was written (ret_revision may be NULL); the attempt's
+ *  condition; UNAVAILABLE when others were faster each time; the attempt's error. */
+SYN_MUST int srv_change(struct syn_server *server, const char *what, srv_attempt_fn attempt,
+                        void *arg, int64_t *ret_revision, struct syn_err *err);
+/** What an earlier attempt left in a slot of its `arg` goes; returns the empty slot. */
+static inline json_t **
+srv_again(json_t **slot)
+{
+    json_decref(*slot);
+    *slot = NULL;
+    return slot;
+}
+
 /** "prefix/a/b" into out[SRV_KEY_MAX]; returns out. Parts are ids or checked names. */
 const char *srv_key(char *out, const char *prefix, const char *a, const char *b);
 /** "prefix/a/00000000000000000042": keys that sort by number. */
@@ -147,7 +168,7 @@ struct srv_idem {
     int64_t revision; /* of an expired record that is overwritten; 0: there is none */
 };
 #define SRV_REPLAYED 1
-/** Look up the request's Idempotency-Key, again before every attempt. Returns 0; SRV_REPLAYED: the
+/** Look up the request's Idempotency-Key, first in every attempt. Returns 0; SRV_REPLAYED: the
  * earlier answer is the reply; CONFLICT: the key was used for something else; INVALID. */
 SYN_MUST int srv_idem_begin(struct syn_server *server, struct syn_http_req *req,
                             struct srv_idem *ret_idem, struct syn_err *err);

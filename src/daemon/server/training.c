@@ -289,31 +289,6 @@ event_of(struct syn_server *server, struct srv_txn *txn, const char *job, const 
 }
 
 static int
-create_once(struct syn_server *server, const struct srv_idem *idem, const json_t *job,
-            int64_t *ret_revision, struct syn_err *err)
-{
-    const char *id = syn_document_id(job);
-    const char *account = syn_json_str(job, "account", "");
-    char key[SRV_KEY_MAX];
-    SRV_TXN(txn);
-    int rc = lock_budget(server, &txn, job, err);
-
-    if (rc == SYN_OK)
-        rc = srv_txn_replace(&txn, srv_key(key, "training", id, NULL), 0, job, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_put_text(&txn, srv_key(key, "training-of", account, id), id, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_put_text(
-            &txn, srv_key(key, "training-name", account, syn_json_str(job, "name", id)), id, err);
-    if (rc == SYN_OK)
-        rc = event_of(server, &txn, id, "created", "The job was created and its budget locked.",
-                      err);
-    if (rc == SYN_OK)
-        rc = srv_idem_keep(server, idem, &txn, 201, job, err);
-    return rc < 0 ? rc : srv_txn_commit(server, &txn, ret_revision, err);
-}
-
-static int
 make_job(struct syn_server *server, struct syn_http_req *req, json_t *spec, const char *name,
          json_t **ret_job, struct syn_err *err)
 {
@@ -366,82 +341,125 @@ check_price(struct syn_server *server, const json_t *spec, struct syn_err *err)
     return rc;
 }
 
+/* A job that is being created. */
+struct creation {
+    struct syn_http_req *req;
+    json_t *spec;
+    const char *name;
+    json_t *job; /* made once: its id is the same in every attempt */
+};
+
+static void
+creation_fini(struct creation *creation)
+{
+    json_decref(creation->spec);
+    json_decref(creation->job);
+}
+
+static int
+create_job(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
+{
+    struct creation *creation = arg;
+    struct srv_idem idem;
+    const char *account;
+    const char *id;
+    char key[SRV_KEY_MAX];
+    int rc = srv_idem_begin(server, creation->req, &idem, err);
+
+    if (rc == SYN_OK && creation->job == NULL)
+        rc = make_job(server, creation->req, creation->spec, creation->name, &creation->job, err);
+    if (rc != SYN_OK)
+        return rc;
+    id = syn_document_id(creation->job);
+    account = syn_json_str(creation->job, "account", "");
+    rc = lock_budget(server, txn, creation->job, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_replace(txn, srv_key(key, "training", id, NULL), 0, creation->job, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_put_text(txn, srv_key(key, "training-of", account, id), id, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_put_text(
+            txn, srv_key(key, "training-name", account, syn_json_str(creation->job, "name", id)),
+            id, err);
+    if (rc == SYN_OK)
+        rc =
+            event_of(server, txn, id, "created", "The job was created and its budget locked.", err);
+    return rc < 0 ? rc : srv_idem_keep(server, &idem, txn, 201, creation->job, err);
+}
+
 static int
 create_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
-    const char *name = NULL;
-    SYN_JSON(spec);
-    SYN_JSON(job);
-    int rc = take_spec(req, &spec, &name, err);
+    SYN_SCOPED(creation_fini) struct creation creation = {.req = req};
+    int64_t revision;
+    int rc = take_spec(req, &creation.spec, &creation.name, err);
 
     if (rc == SYN_OK && syn_json_bool(syn_http_req_query_json(req), "plan", false))
-        return reply_plan(server, req, spec, err);
+        return reply_plan(server, req, creation.spec, err);
     if (rc == SYN_OK)
-        rc = check_price(server, spec, err);
-    for (int attempt = 0; rc == SYN_OK && attempt < SRV_RETRIES_MAX; attempt++) {
-        struct srv_idem idem;
-        int64_t revision;
-
-        rc = srv_idem_begin(server, req, &idem, err);
-        if (rc == SRV_REPLAYED)
-            return SYN_OK;
-        if (rc == SYN_OK && job == NULL)
-            rc = make_job(server, req, spec, name, &job, err);
-        if (rc == SYN_OK)
-            rc = create_once(server, &idem, job, &revision, err);
-        if (rc == SYN_OK)
-            rc = syn_json_set_i64(job, "revision", revision, err);
-        if (rc == SYN_OK)
-            return syn_http_reply_json(req, 201, job, err);
-        if (rc == SYN_STORE_CONFLICT)
-            rc = SYN_OK;
-    }
-    return rc < 0 ? rc : SYN_FAIL(err, SYN_E_UNAVAILABLE, "the ledger is busy; try again");
+        rc = check_price(server, creation.spec, err);
+    if (rc == SYN_OK)
+        rc = srv_change(server, "the ledger", create_job, &creation, &revision, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_i64(creation.job, "revision", revision, err);
+    if (rc != SYN_OK)
+        return rc == SRV_REPLAYED ? SYN_OK : rc;
+    return syn_http_reply_json(req, 201, creation.job, err);
 }
 
 /* --- changing --------------------------------------------------------------------------------- */
 
-/* What one try does to the job, beside writing it. */
-typedef int (*change_fn)(struct syn_server *server, struct srv_txn *txn, json_t *job, void *arg,
-                         struct syn_err *err);
+/* A change of the job that the request names. */
+struct job_change {
+    struct syn_http_req *req;
+    /* What it does to the job, beside writing it. */
+    int (*apply)(struct syn_server *server, struct srv_txn *txn, json_t *job, void *arg,
+                 struct syn_err *err);
+    void *arg;
+    json_t *job;
+};
 
 static int
-change_job(struct syn_server *server, struct syn_http_req *req, change_fn change, void *arg,
-           struct syn_err *err)
+change_job(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
 {
-    for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
-        char key[SRV_KEY_MAX];
-        struct srv_idem idem;
-        int64_t revision = 0;
-        SYN_JSON(job);
-        SRV_TXN(txn);
-        int rc = srv_idem_begin(server, req, &idem, err);
+    struct job_change *change = arg;
+    char key[SRV_KEY_MAX];
+    struct srv_idem idem;
+    int64_t revision = 0;
+    int rc = srv_idem_begin(server, change->req, &idem, err);
 
-        if (rc != SYN_OK)
-            return rc == SRV_REPLAYED ? SYN_OK : rc;
-        rc = srv_training_load(server, req, &job, &revision, err);
-        if (rc == SYN_OK)
-            rc = srv_if_match(req, revision, err);
-        if (rc == SYN_OK)
-            rc = change(server, &txn, job, arg, err);
-        if (rc == SYN_OK)
-            rc = srv_txn_replace(&txn, srv_key(key, "training", syn_document_id(job), NULL),
-                                 revision, job, err);
-        if (rc == SYN_OK)
-            rc = srv_idem_keep(server, &idem, &txn, 200, job, err);
-        if (rc == SYN_OK)
-            rc = srv_txn_commit(server, &txn, &revision, err);
-        if (rc == SYN_OK)
-            rc = syn_json_set_i64(job, "revision", revision, err);
-        if (rc == SYN_OK) {
-            srv_controller_poke(server->controller, syn_document_id(job));
-            return syn_http_reply_json(req, 200, job, err);
-        }
-        if (rc != SYN_STORE_CONFLICT)
-            return rc;
+    if (rc != SYN_OK)
+        return rc;
+    rc = srv_training_load(server, change->req, srv_again(&change->job), &revision, err);
+    if (rc == SYN_OK)
+        rc = srv_if_match(change->req, revision, err);
+    if (rc == SYN_OK)
+        rc = change->apply(server, txn, change->job, change->arg, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_replace(txn, srv_key(key, "training", syn_document_id(change->job), NULL),
+                             revision, change->job, err);
+    return rc < 0 ? rc : srv_idem_keep(server, &idem, txn, 200, change->job, err);
+}
+
+/* Apply the change, have the controller look, and answer with the job. */
+static int
+reply_changed(struct syn_http_req *req, struct syn_server *server, struct job_change *change,
+              struct syn_err *err)
+{
+    int64_t revision;
+    int rc = srv_change(server, "the job", change_job, change, &revision, err);
+
+    if (rc == SYN_OK)
+        rc = syn_json_set_i64(change->job, "revision", revision, err);
+    if (rc == SYN_OK) {
+        srv_controller_poke(server->controller, syn_document_id(change->job));
+        rc = syn_http_reply_json(req, 200, change->job, err);
+    } else if (rc == SRV_REPLAYED) {
+        rc = SYN_OK;
     }
-    return SYN_FAIL(err, SYN_E_UNAVAILABLE, "the job is being changed by others; try again");
+    (void)srv_again(&change->job);
+    return rc;
 }
 
 static int
@@ -459,8 +477,9 @@ static int
 stop_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     int64_t grace_ms = syn_json_i64(syn_http_req_json(req), "grace_ms", -1);
+    struct job_change change = {req, apply_stop, &grace_ms, NULL};
 
-    return change_job(ctx, req, apply_stop, &grace_ms, err);
+    return reply_changed(req, ctx, &change, err);
 }
 
 static int
@@ -478,11 +497,12 @@ resume_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     const char *text = syn_json_str(syn_http_req_json(req), "max_budget", NULL);
     int64_t budget = -1;
+    struct job_change change = {req, apply_resume, &budget, NULL};
     int rc = SYN_OK;
 
     if (text != NULL)
         rc = syn_parse_amount(text, "max_budget", &budget, err);
-    return rc < 0 ? rc : change_job(ctx, req, apply_resume, &budget, err);
+    return rc < 0 ? rc : reply_changed(req, ctx, &change, err);
 }
 
 /* Everything kept under "PREFIX/JOB/": into the transaction, as far as it has room. */

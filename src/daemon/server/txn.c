@@ -2,9 +2,13 @@
 #include "server_priv.h"
 
 #include <inttypes.h>
+#include <time.h>
 
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+
+#define CONFLICTS_CALM 4        /* so many are met with haste alone */
+#define ASIDE_NS       500000LL /* at most, the first time; doubled with each conflict, five times */
 
 const char *
 srv_key(char *out, const char *prefix, const char *a, const char *b)
@@ -212,6 +216,39 @@ srv_txn_commit(struct syn_server *server, struct srv_txn *txn, int64_t *ret_revi
         *ret_revision = result.revision;
     assert(rc <= 0 || rc == SYN_STORE_CONFLICT); /* no leases here */
     return rc;
+}
+
+/* Rivals who start over at once meet again at once, and one of many loses every time. After a few
+ * conflicts each steps aside for a random while, of the order of a commit. */
+static void
+step_aside(const struct syn_server *server, int conflicts)
+{
+    uint64_t dice;
+    struct timespec pause = {0, 0};
+
+    if (conflicts < CONFLICTS_CALM)
+        return;
+    server->world->ops->random(server->world->self, &dice, sizeof(dice));
+    pause.tv_nsec = (long)(dice % (uint64_t)(ASIDE_NS << SYN_MIN(conflicts - CONFLICTS_CALM, 5)));
+    (void)nanosleep(&pause, NULL);
+}
+
+int
+srv_change(struct syn_server *server, const char *what, srv_attempt_fn attempt, void *arg,
+           int64_t *ret_revision, struct syn_err *err)
+{
+    for (int i = 0; i < SRV_RETRIES_MAX; i++) {
+        SRV_TXN(txn);
+        int rc = attempt(server, &txn, arg, err);
+
+        if (rc != SYN_OK)
+            return rc;
+        rc = srv_txn_commit(server, &txn, ret_revision, err);
+        if (rc != SYN_STORE_CONFLICT)
+            return rc;
+        step_aside(server, i + 1);
+    }
+    return SYN_FAIL(err, SYN_E_UNAVAILABLE, "others keep changing %s; try again", what);
 }
 
 /* --- listing ---------------------------------------------------------------------------------- */
