@@ -84,6 +84,9 @@ int syn_cli_unreachable(const struct syn_cli *cli, int rc, struct syn_err *err);
 /** Append `text` percent-encoded for a path segment or query value. */
 void syn_cli_escape(struct syn_buf *out, const char *text);
 
+/** For syn_client_read(): write what comes to standard output. */
+SYN_MUST int syn_cli_to_stdout(void *arg, const void *data, size_t len, struct syn_err *err);
+
 /* --- content --------------------------------------------------------------------------------- */
 
 struct syn_cli_upload {

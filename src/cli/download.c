@@ -236,15 +236,6 @@ fetch_to(struct fetching *fetching, const struct syn_cli_fetch *fetch, const cha
 }
 
 static int
-to_stdout(void *arg, const void *data, size_t len, struct syn_err *err)
-{
-    (void)arg;
-    if (fwrite(data, 1, len, stdout) != len)
-        return SYN_FAIL_SYS(err, errno, "writing to standard output");
-    return SYN_OK;
-}
-
-static int
 fetch_to_stdout(struct syn_cli *cli, const struct syn_cli_fetch *fetch, struct syn_err *err)
 {
     struct syn_client *client;
@@ -257,7 +248,7 @@ fetch_to_stdout(struct syn_cli *cli, const struct syn_cli_fetch *fetch, struct s
     if (rc == SYN_OK)
         rc = syn_buf_ok(&path, err);
     if (rc == SYN_OK)
-        rc = syn_client_read(client, syn_buf_text(&path), to_stdout, NULL, err);
+        rc = syn_client_read(client, syn_buf_text(&path), syn_cli_to_stdout, NULL, err);
     if (rc == SYN_OK && fflush(stdout) != 0)
         rc = SYN_FAIL_SYS(err, errno, "writing to standard output");
     return rc < 0 ? syn_cli_unreachable(cli, rc, err) : rc;

@@ -1,6 +1,9 @@
 /* Requests of the commands: where the server is, keys that make calls repeatable, pages of lists.
  */
 
+#include <errno.h>
+#include <stdio.h>
+
 #include <synor/base/str.h>
 #include <synor/base/world.h>
 
@@ -133,4 +136,13 @@ void
 syn_cli_escape(struct syn_buf *out, const char *text)
 {
     syn_client_escape(out, text);
+}
+
+int
+syn_cli_to_stdout(void *arg, const void *data, size_t len, struct syn_err *err)
+{
+    (void)arg;
+    if (fwrite(data, 1, len, stdout) != len)
+        return SYN_FAIL_SYS(err, errno, "writing to standard output");
+    return SYN_OK;
 }

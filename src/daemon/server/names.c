@@ -125,14 +125,6 @@ delete_name(struct syn_http_req *req, void *ctx, struct syn_err *err)
 }
 
 static int
-list_item(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err *err)
-{
-    (void)arg;
-    (void)key;
-    return syn_json_append_take(items, json_incref(doc), err);
-}
-
-static int
 list_names(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     const char *prefix = syn_json_str(syn_http_req_query_json(req), "prefix", "");
@@ -142,7 +134,7 @@ list_names(struct syn_http_req *req, void *ctx, struct syn_err *err)
         strspn(prefix, "abcdefghijklmnopqrstuvwxyz0123456789._-/") != strlen(prefix))
         return SYN_FAIL(err, SYN_E_INVALID, "prefix: \"%.60s\" begins no name", prefix);
     return srv_reply_list(ctx, req, srv_key(key, "name", srv_identity(req)->account, prefix), false,
-                          list_item, NULL, err);
+                          NULL, NULL, err);
 }
 
 /* --- pins ------------------------------------------------------------------------------------- */
@@ -196,7 +188,7 @@ list_pins(struct syn_http_req *req, void *ctx, struct syn_err *err)
     char key[SRV_KEY_MAX];
 
     return srv_reply_list(ctx, req, srv_key(key, "pin", srv_identity(req)->account, ""), false,
-                          list_item, NULL, err);
+                          NULL, NULL, err);
 }
 
 /* --- table ------------------------------------------------------------------------------------ */

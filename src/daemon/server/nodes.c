@@ -17,17 +17,9 @@ get_node(struct syn_http_req *req, void *ctx, struct syn_err *err)
 }
 
 static int
-list_item(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err *err)
-{
-    (void)arg;
-    (void)key;
-    return syn_json_append_take(items, json_incref(doc), err);
-}
-
-static int
 list_nodes(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    return srv_reply_list(ctx, req, "node/", false, list_item, NULL, err);
+    return srv_reply_list(ctx, req, "node/", false, NULL, NULL, err);
 }
 
 int

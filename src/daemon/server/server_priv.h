@@ -146,7 +146,8 @@ const char *srv_key(char *out, const char *prefix, const char *a, const char *b)
 const char *srv_key_seq(char *out, const char *prefix, const char *a, int64_t seq);
 
 /** Read one page of a listing as the request's query (`limit`, `after`) asks. `fn` gets each
- * document parsed (it may take it) and appends to `items` what should be seen. */
+ * document parsed (it may take it) and appends to `items` what should be seen; without it they are
+ * seen as they are. */
 typedef int (*srv_item_fn)(void *arg, const char *key, json_t *doc, json_t *items,
                            struct syn_err *err);
 SYN_MUST int srv_reply_list(struct syn_server *server, struct syn_http_req *req, const char *prefix,

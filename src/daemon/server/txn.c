@@ -314,7 +314,8 @@ srv_reply_list(struct syn_server *server, struct syn_http_req *req, const char *
 
             rc = parse_doc(page.docs[i], &doc, err);
             if (rc == SYN_OK)
-                rc = fn(arg, page.docs[i]->key, doc, items, err);
+                rc = fn != NULL ? fn(arg, page.docs[i]->key, doc, items, err)
+                                : syn_json_append_take(items, json_incref(doc), err);
             (void)syn_str_copy(next, sizeof(next), page.docs[i]->key);
             more = page.more || i + 1 < page.count;
         }
