@@ -8,7 +8,9 @@
 #include <synor/base/log.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/daemon/join.h>
 #include <synor/infra/secret_file.h>
+#include <synor/infra/token.h>
 
 #include "agent_priv.h"
 
@@ -66,22 +68,15 @@ set_join_client(struct syn_agent *agent, struct syn_client *client)
     return go_on;
 }
 
-/* Register with the join token; the same key gives the same node. */
+/* What the request says of this node. */
 static int
-join(struct syn_agent *agent, struct syn_err *err)
+describe(struct syn_agent *agent, json_t **ret, struct syn_err *err)
 {
-    SYN_SCOPED(syn_client_free_scope) struct syn_client *client = NULL;
     char hex[2 * SYN_SIGN_PUBLIC_LEN + 1];
     SYN_JSON(body);
-    SYN_JSON(answer);
-    int rc;
+    int rc = agt_inventory(agent, &body, err);
 
-    if (agent->join_token[0] == '\0')
-        return SYN_FAIL(err, SYN_E_INVALID,
-                        "this node is not registered: give --token, made with "
-                        "`synor account token --scope join`");
     syn_hex_encode(syn_key_public(agent->key), SYN_SIGN_PUBLIC_LEN, hex);
-    rc = agt_inventory(agent, &body, err);
     if (rc == SYN_OK)
         rc = syn_json_set_str(body, "name", agent->name, err);
     if (rc == SYN_OK)
@@ -91,11 +86,83 @@ join(struct syn_agent *agent, struct syn_err *err)
     if (rc == SYN_OK)
         rc = syn_json_set_str(body, "public_key", hex, err);
     if (rc == SYN_OK)
+        *ret = SYN_TAKE(body);
+    return rc;
+}
+
+/* Answer the challenge: the key's signature over it and the request. */
+static int
+prove(const struct syn_agent *agent, const json_t *challenge, json_t *body, struct syn_err *err)
+{
+    uint8_t digest[SYN_SHA256_LEN];
+    uint8_t signature[SYN_SIGNATURE_LEN];
+    char token[2 * SYN_SHA256_LEN + 1];
+    char hex[2 * SYN_SIGNATURE_LEN + 1];
+    const struct syn_join join = {syn_json_str(challenge, "cluster", ""),
+                                  syn_json_str(challenge, "challenge", ""), token};
+    SYN_BUF(payload);
+    int rc = syn_token_digest(agent->join_token, strlen(agent->join_token), digest, err);
+
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "--token");
+    syn_hex_encode(digest, sizeof(digest), token);
+    rc = syn_json_set_str(body, "challenge", join.challenge, err);
+    if (rc == SYN_OK)
+        rc = syn_join_payload(&join, body, &payload, err);
+    if (rc < 0)
+        return rc;
+    syn_key_sign(agent->key, payload.data, payload.len, signature);
+    syn_hex_encode(signature, sizeof(signature), hex);
+    return syn_json_set_str(body, "signature", hex, err);
+}
+
+#define JOIN_TRIES_MAX 5
+
+/* Ask for a challenge and answer it. An answer that got lost leaves the challenge spent, so what is
+ * tried again is both. */
+static int
+ask_to_join(struct syn_agent *agent, struct syn_client *client, json_t *body, json_t **ret,
+            struct syn_err *err)
+{
+    const struct syn_call join = {.method = "POST", .path = "/v1/nodes", .body = body};
+    int tries = 0;
+    int rc;
+
+    do {
+        SYN_JSON(challenge);
+
+        rc = agt_call(agent, client, "POST", "/v1/challenges", NULL, &challenge, err);
+        if (rc == SYN_OK)
+            rc = prove(agent, challenge, body, err);
+        if (rc == SYN_OK)
+            rc = syn_client_call(client, &join, ret, err);
+        if (rc == SYN_E_PRECONDITION && ++tries == JOIN_TRIES_MAX)
+            return rc;
+    } while ((rc == SYN_E_UNAVAILABLE || rc == SYN_E_TIMEOUT || rc == SYN_E_PRECONDITION) &&
+             agt_sleep(agent, NULL, AGT_RETRY_MS));
+    return rc;
+}
+
+/* Register with the join token; the same key gives the same node. */
+static int
+join(struct syn_agent *agent, struct syn_err *err)
+{
+    SYN_SCOPED(syn_client_free_scope) struct syn_client *client = NULL;
+    SYN_JSON(body);
+    SYN_JSON(answer);
+    int rc;
+
+    if (agent->join_token[0] == '\0')
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "this node is not registered: give --token, made with "
+                        "`synor account token --scope join`");
+    rc = describe(agent, &body, err);
+    if (rc == SYN_OK)
         rc = agt_client_new(agent, agent->join_token, &client, err);
     if (rc == SYN_OK && !set_join_client(agent, client))
         rc = SYN_FAIL(err, SYN_E_CANCELED, "the agent is stopping");
     if (rc == SYN_OK)
-        rc = agt_call(agent, client, "POST", "/v1/nodes", body, &answer, err);
+        rc = ask_to_join(agent, client, body, &answer, err);
     (void)set_join_client(agent, NULL);
     if (rc < 0)
         return rc;

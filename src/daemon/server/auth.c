@@ -54,6 +54,7 @@ srv_authenticate(void *ctx, struct syn_http_req *req, const struct syn_http_rout
         if (rc < 0)
             return rc;
         who->scopes = grant->scopes;
+        syn_hex_encode(grant->digest, sizeof(grant->digest), who->token);
         (void)syn_str_copy(who->account, sizeof(who->account), grant->account);
     } else if (peer->is_unix && peer->uid == geteuid()) {
         who->scopes.bits = SYN_SCOPE_OPERATOR | SYN_SCOPE_TENANT;

@@ -185,16 +185,16 @@ static void
 drains_are_all_counted(void **state)
 {
     struct house *house = *state;
-    struct syn_client *provider = tenant(house, "prov", "join");
+    struct joiner provider;
     struct adder adders[4];
     int64_t generation;
     int added = 0;
     SYN_JSON(before);
     SYN_JSON(after);
 
-    await_token(provider);
-    assert_int_equal(join_node_as(provider, "host", 1, NULL), SYN_OK);
-    (void)syn_client_free(provider);
+    joiner_init(&provider, house, "prov");
+    assert_int_equal(join_node_as(&provider, "host", 1, NULL), SYN_OK);
+    joiner_fini(&provider);
     must(house->client, "GET", "/v1/nodes/host", NULL, &before);
     generation = syn_json_i64(before, "generation", 0);
     for (size_t i = 0; i < SYN_LEN(adders); i++) {

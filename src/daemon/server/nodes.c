@@ -2,6 +2,8 @@
  */
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/daemon/join.h>
+#include <synor/infra/crypto.h>
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/node_view.h>
 
@@ -150,12 +152,49 @@ check_prices(const struct syn_server *server, const json_t *report, struct syn_e
     return SYN_OK;
 }
 
+/* Has who sent this the key that it names? The signature is over the request as it came, before
+ * defaults were filled in. */
+static int
+check_proof(struct syn_server *server, struct syn_http_req *req, struct syn_err *err)
+{
+    const struct srv_identity *who = srv_identity(req);
+    const json_t *body = syn_http_req_json(req);
+    const struct syn_join join = {server->cluster, syn_json_str(body, "challenge", ""), who->token};
+    uint8_t public_key[SYN_SIGN_PUBLIC_LEN];
+    uint8_t signature[SYN_SIGNATURE_LEN];
+    char key_id[SYN_KEY_ID_SIZE];
+    size_t len;
+    const char *raw = syn_http_req_body(req, &len);
+    SYN_JSON(request);
+    SYN_BUF(payload);
+    int rc =
+        syn_hex_decode(syn_json_str(body, "public_key", ""), public_key, sizeof(public_key), err);
+
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "public_key");
+    syn_key_id_of(public_key, key_id);
+    if (!syn_str_eq(key_id, syn_json_str(body, "key_id", "")))
+        return SYN_FAIL(err, SYN_E_INVALID, "key_id: the public key's is %s", key_id);
+    rc = syn_hex_decode(syn_json_str(body, "signature", ""), signature, sizeof(signature), err);
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "signature");
+    rc = srv_challenge_check(server, who, join.challenge, err);
+    if (rc == SYN_OK)
+        rc = syn_json_parse_object(raw, len, &request, err);
+    if (rc == SYN_OK)
+        rc = syn_join_payload(&join, request, &payload, err);
+    if (rc == SYN_OK && !syn_verify(public_key, payload.data, payload.len, signature))
+        rc = SYN_FAIL(err, SYN_E_FORBIDDEN,
+                      "the request is not signed with the key %s that it names", key_id);
+    return rc;
+}
+
 /* One request to join. */
 struct joining {
     const struct srv_identity *who;
     const json_t *body;
     json_t *node;
-    char token[SYN_TOKEN_LEN + 1];
+    char token[SYN_TOKEN_LEN + 1]; /* the new one */
 };
 
 static void
@@ -199,6 +238,8 @@ join_once(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_
                      &revision, err);
 
     if (rc == SYN_OK)
+        rc = srv_challenge_spend(server, txn, syn_json_str(joining->body, "challenge", ""), err);
+    if (rc == SYN_OK)
         rc = check_prices(server, joining->body, err);
     if (rc == SYN_OK)
         rc = take_report(syn_document_status(joining->node), joining->body,
@@ -228,13 +269,31 @@ join_node(struct syn_http_req *req, void *ctx, struct syn_err *err)
     struct joining joining = {.who = srv_identity(req), .body = syn_http_req_json(req)};
     struct syn_node_view view;
     SYN_JSON(answer);
-    int rc = srv_change(ctx, "the nodes", join_once, &joining, NULL, err);
+    int rc = check_proof(ctx, req, err);
 
+    if (rc == SYN_OK)
+        rc = srv_change(ctx, "the nodes", join_once, &joining, NULL, err);
     if (rc == SYN_OK)
         rc = syn_node_view_read(joining.node, &view, err);
     if (rc == SYN_OK)
         rc =
             syn_json_pack(&answer, err, "{s:O, s:s}", "node", joining.node, "token", joining.token);
+    return rc < 0 ? rc : syn_http_reply_json(req, 201, answer, err);
+}
+
+static int
+make_challenge(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    char challenge[SRV_CHALLENGE_SIZE];
+    char at[SYN_FORMAT_MAX];
+    int64_t expires_ms;
+    SYN_JSON(answer);
+    int rc = srv_challenge_make(server, srv_identity(req), challenge, &expires_ms, err);
+
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&answer, err, "{s:s, s:s, s:s}", "challenge", challenge, "cluster",
+                           server->cluster, "expires_at", syn_format_time(expires_ms, at));
     return rc < 0 ? rc : syn_http_reply_json(req, 201, answer, err);
 }
 
@@ -380,6 +439,18 @@ static const struct syn_field join_fields[] = {
      .max = 64,
      .required = true,
      .help = "Ed25519, hexadecimal"},
+    {.name = "challenge",
+     .kind = SYN_FIELD_STR,
+     .min = SRV_CHALLENGE_SIZE - 1,
+     .max = SRV_CHALLENGE_SIZE - 1,
+     .required = true,
+     .help = "Of POST /v1/challenges; good once"},
+    {.name = "signature",
+     .kind = SYN_FIELD_STR,
+     .min = 2 * (int64_t)SYN_SIGNATURE_LEN,
+     .max = 2 * (int64_t)SYN_SIGNATURE_LEN,
+     .required = true,
+     .help = "Ed25519 over {purpose, cluster, challenge, token, request}, hexadecimal"},
     REPORT_FIELDS,
 };
 static const struct syn_schema join_schema = SYN_SCHEMA("NodeJoin", join_fields);
@@ -410,6 +481,13 @@ static const struct syn_http_route rows[] = {
      .body = &join_schema,
      .name = "nodes.join",
      .summary = "Register a node, or register it again with the same key"},
+    {.method = "POST",
+     .pattern = "/v1/challenges",
+     .kind = SYN_HTTP_LOOP,
+     .scopes = SYN_SCOPE_JOIN,
+     .handler = make_challenge,
+     .name = "nodes.challenge",
+     .summary = "What a node signs to join"},
     {.method = "GET",
      .pattern = "/v1/nodes/{id}",
      .kind = SYN_HTTP_POOL,

@@ -143,6 +143,43 @@ write_credentials(const struct syn_server *server, const char *token, struct syn
     return rc < 0 ? rc : syn_secret_file_create(path, text.data, text.len, err);
 }
 
+/* What nodes sign for, and the key that challenges are recognised by. */
+static int
+name_cluster(struct syn_server *server, json_t *meta, struct syn_err *err)
+{
+    char hex[2 * sizeof(server->challenge_key) + 1];
+    int rc;
+
+    syn_secret_random(server->challenge_key, sizeof(server->challenge_key));
+    syn_hex_encode(server->challenge_key, sizeof(server->challenge_key), hex);
+    rc = syn_json_set_str(meta, "cluster", syn_make_id(server->world, "cluster", server->cluster),
+                          err);
+    return rc < 0 ? rc : syn_json_set_str(meta, "challenge_key", hex, err);
+}
+
+/* A platform of a version that did not name it is given a name. */
+static int
+read_cluster(struct syn_server *server, json_t *meta, int64_t revision, struct syn_err *err)
+{
+    SRV_TXN(txn);
+    int rc;
+
+    if (json_object_get(meta, "cluster") != NULL) {
+        (void)syn_str_copy(server->cluster, sizeof(server->cluster),
+                           syn_json_str(meta, "cluster", ""));
+        return syn_hex_decode(syn_json_str(meta, "challenge_key", ""), server->challenge_key,
+                              sizeof(server->challenge_key), err);
+    }
+    rc = name_cluster(server, meta, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_replace(&txn, "cluster/meta", revision, meta, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_commit(server, &txn, NULL, err);
+    return rc == SYN_STORE_CONFLICT
+               ? SYN_FAIL(err, SYN_E_CONFLICT, "another server names the same platform")
+               : rc;
+}
+
 static int
 first_start(struct syn_server *server, struct syn_err *err)
 {
@@ -171,6 +208,8 @@ first_start(struct syn_server *server, struct syn_err *err)
                            "operator", server->operator_id, "provider", server->provider_id,
                            "join_token", server->join_token);
     if (rc == SYN_OK)
+        rc = name_cluster(server, meta, err);
+    if (rc == SYN_OK)
         rc = srv_txn_replace(&txn, "cluster/meta", 0, meta, err);
     if (rc == SYN_OK)
         rc = write_credentials(server, token, err);
@@ -185,8 +224,9 @@ first_start(struct syn_server *server, struct syn_err *err)
 static int
 read_meta(struct syn_server *server, struct syn_err *err)
 {
+    int64_t revision;
     SYN_JSON(meta);
-    int rc = srv_load(server, "cluster/meta", &meta, NULL, err);
+    int rc = srv_load(server, "cluster/meta", &meta, &revision, err);
 
     (void)syn_str_copy(server->network, sizeof(server->network), "development");
     if (rc == SRV_ABSENT)
@@ -200,7 +240,7 @@ read_meta(struct syn_server *server, struct syn_err *err)
                        syn_json_str(meta, "provider", ""));
     (void)syn_str_copy(server->join_token, sizeof(server->join_token),
                        syn_json_str(meta, "join_token", ""));
-    return SYN_OK;
+    return read_cluster(server, meta, revision, err);
 }
 
 /* --- serving ---------------------------------------------------------------------------------- */

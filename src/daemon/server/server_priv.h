@@ -65,7 +65,9 @@ struct syn_server {
     char join_token[SYN_TOKEN_LEN + 1];
     char operator_id[SYN_ID_MAX];
     char provider_id[SYN_ID_MAX];
-    char network[16]; /* "development" */
+    char network[16];         /* "development" */
+    char cluster[SYN_ID_MAX]; /* what this platform is called by those who sign for it */
+    uint8_t challenge_key[32];
     bool fresh;
     int64_t started_ms;
 };
@@ -73,6 +75,7 @@ struct syn_server {
 /** Who is asking. Made by `authenticate`, freed with the request. */
 struct srv_identity {
     char account[SYN_ID_MAX]; /* whose resources: the token's, or the one an operator acts for */
+    char token[2 * SYN_SHA256_LEN + 1]; /* its digest, hexadecimal; "" on the operator's socket */
     struct syn_scopes scopes;
     bool is_operator;
 };
@@ -206,6 +209,21 @@ SYN_MUST int srv_own(const struct srv_identity *who, const json_t *doc, const ch
                      const char *id, struct syn_err *err);
 /** FORBIDDEN unless the caller is the agent of `node` (or an operator). */
 SYN_MUST int srv_own_node(const struct srv_identity *who, const char *node, struct syn_err *err);
+
+/* --- joining (challenge.c) ---------------------------------------------------------------------
+ */
+
+#define SRV_CHALLENGE_SIZE   65 /* 64 digits of base32 */
+#define SRV_CHALLENGE_TTL_MS 60000
+/** A fresh challenge for who asks, into out[SRV_CHALLENGE_SIZE]. Nothing is stored. */
+SYN_MUST int srv_challenge_make(struct syn_server *server, const struct srv_identity *who,
+                                char *out, int64_t *ret_expires_ms, struct syn_err *err);
+/** Was it made for this caller, and is it good still? INVALID, FORBIDDEN; PRECONDITION: expired. */
+SYN_MUST int srv_challenge_check(struct syn_server *server, const struct srv_identity *who,
+                                 const char *text, struct syn_err *err);
+/** Spend it with the transaction. PRECONDITION when it is spent. */
+SYN_MUST int srv_challenge_spend(struct syn_server *server, struct srv_txn *txn, const char *text,
+                                 struct syn_err *err);
 
 /* --- money (money.c) ---------------------------------------------------------------------------
  */

@@ -71,6 +71,30 @@ test_sweep_removes_what_is_old(void **state)
     assert_int_equal(srv_load(house->server, path, &answer, NULL, NULL), SRV_ABSENT);
 }
 
+/* That a challenge was spent is remembered for as long as it could be spent again. */
+static void
+test_sweep_forgets_spent_challenges(void **state)
+{
+    struct house *house = *state;
+    struct joiner joiner;
+    char key[SRV_KEY_MAX];
+    SYN_JSON(request);
+    SYN_JSON(spent);
+    SYN_JSON(gone);
+
+    joiner_init(&joiner, house, "prov-sweep");
+    request = joiner_request(&joiner, "swept", 77);
+    assert_int_equal(call_json(joiner.client, "POST", "/v1/nodes", request, NULL), SYN_OK);
+    (void)srv_key(key, "challenge", syn_json_str(request, "challenge", "?"), NULL);
+    assert_int_equal(srv_sweep(house->server, syn_wall_ms(house->server->world), NULL), SYN_OK);
+    assert_int_equal(srv_load(house->server, key, &spent, NULL, NULL), SYN_OK);
+    assert_int_equal(srv_sweep(house->server,
+                               syn_wall_ms(house->server->world) + SRV_CHALLENGE_TTL_MS + 1, NULL),
+                     SYN_OK);
+    assert_int_equal(srv_load(house->server, key, &gone, NULL, NULL), SRV_ABSENT);
+    joiner_fini(&joiner);
+}
+
 /* --- nodes ------------------------------------------------------------------------------------ */
 
 /* A join token of one provider must not open another one's node. */
@@ -78,26 +102,26 @@ static void
 test_rejoin_needs_owner_and_key(void **state)
 {
     struct house *house = *state;
-    struct syn_client *mine = tenant(house, "prov-a", "join");
-    struct syn_client *other = tenant(house, "prov-b", "join");
+    struct joiner mine;
+    struct joiner other;
     const char *id;
     SYN_JSON(node);
     SYN_JSON(twin);
     SYN_JSON(found);
     char path[96];
 
-    await_token(mine);
-    await_token(other);
-    assert_int_equal(join_node_as(mine, "host", 1, &node), SYN_OK);
-    assert_int_equal(join_node_as(other, "host", 1, NULL), SYN_E_FORBIDDEN);
-    assert_int_equal(join_node_as(mine, "host", 1, NULL), SYN_OK);
+    joiner_init(&mine, house, "prov-a");
+    joiner_init(&other, house, "prov-b");
+    assert_int_equal(join_node_as(&mine, "host", 1, &node), SYN_OK);
+    assert_int_equal(join_node_as(&other, "host", 1, NULL), SYN_E_FORBIDDEN);
+    assert_int_equal(join_node_as(&mine, "host", 1, NULL), SYN_OK);
     id = syn_json_str(json_object_get(node, "node"), "id", "");
-    assert_int_equal(join_node_as(other, id, 2, &twin), SYN_OK); /* named like its id */
+    assert_int_equal(join_node_as(&other, id, 2, &twin), SYN_OK); /* named like its id */
     (void)snprintf(path, sizeof(path), "/v1/nodes/%s", id);
     must(house->client, "GET", path, NULL, &found);
     assert_string_equal(syn_json_str(found, "id", ""), id);
-    (void)syn_client_free(mine);
-    (void)syn_client_free(other);
+    joiner_fini(&mine);
+    joiner_fini(&other);
 }
 
 /* --- jobs ------------------------------------------------------------------------------------- */
@@ -263,14 +287,14 @@ static void
 test_largest_gang_is_placed(void **state)
 {
     struct house *house = *state;
-    struct syn_client *provider = tenant(house, "big", "join");
+    struct joiner provider;
     char cid[SYN_CID_TEXT_MAX];
     char path[128];
     char body[640];
     SYN_JSON(job);
 
-    await_token(provider);
-    assert_int_equal(join_node_as(provider, "big", 9, NULL), SYN_OK);
+    joiner_init(&provider, house, "big");
+    assert_int_equal(join_node_as(&provider, "big", 9, NULL), SYN_OK);
     store_source(house->client, cid);
     job_body(body, sizeof(body), cid, "gang", ",'workers':64");
     must(house->client, "POST", "/v1/training", body, &job);
@@ -281,7 +305,7 @@ test_largest_gang_is_placed(void **state)
         must(house->client, "GET", path, NULL, &now);
         if (syn_str_eq(syn_document_state(now), "starting")) {
             assert_int_equal(json_array_size(syn_json_at(now, "status.instances")), 64);
-            (void)syn_client_free(provider);
+            joiner_fini(&provider);
             return;
         }
         (void)usleep(10000);
@@ -297,6 +321,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_commit_again_answers_again, house_setup,
                                         house_teardown),
         cmocka_unit_test_setup_teardown(test_sweep_removes_what_is_old, house_setup,
+                                        house_teardown),
+        cmocka_unit_test_setup_teardown(test_sweep_forgets_spent_challenges, house_setup,
                                         house_teardown),
         cmocka_unit_test_setup_teardown(test_rejoin_needs_owner_and_key, house_setup,
                                         house_teardown),

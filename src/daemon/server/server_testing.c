@@ -6,6 +6,7 @@
 
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/daemon/join.h>
 #include <synor/infra/crypto.h>
 #include <synor/orchestration/document.h>
 
@@ -124,20 +125,45 @@ must(struct syn_client *client, const char *method, const char *path, const char
     assert_int_equal(call(client, method, path, body, NULL, ret_answer), SYN_OK);
 }
 
-/* A new account with a token of these scopes. */
+int
+call_json(struct syn_client *client, const char *method, const char *path, const json_t *body,
+          json_t **ret_answer)
+{
+    struct syn_call request = {.method = method, .path = path, .body = body};
+    struct syn_err err = {0};
+    int rc = syn_client_call(client, &request, ret_answer, &err);
+
+    if (rc == SYN_E_INTERNAL || rc == SYN_E_UNAVAILABLE)
+        print_message("# %s %s: %s\n", method, path, err.msg);
+    return rc;
+}
+
+/* --- accounts --------------------------------------------------------------------------------- */
+
+void
+new_token(struct syn_client *client, const char *account, const char *scopes, const char *more,
+          char *ret_token)
+{
+    char path[128];
+    char body[256];
+    SYN_JSON(token);
+
+    (void)snprintf(path, sizeof(path), "/v1/accounts/%s/tokens", account);
+    (void)snprintf(body, sizeof(body), "{'name':'t','scopes':['%s']%s}", scopes, more);
+    must(client, "POST", path, body, &token);
+    assert_true(syn_str_copy(ret_token, SYN_TOKEN_LEN + 1, syn_json_str(token, "token", "")));
+}
+
 struct syn_client *
 tenant(struct house *house, const char *name, const char *scope)
 {
-    char path[128];
     char body[96];
-    SYN_JSON(token);
+    char token[SYN_TOKEN_LEN + 1];
 
     (void)snprintf(body, sizeof(body), "{'name':'%s'}", name);
     (void)call(house->client, "POST", "/v1/accounts", body, NULL, NULL);
-    (void)snprintf(path, sizeof(path), "/v1/accounts/%s/tokens", name);
-    (void)snprintf(body, sizeof(body), "{'name':'t','scopes':['%s']}", scope);
-    must(house->client, "POST", path, body, &token);
-    return client_of(house, syn_json_str(token, "token", ""));
+    new_token(house->client, name, scope, "", token);
+    return client_of(house, token);
 }
 
 void
@@ -151,30 +177,93 @@ await_token(struct syn_client *client)
     fail_msg("the token was never accepted");
 }
 
-int
-join_node_as(struct syn_client *client, const char *name, uint8_t key, json_t **ret)
-{
-    char body[1024];
-    char hex[2 * SYN_SIGN_PUBLIC_LEN + 1];
-    uint8_t seed[32];
-    struct syn_key *pair;
-    struct syn_err err;
-    int rc;
+/* --- nodes ------------------------------------------------------------------------------------ */
 
-    memset(seed, key, sizeof(seed));
-    assert_done(syn_key_from_seed(seed, &pair, &err), &err);
-    syn_hex_encode(syn_key_public(pair), SYN_SIGN_PUBLIC_LEN, hex);
-    (void)snprintf(body, sizeof(body),
-                   "{'name':'%s','key_id':'%s','public_key':'%s','capacity':{"
-                   "'cpu_millicores':640000,'memory_bytes':1099511627776,"
-                   "'scratch_bytes':10995116277760,'gpus':[]},'sandboxes':[{'name':'gvisor',"
-                   "'version':'1','platform':'p','state':'ready'}],"
-                   "'default_isolation':'gvisor','agent_version':'1','boot_id':'b'}",
-                   name, syn_key_id(pair), hex);
-    rc = call(client, "POST", "/v1/nodes", body, NULL, ret);
-    (void)syn_key_free(pair);
-    return rc;
+void
+joiner_init(struct joiner *joiner, struct house *house, const char *account)
+{
+    char body[96];
+
+    joiner->house = house;
+    (void)snprintf(body, sizeof(body), "{'name':'%s'}", account);
+    (void)call(house->client, "POST", "/v1/accounts", body, NULL, NULL);
+    new_token(house->client, account, "join", "", joiner->token);
+    joiner->client = client_of(house, joiner->token);
+    await_token(joiner->client);
 }
+
+void
+joiner_fini(struct joiner *joiner)
+{
+    joiner->client = syn_client_free(joiner->client);
+}
+
+struct syn_key *
+joiner_key(uint8_t seed)
+{
+    uint8_t seeds[32];
+    struct syn_key *key;
+    struct syn_err err;
+
+    memset(seeds, seed, sizeof(seeds));
+    assert_done(syn_key_from_seed(seeds, &key, &err), &err);
+    return key;
+}
+
+void
+joiner_sign(json_t *request, uint8_t seed, const char *cluster, const char *token)
+{
+    uint8_t digest[SYN_SHA256_LEN];
+    uint8_t signature[SYN_SIGNATURE_LEN];
+    char token_hex[2 * SYN_SHA256_LEN + 1];
+    char hex[2 * SYN_SIGNATURE_LEN + 1];
+    const struct syn_join join = {cluster, syn_json_str(request, "challenge", ""), token_hex};
+    struct syn_key *key = joiner_key(seed);
+    struct syn_err err;
+    SYN_BUF(payload);
+
+    syn_sha256(token, strlen(token), digest);
+    syn_hex_encode(digest, sizeof(digest), token_hex);
+    assert_done(syn_join_payload(&join, request, &payload, &err), &err);
+    syn_key_sign(key, payload.data, payload.len, signature);
+    syn_hex_encode(signature, sizeof(signature), hex);
+    assert_done(syn_json_set_str(request, "signature", hex, &err), &err);
+    (void)syn_key_free(key);
+}
+
+json_t *
+joiner_request(struct joiner *joiner, const char *name, uint8_t seed)
+{
+    char hex[2 * SYN_SIGN_PUBLIC_LEN + 1];
+    struct syn_key *key = joiner_key(seed);
+    json_t *request;
+    SYN_JSON(challenge);
+
+    must(joiner->client, "POST", "/v1/challenges", NULL, &challenge);
+    syn_hex_encode(syn_key_public(key), SYN_SIGN_PUBLIC_LEN, hex);
+    request = json_pack(
+        "{s:s, s:s, s:s, s:s, s:{s:I, s:I, s:I, s:[]}, s:[{s:s, s:s, s:s, s:s}], s:s, s:s, s:s}",
+        "name", name, "key_id", syn_key_id(key), "public_key", hex, "challenge",
+        syn_json_str(challenge, "challenge", ""), "capacity", "cpu_millicores", (json_int_t)640000,
+        "memory_bytes", (json_int_t)1 << 40, "scratch_bytes", (json_int_t)10 << 40, "gpus",
+        "sandboxes", "name", "gvisor", "version", "1", "platform", "p", "state", "ready",
+        "default_isolation", "gvisor", "agent_version", "1", "boot_id", "b");
+    assert_non_null(request);
+    (void)syn_key_free(key);
+    joiner_sign(request, seed, syn_json_str(challenge, "cluster", ""), joiner->token);
+    return request;
+}
+
+int
+join_node_as(struct joiner *joiner, const char *name, uint8_t seed, json_t **ret)
+{
+    SYN_JSON(request);
+
+    request = joiner_request(joiner, name, seed);
+    return call_json(joiner->client, "POST", "/v1/nodes", request, ret);
+}
+
+/* --- content ---------------------------------------------------------------------------------- */
 
 void
 put_file(struct syn_client *client, const char *upload, const char *path, const char *text)

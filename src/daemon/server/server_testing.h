@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #include <synor/client.h>
+#include <synor/infra/crypto.h>
 
 #include "server_priv.h"
 
@@ -37,13 +38,34 @@ int call(struct syn_client *client, const char *method, const char *path, const 
 /** A call without a key that must succeed. */
 void must(struct syn_client *client, const char *method, const char *path, const char *body,
           json_t **ret_answer);
-/** A new account (or the one of that name) with a token of this scope. */
+/** A token of these scopes for a new account (or the one of that name), into
+ *  ret_token[SYN_TOKEN_LEN + 1]. `more` is more of the request: ",'ttl_ms':1000". */
+void new_token(struct syn_client *client, const char *account, const char *scopes, const char *more,
+               char *ret_token);
+/** A client with a token of this scope for a new account (or the one of that name). */
 struct syn_client *tenant(struct house *house, const char *name, const char *scope);
 /** The loop hears of a new token a moment later. */
 void await_token(struct syn_client *client);
+/** One call with a JSON body, which may be NULL. */
+int call_json(struct syn_client *client, const char *method, const char *path, const json_t *body,
+              json_t **ret_answer);
 
-/** Join a large node with gVisor; its key is the one whose seed is all `key`. Returns the code. */
-int join_node_as(struct syn_client *client, const char *name, uint8_t key, json_t **ret);
+/** Somebody with a join token. */
+struct joiner {
+    struct house *house;
+    struct syn_client *client;
+    char token[SYN_TOKEN_LEN + 1];
+};
+void joiner_init(struct joiner *joiner, struct house *house, const char *account);
+void joiner_fini(struct joiner *joiner);
+/** The key pair whose seed is all `seed`. */
+struct syn_key *joiner_key(uint8_t seed);
+/** A signed request of a large node with gVisor and one key, in answer to a fresh challenge. */
+json_t *joiner_request(struct joiner *joiner, const char *name, uint8_t seed);
+/** Sign the request (again), with this key, for this cluster and token. */
+void joiner_sign(json_t *request, uint8_t seed, const char *cluster, const char *token);
+/** Join. Returns the code; ret may be NULL. */
+int join_node_as(struct joiner *joiner, const char *name, uint8_t seed, json_t **ret);
 
 void put_file(struct syn_client *client, const char *upload, const char *path, const char *text);
 void new_upload(struct syn_client *client, const char *body, char *ret_id);

@@ -56,6 +56,18 @@ sweep_idem(void *arg, const char *key, json_t *doc, int64_t revision, struct syn
     return rc < 0 ? rc : SYN_OK;
 }
 
+/* Spent challenges, once they would have expired anyway. */
+static int
+sweep_challenge(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    struct round *round = arg;
+    int rc = SYN_OK;
+
+    if (syn_json_i64(doc, "expires_ms", 0) < round->now_ms)
+        rc = drop(round, key, revision, NULL, err);
+    return rc < 0 ? rc : SYN_OK;
+}
+
 static int
 sweep_token(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
 {
@@ -134,7 +146,10 @@ srv_sweep(struct syn_server *server, int64_t now_ms, struct syn_err *err)
     static const struct {
         const char *prefix;
         srv_each_fn fn;
-    } kinds[] = {{"idem/", sweep_idem}, {"token/", sweep_token}, {"upload/", sweep_upload}};
+    } kinds[] = {{"challenge/", sweep_challenge},
+                 {"idem/", sweep_idem},
+                 {"token/", sweep_token},
+                 {"upload/", sweep_upload}};
     struct round round = {server, now_ms, 0};
     int rc = SYN_OK;
 

@@ -7,8 +7,9 @@
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 
-#define CONFLICTS_CALM 4        /* so many are met with haste alone */
-#define ASIDE_NS       500000LL /* at most, the first time; doubled with each conflict, five times */
+#define CONFLICTS_CALM 4                 /* so many are met with haste alone */
+#define ASIDE_MIN_NS   INT64_C(100000)   /* the while begins between these, and is doubled */
+#define ASIDE_MAX_NS   INT64_C(20000000) /* with each conflict, four times */
 
 const char *
 srv_key(char *out, const char *prefix, const char *a, const char *b)
@@ -218,18 +219,26 @@ srv_txn_commit(struct syn_server *server, struct srv_txn *txn, int64_t *ret_revi
     return rc;
 }
 
-/* Rivals who start over at once meet again at once, and one of many loses every time. After a few
- * conflicts each steps aside for a random while, of the order of a commit. */
-static void
-step_aside(const struct syn_server *server, int conflicts)
+static int64_t
+now_ns(const struct syn_server *server)
 {
-    uint64_t dice;
+    return server->world->ops->mono_ns(server->world->self);
+}
+
+/* Rivals who start over at once meet again at once, and one of many loses every time. After a few
+ * conflicts each steps aside for a random while, measured by how long an attempt takes here and
+ * now. */
+static void
+step_aside(const struct syn_server *server, int conflicts, int64_t attempt_ns)
+{
+    int64_t unit_ns = SYN_MIN(SYN_MAX(attempt_ns, ASIDE_MIN_NS), ASIDE_MAX_NS);
     struct timespec pause = {0, 0};
+    uint64_t dice;
 
     if (conflicts < CONFLICTS_CALM)
         return;
     server->world->ops->random(server->world->self, &dice, sizeof(dice));
-    pause.tv_nsec = (long)(dice % (uint64_t)(ASIDE_NS << SYN_MIN(conflicts - CONFLICTS_CALM, 5)));
+    pause.tv_nsec = (long)(dice % ((uint64_t)unit_ns << SYN_MIN(conflicts - CONFLICTS_CALM, 4)));
     (void)nanosleep(&pause, NULL);
 }
 
@@ -239,6 +248,7 @@ srv_change(struct syn_server *server, const char *what, srv_attempt_fn attempt, 
 {
     for (int i = 0; i < SRV_RETRIES_MAX; i++) {
         SRV_TXN(txn);
+        int64_t begun_ns = now_ns(server);
         int rc = attempt(server, &txn, arg, err);
 
         if (rc != SYN_OK)
@@ -246,7 +256,7 @@ srv_change(struct syn_server *server, const char *what, srv_attempt_fn attempt, 
         rc = srv_txn_commit(server, &txn, ret_revision, err);
         if (rc != SYN_STORE_CONFLICT)
             return rc;
-        step_aside(server, i + 1);
+        step_aside(server, i + 1, now_ns(server) - begun_ns);
     }
     return SYN_FAIL(err, SYN_E_UNAVAILABLE, "others keep changing %s; try again", what);
 }
