@@ -287,123 +287,6 @@ post_transfer(struct syn_http_req *req, void *ctx, struct syn_err *err)
     return rc < 0 ? rc : reply_moved(&move, err);
 }
 
-#define TOKENS_MAX 1000 /* of one account */
-
-/* --- tokens ----------------------------------------------------------------------------------- */
-
-/* The list of scopes as one text, which the token's document keeps. */
-static int
-join_scopes(const json_t *list, struct syn_buf *out, struct syn_err *err)
-{
-    size_t i;
-    json_t *scope;
-
-    json_array_foreach (list, i, scope)
-        syn_buf_addf(out, "%s%s", i == 0 ? "" : ",", json_string_value(scope));
-    return syn_buf_ok(out, err);
-}
-
-static int
-create_token(struct syn_http_req *req, void *ctx, struct syn_err *err)
-{
-    struct syn_server *server = ctx;
-    const struct srv_identity *who = srv_identity(req);
-    const json_t *body = syn_http_req_json(req);
-    char account[SYN_ID_MAX];
-    char token[SYN_TOKEN_LEN + 1];
-    char prefix[SRV_KEY_MAX];
-    struct syn_scopes asked;
-    int64_t count = 0;
-    SYN_BUF(scopes);
-    SYN_JSON(answer);
-    SRV_TXN(txn);
-    int rc = srv_account_find(server, who, syn_http_req_param(req, "id"), account, err);
-
-    if (rc == SYN_OK)
-        rc = join_scopes(json_object_get(body, "scopes"), &scopes, err);
-    if (rc == SYN_OK)
-        rc = syn_scopes_parse(syn_buf_text(&scopes), &asked, err);
-    if (rc == SYN_OK && !who->is_operator &&
-        (asked.bits & ~(uint32_t)(SYN_SCOPE_READ | SYN_SCOPE_TENANT)))
-        return SYN_FAIL(err, SYN_E_FORBIDDEN,
-                        "only an operator makes tokens for join, node or operator");
-    if (rc == SYN_OK)
-        rc = syn_store_count(server->store, srv_key(prefix, "token-of", account, ""), &count, err);
-    if (rc == SYN_OK && count >= TOKENS_MAX)
-        return SYN_FAIL(err, SYN_E_LIMIT, "account %s has %d tokens: delete some", account,
-                        TOKENS_MAX);
-    if (rc == SYN_OK)
-        rc = srv_token_issue(server, &txn,
-                             &(struct srv_token){account, syn_buf_text(&scopes),
-                                                 syn_json_str(body, "name", ""),
-                                                 syn_json_i64(body, "ttl_ms", 0)},
-                             token, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_commit(server, &txn, NULL, err);
-    if (rc == SYN_OK)
-        rc = syn_json_pack(&answer, err, "{s:s, s:s, s:s}", "token", token, "account", account,
-                           "scopes", syn_buf_text(&scopes));
-    return rc < 0 ? rc : syn_http_reply_json(req, 201, answer, err);
-}
-
-/* A token is shown as its digest: enough to name it, useless to use it. */
-static int
-token_item(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err *err)
-{
-    const char *id = strrchr(key, '/') + 1;
-    char token_key[SRV_KEY_MAX];
-    json_t *item;
-    SYN_JSON(token);
-    int rc = srv_load(arg, srv_key(token_key, "token", id, NULL), &token, NULL, err);
-
-    (void)doc;
-    if (rc == SYN_OK)
-        rc = syn_json_pack(&item, err, "{s:s, s:O, s:O, s:O}", "id", id, "name",
-                           json_object_get(token, "name"), "scopes",
-                           json_object_get(token, "scopes"), "expires_ms",
-                           json_object_get(token, "expires_ms"));
-    if (rc != SYN_OK)
-        return rc < 0 ? rc : SYN_OK;
-    return syn_json_append_take(items, item, err);
-}
-
-static int
-list_tokens(struct syn_http_req *req, void *ctx, struct syn_err *err)
-{
-    char account[SYN_ID_MAX];
-    char prefix[SRV_KEY_MAX];
-    int rc = srv_account_find(ctx, srv_identity(req), syn_http_req_param(req, "id"), account, err);
-
-    return rc < 0 ? rc
-                  : srv_reply_list(ctx, req, srv_key(prefix, "token-of", account, ""), false,
-                                   token_item, ctx, err);
-}
-
-static int
-delete_token(struct syn_http_req *req, void *ctx, struct syn_err *err)
-{
-    struct syn_server *server = ctx;
-    char account[SYN_ID_MAX];
-    char key[SRV_KEY_MAX];
-    SYN_JSON(known);
-    SRV_TXN(txn);
-    const char *id = syn_http_req_param(req, "token");
-    int rc =
-        srv_account_find(server, srv_identity(req), syn_http_req_param(req, "id"), account, err);
-
-    if (rc == SYN_OK && (strlen(id) != 64 || strspn(id, "0123456789abcdef") != 64))
-        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no token %.64s", id);
-    if (rc == SYN_OK)
-        rc = srv_need(server, srv_key(key, "token-of", account, id), "token", &known, NULL, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_delete(&txn, key, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_delete(&txn, srv_key(key, "token", id, NULL), err);
-    if (rc == SYN_OK)
-        rc = srv_txn_commit(server, &txn, NULL, err);
-    return rc < 0 ? rc : SYN_OK;
-}
-
 /* --- table ------------------------------------------------------------------------------------ */
 
 static const struct syn_field create_fields[] = {
@@ -438,28 +321,6 @@ static const struct syn_field transfer_fields[] = {
      .help = "A remark kept in the ledger"},
 };
 static const struct syn_schema transfer_schema = SYN_SCHEMA("Transfer", transfer_fields);
-
-static const struct syn_field token_fields[] = {
-    {.name = "name",
-     .kind = SYN_FIELD_STR,
-     .min = 0,
-     .max = 63,
-     .fallback = "\"\"",
-     .help = "What it is for"},
-    {.name = "scopes",
-     .kind = SYN_FIELD_LIST,
-     .min = 1,
-     .max = 8,
-     .required = true,
-     .help = "read, tenant, operator, join"},
-    {.name = "ttl_ms",
-     .kind = SYN_FIELD_MS,
-     .min = 0,
-     .max = INT64_C(315360000000),
-     .fallback = "0",
-     .help = "How long it is valid; 0: no end"},
-};
-static const struct syn_schema token_schema = SYN_SCHEMA("TokenCreate", token_fields);
 
 static const struct syn_http_route rows[] = {
     {.method = "GET",
@@ -503,30 +364,6 @@ static const struct syn_http_route rows[] = {
      .body = &faucet_schema,
      .name = "accounts.faucet",
      .summary = "Grant play money; development networks only"},
-    {.method = "GET",
-     .pattern = "/v1/accounts/{id}/tokens",
-     .kind = SYN_HTTP_POOL,
-     .scopes = SYN_SCOPE_READ,
-     .handler = list_tokens,
-     .query = &srv_list_query,
-     .name = "tokens.list",
-     .summary = "Tokens of an account"},
-    {.method = "POST",
-     .pattern = "/v1/accounts/{id}/tokens",
-     .kind = SYN_HTTP_POOL,
-     .scopes = SYN_SCOPE_TENANT,
-     .body_max = SRV_BODY_MAX,
-     .handler = create_token,
-     .body = &token_schema,
-     .name = "tokens.create",
-     .summary = "Make a token; its text is shown once"},
-    {.method = "DELETE",
-     .pattern = "/v1/accounts/{id}/tokens/{token}",
-     .kind = SYN_HTTP_POOL,
-     .scopes = SYN_SCOPE_TENANT,
-     .handler = delete_token,
-     .name = "tokens.delete",
-     .summary = "Revoke a token at once"},
     {.method = "POST",
      .pattern = "/v1/transfers",
      .kind = SYN_HTTP_POOL,

@@ -43,6 +43,39 @@ right_key_joins_and_may_report(void **state)
     joiner_fini(&joiner);
 }
 
+/* A node has one agent: the token of the one before ends when it joins again. The join token may be
+ * revoked meanwhile: it is not what the node's token comes from. */
+static void
+rejoin_ends_the_token_before(void **state)
+{
+    struct house *house = *state;
+    struct joiner joiner;
+    struct syn_client *agents[2];
+    char path[128];
+    uint8_t digest[SYN_SHA256_LEN];
+    char id[2 * SYN_SHA256_LEN + 1];
+
+    joiner_init(&joiner, house, "prov-again");
+    for (size_t i = 0; i < SYN_LEN(agents); i++) {
+        SYN_JSON(answer);
+
+        assert_int_equal(join_node_as(&joiner, "again", 21, &answer), SYN_OK);
+        agents[i] = client_of(house, syn_json_str(answer, "token", ""));
+        await_token(agents[i]);
+        (void)snprintf(path, sizeof(path), "/v1/nodes/%s/heartbeat",
+                       syn_json_str(json_object_get(answer, "node"), "id", ""));
+    }
+    await_refusal(agents[0]);
+    syn_sha256(joiner.token, strlen(joiner.token), digest);
+    syn_hex_encode(digest, sizeof(digest), id);
+    revoke_token(house->client, "prov-again", id);
+    await_refusal(joiner.client);
+    must(agents[1], "POST", path, "{}", NULL);
+    (void)syn_client_free(agents[0]);
+    (void)syn_client_free(agents[1]);
+    joiner_fini(&joiner);
+}
+
 /* The token's owner names a key that is another's, and signs with its own, or not at all. */
 static void
 wrong_key_is_refused(void **state)
@@ -264,6 +297,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(right_key_joins_and_may_report, house_setup,
                                         house_teardown),
+        cmocka_unit_test_setup_teardown(rejoin_ends_the_token_before, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(wrong_key_is_refused, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(key_id_must_be_the_keys, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(tampered_request_is_refused, house_setup, house_teardown),

@@ -194,7 +194,7 @@ struct joining {
     const struct srv_identity *who;
     const json_t *body;
     json_t *node;
-    char token[SYN_TOKEN_LEN + 1]; /* the new one */
+    struct srv_new_token token;
 };
 
 static void
@@ -222,12 +222,39 @@ find_or_make(struct syn_server *server, struct joining *joining, const char *id_
     return rc < 0 ? rc : check_rejoin(joining->who, joining->node, joining->body, err);
 }
 
+/* Give the node a token and end the one it had: a node has one agent. The token is not made with
+ * the join token: that may end, or be revoked, and those who have joined go on. */
+static int
+renew_token(struct syn_server *server, struct srv_txn *txn, struct joining *joining,
+            struct syn_err *err)
+{
+    const char *id = syn_document_id(joining->node);
+    char scope[96];
+    char key[SRV_KEY_MAX];
+    char old_key[SRV_KEY_MAX];
+    SYN_JSON(old_id);
+    SYN_JSON(old);
+    int rc = srv_load(server, srv_key(key, "node-token", id, NULL), &old_id, NULL, err);
+
+    if (rc == SYN_OK)
+        rc = srv_load(server, srv_key(old_key, "token", json_string_value(old_id), NULL), &old,
+                      NULL, err);
+    if (rc == SYN_OK)
+        rc = srv_token_forget(txn, json_string_value(old_id), old, err);
+    (void)snprintf(scope, sizeof(scope), "node:%s", id);
+    if (rc >= 0)
+        rc = srv_token_issue(
+            server, txn,
+            &(struct srv_token){.account = joining->who->account, .scopes = scope, .name = "agent"},
+            &joining->token, err);
+    return rc < 0 ? rc : srv_txn_put_text(txn, key, joining->token.id, err);
+}
+
 /* Write a new node, or the report of one that joins again with the same key. */
 static int
 join_once(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
 {
     struct joining *joining = arg;
-    char scope[96];
     char key[SRV_KEY_MAX];
     char id_key[SRV_KEY_MAX];
     int64_t revision = 0;
@@ -254,12 +281,7 @@ join_once(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_
         rc = srv_txn_put_text(txn, id_key, id, err);
     if (rc == SYN_OK)
         rc = put_name(server, txn, joining->node, err);
-    (void)snprintf(scope, sizeof(scope), "node:%s", id);
-    if (rc == SYN_OK)
-        rc = srv_token_issue(server, txn,
-                             &(struct srv_token){joining->who->account, scope, "agent", 0},
-                             joining->token, err);
-    return rc;
+    return rc < 0 ? rc : renew_token(server, txn, joining, err);
 }
 
 static int
@@ -276,8 +298,8 @@ join_node(struct syn_http_req *req, void *ctx, struct syn_err *err)
     if (rc == SYN_OK)
         rc = syn_node_view_read(joining.node, &view, err);
     if (rc == SYN_OK)
-        rc =
-            syn_json_pack(&answer, err, "{s:O, s:s}", "node", joining.node, "token", joining.token);
+        rc = syn_json_pack(&answer, err, "{s:O, s:s}", "node", joining.node, "token",
+                           joining.token.text);
     return rc < 0 ? rc : syn_http_reply_json(req, 201, answer, err);
 }
 

@@ -183,7 +183,8 @@ read_cluster(struct syn_server *server, json_t *meta, int64_t revision, struct s
 static int
 first_start(struct syn_server *server, struct syn_err *err)
 {
-    char token[SYN_TOKEN_LEN + 1];
+    struct srv_new_token operator_token;
+    struct srv_new_token join_token;
     SYN_JSON(meta);
     SRV_TXN(txn);
     int rc;
@@ -196,23 +197,29 @@ first_start(struct syn_server *server, struct syn_err *err)
     if (rc == SYN_OK)
         rc = grant(server, &txn, err);
     if (rc == SYN_OK)
-        rc = srv_token_issue(
-            server, &txn,
-            &(struct srv_token){server->operator_id, "operator,tenant", "operator", 0}, token, err);
+        rc = srv_token_issue(server, &txn,
+                             &(struct srv_token){.account = server->operator_id,
+                                                 .scopes = "operator,tenant",
+                                                 .name = "operator"},
+                             &operator_token, err);
     if (rc == SYN_OK)
         rc = srv_token_issue(server, &txn,
-                             &(struct srv_token){server->provider_id, "join", "local agent", 0},
-                             server->join_token, err);
-    if (rc == SYN_OK)
-        rc = syn_json_pack(&meta, err, "{s:s, s:s, s:s, s:s}", "network", server->network,
-                           "operator", server->operator_id, "provider", server->provider_id,
-                           "join_token", server->join_token);
+                             &(struct srv_token){.account = server->provider_id,
+                                                 .scopes = "join",
+                                                 .name = "local agent"},
+                             &join_token, err);
+    if (rc < 0)
+        return rc;
+    (void)syn_str_copy(server->join_token, sizeof(server->join_token), join_token.text);
+    rc = syn_json_pack(&meta, err, "{s:s, s:s, s:s, s:s}", "network", server->network, "operator",
+                       server->operator_id, "provider", server->provider_id, "join_token",
+                       server->join_token);
     if (rc == SYN_OK)
         rc = name_cluster(server, meta, err);
     if (rc == SYN_OK)
         rc = srv_txn_replace(&txn, "cluster/meta", 0, meta, err);
     if (rc == SYN_OK)
-        rc = write_credentials(server, token, err);
+        rc = write_credentials(server, operator_token.text, err);
     if (rc == SYN_OK)
         rc = srv_txn_commit(server, &txn, NULL, err);
     if (rc == SYN_STORE_CONFLICT)
@@ -251,7 +258,7 @@ add_routes(struct syn_server *server, struct syn_err *err)
     static const struct srv_routes *const tables[] = {
         &srv_system_routes, &srv_account_routes,  &srv_training_routes, &srv_log_routes,
         &srv_bill_routes,   &srv_content_routes,  &srv_upload_routes,   &srv_name_routes,
-        &srv_node_routes,   &srv_instance_routes,
+        &srv_node_routes,   &srv_instance_routes, &srv_token_routes,
     };
     int rc = SYN_OK;
 

@@ -77,6 +77,7 @@ struct srv_identity {
     char account[SYN_ID_MAX]; /* whose resources: the token's, or the one an operator acts for */
     char token[2 * SYN_SHA256_LEN + 1]; /* its digest, hexadecimal; "" on the operator's socket */
     struct syn_scopes scopes;
+    int64_t expires_ms; /* the token's; 0: never */
     bool is_operator;
 };
 
@@ -195,12 +196,22 @@ struct srv_token {
     const char *account;
     const char *scopes; /* "operator,tenant" */
     const char *name;   /* what it is for */
-    int64_t ttl_ms;     /* 0: no end */
+    const char *maker;  /* digest of the token it is made with, and void without; NULL: none */
+    int64_t row;        /* so many tokens does it come from */
+    int64_t expires_ms; /* 0: never */
 };
-/** Add "token/DIGEST" for a new token to the transaction; the text goes to out[SYN_TOKEN_LEN + 1].
- */
+struct srv_new_token {
+    char text[SYN_TOKEN_LEN + 1]; /* the secret */
+    char id[2 * SYN_SHA256_LEN + 1];
+};
+/** Add "token/ID" and its index entries for a new token to the transaction. */
 SYN_MUST int srv_token_issue(struct syn_server *server, struct srv_txn *txn,
-                             const struct srv_token *token, char *out, struct syn_err *err);
+                             const struct srv_token *token, struct srv_new_token *ret,
+                             struct syn_err *err);
+/** Delete the token's document and index entries with the transaction. What was made with it is
+ * void from then on. */
+SYN_MUST int srv_token_forget(struct srv_txn *txn, const char *id, const json_t *doc,
+                              struct syn_err *err);
 /** The node that `text` names: its id or name. NOTFOUND. */
 SYN_MUST int srv_node_find(struct syn_server *server, const char *text, json_t **ret_doc,
                            int64_t *ret_revision, struct syn_err *err);
@@ -390,7 +401,7 @@ struct srv_routes {
 };
 extern const struct srv_routes srv_account_routes, srv_training_routes, srv_instance_routes,
     srv_node_routes, srv_content_routes, srv_upload_routes, srv_name_routes, srv_bill_routes,
-    srv_system_routes, srv_log_routes;
+    srv_system_routes, srv_log_routes, srv_token_routes;
 
 /** Metrics that are read when somebody asks (gauges.c). */
 SYN_MUST int srv_gauges_open(struct syn_server *server, struct syn_err *err);

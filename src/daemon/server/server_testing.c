@@ -177,6 +177,26 @@ await_token(struct syn_client *client)
     fail_msg("the token was never accepted");
 }
 
+void
+await_refusal(struct syn_client *client)
+{
+    for (int i = 0; i < 500; i++) {
+        if (call(client, "GET", "/v1/prices", NULL, NULL, NULL) == SYN_E_UNAUTHENTICATED)
+            return;
+        (void)usleep(10000);
+    }
+    fail_msg("the token was accepted for ever");
+}
+
+void
+revoke_token(struct syn_client *client, const char *account, const char *id)
+{
+    char path[192];
+
+    (void)snprintf(path, sizeof(path), "/v1/accounts/%s/tokens/%s", account, id);
+    must(client, "DELETE", path, NULL, NULL);
+}
+
 /* --- nodes ------------------------------------------------------------------------------------ */
 
 void

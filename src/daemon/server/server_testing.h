@@ -46,6 +46,9 @@ void new_token(struct syn_client *client, const char *account, const char *scope
 struct syn_client *tenant(struct house *house, const char *name, const char *scope);
 /** The loop hears of a new token a moment later. */
 void await_token(struct syn_client *client);
+/** And of a revocation. */
+void await_refusal(struct syn_client *client);
+void revoke_token(struct syn_client *client, const char *account, const char *id);
 /** One call with a JSON body, which may be NULL. */
 int call_json(struct syn_client *client, const char *method, const char *path, const json_t *body,
               json_t **ret_answer);
