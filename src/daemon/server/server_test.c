@@ -313,6 +313,46 @@ test_largest_gang_is_placed(void **state)
     fail_msg("the gang was never placed");
 }
 
+static size_t
+count_in_state(struct house *house, const char *state)
+{
+    char path[64];
+    SYN_JSON(list);
+
+    (void)snprintf(path, sizeof(path), "/v1/training?state=%s", state);
+    must(house->client, "GET", path, NULL, &list);
+    return json_array_size(json_object_get(list, "items"));
+}
+
+/* Two jobs that wait for the same room and are looked at in one round: one gets it. */
+static void
+test_room_is_given_once(void **state)
+{
+    struct house *house = *state;
+    struct joiner provider;
+    char cid[SYN_CID_TEXT_MAX];
+    char body[640];
+    size_t starting;
+    SYN_JSON(node);
+
+    joiner_init(&provider, house, "narrow");
+    assert_int_equal(join_node_as(&provider, "narrow", 10, &node), SYN_OK);
+    must(house->client, "POST", "/v1/nodes/narrow/drain", "{'on':true}", NULL);
+    store_source(house->client, cid);
+    starting = count_in_state(house, "starting");
+    for (int i = 0; i < 6; i++) { /* each takes more than half of the node */
+        job_body(body, sizeof(body), cid, "wide", ",'region':'narrow','cpu_millicores':400000");
+        must(house->client, "POST", "/v1/training", body, NULL);
+    }
+    (void)usleep(200000);
+    must(house->client, "POST", "/v1/nodes/narrow/drain", "{'on':false}", NULL);
+    for (int i = 0; i < 500 && count_in_state(house, "starting") == starting; i++)
+        (void)usleep(10000);
+    (void)usleep(200000);
+    assert_int_equal(count_in_state(house, "starting"), starting + 1);
+    joiner_fini(&provider);
+}
+
 int
 main(void)
 {
@@ -332,6 +372,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_one_key_moves_money_once, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(test_ledger_sums_to_zero_under_conflicts, house_setup,
                                         house_teardown),
+        cmocka_unit_test_setup_teardown(test_room_is_given_once, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(test_largest_gang_is_placed, house_setup, house_teardown),
     };
 

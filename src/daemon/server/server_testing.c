@@ -261,13 +261,14 @@ joiner_request(struct joiner *joiner, const char *name, uint8_t seed)
 
     must(joiner->client, "POST", "/v1/challenges", NULL, &challenge);
     syn_hex_encode(syn_key_public(key), SYN_SIGN_PUBLIC_LEN, hex);
-    request = json_pack(
-        "{s:s, s:s, s:s, s:s, s:{s:I, s:I, s:I, s:[]}, s:[{s:s, s:s, s:s, s:s}], s:s, s:s, s:s}",
-        "name", name, "key_id", syn_key_id(key), "public_key", hex, "challenge",
-        syn_json_str(challenge, "challenge", ""), "capacity", "cpu_millicores", (json_int_t)640000,
-        "memory_bytes", (json_int_t)1 << 40, "scratch_bytes", (json_int_t)10 << 40, "gpus",
-        "sandboxes", "name", "gvisor", "version", "1", "platform", "p", "state", "ready",
-        "default_isolation", "gvisor", "agent_version", "1", "boot_id", "b");
+    request = json_pack("{s:s, s:s, s:s, s:s, s:s, s:{s:I, s:I, s:I, s:[]}, s:[{s:s, s:s, s:s, "
+                        "s:s}], s:s, s:s, s:s}",
+                        "name", name, "region", name, "key_id", syn_key_id(key), "public_key", hex,
+                        "challenge", syn_json_str(challenge, "challenge", ""), "capacity",
+                        "cpu_millicores", (json_int_t)640000, "memory_bytes", (json_int_t)1 << 40,
+                        "scratch_bytes", (json_int_t)10 << 40, "gpus", "sandboxes", "name",
+                        "gvisor", "version", "1", "platform", "p", "state", "ready",
+                        "default_isolation", "gvisor", "agent_version", "1", "boot_id", "b");
     assert_non_null(request);
     (void)syn_key_free(key);
     joiner_sign(request, seed, syn_json_str(challenge, "cluster", ""), joiner->token);

@@ -63,7 +63,8 @@ void joiner_init(struct joiner *joiner, struct house *house, const char *account
 void joiner_fini(struct joiner *joiner);
 /** The key pair whose seed is all `seed`. */
 struct syn_key *joiner_key(uint8_t seed);
-/** A signed request of a large node with gVisor and one key, in answer to a fresh challenge. */
+/** A signed request of a large node with gVisor and one key, in answer to a fresh challenge. Its
+ *  region is called as the node is, so that a job can be meant for it alone. */
 json_t *joiner_request(struct joiner *joiner, const char *name, uint8_t seed);
 /** Sign the request (again), with this key, for this cluster and token. */
 void joiner_sign(json_t *request, uint8_t seed, const char *cluster, const char *token);
