@@ -71,6 +71,9 @@ SYN_MUST int syn_cli_absolute(const char *path, char *out, size_t cap, struct sy
  * ret may be NULL). */
 SYN_MUST int syn_cli_call(struct syn_cli *cli, const char *method, const char *path,
                           const json_t *body, json_t **ret, struct syn_err *err);
+/** PUT what was read at `revision`; PRECONDITION when it has changed since. */
+SYN_MUST int syn_cli_replace(struct syn_cli *cli, const char *path, const json_t *body,
+                             int64_t revision, json_t **ret, struct syn_err *err);
 /** GET every page of a list; *ret is the array of items. */
 SYN_MUST int syn_cli_list(struct syn_cli *cli, const char *path, json_t **ret_items,
                           struct syn_err *err);

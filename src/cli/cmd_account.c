@@ -1,5 +1,6 @@
-/* account: balances, the ledger, tokens. */
+/* account: balances, the ledger, tokens, quotas. */
 #include <synor/base/str.h>
+#include <synor/base/units.h>
 
 #include "cli_priv.h"
 #include "commands_priv.h"
@@ -25,6 +26,53 @@ account_path(const struct syn_cli *cli, const char *tail, struct syn_buf *out)
     syn_buf_adds(out, tail);
 }
 
+/* What an account may be limited in. */
+static const struct {
+    const char *key;    /* in documents */
+    const char *option; /* and word for people */
+    enum syn_cli_kind kind;
+} limits[] = {
+    {"jobs", "jobs", SYN_CLI_INT},
+    {"cpu_millicores", "cpus", SYN_CLI_CPUS},
+    {"memory_bytes", "memory", SYN_CLI_BYTES},
+    {"gpus", "gpus", SYN_CLI_INT},
+    {"storage_bytes", "storage", SYN_CLI_BYTES},
+};
+
+/* Into out[SYN_FORMAT_MAX]; a limit that is not there is "none". */
+static const char *
+limit_text(size_t which, const json_t *value, char *out)
+{
+    int64_t amount = json_integer_value(value);
+
+    if (!json_is_integer(value))
+        return "none";
+    if (limits[which].kind == SYN_CLI_CPUS)
+        return syn_format_cpus(amount, out);
+    if (limits[which].kind == SYN_CLI_BYTES)
+        return syn_format_bytes(amount, out);
+    (void)snprintf(out, SYN_FORMAT_MAX, "%lld", (long long)amount);
+    return out;
+}
+
+/* Those that there are, with what is held of them. */
+static void
+say_limits(const struct syn_cli *cli, const json_t *account)
+{
+    for (size_t i = 0; i < SYN_LEN(limits); i++) {
+        char held[SYN_FORMAT_MAX];
+        char limit[SYN_FORMAT_MAX];
+        const json_t *value = json_object_get(syn_json_at(account, "spec.quota"), limits[i].key);
+
+        if (json_is_integer(value))
+            syn_cli_say(
+                cli, "  %-8s %s of %s", limits[i].option,
+                limit_text(i, json_object_get(syn_json_at(account, "status.usage"), limits[i].key),
+                           held),
+                limit_text(i, value, limit));
+    }
+}
+
 static void
 say_account(const struct syn_cli *cli, const json_t *account)
 {
@@ -34,6 +82,7 @@ say_account(const struct syn_cli *cli, const json_t *account)
                 syn_json_str(account, "id", "?"));
     syn_cli_say(cli, "  balance  %s SYNOR", syn_json_str(status, "balance", "0"));
     syn_cli_say(cli, "  held     %s SYNOR in escrow", syn_json_str(status, "held", "0"));
+    say_limits(cli, account);
 }
 
 /* One call whose answer is an account, shown. */
@@ -359,3 +408,113 @@ const struct syn_cli_command syn_cli_account_revoke = {
     .operands = token_operand,
     .operand_count = 1,
     .run = run_account_revoke};
+
+/* --- quota ----------------------------------------------------------------------------------- */
+
+/* The limits as they are to be: those of now, with what the options say laid over. */
+static int
+merge_limits(struct syn_cli *cli, const json_t *account, json_t **ret, bool *ret_changed,
+             struct syn_err *err)
+{
+    const struct syn_cli_value *lifted;
+    const json_t *now = syn_json_at(account, "spec.quota");
+    size_t cursor = 0;
+    SYN_JSON(quota);
+    int rc = SYN_OK;
+
+    quota = json_object();
+    if (quota == NULL || (now != NULL && json_object_update(quota, (json_t *)(uintptr_t)now) != 0))
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a quota");
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(limits); i++) {
+        if (!syn_cli_has(cli, limits[i].option))
+            continue;
+        *ret_changed = true;
+        rc = syn_json_set_i64(quota, limits[i].key, syn_cli_number(cli, limits[i].option, 0), err);
+    }
+    while ((lifted = syn_cli_next(cli, "unlimited", &cursor)) != NULL) {
+        *ret_changed = true;
+        for (size_t i = 0; i < SYN_LEN(limits); i++) {
+            if (syn_str_eq(lifted->text, limits[i].option))
+                (void)json_object_del(quota, limits[i].key);
+        }
+    }
+    if (rc == SYN_OK)
+        *ret = SYN_TAKE(quota);
+    return rc;
+}
+
+static int
+print_quota(struct syn_cli *cli, const json_t *account)
+{
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    const json_t *quota = syn_json_at(account, "spec.quota");
+    const json_t *usage = syn_json_at(account, "status.usage");
+    struct syn_err err;
+
+    if (cli->json)
+        return syn_cli_print_json_take(cli, json_pack("{s:O, s:O*, s:O*}", "account",
+                                                      json_object_get(account, "id"), "quota",
+                                                      quota, "usage", usage));
+    if (syn_cli_rows_new("RESOURCE|>HELD|>LIMIT", &rows, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    for (size_t i = 0; i < SYN_LEN(limits); i++) {
+        char held[SYN_FORMAT_MAX];
+        char limit[SYN_FORMAT_MAX];
+
+        syn_cli_cell(rows, "%s", limits[i].option);
+        syn_cli_cell(rows, "%s", limit_text(i, json_object_get(usage, limits[i].key), held));
+        syn_cli_cell(rows, "%s", limit_text(i, json_object_get(quota, limits[i].key), limit));
+    }
+    return syn_cli_rows_print(cli, rows, "");
+}
+
+static int
+run_account_quota(struct syn_cli *cli)
+{
+    SYN_BUF(path);
+    SYN_BUF(quota_path);
+    SYN_JSON(account);
+    SYN_JSON(quota);
+    SYN_JSON(after);
+    struct syn_err err;
+    bool changed = false;
+    int rc;
+
+    account_path(cli, "", &path);
+    account_path(cli, "/quota", &quota_path);
+    rc = syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &account, &err);
+    if (rc == SYN_OK)
+        rc = merge_limits(cli, account, &quota, &changed, &err);
+    if (rc == SYN_OK && changed)
+        rc = syn_cli_replace(cli, syn_buf_text(&quota_path), quota,
+                             syn_json_i64(account, "revision", 0), &after, &err);
+    return rc < 0 ? syn_cli_fail(cli, &err) : print_quota(cli, changed ? after : account);
+}
+
+static const struct syn_cli_option quota_options[] = {
+    {"jobs", 0, "N", SYN_CLI_INT, 0, 0, false, false, NULL, NULL, "Jobs that run at once"},
+    {"cpus", 0, "N", SYN_CLI_CPUS, 0, 0, false, false, NULL, NULL, "CPUs held at once"},
+    {"memory", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, NULL, "Memory held at once"},
+    {"gpus", 0, "N", SYN_CLI_INT, 0, 0, false, false, NULL, NULL, "GPUs held at once"},
+    {"storage", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, NULL,
+     "Size of what names and pins keep"},
+    {"unlimited", 0, "RESOURCE", SYN_CLI_TEXT, 0, 0, false, true, "jobs|cpus|memory|gpus|storage",
+     NULL, "Take a limit away; may be given again"},
+};
+
+const struct syn_cli_command syn_cli_account_quota = {
+    .path = "account quota",
+    .summary = "Show or set what an account may hold at once",
+    .detail = "Without options it shows what the account holds and may hold. With options an "
+              "operator sets the limits named and leaves the others as they are. A job that is "
+              "over a limit by itself is refused; one that finds no room in it now waits, with the "
+              "reason `quota`. What runs already goes on when a limit is lowered.",
+    .examples = "synor account quota bob --jobs 2 --cpus 8 --memory 32gb\n"
+                "  bob may run two jobs at once, with 8 CPUs and 32 GiB in all\n"
+                "synor account quota bob --unlimited cpus\n"
+                "  take the limit of CPUs away again\n",
+    .options = quota_options,
+    .option_count = SYN_LEN(quota_options),
+    .operands = account_maybe,
+    .operand_count = 1,
+    .run = run_account_quota};

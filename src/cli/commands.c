@@ -28,21 +28,21 @@ static const struct syn_cli_group groups[] = {
 };
 
 static const struct syn_cli_command *const commands[] = {
-    &syn_cli_up_command,         &syn_cli_down_command,     &syn_cli_status_command,
-    &syn_cli_doctor_command,     &syn_cli_server_command,   &syn_cli_agent_command,
-    &syn_cli_train_create,       &syn_cli_train_list,       &syn_cli_train_get,
-    &syn_cli_train_logs,         &syn_cli_train_stop,       &syn_cli_train_resume,
-    &syn_cli_train_delete,       &syn_cli_train_explain,    &syn_cli_train_checkpoints,
-    &syn_cli_train_metrics,      &syn_cli_train_events,     &syn_cli_storage_put,
-    &syn_cli_storage_get,        &syn_cli_storage_ls,       &syn_cli_storage_info,
-    &syn_cli_storage_name,       &syn_cli_storage_pin,      &syn_cli_storage_rm,
-    &syn_cli_storage_gc,         &syn_cli_storage_verify,   &syn_cli_account_create,
-    &syn_cli_account_list,       &syn_cli_account_balance,  &syn_cli_account_history,
-    &syn_cli_account_faucet,     &syn_cli_account_transfer, &syn_cli_account_token,
-    &syn_cli_account_tokens,     &syn_cli_account_revoke,   &syn_cli_bill_list,
-    &syn_cli_bill_show,          &syn_cli_bill_verify,      &syn_cli_node_list,
-    &syn_cli_node_get,           &syn_cli_node_drain,       &syn_cli_version_command,
-    &syn_cli_completion_command, &syn_cli_manual_command,
+    &syn_cli_up_command,      &syn_cli_down_command,       &syn_cli_status_command,
+    &syn_cli_doctor_command,  &syn_cli_server_command,     &syn_cli_agent_command,
+    &syn_cli_train_create,    &syn_cli_train_list,         &syn_cli_train_get,
+    &syn_cli_train_logs,      &syn_cli_train_stop,         &syn_cli_train_resume,
+    &syn_cli_train_delete,    &syn_cli_train_explain,      &syn_cli_train_checkpoints,
+    &syn_cli_train_metrics,   &syn_cli_train_events,       &syn_cli_storage_put,
+    &syn_cli_storage_get,     &syn_cli_storage_ls,         &syn_cli_storage_info,
+    &syn_cli_storage_name,    &syn_cli_storage_pin,        &syn_cli_storage_rm,
+    &syn_cli_storage_gc,      &syn_cli_storage_verify,     &syn_cli_account_create,
+    &syn_cli_account_list,    &syn_cli_account_balance,    &syn_cli_account_history,
+    &syn_cli_account_faucet,  &syn_cli_account_transfer,   &syn_cli_account_token,
+    &syn_cli_account_tokens,  &syn_cli_account_revoke,     &syn_cli_account_quota,
+    &syn_cli_bill_list,       &syn_cli_bill_show,          &syn_cli_bill_verify,
+    &syn_cli_node_list,       &syn_cli_node_get,           &syn_cli_node_drain,
+    &syn_cli_version_command, &syn_cli_completion_command, &syn_cli_manual_command,
 };
 
 const struct syn_cli_table syn_cli_program = {

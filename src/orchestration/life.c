@@ -35,6 +35,7 @@ const struct syn_sm syn_instance_life = {"instance", instance_states, SYN_LEN(in
 /* clang-format off */
 static const struct syn_reason job_reasons[] = {
     {SYN_JOB_PENDING, "waiting-for-start", "it has not been placed yet", "it is placed within seconds"},
+    {SYN_JOB_PENDING, "quota", "the account holds as much as its quota allows", "wait for its other work to end, or have an operator raise it: synor account quota"},
     {SYN_JOB_PENDING, "no-node", "no node is ready to take work", "start an agent, or bring a silent or drained node back: synor node list"},
     {SYN_JOB_PENDING, "no-region", "no ready node is in the region asked for", "leave out --region, or join a node there"},
     {SYN_JOB_PENDING, "no-sandbox", "no ready node offers the isolation asked for", "use --isolation auto; synor doctor names what a node lacks"},

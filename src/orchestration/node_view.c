@@ -186,6 +186,10 @@ syn_instance_view_read(const json_t *doc, struct syn_instance_view *ret, struct 
     if (rc == SYN_OK)
         rc = text_read(spec, "spec", "node", view.node, sizeof(view.node), err);
     if (rc == SYN_OK)
+        rc = text_read(spec, "spec", "job", view.job, sizeof(view.job), err);
+    if (rc == SYN_OK)
+        rc = text_read(doc, "instance", "account", view.account, sizeof(view.account), err);
+    if (rc == SYN_OK)
         rc = amounts_read(resources, "spec.resources", &view.amounts, err);
     if (rc == SYN_OK)
         rc = quantity(resources, "spec.resources", "gpus", &view.gpus, err);

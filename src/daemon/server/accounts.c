@@ -19,9 +19,20 @@ add_held(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_e
     return rc;
 }
 
-/* Put balance and held into the account's document. */
 static int
-complete(struct syn_server *server, json_t *doc, struct syn_err *err)
+add_usage(struct syn_server *server, json_t *doc, struct syn_err *err)
+{
+    struct syn_holding holding;
+    json_t *usage = NULL;
+    int rc = srv_account_holding(server, syn_document_id(doc), &holding, err);
+
+    if (rc == SYN_OK)
+        rc = syn_holding_encode(&holding, &usage, err);
+    return rc < 0 ? rc : syn_json_set_take(syn_document_status(doc), "usage", usage, err);
+}
+
+int
+srv_account_complete(struct syn_server *server, json_t *doc, bool usage, struct syn_err *err)
 {
     json_t *status = syn_document_status(doc);
     const char *id = syn_document_id(doc);
@@ -37,7 +48,7 @@ complete(struct syn_server *server, json_t *doc, struct syn_err *err)
         rc = syn_document_set_amount(status, "balance", balance, err);
     if (rc == SYN_OK)
         rc = syn_document_set_amount(status, "held", held, err);
-    return rc;
+    return rc < 0 || !usage ? rc : add_usage(server, doc, err);
 }
 
 static int
@@ -61,7 +72,7 @@ get_account(struct syn_http_req *req, void *ctx, struct syn_err *err)
     int rc = load_named(server, req, &doc, err);
 
     if (rc == SYN_OK)
-        rc = complete(server, doc, err);
+        rc = srv_account_complete(server, doc, true, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, doc, err);
 }
 
@@ -79,7 +90,7 @@ list_item(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err
     (void)key;
     if (!listing->who->is_operator && !syn_str_eq(syn_document_id(doc), listing->who->account))
         return SYN_OK;
-    rc = complete(listing->server, doc, err);
+    rc = srv_account_complete(listing->server, doc, false, err);
     return rc < 0 ? rc : syn_json_append_take(items, json_incref(doc), err);
 }
 

@@ -44,7 +44,7 @@ struct srv_controller {
     struct syn_server *server;
     pthread_t thread;
     bool started;
-    struct syn_store_watch *watches[3]; /* as `watched` */
+    struct syn_store_watch *watches[4]; /* as `watched` */
     int64_t observing_since_ms;
     uint64_t seed;
 
@@ -220,6 +220,8 @@ take_doc(struct srv_controller *controller, const struct syn_store_doc *stored, 
         rc = take_node(controller, id, doc, &err);
     else if (rc == SYN_OK && syn_str_starts(stored->key, "instance/"))
         rc = take_instance(controller, id, doc, &err);
+    else if (rc == SYN_OK && syn_str_starts(stored->key, "account/"))
+        all_due(controller); /* its quota may have changed */
     else if (rc == SYN_OK && gone)
         (void)syn_map_remove(controller->jobs, id);
     else if (rc == SYN_OK)
@@ -429,11 +431,16 @@ step(struct srv_controller *controller, const char *id, int64_t *ret_wake_ms, bo
                                      .now_ms = syn_wall_ms(server->world),
                                      .observing_since_ms = controller->observing_since_ms,
                                      .seed = controller->seed};
+    struct syn_quota quota;
     int rc = look(server, id, &sight, err);
 
     *ret_gone = rc == SRV_ABSENT;
     if (rc != SYN_OK)
         return rc < 0 ? rc : SYN_OK;
+    rc = srv_quota_load(server, syn_json_str(sight.job, "account", "?"), &quota, err);
+    if (rc < 0)
+        return rc;
+    view.quota = &quota;
     rc = srv_run_cost(server, sight.instances,
                       syn_json_i64(json_object_get(sight.job, "status"), "run", 1), &view.spent,
                       &view.rate_hour, err);
@@ -671,12 +678,12 @@ first_sight(void *arg, const char *key, json_t *doc, int64_t revision, struct sy
         return syn_cluster_put_node(controller->cluster, doc, err);
     if (syn_str_starts(key, "instance/"))
         return syn_cluster_put_instance(controller->cluster, doc, err);
-    if (!job_over(doc))
+    if (syn_str_starts(key, "training/") && !job_over(doc))
         make_due(controller, syn_document_id(doc), 0);
     return SYN_OK;
 }
 
-static const char *const watched[] = {"node/", "instance/", "training/"};
+static const char *const watched[] = {"node/", "instance/", "account/", "training/"};
 
 /* Read everything, then hear what follows. `watch` false: the watches stand. */
 static int

@@ -22,6 +22,7 @@
 #include <synor/infra/tls_cert.h>
 #include <synor/infra/token.h>
 #include <synor/market/pricebook.h>
+#include <synor/orchestration/quota.h>
 
 #define SRV_PATH_MAX    1024
 #define SRV_DATA_MAX    128 /* a Unix socket's path must fit below it */
@@ -259,9 +260,26 @@ SYN_MUST int srv_balance(struct syn_server *server, const char *account, int64_t
 SYN_MUST int srv_account_make(struct syn_server *server, struct srv_txn *txn, const char *id,
                               const char *name, const char *kind, json_t **ret_doc,
                               struct syn_err *err);
+/** Put balance and held into an account's document, and with `usage` what of its quota is used. */
+SYN_MUST int srv_account_complete(struct syn_server *server, json_t *doc, bool usage,
+                                  struct syn_err *err);
 /** Id of the account that `text` names: an id, a name, or "me". NOTFOUND. */
 SYN_MUST int srv_account_find(struct syn_server *server, const struct srv_identity *who,
                               const char *text, char *ret_id, struct syn_err *err);
+
+/* --- quotas (quota.c) --------------------------------------------------------------------------
+ */
+
+/** The account's limits. NOTFOUND. */
+SYN_MUST int srv_quota_load(struct syn_server *server, const char *account, struct syn_quota *ret,
+                            struct syn_err *err);
+/** What the account holds now. */
+SYN_MUST int srv_account_holding(struct syn_server *server, const char *account,
+                                 struct syn_holding *ret, struct syn_err *err);
+/** Let the account keep `cid` under `key` (a name's or pin's) as well: LIMIT when its quota of
+ *  storage does not allow it. Adds to `txn` what makes two claims at once a conflict. */
+SYN_MUST int srv_storage_claim(struct syn_server *server, struct srv_txn *txn, const char *account,
+                               const char *key, const struct syn_cid *cid, struct syn_err *err);
 
 /* --- instances (instances.c) --------------------------------------------------------------------
  */
@@ -401,7 +419,7 @@ struct srv_routes {
 };
 extern const struct srv_routes srv_account_routes, srv_training_routes, srv_instance_routes,
     srv_node_routes, srv_content_routes, srv_upload_routes, srv_name_routes, srv_bill_routes,
-    srv_system_routes, srv_log_routes, srv_token_routes;
+    srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes;
 
 /** Metrics that are read when somebody asks (gauges.c). */
 SYN_MUST int srv_gauges_open(struct syn_server *server, struct syn_err *err);

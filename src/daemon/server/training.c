@@ -206,24 +206,41 @@ add_node(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_e
     return syn_cluster_put_node(arg, doc, err);
 }
 
+/* "instance-on/NODE/ID": those whose run is not settled. All that hold something are among them. */
+struct reading {
+    struct syn_server *server;
+    struct syn_cluster *cluster;
+};
+
 static int
 add_instance(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
 {
-    (void)key;
+    const struct reading *reading = arg;
+    char instance_key[SRV_KEY_MAX];
+    SYN_JSON(instance);
+    int rc =
+        srv_load(reading->server, srv_key(instance_key, "instance", strrchr(key, '/') + 1, NULL),
+                 &instance, NULL, err);
+
+    (void)doc;
     (void)revision;
-    return syn_cluster_put_instance(arg, doc, err);
+    if (rc != SYN_OK)
+        return rc == SRV_ABSENT ? SYN_OK : rc;
+    return syn_cluster_put_instance(reading->cluster, instance, err);
 }
 
 int
 srv_cluster_read(struct syn_server *server, struct syn_cluster **ret_cluster, struct syn_err *err)
 {
     SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+    struct reading reading = {server, NULL};
     int rc = syn_cluster_new(&cluster, err);
 
+    reading.cluster = cluster;
     if (rc == SYN_OK)
         rc = srv_each(server, "node/", add_node, cluster, err);
     if (rc == SYN_OK)
-        rc = srv_each(server, "instance/", add_instance, cluster, err);
+        rc = srv_each(server, "instance-on/", add_instance, &reading, err);
     if (rc == SYN_OK)
         *ret_cluster = SYN_TAKE(cluster);
     return rc;
@@ -234,11 +251,15 @@ reply_plan(struct syn_server *server, struct syn_http_req *req, const json_t *sp
            struct syn_err *err)
 {
     SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+    struct syn_quota quota;
+    const struct syn_training_tenant tenant = {srv_identity(req)->account, &quota};
     SYN_JSON(plan);
-    int rc = srv_cluster_read(server, &cluster, err);
+    int rc = srv_quota_load(server, tenant.account, &quota, err);
 
     if (rc == SYN_OK)
-        rc = syn_training_plan(spec, cluster, server->prices, &plan, err);
+        rc = srv_cluster_read(server, &cluster, err);
+    if (rc == SYN_OK)
+        rc = syn_training_plan(spec, &tenant, cluster, server->prices, &plan, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, plan, err);
 }
 
@@ -341,6 +362,33 @@ check_price(struct syn_server *server, const json_t *spec, struct syn_err *err)
     return rc;
 }
 
+/* What is over the account's quota by itself would wait for ever. What only finds no room in it now
+ * is taken: the controller starts it when there is. */
+static int
+check_quota(struct syn_server *server, struct syn_http_req *req, const json_t *spec,
+            struct syn_err *err)
+{
+    static const struct syn_holding nothing = {{0}};
+    const char *account = srv_identity(req)->account;
+    struct syn_training_spec read;
+    struct syn_holding ask;
+    struct syn_quota quota;
+    enum syn_quota_dim over;
+    char message[160];
+    int rc = srv_quota_load(server, account, &quota, err);
+
+    if (rc < 0)
+        return rc;
+    syn_training_spec_read(spec, &read);
+    ask = syn_training_holding(&read);
+    over = syn_quota_over(&quota, &nothing, &ask);
+    if (over == SYN_QUOTA_COUNT)
+        return SYN_OK;
+    syn_quota_say(&quota, &nothing, &ask, over, message, sizeof(message));
+    syn_http_error_hint(req, "ask for less, or have an operator raise it: synor account quota");
+    return SYN_FAIL(err, SYN_E_LIMIT, "%s", message);
+}
+
 /* A job that is being created. */
 struct creation {
     struct syn_http_req *req;
@@ -399,6 +447,8 @@ create_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
         return reply_plan(server, req, creation.spec, err);
     if (rc == SYN_OK)
         rc = check_price(server, creation.spec, err);
+    if (rc == SYN_OK)
+        rc = check_quota(server, req, creation.spec, err);
     if (rc == SYN_OK)
         rc = srv_change(server, "the ledger", create_job, &creation, &revision, err);
     if (rc == SYN_OK)
@@ -722,9 +772,12 @@ explain_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
     SYN_JSON(instances);
     SYN_JSON(lines);
     SYN_JSON(answer);
-    struct syn_training_explain_view view = {0};
+    struct syn_quota quota;
+    struct syn_training_explain_view view = {.quota = &quota};
     int rc = srv_training_load(server, req, &job, &revision, err);
 
+    if (rc == SYN_OK)
+        rc = srv_quota_load(server, syn_json_str(job, "account", "?"), &quota, err);
     if (rc == SYN_OK)
         rc = srv_cluster_read(server, &cluster, err);
     if (rc == SYN_OK)

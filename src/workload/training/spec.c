@@ -400,6 +400,18 @@ syn_training_spec_read(const json_t *spec, struct syn_training_spec *ret)
     assert(json_is_object(ret->hyperparameters) && json_is_object(ret->env));
 }
 
+struct syn_holding
+syn_training_holding(const struct syn_training_spec *spec)
+{
+    struct syn_holding holding = {{0}};
+
+    holding.amounts[SYN_QUOTA_JOBS] = 1;
+    holding.amounts[SYN_QUOTA_CPU] = spec->amounts.cpu_millicores * spec->workers;
+    holding.amounts[SYN_QUOTA_MEMORY] = spec->amounts.memory_bytes * spec->workers;
+    holding.amounts[SYN_QUOTA_GPUS] = spec->gpus * spec->workers;
+    return holding;
+}
+
 struct syn_place_request
 syn_training_place_request(const struct syn_training_spec *spec, uint64_t seed)
 {

@@ -57,7 +57,9 @@ struct syn_node_view {
 struct syn_instance_view {
     char id[SYN_ID_MAX];
     char node[SYN_ID_MAX];
-    bool holds; /* false once it has ended: it takes nothing any more */
+    char account[SYN_ID_MAX]; /* who asked for it; "" when the document does not say */
+    char job[SYN_ID_MAX];     /* likewise */
+    bool holds;               /* false once it has ended: it takes nothing any more */
     struct syn_amounts amounts;
     int64_t gpus;
     char gpu_model[SYN_NODE_GPU_MODEL_MAX];
