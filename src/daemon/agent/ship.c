@@ -251,7 +251,13 @@ send_report(struct agt_ship *ship, FILE *file, bool *ret_more, struct syn_err *e
     (void)snprintf(path, sizeof(path), "/v1/instances/%s/usage", instance->id);
     rc = agt_call(instance->agent, instance->client, "POST", path, body, &answer, err);
     if (rc == SYN_E_CONFLICT) { /* the server has some of these: learn how many */
+        struct syn_err why = *err;
+
         rc = agt_call(instance->agent, instance->client, "GET", path, NULL, &answer, err);
+        if (rc == SYN_OK && syn_json_i64(answer, "seq", 0) == ship->usage_seq) {
+            *err = why; /* it has those that we think it has: the same again would not help */
+            return SYN_E_CONFLICT;
+        }
         offset = 0;
     }
     if (rc == SYN_E_PRECONDITION) { /* the run is settled: nobody counts what comes now */
