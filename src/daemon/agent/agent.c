@@ -242,11 +242,15 @@ take_instance(struct syn_agent *agent, const json_t *doc, struct syn_err *err)
     (void)pthread_mutex_lock(&agent->lock);
     instance = syn_map_find(agent->instances, id);
     if (instance != NULL) {
-        json_decref(instance->doc);
-        instance->doc = json_deep_copy(doc);
-        instance->changed = true;
-        if (instance->doc == NULL)
+        struct agt_doc *fresh = agt_doc_new(doc);
+
+        if (fresh == NULL) { /* the one before stays, and the stream brings it again */
             rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for %s", id);
+        } else {
+            (void)agt_doc_unref(instance->doc);
+            instance->doc = fresh;
+            instance->changed = true;
+        }
     } else if (syn_map_count(agent->instances) >= AGT_INSTANCES_MAX) {
         rc = SYN_FAIL(err, SYN_E_LIMIT, "%s: this node has %d instances", id, AGT_INSTANCES_MAX);
     } else {
@@ -447,6 +451,8 @@ copy_options(struct syn_agent *agent, const struct syn_agent_options *options)
         else if (!((*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9')))
             *c = '-';
     }
+    if (options->runtime != NULL)
+        agent->runtimes[0] = *options->runtime;
     (void)snprintf(agent->data_dir, sizeof(agent->data_dir), "%s/agent", options->data_dir);
     (void)syn_str_copy(agent->server, sizeof(agent->server), options->server);
     (void)syn_str_copy(agent->join_token, sizeof(agent->join_token),

@@ -32,7 +32,8 @@
 #define AGT_RETRY_MS      1000
 #define AGT_INSTANCES_MAX 256
 #define AGT_ANSWER_MS     15000 /* then a call has failed; the end of a process waits no longer */
-#define AGT_REPORT_MAX    120   /* samples in one report */
+#define AGT_RUNTIMES      2
+#define AGT_REPORT_MAX    120 /* samples in one report */
 
 struct agt_instance;
 
@@ -48,10 +49,11 @@ struct syn_agent {
     char node_token[128];
     struct syn_key *key;
     struct syn_content *content;
-    pthread_mutex_t fetch_lock;    /* one download at a time: the second finds it in the cache */
-    struct syn_native *natives[2]; /* gVisor, runc: those that work */
-    struct syn_runtime_info infos[2];
-    bool works[2];
+    pthread_mutex_t fetch_lock; /* one download at a time: the second finds it in the cache */
+    struct syn_native *natives[AGT_RUNTIMES];  /* what is behind `runtimes`, where it is ours */
+    struct syn_runtime runtimes[AGT_RUNTIMES]; /* gVisor, runc; or the one that was given */
+    struct syn_runtime_info infos[AGT_RUNTIMES];
+    bool works[AGT_RUNTIMES];
     json_t *report; /* what a heartbeat says */
     pthread_t stream_thread, beat_thread;
     bool stream_started, beat_started;
@@ -64,6 +66,13 @@ struct syn_agent {
     struct syn_map *instances; /* id -> struct agt_instance, under `lock` */
 };
 
+/** A document that threads share. Jansson's own count of references is not for that: who lets go
+ *  reads it outside of any order. Nothing may be changed in it. */
+struct agt_doc {
+    atomic_uint refs;
+    json_t *json;
+};
+
 /** One instance and the thread that drives it. */
 struct agt_instance {
     struct syn_agent *agent;
@@ -72,9 +81,9 @@ struct agt_instance {
     bool joined;
 
     /* Under the agent's lock: */
-    json_t *doc; /* newest that the server sent, or what was kept */
-    bool gone;   /* the server needs it no more */
-    bool over;   /* the thread has ended */
+    struct agt_doc *doc; /* newest that the server sent, or what was kept */
+    bool gone;           /* the server needs it no more */
+    bool over;           /* the thread has ended */
 
     atomic_bool changed; /* since the thread looked */
 
@@ -170,6 +179,12 @@ SYN_MUST int agt_snapshots_result(struct agt_snapshots *snapshots, struct syn_er
 
 /* --- instances (instance.c)
  * ---------------------------------------------------------------------------- */
+
+/** A copy of `json` to share; the caller has the first reference. NULL without memory. */
+struct agt_doc *agt_doc_new(const json_t *json);
+struct agt_doc *agt_doc_ref(struct agt_doc *doc);
+/** NULL is fine. Returns NULL. */
+struct agt_doc *agt_doc_unref(struct agt_doc *doc);
 
 /** Start the thread of an instance. `doc` is borrowed. Called under the agent's lock. */
 SYN_MUST int agt_instance_new(struct syn_agent *agent, const json_t *doc, struct agt_instance **ret,

@@ -35,14 +35,49 @@ run_path(const struct agt_instance *instance, char *out)
 /* --- the document ------------------------------------------------------------------------------
  */
 
+struct agt_doc *
+agt_doc_new(const json_t *json)
+{
+    struct agt_doc *doc = syn_calloc(1, sizeof(*doc));
+
+    if (doc == NULL)
+        return NULL;
+    atomic_init(&doc->refs, 1);
+    doc->json = json_deep_copy(json);
+    return doc->json != NULL ? doc : agt_doc_unref(doc);
+}
+
+struct agt_doc *
+agt_doc_ref(struct agt_doc *doc)
+{
+    atomic_fetch_add(&doc->refs, 1);
+    return doc;
+}
+
+struct agt_doc *
+agt_doc_unref(struct agt_doc *doc)
+{
+    if (doc != NULL && atomic_fetch_sub(&doc->refs, 1) == 1) {
+        json_decref(doc->json);
+        syn_free(doc);
+    }
+    return NULL;
+}
+
+static void
+doc_scope(struct agt_doc **slot)
+{
+    *slot = agt_doc_unref(*slot);
+}
+
 /* A reference to the newest document, and whether the server still wants the instance. */
-static json_t *
+static struct agt_doc *
 newest_doc(struct agt_instance *instance, bool *ret_gone)
 {
-    json_t *doc;
+    struct agt_doc *doc;
 
     (void)pthread_mutex_lock(&instance->agent->lock);
-    doc = json_incref(instance->doc);
+    doc = agt_doc_ref(instance->doc);
     *ret_gone = instance->gone;
     instance->changed = false;
     (void)pthread_mutex_unlock(&instance->agent->lock);
@@ -147,10 +182,11 @@ report(struct agt_instance *instance, json_t *status_take, struct syn_err *err)
 static const char *
 sandbox_name(const struct agt_instance *instance)
 {
-    for (size_t i = 0; i < SYN_LEN(instance->agent->natives); i++) {
-        if (instance->agent->natives[i] != NULL &&
-            syn_native_runtime(instance->agent->natives[i]).self == instance->runtime.self)
-            return instance->agent->infos[i].sandbox;
+    const struct syn_agent *agent = instance->agent;
+
+    for (size_t i = 0; i < AGT_RUNTIMES; i++) {
+        if (agent->works[i] && agent->runtimes[i].self == instance->runtime.self)
+            return agent->infos[i].sandbox;
     }
     return "";
 }
@@ -456,10 +492,10 @@ choose_runtime(struct agt_instance *instance, const json_t *doc, struct syn_err 
     struct syn_agent *agent = instance->agent;
     const char *wanted = syn_json_str(json_object_get(doc, "spec"), "isolation", "auto");
 
-    for (size_t i = 0; i < SYN_LEN(agent->natives); i++) {
+    for (size_t i = 0; i < AGT_RUNTIMES; i++) {
         if (agent->works[i] &&
             (syn_str_eq(wanted, "auto") || syn_str_eq(wanted, agent->infos[i].sandbox))) {
-            instance->runtime = syn_native_runtime(agent->natives[i]);
+            instance->runtime = agent->runtimes[i];
             return SYN_OK;
         }
     }
@@ -521,10 +557,9 @@ turn(struct agt_instance *instance)
 {
     struct syn_err err = {0};
     bool gone;
-    SYN_JSON(doc);
+    SYN_SCOPED(doc_scope) struct agt_doc *doc = newest_doc(instance, &gone);
 
-    doc = newest_doc(instance, &gone);
-    if (heed(instance, doc, gone, &err) < 0)
+    if (heed(instance, doc->json, gone, &err) < 0)
         syn_log_err(SYN_LOG_WARN, "instance.stop-failed", &err);
     if (agt_ship_now(instance->ship, &err) < 0)
         syn_log_err(SYN_LOG_WARN, "instance.ship-failed", &err);
@@ -622,7 +657,7 @@ bury(struct agt_instance *instance)
     bool gone = false;
 
     while (!gone) {
-        json_decref(newest_doc(instance, &gone));
+        (void)agt_doc_unref(newest_doc(instance, &gone));
         if (!gone && !agt_sleep(agent, instance, (int64_t)3600 * 1000))
             return;
     }
@@ -694,19 +729,17 @@ live(struct agt_instance *instance)
     struct syn_instance_status status = {0};
     struct syn_err err = {0};
     bool gone;
-    SYN_JSON(doc);
-    int rc;
+    SYN_SCOPED(doc_scope) struct agt_doc *doc = newest_doc(instance, &gone);
+    int rc = keep_doc(instance, doc->json, &err);
 
-    doc = newest_doc(instance, &gone);
-    rc = keep_doc(instance, doc, &err);
-    if (already_ended(doc)) {
-        (void)choose_runtime(instance, doc, &err);
+    if (already_ended(doc->json)) {
+        (void)choose_runtime(instance, doc->json, &err);
         return;
     }
     if (rc == SYN_OK) /* without its document nobody would find it again after a crash */
-        rc = bring_up(instance, doc, &err);
+        rc = bring_up(instance, doc->json, &err);
     if (rc == SYN_OK)
-        rc = open_helpers(instance, doc, &err);
+        rc = open_helpers(instance, doc->json, &err);
     if (rc < 0) {
         struct syn_err why = err;
 
@@ -777,10 +810,10 @@ agt_instance_new(struct syn_agent *agent, const json_t *doc, struct agt_instance
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an instance");
     instance->agent = agent;
     (void)syn_str_copy(instance->id, sizeof(instance->id), syn_json_str(doc, "id", "?"));
-    instance->doc = json_deep_copy(doc);
+    instance->doc = agt_doc_new(doc);
     if (instance->doc == NULL ||
         pthread_create(&instance->thread, NULL, thread_main, instance) != 0) {
-        json_decref(instance->doc);
+        (void)agt_doc_unref(instance->doc);
         syn_free(instance);
         return SYN_FAIL(err, SYN_E_LIMIT, "cannot start a thread for %s",
                         syn_json_str(doc, "id", "?"));
@@ -795,7 +828,7 @@ agt_instance_free(struct agt_instance *instance)
     if (instance == NULL)
         return NULL;
     (void)pthread_join(instance->thread, NULL);
-    json_decref(instance->doc);
+    (void)agt_doc_unref(instance->doc);
     syn_free(instance);
     return NULL;
 }

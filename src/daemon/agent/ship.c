@@ -58,7 +58,7 @@ agt_ship_new(struct agt_instance *instance, struct agt_ship **ret, struct syn_er
                    instance->paths->scratch);
     ship->progress = (struct tail){ship->progress_path, "progress", PROGRESS_MAX, 0};
     (void)pthread_mutex_lock(&instance->agent->lock);
-    resources = syn_json_at(instance->doc, "spec.resources");
+    resources = syn_json_at(instance->doc->json, "spec.resources");
     ship->reserved =
         (struct syn_capacity){.cpu_millicores = syn_json_i64(resources, "cpu_millicores", 0),
                               .memory_bytes = syn_json_i64(resources, "memory_bytes", 0),
