@@ -639,44 +639,41 @@ release_name(struct syn_server *server, struct srv_txn *txn, const json_t *job, 
 /* Remove what belongs to the job alone. Bills, transactions, usage and instances stay: they are the
  * proof of what was paid. */
 static int
-delete_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
+forget_job(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
 {
     static const char *const prefixes[] = {"checkpoint", "event"};
-    struct syn_server *server = ctx;
+    struct syn_http_req *req = arg;
     char job_key[SRV_KEY_MAX];
     char key[SRV_KEY_MAX];
-    int64_t revision = 0;
     SYN_JSON(job);
-    SRV_TXN(txn);
-    struct sweep sweep = {server, &txn, job_key, 0};
+    struct sweep sweep = {server, txn, job_key, 0};
     const char *id;
-    int rc = srv_training_load(server, req, &job, &revision, err);
+    int rc = srv_training_load(server, req, &job, &sweep.job_revision, err);
 
     if (rc == SYN_OK)
-        rc = srv_if_match(req, revision, err);
+        rc = srv_if_match(req, sweep.job_revision, err);
     if (rc == SYN_OK)
         rc = syn_training_may_delete(job, err);
     if (rc < 0)
         return rc;
     id = syn_document_id(job);
-    sweep.job_revision = revision;
-    rc = srv_txn_check(&txn, srv_key(job_key, "training", id, NULL), revision, err);
+    rc = srv_txn_check(txn, srv_key(job_key, "training", id, NULL), sweep.job_revision, err);
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(prefixes); i++)
         rc = srv_each(server, srv_key(key, prefixes[i], id, ""), sweep_key, &sweep, err);
     if (rc == SYN_OK)
-        rc = srv_txn_delete(&txn, job_key, err);
+        rc = srv_txn_delete(txn, job_key, err);
     if (rc == SYN_OK)
-        rc = srv_txn_delete(&txn, srv_key(key, "progress", id, NULL), err);
+        rc = srv_txn_delete(txn, srv_key(key, "progress", id, NULL), err);
     if (rc == SYN_OK)
-        rc = srv_txn_delete(&txn, srv_key(key, "training-of", syn_json_str(job, "account", ""), id),
+        rc = srv_txn_delete(txn, srv_key(key, "training-of", syn_json_str(job, "account", ""), id),
                             err);
-    if (rc == SYN_OK)
-        rc = release_name(server, &txn, job, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_commit(server, &txn, NULL, err);
-    if (rc == SYN_STORE_CONFLICT)
-        return SYN_FAIL(err, SYN_E_CONFLICT, "the job changed meanwhile; look at it again");
-    return rc < 0 ? rc : SYN_OK;
+    return rc < 0 ? rc : release_name(server, txn, job, err);
+}
+
+static int
+delete_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    return srv_change(ctx, "the job", forget_job, req, NULL, err);
 }
 
 /* --- looking closer --------------------------------------------------------------------------- */
