@@ -78,8 +78,9 @@ next_key(struct syn_cli *cli, char *out, size_t cap)
 
 /* One call, under a key of its own when it changes something. */
 static int
-send(struct syn_cli *cli, struct syn_call *call, json_t **ret, struct syn_err *err)
+send(struct syn_cli *cli, const struct syn_call *call, json_t **ret, struct syn_err *err)
 {
+    struct syn_call keyed = *call;
     char key[SYN_ID_MAX + 16];
     struct syn_client *client;
     int rc = syn_cli_client(cli, &client, err);
@@ -87,8 +88,8 @@ send(struct syn_cli *cli, struct syn_call *call, json_t **ret, struct syn_err *e
     if (rc < 0)
         return rc;
     if (strcmp(call->method, "GET") != 0)
-        call->idempotency_key = next_key(cli, key, sizeof(key));
-    rc = syn_client_call(client, call, ret, err);
+        keyed.idempotency_key = next_key(cli, key, sizeof(key));
+    rc = syn_client_call(client, &keyed, ret, err);
     return rc < 0 ? syn_cli_unreachable(cli, rc, err) : rc;
 }
 

@@ -81,7 +81,7 @@ srv_storage_claim(struct syn_server *server, struct srv_txn *txn, const char *ac
     struct keeping keeping = {.except = key};
     struct syn_holding held = {{0}};
     struct syn_holding ask = {{0}};
-    struct syn_content_stat stat;
+    struct syn_content_stat stat = {0};
     struct syn_quota quota;
     char text[SYN_CID_TEXT_MAX];
     char mark_key[SRV_KEY_MAX];

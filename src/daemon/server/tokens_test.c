@@ -85,8 +85,8 @@ scopes_do_not_widen(void **state)
 
     account(house, "scopes");
     for (size_t i = 0; i < SYN_LEN(rows); i++) {
-        struct bearer held;
-        struct bearer made;
+        struct bearer held = {0};
+        struct bearer made = {0};
         char body[128];
         int rc;
 
@@ -106,9 +106,9 @@ static void
 ttl_is_inherited(void **state)
 {
     struct house *house = *state;
-    struct bearer held;
-    struct bearer made;
-    struct bearer last;
+    struct bearer held = {0};
+    struct bearer made = {0};
+    struct bearer last = {0};
 
     account(house, "ttl");
     assert_int_equal(
@@ -140,8 +140,8 @@ static void
 revocation_takes_all_that_come_from_it(void **state)
 {
     struct house *house = *state;
-    struct bearer row[4];
-    struct bearer side;
+    struct bearer row[4] = {0};
+    struct bearer side = {0};
 
     account(house, "row");
     assert_int_equal(bear(house, house->client, "row", "{'scopes':['tenant']}", &side), SYN_OK);
@@ -167,8 +167,8 @@ static void
 revocation_survives_a_crash(void **state)
 {
     struct house *house = *state;
-    struct bearer held;
-    struct bearer made;
+    struct bearer held = {0};
+    struct bearer made = {0};
     char key[SRV_KEY_MAX];
     SYN_JSON(doc);
     SRV_TXN(txn);
@@ -198,10 +198,10 @@ static void
 independent_tokens_stay(void **state)
 {
     struct house *house = *state;
-    struct bearer boss;
-    struct bearer bound;
-    struct bearer loose;
-    struct bearer none;
+    struct bearer boss = {0};
+    struct bearer bound = {0};
+    struct bearer loose = {0};
+    struct bearer none = {0};
 
     account(house, "boss");
     account(house, "staff");
@@ -225,7 +225,7 @@ static void
 rows_have_an_end(void **state)
 {
     struct house *house = *state;
-    struct bearer row[SYN_TOKEN_ROW_MAX + 1];
+    struct bearer row[SYN_TOKEN_ROW_MAX + 1] = {0};
     size_t made = 0;
     int rc = SYN_OK;
 
@@ -286,8 +286,8 @@ static void
 streams_end_with_their_token(void **state)
 {
     struct house *house = *state;
-    struct bearer held;
-    struct bearer other;
+    struct bearer held = {0};
+    struct bearer other = {0};
     struct watcher watchers[2] = {0};
 
     account(house, "stream");

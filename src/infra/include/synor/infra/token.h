@@ -34,12 +34,12 @@ struct syn_scopes {
 
 /** What the keeper of tokens knows of one. A value; copy it freely. */
 struct syn_grant {
+    int64_t expires_ms; /* Unix time; 0: never */
     uint8_t digest[SYN_SHA256_LEN];
     char account[SYN_ID_MAX];
     struct syn_scopes scopes;
-    int64_t expires_ms;            /* Unix time; 0: never */
-    bool made;                     /* with another token, and void without it */
-    uint8_t maker[SYN_SHA256_LEN]; /* that token's digest */
+    uint8_t maker[SYN_SHA256_LEN]; /* of the token it was made with, and is void without */
+    bool made;                     /* with another token at all */
 };
 /** So many tokens stand in a row, each made with the one before; a longer row is void. */
 #define SYN_TOKEN_ROW_MAX 8
