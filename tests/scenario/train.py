@@ -144,6 +144,29 @@ def stop_saves_and_resume_goes_on(p):
 
 
 @case
+def a_program_that_saves_all_the_time_is_saved_while_it_runs(p):
+    # Ten times a second a new file, and only the newest stays; one that never changes beside it.
+    saver = ("#!/bin/sh\ncd $SYNOR_CHECKPOINT_DIR\nkept=$(ls | grep step- | tail -n 1)\n"
+             "step=${kept#step-}; step=${step:-100}; echo from $step; echo all >config\n"
+             "while :; do step=$((step + 1)); echo $step >.new; mv .new step-$step\n"
+             "    rm -f step-$((step - 1)); echo \"{\\\"step\\\": $step}\" >>$SYNOR_PROGRESS\n"
+             "    [ ! -e $SYNOR_CODE_DIR/never ] || exit; sleep 0.1; done\n")
+    job = p.create(job_folder(p.home, saver))["id"]
+    p.wait_state(job, "running")
+    first = wait_until("its first checkpoint", 30, lambda: p.job(job)["status"]["checkpoint"])
+    wait_until("a newer one", 30,
+               lambda: p.job(job)["status"]["checkpoint"]["step"] > first["step"])
+    saved = p.job(job)["status"]["checkpoint"]
+    out = p.home / "saved-at-once"
+    p.json("storage", "get", f"synor://{saved['cid']}", out)
+    names = sorted(file.name for file in out.iterdir())
+    check(names[0] == "config" and len(names) == 2, "not the folder at one moment:", names)
+    # The record may be one or two steps behind: progress and folder are read one after the other.
+    check(0 <= int(names[1].removeprefix("step-")) - saved["step"] <= 3, names, saved)
+    p.cli("compute", "train", "stop", job, "--grace", "1s", "--yes", "--wait")
+
+
+@case
 def stop_kills_after_the_grace(p):
     deaf = "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1; done\n"
     job = p.create(job_folder(p.home, deaf), "--stop-grace", "1s")["id"]
