@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -361,6 +362,44 @@ def job_folder(parent, script, entry="job.sh", **model):
     # JSON is YAML.
     (folder / "model.yaml").write_text(json.dumps(described))
     return folder
+
+
+# Counts in its checkpoint folder, one step in 0.5 s, saves and leaves when asked to stop.
+COUNTER = """#!/bin/sh
+step=0
+[ -r "$SYNOR_CHECKPOINT_DIR/step" ] && step=$(cat "$SYNOR_CHECKPOINT_DIR/step") && echo "from $step"
+trap 'echo "asked to stop at $step"; exit 0' TERM
+while [ $step -lt ${1:-20} ]; do
+    sleep 0.5 & wait $!
+    step=$((step + 1))
+    echo $step >"$SYNOR_CHECKPOINT_DIR/.step"
+    mv "$SYNOR_CHECKPOINT_DIR/.step" "$SYNOR_CHECKPOINT_DIR/step"
+    echo "{\\"step\\": $step, \\"loss\\": 0.$step}" >>"$SYNOR_PROGRESS"
+    echo "step $step"
+done
+echo done >"$SYNOR_OUTPUT_DIR/result"
+"""
+
+
+def steps_in(text):
+    return [int(n) for n in re.findall(r"^step (\d+)$", text, re.M)]
+
+
+def reports_of(evidence):
+    """Every signed sample in the evidence, wherever it stands."""
+    found = []
+
+    def walk(value):
+        if isinstance(value, dict):
+            if "from_ms" in value and "to_ms" in value:
+                found.append(value)
+            for inner in value.values():
+                walk(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                walk(inner)
+    walk(evidence)
+    return found
 
 
 # --- TAP ---

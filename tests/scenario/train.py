@@ -1,35 +1,14 @@
 #!/usr/bin/env python3
 """Training jobs with real sandboxes: every way to end, budgets, resume, and a daemon that dies."""
 import json
-import re
 import shutil
 import time
 
-from harness import (SOURCE, case, check, equal, job_folder, need_sandbox, run, wait_until)
-
-# Counts in its checkpoint folder, one step in 0.5 s, saves and leaves when asked to stop.
-COUNTER = """#!/bin/sh
-step=0
-[ -r "$SYNOR_CHECKPOINT_DIR/step" ] && step=$(cat "$SYNOR_CHECKPOINT_DIR/step") && echo "from $step"
-trap 'echo "asked to stop at $step"; exit 0' TERM
-while [ $step -lt ${1:-20} ]; do
-    sleep 0.5 & wait $!
-    step=$((step + 1))
-    echo $step >"$SYNOR_CHECKPOINT_DIR/.step"
-    mv "$SYNOR_CHECKPOINT_DIR/.step" "$SYNOR_CHECKPOINT_DIR/step"
-    echo "{\\"step\\": $step, \\"loss\\": 0.$step}" >>"$SYNOR_PROGRESS"
-    echo "step $step"
-done
-echo done >"$SYNOR_OUTPUT_DIR/result"
-"""
-
+from harness import (COUNTER, SOURCE, case, check, equal, job_folder, need_sandbox, reports_of, run,
+                     steps_in, wait_until)
 
 def types(p, job):
     return [event["type"] for event in p.events(job)]
-
-
-def steps_in(text):
-    return [int(n) for n in re.findall(r"^step (\d+)$", text, re.M)]
 
 
 def reason(p, job):
@@ -291,23 +270,6 @@ def a_killed_daemon_loses_nothing(p):
         equal(begin, end, "a gap or an overlap in the usage;", spans)
     lived = (spans[-1][1] - spans[0][0]) / 1000
     check(lived > 12, f"only {lived} s of more than 12 were metered")
-
-
-def reports_of(evidence):
-    """Every signed sample in the evidence, wherever it stands."""
-    found = []
-
-    def walk(value):
-        if isinstance(value, dict):
-            if "from_ms" in value and "to_ms" in value:
-                found.append(value)
-            for inner in value.values():
-                walk(inner)
-        elif isinstance(value, list):
-            for inner in value:
-                walk(inner)
-    walk(evidence)
-    return found
 
 
 @case
