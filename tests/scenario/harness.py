@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
+from decimal import Decimal
 
 SYNOR = os.environ.get("SYNOR_BINARY") or str(
     pathlib.Path(__file__).resolve().parents[2] / "build" / "synor")
@@ -89,13 +90,17 @@ class Platform:
 
     # --- life ---
 
-    def start(self):
-        """Start it in the foreground, as a child; return when its socket answers."""
+    def launch(self):
+        """Start it in the foreground, as a child."""
         check(self.process is None, "it runs already")
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [SYNOR, self.command, "--quiet", "--data-dir", str(self.home), *self.options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment())
+
+    def start(self):
+        """Launch it; return when its socket answers."""
+        self.launch()
         if self.command != "agent":
             self.wait_ready()
         return self
@@ -400,6 +405,35 @@ def reports_of(evidence):
                 walk(inner)
     walk(evidence)
     return found
+
+
+# --- money ---
+
+
+def balance(p, account):
+    return Decimal(p.json("account", "balance", account)["status"]["balance"])
+
+
+def all_accounts(p):
+    return p.json("account", "list")["items"]
+
+
+def conserved(p):
+    """Every transaction sums to zero, and so do all balances, mint and escrows included."""
+    sums, seen = {}, set()
+    for account in all_accounts(p):
+        for one in p.json("account", "history", account["id"])["items"]:
+            if one["id"] in seen:
+                continue
+            seen.add(one["id"])
+            equal(sum(Decimal(e["amount"]) for e in one["entries"]), 0, one)
+            for entry in one["entries"]:
+                sums[entry["account"]] = sums.get(entry["account"], 0) + Decimal(entry["amount"])
+    check(seen, "no transactions")
+    for account in all_accounts(p):
+        equal(Decimal(account["status"]["balance"]), sums.get(account["id"], 0), account["name"])
+    equal(sum(sums.values()), 0, sums)
+    return seen
 
 
 # --- TAP ---
