@@ -21,6 +21,7 @@ static const struct dim_row dim_rows[DIMS] = {
     [DIM_NODE] = {"node", "are not ready", "no-node"},
     [DIM_REGION] = {"region", "are in another region", "no-region"},
     [DIM_ISOLATION] = {"isolation", "lack the isolation asked for", "no-sandbox"},
+    [DIM_FRAMEWORK] = {"framework", "lack the framework", "no-framework"},
     [DIM_GPUS] = {"gpus", "lack the GPUs", "no-gpu"},
     [DIM_CPU] = {"cpu_millicores", "lack the CPUs", "insufficient-cpu"},
     [DIM_MEMORY] = {"memory_bytes", "lack the memory", "insufficient-memory"},
@@ -94,6 +95,34 @@ node_cards_text(const struct syn_node_view *node)
 
         assert(n > 0);
         len = SYN_MIN(len + (size_t)n, sizeof(text.s) - 1);
+    }
+    return text;
+}
+
+/* "pytorch", "tensorflow 2.15" */
+static struct text
+framework_text(const char *name, const char *version)
+{
+    struct text text;
+
+    (void)snprintf(text.s, sizeof(text.s), "%s%s%s", name, version && *version ? " " : "",
+                   version ? version : "");
+    return text;
+}
+
+/* "none", "pytorch 1.13.1, onnx" */
+static struct text
+node_frameworks_text(const struct syn_node_view *node)
+{
+    struct text text = {"none"};
+    size_t len = 0;
+
+    for (unsigned i = 0; i < node->frameworks_count && len + 56 < sizeof(text.s); i++) {
+        const struct syn_framework *one = &node->frameworks[i];
+
+        (void)snprintf(text.s + len, sizeof(text.s) - len, "%s%s%s%s", len ? ", " : "", one->name,
+                       one->version[0] ? " " : "", one->version);
+        len = strlen(text.s);
     }
     return text;
 }
@@ -182,6 +211,11 @@ row_add_node(json_t *why, const struct syn_node_view *node, const struct syn_pla
                                                                            : "none");
         (void)snprintf(message, sizeof(message), "%s has no %s sandbox ready (it has: %s)",
                        node->id, request->isolation == SYN_ISOLATION_AUTO ? "usable" : need.s,
+                       have.s);
+    } else if (dim == DIM_FRAMEWORK) {
+        need = framework_text(request->framework, request->framework_version);
+        have = node_frameworks_text(node);
+        (void)snprintf(message, sizeof(message), "%s has no %s (it has: %s)", node->id, need.s,
                        have.s);
     } else {
         need = cards_text(request, units);
@@ -293,6 +327,9 @@ why_message(const struct syn_cluster *cluster, const struct syn_place_request *r
                        request->isolation == SYN_ISOLATION_AUTO
                            ? "usable"
                            : syn_isolation_name(request->isolation));
+    else if (dim == DIM_FRAMEWORK)
+        (void)snprintf(message, cap, "no ready node has %s",
+                       framework_text(request->framework, request->framework_version).s);
     else if (most > 0 && !request->one_node)
         (void)snprintf(message, cap, "only %u of %u workers fit; %zu of %zu node(s) %s", most,
                        request->count, totals.lacks[dim], totals.nodes, dim_rows[dim].noun);
