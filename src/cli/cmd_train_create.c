@@ -226,6 +226,9 @@ show_plan(const struct syn_cli *cli, const json_t *plan)
         syn_cli_note(cli, "Plan: no node can take this now; it would wait as pending.");
         json_array_foreach (json_object_get(plan, "why"), i, row)
             syn_cli_note(cli, "  %s", syn_json_str(row, "message", "?"));
+        syn_cli_note(cli, "What would help:");
+        json_array_foreach (json_object_get(plan, "fix"), i, row)
+            syn_cli_note(cli, "  %s", json_string_value(row));
     } else {
         json_array_foreach (json_object_get(plan, "nodes"), i, row)
             syn_cli_note(cli, "Plan: rank %lld on %s (%s)", (long long)syn_json_i64(row, "rank", 0),
@@ -269,6 +272,7 @@ create_and_follow(struct syn_cli *cli, const struct request *request, const char
     syn_cli_say(cli, "%s  %s", id, syn_json_str(json_object_get(job, "status"), "state", "?"));
     syn_cli_say(cli, "\nNext:\n  synor compute train logs -f %s", id);
     syn_cli_say(cli, "  synor compute train get --wait %s", id);
+    syn_cli_say(cli, "  synor compute train explain %s", id);
     return 0;
 }
 

@@ -179,9 +179,11 @@ framework_source(const char *name)
     if (syn_str_eq(name, "pytorch"))
         return "apt install python3-torch";
     if (syn_str_eq(name, "onnx"))
-        return "apt install python3-onnx, or /usr/bin/python3 -m pip install onnxruntime";
-    return syn_str_eq(name, "jax") ? "/usr/bin/python3 -m pip install jax"
-                                   : "/usr/bin/python3 -m pip install tensorflow";
+        return "apt install python3-onnx, or /usr/bin/python3 -m pip install "
+               "--break-system-packages onnxruntime";
+    return syn_str_eq(name, "jax")
+               ? "/usr/bin/python3 -m pip install --break-system-packages jax"
+               : "/usr/bin/python3 -m pip install --break-system-packages tensorflow";
 }
 
 static int
@@ -338,9 +340,10 @@ fix_join(struct fixer *fixer, struct syn_err *err)
         (void)snprintf(gpus, sizeof(gpus), ", %lld %s%s", (long long)(request->gpus * units),
                        model ? "x " : "GPU(s)", model ? request->gpu_model : "");
     return fix_add(fixer, err,
-                   "join a node with at least %s CPUs, %s of memory, %s of scratch space%s free: "
+                   "join a node with at least %s CPU%s, %s of memory, %s of scratch space%s free: "
                    "synor agent --server URL --token TOKEN",
                    syn_format_cpus(request->amounts.cpu_millicores * units, cpus),
+                   request->amounts.cpu_millicores * units == 1000 ? "" : "s",
                    syn_format_bytes(request->amounts.memory_bytes * units, memory),
                    syn_format_bytes(request->amounts.scratch_bytes * units, scratch), gpus);
 }

@@ -121,7 +121,7 @@ test_every_dimension_is_explained(void **state)
         {"gang", "insufficient-cpu", "--workers 4", plain, small},
         {"two at once", "insufficient-cpu",
          "comes closest; ask together for --cpus 4 --memory 8192mb", plain, small},
-        {"framework", "no-framework", "pip install jax", plain, small},
+        {"framework", "no-framework", "install --break-system-packages jax", plain, small},
         {"framework image", "no-framework", "--image synor://NAME", plain, small},
         {"framework version", "no-framework", "that is there: --framework pytorch", plain, small},
         {"framework and cpu", "no-framework", "--framework custom", plain, small},
