@@ -400,6 +400,22 @@ write_effects(struct syn_server *server, const struct sight *sight,
     return rc < 0 ? rc : srv_txn_commit(server, &txn, NULL, err);
 }
 
+/* What was given away just now, before its event arrives: the next job of this round must not be
+ * given it again. */
+static void
+take_created(struct srv_controller *controller, const json_t *created)
+{
+    size_t i;
+    json_t *doc;
+
+    json_array_foreach (created, i, doc) {
+        struct syn_err err = {0};
+
+        if (syn_cluster_put_instance(controller->cluster, doc, &err) < 0)
+            syn_log_err(SYN_LOG_ERROR, "controller.instance-refused", &err);
+    }
+}
+
 /* One look at one job. Returns 0 with when to look again; SYN_STORE_CONFLICT; SRV_ABSENT is told
  * apart by *ret_gone. */
 static int
@@ -432,6 +448,8 @@ step(struct srv_controller *controller, const char *id, int64_t *ret_wake_ms, bo
     rc = syn_training_step(&view, &effects, err);
     if (rc == SYN_OK && !syn_training_effects_none(&effects))
         rc = write_effects(server, &sight, &effects, err);
+    if (rc == SYN_OK)
+        take_created(controller, effects.created);
     *ret_wake_ms = effects.wake_at_ms == SYN_DOCUMENT_NONE
                        ? INT64_MAX
                        : now_mono(controller) + SYN_MAX(effects.wake_at_ms - view.now_ms, 0);
