@@ -156,9 +156,13 @@ class Platform:
     def cli(self, *args, code=0, stdin=None, timeout=COMMAND_S, env=None, cwd=None):
         """Run a command; its exit status must be `code` (None: any)."""
         args = [SYNOR, *map(str, args)]
-        done = subprocess.run(args, input=stdin, capture_output=True, text=True, timeout=timeout,
-                              errors="replace", env={**self.environment(), **(env or {})}, cwd=cwd,
-                              stdin=None if stdin is not None else subprocess.DEVNULL)
+        try:
+            done = subprocess.run(args, input=stdin, capture_output=True, text=True, cwd=cwd,
+                                  timeout=timeout, errors="replace",
+                                  env={**self.environment(), **(env or {})},
+                                  stdin=None if stdin is not None else subprocess.DEVNULL)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"not done within {timeout} s: {args}") from None
         result = Result(args, done.returncode, done.stdout, done.stderr)
         check(done.returncode >= 0, "killed by a signal:", result)
         check(code is None or done.returncode == code, f"want exit status {code}:", result)
