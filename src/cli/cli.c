@@ -97,11 +97,23 @@ syn_cli_operand(const struct syn_cli *cli, size_t index)
 
 /* The way out of what always has the same one. */
 static const char *
-hint_of(int code)
+hint_of(const struct syn_cli *cli, int code)
 {
+    static const struct {
+        const char *group, *hint;
+    } lists[] = {{"compute train ", "what there is: synor compute train list"},
+                 {"account ", "what there is: synor account list"},
+                 {"bill ", "what there is: synor bill list"},
+                 {"node ", "what there is: synor node list"}};
+    const char *path = cli->line.command != NULL ? cli->line.command->path : "";
+
     if (code == SYN_E_FUNDS)
         return "synor account balance shows what there is; on a development network, "
                "synor account faucet grants more";
+    for (size_t i = 0; i < SYN_LEN(lists) && code == SYN_E_NOTFOUND; i++) {
+        if (syn_str_starts(path, lists[i].group) && !syn_str_ends(path, " create"))
+            return lists[i].hint;
+    }
     return NULL;
 }
 
@@ -110,7 +122,7 @@ syn_cli_fail(const struct syn_cli *cli, const struct syn_err *err)
 {
     const struct syn_err_info *info = syn_err_info(err->code);
     const json_t *told = cli->client != NULL ? syn_client_error(cli->client) : NULL;
-    const char *hint = hint_of(err->code);
+    const char *hint = hint_of(cli, err->code);
 
     /* The server's word on the same trouble knows more than we do. */
     if (!syn_str_eq(syn_json_str(told, "code", ""), info->wire))

@@ -14,7 +14,7 @@ struct wait {
     struct syn_cli *cli;
     struct syn_cli_progress progress;
     json_t *job; /* newest document */
-    char phase[160];
+    char phase[400];
     bool ended;
     bool deleted;
 };
@@ -66,7 +66,7 @@ is_end(const char *state)
            syn_str_eq(state, "stopped");
 }
 
-/* One line whenever state or reason change, the bar while it runs. */
+/* One line whenever it would say something else, the bar while it runs. */
 static void
 show(struct wait *wait)
 {
@@ -77,12 +77,11 @@ show(struct wait *wait)
     char phase[sizeof(wait->phase)];
     SYN_BUF(detail);
 
-    (void)snprintf(phase, sizeof(phase), "%s/%s", state, syn_json_str(status, "reason", ""));
+    (void)snprintf(phase, sizeof(phase), "%s%s%s", state, message[0] != '\0' ? ": " : "", message);
     if (!syn_str_eq(phase, wait->phase)) {
         bool tty = wait->cli->err_tty;
 
-        syn_cli_note(wait->cli, "%s%s%s%s", tty && wait->progress.drawn ? "\r\033[K" : "", state,
-                     message[0] != '\0' ? ": " : "", message);
+        syn_cli_note(wait->cli, "%s%s", tty && wait->progress.drawn ? "\r\033[K" : "", phase);
         wait->progress.drawn = false;
         (void)syn_str_copy(wait->phase, sizeof(wait->phase), phase);
     }

@@ -211,6 +211,10 @@ def bad_inputs_are_told(p):
     result = p.cli("compute", "train", "create", "--model-config", bad / "model.yaml",
                    "--max-budget", "1", "--yes", code=2)
     check("entrry" in result.err, result)
+    (bad / "model.yaml").write_text("entry: missing.py\n")
+    result = p.cli("compute", "train", "create", "--model-config", bad / "model.yaml",
+                   "--max-budget", "1", "--yes", code=2)
+    check("missing.py" in result.err and "Uploading" not in result.err, result)
     (bad / "model.yaml").write_text("a: &x [1]\nb: *x\n")
     p.cli("compute", "train", "create", "--model-config", bad / "model.yaml", "--max-budget", "1",
           "--yes", code=2)
