@@ -161,12 +161,18 @@ run_agent(struct syn_cli *cli)
         .log_level = syn_cli_text(cli, "log-level", NULL),
         .log_json = syn_cli_has(cli, "log-json")};
 
-    if (cli->host->agent == NULL) {
-        struct syn_err err;
+    const struct syn_client_options target = {.target = agent.server,
+                                              .fingerprint = agent.fingerprint};
+    SYN_SCOPED(syn_client_free_scope) struct syn_client *client = NULL;
+    struct syn_err err;
 
+    if (cli->host->agent == NULL) {
         (void)SYN_FAIL(&err, SYN_E_UNSUPPORTED, "this program has no agent in it");
         return syn_cli_fail(cli, &err);
     }
+    /* What can never be reached is told here, not in a log. */
+    if (syn_client_new(&target, &client, &err) < 0)
+        return syn_cli_fail(cli, &err);
     syn_cli_signals_reset();
     return cli->host->agent(&agent);
 }
@@ -214,9 +220,9 @@ run_status(struct syn_cli *cli)
     if (rc < 0)
         rc = syn_cli_unreachable(cli, rc, &err);
     if (rc < 0 && cli->json) {
-        (void)syn_cli_print_json_take(cli, json_pack("{s:b, s:s, s:s, s:s}", "ready", 0, "data_dir",
-                                                     cli->home, "code", syn_err_info(rc)->wire,
-                                                     "message", err.msg));
+        (void)syn_cli_print_json_take(
+            cli, json_pack("{s:b, s:s, s:s, s:s, s:n, s:{}}", "ready", 0, "data_dir", cli->home,
+                           "code", syn_err_info(rc)->wire, "message", err.msg, "hint", "details"));
         return 1;
     }
     if (rc < 0)

@@ -191,10 +191,15 @@ run_put(struct syn_cli *cli)
                                           .name = syn_cli_text(cli, "name", NULL),
                                           .pin = syn_cli_has(cli, "pin")};
     SYN_JSON(stored);
+    char cid[REF_MAX];
     struct syn_err err;
 
     if (syn_cli_has(cli, "car"))
         return put_car(cli);
+    /* What can be no name is told before the upload, not after it. */
+    if (upload.name != NULL && look_up(cli, upload.name, cid, sizeof(cid), &err) < 0 &&
+        err.code != SYN_E_NOTFOUND)
+        return syn_cli_fail(cli, &err);
     if (syn_cli_upload(cli, &upload, &stored, &err) < 0)
         return syn_cli_fail(cli, &err);
     if (cli->json)

@@ -31,7 +31,8 @@ struct process {
     struct syn_agent *agent;
     pthread_t starter;
     bool starting;
-    bool stopping; /* under `lock` */
+    bool stopping;          /* under `lock` */
+    struct syn_err gave_up; /* why the agent will never start; under `lock`, code 0 unless so */
     pthread_mutex_t lock;
     pthread_cond_t wake;
     int pid_fd;
@@ -152,6 +153,24 @@ try_agent(struct process *process, const struct syn_agent_options *options, stru
     return rc;
 }
 
+static void
+stop_loop(void *arg)
+{
+    syn_loop_stop(arg);
+}
+
+/* An agent alone that can never start has no reason to stay; a server beside it has. */
+static void
+give_up(struct process *process, const struct syn_err *why)
+{
+    (void)pthread_mutex_lock(&process->lock);
+    process->gave_up = *why;
+    (void)pthread_mutex_unlock(&process->lock);
+    if (process->server == NULL &&
+        syn_loop_post(process->loop, stop_loop, process->loop, NULL, NULL) < 0)
+        syn_log_kv(SYN_LOG_ERROR, "agent.stays", NULL);
+}
+
 static void *
 start_agent(void *arg)
 {
@@ -168,7 +187,11 @@ start_agent(void *arg)
         if (err.code == SYN_E_CANCELED)
             return NULL;
         syn_log_err(SYN_LOG_ERROR, "agent.start-failed", &err);
-        if (err.code == SYN_E_INVALID || err.code == SYN_E_UNAUTHENTICATED || !pause_start(process))
+        if (err.code == SYN_E_INVALID || err.code == SYN_E_UNAUTHENTICATED) {
+            give_up(process, &err);
+            return NULL;
+        }
+        if (!pause_start(process))
             return NULL;
     }
     return NULL;
@@ -203,7 +226,10 @@ end_agent(struct process *process)
 static int
 fail(const struct syn_daemon_options *options, const struct syn_err *err)
 {
-    tell(options, "error: ", err->msg);
+    char line[sizeof(err->msg) + 64];
+
+    (void)snprintf(line, sizeof(line), "%s %s", syn_err_info(err->code)->wire, err->msg);
+    tell(options, "error: ", line);
     if (options->ready_fd < 0)
         fprintf(stderr, "synor: %s\n", err->msg);
     return syn_err_info(err->code)->exit;
@@ -289,6 +315,8 @@ syn_daemon_agent(const struct syn_daemon_options *options)
         rc = fail(options, &err);
     }
     end_agent(&process);
+    if (rc == SYN_OK && process.gave_up.code != 0)
+        rc = syn_err_info(process.gave_up.code)->exit;
     end(&process);
     return rc < 0 ? 1 : rc;
 }

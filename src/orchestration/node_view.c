@@ -124,6 +124,32 @@ sandboxes_read(const json_t *status, struct syn_node_view *node)
     node->default_isolation = found > 0 ? (enum syn_isolation)found : SYN_ISOLATION_AUTO;
 }
 
+static int
+frameworks_read(const json_t *status, struct syn_node_view *node, struct syn_err *err)
+{
+    json_t *told = json_object_get(status, "frameworks");
+    const char *name;
+    json_t *version;
+    int rc = SYN_OK;
+
+    node->frameworks_told = json_is_object(told);
+    if (json_object_size(told) > SYN_NODE_FRAMEWORKS_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "status.frameworks: at most %d",
+                        SYN_NODE_FRAMEWORKS_MAX);
+    json_object_foreach (told, name, version) {
+        struct syn_framework *view = &node->frameworks[node->frameworks_count];
+
+        (void)version;
+        if (!syn_str_copy(view->name, sizeof(view->name), name))
+            return SYN_FAIL(err, SYN_E_INVALID, "status.frameworks: \"%.32s\" is too long", name);
+        rc = text_read(told, "status.frameworks", name, view->version, sizeof(view->version), err);
+        if (rc < 0)
+            return rc;
+        node->frameworks_count++;
+    }
+    return rc;
+}
+
 int
 syn_node_view_read(const json_t *doc, struct syn_node_view *ret, struct syn_err *err)
 {
@@ -147,6 +173,8 @@ syn_node_view_read(const json_t *doc, struct syn_node_view *ret, struct syn_err 
         rc = text_read(spec, "spec", "region", node.region, sizeof(node.region), err);
     if (rc == SYN_OK)
         rc = gpus_read(capacity, &node, err);
+    if (rc == SYN_OK)
+        rc = frameworks_read(status, &node, err);
     if (rc < 0)
         return syn_err_wrap(err, rc, "node %s", id);
     if (!*id || !syn_str_copy(node.id, sizeof(node.id), id))
@@ -274,6 +302,26 @@ syn_node_view_sandbox(const struct syn_node_view *node, enum syn_isolation wante
         if (node->sandboxes & SYN_BIT(i))
             return (enum syn_isolation)i;
     return SYN_ISOLATION_AUTO;
+}
+
+/* "1.13" of "1.13.0a0+git": whole numbers only, so that 1.1 is not a beginning of 1.13. */
+static bool
+version_begins(const char *version, const char *wanted)
+{
+    size_t len = strlen(wanted);
+
+    return strncmp(version, wanted, len) == 0 && !(version[len] >= '0' && version[len] <= '9');
+}
+
+bool
+syn_node_view_framework(const struct syn_node_view *node, const char *name, const char *version)
+{
+    if (!name || !*name || !node->frameworks_told)
+        return true;
+    for (unsigned i = 0; i < node->frameworks_count; i++)
+        if (syn_str_eq(node->frameworks[i].name, name))
+            return !version || !*version || version_begins(node->frameworks[i].version, version);
+    return false;
 }
 
 int64_t

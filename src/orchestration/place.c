@@ -106,6 +106,8 @@ fit_lacks(const struct syn_node_view *node, const struct syn_place_request *requ
         lacks |= SYN_BIT(DIM_REGION);
     if (syn_node_view_sandbox(node, request->isolation) == SYN_ISOLATION_AUTO)
         lacks |= SYN_BIT(DIM_ISOLATION);
+    if (!syn_node_view_framework(node, request->framework, request->framework_version))
+        lacks |= SYN_BIT(DIM_FRAMEWORK);
     if (gpu_units(node, request, view) < units)
         lacks |= SYN_BIT(DIM_GPUS);
     if (ratio(has->cpu_millicores, used->cpu_millicores, need->cpu_millicores, view) < units)

@@ -800,6 +800,28 @@ lost_supervisor_is_told(void **state)
 }
 
 static void
+start_cut_short_has_lost_nothing(void **state)
+{
+    const char *const argv[] = {"/bin/true", NULL};
+    struct syn_instance_spec spec = {.argv = argv};
+    struct syn_instance *adopted = NULL;
+    struct syn_err err = {0};
+    struct syn_run run;
+
+    (void)state;
+    syn_run_prepare(&run, &spec);
+    if (!syn_suite->cut_start(run.dir)) {
+        print_message("this driver has no supervisor process\n");
+        syn_run_end(&run);
+        skip();
+    }
+    assert_done(CALL(adopt, run.dir, &adopted, &run.status, &err), &err);
+    assert_int_equal(run.status.state, SYN_INSTANCE_PREPARED);
+    adopted = syn_suite->runtime.ops->close(adopted);
+    syn_run_end(&run);
+}
+
+static void
 adopting_knows_every_state(void **state)
 {
     const char *const argv[] = {"/bin/true", NULL};
@@ -916,6 +938,7 @@ syn_runtime_suite_run(const char *name, const struct syn_runtime_suite *given)
         cmocka_unit_test_teardown(usage_has_no_gap, clear_up),
         cmocka_unit_test_teardown(instance_outlives_its_starter, clear_up),
         cmocka_unit_test_teardown(lost_supervisor_is_told, clear_up),
+        cmocka_unit_test_teardown(start_cut_short_has_lost_nothing, clear_up),
         cmocka_unit_test_teardown(adopting_knows_every_state, clear_up),
         cmocka_unit_test_teardown(destroy_ends_everything, clear_up),
         cmocka_unit_test_teardown(names_are_not_reused, clear_up),

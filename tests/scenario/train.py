@@ -1,35 +1,14 @@
 #!/usr/bin/env python3
 """Training jobs with real sandboxes: every way to end, budgets, resume, and a daemon that dies."""
 import json
-import re
 import shutil
 import time
 
-from harness import (SOURCE, case, check, equal, job_folder, need_sandbox, run, wait_until)
-
-# Counts in its checkpoint folder, one step in 0.5 s, saves and leaves when asked to stop.
-COUNTER = """#!/bin/sh
-step=0
-[ -r "$SYNOR_CHECKPOINT_DIR/step" ] && step=$(cat "$SYNOR_CHECKPOINT_DIR/step") && echo "from $step"
-trap 'echo "asked to stop at $step"; exit 0' TERM
-while [ $step -lt ${1:-20} ]; do
-    sleep 0.5 & wait $!
-    step=$((step + 1))
-    echo $step >"$SYNOR_CHECKPOINT_DIR/.step"
-    mv "$SYNOR_CHECKPOINT_DIR/.step" "$SYNOR_CHECKPOINT_DIR/step"
-    echo "{\\"step\\": $step, \\"loss\\": 0.$step}" >>"$SYNOR_PROGRESS"
-    echo "step $step"
-done
-echo done >"$SYNOR_OUTPUT_DIR/result"
-"""
-
+from harness import (COUNTER, SOURCE, case, check, equal, job_folder, need_sandbox, reports_of, run,
+                     steps_in, wait_until)
 
 def types(p, job):
     return [event["type"] for event in p.events(job)]
-
-
-def steps_in(text):
-    return [int(n) for n in re.findall(r"^step (\d+)$", text, re.M)]
 
 
 def reason(p, job):
@@ -144,6 +123,29 @@ def stop_saves_and_resume_goes_on(p):
 
 
 @case
+def a_program_that_saves_all_the_time_is_saved_while_it_runs(p):
+    # Ten times a second a new file, and only the newest stays; one that never changes beside it.
+    saver = ("#!/bin/sh\ncd $SYNOR_CHECKPOINT_DIR\nkept=$(ls | grep step- | tail -n 1)\n"
+             "step=${kept#step-}; step=${step:-100}; echo from $step; echo all >config\n"
+             "while :; do step=$((step + 1)); echo $step >.new; mv .new step-$step\n"
+             "    rm -f step-$((step - 1)); echo \"{\\\"step\\\": $step}\" >>$SYNOR_PROGRESS\n"
+             "    [ ! -e $SYNOR_CODE_DIR/never ] || exit; sleep 0.1; done\n")
+    job = p.create(job_folder(p.home, saver))["id"]
+    p.wait_state(job, "running")
+    first = wait_until("its first checkpoint", 30, lambda: p.job(job)["status"]["checkpoint"])
+    wait_until("a newer one", 30,
+               lambda: p.job(job)["status"]["checkpoint"]["step"] > first["step"])
+    saved = p.job(job)["status"]["checkpoint"]
+    out = p.home / "saved-at-once"
+    p.json("storage", "get", f"synor://{saved['cid']}", out)
+    names = sorted(file.name for file in out.iterdir())
+    check(names[0] == "config" and len(names) == 2, "not the folder at one moment:", names)
+    # The record may be one or two steps behind: progress and folder are read one after the other.
+    check(0 <= int(names[1].removeprefix("step-")) - saved["step"] <= 3, names, saved)
+    p.cli("compute", "train", "stop", job, "--grace", "1s", "--yes", "--wait")
+
+
+@case
 def stop_kills_after_the_grace(p):
     deaf = "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1; done\n"
     job = p.create(job_folder(p.home, deaf), "--stop-grace", "1s")["id"]
@@ -209,6 +211,10 @@ def bad_inputs_are_told(p):
     result = p.cli("compute", "train", "create", "--model-config", bad / "model.yaml",
                    "--max-budget", "1", "--yes", code=2)
     check("entrry" in result.err, result)
+    (bad / "model.yaml").write_text("entry: missing.py\n")
+    result = p.cli("compute", "train", "create", "--model-config", bad / "model.yaml",
+                   "--max-budget", "1", "--yes", code=2)
+    check("missing.py" in result.err and "Uploading" not in result.err, result)
     (bad / "model.yaml").write_text("a: &x [1]\nb: *x\n")
     p.cli("compute", "train", "create", "--model-config", bad / "model.yaml", "--max-budget", "1",
           "--yes", code=2)
@@ -268,23 +274,6 @@ def a_killed_daemon_loses_nothing(p):
         equal(begin, end, "a gap or an overlap in the usage;", spans)
     lived = (spans[-1][1] - spans[0][0]) / 1000
     check(lived > 12, f"only {lived} s of more than 12 were metered")
-
-
-def reports_of(evidence):
-    """Every signed sample in the evidence, wherever it stands."""
-    found = []
-
-    def walk(value):
-        if isinstance(value, dict):
-            if "from_ms" in value and "to_ms" in value:
-                found.append(value)
-            for inner in value.values():
-                walk(inner)
-        elif isinstance(value, list):
-            for inner in value:
-                walk(inner)
-    walk(evidence)
-    return found
 
 
 @case

@@ -123,6 +123,9 @@ bool agt_sleep(struct syn_agent *agent, const struct agt_instance *instance, int
 SYN_MUST int agt_runtimes_open(struct syn_agent *agent, struct syn_err *err);
 void agt_runtimes_close(struct syn_agent *agent);
 #define AGT_BOOT_MAX 64
+/** What the machine's own Python has of the frameworks we know, below `root`: {"pytorch": "1.13"}.
+ *  A version that is not told is "". */
+SYN_MUST int agt_frameworks(const char *root, json_t **ret, struct syn_err *err);
 /** Which boot of the machine this is; "" when it does not tell. */
 void agt_boot_id(char *out, size_t cap);
 /** The body of join and heartbeat: capacity, sandboxes, versions. */

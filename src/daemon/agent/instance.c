@@ -392,6 +392,17 @@ add_bind(struct wish *wish, const char *host, const char *container)
     wish->spec.binds = wish->binds;
 }
 
+/* A folder beside the instance that its program may read. */
+static int
+make_folder(const struct agt_instance *instance, const char *name, char *out, struct syn_err *err)
+{
+    (void)agt_job_path(instance->agent, instance->id, name, out);
+    if (mkdir(out, 0755) != 0 && errno != EEXIST)
+        return SYN_FAIL_SYS(err, errno, "making %s", out);
+    (void)chmod(out, 0755);
+    return SYN_OK;
+}
+
 /* hyperparameters.json, in a folder that is bound read-only to /synor/config. */
 static int
 write_config(struct agt_instance *instance, struct wish *wish, const json_t *parameters,
@@ -405,9 +416,9 @@ write_config(struct agt_instance *instance, struct wish *wish, const json_t *par
 
     if (rc < 0)
         return rc;
-    (void)agt_job_path(instance->agent, instance->id, "config", wish->config);
-    if (mkdir(wish->config, 0755) != 0 && errno != EEXIST)
-        return SYN_FAIL_SYS(err, errno, "making %s", wish->config);
+    rc = make_folder(instance, "config", wish->config, err);
+    if (rc < 0)
+        return rc;
     (void)snprintf(path, sizeof(path), "%s/hyperparameters.json", wish->config);
     file = fopen(path, "we");
     bad = file == NULL || fwrite(text.data, 1, text.len, file) != text.len;
@@ -415,7 +426,6 @@ write_config(struct agt_instance *instance, struct wish *wish, const json_t *par
         bad = true;
     if (bad)
         return SYN_FAIL_SYS(err, errno, "writing %s", path);
-    (void)chmod(wish->config, 0755);
     (void)chmod(path, 0644);
     add_bind(wish, wish->config, "/synor/config");
     return SYN_OK;
@@ -433,10 +443,11 @@ wish_content(struct agt_instance *instance, struct wish *wish, const json_t *spe
         rc = agt_fetch(instance, code, wish->code, err);
         add_bind(wish, wish->code, "/synor/code");
     }
-    if (rc == SYN_OK && dataset[0] != '\0') {
-        rc = agt_fetch(instance, dataset, wish->dataset, err);
+    if (rc == SYN_OK)
+        rc = dataset[0] != '\0' ? agt_fetch(instance, dataset, wish->dataset, err)
+                                : make_folder(instance, "dataset", wish->dataset, err);
+    if (rc == SYN_OK)
         add_bind(wish, wish->dataset, "/synor/dataset");
-    }
     return rc < 0 ? rc
                   : write_config(instance, wish, json_object_get(spec, "hyperparameters"), err);
 }
@@ -672,6 +683,7 @@ bury(struct agt_instance *instance)
     }
     (void)unlink(agt_job_path(agent, instance->id, "config/hyperparameters.json", path));
     (void)rmdir(agt_job_path(agent, instance->id, "config", path));
+    (void)rmdir(agt_job_path(agent, instance->id, "dataset", path));
     (void)unlink(agt_job_path(agent, instance->id, "boot_id", path));
     (void)unlink(agt_job_path(agent, instance->id, "boot_id.tmp", path));
     (void)unlink(agt_job_path(agent, instance->id, "doc.json.tmp", path));

@@ -148,15 +148,20 @@ agt_inventory(struct syn_agent *agent, json_t **ret, struct syn_err *err)
 {
     char boot_id[64];
     json_t *boxes = NULL;
+    json_t *frameworks = NULL;
     int rc = sandboxes(agent, &boxes, err);
 
-    if (rc < 0)
+    if (rc == SYN_OK)
+        rc = agt_frameworks("", &frameworks, err);
+    if (rc < 0) {
+        json_decref(boxes);
         return rc;
+    }
     agt_boot_id(boot_id, sizeof(boot_id));
-    return syn_json_pack(ret, err, "{s:{s:I, s:I, s:I, s:[]}, s:o, s:s, s:s, s:s}", "capacity",
-                         "cpu_millicores", (json_int_t)cpu_millicores(), "memory_bytes",
-                         (json_int_t)memory_bytes(), "scratch_bytes",
-                         (json_int_t)scratch_bytes(agent), "gpus", "sandboxes", boxes,
-                         "default_isolation", agent->infos[agent->works[0] ? 0 : 1].sandbox,
-                         "agent_version", SYN_VERSION, "boot_id", boot_id);
+    return syn_json_pack(
+        ret, err, "{s:{s:I, s:I, s:I, s:[]}, s:o, s:o, s:s, s:s, s:s}", "capacity",
+        "cpu_millicores", (json_int_t)cpu_millicores(), "memory_bytes", (json_int_t)memory_bytes(),
+        "scratch_bytes", (json_int_t)scratch_bytes(agent), "gpus", "sandboxes", boxes, "frameworks",
+        frameworks, "default_isolation", agent->infos[agent->works[0] ? 0 : 1].sandbox,
+        "agent_version", SYN_VERSION, "boot_id", boot_id);
 }

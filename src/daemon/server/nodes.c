@@ -54,7 +54,8 @@ static int
 take_report(json_t *status, const json_t *report, int64_t now_ms, struct syn_err *err)
 {
     static const char *const keys[] = {"capacity",      "sandboxes", "default_isolation",
-                                       "agent_version", "boot_id",   "checks"};
+                                       "agent_version", "boot_id",   "checks",
+                                       "frameworks"};
     int rc = syn_document_set_time(status, "last_seen_at", now_ms, err);
 
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(keys); i++) {
@@ -439,6 +440,9 @@ stream_instances(struct syn_http_req *req, void *ctx, struct syn_err *err)
          .min = 0,                                                                                \
          .max = 64,                                                                               \
          .help = "Changes with a reboot"},                                                        \
+        {.name = "frameworks",                                                                    \
+         .kind = SYN_FIELD_OBJ,                                                                   \
+         .help = "Name and version of what the node's own Python can import"},                    \
     {                                                                                             \
         .name = "checks", .kind = SYN_FIELD_ANY, .help = "What `synor doctor` found"              \
     }

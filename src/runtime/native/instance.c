@@ -326,12 +326,12 @@ syn_instance_poll(struct syn_instance *instance, struct syn_instance_status *ret
             *err = local;
         return rc;
     }
-    if (!alive && record.pid > 0)
+    status.started_at_ms = started_at(instance->dir);
+    if (!alive && record.pid > 0 && status.started_at_ms > 0)
         return conclude_lost(instance, &record, ret_status, err);
-    if (alive) {
-        status.started_at_ms = started_at(instance->dir);
-        status.state = status.started_at_ms > 0 ? SYN_INSTANCE_RUNNING : SYN_INSTANCE_PREPARED;
-    }
+    /* A supervisor that died before the start was decided has lost nothing: still prepared. */
+    if (alive && status.started_at_ms > 0)
+        status.state = SYN_INSTANCE_RUNNING;
     *ret_status = status;
     return SYN_OK;
 }

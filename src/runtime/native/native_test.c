@@ -51,6 +51,22 @@ kill_supervisor(const char *dir)
     return true;
 }
 
+static bool
+cut_start(const char *dir)
+{
+    static const char record[] =
+        "{\"boot\":\"\",\"pid\":4194304,\"ticks\":1}\n"; /* no such process */
+    struct syn_err err = {0};
+    char path[SYN_PATH_MAX];
+    SYN_FD(fd);
+
+    (void)snprintf(path, sizeof(path), "%s/shim.json", dir);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_done(syn_fd_write_all(fd, record, strlen(record), &err), &err);
+    return true;
+}
+
 static void
 note(char *out, size_t cap, const char *what, const char *where)
 {
@@ -193,6 +209,7 @@ main(int argc, char **argv)
     struct syn_runtime_suite suite = {.kernel_shared = !gvisor,
                                       .reopen = reopen,
                                       .kill_supervisor = kill_supervisor,
+                                      .cut_start = cut_start,
                                       .leftovers = leftovers};
     char root[SYN_PATH_MAX], dir[SYN_PATH_MAX], reason[256];
     struct syn_native *native = NULL;

@@ -78,7 +78,7 @@ test_pending_names_what_each_node_lacks(void **state)
         (void)snprintf(want, sizeof(want), "node-%u: 8 x h100 needed; it has no GPU", i);
         check_explain(&view, want, "--gpus 0");
     }
-    check_explain(&view, "3 of 3 node(s) lack the GPUs", "join a node with");
+    check_explain(&view, "3 of 3 nodes lack the GPUs", "join a node with");
     world_free(world);
 }
 

@@ -199,7 +199,8 @@ struct syn_runtime_ops {
 
     /** Open a folder that an earlier process prepared. Concludes truthfully: a folder whose
      *  supervisor is gone without a result becomes EXITED, reason lost, and its leftovers are
-     * killed. Returns 0; NOTFOUND, CORRUPT, IO. */
+     *  killed; one that was gone before the program started is still PREPARED, fit to be destroyed.
+     *  Returns 0; NOTFOUND, CORRUPT, IO. */
     int (*adopt)(void *self, const char *dir, struct syn_instance **ret_instance,
                  struct syn_instance_status *ret_status, struct syn_err *err);
 

@@ -45,6 +45,7 @@ SYN_MUST int syn_training_model_merge(json_t *model, json_t *spec, const char **
 /** A checked spec, read. All pointers are borrowed from the JSON. */
 struct syn_training_spec {
     const char *framework;
+    const char *framework_version;
     const char *image;
     const char *source;
     const char *entry;
