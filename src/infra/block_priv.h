@@ -2,7 +2,8 @@
  *
  *   content.h   files, folders, CAR        (content*.c)
  *   ---------   ----------------------------------------
- *   blocks      batches, dedup, reads      (block_store.c)
+ *   batches     dedup, commits             (block_batch.c)
+ *   blocks      recovery, verified reads   (block_store.c)
  *   index       where a block is           (block_index.c, SQLite)
  *   packs       files of <= 256 MiB        (block_packs.c)
  *   record      header, zstd, AES-GCM      (block_record.c)

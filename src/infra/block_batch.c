@@ -1,0 +1,430 @@
+/* Batches: blocks that become visible and durable together.
+ *
+ * Crash safety rests on one order: records are appended, the packs they are in are synced, then one
+ * transaction names them in the index. A block is there exactly when the index names it. What a
+ * crash or an abandoned batch leaves behind lies after a pack's committed size, or in a pack that
+ * the index does not know, and is cut away: at open, or when the last open batch ends.
+ *
+ *     batch:  put put put ...  commit = sync packs, index transaction
+ *     pack:   [committed ......................][not yet committed]
+ *
+ * Deduplication meets gc in one place: between finding that a block is stored already and relying
+ * on it, it must not be collected. A put claims the digest in its batch and looks it up under the
+ * shared side of `sweep`; gc reads all claims and deletes under the exclusive side.
+ *
+ * Locks, in order: sweep, blocks.lock, batch.lock, index. */
+#include "block_store_priv.h"
+
+#include <synor/base/mem.h>
+#include <synor/base/world.h>
+
+#define BUFFERED_MAX   ((size_t)64 << 10) /* larger records are written on their own */
+#define BUFFER_BYTES   ((size_t)1 << 20)
+#define TOUCH_SLACK_MS (INT64_C(10) * 60 * 1000)
+
+enum item_state {
+    ITEM_CLAIMED, /* being looked up or written */
+    ITEM_STORED,  /* was there before */
+    ITEM_BUFFERED,
+    ITEM_WRITTEN,
+    ITEM_COMMITTED,
+};
+
+/* What the batch knows of one digest in its set. */
+struct item {
+    enum item_state state;
+    struct syn_index_row row; /* of a buffered one, `offset` counts from the buffer's start */
+};
+
+struct touched_pack {
+    uint32_t id;
+    uint64_t end;
+};
+
+struct syn_batch {
+    struct syn_batch *next;
+    struct syn_blocks *blocks;
+    pthread_mutex_t lock;
+    struct syn_digest_set set;
+    struct item *items; /* one for each of the set's */
+    size_t items_cap;
+    size_t committed; /* items before this one are done */
+    uint8_t *buffer;
+    size_t buffered;
+    size_t *waiting; /* items in the buffer */
+    size_t waiting_count;
+    size_t waiting_cap;
+    struct touched_pack *packs; /* written since the last commit */
+    size_t packs_count;
+    size_t packs_cap;
+    uint32_t first_pack; /* it has written to none before */
+    uint64_t put_bytes;
+    bool failed;
+};
+
+/* ---- batches --------------------------------------------------------------------------------- */
+
+int
+syn_batch_new(struct syn_blocks *blocks, struct syn_batch **ret_batch, struct syn_err *err)
+{
+    struct syn_batch *batch = syn_calloc(1, sizeof(*batch));
+
+    if (batch == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a batch");
+    batch->blocks = blocks;
+    (void)pthread_mutex_init(&batch->lock, NULL);
+    (void)pthread_mutex_lock(&blocks->lock);
+    batch->first_pack = syn_packs_next(blocks->packs);
+    batch->next = blocks->batches;
+    blocks->batches = batch;
+    (void)pthread_mutex_unlock(&blocks->lock);
+    *ret_batch = batch;
+    return SYN_OK;
+}
+
+/* Enter a digest into the batch; with the batch locked. */
+static SYN_MUST int
+claim_locked(struct syn_batch *batch, const uint8_t *digest, size_t *ret_item, bool *ret_new,
+             struct syn_err *err)
+{
+    int rc;
+
+    if (!syn_grow(&batch->items, &batch->items_cap, batch->set.count + 1, sizeof(*batch->items)))
+        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a batch");
+    rc = syn_digest_set_add(&batch->set, digest, ret_item, ret_new, err);
+    if (rc == 0 && *ret_new)
+        batch->items[*ret_item] = (struct item){.state = ITEM_CLAIMED};
+    return rc;
+}
+
+/* Claim the digest and look whether it is stored; `*ret_todo` when the caller must write it. */
+static SYN_MUST int
+claim(struct syn_batch *batch, const uint8_t *digest, size_t *ret_item, bool *ret_todo,
+      struct syn_err *err)
+{
+    struct syn_blocks *blocks = batch->blocks;
+    int rc;
+
+    (void)pthread_rwlock_rdlock(&blocks->sweep);
+    (void)pthread_mutex_lock(&batch->lock);
+    rc = claim_locked(batch, digest, ret_item, ret_todo, err);
+    if (rc == 0 && *ret_todo) {
+        struct syn_index_row row;
+
+        rc = syn_index_find(blocks->index, digest, &row, err);
+        *ret_todo = rc == SYN_INDEX_NONE;
+        if (rc == 0) {
+            batch->items[*ret_item].state = ITEM_STORED;
+            batch->items[*ret_item].row = row;
+        }
+        rc = SYN_MIN(rc, 0);
+    }
+    if (rc < 0)
+        batch->failed = true;
+    (void)pthread_mutex_unlock(&batch->lock);
+    (void)pthread_rwlock_unlock(&blocks->sweep);
+    return rc;
+}
+
+/* Remember where the batch wrote, also in vain (`rc` < 0): that is what it takes back. */
+static SYN_MUST int
+note_written(struct syn_batch *batch, struct syn_place place, uint64_t len, int rc,
+             struct syn_err *err)
+{
+    size_t i = batch->packs_count;
+
+    if (place.pack == 0)
+        return rc;
+    while (i > 0 && batch->packs[i - 1].id != place.pack)
+        i--;
+    if (i == 0) {
+        if (!syn_grow(&batch->packs, &batch->packs_cap, batch->packs_count + 1,
+                      sizeof(*batch->packs)))
+            return rc < 0 ? rc : SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a batch");
+        i = ++batch->packs_count;
+        batch->packs[i - 1] = (struct touched_pack){.id = place.pack};
+    }
+    batch->packs[i - 1].end = SYN_MAX(batch->packs[i - 1].end, place.offset + len);
+    return rc;
+}
+
+/* Write the buffered records in one go; with the batch locked. */
+static SYN_MUST int
+flush_locked(struct syn_batch *batch, struct syn_err *err)
+{
+    struct iovec iov = {batch->buffer, batch->buffered};
+    struct syn_place place = {0};
+    int rc;
+
+    if (batch->buffered == 0)
+        return SYN_OK;
+    rc = syn_packs_append(batch->blocks->packs, &iov, 1, batch->buffered, &place, err);
+    rc = note_written(batch, place, batch->buffered, rc, err);
+    if (rc != 0)
+        return rc;
+    for (size_t i = 0; i < batch->waiting_count; i++) {
+        struct item *item = &batch->items[batch->waiting[i]];
+
+        assert(item->state == ITEM_BUFFERED);
+        item->row.place.pack = place.pack;
+        item->row.place.offset += place.offset;
+        item->state = ITEM_WRITTEN;
+    }
+    batch->waiting_count = 0;
+    batch->buffered = 0;
+    return SYN_OK;
+}
+
+static SYN_MUST int
+buffer_locked(struct syn_batch *batch, size_t number, const struct syn_record_out *out,
+              struct syn_err *err)
+{
+    struct item *item = &batch->items[number];
+    uint8_t *at;
+    int rc = SYN_OK;
+
+    if (batch->buffered + item->row.stored > BUFFER_BYTES)
+        rc = flush_locked(batch, err);
+    if (rc != 0)
+        return rc;
+    if (batch->buffer == NULL)
+        batch->buffer = syn_alloc(BUFFER_BYTES);
+    if (batch->buffer == NULL || !syn_grow(&batch->waiting, &batch->waiting_cap,
+                                           batch->waiting_count + 1, sizeof(*batch->waiting)))
+        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a batch");
+    at = batch->buffer + batch->buffered;
+    memcpy(at, out->head, SYN_RECORD_HEAD);
+    if (out->payload_len > 0)
+        memcpy(at + SYN_RECORD_HEAD, out->payload, out->payload_len);
+    memcpy(at + SYN_RECORD_HEAD + out->payload_len, out->tail, out->tail_len);
+    item->row.place.offset = batch->buffered;
+    item->state = ITEM_BUFFERED;
+    batch->buffered += item->row.stored;
+    batch->waiting[batch->waiting_count++] = number;
+    return SYN_OK;
+}
+
+static SYN_MUST int
+write_block(struct syn_batch *batch, size_t number, const struct syn_cid *cid,
+            struct syn_record_out *out, size_t len, struct syn_err *err)
+{
+    struct syn_index_row row = {
+        .cid = *cid,
+        .stored = (uint32_t)syn_record_out_size(out),
+        .size = (uint32_t)len,
+        .flags = out->flags,
+    };
+    bool buffered = row.stored <= BUFFERED_MAX;
+    int rc = SYN_OK;
+
+    if (!buffered)
+        rc = syn_blocks_append(batch->blocks, out, &row.place, err);
+    (void)pthread_mutex_lock(&batch->lock);
+    batch->items[number].row = row;
+    if (buffered)
+        rc = buffer_locked(batch, number, out, err);
+    else
+        rc = note_written(batch, row.place, row.stored, rc, err);
+    if (rc == 0 && !buffered)
+        batch->items[number].state = ITEM_WRITTEN;
+    (void)pthread_mutex_unlock(&batch->lock);
+    return rc;
+}
+
+int
+syn_batch_put(struct syn_batch *batch, const struct syn_cid *cid, const void *data, size_t len,
+              struct syn_err *err)
+{
+    struct syn_record_out out;
+    struct syn_coder *coder = NULL;
+    size_t number = 0;
+    bool todo = false;
+    int rc = claim(batch, cid->digest, &number, &todo, err);
+
+    if (rc == 0 && todo) {
+        rc = syn_blocks_take_coder(batch->blocks, &coder, err);
+        if (rc == 0)
+            rc = syn_record_encode(coder, cid, data, len, &out, err);
+        if (rc == 0)
+            rc = write_block(batch, number, cid, &out, len, err);
+        if (coder != NULL)
+            syn_blocks_give_coder(batch->blocks, coder);
+    }
+    (void)pthread_mutex_lock(&batch->lock);
+    batch->failed = batch->failed || rc < 0;
+    batch->put_bytes += len;
+    (void)pthread_mutex_unlock(&batch->lock);
+    return rc;
+}
+
+int
+syn_batch_hold(struct syn_batch *batch, const struct syn_cid *cid, struct syn_err *err)
+{
+    char text[SYN_CID_TEXT_MAX];
+    size_t number = 0;
+    bool missing = false;
+    int rc = claim(batch, cid->digest, &number, &missing, err);
+
+    if (rc == 0 && missing) {
+        (void)pthread_mutex_lock(&batch->lock);
+        batch->failed = true; /* the claim stands for a block that nobody writes */
+        (void)pthread_mutex_unlock(&batch->lock);
+        rc = SYN_FAIL(err, SYN_E_NOTFOUND, "block %s: not in the content store",
+                      syn_cid_format(cid, text));
+    }
+    return rc;
+}
+
+static SYN_MUST int
+commit_rows(struct syn_batch *batch, struct syn_err *err)
+{
+    struct syn_index *index = batch->blocks->index;
+    int64_t now = syn_wall_ms(syn_world_system());
+    int rc = SYN_OK;
+
+    for (size_t i = batch->committed; rc == 0 && i < batch->set.count; i++) {
+        struct item *item = &batch->items[i];
+
+        if (item->state == ITEM_WRITTEN) {
+            item->row.born_ms = now;
+            rc = syn_index_add(index, &item->row, err);
+        } else if (item->row.born_ms < now - TOUCH_SLACK_MS) {
+            rc = syn_index_touch(index, batch->set.items[i], now, err);
+        }
+    }
+    for (size_t i = 0; rc == 0 && i < batch->packs_count; i++)
+        rc = syn_index_pack(index, batch->packs[i].id, batch->packs[i].end, err);
+    if (rc == 0 && batch->put_bytes > 0)
+        rc = syn_index_count_put(index, batch->put_bytes, err);
+    return rc;
+}
+
+static SYN_MUST int
+commit_locked(struct syn_batch *batch, struct syn_err *err)
+{
+    int rc;
+
+    if (batch->failed)
+        return SYN_FAIL(err, SYN_E_CONFLICT, "a block of this upload could not be stored");
+    rc = flush_locked(batch, err);
+    for (size_t i = 0; rc == 0 && i < batch->packs_count; i++)
+        rc = syn_packs_sync(batch->blocks->packs, batch->packs[i].id, err);
+    if (rc == 0)
+        rc = syn_index_begin(batch->blocks->index, err);
+    if (rc != 0)
+        return rc;
+    rc = commit_rows(batch, err);
+    rc = syn_index_end(batch->blocks->index, rc, err);
+    if (rc != 0)
+        return rc;
+    for (; batch->committed < batch->set.count; batch->committed++)
+        batch->items[batch->committed].state = ITEM_COMMITTED;
+    batch->packs_count = 0;
+    batch->put_bytes = 0;
+    return SYN_OK;
+}
+
+int
+syn_batch_commit(struct syn_batch *batch, struct syn_err *err)
+{
+    int rc;
+
+    (void)pthread_mutex_lock(&batch->lock);
+    rc = commit_locked(batch, err);
+    batch->failed = batch->failed || rc < 0;
+    (void)pthread_mutex_unlock(&batch->lock);
+    return rc;
+}
+
+/* With blocks.lock held and no batch left, nobody appends: take back what was not committed. A
+ * failure only costs space until the store is opened again. */
+static void
+cut_back(struct syn_batch *batch)
+{
+    struct syn_blocks *blocks = batch->blocks;
+
+    for (size_t i = 0; i < batch->packs_count; i++) {
+        uint64_t size = 0;
+
+        if (syn_index_pack_size(blocks->index, batch->packs[i].id, &size, NULL) == 0)
+            (void)!syn_packs_cut(blocks->packs, batch->packs[i].id, size, NULL);
+    }
+}
+
+struct syn_batch *
+syn_batch_free(struct syn_batch *batch)
+{
+    struct syn_blocks *blocks;
+    struct syn_batch **slot;
+
+    if (batch == NULL)
+        return NULL;
+    blocks = batch->blocks;
+    (void)pthread_mutex_lock(&blocks->lock);
+    for (slot = &blocks->batches; *slot != batch; slot = &(*slot)->next)
+        assert(*slot != NULL);
+    *slot = batch->next;
+    if (blocks->batches == NULL)
+        cut_back(batch);
+    (void)pthread_mutex_unlock(&blocks->lock);
+    syn_digest_set_fini(&batch->set);
+    syn_free(batch->items);
+    syn_free(batch->buffer);
+    syn_free(batch->waiting);
+    syn_free(batch->packs);
+    (void)pthread_mutex_destroy(&batch->lock);
+    syn_free(batch);
+    return NULL;
+}
+
+/* ---- for gc ---------------------------------------------------------------------------------- */
+
+void
+syn_blocks_sweep_begin(struct syn_blocks *blocks)
+{
+    (void)pthread_rwlock_wrlock(&blocks->sweep);
+}
+
+void
+syn_blocks_sweep_end(struct syn_blocks *blocks)
+{
+    (void)pthread_rwlock_unlock(&blocks->sweep);
+}
+
+int
+syn_blocks_each_claim(struct syn_blocks *blocks,
+                      int (*each)(void *arg, const uint8_t *digest, struct syn_err *err), void *arg,
+                      struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    (void)pthread_mutex_lock(&blocks->lock);
+    for (struct syn_batch *batch = blocks->batches; rc == 0 && batch != NULL; batch = batch->next) {
+        (void)pthread_mutex_lock(&batch->lock);
+        for (size_t i = 0; rc == 0 && i < batch->set.count; i++)
+            rc = each(arg, batch->set.items[i], err);
+        (void)pthread_mutex_unlock(&batch->lock);
+    }
+    (void)pthread_mutex_unlock(&blocks->lock);
+    return rc;
+}
+
+int
+syn_blocks_seal(struct syn_blocks *blocks, struct syn_batch **ret_holder, uint32_t *ret_limit,
+                struct syn_err *err)
+{
+    int rc;
+
+    /* First the batch, so that nothing is cut back any more, then the seal. */
+    rc = syn_batch_new(blocks, ret_holder, err);
+    if (rc != 0)
+        return rc;
+    syn_packs_seal(blocks->packs);
+    (void)pthread_mutex_lock(&blocks->lock);
+    (*ret_holder)->first_pack = syn_packs_next(blocks->packs);
+    *ret_limit = (*ret_holder)->first_pack;
+    for (const struct syn_batch *batch = blocks->batches; batch != NULL; batch = batch->next)
+        *ret_limit = SYN_MIN(*ret_limit, batch->first_pack);
+    (void)pthread_mutex_unlock(&blocks->lock);
+    return SYN_OK;
+}
