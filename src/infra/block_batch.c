@@ -34,6 +34,8 @@ enum item_state {
 struct item {
     enum item_state state;
     struct syn_index_row row; /* of a buffered one, `offset` counts from the buffer's start */
+    bool replaces;            /* it is stored, at `from`, and damaged there */
+    struct syn_place from;
 };
 
 struct touched_pack {
@@ -97,30 +99,49 @@ claim_locked(struct syn_batch *batch, const uint8_t *digest, size_t *ret_item, b
     return rc;
 }
 
-/* Claim the digest and look whether it is stored; `*ret_todo` when the caller must write it. */
+/* Look whether a claimed digest is stored; with the batch locked. */
 static SYN_MUST int
-claim(struct syn_batch *batch, const uint8_t *digest, size_t *ret_item, bool *ret_todo,
+look_up_locked(struct syn_batch *batch, size_t number, struct syn_err *err)
+{
+    struct item *item = &batch->items[number];
+    struct syn_index_row row;
+    int rc = syn_index_find(batch->blocks->index, batch->set.items[number], &row, err);
+
+    if (rc == 0) {
+        item->state = ITEM_STORED;
+        item->row = row;
+    }
+    return SYN_MIN(rc, 0);
+}
+
+/* Claim the digest and look whether it is stored, whole as far as is known when the caller would
+ * `write` it. `*ret_todo`: nobody has it or is about to. */
+static SYN_MUST int
+claim(struct syn_batch *batch, const uint8_t *digest, bool write, size_t *ret_item, bool *ret_todo,
       struct syn_err *err)
 {
     struct syn_blocks *blocks = batch->blocks;
+    bool is_new = false;
     int rc;
 
     (void)pthread_rwlock_rdlock(&blocks->sweep);
     (void)pthread_mutex_lock(&batch->lock);
-    rc = claim_locked(batch, digest, ret_item, ret_todo, err);
-    if (rc == 0 && *ret_todo) {
-        struct syn_index_row row;
+    rc = claim_locked(batch, digest, ret_item, &is_new, err);
+    if (rc == 0 && is_new)
+        rc = look_up_locked(batch, *ret_item, err);
+    if (rc == 0) {
+        struct item *item = &batch->items[*ret_item];
 
-        rc = syn_index_find(blocks->index, digest, &row, err);
-        *ret_todo = rc == SYN_INDEX_NONE;
-        if (rc == 0) {
-            batch->items[*ret_item].state = ITEM_STORED;
-            batch->items[*ret_item].row = row;
+        *ret_todo = is_new && item->state == ITEM_CLAIMED;
+        if (write && item->state == ITEM_STORED && item->row.bad) {
+            item->state = ITEM_CLAIMED;
+            item->replaces = true;
+            item->from = item->row.place;
+            *ret_todo = true;
         }
-        rc = SYN_MIN(rc, 0);
-    }
-    if (rc < 0)
+    } else {
         batch->failed = true;
+    }
     (void)pthread_mutex_unlock(&batch->lock);
     (void)pthread_rwlock_unlock(&blocks->sweep);
     return rc;
@@ -239,7 +260,7 @@ syn_batch_put(struct syn_batch *batch, const struct syn_cid *cid, const void *da
     struct syn_coder *coder = NULL;
     size_t number = 0;
     bool todo = false;
-    int rc = claim(batch, cid->digest, &number, &todo, err);
+    int rc = claim(batch, cid->digest, true, &number, &todo, err);
 
     if (rc == 0 && todo) {
         rc = syn_blocks_take_coder(batch->blocks, &coder, err);
@@ -263,7 +284,7 @@ syn_batch_hold(struct syn_batch *batch, const struct syn_cid *cid, struct syn_er
     char text[SYN_CID_TEXT_MAX];
     size_t number = 0;
     bool missing = false;
-    int rc = claim(batch, cid->digest, &number, &missing, err);
+    int rc = claim(batch, cid->digest, false, &number, &missing, err);
 
     if (rc == 0 && missing) {
         (void)pthread_mutex_lock(&batch->lock);
@@ -287,7 +308,12 @@ commit_rows(struct syn_batch *batch, struct syn_err *err)
 
         if (item->state == ITEM_WRITTEN) {
             item->row.born_ms = now;
-            rc = syn_index_add(index, &item->row, err);
+            /* The damaged record's row takes the new one, unless somebody else was faster; adding
+             * what is there renews its age. */
+            if (item->replaces)
+                rc = syn_index_move(index, &item->row, item->from, err);
+            if (rc == 0)
+                rc = syn_index_add(index, &item->row, err);
         } else if (item->row.born_ms < now - TOUCH_SLACK_MS) {
             rc = syn_index_touch(index, batch->set.items[i], now, err);
         }

@@ -11,13 +11,17 @@
 
 #define BUSY_MS            10000
 #define CHECKPOINT_COMMITS 64
-#define SCHEMA_VERSION     1
+#define SCHEMA_VERSION     ((int)SYN_LEN(steps))
+
+#define COLUMNS "codec, pack, offset, stored, size, flags, born, bad"
 
 enum statement {
+    STMT_FIND,
     STMT_ADD,
     STMT_TOUCH,
     STMT_REMOVE,
     STMT_MOVE,
+    STMT_MARK,
     STMT_PACK,
     STMT_PACK_FORGET,
     STMT_COUNT_PUT,
@@ -25,27 +29,37 @@ enum statement {
 };
 
 static const char *const statements[] = {
+    [STMT_FIND] = "SELECT " COLUMNS " FROM block WHERE digest = ?1",
     [STMT_ADD] = "INSERT INTO block(digest, codec, pack, offset, stored, size, flags, born)"
                  " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
                  " ON CONFLICT(digest) DO UPDATE SET born = max(born, excluded.born)",
     [STMT_TOUCH] = "UPDATE block SET born = max(born, ?2) WHERE digest = ?1",
     [STMT_REMOVE] = "DELETE FROM block WHERE digest = ?1",
-    [STMT_MOVE] = "UPDATE block SET pack = ?2, offset = ?3, stored = ?4, flags = ?5"
+    [STMT_MOVE] = "UPDATE block SET pack = ?2, offset = ?3, stored = ?4, flags = ?5, bad = 0"
                   " WHERE digest = ?1 AND pack = ?6 AND offset = ?7",
+    [STMT_MARK] = "UPDATE block SET bad = ?4 WHERE digest = ?1 AND pack = ?2 AND offset = ?3",
     [STMT_PACK] = "INSERT INTO pack(id, size) VALUES(?1, ?2)"
                   " ON CONFLICT(id) DO UPDATE SET size = max(size, excluded.size)",
     [STMT_PACK_FORGET] = "DELETE FROM pack WHERE id = ?1",
     [STMT_COUNT_PUT] = "UPDATE meta SET value = value + ?1 WHERE key = 'put_bytes'",
 };
 
-static const char schema[] =
-    "CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS pack(id INTEGER PRIMARY KEY, size INTEGER NOT NULL);"
-    "CREATE TABLE IF NOT EXISTS block(digest BLOB PRIMARY KEY, codec INTEGER NOT NULL, pack "
-    "INTEGER NOT NULL,"
+/* What a first start makes, then what each later version of the format added: a store of version N
+ * takes the steps from N on. */
+static const char *const steps[] = {
+    "CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE pack(id INTEGER PRIMARY KEY, size INTEGER NOT NULL);"
+    "CREATE TABLE block(digest BLOB PRIMARY KEY, codec INTEGER NOT NULL, pack INTEGER NOT NULL,"
     " offset INTEGER NOT NULL, stored INTEGER NOT NULL, size INTEGER NOT NULL,"
     " flags INTEGER NOT NULL, born INTEGER NOT NULL) WITHOUT ROWID;"
-    "INSERT OR IGNORE INTO meta VALUES('put_bytes', 0);";
+    "INSERT INTO meta VALUES('put_bytes', 0);",
+    /* 2: what the last read of a block found */
+    "ALTER TABLE block ADD COLUMN bad INTEGER NOT NULL DEFAULT 0;",
+};
+
+/* An index that was begun and never ready: it is made anew. */
+static const char forget_all[] = "DROP TABLE IF EXISTS meta; DROP TABLE IF EXISTS pack;"
+                                 "DROP TABLE IF EXISTS block;";
 
 struct syn_index {
     sqlite3 *writer;
@@ -143,6 +157,54 @@ read_number(sqlite3 *db, const char *sql, int64_t *ret_value, struct syn_err *er
     return rc;
 }
 
+int
+syn_index_begin(struct syn_index *index, struct syn_err *err)
+{
+    int rc;
+
+    (void)pthread_mutex_lock(&index->write_lock);
+    rc = run_sql(index->writer, "BEGIN IMMEDIATE", "content index", err);
+    if (rc < 0)
+        (void)pthread_mutex_unlock(&index->write_lock);
+    return rc;
+}
+
+int
+syn_index_end(struct syn_index *index, int rc, struct syn_err *err)
+{
+    if (rc == 0)
+        rc = run_sql(index->writer, "COMMIT", "committing blocks", err);
+    if (rc != 0)
+        (void)sqlite3_exec(index->writer, "ROLLBACK", NULL, NULL, NULL);
+    /* A checkpoint that fails leaves the log as it is; the next one tries again. */
+    if (rc == 0 && ++index->commits % CHECKPOINT_COMMITS == 0)
+        (void)sqlite3_wal_checkpoint_v2(index->writer, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    (void)pthread_mutex_unlock(&index->write_lock);
+    return rc;
+}
+
+static SYN_MUST int
+set_version(struct syn_index *index, int version, struct syn_err *err)
+{
+    char sql[48];
+
+    (void)snprintf(sql, sizeof(sql), "PRAGMA user_version = %d", version);
+    return run_sql(index->writer, sql, "content index", err);
+}
+
+/* A new index gets its version only when it is ready; until then it has version 0. */
+static SYN_MUST int
+take_steps(struct syn_index *index, int version, struct syn_err *err)
+{
+    int rc = version == 0 ? run_sql(index->writer, forget_all, "content index", err) : SYN_OK;
+
+    for (int step = version; rc == 0 && step < SCHEMA_VERSION; step++)
+        rc = run_sql(index->writer, steps[step], "content index", err);
+    if (rc == 0 && version != 0)
+        rc = set_version(index, SCHEMA_VERSION, err);
+    return rc;
+}
+
 static SYN_MUST int
 make_schema(struct syn_index *index, bool *ret_new, struct syn_err *err)
 {
@@ -155,20 +217,19 @@ make_schema(struct syn_index *index, bool *ret_new, struct syn_err *err)
     if (version > SCHEMA_VERSION)
         return SYN_FAIL(err, SYN_E_UNSUPPORTED,
                         "the content store was made by a newer version (format %d)", (int)version);
-    if (version != 0)
+    if (version == SCHEMA_VERSION)
         return SYN_OK;
-    rc = run_sql(index->writer, "BEGIN IMMEDIATE", "content index", err);
-    if (rc == 0)
-        rc = run_sql(index->writer, schema, "content index", err);
-    if (rc == 0)
-        rc = run_sql(index->writer, "COMMIT", "content index", err);
-    return rc;
+    rc = syn_index_begin(index, err);
+    if (rc != 0)
+        return rc;
+    rc = take_steps(index, (int)version, err);
+    return syn_index_end(index, rc, err);
 }
 
 int
 syn_index_ready(struct syn_index *index, struct syn_err *err)
 {
-    return run_sql(index->writer, "PRAGMA user_version = 1", "content index", err);
+    return set_version(index, SCHEMA_VERSION, err);
 }
 
 int
@@ -189,10 +250,7 @@ syn_index_open(const char *path, struct syn_index **ret_index, bool *ret_new, st
     if (rc == 0)
         rc = connect_db(path, &index->reader, err);
     if (rc == 0)
-        rc = prepare(index->reader,
-                     "SELECT codec, pack, offset, stored, size, flags, born FROM block"
-                     " WHERE digest = ?1",
-                     &index->find, err);
+        rc = prepare(index->reader, statements[STMT_FIND], &index->find, err);
     if (rc == 0)
         rc = prepare(index->reader, "SELECT size FROM pack WHERE id = ?1", &index->pack_size, err);
     if (rc < 0) {
@@ -220,7 +278,7 @@ syn_index_close(struct syn_index *index)
     return NULL;
 }
 
-/* Columns from `at` on: codec, pack, offset, stored, size, flags, born. */
+/* COLUMNS from `at` on. */
 static void
 read_row(sqlite3_stmt *stmt, int at, struct syn_index_row *row)
 {
@@ -232,29 +290,47 @@ read_row(sqlite3_stmt *stmt, int at, struct syn_index_row *row)
     row->size = (uint32_t)sqlite3_column_int64(stmt, at + 4);
     row->flags = (unsigned)sqlite3_column_int(stmt, at + 5);
     row->born_ms = sqlite3_column_int64(stmt, at + 6);
+    row->bad = sqlite3_column_int(stmt, at + 7) != 0;
+}
+
+static SYN_MUST int
+find_row(sqlite3 *db, sqlite3_stmt *stmt, const uint8_t *digest, struct syn_index_row *ret_row,
+         struct syn_err *err)
+{
+    int result;
+    int rc = SYN_OK;
+
+    (void)sqlite3_bind_blob(stmt, 1, digest, SYN_DIGEST_BYTES, SQLITE_STATIC);
+    result = sqlite3_step(stmt);
+    if (result == SQLITE_ROW) {
+        read_row(stmt, 0, ret_row);
+        memcpy(ret_row->cid.digest, digest, SYN_DIGEST_BYTES);
+    } else if (result == SQLITE_DONE) {
+        rc = SYN_INDEX_NONE;
+    } else {
+        rc = fail_sql(err, db, result, "looking up a block");
+    }
+    (void)sqlite3_reset(stmt);
+    return rc;
 }
 
 int
 syn_index_find(struct syn_index *index, const uint8_t *digest, struct syn_index_row *ret_row,
                struct syn_err *err)
 {
-    int result;
-    int rc = SYN_OK;
+    int rc;
 
     (void)pthread_mutex_lock(&index->read_lock);
-    (void)sqlite3_bind_blob(index->find, 1, digest, SYN_DIGEST_BYTES, SQLITE_STATIC);
-    result = sqlite3_step(index->find);
-    if (result == SQLITE_ROW) {
-        read_row(index->find, 0, ret_row);
-        memcpy(ret_row->cid.digest, digest, SYN_DIGEST_BYTES);
-    } else if (result == SQLITE_DONE) {
-        rc = SYN_INDEX_NONE;
-    } else {
-        rc = fail_sql(err, index->reader, result, "looking up a block");
-    }
-    (void)sqlite3_reset(index->find);
+    rc = find_row(index->reader, index->find, digest, ret_row, err);
     (void)pthread_mutex_unlock(&index->read_lock);
     return rc;
+}
+
+int
+syn_index_get(struct syn_index *index, const uint8_t *digest, struct syn_index_row *ret_row,
+              struct syn_err *err)
+{
+    return find_row(index->writer, index->stmts[STMT_FIND], digest, ret_row, err);
 }
 
 int
@@ -274,32 +350,6 @@ syn_index_pack_size(struct syn_index *index, uint32_t pack, uint64_t *ret_size, 
         rc = fail_sql(err, index->reader, result, "looking up a pack");
     (void)sqlite3_reset(index->pack_size);
     (void)pthread_mutex_unlock(&index->read_lock);
-    return rc;
-}
-
-int
-syn_index_begin(struct syn_index *index, struct syn_err *err)
-{
-    int rc;
-
-    (void)pthread_mutex_lock(&index->write_lock);
-    rc = run_sql(index->writer, "BEGIN IMMEDIATE", "content index", err);
-    if (rc < 0)
-        (void)pthread_mutex_unlock(&index->write_lock);
-    return rc;
-}
-
-int
-syn_index_end(struct syn_index *index, int rc, struct syn_err *err)
-{
-    if (rc == 0)
-        rc = run_sql(index->writer, "COMMIT", "committing blocks", err);
-    if (rc != 0)
-        (void)sqlite3_exec(index->writer, "ROLLBACK", NULL, NULL, NULL);
-    /* A checkpoint that fails leaves the log as it is; the next one tries again. */
-    if (rc == 0 && ++index->commits % CHECKPOINT_COMMITS == 0)
-        (void)sqlite3_wal_checkpoint_v2(index->writer, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-    (void)pthread_mutex_unlock(&index->write_lock);
     return rc;
 }
 
@@ -367,6 +417,21 @@ syn_index_move(struct syn_index *index, const struct syn_index_row *row, struct 
 }
 
 int
+syn_index_mark(struct syn_index *index, const struct syn_index_row *row, bool bad,
+               struct syn_err *err)
+{
+    sqlite3_stmt *stmt = index->stmts[STMT_MARK];
+    int rc = syn_index_begin(index, err);
+
+    if (rc != 0)
+        return rc;
+    (void)sqlite3_bind_blob(stmt, 1, row->cid.digest, SYN_DIGEST_BYTES, SQLITE_STATIC);
+    bind_place(stmt, 2, row->place);
+    (void)sqlite3_bind_int(stmt, 4, bad);
+    return syn_index_end(index, step(index, STMT_MARK, err), err);
+}
+
+int
 syn_index_pack(struct syn_index *index, uint32_t pack, uint64_t size, struct syn_err *err)
 {
     enum statement which = size == 0 ? STMT_PACK_FORGET : STMT_PACK;
@@ -427,11 +492,10 @@ syn_index_each(struct syn_index *index, enum syn_index_order order, int64_t sinc
                int (*each)(void *arg, const struct syn_index_row *row, struct syn_err *err),
                void *arg, struct syn_err *err)
 {
-    const char *sql = order == SYN_INDEX_BY_PLACE
-                          ? "SELECT digest, codec, pack, offset, stored, size, flags, born"
-                            " FROM block WHERE born >= ?1 ORDER BY pack, offset"
-                          : "SELECT digest, codec, pack, offset, stored, size, flags, born"
-                            " FROM block WHERE born >= ?1 ORDER BY digest";
+    const char *sql =
+        order == SYN_INDEX_BY_PLACE
+            ? "SELECT digest, " COLUMNS " FROM block WHERE born >= ?1 ORDER BY pack, offset"
+            : "SELECT digest, " COLUMNS " FROM block WHERE born >= ?1 ORDER BY digest";
     sqlite3 *db = NULL;
     sqlite3_stmt *stmt = NULL;
     int result = SQLITE_ROW;

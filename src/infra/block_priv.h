@@ -149,6 +149,7 @@ struct syn_index_row {
     uint32_t size;   /* of the block */
     unsigned flags;
     int64_t born_ms; /* last put */
+    bool bad;        /* the last read found it damaged */
 };
 
 /** `*ret_new`: there was no index; it stays new until syn_index_ready(), also over a crash. */
@@ -163,6 +164,9 @@ SYN_MUST int syn_index_find(struct syn_index *index, const uint8_t *digest,
 /** The committed size of a pack, 0 when it has none. */
 SYN_MUST int syn_index_pack_size(struct syn_index *index, uint32_t pack, uint64_t *ret_size,
                                  struct syn_err *err);
+/** syn_index_find() between begin and end: sees what was written since begin. */
+SYN_MUST int syn_index_get(struct syn_index *index, const uint8_t *digest,
+                           struct syn_index_row *ret_row, struct syn_err *err);
 /* One writer at a time: begin takes the writer's lock, end gives it back, durable or undone. */
 SYN_MUST int syn_index_begin(struct syn_index *index, struct syn_err *err);
 /** Commit when `rc` is 0, undo otherwise. Returns rc, or why the commit failed. */
@@ -173,9 +177,13 @@ SYN_MUST int syn_index_add(struct syn_index *index, const struct syn_index_row *
 SYN_MUST int syn_index_touch(struct syn_index *index, const uint8_t *digest, int64_t born_ms,
                              struct syn_err *err);
 SYN_MUST int syn_index_remove(struct syn_index *index, const uint8_t *digest, struct syn_err *err);
-/** Give a row a new place; it must still be at `from`. */
+/** Give a row a new place, where it is whole; it must still be at `from`. */
 SYN_MUST int syn_index_move(struct syn_index *index, const struct syn_index_row *row,
                             struct syn_place from, struct syn_err *err);
+/** Outside of begin and end: remember what a read of the row's record found. A record that is
+ * elsewhere by now is left alone. */
+SYN_MUST int syn_index_mark(struct syn_index *index, const struct syn_index_row *row, bool bad,
+                            struct syn_err *err);
 /** The pack is committed up to `size` at least; 0 forgets it. */
 SYN_MUST int syn_index_pack(struct syn_index *index, uint32_t pack, uint64_t size,
                             struct syn_err *err);
@@ -224,9 +232,11 @@ struct syn_index *syn_blocks_index(struct syn_blocks *blocks);
 struct syn_packs *syn_blocks_packs(struct syn_blocks *blocks);
 
 /** Read and verify one block into `block`. NOTFOUND, CORRUPT (both name the CID), UNAVAILABLE (the
- * key is not given), IO, NOMEM. */
+ * key is not given), IO, NOMEM. The index remembers which blocks were found damaged; the next put
+ * of one writes it anew. */
 SYN_MUST int syn_blocks_get(struct syn_blocks *blocks, const struct syn_cid *cid,
                             struct syn_block *block, struct syn_err *err);
+/** `*ret_has`: the block is there, and not known to be damaged. */
 SYN_MUST int syn_blocks_has(struct syn_blocks *blocks, const struct syn_cid *cid, bool *ret_has,
                             struct syn_err *err);
 

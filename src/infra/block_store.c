@@ -15,6 +15,49 @@
 #define PACK_BYTES_MAX ((uint64_t)256 << 20)
 #define READ_TRIES     3
 
+/* ---- coders ---------------------------------------------------------------------------------- */
+
+int
+syn_blocks_take_coder(struct syn_blocks *blocks, struct syn_coder **ret_coder, struct syn_err *err)
+{
+    struct syn_coder *coder = NULL;
+
+    (void)pthread_mutex_lock(&blocks->lock);
+    if (blocks->coders_count > 0)
+        coder = blocks->coders[--blocks->coders_count];
+    (void)pthread_mutex_unlock(&blocks->lock);
+    if (coder == NULL)
+        return syn_coder_new(&blocks->keys, ret_coder, err);
+    *ret_coder = coder;
+    return SYN_OK;
+}
+
+void
+syn_blocks_give_coder(struct syn_blocks *blocks, struct syn_coder *coder)
+{
+    (void)pthread_mutex_lock(&blocks->lock);
+    if (blocks->coders_count < SYN_CODERS_KEPT) {
+        blocks->coders[blocks->coders_count++] = coder;
+        coder = NULL;
+    }
+    (void)pthread_mutex_unlock(&blocks->lock);
+    syn_coder_free(coder);
+}
+
+static SYN_MUST int
+make_record_room(struct syn_block *block, size_t len, struct syn_err *err)
+{
+    if (block->record_cap < len) {
+        syn_free(block->record);
+        block->record_cap = 0;
+        block->record = syn_alloc(len);
+        if (block->record == NULL)
+            return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a block");
+        block->record_cap = len;
+    }
+    return SYN_OK;
+}
+
 /* ---- opening --------------------------------------------------------------------------------- */
 
 static SYN_MUST int
@@ -83,6 +126,35 @@ note_pack(void *arg, uint32_t pack, uint64_t size, struct syn_err *err)
     return SYN_OK;
 }
 
+/* Enter a found record. Of two of one block the later one counts, because that is the one that was
+ * written in place of a damaged one, or copied out of another pack; unless it is damaged itself. */
+static SYN_MUST int
+rebuild_row(struct syn_blocks *blocks, const struct syn_index_row *row, struct syn_err *err)
+{
+    SYN_SCOPED(syn_block_fini) struct syn_block block = {0};
+    struct syn_index_row before;
+    struct syn_coder *coder = NULL;
+    int rc = syn_index_get(blocks->index, row->cid.digest, &before, err);
+
+    if (rc == SYN_INDEX_NONE)
+        return syn_index_add(blocks->index, row, err);
+    if (rc == 0)
+        rc = make_record_room(&block, row->stored, err);
+    if (rc == 0)
+        rc = syn_packs_read(blocks->packs, row->place, block.record, row->stored, err);
+    if (rc == 0)
+        rc = syn_blocks_take_coder(blocks, &coder, err);
+    if (rc != 0)
+        return rc;
+    rc = syn_record_decode(coder, &row->cid, row->stored, &block, err);
+    syn_blocks_give_coder(blocks, coder);
+    if (rc == SYN_E_CORRUPT)
+        return SYN_OK;
+    return rc == 0 || rc == SYN_E_UNAVAILABLE
+               ? syn_index_move(blocks->index, row, before.place, err)
+               : rc;
+}
+
 /* Find the records of one pack by their headers. Between two there may be a gap that an abandoned
  * batch left, so after anything that is no header the search goes on at the next possible place. */
 static SYN_MUST int
@@ -111,7 +183,7 @@ rebuild_pack(void *arg, uint32_t pack, uint64_t size, struct syn_err *err)
         row.stored = (uint32_t)syn_record_size(record.stored_len);
         row.size = record.raw_len;
         row.flags = record.flags;
-        rc = syn_index_add(blocks->index, &row, err);
+        rc = rebuild_row(blocks, &row, err);
         at += row.stored;
         end = at;
     }
@@ -217,74 +289,39 @@ syn_blocks_packs(struct syn_blocks *blocks)
     return blocks->packs;
 }
 
-/* ---- coders ---------------------------------------------------------------------------------- */
-
-int
-syn_blocks_take_coder(struct syn_blocks *blocks, struct syn_coder **ret_coder, struct syn_err *err)
-{
-    struct syn_coder *coder = NULL;
-
-    (void)pthread_mutex_lock(&blocks->lock);
-    if (blocks->coders_count > 0)
-        coder = blocks->coders[--blocks->coders_count];
-    (void)pthread_mutex_unlock(&blocks->lock);
-    if (coder == NULL)
-        return syn_coder_new(&blocks->keys, ret_coder, err);
-    *ret_coder = coder;
-    return SYN_OK;
-}
-
-void
-syn_blocks_give_coder(struct syn_blocks *blocks, struct syn_coder *coder)
-{
-    (void)pthread_mutex_lock(&blocks->lock);
-    if (blocks->coders_count < SYN_CODERS_KEPT) {
-        blocks->coders[blocks->coders_count++] = coder;
-        coder = NULL;
-    }
-    (void)pthread_mutex_unlock(&blocks->lock);
-    syn_coder_free(coder);
-}
-
 /* ---- reading --------------------------------------------------------------------------------- */
-
-static SYN_MUST int
-make_record_room(struct syn_block *block, size_t len, struct syn_err *err)
-{
-    if (block->record_cap < len) {
-        syn_free(block->record);
-        block->record_cap = 0;
-        block->record = syn_alloc(len);
-        if (block->record == NULL)
-            return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a block");
-        block->record_cap = len;
-    }
-    return SYN_OK;
-}
 
 /* Find and read the record. gc may move a block and remove the old pack in between: look again. */
 static SYN_MUST int
 read_record(struct syn_blocks *blocks, const struct syn_cid *cid, struct syn_block *block,
-            size_t *ret_len, struct syn_err *err)
+            struct syn_index_row *ret_row, struct syn_err *err)
 {
-    struct syn_index_row row;
     int rc = SYN_OK;
 
     for (int i = 0; i < READ_TRIES; i++) {
-        rc = syn_index_find(blocks->index, cid->digest, &row, err);
+        rc = syn_index_find(blocks->index, cid->digest, ret_row, err);
         if (rc == SYN_INDEX_NONE)
             return SYN_FAIL(err, SYN_E_NOTFOUND, "not in the content store");
         if (rc == 0)
-            rc = make_record_room(block, row.stored, err);
+            rc = make_record_room(block, ret_row->stored, err);
         if (rc == 0)
-            rc = syn_packs_read(blocks->packs, row.place, block->record, row.stored, err);
+            rc = syn_packs_read(blocks->packs, ret_row->place, block->record, ret_row->stored, err);
         if (rc != SYN_E_NOTFOUND)
             break;
     }
     if (rc == SYN_E_NOTFOUND)
-        return SYN_FAIL(err, SYN_E_CORRUPT, "pack %08x is missing", row.place.pack);
-    *ret_len = row.stored;
+        return SYN_FAIL(err, SYN_E_CORRUPT, "pack %08x is missing", ret_row->place.pack);
     return rc;
+}
+
+/* A mark that cannot be written (a full disk) is made by the next read. */
+static void
+note_state(struct syn_blocks *blocks, const struct syn_index_row *row, int rc)
+{
+    bool bad = rc == SYN_E_CORRUPT;
+
+    if ((bad || rc == 0) && row->bad != bad)
+        (void)!syn_index_mark(blocks->index, row, bad, NULL);
 }
 
 int
@@ -293,15 +330,16 @@ syn_blocks_get(struct syn_blocks *blocks, const struct syn_cid *cid, struct syn_
 {
     struct syn_coder *coder = NULL;
     char text[SYN_CID_TEXT_MAX];
-    size_t len = 0;
-    int rc = read_record(blocks, cid, block, &len, err);
+    struct syn_index_row row = {0};
+    int rc = read_record(blocks, cid, block, &row, err);
 
     if (rc == 0)
         rc = syn_blocks_take_coder(blocks, &coder, err);
     if (rc == 0) {
-        rc = syn_record_decode(coder, cid, len, block, err);
+        rc = syn_record_decode(coder, cid, row.stored, block, err);
         syn_blocks_give_coder(blocks, coder);
     }
+    note_state(blocks, &row, rc);
     if (rc != 0)
         return syn_err_wrap(err, rc, "block %s", syn_cid_format(cid, text));
     return SYN_OK;
@@ -316,7 +354,7 @@ syn_blocks_has(struct syn_blocks *blocks, const struct syn_cid *cid, bool *ret_h
 
     if (rc < 0)
         return rc;
-    *ret_has = rc == 0;
+    *ret_has = rc == 0 && !row.bad;
     return SYN_OK;
 }
 

@@ -19,28 +19,6 @@
 
 /* ---- damage ---------------------------------------------------------------------------------- */
 
-static void
-flip_bit(const char *path, off_t at, unsigned bit)
-{
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    uint8_t byte = 0;
-
-    assert_true(fd >= 0);
-    assert_int_equal(pread(fd, &byte, 1, at), 1);
-    byte ^= (uint8_t)(1U << bit);
-    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
-    assert_int_equal(close(fd), 0);
-}
-
-static off_t
-file_size(const char *path)
-{
-    struct stat st;
-
-    assert_int_equal(stat(path, &st), 0);
-    return st.st_size;
-}
-
 struct found {
     unsigned count;
     struct syn_cid cid;
@@ -120,19 +98,6 @@ flipped_bits_are_found_in_packed_records(void **state)
     check_flips(*state, 20001, true);
 }
 
-static char *
-make_key(const struct place *place, const char *name, uint64_t seed)
-{
-    char *path = path_in(place, name);
-    uint8_t *key = make_bytes(32, seed, false);
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-
-    assert_int_equal(write(fd, key, 32), 32);
-    assert_int_equal(close(fd), 0);
-    test_free(key);
-    return path;
-}
-
 static void
 flipped_bits_are_found_in_encrypted_records(void **state)
 {
@@ -172,8 +137,6 @@ lost_packs_are_named(void **state)
 static void
 lost_indexes_are_rebuilt(void **state)
 {
-    static const char *const files[] = {"store/index.db", "store/index.db-wal",
-                                        "store/index.db-shm"};
     struct place *place = *state;
     struct syn_cid cids[20];
     struct syn_content_put *put = NULL;
@@ -188,13 +151,7 @@ lost_indexes_are_rebuilt(void **state)
             assert_done(syn_content_put_write(put, data, 3 * MIB, &err), &err);
     }
     syn_content_put_free(put);
-    place->store = syn_content_close(place->store);
-    for (size_t i = 0; i < SYN_LEN(files); i++) {
-        char *path = path_in(place, files[i]);
-
-        (void)unlink(path);
-        test_free(path);
-    }
+    drop_index(place);
     reopen(place, NULL, NULL);
     for (size_t i = 0; i < SYN_LEN(cids); i++)
         assert_content(place->store, &cids[i], i * 150000, i, i % 2 == 0);

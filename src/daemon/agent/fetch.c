@@ -40,7 +40,8 @@ download(struct agt_instance *instance, const char *cid, struct syn_err *err)
     return rc < 0 ? syn_err_wrap(err, rc, "fetching %s", cid) : SYN_OK;
 }
 
-/* Lay `cid` out at `path`, downloading it first unless it is here. Under the fetch lock. */
+/* Lay `cid` out at `path`, downloading it first unless it is here; a damaged copy is repaired by
+ * the download. Under the fetch lock. */
 static int
 lay_out(struct agt_instance *instance, const char *text, const char *path, struct syn_err *err)
 {
@@ -51,7 +52,7 @@ lay_out(struct agt_instance *instance, const char *text, const char *path, struc
     if (rc < 0)
         return rc;
     rc = syn_content_get(content, &cid, path, SYN_CONTENT_GET_REPLACE, NULL, NULL, err);
-    if (rc != SYN_E_NOTFOUND)
+    if (rc != SYN_E_NOTFOUND && rc != SYN_E_CORRUPT)
         return rc;
     rc = download(instance, text, err);
     return rc < 0 ? rc

@@ -52,6 +52,8 @@ get_stat(struct syn_http_req *req, void *ctx, struct syn_err *err)
 #define LIST_ENTRIES_MAX 100000
 #define LIST_DEPTH_MAX   64
 #define CAR_BYTES_MAX    (INT64_C(1) << 42)
+#define DAMAGED_MAX      1000 /* blocks that a report names */
+#define AFFECTED_MAX     1000 /* names, pins and jobs that it names */
 
 struct walk {
     struct syn_server *server;
@@ -341,53 +343,33 @@ add_bad(void *arg, const struct syn_cid *cid, const struct syn_err *why)
     char text[SYN_CID_TEXT_MAX];
     json_t *list = arg;
 
-    if (json_array_size(list) < 1000)
+    if (json_array_size(list) < DAMAGED_MAX)
         (void)json_array_append_new(
             list, json_pack("{s:s, s:s}", "cid", syn_cid_format(cid, text), "message", why->msg));
 }
 
-static int
-post_verify(struct syn_http_req *req, void *ctx, struct syn_err *err)
-{
-    struct syn_server *server = ctx;
-    struct syn_content_verify report;
-    SYN_JSON(bad);
-    SYN_JSON(answer);
-    int rc;
-
-    bad = json_array();
-    rc = syn_content_verify(server->content, add_bad, bad, NULL, NULL, &report, err);
-    if (rc == SYN_OK)
-        rc = syn_json_pack(&answer, err, "{s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "blocks",
-                           (json_int_t)report.blocks, "size_bytes", (json_int_t)report.bytes, "bad",
-                           (json_int_t)report.bad, "plain", (json_int_t)report.plain, "encrypted",
-                           (json_int_t)report.encrypted, "old_key", (json_int_t)report.old_key,
-                           "damaged", bad);
-    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
-}
-
 /* What must stay: names, pins, and whatever jobs, checkpoints and instances refer to. */
-struct roots {
-    struct syn_server *server;
-    struct syn_cid *cids;
-    size_t count, cap, at;
+static const char *const root_prefixes[] = {"name/", "pin/", "training/", "checkpoint/"};
+
+typedef int (*root_fn)(void *arg, const char *key, const struct syn_cid *cid, struct syn_err *err);
+
+struct root_walk {
+    root_fn fn;
+    void *arg;
 };
 
 static int
-add_root(struct roots *roots, const char *text, struct syn_err *err)
+give_root(const struct root_walk *walk, const char *key, const char *text, struct syn_err *err)
 {
     struct syn_cid cid;
 
     if (text == NULL || text[0] == '\0' || syn_cid_parse(text, strlen(text), &cid, NULL) < 0)
         return SYN_OK;
-    if (!syn_grow((void *)&roots->cids, &roots->cap, roots->count + 1, sizeof(*roots->cids)))
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for %zu roots", roots->count + 1);
-    roots->cids[roots->count++] = cid;
-    return SYN_OK;
+    return walk->fn(walk->arg, key, &cid, err);
 }
 
 static int
-add_roots(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+give_roots(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
 {
     static const char *const places[] = {"cid",
                                          "status.source_cid",
@@ -403,10 +385,111 @@ add_roots(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_
 
     (void)revision;
     if (syn_str_starts(key, "pin/"))
-        return add_root(arg, strrchr(key, '/') + 1, err);
+        return give_root(arg, key, strrchr(key, '/') + 1, err);
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(places); i++)
-        rc = add_root(arg, json_string_value(syn_json_at(doc, places[i])), err);
+        rc = give_root(arg, key, json_string_value(syn_json_at(doc, places[i])), err);
     return rc;
+}
+
+/* Every CID that must stay, with the key of the document that says so. */
+static int
+each_root(struct syn_server *server, root_fn fn, void *arg, struct syn_err *err)
+{
+    struct root_walk walk = {fn, arg};
+    int rc = SYN_OK;
+
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(root_prefixes); i++)
+        rc = srv_each(server, root_prefixes[i], give_roots, &walk, err);
+    return rc;
+}
+
+struct affected {
+    struct syn_server *server;
+    json_t *items;
+    json_t *known; /* CID -> damaged blocks */
+};
+
+static int
+damage_of(struct affected *affected, const struct syn_cid *cid, const char *text,
+          uint64_t *ret_blocks, struct syn_err *err)
+{
+    const json_t *known = json_object_get(affected->known, text);
+    int rc;
+
+    if (known != NULL) {
+        *ret_blocks = (uint64_t)json_integer_value(known);
+        return SYN_OK;
+    }
+    rc = syn_content_damage(affected->server->content, cid, ret_blocks, err);
+    return rc < 0 ? rc
+                  : syn_json_set_i64(affected->known, text,
+                                     (int64_t)SYN_MIN(*ret_blocks, INT64_MAX), err);
+}
+
+/* "name/ACCOUNT/NAME" and "training/ID" become {"kind", "id"}. */
+static int
+add_affected(void *arg, const char *key, const struct syn_cid *cid, struct syn_err *err)
+{
+    struct affected *affected = arg;
+    const char *slash = strchr(key, '/');
+    char text[SYN_CID_TEXT_MAX];
+    uint64_t blocks = 0;
+    json_t *item = NULL;
+    int rc = damage_of(affected, cid, syn_cid_format(cid, text), &blocks, err);
+
+    if (rc < 0 || blocks == 0 || json_array_size(affected->items) >= AFFECTED_MAX)
+        return rc;
+    if (syn_str_starts(key, "name/") || syn_str_starts(key, "pin/"))
+        slash = strchr(slash + 1, '/');
+    rc = syn_json_pack(&item, err, "{s:s%, s:s, s:s, s:I}", "kind", key, strcspn(key, "/"), "id",
+                       slash + 1, "cid", text, "blocks", (json_int_t)blocks);
+    return rc < 0 ? rc : syn_json_append_take(affected->items, item, err);
+}
+
+static int
+post_verify(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    struct syn_content_verify report;
+    SYN_JSON(bad);
+    SYN_JSON(items);
+    SYN_JSON(known);
+    SYN_JSON(answer);
+    struct affected affected = {.server = server};
+    int rc;
+
+    bad = json_array();
+    affected.items = items = json_array();
+    affected.known = known = json_object();
+    if (bad == NULL || items == NULL || known == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a report");
+    rc = syn_content_verify(server->content, add_bad, bad, NULL, NULL, &report, err);
+    if (rc == SYN_OK && report.bad > 0)
+        rc = each_root(server, add_affected, &affected, err);
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&answer, err, "{s:I, s:I, s:I, s:I, s:I, s:I, s:O, s:O}", "blocks",
+                           (json_int_t)report.blocks, "size_bytes", (json_int_t)report.bytes, "bad",
+                           (json_int_t)report.bad, "plain", (json_int_t)report.plain, "encrypted",
+                           (json_int_t)report.encrypted, "old_key", (json_int_t)report.old_key,
+                           "damaged", bad, "affected", items);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
+}
+
+struct roots {
+    struct syn_cid *cids;
+    size_t count, cap, at;
+};
+
+static int
+add_root(void *arg, const char *key, const struct syn_cid *cid, struct syn_err *err)
+{
+    struct roots *roots = arg;
+
+    (void)key;
+    if (!syn_grow((void *)&roots->cids, &roots->cap, roots->count + 1, sizeof(*roots->cids)))
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for %zu roots", roots->count + 1);
+    roots->cids[roots->count++] = *cid;
+    return SYN_OK;
 }
 
 static int
@@ -424,16 +507,13 @@ next_root(void *arg, struct syn_cid *ret_cid, struct syn_err *err)
 static int
 post_gc(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    static const char *const prefixes[] = {"name/", "pin/", "training/", "checkpoint/"};
     struct syn_server *server = ctx;
-    struct roots roots = {.server = server};
+    struct roots roots = {0};
     struct syn_content_gc result;
     int64_t grace_ms = syn_json_i64(syn_http_req_json(req), "grace_ms", SYN_CONTENT_GRACE_MS);
     SYN_JSON(answer);
-    int rc = SYN_OK;
+    int rc = each_root(server, add_root, &roots, err);
 
-    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(prefixes); i++)
-        rc = srv_each(server, prefixes[i], add_roots, &roots, err);
     if (rc == SYN_OK)
         rc = syn_content_gc(server->content, grace_ms, next_root, &roots, &result, err);
     syn_free(roots.cids);

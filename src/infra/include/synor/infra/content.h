@@ -173,7 +173,7 @@ SYN_MUST int syn_content_get(struct syn_content *store, const struct syn_cid *ci
 
 /* ---- blocks and CAR -------------------------------------------------------------------------- */
 
-/** `*ret_has` tells whether the block is there (it is not read). */
+/** `*ret_has` tells whether the block is there, and not known to be damaged (it is not read). */
 SYN_MUST int syn_content_has_block(struct syn_content *store, const struct syn_cid *cid,
                                    bool *ret_has, struct syn_err *err);
 /** Append the block's bytes. NOTFOUND, CORRUPT. */
@@ -238,10 +238,17 @@ struct syn_content_verify {
 /** One damaged block and what is wrong with it. */
 typedef void syn_content_bad(void *arg, const struct syn_cid *cid, const struct syn_err *why);
 
-/** Read and check every block. Damage is counted and told to `bad` (may be NULL), not returned. */
+/** Read and check every block. Damage is counted and told to `bad` (may be NULL), not returned. As
+ * with every read, the store remembers it: putting the same content again writes those blocks anew,
+ * and a block that reads well again is no longer taken as damaged. */
 SYN_MUST int syn_content_verify(struct syn_content *store, syn_content_bad *bad, void *bad_arg,
                                 syn_content_progress *progress, void *progress_arg,
                                 struct syn_content_verify *ret_report, struct syn_err *err);
+
+/** Count the blocks at and below `cid` that are missing or known to be damaged: after a verify, what
+ * is wrong with it. Nodes are read, leaves are not. */
+SYN_MUST int syn_content_damage(struct syn_content *store, const struct syn_cid *cid,
+                                uint64_t *ret_bad, struct syn_err *err);
 
 struct syn_content_usage {
     uint64_t blocks;
