@@ -34,7 +34,7 @@ enum item_state {
 struct item {
     enum item_state state;
     struct syn_index_row row; /* of a buffered one, `offset` counts from the buffer's start */
-    bool replaces;            /* it is stored, at `from`, and damaged there */
+    bool replaces;            /* it is stored, at `from`, but cannot be read there */
     struct syn_place from;
 };
 
@@ -114,8 +114,8 @@ look_up_locked(struct syn_batch *batch, size_t number, struct syn_err *err)
     return SYN_MIN(rc, 0);
 }
 
-/* Claim the digest and look whether it is stored, whole as far as is known when the caller would
- * `write` it. `*ret_todo`: nobody has it or is about to. */
+/* Claim the digest and look whether it is stored; when the caller would `write` it, so that it can
+ * be read as far as is known. `*ret_todo`: nobody has it or is about to. */
 static SYN_MUST int
 claim(struct syn_batch *batch, const uint8_t *digest, bool write, size_t *ret_item, bool *ret_todo,
       struct syn_err *err)
@@ -133,7 +133,8 @@ claim(struct syn_batch *batch, const uint8_t *digest, bool write, size_t *ret_it
         struct item *item = &batch->items[*ret_item];
 
         *ret_todo = is_new && item->state == ITEM_CLAIMED;
-        if (write && item->state == ITEM_STORED && item->row.bad) {
+        if (write && item->state == ITEM_STORED &&
+            (item->row.bad || !syn_blocks_key_given(blocks, item->row.key))) {
             item->state = ITEM_CLAIMED;
             item->replaces = true;
             item->from = item->row.place;
@@ -234,6 +235,7 @@ write_block(struct syn_batch *batch, size_t number, const struct syn_cid *cid,
         .stored = (uint32_t)syn_record_out_size(out),
         .size = (uint32_t)len,
         .flags = out->flags,
+        .key = syn_blocks_key(batch->blocks, out->flags),
     };
     bool buffered = row.stored <= BUFFERED_MAX;
     int rc = SYN_OK;
@@ -308,8 +310,8 @@ commit_rows(struct syn_batch *batch, struct syn_err *err)
 
         if (item->state == ITEM_WRITTEN) {
             item->row.born_ms = now;
-            /* The damaged record's row takes the new one, unless somebody else was faster; adding
-             * what is there renews its age. */
+            /* The row takes the new record in place of one that cannot be read, unless somebody
+             * else was faster; adding what is there renews its age. */
             if (item->replaces)
                 rc = syn_index_move(index, &item->row, item->from, err);
             if (rc == 0)

@@ -13,7 +13,7 @@
 #define CHECKPOINT_COMMITS 64
 #define SCHEMA_VERSION     ((int)SYN_LEN(steps))
 
-#define COLUMNS "codec, pack, offset, stored, size, flags, born, bad"
+#define COLUMNS "codec, pack, offset, stored, size, flags, born, bad, key"
 
 enum statement {
     STMT_FIND,
@@ -22,6 +22,10 @@ enum statement {
     STMT_REMOVE,
     STMT_MOVE,
     STMT_MARK,
+    STMT_KEY_ADD,
+    STMT_KEY_FIND,
+    STMT_KEY_FORGET,
+    STMT_KEY_OF,
     STMT_PACK,
     STMT_PACK_FORGET,
     STMT_COUNT_PUT,
@@ -30,14 +34,18 @@ enum statement {
 
 static const char *const statements[] = {
     [STMT_FIND] = "SELECT " COLUMNS " FROM block WHERE digest = ?1",
-    [STMT_ADD] = "INSERT INTO block(digest, codec, pack, offset, stored, size, flags, born)"
-                 " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
+    [STMT_ADD] = "INSERT INTO block(digest, codec, pack, offset, stored, size, flags, born, key)"
+                 " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
                  " ON CONFLICT(digest) DO UPDATE SET born = max(born, excluded.born)",
     [STMT_TOUCH] = "UPDATE block SET born = max(born, ?2) WHERE digest = ?1",
     [STMT_REMOVE] = "DELETE FROM block WHERE digest = ?1",
-    [STMT_MOVE] = "UPDATE block SET pack = ?2, offset = ?3, stored = ?4, flags = ?5, bad = 0"
-                  " WHERE digest = ?1 AND pack = ?6 AND offset = ?7",
+    [STMT_MOVE] = "UPDATE block SET pack = ?2, offset = ?3, stored = ?4, flags = ?5, bad = 0,"
+                  " key = ?8 WHERE digest = ?1 AND pack = ?6 AND offset = ?7",
     [STMT_MARK] = "UPDATE block SET bad = ?4 WHERE digest = ?1 AND pack = ?2 AND offset = ?3",
+    [STMT_KEY_ADD] = "INSERT OR IGNORE INTO key(id) VALUES(?1)",
+    [STMT_KEY_FIND] = "SELECT number FROM key WHERE id = ?1",
+    [STMT_KEY_FORGET] = "DELETE FROM key WHERE number = ?1",
+    [STMT_KEY_OF] = "UPDATE block SET key = ?2 WHERE digest = ?1",
     [STMT_PACK] = "INSERT INTO pack(id, size) VALUES(?1, ?2)"
                   " ON CONFLICT(id) DO UPDATE SET size = max(size, excluded.size)",
     [STMT_PACK_FORGET] = "DELETE FROM pack WHERE id = ?1",
@@ -55,16 +63,24 @@ static const char *const steps[] = {
     "INSERT INTO meta VALUES('put_bytes', 0);",
     /* 2: what the last read of a block found */
     "ALTER TABLE block ADD COLUMN bad INTEGER NOT NULL DEFAULT 0;",
+    /* 3: which key a block is sealed under, 0 for none */
+    "ALTER TABLE block ADD COLUMN key INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE key(number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE);",
+    /* 4: the keys of blocks from before are entered, too */
+    "",
 };
+
+#define STEPS_UNKEYED 3 /* a store at this step has still to find out its blocks' keys */
 
 /* An index that was begun and never ready: it is made anew. */
 static const char forget_all[] = "DROP TABLE IF EXISTS meta; DROP TABLE IF EXISTS pack;"
-                                 "DROP TABLE IF EXISTS block;";
+                                 "DROP TABLE IF EXISTS block; DROP TABLE IF EXISTS key;";
 
 struct syn_index {
     sqlite3 *writer;
     sqlite3_stmt *stmts[STMT_COUNT];
     pthread_mutex_t write_lock;
+    int steps_taken;
     unsigned commits;
     sqlite3 *reader;
     sqlite3_stmt *find;
@@ -192,48 +208,69 @@ set_version(struct syn_index *index, int version, struct syn_err *err)
     return run_sql(index->writer, sql, "content index", err);
 }
 
+static SYN_MUST int
+take_steps(struct syn_index *index, int until, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    for (; rc == 0 && index->steps_taken < until; index->steps_taken++)
+        rc = run_sql(index->writer, steps[index->steps_taken], "content index", err);
+    return rc;
+}
+
 /* A new index gets its version only when it is ready; until then it has version 0. */
 static SYN_MUST int
-take_steps(struct syn_index *index, int version, struct syn_err *err)
+bring_up(struct syn_index *index, enum syn_index_state *ret_state, struct syn_err *err)
 {
-    int rc = version == 0 ? run_sql(index->writer, forget_all, "content index", err) : SYN_OK;
+    bool is_new = index->steps_taken == 0;
+    bool unkeyed = !is_new && index->steps_taken <= STEPS_UNKEYED;
+    int rc = is_new ? run_sql(index->writer, forget_all, "content index", err) : SYN_OK;
 
-    for (int step = version; rc == 0 && step < SCHEMA_VERSION; step++)
-        rc = run_sql(index->writer, steps[step], "content index", err);
-    if (rc == 0 && version != 0)
-        rc = set_version(index, SCHEMA_VERSION, err);
+    if (rc == 0)
+        rc = take_steps(index, unkeyed ? STEPS_UNKEYED : SCHEMA_VERSION, err);
+    if (rc == 0 && !is_new)
+        rc = set_version(index, index->steps_taken, err);
+    *ret_state = is_new ? SYN_INDEX_NEW : unkeyed ? SYN_INDEX_UNKEYED : SYN_INDEX_READY;
     return rc;
 }
 
 static SYN_MUST int
-make_schema(struct syn_index *index, bool *ret_new, struct syn_err *err)
+make_schema(struct syn_index *index, enum syn_index_state *ret_state, struct syn_err *err)
 {
     int64_t version = 0;
     int rc = read_number(index->writer, "PRAGMA user_version", &version, err);
 
     if (rc < 0)
         return rc;
-    *ret_new = version == 0;
     if (version > SCHEMA_VERSION)
         return SYN_FAIL(err, SYN_E_UNSUPPORTED,
                         "the content store was made by a newer version (format %d)", (int)version);
+    index->steps_taken = (int)version;
+    *ret_state = SYN_INDEX_READY;
     if (version == SCHEMA_VERSION)
         return SYN_OK;
     rc = syn_index_begin(index, err);
     if (rc != 0)
         return rc;
-    rc = take_steps(index, (int)version, err);
-    return syn_index_end(index, rc, err);
+    return syn_index_end(index, bring_up(index, ret_state, err), err);
 }
 
 int
 syn_index_ready(struct syn_index *index, struct syn_err *err)
 {
-    return set_version(index, SCHEMA_VERSION, err);
+    int rc = syn_index_begin(index, err);
+
+    if (rc != 0)
+        return rc;
+    rc = take_steps(index, SCHEMA_VERSION, err);
+    if (rc == 0)
+        rc = set_version(index, SCHEMA_VERSION, err);
+    return syn_index_end(index, rc, err);
 }
 
 int
-syn_index_open(const char *path, struct syn_index **ret_index, bool *ret_new, struct syn_err *err)
+syn_index_open(const char *path, struct syn_index **ret_index, enum syn_index_state *ret_state,
+               struct syn_err *err)
 {
     struct syn_index *index = syn_calloc(1, sizeof(*index));
     int rc;
@@ -244,7 +281,7 @@ syn_index_open(const char *path, struct syn_index **ret_index, bool *ret_new, st
     (void)pthread_mutex_init(&index->read_lock, NULL);
     rc = connect_db(path, &index->writer, err);
     if (rc == 0)
-        rc = make_schema(index, ret_new, err);
+        rc = make_schema(index, ret_state, err);
     for (size_t i = 0; rc == 0 && i < STMT_COUNT; i++)
         rc = prepare(index->writer, statements[i], &index->stmts[i], err);
     if (rc == 0)
@@ -291,6 +328,7 @@ read_row(sqlite3_stmt *stmt, int at, struct syn_index_row *row)
     row->flags = (unsigned)sqlite3_column_int(stmt, at + 5);
     row->born_ms = sqlite3_column_int64(stmt, at + 6);
     row->bad = sqlite3_column_int(stmt, at + 7) != 0;
+    row->key = (uint32_t)sqlite3_column_int64(stmt, at + 8);
 }
 
 static SYN_MUST int
@@ -383,6 +421,7 @@ syn_index_add(struct syn_index *index, const struct syn_index_row *row, struct s
     (void)sqlite3_bind_int64(stmt, 6, row->size);
     (void)sqlite3_bind_int(stmt, 7, (int)row->flags);
     (void)sqlite3_bind_int64(stmt, 8, row->born_ms);
+    (void)sqlite3_bind_int64(stmt, 9, row->key);
     return step(index, STMT_ADD, err);
 }
 
@@ -413,6 +452,7 @@ syn_index_move(struct syn_index *index, const struct syn_index_row *row, struct 
     (void)sqlite3_bind_int64(stmt, 4, row->stored);
     (void)sqlite3_bind_int(stmt, 5, (int)row->flags);
     bind_place(stmt, 6, from);
+    (void)sqlite3_bind_int64(stmt, 8, row->key);
     return step(index, STMT_MOVE, err);
 }
 
@@ -429,6 +469,43 @@ syn_index_mark(struct syn_index *index, const struct syn_index_row *row, bool ba
     bind_place(stmt, 2, row->place);
     (void)sqlite3_bind_int(stmt, 4, bad);
     return syn_index_end(index, step(index, STMT_MARK, err), err);
+}
+
+int
+syn_index_key(struct syn_index *index, const uint8_t *id, uint32_t *ret_number, struct syn_err *err)
+{
+    sqlite3_stmt *find = index->stmts[STMT_KEY_FIND];
+    int result;
+    int rc;
+
+    (void)sqlite3_bind_blob(index->stmts[STMT_KEY_ADD], 1, id, SYN_KEY_ID_BYTES, SQLITE_STATIC);
+    rc = step(index, STMT_KEY_ADD, err);
+    if (rc != 0)
+        return rc;
+    (void)sqlite3_bind_blob(find, 1, id, SYN_KEY_ID_BYTES, SQLITE_STATIC);
+    result = sqlite3_step(find);
+    if (result == SQLITE_ROW)
+        *ret_number = (uint32_t)sqlite3_column_int64(find, 0);
+    else
+        rc = fail_sql(err, index->writer, result, "looking up a key");
+    (void)sqlite3_reset(find);
+    return rc;
+}
+
+int
+syn_index_key_of(struct syn_index *index, const uint8_t *digest, uint32_t number,
+                 struct syn_err *err)
+{
+    (void)sqlite3_bind_blob(index->stmts[STMT_KEY_OF], 1, digest, SYN_DIGEST_BYTES, SQLITE_STATIC);
+    (void)sqlite3_bind_int64(index->stmts[STMT_KEY_OF], 2, number);
+    return step(index, STMT_KEY_OF, err);
+}
+
+int
+syn_index_key_forget(struct syn_index *index, uint32_t number, struct syn_err *err)
+{
+    (void)sqlite3_bind_int64(index->stmts[STMT_KEY_FORGET], 1, number);
+    return step(index, STMT_KEY_FORGET, err);
 }
 
 int
@@ -514,6 +591,47 @@ syn_index_each(struct syn_index *index, enum syn_index_order order, int64_t sinc
         memcpy(row.cid.digest, sqlite3_column_blob(stmt, 0), SYN_DIGEST_BYTES);
         read_row(stmt, 1, &row);
         rc = each(arg, &row, err);
+    }
+    return walk_close(db, stmt, result, rc, err);
+}
+
+int
+syn_index_keys(struct syn_index *index,
+               int (*each)(void *arg, uint32_t number, const uint8_t *id, struct syn_err *err),
+               void *arg, struct syn_err *err)
+{
+    sqlite3 *db = NULL;
+    sqlite3_stmt *stmt = NULL;
+    int result = SQLITE_ROW;
+    int rc = walk_open(index, "SELECT number, id FROM key ORDER BY number", &db, &stmt, err);
+
+    if (rc < 0)
+        return rc;
+    while (rc == 0 && (result = sqlite3_step(stmt)) == SQLITE_ROW) {
+        if (sqlite3_column_bytes(stmt, 1) == SYN_KEY_ID_BYTES)
+            rc = each(arg, (uint32_t)sqlite3_column_int64(stmt, 0), sqlite3_column_blob(stmt, 1),
+                      err);
+        else
+            rc = SYN_FAIL(err, SYN_E_CORRUPT, "the content index holds a malformed key");
+    }
+    return walk_close(db, stmt, result, rc, err);
+}
+
+int
+syn_index_key_used(struct syn_index *index, uint32_t number, bool *ret_used, struct syn_err *err)
+{
+    sqlite3 *db = NULL;
+    sqlite3_stmt *stmt = NULL;
+    int result;
+    int rc = walk_open(index, "SELECT EXISTS(SELECT 1 FROM block WHERE key = ?1)", &db, &stmt, err);
+
+    if (rc < 0)
+        return rc;
+    (void)sqlite3_bind_int64(stmt, 1, number);
+    result = sqlite3_step(stmt);
+    if (result == SQLITE_ROW) {
+        *ret_used = sqlite3_column_int(stmt, 0) != 0;
+        result = SQLITE_DONE;
     }
     return walk_close(db, stmt, result, rc, err);
 }

@@ -22,6 +22,7 @@
 #define SYN_KEYS_MAX     16
 
 struct syn_block_key {
+    uint32_t number; /* in this store's index */
     uint8_t id[SYN_KEY_ID_BYTES];
     uint8_t bytes[SYN_KEY_BYTES];
 };
@@ -35,6 +36,9 @@ struct syn_block_keys {
 /** Read a key file; the first one added is the current key when `current`. */
 SYN_MUST int syn_block_keys_add(struct syn_block_keys *keys, const char *path, bool current,
                                 struct syn_err *err);
+/** NULL when no key of this id is given. */
+const struct syn_block_key *syn_block_keys_find(const struct syn_block_keys *keys,
+                                                const uint8_t *id);
 /** Wipe. */
 void syn_block_keys_fini(struct syn_block_keys *keys);
 
@@ -150,11 +154,18 @@ struct syn_index_row {
     unsigned flags;
     int64_t born_ms; /* last put */
     bool bad;        /* the last read found it damaged */
+    uint32_t key;    /* it is sealed under; 0: none */
 };
 
-/** `*ret_new`: there was no index; it stays new until syn_index_ready(), also over a crash. */
-SYN_MUST int syn_index_open(const char *path, struct syn_index **ret_index, bool *ret_new,
-                            struct syn_err *err);
+enum syn_index_state {
+    SYN_INDEX_READY,
+    SYN_INDEX_NEW,     /* there was none */
+    SYN_INDEX_UNKEYED, /* of an older version: it does not say which key seals a block */
+};
+
+/** What is not READY stays so until syn_index_ready(), also over a crash. */
+SYN_MUST int syn_index_open(const char *path, struct syn_index **ret_index,
+                            enum syn_index_state *ret_state, struct syn_err *err);
 SYN_MUST int syn_index_ready(struct syn_index *index, struct syn_err *err);
 struct syn_index *syn_index_close(struct syn_index *index);
 /** 1 when there is no such block. */
@@ -184,6 +195,20 @@ SYN_MUST int syn_index_move(struct syn_index *index, const struct syn_index_row 
  * elsewhere by now is left alone. */
 SYN_MUST int syn_index_mark(struct syn_index *index, const struct syn_index_row *row, bool bad,
                             struct syn_err *err);
+/** Between begin and end. The number of a key, which is entered when it is new. */
+SYN_MUST int syn_index_key(struct syn_index *index, const uint8_t *id, uint32_t *ret_number,
+                           struct syn_err *err);
+SYN_MUST int syn_index_key_of(struct syn_index *index, const uint8_t *digest, uint32_t number,
+                              struct syn_err *err);
+SYN_MUST int syn_index_key_forget(struct syn_index *index, uint32_t number, struct syn_err *err);
+/** The keys that were ever entered and not forgotten. */
+SYN_MUST int syn_index_keys(struct syn_index *index,
+                            int (*each)(void *arg, uint32_t number, const uint8_t *id,
+                                        struct syn_err *err),
+                            void *arg, struct syn_err *err);
+/** Does it seal any block? May read the whole index. */
+SYN_MUST int syn_index_key_used(struct syn_index *index, uint32_t number, bool *ret_used,
+                                struct syn_err *err);
 /** The pack is committed up to `size` at least; 0 forgets it. */
 SYN_MUST int syn_index_pack(struct syn_index *index, uint32_t pack, uint64_t size,
                             struct syn_err *err);
@@ -230,13 +255,15 @@ SYN_MUST int syn_blocks_open(const struct syn_content_opts *opts, struct syn_blo
 struct syn_blocks *syn_blocks_close(struct syn_blocks *blocks);
 struct syn_index *syn_blocks_index(struct syn_blocks *blocks);
 struct syn_packs *syn_blocks_packs(struct syn_blocks *blocks);
+/** Can what a key with this number in the index seals be read? */
+bool syn_blocks_key_given(const struct syn_blocks *blocks, uint32_t number);
 
 /** Read and verify one block into `block`. NOTFOUND, CORRUPT (both name the CID), UNAVAILABLE (the
  * key is not given), IO, NOMEM. The index remembers which blocks were found damaged; the next put
  * of one writes it anew. */
 SYN_MUST int syn_blocks_get(struct syn_blocks *blocks, const struct syn_cid *cid,
                             struct syn_block *block, struct syn_err *err);
-/** `*ret_has`: the block is there, and not known to be damaged. */
+/** `*ret_has`: the block is there and can be read, as far as is known. */
 SYN_MUST int syn_blocks_has(struct syn_blocks *blocks, const struct syn_cid *cid, bool *ret_has,
                             struct syn_err *err);
 

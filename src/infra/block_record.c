@@ -116,8 +116,8 @@ syn_block_keys_fini(struct syn_block_keys *keys)
     OPENSSL_cleanse(keys, sizeof(*keys));
 }
 
-static const struct syn_block_key *
-find_key(const struct syn_block_keys *keys, const uint8_t *id)
+const struct syn_block_key *
+syn_block_keys_find(const struct syn_block_keys *keys, const uint8_t *id)
 {
     for (unsigned i = 0; i < keys->count; i++) {
         if (memcmp(keys->keys[i].id, id, SYN_KEY_ID_BYTES) == 0)
@@ -342,7 +342,7 @@ static SYN_MUST int
 unseal(struct syn_coder *coder, const struct syn_record *record, struct syn_block *block,
        struct syn_err *err)
 {
-    const struct syn_block_key *key = find_key(coder->keys, record->key_id);
+    const struct syn_block_key *key = syn_block_keys_find(coder->keys, record->key_id);
     uint8_t *payload = block->record + SYN_RECORD_HEAD;
     size_t len = record->stored_len - SYN_RECORD_TAG;
     int used = 0;

@@ -10,6 +10,7 @@
 
 #include <synor/base/log.h>
 #include <synor/base/mem.h>
+#include <synor/base/str.h>
 #include <synor/base/world.h>
 
 #define PACK_BYTES_MAX ((uint64_t)256 << 20)
@@ -100,6 +101,108 @@ add_keys(struct syn_blocks *blocks, const struct syn_content_opts *opts, struct 
     return rc;
 }
 
+/* ---- keys and the index ---------------------------------------------------------------------- */
+
+/* Enter the keys that are given, so that rows can say which one seals them. */
+static SYN_MUST int
+number_keys(struct syn_blocks *blocks, struct syn_err *err)
+{
+    struct syn_block_keys *keys = &blocks->keys;
+    int rc;
+
+    if (keys->count == 0)
+        return SYN_OK;
+    rc = syn_index_begin(blocks->index, err);
+    if (rc != 0)
+        return rc;
+    for (unsigned i = 0; rc == 0 && i < keys->count; i++)
+        rc = syn_index_key(blocks->index, keys->keys[i].id, &keys->keys[i].number, err);
+    return syn_index_end(blocks->index, rc, err);
+}
+
+uint32_t
+syn_blocks_key(const struct syn_blocks *blocks, unsigned flags)
+{
+    return (flags & SYN_RECORD_AES) != 0 ? blocks->keys.keys[0].number : 0;
+}
+
+bool
+syn_blocks_key_given(const struct syn_blocks *blocks, uint32_t number)
+{
+    for (unsigned i = 0; i < blocks->keys.count; i++) {
+        if (blocks->keys.keys[i].number == number)
+            return true;
+    }
+    return number == 0;
+}
+
+/* An index of an older version: the records' headers say which key it is. */
+static SYN_MUST int
+learn_key(void *arg, const struct syn_index_row *row, struct syn_err *err)
+{
+    struct syn_blocks *blocks = arg;
+    uint8_t head[SYN_RECORD_HEAD];
+    struct syn_record record;
+    uint32_t number = 0;
+    int rc;
+
+    if ((row->flags & SYN_RECORD_AES) == 0)
+        return SYN_OK;
+    rc = syn_packs_read(blocks->packs, row->place, head, sizeof(head), err);
+    if (rc == SYN_E_NOTFOUND || rc == SYN_E_CORRUPT)
+        return SYN_OK; /* the next read will tell */
+    if (rc == 0 && syn_record_head_decode(head, &record)) {
+        rc = syn_index_key(blocks->index, record.key_id, &number, err);
+        if (rc == 0)
+            rc = syn_index_key_of(blocks->index, row->cid.digest, number, err);
+    }
+    return rc;
+}
+
+static SYN_MUST int
+learn_keys(struct syn_blocks *blocks, struct syn_err *err)
+{
+    int rc = syn_index_begin(blocks->index, err);
+
+    if (rc != 0)
+        return rc;
+    rc = syn_index_each(blocks->index, SYN_INDEX_BY_PLACE, INT64_MIN, learn_key, blocks, err);
+    rc = syn_index_end(blocks->index, rc, err);
+    return rc == 0 ? syn_index_ready(blocks->index, err) : rc;
+}
+
+static SYN_MUST int
+forget_key(struct syn_blocks *blocks, uint32_t number, struct syn_err *err)
+{
+    int rc = syn_index_begin(blocks->index, err);
+
+    if (rc != 0)
+        return rc;
+    return syn_index_end(blocks->index, syn_index_key_forget(blocks->index, number, err), err);
+}
+
+/* A key that is not given may only be one that seals nothing any more. */
+static SYN_MUST int
+check_key(void *arg, uint32_t number, const uint8_t *id, struct syn_err *err)
+{
+    struct syn_blocks *blocks = arg;
+    char text[2 * SYN_KEY_ID_BYTES + 1];
+    bool used = false;
+    int rc;
+
+    if (syn_blocks_key_given(blocks, number))
+        return SYN_OK;
+    rc = syn_index_key_used(blocks->index, number, &used, err);
+    if (rc == 0 && used) {
+        syn_hex_encode(id, SYN_KEY_ID_BYTES, text);
+        return SYN_FAIL(err, SYN_E_UNAVAILABLE,
+                        "content is sealed under key %s, whose file is not given", text);
+    }
+    return rc == 0 ? forget_key(blocks, number, err) : rc;
+}
+
+/* ---- recovery -------------------------------------------------------------------------------- */
+
 /* A pack after a crash: what was not committed goes. */
 static SYN_MUST int
 recover_pack(void *arg, uint32_t pack, uint64_t size, struct syn_err *err)
@@ -183,7 +286,10 @@ rebuild_pack(void *arg, uint32_t pack, uint64_t size, struct syn_err *err)
         row.stored = (uint32_t)syn_record_size(record.stored_len);
         row.size = record.raw_len;
         row.flags = record.flags;
-        rc = rebuild_row(blocks, &row, err);
+        if ((record.flags & SYN_RECORD_AES) != 0)
+            rc = syn_index_key(blocks->index, record.key_id, &row.key, err);
+        if (rc == 0)
+            rc = rebuild_row(blocks, &row, err);
         at += row.stored;
         end = at;
     }
@@ -206,7 +312,7 @@ static SYN_MUST int
 open_files(struct syn_blocks *blocks, const struct syn_content_opts *opts, struct syn_err *err)
 {
     uint64_t pack_max = opts->pack_bytes_max == 0 ? PACK_BYTES_MAX : opts->pack_bytes_max;
-    bool is_new = false;
+    enum syn_index_state state = SYN_INDEX_READY;
     SYN_BUF(packs);
     SYN_BUF(index);
     int rc;
@@ -221,9 +327,15 @@ open_files(struct syn_blocks *blocks, const struct syn_content_opts *opts, struc
     if (rc == 0)
         rc = syn_packs_open(packs.data, pack_max, opts->io, &blocks->packs, err);
     if (rc == 0)
-        rc = syn_index_open(index.data, &blocks->index, &is_new, err);
-    if (rc == 0 && is_new)
+        rc = syn_index_open(index.data, &blocks->index, &state, err);
+    if (rc == 0 && state == SYN_INDEX_NEW)
         rc = rebuild_index(blocks, err);
+    if (rc == 0 && state == SYN_INDEX_UNKEYED)
+        rc = learn_keys(blocks, err);
+    if (rc == 0)
+        rc = number_keys(blocks, err);
+    if (rc == 0 && !opts->without_key)
+        rc = syn_index_keys(blocks->index, check_key, blocks, err);
     if (rc == 0)
         rc = syn_packs_each(blocks->packs, note_pack, blocks, err);
     if (rc == 0)
@@ -252,7 +364,10 @@ syn_blocks_open(const struct syn_content_opts *opts, struct syn_blocks **ret_blo
         rc = open_files(blocks, opts, err);
     if (rc < 0) {
         syn_blocks_close(blocks);
-        return syn_err_wrap(err, rc, "opening the content store %s", opts->dir);
+        /* A missing key's message goes to people as it is. */
+        return rc == SYN_E_UNAVAILABLE
+                   ? rc
+                   : syn_err_wrap(err, rc, "opening the content store %s", opts->dir);
     }
     *ret_blocks = blocks;
     return SYN_OK;
@@ -354,7 +469,7 @@ syn_blocks_has(struct syn_blocks *blocks, const struct syn_cid *cid, bool *ret_h
 
     if (rc < 0)
         return rc;
-    *ret_has = rc == 0 && !row.bad;
+    *ret_has = rc == 0 && !row.bad && syn_blocks_key_given(blocks, row.key);
     return SYN_OK;
 }
 
@@ -390,6 +505,7 @@ syn_blocks_copy(struct syn_blocks *blocks, struct syn_index_row *row, struct syn
         rc = syn_blocks_append(blocks, &out, &row->place, err);
     row->stored = (uint32_t)syn_record_out_size(&out);
     row->flags = out.flags;
+    row->key = syn_blocks_key(blocks, out.flags);
     syn_blocks_give_coder(blocks, coder);
     return rc;
 }

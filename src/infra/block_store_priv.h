@@ -23,6 +23,9 @@ SYN_MUST int syn_blocks_take_coder(struct syn_blocks *blocks, struct syn_coder *
                                    struct syn_err *err);
 void syn_blocks_give_coder(struct syn_blocks *blocks, struct syn_coder *coder);
 
+/** The number of the key under which new records with these flags are; 0: none. */
+uint32_t syn_blocks_key(const struct syn_blocks *blocks, unsigned flags);
+
 /** Write a record at the end of the packs. `*ret_place` also tells where a failed write went. */
 SYN_MUST int syn_blocks_append(struct syn_blocks *blocks, struct syn_record_out *out,
                                struct syn_place *ret_place, struct syn_err *err);

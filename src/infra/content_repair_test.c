@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include <sqlite3.h>
-
 #include <synor/base/str.h>
 #include <synor/infra/content.h>
 
@@ -298,18 +296,6 @@ damage_is_counted_where_it_is(void **state)
 /* ---- older stores ---------------------------------------------------------------------------- */
 
 static void
-run_sql(const struct place *place, const char *sql)
-{
-    char *path = path_in(place, "store/index.db");
-    sqlite3 *db = NULL;
-
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_close(db), SQLITE_OK);
-    test_free(path);
-}
-
-static void
 stores_of_the_first_format_open(void **state)
 {
     struct place *place = *state;
@@ -317,7 +303,8 @@ stores_of_the_first_format_open(void **state)
     struct syn_cid more;
 
     place->store = syn_content_close(place->store);
-    run_sql(place, "ALTER TABLE block DROP COLUMN bad; PRAGMA user_version = 1");
+    run_sql(place, "ALTER TABLE block DROP COLUMN key; DROP TABLE key;"
+                   "ALTER TABLE block DROP COLUMN bad; PRAGMA user_version = 1");
     for (int i = 0; i < 2; i++) {
         reopen(place, NULL, NULL);
         assert_corrupt(place, &cid);

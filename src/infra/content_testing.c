@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <sqlite3.h>
+
 static unsigned places;
 
 char *
@@ -430,4 +432,16 @@ drop_index(struct place *place)
         (void)unlink(path);
         test_free(path);
     }
+}
+
+void
+run_sql(const struct place *place, const char *sql)
+{
+    char *path = path_in(place, "store/index.db");
+    sqlite3 *db = NULL;
+
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    test_free(path);
 }

@@ -55,6 +55,8 @@ off_t file_size(const char *path);
 char *make_key(const struct place *place, const char *name, uint64_t seed);
 /** Forget the index: the next reopen() builds it from the packs. Closes the store. */
 void drop_index(struct place *place);
+/** Change the index of a closed store. */
+void run_sql(const struct place *place, const char *sql);
 
 /** Sinks and callbacks. */
 int collect(void *arg, const void *data, size_t len, struct syn_err *err);

@@ -153,7 +153,7 @@ survey_cid(struct survey *survey, const struct syn_cid *cid, struct syn_err *err
     rc = syn_index_find(syn_blocks_index(survey->store->blocks), cid->digest, &row, err);
     if (rc < 0)
         return rc;
-    if (rc == SYN_INDEX_NONE || row.bad) {
+    if (rc == SYN_INDEX_NONE || row.bad || !syn_blocks_key_given(survey->store->blocks, row.key)) {
         survey->bad++;
         return SYN_OK;
     }

@@ -239,16 +239,28 @@ def encryption_changes_no_cid(p):
         out = work(p) / "secret-out"
         sealed.json("storage", "get", "synor://s", out)
         check(out.read_bytes() == secret)
-        # With another key, or none, nothing comes out, and nothing is harmed.
+        # With another key, or none, it does not start, and says what is missing; nothing is harmed.
         out.unlink()
-        for options in (["--encrypt", str(p.home / "other-key")], []):
+        other = p.home / "other-key"
+        for options in (["--encrypt", str(other)], []):
             sealed.stop()
-            given, sealed.options = sealed.options, options
-            sealed.start()
-            sealed.error("storage", "get", "synor://s", out)
-            check(not out.exists(), "a file without its key was delivered")
-            sealed.options = given
+            said = sealed.cli("server", *options, code=1, env={"SYNOR_HOME": str(sealed.home)}).err
+            check("sealed under key" in said and "--old-key" in said, said)
+            check(not other.exists(), "a key file that was refused was left behind")
+        # A lost key does not lock up the rest.
+        given, sealed.options = sealed.options, ["--without-key"]
+        sealed.start()
+        equal(sealed.error("storage", "get", "synor://s", out)["code"], "unavailable")
+        check(not out.exists(), "a file without its key was delivered")
         sealed.stop()
+        # Another key takes over with the old one beside it.
+        sealed.options = ["--encrypt", str(other), "--old-key", str(key)]
+        sealed.start()
+        sealed.json("storage", "get", "synor://s", out)
+        check(out.read_bytes() == secret)
+        out.unlink()
+        sealed.stop()
+        sealed.options = given
         sealed.start()
         sealed.json("storage", "get", "synor://s", out)
         check(out.read_bytes() == secret)

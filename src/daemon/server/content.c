@@ -149,14 +149,27 @@ get_list(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
 /* --- bytes ------------------------------------------------------------------------------------ */
 
-/* A file on its way to a client, pulled piece by piece. */
+/* A file on its way to a client, pulled piece by piece. A block is read and verified once, whatever
+ * the size of the pieces. */
 struct reading {
     struct syn_content *content;
     struct syn_cid cid;
     uint64_t at;
-    char *out;
-    size_t len;
+    uint64_t size;
+    char *block; /* from `block_at` on */
+    uint64_t block_at;
+    size_t block_len;
 };
+
+static void
+reading_free(void *arg)
+{
+    struct reading *reading = arg;
+
+    if (reading != NULL)
+        syn_free(reading->block);
+    syn_free(reading);
+}
 
 static int
 fill(void *arg, const void *data, size_t len, struct syn_err *err)
@@ -164,25 +177,61 @@ fill(void *arg, const void *data, size_t len, struct syn_err *err)
     struct reading *reading = arg;
 
     (void)err;
-    memcpy(reading->out + reading->len, data, len);
-    reading->len += len;
+    memcpy(reading->block + reading->block_len, data, len);
+    reading->block_len += len;
     return SYN_OK;
+}
+
+/* Have the block around `at`, from `at` on. */
+static int
+fill_block(struct reading *reading, struct syn_err *err)
+{
+    uint64_t end = (reading->at / SYN_UNIXFS_CHUNK_BYTES + 1) * SYN_UNIXFS_CHUNK_BYTES;
+
+    reading->block_at = reading->at;
+    reading->block_len = 0;
+    return syn_content_read(reading->content, &reading->cid, reading->at, end - reading->at, fill,
+                            reading, err);
 }
 
 static int
 pull_file(void *arg, char *buf, size_t cap, size_t *ret_len, struct syn_err *err)
 {
     struct reading *reading = arg;
+    size_t skip;
     int rc;
 
-    reading->out = buf;
-    reading->len = 0;
-    rc = syn_content_read(reading->content, &reading->cid, reading->at, cap, fill, reading, err);
-    if (rc < 0)
-        return rc;
-    reading->at += reading->len;
-    *ret_len = reading->len;
+    if (reading->at == reading->block_at + reading->block_len && reading->at < reading->size) {
+        rc = fill_block(reading, err);
+        if (rc < 0)
+            return rc;
+    }
+    skip = (size_t)(reading->at - reading->block_at);
+    *ret_len = SYN_MIN(cap, reading->block_len - skip);
+    memcpy(buf, reading->block + skip, *ret_len);
+    reading->at += *ret_len;
     return SYN_OK;
+}
+
+/* The first block is read before the answer begins: what is wrong with it can still be said. */
+static int
+reading_new(struct syn_content *content, const struct syn_cid *cid, uint64_t at, uint64_t size,
+            struct reading **ret, struct syn_err *err)
+{
+    struct reading *reading = syn_calloc(1, sizeof(*reading));
+    int rc;
+
+    if (reading == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory to read content");
+    *reading = (struct reading){.content = content, .cid = *cid, .at = at, .size = size};
+    reading->block = syn_alloc(SYN_UNIXFS_CHUNK_BYTES);
+    rc = reading->block == NULL ? SYN_FAIL(err, SYN_E_NOMEM, "no memory to read content")
+                                : fill_block(reading, err);
+    if (rc < 0)
+        reading_free(reading);
+    else
+        *ret = reading;
+    return rc;
 }
 
 static int
@@ -190,7 +239,7 @@ get_data(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
     struct syn_content_stat stat;
-    struct reading *reading;
+    struct reading *reading = NULL;
     struct syn_cid cid;
     char text[SYN_CID_TEXT_MAX];
     int64_t offset = syn_json_i64(syn_http_req_query_json(req), "offset", 0);
@@ -208,12 +257,11 @@ get_data(struct syn_http_req *req, void *ctx, struct syn_err *err)
         rc = syn_http_reply_etag(req, syn_cid_format(&cid, text), err);
     if (rc != SYN_OK)
         return rc < 0 ? rc : SYN_OK;
-    reading = syn_calloc(1, sizeof(*reading));
-    if (reading == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory to read %s", text);
-    *reading = (struct reading){.content = server->content, .cid = cid, .at = (uint64_t)offset};
+    rc = reading_new(server->content, &cid, (uint64_t)offset, stat.size, &reading, err);
+    if (rc < 0)
+        return rc;
     syn_http_reply_pull(req, 200, "application/octet-stream",
-                        (int64_t)(stat.size - (uint64_t)offset), pull_file, reading, syn_free);
+                        (int64_t)(stat.size - (uint64_t)offset), pull_file, reading, reading_free);
     return SYN_OK;
 }
 

@@ -32,17 +32,20 @@ struct syn_content_opts {
     const char *dir;      /* made when missing */
     const char *key_file; /* 32 raw bytes or 64 hex digits; NULL: new blocks stay plain */
     const char *const *old_key_files; /* NULL-ended, or NULL: keys of blocks written before */
-    unsigned threads;                 /* workers; 0: one a processor, at most 8 */
-    uint64_t pack_bytes_max;          /* 0: 256 MiB */
-    const struct syn_content_io *io;  /* NULL: libc's. Kept until close. */
+    bool without_key;        /* open although a key is not given; what it seals is UNAVAILABLE */
+    unsigned threads;        /* workers; 0: one a processor, at most 8 */
+    uint64_t pack_bytes_max; /* 0: 256 MiB */
+    const struct syn_content_io *io; /* NULL: libc's. Kept until close. */
 };
 
 /**
  * Open or make the store in `opts->dir`.
  *
- * Leftovers of a crash are removed; an index that is missing is rebuilt from the blocks.
- * Returns 0; CONFLICT (another process has it open); CORRUPT; INVALID (key file); NOSPACE; IO;
- * NOMEM.
+ * Leftovers of a crash are removed; an index that is missing is rebuilt from the blocks, one of an
+ * older version is brought up to date.
+ * Returns 0; CONFLICT (another process has it open); UNAVAILABLE (blocks are sealed under a key
+ * that is not given; the message has its id); UNSUPPORTED (of a newer version); CORRUPT; INVALID
+ * (key file); NOSPACE; IO; NOMEM.
  */
 SYN_MUST int syn_content_open(const struct syn_content_opts *opts, struct syn_content **ret_store,
                               struct syn_err *err);
@@ -173,7 +176,8 @@ SYN_MUST int syn_content_get(struct syn_content *store, const struct syn_cid *ci
 
 /* ---- blocks and CAR -------------------------------------------------------------------------- */
 
-/** `*ret_has` tells whether the block is there, and not known to be damaged (it is not read). */
+/** `*ret_has` tells whether the block is there and can be read, as far as is known without reading
+ * it. */
 SYN_MUST int syn_content_has_block(struct syn_content *store, const struct syn_cid *cid,
                                    bool *ret_has, struct syn_err *err);
 /** Append the block's bytes. NOTFOUND, CORRUPT. */
@@ -245,8 +249,8 @@ SYN_MUST int syn_content_verify(struct syn_content *store, syn_content_bad *bad,
                                 syn_content_progress *progress, void *progress_arg,
                                 struct syn_content_verify *ret_report, struct syn_err *err);
 
-/** Count the blocks at and below `cid` that are missing or known to be damaged: after a verify, what
- * is wrong with it. Nodes are read, leaves are not. */
+/** Count the blocks at and below `cid` that are missing, known to be damaged or without their key:
+ * after a verify, what is wrong with it. Nodes are read, leaves are not. */
 SYN_MUST int syn_content_damage(struct syn_content *store, const struct syn_cid *cid,
                                 uint64_t *ret_bad, struct syn_err *err);
 
