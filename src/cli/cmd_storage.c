@@ -399,7 +399,7 @@ static int
 show_usage(struct syn_cli *cli)
 {
     static const char *const rows[][2] = {{"size_bytes", "content"},
-                                          {"stored_bytes", "after compression"},
+                                          {"stored_bytes", "as stored"},
                                           {"disk_bytes", "on disk"},
                                           {"put_bytes", "put since the start"}};
     char size[SYN_FORMAT_MAX];

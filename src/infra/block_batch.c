@@ -22,48 +22,6 @@
 #define BUFFER_BYTES   ((size_t)1 << 20)
 #define TOUCH_SLACK_MS (INT64_C(10) * 60 * 1000)
 
-enum item_state {
-    ITEM_CLAIMED, /* being looked up or written */
-    ITEM_STORED,  /* was there before */
-    ITEM_BUFFERED,
-    ITEM_WRITTEN,
-    ITEM_COMMITTED,
-};
-
-/* What the batch knows of one digest in its set. */
-struct item {
-    enum item_state state;
-    struct syn_index_row row; /* of a buffered one, `offset` counts from the buffer's start */
-    bool replaces;            /* it is stored, at `from`, but cannot be read there */
-    struct syn_place from;
-};
-
-struct touched_pack {
-    uint32_t id;
-    uint64_t end;
-};
-
-struct syn_batch {
-    struct syn_batch *next;
-    struct syn_blocks *blocks;
-    pthread_mutex_t lock;
-    struct syn_digest_set set;
-    struct item *items; /* one for each of the set's */
-    size_t items_cap;
-    size_t committed; /* items before this one are done */
-    uint8_t *buffer;
-    size_t buffered;
-    size_t *waiting; /* items in the buffer */
-    size_t waiting_count;
-    size_t waiting_cap;
-    struct touched_pack *packs; /* written since the last commit */
-    size_t packs_count;
-    size_t packs_cap;
-    uint32_t first_pack; /* it has written to none before */
-    uint64_t put_bytes;
-    bool failed;
-};
-
 /* ---- batches --------------------------------------------------------------------------------- */
 
 int
@@ -95,7 +53,7 @@ claim_locked(struct syn_batch *batch, const uint8_t *digest, size_t *ret_item, b
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a batch");
     rc = syn_digest_set_add(&batch->set, digest, ret_item, ret_new, err);
     if (rc == 0 && *ret_new)
-        batch->items[*ret_item] = (struct item){.state = ITEM_CLAIMED};
+        batch->items[*ret_item] = (struct syn_item){.state = SYN_ITEM_CLAIMED};
     return rc;
 }
 
@@ -103,22 +61,46 @@ claim_locked(struct syn_batch *batch, const uint8_t *digest, size_t *ret_item, b
 static SYN_MUST int
 look_up_locked(struct syn_batch *batch, size_t number, struct syn_err *err)
 {
-    struct item *item = &batch->items[number];
+    struct syn_item *item = &batch->items[number];
     struct syn_index_row row;
     int rc = syn_index_find(batch->blocks->index, batch->set.items[number], &row, err);
 
     if (rc == 0) {
-        item->state = ITEM_STORED;
+        item->state = SYN_ITEM_STORED;
         item->row = row;
     }
     return SYN_MIN(rc, 0);
 }
 
-/* Claim the digest and look whether it is stored; when the caller would `write` it, so that it can
- * be read as far as is known. `*ret_todo`: nobody has it or is about to. */
-static SYN_MUST int
-claim(struct syn_batch *batch, const uint8_t *digest, bool write, size_t *ret_item, bool *ret_todo,
-      struct syn_err *err)
+/* Can what is stored be relied on? Known damage cannot, nor what a lost key seals. */
+static bool
+is_readable(const struct syn_blocks *blocks, const struct syn_index_row *row)
+{
+    return !row->bad && syn_blocks_key_given(blocks, row->key);
+}
+
+/* Decide who writes a claimed digest; with the batch locked. */
+static bool
+must_write_locked(struct syn_batch *batch, struct syn_item *item, bool is_new)
+{
+    bool unreadable = item->state == SYN_ITEM_STORED && !is_readable(batch->blocks, &item->row);
+
+    if (unreadable) {
+        item->replaces = true;
+        item->from = item->row.place;
+        item->from_recipe = (item->row.flags & SYN_RECORD_RECIPE) != 0;
+    } else if (!(is_new && item->state == SYN_ITEM_CLAIMED) && item->state != SYN_ITEM_ABSENT) {
+        return false;
+    }
+    item->state = SYN_ITEM_CLAIMED;
+    /* An earlier commit has passed it. */
+    batch->committed = SYN_MIN(batch->committed, (size_t)(item - batch->items));
+    return true;
+}
+
+int
+syn_batch_claim(struct syn_batch *batch, const uint8_t *digest, bool write, size_t *ret_item,
+                bool *ret_todo, struct syn_err *err)
 {
     struct syn_blocks *blocks = batch->blocks;
     bool is_new = false;
@@ -130,21 +112,42 @@ claim(struct syn_batch *batch, const uint8_t *digest, bool write, size_t *ret_it
     if (rc == 0 && is_new)
         rc = look_up_locked(batch, *ret_item, err);
     if (rc == 0) {
-        struct item *item = &batch->items[*ret_item];
+        struct syn_item *item = &batch->items[*ret_item];
 
-        *ret_todo = is_new && item->state == ITEM_CLAIMED;
-        if (write && item->state == ITEM_STORED &&
-            (item->row.bad || !syn_blocks_key_given(blocks, item->row.key))) {
-            item->state = ITEM_CLAIMED;
-            item->replaces = true;
-            item->from = item->row.place;
-            *ret_todo = true;
-        }
+        if (!write && is_new && item->state == SYN_ITEM_CLAIMED)
+            item->state = SYN_ITEM_ABSENT;
+        *ret_todo = write ? must_write_locked(batch, item, is_new) : item->state == SYN_ITEM_ABSENT;
     } else {
         batch->failed = true;
     }
     (void)pthread_mutex_unlock(&batch->lock);
     (void)pthread_rwlock_unlock(&blocks->sweep);
+    return rc;
+}
+
+static bool
+batch_replaces(struct syn_batch *batch, size_t number)
+{
+    bool replaces;
+
+    (void)pthread_mutex_lock(&batch->lock);
+    replaces = batch->items[number].replaces;
+    (void)pthread_mutex_unlock(&batch->lock);
+    return replaces;
+}
+
+/* Within an index transaction. */
+static SYN_MUST int
+add_anchors(struct syn_batch *batch, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    for (size_t i = 0; rc == 0 && i < batch->anchors.count; i++) {
+        const struct syn_anchor_note *note = &batch->anchors.notes[i];
+
+        rc = syn_index_anchor(batch->blocks->index, &note->anchor, batch->set.items[note->item],
+                              err);
+    }
     return rc;
 }
 
@@ -164,7 +167,7 @@ note_written(struct syn_batch *batch, struct syn_place place, uint64_t len, int 
                       sizeof(*batch->packs)))
             return rc < 0 ? rc : SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a batch");
         i = ++batch->packs_count;
-        batch->packs[i - 1] = (struct touched_pack){.id = place.pack};
+        batch->packs[i - 1] = (struct syn_touched_pack){.id = place.pack};
     }
     batch->packs[i - 1].end = SYN_MAX(batch->packs[i - 1].end, place.offset + len);
     return rc;
@@ -185,12 +188,12 @@ flush_locked(struct syn_batch *batch, struct syn_err *err)
     if (rc != 0)
         return rc;
     for (size_t i = 0; i < batch->waiting_count; i++) {
-        struct item *item = &batch->items[batch->waiting[i]];
+        struct syn_item *item = &batch->items[batch->waiting[i]];
 
-        assert(item->state == ITEM_BUFFERED);
+        assert(item->state == SYN_ITEM_BUFFERED);
         item->row.place.pack = place.pack;
         item->row.place.offset += place.offset;
-        item->state = ITEM_WRITTEN;
+        item->state = SYN_ITEM_WRITTEN;
     }
     batch->waiting_count = 0;
     batch->buffered = 0;
@@ -201,7 +204,7 @@ static SYN_MUST int
 buffer_locked(struct syn_batch *batch, size_t number, const struct syn_record_out *out,
               struct syn_err *err)
 {
-    struct item *item = &batch->items[number];
+    struct syn_item *item = &batch->items[number];
     uint8_t *at;
     int rc = SYN_OK;
 
@@ -220,15 +223,15 @@ buffer_locked(struct syn_batch *batch, size_t number, const struct syn_record_ou
         memcpy(at + SYN_RECORD_HEAD, out->payload, out->payload_len);
     memcpy(at + SYN_RECORD_HEAD + out->payload_len, out->tail, out->tail_len);
     item->row.place.offset = batch->buffered;
-    item->state = ITEM_BUFFERED;
+    item->state = SYN_ITEM_BUFFERED;
     batch->buffered += item->row.stored;
     batch->waiting[batch->waiting_count++] = number;
     return SYN_OK;
 }
 
 static SYN_MUST int
-write_block(struct syn_batch *batch, size_t number, const struct syn_cid *cid,
-            struct syn_record_out *out, size_t len, struct syn_err *err)
+write_record(struct syn_batch *batch, size_t number, struct syn_record_out *out,
+             const struct syn_cid *cid, size_t len, struct syn_err *err)
 {
     struct syn_index_row row = {
         .cid = *cid,
@@ -249,30 +252,125 @@ write_block(struct syn_batch *batch, size_t number, const struct syn_cid *cid,
     else
         rc = note_written(batch, row.place, row.stored, rc, err);
     if (rc == 0 && !buffered)
-        batch->items[number].state = ITEM_WRITTEN;
+        batch->items[number].state = SYN_ITEM_WRITTEN;
     (void)pthread_mutex_unlock(&batch->lock);
     return rc;
+}
+
+static SYN_MUST int
+write_whole(struct syn_batch *batch, size_t number, const struct syn_cid *cid, const void *data,
+            size_t len, struct syn_err *err)
+{
+    struct syn_record_out out;
+    struct syn_coder *coder = NULL;
+    int rc = syn_blocks_take_coder(batch->blocks, &coder, err);
+
+    if (rc != 0)
+        return rc;
+    rc = syn_record_encode(coder, cid, 0, data, len, &out, err);
+    if (rc == 0)
+        rc = write_record(batch, number, &out, cid, len, err);
+    syn_blocks_give_coder(batch->blocks, coder);
+    return rc;
+}
+
+/* The recipe counts as written before it is known what it is made of: both are committed together,
+ * and a failure in between fails the batch. */
+static SYN_MUST int
+write_recipe(struct syn_batch *batch, struct syn_made *made, const struct syn_cid *cid,
+             const struct syn_buf *recipe, size_t len, struct syn_err *err)
+{
+    struct syn_record_out out;
+    struct syn_coder *coder = NULL;
+    int rc = syn_blocks_take_coder(batch->blocks, &coder, err);
+
+    if (rc != 0)
+        return rc;
+    rc = syn_record_encode(coder, cid, SYN_RECORD_RECIPE, recipe->data, recipe->len, &out, err);
+    if (rc == 0)
+        rc = write_record(batch, made->item, &out, cid, len, err);
+    syn_blocks_give_coder(batch->blocks, coder);
+    (void)pthread_mutex_lock(&batch->lock);
+    if (rc == 0 &&
+        syn_grow(&batch->made, &batch->made_cap, batch->made_count + 1, sizeof(*batch->made)))
+        batch->made[batch->made_count++] = *made;
+    else if (rc == 0)
+        rc = SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a batch");
+    (void)pthread_mutex_unlock(&batch->lock);
+    return rc;
+}
+
+static SYN_MUST int
+flush_anchors_locked(struct syn_batch *batch, struct syn_err *err)
+{
+    struct syn_index *index = batch->blocks->index;
+    int rc = syn_index_begin(index, err);
+
+    if (rc != 0)
+        return rc;
+    rc = add_anchors(batch, err);
+    rc = syn_index_end(index, rc, err);
+    if (rc == 0)
+        syn_anchor_table_clear(&batch->anchors);
+    return rc;
+}
+
+/* Let other blocks be said as slices of this one. What is small on disk is not worth it. Anchors
+ * are hints, so that many of them may go to the index before their blocks do. */
+static SYN_MUST int
+note_anchors(struct syn_batch *batch, size_t number, const struct syn_anchor *anchors, size_t count,
+             struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    (void)pthread_mutex_lock(&batch->lock);
+    if (batch->items[number].row.stored <= BUFFERED_MAX)
+        count = 0;
+    if (batch->anchors.count + count > SYN_ANCHOR_TABLE_MAX)
+        rc = flush_anchors_locked(batch, err);
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = syn_anchor_table_add(&batch->anchors, &anchors[i], number, err);
+    (void)pthread_mutex_unlock(&batch->lock);
+    return rc;
+}
+
+/* Write a claimed block, as a recipe where that says it shorter. One that replaces a damaged record
+ * is written whole: others may be made of it. */
+static SYN_MUST int
+write_block(struct syn_batch *batch, size_t number, const struct syn_cid *cid, const void *data,
+            size_t len, struct syn_err *err)
+{
+    struct syn_anchor anchors[SYN_ANCHORS_MAX];
+    struct syn_made made = {.item = number};
+    size_t count = 0;
+    SYN_BUF(recipe);
+    int rc = SYN_BATCH_NO_MATCH;
+
+    if (cid->codec == SYN_CODEC_RAW && len >= SYN_ANCHOR_BLOCK_MIN)
+        count = syn_anchors_find(&batch->blocks->seed, data, len, anchors);
+    if (count > 0 && !batch_replaces(batch, number)) {
+        struct syn_match match = {.batch = batch, .anchors = anchors, .count = count};
+
+        rc = syn_match_block(&match, data, len, &made, &recipe, err);
+    }
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return write_recipe(batch, &made, cid, &recipe, len, err);
+    rc = write_whole(batch, number, cid, data, len, err);
+    return rc == 0 && count > 0 ? note_anchors(batch, number, anchors, count, err) : rc;
 }
 
 int
 syn_batch_put(struct syn_batch *batch, const struct syn_cid *cid, const void *data, size_t len,
               struct syn_err *err)
 {
-    struct syn_record_out out;
-    struct syn_coder *coder = NULL;
     size_t number = 0;
     bool todo = false;
-    int rc = claim(batch, cid->digest, true, &number, &todo, err);
+    int rc = syn_batch_claim(batch, cid->digest, true, &number, &todo, err);
 
-    if (rc == 0 && todo) {
-        rc = syn_blocks_take_coder(batch->blocks, &coder, err);
-        if (rc == 0)
-            rc = syn_record_encode(coder, cid, data, len, &out, err);
-        if (rc == 0)
-            rc = write_block(batch, number, cid, &out, len, err);
-        if (coder != NULL)
-            syn_blocks_give_coder(batch->blocks, coder);
-    }
+    if (rc == 0 && todo)
+        rc = write_block(batch, number, cid, data, len, err);
     (void)pthread_mutex_lock(&batch->lock);
     batch->failed = batch->failed || rc < 0;
     batch->put_bytes += len;
@@ -286,7 +384,7 @@ syn_batch_hold(struct syn_batch *batch, const struct syn_cid *cid, struct syn_er
     char text[SYN_CID_TEXT_MAX];
     size_t number = 0;
     bool missing = false;
-    int rc = claim(batch, cid->digest, false, &number, &missing, err);
+    int rc = syn_batch_claim(batch, cid->digest, false, &number, &missing, err);
 
     if (rc == 0 && missing) {
         (void)pthread_mutex_lock(&batch->lock);
@@ -298,6 +396,57 @@ syn_batch_hold(struct syn_batch *batch, const struct syn_cid *cid, struct syn_er
     return rc;
 }
 
+/* Is the row that of this item, not of another batch that was faster? */
+static SYN_MUST int
+is_ours(struct syn_index *index, const uint8_t *digest, const struct syn_item *item, bool *ret_ours,
+        struct syn_err *err)
+{
+    struct syn_index_row row;
+    int rc = syn_index_get(index, digest, &row, err);
+
+    *ret_ours = rc == 0 && row.place.pack == item->row.place.pack &&
+                row.place.offset == item->row.place.offset;
+    return SYN_MIN(rc, 0);
+}
+
+/* The row takes the new record in place of one that cannot be read, unless somebody else was
+ * faster; adding what is there renews its age. */
+static SYN_MUST int
+commit_item(struct syn_batch *batch, size_t number, int64_t now, struct syn_err *err)
+{
+    struct syn_index *index = batch->blocks->index;
+    struct syn_item *item = &batch->items[number];
+    const uint8_t *digest = batch->set.items[number];
+    bool ours = false;
+    int rc = SYN_OK;
+
+    item->row.born_ms = now;
+    if (item->replaces)
+        rc = syn_index_move(index, &item->row, item->from, err);
+    if (rc == 0)
+        rc = syn_index_add(index, &item->row, err);
+    if (rc == 0 && item->replaces && item->from_recipe)
+        rc = is_ours(index, digest, item, &ours, err);
+    return rc == 0 && ours ? syn_index_bases(index, digest, NULL, 0, err) : rc;
+}
+
+static SYN_MUST int
+commit_made(struct syn_batch *batch, const struct syn_made *made, struct syn_err *err)
+{
+    struct syn_index *index = batch->blocks->index;
+    const uint8_t *digest = batch->set.items[made->item];
+    uint8_t bases[SYN_RECIPE_BASES_MAX][SYN_DIGEST_BYTES];
+    bool ours = false;
+    int rc = is_ours(index, digest, &batch->items[made->item], &ours, err);
+
+    for (unsigned i = 0; i < made->count; i++)
+        memcpy(bases[i], batch->set.items[made->bases[i]], SYN_DIGEST_BYTES);
+    return rc == 0 && ours
+               ? syn_index_bases(index, digest, (const uint8_t(*)[SYN_DIGEST_BYTES])bases,
+                                 made->count, err)
+               : rc;
+}
+
 static SYN_MUST int
 commit_rows(struct syn_batch *batch, struct syn_err *err)
 {
@@ -306,20 +455,15 @@ commit_rows(struct syn_batch *batch, struct syn_err *err)
     int rc = SYN_OK;
 
     for (size_t i = batch->committed; rc == 0 && i < batch->set.count; i++) {
-        struct item *item = &batch->items[i];
-
-        if (item->state == ITEM_WRITTEN) {
-            item->row.born_ms = now;
-            /* The row takes the new record in place of one that cannot be read, unless somebody
-             * else was faster; adding what is there renews its age. */
-            if (item->replaces)
-                rc = syn_index_move(index, &item->row, item->from, err);
-            if (rc == 0)
-                rc = syn_index_add(index, &item->row, err);
-        } else if (item->row.born_ms < now - TOUCH_SLACK_MS) {
+        if (batch->items[i].state == SYN_ITEM_WRITTEN)
+            rc = commit_item(batch, i, now, err);
+        else if (batch->items[i].row.born_ms < now - TOUCH_SLACK_MS)
             rc = syn_index_touch(index, batch->set.items[i], now, err);
-        }
     }
+    for (size_t i = 0; rc == 0 && i < batch->made_count; i++)
+        rc = commit_made(batch, &batch->made[i], err);
+    if (rc == 0)
+        rc = add_anchors(batch, err);
     for (size_t i = 0; rc == 0 && i < batch->packs_count; i++)
         rc = syn_index_pack(index, batch->packs[i].id, batch->packs[i].end, err);
     if (rc == 0 && batch->put_bytes > 0)
@@ -345,8 +489,14 @@ commit_locked(struct syn_batch *batch, struct syn_err *err)
     rc = syn_index_end(batch->blocks->index, rc, err);
     if (rc != 0)
         return rc;
-    for (; batch->committed < batch->set.count; batch->committed++)
-        batch->items[batch->committed].state = ITEM_COMMITTED;
+    for (; batch->committed < batch->set.count; batch->committed++) {
+        struct syn_item *item = &batch->items[batch->committed];
+
+        if (item->state == SYN_ITEM_WRITTEN)
+            item->state = SYN_ITEM_COMMITTED;
+    }
+    syn_anchor_table_clear(&batch->anchors);
+    batch->made_count = 0;
     batch->packs_count = 0;
     batch->put_bytes = 0;
     return SYN_OK;
@@ -400,6 +550,8 @@ syn_batch_free(struct syn_batch *batch)
     syn_free(batch->buffer);
     syn_free(batch->waiting);
     syn_free(batch->packs);
+    syn_free(batch->made);
+    syn_anchor_table_fini(&batch->anchors);
     (void)pthread_mutex_destroy(&batch->lock);
     syn_free(batch);
     return NULL;

@@ -11,6 +11,7 @@
 
 #define BUSY_MS            10000
 #define CHECKPOINT_COMMITS 64
+#define PRUNE_ROWS         (INT64_C(1) << 18)
 #define SCHEMA_VERSION     ((int)SYN_LEN(steps))
 
 #define COLUMNS "codec, pack, offset, stored, size, flags, born, bad, key"
@@ -20,6 +21,10 @@ enum statement {
     STMT_ADD,
     STMT_TOUCH,
     STMT_REMOVE,
+    STMT_BASE,
+    STMT_BASES_FORGET,
+    STMT_ANCHOR,
+    STMT_ANCHORS_PRUNE,
     STMT_MOVE,
     STMT_MARK,
     STMT_KEY_ADD,
@@ -39,6 +44,11 @@ static const char *const statements[] = {
                  " ON CONFLICT(digest) DO UPDATE SET born = max(born, excluded.born)",
     [STMT_TOUCH] = "UPDATE block SET born = max(born, ?2) WHERE digest = ?1",
     [STMT_REMOVE] = "DELETE FROM block WHERE digest = ?1",
+    [STMT_BASE] = "INSERT OR IGNORE INTO base(digest, base) VALUES(?1, ?2)",
+    [STMT_BASES_FORGET] = "DELETE FROM base WHERE digest = ?1",
+    [STMT_ANCHOR] = "INSERT OR REPLACE INTO anchor(hash, digest, at) VALUES(?1, ?2, ?3)",
+    [STMT_ANCHORS_PRUNE] = "DELETE FROM anchor WHERE hash BETWEEN ?1 AND ?2"
+                           " AND digest NOT IN (SELECT digest FROM block)",
     [STMT_MOVE] = "UPDATE block SET pack = ?2, offset = ?3, stored = ?4, flags = ?5, bad = 0,"
                   " key = ?8 WHERE digest = ?1 AND pack = ?6 AND offset = ?7",
     [STMT_MARK] = "UPDATE block SET bad = ?4 WHERE digest = ?1 AND pack = ?2 AND offset = ?3",
@@ -63,28 +73,31 @@ static const char *const steps[] = {
     "INSERT INTO meta VALUES('put_bytes', 0);",
     /* 2: what the last read of a block found */
     "ALTER TABLE block ADD COLUMN bad INTEGER NOT NULL DEFAULT 0;",
-    /* 3: which key a block is sealed under, 0 for none */
+    /* 3: which key a block is sealed under, 0 for none; of blocks from before that is to be found
+     * out */
     "ALTER TABLE block ADD COLUMN key INTEGER NOT NULL DEFAULT 0;"
-    "CREATE TABLE key(number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE);",
-    /* 4: the keys of blocks from before are entered, too */
-    "",
+    "CREATE TABLE key(number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE);"
+    "INSERT INTO meta VALUES('unkeyed', 1);",
+    /* 4: blocks that are slices of others, and how to find others */
+    "CREATE TABLE base(digest BLOB NOT NULL, base BLOB NOT NULL, PRIMARY KEY(digest, base))"
+    " WITHOUT ROWID;"
+    "CREATE TABLE anchor(hash INTEGER PRIMARY KEY, digest BLOB NOT NULL, at INTEGER NOT NULL);",
 };
-
-#define STEPS_UNKEYED 3 /* a store at this step has still to find out its blocks' keys */
 
 /* An index that was begun and never ready: it is made anew. */
 static const char forget_all[] = "DROP TABLE IF EXISTS meta; DROP TABLE IF EXISTS pack;"
-                                 "DROP TABLE IF EXISTS block; DROP TABLE IF EXISTS key;";
+                                 "DROP TABLE IF EXISTS block; DROP TABLE IF EXISTS key;"
+                                 "DROP TABLE IF EXISTS base; DROP TABLE IF EXISTS anchor;";
 
 struct syn_index {
     sqlite3 *writer;
     sqlite3_stmt *stmts[STMT_COUNT];
     pthread_mutex_t write_lock;
-    int steps_taken;
     unsigned commits;
     sqlite3 *reader;
     sqlite3_stmt *find;
     sqlite3_stmt *pack_size;
+    sqlite3_stmt *anchor;
     pthread_mutex_t read_lock;
 };
 
@@ -208,29 +221,16 @@ set_version(struct syn_index *index, int version, struct syn_err *err)
     return run_sql(index->writer, sql, "content index", err);
 }
 
-static SYN_MUST int
-take_steps(struct syn_index *index, int until, struct syn_err *err)
-{
-    int rc = SYN_OK;
-
-    for (; rc == 0 && index->steps_taken < until; index->steps_taken++)
-        rc = run_sql(index->writer, steps[index->steps_taken], "content index", err);
-    return rc;
-}
-
 /* A new index gets its version only when it is ready; until then it has version 0. */
 static SYN_MUST int
-bring_up(struct syn_index *index, enum syn_index_state *ret_state, struct syn_err *err)
+bring_up(struct syn_index *index, int version, struct syn_err *err)
 {
-    bool is_new = index->steps_taken == 0;
-    bool unkeyed = !is_new && index->steps_taken <= STEPS_UNKEYED;
-    int rc = is_new ? run_sql(index->writer, forget_all, "content index", err) : SYN_OK;
+    int rc = version == 0 ? run_sql(index->writer, forget_all, "content index", err) : SYN_OK;
 
-    if (rc == 0)
-        rc = take_steps(index, unkeyed ? STEPS_UNKEYED : SCHEMA_VERSION, err);
-    if (rc == 0 && !is_new)
-        rc = set_version(index, index->steps_taken, err);
-    *ret_state = is_new ? SYN_INDEX_NEW : unkeyed ? SYN_INDEX_UNKEYED : SYN_INDEX_READY;
+    for (int step = version; rc == 0 && step < SCHEMA_VERSION; step++)
+        rc = run_sql(index->writer, steps[step], "content index", err);
+    if (rc == 0 && version != 0)
+        rc = set_version(index, SCHEMA_VERSION, err);
     return rc;
 }
 
@@ -238,21 +238,25 @@ static SYN_MUST int
 make_schema(struct syn_index *index, enum syn_index_state *ret_state, struct syn_err *err)
 {
     int64_t version = 0;
+    int64_t unkeyed = 0;
     int rc = read_number(index->writer, "PRAGMA user_version", &version, err);
 
-    if (rc < 0)
-        return rc;
-    if (version > SCHEMA_VERSION)
+    if (rc == 0 && version > SCHEMA_VERSION)
         return SYN_FAIL(err, SYN_E_UNSUPPORTED,
                         "the content store was made by a newer version (format %d)", (int)version);
-    index->steps_taken = (int)version;
-    *ret_state = SYN_INDEX_READY;
-    if (version == SCHEMA_VERSION)
-        return SYN_OK;
-    rc = syn_index_begin(index, err);
-    if (rc != 0)
-        return rc;
-    return syn_index_end(index, bring_up(index, ret_state, err), err);
+    if (rc == 0 && version < SCHEMA_VERSION) {
+        rc = syn_index_begin(index, err);
+        if (rc == 0)
+            rc = syn_index_end(index, bring_up(index, (int)version, err), err);
+    }
+    if (rc == 0)
+        rc = read_number(index->writer, "SELECT count(*) FROM meta WHERE key = 'unkeyed'", &unkeyed,
+                         err);
+    if (rc == 0)
+        *ret_state = version == 0   ? SYN_INDEX_NEW
+                     : unkeyed != 0 ? SYN_INDEX_UNKEYED
+                                    : SYN_INDEX_READY;
+    return rc;
 }
 
 int
@@ -262,7 +266,7 @@ syn_index_ready(struct syn_index *index, struct syn_err *err)
 
     if (rc != 0)
         return rc;
-    rc = take_steps(index, SCHEMA_VERSION, err);
+    rc = run_sql(index->writer, "DELETE FROM meta WHERE key = 'unkeyed'", "content index", err);
     if (rc == 0)
         rc = set_version(index, SCHEMA_VERSION, err);
     return syn_index_end(index, rc, err);
@@ -290,6 +294,9 @@ syn_index_open(const char *path, struct syn_index **ret_index, enum syn_index_st
         rc = prepare(index->reader, statements[STMT_FIND], &index->find, err);
     if (rc == 0)
         rc = prepare(index->reader, "SELECT size FROM pack WHERE id = ?1", &index->pack_size, err);
+    if (rc == 0)
+        rc = prepare(index->reader, "SELECT digest, at FROM anchor WHERE hash = ?1", &index->anchor,
+                     err);
     if (rc < 0) {
         syn_index_close(index);
         return rc;
@@ -305,6 +312,7 @@ syn_index_close(struct syn_index *index)
         return NULL;
     (void)sqlite3_finalize(index->find);
     (void)sqlite3_finalize(index->pack_size);
+    (void)sqlite3_finalize(index->anchor);
     (void)sqlite3_close(index->reader);
     for (size_t i = 0; i < STMT_COUNT; i++)
         (void)sqlite3_finalize(index->stmts[i]);
@@ -434,11 +442,83 @@ syn_index_touch(struct syn_index *index, const uint8_t *digest, int64_t born_ms,
     return step(index, STMT_TOUCH, err);
 }
 
+static SYN_MUST int
+forget_bases(struct syn_index *index, const uint8_t *digest, struct syn_err *err)
+{
+    (void)sqlite3_bind_blob(index->stmts[STMT_BASES_FORGET], 1, digest, SYN_DIGEST_BYTES,
+                            SQLITE_STATIC);
+    return step(index, STMT_BASES_FORGET, err);
+}
+
 int
 syn_index_remove(struct syn_index *index, const uint8_t *digest, struct syn_err *err)
 {
+    int rc;
+
     (void)sqlite3_bind_blob(index->stmts[STMT_REMOVE], 1, digest, SYN_DIGEST_BYTES, SQLITE_STATIC);
-    return step(index, STMT_REMOVE, err);
+    rc = step(index, STMT_REMOVE, err);
+    return rc == 0 ? forget_bases(index, digest, err) : rc;
+}
+
+int
+syn_index_bases(struct syn_index *index, const uint8_t *digest,
+                const uint8_t (*bases)[SYN_DIGEST_BYTES], unsigned count, struct syn_err *err)
+{
+    sqlite3_stmt *stmt = index->stmts[STMT_BASE];
+    int rc = forget_bases(index, digest, err);
+
+    for (unsigned i = 0; rc == 0 && i < count; i++) {
+        (void)sqlite3_bind_blob(stmt, 1, digest, SYN_DIGEST_BYTES, SQLITE_STATIC);
+        (void)sqlite3_bind_blob(stmt, 2, bases[i], SYN_DIGEST_BYTES, SQLITE_STATIC);
+        rc = step(index, STMT_BASE, err);
+    }
+    return rc;
+}
+
+int
+syn_index_prune_recipes(struct syn_index *index, struct syn_err *err)
+{
+    return run_sql(index->writer,
+                   "DELETE FROM block WHERE flags & 4 AND digest IN (SELECT digest FROM base"
+                   " WHERE base NOT IN (SELECT digest FROM block WHERE NOT flags & 4));"
+                   "DELETE FROM base WHERE digest NOT IN"
+                   " (SELECT digest FROM block WHERE flags & 4);",
+                   "pruning the content index", err);
+}
+
+int
+syn_index_anchor(struct syn_index *index, const struct syn_anchor *anchor, const uint8_t *digest,
+                 struct syn_err *err)
+{
+    sqlite3_stmt *stmt = index->stmts[STMT_ANCHOR];
+
+    (void)sqlite3_bind_int64(stmt, 1, (sqlite3_int64)anchor->hash);
+    (void)sqlite3_bind_blob(stmt, 2, digest, SYN_DIGEST_BYTES, SQLITE_STATIC);
+    (void)sqlite3_bind_int64(stmt, 3, anchor->at);
+    return step(index, STMT_ANCHOR, err);
+}
+
+int
+syn_index_anchor_find(struct syn_index *index, uint64_t hash,
+                      uint8_t ret_digest[static SYN_DIGEST_BYTES], uint32_t *ret_at,
+                      struct syn_err *err)
+{
+    int result;
+    int rc = SYN_INDEX_NONE;
+
+    (void)pthread_mutex_lock(&index->read_lock);
+    (void)sqlite3_bind_int64(index->anchor, 1, (sqlite3_int64)hash);
+    result = sqlite3_step(index->anchor);
+    if (result == SQLITE_ROW && sqlite3_column_bytes(index->anchor, 0) == SYN_DIGEST_BYTES) {
+        memcpy(ret_digest, sqlite3_column_blob(index->anchor, 0), SYN_DIGEST_BYTES);
+        *ret_at = (uint32_t)sqlite3_column_int64(index->anchor, 1);
+        rc = SYN_OK;
+    } else if (result != SQLITE_ROW && result != SQLITE_DONE) {
+        rc = fail_sql(err, index->reader, result, "looking up an anchor");
+    }
+    (void)sqlite3_reset(index->anchor);
+    (void)pthread_mutex_unlock(&index->read_lock);
+    return rc;
 }
 
 int
@@ -617,21 +697,84 @@ syn_index_keys(struct syn_index *index,
     return walk_close(db, stmt, result, rc, err);
 }
 
-int
-syn_index_key_used(struct syn_index *index, uint32_t number, bool *ret_used, struct syn_err *err)
+/* One number from a statement with one parameter. */
+static SYN_MUST int
+ask_number(struct syn_index *index, const char *sql, int64_t arg, int64_t *ret_value,
+           struct syn_err *err)
 {
     sqlite3 *db = NULL;
     sqlite3_stmt *stmt = NULL;
     int result;
-    int rc = walk_open(index, "SELECT EXISTS(SELECT 1 FROM block WHERE key = ?1)", &db, &stmt, err);
+    int rc = walk_open(index, sql, &db, &stmt, err);
 
     if (rc < 0)
         return rc;
-    (void)sqlite3_bind_int64(stmt, 1, number);
+    (void)sqlite3_bind_int64(stmt, 1, arg);
     result = sqlite3_step(stmt);
     if (result == SQLITE_ROW) {
-        *ret_used = sqlite3_column_int(stmt, 0) != 0;
+        *ret_value = sqlite3_column_int64(stmt, 0);
         result = SQLITE_DONE;
+    }
+    return walk_close(db, stmt, result, rc, err);
+}
+
+int
+syn_index_key_used(struct syn_index *index, uint32_t number, bool *ret_used, struct syn_err *err)
+{
+    int64_t used = 0;
+    int rc =
+        ask_number(index, "SELECT EXISTS(SELECT 1 FROM block WHERE key = ?1)", number, &used, err);
+
+    if (rc == 0)
+        *ret_used = used != 0;
+    return rc;
+}
+
+/* In ranges of hashes, each in a transaction of its own, so that puts wait for none of them long.
+ */
+int
+syn_index_prune_anchors(struct syn_index *index, struct syn_err *err)
+{
+    sqlite3_stmt *stmt = index->stmts[STMT_ANCHORS_PRUNE];
+    uint64_t span = UINT64_MAX;
+    uint64_t from = (uint64_t)INT64_MIN;
+    int64_t count = 0;
+    int rc =
+        ask_number(index, "SELECT count(*) FROM anchor WHERE hash >= ?1", INT64_MIN, &count, err);
+
+    for (; count > PRUNE_ROWS; count /= 2)
+        span /= 2;
+    for (bool last = false; rc == 0 && !last; from += span + 1) {
+        last = from + span == INT64_MAX;
+        rc = syn_index_begin(index, err);
+        if (rc != 0)
+            break;
+        (void)sqlite3_bind_int64(stmt, 1, (sqlite3_int64)from);
+        (void)sqlite3_bind_int64(stmt, 2, (sqlite3_int64)(from + span));
+        rc = syn_index_end(index, step(index, STMT_ANCHORS_PRUNE, err), err);
+    }
+    return rc;
+}
+
+int
+syn_index_each_base(struct syn_index *index,
+                    int (*each)(void *arg, const uint8_t *digest, const uint8_t *base,
+                                struct syn_err *err),
+                    void *arg, struct syn_err *err)
+{
+    sqlite3 *db = NULL;
+    sqlite3_stmt *stmt = NULL;
+    int result = SQLITE_ROW;
+    int rc = walk_open(index, "SELECT digest, base FROM base", &db, &stmt, err);
+
+    if (rc < 0)
+        return rc;
+    while (rc == 0 && (result = sqlite3_step(stmt)) == SQLITE_ROW) {
+        if (sqlite3_column_bytes(stmt, 0) != SYN_DIGEST_BYTES ||
+            sqlite3_column_bytes(stmt, 1) != SYN_DIGEST_BYTES)
+            rc = SYN_FAIL(err, SYN_E_CORRUPT, "the content index holds a malformed digest");
+        else
+            rc = each(arg, sqlite3_column_blob(stmt, 0), sqlite3_column_blob(stmt, 1), err);
     }
     return walk_close(db, stmt, result, rc, err);
 }

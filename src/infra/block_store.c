@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <openssl/crypto.h>
+
 #include <synor/base/log.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
@@ -43,20 +45,6 @@ syn_blocks_give_coder(struct syn_blocks *blocks, struct syn_coder *coder)
     }
     (void)pthread_mutex_unlock(&blocks->lock);
     syn_coder_free(coder);
-}
-
-static SYN_MUST int
-make_record_room(struct syn_block *block, size_t len, struct syn_err *err)
-{
-    if (block->record_cap < len) {
-        syn_free(block->record);
-        block->record_cap = 0;
-        block->record = syn_alloc(len);
-        if (block->record == NULL)
-            return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a block");
-        block->record_cap = len;
-    }
-    return SYN_OK;
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -229,33 +217,48 @@ note_pack(void *arg, uint32_t pack, uint64_t size, struct syn_err *err)
     return SYN_OK;
 }
 
-/* Enter a found record. Of two of one block the later one counts, because that is the one that was
- * written in place of a damaged one, or copied out of another pack; unless it is damaged itself. */
+/* Read and check a record that was found: the size of the block that a recipe gives, and its bases.
+ * Whether these are there shows when all is found. */
 static SYN_MUST int
-rebuild_row(struct syn_blocks *blocks, const struct syn_index_row *row, struct syn_err *err)
+look_into(struct syn_blocks *blocks, struct syn_index_row *row, struct syn_recipe *ret_recipe,
+          struct syn_err *err)
 {
     SYN_SCOPED(syn_block_fini) struct syn_block block = {0};
-    struct syn_index_row before;
-    struct syn_coder *coder = NULL;
-    int rc = syn_index_get(blocks->index, row->cid.digest, &before, err);
+    int rc = syn_blocks_read_at(blocks, row, &block, err);
 
-    if (rc == SYN_INDEX_NONE)
-        return syn_index_add(blocks->index, row, err);
-    if (rc == 0)
-        rc = make_record_room(&block, row->stored, err);
-    if (rc == 0)
-        rc = syn_packs_read(blocks->packs, row->place, block.record, row->stored, err);
-    if (rc == 0)
-        rc = syn_blocks_take_coder(blocks, &coder, err);
-    if (rc != 0)
-        return rc;
-    rc = syn_record_decode(coder, &row->cid, row->stored, &block, err);
-    syn_blocks_give_coder(blocks, coder);
-    if (rc == SYN_E_CORRUPT)
+    if (rc == 0 && (block.flags & SYN_RECORD_RECIPE) != 0) {
+        rc = syn_recipe_decode(block.data, block.len, ret_recipe, err);
+        row->size = rc == 0 ? ret_recipe->size : 0;
+    }
+    return rc;
+}
+
+/* Enter a found record. Of two of one block the later one counts, because that is the one that was
+ * written in place of a damaged one, or copied out of another pack; unless it is damaged itself. A
+ * recipe under a lost key is left out: what it needs could not be kept. */
+static SYN_MUST int
+rebuild_row(struct syn_blocks *blocks, struct syn_index_row *row, struct syn_err *err)
+{
+    struct syn_recipe recipe = {0};
+    struct syn_index_row before;
+    bool is_recipe = (row->flags & SYN_RECORD_RECIPE) != 0;
+    int found = syn_index_get(blocks->index, row->cid.digest, &before, err);
+    int rc = SYN_OK;
+
+    if (found < 0)
+        return found;
+    if (is_recipe || found != SYN_INDEX_NONE)
+        rc = look_into(blocks, row, &recipe, err);
+    if (rc == SYN_E_CORRUPT || (is_recipe && rc == SYN_E_UNAVAILABLE && blocks->without_key))
         return SYN_OK;
-    return rc == 0 || rc == SYN_E_UNAVAILABLE
-               ? syn_index_move(blocks->index, row, before.place, err)
-               : rc;
+    if (rc < 0 && (is_recipe || rc != SYN_E_UNAVAILABLE))
+        return rc;
+    rc = found == SYN_INDEX_NONE ? syn_index_add(blocks->index, row, err)
+                                 : syn_index_move(blocks->index, row, before.place, err);
+    return rc == 0 ? syn_index_bases(blocks->index, row->cid.digest,
+                                     (const uint8_t(*)[SYN_DIGEST_BYTES])recipe.bases,
+                                     recipe.bases_count, err)
+                   : rc;
 }
 
 /* Find the records of one pack by their headers. Between two there may be a gap that an abandoned
@@ -304,6 +307,8 @@ rebuild_index(struct syn_blocks *blocks, struct syn_err *err)
     if (rc != 0)
         return rc;
     rc = syn_packs_each(blocks->packs, rebuild_pack, blocks, err);
+    if (rc == 0)
+        rc = syn_index_prune_recipes(blocks->index, err);
     rc = syn_index_end(blocks->index, rc, err);
     return rc == 0 ? syn_index_ready(blocks->index, err) : rc;
 }
@@ -355,11 +360,15 @@ syn_blocks_open(const struct syn_content_opts *opts, struct syn_blocks **ret_blo
     (void)pthread_mutex_init(&blocks->lock, NULL);
     (void)pthread_rwlock_init(&blocks->sweep, NULL);
     blocks->lock_fd = -1;
+    blocks->without_key = opts->without_key;
     rc = make_dir(opts->dir, err);
     if (rc == 0)
         rc = take_lock(blocks, opts->dir, err);
     if (rc == 0)
         rc = add_keys(blocks, opts, err);
+    if (rc == 0)
+        syn_anchor_seed_init(&blocks->seed,
+                             blocks->keys.encrypt ? blocks->keys.keys[0].bytes : NULL);
     if (rc == 0)
         rc = open_files(blocks, opts, err);
     if (rc < 0) {
@@ -384,6 +393,7 @@ syn_blocks_close(struct syn_blocks *blocks)
     syn_index_close(blocks->index);
     syn_packs_close(blocks->packs);
     syn_block_keys_fini(&blocks->keys);
+    OPENSSL_cleanse(&blocks->seed, sizeof(blocks->seed));
     if (blocks->lock_fd >= 0)
         (void)close(blocks->lock_fd);
     (void)pthread_rwlock_destroy(&blocks->sweep);
@@ -418,7 +428,7 @@ read_record(struct syn_blocks *blocks, const struct syn_cid *cid, struct syn_blo
         if (rc == SYN_INDEX_NONE)
             return SYN_FAIL(err, SYN_E_NOTFOUND, "not in the content store");
         if (rc == 0)
-            rc = make_record_room(block, ret_row->stored, err);
+            rc = syn_block_room(&block->record, &block->record_cap, ret_row->stored, err);
         if (rc == 0)
             rc = syn_packs_read(blocks->packs, ret_row->place, block->record, ret_row->stored, err);
         if (rc != SYN_E_NOTFOUND)
@@ -427,6 +437,82 @@ read_record(struct syn_blocks *blocks, const struct syn_cid *cid, struct syn_blo
     if (rc == SYN_E_NOTFOUND)
         return SYN_FAIL(err, SYN_E_CORRUPT, "pack %08x is missing", ret_row->place.pack);
     return rc;
+}
+
+/* Read the record that says, or is, the block; unverified. */
+static SYN_MUST int
+open_record(struct syn_blocks *blocks, const struct syn_cid *cid, struct syn_block *block,
+            struct syn_index_row *ret_row, struct syn_err *err)
+{
+    struct syn_coder *coder = NULL;
+    int rc = read_record(blocks, cid, block, ret_row, err);
+
+    if (rc == 0)
+        rc = syn_blocks_take_coder(blocks, &coder, err);
+    if (rc == 0) {
+        rc = syn_record_open(coder, cid, ret_row->stored, block, err);
+        syn_blocks_give_coder(blocks, coder);
+    }
+    return rc;
+}
+
+/* Copy a base's slices. It is not verified by itself: what comes out of the recipe is. */
+static SYN_MUST int
+fill_base(struct syn_blocks *blocks, struct syn_block *block, const struct syn_recipe *recipe,
+          unsigned number, struct syn_err *err)
+{
+    struct syn_cid cid = {.codec = SYN_CODEC_RAW};
+    struct syn_index_row row;
+    char text[SYN_CID_TEXT_MAX];
+    int rc;
+
+    memcpy(cid.digest, recipe->bases[number], SYN_DIGEST_BYTES);
+    rc = open_record(blocks, &cid, block->base, &row, err);
+    if (rc == 0 && (block->base->flags & SYN_RECORD_RECIPE) != 0)
+        rc = SYN_FAIL(err, SYN_E_CORRUPT, "it is no whole block");
+    if (rc == 0)
+        rc = syn_recipe_fill_base(recipe, number, block->base->data, block->base->len, block->whole,
+                                  err);
+    block->old_key = block->old_key || block->base->old_key;
+    return rc == 0 ? SYN_OK : syn_err_wrap(err, rc, "its base %s", syn_cid_format(&cid, text));
+}
+
+/* Make the block from its recipe, which `block` holds. */
+static SYN_MUST int
+follow_recipe(struct syn_blocks *blocks, struct syn_block *block, struct syn_err *err)
+{
+    struct syn_recipe recipe;
+    int rc = syn_recipe_decode(block->data, block->len, &recipe, err);
+
+    if (rc == 0 && block->base == NULL) {
+        block->base = syn_calloc(1, sizeof(*block->base));
+        if (block->base == NULL)
+            rc = SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a block");
+    }
+    if (rc == 0)
+        rc = syn_block_room(&block->whole, &block->whole_cap, recipe.size, err);
+    if (rc != 0)
+        return rc;
+    syn_recipe_fill_literals(&recipe, block->whole);
+    for (unsigned i = 0; rc == 0 && i < recipe.bases_count; i++)
+        rc = fill_base(blocks, block, &recipe, i, err);
+    block->data = block->whole;
+    block->len = recipe.size;
+    return rc;
+}
+
+/* A base is only ever missing because its recipe went with it, or because something is broken. */
+static SYN_MUST int
+missing_base(struct syn_blocks *blocks, const struct syn_cid *cid, struct syn_err *err)
+{
+    struct syn_index_row row;
+    int rc = syn_index_find(blocks->index, cid->digest, &row, err);
+
+    if (rc < 0)
+        return rc;
+    return rc == SYN_INDEX_NONE
+               ? SYN_FAIL(err, SYN_E_NOTFOUND, "not in the content store")
+               : SYN_FAIL(err, SYN_E_CORRUPT, "a block that it is made of is gone");
 }
 
 /* A mark that cannot be written (a full disk) is made by the next read. */
@@ -439,25 +525,72 @@ note_state(struct syn_blocks *blocks, const struct syn_index_row *row, int rc)
         (void)!syn_index_mark(blocks->index, row, bad, NULL);
 }
 
+/* What came out of a recipe is wrong: find the bases that are, so that they are known, too. */
+static void
+look_at_bases(struct syn_blocks *blocks, const struct syn_cid *cid, struct syn_block *block)
+{
+    SYN_SCOPED(syn_block_fini) struct syn_block other = {0};
+    struct syn_index_row row = {0};
+    struct syn_recipe recipe;
+    int rc;
+
+    if (open_record(blocks, cid, block, &row, NULL) < 0 ||
+        (block->flags & SYN_RECORD_RECIPE) == 0 ||
+        syn_recipe_decode(block->data, block->len, &recipe, NULL) < 0)
+        return;
+    for (unsigned i = 0; i < recipe.bases_count; i++) {
+        struct syn_cid base = {.codec = SYN_CODEC_RAW};
+
+        memcpy(base.digest, recipe.bases[i], SYN_DIGEST_BYTES);
+        rc = open_record(blocks, &base, &other, &row, NULL);
+        if (rc == 0 && (other.flags & SYN_RECORD_RECIPE) == 0)
+            rc = syn_block_check(&base, &other, NULL);
+        note_state(blocks, &row, rc);
+    }
+}
+
 int
 syn_blocks_get(struct syn_blocks *blocks, const struct syn_cid *cid, struct syn_block *block,
                struct syn_err *err)
 {
-    struct syn_coder *coder = NULL;
     char text[SYN_CID_TEXT_MAX];
     struct syn_index_row row = {0};
-    int rc = read_record(blocks, cid, block, &row, err);
+    int rc = open_record(blocks, cid, block, &row, err);
+    bool recipe = rc == 0 && (block->flags & SYN_RECORD_RECIPE) != 0;
 
-    if (rc == 0)
-        rc = syn_blocks_take_coder(blocks, &coder, err);
-    if (rc == 0) {
-        rc = syn_record_decode(coder, cid, row.stored, block, err);
-        syn_blocks_give_coder(blocks, coder);
+    if (recipe) {
+        rc = follow_recipe(blocks, block, err);
+        if (rc == SYN_E_NOTFOUND)
+            rc = missing_base(blocks, cid, err);
     }
+    if (rc == 0)
+        rc = syn_block_check(cid, block, err);
     note_state(blocks, &row, rc);
+    if (recipe && rc == SYN_E_CORRUPT)
+        look_at_bases(blocks, cid, block);
     if (rc != 0)
         return syn_err_wrap(err, rc, "block %s", syn_cid_format(cid, text));
     return SYN_OK;
+}
+
+int
+syn_blocks_read_at(struct syn_blocks *blocks, const struct syn_index_row *row,
+                   struct syn_block *block, struct syn_err *err)
+{
+    struct syn_coder *coder = NULL;
+    int rc = syn_block_room(&block->record, &block->record_cap, row->stored, err);
+
+    if (rc == 0)
+        rc = syn_packs_read(blocks->packs, row->place, block->record, row->stored, err);
+    if (rc == 0)
+        rc = syn_blocks_take_coder(blocks, &coder, err);
+    if (rc != 0)
+        return rc;
+    rc = syn_record_open(coder, &row->cid, row->stored, block, err);
+    syn_blocks_give_coder(blocks, coder);
+    if (rc == 0 && (block->flags & SYN_RECORD_RECIPE) == 0)
+        rc = syn_block_check(&row->cid, block, err);
+    return rc;
 }
 
 int
@@ -494,13 +627,17 @@ syn_blocks_copy(struct syn_blocks *blocks, struct syn_index_row *row, struct syn
     SYN_SCOPED(syn_block_fini) struct syn_block block = {0};
     struct syn_record_out out;
     struct syn_coder *coder = NULL;
+    struct syn_index_row again;
+    unsigned kind = row->flags & SYN_RECORD_RECIPE;
     int rc = syn_blocks_get(blocks, &row->cid, &block, err);
 
+    if (rc == 0 && kind != 0) /* a recipe stays one */
+        rc = open_record(blocks, &row->cid, &block, &again, err);
     if (rc == 0)
         rc = syn_blocks_take_coder(blocks, &coder, err);
     if (rc != 0)
         return rc;
-    rc = syn_record_encode(coder, &row->cid, block.data, block.len, &out, err);
+    rc = syn_record_encode(coder, &row->cid, kind, block.data, block.len, &out, err);
     if (rc == 0)
         rc = syn_blocks_append(blocks, &out, &row->place, err);
     row->stored = (uint32_t)syn_record_out_size(&out);

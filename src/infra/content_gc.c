@@ -102,6 +102,19 @@ mark_claim(void *arg, const uint8_t *digest, struct syn_err *err)
     return rc == 0 ? mark_cid(mark, &row.cid, err) : rc;
 }
 
+/* What a live recipe is made of lives, too; these are whole blocks, so once around is enough. */
+static int
+mark_base(void *arg, const uint8_t *digest, const uint8_t *base, struct syn_err *err)
+{
+    struct mark *mark = arg;
+    struct syn_cid cid = {.codec = SYN_CODEC_RAW};
+
+    if (syn_digest_set_find(&mark->live, digest) == SIZE_MAX)
+        return SYN_OK;
+    memcpy(cid.digest, base, SYN_DIGEST_BYTES);
+    return mark_cid(mark, &cid, err);
+}
+
 /* ---- sweeping -------------------------------------------------------------------------------- */
 
 struct sweep {
@@ -157,6 +170,8 @@ sweep_blocks(struct mark *mark, int64_t since_ms, struct sweep *sweep, struct sy
         rc = syn_index_each(index, SYN_INDEX_BY_DIGEST, since_ms, mark_row, mark, err);
     if (rc == 0)
         rc = mark_below(mark, err);
+    if (rc == 0)
+        rc = syn_index_each_base(index, mark_base, mark, err);
     if (rc == 0)
         rc = syn_index_each(index, SYN_INDEX_BY_DIGEST, INT64_MIN, sweep_row, sweep, err);
     if (rc == 0)
@@ -318,6 +333,8 @@ syn_content_gc(struct syn_content *store, int64_t grace_ms, syn_content_roots *r
     rc = mark_roots(&mark, roots, arg, err);
     if (rc == 0)
         rc = sweep_blocks(&mark, begun - grace_ms + 1, &sweep, err);
+    if (rc == 0 && sweep.count > 0)
+        rc = syn_index_prune_anchors(syn_blocks_index(store->blocks), err);
     if (rc == 0)
         rc = give_back_space(store, &freed, err);
     (void)pthread_mutex_unlock(&store->gc_lock);

@@ -266,8 +266,6 @@ rebuilt_indexes_know_the_keys(void **state)
 static void
 older_indexes_learn_the_keys(void **state)
 {
-    static const char before[] = "ALTER TABLE block DROP COLUMN key; DROP TABLE key;"
-                                 "PRAGMA user_version = 2";
     struct place *place = *state;
     char *key = make_key(place, "key", 1);
     struct syn_cid plain = put_bytes(place->store, 1000, 1, false);
@@ -276,8 +274,7 @@ older_indexes_learn_the_keys(void **state)
     reopen(place, key, NULL);
     cid = put_bytes(place->store, 300000, 1, false);
     for (int i = 0; i < 2; i++) {
-        place->store = syn_content_close(place->store);
-        run_sql(place, before);
+        downgrade(place, 2);
         if (i == 0)
             assert_refused(place, NULL);
         reopen(place, key, NULL);

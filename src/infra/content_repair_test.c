@@ -302,9 +302,7 @@ stores_of_the_first_format_open(void **state)
     struct syn_cid cid = put_damaged(place, false);
     struct syn_cid more;
 
-    place->store = syn_content_close(place->store);
-    run_sql(place, "ALTER TABLE block DROP COLUMN key; DROP TABLE key;"
-                   "ALTER TABLE block DROP COLUMN bad; PRAGMA user_version = 1");
+    downgrade(place, 1);
     for (int i = 0; i < 2; i++) {
         reopen(place, NULL, NULL);
         assert_corrupt(place, &cid);

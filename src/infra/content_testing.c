@@ -445,3 +445,20 @@ run_sql(const struct place *place, const char *sql)
     assert_int_equal(sqlite3_close(db), SQLITE_OK);
     test_free(path);
 }
+
+void
+downgrade(struct place *place, int version)
+{
+    static const char *const undo[] = {
+        [1] = "ALTER TABLE block DROP COLUMN bad",
+        [2] = "ALTER TABLE block DROP COLUMN key; DROP TABLE key",
+        [3] = "DROP TABLE base; DROP TABLE anchor",
+    };
+    char sql[48];
+
+    place->store = syn_content_close(place->store);
+    for (int from = (int)SYN_LEN(undo) - 1; from >= version; from--)
+        run_sql(place, undo[from]);
+    (void)snprintf(sql, sizeof(sql), "PRAGMA user_version = %d", version);
+    run_sql(place, sql);
+}

@@ -57,6 +57,8 @@ char *make_key(const struct place *place, const char *name, uint64_t seed);
 void drop_index(struct place *place);
 /** Change the index of a closed store. */
 void run_sql(const struct place *place, const char *sql);
+/** Close the store and make its index what that version of the format had. */
+void downgrade(struct place *place, int version);
 
 /** Sinks and callbacks. */
 int collect(void *arg, const void *data, size_t len, struct syn_err *err);

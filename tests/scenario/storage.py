@@ -153,6 +153,42 @@ def equal_content_is_stored_once(p):
 
 
 @case
+def an_edit_stores_what_it_changed(p):
+    def stored():
+        return p.json("storage", "info")["stored_bytes"]
+    data = work(p) / "edited"
+    first = noise(16 * MIB, 61)
+    data.write_bytes(first)
+    cids = [p.json("storage", "put", data)["cid"]]
+    versions = [first, b"one line more\n" + first, first[:5 * MIB] + b"inside" + first[5 * MIB + 99:]]
+    for version in versions[1:]:
+        data.write_bytes(version)
+        before = stored()
+        cids.append(p.json("storage", "put", data)["cid"])
+        check(stored() - before < MIB // 8, f"an edit of 16 MiB took {stored() - before} bytes")
+    # The CID is that of the bytes, however they are stored.
+    other = Platform()
+    try:
+        other.start()
+        equal(other.json("storage", "put", data)["cid"], cids[-1])
+    finally:
+        other.clean()
+    out = work(p) / "edited-out"
+    for cid, version in zip(cids, versions):
+        p.json("storage", "get", f"synor://{cid}", out, "--force")
+        check(out.read_bytes() == version, "a version came back changed")
+    # The last version keeps what it is made of when the others go.
+    p.json("storage", "pin", f"synor://{cids[-1]}")
+    p.json("storage", "gc", "--grace", "0s", "--yes")
+    equal(p.error("storage", "info", f"synor://{cids[0]}")["code"], "not-found")
+    p.json("storage", "get", f"synor://{cids[-1]}", out, "--force")
+    check(out.read_bytes() == versions[-1], "gc took a part of it")
+    equal(p.json("storage", "verify")["bad"], 0)
+    p.json("storage", "pin", f"synor://{cids[-1]}", "--off")
+    out.unlink()
+
+
+@case
 def car_round_trip(p):
     car = work(p) / "tree.car"
     p.json("storage", "get", "synor://trees/one", car, "--car")

@@ -257,7 +257,7 @@ SYN_MUST int syn_content_damage(struct syn_content *store, const struct syn_cid 
 struct syn_content_usage {
     uint64_t blocks;
     uint64_t bytes;        /* of the blocks' content */
-    uint64_t stored_bytes; /* of their records: after compression */
+    uint64_t stored_bytes; /* of their records: compressed, or slices of others */
     uint64_t disk_bytes;   /* of the pack files: with what gc has not given back */
     uint64_t put_bytes;    /* given to the store since it was made, duplicates included */
 };
