@@ -12,6 +12,11 @@
  * on it, it must not be collected. A put claims the digest in its batch and looks it up under the
  * shared side of `sweep`; gc reads all claims and deletes under the exclusive side.
  *
+ * What a put has found or written must also outlive its batch until something names it. A guard is
+ * a batch that takes over what other batches end with while it is open: gc holds one from before it
+ * asks for its roots, so that what comes to be named after that is spared, and whoever names
+ * content holds one until the name is durable.
+ *
  * Locks, in order: sweep, blocks.lock, batch.lock, index. */
 #include "block_store_priv.h"
 
@@ -388,7 +393,7 @@ syn_batch_hold(struct syn_batch *batch, const struct syn_cid *cid, struct syn_er
 
     if (rc == 0 && missing) {
         (void)pthread_mutex_lock(&batch->lock);
-        batch->failed = true; /* the claim stands for a block that nobody writes */
+        batch->failed = !batch->guard; /* what is being put relies on it */
         (void)pthread_mutex_unlock(&batch->lock);
         rc = SYN_FAIL(err, SYN_E_NOTFOUND, "block %s: not in the content store",
                       syn_cid_format(cid, text));
@@ -514,19 +519,73 @@ syn_batch_commit(struct syn_batch *batch, struct syn_err *err)
     return rc;
 }
 
-/* With blocks.lock held and no batch left, nobody appends: take back what was not committed. A
- * failure only costs space until the store is opened again. */
+/* With blocks.lock held. What the batch wrote and did not commit is to be taken back. A failure
+ * only costs space until the store is opened again, here and below. */
 static void
-cut_back(struct syn_batch *batch)
+leave_packs(struct syn_blocks *blocks, const struct syn_batch *batch)
 {
-    struct syn_blocks *blocks = batch->blocks;
-
     for (size_t i = 0; i < batch->packs_count; i++) {
+        if (syn_grow(&blocks->left, &blocks->left_cap, blocks->left_count + 1,
+                     sizeof(*blocks->left)))
+            blocks->left[blocks->left_count++] = batch->packs[i].id;
+    }
+}
+
+/* With blocks.lock held and no batch left, nobody appends. */
+static void
+cut_back(struct syn_blocks *blocks)
+{
+    for (; blocks->left_count > 0; blocks->left_count--) {
+        uint32_t pack = blocks->left[blocks->left_count - 1];
         uint64_t size = 0;
 
-        if (syn_index_pack_size(blocks->index, batch->packs[i].id, &size, NULL) == 0)
-            (void)!syn_packs_cut(blocks->packs, batch->packs[i].id, size, NULL);
+        if (syn_index_pack_size(blocks->index, pack, &size, NULL) == 0)
+            (void)!syn_packs_cut(blocks->packs, pack, size, NULL);
     }
+}
+
+/* Is it there, by what the batch knows? Of a guard: what it was given. */
+static bool
+is_kept(const struct syn_batch *batch, size_t number)
+{
+    enum syn_item_state state = batch->items[number].state;
+
+    return batch->guard ? state == SYN_ITEM_STORED
+                        : number < batch->committed && state != SYN_ITEM_ABSENT;
+}
+
+/* With blocks.lock held. */
+static void
+hand_over(const struct syn_batch *batch, struct syn_batch *guard)
+{
+    (void)pthread_mutex_lock(&guard->lock);
+    for (size_t i = 0; !guard->failed && i < batch->set.count; i++) {
+        size_t number = 0;
+        bool is_new = false;
+
+        if (!is_kept(batch, i))
+            continue;
+        if (claim_locked(guard, batch->set.items[i], &number, &is_new, NULL) < 0)
+            guard->failed = true;
+        else
+            guard->items[number].state = SYN_ITEM_STORED;
+    }
+    (void)pthread_mutex_unlock(&guard->lock);
+}
+
+int
+syn_batch_new_guard(struct syn_blocks *blocks, struct syn_batch **ret_guard, struct syn_err *err)
+{
+    struct syn_batch *guard = NULL;
+    int rc = syn_batch_new(blocks, &guard, err);
+
+    if (rc != 0)
+        return rc;
+    (void)pthread_mutex_lock(&blocks->lock);
+    guard->guard = true;
+    (void)pthread_mutex_unlock(&blocks->lock);
+    *ret_guard = guard;
+    return SYN_OK;
 }
 
 struct syn_batch *
@@ -542,8 +601,13 @@ syn_batch_free(struct syn_batch *batch)
     for (slot = &blocks->batches; *slot != batch; slot = &(*slot)->next)
         assert(*slot != NULL);
     *slot = batch->next;
+    for (struct syn_batch *guard = blocks->batches; guard != NULL; guard = guard->next) {
+        if (guard->guard)
+            hand_over(batch, guard);
+    }
+    leave_packs(blocks, batch);
     if (blocks->batches == NULL)
-        cut_back(batch);
+        cut_back(blocks);
     (void)pthread_mutex_unlock(&blocks->lock);
     syn_digest_set_fini(&batch->set);
     syn_free(batch->items);
@@ -581,6 +645,8 @@ syn_blocks_each_claim(struct syn_blocks *blocks,
     (void)pthread_mutex_lock(&blocks->lock);
     for (struct syn_batch *batch = blocks->batches; rc == 0 && batch != NULL; batch = batch->next) {
         (void)pthread_mutex_lock(&batch->lock);
+        if (batch->guard && batch->failed)
+            rc = SYN_FAIL(err, SYN_E_NOMEM, "out of memory for what must be kept meanwhile");
         for (size_t i = 0; rc == 0 && i < batch->set.count; i++)
             rc = each(arg, batch->set.items[i], err);
         (void)pthread_mutex_unlock(&batch->lock);
@@ -603,8 +669,10 @@ syn_blocks_seal(struct syn_blocks *blocks, struct syn_batch **ret_holder, uint32
     (void)pthread_mutex_lock(&blocks->lock);
     (*ret_holder)->first_pack = syn_packs_next(blocks->packs);
     *ret_limit = (*ret_holder)->first_pack;
-    for (const struct syn_batch *batch = blocks->batches; batch != NULL; batch = batch->next)
-        *ret_limit = SYN_MIN(*ret_limit, batch->first_pack);
+    for (const struct syn_batch *batch = blocks->batches; batch != NULL; batch = batch->next) {
+        if (!batch->guard) /* these write nothing */
+            *ret_limit = SYN_MIN(*ret_limit, batch->first_pack);
+    }
     (void)pthread_mutex_unlock(&blocks->lock);
     return SYN_OK;
 }

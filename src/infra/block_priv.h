@@ -416,6 +416,10 @@ SYN_MUST int syn_blocks_has(struct syn_blocks *blocks, const struct syn_cid *cid
 /** Blocks that become visible and durable together. */
 SYN_MUST int syn_batch_new(struct syn_blocks *blocks, struct syn_batch **ret_batch,
                            struct syn_err *err);
+/** A batch that only keeps gc away: from what it holds, and from all that other batches commit or
+ * hold and end with while it is open. */
+SYN_MUST int syn_batch_new_guard(struct syn_blocks *blocks, struct syn_batch **ret_guard,
+                                 struct syn_err *err);
 /** Store a block whose CID was computed from `data`. Any thread. */
 SYN_MUST int syn_batch_put(struct syn_batch *batch, const struct syn_cid *cid, const void *data,
                            size_t len, struct syn_err *err);

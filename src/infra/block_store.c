@@ -390,6 +390,7 @@ syn_blocks_close(struct syn_blocks *blocks)
     assert(blocks->batches == NULL);
     while (blocks->coders_count > 0)
         syn_coder_free(blocks->coders[--blocks->coders_count]);
+    syn_free(blocks->left);
     syn_index_close(blocks->index);
     syn_packs_close(blocks->packs);
     syn_block_keys_fini(&blocks->keys);

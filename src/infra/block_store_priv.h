@@ -15,6 +15,9 @@ struct syn_blocks {
     struct syn_index *index;
     struct syn_packs *packs;
     struct syn_batch *batches;
+    uint32_t *left; /* packs with something to take back when no batch is open */
+    size_t left_count;
+    size_t left_cap;
     struct syn_coder *coders[SYN_CODERS_KEPT];
     unsigned coders_count;
     int lock_fd;
@@ -74,6 +77,7 @@ struct syn_batch {
     size_t made_count;
     size_t made_cap;
     uint64_t put_bytes;
+    bool guard; /* writes nothing, and takes over what others end with */
     bool failed;
 };
 

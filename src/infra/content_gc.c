@@ -319,20 +319,35 @@ give_back_space(struct syn_content *store, uint64_t *ret_freed, struct syn_err *
     return rc;
 }
 
+/* What is named after the roots were asked for is kept by the guard; it ends with the sweep,
+ * because nothing that it keeps is removed by what comes then. */
+static SYN_MUST int
+mark_and_sweep(struct mark *mark, int64_t grace_ms, syn_content_roots *roots, void *arg,
+               struct sweep *sweep, struct syn_err *err)
+{
+    int64_t begun = syn_wall_ms(syn_world_system());
+    struct syn_batch *guard = NULL;
+    int rc = syn_batch_new_guard(mark->store->blocks, &guard, err);
+
+    if (rc == 0)
+        rc = mark_roots(mark, roots, arg, err);
+    if (rc == 0)
+        rc = sweep_blocks(mark, begun - grace_ms + 1, sweep, err);
+    syn_batch_free(guard);
+    return rc;
+}
+
 int
 syn_content_gc(struct syn_content *store, int64_t grace_ms, syn_content_roots *roots, void *arg,
                struct syn_content_gc *ret_result, struct syn_err *err)
 {
     struct mark mark = {.store = store};
     struct sweep sweep = {.mark = &mark};
-    int64_t begun = syn_wall_ms(syn_world_system());
     uint64_t freed = 0;
     int rc;
 
     (void)pthread_mutex_lock(&store->gc_lock);
-    rc = mark_roots(&mark, roots, arg, err);
-    if (rc == 0)
-        rc = sweep_blocks(&mark, begun - grace_ms + 1, &sweep, err);
+    rc = mark_and_sweep(&mark, grace_ms, roots, arg, &sweep, err);
     if (rc == 0 && sweep.count > 0)
         rc = syn_index_prune_anchors(syn_blocks_index(store->blocks), err);
     if (rc == 0)
@@ -345,4 +360,51 @@ syn_content_gc(struct syn_content *store, int64_t grace_ms, syn_content_roots *r
     syn_free(mark.todo);
     syn_digest_set_fini(&mark.live);
     return rc;
+}
+
+/* ---- guards ---------------------------------------------------------------------------------- */
+
+struct syn_content_guard {
+    struct syn_batch *batch;
+};
+
+int
+syn_content_guard_new(struct syn_content *store, struct syn_content_guard **ret_guard,
+                      struct syn_err *err)
+{
+    struct syn_content_guard *guard = syn_calloc(1, sizeof(*guard));
+    int rc;
+
+    if (guard == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory to keep content");
+    rc = syn_batch_new_guard(store->blocks, &guard->batch, err);
+    if (rc < 0) {
+        syn_free(guard);
+        return rc;
+    }
+    *ret_guard = guard;
+    return SYN_OK;
+}
+
+int
+syn_content_guard_add(struct syn_content_guard *guard, const struct syn_cid *cid,
+                      struct syn_err *err)
+{
+    return syn_batch_hold(guard->batch, cid, err);
+}
+
+struct syn_content_guard *
+syn_content_guard_free(struct syn_content_guard *guard)
+{
+    if (guard != NULL) {
+        syn_batch_free(guard->batch);
+        syn_free(guard);
+    }
+    return NULL;
+}
+
+void
+syn_content_guard_free_scope(struct syn_content_guard **slot)
+{
+    (void)syn_content_guard_free(*slot);
 }

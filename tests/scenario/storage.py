@@ -136,6 +136,29 @@ def garbage_goes_and_the_rest_stays(p):
 
 
 @case
+def no_name_is_left_without_content(p):
+    """A name for content that a gc is about to remove: it is refused, or its content stays."""
+    file = work(p) / "contested"
+    named = 0
+    for turn in range(12):
+        file.write_bytes(noise(2 * MIB + turn, 200 + turn))
+        cid = p.json("storage", "put", file)["cid"]
+        time.sleep(0.01)
+        collector = p.spawn("storage", "gc", "--grace", "0s", "--yes")
+        time.sleep(turn * 0.004)
+        status, _, _ = p.http("PUT", f"/v1/names?name=contested/n{turn}", {"cid": cid})
+        collector.wait(timeout=60)
+        check(status in (200, 404), status)
+        if status == 200:
+            named += 1
+            out = work(p) / "contested-out"
+            p.json("storage", "get", f"synor://contested/n{turn}", out, "--force")
+            check(out.read_bytes() == file.read_bytes(), "gc took what had just been named")
+            p.json("storage", "rm", f"contested/n{turn}", "--yes")
+    check(named > 0, "no turn came in time: nothing was contested")
+
+
+@case
 def equal_content_is_stored_once(p):
     def disk():
         return sum(f.stat().st_size for f in (p.home / "server/content").rglob("*") if f.is_file())

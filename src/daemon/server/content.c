@@ -524,8 +524,10 @@ post_verify(struct syn_http_req *req, void *ctx, struct syn_err *err)
 }
 
 struct roots {
+    struct syn_server *server;
     struct syn_cid *cids;
     size_t count, cap, at;
+    bool read;
 };
 
 static int
@@ -540,12 +542,20 @@ add_root(void *arg, const char *key, const struct syn_cid *cid, struct syn_err *
     return SYN_OK;
 }
 
+/* The documents are read when gc asks, and not before: what comes to be named later is kept by who
+ * names it (SRV_GUARD). */
 static int
 next_root(void *arg, struct syn_cid *ret_cid, struct syn_err *err)
 {
     struct roots *roots = arg;
 
-    (void)err;
+    if (!roots->read) {
+        int rc = each_root(roots->server, add_root, roots, err);
+
+        if (rc < 0)
+            return rc;
+        roots->read = true;
+    }
     if (roots->at == roots->count)
         return 0;
     *ret_cid = roots->cids[roots->at++];
@@ -556,14 +566,12 @@ static int
 post_gc(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
-    struct roots roots = {0};
+    struct roots roots = {.server = server};
     struct syn_content_gc result;
     int64_t grace_ms = syn_json_i64(syn_http_req_json(req), "grace_ms", SYN_CONTENT_GRACE_MS);
     SYN_JSON(answer);
-    int rc = each_root(server, add_root, &roots, err);
+    int rc = syn_content_gc(server->content, grace_ms, next_root, &roots, &result, err);
 
-    if (rc == SYN_OK)
-        rc = syn_content_gc(server->content, grace_ms, next_root, &roots, &result, err);
     syn_free(roots.cids);
     if (rc == SYN_OK)
         rc = syn_json_pack(&answer, err, "{s:I, s:I, s:I, s:I}", "roots", (json_int_t)roots.count,

@@ -347,17 +347,17 @@ get_usage(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
 /* --- checkpoints and result ------------------------------------------------------------------- */
 
-/* The CID of the body, which must be stored here. */
+/* The CID of the body, which must be stored here, and stays so while the guard is open. */
 static int
-stored_cid(struct syn_server *server, const json_t *body, char *ret_text, struct syn_err *err)
+stored_cid(struct syn_server *server, const json_t *body, struct syn_content_guard **guard,
+           char *ret_text, struct syn_err *err)
 {
     const char *text = syn_json_str(body, "cid", "");
     struct syn_cid cid;
-    struct syn_content_stat stat;
     int rc = syn_cid_parse(text, strlen(text), &cid, err);
 
     if (rc == SYN_OK)
-        rc = syn_content_stat(server->content, &cid, &stat, err);
+        rc = srv_keep(server, guard, text, err);
     if (rc < 0)
         return syn_err_wrap(err, rc, "cid");
     (void)syn_cid_format(&cid, ret_text);
@@ -415,6 +415,7 @@ static int
 post_checkpoint(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
+    SRV_GUARD(guard);
 
     /* A key is a millisecond: two checkpoints within one start over, as after any conflict. */
     for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
@@ -427,7 +428,7 @@ post_checkpoint(struct syn_http_req *req, void *ctx, struct syn_err *err)
         if (rc == SYN_OK)
             rc = check_alive(instance, err);
         if (rc == SYN_OK)
-            rc = stored_cid(server, syn_http_req_json(req), cid, err);
+            rc = stored_cid(server, syn_http_req_json(req), &guard, cid, err);
         if (rc == SYN_OK)
             rc =
                 keep_checkpoint(server, instance, revision, syn_http_req_json(req), cid, &doc, err);
@@ -447,6 +448,7 @@ post_result(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
     char cid[SYN_CID_TEXT_MAX];
+    SRV_GUARD(guard);
 
     for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
         char key[SRV_KEY_MAX];
@@ -459,7 +461,7 @@ post_result(struct syn_http_req *req, void *ctx, struct syn_err *err)
         if (rc == SYN_OK)
             rc = check_alive(doc, err);
         if (rc == SYN_OK)
-            rc = stored_cid(server, syn_http_req_json(req), cid, err);
+            rc = stored_cid(server, syn_http_req_json(req), &guard, cid, err);
         if (rc == SYN_OK)
             rc = syn_json_pack(&result, err, "{s:s, s:I}", "cid", cid, "size_bytes",
                                (json_int_t)syn_json_i64(syn_http_req_json(req), "size_bytes", 0));

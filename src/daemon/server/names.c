@@ -27,6 +27,21 @@ srv_content_name_ok(const char *name)
     }
 }
 
+int
+srv_keep(struct syn_server *server, struct syn_content_guard **guard, const char *cid,
+         struct syn_err *err)
+{
+    struct syn_cid parsed;
+    int rc;
+
+    if (cid[0] == '\0')
+        return SYN_OK;
+    rc = syn_cid_parse(cid, strlen(cid), &parsed, err);
+    if (rc == SYN_OK && *guard == NULL)
+        rc = syn_content_guard_new(server->content, guard, err);
+    return rc < 0 ? rc : syn_content_guard_add(*guard, &parsed, err);
+}
+
 static int
 query_name(struct syn_http_req *req, const char **ret_name, struct syn_err *err)
 {
@@ -71,6 +86,7 @@ put_name(struct syn_http_req *req, void *ctx, struct syn_err *err)
     const char *name;
     char text[SYN_CID_TEXT_MAX];
     struct syn_cid cid;
+    SRV_GUARD(guard);
     SYN_JSON(doc);
     SRV_TXN(txn);
     int rc = query_name(req, &name, err);
@@ -80,6 +96,8 @@ put_name(struct syn_http_req *req, void *ctx, struct syn_err *err)
                          err);
     if (rc == SYN_OK)
         rc = syn_cid_parse(text, strlen(text), &cid, err);
+    if (rc == SYN_OK)
+        rc = srv_keep(server, &guard, text, err);
     if (rc == SYN_OK)
         rc = srv_name_put(server, &txn, account, name, &cid, &doc, err);
     if (rc == SYN_OK)
@@ -155,10 +173,13 @@ put_pin(struct syn_http_req *req, void *ctx, struct syn_err *err)
     char text[SYN_CID_TEXT_MAX];
     char at[SYN_FORMAT_MAX];
     char key[SRV_KEY_MAX];
+    SRV_GUARD(guard);
     SYN_JSON(doc);
     SRV_TXN(txn);
     int rc = srv_resolve(server, account, syn_http_req_param(req, "cid"), text, err);
 
+    if (rc == SYN_OK)
+        rc = srv_keep(server, &guard, text, err);
     if (rc == SYN_OK)
         rc = syn_json_pack(&doc, err, "{s:s, s:s}", "cid", text, "created_at",
                            syn_format_time(syn_wall_ms(server->world), at));

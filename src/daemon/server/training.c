@@ -366,11 +366,26 @@ check_price(struct syn_server *server, const json_t *spec, struct syn_err *err)
     return rc;
 }
 
+/* What the job refers to stays until it is written. */
+static int
+keep_content(struct syn_server *server, const json_t *job, struct syn_content_guard **guard,
+             struct syn_err *err)
+{
+    static const char *const places[] = {"source_cid", "dataset_cid", "image_cid"};
+    int rc = SYN_OK;
+
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(places); i++)
+        rc = srv_keep(server, guard, syn_json_str(json_object_get(job, "status"), places[i], ""),
+                      err);
+    return rc;
+}
+
 static int
 create_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
     const char *name = NULL;
+    SRV_GUARD(guard);
     SYN_JSON(spec);
     SYN_JSON(job);
     int rc = take_spec(req, &spec, &name, err);
@@ -386,8 +401,11 @@ create_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
         rc = srv_idem_begin(server, req, &idem, err);
         if (rc == SRV_REPLAYED)
             return SYN_OK;
-        if (rc == SYN_OK && job == NULL)
+        if (rc == SYN_OK && job == NULL) {
             rc = make_job(server, req, spec, name, &job, err);
+            if (rc == SYN_OK)
+                rc = keep_content(server, job, &guard, err);
+        }
         if (rc == SYN_OK)
             rc = create_once(server, &idem, job, &revision, err);
         if (rc == SYN_OK)

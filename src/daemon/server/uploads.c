@@ -526,6 +526,7 @@ commit_upload(struct syn_http_req *req, void *ctx, struct syn_err *err)
     struct syn_cid cid;
     json_t *answer = NULL;
     int64_t revision;
+    SRV_GUARD(guard); /* from before the content is there until a document names it */
     SYN_JSON(doc);
     int rc = load_any(server, req, &doc, &revision, err);
 
@@ -538,7 +539,9 @@ commit_upload(struct syn_http_req *req, void *ctx, struct syn_err *err)
     (void)snprintf(path, sizeof(path), "%s/tree%s",
                    upload_dir(server, syn_json_str(doc, "id", "?"), dir),
                    syn_str_eq(syn_json_str(doc, "kind", ""), "file") ? "/file" : "");
-    rc = syn_content_put_path(server->content, path, NULL, NULL, &cid, &tally, err);
+    rc = syn_content_guard_new(server->content, &guard, err);
+    if (rc == SYN_OK)
+        rc = syn_content_put_path(server->content, path, NULL, NULL, &cid, &tally, err);
     if (rc == SYN_OK)
         rc = syn_json_pack(&answer, err, "{s:s, s:I, s:I, s:s?}", "cid", syn_cid_format(&cid, text),
                            "size_bytes", (json_int_t)tally.bytes, "files", (json_int_t)tally.files,

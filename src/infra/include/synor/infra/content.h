@@ -217,15 +217,29 @@ typedef int syn_content_roots(void *arg, struct syn_cid *ret_cid, struct syn_err
 /** Time for a caller to name or pin what it has put; also what open puts refer to is kept. */
 #define SYN_CONTENT_GRACE_MS (INT64_C(24) * 3600 * 1000)
 
+/** For giving content a name while gc may run: open a guard, add the content or put it, write the
+ * name so that gc's roots have it, free the guard. A gc that asked for its roots before spares what
+ * the guard held. */
+struct syn_content_guard;
+
+SYN_MUST int syn_content_guard_new(struct syn_content *store, struct syn_content_guard **ret_guard,
+                                   struct syn_err *err);
+/** Keep the block and everything below it. NOTFOUND: it is not there, or no longer. */
+SYN_MUST int syn_content_guard_add(struct syn_content_guard *guard, const struct syn_cid *cid,
+                                   struct syn_err *err);
+/** NULL is fine. Returns NULL. */
+struct syn_content_guard *syn_content_guard_free(struct syn_content_guard *guard);
+void syn_content_guard_free_scope(struct syn_content_guard **slot);
+
 struct syn_content_gc {
     uint64_t blocks_kept;
     uint64_t blocks_removed;
     uint64_t bytes_freed; /* on disk */
 };
 
-/** Remove every block that no root reaches and that was not put within the last `grace_ms` (of a
- *  block that was stored already, give or take ten minutes).
- *  A root or block that is missing or damaged ends it with NOTFOUND or CORRUPT and removes nothing.
+/** Remove every block that no root reaches, no guard holds, and that was not put within the last
+ * `grace_ms` (of a block that was stored already, give or take ten minutes). A root or block that
+ * is missing or damaged ends it with NOTFOUND or CORRUPT and removes nothing.
  */
 SYN_MUST int syn_content_gc(struct syn_content *store, int64_t grace_ms, syn_content_roots *roots,
                             void *arg, struct syn_content_gc *ret_result, struct syn_err *err);
