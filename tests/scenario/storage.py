@@ -69,7 +69,7 @@ def files_of_every_size_come_back(p):
 @case
 def folder_comes_back_whole(p):
     folder = work(p) / "tree"
-    (folder / "empty").mkdir(parents=True)
+    (folder / "empty/er").mkdir(parents=True)
     (folder / "deep/er").mkdir(parents=True)
     (folder / "größe €.txt").write_text("unicode")
     (folder / "deep/er/data").write_bytes(noise(3 * MIB, 7))
@@ -82,8 +82,7 @@ def folder_comes_back_whole(p):
     out = work(p) / "tree-out"
     p.json("storage", "get", "synor://trees/one", out)
     want, got = tree_of(folder), tree_of(out)
-    del want["empty"]  # left out, and said so
-    check("empty folder" in p.cli("storage", "put", folder).err)
+    check("empty/er" in got, "an empty folder was left out")
     equal(sorted(got), sorted(want))
     for name, what in want.items():
         check(got[name] == what, f"{name} came back as", str(got[name])[:200], "was",
@@ -93,6 +92,13 @@ def folder_comes_back_whole(p):
     # One file of a folder, also to standard output.
     equal(p.cli("storage", "get", "synor://trees/one/größe €.txt", "-").out, "unicode")
     equal(p.json("storage", "put", folder)["cid"], put["cid"], "the same folder, another CID")
+    # A folder that holds nothing at all, and the CID that every IPFS tool gives it.
+    (folder / "empty/alone").mkdir()
+    nothing = p.json("storage", "put", folder / "empty/alone")["cid"]
+    equal(nothing, "bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354")
+    check(p.json("storage", "put", folder)["cid"] != put["cid"], "an empty folder does not count")
+    status, _, _ = p.http("PUT", "/v1/uploads/none/folder?path=x")
+    equal(status, 404)
 
 
 @case

@@ -166,10 +166,11 @@ SYN_MUST int syn_content_read_fd(struct syn_content *store, const struct syn_cid
 enum syn_content_get_flags {
     SYN_CONTENT_GET_REPLACE = 1, /* an existing file, link or folder of that name gives way */
     SYN_CONTENT_GET_SYNC = 2,    /* durable when done */
+    SYN_CONTENT_GET_EXEC = 4,    /* files may be executed: content does not know which should */
 };
 
 /** Write a file, folder or link to `path`: complete under its name, or not at all. EXISTS unless
- *  REPLACE is set. Files are made with mode 0644, folders 0755, less the umask. */
+ *  REPLACE is set. Files are made with mode 0644 (0755 with EXEC), folders 0755, less the umask. */
 SYN_MUST int syn_content_get(struct syn_content *store, const struct syn_cid *cid, const char *path,
                              unsigned flags, syn_content_progress *progress, void *arg,
                              struct syn_err *err);
