@@ -18,6 +18,8 @@ up(const struct syn_cli_up *given)
     struct syn_daemon_options options = {.data_dir = given->data_dir,
                                          .listen = given->listen,
                                          .key_file = given->key_file,
+                                         .old_key_files = given->old_key_files,
+                                         .without_key = given->without_key,
                                          .price_book = given->price_book,
                                          .region = given->region,
                                          .log_level = given->log_level,

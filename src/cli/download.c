@@ -34,14 +34,14 @@ on_progress(void *arg, int64_t done, int64_t total)
     syn_cli_progress_show(&fetching->progress, fetching->done_bytes + done, NULL);
 }
 
-/* Every try broke off. A server that is there breaks off only where it cannot read what it stores:
- * its answer had begun, so it could not say so. */
+/* Every try broke off. A server that is there, and sent no error, breaks off only where it cannot
+ * read what it stores: its answer had begun, so it could not say so. */
 static int
 broken_off(struct fetching *fetching, int rc, int64_t received, struct syn_err *err)
 {
     struct syn_err ignored;
 
-    if (rc != SYN_E_UNAVAILABLE ||
+    if (rc != SYN_E_UNAVAILABLE || syn_client_error(fetching->cli->client) != NULL ||
         syn_cli_call(fetching->cli, "GET", "/v1/status", NULL, NULL, &ignored) < 0)
         return syn_cli_unreachable(fetching->cli, rc, err);
     return SYN_FAIL(err, SYN_E_CORRUPT,
@@ -62,7 +62,7 @@ fetch_bytes(struct fetching *fetching, const char *path, int fd, int64_t size, s
 
     for (unsigned n = 0; rc == SYN_OK; n++) {
         rc = syn_client_download(client, &transfer, &received, err);
-        if (rc == SYN_OK || n + 1 == FETCH_TRIES_MAX ||
+        if (rc == SYN_OK || n + 1 == FETCH_TRIES_MAX || syn_client_error(client) != NULL ||
             (rc != SYN_E_UNAVAILABLE && rc != SYN_E_TIMEOUT))
             break;
         rc = SYN_OK;

@@ -273,6 +273,8 @@ syn_daemon_up(const struct syn_daemon_options *options)
                                             .data_dir = options->data_dir,
                                             .listen = options->listen,
                                             .key_file = options->key_file,
+                                            .old_key_files = options->old_key_files,
+                                            .without_key = options->without_key,
                                             .price_book = options->price_book,
                                             .region = options->region,
                                             .insecure = options->insecure};

@@ -61,6 +61,17 @@ def failing_program(p):
 
 
 @case
+def programs_of_the_source_may_be_executed(p):
+    """Content has no modes; an entry without suffix, and what it calls, run all the same."""
+    folder = job_folder(p.home, "#!/bin/sh\ncd \"$SYNOR_CODE_DIR\" && ./tool\n", entry="start",
+                        include=["start", "tool"])
+    (folder / "tool").write_text("#!/bin/sh\necho the tool ran\n")
+    job = p.create(folder)["id"]
+    equal(p.wait_end(job)["status"]["state"], "succeeded")
+    check("the tool ran" in p.logs(job))
+
+
+@case
 def program_that_does_not_start(p):
     job = p.create(job_folder(p.home, "#!/no/such/interpreter\n"))["id"]
     p.wait_end(job)

@@ -40,22 +40,24 @@ download(struct agt_instance *instance, const char *cid, struct syn_err *err)
     return rc < 0 ? syn_err_wrap(err, rc, "fetching %s", cid) : SYN_OK;
 }
 
-/* Lay `cid` out at `path`, downloading it first unless it is here. Under the fetch lock. */
+/* Lay `cid` out at `path`, downloading it first unless it is here; a damaged copy is repaired by
+ * the download. Content has no modes, and a source's programs must run: every file may be executed,
+ * in the sandbox. Under the fetch lock. */
 static int
 lay_out(struct agt_instance *instance, const char *text, const char *path, struct syn_err *err)
 {
     struct syn_content *content = instance->agent->content;
+    const unsigned flags = SYN_CONTENT_GET_REPLACE | SYN_CONTENT_GET_EXEC;
     struct syn_cid cid;
     int rc = syn_cid_parse(text, strlen(text), &cid, err);
 
     if (rc < 0)
         return rc;
-    rc = syn_content_get(content, &cid, path, SYN_CONTENT_GET_REPLACE, NULL, NULL, err);
-    if (rc != SYN_E_NOTFOUND)
+    rc = syn_content_get(content, &cid, path, flags, NULL, NULL, err);
+    if (rc != SYN_E_NOTFOUND && rc != SYN_E_CORRUPT)
         return rc;
     rc = download(instance, text, err);
-    return rc < 0 ? rc
-                  : syn_content_get(content, &cid, path, SYN_CONTENT_GET_REPLACE, NULL, NULL, err);
+    return rc < 0 ? rc : syn_content_get(content, &cid, path, flags, NULL, NULL, err);
 }
 
 int

@@ -356,17 +356,17 @@ get_usage(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
 /* --- checkpoints and result ------------------------------------------------------------------- */
 
-/* The CID of the body, which must be stored here. */
+/* The CID of the body, which must be stored here, and stays so while the guard is open. */
 static int
-stored_cid(struct syn_server *server, const json_t *body, char *ret_text, struct syn_err *err)
+stored_cid(struct syn_server *server, const json_t *body, struct syn_content_guard **guard,
+           char *ret_text, struct syn_err *err)
 {
     const char *text = syn_json_str(body, "cid", "");
     struct syn_cid cid;
-    struct syn_content_stat stat;
     int rc = syn_cid_parse(text, strlen(text), &cid, err);
 
     if (rc == SYN_OK)
-        rc = syn_content_stat(server->content, &cid, &stat, err);
+        rc = srv_keep(server, guard, text, err);
     if (rc < 0)
         return syn_err_wrap(err, rc, "cid");
     (void)syn_cid_format(&cid, ret_text);
@@ -389,6 +389,7 @@ check_alive(const json_t *instance, struct syn_err *err)
 /* A checkpoint on its way. */
 struct keeping {
     struct syn_http_req *req;
+    char cid[SYN_CID_TEXT_MAX];
     json_t *instance;
     json_t *doc;
 };
@@ -406,19 +407,15 @@ make_checkpoint(struct syn_server *server, const struct keeping *keeping, int64_
 {
     const json_t *spec = syn_document_spec(keeping->instance);
     const json_t *body = syn_http_req_json(keeping->req);
-    char cid[SYN_CID_TEXT_MAX];
     char at[SYN_FORMAT_MAX];
     char id[SYN_ID_MAX];
-    int rc = stored_cid(server, body, cid, err);
 
-    if (rc < 0)
-        return rc;
     return syn_json_pack(
         ret, err, "{s:s, s:s, s:I, s:I, s:s, s:s, s:I, s:I, s:I, s:s}", "id",
         syn_make_id(server->world, "ckpt", id), "job", syn_json_str(spec, "job", ""), "run",
         (json_int_t)syn_json_i64(spec, "run", 1), "attempt",
         (json_int_t)syn_json_i64(spec, "attempt", 1), "instance",
-        syn_document_id(keeping->instance), "cid", cid, "step",
+        syn_document_id(keeping->instance), "cid", keeping->cid, "step",
         (json_int_t)syn_json_i64(body, "step", 0), "epoch",
         (json_int_t)syn_json_i64(body, "epoch", 0), "size_bytes",
         (json_int_t)syn_json_i64(body, "size_bytes", 0), "created_at", syn_format_time(now_ms, at));
@@ -456,8 +453,11 @@ post_checkpoint(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
     SYN_SCOPED(keeping_fini) struct keeping keeping = {.req = req};
-    int rc = srv_change(server, "the instance", keep_checkpoint, &keeping, NULL, err);
+    SRV_GUARD(guard);
+    int rc = stored_cid(server, syn_http_req_json(req), &guard, keeping.cid, err);
 
+    if (rc == SYN_OK)
+        rc = srv_change(server, "the instance", keep_checkpoint, &keeping, NULL, err);
     if (rc < 0)
         return rc;
     srv_controller_poke(server->controller,
@@ -468,15 +468,18 @@ post_checkpoint(struct syn_http_req *req, void *ctx, struct syn_err *err)
 static int
 apply_result(struct syn_server *server, json_t *doc, const json_t *body, struct syn_err *err)
 {
-    char cid[SYN_CID_TEXT_MAX];
+    const char *given = syn_json_str(body, "cid", "");
+    char text[SYN_CID_TEXT_MAX];
+    struct syn_cid cid;
     json_t *result = NULL;
     int rc = check_alive(doc, err);
 
+    (void)server;
     if (rc == SYN_OK)
-        rc = stored_cid(server, body, cid, err);
+        rc = syn_cid_parse(given, strlen(given), &cid, err);
     if (rc == SYN_OK)
-        rc = syn_json_pack(&result, err, "{s:s, s:I}", "cid", cid, "size_bytes",
-                           (json_int_t)syn_json_i64(body, "size_bytes", 0));
+        rc = syn_json_pack(&result, err, "{s:s, s:I}", "cid", syn_cid_format(&cid, text),
+                           "size_bytes", (json_int_t)syn_json_i64(body, "size_bytes", 0));
     return rc < 0 ? rc : syn_json_set_take(syn_document_status(doc), "result", result, err);
 }
 
@@ -484,8 +487,11 @@ static int
 post_result(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct instance_change change = {req, apply_result, NULL};
+    char cid[SYN_CID_TEXT_MAX];
+    SRV_GUARD(guard);
+    int rc = stored_cid(ctx, syn_http_req_json(req), &guard, cid, err);
 
-    return reply_changed(req, ctx, &change, err);
+    return rc < 0 ? rc : reply_changed(req, ctx, &change, err);
 }
 
 /* --- table ------------------------------------------------------------------------------------ */

@@ -27,6 +27,21 @@ srv_content_name_ok(const char *name)
     }
 }
 
+int
+srv_keep(struct syn_server *server, struct syn_content_guard **guard, const char *cid,
+         struct syn_err *err)
+{
+    struct syn_cid parsed;
+    int rc;
+
+    if (cid[0] == '\0')
+        return SYN_OK;
+    rc = syn_cid_parse(cid, strlen(cid), &parsed, err);
+    if (rc == SYN_OK && *guard == NULL)
+        rc = syn_content_guard_new(server->content, guard, err);
+    return rc < 0 ? rc : syn_content_guard_add(*guard, &parsed, err);
+}
+
 static int
 query_name(struct syn_http_req *req, const char **ret_name, struct syn_err *err)
 {
@@ -80,10 +95,13 @@ reply_kept(struct syn_http_req *req, struct syn_server *server, const char *refe
 {
     struct keeping keeping = {.account = srv_identity(req)->account, .name = name};
     char text[SYN_CID_TEXT_MAX];
+    SRV_GUARD(guard); /* until a document names it */
     int rc = srv_resolve(server, keeping.account, reference, text, err);
 
     if (rc == SYN_OK)
         rc = syn_cid_parse(text, strlen(text), &keeping.cid, err);
+    if (rc == SYN_OK)
+        rc = srv_keep(server, &guard, text, err);
     if (rc == SYN_OK)
         rc = srv_change(server, "what the account keeps", keep, &keeping, NULL, err);
     if (rc == SYN_OK)

@@ -55,30 +55,66 @@ make_dirs(const struct syn_server *server, struct syn_err *err)
 
 /* --- state ------------------------------------------------------------------------------------ */
 
+/* Make the key file that was asked for, unless it is there. */
+static int
+make_key_file(const char *path, bool *ret_made, struct syn_err *err)
+{
+    uint8_t key[SYN_SEAL_KEY_LEN];
+    int rc;
+
+    *ret_made = false;
+    if (path == NULL || access(path, F_OK) == 0)
+        return SYN_OK;
+    syn_secret_random(key, sizeof(key));
+    rc = syn_secret_file_create(path, key, sizeof(key), err);
+    syn_secret_wipe(key, sizeof(key));
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "making the key file %s", path);
+    *ret_made = true;
+    return SYN_OK;
+}
+
+static int
+open_content(struct syn_server *server, const struct syn_server_options *options,
+             struct syn_err *err)
+{
+    char dir[SRV_PATH_MAX + 32];
+    struct syn_content_opts content_opts = {.dir = dir,
+                                            .key_file = options->key_file,
+                                            .old_key_files = options->old_key_files,
+                                            .without_key = options->without_key};
+    struct syn_err why = {0};
+    bool made;
+    int rc = make_key_file(options->key_file, &made, err);
+
+    if (rc < 0)
+        return rc;
+    (void)snprintf(dir, sizeof(dir), "%s/server/content", server->data_dir);
+    rc = syn_content_open(&content_opts, &server->content, &why);
+    if (rc == SYN_OK)
+        return SYN_OK;
+    if (made) /* it seals nothing, and would be taken for the key the next time */
+        (void)unlink(options->key_file);
+    if (rc != SYN_E_UNAVAILABLE) {
+        *err = why;
+        return rc;
+    }
+    return SYN_FAIL(err, rc,
+                    "%s: start with --encrypt or --old-key and that file, or with --without-key if "
+                    "it is lost",
+                    why.msg);
+}
+
 static int
 open_state(struct syn_server *server, const struct syn_server_options *options, struct syn_err *err)
 {
     char path[SRV_PATH_MAX + 32];
-    char content[SRV_PATH_MAX + 32];
-    struct syn_content_opts content_opts = {.dir = content, .key_file = options->key_file};
     struct syn_store_sqlite_options store_options = {.path = path};
     int rc;
 
     (void)snprintf(path, sizeof(path), "%s/server/store.db", server->data_dir);
-    (void)snprintf(content, sizeof(content), "%s/server/content", server->data_dir);
     rc = syn_store_sqlite_open(&store_options, &server->store, err);
-    if (rc < 0)
-        return rc;
-    if (options->key_file != NULL && access(options->key_file, F_OK) != 0) {
-        uint8_t key[SYN_SEAL_KEY_LEN];
-
-        syn_secret_random(key, sizeof(key));
-        rc = syn_secret_file_create(options->key_file, key, sizeof(key), err);
-        syn_secret_wipe(key, sizeof(key));
-        if (rc < 0)
-            return syn_err_wrap(err, rc, "making the key file %s", options->key_file);
-    }
-    return syn_content_open(&content_opts, &server->content, err);
+    return rc < 0 ? rc : open_content(server, options, err);
 }
 
 static int

@@ -318,6 +318,14 @@ void srv_escrow_ref(const char *job, int64_t run, char *out);
  *  ret_cid[SYN_CID_TEXT_MAX]; "" stays "". NOTFOUND, INVALID. */
 SYN_MUST int srv_resolve(struct syn_server *server, const char *account, const char *reference,
                          char *ret_cid, struct syn_err *err);
+/** Keeps gc away from content that a document is about to refer to; freed at the end of the scope,
+ * which comes after the commit. */
+#define SRV_GUARD(name) \
+    SYN_SCOPED(syn_content_guard_free_scope) struct syn_content_guard *name = NULL
+/** Add the content of a CID's text to the guard, which is made when it is NULL; "" is fine.
+ * NOTFOUND, INVALID. */
+SYN_MUST int srv_keep(struct syn_server *server, struct syn_content_guard **guard, const char *cid,
+                      struct syn_err *err);
 /** PRECONDITION when the request's If-Match names another revision. */
 SYN_MUST int srv_if_match(struct syn_http_req *req, int64_t revision, struct syn_err *err);
 

@@ -394,7 +394,8 @@ struct creation {
     struct syn_http_req *req;
     json_t *spec;
     const char *name;
-    json_t *job; /* made once: its id is the same in every attempt */
+    json_t *job;                     /* made once: its id is the same in every attempt */
+    struct syn_content_guard *guard; /* what the job refers to stays until it is written */
 };
 
 static void
@@ -402,6 +403,21 @@ creation_fini(struct creation *creation)
 {
     json_decref(creation->spec);
     json_decref(creation->job);
+    syn_content_guard_free(creation->guard);
+}
+
+/* What the job refers to stays until it is written. */
+static int
+keep_content(struct syn_server *server, const json_t *job, struct syn_content_guard **guard,
+             struct syn_err *err)
+{
+    static const char *const places[] = {"source_cid", "dataset_cid", "image_cid"};
+    int rc = SYN_OK;
+
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(places); i++)
+        rc = srv_keep(server, guard, syn_json_str(json_object_get(job, "status"), places[i], ""),
+                      err);
+    return rc;
 }
 
 static int
@@ -414,8 +430,11 @@ create_job(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn
     char key[SRV_KEY_MAX];
     int rc = srv_idem_begin(server, creation->req, &idem, err);
 
-    if (rc == SYN_OK && creation->job == NULL)
+    if (rc == SYN_OK && creation->job == NULL) {
         rc = make_job(server, creation->req, creation->spec, creation->name, &creation->job, err);
+        if (rc == SYN_OK)
+            rc = keep_content(server, creation->job, &creation->guard, err);
+    }
     if (rc != SYN_OK)
         return rc;
     id = syn_document_id(creation->job);

@@ -473,6 +473,34 @@ put_link(struct syn_http_req *req, void *ctx, struct syn_err *err)
     return rc;
 }
 
+/* One that holds files comes with them; this is for one that holds nothing. */
+static int
+put_folder(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    const char *path = "";
+    const char *name = "";
+    struct stat st;
+    int parent = -1;
+    SYN_JSON(doc);
+    int rc = load_upload(ctx, req, &doc, err);
+
+    if (rc == SYN_OK && syn_str_eq(syn_json_str(doc, "kind", ""), "file"))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "a folder stands in a folder: begin an upload of kind \"folder\"");
+    if (rc == SYN_OK)
+        rc = data_path(req, doc, &path, err);
+    if (rc == SYN_OK)
+        rc = open_parent(ctx, syn_json_str(doc, "id", "?"), path, &parent, &name, err);
+    if (rc < 0)
+        return rc;
+    if (mkdirat(parent, name, 0755) != 0 && errno != EEXIST)
+        rc = SYN_FAIL_SYS(err, errno, "upload: folder %s", path);
+    else if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(st.st_mode))
+        rc = SYN_FAIL(err, SYN_E_CONFLICT, "%s is no folder in this upload", path);
+    (void)close(parent);
+    return rc;
+}
+
 /* --- commit ----------------------------------------------------------------------------------- */
 
 /* An upload whose content is stored: what is left is to write so. */
@@ -556,6 +584,7 @@ commit_upload(struct syn_http_req *req, void *ctx, struct syn_err *err)
     struct syn_content_tally tally = {0};
     struct committing committing = {.req = req};
     json_t *answer = NULL;
+    SRV_GUARD(guard); /* from before the content is there until a document names it */
     SYN_JSON(doc);
     int rc = load_any(server, req, &doc, &committing.revision, err);
 
@@ -568,7 +597,9 @@ commit_upload(struct syn_http_req *req, void *ctx, struct syn_err *err)
     (void)snprintf(path, sizeof(path), "%s/tree%s",
                    upload_dir(server, syn_json_str(doc, "id", "?"), dir),
                    syn_str_eq(syn_json_str(doc, "kind", ""), "file") ? "/file" : "");
-    rc = syn_content_put_path(server->content, path, NULL, NULL, &committing.cid, &tally, err);
+    rc = syn_content_guard_new(server->content, &guard, err);
+    if (rc == SYN_OK)
+        rc = syn_content_put_path(server->content, path, NULL, NULL, &committing.cid, &tally, err);
     if (rc == SYN_OK)
         rc = syn_json_pack(&answer, err, "{s:s, s:I, s:I, s:s?}", "cid",
                            syn_cid_format(&committing.cid, text), "size_bytes",
@@ -690,6 +721,14 @@ static const struct syn_http_route rows[] = {
      .body = &link_schema,
      .name = "uploads.link",
      .summary = "Make a symbolic link"},
+    {.method = "PUT",
+     .pattern = "/v1/uploads/{id}/folder",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SCOPES,
+     .handler = put_folder,
+     .query = &data_schema,
+     .name = "uploads.folder",
+     .summary = "Make a folder that holds nothing"},
     {.method = "POST",
      .pattern = "/v1/uploads/{id}/commit",
      .kind = SYN_HTTP_POOL,

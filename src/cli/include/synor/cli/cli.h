@@ -11,13 +11,15 @@
 /** What `synor up` and `synor server` were asked for. Strings are borrowed; NULL means not given.
  */
 struct syn_cli_up {
-    const char *data_dir;   /* absolute */
-    const char *listen;     /* "127.0.0.1:7700", NULL: Unix socket only */
-    const char *key_file;   /* --encrypt: AES-256 key file for content at rest, made if absent */
-    const char *price_book; /* file, NULL: the built-in one */
+    const char *data_dir; /* absolute */
+    const char *listen;   /* "127.0.0.1:7700", NULL: Unix socket only */
+    const char *key_file; /* --encrypt: AES-256 key file for content at rest, made if absent */
+    const char *const *old_key_files; /* --old-key: NULL-ended */
+    const char *price_book;           /* file, NULL: the built-in one */
     const char *region;
     const char *log_level;
-    bool insecure; /* plain HTTP on a loopback address */
+    bool without_key; /* start although the key of some content is not given */
+    bool insecure;    /* plain HTTP on a loopback address */
     bool log_json;
     bool with_agent; /* up: true; server: false */
     int ready_fd;    /* gets "ready fresh\n", "ready again\n" or "error: ...\n"; or -1 */
