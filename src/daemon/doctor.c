@@ -8,6 +8,7 @@
 #include <synor/base/mem.h>
 #include <synor/daemon/daemon.h>
 #include <synor/runtime/probe.h>
+#include <synor/runtime/shim.h>
 
 static int
 remove_entry(const char *path, const struct stat *st, int kind, struct FTW *walk)
@@ -22,7 +23,8 @@ int
 syn_daemon_doctor(json_t **ret, struct syn_err *err)
 {
     char root[] = "/tmp/synor-doctor-XXXXXX";
-    struct syn_native_options options = {.root = root};
+    struct syn_native_options options = {
+        .root = root, .shim_image = syn_shim_image, .shim_image_len = syn_shim_image_len};
     struct syn_native *native = NULL;
     struct syn_probe *probe = syn_calloc(1, sizeof(*probe));
     json_t *checks = NULL;

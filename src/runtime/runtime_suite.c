@@ -222,6 +222,26 @@ scratch_is_limited(void **state)
     syn_run_end(&run);
 }
 
+/* What was made ahead is as good as what is made on the way. */
+static void
+warm_start_is_a_start(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct syn_run run;
+
+        syn_suite->runtime.ops->warm(syn_suite->runtime.self);
+        syn_run_shell(&run, "cd /synor; echo * */* */.[!.]* /tmp/*; echo x >output/x && "
+                            "! head -c 33554432 /dev/zero 2>&1 >scratch/much");
+        syn_suite_assert_reason(&run, SYN_EXIT_COMPLETED);
+        syn_suite_assert_has(syn_buf_text(&run.out),
+                             "checkpoints output scratch tmp scratch/progress.jsonl */.[!.]* "
+                             "/tmp/*\n");
+        syn_suite_assert_has(syn_buf_text(&run.out), "No space left on device");
+        syn_run_end(&run);
+    }
+}
+
 static void
 memory_is_limited(void **state)
 {
@@ -918,6 +938,7 @@ syn_runtime_suite_run(const char *name, const struct syn_runtime_suite *given)
         cmocka_unit_test_teardown(binds_are_shown, clear_up),
         cmocka_unit_test_teardown(image_replaces_the_host, clear_up),
         cmocka_unit_test_teardown(scratch_is_limited, clear_up),
+        cmocka_unit_test_teardown(warm_start_is_a_start, clear_up),
         cmocka_unit_test_teardown(memory_is_limited, clear_up),
         cmocka_unit_test_teardown(fork_bomb_is_contained, clear_up),
         cmocka_unit_test_teardown(cpu_is_limited, clear_up),

@@ -765,6 +765,8 @@ live(struct agt_instance *instance)
             SYN_OK &&
         status.state == SYN_INSTANCE_RUNNING && report_running(instance, &status, &err) < 0)
         syn_log_err(SYN_LOG_WARN, "instance.report-failed", &err);
+    if (status.state == SYN_INSTANCE_RUNNING && instance->runtime.ops->warm != NULL)
+        instance->runtime.ops->warm(instance->runtime.self); /* for the one after this */
     if (!watch(instance, &status))
         return;
     for (unsigned tries = 0; finish(instance, &status, tries, &err) < 0 && !let_go(instance);

@@ -8,6 +8,7 @@
 #include <synor/base/log.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/runtime/shim.h>
 
 #include "agent_priv.h"
 
@@ -18,7 +19,10 @@ static int
 make_native(struct syn_agent *agent, size_t which, enum syn_sandbox kind, struct syn_err *err)
 {
     char root[AGT_PATH_MAX + 16];
-    struct syn_native_options options = {.root = root, .sandbox = kind};
+    struct syn_native_options options = {.root = root,
+                                         .shim_image = syn_shim_image,
+                                         .shim_image_len = syn_shim_image_len,
+                                         .sandbox = kind};
     int rc;
 
     (void)snprintf(root, sizeof(root), "%s/runtime", agent->data_dir);

@@ -7,8 +7,8 @@
 #include <synor/runtime/native.h>
 
 #include "plan_priv.h"
-
-#define SYN_SHIM_ARGV_MAX 8
+#include "spare_priv.h"
+#include "supervisor_priv.h"
 
 /** One way to run an instance. */
 struct syn_sandbox_choice {
@@ -21,7 +21,8 @@ struct syn_native {
     char root[SYN_INSTANCE_PATH_MAX];
     char cache[SYN_INSTANCE_PATH_MAX];
     char runc[SYN_INSTANCE_PATH_MAX], runsc[SYN_INSTANCE_PATH_MAX];
-    char *shim_argv[SYN_SHIM_ARGV_MAX + 1];
+    struct syn_supervisor supervisor;
+    struct syn_spare spare;
     enum syn_sandbox wanted;
     pthread_mutex_t lock; /* guards what follows */
     bool tried[2];        /* by [gvisor] */
@@ -30,7 +31,7 @@ struct syn_native {
 };
 
 /** Prepare with a given sandbox. Owner: *ret_instance is the caller's. */
-SYN_MUST int syn_native_prepare_with(const struct syn_native *native,
+SYN_MUST int syn_native_prepare_with(struct syn_native *native,
                                      const struct syn_sandbox_choice *choice,
                                      const struct syn_instance_spec *spec,
                                      struct syn_instance **ret_instance, struct syn_err *err);

@@ -129,8 +129,7 @@ await_exit(struct syn_instance *instance, struct syn_err *err)
 }
 
 static int
-run_trial(const struct syn_native *native, const struct syn_sandbox_choice *choice,
-          struct syn_err *err)
+run_trial(struct syn_native *native, const struct syn_sandbox_choice *choice, struct syn_err *err)
 {
     static const char *const argv[] = {"/bin/true", NULL};
     SYN_SCOPED(syn_instance_close_scope) struct syn_instance *instance = NULL;
@@ -150,7 +149,7 @@ run_trial(const struct syn_native *native, const struct syn_sandbox_choice *choi
         rc = syn_native_prepare_with(native, choice, &spec, &instance, err);
     if (rc < 0)
         return rc;
-    rc = syn_instance_start(instance, (const char *const *)native->shim_argv, err);
+    rc = syn_instance_start(instance, &native->supervisor, err);
     if (rc == SYN_OK)
         rc = await_exit(instance, err);
     (void)!syn_instance_destroy(dir, NULL);
@@ -158,7 +157,7 @@ run_trial(const struct syn_native *native, const struct syn_sandbox_choice *choi
 }
 
 static void
-try_sandbox(const struct syn_native *native, bool gvisor, struct syn_sandbox_report *ret)
+try_sandbox(struct syn_native *native, bool gvisor, struct syn_sandbox_report *ret)
 {
     static const char *const gvisor_platforms[] = {"systrap", "ptrace", NULL};
     static const char *const runc_platforms[] = {"", NULL};

@@ -14,8 +14,11 @@ enum syn_sandbox {
 
 struct syn_native_options {
     const char *root; /* absolute, private: templates, probe results, group networks */
-    /** NULL-ended command of the supervisor; the instance folder is appended. NULL:
-     *  {"/proc/self/exe", "shim"}. */
+    /** The supervisor as a program: the bytes in <synor/runtime/shim.h>. NULL: there are none. */
+    const void *shim_image;
+    size_t shim_image_len;
+    /** NULL-ended command of the supervisor where that is not given or may not be executed; the
+     *  instance folder is appended. NULL: {"/proc/self/exe", "shim"}. */
     const char *const *shim_argv;
     enum syn_sandbox sandbox;
     const char *runc;  /* absolute path, or NULL: found in PATH */
