@@ -222,6 +222,38 @@ scratch_is_limited(void **state)
     syn_run_end(&run);
 }
 
+/* However a program meets the limit, and whatever it removes before it ends: the end is named. */
+static void
+full_scratch_is_named(void **state)
+{
+    static const struct {
+        const char *script;
+        bool full;
+        const char *message;
+    } rows[] = {
+        {"head -c 33554432 /dev/zero >/synor/output/f", true, "scratch"},
+        {"head -c 33554432 /dev/zero >/tmp/f || { rm /tmp/f; exit 3; }", true, "scratch"},
+        {"fallocate -l 1G /synor/output/f || exit 4", true, "scratch"},
+        {"i=0; while :>/synor/scratch/$i; do i=$((i+1)); done", true, "one more file"},
+        {"echo no space left; exit 5", false, "exited with status 5"},
+        {"head -c 134217728 /dev/zero >/dev/shm/f; sleep 1; exit 6", false, "/dev/shm"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        struct syn_run run;
+
+        if (!syn_suite->kernel_shared && syn_str_eq(rows[i].message, "/dev/shm"))
+            continue; /* its memory is out of everybody's sight */
+        syn_run_shell(&run, rows[i].script);
+        syn_suite_assert_reason(&run, SYN_EXIT_FAILED);
+        if (run.status.scratch_full != rows[i].full)
+            fail_msg("%s: %s\n%s", rows[i].script, run.status.message, syn_buf_text(&run.err));
+        syn_suite_assert_has(run.status.message, rows[i].message);
+        syn_run_end(&run);
+    }
+}
+
 /* What was made ahead is as good as what is made on the way. */
 static void
 warm_start_is_a_start(void **state)
@@ -938,6 +970,7 @@ syn_runtime_suite_run(const char *name, const struct syn_runtime_suite *given)
         cmocka_unit_test_teardown(binds_are_shown, clear_up),
         cmocka_unit_test_teardown(image_replaces_the_host, clear_up),
         cmocka_unit_test_teardown(scratch_is_limited, clear_up),
+        cmocka_unit_test_teardown(full_scratch_is_named, clear_up),
         cmocka_unit_test_teardown(warm_start_is_a_start, clear_up),
         cmocka_unit_test_teardown(memory_is_limited, clear_up),
         cmocka_unit_test_teardown(fork_bomb_is_contained, clear_up),

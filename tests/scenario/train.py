@@ -103,13 +103,14 @@ def time_limit_is_named(p):
 
 @case
 def scratch_quota_is_named(p):
-    fill = "#!/bin/sh\ndd if=/dev/zero of=$SYNOR_SCRATCH_DIR/fill bs=1M count=200\n"
-    job = p.create(job_folder(p.home, fill), "--scratch", "32mb")["id"]
-    p.wait_end(job)
-    equal(reason(p, job)[0], "failed")
-    check("No space left" in p.logs(job), p.logs(job))
-    told = p.json("compute", "train", "explain", job)
-    check("No space left" in json.dumps(told) or "scratch" in json.dumps(told), told)
+    fill = "dd if=/dev/zero of=$SYNOR_SCRATCH_DIR/fill bs=1M count=200"
+    for script in (fill, f"{fill} || {{ rm $SYNOR_SCRATCH_DIR/fill; exit 3; }}"):
+        job = p.create(job_folder(p.home, f"#!/bin/sh\n{script}\n"), "--scratch", "32mb")["id"]
+        p.wait_end(job)
+        equal(reason(p, job), ("failed", "scratch-full"))
+        check("No space left" in p.logs(job), p.logs(job))
+        told = p.json("compute", "train", "explain", job)
+        check("--scratch" in json.dumps(told), told)
 
 
 @case

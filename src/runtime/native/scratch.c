@@ -327,5 +327,6 @@ syn_scratch_usage_read(const char *at, struct syn_scratch_usage *ret, struct syn
         return SYN_FAIL_SYS(err, errno, "reading the usage of %s", at);
     ret->used_bytes = (int64_t)((fs.f_blocks - fs.f_bfree) * fs.f_frsize);
     ret->free_bytes = (int64_t)(fs.f_bavail * fs.f_frsize);
+    ret->free_files = (int64_t)fs.f_favail;
     return SYN_OK;
 }

@@ -11,6 +11,7 @@
 struct syn_scratch_usage {
     int64_t used_bytes;
     int64_t free_bytes; /* for the instance's user */
+    int64_t free_files; /* how many more there may be */
 };
 
 /** Copy the template for `bytes` (made by mkfs.ext4 when missing, kept in `cache`) to `image`.
