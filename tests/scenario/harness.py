@@ -300,8 +300,8 @@ class Platform:
         left = [f"process {pid}: {line[:150]}" for pid, line in self.processes()]
         home = str(self.home)
         mounts = pathlib.Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
-        # A probe of the sandboxes that the daemon's end cut off leaves its scratch behind: known, and
-        # swept by us until the agent does.
+        # A probe of the sandboxes that the end of the last daemon cut off leaves its scratch behind:
+        # the next one would sweep it, and ours there is none.
         left += [f"mount: {line}" for line in mounts
                  if home + "/" in line and "/runtime/probe-" not in line]
         for backing in pathlib.Path("/sys/block").glob("loop*/loop/backing_file"):

@@ -38,6 +38,7 @@ agt_runtimes_open(struct syn_agent *agent, struct syn_err *err)
     static const enum syn_sandbox kinds[AGT_RUNTIMES] = {SYN_SANDBOX_GVISOR, SYN_SANDBOX_RUNC};
     struct syn_err why[AGT_RUNTIMES] = {{0}};
     bool given = agent->runtimes[0].ops != NULL;
+    struct syn_err swept = {0};
     bool any = false;
 
     for (size_t i = 0; i < AGT_RUNTIMES; i++) {
@@ -46,6 +47,8 @@ agt_runtimes_open(struct syn_agent *agent, struct syn_err *err)
 
         if (rc < 0)
             return rc;
+        if (i == 0 && !given && syn_native_sweep(agent->natives[i], &swept) < 0)
+            syn_log_err(SYN_LOG_WARN, "agent.sweep-failed", &swept);
         if (runtime->ops == NULL)
             continue;
         agent->works[i] = runtime->ops->probe(runtime->self, &agent->infos[i], &why[i]) == SYN_OK;

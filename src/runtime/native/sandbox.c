@@ -4,6 +4,7 @@
  * kernel, so a node pays for it once. */
 #include "native_priv.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -21,6 +22,7 @@
 
 #define TRIAL_MS      20000
 #define TRIAL_VERSION 1
+#define TRIAL_NAME    "probe" /* of its folder, with a number */
 #define KEY_MAX       (SYN_INSTANCE_PATH_MAX + 512)
 
 /* What must be unchanged for a kept result to count. */
@@ -143,7 +145,7 @@ run_trial(struct syn_native *native, const struct syn_sandbox_choice *choice, st
                                      .cpu_millicores = 1000};
     int rc;
 
-    (void)syn_make_id(syn_world_system(), "probe", id);
+    (void)syn_make_id(syn_world_system(), TRIAL_NAME, id);
     rc = syn_path_format(dir, sizeof(dir), err, "%s/%s", native->root, id);
     if (rc == SYN_OK)
         rc = syn_native_prepare_with(native, choice, &spec, &instance, err);
@@ -154,6 +156,70 @@ run_trial(struct syn_native *native, const struct syn_sandbox_choice *choice, st
         rc = await_exit(instance, err);
     (void)!syn_instance_destroy(dir, NULL);
     return rc;
+}
+
+/* ---- what a killed process left ---- */
+
+/* Call `remove` for the entries of `folder` that `left` says somebody left. */
+static int
+sweep_folder(const char *folder, bool (*left)(const char *name),
+             int (*remove_left)(const char *path, struct syn_err *err), struct syn_err *err)
+{
+    DIR *dir = opendir(folder);
+    const struct dirent *entry;
+    int first = SYN_OK;
+
+    if (!dir)
+        return SYN_FAIL_SYS(err, errno, "reading %s", folder);
+    while ((entry = readdir(dir)) != NULL) {
+        char path[SYN_PATH_MAX];
+        struct syn_err local;
+        int rc;
+
+        if (!left(entry->d_name))
+            continue;
+        rc = syn_path_format(path, sizeof(path), &local, "%s/%s", folder, entry->d_name);
+        if (rc == SYN_OK)
+            rc = remove_left(path, &local);
+        if (rc < 0 && first == SYN_OK) {
+            first = rc;
+            if (err)
+                *err = local;
+        }
+    }
+    (void)closedir(dir);
+    return first;
+}
+
+static bool
+is_trial(const char *name)
+{
+    return syn_str_starts(name, TRIAL_NAME "-");
+}
+
+/* Templates and host images get their names, which end in ".ext4" or have no dot, when whole. */
+static bool
+is_half_made(const char *name)
+{
+    return strstr(name, ".ext4.") || (syn_str_starts(name, "host-") && strchr(name, '.'));
+}
+
+static int
+remove_half_made(const char *path, struct syn_err *err)
+{
+    if (unlink(path) == 0 || errno == ENOENT)
+        return SYN_OK;
+    return syn_dir_remove(AT_FDCWD, path, err);
+}
+
+int
+syn_native_sweep(struct syn_native *native, struct syn_err *err)
+{
+    int trials = sweep_folder(native->root, is_trial, syn_instance_destroy, err);
+    int made =
+        sweep_folder(native->cache, is_half_made, remove_half_made, trials == SYN_OK ? err : NULL);
+
+    return trials < 0 ? trials : made;
 }
 
 static void

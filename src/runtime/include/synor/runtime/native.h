@@ -40,6 +40,10 @@ SYN_MUST int syn_native_new(const struct syn_native_options *options,
                             struct syn_native **ret_native, struct syn_err *err);
 /** Instances go on. NULL is fine. Returns NULL. */
 struct syn_native *syn_native_free(struct syn_native *native);
+/** Remove what an earlier process left half done under `root` when it was killed: trials of
+ *  sandboxes with all that runs and is mounted in them, half-made templates. Call it first, while
+ *  nobody else uses the root. Returns 0; the first error, after everything was tried. */
+SYN_MUST int syn_native_sweep(struct syn_native *native, struct syn_err *err);
 /** Try `sandbox` (not AUTO), or take the kept result of the same program. Blocks: seconds at worst.
  */
 void syn_native_try(struct syn_native *native, enum syn_sandbox sandbox,

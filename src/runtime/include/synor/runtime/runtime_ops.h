@@ -171,8 +171,8 @@ struct syn_runtime_ops {
      * TIMEOUT. */
     int (*start)(void *self, struct syn_instance *instance, struct syn_err *err);
 
-    /** Make ahead what the next start can use. Optional for the caller, who does it when nobody
-     * waits for him. Blocks: tens of ms. */
+    /** Make ahead what the next start can use, when nobody waits for the caller. NULL when there
+     * is nothing to make. Blocks: tens of ms. */
     void (*warm)(void *self);
 
     /** Deliver a signal to its first process. Returns 0; CONFLICT when it does not run. */
