@@ -26,6 +26,7 @@ up(const struct syn_cli_up *given)
                                          .insecure = given->insecure,
                                          .log_json = given->log_json,
                                          .with_agent = given->with_agent,
+                                         .cache_bytes_max = given->cache_bytes_max,
                                          .ready_fd = given->ready_fd};
 
     return syn_daemon_up(&options);
@@ -40,6 +41,7 @@ agent(const struct syn_cli_agent *given)
                                          .fingerprint = given->fingerprint,
                                          .region = given->region,
                                          .name = given->name,
+                                         .cache_bytes_max = given->cache_bytes_max,
                                          .log_level = given->log_level,
                                          .log_json = given->log_json,
                                          .ready_fd = -1};

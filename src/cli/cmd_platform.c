@@ -29,7 +29,11 @@
     {"insecure", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Plain HTTP on --listen; loopback addresses only"}, \
     LOG_OPTIONS
 
+#define CACHE_LIMIT \
+    {"cache-limit", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "half of the disk", "What the node keeps of datasets, code and images"}
+
 static const struct syn_cli_option server_options[] = {SERVER_OPTIONS};
+static const struct syn_cli_option up_options[] = {SERVER_OPTIONS, CACHE_LIMIT};
 
 static const struct syn_cli_option agent_options[] = {
     {"server", 0, "URL", SYN_CLI_TEXT, 0, 0, true, false, NULL, NULL, "https://HOST:PORT, or a socket's path"},
@@ -38,6 +42,7 @@ static const struct syn_cli_option agent_options[] = {
     DATA_DIR,
     {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "local", "Region of this machine"},
     {"name", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the host's", "Name of the node"},
+    CACHE_LIMIT,
     LOG_OPTIONS,
 };
 
@@ -147,6 +152,7 @@ start(struct syn_cli *cli, bool with_agent)
                             .insecure = syn_cli_has(cli, "insecure"),
                             .log_json = syn_cli_has(cli, "log-json"),
                             .with_agent = with_agent,
+                            .cache_bytes_max = syn_cli_number(cli, "cache-limit", 0),
                             .ready_fd = -1};
 
     if (syn_cli_probe_home(cli, &status, &err) == SYN_OK)
@@ -170,8 +176,8 @@ const struct syn_cli_command syn_cli_up_command = {
         "start. The first start makes the operator's account, keys and token.",
     .examples = "  synor up --detach\n"
                 "  synor up --listen 0.0.0.0:7700 --data-dir /srv/synor\n",
-    .options = server_options,
-    .option_count = SYN_LEN(server_options),
+    .options = up_options,
+    .option_count = SYN_LEN(up_options),
     .run = run_up};
 
 static int
@@ -199,6 +205,7 @@ run_agent(struct syn_cli *cli)
         .fingerprint = syn_cli_text(cli, "fingerprint", getenv("SYNOR_FINGERPRINT")),
         .region = syn_cli_text(cli, "region", NULL),
         .name = syn_cli_text(cli, "name", NULL),
+        .cache_bytes_max = syn_cli_number(cli, "cache-limit", 0),
         .log_level = syn_cli_text(cli, "log-level", NULL),
         .log_json = syn_cli_has(cli, "log-json")};
 

@@ -403,7 +403,7 @@ adopt_all(struct syn_agent *agent)
 static int
 make_dirs(const struct syn_agent *agent, struct syn_err *err)
 {
-    static const char *const below[] = {"", "/instances", "/jobs", "/cache", "/runtime"};
+    static const char *const below[] = {"", "/instances", "/jobs", "/runtime"};
 
     for (size_t i = 0; i < SYN_LEN(below); i++) {
         char path[AGT_PATH_MAX + 16];
@@ -439,6 +439,39 @@ open_content(struct syn_agent *agent, struct syn_err *err)
     return syn_content_open(&options, &agent->content, err);
 }
 
+/* Does an instance of this node name this content? */
+static bool
+names_content(void *arg, const char *cid)
+{
+    static const char *const fields[] = {"code_cid", "dataset_cid", "image_cid", "checkpoint_cid"};
+    struct syn_agent *agent = arg;
+    bool named = false;
+    size_t cursor = 0;
+    void *value;
+
+    (void)pthread_mutex_lock(&agent->lock);
+    while (!named && syn_map_next(agent->instances, &cursor, NULL, &value)) {
+        const struct agt_instance *instance = value;
+        const json_t *spec = json_object_get(instance->doc->json, "spec");
+
+        for (size_t i = 0; !instance->over && i < SYN_LEN(fields); i++)
+            named = named || syn_str_eq(syn_json_str(spec, fields[i], ""), cid);
+    }
+    (void)pthread_mutex_unlock(&agent->lock);
+    return named;
+}
+
+static int
+open_cache(struct syn_agent *agent, struct syn_err *err)
+{
+    int rc = agt_cache_init(&agent->cache, agent->data_dir, agent->cache_bytes_max, err);
+
+    agent->cache.content = agent->content;
+    agent->cache.in_use = names_content;
+    agent->cache.arg = agent;
+    return rc;
+}
+
 static void
 copy_options(struct syn_agent *agent, const struct syn_agent_options *options)
 {
@@ -454,6 +487,7 @@ copy_options(struct syn_agent *agent, const struct syn_agent_options *options)
     if (options->runtime != NULL)
         agent->runtimes[0] = *options->runtime;
     (void)snprintf(agent->data_dir, sizeof(agent->data_dir), "%s/agent", options->data_dir);
+    agent->cache_bytes_max = options->cache_bytes_max;
     (void)syn_str_copy(agent->server, sizeof(agent->server), options->server);
     (void)syn_str_copy(agent->join_token, sizeof(agent->join_token),
                        options->token != NULL ? options->token : "");
@@ -477,6 +511,8 @@ syn_agent_start(struct syn_agent *agent, struct syn_err *err)
     if (rc == SYN_OK)
         rc = open_content(agent, err);
     if (rc == SYN_OK)
+        rc = open_cache(agent, err);
+    if (rc == SYN_OK)
         rc = agt_runtimes_open(agent, err);
     if (rc == SYN_OK)
         rc = syn_map_new(NULL, &agent->instances, err);
@@ -488,7 +524,10 @@ syn_agent_start(struct syn_agent *agent, struct syn_err *err)
         rc = agt_client_new(agent, agent->node_token, &agent->stream_client, err);
     if (rc < 0)
         return rc;
+    /* Nobody fetches, and so nothing is evicted, before all that runs is known. */
+    (void)pthread_mutex_lock(&agent->fetch_lock);
     adopt_all(agent);
+    (void)pthread_mutex_unlock(&agent->fetch_lock);
     agent->beat_started = pthread_create(&agent->beat_thread, NULL, beat_main, agent) == 0;
     agent->stream_started = pthread_create(&agent->stream_thread, NULL, stream_main, agent) == 0;
     if (!agent->beat_started || !agent->stream_started)
@@ -576,6 +615,7 @@ syn_agent_free(struct syn_agent *agent)
     agent->stream_client = syn_client_free(agent->stream_client);
     agent->beat_client = syn_client_free(agent->beat_client);
     agt_runtimes_close(agent);
+    agt_cache_fini(&agent->cache);
     agent->content = syn_content_close(agent->content);
     agent->key = syn_key_free(agent->key);
     (void)pthread_cond_destroy(&agent->wake);

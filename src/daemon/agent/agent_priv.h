@@ -25,6 +25,8 @@
 #include <synor/infra/oci_layout.h>
 #include <synor/runtime/native.h>
 
+#include "cache_priv.h"
+
 #define AGT_PATH_MAX      1024
 #define AGT_DATA_MAX      512
 #define AGT_BEAT_MS       5000
@@ -50,6 +52,8 @@ struct syn_agent {
     struct syn_key *key;
     struct syn_content *content;
     pthread_mutex_t fetch_lock; /* one download at a time: the second finds it in the cache */
+    int64_t cache_bytes_max;    /* 0: the cache's default */
+    struct agt_cache cache;     /* under `fetch_lock` */
     struct syn_native *natives[AGT_RUNTIMES];  /* what is behind `runtimes`, where it is ours */
     struct syn_runtime runtimes[AGT_RUNTIMES]; /* gVisor, runc; or the one that was given */
     struct syn_runtime_info infos[AGT_RUNTIMES];

@@ -18,6 +18,7 @@ struct syn_cli_up {
     const char *price_book;           /* file, NULL: the built-in one */
     const char *region;
     const char *log_level;
+    int64_t cache_bytes_max; /* of the node's content on disk; 0: its default */
     bool without_key; /* start although the key of some content is not given */
     bool insecure;    /* plain HTTP on a loopback address */
     bool log_json;
@@ -33,6 +34,7 @@ struct syn_cli_agent {
     const char *region;
     const char *name; /* of the node; NULL: the host's */
     const char *log_level;
+    int64_t cache_bytes_max; /* of content on disk; 0: the default */
     bool log_json;
 };
 

@@ -2,6 +2,8 @@
 #ifndef SYNOR_DAEMON_AGENT_H
 #define SYNOR_DAEMON_AGENT_H
 
+#include <stdint.h>
+
 #include <synor/base/err.h>
 
 struct syn_agent;
@@ -15,6 +17,7 @@ struct syn_agent_options {
     const char *fingerprint; /* pinned key of an https server */
     const char *region;
     const char *name;                  /* host name */
+    int64_t cache_bytes_max;           /* of content kept on disk; 0: half of the file system */
     const struct syn_runtime *runtime; /* runs the instances, instead of the sandboxes found here;
                                           kept: its state outlives the agent */
 };

@@ -18,6 +18,7 @@ struct syn_daemon_options {
     const char *fingerprint; /* agent alone */
     const char *name;        /* of the node */
     bool without_key;        /* start although content is sealed under a key that is not given */
+    int64_t cache_bytes_max; /* of the agent's content on disk; 0: its default */
     bool insecure;
     bool log_json;
     bool with_agent; /* the server brings its own agent */
