@@ -119,6 +119,8 @@ sandboxes_read(const json_t *status, struct syn_node_view *node)
         found = syn_isolation_find(syn_json_str(sandbox, "name", ""));
         if (found > 0 && syn_str_eq(syn_json_str(sandbox, "state", ""), "ready"))
             node->sandboxes |= SYN_BIT(found);
+        if (found > 0 && syn_json_bool(sandbox, "gpus", true))
+            node->gpu_sandboxes |= SYN_BIT(found) & node->sandboxes;
     }
     found = syn_isolation_find(syn_json_str(status, "default_isolation", ""));
     node->default_isolation = found > 0 ? (enum syn_isolation)found : SYN_ISOLATION_AUTO;
@@ -290,16 +292,17 @@ syn_node_view_open(const struct syn_node_view *node)
 }
 
 enum syn_isolation
-syn_node_view_sandbox(const struct syn_node_view *node, enum syn_isolation wanted)
+syn_node_view_sandbox(const struct syn_node_view *node, enum syn_isolation wanted, bool gpus)
 {
+    uint32_t ready = gpus ? node->gpu_sandboxes : node->sandboxes;
     enum syn_isolation choice = wanted == SYN_ISOLATION_AUTO ? node->default_isolation : wanted;
 
-    if (choice != SYN_ISOLATION_AUTO && (node->sandboxes & SYN_BIT(choice)))
+    if (choice != SYN_ISOLATION_AUTO && (ready & SYN_BIT(choice)))
         return choice;
     if (wanted != SYN_ISOLATION_AUTO)
         return SYN_ISOLATION_AUTO;
     for (unsigned i = 1; i < SYN_LEN(isolation_names); i++)
-        if (node->sandboxes & SYN_BIT(i))
+        if (ready & SYN_BIT(i))
             return (enum syn_isolation)i;
     return SYN_ISOLATION_AUTO;
 }

@@ -284,7 +284,7 @@ lower_to(struct syn_place_request *trial, const struct syn_node_view *node, int6
         trial->gpu_model = NULL;
     if (trial->region && *trial->region && !syn_str_eq(trial->region, node->region))
         trial->region = NULL;
-    if (syn_node_view_sandbox(node, trial->isolation) == SYN_ISOLATION_AUTO)
+    if (syn_node_view_sandbox(node, trial->isolation, trial->gpus > 0) == SYN_ISOLATION_AUTO)
         trial->isolation = SYN_ISOLATION_AUTO;
     if (!syn_node_view_framework(node, trial->framework, trial->framework_version))
         trial->framework = NULL;

@@ -226,9 +226,9 @@ row_add_node(json_t *why, const struct syn_node_view *node, const struct syn_pla
                            node->sandboxes & SYN_BIT(SYN_ISOLATION_GVISOR) ? "gvisor"
                            : node->sandboxes                               ? "runc"
                                                                            : "none");
-        (void)snprintf(message, sizeof(message), "%s has no %s sandbox ready (it has: %s)",
+        (void)snprintf(message, sizeof(message), "%s has no %s sandbox ready%s (it has: %s)",
                        node->id, request->isolation == SYN_ISOLATION_AUTO ? "usable" : need.s,
-                       have.s);
+                       request->gpus > 0 ? " that passes GPUs on" : "", have.s);
     } else if (dim == DIM_FRAMEWORK) {
         need = framework_text(request->framework, request->framework_version);
         have = node_frameworks_text(node);

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -197,6 +198,59 @@ image_replaces_the_host(void **state)
     (void)snprintf(want, sizeof(want),
                    "/bin /dev /etc /lib /lib64 /proc /synor /sys /tmp\nout\n%s\n", run.id);
     assert_string_equal(syn_buf_text(&run.out), want);
+    syn_run_end(&run);
+}
+
+/* A device of the host's beyond the usual ones: FUSE's, under a name of our own. */
+static void
+devices_are_passed_on(void **state)
+{
+    char path[64], driver[SYN_INSTANCE_PATH_MAX], image[SYN_INSTANCE_PATH_MAX];
+    const char *const devices[] = {path, NULL};
+    const char *const argv[] = {"/bin/dash", "-c",
+                                "exec 3<>$DEVICE && echo opened; read x < /usr/lib/driver.so && "
+                                "echo $x; echo y 2>/dev/null > /usr/lib/driver.so || echo kept",
+                                NULL};
+    char name[80];
+    const char *const env[] = {name, NULL};
+    struct syn_bind drivers[] = {{driver, "/usr/lib/driver.so", true}};
+    struct syn_instance_spec spec = {.argv = argv,
+                                     .env = env,
+                                     .rootfs = image,
+                                     .devices = devices,
+                                     .drivers = drivers,
+                                     .drivers_count = 1};
+    struct syn_run run;
+    struct syn_err err = {0};
+    int fd;
+
+    (void)state;
+    (void)snprintf(path, sizeof(path), "/dev/synor-test-%d", (int)getpid());
+    (void)snprintf(name, sizeof(name), "DEVICE=%s", path);
+    (void)snprintf(driver, sizeof(driver), "%s/driver.so", syn_suite->dir);
+    (void)snprintf(image, sizeof(image), "%s/image", syn_suite->dir);
+    if (!make_image(image) || mknod(path, S_IFCHR | 0666, makedev(10, 229)) < 0) {
+        print_message("no image, or no device, can be made here\n");
+        skip();
+    }
+    (void)chmod(path, 0666);
+    fd = open(driver, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0755);
+    assert_int_equal(write(fd, "driver\n", 7), 7);
+    (void)close(fd);
+    syn_run_name(&run);
+    spec.id = run.id;
+    spec.dir = run.dir;
+    if (!syn_suite->kernel_shared &&
+        CALL(prepare, &spec, &run.instance, &err) == SYN_E_UNSUPPORTED) {
+        (void)unlink(path);
+        syn_suite_assert_has(err.msg, "nvproxy");
+        assert_int_equal(access(run.dir, F_OK), -1);
+        return;
+    }
+    syn_run_all(&run, &spec);
+    (void)unlink(path);
+    syn_suite_assert_reason(&run, SYN_EXIT_COMPLETED);
+    assert_string_equal(syn_buf_text(&run.out), "opened\ndriver\nkept\n");
     syn_run_end(&run);
 }
 
@@ -969,6 +1023,7 @@ syn_runtime_suite_run(const char *name, const struct syn_runtime_suite *given)
         cmocka_unit_test_teardown(root_is_read_only, clear_up),
         cmocka_unit_test_teardown(binds_are_shown, clear_up),
         cmocka_unit_test_teardown(image_replaces_the_host, clear_up),
+        cmocka_unit_test_teardown(devices_are_passed_on, clear_up),
         cmocka_unit_test_teardown(scratch_is_limited, clear_up),
         cmocka_unit_test_teardown(full_scratch_is_named, clear_up),
         cmocka_unit_test_teardown(warm_start_is_a_start, clear_up),

@@ -515,6 +515,8 @@ syn_agent_start(struct syn_agent *agent, struct syn_err *err)
     if (rc == SYN_OK)
         rc = agt_runtimes_open(agent, err);
     if (rc == SYN_OK)
+        agt_gpus_open(agent);
+    if (rc == SYN_OK)
         rc = syn_map_new(NULL, &agent->instances, err);
     if (rc == SYN_OK && load_node(agent, err) < 0)
         rc = join(agent, err);

@@ -23,6 +23,7 @@
 #include <synor/infra/content.h>
 #include <synor/infra/crypto.h>
 #include <synor/infra/oci_layout.h>
+#include <synor/runtime/gpu.h>
 #include <synor/runtime/native.h>
 
 #include "cache_priv.h"
@@ -58,7 +59,8 @@ struct syn_agent {
     struct syn_runtime runtimes[AGT_RUNTIMES]; /* gVisor, runc; or the one that was given */
     struct syn_runtime_info infos[AGT_RUNTIMES];
     bool works[AGT_RUNTIMES];
-    json_t *report; /* what a heartbeat says */
+    struct syn_gpu_list gpus; /* those that can be given */
+    json_t *report;           /* what a heartbeat says */
     pthread_t stream_thread, beat_thread;
     bool stream_started, beat_started;
     struct syn_client *stream_client, *beat_client; /* cancelled at the end */
@@ -88,6 +90,8 @@ struct agt_instance {
     struct agt_doc *doc; /* newest that the server sent, or what was kept */
     bool gone;           /* the server needs it no more */
     bool over;           /* the thread has ended */
+    char gpus[SYN_GPUS_MAX][sizeof(((struct syn_gpu *)0)->uuid)]; /* its own, until it ends */
+    size_t gpus_count;
 
     atomic_bool changed; /* since the thread looked */
 
@@ -134,6 +138,25 @@ SYN_MUST int agt_frameworks(const char *root, json_t **ret, struct syn_err *err)
 void agt_boot_id(char *out, size_t cap);
 /** The body of join and heartbeat: capacity, sandboxes, versions. */
 SYN_MUST int agt_inventory(struct syn_agent *agent, json_t **ret, struct syn_err *err);
+
+/* --- GPUs (gpus.c)
+ * ------------------------------------------------------------------------------ */
+
+/** Find the machine's cards; those that cannot be given are told in the log. */
+void agt_gpus_open(struct syn_agent *agent);
+/** [{model, count, vram_bytes}]. Owner: the caller's reference. */
+SYN_MUST int agt_gpus_report(const struct syn_agent *agent, json_t **ret, struct syn_err *err);
+/** The cards that an earlier agent gave the instance. Called under the agent's lock, before any
+ * other instance may claim. */
+void agt_gpus_recall(struct agt_instance *instance);
+/** Give the instance the cards that its document asks for: nobody else has them until they are
+ * released. Into out[SYN_GPUS_MAX]. CONFLICT when there are not enough; what is written down is in
+ * the instance's folder. */
+SYN_MUST int agt_gpus_claim(struct agt_instance *instance, const json_t *doc, struct syn_gpu *out,
+                            size_t *ret_count, struct syn_err *err);
+/** Its program has ended: others may have them. Before the server hears of the end, which may place
+ * the next one at once. */
+void agt_gpus_release(struct agt_instance *instance);
 
 /* --- content (fetch.c)
  * ---------------------------------------------------------------------------- */
@@ -201,6 +224,9 @@ struct agt_instance *agt_instance_free(struct agt_instance *instance);
 /** Tell the server, once, that the start takes a while. What is at hand is started without it: a
  * report costs more time than the rest of the preparation. */
 SYN_MUST int agt_report_preparing(struct agt_instance *instance, struct syn_err *err);
+/** Write a file of the instance, whole at any moment; it need not survive a power cut. */
+SYN_MUST int agt_keep_file(const struct agt_instance *instance, const char *name, const char *data,
+                           size_t len, struct syn_err *err);
 /** The path of a file that belongs to an instance: DATA/agent/jobs/ID/NAME. */
 const char *agt_job_path(const struct syn_agent *agent, const char *id, const char *name,
                          char *out);

@@ -87,9 +87,9 @@ newest_doc(struct agt_instance *instance, bool *ret_gone)
 /* Write a file of the instance, whole at any moment. It need not survive a power cut, since nothing
  * runs after one that only this file knows of: so nobody waits for the disk on the way to the
  * program's start. */
-static int
-keep_file(const struct agt_instance *instance, const char *name, const char *data, size_t len,
-          struct syn_err *err)
+int
+agt_keep_file(const struct agt_instance *instance, const char *name, const char *data, size_t len,
+              struct syn_err *err)
 {
     char path[AGT_PATH_MAX];
     char temp[AGT_PATH_MAX + 8];
@@ -129,7 +129,7 @@ keep_doc(const struct agt_instance *instance, const json_t *doc, struct syn_err 
         return rc;
     if (mkdir(agt_job_path(instance->agent, instance->id, "", path), 0700) != 0 && errno != EEXIST)
         return SYN_FAIL_SYS(err, errno, "making %s", path);
-    return keep_file(instance, "doc.json", text.data, text.len, err);
+    return agt_keep_file(instance, "doc.json", text.data, text.len, err);
 }
 
 /* Keep which boot of the machine the instance started in. */
@@ -139,7 +139,7 @@ keep_boot(const struct agt_instance *instance, struct syn_err *err)
     char boot[AGT_BOOT_MAX];
 
     agt_boot_id(boot, sizeof(boot));
-    return keep_file(instance, "boot_id", boot, strlen(boot), err);
+    return agt_keep_file(instance, "boot_id", boot, strlen(boot), err);
 }
 
 /* Has the machine been started anew since? */
@@ -283,6 +283,7 @@ struct wish {
     char config[AGT_PATH_MAX];
     char rootfs[AGT_PATH_MAX];
     struct syn_oci_layout *image; /* NULL: the host's /usr */
+    struct syn_gpu_grant *gpus;   /* NULL: it has none */
 };
 
 static void
@@ -293,6 +294,7 @@ wish_fini(struct wish *wish)
     syn_free((void *)wish->env);
     syn_free((void *)wish->argv);
     wish->image = syn_oci_layout_close(wish->image);
+    wish->gpus = syn_gpu_grant_free(wish->gpus);
 }
 
 static int
@@ -310,52 +312,79 @@ wish_argv(struct wish *wish, const json_t *list, struct syn_err *err)
     return SYN_OK;
 }
 
-/* What the image sets and the job does not. */
-static int
-wish_image_env(struct wish *wish, const json_t *env, const char *const *pairs, struct syn_err *err)
+/* Is `name` in a list of "NAME=value"? */
+static bool
+env_has(const char *const *pairs, const char *name)
 {
-    for (; *pairs != NULL; pairs++) {
-        SYN_SCOPED(syn_free_scope) char *name = syn_strndup(*pairs, strcspn(*pairs, "="));
-        char *pair;
+    size_t len = strlen(name);
 
-        if (name == NULL)
-            return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an environment");
-        if (json_object_get(env, name) != NULL)
-            continue;
-        pair = syn_strdup(*pairs);
-        if (pair == NULL)
-            return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an environment");
-        wish->env[wish->env_count++] = pair;
+    for (; *pairs != NULL; pairs++) {
+        if (strncmp(*pairs, name, len) == 0 && (*pairs)[len] == '=')
+            return true;
     }
+    return false;
+}
+
+static int
+add_env_take(struct wish *wish, char *pair, struct syn_err *err)
+{
+    if (pair == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an environment");
+    wish->env[wish->env_count++] = pair;
     return SYN_OK;
 }
 
+/* What the image sets and nobody who comes before it does. */
+static int
+wish_image_env(struct wish *wish, const char *const *pairs, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    for (; rc == SYN_OK && *pairs != NULL; pairs++) {
+        SYN_SCOPED(syn_free_scope) char *name = syn_strndup(*pairs, strcspn(*pairs, "="));
+
+        if (name == NULL)
+            return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an environment");
+        if (!env_has((const char *const *)wish->env, name))
+            rc = add_env_take(wish, syn_strdup(*pairs), err);
+    }
+    return rc;
+}
+
+/* In this order, the first one wins: what the node gives, the job, the image. */
 static int
 wish_env(struct wish *wish, json_t *env, struct syn_err *err)
 {
     static const char *const none[] = {NULL};
-    const char *const *pairs = wish->image != NULL ? syn_oci_layout_config(wish->image)->env : none;
+    const char *const *image = wish->image != NULL ? syn_oci_layout_config(wish->image)->env : none;
+    const char *const *node = wish->gpus != NULL ? wish->gpus->env : none;
     size_t room = json_object_size(env) + 1;
     const char *name;
     json_t *value;
+    int rc = SYN_OK;
 
-    for (size_t i = 0; pairs[i] != NULL; i++)
+    for (size_t i = 0; image[i] != NULL; i++)
+        room++;
+    for (size_t i = 0; node[i] != NULL; i++)
         room++;
     wish->env = syn_calloc(room, sizeof(*wish->env));
     if (wish->env == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an environment");
+    for (size_t i = 0; rc == SYN_OK && node[i] != NULL; i++)
+        rc = add_env_take(wish, syn_strdup(node[i]), err);
     json_object_foreach (env, name, value) {
         SYN_BUF(text);
-        int rc;
+        char *pair = NULL;
 
+        if (rc < 0 || env_has(node, name))
+            continue;
         syn_buf_addf(&text, "%s=%s", name, json_string_value(value));
-        rc = syn_buf_take(&text, &wish->env[wish->env_count], NULL, err);
-        if (rc < 0)
-            return rc;
-        wish->env_count++;
+        rc = syn_buf_take(&text, &pair, NULL, err);
+        if (rc == SYN_OK)
+            rc = add_env_take(wish, pair, err);
     }
     wish->spec.env = (const char *const *)wish->env;
-    return wish_image_env(wish, env, pairs, err);
+    return rc < 0 ? rc : wish_image_env(wish, image, err);
 }
 
 /* The root file system, and what the image says where the job says nothing. */
@@ -471,6 +500,25 @@ wish_network(struct wish *wish, const json_t *network)
     wish->spec.hosts = wish->hosts;
 }
 
+/* The instance's own cards, and what it needs to use them. */
+static int
+wish_gpus(struct agt_instance *instance, struct wish *wish, const json_t *doc, struct syn_err *err)
+{
+    struct syn_gpu gpus[SYN_GPUS_MAX];
+    size_t count = 0;
+    int rc = agt_gpus_claim(instance, doc, gpus, &count, err);
+
+    if (rc < 0 || count == 0)
+        return rc;
+    rc = syn_gpu_grant_new(gpus, count, "", wish->spec.rootfs, &wish->gpus, err);
+    if (rc < 0)
+        return rc;
+    wish->spec.devices = wish->gpus->devices;
+    wish->spec.drivers = wish->gpus->libraries;
+    wish->spec.drivers_count = wish->gpus->libraries_count;
+    return SYN_OK;
+}
+
 static int
 make_wish(struct agt_instance *instance, const json_t *doc, struct wish *wish, struct syn_err *err)
 {
@@ -490,6 +538,8 @@ make_wish(struct agt_instance *instance, const json_t *doc, struct wish *wish, s
     wish_network(wish, json_object_get(spec, "network"));
     rc = wish_image(instance, wish, spec, err);
     if (rc == SYN_OK)
+        rc = wish_gpus(instance, wish, doc, err);
+    if (rc == SYN_OK)
         rc = wish_argv(wish, json_object_get(spec, "argv"), err);
     if (rc == SYN_OK)
         rc = wish_env(wish, json_object_get(spec, "env"), err);
@@ -502,15 +552,17 @@ choose_runtime(struct agt_instance *instance, const json_t *doc, struct syn_err 
 {
     struct syn_agent *agent = instance->agent;
     const char *wanted = syn_json_str(json_object_get(doc, "spec"), "isolation", "auto");
+    bool gpus = json_integer_value(syn_json_at(doc, "spec.resources.gpus")) > 0;
 
     for (size_t i = 0; i < AGT_RUNTIMES; i++) {
-        if (agent->works[i] &&
+        if (agent->works[i] && (!gpus || agent->infos[i].gpus) &&
             (syn_str_eq(wanted, "auto") || syn_str_eq(wanted, agent->infos[i].sandbox))) {
             instance->runtime = agent->runtimes[i];
             return SYN_OK;
         }
     }
-    return SYN_FAIL(err, SYN_E_UNSUPPORTED, "the sandbox %s does not work on this node", wanted);
+    return SYN_FAIL(err, SYN_E_UNSUPPORTED, "the sandbox %s does not work on this node%s", wanted,
+                    gpus ? ", or cannot pass GPUs on" : "");
 }
 
 /* Rank 0's folder is the checkpoint. */
@@ -684,6 +736,8 @@ bury(struct agt_instance *instance)
     (void)unlink(agt_job_path(agent, instance->id, "config/hyperparameters.json", path));
     (void)rmdir(agt_job_path(agent, instance->id, "config", path));
     (void)rmdir(agt_job_path(agent, instance->id, "dataset", path));
+    (void)unlink(agt_job_path(agent, instance->id, "gpus.json", path));
+    (void)unlink(agt_job_path(agent, instance->id, "gpus.json.tmp", path));
     (void)unlink(agt_job_path(agent, instance->id, "boot_id", path));
     (void)unlink(agt_job_path(agent, instance->id, "boot_id.tmp", path));
     (void)unlink(agt_job_path(agent, instance->id, "doc.json.tmp", path));
@@ -745,6 +799,7 @@ live(struct agt_instance *instance)
     int rc = keep_doc(instance, doc->json, &err);
 
     if (already_ended(doc->json)) {
+        agt_gpus_release(instance);
         (void)choose_runtime(instance, doc->json, &err);
         return;
     }
@@ -756,6 +811,7 @@ live(struct agt_instance *instance)
         struct syn_err why = err;
 
         syn_log_err(SYN_LOG_WARN, "instance.start-failed", &why);
+        agt_gpus_release(instance);
         while (report_unborn(instance, &why, &err) < 0 && !let_go(instance) &&
                agt_sleep(instance->agent, NULL, AGT_RETRY_MS))
             continue;
@@ -769,6 +825,7 @@ live(struct agt_instance *instance)
         instance->runtime.ops->warm(instance->runtime.self); /* for the one after this */
     if (!watch(instance, &status))
         return;
+    agt_gpus_release(instance);
     for (unsigned tries = 0; finish(instance, &status, tries, &err) < 0 && !let_go(instance);
          tries++) {
         syn_log_err(SYN_LOG_WARN, "instance.finish-failed", &err);
@@ -825,6 +882,7 @@ agt_instance_new(struct syn_agent *agent, const json_t *doc, struct agt_instance
     instance->agent = agent;
     (void)syn_str_copy(instance->id, sizeof(instance->id), syn_json_str(doc, "id", "?"));
     instance->doc = agt_doc_new(doc);
+    agt_gpus_recall(instance);
     if (instance->doc == NULL ||
         pthread_create(&instance->thread, NULL, thread_main, instance) != 0) {
         (void)agt_doc_unref(instance->doc);

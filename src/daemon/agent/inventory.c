@@ -139,9 +139,9 @@ sandboxes(const struct syn_agent *agent, json_t **ret, struct syn_err *err)
 
         if (!agent->works[i])
             continue;
-        rc = syn_json_pack(&row, err, "{s:s, s:s, s:s, s:s}", "name", agent->infos[i].sandbox,
+        rc = syn_json_pack(&row, err, "{s:s, s:s, s:s, s:s, s:b}", "name", agent->infos[i].sandbox,
                            "version", agent->infos[i].version, "platform", agent->infos[i].platform,
-                           "state", "ready");
+                           "state", "ready", "gpus", agent->infos[i].gpus ? 1 : 0);
         if (rc == SYN_OK)
             rc = syn_json_append_take(list, row, err);
     }
@@ -156,19 +156,23 @@ agt_inventory(struct syn_agent *agent, json_t **ret, struct syn_err *err)
     char boot_id[64];
     json_t *boxes = NULL;
     json_t *frameworks = NULL;
+    json_t *gpus = NULL;
     int rc = sandboxes(agent, &boxes, err);
 
+    if (rc == SYN_OK)
+        rc = agt_gpus_report(agent, &gpus, err);
     if (rc == SYN_OK)
         rc = agt_frameworks("", &frameworks, err);
     if (rc < 0) {
         json_decref(boxes);
+        json_decref(gpus);
         return rc;
     }
     agt_boot_id(boot_id, sizeof(boot_id));
     return syn_json_pack(
-        ret, err, "{s:{s:I, s:I, s:I, s:[]}, s:o, s:o, s:s, s:s, s:s}", "capacity",
-        "cpu_millicores", (json_int_t)cpu_millicores(), "memory_bytes", (json_int_t)memory_bytes(),
-        "scratch_bytes", (json_int_t)scratch_bytes(agent), "gpus", "sandboxes", boxes, "frameworks",
+        ret, err, "{s:{s:I, s:I, s:I, s:o}, s:o, s:o, s:s, s:s, s:s}", "capacity", "cpu_millicores",
+        (json_int_t)cpu_millicores(), "memory_bytes", (json_int_t)memory_bytes(), "scratch_bytes",
+        (json_int_t)scratch_bytes(agent), "gpus", gpus, "sandboxes", boxes, "frameworks",
         frameworks, "default_isolation", agent->infos[agent->works[0] ? 0 : 1].sandbox,
         "agent_version", SYN_VERSION, "boot_id", boot_id);
 }

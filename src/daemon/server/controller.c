@@ -158,7 +158,8 @@ static bool
 node_changed(const struct syn_node_view *before, const struct syn_node_view *after)
 {
     return before->state != after->state || before->unschedulable != after->unschedulable ||
-           before->sandboxes != after->sandboxes || before->gpus_count != after->gpus_count ||
+           before->sandboxes != after->sandboxes || before->gpu_sandboxes != after->gpu_sandboxes ||
+           before->gpus_count != after->gpus_count ||
            memcmp(&before->capacity, &after->capacity, sizeof(before->capacity)) != 0;
 }
 

@@ -133,24 +133,38 @@ put_name(struct syn_server *server, struct srv_txn *txn, const json_t *node, str
     return rc < 0 ? rc : srv_txn_put_text(txn, key, id, err);
 }
 
-/* Nothing is placed on what has no price: its bill could never be written. */
+/* Nothing is placed on what has no price: its bill could never be written. Such cards are listed
+ * apart; the node's other resources are welcome. */
 static int
-check_prices(const struct syn_server *server, const json_t *report, struct syn_err *err)
+sort_out_unpriced(const struct syn_server *server, const json_t *report, struct syn_err *err)
 {
+    json_t *capacity = json_object_get(report, "capacity");
+    SYN_JSON(priced);
+    SYN_JSON(unpriced);
     size_t i;
     json_t *gpu;
+    int rc = SYN_OK;
 
-    json_array_foreach (syn_json_at(report, "capacity.gpus"), i, gpu) {
+    if (json_array_size(json_object_get(capacity, "gpus")) == 0)
+        return SYN_OK;
+    priced = json_array();
+    unpriced = json_array();
+    if (priced == NULL || unpriced == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "capacity.gpus");
+    json_array_foreach (json_object_get(capacity, "gpus"), i, gpu) {
         char item[SYN_ITEM_MAX];
         const struct syn_price *price;
-        int rc;
 
         (void)snprintf(item, sizeof(item), "gpu:%.30s", syn_json_str(gpu, "model", ""));
-        rc = syn_pricebook_get(server->prices, item, SYN_MEASURE_GPU_MS, &price, err);
+        rc = syn_pricebook_get(server->prices, item, SYN_MEASURE_GPU_MS, &price, NULL);
+        rc = syn_json_append_take(rc == SYN_OK ? priced : unpriced, json_incref(gpu), err);
         if (rc < 0)
-            return syn_err_wrap(err, SYN_E_INVALID, "capacity.gpus");
+            return rc;
     }
-    return SYN_OK;
+    if (json_array_size(unpriced) == 0)
+        return SYN_OK;
+    rc = syn_json_set_take(capacity, "gpus", SYN_TAKE(priced), err);
+    return rc < 0 ? rc : syn_json_set_take(capacity, "gpus_unpriced", SYN_TAKE(unpriced), err);
 }
 
 /* Has who sent this the key that it names? The signature is over the request as it came, before
@@ -268,7 +282,7 @@ join_once(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_
     if (rc == SYN_OK)
         rc = srv_challenge_spend(server, txn, syn_json_str(joining->body, "challenge", ""), err);
     if (rc == SYN_OK)
-        rc = check_prices(server, joining->body, err);
+        rc = sort_out_unpriced(server, joining->body, err);
     if (rc == SYN_OK)
         rc = take_report(syn_document_status(joining->node), joining->body,
                          syn_wall_ms(server->world), err);
@@ -369,7 +383,7 @@ apply_beat(void *arg, json_t *node, struct syn_err *err)
 {
     const struct beat *beat = arg;
     struct syn_node_view view;
-    int rc = check_prices(beat->server, beat->report, err);
+    int rc = sort_out_unpriced(beat->server, beat->report, err);
 
     if (rc == SYN_OK)
         rc = take_report(syn_document_status(node), beat->report, syn_wall_ms(beat->server->world),

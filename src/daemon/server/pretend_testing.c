@@ -134,7 +134,11 @@ probe(void *self, struct syn_runtime_info *ret_info, struct syn_err *err)
 {
     (void)self;
     (void)err;
-    *ret_info = (struct syn_runtime_info){"pretend", "runc", "0", "", "nothing runs"};
+    *ret_info = (struct syn_runtime_info){.driver = "pretend",
+                                          .sandbox = "runc",
+                                          .version = "0",
+                                          .platform = "",
+                                          .detail = "nothing runs"};
     return SYN_OK;
 }
 

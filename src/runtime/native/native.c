@@ -31,6 +31,7 @@ make_plan(const struct syn_native *native, const struct syn_sandbox_choice *choi
 {
     struct syn_plan plan = {
         .gvisor = choice->gvisor,
+        .devices = spec->devices && spec->devices[0],
         .cpu_millicores = spec->cpu_millicores,
         .memory_bytes = spec->memory_bytes,
         .pids_max = spec->pids_max > 0 ? spec->pids_max : PIDS_DEFAULT,
@@ -182,7 +183,7 @@ native_probe(void *self, struct syn_runtime_info *ret_info, struct syn_err *err)
 {
     struct syn_native *native = self;
     struct syn_sandbox_choice choice;
-    int rc = syn_sandbox_choose(native, NULL, &choice, err);
+    int rc = syn_sandbox_choose(native, NULL, false, &choice, err);
 
     if (rc < 0)
         return rc;
@@ -192,6 +193,7 @@ native_probe(void *self, struct syn_runtime_info *ret_info, struct syn_err *err)
         .version = native->reports[choice.gvisor].version,
         .platform = native->reports[choice.gvisor].platform,
         .detail = native->detail,
+        .gpus = native->reports[choice.gvisor].gpus,
     };
     return SYN_OK;
 }
@@ -201,7 +203,8 @@ native_prepare(void *self, const struct syn_instance_spec *spec, struct syn_inst
                struct syn_err *err)
 {
     struct syn_sandbox_choice choice;
-    int rc = syn_sandbox_choose(self, spec->isolation, &choice, err);
+    bool devices = spec->devices && spec->devices[0];
+    int rc = syn_sandbox_choose(self, spec->isolation, devices, &choice, err);
 
     return rc < 0 ? rc : syn_native_prepare_with(self, &choice, spec, ret_instance, err);
 }

@@ -35,9 +35,10 @@ SYN_MUST int syn_native_prepare_with(struct syn_native *native,
                                      const struct syn_sandbox_choice *choice,
                                      const struct syn_instance_spec *spec,
                                      struct syn_instance **ret_instance, struct syn_err *err);
-/** The sandbox for `isolation` ("auto", "gvisor", "runc" or NULL). INVALID for other words;
- *  UNSUPPORTED with every reason when what is asked for does not work here. */
-SYN_MUST int syn_sandbox_choose(struct syn_native *native, const char *isolation,
+/** The sandbox for `isolation` ("auto", "gvisor", "runc" or NULL), one that can pass `devices` on
+ *  if there are some. INVALID for other words; UNSUPPORTED with every reason when what is asked for
+ *  does not work here. */
+SYN_MUST int syn_sandbox_choose(struct syn_native *native, const char *isolation, bool devices,
                                 struct syn_sandbox_choice *ret, struct syn_err *err);
 
 #endif

@@ -58,7 +58,8 @@ struct syn_node_view {
     struct syn_amounts used;
     struct syn_gpu_group gpus[SYN_NODE_GPU_GROUPS_MAX];
     unsigned gpus_count;
-    uint32_t sandboxes; /* SYN_BIT(enum syn_isolation) of each ready one */
+    uint32_t sandboxes;     /* SYN_BIT(enum syn_isolation) of each ready one */
+    uint32_t gpu_sandboxes; /* of those, the ones that can pass GPUs on */
     enum syn_isolation default_isolation;
     struct syn_framework frameworks[SYN_NODE_FRAMEWORKS_MAX];
     unsigned frameworks_count;
@@ -88,9 +89,10 @@ void syn_node_view_add(struct syn_node_view *node, const struct syn_instance_vie
 void syn_node_view_sub(struct syn_node_view *node, const struct syn_instance_view *instance);
 /** May new work be placed there at all? */
 bool syn_node_view_open(const struct syn_node_view *node);
-/** The sandbox that `wanted` means on this node; SYN_ISOLATION_AUTO when it has none that fits. */
+/** The sandbox that `wanted` means on this node, for an instance with or without GPUs;
+ *  SYN_ISOLATION_AUTO when it has none that fits. */
 enum syn_isolation syn_node_view_sandbox(const struct syn_node_view *node,
-                                         enum syn_isolation wanted);
+                                         enum syn_isolation wanted, bool gpus);
 /** Has the node this framework in this version? "1.13" means every 1.13.x; "" and NULL any. */
 bool syn_node_view_framework(const struct syn_node_view *node, const char *name,
                              const char *version);

@@ -30,6 +30,7 @@ struct syn_sandbox_report {
     const char *name; /* "gvisor", "runc" */
     bool found;       /* its program is there */
     bool works;       /* it ran /bin/true, limits and all */
+    bool gpus;        /* it can pass NVIDIA GPUs on */
     char version[64];
     char platform[16]; /* gVisor's: "systrap", "ptrace" */
     char detail[256];  /* how long that took, or why not */

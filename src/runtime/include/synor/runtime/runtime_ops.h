@@ -19,6 +19,7 @@
 #define SYN_INSTANCE_ARGS_MAX     256
 #define SYN_INSTANCE_ENV_MAX      512
 #define SYN_INSTANCE_BINDS_MAX    64
+#define SYN_INSTANCE_DEVICES_MAX  64
 #define SYN_INSTANCE_HOSTS_MAX    256
 #define SYN_INSTANCE_LOG_LINE_MAX ((size_t)16384)
 #define SYN_INSTANCE_PATH_MAX     1024
@@ -57,6 +58,12 @@ struct syn_instance_spec {
     uint32_t uid, gid;      /* inside; never 0; default 1000 */
     const struct syn_bind *binds;
     size_t binds_count;
+    /** NULL-ended (or NULL): character devices of the host, "/dev/...", that are shown at the same
+     *  path and may be used. UNSUPPORTED where the sandbox cannot pass them on. */
+    const char *const *devices;
+    /** Files of the host's drivers, read-only, for names below /usr that a rootfs lacks. */
+    const struct syn_bind *drivers;
+    size_t drivers_count;
     int64_t scratch_bytes;  /* real limit of /synor and /tmp; default 1 GiB */
     int64_t shm_bytes;      /* /dev/shm; default 64 MiB */
     int64_t cpu_millicores; /* default: no quota */
@@ -150,6 +157,7 @@ struct syn_runtime_info {
     const char *version;  /* the sandbox's own */
     const char *platform; /* "systrap", "ptrace"; "" for runc */
     const char *detail;   /* one sentence: why this one */
+    bool gpus;            /* it can pass NVIDIA GPUs on */
 };
 
 struct syn_runtime_ops {
