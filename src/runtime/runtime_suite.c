@@ -103,15 +103,17 @@ root_is_read_only(void **state)
                   "done; "
                   "for d in /synor/checkpoints /synor/output /synor/scratch /tmp /dev/shm; do "
                   "  echo yes > $d/x || echo CANNOT $d; "
-                  "done; echo '{\"step\": 1}' >> /synor/scratch/progress.jsonl; echo done");
+                  "done; echo x >> /synor/scratch/file; echo done");
     syn_suite_assert_reason(&run, SYN_EXIT_COMPLETED);
     assert_string_equal(syn_buf_text(&run.out), "done\n");
     (void)snprintf(path, sizeof(path), "%s/x",
                    syn_suite->runtime.ops->paths(run.instance)->checkpoints);
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_size, 4);
-    assert_int_equal(stat(syn_suite->runtime.ops->paths(run.instance)->progress, &st), 0);
-    assert_int_equal(st.st_size, 12);
+    (void)snprintf(path, sizeof(path), "%s/file",
+                   syn_suite->runtime.ops->paths(run.instance)->scratch);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_size, 2);
     syn_run_end(&run);
 }
 
@@ -321,8 +323,7 @@ warm_start_is_a_start(void **state)
                             "! head -c 33554432 /dev/zero 2>&1 >scratch/much");
         syn_suite_assert_reason(&run, SYN_EXIT_COMPLETED);
         syn_suite_assert_has(syn_buf_text(&run.out),
-                             "checkpoints output scratch tmp scratch/progress.jsonl */.[!.]* "
-                             "/tmp/*\n");
+                             "checkpoints output scratch tmp */* */.[!.]* /tmp/*\n");
         syn_suite_assert_has(syn_buf_text(&run.out), "No space left on device");
         syn_run_end(&run);
     }
@@ -352,7 +353,7 @@ fork_bomb_is_contained(void **state)
                                 NULL};
     struct syn_instance_spec spec = {
         .argv = argv, .pids_max = 48, .wall_ms = 6000, .grace_ms = 500};
-    struct syn_usage usage;
+    struct syn_usage_sample usage;
     struct syn_err err = {0};
     struct syn_run run;
 
@@ -374,7 +375,7 @@ cpu_is_limited(void **state)
                                 "while [ $i -lt 2000 ]; do i=$((i+1)); done; done",
                                 NULL};
     struct syn_instance_spec spec = {.argv = argv, .cpu_millicores = 200};
-    struct syn_usage usage;
+    struct syn_usage_sample usage;
     SYN_BUF(text);
     int64_t cpu_ms = 0, throttled_ms = 0, wall_ms;
     struct syn_run run;
@@ -801,7 +802,7 @@ assert_gapless(const struct syn_run *run)
 
     syn_suite_read_text(syn_suite->runtime.ops->paths(run->instance)->usage, &text);
     for (const char *line = syn_buf_text(&text); *line != '\0'; line += strcspn(line, "\n") + 1) {
-        struct syn_usage usage;
+        struct syn_usage_sample usage;
         struct syn_err err = {0};
 
         assert_done(syn_usage_parse(line, strcspn(line, "\n"), &usage, &err), &err);

@@ -169,7 +169,7 @@ agt_ship_progress(const struct agt_ship *ship, int64_t *ret_step, int64_t *ret_e
  */
 
 static void
-to_sample(const struct agt_ship *ship, const struct syn_usage *usage, struct syn_sample *ret)
+to_sample(const struct agt_ship *ship, const struct syn_usage_sample *usage, struct syn_sample *ret)
 {
     *ret = (struct syn_sample){.seq = usage->seq,
                                .from_ms = usage->from_ms,
@@ -194,7 +194,7 @@ gather(struct agt_ship *ship, FILE *file, struct syn_report *report, int64_t *re
     while (rc == SYN_OK && report->count < AGT_REPORT_MAX &&
            fgets(line, sizeof(line), file) != NULL) {
         size_t len = strlen(line);
-        struct syn_usage usage;
+        struct syn_usage_sample usage;
         struct syn_sample sample;
 
         if (len == 0 || line[len - 1] != '\n')

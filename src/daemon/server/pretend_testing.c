@@ -34,7 +34,7 @@ struct pretend {
 struct syn_instance {
     struct pretend *pretend;
     char dir[SYN_INSTANCE_PATH_MAX];
-    char files[6][SYN_INSTANCE_PATH_MAX + 16];
+    char files[5][SYN_INSTANCE_PATH_MAX + 16];
     struct syn_instance_paths paths;
 };
 
@@ -91,8 +91,7 @@ pretend_left(struct pretend *pretend)
 static struct syn_instance *
 open_handle(struct pretend *pretend, const char *dir)
 {
-    static const char *const names[] = {"log",         "usage",  "progress",
-                                        "checkpoints", "output", "scratch"};
+    static const char *const names[] = {"log", "usage", "checkpoints", "output", "scratch"};
     struct syn_instance *instance = syn_calloc(1, sizeof(*instance));
 
     if (instance == NULL)
@@ -103,7 +102,7 @@ open_handle(struct pretend *pretend, const char *dir)
         (void)snprintf(instance->files[i], sizeof(instance->files[i]), "%s/%s", dir, names[i]);
     instance->paths =
         (struct syn_instance_paths){instance->files[0], instance->files[1], instance->files[2],
-                                    instance->files[3], instance->files[4], instance->files[5]};
+                                    instance->files[3], instance->files[4]};
     return instance;
 }
 
@@ -296,7 +295,8 @@ exit_fd(void *self, struct syn_instance *instance, int *ret_fd, struct syn_err *
 }
 
 static int
-stats(void *self, struct syn_instance *instance, struct syn_usage *ret_usage, struct syn_err *err)
+stats(void *self, struct syn_instance *instance, struct syn_usage_sample *ret_usage,
+      struct syn_err *err)
 {
     (void)self;
     (void)instance;

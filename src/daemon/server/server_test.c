@@ -124,6 +124,34 @@ test_rejoin_needs_owner_and_key(void **state)
     joiner_fini(&other);
 }
 
+/* A card that nobody could be billed for is not given away, and keeps nobody from joining. */
+static void
+test_unpriced_gpus_are_set_apart(void **state)
+{
+    struct house *house = *state;
+    struct joiner provider;
+    const json_t *capacity;
+    json_t *gpus;
+    SYN_JSON(request);
+    SYN_JSON(answer);
+
+    joiner_init(&provider, house, "prov-gpu");
+    request = joiner_request(&provider, "cards", 88);
+    gpus =
+        json_pack("[{s:s, s:i, s:I}, {s:s, s:i, s:i}]", "model", "h100", "count", 2, "vram_bytes",
+                  (json_int_t)80 << 30, "model", "unheard-of", "count", 1, "vram_bytes", 1 << 30);
+    assert_int_equal(json_object_set_new(json_object_get(request, "capacity"), "gpus", gpus), 0);
+    joiner_sign(request, 88, house->server->cluster, provider.token);
+    assert_int_equal(call_json(provider.client, "POST", "/v1/nodes", request, &answer), SYN_OK);
+    capacity = syn_json_at(answer, "node.status.capacity");
+    assert_int_equal(json_array_size(json_object_get(capacity, "gpus")), 1);
+    assert_int_equal(json_array_size(json_object_get(capacity, "gpus_unpriced")), 1);
+    assert_string_equal(
+        syn_json_str(json_array_get(json_object_get(capacity, "gpus_unpriced"), 0), "model", ""),
+        "unheard-of");
+    joiner_fini(&provider);
+}
+
 /* --- jobs ------------------------------------------------------------------------------------- */
 
 static void
@@ -365,6 +393,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_sweep_forgets_spent_challenges, house_setup,
                                         house_teardown),
         cmocka_unit_test_setup_teardown(test_rejoin_needs_owner_and_key, house_setup,
+                                        house_teardown),
+        cmocka_unit_test_setup_teardown(test_unpriced_gpus_are_set_apart, house_setup,
                                         house_teardown),
         cmocka_unit_test_setup_teardown(test_unpriced_gpu_is_refused, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(test_tenants_do_not_see_each_other, house_setup,

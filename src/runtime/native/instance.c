@@ -47,14 +47,13 @@ fill_paths(struct syn_instance *instance)
     static const char *const names[] = {
         SYN_FILE_LOG,
         SYN_FILE_USAGE,
-        SYN_DIR_SCRATCH "/scratch/progress.jsonl",
         SYN_DIR_SCRATCH "/checkpoints",
         SYN_DIR_SCRATCH "/output",
         SYN_DIR_SCRATCH "/scratch",
     };
     const char **slots[] = {
-        &instance->paths.log,         &instance->paths.usage,  &instance->paths.progress,
-        &instance->paths.checkpoints, &instance->paths.output, &instance->paths.scratch,
+        &instance->paths.log,    &instance->paths.usage,   &instance->paths.checkpoints,
+        &instance->paths.output, &instance->paths.scratch,
     };
 
     for (size_t i = 0; i < SYN_LEN(names); i++) {
@@ -238,7 +237,7 @@ conclude_lost(struct syn_instance *instance, const struct shim_record *record,
     struct syn_instance_status status = {
         .state = SYN_INSTANCE_EXITED, .reason = SYN_EXIT_LOST, .exit_code = 255};
     struct syn_cgroup_layout layout;
-    struct syn_usage usage = {0};
+    struct syn_usage_sample usage = {0};
     char boot[40];
     int rc = syn_cgroup_layout_read(&layout, err);
 

@@ -11,7 +11,7 @@ struct syn_instance {
     char dir_path[SYN_INSTANCE_PATH_MAX];
     struct syn_plan plan;
     struct syn_instance_paths paths;
-    char path_texts[6][SYN_INSTANCE_PATH_MAX + 32];
+    char path_texts[5][SYN_INSTANCE_PATH_MAX + 32];
 };
 
 /** Open a prepared folder. Owner: *ret_instance is the caller's, until syn_instance_close(). */

@@ -21,7 +21,6 @@
 #define LOG_DEFAULT     ((int64_t)64 << 20)
 #define PIDS_DEFAULT    4096
 #define GRACE_DEFAULT   10000
-#define PROGRESS        "scratch/progress.jsonl"
 
 /* ---- prepare ---- */
 
@@ -96,10 +95,7 @@ furnish_scratch(const struct syn_instance_spec *spec, const struct syn_plan *pla
         if (fchownat(dir, folders[i], uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
             return SYN_FAIL_SYS(err, errno, "giving %s to the instance", folders[i]);
     }
-    rc = syn_file_write(dir, PROGRESS, "", 0, err);
-    if (rc == SYN_OK && fchownat(dir, PROGRESS, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
-        return SYN_FAIL_SYS(err, errno, "giving progress.jsonl to the instance");
-    return rc;
+    return SYN_OK;
 }
 
 static int
@@ -277,7 +273,7 @@ native_exit_fd(void *self, struct syn_instance *instance, int *ret_fd, struct sy
 }
 
 static int
-native_stats(void *self, struct syn_instance *instance, struct syn_usage *ret_usage,
+native_stats(void *self, struct syn_instance *instance, struct syn_usage_sample *ret_usage,
              struct syn_err *err)
 {
     (void)self;

@@ -86,7 +86,7 @@ struct shim {
     int64_t stop_grace_ms; /* asked for before it ran */
     bool node_shutdown, killed;
 
-    struct syn_usage usage; /* the last sample written */
+    struct syn_usage_sample usage; /* the last sample written */
     int64_t cpu_us_base, cpu_ms_total, throttled_ms_total;
 };
 
@@ -258,7 +258,7 @@ sample(struct shim *shim, int64_t to_ms)
     syn_full_look(&shim->full, shim->scratch_path, mono_ms());
     cpu_ms = SYN_MAX((now.cpu_us - shim->cpu_us_base) / 1000, shim->cpu_ms_total);
     throttled_ms = SYN_MAX(now.throttled_us / 1000, shim->throttled_ms_total);
-    shim->usage = (struct syn_usage){
+    shim->usage = (struct syn_usage_sample){
         .seq = shim->usage.seq + 1,
         .from_ms = shim->usage.seq == 0 ? shim->started_ms : shim->usage.to_ms,
         .to_ms = to_ms,

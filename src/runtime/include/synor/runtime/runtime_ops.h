@@ -119,7 +119,7 @@ struct syn_instance_status {
 };
 
 /** One line of usage.log: [from_ms, to_ms) touches its neighbours, from start to exit, no gap. */
-struct syn_usage {
+struct syn_usage_sample {
     int64_t seq; /* 1, 2, ... */
     int64_t from_ms, to_ms;
     int64_t cpu_ms; /* used within the interval */
@@ -141,9 +141,7 @@ struct syn_log_record {
 /** Where to read what the instance produces. Host paths, valid until close(). */
 struct syn_instance_paths {
     const char *log;   /* one syn_log_record a line, append-only */
-    const char *usage; /* one syn_usage a line, append-only */
-    const char
-        *progress; /* the program's JSON lines; written by the program: trust nothing in it */
+    const char *usage; /* one syn_usage_sample a line, append-only */
     const char
         *checkpoints; /* folders inside the scratch; open what is in them without following links */
     const char *output;
@@ -200,7 +198,7 @@ struct syn_runtime_ops {
     int (*exit_fd)(void *self, struct syn_instance *instance, int *ret_fd, struct syn_err *err);
 
     /** The newest usage sample. Returns 0; NOTFOUND before the first. */
-    int (*stats)(void *self, struct syn_instance *instance, struct syn_usage *ret_usage,
+    int (*stats)(void *self, struct syn_instance *instance, struct syn_usage_sample *ret_usage,
                  struct syn_err *err);
 
     /** Borrowed from the instance. */
@@ -237,7 +235,7 @@ const char *syn_exit_reason_name(enum syn_exit_reason reason);
 SYN_MUST int syn_log_record_parse(const char *line, size_t len, struct syn_log_record *ret,
                                   struct syn_err *err);
 /** Parse one line of a usage file (without its newline). INVALID when it is none. */
-SYN_MUST int syn_usage_parse(const char *line, size_t len, struct syn_usage *ret,
+SYN_MUST int syn_usage_parse(const char *line, size_t len, struct syn_usage_sample *ret,
                              struct syn_err *err);
 
 #endif
