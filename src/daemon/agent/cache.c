@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -13,12 +12,12 @@
 #include <synor/base/log.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/base/tree.h>
 #include <synor/base/units.h>
 
 #define CACHE_PATH_MAX    1024
 #define KEEP_FREE_BYTES   (INT64_C(256) << 20)
 #define GONE_PREFIX       ".gone-"
-#define WALK_FDS          32
 #define CACHE_ENTRIES_MAX 100000
 
 static const char *const kind_names[] = {
@@ -26,38 +25,7 @@ static const char *const kind_names[] = {
     [AGT_CACHE_IMAGES] = "images",
 };
 
-/* --- folders -----------------------------------------------------------------------------------
- */
-
-static int
-remove_entry(const char *path, const struct stat *st, int kind, struct FTW *walk)
-{
-    (void)st;
-    (void)kind;
-    (void)walk;
-    return remove(path);
-}
-
-/* nftw() takes no argument: what it counts is the thread's. */
-static _Thread_local int64_t walked_bytes;
-
-static int
-count_entry(const char *path, const struct stat *st, int kind, struct FTW *walk)
-{
-    (void)path;
-    (void)walk;
-    if (kind != FTW_NS)
-        walked_bytes += (int64_t)st->st_blocks * 512;
-    return 0;
-}
-
-static int64_t
-measure(const char *path)
-{
-    walked_bytes = 0;
-    (void)nftw(path, count_entry, WALK_FDS, FTW_PHYS | FTW_MOUNT);
-    return walked_bytes;
-}
+/* ---- folders ---- */
 
 int
 agt_cache_path(const struct agt_cache *cache, enum agt_cache_kind kind, const char *cid, char *out,
@@ -68,8 +36,7 @@ agt_cache_path(const struct agt_cache *cache, enum agt_cache_kind kind, const ch
     return SYN_OK;
 }
 
-/* --- sweeping ----------------------------------------------------------------------------------
- */
+/* ---- sweeping ---- */
 
 /* Entries are named by their CID; an image counts once its root folder has its name. */
 static bool
@@ -107,7 +74,7 @@ sweep(const struct agt_cache *cache, enum agt_cache_kind kind, struct syn_err *e
             is_whole(kind, folder, entry->d_name) ||
             agt_cache_path(cache, kind, entry->d_name, path, sizeof(path), NULL) < 0)
             continue;
-        (void)nftw(path, remove_entry, WALK_FDS, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+        syn_tree_remove(path);
     }
     (void)closedir(dir);
     return SYN_OK;
@@ -137,8 +104,7 @@ agt_cache_fini(struct agt_cache *cache)
     cache->sizes = syn_map_free(cache->sizes);
 }
 
-/* --- entries -----------------------------------------------------------------------------------
- */
+/* ---- entries ---- */
 
 void
 agt_cache_touch(const struct agt_cache *cache, enum agt_cache_kind kind, const char *cid)
@@ -164,7 +130,7 @@ agt_cache_bytes(struct agt_cache *cache, enum agt_cache_kind kind, const char *c
     known = syn_map_find(cache->sizes, key);
     if (known != NULL)
         return *known;
-    bytes = measure(path);
+    bytes = syn_tree_bytes(path);
     fresh = syn_calloc(1, sizeof(*fresh));
     if (fresh != NULL) { /* else it is measured again */
         *fresh = bytes;
@@ -275,14 +241,13 @@ evict(struct agt_cache *cache, const struct entry *entry)
         rename(path, gone) < 0)
         return false;
     (void)syn_map_remove(cache->sizes, path + strlen(cache->dir) + 1);
-    (void)nftw(gone, remove_entry, WALK_FDS, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+    syn_tree_remove(gone);
     syn_log_kv(SYN_LOG_INFO, "agent.cache-evicted", "cid", entry->cid, "kind",
                kind_names[entry->kind], "size", syn_format_bytes(entry->bytes, bytes), NULL);
     return access(gone, F_OK) != 0;
 }
 
-/* --- room --------------------------------------------------------------------------------------
- */
+/* ---- room ---- */
 
 static int64_t
 content_bytes(const struct agt_cache *cache)

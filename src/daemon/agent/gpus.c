@@ -40,8 +40,7 @@ agt_gpus_open(struct syn_agent *agent)
     list->count = kept;
 }
 
-/* --- reporting ---------------------------------------------------------------------------------
- */
+/* ---- reporting ---- */
 
 int
 agt_gpus_report(const struct syn_agent *agent, json_t **ret, struct syn_err *err)
@@ -78,8 +77,7 @@ agt_gpus_report(const struct syn_agent *agent, json_t **ret, struct syn_err *err
     return rc;
 }
 
-/* --- whose they are ----------------------------------------------------------------------------
- */
+/* ---- whose they are ---- */
 
 void
 agt_gpus_recall(struct agt_instance *instance)
