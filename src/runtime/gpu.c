@@ -67,7 +67,7 @@ syn_gpu_model(const struct syn_gpu *gpu, char *out)
 
     /* "RTX 4090" is one word to everybody but the driver; other words are joined with a dash. */
     while (*at != '\0') {
-        char word[SYN_GPU_MODEL_MAX];
+        char word[SYN_GPU_WORD_MAX];
         size_t n = 0;
 
         for (; *at != '\0' && isalnum((unsigned char)*at); at++) {
@@ -76,7 +76,7 @@ syn_gpu_model(const struct syn_gpu *gpu, char *out)
         }
         word[n] = '\0';
         at += *at != '\0';
-        if (n == 0 || !is_model_word(word) || len + n + 2 > SYN_GPU_MODEL_MAX)
+        if (n == 0 || !is_model_word(word) || len + n + 2 > SYN_GPU_WORD_MAX)
             continue;
         if (len > 0 && !(isdigit((unsigned char)word[0]) && len == 3 && out[1] == 't'))
             out[len++] = '-';
@@ -85,10 +85,10 @@ syn_gpu_model(const struct syn_gpu *gpu, char *out)
     }
     out[len] = '\0';
     if (len == 0)
-        (void)snprintf(out, SYN_GPU_MODEL_MAX, "unknown");
+        (void)snprintf(out, SYN_GPU_WORD_MAX, "unknown");
     /* Sold in two sizes at two prices. */
     if (syn_str_eq(out, "a100"))
-        (void)snprintf(out, SYN_GPU_MODEL_MAX, "a100-%s",
+        (void)snprintf(out, SYN_GPU_WORD_MAX, "a100-%s",
                        gpu->vram_bytes > (INT64_C(60) << 30) ? "80gb" : "40gb");
 }
 

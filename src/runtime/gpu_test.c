@@ -67,7 +67,7 @@ models_have_the_words_of_price_books(void **state)
     (void)state;
     for (size_t i = 0; i < SYN_LEN(rows); i++) {
         struct syn_gpu gpu = {.vram_bytes = rows[i].gib * GIB};
-        char model[SYN_GPU_MODEL_MAX];
+        char model[SYN_GPU_WORD_MAX];
 
         (void)snprintf(gpu.name, sizeof(gpu.name), "%s", rows[i].name);
         syn_gpu_model(&gpu, model);

@@ -53,7 +53,7 @@ agt_gpus_report(const struct syn_agent *agent, json_t **ret, struct syn_err *err
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the inventory");
     for (size_t i = 0; rc == SYN_OK && i < agent->gpus.count; i++) {
         const struct syn_gpu *gpu = &agent->gpus.gpus[i];
-        char model[SYN_GPU_MODEL_MAX];
+        char model[SYN_GPU_WORD_MAX];
         json_t *group = NULL, *known;
         size_t at;
 
@@ -129,7 +129,7 @@ fits(const struct syn_gpu *gpu, const json_t *resources)
 {
     const char *wanted = syn_json_str(resources, "gpu_model", "");
     int64_t vram_bytes = syn_json_i64(resources, "gpu_vram_bytes", 0);
-    char model[SYN_GPU_MODEL_MAX];
+    char model[SYN_GPU_WORD_MAX];
 
     syn_gpu_model(gpu, model);
     return (wanted[0] == '\0' || syn_str_eq(wanted, model)) &&

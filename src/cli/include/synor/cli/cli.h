@@ -19,8 +19,8 @@ struct syn_cli_up {
     const char *region;
     const char *log_level;
     int64_t cache_bytes_max; /* of the node's content on disk; 0: its default */
-    bool without_key; /* start although the key of some content is not given */
-    bool insecure;    /* plain HTTP on a loopback address */
+    bool without_key;        /* start although the key of some content is not given */
+    bool insecure;           /* plain HTTP on a loopback address */
     bool log_json;
     bool with_agent; /* up: true; server: false */
     int ready_fd;    /* gets "ready fresh\n", "ready again\n" or "error: ...\n"; or -1 */

@@ -4,8 +4,8 @@
 
 #include <synor/runtime/runtime_ops.h>
 
-#define SYN_GPUS_MAX      32
-#define SYN_GPU_MODEL_MAX 32
+#define SYN_GPUS_MAX     32
+#define SYN_GPU_WORD_MAX 32
 
 struct syn_gpu {
     char name[96]; /* the driver's: "NVIDIA H100 80GB HBM3" */
@@ -25,7 +25,7 @@ struct syn_gpu_list {
  *  loaded for the call. Returns 0; NOTFOUND without it; UNAVAILABLE when it answers with an error.
  */
 SYN_MUST int syn_gpu_list_read(const char *library, struct syn_gpu_list *ret, struct syn_err *err);
-/** The model as price books and jobs call it, into out[SYN_GPU_MODEL_MAX]: "h100", "a100-80gb",
+/** The model as price books and jobs call it, into out[SYN_GPU_WORD_MAX]: "h100", "a100-80gb",
  *  "rtx4090". Pure. */
 void syn_gpu_model(const struct syn_gpu *gpu, char *out);
 /** Has it a device node below `root` ("" for the machine's own)? What has none cannot be given. */
