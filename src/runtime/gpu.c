@@ -59,6 +59,28 @@ is_model_word(const char *word)
            !syn_str_starts(word, "hbm");
 }
 
+/* The driver's names are ASCII. */
+static char
+lower(char c)
+{
+    return (char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+}
+
+/* The next word from *at on, in lower case, into out[SYN_GPU_WORD_MAX]; its length. */
+static size_t
+next_word(const char **at, char *out)
+{
+    size_t len = 0;
+
+    for (; isalnum((unsigned char)**at); (*at)++) {
+        if (len + 1 < SYN_GPU_WORD_MAX)
+            out[len++] = lower(**at);
+    }
+    out[len] = '\0';
+    *at += **at != '\0';
+    return len;
+}
+
 void
 syn_gpu_model(const struct syn_gpu *gpu, char *out)
 {
@@ -68,14 +90,8 @@ syn_gpu_model(const struct syn_gpu *gpu, char *out)
     /* "RTX 4090" is one word to everybody but the driver; other words are joined with a dash. */
     while (*at != '\0') {
         char word[SYN_GPU_WORD_MAX];
-        size_t n = 0;
+        size_t n = next_word(&at, word);
 
-        for (; *at != '\0' && isalnum((unsigned char)*at); at++) {
-            if (n + 1 < sizeof(word))
-                word[n++] = (char)tolower((unsigned char)*at);
-        }
-        word[n] = '\0';
-        at += *at != '\0';
         if (n == 0 || !is_model_word(word) || len + n + 2 > SYN_GPU_WORD_MAX)
             continue;
         if (len > 0 && !(isdigit((unsigned char)word[0]) && len == 3 && out[1] == 't'))

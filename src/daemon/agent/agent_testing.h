@@ -7,7 +7,7 @@
 
 #include "agent_priv.h"
 
-#define FAKE_BYTES_MAX   (256 * 1024)
+#define FAKE_BYTES_MAX   262144
 #define FAKE_FILES_MAX   64
 #define FAKE_COMMITS_MAX 16
 
