@@ -38,7 +38,7 @@ path_of(const char *name)
 static bool
 there(const char *kind, unsigned i)
 {
-    char name[256];
+    char name[1024];
 
     (void)snprintf(name, sizeof(name), "%s/%s", kind, cids[i]);
     return access(path_of(name), F_OK) == 0;
@@ -62,7 +62,7 @@ static void
 put_entry(const char *kind, unsigned i, int age_s)
 {
     struct timespec times[2];
-    char name[256];
+    char name[1024];
 
     (void)snprintf(name, sizeof(name), "%s/%s", kind, cids[i]);
     assert_int_equal(mkdir(path_of(name), 0755), 0);
