@@ -1,4 +1,5 @@
-/* The content store beside sha256sum and cp, on the same file, in turns.
+/* The content store beside sha256sum and cp, on the same file, in turns; then the file with a line
+ * put in front, of which only the line should be stored.
  *
  *   bench-content [DIR] [MIB]      default: $TMPDIR or /var/tmp, 1024
  *
@@ -20,22 +21,34 @@
 #include <synor/base/world.h>
 #include <synor/infra/content.h>
 
-#define ROUNDS   3
-#define MIB      ((size_t)1 << 20)
-#define PATH_LEN 512
+#define ROUNDS    3
+#define MIB       ((size_t)1 << 20)
+#define PATH_LEN  512
+#define EDIT_GOAL 0.02 /* share of the file that putting a line in front may store again */
 
-enum runner { RUN_SHA256SUM, RUN_OPENSSL, RUN_PUT, RUN_CP, RUN_GET, RUNNERS };
+enum runner {
+    RUN_SHA256SUM,
+    RUN_OPENSSL,
+    RUN_PUT,
+    RUN_CP,
+    RUN_GET,
+    RUN_EDIT,
+    RUN_GET_EDIT,
+    RUNNERS
+};
 
-static const char *const runner_names[] = {"sha256sum", "openssl sha256", "content put", "cp",
-                                           "content get"};
+static const char *const runner_names[] = {"sha256sum",   "openssl sha256", "content put", "cp",
+                                           "content get", "put edited",     "get edited"};
 
 struct bench {
     char root[PATH_LEN];
     char input[PATH_LEN + 32];
+    char edited[PATH_LEN + 32];
     size_t mib;
     double seconds[RUNNERS][ROUNDS];
     double processor[RUNNERS][ROUNDS];
     struct syn_content_usage usage;
+    uint64_t edit_bytes; /* that the edited file added to the store */
 };
 
 static void
@@ -120,29 +133,50 @@ fill_text(char *out, size_t len, uint64_t *seed)
     }
 }
 
+static int
+make_file(char *path, size_t cap, const struct bench *bench, const char *name)
+{
+    int fd;
+
+    (void)snprintf(path, cap, "%s/%s", bench->root, name);
+    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        die("making the input", NULL);
+    return fd;
+}
+
+static void
+write_block(int fd, const char *block, size_t len)
+{
+    if (write(fd, block, len) != (ssize_t)len)
+        die("writing the input", NULL);
+}
+
 static void
 make_input(struct bench *bench)
 {
+    static const char line[] = "one line more than before\n";
     const struct syn_world *world = syn_world_system();
     char *block = syn_alloc(MIB);
     uint64_t seed = 42;
-    int fd;
+    int fd = make_file(bench->input, sizeof(bench->input), bench, "input");
+    int edited = make_file(bench->edited, sizeof(bench->edited), bench, "edited");
 
-    (void)snprintf(bench->input, sizeof(bench->input), "%s/input", bench->root);
-    fd = open(bench->input, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0 || block == NULL)
+    if (block == NULL)
         die("making the input", NULL);
+    write_block(edited, line, sizeof(line) - 1);
     for (size_t i = 0; i < bench->mib; i++) {
         if (i % 2 == 0)
             world->ops->random(world->self, block, MIB);
         else
             fill_text(block, MIB, &seed);
-        if (write(fd, block, MIB) != (ssize_t)MIB)
-            die("writing the input", NULL);
+        write_block(fd, block, MIB);
+        write_block(edited, block, MIB);
     }
-    if (fsync(fd) < 0)
+    if (fsync(fd) < 0 || fsync(edited) < 0)
         die("syncing the input", NULL);
     (void)close(fd);
+    (void)close(edited);
     syn_free(block);
 }
 
@@ -186,40 +220,62 @@ run_copy(struct bench *bench, int round)
 }
 
 static void
+put(struct bench *bench, struct syn_content *store, const char *path, enum runner runner, int round,
+    struct syn_cid *ret_cid)
+{
+    struct syn_err err = {0};
+    struct timer timer = start();
+
+    if (syn_content_put_path(store, path, NULL, NULL, ret_cid, NULL, &err) < 0)
+        die("put", &err);
+    stop(bench, runner, round, timer);
+}
+
+static void
+get(struct bench *bench, struct syn_content *store, const struct syn_cid *cid, const char *want,
+    enum runner runner, int round)
+{
+    char out[PATH_LEN + 32];
+    const char *const cmp[] = {"cmp", want, out, NULL};
+    struct syn_err err = {0};
+    struct timer timer;
+
+    (void)snprintf(out, sizeof(out), "%s/out", bench->root);
+    timer = start();
+    if (syn_content_get(store, cid, out, 0, NULL, NULL, &err) < 0)
+        die("get", &err);
+    stop(bench, runner, round, timer);
+    if (round == 0 && !run(cmp))
+        die("what came out is not what went in", NULL);
+    remove_all(out);
+}
+
+static void
 run_store(struct bench *bench, int round)
 {
     char dir[PATH_LEN + 32];
-    char out[PATH_LEN + 32];
     struct syn_content_opts opts = {.dir = dir};
     struct syn_content *store = NULL;
+    struct syn_content_usage usage;
     struct syn_err err = {0};
     struct syn_cid cid;
-    struct timer timer;
+    struct syn_cid edited;
 
     (void)snprintf(dir, sizeof(dir), "%s/store", bench->root);
-    (void)snprintf(out, sizeof(out), "%s/out", bench->root);
     if (syn_content_open(&opts, &store, &err) < 0)
         die("opening the store", &err);
-    timer = start();
-    if (syn_content_put_path(store, bench->input, NULL, NULL, &cid, NULL, &err) < 0)
-        die("put", &err);
-    stop(bench, RUN_PUT, round, timer);
+    put(bench, store, bench->input, RUN_PUT, round, &cid);
     run_copy(bench, round);
-    timer = start();
-    if (syn_content_get(store, &cid, out, 0, NULL, NULL, &err) < 0)
-        die("get", &err);
-    stop(bench, RUN_GET, round, timer);
-    if (round == 0) {
-        const char *const cmp[] = {"cmp", bench->input, out, NULL};
-
-        if (!run(cmp))
-            die("what came out is not what went in", NULL);
-        if (syn_content_usage(store, &bench->usage, &err) < 0)
-            die("usage", &err);
-    }
+    get(bench, store, &cid, bench->input, RUN_GET, round);
+    if (syn_content_usage(store, &bench->usage, &err) < 0)
+        die("usage", &err);
+    put(bench, store, bench->edited, RUN_EDIT, round, &edited);
+    get(bench, store, &edited, bench->edited, RUN_GET_EDIT, round);
+    if (syn_content_usage(store, &usage, &err) < 0)
+        die("usage", &err);
+    bench->edit_bytes = usage.stored_bytes - bench->usage.stored_bytes;
     syn_content_close(store);
     remove_all(dir);
-    remove_all(out);
 }
 
 static int
@@ -252,6 +308,18 @@ report(struct bench *bench, const char *name, enum runner ours, enum runner peer
                  ratio >= goal ? "ok" : "short");
 }
 
+/* What the edited file takes, beside what it takes without the other one. */
+static void
+report_edit(const struct bench *bench)
+{
+    double ours = (double)bench->edit_bytes / (double)MIB;
+    double whole = (double)bench->usage.stored_bytes / (double)MIB;
+
+    (void)printf("content_edit_stored\t%.2f\tMiB\t%s\t%.0f\t%.4f\t%.2f\t%s\n", ours,
+                 "the file alone", whole, ours / whole, EDIT_GOAL,
+                 ours / whole <= EDIT_GOAL ? "ok" : "short");
+}
+
 int
 main(int argc, char **argv)
 {
@@ -280,5 +348,7 @@ main(int argc, char **argv)
                   rate(&bench, RUN_OPENSSL));
     report(&bench, "content_put", RUN_PUT, RUN_SHA256SUM, 0.5);
     report(&bench, "content_get", RUN_GET, RUN_CP, 0.5);
+    report(&bench, "content_put_edited", RUN_EDIT, RUN_SHA256SUM, 0.5);
+    report_edit(&bench);
     return 0;
 }

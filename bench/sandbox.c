@@ -16,6 +16,7 @@
 #include <synor/base/str.h>
 #include <synor/base/test.h>
 #include <synor/runtime/native.h>
+#include <synor/runtime/shim.h>
 
 #include "../src/runtime/native/file_priv.h"
 #include "../src/runtime/native/instance_priv.h"
@@ -176,7 +177,8 @@ main(int argc, char **argv)
 {
     static const char *const isolations[] = {"runc", "gvisor"};
     const char *const shim[] = {SYN_SHIM_PATH, NULL};
-    struct syn_native_options options = {.shim_argv = shim};
+    struct syn_native_options options = {
+        .shim_image = syn_shim_image, .shim_image_len = syn_shim_image_len, .shim_argv = shim};
     char root[SYN_PATH_MAX];
     struct syn_native *native = NULL;
     struct syn_err err = {0};

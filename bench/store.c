@@ -6,12 +6,12 @@
  * are measured too, on standard error.
  *
  *     store [FOLDER]       FOLDER must be on a disk; default /var/tmp */
-#include <ftw.h>
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
+#include <synor/base/tree.h>
 #include <synor/infra/store_sqlite.h>
 
 enum {
@@ -393,19 +393,10 @@ print_figure(const char *name, double *ours, double *theirs, const char *unit, d
            ratio >= goal ? "ok" : "short");
 }
 
-static int
-remove_entry(const char *path, const struct stat *st, int kind, struct FTW *walk)
-{
-    (void)st;
-    (void)kind;
-    (void)walk;
-    return remove(path);
-}
-
 static void
 remove_folder(void)
 {
-    (void)nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    syn_tree_remove(folder);
 }
 
 int

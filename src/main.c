@@ -18,12 +18,15 @@ up(const struct syn_cli_up *given)
     struct syn_daemon_options options = {.data_dir = given->data_dir,
                                          .listen = given->listen,
                                          .key_file = given->key_file,
+                                         .old_key_files = given->old_key_files,
+                                         .without_key = given->without_key,
                                          .price_book = given->price_book,
                                          .region = given->region,
                                          .log_level = given->log_level,
                                          .insecure = given->insecure,
                                          .log_json = given->log_json,
                                          .with_agent = given->with_agent,
+                                         .cache_bytes_max = given->cache_bytes_max,
                                          .ready_fd = given->ready_fd};
 
     return syn_daemon_up(&options);
@@ -38,6 +41,7 @@ agent(const struct syn_cli_agent *given)
                                          .fingerprint = given->fingerprint,
                                          .region = given->region,
                                          .name = given->name,
+                                         .cache_bytes_max = given->cache_bytes_max,
                                          .log_level = given->log_level,
                                          .log_json = given->log_json,
                                          .ready_fd = -1};

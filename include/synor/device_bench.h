@@ -16,11 +16,11 @@ enum syn_bench_item {
 };
 
 struct syn_bench_figure {
-    bool measured;  /* false: this device or driver cannot run it; `why` says so */
     uint64_t value; /* median of `rounds` */
     uint64_t best;
-    unsigned rounds;
     uint64_t rated; /* 0: no profile, or not published */
+    unsigned rounds;
+    bool measured; /* false: this device or driver cannot run it; `why` says so */
     char why[96];
 };
 

@@ -41,12 +41,11 @@ struct syn_runtime;
 /** Everything may be left 0. */
 struct syn_runtime_options {
     unsigned workers;    /* threads; 0: one a processor this process may use */
-    bool no_workers;     /* no threads at all: who waits does the work */
     unsigned guests;     /* seats for threads that wait or run, who then work too; 0: 4 */
     unsigned fork_depth; /* offers of one worker at a time; 0: 2^20. Beyond it a fork is a call */
+    bool no_workers;     /* no threads at all: who waits does the work */
+    bool pin;            /* bind worker I to processor I of those allowed */
     int64_t spin_ns; /* how long one idle worker watches before it sleeps; 0: 50 us, < 0: never */
-    bool pin;        /* bind worker I to processor I of those allowed */
-    const char *strategy; /* NULL: "steal" */
 };
 
 /** UNAVAILABLE when threads cannot be had; INVALID names the option. */

@@ -82,17 +82,18 @@ syn_err_from_errno(int errnum)
 static void
 clean(char *at)
 {
-    while (*at != '\0') {
-        unsigned char c = (unsigned char)*at;
-        size_t step = c >= 0x20 && c < 0x7f ? 1 : 0;
+    size_t left = strlen(at);
 
-        for (size_t len = 2; c >= 0x80 && step == 0 && len <= 4 && at[len - 1] != '\0'; len++) {
-            if (syn_utf8_ok(at, len))
-                step = len;
-        }
-        if (step == 0)
+    while (left > 0) {
+        unsigned char c = (unsigned char)*at;
+        size_t step = syn_utf8_len(at, left);
+
+        if (step == 0 || c < 0x20 || c == 0x7f) {
             *at = '?';
-        at += SYN_MAX(step, 1);
+            step = 1;
+        }
+        at += step;
+        left -= step;
     }
 }
 

@@ -70,16 +70,6 @@ line_end(struct line *line, const char *text)
     line->len += len;
 }
 
-/* Bytes of the UTF-8 character at `text`, or 0 when it is none. */
-static size_t
-utf8_len(const char *text, size_t len)
-{
-    unsigned char lead = (unsigned char)*text;
-    size_t want = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-
-    return want <= len && syn_utf8_ok(text, want) ? want : 0;
-}
-
 /* A character that may stand as it is between quotes. C1 controls drive terminals too. */
 static bool
 is_harmless(const char *text, size_t len)
@@ -126,7 +116,7 @@ line_add_quoted(struct line *line, const char *text, size_t len)
     if (line->cut)
         return;
     while (len > 0 && !line->cut) {
-        size_t step = utf8_len(text, len);
+        size_t step = syn_utf8_len(text, len);
 
         if (step == 0) {
             line_add(line, "\\ufffd", 6);

@@ -163,8 +163,8 @@ syn_hex_encode(const void *data, size_t len, char *out)
     out[2 * len] = '\0';
 }
 
-static int
-hex_value(char c)
+int
+syn_hex_digit(char c)
 {
     if (c >= '0' && c <= '9')
         return c - '0';
@@ -184,12 +184,12 @@ syn_hex_decode(const char *text, void *out, size_t len, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_INVALID, "expected %zu hexadecimal digits, got %zu characters",
                         2 * len, strlen(text));
     for (size_t i = 0; i < 2 * len; i++) {
-        if (hex_value(text[i]) < 0)
+        if (syn_hex_digit(text[i]) < 0)
             return SYN_FAIL(err, SYN_E_INVALID, "character %zu is no hexadecimal digit", i + 1);
     }
     for (size_t i = 0; i < len; i++)
-        bytes[i] =
-            (uint8_t)((unsigned)hex_value(text[2 * i]) << 4 | (unsigned)hex_value(text[2 * i + 1]));
+        bytes[i] = (uint8_t)((unsigned)syn_hex_digit(text[2 * i]) << 4 |
+                             (unsigned)syn_hex_digit(text[2 * i + 1]));
     return SYN_OK;
 }
 
@@ -213,10 +213,11 @@ syn_name_ok(const char *name)
     return true;
 }
 
-/* Bytes of the well-formed sequence at `at`, or 0. Table 3-7 of the Unicode Standard. */
-static size_t
-utf8_sequence(const unsigned char *at, size_t left)
+/* Table 3-7 of the Unicode Standard. */
+size_t
+syn_utf8_len(const char *text, size_t left)
 {
+    const unsigned char *at = (const unsigned char *)text;
     unsigned char low = 0x80;
     unsigned char high = 0xbf;
     size_t len;
@@ -253,14 +254,12 @@ utf8_sequence(const unsigned char *at, size_t left)
 bool
 syn_utf8_ok(const char *text, size_t len)
 {
-    const unsigned char *at = (const unsigned char *)text;
-
     while (len > 0) {
-        size_t step = utf8_sequence(at, len);
+        size_t step = syn_utf8_len(text, len);
 
         if (step == 0)
             return false;
-        at += step;
+        text += step;
         len -= step;
     }
     return true;

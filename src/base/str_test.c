@@ -200,6 +200,19 @@ utf8_by_definition(const unsigned char *at, size_t len)
     return true;
 }
 
+/* The length of the first character is the one that makes a well-formed text of it. */
+static void
+check_utf8_len(const char *text, size_t len)
+{
+    size_t want = 0;
+
+    for (size_t i = len; i > 0; i--) {
+        if (utf8_by_definition((const unsigned char *)text, i))
+            want = i;
+    }
+    assert_int_equal(syn_utf8_len(text, len), want);
+}
+
 static void
 test_utf8(void **state)
 {
@@ -217,7 +230,22 @@ test_utf8(void **state)
         for (size_t len = 1; len <= 4; len++) {
             if (syn_utf8_ok((const char *)text, len) != utf8_by_definition(text, len))
                 fail_msg("%02x %02x %02x %02x, %zu bytes", text[0], text[1], text[2], text[3], len);
+            check_utf8_len((const char *)text, len);
         }
+    }
+}
+
+static void
+test_hex_digit(void **state)
+{
+    static const char digits[] = "0123456789abcdef";
+
+    (void)state;
+    for (int c = -128; c < 128; c++) {
+        char lower = (char)(c >= 'A' && c <= 'F' ? c + 32 : c);
+        const char *at = lower != '\0' ? strchr(digits, lower) : NULL;
+
+        assert_int_equal(syn_hex_digit((char)c), at != NULL ? at - digits : -1);
     }
 }
 
@@ -254,11 +282,11 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_compare),  cmocka_unit_test(test_copy),
-        cmocka_unit_test(test_u64),      cmocka_unit_test(test_i64),
-        cmocka_unit_test(test_double),   cmocka_unit_test(test_hex),
-        cmocka_unit_test(test_names),    cmocka_unit_test(test_utf8),
-        cmocka_unit_test(test_distance),
+        cmocka_unit_test(test_compare),   cmocka_unit_test(test_copy),
+        cmocka_unit_test(test_u64),       cmocka_unit_test(test_i64),
+        cmocka_unit_test(test_double),    cmocka_unit_test(test_hex),
+        cmocka_unit_test(test_names),     cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_hex_digit), cmocka_unit_test(test_distance),
     };
 
     return cmocka_run_group_tests_name("str", tests, NULL, NULL);

@@ -1,6 +1,6 @@
 #include <synor/base/test.h>
+#include <synor/base/tree.h>
 
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,22 +74,13 @@ syn_test_sweep_alloc(int (*scenario)(void *arg, struct syn_err *err), void *arg)
 static char test_dir[256];
 static pid_t test_dir_owner;
 
-static int
-remove_entry(const char *path, const struct stat *st, int kind, struct FTW *walk)
-{
-    (void)st;
-    (void)kind;
-    (void)walk;
-    return remove(path);
-}
-
 static void
 remove_test_dir(void)
 {
     /* A forked child that exits in order leaves the folder to its parent. */
     if (getpid() != test_dir_owner)
         return;
-    (void)nftw(test_dir, remove_entry, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+    syn_tree_remove(test_dir);
 }
 
 const char *

@@ -76,18 +76,6 @@ is_one_of(const char *text, const char *const *words)
 
 enum number { NUMBER_NOT, NUMBER_OK, NUMBER_RANGE };
 
-static unsigned
-digit_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return (unsigned)(c - '0');
-    if (c >= 'a' && c <= 'f')
-        return (unsigned)(c - 'a') + 10;
-    if (c >= 'A' && c <= 'F')
-        return (unsigned)(c - 'A') + 10;
-    return UINT_MAX;
-}
-
 static enum number
 parse_digits(const char *text, unsigned base, uint64_t limit, uint64_t *ret)
 {
@@ -97,7 +85,7 @@ parse_digits(const char *text, unsigned base, uint64_t limit, uint64_t *ret)
     if (*text == '\0')
         return NUMBER_NOT;
     for (; *text != '\0'; text++) {
-        unsigned digit = digit_value(*text);
+        unsigned digit = (unsigned)syn_hex_digit(*text); /* huge for what is none */
 
         if (digit >= base)
             return NUMBER_NOT;

@@ -221,8 +221,8 @@ check_balance(const struct syn_ledger_tx *tx, const struct syn_ledger_account *b
     char has[SYN_FORMAT_MAX], takes[SYN_FORMAT_MAX];
 
     if (after < 0 && !is_mint(before->name))
-        return SYN_FAIL(err, SYN_E_FUNDS, "transaction %s: %s has %s SYNOR, %s is needed", tx->id,
-                        before->name, syn_format_amount(before->balance, has),
+        return SYN_FAIL(err, SYN_E_FUNDS, "%s has %s SYNOR, %s is needed", before->name,
+                        syn_format_amount(before->balance, has),
                         syn_format_amount(before->balance - after, takes));
     if (after > SYN_AMOUNT_MAX || after < -SYN_AMOUNT_MAX)
         return SYN_FAIL(err, SYN_E_LIMIT, "transaction %s: %s would pass the largest amount",

@@ -95,18 +95,51 @@ syn_cli_operand(const struct syn_cli *cli, size_t index)
 
 /* --- results --------------------------------------------------------------------------------- */
 
+/* The way out of what always has the same one. */
+static const char *
+hint_of(const struct syn_cli *cli, int code)
+{
+    static const struct {
+        const char *group, *hint;
+    } lists[] = {{"compute train ", "what there is: synor compute train list"},
+                 {"account ", "what there is: synor account list"},
+                 {"bill ", "what there is: synor bill list"},
+                 {"node ", "what there is: synor node list"}};
+    const char *path = cli->line.command != NULL ? cli->line.command->path : "";
+
+    if (code == SYN_E_FUNDS)
+        return "synor account balance shows what there is; on a development network, "
+               "synor account faucet grants more";
+    for (size_t i = 0; i < SYN_LEN(lists) && code == SYN_E_NOTFOUND; i++) {
+        if (syn_str_starts(path, lists[i].group) && !syn_str_ends(path, " create"))
+            return lists[i].hint;
+    }
+    return NULL;
+}
+
 int
 syn_cli_fail(const struct syn_cli *cli, const struct syn_err *err)
 {
     const struct syn_err_info *info = syn_err_info(err->code);
+    const json_t *told = cli->client != NULL ? syn_client_error(cli->client) : NULL;
+    const char *hint = hint_of(cli, err->code);
 
+    /* The server's word on the same trouble knows more than we do. */
+    if (!syn_str_eq(syn_json_str(told, "code", ""), info->wire))
+        told = NULL;
+    hint = syn_json_str(told, "hint", hint);
     if (cli->json) {
-        json_t *answer = json_pack("{s:s, s:s}", "code", info->wire, "message", err->msg);
+        json_t *details = json_object_get(told, "details");
+        json_t *answer =
+            json_pack("{s:s, s:s, s:s?, s:o}", "code", info->wire, "message", err->msg, "hint",
+                      hint, "details", details != NULL ? json_incref(details) : json_object());
 
         (void)syn_cli_print_json_take(cli, answer);
     }
     fprintf(stderr, "%ssynor: %s%s\n", cli->color && cli->err_tty ? "\033[31m" : "", err->msg,
             cli->color && cli->err_tty ? "\033[0m" : "");
+    if (hint != NULL)
+        fprintf(stderr, "Hint: %s\n", hint);
     return info->exit;
 }
 

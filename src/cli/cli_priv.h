@@ -71,6 +71,9 @@ SYN_MUST int syn_cli_absolute(const char *path, char *out, size_t cap, struct sy
  * ret may be NULL). */
 SYN_MUST int syn_cli_call(struct syn_cli *cli, const char *method, const char *path,
                           const json_t *body, json_t **ret, struct syn_err *err);
+/** PUT what was read at `revision`; PRECONDITION when it has changed since. */
+SYN_MUST int syn_cli_replace(struct syn_cli *cli, const char *path, const json_t *body,
+                             int64_t revision, json_t **ret, struct syn_err *err);
 /** GET every page of a list; *ret is the array of items. */
 SYN_MUST int syn_cli_list(struct syn_cli *cli, const char *path, json_t **ret_items,
                           struct syn_err *err);
@@ -83,6 +86,9 @@ SYN_MUST int syn_cli_connect(const struct syn_cli *cli, unsigned retries_max, in
 int syn_cli_unreachable(const struct syn_cli *cli, int rc, struct syn_err *err);
 /** Append `text` percent-encoded for a path segment or query value. */
 void syn_cli_escape(struct syn_buf *out, const char *text);
+
+/** For syn_client_read(): write what comes to standard output. */
+SYN_MUST int syn_cli_to_stdout(void *arg, const void *data, size_t len, struct syn_err *err);
 
 /* --- content --------------------------------------------------------------------------------- */
 

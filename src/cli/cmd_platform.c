@@ -9,7 +9,8 @@
 #include "commands_priv.h"
 #include "platform_priv.h"
 
-#define PROBE_MS 5000
+#define PROBE_MS     5000
+#define OLD_KEYS_MAX 15 /* beside the current one: what a content store takes */
 
 /* clang-format off */
 #define DATA_DIR {"data-dir", 0, "DIR", SYN_CLI_DIR, 0, 0, false, false, NULL, "--home", "Where its state is kept"}
@@ -21,12 +22,18 @@
     {"listen", 0, "ADDR:PORT", SYN_CLI_TEXT, 0, 0, false, false, NULL, "only the local socket", "Serve TLS there as well; port 0 takes a free one"}, \
     {"detach", 'd', NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Return once it is ready, and leave it running"}, \
     {"encrypt", 0, "KEYFILE", SYN_CLI_FILE, 0, 0, false, false, NULL, NULL, "Seal content at rest under this key; made when absent"}, \
+    {"old-key", 0, "KEYFILE", SYN_CLI_FILE, 0, 0, false, true, NULL, NULL, "Key that content was sealed under before; may be given again"}, \
+    {"without-key", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Start although a key is lost; what it seals cannot be read"}, \
     {"price-book", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "the built-in one", "Prices and shares"}, \
     {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "local", "Region of this machine"}, \
     {"insecure", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Plain HTTP on --listen; loopback addresses only"}, \
     LOG_OPTIONS
 
+#define CACHE_LIMIT \
+    {"cache-limit", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "half of the disk", "What the node keeps of datasets, code and images"}
+
 static const struct syn_cli_option server_options[] = {SERVER_OPTIONS};
+static const struct syn_cli_option up_options[] = {SERVER_OPTIONS, CACHE_LIMIT};
 
 static const struct syn_cli_option agent_options[] = {
     {"server", 0, "URL", SYN_CLI_TEXT, 0, 0, true, false, NULL, NULL, "https://HOST:PORT, or a socket's path"},
@@ -35,6 +42,7 @@ static const struct syn_cli_option agent_options[] = {
     DATA_DIR,
     {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "local", "Region of this machine"},
     {"name", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the host's", "Name of the node"},
+    CACHE_LIMIT,
     LOG_OPTIONS,
 };
 
@@ -84,35 +92,74 @@ already_running(const struct syn_cli *cli, json_t *status)
     return 0;
 }
 
+/* Absolute paths: the daemon has another current folder. */
+struct paths {
+    char key_file[PATH_MAX];
+    char price_book[PATH_MAX];
+    char old_keys[OLD_KEYS_MAX][PATH_MAX];
+    const char *old_key_files[OLD_KEYS_MAX + 1];
+};
+
+static int
+take_old_keys(const struct syn_cli *cli, struct paths *paths, struct syn_err *err)
+{
+    const struct syn_cli_value *value;
+    size_t cursor = 0;
+    size_t count = 0;
+    int rc = SYN_OK;
+
+    while (rc == SYN_OK && (value = syn_cli_next(cli, "old-key", &cursor)) != NULL) {
+        if (count == OLD_KEYS_MAX)
+            return SYN_FAIL(err, SYN_E_LIMIT, "more than %d old keys", OLD_KEYS_MAX);
+        rc = syn_cli_absolute(value->text, paths->old_keys[count], PATH_MAX, err);
+        paths->old_key_files[count] = paths->old_keys[count];
+        count++;
+    }
+    paths->old_key_files[count] = NULL;
+    return rc;
+}
+
+static int
+take_paths(const struct syn_cli *cli, struct paths *paths, struct syn_cli_up *up,
+           struct syn_err *err)
+{
+    int rc = take_old_keys(cli, paths, err);
+
+    up->old_key_files = paths->old_key_files;
+    if (rc == SYN_OK && syn_cli_has(cli, "encrypt")) {
+        rc = syn_cli_absolute(syn_cli_text(cli, "encrypt", ""), paths->key_file, PATH_MAX, err);
+        up->key_file = paths->key_file;
+    }
+    if (rc == SYN_OK && syn_cli_has(cli, "price-book")) {
+        rc =
+            syn_cli_absolute(syn_cli_text(cli, "price-book", ""), paths->price_book, PATH_MAX, err);
+        up->price_book = paths->price_book;
+    }
+    return rc;
+}
+
 static int
 start(struct syn_cli *cli, bool with_agent)
 {
-    char key_file[PATH_MAX];
-    char price_book[PATH_MAX];
+    struct paths paths;
     SYN_JSON(status);
     struct syn_err err;
     struct syn_cli_up up = {.data_dir = cli->home,
                             .listen = syn_cli_text(cli, "listen", NULL),
                             .region = syn_cli_text(cli, "region", NULL),
                             .log_level = syn_cli_text(cli, "log-level", NULL),
+                            .without_key = syn_cli_has(cli, "without-key"),
                             .insecure = syn_cli_has(cli, "insecure"),
                             .log_json = syn_cli_has(cli, "log-json"),
                             .with_agent = with_agent,
+                            .cache_bytes_max = syn_cli_number(cli, "cache-limit", 0),
                             .ready_fd = -1};
-    int rc = SYN_OK;
 
     if (syn_cli_probe_home(cli, &status, &err) == SYN_OK)
         return already_running(cli, status);
-    if (syn_cli_has(cli, "encrypt")) {
-        rc = syn_cli_absolute(syn_cli_text(cli, "encrypt", ""), key_file, sizeof(key_file), &err);
-        up.key_file = key_file;
-    }
-    if (rc == SYN_OK && syn_cli_has(cli, "price-book")) {
-        rc = syn_cli_absolute(syn_cli_text(cli, "price-book", ""), price_book, sizeof(price_book),
-                              &err);
-        up.price_book = price_book;
-    }
-    return rc < 0 ? syn_cli_fail(cli, &err) : syn_cli_start(cli, &up, syn_cli_has(cli, "detach"));
+    if (take_paths(cli, &paths, &up, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    return syn_cli_start(cli, &up, syn_cli_has(cli, "detach"));
 }
 
 static int
@@ -129,8 +176,8 @@ const struct syn_cli_command syn_cli_up_command = {
         "start. The first start makes the operator's account, keys and token.",
     .examples = "  synor up --detach\n"
                 "  synor up --listen 0.0.0.0:7700 --data-dir /srv/synor\n",
-    .options = server_options,
-    .option_count = SYN_LEN(server_options),
+    .options = up_options,
+    .option_count = SYN_LEN(up_options),
     .run = run_up};
 
 static int
@@ -158,15 +205,22 @@ run_agent(struct syn_cli *cli)
         .fingerprint = syn_cli_text(cli, "fingerprint", getenv("SYNOR_FINGERPRINT")),
         .region = syn_cli_text(cli, "region", NULL),
         .name = syn_cli_text(cli, "name", NULL),
+        .cache_bytes_max = syn_cli_number(cli, "cache-limit", 0),
         .log_level = syn_cli_text(cli, "log-level", NULL),
         .log_json = syn_cli_has(cli, "log-json")};
 
-    if (cli->host->agent == NULL) {
-        struct syn_err err;
+    const struct syn_client_options target = {.target = agent.server,
+                                              .fingerprint = agent.fingerprint};
+    SYN_SCOPED(syn_client_free_scope) struct syn_client *client = NULL;
+    struct syn_err err;
 
+    if (cli->host->agent == NULL) {
         (void)SYN_FAIL(&err, SYN_E_UNSUPPORTED, "this program has no agent in it");
         return syn_cli_fail(cli, &err);
     }
+    /* What can never be reached is told here, not in a log. */
+    if (syn_client_new(&target, &client, &err) < 0)
+        return syn_cli_fail(cli, &err);
     syn_cli_signals_reset();
     return cli->host->agent(&agent);
 }
@@ -214,9 +268,9 @@ run_status(struct syn_cli *cli)
     if (rc < 0)
         rc = syn_cli_unreachable(cli, rc, &err);
     if (rc < 0 && cli->json) {
-        (void)syn_cli_print_json_take(cli, json_pack("{s:b, s:s, s:s, s:s}", "ready", 0, "data_dir",
-                                                     cli->home, "code", syn_err_info(rc)->wire,
-                                                     "message", err.msg));
+        (void)syn_cli_print_json_take(
+            cli, json_pack("{s:b, s:s, s:s, s:s, s:n, s:{}}", "ready", 0, "data_dir", cli->home,
+                           "code", syn_err_info(rc)->wire, "message", err.msg, "hint", "details"));
         return 1;
     }
     if (rc < 0)

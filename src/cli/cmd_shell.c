@@ -22,17 +22,21 @@ const struct syn_cli_command syn_cli_version_command = {
 static int
 run_completion(struct syn_cli *cli)
 {
+    const char *shell = syn_cli_operand(cli, 0);
+    struct syn_err err;
     SYN_BUF(out);
 
-    if (syn_str_eq(syn_cli_operand(cli, 0), "bash")) {
+    if (syn_str_eq(shell, "bash")) {
         syn_cli_complete_bash(&syn_cli_program, &out);
-    } else if (syn_str_eq(syn_cli_operand(cli, 0), "zsh")) {
+    } else if (syn_str_eq(shell, "zsh")) {
         syn_cli_complete_zsh(&syn_cli_program, &out);
     } else {
-        fprintf(stderr, "synor: completion: \"%s\" is not one of bash, zsh\n",
-                syn_cli_operand(cli, 0));
-        return 2;
+        (void)SYN_FAIL(&err, SYN_E_INVALID, "completion: \"%s\" is not one of bash, zsh", shell);
+        return syn_cli_fail(cli, &err);
     }
+    if (cli->json)
+        return syn_cli_print_json_take(
+            cli, json_pack("{s:s, s:s}", "shell", shell, "script", syn_buf_text(&out)));
     fputs(syn_buf_text(&out), stdout);
     return fflush(stdout) == 0 ? 0 : 1;
 }

@@ -191,10 +191,15 @@ run_put(struct syn_cli *cli)
                                           .name = syn_cli_text(cli, "name", NULL),
                                           .pin = syn_cli_has(cli, "pin")};
     SYN_JSON(stored);
+    char cid[REF_MAX];
     struct syn_err err;
 
     if (syn_cli_has(cli, "car"))
         return put_car(cli);
+    /* What can be no name is told before the upload, not after it. */
+    if (upload.name != NULL && look_up(cli, upload.name, cid, sizeof(cid), &err) < 0 &&
+        err.code != SYN_E_NOTFOUND)
+        return syn_cli_fail(cli, &err);
     if (syn_cli_upload(cli, &upload, &stored, &err) < 0)
         return syn_cli_fail(cli, &err);
     if (cli->json)
@@ -399,7 +404,7 @@ static int
 show_usage(struct syn_cli *cli)
 {
     static const char *const rows[][2] = {{"size_bytes", "content"},
-                                          {"stored_bytes", "after compression"},
+                                          {"stored_bytes", "as stored"},
                                           {"disk_bytes", "on disk"},
                                           {"put_bytes", "put since the start"}};
     char size[SYN_FORMAT_MAX];
@@ -637,6 +642,29 @@ const struct syn_cli_command syn_cli_storage_gc = {.path = "storage gc",
                                                    .option_count = SYN_LEN(gc_options),
                                                    .run = run_gc};
 
+/* Damage, what it reaches, and the way out. */
+static void
+show_damage(const struct syn_cli *cli, const json_t *report)
+{
+    const json_t *affected = json_object_get(report, "affected");
+    size_t i;
+    json_t *item;
+
+    json_array_foreach (json_object_get(report, "damaged"), i, item)
+        syn_cli_say(cli, "  %s  %s", syn_json_str(item, "cid", "?"),
+                    syn_json_str(item, "message", ""));
+    if (json_array_size(affected) == 0)
+        syn_cli_say(cli, "\nNo name, pin or job refers to them.");
+    else
+        syn_cli_say(cli, "\nWhat they are missing from:");
+    json_array_foreach (affected, i, item)
+        syn_cli_say(cli, "  %-10s %s  lacks %lld blocks", syn_json_str(item, "kind", "?"),
+                    syn_json_str(item, "id", "?"), (long long)syn_json_i64(item, "blocks", 0));
+    if (json_array_size(affected) > 0)
+        syn_cli_say(cli, "\nPut the same files again, and their damaged blocks are written anew:\n"
+                         "  synor storage put PATH");
+}
+
 static int
 run_verify(struct syn_cli *cli)
 {
@@ -644,8 +672,6 @@ run_verify(struct syn_cli *cli)
     SYN_JSON(body);
     SYN_JSON(report);
     struct syn_err err;
-    size_t i;
-    json_t *bad;
     int64_t count;
 
     cli->patient = true;
@@ -660,13 +686,14 @@ run_verify(struct syn_cli *cli)
     }
     syn_cli_say(cli, "%lld blocks, %s: %lld damaged.", (long long)syn_json_i64(report, "blocks", 0),
                 syn_format_bytes(syn_json_i64(report, "size_bytes", 0), size), (long long)count);
-    json_array_foreach (json_object_get(report, "damaged"), i, bad)
-        syn_cli_say(cli, "  %s  %s", syn_json_str(bad, "cid", "?"),
-                    syn_json_str(bad, "message", ""));
+    if (count > 0)
+        show_damage(cli, report);
     return count > 0;
 }
 
 const struct syn_cli_command syn_cli_storage_verify = {
     .path = "storage verify",
     .summary = "Read and check every block; exit status 1 when one is damaged",
+    .detail = "Names what is damaged and which names, pins and jobs lack something by it. Putting "
+              "the same files again repairs them.",
     .run = run_verify};

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <synor/base/mem.h>
@@ -178,6 +179,9 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 }
 
 /* One job to be: the model file, what the options say, and where the program is. */
+#define STARTING_MS       5000 /* a node has joined by then */
+#define STARTING_PAUSE_MS 100
+
 struct request {
     json_t *model;
     json_t *spec;
@@ -226,6 +230,9 @@ show_plan(const struct syn_cli *cli, const json_t *plan)
         syn_cli_note(cli, "Plan: no node can take this now; it would wait as pending.");
         json_array_foreach (json_object_get(plan, "why"), i, row)
             syn_cli_note(cli, "  %s", syn_json_str(row, "message", "?"));
+        syn_cli_note(cli, "What would help:");
+        json_array_foreach (json_object_get(plan, "fix"), i, row)
+            syn_cli_note(cli, "  %s", json_string_value(row));
     } else {
         json_array_foreach (json_object_get(plan, "nodes"), i, row)
             syn_cli_note(cli, "Plan: rank %lld on %s (%s)", (long long)syn_json_i64(row, "rank", 0),
@@ -269,7 +276,22 @@ create_and_follow(struct syn_cli *cli, const struct request *request, const char
     syn_cli_say(cli, "%s  %s", id, syn_json_str(json_object_get(job, "status"), "state", "?"));
     syn_cli_say(cli, "\nNext:\n  synor compute train logs -f %s", id);
     syn_cli_say(cli, "  synor compute train get --wait %s", id);
+    syn_cli_say(cli, "  synor compute train explain %s", id);
     return 0;
+}
+
+/* A folder without the program needs no upload to be refused. */
+static int
+check_entry(const struct request *request, struct syn_err *err)
+{
+    const char *entry = syn_json_str(request->model, "entry", "");
+    char path[PATH_MAX];
+
+    if (snprintf(path, sizeof(path), "%s/%s", request->source, entry) >= (int)sizeof(path) ||
+        access(path, F_OK) != 0)
+        return SYN_FAIL(err, SYN_E_INVALID, "entry: there is no %.100s in %.100s", entry,
+                        request->source);
+    return SYN_OK;
 }
 
 /* Upload the source folder; "" when the program is in the image. */
@@ -285,6 +307,9 @@ upload_source(struct syn_cli *cli, const struct request *request, struct syn_buf
 
     if (!request->has_source)
         return SYN_OK;
+    rc = check_entry(request, err);
+    if (rc < 0)
+        return rc;
     rc = syn_cli_upload(cli, &upload, &packed, err);
     if (rc < 0)
         return rc;
@@ -292,18 +317,51 @@ upload_source(struct syn_cli *cli, const struct request *request, struct syn_buf
     return syn_buf_ok(out, err);
 }
 
+/* Was the platform started just now, so that its own node has not joined yet? */
+static bool
+still_starting(struct syn_cli *cli)
+{
+    SYN_JSON(status);
+    struct syn_err err;
+
+    return syn_cli_call(cli, "GET", "/v1/status", NULL, &status, &err) == SYN_OK &&
+           syn_json_i64(json_object_get(status, "nodes"), "total", 1) == 0 &&
+           syn_json_i64(status, "uptime_ms", STARTING_MS) < STARTING_MS;
+}
+
+/* The plan. One that no node can take yet, only because none has joined since the platform was
+ * started, would frighten for nothing: ask again. */
+static int
+ask_plan(struct syn_cli *cli, const struct request *request, json_t **ret, struct syn_err *err)
+{
+    /* A plan does not look into the source, so it need not be uploaded for one. */
+    const char *source = request->has_source ? "synor://source" : "";
+
+    for (;;) {
+        SYN_JSON(plan);
+        int rc = post_job(cli, request, "/v1/training?plan=true", source, &plan, err);
+
+        if (rc < 0)
+            return rc;
+        if (syn_json_bool(plan, "placeable", false) || syn_cli_interrupted() ||
+            !still_starting(cli)) {
+            *ret = SYN_TAKE(plan);
+            return SYN_OK;
+        }
+        (void)poll(NULL, 0, STARTING_PAUSE_MS);
+    }
+}
+
 /* Show plan and price. True when that is all, and *ret_status the exit status. */
 static bool
 plan_only(struct syn_cli *cli, const struct request *request, int *ret_status)
 {
-    /* A plan does not look into the source, so it need not be uploaded for one. */
-    const char *source = request->has_source ? "synor://source" : "";
     SYN_JSON(plan);
     struct syn_err err;
     bool only = syn_cli_has(cli, "plan");
     bool placeable;
 
-    if (post_job(cli, request, "/v1/training?plan=true", source, &plan, &err) < 0) {
+    if (ask_plan(cli, request, &plan, &err) < 0) {
         *ret_status = syn_cli_fail(cli, &err);
         return true;
     }

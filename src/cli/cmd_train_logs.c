@@ -182,15 +182,6 @@ run_follow(struct syn_cli *cli, const char *path, const char *once)
 }
 
 static int
-to_stdout(void *arg, const void *data, size_t len, struct syn_err *err)
-{
-    (void)arg;
-    if (fwrite(data, 1, len, stdout) != len)
-        return SYN_FAIL_SYS(err, errno, "writing to standard output");
-    return SYN_OK;
-}
-
-static int
 run_once(struct syn_cli *cli, const char *path)
 {
     struct syn_client *client;
@@ -200,7 +191,7 @@ run_once(struct syn_cli *cli, const char *path)
 
     if (rc == SYN_OK)
         rc = cli->json ? syn_client_read(client, path, to_buffer, &text, &err)
-                       : syn_client_read(client, path, to_stdout, NULL, &err);
+                       : syn_client_read(client, path, syn_cli_to_stdout, NULL, &err);
     if (rc < 0) {
         (void)syn_cli_unreachable(cli, rc, &err);
         return syn_cli_fail(cli, &err);

@@ -21,11 +21,13 @@ extern const struct syn_cli_command syn_cli_devices_list, syn_cli_devices_descri
 extern const struct syn_cli_command syn_cli_storage_put, syn_cli_storage_get, syn_cli_storage_ls,
     syn_cli_storage_info, syn_cli_storage_name, syn_cli_storage_pin, syn_cli_storage_rm,
     syn_cli_storage_gc, syn_cli_storage_verify;
-/* cmd_money.c */
+/* cmd_account.c */
 extern const struct syn_cli_command syn_cli_account_create, syn_cli_account_list,
     syn_cli_account_balance, syn_cli_account_history, syn_cli_account_faucet,
-    syn_cli_account_transfer, syn_cli_account_token, syn_cli_bill_list, syn_cli_bill_show,
-    syn_cli_bill_verify;
+    syn_cli_account_transfer, syn_cli_account_token, syn_cli_account_tokens, syn_cli_account_revoke,
+    syn_cli_account_quota;
+/* cmd_bill.c */
+extern const struct syn_cli_command syn_cli_bill_list, syn_cli_bill_show, syn_cli_bill_verify;
 /* cmd_node.c */
 extern const struct syn_cli_command syn_cli_node_list, syn_cli_node_get, syn_cli_node_drain;
 

@@ -34,14 +34,14 @@ on_progress(void *arg, int64_t done, int64_t total)
     syn_cli_progress_show(&fetching->progress, fetching->done_bytes + done, NULL);
 }
 
-/* Every try broke off. A server that is there breaks off only where it cannot read what it stores:
- * its answer had begun, so it could not say so. */
+/* Every try broke off. A server that is there, and sent no error, breaks off only where it cannot
+ * read what it stores: its answer had begun, so it could not say so. */
 static int
 broken_off(struct fetching *fetching, int rc, int64_t received, struct syn_err *err)
 {
     struct syn_err ignored;
 
-    if (rc != SYN_E_UNAVAILABLE ||
+    if (rc != SYN_E_UNAVAILABLE || syn_client_error(fetching->cli->client) != NULL ||
         syn_cli_call(fetching->cli, "GET", "/v1/status", NULL, NULL, &ignored) < 0)
         return syn_cli_unreachable(fetching->cli, rc, err);
     return SYN_FAIL(err, SYN_E_CORRUPT,
@@ -62,7 +62,7 @@ fetch_bytes(struct fetching *fetching, const char *path, int fd, int64_t size, s
 
     for (unsigned n = 0; rc == SYN_OK; n++) {
         rc = syn_client_download(client, &transfer, &received, err);
-        if (rc == SYN_OK || n + 1 == FETCH_TRIES_MAX ||
+        if (rc == SYN_OK || n + 1 == FETCH_TRIES_MAX || syn_client_error(client) != NULL ||
             (rc != SYN_E_UNAVAILABLE && rc != SYN_E_TIMEOUT))
             break;
         rc = SYN_OK;
@@ -236,15 +236,6 @@ fetch_to(struct fetching *fetching, const struct syn_cli_fetch *fetch, const cha
 }
 
 static int
-to_stdout(void *arg, const void *data, size_t len, struct syn_err *err)
-{
-    (void)arg;
-    if (fwrite(data, 1, len, stdout) != len)
-        return SYN_FAIL_SYS(err, errno, "writing to standard output");
-    return SYN_OK;
-}
-
-static int
 fetch_to_stdout(struct syn_cli *cli, const struct syn_cli_fetch *fetch, struct syn_err *err)
 {
     struct syn_client *client;
@@ -257,7 +248,7 @@ fetch_to_stdout(struct syn_cli *cli, const struct syn_cli_fetch *fetch, struct s
     if (rc == SYN_OK)
         rc = syn_buf_ok(&path, err);
     if (rc == SYN_OK)
-        rc = syn_client_read(client, syn_buf_text(&path), to_stdout, NULL, err);
+        rc = syn_client_read(client, syn_buf_text(&path), syn_cli_to_stdout, NULL, err);
     if (rc == SYN_OK && fflush(stdout) != 0)
         rc = SYN_FAIL_SYS(err, errno, "writing to standard output");
     return rc < 0 ? syn_cli_unreachable(cli, rc, err) : rc;

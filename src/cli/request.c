@@ -1,6 +1,9 @@
 /* Requests of the commands: where the server is, keys that make calls repeatable, pages of lists.
  */
 
+#include <errno.h>
+#include <stdio.h>
+
 #include <synor/base/str.h>
 #include <synor/base/world.h>
 
@@ -73,21 +76,41 @@ next_key(struct syn_cli *cli, char *out, size_t cap)
     return out;
 }
 
-int
-syn_cli_call(struct syn_cli *cli, const char *method, const char *path, const json_t *body,
-             json_t **ret, struct syn_err *err)
+/* One call, under a key of its own when it changes something. */
+static int
+send(struct syn_cli *cli, const struct syn_call *call, json_t **ret, struct syn_err *err)
 {
-    struct syn_call call = {.method = method, .path = path, .body = body};
+    struct syn_call keyed = *call;
     char key[SYN_ID_MAX + 16];
     struct syn_client *client;
     int rc = syn_cli_client(cli, &client, err);
 
     if (rc < 0)
         return rc;
-    if (strcmp(method, "GET") != 0)
-        call.idempotency_key = next_key(cli, key, sizeof(key));
-    rc = syn_client_call(client, &call, ret, err);
+    if (strcmp(call->method, "GET") != 0)
+        keyed.idempotency_key = next_key(cli, key, sizeof(key));
+    rc = syn_client_call(client, &keyed, ret, err);
     return rc < 0 ? syn_cli_unreachable(cli, rc, err) : rc;
+}
+
+int
+syn_cli_call(struct syn_cli *cli, const char *method, const char *path, const json_t *body,
+             json_t **ret, struct syn_err *err)
+{
+    struct syn_call call = {.method = method, .path = path, .body = body};
+
+    return send(cli, &call, ret, err);
+}
+
+int
+syn_cli_replace(struct syn_cli *cli, const char *path, const json_t *body, int64_t revision,
+                json_t **ret, struct syn_err *err)
+{
+    char text[24];
+    struct syn_call call = {.method = "PUT", .path = path, .body = body, .if_match = text};
+
+    (void)snprintf(text, sizeof(text), "%lld", (long long)revision);
+    return send(cli, &call, ret, err);
 }
 
 int
@@ -133,4 +156,13 @@ void
 syn_cli_escape(struct syn_buf *out, const char *text)
 {
     syn_client_escape(out, text);
+}
+
+int
+syn_cli_to_stdout(void *arg, const void *data, size_t len, struct syn_err *err)
+{
+    (void)arg;
+    if (fwrite(data, 1, len, stdout) != len)
+        return SYN_FAIL_SYS(err, errno, "writing to standard output");
+    return SYN_OK;
 }

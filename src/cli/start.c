@@ -67,6 +67,23 @@ greet(const struct syn_cli *cli, const json_t *status, bool fresh)
 }
 
 /* Say what the daemon's line means. Returns the exit status. */
+/* "invalid --listen: ..." as an error: its code's word, then its message. */
+static void
+daemon_error(const char *text, struct syn_err *err)
+{
+    const struct syn_err_info *info = NULL;
+    size_t len = strcspn(text, " ");
+    char word[64];
+
+    if (text[len] == ' ' && len < sizeof(word)) {
+        memcpy(word, text, len);
+        word[len] = '\0';
+        info = syn_err_info_by_wire(word);
+    }
+    (void)SYN_FAIL(err, info != NULL ? info->code : SYN_E_UNAVAILABLE, "%s",
+                   info != NULL ? text + len + 1 : text);
+}
+
 static int
 report_line(const struct syn_cli *cli, const char *line)
 {
@@ -74,7 +91,7 @@ report_line(const struct syn_cli *cli, const char *line)
     struct syn_err err;
 
     if (syn_str_starts(line, "error: ")) {
-        (void)SYN_FAIL(&err, SYN_E_UNAVAILABLE, "%s", line + strlen("error: "));
+        daemon_error(line + strlen("error: "), &err);
         return syn_cli_fail(cli, &err);
     }
     if (syn_cli_probe_home(cli, &status, &err) < 0)
@@ -85,8 +102,8 @@ report_line(const struct syn_cli *cli, const char *line)
     return 0;
 }
 
-/* The daemon's line: "ready fresh", "ready again" or "error: ...". False when it closed the pipe
- * without, or is late. */
+/* The daemon's line: "ready fresh", "ready again" or "error: CODE ...". False when it closed the
+ * pipe without, or is late. */
 static bool
 read_ready(int fd, int timeout_ms, char *out, size_t cap, bool *ret_late)
 {

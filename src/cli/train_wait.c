@@ -14,7 +14,7 @@ struct wait {
     struct syn_cli *cli;
     struct syn_cli_progress progress;
     json_t *job; /* newest document */
-    char phase[160];
+    char phase[400];
     bool ended;
     bool deleted;
 };
@@ -28,12 +28,11 @@ add_metric(struct syn_buf *out, const char *name, const json_t *value)
         syn_buf_addf(out, "  %s %.4g", name, json_number_value(value));
 }
 
-/* "step 120/2345  epoch 1/5  loss 0.3123  eta 2m10s  0.0041/10 SYNOR" */
+/* "step 120/2345  epoch 1/5  loss 0.3123  eta 2m10s" */
 static void
 describe(const json_t *status, struct syn_buf *out)
 {
     const json_t *progress = json_object_get(status, "progress");
-    const json_t *cost = json_object_get(status, "cost");
     int64_t steps = syn_json_i64(progress, "steps_total", 0);
     int64_t epochs = syn_json_i64(progress, "epochs_total", 0);
     int64_t eta_ms = syn_json_i64(progress, "eta_ms", -1);
@@ -48,6 +47,13 @@ describe(const json_t *status, struct syn_buf *out)
     add_metric(out, "loss", json_object_get(progress, "loss"));
     if (eta_ms >= 0 && syn_str_eq(syn_json_str(status, "state", ""), "running"))
         syn_buf_addf(out, "  eta %s", syn_format_duration(eta_ms / 1000 * 1000, text));
+}
+
+static void
+describe_cost(const json_t *status, struct syn_buf *out)
+{
+    const json_t *cost = json_object_get(status, "cost");
+
     if (cost != NULL)
         syn_buf_addf(out, "  %s/%s SYNOR", syn_json_str(cost, "spent", "0"),
                      syn_json_str(cost, "budget", "?"));
@@ -60,7 +66,7 @@ is_end(const char *state)
            syn_str_eq(state, "stopped");
 }
 
-/* One line whenever state or reason change, the bar while it runs. */
+/* One line whenever it would say something else, the bar while it runs. */
 static void
 show(struct wait *wait)
 {
@@ -71,12 +77,11 @@ show(struct wait *wait)
     char phase[sizeof(wait->phase)];
     SYN_BUF(detail);
 
-    (void)snprintf(phase, sizeof(phase), "%s/%s", state, syn_json_str(status, "reason", ""));
+    (void)snprintf(phase, sizeof(phase), "%s%s%s", state, message[0] != '\0' ? ": " : "", message);
     if (!syn_str_eq(phase, wait->phase)) {
         bool tty = wait->cli->err_tty;
 
-        syn_cli_note(wait->cli, "%s%s%s%s", tty && wait->progress.drawn ? "\r\033[K" : "", state,
-                     message[0] != '\0' ? ": " : "", message);
+        syn_cli_note(wait->cli, "%s%s", tty && wait->progress.drawn ? "\r\033[K" : "", phase);
         wait->progress.drawn = false;
         (void)syn_str_copy(wait->phase, sizeof(wait->phase), phase);
     }
@@ -84,6 +89,7 @@ show(struct wait *wait)
     if (!syn_str_eq(state, "running") && !syn_str_eq(state, "stopping"))
         return;
     describe(status, &detail);
+    describe_cost(status, &detail);
     wait->progress.total = syn_json_i64(progress, "steps_total", 0);
     syn_cli_progress_show(&wait->progress, syn_json_i64(progress, "step", 0),
                           syn_buf_text(&detail));

@@ -94,6 +94,17 @@ add_entry(struct syn_cli_tree *tree, const char *path, const struct stat *st, co
 }
 
 static int
+add_folder(struct walk *walk, const char *path, struct syn_err *err)
+{
+    const struct stat none = {0};
+    int rc = add_entry(walk->tree, path, &none, NULL, err);
+
+    if (rc == SYN_OK)
+        walk->tree->entries[walk->tree->count - 1].folder = true;
+    return rc;
+}
+
+static int
 add_link(struct walk *walk, int dir, const char *name, const char *path, const struct stat *st,
          struct syn_err *err)
 {
@@ -165,8 +176,8 @@ walk_folder(struct walk *walk, int fd, const char *prefix, unsigned depth, struc
             rc = walk_entry(walk, dirfd(dir), item->d_name, path, depth, err);
     }
     (void)closedir(dir);
-    if (seen == 0 && depth > 0)
-        walk->tree->empty++;
+    if (rc == SYN_OK && seen == 0 && depth > 0 && json_array_size(walk->include) == 0)
+        rc = add_folder(walk, prefix, err);
     return rc;
 }
 
@@ -206,7 +217,7 @@ make_key(struct syn_cli_tree *tree, const char *absolute)
         const struct syn_cli_tree_entry *entry = &tree->entries[i];
 
         hash_text(&state, entry->path);
-        hash_text(&state, entry->target != NULL ? entry->target : "");
+        hash_text(&state, entry->folder ? "/" : entry->target != NULL ? entry->target : "");
         hash(&state, &entry->size_bytes, sizeof(entry->size_bytes));
         hash(&state, &entry->mtime_ns, sizeof(entry->mtime_ns));
     }

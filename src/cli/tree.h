@@ -15,6 +15,7 @@
 struct syn_cli_tree_entry {
     char *path;   /* inside the folder; "" for a single file */
     char *target; /* of a symbolic link, or NULL */
+    bool folder;  /* one that holds nothing: others come with what they hold */
     int64_t size_bytes;
     int64_t mtime_ns;
 };
@@ -26,9 +27,8 @@ struct syn_cli_tree {
     struct syn_cli_tree_entry *entries; /* by path */
     size_t count;
     size_t cap;
-    int64_t size_bytes; /* of all files */
-    size_t skipped;     /* sockets, devices, pipes */
-    size_t empty;       /* folders without entries: they cannot be uploaded by themselves */
+    int64_t size_bytes;             /* of all files */
+    size_t skipped;                 /* sockets, devices, pipes */
     char key[SYN_CLI_TREE_KEY_MAX]; /* the same paths, sizes and times give the same key */
 };
 
@@ -36,9 +36,10 @@ struct syn_cli_tree {
  * List what is below `path`, which itself may be a link.
  *
  * `include` and `exclude` are lists of globs, or NULL; one with a slash is held against the whole
- * path, one without against every name. A folder that is excluded is not looked into.
- * Owner: *ret is the caller's to fini, also after a failure. Blocks: disk.
- * Returns 0; NOTFOUND, IO, INVALID (a glob that is no text), LIMIT, NOMEM.
+ * path, one without against every name. A folder that is excluded is not looked into; one that
+ * holds nothing is only listed where everything is included. Owner: *ret is the caller's to fini,
+ * also after a failure. Blocks: disk. Returns 0; NOTFOUND, IO, INVALID (a glob that is no text),
+ * LIMIT, NOMEM.
  */
 SYN_MUST int syn_cli_tree_read(const char *path, const json_t *include, const json_t *exclude,
                                struct syn_cli_tree *ret, struct syn_err *err);

@@ -72,8 +72,9 @@ assert_paths(const struct syn_cli_tree *tree, const char *const *want)
 static void
 test_all(void **state)
 {
-    static const char *const want[] = {"b.py",     "data/big.bin",   "data/outside", "none",
-                                       "src/a.py", "src/deep/z.txt", "test_b.py",    NULL};
+    static const char *const want[] = {"b.py",           "data/big.bin", "data/outside",
+                                       "hollow",         "none",         "src/a.py",
+                                       "src/deep/z.txt", "test_b.py",    NULL};
     struct syn_err err;
     TREE(tree);
 
@@ -83,19 +84,21 @@ test_all(void **state)
     assert_true(tree.folder);
     assert_string_equal(tree.entries[2].target, "/etc");
     assert_null(tree.entries[0].target);
+    assert_true(tree.entries[3].folder);
+    assert_false(tree.entries[0].folder);
     assert_int_equal(tree.size_bytes, 9 + 10 + 1 + 2 + 9);
     assert_int_equal(tree.skipped, 1);
-    assert_int_equal(tree.empty, 1);
 }
 
 static const struct filter {
     const char *include[3];
-    const char *exclude[3];
+    const char *exclude[4];
     const char *want[6];
 } filters[] = {
     {{"*.py"}, {"test_*.py"}, {"b.py", "src/a.py"}},
     {{"src/*.py"}, {NULL}, {"src/a.py"}},
-    {{NULL}, {"src", "data"}, {"b.py", "none", "test_b.py"}},
+    {{NULL}, {"src", "data"}, {"b.py", "hollow", "none", "test_b.py"}},
+    {{NULL}, {"src", "data", "hollow"}, {"b.py", "none", "test_b.py"}},
     {{"*"}, {"*.py", "data/*"}, {"none", "src/deep/z.txt"}},
     {{"*.txt"}, {"deep"}, {NULL}},
 };

@@ -191,14 +191,32 @@ send_link(struct sending *sending, const struct syn_cli_tree_entry *entry, struc
 }
 
 static int
+send_folder(struct sending *sending, const struct syn_cli_tree_entry *entry, struct syn_err *err)
+{
+    SYN_BUF(path);
+    int rc;
+
+    data_path(sending, "folder", entry, &path);
+    rc = syn_buf_ok(&path, err);
+    return rc < 0 ? rc : syn_cli_call(sending->cli, "PUT", syn_buf_text(&path), NULL, NULL, err);
+}
+
+static int
+send_entry(struct sending *sending, const struct syn_cli_tree_entry *entry, struct syn_err *err)
+{
+    if (entry->folder)
+        return send_folder(sending, entry, err);
+    return entry->target != NULL ? send_link(sending, entry, err) : send_file(sending, entry, err);
+}
+
+static int
 send_all(struct sending *sending, struct syn_err *err)
 {
     char detail[48];
 
     for (size_t i = 0; i < sending->tree.count; i++) {
         const struct syn_cli_tree_entry *entry = &sending->tree.entries[i];
-        int rc =
-            entry->target != NULL ? send_link(sending, entry, err) : send_file(sending, entry, err);
+        int rc = send_entry(sending, entry, err);
 
         if (rc < 0)
             return entry->path[0] == '\0' ? rc : syn_err_wrap(err, rc, "%s", entry->path);
@@ -236,9 +254,6 @@ syn_cli_upload(struct syn_cli *cli, const struct syn_cli_upload *upload, json_t 
     if (sending.tree.skipped > 0)
         syn_cli_note(cli, "%zu socket(s), pipe(s) or device(s) in %s are left out.",
                      sending.tree.skipped, upload->path);
-    if (sending.tree.empty > 0)
-        syn_cli_note(cli, "%zu empty folder(s) in %s are left out.", sending.tree.empty,
-                     upload->path);
     cli->patient = true;
     syn_cli_progress_init(&sending.progress, cli, "Uploading", sending.tree.size_bytes, true);
     rc = begin(&sending, err);

@@ -59,6 +59,7 @@ runtime_with(unsigned workers, unsigned depth)
 }
 
 static void
+/* NOLINTNEXTLINE(readability-function-size): loops of cases, and assertions nest */
 test_fib_on_any_number_of_workers(void **state)
 {
     (void)state;
@@ -77,6 +78,7 @@ test_fib_on_any_number_of_workers(void **state)
 
 /* A deque of four: nearly every fork finds it full. */
 static void
+/* NOLINTNEXTLINE(readability-function-size): loops of cases, and assertions nest */
 test_full_deque_runs_at_once(void **state)
 {
     (void)state;
@@ -126,6 +128,7 @@ row_root(struct syn_worker *worker, struct syn_fork *at, void *arg)
 }
 
 static void
+/* NOLINTNEXTLINE(readability-function-size): loops of cases, and assertions nest */
 test_row_of_offers(void **state)
 {
     const long want = (ROW - 1L) * ROW * (2L * ROW - 1) / 6;

@@ -176,7 +176,7 @@ reserve(struct syn_graph *graph, const struct syn_task_spec *spec, struct syn_er
     if (edges > UINT32_MAX)
         return SYN_FAIL(err, SYN_E_LIMIT, "a graph of more than 2^32 dependencies");
     if (!syn_grow(&graph->edges, &graph->edges_cap, edges, sizeof(*graph->edges)) ||
-        !syn_grow(&graph->blocks, &graph->blocks_cap, blocks + 1, sizeof(*graph->blocks)))
+        !syn_grow(&graph->blocks, &graph->blocks_cap, blocks + 1, sizeof(struct block *)))
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a graph");
     if (graph->count % BLOCK_TASKS == 0) {
         graph->blocks[blocks] = syn_alloc_aligned(SYN_TASK_BYTES, sizeof(struct block));
@@ -271,7 +271,7 @@ place_edges(struct syn_graph *graph)
 static SYN_MUST int
 seal(struct syn_graph *graph, struct syn_err *err)
 {
-    graph->successors = syn_calloc(SYN_MAX(graph->edges_count, 1), sizeof(*graph->successors));
+    graph->successors = syn_calloc(SYN_MAX(graph->edges_count, 1), sizeof(struct syn_task *));
     graph->first = syn_calloc(graph->count + 1, sizeof(*graph->first));
     graph->roots = syn_calloc(SYN_MAX(graph->count, 1), sizeof(struct syn_task *));
     if (graph->successors == NULL || graph->first == NULL || graph->roots == NULL) {

@@ -50,6 +50,7 @@ step_task(struct syn_worker *worker, struct syn_fork *at, void *arg)
 }
 
 static void
+/* NOLINTNEXTLINE(readability-function-size): loops of cases, and assertions nest */
 captured_runs(unsigned workers, uint64_t seed)
 {
     static struct step steps[TASKS];

@@ -86,7 +86,7 @@ struct parser {
     unsigned line;
     struct syn_err *err;
 };
-static_assert(SYN_LEN(fields) + 2 * SYN_DTYPES <= 64, "`seen` has a bit for each key");
+static_assert(SYN_LEN(fields) + (size_t)2 * SYN_DTYPES <= 64, "`seen` has a bit for each key");
 
 static const struct {
     const char *prefix;

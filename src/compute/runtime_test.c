@@ -44,6 +44,7 @@ test_options_are_checked(void **state)
 }
 
 static void
+/* NOLINTNEXTLINE(readability-function-size): loops of cases, and assertions nest */
 test_every_call_runs_once(void **state)
 {
     (void)state;
@@ -128,6 +129,7 @@ bump(void *arg)
 }
 
 static void
+/* NOLINTNEXTLINE(readability-function-size): loops of cases, and assertions nest */
 test_many_at_once(void **state)
 {
     static uint32_t counts[10000];

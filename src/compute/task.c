@@ -73,7 +73,7 @@ static SYN_MUST int
 more_tasks(struct syn_tasks *tasks, struct syn_err *err)
 {
     bool first = tasks->slabs == NULL;
-    size_t bytes = first ? (SLAB_FIRST + 1) * SYN_TASK_BYTES : SLAB_BYTES;
+    size_t bytes = first ? (size_t)(SLAB_FIRST + 1) * SYN_TASK_BYTES : SLAB_BYTES;
     struct slab *slab = syn_alloc_aligned(first ? SYN_TASK_BYTES : SLAB_BYTES, bytes);
     struct syn_task *records;
 

@@ -231,6 +231,7 @@ test_after_and_wait(void **state)
 
 /* What needs a failed task's result does not run, whatever the number of steps between. */
 static void
+/* NOLINTNEXTLINE(readability-function-size): loops of cases, and assertions nest */
 test_errors_take_dependents_along(void **state)
 {
     (void)state;

@@ -224,7 +224,7 @@ read_cache(const char *root, int cpu, unsigned index, struct syn_cache *ret)
     *ret = (struct syn_cache){0};
     ret->level =
         (unsigned)syn_sysfs_number(root, 0, "%s/cpu%d/cache/index%u/level", base, cpu, index);
-    ret->type = type[0] == 'D' ? 'd' : type[0] == 'I' ? 'i' : 'u';
+    ret->type = (char)(type[0] == 'D' ? 'd' : type[0] == 'I' ? 'i' : 'u');
     ret->bytes = syn_sysfs_number(root, 0, "%s/cpu%d/cache/index%u/size", base, cpu, index);
     ret->line_bytes = (unsigned)syn_sysfs_number(
         root, 0, "%s/cpu%d/cache/index%u/coherency_line_size", base, cpu, index);

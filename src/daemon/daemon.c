@@ -31,7 +31,8 @@ struct process {
     struct syn_agent *agent;
     pthread_t starter;
     bool starting;
-    bool stopping; /* under `lock` */
+    bool stopping;          /* under `lock` */
+    struct syn_err gave_up; /* why the agent will never start; under `lock`, code 0 unless so */
     pthread_mutex_t lock;
     pthread_cond_t wake;
     int pid_fd;
@@ -152,13 +153,33 @@ try_agent(struct process *process, const struct syn_agent_options *options, stru
     return rc;
 }
 
+static void
+stop_loop(void *arg)
+{
+    syn_loop_stop(arg);
+}
+
+/* An agent alone that can never start has no reason to stay; a server beside it has. */
+static void
+give_up(struct process *process, const struct syn_err *why)
+{
+    (void)pthread_mutex_lock(&process->lock);
+    process->gave_up = *why;
+    (void)pthread_mutex_unlock(&process->lock);
+    if (process->server == NULL &&
+        syn_loop_post(process->loop, stop_loop, process->loop, NULL, NULL) < 0)
+        syn_log_kv(SYN_LOG_ERROR, "agent.stays", NULL);
+}
+
 static void *
 start_agent(void *arg)
 {
     struct process *process = arg;
     const struct syn_daemon_options *given = process->options;
-    struct syn_agent_options options = {
-        .data_dir = given->data_dir, .region = given->region, .name = given->name};
+    struct syn_agent_options options = {.data_dir = given->data_dir,
+                                        .region = given->region,
+                                        .name = given->name,
+                                        .cache_bytes_max = given->cache_bytes_max};
     struct syn_err err = {0};
 
     options.server = process->server != NULL ? syn_server_socket(process->server) : given->server;
@@ -168,7 +189,11 @@ start_agent(void *arg)
         if (err.code == SYN_E_CANCELED)
             return NULL;
         syn_log_err(SYN_LOG_ERROR, "agent.start-failed", &err);
-        if (err.code == SYN_E_INVALID || err.code == SYN_E_UNAUTHENTICATED || !pause_start(process))
+        if (err.code == SYN_E_INVALID || err.code == SYN_E_UNAUTHENTICATED) {
+            give_up(process, &err);
+            return NULL;
+        }
+        if (!pause_start(process))
             return NULL;
     }
     return NULL;
@@ -203,7 +228,10 @@ end_agent(struct process *process)
 static int
 fail(const struct syn_daemon_options *options, const struct syn_err *err)
 {
-    tell(options, "error: ", err->msg);
+    char line[sizeof(err->msg) + 64];
+
+    (void)snprintf(line, sizeof(line), "%s %s", syn_err_info(err->code)->wire, err->msg);
+    tell(options, "error: ", line);
     if (options->ready_fd < 0)
         fprintf(stderr, "synor: %s\n", err->msg);
     return syn_err_info(err->code)->exit;
@@ -247,6 +275,8 @@ syn_daemon_up(const struct syn_daemon_options *options)
                                             .data_dir = options->data_dir,
                                             .listen = options->listen,
                                             .key_file = options->key_file,
+                                            .old_key_files = options->old_key_files,
+                                            .without_key = options->without_key,
                                             .price_book = options->price_book,
                                             .region = options->region,
                                             .insecure = options->insecure};
@@ -289,6 +319,8 @@ syn_daemon_agent(const struct syn_daemon_options *options)
         rc = fail(options, &err);
     }
     end_agent(&process);
+    if (rc == SYN_OK && process.gave_up.code != 0)
+        rc = syn_err_info(process.gave_up.code)->exit;
     end(&process);
     return rc < 0 ? 1 : rc;
 }

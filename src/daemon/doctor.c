@@ -1,28 +1,21 @@
 /* `synor doctor`: what this machine can run, tried out in a folder of its own that is gone
  * afterwards. */
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include <synor/base/mem.h>
+#include <synor/base/tree.h>
 #include <synor/daemon/daemon.h>
 #include <synor/runtime/probe.h>
-
-static int
-remove_entry(const char *path, const struct stat *st, int kind, struct FTW *walk)
-{
-    (void)st;
-    (void)kind;
-    (void)walk;
-    return remove(path);
-}
+#include <synor/runtime/shim.h>
 
 int
 syn_daemon_doctor(json_t **ret, struct syn_err *err)
 {
     char root[] = "/tmp/synor-doctor-XXXXXX";
-    struct syn_native_options options = {.root = root};
+    struct syn_native_options options = {
+        .root = root, .shim_image = syn_shim_image, .shim_image_len = syn_shim_image_len};
     struct syn_native *native = NULL;
     struct syn_probe *probe = syn_calloc(1, sizeof(*probe));
     json_t *checks = NULL;
@@ -42,7 +35,7 @@ syn_daemon_doctor(json_t **ret, struct syn_err *err)
     if (rc == SYN_OK)
         rc = syn_json_pack(ret, err, "{s:o, s:s}", "checks", checks, "version", SYN_VERSION);
     (void)syn_native_free(native);
-    (void)nftw(root, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+    syn_tree_remove(root);
     syn_free(probe);
     return rc;
 }

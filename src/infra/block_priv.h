@@ -2,7 +2,9 @@
  *
  *   content.h   files, folders, CAR        (content*.c)
  *   ---------   ----------------------------------------
- *   blocks      batches, dedup, reads      (block_store.c)
+ *   batches     dedup, commits             (block_batch.c)
+ *   blocks      recovery, verified reads   (block_store.c)
+ *   recipes     blocks as slices of others (block_anchor.c, block_match.c, block_recipe.c)
  *   index       where a block is           (block_index.c, SQLite)
  *   packs       files of <= 256 MiB        (block_packs.c)
  *   record      header, zstd, AES-GCM      (block_record.c)
@@ -21,6 +23,7 @@
 #define SYN_KEYS_MAX     16
 
 struct syn_block_key {
+    uint32_t number; /* in this store's index */
     uint8_t id[SYN_KEY_ID_BYTES];
     uint8_t bytes[SYN_KEY_BYTES];
 };
@@ -34,6 +37,9 @@ struct syn_block_keys {
 /** Read a key file; the first one added is the current key when `current`. */
 SYN_MUST int syn_block_keys_add(struct syn_block_keys *keys, const char *path, bool current,
                                 struct syn_err *err);
+/** NULL when no key of this id is given. */
+const struct syn_block_key *syn_block_keys_find(const struct syn_block_keys *keys,
+                                                const uint8_t *id);
 /** Wipe. */
 void syn_block_keys_fini(struct syn_block_keys *keys);
 
@@ -46,6 +52,7 @@ void syn_block_keys_fini(struct syn_block_keys *keys);
 enum syn_record_flags {
     SYN_RECORD_ZSTD = 1,
     SYN_RECORD_AES = 2,
+    SYN_RECORD_RECIPE = 4, /* it says what the block is made of */
 };
 
 /** A record's header, decoded. */
@@ -76,8 +83,10 @@ struct syn_record_out {
     unsigned flags;
 };
 
-SYN_MUST int syn_record_encode(struct syn_coder *coder, const struct syn_cid *cid, const void *data,
-                               size_t len, struct syn_record_out *ret_out, struct syn_err *err);
+/** `kind`: 0 when `data` is the block, SYN_RECORD_RECIPE when it is its recipe. */
+SYN_MUST int syn_record_encode(struct syn_coder *coder, const struct syn_cid *cid, unsigned kind,
+                               const void *data, size_t len, struct syn_record_out *ret_out,
+                               struct syn_err *err);
 size_t syn_record_out_size(const struct syn_record_out *out);
 /** Bytes on disk of a record with this payload and tag. */
 size_t syn_record_size(uint32_t stored_len);
@@ -94,12 +103,134 @@ struct syn_block {
     size_t record_cap;
     uint8_t *plain;
     size_t plain_cap;
+    uint8_t *whole; /* made from a recipe */
+    size_t whole_cap;
+    struct syn_block *base; /* last read for it */
 };
 
 void syn_block_fini(struct syn_block *block);
-/** Decrypt, unpack and check block->record against the digest; sets data and len. */
-SYN_MUST int syn_record_decode(struct syn_coder *coder, const struct syn_cid *cid,
-                               size_t record_len, struct syn_block *block, struct syn_err *err);
+/** Let one of its buffers have room for `need` bytes; what it held is not kept. */
+SYN_MUST int syn_block_room(uint8_t **buffer, size_t *cap, size_t need, struct syn_err *err);
+/** Decrypt and unpack block->record; sets data, len and flags: the block, or its recipe. The digest
+ * is compared with that in the header only. */
+SYN_MUST int syn_record_open(struct syn_coder *coder, const struct syn_cid *cid, size_t record_len,
+                             struct syn_block *block, struct syn_err *err);
+/** Are data and len what the digest says? CORRUPT. */
+SYN_MUST int syn_block_check(const struct syn_cid *cid, const struct syn_block *block,
+                             struct syn_err *err);
+
+/* ---- anchors --------------------------------------------------------------------------------- */
+
+/** Smaller blocks have none: there is little to win, and a block's edges cost a slice each. */
+#define SYN_ANCHOR_BLOCK_MIN ((size_t)128 << 10)
+#define SYN_ANCHOR_BYTES     ((size_t)4 << 10) /* behind the cut point, hashed */
+#define SYN_ANCHORS_MAX      128               /* of one block; a mebibyte has 14 on average */
+
+struct syn_anchor {
+    uint64_t hash;
+    uint32_t at; /* the cut point in its block */
+};
+
+/** What chooses cut points and salts hashes: anchors of different seeds never meet. */
+struct syn_anchor_seed {
+    uint64_t gear[256];
+    uint64_t gear_doubled[256];
+    uint8_t salt[SYN_DIGEST_BYTES];
+};
+
+/** `key`: SYN_KEY_BYTES, or NULL where content is plain. */
+void syn_anchor_seed_init(struct syn_anchor_seed *seed, const uint8_t *key);
+/** In the order of their places. Returns how many there are. */
+size_t syn_anchors_find(const struct syn_anchor_seed *seed, const uint8_t *data, size_t len,
+                        struct syn_anchor out[static SYN_ANCHORS_MAX]);
+
+/** Anchors and whose they are; of two with one hash the first stays. Zero-initialise. */
+struct syn_anchor_note {
+    struct syn_anchor anchor;
+    uint32_t item;
+};
+struct syn_anchor_table {
+    struct syn_anchor_note *notes;
+    size_t count;
+    size_t cap;
+    uint32_t *slots; /* note + 1 */
+    size_t slots_count;
+};
+
+#define SYN_ANCHOR_TABLE_MAX ((size_t)1 << 16)
+
+void syn_anchor_table_fini(struct syn_anchor_table *table);
+void syn_anchor_table_clear(struct syn_anchor_table *table);
+/** Not when it holds SYN_ANCHOR_TABLE_MAX. */
+SYN_MUST int syn_anchor_table_add(struct syn_anchor_table *table, const struct syn_anchor *anchor,
+                                  size_t item, struct syn_err *err);
+/** NULL, or valid until the next change. */
+const struct syn_anchor_note *syn_anchor_table_find(const struct syn_anchor_table *table,
+                                                    uint64_t hash);
+
+/* ---- recipes --------------------------------------------------------------------------------- */
+
+#define SYN_RECIPE_BASES_MAX 4
+#define SYN_RECIPE_PARTS_MAX 64
+#define SYN_RECIPE_LITERAL   UINT32_MAX
+/** A shorter slice is not worth a base that must be kept and read for it. */
+#define SYN_RECIPE_SLICE_MIN     ((size_t)32 << 10)
+#define SYN_RECIPE_LITERAL_SHARE 2 /* new bytes are at most one in so many */
+
+struct syn_recipe_part {
+    uint32_t base;   /* number, or SYN_RECIPE_LITERAL */
+    uint32_t offset; /* in the base */
+    uint32_t len;
+};
+
+struct syn_recipe {
+    uint32_t size; /* of the block */
+    unsigned bases_count;
+    uint8_t bases[SYN_RECIPE_BASES_MAX][SYN_DIGEST_BYTES]; /* raw blocks that are no recipes */
+    size_t parts_count;
+    struct syn_recipe_part parts[SYN_RECIPE_PARTS_MAX];
+    const uint8_t *literal; /* borrowed: bytes of all literal parts */
+    size_t literal_len;
+};
+
+/** Append the form that a record holds. */
+SYN_MUST int syn_recipe_encode(const struct syn_recipe *recipe, struct syn_buf *out,
+                               struct syn_err *err);
+/** `ret->literal` points into `data`. CORRUPT for anything but what encode writes. */
+SYN_MUST int syn_recipe_decode(const void *data, size_t len, struct syn_recipe *ret,
+                               struct syn_err *err);
+/** Write the literal parts, or the slices of one base, to their places in out[recipe->size].
+ * CORRUPT when the base is shorter than its slices say. */
+void syn_recipe_fill_literals(const struct syn_recipe *recipe, uint8_t *out);
+SYN_MUST int syn_recipe_fill_base(const struct syn_recipe *recipe, unsigned base,
+                                  const uint8_t *data, size_t len, uint8_t *out,
+                                  struct syn_err *err);
+
+/** A block that has an anchor, and where. */
+struct syn_recipe_base {
+    const uint8_t *digest;
+    const uint8_t *data;
+    size_t len;
+    size_t offset;
+};
+
+#define SYN_RECIPE_NO_BASE 1
+/** A block's anchors, and who knows the blocks that share one. What `find` gives stays valid until
+ * the search ends. */
+struct syn_recipe_source {
+    const struct syn_anchor *anchors;
+    size_t count;
+    int (*find)(void *arg, uint64_t hash, struct syn_recipe_base *ret_base, struct syn_err *err);
+    void *arg;
+};
+
+/** It is not worth it; the recipe is not to be used. */
+#define SYN_RECIPE_NONE 1
+/** Say the block as slices of others. Every byte of a slice was compared. `literal` gets the bytes
+ * that the recipe borrows. */
+SYN_MUST int syn_recipe_find(const struct syn_recipe_source *source, const void *data, size_t len,
+                             struct syn_recipe *recipe, struct syn_buf *literal,
+                             struct syn_err *err);
 
 /* ---- packs ----------------------------------------------------------------------------------- */
 
@@ -146,13 +277,21 @@ struct syn_index_row {
     struct syn_place place;
     uint32_t stored; /* bytes of the whole record */
     uint32_t size;   /* of the block */
-    unsigned flags;
+    unsigned flags;  /* enum syn_record_flags */
     int64_t born_ms; /* last put */
+    bool bad;        /* the last read found it damaged */
+    uint32_t key;    /* it is sealed under; 0: none */
 };
 
-/** `*ret_new`: there was no index; it stays new until syn_index_ready(), also over a crash. */
-SYN_MUST int syn_index_open(const char *path, struct syn_index **ret_index, bool *ret_new,
-                            struct syn_err *err);
+enum syn_index_state {
+    SYN_INDEX_READY,
+    SYN_INDEX_NEW,     /* there was none */
+    SYN_INDEX_UNKEYED, /* of an older version: it does not say which key seals a block */
+};
+
+/** What is not READY stays so until syn_index_ready(), also over a crash. */
+SYN_MUST int syn_index_open(const char *path, struct syn_index **ret_index,
+                            enum syn_index_state *ret_state, struct syn_err *err);
 SYN_MUST int syn_index_ready(struct syn_index *index, struct syn_err *err);
 struct syn_index *syn_index_close(struct syn_index *index);
 /** 1 when there is no such block. */
@@ -162,6 +301,9 @@ SYN_MUST int syn_index_find(struct syn_index *index, const uint8_t *digest,
 /** The committed size of a pack, 0 when it has none. */
 SYN_MUST int syn_index_pack_size(struct syn_index *index, uint32_t pack, uint64_t *ret_size,
                                  struct syn_err *err);
+/** syn_index_find() between begin and end: sees what was written since begin. */
+SYN_MUST int syn_index_get(struct syn_index *index, const uint8_t *digest,
+                           struct syn_index_row *ret_row, struct syn_err *err);
 /* One writer at a time: begin takes the writer's lock, end gives it back, durable or undone. */
 SYN_MUST int syn_index_begin(struct syn_index *index, struct syn_err *err);
 /** Commit when `rc` is 0, undo otherwise. Returns rc, or why the commit failed. */
@@ -172,9 +314,47 @@ SYN_MUST int syn_index_add(struct syn_index *index, const struct syn_index_row *
 SYN_MUST int syn_index_touch(struct syn_index *index, const uint8_t *digest, int64_t born_ms,
                              struct syn_err *err);
 SYN_MUST int syn_index_remove(struct syn_index *index, const uint8_t *digest, struct syn_err *err);
-/** Give a row a new place; it must still be at `from`. */
+/** Say anew what a recipe is made of; 0: the block is no recipe. */
+SYN_MUST int syn_index_bases(struct syn_index *index, const uint8_t *digest,
+                             const uint8_t (*bases)[SYN_DIGEST_BYTES], unsigned count,
+                             struct syn_err *err);
+/** Take out recipes whose bases are not all there, as whole blocks: records that nothing named
+ * before the index was lost. */
+SYN_MUST int syn_index_prune_recipes(struct syn_index *index, struct syn_err *err);
+SYN_MUST int syn_index_anchor(struct syn_index *index, const struct syn_anchor *anchor,
+                              const uint8_t *digest, struct syn_err *err);
+/** SYN_INDEX_NONE, or whose anchor it is and where; the block may be gone. Any time. */
+SYN_MUST int syn_index_anchor_find(struct syn_index *index, uint64_t hash,
+                                   uint8_t ret_digest[static SYN_DIGEST_BYTES], uint32_t *ret_at,
+                                   struct syn_err *err);
+/** Outside of begin and end: forget the anchors of blocks that are gone. */
+SYN_MUST int syn_index_prune_anchors(struct syn_index *index, struct syn_err *err);
+/** Every recipe with every block that it is made of. */
+SYN_MUST int syn_index_each_base(struct syn_index *index,
+                                 int (*each)(void *arg, const uint8_t *digest, const uint8_t *base,
+                                             struct syn_err *err),
+                                 void *arg, struct syn_err *err);
+/** Give a row a new place, where it is whole; it must still be at `from`. */
 SYN_MUST int syn_index_move(struct syn_index *index, const struct syn_index_row *row,
                             struct syn_place from, struct syn_err *err);
+/** Outside of begin and end: remember what a read of the row's record found. A record that is
+ * elsewhere by now is left alone. */
+SYN_MUST int syn_index_mark(struct syn_index *index, const struct syn_index_row *row, bool bad,
+                            struct syn_err *err);
+/** Between begin and end. The number of a key, which is entered when it is new. */
+SYN_MUST int syn_index_key(struct syn_index *index, const uint8_t *id, uint32_t *ret_number,
+                           struct syn_err *err);
+SYN_MUST int syn_index_key_of(struct syn_index *index, const uint8_t *digest, uint32_t number,
+                              struct syn_err *err);
+SYN_MUST int syn_index_key_forget(struct syn_index *index, uint32_t number, struct syn_err *err);
+/** The keys that were ever entered and not forgotten. */
+SYN_MUST int syn_index_keys(struct syn_index *index,
+                            int (*each)(void *arg, uint32_t number, const uint8_t *id,
+                                        struct syn_err *err),
+                            void *arg, struct syn_err *err);
+/** Does it seal any block? May read the whole index. */
+SYN_MUST int syn_index_key_used(struct syn_index *index, uint32_t number, bool *ret_used,
+                                struct syn_err *err);
 /** The pack is committed up to `size` at least; 0 forgets it. */
 SYN_MUST int syn_index_pack(struct syn_index *index, uint32_t pack, uint64_t size,
                             struct syn_err *err);
@@ -221,17 +401,25 @@ SYN_MUST int syn_blocks_open(const struct syn_content_opts *opts, struct syn_blo
 struct syn_blocks *syn_blocks_close(struct syn_blocks *blocks);
 struct syn_index *syn_blocks_index(struct syn_blocks *blocks);
 struct syn_packs *syn_blocks_packs(struct syn_blocks *blocks);
+/** Can what a key with this number in the index seals be read? */
+bool syn_blocks_key_given(const struct syn_blocks *blocks, uint32_t number);
 
-/** Read and verify one block into `block`. NOTFOUND, CORRUPT (both name the CID), UNAVAILABLE (the
- * key is not given), IO, NOMEM. */
+/** Read and verify one block into `block`, from its own record or as its recipe says. NOTFOUND,
+ * CORRUPT (both name the CID), UNAVAILABLE (the key is not given), IO, NOMEM. The index remembers
+ * which blocks were found damaged; the next put of one writes it anew. */
 SYN_MUST int syn_blocks_get(struct syn_blocks *blocks, const struct syn_cid *cid,
                             struct syn_block *block, struct syn_err *err);
+/** `*ret_has`: the block is there and can be read, as far as is known. */
 SYN_MUST int syn_blocks_has(struct syn_blocks *blocks, const struct syn_cid *cid, bool *ret_has,
                             struct syn_err *err);
 
 /** Blocks that become visible and durable together. */
 SYN_MUST int syn_batch_new(struct syn_blocks *blocks, struct syn_batch **ret_batch,
                            struct syn_err *err);
+/** A batch that only keeps gc away: from what it holds, and from all that other batches commit or
+ * hold and end with while it is open. */
+SYN_MUST int syn_batch_new_guard(struct syn_blocks *blocks, struct syn_batch **ret_guard,
+                                 struct syn_err *err);
 /** Store a block whose CID was computed from `data`. Any thread. */
 SYN_MUST int syn_batch_put(struct syn_batch *batch, const struct syn_cid *cid, const void *data,
                            size_t len, struct syn_err *err);

@@ -1,9 +1,10 @@
 /* One block on disk:
  *
  *     0  magic "SYNB"            8  payload and tag length    48  key id (8)
- *     4  version, flags,        12  block length              56  nonce (12)
+ *     4  version, flags,        12  payload length, unpacked  56  nonce (12)
  *        codec, 0               16  sha2-256 digest (32)      68  check of bytes 0..67
- *    72  payload: the block, maybe zstd, maybe AES-256-GCM; then the tag; zeros up to 8 bytes
+ *    72  payload: the block or its recipe, maybe zstd, maybe AES-256-GCM; then the tag; zeros up to
+ *        8 bytes
  *
  * All numbers are little-endian. The digest is of the block itself, so that encryption and
  * compression never change a CID, and it is what a read is checked against; the header's own check
@@ -116,8 +117,8 @@ syn_block_keys_fini(struct syn_block_keys *keys)
     OPENSSL_cleanse(keys, sizeof(*keys));
 }
 
-static const struct syn_block_key *
-find_key(const struct syn_block_keys *keys, const uint8_t *id)
+const struct syn_block_key *
+syn_block_keys_find(const struct syn_block_keys *keys, const uint8_t *id)
 {
     for (unsigned i = 0; i < keys->count; i++) {
         if (memcmp(keys->keys[i].id, id, SYN_KEY_ID_BYTES) == 0)
@@ -158,9 +159,8 @@ syn_coder_free(struct syn_coder *coder)
     return NULL;
 }
 
-/* Buffers only grow; what they held is not kept. */
-static SYN_MUST int
-make_room(uint8_t **buffer, size_t *cap, size_t need, struct syn_err *err)
+int
+syn_block_room(uint8_t **buffer, size_t *cap, size_t need, struct syn_err *err)
 {
     if (*cap < need) {
         syn_free(*buffer);
@@ -231,7 +231,7 @@ pack(struct syn_coder *coder, const void *data, size_t len, size_t *ret_len, str
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for compression");
     if (!worth_packing(coder, data, len))
         return SYN_OK;
-    rc = make_room(&coder->scratch, &coder->scratch_cap, len, err);
+    rc = syn_block_room(&coder->scratch, &coder->scratch_cap, len, err);
     if (rc < 0)
         return rc;
     size = ZSTD_compressCCtx(coder->zip, coder->scratch, len - len / 16, data, len, ZSTD_LEVEL);
@@ -246,7 +246,7 @@ seal(struct syn_coder *coder, struct syn_record_out *out, struct syn_err *err)
     const struct syn_block_key *key = &coder->keys->keys[0];
     const uint8_t *from = out->payload;
     int used = 0;
-    int rc = make_room(&coder->scratch, &coder->scratch_cap, out->payload_len, err);
+    int rc = syn_block_room(&coder->scratch, &coder->scratch_cap, out->payload_len, err);
 
     if (rc < 0)
         return rc;
@@ -276,21 +276,22 @@ syn_record_out_size(const struct syn_record_out *out)
 }
 
 int
-syn_record_encode(struct syn_coder *coder, const struct syn_cid *cid, const void *data, size_t len,
-                  struct syn_record_out *ret_out, struct syn_err *err)
+syn_record_encode(struct syn_coder *coder, const struct syn_cid *cid, unsigned kind,
+                  const void *data, size_t len, struct syn_record_out *ret_out, struct syn_err *err)
 {
     struct syn_record_out *out = ret_out;
     size_t packed = 0;
     uint32_t stored;
     int rc = pack(coder, data, len, &packed, err);
 
-    assert(len <= SYN_BLOCK_BYTES_MAX);
+    assert(len <= SYN_BLOCK_BYTES_MAX && (kind == 0 || kind == SYN_RECORD_RECIPE));
     if (rc < 0)
         return rc;
     memset(out, 0, sizeof(*out));
     out->payload = packed > 0 ? coder->scratch : data;
     out->payload_len = packed > 0 ? packed : len;
-    out->flags = (packed > 0 ? SYN_RECORD_ZSTD : 0U) | (coder->keys->encrypt ? SYN_RECORD_AES : 0U);
+    out->flags =
+        kind | (packed > 0 ? SYN_RECORD_ZSTD : 0U) | (coder->keys->encrypt ? SYN_RECORD_AES : 0U);
     stored = (uint32_t)out->payload_len + (coder->keys->encrypt ? SYN_RECORD_TAG : 0);
     put_u32(out->head, MAGIC);
     out->head[4] = VERSION;
@@ -323,12 +324,13 @@ syn_record_head_decode(const uint8_t head[static SYN_RECORD_HEAD], struct syn_re
     ret->flags = head[AT_FLAGS];
     ret->stored_len = get_u32(head + AT_STORED);
     ret->raw_len = get_u32(head + AT_RAW);
-    if ((ret->flags & ~(unsigned)(SYN_RECORD_ZSTD | SYN_RECORD_AES)) != 0 ||
-        (head[AT_CODEC] != SYN_CODEC_RAW && head[AT_CODEC] != SYN_CODEC_DAG_PB) ||
+    if ((ret->flags & ~(unsigned)(SYN_RECORD_ZSTD | SYN_RECORD_AES | SYN_RECORD_RECIPE)) != 0 ||
+        (head[AT_CODEC] != SYN_CODEC_RAW &&
+         (head[AT_CODEC] != SYN_CODEC_DAG_PB || (ret->flags & SYN_RECORD_RECIPE) != 0)) ||
         ret->raw_len > SYN_BLOCK_BYTES_MAX ||
         ret->stored_len > ret->raw_len + (size_t)SYN_RECORD_TAG ||
         ((ret->flags & SYN_RECORD_AES) != 0 && ret->stored_len < SYN_RECORD_TAG) ||
-        (ret->flags == 0 && ret->stored_len != ret->raw_len))
+        ((ret->flags & (SYN_RECORD_ZSTD | SYN_RECORD_AES)) == 0 && ret->stored_len != ret->raw_len))
         return false;
     ret->cid.codec = (enum syn_codec)head[AT_CODEC];
     memcpy(ret->cid.digest, head + AT_DIGEST, SYN_DIGEST_BYTES);
@@ -342,7 +344,7 @@ static SYN_MUST int
 unseal(struct syn_coder *coder, const struct syn_record *record, struct syn_block *block,
        struct syn_err *err)
 {
-    const struct syn_block_key *key = find_key(coder->keys, record->key_id);
+    const struct syn_block_key *key = syn_block_keys_find(coder->keys, record->key_id);
     uint8_t *payload = block->record + SYN_RECORD_HEAD;
     size_t len = record->stored_len - SYN_RECORD_TAG;
     int used = 0;
@@ -377,7 +379,7 @@ unpack(struct syn_coder *coder, size_t payload_len, size_t raw_len, struct syn_b
         coder->unzip = ZSTD_createDCtx();
     if (coder->unzip == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for decompression");
-    rc = make_room(&block->plain, &block->plain_cap, raw_len, err);
+    rc = syn_block_room(&block->plain, &block->plain_cap, raw_len, err);
     if (rc < 0)
         return rc;
     size = ZSTD_decompressDCtx(coder->unzip, block->plain, raw_len, block->record + SYN_RECORD_HEAD,
@@ -389,10 +391,9 @@ unpack(struct syn_coder *coder, size_t payload_len, size_t raw_len, struct syn_b
 }
 
 int
-syn_record_decode(struct syn_coder *coder, const struct syn_cid *cid, size_t record_len,
-                  struct syn_block *block, struct syn_err *err)
+syn_record_open(struct syn_coder *coder, const struct syn_cid *cid, size_t record_len,
+                struct syn_block *block, struct syn_err *err)
 {
-    uint8_t digest[SYN_DIGEST_BYTES];
     struct syn_record record;
     size_t payload_len;
     int rc;
@@ -419,6 +420,14 @@ syn_record_decode(struct syn_coder *coder, const struct syn_cid *cid, size_t rec
     } else if (payload_len != record.raw_len) {
         return SYN_FAIL(err, SYN_E_CORRUPT, "the record's header is damaged");
     }
+    return SYN_OK;
+}
+
+int
+syn_block_check(const struct syn_cid *cid, const struct syn_block *block, struct syn_err *err)
+{
+    uint8_t digest[SYN_DIGEST_BYTES];
+
     SHA256(block->data, block->len, digest);
     if (memcmp(digest, cid->digest, SYN_DIGEST_BYTES) != 0)
         return SYN_FAIL(err, SYN_E_CORRUPT, "its bytes do not match its hash");
@@ -430,5 +439,11 @@ syn_block_fini(struct syn_block *block)
 {
     syn_free(block->record);
     syn_free(block->plain);
+    syn_free(block->whole);
+    if (block->base != NULL) {
+        assert(block->base->base == NULL);
+        syn_block_fini(block->base);
+        syn_free(block->base);
+    }
     *block = (struct syn_block){0};
 }

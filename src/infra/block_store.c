@@ -1,19 +1,6 @@
-/* Blocks, whole and verified, and batches of them.
- *
- * Crash safety rests on one order: records are appended, the packs they are in are synced, then one
- * transaction names them in the index. A block is there exactly when the index names it. What a
- * crash or an abandoned batch leaves behind lies after a pack's committed size, or in a pack that
- * the index does not know, and is cut away: at open, or when the last open batch ends.
- *
- *     batch:  put put put ...  commit = sync packs, index transaction
- *     pack:   [committed ......................][not yet committed]
- *
- * Deduplication meets gc in one place: between finding that a block is stored already and relying
- * on it, it must not be collected. A put claims the digest in its batch and looks it up under the
- * shared side of `sweep`; gc reads all claims and deletes under the exclusive side.
- *
- * Locks, in order: sweep, blocks.lock, batch.lock, index. */
-#include "block_priv.h"
+/* Blocks, whole and verified: the store's parts, its recovery, and reading. Writing is in
+ * block_batch.c. */
+#include "block_store_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,69 +8,44 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <openssl/crypto.h>
+
 #include <synor/base/log.h>
 #include <synor/base/mem.h>
+#include <synor/base/str.h>
 #include <synor/base/world.h>
 
 #define PACK_BYTES_MAX ((uint64_t)256 << 20)
-#define CODERS_KEPT    4
-#define BUFFERED_MAX   ((size_t)64 << 10) /* larger records are written on their own */
-#define BUFFER_BYTES   ((size_t)1 << 20)
 #define READ_TRIES     3
-#define TOUCH_SLACK_MS (INT64_C(10) * 60 * 1000)
-#define SCAN_BYTES     ((size_t)1 << 16)
 
-struct syn_blocks {
-    pthread_mutex_t lock; /* batches, coders */
-    pthread_rwlock_t sweep;
-    struct syn_block_keys keys;
-    struct syn_index *index;
-    struct syn_packs *packs;
-    struct syn_batch *batches;
-    struct syn_coder *coders[CODERS_KEPT];
-    unsigned coders_count;
-    int lock_fd;
-};
+/* ---- coders ---------------------------------------------------------------------------------- */
 
-enum item_state {
-    ITEM_CLAIMED, /* being looked up or written */
-    ITEM_STORED,  /* was there before */
-    ITEM_BUFFERED,
-    ITEM_WRITTEN,
-    ITEM_COMMITTED,
-};
+int
+syn_blocks_take_coder(struct syn_blocks *blocks, struct syn_coder **ret_coder, struct syn_err *err)
+{
+    struct syn_coder *coder = NULL;
 
-/* What the batch knows of one digest in its set. */
-struct item {
-    enum item_state state;
-    struct syn_index_row row; /* of a buffered one, `offset` counts from the buffer's start */
-};
+    (void)pthread_mutex_lock(&blocks->lock);
+    if (blocks->coders_count > 0)
+        coder = blocks->coders[--blocks->coders_count];
+    (void)pthread_mutex_unlock(&blocks->lock);
+    if (coder == NULL)
+        return syn_coder_new(&blocks->keys, ret_coder, err);
+    *ret_coder = coder;
+    return SYN_OK;
+}
 
-struct touched_pack {
-    uint32_t id;
-    uint64_t end;
-};
-
-struct syn_batch {
-    struct syn_batch *next;
-    struct syn_blocks *blocks;
-    pthread_mutex_t lock;
-    struct syn_digest_set set;
-    struct item *items; /* one for each of the set's */
-    size_t items_cap;
-    size_t committed; /* items before this one are done */
-    uint8_t *buffer;
-    size_t buffered;
-    size_t *waiting; /* items in the buffer */
-    size_t waiting_count;
-    size_t waiting_cap;
-    struct touched_pack *packs; /* written since the last commit */
-    size_t packs_count;
-    size_t packs_cap;
-    uint32_t first_pack; /* it has written to none before */
-    uint64_t put_bytes;
-    bool failed;
-};
+void
+syn_blocks_give_coder(struct syn_blocks *blocks, struct syn_coder *coder)
+{
+    (void)pthread_mutex_lock(&blocks->lock);
+    if (blocks->coders_count < SYN_CODERS_KEPT) {
+        blocks->coders[blocks->coders_count++] = coder;
+        coder = NULL;
+    }
+    (void)pthread_mutex_unlock(&blocks->lock);
+    syn_coder_free(coder);
+}
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
@@ -127,6 +89,108 @@ add_keys(struct syn_blocks *blocks, const struct syn_content_opts *opts, struct 
     return rc;
 }
 
+/* ---- keys and the index ---------------------------------------------------------------------- */
+
+/* Enter the keys that are given, so that rows can say which one seals them. */
+static SYN_MUST int
+number_keys(struct syn_blocks *blocks, struct syn_err *err)
+{
+    struct syn_block_keys *keys = &blocks->keys;
+    int rc;
+
+    if (keys->count == 0)
+        return SYN_OK;
+    rc = syn_index_begin(blocks->index, err);
+    if (rc != 0)
+        return rc;
+    for (unsigned i = 0; rc == 0 && i < keys->count; i++)
+        rc = syn_index_key(blocks->index, keys->keys[i].id, &keys->keys[i].number, err);
+    return syn_index_end(blocks->index, rc, err);
+}
+
+uint32_t
+syn_blocks_key(const struct syn_blocks *blocks, unsigned flags)
+{
+    return (flags & SYN_RECORD_AES) != 0 ? blocks->keys.keys[0].number : 0;
+}
+
+bool
+syn_blocks_key_given(const struct syn_blocks *blocks, uint32_t number)
+{
+    for (unsigned i = 0; i < blocks->keys.count; i++) {
+        if (blocks->keys.keys[i].number == number)
+            return true;
+    }
+    return number == 0;
+}
+
+/* An index of an older version: the records' headers say which key it is. */
+static SYN_MUST int
+learn_key(void *arg, const struct syn_index_row *row, struct syn_err *err)
+{
+    struct syn_blocks *blocks = arg;
+    uint8_t head[SYN_RECORD_HEAD];
+    struct syn_record record;
+    uint32_t number = 0;
+    int rc;
+
+    if ((row->flags & SYN_RECORD_AES) == 0)
+        return SYN_OK;
+    rc = syn_packs_read(blocks->packs, row->place, head, sizeof(head), err);
+    if (rc == SYN_E_NOTFOUND || rc == SYN_E_CORRUPT)
+        return SYN_OK; /* the next read will tell */
+    if (rc == 0 && syn_record_head_decode(head, &record)) {
+        rc = syn_index_key(blocks->index, record.key_id, &number, err);
+        if (rc == 0)
+            rc = syn_index_key_of(blocks->index, row->cid.digest, number, err);
+    }
+    return rc;
+}
+
+static SYN_MUST int
+learn_keys(struct syn_blocks *blocks, struct syn_err *err)
+{
+    int rc = syn_index_begin(blocks->index, err);
+
+    if (rc != 0)
+        return rc;
+    rc = syn_index_each(blocks->index, SYN_INDEX_BY_PLACE, INT64_MIN, learn_key, blocks, err);
+    rc = syn_index_end(blocks->index, rc, err);
+    return rc == 0 ? syn_index_ready(blocks->index, err) : rc;
+}
+
+static SYN_MUST int
+forget_key(struct syn_blocks *blocks, uint32_t number, struct syn_err *err)
+{
+    int rc = syn_index_begin(blocks->index, err);
+
+    if (rc != 0)
+        return rc;
+    return syn_index_end(blocks->index, syn_index_key_forget(blocks->index, number, err), err);
+}
+
+/* A key that is not given may only be one that seals nothing any more. */
+static SYN_MUST int
+check_key(void *arg, uint32_t number, const uint8_t *id, struct syn_err *err)
+{
+    struct syn_blocks *blocks = arg;
+    char text[2 * SYN_KEY_ID_BYTES + 1];
+    bool used = false;
+    int rc;
+
+    if (syn_blocks_key_given(blocks, number))
+        return SYN_OK;
+    rc = syn_index_key_used(blocks->index, number, &used, err);
+    if (rc == 0 && used) {
+        syn_hex_encode(id, SYN_KEY_ID_BYTES, text);
+        return SYN_FAIL(err, SYN_E_UNAVAILABLE,
+                        "content is sealed under key %s, whose file is not given", text);
+    }
+    return rc == 0 ? forget_key(blocks, number, err) : rc;
+}
+
+/* ---- recovery -------------------------------------------------------------------------------- */
+
 /* A pack after a crash: what was not committed goes. */
 static SYN_MUST int
 recover_pack(void *arg, uint32_t pack, uint64_t size, struct syn_err *err)
@@ -151,6 +215,50 @@ note_pack(void *arg, uint32_t pack, uint64_t size, struct syn_err *err)
     (void)err;
     syn_packs_reserve_ids(blocks->packs, pack);
     return SYN_OK;
+}
+
+/* Read and check a record that was found: the size of the block that a recipe gives, and its bases.
+ * Whether these are there shows when all is found. */
+static SYN_MUST int
+look_into(struct syn_blocks *blocks, struct syn_index_row *row, struct syn_recipe *ret_recipe,
+          struct syn_err *err)
+{
+    SYN_SCOPED(syn_block_fini) struct syn_block block = {0};
+    int rc = syn_blocks_read_at(blocks, row, &block, err);
+
+    if (rc == 0 && (block.flags & SYN_RECORD_RECIPE) != 0) {
+        rc = syn_recipe_decode(block.data, block.len, ret_recipe, err);
+        row->size = rc == 0 ? ret_recipe->size : 0;
+    }
+    return rc;
+}
+
+/* Enter a found record. Of two of one block the later one counts, because that is the one that was
+ * written in place of a damaged one, or copied out of another pack; unless it is damaged itself. A
+ * recipe under a lost key is left out: what it needs could not be kept. */
+static SYN_MUST int
+rebuild_row(struct syn_blocks *blocks, struct syn_index_row *row, struct syn_err *err)
+{
+    struct syn_recipe recipe = {0};
+    struct syn_index_row before;
+    bool is_recipe = (row->flags & SYN_RECORD_RECIPE) != 0;
+    int found = syn_index_get(blocks->index, row->cid.digest, &before, err);
+    int rc = SYN_OK;
+
+    if (found < 0)
+        return found;
+    if (is_recipe || found != SYN_INDEX_NONE)
+        rc = look_into(blocks, row, &recipe, err);
+    if (rc == SYN_E_CORRUPT || (is_recipe && rc == SYN_E_UNAVAILABLE && blocks->without_key))
+        return SYN_OK;
+    if (rc < 0 && (is_recipe || rc != SYN_E_UNAVAILABLE))
+        return rc;
+    rc = found == SYN_INDEX_NONE ? syn_index_add(blocks->index, row, err)
+                                 : syn_index_move(blocks->index, row, before.place, err);
+    return rc == 0 ? syn_index_bases(blocks->index, row->cid.digest,
+                                     (const uint8_t(*)[SYN_DIGEST_BYTES])recipe.bases,
+                                     recipe.bases_count, err)
+                   : rc;
 }
 
 /* Find the records of one pack by their headers. Between two there may be a gap that an abandoned
@@ -181,7 +289,10 @@ rebuild_pack(void *arg, uint32_t pack, uint64_t size, struct syn_err *err)
         row.stored = (uint32_t)syn_record_size(record.stored_len);
         row.size = record.raw_len;
         row.flags = record.flags;
-        rc = syn_index_add(blocks->index, &row, err);
+        if ((record.flags & SYN_RECORD_AES) != 0)
+            rc = syn_index_key(blocks->index, record.key_id, &row.key, err);
+        if (rc == 0)
+            rc = rebuild_row(blocks, &row, err);
         at += row.stored;
         end = at;
     }
@@ -196,6 +307,8 @@ rebuild_index(struct syn_blocks *blocks, struct syn_err *err)
     if (rc != 0)
         return rc;
     rc = syn_packs_each(blocks->packs, rebuild_pack, blocks, err);
+    if (rc == 0)
+        rc = syn_index_prune_recipes(blocks->index, err);
     rc = syn_index_end(blocks->index, rc, err);
     return rc == 0 ? syn_index_ready(blocks->index, err) : rc;
 }
@@ -204,7 +317,7 @@ static SYN_MUST int
 open_files(struct syn_blocks *blocks, const struct syn_content_opts *opts, struct syn_err *err)
 {
     uint64_t pack_max = opts->pack_bytes_max == 0 ? PACK_BYTES_MAX : opts->pack_bytes_max;
-    bool is_new = false;
+    enum syn_index_state state = SYN_INDEX_READY;
     SYN_BUF(packs);
     SYN_BUF(index);
     int rc;
@@ -219,9 +332,15 @@ open_files(struct syn_blocks *blocks, const struct syn_content_opts *opts, struc
     if (rc == 0)
         rc = syn_packs_open(packs.data, pack_max, opts->io, &blocks->packs, err);
     if (rc == 0)
-        rc = syn_index_open(index.data, &blocks->index, &is_new, err);
-    if (rc == 0 && is_new)
+        rc = syn_index_open(index.data, &blocks->index, &state, err);
+    if (rc == 0 && state == SYN_INDEX_NEW)
         rc = rebuild_index(blocks, err);
+    if (rc == 0 && state == SYN_INDEX_UNKEYED)
+        rc = learn_keys(blocks, err);
+    if (rc == 0)
+        rc = number_keys(blocks, err);
+    if (rc == 0 && !opts->without_key)
+        rc = syn_index_keys(blocks->index, check_key, blocks, err);
     if (rc == 0)
         rc = syn_packs_each(blocks->packs, note_pack, blocks, err);
     if (rc == 0)
@@ -241,16 +360,23 @@ syn_blocks_open(const struct syn_content_opts *opts, struct syn_blocks **ret_blo
     (void)pthread_mutex_init(&blocks->lock, NULL);
     (void)pthread_rwlock_init(&blocks->sweep, NULL);
     blocks->lock_fd = -1;
+    blocks->without_key = opts->without_key;
     rc = make_dir(opts->dir, err);
     if (rc == 0)
         rc = take_lock(blocks, opts->dir, err);
     if (rc == 0)
         rc = add_keys(blocks, opts, err);
     if (rc == 0)
+        syn_anchor_seed_init(&blocks->seed,
+                             blocks->keys.encrypt ? blocks->keys.keys[0].bytes : NULL);
+    if (rc == 0)
         rc = open_files(blocks, opts, err);
     if (rc < 0) {
         syn_blocks_close(blocks);
-        return syn_err_wrap(err, rc, "opening the content store %s", opts->dir);
+        /* A missing key's message goes to people as it is. */
+        return rc == SYN_E_UNAVAILABLE
+                   ? rc
+                   : syn_err_wrap(err, rc, "opening the content store %s", opts->dir);
     }
     *ret_blocks = blocks;
     return SYN_OK;
@@ -264,9 +390,11 @@ syn_blocks_close(struct syn_blocks *blocks)
     assert(blocks->batches == NULL);
     while (blocks->coders_count > 0)
         syn_coder_free(blocks->coders[--blocks->coders_count]);
+    syn_free(blocks->left);
     syn_index_close(blocks->index);
     syn_packs_close(blocks->packs);
     syn_block_keys_fini(&blocks->keys);
+    OPENSSL_cleanse(&blocks->seed, sizeof(blocks->seed));
     if (blocks->lock_fd >= 0)
         (void)close(blocks->lock_fd);
     (void)pthread_rwlock_destroy(&blocks->sweep);
@@ -287,94 +415,183 @@ syn_blocks_packs(struct syn_blocks *blocks)
     return blocks->packs;
 }
 
-/* ---- coders ---------------------------------------------------------------------------------- */
-
-static SYN_MUST int
-take_coder(struct syn_blocks *blocks, struct syn_coder **ret_coder, struct syn_err *err)
-{
-    struct syn_coder *coder = NULL;
-
-    (void)pthread_mutex_lock(&blocks->lock);
-    if (blocks->coders_count > 0)
-        coder = blocks->coders[--blocks->coders_count];
-    (void)pthread_mutex_unlock(&blocks->lock);
-    if (coder == NULL)
-        return syn_coder_new(&blocks->keys, ret_coder, err);
-    *ret_coder = coder;
-    return SYN_OK;
-}
-
-static void
-give_coder(struct syn_blocks *blocks, struct syn_coder *coder)
-{
-    (void)pthread_mutex_lock(&blocks->lock);
-    if (blocks->coders_count < CODERS_KEPT) {
-        blocks->coders[blocks->coders_count++] = coder;
-        coder = NULL;
-    }
-    (void)pthread_mutex_unlock(&blocks->lock);
-    syn_coder_free(coder);
-}
-
 /* ---- reading --------------------------------------------------------------------------------- */
-
-static SYN_MUST int
-make_record_room(struct syn_block *block, size_t len, struct syn_err *err)
-{
-    if (block->record_cap < len) {
-        syn_free(block->record);
-        block->record_cap = 0;
-        block->record = syn_alloc(len);
-        if (block->record == NULL)
-            return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a block");
-        block->record_cap = len;
-    }
-    return SYN_OK;
-}
 
 /* Find and read the record. gc may move a block and remove the old pack in between: look again. */
 static SYN_MUST int
 read_record(struct syn_blocks *blocks, const struct syn_cid *cid, struct syn_block *block,
-            size_t *ret_len, struct syn_err *err)
+            struct syn_index_row *ret_row, struct syn_err *err)
 {
-    struct syn_index_row row;
     int rc = SYN_OK;
 
     for (int i = 0; i < READ_TRIES; i++) {
-        rc = syn_index_find(blocks->index, cid->digest, &row, err);
+        rc = syn_index_find(blocks->index, cid->digest, ret_row, err);
         if (rc == SYN_INDEX_NONE)
             return SYN_FAIL(err, SYN_E_NOTFOUND, "not in the content store");
         if (rc == 0)
-            rc = make_record_room(block, row.stored, err);
+            rc = syn_block_room(&block->record, &block->record_cap, ret_row->stored, err);
         if (rc == 0)
-            rc = syn_packs_read(blocks->packs, row.place, block->record, row.stored, err);
+            rc = syn_packs_read(blocks->packs, ret_row->place, block->record, ret_row->stored, err);
         if (rc != SYN_E_NOTFOUND)
             break;
     }
     if (rc == SYN_E_NOTFOUND)
-        return SYN_FAIL(err, SYN_E_CORRUPT, "pack %08x is missing", row.place.pack);
-    *ret_len = row.stored;
+        return SYN_FAIL(err, SYN_E_CORRUPT, "pack %08x is missing", ret_row->place.pack);
     return rc;
+}
+
+/* Read the record that says, or is, the block; unverified. */
+static SYN_MUST int
+open_record(struct syn_blocks *blocks, const struct syn_cid *cid, struct syn_block *block,
+            struct syn_index_row *ret_row, struct syn_err *err)
+{
+    struct syn_coder *coder = NULL;
+    int rc = read_record(blocks, cid, block, ret_row, err);
+
+    if (rc == 0)
+        rc = syn_blocks_take_coder(blocks, &coder, err);
+    if (rc == 0) {
+        rc = syn_record_open(coder, cid, ret_row->stored, block, err);
+        syn_blocks_give_coder(blocks, coder);
+    }
+    return rc;
+}
+
+/* Copy a base's slices. It is not verified by itself: what comes out of the recipe is. */
+static SYN_MUST int
+fill_base(struct syn_blocks *blocks, struct syn_block *block, const struct syn_recipe *recipe,
+          unsigned number, struct syn_err *err)
+{
+    struct syn_cid cid = {.codec = SYN_CODEC_RAW};
+    struct syn_index_row row;
+    char text[SYN_CID_TEXT_MAX];
+    int rc;
+
+    memcpy(cid.digest, recipe->bases[number], SYN_DIGEST_BYTES);
+    rc = open_record(blocks, &cid, block->base, &row, err);
+    if (rc == 0 && (block->base->flags & SYN_RECORD_RECIPE) != 0)
+        rc = SYN_FAIL(err, SYN_E_CORRUPT, "it is no whole block");
+    if (rc == 0)
+        rc = syn_recipe_fill_base(recipe, number, block->base->data, block->base->len, block->whole,
+                                  err);
+    block->old_key = block->old_key || block->base->old_key;
+    return rc == 0 ? SYN_OK : syn_err_wrap(err, rc, "its base %s", syn_cid_format(&cid, text));
+}
+
+/* Make the block from its recipe, which `block` holds. */
+static SYN_MUST int
+follow_recipe(struct syn_blocks *blocks, struct syn_block *block, struct syn_err *err)
+{
+    struct syn_recipe recipe;
+    int rc = syn_recipe_decode(block->data, block->len, &recipe, err);
+
+    if (rc == 0 && block->base == NULL) {
+        block->base = syn_calloc(1, sizeof(*block->base));
+        if (block->base == NULL)
+            rc = SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a block");
+    }
+    if (rc == 0)
+        rc = syn_block_room(&block->whole, &block->whole_cap, recipe.size, err);
+    if (rc != 0)
+        return rc;
+    syn_recipe_fill_literals(&recipe, block->whole);
+    for (unsigned i = 0; rc == 0 && i < recipe.bases_count; i++)
+        rc = fill_base(blocks, block, &recipe, i, err);
+    block->data = block->whole;
+    block->len = recipe.size;
+    return rc;
+}
+
+/* A base is only ever missing because its recipe went with it, or because something is broken. */
+static SYN_MUST int
+missing_base(struct syn_blocks *blocks, const struct syn_cid *cid, struct syn_err *err)
+{
+    struct syn_index_row row;
+    int rc = syn_index_find(blocks->index, cid->digest, &row, err);
+
+    if (rc < 0)
+        return rc;
+    return rc == SYN_INDEX_NONE
+               ? SYN_FAIL(err, SYN_E_NOTFOUND, "not in the content store")
+               : SYN_FAIL(err, SYN_E_CORRUPT, "a block that it is made of is gone");
+}
+
+/* A mark that cannot be written (a full disk) is made by the next read. */
+static void
+note_state(struct syn_blocks *blocks, const struct syn_index_row *row, int rc)
+{
+    bool bad = rc == SYN_E_CORRUPT;
+
+    if ((bad || rc == 0) && row->bad != bad)
+        (void)!syn_index_mark(blocks->index, row, bad, NULL);
+}
+
+/* What came out of a recipe is wrong: find the bases that are, so that they are known, too. */
+static void
+look_at_bases(struct syn_blocks *blocks, const struct syn_cid *cid, struct syn_block *block)
+{
+    SYN_SCOPED(syn_block_fini) struct syn_block other = {0};
+    struct syn_index_row row = {0};
+    struct syn_recipe recipe;
+    int rc;
+
+    if (open_record(blocks, cid, block, &row, NULL) < 0 ||
+        (block->flags & SYN_RECORD_RECIPE) == 0 ||
+        syn_recipe_decode(block->data, block->len, &recipe, NULL) < 0)
+        return;
+    for (unsigned i = 0; i < recipe.bases_count; i++) {
+        struct syn_cid base = {.codec = SYN_CODEC_RAW};
+
+        memcpy(base.digest, recipe.bases[i], SYN_DIGEST_BYTES);
+        rc = open_record(blocks, &base, &other, &row, NULL);
+        if (rc == 0 && (other.flags & SYN_RECORD_RECIPE) == 0)
+            rc = syn_block_check(&base, &other, NULL);
+        note_state(blocks, &row, rc);
+    }
 }
 
 int
 syn_blocks_get(struct syn_blocks *blocks, const struct syn_cid *cid, struct syn_block *block,
                struct syn_err *err)
 {
-    struct syn_coder *coder = NULL;
     char text[SYN_CID_TEXT_MAX];
-    size_t len = 0;
-    int rc = read_record(blocks, cid, block, &len, err);
+    struct syn_index_row row = {0};
+    int rc = open_record(blocks, cid, block, &row, err);
+    bool recipe = rc == 0 && (block->flags & SYN_RECORD_RECIPE) != 0;
 
-    if (rc == 0)
-        rc = take_coder(blocks, &coder, err);
-    if (rc == 0) {
-        rc = syn_record_decode(coder, cid, len, block, err);
-        give_coder(blocks, coder);
+    if (recipe) {
+        rc = follow_recipe(blocks, block, err);
+        if (rc == SYN_E_NOTFOUND)
+            rc = missing_base(blocks, cid, err);
     }
+    if (rc == 0)
+        rc = syn_block_check(cid, block, err);
+    note_state(blocks, &row, rc);
+    if (recipe && rc == SYN_E_CORRUPT)
+        look_at_bases(blocks, cid, block);
     if (rc != 0)
         return syn_err_wrap(err, rc, "block %s", syn_cid_format(cid, text));
     return SYN_OK;
+}
+
+int
+syn_blocks_read_at(struct syn_blocks *blocks, const struct syn_index_row *row,
+                   struct syn_block *block, struct syn_err *err)
+{
+    struct syn_coder *coder = NULL;
+    int rc = syn_block_room(&block->record, &block->record_cap, row->stored, err);
+
+    if (rc == 0)
+        rc = syn_packs_read(blocks->packs, row->place, block->record, row->stored, err);
+    if (rc == 0)
+        rc = syn_blocks_take_coder(blocks, &coder, err);
+    if (rc != 0)
+        return rc;
+    rc = syn_record_open(coder, &row->cid, row->stored, block, err);
+    syn_blocks_give_coder(blocks, coder);
+    if (rc == 0 && (block->flags & SYN_RECORD_RECIPE) == 0)
+        rc = syn_block_check(&row->cid, block, err);
+    return rc;
 }
 
 int
@@ -386,155 +603,15 @@ syn_blocks_has(struct syn_blocks *blocks, const struct syn_cid *cid, bool *ret_h
 
     if (rc < 0)
         return rc;
-    *ret_has = rc == 0;
+    *ret_has = rc == 0 && !row.bad && syn_blocks_key_given(blocks, row.key);
     return SYN_OK;
 }
 
-/* ---- batches --------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 int
-syn_batch_new(struct syn_blocks *blocks, struct syn_batch **ret_batch, struct syn_err *err)
-{
-    struct syn_batch *batch = syn_calloc(1, sizeof(*batch));
-
-    if (batch == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a batch");
-    batch->blocks = blocks;
-    (void)pthread_mutex_init(&batch->lock, NULL);
-    (void)pthread_mutex_lock(&blocks->lock);
-    batch->first_pack = syn_packs_next(blocks->packs);
-    batch->next = blocks->batches;
-    blocks->batches = batch;
-    (void)pthread_mutex_unlock(&blocks->lock);
-    *ret_batch = batch;
-    return SYN_OK;
-}
-
-/* Enter a digest into the batch; with the batch locked. */
-static SYN_MUST int
-claim_locked(struct syn_batch *batch, const uint8_t *digest, size_t *ret_item, bool *ret_new,
-             struct syn_err *err)
-{
-    int rc;
-
-    if (!syn_grow(&batch->items, &batch->items_cap, batch->set.count + 1, sizeof(*batch->items)))
-        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a batch");
-    rc = syn_digest_set_add(&batch->set, digest, ret_item, ret_new, err);
-    if (rc == 0 && *ret_new)
-        batch->items[*ret_item] = (struct item){.state = ITEM_CLAIMED};
-    return rc;
-}
-
-/* Claim the digest and look whether it is stored; `*ret_todo` when the caller must write it. */
-static SYN_MUST int
-claim(struct syn_batch *batch, const uint8_t *digest, size_t *ret_item, bool *ret_todo,
-      struct syn_err *err)
-{
-    struct syn_blocks *blocks = batch->blocks;
-    int rc;
-
-    (void)pthread_rwlock_rdlock(&blocks->sweep);
-    (void)pthread_mutex_lock(&batch->lock);
-    rc = claim_locked(batch, digest, ret_item, ret_todo, err);
-    if (rc == 0 && *ret_todo) {
-        struct syn_index_row row;
-
-        rc = syn_index_find(blocks->index, digest, &row, err);
-        *ret_todo = rc == SYN_INDEX_NONE;
-        if (rc == 0) {
-            batch->items[*ret_item].state = ITEM_STORED;
-            batch->items[*ret_item].row = row;
-        }
-        rc = SYN_MIN(rc, 0);
-    }
-    if (rc < 0)
-        batch->failed = true;
-    (void)pthread_mutex_unlock(&batch->lock);
-    (void)pthread_rwlock_unlock(&blocks->sweep);
-    return rc;
-}
-
-/* Remember where the batch wrote, also in vain (`rc` < 0): that is what it takes back. */
-static SYN_MUST int
-note_written(struct syn_batch *batch, struct syn_place place, uint64_t len, int rc,
-             struct syn_err *err)
-{
-    size_t i = batch->packs_count;
-
-    if (place.pack == 0)
-        return rc;
-    while (i > 0 && batch->packs[i - 1].id != place.pack)
-        i--;
-    if (i == 0) {
-        if (!syn_grow(&batch->packs, &batch->packs_cap, batch->packs_count + 1,
-                      sizeof(*batch->packs)))
-            return rc < 0 ? rc : SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a batch");
-        i = ++batch->packs_count;
-        batch->packs[i - 1] = (struct touched_pack){.id = place.pack};
-    }
-    batch->packs[i - 1].end = SYN_MAX(batch->packs[i - 1].end, place.offset + len);
-    return rc;
-}
-
-/* Write the buffered records in one go; with the batch locked. */
-static SYN_MUST int
-flush_locked(struct syn_batch *batch, struct syn_err *err)
-{
-    struct iovec iov = {batch->buffer, batch->buffered};
-    struct syn_place place = {0};
-    int rc;
-
-    if (batch->buffered == 0)
-        return SYN_OK;
-    rc = syn_packs_append(batch->blocks->packs, &iov, 1, batch->buffered, &place, err);
-    rc = note_written(batch, place, batch->buffered, rc, err);
-    if (rc != 0)
-        return rc;
-    for (size_t i = 0; i < batch->waiting_count; i++) {
-        struct item *item = &batch->items[batch->waiting[i]];
-
-        assert(item->state == ITEM_BUFFERED);
-        item->row.place.pack = place.pack;
-        item->row.place.offset += place.offset;
-        item->state = ITEM_WRITTEN;
-    }
-    batch->waiting_count = 0;
-    batch->buffered = 0;
-    return SYN_OK;
-}
-
-static SYN_MUST int
-buffer_locked(struct syn_batch *batch, size_t number, const struct syn_record_out *out,
-              struct syn_err *err)
-{
-    struct item *item = &batch->items[number];
-    uint8_t *at;
-    int rc = SYN_OK;
-
-    if (batch->buffered + item->row.stored > BUFFER_BYTES)
-        rc = flush_locked(batch, err);
-    if (rc != 0)
-        return rc;
-    if (batch->buffer == NULL)
-        batch->buffer = syn_alloc(BUFFER_BYTES);
-    if (batch->buffer == NULL || !syn_grow(&batch->waiting, &batch->waiting_cap,
-                                           batch->waiting_count + 1, sizeof(*batch->waiting)))
-        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a batch");
-    at = batch->buffer + batch->buffered;
-    memcpy(at, out->head, SYN_RECORD_HEAD);
-    if (out->payload_len > 0)
-        memcpy(at + SYN_RECORD_HEAD, out->payload, out->payload_len);
-    memcpy(at + SYN_RECORD_HEAD + out->payload_len, out->tail, out->tail_len);
-    item->row.place.offset = batch->buffered;
-    item->state = ITEM_BUFFERED;
-    batch->buffered += item->row.stored;
-    batch->waiting[batch->waiting_count++] = number;
-    return SYN_OK;
-}
-
-static SYN_MUST int
-append_record(struct syn_packs *packs, struct syn_record_out *out, struct syn_place *ret_place,
-              struct syn_err *err)
+syn_blocks_append(struct syn_blocks *blocks, struct syn_record_out *out,
+                  struct syn_place *ret_place, struct syn_err *err)
 {
     struct iovec iov[3] = {
         {out->head, SYN_RECORD_HEAD},
@@ -542,232 +619,7 @@ append_record(struct syn_packs *packs, struct syn_record_out *out, struct syn_pl
         {out->tail, out->tail_len},
     };
 
-    return syn_packs_append(packs, iov, 3, syn_record_out_size(out), ret_place, err);
-}
-
-static SYN_MUST int
-write_block(struct syn_batch *batch, size_t number, const struct syn_cid *cid,
-            struct syn_record_out *out, size_t len, struct syn_err *err)
-{
-    struct syn_index_row row = {
-        .cid = *cid,
-        .stored = (uint32_t)syn_record_out_size(out),
-        .size = (uint32_t)len,
-        .flags = out->flags,
-    };
-    bool buffered = row.stored <= BUFFERED_MAX;
-    int rc = SYN_OK;
-
-    if (!buffered)
-        rc = append_record(batch->blocks->packs, out, &row.place, err);
-    (void)pthread_mutex_lock(&batch->lock);
-    batch->items[number].row = row;
-    if (buffered)
-        rc = buffer_locked(batch, number, out, err);
-    else
-        rc = note_written(batch, row.place, row.stored, rc, err);
-    if (rc == 0 && !buffered)
-        batch->items[number].state = ITEM_WRITTEN;
-    (void)pthread_mutex_unlock(&batch->lock);
-    return rc;
-}
-
-int
-syn_batch_put(struct syn_batch *batch, const struct syn_cid *cid, const void *data, size_t len,
-              struct syn_err *err)
-{
-    struct syn_record_out out;
-    struct syn_coder *coder = NULL;
-    size_t number = 0;
-    bool todo = false;
-    int rc = claim(batch, cid->digest, &number, &todo, err);
-
-    if (rc == 0 && todo) {
-        rc = take_coder(batch->blocks, &coder, err);
-        if (rc == 0)
-            rc = syn_record_encode(coder, cid, data, len, &out, err);
-        if (rc == 0)
-            rc = write_block(batch, number, cid, &out, len, err);
-        if (coder != NULL)
-            give_coder(batch->blocks, coder);
-    }
-    (void)pthread_mutex_lock(&batch->lock);
-    batch->failed = batch->failed || rc < 0;
-    batch->put_bytes += len;
-    (void)pthread_mutex_unlock(&batch->lock);
-    return rc;
-}
-
-int
-syn_batch_hold(struct syn_batch *batch, const struct syn_cid *cid, struct syn_err *err)
-{
-    char text[SYN_CID_TEXT_MAX];
-    size_t number = 0;
-    bool missing = false;
-    int rc = claim(batch, cid->digest, &number, &missing, err);
-
-    if (rc == 0 && missing) {
-        (void)pthread_mutex_lock(&batch->lock);
-        batch->failed = true; /* the claim stands for a block that nobody writes */
-        (void)pthread_mutex_unlock(&batch->lock);
-        rc = SYN_FAIL(err, SYN_E_NOTFOUND, "block %s: not in the content store",
-                      syn_cid_format(cid, text));
-    }
-    return rc;
-}
-
-static SYN_MUST int
-commit_rows(struct syn_batch *batch, struct syn_err *err)
-{
-    struct syn_index *index = batch->blocks->index;
-    int64_t now = syn_wall_ms(syn_world_system());
-    int rc = SYN_OK;
-
-    for (size_t i = batch->committed; rc == 0 && i < batch->set.count; i++) {
-        struct item *item = &batch->items[i];
-
-        if (item->state == ITEM_WRITTEN) {
-            item->row.born_ms = now;
-            rc = syn_index_add(index, &item->row, err);
-        } else if (item->row.born_ms < now - TOUCH_SLACK_MS) {
-            rc = syn_index_touch(index, batch->set.items[i], now, err);
-        }
-    }
-    for (size_t i = 0; rc == 0 && i < batch->packs_count; i++)
-        rc = syn_index_pack(index, batch->packs[i].id, batch->packs[i].end, err);
-    if (rc == 0 && batch->put_bytes > 0)
-        rc = syn_index_count_put(index, batch->put_bytes, err);
-    return rc;
-}
-
-static SYN_MUST int
-commit_locked(struct syn_batch *batch, struct syn_err *err)
-{
-    int rc;
-
-    if (batch->failed)
-        return SYN_FAIL(err, SYN_E_CONFLICT, "a block of this upload could not be stored");
-    rc = flush_locked(batch, err);
-    for (size_t i = 0; rc == 0 && i < batch->packs_count; i++)
-        rc = syn_packs_sync(batch->blocks->packs, batch->packs[i].id, err);
-    if (rc == 0)
-        rc = syn_index_begin(batch->blocks->index, err);
-    if (rc != 0)
-        return rc;
-    rc = commit_rows(batch, err);
-    rc = syn_index_end(batch->blocks->index, rc, err);
-    if (rc != 0)
-        return rc;
-    for (; batch->committed < batch->set.count; batch->committed++)
-        batch->items[batch->committed].state = ITEM_COMMITTED;
-    batch->packs_count = 0;
-    batch->put_bytes = 0;
-    return SYN_OK;
-}
-
-int
-syn_batch_commit(struct syn_batch *batch, struct syn_err *err)
-{
-    int rc;
-
-    (void)pthread_mutex_lock(&batch->lock);
-    rc = commit_locked(batch, err);
-    batch->failed = batch->failed || rc < 0;
-    (void)pthread_mutex_unlock(&batch->lock);
-    return rc;
-}
-
-/* With blocks.lock held and no batch left, nobody appends: take back what was not committed. A
- * failure only costs space until the store is opened again. */
-static void
-cut_back(struct syn_batch *batch)
-{
-    struct syn_blocks *blocks = batch->blocks;
-
-    for (size_t i = 0; i < batch->packs_count; i++) {
-        uint64_t size = 0;
-
-        if (syn_index_pack_size(blocks->index, batch->packs[i].id, &size, NULL) == 0)
-            (void)!syn_packs_cut(blocks->packs, batch->packs[i].id, size, NULL);
-    }
-}
-
-struct syn_batch *
-syn_batch_free(struct syn_batch *batch)
-{
-    struct syn_blocks *blocks;
-    struct syn_batch **slot;
-
-    if (batch == NULL)
-        return NULL;
-    blocks = batch->blocks;
-    (void)pthread_mutex_lock(&blocks->lock);
-    for (slot = &blocks->batches; *slot != batch; slot = &(*slot)->next)
-        assert(*slot != NULL);
-    *slot = batch->next;
-    if (blocks->batches == NULL)
-        cut_back(batch);
-    (void)pthread_mutex_unlock(&blocks->lock);
-    syn_digest_set_fini(&batch->set);
-    syn_free(batch->items);
-    syn_free(batch->buffer);
-    syn_free(batch->waiting);
-    syn_free(batch->packs);
-    (void)pthread_mutex_destroy(&batch->lock);
-    syn_free(batch);
-    return NULL;
-}
-
-/* ---- for gc ---------------------------------------------------------------------------------- */
-
-void
-syn_blocks_sweep_begin(struct syn_blocks *blocks)
-{
-    (void)pthread_rwlock_wrlock(&blocks->sweep);
-}
-
-void
-syn_blocks_sweep_end(struct syn_blocks *blocks)
-{
-    (void)pthread_rwlock_unlock(&blocks->sweep);
-}
-
-int
-syn_blocks_each_claim(struct syn_blocks *blocks,
-                      int (*each)(void *arg, const uint8_t *digest, struct syn_err *err), void *arg,
-                      struct syn_err *err)
-{
-    int rc = SYN_OK;
-
-    (void)pthread_mutex_lock(&blocks->lock);
-    for (struct syn_batch *batch = blocks->batches; rc == 0 && batch != NULL; batch = batch->next) {
-        (void)pthread_mutex_lock(&batch->lock);
-        for (size_t i = 0; rc == 0 && i < batch->set.count; i++)
-            rc = each(arg, batch->set.items[i], err);
-        (void)pthread_mutex_unlock(&batch->lock);
-    }
-    (void)pthread_mutex_unlock(&blocks->lock);
-    return rc;
-}
-
-int
-syn_blocks_seal(struct syn_blocks *blocks, struct syn_batch **ret_holder, uint32_t *ret_limit,
-                struct syn_err *err)
-{
-    int rc;
-
-    /* First the batch, so that nothing is cut back any more, then the seal. */
-    rc = syn_batch_new(blocks, ret_holder, err);
-    if (rc != 0)
-        return rc;
-    syn_packs_seal(blocks->packs);
-    (void)pthread_mutex_lock(&blocks->lock);
-    (*ret_holder)->first_pack = syn_packs_next(blocks->packs);
-    *ret_limit = (*ret_holder)->first_pack;
-    for (const struct syn_batch *batch = blocks->batches; batch != NULL; batch = batch->next)
-        *ret_limit = SYN_MIN(*ret_limit, batch->first_pack);
-    (void)pthread_mutex_unlock(&blocks->lock);
-    return SYN_OK;
+    return syn_packs_append(blocks->packs, iov, 3, syn_record_out_size(out), ret_place, err);
 }
 
 int
@@ -776,17 +628,22 @@ syn_blocks_copy(struct syn_blocks *blocks, struct syn_index_row *row, struct syn
     SYN_SCOPED(syn_block_fini) struct syn_block block = {0};
     struct syn_record_out out;
     struct syn_coder *coder = NULL;
+    struct syn_index_row again;
+    unsigned kind = row->flags & SYN_RECORD_RECIPE;
     int rc = syn_blocks_get(blocks, &row->cid, &block, err);
 
+    if (rc == 0 && kind != 0) /* a recipe stays one */
+        rc = open_record(blocks, &row->cid, &block, &again, err);
     if (rc == 0)
-        rc = take_coder(blocks, &coder, err);
+        rc = syn_blocks_take_coder(blocks, &coder, err);
     if (rc != 0)
         return rc;
-    rc = syn_record_encode(coder, &row->cid, block.data, block.len, &out, err);
+    rc = syn_record_encode(coder, &row->cid, kind, block.data, block.len, &out, err);
     if (rc == 0)
-        rc = append_record(blocks->packs, &out, &row->place, err);
+        rc = syn_blocks_append(blocks, &out, &row->place, err);
     row->stored = (uint32_t)syn_record_out_size(&out);
     row->flags = out.flags;
-    give_coder(blocks, coder);
+    row->key = syn_blocks_key(blocks, out.flags);
+    syn_blocks_give_coder(blocks, coder);
     return rc;
 }

@@ -19,28 +19,6 @@
 
 /* ---- damage ---------------------------------------------------------------------------------- */
 
-static void
-flip_bit(const char *path, off_t at, unsigned bit)
-{
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    uint8_t byte = 0;
-
-    assert_true(fd >= 0);
-    assert_int_equal(pread(fd, &byte, 1, at), 1);
-    byte ^= (uint8_t)(1U << bit);
-    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
-    assert_int_equal(close(fd), 0);
-}
-
-static off_t
-file_size(const char *path)
-{
-    struct stat st;
-
-    assert_int_equal(stat(path, &st), 0);
-    return st.st_size;
-}
-
 struct found {
     unsigned count;
     struct syn_cid cid;
@@ -120,19 +98,6 @@ flipped_bits_are_found_in_packed_records(void **state)
     check_flips(*state, 20001, true);
 }
 
-static char *
-make_key(const struct place *place, const char *name, uint64_t seed)
-{
-    char *path = path_in(place, name);
-    uint8_t *key = make_bytes(32, seed, false);
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-
-    assert_int_equal(write(fd, key, 32), 32);
-    assert_int_equal(close(fd), 0);
-    test_free(key);
-    return path;
-}
-
 static void
 flipped_bits_are_found_in_encrypted_records(void **state)
 {
@@ -172,8 +137,6 @@ lost_packs_are_named(void **state)
 static void
 lost_indexes_are_rebuilt(void **state)
 {
-    static const char *const files[] = {"store/index.db", "store/index.db-wal",
-                                        "store/index.db-shm"};
     struct place *place = *state;
     struct syn_cid cids[20];
     struct syn_content_put *put = NULL;
@@ -188,20 +151,12 @@ lost_indexes_are_rebuilt(void **state)
             assert_done(syn_content_put_write(put, data, 3 * MIB, &err), &err);
     }
     syn_content_put_free(put);
-    place->store = syn_content_close(place->store);
-    for (size_t i = 0; i < SYN_LEN(files); i++) {
-        char *path = path_in(place, files[i]);
-
-        (void)unlink(path);
-        test_free(path);
-    }
+    drop_index(place);
     reopen(place, NULL, NULL);
     for (size_t i = 0; i < SYN_LEN(cids); i++)
         assert_content(place->store, &cids[i], i * 150000, i, i % 2 == 0);
     test_free(data);
 }
-
-/* ---- encryption ------------------------------------------------------------------------------ */
 
 static struct syn_content_verify
 verify(struct place *place)
@@ -211,102 +166,6 @@ verify(struct place *place)
 
     assert_done(syn_content_verify(place->store, NULL, NULL, NULL, NULL, &report, &err), &err);
     return report;
-}
-
-static void
-keys_change_without_changing_cids(void **state)
-{
-    struct place *place = *state;
-    struct syn_err err = {0};
-    char *first = make_key(place, "first", 1);
-    char *second = make_key(place, "second", 2);
-    const char *const old[] = {first, NULL};
-    struct syn_cid plain = put_bytes(place->store, 2 * MIB + 5, 1, false);
-    struct syn_cid under_first;
-    struct syn_cid under_second;
-    SYN_BUF(got);
-
-    reopen(place, first, NULL);
-    under_first = put_bytes(place->store, 70000, 2, true);
-    assert_true(syn_cid_eq(&plain, &(struct syn_cid){plain.codec, {0}}) == false);
-    assert_content(place->store, &plain, 2 * MIB + 5, 1, false);
-    assert_int_equal(verify(place).plain, 4);
-    assert_int_equal(verify(place).encrypted, 1);
-
-    reopen(place, second, old);
-    under_second = put_bytes(place->store, 500, 3, false);
-    assert_content(place->store, &plain, 2 * MIB + 5, 1, false);
-    assert_content(place->store, &under_first, 70000, 2, true);
-    assert_content(place->store, &under_second, 500, 3, false);
-    assert_int_equal(verify(place).old_key, 1);
-    assert_int_equal(verify(place).encrypted, 2);
-
-    reopen(place, NULL, NULL);
-    assert_content(place->store, &plain, 2 * MIB + 5, 1, false);
-    assert_code(syn_content_read(place->store, &under_first, 0, 10, collect, &got, &err),
-                SYN_E_UNAVAILABLE, &err);
-    assert_non_null(strstr(err.msg, "key"));
-    test_free(first);
-    test_free(second);
-}
-
-static bool
-pack_contains(const struct place *place, const char *text)
-{
-    char *path = path_in(place, "store/packs/00000001.pack");
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    size_t size = (size_t)file_size(path);
-    char *data = test_malloc(size);
-    bool found;
-
-    assert_int_equal(read(fd, data, size), size);
-    found = memmem(data, size, text, strlen(text)) != NULL;
-    assert_int_equal(close(fd), 0);
-    test_free(data);
-    test_free(path);
-    return found;
-}
-
-static void
-encrypted_content_is_not_on_disk(void **state)
-{
-    static const char secret[] = "the quick brown secret";
-    struct place *place = *state;
-    struct syn_err err = {0};
-    struct syn_cid cid;
-    char *key = make_key(place, "key", 1);
-
-    syn_cid_of(SYN_CODEC_RAW, secret, sizeof(secret), &cid);
-    reopen(place, key, NULL);
-    assert_done(syn_content_put_block(place->store, &cid, secret, sizeof(secret), &err), &err);
-    assert_false(pack_contains(place, secret));
-    test_free(key);
-}
-
-static void
-bad_key_files_are_refused(void **state)
-{
-    struct place *place = *state;
-    struct syn_err err = {0};
-    struct syn_content *store = NULL;
-    char *path = path_in(place, "short");
-    struct syn_content_opts opts = {.dir = place->store_dir, .key_file = path};
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-
-    place->store = syn_content_close(place->store);
-    assert_code(syn_content_open(&opts, &store, &err), SYN_E_INVALID, &err);
-    assert_int_equal(write(fd, "0011", 4), 4);
-    assert_code(syn_content_open(&opts, &store, &err), SYN_E_INVALID, &err);
-    assert_non_null(strstr(err.msg, "short"));
-    assert_int_equal(
-        pwrite(fd, "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n", 65, 0),
-        65);
-    assert_done(syn_content_open(&opts, &store, &err), &err);
-    syn_content_close(store);
-    assert_int_equal(close(fd), 0);
-    assert_int_equal(unlink(path), 0);
-    assert_code(syn_content_open(&opts, &store, &err), SYN_E_NOTFOUND, &err);
-    test_free(path);
 }
 
 /* ---- a failing disk -------------------------------------------------------------------------- */
@@ -691,9 +550,6 @@ main(void)
         store_test(flipped_bits_are_found_in_encrypted_records),
         store_test(lost_packs_are_named),
         store_test(lost_indexes_are_rebuilt),
-        store_test(keys_change_without_changing_cids),
-        store_test(encrypted_content_is_not_on_disk),
-        store_test(bad_key_files_are_refused),
         store_test(full_disks_are_told_and_survived),
         store_test(failing_disks_are_told_and_survived),
         store_test(a_full_file_system_loses_nothing),

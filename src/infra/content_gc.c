@@ -1,4 +1,4 @@
-/* Keeping: removing what nothing reaches, and checking everything.
+/* Keeping: removing what nothing reaches.
  *
  * gc marks what the roots reach while puts go on. Then, with puts held up for a moment, it also
  * marks what was put lately and what open puts rely on, with all below these, and takes the rest
@@ -9,8 +9,6 @@
 
 #include <synor/base/mem.h>
 #include <synor/base/world.h>
-
-#include "pipe_priv.h"
 
 /* ---- marking --------------------------------------------------------------------------------- */
 
@@ -67,13 +65,13 @@ mark_roots(struct mark *mark, syn_content_roots *roots, void *arg, struct syn_er
     for (;;) {
         struct syn_cid cid;
         char text[SYN_CID_TEXT_MAX];
-        bool has = false;
+        struct syn_index_row row;
         int rc = roots(arg, &cid, err);
 
         if (rc <= 0)
             return rc;
-        rc = syn_blocks_has(mark->store->blocks, &cid, &has, err);
-        if (rc == 0 && !has)
+        rc = syn_index_find(syn_blocks_index(mark->store->blocks), cid.digest, &row, err);
+        if (rc == SYN_INDEX_NONE)
             rc = SYN_FAIL(err, SYN_E_NOTFOUND, "root %s: not in the content store",
                           syn_cid_format(&cid, text));
         if (rc == 0)
@@ -102,6 +100,19 @@ mark_claim(void *arg, const uint8_t *digest, struct syn_err *err)
     if (rc == SYN_INDEX_NONE)
         return SYN_OK;
     return rc == 0 ? mark_cid(mark, &row.cid, err) : rc;
+}
+
+/* What a live recipe is made of lives, too; these are whole blocks, so once around is enough. */
+static int
+mark_base(void *arg, const uint8_t *digest, const uint8_t *base, struct syn_err *err)
+{
+    struct mark *mark = arg;
+    struct syn_cid cid = {.codec = SYN_CODEC_RAW};
+
+    if (syn_digest_set_find(&mark->live, digest) == SIZE_MAX)
+        return SYN_OK;
+    memcpy(cid.digest, base, SYN_DIGEST_BYTES);
+    return mark_cid(mark, &cid, err);
 }
 
 /* ---- sweeping -------------------------------------------------------------------------------- */
@@ -159,6 +170,8 @@ sweep_blocks(struct mark *mark, int64_t since_ms, struct sweep *sweep, struct sy
         rc = syn_index_each(index, SYN_INDEX_BY_DIGEST, since_ms, mark_row, mark, err);
     if (rc == 0)
         rc = mark_below(mark, err);
+    if (rc == 0)
+        rc = syn_index_each_base(index, mark_base, mark, err);
     if (rc == 0)
         rc = syn_index_each(index, SYN_INDEX_BY_DIGEST, INT64_MIN, sweep_row, sweep, err);
     if (rc == 0)
@@ -306,20 +319,37 @@ give_back_space(struct syn_content *store, uint64_t *ret_freed, struct syn_err *
     return rc;
 }
 
+/* What is named after the roots were asked for is kept by the guard; it ends with the sweep,
+ * because nothing that it keeps is removed by what comes then. */
+static SYN_MUST int
+mark_and_sweep(struct mark *mark, int64_t grace_ms, syn_content_roots *roots, void *arg,
+               struct sweep *sweep, struct syn_err *err)
+{
+    int64_t begun = syn_wall_ms(syn_world_system());
+    struct syn_batch *guard = NULL;
+    int rc = syn_batch_new_guard(mark->store->blocks, &guard, err);
+
+    if (rc == 0)
+        rc = mark_roots(mark, roots, arg, err);
+    if (rc == 0)
+        rc = sweep_blocks(mark, begun - grace_ms + 1, sweep, err);
+    syn_batch_free(guard);
+    return rc;
+}
+
 int
 syn_content_gc(struct syn_content *store, int64_t grace_ms, syn_content_roots *roots, void *arg,
                struct syn_content_gc *ret_result, struct syn_err *err)
 {
     struct mark mark = {.store = store};
     struct sweep sweep = {.mark = &mark};
-    int64_t begun = syn_wall_ms(syn_world_system());
     uint64_t freed = 0;
     int rc;
 
     (void)pthread_mutex_lock(&store->gc_lock);
-    rc = mark_roots(&mark, roots, arg, err);
-    if (rc == 0)
-        rc = sweep_blocks(&mark, begun - grace_ms + 1, &sweep, err);
+    rc = mark_and_sweep(&mark, grace_ms, roots, arg, &sweep, err);
+    if (rc == 0 && sweep.count > 0)
+        rc = syn_index_prune_anchors(syn_blocks_index(store->blocks), err);
     if (rc == 0)
         rc = give_back_space(store, &freed, err);
     (void)pthread_mutex_unlock(&store->gc_lock);
@@ -332,126 +362,49 @@ syn_content_gc(struct syn_content *store, int64_t grace_ms, syn_content_roots *r
     return rc;
 }
 
-/* ---- verify ---------------------------------------------------------------------------------- */
+/* ---- guards ---------------------------------------------------------------------------------- */
 
-struct check {
-    struct syn_cid cid;
-    struct syn_block block;
-    uint32_t size;
-    unsigned flags;
+struct syn_content_guard {
+    struct syn_batch *batch;
+};
+
+int
+syn_content_guard_new(struct syn_content *store, struct syn_content_guard **ret_guard,
+                      struct syn_err *err)
+{
+    struct syn_content_guard *guard = syn_calloc(1, sizeof(*guard));
     int rc;
-    struct syn_err why;
-};
 
-struct verify {
-    struct syn_content *store;
-    struct syn_pipe *pipe;
-    struct syn_content_verify report;
-    syn_content_bad *bad;
-    void *bad_arg;
-    syn_content_progress *progress;
-    void *progress_arg;
-};
-
-/* Only trouble of our own ends the check; that of a block is what it is looking for. */
-static int
-check_work(void *arg, void *job, struct syn_err *err)
-{
-    struct verify *verify = arg;
-    struct check *check = job;
-
-    check->why = (struct syn_err){0};
-    check->rc = syn_blocks_get(verify->store->blocks, &check->cid, &check->block, &check->why);
-    if (check->rc == SYN_E_NOMEM) {
-        *err = check->why;
-        return check->rc;
-    }
-    return SYN_OK;
-}
-
-static int
-check_collect(void *arg, void *job, struct syn_err *err)
-{
-    struct verify *verify = arg;
-    struct syn_content_verify *report = &verify->report;
-    const struct check *check = job;
-
-    if (check->rc == SYN_E_NOTFOUND) /* gc took it meanwhile */
-        return SYN_OK;
-    report->blocks++;
-    report->bytes += check->size;
-    if ((check->flags & SYN_RECORD_AES) != 0) {
-        report->encrypted++;
-        report->old_key += check->rc == 0 && check->block.old_key;
-    } else {
-        report->plain++;
-    }
-    if (check->rc < 0) {
-        report->bad++;
-        if (verify->bad != NULL)
-            verify->bad(verify->bad_arg, &check->cid, &check->why);
-    }
-    if (verify->progress != NULL && verify->progress(verify->progress_arg, report->bytes) != 0)
-        return SYN_FAIL(err, SYN_E_CANCELED, "canceled");
-    return SYN_OK;
-}
-
-static void
-check_fini(void *job)
-{
-    struct check *check = job;
-
-    syn_block_fini(&check->block);
-}
-
-static const struct syn_pipe_ops check_ops = {
-    .job_size = sizeof(struct check),
-    .work = check_work,
-    .collect = check_collect,
-    .fini = check_fini,
-};
-
-static int
-verify_row(void *arg, const struct syn_index_row *row, struct syn_err *err)
-{
-    struct verify *verify = arg;
-    struct check *check;
-    void *job = NULL;
-    int rc = syn_pipe_next(verify->pipe, &job, err);
-
-    if (rc != 0)
+    if (guard == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory to keep content");
+    rc = syn_batch_new_guard(store->blocks, &guard->batch, err);
+    if (rc < 0) {
+        syn_free(guard);
         return rc;
-    check = job;
-    check->cid = row->cid;
-    check->size = row->size;
-    check->flags = row->flags;
-    syn_pipe_submit(verify->pipe);
+    }
+    *ret_guard = guard;
     return SYN_OK;
 }
 
 int
-syn_content_verify(struct syn_content *store, syn_content_bad *bad, void *bad_arg,
-                   syn_content_progress *progress, void *progress_arg,
-                   struct syn_content_verify *ret_report, struct syn_err *err)
+syn_content_guard_add(struct syn_content_guard *guard, const struct syn_cid *cid,
+                      struct syn_err *err)
 {
-    struct verify verify = {
-        .store = store,
-        .bad = bad,
-        .bad_arg = bad_arg,
-        .progress = progress,
-        .progress_arg = progress_arg,
-    };
-    int rc =
-        syn_pipe_new(store->pool, syn_content_jobs(store), &check_ops, &verify, &verify.pipe, err);
+    return syn_batch_hold(guard->batch, cid, err);
+}
 
-    if (rc != 0)
-        return rc;
-    rc = syn_index_each(syn_blocks_index(store->blocks), SYN_INDEX_BY_PLACE, INT64_MIN, verify_row,
-                        &verify, err);
-    if (rc == 0)
-        rc = syn_pipe_drain(verify.pipe, err);
-    syn_pipe_free(verify.pipe);
-    if (rc == 0)
-        *ret_report = verify.report;
-    return rc;
+struct syn_content_guard *
+syn_content_guard_free(struct syn_content_guard *guard)
+{
+    if (guard != NULL) {
+        syn_batch_free(guard->batch);
+        syn_free(guard);
+    }
+    return NULL;
+}
+
+void
+syn_content_guard_free_scope(struct syn_content_guard **slot)
+{
+    (void)syn_content_guard_free(*slot);
 }

@@ -193,6 +193,224 @@ gc_refuses_roots_it_cannot_follow(void **state)
     assert_content(place->store, &kept, 100, 1, false);
 }
 
+/* ---- names that come meanwhile ----------------------------------------------------------------
+ */
+
+/* Roots that are asked for, and after that somebody names something. */
+struct late_name {
+    struct place *place;
+    struct syn_cid cid;
+    bool named;
+};
+
+static int
+name_late(void *arg, struct syn_cid *ret_cid, struct syn_err *err)
+{
+    struct late_name *late = arg;
+    struct syn_content_guard *guard = NULL;
+
+    (void)ret_cid;
+    assert_done(syn_content_guard_new(late->place->store, &guard, err), err);
+    assert_done(syn_content_guard_add(guard, &late->cid, err), err);
+    late->named = true; /* the document is written here, too late for these roots */
+    syn_content_guard_free(guard);
+    return 0;
+}
+
+static void
+gc_spares_what_is_named_after_it_began(void **state)
+{
+    struct place *place = *state;
+    struct syn_err err = {0};
+    struct late_name late = {.place = place, .cid = put_bytes(place->store, 3 * MIB, 1, false)};
+    struct root_list none = {0};
+    struct syn_content_gc result;
+    bool has = true;
+
+    (void)put_bytes(place->store, 2 * MIB, 2, false);
+    (void)usleep(2000);
+    assert_done(syn_content_gc(place->store, 0, name_late, &late, &result, &err), &err);
+    assert_true(late.named);
+    assert_int_equal(result.blocks_removed, 3);
+    assert_content(place->store, &late.cid, 3 * MIB, 1, false);
+    /* It held for that gc, and no longer. */
+    assert_done(syn_content_gc(place->store, 0, next_root, &none, &result, &err), &err);
+    assert_done(syn_content_has_block(place->store, &late.cid, &has, &err), &err);
+    assert_false(has);
+}
+
+/* An upload that ends while gc looks at the roots, and whose name comes a moment later. */
+static int
+put_late(void *arg, struct syn_cid *ret_cid, struct syn_err *err)
+{
+    struct late_name *late = arg;
+
+    (void)ret_cid;
+    (void)err;
+    late->cid = put_bytes(late->place->store, 3 * MIB, 1, false);
+    (void)usleep(2000);
+    return 0;
+}
+
+static void
+gc_spares_what_was_put_after_it_began(void **state)
+{
+    struct place *place = *state;
+    struct syn_err err = {0};
+    struct late_name late = {.place = place};
+    struct syn_content_gc result;
+
+    assert_done(syn_content_gc(place->store, -60000, put_late, &late, &result, &err), &err);
+    assert_content(place->store, &late.cid, 3 * MIB, 1, false);
+}
+
+static void
+guards_keep_what_is_put_under_them(void **state)
+{
+    struct place *place = *state;
+    struct syn_err err = {0};
+    struct root_list none = {0};
+    struct syn_content_guard *guard = NULL;
+    struct syn_content_gc result;
+    struct syn_cid cid;
+    struct syn_cid missing;
+    bool has = true;
+
+    assert_done(syn_content_guard_new(place->store, &guard, &err), &err);
+    cid = put_bytes(place->store, 3 * MIB, 1, false);
+    (void)usleep(2000);
+    assert_done(syn_content_gc(place->store, 0, next_root, &none, &result, &err), &err);
+    assert_content(place->store, &cid, 3 * MIB, 1, false);
+    syn_cid_of(SYN_CODEC_RAW, "never stored", 12, &missing);
+    assert_code(syn_content_guard_add(guard, &missing, &err), SYN_E_NOTFOUND, &err);
+    assert_done(syn_content_gc(place->store, 0, next_root, &none, &result, &err), &err);
+    assert_content(place->store, &cid, 3 * MIB, 1, false);
+    syn_content_guard_free(guard);
+    assert_done(syn_content_gc(place->store, 0, next_root, &none, &result, &err), &err);
+    assert_done(syn_content_has_block(place->store, &cid, &has, &err), &err);
+    assert_false(has);
+}
+
+/* What an abandoned put wrote beside a guard is taken back when the guard ends. */
+static void
+guards_hold_up_no_space(void **state)
+{
+    struct place *place = *state;
+    struct syn_err err = {0};
+    struct syn_content_guard *guard = NULL;
+    struct syn_content_put *put = NULL;
+    uint8_t *data = make_bytes(4 * MIB, 12, false);
+    uint64_t before;
+
+    (void)put_bytes(place->store, 10, 1, false);
+    before = bytes_in_packs(place);
+    assert_done(syn_content_guard_new(place->store, &guard, &err), &err);
+    assert_done(syn_content_put_new(place->store, &put, &err), &err);
+    assert_done(syn_content_put_write(put, data, 4 * MIB, &err), &err);
+    syn_content_put_free(put);
+    syn_content_guard_free(guard);
+    assert_int_equal(bytes_in_packs(place), before);
+    test_free(data);
+}
+
+#define NAMES 60
+
+/* Names under a lock, as documents in a store; `cids` never shrinks. */
+struct book {
+    struct place *place;
+    pthread_mutex_t lock;
+    struct syn_cid cids[NAMES];
+    size_t count;
+    atomic_bool done;
+    atomic_uint lost;
+};
+
+/* Content that was put and let go, named again while gc is at it. */
+static void *
+name_all_the_time(void *arg)
+{
+    struct book *book = arg;
+    struct syn_content *store = book->place->store;
+
+    for (unsigned i = 0; i < NAMES; i++) {
+        struct syn_cid cid = put_bytes(store, MIB + 1 + i, i + 1, false);
+        struct syn_content_guard *guard = NULL;
+        struct syn_err err = {0};
+        SYN_BUF(got);
+
+        (void)usleep(i % 7 * 500);
+        if (syn_content_guard_new(store, &guard, &err) < 0)
+            atomic_fetch_add(&book->lost, 1);
+        else if (syn_content_guard_add(guard, &cid, &err) == 0) {
+            (void)pthread_mutex_lock(&book->lock);
+            book->cids[book->count++] = cid;
+            (void)pthread_mutex_unlock(&book->lock);
+            syn_content_guard_free(guard);
+            if (syn_content_read(store, &cid, 0, UINT64_MAX, collect, &got, &err) < 0)
+                atomic_fetch_add(&book->lost, 1);
+        } else {
+            syn_content_guard_free(guard);
+        }
+    }
+    atomic_store(&book->done, true);
+    return NULL;
+}
+
+struct snapshot {
+    struct book *book;
+    struct syn_cid cids[NAMES];
+    size_t count;
+    size_t next;
+    bool taken;
+};
+
+static int
+next_named(void *arg, struct syn_cid *ret_cid, struct syn_err *err)
+{
+    struct snapshot *snapshot = arg;
+
+    (void)err;
+    if (!snapshot->taken) {
+        (void)pthread_mutex_lock(&snapshot->book->lock);
+        snapshot->count = snapshot->book->count;
+        memcpy(snapshot->cids, snapshot->book->cids, sizeof(snapshot->cids));
+        (void)pthread_mutex_unlock(&snapshot->book->lock);
+        snapshot->taken = true;
+        (void)usleep(300);
+    }
+    if (snapshot->next == snapshot->count)
+        return 0;
+    *ret_cid = snapshot->cids[snapshot->next++];
+    return 1;
+}
+
+static void
+no_name_is_left_without_content(void **state)
+{
+    struct place *place = *state;
+    struct book book = {.place = place, .lock = PTHREAD_MUTEX_INITIALIZER};
+    struct syn_err err = {0};
+    pthread_t thread;
+
+    assert_int_equal(pthread_create(&thread, NULL, name_all_the_time, &book), 0);
+    while (!atomic_load(&book.done)) {
+        struct snapshot snapshot = {.book = &book};
+        struct syn_content_gc result;
+
+        assert_done(syn_content_gc(place->store, 0, next_named, &snapshot, &result, &err), &err);
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(atomic_load(&book.lost), 0);
+    assert_true(book.count > 0);
+    for (size_t i = 0; i < book.count; i++) {
+        SYN_BUF(got);
+
+        assert_done(
+            syn_content_read(place->store, &book.cids[i], 0, UINT64_MAX, collect, &got, &err),
+            &err);
+    }
+}
+
 /* ---- all at once ----------------------------------------------------------------------------- */
 
 #define THREADS 4
@@ -331,6 +549,11 @@ main(void)
         store_test(gc_spares_what_is_new),
         store_test(gc_spares_what_open_puts_rely_on),
         store_test(gc_refuses_roots_it_cannot_follow),
+        store_test(gc_spares_what_is_named_after_it_began),
+        store_test(gc_spares_what_was_put_after_it_began),
+        store_test(guards_keep_what_is_put_under_them),
+        store_test(guards_hold_up_no_space),
+        store_test(no_name_is_left_without_content),
         store_test(many_threads_share_a_store),
         store_test(reads_go_on_while_packs_are_emptied),
     };

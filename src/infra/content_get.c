@@ -298,9 +298,10 @@ sync_fd(const struct export *export, int fd, struct syn_err *err)
 }
 
 static SYN_MUST int
-make_file(int dir, const char *name, int *ret_fd, struct syn_err *err)
+make_file(const struct export *export, int dir, const char *name, int *ret_fd, struct syn_err *err)
 {
-    int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+    mode_t mode = (export->flags & SYN_CONTENT_GET_EXEC) != 0 ? 0755 : 0644;
+    int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
 
     if (fd < 0)
         return SYN_FAIL_SYS(err, errno, "making %s", name);
@@ -320,7 +321,7 @@ export_work(void *arg, void *job, struct syn_err *err)
 
     if (rc != 0 || leaf->name[0] == '\0')
         return rc;
-    rc = make_file(leaf->dir, leaf->name, &fd, err);
+    rc = make_file(export, leaf->dir, leaf->name, &fd, err);
     if (rc != 0)
         return rc;
     rc = write_at(export, fd, leaf->block.data, leaf->block.len, 0, err);
@@ -387,7 +388,7 @@ export_large(struct export *export, const struct syn_cid *cid, int dir, const ch
         .to = UINT64_MAX,
     };
     int fd = -1;
-    int rc = make_file(dir, name, &fd, err);
+    int rc = make_file(export, dir, name, &fd, err);
 
     if (rc != 0)
         return rc;

@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <sqlite3.h>
+
 static unsigned places;
 
 char *
@@ -380,4 +382,83 @@ bytes_in_packs(const struct place *place)
     (void)closedir(dir);
     test_free(packs);
     return bytes;
+}
+
+void
+flip_bit(const char *path, off_t at, unsigned bit)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    uint8_t byte = 0;
+
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, &byte, 1, at), 1);
+    byte ^= (uint8_t)(1U << bit);
+    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    assert_int_equal(close(fd), 0);
+}
+
+off_t
+file_size(const char *path)
+{
+    struct stat st;
+
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_size;
+}
+
+char *
+make_key(const struct place *place, const char *name, uint64_t seed)
+{
+    char *path = path_in(place, name);
+    uint8_t *key = make_bytes(32, seed, false);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    assert_int_equal(write(fd, key, 32), 32);
+    assert_int_equal(close(fd), 0);
+    test_free(key);
+    return path;
+}
+
+void
+drop_index(struct place *place)
+{
+    static const char *const files[] = {"store/index.db", "store/index.db-wal",
+                                        "store/index.db-shm"};
+
+    place->store = syn_content_close(place->store);
+    for (size_t i = 0; i < SYN_LEN(files); i++) {
+        char *path = path_in(place, files[i]);
+
+        (void)unlink(path);
+        test_free(path);
+    }
+}
+
+void
+run_sql(const struct place *place, const char *sql)
+{
+    char *path = path_in(place, "store/index.db");
+    sqlite3 *db = NULL;
+
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    test_free(path);
+}
+
+void
+downgrade(struct place *place, int version)
+{
+    static const char *const undo[] = {
+        [1] = "ALTER TABLE block DROP COLUMN bad",
+        [2] = "ALTER TABLE block DROP COLUMN key; DROP TABLE key",
+        [3] = "DROP TABLE base; DROP TABLE anchor",
+    };
+    char sql[48];
+
+    place->store = syn_content_close(place->store);
+    for (int from = (int)SYN_LEN(undo) - 1; from >= version; from--)
+        run_sql(place, undo[from]);
+    (void)snprintf(sql, sizeof(sql), "PRAGMA user_version = %d", version);
+    run_sql(place, sql);
 }

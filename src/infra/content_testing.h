@@ -49,6 +49,17 @@ void assert_same_tree(const char *a, const char *b);
 unsigned count_files(const char *dir, const char *prefix);
 uint64_t bytes_in_packs(const struct place *place);
 
+void flip_bit(const char *path, off_t at, unsigned bit);
+off_t file_size(const char *path);
+/** A key file of 32 bytes; test_free() its path. */
+char *make_key(const struct place *place, const char *name, uint64_t seed);
+/** Forget the index: the next reopen() builds it from the packs. Closes the store. */
+void drop_index(struct place *place);
+/** Change the index of a closed store. */
+void run_sql(const struct place *place, const char *sql);
+/** Close the store and make its index what that version of the format had. */
+void downgrade(struct place *place, int version);
+
 /** Sinks and callbacks. */
 int collect(void *arg, const void *data, size_t len, struct syn_err *err);
 int stop_after(void *arg, const void *data, size_t len, struct syn_err *err);

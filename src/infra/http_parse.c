@@ -223,18 +223,6 @@ http_head_parse(char *data, size_t len, struct http_head *ret_head, struct syn_e
     return parse_fields(eol + 1, data + len, ret_head, err);
 }
 
-static int
-hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 ptrdiff_t
 http_percent_decode(char *text, size_t len, bool plus)
 {
@@ -245,8 +233,8 @@ http_percent_decode(char *text, size_t len, bool plus)
         char c = text[i];
 
         if (c == '%') {
-            int high = len - i > 2 ? hex_value(text[i + 1]) : -1;
-            int low = len - i > 2 ? hex_value(text[i + 2]) : -1;
+            int high = len - i > 2 ? syn_hex_digit(text[i + 1]) : -1;
+            int low = len - i > 2 ? syn_hex_digit(text[i + 2]) : -1;
 
             if (high < 0 || low < 0)
                 return -1;
@@ -365,7 +353,7 @@ chunk_step(struct http_chunked *chunked, char c, struct syn_err *err)
 
     switch (chunked->state) {
     case HTTP_CHUNK_SIZE:
-        digit = hex_value(c);
+        digit = syn_hex_digit(c);
         if (digit >= 0 && chunked->digits < CHUNK_DIGITS_MAX) {
             chunked->left = chunked->left << 4 | (uint64_t)digit;
             chunked->digits++;

@@ -474,7 +474,7 @@ parse_address(const char *text, union address *ret, bool *ret_loopback, struct s
     if (colon == NULL || len >= sizeof(host))
         return SYN_FAIL(err, SYN_E_INVALID, "\"%s\" is no ADDRESS:PORT", text);
     if (syn_parse_u64(colon + 1, 0, 65535, "port", &port, err) < 0)
-        return SYN_E_INVALID;
+        return syn_err_wrap(err, SYN_E_INVALID, "\"%.80s\"", text);
     memcpy(host, text + (bracketed ? 1 : 0), len - (bracketed ? 2 : 0));
     host[len - (bracketed ? 2 : 0)] = '\0';
     memset(ret, 0, sizeof(*ret));

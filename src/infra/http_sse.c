@@ -126,6 +126,16 @@ syn_http_sse_close(struct syn_http_stream *stream)
 }
 
 void
+syn_http_sse_recheck(struct syn_http_server *server, bool (*may)(void *arg, const void *identity),
+                     void *arg)
+{
+    for (const struct http_conn *conn = server->conns; conn != NULL; conn = conn->next) {
+        if (conn->stream != NULL && !conn->stream->closing && !may(arg, conn->req.identity))
+            syn_http_sse_close(conn->stream);
+    }
+}
+
+void
 http_sse_flush(struct http_conn *conn)
 {
     struct syn_http_stream *stream = conn->stream;

@@ -127,6 +127,20 @@ syn_scopes_format(const struct syn_scopes *scopes, char *out)
     return out;
 }
 
+bool
+syn_scopes_within(const struct syn_scopes *asked, const struct syn_scopes *held)
+{
+    uint32_t have = held->bits;
+
+    if ((have & SYN_SCOPE_OPERATOR) != 0)
+        return true;
+    if ((have & SYN_SCOPE_TENANT) != 0)
+        have |= SYN_SCOPE_READ;
+    if ((asked->bits & ~have) != 0)
+        return false;
+    return (asked->bits & SYN_SCOPE_NODE) == 0 || syn_str_eq(asked->node, held->node);
+}
+
 /* Open addressing with linear probing over pointers, at most half full. The digest is uniform by
  * nature, so its first bytes are the hash. Looking up by the digest of what a stranger sent leaks
  * no useful timing: he cannot choose digests that share a prefix with one he does not know. */
@@ -254,20 +268,47 @@ syn_token_book_count(const struct syn_token_book *book)
     return book->count;
 }
 
+/* The grant, if it and everything that it comes from are there and in time. */
+static int
+book_trace(const struct syn_token_book *book, const uint8_t *digest, int64_t now_ms,
+           const struct syn_grant **ret_grant, struct syn_err *err)
+{
+    const struct syn_grant *first = NULL;
+
+    for (unsigned row = 0; row < SYN_TOKEN_ROW_MAX; row++) {
+        const struct syn_grant *grant = book->slots[book_slot(book->slots, book->mask, digest)];
+
+        if (grant == NULL)
+            return SYN_FAIL(err, SYN_E_UNAUTHENTICATED, "the bearer token is unknown or revoked");
+        if (grant->expires_ms != 0 && now_ms >= grant->expires_ms)
+            return SYN_FAIL(err, SYN_E_UNAUTHENTICATED, "the bearer token expired; make a new one");
+        if (first == NULL)
+            first = grant;
+        if (!grant->made) {
+            *ret_grant = first;
+            return SYN_OK;
+        }
+        digest = grant->maker;
+    }
+    return SYN_FAIL(err, SYN_E_UNAUTHENTICATED, "the bearer token stands at the end of too many");
+}
+
 int
 syn_token_book_find(const struct syn_token_book *book, const char *text, size_t len, int64_t now_ms,
                     const struct syn_grant **ret_grant, struct syn_err *err)
 {
     uint8_t digest[SYN_SHA256_LEN];
-    const struct syn_grant *grant;
 
     if (syn_token_digest(text, len, digest, NULL) < 0)
         return SYN_FAIL(err, SYN_E_UNAUTHENTICATED, "the bearer token is malformed");
-    grant = book->slots[book_slot(book->slots, book->mask, digest)];
-    if (grant == NULL)
-        return SYN_FAIL(err, SYN_E_UNAUTHENTICATED, "the bearer token is unknown or revoked");
-    if (grant->expires_ms != 0 && now_ms >= grant->expires_ms)
-        return SYN_FAIL(err, SYN_E_UNAUTHENTICATED, "the bearer token expired; make a new one");
-    *ret_grant = grant;
-    return SYN_OK;
+    return book_trace(book, digest, now_ms, ret_grant, err);
+}
+
+bool
+syn_token_book_valid(const struct syn_token_book *book, const uint8_t digest[SYN_SHA256_LEN],
+                     int64_t now_ms)
+{
+    const struct syn_grant *grant;
+
+    return book_trace(book, digest, now_ms, &grant, NULL) == SYN_OK;
 }

@@ -117,6 +117,87 @@ test_book(void **state)
     assert_null(syn_token_book_free(book));
 }
 
+/* A row of tokens, each made with the one before: what takes out one takes out all behind it. */
+static void
+test_book_row(void **state)
+{
+    static char tokens[SYN_TOKEN_ROW_MAX + 1][SYN_TOKEN_LEN + 1];
+    struct syn_grant grants[SYN_LEN(tokens)] = {0};
+    struct syn_token_book *book = NULL;
+    const struct syn_grant *found = NULL;
+    struct syn_err err;
+
+    (void)state;
+    assert_done(syn_token_book_new(&book, &err), &err);
+    for (size_t i = 0; i < SYN_LEN(tokens); i++) {
+        syn_token_new(tokens[i]);
+        assert_done(syn_token_digest(tokens[i], SYN_TOKEN_LEN, grants[i].digest, &err), &err);
+        grants[i].made = i > 0;
+        if (i > 0)
+            memcpy(grants[i].maker, grants[i - 1].digest, SYN_SHA256_LEN);
+        assert_done(syn_token_book_put(book, &grants[i], &err), &err);
+    }
+    for (size_t i = 0; i < SYN_LEN(tokens); i++) {
+        assert_code(syn_token_book_find(book, tokens[i], SYN_TOKEN_LEN, 1, &found, &err),
+                    i < SYN_TOKEN_ROW_MAX ? 0 : SYN_E_UNAUTHENTICATED, &err);
+        assert_int_equal(syn_token_book_valid(book, grants[i].digest, 1), i < SYN_TOKEN_ROW_MAX);
+        if (i < SYN_TOKEN_ROW_MAX)
+            assert_memory_equal(found->digest, grants[i].digest, SYN_SHA256_LEN);
+    }
+    grants[3].expires_ms = 100;
+    assert_done(syn_token_book_put(book, &grants[3], &err), &err);
+    for (size_t i = 0; i < SYN_TOKEN_ROW_MAX; i++) {
+        assert_true(syn_token_book_valid(book, grants[i].digest, 99));
+        assert_int_equal(syn_token_book_valid(book, grants[i].digest, 100), i < 3);
+    }
+    assert_true(syn_token_book_remove(book, grants[1].digest));
+    for (size_t i = 0; i < SYN_TOKEN_ROW_MAX; i++)
+        assert_int_equal(syn_token_book_valid(book, grants[i].digest, 1), i < 1);
+    /* Two that claim to be made with each other are a row without an end. */
+    memcpy(grants[0].maker, grants[1].digest, SYN_SHA256_LEN);
+    grants[0].made = true;
+    assert_done(syn_token_book_put(book, &grants[0], &err), &err);
+    assert_done(syn_token_book_put(book, &grants[1], &err), &err);
+    assert_false(syn_token_book_valid(book, grants[0].digest, 1));
+    assert_null(syn_token_book_free(book));
+}
+
+static void
+test_scopes_within(void **state)
+{
+    static const struct {
+        const char *asked, *held;
+        bool within;
+    } rows[] = {
+        {"read", "read", true},
+        {"read", "tenant", true},
+        {"tenant", "tenant", true},
+        {"read,tenant", "tenant", true},
+        {"tenant", "read", false},
+        {"join", "tenant", false},
+        {"operator", "tenant", false},
+        {"node:node-1", "tenant", false},
+        {"tenant,join", "join", false},
+        {"join", "tenant,join", true},
+        {"node:node-1", "node:node-1", true},
+        {"node:node-2", "node:node-1", false},
+        {"operator", "operator", true},
+        {"node:node-2,join,tenant,operator", "operator", true},
+        {"operator", "tenant,read,join,node:node-1", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        struct syn_scopes asked;
+        struct syn_scopes held;
+
+        assert_int_equal(syn_scopes_parse(rows[i].asked, &asked, NULL), SYN_OK);
+        assert_int_equal(syn_scopes_parse(rows[i].held, &held, NULL), SYN_OK);
+        if (syn_scopes_within(&asked, &held) != rows[i].within)
+            fail_msg("%s within %s", rows[i].asked, rows[i].held);
+    }
+}
+
 static int
 sweep_book(void *arg, struct syn_err *err)
 {
@@ -145,10 +226,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_token_form),
-        cmocka_unit_test(test_scopes),
-        cmocka_unit_test(test_book),
-        cmocka_unit_test(test_book_sweep),
+        cmocka_unit_test(test_token_form),    cmocka_unit_test(test_scopes),
+        cmocka_unit_test(test_book),          cmocka_unit_test(test_book_row),
+        cmocka_unit_test(test_scopes_within), cmocka_unit_test(test_book_sweep),
     };
 
     return cmocka_run_group_tests_name("token", tests, NULL, NULL);

@@ -211,6 +211,34 @@ syn_cluster_remove_instance(struct syn_cluster *cluster, const char *id)
     return syn_map_remove(cluster->instances, id);
 }
 
+int
+syn_cluster_holding(const struct syn_cluster *cluster, const char *account, struct syn_holding *ret,
+                    struct syn_err *err)
+{
+    SYN_SCOPED(syn_map_free_scope) struct syn_map *jobs = NULL;
+    struct syn_holding sum = {{0}};
+    size_t cursor = 0;
+    const char *id;
+    void *value;
+    int rc = syn_map_new(NULL, &jobs, err);
+
+    while (rc == SYN_OK && syn_map_next(cluster->instances, &cursor, &id, &value)) {
+        const struct syn_instance_view *instance = value;
+
+        if (!syn_str_eq(instance->account, account))
+            continue;
+        sum.amounts[SYN_QUOTA_CPU] += instance->amounts.cpu_millicores;
+        sum.amounts[SYN_QUOTA_MEMORY] += instance->amounts.memory_bytes;
+        sum.amounts[SYN_QUOTA_GPUS] += instance->gpus;
+        rc = syn_map_put_take(jobs, instance->job, NULL, err);
+    }
+    if (rc < 0)
+        return rc;
+    sum.amounts[SYN_QUOTA_JOBS] = (int64_t)syn_map_count(jobs);
+    *ret = sum;
+    return SYN_OK;
+}
+
 size_t
 syn_cluster_count(const struct syn_cluster *cluster)
 {

@@ -58,8 +58,15 @@ test_node_view(void **state)
     assert_int_equal(view.capacity.cpu_millicores, 2000);
     assert_int_equal(view.gpus_count, 1);
     assert_int_equal(view.gpus[0].count, 4);
-    assert_int_equal(syn_node_view_sandbox(&view, SYN_ISOLATION_AUTO), SYN_ISOLATION_GVISOR);
-    assert_int_equal(syn_node_view_sandbox(&view, SYN_ISOLATION_RUNC), SYN_ISOLATION_AUTO);
+    assert_int_equal(syn_node_view_sandbox(&view, SYN_ISOLATION_AUTO, false), SYN_ISOLATION_GVISOR);
+    assert_int_equal(syn_node_view_sandbox(&view, SYN_ISOLATION_RUNC, false), SYN_ISOLATION_AUTO);
+    assert_int_equal(syn_node_view_sandbox(&view, SYN_ISOLATION_AUTO, true), SYN_ISOLATION_GVISOR);
+    view.sandboxes = SYN_BIT(SYN_ISOLATION_GVISOR) | SYN_BIT(SYN_ISOLATION_RUNC);
+    view.gpu_sandboxes = SYN_BIT(SYN_ISOLATION_RUNC); /* an old gVisor */
+    view.default_isolation = SYN_ISOLATION_GVISOR;
+    assert_int_equal(syn_node_view_sandbox(&view, SYN_ISOLATION_AUTO, false), SYN_ISOLATION_GVISOR);
+    assert_int_equal(syn_node_view_sandbox(&view, SYN_ISOLATION_AUTO, true), SYN_ISOLATION_RUNC);
+    assert_int_equal(syn_node_view_sandbox(&view, SYN_ISOLATION_GVISOR, true), SYN_ISOLATION_AUTO);
     assert_false(syn_node_view_open(&view));
     assert_int_equal(syn_node_view_silent_ms(&view, 0, view.last_seen_ms + 5), 5);
     assert_int_equal(syn_node_view_silent_ms(&view, view.last_seen_ms + 3, view.last_seen_ms + 5),

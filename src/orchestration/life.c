@@ -35,9 +35,11 @@ const struct syn_sm syn_instance_life = {"instance", instance_states, SYN_LEN(in
 /* clang-format off */
 static const struct syn_reason job_reasons[] = {
     {SYN_JOB_PENDING, "waiting-for-start", "it has not been placed yet", "it is placed within seconds"},
+    {SYN_JOB_PENDING, "quota", "the account holds as much as its quota allows", "wait for its other work to end, or have an operator raise it: synor account quota"},
     {SYN_JOB_PENDING, "no-node", "no node is ready to take work", "start an agent, or bring a silent or drained node back: synor node list"},
     {SYN_JOB_PENDING, "no-region", "no ready node is in the region asked for", "leave out --region, or join a node there"},
     {SYN_JOB_PENDING, "no-sandbox", "no ready node offers the isolation asked for", "use --isolation auto; synor doctor names what a node lacks"},
+    {SYN_JOB_PENDING, "no-framework", "no ready node has the framework for its own Python", "install it on a node, bring it in an --image, or use --framework custom"},
     {SYN_JOB_PENDING, "no-gpu", "no ready node has the GPUs asked for free", "ask for fewer or other GPUs, or join a node that has them"},
     {SYN_JOB_PENDING, "insufficient-cpu", "no ready node has the CPUs asked for free", "ask for fewer with --cpus, or wait for running work to end"},
     {SYN_JOB_PENDING, "insufficient-memory", "no ready node has the memory asked for free", "ask for less with --memory, or wait for running work to end"},

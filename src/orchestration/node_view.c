@@ -119,9 +119,37 @@ sandboxes_read(const json_t *status, struct syn_node_view *node)
         found = syn_isolation_find(syn_json_str(sandbox, "name", ""));
         if (found > 0 && syn_str_eq(syn_json_str(sandbox, "state", ""), "ready"))
             node->sandboxes |= SYN_BIT(found);
+        if (found > 0 && syn_json_bool(sandbox, "gpus", true))
+            node->gpu_sandboxes |= SYN_BIT(found) & node->sandboxes;
     }
     found = syn_isolation_find(syn_json_str(status, "default_isolation", ""));
     node->default_isolation = found > 0 ? (enum syn_isolation)found : SYN_ISOLATION_AUTO;
+}
+
+static int
+frameworks_read(const json_t *status, struct syn_node_view *node, struct syn_err *err)
+{
+    json_t *told = json_object_get(status, "frameworks");
+    const char *name;
+    json_t *version;
+    int rc = SYN_OK;
+
+    node->frameworks_told = json_is_object(told);
+    if (json_object_size(told) > SYN_NODE_FRAMEWORKS_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "status.frameworks: at most %d",
+                        SYN_NODE_FRAMEWORKS_MAX);
+    json_object_foreach (told, name, version) {
+        struct syn_framework *view = &node->frameworks[node->frameworks_count];
+
+        (void)version;
+        if (!syn_str_copy(view->name, sizeof(view->name), name))
+            return SYN_FAIL(err, SYN_E_INVALID, "status.frameworks: \"%.32s\" is too long", name);
+        rc = text_read(told, "status.frameworks", name, view->version, sizeof(view->version), err);
+        if (rc < 0)
+            return rc;
+        node->frameworks_count++;
+    }
+    return rc;
 }
 
 int
@@ -147,6 +175,8 @@ syn_node_view_read(const json_t *doc, struct syn_node_view *ret, struct syn_err 
         rc = text_read(spec, "spec", "region", node.region, sizeof(node.region), err);
     if (rc == SYN_OK)
         rc = gpus_read(capacity, &node, err);
+    if (rc == SYN_OK)
+        rc = frameworks_read(status, &node, err);
     if (rc < 0)
         return syn_err_wrap(err, rc, "node %s", id);
     if (!*id || !syn_str_copy(node.id, sizeof(node.id), id))
@@ -185,6 +215,10 @@ syn_instance_view_read(const json_t *doc, struct syn_instance_view *ret, struct 
         rc = syn_json_get_obj(spec, "spec", "resources", &resources, err);
     if (rc == SYN_OK)
         rc = text_read(spec, "spec", "node", view.node, sizeof(view.node), err);
+    if (rc == SYN_OK)
+        rc = text_read(spec, "spec", "job", view.job, sizeof(view.job), err);
+    if (rc == SYN_OK)
+        rc = text_read(doc, "instance", "account", view.account, sizeof(view.account), err);
     if (rc == SYN_OK)
         rc = amounts_read(resources, "spec.resources", &view.amounts, err);
     if (rc == SYN_OK)
@@ -258,18 +292,39 @@ syn_node_view_open(const struct syn_node_view *node)
 }
 
 enum syn_isolation
-syn_node_view_sandbox(const struct syn_node_view *node, enum syn_isolation wanted)
+syn_node_view_sandbox(const struct syn_node_view *node, enum syn_isolation wanted, bool gpus)
 {
+    uint32_t ready = gpus ? node->gpu_sandboxes : node->sandboxes;
     enum syn_isolation choice = wanted == SYN_ISOLATION_AUTO ? node->default_isolation : wanted;
 
-    if (choice != SYN_ISOLATION_AUTO && (node->sandboxes & SYN_BIT(choice)))
+    if (choice != SYN_ISOLATION_AUTO && (ready & SYN_BIT(choice)))
         return choice;
     if (wanted != SYN_ISOLATION_AUTO)
         return SYN_ISOLATION_AUTO;
     for (unsigned i = 1; i < SYN_LEN(isolation_names); i++)
-        if (node->sandboxes & SYN_BIT(i))
+        if (ready & SYN_BIT(i))
             return (enum syn_isolation)i;
     return SYN_ISOLATION_AUTO;
+}
+
+/* "1.13" of "1.13.0a0+git": whole numbers only, so that 1.1 is not a beginning of 1.13. */
+static bool
+version_begins(const char *version, const char *wanted)
+{
+    size_t len = strlen(wanted);
+
+    return strncmp(version, wanted, len) == 0 && !(version[len] >= '0' && version[len] <= '9');
+}
+
+bool
+syn_node_view_framework(const struct syn_node_view *node, const char *name, const char *version)
+{
+    if (!name || !*name || !node->frameworks_told)
+        return true;
+    for (unsigned i = 0; i < node->frameworks_count; i++)
+        if (syn_str_eq(node->frameworks[i].name, name))
+            return !version || !*version || version_begins(node->frameworks[i].version, version);
+    return false;
 }
 
 int64_t

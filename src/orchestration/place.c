@@ -104,8 +104,10 @@ fit_lacks(const struct syn_node_view *node, const struct syn_place_request *requ
         lacks |= SYN_BIT(DIM_NODE);
     if (text_set(request->region) && !syn_str_eq(request->region, node->region))
         lacks |= SYN_BIT(DIM_REGION);
-    if (syn_node_view_sandbox(node, request->isolation) == SYN_ISOLATION_AUTO)
+    if (syn_node_view_sandbox(node, request->isolation, request->gpus > 0) == SYN_ISOLATION_AUTO)
         lacks |= SYN_BIT(DIM_ISOLATION);
+    if (!syn_node_view_framework(node, request->framework, request->framework_version))
+        lacks |= SYN_BIT(DIM_FRAMEWORK);
     if (gpu_units(node, request, view) < units)
         lacks |= SYN_BIT(DIM_GPUS);
     if (ratio(has->cpu_millicores, used->cpu_millicores, need->cpu_millicores, view) < units)
@@ -305,7 +307,8 @@ take_member(struct syn_node_view *node, const struct syn_place_request *request,
 {
     struct syn_gpu_group *group = request->gpus > 0 ? group_choose(node, request) : NULL;
 
-    *slot = (struct syn_place_slot){.isolation = syn_node_view_sandbox(node, request->isolation)};
+    *slot = (struct syn_place_slot){
+        .isolation = syn_node_view_sandbox(node, request->isolation, request->gpus > 0)};
     (void)syn_str_copy(slot->node, sizeof(slot->node), node->id);
     node->used.cpu_millicores += request->amounts.cpu_millicores;
     node->used.memory_bytes += request->amounts.memory_bytes;

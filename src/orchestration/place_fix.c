@@ -172,6 +172,45 @@ fix_choices(struct fixer *fixer, struct syn_err *err)
     return rc;
 }
 
+/* How a machine gets a framework for its own Python. */
+static const char *
+framework_source(const char *name)
+{
+    if (syn_str_eq(name, "pytorch"))
+        return "apt install python3-torch";
+    if (syn_str_eq(name, "onnx"))
+        return "apt install python3-onnx, or /usr/bin/python3 -m pip install "
+               "--break-system-packages onnxruntime";
+    return syn_str_eq(name, "jax")
+               ? "/usr/bin/python3 -m pip install --break-system-packages jax"
+               : "/usr/bin/python3 -m pip install --break-system-packages tensorflow";
+}
+
+static int
+fix_framework(struct fixer *fixer, struct syn_err *err)
+{
+    struct syn_place_request trial = *fixer->request;
+    const char *name = trial.framework;
+    int rc = SYN_OK;
+
+    trial.framework_version = NULL;
+    if (!name || !*name || fits(fixer, fixer->request))
+        return SYN_OK;
+    if (fits(fixer, &trial))
+        rc = fix_add(fixer, err, "take the version that is there: --framework %s", name);
+    trial.framework = NULL;
+    if (rc < 0 || !fits(fixer, &trial) || !++fixer->request_changes)
+        return rc;
+    if (!fixer->request->framework_version || !*fixer->request->framework_version)
+        rc = fix_add(fixer, err, "install it on a node, which tells of it by itself: %s",
+                     framework_source(name));
+    if (rc == SYN_OK)
+        rc = fix_add(fixer, err, "bring it in an image: --image synor://NAME");
+    if (rc == SYN_OK)
+        rc = fix_add(fixer, err, "if the program does without it: --framework custom");
+    return rc;
+}
+
 static int
 fix_wait(struct fixer *fixer, struct syn_err *err)
 {
@@ -245,8 +284,10 @@ lower_to(struct syn_place_request *trial, const struct syn_node_view *node, int6
         trial->gpu_model = NULL;
     if (trial->region && *trial->region && !syn_str_eq(trial->region, node->region))
         trial->region = NULL;
-    if (syn_node_view_sandbox(node, trial->isolation) == SYN_ISOLATION_AUTO)
+    if (syn_node_view_sandbox(node, trial->isolation, trial->gpus > 0) == SYN_ISOLATION_AUTO)
         trial->isolation = SYN_ISOLATION_AUTO;
+    if (!syn_node_view_framework(node, trial->framework, trial->framework_version))
+        trial->framework = NULL;
 }
 
 static int
@@ -276,6 +317,8 @@ fix_together(struct fixer *fixer, struct syn_err *err)
         syn_buf_addf(&options, " --scratch %s", size_option(trial.amounts.scratch_bytes, text));
     if (trial.isolation != request->isolation)
         syn_buf_adds(&options, " --isolation auto");
+    if (trial.framework != request->framework)
+        syn_buf_addf(&options, " --framework custom, or an image with %s", request->framework);
     if (trial.region != request->region)
         syn_buf_addf(&options, ", without --region %s", request->region);
     rc = syn_buf_ok(&options, err);
@@ -297,9 +340,10 @@ fix_join(struct fixer *fixer, struct syn_err *err)
         (void)snprintf(gpus, sizeof(gpus), ", %lld %s%s", (long long)(request->gpus * units),
                        model ? "x " : "GPU(s)", model ? request->gpu_model : "");
     return fix_add(fixer, err,
-                   "join a node with at least %s CPUs, %s of memory, %s of scratch space%s free: "
+                   "join a node with at least %s CPU%s, %s of memory, %s of scratch space%s free: "
                    "synor agent --server URL --token TOKEN",
                    syn_format_cpus(request->amounts.cpu_millicores * units, cpus),
+                   request->amounts.cpu_millicores * units == 1000 ? "" : "s",
                    syn_format_bytes(request->amounts.memory_bytes * units, memory),
                    syn_format_bytes(request->amounts.scratch_bytes * units, scratch), gpus);
 }
@@ -309,8 +353,9 @@ syn_place_explain(const struct syn_cluster *cluster, const struct syn_place_requ
                   json_t **ret_why, json_t **ret_fix, struct syn_err *err)
 {
     struct fixer fixer = {.cluster = cluster, .request = request};
-    int (*const ways[])(struct fixer *, struct syn_err *) = {
-        fix_wait, fix_gpus, fix_amounts, fix_choices, fix_nodes, fix_together, fix_join};
+    int (*const ways[])(struct fixer *, struct syn_err *) = {fix_wait,     fix_framework, fix_gpus,
+                                                             fix_amounts,  fix_choices,   fix_nodes,
+                                                             fix_together, fix_join};
     SYN_JSON(why);
     SYN_JSON(fix);
     int rc = place_check(request, err);

@@ -6,7 +6,17 @@
 
 /* In the order in which a person wants to hear of them; the first that no node passes is the
  * reason. */
-enum dim { DIM_NODE, DIM_REGION, DIM_ISOLATION, DIM_GPUS, DIM_CPU, DIM_MEMORY, DIM_SCRATCH, DIMS };
+enum dim {
+    DIM_NODE,
+    DIM_REGION,
+    DIM_ISOLATION,
+    DIM_FRAMEWORK,
+    DIM_GPUS,
+    DIM_CPU,
+    DIM_MEMORY,
+    DIM_SCRATCH,
+    DIMS
+};
 
 /* Which nodes count, and how full they are taken to be. */
 struct fit_view {

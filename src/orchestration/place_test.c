@@ -21,6 +21,7 @@ struct plain_node {
     int64_t cards[GROUPS_MAX];
     const char *models[GROUPS_MAX];
     int64_t vram[GROUPS_MAX];
+    const char *pytorch; /* its version; NULL: the node tells of no frameworks */
 };
 
 static struct syn_cluster *
@@ -45,6 +46,10 @@ cluster_make(const struct plain_node *nodes, size_t count)
             (json_int_t)node->cards[1], "vram_bytes", (json_int_t)node->vram[1], "sandboxes",
             "name", node->sandbox, "state", "ready", "default_isolation", node->sandbox);
         assert_non_null(doc);
+        if (node->pytorch)
+            assert_int_equal(json_object_set_new(json_object_get(doc, "status"), "frameworks",
+                                                 json_pack("{s:s}", "pytorch", node->pytorch)),
+                             0);
         assert_done(syn_cluster_put_node(cluster, doc, &err), &err);
     }
     return cluster;
@@ -116,6 +121,10 @@ test_every_dimension_is_explained(void **state)
         {"gang", "insufficient-cpu", "--workers 4", plain, small},
         {"two at once", "insufficient-cpu",
          "comes closest; ask together for --cpus 4 --memory 8192mb", plain, small},
+        {"framework", "no-framework", "install --break-system-packages jax", plain, small},
+        {"framework image", "no-framework", "--image synor://NAME", plain, small},
+        {"framework version", "no-framework", "that is there: --framework pytorch", plain, small},
+        {"framework and cpu", "no-framework", "--framework custom", plain, small},
     };
 
     (void)state;
@@ -136,8 +145,53 @@ test_every_dimension_is_explained(void **state)
     cases[9].request.amounts.scratch_bytes = 101 * GIB;
     cases[10].request.count = 5;
     cases[11].request.amounts = (struct syn_amounts){8000, 16 * GIB, GIB};
+    for (size_t i = 12; i < SYN_LEN(cases); i++) {
+        cases[i].node.pytorch = "1.13.0a0";
+        cases[i].request.framework = i == 14 ? "pytorch" : "jax";
+    }
+    cases[14].request.framework_version = "1.1";
+    cases[15].request.amounts.cpu_millicores = 5000;
     for (size_t i = 0; i < SYN_LEN(cases); i++)
         check_why(&cases[i]);
+}
+
+static void
+test_a_framework_counts_where_nodes_tell_of_it(void **state)
+{
+    static const struct {
+        const char *has, *framework, *version;
+        bool fits;
+    } cases[] = {
+        {NULL, "jax", "9", true},
+        {"1.13.1", NULL, NULL, true},
+        {"1.13.1", "", "", true},
+        {"1.13.1", "pytorch", NULL, true},
+        {"1.13.1", "pytorch", "", true},
+        {"1.13.1", "pytorch", "1", true},
+        {"1.13.1", "pytorch", "1.13", true},
+        {"1.13.1", "pytorch", "1.13.1", true},
+        {"1.13.1", "pytorch", "1.1", false},
+        {"1.13.1", "pytorch", "1.13.1.2", false},
+        {"", "pytorch", "1", false},
+        {"", "pytorch", "", true},
+        {"1.13.1", "jax", "", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(cases); i++) {
+        struct plain_node node = plain;
+        struct syn_place_request request = small;
+        SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+        struct syn_placement placement;
+        struct syn_err err;
+
+        node.pytorch = cases[i].has;
+        request.framework = cases[i].framework;
+        request.framework_version = cases[i].version;
+        cluster = cluster_make(&node, 1);
+        assert_int_equal(syn_place(cluster, &request, &placement, &err),
+                         cases[i].fits ? 0 : SYN_PLACE_NONE);
+    }
 }
 
 static void
@@ -447,6 +501,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_dimension_is_explained),
+        cmocka_unit_test(test_a_framework_counts_where_nodes_tell_of_it),
         cmocka_unit_test(test_an_empty_cluster_and_bad_requests),
         cmocka_unit_test(test_policies),
         cmocka_unit_test(test_placement_agrees_with_a_search),

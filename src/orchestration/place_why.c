@@ -13,19 +13,37 @@ struct text {
 
 struct dim_row {
     const char *name;   /* the key of the request it is about */
-    const char *noun;   /* in a sentence about several nodes */
+    const char *one;    /* in a sentence about a node */
+    const char *many;   /* and about several */
     const char *reason; /* of SYN_JOB_PENDING */
 };
 
 static const struct dim_row dim_rows[DIMS] = {
-    [DIM_NODE] = {"node", "are not ready", "no-node"},
-    [DIM_REGION] = {"region", "are in another region", "no-region"},
-    [DIM_ISOLATION] = {"isolation", "lack the isolation asked for", "no-sandbox"},
-    [DIM_GPUS] = {"gpus", "lack the GPUs", "no-gpu"},
-    [DIM_CPU] = {"cpu_millicores", "lack the CPUs", "insufficient-cpu"},
-    [DIM_MEMORY] = {"memory_bytes", "lack the memory", "insufficient-memory"},
-    [DIM_SCRATCH] = {"scratch_bytes", "lack the scratch space", "insufficient-scratch"},
+    [DIM_NODE] = {"node", "is not ready", "are not ready", "no-node"},
+    [DIM_REGION] = {"region", "is in another region", "are in another region", "no-region"},
+    [DIM_ISOLATION] = {"isolation", "lacks the isolation asked for", "lack the isolation asked for",
+                       "no-sandbox"},
+    [DIM_FRAMEWORK] = {"framework", "lacks the framework", "lack the framework", "no-framework"},
+    [DIM_GPUS] = {"gpus", "lacks the GPUs", "lack the GPUs", "no-gpu"},
+    [DIM_CPU] = {"cpu_millicores", "lacks the CPUs", "lack the CPUs", "insufficient-cpu"},
+    [DIM_MEMORY] = {"memory_bytes", "lacks the memory", "lack the memory", "insufficient-memory"},
+    [DIM_SCRATCH] = {"scratch_bytes", "lacks the scratch space", "lack the scratch space",
+                     "insufficient-scratch"},
 };
+
+/* "the only node lacks the GPUs", "2 of 3 nodes are not ready" */
+static struct text
+share_text(enum dim dim, size_t some, size_t all)
+{
+    struct text text;
+
+    if (all == 1)
+        (void)snprintf(text.s, sizeof(text.s), "the only node %s", dim_rows[dim].one);
+    else
+        (void)snprintf(text.s, sizeof(text.s), "%zu of %zu nodes %s", some, all,
+                       some == 1 ? dim_rows[dim].one : dim_rows[dim].many);
+    return text;
+}
 
 static const char *
 quantity_text(enum dim dim, int64_t value, char *out)
@@ -94,6 +112,34 @@ node_cards_text(const struct syn_node_view *node)
 
         assert(n > 0);
         len = SYN_MIN(len + (size_t)n, sizeof(text.s) - 1);
+    }
+    return text;
+}
+
+/* "pytorch", "tensorflow 2.15" */
+static struct text
+framework_text(const char *name, const char *version)
+{
+    struct text text;
+
+    (void)snprintf(text.s, sizeof(text.s), "%s%s%s", name, version && *version ? " " : "",
+                   version ? version : "");
+    return text;
+}
+
+/* "none", "pytorch 1.13.1, onnx" */
+static struct text
+node_frameworks_text(const struct syn_node_view *node)
+{
+    struct text text = {"none"};
+    size_t len = 0;
+
+    for (unsigned i = 0; i < node->frameworks_count && len + 56 < sizeof(text.s); i++) {
+        const struct syn_framework *one = &node->frameworks[i];
+
+        (void)snprintf(text.s + len, sizeof(text.s) - len, "%s%s%s%s", len ? ", " : "", one->name,
+                       one->version[0] ? " " : "", one->version);
+        len = strlen(text.s);
     }
     return text;
 }
@@ -180,8 +226,13 @@ row_add_node(json_t *why, const struct syn_node_view *node, const struct syn_pla
                            node->sandboxes & SYN_BIT(SYN_ISOLATION_GVISOR) ? "gvisor"
                            : node->sandboxes                               ? "runc"
                                                                            : "none");
-        (void)snprintf(message, sizeof(message), "%s has no %s sandbox ready (it has: %s)",
+        (void)snprintf(message, sizeof(message), "%s has no %s sandbox ready%s (it has: %s)",
                        node->id, request->isolation == SYN_ISOLATION_AUTO ? "usable" : need.s,
+                       request->gpus > 0 ? " that passes GPUs on" : "", have.s);
+    } else if (dim == DIM_FRAMEWORK) {
+        need = framework_text(request->framework, request->framework_version);
+        have = node_frameworks_text(node);
+        (void)snprintf(message, sizeof(message), "%s has no %s (it has: %s)", node->id, need.s,
                        have.s);
     } else {
         need = cards_text(request, units);
@@ -285,7 +336,8 @@ why_message(const struct syn_cluster *cluster, const struct syn_place_request *r
     if (totals.nodes == 0)
         (void)snprintf(message, cap, "no node has joined yet");
     else if (dim == DIM_NODE)
-        (void)snprintf(message, cap, "none of %zu node(s) is ready for new work", totals.nodes);
+        (void)snprintf(message, cap, "no node is ready for new work: %s",
+                       share_text(dim, totals.nodes, totals.nodes).s);
     else if (dim == DIM_REGION)
         (void)snprintf(message, cap, "no ready node is in region \"%s\"", request->region);
     else if (dim == DIM_ISOLATION)
@@ -293,12 +345,14 @@ why_message(const struct syn_cluster *cluster, const struct syn_place_request *r
                        request->isolation == SYN_ISOLATION_AUTO
                            ? "usable"
                            : syn_isolation_name(request->isolation));
+    else if (dim == DIM_FRAMEWORK)
+        (void)snprintf(message, cap, "no ready node has %s",
+                       framework_text(request->framework, request->framework_version).s);
     else if (most > 0 && !request->one_node)
-        (void)snprintf(message, cap, "only %u of %u workers fit; %zu of %zu node(s) %s", most,
-                       request->count, totals.lacks[dim], totals.nodes, dim_rows[dim].noun);
+        (void)snprintf(message, cap, "only %u of %u workers fit; %s", most, request->count,
+                       share_text(dim, totals.lacks[dim], totals.nodes).s);
     else if (dim == DIM_GPUS)
-        (void)snprintf(message, cap, "no node has %s free (%zu of %zu node(s) lack them)",
-                       cards_text(request, together).s, totals.lacks[dim], totals.nodes);
+        (void)snprintf(message, cap, "no node has %s free", cards_text(request, together).s);
     else
         (void)snprintf(message, cap, "no node has %s free; the most is %s",
                        together_text(request, dim).s, quantity_text(dim, totals.most[dim], text));
@@ -327,8 +381,8 @@ totals_add(const struct syn_cluster *cluster, const struct syn_place_request *re
     for (unsigned dim = 0; dim < DIMS && rc == SYN_OK; dim++) {
         if (totals.lacks[dim] == 0)
             continue;
-        (void)snprintf(message, sizeof(message), "%zu of %zu node(s) %s", totals.lacks[dim],
-                       totals.nodes, dim_rows[dim].noun);
+        (void)snprintf(message, sizeof(message), "%s",
+                       share_text((enum dim)dim, totals.lacks[dim], totals.nodes).s);
         rc = row_add_take(why, (enum dim)dim, NULL, json_integer((json_int_t)totals.nodes),
                           json_integer((json_int_t)(totals.nodes - totals.lacks[dim])), message,
                           err);

@@ -1,12 +1,14 @@
 /* NVIDIA's management library, loaded at run time: nothing of it is needed to build, and a node
  * without GPUs never sees it. Only entry points whose names carry their version are called. */
-#include "probe_priv.h"
+#include <synor/runtime/gpu.h>
 
 #include <dlfcn.h>
 
 #include <synor/base/str.h>
 
 #define NVML_SUCCESS 0
+#define NVML_MIG_ON  1
+#define LIBRARY      "libnvidia-ml.so.1"
 
 struct nvml_memory {
     unsigned long long total, free, used;
@@ -21,6 +23,8 @@ struct nvml {
     int (*name)(void *, char *, unsigned);
     int (*uuid)(void *, char *, unsigned);
     int (*memory)(void *, struct nvml_memory *);
+    int (*minor)(void *, unsigned *);
+    int (*mig)(void *, unsigned *, unsigned *); /* NULL before driver 450 */
 };
 
 static bool
@@ -38,6 +42,7 @@ load(void *library, struct nvml *ret)
         {"nvmlDeviceGetName", (void **)&ret->name},
         {"nvmlDeviceGetUUID", (void **)&ret->uuid},
         {"nvmlDeviceGetMemoryInfo", (void **)&ret->memory},
+        {"nvmlDeviceGetMinorNumber", (void **)&ret->minor},
     };
 
     for (size_t i = 0; i < SYN_LEN(symbols); i++) {
@@ -45,57 +50,71 @@ load(void *library, struct nvml *ret)
         if (!*symbols[i].slot)
             return false;
     }
+    *(void **)&ret->mig = dlsym(library, "nvmlDeviceGetMigMode");
     return true;
 }
 
-static size_t
-read_devices(const struct nvml *nvml, struct syn_gpu *out, size_t max)
+static bool
+is_partitioned(const struct nvml *nvml, void *device)
+{
+    unsigned now = 0, later = 0;
+
+    return nvml->mig && nvml->mig(device, &now, &later) == NVML_SUCCESS && now == NVML_MIG_ON;
+}
+
+static void
+read_devices(const struct nvml *nvml, struct syn_gpu_list *list)
 {
     unsigned count = 0;
-    size_t stored = 0;
 
     if (nvml->count(&count) != NVML_SUCCESS)
-        return 0;
-    for (unsigned i = 0; i < count && stored < max; i++) {
-        struct syn_gpu *gpu = &out[stored];
+        return;
+    for (unsigned i = 0; i < count && list->count < SYN_GPUS_MAX; i++) {
+        struct syn_gpu *gpu = &list->gpus[list->count];
         struct nvml_memory memory = {0};
+        unsigned minor = 0;
         void *device = NULL;
 
-        *gpu = (struct syn_gpu){0};
+        *gpu = (struct syn_gpu){.minor = -1};
         if (nvml->handle(i, &device) != NVML_SUCCESS ||
-            nvml->name(device, gpu->model, sizeof(gpu->model)) != NVML_SUCCESS ||
+            nvml->name(device, gpu->name, sizeof(gpu->name)) != NVML_SUCCESS ||
+            nvml->uuid(device, gpu->uuid, sizeof(gpu->uuid)) != NVML_SUCCESS ||
             nvml->memory(device, &memory) != NVML_SUCCESS)
+            continue; /* fell off the bus */
+        if (is_partitioned(nvml, device)) {
+            list->partitioned++;
             continue;
-        (void)nvml->uuid(device, gpu->uuid, sizeof(gpu->uuid));
+        }
         gpu->vram_bytes = (int64_t)memory.total;
-        stored++;
+        if (nvml->minor(device, &minor) == NVML_SUCCESS && minor <= INT16_MAX)
+            gpu->minor = (int)minor;
+        list->count++;
     }
-    return stored;
 }
 
 int
-syn_nvml_read(const char *library, struct syn_gpu *out, size_t max, size_t *ret_count, char *driver,
-              size_t driver_cap, struct syn_err *err)
+syn_gpu_list_read(const char *library, struct syn_gpu_list *ret, struct syn_err *err)
 {
-    void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+    const char *name = library ? library : LIBRARY;
+    void *handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
     struct nvml nvml;
     int rc;
 
     if (!handle)
-        return SYN_FAIL(err, SYN_E_NOTFOUND, "%s is not installed", library);
+        return SYN_FAIL(err, SYN_E_NOTFOUND, "%s is not installed", name);
     if (!load(handle, &nvml)) {
         (void)dlclose(handle);
-        return SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s lacks a function: too old", library);
+        return SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s lacks a function: too old", name);
     }
     rc = nvml.init();
     if (rc != NVML_SUCCESS) {
         (void)dlclose(handle);
         return SYN_FAIL(err, SYN_E_UNAVAILABLE,
-                        "%s answers with error %d: is the kernel driver loaded?", library, rc);
+                        "%s answers with error %d: is the kernel driver loaded?", name, rc);
     }
-    (void)syn_str_copy(driver, driver_cap, "unknown");
-    (void)nvml.driver(driver, (unsigned)driver_cap);
-    *ret_count = read_devices(&nvml, out, max);
+    *ret = (struct syn_gpu_list){.driver = "unknown"};
+    (void)nvml.driver(ret->driver, sizeof(ret->driver));
+    read_devices(&nvml, ret);
     (void)nvml.shutdown();
     (void)dlclose(handle);
     return SYN_OK;

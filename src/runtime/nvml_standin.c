@@ -1,4 +1,6 @@
-/* For tests: the management library of a machine with two GPUs, one of which fell off the bus. */
+/* For tests: the management library of a machine with five GPUs, one of which fell off the bus and
+ * one of which is cut into slices. */
+#include <stdio.h>
 #include <string.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -11,8 +13,27 @@ EXPORT int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **ret);
 EXPORT int nvmlDeviceGetName(void *device, char *out, unsigned cap);
 EXPORT int nvmlDeviceGetUUID(void *device, char *out, unsigned cap);
 EXPORT int nvmlDeviceGetMemoryInfo(void *device, unsigned long long *ret);
+EXPORT int nvmlDeviceGetMinorNumber(void *device, unsigned *ret);
+EXPORT int nvmlDeviceGetMigMode(void *device, unsigned *now, unsigned *later);
 
-static char first_device;
+#define NOT_SUPPORTED 3
+#define GPU_IS_LOST   15
+
+static const struct card {
+    const char *name, *uuid;
+    unsigned long long bytes;
+    unsigned minor;
+    int lost, has_mig;
+    unsigned mig;
+} cards[] = {
+    {"NVIDIA H100 80GB HBM3", "GPU-0", 85899345920ULL, 1, 0, 1, 0},
+    {"NVIDIA H100 80GB HBM3", "GPU-1", 85899345920ULL, 0, 1, 1, 0},
+    {"NVIDIA A100-SXM4-80GB", "GPU-2", 85899345920ULL, 2, 0, 1, 1},
+    {"NVIDIA GeForce RTX 4090", "GPU-3", 25757220864ULL, 3, 0, 0, 0},
+    {"NVIDIA H100 80GB HBM3", "GPU-4", 85899345920ULL, 4, 0, 1, 0},
+};
+
+#define COUNT (sizeof(cards) / sizeof(cards[0]))
 
 int
 nvmlInit_v2(void)
@@ -36,37 +57,48 @@ nvmlSystemGetDriverVersion(char *out, unsigned cap)
 int
 nvmlDeviceGetCount_v2(unsigned *ret)
 {
-    *ret = 2;
+    *ret = COUNT;
     return 0;
 }
 
 int
 nvmlDeviceGetHandleByIndex_v2(unsigned index, void **ret)
 {
-    *ret = &first_device;
-    return index == 0 ? 0 : 15; /* GPU_IS_LOST */
+    memcpy(ret, &(const void *){&cards[index]}, sizeof(*ret));
+    return cards[index].lost ? GPU_IS_LOST : 0;
 }
 
 int
 nvmlDeviceGetName(void *device, char *out, unsigned cap)
 {
-    (void)device;
-    (void)snprintf(out, cap, "NVIDIA H100 80GB HBM3");
+    (void)snprintf(out, cap, "%s", ((const struct card *)device)->name);
     return 0;
 }
 
 int
 nvmlDeviceGetUUID(void *device, char *out, unsigned cap)
 {
-    (void)device;
-    (void)snprintf(out, cap, "GPU-0");
+    (void)snprintf(out, cap, "%s", ((const struct card *)device)->uuid);
     return 0;
 }
 
 int
 nvmlDeviceGetMemoryInfo(void *device, unsigned long long *ret)
 {
-    (void)device;
-    ret[0] = 85899345920ULL;
+    ret[0] = ((const struct card *)device)->bytes;
     return 0;
+}
+
+int
+nvmlDeviceGetMinorNumber(void *device, unsigned *ret)
+{
+    *ret = ((const struct card *)device)->minor;
+    return 0;
+}
+
+int
+nvmlDeviceGetMigMode(void *device, unsigned *now, unsigned *later)
+{
+    *now = *later = ((const struct card *)device)->mig;
+    return ((const struct card *)device)->has_mig ? 0 : NOT_SUPPORTED;
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <synor/base/str.h>
+#include <synor/runtime/gpu.h>
 
 #include "native/cgroup_priv.h"
 #include "native/file_priv.h"
@@ -220,26 +221,39 @@ probe_wireguard(struct syn_probe *probe)
 }
 
 static void
-probe_gpus(struct syn_probe *probe)
+probe_nvidia(struct syn_probe *probe)
 {
-    char driver[96] = "";
+    static const char id[] = "gpu-nvidia", name[] = "NVIDIA GPUs";
+    struct syn_gpu_list list;
     struct syn_err err = {0};
-    glob_t found = {0};
     bool device = access("/dev/nvidiactl", F_OK) == 0;
-    int rc = syn_nvml_read("libnvidia-ml.so.1", probe->gpus, SYN_GPUS_MAX, &probe->gpus_count,
-                           driver, sizeof(driver), &err);
+    size_t reachable = 0;
+    int rc = syn_gpu_list_read(NULL, &list, &err);
 
-    if (rc == SYN_OK && probe->gpus_count > 0)
-        add(probe, "gpu-nvidia", "NVIDIA GPUs", SYN_PROBE_OK, "", "%zu (%s), driver %s",
-            probe->gpus_count, probe->gpus[0].model, driver);
-    else if (rc == SYN_OK)
-        add(probe, "gpu-nvidia", "NVIDIA GPUs", SYN_PROBE_MISSING,
-            "look at dmesg: the driver finds no GPU", "driver %s sees none", driver);
-    else
-        add(probe, "gpu-nvidia", "NVIDIA GPUs",
-            rc == SYN_E_NOTFOUND && !device ? SYN_PROBE_MISSING : SYN_PROBE_BROKEN,
+    for (size_t i = 0; rc == SYN_OK && i < list.count; i++)
+        reachable += syn_gpu_reachable(&list.gpus[i], "");
+    if (rc < 0)
+        add(probe, id, name, rc == SYN_E_NOTFOUND && !device ? SYN_PROBE_MISSING : SYN_PROBE_BROKEN,
             "with such a GPU: apt-get install nvidia-driver (contrib, non-free)", "%s%s", err.msg,
             device ? "; /dev/nvidiactl is there" : "");
+    else if (list.count == 0)
+        add(probe, id, name, SYN_PROBE_MISSING, "look at dmesg: the driver finds no GPU",
+            "driver %s sees none (%zu partitioned by MIG, which is not supported)", list.driver,
+            list.partitioned);
+    else
+        add(probe, id, name,
+            reachable == list.count && list.partitioned == 0 ? SYN_PROBE_OK : SYN_PROBE_LIMITED,
+            "nvidia-modprobe -u -c 0 makes device nodes; nvidia-smi -mig 0 undoes partitions",
+            "%zu (%s), %zu of them with device nodes, %zu partitioned by MIG, driver %s",
+            list.count, list.gpus[0].name, reachable, list.partitioned, list.driver);
+}
+
+static void
+probe_drm(struct syn_probe *probe)
+{
+    glob_t found = {0};
+    int rc;
+
     rc = glob("/sys/class/drm/renderD*", 0, NULL, &found);
     add(probe, "gpu-drm", "Other GPUs (DRM)", rc == 0 ? SYN_PROBE_OK : SYN_PROBE_MISSING,
         "with such a GPU: apt-get install firmware-misc-nonfree mesa-vulkan-drivers",
@@ -271,7 +285,8 @@ syn_probe_run(struct syn_native *native, struct syn_probe *ret)
     probe_kernel_features(ret);
     probe_kvm(ret);
     probe_wireguard(ret);
-    probe_gpus(ret);
+    probe_nvidia(ret);
+    probe_drm(ret);
     probe_frameworks(ret);
 }
 

@@ -23,9 +23,4 @@ void syn_kvm_try(const char *device, int limit_ms, struct syn_kvm_result *ret);
  * says how far otherwise. */
 bool syn_kvm_boot(const char *qemu, const char *kernel, int limit_ms, char *detail, size_t cap);
 
-/** NVIDIA GPUs by `library` ("libnvidia-ml.so.1"), loaded for the call. Returns 0; NOTFOUND without
- * the library; UNAVAILABLE when it answers with an error. */
-SYN_MUST int syn_nvml_read(const char *library, struct syn_gpu *out, size_t max, size_t *ret_count,
-                           char *driver, size_t driver_cap, struct syn_err *err);
-
 #endif

@@ -56,9 +56,9 @@ static const struct {
     const char *key;
     size_t offset;
 } usage_fields[] = {
-#define USAGE_FIELD(name)                       \
-    {                                           \
-#name, offsetof(struct syn_usage, name) \
+#define USAGE_FIELD(name)                              \
+    {                                                  \
+#name, offsetof(struct syn_usage_sample, name) \
     }
     USAGE_FIELD(seq),           USAGE_FIELD(from_ms),      USAGE_FIELD(to_ms),
     USAGE_FIELD(cpu_ms),        USAGE_FIELD(memory_bytes), USAGE_FIELD(memory_peak_bytes),
@@ -67,15 +67,15 @@ static const struct {
 };
 
 static int64_t *
-usage_slot(struct syn_usage *usage, size_t i)
+usage_slot(struct syn_usage_sample *usage, size_t i)
 {
     return (int64_t *)(void *)((char *)usage + usage_fields[i].offset);
 }
 
 void
-syn_usage_format(const struct syn_usage *usage, struct syn_buf *out)
+syn_usage_format(const struct syn_usage_sample *usage, struct syn_buf *out)
 {
-    struct syn_usage copy = *usage;
+    struct syn_usage_sample copy = *usage;
 
     for (size_t i = 0; i < SYN_LEN(usage_fields); i++)
         syn_buf_addf(out, "%s\"%s\":%lld", i == 0 ? "{" : ",", usage_fields[i].key,
@@ -84,10 +84,10 @@ syn_usage_format(const struct syn_usage *usage, struct syn_buf *out)
 }
 
 int
-syn_usage_parse(const char *line, size_t len, struct syn_usage *ret, struct syn_err *err)
+syn_usage_parse(const char *line, size_t len, struct syn_usage_sample *ret, struct syn_err *err)
 {
     SYN_JSON(doc);
-    struct syn_usage usage = {0};
+    struct syn_usage_sample usage = {0};
     int rc = syn_json_parse_object(line, len, &doc, err);
 
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(usage_fields); i++)
@@ -101,7 +101,7 @@ syn_usage_parse(const char *line, size_t len, struct syn_usage *ret, struct syn_
 }
 
 int
-syn_usage_last(int dirfd, struct syn_usage *ret, struct syn_err *err)
+syn_usage_last(int dirfd, struct syn_usage_sample *ret, struct syn_err *err)
 {
     char tail[TAIL_BYTES];
     SYN_FD(fd);

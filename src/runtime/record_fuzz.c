@@ -12,7 +12,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char *text = syn_strndup((const char *)data, size);
     struct syn_log_record record;
-    struct syn_usage usage;
+    struct syn_usage_sample usage;
     struct syn_cgroup_layout layout;
     uint8_t addr4[4], prefix;
 

@@ -157,7 +157,7 @@ logger_marks_its_limit_once(void **state)
 static void
 usage_goes_round(void **state)
 {
-    struct syn_usage usage = {1, 100, 1100, 250, 1 << 20, 2 << 20, 4096, 7, 12}, back;
+    struct syn_usage_sample usage = {1, 100, 1100, 250, 1 << 20, 2 << 20, 4096, 7, 12}, back;
     struct syn_err err = {0};
     SYN_BUF(line);
 
@@ -186,7 +186,7 @@ bad_usage_is_refused(void **state)
 
     (void)state;
     for (size_t i = 0; i < SYN_LEN(rows); i++) {
-        struct syn_usage usage;
+        struct syn_usage_sample usage;
         struct syn_err err = {0};
 
         assert_code(syn_usage_parse(rows[i], strlen(rows[i]), &usage, &err), SYN_E_INVALID, &err);
@@ -196,7 +196,7 @@ bad_usage_is_refused(void **state)
 static void
 last_usage_skips_a_torn_line(void **state)
 {
-    struct syn_usage usage = {.seq = 1, .to_ms = 5}, back;
+    struct syn_usage_sample usage = {.seq = 1, .to_ms = 5}, back;
     struct syn_err err = {0};
     SYN_FD(dir);
     SYN_BUF(text);

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -102,15 +103,17 @@ root_is_read_only(void **state)
                   "done; "
                   "for d in /synor/checkpoints /synor/output /synor/scratch /tmp /dev/shm; do "
                   "  echo yes > $d/x || echo CANNOT $d; "
-                  "done; echo '{\"step\": 1}' >> /synor/scratch/progress.jsonl; echo done");
+                  "done; echo x >> /synor/scratch/file; echo done");
     syn_suite_assert_reason(&run, SYN_EXIT_COMPLETED);
     assert_string_equal(syn_buf_text(&run.out), "done\n");
     (void)snprintf(path, sizeof(path), "%s/x",
                    syn_suite->runtime.ops->paths(run.instance)->checkpoints);
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_size, 4);
-    assert_int_equal(stat(syn_suite->runtime.ops->paths(run.instance)->progress, &st), 0);
-    assert_int_equal(st.st_size, 12);
+    (void)snprintf(path, sizeof(path), "%s/file",
+                   syn_suite->runtime.ops->paths(run.instance)->scratch);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_size, 2);
     syn_run_end(&run);
 }
 
@@ -200,6 +203,59 @@ image_replaces_the_host(void **state)
     syn_run_end(&run);
 }
 
+/* A device of the host's beyond the usual ones: FUSE's, under a name of our own. */
+static void
+devices_are_passed_on(void **state)
+{
+    char path[64], driver[SYN_INSTANCE_PATH_MAX], image[SYN_INSTANCE_PATH_MAX];
+    const char *const devices[] = {path, NULL};
+    const char *const argv[] = {"/bin/dash", "-c",
+                                "exec 3<>$DEVICE && echo opened; read x < /usr/lib/driver.so && "
+                                "echo $x; echo y 2>/dev/null > /usr/lib/driver.so || echo kept",
+                                NULL};
+    char name[80];
+    const char *const env[] = {name, NULL};
+    struct syn_bind drivers[] = {{driver, "/usr/lib/driver.so", true}};
+    struct syn_instance_spec spec = {.argv = argv,
+                                     .env = env,
+                                     .rootfs = image,
+                                     .devices = devices,
+                                     .drivers = drivers,
+                                     .drivers_count = 1};
+    struct syn_run run;
+    struct syn_err err = {0};
+    int fd;
+
+    (void)state;
+    (void)snprintf(path, sizeof(path), "/dev/synor-test-%d", (int)getpid());
+    (void)snprintf(name, sizeof(name), "DEVICE=%s", path);
+    (void)snprintf(driver, sizeof(driver), "%s/driver.so", syn_suite->dir);
+    (void)snprintf(image, sizeof(image), "%s/image", syn_suite->dir);
+    if (!make_image(image) || mknod(path, S_IFCHR | 0666, makedev(10, 229)) < 0) {
+        print_message("no image, or no device, can be made here\n");
+        skip();
+    }
+    (void)chmod(path, 0666);
+    fd = open(driver, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0755);
+    assert_int_equal(write(fd, "driver\n", 7), 7);
+    (void)close(fd);
+    syn_run_name(&run);
+    spec.id = run.id;
+    spec.dir = run.dir;
+    if (!syn_suite->kernel_shared &&
+        CALL(prepare, &spec, &run.instance, &err) == SYN_E_UNSUPPORTED) {
+        (void)unlink(path);
+        syn_suite_assert_has(err.msg, "nvproxy");
+        assert_int_equal(access(run.dir, F_OK), -1);
+        return;
+    }
+    syn_run_all(&run, &spec);
+    (void)unlink(path);
+    syn_suite_assert_reason(&run, SYN_EXIT_COMPLETED);
+    assert_string_equal(syn_buf_text(&run.out), "opened\ndriver\nkept\n");
+    syn_run_end(&run);
+}
+
 /* ---- limits ---- */
 
 static void
@@ -220,6 +276,57 @@ scratch_is_limited(void **state)
     assert_true(run.status.scratch_full);
     syn_suite_assert_has(run.status.message, "scratch");
     syn_run_end(&run);
+}
+
+/* However a program meets the limit, and whatever it removes before it ends: the end is named. */
+static void
+full_scratch_is_named(void **state)
+{
+    static const struct {
+        const char *script;
+        bool full;
+        const char *message;
+    } rows[] = {
+        {"head -c 33554432 /dev/zero >/synor/output/f", true, "scratch"},
+        {"head -c 33554432 /dev/zero >/tmp/f || { rm /tmp/f; exit 3; }", true, "scratch"},
+        {"fallocate -l 1G /synor/output/f || exit 4", true, "scratch"},
+        {"i=0; while :>/synor/scratch/$i; do i=$((i+1)); done", true, "one more file"},
+        {"echo no space left; exit 5", false, "exited with status 5"},
+        {"head -c 134217728 /dev/zero >/dev/shm/f; sleep 1; exit 6", false, "/dev/shm"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        struct syn_run run;
+
+        if (!syn_suite->kernel_shared && syn_str_eq(rows[i].message, "/dev/shm"))
+            continue; /* its memory is out of everybody's sight */
+        syn_run_shell(&run, rows[i].script);
+        syn_suite_assert_reason(&run, SYN_EXIT_FAILED);
+        if (run.status.scratch_full != rows[i].full)
+            fail_msg("%s: %s\n%s", rows[i].script, run.status.message, syn_buf_text(&run.err));
+        syn_suite_assert_has(run.status.message, rows[i].message);
+        syn_run_end(&run);
+    }
+}
+
+/* What was made ahead is as good as what is made on the way. */
+static void
+warm_start_is_a_start(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct syn_run run;
+
+        syn_suite->runtime.ops->warm(syn_suite->runtime.self);
+        syn_run_shell(&run, "cd /synor; echo * */* */.[!.]* /tmp/*; echo x >output/x && "
+                            "! head -c 33554432 /dev/zero 2>&1 >scratch/much");
+        syn_suite_assert_reason(&run, SYN_EXIT_COMPLETED);
+        syn_suite_assert_has(syn_buf_text(&run.out),
+                             "checkpoints output scratch tmp */* */.[!.]* /tmp/*\n");
+        syn_suite_assert_has(syn_buf_text(&run.out), "No space left on device");
+        syn_run_end(&run);
+    }
 }
 
 static void
@@ -246,7 +353,7 @@ fork_bomb_is_contained(void **state)
                                 NULL};
     struct syn_instance_spec spec = {
         .argv = argv, .pids_max = 48, .wall_ms = 6000, .grace_ms = 500};
-    struct syn_usage usage;
+    struct syn_usage_sample usage;
     struct syn_err err = {0};
     struct syn_run run;
 
@@ -268,7 +375,7 @@ cpu_is_limited(void **state)
                                 "while [ $i -lt 2000 ]; do i=$((i+1)); done; done",
                                 NULL};
     struct syn_instance_spec spec = {.argv = argv, .cpu_millicores = 200};
-    struct syn_usage usage;
+    struct syn_usage_sample usage;
     SYN_BUF(text);
     int64_t cpu_ms = 0, throttled_ms = 0, wall_ms;
     struct syn_run run;
@@ -695,7 +802,7 @@ assert_gapless(const struct syn_run *run)
 
     syn_suite_read_text(syn_suite->runtime.ops->paths(run->instance)->usage, &text);
     for (const char *line = syn_buf_text(&text); *line != '\0'; line += strcspn(line, "\n") + 1) {
-        struct syn_usage usage;
+        struct syn_usage_sample usage;
         struct syn_err err = {0};
 
         assert_done(syn_usage_parse(line, strcspn(line, "\n"), &usage, &err), &err);
@@ -800,6 +907,28 @@ lost_supervisor_is_told(void **state)
 }
 
 static void
+start_cut_short_has_lost_nothing(void **state)
+{
+    const char *const argv[] = {"/bin/true", NULL};
+    struct syn_instance_spec spec = {.argv = argv};
+    struct syn_instance *adopted = NULL;
+    struct syn_err err = {0};
+    struct syn_run run;
+
+    (void)state;
+    syn_run_prepare(&run, &spec);
+    if (!syn_suite->cut_start(run.dir)) {
+        print_message("this driver has no supervisor process\n");
+        syn_run_end(&run);
+        skip();
+    }
+    assert_done(CALL(adopt, run.dir, &adopted, &run.status, &err), &err);
+    assert_int_equal(run.status.state, SYN_INSTANCE_PREPARED);
+    adopted = syn_suite->runtime.ops->close(adopted);
+    syn_run_end(&run);
+}
+
+static void
 adopting_knows_every_state(void **state)
 {
     const char *const argv[] = {"/bin/true", NULL};
@@ -895,7 +1024,10 @@ syn_runtime_suite_run(const char *name, const struct syn_runtime_suite *given)
         cmocka_unit_test_teardown(root_is_read_only, clear_up),
         cmocka_unit_test_teardown(binds_are_shown, clear_up),
         cmocka_unit_test_teardown(image_replaces_the_host, clear_up),
+        cmocka_unit_test_teardown(devices_are_passed_on, clear_up),
         cmocka_unit_test_teardown(scratch_is_limited, clear_up),
+        cmocka_unit_test_teardown(full_scratch_is_named, clear_up),
+        cmocka_unit_test_teardown(warm_start_is_a_start, clear_up),
         cmocka_unit_test_teardown(memory_is_limited, clear_up),
         cmocka_unit_test_teardown(fork_bomb_is_contained, clear_up),
         cmocka_unit_test_teardown(cpu_is_limited, clear_up),
@@ -916,6 +1048,7 @@ syn_runtime_suite_run(const char *name, const struct syn_runtime_suite *given)
         cmocka_unit_test_teardown(usage_has_no_gap, clear_up),
         cmocka_unit_test_teardown(instance_outlives_its_starter, clear_up),
         cmocka_unit_test_teardown(lost_supervisor_is_told, clear_up),
+        cmocka_unit_test_teardown(start_cut_short_has_lost_nothing, clear_up),
         cmocka_unit_test_teardown(adopting_knows_every_state, clear_up),
         cmocka_unit_test_teardown(destroy_ends_everything, clear_up),
         cmocka_unit_test_teardown(names_are_not_reused, clear_up),

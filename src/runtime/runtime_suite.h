@@ -14,6 +14,9 @@ struct syn_runtime_suite {
     void *arg;
     /** Kill the instance's supervisor the hard way; false when the driver has none. */
     bool (*kill_supervisor)(const char *instance_dir);
+    /** Leave in a prepared folder what a supervisor leaves that dies before the start is decided;
+     *  false when the driver has none. */
+    bool (*cut_start)(const char *instance_dir);
     /** Append a line to `out` for each thing of `dir` that is still in the system. */
     void (*leftovers)(const char *dir, char *out, size_t cap);
 };

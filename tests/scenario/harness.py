@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
+from decimal import Decimal
 
 SYNOR = os.environ.get("SYNOR_BINARY") or str(
     pathlib.Path(__file__).resolve().parents[2] / "build" / "synor")
@@ -88,13 +90,17 @@ class Platform:
 
     # --- life ---
 
-    def start(self):
-        """Start it in the foreground, as a child; return when its socket answers."""
+    def launch(self):
+        """Start it in the foreground, as a child."""
         check(self.process is None, "it runs already")
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [SYNOR, self.command, "--quiet", "--data-dir", str(self.home), *self.options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment())
+
+    def start(self):
+        """Launch it; return when its socket answers."""
+        self.launch()
         if self.command != "agent":
             self.wait_ready()
         return self
@@ -150,9 +156,13 @@ class Platform:
     def cli(self, *args, code=0, stdin=None, timeout=COMMAND_S, env=None, cwd=None):
         """Run a command; its exit status must be `code` (None: any)."""
         args = [SYNOR, *map(str, args)]
-        done = subprocess.run(args, input=stdin, capture_output=True, text=True, timeout=timeout,
-                              errors="replace", env={**self.environment(), **(env or {})}, cwd=cwd,
-                              stdin=None if stdin is not None else subprocess.DEVNULL)
+        try:
+            done = subprocess.run(args, input=stdin, capture_output=True, text=True, cwd=cwd,
+                                  timeout=timeout, errors="replace",
+                                  env={**self.environment(), **(env or {})},
+                                  stdin=None if stdin is not None else subprocess.DEVNULL)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"not done within {timeout} s: {args}") from None
         result = Result(args, done.returncode, done.stdout, done.stderr)
         check(done.returncode >= 0, "killed by a signal:", result)
         check(code is None or done.returncode == code, f"want exit status {code}:", result)
@@ -290,8 +300,8 @@ class Platform:
         left = [f"process {pid}: {line[:150]}" for pid, line in self.processes()]
         home = str(self.home)
         mounts = pathlib.Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
-        # A probe of the sandboxes that the daemon's end cut off leaves its scratch behind: known, and
-        # swept by us until the agent does.
+        # A probe of the sandboxes that the end of the last daemon cut off leaves its scratch behind:
+        # the next one would sweep it, and ours there is none.
         left += [f"mount: {line}" for line in mounts
                  if home + "/" in line and "/runtime/probe-" not in line]
         for backing in pathlib.Path("/sys/block").glob("loop*/loop/backing_file"):
@@ -361,6 +371,73 @@ def job_folder(parent, script, entry="job.sh", **model):
     # JSON is YAML.
     (folder / "model.yaml").write_text(json.dumps(described))
     return folder
+
+
+# Counts in its checkpoint folder, one step in 0.5 s, saves and leaves when asked to stop.
+COUNTER = """#!/bin/sh
+step=0
+[ -r "$SYNOR_CHECKPOINT_DIR/step" ] && step=$(cat "$SYNOR_CHECKPOINT_DIR/step") && echo "from $step"
+trap 'echo "asked to stop at $step"; exit 0' TERM
+while [ $step -lt ${1:-20} ]; do
+    sleep 0.5 & wait $!
+    step=$((step + 1))
+    echo $step >"$SYNOR_CHECKPOINT_DIR/.step"
+    mv "$SYNOR_CHECKPOINT_DIR/.step" "$SYNOR_CHECKPOINT_DIR/step"
+    echo "{\\"step\\": $step, \\"loss\\": 0.$step}" >>"$SYNOR_PROGRESS"
+    echo "step $step"
+done
+echo done >"$SYNOR_OUTPUT_DIR/result"
+"""
+
+
+def steps_in(text):
+    return [int(n) for n in re.findall(r"^step (\d+)$", text, re.M)]
+
+
+def reports_of(evidence):
+    """Every signed sample in the evidence, wherever it stands."""
+    found = []
+
+    def walk(value):
+        if isinstance(value, dict):
+            if "from_ms" in value and "to_ms" in value:
+                found.append(value)
+            for inner in value.values():
+                walk(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                walk(inner)
+    walk(evidence)
+    return found
+
+
+# --- money ---
+
+
+def balance(p, account):
+    return Decimal(p.json("account", "balance", account)["status"]["balance"])
+
+
+def all_accounts(p):
+    return p.json("account", "list")["items"]
+
+
+def conserved(p):
+    """Every transaction sums to zero, and so do all balances, mint and escrows included."""
+    sums, seen = {}, set()
+    for account in all_accounts(p):
+        for one in p.json("account", "history", account["id"])["items"]:
+            if one["id"] in seen:
+                continue
+            seen.add(one["id"])
+            equal(sum(Decimal(e["amount"]) for e in one["entries"]), 0, one)
+            for entry in one["entries"]:
+                sums[entry["account"]] = sums.get(entry["account"], 0) + Decimal(entry["amount"])
+    check(seen, "no transactions")
+    for account in all_accounts(p):
+        equal(Decimal(account["status"]["balance"]), sums.get(account["id"], 0), account["name"])
+    equal(sum(sums.values()), 0, sums)
+    return seen
 
 
 # --- TAP ---

@@ -3,33 +3,8 @@
 import json
 from decimal import Decimal
 
-from harness import SOURCE, case, check, equal, need_sandbox, run
-
-
-def balance(p, account):
-    return Decimal(p.json("account", "balance", account)["status"]["balance"])
-
-
-def all_accounts(p):
-    return p.json("account", "list")["items"]
-
-
-def conserved(p):
-    """Every transaction sums to zero, and so do all balances, mint and escrows included."""
-    sums, seen = {}, set()
-    for account in all_accounts(p):
-        for one in p.json("account", "history", account["id"])["items"]:
-            if one["id"] in seen:
-                continue
-            seen.add(one["id"])
-            equal(sum(Decimal(e["amount"]) for e in one["entries"]), 0, one)
-            for entry in one["entries"]:
-                sums[entry["account"]] = sums.get(entry["account"], 0) + Decimal(entry["amount"])
-    check(seen, "no transactions")
-    for account in all_accounts(p):
-        equal(Decimal(account["status"]["balance"]), sums.get(account["id"], 0), account["name"])
-    equal(sum(sums.values()), 0, sums)
-    return seen
+from harness import (SOURCE, all_accounts, balance, case, check, conserved, equal, need_sandbox,
+                     run)
 
 
 @case

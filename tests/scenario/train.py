@@ -1,35 +1,14 @@
 #!/usr/bin/env python3
 """Training jobs with real sandboxes: every way to end, budgets, resume, and a daemon that dies."""
 import json
-import re
 import shutil
 import time
 
-from harness import (SOURCE, case, check, equal, job_folder, need_sandbox, run, wait_until)
-
-# Counts in its checkpoint folder, one step in 0.5 s, saves and leaves when asked to stop.
-COUNTER = """#!/bin/sh
-step=0
-[ -r "$SYNOR_CHECKPOINT_DIR/step" ] && step=$(cat "$SYNOR_CHECKPOINT_DIR/step") && echo "from $step"
-trap 'echo "asked to stop at $step"; exit 0' TERM
-while [ $step -lt ${1:-20} ]; do
-    sleep 0.5 & wait $!
-    step=$((step + 1))
-    echo $step >"$SYNOR_CHECKPOINT_DIR/.step"
-    mv "$SYNOR_CHECKPOINT_DIR/.step" "$SYNOR_CHECKPOINT_DIR/step"
-    echo "{\\"step\\": $step, \\"loss\\": 0.$step}" >>"$SYNOR_PROGRESS"
-    echo "step $step"
-done
-echo done >"$SYNOR_OUTPUT_DIR/result"
-"""
-
+from harness import (COUNTER, SOURCE, case, check, equal, job_folder, need_sandbox, reports_of, run,
+                     steps_in, wait_until)
 
 def types(p, job):
     return [event["type"] for event in p.events(job)]
-
-
-def steps_in(text):
-    return [int(n) for n in re.findall(r"^step (\d+)$", text, re.M)]
 
 
 def reason(p, job):
@@ -82,6 +61,17 @@ def failing_program(p):
 
 
 @case
+def programs_of_the_source_may_be_executed(p):
+    """Content has no modes; an entry without suffix, and what it calls, run all the same."""
+    folder = job_folder(p.home, "#!/bin/sh\ncd \"$SYNOR_CODE_DIR\" && ./tool\n", entry="start",
+                        include=["start", "tool"])
+    (folder / "tool").write_text("#!/bin/sh\necho the tool ran\n")
+    job = p.create(folder)["id"]
+    equal(p.wait_end(job)["status"]["state"], "succeeded")
+    check("the tool ran" in p.logs(job))
+
+
+@case
 def program_that_does_not_start(p):
     job = p.create(job_folder(p.home, "#!/no/such/interpreter\n"))["id"]
     p.wait_end(job)
@@ -113,13 +103,14 @@ def time_limit_is_named(p):
 
 @case
 def scratch_quota_is_named(p):
-    fill = "#!/bin/sh\ndd if=/dev/zero of=$SYNOR_SCRATCH_DIR/fill bs=1M count=200\n"
-    job = p.create(job_folder(p.home, fill), "--scratch", "32mb")["id"]
-    p.wait_end(job)
-    equal(reason(p, job)[0], "failed")
-    check("No space left" in p.logs(job), p.logs(job))
-    told = p.json("compute", "train", "explain", job)
-    check("No space left" in json.dumps(told) or "scratch" in json.dumps(told), told)
+    fill = "dd if=/dev/zero of=$SYNOR_SCRATCH_DIR/fill bs=1M count=200"
+    for script in (fill, f"{fill} || {{ rm $SYNOR_SCRATCH_DIR/fill; exit 3; }}"):
+        job = p.create(job_folder(p.home, f"#!/bin/sh\n{script}\n"), "--scratch", "32mb")["id"]
+        p.wait_end(job)
+        equal(reason(p, job), ("failed", "scratch-full"))
+        check("No space left" in p.logs(job), p.logs(job))
+        told = p.json("compute", "train", "explain", job)
+        check("--scratch" in json.dumps(told), told)
 
 
 @case
@@ -141,6 +132,29 @@ def stop_saves_and_resume_goes_on(p):
     equal(p.job(job)["status"]["run"], 2)
     second = p.agreed_bill(job)
     check(first["id"] != second["id"], "a run has a bill of its own")
+
+
+@case
+def a_program_that_saves_all_the_time_is_saved_while_it_runs(p):
+    # Ten times a second a new file, and only the newest stays; one that never changes beside it.
+    saver = ("#!/bin/sh\ncd $SYNOR_CHECKPOINT_DIR\nkept=$(ls | grep step- | tail -n 1)\n"
+             "step=${kept#step-}; step=${step:-100}; echo from $step; echo all >config\n"
+             "while :; do step=$((step + 1)); echo $step >.new; mv .new step-$step\n"
+             "    rm -f step-$((step - 1)); echo \"{\\\"step\\\": $step}\" >>$SYNOR_PROGRESS\n"
+             "    [ ! -e $SYNOR_CODE_DIR/never ] || exit; sleep 0.1; done\n")
+    job = p.create(job_folder(p.home, saver))["id"]
+    p.wait_state(job, "running")
+    first = wait_until("its first checkpoint", 30, lambda: p.job(job)["status"]["checkpoint"])
+    wait_until("a newer one", 30,
+               lambda: p.job(job)["status"]["checkpoint"]["step"] > first["step"])
+    saved = p.job(job)["status"]["checkpoint"]
+    out = p.home / "saved-at-once"
+    p.json("storage", "get", f"synor://{saved['cid']}", out)
+    names = sorted(file.name for file in out.iterdir())
+    check(names[0] == "config" and len(names) == 2, "not the folder at one moment:", names)
+    # The record may be one or two steps behind: progress and folder are read one after the other.
+    check(0 <= int(names[1].removeprefix("step-")) - saved["step"] <= 3, names, saved)
+    p.cli("compute", "train", "stop", job, "--grace", "1s", "--yes", "--wait")
 
 
 @case
@@ -209,6 +223,10 @@ def bad_inputs_are_told(p):
     result = p.cli("compute", "train", "create", "--model-config", bad / "model.yaml",
                    "--max-budget", "1", "--yes", code=2)
     check("entrry" in result.err, result)
+    (bad / "model.yaml").write_text("entry: missing.py\n")
+    result = p.cli("compute", "train", "create", "--model-config", bad / "model.yaml",
+                   "--max-budget", "1", "--yes", code=2)
+    check("missing.py" in result.err and "Uploading" not in result.err, result)
     (bad / "model.yaml").write_text("a: &x [1]\nb: *x\n")
     p.cli("compute", "train", "create", "--model-config", bad / "model.yaml", "--max-budget", "1",
           "--yes", code=2)
@@ -268,23 +286,6 @@ def a_killed_daemon_loses_nothing(p):
         equal(begin, end, "a gap or an overlap in the usage;", spans)
     lived = (spans[-1][1] - spans[0][0]) / 1000
     check(lived > 12, f"only {lived} s of more than 12 were metered")
-
-
-def reports_of(evidence):
-    """Every signed sample in the evidence, wherever it stands."""
-    found = []
-
-    def walk(value):
-        if isinstance(value, dict):
-            if "from_ms" in value and "to_ms" in value:
-                found.append(value)
-            for inner in value.values():
-                walk(inner)
-        elif isinstance(value, list):
-            for inner in value:
-                walk(inner)
-    walk(evidence)
-    return found
 
 
 @case

@@ -104,6 +104,7 @@ syn_dev_open_in(struct syn_driver *driver, unsigned index, struct syn_dev **ret_
         rc = ops->dev_open(driver, index, &dev, err);
     if (rc < 0)
         return syn_err_wrap(err, rc, "opening %s%u", ops->name, index);
+    assert(dev != NULL);
     dev->ops = ops;
     dev->driver = driver;
     dev->info = info;

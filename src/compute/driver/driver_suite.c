@@ -151,8 +151,10 @@ test_description(void **state)
     struct syn_err err = {0};
 
     (void)state;
-    if (!suite.driver)
+    if (!suite.driver) {
         skip();
+        return; /* for the analyzer */
+    }
     assert_int_equal(suite.with->ops->version, SYN_DRIVER_VERSION);
     assert_true(suite.driver->devices > 0);
     for (unsigned i = 0; i < suite.driver->devices; i++) {
@@ -779,7 +781,7 @@ compute_once(void *arg, struct syn_err *err)
     rc = rc != SYN_OK ? rc : run_axpy(&rig, 1, rig.bufs[0], rig.bufs[1], N, err);
     rc = rc != SYN_OK ? rc : settle(&rig, err);
     rc = rc != SYN_OK ? rc : read_now(&rig, y, rig.bufs[1], sizeof(y), err);
-    if (rc == SYN_OK && memcmp(&y[N - 1], &(float){2 * (N - 1)}, sizeof(float)) != 0)
+    if (rc == SYN_OK && (y[N - 1] < 2 * (N - 1) || y[N - 1] > 2 * (N - 1)))
         rc = SYN_FAIL(err, SYN_E_CORRUPT, "a wrong result");
     if (arg)
         *(bool *)arg = rig.dev && atomic_load(&rig.dev->lost);

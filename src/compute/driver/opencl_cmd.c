@@ -304,7 +304,7 @@ set_args(const struct ocl_dev *dev, cl_kernel kernel, const struct syn_dev_launc
             }
             mem = subs[i] ? subs[i] : ocl_mem_of(arg->buf);
             value = &mem;
-            bytes = sizeof(mem);
+            bytes = sizeof(cl_mem); /* NOLINT(bugprone-sizeof-expression): a handle */
         }
         code = dev->api->clSetKernelArg(kernel, (cl_uint)i, bytes, value);
         if (code != CL_SUCCESS) {

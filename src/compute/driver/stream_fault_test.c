@@ -39,7 +39,7 @@ compute(struct syn_dev *dev, struct syn_dev_queue *queue, struct syn_dev_event *
     struct syn_dev_copy copy = {.row_bytes = 4, .rows = 2, .slices = 3};
     struct syn_dev_span span;
     int32_t out[N];
-    int rc = syn_dev_fill(buf, 0, N * 4, 0, &cmd, err);
+    int rc = syn_dev_fill(buf, 0, sizeof(out), 0, &cmd, err);
 
     rc = rc < 0 ? rc : syn_dev_event_wait(event, -1, err);
     rc = rc < 0 ? rc : syn_dev_launch(dev, &launch, &cmd, err);
@@ -78,7 +78,7 @@ once(struct syn_err *err)
     rc = rc != SYN_OK ? rc : syn_dev_queue_create(dev, 0, &queue, err);
     rc = rc != SYN_OK ? rc : syn_dev_event_create(dev, &event, err);
     rc = rc != SYN_OK ? rc : syn_dev_compile(dev, &source, &program, err);
-    rc = rc != SYN_OK ? rc : syn_dev_alloc(dev, N * 4, &buf, err);
+    rc = rc != SYN_OK ? rc : syn_dev_alloc(dev, N * sizeof(int32_t), &buf, err);
     rc = rc != SYN_OK ? rc : syn_dev_host_alloc(dev, 64, &host, err);
     rc = rc != SYN_OK ? rc : compute(dev, queue, event, program, buf, err);
     rc = rc != SYN_OK ? rc : syn_dev_health(dev, &health, err);

@@ -345,7 +345,7 @@ static struct syn_ready *
 rob(struct pool *pool, uint32_t victim, uint32_t thief)
 {
     const struct queue *queue = &pool->queues.queues[victim];
-    size_t at = queue->count;
+    size_t at;
 
     if (queue->count == 0)
         return NULL;

@@ -74,7 +74,7 @@ fill_routes(struct topology *topology)
     }
     /* The others go over the host. */
     for (uint32_t i = 0; i < nodes * nodes; i++) {
-        const struct strategy_route *up = &topology->routes[i / nodes * nodes];
+        const struct strategy_route *up = &topology->routes[(size_t)(i / nodes) * nodes];
         const struct strategy_route *down = &topology->routes[i % nodes];
 
         if (topology->routes[i].mib_ns == UINT64_MAX && up->mib_ns != UINT64_MAX &&
@@ -113,7 +113,7 @@ check_routes(const struct topology *topology, struct syn_err *err)
         uint32_t node = platform->workers[i].node;
 
         if (topology->routes[node].mib_ns == UINT64_MAX ||
-            topology->routes[node * platform->node_count].mib_ns == UINT64_MAX)
+            topology->routes[(size_t)node * platform->node_count].mib_ns == UINT64_MAX)
             return SYN_FAIL(err, SYN_E_INVALID,
                             "worker %u: no link joins node %u with the host in both directions", i,
                             node);

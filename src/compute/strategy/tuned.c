@@ -36,6 +36,18 @@ struct candidate {
     struct eft_policy policy;
 };
 
+static bool
+same_candidate(const struct candidate *a, const struct candidate *b)
+{
+    const struct eft_policy *p = &a->policy, *q = &b->policy;
+
+    return a->ops == b->ops && p->rank == q->rank && p->move_permille == q->move_permille &&
+           p->pace_permille == q->pace_permille && p->energy_permille == q->energy_permille &&
+           p->price_permille == q->price_permille && p->thrift == q->thrift &&
+           p->slack_permille == q->slack_permille && p->fifo_wait == q->fifo_wait &&
+           p->stay == q->stay && memcmp(p->states, q->states, sizeof(p->states)) == 0;
+}
+
 /* clang-format off */
 static const struct candidate candidates[] = {
     {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 1000, .pace_permille = 1000}},
@@ -340,7 +352,7 @@ economise(const struct tuned *tuned, const struct syn_graph_view *graph, uint64_
                 next = tried;
             }
         }
-        if (memcmp(&next, best, sizeof(next)) == 0)
+        if (same_candidate(&next, best))
             return;
         *best = next;
     }
@@ -506,7 +518,7 @@ look_again(struct tuned *tuned, uint64_t now_ns)
     if (!drifted(tuned))
         return;
     select_policy(tuned, now_ns, &best);
-    if (memcmp(&best, &tuned->chosen, sizeof(best)) != 0)
+    if (!same_candidate(&best, &tuned->chosen))
         switch_to(tuned, &best, now_ns);
 }
 

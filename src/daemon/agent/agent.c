@@ -8,7 +8,9 @@
 #include <synor/base/log.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/daemon/join.h>
 #include <synor/infra/secret_file.h>
+#include <synor/infra/token.h>
 
 #include "agent_priv.h"
 
@@ -66,22 +68,15 @@ set_join_client(struct syn_agent *agent, struct syn_client *client)
     return go_on;
 }
 
-/* Register with the join token; the same key gives the same node. */
+/* What the request says of this node. */
 static int
-join(struct syn_agent *agent, struct syn_err *err)
+describe(struct syn_agent *agent, json_t **ret, struct syn_err *err)
 {
-    SYN_SCOPED(syn_client_free_scope) struct syn_client *client = NULL;
     char hex[2 * SYN_SIGN_PUBLIC_LEN + 1];
     SYN_JSON(body);
-    SYN_JSON(answer);
-    int rc;
+    int rc = agt_inventory(agent, &body, err);
 
-    if (agent->join_token[0] == '\0')
-        return SYN_FAIL(err, SYN_E_INVALID,
-                        "this node is not registered: give --token, made with "
-                        "`synor account token --scope join`");
     syn_hex_encode(syn_key_public(agent->key), SYN_SIGN_PUBLIC_LEN, hex);
-    rc = agt_inventory(agent, &body, err);
     if (rc == SYN_OK)
         rc = syn_json_set_str(body, "name", agent->name, err);
     if (rc == SYN_OK)
@@ -91,11 +86,83 @@ join(struct syn_agent *agent, struct syn_err *err)
     if (rc == SYN_OK)
         rc = syn_json_set_str(body, "public_key", hex, err);
     if (rc == SYN_OK)
+        *ret = SYN_TAKE(body);
+    return rc;
+}
+
+/* Answer the challenge: the key's signature over it and the request. */
+static int
+prove(const struct syn_agent *agent, const json_t *challenge, json_t *body, struct syn_err *err)
+{
+    uint8_t digest[SYN_SHA256_LEN];
+    uint8_t signature[SYN_SIGNATURE_LEN];
+    char token[2 * SYN_SHA256_LEN + 1];
+    char hex[2 * SYN_SIGNATURE_LEN + 1];
+    const struct syn_join join = {syn_json_str(challenge, "cluster", ""),
+                                  syn_json_str(challenge, "challenge", ""), token};
+    SYN_BUF(payload);
+    int rc = syn_token_digest(agent->join_token, strlen(agent->join_token), digest, err);
+
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "--token");
+    syn_hex_encode(digest, sizeof(digest), token);
+    rc = syn_json_set_str(body, "challenge", join.challenge, err);
+    if (rc == SYN_OK)
+        rc = syn_join_payload(&join, body, &payload, err);
+    if (rc < 0)
+        return rc;
+    syn_key_sign(agent->key, payload.data, payload.len, signature);
+    syn_hex_encode(signature, sizeof(signature), hex);
+    return syn_json_set_str(body, "signature", hex, err);
+}
+
+#define JOIN_TRIES_MAX 5
+
+/* Ask for a challenge and answer it. An answer that got lost leaves the challenge spent, so what is
+ * tried again is both. */
+static int
+ask_to_join(struct syn_agent *agent, struct syn_client *client, json_t *body, json_t **ret,
+            struct syn_err *err)
+{
+    const struct syn_call join = {.method = "POST", .path = "/v1/nodes", .body = body};
+    int tries = 0;
+    int rc;
+
+    do {
+        SYN_JSON(challenge);
+
+        rc = agt_call(agent, client, "POST", "/v1/challenges", NULL, &challenge, err);
+        if (rc == SYN_OK)
+            rc = prove(agent, challenge, body, err);
+        if (rc == SYN_OK)
+            rc = syn_client_call(client, &join, ret, err);
+        if (rc == SYN_E_PRECONDITION && ++tries == JOIN_TRIES_MAX)
+            return rc;
+    } while ((rc == SYN_E_UNAVAILABLE || rc == SYN_E_TIMEOUT || rc == SYN_E_PRECONDITION) &&
+             agt_sleep(agent, NULL, AGT_RETRY_MS));
+    return rc;
+}
+
+/* Register with the join token; the same key gives the same node. */
+static int
+join(struct syn_agent *agent, struct syn_err *err)
+{
+    SYN_SCOPED(syn_client_free_scope) struct syn_client *client = NULL;
+    SYN_JSON(body);
+    SYN_JSON(answer);
+    int rc;
+
+    if (agent->join_token[0] == '\0')
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "this node is not registered: give --token, made with "
+                        "`synor account token --scope join`");
+    rc = describe(agent, &body, err);
+    if (rc == SYN_OK)
         rc = agt_client_new(agent, agent->join_token, &client, err);
     if (rc == SYN_OK && !set_join_client(agent, client))
         rc = SYN_FAIL(err, SYN_E_CANCELED, "the agent is stopping");
     if (rc == SYN_OK)
-        rc = agt_call(agent, client, "POST", "/v1/nodes", body, &answer, err);
+        rc = ask_to_join(agent, client, body, &answer, err);
     (void)set_join_client(agent, NULL);
     if (rc < 0)
         return rc;
@@ -175,11 +242,15 @@ take_instance(struct syn_agent *agent, const json_t *doc, struct syn_err *err)
     (void)pthread_mutex_lock(&agent->lock);
     instance = syn_map_find(agent->instances, id);
     if (instance != NULL) {
-        json_decref(instance->doc);
-        instance->doc = json_deep_copy(doc);
-        instance->changed = true;
-        if (instance->doc == NULL)
+        struct agt_doc *fresh = agt_doc_new(doc);
+
+        if (fresh == NULL) { /* the one before stays, and the stream brings it again */
             rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for %s", id);
+        } else {
+            (void)agt_doc_unref(instance->doc);
+            instance->doc = fresh;
+            instance->changed = true;
+        }
     } else if (syn_map_count(agent->instances) >= AGT_INSTANCES_MAX) {
         rc = SYN_FAIL(err, SYN_E_LIMIT, "%s: this node has %d instances", id, AGT_INSTANCES_MAX);
     } else {
@@ -332,7 +403,7 @@ adopt_all(struct syn_agent *agent)
 static int
 make_dirs(const struct syn_agent *agent, struct syn_err *err)
 {
-    static const char *const below[] = {"", "/instances", "/jobs", "/cache", "/runtime"};
+    static const char *const below[] = {"", "/instances", "/jobs", "/runtime"};
 
     for (size_t i = 0; i < SYN_LEN(below); i++) {
         char path[AGT_PATH_MAX + 16];
@@ -368,6 +439,39 @@ open_content(struct syn_agent *agent, struct syn_err *err)
     return syn_content_open(&options, &agent->content, err);
 }
 
+/* Does an instance of this node name this content? */
+static bool
+names_content(void *arg, const char *cid)
+{
+    static const char *const fields[] = {"code_cid", "dataset_cid", "image_cid", "checkpoint_cid"};
+    struct syn_agent *agent = arg;
+    bool named = false;
+    size_t cursor = 0;
+    void *value;
+
+    (void)pthread_mutex_lock(&agent->lock);
+    while (!named && syn_map_next(agent->instances, &cursor, NULL, &value)) {
+        const struct agt_instance *instance = value;
+        const json_t *spec = json_object_get(instance->doc->json, "spec");
+
+        for (size_t i = 0; !instance->over && i < SYN_LEN(fields); i++)
+            named = named || syn_str_eq(syn_json_str(spec, fields[i], ""), cid);
+    }
+    (void)pthread_mutex_unlock(&agent->lock);
+    return named;
+}
+
+static int
+open_cache(struct syn_agent *agent, struct syn_err *err)
+{
+    int rc = agt_cache_init(&agent->cache, agent->data_dir, agent->cache_bytes_max, err);
+
+    agent->cache.content = agent->content;
+    agent->cache.in_use = names_content;
+    agent->cache.arg = agent;
+    return rc;
+}
+
 static void
 copy_options(struct syn_agent *agent, const struct syn_agent_options *options)
 {
@@ -380,7 +484,10 @@ copy_options(struct syn_agent *agent, const struct syn_agent_options *options)
         else if (!((*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9')))
             *c = '-';
     }
+    if (options->runtime != NULL)
+        agent->runtimes[0] = *options->runtime;
     (void)snprintf(agent->data_dir, sizeof(agent->data_dir), "%s/agent", options->data_dir);
+    agent->cache_bytes_max = options->cache_bytes_max;
     (void)syn_str_copy(agent->server, sizeof(agent->server), options->server);
     (void)syn_str_copy(agent->join_token, sizeof(agent->join_token),
                        options->token != NULL ? options->token : "");
@@ -404,7 +511,11 @@ syn_agent_start(struct syn_agent *agent, struct syn_err *err)
     if (rc == SYN_OK)
         rc = open_content(agent, err);
     if (rc == SYN_OK)
+        rc = open_cache(agent, err);
+    if (rc == SYN_OK)
         rc = agt_runtimes_open(agent, err);
+    if (rc == SYN_OK)
+        agt_gpus_open(agent);
     if (rc == SYN_OK)
         rc = syn_map_new(NULL, &agent->instances, err);
     if (rc == SYN_OK && load_node(agent, err) < 0)
@@ -415,7 +526,10 @@ syn_agent_start(struct syn_agent *agent, struct syn_err *err)
         rc = agt_client_new(agent, agent->node_token, &agent->stream_client, err);
     if (rc < 0)
         return rc;
+    /* Nobody fetches, and so nothing is evicted, before all that runs is known. */
+    (void)pthread_mutex_lock(&agent->fetch_lock);
     adopt_all(agent);
+    (void)pthread_mutex_unlock(&agent->fetch_lock);
     agent->beat_started = pthread_create(&agent->beat_thread, NULL, beat_main, agent) == 0;
     agent->stream_started = pthread_create(&agent->stream_thread, NULL, stream_main, agent) == 0;
     if (!agent->beat_started || !agent->stream_started)
@@ -503,6 +617,7 @@ syn_agent_free(struct syn_agent *agent)
     agent->stream_client = syn_client_free(agent->stream_client);
     agent->beat_client = syn_client_free(agent->beat_client);
     agt_runtimes_close(agent);
+    agt_cache_fini(&agent->cache);
     agent->content = syn_content_close(agent->content);
     agent->key = syn_key_free(agent->key);
     (void)pthread_cond_destroy(&agent->wake);

@@ -23,7 +23,10 @@
 #include <synor/infra/content.h>
 #include <synor/infra/crypto.h>
 #include <synor/infra/oci_layout.h>
+#include <synor/runtime/gpu.h>
 #include <synor/runtime/native.h>
+
+#include "cache_priv.h"
 
 #define AGT_PATH_MAX      1024
 #define AGT_DATA_MAX      512
@@ -32,7 +35,8 @@
 #define AGT_RETRY_MS      1000
 #define AGT_INSTANCES_MAX 256
 #define AGT_ANSWER_MS     15000 /* then a call has failed; the end of a process waits no longer */
-#define AGT_REPORT_MAX    120   /* samples in one report */
+#define AGT_RUNTIMES      2
+#define AGT_REPORT_MAX    120 /* samples in one report */
 
 struct agt_instance;
 
@@ -48,11 +52,15 @@ struct syn_agent {
     char node_token[128];
     struct syn_key *key;
     struct syn_content *content;
-    pthread_mutex_t fetch_lock;    /* one download at a time: the second finds it in the cache */
-    struct syn_native *natives[2]; /* gVisor, runc: those that work */
-    struct syn_runtime_info infos[2];
-    bool works[2];
-    json_t *report; /* what a heartbeat says */
+    pthread_mutex_t fetch_lock; /* one download at a time: the second finds it in the cache */
+    int64_t cache_bytes_max;    /* 0: the cache's default */
+    struct agt_cache cache;     /* under `fetch_lock` */
+    struct syn_native *natives[AGT_RUNTIMES];  /* what is behind `runtimes`, where it is ours */
+    struct syn_runtime runtimes[AGT_RUNTIMES]; /* gVisor, runc; or the one that was given */
+    struct syn_runtime_info infos[AGT_RUNTIMES];
+    bool works[AGT_RUNTIMES];
+    struct syn_gpu_list gpus; /* those that can be given */
+    json_t *report;           /* what a heartbeat says */
     pthread_t stream_thread, beat_thread;
     bool stream_started, beat_started;
     struct syn_client *stream_client, *beat_client; /* cancelled at the end */
@@ -64,28 +72,36 @@ struct syn_agent {
     struct syn_map *instances; /* id -> struct agt_instance, under `lock` */
 };
 
+/** A document that threads share. Jansson's own count of references is not for that: who lets go
+ *  reads it outside of any order. Nothing may be changed in it. */
+struct agt_doc {
+    atomic_uint refs;
+    json_t *json;
+};
+
 /** One instance and the thread that drives it. */
 struct agt_instance {
     struct syn_agent *agent;
     char id[SYN_ID_MAX];
     pthread_t thread;
-    bool joined;
 
     /* Under the agent's lock: */
-    json_t *doc; /* newest that the server sent, or what was kept */
-    bool gone;   /* the server needs it no more */
-    bool over;   /* the thread has ended */
+    struct agt_doc *doc; /* newest that the server sent, or what was kept */
+    char gpus[SYN_GPUS_MAX][sizeof(((struct syn_gpu *)0)->uuid)]; /* its own, until it ends */
+    size_t gpus_count;
+    bool gone; /* the server needs it no more */
+    bool over; /* the thread has ended */
 
     atomic_bool changed; /* since the thread looked */
 
     /* The thread's: */
+    bool preparing_told;
     struct syn_client *client;
     struct syn_runtime runtime;
     struct syn_instance *handle;
     const struct syn_instance_paths *paths;
     struct agt_ship *ship;
     struct agt_snapshots *snapshots;
-    bool preparing_told;
 };
 
 /* --- calls (call.c) -----------------------------------------------------------------------------
@@ -114,10 +130,32 @@ bool agt_sleep(struct syn_agent *agent, const struct agt_instance *instance, int
 SYN_MUST int agt_runtimes_open(struct syn_agent *agent, struct syn_err *err);
 void agt_runtimes_close(struct syn_agent *agent);
 #define AGT_BOOT_MAX 64
+/** What the machine's own Python has of the frameworks we know, below `root`: {"pytorch": "1.13"}.
+ *  A version that is not told is "". */
+SYN_MUST int agt_frameworks(const char *root, json_t **ret, struct syn_err *err);
 /** Which boot of the machine this is; "" when it does not tell. */
 void agt_boot_id(char *out, size_t cap);
 /** The body of join and heartbeat: capacity, sandboxes, versions. */
 SYN_MUST int agt_inventory(struct syn_agent *agent, json_t **ret, struct syn_err *err);
+
+/* --- GPUs (gpus.c)
+ * ------------------------------------------------------------------------------ */
+
+/** Find the machine's cards; those that cannot be given are told in the log. */
+void agt_gpus_open(struct syn_agent *agent);
+/** [{model, count, vram_bytes}]. Owner: the caller's reference. */
+SYN_MUST int agt_gpus_report(const struct syn_agent *agent, json_t **ret, struct syn_err *err);
+/** The cards that an earlier agent gave the instance. Called under the agent's lock, before any
+ * other instance may claim. */
+void agt_gpus_recall(struct agt_instance *instance);
+/** Give the instance the cards that its document asks for: nobody else has them until they are
+ * released. Into out[SYN_GPUS_MAX]. CONFLICT when there are not enough; what is written down is in
+ * the instance's folder. */
+SYN_MUST int agt_gpus_claim(struct agt_instance *instance, const json_t *doc, struct syn_gpu *out,
+                            size_t *ret_count, struct syn_err *err);
+/** Its program has ended: others may have them. Before the server hears of the end, which may place
+ * the next one at once. */
+void agt_gpus_release(struct agt_instance *instance);
 
 /* --- content (fetch.c)
  * ---------------------------------------------------------------------------- */
@@ -171,6 +209,12 @@ SYN_MUST int agt_snapshots_result(struct agt_snapshots *snapshots, struct syn_er
 /* --- instances (instance.c)
  * ---------------------------------------------------------------------------- */
 
+/** A copy of `json` to share; the caller has the first reference. NULL without memory. */
+struct agt_doc *agt_doc_new(const json_t *json);
+struct agt_doc *agt_doc_ref(struct agt_doc *doc);
+/** NULL is fine. Returns NULL. */
+struct agt_doc *agt_doc_unref(struct agt_doc *doc);
+
 /** Start the thread of an instance. `doc` is borrowed. Called under the agent's lock. */
 SYN_MUST int agt_instance_new(struct syn_agent *agent, const json_t *doc, struct agt_instance **ret,
                               struct syn_err *err);
@@ -179,6 +223,9 @@ struct agt_instance *agt_instance_free(struct agt_instance *instance);
 /** Tell the server, once, that the start takes a while. What is at hand is started without it: a
  * report costs more time than the rest of the preparation. */
 SYN_MUST int agt_report_preparing(struct agt_instance *instance, struct syn_err *err);
+/** Write a file of the instance, whole at any moment; it need not survive a power cut. */
+SYN_MUST int agt_keep_file(const struct agt_instance *instance, const char *name, const char *data,
+                           size_t len, struct syn_err *err);
 /** The path of a file that belongs to an instance: DATA/agent/jobs/ID/NAME. */
 const char *agt_job_path(const struct syn_agent *agent, const char *id, const char *name,
                          char *out);

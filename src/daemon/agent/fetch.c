@@ -40,40 +40,92 @@ download(struct agt_instance *instance, const char *cid, struct syn_err *err)
     return rc < 0 ? syn_err_wrap(err, rc, "fetching %s", cid) : SYN_OK;
 }
 
-/* Lay `cid` out at `path`, downloading it first unless it is here. Under the fetch lock. */
+/* How much content there is, by the blocks at hand or else by the server's word. */
+static int
+content_size(struct agt_instance *instance, const char *text, bool *ret_here, int64_t *ret_bytes,
+             struct syn_err *err)
+{
+    struct syn_content_stat stat;
+    struct syn_cid cid;
+    char path[160];
+    SYN_JSON(answer);
+    int rc = syn_cid_parse(text, strlen(text), &cid, err);
+
+    if (rc < 0)
+        return rc;
+    *ret_here = syn_content_stat(instance->agent->content, &cid, &stat, NULL) == SYN_OK;
+    if (*ret_here) {
+        *ret_bytes = (int64_t)stat.size;
+        return SYN_OK;
+    }
+    (void)snprintf(path, sizeof(path), "/v1/content/%s", text);
+    rc = agt_call(instance->agent, instance->client, "GET", path, NULL, &answer, err);
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "fetching %s", text);
+    *ret_bytes = syn_json_i64(answer, "size_bytes", 0);
+    return SYN_OK;
+}
+
+/* Room for the files, and for the blocks on their way. Under the fetch lock. */
+static int
+make_room(struct agt_instance *instance, const char *cid, struct syn_err *err)
+{
+    char bytes[SYN_FORMAT_MAX];
+    char what[160];
+    int64_t size = 0;
+    bool here = false;
+    int rc = content_size(instance, cid, &here, &size, err);
+
+    if (rc < 0)
+        return rc;
+    size = SYN_MIN(size, INT64_MAX / 4);
+    (void)snprintf(what, sizeof(what), "%.64s of %s%s", cid, syn_format_bytes(size, bytes),
+                   here ? "" : ", while it is unpacked,");
+    return agt_cache_room(&instance->agent->cache, here ? size : 2 * size, what, err);
+}
+
+/* Lay `cid` out at `path`, downloading it first unless it is here; a damaged copy is repaired by
+ * the download. Content has no modes, and a source's programs must run: every file may be executed,
+ * in the sandbox. Under the fetch lock. */
 static int
 lay_out(struct agt_instance *instance, const char *text, const char *path, struct syn_err *err)
 {
     struct syn_content *content = instance->agent->content;
+    const unsigned flags = SYN_CONTENT_GET_REPLACE | SYN_CONTENT_GET_EXEC;
     struct syn_cid cid;
     int rc = syn_cid_parse(text, strlen(text), &cid, err);
 
     if (rc < 0)
         return rc;
-    rc = syn_content_get(content, &cid, path, SYN_CONTENT_GET_REPLACE, NULL, NULL, err);
-    if (rc != SYN_E_NOTFOUND)
+    rc = syn_content_get(content, &cid, path, flags, NULL, NULL, err);
+    if (rc != SYN_E_NOTFOUND && rc != SYN_E_CORRUPT)
         return rc;
     rc = download(instance, text, err);
-    return rc < 0 ? rc
-                  : syn_content_get(content, &cid, path, SYN_CONTENT_GET_REPLACE, NULL, NULL, err);
+    return rc < 0 ? rc : syn_content_get(content, &cid, path, flags, NULL, NULL, err);
 }
 
 int
 agt_fetch(struct agt_instance *instance, const char *cid, char *out, struct syn_err *err)
 {
     struct syn_agent *agent = instance->agent;
-    int rc = SYN_OK;
+    int rc = agt_cache_path(&agent->cache, AGT_CACHE_FILES, cid, out, AGT_PATH_MAX, err);
 
-    if (snprintf(out, AGT_PATH_MAX, "%s/cache/%s", agent->data_dir, cid) >= AGT_PATH_MAX)
-        return SYN_FAIL(err, SYN_E_INVALID, "path of %s is too long", cid);
-    if (access(out, F_OK) == 0) /* complete or absent: syn_content_get() renames into place */
+    if (rc < 0)
+        return rc;
+    agt_cache_touch(&agent->cache, AGT_CACHE_FILES, cid);
+    /* Complete or absent: syn_content_get() renames into place. What is there stays, because an
+     * instance names it. */
+    if (access(out, F_OK) == 0)
         return SYN_OK;
     rc = agt_report_preparing(instance, err);
     if (rc < 0)
         return rc;
     (void)pthread_mutex_lock(&agent->fetch_lock);
-    if (access(out, F_OK) != 0) /* somebody else may have fetched it meanwhile */
-        rc = lay_out(instance, cid, out, err);
+    if (access(out, F_OK) != 0) { /* somebody else may have fetched it meanwhile */
+        rc = make_room(instance, cid, err);
+        if (rc == SYN_OK)
+            rc = lay_out(instance, cid, out, err);
+    }
     (void)pthread_mutex_unlock(&agent->fetch_lock);
     return rc;
 }

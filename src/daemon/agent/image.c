@@ -14,18 +14,10 @@
 #define IMAGE_BYTES_MAX   ((int64_t)64 << 30)
 #define IMAGE_ENTRIES_MAX INT64_C(2000000)
 
-/* Under the fetch lock: one unpacking at a time, and the second comer finds it done. */
-static int
-unpack_once(const struct syn_oci_layout *layout, const char *rootfs, struct syn_err *err)
-{
-    static const struct syn_oci_limits limits = {
-        .bytes_max = IMAGE_BYTES_MAX, .entries_max = IMAGE_ENTRIES_MAX, .open_modes = true};
-    struct syn_oci_unpacked unpacked;
-
-    if (access(rootfs, F_OK) == 0)
-        return SYN_OK;
-    return syn_oci_layout_unpack(layout, rootfs, &limits, &unpacked, err);
-}
+/* What an image takes unpacked, as a multiple of its layers: a guess, compression gives two to
+ * four.
+ */
+#define UNPACKED_FACTOR 4
 
 static int
 make_folder(const char *path, struct syn_err *err)
@@ -35,6 +27,33 @@ make_folder(const char *path, struct syn_err *err)
     return SYN_OK;
 }
 
+/* Under the fetch lock: one unpacking at a time, and the second comer finds it done. `folder` is
+ * the image's, `rootfs` below it. */
+static int
+unpack_once(struct agt_cache *cache, const struct syn_oci_layout *layout, const char *cid,
+            const char *folder, const char *rootfs, struct syn_err *err)
+{
+    static const struct syn_oci_limits limits = {
+        .bytes_max = IMAGE_BYTES_MAX, .entries_max = IMAGE_ENTRIES_MAX, .open_modes = true};
+    struct syn_oci_unpacked unpacked;
+    int64_t layers = agt_cache_bytes(cache, AGT_CACHE_FILES, cid);
+    char what[160];
+    int rc;
+
+    if (access(rootfs, F_OK) == 0)
+        return SYN_OK;
+    (void)snprintf(what, sizeof(what), "unpacking %.64s", cid);
+    rc = agt_cache_room(cache, UNPACKED_FACTOR * layers, what, err);
+    if (rc == SYN_OK)
+        rc = make_folder(folder, err);
+    if (rc == SYN_OK)
+        rc = syn_oci_layout_unpack(layout, rootfs, &limits, &unpacked, err);
+    /* The guess may have been too low: give up what others do not need any more. */
+    if (rc == SYN_OK)
+        (void)!agt_cache_room(cache, 0, cid, NULL);
+    return rc;
+}
+
 int
 agt_image(struct agt_instance *instance, const char *cid, struct syn_oci_layout **ret_layout,
           char *out, struct syn_err *err)
@@ -42,23 +61,19 @@ agt_image(struct agt_instance *instance, const char *cid, struct syn_oci_layout 
     static const struct syn_oci_choice choice = {0}; /* the one for this machine */
     struct syn_agent *agent = instance->agent;
     SYN_SCOPED(syn_oci_layout_close_scope) struct syn_oci_layout *layout = NULL;
-    char folder[AGT_PATH_MAX];
-    int rc = agt_fetch(instance, cid, folder, err);
+    char folder[AGT_PATH_MAX - sizeof("/rootfs")];
+    int rc = agt_fetch(instance, cid, out, err);
 
     if (rc == SYN_OK)
-        rc = syn_oci_layout_open(folder, &choice, &layout, err);
+        rc = syn_oci_layout_open(out, &choice, &layout, err);
+    if (rc == SYN_OK)
+        rc = agt_cache_path(&agent->cache, AGT_CACHE_IMAGES, cid, folder, sizeof(folder), err);
     if (rc < 0)
         return syn_err_wrap(err, rc, "image");
-    (void)snprintf(folder, sizeof(folder), "%s/images", agent->data_dir);
-    rc = make_folder(folder, err);
-    (void)snprintf(folder, sizeof(folder), "%s/images/%s", agent->data_dir, cid);
-    if (rc == SYN_OK)
-        rc = make_folder(folder, err);
-    (void)snprintf(out, AGT_PATH_MAX, "%s/images/%s/rootfs", agent->data_dir, cid);
-    if (rc < 0)
-        return rc;
+    (void)snprintf(out, AGT_PATH_MAX, "%s/rootfs", folder);
     (void)pthread_mutex_lock(&agent->fetch_lock);
-    rc = unpack_once(layout, out, err);
+    agt_cache_touch(&agent->cache, AGT_CACHE_IMAGES, cid);
+    rc = unpack_once(&agent->cache, layout, cid, folder, out, err);
     (void)pthread_mutex_unlock(&agent->fetch_lock);
     if (rc < 0)
         return syn_err_wrap(err, rc, "image");

@@ -35,14 +35,49 @@ run_path(const struct agt_instance *instance, char *out)
 /* --- the document ------------------------------------------------------------------------------
  */
 
+struct agt_doc *
+agt_doc_new(const json_t *json)
+{
+    struct agt_doc *doc = syn_calloc(1, sizeof(*doc));
+
+    if (doc == NULL)
+        return NULL;
+    atomic_init(&doc->refs, 1);
+    doc->json = json_deep_copy(json);
+    return doc->json != NULL ? doc : agt_doc_unref(doc);
+}
+
+struct agt_doc *
+agt_doc_ref(struct agt_doc *doc)
+{
+    atomic_fetch_add(&doc->refs, 1);
+    return doc;
+}
+
+struct agt_doc *
+agt_doc_unref(struct agt_doc *doc)
+{
+    if (doc != NULL && atomic_fetch_sub(&doc->refs, 1) == 1) {
+        json_decref(doc->json);
+        syn_free(doc);
+    }
+    return NULL;
+}
+
+static void
+doc_scope(struct agt_doc **slot)
+{
+    *slot = agt_doc_unref(*slot);
+}
+
 /* A reference to the newest document, and whether the server still wants the instance. */
-static json_t *
+static struct agt_doc *
 newest_doc(struct agt_instance *instance, bool *ret_gone)
 {
-    json_t *doc;
+    struct agt_doc *doc;
 
     (void)pthread_mutex_lock(&instance->agent->lock);
-    doc = json_incref(instance->doc);
+    doc = agt_doc_ref(instance->doc);
     *ret_gone = instance->gone;
     instance->changed = false;
     (void)pthread_mutex_unlock(&instance->agent->lock);
@@ -52,9 +87,9 @@ newest_doc(struct agt_instance *instance, bool *ret_gone)
 /* Write a file of the instance, whole at any moment. It need not survive a power cut, since nothing
  * runs after one that only this file knows of: so nobody waits for the disk on the way to the
  * program's start. */
-static int
-keep_file(const struct agt_instance *instance, const char *name, const char *data, size_t len,
-          struct syn_err *err)
+int
+agt_keep_file(const struct agt_instance *instance, const char *name, const char *data, size_t len,
+              struct syn_err *err)
 {
     char path[AGT_PATH_MAX];
     char temp[AGT_PATH_MAX + 8];
@@ -94,7 +129,7 @@ keep_doc(const struct agt_instance *instance, const json_t *doc, struct syn_err 
         return rc;
     if (mkdir(agt_job_path(instance->agent, instance->id, "", path), 0700) != 0 && errno != EEXIST)
         return SYN_FAIL_SYS(err, errno, "making %s", path);
-    return keep_file(instance, "doc.json", text.data, text.len, err);
+    return agt_keep_file(instance, "doc.json", text.data, text.len, err);
 }
 
 /* Keep which boot of the machine the instance started in. */
@@ -104,7 +139,7 @@ keep_boot(const struct agt_instance *instance, struct syn_err *err)
     char boot[AGT_BOOT_MAX];
 
     agt_boot_id(boot, sizeof(boot));
-    return keep_file(instance, "boot_id", boot, strlen(boot), err);
+    return agt_keep_file(instance, "boot_id", boot, strlen(boot), err);
 }
 
 /* Has the machine been started anew since? */
@@ -147,10 +182,11 @@ report(struct agt_instance *instance, json_t *status_take, struct syn_err *err)
 static const char *
 sandbox_name(const struct agt_instance *instance)
 {
-    for (size_t i = 0; i < SYN_LEN(instance->agent->natives); i++) {
-        if (instance->agent->natives[i] != NULL &&
-            syn_native_runtime(instance->agent->natives[i]).self == instance->runtime.self)
-            return instance->agent->infos[i].sandbox;
+    const struct syn_agent *agent = instance->agent;
+
+    for (size_t i = 0; i < AGT_RUNTIMES; i++) {
+        if (agent->works[i] && agent->runtimes[i].self == instance->runtime.self)
+            return agent->infos[i].sandbox;
     }
     return "";
 }
@@ -247,6 +283,7 @@ struct wish {
     char config[AGT_PATH_MAX];
     char rootfs[AGT_PATH_MAX];
     struct syn_oci_layout *image; /* NULL: the host's /usr */
+    struct syn_gpu_grant *gpus;   /* NULL: it has none */
 };
 
 static void
@@ -257,6 +294,7 @@ wish_fini(struct wish *wish)
     syn_free((void *)wish->env);
     syn_free((void *)wish->argv);
     wish->image = syn_oci_layout_close(wish->image);
+    wish->gpus = syn_gpu_grant_free(wish->gpus);
 }
 
 static int
@@ -274,52 +312,79 @@ wish_argv(struct wish *wish, const json_t *list, struct syn_err *err)
     return SYN_OK;
 }
 
-/* What the image sets and the job does not. */
-static int
-wish_image_env(struct wish *wish, const json_t *env, const char *const *pairs, struct syn_err *err)
+/* Is `name` in a list of "NAME=value"? */
+static bool
+env_has(const char *const *pairs, const char *name)
 {
-    for (; *pairs != NULL; pairs++) {
-        SYN_SCOPED(syn_free_scope) char *name = syn_strndup(*pairs, strcspn(*pairs, "="));
-        char *pair;
+    size_t len = strlen(name);
 
-        if (name == NULL)
-            return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an environment");
-        if (json_object_get(env, name) != NULL)
-            continue;
-        pair = syn_strdup(*pairs);
-        if (pair == NULL)
-            return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an environment");
-        wish->env[wish->env_count++] = pair;
+    for (; *pairs != NULL; pairs++) {
+        if (strncmp(*pairs, name, len) == 0 && (*pairs)[len] == '=')
+            return true;
     }
+    return false;
+}
+
+static int
+add_env_take(struct wish *wish, char *pair, struct syn_err *err)
+{
+    if (pair == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an environment");
+    wish->env[wish->env_count++] = pair;
     return SYN_OK;
 }
 
+/* What the image sets and nobody who comes before it does. */
+static int
+wish_image_env(struct wish *wish, const char *const *pairs, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    for (; rc == SYN_OK && *pairs != NULL; pairs++) {
+        SYN_SCOPED(syn_free_scope) char *name = syn_strndup(*pairs, strcspn(*pairs, "="));
+
+        if (name == NULL)
+            return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an environment");
+        if (!env_has((const char *const *)wish->env, name))
+            rc = add_env_take(wish, syn_strdup(*pairs), err);
+    }
+    return rc;
+}
+
+/* In this order, the first one wins: what the node gives, the job, the image. */
 static int
 wish_env(struct wish *wish, json_t *env, struct syn_err *err)
 {
     static const char *const none[] = {NULL};
-    const char *const *pairs = wish->image != NULL ? syn_oci_layout_config(wish->image)->env : none;
+    const char *const *image = wish->image != NULL ? syn_oci_layout_config(wish->image)->env : none;
+    const char *const *node = wish->gpus != NULL ? wish->gpus->env : none;
     size_t room = json_object_size(env) + 1;
     const char *name;
     json_t *value;
+    int rc = SYN_OK;
 
-    for (size_t i = 0; pairs[i] != NULL; i++)
+    for (size_t i = 0; image[i] != NULL; i++)
+        room++;
+    for (size_t i = 0; node[i] != NULL; i++)
         room++;
     wish->env = syn_calloc(room, sizeof(*wish->env));
     if (wish->env == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an environment");
+    for (size_t i = 0; rc == SYN_OK && node[i] != NULL; i++)
+        rc = add_env_take(wish, syn_strdup(node[i]), err);
     json_object_foreach (env, name, value) {
         SYN_BUF(text);
-        int rc;
+        char *pair = NULL;
 
+        if (rc < 0 || env_has(node, name))
+            continue;
         syn_buf_addf(&text, "%s=%s", name, json_string_value(value));
-        rc = syn_buf_take(&text, &wish->env[wish->env_count], NULL, err);
-        if (rc < 0)
-            return rc;
-        wish->env_count++;
+        rc = syn_buf_take(&text, &pair, NULL, err);
+        if (rc == SYN_OK)
+            rc = add_env_take(wish, pair, err);
     }
     wish->spec.env = (const char *const *)wish->env;
-    return wish_image_env(wish, env, pairs, err);
+    return rc < 0 ? rc : wish_image_env(wish, image, err);
 }
 
 /* The root file system, and what the image says where the job says nothing. */
@@ -356,6 +421,17 @@ add_bind(struct wish *wish, const char *host, const char *container)
     wish->spec.binds = wish->binds;
 }
 
+/* A folder beside the instance that its program may read. */
+static int
+make_folder(const struct agt_instance *instance, const char *name, char *out, struct syn_err *err)
+{
+    (void)agt_job_path(instance->agent, instance->id, name, out);
+    if (mkdir(out, 0755) != 0 && errno != EEXIST)
+        return SYN_FAIL_SYS(err, errno, "making %s", out);
+    (void)chmod(out, 0755);
+    return SYN_OK;
+}
+
 /* hyperparameters.json, in a folder that is bound read-only to /synor/config. */
 static int
 write_config(struct agt_instance *instance, struct wish *wish, const json_t *parameters,
@@ -369,9 +445,9 @@ write_config(struct agt_instance *instance, struct wish *wish, const json_t *par
 
     if (rc < 0)
         return rc;
-    (void)agt_job_path(instance->agent, instance->id, "config", wish->config);
-    if (mkdir(wish->config, 0755) != 0 && errno != EEXIST)
-        return SYN_FAIL_SYS(err, errno, "making %s", wish->config);
+    rc = make_folder(instance, "config", wish->config, err);
+    if (rc < 0)
+        return rc;
     (void)snprintf(path, sizeof(path), "%s/hyperparameters.json", wish->config);
     file = fopen(path, "we");
     bad = file == NULL || fwrite(text.data, 1, text.len, file) != text.len;
@@ -379,7 +455,6 @@ write_config(struct agt_instance *instance, struct wish *wish, const json_t *par
         bad = true;
     if (bad)
         return SYN_FAIL_SYS(err, errno, "writing %s", path);
-    (void)chmod(wish->config, 0755);
     (void)chmod(path, 0644);
     add_bind(wish, wish->config, "/synor/config");
     return SYN_OK;
@@ -397,10 +472,11 @@ wish_content(struct agt_instance *instance, struct wish *wish, const json_t *spe
         rc = agt_fetch(instance, code, wish->code, err);
         add_bind(wish, wish->code, "/synor/code");
     }
-    if (rc == SYN_OK && dataset[0] != '\0') {
-        rc = agt_fetch(instance, dataset, wish->dataset, err);
+    if (rc == SYN_OK)
+        rc = dataset[0] != '\0' ? agt_fetch(instance, dataset, wish->dataset, err)
+                                : make_folder(instance, "dataset", wish->dataset, err);
+    if (rc == SYN_OK)
         add_bind(wish, wish->dataset, "/synor/dataset");
-    }
     return rc < 0 ? rc
                   : write_config(instance, wish, json_object_get(spec, "hyperparameters"), err);
 }
@@ -424,6 +500,25 @@ wish_network(struct wish *wish, const json_t *network)
     wish->spec.hosts = wish->hosts;
 }
 
+/* The instance's own cards, and what it needs to use them. */
+static int
+wish_gpus(struct agt_instance *instance, struct wish *wish, const json_t *doc, struct syn_err *err)
+{
+    struct syn_gpu gpus[SYN_GPUS_MAX];
+    size_t count = 0;
+    int rc = agt_gpus_claim(instance, doc, gpus, &count, err);
+
+    if (rc < 0 || count == 0)
+        return rc;
+    rc = syn_gpu_grant_new(gpus, count, "", wish->spec.rootfs, &wish->gpus, err);
+    if (rc < 0)
+        return rc;
+    wish->spec.devices = wish->gpus->devices;
+    wish->spec.drivers = wish->gpus->libraries;
+    wish->spec.drivers_count = wish->gpus->libraries_count;
+    return SYN_OK;
+}
+
 static int
 make_wish(struct agt_instance *instance, const json_t *doc, struct wish *wish, struct syn_err *err)
 {
@@ -443,6 +538,8 @@ make_wish(struct agt_instance *instance, const json_t *doc, struct wish *wish, s
     wish_network(wish, json_object_get(spec, "network"));
     rc = wish_image(instance, wish, spec, err);
     if (rc == SYN_OK)
+        rc = wish_gpus(instance, wish, doc, err);
+    if (rc == SYN_OK)
         rc = wish_argv(wish, json_object_get(spec, "argv"), err);
     if (rc == SYN_OK)
         rc = wish_env(wish, json_object_get(spec, "env"), err);
@@ -455,15 +552,17 @@ choose_runtime(struct agt_instance *instance, const json_t *doc, struct syn_err 
 {
     struct syn_agent *agent = instance->agent;
     const char *wanted = syn_json_str(json_object_get(doc, "spec"), "isolation", "auto");
+    bool gpus = json_integer_value(syn_json_at(doc, "spec.resources.gpus")) > 0;
 
-    for (size_t i = 0; i < SYN_LEN(agent->natives); i++) {
-        if (agent->works[i] &&
+    for (size_t i = 0; i < AGT_RUNTIMES; i++) {
+        if (agent->works[i] && (!gpus || agent->infos[i].gpus) &&
             (syn_str_eq(wanted, "auto") || syn_str_eq(wanted, agent->infos[i].sandbox))) {
-            instance->runtime = syn_native_runtime(agent->natives[i]);
+            instance->runtime = agent->runtimes[i];
             return SYN_OK;
         }
     }
-    return SYN_FAIL(err, SYN_E_UNSUPPORTED, "the sandbox %s does not work on this node", wanted);
+    return SYN_FAIL(err, SYN_E_UNSUPPORTED, "the sandbox %s does not work on this node%s", wanted,
+                    gpus ? ", or cannot pass GPUs on" : "");
 }
 
 /* Rank 0's folder is the checkpoint. */
@@ -521,10 +620,9 @@ turn(struct agt_instance *instance)
 {
     struct syn_err err = {0};
     bool gone;
-    SYN_JSON(doc);
+    SYN_SCOPED(doc_scope) struct agt_doc *doc = newest_doc(instance, &gone);
 
-    doc = newest_doc(instance, &gone);
-    if (heed(instance, doc, gone, &err) < 0)
+    if (heed(instance, doc->json, gone, &err) < 0)
         syn_log_err(SYN_LOG_WARN, "instance.stop-failed", &err);
     if (agt_ship_now(instance->ship, &err) < 0)
         syn_log_err(SYN_LOG_WARN, "instance.ship-failed", &err);
@@ -622,7 +720,7 @@ bury(struct agt_instance *instance)
     bool gone = false;
 
     while (!gone) {
-        json_decref(newest_doc(instance, &gone));
+        (void)agt_doc_unref(newest_doc(instance, &gone));
         if (!gone && !agt_sleep(agent, instance, (int64_t)3600 * 1000))
             return;
     }
@@ -637,6 +735,9 @@ bury(struct agt_instance *instance)
     }
     (void)unlink(agt_job_path(agent, instance->id, "config/hyperparameters.json", path));
     (void)rmdir(agt_job_path(agent, instance->id, "config", path));
+    (void)rmdir(agt_job_path(agent, instance->id, "dataset", path));
+    (void)unlink(agt_job_path(agent, instance->id, "gpus.json", path));
+    (void)unlink(agt_job_path(agent, instance->id, "gpus.json.tmp", path));
     (void)unlink(agt_job_path(agent, instance->id, "boot_id", path));
     (void)unlink(agt_job_path(agent, instance->id, "boot_id.tmp", path));
     (void)unlink(agt_job_path(agent, instance->id, "doc.json.tmp", path));
@@ -694,23 +795,23 @@ live(struct agt_instance *instance)
     struct syn_instance_status status = {0};
     struct syn_err err = {0};
     bool gone;
-    SYN_JSON(doc);
-    int rc;
+    SYN_SCOPED(doc_scope) struct agt_doc *doc = newest_doc(instance, &gone);
+    int rc = keep_doc(instance, doc->json, &err);
 
-    doc = newest_doc(instance, &gone);
-    rc = keep_doc(instance, doc, &err);
-    if (already_ended(doc)) {
-        (void)choose_runtime(instance, doc, &err);
+    if (already_ended(doc->json)) {
+        agt_gpus_release(instance);
+        (void)choose_runtime(instance, doc->json, &err);
         return;
     }
     if (rc == SYN_OK) /* without its document nobody would find it again after a crash */
-        rc = bring_up(instance, doc, &err);
+        rc = bring_up(instance, doc->json, &err);
     if (rc == SYN_OK)
-        rc = open_helpers(instance, doc, &err);
+        rc = open_helpers(instance, doc->json, &err);
     if (rc < 0) {
         struct syn_err why = err;
 
         syn_log_err(SYN_LOG_WARN, "instance.start-failed", &why);
+        agt_gpus_release(instance);
         while (report_unborn(instance, &why, &err) < 0 && !let_go(instance) &&
                agt_sleep(instance->agent, NULL, AGT_RETRY_MS))
             continue;
@@ -720,8 +821,11 @@ live(struct agt_instance *instance)
             SYN_OK &&
         status.state == SYN_INSTANCE_RUNNING && report_running(instance, &status, &err) < 0)
         syn_log_err(SYN_LOG_WARN, "instance.report-failed", &err);
+    if (status.state == SYN_INSTANCE_RUNNING && instance->runtime.ops->warm != NULL)
+        instance->runtime.ops->warm(instance->runtime.self); /* for the one after this */
     if (!watch(instance, &status))
         return;
+    agt_gpus_release(instance);
     for (unsigned tries = 0; finish(instance, &status, tries, &err) < 0 && !let_go(instance);
          tries++) {
         syn_log_err(SYN_LOG_WARN, "instance.finish-failed", &err);
@@ -777,10 +881,11 @@ agt_instance_new(struct syn_agent *agent, const json_t *doc, struct agt_instance
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an instance");
     instance->agent = agent;
     (void)syn_str_copy(instance->id, sizeof(instance->id), syn_json_str(doc, "id", "?"));
-    instance->doc = json_deep_copy(doc);
+    instance->doc = agt_doc_new(doc);
+    agt_gpus_recall(instance);
     if (instance->doc == NULL ||
         pthread_create(&instance->thread, NULL, thread_main, instance) != 0) {
-        json_decref(instance->doc);
+        (void)agt_doc_unref(instance->doc);
         syn_free(instance);
         return SYN_FAIL(err, SYN_E_LIMIT, "cannot start a thread for %s",
                         syn_json_str(doc, "id", "?"));
@@ -795,7 +900,7 @@ agt_instance_free(struct agt_instance *instance)
     if (instance == NULL)
         return NULL;
     (void)pthread_join(instance->thread, NULL);
-    json_decref(instance->doc);
+    (void)agt_doc_unref(instance->doc);
     syn_free(instance);
     return NULL;
 }

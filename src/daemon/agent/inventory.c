@@ -8,30 +8,50 @@
 #include <synor/base/log.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/runtime/shim.h>
 
 #include "agent_priv.h"
 
 #define MEMORY_KEPT_BYTES (INT64_C(512) << 20) /* for the machine and the platform */
 #define SCRATCH_SHARE     80                   /* percent of the free disk that may be promised */
 
+static int
+make_native(struct syn_agent *agent, size_t which, enum syn_sandbox kind, struct syn_err *err)
+{
+    char root[AGT_PATH_MAX + 16];
+    struct syn_native_options options = {.root = root,
+                                         .shim_image = syn_shim_image,
+                                         .shim_image_len = syn_shim_image_len,
+                                         .sandbox = kind};
+    int rc;
+
+    (void)snprintf(root, sizeof(root), "%s/runtime", agent->data_dir);
+    rc = syn_native_new(&options, &agent->natives[which], err);
+    if (rc == SYN_OK)
+        agent->runtimes[which] = syn_native_runtime(agent->natives[which]);
+    return rc;
+}
+
 int
 agt_runtimes_open(struct syn_agent *agent, struct syn_err *err)
 {
-    static const enum syn_sandbox kinds[] = {SYN_SANDBOX_GVISOR, SYN_SANDBOX_RUNC};
-    char root[AGT_PATH_MAX + 16];
-    struct syn_err why[SYN_LEN(kinds)];
+    static const enum syn_sandbox kinds[AGT_RUNTIMES] = {SYN_SANDBOX_GVISOR, SYN_SANDBOX_RUNC};
+    struct syn_err why[AGT_RUNTIMES] = {{0}};
+    bool given = agent->runtimes[0].ops != NULL;
+    struct syn_err swept = {0};
     bool any = false;
 
-    (void)snprintf(root, sizeof(root), "%s/runtime", agent->data_dir);
-    for (size_t i = 0; i < SYN_LEN(kinds); i++) {
-        struct syn_native_options options = {.root = root, .sandbox = kinds[i]};
-        struct syn_runtime runtime;
-        int rc = syn_native_new(&options, &agent->natives[i], err);
+    for (size_t i = 0; i < AGT_RUNTIMES; i++) {
+        const struct syn_runtime *runtime = &agent->runtimes[i];
+        int rc = given ? SYN_OK : make_native(agent, i, kinds[i], err);
 
         if (rc < 0)
             return rc;
-        runtime = syn_native_runtime(agent->natives[i]);
-        agent->works[i] = runtime.ops->probe(runtime.self, &agent->infos[i], &why[i]) == SYN_OK;
+        if (i == 0 && !given && syn_native_sweep(agent->natives[i], &swept) < 0)
+            syn_log_err(SYN_LOG_WARN, "agent.sweep-failed", &swept);
+        if (runtime->ops == NULL)
+            continue;
+        agent->works[i] = runtime->ops->probe(runtime->self, &agent->infos[i], &why[i]) == SYN_OK;
         any = any || agent->works[i];
         if (!agent->works[i])
             syn_log_err(SYN_LOG_INFO, "agent.sandbox-missing", &why[i]);
@@ -45,7 +65,7 @@ agt_runtimes_open(struct syn_agent *agent, struct syn_err *err)
 void
 agt_runtimes_close(struct syn_agent *agent)
 {
-    for (size_t i = 0; i < SYN_LEN(agent->natives); i++)
+    for (size_t i = 0; i < AGT_RUNTIMES; i++)
         agent->natives[i] = syn_native_free(agent->natives[i]);
 }
 
@@ -114,14 +134,14 @@ sandboxes(const struct syn_agent *agent, json_t **ret, struct syn_err *err)
     list = json_array();
     if (list == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the inventory");
-    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(agent->natives); i++) {
+    for (size_t i = 0; rc == SYN_OK && i < AGT_RUNTIMES; i++) {
         json_t *row = NULL;
 
         if (!agent->works[i])
             continue;
-        rc = syn_json_pack(&row, err, "{s:s, s:s, s:s, s:s}", "name", agent->infos[i].sandbox,
+        rc = syn_json_pack(&row, err, "{s:s, s:s, s:s, s:s, s:b}", "name", agent->infos[i].sandbox,
                            "version", agent->infos[i].version, "platform", agent->infos[i].platform,
-                           "state", "ready");
+                           "state", "ready", "gpus", agent->infos[i].gpus ? 1 : 0);
         if (rc == SYN_OK)
             rc = syn_json_append_take(list, row, err);
     }
@@ -135,14 +155,24 @@ agt_inventory(struct syn_agent *agent, json_t **ret, struct syn_err *err)
 {
     char boot_id[64];
     json_t *boxes = NULL;
+    json_t *frameworks = NULL;
+    json_t *gpus = NULL;
     int rc = sandboxes(agent, &boxes, err);
 
-    if (rc < 0)
+    if (rc == SYN_OK)
+        rc = agt_gpus_report(agent, &gpus, err);
+    if (rc == SYN_OK)
+        rc = agt_frameworks("", &frameworks, err);
+    if (rc < 0) {
+        json_decref(boxes);
+        json_decref(gpus);
         return rc;
+    }
     agt_boot_id(boot_id, sizeof(boot_id));
     return syn_json_pack(
-        ret, err, "{s:{s:I, s:I, s:I, s:[]}, s:o, s:s, s:s, s:s}", "capacity", "cpu_millicores",
+        ret, err, "{s:{s:I, s:I, s:I, s:o}, s:o, s:o, s:s, s:s, s:s}", "capacity", "cpu_millicores",
         (json_int_t)cpu_millicores(), "memory_bytes", (json_int_t)memory_bytes(), "scratch_bytes",
-        (json_int_t)scratch_bytes(agent), "gpus", "sandboxes", boxes, "default_isolation",
-        agent->works[0] ? "gvisor" : "runc", "agent_version", SYN_VERSION, "boot_id", boot_id);
+        (json_int_t)scratch_bytes(agent), "gpus", gpus, "sandboxes", boxes, "frameworks",
+        frameworks, "default_isolation", agent->infos[agent->works[0] ? 0 : 1].sandbox,
+        "agent_version", SYN_VERSION, "boot_id", boot_id);
 }

@@ -58,7 +58,7 @@ agt_ship_new(struct agt_instance *instance, struct agt_ship **ret, struct syn_er
                    instance->paths->scratch);
     ship->progress = (struct tail){ship->progress_path, "progress", PROGRESS_MAX, 0};
     (void)pthread_mutex_lock(&instance->agent->lock);
-    resources = syn_json_at(instance->doc, "spec.resources");
+    resources = syn_json_at(instance->doc->json, "spec.resources");
     ship->reserved =
         (struct syn_capacity){.cpu_millicores = syn_json_i64(resources, "cpu_millicores", 0),
                               .memory_bytes = syn_json_i64(resources, "memory_bytes", 0),
@@ -169,7 +169,7 @@ agt_ship_progress(const struct agt_ship *ship, int64_t *ret_step, int64_t *ret_e
  */
 
 static void
-to_sample(const struct agt_ship *ship, const struct syn_usage *usage, struct syn_sample *ret)
+to_sample(const struct agt_ship *ship, const struct syn_usage_sample *usage, struct syn_sample *ret)
 {
     *ret = (struct syn_sample){.seq = usage->seq,
                                .from_ms = usage->from_ms,
@@ -194,7 +194,7 @@ gather(struct agt_ship *ship, FILE *file, struct syn_report *report, int64_t *re
     while (rc == SYN_OK && report->count < AGT_REPORT_MAX &&
            fgets(line, sizeof(line), file) != NULL) {
         size_t len = strlen(line);
-        struct syn_usage usage;
+        struct syn_usage_sample usage;
         struct syn_sample sample;
 
         if (len == 0 || line[len - 1] != '\n')
@@ -251,7 +251,13 @@ send_report(struct agt_ship *ship, FILE *file, bool *ret_more, struct syn_err *e
     (void)snprintf(path, sizeof(path), "/v1/instances/%s/usage", instance->id);
     rc = agt_call(instance->agent, instance->client, "POST", path, body, &answer, err);
     if (rc == SYN_E_CONFLICT) { /* the server has some of these: learn how many */
+        struct syn_err why = *err;
+
         rc = agt_call(instance->agent, instance->client, "GET", path, NULL, &answer, err);
+        if (rc == SYN_OK && syn_json_i64(answer, "seq", 0) == ship->usage_seq) {
+            *err = why; /* it has those that we think it has: the same again would not help */
+            return SYN_E_CONFLICT;
+        }
         offset = 0;
     }
     if (rc == SYN_E_PRECONDITION) { /* the run is settled: nobody counts what comes now */

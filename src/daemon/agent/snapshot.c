@@ -2,8 +2,18 @@
  *
  * A file counts as settled when two looks, a second apart, see the same size, time and inode:
  * programs that write to another name and rename are always settled, those that write in place are
- * while they do not write. The set of settled files is one checkpoint; a new set is a new one. The
- * program owns the folder: nothing in it is followed, and what is no file or folder is left out. */
+ * while they do not write. The settled files of one look are one checkpoint; a new set is a new
+ * one.
+ *
+ * A program may save several times a second and keep only its newest files: no name then lives from
+ * one look to the next. So a look opens what is new to it, and the next one asks the open files,
+ * not their names, whether they have settled. A checkpoint is thus the folder as it was at the look
+ * before, told with the step of that time. Refused: inotify, whose "closed after writing" gVisor
+ * sends when it drops its own descriptor, which may be never.
+ *
+ * The program owns the folder: nothing in it is followed, and what is no file or folder is left
+ * out.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -23,18 +33,20 @@
 #define DEPTH_MAX     16
 #define TREE_PATH_MAX 512
 #define LOOK_EVERY_MS 1000
+#define HELD_MAX      64 /* files of one look held open; the others must keep their names */
 
 struct entry {
     char path[TREE_PATH_MAX];
     int64_t size;
     int64_t mtime_ns;
     uint64_t inode;
-    bool settled;
+    int fd; /* held open, or -1 */
 };
 
 struct scan {
     struct entry *entries;
     size_t count, cap;
+    int64_t step, epoch; /* what progress had told by then */
 };
 
 struct agt_snapshots {
@@ -43,6 +55,32 @@ struct agt_snapshots {
     struct scan saved; /* what the newest checkpoint consists of */
     int64_t looked_ms;
 };
+
+static void
+scan_release(struct scan *scan)
+{
+    for (size_t i = 0; i < scan->count; i++) {
+        if (scan->entries[i].fd >= 0)
+            (void)close(scan->entries[i].fd);
+        scan->entries[i].fd = -1;
+    }
+}
+
+static void
+scan_fini(struct scan *scan)
+{
+    scan_release(scan);
+    syn_free(scan->entries);
+    *scan = (struct scan){0};
+}
+
+static void
+scan_move(struct scan *to, struct scan *from)
+{
+    scan_fini(to);
+    *to = *from;
+    *from = (struct scan){0};
+}
 
 int
 agt_snapshots_new(struct agt_instance *instance, struct agt_snapshots **ret, struct syn_err *err)
@@ -61,8 +99,8 @@ agt_snapshots_free(struct agt_snapshots *snapshots)
 {
     if (snapshots == NULL)
         return NULL;
-    syn_free(snapshots->last.entries);
-    syn_free(snapshots->saved.entries);
+    scan_fini(&snapshots->last);
+    scan_fini(&snapshots->saved);
     syn_free(snapshots);
     return NULL;
 }
@@ -82,6 +120,13 @@ mtime_of(const struct stat *st)
     return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
 }
 
+static struct entry
+entry_of(const struct stat *st)
+{
+    return (struct entry){
+        .size = st->st_size, .mtime_ns = mtime_of(st), .inode = st->st_ino, .fd = -1};
+}
+
 static int
 add_entry(struct scan *scan, const char *path, const struct stat *st, struct syn_err *err)
 {
@@ -92,7 +137,7 @@ add_entry(struct scan *scan, const char *path, const struct stat *st, struct syn
     if (!syn_grow((void *)&scan->entries, &scan->cap, scan->count + 1, sizeof(*scan->entries)))
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory to look at %zu files", scan->count);
     entry = &scan->entries[scan->count++];
-    *entry = (struct entry){.size = st->st_size, .mtime_ns = mtime_of(st), .inode = st->st_ino};
+    *entry = entry_of(st);
     (void)syn_str_copy(entry->path, sizeof(entry->path), path);
     return SYN_OK;
 }
@@ -165,20 +210,41 @@ same(const struct entry *a, const struct entry *b)
     return a->size == b->size && a->mtime_ns == b->mtime_ns && a->inode == b->inode;
 }
 
-/* Mark what has not changed since `before`, or everything, and drop the rest. */
+static const struct entry *
+find_entry(const struct scan *scan, const struct entry *like)
+{
+    return scan->count == 0
+               ? NULL
+               : bsearch(like, scan->entries, scan->count, sizeof(*scan->entries), by_path);
+}
+
+/* Is it still what `entry` says, under its name as `now` saw it or as the file that is held? */
+static bool
+unchanged(const struct entry *entry, const struct scan *now)
+{
+    const struct entry *seen = find_entry(now, entry);
+    struct stat st;
+    struct entry held;
+
+    if (seen != NULL && same(seen, entry))
+        return true;
+    if (entry->fd < 0 || fstat(entry->fd, &st) != 0)
+        return false;
+    held = entry_of(&st);
+    return same(&held, entry);
+}
+
+/* Keep of a look what has not changed by the look `now`. */
 static void
-keep_settled(struct scan *scan, const struct scan *before, bool all)
+keep_settled(struct scan *scan, const struct scan *now)
 {
     size_t kept = 0;
 
     for (size_t i = 0; i < scan->count; i++) {
-        const struct entry *old = before->count == 0
-                                      ? NULL
-                                      : bsearch(&scan->entries[i], before->entries, before->count,
-                                                sizeof(*before->entries), by_path);
-
-        if (all || (old != NULL && same(old, &scan->entries[i])))
+        if (unchanged(&scan->entries[i], now))
             scan->entries[kept++] = scan->entries[i];
+        else if (scan->entries[i].fd >= 0)
+            (void)close(scan->entries[i].fd);
     }
     scan->count = kept;
 }
@@ -220,17 +286,42 @@ check_same(int fd, const struct entry *entry, struct syn_err *err)
 
     if (fstat(fd, &st) != 0)
         return SYN_FAIL_SYS(err, errno, "looking at %s", entry->path);
-    now = (struct entry){.size = st.st_size, .mtime_ns = mtime_of(&st), .inode = st.st_ino};
+    now = entry_of(&st);
     if (!S_ISREG(st.st_mode) || !same(&now, entry))
         return SYN_FAIL(err, SYN_E_CONFLICT, "%s changed while it was read", entry->path);
     return SYN_OK;
+}
+
+/* Hold what `scan` saw and the look before did not; what was swapped since has no luck. */
+static void
+hold_new(const char *folder, struct scan *scan, const struct scan *before)
+{
+    int dir = open(folder, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    unsigned held = 0;
+
+    for (size_t i = 0; dir >= 0 && i < scan->count && held < HELD_MAX; i++) {
+        struct entry *entry = &scan->entries[i];
+        const struct entry *old = find_entry(before, entry);
+
+        if (old != NULL && same(old, entry))
+            continue;
+        entry->fd = open_beneath(dir, entry->path);
+        if (entry->fd >= 0 && check_same(entry->fd, entry, NULL) < 0) {
+            (void)close(entry->fd);
+            entry->fd = -1;
+        }
+        held += entry->fd >= 0;
+    }
+    if (dir >= 0)
+        (void)close(dir);
 }
 
 static int
 upload_file(struct agt_instance *instance, const char *upload, int folder,
             const struct entry *entry, struct syn_err *err)
 {
-    int fd = open_beneath(folder, entry->path);
+    int fd =
+        entry->fd >= 0 ? fcntl(entry->fd, F_DUPFD_CLOEXEC, 0) : open_beneath(folder, entry->path);
     int64_t received = 0;
     SYN_BUF(path);
     int rc;
@@ -290,18 +381,16 @@ store(struct agt_instance *instance, const char *folder, const struct scan *scan
 
 /* Tell the server what was stored. */
 static int
-announce(struct agt_instance *instance, const char *what, const json_t *stored, struct syn_err *err)
+announce(struct agt_instance *instance, const char *what, const struct scan *scan,
+         const json_t *stored, struct syn_err *err)
 {
     char path[128];
-    int64_t step;
-    int64_t epoch;
     SYN_JSON(body);
     int rc;
 
-    agt_ship_progress(instance->ship, &step, &epoch);
     rc = syn_json_pack(&body, err, "{s:s, s:I, s:I, s:I}", "cid", syn_json_str(stored, "cid", ""),
-                       "step", (json_int_t)step, "epoch", (json_int_t)epoch, "size_bytes",
-                       (json_int_t)syn_json_i64(stored, "size_bytes", 0));
+                       "step", (json_int_t)scan->step, "epoch", (json_int_t)scan->epoch,
+                       "size_bytes", (json_int_t)syn_json_i64(stored, "size_bytes", 0));
     (void)snprintf(path, sizeof(path), "/v1/instances/%s/%s", instance->id, what);
     if (rc == SYN_OK)
         rc = agt_call(instance->agent, instance->client, "POST", path, body, NULL, err);
@@ -312,43 +401,57 @@ announce(struct agt_instance *instance, const char *what, const json_t *stored, 
     return rc;
 }
 
-static void
-scan_move(struct scan *to, struct scan *from)
+/* What `scan` holds becomes a checkpoint, unless the newest one is just that. */
+static int
+save(struct agt_snapshots *snapshots, struct scan *scan, struct syn_err *err)
 {
-    syn_free(to->entries);
-    *to = *from;
-    *from = (struct scan){0};
+    struct agt_instance *instance = snapshots->instance;
+    SYN_JSON(stored);
+    int rc;
+
+    if (scan->count == 0 || equal(scan, &snapshots->saved))
+        return SYN_OK;
+    rc = store(instance, instance->paths->checkpoints, scan, &stored, err);
+    if (rc == SYN_OK)
+        rc = announce(instance, "checkpoints", scan, stored, err);
+    if (rc == SYN_OK) {
+        scan_release(scan);
+        scan_move(&snapshots->saved, scan);
+    }
+    return rc;
 }
 
 int
 agt_snapshots_look(struct agt_snapshots *snapshots, bool final, struct syn_err *err)
 {
     struct agt_instance *instance = snapshots->instance;
+    const char *folder = instance->paths->checkpoints;
     int64_t now = syn_mono_ms(instance->agent->world);
     struct scan seen = {0};
-    struct scan settled = {0};
-    SYN_JSON(stored);
+    struct scan again = {0};
     int rc;
 
     if (!final && now - snapshots->looked_ms < LOOK_EVERY_MS)
         return SYN_OK;
     snapshots->looked_ms = now;
-    rc = look_at(instance->paths->checkpoints, &seen, err);
-    if (rc == SYN_OK)
-        rc = look_at(instance->paths->checkpoints, &settled, err);
-    if (rc == SYN_OK) {
-        keep_settled(&settled, final ? &seen : &snapshots->last, false);
-        if (settled.count > 0 && !equal(&settled, &snapshots->saved)) {
-            rc = store(instance, instance->paths->checkpoints, &settled, &stored, err);
-            if (rc == SYN_OK)
-                rc = announce(instance, "checkpoints", stored, err);
-            if (rc == SYN_OK)
-                scan_move(&snapshots->saved, &settled);
-        }
-        scan_move(&snapshots->last, &seen);
+    rc = look_at(folder, &seen, err);
+    if (rc == SYN_OK && final)
+        rc = look_at(folder, &again, err);
+    if (rc < 0) {
+        scan_fini(&seen);
+        scan_fini(&again);
+        return rc;
     }
-    syn_free(seen.entries);
-    syn_free(settled.entries);
+    agt_ship_progress(instance->ship, &seen.step, &seen.epoch);
+    if (final) { /* nobody writes any more: what two looks at once see is all there is */
+        scan_move(&snapshots->last, &seen);
+        scan_move(&seen, &again);
+    } else {
+        hold_new(folder, &seen, &snapshots->last);
+    }
+    keep_settled(&snapshots->last, &seen);
+    rc = save(snapshots, &snapshots->last, err);
+    scan_move(&snapshots->last, &seen);
     return rc;
 }
 
@@ -360,11 +463,12 @@ agt_snapshots_result(struct agt_snapshots *snapshots, struct syn_err *err)
     SYN_JSON(stored);
     int rc = look_at(instance->paths->output, &found, err);
 
+    agt_ship_progress(instance->ship, &found.step, &found.epoch);
     if (rc == SYN_OK && found.count > 0) {
         rc = store(instance, instance->paths->output, &found, &stored, err);
         if (rc == SYN_OK)
-            rc = announce(instance, "result", stored, err);
+            rc = announce(instance, "result", &found, stored, err);
     }
-    syn_free(found.entries);
+    scan_fini(&found);
     return rc;
 }

@@ -19,9 +19,20 @@ add_held(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_e
     return rc;
 }
 
-/* Put balance and held into the account's document. */
 static int
-complete(struct syn_server *server, json_t *doc, struct syn_err *err)
+add_usage(struct syn_server *server, json_t *doc, struct syn_err *err)
+{
+    struct syn_holding holding;
+    json_t *usage = NULL;
+    int rc = srv_account_holding(server, syn_document_id(doc), &holding, err);
+
+    if (rc == SYN_OK)
+        rc = syn_holding_encode(&holding, &usage, err);
+    return rc < 0 ? rc : syn_json_set_take(syn_document_status(doc), "usage", usage, err);
+}
+
+int
+srv_account_complete(struct syn_server *server, json_t *doc, bool usage, struct syn_err *err)
 {
     json_t *status = syn_document_status(doc);
     const char *id = syn_document_id(doc);
@@ -37,7 +48,7 @@ complete(struct syn_server *server, json_t *doc, struct syn_err *err)
         rc = syn_document_set_amount(status, "balance", balance, err);
     if (rc == SYN_OK)
         rc = syn_document_set_amount(status, "held", held, err);
-    return rc;
+    return rc < 0 || !usage ? rc : add_usage(server, doc, err);
 }
 
 static int
@@ -61,7 +72,7 @@ get_account(struct syn_http_req *req, void *ctx, struct syn_err *err)
     int rc = load_named(server, req, &doc, err);
 
     if (rc == SYN_OK)
-        rc = complete(server, doc, err);
+        rc = srv_account_complete(server, doc, true, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, doc, err);
 }
 
@@ -79,7 +90,7 @@ list_item(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err
     (void)key;
     if (!listing->who->is_operator && !syn_str_eq(syn_document_id(doc), listing->who->account))
         return SYN_OK;
-    rc = complete(listing->server, doc, err);
+    rc = srv_account_complete(listing->server, doc, false, err);
     return rc < 0 ? rc : syn_json_append_take(items, json_incref(doc), err);
 }
 
@@ -95,40 +106,52 @@ list_accounts(struct syn_http_req *req, void *ctx, struct syn_err *err)
                           &listing, err);
 }
 
+struct opening {
+    struct syn_http_req *req;
+    json_t *doc;
+};
+
+static int
+open_account(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
+{
+    struct opening *opening = arg;
+    const json_t *body = syn_http_req_json(opening->req);
+    const char *name = syn_json_str(body, "name", "");
+    char id[SYN_ID_MAX];
+    char key[SRV_KEY_MAX];
+    struct srv_idem idem;
+    SYN_JSON(holder);
+    int rc = srv_idem_begin(server, opening->req, &idem, err);
+
+    if (rc == SYN_OK)
+        rc = srv_load(server, srv_key(key, "account-name", name, NULL), &holder, NULL, err);
+    else
+        return rc;
+    if (rc == SYN_OK)
+        return SYN_FAIL(err, SYN_E_EXISTS, "there is an account named %s already", name);
+    if (rc == SRV_ABSENT)
+        rc = srv_account_make(server, txn, syn_make_id(server->world, "acct", id), name,
+                              syn_json_str(body, "kind", "tenant"), srv_again(&opening->doc), err);
+    if (rc == SYN_OK)
+        rc = syn_document_set_amount(syn_document_status(opening->doc), "balance", 0, err);
+    if (rc == SYN_OK)
+        rc = syn_document_set_amount(syn_document_status(opening->doc), "held", 0, err);
+    return rc < 0 ? rc : srv_idem_keep(server, &idem, txn, 201, opening->doc, err);
+}
+
 static int
 create_account(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    struct syn_server *server = ctx;
-    const char *name = syn_json_str(syn_http_req_json(req), "name", "");
-    const char *kind = syn_json_str(syn_http_req_json(req), "kind", "tenant");
-    char id[SYN_ID_MAX];
-    struct srv_idem idem;
+    struct opening opening = {req, NULL};
     int64_t revision;
-    SYN_JSON(doc);
-    SRV_TXN(txn);
-    int rc = srv_idem_begin(server, req, &idem, err);
+    int rc = srv_change(ctx, "the account", open_account, &opening, &revision, err);
 
-    if (rc != SYN_OK)
-        return rc == SRV_REPLAYED ? SYN_OK : rc;
-    rc = srv_account_make(server, &txn, syn_make_id(server->world, "acct", id), name, kind, &doc,
-                          err);
     if (rc == SYN_OK)
-        rc = syn_document_set_amount(syn_document_status(doc), "balance", 0, err);
+        rc = syn_json_set_i64(opening.doc, "revision", revision, err);
     if (rc == SYN_OK)
-        rc = syn_document_set_amount(syn_document_status(doc), "held", 0, err);
-    if (rc == SYN_OK)
-        rc = srv_idem_keep(server, &idem, &txn, 201, doc, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_commit(server, &txn, &revision, err);
-    if (rc == SYN_STORE_CONFLICT) { /* somebody took the name, maybe this very request sent twice */
-        rc = srv_idem_begin(server, req, &idem, err);
-        if (rc == SYN_OK)
-            return SYN_FAIL(err, SYN_E_EXISTS, "there is an account named %s already", name);
-        return rc == SRV_REPLAYED ? SYN_OK : rc;
-    }
-    if (rc == SYN_OK)
-        rc = syn_json_set_i64(doc, "revision", revision, err);
-    return rc < 0 ? rc : syn_http_reply_json(req, 201, doc, err);
+        rc = syn_http_reply_json(req, 201, opening.doc, err);
+    (void)srv_again(&opening.doc);
+    return rc == SRV_REPLAYED ? SYN_OK : rc;
 }
 
 /* --- the ledger ------------------------------------------------------------------------------- */
@@ -162,57 +185,56 @@ get_history(struct syn_http_req *req, void *ctx, struct syn_err *err)
                           err);
 }
 
-/* What builds the ledger transaction once its place is known. */
-typedef int (*build_fn)(void *arg, const struct srv_ledger_place *place,
-                        struct syn_ledger_tx *ret_tx, struct syn_err *err);
-
-/* Post one transaction by itself and answer with it; the usual optimistic loop. */
-static int
-post_alone(struct syn_server *server, struct syn_http_req *req, build_fn build, void *arg,
-           struct syn_err *err)
-{
-    for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
-        struct srv_ledger_place place;
-        struct syn_ledger_tx tx;
-        struct srv_idem idem;
-        SYN_JSON(doc);
-        SRV_TXN(txn);
-        int rc = srv_idem_begin(server, req, &idem, err);
-
-        if (rc != SYN_OK)
-            return rc == SRV_REPLAYED ? SYN_OK : rc;
-        rc = srv_ledger_next(server, &place, err);
-        if (rc == SYN_OK)
-            rc = build(arg, &place, &tx, err);
-        if (rc == SYN_OK)
-            rc = srv_ledger_add(server, &txn, &place, &tx, err);
-        if (rc == SYN_OK)
-            rc = syn_ledger_tx_encode(&tx, &doc, err);
-        if (rc == SYN_OK)
-            rc = srv_idem_keep(server, &idem, &txn, 201, doc, err);
-        if (rc == SYN_OK)
-            rc = srv_txn_commit(server, &txn, NULL, err);
-        if (rc == SYN_OK)
-            return syn_http_reply_json(req, 201, doc, err);
-        if (rc != SYN_STORE_CONFLICT)
-            return rc;
-    }
-    return SYN_FAIL(err, SYN_E_UNAVAILABLE, "the ledger is busy; try again");
-}
-
+/* Money that moves by itself, and what builds the transaction once its place is known. */
 struct movement {
     struct syn_server *server;
+    struct syn_http_req *req;
+    int (*build)(const struct movement *move, const struct srv_ledger_place *place,
+                 struct syn_ledger_tx *ret_tx, struct syn_err *err);
     char from[SYN_ID_MAX];
     char to[SYN_ID_MAX];
     const char *memo;
     int64_t amount;
+    json_t *doc; /* the transaction, once written */
 };
 
 static int
-build_mint(void *arg, const struct srv_ledger_place *place, struct syn_ledger_tx *ret_tx,
-           struct syn_err *err)
+move_money(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
 {
     struct movement *move = arg;
+    struct srv_ledger_place place;
+    struct syn_ledger_tx tx;
+    struct srv_idem idem;
+    int rc = srv_idem_begin(server, move->req, &idem, err);
+
+    if (rc == SYN_OK)
+        rc = srv_ledger_next(server, &place, err);
+    if (rc != SYN_OK)
+        return rc;
+    rc = move->build(move, &place, &tx, err);
+    if (rc == SYN_OK)
+        rc = srv_ledger_add(server, txn, &place, &tx, err);
+    if (rc == SYN_OK)
+        rc = syn_ledger_tx_encode(&tx, srv_again(&move->doc), err);
+    return rc < 0 ? rc : srv_idem_keep(server, &idem, txn, 201, move->doc, err);
+}
+
+/* Post one transaction by itself and answer with it. */
+static int
+reply_moved(struct movement *move, struct syn_err *err)
+{
+    int rc = srv_change(move->server, "the ledger", move_money, move, NULL, err);
+
+    if (rc == SYN_OK)
+        rc = syn_http_reply_json(move->req, 201, move->doc, err);
+    (void)srv_again(&move->doc);
+    return rc == SRV_REPLAYED ? SYN_OK : rc;
+}
+
+static int
+build_mint(const struct movement *move, const struct srv_ledger_place *place,
+           struct syn_ledger_tx *ret_tx, struct syn_err *err)
+{
     struct syn_ledger_head head = {place->id, place->seq, syn_wall_ms(move->server->world), NULL,
                                    "faucet of a development network"};
 
@@ -220,10 +242,9 @@ build_mint(void *arg, const struct srv_ledger_place *place, struct syn_ledger_tx
 }
 
 static int
-build_transfer(void *arg, const struct srv_ledger_place *place, struct syn_ledger_tx *ret_tx,
-               struct syn_err *err)
+build_transfer(const struct movement *move, const struct srv_ledger_place *place,
+               struct syn_ledger_tx *ret_tx, struct syn_err *err)
 {
-    struct movement *move = arg;
     struct syn_ledger_head head = {place->id, place->seq, syn_wall_ms(move->server->world), NULL,
                                    move->memo};
 
@@ -245,7 +266,7 @@ static int
 post_faucet(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
-    struct movement move = {.server = server};
+    struct movement move = {.server = server, .req = req, .build = build_mint};
     int rc =
         srv_account_find(server, srv_identity(req), syn_http_req_param(req, "id"), move.to, err);
 
@@ -254,7 +275,7 @@ post_faucet(struct syn_http_req *req, void *ctx, struct syn_err *err)
                         server->network);
     if (rc == SYN_OK)
         rc = body_amount(req, &move.amount, err);
-    return rc < 0 ? rc : post_alone(server, req, build_mint, &move, err);
+    return rc < 0 ? rc : reply_moved(&move, err);
 }
 
 static int
@@ -264,131 +285,17 @@ post_transfer(struct syn_http_req *req, void *ctx, struct syn_err *err)
     const struct srv_identity *who = srv_identity(req);
     const struct srv_identity anyone = {.is_operator = true};
     const json_t *body = syn_http_req_json(req);
-    struct movement move = {.server = server, .memo = syn_json_str(body, "memo", "")};
+    struct movement move = {.server = server,
+                            .req = req,
+                            .build = build_transfer,
+                            .memo = syn_json_str(body, "memo", "")};
     int rc = srv_account_find(server, who, syn_json_str(body, "from", "me"), move.from, err);
 
     if (rc == SYN_OK)
         rc = srv_account_find(server, &anyone, syn_json_str(body, "to", ""), move.to, err);
     if (rc == SYN_OK)
         rc = body_amount(req, &move.amount, err);
-    return rc < 0 ? rc : post_alone(server, req, build_transfer, &move, err);
-}
-
-#define TOKENS_MAX 1000 /* of one account */
-
-/* --- tokens ----------------------------------------------------------------------------------- */
-
-/* The list of scopes as one text, which the token's document keeps. */
-static int
-join_scopes(const json_t *list, struct syn_buf *out, struct syn_err *err)
-{
-    size_t i;
-    json_t *scope;
-
-    json_array_foreach (list, i, scope)
-        syn_buf_addf(out, "%s%s", i == 0 ? "" : ",", json_string_value(scope));
-    return syn_buf_ok(out, err);
-}
-
-static int
-create_token(struct syn_http_req *req, void *ctx, struct syn_err *err)
-{
-    struct syn_server *server = ctx;
-    const struct srv_identity *who = srv_identity(req);
-    const json_t *body = syn_http_req_json(req);
-    char account[SYN_ID_MAX];
-    char token[SYN_TOKEN_LEN + 1];
-    char prefix[SRV_KEY_MAX];
-    struct syn_scopes asked;
-    int64_t count = 0;
-    SYN_BUF(scopes);
-    SYN_JSON(answer);
-    SRV_TXN(txn);
-    int rc = srv_account_find(server, who, syn_http_req_param(req, "id"), account, err);
-
-    if (rc == SYN_OK)
-        rc = join_scopes(json_object_get(body, "scopes"), &scopes, err);
-    if (rc == SYN_OK)
-        rc = syn_scopes_parse(syn_buf_text(&scopes), &asked, err);
-    if (rc == SYN_OK && !who->is_operator &&
-        (asked.bits & ~(uint32_t)(SYN_SCOPE_READ | SYN_SCOPE_TENANT)))
-        return SYN_FAIL(err, SYN_E_FORBIDDEN,
-                        "only an operator makes tokens for join, node or operator");
-    if (rc == SYN_OK)
-        rc = syn_store_count(server->store, srv_key(prefix, "token-of", account, ""), &count, err);
-    if (rc == SYN_OK && count >= TOKENS_MAX)
-        return SYN_FAIL(err, SYN_E_LIMIT, "account %s has %d tokens: delete some", account,
-                        TOKENS_MAX);
-    if (rc == SYN_OK)
-        rc = srv_token_issue(server, &txn,
-                             &(struct srv_token){account, syn_buf_text(&scopes),
-                                                 syn_json_str(body, "name", ""),
-                                                 syn_json_i64(body, "ttl_ms", 0)},
-                             token, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_commit(server, &txn, NULL, err);
-    if (rc == SYN_OK)
-        rc = syn_json_pack(&answer, err, "{s:s, s:s, s:s}", "token", token, "account", account,
-                           "scopes", syn_buf_text(&scopes));
-    return rc < 0 ? rc : syn_http_reply_json(req, 201, answer, err);
-}
-
-/* A token is shown as its digest: enough to name it, useless to use it. */
-static int
-token_item(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err *err)
-{
-    const char *id = strrchr(key, '/') + 1;
-    char token_key[SRV_KEY_MAX];
-    json_t *item;
-    SYN_JSON(token);
-    int rc = srv_load(arg, srv_key(token_key, "token", id, NULL), &token, NULL, err);
-
-    (void)doc;
-    if (rc == SYN_OK)
-        rc = syn_json_pack(&item, err, "{s:s, s:O, s:O, s:O}", "id", id, "name",
-                           json_object_get(token, "name"), "scopes",
-                           json_object_get(token, "scopes"), "expires_ms",
-                           json_object_get(token, "expires_ms"));
-    if (rc != SYN_OK)
-        return rc < 0 ? rc : SYN_OK;
-    return syn_json_append_take(items, item, err);
-}
-
-static int
-list_tokens(struct syn_http_req *req, void *ctx, struct syn_err *err)
-{
-    char account[SYN_ID_MAX];
-    char prefix[SRV_KEY_MAX];
-    int rc = srv_account_find(ctx, srv_identity(req), syn_http_req_param(req, "id"), account, err);
-
-    return rc < 0 ? rc
-                  : srv_reply_list(ctx, req, srv_key(prefix, "token-of", account, ""), false,
-                                   token_item, ctx, err);
-}
-
-static int
-delete_token(struct syn_http_req *req, void *ctx, struct syn_err *err)
-{
-    struct syn_server *server = ctx;
-    char account[SYN_ID_MAX];
-    char key[SRV_KEY_MAX];
-    SYN_JSON(known);
-    SRV_TXN(txn);
-    const char *id = syn_http_req_param(req, "token");
-    int rc =
-        srv_account_find(server, srv_identity(req), syn_http_req_param(req, "id"), account, err);
-
-    if (rc == SYN_OK && (strlen(id) != 64 || strspn(id, "0123456789abcdef") != 64))
-        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no token %.64s", id);
-    if (rc == SYN_OK)
-        rc = srv_need(server, srv_key(key, "token-of", account, id), "token", &known, NULL, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_delete(&txn, key, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_delete(&txn, srv_key(key, "token", id, NULL), err);
-    if (rc == SYN_OK)
-        rc = srv_txn_commit(server, &txn, NULL, err);
-    return rc < 0 ? rc : SYN_OK;
+    return rc < 0 ? rc : reply_moved(&move, err);
 }
 
 /* --- table ------------------------------------------------------------------------------------ */
@@ -425,28 +332,6 @@ static const struct syn_field transfer_fields[] = {
      .help = "A remark kept in the ledger"},
 };
 static const struct syn_schema transfer_schema = SYN_SCHEMA("Transfer", transfer_fields);
-
-static const struct syn_field token_fields[] = {
-    {.name = "name",
-     .kind = SYN_FIELD_STR,
-     .min = 0,
-     .max = 63,
-     .fallback = "\"\"",
-     .help = "What it is for"},
-    {.name = "scopes",
-     .kind = SYN_FIELD_LIST,
-     .min = 1,
-     .max = 8,
-     .required = true,
-     .help = "read, tenant, operator, join"},
-    {.name = "ttl_ms",
-     .kind = SYN_FIELD_MS,
-     .min = 0,
-     .max = INT64_C(315360000000),
-     .fallback = "0",
-     .help = "How long it is valid; 0: no end"},
-};
-static const struct syn_schema token_schema = SYN_SCHEMA("TokenCreate", token_fields);
 
 static const struct syn_http_route rows[] = {
     {.method = "GET",
@@ -490,30 +375,6 @@ static const struct syn_http_route rows[] = {
      .body = &faucet_schema,
      .name = "accounts.faucet",
      .summary = "Grant play money; development networks only"},
-    {.method = "GET",
-     .pattern = "/v1/accounts/{id}/tokens",
-     .kind = SYN_HTTP_POOL,
-     .scopes = SYN_SCOPE_READ,
-     .handler = list_tokens,
-     .query = &srv_list_query,
-     .name = "tokens.list",
-     .summary = "Tokens of an account"},
-    {.method = "POST",
-     .pattern = "/v1/accounts/{id}/tokens",
-     .kind = SYN_HTTP_POOL,
-     .scopes = SYN_SCOPE_TENANT,
-     .body_max = SRV_BODY_MAX,
-     .handler = create_token,
-     .body = &token_schema,
-     .name = "tokens.create",
-     .summary = "Make a token; its text is shown once"},
-    {.method = "DELETE",
-     .pattern = "/v1/accounts/{id}/tokens/{token}",
-     .kind = SYN_HTTP_POOL,
-     .scopes = SYN_SCOPE_TENANT,
-     .handler = delete_token,
-     .name = "tokens.delete",
-     .summary = "Revoke a token at once"},
     {.method = "POST",
      .pattern = "/v1/transfers",
      .kind = SYN_HTTP_POOL,

@@ -54,6 +54,8 @@ srv_authenticate(void *ctx, struct syn_http_req *req, const struct syn_http_rout
         if (rc < 0)
             return rc;
         who->scopes = grant->scopes;
+        who->expires_ms = grant->expires_ms;
+        syn_hex_encode(grant->digest, sizeof(grant->digest), who->token);
         (void)syn_str_copy(who->account, sizeof(who->account), grant->account);
     } else if (peer->is_unix && peer->uid == geteuid()) {
         who->scopes.bits = SYN_SCOPE_OPERATOR | SYN_SCOPE_TENANT;
@@ -110,7 +112,11 @@ read_grant(const char *key, const json_t *doc, struct syn_grant *ret_grant, stru
     (void)syn_str_copy(ret_grant->account, sizeof(ret_grant->account),
                        syn_json_str(doc, "account", ""));
     ret_grant->expires_ms = syn_json_i64(doc, "expires_ms", 0);
-    return SYN_OK;
+    ret_grant->made = json_object_get(doc, "maker") != NULL;
+    if (!ret_grant->made)
+        return SYN_OK;
+    return syn_hex_decode(syn_json_str(doc, "maker", ""), ret_grant->maker,
+                          sizeof(ret_grant->maker), err);
 }
 
 static int
@@ -201,19 +207,33 @@ read_tokens(struct syn_server *server, struct syn_err *err)
     return rc;
 }
 
-/* A revocation that was not heard must not leave its token valid. */
+/* May whoever opened a stream go on? */
+static bool
+may_go_on(void *arg, const void *identity)
+{
+    const struct syn_server *server = arg;
+    const struct srv_identity *who = identity;
+    uint8_t digest[SYN_SHA256_LEN];
+
+    return who == NULL || who->token[0] == '\0' ||
+           (syn_hex_decode(who->token, digest, sizeof(digest), NULL) == SYN_OK &&
+            syn_token_book_valid(server->tokens, digest, syn_wall_ms(server->world)));
+}
+
+/* A revocation that was not heard must not leave its token valid, and no stream outlives the token
+ * that opened it by more than this timer's step. */
 static void
-look_for_missed(void *arg)
+look_at_tokens(void *arg)
 {
     struct syn_server *server = arg;
     struct syn_err err = {0};
 
-    if (!atomic_exchange(&server->tokens_missed, false))
-        return;
-    if (read_tokens(server, &err) < 0) {
+    if (atomic_exchange(&server->tokens_missed, false) && read_tokens(server, &err) < 0) {
         syn_log_err(SYN_LOG_ERROR, "token.read-failed", &err);
         atomic_store(&server->tokens_missed, true);
     }
+    if (server->http != NULL)
+        syn_http_sse_recheck(server->http, may_go_on, server);
 }
 
 int
@@ -222,7 +242,7 @@ srv_tokens_open(struct syn_server *server, struct syn_err *err)
     int rc = read_tokens(server, err);
 
     if (rc == SYN_OK)
-        rc = syn_loop_timer(server->loop, TOKENS_LOOK_MS, TOKENS_LOOK_MS, look_for_missed, server,
+        rc = syn_loop_timer(server->loop, TOKENS_LOOK_MS, TOKENS_LOOK_MS, look_at_tokens, server,
                             &server->token_timer, err);
     return rc;
 }
@@ -237,28 +257,46 @@ srv_tokens_close(struct syn_server *server)
 
 int
 srv_token_issue(struct syn_server *server, struct srv_txn *txn, const struct srv_token *token,
-                char *out, struct syn_err *err)
+                struct srv_new_token *ret, struct syn_err *err)
 {
     uint8_t digest[SYN_SHA256_LEN];
-    char hex[2 * SYN_SHA256_LEN + 1];
     char key[SRV_KEY_MAX];
-    int64_t now = syn_wall_ms(server->world);
     struct syn_scopes parsed;
     SYN_JSON(doc);
     int rc = syn_scopes_parse(token->scopes, &parsed, err);
 
     if (rc < 0)
         return rc;
-    syn_token_new(out);
-    rc = syn_token_digest(out, strlen(out), digest, err);
+    syn_token_new(ret->text);
+    rc = syn_token_digest(ret->text, strlen(ret->text), digest, err);
     if (rc < 0)
         return rc;
-    syn_hex_encode(digest, sizeof(digest), hex);
-    rc = syn_json_pack(&doc, err, "{s:s, s:s, s:s, s:I, s:I}", "account", token->account, "scopes",
-                       token->scopes, "name", token->name, "created_ms", (json_int_t)now,
-                       "expires_ms", (json_int_t)(token->ttl_ms > 0 ? now + token->ttl_ms : 0));
+    syn_hex_encode(digest, sizeof(digest), ret->id);
+    rc = syn_json_pack(&doc, err, "{s:s, s:s, s:s, s:I, s:I, s:s*, s:I}", "account", token->account,
+                       "scopes", token->scopes, "name", token->name, "created_ms",
+                       (json_int_t)syn_wall_ms(server->world), "expires_ms",
+                       (json_int_t)token->expires_ms, "maker", token->maker, "row",
+                       (json_int_t)token->row);
     if (rc == SYN_OK)
-        rc = srv_txn_put(txn, srv_key(key, "token", hex, NULL), doc, err);
+        rc = srv_txn_put(txn, srv_key(key, "token", ret->id, NULL), doc, err);
+    if (rc == SYN_OK && token->maker != NULL)
+        rc = srv_txn_put_text(txn, srv_key(key, "token-made", token->maker, ret->id), ret->id, err);
     return rc < 0 ? rc
-                  : srv_txn_put_text(txn, srv_key(key, "token-of", token->account, hex), hex, err);
+                  : srv_txn_put_text(txn, srv_key(key, "token-of", token->account, ret->id),
+                                     ret->id, err);
+}
+
+int
+srv_token_forget(struct srv_txn *txn, const char *id, const json_t *doc, struct syn_err *err)
+{
+    const char *maker = syn_json_str(doc, "maker", NULL);
+    char key[SRV_KEY_MAX];
+    int rc = srv_txn_delete(txn, srv_key(key, "token", id, NULL), err);
+
+    if (rc == SYN_OK)
+        rc = srv_txn_delete(txn, srv_key(key, "token-of", syn_json_str(doc, "account", "?"), id),
+                            err);
+    if (rc == SYN_OK && maker != NULL)
+        rc = srv_txn_delete(txn, srv_key(key, "token-made", maker, id), err);
+    return rc;
 }

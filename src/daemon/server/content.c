@@ -52,6 +52,8 @@ get_stat(struct syn_http_req *req, void *ctx, struct syn_err *err)
 #define LIST_ENTRIES_MAX 100000
 #define LIST_DEPTH_MAX   64
 #define CAR_BYTES_MAX    (INT64_C(1) << 42)
+#define DAMAGED_MAX      1000 /* blocks that a report names */
+#define AFFECTED_MAX     1000 /* names, pins and jobs that it names */
 
 struct walk {
     struct syn_server *server;
@@ -147,14 +149,27 @@ get_list(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
 /* --- bytes ------------------------------------------------------------------------------------ */
 
-/* A file on its way to a client, pulled piece by piece. */
+/* A file on its way to a client, pulled piece by piece. A block is read and verified once, whatever
+ * the size of the pieces. */
 struct reading {
     struct syn_content *content;
     struct syn_cid cid;
     uint64_t at;
-    char *out;
-    size_t len;
+    uint64_t size;
+    char *block; /* from `block_at` on */
+    uint64_t block_at;
+    size_t block_len;
 };
+
+static void
+reading_free(void *arg)
+{
+    struct reading *reading = arg;
+
+    if (reading != NULL)
+        syn_free(reading->block);
+    syn_free(reading);
+}
 
 static int
 fill(void *arg, const void *data, size_t len, struct syn_err *err)
@@ -162,25 +177,61 @@ fill(void *arg, const void *data, size_t len, struct syn_err *err)
     struct reading *reading = arg;
 
     (void)err;
-    memcpy(reading->out + reading->len, data, len);
-    reading->len += len;
+    memcpy(reading->block + reading->block_len, data, len);
+    reading->block_len += len;
     return SYN_OK;
+}
+
+/* Have the block around `at`, from `at` on. */
+static int
+fill_block(struct reading *reading, struct syn_err *err)
+{
+    uint64_t end = (reading->at / SYN_UNIXFS_CHUNK_BYTES + 1) * SYN_UNIXFS_CHUNK_BYTES;
+
+    reading->block_at = reading->at;
+    reading->block_len = 0;
+    return syn_content_read(reading->content, &reading->cid, reading->at, end - reading->at, fill,
+                            reading, err);
 }
 
 static int
 pull_file(void *arg, char *buf, size_t cap, size_t *ret_len, struct syn_err *err)
 {
     struct reading *reading = arg;
+    size_t skip;
     int rc;
 
-    reading->out = buf;
-    reading->len = 0;
-    rc = syn_content_read(reading->content, &reading->cid, reading->at, cap, fill, reading, err);
-    if (rc < 0)
-        return rc;
-    reading->at += reading->len;
-    *ret_len = reading->len;
+    if (reading->at == reading->block_at + reading->block_len && reading->at < reading->size) {
+        rc = fill_block(reading, err);
+        if (rc < 0)
+            return rc;
+    }
+    skip = (size_t)(reading->at - reading->block_at);
+    *ret_len = SYN_MIN(cap, reading->block_len - skip);
+    memcpy(buf, reading->block + skip, *ret_len);
+    reading->at += *ret_len;
     return SYN_OK;
+}
+
+/* The first block is read before the answer begins: what is wrong with it can still be said. */
+static int
+reading_new(struct syn_content *content, const struct syn_cid *cid, uint64_t at, uint64_t size,
+            struct reading **ret, struct syn_err *err)
+{
+    struct reading *reading = syn_calloc(1, sizeof(*reading));
+    int rc;
+
+    if (reading == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory to read content");
+    *reading = (struct reading){.content = content, .cid = *cid, .at = at, .size = size};
+    reading->block = syn_alloc(SYN_UNIXFS_CHUNK_BYTES);
+    rc = reading->block == NULL ? SYN_FAIL(err, SYN_E_NOMEM, "no memory to read content")
+                                : fill_block(reading, err);
+    if (rc < 0)
+        reading_free(reading);
+    else
+        *ret = reading;
+    return rc;
 }
 
 static int
@@ -188,7 +239,7 @@ get_data(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
     struct syn_content_stat stat;
-    struct reading *reading;
+    struct reading *reading = NULL;
     struct syn_cid cid;
     char text[SYN_CID_TEXT_MAX];
     int64_t offset = syn_json_i64(syn_http_req_query_json(req), "offset", 0);
@@ -206,12 +257,11 @@ get_data(struct syn_http_req *req, void *ctx, struct syn_err *err)
         rc = syn_http_reply_etag(req, syn_cid_format(&cid, text), err);
     if (rc != SYN_OK)
         return rc < 0 ? rc : SYN_OK;
-    reading = syn_calloc(1, sizeof(*reading));
-    if (reading == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory to read %s", text);
-    *reading = (struct reading){.content = server->content, .cid = cid, .at = (uint64_t)offset};
+    rc = reading_new(server->content, &cid, (uint64_t)offset, stat.size, &reading, err);
+    if (rc < 0)
+        return rc;
     syn_http_reply_pull(req, 200, "application/octet-stream",
-                        (int64_t)(stat.size - (uint64_t)offset), pull_file, reading, syn_free);
+                        (int64_t)(stat.size - (uint64_t)offset), pull_file, reading, reading_free);
     return SYN_OK;
 }
 
@@ -341,53 +391,33 @@ add_bad(void *arg, const struct syn_cid *cid, const struct syn_err *why)
     char text[SYN_CID_TEXT_MAX];
     json_t *list = arg;
 
-    if (json_array_size(list) < 1000)
+    if (json_array_size(list) < DAMAGED_MAX)
         (void)json_array_append_new(
             list, json_pack("{s:s, s:s}", "cid", syn_cid_format(cid, text), "message", why->msg));
 }
 
-static int
-post_verify(struct syn_http_req *req, void *ctx, struct syn_err *err)
-{
-    struct syn_server *server = ctx;
-    struct syn_content_verify report;
-    SYN_JSON(bad);
-    SYN_JSON(answer);
-    int rc;
-
-    bad = json_array();
-    rc = syn_content_verify(server->content, add_bad, bad, NULL, NULL, &report, err);
-    if (rc == SYN_OK)
-        rc = syn_json_pack(&answer, err, "{s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "blocks",
-                           (json_int_t)report.blocks, "size_bytes", (json_int_t)report.bytes, "bad",
-                           (json_int_t)report.bad, "plain", (json_int_t)report.plain, "encrypted",
-                           (json_int_t)report.encrypted, "old_key", (json_int_t)report.old_key,
-                           "damaged", bad);
-    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
-}
-
 /* What must stay: names, pins, and whatever jobs, checkpoints and instances refer to. */
-struct roots {
-    struct syn_server *server;
-    struct syn_cid *cids;
-    size_t count, cap, at;
+static const char *const root_prefixes[] = {"name/", "pin/", "training/", "checkpoint/"};
+
+typedef int (*root_fn)(void *arg, const char *key, const struct syn_cid *cid, struct syn_err *err);
+
+struct root_walk {
+    root_fn fn;
+    void *arg;
 };
 
 static int
-add_root(struct roots *roots, const char *text, struct syn_err *err)
+give_root(const struct root_walk *walk, const char *key, const char *text, struct syn_err *err)
 {
     struct syn_cid cid;
 
     if (text == NULL || text[0] == '\0' || syn_cid_parse(text, strlen(text), &cid, NULL) < 0)
         return SYN_OK;
-    if (!syn_grow((void *)&roots->cids, &roots->cap, roots->count + 1, sizeof(*roots->cids)))
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for %zu roots", roots->count + 1);
-    roots->cids[roots->count++] = cid;
-    return SYN_OK;
+    return walk->fn(walk->arg, key, &cid, err);
 }
 
 static int
-add_roots(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+give_roots(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
 {
     static const char *const places[] = {"cid",
                                          "status.source_cid",
@@ -403,18 +433,129 @@ add_roots(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_
 
     (void)revision;
     if (syn_str_starts(key, "pin/"))
-        return add_root(arg, strrchr(key, '/') + 1, err);
+        return give_root(arg, key, strrchr(key, '/') + 1, err);
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(places); i++)
-        rc = add_root(arg, json_string_value(syn_json_at(doc, places[i])), err);
+        rc = give_root(arg, key, json_string_value(syn_json_at(doc, places[i])), err);
     return rc;
 }
 
+/* Every CID that must stay, with the key of the document that says so. */
+static int
+each_root(struct syn_server *server, root_fn fn, void *arg, struct syn_err *err)
+{
+    struct root_walk walk = {fn, arg};
+    int rc = SYN_OK;
+
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(root_prefixes); i++)
+        rc = srv_each(server, root_prefixes[i], give_roots, &walk, err);
+    return rc;
+}
+
+struct affected {
+    struct syn_server *server;
+    json_t *items;
+    json_t *known; /* CID -> damaged blocks */
+};
+
+static int
+damage_of(struct affected *affected, const struct syn_cid *cid, const char *text,
+          uint64_t *ret_blocks, struct syn_err *err)
+{
+    const json_t *known = json_object_get(affected->known, text);
+    int rc;
+
+    if (known != NULL) {
+        *ret_blocks = (uint64_t)json_integer_value(known);
+        return SYN_OK;
+    }
+    rc = syn_content_damage(affected->server->content, cid, ret_blocks, err);
+    return rc < 0 ? rc
+                  : syn_json_set_i64(affected->known, text,
+                                     (int64_t)SYN_MIN(*ret_blocks, INT64_MAX), err);
+}
+
+/* "name/ACCOUNT/NAME" and "training/ID" become {"kind", "id"}. */
+static int
+add_affected(void *arg, const char *key, const struct syn_cid *cid, struct syn_err *err)
+{
+    struct affected *affected = arg;
+    const char *slash = strchr(key, '/');
+    char text[SYN_CID_TEXT_MAX];
+    uint64_t blocks = 0;
+    json_t *item = NULL;
+    int rc = damage_of(affected, cid, syn_cid_format(cid, text), &blocks, err);
+
+    if (rc < 0 || blocks == 0 || json_array_size(affected->items) >= AFFECTED_MAX)
+        return rc;
+    if (syn_str_starts(key, "name/") || syn_str_starts(key, "pin/"))
+        slash = strchr(slash + 1, '/');
+    rc = syn_json_pack(&item, err, "{s:s%, s:s, s:s, s:I}", "kind", key, strcspn(key, "/"), "id",
+                       slash + 1, "cid", text, "blocks", (json_int_t)blocks);
+    return rc < 0 ? rc : syn_json_append_take(affected->items, item, err);
+}
+
+static int
+post_verify(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    struct syn_content_verify report;
+    SYN_JSON(bad);
+    SYN_JSON(items);
+    SYN_JSON(known);
+    SYN_JSON(answer);
+    struct affected affected = {.server = server};
+    int rc;
+
+    bad = json_array();
+    affected.items = items = json_array();
+    affected.known = known = json_object();
+    if (bad == NULL || items == NULL || known == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a report");
+    rc = syn_content_verify(server->content, add_bad, bad, NULL, NULL, &report, err);
+    if (rc == SYN_OK && report.bad > 0)
+        rc = each_root(server, add_affected, &affected, err);
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&answer, err, "{s:I, s:I, s:I, s:I, s:I, s:I, s:O, s:O}", "blocks",
+                           (json_int_t)report.blocks, "size_bytes", (json_int_t)report.bytes, "bad",
+                           (json_int_t)report.bad, "plain", (json_int_t)report.plain, "encrypted",
+                           (json_int_t)report.encrypted, "old_key", (json_int_t)report.old_key,
+                           "damaged", bad, "affected", items);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
+}
+
+struct roots {
+    struct syn_server *server;
+    struct syn_cid *cids;
+    size_t count, cap, at;
+    bool read;
+};
+
+static int
+add_root(void *arg, const char *key, const struct syn_cid *cid, struct syn_err *err)
+{
+    struct roots *roots = arg;
+
+    (void)key;
+    if (!syn_grow((void *)&roots->cids, &roots->cap, roots->count + 1, sizeof(*roots->cids)))
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for %zu roots", roots->count + 1);
+    roots->cids[roots->count++] = *cid;
+    return SYN_OK;
+}
+
+/* The documents are read when gc asks, and not before: what comes to be named later is kept by who
+ * names it (SRV_GUARD). */
 static int
 next_root(void *arg, struct syn_cid *ret_cid, struct syn_err *err)
 {
     struct roots *roots = arg;
 
-    (void)err;
+    if (!roots->read) {
+        int rc = each_root(roots->server, add_root, roots, err);
+
+        if (rc < 0)
+            return rc;
+        roots->read = true;
+    }
     if (roots->at == roots->count)
         return 0;
     *ret_cid = roots->cids[roots->at++];
@@ -424,18 +565,13 @@ next_root(void *arg, struct syn_cid *ret_cid, struct syn_err *err)
 static int
 post_gc(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    static const char *const prefixes[] = {"name/", "pin/", "training/", "checkpoint/"};
     struct syn_server *server = ctx;
     struct roots roots = {.server = server};
     struct syn_content_gc result;
     int64_t grace_ms = syn_json_i64(syn_http_req_json(req), "grace_ms", SYN_CONTENT_GRACE_MS);
     SYN_JSON(answer);
-    int rc = SYN_OK;
+    int rc = syn_content_gc(server->content, grace_ms, next_root, &roots, &result, err);
 
-    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(prefixes); i++)
-        rc = srv_each(server, prefixes[i], add_roots, &roots, err);
-    if (rc == SYN_OK)
-        rc = syn_content_gc(server->content, grace_ms, next_root, &roots, &result, err);
     syn_free(roots.cids);
     if (rc == SYN_OK)
         rc = syn_json_pack(&answer, err, "{s:I, s:I, s:I, s:I}", "roots", (json_int_t)roots.count,

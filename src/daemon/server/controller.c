@@ -44,7 +44,7 @@ struct srv_controller {
     struct syn_server *server;
     pthread_t thread;
     bool started;
-    struct syn_store_watch *watches[3]; /* as `watched` */
+    struct syn_store_watch *watches[4]; /* as `watched` */
     int64_t observing_since_ms;
     uint64_t seed;
 
@@ -158,7 +158,8 @@ static bool
 node_changed(const struct syn_node_view *before, const struct syn_node_view *after)
 {
     return before->state != after->state || before->unschedulable != after->unschedulable ||
-           before->sandboxes != after->sandboxes || before->gpus_count != after->gpus_count ||
+           before->sandboxes != after->sandboxes || before->gpu_sandboxes != after->gpu_sandboxes ||
+           before->gpus_count != after->gpus_count ||
            memcmp(&before->capacity, &after->capacity, sizeof(before->capacity)) != 0;
 }
 
@@ -220,6 +221,8 @@ take_doc(struct srv_controller *controller, const struct syn_store_doc *stored, 
         rc = take_node(controller, id, doc, &err);
     else if (rc == SYN_OK && syn_str_starts(stored->key, "instance/"))
         rc = take_instance(controller, id, doc, &err);
+    else if (rc == SYN_OK && syn_str_starts(stored->key, "account/"))
+        all_due(controller); /* its quota may have changed */
     else if (rc == SYN_OK && gone)
         (void)syn_map_remove(controller->jobs, id);
     else if (rc == SYN_OK)
@@ -400,6 +403,22 @@ write_effects(struct syn_server *server, const struct sight *sight,
     return rc < 0 ? rc : srv_txn_commit(server, &txn, NULL, err);
 }
 
+/* What was given away just now, before its event arrives: the next job of this round must not be
+ * given it again. */
+static void
+take_created(struct srv_controller *controller, const json_t *created)
+{
+    size_t i;
+    json_t *doc;
+
+    json_array_foreach (created, i, doc) {
+        struct syn_err err = {0};
+
+        if (syn_cluster_put_instance(controller->cluster, doc, &err) < 0)
+            syn_log_err(SYN_LOG_ERROR, "controller.instance-refused", &err);
+    }
+}
+
 /* One look at one job. Returns 0 with when to look again; SYN_STORE_CONFLICT; SRV_ABSENT is told
  * apart by *ret_gone. */
 static int
@@ -413,11 +432,16 @@ step(struct srv_controller *controller, const char *id, int64_t *ret_wake_ms, bo
                                      .now_ms = syn_wall_ms(server->world),
                                      .observing_since_ms = controller->observing_since_ms,
                                      .seed = controller->seed};
+    struct syn_quota quota;
     int rc = look(server, id, &sight, err);
 
     *ret_gone = rc == SRV_ABSENT;
     if (rc != SYN_OK)
         return rc < 0 ? rc : SYN_OK;
+    rc = srv_quota_load(server, syn_json_str(sight.job, "account", "?"), &quota, err);
+    if (rc < 0)
+        return rc;
+    view.quota = &quota;
     rc = srv_run_cost(server, sight.instances,
                       syn_json_i64(json_object_get(sight.job, "status"), "run", 1), &view.spent,
                       &view.rate_hour, err);
@@ -432,6 +456,8 @@ step(struct srv_controller *controller, const char *id, int64_t *ret_wake_ms, bo
     rc = syn_training_step(&view, &effects, err);
     if (rc == SYN_OK && !syn_training_effects_none(&effects))
         rc = write_effects(server, &sight, &effects, err);
+    if (rc == SYN_OK)
+        take_created(controller, effects.created);
     *ret_wake_ms = effects.wake_at_ms == SYN_DOCUMENT_NONE
                        ? INT64_MAX
                        : now_mono(controller) + SYN_MAX(effects.wake_at_ms - view.now_ms, 0);
@@ -653,12 +679,12 @@ first_sight(void *arg, const char *key, json_t *doc, int64_t revision, struct sy
         return syn_cluster_put_node(controller->cluster, doc, err);
     if (syn_str_starts(key, "instance/"))
         return syn_cluster_put_instance(controller->cluster, doc, err);
-    if (!job_over(doc))
+    if (syn_str_starts(key, "training/") && !job_over(doc))
         make_due(controller, syn_document_id(doc), 0);
     return SYN_OK;
 }
 
-static const char *const watched[] = {"node/", "instance/", "training/"};
+static const char *const watched[] = {"node/", "instance/", "account/", "training/"};
 
 /* Read everything, then hear what follows. `watch` false: the watches stand. */
 static int

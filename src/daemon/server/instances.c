@@ -89,7 +89,7 @@ check_kinds(const json_t *report, struct syn_err *err)
  * is fine (agents repeat themselves after a restart); one that the life cycle forbids is a
  * conflict. Returns 0; SRV_SAME when it has ended so before: what is known of its end stands. */
 static int
-apply_status(json_t *doc, const json_t *report, struct syn_err *err)
+apply_status(struct syn_server *server, json_t *doc, const json_t *report, struct syn_err *err)
 {
     static const char *const copied[] = {"exit_code", "signal",         "started_at", "ended_at",
                                          "isolation", "usage_seq_last", "logs",       "detail"};
@@ -99,6 +99,7 @@ apply_status(json_t *doc, const json_t *report, struct syn_err *err)
     int to = syn_instance_state_find(to_name);
     int rc;
 
+    (void)server;
     if (to < 0)
         return SYN_FAIL(err, SYN_E_INVALID, "state: \"%.30s\" is no state of an instance", to_name);
     rc = check_kinds(report, err);
@@ -120,40 +121,55 @@ apply_status(json_t *doc, const json_t *report, struct syn_err *err)
     return rc;
 }
 
+/* A change of the instance that the request names. */
+struct instance_change {
+    struct syn_http_req *req;
+    int (*apply)(struct syn_server *server, json_t *doc, const json_t *body, struct syn_err *err);
+    json_t *doc;
+};
+
+static int
+change_mine(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
+{
+    struct instance_change *change = arg;
+    char key[SRV_KEY_MAX];
+    int64_t revision = 0;
+    int rc = load_mine(server, change->req, srv_again(&change->doc), &revision, err);
+
+    if (rc == SYN_OK)
+        rc = change->apply(server, change->doc, syn_http_req_json(change->req), err);
+    if (rc == SYN_OK)
+        rc = srv_txn_replace(txn, srv_key(key, "instance", syn_document_id(change->doc), NULL),
+                             revision, change->doc, err);
+    return rc;
+}
+
+/* Apply the change and answer with the instance, also when there was nothing to change. */
+static int
+reply_changed(struct syn_http_req *req, struct syn_server *server, struct instance_change *change,
+              struct syn_err *err)
+{
+    int rc = srv_change(server, "the instance", change_mine, change, NULL, err);
+
+    if (rc >= 0)
+        rc = syn_http_reply_json(req, 200, change->doc, err);
+    (void)srv_again(&change->doc);
+    return rc;
+}
+
 static int
 post_status(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    struct syn_server *server = ctx;
+    struct instance_change change = {req, apply_status, NULL};
 
-    for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
-        char key[SRV_KEY_MAX];
-        int64_t revision = 0;
-        SYN_JSON(doc);
-        SRV_TXN(txn);
-        int rc = load_mine(server, req, &doc, &revision, err);
-
-        if (rc == SYN_OK)
-            rc = apply_status(doc, syn_http_req_json(req), err);
-        if (rc == SRV_SAME)
-            return syn_http_reply_json(req, 200, doc, err);
-        if (rc == SYN_OK)
-            rc = srv_txn_replace(&txn, srv_key(key, "instance", syn_document_id(doc), NULL),
-                                 revision, doc, err);
-        if (rc == SYN_OK)
-            rc = srv_txn_commit(server, &txn, NULL, err);
-        if (rc == SYN_OK)
-            return syn_http_reply_json(req, 200, doc, err);
-        if (rc != SYN_STORE_CONFLICT)
-            return rc;
-    }
-    return SYN_FAIL(err, SYN_E_UNAVAILABLE, "the instance is being changed by others; try again");
+    return reply_changed(req, ctx, &change, err);
 }
 
 /* --- usage ------------------------------------------------------------------------------------ */
 
-static int
-verify_report(struct syn_server *server, const struct syn_report *report, bool *ret_ok,
-              struct syn_err *err)
+int
+srv_report_verify(struct syn_server *server, const struct syn_report *report, bool *ret_ok,
+                  struct syn_err *err)
 {
     char key[SRV_KEY_MAX];
     uint8_t public_key[SYN_SIGN_PUBLIC_LEN];
@@ -176,13 +192,6 @@ verify_report(struct syn_server *server, const struct syn_report *report, bool *
     *ret_ok = syn_hex_decode(report->signature, signature, sizeof(signature), NULL) == SYN_OK &&
               syn_verify(public_key, payload.data, payload.len, signature);
     return SYN_OK;
-}
-
-int
-srv_report_verify(struct syn_server *server, const struct syn_report *report, bool *ret_ok,
-                  struct syn_err *err)
-{
-    return verify_report(server, report, ret_ok, err);
 }
 
 int
@@ -256,34 +265,40 @@ add_run_mark(struct syn_server *server, struct srv_txn *txn, const json_t *insta
     return rc < 0 ? rc : srv_txn_put_text(txn, srv_key(key, "metered", ref, NULL), ref, err);
 }
 
+/* A report that was found to be the node's own. */
+struct usage {
+    const json_t *instance;
+    const json_t *body;
+    struct syn_report *report;
+    bool signature_ok;
+    struct syn_meter meter;
+};
+
 /* Add the report's new samples to the meter and keep the report as it came: the evidence. */
 static int
-accept_once(struct syn_server *server, const json_t *instance, const json_t *body,
-            struct syn_report *report, bool signature_ok, struct syn_meter *meter,
-            struct syn_err *err)
+accept_usage(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
 {
+    struct usage *usage = arg;
+    const struct syn_report *report = usage->report;
     char key[SRV_KEY_MAX];
     int64_t revision;
     SYN_JSON(doc);
-    SRV_TXN(txn);
-    int rc = srv_meter_load(server, report->instance, meter, &revision, err);
+    int rc = srv_meter_load(server, report->instance, &usage->meter, &revision, err);
 
     if (rc < 0)
         return rc;
-    if (meter->seq >= report->samples[report->count - 1].seq)
-        return SYN_OK; /* all of it came before */
-    rc = syn_meter_accept(meter, report, signature_ok, err);
+    if (usage->meter.seq >= report->samples[report->count - 1].seq)
+        return SRV_SAME; /* all of it came before */
+    rc = syn_meter_accept(&usage->meter, report, usage->signature_ok, err);
     if (rc == SYN_OK)
-        rc = syn_meter_encode(meter, &doc, err);
+        rc = syn_meter_encode(&usage->meter, &doc, err);
     if (rc == SYN_OK)
-        rc = srv_txn_replace(&txn, srv_key(key, "meter", report->instance, NULL), revision, doc,
-                             err);
+        rc =
+            srv_txn_replace(txn, srv_key(key, "meter", report->instance, NULL), revision, doc, err);
     if (rc == SYN_OK)
-        rc = srv_txn_put(&txn, srv_key_seq(key, "usage", report->instance, report->samples[0].seq),
-                         body, err);
-    if (rc == SYN_OK)
-        rc = add_run_mark(server, &txn, instance, err);
-    return rc < 0 ? rc : srv_txn_commit(server, &txn, NULL, err);
+        rc = srv_txn_put(txn, srv_key_seq(key, "usage", report->instance, report->samples[0].seq),
+                         usage->body, err);
+    return rc < 0 ? rc : add_run_mark(server, txn, usage->instance, err);
 }
 
 static int
@@ -291,15 +306,14 @@ post_usage(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
     SYN_SCOPED(syn_report_free_scope) struct syn_report *report = NULL;
-    struct syn_meter meter;
-    bool signature_ok = false;
+    struct usage usage = {.body = syn_http_req_json(req)};
     SYN_JSON(instance);
     SYN_JSON(answer);
     int64_t revision;
     int rc = load_mine(server, req, &instance, &revision, err);
 
     if (rc == SYN_OK)
-        rc = syn_report_decode(syn_http_req_json(req), &report, err);
+        rc = syn_report_decode(usage.body, &report, err);
     if (rc == SYN_OK && !syn_str_eq(report->instance, syn_document_id(instance)))
         return SYN_FAIL(err, SYN_E_INVALID, "the report is about instance %s", report->instance);
     if (rc == SYN_OK &&
@@ -308,20 +322,15 @@ post_usage(struct syn_http_req *req, void *ctx, struct syn_err *err)
     if (rc == SYN_OK)
         rc = check_samples(instance, report, syn_wall_ms(server->world), err);
     if (rc == SYN_OK)
-        rc = verify_report(server, report, &signature_ok, err);
+        rc = srv_report_verify(server, report, &usage.signature_ok, err);
     if (rc < 0)
         return rc;
     assert(report != NULL);
-    for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
-        rc = accept_once(server, instance, syn_http_req_json(req), report, signature_ok, &meter,
-                         err);
-        if (rc != SYN_STORE_CONFLICT)
-            break;
-    }
-    if (rc == SYN_STORE_CONFLICT)
-        return SYN_FAIL(err, SYN_E_UNAVAILABLE, "the meter is being changed by others; try again");
-    if (rc == SYN_OK)
-        rc = syn_json_pack(&answer, err, "{s:I}", "seq", (json_int_t)meter.seq);
+    usage.instance = instance;
+    usage.report = report;
+    rc = srv_change(server, "the meter", accept_usage, &usage, NULL, err);
+    if (rc >= 0)
+        rc = syn_json_pack(&answer, err, "{s:I}", "seq", (json_int_t)usage.meter.seq);
     if (rc == SYN_OK)
         srv_controller_poke(server->controller,
                             syn_json_str(syn_document_spec(instance), "job", ""));
@@ -347,17 +356,17 @@ get_usage(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
 /* --- checkpoints and result ------------------------------------------------------------------- */
 
-/* The CID of the body, which must be stored here. */
+/* The CID of the body, which must be stored here, and stays so while the guard is open. */
 static int
-stored_cid(struct syn_server *server, const json_t *body, char *ret_text, struct syn_err *err)
+stored_cid(struct syn_server *server, const json_t *body, struct syn_content_guard **guard,
+           char *ret_text, struct syn_err *err)
 {
     const char *text = syn_json_str(body, "cid", "");
     struct syn_cid cid;
-    struct syn_content_stat stat;
     int rc = syn_cid_parse(text, strlen(text), &cid, err);
 
     if (rc == SYN_OK)
-        rc = syn_content_stat(server->content, &cid, &stat, err);
+        rc = srv_keep(server, guard, text, err);
     if (rc < 0)
         return syn_err_wrap(err, rc, "cid");
     (void)syn_cid_format(&cid, ret_text);
@@ -377,37 +386,65 @@ check_alive(const json_t *instance, struct syn_err *err)
                     syn_document_id(instance), syn_document_state(instance));
 }
 
-/* Write "checkpoint/JOB/SEQ" and pin it; the controller picks it up and lets go of old ones. */
-static int
-keep_checkpoint(struct syn_server *server, const json_t *instance, int64_t revision,
-                const json_t *body, const char *cid, json_t **ret_doc, struct syn_err *err)
+/* A checkpoint on its way. */
+struct keeping {
+    struct syn_http_req *req;
+    char cid[SYN_CID_TEXT_MAX];
+    json_t *instance;
+    json_t *doc;
+};
+
+static void
+keeping_fini(struct keeping *keeping)
 {
-    const json_t *spec = syn_document_spec(instance);
-    const char *job = syn_json_str(spec, "job", "");
-    int64_t now = syn_wall_ms(server->world);
+    json_decref(keeping->instance);
+    json_decref(keeping->doc);
+}
+
+static int
+make_checkpoint(struct syn_server *server, const struct keeping *keeping, int64_t now_ms,
+                json_t **ret, struct syn_err *err)
+{
+    const json_t *spec = syn_document_spec(keeping->instance);
+    const json_t *body = syn_http_req_json(keeping->req);
     char at[SYN_FORMAT_MAX];
     char id[SYN_ID_MAX];
-    char key[SRV_KEY_MAX];
-    SYN_JSON(doc);
-    SRV_TXN(txn);
-    int rc = syn_json_pack(
-        &doc, err, "{s:s, s:s, s:I, s:I, s:s, s:s, s:I, s:I, s:I, s:s}", "id",
-        syn_make_id(server->world, "ckpt", id), "job", job, "run",
+
+    return syn_json_pack(
+        ret, err, "{s:s, s:s, s:I, s:I, s:s, s:s, s:I, s:I, s:I, s:s}", "id",
+        syn_make_id(server->world, "ckpt", id), "job", syn_json_str(spec, "job", ""), "run",
         (json_int_t)syn_json_i64(spec, "run", 1), "attempt",
-        (json_int_t)syn_json_i64(spec, "attempt", 1), "instance", syn_document_id(instance), "cid",
-        cid, "step", (json_int_t)syn_json_i64(body, "step", 0), "epoch",
+        (json_int_t)syn_json_i64(spec, "attempt", 1), "instance",
+        syn_document_id(keeping->instance), "cid", keeping->cid, "step",
+        (json_int_t)syn_json_i64(body, "step", 0), "epoch",
         (json_int_t)syn_json_i64(body, "epoch", 0), "size_bytes",
-        (json_int_t)syn_json_i64(body, "size_bytes", 0), "created_at", syn_format_time(now, at));
+        (json_int_t)syn_json_i64(body, "size_bytes", 0), "created_at", syn_format_time(now_ms, at));
+}
+
+/* Write "checkpoint/JOB/SEQ"; the controller picks it up and lets go of old ones. A key is a
+ * millisecond: two checkpoints within one are a conflict, and the second comes a little later. */
+static int
+keep_checkpoint(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
+{
+    struct keeping *keeping = arg;
+    int64_t now_ms = syn_wall_ms(server->world);
+    char key[SRV_KEY_MAX];
+    int64_t revision = 0;
+    int rc = load_mine(server, keeping->req, srv_again(&keeping->instance), &revision, err);
 
     if (rc == SYN_OK)
-        rc = srv_txn_replace(&txn, srv_key_seq(key, "checkpoint", job, now), 0, doc, err);
+        rc = check_alive(keeping->instance, err);
     if (rc == SYN_OK)
-        rc = srv_txn_check(&txn, srv_key(key, "instance", syn_document_id(instance), NULL),
+        rc = make_checkpoint(server, keeping, now_ms, srv_again(&keeping->doc), err);
+    if (rc == SYN_OK)
+        rc = srv_txn_replace(
+            txn,
+            srv_key_seq(key, "checkpoint",
+                        syn_json_str(syn_document_spec(keeping->instance), "job", ""), now_ms),
+            0, keeping->doc, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_check(txn, srv_key(key, "instance", syn_document_id(keeping->instance), NULL),
                            revision, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_commit(server, &txn, NULL, err);
-    if (rc == SYN_OK)
-        *ret_doc = SYN_TAKE(doc);
     return rc;
 }
 
@@ -415,67 +452,46 @@ static int
 post_checkpoint(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
+    SYN_SCOPED(keeping_fini) struct keeping keeping = {.req = req};
+    SRV_GUARD(guard);
+    int rc = stored_cid(server, syn_http_req_json(req), &guard, keeping.cid, err);
 
-    /* A key is a millisecond: two checkpoints within one start over, as after any conflict. */
-    for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
-        char cid[SYN_CID_TEXT_MAX];
-        int64_t revision = 0;
-        SYN_JSON(instance);
-        SYN_JSON(doc);
-        int rc = load_mine(server, req, &instance, &revision, err);
+    if (rc == SYN_OK)
+        rc = srv_change(server, "the instance", keep_checkpoint, &keeping, NULL, err);
+    if (rc < 0)
+        return rc;
+    srv_controller_poke(server->controller,
+                        syn_json_str(syn_document_spec(keeping.instance), "job", ""));
+    return syn_http_reply_json(req, 201, keeping.doc, err);
+}
 
-        if (rc == SYN_OK)
-            rc = check_alive(instance, err);
-        if (rc == SYN_OK)
-            rc = stored_cid(server, syn_http_req_json(req), cid, err);
-        if (rc == SYN_OK)
-            rc =
-                keep_checkpoint(server, instance, revision, syn_http_req_json(req), cid, &doc, err);
-        if (rc == SYN_OK) {
-            srv_controller_poke(server->controller,
-                                syn_json_str(syn_document_spec(instance), "job", ""));
-            return syn_http_reply_json(req, 201, doc, err);
-        }
-        if (rc != SYN_STORE_CONFLICT)
-            return rc;
-    }
-    return SYN_FAIL(err, SYN_E_UNAVAILABLE, "the instance is being changed by others; try again");
+static int
+apply_result(struct syn_server *server, json_t *doc, const json_t *body, struct syn_err *err)
+{
+    const char *given = syn_json_str(body, "cid", "");
+    char text[SYN_CID_TEXT_MAX];
+    struct syn_cid cid;
+    json_t *result = NULL;
+    int rc = check_alive(doc, err);
+
+    (void)server;
+    if (rc == SYN_OK)
+        rc = syn_cid_parse(given, strlen(given), &cid, err);
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&result, err, "{s:s, s:I}", "cid", syn_cid_format(&cid, text),
+                           "size_bytes", (json_int_t)syn_json_i64(body, "size_bytes", 0));
+    return rc < 0 ? rc : syn_json_set_take(syn_document_status(doc), "result", result, err);
 }
 
 static int
 post_result(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    struct syn_server *server = ctx;
+    struct instance_change change = {req, apply_result, NULL};
     char cid[SYN_CID_TEXT_MAX];
+    SRV_GUARD(guard);
+    int rc = stored_cid(ctx, syn_http_req_json(req), &guard, cid, err);
 
-    for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
-        char key[SRV_KEY_MAX];
-        int64_t revision = 0;
-        json_t *result = NULL;
-        SYN_JSON(doc);
-        SRV_TXN(txn);
-        int rc = load_mine(server, req, &doc, &revision, err);
-
-        if (rc == SYN_OK)
-            rc = check_alive(doc, err);
-        if (rc == SYN_OK)
-            rc = stored_cid(server, syn_http_req_json(req), cid, err);
-        if (rc == SYN_OK)
-            rc = syn_json_pack(&result, err, "{s:s, s:I}", "cid", cid, "size_bytes",
-                               (json_int_t)syn_json_i64(syn_http_req_json(req), "size_bytes", 0));
-        if (rc == SYN_OK)
-            rc = syn_json_set_take(syn_document_status(doc), "result", result, err);
-        if (rc == SYN_OK)
-            rc = srv_txn_replace(&txn, srv_key(key, "instance", syn_document_id(doc), NULL),
-                                 revision, doc, err);
-        if (rc == SYN_OK)
-            rc = srv_txn_commit(server, &txn, NULL, err);
-        if (rc == SYN_OK)
-            return syn_http_reply_json(req, 200, doc, err);
-        if (rc != SYN_STORE_CONFLICT)
-            return rc;
-    }
-    return SYN_FAIL(err, SYN_E_UNAVAILABLE, "the instance is being changed by others; try again");
+    return rc < 0 ? rc : reply_changed(req, ctx, &change, err);
 }
 
 /* --- table ------------------------------------------------------------------------------------ */

@@ -27,6 +27,21 @@ srv_content_name_ok(const char *name)
     }
 }
 
+int
+srv_keep(struct syn_server *server, struct syn_content_guard **guard, const char *cid,
+         struct syn_err *err)
+{
+    struct syn_cid parsed;
+    int rc;
+
+    if (cid[0] == '\0')
+        return SYN_OK;
+    rc = syn_cid_parse(cid, strlen(cid), &parsed, err);
+    if (rc == SYN_OK && *guard == NULL)
+        rc = syn_content_guard_new(server->content, guard, err);
+    return rc < 0 ? rc : syn_content_guard_add(*guard, &parsed, err);
+}
+
 static int
 query_name(struct syn_http_req *req, const char **ret_name, struct syn_err *err)
 {
@@ -52,39 +67,67 @@ srv_name_put(struct syn_server *server, struct srv_txn *txn, const char *account
     int rc = syn_content_stat(server->content, cid, &stat, err);
 
     if (rc == SYN_OK)
+        rc = srv_storage_claim(server, txn, account, srv_key(key, "name", account, name), cid, err);
+    if (rc == SYN_OK)
         rc = syn_json_pack(&doc, err, "{s:s, s:s, s:s, s:I, s:s}", "name", name, "cid",
                            syn_cid_format(cid, text), "type", syn_content_type_name(stat.type),
                            "size_bytes", (json_int_t)stat.size, "created_at",
                            syn_format_time(syn_wall_ms(server->world), at));
     if (rc == SYN_OK)
-        rc = srv_txn_put(txn, srv_key(key, "name", account, name), doc, err);
+        rc = srv_txn_put(txn, key, doc, err);
     if (rc == SYN_OK && ret_doc != NULL)
         *ret_doc = SYN_TAKE(doc);
     return rc;
 }
 
+/* Content that a name or a pin is to keep. */
+struct keeping {
+    const char *account;
+    const char *name; /* or NULL */
+    struct syn_cid cid;
+    json_t *doc; /* as it was written */
+};
+
+/* Resolve what is to be kept, keep it, and answer with the document. */
+static int
+reply_kept(struct syn_http_req *req, struct syn_server *server, const char *reference,
+           const char *name, srv_attempt_fn keep, struct syn_err *err)
+{
+    struct keeping keeping = {.account = srv_identity(req)->account, .name = name};
+    char text[SYN_CID_TEXT_MAX];
+    SRV_GUARD(guard); /* until a document names it */
+    int rc = srv_resolve(server, keeping.account, reference, text, err);
+
+    if (rc == SYN_OK)
+        rc = syn_cid_parse(text, strlen(text), &keeping.cid, err);
+    if (rc == SYN_OK)
+        rc = srv_keep(server, &guard, text, err);
+    if (rc == SYN_OK)
+        rc = srv_change(server, "what the account keeps", keep, &keeping, NULL, err);
+    if (rc == SYN_OK)
+        rc = syn_http_reply_json(req, 200, keeping.doc, err);
+    (void)srv_again(&keeping.doc);
+    return rc;
+}
+
+static int
+keep_name(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
+{
+    struct keeping *keeping = arg;
+
+    return srv_name_put(server, txn, keeping->account, keeping->name, &keeping->cid,
+                        srv_again(&keeping->doc), err);
+}
+
 static int
 put_name(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    struct syn_server *server = ctx;
-    const char *account = srv_identity(req)->account;
     const char *name;
-    char text[SYN_CID_TEXT_MAX];
-    struct syn_cid cid;
-    SYN_JSON(doc);
-    SRV_TXN(txn);
     int rc = query_name(req, &name, err);
 
-    if (rc == SYN_OK)
-        rc = srv_resolve(server, account, syn_json_str(syn_http_req_json(req), "cid", ""), text,
-                         err);
-    if (rc == SYN_OK)
-        rc = syn_cid_parse(text, strlen(text), &cid, err);
-    if (rc == SYN_OK)
-        rc = srv_name_put(server, &txn, account, name, &cid, &doc, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_commit(server, &txn, NULL, err);
-    return rc < 0 ? rc : syn_http_reply_json(req, 200, doc, err);
+    return rc < 0 ? rc
+                  : reply_kept(req, ctx, syn_json_str(syn_http_req_json(req), "cid", ""), name,
+                               keep_name, err);
 }
 
 static int
@@ -125,14 +168,6 @@ delete_name(struct syn_http_req *req, void *ctx, struct syn_err *err)
 }
 
 static int
-list_item(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err *err)
-{
-    (void)arg;
-    (void)key;
-    return syn_json_append_take(items, json_incref(doc), err);
-}
-
-static int
 list_names(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     const char *prefix = syn_json_str(syn_http_req_query_json(req), "prefix", "");
@@ -142,31 +177,32 @@ list_names(struct syn_http_req *req, void *ctx, struct syn_err *err)
         strspn(prefix, "abcdefghijklmnopqrstuvwxyz0123456789._-/") != strlen(prefix))
         return SYN_FAIL(err, SYN_E_INVALID, "prefix: \"%.60s\" begins no name", prefix);
     return srv_reply_list(ctx, req, srv_key(key, "name", srv_identity(req)->account, prefix), false,
-                          list_item, NULL, err);
+                          NULL, NULL, err);
 }
 
 /* --- pins ------------------------------------------------------------------------------------- */
 
 static int
-put_pin(struct syn_http_req *req, void *ctx, struct syn_err *err)
+keep_pin(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
 {
-    struct syn_server *server = ctx;
-    const char *account = srv_identity(req)->account;
+    struct keeping *keeping = arg;
     char text[SYN_CID_TEXT_MAX];
     char at[SYN_FORMAT_MAX];
     char key[SRV_KEY_MAX];
-    SYN_JSON(doc);
-    SRV_TXN(txn);
-    int rc = srv_resolve(server, account, syn_http_req_param(req, "cid"), text, err);
+    int rc;
 
+    (void)srv_key(key, "pin", keeping->account, syn_cid_format(&keeping->cid, text));
+    rc = srv_storage_claim(server, txn, keeping->account, key, &keeping->cid, err);
     if (rc == SYN_OK)
-        rc = syn_json_pack(&doc, err, "{s:s, s:s}", "cid", text, "created_at",
+        rc = syn_json_pack(srv_again(&keeping->doc), err, "{s:s, s:s}", "cid", text, "created_at",
                            syn_format_time(syn_wall_ms(server->world), at));
-    if (rc == SYN_OK)
-        rc = srv_txn_put(&txn, srv_key(key, "pin", account, text), doc, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_commit(server, &txn, NULL, err);
-    return rc < 0 ? rc : syn_http_reply_json(req, 200, doc, err);
+    return rc < 0 ? rc : srv_txn_put(txn, key, keeping->doc, err);
+}
+
+static int
+put_pin(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    return reply_kept(req, ctx, syn_http_req_param(req, "cid"), NULL, keep_pin, err);
 }
 
 static int
@@ -196,7 +232,7 @@ list_pins(struct syn_http_req *req, void *ctx, struct syn_err *err)
     char key[SRV_KEY_MAX];
 
     return srv_reply_list(ctx, req, srv_key(key, "pin", srv_identity(req)->account, ""), false,
-                          list_item, NULL, err);
+                          NULL, NULL, err);
 }
 
 /* --- table ------------------------------------------------------------------------------------ */

@@ -2,6 +2,8 @@
  */
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/daemon/join.h>
+#include <synor/infra/crypto.h>
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/node_view.h>
 
@@ -17,17 +19,9 @@ get_node(struct syn_http_req *req, void *ctx, struct syn_err *err)
 }
 
 static int
-list_item(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err *err)
-{
-    (void)arg;
-    (void)key;
-    return syn_json_append_take(items, json_incref(doc), err);
-}
-
-static int
 list_nodes(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    return srv_reply_list(ctx, req, "node/", false, list_item, NULL, err);
+    return srv_reply_list(ctx, req, "node/", false, NULL, NULL, err);
 }
 
 int
@@ -60,7 +54,8 @@ static int
 take_report(json_t *status, const json_t *report, int64_t now_ms, struct syn_err *err)
 {
     static const char *const keys[] = {"capacity",      "sandboxes", "default_isolation",
-                                       "agent_version", "boot_id",   "checks"};
+                                       "agent_version", "boot_id",   "checks",
+                                       "frameworks"};
     int rc = syn_document_set_time(status, "last_seen_at", now_ms, err);
 
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(keys); i++) {
@@ -138,125 +133,244 @@ put_name(struct syn_server *server, struct srv_txn *txn, const json_t *node, str
     return rc < 0 ? rc : srv_txn_put_text(txn, key, id, err);
 }
 
-/* Nothing is placed on what has no price: its bill could never be written. */
+/* Nothing is placed on what has no price: its bill could never be written. Such cards are listed
+ * apart; the node's other resources are welcome. */
 static int
-check_prices(const struct syn_server *server, const json_t *report, struct syn_err *err)
+sort_out_unpriced(const struct syn_server *server, const json_t *report, struct syn_err *err)
 {
+    json_t *capacity = json_object_get(report, "capacity");
+    SYN_JSON(priced);
+    SYN_JSON(unpriced);
     size_t i;
     json_t *gpu;
+    int rc = SYN_OK;
 
-    json_array_foreach (syn_json_at(report, "capacity.gpus"), i, gpu) {
+    if (json_array_size(json_object_get(capacity, "gpus")) == 0)
+        return SYN_OK;
+    priced = json_array();
+    unpriced = json_array();
+    if (priced == NULL || unpriced == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "capacity.gpus");
+    json_array_foreach (json_object_get(capacity, "gpus"), i, gpu) {
         char item[SYN_ITEM_MAX];
         const struct syn_price *price;
-        int rc;
 
         (void)snprintf(item, sizeof(item), "gpu:%.30s", syn_json_str(gpu, "model", ""));
-        rc = syn_pricebook_get(server->prices, item, SYN_MEASURE_GPU_MS, &price, err);
+        rc = syn_pricebook_get(server->prices, item, SYN_MEASURE_GPU_MS, &price, NULL);
+        rc = syn_json_append_take(rc == SYN_OK ? priced : unpriced, json_incref(gpu), err);
         if (rc < 0)
-            return syn_err_wrap(err, SYN_E_INVALID, "capacity.gpus");
+            return rc;
     }
-    return SYN_OK;
+    if (json_array_size(unpriced) == 0)
+        return SYN_OK;
+    rc = syn_json_set_take(capacity, "gpus", SYN_TAKE(priced), err);
+    return rc < 0 ? rc : syn_json_set_take(capacity, "gpus_unpriced", SYN_TAKE(unpriced), err);
+}
+
+/* Has who sent this the key that it names? The signature is over the request as it came, before
+ * defaults were filled in. */
+static int
+check_proof(struct syn_server *server, struct syn_http_req *req, struct syn_err *err)
+{
+    const struct srv_identity *who = srv_identity(req);
+    const json_t *body = syn_http_req_json(req);
+    const struct syn_join join = {server->cluster, syn_json_str(body, "challenge", ""), who->token};
+    uint8_t public_key[SYN_SIGN_PUBLIC_LEN];
+    uint8_t signature[SYN_SIGNATURE_LEN];
+    char key_id[SYN_KEY_ID_SIZE];
+    size_t len;
+    const char *raw = syn_http_req_body(req, &len);
+    SYN_JSON(request);
+    SYN_BUF(payload);
+    int rc =
+        syn_hex_decode(syn_json_str(body, "public_key", ""), public_key, sizeof(public_key), err);
+
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "public_key");
+    syn_key_id_of(public_key, key_id);
+    if (!syn_str_eq(key_id, syn_json_str(body, "key_id", "")))
+        return SYN_FAIL(err, SYN_E_INVALID, "key_id: the public key's is %s", key_id);
+    rc = syn_hex_decode(syn_json_str(body, "signature", ""), signature, sizeof(signature), err);
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "signature");
+    rc = srv_challenge_check(server, who, join.challenge, err);
+    if (rc == SYN_OK)
+        rc = syn_json_parse_object(raw, len, &request, err);
+    if (rc == SYN_OK)
+        rc = syn_join_payload(&join, request, &payload, err);
+    if (rc == SYN_OK && !syn_verify(public_key, payload.data, payload.len, signature))
+        rc = SYN_FAIL(err, SYN_E_FORBIDDEN,
+                      "the request is not signed with the key %s that it names", key_id);
+    return rc;
+}
+
+/* One request to join. */
+struct joining {
+    const struct srv_identity *who;
+    const json_t *body;
+    json_t *node;
+    struct srv_new_token token;
+};
+
+static void
+joining_fini(struct joining *joining)
+{
+    json_decref(joining->node);
+}
+
+/* The node that has the key, or a new one; *ret_revision is 0 for that. */
+static int
+find_or_make(struct syn_server *server, struct joining *joining, const char *id_key,
+             int64_t *ret_revision, struct syn_err *err)
+{
+    char key[SRV_KEY_MAX];
+    SYN_JSON(known);
+    int rc = srv_load(server, id_key, &known, NULL, err);
+
+    *ret_revision = 0;
+    if (rc == SRV_ABSENT)
+        return make_node(server, joining->who->account, joining->body, srv_again(&joining->node),
+                         err);
+    if (rc == SYN_OK)
+        rc = srv_need(server, srv_key(key, "node", json_string_value(known), NULL), "node",
+                      srv_again(&joining->node), ret_revision, err);
+    return rc < 0 ? rc : check_rejoin(joining->who, joining->node, joining->body, err);
+}
+
+/* Give the node a token and end the one it had: a node has one agent. The token is not made with
+ * the join token: that may end, or be revoked, and those who have joined go on. */
+static int
+renew_token(struct syn_server *server, struct srv_txn *txn, struct joining *joining,
+            struct syn_err *err)
+{
+    const char *id = syn_document_id(joining->node);
+    char scope[96];
+    char key[SRV_KEY_MAX];
+    char old_key[SRV_KEY_MAX];
+    SYN_JSON(old_id);
+    SYN_JSON(old);
+    int rc = srv_load(server, srv_key(key, "node-token", id, NULL), &old_id, NULL, err);
+
+    if (rc == SYN_OK)
+        rc = srv_load(server, srv_key(old_key, "token", json_string_value(old_id), NULL), &old,
+                      NULL, err);
+    if (rc == SYN_OK)
+        rc = srv_token_forget(txn, json_string_value(old_id), old, err);
+    (void)snprintf(scope, sizeof(scope), "node:%s", id);
+    if (rc >= 0)
+        rc = srv_token_issue(
+            server, txn,
+            &(struct srv_token){.account = joining->who->account, .scopes = scope, .name = "agent"},
+            &joining->token, err);
+    return rc < 0 ? rc : srv_txn_put_text(txn, key, joining->token.id, err);
 }
 
 /* Write a new node, or the report of one that joins again with the same key. */
 static int
-join_once(struct syn_server *server, const struct srv_identity *who, const json_t *body,
-          char *token, json_t **ret_node, struct syn_err *err)
+join_once(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
 {
-    const char *key_id = syn_json_str(body, "key_id", "");
-    char scope[96];
+    struct joining *joining = arg;
     char key[SRV_KEY_MAX];
     char id_key[SRV_KEY_MAX];
     int64_t revision = 0;
-    SYN_JSON(node);
-    SYN_JSON(known);
-    SRV_TXN(txn);
-    int rc = srv_load(server, srv_key(id_key, "node-key", key_id, NULL), &known, NULL, err);
+    const char *id = "";
+    int rc =
+        find_or_make(server, joining,
+                     srv_key(id_key, "node-key", syn_json_str(joining->body, "key_id", ""), NULL),
+                     &revision, err);
 
     if (rc == SYN_OK)
-        rc = srv_need(server, srv_key(key, "node", json_string_value(known), NULL), "node", &node,
-                      &revision, err);
-    else if (rc == SRV_ABSENT)
-        rc = make_node(server, who->account, body, &node, err);
-    if (rc == SYN_OK && revision != 0)
-        rc = check_rejoin(who, node, body, err);
+        rc = srv_challenge_spend(server, txn, syn_json_str(joining->body, "challenge", ""), err);
     if (rc == SYN_OK)
-        rc = check_prices(server, body, err);
+        rc = sort_out_unpriced(server, joining->body, err);
     if (rc == SYN_OK)
-        rc = take_report(syn_document_status(node), body, syn_wall_ms(server->world), err);
+        rc = take_report(syn_document_status(joining->node), joining->body,
+                         syn_wall_ms(server->world), err);
     if (rc == SYN_OK)
-        rc = set_ready(node, err);
+        rc = set_ready(joining->node, err);
+    if (rc == SYN_OK) {
+        id = syn_document_id(joining->node);
+        rc = srv_txn_replace(txn, srv_key(key, "node", id, NULL), revision, joining->node, err);
+    }
     if (rc == SYN_OK)
-        rc = srv_txn_replace(&txn, srv_key(key, "node", syn_document_id(node), NULL), revision,
-                             node, err);
+        rc = srv_txn_put_text(txn, id_key, id, err);
     if (rc == SYN_OK)
-        rc = srv_txn_put_text(&txn, id_key, syn_document_id(node), err);
-    if (rc == SYN_OK)
-        rc = put_name(server, &txn, node, err);
-    (void)snprintf(scope, sizeof(scope), "node:%s", node != NULL ? syn_document_id(node) : "");
-    if (rc == SYN_OK)
-        rc = srv_token_issue(server, &txn, &(struct srv_token){who->account, scope, "agent", 0},
-                             token, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_commit(server, &txn, NULL, err);
-    if (rc == SYN_OK)
-        *ret_node = SYN_TAKE(node);
-    return rc;
+        rc = put_name(server, txn, joining->node, err);
+    return rc < 0 ? rc : renew_token(server, txn, joining, err);
 }
 
 static int
 join_node(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    struct syn_server *server = ctx;
-    char token[SYN_TOKEN_LEN + 1];
-    SYN_JSON(node);
-    SYN_JSON(answer);
+    SYN_SCOPED(joining_fini)
+    struct joining joining = {.who = srv_identity(req), .body = syn_http_req_json(req)};
     struct syn_node_view view;
-    int rc = SYN_STORE_CONFLICT;
+    SYN_JSON(answer);
+    int rc = check_proof(ctx, req, err);
 
-    for (int attempt = 0; attempt < SRV_RETRIES_MAX && rc == SYN_STORE_CONFLICT; attempt++)
-        rc = join_once(server, srv_identity(req), syn_http_req_json(req), token, &node, err);
-    if (rc == SYN_STORE_CONFLICT)
-        return SYN_FAIL(err, SYN_E_UNAVAILABLE, "too many nodes join at once; try again");
     if (rc == SYN_OK)
-        rc = syn_node_view_read(node, &view, err);
+        rc = srv_change(ctx, "the nodes", join_once, &joining, NULL, err);
     if (rc == SYN_OK)
-        rc = syn_json_pack(&answer, err, "{s:O, s:s}", "node", node, "token", token);
+        rc = syn_node_view_read(joining.node, &view, err);
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&answer, err, "{s:O, s:s}", "node", joining.node, "token",
+                           joining.token.text);
+    return rc < 0 ? rc : syn_http_reply_json(req, 201, answer, err);
+}
+
+static int
+make_challenge(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    char challenge[SRV_CHALLENGE_SIZE];
+    char at[SYN_FORMAT_MAX];
+    int64_t expires_ms;
+    SYN_JSON(answer);
+    int rc = srv_challenge_make(server, srv_identity(req), challenge, &expires_ms, err);
+
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&answer, err, "{s:s, s:s, s:s}", "challenge", challenge, "cluster",
+                           server->cluster, "expires_at", syn_format_time(expires_ms, at));
     return rc < 0 ? rc : syn_http_reply_json(req, 201, answer, err);
 }
 
 /* --- keeping ---------------------------------------------------------------------------------- */
 
-/* Change a node's document in the usual optimistic loop. */
-typedef int (*change_fn)(void *arg, json_t *node, struct syn_err *err);
+/* A change of one node's document. */
+struct node_change {
+    const char *text; /* the node's id or name */
+    int (*apply)(void *arg, json_t *node, struct syn_err *err);
+    void *arg;
+    json_t *node;
+};
 
 static int
-change_node(struct syn_server *server, const char *text, change_fn change, void *arg,
-            json_t **ret_node, struct syn_err *err)
+change_node(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
 {
-    for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
-        char key[SRV_KEY_MAX];
-        int64_t revision = 0;
-        SYN_JSON(node);
-        SRV_TXN(txn);
-        int rc = srv_node_find(server, text, &node, &revision, err);
+    struct node_change *change = arg;
+    char key[SRV_KEY_MAX];
+    int64_t revision = 0;
+    int rc = srv_node_find(server, change->text, srv_again(&change->node), &revision, err);
 
-        if (rc == SYN_OK)
-            rc = change(arg, node, err);
-        if (rc == SYN_OK)
-            rc = srv_txn_replace(&txn, srv_key(key, "node", syn_document_id(node), NULL), revision,
-                                 node, err);
-        if (rc == SYN_OK)
-            rc = srv_txn_commit(server, &txn, NULL, err);
-        if (rc == SYN_OK) {
-            *ret_node = SYN_TAKE(node);
-            return SYN_OK;
-        }
-        if (rc != SYN_STORE_CONFLICT)
-            return rc;
-    }
-    return SYN_FAIL(err, SYN_E_UNAVAILABLE, "node %.60s is being changed by others; try again",
-                    text);
+    if (rc == SYN_OK)
+        rc = change->apply(change->arg, change->node, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_replace(txn, srv_key(key, "node", syn_document_id(change->node), NULL),
+                             revision, change->node, err);
+    return rc;
+}
+
+/* Apply the change and answer with the node. */
+static int
+reply_changed(struct syn_http_req *req, struct syn_server *server, struct node_change *change,
+              struct syn_err *err)
+{
+    int rc = srv_change(server, "the node", change_node, change, NULL, err);
+
+    if (rc == SYN_OK)
+        rc = syn_http_reply_json(req, 200, change->node, err);
+    (void)srv_again(&change->node);
+    return rc;
 }
 
 struct beat {
@@ -269,7 +383,7 @@ apply_beat(void *arg, json_t *node, struct syn_err *err)
 {
     const struct beat *beat = arg;
     struct syn_node_view view;
-    int rc = check_prices(beat->server, beat->report, err);
+    int rc = sort_out_unpriced(beat->server, beat->report, err);
 
     if (rc == SYN_OK)
         rc = take_report(syn_document_status(node), beat->report, syn_wall_ms(beat->server->world),
@@ -283,13 +397,10 @@ static int
 heartbeat(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct beat beat = {ctx, syn_http_req_json(req)};
-    const char *id = syn_http_req_param(req, "id");
-    SYN_JSON(node);
-    int rc = srv_own_node(srv_identity(req), id, err);
+    struct node_change change = {syn_http_req_param(req, "id"), apply_beat, &beat, NULL};
+    int rc = srv_own_node(srv_identity(req), change.text, err);
 
-    if (rc == SYN_OK)
-        rc = change_node(ctx, id, apply_beat, &beat, &node, err);
-    return rc < 0 ? rc : syn_http_reply_json(req, 200, node, err);
+    return rc < 0 ? rc : reply_changed(req, ctx, &change, err);
 }
 
 static int
@@ -305,10 +416,9 @@ static int
 drain_node(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     bool on = syn_json_bool(syn_http_req_json(req), "on", true);
-    SYN_JSON(node);
-    int rc = change_node(ctx, syn_http_req_param(req, "id"), apply_drain, &on, &node, err);
+    struct node_change change = {syn_http_req_param(req, "id"), apply_drain, &on, NULL};
 
-    return rc < 0 ? rc : syn_http_reply_json(req, 200, node, err);
+    return reply_changed(req, ctx, &change, err);
 }
 
 /* --- assignments ------------------------------------------------------------------------------ */
@@ -344,6 +454,9 @@ stream_instances(struct syn_http_req *req, void *ctx, struct syn_err *err)
          .min = 0,                                                                                \
          .max = 64,                                                                               \
          .help = "Changes with a reboot"},                                                        \
+        {.name = "frameworks",                                                                    \
+         .kind = SYN_FIELD_OBJ,                                                                   \
+         .help = "Name and version of what the node's own Python can import"},                    \
     {                                                                                             \
         .name = "checks", .kind = SYN_FIELD_ANY, .help = "What `synor doctor` found"              \
     }
@@ -366,6 +479,18 @@ static const struct syn_field join_fields[] = {
      .max = 64,
      .required = true,
      .help = "Ed25519, hexadecimal"},
+    {.name = "challenge",
+     .kind = SYN_FIELD_STR,
+     .min = SRV_CHALLENGE_SIZE - 1,
+     .max = SRV_CHALLENGE_SIZE - 1,
+     .required = true,
+     .help = "Of POST /v1/challenges; good once"},
+    {.name = "signature",
+     .kind = SYN_FIELD_STR,
+     .min = 2 * (int64_t)SYN_SIGNATURE_LEN,
+     .max = 2 * (int64_t)SYN_SIGNATURE_LEN,
+     .required = true,
+     .help = "Ed25519 over {purpose, cluster, challenge, token, request}, hexadecimal"},
     REPORT_FIELDS,
 };
 static const struct syn_schema join_schema = SYN_SCHEMA("NodeJoin", join_fields);
@@ -396,6 +521,13 @@ static const struct syn_http_route rows[] = {
      .body = &join_schema,
      .name = "nodes.join",
      .summary = "Register a node, or register it again with the same key"},
+    {.method = "POST",
+     .pattern = "/v1/challenges",
+     .kind = SYN_HTTP_LOOP,
+     .scopes = SYN_SCOPE_JOIN,
+     .handler = make_challenge,
+     .name = "nodes.challenge",
+     .summary = "What a node signs to join"},
     {.method = "GET",
      .pattern = "/v1/nodes/{id}",
      .kind = SYN_HTTP_POOL,

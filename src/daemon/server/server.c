@@ -55,30 +55,66 @@ make_dirs(const struct syn_server *server, struct syn_err *err)
 
 /* --- state ------------------------------------------------------------------------------------ */
 
+/* Make the key file that was asked for, unless it is there. */
+static int
+make_key_file(const char *path, bool *ret_made, struct syn_err *err)
+{
+    uint8_t key[SYN_SEAL_KEY_LEN];
+    int rc;
+
+    *ret_made = false;
+    if (path == NULL || access(path, F_OK) == 0)
+        return SYN_OK;
+    syn_secret_random(key, sizeof(key));
+    rc = syn_secret_file_create(path, key, sizeof(key), err);
+    syn_secret_wipe(key, sizeof(key));
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "making the key file %s", path);
+    *ret_made = true;
+    return SYN_OK;
+}
+
+static int
+open_content(struct syn_server *server, const struct syn_server_options *options,
+             struct syn_err *err)
+{
+    char dir[SRV_PATH_MAX + 32];
+    struct syn_content_opts content_opts = {.dir = dir,
+                                            .key_file = options->key_file,
+                                            .old_key_files = options->old_key_files,
+                                            .without_key = options->without_key};
+    struct syn_err why = {0};
+    bool made;
+    int rc = make_key_file(options->key_file, &made, err);
+
+    if (rc < 0)
+        return rc;
+    (void)snprintf(dir, sizeof(dir), "%s/server/content", server->data_dir);
+    rc = syn_content_open(&content_opts, &server->content, &why);
+    if (rc == SYN_OK)
+        return SYN_OK;
+    if (made) /* it seals nothing, and would be taken for the key the next time */
+        (void)unlink(options->key_file);
+    if (rc != SYN_E_UNAVAILABLE) {
+        *err = why;
+        return rc;
+    }
+    return SYN_FAIL(err, rc,
+                    "%s: start with --encrypt or --old-key and that file, or with --without-key if "
+                    "it is lost",
+                    why.msg);
+}
+
 static int
 open_state(struct syn_server *server, const struct syn_server_options *options, struct syn_err *err)
 {
     char path[SRV_PATH_MAX + 32];
-    char content[SRV_PATH_MAX + 32];
-    struct syn_content_opts content_opts = {.dir = content, .key_file = options->key_file};
     struct syn_store_sqlite_options store_options = {.path = path};
     int rc;
 
     (void)snprintf(path, sizeof(path), "%s/server/store.db", server->data_dir);
-    (void)snprintf(content, sizeof(content), "%s/server/content", server->data_dir);
     rc = syn_store_sqlite_open(&store_options, &server->store, err);
-    if (rc < 0)
-        return rc;
-    if (options->key_file != NULL && access(options->key_file, F_OK) != 0) {
-        uint8_t key[SYN_SEAL_KEY_LEN];
-
-        syn_secret_random(key, sizeof(key));
-        rc = syn_secret_file_create(options->key_file, key, sizeof(key), err);
-        syn_secret_wipe(key, sizeof(key));
-        if (rc < 0)
-            return syn_err_wrap(err, rc, "making the key file %s", options->key_file);
-    }
-    return syn_content_open(&content_opts, &server->content, err);
+    return rc < 0 ? rc : open_content(server, options, err);
 }
 
 static int
@@ -143,10 +179,48 @@ write_credentials(const struct syn_server *server, const char *token, struct syn
     return rc < 0 ? rc : syn_secret_file_create(path, text.data, text.len, err);
 }
 
+/* What nodes sign for, and the key that challenges are recognised by. */
+static int
+name_cluster(struct syn_server *server, json_t *meta, struct syn_err *err)
+{
+    char hex[2 * sizeof(server->challenge_key) + 1];
+    int rc;
+
+    syn_secret_random(server->challenge_key, sizeof(server->challenge_key));
+    syn_hex_encode(server->challenge_key, sizeof(server->challenge_key), hex);
+    rc = syn_json_set_str(meta, "cluster", syn_make_id(server->world, "cluster", server->cluster),
+                          err);
+    return rc < 0 ? rc : syn_json_set_str(meta, "challenge_key", hex, err);
+}
+
+/* A platform of a version that did not name it is given a name. */
+static int
+read_cluster(struct syn_server *server, json_t *meta, int64_t revision, struct syn_err *err)
+{
+    SRV_TXN(txn);
+    int rc;
+
+    if (json_object_get(meta, "cluster") != NULL) {
+        (void)syn_str_copy(server->cluster, sizeof(server->cluster),
+                           syn_json_str(meta, "cluster", ""));
+        return syn_hex_decode(syn_json_str(meta, "challenge_key", ""), server->challenge_key,
+                              sizeof(server->challenge_key), err);
+    }
+    rc = name_cluster(server, meta, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_replace(&txn, "cluster/meta", revision, meta, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_commit(server, &txn, NULL, err);
+    return rc == SYN_STORE_CONFLICT
+               ? SYN_FAIL(err, SYN_E_CONFLICT, "another server names the same platform")
+               : rc;
+}
+
 static int
 first_start(struct syn_server *server, struct syn_err *err)
 {
-    char token[SYN_TOKEN_LEN + 1];
+    struct srv_new_token operator_token;
+    struct srv_new_token join_token;
     SYN_JSON(meta);
     SRV_TXN(txn);
     int rc;
@@ -159,21 +233,29 @@ first_start(struct syn_server *server, struct syn_err *err)
     if (rc == SYN_OK)
         rc = grant(server, &txn, err);
     if (rc == SYN_OK)
-        rc = srv_token_issue(
-            server, &txn,
-            &(struct srv_token){server->operator_id, "operator,tenant", "operator", 0}, token, err);
+        rc = srv_token_issue(server, &txn,
+                             &(struct srv_token){.account = server->operator_id,
+                                                 .scopes = "operator,tenant",
+                                                 .name = "operator"},
+                             &operator_token, err);
     if (rc == SYN_OK)
         rc = srv_token_issue(server, &txn,
-                             &(struct srv_token){server->provider_id, "join", "local agent", 0},
-                             server->join_token, err);
+                             &(struct srv_token){.account = server->provider_id,
+                                                 .scopes = "join",
+                                                 .name = "local agent"},
+                             &join_token, err);
+    if (rc < 0)
+        return rc;
+    (void)syn_str_copy(server->join_token, sizeof(server->join_token), join_token.text);
+    rc = syn_json_pack(&meta, err, "{s:s, s:s, s:s, s:s}", "network", server->network, "operator",
+                       server->operator_id, "provider", server->provider_id, "join_token",
+                       server->join_token);
     if (rc == SYN_OK)
-        rc = syn_json_pack(&meta, err, "{s:s, s:s, s:s, s:s}", "network", server->network,
-                           "operator", server->operator_id, "provider", server->provider_id,
-                           "join_token", server->join_token);
+        rc = name_cluster(server, meta, err);
     if (rc == SYN_OK)
         rc = srv_txn_replace(&txn, "cluster/meta", 0, meta, err);
     if (rc == SYN_OK)
-        rc = write_credentials(server, token, err);
+        rc = write_credentials(server, operator_token.text, err);
     if (rc == SYN_OK)
         rc = srv_txn_commit(server, &txn, NULL, err);
     if (rc == SYN_STORE_CONFLICT)
@@ -185,8 +267,9 @@ first_start(struct syn_server *server, struct syn_err *err)
 static int
 read_meta(struct syn_server *server, struct syn_err *err)
 {
+    int64_t revision;
     SYN_JSON(meta);
-    int rc = srv_load(server, "cluster/meta", &meta, NULL, err);
+    int rc = srv_load(server, "cluster/meta", &meta, &revision, err);
 
     (void)syn_str_copy(server->network, sizeof(server->network), "development");
     if (rc == SRV_ABSENT)
@@ -200,7 +283,7 @@ read_meta(struct syn_server *server, struct syn_err *err)
                        syn_json_str(meta, "provider", ""));
     (void)syn_str_copy(server->join_token, sizeof(server->join_token),
                        syn_json_str(meta, "join_token", ""));
-    return SYN_OK;
+    return read_cluster(server, meta, revision, err);
 }
 
 /* --- serving ---------------------------------------------------------------------------------- */
@@ -211,7 +294,7 @@ add_routes(struct syn_server *server, struct syn_err *err)
     static const struct srv_routes *const tables[] = {
         &srv_system_routes, &srv_account_routes,  &srv_training_routes, &srv_log_routes,
         &srv_bill_routes,   &srv_content_routes,  &srv_upload_routes,   &srv_name_routes,
-        &srv_node_routes,   &srv_instance_routes,
+        &srv_node_routes,   &srv_instance_routes, &srv_token_routes,    &srv_quota_routes,
     };
     int rc = SYN_OK;
 

@@ -3,8 +3,8 @@
  * Threads: the loop parses, authenticates and streams; handlers that touch the disk run on the
  * pool; the controller has a thread of its own. They share nothing but the thread-safe store and
  * content store: every handler reads documents, computes, and writes them back in one transaction
- * that checks the revisions it read; on a conflict it starts over. The token book and the streams
- * are the loop's. */
+ * that checks the revisions it read; on a conflict it starts over (srv_change()). The token book
+ * and the streams are the loop's. */
 #ifndef SYN_SERVER_PRIV_H
 #define SYN_SERVER_PRIV_H
 
@@ -22,11 +22,12 @@
 #include <synor/infra/tls_cert.h>
 #include <synor/infra/token.h>
 #include <synor/market/pricebook.h>
+#include <synor/orchestration/quota.h>
 
 #define SRV_PATH_MAX    1024
 #define SRV_DATA_MAX    128 /* a Unix socket's path must fit below it */
 #define SRV_KEY_MAX     SYN_STORE_KEY_MAX
-#define SRV_RETRIES_MAX 32 /* attempts of one optimistic transaction */
+#define SRV_RETRIES_MAX 32 /* attempts of one srv_change() */
 #define SRV_BODY_MAX    ((size_t)1 << 20)
 
 struct srv_controller;
@@ -65,7 +66,9 @@ struct syn_server {
     char join_token[SYN_TOKEN_LEN + 1];
     char operator_id[SYN_ID_MAX];
     char provider_id[SYN_ID_MAX];
-    char network[16]; /* "development" */
+    char network[16];         /* "development" */
+    char cluster[SYN_ID_MAX]; /* what this platform is called by those who sign for it */
+    uint8_t challenge_key[32];
     bool fresh;
     int64_t started_ms;
 };
@@ -73,7 +76,9 @@ struct syn_server {
 /** Who is asking. Made by `authenticate`, freed with the request. */
 struct srv_identity {
     char account[SYN_ID_MAX]; /* whose resources: the token's, or the one an operator acts for */
+    char token[2 * SYN_SHA256_LEN + 1]; /* its digest, hexadecimal; "" on the operator's socket */
     struct syn_scopes scopes;
+    int64_t expires_ms; /* the token's; 0: never */
     bool is_operator;
 };
 
@@ -119,13 +124,35 @@ SYN_MUST int srv_txn_delete(struct srv_txn *txn, const char *key, struct syn_err
 SYN_MUST int srv_txn_commit(struct syn_server *server, struct srv_txn *txn, int64_t *ret_revision,
                             struct syn_err *err);
 
+/** One attempt at a change: read what it rests on, add checks and writes to `txn`. When somebody
+ *  else changed what it read, it is called again from the beginning, with a fresh `txn` and the
+ *  same `arg`. Returns 0: write it; > 0: a condition of its own, and nothing is written; an error.
+ */
+typedef int (*srv_attempt_fn)(struct syn_server *server, struct srv_txn *txn, void *arg,
+                              struct syn_err *err);
+/** Read, change and write, until no one else came between, SRV_RETRIES_MAX times at most. `what`
+ *  is for the message: "the ledger". Blocks: disk.
+ *  Returns 0 with the revision of what was written (ret_revision may be NULL); the attempt's
+ *  condition; UNAVAILABLE when others were faster each time; the attempt's error. */
+SYN_MUST int srv_change(struct syn_server *server, const char *what, srv_attempt_fn attempt,
+                        void *arg, int64_t *ret_revision, struct syn_err *err);
+/** What an earlier attempt left in a slot of its `arg` goes; returns the empty slot. */
+static inline json_t **
+srv_again(json_t **slot)
+{
+    json_decref(*slot);
+    *slot = NULL;
+    return slot;
+}
+
 /** "prefix/a/b" into out[SRV_KEY_MAX]; returns out. Parts are ids or checked names. */
 const char *srv_key(char *out, const char *prefix, const char *a, const char *b);
 /** "prefix/a/00000000000000000042": keys that sort by number. */
 const char *srv_key_seq(char *out, const char *prefix, const char *a, int64_t seq);
 
 /** Read one page of a listing as the request's query (`limit`, `after`) asks. `fn` gets each
- * document parsed (it may take it) and appends to `items` what should be seen. */
+ * document parsed (it may take it) and appends to `items` what should be seen; without it they are
+ * seen as they are. */
 typedef int (*srv_item_fn)(void *arg, const char *key, json_t *doc, json_t *items,
                            struct syn_err *err);
 SYN_MUST int srv_reply_list(struct syn_server *server, struct syn_http_req *req, const char *prefix,
@@ -147,7 +174,7 @@ struct srv_idem {
     int64_t revision; /* of an expired record that is overwritten; 0: there is none */
 };
 #define SRV_REPLAYED 1
-/** Look up the request's Idempotency-Key, again before every attempt. Returns 0; SRV_REPLAYED: the
+/** Look up the request's Idempotency-Key, first in every attempt. Returns 0; SRV_REPLAYED: the
  * earlier answer is the reply; CONFLICT: the key was used for something else; INVALID. */
 SYN_MUST int srv_idem_begin(struct syn_server *server, struct syn_http_req *req,
                             struct srv_idem *ret_idem, struct syn_err *err);
@@ -170,12 +197,22 @@ struct srv_token {
     const char *account;
     const char *scopes; /* "operator,tenant" */
     const char *name;   /* what it is for */
-    int64_t ttl_ms;     /* 0: no end */
+    const char *maker;  /* digest of the token it is made with, and void without; NULL: none */
+    int64_t row;        /* so many tokens does it come from */
+    int64_t expires_ms; /* 0: never */
 };
-/** Add "token/DIGEST" for a new token to the transaction; the text goes to out[SYN_TOKEN_LEN + 1].
- */
+struct srv_new_token {
+    char text[SYN_TOKEN_LEN + 1]; /* the secret */
+    char id[2 * SYN_SHA256_LEN + 1];
+};
+/** Add "token/ID" and its index entries for a new token to the transaction. */
 SYN_MUST int srv_token_issue(struct syn_server *server, struct srv_txn *txn,
-                             const struct srv_token *token, char *out, struct syn_err *err);
+                             const struct srv_token *token, struct srv_new_token *ret,
+                             struct syn_err *err);
+/** Delete the token's document and index entries with the transaction. What was made with it is
+ * void from then on. */
+SYN_MUST int srv_token_forget(struct srv_txn *txn, const char *id, const json_t *doc,
+                              struct syn_err *err);
 /** The node that `text` names: its id or name. NOTFOUND. */
 SYN_MUST int srv_node_find(struct syn_server *server, const char *text, json_t **ret_doc,
                            int64_t *ret_revision, struct syn_err *err);
@@ -184,6 +221,21 @@ SYN_MUST int srv_own(const struct srv_identity *who, const json_t *doc, const ch
                      const char *id, struct syn_err *err);
 /** FORBIDDEN unless the caller is the agent of `node` (or an operator). */
 SYN_MUST int srv_own_node(const struct srv_identity *who, const char *node, struct syn_err *err);
+
+/* --- joining (challenge.c) ---------------------------------------------------------------------
+ */
+
+#define SRV_CHALLENGE_SIZE   65 /* 64 digits of base32 */
+#define SRV_CHALLENGE_TTL_MS 60000
+/** A fresh challenge for who asks, into out[SRV_CHALLENGE_SIZE]. Nothing is stored. */
+SYN_MUST int srv_challenge_make(struct syn_server *server, const struct srv_identity *who,
+                                char *out, int64_t *ret_expires_ms, struct syn_err *err);
+/** Was it made for this caller, and is it good still? INVALID, FORBIDDEN; PRECONDITION: expired. */
+SYN_MUST int srv_challenge_check(struct syn_server *server, const struct srv_identity *who,
+                                 const char *text, struct syn_err *err);
+/** Spend it with the transaction. PRECONDITION when it is spent. */
+SYN_MUST int srv_challenge_spend(struct syn_server *server, struct srv_txn *txn, const char *text,
+                                 struct syn_err *err);
 
 /* --- money (money.c) ---------------------------------------------------------------------------
  */
@@ -208,9 +260,26 @@ SYN_MUST int srv_balance(struct syn_server *server, const char *account, int64_t
 SYN_MUST int srv_account_make(struct syn_server *server, struct srv_txn *txn, const char *id,
                               const char *name, const char *kind, json_t **ret_doc,
                               struct syn_err *err);
+/** Put balance and held into an account's document, and with `usage` what of its quota is used. */
+SYN_MUST int srv_account_complete(struct syn_server *server, json_t *doc, bool usage,
+                                  struct syn_err *err);
 /** Id of the account that `text` names: an id, a name, or "me". NOTFOUND. */
 SYN_MUST int srv_account_find(struct syn_server *server, const struct srv_identity *who,
                               const char *text, char *ret_id, struct syn_err *err);
+
+/* --- quotas (quota.c) --------------------------------------------------------------------------
+ */
+
+/** The account's limits. NOTFOUND. */
+SYN_MUST int srv_quota_load(struct syn_server *server, const char *account, struct syn_quota *ret,
+                            struct syn_err *err);
+/** What the account holds now. */
+SYN_MUST int srv_account_holding(struct syn_server *server, const char *account,
+                                 struct syn_holding *ret, struct syn_err *err);
+/** Let the account keep `cid` under `key` (a name's or pin's) as well: LIMIT when its quota of
+ *  storage does not allow it. Adds to `txn` what makes two claims at once a conflict. */
+SYN_MUST int srv_storage_claim(struct syn_server *server, struct srv_txn *txn, const char *account,
+                               const char *key, const struct syn_cid *cid, struct syn_err *err);
 
 /* --- instances (instances.c) --------------------------------------------------------------------
  */
@@ -249,6 +318,14 @@ void srv_escrow_ref(const char *job, int64_t run, char *out);
  *  ret_cid[SYN_CID_TEXT_MAX]; "" stays "". NOTFOUND, INVALID. */
 SYN_MUST int srv_resolve(struct syn_server *server, const char *account, const char *reference,
                          char *ret_cid, struct syn_err *err);
+/** Keeps gc away from content that a document is about to refer to; freed at the end of the scope,
+ * which comes after the commit. */
+#define SRV_GUARD(name) \
+    SYN_SCOPED(syn_content_guard_free_scope) struct syn_content_guard *name = NULL
+/** Add the content of a CID's text to the guard, which is made when it is NULL; "" is fine.
+ * NOTFOUND, INVALID. */
+SYN_MUST int srv_keep(struct syn_server *server, struct syn_content_guard **guard, const char *cid,
+                      struct syn_err *err);
 /** PRECONDITION when the request's If-Match names another revision. */
 SYN_MUST int srv_if_match(struct syn_http_req *req, int64_t revision, struct syn_err *err);
 
@@ -350,7 +427,7 @@ struct srv_routes {
 };
 extern const struct srv_routes srv_account_routes, srv_training_routes, srv_instance_routes,
     srv_node_routes, srv_content_routes, srv_upload_routes, srv_name_routes, srv_bill_routes,
-    srv_system_routes, srv_log_routes;
+    srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes;
 
 /** Metrics that are read when somebody asks (gauges.c). */
 SYN_MUST int srv_gauges_open(struct syn_server *server, struct syn_err *err);

@@ -1,223 +1,14 @@
 /* The server as its clients see it: a real one over a temporary folder, spoken to by the client
  * over its socket, from several threads at once where money is concerned. */
-#include <synor/base/test.h>
-
-#include <fcntl.h>
 #include <pthread.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#include <synor/base/mem.h>
 #include <synor/base/str.h>
-#include <synor/client.h>
 #include <synor/orchestration/document.h>
 
-#include "server_priv.h"
+#include "server_testing.h"
 
 #define DAY_MS (INT64_C(24) * 3600 * 1000)
-
-struct house {
-    const char *dir;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    bool ready;
-    struct syn_loop *loop;
-    struct syn_server *server;
-    struct syn_client *client; /* the operator's */
-};
-
-static void *
-house_main(void *arg)
-{
-    struct house *house = arg;
-    struct syn_err err = {0};
-    struct syn_server_options options = {.data_dir = house->dir};
-
-    assert_int_equal(syn_loop_new(&house->loop, &err), SYN_OK);
-    options.loop = house->loop;
-    if (syn_server_new(&options, &house->server, &err) < 0)
-        fail_msg("%s", err.msg);
-    (void)pthread_mutex_lock(&house->lock);
-    house->ready = true;
-    (void)pthread_cond_broadcast(&house->changed);
-    (void)pthread_mutex_unlock(&house->lock);
-    assert_int_equal(syn_loop_run(house->loop, &err), SYN_OK);
-    house->server = syn_server_free(house->server);
-    house->loop = syn_loop_free(house->loop);
-    return NULL;
-}
-
-static struct syn_client *
-client_of(const struct house *house, const char *token)
-{
-    struct syn_client_options options = {.target = syn_server_socket(house->server),
-                                         .token = token};
-    struct syn_client *client;
-    struct syn_err err = {0};
-
-    assert_int_equal(syn_client_new(&options, &client, &err), SYN_OK);
-    return client;
-}
-
-static void
-house_open(struct house *house)
-{
-    house->ready = false;
-    assert_int_equal(pthread_create(&house->thread, NULL, house_main, house), 0);
-    (void)pthread_mutex_lock(&house->lock);
-    while (!house->ready)
-        (void)pthread_cond_wait(&house->changed, &house->lock);
-    (void)pthread_mutex_unlock(&house->lock);
-    house->client = client_of(house, NULL);
-}
-
-static void
-stop_loop(void *loop)
-{
-    syn_loop_stop(loop);
-}
-
-static void
-house_close(struct house *house)
-{
-    house->client = syn_client_free(house->client);
-    assert_int_equal(syn_loop_post(house->loop, stop_loop, house->loop, NULL, NULL), SYN_OK);
-    assert_int_equal(pthread_join(house->thread, NULL), 0);
-}
-
-static int
-setup(void **state)
-{
-    struct house *house = calloc(1, sizeof(*house));
-
-    assert_non_null(house);
-    syn_json_init();
-    (void)pthread_mutex_init(&house->lock, NULL);
-    (void)pthread_cond_init(&house->changed, NULL);
-    house->dir = syn_test_dir();
-    house_open(house);
-    *state = house;
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    struct house *house = *state;
-
-    house_close(house);
-    free(house);
-    return 0;
-}
-
-/* One call; the body is JSON text with ' for ". Returns the code, *ret_answer may be NULL. */
-static int
-call(struct syn_client *client, const char *method, const char *path, const char *body,
-     const char *key, json_t **ret_answer)
-{
-    struct syn_call request = {.method = method, .path = path, .idempotency_key = key};
-    char text[1024];
-    struct syn_err err = {0};
-    SYN_JSON(doc);
-    int rc;
-
-    if (body != NULL) {
-        (void)snprintf(text, sizeof(text), "%s", body);
-        for (char *c = text; *c != '\0'; c++)
-            *c = (char)(*c == '\'' ? '"' : *c);
-        assert_int_equal(syn_json_parse(text, strlen(text), &doc, &err), SYN_OK);
-        request.body = doc;
-    }
-    rc = syn_client_call(client, &request, ret_answer, &err);
-    if (rc == SYN_E_INTERNAL || rc == SYN_E_UNAVAILABLE)
-        print_message("# %s %s: %s\n", method, path, err.msg);
-    return rc;
-}
-
-static void
-must(struct syn_client *client, const char *method, const char *path, const char *body,
-     json_t **ret_answer)
-{
-    assert_int_equal(call(client, method, path, body, NULL, ret_answer), SYN_OK);
-}
-
-/* A new account with a token of these scopes. */
-static struct syn_client *
-tenant(struct house *house, const char *name, const char *scope)
-{
-    char path[128];
-    char body[96];
-    SYN_JSON(token);
-
-    (void)snprintf(body, sizeof(body), "{'name':'%s'}", name);
-    (void)call(house->client, "POST", "/v1/accounts", body, NULL, NULL);
-    (void)snprintf(path, sizeof(path), "/v1/accounts/%s/tokens", name);
-    (void)snprintf(body, sizeof(body), "{'name':'t','scopes':['%s']}", scope);
-    must(house->client, "POST", path, body, &token);
-    return client_of(house, syn_json_str(token, "token", ""));
-}
-
-/* The loop hears of a new token a moment later. */
-static void
-await_token(struct syn_client *client)
-{
-    for (int i = 0; i < 500; i++) {
-        if (call(client, "GET", "/v1/prices", NULL, NULL, NULL) != SYN_E_UNAUTHENTICATED)
-            return;
-        (void)usleep(10000);
-    }
-    fail_msg("the token was never accepted");
-}
-
-static void
-put_file(struct syn_client *client, const char *upload, const char *path, const char *text)
-{
-    char url[256];
-    int fd = memfd_create("body", MFD_CLOEXEC);
-    struct syn_transfer transfer = {.path = url, .fd = fd, .len = (int64_t)strlen(text)};
-
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-    (void)snprintf(url, sizeof(url), "/v1/uploads/%s/data?offset=0&path=%s", upload, path);
-    assert_int_equal(syn_client_upload(client, &transfer, NULL, NULL), SYN_OK);
-    (void)close(fd);
-}
-
-static void
-new_upload(struct syn_client *client, const char *body, char *ret_id)
-{
-    SYN_JSON(upload);
-
-    must(client, "POST", "/v1/uploads", body, &upload);
-    (void)syn_str_copy(ret_id, SYN_ID_MAX, syn_json_str(upload, "id", ""));
-}
-
-/* The CID of a folder with one program in it. */
-static void
-store_source(struct syn_client *client, char *ret_cid)
-{
-    char id[SYN_ID_MAX];
-    char path[128];
-    SYN_JSON(answer);
-
-    new_upload(client, "{'kind':'folder'}", id);
-    put_file(client, id, "main.sh", "#!/bin/sh\n");
-    (void)snprintf(path, sizeof(path), "/v1/uploads/%s/commit", id);
-    must(client, "POST", path, "{}", &answer);
-    (void)syn_str_copy(ret_cid, SYN_CID_TEXT_MAX, syn_json_str(answer, "cid", ""));
-}
-
-static int64_t
-balance_of(struct syn_client *client, const char *account, const char *field)
-{
-    char path[96];
-    SYN_JSON(doc);
-
-    (void)snprintf(path, sizeof(path), "/v1/accounts/%s", account);
-    must(client, "GET", path, NULL, &doc);
-    return syn_document_amount(syn_document_status(doc), field);
-}
 
 /* --- uploads ---------------------------------------------------------------------------------- */
 
@@ -280,60 +71,88 @@ test_sweep_removes_what_is_old(void **state)
     assert_int_equal(srv_load(house->server, path, &answer, NULL, NULL), SRV_ABSENT);
 }
 
-/* --- nodes ------------------------------------------------------------------------------------ */
-
-#define PUBLIC                                                                           \
-    "'public_key':'%064d','capacity':{'cpu_millicores':1000,'memory_bytes':1073741824,"  \
-    "'scratch_bytes':1073741824,'gpus':[]},'sandboxes':[],'default_isolation':'gvisor'," \
-    "'agent_version':'1','boot_id':'b'}"
-
-static int
-join_as(struct syn_client *client, const char *name, const char *key_id, int key, json_t **ret)
+/* That a challenge was spent is remembered for as long as it could be spent again. */
+static void
+test_sweep_forgets_spent_challenges(void **state)
 {
-    char body[512];
+    struct house *house = *state;
+    struct joiner joiner;
+    char key[SRV_KEY_MAX];
+    SYN_JSON(request);
+    SYN_JSON(spent);
+    SYN_JSON(gone);
 
-    (void)snprintf(body, sizeof(body), "{'name':'%s','key_id':'%s'," PUBLIC, name, key_id, key);
-    return call(client, "POST", "/v1/nodes", body, NULL, ret);
+    joiner_init(&joiner, house, "prov-sweep");
+    request = joiner_request(&joiner, "swept", 77);
+    assert_int_equal(call_json(joiner.client, "POST", "/v1/nodes", request, NULL), SYN_OK);
+    (void)srv_key(key, "challenge", syn_json_str(request, "challenge", "?"), NULL);
+    assert_int_equal(srv_sweep(house->server, syn_wall_ms(house->server->world), NULL), SYN_OK);
+    assert_int_equal(srv_load(house->server, key, &spent, NULL, NULL), SYN_OK);
+    assert_int_equal(srv_sweep(house->server,
+                               syn_wall_ms(house->server->world) + SRV_CHALLENGE_TTL_MS + 1, NULL),
+                     SYN_OK);
+    assert_int_equal(srv_load(house->server, key, &gone, NULL, NULL), SRV_ABSENT);
+    joiner_fini(&joiner);
 }
+
+/* --- nodes ------------------------------------------------------------------------------------ */
 
 /* A join token of one provider must not open another one's node. */
 static void
 test_rejoin_needs_owner_and_key(void **state)
 {
     struct house *house = *state;
-    struct syn_client *mine = tenant(house, "prov-a", "join");
-    struct syn_client *other = tenant(house, "prov-b", "join");
+    struct joiner mine;
+    struct joiner other;
     const char *id;
     SYN_JSON(node);
     SYN_JSON(twin);
     SYN_JSON(found);
     char path[96];
 
-    await_token(mine);
-    await_token(other);
-    assert_int_equal(join_as(mine, "host", "key-1", 1, &node), SYN_OK);
-    assert_int_equal(join_as(other, "host", "key-1", 1, NULL), SYN_E_FORBIDDEN);
-    assert_int_equal(join_as(mine, "host", "key-1", 2, NULL), SYN_E_FORBIDDEN);
-    assert_int_equal(join_as(mine, "host", "key-1", 1, NULL), SYN_OK);
+    joiner_init(&mine, house, "prov-a");
+    joiner_init(&other, house, "prov-b");
+    assert_int_equal(join_node_as(&mine, "host", 1, &node), SYN_OK);
+    assert_int_equal(join_node_as(&other, "host", 1, NULL), SYN_E_FORBIDDEN);
+    assert_int_equal(join_node_as(&mine, "host", 1, NULL), SYN_OK);
     id = syn_json_str(json_object_get(node, "node"), "id", "");
-    assert_int_equal(join_as(other, id, "key-2", 3, &twin), SYN_OK); /* named like its id */
+    assert_int_equal(join_node_as(&other, id, 2, &twin), SYN_OK); /* named like its id */
     (void)snprintf(path, sizeof(path), "/v1/nodes/%s", id);
     must(house->client, "GET", path, NULL, &found);
     assert_string_equal(syn_json_str(found, "id", ""), id);
-    (void)syn_client_free(mine);
-    (void)syn_client_free(other);
+    joiner_fini(&mine);
+    joiner_fini(&other);
+}
+
+/* A card that nobody could be billed for is not given away, and keeps nobody from joining. */
+static void
+test_unpriced_gpus_are_set_apart(void **state)
+{
+    struct house *house = *state;
+    struct joiner provider;
+    const json_t *capacity;
+    json_t *gpus;
+    SYN_JSON(request);
+    SYN_JSON(answer);
+
+    joiner_init(&provider, house, "prov-gpu");
+    request = joiner_request(&provider, "cards", 88);
+    gpus =
+        json_pack("[{s:s, s:i, s:I}, {s:s, s:i, s:i}]", "model", "h100", "count", 2, "vram_bytes",
+                  (json_int_t)80 << 30, "model", "unheard-of", "count", 1, "vram_bytes", 1 << 30);
+    assert_int_equal(json_object_set_new(json_object_get(request, "capacity"), "gpus", gpus), 0);
+    joiner_sign(request, 88, house->server->cluster, provider.token);
+    assert_int_equal(call_json(provider.client, "POST", "/v1/nodes", request, &answer), SYN_OK);
+    capacity = syn_json_at(answer, "node.status.capacity");
+    assert_int_equal(json_array_size(json_object_get(capacity, "gpus")), 1);
+    assert_int_equal(json_array_size(json_object_get(capacity, "gpus_unpriced")), 1);
+    assert_string_equal(
+        syn_json_str(json_array_get(json_object_get(capacity, "gpus_unpriced"), 0), "model", ""),
+        "unheard-of");
+    joiner_fini(&provider);
 }
 
 /* --- jobs ------------------------------------------------------------------------------------- */
-
-static void
-job_body(char *out, size_t cap, const char *cid, const char *name, const char *more)
-{
-    (void)snprintf(out, cap,
-                   "{'name':'%s','spec':{'source':'synor://%s','entry':'main.sh','framework':"
-                   "'custom','max_budget':'1'%s}}",
-                   name, cid, more);
-}
 
 static void
 test_unpriced_gpu_is_refused(void **state)
@@ -464,29 +283,6 @@ spend(void *arg)
     return NULL;
 }
 
-static int
-add_balance(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
-{
-    int64_t *sum = arg;
-    struct syn_ledger_account account;
-    int rc = syn_ledger_account_decode(doc, &account, err);
-
-    (void)key;
-    (void)revision;
-    if (rc == SYN_OK)
-        *sum += account.balance;
-    return rc;
-}
-
-static int64_t
-ledger_sum(struct house *house)
-{
-    int64_t sum = 0;
-
-    assert_int_equal(srv_each(house->server, "balance/", add_balance, &sum, NULL), SYN_OK);
-    return sum;
-}
-
 static void
 test_ledger_sums_to_zero_under_conflicts(void **state)
 {
@@ -519,20 +315,14 @@ static void
 test_largest_gang_is_placed(void **state)
 {
     struct house *house = *state;
-    struct syn_client *provider = tenant(house, "big", "join");
+    struct joiner provider;
     char cid[SYN_CID_TEXT_MAX];
     char path[128];
     char body[640];
     SYN_JSON(job);
 
-    await_token(provider);
-    must(provider, "POST", "/v1/nodes",
-         "{'name':'big','key_id':'big-key','public_key':"
-         "'0000000000000000000000000000000000000000000000000000000000000009','capacity':{"
-         "'cpu_millicores':640000,'memory_bytes':1099511627776,'scratch_bytes':10995116277760,"
-         "'gpus':[]},'sandboxes':[{'name':'gvisor','version':'1','platform':'p','state':'ready'}],"
-         "'default_isolation':'gvisor','agent_version':'1','boot_id':'b'}",
-         NULL);
+    joiner_init(&provider, house, "big");
+    assert_int_equal(join_node_as(&provider, "big", 9, NULL), SYN_OK);
     store_source(house->client, cid);
     job_body(body, sizeof(body), cid, "gang", ",'workers':64");
     must(house->client, "POST", "/v1/training", body, &job);
@@ -543,7 +333,7 @@ test_largest_gang_is_placed(void **state)
         must(house->client, "GET", path, NULL, &now);
         if (syn_str_eq(syn_document_state(now), "starting")) {
             assert_int_equal(json_array_size(syn_json_at(now, "status.instances")), 64);
-            (void)syn_client_free(provider);
+            joiner_fini(&provider);
             return;
         }
         (void)usleep(10000);
@@ -551,19 +341,69 @@ test_largest_gang_is_placed(void **state)
     fail_msg("the gang was never placed");
 }
 
+static size_t
+count_in_state(struct house *house, const char *state)
+{
+    char path[64];
+    SYN_JSON(list);
+
+    (void)snprintf(path, sizeof(path), "/v1/training?state=%s", state);
+    must(house->client, "GET", path, NULL, &list);
+    return json_array_size(json_object_get(list, "items"));
+}
+
+/* Two jobs that wait for the same room and are looked at in one round: one gets it. */
+static void
+test_room_is_given_once(void **state)
+{
+    struct house *house = *state;
+    struct joiner provider;
+    char cid[SYN_CID_TEXT_MAX];
+    char body[640];
+    size_t starting;
+    SYN_JSON(node);
+
+    joiner_init(&provider, house, "narrow");
+    assert_int_equal(join_node_as(&provider, "narrow", 10, &node), SYN_OK);
+    must(house->client, "POST", "/v1/nodes/narrow/drain", "{'on':true}", NULL);
+    store_source(house->client, cid);
+    starting = count_in_state(house, "starting");
+    for (int i = 0; i < 6; i++) { /* each takes more than half of the node */
+        job_body(body, sizeof(body), cid, "wide", ",'region':'narrow','cpu_millicores':400000");
+        must(house->client, "POST", "/v1/training", body, NULL);
+    }
+    (void)usleep(200000);
+    must(house->client, "POST", "/v1/nodes/narrow/drain", "{'on':false}", NULL);
+    for (int i = 0; i < 500 && count_in_state(house, "starting") == starting; i++)
+        (void)usleep(10000);
+    (void)usleep(200000);
+    assert_int_equal(count_in_state(house, "starting"), starting + 1);
+    joiner_fini(&provider);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_file_upload_refuses_link, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_commit_again_answers_again, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_sweep_removes_what_is_old, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_rejoin_needs_owner_and_key, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_unpriced_gpu_is_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_tenants_do_not_see_each_other, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_one_key_moves_money_once, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_ledger_sums_to_zero_under_conflicts, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_largest_gang_is_placed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_file_upload_refuses_link, house_setup, house_teardown),
+        cmocka_unit_test_setup_teardown(test_commit_again_answers_again, house_setup,
+                                        house_teardown),
+        cmocka_unit_test_setup_teardown(test_sweep_removes_what_is_old, house_setup,
+                                        house_teardown),
+        cmocka_unit_test_setup_teardown(test_sweep_forgets_spent_challenges, house_setup,
+                                        house_teardown),
+        cmocka_unit_test_setup_teardown(test_rejoin_needs_owner_and_key, house_setup,
+                                        house_teardown),
+        cmocka_unit_test_setup_teardown(test_unpriced_gpus_are_set_apart, house_setup,
+                                        house_teardown),
+        cmocka_unit_test_setup_teardown(test_unpriced_gpu_is_refused, house_setup, house_teardown),
+        cmocka_unit_test_setup_teardown(test_tenants_do_not_see_each_other, house_setup,
+                                        house_teardown),
+        cmocka_unit_test_setup_teardown(test_one_key_moves_money_once, house_setup, house_teardown),
+        cmocka_unit_test_setup_teardown(test_ledger_sums_to_zero_under_conflicts, house_setup,
+                                        house_teardown),
+        cmocka_unit_test_setup_teardown(test_room_is_given_once, house_setup, house_teardown),
+        cmocka_unit_test_setup_teardown(test_largest_gang_is_placed, house_setup, house_teardown),
     };
 
     return cmocka_run_group_tests_name("server", tests, NULL, NULL);

@@ -27,17 +27,15 @@ struct round {
     unsigned removed;
 };
 
-/* Remove one key of that revision, and a second one with it (may be NULL). */
+/* Remove one key of that revision. */
 static int
-drop(struct round *round, const char *key, int64_t revision, const char *also, struct syn_err *err)
+drop(struct round *round, const char *key, int64_t revision, struct syn_err *err)
 {
     SRV_TXN(txn);
     int rc = srv_txn_check(&txn, key, revision, err);
 
     if (rc == SYN_OK)
         rc = srv_txn_delete(&txn, key, err);
-    if (rc == SYN_OK && also != NULL)
-        rc = srv_txn_delete(&txn, also, err);
     if (rc == SYN_OK)
         rc = srv_txn_commit(round->server, &txn, NULL, err);
     if (rc == SYN_OK)
@@ -52,7 +50,37 @@ sweep_idem(void *arg, const char *key, json_t *doc, int64_t revision, struct syn
     int rc = SYN_OK;
 
     if (syn_json_i64(doc, "at_ms", 0) + SRV_IDEM_TTL_MS < round->now_ms)
-        rc = drop(round, key, revision, NULL, err);
+        rc = drop(round, key, revision, err);
+    return rc < 0 ? rc : SYN_OK;
+}
+
+/* Spent challenges, once they would have expired anyway. */
+static int
+sweep_challenge(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    struct round *round = arg;
+    int rc = SYN_OK;
+
+    if (syn_json_i64(doc, "expires_ms", 0) < round->now_ms)
+        rc = drop(round, key, revision, err);
+    return rc < 0 ? rc : SYN_OK;
+}
+
+/* Expired, or made with one that is gone. */
+static int
+token_over(struct syn_server *server, const json_t *doc, int64_t now_ms, bool *ret_over,
+           struct syn_err *err)
+{
+    int64_t expires_ms = syn_json_i64(doc, "expires_ms", 0);
+    const char *maker = syn_json_str(doc, "maker", NULL);
+    char key[SRV_KEY_MAX];
+    SYN_JSON(found);
+    int rc = SYN_OK;
+
+    *ret_over = expires_ms > 0 && expires_ms < now_ms;
+    if (!*ret_over && maker != NULL)
+        rc = srv_load(server, srv_key(key, "token", maker, NULL), &found, NULL, err);
+    *ret_over = *ret_over || rc == SRV_ABSENT;
     return rc < 0 ? rc : SYN_OK;
 }
 
@@ -60,15 +88,19 @@ static int
 sweep_token(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
 {
     struct round *round = arg;
-    int64_t expires_ms = syn_json_i64(doc, "expires_ms", 0);
-    char index[SRV_KEY_MAX];
-    int rc = SYN_OK;
+    bool over;
+    SRV_TXN(txn);
+    int rc = token_over(round->server, doc, round->now_ms, &over, err);
 
-    if (expires_ms > 0 && expires_ms < round->now_ms)
-        rc = drop(
-            round, key, revision,
-            srv_key(index, "token-of", syn_json_str(doc, "account", "?"), strrchr(key, '/') + 1),
-            err);
+    if (rc < 0 || !over)
+        return rc;
+    rc = srv_txn_check(&txn, key, revision, err);
+    if (rc == SYN_OK)
+        rc = srv_token_forget(&txn, strrchr(key, '/') + 1, doc, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_commit(round->server, &txn, NULL, err);
+    if (rc == SYN_OK)
+        round->removed++;
     return rc < 0 ? rc : SYN_OK;
 }
 
@@ -134,7 +166,10 @@ srv_sweep(struct syn_server *server, int64_t now_ms, struct syn_err *err)
     static const struct {
         const char *prefix;
         srv_each_fn fn;
-    } kinds[] = {{"idem/", sweep_idem}, {"token/", sweep_token}, {"upload/", sweep_upload}};
+    } kinds[] = {{"challenge/", sweep_challenge},
+                 {"idem/", sweep_idem},
+                 {"token/", sweep_token},
+                 {"upload/", sweep_upload}};
     struct round round = {server, now_ms, 0};
     int rc = SYN_OK;
 

@@ -55,11 +55,11 @@ get_status(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
     if (rc == SYN_OK)
         rc = syn_json_pack(
-            &answer, err, "{s:I, s:b, s:s, s:s, s:s, s:s, s:s, s:s*, s:I, s:{s:I, s:I}}", "pid",
-            (json_int_t)getpid(), "ready", 1, "version", SYN_VERSION, "listen",
+            &answer, err, "{s:I, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s*, s:I, s:{s:I, s:I}}",
+            "pid", (json_int_t)getpid(), "ready", 1, "version", SYN_VERSION, "listen",
             server->listen[0] != '\0' ? server->listen : server->socket, "socket", server->socket,
-            "data_dir", server->data_dir, "network", server->network, "fingerprint",
-            server->fingerprint[0] != '\0' ? server->fingerprint : NULL, "uptime_ms",
+            "data_dir", server->data_dir, "network", server->network, "cluster", server->cluster,
+            "fingerprint", server->fingerprint[0] != '\0' ? server->fingerprint : NULL, "uptime_ms",
             (json_int_t)(syn_mono_ms(server->world) - server->started_ms), "nodes", "ready",
             (json_int_t)nodes.ready, "total", (json_int_t)nodes.total);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);

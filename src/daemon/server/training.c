@@ -206,24 +206,41 @@ add_node(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_e
     return syn_cluster_put_node(arg, doc, err);
 }
 
+/* "instance-on/NODE/ID": those whose run is not settled. All that hold something are among them. */
+struct reading {
+    struct syn_server *server;
+    struct syn_cluster *cluster;
+};
+
 static int
 add_instance(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
 {
-    (void)key;
+    const struct reading *reading = arg;
+    char instance_key[SRV_KEY_MAX];
+    SYN_JSON(instance);
+    int rc =
+        srv_load(reading->server, srv_key(instance_key, "instance", strrchr(key, '/') + 1, NULL),
+                 &instance, NULL, err);
+
+    (void)doc;
     (void)revision;
-    return syn_cluster_put_instance(arg, doc, err);
+    if (rc != SYN_OK)
+        return rc == SRV_ABSENT ? SYN_OK : rc;
+    return syn_cluster_put_instance(reading->cluster, instance, err);
 }
 
 int
 srv_cluster_read(struct syn_server *server, struct syn_cluster **ret_cluster, struct syn_err *err)
 {
     SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+    struct reading reading = {server, NULL};
     int rc = syn_cluster_new(&cluster, err);
 
+    reading.cluster = cluster;
     if (rc == SYN_OK)
         rc = srv_each(server, "node/", add_node, cluster, err);
     if (rc == SYN_OK)
-        rc = srv_each(server, "instance/", add_instance, cluster, err);
+        rc = srv_each(server, "instance-on/", add_instance, &reading, err);
     if (rc == SYN_OK)
         *ret_cluster = SYN_TAKE(cluster);
     return rc;
@@ -234,11 +251,15 @@ reply_plan(struct syn_server *server, struct syn_http_req *req, const json_t *sp
            struct syn_err *err)
 {
     SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+    struct syn_quota quota;
+    const struct syn_training_tenant tenant = {srv_identity(req)->account, &quota};
     SYN_JSON(plan);
-    int rc = srv_cluster_read(server, &cluster, err);
+    int rc = srv_quota_load(server, tenant.account, &quota, err);
 
     if (rc == SYN_OK)
-        rc = syn_training_plan(spec, cluster, server->prices, &plan, err);
+        rc = srv_cluster_read(server, &cluster, err);
+    if (rc == SYN_OK)
+        rc = syn_training_plan(spec, &tenant, cluster, server->prices, &plan, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, plan, err);
 }
 
@@ -286,31 +307,6 @@ event_of(struct syn_server *server, struct srv_txn *txn, const char *job, const 
                            "message", message, "instance");
 
     return rc < 0 ? rc : srv_event(server, txn, job, event, err);
-}
-
-static int
-create_once(struct syn_server *server, const struct srv_idem *idem, const json_t *job,
-            int64_t *ret_revision, struct syn_err *err)
-{
-    const char *id = syn_document_id(job);
-    const char *account = syn_json_str(job, "account", "");
-    char key[SRV_KEY_MAX];
-    SRV_TXN(txn);
-    int rc = lock_budget(server, &txn, job, err);
-
-    if (rc == SYN_OK)
-        rc = srv_txn_replace(&txn, srv_key(key, "training", id, NULL), 0, job, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_put_text(&txn, srv_key(key, "training-of", account, id), id, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_put_text(
-            &txn, srv_key(key, "training-name", account, syn_json_str(job, "name", id)), id, err);
-    if (rc == SYN_OK)
-        rc = event_of(server, &txn, id, "created", "The job was created and its budget locked.",
-                      err);
-    if (rc == SYN_OK)
-        rc = srv_idem_keep(server, idem, &txn, 201, job, err);
-    return rc < 0 ? rc : srv_txn_commit(server, &txn, ret_revision, err);
 }
 
 static int
@@ -366,82 +362,173 @@ check_price(struct syn_server *server, const json_t *spec, struct syn_err *err)
     return rc;
 }
 
+/* What is over the account's quota by itself would wait for ever. What only finds no room in it now
+ * is taken: the controller starts it when there is. */
+static int
+check_quota(struct syn_server *server, struct syn_http_req *req, const json_t *spec,
+            struct syn_err *err)
+{
+    static const struct syn_holding nothing = {{0}};
+    const char *account = srv_identity(req)->account;
+    struct syn_training_spec read;
+    struct syn_holding ask;
+    struct syn_quota quota;
+    enum syn_quota_dim over;
+    char message[160];
+    int rc = srv_quota_load(server, account, &quota, err);
+
+    if (rc < 0)
+        return rc;
+    syn_training_spec_read(spec, &read);
+    ask = syn_training_holding(&read);
+    over = syn_quota_over(&quota, &nothing, &ask);
+    if (over == SYN_QUOTA_COUNT)
+        return SYN_OK;
+    syn_quota_say(&quota, &nothing, &ask, over, message, sizeof(message));
+    syn_http_error_hint(req, "ask for less, or have an operator raise it: synor account quota");
+    return SYN_FAIL(err, SYN_E_LIMIT, "%s", message);
+}
+
+/* A job that is being created. */
+struct creation {
+    struct syn_http_req *req;
+    json_t *spec;
+    const char *name;
+    json_t *job;                     /* made once: its id is the same in every attempt */
+    struct syn_content_guard *guard; /* what the job refers to stays until it is written */
+};
+
+static void
+creation_fini(struct creation *creation)
+{
+    json_decref(creation->spec);
+    json_decref(creation->job);
+    syn_content_guard_free(creation->guard);
+}
+
+/* What the job refers to stays until it is written. */
+static int
+keep_content(struct syn_server *server, const json_t *job, struct syn_content_guard **guard,
+             struct syn_err *err)
+{
+    static const char *const places[] = {"source_cid", "dataset_cid", "image_cid"};
+    int rc = SYN_OK;
+
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(places); i++)
+        rc = srv_keep(server, guard, syn_json_str(json_object_get(job, "status"), places[i], ""),
+                      err);
+    return rc;
+}
+
+static int
+create_job(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
+{
+    struct creation *creation = arg;
+    struct srv_idem idem;
+    const char *account;
+    const char *id;
+    char key[SRV_KEY_MAX];
+    int rc = srv_idem_begin(server, creation->req, &idem, err);
+
+    if (rc == SYN_OK && creation->job == NULL) {
+        rc = make_job(server, creation->req, creation->spec, creation->name, &creation->job, err);
+        if (rc == SYN_OK)
+            rc = keep_content(server, creation->job, &creation->guard, err);
+    }
+    if (rc != SYN_OK)
+        return rc;
+    id = syn_document_id(creation->job);
+    account = syn_json_str(creation->job, "account", "");
+    rc = lock_budget(server, txn, creation->job, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_replace(txn, srv_key(key, "training", id, NULL), 0, creation->job, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_put_text(txn, srv_key(key, "training-of", account, id), id, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_put_text(
+            txn, srv_key(key, "training-name", account, syn_json_str(creation->job, "name", id)),
+            id, err);
+    if (rc == SYN_OK)
+        rc =
+            event_of(server, txn, id, "created", "The job was created and its budget locked.", err);
+    return rc < 0 ? rc : srv_idem_keep(server, &idem, txn, 201, creation->job, err);
+}
+
 static int
 create_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
-    const char *name = NULL;
-    SYN_JSON(spec);
-    SYN_JSON(job);
-    int rc = take_spec(req, &spec, &name, err);
+    SYN_SCOPED(creation_fini) struct creation creation = {.req = req};
+    int64_t revision;
+    int rc = take_spec(req, &creation.spec, &creation.name, err);
 
     if (rc == SYN_OK && syn_json_bool(syn_http_req_query_json(req), "plan", false))
-        return reply_plan(server, req, spec, err);
+        return reply_plan(server, req, creation.spec, err);
     if (rc == SYN_OK)
-        rc = check_price(server, spec, err);
-    for (int attempt = 0; rc == SYN_OK && attempt < SRV_RETRIES_MAX; attempt++) {
-        struct srv_idem idem;
-        int64_t revision;
-
-        rc = srv_idem_begin(server, req, &idem, err);
-        if (rc == SRV_REPLAYED)
-            return SYN_OK;
-        if (rc == SYN_OK && job == NULL)
-            rc = make_job(server, req, spec, name, &job, err);
-        if (rc == SYN_OK)
-            rc = create_once(server, &idem, job, &revision, err);
-        if (rc == SYN_OK)
-            rc = syn_json_set_i64(job, "revision", revision, err);
-        if (rc == SYN_OK)
-            return syn_http_reply_json(req, 201, job, err);
-        if (rc == SYN_STORE_CONFLICT)
-            rc = SYN_OK;
-    }
-    return rc < 0 ? rc : SYN_FAIL(err, SYN_E_UNAVAILABLE, "the ledger is busy; try again");
+        rc = check_price(server, creation.spec, err);
+    if (rc == SYN_OK)
+        rc = check_quota(server, req, creation.spec, err);
+    if (rc == SYN_OK)
+        rc = srv_change(server, "the ledger", create_job, &creation, &revision, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_i64(creation.job, "revision", revision, err);
+    if (rc != SYN_OK)
+        return rc == SRV_REPLAYED ? SYN_OK : rc;
+    return syn_http_reply_json(req, 201, creation.job, err);
 }
 
 /* --- changing --------------------------------------------------------------------------------- */
 
-/* What one try does to the job, beside writing it. */
-typedef int (*change_fn)(struct syn_server *server, struct srv_txn *txn, json_t *job, void *arg,
-                         struct syn_err *err);
+/* A change of the job that the request names. */
+struct job_change {
+    struct syn_http_req *req;
+    /* What it does to the job, beside writing it. */
+    int (*apply)(struct syn_server *server, struct srv_txn *txn, json_t *job, void *arg,
+                 struct syn_err *err);
+    void *arg;
+    json_t *job;
+};
 
 static int
-change_job(struct syn_server *server, struct syn_http_req *req, change_fn change, void *arg,
-           struct syn_err *err)
+change_job(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
 {
-    for (int attempt = 0; attempt < SRV_RETRIES_MAX; attempt++) {
-        char key[SRV_KEY_MAX];
-        struct srv_idem idem;
-        int64_t revision = 0;
-        SYN_JSON(job);
-        SRV_TXN(txn);
-        int rc = srv_idem_begin(server, req, &idem, err);
+    struct job_change *change = arg;
+    char key[SRV_KEY_MAX];
+    struct srv_idem idem;
+    int64_t revision = 0;
+    int rc = srv_idem_begin(server, change->req, &idem, err);
 
-        if (rc != SYN_OK)
-            return rc == SRV_REPLAYED ? SYN_OK : rc;
-        rc = srv_training_load(server, req, &job, &revision, err);
-        if (rc == SYN_OK)
-            rc = srv_if_match(req, revision, err);
-        if (rc == SYN_OK)
-            rc = change(server, &txn, job, arg, err);
-        if (rc == SYN_OK)
-            rc = srv_txn_replace(&txn, srv_key(key, "training", syn_document_id(job), NULL),
-                                 revision, job, err);
-        if (rc == SYN_OK)
-            rc = srv_idem_keep(server, &idem, &txn, 200, job, err);
-        if (rc == SYN_OK)
-            rc = srv_txn_commit(server, &txn, &revision, err);
-        if (rc == SYN_OK)
-            rc = syn_json_set_i64(job, "revision", revision, err);
-        if (rc == SYN_OK) {
-            srv_controller_poke(server->controller, syn_document_id(job));
-            return syn_http_reply_json(req, 200, job, err);
-        }
-        if (rc != SYN_STORE_CONFLICT)
-            return rc;
+    if (rc != SYN_OK)
+        return rc;
+    rc = srv_training_load(server, change->req, srv_again(&change->job), &revision, err);
+    if (rc == SYN_OK)
+        rc = srv_if_match(change->req, revision, err);
+    if (rc == SYN_OK)
+        rc = change->apply(server, txn, change->job, change->arg, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_replace(txn, srv_key(key, "training", syn_document_id(change->job), NULL),
+                             revision, change->job, err);
+    return rc < 0 ? rc : srv_idem_keep(server, &idem, txn, 200, change->job, err);
+}
+
+/* Apply the change, have the controller look, and answer with the job. */
+static int
+reply_changed(struct syn_http_req *req, struct syn_server *server, struct job_change *change,
+              struct syn_err *err)
+{
+    int64_t revision;
+    int rc = srv_change(server, "the job", change_job, change, &revision, err);
+
+    if (rc == SYN_OK)
+        rc = syn_json_set_i64(change->job, "revision", revision, err);
+    if (rc == SYN_OK) {
+        srv_controller_poke(server->controller, syn_document_id(change->job));
+        rc = syn_http_reply_json(req, 200, change->job, err);
+    } else if (rc == SRV_REPLAYED) {
+        rc = SYN_OK;
     }
-    return SYN_FAIL(err, SYN_E_UNAVAILABLE, "the job is being changed by others; try again");
+    (void)srv_again(&change->job);
+    return rc;
 }
 
 static int
@@ -459,8 +546,9 @@ static int
 stop_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     int64_t grace_ms = syn_json_i64(syn_http_req_json(req), "grace_ms", -1);
+    struct job_change change = {req, apply_stop, &grace_ms, NULL};
 
-    return change_job(ctx, req, apply_stop, &grace_ms, err);
+    return reply_changed(req, ctx, &change, err);
 }
 
 static int
@@ -478,11 +566,12 @@ resume_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     const char *text = syn_json_str(syn_http_req_json(req), "max_budget", NULL);
     int64_t budget = -1;
+    struct job_change change = {req, apply_resume, &budget, NULL};
     int rc = SYN_OK;
 
     if (text != NULL)
         rc = syn_parse_amount(text, "max_budget", &budget, err);
-    return rc < 0 ? rc : change_job(ctx, req, apply_resume, &budget, err);
+    return rc < 0 ? rc : reply_changed(req, ctx, &change, err);
 }
 
 /* Everything kept under "PREFIX/JOB/": into the transaction, as far as it has room. */
@@ -569,44 +658,41 @@ release_name(struct syn_server *server, struct srv_txn *txn, const json_t *job, 
 /* Remove what belongs to the job alone. Bills, transactions, usage and instances stay: they are the
  * proof of what was paid. */
 static int
-delete_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
+forget_job(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
 {
     static const char *const prefixes[] = {"checkpoint", "event"};
-    struct syn_server *server = ctx;
+    struct syn_http_req *req = arg;
     char job_key[SRV_KEY_MAX];
     char key[SRV_KEY_MAX];
-    int64_t revision = 0;
     SYN_JSON(job);
-    SRV_TXN(txn);
-    struct sweep sweep = {server, &txn, job_key, 0};
+    struct sweep sweep = {server, txn, job_key, 0};
     const char *id;
-    int rc = srv_training_load(server, req, &job, &revision, err);
+    int rc = srv_training_load(server, req, &job, &sweep.job_revision, err);
 
     if (rc == SYN_OK)
-        rc = srv_if_match(req, revision, err);
+        rc = srv_if_match(req, sweep.job_revision, err);
     if (rc == SYN_OK)
         rc = syn_training_may_delete(job, err);
     if (rc < 0)
         return rc;
     id = syn_document_id(job);
-    sweep.job_revision = revision;
-    rc = srv_txn_check(&txn, srv_key(job_key, "training", id, NULL), revision, err);
+    rc = srv_txn_check(txn, srv_key(job_key, "training", id, NULL), sweep.job_revision, err);
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(prefixes); i++)
         rc = srv_each(server, srv_key(key, prefixes[i], id, ""), sweep_key, &sweep, err);
     if (rc == SYN_OK)
-        rc = srv_txn_delete(&txn, job_key, err);
+        rc = srv_txn_delete(txn, job_key, err);
     if (rc == SYN_OK)
-        rc = srv_txn_delete(&txn, srv_key(key, "progress", id, NULL), err);
+        rc = srv_txn_delete(txn, srv_key(key, "progress", id, NULL), err);
     if (rc == SYN_OK)
-        rc = srv_txn_delete(&txn, srv_key(key, "training-of", syn_json_str(job, "account", ""), id),
+        rc = srv_txn_delete(txn, srv_key(key, "training-of", syn_json_str(job, "account", ""), id),
                             err);
-    if (rc == SYN_OK)
-        rc = release_name(server, &txn, job, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_commit(server, &txn, NULL, err);
-    if (rc == SYN_STORE_CONFLICT)
-        return SYN_FAIL(err, SYN_E_CONFLICT, "the job changed meanwhile; look at it again");
-    return rc < 0 ? rc : SYN_OK;
+    return rc < 0 ? rc : release_name(server, txn, job, err);
+}
+
+static int
+delete_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    return srv_change(ctx, "the job", forget_job, req, NULL, err);
 }
 
 /* --- looking closer --------------------------------------------------------------------------- */
@@ -702,9 +788,12 @@ explain_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
     SYN_JSON(instances);
     SYN_JSON(lines);
     SYN_JSON(answer);
-    struct syn_training_explain_view view = {0};
+    struct syn_quota quota;
+    struct syn_training_explain_view view = {.quota = &quota};
     int rc = srv_training_load(server, req, &job, &revision, err);
 
+    if (rc == SYN_OK)
+        rc = srv_quota_load(server, syn_json_str(job, "account", "?"), &quota, err);
     if (rc == SYN_OK)
         rc = srv_cluster_read(server, &cluster, err);
     if (rc == SYN_OK)

@@ -2,9 +2,14 @@
 #include "server_priv.h"
 
 #include <inttypes.h>
+#include <time.h>
 
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+
+#define CONFLICTS_CALM 4                 /* so many are met with haste alone */
+#define ASIDE_MIN_NS   INT64_C(100000)   /* the while begins between these, and is doubled */
+#define ASIDE_MAX_NS   INT64_C(20000000) /* with each conflict, four times */
 
 const char *
 srv_key(char *out, const char *prefix, const char *a, const char *b)
@@ -214,6 +219,48 @@ srv_txn_commit(struct syn_server *server, struct srv_txn *txn, int64_t *ret_revi
     return rc;
 }
 
+static int64_t
+now_ns(const struct syn_server *server)
+{
+    return server->world->ops->mono_ns(server->world->self);
+}
+
+/* Rivals who start over at once meet again at once, and one of many loses every time. After a few
+ * conflicts each steps aside for a random while, measured by how long an attempt takes here and
+ * now. */
+static void
+step_aside(const struct syn_server *server, int conflicts, int64_t attempt_ns)
+{
+    int64_t unit_ns = SYN_MIN(SYN_MAX(attempt_ns, ASIDE_MIN_NS), ASIDE_MAX_NS);
+    struct timespec pause = {0, 0};
+    uint64_t dice;
+
+    if (conflicts < CONFLICTS_CALM)
+        return;
+    server->world->ops->random(server->world->self, &dice, sizeof(dice));
+    pause.tv_nsec = (long)(dice % ((uint64_t)unit_ns << SYN_MIN(conflicts - CONFLICTS_CALM, 4)));
+    (void)nanosleep(&pause, NULL);
+}
+
+int
+srv_change(struct syn_server *server, const char *what, srv_attempt_fn attempt, void *arg,
+           int64_t *ret_revision, struct syn_err *err)
+{
+    for (int i = 0; i < SRV_RETRIES_MAX; i++) {
+        SRV_TXN(txn);
+        int64_t begun_ns = now_ns(server);
+        int rc = attempt(server, &txn, arg, err);
+
+        if (rc != SYN_OK)
+            return rc;
+        rc = srv_txn_commit(server, &txn, ret_revision, err);
+        if (rc != SYN_STORE_CONFLICT)
+            return rc;
+        step_aside(server, i + 1, now_ns(server) - begun_ns);
+    }
+    return SYN_FAIL(err, SYN_E_UNAVAILABLE, "others keep changing %s; try again", what);
+}
+
 /* --- listing ---------------------------------------------------------------------------------- */
 
 static const struct syn_field list_fields[] = {
@@ -277,7 +324,8 @@ srv_reply_list(struct syn_server *server, struct syn_http_req *req, const char *
 
             rc = parse_doc(page.docs[i], &doc, err);
             if (rc == SYN_OK)
-                rc = fn(arg, page.docs[i]->key, doc, items, err);
+                rc = fn != NULL ? fn(arg, page.docs[i]->key, doc, items, err)
+                                : syn_json_append_take(items, json_incref(doc), err);
             (void)syn_str_copy(next, sizeof(next), page.docs[i]->key);
             more = page.more || i + 1 < page.count;
         }

@@ -473,45 +473,104 @@ put_link(struct syn_http_req *req, void *ctx, struct syn_err *err)
     return rc;
 }
 
+/* One that holds files comes with them; this is for one that holds nothing. */
+static int
+put_folder(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    const char *path = "";
+    const char *name = "";
+    struct stat st;
+    int parent = -1;
+    SYN_JSON(doc);
+    int rc = load_upload(ctx, req, &doc, err);
+
+    if (rc == SYN_OK && syn_str_eq(syn_json_str(doc, "kind", ""), "file"))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "a folder stands in a folder: begin an upload of kind \"folder\"");
+    if (rc == SYN_OK)
+        rc = data_path(req, doc, &path, err);
+    if (rc == SYN_OK)
+        rc = open_parent(ctx, syn_json_str(doc, "id", "?"), path, &parent, &name, err);
+    if (rc < 0)
+        return rc;
+    if (mkdirat(parent, name, 0755) != 0 && errno != EEXIST)
+        rc = SYN_FAIL_SYS(err, errno, "upload: folder %s", path);
+    else if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(st.st_mode))
+        rc = SYN_FAIL(err, SYN_E_CONFLICT, "%s is no folder in this upload", path);
+    (void)close(parent);
+    return rc;
+}
+
 /* --- commit ----------------------------------------------------------------------------------- */
+
+/* An upload whose content is stored: what is left is to write so. */
+struct committing {
+    struct syn_http_req *req;
+    json_t *doc; /* the upload's, with the answer in it */
+    int64_t revision;
+    struct syn_cid cid;
+};
+
+static int
+keep_pin(struct syn_server *server, struct srv_txn *txn, const struct committing *committing,
+         struct syn_err *err)
+{
+    const char *account = srv_identity(committing->req)->account;
+    char text[SYN_CID_TEXT_MAX];
+    char key[SRV_KEY_MAX];
+    SYN_JSON(pin);
+    int rc;
+
+    (void)srv_key(key, "pin", account, syn_cid_format(&committing->cid, text));
+    rc = srv_storage_claim(server, txn, account, key, &committing->cid, err);
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&pin, err, "{s:s, s:O}", "cid", text, "created_at",
+                           json_object_get(committing->doc, "created_at"));
+    return rc < 0 ? rc : srv_txn_put(txn, key, pin, err);
+}
+
+/* Is the upload what it was when its content was read? */
+static int
+check_unchanged(struct syn_server *server, const char *key, int64_t revision, struct syn_err *err)
+{
+    int64_t now = 0;
+    SYN_JSON(doc);
+    int rc = srv_load(server, key, &doc, &now, err);
+
+    if (rc < 0)
+        return rc;
+    if (rc == SRV_ABSENT || now != revision)
+        return SYN_FAIL(err, SYN_E_CONFLICT, "the upload was committed or deleted meanwhile");
+    return SYN_OK;
+}
 
 /* Name and pin it as the request asks, and keep the answer in the upload's document: a commit whose
  * answer got lost is asked for again. */
 static int
-commit_documents(struct syn_server *server, struct syn_http_req *req, json_t *doc, int64_t revision,
-                 const struct syn_cid *cid, struct syn_err *err)
+commit_documents(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
 {
-    const char *account = srv_identity(req)->account;
-    const char *name = syn_json_str(syn_http_req_json(req), "name", "");
-    char text[SYN_CID_TEXT_MAX];
+    const struct committing *committing = arg;
+    const json_t *body = syn_http_req_json(committing->req);
+    const char *name = syn_json_str(body, "name", "");
     char key[SRV_KEY_MAX];
-    SYN_JSON(pin);
-    SRV_TXN(txn);
-    int rc = SYN_OK;
+    SYN_JSON(before);
+    int rc;
 
-    if (name[0] != '\0')
-        rc = srv_name_put(server, &txn, account, name, cid, NULL, err);
-    if (rc == SYN_OK && syn_json_bool(syn_http_req_json(req), "pin", false)) {
-        rc = syn_json_pack(&pin, err, "{s:s, s:O}", "cid", syn_cid_format(cid, text), "created_at",
-                           json_object_get(doc, "created_at"));
-        if (rc == SYN_OK)
-            rc = srv_txn_put(&txn, srv_key(key, "pin", account, text), pin, err);
-    }
-    if (rc == SYN_OK) {
-        SYN_JSON(before);
-
-        before = json_copy(doc);
-        (void)json_object_del(before, "answer");
-        rc = srv_upload_forget(before, &txn, err);
-    }
-    if (rc == SYN_OK)
-        rc = srv_txn_replace(&txn, srv_key(key, "upload", syn_json_str(doc, "id", "?"), NULL),
-                             revision, doc, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_commit(server, &txn, NULL, err);
-    return rc == SYN_STORE_CONFLICT
-               ? SYN_FAIL(err, SYN_E_CONFLICT, "the upload was committed or deleted meanwhile")
-               : rc;
+    (void)srv_key(key, "upload", syn_json_str(committing->doc, "id", "?"), NULL);
+    rc = check_unchanged(server, key, committing->revision, err);
+    if (rc == SYN_OK && name[0] != '\0')
+        rc = srv_name_put(server, txn, srv_identity(committing->req)->account, name,
+                          &committing->cid, NULL, err);
+    if (rc == SYN_OK && syn_json_bool(body, "pin", false))
+        rc = keep_pin(server, txn, committing, err);
+    if (rc < 0)
+        return rc;
+    before = json_copy(committing->doc);
+    if (before == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an upload");
+    (void)json_object_del(before, "answer");
+    rc = srv_upload_forget(before, txn, err);
+    return rc < 0 ? rc : srv_txn_replace(txn, key, committing->revision, committing->doc, err);
 }
 
 static int
@@ -523,11 +582,11 @@ commit_upload(struct syn_http_req *req, void *ctx, struct syn_err *err)
     char dir[SRV_PATH_MAX];
     char text[SYN_CID_TEXT_MAX];
     struct syn_content_tally tally = {0};
-    struct syn_cid cid;
+    struct committing committing = {.req = req};
     json_t *answer = NULL;
-    int64_t revision;
+    SRV_GUARD(guard); /* from before the content is there until a document names it */
     SYN_JSON(doc);
-    int rc = load_any(server, req, &doc, &revision, err);
+    int rc = load_any(server, req, &doc, &committing.revision, err);
 
     if (rc == SYN_OK && name[0] != '\0' && !srv_content_name_ok(name))
         return SYN_FAIL(err, SYN_E_INVALID, "name: \"%.60s\" is no name", name);
@@ -538,15 +597,19 @@ commit_upload(struct syn_http_req *req, void *ctx, struct syn_err *err)
     (void)snprintf(path, sizeof(path), "%s/tree%s",
                    upload_dir(server, syn_json_str(doc, "id", "?"), dir),
                    syn_str_eq(syn_json_str(doc, "kind", ""), "file") ? "/file" : "");
-    rc = syn_content_put_path(server->content, path, NULL, NULL, &cid, &tally, err);
+    rc = syn_content_guard_new(server->content, &guard, err);
     if (rc == SYN_OK)
-        rc = syn_json_pack(&answer, err, "{s:s, s:I, s:I, s:s?}", "cid", syn_cid_format(&cid, text),
-                           "size_bytes", (json_int_t)tally.bytes, "files", (json_int_t)tally.files,
-                           "name", name[0] != '\0' ? name : NULL);
+        rc = syn_content_put_path(server->content, path, NULL, NULL, &committing.cid, &tally, err);
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&answer, err, "{s:s, s:I, s:I, s:s?}", "cid",
+                           syn_cid_format(&committing.cid, text), "size_bytes",
+                           (json_int_t)tally.bytes, "files", (json_int_t)tally.files, "name",
+                           name[0] != '\0' ? name : NULL);
     if (rc == SYN_OK)
         rc = syn_json_set_take(doc, "answer", answer, err);
+    committing.doc = doc;
     if (rc == SYN_OK)
-        rc = commit_documents(server, req, doc, revision, &cid, err);
+        rc = srv_change(server, "what the account keeps", commit_documents, &committing, NULL, err);
     if (rc < 0)
         return rc;
     srv_upload_remove(server, syn_json_str(doc, "id", "?"));
@@ -658,6 +721,14 @@ static const struct syn_http_route rows[] = {
      .body = &link_schema,
      .name = "uploads.link",
      .summary = "Make a symbolic link"},
+    {.method = "PUT",
+     .pattern = "/v1/uploads/{id}/folder",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SCOPES,
+     .handler = put_folder,
+     .query = &data_schema,
+     .name = "uploads.folder",
+     .summary = "Make a folder that holds nothing"},
     {.method = "POST",
      .pattern = "/v1/uploads/{id}/commit",
      .kind = SYN_HTTP_POOL,

@@ -3,8 +3,10 @@
  * the supervisor sets them on the cgroup itself, the same way for both tools. */
 #include "bundle_priv.h"
 
+#include <errno.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <synor/base/str.h>
@@ -105,6 +107,32 @@ check_network(const struct syn_instance_spec *spec, struct syn_err *err)
     return SYN_OK;
 }
 
+/* What the agent adds for the hardware, not the tenant: still nothing that could surprise. */
+static int
+check_hardware(const struct syn_instance_spec *spec, struct syn_err *err)
+{
+    size_t count = 0;
+
+    for (; spec->devices && spec->devices[count]; count++) {
+        if (count == SYN_INSTANCE_DEVICES_MAX)
+            return SYN_FAIL(err, SYN_E_INVALID, "devices: more than %d", SYN_INSTANCE_DEVICES_MAX);
+        if (!path_clean(spec->devices[count]) || !syn_str_starts(spec->devices[count], "/dev/"))
+            return SYN_FAIL(err, SYN_E_INVALID, "devices[%zu]: expected a path below /dev: %s",
+                            count, spec->devices[count]);
+    }
+    if (spec->drivers_count > SYN_INSTANCE_BINDS_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "drivers: more than %d", SYN_INSTANCE_BINDS_MAX);
+    if (spec->drivers_count > 0 && !spec->rootfs)
+        return SYN_FAIL(err, SYN_E_INVALID, "drivers: the host's /usr has its own");
+    for (size_t i = 0; i < spec->drivers_count; i++) {
+        if (!path_clean(spec->drivers[i].host) || !path_clean(spec->drivers[i].container) ||
+            !below(spec->drivers[i].container, "/usr") || !spec->drivers[i].ro)
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "drivers[%zu]: expected a read-only file below /usr", i);
+    }
+    return SYN_OK;
+}
+
 static int
 check_numbers(const struct syn_instance_spec *spec, struct syn_err *err)
 {
@@ -160,6 +188,8 @@ syn_bundle_check(const struct syn_instance_spec *spec, struct syn_err *err)
         rc = check_bind(&spec->binds[i], i, err);
     if (rc == SYN_OK)
         rc = check_network(spec, err);
+    if (rc == SYN_OK)
+        rc = check_hardware(spec, err);
     return rc < 0 ? rc : check_numbers(spec, err);
 }
 
@@ -270,9 +300,50 @@ make_mounts(const struct syn_instance_spec *spec, const struct syn_plan *plan, j
         rc = add_mount(mounts, bind->container, "bind", bind->host,
                        bind->ro ? "rbind,ro,nosuid,nodev" : "rbind,rw,nosuid,nodev", err);
     }
+    for (size_t i = 0; rc == SYN_OK && i < spec->drivers_count; i++)
+        rc = add_mount(mounts, spec->drivers[i].container, "bind", spec->drivers[i].host,
+                       "bind,ro,nosuid,nodev", err);
     if (rc == SYN_OK)
         *ret = SYN_TAKE(mounts);
     return rc;
+}
+
+/* The devices themselves, and the rules of the device cgroup, which deny everything else: the tool
+ * writes them for either version of cgroups. */
+static int
+add_devices(json_t *linux_part, const struct syn_instance_spec *spec, struct syn_err *err)
+{
+    json_t *rules = json_object_get(json_object_get(linux_part, "resources"), "devices");
+    SYN_JSON(nodes);
+    int rc = SYN_OK;
+
+    if (!spec->devices || !spec->devices[0])
+        return SYN_OK;
+    nodes = json_array();
+    if (!nodes)
+        return SYN_FAIL(err, SYN_E_NOMEM, "bundle");
+    for (size_t i = 0; rc == SYN_OK && spec->devices[i]; i++) {
+        const char *path = spec->devices[i];
+        json_t *entry = NULL;
+        struct stat st;
+
+        if (stat(path, &st) < 0)
+            return SYN_FAIL_SYS(err, errno, "device %s", path);
+        if (!S_ISCHR(st.st_mode))
+            return SYN_FAIL(err, SYN_E_INVALID, "device %s: not a character device", path);
+        rc = syn_json_pack(&entry, err, "{s:s, s:s, s:I, s:I, s:i}", "path", path, "type", "c",
+                           "major", (json_int_t)major(st.st_rdev), "minor",
+                           (json_int_t)minor(st.st_rdev), "fileMode", 0666);
+        if (rc == SYN_OK)
+            rc = syn_json_append_take(nodes, entry, err);
+        if (rc == SYN_OK)
+            rc = syn_json_pack(&entry, err, "{s:b, s:s, s:I, s:I, s:s}", "allow", 1, "type", "c",
+                               "major", (json_int_t)major(st.st_rdev), "minor",
+                               (json_int_t)minor(st.st_rdev), "access", "rw");
+        if (rc == SYN_OK)
+            rc = syn_json_append_take(rules, entry, err);
+    }
+    return rc < 0 ? rc : syn_json_set_take(linux_part, "devices", SYN_TAKE(nodes), err);
 }
 
 static bool
@@ -425,6 +496,8 @@ syn_bundle_json(const struct syn_instance_spec *spec, const struct syn_plan *pla
         rc = syn_json_pack(&linux_part, err, "{s:O, s:s, s:{s:[{s:b, s:s}]}}", "namespaces",
                            namespaces, "cgroupsPath", plan->cgroup, "resources", "devices", "allow",
                            0, "access", "rwm");
+    if (rc == SYN_OK)
+        rc = add_devices(linux_part, spec, err);
     if (rc == SYN_OK && !plan->gvisor)
         rc = add_runc_parts(linux_part, plan, err);
     if (rc < 0)

@@ -56,6 +56,12 @@ bad_binds_are_refused(void **state)
     }
 }
 
+static const char *const devices_outside[] = {"/dev/null", "/etc/shadow", NULL};
+static const char *const devices_odd[] = {"/dev/../etc/shadow", NULL};
+static const struct syn_bind driver_outside = {"/usr/lib/x", "/etc/x", true};
+static const struct syn_bind driver_writable = {"/usr/lib/x", "/usr/lib/x", false};
+static const struct syn_bind driver_good = {"/usr/lib/x", "/usr/lib/x", true};
+
 #define SPEC_ROWS(row)                                                                            \
     row(id = NULL, "id") row(id = "Upper", "id") row(id = "a/b", "id") row(dir = "rel", "folder") \
         row(dir = "/a:b", "folder") row(dir = "/a/../b", "folder") row(rootfs = "x", "rootfs")    \
@@ -64,7 +70,10 @@ bad_binds_are_refused(void **state)
                     row(cpu_millicores = 1, "cpu") row(pids_max = -1, "pids")                     \
                         row(uid = 65536, "uid") row(network = SYN_NETWORK_GROUP, "group")         \
                             row(wall_ms = -5, "wall") row(log_bytes_max = 10, "log")              \
-                                row(binds_count = 65, "binds") row(hosts_count = 257, "hosts")
+                                row(binds_count = 65, "binds") row(hosts_count = 257, "hosts")    \
+                                    row(devices = devices_outside, "devices[1]")                  \
+                                        row(devices = devices_odd, "devices[0]")                  \
+                                            row(drivers_count = 65, "drivers")
 
 static void
 bad_specs_are_refused(void **state)
@@ -98,6 +107,33 @@ bad_lists_are_refused(void **state)
         many[i] = "x";
     spec.argv = many;
     assert_code(syn_bundle_check(&spec, &err), SYN_E_INVALID, &err);
+}
+
+static void
+bad_drivers_are_refused(void **state)
+{
+    static const struct {
+        const struct syn_bind *driver;
+        const char *rootfs;
+        const char *word; /* NULL: it is fine */
+    } rows[] = {
+        {&driver_outside, "/image", "drivers[0]"},
+        {&driver_writable, "/image", "drivers[0]"},
+        {&driver_good, NULL, "drivers"}, /* the host's /usr is not written over */
+        {&driver_good, "/image", NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        struct syn_instance_spec spec = good_spec();
+        struct syn_err err = {0};
+
+        spec.drivers = rows[i].driver;
+        spec.drivers_count = 1;
+        spec.rootfs = rows[i].rootfs;
+        assert_code(syn_bundle_check(&spec, &err), rows[i].word ? SYN_E_INVALID : SYN_OK, &err);
+        assert_true(rows[i].word == NULL || strstr(err.msg, rows[i].word));
+    }
 }
 
 static bool
@@ -139,6 +175,78 @@ bundle_isolates(void **state)
         assert_string_equal(json_string_value(syn_json_at(config, "linux.cgroupsPath")),
                             plan.cgroup);
     }
+}
+
+static const json_t *
+find_mount(const json_t *config, const char *destination)
+{
+    size_t i;
+    json_t *entry;
+
+    json_array_foreach (json_object_get(config, "mounts"), i, entry) {
+        if (syn_str_eq(syn_json_str(entry, "destination", ""), destination))
+            return entry;
+    }
+    return NULL;
+}
+
+static void
+hardware_is_passed_on(void **state)
+{
+    static const char *const devices[] = {"/dev/zero", "/dev/full", NULL};
+
+    (void)state;
+    for (int gvisor = 0; gvisor < 2; gvisor++) {
+        struct syn_instance_spec spec = good_spec();
+        struct syn_plan plan = good_plan(gvisor, false);
+        const json_t *list, *rules, *mount;
+        struct syn_err err = {0};
+        SYN_JSON(config);
+
+        spec.devices = devices;
+        spec.rootfs = "/image";
+        spec.drivers = &driver_good;
+        spec.drivers_count = 1;
+        assert_done(syn_bundle_json(&spec, &plan, &config, &err), &err);
+        list = syn_json_at(config, "linux.devices");
+        rules = syn_json_at(config, "linux.resources.devices");
+        assert_int_equal(json_array_size(list), 2);
+        assert_int_equal(json_array_size(rules), 3);
+        /* First everything is denied, then these two are allowed, and not to be made anew. */
+        assert_true(json_is_false(json_object_get(json_array_get(rules, 0), "allow")));
+        for (size_t i = 0; i < 2; i++) {
+            const json_t *device = json_array_get(list, i), *rule = json_array_get(rules, i + 1);
+
+            assert_string_equal(syn_json_str(device, "path", ""), devices[i]);
+            assert_string_equal(syn_json_str(device, "type", ""), "c");
+            assert_int_equal(syn_json_i64(device, "major", 0), 1);
+            assert_int_equal(syn_json_i64(device, "minor", 0), i == 0 ? 5 : 7);
+            assert_true(json_is_true(json_object_get(rule, "allow")));
+            assert_int_equal(syn_json_i64(rule, "minor", 0), i == 0 ? 5 : 7);
+            assert_string_equal(syn_json_str(rule, "access", ""), "rw");
+        }
+        mount = find_mount(config, "/usr/lib/x");
+        assert_non_null(mount);
+        assert_string_equal(json_string_value(json_array_get(json_object_get(mount, "options"), 1)),
+                            "ro");
+    }
+}
+
+static void
+devices_must_be_there(void **state)
+{
+    static const char *const missing[] = {"/dev/no-such-device", NULL};
+    static const char *const folder[] = {"/dev/shm", NULL};
+    struct syn_instance_spec spec = good_spec();
+    struct syn_plan plan = good_plan(false, false);
+    struct syn_err err = {0};
+    SYN_JSON(config);
+
+    (void)state;
+    spec.devices = missing;
+    assert_code(syn_bundle_json(&spec, &plan, &config, &err), SYN_E_NOTFOUND, &err);
+    spec.devices = folder;
+    assert_code(syn_bundle_json(&spec, &plan, &config, &err), SYN_E_INVALID, &err);
 }
 
 static void
@@ -225,12 +333,14 @@ static int
 bundle_scenario(void *arg, struct syn_err *err)
 {
     static const char *const env[] = {"A=b", NULL};
+    static const char *const devices[] = {"/dev/null", NULL};
     struct syn_instance_spec spec = good_spec();
     struct syn_plan plan = good_plan(false, false);
     SYN_JSON(config);
 
     (void)arg;
     spec.env = env;
+    spec.devices = devices;
     return syn_bundle_json(&spec, &plan, &config, err);
 }
 
@@ -248,7 +358,10 @@ main(void)
         cmocka_unit_test(bad_binds_are_refused),
         cmocka_unit_test(bad_specs_are_refused),
         cmocka_unit_test(bad_lists_are_refused),
+        cmocka_unit_test(bad_drivers_are_refused),
         cmocka_unit_test(bundle_isolates),
+        cmocka_unit_test(hardware_is_passed_on),
+        cmocka_unit_test(devices_must_be_there),
         cmocka_unit_test(seccomp_is_an_allow_list),
         cmocka_unit_test(id_ranges_are_disjoint_or_equal),
         cmocka_unit_test(addresses_are_parsed),

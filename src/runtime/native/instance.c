@@ -4,13 +4,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <synor/base/mem.h>
@@ -21,11 +19,11 @@
 #include "group_priv.h"
 #include "record_priv.h"
 #include "scratch_priv.h"
+#include "supervisor_priv.h"
 
-#define START_MS      60000 /* a start took 21 s once on a loaded machine */
-#define REPLY_MS      5000
-#define SHIM_END_MS   5000
-#define SHIM_ARGS_MAX 8
+#define START_MS    60000 /* a start took 21 s once on a loaded machine */
+#define REPLY_MS    5000
+#define SHIM_END_MS 5000
 
 struct syn_instance *
 syn_instance_close(struct syn_instance *instance)
@@ -49,14 +47,13 @@ fill_paths(struct syn_instance *instance)
     static const char *const names[] = {
         SYN_FILE_LOG,
         SYN_FILE_USAGE,
-        SYN_DIR_SCRATCH "/scratch/progress.jsonl",
         SYN_DIR_SCRATCH "/checkpoints",
         SYN_DIR_SCRATCH "/output",
         SYN_DIR_SCRATCH "/scratch",
     };
     const char **slots[] = {
-        &instance->paths.log,         &instance->paths.usage,  &instance->paths.progress,
-        &instance->paths.checkpoints, &instance->paths.output, &instance->paths.scratch,
+        &instance->paths.log,    &instance->paths.usage,   &instance->paths.checkpoints,
+        &instance->paths.output, &instance->paths.scratch,
     };
 
     for (size_t i = 0; i < SYN_LEN(names); i++) {
@@ -132,48 +129,6 @@ shim_pidfd(const struct shim_record *record)
     return fd;
 }
 
-static int
-spawn_shim(const struct syn_instance *instance, const char *const *shim_argv, int ready,
-           struct syn_err *err)
-{
-    const char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL};
-    const char *argv[SHIM_ARGS_MAX + 2] = {0};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    sigset_t none, all;
-    size_t count = 0;
-    pid_t pid;
-    int status, rc;
-
-    for (; shim_argv[count] && count < SHIM_ARGS_MAX; count++)
-        argv[count] = shim_argv[count];
-    argv[count] = instance->dir_path;
-    if (posix_spawn_file_actions_init(&actions) != 0)
-        return SYN_FAIL(err, SYN_E_NOMEM, "starting the supervisor");
-    if (posix_spawnattr_init(&attr) != 0) {
-        (void)posix_spawn_file_actions_destroy(&actions);
-        return SYN_FAIL(err, SYN_E_NOMEM, "starting the supervisor");
-    }
-    (void)sigemptyset(&none);
-    (void)sigfillset(&all);
-    (void)posix_spawnattr_setsigmask(&attr, &none);
-    (void)posix_spawnattr_setsigdefault(&attr, &all);
-    (void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    (void)posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0);
-    (void)posix_spawn_file_actions_adddup2(&actions, 0, 1);
-    (void)posix_spawn_file_actions_adddup2(&actions, ready, 3);
-    rc = posix_spawn(&pid, argv[0], &actions, &attr, (char *const *)(uintptr_t)argv,
-                     (char *const *)(uintptr_t)env);
-    (void)posix_spawnattr_destroy(&attr);
-    (void)posix_spawn_file_actions_destroy(&actions);
-    if (rc != 0)
-        return SYN_FAIL_SYS(err, rc, "starting the supervisor %s", argv[0]);
-    /* It forks into the background at once; the first process only tells that it could. */
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    return SYN_OK;
-}
-
 /* The supervisor's word: "ok", or why not. TIMEOUT and IO when there is none. */
 static int
 await_ready(int fd, char *out, size_t cap, struct syn_err *err)
@@ -201,7 +156,8 @@ await_ready(int fd, char *out, size_t cap, struct syn_err *err)
 }
 
 int
-syn_instance_start(struct syn_instance *instance, const char *const *shim_argv, struct syn_err *err)
+syn_instance_start(struct syn_instance *instance, const struct syn_supervisor *supervisor,
+                   struct syn_err *err)
 {
     SYN_FD(ready);
     SYN_FD(theirs);
@@ -222,7 +178,7 @@ syn_instance_start(struct syn_instance *instance, const char *const *shim_argv, 
         if (theirs < 0)
             return SYN_FAIL_SYS(err, errno, "making a pipe");
     }
-    rc = spawn_shim(instance, shim_argv, theirs, err);
+    rc = syn_supervisor_spawn(supervisor, instance->dir_path, theirs, err);
     syn_fd_scope(&theirs);
     if (rc == SYN_OK)
         rc = await_ready(ready, word, sizeof(word), err);
@@ -281,7 +237,7 @@ conclude_lost(struct syn_instance *instance, const struct shim_record *record,
     struct syn_instance_status status = {
         .state = SYN_INSTANCE_EXITED, .reason = SYN_EXIT_LOST, .exit_code = 255};
     struct syn_cgroup_layout layout;
-    struct syn_usage usage = {0};
+    struct syn_usage_sample usage = {0};
     char boot[40];
     int rc = syn_cgroup_layout_read(&layout, err);
 
@@ -326,12 +282,12 @@ syn_instance_poll(struct syn_instance *instance, struct syn_instance_status *ret
             *err = local;
         return rc;
     }
-    if (!alive && record.pid > 0)
+    status.started_at_ms = started_at(instance->dir);
+    if (!alive && record.pid > 0 && status.started_at_ms > 0)
         return conclude_lost(instance, &record, ret_status, err);
-    if (alive) {
-        status.started_at_ms = started_at(instance->dir);
-        status.state = status.started_at_ms > 0 ? SYN_INSTANCE_RUNNING : SYN_INSTANCE_PREPARED;
-    }
+    /* A supervisor that died before the start was decided has lost nothing: still prepared. */
+    if (alive && status.started_at_ms > 0)
+        status.state = SYN_INSTANCE_RUNNING;
     *ret_status = status;
     return SYN_OK;
 }

@@ -4,12 +4,14 @@
 
 #include "plan_priv.h"
 
+struct syn_supervisor;
+
 struct syn_instance {
     int dir;
     char dir_path[SYN_INSTANCE_PATH_MAX];
     struct syn_plan plan;
     struct syn_instance_paths paths;
-    char path_texts[6][SYN_INSTANCE_PATH_MAX + 32];
+    char path_texts[5][SYN_INSTANCE_PATH_MAX + 32];
 };
 
 /** Open a prepared folder. Owner: *ret_instance is the caller's, until syn_instance_close(). */
@@ -17,9 +19,9 @@ SYN_MUST int syn_instance_open(const char *dir, struct syn_instance **ret_instan
                                struct syn_err *err);
 struct syn_instance *syn_instance_close(struct syn_instance *instance);
 void syn_instance_close_scope(struct syn_instance **slot);
-/** Start the supervisor `shim_argv` + folder and wait for its word. */
-SYN_MUST int syn_instance_start(struct syn_instance *instance, const char *const *shim_argv,
-                                struct syn_err *err);
+/** Start a supervisor over the folder and wait for its word. */
+SYN_MUST int syn_instance_start(struct syn_instance *instance,
+                                const struct syn_supervisor *supervisor, struct syn_err *err);
 /** One request to the supervisor. CONFLICT when nobody listens. */
 SYN_MUST int syn_instance_request(struct syn_instance *instance, const char *request,
                                   struct syn_err *err);

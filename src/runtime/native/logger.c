@@ -33,6 +33,20 @@ put(struct syn_logger *logger, const char *stream, char flag, const char *text, 
     logger->size_bytes += (int64_t)total;
 }
 
+/* The kernel's words as libc and most languages print them, with either first letter, and the
+ * name that Node.js prints. */
+static bool
+speaks_of_nospace(const char *text, size_t len)
+{
+    static const char *const words[] = {"o space left on device", "ENOSPC"};
+
+    for (size_t i = 0; i < SYN_LEN(words); i++) {
+        if (memmem(text, len, words[i], strlen(words[i])))
+            return true;
+    }
+    return false;
+}
+
 static void
 record(struct syn_logger *logger, enum syn_logger_stream stream, char flag, int64_t now_ms)
 {
@@ -40,6 +54,9 @@ record(struct syn_logger *logger, enum syn_logger_stream stream, char flag, int6
     char mark[128];
     int len;
 
+    logger->fed_bytes += (int64_t)logger->streams[stream].len + 1;
+    if (speaks_of_nospace(logger->streams[stream].line, logger->streams[stream].len))
+        logger->nospace_at = logger->fed_bytes;
     if (!logger->truncated &&
         logger->size_bytes + (int64_t)logger->streams[stream].len + (int64_t)2 * HEAD_MAX >
             logger->max_bytes) {
@@ -62,6 +79,8 @@ syn_logger_init(struct syn_logger *logger, int fd, int64_t size_bytes, int64_t m
     logger->size_bytes = size_bytes;
     logger->max_bytes = max_bytes;
     logger->truncated = false;
+    logger->fed_bytes = 0;
+    logger->nospace_at = 0;
     logger->out_len = 0;
     for (unsigned i = 0; i < SYN_LOGGER_STREAMS; i++)
         logger->streams[i].len = 0;

@@ -11,7 +11,9 @@ enum syn_logger_stream { SYN_LOGGER_STDOUT, SYN_LOGGER_STDERR, SYN_LOGGER_STREAM
 struct syn_logger {
     int fd; /* not owned; O_APPEND */
     int64_t size_bytes, max_bytes;
-    bool truncated; /* the mark is written: nothing follows */
+    bool truncated;     /* the mark is written: nothing follows */
+    int64_t fed_bytes;  /* of lines so far, whether written or not */
+    int64_t nospace_at; /* fed_bytes behind the last line that speaks of ENOSPC; 0: none did */
     struct {
         size_t len;
         char line[SYN_INSTANCE_LOG_LINE_MAX];

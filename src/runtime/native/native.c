@@ -21,7 +21,6 @@
 #define LOG_DEFAULT     ((int64_t)64 << 20)
 #define PIDS_DEFAULT    4096
 #define GRACE_DEFAULT   10000
-#define PROGRESS        "scratch/progress.jsonl"
 
 /* ---- prepare ---- */
 
@@ -31,6 +30,7 @@ make_plan(const struct syn_native *native, const struct syn_sandbox_choice *choi
 {
     struct syn_plan plan = {
         .gvisor = choice->gvisor,
+        .devices = spec->devices && spec->devices[0],
         .cpu_millicores = spec->cpu_millicores,
         .memory_bytes = spec->memory_bytes,
         .pids_max = spec->pids_max > 0 ? spec->pids_max : PIDS_DEFAULT,
@@ -73,27 +73,17 @@ make_plan(const struct syn_native *native, const struct syn_sandbox_choice *choi
     return rc;
 }
 
+/* The program's own folders, in a space that is mounted at `at`. */
 static int
-make_scratch(const struct syn_native *native, const struct syn_instance_spec *spec,
-             const struct syn_plan *plan, struct syn_err *err)
+furnish_scratch(const struct syn_instance_spec *spec, const struct syn_plan *plan, const char *at,
+                struct syn_err *err)
 {
     static const char *const folders[] = {"checkpoints", "output", "scratch", "tmp"};
-    char image[SYN_PATH_MAX], at[SYN_PATH_MAX];
     uid_t uid = syn_bundle_host_id(plan, spec->uid ? spec->uid : SYN_UID_DEFAULT);
     gid_t gid = syn_bundle_host_id(plan, spec->gid ? spec->gid : SYN_UID_DEFAULT);
     SYN_FD(dir);
-    int rc = syn_path_format(image, sizeof(image), err, "%s/" SYN_FILE_IMAGE, spec->dir);
+    int rc;
 
-    if (rc == SYN_OK)
-        rc = syn_path_format(at, sizeof(at), err, "%s/" SYN_DIR_SCRATCH, spec->dir);
-    if (rc == SYN_OK)
-        rc = syn_dir_make(AT_FDCWD, at, 0755, err);
-    if (rc == SYN_OK)
-        rc = syn_scratch_create(native->cache, plan->scratch_bytes, image, err);
-    if (rc == SYN_OK)
-        rc = syn_scratch_mount(image, at, err);
-    if (rc < 0)
-        return rc;
     dir = open(at, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0)
         return SYN_FAIL_SYS(err, errno, "opening %s", at);
@@ -105,14 +95,30 @@ make_scratch(const struct syn_native *native, const struct syn_instance_spec *sp
         if (fchownat(dir, folders[i], uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
             return SYN_FAIL_SYS(err, errno, "giving %s to the instance", folders[i]);
     }
-    rc = syn_file_write(dir, PROGRESS, "", 0, err);
-    if (rc == SYN_OK && fchownat(dir, PROGRESS, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
-        return SYN_FAIL_SYS(err, errno, "giving progress.jsonl to the instance");
-    return rc;
+    return SYN_OK;
 }
 
 static int
-fill_folder(const struct syn_native *native, const struct syn_instance_spec *spec,
+make_scratch(struct syn_native *native, const struct syn_instance_spec *spec,
+             const struct syn_plan *plan, struct syn_err *err)
+{
+    char image[SYN_PATH_MAX], at[SYN_PATH_MAX];
+    int rc = syn_path_format(image, sizeof(image), err, "%s/" SYN_FILE_IMAGE, spec->dir);
+
+    if (rc == SYN_OK)
+        rc = syn_path_format(at, sizeof(at), err, "%s/" SYN_DIR_SCRATCH, spec->dir);
+    if (rc == SYN_OK)
+        rc = syn_dir_make(AT_FDCWD, at, 0755, err);
+    if (rc == SYN_OK && !syn_spare_take(&native->spare, plan->scratch_bytes, image, at)) {
+        rc = syn_scratch_create(native->cache, plan->scratch_bytes, image, err);
+        if (rc == SYN_OK)
+            rc = syn_scratch_mount(image, at, err);
+    }
+    return rc < 0 ? rc : furnish_scratch(spec, plan, at, err);
+}
+
+static int
+fill_folder(struct syn_native *native, const struct syn_instance_spec *spec,
             const struct syn_plan *plan, struct syn_err *err)
 {
     SYN_JSON(config);
@@ -141,7 +147,7 @@ fill_folder(const struct syn_native *native, const struct syn_instance_spec *spe
 }
 
 int
-syn_native_prepare_with(const struct syn_native *native, const struct syn_sandbox_choice *choice,
+syn_native_prepare_with(struct syn_native *native, const struct syn_sandbox_choice *choice,
                         const struct syn_instance_spec *spec, struct syn_instance **ret_instance,
                         struct syn_err *err)
 {
@@ -173,7 +179,7 @@ native_probe(void *self, struct syn_runtime_info *ret_info, struct syn_err *err)
 {
     struct syn_native *native = self;
     struct syn_sandbox_choice choice;
-    int rc = syn_sandbox_choose(native, NULL, &choice, err);
+    int rc = syn_sandbox_choose(native, NULL, false, &choice, err);
 
     if (rc < 0)
         return rc;
@@ -183,6 +189,7 @@ native_probe(void *self, struct syn_runtime_info *ret_info, struct syn_err *err)
         .version = native->reports[choice.gvisor].version,
         .platform = native->reports[choice.gvisor].platform,
         .detail = native->detail,
+        .gpus = native->reports[choice.gvisor].gpus,
     };
     return SYN_OK;
 }
@@ -192,7 +199,8 @@ native_prepare(void *self, const struct syn_instance_spec *spec, struct syn_inst
                struct syn_err *err)
 {
     struct syn_sandbox_choice choice;
-    int rc = syn_sandbox_choose(self, spec->isolation, &choice, err);
+    bool devices = spec->devices && spec->devices[0];
+    int rc = syn_sandbox_choose(self, spec->isolation, devices, &choice, err);
 
     return rc < 0 ? rc : syn_native_prepare_with(self, &choice, spec, ret_instance, err);
 }
@@ -202,7 +210,15 @@ native_start(void *self, struct syn_instance *instance, struct syn_err *err)
 {
     const struct syn_native *native = self;
 
-    return syn_instance_start(instance, (const char *const *)native->shim_argv, err);
+    return syn_instance_start(instance, &native->supervisor, err);
+}
+
+static void
+native_warm(void *self)
+{
+    struct syn_native *native = self;
+
+    syn_spare_refill(&native->spare, native->cache);
 }
 
 static int
@@ -257,7 +273,7 @@ native_exit_fd(void *self, struct syn_instance *instance, int *ret_fd, struct sy
 }
 
 static int
-native_stats(void *self, struct syn_instance *instance, struct syn_usage *ret_usage,
+native_stats(void *self, struct syn_instance *instance, struct syn_usage_sample *ret_usage,
              struct syn_err *err)
 {
     (void)self;
@@ -306,6 +322,7 @@ static const struct syn_runtime_ops native_ops = {
     .probe = native_probe,
     .prepare = native_prepare,
     .start = native_start,
+    .warm = native_warm,
     .signal = native_signal,
     .stop = native_stop,
     .poll = native_poll,
@@ -345,22 +362,6 @@ find_tool(const char *given, const char *name, char *out, size_t cap, struct syn
     return SYN_OK;
 }
 
-static int
-copy_argv(struct syn_native *native, const char *const *argv, struct syn_err *err)
-{
-    static const char *const self_argv[] = {"/proc/self/exe", "shim", NULL};
-
-    argv = argv ? argv : self_argv;
-    for (size_t i = 0; argv[i]; i++) {
-        if (i == SYN_SHIM_ARGV_MAX)
-            return SYN_FAIL(err, SYN_E_INVALID, "shim_argv: more than %d words", SYN_SHIM_ARGV_MAX);
-        native->shim_argv[i] = syn_strdup(argv[i]);
-        if (!native->shim_argv[i])
-            return SYN_FAIL(err, SYN_E_NOMEM, "native driver");
-    }
-    return SYN_OK;
-}
-
 static void
 native_free_scope(struct syn_native **slot)
 {
@@ -377,9 +378,15 @@ syn_native_new(const struct syn_native_options *options, struct syn_native **ret
 
     if (!made)
         return SYN_FAIL(err, SYN_E_NOMEM, "native driver");
-    if (pthread_mutex_init(&made->lock, NULL) != 0) {
+    made->supervisor.image = -1;
+    rc = syn_spare_init(&made->spare, err);
+    if (rc == SYN_OK && pthread_mutex_init(&made->lock, NULL) != 0) {
+        syn_spare_fini(&made->spare);
+        rc = SYN_FAIL(err, SYN_E_NOMEM, "native driver");
+    }
+    if (rc < 0) {
         syn_free(made);
-        return SYN_FAIL(err, SYN_E_NOMEM, "native driver");
+        return rc;
     }
     native = made;
     native->wanted = options->sandbox;
@@ -397,7 +404,8 @@ syn_native_new(const struct syn_native_options *options, struct syn_native **ret
     if (rc == SYN_OK)
         rc = find_tool(options->runsc, "runsc", native->runsc, sizeof(native->runsc), err);
     if (rc == SYN_OK)
-        rc = copy_argv(native, options->shim_argv, err);
+        rc = syn_supervisor_init(&native->supervisor, options->shim_image, options->shim_image_len,
+                                 options->shim_argv, err);
     if (rc < 0)
         return rc;
     *ret_native = SYN_TAKE(native);
@@ -409,8 +417,8 @@ syn_native_free(struct syn_native *native)
 {
     if (!native)
         return NULL;
-    for (size_t i = 0; i <= SYN_SHIM_ARGV_MAX; i++)
-        syn_free(native->shim_argv[i]);
+    syn_supervisor_fini(&native->supervisor);
+    syn_spare_fini(&native->spare);
     (void)pthread_mutex_destroy(&native->lock);
     syn_free(native);
     return NULL;

@@ -7,8 +7,8 @@
 #include <synor/runtime/native.h>
 
 #include "plan_priv.h"
-
-#define SYN_SHIM_ARGV_MAX 8
+#include "spare_priv.h"
+#include "supervisor_priv.h"
 
 /** One way to run an instance. */
 struct syn_sandbox_choice {
@@ -21,7 +21,8 @@ struct syn_native {
     char root[SYN_INSTANCE_PATH_MAX];
     char cache[SYN_INSTANCE_PATH_MAX];
     char runc[SYN_INSTANCE_PATH_MAX], runsc[SYN_INSTANCE_PATH_MAX];
-    char *shim_argv[SYN_SHIM_ARGV_MAX + 1];
+    struct syn_supervisor supervisor;
+    struct syn_spare spare;
     enum syn_sandbox wanted;
     pthread_mutex_t lock; /* guards what follows */
     bool tried[2];        /* by [gvisor] */
@@ -30,13 +31,14 @@ struct syn_native {
 };
 
 /** Prepare with a given sandbox. Owner: *ret_instance is the caller's. */
-SYN_MUST int syn_native_prepare_with(const struct syn_native *native,
+SYN_MUST int syn_native_prepare_with(struct syn_native *native,
                                      const struct syn_sandbox_choice *choice,
                                      const struct syn_instance_spec *spec,
                                      struct syn_instance **ret_instance, struct syn_err *err);
-/** The sandbox for `isolation` ("auto", "gvisor", "runc" or NULL). INVALID for other words;
- *  UNSUPPORTED with every reason when what is asked for does not work here. */
-SYN_MUST int syn_sandbox_choose(struct syn_native *native, const char *isolation,
+/** The sandbox for `isolation` ("auto", "gvisor", "runc" or NULL), one that can pass `devices` on
+ *  if there are some. INVALID for other words; UNSUPPORTED with every reason when what is asked for
+ *  does not work here. */
+SYN_MUST int syn_sandbox_choose(struct syn_native *native, const char *isolation, bool devices,
                                 struct syn_sandbox_choice *ret, struct syn_err *err);
 
 #endif

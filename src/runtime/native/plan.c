@@ -54,6 +54,8 @@ syn_plan_write(int dirfd, const struct syn_plan *plan, struct syn_err *err)
     rc = syn_json_set_i64(doc, "version", PLAN_VERSION, err);
     if (rc == SYN_OK)
         rc = syn_json_set_bool(doc, "gvisor", plan->gvisor, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_bool(doc, "devices", plan->devices, err);
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(plan_fields); i++) {
         const struct plan_field *field = &plan_fields[i];
         const char *at = (const char *)plan + field->offset;
@@ -81,6 +83,7 @@ syn_plan_read(int dirfd, struct syn_plan *ret, struct syn_err *err)
     if (syn_json_i64(doc, "version", 0) != PLAN_VERSION)
         return SYN_FAIL(err, SYN_E_CORRUPT, "%s has an unknown version", SYN_FILE_PLAN);
     plan.gvisor = syn_json_bool(doc, "gvisor", false);
+    plan.devices = syn_json_bool(doc, "devices", false);
     for (size_t i = 0; i < SYN_LEN(plan_fields); i++) {
         const struct plan_field *field = &plan_fields[i];
         char *at = (char *)&plan + field->offset;

@@ -29,6 +29,7 @@ struct syn_plan {
     char name[SYN_PLAN_NAME_MAX];   /* container name: unique on this machine */
     char cgroup[SYN_PLAN_NAME_MAX]; /* "/synor/NAME" */
     bool gvisor;
+    bool devices;                     /* some of the host's are passed on */
     char tool[SYN_INSTANCE_PATH_MAX]; /* absolute path of runc or runsc */
     char platform[16];
     char cover[64];                    /* empty folder under which the root is put together */

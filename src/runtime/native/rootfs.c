@@ -361,6 +361,8 @@ syn_rootfs_layer_create(const struct syn_instance_spec *spec, const struct syn_p
     }
     for (size_t i = 0; rc == SYN_OK && i < spec->binds_count; i++)
         rc = make_mount_point(spec, &spec->binds[i], err);
+    for (size_t i = 0; rc == SYN_OK && i < spec->drivers_count; i++)
+        rc = make_mount_point(spec, &spec->drivers[i], err);
     return rc < 0 ? rc : write_names(spec, err);
 }
 

@@ -4,6 +4,7 @@
  * kernel, so a node pays for it once. */
 #include "native_priv.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -19,9 +20,12 @@
 #include "file_priv.h"
 #include "instance_priv.h"
 
-#define TRIAL_MS      20000
-#define TRIAL_VERSION 1
-#define KEY_MAX       (SYN_INSTANCE_PATH_MAX + 512)
+#define TRIAL_MS       20000
+#define TRIAL_VERSION  2
+#define SWEEP_TRIES    40
+#define SWEEP_PAUSE_MS 50
+#define TRIAL_NAME     "probe" /* of its folder, with a number */
+#define KEY_MAX        (SYN_INSTANCE_PATH_MAX + 512)
 
 /* What must be unchanged for a kept result to count. */
 static void
@@ -52,6 +56,7 @@ trial_load(const struct syn_native *native, const char *file, const char *key,
     (void)syn_str_copy(trial->platform, sizeof(trial->platform), syn_json_str(doc, "platform", ""));
     (void)syn_str_copy(trial->version, sizeof(trial->version), syn_json_str(doc, "version", ""));
     (void)syn_str_copy(trial->detail, sizeof(trial->detail), syn_json_str(doc, "detail", ""));
+    trial->gpus = syn_json_bool(doc, "gpus", false);
     return true;
 }
 
@@ -66,10 +71,42 @@ trial_save(const struct syn_native *native, const char *file, const char *key,
     if (!trial->works ||
         syn_path_format(path, sizeof(path), NULL, "%s/%s", native->cache, file) < 0)
         return;
-    if (syn_json_pack(&doc, NULL, "{s:s, s:b, s:s, s:s, s:s}", "key", key, "works", 1, "platform",
-                      trial->platform, "version", trial->version, "detail",
-                      trial->detail) == SYN_OK)
+    if (syn_json_pack(&doc, NULL, "{s:s, s:b, s:s, s:s, s:s, s:b}", "key", key, "works", 1,
+                      "platform", trial->platform, "version", trial->version, "detail",
+                      trial->detail, "gpus", trial->gpus ? 1 : 0) == SYN_OK)
         (void)!syn_file_write_json(AT_FDCWD, path, doc, true, NULL);
+}
+
+/* Run the tool for what it says first. True when it ended well. */
+static bool
+ask_tool(const char *const *argv, char *out, size_t cap)
+{
+    const char *const env[] = {"PATH=/usr/bin", NULL};
+    posix_spawn_file_actions_t actions;
+    int fds[2], status = -1;
+    size_t len = 0;
+    ssize_t got;
+    pid_t pid = -1;
+
+    out[0] = '\0';
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return false;
+    if (posix_spawn_file_actions_init(&actions) == 0) {
+        (void)posix_spawn_file_actions_adddup2(&actions, fds[1], 1);
+        (void)posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+        if (posix_spawn(&pid, argv[0], &actions, NULL, (char *const *)(uintptr_t)argv,
+                        (char *const *)(uintptr_t)env) != 0)
+            pid = -1;
+        (void)posix_spawn_file_actions_destroy(&actions);
+    }
+    (void)close(fds[1]);
+    while (pid > 0 && len + 1 < cap && (got = read(fds[0], out + len, cap - 1 - len)) > 0)
+        len += (size_t)got;
+    out[len] = '\0';
+    (void)close(fds[0]);
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 /* The third word of the first line of `TOOL --version`: "runc version 1.1.5". */
@@ -77,33 +114,23 @@ static void
 read_version(const char *tool, char *out, size_t cap)
 {
     const char *const argv[] = {tool, "--version", NULL};
-    const char *const env[] = {"PATH=/usr/bin", NULL};
-    posix_spawn_file_actions_t actions;
-    char line[256] = "", word[64] = "";
-    size_t len = 0;
-    ssize_t got;
-    pid_t pid = -1;
-    int fds[2];
+    char text[256], word[64] = "";
 
     (void)syn_str_copy(out, cap, "unknown");
-    if (pipe2(fds, O_CLOEXEC) < 0)
-        return;
-    if (posix_spawn_file_actions_init(&actions) == 0) {
-        (void)posix_spawn_file_actions_adddup2(&actions, fds[1], 1);
-        if (posix_spawn(&pid, tool, &actions, NULL, (char *const *)(uintptr_t)argv,
-                        (char *const *)(uintptr_t)env) != 0)
-            pid = -1;
-        (void)posix_spawn_file_actions_destroy(&actions);
-    }
-    (void)close(fds[1]);
-    while (pid > 0 && len + 1 < sizeof(line) &&
-           (got = read(fds[0], line + len, sizeof(line) - 1 - len)) > 0)
-        len += (size_t)got;
-    (void)close(fds[0]);
-    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-        ;
-    if (sscanf(line, "%*s version %63s", word) == 1)
+    (void)ask_tool(argv, text, sizeof(text));
+    if (sscanf(text, "%*s version %63s", word) == 1)
         (void)syn_str_copy(out, cap, word);
+}
+
+/* Can it pass NVIDIA's devices on? runc can. gVisor can from 2023 on, and says so by knowing the
+ * option; that it then works with a card's driver only a card can tell. */
+static bool
+passes_gpus(const char *tool, bool gvisor)
+{
+    const char *const argv[] = {tool, "--nvproxy=true", "--version", NULL};
+    char text[256];
+
+    return !gvisor || ask_tool(argv, text, sizeof(text));
 }
 
 /* Wait for the end of a started trial. */
@@ -129,8 +156,7 @@ await_exit(struct syn_instance *instance, struct syn_err *err)
 }
 
 static int
-run_trial(const struct syn_native *native, const struct syn_sandbox_choice *choice,
-          struct syn_err *err)
+run_trial(struct syn_native *native, const struct syn_sandbox_choice *choice, struct syn_err *err)
 {
     static const char *const argv[] = {"/bin/true", NULL};
     SYN_SCOPED(syn_instance_close_scope) struct syn_instance *instance = NULL;
@@ -144,21 +170,99 @@ run_trial(const struct syn_native *native, const struct syn_sandbox_choice *choi
                                      .cpu_millicores = 1000};
     int rc;
 
-    (void)syn_make_id(syn_world_system(), "probe", id);
+    (void)syn_make_id(syn_world_system(), TRIAL_NAME, id);
     rc = syn_path_format(dir, sizeof(dir), err, "%s/%s", native->root, id);
     if (rc == SYN_OK)
         rc = syn_native_prepare_with(native, choice, &spec, &instance, err);
     if (rc < 0)
         return rc;
-    rc = syn_instance_start(instance, (const char *const *)native->shim_argv, err);
+    rc = syn_instance_start(instance, &native->supervisor, err);
     if (rc == SYN_OK)
         rc = await_exit(instance, err);
     (void)!syn_instance_destroy(dir, NULL);
     return rc;
 }
 
+/* ---- what a killed process left ---- */
+
+/* Call `remove` for the entries of `folder` that `left` says somebody left. */
+static int
+sweep_folder(const char *folder, bool (*left)(const char *name),
+             int (*remove_left)(const char *path, struct syn_err *err), struct syn_err *err)
+{
+    DIR *dir = opendir(folder);
+    const struct dirent *entry;
+    int first = SYN_OK;
+
+    if (!dir)
+        return SYN_FAIL_SYS(err, errno, "reading %s", folder);
+    while ((entry = readdir(dir)) != NULL) {
+        char path[SYN_PATH_MAX];
+        struct syn_err local;
+        int rc;
+
+        if (!left(entry->d_name))
+            continue;
+        rc = syn_path_format(path, sizeof(path), &local, "%s/%s", folder, entry->d_name);
+        if (rc == SYN_OK)
+            rc = remove_left(path, &local);
+        if (rc < 0 && first == SYN_OK) {
+            first = rc;
+            if (err)
+                *err = local;
+        }
+    }
+    (void)closedir(dir);
+    return first;
+}
+
+static bool
+is_trial(const char *name)
+{
+    return syn_str_starts(name, TRIAL_NAME "-");
+}
+
+/* Templates and host images get their names, which end in ".ext4" or have no dot, when whole. */
+static bool
+is_half_made(const char *name)
+{
+    return strstr(name, ".ext4.") || (syn_str_starts(name, "host-") && strchr(name, '.'));
+}
+
+/* A supervisor that was just being started when its starter was killed is not to be seen yet, and
+ * writes into the folder while it is removed: soon it is seen, and ended. */
+static int
+remove_trial(const char *path, struct syn_err *err)
+{
+    int rc = syn_instance_destroy(path, err);
+
+    for (int i = 0; rc < 0 && i < SWEEP_TRIES; i++) {
+        (void)poll(NULL, 0, SWEEP_PAUSE_MS);
+        rc = syn_instance_destroy(path, err);
+    }
+    return rc;
+}
+
+static int
+remove_half_made(const char *path, struct syn_err *err)
+{
+    if (unlink(path) == 0 || errno == ENOENT)
+        return SYN_OK;
+    return syn_dir_remove(AT_FDCWD, path, err);
+}
+
+int
+syn_native_sweep(struct syn_native *native, struct syn_err *err)
+{
+    int trials = sweep_folder(native->root, is_trial, remove_trial, err);
+    int made =
+        sweep_folder(native->cache, is_half_made, remove_half_made, trials == SYN_OK ? err : NULL);
+
+    return trials < 0 ? trials : made;
+}
+
 static void
-try_sandbox(const struct syn_native *native, bool gvisor, struct syn_sandbox_report *ret)
+try_sandbox(struct syn_native *native, bool gvisor, struct syn_sandbox_report *ret)
 {
     static const char *const gvisor_platforms[] = {"systrap", "ptrace", NULL};
     static const char *const runc_platforms[] = {"", NULL};
@@ -186,6 +290,7 @@ try_sandbox(const struct syn_native *native, bool gvisor, struct syn_sandbox_rep
     if (trial_load(native, file, key, ret))
         return;
     read_version(tool, ret->version, sizeof(ret->version));
+    ret->gpus = passes_gpus(tool, gvisor);
     for (; *platforms && !ret->works; platforms++) {
         (void)syn_str_copy(choice.platform, sizeof(choice.platform), *platforms);
         begin = syn_mono_ms(syn_world_system());
@@ -230,18 +335,22 @@ take(const struct syn_native *native, bool gvisor, struct syn_sandbox_choice *re
 }
 
 static int
-choose(struct syn_native *native, enum syn_sandbox wanted, struct syn_sandbox_choice *ret,
-       struct syn_err *err)
+choose(struct syn_native *native, enum syn_sandbox wanted, bool devices,
+       struct syn_sandbox_choice *ret, struct syn_err *err)
 {
     const char *gvisor = "not asked for", *runc = "not asked for";
 
     if (wanted != SYN_SANDBOX_RUNC) {
-        gvisor = report(native, true)->detail;
-        if (native->reports[true].works) {
+        const struct syn_sandbox_report *tried = report(native, true);
+
+        gvisor = tried->detail;
+        if (tried->works && (tried->gpus || !devices)) {
             (void)snprintf(native->detail, sizeof(native->detail), "gVisor works here: %s", gvisor);
             take(native, true, ret);
             return SYN_OK;
         }
+        if (tried->works)
+            gvisor = "this version cannot pass GPUs on (no --nvproxy)";
     }
     if (wanted != SYN_SANDBOX_GVISOR) {
         runc = report(native, false)->detail;
@@ -258,8 +367,8 @@ choose(struct syn_native *native, enum syn_sandbox wanted, struct syn_sandbox_ch
 }
 
 int
-syn_sandbox_choose(struct syn_native *native, const char *isolation, struct syn_sandbox_choice *ret,
-                   struct syn_err *err)
+syn_sandbox_choose(struct syn_native *native, const char *isolation, bool devices,
+                   struct syn_sandbox_choice *ret, struct syn_err *err)
 {
     enum syn_sandbox wanted = native->wanted;
     int rc;
@@ -272,7 +381,7 @@ syn_sandbox_choose(struct syn_native *native, const char *isolation, struct syn_
         return SYN_FAIL(err, SYN_E_INVALID, "isolation: expected auto, gvisor or runc, got %s",
                         isolation);
     (void)pthread_mutex_lock(&native->lock);
-    rc = choose(native, wanted, ret, err);
+    rc = choose(native, wanted, devices, ret, err);
     (void)pthread_mutex_unlock(&native->lock);
     return rc;
 }

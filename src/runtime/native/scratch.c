@@ -144,13 +144,12 @@ copy_extents(int from, int to, off_t size, struct syn_err *err)
     return SYN_OK;
 }
 
-int
-syn_scratch_create(const char *cache, int64_t bytes, const char *image, struct syn_err *err)
+/* The template for `bytes`, made when missing. */
+static int
+template_open(const char *cache, int64_t bytes, int *ret_fd, struct syn_err *err)
 {
     char path[SYN_PATH_MAX];
-    SYN_FD(from);
-    SYN_FD(to);
-    struct stat st;
+    SYN_FD(fd);
     int rc;
 
     if (bytes < SYN_SCRATCH_BYTES_MIN || bytes > SYN_SCRATCH_BYTES_MAX)
@@ -159,19 +158,43 @@ syn_scratch_create(const char *cache, int64_t bytes, const char *image, struct s
     rc = syn_path_format(path, sizeof(path), err, "%s/scratch-%lld.ext4", cache, (long long)bytes);
     if (rc < 0)
         return rc;
-    from = open(path, O_RDONLY | O_CLOEXEC);
-    if (from < 0) {
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
         rc = template_create(path, bytes, err);
         if (rc < 0)
             return rc;
-        from = open(path, O_RDONLY | O_CLOEXEC);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
     }
-    if (from < 0 || fstat(from, &st) < 0)
+    if (fd < 0)
         return SYN_FAIL_SYS(err, errno, "opening %s", path);
+    *ret_fd = syn_fd_take(&fd);
+    return SYN_OK;
+}
+
+int
+syn_scratch_fill(const char *cache, int64_t bytes, int image, struct syn_err *err)
+{
+    SYN_FD(from);
+    struct stat st;
+    int rc = template_open(cache, bytes, &from, err);
+
+    if (rc < 0)
+        return rc;
+    if (fstat(from, &st) < 0)
+        return SYN_FAIL_SYS(err, errno, "looking at the scratch template");
+    return copy_extents(from, image, st.st_size, err);
+}
+
+int
+syn_scratch_create(const char *cache, int64_t bytes, const char *image, struct syn_err *err)
+{
+    SYN_FD(to);
+    int rc;
+
     to = open(image, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (to < 0)
         return SYN_FAIL_SYS(err, errno, "creating %s", image);
-    rc = copy_extents(from, to, st.st_size, err);
+    rc = syn_scratch_fill(cache, bytes, to, err);
     if (rc < 0)
         (void)unlink(image);
     return rc;
@@ -212,23 +235,66 @@ loop_attach(int image, char *device, size_t cap, int *ret_fd, struct syn_err *er
     return SYN_FAIL(err, SYN_E_CONFLICT, "no loop device could be had in %d tries", LOOP_TRIES_MAX);
 }
 
+/* Say what the kernel noted about a file system that it would not make. */
+static int
+fail_mount(int fs, const char *what, struct syn_err *err)
+{
+    char note[128] = "";
+    int sys = errno;
+    ssize_t got = read(fs, note, sizeof(note) - 1);
+
+    note[got > 0 ? got : 0] = '\0';
+    note[strcspn(note, "\n")] = '\0';
+    return SYN_FAIL_SYS(err, sys, "mounting a scratch image (%s) %s", what, note);
+}
+
+int
+syn_scratch_attach(int image, int *ret_mount, struct syn_err *err)
+{
+    char device[32];
+    SYN_FD(loop);
+    SYN_FD(fs);
+    SYN_FD(mounted);
+    int rc = loop_attach(image, device, sizeof(device), &loop, err);
+
+    if (rc < 0)
+        return rc;
+    fs = fsopen("ext4", FSOPEN_CLOEXEC);
+    if (fs < 0)
+        return SYN_FAIL_SYS(err, errno, "mounting %s: fsopen (Linux 5.2 or later)", device);
+    if (fsconfig(fs, FSCONFIG_SET_STRING, "source", device, 0) < 0 ||
+        fsconfig(fs, FSCONFIG_SET_FLAG, "nobarrier", NULL, 0) < 0 ||
+        fsconfig(fs, FSCONFIG_SET_FLAG, "noinit_itable", NULL, 0) < 0 ||
+        fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+        return fail_mount(fs, device, err);
+    mounted =
+        fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOATIME);
+    if (mounted < 0)
+        return fail_mount(fs, device, err);
+    *ret_mount = syn_fd_take(&mounted);
+    return SYN_OK;
+}
+
+int
+syn_scratch_place(int mounted, const char *at, struct syn_err *err)
+{
+    if (move_mount(mounted, "", AT_FDCWD, at, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+        return SYN_FAIL_SYS(err, errno, "mounting the scratch image on %s", at);
+    return SYN_OK;
+}
+
 int
 syn_scratch_mount(const char *image, const char *at, struct syn_err *err)
 {
-    char device[32];
     SYN_FD(fd);
-    SYN_FD(loop);
+    SYN_FD(mounted);
     int rc;
 
     fd = open(image, O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return SYN_FAIL_SYS(err, errno, "opening %s", image);
-    rc = loop_attach(fd, device, sizeof(device), &loop, err);
-    if (rc < 0)
-        return rc;
-    if (mount(device, at, "ext4", MOUNT_FLAGS, "nobarrier,noinit_itable") < 0)
-        return SYN_FAIL_SYS(err, errno, "mounting %s on %s", device, at);
-    return SYN_OK;
+    rc = syn_scratch_attach(fd, &mounted, err);
+    return rc < 0 ? rc : syn_scratch_place(mounted, at, err);
 }
 
 void
@@ -261,5 +327,6 @@ syn_scratch_usage_read(const char *at, struct syn_scratch_usage *ret, struct syn
         return SYN_FAIL_SYS(err, errno, "reading the usage of %s", at);
     ret->used_bytes = (int64_t)((fs.f_blocks - fs.f_bfree) * fs.f_frsize);
     ret->free_bytes = (int64_t)(fs.f_bavail * fs.f_frsize);
+    ret->free_files = (int64_t)fs.f_favail;
     return SYN_OK;
 }

@@ -11,13 +11,22 @@
 struct syn_scratch_usage {
     int64_t used_bytes;
     int64_t free_bytes; /* for the instance's user */
+    int64_t free_files; /* how many more there may be */
 };
 
 /** Copy the template for `bytes` (made by mkfs.ext4 when missing, kept in `cache`) to `image`.
  *  Returns 0; UNSUPPORTED without mkfs.ext4; NOSPACE, IO. */
 SYN_MUST int syn_scratch_create(const char *cache, int64_t bytes, const char *image,
                                 struct syn_err *err);
-/** Mount `image` on the folder `at`, nosuid and nodev, through a loop device that frees itself. */
+/** The same into an empty file that is open already. */
+SYN_MUST int syn_scratch_fill(const char *cache, int64_t bytes, int image, struct syn_err *err);
+/** Mount the open `image`, nosuid and nodev, nowhere yet: *ret_mount, the caller's, is for
+ *  syn_scratch_place() and as a folder for openat(2). When it is closed unplaced, mount and loop
+ *  device are gone. Blocks: some ms, for the kernel's own sake. */
+SYN_MUST int syn_scratch_attach(int image, int *ret_mount, struct syn_err *err);
+/** Put such a mount on the folder `at`. */
+SYN_MUST int syn_scratch_place(int mounted, const char *at, struct syn_err *err);
+/** Mount `image` on the folder `at`: both of the above. */
 SYN_MUST int syn_scratch_mount(const char *image, const char *at, struct syn_err *err);
 /** From here on a job's fsync reaches the host's disk. Blocks: one fsync. */
 void syn_scratch_harden(const char *at);

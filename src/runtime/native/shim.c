@@ -37,6 +37,7 @@
 
 #include "cgroup_priv.h"
 #include "file_priv.h"
+#include "full_priv.h"
 #include "group_priv.h"
 #include "logger_priv.h"
 #include "plan_priv.h"
@@ -51,7 +52,6 @@
 #define SAMPLE_MS        1000
 #define DRAIN_MS         2000 /* for output still in the pipes after the end */
 #define TOOL_DELETE_MS   15000
-#define SCRATCH_FULL     ((int64_t)64 * 1024)
 #define GVISOR_PIDS_SELF 64 /* the sandbox's own threads count against the host's limit too */
 #define CHILDREN_MAX     256
 #define NEVER            INT64_MAX
@@ -67,6 +67,7 @@ struct shim {
     struct syn_plan plan;
     struct syn_cgroup_layout layout;
     struct syn_logger logger;
+    struct syn_full full;
 
     pid_t runner, init;
     bool runner_done, init_done;
@@ -85,7 +86,7 @@ struct shim {
     int64_t stop_grace_ms; /* asked for before it ran */
     bool node_shutdown, killed;
 
-    struct syn_usage usage; /* the last sample written */
+    struct syn_usage_sample usage; /* the last sample written */
     int64_t cpu_us_base, cpu_ms_total, throttled_ms_total;
 };
 
@@ -254,9 +255,10 @@ sample(struct shim *shim, int64_t to_ms)
 
     syn_cgroup_usage_read(&shim->layout, shim->plan.cgroup, &now);
     (void)!syn_scratch_usage_read(shim->scratch_path, &scratch, NULL);
+    syn_full_look(&shim->full, shim->scratch_path, mono_ms());
     cpu_ms = SYN_MAX((now.cpu_us - shim->cpu_us_base) / 1000, shim->cpu_ms_total);
     throttled_ms = SYN_MAX(now.throttled_us / 1000, shim->throttled_ms_total);
-    shim->usage = (struct syn_usage){
+    shim->usage = (struct syn_usage_sample){
         .seq = shim->usage.seq + 1,
         .from_ms = shim->usage.seq == 0 ? shim->started_ms : shim->usage.to_ms,
         .to_ms = to_ms,
@@ -493,6 +495,8 @@ read_output(struct shim *shim, enum syn_logger_stream stream)
 
     if (got > 0) {
         syn_logger_feed(&shim->logger, stream, data, (size_t)got, wall_ms(shim));
+        syn_full_hear(&shim->full, &shim->logger, shim->scratch_path,
+                      shim->plan.gvisor || shim->init_done ? 0 : (int)shim->init, mono_ms());
     } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
         (void)close(shim->pipes[stream]);
         shim->pipes[stream] = -1;
@@ -665,6 +669,28 @@ decode_status(const struct shim *shim, struct syn_instance_status *exit)
 }
 
 static void
+explain_scratch(const struct shim *shim, struct syn_instance_status *exit)
+{
+    enum syn_full_verdict verdict =
+        syn_full_judge(&shim->full, &shim->logger, exit->exit_code != 0, mono_ms());
+    long long size = (long long)shim->plan.scratch_bytes;
+
+    exit->scratch_full =
+        verdict == SYN_FULL_BYTES || verdict == SYN_FULL_FILES || verdict == SYN_FULL_WORDS;
+    if (verdict == SYN_FULL_BYTES)
+        say(exit, "its scratch space of %lld bytes is full", size);
+    else if (verdict == SYN_FULL_FILES)
+        say(exit, "its scratch space of %lld bytes has no room for one more file", size);
+    else if (verdict == SYN_FULL_WORDS)
+        say(exit,
+            "its last words were of no space left: its scratch space has %lld bytes, of which at "
+            "least %lld were free when they were looked at",
+            size, (long long)SYN_MIN(shim->full.bytes_free_least, (int64_t)size));
+    else if (verdict == SYN_FULL_SHM)
+        say(exit, "its shared memory, /dev/shm, is full");
+}
+
+static void
 explain(const struct shim *shim, struct syn_instance_status *exit)
 {
     bool failed = exit->exit_code != 0;
@@ -697,8 +723,7 @@ explain(const struct shim *shim, struct syn_instance_status *exit)
     if (exit->pids_limit_hits > 0)
         say(exit, "the limit of %lld processes was reached %lld times",
             (long long)shim->plan.pids_max, (long long)exit->pids_limit_hits);
-    if (exit->scratch_full)
-        say(exit, "its scratch space of %lld bytes is full", (long long)shim->plan.scratch_bytes);
+    explain_scratch(shim, exit);
 }
 
 /* The tool's words, told as a shell would by number: 127 not found, 126 not executable, 125 other.
@@ -752,7 +777,6 @@ finish(struct shim *shim, const struct syn_err *cause)
 {
     struct syn_instance_status exit = {.state = SYN_INSTANCE_EXITED};
     struct syn_cgroup_usage usage;
-    struct syn_scratch_usage scratch = {.free_bytes = INT64_MAX};
     char time[SYN_FORMAT_MAX];
     struct syn_err err;
 
@@ -764,12 +788,11 @@ finish(struct shim *shim, const struct syn_err *cause)
     if (shim->started_ms > 0)
         sample(shim, SYN_MAX(shim->ended_ms, SYN_MAX(shim->started_ms, shim->usage.to_ms)));
     syn_cgroup_usage_read(&shim->layout, shim->plan.cgroup, &usage);
-    (void)!syn_scratch_usage_read(shim->scratch_path, &scratch, NULL);
+    syn_full_look(&shim->full, shim->scratch_path, mono_ms());
     exit.started_at_ms = shim->started_ms;
     exit.ended_at_ms = SYN_MAX(shim->ended_ms, shim->usage.to_ms);
     exit.oom_kills = usage.oom_kills;
     exit.pids_limit_hits = usage.pids_limit_hits;
-    exit.scratch_full = scratch.free_bytes < SCRATCH_FULL;
     if (shim->started_ms > 0) {
         decode_status(shim, &exit);
         explain(shim, &exit);
@@ -796,6 +819,7 @@ shim_open(struct shim *shim, const char *dir, struct syn_err *err)
     shim->pipes[0] = shim->pipes[1] = -1;
     for (size_t i = 0; i < CLIENTS_MAX; i++)
         shim->clients[i] = -1;
+    syn_full_init(&shim->full);
     shim->sample_at_ms = shim->kill_at_ms = shim->limit_at_ms = NEVER;
     shim->mono_base_ms = mono_ms();
     shim->wall_base_ms = syn_wall_ms(syn_world_system());

@@ -45,6 +45,8 @@ syn_tool_begin(struct syn_tool_args *args, const char *dir, const struct syn_pla
                                                              : "--platform=ptrace");
     syn_tool_add(args, plan->group[0] != '\0' ? "--network=sandbox" : "--network=none");
     syn_tool_add(args, "--overlay2=none");
+    if (plan->devices)
+        syn_tool_add(args, "--nvproxy=true");
 }
 
 /* In the child, after fork: only calls that are safe there. */

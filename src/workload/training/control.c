@@ -428,26 +428,72 @@ place_done(struct step *step, const struct syn_placement *placement, struct syn_
 }
 
 static int
-place_waits(struct step *step, const struct syn_place_request *request, struct syn_err *err)
+place_waits(struct step *step, const char *reason, const char *message, struct syn_err *err)
 {
-    bool lost = syn_str_eq(syn_json_str(step->status, "reason", ""), "node-lost");
-    char message[CONTROL_MESSAGE_MAX];
-    const char *reason;
-
-    syn_place_why(step->view->cluster, request, &reason, message, sizeof(message));
-    if (!lost)
+    if (!syn_str_eq(syn_json_str(step->status, "reason", ""), "node-lost"))
         return step_state(step, SYN_JOB_PENDING, reason, err, "%s", message);
     return step_state(step, SYN_JOB_PENDING, "node-lost", err,
                       "its node was lost; it starts again when there is room: %s", message);
 }
 
+/* May the account hold the job as well? Cards beyond those that it must have are cut to what the
+ * quota leaves. Sets *ret_waits, with the job's state, when not. */
+static int
+ask_quota(struct step *step, struct syn_place_request *request, bool *ret_waits,
+          struct syn_err *err)
+{
+    const struct syn_quota *quota = step->view->quota;
+    const struct syn_holding ask = syn_training_holding(&step->spec);
+    struct syn_holding held;
+    enum syn_quota_dim over;
+    char message[CONTROL_MESSAGE_MAX];
+    int rc;
+
+    *ret_waits = false;
+    if (!quota || !syn_quota_any(quota))
+        return SYN_OK;
+    rc = syn_cluster_holding(step->view->cluster, syn_json_str(step->job, "account", ""), &held,
+                             err);
+    if (rc < 0)
+        return rc;
+    over = syn_quota_over(quota, &held, &ask);
+    if (over == SYN_QUOTA_COUNT) {
+        request->gpus_max = SYN_MIN(request->gpus_max,
+                                    syn_quota_room(quota, &held, SYN_QUOTA_GPUS) / request->count);
+        return SYN_OK;
+    }
+    *ret_waits = true;
+    syn_quota_say(quota, &held, &ask, over, message, sizeof(message));
+    return place_waits(step, "quota", message, err);
+}
+
+/* Place the job, or say what it waits for. */
+static int
+try_place(struct step *step, struct syn_err *err)
+{
+    struct syn_place_request request = syn_training_place_request(&step->spec, step->view->seed);
+    struct syn_placement placement;
+    char message[CONTROL_MESSAGE_MAX];
+    const char *reason;
+    bool waits;
+    int rc = ask_quota(step, &request, &waits, err);
+
+    if (rc < 0 || waits)
+        return rc;
+    rc = syn_place(step->view->cluster, &request, &placement, err);
+    if (rc < 0)
+        return rc;
+    if (rc != SYN_PLACE_NONE)
+        return place_done(step, &placement, err);
+    syn_place_why(step->view->cluster, &request, &reason, message, sizeof(message));
+    return place_waits(step, reason, message, err);
+}
+
 static int
 phase_place(struct step *step, struct syn_err *err)
 {
-    struct syn_place_request request = syn_training_place_request(&step->spec, step->view->seed);
     int64_t retry_ms = syn_document_time(step->status, "retry_at");
     const char *stop = step_stop_requested(step);
-    struct syn_placement placement;
     bool strays;
     int rc;
 
@@ -465,11 +511,7 @@ phase_place(struct step *step, struct syn_err *err)
         step_wake(step, retry_ms);
         return SYN_OK;
     }
-    rc = syn_place(step->view->cluster, &request, &placement, err);
-    if (rc < 0)
-        return rc;
-    return rc == SYN_PLACE_NONE ? place_waits(step, &request, err)
-                                : place_done(step, &placement, err);
+    return try_place(step, err);
 }
 
 /* ---- settle ---- */

@@ -76,6 +76,77 @@ test_waits_for_room_and_then_starts(void **state)
     world_free(world);
 }
 
+/* Somebody else's work of the same account, or of another. */
+static void
+hold(struct world *world, const char *id, const char *account, const char *state)
+{
+    struct syn_err err;
+    SYN_JSON(doc);
+
+    doc = json_pack("{s:s, s:s, s:{s:s, s:s, s:{s:i, s:i, s:i}}, s:{s:s}}", "id", id, "account",
+                    account, "spec", "job", id, "node", "node-0", "resources", "cpu_millicores",
+                    1000, "memory_bytes", 1024, "scratch_bytes", 1024, "status", "state", state);
+    assert_done(syn_cluster_put_instance(world->cluster, doc, &err), &err);
+}
+
+static void
+test_waits_for_quota_and_then_starts(void **state)
+{
+    struct world *world = world_new(GANG(",\"cpu_millicores\":1000"));
+
+    (void)state;
+    world->quota.limits[SYN_QUOTA_CPU] = 2500;
+    hold(world, "inst-x", "acct-1", "running");
+    hold(world, "inst-y", "acct-2", "running"); /* not ours */
+    world_step(world);
+    world_expect(world, "pending", "quota");
+    assert_non_null(strstr(world_message(world), "quota of CPUs is 2.5: 1 held, 2 asked for"));
+    assert_false(world_step(world));
+    hold(world, "inst-x", "acct-1", "exited");
+    world_step(world);
+    world_expect(world, "starting", "assigned");
+    world->quota.limits[SYN_QUOTA_CPU] = 0; /* what has started goes on */
+    world_report_all(world, "running", "running", -1);
+    world_step(world);
+    world_expect(world, "running", "running");
+    world_free(world);
+}
+
+static void
+test_quota_of_jobs_counts_jobs(void **state)
+{
+    struct world *world = world_new(GANG(""));
+
+    (void)state;
+    world->quota.limits[SYN_QUOTA_JOBS] = 1;
+    hold(world, "inst-x", "acct-1", "stopping"); /* until it has ended */
+    world_step(world);
+    world_expect(world, "pending", "quota");
+    hold(world, "inst-x", "acct-1", "lost");
+    world_step(world);
+    world_expect(world, "starting", "assigned"); /* two ranks are one job */
+    world_free(world);
+}
+
+static void
+test_quota_and_lost_node_keep_the_reason(void **state)
+{
+    struct world *world = running(GANG(""));
+
+    (void)state;
+    for (unsigned i = 0; i < WORLD_NODES; i++)
+        world_node(world, i, "gone");
+    world_step(world);
+    world_expect(world, "pending", "node-lost");
+    for (unsigned i = 0; i < WORLD_NODES; i++)
+        world_node(world, i, "ready");
+    world->quota.limits[SYN_QUOTA_JOBS] = 0;
+    world_step(world);
+    world_expect(world, "pending", "node-lost");
+    assert_non_null(strstr(world_message(world), "the account's quota of running jobs is 0"));
+    world_free(world);
+}
+
 static void
 test_stop_while_waiting(void **state)
 {
@@ -496,6 +567,9 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_from_creation_to_bill),
         cmocka_unit_test(test_waits_for_room_and_then_starts),
+        cmocka_unit_test(test_waits_for_quota_and_then_starts),
+        cmocka_unit_test(test_quota_of_jobs_counts_jobs),
+        cmocka_unit_test(test_quota_and_lost_node_keep_the_reason),
         cmocka_unit_test(test_stop_while_waiting),
         cmocka_unit_test(test_stop_names_the_checkpoint_and_resume_starts_from_it),
         cmocka_unit_test(test_a_failing_rank_is_the_cause),

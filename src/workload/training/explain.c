@@ -95,9 +95,26 @@ explain_placement(struct explain *explain, struct syn_err *err)
         return rc;
     if (json_array_extend(explain->why, why) < 0 || json_array_extend(explain->fix, fix) < 0)
         return SYN_FAIL(err, SYN_E_NOMEM, "explaining %s: out of memory", explain->id);
-    if (json_array_size(why) == 0)
+    if (json_array_size(why) == 0 && json_array_size(explain->fix) == 0)
         return fix_add(explain, err, "nothing is missing: it starts within seconds");
     return SYN_OK;
+}
+
+/* What the account's quota has to do with it. */
+static int
+explain_quota(struct explain *explain, struct syn_err *err)
+{
+    const char *account = syn_json_str(explain->view->job, "account", "");
+    const struct syn_holding ask = syn_training_holding(&explain->spec);
+    struct syn_holding held;
+    int rc;
+
+    if (!explain->view->quota)
+        return SYN_OK;
+    rc = syn_cluster_holding(explain->view->cluster, account, &held, err);
+    return rc < 0 ? rc
+                  : syn_quota_explain(explain->view->quota, &held, &ask, account, explain->why,
+                                      explain->fix, err);
 }
 
 static int
@@ -110,7 +127,8 @@ explain_pending(struct explain *explain, struct syn_err *err)
         return rc;
     if (retry_ms != SYN_DOCUMENT_NONE && retry_ms > explain->view->now_ms)
         return fix_way_out(explain, err);
-    return explain_placement(explain, err);
+    rc = explain_quota(explain, err);
+    return rc < 0 ? rc : explain_placement(explain, err);
 }
 
 /* ---- starting, stopping ---- */

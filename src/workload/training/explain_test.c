@@ -10,6 +10,8 @@
     "{\"source\":\"synor://code\",\"entry\":\"train.py\",\"max_budget\":\"10\",\"gpus\":8," \
     "\"gpu_model\":\"h100\"}"
 
+static const struct syn_training_tenant tenant = {"acct-1", NULL};
+
 static struct syn_training_explain_view
 view_of(const struct world *world)
 {
@@ -76,7 +78,7 @@ test_pending_names_what_each_node_lacks(void **state)
         (void)snprintf(want, sizeof(want), "node-%u: 8 x h100 needed; it has no GPU", i);
         check_explain(&view, want, "--gpus 0");
     }
-    check_explain(&view, "3 of 3 node(s) lack the GPUs", "join a node with");
+    check_explain(&view, "3 of 3 nodes lack the GPUs", "join a node with");
     world_free(world);
 }
 
@@ -167,6 +169,33 @@ book_read(void)
 }
 
 static void
+test_quota_is_explained_and_planned(void **state)
+{
+    struct world *world = world_new(WORLD_SPEC_SMALL);
+    struct syn_training_tenant limited = {"acct-1", &world->quota};
+    struct syn_training_explain_view view;
+    SYN_SCOPED(syn_pricebook_free_scope) struct syn_pricebook *book = book_read();
+    struct syn_err err;
+    SYN_JSON(plan);
+
+    (void)state;
+    world->quota.limits[SYN_QUOTA_CPU] = 500;
+    world_step(world);
+    world_expect(world, "pending", "quota");
+    view = view_of(world);
+    view.quota = &world->quota;
+    check_explain(&view, "quota of CPUs is 0.5: 0 held, 1 asked for", "ask for no more than 0.5");
+    check_explain(&view, "quota of CPUs", "synor account quota acct-1 --cpus");
+    assert_done(syn_training_plan(syn_document_spec(world->job), &limited, world->cluster, book,
+                                  &plan, &err),
+                &err);
+    assert_false(syn_json_bool(plan, "placeable", true));
+    assert_string_equal(syn_json_str(plan, "reason", ""), "quota");
+    assert_true(list_says(json_object_get(plan, "why"), "quota of CPUs"));
+    world_free(world);
+}
+
+static void
 test_plans(void **state)
 {
     SYN_SCOPED(syn_pricebook_free_scope) struct syn_pricebook *book = book_read();
@@ -176,7 +205,8 @@ test_plans(void **state)
     SYN_JSON(plan);
 
     (void)state;
-    assert_done(syn_training_plan(syn_document_spec(world->job), world->cluster, book, &plan, &err),
+    assert_done(syn_training_plan(syn_document_spec(world->job), &tenant, world->cluster, book,
+                                  &plan, &err),
                 &err);
     assert_true(syn_json_bool(plan, "placeable", false));
     assert_int_equal(json_array_size(json_object_get(plan, "nodes")), 2);
@@ -191,7 +221,8 @@ test_plans(void **state)
     world_free(world);
     json_decref(plan);
     world = world_new(BIG);
-    assert_done(syn_training_plan(syn_document_spec(world->job), world->cluster, book, &plan, &err),
+    assert_done(syn_training_plan(syn_document_spec(world->job), &tenant, world->cluster, book,
+                                  &plan, &err),
                 &err);
     assert_false(syn_json_bool(plan, "placeable", true));
     assert_string_equal(syn_json_str(plan, "reason", ""), "no-gpu");
@@ -211,8 +242,8 @@ plan_scenario(void *arg, struct syn_err *err)
     const struct plan_arg *with = arg;
     SYN_JSON(plan);
 
-    return syn_training_plan(syn_document_spec(with->world->job), with->world->cluster, with->book,
-                             &plan, err);
+    return syn_training_plan(syn_document_spec(with->world->job), &tenant, with->world->cluster,
+                             with->book, &plan, err);
 }
 
 static int
@@ -243,6 +274,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pending_names_what_each_node_lacks),
+        cmocka_unit_test(test_quota_is_explained_and_planned),
         cmocka_unit_test(test_from_start_to_success),
         cmocka_unit_test(test_failures_and_stops),
         cmocka_unit_test(test_plans),

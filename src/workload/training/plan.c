@@ -8,11 +8,15 @@
 #define MONTH_HOURS 730
 
 struct plan {
+    const struct syn_training_tenant *tenant;
     const struct syn_cluster *cluster;
     const struct syn_pricebook *book;
     struct syn_training_spec spec;
     struct syn_place_request request;
     struct syn_placement placement;
+    struct syn_holding held;
+    struct syn_holding ask;
+    enum syn_quota_dim over; /* SYN_QUOTA_COUNT: the quota allows it */
     bool placeable;
     json_t *out;
 };
@@ -111,6 +115,10 @@ plan_verdict(struct plan *plan, struct syn_err *err)
         isolation = plan->placement.slots[0].isolation;
         (void)snprintf(message, sizeof(message), "%u worker(s) start at once, the first on %s",
                        plan->placement.count, plan->placement.slots[0].node);
+    } else if (plan->over != SYN_QUOTA_COUNT) {
+        reason = "quota";
+        syn_quota_say(plan->tenant->quota, &plan->held, &plan->ask, plan->over, message,
+                      sizeof(message));
     } else {
         syn_place_why(plan->cluster, &plan->request, &reason, message, sizeof(message));
     }
@@ -126,35 +134,64 @@ plan_verdict(struct plan *plan, struct syn_err *err)
 static int
 plan_why(struct plan *plan, struct syn_err *err)
 {
-    json_t *why = NULL, *fix = NULL;
-    int rc = syn_place_explain(plan->cluster, &plan->request, &why, &fix, err);
+    SYN_JSON(why);
+    SYN_JSON(fix);
+    SYN_JSON(place_why);
+    SYN_JSON(place_fix);
+    int rc = SYN_OK;
 
+    why = json_array();
+    fix = json_array();
+    if (!why || !fix)
+        return SYN_FAIL(err, SYN_E_NOMEM, "planning: out of memory");
+    if (plan->tenant->quota)
+        rc = syn_quota_explain(plan->tenant->quota, &plan->held, &plan->ask, plan->tenant->account,
+                               why, fix, err);
+    if (rc == SYN_OK)
+        rc = syn_place_explain(plan->cluster, &plan->request, &place_why, &place_fix, err);
     if (rc < 0)
         return rc;
-    rc = syn_json_set_take(plan->out, "why", why, err);
+    if (json_array_extend(why, place_why) < 0 || json_array_extend(fix, place_fix) < 0)
+        return SYN_FAIL(err, SYN_E_NOMEM, "planning: out of memory");
+    rc = syn_json_set_take(plan->out, "why", SYN_TAKE(why), err);
+    return rc < 0 ? rc : syn_json_set_take(plan->out, "fix", SYN_TAKE(fix), err);
+}
+
+/* Does the quota allow it? */
+static int
+plan_quota(struct plan *plan, struct syn_err *err)
+{
+    int rc;
+
+    plan->over = SYN_QUOTA_COUNT;
+    plan->ask = syn_training_holding(&plan->spec);
+    if (!plan->tenant->quota)
+        return SYN_OK;
+    rc = syn_cluster_holding(plan->cluster, plan->tenant->account, &plan->held, err);
     if (rc == SYN_OK)
-        rc = syn_json_set_take(plan->out, "fix", fix, err);
-    else
-        json_decref(fix);
+        plan->over = syn_quota_over(plan->tenant->quota, &plan->held, &plan->ask);
     return rc;
 }
 
 int
-syn_training_plan(const json_t *spec, const struct syn_cluster *cluster,
-                  const struct syn_pricebook *book, json_t **ret, struct syn_err *err)
+syn_training_plan(const json_t *spec, const struct syn_training_tenant *tenant,
+                  const struct syn_cluster *cluster, const struct syn_pricebook *book, json_t **ret,
+                  struct syn_err *err)
 {
     static int (*const parts[])(struct plan *, struct syn_err *) = {
         plan_verdict, plan_why, plan_nodes, plan_cost, plan_alternatives};
-    struct plan plan = {.cluster = cluster, .book = book};
+    struct plan plan = {.tenant = tenant, .cluster = cluster, .book = book};
     SYN_JSON(out);
     int rc;
 
     syn_training_spec_read(spec, &plan.spec);
     plan.request = syn_training_place_request(&plan.spec, 0);
-    rc = syn_place(cluster, &plan.request, &plan.placement, err);
+    rc = plan_quota(&plan, err);
+    if (rc == SYN_OK)
+        rc = syn_place(cluster, &plan.request, &plan.placement, err);
     if (rc < 0)
         return rc;
-    plan.placeable = rc == SYN_OK;
+    plan.placeable = rc == SYN_OK && plan.over == SYN_QUOTA_COUNT;
     out = plan.out = json_object();
     if (!out)
         return SYN_FAIL(err, SYN_E_NOMEM, "planning: out of memory");

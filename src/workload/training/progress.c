@@ -460,7 +460,7 @@ syn_progress_series(const struct syn_progress *progress, const char *name, json_
 {
     SYN_JSON(answer);
     json_t *items;
-    int rc = syn_json_pack(&answer, err, "{s:[]}", "items");
+    int rc = syn_json_pack(&answer, err, "{s:[], s:n}", "items", "next");
 
     if (rc < 0)
         return rc;

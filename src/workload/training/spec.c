@@ -18,7 +18,7 @@ static const struct syn_field spec_fields[] = {
     {.name = "framework", .kind = SYN_FIELD_STR, .fallback = "\"pytorch\"",
      .choices = "pytorch|tensorflow|jax|onnx|custom", .help = "what the program is written with"},
     {.name = "framework_version", .kind = SYN_FIELD_STR, .min = 0, .max = 32, .fallback = "\"\"",
-     .help = "version the program wants; recorded, not enforced"},
+     .help = "version the program wants, or its beginning (1.13); \"\" any"},
     {.name = "image", .kind = SYN_FIELD_STR, .min = 1, .max = REF_MAX, .fallback = "\"host\"",
      .help = "host (the node's own /usr, read-only) or synor://CID of an OCI layout"},
     {.name = "source", .kind = SYN_FIELD_STR, .required = true, .min = 0, .max = REF_MAX,
@@ -373,6 +373,7 @@ syn_training_spec_read(const json_t *spec, struct syn_training_spec *ret)
     assert(isolation >= 0);
     *ret = (struct syn_training_spec){
         .framework = syn_json_str(spec, "framework", ""),
+        .framework_version = syn_json_str(spec, "framework_version", ""),
         .image = syn_json_str(spec, "image", ""),
         .source = syn_json_str(spec, "source", ""),
         .entry = syn_json_str(spec, "entry", ""),
@@ -400,6 +401,26 @@ syn_training_spec_read(const json_t *spec, struct syn_training_spec *ret)
     assert(json_is_object(ret->hyperparameters) && json_is_object(ret->env));
 }
 
+struct syn_holding
+syn_training_holding(const struct syn_training_spec *spec)
+{
+    struct syn_holding holding = {{0}};
+
+    holding.amounts[SYN_QUOTA_JOBS] = 1;
+    holding.amounts[SYN_QUOTA_CPU] = spec->amounts.cpu_millicores * spec->workers;
+    holding.amounts[SYN_QUOTA_MEMORY] = spec->amounts.memory_bytes * spec->workers;
+    holding.amounts[SYN_QUOTA_GPUS] = spec->gpus * spec->workers;
+    return holding;
+}
+
+/* The framework's Python runs .py files; an image brings its own. */
+static bool
+needs_framework(const struct syn_training_spec *spec)
+{
+    return syn_str_eq(spec->image, "host") && syn_str_ends(spec->entry, ".py") &&
+           !syn_str_eq(spec->framework, "custom");
+}
+
 struct syn_place_request
 syn_training_place_request(const struct syn_training_spec *spec, uint64_t seed)
 {
@@ -412,6 +433,8 @@ syn_training_place_request(const struct syn_training_spec *spec, uint64_t seed)
         .vram_min_bytes = spec->vram_min_bytes,
         .region = spec->region,
         .isolation = spec->isolation,
+        .framework = needs_framework(spec) ? spec->framework : NULL,
+        .framework_version = spec->framework_version,
         /* The ranks' group network is a bridge of one node; nodes share no overlay yet. */
         .one_node = spec->workers > 1,
         .policy = SYN_PLACE_PACK,

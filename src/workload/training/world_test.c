@@ -59,6 +59,7 @@ world_new(const char *spec_text)
     world->instances = json_array();
     world->events = json_array();
     assert_done(syn_cluster_new(&world->cluster, &err), &err);
+    assert_done(syn_quota_read(NULL, &world->quota, &err), &err);
     assert_done(syn_json_parse(spec_text, strlen(spec_text), &spec, &err), &err);
     assert_done(syn_training_spec_check(spec, &err), &err);
     assert_done(syn_training_make_take(&new_job, spec, &world->job, &err), &err);
@@ -88,6 +89,7 @@ world_view(const struct world *world)
         .job = world->job,
         .instances = world->instances,
         .cluster = world->cluster,
+        .quota = &world->quota,
         .spent = world->spent,
         .rate_hour = 1000,
         .progress = world->progress,

@@ -23,6 +23,7 @@ struct world {
     json_t *progress;
     char progress_instance[SYN_ID_MAX];
     json_t *checkpoint;
+    struct syn_quota quota; /* of the job's account; none at first */
     int64_t spent;
     int64_t now_ms;
     unsigned settled; /* how many bills were written */

@@ -24,8 +24,12 @@ void syn_hex_encode(const void *data, size_t len, char *out);
 SYN_MUST int syn_hex_decode(const char *text, void *out, size_t len, struct syn_err *err);
 /** A DNS-label like name: [a-z0-9]([-a-z0-9]*[a-z0-9])?, at most 63 bytes. */
 bool syn_name_ok(const char *name);
+/** The digit's value, of either case; -1 for what is no hex digit. */
+int syn_hex_digit(char c);
 /** Valid UTF-8 without NUL, surrogates or overlong forms. */
 bool syn_utf8_ok(const char *text, size_t len);
+/** Bytes of the one such character that begins `text`, 1..4; 0 when none does. len > 0. */
+size_t syn_utf8_len(const char *text, size_t len);
 /** Edit distance, at most `cap`, which a text of more than 64 bytes always gives; for "did you
  * mean".
  */

@@ -11,13 +11,16 @@
 /** What `synor up` and `synor server` were asked for. Strings are borrowed; NULL means not given.
  */
 struct syn_cli_up {
-    const char *data_dir;   /* absolute */
-    const char *listen;     /* "127.0.0.1:7700", NULL: Unix socket only */
-    const char *key_file;   /* --encrypt: AES-256 key file for content at rest, made if absent */
-    const char *price_book; /* file, NULL: the built-in one */
+    const char *data_dir; /* absolute */
+    const char *listen;   /* "127.0.0.1:7700", NULL: Unix socket only */
+    const char *key_file; /* --encrypt: AES-256 key file for content at rest, made if absent */
+    const char *const *old_key_files; /* --old-key: NULL-ended */
+    const char *price_book;           /* file, NULL: the built-in one */
     const char *region;
     const char *log_level;
-    bool insecure; /* plain HTTP on a loopback address */
+    int64_t cache_bytes_max; /* of the node's content on disk; 0: its default */
+    bool without_key;        /* start although the key of some content is not given */
+    bool insecure;           /* plain HTTP on a loopback address */
     bool log_json;
     bool with_agent; /* up: true; server: false */
     int ready_fd;    /* gets "ready fresh\n", "ready again\n" or "error: ...\n"; or -1 */
@@ -31,6 +34,7 @@ struct syn_cli_agent {
     const char *region;
     const char *name; /* of the node; NULL: the host's */
     const char *log_level;
+    int64_t cache_bytes_max; /* of content on disk; 0: the default */
     bool log_json;
 };
 

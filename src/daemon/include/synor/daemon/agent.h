@@ -2,9 +2,12 @@
 #ifndef SYNOR_DAEMON_AGENT_H
 #define SYNOR_DAEMON_AGENT_H
 
+#include <stdint.h>
+
 #include <synor/base/err.h>
 
 struct syn_agent;
+struct syn_runtime;
 
 /** Borrowed for the call; NULL means the default. */
 struct syn_agent_options {
@@ -13,7 +16,10 @@ struct syn_agent_options {
     const char *token;       /* of scope join; needed until the node is registered */
     const char *fingerprint; /* pinned key of an https server */
     const char *region;
-    const char *name; /* host name */
+    const char *name;                  /* host name */
+    int64_t cache_bytes_max;           /* of content kept on disk; 0: half of the file system */
+    const struct syn_runtime *runtime; /* runs the instances, instead of the sandboxes found here;
+                                          kept: its state outlives the agent */
 };
 
 /** An agent that does nothing yet. Blocks: no. Returns 0; NOMEM. */

@@ -6,9 +6,10 @@
 
 /** Strings are borrowed; NULL means not given. */
 struct syn_daemon_options {
-    const char *data_dir; /* absolute */
-    const char *listen;   /* "127.0.0.1:7700"; NULL: Unix socket only */
-    const char *key_file; /* content at rest is sealed under it */
+    const char *data_dir;             /* absolute */
+    const char *listen;               /* "127.0.0.1:7700"; NULL: Unix socket only */
+    const char *key_file;             /* content at rest is sealed under it */
+    const char *const *old_key_files; /* NULL-ended: of content from before */
     const char *price_book;
     const char *region;
     const char *log_level;   /* debug, info, warn, error */
@@ -16,6 +17,8 @@ struct syn_daemon_options {
     const char *token;       /* agent alone */
     const char *fingerprint; /* agent alone */
     const char *name;        /* of the node */
+    bool without_key;        /* start although content is sealed under a key that is not given */
+    int64_t cache_bytes_max; /* of the agent's content on disk; 0: its default */
     bool insecure;
     bool log_json;
     bool with_agent; /* the server brings its own agent */

@@ -8,10 +8,12 @@ struct syn_server;
 
 /** Borrowed for the call; NULL or 0 means the default. */
 struct syn_server_options {
-    struct syn_loop *loop;  /* the thread's; outlives the server */
-    const char *data_dir;   /* absolute */
-    const char *listen;     /* "127.0.0.1:7700", or NULL: Unix socket only */
-    const char *key_file;   /* content at rest is sealed under it; made when absent */
+    struct syn_loop *loop;            /* the thread's; outlives the server */
+    const char *data_dir;             /* absolute */
+    const char *listen;               /* "127.0.0.1:7700", or NULL: Unix socket only */
+    const char *key_file;             /* content at rest is sealed under it; made when absent */
+    const char *const *old_key_files; /* NULL-ended: of content from before */
+    bool without_key;       /* start although content is sealed under a key that is not given */
     const char *price_book; /* file, or NULL: the built-in one */
     const char *region;     /* told in /v1/status */
     bool insecure;          /* plain HTTP, loopback only */

@@ -32,17 +32,20 @@ struct syn_content_opts {
     const char *dir;      /* made when missing */
     const char *key_file; /* 32 raw bytes or 64 hex digits; NULL: new blocks stay plain */
     const char *const *old_key_files; /* NULL-ended, or NULL: keys of blocks written before */
-    unsigned threads;                 /* workers; 0: one a processor, at most 8 */
-    uint64_t pack_bytes_max;          /* 0: 256 MiB */
-    const struct syn_content_io *io;  /* NULL: libc's. Kept until close. */
+    bool without_key;        /* open although a key is not given; what it seals is UNAVAILABLE */
+    unsigned threads;        /* workers; 0: one a processor, at most 8 */
+    uint64_t pack_bytes_max; /* 0: 256 MiB */
+    const struct syn_content_io *io; /* NULL: libc's. Kept until close. */
 };
 
 /**
  * Open or make the store in `opts->dir`.
  *
- * Leftovers of a crash are removed; an index that is missing is rebuilt from the blocks.
- * Returns 0; CONFLICT (another process has it open); CORRUPT; INVALID (key file); NOSPACE; IO;
- * NOMEM.
+ * Leftovers of a crash are removed; an index that is missing is rebuilt from the blocks, one of an
+ * older version is brought up to date.
+ * Returns 0; CONFLICT (another process has it open); UNAVAILABLE (blocks are sealed under a key
+ * that is not given; the message has its id); UNSUPPORTED (of a newer version); CORRUPT; INVALID
+ * (key file); NOSPACE; IO; NOMEM.
  */
 SYN_MUST int syn_content_open(const struct syn_content_opts *opts, struct syn_content **ret_store,
                               struct syn_err *err);
@@ -163,17 +166,19 @@ SYN_MUST int syn_content_read_fd(struct syn_content *store, const struct syn_cid
 enum syn_content_get_flags {
     SYN_CONTENT_GET_REPLACE = 1, /* an existing file, link or folder of that name gives way */
     SYN_CONTENT_GET_SYNC = 2,    /* durable when done */
+    SYN_CONTENT_GET_EXEC = 4,    /* files may be executed: content does not know which should */
 };
 
 /** Write a file, folder or link to `path`: complete under its name, or not at all. EXISTS unless
- *  REPLACE is set. Files are made with mode 0644, folders 0755, less the umask. */
+ *  REPLACE is set. Files are made with mode 0644 (0755 with EXEC), folders 0755, less the umask. */
 SYN_MUST int syn_content_get(struct syn_content *store, const struct syn_cid *cid, const char *path,
                              unsigned flags, syn_content_progress *progress, void *arg,
                              struct syn_err *err);
 
 /* ---- blocks and CAR -------------------------------------------------------------------------- */
 
-/** `*ret_has` tells whether the block is there (it is not read). */
+/** `*ret_has` tells whether the block is there and can be read, as far as is known without reading
+ * it. */
 SYN_MUST int syn_content_has_block(struct syn_content *store, const struct syn_cid *cid,
                                    bool *ret_has, struct syn_err *err);
 /** Append the block's bytes. NOTFOUND, CORRUPT. */
@@ -213,15 +218,29 @@ typedef int syn_content_roots(void *arg, struct syn_cid *ret_cid, struct syn_err
 /** Time for a caller to name or pin what it has put; also what open puts refer to is kept. */
 #define SYN_CONTENT_GRACE_MS (INT64_C(24) * 3600 * 1000)
 
+/** For giving content a name while gc may run: open a guard, add the content or put it, write the
+ * name so that gc's roots have it, free the guard. A gc that asked for its roots before spares what
+ * the guard held. */
+struct syn_content_guard;
+
+SYN_MUST int syn_content_guard_new(struct syn_content *store, struct syn_content_guard **ret_guard,
+                                   struct syn_err *err);
+/** Keep the block and everything below it. NOTFOUND: it is not there, or no longer. */
+SYN_MUST int syn_content_guard_add(struct syn_content_guard *guard, const struct syn_cid *cid,
+                                   struct syn_err *err);
+/** NULL is fine. Returns NULL. */
+struct syn_content_guard *syn_content_guard_free(struct syn_content_guard *guard);
+void syn_content_guard_free_scope(struct syn_content_guard **slot);
+
 struct syn_content_gc {
     uint64_t blocks_kept;
     uint64_t blocks_removed;
     uint64_t bytes_freed; /* on disk */
 };
 
-/** Remove every block that no root reaches and that was not put within the last `grace_ms` (of a
- *  block that was stored already, give or take ten minutes).
- *  A root or block that is missing or damaged ends it with NOTFOUND or CORRUPT and removes nothing.
+/** Remove every block that no root reaches, no guard holds, and that was not put within the last
+ * `grace_ms` (of a block that was stored already, give or take ten minutes). A root or block that
+ * is missing or damaged ends it with NOTFOUND or CORRUPT and removes nothing.
  */
 SYN_MUST int syn_content_gc(struct syn_content *store, int64_t grace_ms, syn_content_roots *roots,
                             void *arg, struct syn_content_gc *ret_result, struct syn_err *err);
@@ -238,15 +257,22 @@ struct syn_content_verify {
 /** One damaged block and what is wrong with it. */
 typedef void syn_content_bad(void *arg, const struct syn_cid *cid, const struct syn_err *why);
 
-/** Read and check every block. Damage is counted and told to `bad` (may be NULL), not returned. */
+/** Read and check every block. Damage is counted and told to `bad` (may be NULL), not returned. As
+ * with every read, the store remembers it: putting the same content again writes those blocks anew,
+ * and a block that reads well again is no longer taken as damaged. */
 SYN_MUST int syn_content_verify(struct syn_content *store, syn_content_bad *bad, void *bad_arg,
                                 syn_content_progress *progress, void *progress_arg,
                                 struct syn_content_verify *ret_report, struct syn_err *err);
 
+/** Count the blocks at and below `cid` that are missing, known to be damaged or without their key:
+ * after a verify, what is wrong with it. Nodes are read, leaves are not. */
+SYN_MUST int syn_content_damage(struct syn_content *store, const struct syn_cid *cid,
+                                uint64_t *ret_bad, struct syn_err *err);
+
 struct syn_content_usage {
     uint64_t blocks;
     uint64_t bytes;        /* of the blocks' content */
-    uint64_t stored_bytes; /* of their records: after compression */
+    uint64_t stored_bytes; /* of their records: compressed, or slices of others */
     uint64_t disk_bytes;   /* of the pack files: with what gc has not given back */
     uint64_t put_bytes;    /* given to the store since it was made, duplicates included */
 };

@@ -140,5 +140,10 @@ SYN_MUST int syn_http_sse_send(struct syn_http_stream *stream, const char *id, c
 size_t syn_http_sse_backlog(const struct syn_http_stream *stream);
 /** Send what is queued, then end. */
 void syn_http_sse_close(struct syn_http_stream *stream);
+/** End every open stream whose caller may not go on: `may` gets what was set as its identity (NULL:
+ *  nothing was). Thread: the loop. */
+struct syn_http_server;
+void syn_http_sse_recheck(struct syn_http_server *server,
+                          bool (*may)(void *arg, const void *identity), void *arg);
 
 #endif

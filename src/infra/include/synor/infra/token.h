@@ -34,11 +34,15 @@ struct syn_scopes {
 
 /** What the keeper of tokens knows of one. A value; copy it freely. */
 struct syn_grant {
+    int64_t expires_ms; /* Unix time; 0: never */
     uint8_t digest[SYN_SHA256_LEN];
     char account[SYN_ID_MAX];
     struct syn_scopes scopes;
-    int64_t expires_ms; /* Unix time; 0: never */
+    uint8_t maker[SYN_SHA256_LEN]; /* of the token it was made with, and is void without */
+    bool made;                     /* with another token at all */
 };
+/** So many tokens stand in a row, each made with the one before; a longer row is void. */
+#define SYN_TOKEN_ROW_MAX 8
 
 /** Draw a fresh token. */
 void syn_token_new(char ret_token[SYN_TOKEN_LEN + 1]);
@@ -53,6 +57,10 @@ SYN_MUST int syn_scopes_parse(const char *text, struct syn_scopes *ret_scopes, s
 /** The inverse, into out[SYN_SCOPES_TEXT_SIZE]; returns out. */
 const char *syn_scopes_format(const struct syn_scopes *scopes, char *out);
 
+/** Is everything that `asked` may do among what `held` may do? An operator may do everything, a
+ *  tenant read. */
+bool syn_scopes_within(const struct syn_scopes *asked, const struct syn_scopes *held);
+
 /** An index of grants by digest. One thread. */
 struct syn_token_book;
 
@@ -64,10 +72,16 @@ SYN_MUST int syn_token_book_put(struct syn_token_book *book, const struct syn_gr
 /** False when it was not there. */
 bool syn_token_book_remove(struct syn_token_book *book, const uint8_t digest[SYN_SHA256_LEN]);
 size_t syn_token_book_count(const struct syn_token_book *book);
-/** The grant of the token `text`, valid until the book changes.
- *  Returns 0; UNAUTHENTICATED when the text is no token, is unknown or expired. */
+/** The grant of the token `text`, valid until the book changes. A token that was made with another
+ * is good for as long as that one is: removing one grant ends all that come from it, at once.
+ *  Returns 0; UNAUTHENTICATED when the text is no token, or it or one it comes from is unknown or
+ *  expired. */
 SYN_MUST int syn_token_book_find(const struct syn_token_book *book, const char *text, size_t len,
                                  int64_t now_ms, const struct syn_grant **ret_grant,
                                  struct syn_err *err);
+
+/** Would the token with this digest be found? */
+bool syn_token_book_valid(const struct syn_token_book *book, const uint8_t digest[SYN_SHA256_LEN],
+                          int64_t now_ms);
 
 #endif

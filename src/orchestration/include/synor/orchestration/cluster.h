@@ -4,6 +4,7 @@
 #define SYNOR_ORCHESTRATION_CLUSTER_H
 
 #include <synor/orchestration/node_view.h>
+#include <synor/orchestration/quota.h>
 
 struct syn_cluster;
 
@@ -24,6 +25,11 @@ SYN_MUST int syn_cluster_put_instance(struct syn_cluster *cluster, const json_t 
                                       struct syn_err *err);
 /** Forget the instance; false when it was not there. */
 bool syn_cluster_remove_instance(struct syn_cluster *cluster, const char *id);
+
+/** Sum up what an account's live instances hold; its storage is not known here, and 0.
+ *  Returns 0; SYN_E_NOMEM. */
+SYN_MUST int syn_cluster_holding(const struct syn_cluster *cluster, const char *account,
+                                 struct syn_holding *ret, struct syn_err *err);
 
 size_t syn_cluster_count(const struct syn_cluster *cluster);
 /** The node at `index` in id order. Borrowed until the cluster changes. */

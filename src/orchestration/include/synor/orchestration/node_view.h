@@ -9,6 +9,9 @@
 #define SYN_NODE_REGION_MAX     64
 #define SYN_NODE_GPU_GROUPS_MAX 8
 #define SYN_NODE_GPU_MODEL_MAX  32
+#define SYN_NODE_FRAMEWORKS_MAX 8
+#define SYN_NODE_FRAMEWORK_MAX  16
+#define SYN_NODE_VERSION_MAX    33
 /** No single quantity of a node or a request is larger: sums and products of gangs stay exact. */
 #define SYN_NODE_QUANTITY_MAX (INT64_C(1) << 52)
 
@@ -32,6 +35,12 @@ struct syn_gpu_group {
     int64_t used;
 };
 
+/** What the node's own Python can import. */
+struct syn_framework {
+    char name[SYN_NODE_FRAMEWORK_MAX];
+    char version[SYN_NODE_VERSION_MAX]; /* "" when it does not tell */
+};
+
 /** The quantities that every instance takes from its node. */
 struct syn_amounts {
     int64_t cpu_millicores;
@@ -49,15 +58,21 @@ struct syn_node_view {
     struct syn_amounts used;
     struct syn_gpu_group gpus[SYN_NODE_GPU_GROUPS_MAX];
     unsigned gpus_count;
-    uint32_t sandboxes; /* SYN_BIT(enum syn_isolation) of each ready one */
+    uint32_t sandboxes;     /* SYN_BIT(enum syn_isolation) of each ready one */
+    uint32_t gpu_sandboxes; /* of those, the ones that can pass GPUs on */
     enum syn_isolation default_isolation;
+    struct syn_framework frameworks[SYN_NODE_FRAMEWORKS_MAX];
+    unsigned frameworks_count;
+    bool frameworks_told; /* an agent that does not tell is taken to have them all */
 };
 
 /** What one instance takes. */
 struct syn_instance_view {
     char id[SYN_ID_MAX];
     char node[SYN_ID_MAX];
-    bool holds; /* false once it has ended: it takes nothing any more */
+    char account[SYN_ID_MAX]; /* who asked for it; "" when the document does not say */
+    char job[SYN_ID_MAX];     /* likewise */
+    bool holds;               /* false once it has ended: it takes nothing any more */
     struct syn_amounts amounts;
     int64_t gpus;
     char gpu_model[SYN_NODE_GPU_MODEL_MAX];
@@ -74,9 +89,13 @@ void syn_node_view_add(struct syn_node_view *node, const struct syn_instance_vie
 void syn_node_view_sub(struct syn_node_view *node, const struct syn_instance_view *instance);
 /** May new work be placed there at all? */
 bool syn_node_view_open(const struct syn_node_view *node);
-/** The sandbox that `wanted` means on this node; SYN_ISOLATION_AUTO when it has none that fits. */
+/** The sandbox that `wanted` means on this node, for an instance with or without GPUs;
+ *  SYN_ISOLATION_AUTO when it has none that fits. */
 enum syn_isolation syn_node_view_sandbox(const struct syn_node_view *node,
-                                         enum syn_isolation wanted);
+                                         enum syn_isolation wanted, bool gpus);
+/** Has the node this framework in this version? "1.13" means every 1.13.x; "" and NULL any. */
+bool syn_node_view_framework(const struct syn_node_view *node, const char *name,
+                             const char *version);
 /** How long the node has been silent; 0 when it is not. Silence counts from `observing_since_ms`
  * on: a server that was away itself cannot tell before. */
 int64_t syn_node_view_silent_ms(const struct syn_node_view *node, int64_t observing_since_ms,

@@ -27,7 +27,9 @@ struct syn_place_request {
     int64_t vram_min_bytes; /* per card */
     const char *region;     /* NULL or "": any */
     enum syn_isolation isolation;
-    bool one_node; /* every member on the same node: they share a network there */
+    const char *framework;         /* that the node itself must have; NULL or "": none */
+    const char *framework_version; /* NULL or "": any */
+    bool one_node;                 /* every member on the same node: they share a network there */
     enum syn_place_policy policy;
     uint64_t seed; /* decides between equals, together with the node's id */
 };

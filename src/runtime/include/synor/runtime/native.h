@@ -14,8 +14,11 @@ enum syn_sandbox {
 
 struct syn_native_options {
     const char *root; /* absolute, private: templates, probe results, group networks */
-    /** NULL-ended command of the supervisor; the instance folder is appended. NULL:
-     *  {"/proc/self/exe", "shim"}. */
+    /** The supervisor as a program: the bytes in <synor/runtime/shim.h>. NULL: there are none. */
+    const void *shim_image;
+    size_t shim_image_len;
+    /** NULL-ended command of the supervisor where that is not given or may not be executed; the
+     *  instance folder is appended. NULL: {"/proc/self/exe", "shim"}. */
     const char *const *shim_argv;
     enum syn_sandbox sandbox;
     const char *runc;  /* absolute path, or NULL: found in PATH */
@@ -27,6 +30,7 @@ struct syn_sandbox_report {
     const char *name; /* "gvisor", "runc" */
     bool found;       /* its program is there */
     bool works;       /* it ran /bin/true, limits and all */
+    bool gpus;        /* it can pass NVIDIA GPUs on */
     char version[64];
     char platform[16]; /* gVisor's: "systrap", "ptrace" */
     char detail[256];  /* how long that took, or why not */
@@ -37,6 +41,10 @@ SYN_MUST int syn_native_new(const struct syn_native_options *options,
                             struct syn_native **ret_native, struct syn_err *err);
 /** Instances go on. NULL is fine. Returns NULL. */
 struct syn_native *syn_native_free(struct syn_native *native);
+/** Remove what an earlier process left half done under `root` when it was killed: trials of
+ *  sandboxes with all that runs and is mounted in them, half-made templates. Call it first, while
+ *  nobody else uses the root. Returns 0; the first error, after everything was tried. */
+SYN_MUST int syn_native_sweep(struct syn_native *native, struct syn_err *err);
 /** Try `sandbox` (not AUTO), or take the kept result of the same program. Blocks: seconds at worst.
  */
 void syn_native_try(struct syn_native *native, enum syn_sandbox sandbox,

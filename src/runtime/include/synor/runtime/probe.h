@@ -6,7 +6,6 @@
 #include <synor/runtime/native.h>
 
 #define SYN_PROBE_FACTS_MAX 32
-#define SYN_GPUS_MAX        32
 
 enum syn_probe_state {
     SYN_PROBE_OK,
@@ -23,17 +22,9 @@ struct syn_probe_fact {
     char fix[160]; /* a command or a sentence; "" when nothing is to be done */
 };
 
-struct syn_gpu {
-    char model[96];
-    char uuid[96];
-    int64_t vram_bytes;
-};
-
 struct syn_probe {
     struct syn_probe_fact facts[SYN_PROBE_FACTS_MAX];
     size_t count;
-    struct syn_gpu gpus[SYN_GPUS_MAX];
-    size_t gpus_count;
 };
 
 /** Look at everything. Blocks: up to about 10 s the first time; sandbox trials are kept. Never

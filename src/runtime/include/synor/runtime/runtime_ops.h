@@ -19,6 +19,7 @@
 #define SYN_INSTANCE_ARGS_MAX     256
 #define SYN_INSTANCE_ENV_MAX      512
 #define SYN_INSTANCE_BINDS_MAX    64
+#define SYN_INSTANCE_DEVICES_MAX  64
 #define SYN_INSTANCE_HOSTS_MAX    256
 #define SYN_INSTANCE_LOG_LINE_MAX ((size_t)16384)
 #define SYN_INSTANCE_PATH_MAX     1024
@@ -57,6 +58,12 @@ struct syn_instance_spec {
     uint32_t uid, gid;      /* inside; never 0; default 1000 */
     const struct syn_bind *binds;
     size_t binds_count;
+    /** NULL-ended (or NULL): character devices of the host, "/dev/...", that are shown at the same
+     *  path and may be used. UNSUPPORTED where the sandbox cannot pass them on. */
+    const char *const *devices;
+    /** Files of the host's drivers, read-only, for names below /usr that a rootfs lacks. */
+    const struct syn_bind *drivers;
+    size_t drivers_count;
     int64_t scratch_bytes;  /* real limit of /synor and /tmp; default 1 GiB */
     int64_t shm_bytes;      /* /dev/shm; default 64 MiB */
     int64_t cpu_millicores; /* default: no quota */
@@ -112,7 +119,7 @@ struct syn_instance_status {
 };
 
 /** One line of usage.log: [from_ms, to_ms) touches its neighbours, from start to exit, no gap. */
-struct syn_usage {
+struct syn_usage_sample {
     int64_t seq; /* 1, 2, ... */
     int64_t from_ms, to_ms;
     int64_t cpu_ms; /* used within the interval */
@@ -134,9 +141,7 @@ struct syn_log_record {
 /** Where to read what the instance produces. Host paths, valid until close(). */
 struct syn_instance_paths {
     const char *log;   /* one syn_log_record a line, append-only */
-    const char *usage; /* one syn_usage a line, append-only */
-    const char
-        *progress; /* the program's JSON lines; written by the program: trust nothing in it */
+    const char *usage; /* one syn_usage_sample a line, append-only */
     const char
         *checkpoints; /* folders inside the scratch; open what is in them without following links */
     const char *output;
@@ -150,6 +155,7 @@ struct syn_runtime_info {
     const char *version;  /* the sandbox's own */
     const char *platform; /* "systrap", "ptrace"; "" for runc */
     const char *detail;   /* one sentence: why this one */
+    bool gpus;            /* it can pass NVIDIA GPUs on */
 };
 
 struct syn_runtime_ops {
@@ -171,6 +177,10 @@ struct syn_runtime_ops {
      * TIMEOUT. */
     int (*start)(void *self, struct syn_instance *instance, struct syn_err *err);
 
+    /** Make ahead what the next start can use, when nobody waits for the caller. NULL when there
+     * is nothing to make. Blocks: tens of ms. */
+    void (*warm)(void *self);
+
     /** Deliver a signal to its first process. Returns 0; CONFLICT when it does not run. */
     int (*signal)(void *self, struct syn_instance *instance, int signo, struct syn_err *err);
 
@@ -188,7 +198,7 @@ struct syn_runtime_ops {
     int (*exit_fd)(void *self, struct syn_instance *instance, int *ret_fd, struct syn_err *err);
 
     /** The newest usage sample. Returns 0; NOTFOUND before the first. */
-    int (*stats)(void *self, struct syn_instance *instance, struct syn_usage *ret_usage,
+    int (*stats)(void *self, struct syn_instance *instance, struct syn_usage_sample *ret_usage,
                  struct syn_err *err);
 
     /** Borrowed from the instance. */
@@ -199,7 +209,8 @@ struct syn_runtime_ops {
 
     /** Open a folder that an earlier process prepared. Concludes truthfully: a folder whose
      *  supervisor is gone without a result becomes EXITED, reason lost, and its leftovers are
-     * killed. Returns 0; NOTFOUND, CORRUPT, IO. */
+     *  killed; one that was gone before the program started is still PREPARED, fit to be destroyed.
+     *  Returns 0; NOTFOUND, CORRUPT, IO. */
     int (*adopt)(void *self, const char *dir, struct syn_instance **ret_instance,
                  struct syn_instance_status *ret_status, struct syn_err *err);
 
@@ -224,7 +235,7 @@ const char *syn_exit_reason_name(enum syn_exit_reason reason);
 SYN_MUST int syn_log_record_parse(const char *line, size_t len, struct syn_log_record *ret,
                                   struct syn_err *err);
 /** Parse one line of a usage file (without its newline). INVALID when it is none. */
-SYN_MUST int syn_usage_parse(const char *line, size_t len, struct syn_usage *ret,
+SYN_MUST int syn_usage_parse(const char *line, size_t len, struct syn_usage_sample *ret,
                              struct syn_err *err);
 
 #endif

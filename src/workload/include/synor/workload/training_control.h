@@ -23,6 +23,7 @@ struct syn_training_view {
     const json_t *job;                 /* the job's document */
     const json_t *instances;           /* all its instance documents; NULL is none */
     const struct syn_cluster *cluster; /* complete: a node that is not in it is gone */
+    const struct syn_quota *quota;     /* the account's; NULL is no limit */
     int64_t spent;                     /* metered so far in this run, base units */
     int64_t rate_hour;                 /* of the instances that hold something now, base units */
     const json_t *progress;            /* newest progress object, or NULL */

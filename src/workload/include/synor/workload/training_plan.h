@@ -7,6 +7,12 @@
 
 #define SYN_TRAINING_ALTERNATIVES_MAX 16
 
+/** Whose job it would be. Borrowed for the call. */
+struct syn_training_tenant {
+    const char *account;
+    const struct syn_quota *quota; /* NULL is no limit */
+};
+
 /**
  * Plan a spec that syn_training_spec_check() passed: {placeable, reason, message, why[], fix[],
  * nodes[{node,rank}], gpus, gpu_model, rate_hour|null, rate_month|null, budget,
@@ -15,7 +21,8 @@
  * rate_hour is null when the price book has no price for it; budget_lasts_ms also when it lasts for
  * ever. Owner: *ret is the caller's. Returns 0; SYN_E_NOMEM, SYN_E_INVALID.
  */
-SYN_MUST int syn_training_plan(const json_t *spec, const struct syn_cluster *cluster,
-                               const struct syn_pricebook *book, json_t **ret, struct syn_err *err);
+SYN_MUST int syn_training_plan(const json_t *spec, const struct syn_training_tenant *tenant,
+                               const struct syn_cluster *cluster, const struct syn_pricebook *book,
+                               json_t **ret, struct syn_err *err);
 
 #endif

@@ -45,6 +45,7 @@ SYN_MUST int syn_training_model_merge(json_t *model, json_t *spec, const char **
 /** A checked spec, read. All pointers are borrowed from the JSON. */
 struct syn_training_spec {
     const char *framework;
+    const char *framework_version;
     const char *image;
     const char *source;
     const char *entry;
@@ -70,6 +71,8 @@ struct syn_training_spec {
 
 /** Read a spec that syn_training_spec_check() passed; anything else is a bug. */
 void syn_training_spec_read(const json_t *spec, struct syn_training_spec *ret);
+/** What all its workers together hold of an account's quota. */
+struct syn_holding syn_training_holding(const struct syn_training_spec *spec);
 /** The gang it asks for. Text is borrowed from `spec`. */
 struct syn_place_request syn_training_place_request(const struct syn_training_spec *spec,
                                                     uint64_t seed);

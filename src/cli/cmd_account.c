@@ -1,5 +1,6 @@
-/* account and bill: balances, the ledger, what a run cost and the proof of it. */
+/* account: balances, the ledger, tokens, quotas. */
 #include <synor/base/str.h>
+#include <synor/base/units.h>
 
 #include "cli_priv.h"
 #include "commands_priv.h"
@@ -8,7 +9,6 @@
     static const struct syn_cli_operand variable[] = {{name, SYN_CLI_TEXT, true, false, text}}
 
 NAMED_OPERAND(account_operand, "ACCOUNT", "Name or id of the account");
-NAMED_OPERAND(bill_operand, "BILL", "Id of the bill, or of the job it belongs to");
 NAMED_OPERAND(name_operand, "NAME", "Lower-case name");
 
 static const struct syn_cli_operand account_maybe[] = {
@@ -26,6 +26,53 @@ account_path(const struct syn_cli *cli, const char *tail, struct syn_buf *out)
     syn_buf_adds(out, tail);
 }
 
+/* What an account may be limited in. */
+static const struct {
+    const char *key;    /* in documents */
+    const char *option; /* and word for people */
+    enum syn_cli_kind kind;
+} limits[] = {
+    {"jobs", "jobs", SYN_CLI_INT},
+    {"cpu_millicores", "cpus", SYN_CLI_CPUS},
+    {"memory_bytes", "memory", SYN_CLI_BYTES},
+    {"gpus", "gpus", SYN_CLI_INT},
+    {"storage_bytes", "storage", SYN_CLI_BYTES},
+};
+
+/* Into out[SYN_FORMAT_MAX]; a limit that is not there is "none". */
+static const char *
+limit_text(size_t which, const json_t *value, char *out)
+{
+    int64_t amount = json_integer_value(value);
+
+    if (!json_is_integer(value))
+        return "none";
+    if (limits[which].kind == SYN_CLI_CPUS)
+        return syn_format_cpus(amount, out);
+    if (limits[which].kind == SYN_CLI_BYTES)
+        return syn_format_bytes(amount, out);
+    (void)snprintf(out, SYN_FORMAT_MAX, "%lld", (long long)amount);
+    return out;
+}
+
+/* Those that there are, with what is held of them. */
+static void
+say_limits(const struct syn_cli *cli, const json_t *account)
+{
+    for (size_t i = 0; i < SYN_LEN(limits); i++) {
+        char held[SYN_FORMAT_MAX];
+        char limit[SYN_FORMAT_MAX];
+        const json_t *value = json_object_get(syn_json_at(account, "spec.quota"), limits[i].key);
+
+        if (json_is_integer(value))
+            syn_cli_say(
+                cli, "  %-8s %s of %s", limits[i].option,
+                limit_text(i, json_object_get(syn_json_at(account, "status.usage"), limits[i].key),
+                           held),
+                limit_text(i, value, limit));
+    }
+}
+
 static void
 say_account(const struct syn_cli *cli, const json_t *account)
 {
@@ -35,6 +82,7 @@ say_account(const struct syn_cli *cli, const json_t *account)
                 syn_json_str(account, "id", "?"));
     syn_cli_say(cli, "  balance  %s SYNOR", syn_json_str(status, "balance", "0"));
     syn_cli_say(cli, "  held     %s SYNOR in escrow", syn_json_str(status, "held", "0"));
+    say_limits(cli, account);
 }
 
 /* One call whose answer is an account, shown. */
@@ -245,8 +293,9 @@ run_account_token(struct syn_cli *cli)
         (void)json_array_append_new(scopes, json_string(scope->text));
     if (json_array_size(scopes) == 0)
         (void)json_array_append_new(scopes, json_string("tenant"));
-    body = json_pack("{s:s, s:o, s:I}", "name", syn_cli_text(cli, "name", "cli"), "scopes", scopes,
-                     "ttl_ms", (json_int_t)syn_cli_number(cli, "ttl", 0));
+    body = json_pack("{s:s, s:o, s:I, s:b}", "name", syn_cli_text(cli, "name", "cli"), "scopes",
+                     scopes, "ttl_ms", (json_int_t)syn_cli_number(cli, "ttl", 0), "independent",
+                     syn_cli_has(cli, "independent") ? 1 : 0);
     account_path(cli, "/tokens", &path);
     if (syn_cli_call(cli, "POST", syn_buf_text(&path), body, &answer, &err) < 0)
         return syn_cli_fail(cli, &err);
@@ -261,8 +310,10 @@ static const struct syn_cli_option token_options[] = {
     {"name", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "cli", "What it is for"},
     {"scope", 0, "SCOPE", SYN_CLI_TEXT, 0, 0, false, true, "tenant|read|operator|join", "tenant",
      "What it may do; may be given again"},
-    {"ttl", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "no end",
+    {"ttl", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "that of your own token",
      "How long it is valid: 30m, 7d"},
+    {"independent", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
+     "Let it outlive your own token (operators only)"},
 };
 
 const struct syn_cli_command syn_cli_account_token = {.path = "account token",
@@ -274,148 +325,196 @@ const struct syn_cli_command syn_cli_account_token = {.path = "account token",
                                                       .operand_count = 1,
                                                       .run = run_account_token};
 
-/* --- bills ----------------------------------------------------------------------------------- */
-
 static int
-run_bill_list(struct syn_cli *cli)
+run_account_tokens(struct syn_cli *cli)
 {
     SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
     SYN_JSON(items);
+    SYN_BUF(path);
     struct syn_err err;
     size_t i;
     json_t *item;
 
-    if (syn_cli_list(cli, "/v1/bills", &items, &err) < 0 ||
-        syn_cli_rows_new("BILL|JOB|STATE|>CHARGE|>REFUND|WHEN", &rows, &err) < 0)
+    account_path(cli, "/tokens", &path);
+    if (syn_cli_list(cli, syn_buf_text(&path), &items, &err) < 0 ||
+        syn_cli_rows_new("TOKEN|NAME|SCOPES|EXPIRES|MADE WITH", &rows, &err) < 0)
         return syn_cli_fail(cli, &err);
     if (cli->json)
         return syn_cli_print_json_take(cli, json_pack("{s:O, s:n}", "items", items, "next"));
     json_array_foreach (items, i, item) {
-        const json_t *status = json_object_get(item, "status");
-
-        syn_cli_cell(rows, "%s", syn_json_str(item, "id", ""));
-        syn_cli_cell(rows, "%s", syn_json_str(json_object_get(item, "spec"), "job", ""));
-        syn_cli_cell(rows, "%s", syn_json_str(status, "state", ""));
-        syn_cli_cell(rows, "%s", syn_json_str(status, "charge", "0"));
-        syn_cli_cell(rows, "%s", syn_json_str(status, "refund", "0"));
-        syn_cli_cell(rows, "%s", syn_json_str(item, "created_at", ""));
+        syn_cli_cell(rows, "%.12s", syn_json_str(item, "id", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(item, "name", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(item, "scopes", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(item, "expires_at", "never"));
+        syn_cli_cell(rows, "%.12s", syn_json_str(item, "maker", "-"));
     }
-    return syn_cli_rows_print(cli, rows, "No bills yet: a bill opens with a job's run.");
+    return syn_cli_rows_print(cli, rows, "No tokens.");
 }
 
-const struct syn_cli_command syn_cli_bill_list = {
-    .path = "bill list", .summary = "List bills", .run = run_bill_list};
+const struct syn_cli_command syn_cli_account_tokens = {.path = "account tokens",
+                                                       .summary = "List the tokens of an account",
+                                                       .operands = account_maybe,
+                                                       .operand_count = 1,
+                                                       .run = run_account_tokens};
 
-/* A quantity is counted in a small measure (millicore-ms) and priced by a large unit (core-hour);
- * people read the latter. The exact integers stand in the document (--json). */
-static void
-quantity_cell(struct syn_cli_table_out *rows, const json_t *line)
+/* The one token whose id begins with `text`. */
+static int
+find_token(struct syn_cli *cli, const char *text, char *ret_id, size_t cap, struct syn_err *err)
 {
-    double quantity = 0;
-    int64_t per = syn_json_i64(line, "per", 1);
+    SYN_JSON(items);
+    size_t i;
+    json_t *item;
+    unsigned found = 0;
+    int rc = syn_cli_list(cli, "/v1/accounts/me/tokens", &items, err);
 
-    if (syn_parse_double(syn_json_str(line, "quantity", "0"), 0, 1e300, "quantity", &quantity,
-                         NULL) < 0)
-        quantity = 0;
-    syn_cli_cell(rows, "%.6f", quantity / (double)SYN_MAX(per, 1));
+    if (rc < 0)
+        return rc;
+    json_array_foreach (items, i, item) {
+        if (!syn_str_starts(syn_json_str(item, "id", ""), text))
+            continue;
+        found++;
+        (void)syn_str_copy(ret_id, cap, syn_json_str(item, "id", ""));
+    }
+    if (found == 1)
+        return SYN_OK;
+    return SYN_FAIL(err, found == 0 ? SYN_E_NOTFOUND : SYN_E_CONFLICT, "%u tokens begin with %s",
+                    found, text);
 }
 
 static int
-show_bill(struct syn_cli *cli, const json_t *bill)
+run_account_revoke(struct syn_cli *cli)
 {
-    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
-    const json_t *spec = json_object_get(bill, "spec");
-    const json_t *status = json_object_get(bill, "status");
+    char id[80] = "";
+    SYN_BUF(path);
     struct syn_err err;
-    size_t i;
-    json_t *line;
+    int rc = find_token(cli, syn_cli_operand(cli, 0), id, sizeof(id), &err);
 
-    syn_cli_say(cli, "Bill %s  job %s  run %lld  %s", syn_json_str(bill, "id", "?"),
-                syn_json_str(spec, "job", "?"), (long long)syn_json_i64(spec, "run", 1),
-                syn_json_str(status, "state", "?"));
-    if (syn_cli_rows_new("ITEM|>QUANTITY|UNIT|>PRICE|>AMOUNT", &rows, &err) < 0)
+    syn_buf_addf(&path, "/v1/accounts/me/tokens/%s", id);
+    if (rc == SYN_OK)
+        rc = syn_cli_call(cli, "DELETE", syn_buf_text(&path), NULL, NULL, &err);
+    if (rc < 0)
         return syn_cli_fail(cli, &err);
-    json_array_foreach (json_object_get(status, "lines"), i, line) {
-        syn_cli_cell(rows, "%s", syn_json_str(line, "item", ""));
-        quantity_cell(rows, line);
-        syn_cli_cell(rows, "%s", syn_json_str(line, "unit", ""));
-        syn_cli_cell(rows, "%s", syn_json_str(line, "price", ""));
-        syn_cli_cell(rows, "%s", syn_json_str(line, "amount", ""));
-    }
-    if (syn_cli_rows_print(cli, rows, "Nothing was used.") != 0)
-        return 1;
-    syn_cli_say(cli, "metered   %s SYNOR", syn_json_str(status, "total", "0"));
-    syn_cli_say(cli, "charged   %s SYNOR: provider %s, protocol %s",
-                syn_json_str(status, "charge", "0"), syn_json_str(status, "provider_amount", "0"),
-                syn_json_str(status, "protocol_amount", "0"));
-    syn_cli_say(cli, "escrow    %s SYNOR, refunded %s", syn_json_str(status, "escrow", "0"),
-                syn_json_str(status, "refund", "0"));
-    syn_cli_say(cli, "\nProve it: synor bill verify %s", syn_json_str(bill, "id", "?"));
+    if (cli->json)
+        return syn_cli_print_json_take(cli, json_pack("{s:s, s:b}", "id", id, "revoked", 1));
+    syn_cli_say(cli, "Token %.12s and all that were made with it are revoked.", id);
     return 0;
 }
 
-static int
-run_bill_show(struct syn_cli *cli)
-{
-    SYN_BUF(path);
-    SYN_JSON(bill);
-    struct syn_err err;
+NAMED_OPERAND(token_operand, "TOKEN", "Its id, or the beginning of it: see `synor account tokens`");
 
-    syn_buf_adds(&path, "/v1/bills/");
-    syn_cli_escape(&path, syn_cli_operand(cli, 0));
-    if (syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &bill, &err) < 0)
-        return syn_cli_fail(cli, &err);
-    if (cli->json)
-        return syn_cli_print_json_take(cli, SYN_TAKE(bill));
-    return show_bill(cli, bill);
-}
-
-const struct syn_cli_command syn_cli_bill_show = {.path = "bill show",
-                                                  .summary = "Show a bill line by line",
-                                                  .operands = bill_operand,
-                                                  .operand_count = 1,
-                                                  .run = run_bill_show};
-
-static int
-run_bill_verify(struct syn_cli *cli)
-{
-    SYN_BUF(path);
-    SYN_JSON(answer);
-    struct syn_err err;
-    size_t i;
-    json_t *difference;
-    bool agrees;
-
-    syn_buf_adds(&path, "/v1/bills/");
-    syn_cli_escape(&path, syn_cli_operand(cli, 0));
-    syn_buf_adds(&path, "/verify");
-    if (syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &answer, &err) < 0)
-        return syn_cli_fail(cli, &err);
-    agrees = syn_json_bool(answer, "agrees", false);
-    if (cli->json) {
-        int status = syn_cli_print_json_take(cli, SYN_TAKE(answer));
-
-        return status != 0 ? status : agrees ? 0 : 1;
-    }
-    syn_cli_say(cli, "%s: recomputed from %lld signed samples, %s",
-                agrees ? "The bill agrees" : "The bill does NOT agree",
-                (long long)syn_json_i64(answer, "samples", 0),
-                syn_json_bool(answer, "signatures_ok", false) ? "every signature good"
-                                                              : "NOT every signature good");
-    json_array_foreach (json_object_get(answer, "differences"), i, difference)
-        syn_cli_say(cli, "  %s",
-                    json_is_string(difference) ? json_string_value(difference)
-                                               : syn_json_str(difference, "message", "?"));
-    return agrees ? 0 : 1;
-}
-
-const struct syn_cli_command syn_cli_bill_verify = {
-    .path = "bill verify",
-    .summary = "Recompute a bill from the signed usage samples and the ledger",
-    .detail =
-        "Checks every sample's signature and sequence, recomputes the charges from the price "
-        "book, and compares them with the bill and with the ledger's settlement. Exit status 1 "
-        "when anything differs.",
-    .operands = bill_operand,
+const struct syn_cli_command syn_cli_account_revoke = {
+    .path = "account revoke",
+    .summary = "Revoke a token and all that were made with it",
+    .operands = token_operand,
     .operand_count = 1,
-    .run = run_bill_verify};
+    .run = run_account_revoke};
+
+/* --- quota ----------------------------------------------------------------------------------- */
+
+/* The limits as they are to be: those of now, with what the options say laid over. */
+static int
+merge_limits(struct syn_cli *cli, const json_t *account, json_t **ret, bool *ret_changed,
+             struct syn_err *err)
+{
+    const struct syn_cli_value *lifted;
+    const json_t *now = syn_json_at(account, "spec.quota");
+    size_t cursor = 0;
+    SYN_JSON(quota);
+    int rc = SYN_OK;
+
+    quota = json_object();
+    if (quota == NULL || (now != NULL && json_object_update(quota, (json_t *)(uintptr_t)now) != 0))
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a quota");
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(limits); i++) {
+        if (!syn_cli_has(cli, limits[i].option))
+            continue;
+        *ret_changed = true;
+        rc = syn_json_set_i64(quota, limits[i].key, syn_cli_number(cli, limits[i].option, 0), err);
+    }
+    while ((lifted = syn_cli_next(cli, "unlimited", &cursor)) != NULL) {
+        *ret_changed = true;
+        for (size_t i = 0; i < SYN_LEN(limits); i++) {
+            if (syn_str_eq(lifted->text, limits[i].option))
+                (void)json_object_del(quota, limits[i].key);
+        }
+    }
+    if (rc == SYN_OK)
+        *ret = SYN_TAKE(quota);
+    return rc;
+}
+
+static int
+print_quota(struct syn_cli *cli, const json_t *account)
+{
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    const json_t *quota = syn_json_at(account, "spec.quota");
+    const json_t *usage = syn_json_at(account, "status.usage");
+    struct syn_err err;
+
+    if (cli->json)
+        return syn_cli_print_json_take(cli, json_pack("{s:O, s:O*, s:O*}", "account",
+                                                      json_object_get(account, "id"), "quota",
+                                                      quota, "usage", usage));
+    if (syn_cli_rows_new("RESOURCE|>HELD|>LIMIT", &rows, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    for (size_t i = 0; i < SYN_LEN(limits); i++) {
+        char held[SYN_FORMAT_MAX];
+        char limit[SYN_FORMAT_MAX];
+
+        syn_cli_cell(rows, "%s", limits[i].option);
+        syn_cli_cell(rows, "%s", limit_text(i, json_object_get(usage, limits[i].key), held));
+        syn_cli_cell(rows, "%s", limit_text(i, json_object_get(quota, limits[i].key), limit));
+    }
+    return syn_cli_rows_print(cli, rows, "");
+}
+
+static int
+run_account_quota(struct syn_cli *cli)
+{
+    SYN_BUF(path);
+    SYN_BUF(quota_path);
+    SYN_JSON(account);
+    SYN_JSON(quota);
+    SYN_JSON(after);
+    struct syn_err err;
+    bool changed = false;
+    int rc;
+
+    account_path(cli, "", &path);
+    account_path(cli, "/quota", &quota_path);
+    rc = syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &account, &err);
+    if (rc == SYN_OK)
+        rc = merge_limits(cli, account, &quota, &changed, &err);
+    if (rc == SYN_OK && changed)
+        rc = syn_cli_replace(cli, syn_buf_text(&quota_path), quota,
+                             syn_json_i64(account, "revision", 0), &after, &err);
+    return rc < 0 ? syn_cli_fail(cli, &err) : print_quota(cli, changed ? after : account);
+}
+
+static const struct syn_cli_option quota_options[] = {
+    {"jobs", 0, "N", SYN_CLI_INT, 0, 0, false, false, NULL, NULL, "Jobs that run at once"},
+    {"cpus", 0, "N", SYN_CLI_CPUS, 0, 0, false, false, NULL, NULL, "CPUs held at once"},
+    {"memory", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, NULL, "Memory held at once"},
+    {"gpus", 0, "N", SYN_CLI_INT, 0, 0, false, false, NULL, NULL, "GPUs held at once"},
+    {"storage", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, NULL,
+     "Size of what names and pins keep"},
+    {"unlimited", 0, "RESOURCE", SYN_CLI_TEXT, 0, 0, false, true, "jobs|cpus|memory|gpus|storage",
+     NULL, "Take a limit away; may be given again"},
+};
+
+const struct syn_cli_command syn_cli_account_quota = {
+    .path = "account quota",
+    .summary = "Show or set what an account may hold at once",
+    .detail = "Without options it shows what the account holds and may hold. With options an "
+              "operator sets the limits named and leaves the others as they are. A job that is "
+              "over a limit by itself is refused; one that finds no room in it now waits, with the "
+              "reason `quota`. What runs already goes on when a limit is lowered.",
+    .examples = "synor account quota bob --jobs 2 --cpus 8 --memory 32gb\n"
+                "  bob may run two jobs at once, with 8 CPUs and 32 GiB in all\n"
+                "synor account quota bob --unlimited cpus\n"
+                "  take the limit of CPUs away again\n",
+    .options = quota_options,
+    .option_count = SYN_LEN(quota_options),
+    .operands = account_maybe,
+    .operand_count = 1,
+    .run = run_account_quota};

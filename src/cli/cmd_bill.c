@@ -1,0 +1,153 @@
+/* bill: what a run cost and why, and the proof of it. */
+#include <synor/base/str.h>
+
+#include "cli_priv.h"
+#include "commands_priv.h"
+
+static const struct syn_cli_operand bill_operand[] = {
+    {"BILL", SYN_CLI_TEXT, true, false, "Id of the bill, or of the job it belongs to"},
+};
+
+static int
+run_bill_list(struct syn_cli *cli)
+{
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    SYN_JSON(items);
+    struct syn_err err;
+    size_t i;
+    json_t *item;
+
+    if (syn_cli_list(cli, "/v1/bills", &items, &err) < 0 ||
+        syn_cli_rows_new("BILL|JOB|STATE|>CHARGE|>REFUND|WHEN", &rows, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (cli->json)
+        return syn_cli_print_json_take(cli, json_pack("{s:O, s:n}", "items", items, "next"));
+    json_array_foreach (items, i, item) {
+        const json_t *status = json_object_get(item, "status");
+
+        syn_cli_cell(rows, "%s", syn_json_str(item, "id", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(json_object_get(item, "spec"), "job", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(status, "state", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(status, "charge", "0"));
+        syn_cli_cell(rows, "%s", syn_json_str(status, "refund", "0"));
+        syn_cli_cell(rows, "%s", syn_json_str(item, "created_at", ""));
+    }
+    return syn_cli_rows_print(cli, rows, "No bills yet: a bill opens with a job's run.");
+}
+
+const struct syn_cli_command syn_cli_bill_list = {
+    .path = "bill list", .summary = "List bills", .run = run_bill_list};
+
+/* A quantity is counted in a small measure (millicore-ms) and priced by a large unit (core-hour);
+ * people read the latter. The exact integers stand in the document (--json). */
+static void
+quantity_cell(struct syn_cli_table_out *rows, const json_t *line)
+{
+    double quantity = 0;
+    int64_t per = syn_json_i64(line, "per", 1);
+
+    if (syn_parse_double(syn_json_str(line, "quantity", "0"), 0, 1e300, "quantity", &quantity,
+                         NULL) < 0)
+        quantity = 0;
+    syn_cli_cell(rows, "%.6f", quantity / (double)SYN_MAX(per, 1));
+}
+
+static int
+show_bill(struct syn_cli *cli, const json_t *bill)
+{
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    const json_t *spec = json_object_get(bill, "spec");
+    const json_t *status = json_object_get(bill, "status");
+    struct syn_err err;
+    size_t i;
+    json_t *line;
+
+    syn_cli_say(cli, "Bill %s  job %s  run %lld  %s", syn_json_str(bill, "id", "?"),
+                syn_json_str(spec, "job", "?"), (long long)syn_json_i64(spec, "run", 1),
+                syn_json_str(status, "state", "?"));
+    if (syn_cli_rows_new("ITEM|>QUANTITY|UNIT|>PRICE|>AMOUNT", &rows, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    json_array_foreach (json_object_get(status, "lines"), i, line) {
+        syn_cli_cell(rows, "%s", syn_json_str(line, "item", ""));
+        quantity_cell(rows, line);
+        syn_cli_cell(rows, "%s", syn_json_str(line, "unit", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(line, "price", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(line, "amount", ""));
+    }
+    if (syn_cli_rows_print(cli, rows, "Nothing was used.") != 0)
+        return 1;
+    syn_cli_say(cli, "metered   %s SYNOR", syn_json_str(status, "total", "0"));
+    syn_cli_say(cli, "charged   %s SYNOR: provider %s, protocol %s",
+                syn_json_str(status, "charge", "0"), syn_json_str(status, "provider_amount", "0"),
+                syn_json_str(status, "protocol_amount", "0"));
+    syn_cli_say(cli, "escrow    %s SYNOR, refunded %s", syn_json_str(status, "escrow", "0"),
+                syn_json_str(status, "refund", "0"));
+    syn_cli_say(cli, "\nProve it: synor bill verify %s", syn_json_str(bill, "id", "?"));
+    return 0;
+}
+
+static int
+run_bill_show(struct syn_cli *cli)
+{
+    SYN_BUF(path);
+    SYN_JSON(bill);
+    struct syn_err err;
+
+    syn_buf_adds(&path, "/v1/bills/");
+    syn_cli_escape(&path, syn_cli_operand(cli, 0));
+    if (syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &bill, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (cli->json)
+        return syn_cli_print_json_take(cli, SYN_TAKE(bill));
+    return show_bill(cli, bill);
+}
+
+const struct syn_cli_command syn_cli_bill_show = {.path = "bill show",
+                                                  .summary = "Show a bill line by line",
+                                                  .operands = bill_operand,
+                                                  .operand_count = 1,
+                                                  .run = run_bill_show};
+
+static int
+run_bill_verify(struct syn_cli *cli)
+{
+    SYN_BUF(path);
+    SYN_JSON(answer);
+    struct syn_err err;
+    size_t i;
+    json_t *difference;
+    bool agrees;
+
+    syn_buf_adds(&path, "/v1/bills/");
+    syn_cli_escape(&path, syn_cli_operand(cli, 0));
+    syn_buf_adds(&path, "/verify");
+    if (syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &answer, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    agrees = syn_json_bool(answer, "agrees", false);
+    if (cli->json) {
+        int status = syn_cli_print_json_take(cli, SYN_TAKE(answer));
+
+        return status != 0 ? status : agrees ? 0 : 1;
+    }
+    syn_cli_say(cli, "%s: recomputed from %lld signed samples, %s",
+                agrees ? "The bill agrees" : "The bill does NOT agree",
+                (long long)syn_json_i64(answer, "samples", 0),
+                syn_json_bool(answer, "signatures_ok", false) ? "every signature good"
+                                                              : "NOT every signature good");
+    json_array_foreach (json_object_get(answer, "differences"), i, difference)
+        syn_cli_say(cli, "  %s",
+                    json_is_string(difference) ? json_string_value(difference)
+                                               : syn_json_str(difference, "message", "?"));
+    return agrees ? 0 : 1;
+}
+
+const struct syn_cli_command syn_cli_bill_verify = {
+    .path = "bill verify",
+    .summary = "Recompute a bill from the signed usage samples and the ledger",
+    .detail =
+        "Checks every sample's signature and sequence, recomputes the charges from the price "
+        "book, and compares them with the bill and with the ledger's settlement. Exit status 1 "
+        "when anything differs.",
+    .operands = bill_operand,
+    .operand_count = 1,
+    .run = run_bill_verify};

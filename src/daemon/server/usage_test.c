@@ -1,0 +1,511 @@
+/* Usage and settlement: reports that come twice, in the wrong order, after a restart, while a run
+ * is being settled and afterwards. Whatever the order, a sample that was answered for is paid once,
+ * one that was not is not paid, and no money is made or lost. The test is the node's agent. */
+#include "server_testing.h"
+
+#include <unistd.h>
+
+#include <synor/base/str.h>
+#include <synor/market/meter.h>
+#include <synor/orchestration/document.h>
+
+#define SAMPLE_MS 10
+
+/* One job of one rank on a node of its own, and the agent of that node. */
+struct run {
+    struct house *house;
+    struct syn_client *tenant;
+    struct syn_client *agent;
+    char agent_token[SYN_TOKEN_LEN + 1];
+    struct syn_key *key;
+    const char *name; /* of tenant and node; the provider's is "paid-NAME" */
+    char node[SYN_ID_MAX];
+    char job[SYN_ID_MAX];
+    char instance[SYN_ID_MAX];
+    struct syn_capacity reserved;
+    int64_t begun_ms;
+};
+
+/* Take the instance of the job's newest attempt as ours, and say that it runs. */
+static void
+take_up(struct run *run)
+{
+    const json_t *resources;
+    char path[128];
+    SYN_JSON(instance);
+
+    for (int i = 0; i < 500; i++) {
+        SYN_JSON(job);
+
+        (void)snprintf(path, sizeof(path), "/v1/training/%s", run->job);
+        must(run->tenant, "GET", path, NULL, &job);
+        if (syn_str_eq(syn_document_state(job), "starting")) {
+            (void)syn_str_copy(
+                run->instance, sizeof(run->instance),
+                json_string_value(json_array_get(syn_json_at(job, "status.instances"), 0)));
+            break;
+        }
+        (void)usleep(10000);
+    }
+    (void)snprintf(path, sizeof(path), "/v1/instances/%s", run->instance);
+    must(run->agent, "GET", path, NULL, &instance);
+    resources = syn_json_at(instance, "spec.resources");
+    run->reserved =
+        (struct syn_capacity){.cpu_millicores = syn_json_i64(resources, "cpu_millicores", 0),
+                              .memory_bytes = syn_json_i64(resources, "memory_bytes", 0),
+                              .scratch_bytes = syn_json_i64(resources, "scratch_bytes", 0)};
+    run->begun_ms = syn_document_time(instance, "created_at");
+    (void)snprintf(path, sizeof(path), "/v1/instances/%s/status", run->instance);
+    must(run->agent, "POST", path, "{'state':'running','reason':'running','message':'m'}", NULL);
+}
+
+static void
+run_init(struct run *run, struct house *house, const char *name, uint8_t seed)
+{
+    struct joiner joiner;
+    char cid[SYN_CID_TEXT_MAX];
+    char text[640];
+    char more[96];
+    SYN_JSON(job);
+    SYN_JSON(joined);
+
+    *run = (struct run){.house = house, .name = name, .key = joiner_key(seed)};
+    run->tenant = tenant(house, name, "tenant");
+    await_token(run->tenant);
+    (void)snprintf(text, sizeof(text), "/v1/accounts/%s/faucet", name);
+    must(house->client, "POST", text, "{'amount':'10'}", NULL);
+    (void)snprintf(text, sizeof(text), "paid-%s", name);
+    joiner_init(&joiner, house, text);
+    assert_int_equal(join_node_as(&joiner, name, seed, &joined), SYN_OK);
+    joiner_fini(&joiner);
+    (void)syn_str_copy(run->node, sizeof(run->node),
+                       syn_json_str(json_object_get(joined, "node"), "id", ""));
+    (void)syn_str_copy(run->agent_token, sizeof(run->agent_token),
+                       syn_json_str(joined, "token", ""));
+    run->agent = client_of(house, run->agent_token);
+    await_token(run->agent);
+    store_source(run->tenant, cid);
+    (void)snprintf(more, sizeof(more), ",'region':'%s'", name);
+    job_body(text, sizeof(text), cid, "job", more);
+    must(run->tenant, "POST", "/v1/training", text, &job);
+    (void)syn_str_copy(run->job, sizeof(run->job), syn_document_id(job));
+    take_up(run);
+}
+
+static void
+run_fini(struct run *run)
+{
+    run->tenant = syn_client_free(run->tenant);
+    run->agent = syn_client_free(run->agent);
+    run->key = syn_key_free(run->key);
+}
+
+/* The signed report of samples first..last: the same every time it is made. */
+static json_t *
+report(const struct run *run, int64_t first, int64_t last)
+{
+    SYN_SCOPED(syn_report_free_scope) struct syn_report *made = NULL;
+    uint8_t signature[SYN_SIGNATURE_LEN];
+    char hex[2 * SYN_SIGNATURE_LEN + 1];
+    struct syn_err err;
+    json_t *body = NULL;
+    SYN_BUF(payload);
+
+    assert_done(syn_report_new(run->node, run->instance, syn_key_id(run->key), &made, &err), &err);
+    for (int64_t seq = first; seq <= last; seq++) {
+        struct syn_sample sample = {.seq = seq,
+                                    .from_ms = run->begun_ms + (seq - 1) * SAMPLE_MS,
+                                    .to_ms = run->begun_ms + seq * SAMPLE_MS,
+                                    .reserved = run->reserved};
+
+        assert_done(syn_report_add(made, &sample, &err), &err);
+    }
+    assert_done(syn_report_payload(made, &payload, &err), &err);
+    syn_key_sign(run->key, payload.data, payload.len, signature);
+    syn_hex_encode(signature, sizeof(signature), hex);
+    assert_done(syn_report_set_signature(made, hex, &err), &err);
+    assert_done(syn_report_encode(made, &body, &err), &err);
+    return body;
+}
+
+/* Send samples first..last. Returns the code; *ret_seq (may be NULL) is how far the server says to
+ * have come. */
+static int
+send_as(const struct run *run, struct syn_client *agent, int64_t first, int64_t last,
+        int64_t *ret_seq)
+{
+    char path[128];
+    SYN_JSON(body);
+    SYN_JSON(answer);
+    int rc;
+
+    body = report(run, first, last);
+    (void)snprintf(path, sizeof(path), "/v1/instances/%s/usage", run->instance);
+    rc = call_json(agent, "POST", path, body, &answer);
+    if (ret_seq != NULL)
+        *ret_seq = rc == SYN_OK ? syn_json_i64(answer, "seq", -1) : -1;
+    return rc;
+}
+
+/* How far the server says to have come. */
+static int64_t
+ask(const struct run *run, struct syn_client *agent)
+{
+    char path[128];
+    SYN_JSON(answer);
+
+    (void)snprintf(path, sizeof(path), "/v1/instances/%s/usage", run->instance);
+    must(agent, "GET", path, NULL, &answer);
+    return syn_json_i64(answer, "seq", 0);
+}
+
+static int64_t
+metered(const struct run *run)
+{
+    struct syn_meter meter;
+    int64_t revision;
+
+    assert_int_equal(srv_meter_load(run->house->server, run->instance, &meter, &revision, NULL),
+                     SYN_OK);
+    return meter.seq;
+}
+
+static void
+sent(const struct run *run, int64_t first, int64_t last, int code, int64_t meter_after)
+{
+    int64_t seq;
+    int rc = send_as(run, run->agent, first, last, &seq);
+
+    if (rc != code)
+        fail_msg("samples %lld to %lld: %d, not %d", (long long)first, (long long)last, rc, code);
+    if (rc == SYN_OK)
+        assert_int_equal(seq, meter_after);
+    assert_int_equal(metered(run), meter_after);
+}
+
+/* The agent says that the program ended; `last` is the last sample that there will be. */
+static void
+end(const struct run *run, int64_t last)
+{
+    char path[128];
+    char body[256];
+    char at[SYN_FORMAT_MAX];
+
+    (void)snprintf(path, sizeof(path), "/v1/instances/%s/status", run->instance);
+    (void)snprintf(body, sizeof(body),
+                   "{'state':'exited','reason':'failed','message':'m','exit_code':1,"
+                   "'ended_at':'%s','usage_seq_last':%lld}",
+                   syn_format_time(syn_wall_ms(run->house->server->world), at), (long long)last);
+    must(run->agent, "POST", path, body, NULL);
+}
+
+/* The bill of the job's newest run, once it is there. */
+static json_t *
+await_bill(const struct run *run, int64_t number)
+{
+    char path[128];
+
+    for (int i = 0; i < 1000; i++) {
+        json_t *bill = NULL;
+
+        (void)snprintf(path, sizeof(path), "/v1/bills/%s", run->job);
+        if (call(run->tenant, "GET", path, NULL, NULL, &bill) == SYN_OK &&
+            syn_json_i64(syn_document_spec(bill), "run", 0) == number)
+            return bill;
+        json_decref(bill);
+        (void)usleep(10000);
+    }
+    fail_msg("the run was never billed");
+    return NULL;
+}
+
+/* The last sample in the bill's evidence, all of whose samples follow each other. */
+static int64_t
+evidence_seq(const struct run *run, const json_t *bill)
+{
+    char path[128];
+    int64_t seq = 0;
+    size_t i;
+    json_t *row;
+    SYN_JSON(evidence);
+
+    (void)snprintf(path, sizeof(path), "/v1/bills/%s/evidence", syn_document_id(bill));
+    must(run->tenant, "GET", path, NULL, &evidence);
+    json_array_foreach (json_object_get(evidence, "reports"), i, row) {
+        const json_t *samples = json_object_get(row, "samples");
+        size_t count = json_array_size(samples);
+
+        assert_int_equal(syn_json_i64(json_array_get(samples, 0), "seq", 0), seq + 1);
+        seq = syn_json_i64(json_array_get(samples, count - 1), "seq", 0);
+    }
+    return seq;
+}
+
+/* The bill is right: it recomputes from the evidence, who is to be paid was, and nothing is lost.
+ */
+static void
+check_bill(const struct run *run, const json_t *bill)
+{
+    const json_t *status = json_object_get(bill, "status");
+    char path[128];
+    SYN_JSON(verdict);
+
+    (void)snprintf(path, sizeof(path), "/v1/bills/%s/verify", syn_document_id(bill));
+    must(run->tenant, "GET", path, NULL, &verdict);
+    assert_true(syn_json_bool(verdict, "agrees", false));
+    assert_true(syn_json_bool(verdict, "signatures_ok", false));
+    assert_int_equal(syn_document_amount(status, "charge") + syn_document_amount(status, "refund"),
+                     syn_document_amount(status, "escrow"));
+    assert_int_equal(evidence_seq(run, bill), metered(run));
+    assert_int_equal(ledger_sum(run->house), 0);
+}
+
+static int64_t
+paid(const struct run *run)
+{
+    char account[96];
+
+    (void)snprintf(account, sizeof(account), "paid-%s", run->name);
+    return balance_of(run->house->client, account, "balance");
+}
+
+static void
+twice_is_once(void **state)
+{
+    struct run run;
+    SYN_JSON(bill);
+
+    run_init(&run, *state, "twice", 1);
+    for (int i = 0; i < 3; i++)
+        sent(&run, 1, 5, SYN_OK, 5);
+    sent(&run, 2, 4, SYN_OK, 5); /* a part of what came */
+    sent(&run, 6, 9, SYN_OK, 9);
+    sent(&run, 1, 5, SYN_OK, 9);
+    end(&run, 9);
+    bill = await_bill(&run, 1);
+    check_bill(&run, bill);
+    assert_int_equal(paid(&run),
+                     syn_document_amount(json_object_get(bill, "status"), "provider_amount"));
+    run_fini(&run);
+}
+
+static void
+order_does_not_matter(void **state)
+{
+    struct run run;
+    SYN_JSON(bill);
+
+    run_init(&run, *state, "order", 2);
+    sent(&run, 4, 6, SYN_E_CONFLICT, 0); /* nothing before it */
+    sent(&run, 1, 3, SYN_OK, 3);
+    sent(&run, 7, 9, SYN_E_CONFLICT, 3); /* a gap */
+    sent(&run, 2, 6, SYN_E_CONFLICT, 3); /* an overlap: all or nothing */
+    sent(&run, 4, 6, SYN_OK, 6);
+    sent(&run, 7, 9, SYN_OK, 9);
+    end(&run, 9);
+    bill = await_bill(&run, 1);
+    check_bill(&run, bill);
+    run_fini(&run);
+}
+
+/* An agent that starts anew begins at the beginning, asks, and goes on; so after the server's own
+ * restart, in the middle of a run and before its bill. */
+static void
+restarts_lose_nothing(void **state)
+{
+    struct house *house = *state;
+    struct run run;
+    SYN_JSON(bill);
+
+    run_init(&run, house, "restart", 3);
+    sent(&run, 1, 5, SYN_OK, 5);
+    for (int i = 0; i < 2; i++) {
+        run.tenant = syn_client_free(run.tenant);
+        run.agent = syn_client_free(run.agent);
+        house_close(house);
+        house_open(house);
+        run.tenant = tenant(house, "restart", "tenant");
+        await_token(run.tenant);
+        run.agent = client_of(house, run.agent_token);
+        sent(&run, 1, 5, SYN_OK, i == 0 ? 5 : 8);
+        sent(&run, 1, 8, i == 0 ? SYN_E_CONFLICT : SYN_OK, i == 0 ? 5 : 8);
+        assert_int_equal(ask(&run, run.agent), i == 0 ? 5 : 8);
+        if (i == 0)
+            sent(&run, 6, 8, SYN_OK, 8);
+    }
+    end(&run, 8);
+    bill = await_bill(&run, 1);
+    check_bill(&run, bill);
+    run_fini(&run);
+}
+
+static void
+late_is_not_paid(void **state)
+{
+    struct run run;
+    char path[128];
+    char old[SYN_ID_MAX];
+    struct run again; /* the same, with the instance of the next run */
+    int64_t begun_ms;
+    int64_t before;
+    SYN_JSON(bill);
+    SYN_JSON(second);
+
+    run_init(&run, *state, "late", 4);
+    sent(&run, 1, 5, SYN_OK, 5);
+    end(&run, 5);
+    bill = await_bill(&run, 1);
+    check_bill(&run, bill);
+    before = paid(&run);
+    sent(&run, 6, 9, SYN_E_PRECONDITION, 5);
+    sent(&run, 1, 5, SYN_OK, 5); /* told again that it has them: harmless */
+    assert_int_equal(paid(&run), before);
+    /* Nor does it count for the run after: that has an escrow of its own. */
+    (void)syn_str_copy(old, sizeof(old), run.instance);
+    begun_ms = run.begun_ms;
+    (void)snprintf(path, sizeof(path), "/v1/training/%s/resume", run.job);
+    must(run.tenant, "POST", path, "{}", NULL);
+    take_up(&run);
+    assert_string_not_equal(run.instance, old);
+    again = run;
+    (void)syn_str_copy(run.instance, sizeof(run.instance), old);
+    run.begun_ms = begun_ms;
+    assert_int_equal(send_as(&run, run.agent, 6, 9, NULL), SYN_E_PRECONDITION);
+    sent(&again, 1, 2, SYN_OK, 2);
+    end(&again, 2);
+    second = await_bill(&again, 2);
+    check_bill(&again, second);
+    check_bill(&run, bill); /* the first one is what it was */
+    run_fini(&run);
+}
+
+/* A report between what a settlement reads and its write: the settlement starts over and has it. */
+static void
+report_within_a_settlement(void **state)
+{
+    struct house *house = *state;
+    struct run run;
+    char key[SRV_KEY_MAX];
+    int64_t before;
+    SYN_JSON(job);
+    SYN_JSON(instances);
+    SYN_JSON(bill);
+    struct syn_err err;
+
+    run_init(&run, house, "within", 5);
+    sent(&run, 1, 5, SYN_OK, 5);
+    before = ledger_sum(house);
+    assert_done(
+        srv_need(house->server, srv_key(key, "training", run.job, NULL), "job", &job, NULL, &err),
+        &err);
+    assert_done(srv_instances_of(house->server, run.job, &instances, &err), &err);
+    for (int i = 0; i < 3; i++) {
+        SRV_TXN(txn);
+
+        assert_done(srv_settle(house->server, &txn, job, instances, "bill-within", &err), &err);
+        sent(&run, 6 + i, 6 + i, SYN_OK, 6 + i);
+        assert_int_equal(srv_txn_commit(house->server, &txn, NULL, &err), SYN_STORE_CONFLICT);
+    }
+    {
+        SRV_TXN(txn);
+
+        assert_done(srv_settle(house->server, &txn, job, instances, "bill-within", &err), &err);
+        assert_done(srv_txn_commit(house->server, &txn, NULL, &err), &err);
+    }
+    sent(&run, 9, 9, SYN_E_PRECONDITION, 8);
+    { /* and a run is settled once */
+        SRV_TXN(txn);
+
+        assert_true(srv_settle(house->server, &txn, job, instances, "bill-within", &err) < 0 ||
+                    srv_txn_commit(house->server, &txn, NULL, &err) != SYN_OK);
+    }
+    must(run.tenant, "GET", "/v1/bills/bill-within", NULL, &bill);
+    check_bill(&run, bill);
+    assert_int_equal(evidence_seq(&run, bill), 8);
+    assert_int_equal(ledger_sum(house), before);
+    run_fini(&run);
+}
+
+/* --- all at once ------------------------------------------------------------------------------ */
+
+struct sender {
+    const struct run *run;
+    pthread_t thread;
+    uint64_t random;
+    int64_t confirmed; /* the furthest that the server answered for */
+    bool refused;      /* it said that the run is settled */
+};
+
+/* An agent that restarts all the time: it sends from anywhere, twice, and out of order. */
+static void *
+send_wildly(void *arg)
+{
+    struct sender *sender = arg;
+    struct syn_client *agent = client_of(sender->run->house, sender->run->agent_token);
+    int64_t known = 0;
+
+    for (int i = 0; i < 2000 && !sender->refused; i++) {
+        int64_t back = (int64_t)(syn_test_random(&sender->random) % 3);
+        int64_t first = SYN_MAX(known + 1 - back, 1);
+        int64_t last = first + (int64_t)(syn_test_random(&sender->random) % 4);
+        int64_t seq;
+        int rc = send_as(sender->run, agent, first, last, &seq);
+
+        if (rc == SYN_OK)
+            sender->confirmed = SYN_MAX(sender->confirmed, seq);
+        sender->refused = rc == SYN_E_PRECONDITION;
+        assert_true(rc == SYN_OK || rc == SYN_E_CONFLICT || sender->refused);
+        known = rc == SYN_OK ? seq : ask(sender->run, agent);
+    }
+    (void)syn_client_free(agent);
+    return NULL;
+}
+
+static void
+senders_race_the_settlement(void **state)
+{
+    static const char *const names[] = {"race-a", "race-b", "race-c", "race-d"};
+
+    for (size_t round = 0; round < SYN_LEN(names); round++) {
+        struct run run;
+        struct sender senders[4];
+        int64_t confirmed = 0;
+        SYN_JSON(bill);
+
+        run_init(&run, *state, names[round], (uint8_t)(10 + round));
+        for (size_t i = 0; i < SYN_LEN(senders); i++) {
+            senders[i] = (struct sender){.run = &run, .random = 7 * round + i + 1};
+            assert_int_equal(pthread_create(&senders[i].thread, NULL, send_wildly, &senders[i]), 0);
+        }
+        for (int i = 0; i < 10000 && metered(&run) < 20; i++)
+            (void)usleep(1000);
+        assert_true(metered(&run) >= 20);
+        end(&run, 20); /* known already: it is settled at once, while they go on */
+        bill = await_bill(&run, 1);
+        for (size_t i = 0; i < SYN_LEN(senders); i++) {
+            assert_int_equal(pthread_join(senders[i].thread, NULL), 0);
+            confirmed = SYN_MAX(confirmed, senders[i].confirmed);
+        }
+        check_bill(&run, bill);
+        assert_int_equal(confirmed,
+                         metered(&run)); /* nobody was told more, or less, than is paid */
+        assert_int_equal(paid(&run),
+                         syn_document_amount(json_object_get(bill, "status"), "provider_amount"));
+        run_fini(&run);
+    }
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(twice_is_once, house_setup, house_teardown),
+        cmocka_unit_test_setup_teardown(order_does_not_matter, house_setup, house_teardown),
+        cmocka_unit_test_setup_teardown(restarts_lose_nothing, house_setup, house_teardown),
+        cmocka_unit_test_setup_teardown(late_is_not_paid, house_setup, house_teardown),
+        cmocka_unit_test_setup_teardown(report_within_a_settlement, house_setup, house_teardown),
+        cmocka_unit_test_setup_teardown(senders_race_the_settlement, house_setup, house_teardown),
+    };
+
+    return cmocka_run_group_tests_name("usage", tests, NULL, NULL);
+}

@@ -1,0 +1,271 @@
+#!/usr/bin/env python3
+"""Every command of the table against a running platform: with --json it prints one JSON document of
+the promised shape, whatever happens, and its exit status says what happened."""
+import json
+import re
+import subprocess
+import tempfile
+
+from harness import COUNTER, SYNOR, case, check, equal, job_folder, need_sandbox, run, wait_until
+
+RESOURCE = {"kind": str, "id": str, "name": str, "account": str, "spec": dict, "status": dict,
+            "generation": int, "revision": int, "created_at": str}
+WAITING, TERMINAL = ("pending", "queued"), ("succeeded", "failed", "stopped")
+FACTS = {}  # ids that cases hand on
+
+
+def groups_and_commands():
+    """{path: is it a group} of everything that help names."""
+    found, todo = {}, [[]]
+    while todo:
+        path = todo.pop()
+        text = subprocess.run([SYNOR, *path, "--help"], check=True, capture_output=True,
+                              text=True).stdout
+        listed = re.search(r"^Commands:\n(.*?)\n\n", text, re.M | re.S)
+        found[" ".join(path)] = bool(listed)
+        if listed:
+            todo += [[*path, name] for name in re.findall(r"^  ([a-z-]+)", listed[1], re.M)]
+    return found
+
+
+def has(shape, document, *said):
+    for key, kind in shape.items():
+        check(isinstance(document.get(key), kind), f"no {key} of {kind.__name__}:", *said, document)
+
+
+def resource(document, kind=None):
+    has(RESOURCE, document)
+    has({"state": str, "reason": str}, document["status"], document)
+    check(document["status"]["state"] and document["status"]["reason"],
+          "a state without a reason:", document)
+    if kind:
+        equal(document["kind"], kind)
+    return document
+
+
+def items(document, kind=None):
+    equal(set(document), {"items", "next"}, document)
+    for item in document["items"]:
+        if kind:
+            resource(item, kind)
+    return document["items"]
+
+
+def explanation(document):
+    has({"id": str, "state": str, "why": list, "fix": list}, document)
+    for row in document["why"]:
+        equal(set(row), {"dimension", "node", "need", "have", "message"}, row)
+        check(row["message"], row)
+    check(all(isinstance(fix, str) and fix for fix in document["fix"]), document)
+
+
+def status(document):
+    has({"pid": int, "ready": bool, "version": str, "listen": str, "data_dir": str, "nodes": dict},
+        document)
+
+
+def anything(document):
+    check(isinstance(document, dict) and document, document)
+
+
+def error(document):
+    """What failed says what, and how to go on."""
+    equal(set(document) - {"request_id"}, {"code", "message", "hint", "details"}, document)
+    check(re.fullmatch(r"[a-z-]+", document["code"]) and document["message"], document)
+
+
+def create(p):
+    return ["--framework", "custom", "--model-config", FACTS["folder"] / "model.yaml",
+            "--max-budget", "1"]
+
+
+# path -> [(arguments, exit status, shape), ...]; a text in braces is a fact.
+ROWS = {
+    "version": [([], 0, anything)],
+    "status": [([], 0, status)],
+    "doctor": [([], 0, anything)],
+    "up": [([], 0, status), (["--detach"], 0, status)],
+    "server": [(["--no-such"], 2, error)],
+    "agent": [([], 2, error), (["--server", "nonsense"], 2, error)],
+    "completion": [(["bash"], 0, anything), (["tcsh"], 2, error), ([], 2, error)],
+    "node list": [([], 0, lambda d: items(d, "node"))],
+    "node get": [(["{node}"], 0, lambda d: resource(d, "node")), (["nobody"], 1, error)],
+    "node drain": [(["{node}", "--yes"], 0, lambda d: resource(d, "node")),
+                   (["{node}", "--off"], 0, lambda d: resource(d, "node")),
+                   (["nobody", "--yes"], 1, error)],
+    "account create": [(["walker"], 0, lambda d: resource(d, "account")), (["walker"], 1, error),
+                       (["Not A Name"], 2, error)],
+    "account list": [([], 0, lambda d: items(d, "account"))],
+    "account balance": [([], 0, lambda d: resource(d, "account")), (["nobody"], 1, error)],
+    "account history": [([], 0, items), (["nobody"], 1, error)],
+    "account faucet": [(["walker"], 0, anything), (["nobody"], 1, error),
+                       (["walker", "--amount", "much"], 2, error)],
+    "account transfer": [(["walker", "--amount", "1", "--yes"], 0, anything),
+                         (["walker", "--amount", "100000", "--yes"], 4, error),
+                         (["nobody", "--amount", "1", "--yes"], 1, error)],
+    "account token": [(["walker"], 0, anything), (["walker", "--scope", "king"], 2, error)],
+    "storage put": [(["{file}", "--name", "walk/file"], 0, anything), (["/no/such"], 1, error),
+                    (["{file}", "--name", "../x"], 2, error)],
+    "storage get": [(["synor://walk/file", "{out}"], 0, anything),
+                    (["synor://walk/file", "{out}"], 1, error),
+                    (["synor://no/such", "{out}-2"], 1, error), (["nonsense"], 1, error),
+                    (["Not A Name"], None, error)],
+    "storage ls": [([], 0, items), (["synor://walk/file"], None, anything),
+                   (["synor://no/such"], 1, error)],
+    "storage info": [([], 0, anything), (["synor://walk/file"], 0, anything),
+                     (["synor://no/such"], 1, error)],
+    "storage name": [(["synor://walk/file", "walk/again"], 0, anything),
+                     (["synor://no/such", "walk/x"], 1, error)],
+    "storage pin": [(["synor://walk/file"], 0, anything), ([], 0, items),
+                    (["synor://walk/file", "--off"], 0, anything),
+                    (["synor://no/such"], 1, error)],
+    "storage rm": [(["walk/again", "--yes"], 0, anything), (["no/such", "--yes"], 1, error)],
+    "storage gc": [(["--yes"], 0, anything), (["--grace", "soon"], 2, error)],
+    "storage verify": [([], 0, anything)],
+    "bill list": [([], 0, lambda d: items(d, "bill"))],
+    "bill show": [(["{bill}"], 0, lambda d: resource(d, "bill")), (["nothing"], 1, error)],
+    "bill verify": [(["{bill}"], 0, anything), (["nothing"], 1, error)],
+    "compute train create": [
+        (lambda p: [*create(p), "--plan"], 0, anything),
+        (lambda p: [*create(p), "--gpus", "64", "--plan"], 3, anything),
+        (lambda p: [*create(p), "--max-budget", "1000000", "--yes"], 4, error),
+        (lambda p: [*create(p), "--workers", "0"], 2, error),
+        (lambda p: [*create(p), "--yes", "--wait"], 0, lambda d: resource(d, "training"))],
+    "compute train list": [([], 0, lambda d: items(d, "training")),
+                           (["--state", "odd"], 2, error)],
+    "compute train get": [(["{job}"], 0, lambda d: resource(d, "training")),
+                          (["{job}", "--wait"], 0, lambda d: resource(d, "training")),
+                          (["train-nobody"], 1, error)],
+    "compute train logs": [(["{job}"], 0, anything), (["train-nobody"], 1, error)],
+    "compute train explain": [(["{job}"], 0, explanation), (["{stuck}"], 0, explanation),
+                              (["train-nobody"], 1, error)],
+    "compute train checkpoints": [(["{job}"], 0, items), (["train-nobody"], 1, error)],
+    "compute train metrics": [(["{job}"], 0, items), (["train-nobody"], 1, error)],
+    "compute train events": [(["{job}"], 0, items), (["train-nobody"], 1, error)],
+    "compute train stop": [(["{stuck}", "--yes", "--wait"], None,
+                            lambda d: resource(d, "training")),
+                           (["{job}", "--yes"], 1, error), (["train-nobody", "--yes"], 1, error)],
+    "compute train resume": [(["{stuck}", "--yes"], 0, lambda d: resource(d, "training")),
+                             (["train-nobody", "--yes"], 1, error)],
+    "compute train delete": [(["{stuck}", "--yes"], 1, error), (["{job}", "--yes"], 0, anything),
+                             (["train-nobody", "--yes"], 1, error)],
+    "down": [([], 0, anything), ([], 0, anything)],
+}
+
+
+def document_of(result):
+    """What was printed: one JSON document, and nothing else."""
+    try:
+        return json.loads(result.out)
+    except json.JSONDecodeError as bad:
+        raise AssertionError(f"no JSON ({bad}): {result}") from None
+
+
+def walk_one(p, path, row):
+    arguments, code, shape = row
+    arguments = arguments(p) if callable(arguments) else arguments
+    filled = [str(one).format(**FACTS) if "{" in str(one) else one for one in arguments]
+    result = p.cli(*path.split(), *filled, "--json", code=code)
+    document = document_of(result)
+    if shape is not error or result.code != 0:
+        try:
+            shape(document)
+        except AssertionError as bad:
+            raise AssertionError(f"{bad}\n{result}") from None
+    if result.code != 0 and "code" in document:
+        equal(result.code == 2, document["code"] == "invalid", "2 means wrong usage:", result)
+        if document["code"] == "insufficient-funds":
+            equal(result.code, 4)
+
+
+@case
+def every_command_has_its_rows(p):
+    known = groups_and_commands()
+    commands = {path for path, group in known.items() if not group}
+    equal(sorted(commands), sorted(ROWS), "rows and commands differ")
+    p.start()
+    need_sandbox(p)
+    FACTS["folder"] = job_folder(p.home, COUNTER, args=["3"])
+    FACTS["node"] = p.wait_node()["id"]
+    FACTS["file"] = FACTS["folder"] / "job.sh"
+    FACTS["out"] = p.home / "walk-out"
+    FACTS["job"] = p.json("compute", "train", "create", *create(p), "--yes")["id"]
+    p.wait_end(FACTS["job"])
+    FACTS["bill"] = wait_until("the bill", 20, lambda: p.job(FACTS["job"])["status"]["bill"])
+    FACTS["stuck"] = p.json("compute", "train", "create", *create(p), "--gpus", "64", "--yes")["id"]
+    wait_until("it is looked at", 20, lambda: p.job(FACTS["stuck"])["status"]["reason"] == "no-gpu")
+
+
+@case
+def every_command_answers_in_json(p):
+    bad = []
+    order = [path for path in ROWS if path != "down"] + ["down"]
+    for path in order:
+        for number, row in enumerate(ROWS[path], 1):
+            try:
+                walk_one(p, path, row)
+            except AssertionError as wrong:
+                bad.append(f"--- {path}, row {number}: {wrong}")
+    if p.process is not None:  # `down` ended it
+        p.process.wait(timeout=40)
+        p.process = None
+    check(not bad, "\n".join(bad))
+
+
+@case
+def without_a_platform_every_command_says_so(p):
+    """Nothing runs: what needs a platform is told how to get one, in JSON too."""
+    bad = []
+    empty = tempfile.mkdtemp(dir=p.home)
+    alone = ("version", "completion", "doctor", "up", "server", "agent", "down")
+    for path, rows in ROWS.items():
+        arguments, code, _ = rows[0]
+        arguments = arguments(p) if callable(arguments) else arguments
+        if path in alone or code == 2:
+            continue
+        filled = [str(one).format(**FACTS) if "{" in str(one) else one for one in arguments]
+        result = p.cli(*path.split(), *filled, "--json", code=None, env={"SYNOR_HOME": empty})
+        try:
+            said = json.loads(result.out)
+            equal((result.code, said["code"]), (1, "unavailable"))
+            check({"hint", "details"} <= set(said), said)
+            check("synor up" in json.dumps(said), "no way out is named")
+        except (AssertionError, ValueError, KeyError) as wrong:
+            bad.append(f"--- {path}: {wrong}\n{result}")
+    check(not bad, "\n".join(bad))
+
+
+@case
+def what_cannot_be_started_is_refused(p):
+    """Wrong addresses and keys, where nothing runs yet: told at once, by status 2 or 1."""
+    home = {"SYNOR_HOME": tempfile.mkdtemp(dir=p.home)}
+    for command in (["up", "--detach"], ["server", "--detach"]):
+        for address in ("nowhere", "127.0.0.1", "127.0.0.1:70000", ":::1"):
+            result = p.cli(*command, "--listen", address, "--json", code=None, env=home)
+            check(address in result.err, "not told:", result)
+            error(document_of(result))
+            equal(result.code, 2, result)
+    result = p.cli("agent", "--server", "https://127.0.0.1:1", "--fingerprint", "12", env=home,
+                   code=2)
+    check("fingerprint" in result.err, result)
+
+
+@case
+def states_have_reasons_and_known_words(p):
+    p.start()
+    seen = set()
+    for job in p.json("compute", "train", "list")["items"]:
+        state = resource(job, "training")["status"]["state"]
+        seen.add(state)
+        check(state in WAITING + TERMINAL + ("starting", "running", "stopping"), job)
+    check(seen & set(TERMINAL), seen)
+
+
+@case
+def an_agent_that_may_not_join_ends(p):
+    home = {"SYNOR_HOME": tempfile.mkdtemp(dir=p.home)}
+    refused = p.cli("agent", "--server", p.home / "synor.sock", "--token", "wrong", env=home, code=1)
+    check("token" in refused.err, refused)
+
+
+run()
