@@ -264,6 +264,7 @@ syn_daemon_up(const struct syn_daemon_options *options)
 {
     struct process process;
     struct syn_err err = {0};
+    bool ready;
     int rc;
 
     begin(&process, options);
@@ -285,17 +286,19 @@ syn_daemon_up(const struct syn_daemon_options *options)
     }
     if (rc == SYN_OK && options->with_agent)
         rc = launch_agent(&process, &err);
-    if (rc == SYN_OK) {
+    ready = rc == SYN_OK;
+    if (ready) {
         syn_log_kv(SYN_LOG_INFO, "server.ready", "socket", syn_server_socket(process.server),
                    "listen", syn_server_listen(process.server), NULL);
         tell(options, "ready ", syn_server_fresh(process.server) ? "fresh" : "again");
         rc = syn_loop_run(process.loop, &err);
-    } else {
-        rc = fail(options, &err);
     }
     end_agent(&process);
     process.server = syn_server_free(process.server);
     end(&process);
+    /* Told last: who hears of it may start another at once. */
+    if (!ready)
+        return fail(options, &err);
     return rc < 0 ? 1 : rc;
 }
 
@@ -304,6 +307,7 @@ syn_daemon_agent(const struct syn_daemon_options *options)
 {
     struct process process;
     struct syn_err err = {0};
+    bool ready;
     int rc;
 
     begin(&process, options);
@@ -312,15 +316,16 @@ syn_daemon_agent(const struct syn_daemon_options *options)
         rc = open_loop(&process, &err);
     if (rc == SYN_OK)
         rc = launch_agent(&process, &err);
-    if (rc == SYN_OK) {
+    ready = rc == SYN_OK;
+    if (ready) {
         tell(options, "ready", "");
         rc = syn_loop_run(process.loop, &err);
-    } else {
-        rc = fail(options, &err);
     }
     end_agent(&process);
     if (rc == SYN_OK && process.gave_up.code != 0)
         rc = syn_err_info(process.gave_up.code)->exit;
     end(&process);
+    if (!ready)
+        return fail(options, &err);
     return rc < 0 ? 1 : rc;
 }

@@ -750,7 +750,7 @@ syn_index_prune_anchors(struct syn_index *index, struct syn_err *err)
         if (rc != 0)
             break;
         (void)sqlite3_bind_int64(stmt, 1, (sqlite3_int64)from);
-        (void)sqlite3_bind_int64(stmt, 2, (sqlite3_int64)(from + span));
+        (void)sqlite3_bind_int64(stmt, 2, (sqlite3_int64)from + (sqlite3_int64)span);
         rc = syn_index_end(index, step(index, STMT_ANCHORS_PRUNE, err), err);
     }
     return rc;

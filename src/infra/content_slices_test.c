@@ -615,23 +615,29 @@ dull_blocks_have_few_anchors(void **state)
     test_free(data);
 }
 
+/* The first of a hash stays. */
+static void
+add_twice(struct syn_anchor_table *table, uint32_t i)
+{
+    struct syn_anchor anchor = {i * UINT64_C(0x9e3779b97f4a7c15), i};
+    struct syn_err err = {0};
+
+    assert_done(syn_anchor_table_add(table, &anchor, i + 1, &err), &err);
+    anchor.at = 9;
+    assert_done(syn_anchor_table_add(table, &anchor, 9, &err), &err);
+}
+
 static void
 tables_find_what_was_added(void **state)
 {
     struct syn_anchor_table table = {0};
-    struct syn_err err = {0};
     uint64_t random = 3;
 
     (void)state;
     assert_null(syn_anchor_table_find(&table, 7));
     for (unsigned round = 0; round < 2; round++) {
-        for (uint32_t i = 0; i < 5000; i++) {
-            struct syn_anchor anchor = {i * UINT64_C(0x9e3779b97f4a7c15), i};
-
-            assert_done(syn_anchor_table_add(&table, &anchor, i + 1, &err), &err);
-            anchor.at = 9; /* the first of a hash stays */
-            assert_done(syn_anchor_table_add(&table, &anchor, 9, &err), &err);
-        }
+        for (uint32_t i = 0; i < 5000; i++)
+            add_twice(&table, i);
         assert_int_equal(table.count, 5000);
         for (uint32_t i = 0; i < 5000; i++) {
             const struct syn_anchor_note *note =

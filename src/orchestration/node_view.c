@@ -294,7 +294,8 @@ syn_node_view_open(const struct syn_node_view *node)
 enum syn_isolation
 syn_node_view_sandbox(const struct syn_node_view *node, enum syn_isolation wanted, bool gpus)
 {
-    uint32_t ready = gpus ? node->gpu_sandboxes : node->sandboxes;
+    /* Where there is no card it is cards that are missing, whatever the sandbox. */
+    uint32_t ready = gpus && node->gpus_count > 0 ? node->gpu_sandboxes : node->sandboxes;
     enum syn_isolation choice = wanted == SYN_ISOLATION_AUTO ? node->default_isolation : wanted;
 
     if (choice != SYN_ISOLATION_AUTO && (ready & SYN_BIT(choice)))

@@ -377,9 +377,10 @@ def job_folder(parent, script, entry="job.sh", **model):
 COUNTER = """#!/bin/sh
 step=0
 [ -r "$SYNOR_CHECKPOINT_DIR/step" ] && step=$(cat "$SYNOR_CHECKPOINT_DIR/step") && echo "from $step"
-trap 'echo "asked to stop at $step"; exit 0' TERM
+trap 'stop=yes' TERM
 while [ $step -lt ${1:-20} ]; do
     sleep 0.5 & wait $!
+    [ -z "$stop" ] || { echo "asked to stop at $step"; exit 0; }
     step=$((step + 1))
     echo $step >"$SYNOR_CHECKPOINT_DIR/.step"
     mv "$SYNOR_CHECKPOINT_DIR/.step" "$SYNOR_CHECKPOINT_DIR/step"
