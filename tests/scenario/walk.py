@@ -87,6 +87,10 @@ ROWS = {
     "up": [([], 0, status), (["--detach"], 0, status)],
     "server": [(["--no-such"], 2, error)],
     "agent": [([], 2, error), (["--server", "nonsense"], 2, error)],
+    "compute devices list": [([], 0, anything)],
+    "compute devices describe": [(["cpu0"], 0, anything), (["nope"], 1, error)],
+    "compute devices profiles": [([], 0, anything), (["h100-sxm"], 0, anything), (["h0"], 1, error)],
+    "compute devices bench": [(["nope"], 1, error)],
     "completion": [(["bash"], 0, anything), (["tcsh"], 2, error), ([], 2, error)],
     "node list": [([], 0, lambda d: items(d, "node"))],
     "node get": [(["{node}"], 0, lambda d: resource(d, "node")), (["nobody"], 1, error)],
@@ -221,7 +225,9 @@ def without_a_platform_every_command_says_so(p):
     """Nothing runs: what needs a platform is told how to get one, in JSON too."""
     bad = []
     empty = tempfile.mkdtemp(dir=p.home)
-    alone = ("version", "completion", "doctor", "up", "server", "agent", "down")
+    alone = ("version", "completion", "doctor", "up", "server", "agent", "down",
+             "compute devices list", "compute devices describe", "compute devices profiles",
+             "compute devices bench")
     for path, rows in ROWS.items():
         arguments, code, _ = rows[0]
         arguments = arguments(p) if callable(arguments) else arguments

@@ -48,7 +48,8 @@ make_machine(struct machine *machine, uint32_t cores, uint32_t gpus, uint64_t gp
 
         machine->workers[cores + i] =
             (struct syn_worker_desc){(uint16_t)(1 + i % 2), node, node, node};
-        machine->links[(size_t)2 * i] = (struct syn_link_desc){0, node, bus, 1000, UINT64_C(10000000000)};
+        machine->links[(size_t)2 * i] =
+            (struct syn_link_desc){0, node, bus, 1000, UINT64_C(10000000000)};
         machine->links[(size_t)2 * i + 1] =
             (struct syn_link_desc){node, 0, bus, 1000, UINT64_C(10000000000)};
         machine->node_bytes[node] = gpu_bytes;
