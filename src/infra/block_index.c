@@ -745,12 +745,14 @@ syn_index_prune_anchors(struct syn_index *index, struct syn_err *err)
     for (; count > PRUNE_ROWS; count /= 2)
         span /= 2;
     for (bool last = false; rc == 0 && !last; from += span + 1) {
-        last = from + span == INT64_MAX;
+        uint64_t to = from + span;
+
+        last = to == INT64_MAX;
         rc = syn_index_begin(index, err);
         if (rc != 0)
             break;
         (void)sqlite3_bind_int64(stmt, 1, (sqlite3_int64)from);
-        (void)sqlite3_bind_int64(stmt, 2, (sqlite3_int64)from + (sqlite3_int64)span);
+        (void)sqlite3_bind_int64(stmt, 2, (sqlite3_int64)to);
         rc = syn_index_end(index, step(index, STMT_ANCHORS_PRUNE, err), err);
     }
     return rc;
