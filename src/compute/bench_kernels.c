@@ -69,6 +69,8 @@ native_triad(const struct syn_native_call *call, struct syn_err *err)
 
 /* The widest vectors that there are, in enough chains to fill two pipes of five cycles. */
 #define CHAINS 10
+/* The address sanitizer's frames are not aligned to such vectors. */
+#define UNCHECKED __attribute__((no_sanitize_address))
 
 #define FMA_BODY(type, bytes)                                                              \
     {                                                                                      \
@@ -91,24 +93,24 @@ native_triad(const struct syn_native_call *call, struct syn_err *err)
     }
 
 #if defined(__x86_64__)
-__attribute__((target("avx512f"))) static void
+UNCHECKED __attribute__((target("avx512f"))) static void
 fma32_64(float *out, uint32_t rounds) FMA_BODY(float, 64)
 
-    __attribute__((target("avx512f"))) static void fma64_64(double *out, uint32_t rounds)
+    UNCHECKED __attribute__((target("avx512f"))) static void fma64_64(double *out, uint32_t rounds)
         FMA_BODY(double, 64)
 
-            __attribute__((target("avx2,fma"))) static void fma32_32(float *out, uint32_t rounds)
-                FMA_BODY(float, 32)
+            UNCHECKED
+    __attribute__((target("avx2,fma"))) static void fma32_32(float *out, uint32_t rounds)
+        FMA_BODY(float, 32)
 
-                    __attribute__((target("avx2,fma"))) static void fma64_32(double *out,
-                                                                             uint32_t rounds)
-                        FMA_BODY(double, 32)
+            UNCHECKED
+    __attribute__((target("avx2,fma"))) static void fma64_32(double *out, uint32_t rounds)
+        FMA_BODY(double, 32)
 #endif
 
-                            static void fma32_16(float *out, uint32_t rounds) FMA_BODY(float, 16)
+            static void fma32_16(float *out, uint32_t rounds) FMA_BODY(float, 16)
 
-                                static void fma64_16(double *out, uint32_t rounds)
-                                    FMA_BODY(double, 16)
+                static void fma64_16(double *out, uint32_t rounds) FMA_BODY(double, 16)
 
     /* Bytes of the vectors that the functions above use here. */
     static unsigned used_bytes(void)
