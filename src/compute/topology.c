@@ -15,6 +15,9 @@
 #define PCI_CLASS_BRIDGE      0x06
 #define PCI_CLASS_ACCELERATOR 0x12
 
+static bool read_text(const char *root, char *out, size_t cap, const char *format, va_list args)
+    SYN_PRINTF(4, 0);
+
 static bool
 read_text(const char *root, char *out, size_t cap, const char *format, va_list args)
 {

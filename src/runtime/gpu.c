@@ -197,7 +197,7 @@ add_devices(struct grant *grant, const struct syn_gpu *gpus, size_t count, const
 #endif
 
 /* Where the loader looks without being told: Debian's folder, then everybody else's. */
-static const char *const folders[] = {"/usr/lib/" MULTIARCH, "/usr/lib64", "/usr/lib"};
+static const char *const folders[] = {("/usr/lib/" MULTIARCH), "/usr/lib64", "/usr/lib"};
 
 /* Of each, every name that there is: "libcuda.so.1", which programs load, and "libcuda.so.550.54",
  * by which parts of one driver load each other. */
