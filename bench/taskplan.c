@@ -77,7 +77,7 @@ static const struct machine_row machine_rows[] = {
 struct machine {
     struct syn_worker_class classes[4];
     struct syn_plan_rate rates[4];
-    struct syn_worker_desc workers[SYN_WORKERS_MAX];
+    struct syn_worker_desc workers[SYN_PLATFORM_WORKERS_MAX];
     struct syn_link_desc links[64];
     uint64_t node_bytes[SYN_NODES_MAX];
     int devices[4];

@@ -40,7 +40,7 @@ SYN_MUST SYN_API int syn_plan_data_add(struct syn_plan_graph *graph, uint64_t by
 
 struct syn_plan_use {
     uint32_t data;
-    enum syn_access_mode mode;
+    enum syn_access mode;
 };
 
 SYN_MUST SYN_API int syn_plan_task_add(struct syn_plan_graph *graph, uint32_t kernel,

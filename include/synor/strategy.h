@@ -15,16 +15,17 @@
 #ifndef SYNOR_STRATEGY_H
 #define SYNOR_STRATEGY_H
 
+#include <synor/access.h>
 #include <synor/base/core.h>
 #include <synor/base/err.h>
 
 #define SYN_STRATEGY_VERSION 1
 
-#define SYN_CLASSES_MAX 16U  /* models of processor in one platform */
-#define SYN_NODES_MAX   64U  /* memory nodes: one bit each in a mask */
-#define SYN_WORKERS_MAX 256U /* threads that run tasks */
-#define SYN_STATES_MAX  8U   /* power states of a class */
-#define SYN_LINKS_MAX   4096U
+#define SYN_CLASSES_MAX          16U  /* models of processor in one platform */
+#define SYN_NODES_MAX            64U  /* memory nodes: one bit each in a mask */
+#define SYN_PLATFORM_WORKERS_MAX 256U /* threads that run tasks */
+#define SYN_STATES_MAX           8U   /* power states of a class */
+#define SYN_LINKS_MAX            4096U
 
 #define SYN_NEVER      UINT64_MAX /* an estimate: this class cannot run the task */
 #define SYN_UNKNOWN_NS 0          /* an estimate: it can, nobody knows how long it takes */
@@ -88,20 +89,18 @@ struct syn_replicas {
     uint64_t bytes;
 };
 
-enum syn_access_mode { SYN_ACCESS_READ = 1, SYN_ACCESS_WRITE = 2, SYN_ACCESS_RW = 3 };
-
 /** One use of a tensor by a task; the head of the runtime's record of it. */
-struct syn_access {
+struct syn_data_use {
     const struct syn_replicas *data;
     uint32_t handle; /* dense numbers, from 0, within one graph; else any */
-    uint32_t mode;   /* enum syn_access_mode */
+    uint32_t mode;   /* enum syn_access */
 };
 
 /** A task as strategies see it. The caller's memory, unchanged but for `slot` from push until pop
  * returns it or cancel takes it out; pop, done and cancel name it by its address. */
 struct syn_ready {
     const struct syn_estimate *cost;
-    const void *accesses; /* access_count records that begin with a struct syn_access */
+    const void *accesses; /* access_count records that begin with a struct syn_data_use */
     uint64_t deadline_ns; /* on the clock of `now_ns`; 0: none */
     int32_t priority;     /* higher first */
     uint32_t index;       /* in the graph given to graph(), or SYN_NO_INDEX */

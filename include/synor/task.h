@@ -17,6 +17,7 @@
 #ifndef SYNOR_TASK_H
 #define SYNOR_TASK_H
 
+#include <synor/access.h>
 #include <synor/runtime.h>
 
 #ifdef __cplusplus
@@ -25,12 +26,6 @@ extern "C" {
 
 struct syn_data;
 struct syn_task;
-
-enum syn_access {
-    SYN_READ = 1,
-    SYN_WRITE = 2,  /* the old content is not looked at */
-    SYN_UPDATE = 3, /* read and written */
-};
 
 struct syn_use {
     struct syn_data *data;

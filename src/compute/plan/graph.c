@@ -82,8 +82,8 @@ syn_plan_task_add(struct syn_plan_graph *graph, uint32_t kernel, const struct sy
         return SYN_FAIL(err, SYN_E_INVALID, "task %zu: kernel %u, %u uses", graph->task_count,
                         kernel, use_count);
     for (uint32_t i = 0; i < use_count; i++) {
-        if (uses[i].data >= graph->data_count || uses[i].mode < SYN_ACCESS_READ ||
-            uses[i].mode > SYN_ACCESS_RW)
+        if (uses[i].data >= graph->data_count || uses[i].mode < SYN_READ ||
+            uses[i].mode > SYN_UPDATE)
             return SYN_FAIL(err, SYN_E_INVALID, "task %zu, use %u", graph->task_count, i);
         for (uint32_t j = 0; j < i; j++)
             if (uses[j].data == uses[i].data)
@@ -148,9 +148,9 @@ edges_use(struct edges *edges, uint32_t task, const struct syn_plan_use *use, ui
     uint32_t *reader = &edges->reader[use->data];
     bool done = true;
 
-    if (edges->writer[use->data] != 0 && (use->mode == SYN_ACCESS_READ || *reader == 0))
+    if (edges->writer[use->data] != 0 && (use->mode == SYN_READ || *reader == 0))
         done = edge_add(edges, edges->writer[use->data] - 1, task);
-    if (use->mode == SYN_ACCESS_READ) {
+    if (use->mode == SYN_READ) {
         edges->links[link] = (struct link){task, *reader};
         *reader = link + 1;
         return done;

@@ -19,7 +19,7 @@ struct plan {
     struct syn_model *model;
     struct syn_model_entry **entries; /* by kernel */
     struct syn_replicas *replicas;
-    struct syn_access *accesses;
+    struct syn_data_use *accesses;
     struct syn_ready *tasks;
     struct syn_graph_view view;
 };
@@ -189,8 +189,8 @@ plan_view(struct plan *plan, struct syn_err *err)
         plan->replicas[i] =
             (struct syn_replicas){graph->data[i].ready ? 1 : 0, graph->data[i].bytes};
     for (size_t i = 0; i < graph->use_count; i++)
-        plan->accesses[i] = (struct syn_access){&plan->replicas[graph->uses[i].data],
-                                                graph->uses[i].data, graph->uses[i].mode};
+        plan->accesses[i] = (struct syn_data_use){&plan->replicas[graph->uses[i].data],
+                                                  graph->uses[i].data, graph->uses[i].mode};
     for (uint32_t i = 0; i < graph->task_count; i++) {
         const struct plan_task *task = &graph->tasks[i];
 
@@ -198,7 +198,7 @@ plan_view(struct plan *plan, struct syn_err *err)
             .cost = syn_model_estimate(plan->entries[task->kernel]),
             .accesses = plan->accesses + task->use_first,
             .access_count = (uint16_t)task->use_count,
-            .access_stride = sizeof(struct syn_access),
+            .access_stride = sizeof(struct syn_data_use),
             .index = i,
             .affinity = SYN_NO_WORKER,
             .origin = SYN_NO_WORKER,

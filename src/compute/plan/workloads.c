@@ -77,9 +77,9 @@ maker_end(struct maker *maker, struct syn_plan_graph **ret_graph)
     return SYN_OK;
 }
 
-#define READ(id)  ((struct syn_plan_use){(id), SYN_ACCESS_READ})
-#define WRITE(id) ((struct syn_plan_use){(id), SYN_ACCESS_WRITE})
-#define RW(id)    ((struct syn_plan_use){(id), SYN_ACCESS_RW})
+#define READ(id)  ((struct syn_plan_use){(id), SYN_READ})
+#define WRITE(id) ((struct syn_plan_use){(id), SYN_WRITE})
+#define RW(id)    ((struct syn_plan_use){(id), SYN_UPDATE})
 
 static int
 tiles_check(uint32_t tiles, uint32_t tile, struct syn_err *err)

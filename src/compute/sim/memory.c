@@ -325,7 +325,7 @@ memory_ready(struct sim_memory *memory, uint32_t handle, uint32_t node, uint32_t
 
     if (cell->state == CELL_VALID)
         return true;
-    if ((mode & SYN_ACCESS_READ) != 0 && memory->replicas[handle].valid != 0) {
+    if ((mode & SYN_READ) != 0 && memory->replicas[handle].valid != 0) {
         request(memory, handle, node, URGENCY_NOW);
         return false;
     }
@@ -348,7 +348,7 @@ memory_release(struct sim_memory *memory, uint32_t handle, uint32_t node, uint32
     cell->pins--;
     list_take(memory, handle, node);
     list_append(memory, handle, node);
-    if ((mode & SYN_ACCESS_WRITE) == 0)
+    if ((mode & SYN_WRITE) == 0)
         return;
     memory->versions[handle]++;
     for (uint64_t mask = memory->replicas[handle].valid & ~bit(node); mask != 0; mask &= mask - 1)

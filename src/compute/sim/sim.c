@@ -34,10 +34,10 @@ struct sim {
     const struct syn_platform *platform;
     struct sim_memory memory;
     struct syn_ready *ready; /* our copies, on our replicas */
-    struct syn_access *accesses;
+    struct syn_data_use *accesses;
     struct sim_task *tasks;
-    struct sim_worker workers[SYN_WORKERS_MAX];
-    uint32_t idle[SYN_WORKERS_MAX]; /* longest idle first */
+    struct sim_worker workers[SYN_PLATFORM_WORKERS_MAX];
+    uint32_t idle[SYN_PLATFORM_WORKERS_MAX]; /* longest idle first */
     uint32_t idle_count;
     uint32_t waiting[SYN_CLASSES_MAX]; /* pushed, not popped, by the classes that can */
     struct heap events;
@@ -81,15 +81,15 @@ transfer_started(void *arg, uint32_t server, uint64_t end_ns)
     event(arg, end_ns, EVENT_LINK, server);
 }
 
-static const struct syn_access *
+static const struct syn_data_use *
 access_at(const struct syn_ready *ready, uint32_t i)
 {
-    return (const struct syn_access *)(const void *)((const char *)ready->accesses +
-                                                     (size_t)i * ready->access_stride);
+    return (const struct syn_data_use *)(const void *)((const char *)ready->accesses +
+                                                       (size_t)i * ready->access_stride);
 }
 
 static bool
-copy_task(struct sim *sim, uint32_t index, struct syn_access **next)
+copy_task(struct sim *sim, uint32_t index, struct syn_data_use **next)
 {
     const struct syn_ready *from = &sim->setup->graph->tasks[index];
     struct syn_ready *ready = &sim->ready[index];
@@ -97,9 +97,9 @@ copy_task(struct sim *sim, uint32_t index, struct syn_access **next)
     *ready = *from;
     ready->index = index;
     ready->accesses = *next;
-    ready->access_stride = sizeof(struct syn_access);
+    ready->access_stride = sizeof(struct syn_data_use);
     for (uint32_t i = 0; i < from->access_count; i++) {
-        struct syn_access access = *access_at(from, i);
+        struct syn_data_use access = *access_at(from, i);
 
         if (access.handle >= sim->setup->graph->handle_count)
             return false;
@@ -114,7 +114,7 @@ static int
 sim_init(struct sim *sim, const struct sim_setup *setup, struct syn_err *err)
 {
     const struct syn_graph_view *graph = setup->graph;
-    struct syn_access *next;
+    struct syn_data_use *next;
     size_t uses = 0;
     int rc;
 
@@ -212,7 +212,7 @@ release(struct sim *sim, uint32_t index, int32_t origin, struct syn_err *err)
     if (place.node < 0)
         return SYN_OK;
     for (uint32_t i = 0; i < ready->access_count; i++)
-        if ((access_at(ready, i)->mode & SYN_ACCESS_READ) != 0)
+        if ((access_at(ready, i)->mode & SYN_READ) != 0)
             memory_want(&sim->memory, access_at(ready, i)->handle, (uint32_t)place.node);
     return SYN_OK;
 }
@@ -248,10 +248,10 @@ take(struct sim *sim, uint32_t id, const struct syn_pop *pop)
     placed = sim->tasks[worker->task].node;
     count_waiting(sim, ready, UINT32_MAX);
     for (uint32_t i = 0; i < ready->access_count; i++) {
-        const struct syn_access *access = access_at(ready, i);
+        const struct syn_data_use *access = access_at(ready, i);
 
         memory_pin(&sim->memory, access->handle, node);
-        if (placed >= 0 && (access->mode & SYN_ACCESS_READ) != 0)
+        if (placed >= 0 && (access->mode & SYN_READ) != 0)
             memory_unwant(&sim->memory, access->handle, (uint32_t)placed);
     }
 }
@@ -294,7 +294,7 @@ begin(struct sim *sim)
         if (worker->state != WORKER_FETCHING)
             continue;
         for (uint32_t i = 0; i < ready->access_count; i++) {
-            const struct syn_access *access = access_at(ready, i);
+            const struct syn_data_use *access = access_at(ready, i);
 
             if (!memory_ready(&sim->memory, access->handle, sim->platform->workers[id].node,
                               access->mode))

@@ -192,10 +192,10 @@ moves_ns(const struct eft *eft, const struct syn_ready *ready, uint32_t node)
     uint64_t ns = 0;
 
     for (uint32_t i = 0; i < ready->access_count; i++) {
-        const struct syn_access *access = ready_access(ready, i);
+        const struct syn_data_use *access = ready_access(ready, i);
         uint64_t valid = replicas_valid(access->data);
 
-        if ((access->mode & SYN_ACCESS_READ) != 0 && valid != 0 && (valid >> node & 1) == 0)
+        if ((access->mode & SYN_READ) != 0 && valid != 0 && (valid >> node & 1) == 0)
             ns += topology_move_ns(&eft->topology, valid, access->data->bytes, node);
     }
     return ns;
@@ -314,7 +314,7 @@ static bool
 choose(const struct eft *eft, const struct syn_ready *ready, uint64_t key, uint64_t now_ns,
        struct eft_choice *ret_best)
 {
-    struct eft_choice best = {.group = SYN_NO_INDEX}, choices[SYN_WORKERS_MAX];
+    struct eft_choice best = {.group = SYN_NO_INDEX}, choices[SYN_PLATFORM_WORKERS_MAX];
     uint32_t band = band_of(eft, key), count = 0;
     uint64_t soonest_ns = UINT64_MAX, due_ns;
 

@@ -93,9 +93,9 @@ penalty_ns(const struct topology *topology, const struct syn_ready *ready, uint3
     uint64_t ns = 0;
 
     for (uint32_t i = 0; i < ready->access_count; i++) {
-        const struct syn_access *access = ready_access(ready, i);
+        const struct syn_data_use *access = ready_access(ready, i);
 
-        if ((access->mode & SYN_ACCESS_READ) != 0)
+        if ((access->mode & SYN_READ) != 0)
             ns +=
                 topology_move_ns(topology, replicas_valid(access->data), access->data->bytes, node);
     }
@@ -103,7 +103,7 @@ penalty_ns(const struct topology *topology, const struct syn_ready *ready, uint3
 }
 
 struct forecast {
-    uint64_t end_ns[SYN_WORKERS_MAX]; /* SYN_NEVER: cannot */
+    uint64_t end_ns[SYN_PLATFORM_WORKERS_MAX]; /* SYN_NEVER: cannot */
     uint64_t least_ns, latest_ns;
 };
 

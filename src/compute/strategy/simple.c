@@ -277,7 +277,7 @@ bytes_on(const struct syn_ready *ready, uint32_t node)
     uint64_t bytes = 0;
 
     for (uint32_t i = 0; i < ready->access_count; i++) {
-        const struct syn_access *access = ready_access(ready, i);
+        const struct syn_data_use *access = ready_access(ready, i);
 
         if ((replicas_valid(access->data) >> node & 1) != 0)
             bytes += access->data->bytes;

@@ -34,7 +34,7 @@ struct topology {
     uint16_t *group_of;              /* by worker */
     struct strategy_route *routes;   /* from x to */
     uint16_t lane_of[SYN_NODES_MAX]; /* nodes whose link from the host is on one bus: the first */
-    uint64_t lost[SYN_WORKERS_MAX / 64];
+    uint64_t lost[SYN_PLATFORM_WORKERS_MAX / 64];
 };
 
 SYN_MUST int topology_init(struct topology *topology, const struct syn_platform *platform,
@@ -58,11 +58,11 @@ replicas_valid(const struct syn_replicas *data)
     return __atomic_load_n(&data->valid, __ATOMIC_RELAXED);
 }
 
-static inline const struct syn_access *
+static inline const struct syn_data_use *
 ready_access(const struct syn_ready *ready, uint32_t i)
 {
-    return (const struct syn_access *)(const void *)((const char *)ready->accesses +
-                                                     (size_t)i * ready->access_stride);
+    return (const struct syn_data_use *)(const void *)((const char *)ready->accesses +
+                                                       (size_t)i * ready->access_stride);
 }
 
 /* Estimate on a class; SYN_NEVER stays, unknown becomes STRATEGY_UNKNOWN_NS. */

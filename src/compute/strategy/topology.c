@@ -30,9 +30,9 @@ syn_platform_check(const struct syn_platform *platform, struct syn_err *err)
     if (platform->class_count == 0 || platform->class_count > SYN_CLASSES_MAX)
         return SYN_FAIL(err, SYN_E_INVALID, "%u classes: 1 to %u", platform->class_count,
                         SYN_CLASSES_MAX);
-    if (platform->worker_count == 0 || platform->worker_count > SYN_WORKERS_MAX)
+    if (platform->worker_count == 0 || platform->worker_count > SYN_PLATFORM_WORKERS_MAX)
         return SYN_FAIL(err, SYN_E_INVALID, "%u workers: 1 to %u", platform->worker_count,
-                        SYN_WORKERS_MAX);
+                        SYN_PLATFORM_WORKERS_MAX);
     if (platform->node_count == 0 || platform->node_count > SYN_NODES_MAX)
         return SYN_FAIL(err, SYN_E_INVALID, "%u memory nodes: 1 to %u", platform->node_count,
                         SYN_NODES_MAX);

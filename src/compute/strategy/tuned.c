@@ -85,7 +85,7 @@ struct tuned {
     struct syn_estimate *believed; /* by kernel: at the last rehearsal */
     const struct syn_estimate **costs;
     uint32_t kernel_count;
-    bool lost[SYN_WORKERS_MAX];
+    bool lost[SYN_PLATFORM_WORKERS_MAX];
 };
 
 static void

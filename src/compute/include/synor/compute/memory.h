@@ -1,0 +1,96 @@
+/* The memory manager as the engine uses it: open it on devices, have tensors brought to a node and
+ * held there while a task uses them, say what the task did. The public half is synor/tensor.h.
+ *
+ *     acquire(node, uses)  ->  0: all there, held
+ *                              PENDING: request->ready(request, code) will be called, once
+ *     ... the task runs on syn_tensor_at(tensor, node) ...
+ *     release(node, uses, ok)
+ *
+ * The caller orders tasks: of two acquisitions of one tensor at the same time, neither writes, or
+ * both commute and exclude each other. What the manager sees to is where the good content is.
+ *
+ * Thread: every function from any thread, also from inside `ready`. */
+#ifndef SYNOR_COMPUTE_MEMORY_H
+#define SYNOR_COMPUTE_MEMORY_H
+
+#include <synor/compute/driver.h>
+#include <synor/strategy.h>
+#include <synor/task.h>
+#include <synor/tensor.h>
+
+#define SYN_MEMORY_PENDING  1 /* of syn_memory_acquire() */
+#define SYN_MEMORY_USES_MAX SYN_USES_MAX
+
+/** Everything but `devs` may be left 0. */
+struct syn_memory_options {
+    struct syn_dev *const *devs; /* open; borrowed until the manager is closed */
+    size_t devs_count;
+    struct syn_registry *registry; /* its links choose paths, and learn what copies took; NULL:
+                                      direct before peer before staged */
+    const uint64_t *node_bytes;    /* by node: how much may be used; 0: what the device has, and
+                                      no limit for the host */
+    size_t node_bytes_count;
+};
+
+/** INVALID, NOMEM, what the drivers say. */
+SYN_MUST int syn_memory_open(const struct syn_memory_options *options,
+                             struct syn_memory **ret_memory, struct syn_err *err);
+/** Waits for transfers. Every tensor is freed by then. NULL is fine. */
+struct syn_memory *syn_memory_close(struct syn_memory *memory);
+
+struct syn_memory_use {
+    struct syn_tensor *tensor;
+    enum syn_access access; /* WRITE: the old content is not brought */
+};
+
+/** The caller's, until `ready` was called; not touched where acquire() did not say PENDING. */
+struct syn_memory_request {
+    /** On some thread; short, and allowed to acquire and release. `code` < 0: nothing is held. */
+    void (*ready)(struct syn_memory_request *request, int code);
+    void *user;
+    struct syn_err err; /* why, when `code` < 0 */
+    /* The manager's. */
+    void *priv[4];
+};
+
+/** Bring the tensors of `uses` to `node` and hold them there: not evicted, not moved. `uses` is
+ * read until `ready`. Returns 0; SYN_MEMORY_PENDING. NOSPACE: they do not fit on the node even when
+ * everything that is not held leaves; INVALID: read, and never written; UNAVAILABLE: the only good
+ * copy was on a lost device (the tensor is named by its number); IO: a copy failed. On failure
+ * nothing is held. */
+SYN_MUST int syn_memory_acquire(struct syn_memory *memory, unsigned node,
+                                const struct syn_memory_use *uses, size_t count,
+                                struct syn_memory_request *request, struct syn_err *err);
+/** Let go. `ok`: what was acquired for writing is now the only good copy; else its content is gone
+ * from this node and what else was good before stays so. */
+void syn_memory_release(struct syn_memory *memory, unsigned node, const struct syn_memory_use *uses,
+                        size_t count, bool ok);
+/** Begin to bring a tensor there, if there is room without throwing out what is in use; a hint. */
+void syn_memory_prefetch(struct syn_memory *memory, unsigned node, struct syn_tensor *tensor);
+
+/** Where a held tensor is on `node`: the buffer (NULL on the host), the offset of its first element
+ * there, and the host's pointer to it (NULL where the host does not reach it). */
+struct syn_tensor_place {
+    struct syn_dev_buf *buf;
+    uint64_t offset;
+    void *host;
+};
+void syn_tensor_at(const struct syn_tensor *tensor, unsigned node,
+                   struct syn_tensor_place *ret_place);
+
+/** A number for messages and traces, counted from 0 in order of making. */
+uint64_t syn_tensor_number(const struct syn_tensor *tensor);
+/** What strategies look at. Borrowed from the tensor. */
+const struct syn_replicas *syn_tensor_replicas(const struct syn_tensor *tensor);
+/** A word of the engine's in every tensor: its handle for dependencies. */
+void *syn_tensor_user(const struct syn_tensor *tensor);
+void syn_tensor_set_user(struct syn_tensor *tensor, void *user);
+/** The whole that a part was divided from, or NULL. */
+struct syn_tensor *syn_tensor_whole(const struct syn_tensor *tensor);
+
+/** The device of `node` is lost: its replicas are no good any more. Calls `gone(arg, tensor)` for
+ * every tensor whose only good copy that was (each is then as if never written). */
+void syn_memory_lost(struct syn_memory *memory, unsigned node,
+                     void (*gone)(void *arg, struct syn_tensor *tensor), void *arg);
+
+#endif
