@@ -23,6 +23,8 @@
 
 #define PATH_MAX_BYTES 1024
 #define AGENT_RETRY_S  2
+#define TRIM_MS        20000
+#define TRIM_BYTES     ((size_t)2 << 20)
 
 struct process {
     const struct syn_daemon_options *options;
@@ -36,6 +38,7 @@ struct process {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     int pid_fd;
+    size_t trimmed; /* free bytes of the allocator that the system has back */
 };
 
 static void
@@ -95,10 +98,29 @@ on_stop_signal(void *arg)
 }
 
 /* Signals before any thread, so that every thread inherits them blocked. */
+/* Give memory that a burst of work left free back to the system. What the allocator calls free
+ * includes what was given back before, so it is the growth since then that counts. */
+static void
+trim_memory(void *arg)
+{
+    struct process *process = arg;
+    size_t idle = mallinfo2().fordblks;
+
+    if (idle > process->trimmed + TRIM_BYTES) {
+        (void)malloc_trim(0);
+        process->trimmed = idle;
+    } else if (idle < process->trimmed) {
+        process->trimmed = idle;
+    }
+}
+
 static int
 open_loop(struct process *process, struct syn_err *err)
 {
     int rc = syn_loop_new(&process->loop, err);
+
+    if (rc == SYN_OK)
+        rc = syn_loop_timer(process->loop, TRIM_MS, TRIM_MS, trim_memory, process, NULL, err);
 
     if (rc == SYN_OK)
         rc = syn_loop_signal(process->loop, SIGTERM, on_stop_signal, process->loop, NULL, err);
