@@ -631,8 +631,8 @@ syn_task_announce(struct syn_task_more *more, int code)
     return atomic_fetch_sub_explicit(&more->refs, 1, memory_order_acq_rel) == 1;
 }
 
-static int
-begin(struct syn_task *task)
+int
+syn_task_begin(struct syn_task *task)
 {
     int32_t error = 0;
 
@@ -668,23 +668,11 @@ run_captured(struct syn_worker *worker, struct syn_task *task)
     syn_graph_release(worker, task->graph, task->index, SYN_MIN(code, 0));
 }
 
-void
-syn_task_run(struct syn_worker *worker, struct syn_task *task)
+static void
+end(struct syn_worker *worker, struct syn_task *task, int code)
 {
-    struct syn_fork *at = worker->deque.head;
     struct syn_task_more *more = task->more;
-    int code;
 
-    if (task->graph != NULL) {
-        run_captured(worker, task);
-        return;
-    }
-    code = begin(task);
-
-    if (code == 0)
-        code = task->run(worker, at, task->arg);
-    worker->deque.head = at;
-    code = SYN_MIN(code, 0);
     release_all(worker, close_successors(task, worker->runtime->alone), code);
     if (more == NULL) {
         recycle(worker, task);
@@ -692,6 +680,66 @@ syn_task_run(struct syn_worker *worker, struct syn_task *task)
         syn_free(more);
         recycle(worker, task);
     }
+}
+
+void
+syn_task_run(struct syn_worker *worker, struct syn_task *task)
+{
+    struct syn_fork *at = worker->deque.head;
+    struct syn_task *outer = worker->current;
+    bool over = true;
+    int code;
+
+    if (task->graph != NULL) {
+        run_captured(worker, task);
+        return;
+    }
+    if (task->run == NULL) { /* it ran, see syn_task_finish() */
+        end(worker, task, (int)(intptr_t)task->arg);
+        return;
+    }
+    code = syn_task_begin(task);
+    if (code == 0) {
+        worker->current = task;
+        code = task->run(worker, at, task->arg);
+        over = worker->current != NULL;
+        worker->current = outer;
+        worker->deque.head = at;
+    }
+    if (over)
+        end(worker, task, SYN_MIN(code, 0));
+}
+
+/* ---- tasks that end later ---- */
+
+struct syn_task *
+syn_task_later(struct syn_worker *worker)
+{
+    struct syn_task *task = worker->current;
+    int32_t running = ERROR_RUNNING;
+
+    assert(task != NULL);
+    worker->current = NULL;
+    atomic_store_explicit(&worker->deferred,
+                          atomic_load_explicit(&worker->deferred, memory_order_relaxed) + 1,
+                          memory_order_release);
+    (void)atomic_compare_exchange_strong(&task->error, &running, 0);
+    return task;
+}
+
+void
+syn_task_finish(struct syn_runtime *runtime, struct syn_worker *worker, struct syn_task *task,
+                int code)
+{
+    if (worker != NULL) {
+        end(worker, task, code);
+        syn_worker_count(worker);
+        return;
+    }
+    task->run = NULL;
+    task->arg = (void *)(intptr_t)code;
+    syn_level_push(runtime, task);
+    syn_worker_wake(runtime);
 }
 
 /* ---- handles ---- */

@@ -73,6 +73,14 @@ SYN_MUST int syn_task_spec_check(const struct syn_task_spec *spec, struct syn_er
 void syn_task_ready(struct syn_runtime *runtime, struct syn_worker *worker, struct syn_task *task);
 /* One edge fewer to wait for; `code` < 0: of a task that failed. */
 void syn_task_release_one(struct syn_worker *worker, struct syn_task *task, int code);
+/* From inside a task's function: it is not over when that returns, but when syn_task_finish() says
+ * so. Not for captured tasks. Until syn_task_begin() it can be cancelled. */
+struct syn_task *syn_task_later(struct syn_worker *worker);
+/* It begins, or begins again: 0, or the code that it has to be finished with. */
+SYN_MUST int syn_task_begin(struct syn_task *task);
+/* Such a task is over. `worker`: the calling thread's, or NULL: the runtime's workers see to it. */
+void syn_task_finish(struct syn_runtime *runtime, struct syn_worker *worker, struct syn_task *task,
+                     int code);
 /* It is over: tell who waits. True: nobody refers to it any more. */
 bool syn_task_announce(struct syn_task_more *more, int code);
 

@@ -63,8 +63,8 @@ pace_look(struct syn_worker *worker)
     worker->pace_left = worker->pace_count = SYN_MIN(worker->chunk, PACE_CALLS);
 }
 
-static void
-count_call(struct syn_worker *worker)
+void
+syn_worker_count(struct syn_worker *worker)
 {
     uint64_t executed = atomic_load_explicit(&worker->executed, memory_order_relaxed);
 
@@ -183,7 +183,7 @@ static void
 run_task(struct syn_worker *worker, struct syn_task *task)
 {
     syn_task_run(worker, task);
-    count_call(worker);
+    syn_worker_count(worker);
 }
 
 static bool
@@ -240,6 +240,24 @@ steal(struct syn_worker *worker)
     return false;
 }
 
+static const struct syn_source *
+source_of(const struct syn_worker *worker)
+{
+    const struct syn_runtime *runtime = worker->runtime;
+
+    if (worker->index >= runtime->workers_count)
+        return NULL; /* guests */
+    return atomic_load_explicit(&runtime->source, memory_order_acquire);
+}
+
+static bool
+take_source(struct syn_worker *worker)
+{
+    const struct syn_source *source = source_of(worker);
+
+    return source != NULL && source->take(source->self, worker);
+}
+
 /* Run one call, or find that there is none. */
 static bool
 run_one(struct syn_worker *worker)
@@ -264,14 +282,14 @@ run_one(struct syn_worker *worker)
         struct syn_call_item item = worker->batch[worker->batch_next++];
 
         item.run(item.arg);
-        count_call(worker);
+        syn_worker_count(worker);
         return true;
     }
     if (take_pile(worker, &worker->pile) || refill_batch(worker) || steal(worker)) {
         syn_worker_stop_watching(worker);
         return true;
     }
-    return run_level(worker, urgent);
+    return run_level(worker, urgent) || take_source(worker);
 }
 
 /* Is there anything that run_one() would find? Looks only. */
@@ -279,6 +297,7 @@ static bool
 work_visible(const struct syn_worker *worker)
 {
     const struct syn_runtime *runtime = worker->runtime;
+    const struct syn_source *source = source_of(worker);
     uint32_t lanes = atomic_load_explicit(&runtime->lanes_count, memory_order_acquire);
 
     if (atomic_load_explicit(&runtime->urgent, memory_order_relaxed) != 0)
@@ -291,7 +310,7 @@ work_visible(const struct syn_worker *worker)
         if (atomic_load_explicit(&runtime->workers[i]->pile.count, memory_order_relaxed) != 0)
             return true;
     }
-    return syn_fork_any(worker);
+    return syn_fork_any(worker) || (source != NULL && source->any(source->self, worker->index));
 }
 
 /* ---- waking ---- */
@@ -351,6 +370,8 @@ is_quiet(const struct syn_runtime *runtime)
     lanes = atomic_load_explicit(&runtime->lanes_count, memory_order_acquire);
     for (uint32_t i = 0; i < lanes; i++)
         submitted += syn_lane_submitted(runtime->lanes[i]);
+    for (unsigned i = 0; i < runtime->seats_count; i++)
+        submitted += atomic_load_explicit(&runtime->workers[i]->deferred, memory_order_acquire);
     return executed == submitted;
 }
 
@@ -371,6 +392,20 @@ is_reached(const struct syn_runtime *runtime, const struct goal *goal)
     if (goal->quiet)
         return is_quiet(runtime);
     return goal->stop && atomic_load_explicit(&runtime->stopping, memory_order_acquire) != 0;
+}
+
+void
+syn_worker_wake_one(struct syn_runtime *runtime, unsigned index)
+{
+    syn_fence_light();
+    if (atomic_load_explicit(&runtime->idle.sleepers, memory_order_relaxed) != 0)
+        syn_waitword_wake(&runtime->workers[index]->parker.word, false);
+}
+
+void
+syn_runtime_set_source(struct syn_runtime *runtime, const struct syn_source *source)
+{
+    atomic_store_explicit(&runtime->source, source, memory_order_release);
 }
 
 void

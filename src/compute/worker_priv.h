@@ -19,6 +19,14 @@
 struct syn_task;
 struct syn_task_more;
 
+/* Work that is kept elsewhere: asked when a worker finds nothing of its own. `index` is that of one
+ * of the runtime's own threads. */
+struct syn_source {
+    void *self;
+    bool (*take)(void *self, struct syn_worker *worker); /* run one piece; false: there is none */
+    bool (*any)(const void *self, unsigned index);       /* would take() find something? */
+};
+
 /* A call that waits. */
 struct syn_call_item {
     void (*run)(void *arg);
@@ -56,11 +64,13 @@ struct syn_worker {
     uint32_t scan;                             /* where the last search for work succeeded */
     bool spinner;                              /* it holds idle.spinning */
     _Atomic uint64_t steals, shares, parks;    /* the owner counts, others look */
+    struct syn_task *current;                  /* being run; NULL once it is to end later */
     struct syn_task *finished, *finished_last; /* to be given back, see task.c */
     uint32_t finished_count;
     struct syn_call_item batch[SYN_CHUNK_MAX];
 
     _Alignas(SYN_LINE) _Atomic uint64_t executed; /* written by the owner, read by who waits */
+    _Atomic uint64_t deferred; /* run once and to be run again, or ended, later: as submitted */
     struct syn_pile pile;
     _Alignas(SYN_LINE) struct syn_parker parker;
     pthread_t thread;
@@ -88,6 +98,7 @@ struct syn_runtime {
     _Alignas(SYN_LINE) _Atomic uint32_t waiters; /* in syn_runtime_wait() */
     _Atomic uint64_t wakes;
     struct syn_waitword quiet; /* those of them without a seat sleep here */
+    _Atomic(const struct syn_source *) source;
     pthread_mutex_t seats;
     struct syn_tasks *tasks; /* task.c's */
 };
@@ -116,6 +127,12 @@ void syn_worker_help(struct syn_runtime *runtime, struct syn_task_more *task,
                      void (*start)(struct syn_worker *worker, void *arg), void *arg);
 /* Wake whoever sleeps in seat `from` or a later one. */
 void syn_worker_wake_seats(struct syn_runtime *runtime, unsigned from);
+/* Have thread `index` look for work; after that was published. */
+void syn_worker_wake_one(struct syn_runtime *runtime, unsigned index);
+/* A call has ended on this worker. */
+void syn_worker_count(struct syn_worker *worker);
+/* From now on, until the runtime ends. */
+void syn_runtime_set_source(struct syn_runtime *runtime, const struct syn_source *source);
 void *syn_worker_main(void *worker);
 /* The calling thread's seat. */
 extern _Thread_local struct syn_worker *syn_self SYN_TLS_FAST;
