@@ -447,6 +447,7 @@ fill(struct syn_task *task, const struct syn_task_spec *spec, struct syn_task_mo
 
     task->level = (uint8_t)(priority - SYN_PRIORITY_MIN);
     task->uses_count = 0;
+    task->flags = 0;
     task->run = spec->run;
     task->arg = spec->arg;
     task->more = more;
@@ -488,6 +489,13 @@ int
 syn_task_submit(struct syn_runtime *runtime, const struct syn_task_spec *spec,
                 struct syn_task **ret_task, struct syn_err *err)
 {
+    return syn_task_submit_flagged(runtime, spec, 0, ret_task, err);
+}
+
+int
+syn_task_submit_flagged(struct syn_runtime *runtime, const struct syn_task_spec *spec,
+                        uint8_t flags, struct syn_task **ret_task, struct syn_err *err)
+{
     struct syn_tasks *tasks = runtime->tasks;
     struct linking linking = {.tasks = tasks};
     struct syn_task_more *more = NULL;
@@ -509,6 +517,7 @@ syn_task_submit(struct syn_runtime *runtime, const struct syn_task_spec *spec,
         return rc;
     }
     fill(task, spec, more);
+    task->flags = flags;
     atomic_store_explicit(&task->awaited, LINK_BIAS, memory_order_relaxed);
     linking.task = task;
     for (unsigned i = 0; i < spec->uses_count; i++)
@@ -699,8 +708,9 @@ syn_task_run(struct syn_worker *worker, struct syn_task *task)
         return;
     }
     code = syn_task_begin(task);
-    if (code == 0) {
+    if (code == 0 || (task->flags & SYN_TASK_ALWAYS) != 0) {
         worker->current = task;
+        worker->current_code = code;
         code = task->run(worker, at, task->arg);
         over = worker->current != NULL;
         worker->current = outer;

@@ -67,6 +67,12 @@ struct syn_task {
     uint32_t reserved[3];
 };
 
+/* Its function is called even when the task is not to run, because it was cancelled or because of
+ * what it depended on: worker->current_code then is what it has to return. */
+#define SYN_TASK_ALWAYS 1
+SYN_MUST int syn_task_submit_flagged(struct syn_runtime *runtime, const struct syn_task_spec *spec,
+                                     uint8_t flags, struct syn_task **ret_task,
+                                     struct syn_err *err);
 /* INVALID when a spec cannot be submitted to anything. */
 SYN_MUST int syn_task_spec_check(const struct syn_task_spec *spec, struct syn_err *err);
 /* To the worker's ready tasks, or where any worker finds it. */

@@ -65,6 +65,7 @@ struct syn_worker {
     bool spinner;                              /* it holds idle.spinning */
     _Atomic uint64_t steals, shares, parks;    /* the owner counts, others look */
     struct syn_task *current;                  /* being run; NULL once it is to end later */
+    int current_code;                          /* what it has to end with, or 0 */
     struct syn_task *finished, *finished_last; /* to be given back, see task.c */
     uint32_t finished_count;
     struct syn_call_item batch[SYN_CHUNK_MAX];

@@ -30,6 +30,8 @@ struct syn_memory_options {
     const uint64_t *node_bytes;    /* by node: how much may be used; 0: what the device has, and
                                       no limit for the host */
     size_t node_bytes_count;
+    void (*drop)(void *user); /* called with a tensor's word, unless it is NULL, when the tensor
+                                 ends; may be NULL */
 };
 
 /** INVALID, NOMEM, what the drivers say. */

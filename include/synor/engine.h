@@ -1,0 +1,140 @@
+/* The engine: tasks on tensors, run wherever in the machine they are done soonest.
+ *
+ *     struct syn_engine *engine;
+ *
+ *     syn_engine_open(NULL, &engine, &err);                // every real device, strategy "heft"
+ *     syn_tensor_wrap(syn_engine_memory(engine), &shape, values, &x, &err);
+ *     ...
+ *     syn_engine_submit(engine, &(struct syn_task_call){
+ *         .kernel = syn_kernel_find("axpy"), .tensors = {x, y}, .params = two}, NULL, &err);
+ *     syn_engine_wait(engine, &err);
+ *
+ * It puts together what the other headers describe: dependencies are inferred as in task.h, from
+ * the order of submission and what each call does with its tensors; a ready call is given to a
+ * strategy (strategy.h), which picks a worker by learnt times (model.h); tensors are brought to the
+ * worker's memory node (tensor.h); the kernel's implementation for that worker runs (kernel.h).
+ *
+ * Workers are the runtime's threads, one a processor, and one for each device. A modelled device
+ * (device.h) computes on the CPU and answers with modelled times and energy: what is said of it is
+ * marked so everywhere.
+ *
+ * A device that fails or does not answer is taken out. What it was doing is done again elsewhere if
+ * the data survive; a call whose data do not ends with UNAVAILABLE, and so do those that need its
+ * results.
+ *
+ * Thread: every function from any thread, unless it says otherwise. */
+#ifndef SYNOR_ENGINE_H
+#define SYNOR_ENGINE_H
+
+#include <synor/base/buf.h>
+#include <synor/device.h>
+#include <synor/kernel.h>
+#include <synor/model.h>
+#include <synor/runtime.h>
+#include <synor/strategy.h>
+#include <synor/task.h>
+#include <synor/tensor.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct syn_engine;
+
+#define SYN_ENGINE_WORKERS_MAX 64
+
+/** Everything may be left 0. */
+struct syn_engine_options {
+    const char *devices;  /* "cpu0,opencl0": these and no others; "cpu0" is the runtime's threads.
+                             NULL: all that are real and not the host's cores once more */
+    const char *modelled; /* profiles to add modelled devices of: "h100-sxm,h100-sxm" */
+    const char *strategy; /* by name; NULL: "heft" */
+    const struct syn_strategy_ops *strategy_ops; /* one of your own, instead of a name */
+    struct syn_strategy_opts strategy_opts;
+    struct syn_runtime_options runtime; /* workers: threads of the CPU; at least 1 */
+    const char *models;                 /* what an earlier engine learnt: syn_engine_models() */
+    size_t models_len;
+    const uint64_t *node_bytes; /* by memory node: how much may be used; 0: all */
+    size_t node_bytes_count;
+    int64_t device_timeout_ms; /* a call that takes a device longer loses it; 0: never */
+    const struct syn_registry_options *registry; /* NULL: all drivers; `modelled` above is added */
+};
+
+/** INVALID names the option; UNAVAILABLE: a device that was asked for cannot be opened; NOMEM. */
+SYN_MUST SYN_API int syn_engine_open(const struct syn_engine_options *options,
+                                     struct syn_engine **ret_engine, struct syn_err *err);
+/** Wait for everything, then end. All tensors are freed by then. NULL is fine. Not from a task. */
+SYN_API struct syn_engine *syn_engine_close(struct syn_engine *engine);
+
+/* Parts; they live as long as the engine. */
+SYN_API struct syn_memory *syn_engine_memory(struct syn_engine *engine);
+SYN_API struct syn_runtime *syn_engine_runtime(struct syn_engine *engine);
+SYN_API const struct syn_registry *syn_engine_registry(const struct syn_engine *engine);
+
+/** How many pieces a call is divided into, by the kernel's splits. */
+#define SYN_PIECES_AUTO 0 /* as many as pay by the learnt times, once they are learnt */
+#define SYN_PIECES_ONE  1
+
+/** One call. Everything but `kernel` and `tensors` may be left 0. Read during the call only, but
+ * the kernel, which stays. */
+struct syn_task_call {
+    const struct syn_kernel *kernel;
+    struct syn_tensor *tensors[SYN_OPERANDS_MAX];
+    const double *params;  /* by the kernel's table; NULL: the defaults */
+    unsigned params_count; /* those behind have their defaults */
+    int priority;          /* SYN_PRIORITY_MIN..MAX */
+    unsigned pieces;
+    int64_t deadline_ns; /* from now; 0: none */
+    const char *device;  /* only there: a device's id; NULL: anywhere */
+    struct syn_task *const *after;
+    uint16_t after_count;
+    void (*done)(void *arg, int code); /* short; on some thread of the runtime */
+    void *done_arg;
+};
+
+/** Submit. *ret_task as in syn_task_submit(): syn_task_wait(), _cancel(), _release() are for it
+ * too. INVALID: the kernel's check refuses; UNAVAILABLE: nothing here can run it; NOMEM, LIMIT. */
+SYN_MUST SYN_API int syn_engine_submit(struct syn_engine *engine, const struct syn_task_call *call,
+                                       struct syn_task **ret_task, struct syn_err *err);
+/** Return when everything submitted so far is over, helping meanwhile. The first failure since the
+ * last wait, with its cause in words; the others' codes are their own. Not from a task. */
+SYN_MUST SYN_API int syn_engine_wait(struct syn_engine *engine, struct syn_err *err);
+
+/** Wait for the tasks before, bring the tensor to the host and hold it there: the caller reads or
+ * writes it at *ret_data, in the tensor's own strides, until the unmap. Tasks submitted meanwhile
+ * on the same tensor wait. What the tasks before ended with; UNAVAILABLE, IO, NOSPACE. */
+SYN_MUST SYN_API int syn_engine_map(struct syn_engine *engine, struct syn_tensor *tensor,
+                                    enum syn_access access, void **ret_data, struct syn_err *err);
+SYN_API void syn_engine_unmap(struct syn_engine *engine, struct syn_tensor *tensor);
+
+/** Append what was learnt, for `models` of another engine. */
+SYN_API void syn_engine_models(struct syn_engine *engine, struct syn_buf *out);
+
+/** What one worker did. */
+struct syn_engine_worker {
+    char device[SYN_DEVICE_ID_MAX]; /* "cpu0", "opencl0" */
+    char model[SYN_DEVICE_TEXT_MAX];
+    bool modelled;
+    bool lost;
+    char reason[SYN_DEVICE_TEXT_MAX]; /* why it was lost */
+    uint64_t tasks;
+    uint64_t failed;
+    uint64_t busy_ns;   /* of a modelled device: modelled */
+    uint64_t energy_uj; /* of busy time; see energy_source */
+    enum syn_power_source energy_source;
+};
+SYN_API unsigned syn_engine_workers(const struct syn_engine *engine);
+/** `index` < workers; counts are of some moment while it works. */
+SYN_API void syn_engine_worker(struct syn_engine *engine, unsigned index,
+                               struct syn_engine_worker *ret_worker);
+
+struct syn_engine_stats {
+    uint64_t submitted, ended, failed, divided, again; /* again: after the loss of a device */
+    uint64_t elapsed_ns;                               /* since the engine was opened */
+};
+SYN_API void syn_engine_stats(struct syn_engine *engine, struct syn_engine_stats *ret_stats);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,323 @@
+/* A device's thread. It keeps up to SYN_ENGINE_DEPTH calls on the device's queue, so that one's
+ * kernel runs while the next one's tensors come, and sleeps when there is nothing to see to: who
+ * grants tensors, pushes a call, or ends a command wakes it. A driver that cannot call back is
+ * asked instead, ASK_NS apart while something flies.
+ *
+ *     strategy --pop--> acquiring --granted--> flying --event done--> ended
+ *                            \________ failure: again, elsewhere _______/
+ *
+ * A device is lost when its driver says so or when a call takes longer than the engine's limit. It
+ * then gets no more calls; those it had go back to the strategy, and the memory manager forgets its
+ * replicas. A device that timed out is never touched again, not even to be closed: whatever it
+ * still writes to goes with it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "engine_priv.h"
+
+#define ASK_NS 200000
+
+static bool
+can_notify(const struct syn_engine_seat *seat)
+{
+    return (seat->info->caps & SYN_CAP_NOTIFY) != 0;
+}
+
+static void
+on_event(void *arg)
+{
+    syn_engine_wake(arg);
+}
+
+/* A call has no more to do with the device. */
+static void
+give_back(struct syn_engine_seat *seat, struct syn_engine_task *call)
+{
+    call->scratch = seat->abandoned ? NULL : syn_dev_free(call->scratch);
+    if (call->event != NULL && !seat->abandoned)
+        seat->events[seat->events_count++] = call->event;
+    call->event = NULL;
+}
+
+/* ---- loss ---- */
+
+/* Calls whose only worker this was: they end. */
+static void
+end_orphans(struct syn_engine_seat *seat, const struct syn_err *err)
+{
+    struct syn_engine *engine = seat->engine;
+    struct syn_engine_task *orphans = NULL, *next;
+
+    syn_spin_lock(&engine->lock);
+    for (struct syn_engine_task *call = engine->waiting.next; call != &engine->waiting;
+         call = next) {
+        next = call->next;
+        if (!syn_engine_only(call, seat) || !engine->ops->cancel(engine->strategy, &call->ready))
+            continue;
+        call->prev->next = call->next;
+        call->next->prev = call->prev;
+        call->next = orphans;
+        orphans = call;
+    }
+    syn_spin_unlock(&engine->lock);
+    for (; orphans != NULL; orphans = next) {
+        struct syn_engine_outcome outcome = {.code = SYN_E_UNAVAILABLE};
+
+        next = orphans->next;
+        (void)atomic_fetch_sub_explicit(&engine->queued, 1, memory_order_relaxed);
+        syn_engine_end(orphans, NULL, &outcome, err);
+    }
+}
+
+static void
+on_gone(void *arg, struct syn_tensor *tensor)
+{
+    (void)arg;
+    (void)tensor; /* who reads it is refused by the memory manager, with its number */
+}
+
+static void
+lose(struct syn_engine_seat *seat, const struct syn_err *why)
+{
+    struct syn_engine *engine = seat->engine;
+    struct syn_err err;
+
+    if (atomic_exchange(&seat->lost, true))
+        return;
+    (void)SYN_FAIL(&err, SYN_E_UNAVAILABLE, "%s is lost: %s", seat->info->id, why->msg);
+    syn_spin_lock(&engine->lock);
+    seat->report.lost = true;
+    (void)snprintf(seat->report.reason, sizeof(seat->report.reason), "%s", why->msg);
+    if (engine->ops->lost != NULL)
+        engine->ops->lost(engine->strategy, seat->index, true);
+    syn_spin_unlock(&engine->lock);
+    for (unsigned i = 0; i < seat->flying_count; i++) {
+        struct syn_engine_task *call = seat->flying[i];
+
+        give_back(seat, call);
+        syn_memory_release(engine->memory, seat->node, call->uses, call->uses_count, false);
+    }
+    if (seat->node != SYN_NODE_HOST)
+        syn_memory_lost(engine->memory, seat->node, on_gone, NULL);
+    for (unsigned i = 0; i < seat->flying_count; i++)
+        syn_engine_again(seat->flying[i], false, &err);
+    seat->flying_count = 0;
+    end_orphans(seat, &err);
+    for (unsigned i = 0; i < engine->seats_count; i++)
+        syn_engine_wake(&engine->seats[i]);
+}
+
+/* ---- launching ---- */
+
+static SYN_MUST int
+make_scratch(struct syn_engine_task *call, const struct syn_kernel_call *seen, struct syn_err *err)
+{
+    const struct syn_engine_seat *seat = call->seat;
+    uint64_t bytes = call->impl->scratch != NULL ? call->impl->scratch(seen, seat->info) : 0;
+    int rc = bytes == 0 ? SYN_OK : syn_dev_alloc(seat->dev, bytes, &call->scratch, err);
+
+    if (rc == SYN_DRV_FULL)
+        return SYN_FAIL(err, SYN_E_NOSPACE, "%s has no room for %llu bytes of scratch memory",
+                        seat->info->id, (unsigned long long)bytes);
+    return rc;
+}
+
+static SYN_MUST int
+launch(struct syn_engine_task *call, struct syn_err *err)
+{
+    struct syn_engine_seat *seat = call->seat;
+    struct syn_tensor_place places[SYN_OPERANDS_MAX];
+    struct syn_dev_cmd cmd = {.queue = seat->queue};
+    struct syn_kernel_call seen;
+    int rc;
+
+    syn_engine_call_of(call, false, &seen);
+    call->impl = syn_kernel_pick(call->kernel, &seen, seat->info);
+    assert(call->impl != NULL);
+    for (unsigned i = 0; i < call->operands_count; i++) {
+        uint64_t offset = 0;
+
+        syn_tensor_at(call->tensors[i], seat->node, &places[i]);
+        if (call->split != NULL)
+            (void)syn_engine_piece_shape(call, i, &offset);
+        places[i].offset += offset;
+    }
+    rc = make_scratch(call, &seen, err);
+    if (rc < 0)
+        return rc;
+    assert(seat->events_count > 0); /* one for each that flies */
+    call->event = cmd.signal = seat->events[--seat->events_count];
+    call->begun_ns = syn_engine_now();
+    rc = syn_program_launch(seat->programs, call->impl, &seen, places, call->scratch, &cmd, err);
+    if (rc == SYN_OK && can_notify(seat))
+        rc = syn_dev_event_notify(call->event, on_event, seat, err);
+    return rc;
+}
+
+/* What failed before it flew: with the device, or by itself. */
+static void
+fail(struct syn_engine_seat *seat, struct syn_engine_task *call, bool held, struct syn_err *err)
+{
+    give_back(seat, call);
+    if (err->code == SYN_E_UNAVAILABLE && seat->dev->lost) {
+        lose(seat, err);
+        syn_engine_again(call, held, err);
+    } else {
+        struct syn_engine_outcome outcome = {.code = err->code, .held = held};
+
+        syn_engine_end(call, NULL, &outcome, err);
+    }
+}
+
+static void
+start(struct syn_engine_seat *seat, struct syn_engine_task *call)
+{
+    struct syn_err err;
+
+    if (atomic_load_explicit(&seat->lost, memory_order_relaxed)) {
+        (void)SYN_FAIL(&err, SYN_E_UNAVAILABLE, "%s is lost", seat->info->id);
+        syn_engine_again(call, true, &err);
+    } else if (launch(call, &err) < 0) {
+        fail(seat, call, true, &err);
+    } else {
+        seat->flying[seat->flying_count++] = call;
+    }
+}
+
+/* ---- what has ended ---- */
+
+static void
+measure(struct syn_engine_seat *seat, const struct syn_engine_task *call,
+        struct syn_engine_outcome *outcome)
+{
+    int64_t now = syn_engine_now();
+    struct syn_dev_span span = {.energy_uj = -1};
+    struct syn_err err;
+
+    outcome->busy_ns =
+        (uint64_t)(now - (call->begun_ns > seat->idle_ns ? call->begun_ns : seat->idle_ns));
+    if ((seat->info->caps & SYN_CAP_TIMES) != 0 &&
+        syn_dev_event_span(call->event, &span, &err) == SYN_OK)
+        outcome->busy_ns = (uint64_t)(span.end_ns - span.start_ns);
+    outcome->energy_source = SYN_POWER_MODELLED;
+    outcome->energy_uj = outcome->busy_ns * seat->busy_mw / 1000000;
+    if (span.energy_uj >= 0) {
+        outcome->energy_uj = (uint64_t)span.energy_uj;
+        outcome->energy_source = span.modelled ? SYN_POWER_MODELLED : SYN_POWER_MEASURED;
+    }
+    seat->idle_ns = now;
+}
+
+/* Look at the oldest call in flight. False: it still flies. */
+static bool
+land(struct syn_engine_seat *seat)
+{
+    struct syn_engine_task *call = seat->flying[0];
+    struct syn_engine_outcome outcome = {.held = true};
+    struct syn_err err;
+    int rc = syn_dev_event_poll(call->event, &err);
+
+    if (rc == SYN_DRV_PENDING) {
+        int64_t limit = seat->engine->timeout_ns;
+
+        if (limit == 0 || syn_engine_now() - call->begun_ns < limit)
+            return false;
+        seat->abandoned = true;
+        (void)SYN_FAIL(&err, SYN_E_TIMEOUT, "%s did not end within %lld ms", call->kernel->name,
+                       (long long)(limit / 1000000));
+        lose(seat, &err);
+        return true;
+    }
+    if (rc < 0 && seat->dev->lost) {
+        lose(seat, &err);
+        return true;
+    }
+    seat->flying_count--;
+    memmove(seat->flying, seat->flying + 1, seat->flying_count * sizeof(struct syn_engine_task *));
+    outcome.code = SYN_MIN(rc, 0);
+    outcome.ran = rc == SYN_OK;
+    if (rc == SYN_OK)
+        measure(seat, call, &outcome);
+    else
+        syn_dev_queue_clear(seat->queue);
+    give_back(seat, call);
+    syn_engine_end(call, NULL, &outcome, &err);
+    return true;
+}
+
+/* ---- the thread ---- */
+
+static bool
+take_granted(struct syn_engine_seat *seat)
+{
+    struct syn_engine_task *call = syn_engine_granted(seat);
+
+    if (call == NULL)
+        return false;
+    seat->acquiring--;
+    if (call->granted_code < 0)
+        fail(seat, call, false, &call->request.err);
+    else
+        start(seat, call);
+    return true;
+}
+
+static bool
+take_next(struct syn_engine_seat *seat)
+{
+    struct syn_engine_task *call;
+    struct syn_err err;
+    int rc;
+
+    if (seat->acquiring + seat->flying_count >= SYN_ENGINE_DEPTH)
+        return false;
+    call = syn_engine_pop(seat);
+    if (call == NULL)
+        return false;
+    rc = call->task != NULL ? syn_task_begin(call->task) : SYN_OK;
+    if (rc < 0) {
+        (void)SYN_FAIL(&err, rc, "%s", syn_err_info(rc)->wire);
+        fail(seat, call, false, &err);
+        return true;
+    }
+    rc = syn_engine_acquire(call, &err);
+    if (rc == SYN_MEMORY_PENDING)
+        seat->acquiring++;
+    else if (rc < 0)
+        fail(seat, call, false, &err);
+    else
+        start(seat, call);
+    return true;
+}
+
+static void
+rest(struct syn_engine_seat *seat, uint32_t seen)
+{
+    struct syn_err err;
+
+    if (seat->flying_count > 0 && (!can_notify(seat) || seat->engine->timeout_ns > 0))
+        (void)syn_dev_event_wait(seat->flying[0]->event, ASK_NS, &err);
+    else
+        syn_waitword_sleep(&seat->word.value, seen);
+}
+
+void *
+syn_engine_device_main(void *arg)
+{
+    struct syn_engine_seat *seat = arg;
+
+    for (;;) {
+        uint32_t seen = atomic_load_explicit(&seat->word.value, memory_order_acquire);
+        bool moved = seat->flying_count > 0 && land(seat);
+
+        while (take_granted(seat))
+            moved = true;
+        while (take_next(seat))
+            moved = true;
+        if (moved)
+            continue;
+        if (atomic_load_explicit(&seat->engine->closing, memory_order_acquire))
+            return NULL;
+        rest(seat, seen);
+    }
+}

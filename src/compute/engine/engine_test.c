@@ -1,0 +1,487 @@
+/* The engine on the runtime's threads and modelled devices: results equal a sequential run, under
+ * every strategy; failures, cancellation, maps, decomposition, loss of devices. */
+#include <synor/engine.h>
+
+#include <string.h>
+
+#include <synor/base/mem.h>
+#include <synor/base/test.h>
+#include <synor/compute/driver.h>
+
+#define N 96 /* elements of a tensor: 8 rows of 12 */
+
+/* ---- kernels of our own ---- */
+
+/* c = 3c + a + 2b, whole numbers, so that every order of summation gives the same. */
+static int
+run_mix(const struct syn_kernel_call *call, struct syn_worker *worker, struct syn_fork *at,
+        struct syn_err *err)
+{
+    const struct syn_shape *shape = call->operands[2].shape;
+    const int64_t *a = call->operands[0].data, *b = call->operands[1].data;
+    int64_t *c = call->operands[2].data;
+
+    (void)worker;
+    (void)at;
+    (void)err;
+    for (uint64_t i = 0; i < shape->sizes[0]; i++) {
+        for (uint64_t j = 0; j < shape->sizes[1]; j++) {
+            uint64_t x = i * call->operands[0].shape->strides[0] +
+                         j * call->operands[0].shape->strides[1];
+            uint64_t y = i * call->operands[1].shape->strides[0] +
+                         j * call->operands[1].shape->strides[1];
+            uint64_t z = i * shape->strides[0] + j * shape->strides[1];
+
+            c[z] = 3 * c[z] + a[x] + 2 * b[y];
+        }
+    }
+    return SYN_OK;
+}
+
+static int
+run_fill(const struct syn_kernel_call *call, struct syn_worker *worker, struct syn_fork *at,
+         struct syn_err *err)
+{
+    int64_t *c = call->operands[0].data;
+
+    (void)worker;
+    (void)at;
+    (void)err;
+    for (uint64_t i = 0; i < N; i++)
+        c[i] = (int64_t)call->params[0] + (int64_t)i;
+    return SYN_OK;
+}
+
+static int
+run_fail(const struct syn_kernel_call *call, struct syn_worker *worker, struct syn_fork *at,
+         struct syn_err *err)
+{
+    (void)call;
+    (void)worker;
+    (void)at;
+    return SYN_FAIL(err, SYN_E_CORRUPT, "the matrix is singular");
+}
+
+static void
+work_of(const struct syn_kernel_call *call, struct syn_work *ret_work)
+{
+    (void)call;
+    *ret_work = (struct syn_work){
+        .flops = 4 * N, .read_bytes = 24 * N, .written_bytes = 8 * N, .dtype = SYN_DTYPE_INT64};
+}
+
+static const struct syn_kernel_operand mix_operands[] = {
+    {"a", SYN_READ, 2, 2}, {"b", SYN_READ, 2, 2}, {"c", SYN_UPDATE, 2, 2}};
+static const struct syn_kernel_operand fill_operands[] = {{"c", SYN_WRITE, 2, 2}};
+static const struct syn_kernel_param fill_params[] = {{"first", 0, true}};
+static const struct syn_kernel_split mix_splits[] = {{{0, 0, 0}, 1}};
+static const struct syn_kernel_impl mix_impls[] = {
+    {.format = SYN_FORMAT_NATIVE, .kinds = UINT32_MAX, .run = run_mix}};
+static const struct syn_kernel_impl fill_impls[] = {
+    {.format = SYN_FORMAT_NATIVE, .kinds = UINT32_MAX, .run = run_fill}};
+static const struct syn_kernel_impl fail_impls[] = {
+    {.format = SYN_FORMAT_NATIVE, .kinds = UINT32_MAX, .run = run_fail}};
+
+static const struct syn_kernel mix = {.name = "mix",
+                                      .summary = "c = 3c + a + 2b",
+                                      .operands_count = 3,
+                                      .operands = mix_operands,
+                                      .splits_count = 1,
+                                      .splits = mix_splits,
+                                      .impls_count = 1,
+                                      .impls = mix_impls,
+                                      .work = work_of};
+static const struct syn_kernel fill = {.name = "fill",
+                                       .summary = "c[i] = first + i",
+                                       .operands_count = 1,
+                                       .operands = fill_operands,
+                                       .params_count = 1,
+                                       .params = fill_params,
+                                       .impls_count = 1,
+                                       .impls = fill_impls,
+                                       .work = work_of};
+static const struct syn_kernel failing = {.name = "failing",
+                                          .summary = "fails",
+                                          .operands_count = 3,
+                                          .operands = mix_operands,
+                                          .impls_count = 1,
+                                          .impls = fail_impls,
+                                          .work = work_of};
+
+static const struct syn_shape shape = {
+    .dtype = SYN_DTYPE_INT64, .dims = 2, .sizes = {N / 12, 12}};
+
+/* ---- a bench of tensors ---- */
+
+#define TENSORS 12
+
+struct set {
+    struct syn_engine *engine;
+    struct syn_tensor *tensors[TENSORS];
+    int64_t mine[TENSORS][N]; /* what they must hold */
+};
+
+static void
+open_set(struct set *set, const struct syn_engine_options *options)
+{
+    struct syn_err err;
+
+    memset(set, 0, sizeof(*set));
+    assert_syn_ok(syn_engine_open(options, &set->engine, &err), &err);
+    for (unsigned i = 0; i < TENSORS; i++) {
+        double first = 1000 * i;
+        const struct syn_task_call call = {
+            .kernel = &fill, .params = &first, .params_count = 1};
+        struct syn_task_call one = call;
+
+        assert_syn_ok(syn_tensor_new(syn_engine_memory(set->engine), &shape, &set->tensors[i],
+                                     &err),
+                      &err);
+        one.tensors[0] = set->tensors[i];
+        assert_syn_ok(syn_engine_submit(set->engine, &one, NULL, &err), &err);
+        for (unsigned j = 0; j < N; j++)
+            set->mine[i][j] = 1000 * i + j;
+    }
+}
+
+static void
+close_set(struct set *set)
+{
+    struct syn_err err;
+
+    for (unsigned i = 0; i < TENSORS; i++)
+        assert_syn_ok(syn_tensor_free(set->tensors[i], &err), &err);
+    set->engine = syn_engine_close(set->engine);
+}
+
+static int
+mix_them(struct set *set, unsigned a, unsigned b, unsigned c, unsigned pieces)
+{
+    const struct syn_task_call call = {
+        .kernel = &mix,
+        .tensors = {set->tensors[a], set->tensors[b], set->tensors[c]},
+        .pieces = pieces};
+    struct syn_err err;
+
+    for (unsigned i = 0; i < N; i++)
+        set->mine[c][i] = (int64_t)((uint64_t)set->mine[c][i] * 3 + (uint64_t)set->mine[a][i] +
+                                    (uint64_t)set->mine[b][i] * 2);
+    return syn_engine_submit(set->engine, &call, NULL, &err);
+}
+
+static void
+check_one(struct set *set, unsigned i)
+{
+    struct syn_err err;
+    void *data;
+
+    assert_syn_ok(syn_engine_map(set->engine, set->tensors[i], SYN_READ, &data, &err), &err);
+    assert_memory_equal(data, set->mine[i], sizeof(set->mine[i]));
+    syn_engine_unmap(set->engine, set->tensors[i]);
+}
+
+static void
+check_set(struct set *set)
+{
+    struct syn_err err;
+
+    assert_syn_ok(syn_engine_wait(set->engine, &err), &err);
+    for (unsigned i = 0; i < TENSORS; i++)
+        check_one(set, i);
+}
+
+static uint64_t state;
+
+static unsigned
+draw(unsigned below)
+{
+    state = state * UINT64_C(6364136223846793005) + 1442695040888963407U;
+    return (unsigned)((state >> 33) % below);
+}
+
+/* Random calls on random tensors; sometimes one is looked at in between. */
+static void
+mix_at_random(struct set *set, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        unsigned c = draw(TENSORS), a = (c + 1 + draw(TENSORS - 1)) % TENSORS;
+        unsigned b = (c + 1 + draw(TENSORS - 1)) % TENSORS;
+
+        assert_int_equal(mix_them(set, a, b, c, draw(8) == 0 ? 1 + draw(5) : SYN_PIECES_ONE),
+                         SYN_OK);
+        if (draw(50) == 0)
+            check_one(set, draw(TENSORS));
+    }
+}
+
+/* ---- tests ---- */
+
+static void
+test_every_strategy(void **unused)
+{
+    static const char *const names[] = {"heft",   "steal", "eager", "latency",
+                                        "energy", "cost",  "round-robin"};
+    struct set set;
+
+    (void)unused;
+    for (unsigned i = 0; i < SYN_LEN(names); i++) {
+        const struct syn_engine_options options = {.modelled = "h100-sxm,rtx-4090",
+                                                   .devices = "cpu0,modelled0,modelled1",
+                                                   .strategy = names[i],
+                                                   .runtime = {.workers = 2}};
+
+        open_set(&set, &options);
+        mix_at_random(&set, 300);
+        check_set(&set);
+        close_set(&set);
+    }
+}
+
+static void
+test_short_of_memory(void **unused)
+{
+    /* Four of twelve tensors fit on a device: they come and go all the time. */
+    static const uint64_t bytes[] = {0, 4096, 4096};
+    const struct syn_engine_options options = {.modelled = "h100-sxm,h100-sxm",
+                                               .devices = "modelled0,modelled1",
+                                               .strategy = "round-robin",
+                                               .runtime = {.workers = 1},
+                                               .node_bytes = bytes,
+                                               .node_bytes_count = 3};
+    struct syn_memory_stats stats;
+    struct set set;
+
+    (void)unused;
+    open_set(&set, &options);
+    mix_at_random(&set, 300);
+    check_set(&set);
+    syn_memory_stats(syn_engine_memory(set.engine), &stats);
+    assert_true(stats.evictions > 0);
+    assert_true(stats.node_peak_bytes[1] <= bytes[1]);
+    close_set(&set);
+}
+
+static void
+test_failure(void **unused)
+{
+    const struct syn_engine_options options = {.runtime = {.workers = 2}, .devices = "cpu0"};
+    struct syn_task *bad, *next, *other;
+    struct syn_task_call call;
+    struct syn_err err;
+    struct set set;
+    void *data;
+
+    (void)unused;
+    open_set(&set, &options);
+    call = (struct syn_task_call){.kernel = &failing,
+                                  .tensors = {set.tensors[0], set.tensors[1], set.tensors[2]}};
+    assert_syn_ok(syn_engine_submit(set.engine, &call, &bad, &err), &err);
+    call.kernel = &mix;
+    call.tensors[0] = set.tensors[2];
+    call.tensors[2] = set.tensors[3];
+    assert_syn_ok(syn_engine_submit(set.engine, &call, &next, &err), &err);
+    call.tensors[0] = set.tensors[4];
+    call.tensors[2] = set.tensors[5];
+    assert_syn_ok(syn_engine_submit(set.engine, &call, &other, &err), &err);
+    assert_int_equal(syn_task_wait(syn_engine_runtime(set.engine), bad, &err), SYN_E_CORRUPT);
+    assert_int_equal(syn_task_wait(syn_engine_runtime(set.engine), next, &err), SYN_E_CORRUPT);
+    assert_syn_ok(syn_task_wait(syn_engine_runtime(set.engine), other, &err), &err);
+    assert_int_equal(syn_engine_wait(set.engine, &err), SYN_E_CORRUPT);
+    assert_non_null(strstr(err.msg, "failing"));
+    assert_non_null(strstr(err.msg, "singular"));
+    assert_syn_ok(syn_engine_wait(set.engine, &err), &err);
+    /* What the failed call was to update is as it was. */
+    assert_syn_ok(syn_engine_map(set.engine, set.tensors[3], SYN_READ, &data, &err), &err);
+    assert_memory_equal(data, set.mine[3], sizeof(set.mine[3]));
+    syn_engine_unmap(set.engine, set.tensors[3]);
+    syn_task_release(bad);
+    syn_task_release(next);
+    syn_task_release(other);
+    close_set(&set);
+}
+
+static void
+test_refusals(void **unused)
+{
+    const struct syn_engine_options options = {.runtime = {.workers = 1}, .devices = "cpu0"};
+    struct syn_engine_options wrong = options;
+    struct syn_engine *engine;
+    struct syn_task_call call = {.kernel = &mix};
+    struct syn_err err;
+    struct set set;
+
+    (void)unused;
+    wrong.devices = "cpu0,nothing7";
+    assert_int_equal(syn_engine_open(&wrong, &engine, &err), SYN_E_NOTFOUND);
+    wrong.devices = "";
+    assert_int_equal(syn_engine_open(&wrong, &engine, &err), SYN_E_INVALID);
+    wrong = options;
+    wrong.strategy = "luck";
+    assert_int_equal(syn_engine_open(&wrong, &engine, &err), SYN_E_INVALID);
+    assert_non_null(strstr(err.msg, "luck"));
+    open_set(&set, &options);
+    assert_int_equal(syn_engine_submit(set.engine, &call, NULL, &err), SYN_E_INVALID);
+    assert_non_null(strstr(err.msg, "no tensor for a"));
+    for (unsigned i = 0; i < 3; i++)
+        call.tensors[i] = set.tensors[i];
+    call.device = "cuda9";
+    assert_int_equal(syn_engine_submit(set.engine, &call, NULL, &err), SYN_E_INVALID);
+    call.device = NULL;
+    call.params = (const double[]){1};
+    call.params_count = 1;
+    assert_int_equal(syn_engine_submit(set.engine, &call, NULL, &err), SYN_E_INVALID);
+    check_set(&set);
+    close_set(&set);
+}
+
+static void
+test_affinity_and_reports(void **unused)
+{
+    const struct syn_engine_options options = {.modelled = "h100-sxm",
+                                               .devices = "cpu0,modelled0",
+                                               .runtime = {.workers = 1}};
+    struct syn_engine_worker cpu, device;
+    struct syn_err err;
+    struct set set;
+
+    (void)unused;
+    open_set(&set, &options);
+    assert_syn_ok(syn_engine_wait(set.engine, &err), &err);
+    assert_int_equal(syn_engine_workers(set.engine), 2);
+    syn_engine_worker(set.engine, 1, &device);
+    for (unsigned i = 0; i < 20; i++) {
+        const struct syn_task_call call = {
+            .kernel = &mix,
+            .tensors = {set.tensors[0], set.tensors[1], set.tensors[2 + i % 4]},
+            .device = "modelled0",
+            .pieces = SYN_PIECES_ONE};
+
+        assert_syn_ok(syn_engine_submit(set.engine, &call, NULL, &err), &err);
+    }
+    assert_syn_ok(syn_engine_wait(set.engine, &err), &err);
+    syn_engine_worker(set.engine, 0, &cpu);
+    assert_false(cpu.modelled);
+    assert_string_equal(cpu.device, "cpu0");
+    {
+        struct syn_engine_worker after;
+
+        syn_engine_worker(set.engine, 1, &after);
+        assert_true(after.modelled);
+        assert_int_equal(after.tasks, device.tasks + 20);
+        assert_true(after.busy_ns > device.busy_ns);
+        assert_int_equal(after.energy_source, SYN_POWER_MODELLED);
+    }
+    close_set(&set);
+}
+
+static void
+test_pieces(void **unused)
+{
+    const struct syn_engine_options options = {.modelled = "h100-sxm",
+                                               .devices = "cpu0,modelled0",
+                                               .strategy = "round-robin",
+                                               .runtime = {.workers = 2}};
+    struct syn_engine_stats stats;
+    struct set set;
+
+    (void)unused;
+    open_set(&set, &options);
+    for (unsigned pieces = 2; pieces < 12; pieces++) /* there are 8 rows */
+        assert_int_equal(mix_them(&set, pieces % 3, 3, 4 + pieces % 5, pieces), SYN_OK);
+    check_set(&set);
+    syn_engine_stats(set.engine, &stats);
+    assert_int_equal(stats.divided, 10);
+    assert_int_equal(stats.submitted, stats.ended);
+    close_set(&set);
+}
+
+static void
+test_models_stay(void **unused)
+{
+    struct syn_engine_options options = {.runtime = {.workers = 1}, .devices = "cpu0"};
+    SYN_SCOPED(syn_buf_free_scope) struct syn_buf text = {0};
+    SYN_SCOPED(syn_buf_free_scope) struct syn_buf again = {0};
+    struct set set;
+
+    (void)unused;
+    open_set(&set, &options);
+    mix_at_random(&set, 40);
+    check_set(&set);
+    syn_engine_models(set.engine, &text);
+    close_set(&set);
+    assert_true(text.len > 0);
+    options.models = text.data;
+    options.models_len = text.len;
+    open_set(&set, &options);
+    syn_engine_models(set.engine, &again);
+    assert_non_null(again.data);
+    assert_non_null(strstr(again.data, "mix"));
+    check_set(&set);
+    close_set(&set);
+}
+
+/* A device is lost after every number of its calls in turn: results are right, or what could not be
+ * saved says so. */
+static void
+test_loss(void **unused)
+{
+    const struct syn_engine_options options = {.modelled = "h100-sxm,rtx-4090",
+                                               .devices = "cpu0,modelled0,modelled1",
+                                               .strategy = "round-robin",
+                                               .runtime = {.workers = 1}};
+
+    (void)unused;
+    for (unsigned nth = 1; nth < 60; nth += 3) {
+        struct syn_err err;
+        struct set set;
+        int rc;
+
+        open_set(&set, &options);
+        assert_syn_ok(syn_engine_wait(set.engine, &err), &err);
+        syn_dev_fault_arm(NULL, SYN_DEV_FAULT_LOST, nth);
+        mix_at_random(&set, 60);
+        rc = syn_engine_wait(set.engine, &err);
+        syn_dev_fault_arm(NULL, SYN_DEV_FAULT_LOST, 0);
+        assert_true(rc == SYN_OK || rc == SYN_E_UNAVAILABLE);
+        if (rc == SYN_OK)
+            check_set(&set);
+        close_set(&set);
+    }
+}
+
+static void
+test_no_memory_to_open(void **unused)
+{
+    const struct syn_engine_options options = {.modelled = "h100-sxm",
+                                               .devices = "cpu0,modelled0",
+                                               .runtime = {.workers = 1, .fork_depth = 64}};
+    struct syn_engine *engine;
+    struct syn_err err;
+    int rc = SYN_E_NOMEM;
+
+    (void)unused;
+    for (uint64_t nth = 1; rc == SYN_E_NOMEM; nth++) {
+        syn_mem_fail_nth(nth);
+        rc = syn_engine_open(&options, &engine, &err);
+        syn_mem_fail_nth(0);
+    }
+    assert_syn_ok(rc, &err);
+    engine = syn_engine_close(engine);
+}
+
+int
+main(void)
+{
+    const char *seed = getenv("SYNOR_TEST_SEED");
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_strategy),       cmocka_unit_test(test_short_of_memory),
+        cmocka_unit_test(test_failure),              cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_affinity_and_reports), cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_models_stay),          cmocka_unit_test(test_loss),
+        cmocka_unit_test(test_no_memory_to_open),
+    };
+
+    state = seed != NULL ? strtoull(seed, NULL, 10) : (uint64_t)getpid() * 7919;
+    printf("# SYNOR_TEST_SEED=%llu\n", (unsigned long long)state);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,153 @@
+/* Tensors in the caller's hands: a map is a task that ends with the unmap. */
+#include <errno.h>
+
+#include <synor/base/mem.h>
+
+#include "engine_priv.h"
+
+struct syn_engine_map {
+    struct syn_engine_map *next;
+    struct syn_engine *engine;
+    struct syn_tensor *tensor;
+    struct syn_memory_use use;
+    struct syn_memory_request request;
+    struct syn_task *task; /* the core's record, from inside */
+    struct syn_err err;
+    int code;
+    sem_t there;
+};
+
+int
+syn_engine_data(struct syn_engine *engine, struct syn_tensor *tensor, struct syn_data **ret_data,
+                struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    *ret_data = syn_tensor_user(tensor);
+    if (*ret_data != NULL)
+        return SYN_OK;
+    (void)pthread_mutex_lock(&engine->maps_lock);
+    *ret_data = syn_tensor_user(tensor);
+    if (*ret_data == NULL) {
+        rc = syn_data_new(engine->runtime, tensor, 0, ret_data, err);
+        if (rc == SYN_OK)
+            syn_tensor_set_user(tensor, *ret_data);
+    }
+    (void)pthread_mutex_unlock(&engine->maps_lock);
+    return rc;
+}
+
+void
+syn_engine_forget(void *data)
+{
+    (void)syn_data_free(data);
+}
+
+static void
+on_ready(struct syn_memory_request *request, int code)
+{
+    struct syn_engine_map *map = request->user;
+
+    map->code = code;
+    if (code < 0)
+        map->err = request->err;
+    (void)sem_post(&map->there);
+}
+
+static int
+dispatch(struct syn_worker *worker, struct syn_fork *at, void *arg)
+{
+    struct syn_engine_map *map = arg;
+    int code = worker->current_code;
+
+    (void)at;
+    map->task = syn_task_later(worker);
+    if (code < 0)
+        (void)SYN_FAIL(&map->err, code, "what the tensor was to come from ended with %s",
+                       syn_err_info(code)->wire);
+    else
+        code = syn_memory_acquire(map->engine->memory, SYN_NODE_HOST, &map->use, 1, &map->request,
+                                  &map->err);
+    if (code != SYN_MEMORY_PENDING) {
+        map->code = code;
+        (void)sem_post(&map->there);
+    }
+    return SYN_OK;
+}
+
+static struct syn_engine_map *
+map_free(struct syn_engine_map *map)
+{
+    (void)sem_destroy(&map->there);
+    syn_free(map);
+    return NULL;
+}
+
+static SYN_MUST int
+submit(struct syn_engine_map *map, struct syn_err *err)
+{
+    struct syn_use use = {.access = map->use.access};
+    struct syn_task_spec spec = {.run = dispatch, .arg = map, .uses = &use, .uses_count = 1};
+    int rc = syn_engine_data(map->engine, map->tensor, &use.data, err);
+
+    return rc < 0
+               ? rc
+               : syn_task_submit_flagged(map->engine->runtime, &spec, SYN_TASK_ALWAYS, NULL, err);
+}
+
+int
+syn_engine_map(struct syn_engine *engine, struct syn_tensor *tensor, enum syn_access access,
+               void **ret_data, struct syn_err *err)
+{
+    struct syn_engine_map *map = syn_calloc(1, sizeof(*map));
+    struct syn_tensor_place place;
+    int rc;
+
+    if (map == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a map");
+    map->engine = engine;
+    map->tensor = tensor;
+    map->use = (struct syn_memory_use){tensor, access};
+    map->request.ready = on_ready;
+    map->request.user = map;
+    (void)sem_init(&map->there, 0, 0);
+    rc = submit(map, err);
+    if (rc < 0) {
+        map = map_free(map);
+        return rc;
+    }
+    while (sem_wait(&map->there) != 0)
+        assert(errno == EINTR);
+    if (map->code < 0) {
+        rc = map->code;
+        if (err != NULL)
+            *err = map->err;
+        syn_task_finish(engine->runtime, NULL, map->task, rc);
+        map = map_free(map);
+        return rc;
+    }
+    (void)pthread_mutex_lock(&engine->maps_lock);
+    map->next = engine->maps;
+    engine->maps = map;
+    (void)pthread_mutex_unlock(&engine->maps_lock);
+    syn_tensor_at(tensor, SYN_NODE_HOST, &place);
+    *ret_data = place.host;
+    return SYN_OK;
+}
+
+void
+syn_engine_unmap(struct syn_engine *engine, struct syn_tensor *tensor)
+{
+    struct syn_engine_map **at, *map;
+
+    (void)pthread_mutex_lock(&engine->maps_lock);
+    for (at = &engine->maps; *at != NULL && (*at)->tensor != tensor;)
+        at = &(*at)->next;
+    map = *at;
+    assert(map != NULL); /* unmapped twice, or never mapped */
+    *at = map->next;
+    (void)pthread_mutex_unlock(&engine->maps_lock);
+    syn_memory_release(engine->memory, SYN_NODE_HOST, &map->use, 1, true);
+    syn_task_finish(engine->runtime, NULL, map->task, 0);
+    map = map_free(map);
+}

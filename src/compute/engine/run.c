@@ -1,0 +1,374 @@
+/* From ready to over: the strategy's queue, tensors brought, the kernel run, the result told. */
+#include <string.h>
+
+#include <synor/base/mem.h>
+
+#include "engine_priv.h"
+
+/* ---- waking ---- */
+
+void
+syn_engine_wake(struct syn_engine_seat *seat)
+{
+    atomic_store_explicit(&seat->hint, 1, memory_order_release);
+    if (seat->dev == NULL)
+        syn_worker_wake_one(seat->engine->runtime, seat->index);
+    else
+        syn_waitword_wake(&seat->word, false);
+}
+
+/* Whoever could run it, where the strategy has not decided. */
+static void
+wake_able(struct syn_engine *engine, const struct syn_engine_task *call)
+{
+    for (unsigned i = 0; i < engine->seats_count; i++) {
+        struct syn_engine_seat *seat = &engine->seats[i];
+
+        if (call->ready.cost->ns[seat->class_id] != SYN_NEVER &&
+            atomic_load_explicit(&seat->hint, memory_order_relaxed) == 0)
+            syn_engine_wake(seat);
+    }
+}
+
+/* Things have changed: seats that were refused what waits may ask again. */
+static void
+wake_refused(struct syn_engine *engine)
+{
+    uint64_t seats;
+
+    if (atomic_load_explicit(&engine->refused, memory_order_relaxed) == 0)
+        return;
+    seats = atomic_exchange_explicit(&engine->refused, 0, memory_order_acq_rel);
+    for (; seats != 0; seats &= seats - 1)
+        syn_engine_wake(&engine->seats[__builtin_ctzll(seats)]);
+}
+
+/* ---- the strategy ---- */
+
+static void
+list_add(struct syn_engine *engine, struct syn_engine_task *call)
+{
+    call->prev = &engine->waiting;
+    call->next = engine->waiting.next;
+    call->next->prev = call;
+    engine->waiting.next = call;
+}
+
+static void
+list_remove(struct syn_engine_task *call)
+{
+    call->prev->next = call->next;
+    call->next->prev = call->prev;
+}
+
+static void
+prefetch(const struct syn_engine_task *call, unsigned node)
+{
+    for (unsigned i = 0; i < call->uses_count; i++) {
+        uint64_t valid = __atomic_load_n(&call->seen[i].data->valid, __ATOMIC_RELAXED);
+
+        if ((call->uses[i].access & SYN_READ) != 0 && (valid >> node & 1) == 0 && valid != 0)
+            syn_memory_prefetch(call->engine->memory, node, call->uses[i].tensor);
+    }
+}
+
+void
+syn_engine_push(struct syn_engine_task *call)
+{
+    struct syn_engine *engine = call->engine;
+    struct syn_place place = {SYN_NO_WORKER, SYN_NO_NODE};
+    struct syn_err err;
+    int rc;
+
+    (void)atomic_fetch_add_explicit(&engine->queued, 1, memory_order_relaxed);
+    syn_spin_lock(&engine->lock);
+    list_add(engine, call);
+    rc =
+        engine->ops->push(engine->strategy, &call->ready, (uint64_t)syn_engine_now(), &place, &err);
+    if (rc < 0)
+        list_remove(call);
+    syn_spin_unlock(&engine->lock);
+    if (rc < 0) {
+        struct syn_engine_outcome outcome = {.code = rc};
+
+        (void)atomic_fetch_sub_explicit(&engine->queued, 1, memory_order_relaxed);
+        syn_engine_end(call, NULL, &outcome, &err);
+        return;
+    }
+    /* From here on it may be over. */
+    if (place.worker != SYN_NO_WORKER)
+        syn_engine_wake(&engine->seats[place.worker]);
+    else
+        wake_able(engine, call);
+}
+
+struct syn_engine_task *
+syn_engine_pop(struct syn_engine_seat *seat)
+{
+    struct syn_engine *engine = seat->engine;
+    struct syn_engine_task *call;
+    struct syn_pop pop = {0};
+
+    atomic_store_explicit(&seat->hint, 0, memory_order_seq_cst);
+    if (atomic_load_explicit(&engine->queued, memory_order_seq_cst) == 0 ||
+        atomic_load_explicit(&seat->lost, memory_order_relaxed))
+        return NULL;
+    syn_spin_lock(&engine->lock);
+    engine->ops->pop(engine->strategy, seat->index, (uint64_t)syn_engine_now(), &pop);
+    call = (struct syn_engine_task *)(void *)pop.ready;
+    if (call != NULL)
+        list_remove(call);
+    syn_spin_unlock(&engine->lock);
+    if (call == NULL) {
+        if (pop.why != SYN_POP_EMPTY)
+            (void)atomic_fetch_or_explicit(&engine->refused, UINT64_C(1) << seat->index,
+                                           memory_order_acq_rel);
+        return NULL;
+    }
+    (void)atomic_fetch_sub_explicit(&engine->queued, 1, memory_order_relaxed);
+    atomic_store_explicit(&seat->hint, 1, memory_order_relaxed);
+    call->seat = seat;
+    return call;
+}
+
+bool
+syn_engine_only(const struct syn_engine_task *call, const struct syn_engine_seat *seat)
+{
+    const struct syn_engine *engine = call->engine;
+
+    if (call->ready.affinity == (int16_t)seat->index)
+        return true;
+    for (unsigned i = 0; i < engine->seats_count; i++) {
+        const struct syn_engine_seat *other = &engine->seats[i];
+
+        if (other != seat && !atomic_load_explicit(&other->lost, memory_order_relaxed) &&
+            call->ready.cost->ns[other->class_id] != SYN_NEVER)
+            return false;
+    }
+    return true;
+}
+
+/* ---- tensors ---- */
+
+static void
+grant(struct syn_engine_seat *seat, struct syn_engine_task *call)
+{
+    call->next = NULL;
+    syn_spin_lock(&seat->lock);
+    if (seat->granted == NULL)
+        seat->granted = call;
+    else
+        seat->granted_last->next = call;
+    seat->granted_last = call;
+    syn_spin_unlock(&seat->lock);
+    syn_engine_wake(seat);
+}
+
+struct syn_engine_task *
+syn_engine_granted(struct syn_engine_seat *seat)
+{
+    struct syn_engine_task *call;
+
+    if (seat->granted == NULL)
+        return NULL;
+    syn_spin_lock(&seat->lock);
+    call = seat->granted;
+    if (call != NULL)
+        seat->granted = call->next;
+    syn_spin_unlock(&seat->lock);
+    return call;
+}
+
+/* The memory manager's answer. */
+static void
+on_ready(struct syn_memory_request *request, int code)
+{
+    struct syn_engine_task *call = request->user;
+
+    call->granted_code = code;
+    grant(call->seat, call);
+}
+
+int
+syn_engine_acquire(struct syn_engine_task *call, struct syn_err *err)
+{
+    struct syn_engine_seat *seat = call->seat;
+
+    call->request.ready = on_ready;
+    call->request.user = call;
+    call->granted_code = 0;
+    return syn_memory_acquire(call->engine->memory, seat->node, call->uses, call->uses_count,
+                              &call->request, err);
+}
+
+/* ---- the end ---- */
+
+static void
+remember_failure(struct syn_engine *engine, const struct syn_engine_task *call, int code,
+                 const struct syn_err *err)
+{
+    engine->stats.failed++;
+    if (engine->failure.code != 0)
+        return;
+    if (err != NULL && err->code == code)
+        engine->failure = *err;
+    else
+        (void)SYN_FAIL(&engine->failure, code, "%s", syn_err_info(code)->wire);
+    (void)syn_err_wrap(&engine->failure, code, "%s", call->kernel->name);
+}
+
+static void
+report(struct syn_engine *engine, struct syn_engine_task *call,
+       const struct syn_engine_outcome *outcome, const struct syn_err *err)
+{
+    struct syn_engine_seat *seat = call->seat;
+
+    syn_spin_lock(&engine->lock);
+    if (seat != NULL) {
+        engine->ops->done(engine->strategy, seat->index, &call->ready, outcome->busy_ns,
+                          (uint64_t)syn_engine_now());
+        if (outcome->ran)
+            syn_model_record(call->entry, seat->class_id, SYN_MAX(outcome->busy_ns, 1));
+        seat->report.tasks += outcome->ran;
+        seat->report.failed += outcome->code < 0;
+        seat->report.busy_ns += outcome->busy_ns;
+        seat->report.energy_uj += outcome->energy_uj;
+        seat->report.energy_source = outcome->energy_source;
+    }
+    engine->stats.ended += call->split == NULL;
+    if (outcome->code < 0)
+        remember_failure(engine, call, outcome->code, err);
+    syn_spin_unlock(&engine->lock);
+}
+
+void
+syn_engine_end(struct syn_engine_task *call, struct syn_worker *worker,
+               const struct syn_engine_outcome *outcome, const struct syn_err *err)
+{
+    struct syn_engine *engine = call->engine;
+    struct syn_task *task = call->task;
+
+    if (outcome->held)
+        syn_memory_release(engine->memory, call->seat->node, call->uses, call->uses_count,
+                           outcome->code == 0);
+    report(engine, call, outcome, err);
+    wake_refused(engine);
+    if (call->split != NULL) {
+        syn_engine_piece_end(call, worker, outcome->code);
+        return;
+    }
+    syn_engine_record_free(call);
+    syn_task_finish(engine->runtime, worker, task, outcome->code);
+}
+
+void
+syn_engine_drop(struct syn_engine_task *call, int code)
+{
+    struct syn_engine *engine = call->engine;
+
+    (void)code;
+    syn_spin_lock(&engine->lock);
+    engine->stats.ended++;
+    engine->stats.failed++;
+    syn_spin_unlock(&engine->lock);
+    syn_engine_record_free(call);
+}
+
+void
+syn_engine_again(struct syn_engine_task *call, bool held, const struct syn_err *err)
+{
+    struct syn_engine *engine = call->engine;
+    struct syn_engine_outcome outcome = {.code = err->code, .held = held};
+
+    if (++call->tries >= SYN_ENGINE_TRIES) {
+        syn_engine_end(call, NULL, &outcome, err);
+        return;
+    }
+    if (held)
+        syn_memory_release(engine->memory, call->seat->node, call->uses, call->uses_count, false);
+    syn_spin_lock(&engine->lock);
+    engine->ops->done(engine->strategy, call->seat->index, &call->ready, 0,
+                      (uint64_t)syn_engine_now());
+    engine->stats.again++;
+    syn_spin_unlock(&engine->lock);
+    call->seat = NULL;
+    syn_engine_push(call);
+}
+
+/* ---- the runtime's threads ---- */
+
+static void
+run_native(struct syn_worker *worker, struct syn_engine_task *call)
+{
+    struct syn_fork *at = worker->deque.head;
+    struct syn_engine_outcome outcome = {.held = true, .ran = true};
+    struct syn_engine_seat *seat = call->seat;
+    struct syn_kernel_call seen;
+    struct syn_err err;
+    int64_t begun;
+
+    syn_engine_call_of(call, true, &seen);
+    call->impl = syn_kernel_pick(call->kernel, &seen, seat->info);
+    assert(call->impl != NULL); /* or the estimate would have been NEVER */
+    begun = syn_engine_now();
+    outcome.code = call->impl->run(&seen, worker, at, &err);
+    outcome.busy_ns = (uint64_t)(syn_engine_now() - begun);
+    worker->deque.head = at;
+    outcome.ran = outcome.code >= 0;
+    outcome.code = SYN_MIN(outcome.code, 0);
+    outcome.energy_uj = outcome.busy_ns * seat->busy_mw / 1000000;
+    outcome.energy_source = SYN_POWER_MODELLED;
+    syn_engine_end(call, worker, &outcome, &err);
+}
+
+static void
+start_native(struct syn_worker *worker, struct syn_engine_task *call)
+{
+    struct syn_engine_outcome outcome = {0};
+    struct syn_err err;
+    int rc = call->task != NULL ? syn_task_begin(call->task) : SYN_OK;
+
+    if (rc == SYN_OK)
+        rc = syn_engine_acquire(call, &err);
+    else
+        (void)SYN_FAIL(&err, rc, "%s", syn_err_info(rc)->wire);
+    if (rc == SYN_OK) {
+        run_native(worker, call);
+    } else if (rc < 0) {
+        outcome.code = rc;
+        syn_engine_end(call, worker, &outcome, &err);
+    }
+}
+
+bool
+syn_engine_take(void *self, struct syn_worker *worker)
+{
+    struct syn_engine *engine = self;
+    struct syn_engine_seat *seat = &engine->seats[worker->index];
+    struct syn_engine_task *call = syn_engine_granted(seat);
+
+    if (call != NULL) {
+        struct syn_engine_outcome outcome = {.code = call->granted_code};
+
+        syn_worker_stop_watching(worker);
+        if (call->granted_code < 0)
+            syn_engine_end(call, worker, &outcome, &call->request.err);
+        else
+            run_native(worker, call);
+        return true;
+    }
+    call = syn_engine_pop(seat);
+    if (call == NULL)
+        return false;
+    syn_worker_stop_watching(worker);
+    start_native(worker, call);
+    return true;
+}
+
+bool
+syn_engine_any(const void *self, unsigned index)
+{
+    const struct syn_engine *engine = self;
+
+    return atomic_load_explicit(&engine->seats[index].hint, memory_order_relaxed) != 0;
+}

@@ -1,0 +1,298 @@
+/* Decomposition: a ready call divided into pieces that run at the same time.
+ *
+ * What the call writes is divided (synor/tensor.h), so that every piece owns its part wherever it
+ * runs; nobody else uses those tensors now, since the call is what is ready to write them. What it
+ * only reads may be read by others at the same time, so that stays whole, and a piece is shown a
+ * part of it. When the last piece has ended the parts are gathered and the call is over.
+ *
+ *     C = A B, by rows        C -> C0 C1 C2 (parts)        A: rows of each piece shown; B: whole
+ *
+ * Refused: dividing what is read too, which would move less to a device but serialise readers. */
+#include <string.h>
+
+#include <synor/base/mem.h>
+
+#include "engine_priv.h"
+
+#define PIECE_NS   300000 /* a piece that lasts less is not worth its overhead */
+#define PIECES_MAX 64
+
+struct syn_engine_split {
+    struct syn_engine_task *whole;
+    const struct syn_kernel_split *rule;
+    unsigned count;
+    uint64_t size; /* along the cut */
+    _Atomic unsigned left;
+    _Atomic int code;
+    struct syn_tensor *parts[SYN_OPERANDS_MAX][PIECES_MAX];
+    struct syn_shape shapes[SYN_OPERANDS_MAX][PIECES_MAX];
+    uint64_t offsets[SYN_OPERANDS_MAX][PIECES_MAX];
+    struct syn_engine_task *pieces[PIECES_MAX];
+};
+
+const struct syn_shape *
+syn_engine_piece_shape(const struct syn_engine_task *piece, unsigned operand, uint64_t *ret_offset)
+{
+    *ret_offset = piece->split->offsets[operand][piece->piece];
+    return &piece->split->shapes[operand][piece->piece];
+}
+
+static bool
+is_written(const struct syn_engine_task *call, unsigned operand)
+{
+    return (call->kernel->operands[operand].access & SYN_WRITE) != 0;
+}
+
+/* ---- whether, and into how many ---- */
+
+static bool
+fits(const struct syn_engine_task *call, const struct syn_kernel_split *rule, uint64_t *ret_size)
+{
+    *ret_size = 0;
+    for (unsigned i = 0; i < call->operands_count; i++) {
+        const struct syn_shape *shape = syn_tensor_shape(call->tensors[i]);
+        int dim = rule->dim[i];
+
+        if (dim < 0 && is_written(call, i))
+            return false;
+        if (dim < 0)
+            continue;
+        if ((unsigned)dim >= shape->dims || (*ret_size != 0 && shape->sizes[dim] != *ret_size))
+            return false;
+        *ret_size = shape->sizes[dim];
+    }
+    return *ret_size > 1 && call->uses_count == call->operands_count;
+}
+
+/* As many as there are workers for, but none shorter than PIECE_NS; 1 while nothing is learnt. */
+static unsigned
+pieces_that_pay(const struct syn_engine_task *call)
+{
+    const struct syn_engine *engine = call->engine;
+    uint64_t best = SYN_NEVER;
+    unsigned able = 0;
+
+    if (atomic_load_explicit(&engine->queued, memory_order_relaxed) >= engine->seats_count ||
+        call->ready.affinity != SYN_NO_WORKER)
+        return 1;
+    for (unsigned i = 0; i < engine->seats_count; i++) {
+        uint64_t ns =
+            __atomic_load_n(&call->ready.cost->ns[engine->seats[i].class_id], __ATOMIC_RELAXED);
+
+        if (ns == SYN_NEVER || atomic_load_explicit(&engine->seats[i].lost, memory_order_relaxed))
+            continue;
+        able++;
+        best = SYN_MIN(best, ns);
+    }
+    return best == SYN_NEVER ? 1 : (unsigned)SYN_MIN(able, best / PIECE_NS);
+}
+
+static unsigned
+choose(const struct syn_engine_task *call, const struct syn_kernel_split **ret_rule,
+       uint64_t *ret_size)
+{
+    unsigned count = call->pieces != SYN_PIECES_AUTO ? call->pieces : pieces_that_pay(call);
+
+    count = SYN_MIN(count, PIECES_MAX);
+    for (unsigned i = 0; count > 1 && i < call->kernel->splits_count; i++) {
+        const struct syn_kernel_split *rule = &call->kernel->splits[i];
+        uint64_t most;
+
+        if (!fits(call, rule, ret_size))
+            continue;
+        most = *ret_size / SYN_MAX(rule->grain, 1);
+        if (most < 2)
+            continue;
+        *ret_rule = rule;
+        return (unsigned)SYN_MIN(count, most);
+    }
+    return 1;
+}
+
+/* ---- making pieces ---- */
+
+/* Shape of a piece of an operand that stays whole, or of one that is shown in part. */
+static void
+show(struct syn_engine_split *split, unsigned operand, unsigned piece, uint64_t first,
+     uint64_t size)
+{
+    const struct syn_shape *whole = syn_tensor_shape(split->whole->tensors[operand]);
+    struct syn_shape *shape = &split->shapes[operand][piece];
+    int dim = split->rule->dim[operand];
+
+    *shape = *whole;
+    split->offsets[operand][piece] = 0;
+    if (dim < 0)
+        return;
+    shape->layout = SYN_LAYOUT_STRIDED;
+    shape->sizes[dim] = size;
+    split->offsets[operand][piece] = syn_dtype_bytes(shape->dtype, first * whole->strides[dim]);
+}
+
+static SYN_MUST int
+make_piece(struct syn_engine_split *split, unsigned index, struct syn_err *err)
+{
+    struct syn_engine_task *whole = split->whole, *piece = NULL;
+    struct syn_kernel_call seen;
+    int rc = syn_engine_record_new(whole->engine, &piece, err);
+
+    if (rc < 0)
+        return rc;
+    piece->kernel = whole->kernel;
+    piece->operands_count = whole->operands_count;
+    piece->pieces = SYN_PIECES_ONE;
+    piece->split = split;
+    piece->piece = index;
+    memcpy(piece->params, whole->params, sizeof(piece->params));
+    for (unsigned i = 0; i < whole->operands_count; i++)
+        piece->tensors[i] = is_written(whole, i) ? split->parts[i][index] : whole->tensors[i];
+    syn_engine_record_fill(piece);
+    piece->ready.priority = whole->ready.priority;
+    piece->ready.deadline_ns = whole->ready.deadline_ns;
+    piece->ready.index = SYN_NO_INDEX;
+    piece->ready.origin = SYN_NO_WORKER;
+    piece->ready.affinity = whole->ready.affinity;
+    split->pieces[index] = piece;
+    syn_engine_call_of(piece, false, &seen);
+    rc = syn_kernel_check_call(&seen, err);
+    if (rc < 0)
+        return rc;
+    syn_spin_lock(&whole->engine->lock);
+    rc = syn_engine_entry(whole->engine, &seen, &piece->entry, err);
+    if (rc == SYN_OK)
+        piece->ready.cost = syn_model_estimate(piece->entry);
+    syn_spin_unlock(&whole->engine->lock);
+    return rc;
+}
+
+/* The parts of what is written; on failure what was divided is whole again. */
+static SYN_MUST int
+divide_written(struct syn_engine_split *split, struct syn_err *err)
+{
+    struct syn_engine_task *whole = split->whole;
+    int rc = SYN_OK;
+
+    for (unsigned i = 0; rc == SYN_OK && i < whole->operands_count; i++) {
+        if (!is_written(whole, i))
+            continue;
+        rc = syn_tensor_divide(whole->tensors[i], (unsigned)split->rule->dim[i], split->count,
+                               split->parts[i], err);
+        if (rc < 0)
+            split->parts[i][0] = NULL;
+        for (unsigned j = 0; rc == SYN_OK && j < split->count; j++) {
+            split->shapes[i][j] = *syn_tensor_shape(split->parts[i][j]);
+            split->offsets[i][j] = 0;
+        }
+    }
+    return rc;
+}
+
+static SYN_MUST int
+gather(struct syn_engine_split *split, struct syn_err *err)
+{
+    struct syn_engine_task *whole = split->whole;
+    int rc = SYN_OK;
+
+    for (unsigned i = 0; i < whole->operands_count; i++) {
+        struct syn_err one;
+        int failed;
+
+        if (!is_written(whole, i) || split->parts[i][0] == NULL)
+            continue;
+        failed = syn_tensor_gather(whole->tensors[i], &one);
+        if (failed < 0 && rc == SYN_OK) {
+            rc = failed;
+            *err = one;
+        }
+    }
+    return rc;
+}
+
+static void
+undo(struct syn_engine_split *split)
+{
+    struct syn_err err;
+
+    for (unsigned i = 0; i < split->count; i++) {
+        if (split->pieces[i] != NULL)
+            syn_engine_record_free(split->pieces[i]);
+    }
+    (void)gather(split, &err); /* nothing has moved */
+    syn_free(split);
+}
+
+static SYN_MUST int
+make_all(struct syn_engine_split *split, struct syn_err *err)
+{
+    struct syn_engine_task *whole = split->whole;
+    uint64_t first = 0;
+    int rc = divide_written(split, err);
+
+    for (unsigned j = 0; rc == SYN_OK && j < split->count; j++) {
+        uint64_t size = split->size / split->count + (j < split->size % split->count);
+
+        for (unsigned i = 0; i < whole->operands_count; i++) {
+            if (!is_written(whole, i))
+                show(split, i, j, first, size);
+        }
+        rc = make_piece(split, j, err);
+        first += size;
+    }
+    return rc;
+}
+
+bool
+syn_engine_divide(struct syn_engine_task *call, struct syn_worker *worker)
+{
+    const struct syn_kernel_split *rule = NULL;
+    struct syn_engine_split *split;
+    struct syn_err err;
+    uint64_t size = 0;
+    unsigned count = choose(call, &rule, &size);
+
+    (void)worker;
+    if (count < 2)
+        return false;
+    split = syn_calloc(1, sizeof(*split));
+    if (split == NULL)
+        return false; /* whole it can run all the same */
+    split->whole = call;
+    split->rule = rule;
+    split->count = count;
+    split->size = size;
+    atomic_init(&split->left, count);
+    if (make_all(split, &err) < 0) {
+        undo(split);
+        return false;
+    }
+    syn_spin_lock(&call->engine->lock);
+    call->engine->stats.divided++;
+    syn_spin_unlock(&call->engine->lock);
+    for (unsigned i = 0; i < count; i++)
+        syn_engine_push(split->pieces[i]); /* with the last one it may all be over */
+    return true;
+}
+
+void
+syn_engine_piece_end(struct syn_engine_task *piece, struct syn_worker *worker, int code)
+{
+    struct syn_engine_split *split = piece->split;
+    struct syn_engine_task *whole = split->whole;
+    struct syn_engine_outcome outcome = {0};
+    struct syn_err err = {0};
+    int none = 0;
+
+    if (code < 0)
+        (void)atomic_compare_exchange_strong(&split->code, &none, code);
+    syn_engine_record_free(piece);
+    if (atomic_fetch_sub_explicit(&split->left, 1, memory_order_acq_rel) != 1)
+        return;
+    outcome.code = gather(split, &err);
+    if (atomic_load(&split->code) < 0) {
+        outcome.code = atomic_load(&split->code);
+        (void)SYN_FAIL(&err, outcome.code, "a piece of it ended with %s",
+                       syn_err_info(outcome.code)->wire);
+    }
+    syn_free(split);
+    syn_engine_end(whole, worker, &outcome, &err);
+}
