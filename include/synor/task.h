@@ -12,6 +12,10 @@
  * what it writes. Nothing else waits for anything. Submissions from several threads are put in one
  * order too, some order.
  *
+ * Tasks that commute (SYN_COMMUTE) on the same data run one at a time, in whatever order they are
+ * ready; tasks that reduce (SYN_REDUCE) run at the same time, each on a part. In a
+ * captured graph commuting is an update, and reducing is refused.
+ *
  * A task that fails (returns < 0) or is cancelled takes those with it that need its results: they
  * do not run and end with its code. */
 #ifndef SYNOR_TASK_H
@@ -56,6 +60,18 @@ SYN_MUST SYN_API int syn_data_new(struct syn_runtime *runtime, void *address, si
                                   struct syn_data **ret_data, struct syn_err *err);
 /** Give the handle back. Tasks that use it go on; nothing may be submitted on it any more. */
 SYN_API struct syn_data *syn_data_free(struct syn_data *data);
+/** Give the data a reduction, so that tasks use it with SYN_REDUCE. Each adds to a part of its
+ *  worker's own (syn_data_part), which `init` has made neutral; before the next task that does
+ *  anything else with the data, `merge` adds the parts to it, in no particular order. NOMEM,
+ * EXISTS.
+ */
+SYN_MUST SYN_API int syn_data_reduction(struct syn_data *data,
+                                        void (*init)(void *part, size_t bytes),
+                                        void (*merge)(void *into, const void *part, size_t bytes),
+                                        struct syn_err *err);
+/** Inside a task that reduces on `data`: its worker's part, syn_data_bytes() long; NULL when memory
+ *  is short. Others that the same worker runs add to it as well, also while this one waits. */
+SYN_API void *syn_data_part(struct syn_worker *worker, struct syn_data *data);
 SYN_API void *syn_data_address(const struct syn_data *data);
 SYN_API size_t syn_data_bytes(const struct syn_data *data);
 

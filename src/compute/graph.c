@@ -226,6 +226,10 @@ syn_graph_add(struct syn_graph *graph, const struct syn_task_spec *spec, struct 
 
     if (rc == SYN_OK && (spec->after_count > 0 || spec->done != NULL))
         rc = SYN_FAIL(err, SYN_E_INVALID, "a captured task has neither `after` nor `done`");
+    for (unsigned i = 0; rc == SYN_OK && i < spec->uses_count; i++) {
+        if (spec->uses[i].access == SYN_REDUCE)
+            rc = SYN_FAIL(err, SYN_E_INVALID, "a captured task does not reduce");
+    }
     if (rc == SYN_OK && graph->count == SYN_GRAPH_TASKS_MAX)
         rc = SYN_FAIL(err, SYN_E_LIMIT, "a graph of more than %zu tasks", SYN_GRAPH_TASKS_MAX);
     if (rc == SYN_OK)

@@ -31,29 +31,19 @@
 
 #include <synor/base/mem.h>
 
+#include "data_priv.h"
 #include "park_priv.h"
 #include "worker_priv.h"
 
-#define SLAB_FIRST     512               /* tasks; then */
-#define SLAB_BYTES     ((size_t)2 << 20) /* a huge page, where they are to be had */
-#define SLAB_EDGES     256
-#define RETURN_BATCH   32
-#define READERS_INLINE 6
-#define LINK_BIAS      ((int32_t)1 << 30)
-#define ERROR_RUNNING  1 /* in syn_task.error: too late to cancel */
+#define SLAB_FIRST    512               /* tasks; then */
+#define SLAB_BYTES    ((size_t)2 << 20) /* a huge page, where they are to be had */
+#define SLAB_EDGES    256
+#define RETURN_BATCH  32
+#define LINK_BIAS     ((int32_t)1 << 30)
+#define ERROR_RUNNING 1 /* in syn_task.error: too late to cancel */
 
 struct slab {
     struct slab *next;
-};
-
-struct syn_data {
-    struct syn_runtime *runtime;
-    void *address;
-    size_t bytes;
-    syn_task_ref writer;
-    uint32_t readers_count, readers_cap;
-    syn_task_ref *readers;
-    syn_task_ref few[READERS_INLINE];
 };
 
 /* Per runtime. */
@@ -287,46 +277,6 @@ wait_for(struct linking *linking, syn_task_ref ref)
 
 /* ---- data ---- */
 
-int
-syn_data_new(struct syn_runtime *runtime, void *address, size_t bytes, struct syn_data **ret_data,
-             struct syn_err *err)
-{
-    struct syn_data *data = syn_calloc(1, sizeof(*data));
-
-    if (data == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a data handle");
-    data->runtime = runtime;
-    data->address = address;
-    data->bytes = bytes;
-    data->readers = data->few;
-    data->readers_cap = READERS_INLINE;
-    *ret_data = data;
-    return SYN_OK;
-}
-
-struct syn_data *
-syn_data_free(struct syn_data *data)
-{
-    if (data == NULL)
-        return NULL;
-    if (data->readers != data->few)
-        syn_free(data->readers);
-    syn_free(data);
-    return NULL;
-}
-
-void *
-syn_data_address(const struct syn_data *data)
-{
-    return data->address;
-}
-
-size_t
-syn_data_bytes(const struct syn_data *data)
-{
-    return data->bytes;
-}
-
 /* Make room for `more` readers: drop those that are over, else grow. */
 static SYN_MUST int
 reserve_readers(struct syn_data *data, uint32_t more, struct syn_err *err)
@@ -354,17 +304,39 @@ reserve_readers(struct syn_data *data, uint32_t more, struct syn_err *err)
     return SYN_OK;
 }
 
+/* It commutes or reduces: the data must be there when it runs. */
+static void
+hold(struct syn_task *task, struct syn_data *data, enum syn_access access)
+{
+    uint64_t held = (uintptr_t)data | (access == SYN_COMMUTE ? SYN_HELD_TAKEN : 0);
+    unsigned at = task->uses_count++;
+
+    for (; at > 0 && (task->uses[at - 1].data | SYN_HELD_TAKEN) > (held | SYN_HELD_TAKEN); at--)
+        task->uses[at].data = task->uses[at - 1].data;
+    task->uses[at].data = held;
+    task->flags |= access == SYN_COMMUTE ? SYN_TASK_HOLDS | SYN_TASK_TAKES : SYN_TASK_HOLDS;
+    (void)atomic_fetch_add_explicit(&data->refs, 1, memory_order_relaxed);
+    data->shared = true;
+    data->unsettled |= access == SYN_REDUCE;
+}
+
 static void
 use_data(struct linking *linking, const struct syn_use *use)
 {
     struct syn_data *data = use->data;
     syn_task_ref self;
 
-    if ((use->access & SYN_WRITE) == 0) {
+    if (syn_access_joins(use->access)) {
         wait_for(linking, data->writer);
         data->readers[data->readers_count++] = ref_to(linking->task);
+        data->group = (uint8_t)syn_group_of(use->access);
+        if (use->access > SYN_UPDATE)
+            hold(linking->task, data, use->access);
         return;
     }
+    if ((linking->task->flags & SYN_TASK_SETTLES) != 0)
+        hold(linking->task, data, SYN_REDUCE); /* only so that it stays there */
+    data->unsettled = false;
     self = ref_to(linking->task);
     if (data->readers_count == 0)
         wait_for(linking, data->writer);
@@ -375,6 +347,30 @@ use_data(struct linking *linking, const struct syn_use *use)
 }
 
 /* ---- submission ---- */
+
+static SYN_MUST int
+check_uses(const struct syn_task_spec *spec, struct syn_err *err)
+{
+    unsigned held = 0;
+
+    for (unsigned i = 0; i < spec->uses_count; i++) {
+        const struct syn_use *use = &spec->uses[i];
+
+        if (use->data == NULL ||
+            (use->access != SYN_READ && use->access != SYN_WRITE && use->access != SYN_UPDATE &&
+             use->access != SYN_COMMUTE && use->access != SYN_REDUCE))
+            return SYN_FAIL(err, SYN_E_INVALID, "use %u names no data or no access", i);
+        if (use->access == SYN_REDUCE && use->data->reduction == NULL)
+            return SYN_FAIL(err, SYN_E_INVALID, "use %u reduces data that has no reduction", i);
+        held += use->access > SYN_UPDATE;
+    }
+    if (held > SYN_USES_INLINE)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "a task commutes or reduces on %u pieces of data, at "
+                        "most %d",
+                        held, SYN_USES_INLINE);
+    return SYN_OK;
+}
 
 int
 syn_task_spec_check(const struct syn_task_spec *spec, struct syn_err *err)
@@ -387,10 +383,29 @@ syn_task_spec_check(const struct syn_task_spec *spec, struct syn_err *err)
     if (spec->after_count > SYN_AFTER_MAX)
         return SYN_FAIL(err, SYN_E_INVALID, "a task after %u others, at most %d", spec->after_count,
                         SYN_AFTER_MAX);
-    for (unsigned i = 0; i < spec->uses_count; i++) {
-        if (spec->uses[i].data == NULL || spec->uses[i].access < SYN_READ ||
-            spec->uses[i].access > SYN_UPDATE)
-            return SYN_FAIL(err, SYN_E_INVALID, "use %u names no data or no access", i);
+    return check_uses(spec, err);
+}
+
+/* Put tasks between groups where that is needed. The lock is held, and given up meanwhile: what was
+ * looked at before is looked at again. */
+static SYN_MUST int
+settle_uses(struct syn_tasks *tasks, const struct syn_task_spec *spec, struct syn_err *err)
+{
+    for (unsigned i = 0; i < spec->uses_count;) {
+        const struct syn_use *use = &spec->uses[i];
+        int rc;
+
+        if (__builtin_expect(!use->data->shared && use->access <= SYN_UPDATE, 1) ||
+            !syn_data_must_settle(use->data, use->access)) {
+            i++;
+            continue;
+        }
+        syn_spin_unlock(&tasks->order);
+        rc = syn_data_settle(use->data, err);
+        syn_spin_lock(&tasks->order);
+        if (rc < 0)
+            return rc;
+        i = 0;
     }
     return SYN_OK;
 }
@@ -406,7 +421,7 @@ reserve(struct syn_tasks *tasks, const struct syn_task_spec *spec, int *ret_rc, 
     for (unsigned i = 0; rc == SYN_OK && i < spec->uses_count; i++) {
         const struct syn_use *use = &spec->uses[i];
 
-        if ((use->access & SYN_WRITE) == 0)
+        if (syn_access_joins(use->access))
             rc = reserve_readers(use->data, spec->uses_count, err);
         else
             edges += use->data->readers_count;
@@ -510,7 +525,10 @@ syn_task_submit_flagged(struct syn_runtime *runtime, const struct syn_task_spec 
     if (rc < 0)
         return rc;
     syn_spin_lock(&tasks->order);
-    task = reserve(tasks, spec, &rc, err);
+    if ((flags & SYN_TASK_SETTLES) == 0)
+        rc = settle_uses(tasks, spec, err);
+    if (rc == SYN_OK)
+        task = reserve(tasks, spec, &rc, err);
     if (task == NULL) {
         syn_spin_unlock(&tasks->order);
         syn_free(more);
@@ -677,11 +695,31 @@ run_captured(struct syn_worker *worker, struct syn_task *task)
     syn_graph_release(worker, task->graph, task->index, SYN_MIN(code, 0));
 }
 
+/* The call that is being made does not end the task: another one will. Said before anybody else can
+ * make that one. */
+static void
+defer(struct syn_worker *worker)
+{
+    atomic_store_explicit(&worker->deferred,
+                          atomic_load_explicit(&worker->deferred, memory_order_relaxed) + 1,
+                          memory_order_release);
+}
+
+static void
+undefer(struct syn_worker *worker)
+{
+    atomic_store_explicit(&worker->deferred,
+                          atomic_load_explicit(&worker->deferred, memory_order_relaxed) - 1,
+                          memory_order_release);
+}
+
 static void
 end(struct syn_worker *worker, struct syn_task *task, int code)
 {
     struct syn_task_more *more = task->more;
 
+    if (__builtin_expect((task->flags & SYN_TASK_HOLDS) != 0, 0))
+        syn_data_let_go(worker, task);
     release_all(worker, close_successors(task, worker->runtime->alone), code);
     if (more == NULL) {
         recycle(worker, task);
@@ -707,6 +745,12 @@ syn_task_run(struct syn_worker *worker, struct syn_task *task)
         end(worker, task, (int)(intptr_t)task->arg);
         return;
     }
+    if (__builtin_expect((task->flags & SYN_TASK_TAKES) != 0, 0)) {
+        defer(worker);
+        if (!syn_data_take(task))
+            return; /* it will be ready again */
+        undefer(worker);
+    }
     code = syn_task_begin(task);
     if (code == 0 || (task->flags & SYN_TASK_ALWAYS) != 0) {
         worker->current = task;
@@ -730,9 +774,7 @@ syn_task_later(struct syn_worker *worker)
 
     assert(task != NULL);
     worker->current = NULL;
-    atomic_store_explicit(&worker->deferred,
-                          atomic_load_explicit(&worker->deferred, memory_order_relaxed) + 1,
-                          memory_order_release);
+    defer(worker);
     (void)atomic_compare_exchange_strong(&task->error, &running, 0);
     return task;
 }

@@ -29,7 +29,7 @@ struct syn_extra_edge {
 };
 
 struct syn_task_use {
-    uint64_t data; /* struct syn_data * | mode */
+    uint64_t data; /* struct syn_data *, see SYN_TASK_HOLDS */
     syn_edge edge;
 };
 
@@ -51,7 +51,7 @@ struct syn_task {
      * comes later sees that there is nothing to wait for. */
     _Atomic uint64_t successors;
     _Atomic int32_t awaited; /* edges to this task not yet released */
-    uint8_t uses_count;
+    uint8_t uses_count;      /* handles held */
     uint8_t level;
     uint8_t flags;
     uint8_t pad;
@@ -69,7 +69,11 @@ struct syn_task {
 
 /* Its function is called even when the task is not to run, because it was cancelled or because of
  * what it depended on: worker->current_code then is what it has to return. */
-#define SYN_TASK_ALWAYS 1
+#define SYN_TASK_ALWAYS  1
+#define SYN_TASK_SETTLES 2 /* it comes between groups, see data.c */
+#define SYN_TASK_HOLDS   4 /* `uses[].data` are handles that it commutes or reduces on, */
+#define SYN_TASK_TAKES   8 /* those with SYN_HELD_TAKEN to be taken before it runs */
+#define SYN_HELD_TAKEN   ((uint64_t)1)
 SYN_MUST int syn_task_submit_flagged(struct syn_runtime *runtime, const struct syn_task_spec *spec,
                                      uint8_t flags, struct syn_task **ret_task,
                                      struct syn_err *err);

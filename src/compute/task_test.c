@@ -364,10 +364,179 @@ test_memory_may_be_short(void **state)
     assert_true(syn_test_sweep_alloc(alloc_scenario, NULL) > 8);
 }
 
+/* ---- commuting and reducing, against a sequential run ----
+ *
+ * Adding commutes, setting and looking do not: whatever order the groups run in inside, what is
+ * looked at between them is known. Sums are plain variables, so that two at a time would be seen.
+ */
+
+#define SUMS  5
+#define STEPS 4000
+
+struct step {
+    struct syn_data *data[2]; /* may be given back before the task runs, unless it reduces */
+    int64_t *sums[2];
+    enum syn_access access[2];
+    int64_t amount;
+    int64_t expected[2]; /* READ: what must be there; INT64_MIN: not known */
+    _Atomic unsigned *wrong;
+    unsigned count;
+};
+
+static int
+run_step(struct syn_worker *worker, struct syn_fork *at, void *arg)
+{
+    struct step *step = arg;
+
+    (void)at;
+    for (unsigned i = 0; i < step->count; i++) {
+        int64_t *sum = step->sums[i];
+
+        if (step->access[i] == SYN_REDUCE)
+            sum = syn_data_part(worker, step->data[i]);
+        if (sum == NULL)
+            return SYN_E_NOMEM;
+        if (step->access[i] == SYN_READ)
+            (void)atomic_fetch_add(step->wrong, *sum != step->expected[i]);
+        else if (step->access[i] == SYN_WRITE)
+            *sum = step->amount;
+        else
+            *sum += step->amount;
+    }
+    return SYN_OK;
+}
+
+static void
+to_zero(void *part, size_t bytes)
+{
+    memset(part, 0, bytes);
+}
+
+static void
+add_to(void *into, const void *part, size_t bytes)
+{
+    (void)bytes;
+    *(int64_t *)into += *(const int64_t *)part;
+}
+
+static void
+make_step(struct step *step, struct syn_data *const *data, int64_t *mine, uint64_t *random)
+{
+    static const enum syn_access ways[] = {SYN_READ,   SYN_COMMUTE, SYN_COMMUTE, SYN_REDUCE,
+                                           SYN_REDUCE, SYN_COMMUTE, SYN_UPDATE,  SYN_WRITE};
+    unsigned first;
+
+    *random = *random * UINT64_C(6364136223846793005) + 1442695040888963407U;
+    first = (unsigned)(*random >> 40) % SUMS;
+    step->count = 1 + (unsigned)(*random >> 50) % 2;
+    step->amount = (int64_t)(*random >> 33) % 1000;
+    for (unsigned i = 0; i < step->count; i++) {
+        unsigned which = (first + i) % SUMS;
+
+        step->data[i] = data[which];
+        step->sums[i] = syn_data_address(data[which]);
+        step->access[i] = ways[(*random >> (20 + 4 * i)) % SYN_LEN(ways)];
+        step->expected[i] = mine[which];
+        if (step->access[i] == SYN_WRITE)
+            mine[which] = step->amount;
+        else if (step->access[i] != SYN_READ)
+            mine[which] += step->amount;
+    }
+}
+
+static void
+commute_and_reduce(unsigned workers, uint64_t seed)
+{
+    struct syn_runtime *runtime = runtime_with(workers);
+    static struct step steps[STEPS];
+    int64_t sums[SUMS] = {0}, mine[SUMS] = {0};
+    struct syn_data *data[SUMS];
+    _Atomic unsigned wrong = 0;
+    struct syn_err err;
+
+    for (unsigned i = 0; i < SUMS; i++) {
+        assert_done(syn_data_new(runtime, &sums[i], sizeof(sums[i]), &data[i], &err), &err);
+        assert_done(syn_data_reduction(data[i], to_zero, add_to, &err), &err);
+    }
+    for (unsigned i = 0; i < STEPS; i++) {
+        struct syn_use uses[2];
+
+        make_step(&steps[i], data, mine, &seed);
+        steps[i].wrong = &wrong;
+        for (unsigned j = 0; j < steps[i].count; j++)
+            uses[j] = (struct syn_use){steps[i].data[j], steps[i].access[j]};
+        assert_done(syn_task_submit(runtime,
+                                    &(struct syn_task_spec){.run = run_step,
+                                                            .arg = &steps[i],
+                                                            .uses = uses,
+                                                            .uses_count = (uint16_t)steps[i].count},
+                                    NULL, &err),
+                    &err);
+    }
+    for (unsigned i = 0; i < SUMS; i++) {
+        static struct step last[SUMS];
+        const struct syn_use use = {data[i], SYN_READ};
+
+        last[i] = (struct step){.data = {data[i]},
+                                .sums = {&sums[i]},
+                                .access = {SYN_READ},
+                                .expected = {mine[i]},
+                                .count = 1};
+        last[i].wrong = &wrong;
+        assert_done(
+            syn_task_submit(runtime,
+                            &(struct syn_task_spec){
+                                .run = run_step, .arg = &last[i], .uses = &use, .uses_count = 1},
+                            NULL, &err),
+            &err);
+        data[i] = syn_data_free(data[i]); /* while it is in use */
+    }
+    syn_runtime_wait(runtime);
+    assert_int_equal(atomic_load(&wrong), 0);
+    runtime = syn_runtime_free(runtime);
+}
+
+static void
+test_commute_and_reduce(void **unused)
+{
+    (void)unused;
+    for (unsigned workers = 0; workers < 4; workers++) {
+        for (uint64_t seed = 1; seed < 6; seed++)
+            commute_and_reduce(workers, seed * 977);
+    }
+}
+
+static void
+test_commute_refusals(void **unused)
+{
+    struct syn_runtime *runtime = runtime_with(0);
+    struct syn_use uses[4];
+    struct syn_task_spec spec = {.run = run_step, .uses = uses, .uses_count = 4};
+    struct syn_data *data[4];
+    struct syn_err err;
+
+    (void)unused;
+    for (unsigned i = 0; i < 4; i++) {
+        assert_done(syn_data_new(runtime, NULL, 8, &data[i], &err), &err);
+        uses[i] = (struct syn_use){data[i], SYN_COMMUTE};
+    }
+    assert_code(syn_task_submit(runtime, &spec, NULL, &err), SYN_E_INVALID, &err);
+    uses[0].access = SYN_REDUCE;
+    spec.uses_count = 1;
+    assert_code(syn_task_submit(runtime, &spec, NULL, &err), SYN_E_INVALID, &err);
+    assert_done(syn_data_reduction(data[0], to_zero, add_to, &err), &err);
+    assert_code(syn_data_reduction(data[0], to_zero, add_to, &err), SYN_E_EXISTS, &err);
+    for (unsigned i = 0; i < 4; i++)
+        data[i] = syn_data_free(data[i]);
+    runtime = syn_runtime_free(runtime);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_commute_and_reduce),
+        cmocka_unit_test(test_commute_refusals),
         cmocka_unit_test(test_any_run_equals_the_sequential_one),
         cmocka_unit_test(test_readers_for_ever),
         cmocka_unit_test(test_after_and_wait),

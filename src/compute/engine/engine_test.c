@@ -127,18 +127,18 @@ open_set(struct set *set, const struct syn_engine_options *options)
     struct syn_err err;
 
     memset(set, 0, sizeof(*set));
-    assert_syn_ok(syn_engine_open(options, &set->engine, &err), &err);
+    assert_done(syn_engine_open(options, &set->engine, &err), &err);
     for (unsigned i = 0; i < TENSORS; i++) {
         double first = 1000 * i;
         const struct syn_task_call call = {
             .kernel = &fill, .params = &first, .params_count = 1};
         struct syn_task_call one = call;
 
-        assert_syn_ok(syn_tensor_new(syn_engine_memory(set->engine), &shape, &set->tensors[i],
+        assert_done(syn_tensor_new(syn_engine_memory(set->engine), &shape, &set->tensors[i],
                                      &err),
                       &err);
         one.tensors[0] = set->tensors[i];
-        assert_syn_ok(syn_engine_submit(set->engine, &one, NULL, &err), &err);
+        assert_done(syn_engine_submit(set->engine, &one, NULL, &err), &err);
         for (unsigned j = 0; j < N; j++)
             set->mine[i][j] = 1000 * i + j;
     }
@@ -150,7 +150,7 @@ close_set(struct set *set)
     struct syn_err err;
 
     for (unsigned i = 0; i < TENSORS; i++)
-        assert_syn_ok(syn_tensor_free(set->tensors[i], &err), &err);
+        assert_done(syn_tensor_free(set->tensors[i], &err), &err);
     set->engine = syn_engine_close(set->engine);
 }
 
@@ -175,7 +175,7 @@ check_one(struct set *set, unsigned i)
     struct syn_err err;
     void *data;
 
-    assert_syn_ok(syn_engine_map(set->engine, set->tensors[i], SYN_READ, &data, &err), &err);
+    assert_done(syn_engine_map(set->engine, set->tensors[i], SYN_READ, &data, &err), &err);
     assert_memory_equal(data, set->mine[i], sizeof(set->mine[i]));
     syn_engine_unmap(set->engine, set->tensors[i]);
 }
@@ -185,7 +185,7 @@ check_set(struct set *set)
 {
     struct syn_err err;
 
-    assert_syn_ok(syn_engine_wait(set->engine, &err), &err);
+    assert_done(syn_engine_wait(set->engine, &err), &err);
     for (unsigned i = 0; i < TENSORS; i++)
         check_one(set, i);
 }
@@ -275,23 +275,23 @@ test_failure(void **unused)
     open_set(&set, &options);
     call = (struct syn_task_call){.kernel = &failing,
                                   .tensors = {set.tensors[0], set.tensors[1], set.tensors[2]}};
-    assert_syn_ok(syn_engine_submit(set.engine, &call, &bad, &err), &err);
+    assert_done(syn_engine_submit(set.engine, &call, &bad, &err), &err);
     call.kernel = &mix;
     call.tensors[0] = set.tensors[2];
     call.tensors[2] = set.tensors[3];
-    assert_syn_ok(syn_engine_submit(set.engine, &call, &next, &err), &err);
+    assert_done(syn_engine_submit(set.engine, &call, &next, &err), &err);
     call.tensors[0] = set.tensors[4];
     call.tensors[2] = set.tensors[5];
-    assert_syn_ok(syn_engine_submit(set.engine, &call, &other, &err), &err);
+    assert_done(syn_engine_submit(set.engine, &call, &other, &err), &err);
     assert_int_equal(syn_task_wait(syn_engine_runtime(set.engine), bad, &err), SYN_E_CORRUPT);
     assert_int_equal(syn_task_wait(syn_engine_runtime(set.engine), next, &err), SYN_E_CORRUPT);
-    assert_syn_ok(syn_task_wait(syn_engine_runtime(set.engine), other, &err), &err);
+    assert_done(syn_task_wait(syn_engine_runtime(set.engine), other, &err), &err);
     assert_int_equal(syn_engine_wait(set.engine, &err), SYN_E_CORRUPT);
     assert_non_null(strstr(err.msg, "failing"));
     assert_non_null(strstr(err.msg, "singular"));
-    assert_syn_ok(syn_engine_wait(set.engine, &err), &err);
+    assert_done(syn_engine_wait(set.engine, &err), &err);
     /* What the failed call was to update is as it was. */
-    assert_syn_ok(syn_engine_map(set.engine, set.tensors[3], SYN_READ, &data, &err), &err);
+    assert_done(syn_engine_map(set.engine, set.tensors[3], SYN_READ, &data, &err), &err);
     assert_memory_equal(data, set.mine[3], sizeof(set.mine[3]));
     syn_engine_unmap(set.engine, set.tensors[3]);
     syn_task_release(bad);
@@ -346,7 +346,7 @@ test_affinity_and_reports(void **unused)
 
     (void)unused;
     open_set(&set, &options);
-    assert_syn_ok(syn_engine_wait(set.engine, &err), &err);
+    assert_done(syn_engine_wait(set.engine, &err), &err);
     assert_int_equal(syn_engine_workers(set.engine), 2);
     syn_engine_worker(set.engine, 1, &device);
     for (unsigned i = 0; i < 20; i++) {
@@ -356,9 +356,9 @@ test_affinity_and_reports(void **unused)
             .device = "modelled0",
             .pieces = SYN_PIECES_ONE};
 
-        assert_syn_ok(syn_engine_submit(set.engine, &call, NULL, &err), &err);
+        assert_done(syn_engine_submit(set.engine, &call, NULL, &err), &err);
     }
-    assert_syn_ok(syn_engine_wait(set.engine, &err), &err);
+    assert_done(syn_engine_wait(set.engine, &err), &err);
     syn_engine_worker(set.engine, 0, &cpu);
     assert_false(cpu.modelled);
     assert_string_equal(cpu.device, "cpu0");
@@ -437,7 +437,7 @@ test_loss(void **unused)
         int rc;
 
         open_set(&set, &options);
-        assert_syn_ok(syn_engine_wait(set.engine, &err), &err);
+        assert_done(syn_engine_wait(set.engine, &err), &err);
         syn_dev_fault_arm(NULL, SYN_DEV_FAULT_LOST, nth);
         mix_at_random(&set, 60);
         rc = syn_engine_wait(set.engine, &err);
@@ -461,11 +461,11 @@ test_no_memory_to_open(void **unused)
 
     (void)unused;
     for (uint64_t nth = 1; rc == SYN_E_NOMEM; nth++) {
-        syn_mem_fail_nth(nth);
+        syn_mem_fault_arm(nth, false);
         rc = syn_engine_open(&options, &engine, &err);
-        syn_mem_fail_nth(0);
+        syn_mem_fault_arm(0, false);
     }
-    assert_syn_ok(rc, &err);
+    assert_done(rc, &err);
     engine = syn_engine_close(engine);
 }
 

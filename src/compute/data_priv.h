@@ -1,0 +1,66 @@
+/* A data handle. Its first half is the submitters' own, under the submission lock; see task.c. */
+#ifndef SYNOR_COMPUTE_DATA_PRIV_H
+#define SYNOR_COMPUTE_DATA_PRIV_H
+
+#include <synor/task.h>
+
+#include "spin_priv.h"
+#include "task_priv.h"
+
+#define SYN_READERS_INLINE 6
+
+/* What those do who use the data at the same time, in any order. */
+enum syn_group { SYN_GROUP_READ, SYN_GROUP_COMMUTE, SYN_GROUP_REDUCE };
+
+struct syn_reduction;
+
+struct syn_data {
+    struct syn_runtime *runtime;
+    void *address;
+    size_t bytes;
+    syn_task_ref writer;
+    uint32_t readers_count, readers_cap;
+    syn_task_ref *readers; /* since the writer; or who commutes, or reduces, as `group` says */
+    syn_task_ref few[SYN_READERS_INLINE];
+    uint8_t group;
+    bool shared;    /* somebody has commuted or reduced */
+    bool unsettled; /* parts of a reduction may wait to be put together */
+    /* The workers'. */
+    bool taken; /* by a task that commutes; under `lock` */
+    struct syn_spin lock;
+    _Atomic uint32_t refs;    /* the user's, and one a task that commutes or reduces */
+    struct syn_task *waiting; /* for the one that has taken it; under `lock` */
+    struct syn_reduction *reduction;
+};
+
+_Static_assert(sizeof(struct syn_data) <= 128, "a handle should fit two lines");
+
+static inline enum syn_group
+syn_group_of(enum syn_access access)
+{
+    return access == SYN_COMMUTE  ? SYN_GROUP_COMMUTE
+           : access == SYN_REDUCE ? SYN_GROUP_REDUCE
+                                  : SYN_GROUP_READ;
+}
+
+/* Does this access join those that use the data now, or wait for them? */
+static inline bool
+syn_access_joins(enum syn_access access)
+{
+    return (access & SYN_WRITE) == 0 || access > SYN_UPDATE;
+}
+
+void syn_data_unref(struct syn_data *data);
+/* Those who use the data now do something else than `access`: a task has to come between them.
+ * Under the submission lock. */
+bool syn_data_must_settle(struct syn_data *data, enum syn_access access);
+/* Submit that task. */
+SYN_MUST int syn_data_settle(struct syn_data *data, struct syn_err *err);
+/* Take what the task commutes on. False: it is among those who wait for it, and will be ready
+ * again.
+ */
+bool syn_data_take(struct syn_task *task);
+/* It is over: let go of what it took; who waited is ready. */
+void syn_data_let_go(struct syn_worker *worker, struct syn_task *task);
+
+#endif
