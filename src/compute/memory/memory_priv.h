@@ -62,7 +62,7 @@ enum syn_content {
 struct syn_tensor {
     struct syn_replicas replicas; /* first: strategies look at it */
     struct syn_memory *memory;
-    void *user;
+    _Atomic(void *) user; /* the engine's word */
     uint64_t number;
     struct syn_kin *kin;     /* of what is divided, part of something, or wrapped with gaps */
     struct syn_move *moves;  /* transfers on their way */
@@ -181,6 +181,7 @@ struct syn_memory {
     struct syn_dev *pins; /* makes pinned host memory, or NULL */
     struct syn_claim *free_claims, *finished;
     uint64_t next_number;
+    void (*drop)(void *user);
     struct syn_memory_stats stats;
     size_t moves; /* on their way */
     /* The mover: the thread that completes transfers. */

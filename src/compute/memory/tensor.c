@@ -173,6 +173,8 @@ syn_tensor_end(struct syn_tensor *tensor)
             syn_block_leave(tensor, node);
     }
     memory->stats.tensors--;
+    if (memory->drop != NULL && syn_tensor_user(tensor) != NULL)
+        memory->drop(syn_tensor_user(tensor));
     if (tensor->kin)
         syn_free(tensor->kin->parts);
     syn_free(tensor->kin);
@@ -345,13 +347,13 @@ syn_tensor_replicas(const struct syn_tensor *tensor)
 void *
 syn_tensor_user(const struct syn_tensor *tensor)
 {
-    return tensor->user;
+    return atomic_load_explicit(&tensor->user, memory_order_acquire);
 }
 
 void
 syn_tensor_set_user(struct syn_tensor *tensor, void *user)
 {
-    tensor->user = user;
+    atomic_store_explicit(&tensor->user, user, memory_order_release);
 }
 
 struct syn_tensor *
