@@ -10,8 +10,9 @@
  * then gets no more calls; those it had go back to the strategy, and the memory manager forgets its
  * replicas. A device that timed out is never touched again, not even to be closed: whatever it
  * still writes to goes with it. */
-#include <stdio.h>
 #include <string.h>
+
+#include <synor/base/str.h>
 
 #include "engine_priv.h"
 
@@ -69,11 +70,19 @@ end_orphans(struct syn_engine_seat *seat, const struct syn_err *err)
     }
 }
 
+/* The only good copy was there. Who reads it will be refused; who waits is told of it in any case.
+ */
 static void
 on_gone(void *arg, struct syn_tensor *tensor)
 {
-    (void)arg;
-    (void)tensor; /* who reads it is refused by the memory manager, with its number */
+    const struct syn_engine_seat *seat = arg;
+    struct syn_engine *engine = seat->engine;
+
+    syn_spin_lock(&engine->lock);
+    if (engine->failure.code == 0)
+        (void)SYN_FAIL(&engine->failure, SYN_E_UNAVAILABLE, "tensor %llu was lost with %s",
+                       (unsigned long long)syn_tensor_number(tensor), seat->info->id);
+    syn_spin_unlock(&engine->lock);
 }
 
 static void
@@ -87,7 +96,7 @@ lose(struct syn_engine_seat *seat, const struct syn_err *why)
     (void)SYN_FAIL(&err, SYN_E_UNAVAILABLE, "%s is lost: %s", seat->info->id, why->msg);
     syn_spin_lock(&engine->lock);
     seat->report.lost = true;
-    (void)snprintf(seat->report.reason, sizeof(seat->report.reason), "%s", why->msg);
+    (void)syn_str_copy(seat->report.reason, sizeof(seat->report.reason), why->msg);
     if (engine->ops->lost != NULL)
         engine->ops->lost(engine->strategy, seat->index, true);
     syn_spin_unlock(&engine->lock);
@@ -98,7 +107,7 @@ lose(struct syn_engine_seat *seat, const struct syn_err *why)
         syn_memory_release(engine->memory, seat->node, call->uses, call->uses_count, false);
     }
     if (seat->node != SYN_NODE_HOST)
-        syn_memory_lost(engine->memory, seat->node, on_gone, NULL);
+        syn_memory_lost(engine->memory, seat->node, on_gone, seat);
     for (unsigned i = 0; i < seat->flying_count; i++)
         syn_engine_again(seat->flying[i], false, &err);
     seat->flying_count = 0;
@@ -113,7 +122,7 @@ static SYN_MUST int
 make_scratch(struct syn_engine_task *call, const struct syn_kernel_call *seen, struct syn_err *err)
 {
     const struct syn_engine_seat *seat = call->seat;
-    uint64_t bytes = call->impl->scratch != NULL ? call->impl->scratch(seen, seat->info) : 0;
+    uint64_t bytes = syn_program_scratch(seat->programs, call->impl, seen);
     int rc = bytes == 0 ? SYN_OK : syn_dev_alloc(seat->dev, bytes, &call->scratch, err);
 
     if (rc == SYN_DRV_FULL)
@@ -294,11 +303,13 @@ static void
 rest(struct syn_engine_seat *seat, uint32_t seen)
 {
     struct syn_err err;
+    int rc = SYN_OK;
 
     if (seat->flying_count > 0 && (!can_notify(seat) || seat->engine->timeout_ns > 0))
-        (void)syn_dev_event_wait(seat->flying[0]->event, ASK_NS, &err);
+        rc = syn_dev_event_wait(seat->flying[0]->event, ASK_NS, &err);
     else
         syn_waitword_sleep(&seat->word.value, seen);
+    (void)rc; /* land() asks again */
 }
 
 void *

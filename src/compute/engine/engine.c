@@ -57,7 +57,7 @@ open_strategy(struct syn_engine *engine, const struct syn_engine_options *option
         return SYN_FAIL(err, SYN_E_INVALID, "strategy: there is none called \"%s\"", name);
     if (engine->ops->version != SYN_STRATEGY_VERSION)
         return SYN_FAIL(err, SYN_E_INVALID,
-                        "strategy %s is for version %u of the interface, not %u", engine->ops->name,
+                        "strategy %s is for version %u of the interface, not %d", engine->ops->name,
                         engine->ops->version, SYN_STRATEGY_VERSION);
     return engine->ops->open(&engine->platform, &options->strategy_opts, &engine->strategy, err);
 }

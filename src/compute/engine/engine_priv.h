@@ -37,6 +37,7 @@ struct syn_engine_task {
     struct syn_data_use seen[SYN_OPERANDS_MAX];
     struct syn_memory_use uses[SYN_OPERANDS_MAX]; /* each tensor once */
     struct syn_tensor *tensors[SYN_OPERANDS_MAX];
+    uint8_t access[SYN_OPERANDS_MAX]; /* what the call does with each */
     double params[SYN_KERNEL_PARAMS_MAX];
     struct syn_memory_request request;
     int granted_code; /* the request's answer */
@@ -130,6 +131,13 @@ struct syn_engine {
 
 int64_t syn_engine_now(void);
 
+/* What a call is estimated to take on a class; refined meanwhile. */
+static inline uint64_t
+syn_engine_cost(const struct syn_engine_task *call, unsigned class_id)
+{
+    return __atomic_load_n(&call->ready.cost->ns[class_id], __ATOMIC_RELAXED);
+}
+
 /* ---- platform.c: devices to seats, classes and links ---- */
 
 SYN_MUST int syn_engine_seats_open(struct syn_engine *engine,
@@ -142,14 +150,12 @@ void syn_engine_seats_close(struct syn_engine *engine);
  * host's and the tensors are held. */
 void syn_engine_call_of(const struct syn_engine_task *call, bool native,
                         struct syn_kernel_call *ret_call);
-/* Model entry of a call, with priors. Under the lock. */
-SYN_MUST int syn_engine_entry(struct syn_engine *engine, const struct syn_kernel_call *call,
-                              struct syn_model_entry **ret_entry, struct syn_err *err);
 SYN_MUST int syn_engine_record_new(struct syn_engine *engine, struct syn_engine_task **ret_call,
                                    struct syn_err *err);
 void syn_engine_record_free(struct syn_engine_task *call);
-/* Fill in tensors, uses and what strategies see. */
-void syn_engine_record_fill(struct syn_engine_task *call);
+/* Check a call whose kernel, tensors and parameters stand, and fill in the rest: what it does with
+ * its tensors, what strategies see, what it is estimated to take. */
+SYN_MUST int syn_engine_record_fill(struct syn_engine_task *call, struct syn_err *err);
 
 void syn_engine_records_free(struct syn_engine *engine);
 

@@ -2,7 +2,9 @@
  * every strategy; failures, cancellation, maps, decomposition, loss of devices. */
 #include <synor/engine.h>
 
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <synor/base/mem.h>
 #include <synor/base/test.h>
@@ -26,10 +28,10 @@ run_mix(const struct syn_kernel_call *call, struct syn_worker *worker, struct sy
     (void)err;
     for (uint64_t i = 0; i < shape->sizes[0]; i++) {
         for (uint64_t j = 0; j < shape->sizes[1]; j++) {
-            uint64_t x = i * call->operands[0].shape->strides[0] +
-                         j * call->operands[0].shape->strides[1];
-            uint64_t y = i * call->operands[1].shape->strides[0] +
-                         j * call->operands[1].shape->strides[1];
+            uint64_t x =
+                i * call->operands[0].shape->strides[0] + j * call->operands[0].shape->strides[1];
+            uint64_t y =
+                i * call->operands[1].shape->strides[0] + j * call->operands[1].shape->strides[1];
             uint64_t z = i * shape->strides[0] + j * shape->strides[1];
 
             c[z] = 3 * c[z] + a[x] + 2 * b[y];
@@ -74,7 +76,7 @@ static const struct syn_kernel_operand mix_operands[] = {
     {"a", SYN_READ, 2, 2}, {"b", SYN_READ, 2, 2}, {"c", SYN_UPDATE, 2, 2}};
 static const struct syn_kernel_operand fill_operands[] = {{"c", SYN_WRITE, 2, 2}};
 static const struct syn_kernel_param fill_params[] = {{"first", 0, true}};
-static const struct syn_kernel_split mix_splits[] = {{{0, 0, 0}, 1}};
+static const struct syn_kernel_split mix_splits[] = {{.dim = {0, 0, 0}, .grain = 1}};
 static const struct syn_kernel_impl mix_impls[] = {
     {.format = SYN_FORMAT_NATIVE, .kinds = UINT32_MAX, .run = run_mix}};
 static const struct syn_kernel_impl fill_impls[] = {
@@ -108,8 +110,7 @@ static const struct syn_kernel failing = {.name = "failing",
                                           .impls = fail_impls,
                                           .work = work_of};
 
-static const struct syn_shape shape = {
-    .dtype = SYN_DTYPE_INT64, .dims = 2, .sizes = {N / 12, 12}};
+static const struct syn_shape shape = {.dtype = SYN_DTYPE_INT64, .dims = 2, .sizes = {N / 12, 12}};
 
 /* ---- a bench of tensors ---- */
 
@@ -130,13 +131,11 @@ open_set(struct set *set, const struct syn_engine_options *options)
     assert_done(syn_engine_open(options, &set->engine, &err), &err);
     for (unsigned i = 0; i < TENSORS; i++) {
         double first = 1000 * i;
-        const struct syn_task_call call = {
-            .kernel = &fill, .params = &first, .params_count = 1};
+        const struct syn_task_call call = {.kernel = &fill, .params = &first, .params_count = 1};
         struct syn_task_call one = call;
 
-        assert_done(syn_tensor_new(syn_engine_memory(set->engine), &shape, &set->tensors[i],
-                                     &err),
-                      &err);
+        assert_done(syn_tensor_new(syn_engine_memory(set->engine), &shape, &set->tensors[i], &err),
+                    &err);
         one.tensors[0] = set->tensors[i];
         assert_done(syn_engine_submit(set->engine, &one, NULL, &err), &err);
         for (unsigned j = 0; j < N; j++)
@@ -201,7 +200,7 @@ draw(unsigned below)
 
 /* Random calls on random tensors; sometimes one is looked at in between. */
 static void
-mix_at_random(struct set *set, unsigned count)
+mix_at_random(struct set *set, unsigned count, bool looks)
 {
     for (unsigned i = 0; i < count; i++) {
         unsigned c = draw(TENSORS), a = (c + 1 + draw(TENSORS - 1)) % TENSORS;
@@ -209,7 +208,7 @@ mix_at_random(struct set *set, unsigned count)
 
         assert_int_equal(mix_them(set, a, b, c, draw(8) == 0 ? 1 + draw(5) : SYN_PIECES_ONE),
                          SYN_OK);
-        if (draw(50) == 0)
+        if (looks && draw(50) == 0)
             check_one(set, draw(TENSORS));
     }
 }
@@ -219,7 +218,7 @@ mix_at_random(struct set *set, unsigned count)
 static void
 test_every_strategy(void **unused)
 {
-    static const char *const names[] = {"heft",   "steal", "eager", "latency",
+    static const char *const names[] = {"heft",   "steal", "eager",      "latency",
                                         "energy", "cost",  "round-robin"};
     struct set set;
 
@@ -231,7 +230,7 @@ test_every_strategy(void **unused)
                                                    .runtime = {.workers = 2}};
 
         open_set(&set, &options);
-        mix_at_random(&set, 300);
+        mix_at_random(&set, 300, true);
         check_set(&set);
         close_set(&set);
     }
@@ -253,7 +252,7 @@ test_short_of_memory(void **unused)
 
     (void)unused;
     open_set(&set, &options);
-    mix_at_random(&set, 300);
+    mix_at_random(&set, 300, true);
     check_set(&set);
     syn_memory_stats(syn_engine_memory(set.engine), &stats);
     assert_true(stats.evictions > 0);
@@ -337,9 +336,8 @@ test_refusals(void **unused)
 static void
 test_affinity_and_reports(void **unused)
 {
-    const struct syn_engine_options options = {.modelled = "h100-sxm",
-                                               .devices = "cpu0,modelled0",
-                                               .runtime = {.workers = 1}};
+    const struct syn_engine_options options = {
+        .modelled = "h100-sxm", .devices = "cpu0,modelled0", .runtime = {.workers = 1}};
     struct syn_engine_worker cpu, device;
     struct syn_err err;
     struct set set;
@@ -399,13 +397,13 @@ static void
 test_models_stay(void **unused)
 {
     struct syn_engine_options options = {.runtime = {.workers = 1}, .devices = "cpu0"};
-    SYN_SCOPED(syn_buf_free_scope) struct syn_buf text = {0};
-    SYN_SCOPED(syn_buf_free_scope) struct syn_buf again = {0};
+    SYN_BUF(text);
+    SYN_BUF(again);
     struct set set;
 
     (void)unused;
     open_set(&set, &options);
-    mix_at_random(&set, 40);
+    mix_at_random(&set, 40, true);
     check_set(&set);
     syn_engine_models(set.engine, &text);
     close_set(&set);
@@ -430,8 +428,11 @@ test_loss(void **unused)
                                                .strategy = "round-robin",
                                                .runtime = {.workers = 1}};
 
+    unsigned lost = 0, saved = 0;
+
     (void)unused;
     for (unsigned nth = 1; nth < 60; nth += 3) {
+        struct syn_engine_worker worker;
         struct syn_err err;
         struct set set;
         int rc;
@@ -439,14 +440,21 @@ test_loss(void **unused)
         open_set(&set, &options);
         assert_done(syn_engine_wait(set.engine, &err), &err);
         syn_dev_fault_arm(NULL, SYN_DEV_FAULT_LOST, nth);
-        mix_at_random(&set, 60);
+        mix_at_random(&set, 60, false);
         rc = syn_engine_wait(set.engine, &err);
         syn_dev_fault_arm(NULL, SYN_DEV_FAULT_LOST, 0);
         assert_true(rc == SYN_OK || rc == SYN_E_UNAVAILABLE);
+        for (unsigned i = 0; i < syn_engine_workers(set.engine); i++) {
+            syn_engine_worker(set.engine, i, &worker);
+            lost += worker.lost;
+            saved += worker.lost && rc == SYN_OK;
+        }
         if (rc == SYN_OK)
             check_set(&set);
         close_set(&set);
     }
+    assert_true(lost > 0);
+    printf("# %u devices lost, %u times everything was saved\n", lost, saved);
 }
 
 static void
@@ -460,12 +468,13 @@ test_no_memory_to_open(void **unused)
     int rc = SYN_E_NOMEM;
 
     (void)unused;
-    for (uint64_t nth = 1; rc == SYN_E_NOMEM; nth++) {
+    /* A driver that is short of memory is no error of its registry: a device is missing then. */
+    for (uint64_t nth = 1; rc != SYN_OK; nth++) {
         syn_mem_fault_arm(nth, false);
         rc = syn_engine_open(&options, &engine, &err);
         syn_mem_fault_arm(0, false);
+        assert_true(nth < 100000);
     }
-    assert_done(rc, &err);
     engine = syn_engine_close(engine);
 }
 
@@ -474,10 +483,14 @@ main(void)
 {
     const char *seed = getenv("SYNOR_TEST_SEED");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_strategy),       cmocka_unit_test(test_short_of_memory),
-        cmocka_unit_test(test_failure),              cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_affinity_and_reports), cmocka_unit_test(test_pieces),
-        cmocka_unit_test(test_models_stay),          cmocka_unit_test(test_loss),
+        cmocka_unit_test(test_every_strategy),
+        cmocka_unit_test(test_short_of_memory),
+        cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_affinity_and_reports),
+        cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_models_stay),
+        cmocka_unit_test(test_loss),
         cmocka_unit_test(test_no_memory_to_open),
     };
 

@@ -79,10 +79,12 @@ class_of(struct syn_engine *engine, struct syn_engine_seat *seat, struct syn_err
 {
     struct syn_platform *platform = &engine->platform;
     struct syn_worker_class class = {.kind = (uint8_t)seat->info->kind, .state_count = 1};
+    char name[SYN_DEVICE_ID_MAX + SYN_DEVICE_TEXT_MAX + 16];
     const char *model = seat->info->modelled ? seat->info->profile : seat->info->model;
 
-    (void)snprintf(class.name, sizeof(class.name), "%s%s:%.30s",
-                   seat->info->modelled ? "modelled-" : "", seat->info->driver, model);
+    (void)snprintf(name, sizeof(name), "%s%s:%s", seat->info->modelled ? "modelled-" : "",
+                   seat->info->driver, model);
+    (void)syn_str_copy(class.name, sizeof(class.name), name);
     for (char *c = class.name; *c != '\0'; c++)
         *c = *c == ' ' ? '_' : *c;
     class.idle_mw = (uint32_t)SYN_MIN(seat->rates.idle_mw, UINT32_MAX);
@@ -118,8 +120,8 @@ add_seat(struct syn_engine *engine, size_t device, struct syn_err *err)
     rc = class_of(engine, seat, err);
     if (rc < 0)
         return rc;
-    syn_str_copy(seat->report.device, sizeof(seat->report.device), seat->info->id);
-    syn_str_copy(seat->report.model, sizeof(seat->report.model), seat->info->model);
+    (void)syn_str_copy(seat->report.device, sizeof(seat->report.device), seat->info->id);
+    (void)syn_str_copy(seat->report.model, sizeof(seat->report.model), seat->info->model);
     seat->report.modelled = seat->info->modelled;
     engine->descs[seat->index] = (struct syn_worker_desc){.class_id = (uint16_t)seat->class_id,
                                                           .node = (uint16_t)seat->node,

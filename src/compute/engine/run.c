@@ -19,12 +19,12 @@ syn_engine_wake(struct syn_engine_seat *seat)
 
 /* Whoever could run it, where the strategy has not decided. */
 static void
-wake_able(struct syn_engine *engine, const struct syn_engine_task *call)
+wake_able(struct syn_engine *engine, const struct syn_estimate *cost)
 {
     for (unsigned i = 0; i < engine->seats_count; i++) {
         struct syn_engine_seat *seat = &engine->seats[i];
 
-        if (call->ready.cost->ns[seat->class_id] != SYN_NEVER &&
+        if (__atomic_load_n(&cost->ns[seat->class_id], __ATOMIC_RELAXED) != SYN_NEVER &&
             atomic_load_explicit(&seat->hint, memory_order_relaxed) == 0)
             syn_engine_wake(seat);
     }
@@ -61,21 +61,11 @@ list_remove(struct syn_engine_task *call)
     call->next->prev = call->prev;
 }
 
-static void
-prefetch(const struct syn_engine_task *call, unsigned node)
-{
-    for (unsigned i = 0; i < call->uses_count; i++) {
-        uint64_t valid = __atomic_load_n(&call->seen[i].data->valid, __ATOMIC_RELAXED);
-
-        if ((call->uses[i].access & SYN_READ) != 0 && (valid >> node & 1) == 0 && valid != 0)
-            syn_memory_prefetch(call->engine->memory, node, call->uses[i].tensor);
-    }
-}
-
 void
 syn_engine_push(struct syn_engine_task *call)
 {
     struct syn_engine *engine = call->engine;
+    const struct syn_estimate *cost = call->ready.cost;
     struct syn_place place = {SYN_NO_WORKER, SYN_NO_NODE};
     struct syn_err err;
     int rc;
@@ -99,7 +89,7 @@ syn_engine_push(struct syn_engine_task *call)
     if (place.worker != SYN_NO_WORKER)
         syn_engine_wake(&engine->seats[place.worker]);
     else
-        wake_able(engine, call);
+        wake_able(engine, cost);
 }
 
 struct syn_engine_task *
@@ -142,7 +132,7 @@ syn_engine_only(const struct syn_engine_task *call, const struct syn_engine_seat
         const struct syn_engine_seat *other = &engine->seats[i];
 
         if (other != seat && !atomic_load_explicit(&other->lost, memory_order_relaxed) &&
-            call->ready.cost->ns[other->class_id] != SYN_NEVER)
+            syn_engine_cost(call, other->class_id) != SYN_NEVER)
             return false;
     }
     return true;

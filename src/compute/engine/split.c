@@ -40,28 +40,23 @@ syn_engine_piece_shape(const struct syn_engine_task *piece, unsigned operand, ui
 static bool
 is_written(const struct syn_engine_task *call, unsigned operand)
 {
-    return (call->kernel->operands[operand].access & SYN_WRITE) != 0;
+    return (call->access[operand] & SYN_WRITE) != 0;
 }
 
 /* ---- whether, and into how many ---- */
 
+/* Else pieces would write the same. */
 static bool
-fits(const struct syn_engine_task *call, const struct syn_kernel_split *rule, uint64_t *ret_size)
+cuts_what_is_written(const struct syn_engine_task *call, const struct syn_kernel_split *rule,
+                     uint64_t *ret_size)
 {
-    *ret_size = 0;
     for (unsigned i = 0; i < call->operands_count; i++) {
-        const struct syn_shape *shape = syn_tensor_shape(call->tensors[i]);
-        int dim = rule->dim[i];
-
-        if (dim < 0 && is_written(call, i))
+        if (is_written(call, i) && rule->dim[i] < 0)
             return false;
-        if (dim < 0)
-            continue;
-        if ((unsigned)dim >= shape->dims || (*ret_size != 0 && shape->sizes[dim] != *ret_size))
-            return false;
-        *ret_size = shape->sizes[dim];
+        if (rule->dim[i] >= 0)
+            *ret_size = syn_tensor_shape(call->tensors[i])->sizes[rule->dim[i]];
     }
-    return *ret_size > 1 && call->uses_count == call->operands_count;
+    return true;
 }
 
 /* As many as there are workers for, but none shorter than PIECE_NS; 1 while nothing is learnt. */
@@ -76,8 +71,7 @@ pieces_that_pay(const struct syn_engine_task *call)
         call->ready.affinity != SYN_NO_WORKER)
         return 1;
     for (unsigned i = 0; i < engine->seats_count; i++) {
-        uint64_t ns =
-            __atomic_load_n(&call->ready.cost->ns[engine->seats[i].class_id], __ATOMIC_RELAXED);
+        uint64_t ns = syn_engine_cost(call, engine->seats[i].class_id);
 
         if (ns == SYN_NEVER || atomic_load_explicit(&engine->seats[i].lost, memory_order_relaxed))
             continue;
@@ -92,18 +86,18 @@ choose(const struct syn_engine_task *call, const struct syn_kernel_split **ret_r
        uint64_t *ret_size)
 {
     unsigned count = call->pieces != SYN_PIECES_AUTO ? call->pieces : pieces_that_pay(call);
+    struct syn_kernel_call seen;
 
+    if (count < 2 || call->uses_count < call->operands_count)
+        return 1; /* a tensor that is used twice cannot be divided for one of the uses */
     count = SYN_MIN(count, PIECES_MAX);
-    for (unsigned i = 0; count > 1 && i < call->kernel->splits_count; i++) {
-        const struct syn_kernel_split *rule = &call->kernel->splits[i];
-        uint64_t most;
+    syn_engine_call_of(call, false, &seen);
+    for (unsigned i = 0; i < call->kernel->splits_count; i++) {
+        uint64_t most = syn_kernel_pieces(&seen, i);
 
-        if (!fits(call, rule, ret_size))
+        if (most < 2 || !cuts_what_is_written(call, &call->kernel->splits[i], ret_size))
             continue;
-        most = *ret_size / SYN_MAX(rule->grain, 1);
-        if (most < 2)
-            continue;
-        *ret_rule = rule;
+        *ret_rule = &call->kernel->splits[i];
         return (unsigned)SYN_MIN(count, most);
     }
     return 1;
@@ -133,7 +127,6 @@ static SYN_MUST int
 make_piece(struct syn_engine_split *split, unsigned index, struct syn_err *err)
 {
     struct syn_engine_task *whole = split->whole, *piece = NULL;
-    struct syn_kernel_call seen;
     int rc = syn_engine_record_new(whole->engine, &piece, err);
 
     if (rc < 0)
@@ -146,23 +139,13 @@ make_piece(struct syn_engine_split *split, unsigned index, struct syn_err *err)
     memcpy(piece->params, whole->params, sizeof(piece->params));
     for (unsigned i = 0; i < whole->operands_count; i++)
         piece->tensors[i] = is_written(whole, i) ? split->parts[i][index] : whole->tensors[i];
-    syn_engine_record_fill(piece);
     piece->ready.priority = whole->ready.priority;
     piece->ready.deadline_ns = whole->ready.deadline_ns;
     piece->ready.index = SYN_NO_INDEX;
     piece->ready.origin = SYN_NO_WORKER;
     piece->ready.affinity = whole->ready.affinity;
     split->pieces[index] = piece;
-    syn_engine_call_of(piece, false, &seen);
-    rc = syn_kernel_check_call(&seen, err);
-    if (rc < 0)
-        return rc;
-    syn_spin_lock(&whole->engine->lock);
-    rc = syn_engine_entry(whole->engine, &seen, &piece->entry, err);
-    if (rc == SYN_OK)
-        piece->ready.cost = syn_model_estimate(piece->entry);
-    syn_spin_unlock(&whole->engine->lock);
-    return rc;
+    return syn_engine_record_fill(piece, err);
 }
 
 /* The parts of what is written; on failure what was divided is whole again. */
@@ -212,12 +195,14 @@ static void
 undo(struct syn_engine_split *split)
 {
     struct syn_err err;
+    int rc;
 
     for (unsigned i = 0; i < split->count; i++) {
         if (split->pieces[i] != NULL)
             syn_engine_record_free(split->pieces[i]);
     }
-    (void)gather(split, &err); /* nothing has moved */
+    rc = gather(split, &err);
+    assert(rc == SYN_OK); /* nothing has moved */
     syn_free(split);
 }
 

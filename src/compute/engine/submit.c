@@ -72,37 +72,6 @@ syn_engine_records_free(struct syn_engine *engine)
     }
 }
 
-static enum syn_access
-access_of(const struct syn_engine_task *call, unsigned operand)
-{
-    return (enum syn_access)call->kernel->operands[operand].access;
-}
-
-void
-syn_engine_record_fill(struct syn_engine_task *call)
-{
-    call->uses_count = 0;
-    for (unsigned i = 0; i < call->operands_count; i++) {
-        struct syn_tensor *tensor = call->tensors[i];
-        enum syn_access access = access_of(call, i);
-        unsigned at = 0;
-
-        while (at < call->uses_count && call->uses[at].tensor != tensor)
-            at++;
-        if (at == call->uses_count) {
-            call->uses[call->uses_count++] = (struct syn_memory_use){tensor, access};
-            call->seen[at] = (struct syn_data_use){.data = syn_tensor_replicas(tensor),
-                                                   .handle = (uint32_t)syn_tensor_number(tensor)};
-        } else {
-            call->uses[at].access |= access;
-        }
-        call->seen[at].mode = call->uses[at].access & SYN_UPDATE;
-    }
-    call->ready.accesses = call->seen;
-    call->ready.access_count = call->uses_count;
-    call->ready.access_stride = sizeof(call->seen[0]);
-}
-
 void
 syn_engine_call_of(const struct syn_engine_task *call, bool native,
                    struct syn_kernel_call *ret_call)
@@ -171,9 +140,10 @@ set_priors(struct syn_engine *engine, struct syn_model_entry *entry,
     }
 }
 
-int
-syn_engine_entry(struct syn_engine *engine, const struct syn_kernel_call *call,
-                 struct syn_model_entry **ret_entry, struct syn_err *err)
+/* Under the lock. */
+static SYN_MUST int
+find_entry(struct syn_engine *engine, const struct syn_kernel_call *call,
+           struct syn_model_entry **ret_entry, struct syn_err *err)
 {
     uint64_t footprint = footprint_of(call);
     struct syn_engine_memo *memo =
@@ -197,6 +167,52 @@ syn_engine_entry(struct syn_engine *engine, const struct syn_kernel_call *call,
     memo->footprint = footprint;
     *ret_entry = memo->entry;
     return SYN_OK;
+}
+
+static void
+fill_uses(struct syn_engine_task *call, const struct syn_kernel_call *seen)
+{
+    call->uses_count = 0;
+    for (unsigned i = 0; i < call->operands_count; i++) {
+        struct syn_tensor *tensor = call->tensors[i];
+        enum syn_access access = syn_kernel_access(seen, i);
+        unsigned at = 0;
+
+        call->access[i] = (uint8_t)access;
+        access &= SYN_UPDATE; /* to memory, commuting and reducing are updates */
+        while (at < call->uses_count && call->uses[at].tensor != tensor)
+            at++;
+        if (at == call->uses_count) {
+            call->uses[call->uses_count++] = (struct syn_memory_use){.tensor = tensor};
+            call->seen[at] = (struct syn_data_use){.data = syn_tensor_replicas(tensor),
+                                                   .handle = (uint32_t)syn_tensor_number(tensor)};
+        }
+        call->uses[at].access |= access;
+        call->seen[at].mode = call->uses[at].access;
+    }
+    call->ready.accesses = call->seen;
+    call->ready.access_count = call->uses_count;
+    call->ready.access_stride = sizeof(call->seen[0]);
+}
+
+int
+syn_engine_record_fill(struct syn_engine_task *call, struct syn_err *err)
+{
+    struct syn_engine *engine = call->engine;
+    struct syn_kernel_call seen;
+    int rc;
+
+    syn_engine_call_of(call, false, &seen);
+    rc = syn_kernel_check_call(&seen, err);
+    if (rc < 0)
+        return rc;
+    fill_uses(call, &seen);
+    syn_spin_lock(&engine->lock);
+    rc = find_entry(engine, &seen, &call->entry, err);
+    if (rc == SYN_OK)
+        call->ready.cost = syn_model_estimate(call->entry);
+    syn_spin_unlock(&engine->lock);
+    return rc;
 }
 
 /* ---- submitting ---- */
@@ -251,7 +267,9 @@ fill(struct syn_engine_task *call, const struct syn_task_call *wish, struct syn_
     rc = fill_params(call, wish, err);
     if (rc < 0)
         return rc;
-    syn_engine_record_fill(call);
+    rc = syn_engine_record_fill(call, err);
+    if (rc < 0)
+        return rc;
     call->ready.priority = wish->priority;
     call->ready.deadline_ns =
         wish->deadline_ns > 0 ? (uint64_t)(syn_engine_now() + wish->deadline_ns) : 0;
@@ -262,30 +280,11 @@ fill(struct syn_engine_task *call, const struct syn_task_call *wish, struct syn_
                                 : SYN_OK;
 }
 
-static SYN_MUST int
-estimate(struct syn_engine_task *call, struct syn_err *err)
-{
-    struct syn_engine *engine = call->engine;
-    struct syn_kernel_call seen;
-    int rc;
-
-    syn_engine_call_of(call, false, &seen);
-    rc = syn_kernel_check_call(&seen, err);
-    if (rc < 0)
-        return rc;
-    syn_spin_lock(&engine->lock);
-    rc = syn_engine_entry(engine, &seen, &call->entry, err);
-    if (rc == SYN_OK)
-        call->ready.cost = syn_model_estimate(call->entry);
-    syn_spin_unlock(&engine->lock);
-    return rc;
-}
-
 static bool
 is_possible(const struct syn_engine_task *call)
 {
     for (unsigned i = 0; i < call->engine->platform.class_count; i++) {
-        if (call->ready.cost->ns[i] != SYN_NEVER)
+        if (syn_engine_cost(call, i) != SYN_NEVER)
             return true;
     }
     return false;
@@ -313,6 +312,24 @@ dispatch(struct syn_worker *worker, struct syn_fork *at, void *arg)
     return SYN_OK;
 }
 
+/* What the order of tasks follows from: commuting and reducing calls go in any order, one at a
+ * time; whoever does more than one thing with a tensor updates it. */
+static enum syn_access
+order_of(const struct syn_engine_task *call, const struct syn_tensor *tensor)
+{
+    enum syn_access access = 0;
+
+    for (unsigned i = 0; i < call->operands_count; i++) {
+        if (call->tensors[i] != tensor)
+            continue;
+        if (access == 0)
+            access = call->access[i] == SYN_REDUCE ? SYN_COMMUTE : call->access[i];
+        else if (access != call->access[i])
+            access = SYN_UPDATE;
+    }
+    return access;
+}
+
 static SYN_MUST int
 submit(struct syn_engine_task *call, const struct syn_task_call *wish, struct syn_task **ret_task,
        struct syn_err *err)
@@ -334,7 +351,7 @@ submit(struct syn_engine_task *call, const struct syn_task_call *wish, struct sy
 
         if (rc < 0)
             return rc;
-        uses[i].access = call->uses[i].access;
+        uses[i].access = order_of(call, call->uses[i].tensor);
     }
     return syn_task_submit_flagged(engine->runtime, &spec, SYN_TASK_ALWAYS, ret_task, err);
 }
@@ -349,8 +366,6 @@ syn_engine_submit(struct syn_engine *engine, const struct syn_task_call *wish,
     if (rc < 0)
         return rc;
     rc = fill(call, wish, err);
-    if (rc == SYN_OK)
-        rc = estimate(call, err);
     if (rc == SYN_OK && !is_possible(call))
         rc = SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s: no device here has an implementation for it",
                       wish->kernel->name);

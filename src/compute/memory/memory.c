@@ -146,6 +146,7 @@ syn_memory_open(const struct syn_memory_options *options, struct syn_memory **re
     if (!memory)
         return SYN_FAIL(err, SYN_E_NOMEM, "a memory manager");
     memory->registry = options->registry;
+    memory->drop = options->drop;
     fill_nodes(memory, options);
     sys = pthread_create(&memory->mover, NULL, syn_mover_run, memory);
     if (sys != 0) {
