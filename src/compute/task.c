@@ -120,28 +120,46 @@ take_task(struct syn_tasks *tasks, struct syn_task **ret_task, struct syn_err *e
     return SYN_OK;
 }
 
+/* Put what workers gave back in front of the stock. False: there was none. */
+static bool
+regain_edges(struct syn_tasks *tasks)
+{
+    struct syn_extra_edge *first =
+        atomic_exchange_explicit(&tasks->returned_edges, NULL, memory_order_acquire);
+    struct syn_extra_edge *last = first;
+
+    if (first == NULL)
+        return false;
+    while (last->next != 0)
+        last = (struct syn_extra_edge *)(uintptr_t)last->next;
+    last->next = (uintptr_t)tasks->edges;
+    tasks->edges = first;
+    return true;
+}
+
 /* Put `count` extra edges within reach, so that linking cannot fail halfway. */
 static SYN_MUST int
 reserve_edges(struct syn_tasks *tasks, size_t count, struct syn_err *err)
 {
-    struct syn_extra_edge *edge = tasks->edges;
-    int rc = SYN_OK;
+    const struct syn_extra_edge *edge = tasks->edges;
+    size_t seen = 0;
 
-    for (size_t i = 0; rc == SYN_OK && i < count; i++) {
-        if (edge == NULL && tasks->edges == NULL) {
-            tasks->edges =
-                atomic_exchange_explicit(&tasks->returned_edges, NULL, memory_order_acquire);
-            edge = tasks->edges;
+    while (seen < count) {
+        if (edge != NULL) {
+            edge = (const struct syn_extra_edge *)(uintptr_t)edge->next;
+            seen++;
+            continue;
         }
-        if (edge == NULL) {
-            rc = more_edges(tasks, err);
-            edge = tasks->edges;
-            i = 0;
+        if (!regain_edges(tasks)) {
+            int rc = more_edges(tasks, err);
+
+            if (rc < 0)
+                return rc;
         }
-        if (rc == SYN_OK)
-            edge = (struct syn_extra_edge *)(uintptr_t)edge->next;
+        edge = tasks->edges;
+        seen = 0;
     }
-    return rc;
+    return SYN_OK;
 }
 
 /* Give a chain of records back to the submitters. */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <synor/base/mem.h>
 #include <synor/base/test.h>
 
 static struct syn_runtime *
@@ -531,10 +532,61 @@ test_commute_refusals(void **unused)
     runtime = syn_runtime_free(runtime);
 }
 
+/* After a while, tasks cost no memory, however many there are. */
+static int
+run_empty(struct syn_worker *worker, struct syn_fork *at, void *arg)
+{
+    (void)worker;
+    (void)at;
+    (void)arg;
+    return SYN_OK;
+}
+
+static void
+submit_empty(struct syn_runtime *runtime, struct syn_data **data, unsigned count)
+{
+    struct syn_err err;
+
+    for (unsigned i = 0; i < count; i++) {
+        const struct syn_use uses[] = {{data[i % CELLS], SYN_UPDATE},
+                                       {data[(i + 5) % CELLS], SYN_READ},
+                                       {data[(i + 11) % CELLS], SYN_READ}};
+        const struct syn_task_spec spec = {.run = run_empty, .uses = uses, .uses_count = 3};
+
+        assert_done(syn_task_submit(runtime, &spec, NULL, &err), &err);
+        if (i % 500 == 499)
+            syn_runtime_wait(runtime);
+    }
+}
+
+static void
+test_memory_is_flat(void **unused)
+{
+    (void)unused;
+    for (unsigned workers = 0; workers < 3; workers++) {
+        struct syn_runtime *runtime = runtime_with(workers);
+        struct syn_data *data[CELLS];
+        struct syn_err err;
+        uint64_t before;
+
+        for (unsigned i = 0; i < CELLS; i++)
+            assert_done(syn_data_new(runtime, NULL, 8, &data[i], &err), &err);
+        submit_empty(runtime, data, 10000);
+        before = syn_mem_fault_count();
+        submit_empty(runtime, data, 50000);
+        /* A slab or two more, when more tasks happened to wait at once than ever before. */
+        assert_true(syn_mem_fault_count() - before <= 4);
+        for (unsigned i = 0; i < CELLS; i++)
+            data[i] = syn_data_free(data[i]);
+        runtime = syn_runtime_free(runtime);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_memory_is_flat),
         cmocka_unit_test(test_commute_and_reduce),
         cmocka_unit_test(test_commute_refusals),
         cmocka_unit_test(test_any_run_equals_the_sequential_one),

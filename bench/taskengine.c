@@ -1,0 +1,286 @@
+/* What a task costs where a device is chosen and its data kept coherent, what priorities cost the
+ * others, and how much memory records take. README.md says how each figure is meant. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <synor/engine.h>
+
+#include "data_priv.h"
+#include "task_priv.h"
+
+enum {
+    ROUNDS = 11,
+    DECISIONS = 100000, /* a round */
+    TENSORS = 64,
+    CANDIDATES = 8,
+    FLAT_TASKS = 200000, /* a round of the cost of priorities */
+    URGENT_EVERY = 100,
+    MANY = 100000000, /* tasks after which memory has to be what it was */
+};
+
+static struct syn_err error;
+
+static void
+must(int rc)
+{
+    if (rc >= 0)
+        return;
+    (void)fprintf(stderr, "bench-taskengine: %s\n", error.msg);
+    exit(1);
+}
+
+static double
+cpu_s(void)
+{
+    struct rusage usage;
+
+    (void)getrusage(RUSAGE_SELF, &usage);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+}
+
+static double
+now_s(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static int
+by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static double
+median(double *values, size_t count)
+{
+    qsort(values, count, sizeof(*values), by_size);
+    return values[count / 2];
+}
+
+/* ---- device choice ---- */
+
+static int
+run_nothing(const struct syn_kernel_call *call, struct syn_worker *worker, struct syn_fork *at,
+            struct syn_err *err)
+{
+    (void)call;
+    (void)worker;
+    (void)at;
+    (void)err;
+    return SYN_OK;
+}
+
+/* So little that the CPU is always soonest; the devices are weighed all the same. */
+static void
+little_work(const struct syn_kernel_call *call, struct syn_work *ret_work)
+{
+    (void)call;
+    *ret_work = (struct syn_work){.flops = 1, .dtype = SYN_DTYPE_FP32};
+}
+
+static const struct syn_kernel_operand operands[] = {
+    {"a", SYN_READ, 1, 1}, {"b", SYN_READ, 1, 1}, {"c", SYN_UPDATE, 1, 1}};
+static const struct syn_kernel_impl impls[] = {
+    {.format = SYN_FORMAT_NATIVE, .kinds = UINT32_MAX, .run = run_nothing}};
+static const struct syn_kernel nothing = {.name = "nothing",
+                                          .summary = "does nothing with three tensors",
+                                          .operands_count = 3,
+                                          .operands = operands,
+                                          .impls_count = 1,
+                                          .impls = impls,
+                                          .work = little_work};
+
+static double
+decide(struct syn_engine *engine, struct syn_tensor **tensors)
+{
+    struct syn_task_call call = {.kernel = &nothing, .pieces = SYN_PIECES_ONE};
+    double begun = cpu_s();
+
+    for (unsigned i = 0; i < DECISIONS; i++) {
+        unsigned c = i % TENSORS;
+
+        call.tensors[0] = tensors[(c + 7) % TENSORS];
+        call.tensors[1] = tensors[(c + 19) % TENSORS];
+        call.tensors[2] = tensors[c];
+        must(syn_engine_submit(engine, &call, NULL, &error));
+    }
+    must(syn_engine_wait(engine, &error));
+    return (cpu_s() - begun) * 1e9 / DECISIONS;
+}
+
+static void
+measure_decision(void)
+{
+    const struct syn_engine_options options = {
+        .modelled = "h100-sxm,h100-sxm,rtx-4090,rtx-4090,mi300x,mi300x,l40s",
+        .runtime = {.workers = 1},
+    };
+    const struct syn_shape shape = {.dtype = SYN_DTYPE_FP32, .dims = 1, .sizes = {1024}};
+    struct syn_tensor *tensors[TENSORS];
+    double ns[ROUNDS];
+    struct syn_engine *engine;
+
+    must(syn_engine_open(&options, &engine, &error));
+    if (syn_engine_workers(engine) < CANDIDATES)
+        (void)fprintf(stderr, "only %u candidates\n", syn_engine_workers(engine));
+    for (unsigned i = 0; i < TENSORS; i++) {
+        void *data;
+
+        must(syn_tensor_new(syn_engine_memory(engine), &shape, &tensors[i], &error));
+        must(syn_engine_map(engine, tensors[i], SYN_WRITE, &data, &error));
+        memset(data, 0, 4096);
+        syn_engine_unmap(engine, tensors[i]);
+    }
+    (void)decide(engine, tensors);
+    for (unsigned i = 0; i < ROUNDS; i++)
+        ns[i] = decide(engine, tensors);
+    for (unsigned i = 0; i < TENSORS; i++)
+        must(syn_tensor_free(tensors[i], &error));
+    engine = syn_engine_close(engine);
+    {
+        double ours = median(ns, ROUNDS);
+
+        printf(
+            "decision_ns\t%.0f\tns of CPU a task\tStarPU dmda (published)\t4750\t%.3f\t0.063\t%s\n",
+            ours, ours / 4750, ours <= 300 ? "ok" : "short");
+    }
+}
+
+/* ---- what priorities cost the rest ---- */
+
+static void
+work_a_little(void *arg)
+{
+    double until = now_s() + 1e-6;
+
+    (void)arg;
+    while (now_s() < until)
+        ;
+}
+
+static double
+flat(struct syn_runtime *runtime, bool urgent)
+{
+    double begun = now_s();
+
+    for (unsigned i = 0; i < FLAT_TASKS; i++) {
+        if (urgent && i % URGENT_EVERY == 0)
+            must(syn_submit_urgent(runtime, work_a_little, NULL, 5, &error));
+        else
+            must(syn_submit(runtime, work_a_little, NULL, &error));
+    }
+    syn_runtime_wait(runtime);
+    return now_s() - begun;
+}
+
+static void
+measure_priorities(void)
+{
+    const struct syn_runtime_options options = {.no_workers = true, .guests = 1};
+    struct syn_runtime *runtime;
+    double ratios[ROUNDS];
+
+    must(syn_runtime_new(&options, &runtime, &error));
+    (void)flat(runtime, true);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        double without = flat(runtime, false);
+
+        ratios[i] = flat(runtime, true) / without;
+    }
+    runtime = syn_runtime_free(runtime);
+    {
+        double ratio = median(ratios, ROUNDS);
+
+        printf("priority_cost\t%.4f\tx\tno priorities\t1.0000\t%.4f\t1.030\t%s\n", ratio, ratio,
+               ratio <= 1.03 ? "ok" : "short");
+    }
+}
+
+/* ---- memory ---- */
+
+static long
+resident_kb(void)
+{
+    long size = 0, resident = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+
+    if (file == NULL)
+        return 0;
+    if (fscanf(file, "%ld %ld", &size, &resident) != 2)
+        resident = 0;
+    (void)fclose(file);
+    return resident * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+static int
+do_nothing(struct syn_worker *worker, struct syn_fork *at, void *arg)
+{
+    (void)worker;
+    (void)at;
+    (void)arg;
+    return SYN_OK;
+}
+
+static void
+submit_many(struct syn_runtime *runtime, struct syn_data **data, long count)
+{
+    for (long i = 0; i < count; i++) {
+        const struct syn_use uses[] = {{data[i % TENSORS], SYN_UPDATE},
+                                       {data[(i + 7) % TENSORS], SYN_READ},
+                                       {data[(i + 19) % TENSORS], SYN_READ}};
+        const struct syn_task_spec spec = {.run = do_nothing, .uses = uses, .uses_count = 3};
+
+        must(syn_task_submit(runtime, &spec, NULL, &error));
+        if (i % 20000 == 0)
+            syn_runtime_wait(runtime);
+    }
+    syn_runtime_wait(runtime);
+}
+
+static void
+measure_memory(void)
+{
+    const struct syn_runtime_options options = {.no_workers = true, .guests = 1};
+    struct syn_data *data[TENSORS];
+    struct syn_runtime *runtime;
+    long before, after;
+    bool flat_memory;
+
+    must(syn_runtime_new(&options, &runtime, &error));
+    for (unsigned i = 0; i < TENSORS; i++)
+        must(syn_data_new(runtime, &data[i], sizeof(data[i]), &data[i], &error));
+    submit_many(runtime, data, 100000);
+    before = resident_kb();
+    submit_many(runtime, data, MANY);
+    after = resident_kb();
+    for (unsigned i = 0; i < TENSORS; i++)
+        data[i] = syn_data_free(data[i]);
+    runtime = syn_runtime_free(runtime);
+    flat_memory = after <= before + 64;
+    (void)fprintf(stderr, "%d tasks on three pieces of data each: %ld KiB before, %ld KiB after\n",
+                  MANY, before, after);
+    printf("task_bytes\t%zu\tB\tgoal\t192\t%.3f\t1.000\t%s\n", sizeof(struct syn_task),
+           (double)sizeof(struct syn_task) / 192,
+           sizeof(struct syn_task) <= 192 && flat_memory ? "ok" : "short");
+    printf("handle_bytes\t%zu\tB\tgoal\t128\t%.3f\t1.000\t%s\n", sizeof(struct syn_data),
+           (double)sizeof(struct syn_data) / 128, sizeof(struct syn_data) <= 128 ? "ok" : "short");
+}
+
+int
+main(void)
+{
+    measure_decision();
+    measure_priorities();
+    measure_memory();
+    return 0;
+}
