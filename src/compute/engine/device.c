@@ -214,7 +214,7 @@ measure(struct syn_engine_seat *seat, const struct syn_engine_task *call,
         outcome->energy_uj = (uint64_t)span.energy_uj;
         outcome->energy_source = span.modelled ? SYN_POWER_MODELLED : SYN_POWER_MEASURED;
     }
-    seat->idle_ns = now;
+    seat->idle_ns = outcome->ended_ns = now;
 }
 
 /* Look at the oldest call in flight. False: it still flies. */

@@ -4,6 +4,7 @@
  *     split.c    a large one is divided when it is ready
  *     run.c      ready -> strategy -> a seat -> tensors there -> kernel -> over
  *     device.c   the same for a device's seat, on a thread of its own
+ *     trace.c    what is recorded of it
  *     map.c      tensors in the caller's hands
  *     platform.c what the strategy knows of the machine
  *
@@ -123,6 +124,8 @@ init(struct syn_engine *engine, const struct syn_engine_options *options, struct
         rc = open_model(engine, options, err);
     if (rc == SYN_OK)
         rc = open_memory(engine, options, err);
+    if (rc == SYN_OK && engine->trace != NULL)
+        rc = syn_engine_trace_open(engine, err);
     return rc == SYN_OK ? start_devices(engine, err) : rc;
 }
 
@@ -172,6 +175,7 @@ syn_engine_open(const struct syn_engine_options *options, struct syn_engine **re
     (void)pthread_mutex_init(&engine->maps_lock, NULL);
     engine->waiting.next = engine->waiting.prev = &engine->waiting;
     engine->opened_ns = syn_engine_now();
+    engine->trace = options->trace;
     engine->timeout_ns = options->device_timeout_ms * 1000000;
     rc = init(engine, options, err);
     if (rc < 0) {

@@ -10,6 +10,7 @@
 #include <synor/compute/memory.h>
 #include <synor/compute/program.h>
 #include <synor/engine.h>
+#include <synor/trace.h>
 
 #include "../spin_priv.h"
 #include "../task_priv.h"
@@ -32,8 +33,9 @@ struct syn_engine_task {
     struct syn_engine_task *next, *prev; /* in the list that it is in */
     uint8_t operands_count, uses_count;
     uint8_t tries;
-    uint8_t pieces; /* wanted; SYN_PIECES_AUTO */
-    int64_t begun_ns;
+    uint8_t pieces;  /* wanted; SYN_PIECES_AUTO */
+    uint64_t number; /* in traces */
+    int64_t popped_ns, begun_ns;
     struct syn_data_use seen[SYN_OPERANDS_MAX];
     struct syn_memory_use uses[SYN_OPERANDS_MAX]; /* each tensor once */
     struct syn_tensor *tensors[SYN_OPERANDS_MAX];
@@ -96,6 +98,7 @@ struct syn_engine {
     struct syn_registry *registry;
     struct syn_memory *memory;
     struct syn_source source;
+    struct syn_trace *trace; /* or NULL */
     int64_t opened_ns;
     int64_t timeout_ns;
     /* Read by everybody. */
@@ -127,6 +130,7 @@ struct syn_engine {
     /* Maps, and tensors' handles. */
     pthread_mutex_t maps_lock;
     struct syn_engine_map *maps;
+    uint64_t numbers; /* of calls, in traces */
 };
 
 int64_t syn_engine_now(void);
@@ -175,7 +179,8 @@ struct syn_engine_task *syn_engine_granted(struct syn_engine_seat *seat);
 struct syn_engine_outcome {
     int code;
     bool held;
-    bool ran; /* `busy_ns` is a measurement */
+    bool ran;         /* `busy_ns` is a measurement */
+    int64_t ended_ns; /* 0: now */
     uint64_t busy_ns;
     uint64_t energy_uj;
     enum syn_power_source energy_source;
@@ -195,13 +200,35 @@ bool syn_engine_any(const void *self, unsigned index);
 
 void *syn_engine_device_main(void *seat);
 
+/* ---- trace.c ---- */
+
+/* Say who is who. */
+SYN_MUST int syn_engine_trace_open(struct syn_engine *engine, struct syn_err *err);
+/* A call was submitted: what it waits for. */
+void syn_engine_trace_order(struct syn_engine_task *call);
+/* `whole` needs its piece. */
+void syn_engine_trace_piece(const struct syn_engine_task *whole, struct syn_engine_task *piece);
+/* It is over. */
+struct syn_engine_outcome;
+void syn_engine_trace_end(const struct syn_engine_task *call,
+                          const struct syn_engine_outcome *outcome);
+
 /* ---- map.c ---- */
 
-/* The handle that a tensor's dependencies are inferred by, made when it is first used. */
-SYN_MUST int syn_engine_data(struct syn_engine *engine, struct syn_tensor *tensor,
-                             struct syn_data **ret_data, struct syn_err *err);
+/* What the engine keeps of a tensor: its word there. */
+struct syn_engine_handle {
+    struct syn_data *data; /* dependencies are inferred by it */
+    /* For traces, under `maps_lock`: numbers of calls. */
+    uint64_t writer; /* 0: none */
+    uint64_t *readers;
+    size_t readers_count, readers_cap;
+};
+
+/* A tensor's handle, made when it is first used. */
+SYN_MUST int syn_engine_handle(struct syn_engine *engine, struct syn_tensor *tensor,
+                               struct syn_engine_handle **ret_handle, struct syn_err *err);
 /* The memory manager ends a tensor: its handle goes too. */
-void syn_engine_forget(void *data);
+void syn_engine_forget(void *handle);
 
 /* ---- split.c ---- */
 

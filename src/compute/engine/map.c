@@ -17,30 +17,50 @@ struct syn_engine_map {
     sem_t there;
 };
 
+void
+syn_engine_forget(void *arg)
+{
+    struct syn_engine_handle *handle = arg;
+
+    handle->data = syn_data_free(handle->data);
+    syn_free(handle->readers);
+    syn_free(handle);
+}
+
+static SYN_MUST int
+handle_new(struct syn_engine *engine, struct syn_tensor *tensor,
+           struct syn_engine_handle **ret_handle, struct syn_err *err)
+{
+    struct syn_engine_handle *handle = syn_calloc(1, sizeof(*handle));
+    int rc;
+
+    if (handle == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a tensor's handle");
+    rc = syn_data_new(engine->runtime, tensor, 0, &handle->data, err);
+    if (rc < 0) {
+        syn_free(handle);
+        return rc;
+    }
+    syn_tensor_set_user(tensor, handle);
+    *ret_handle = handle;
+    return SYN_OK;
+}
+
 int
-syn_engine_data(struct syn_engine *engine, struct syn_tensor *tensor, struct syn_data **ret_data,
-                struct syn_err *err)
+syn_engine_handle(struct syn_engine *engine, struct syn_tensor *tensor,
+                  struct syn_engine_handle **ret_handle, struct syn_err *err)
 {
     int rc = SYN_OK;
 
-    *ret_data = syn_tensor_user(tensor);
-    if (*ret_data != NULL)
+    *ret_handle = syn_tensor_user(tensor);
+    if (*ret_handle != NULL)
         return SYN_OK;
     (void)pthread_mutex_lock(&engine->maps_lock);
-    *ret_data = syn_tensor_user(tensor);
-    if (*ret_data == NULL) {
-        rc = syn_data_new(engine->runtime, tensor, 0, ret_data, err);
-        if (rc == SYN_OK)
-            syn_tensor_set_user(tensor, *ret_data);
-    }
+    *ret_handle = syn_tensor_user(tensor);
+    if (*ret_handle == NULL)
+        rc = handle_new(engine, tensor, ret_handle, err);
     (void)pthread_mutex_unlock(&engine->maps_lock);
     return rc;
-}
-
-void
-syn_engine_forget(void *data)
-{
-    (void)syn_data_free(data);
 }
 
 static void
@@ -88,11 +108,13 @@ submit(struct syn_engine_map *map, struct syn_err *err)
 {
     struct syn_use use = {.access = map->use.access};
     struct syn_task_spec spec = {.run = dispatch, .arg = map, .uses = &use, .uses_count = 1};
-    int rc = syn_engine_data(map->engine, map->tensor, &use.data, err);
+    struct syn_engine_handle *handle;
+    int rc = syn_engine_handle(map->engine, map->tensor, &handle, err);
 
-    return rc < 0
-               ? rc
-               : syn_task_submit_flagged(map->engine->runtime, &spec, SYN_TASK_ALWAYS, NULL, err);
+    if (rc < 0)
+        return rc;
+    use.data = handle->data;
+    return syn_task_submit_flagged(map->engine->runtime, &spec, SYN_TASK_ALWAYS, NULL, err);
 }
 
 int

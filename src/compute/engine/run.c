@@ -98,13 +98,15 @@ syn_engine_pop(struct syn_engine_seat *seat)
     struct syn_engine *engine = seat->engine;
     struct syn_engine_task *call;
     struct syn_pop pop = {0};
+    int64_t now;
 
     atomic_store_explicit(&seat->hint, 0, memory_order_seq_cst);
     if (atomic_load_explicit(&engine->queued, memory_order_seq_cst) == 0 ||
         atomic_load_explicit(&seat->lost, memory_order_relaxed))
         return NULL;
+    now = syn_engine_now();
     syn_spin_lock(&engine->lock);
-    engine->ops->pop(engine->strategy, seat->index, (uint64_t)syn_engine_now(), &pop);
+    engine->ops->pop(engine->strategy, seat->index, (uint64_t)now, &pop);
     call = (struct syn_engine_task *)(void *)pop.ready;
     if (call != NULL)
         list_remove(call);
@@ -118,6 +120,7 @@ syn_engine_pop(struct syn_engine_seat *seat)
     (void)atomic_fetch_sub_explicit(&engine->queued, 1, memory_order_relaxed);
     atomic_store_explicit(&seat->hint, 1, memory_order_relaxed);
     call->seat = seat;
+    call->popped_ns = now;
     return call;
 }
 
@@ -212,11 +215,12 @@ report(struct syn_engine *engine, struct syn_engine_task *call,
        const struct syn_engine_outcome *outcome, const struct syn_err *err)
 {
     struct syn_engine_seat *seat = call->seat;
+    int64_t now = outcome->ended_ns != 0 ? outcome->ended_ns : syn_engine_now();
 
     syn_spin_lock(&engine->lock);
     if (seat != NULL) {
         engine->ops->done(engine->strategy, seat->index, &call->ready, outcome->busy_ns,
-                          (uint64_t)syn_engine_now());
+                          (uint64_t)now);
         if (outcome->ran)
             syn_model_record(call->entry, seat->class_id, SYN_MAX(outcome->busy_ns, 1));
         seat->report.tasks += outcome->ran;
@@ -242,6 +246,8 @@ syn_engine_end(struct syn_engine_task *call, struct syn_worker *worker,
         syn_memory_release(engine->memory, call->seat->node, call->uses, call->uses_count,
                            outcome->code == 0);
     report(engine, call, outcome, err);
+    if (syn_trace_on(engine->trace))
+        syn_engine_trace_end(call, outcome);
     wake_refused(engine);
     if (call->split != NULL) {
         syn_engine_piece_end(call, worker, outcome->code);
@@ -295,14 +301,14 @@ run_native(struct syn_worker *worker, struct syn_engine_task *call)
     struct syn_engine_seat *seat = call->seat;
     struct syn_kernel_call seen;
     struct syn_err err;
-    int64_t begun;
 
     syn_engine_call_of(call, true, &seen);
     call->impl = syn_kernel_pick(call->kernel, &seen, seat->info);
     assert(call->impl != NULL); /* or the estimate would have been NEVER */
-    begun = syn_engine_now();
+    call->begun_ns = syn_engine_now();
     outcome.code = call->impl->run(&seen, worker, at, &err);
-    outcome.busy_ns = (uint64_t)(syn_engine_now() - begun);
+    outcome.ended_ns = syn_engine_now();
+    outcome.busy_ns = (uint64_t)(outcome.ended_ns - call->begun_ns);
     worker->deque.head = at;
     outcome.ran = outcome.code >= 0;
     outcome.code = SYN_MIN(outcome.code, 0);

@@ -144,6 +144,8 @@ make_piece(struct syn_engine_split *split, unsigned index, struct syn_err *err)
     piece->ready.index = SYN_NO_INDEX;
     piece->ready.origin = SYN_NO_WORKER;
     piece->ready.affinity = whole->ready.affinity;
+    if (syn_trace_on(whole->engine->trace))
+        syn_engine_trace_piece(whole, piece);
     split->pieces[index] = piece;
     return syn_engine_record_fill(piece, err);
 }

@@ -347,12 +347,16 @@ submit(struct syn_engine_task *call, const struct syn_task_call *wish, struct sy
                                  .done_arg = wish->done_arg};
 
     for (unsigned i = 0; i < call->uses_count; i++) {
-        int rc = syn_engine_data(engine, call->uses[i].tensor, &uses[i].data, err);
+        struct syn_engine_handle *handle;
+        int rc = syn_engine_handle(engine, call->uses[i].tensor, &handle, err);
 
         if (rc < 0)
             return rc;
+        uses[i].data = handle->data;
         uses[i].access = order_of(call, call->uses[i].tensor);
     }
+    if (syn_trace_on(engine->trace))
+        syn_engine_trace_order(call);
     return syn_task_submit_flagged(engine->runtime, &spec, SYN_TASK_ALWAYS, ret_task, err);
 }
 
@@ -369,12 +373,12 @@ syn_engine_submit(struct syn_engine *engine, const struct syn_task_call *wish,
     if (rc == SYN_OK && !is_possible(call))
         rc = SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s: no device here has an implementation for it",
                       wish->kernel->name);
+    (void)atomic_fetch_add_explicit(&engine->submitted, 1, memory_order_relaxed);
     if (rc == SYN_OK)
         rc = submit(call, wish, ret_task, err);
     if (rc < 0) {
         syn_engine_record_free(call);
-        return rc;
+        (void)atomic_fetch_sub_explicit(&engine->submitted, 1, memory_order_relaxed);
     }
-    (void)atomic_fetch_add_explicit(&engine->submitted, 1, memory_order_relaxed);
-    return SYN_OK;
+    return rc;
 }
