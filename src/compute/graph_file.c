@@ -152,7 +152,7 @@ is_known(enum syn_dtype dtype)
 {
     const struct syn_dtype_info *info = syn_dtype_info(dtype);
 
-    if (info->class == SYN_DTYPE_FLOAT)
+    if (info->family == SYN_DTYPE_FLOAT)
         return info->bits >= 32;
     return info->bits >= 8;
 }
@@ -651,12 +651,12 @@ number_of(const struct syn_graph_tensor *tensor, uint64_t index, bool whole)
 static void
 put_number(char *data, uint64_t at, const struct syn_dtype_info *info, double number)
 {
-    bool complex = info->class == SYN_DTYPE_COMPLEX;
+    bool complex = info->family == SYN_DTYPE_COMPLEX;
     size_t bytes = info->bits / 8 / (complex ? 2 : 1);
     float narrow = (float)number;
-    int64_t whole = complex || info->class == SYN_DTYPE_FLOAT ? 0 : (int64_t)number;
+    int64_t whole = complex || info->family == SYN_DTYPE_FLOAT ? 0 : (int64_t)number;
 
-    if (complex || info->class == SYN_DTYPE_FLOAT)
+    if (complex || info->family == SYN_DTYPE_FLOAT)
         memcpy(data + at * bytes, bytes == sizeof(float) ? (const void *)&narrow : &number, bytes);
     else if (bytes == 8)
         memcpy(data + at * bytes, &whole, bytes);
@@ -673,8 +673,8 @@ syn_graph_tensor_fill(const struct syn_graph_tensor *tensor, void *data)
 {
     const struct syn_shape *shape = &tensor->shape;
     const struct syn_dtype_info *info = syn_dtype_info(shape->dtype);
-    bool complex = info->class == SYN_DTYPE_COMPLEX;
-    bool whole = !complex && info->class != SYN_DTYPE_FLOAT;
+    bool complex = info->family == SYN_DTYPE_COMPLEX;
+    bool whole = !complex && info->family != SYN_DTYPE_FLOAT;
     uint64_t count = 1;
 
     assert(tensor->init != SYN_GRAPH_INIT_NONE && tensor->init != SYN_GRAPH_INIT_FILE);

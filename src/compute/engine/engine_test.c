@@ -443,7 +443,8 @@ test_loss(void **unused)
         mix_at_random(&set, 60, false);
         rc = syn_engine_wait(set.engine, &err);
         syn_dev_fault_arm(NULL, SYN_DEV_FAULT_LOST, 0);
-        assert_true(rc == SYN_OK || rc == SYN_E_UNAVAILABLE);
+        if (rc != SYN_OK && rc != SYN_E_UNAVAILABLE)
+            fail_msg("%d: %s", rc, err.msg);
         for (unsigned i = 0; i < syn_engine_workers(set.engine); i++) {
             syn_engine_worker(set.engine, i, &worker);
             lost += worker.lost;
