@@ -42,31 +42,35 @@ give_back(struct syn_engine_seat *seat, struct syn_engine_task *call)
 
 /* ---- loss ---- */
 
-/* Calls whose only worker this was: they end. */
+/* What the strategy holds was given out with this seat in mind: it is given out again. Calls that
+ * nobody else can run end. */
 static void
-end_orphans(struct syn_engine_seat *seat, const struct syn_err *err)
+give_out_again(struct syn_engine_seat *seat, const struct syn_err *err)
 {
     struct syn_engine *engine = seat->engine;
-    struct syn_engine_task *orphans = NULL, *next;
+    struct syn_engine_task *calls = NULL, *next;
 
     syn_spin_lock(&engine->lock);
     for (struct syn_engine_task *call = engine->waiting.next; call != &engine->waiting;
          call = next) {
         next = call->next;
-        if (!syn_engine_only(call, seat) || !engine->ops->cancel(engine->strategy, &call->ready))
+        if (!engine->ops->cancel(engine->strategy, &call->ready))
             continue;
         call->prev->next = call->next;
         call->next->prev = call->prev;
-        call->next = orphans;
-        orphans = call;
+        call->next = calls;
+        calls = call;
     }
     syn_spin_unlock(&engine->lock);
-    for (; orphans != NULL; orphans = next) {
+    for (; calls != NULL; calls = next) {
         struct syn_engine_outcome outcome = {.code = SYN_E_UNAVAILABLE};
 
-        next = orphans->next;
+        next = calls->next;
         (void)atomic_fetch_sub_explicit(&engine->queued, 1, memory_order_relaxed);
-        syn_engine_end(orphans, NULL, &outcome, err);
+        if (syn_engine_only(calls, seat))
+            syn_engine_end(calls, NULL, &outcome, err);
+        else
+            syn_engine_push(calls);
     }
 }
 
@@ -111,7 +115,7 @@ lose(struct syn_engine_seat *seat, const struct syn_err *why)
     for (unsigned i = 0; i < seat->flying_count; i++)
         syn_engine_again(seat->flying[i], false, &err);
     seat->flying_count = 0;
-    end_orphans(seat, &err);
+    give_out_again(seat, &err);
     for (unsigned i = 0; i < engine->seats_count; i++)
         syn_engine_wake(&engine->seats[i]);
 }
