@@ -423,19 +423,27 @@ drain_node(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
 /* --- assignments ------------------------------------------------------------------------------ */
 
+/* "instance-on/NODE/ID" is told as the instance. */
+static void
+instance_of(const char *key, char *out)
+{
+    (void)srv_key(out, "instance", strrchr(key, '/') + 1, NULL);
+}
+
 static int
 stream_instances(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     const char *id = syn_http_req_param(req, "id");
-    char prefix[SRV_KEY_MAX];
     struct srv_stream_plan plan = {
-        .put_event = "instance", .delete_event = "gone", .snapshot = true, .target = "instance/"};
+        .put_event = "instance", .delete_event = "gone", .snapshot = true, .subject = instance_of};
     int rc = srv_own_node(srv_identity(req), id, err);
 
     if (rc == SYN_OK && !syn_name_ok(id))
         return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no node %.60s", id);
-    plan.prefix = rc < 0 ? "" : srv_key(prefix, "instance-on", id, "");
-    return rc < 0 ? rc : srv_stream(ctx, req, &plan, err);
+    if (rc < 0)
+        return rc;
+    (void)srv_key(plan.prefixes[0], "instance-on", id, "");
+    return srv_stream(ctx, req, &plan, err);
 }
 
 /* --- table ------------------------------------------------------------------------------------ */

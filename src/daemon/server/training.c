@@ -811,33 +811,6 @@ explain_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
     return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }
 
-static bool
-seen(void *arg, const char *key, json_t *doc)
-{
-    (void)key;
-    return arg == NULL || syn_str_eq(arg, syn_json_str(doc, "account", ""));
-}
-
-static int
-watch_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
-{
-    const struct srv_identity *who = srv_identity(req);
-    const char *id = syn_json_str(syn_http_req_query_json(req), "id", "");
-    char prefix[SRV_KEY_MAX];
-    struct srv_stream_plan plan = {.put_event = "put", .delete_event = "delete", .seen = seen};
-
-    if (id[0] != '\0' && !syn_name_ok(id))
-        return SYN_FAIL(err, SYN_E_INVALID, "id: \"%.60s\" is no id", id);
-    plan.prefix = srv_key(prefix, "training", id, NULL);
-    plan.snapshot = syn_http_req_header(req, "last-event-id") == NULL;
-    if (!who->is_operator) {
-        plan.arg = syn_strdup(who->account);
-        if (plan.arg == NULL)
-            return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a stream");
-    }
-    return srv_stream(ctx, req, &plan, err);
-}
-
 /* --- table ------------------------------------------------------------------------------------ */
 
 static const struct syn_field create_fields[] = {
@@ -866,21 +839,6 @@ static const struct syn_field resume_fields[] = {
      .help = "Budget of the new run; the last one's when absent"},
 };
 static const struct syn_schema resume_schema = SYN_SCHEMA("TrainingResume", resume_fields);
-
-static const struct syn_field watch_fields[] = {
-    {.name = "kind",
-     .kind = SYN_FIELD_STR,
-     .choices = "training",
-     .required = true,
-     .help = "What to watch"},
-    {.name = "id",
-     .kind = SYN_FIELD_STR,
-     .min = 0,
-     .max = 63,
-     .fallback = "\"\"",
-     .help = "Only this one"},
-};
-static const struct syn_schema watch_schema = SYN_SCHEMA("WatchQuery", watch_fields);
 
 #define READ(pattern_, handler_, kind_, query_, name_, summary_)                       \
     {                                                                                  \
@@ -926,15 +884,6 @@ static const struct syn_http_route rows[] = {
          "training.checkpoints", "Its checkpoints, oldest first"),
     READ("/v1/training/{id}/events", list_events, SYN_HTTP_POOL, NULL, "training.events",
          "What happened to it"),
-    {.method = "GET",
-     .pattern = "/v1/watch",
-     .kind = SYN_HTTP_LOOP,
-     .flags = SYN_HTTP_EVENTS,
-     .scopes = SYN_SCOPE_READ,
-     .handler = watch_training,
-     .query = &watch_schema,
-     .name = "watch",
-     .summary = "Resources as they change"},
 };
 
 const struct srv_routes srv_training_routes = {rows, SYN_LEN(rows)};
