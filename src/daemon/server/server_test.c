@@ -205,6 +205,51 @@ test_tenants_do_not_see_each_other(void **state)
     (void)syn_client_free(other);
 }
 
+/* A plan names what creating the job would be refused with, and nothing else is done. */
+static void
+test_plans_foresee_refusals(void **state)
+{
+    static const struct {
+        const char *more, *code;
+    } rows[] = {
+        {"", NULL},
+        {",'max_budget':'5'", NULL},
+        {",'max_budget':'5.000000001'", "insufficient-funds"},
+        {",'gpus':1,'gpu_model':'voodoo2'", "invalid"},
+        {",'dataset':'synor://no/such'", "not-found"},
+        {",'image':'synor://no/such'", "not-found"},
+        {",'cpu_millicores':2001", "limit-exceeded"},
+    };
+    struct house *house = *state;
+    struct syn_client *planner = tenant(house, "planner", "tenant");
+    SYN_JSON(list);
+
+    await_token(planner);
+    must(house->client, "POST", "/v1/accounts/planner/faucet", "{'amount':'5'}", NULL);
+    must(house->client, "PUT", "/v1/accounts/planner/quota", "{'cpu_millicores':2000}", NULL);
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        char body[512];
+        const json_t *refused;
+        SYN_JSON(plan);
+
+        (void)snprintf(body, sizeof(body),
+                       "{'name':'p','spec':{'source':'synor://not-there-yet','entry':'main.sh',"
+                       "'framework':'custom'%s%s}}",
+                       strstr(rows[i].more, "max_budget") != NULL ? "" : ",'max_budget':'1'",
+                       rows[i].more);
+        must(planner, "POST", "/v1/training?plan=true", body, &plan);
+        refused = json_object_get(plan, "refused");
+        assert_non_null(refused);
+        if (rows[i].code == NULL)
+            assert_true(json_is_null(refused));
+        else
+            assert_string_equal(syn_json_str(refused, "code", ""), rows[i].code);
+    }
+    must(planner, "GET", "/v1/training", NULL, &list);
+    assert_int_equal(json_array_size(json_object_get(list, "items")), 0);
+    (void)syn_client_free(planner);
+}
+
 /* "Not yet" is said of a job that there is, and of no other. */
 static void
 test_bills_that_are_not_there(void **state)
@@ -497,6 +542,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_unpriced_gpu_is_refused, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(test_tenants_do_not_see_each_other, house_setup,
                                         house_teardown),
+        cmocka_unit_test_setup_teardown(test_plans_foresee_refusals, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(test_bills_that_are_not_there, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(test_gc_keeps_what_instances_were_given, house_setup,
                                         house_teardown),

@@ -246,23 +246,6 @@ srv_cluster_read(struct syn_server *server, struct syn_cluster **ret_cluster, st
     return rc;
 }
 
-static int
-reply_plan(struct syn_server *server, struct syn_http_req *req, const json_t *spec,
-           struct syn_err *err)
-{
-    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
-    struct syn_quota quota;
-    const struct syn_training_tenant tenant = {srv_identity(req)->account, &quota};
-    SYN_JSON(plan);
-    int rc = srv_quota_load(server, tenant.account, &quota, err);
-
-    if (rc == SYN_OK)
-        rc = srv_cluster_read(server, &cluster, err);
-    if (rc == SYN_OK)
-        rc = syn_training_plan(spec, &tenant, cluster, server->prices, &plan, err);
-    return rc < 0 ? rc : syn_http_reply_json(req, 200, plan, err);
-}
-
 /* Lock the run's budget: the escrow, its index entry, and the ledger transaction. */
 static int
 lock_budget(struct syn_server *server, struct srv_txn *txn, const json_t *job, struct syn_err *err)
@@ -365,11 +348,9 @@ check_price(struct syn_server *server, const json_t *spec, struct syn_err *err)
 /* What is over the account's quota by itself would wait for ever. What only finds no room in it now
  * is taken: the controller starts it when there is. */
 static int
-check_quota(struct syn_server *server, struct syn_http_req *req, const json_t *spec,
-            struct syn_err *err)
+check_quota(struct syn_server *server, const char *account, const json_t *spec, struct syn_err *err)
 {
     static const struct syn_holding nothing = {{0}};
-    const char *account = srv_identity(req)->account;
     struct syn_training_spec read;
     struct syn_holding ask;
     struct syn_quota quota;
@@ -385,8 +366,89 @@ check_quota(struct syn_server *server, struct syn_http_req *req, const json_t *s
     if (over == SYN_QUOTA_COUNT)
         return SYN_OK;
     syn_quota_say(&quota, &nothing, &ask, over, message, sizeof(message));
-    syn_http_error_hint(req, "ask for less, or have an operator raise it: synor account quota");
     return SYN_FAIL(err, SYN_E_LIMIT, "%s", message);
+}
+
+/* Would the balance cover the budget, as it is now? The ledger decides when it is locked. */
+static int
+check_funds(struct syn_server *server, const char *account, const json_t *spec, struct syn_err *err)
+{
+    struct syn_training_spec read;
+    char has[SYN_FORMAT_MAX];
+    char needs[SYN_FORMAT_MAX];
+    int64_t balance = 0;
+    int rc = srv_balance(server, account, &balance, err);
+
+    syn_training_spec_read(spec, &read);
+    if (rc == SYN_OK && balance < read.max_budget)
+        return SYN_FAIL(err, SYN_E_FUNDS, "%s has %s SYNOR, %s is needed", account,
+                        syn_format_amount(balance, has), syn_format_amount(read.max_budget, needs));
+    return rc;
+}
+
+/* Everything but the source, which is not uploaded yet. */
+static int
+foresee(struct syn_server *server, const char *account, const json_t *spec, struct syn_err *err)
+{
+    char cid[SYN_CID_TEXT_MAX];
+    int rc = check_price(server, spec, err);
+
+    if (rc == SYN_OK)
+        rc = check_quota(server, account, spec, err);
+    if (rc == SYN_OK)
+        rc = check_funds(server, account, spec, err);
+    if (rc == SYN_OK) {
+        rc = srv_resolve(server, account, syn_json_str(spec, "dataset", ""), cid, err);
+        if (rc < 0)
+            return syn_err_wrap(err, rc, "spec.dataset");
+    }
+    if (rc == SYN_OK && !syn_str_eq(syn_json_str(spec, "image", "host"), "host")) {
+        rc = srv_resolve(server, account, syn_json_str(spec, "image", ""), cid, err);
+        if (rc < 0)
+            return syn_err_wrap(err, rc, "spec.image");
+    }
+    return rc;
+}
+
+/* What creating the job would be refused with now, {"code", "message"}, or null: so that nobody
+ * uploads a source in vain. Whether it is refused is decided when it is created. */
+static int
+foresee_refusal(struct syn_server *server, const char *account, const json_t *spec,
+                json_t **ret_refusal, struct syn_err *err)
+{
+    struct syn_err why = {0};
+    int rc = foresee(server, account, spec, &why);
+
+    if (rc == SYN_OK)
+        *ret_refusal = json_null();
+    else if (rc == SYN_E_INVALID || rc == SYN_E_LIMIT || rc == SYN_E_FUNDS || rc == SYN_E_NOTFOUND)
+        return syn_json_pack(ret_refusal, err, "{s:s, s:s}", "code", syn_err_info(rc)->wire,
+                             "message", why.msg);
+    else
+        *err = why;
+    return rc;
+}
+
+static int
+reply_plan(struct syn_server *server, struct syn_http_req *req, const json_t *spec,
+           struct syn_err *err)
+{
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+    struct syn_quota quota;
+    const struct syn_training_tenant tenant = {srv_identity(req)->account, &quota};
+    json_t *refusal = NULL;
+    SYN_JSON(plan);
+    int rc = srv_quota_load(server, tenant.account, &quota, err);
+
+    if (rc == SYN_OK)
+        rc = srv_cluster_read(server, &cluster, err);
+    if (rc == SYN_OK)
+        rc = syn_training_plan(spec, &tenant, cluster, server->prices, &plan, err);
+    if (rc == SYN_OK)
+        rc = foresee_refusal(server, tenant.account, spec, &refusal, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_take(plan, "refused", refusal, err);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, plan, err);
 }
 
 /* A job that is being created. */
@@ -467,7 +529,9 @@ create_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
     if (rc == SYN_OK)
         rc = check_price(server, creation.spec, err);
     if (rc == SYN_OK)
-        rc = check_quota(server, req, creation.spec, err);
+        rc = check_quota(server, srv_identity(req)->account, creation.spec, err);
+    if (rc == SYN_E_LIMIT)
+        syn_http_error_hint(req, "ask for less, or have an operator raise it: synor account quota");
     if (rc == SYN_OK)
         rc = srv_change(server, "the ledger", create_job, &creation, &revision, err);
     if (rc == SYN_OK)
