@@ -5,7 +5,7 @@ import re
 
 from harness import case, check, equal, run, wait_until
 
-TOKENLESS = ("/healthz", "/v1/version", "/v1/status", "/v1/openapi.json")
+TOKENLESS = ("/healthz", "/v1/version", "/v1/openapi.json")
 IDS = {"id": "train-nosuchjob1",
        "cid": "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku",
        "token": "no-such-token"}

@@ -340,7 +340,7 @@ check_price(struct syn_server *server, const json_t *spec, struct syn_err *err)
         &cost, err);
     if (rc == SYN_COST_UNPRICED)
         return SYN_FAIL(err, SYN_E_INVALID,
-                        "spec.gpu_model: \"%.40s\" has no price; see `synor market prices`",
+                        "spec.gpu_model: \"%.40s\" has no price; GET /v1/prices lists what has one",
                         read.gpu_model);
     return rc;
 }
