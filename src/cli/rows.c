@@ -126,8 +126,11 @@ add_blanks(struct syn_buf *out, size_t count)
 static void
 add_plain(struct syn_buf *out, const char *text)
 {
-    for (; *text != '\0'; text++)
-        syn_buf_addc(out, (unsigned char)*text < 0x20 || *text == 0x7f ? ' ' : *text);
+    for (; *text != '\0'; text++) {
+        bool control = (unsigned char)*text < 0x20 || *text == 0x7f;
+
+        syn_buf_addc(out, (char)(control ? ' ' : *text));
+    }
 }
 
 void

@@ -35,22 +35,28 @@ watch_fini(struct watch *watch)
 
 /* --- showing ---------------------------------------------------------------------------------- */
 
+/* A row to be, borrowed from what is known. */
+struct row {
+    const json_t *resource;
+};
+
 static int
 newer(const void *a, const void *b)
 {
-    const json_t *const *left = a;
-    const json_t *const *right = b;
+    const struct row *left = a;
+    const struct row *right = b;
 
-    return strcmp(syn_json_str(*right, "created_at", ""), syn_json_str(*left, "created_at", ""));
+    return strcmp(syn_json_str(right->resource, "created_at", ""),
+                  syn_json_str(left->resource, "created_at", ""));
 }
 
-/* The resources in the order of the list, borrowed. */
+/* The resources in the order of the list. */
 static int
-in_order(const struct syn_cli_view *view, json_t *set, const json_t ***ret, size_t *ret_count,
+in_order(const struct syn_cli_view *view, json_t *set, struct row **ret, size_t *ret_count,
          struct syn_err *err)
 {
     size_t count = json_object_size(set);
-    const json_t **sorted = syn_calloc(count + 1, sizeof(*sorted));
+    struct row *sorted = syn_calloc(count + 1, sizeof(*sorted));
     const char *id;
     json_t *resource;
     size_t i = 0;
@@ -58,16 +64,16 @@ in_order(const struct syn_cli_view *view, json_t *set, const json_t ***ret, size
     if (sorted == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a list");
     json_object_foreach (set, id, resource)
-        sorted[i++] = resource;
+        sorted[i++].resource = resource;
     if (view->newest_first)
-        qsort((void *)sorted, count, sizeof(*sorted), newer);
+        qsort(sorted, count, sizeof(*sorted), newer);
     *ret = sorted;
     *ret_count = count;
     return SYN_OK;
 }
 
 static int
-make_rows(const struct syn_cli_view *view, const json_t *const *resources, size_t count,
+make_rows(const struct syn_cli_view *view, const struct row *sorted, size_t count,
           struct syn_cli_table_out **ret, struct syn_err *err)
 {
     struct syn_cli_table_out *rows;
@@ -76,7 +82,7 @@ make_rows(const struct syn_cli_view *view, const json_t *const *resources, size_
     if (rc < 0)
         return rc;
     for (size_t i = 0; i < count; i++)
-        view->cells(rows, resources[i]);
+        view->cells(rows, sorted[i].resource);
     if (syn_cli_rows_failed(rows)) {
         (void)syn_cli_rows_free(rows);
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a table");
@@ -89,7 +95,7 @@ make_rows(const struct syn_cli_view *view, const json_t *const *resources, size_
 static int
 redraw(struct watch *watch, struct syn_err *err)
 {
-    SYN_SCOPED(syn_free_scope) const json_t **sorted = NULL;
+    SYN_SCOPED(syn_free_scope) struct row *sorted = NULL;
     SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
     size_t count = 0;
     int rc = in_order(watch->view, watch->known, &sorted, &count, err);
@@ -104,8 +110,9 @@ static int
 append(struct watch *watch, const char *id, const json_t *resource, struct syn_err *err)
 {
     SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    const struct row row = {resource};
     SYN_BUF(news);
-    int rc = make_rows(watch->view, &resource, 1, &rows, err);
+    int rc = make_rows(watch->view, &row, 1, &rows, err);
 
     if (rc < 0)
         return rc;
@@ -198,7 +205,7 @@ lose(struct watch *watch, const char *id, struct syn_err *err)
 static int
 show_first(struct watch *watch, struct syn_err *err)
 {
-    SYN_SCOPED(syn_free_scope) const json_t **sorted = NULL;
+    SYN_SCOPED(syn_free_scope) struct row *sorted = NULL;
     SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
     size_t count = 0;
     int rc = in_order(watch->view, watch->known, &sorted, &count, err);
@@ -213,7 +220,7 @@ show_first(struct watch *watch, struct syn_err *err)
             syn_cli_rows_fit(rows, watch->live.widths);
     }
     for (size_t i = 0; rc == SYN_OK && i < count; i++)
-        rc = show(watch, syn_json_str(sorted[i], "id", ""), sorted[i], err);
+        rc = show(watch, syn_json_str(sorted[i].resource, "id", ""), sorted[i].resource, err);
     return rc;
 }
 
