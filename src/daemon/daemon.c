@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <synor/base/child.h>
 #include <synor/base/log.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
@@ -97,6 +98,14 @@ on_stop_signal(void *arg)
     syn_loop_stop(arg);
 }
 
+/* Whatever ended below an instance and lost its parent is a child of this process. */
+static void
+on_child_signal(void *arg)
+{
+    (void)arg;
+    (void)syn_child_reap_orphans();
+}
+
 /* Signals before any thread, so that every thread inherits them blocked. */
 /* Give memory that a burst of work left free back to the system. What the allocator calls free
  * includes what was given back before, so it is the growth since then that counts. */
@@ -126,6 +135,8 @@ open_loop(struct process *process, struct syn_err *err)
         rc = syn_loop_signal(process->loop, SIGTERM, on_stop_signal, process->loop, NULL, err);
     if (rc == SYN_OK)
         rc = syn_loop_signal(process->loop, SIGINT, on_stop_signal, process->loop, NULL, err);
+    if (rc == SYN_OK)
+        rc = syn_loop_signal(process->loop, SIGCHLD, on_child_signal, NULL, NULL, err);
     (void)signal(SIGPIPE, SIG_IGN);
     return rc;
 }
