@@ -40,7 +40,13 @@
 
 struct agt_instance;
 
+/** How long the agent waits. Tests wait less. */
+struct agt_pace {
+    int64_t beat_ms, ship_ms, retry_ms, answer_ms;
+};
+
 struct syn_agent {
+    struct agt_pace pace;
     const struct syn_world *world;
     char data_dir[AGT_DATA_MAX]; /* DATA/agent */
     char server[AGT_PATH_MAX];
@@ -84,6 +90,7 @@ struct agt_instance {
     struct syn_agent *agent;
     char id[SYN_ID_MAX];
     pthread_t thread;
+    bool started;
 
     /* Under the agent's lock: */
     struct agt_doc *doc; /* newest that the server sent, or what was kept */
@@ -206,6 +213,21 @@ SYN_MUST int agt_snapshots_look(struct agt_snapshots *snapshots, bool final, str
 /** Store the output folder as the job's result, if there is anything in it. */
 SYN_MUST int agt_snapshots_result(struct agt_snapshots *snapshots, struct syn_err *err);
 
+/* --- the table of instances (table.c)
+ * ---------------------------------------------------------------------------- */
+
+/** The server's word about one instance: a new one, or news of one that is known. NOMEM: say it
+ * again; other errors are final. */
+SYN_MUST int agt_table_take(struct syn_agent *agent, const json_t *doc, struct syn_err *err);
+/** The server needs it no more. */
+void agt_table_let_go(struct syn_agent *agent, const char *id);
+/** The server needs none but those whose ids `named` has. */
+void agt_table_keep(struct syn_agent *agent, struct syn_map *named);
+/** Free what is over and not needed any more. */
+void agt_table_reap(struct syn_agent *agent);
+/** Free all; they stop when the agent does. */
+void agt_table_free(struct syn_agent *agent);
+
 /* --- instances (instance.c)
  * ---------------------------------------------------------------------------- */
 
@@ -215,10 +237,13 @@ struct agt_doc *agt_doc_ref(struct agt_doc *doc);
 /** NULL is fine. Returns NULL. */
 struct agt_doc *agt_doc_unref(struct agt_doc *doc);
 
-/** Start the thread of an instance. `doc` is borrowed. Called under the agent's lock. */
+/** One that does not run yet. `doc` is borrowed. Called under the agent's lock. */
 SYN_MUST int agt_instance_new(struct syn_agent *agent, const json_t *doc, struct agt_instance **ret,
                               struct syn_err *err);
-/** Join its thread and free it. Not under the lock. Returns NULL. */
+/** Start its thread. Called under the agent's lock. */
+SYN_MUST int agt_instance_start(struct agt_instance *instance, struct syn_err *err);
+/** Join its thread, if it was started, and free it. A started one not under the lock. Returns NULL.
+ */
 struct agt_instance *agt_instance_free(struct agt_instance *instance);
 /** Tell the server, once, that the start takes a while. What is at hand is started without it: a
  * report costs more time than the rest of the preparation. */
@@ -226,6 +251,9 @@ SYN_MUST int agt_report_preparing(struct agt_instance *instance, struct syn_err 
 /** Write a file of the instance, whole at any moment; it need not survive a power cut. */
 SYN_MUST int agt_keep_file(const struct agt_instance *instance, const char *name, const char *data,
                            size_t len, struct syn_err *err);
+/** The folder of its runtime driver, DATA/agent/instances/ID, into out[AGT_PATH_MAX]. Returns out.
+ */
+const char *agt_run_path(const struct agt_instance *instance, char *out);
 /** The path of a file that belongs to an instance: DATA/agent/jobs/ID/NAME. */
 const char *agt_job_path(const struct syn_agent *agent, const char *id, const char *name,
                          char *out);
