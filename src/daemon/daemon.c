@@ -22,6 +22,8 @@
 #include <synor/daemon/daemon.h>
 #include <synor/daemon/server.h>
 
+#include "privilege_priv.h"
+
 #define PATH_MAX_BYTES 1024
 #define AGENT_RETRY_S  2
 #define TRIM_MS        20000
@@ -270,8 +272,9 @@ fail(const struct syn_daemon_options *options, const struct syn_err *err)
     return syn_err_info(err->code)->exit;
 }
 
-static void
-begin(struct process *process, const struct syn_daemon_options *options)
+static int
+begin(struct process *process, const struct syn_daemon_options *options,
+      enum syn_privilege_role role, struct syn_err *err)
 {
     *process = (struct process){.options = options, .pid_fd = -1};
     (void)pthread_mutex_init(&process->lock, NULL);
@@ -280,6 +283,7 @@ begin(struct process *process, const struct syn_daemon_options *options)
     setup_log(options);
     (void)mallopt(M_ARENA_MAX, 2); /* few busy threads: arenas would only keep memory */
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+    return syn_privilege_reduce(role, err);
 }
 
 static void
@@ -300,8 +304,10 @@ syn_daemon_up(const struct syn_daemon_options *options)
     bool ready;
     int rc;
 
-    begin(&process, options);
-    rc = take_pid_file(&process, "synor.pid", &err);
+    rc = begin(&process, options, options->with_agent ? SYN_PRIVILEGE_NODE : SYN_PRIVILEGE_SERVER,
+               &err);
+    if (rc == SYN_OK)
+        rc = take_pid_file(&process, "synor.pid", &err);
     if (rc == SYN_OK)
         rc = open_loop(&process, &err);
     if (rc == SYN_OK) {
@@ -343,8 +349,9 @@ syn_daemon_agent(const struct syn_daemon_options *options)
     bool ready;
     int rc;
 
-    begin(&process, options);
-    rc = take_pid_file(&process, "agent.pid", &err);
+    rc = begin(&process, options, SYN_PRIVILEGE_NODE, &err);
+    if (rc == SYN_OK)
+        rc = take_pid_file(&process, "agent.pid", &err);
     if (rc == SYN_OK)
         rc = open_loop(&process, &err);
     if (rc == SYN_OK)
