@@ -451,6 +451,7 @@ syn_agent_start(struct syn_agent *agent, struct syn_err *err)
     agent->stream_started = pthread_create(&agent->stream_thread, NULL, stream_main, agent) == 0;
     if (!agent->beat_started || !agent->stream_started)
         return SYN_FAIL(err, SYN_E_LIMIT, "cannot start the agent's threads");
+    agt_devices_open(agent);
     return SYN_OK;
 }
 
@@ -467,7 +468,8 @@ syn_agent_new(const struct syn_agent_options *options, struct syn_agent **ret_ag
     agent->pace = (struct agt_pace){.beat_ms = AGT_BEAT_MS,
                                     .ship_ms = AGT_SHIP_MS,
                                     .retry_ms = AGT_RETRY_MS,
-                                    .answer_ms = AGT_ANSWER_MS};
+                                    .answer_ms = AGT_ANSWER_MS,
+                                    .devices_ms = AGT_DEVICES_MS};
     copy_options(agent, options);
     (void)pthread_mutex_init(&agent->lock, NULL);
     (void)pthread_mutex_init(&agent->fetch_lock, NULL);
@@ -523,6 +525,7 @@ syn_agent_free(struct syn_agent *agent)
         return NULL;
     stop_threads(agent);
     agt_table_free(agent);
+    agt_devices_close(agent);
     agent->stream_client = syn_client_free(agent->stream_client);
     agent->beat_client = syn_client_free(agent->beat_client);
     agt_runtimes_close(agent);

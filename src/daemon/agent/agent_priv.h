@@ -36,13 +36,15 @@
 #define AGT_INSTANCES_MAX 256
 #define AGT_ANSWER_MS     15000 /* then a call has failed; the end of a process waits no longer */
 #define AGT_RUNTIMES      2
+#define AGT_DEVICES_MS    10000 /* for all drivers together to say what they know */
+#define AGT_DEVICES_MAX   256
 #define AGT_REPORT_MAX    120 /* samples in one report */
 
 struct agt_instance;
 
 /** How long the agent waits. Tests wait less. */
 struct agt_pace {
-    int64_t beat_ms, ship_ms, retry_ms, answer_ms;
+    int64_t beat_ms, ship_ms, retry_ms, answer_ms, devices_ms;
 };
 
 struct syn_agent {
@@ -65,8 +67,12 @@ struct syn_agent {
     struct syn_runtime runtimes[AGT_RUNTIMES]; /* gVisor, runc; or the one that was given */
     struct syn_runtime_info infos[AGT_RUNTIMES];
     bool works[AGT_RUNTIMES];
-    struct syn_gpu_list gpus; /* those that can be given */
-    json_t *report;           /* what a heartbeat says */
+    struct syn_gpu_list gpus;        /* those that can be given */
+    const char *const *devices_argv; /* what tells of devices; NULL: this program */
+    pthread_t devices_thread;
+    bool devices_started;
+    json_t *devices; /* under `lock`; NULL: not known yet */
+    json_t *report;  /* what a heartbeat says */
     pthread_t stream_thread, beat_thread;
     bool stream_started, beat_started;
     struct syn_client *stream_client, *beat_client; /* cancelled at the end */
@@ -163,6 +169,21 @@ SYN_MUST int agt_gpus_claim(struct agt_instance *instance, const json_t *doc, st
 /** Its program has ended: others may have them. Before the server hears of the end, which may place
  * the next one at once. */
 void agt_gpus_release(struct agt_instance *instance);
+
+/* --- devices of all kinds (devices.c)
+ * ------------------------------------------------------------------------------ */
+
+/** Begin to ask what there is. Does not wait. */
+void agt_devices_open(struct syn_agent *agent);
+/** Blocks: until what was begun is over. */
+void agt_devices_close(struct syn_agent *agent);
+/** [{id, kind, driver, model, ...}]; *ret is NULL while it is not known. Owner: the caller. */
+SYN_MUST int agt_devices_report(struct syn_agent *agent, json_t **ret, struct syn_err *err);
+/** Ask now. Blocks: pace.devices_ms at most. Owner: *ret is the caller's.
+ * Returns 0; TIMEOUT, TOOBIG, INTERNAL, INVALID, CORRUPT, NOMEM, ... */
+SYN_MUST int agt_devices_ask(const struct syn_agent *agent, json_t **ret, struct syn_err *err);
+/** Those of the registry's answer that are capacity, each once. Owner: *ret is the caller's. */
+SYN_MUST int agt_devices_pick(const json_t *answer, json_t **ret, struct syn_err *err);
 
 /* --- content (fetch.c)
  * ---------------------------------------------------------------------------- */

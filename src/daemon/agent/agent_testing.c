@@ -484,8 +484,8 @@ make_agent(struct bench *bench)
     struct syn_err err = {0};
 
     agent->world = &bench_world;
-    agent->pace =
-        (struct agt_pace){.beat_ms = 50, .ship_ms = 20, .retry_ms = 5, .answer_ms = 10000};
+    agent->pace = (struct agt_pace){
+        .beat_ms = 50, .ship_ms = 20, .retry_ms = 5, .answer_ms = 10000, .devices_ms = 10000};
     (void)pthread_mutex_init(&agent->lock, NULL);
     (void)pthread_mutex_init(&agent->fetch_lock, NULL);
     (void)pthread_condattr_init(&attributes);
