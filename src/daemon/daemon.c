@@ -211,10 +211,13 @@ start_agent(void *arg)
 {
     struct process *process = arg;
     const struct syn_daemon_options *given = process->options;
+    static const char *const devices_argv[] = {"/proc/self/exe", "compute", "devices",
+                                               "list",           "--json",  NULL};
     struct syn_agent_options options = {.data_dir = given->data_dir,
                                         .region = given->region,
                                         .name = given->name,
-                                        .cache_bytes_max = given->cache_bytes_max};
+                                        .cache_bytes_max = given->cache_bytes_max,
+                                        .devices_argv = devices_argv};
     struct syn_err err = {0};
 
     options.server = process->server != NULL ? syn_server_socket(process->server) : given->server;

@@ -405,6 +405,7 @@ copy_options(struct syn_agent *agent, const struct syn_agent_options *options)
         agent->runtimes[0] = *options->runtime;
     (void)snprintf(agent->data_dir, sizeof(agent->data_dir), "%s/agent", options->data_dir);
     agent->cache_bytes_max = options->cache_bytes_max;
+    agent->devices_argv = options->devices_argv;
     (void)syn_str_copy(agent->server, sizeof(agent->server), options->server);
     (void)syn_str_copy(agent->join_token, sizeof(agent->join_token),
                        options->token != NULL ? options->token : "");

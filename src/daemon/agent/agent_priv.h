@@ -68,7 +68,7 @@ struct syn_agent {
     struct syn_runtime_info infos[AGT_RUNTIMES];
     bool works[AGT_RUNTIMES];
     struct syn_gpu_list gpus;        /* those that can be given */
-    const char *const *devices_argv; /* what tells of devices; NULL: this program */
+    const char *const *devices_argv; /* what tells of devices; NULL: nobody */
     pthread_t devices_thread;
     bool devices_started;
     json_t *devices; /* under `lock`; NULL: not known yet */

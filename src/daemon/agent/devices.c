@@ -112,14 +112,11 @@ agt_devices_pick(const json_t *answer, json_t **ret, struct syn_err *err)
 int
 agt_devices_ask(const struct syn_agent *agent, json_t **ret, struct syn_err *err)
 {
-    static const char *const ourselves[] = {"/proc/self/exe", "compute", "devices",
-                                            "list",           "--json",  NULL};
     /* Of no user, so that no user's settings or caches matter. */
     static const char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C",
                                       "HOME=/nonexistent", NULL};
-    const char *const *argv = agent->devices_argv != NULL ? agent->devices_argv : ourselves;
-    const struct syn_child_question question = {.program = argv[0],
-                                                .argv = argv,
+    const struct syn_child_question question = {.program = agent->devices_argv[0],
+                                                .argv = agent->devices_argv,
                                                 .env = env,
                                                 .limit_ms = agent->pace.devices_ms,
                                                 .bytes_max = ANSWER_MAX};
@@ -157,6 +154,8 @@ devices_main(void *arg)
 void
 agt_devices_open(struct syn_agent *agent)
 {
+    if (agent->devices_argv == NULL)
+        return;
     agent->devices_started = pthread_create(&agent->devices_thread, NULL, devices_main, agent) == 0;
     if (!agent->devices_started)
         syn_log_kv(SYN_LOG_WARN, "agent.devices-unknown", "message", "cannot start a thread", NULL);
