@@ -109,7 +109,7 @@ def a_node_lists_its_devices(p):
     def known():
         return p.wait_node()["status"].get("devices")
     listed = wait_until("the node tells of its devices", 30, known)
-    found = p.json("compute", "devices", "list")["devices"]
+    found = p.json("compute", "devices", "list")["items"]
     wanted = [d for d in found if not d["modelled"] and d["share"] != "host"]
     equal([d["id"] for d in listed], [d["id"] for d in wanted], listed)
     for device, want in zip(listed, wanted):

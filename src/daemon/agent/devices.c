@@ -81,7 +81,7 @@ copy_told(const json_t *device, json_t **ret, struct syn_err *err)
 int
 agt_devices_pick(const json_t *answer, json_t **ret, struct syn_err *err)
 {
-    json_t *devices = json_object_get(answer, "devices");
+    json_t *devices = json_object_get(answer, "items");
     SYN_JSON(list);
     size_t i;
     json_t *device;

@@ -81,7 +81,7 @@ capacity_is_picked_once(void **state)
         SYN_JSON(list);
         struct syn_err err = {0};
 
-        syn_buf_addf(&text, "{\"devices\": [%s], \"drivers\": []}", rows[i].devices);
+        syn_buf_addf(&text, "{\"items\": [%s], \"drivers\": []}", rows[i].devices);
         answer = json_loads(syn_buf_text(&text), 0, NULL);
         assert_non_null(answer);
         assert_done(agt_devices_pick(answer, &list, &err), &err);
@@ -99,7 +99,7 @@ only_what_matters_is_told(void **state)
 
     (void)state;
     answer =
-        json_loads("{\"devices\": [{\"id\": \"cuda0\", \"driver\": \"cuda\", \"kind\": \"gpu\","
+        json_loads("{\"items\": [{\"id\": \"cuda0\", \"driver\": \"cuda\", \"kind\": \"gpu\","
                    "\"modelled\": false, \"memory_bytes\": 80, \"numa_node\": 1, "
                    "\"features\": \"long\", \"numbers\": [\"fp8\"], \"model\": [\"odd\"]}]}",
                    0, NULL);
@@ -123,7 +123,7 @@ lists_are_limited(void **state)
     for (int i = 0; i < 2 * AGT_DEVICES_MAX; i++)
         assert_int_equal(
             json_array_append_new(devices, json_pack("{s:o}", "id", json_sprintf("d%d", i))), 0);
-    answer = json_pack("{s:o}", "devices", devices);
+    answer = json_pack("{s:o}", "items", devices);
     assert_done(agt_devices_pick(answer, &list, &err), &err);
     assert_int_equal(json_array_size(list), AGT_DEVICES_MAX);
 }
@@ -136,8 +136,8 @@ bad_answers_are_errors(void **state)
         const char *script;
         int code;
     } rows[] = {
-        {"echo '{\"devices\": [" CPU "]}'", SYN_OK},
-        {"echo '{\"devices\": [" CPU "]}'; exit 1", SYN_E_INTERNAL},
+        {"echo '{\"items\": [" CPU "]}'", SYN_OK},
+        {"echo '{\"items\": [" CPU "]}'; exit 1", SYN_E_INTERNAL},
         {"kill -SEGV $$", SYN_E_INTERNAL},
         {"exec sleep 60", SYN_E_TIMEOUT},
         {"while :; do echo more and more and more and more; done", SYN_E_TOOBIG},
@@ -174,7 +174,7 @@ inventory_does_not_wait_for_it(void **state)
 {
     const char *const argv[] = {
         "/bin/sh", "-c",
-        "until [ -e \"$0\" ]; do sleep 0.02; done; echo '{\"devices\": [" CPU "]}'",
+        "until [ -e \"$0\" ]; do sleep 0.02; done; echo '{\"items\": [" CPU "]}'",
         bench_path(bench, "go"), NULL};
     struct syn_err err = {0};
     bool told = false;
@@ -221,7 +221,7 @@ picking_survives_short_memory(void **state)
     struct syn_err err = {0};
 
     (void)state;
-    answer = json_loads("{\"devices\": [" CPU "," CUDA "]}", 0, NULL);
+    answer = json_loads("{\"items\": [" CPU "," CUDA "]}", 0, NULL);
     assert_true(syn_test_sweep_alloc(pick_scenario, answer) >= 5);
     assert_done(agt_devices_pick(answer, &bench->agent.devices, &err), &err);
     assert_true(syn_test_sweep_alloc(inventory_scenario, &bench->agent) >= 5);
