@@ -388,6 +388,7 @@ child_ready(struct syn_watch *watch)
     while (got < 0 && errno == EINTR);
     if (got == 0)
         return;
+    syn_child_forget(watch->of.pid);
     watch->fn.child(watch->arg, watch->of.pid, got < 0 ? SYN_CHILD_UNKNOWN : status);
     (void)syn_watch_drop(watch);
 }

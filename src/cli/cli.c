@@ -150,13 +150,12 @@ syn_cli_print_json_take(const struct syn_cli *cli, json_t *value)
     SYN_BUF(text);
     struct syn_err err;
 
-    if (owned == NULL || syn_json_write_pretty(owned, &text, &err) < 0) {
+    if (owned == NULL || (cli->json_lines ? syn_json_write(owned, &text, &err)
+                                          : syn_json_write_pretty(owned, &text, &err)) < 0) {
         fputs("synor: out of memory\n", stderr);
         return 1;
     }
-    syn_buf_addc(&text, '\n');
-    fputs(syn_buf_text(&text), stdout);
-    (void)cli;
+    (void)puts(syn_buf_text(&text));
     return fflush(stdout) == 0 ? 0 : 1;
 }
 

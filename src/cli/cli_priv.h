@@ -19,6 +19,7 @@ struct syn_cli {
     unsigned calls;
     bool patient; /* a call may take long; set before the first one */
     bool json;
+    bool json_lines; /* each document on one line */
     bool quiet;
     bool yes;
     bool out_tty; /* standard output is a terminal */
@@ -45,7 +46,8 @@ const char *syn_cli_operand(const struct syn_cli *cli, size_t index);
 /** Print the error (to standard error; as JSON on standard output with --json) and return its exit
  * status. */
 int syn_cli_fail(const struct syn_cli *cli, const struct syn_err *err);
-/** Print `value` as JSON, owned by the callee. Returns the exit status. */
+/** Print `value` as JSON, owned by the callee; on one line with `json_lines`. Returns the exit
+ * status. */
 int syn_cli_print_json_take(const struct syn_cli *cli, json_t *value);
 /** A line for people on standard output; nothing with --json. */
 void syn_cli_say(const struct syn_cli *cli, const char *format, ...) SYN_PRINTF(2, 3);
@@ -82,6 +84,13 @@ SYN_MUST int syn_cli_client(struct syn_cli *cli, struct syn_client **ret, struct
 /** A client of one's own, for looking whether something is there. `answer_ms` 0: the default. */
 SYN_MUST int syn_cli_connect(const struct syn_cli *cli, unsigned retries_max, int64_t answer_ms,
                              struct syn_client **ret, struct syn_err *err);
+/** Wait a little before the server is asked again. False when it was away for longer than
+ * `away_max_ms` since `*since_ms` (0: it was there until now, and is set), or on a signal. */
+bool syn_cli_away(const struct syn_cli *cli, int64_t away_max_ms, int64_t *since_ms);
+/** While something is followed the server may be away for so long, being restarted. */
+#define SYN_CLI_AWAY_MAX_MS (INT64_C(120) * 1000)
+/** What a command ends with that a signal ended: as a shell says SIGINT. */
+#define SYN_CLI_INTERRUPTED 130
 /** Say how to start the platform when `rc` means that the local one is not there. Returns rc. */
 int syn_cli_unreachable(const struct syn_cli *cli, int rc, struct syn_err *err);
 /** Append `text` percent-encoded for a path segment or query value. */
@@ -109,7 +118,8 @@ SYN_MUST int syn_cli_upload(struct syn_cli *cli, const struct syn_cli_upload *up
 
 struct syn_cli_table_out; /* rows are kept until printed, so that columns fit */
 
-/** `titles` is "ID|STATE|>SIZE": '>' aligns right. */
+/** `titles` is "ID|STATE|>SIZE|~SEEN": '>' aligns right; '~' is a column that changes so often that
+ * it is no news. */
 SYN_MUST int syn_cli_rows_new(const char *titles, struct syn_cli_table_out **ret,
                               struct syn_err *err);
 struct syn_cli_table_out *syn_cli_rows_free(struct syn_cli_table_out *rows);
@@ -119,6 +129,50 @@ void syn_cli_cell(struct syn_cli_table_out *rows, const char *format, ...) SYN_P
 /** Print to standard output; `empty` is said when there is no row. Returns the exit status. */
 int syn_cli_rows_print(const struct syn_cli *cli, struct syn_cli_table_out *rows,
                        const char *empty);
+
+/** How many rows are full. */
+size_t syn_cli_rows_count(const struct syn_cli_table_out *rows);
+/** Did a cell find no memory? */
+bool syn_cli_rows_failed(const struct syn_cli_table_out *rows);
+/** Widen widths[SYN_CLI_COLUMNS_MAX] to what titles and cells need. */
+void syn_cli_rows_fit(const struct syn_cli_table_out *rows, size_t *widths);
+/** Append one row (SIZE_MAX: the titles) as a line without its end. */
+void syn_cli_rows_line(const struct syn_cli_table_out *rows, size_t row, const size_t *widths,
+                       struct syn_buf *out);
+/** Append what of a row is news when it is different. */
+void syn_cli_rows_news(const struct syn_cli_table_out *rows, size_t row, struct syn_buf *out);
+
+/* --- resources that change -------------------------------------------------------------------- */
+
+/** How resources of a kind are shown: in lists, and while they are watched. */
+struct syn_cli_view {
+    const char *kind;   /* of GET /v1/watch */
+    const char *titles; /* as syn_cli_rows_new() takes them */
+    const char *empty;  /* what is said when there are none */
+    void (*cells)(struct syn_cli_table_out *rows, const json_t *resource);
+    bool newest_first;
+    bool own; /* only those of the account that the caller acts for */
+};
+
+#define SYN_CLI_WATCH_OPTION                                            \
+    {                                                                   \
+        "watch", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, \
+            "Go on with every change until interrupted"                 \
+    }
+
+#define SYN_CLI_WATCH_DETAIL                                                                    \
+    "With --watch first what there is, then every change as it comes: on a terminal the table " \
+    "is drawn anew, elsewhere a row is added, and with --json each is one document on one "     \
+    "line. A restart of the server is waited for. Ctrl-C ends it, with exit status 130."
+
+/** GET every page of the list at `path` and show it. Returns the exit status. */
+int syn_cli_show_list(struct syn_cli *cli, const struct syn_cli_view *view, const char *path);
+/** Show the resources as they are, then every change as it comes: the table redrawn on a terminal,
+ * rows appended elsewhere, a document a line with --json. `id` is the only one, or NULL; `state`
+ * the only state, or NULL. Returns the exit status: it ends with a signal, an error, or when the
+ * only one is gone. */
+int syn_cli_watch(struct syn_cli *cli, const struct syn_cli_view *view, const char *id,
+                  const char *state);
 
 /** One progress line on standard error, rewritten in place on a terminal, at most every 100 ms (2 s
  * without a terminal). */

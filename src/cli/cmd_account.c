@@ -115,18 +115,46 @@ const struct syn_cli_command syn_cli_account_create = {.path = "account create",
                                                        .operand_count = 1,
                                                        .run = run_account_create};
 
+static void
+account_cells(struct syn_cli_table_out *rows, const json_t *account)
+{
+    const json_t *status = json_object_get(account, "status");
+
+    syn_cli_cell(rows, "%s", syn_json_str(account, "name", ""));
+    syn_cli_cell(rows, "%s", syn_json_str(account, "id", ""));
+    syn_cli_cell(rows, "%s", syn_json_str(status, "kind", ""));
+    syn_cli_cell(rows, "%s", syn_json_str(status, "balance", "0"));
+    syn_cli_cell(rows, "%s", syn_json_str(status, "held", "0"));
+}
+
+static const struct syn_cli_view account_view = {.kind = "account",
+                                                 .titles = "NAME|ID|KIND|>BALANCE|>HELD",
+                                                 .empty = "No accounts.",
+                                                 .cells = account_cells};
+
+static const struct syn_cli_option watch_options[] = {SYN_CLI_WATCH_OPTION};
+
 static int
 run_account_balance(struct syn_cli *cli)
 {
     SYN_BUF(path);
+    SYN_JSON(account);
+    struct syn_err err;
 
     account_path(cli, "", &path);
-    return show_account(cli, "GET", syn_buf_text(&path), NULL);
+    if (!syn_cli_has(cli, "watch"))
+        return show_account(cli, "GET", syn_buf_text(&path), NULL);
+    if (syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &account, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    return syn_cli_watch(cli, &account_view, syn_json_str(account, "id", "?"), NULL);
 }
 
 const struct syn_cli_command syn_cli_account_balance = {
     .path = "account balance",
     .summary = "Show what an account has and what is held in escrow",
+    .detail = SYN_CLI_WATCH_DETAIL " What is used of a quota is not watched.",
+    .options = watch_options,
+    .option_count = SYN_LEN(watch_options),
     .operands = account_maybe,
     .operand_count = 1,
     .run = run_account_balance};
@@ -134,31 +162,16 @@ const struct syn_cli_command syn_cli_account_balance = {
 static int
 run_account_list(struct syn_cli *cli)
 {
-    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
-    SYN_JSON(items);
-    struct syn_err err;
-    size_t i;
-    json_t *item;
-
-    if (syn_cli_list(cli, "/v1/accounts", &items, &err) < 0 ||
-        syn_cli_rows_new("NAME|ID|KIND|>BALANCE|>HELD", &rows, &err) < 0)
-        return syn_cli_fail(cli, &err);
-    if (cli->json)
-        return syn_cli_print_json_take(cli, json_pack("{s:O, s:n}", "items", items, "next"));
-    json_array_foreach (items, i, item) {
-        const json_t *status = json_object_get(item, "status");
-
-        syn_cli_cell(rows, "%s", syn_json_str(item, "name", ""));
-        syn_cli_cell(rows, "%s", syn_json_str(item, "id", ""));
-        syn_cli_cell(rows, "%s", syn_json_str(status, "kind", ""));
-        syn_cli_cell(rows, "%s", syn_json_str(status, "balance", "0"));
-        syn_cli_cell(rows, "%s", syn_json_str(status, "held", "0"));
-    }
-    return syn_cli_rows_print(cli, rows, "No accounts.");
+    return syn_cli_has(cli, "watch") ? syn_cli_watch(cli, &account_view, NULL, NULL)
+                                     : syn_cli_show_list(cli, &account_view, "/v1/accounts");
 }
 
-const struct syn_cli_command syn_cli_account_list = {
-    .path = "account list", .summary = "List accounts", .run = run_account_list};
+const struct syn_cli_command syn_cli_account_list = {.path = "account list",
+                                                     .summary = "List accounts",
+                                                     .detail = SYN_CLI_WATCH_DETAIL,
+                                                     .options = watch_options,
+                                                     .option_count = SYN_LEN(watch_options),
+                                                     .run = run_account_list};
 
 /* What the transaction moved on this account. */
 static const char *

@@ -8,35 +8,42 @@ static const struct syn_cli_operand bill_operand[] = {
     {"BILL", SYN_CLI_TEXT, true, false, "Id of the bill, or of the job it belongs to"},
 };
 
+static void
+bill_cells(struct syn_cli_table_out *rows, const json_t *bill)
+{
+    const json_t *status = json_object_get(bill, "status");
+
+    syn_cli_cell(rows, "%s", syn_json_str(bill, "id", ""));
+    syn_cli_cell(rows, "%s", syn_json_str(json_object_get(bill, "spec"), "job", ""));
+    syn_cli_cell(rows, "%s", syn_json_str(status, "state", ""));
+    syn_cli_cell(rows, "%s", syn_json_str(status, "charge", "0"));
+    syn_cli_cell(rows, "%s", syn_json_str(status, "refund", "0"));
+    syn_cli_cell(rows, "%s", syn_json_str(bill, "created_at", ""));
+}
+
+static const struct syn_cli_view bill_view = {.kind = "bill",
+                                              .titles = "BILL|JOB|STATE|>CHARGE|>REFUND|WHEN",
+                                              .empty =
+                                                  "No bills yet: one is written when a run ends.",
+                                              .cells = bill_cells,
+                                              .newest_first = true,
+                                              .own = true};
+
+static const struct syn_cli_option watch_options[] = {SYN_CLI_WATCH_OPTION};
+
 static int
 run_bill_list(struct syn_cli *cli)
 {
-    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
-    SYN_JSON(items);
-    struct syn_err err;
-    size_t i;
-    json_t *item;
-
-    if (syn_cli_list(cli, "/v1/bills", &items, &err) < 0 ||
-        syn_cli_rows_new("BILL|JOB|STATE|>CHARGE|>REFUND|WHEN", &rows, &err) < 0)
-        return syn_cli_fail(cli, &err);
-    if (cli->json)
-        return syn_cli_print_json_take(cli, json_pack("{s:O, s:n}", "items", items, "next"));
-    json_array_foreach (items, i, item) {
-        const json_t *status = json_object_get(item, "status");
-
-        syn_cli_cell(rows, "%s", syn_json_str(item, "id", ""));
-        syn_cli_cell(rows, "%s", syn_json_str(json_object_get(item, "spec"), "job", ""));
-        syn_cli_cell(rows, "%s", syn_json_str(status, "state", ""));
-        syn_cli_cell(rows, "%s", syn_json_str(status, "charge", "0"));
-        syn_cli_cell(rows, "%s", syn_json_str(status, "refund", "0"));
-        syn_cli_cell(rows, "%s", syn_json_str(item, "created_at", ""));
-    }
-    return syn_cli_rows_print(cli, rows, "No bills yet: a bill opens with a job's run.");
+    return syn_cli_has(cli, "watch") ? syn_cli_watch(cli, &bill_view, NULL, NULL)
+                                     : syn_cli_show_list(cli, &bill_view, "/v1/bills");
 }
 
-const struct syn_cli_command syn_cli_bill_list = {
-    .path = "bill list", .summary = "List bills", .run = run_bill_list};
+const struct syn_cli_command syn_cli_bill_list = {.path = "bill list",
+                                                  .summary = "List bills, newest first",
+                                                  .detail = SYN_CLI_WATCH_DETAIL,
+                                                  .options = watch_options,
+                                                  .option_count = SYN_LEN(watch_options),
+                                                  .run = run_bill_list};
 
 /* A quantity is counted in a small measure (millicore-ms) and priced by a large unit (core-hour);
  * people read the latter. The exact integers stand in the document (--json). */

@@ -94,20 +94,36 @@ say_drivers(const struct syn_cli *cli, const struct syn_registry *registry)
     }
 }
 
+/* {"items", "next"}, as every list; drivers, nodes and links are told by `describe`. */
+static int
+list_json(const struct syn_cli *cli, struct syn_registry *registry)
+{
+    SYN_JSON(items);
+    struct syn_err err;
+
+    items = json_array();
+    for (size_t i = 0; i < syn_registry_count(registry); i++) {
+        json_t *device = NULL;
+
+        if (syn_device_json(registry, i, false, &device, &err) < 0 ||
+            syn_json_append_take(items, device, &err) < 0)
+            return syn_cli_fail(cli, &err);
+    }
+    return syn_cli_print_json_take(cli, json_pack("{s:O, s:n}", "items", items, "next"));
+}
+
 static int
 run_list(struct syn_cli *cli)
 {
     SYN_SCOPED(syn_registry_close_scope) struct syn_registry *registry = NULL;
     SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
-    SYN_JSON(answer);
     struct syn_err err;
 
     if (open_registry(cli, &registry, &err) < 0)
         return syn_cli_fail(cli, &err);
     if (cli->json) {
-        if (syn_registry_json(registry, &answer, &err) < 0)
-            return syn_cli_fail(cli, &err);
-        return syn_cli_print_json_take(cli, SYN_TAKE(answer));
+        say_drivers(cli, registry);
+        return list_json(cli, registry);
     }
     if (syn_cli_rows_new("ID|KIND|MODEL|>UNITS|>MEMORY|PROFILE|NOTE", &rows, &err) < 0)
         return syn_cli_fail(cli, &err);
@@ -198,9 +214,11 @@ run_describe(struct syn_cli *cli)
 const struct syn_cli_command syn_cli_devices_describe = {
     .path = "compute devices describe",
     .summary = "Show a device, or the whole machine, in full",
-    .detail = "Prints JSON. Without DEVICE also the memory nodes and the links between them, and "
-              "the topology: cores, NUMA nodes, shared caches, accelerators on PCIe. What nobody "
-              "knows is left out.",
+    .detail =
+        "Prints JSON. Without DEVICE also the drivers, the memory nodes and the links between "
+        "them, and the topology: cores, NUMA nodes, shared caches, accelerators on PCIe. What "
+        "nobody "
+        "knows is left out.",
     .examples = "synor compute devices describe cpu0\n"
                 "  features, formats, state and load of the host's cores\n",
     .options = options,

@@ -20,43 +20,50 @@ sum_gpus(const json_t *capacity)
     return sum;
 }
 
+static void
+node_cells(struct syn_cli_table_out *rows, const json_t *node)
+{
+    const json_t *status = json_object_get(node, "status");
+    const json_t *capacity = json_object_get(status, "capacity");
+    const json_t *used = json_object_get(status, "allocated");
+    bool drained = syn_json_bool(json_object_get(node, "spec"), "unschedulable", false);
+    char a[SYN_FORMAT_MAX];
+    char b[SYN_FORMAT_MAX];
+
+    syn_cli_cell(rows, "%s", syn_json_str(node, "name", ""));
+    syn_cli_cell(rows, "%s", syn_json_str(node, "id", ""));
+    syn_cli_cell(rows, "%s%s", syn_json_str(status, "state", ""), drained ? ", drained" : "");
+    syn_cli_cell(rows, "%s/%s", syn_format_cpus(syn_json_i64(used, "cpu_millicores", 0), a),
+                 syn_format_cpus(syn_json_i64(capacity, "cpu_millicores", 0), b));
+    syn_cli_cell(rows, "%s/%s", syn_format_bytes(syn_json_i64(used, "memory_bytes", 0), a),
+                 syn_format_bytes(syn_json_i64(capacity, "memory_bytes", 0), b));
+    syn_cli_cell(rows, "%lld", (long long)sum_gpus(capacity));
+    syn_cli_cell(rows, "%s", syn_json_str(status, "default_isolation", "none"));
+    syn_cli_cell(rows, "%s", syn_json_str(status, "last_seen_at", "never"));
+}
+
+static const struct syn_cli_view node_view = {
+    .kind = "node",
+    .titles = "NAME|ID|STATE|>CPU|>MEMORY|>GPUS|SANDBOX|~SEEN",
+    .empty = "No nodes. Join one: synor agent --server URL --token T",
+    .cells = node_cells};
+
+static const struct syn_cli_option watch_options[] = {SYN_CLI_WATCH_OPTION};
+
 static int
 run_node_list(struct syn_cli *cli)
 {
-    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
-    SYN_JSON(items);
-    struct syn_err err;
-    size_t i;
-    json_t *item;
-
-    if (syn_cli_list(cli, "/v1/nodes", &items, &err) < 0 ||
-        syn_cli_rows_new("NAME|ID|STATE|>CPU|>MEMORY|>GPUS|SANDBOX|SEEN", &rows, &err) < 0)
-        return syn_cli_fail(cli, &err);
-    if (cli->json)
-        return syn_cli_print_json_take(cli, json_pack("{s:O, s:n}", "items", items, "next"));
-    json_array_foreach (items, i, item) {
-        const json_t *status = json_object_get(item, "status");
-        const json_t *capacity = json_object_get(status, "capacity");
-        const json_t *used = json_object_get(status, "allocated");
-        char a[SYN_FORMAT_MAX];
-        char b[SYN_FORMAT_MAX];
-
-        syn_cli_cell(rows, "%s", syn_json_str(item, "name", ""));
-        syn_cli_cell(rows, "%s", syn_json_str(item, "id", ""));
-        syn_cli_cell(rows, "%s", syn_json_str(status, "state", ""));
-        syn_cli_cell(rows, "%s/%s", syn_format_cpus(syn_json_i64(used, "cpu_millicores", 0), a),
-                     syn_format_cpus(syn_json_i64(capacity, "cpu_millicores", 0), b));
-        syn_cli_cell(rows, "%s/%s", syn_format_bytes(syn_json_i64(used, "memory_bytes", 0), a),
-                     syn_format_bytes(syn_json_i64(capacity, "memory_bytes", 0), b));
-        syn_cli_cell(rows, "%lld", (long long)sum_gpus(capacity));
-        syn_cli_cell(rows, "%s", syn_json_str(status, "default_isolation", "none"));
-        syn_cli_cell(rows, "%s", syn_json_str(status, "last_seen_at", "never"));
-    }
-    return syn_cli_rows_print(cli, rows, "No nodes. Join one: synor agent --server URL --token T");
+    return syn_cli_has(cli, "watch") ? syn_cli_watch(cli, &node_view, NULL, NULL)
+                                     : syn_cli_show_list(cli, &node_view, "/v1/nodes");
 }
 
 const struct syn_cli_command syn_cli_node_list = {
-    .path = "node list", .summary = "List nodes with their use and capacity", .run = run_node_list};
+    .path = "node list",
+    .summary = "List nodes with their use and capacity",
+    .detail = SYN_CLI_WATCH_DETAIL " That a node was seen again is no change that adds a row.",
+    .options = watch_options,
+    .option_count = SYN_LEN(watch_options),
+    .run = run_node_list};
 
 static int
 show_node(struct syn_cli *cli, const char *method, const char *tail, const json_t *body)
@@ -70,6 +77,8 @@ show_node(struct syn_cli *cli, const char *method, const char *tail, const json_
     syn_buf_adds(&path, tail);
     if (syn_cli_call(cli, method, syn_buf_text(&path), body, &answer, &err) < 0)
         return syn_cli_fail(cli, &err);
+    if (syn_cli_has(cli, "watch"))
+        return syn_cli_watch(cli, &node_view, syn_json_str(answer, "id", "?"), NULL);
     if (cli->json || body == NULL)
         return syn_cli_print_json_take(cli, SYN_TAKE(answer));
     syn_cli_say(cli, "%s: %s", syn_json_str(answer, "name", "?"),
@@ -87,6 +96,9 @@ run_node_get(struct syn_cli *cli)
 
 const struct syn_cli_command syn_cli_node_get = {.path = "node get",
                                                  .summary = "Show one node as its document",
+                                                 .detail = SYN_CLI_WATCH_DETAIL,
+                                                 .options = watch_options,
+                                                 .option_count = SYN_LEN(watch_options),
                                                  .operands = node_operand,
                                                  .operand_count = 1,
                                                  .run = run_node_get};

@@ -1,4 +1,5 @@
-/* up, server, agent, status, doctor: the platform itself. Stopping it is in cmd_down.c. */
+/* up, server, agent, doctor: the platform itself. Looking at it is in cmd_status.c, stopping it in
+ * cmd_down.c. */
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,8 +46,6 @@ static const struct syn_cli_option agent_options[] = {
     CACHE_LIMIT,
     LOG_OPTIONS,
 };
-
-static const struct syn_cli_option data_dir_options[] = {DATA_DIR};
 /* clang-format on */
 
 static int
@@ -233,63 +232,6 @@ const struct syn_cli_command syn_cli_agent_command = {
     .options = agent_options,
     .option_count = SYN_LEN(agent_options),
     .run = run_agent};
-
-/* --- status ---------------------------------------------------------------------------------- */
-
-static int
-show_status(const struct syn_cli *cli, const json_t *status)
-{
-    const json_t *nodes = json_object_get(status, "nodes");
-    char up[SYN_FORMAT_MAX];
-
-    syn_cli_say(cli, "ready     %s, pid %lld, up %s",
-                syn_json_bool(status, "ready", false) ? "yes" : "no",
-                (long long)syn_json_i64(status, "pid", 0),
-                syn_format_duration(syn_json_i64(status, "uptime_ms", 0), up));
-    syn_cli_say(cli, "version   %s", syn_json_str(status, "version", "?"));
-    syn_cli_say(cli, "address   %s", syn_json_str(status, "listen", "?"));
-    if (syn_json_str(status, "fingerprint", NULL) != NULL)
-        syn_cli_say(cli, "key       %s", syn_json_str(status, "fingerprint", ""));
-    syn_cli_say(cli, "data      %s", syn_json_str(status, "data_dir", "?"));
-    syn_cli_say(cli, "network   %s", syn_json_str(status, "network", "?"));
-    syn_cli_say(cli, "nodes     %lld of %lld ready",
-                (long long)json_integer_value(json_object_get(nodes, "ready")),
-                (long long)json_integer_value(json_object_get(nodes, "total")));
-    return syn_json_bool(status, "ready", false) ? 0 : 1;
-}
-
-static int
-run_status(struct syn_cli *cli)
-{
-    SYN_JSON(status);
-    struct syn_err err;
-    int rc = syn_cli_probe(cli, &status, &err);
-
-    if (rc < 0)
-        rc = syn_cli_unreachable(cli, rc, &err);
-    if (rc < 0 && cli->json) {
-        (void)syn_cli_print_json_take(
-            cli, json_pack("{s:b, s:s, s:s, s:s, s:n, s:{}}", "ready", 0, "data_dir", cli->home,
-                           "code", syn_err_info(rc)->wire, "message", err.msg, "hint", "details"));
-        return 1;
-    }
-    if (rc < 0)
-        return syn_cli_fail(cli, &err);
-    if (cli->json) {
-        bool ready = syn_json_bool(status, "ready", false);
-        int failed = syn_cli_print_json_take(cli, SYN_TAKE(status));
-
-        return failed != 0 || !ready ? 1 : 0;
-    }
-    return show_status(cli, status);
-}
-
-const struct syn_cli_command syn_cli_status_command = {
-    .path = "status",
-    .summary = "Say whether the platform runs, and where; exit status 1 when not",
-    .options = data_dir_options,
-    .option_count = SYN_LEN(data_dir_options),
-    .run = run_status};
 
 /* --- doctor ---------------------------------------------------------------------------------- */
 

@@ -147,7 +147,7 @@ import_car(struct syn_cli *cli, const char *file, json_t **ret, struct syn_err *
     rc = syn_cli_client(cli, &client, err);
     if (rc < 0)
         return rc;
-    transfer.fd = open(file, O_RDONLY | O_CLOEXEC);
+    transfer.fd = open(file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (transfer.fd < 0)
         return SYN_FAIL_SYS(err, errno, "%s", file);
     if (fstat(transfer.fd, &st) != 0 || !S_ISREG(st.st_mode)) {
@@ -604,6 +604,8 @@ static int
 run_gc(struct syn_cli *cli)
 {
     char size[SYN_FORMAT_MAX];
+    int64_t removed;
+    int64_t waiting;
     SYN_JSON(body);
     SYN_JSON(report);
     struct syn_err err;
@@ -623,10 +625,17 @@ run_gc(struct syn_cli *cli)
         return syn_cli_fail(cli, &err);
     if (cli->json)
         return syn_cli_print_json_take(cli, SYN_TAKE(report));
-    syn_cli_say(cli, "%lld blocks removed, %lld kept; %s freed.",
-                (long long)syn_json_i64(report, "blocks_removed", 0),
+    removed = syn_json_i64(report, "blocks_removed", 0);
+    waiting = syn_json_i64(report, "bytes_waiting", 0);
+    syn_cli_say(cli, "%lld %s removed, %lld kept; %s freed on disk.", (long long)removed,
+                syn_plural(removed, "block", "blocks"),
                 (long long)syn_json_i64(report, "blocks_kept", 0),
                 syn_format_bytes(syn_json_i64(report, "bytes_freed", 0), size));
+    if (waiting > 0)
+        syn_cli_say(cli,
+                    "%s of removed blocks stay in their packs: a pack is written anew, without "
+                    "them, when less than half of it is in use.",
+                    syn_format_bytes(waiting, size));
     return 0;
 }
 

@@ -33,62 +33,94 @@ get_job(struct syn_cli *cli, const char *tail, json_t **ret, struct syn_err *err
 
 /* --- list, get ------------------------------------------------------------------------------- */
 
+static void
+state_cells(struct syn_cli_table_out *rows, const json_t *status)
+{
+    syn_cli_cell(rows, "%s", syn_json_str(status, "state", ""));
+    syn_cli_cell(rows, "%s", syn_json_str(status, "reason", ""));
+    syn_cli_cell(rows, "%lld", (long long)json_integer_value(syn_json_at(status, "progress.step")));
+    syn_cli_cell(rows, "%s", syn_json_str(json_object_get(status, "cost"), "spent", "0"));
+}
+
+static void
+list_cells(struct syn_cli_table_out *rows, const json_t *job)
+{
+    syn_cli_cell(rows, "%s", syn_json_str(job, "name", ""));
+    syn_cli_cell(rows, "%s", syn_json_str(job, "id", ""));
+    state_cells(rows, json_object_get(job, "status"));
+    syn_cli_cell(rows, "%s", syn_json_str(job, "created_at", ""));
+}
+
+static const struct syn_cli_view list_view = {
+    .kind = "training",
+    .titles = "NAME|ID|STATE|REASON|>STEP|>SPENT|CREATED",
+    .empty = "No training jobs. Make one: synor compute train create --help",
+    .cells = list_cells,
+    .newest_first = true,
+    .own = true};
+
 static int
 run_list(struct syn_cli *cli)
 {
-    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    const char *state = syn_cli_text(cli, "state", NULL);
     SYN_BUF(path);
-    SYN_JSON(items);
-    struct syn_err err;
-    size_t i;
-    json_t *job;
 
+    if (syn_cli_has(cli, "watch"))
+        return syn_cli_watch(cli, &list_view, NULL, state);
     syn_buf_adds(&path, "/v1/training");
-    if (syn_cli_has(cli, "state"))
-        syn_buf_addf(&path, "?state=%s", syn_cli_text(cli, "state", ""));
-    if (syn_buf_ok(&path, &err) < 0 || syn_cli_list(cli, syn_buf_text(&path), &items, &err) < 0 ||
-        syn_cli_rows_new("NAME|ID|STATE|REASON|>STEP|>SPENT|CREATED", &rows, &err) < 0)
-        return syn_cli_fail(cli, &err);
-    if (cli->json)
-        return syn_cli_print_json_take(cli, json_pack("{s:O, s:n}", "items", items, "next"));
-    json_array_foreach (items, i, job) {
-        const json_t *status = json_object_get(job, "status");
-
-        syn_cli_cell(rows, "%s", syn_json_str(job, "name", ""));
-        syn_cli_cell(rows, "%s", syn_json_str(job, "id", ""));
-        syn_cli_cell(rows, "%s", syn_json_str(status, "state", ""));
-        syn_cli_cell(rows, "%s", syn_json_str(status, "reason", ""));
-        syn_cli_cell(rows, "%lld",
-                     (long long)json_integer_value(syn_json_at(status, "progress.step")));
-        syn_cli_cell(rows, "%s", syn_json_str(json_object_get(status, "cost"), "spent", "0"));
-        syn_cli_cell(rows, "%s", syn_json_str(job, "created_at", ""));
-    }
-    return syn_cli_rows_print(cli, rows,
-                              "No training jobs. Make one: synor compute train create --help");
+    if (state != NULL)
+        syn_buf_addf(&path, "?state=%s", state);
+    return syn_cli_show_list(cli, &list_view, syn_buf_text(&path));
 }
 
 /* clang-format off */
 static const struct syn_cli_option list_options[] = {
     {"state", 0, "STATE", SYN_CLI_TEXT, 0, 0, false, false, "pending|starting|running|stopping|succeeded|failed|stopped", NULL, "Only jobs in this state"},
+    SYN_CLI_WATCH_OPTION,
 };
 /* clang-format on */
 
-const struct syn_cli_command syn_cli_train_list = {.path = "compute train list",
-                                                   .summary = "List training jobs, newest first",
-                                                   .options = list_options,
-                                                   .option_count = SYN_LEN(list_options),
-                                                   .run = run_list};
+const struct syn_cli_command syn_cli_train_list = {
+    .path = "compute train list",
+    .summary = "List training jobs, newest first",
+    .detail = SYN_CLI_WATCH_DETAIL " With --state, a job that leaves that state is told once more.",
+    .options = list_options,
+    .option_count = SYN_LEN(list_options),
+    .run = run_list};
+
+static void
+one_cells(struct syn_cli_table_out *rows, const json_t *job)
+{
+    const json_t *status = json_object_get(job, "status");
+
+    syn_cli_cell(rows, "%s", syn_json_str(job, "name", ""));
+    state_cells(rows, status);
+    syn_cli_cell(rows, "%s", syn_json_str(status, "message", ""));
+}
+
+static const struct syn_cli_view one_view = {.kind = "training",
+                                             .titles = "NAME|STATE|REASON|>STEP|>SPENT|MESSAGE",
+                                             .empty = "It is gone.",
+                                             .cells = one_cells};
 
 static int
 run_get(struct syn_cli *cli)
 {
+    bool wait = syn_cli_has(cli, "wait");
+    bool watch = syn_cli_has(cli, "watch");
     SYN_JSON(job);
     struct syn_err err;
 
+    if (wait && watch) {
+        (void)SYN_FAIL(&err, SYN_E_INVALID, "--wait ends with the job, --watch does not; use one");
+        return syn_cli_fail(cli, &err);
+    }
     if (get_job(cli, "", &job, &err) < 0)
         return syn_cli_fail(cli, &err);
-    if (syn_cli_has(cli, "wait"))
+    if (wait)
         return syn_cli_train_wait(cli, syn_json_str(job, "id", "?"), "succeeded");
+    if (watch)
+        return syn_cli_watch(cli, &one_view, syn_json_str(job, "id", "?"), NULL);
     if (cli->json)
         return syn_cli_print_json_take(cli, SYN_TAKE(job));
     syn_cli_train_show(cli, job);
@@ -96,16 +128,18 @@ run_get(struct syn_cli *cli)
 }
 
 /* clang-format off */
-static const struct syn_cli_option wait_options[] = {
+static const struct syn_cli_option get_options[] = {
     {"wait", 'w', NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Show progress until it ends; exit status 1 unless it succeeded"},
+    SYN_CLI_WATCH_OPTION,
 };
 /* clang-format on */
 
 const struct syn_cli_command syn_cli_train_get = {.path = "compute train get",
                                                   .summary =
                                                       "Show one job: state, progress, result, cost",
-                                                  .options = wait_options,
-                                                  .option_count = SYN_LEN(wait_options),
+                                                  .detail = SYN_CLI_WATCH_DETAIL,
+                                                  .options = get_options,
+                                                  .option_count = SYN_LEN(get_options),
                                                   .operands = job_operand,
                                                   .operand_count = 1,
                                                   .run = run_get};

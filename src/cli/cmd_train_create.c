@@ -352,27 +352,61 @@ ask_plan(struct syn_cli *cli, const struct request *request, json_t **ret, struc
     }
 }
 
+/* What the server would refuse the job with, or SYN_OK. */
+static int
+refusal_of(const json_t *plan, struct syn_err *err)
+{
+    const json_t *refused = json_object_get(plan, "refused");
+    const struct syn_err_info *info;
+
+    if (!json_is_object(refused))
+        return SYN_OK;
+    info = syn_err_info_by_wire(syn_json_str(refused, "code", ""));
+    return SYN_FAIL(err, info != NULL ? info->code : SYN_E_INVALID, "%s",
+                    syn_json_str(refused, "message", "the server refuses it"));
+}
+
+/* --plan: that is all. Returns the exit status. */
+static int
+end_with_plan(struct syn_cli *cli, const json_t *plan)
+{
+    struct syn_err err;
+    int refusal = refusal_of(plan, &err);
+    int status = 0;
+
+    if (!syn_json_bool(plan, "placeable", false))
+        status = syn_err_info(SYN_E_UNPLACEABLE)->exit;
+    else if (refusal < 0)
+        status = syn_err_info(refusal)->exit;
+    if (cli->json)
+        return syn_cli_print_json_take(cli, json_incref((json_t *)(uintptr_t)plan)) != 0 ? 1
+                                                                                         : status;
+    show_plan(cli, plan);
+    if (refusal < 0)
+        syn_cli_note(cli, "It would be refused: %s.", err.msg);
+    return status;
+}
+
 /* Show plan and price. True when that is all, and *ret_status the exit status. */
 static bool
 plan_only(struct syn_cli *cli, const struct request *request, int *ret_status)
 {
     SYN_JSON(plan);
     struct syn_err err;
-    bool only = syn_cli_has(cli, "plan");
-    bool placeable;
 
     if (ask_plan(cli, request, &plan, &err) < 0) {
         *ret_status = syn_cli_fail(cli, &err);
         return true;
     }
-    placeable = syn_json_bool(plan, "placeable", false);
-    *ret_status = placeable ? 0 : syn_err_info(SYN_E_UNPLACEABLE)->exit;
-    if (only && cli->json)
-        *ret_status = syn_cli_print_json_take(cli, json_incref(plan)) != 0 ? 1 : *ret_status;
-    else
-        show_plan(cli, plan);
-    if (only)
+    if (syn_cli_has(cli, "plan")) {
+        *ret_status = end_with_plan(cli, plan);
         return true;
+    }
+    show_plan(cli, plan);
+    if (refusal_of(plan, &err) < 0) { /* before the source is uploaded for nothing */
+        *ret_status = syn_cli_fail(cli, &err);
+        return true;
+    }
     if (syn_cli_confirm(cli, "Create it?"))
         return false;
     syn_cli_note(cli, "Nothing was created.");

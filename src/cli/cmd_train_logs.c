@@ -9,8 +9,7 @@
 #include "commands_priv.h"
 #include "train_priv.h"
 
-#define RANKS_MAX        64
-#define EXIT_INTERRUPTED 130 /* as a shell says SIGINT */
+#define RANKS_MAX 64
 
 /* The stream has no places to resume from, but it tells each rank's lines in the same order every
  * time: after a break, so many of them as were seen are passed over. --tail is done the same way:
@@ -138,7 +137,7 @@ follow(struct following *following, const char *path, struct syn_err *err)
             away_since = 0;
         memcpy(following->pass, following->seen, sizeof(following->pass));
         if ((rc == SYN_E_UNAVAILABLE || rc == SYN_E_TIMEOUT) &&
-            syn_cli_train_away(following->cli, &away_since))
+            syn_cli_away(following->cli, SYN_CLI_AWAY_MAX_MS, &away_since))
             rc = SYN_OK;
     }
     syn_cli_cancel_on_signal(following->cli->client);
@@ -176,7 +175,7 @@ run_follow(struct syn_cli *cli, const char *path, const char *once)
         rc = follow(&following, path, &err);
     if (syn_cli_interrupted()) {
         syn_cli_note(cli, "The job goes on.");
-        return EXIT_INTERRUPTED;
+        return SYN_CLI_INTERRUPTED;
     }
     return rc < 0 ? syn_cli_fail(cli, &err) : 0;
 }

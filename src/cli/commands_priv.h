@@ -4,7 +4,7 @@
 
 #include "command.h"
 
-/* cmd_platform.c, cmd_down.c */
+/* cmd_platform.c, cmd_status.c, cmd_down.c */
 extern const struct syn_cli_command syn_cli_up_command, syn_cli_down_command,
     syn_cli_status_command, syn_cli_doctor_command, syn_cli_server_command, syn_cli_agent_command;
 /* cmd_shell.c */

@@ -3,7 +3,6 @@
  * step goes through the descriptor of the folder just made: no name can lead out of it. */
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include <synor/base/str.h>
+#include <synor/base/tree.h>
 
 #include "cli_priv.h"
 #include "storage_priv.h"
@@ -165,15 +165,6 @@ fetch_folder(struct fetching *fetching, int dir, const char *cid, unsigned depth
 
 /* --- destinations ---------------------------------------------------------------------------- */
 
-static int
-remove_entry(const char *path, const struct stat *st, int kind, struct FTW *walk)
-{
-    (void)st;
-    (void)kind;
-    (void)walk;
-    return remove(path);
-}
-
 /* DIR/.NAME-part-ID for DIR/NAME. */
 static int
 part_path(const char *dest, char *out, size_t cap, struct syn_err *err)
@@ -276,6 +267,6 @@ syn_cli_fetch(struct syn_cli *cli, const struct syn_cli_fetch *fetch, struct syn
     if (rc == SYN_OK)
         syn_cli_progress_done(&fetching.progress, fetching.done_bytes, NULL);
     else
-        (void)nftw(part, remove_entry, 32, FTW_DEPTH | FTW_PHYS);
+        syn_tree_remove(part);
     return rc;
 }

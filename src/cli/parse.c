@@ -205,6 +205,32 @@ convert(const struct syn_cli_option *option, struct syn_cli_value *value, struct
     return SYN_OK;
 }
 
+static const struct syn_cli_option *
+find_long(const struct parser *parser, const char *name, size_t len)
+{
+    const struct syn_cli_command *command = parser->line->command;
+    const struct syn_cli_option *option = NULL;
+
+    if (command != NULL)
+        option = find_in(command->options, command->option_count, name, len);
+    return option != NULL ? option
+                          : find_in(parser->table->globals, parser->table->global_count, name, len);
+}
+
+/* The next word as a value: not one that is an option itself. `up --encrypt --help` must not make a
+ * key file of that name; who means it writes --encrypt=--help. */
+static const char *
+next_value(struct parser *parser)
+{
+    const char *word = parser->at + 1 < parser->argc ? parser->argv[parser->at + 1] : NULL;
+
+    if (word == NULL || strcmp(word, "--help") == 0 ||
+        (syn_str_starts(word, "--") && find_long(parser, word + 2, strcspn(word + 2, "=")) != NULL))
+        return NULL;
+    parser->at++;
+    return word;
+}
+
 /* Record one occurrence; `inline_text` is the text after '=' (or glued to a letter), or NULL. */
 static int
 take_option(struct parser *parser, const struct syn_cli_option *option, const char *inline_text,
@@ -220,9 +246,7 @@ take_option(struct parser *parser, const struct syn_cli_option *option, const ch
                             option->name);
         value.number = 1;
     } else {
-        value.text = inline_text;
-        if (value.text == NULL && parser->at + 1 < parser->argc)
-            value.text = parser->argv[++parser->at];
+        value.text = inline_text != NULL ? inline_text : next_value(parser);
         if (value.text == NULL)
             return SYN_FAIL(err, SYN_E_INVALID, "%s: --%s needs a value: --%s %s",
                             command_name(parser), option->name, option->name, option->value);
@@ -245,14 +269,9 @@ take_option(struct parser *parser, const struct syn_cli_option *option, const ch
 static int
 take_long(struct parser *parser, const char *name, struct syn_err *err)
 {
-    const struct syn_cli_command *command = parser->line->command;
     size_t len = strcspn(name, "=");
-    const struct syn_cli_option *option = NULL;
+    const struct syn_cli_option *option = find_long(parser, name, len);
 
-    if (command != NULL)
-        option = find_in(command->options, command->option_count, name, len);
-    if (option == NULL)
-        option = find_in(parser->table->globals, parser->table->global_count, name, len);
     if (option == NULL)
         return unknown_option(parser, name, err);
     return take_option(parser, option, name[len] == '=' ? name + len + 1 : NULL, err);

@@ -89,6 +89,20 @@ test_own_option_shadows(void **state)
     assert_false(syn_cli_shadows(&test_put, &test_globals[0]));
 }
 
+/* What looks like an option and is none, or stands behind '=', is a value. */
+static void
+test_values_with_dashes(void **state)
+{
+    static const char *const words[] = {"store",         "put",    "x",     "--budget", "1",
+                                        "--from=--json", "--from", "--odd", NULL};
+    struct syn_cli_line line;
+    struct syn_err err;
+
+    (void)state;
+    assert_done(parse(words, &line, &err), &err);
+    assert_string_equal(line.values[line.value_count - 1].text, "--odd");
+}
+
 /* --help needs nothing else to be right, and a group alone is no error. */
 static void
 test_help_and_groups(void **state)
@@ -119,6 +133,9 @@ static const struct refusal {
     {{"store", "put", "x", "--budget", "1", "--cuont", "1"}, "did you mean --count?"},
     {{"store", "put", "x", "--budget", "1", "-z"}, "there is no option -z"},
     {{"store", "put", "x", "--budget"}, "--budget needs a value"},
+    {{"store", "put", "x", "--budget", "1", "--from", "--help"}, "--from needs a value"},
+    {{"store", "put", "x", "--budget", "1", "--from", "--json"}, "--from needs a value"},
+    {{"store", "put", "x", "--budget", "1", "--from", "--size=1"}, "--from needs a value"},
     {{"store", "put", "x"}, "--budget SYNOR is needed"},
     {{"store", "put", "--budget", "1"}, "FIRST is needed"},
     {{"store", "get", "x"}, "\"x\" is one argument too many"},
@@ -196,6 +213,7 @@ main(void)
         cmocka_unit_test(test_last_value_counts),
         cmocka_unit_test(test_double_dash_ends_options),
         cmocka_unit_test(test_own_option_shadows),
+        cmocka_unit_test(test_values_with_dashes),
         cmocka_unit_test(test_help_and_groups),
         cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_choices_with_text),

@@ -2,6 +2,7 @@
  */
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 
 #include <synor/base/str.h>
@@ -12,6 +13,8 @@
 #define RETRIES_MAX 2
 #define PATIENCE_MS (INT64_C(60) * 60 * 1000)
 #define LIST_MAX    100000 /* items of one list */
+
+#define AWAY_PAUSE_MS 500
 
 static const char *
 server_of(const struct syn_cli *cli)
@@ -64,6 +67,21 @@ syn_cli_unreachable(const struct syn_cli *cli, int rc, struct syn_err *err)
         return rc;
     return SYN_FAIL(err, SYN_E_UNAVAILABLE,
                     "no platform runs in %s; start it with: synor up --detach", cli->home);
+}
+
+bool
+syn_cli_away(const struct syn_cli *cli, int64_t away_max_ms, int64_t *since_ms)
+{
+    int64_t now = syn_mono_ms(syn_world_system());
+
+    if (*since_ms == 0) {
+        *since_ms = now;
+        syn_cli_note(cli, "The server is away; jobs are not. Waiting for it...");
+    }
+    if (now - *since_ms > away_max_ms || syn_cli_interrupted())
+        return false;
+    (void)poll(NULL, 0, AWAY_PAUSE_MS);
+    return !syn_cli_interrupted();
 }
 
 /* One key an invocation and call: the client repeats a call under the same key. */

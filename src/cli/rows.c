@@ -7,6 +7,7 @@
 struct syn_cli_table_out {
     char titles[SYN_CLI_COLUMNS_MAX][32];
     bool right[SYN_CLI_COLUMNS_MAX];
+    bool restless[SYN_CLI_COLUMNS_MAX];
     size_t columns;
     char **cells;
     size_t count;
@@ -24,10 +25,9 @@ syn_cli_rows_new(const char *titles, struct syn_cli_table_out **ret, struct syn_
     while (*titles != '\0' && rows->columns < SYN_CLI_COLUMNS_MAX) {
         size_t len = strcspn(titles, "|");
 
-        rows->right[rows->columns] = titles[0] == '>';
-        if (titles[0] == '>') {
-            titles++;
-            len--;
+        for (; titles[0] == '>' || titles[0] == '~'; titles++, len--) {
+            rows->right[rows->columns] |= titles[0] == '>';
+            rows->restless[rows->columns] |= titles[0] == '~';
         }
         (void)snprintf(rows->titles[rows->columns], sizeof(rows->titles[0]), "%.*s", (int)len,
                        titles);
@@ -87,46 +87,101 @@ width_of(const char *text)
     return width;
 }
 
-static void
-print_row(const struct syn_cli_table_out *rows, const size_t *widths, const char *const *cells)
+size_t
+syn_cli_rows_count(const struct syn_cli_table_out *rows)
+{
+    return rows->count / rows->columns;
+}
+
+bool
+syn_cli_rows_failed(const struct syn_cli_table_out *rows)
+{
+    return rows->failed;
+}
+
+static const char *
+cell_at(const struct syn_cli_table_out *rows, size_t row, size_t column)
+{
+    return row == SIZE_MAX ? rows->titles[column] : rows->cells[row * rows->columns + column];
+}
+
+void
+syn_cli_rows_fit(const struct syn_cli_table_out *rows, size_t *widths)
 {
     for (size_t i = 0; i < rows->columns; i++) {
-        size_t pad = widths[i] - width_of(cells[i]);
-
-        if (i > 0)
-            fputs("  ", stdout);
-        if (rows->right[i])
-            printf("%*s", (int)pad, "");
-        fputs(cells[i], stdout);
-        if (!rows->right[i] && i + 1 < rows->columns)
-            printf("%*s", (int)pad, "");
+        widths[i] = SYN_MAX(widths[i], width_of(rows->titles[i]));
+        for (size_t j = i; j < rows->count; j += rows->columns)
+            widths[i] = SYN_MAX(widths[i], width_of(rows->cells[j]));
     }
-    putchar('\n');
+}
+
+static void
+add_blanks(struct syn_buf *out, size_t count)
+{
+    for (; count > 0; count--)
+        syn_buf_addc(out, ' ');
+}
+
+/* What a resource is called may hold anything; a row is one line. */
+static void
+add_plain(struct syn_buf *out, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        bool control = (unsigned char)*text < 0x20 || *text == 0x7f;
+
+        syn_buf_addc(out, (char)(control ? ' ' : *text));
+    }
+}
+
+void
+syn_cli_rows_line(const struct syn_cli_table_out *rows, size_t row, const size_t *widths,
+                  struct syn_buf *out)
+{
+    for (size_t i = 0; i < rows->columns; i++) {
+        const char *cell = cell_at(rows, row, i);
+        size_t width = width_of(cell);
+        size_t pad = widths[i] > width ? widths[i] - width : 0;
+
+        add_blanks(out, i > 0 ? 2 : 0);
+        add_blanks(out, rows->right[i] ? pad : 0);
+        add_plain(out, cell);
+        add_blanks(out, !rows->right[i] && i + 1 < rows->columns ? pad : 0);
+    }
+}
+
+void
+syn_cli_rows_news(const struct syn_cli_table_out *rows, size_t row, struct syn_buf *out)
+{
+    for (size_t i = 0; i < rows->columns; i++) {
+        if (rows->restless[i])
+            continue;
+        syn_buf_adds(out, cell_at(rows, row, i));
+        syn_buf_addc(out, '\n');
+    }
 }
 
 int
 syn_cli_rows_print(const struct syn_cli *cli, struct syn_cli_table_out *rows, const char *empty)
 {
-    size_t widths[SYN_CLI_COLUMNS_MAX];
-    const char *titles[SYN_CLI_COLUMNS_MAX];
+    size_t widths[SYN_CLI_COLUMNS_MAX] = {0};
     struct syn_err err;
 
     if (rows->failed) {
         (void)SYN_FAIL(&err, SYN_E_NOMEM, "no memory for a table");
         return syn_cli_fail(cli, &err);
     }
-    if (rows->count < rows->columns) {
+    if (syn_cli_rows_count(rows) == 0) {
         syn_cli_say(cli, "%s", empty);
         return 0;
     }
-    for (size_t i = 0; i < rows->columns; i++) {
-        titles[i] = rows->titles[i];
-        widths[i] = width_of(titles[i]);
-        for (size_t j = i; j < rows->count; j += rows->columns)
-            widths[i] = SYN_MAX(widths[i], width_of(rows->cells[j]));
+    syn_cli_rows_fit(rows, widths);
+    for (size_t row = 0; row < syn_cli_rows_count(rows) + 1; row++) {
+        SYN_BUF(line);
+
+        syn_cli_rows_line(rows, row == 0 ? SIZE_MAX : row - 1, widths, &line);
+        if (syn_buf_ok(&line, &err) < 0)
+            return syn_cli_fail(cli, &err);
+        (void)puts(syn_buf_text(&line));
     }
-    print_row(rows, widths, titles);
-    for (size_t j = 0; j + rows->columns <= rows->count; j += rows->columns)
-        print_row(rows, widths, (const char *const *)&rows->cells[j]);
     return 0;
 }

@@ -4,9 +4,6 @@
 
 #include "cli_priv.h"
 
-/** While a job is followed the server may be away for so long, being restarted. */
-#define SYN_CLI_AWAY_MAX_MS (INT64_C(120) * 1000)
-
 /** Show the job's progress until it ends, then its summary. Returns the exit status: 0 when it
  * succeeded or ended in the state `wanted`, 4 when its budget stopped it, else 1. */
 int syn_cli_train_wait(struct syn_cli *cli, const char *id, const char *wanted);
@@ -14,8 +11,5 @@ int syn_cli_train_wait(struct syn_cli *cli, const char *id, const char *wanted);
 void syn_cli_train_show(const struct syn_cli *cli, const json_t *job);
 /** "/v1/training/JOB" + tail for the first operand. */
 void syn_cli_train_path(const struct syn_cli *cli, const char *tail, struct syn_buf *out);
-/** Wait a little before the server is asked again. False when it was away for too long since
- * `*since_ms` (0: it was there until now, and is set), or on a signal. */
-bool syn_cli_train_away(const struct syn_cli *cli, int64_t *since_ms);
 
 #endif

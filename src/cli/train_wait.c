@@ -1,14 +1,11 @@
 /* Following one job to its end. The job does not need us: a signal ends the looking, never the job.
  */
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <synor/base/str.h>
 
 #include "train_priv.h"
-
-#define AWAY_PAUSE_MS 500
 
 struct wait {
     struct syn_cli *cli;
@@ -121,21 +118,6 @@ on_event(void *arg, const struct syn_event *event, struct syn_err *err)
     return wait->ended ? SYN_CLIENT_STOP : SYN_OK;
 }
 
-bool
-syn_cli_train_away(const struct syn_cli *cli, int64_t *since_ms)
-{
-    int64_t now = syn_mono_ms(syn_world_system());
-
-    if (*since_ms == 0) {
-        *since_ms = now;
-        syn_cli_note(cli, "The server is away; the job is not. Waiting for it...");
-    }
-    if (now - *since_ms > SYN_CLI_AWAY_MAX_MS || syn_cli_interrupted())
-        return false;
-    (void)poll(NULL, 0, AWAY_PAUSE_MS);
-    return !syn_cli_interrupted();
-}
-
 static int
 follow(struct wait *wait, const char *id, struct syn_err *err)
 {
@@ -155,7 +137,7 @@ follow(struct wait *wait, const char *id, struct syn_err *err)
         if (wait->job != before)
             away_since = 0;
         if ((rc == SYN_E_UNAVAILABLE || rc == SYN_E_TIMEOUT) &&
-            syn_cli_train_away(wait->cli, &away_since))
+            syn_cli_away(wait->cli, SYN_CLI_AWAY_MAX_MS, &away_since))
             rc = SYN_OK;
     }
     return rc;
@@ -250,7 +232,7 @@ syn_cli_train_wait(struct syn_cli *cli, const char *id, const char *wanted)
         syn_cli_note(cli, "The job goes on without us. Look again: synor compute train logs -f %s",
                      id);
         syn_cli_note(cli, "Stop it: synor compute train stop %s", id);
-        status = 130; /* as a shell says SIGINT */
+        status = SYN_CLI_INTERRUPTED;
     } else if (rc < 0) {
         status = syn_cli_fail(cli, &err);
     } else if (wait.deleted || wait.job == NULL) {

@@ -117,6 +117,40 @@ add_link(struct walk *walk, int dir, const char *name, const char *path, const s
     return add_entry(walk->tree, path, st, target, err);
 }
 
+/* A file that says it is empty may hold something all the same, as those of /proc do, or not be
+ * readable: what is stored of it would not be what it is. */
+static int
+check_empty(int dir, const char *name, struct syn_err *err)
+{
+    int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    char byte;
+    ssize_t got;
+
+    if (fd < 0)
+        return SYN_FAIL_SYS(err, errno, "opening it");
+    do
+        got = read(fd, &byte, 1);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        (void)SYN_FAIL_SYS(err, errno, "reading it");
+    (void)close(fd);
+    if (got > 0)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "its size is said to be 0, but it holds something: store a copy of it");
+    return got < 0 ? err->code : SYN_OK;
+}
+
+static int
+add_file(struct walk *walk, int dir, const char *name, const char *path, const struct stat *st,
+         struct syn_err *err)
+{
+    int rc = st->st_size == 0 ? check_empty(dir, name, err) : SYN_OK;
+
+    if (rc < 0)
+        return path[0] == '\0' ? rc : syn_err_wrap(err, rc, "%s", path);
+    return add_entry(walk->tree, path, st, NULL, err);
+}
+
 static int walk_folder(struct walk *walk, int fd, const char *prefix, unsigned depth,
                        struct syn_err *err);
 
@@ -144,7 +178,7 @@ walk_entry(struct walk *walk, int dir, const char *name, const char *path, unsig
     if (S_ISLNK(st.st_mode))
         return add_link(walk, dir, name, path, &st, err);
     if (S_ISREG(st.st_mode))
-        return add_entry(walk->tree, path, &st, NULL, err);
+        return add_file(walk, dir, name, path, &st, err);
     walk->tree->skipped++;
     return SYN_OK;
 }
@@ -225,6 +259,30 @@ make_key(struct syn_cli_tree *tree, const char *absolute)
                    (unsigned long long)(state >> 64), (unsigned long long)state);
 }
 
+static bool
+is_stored(const struct stat *st)
+{
+    return S_ISDIR(st->st_mode) || S_ISREG(st->st_mode);
+}
+
+/* Only a file or a folder is opened: to open a device may already do something. */
+static int
+open_root(const char *absolute, const char *path, struct syn_cli_tree *ret, struct stat *ret_st,
+          struct syn_err *err)
+{
+    if (stat(absolute, ret_st) != 0)
+        return SYN_FAIL_SYS(err, errno, "%s", path);
+    if (is_stored(ret_st)) {
+        ret->fd = open(absolute, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        if (ret->fd < 0 || fstat(ret->fd, ret_st) != 0)
+            return SYN_FAIL_SYS(err, errno, "%s", path);
+    }
+    if (!is_stored(ret_st))
+        return SYN_FAIL(err, SYN_E_INVALID, "%s is neither a file nor a folder", path);
+    ret->folder = S_ISDIR(ret_st->st_mode);
+    return SYN_OK;
+}
+
 int
 syn_cli_tree_read(const char *path, const json_t *include, const json_t *exclude,
                   struct syn_cli_tree *ret, struct syn_err *err)
@@ -243,20 +301,17 @@ syn_cli_tree_read(const char *path, const json_t *include, const json_t *exclude
         return rc;
     if (realpath(path, absolute) == NULL)
         return SYN_FAIL_SYS(err, errno, "%s", path);
-    ret->fd = open(absolute, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (ret->fd < 0 || fstat(ret->fd, &st) != 0)
-        return SYN_FAIL_SYS(err, errno, "%s", path);
-    ret->folder = S_ISDIR(st.st_mode);
-    if (!ret->folder && !S_ISREG(st.st_mode))
-        return SYN_FAIL(err, SYN_E_INVALID, "%s is neither a file nor a folder", path);
-    if (!ret->folder) {
-        rc = add_entry(ret, "", &st, NULL, err);
-    } else {
-        fd = fcntl(ret->fd, F_DUPFD_CLOEXEC, 0);
-        rc = fd < 0 ? SYN_FAIL_SYS(err, errno, "%s", path) : walk_folder(&walk, fd, "", 0, err);
-    }
+    rc = open_root(absolute, path, ret, &st, err);
     if (rc < 0)
         return rc;
+    if (!ret->folder) {
+        rc = add_file(&walk, AT_FDCWD, absolute, "", &st, err);
+    } else {
+        fd = fcntl(ret->fd, F_DUPFD_CLOEXEC, 0);
+        rc = fd < 0 ? SYN_FAIL_SYS(err, errno, "opening it") : walk_folder(&walk, fd, "", 0, err);
+    }
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "%s", path);
     if (ret->count > 1)
         qsort(ret->entries, ret->count, sizeof(*ret->entries), by_path);
     make_key(ret, absolute);

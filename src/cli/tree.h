@@ -38,8 +38,8 @@ struct syn_cli_tree {
  * `include` and `exclude` are lists of globs, or NULL; one with a slash is held against the whole
  * path, one without against every name. A folder that is excluded is not looked into; one that
  * holds nothing is only listed where everything is included. Owner: *ret is the caller's to fini,
- * also after a failure. Blocks: disk. Returns 0; NOTFOUND, IO, INVALID (a glob that is no text),
- * LIMIT, NOMEM.
+ * also after a failure. Blocks: disk. Returns 0; NOTFOUND, IO, INVALID (a glob that is no text; a
+ * `path` that is a device, pipe or socket; a file that says it is empty and is not), LIMIT, NOMEM.
  */
 SYN_MUST int syn_cli_tree_read(const char *path, const json_t *include, const json_t *exclude,
                                struct syn_cli_tree *ret, struct syn_err *err);

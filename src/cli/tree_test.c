@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <synor/base/str.h>
@@ -186,6 +188,43 @@ test_refuses(void **state)
     assert_code(syn_cli_tree_read(path_of(""), NULL, bad, &tree, &err), SYN_E_INVALID, &err);
 }
 
+/* What has no size to go by, or no end. */
+static void
+test_what_is_no_plain_file(void **state)
+{
+    static const struct {
+        const char *path;
+        int code;
+        const char *says;
+    } rows[] = {
+        {"/proc/self/mem", SYN_E_IO, "reading it"},
+        {"/proc/cpuinfo", SYN_E_INVALID, "holds something"},
+        {"/dev/null", SYN_E_INVALID, "neither a file nor a folder"},
+        {"/dev/zero", SYN_E_INVALID, "neither a file nor a folder"},
+        {"/proc/self/fdinfo", SYN_E_INVALID, "holds something"}, /* a folder of such files */
+    };
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct syn_err err;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        TREE(tree);
+
+        if (access(rows[i].path, F_OK) != 0)
+            continue;
+        assert_code(syn_cli_tree_read(rows[i].path, NULL, NULL, &tree, &err), rows[i].code, &err);
+        assert_non_null(strstr(err.msg, rows[i].says));
+        assert_non_null(strstr(err.msg, rows[i].path));
+    }
+    assert_true(fd >= 0);
+    (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s/s", syn_test_dir());
+    assert_int_equal(bind(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+    TREE(tree);
+    assert_code(syn_cli_tree_read(address.sun_path, NULL, NULL, &tree, &err), SYN_E_INVALID, &err);
+    (void)close(fd);
+}
+
 static int
 read_all(void *arg, struct syn_err *err)
 {
@@ -206,9 +245,13 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all),     cmocka_unit_test(test_filters),
-        cmocka_unit_test(test_key),     cmocka_unit_test(test_file),
-        cmocka_unit_test(test_refuses), cmocka_unit_test(test_short_of_memory),
+        cmocka_unit_test(test_all),
+        cmocka_unit_test(test_filters),
+        cmocka_unit_test(test_key),
+        cmocka_unit_test(test_file),
+        cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_what_is_no_plain_file),
+        cmocka_unit_test(test_short_of_memory),
     };
 
     syn_json_init();

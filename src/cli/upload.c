@@ -252,8 +252,9 @@ syn_cli_upload(struct syn_cli *cli, const struct syn_cli_upload *upload, json_t 
     if (upload->include != NULL && sending.tree.count == 0)
         return SYN_FAIL(err, SYN_E_INVALID, "%s: no file matches `include`", upload->path);
     if (sending.tree.skipped > 0)
-        syn_cli_note(cli, "%zu socket(s), pipe(s) or device(s) in %s are left out.",
-                     sending.tree.skipped, upload->path);
+        syn_cli_note(
+            cli, "%zu %s left out of %s: neither file nor folder nor link.", sending.tree.skipped,
+            syn_plural((int64_t)sending.tree.skipped, "entry is", "entries are"), upload->path);
     cli->patient = true;
     syn_cli_progress_init(&sending.progress, cli, "Uploading", sending.tree.size_bytes, true);
     rc = begin(&sending, err);

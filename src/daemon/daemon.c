@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <synor/base/child.h>
 #include <synor/base/log.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
@@ -20,6 +21,8 @@
 #include <synor/daemon/agent.h>
 #include <synor/daemon/daemon.h>
 #include <synor/daemon/server.h>
+
+#include "privilege_priv.h"
 
 #define PATH_MAX_BYTES 1024
 #define AGENT_RETRY_S  2
@@ -97,6 +100,14 @@ on_stop_signal(void *arg)
     syn_loop_stop(arg);
 }
 
+/* Whatever ended below an instance and lost its parent is a child of this process. */
+static void
+on_child_signal(void *arg)
+{
+    (void)arg;
+    (void)syn_child_reap_orphans();
+}
+
 /* Signals before any thread, so that every thread inherits them blocked. */
 /* Give memory that a burst of work left free back to the system. What the allocator calls free
  * includes what was given back before, so it is the growth since then that counts. */
@@ -126,6 +137,8 @@ open_loop(struct process *process, struct syn_err *err)
         rc = syn_loop_signal(process->loop, SIGTERM, on_stop_signal, process->loop, NULL, err);
     if (rc == SYN_OK)
         rc = syn_loop_signal(process->loop, SIGINT, on_stop_signal, process->loop, NULL, err);
+    if (rc == SYN_OK)
+        rc = syn_loop_signal(process->loop, SIGCHLD, on_child_signal, NULL, NULL, err);
     (void)signal(SIGPIPE, SIG_IGN);
     return rc;
 }
@@ -198,10 +211,13 @@ start_agent(void *arg)
 {
     struct process *process = arg;
     const struct syn_daemon_options *given = process->options;
+    static const char *const devices_argv[] = {"/proc/self/exe", "compute", "devices",
+                                               "list",           "--json",  NULL};
     struct syn_agent_options options = {.data_dir = given->data_dir,
                                         .region = given->region,
                                         .name = given->name,
-                                        .cache_bytes_max = given->cache_bytes_max};
+                                        .cache_bytes_max = given->cache_bytes_max,
+                                        .devices_argv = devices_argv};
     struct syn_err err = {0};
 
     options.server = process->server != NULL ? syn_server_socket(process->server) : given->server;
@@ -259,8 +275,9 @@ fail(const struct syn_daemon_options *options, const struct syn_err *err)
     return syn_err_info(err->code)->exit;
 }
 
-static void
-begin(struct process *process, const struct syn_daemon_options *options)
+static int
+begin(struct process *process, const struct syn_daemon_options *options,
+      enum syn_privilege_role role, struct syn_err *err)
 {
     *process = (struct process){.options = options, .pid_fd = -1};
     (void)pthread_mutex_init(&process->lock, NULL);
@@ -269,6 +286,7 @@ begin(struct process *process, const struct syn_daemon_options *options)
     setup_log(options);
     (void)mallopt(M_ARENA_MAX, 2); /* few busy threads: arenas would only keep memory */
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+    return syn_privilege_reduce(role, err);
 }
 
 static void
@@ -289,8 +307,10 @@ syn_daemon_up(const struct syn_daemon_options *options)
     bool ready;
     int rc;
 
-    begin(&process, options);
-    rc = take_pid_file(&process, "synor.pid", &err);
+    rc = begin(&process, options, options->with_agent ? SYN_PRIVILEGE_NODE : SYN_PRIVILEGE_SERVER,
+               &err);
+    if (rc == SYN_OK)
+        rc = take_pid_file(&process, "synor.pid", &err);
     if (rc == SYN_OK)
         rc = open_loop(&process, &err);
     if (rc == SYN_OK) {
@@ -332,8 +352,9 @@ syn_daemon_agent(const struct syn_daemon_options *options)
     bool ready;
     int rc;
 
-    begin(&process, options);
-    rc = take_pid_file(&process, "agent.pid", &err);
+    rc = begin(&process, options, SYN_PRIVILEGE_NODE, &err);
+    if (rc == SYN_OK)
+        rc = take_pid_file(&process, "agent.pid", &err);
     if (rc == SYN_OK)
         rc = open_loop(&process, &err);
     if (rc == SYN_OK)

@@ -319,6 +319,17 @@ give_back_space(struct syn_content *store, uint64_t *ret_freed, struct syn_err *
     return rc;
 }
 
+static int
+add_dead(void *arg, uint32_t pack, uint64_t size, uint64_t live, struct syn_err *err)
+{
+    uint64_t *dead = arg;
+
+    (void)pack;
+    (void)err;
+    *dead += size > live ? size - live : 0;
+    return SYN_OK;
+}
+
 /* What is named after the roots were asked for is kept by the guard; it ends with the sweep,
  * because nothing that it keeps is removed by what comes then. */
 static SYN_MUST int
@@ -344,6 +355,7 @@ syn_content_gc(struct syn_content *store, int64_t grace_ms, syn_content_roots *r
     struct mark mark = {.store = store};
     struct sweep sweep = {.mark = &mark};
     uint64_t freed = 0;
+    uint64_t waiting = 0;
     int rc;
 
     (void)pthread_mutex_lock(&store->gc_lock);
@@ -352,10 +364,14 @@ syn_content_gc(struct syn_content *store, int64_t grace_ms, syn_content_roots *r
         rc = syn_index_prune_anchors(syn_blocks_index(store->blocks), err);
     if (rc == 0)
         rc = give_back_space(store, &freed, err);
+    if (rc == 0)
+        rc = syn_index_packs(syn_blocks_index(store->blocks), add_dead, &waiting, err);
     (void)pthread_mutex_unlock(&store->gc_lock);
     if (rc == 0)
-        *ret_result = (struct syn_content_gc){
-            .blocks_kept = sweep.kept, .blocks_removed = sweep.count, .bytes_freed = freed};
+        *ret_result = (struct syn_content_gc){.blocks_kept = sweep.kept,
+                                              .blocks_removed = sweep.count,
+                                              .bytes_freed = freed,
+                                              .bytes_waiting = waiting};
     syn_free(sweep.dead);
     syn_free(mark.todo);
     syn_digest_set_fini(&mark.live);

@@ -138,6 +138,41 @@ gc_keeps_what_is_reached_and_nothing_else(void **state)
     assert_true(bytes_in_packs(place) < 16 * MIB);
 }
 
+/* What was removed is freed, or waits in a pack that is still half full: nothing is unaccounted. */
+static void
+gc_tells_what_it_frees_and_what_waits(void **state)
+{
+    struct place *place = *state;
+    struct syn_err err = {0};
+    struct syn_cid cids[2];
+    struct root_list roots = {cids, 2, 0};
+    struct syn_content_gc result;
+    uint64_t before;
+
+    cids[0] = put_bytes(place->store, 4 * MIB, 1, false);
+    cids[1] = put_bytes(place->store, MIB, 2, false);
+    (void)usleep(2000);
+    assert_done(syn_content_gc(place->store, 0, next_root, &roots, &result, &err), &err);
+    assert_int_equal(result.blocks_removed, 0);
+    assert_int_equal(result.bytes_freed, 0);
+    assert_int_equal(result.bytes_waiting, 0);
+
+    roots = (struct root_list){cids, 1, 0}; /* four fifths of the pack stay */
+    before = (uint64_t)bytes_in_packs(place);
+    assert_done(syn_content_gc(place->store, 0, next_root, &roots, &result, &err), &err);
+    assert_int_equal(result.blocks_removed, 1);
+    assert_int_equal(result.bytes_freed, before - (uint64_t)bytes_in_packs(place));
+    assert_true(result.bytes_freed == 0 && result.bytes_waiting >= MIB);
+    assert_true(result.bytes_waiting < MIB + 4096);
+
+    roots = (struct root_list){NULL, 0, 0};
+    before = (uint64_t)bytes_in_packs(place);
+    assert_done(syn_content_gc(place->store, 0, next_root, &roots, &result, &err), &err);
+    assert_int_equal(result.bytes_freed, before - (uint64_t)bytes_in_packs(place));
+    assert_true(result.bytes_freed > 5 * MIB);
+    assert_int_equal(result.bytes_waiting, 0);
+}
+
 static void
 gc_spares_what_is_new(void **state)
 {
@@ -546,6 +581,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         store_test(gc_keeps_what_is_reached_and_nothing_else),
+        store_test(gc_tells_what_it_frees_and_what_waits),
         store_test(gc_spares_what_is_new),
         store_test(gc_spares_what_open_puts_rely_on),
         store_test(gc_refuses_roots_it_cannot_follow),

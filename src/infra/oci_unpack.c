@@ -23,6 +23,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <locale.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -726,6 +727,23 @@ visit_all(struct pass *pass, visit_fn visit, struct syn_err *err)
     return rc;
 }
 
+/* One for the process, kept for good: libc remembers for ever that it could not load a locale, also
+ * when all that was missing was a file descriptor. 0 when there is none. */
+static locale_t
+utf8_locale(void)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static locale_t kept = (locale_t)0;
+    locale_t found;
+
+    (void)pthread_mutex_lock(&lock);
+    if (kept == (locale_t)0)
+        kept = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+    found = kept;
+    (void)pthread_mutex_unlock(&lock);
+    return found;
+}
+
 /* Names in pax headers are UTF-8, and libarchive hands them out in the locale's encoding: give this
  * thread one that leaves them as they are. */
 static int
@@ -733,7 +751,7 @@ pass_run(struct syn_oci_tree *tree, const struct syn_oci_layer *layer, visit_fn 
          struct syn_err *err)
 {
     SYN_SCOPED(pass_close) struct pass pass = {.tree = tree, .layer = layer};
-    locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+    locale_t utf8 = utf8_locale();
     locale_t before = (locale_t)0;
     int rc;
 
@@ -742,7 +760,6 @@ pass_run(struct syn_oci_tree *tree, const struct syn_oci_layer *layer, visit_fn 
     before = uselocale(utf8);
     rc = visit_all(&pass, visit, err);
     (void)uselocale(before);
-    freelocale(utf8);
     return rc;
 }
 

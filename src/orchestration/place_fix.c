@@ -338,12 +338,13 @@ fix_join(struct fixer *fixer, struct syn_err *err)
 
     if (request->gpus > 0)
         (void)snprintf(gpus, sizeof(gpus), ", %lld %s%s", (long long)(request->gpus * units),
-                       model ? "x " : "GPU(s)", model ? request->gpu_model : "");
+                       model ? "x " : syn_plural(request->gpus * units, "GPU", "GPUs"),
+                       model ? request->gpu_model : "");
     return fix_add(fixer, err,
-                   "join a node with at least %s CPU%s, %s of memory, %s of scratch space%s free: "
+                   "join a node with at least %s %s, %s of memory, %s of scratch space%s free: "
                    "synor agent --server URL --token TOKEN",
                    syn_format_cpus(request->amounts.cpu_millicores * units, cpus),
-                   request->amounts.cpu_millicores * units == 1000 ? "" : "s",
+                   request->amounts.cpu_millicores * units == 1000 ? "CPU" : "CPUs",
                    syn_format_bytes(request->amounts.memory_bytes * units, memory),
                    syn_format_bytes(request->amounts.scratch_bytes * units, scratch), gpus);
 }

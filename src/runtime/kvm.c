@@ -21,14 +21,13 @@
 #include <linux/kvm.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <synor/base/child.h>
 #include <synor/base/str.h>
 #include <synor/base/world.h>
 
@@ -407,7 +406,8 @@ syn_kvm_boot(const char *qemu, const char *kernel, int limit_ms, char *detail, s
         NULL};
     const char *const env[] = {"PATH=/usr/bin:/bin", NULL};
     static _Thread_local char console[CONSOLE_MAX];
-    posix_spawn_file_actions_t actions;
+    struct syn_child_options options = {
+        .argv = argv, .env = env, .in = SYN_CHILD_NULL, .passed = SYN_CHILD_NULL};
     bool up = false;
     pid_t pid = -1;
     int fds[2], rc;
@@ -416,21 +416,13 @@ syn_kvm_boot(const char *qemu, const char *kernel, int limit_ms, char *detail, s
     (void)snprintf(detail, cap, "%s cannot be started", qemu);
     if (pipe2(fds, O_CLOEXEC) < 0)
         return false;
-    if (posix_spawn_file_actions_init(&actions) == 0) {
-        (void)posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-        (void)posix_spawn_file_actions_adddup2(&actions, fds[1], 1);
-        (void)posix_spawn_file_actions_adddup2(&actions, fds[1], 2);
-        rc = posix_spawn(&pid, qemu, &actions, NULL, (char *const *)(uintptr_t)argv,
-                         (char *const *)(uintptr_t)env);
-        pid = rc == 0 ? pid : -1;
-        (void)posix_spawn_file_actions_destroy(&actions);
-    }
+    options.out = options.err = fds[1];
+    rc = syn_child_spawn(qemu, &options, &pid, NULL);
     (void)close(fds[1]);
-    if (pid > 0) {
+    if (rc == SYN_OK) {
         up = watch_console(fds[0], limit_ms, console);
         (void)kill(pid, SIGKILL);
-        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-            ;
+        (void)syn_child_wait(pid);
         (void)snprintf(detail, cap, "a stock kernel (%s) %s", kernel,
                        up                                 ? "booted"
                        : strstr(console, "Linux version") ? "hung in early boot"

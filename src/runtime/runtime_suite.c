@@ -795,6 +795,34 @@ lost_supervisor_is_told(void **state)
     syn_run_end(&run);
 }
 
+/* What a program left running and forgot dies with it, and syn_run_end() finds no zombie of it: not
+ * when it ends, and not when its supervisor is killed and all of them come to this process. */
+static void
+orphans_end_with_their_instance(void **state)
+{
+    static const char *const endings[] = {"exit 0", "sleep 60"};
+    char script[256];
+    const char *const argv[] = {"/bin/sh", "-c", script, NULL};
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(endings); i++) {
+        struct syn_instance_spec spec = {.argv = argv};
+        struct syn_err err = {0};
+        struct syn_run run;
+
+        (void)snprintf(script, sizeof(script),
+                       "for i in 1 2 3 4; do (sleep 60 & true); (setsid sleep 60 &); done; "
+                       "(true &); echo ready; %s",
+                       endings[i]);
+        syn_run_start(&run, &spec);
+        await_word(&run, "ready");
+        if (i == 0 || !syn_suite->kill_supervisor(run.dir))
+            assert_done(CALL(stop, run.instance, 0, &err), &err);
+        syn_run_await(&run);
+        syn_run_end(&run);
+    }
+}
+
 static void
 start_cut_short_has_lost_nothing(void **state)
 {
@@ -937,6 +965,7 @@ syn_runtime_suite_run(const char *name, const struct syn_runtime_suite *given)
         cmocka_unit_test_teardown(usage_has_no_gap, clear_up),
         cmocka_unit_test_teardown(instance_outlives_its_starter, clear_up),
         cmocka_unit_test_teardown(lost_supervisor_is_told, clear_up),
+        cmocka_unit_test_teardown(orphans_end_with_their_instance, clear_up),
         cmocka_unit_test_teardown(start_cut_short_has_lost_nothing, clear_up),
         cmocka_unit_test_teardown(adopting_knows_every_state, clear_up),
         cmocka_unit_test_teardown(destroy_ends_everything, clear_up),

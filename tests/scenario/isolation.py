@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """What a job can reach: nothing of the host, of other jobs, or of the platform. Both sandboxes."""
+import json
+import os
 import pathlib
 import re
 import socket
 import threading
 
-from harness import case, check, equal, job_folder, need_sandbox, run
+from harness import case, check, equal, job_folder, need_sandbox, run, wait_until
 
 # Tries everything, and says "reached NAME" for what it gets at. Runs by the host's python.
 PRY = r'''
@@ -158,6 +160,41 @@ def links_out_of_the_source_lead_nowhere(p):
     job = p.create(folder)["id"]
     p.wait_end(job)
     check("leaked" not in p.logs(job) and "root:" not in p.logs(job), p.logs(job))
+
+
+def status_of(pid):
+    """/proc/PID/status as a dictionary."""
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return dict(re.findall(r"^(\w+):\s*(.*)$", text, re.M))
+
+
+@case
+def the_platform_keeps_no_power_that_it_does_not_use(p):
+    """Nor passes it on; and a shell's strict umask shuts no job out of its own folders."""
+    p.stop()
+    before = os.umask(0o077)
+    try:
+        p.start()
+    finally:
+        os.umask(before)
+    for sandbox in need_sandbox(p):
+        folder = job_folder(p.home, "#!/bin/sh\ntouch $SYNOR_OUTPUT_DIR/x $TMPDIR/x && echo wrote\n"
+                            "sleep 60\n")
+        job = p.create(folder, "--isolation", sandbox, "--workers", "2")["id"]
+        wait_until("both write", 40, lambda: p.logs(job).count("wrote") == 2)
+        pids = [p.process.pid]
+        for instance in p.job(job)["status"]["instances"]:
+            record = (p.home / "agent/instances" / instance / "shim.json").read_text()
+            pids.append(json.loads(record)["pid"])
+        for pid in pids:
+            said = status_of(pid)
+            for kind in ("CapPrm", "CapEff", "CapBnd"):
+                for gone in (16, 17, 22, 25, 34):  # modules, raw I/O, reboot, clocks, kernel's log
+                    equal(int(said[kind], 16) >> gone & 1, 0, kind, gone, said)
+            equal((said["CapInh"], said["CapAmb"], said["NoNewPrivs"]), ("0" * 16, "0" * 16, "1"))
+            equal(said["Umask"], "0022")
+        p.cli("compute", "train", "stop", job, "--grace", "1s", "--yes")
+        p.wait_end(job)
 
 
 run()

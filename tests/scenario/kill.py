@@ -2,14 +2,17 @@
 """kill -9 of the daemon at random moments: while it starts, while a job runs, while money moves.
 
 `SYNOR_SEED=N tests/scenario/kill.py` repeats a run's moments as far as the machine does."""
+import json
 import os
+import pathlib
 import random
+import signal
 import threading
 import time
 from decimal import Decimal
 
 from harness import (balance, case, check, conserved, equal, job_folder, need_sandbox, reports_of,
-                     run)
+                     run, wait_until, wait_until_empty)
 
 SEED = int(os.environ.get("SYNOR_SEED") or random.randrange(1 << 32))
 KILLS = 12
@@ -147,6 +150,67 @@ def jobs_come_and_go_under_kills(p):
     equal({job["id"] for job in p.json("compute", "train", "list")["items"]}, before | set(made))
     equal(Decimal(p.json("account", "balance", "operator")["status"]["held"]), 0)
     conserved(p)
+
+
+# Leaves processes behind in both usual ways, some of which end at once, and goes on.
+FORGETTER = """#!/bin/sh
+for i in 1 2 3 4; do
+    (sleep 300 & true)
+    (setsid sleep 300 &)
+    (true &)
+done
+echo forgot
+sleep 300
+"""
+
+
+def zombies_of(pid):
+    """Children of the process that have ended and that it has not waited for."""
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            name, rest = (entry / "stat").read_text().rsplit(")", 1)
+        except OSError:
+            continue
+        state, parent = rest.split()[:2]
+        if state == "Z" and int(parent) == pid:
+            found.append(name)
+    return found
+
+
+@case
+def orphans_leave_no_zombies(p):
+    """What a job forgot comes to the daemon when its supervisor is killed: also that of a job which
+    an earlier daemon started."""
+    p.process or p.start()
+    need_sandbox(p)
+    folder = job_folder(p.home, FORGETTER)
+
+    def begin(name):
+        job = p.create(folder, "--memory", "64mb", name=name)["id"]
+        wait_until("it forgets them", 30, lambda: "forgot" in p.logs(job))
+        return job
+
+    def supervisor(job):
+        instance = p.job(job)["status"]["instances"][0]
+        text = (p.home / "agent/instances" / instance / "shim.json").read_text()
+        return json.loads(text)["pid"]
+
+    jobs = [begin("adopted")]
+    p.kill()
+    p.start()
+    jobs.append(begin("own"))
+    parent = pathlib.Path(f"/proc/{supervisor(jobs[1])}/stat").read_text().rsplit(")", 1)[1]
+    equal(int(parent.split()[1]), p.process.pid, "the daemon is no subreaper: nothing is tested")
+    for job in jobs:
+        os.kill(supervisor(job), signal.SIGKILL)
+    for job in jobs:
+        wait_until("the loss is told", 30, lambda: "lost" in str(p.events(job)))
+        p.cli("compute", "train", "stop", job, "--grace", "1s", "--yes", "--wait", code=None)
+        p.wait_end(job)
+        p.agreed_bill(job)
+    left = wait_until_empty(lambda: zombies_of(p.process.pid))
+    check(not left, "zombies of the daemon:", left)
 
 
 run()

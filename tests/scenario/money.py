@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Money: grants, transfers, history, and that it neither appears nor vanishes."""
 import json
+import os
 from decimal import Decimal
 
-from harness import (SOURCE, all_accounts, balance, case, check, conserved, equal, need_sandbox,
-                     run)
+from harness import (SOURCE, all_accounts, balance, case, check, conserved, equal, job_folder,
+                     need_sandbox, run)
 
 
 @case
@@ -42,6 +43,26 @@ def what_is_not_there_cannot_be_spent(p):
     p.cli("account", "transfer", "bob", "--from", "ann", "--amount", "0", code=2)
     equal(p.error("account", "transfer", "nobody", "--amount", "1")["code"], "not-found")
     equal((balance(p, "ann"), balance(p, "bob")), before)
+
+
+@case
+def a_job_over_the_balance_uploads_nothing(p):
+    folder = job_folder(p.home, "#!/bin/sh\n")
+    (folder / "weights").write_bytes(os.urandom(1 << 20))
+    before, stored = balance(p, "operator"), p.json("storage", "info")["put_bytes"]
+    for more, code, word in ((["--max-budget", "100000"], 4, "insufficient-funds"),
+                             (["--max-budget", "1", "--dataset", "synor://no/such"], 1,
+                              "not-found")):
+        args = ["compute", "train", "create", "--framework", "custom", "--model-config",
+                folder / "model.yaml", *more]
+        said = p.cli(*args, "--yes", "--json", code=code)
+        equal(said.json["code"], word, said)
+        check("Uploading" not in said.err, said)
+        planned = p.json(*args, "--plan", code=None)
+        equal(planned["refused"]["code"], word, planned)
+    equal(p.json("storage", "info")["put_bytes"], stored, "something was uploaded")
+    equal(list((p.home / "server" / "uploads").iterdir()), [], "an upload was begun")
+    equal(balance(p, "operator"), before)
 
 
 @case

@@ -7,6 +7,7 @@ import pathlib
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import time
 
@@ -440,6 +441,46 @@ def wrong_references_are_told(p):
     out.write_text("mine")
     p.error("storage", "get", "synor://data/x", out, code=None)
     equal(out.read_text(), "mine", "a file was replaced without --force")
+
+
+@case
+def what_is_no_plain_file_is_not_stored_as_something_else(p):
+    pipe, address = work(p) / "pipe", work(p) / "socket"
+    os.mkfifo(pipe)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(address))
+    before = p.json("storage", "info")
+    for path in ("/proc/self/mem", "/proc/cpuinfo", "/dev/null", "/dev/zero", pipe, address,
+                 "/proc/self/fdinfo"):
+        said = p.error("storage", "put", path, "--name", "no/file", code=None, timeout=20)
+        check(str(path) in said["message"], said)
+    p.error("storage", "put", "--car", pipe, code=None, timeout=20)
+    p.error("storage", "put", "--car", "/dev/zero", code=None, timeout=20)
+    equal(p.error("storage", "info", "synor://no/file")["code"], "not-found")
+    equal(p.json("storage", "info")["blocks"], before["blocks"], "something was stored")
+    folder = work(p) / "mixed"
+    folder.mkdir()
+    (folder / "file").write_text("x")
+    os.mkfifo(folder / "pipe")
+    said = p.cli("storage", "put", folder)
+    check("1 entry is left out" in said.err, said)
+    listener.close()
+
+
+@case
+def gc_accounts_for_what_it_removed(p):
+    before = p.json("storage", "gc", "--grace", "0s", "--yes")
+    (work(p) / "most").write_bytes(noise(4 * MIB, 91))
+    (work(p) / "little").write_bytes(noise(MIB, 92))
+    p.json("storage", "put", work(p) / "most", "--name", "gc/most")
+    p.json("storage", "put", work(p) / "little")
+    time.sleep(0.01)  # what is put in the same millisecond is new
+    said = p.cli("storage", "gc", "--grace", "0s", "--yes").out
+    check(" 1 block removed, " in " " + said and "0 B freed on disk" in said, said)
+    check("of removed blocks stay in their packs" in said, said)
+    after = p.json("storage", "gc", "--grace", "0s", "--yes")
+    more = after["bytes_waiting"] - before["bytes_waiting"]
+    check(MIB <= more < MIB + 4096, before, after)
 
 
 run()

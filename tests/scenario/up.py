@@ -104,6 +104,27 @@ def status_has_the_promised_shape(p):
 
 
 @case
+def a_node_lists_its_devices(p):
+    """Soon after it is ready: every processor that is capacity, once, and nothing else."""
+    def known():
+        return p.wait_node()["status"].get("devices")
+    listed = wait_until("the node tells of its devices", 30, known)
+    found = p.json("compute", "devices", "list")["items"]
+    wanted = [d for d in found if not d["modelled"] and d["share"] != "host"]
+    equal([d["id"] for d in listed], [d["id"] for d in wanted], listed)
+    for device, want in zip(listed, wanted):
+        for key, value in device.items():
+            if key != "clock_mhz":  # may be another now
+                equal(value, want[key], device)
+    node = p.wait_node()["id"]
+    equal(p.json("node", "get", node)["status"]["devices"], listed)
+    equal(p.api("GET", f"/v1/nodes/{node}")["status"]["devices"], listed)
+    maps = open(f"/proc/{p.process.pid}/maps", encoding="ascii", errors="replace").read()
+    for library in ("libOpenCL", "libpocl", "libcuda", "libamdhip64"):
+        check(library not in maps, f"{library} was loaded into the daemon")
+
+
+@case
 def version_is_the_same_everywhere(p):
     version = p.json("version")["version"]
     equal(p.json("status")["version"], version)

@@ -67,6 +67,8 @@ CASES = [
     ("check-style", "unfinished", "src/base/a.c", "/* TO" + "DO: later */\n"),
     ("check-style", "unfinished", "docs/a.md", "This is a stu" + "b.\n"),
     ("check-style", "unfinished", "scripts/a", "#!/bin/sh\n# FIX" + "ME\n"),
+    ("check-style", "syn_plural", "src/base/a.c", 'f("%u worker(s) run");\n'),
+    ("check-style", None, "src/base/a.c", 'f("%s", g(s), "x");\n'),
     ("check-style", "no newline", "src/base/a.c", "int x;"),
     ("check-style", "not UTF-8", "src/base/a.c", "/* \udcff */\n"),
 ]

@@ -139,7 +139,7 @@ ask_to_join(struct syn_agent *agent, struct syn_client *client, json_t *body, js
         if (rc == SYN_E_PRECONDITION && ++tries == JOIN_TRIES_MAX)
             return rc;
     } while ((rc == SYN_E_UNAVAILABLE || rc == SYN_E_TIMEOUT || rc == SYN_E_PRECONDITION) &&
-             agt_sleep(agent, NULL, AGT_RETRY_MS));
+             agt_sleep(agent, NULL, agent->pace.retry_ms));
     return rc;
 }
 
@@ -188,29 +188,6 @@ beat(struct syn_agent *agent, struct syn_err *err)
     return rc < 0 ? rc : agt_call(agent, agent->beat_client, "POST", path, body, NULL, err);
 }
 
-static void
-reap(struct syn_agent *agent)
-{
-    for (;;) {
-        struct agt_instance *over = NULL;
-        size_t cursor = 0;
-        const char *id;
-        void *value;
-
-        (void)pthread_mutex_lock(&agent->lock);
-        while (over == NULL && syn_map_next(agent->instances, &cursor, &id, &value)) {
-            struct agt_instance *instance = value;
-
-            if (instance->over && instance->gone)
-                over = syn_map_steal(agent->instances, instance->id);
-        }
-        (void)pthread_mutex_unlock(&agent->lock);
-        if (over == NULL)
-            return;
-        (void)agt_instance_free(over);
-    }
-}
-
 static void *
 beat_main(void *arg)
 {
@@ -221,62 +198,13 @@ beat_main(void *arg)
 
         if (beat(agent, &err) < 0 && !atomic_load(&agent->stop))
             syn_log_err(SYN_LOG_WARN, "agent.heartbeat-failed", &err);
-        reap(agent);
-    } while (agt_sleep(agent, NULL, AGT_BEAT_MS));
+        agt_table_reap(agent);
+    } while (agt_sleep(agent, NULL, agent->pace.beat_ms));
     return NULL;
 }
 
 /* --- what to run -------------------------------------------------------------------------------
  */
-
-/* The server's word about one instance. */
-static int
-take_instance(struct syn_agent *agent, const json_t *doc, struct syn_err *err)
-{
-    const char *id = syn_json_str(doc, "id", "");
-    struct agt_instance *instance;
-    int rc = SYN_OK;
-
-    if (!syn_name_ok(id))
-        return SYN_FAIL(err, SYN_E_CORRUPT, "the server named an instance \"%.60s\"", id);
-    (void)pthread_mutex_lock(&agent->lock);
-    instance = syn_map_find(agent->instances, id);
-    if (instance != NULL) {
-        struct agt_doc *fresh = agt_doc_new(doc);
-
-        if (fresh == NULL) { /* the one before stays, and the stream brings it again */
-            rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for %s", id);
-        } else {
-            (void)agt_doc_unref(instance->doc);
-            instance->doc = fresh;
-            instance->changed = true;
-        }
-    } else if (syn_map_count(agent->instances) >= AGT_INSTANCES_MAX) {
-        rc = SYN_FAIL(err, SYN_E_LIMIT, "%s: this node has %d instances", id, AGT_INSTANCES_MAX);
-    } else {
-        rc = agt_instance_new(agent, doc, &instance, err);
-        if (rc == SYN_OK)
-            rc = syn_map_put_take(agent->instances, id, instance, err);
-    }
-    (void)pthread_cond_broadcast(&agent->wake);
-    (void)pthread_mutex_unlock(&agent->lock);
-    return rc;
-}
-
-static void
-let_go(struct syn_agent *agent, const char *id)
-{
-    struct agt_instance *instance;
-
-    (void)pthread_mutex_lock(&agent->lock);
-    instance = syn_map_find(agent->instances, id);
-    if (instance != NULL) {
-        instance->gone = true;
-        instance->changed = true;
-    }
-    (void)pthread_cond_broadcast(&agent->wake);
-    (void)pthread_mutex_unlock(&agent->lock);
-}
 
 /* One connection's worth of the stream. */
 struct session {
@@ -288,21 +216,7 @@ struct session {
 static void
 synced(struct session *session)
 {
-    struct syn_agent *agent = session->agent;
-    size_t cursor = 0;
-    const char *id;
-
-    (void)pthread_mutex_lock(&agent->lock);
-    while (syn_map_next(agent->instances, &cursor, &id, NULL)) {
-        struct agt_instance *instance = syn_map_find(agent->instances, id);
-
-        if (syn_map_find(session->named, id) == NULL) {
-            instance->gone = true;
-            instance->changed = true;
-        }
-    }
-    (void)pthread_cond_broadcast(&agent->wake);
-    (void)pthread_mutex_unlock(&agent->lock);
+    agt_table_keep(session->agent, session->named);
     (void)syn_map_free(session->named);
     session->named = NULL;
 }
@@ -330,16 +244,19 @@ on_event(void *arg, const struct syn_event *event, struct syn_err *err)
     if (rc < 0)
         return rc;
     if (syn_str_eq(event->name, "gone")) {
-        let_go(session->agent, syn_json_str(doc, "id", ""));
+        agt_table_let_go(session->agent, syn_json_str(doc, "id", ""));
     } else if (syn_str_eq(event->name, "instance")) {
         if (session->named != NULL)
             rc = syn_map_put_take(session->named, syn_json_str(doc, "id", ""), session, err);
         if (rc < 0)
             return rc;
-        if (take_instance(session->agent, doc, err) < 0)
+        rc = agt_table_take(session->agent, doc, err);
+        if (rc < 0 && rc != SYN_E_NOMEM) {
             syn_log_err(SYN_LOG_ERROR, "agent.instance-refused", err);
+            rc = SYN_OK;
+        }
     }
-    return SYN_OK;
+    return rc; /* short of memory: the stream ends, and the next one brings it again */
 }
 
 static void *
@@ -357,7 +274,7 @@ stream_main(void *arg)
         (void)syn_map_free(session.named);
         if (rc < 0 && !atomic_load(&agent->stop))
             syn_log_err(SYN_LOG_INFO, "agent.stream-ended", &err);
-    } while (agt_sleep(agent, NULL, AGT_RETRY_MS));
+    } while (agt_sleep(agent, NULL, agent->pace.retry_ms));
     return NULL;
 }
 
@@ -390,7 +307,7 @@ adopt_all(struct syn_agent *agent)
 
         if (!syn_name_ok(entry->d_name))
             continue;
-        if (read_doc(agent, entry->d_name, &doc, &err) < 0 || take_instance(agent, doc, &err) < 0)
+        if (read_doc(agent, entry->d_name, &doc, &err) < 0 || agt_table_take(agent, doc, &err) < 0)
             syn_log_err(SYN_LOG_WARN, "agent.adopt-failed", &err);
     }
     if (dir != NULL)
@@ -488,6 +405,7 @@ copy_options(struct syn_agent *agent, const struct syn_agent_options *options)
         agent->runtimes[0] = *options->runtime;
     (void)snprintf(agent->data_dir, sizeof(agent->data_dir), "%s/agent", options->data_dir);
     agent->cache_bytes_max = options->cache_bytes_max;
+    agent->devices_argv = options->devices_argv;
     (void)syn_str_copy(agent->server, sizeof(agent->server), options->server);
     (void)syn_str_copy(agent->join_token, sizeof(agent->join_token),
                        options->token != NULL ? options->token : "");
@@ -534,6 +452,7 @@ syn_agent_start(struct syn_agent *agent, struct syn_err *err)
     agent->stream_started = pthread_create(&agent->stream_thread, NULL, stream_main, agent) == 0;
     if (!agent->beat_started || !agent->stream_started)
         return SYN_FAIL(err, SYN_E_LIMIT, "cannot start the agent's threads");
+    agt_devices_open(agent);
     return SYN_OK;
 }
 
@@ -547,6 +466,11 @@ syn_agent_new(const struct syn_agent_options *options, struct syn_agent **ret_ag
     if (agent == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the agent");
     agent->world = syn_world_system();
+    agent->pace = (struct agt_pace){.beat_ms = AGT_BEAT_MS,
+                                    .ship_ms = AGT_SHIP_MS,
+                                    .retry_ms = AGT_RETRY_MS,
+                                    .answer_ms = AGT_ANSWER_MS,
+                                    .devices_ms = AGT_DEVICES_MS};
     copy_options(agent, options);
     (void)pthread_mutex_init(&agent->lock, NULL);
     (void)pthread_mutex_init(&agent->fetch_lock, NULL);
@@ -595,25 +519,14 @@ stop_threads(struct syn_agent *agent)
         (void)pthread_join(agent->beat_thread, NULL);
 }
 
-static void
-stop_instances(struct syn_agent *agent)
-{
-    size_t cursor = 0;
-    const char *id;
-    void *instance;
-
-    while (agent->instances != NULL && syn_map_next(agent->instances, &cursor, &id, &instance))
-        (void)agt_instance_free(instance);
-    agent->instances = syn_map_free(agent->instances);
-}
-
 struct syn_agent *
 syn_agent_free(struct syn_agent *agent)
 {
     if (agent == NULL)
         return NULL;
     stop_threads(agent);
-    stop_instances(agent);
+    agt_table_free(agent);
+    agt_devices_close(agent);
     agent->stream_client = syn_client_free(agent->stream_client);
     agent->beat_client = syn_client_free(agent->beat_client);
     agt_runtimes_close(agent);

@@ -36,11 +36,19 @@
 #define AGT_INSTANCES_MAX 256
 #define AGT_ANSWER_MS     15000 /* then a call has failed; the end of a process waits no longer */
 #define AGT_RUNTIMES      2
+#define AGT_DEVICES_MS    10000 /* for all drivers together to say what they know */
+#define AGT_DEVICES_MAX   256
 #define AGT_REPORT_MAX    120 /* samples in one report */
 
 struct agt_instance;
 
+/** How long the agent waits. Tests wait less. */
+struct agt_pace {
+    int64_t beat_ms, ship_ms, retry_ms, answer_ms, devices_ms;
+};
+
 struct syn_agent {
+    struct agt_pace pace;
     const struct syn_world *world;
     char data_dir[AGT_DATA_MAX]; /* DATA/agent */
     char server[AGT_PATH_MAX];
@@ -59,8 +67,12 @@ struct syn_agent {
     struct syn_runtime runtimes[AGT_RUNTIMES]; /* gVisor, runc; or the one that was given */
     struct syn_runtime_info infos[AGT_RUNTIMES];
     bool works[AGT_RUNTIMES];
-    struct syn_gpu_list gpus; /* those that can be given */
-    json_t *report;           /* what a heartbeat says */
+    struct syn_gpu_list gpus;        /* those that can be given */
+    const char *const *devices_argv; /* what tells of devices; NULL: nobody */
+    pthread_t devices_thread;
+    bool devices_started;
+    json_t *devices; /* under `lock`; NULL: not known yet */
+    json_t *report;  /* what a heartbeat says */
     pthread_t stream_thread, beat_thread;
     bool stream_started, beat_started;
     struct syn_client *stream_client, *beat_client; /* cancelled at the end */
@@ -84,6 +96,7 @@ struct agt_instance {
     struct syn_agent *agent;
     char id[SYN_ID_MAX];
     pthread_t thread;
+    bool started;
 
     /* Under the agent's lock: */
     struct agt_doc *doc; /* newest that the server sent, or what was kept */
@@ -157,6 +170,21 @@ SYN_MUST int agt_gpus_claim(struct agt_instance *instance, const json_t *doc, st
  * the next one at once. */
 void agt_gpus_release(struct agt_instance *instance);
 
+/* --- devices of all kinds (devices.c)
+ * ------------------------------------------------------------------------------ */
+
+/** Begin to ask what there is. Does not wait. */
+void agt_devices_open(struct syn_agent *agent);
+/** Blocks: until what was begun is over. */
+void agt_devices_close(struct syn_agent *agent);
+/** [{id, kind, driver, model, ...}]; *ret is NULL while it is not known. Owner: the caller. */
+SYN_MUST int agt_devices_report(struct syn_agent *agent, json_t **ret, struct syn_err *err);
+/** Ask now. Blocks: pace.devices_ms at most. Owner: *ret is the caller's.
+ * Returns 0; TIMEOUT, TOOBIG, INTERNAL, INVALID, CORRUPT, NOMEM, ... */
+SYN_MUST int agt_devices_ask(const struct syn_agent *agent, json_t **ret, struct syn_err *err);
+/** Those of the registry's answer that are capacity, each once. Owner: *ret is the caller's. */
+SYN_MUST int agt_devices_pick(const json_t *answer, json_t **ret, struct syn_err *err);
+
 /* --- content (fetch.c)
  * ---------------------------------------------------------------------------- */
 
@@ -206,6 +234,21 @@ SYN_MUST int agt_snapshots_look(struct agt_snapshots *snapshots, bool final, str
 /** Store the output folder as the job's result, if there is anything in it. */
 SYN_MUST int agt_snapshots_result(struct agt_snapshots *snapshots, struct syn_err *err);
 
+/* --- the table of instances (table.c)
+ * ---------------------------------------------------------------------------- */
+
+/** The server's word about one instance: a new one, or news of one that is known. NOMEM: say it
+ * again; other errors are final. */
+SYN_MUST int agt_table_take(struct syn_agent *agent, const json_t *doc, struct syn_err *err);
+/** The server needs it no more. */
+void agt_table_let_go(struct syn_agent *agent, const char *id);
+/** The server needs none but those whose ids `named` has. */
+void agt_table_keep(struct syn_agent *agent, struct syn_map *named);
+/** Free what is over and not needed any more. */
+void agt_table_reap(struct syn_agent *agent);
+/** Free all; they stop when the agent does. */
+void agt_table_free(struct syn_agent *agent);
+
 /* --- instances (instance.c)
  * ---------------------------------------------------------------------------- */
 
@@ -215,10 +258,13 @@ struct agt_doc *agt_doc_ref(struct agt_doc *doc);
 /** NULL is fine. Returns NULL. */
 struct agt_doc *agt_doc_unref(struct agt_doc *doc);
 
-/** Start the thread of an instance. `doc` is borrowed. Called under the agent's lock. */
+/** One that does not run yet. `doc` is borrowed. Called under the agent's lock. */
 SYN_MUST int agt_instance_new(struct syn_agent *agent, const json_t *doc, struct agt_instance **ret,
                               struct syn_err *err);
-/** Join its thread and free it. Not under the lock. Returns NULL. */
+/** Start its thread. Called under the agent's lock. */
+SYN_MUST int agt_instance_start(struct agt_instance *instance, struct syn_err *err);
+/** Join its thread, if it was started, and free it. A started one not under the lock. Returns NULL.
+ */
 struct agt_instance *agt_instance_free(struct agt_instance *instance);
 /** Tell the server, once, that the start takes a while. What is at hand is started without it: a
  * report costs more time than the rest of the preparation. */
@@ -226,6 +272,9 @@ SYN_MUST int agt_report_preparing(struct agt_instance *instance, struct syn_err 
 /** Write a file of the instance, whole at any moment; it need not survive a power cut. */
 SYN_MUST int agt_keep_file(const struct agt_instance *instance, const char *name, const char *data,
                            size_t len, struct syn_err *err);
+/** The folder of its runtime driver, DATA/agent/instances/ID, into out[AGT_PATH_MAX]. Returns out.
+ */
+const char *agt_run_path(const struct agt_instance *instance, char *out);
 /** The path of a file that belongs to an instance: DATA/agent/jobs/ID/NAME. */
 const char *agt_job_path(const struct syn_agent *agent, const char *id, const char *name,
                          char *out);

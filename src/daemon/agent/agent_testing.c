@@ -92,6 +92,10 @@ take_usage(struct fake *fake, const struct request *request, struct reply *reply
         return;
     }
     body = json_loadb(request->body, request->len, 0, NULL);
+    if (!body) { /* a test that makes memory short makes ours short too */
+        refuse(reply, 503, "unavailable", 0);
+        return;
+    }
     samples = json_object_get(body, "samples");
     assert_true(json_array_size(samples) > 0);
     first = syn_json_i64(json_array_get(samples, 0), "seq", 0);
@@ -189,11 +193,41 @@ handle_content(struct fake *fake, const struct request *request, struct reply *r
 }
 
 static void
+take_status(struct fake *fake, const struct request *request, struct reply *reply)
+{
+    json_t *status = json_loadb(request->body, request->len, 0, NULL);
+    size_t len = strlen(fake->told);
+
+    if (!status) {
+        refuse(reply, 503, "unavailable", 0);
+        return;
+    }
+    json_decref(fake->status);
+    fake->status = status;
+    fake->status_count++;
+    (void)snprintf(fake->told + len, sizeof(fake->told) - len, "%s/%s ",
+                   syn_json_str(status, "state", "?"), syn_json_str(status, "reason", "?"));
+    say(reply, 200, "{}");
+}
+
+/* Is this one of those that a test wants to go wrong? */
+static bool
+meant(const char *last, const char *begin, int *count)
+{
+    if (*count <= 0 || !syn_str_starts(last, begin))
+        return false;
+    (*count)--;
+    return true;
+}
+
+static void
 handle(struct fake *fake, const struct request *request, struct reply *reply)
 {
     const char *last = strrchr(request->path, '/') + 1;
 
-    if (syn_str_starts(request->path, "/v1/uploads"))
+    if (meant(last, fake->refuse, &fake->refusals))
+        say(reply, fake->refuse_status, "%s", fake->refuse_body);
+    else if (syn_str_starts(request->path, "/v1/uploads"))
         handle_upload(fake, request, reply);
     else if (syn_str_starts(request->path, "/v1/content/"))
         handle_content(fake, request, reply);
@@ -207,10 +241,7 @@ handle(struct fake *fake, const struct request *request, struct reply *reply)
         (void)snprintf(fake->announced[fake->announced_count++], 32, "%s", last);
         say(reply, 200, "{}");
     } else if (syn_str_eq(last, "status")) {
-        json_decref(fake->status);
-        fake->status = json_loadb(request->body, request->len, 0, NULL);
-        fake->status_count++;
-        say(reply, 200, "{}");
+        take_status(fake, request, reply);
     } else {
         refuse(reply, 404, "not-found", 0);
     }
@@ -255,9 +286,9 @@ write_reply(int fd, const struct reply *reply)
                        "Content-Length: %zu\r\nConnection: close\r\n\r\n",
                        reply->status, reply->len);
 
-    (void)!write(fd, head, (size_t)len);
+    (void)!send(fd, head, (size_t)len, MSG_NOSIGNAL); /* who asked may be gone */
     for (size_t at = 0; at < reply->len;) {
-        ssize_t put = write(fd, reply->body + at, reply->len - at);
+        ssize_t put = send(fd, reply->body + at, reply->len - at, MSG_NOSIGNAL);
 
         if (put <= 0)
             break;
@@ -270,15 +301,20 @@ serve(struct fake *fake, int fd)
 {
     struct request request = {.body = NULL};
     struct reply reply = {.body = NULL};
+    int late_ms = 0;
     bool cut;
 
     if (read_request(fd, &request)) {
         (void)pthread_mutex_lock(&fake->lock);
         fake->requests++;
-        cut = fake->fault != FAKE_NONE && fake->requests == fake->fail_at;
+        cut = fake->fault == FAKE_AWAY ||
+              (fake->fault != FAKE_NONE && fake->requests == fake->fail_at);
+        if (!cut && meant(strrchr(request.path, '/') + 1, fake->late, &fake->lates))
+            late_ms = fake->late_ms;
         if (!cut || fake->fault == FAKE_AFTER)
             handle(fake, &request, &reply);
         (void)pthread_mutex_unlock(&fake->lock);
+        (void)poll(NULL, 0, late_ms);
         if (!cut)
             write_reply(fd, &reply);
     }
@@ -313,6 +349,27 @@ fake_fail(struct fake *fake, int at, enum fake_fault fault)
     fake->requests = 0;
     fake->fail_at = at;
     fake->fault = fault;
+    (void)pthread_mutex_unlock(&fake->lock);
+}
+
+void
+fake_refuse(struct fake *fake, const char *last, int count, int status, const char *body)
+{
+    (void)pthread_mutex_lock(&fake->lock);
+    fake->refuse = last;
+    fake->refusals = count;
+    fake->refuse_status = status;
+    fake->refuse_body = body;
+    (void)pthread_mutex_unlock(&fake->lock);
+}
+
+void
+fake_dawdle(struct fake *fake, const char *last, int count, int ms)
+{
+    (void)pthread_mutex_lock(&fake->lock);
+    fake->late = last;
+    fake->lates = count;
+    fake->late_ms = ms;
     (void)pthread_mutex_unlock(&fake->lock);
 }
 
@@ -427,6 +484,8 @@ make_agent(struct bench *bench)
     struct syn_err err = {0};
 
     agent->world = &bench_world;
+    agent->pace = (struct agt_pace){
+        .beat_ms = 50, .ship_ms = 20, .retry_ms = 5, .answer_ms = 10000, .devices_ms = 10000};
     (void)pthread_mutex_init(&agent->lock, NULL);
     (void)pthread_mutex_init(&agent->fetch_lock, NULL);
     (void)pthread_condattr_init(&attributes);

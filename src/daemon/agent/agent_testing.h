@@ -10,9 +10,10 @@
 #define FAKE_BYTES_MAX   262144
 #define FAKE_FILES_MAX   64
 #define FAKE_COMMITS_MAX 16
+#define FAKE_TOLD_MAX    1024
 
-/** When the answer to a request is cut off: before the request counts, or after. */
-enum fake_fault { FAKE_NONE, FAKE_BEFORE, FAKE_AFTER };
+/** When the answer to a request is cut off: before the request counts, or after. AWAY: to all. */
+enum fake_fault { FAKE_NONE, FAKE_BEFORE, FAKE_AFTER, FAKE_AWAY };
 
 /** The server's memory, under the lock; a test may look while nothing is asked. */
 struct fake {
@@ -27,12 +28,24 @@ struct fake {
     enum fake_fault fault;
     int settled; /* the run counts no usage any more: PRECONDITION */
 
+    /* The next so many requests whose last word begins with `refuse` count for nothing, and get
+     * this instead. */
+    int refusals;
+    const char *refuse;
+    int refuse_status;
+    const char *refuse_body;
+    /* The next so many such requests count, and are answered so late. */
+    int lates;
+    const char *late;
+    int late_ms;
+
     char logs[FAKE_BYTES_MAX], progress[FAKE_BYTES_MAX];
     int64_t logs_len, progress_len;
     int64_t usage_seq; /* of the last sample */
     int64_t usage_samples;
     json_t *status; /* the newest status report */
     int status_count;
+    char told[FAKE_TOLD_MAX]; /* all of them: "state/reason state/reason " */
 
     /* The open upload, and what was committed. */
     char files[FAKE_FILES_MAX][64];
@@ -68,5 +81,9 @@ void bench_put(const struct bench *bench, const char *name, const char *data, si
 const char *bench_path(const struct bench *bench, const char *name);
 /** Start counting anew, and cut off request `at`. */
 void fake_fail(struct fake *fake, int at, enum fake_fault fault);
+/** Refuse the next `count` requests for `last`. */
+void fake_refuse(struct fake *fake, const char *last, int count, int status, const char *body);
+/** Answer the next `count` requests for `last` by `ms` too late. */
+void fake_dawdle(struct fake *fake, const char *last, int count, int ms);
 
 #endif

@@ -17,7 +17,7 @@ agt_client_new(struct syn_agent *agent, const char *token, struct syn_client **r
     struct syn_client_options options = {
         .target = agent->server,
         .token = token,
-        .answer_ms = AGT_ANSWER_MS,
+        .answer_ms = agent->pace.answer_ms,
         .fingerprint = agent->fingerprint[0] != '\0' ? agent->fingerprint : NULL};
 
     return syn_client_new(&options, ret, err);
@@ -47,7 +47,7 @@ agt_call(struct syn_agent *agent, struct syn_client *client, const char *method,
     do {
         rc = syn_client_call(client, &call, ret, err);
     } while ((rc == SYN_E_UNAVAILABLE || rc == SYN_E_TIMEOUT) &&
-             agt_sleep(agent, NULL, AGT_RETRY_MS));
+             agt_sleep(agent, NULL, agent->pace.retry_ms));
     return rc;
 }
 

@@ -13,9 +13,7 @@
 #include <synor/infra/secret_file.h>
 
 #include "agent_priv.h"
-
-#define BINDS_MAX 8
-#define HOSTS_MAX 64
+#include "wish_priv.h"
 
 const char *
 agt_job_path(const struct syn_agent *agent, const char *id, const char *name, char *out)
@@ -25,8 +23,8 @@ agt_job_path(const struct syn_agent *agent, const char *id, const char *name, ch
     return out;
 }
 
-static const char *
-run_path(const struct agt_instance *instance, char *out)
+const char *
+agt_run_path(const struct agt_instance *instance, char *out)
 {
     (void)snprintf(out, AGT_PATH_MAX, "%s/instances/%s", instance->agent->data_dir, instance->id);
     return out;
@@ -184,6 +182,8 @@ sandbox_name(const struct agt_instance *instance)
 {
     const struct syn_agent *agent = instance->agent;
 
+    if (instance->handle != NULL)
+        return instance->runtime.ops->isolation(instance->handle);
     for (size_t i = 0; i < AGT_RUNTIMES; i++) {
         if (agent->works[i] && agent->runtimes[i].self == instance->runtime.self)
             return agent->infos[i].sandbox;
@@ -269,283 +269,6 @@ report_unborn(struct agt_instance *instance, const struct syn_err *why, struct s
 /* --- preparing ---------------------------------------------------------------------------------
  */
 
-/* Everything that a syn_instance_spec points at. */
-struct wish {
-    struct syn_instance_spec spec;
-    const char **argv;
-    char **env;
-    size_t env_count;
-    struct syn_bind binds[BINDS_MAX];
-    struct syn_host_entry hosts[HOSTS_MAX];
-    char dir[AGT_PATH_MAX];
-    char code[AGT_PATH_MAX];
-    char dataset[AGT_PATH_MAX];
-    char config[AGT_PATH_MAX];
-    char rootfs[AGT_PATH_MAX];
-    struct syn_oci_layout *image; /* NULL: the host's /usr */
-    struct syn_gpu_grant *gpus;   /* NULL: it has none */
-};
-
-static void
-wish_fini(struct wish *wish)
-{
-    for (size_t i = 0; i < wish->env_count; i++)
-        syn_free(wish->env[i]);
-    syn_free((void *)wish->env);
-    syn_free((void *)wish->argv);
-    wish->image = syn_oci_layout_close(wish->image);
-    wish->gpus = syn_gpu_grant_free(wish->gpus);
-}
-
-static int
-wish_argv(struct wish *wish, const json_t *list, struct syn_err *err)
-{
-    size_t i;
-    json_t *word;
-
-    wish->argv = syn_calloc(json_array_size(list) + 1, sizeof(*wish->argv));
-    if (wish->argv == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a command line");
-    json_array_foreach (list, i, word)
-        wish->argv[i] = json_string_value(word);
-    wish->spec.argv = wish->argv;
-    return SYN_OK;
-}
-
-/* Is `name` in a list of "NAME=value"? */
-static bool
-env_has(const char *const *pairs, const char *name)
-{
-    size_t len = strlen(name);
-
-    for (; *pairs != NULL; pairs++) {
-        if (strncmp(*pairs, name, len) == 0 && (*pairs)[len] == '=')
-            return true;
-    }
-    return false;
-}
-
-static int
-add_env_take(struct wish *wish, char *pair, struct syn_err *err)
-{
-    if (pair == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an environment");
-    wish->env[wish->env_count++] = pair;
-    return SYN_OK;
-}
-
-/* What the image sets and nobody who comes before it does. */
-static int
-wish_image_env(struct wish *wish, const char *const *pairs, struct syn_err *err)
-{
-    int rc = SYN_OK;
-
-    for (; rc == SYN_OK && *pairs != NULL; pairs++) {
-        SYN_SCOPED(syn_free_scope) char *name = syn_strndup(*pairs, strcspn(*pairs, "="));
-
-        if (name == NULL)
-            return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an environment");
-        if (!env_has((const char *const *)wish->env, name))
-            rc = add_env_take(wish, syn_strdup(*pairs), err);
-    }
-    return rc;
-}
-
-/* In this order, the first one wins: what the node gives, the job, the image. */
-static int
-wish_env(struct wish *wish, json_t *env, struct syn_err *err)
-{
-    static const char *const none[] = {NULL};
-    const char *const *image = wish->image != NULL ? syn_oci_layout_config(wish->image)->env : none;
-    const char *const *node = wish->gpus != NULL ? wish->gpus->env : none;
-    size_t room = json_object_size(env) + 1;
-    const char *name;
-    json_t *value;
-    int rc = SYN_OK;
-
-    for (size_t i = 0; image[i] != NULL; i++)
-        room++;
-    for (size_t i = 0; node[i] != NULL; i++)
-        room++;
-    wish->env = syn_calloc(room, sizeof(*wish->env));
-    if (wish->env == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an environment");
-    for (size_t i = 0; rc == SYN_OK && node[i] != NULL; i++)
-        rc = add_env_take(wish, syn_strdup(node[i]), err);
-    json_object_foreach (env, name, value) {
-        SYN_BUF(text);
-        char *pair = NULL;
-
-        if (rc < 0 || env_has(node, name))
-            continue;
-        syn_buf_addf(&text, "%s=%s", name, json_string_value(value));
-        rc = syn_buf_take(&text, &pair, NULL, err);
-        if (rc == SYN_OK)
-            rc = add_env_take(wish, pair, err);
-    }
-    wish->spec.env = (const char *const *)wish->env;
-    return rc < 0 ? rc : wish_image_env(wish, image, err);
-}
-
-/* The root file system, and what the image says where the job says nothing. */
-static int
-wish_image(struct agt_instance *instance, struct wish *wish, const json_t *spec,
-           struct syn_err *err)
-{
-    const struct syn_oci_config *config;
-    char inside[2 * AGT_PATH_MAX];
-    int rc;
-
-    if (syn_str_eq(syn_json_str(spec, "image", "host"), "host"))
-        return SYN_OK;
-    rc = agt_image(instance, syn_json_str(spec, "image_cid", ""), &wish->image, wish->rootfs, err);
-    if (rc < 0)
-        return rc;
-    config = syn_oci_layout_config(wish->image);
-    wish->spec.rootfs = wish->rootfs;
-    agt_image_user(config, &wish->spec.uid, &wish->spec.gid);
-    if (syn_json_str(spec, "code_cid", "")[0] != '\0')
-        return SYN_OK;
-    /* Without code there is no folder of code to start in. */
-    (void)snprintf(inside, sizeof(inside), "%s%.1000s", wish->rootfs, config->working_dir);
-    wish->spec.cwd =
-        config->working_dir[0] == '/' && access(inside, F_OK) == 0 ? config->working_dir : NULL;
-    return SYN_OK;
-}
-
-static void
-add_bind(struct wish *wish, const char *host, const char *container)
-{
-    assert(wish->spec.binds_count < BINDS_MAX);
-    wish->binds[wish->spec.binds_count++] = (struct syn_bind){host, container, true};
-    wish->spec.binds = wish->binds;
-}
-
-/* A folder beside the instance that its program may read. */
-static int
-make_folder(const struct agt_instance *instance, const char *name, char *out, struct syn_err *err)
-{
-    (void)agt_job_path(instance->agent, instance->id, name, out);
-    if (mkdir(out, 0755) != 0 && errno != EEXIST)
-        return SYN_FAIL_SYS(err, errno, "making %s", out);
-    (void)chmod(out, 0755);
-    return SYN_OK;
-}
-
-/* hyperparameters.json, in a folder that is bound read-only to /synor/config. */
-static int
-write_config(struct agt_instance *instance, struct wish *wish, const json_t *parameters,
-             struct syn_err *err)
-{
-    char path[AGT_PATH_MAX + 32];
-    SYN_BUF(text);
-    FILE *file;
-    int rc = syn_json_write_pretty(parameters, &text, err);
-    bool bad;
-
-    if (rc < 0)
-        return rc;
-    rc = make_folder(instance, "config", wish->config, err);
-    if (rc < 0)
-        return rc;
-    (void)snprintf(path, sizeof(path), "%s/hyperparameters.json", wish->config);
-    file = fopen(path, "we");
-    bad = file == NULL || fwrite(text.data, 1, text.len, file) != text.len;
-    if (file != NULL && fclose(file) != 0)
-        bad = true;
-    if (bad)
-        return SYN_FAIL_SYS(err, errno, "writing %s", path);
-    (void)chmod(path, 0644);
-    add_bind(wish, wish->config, "/synor/config");
-    return SYN_OK;
-}
-
-static int
-wish_content(struct agt_instance *instance, struct wish *wish, const json_t *spec,
-             struct syn_err *err)
-{
-    const char *code = syn_json_str(spec, "code_cid", "");
-    const char *dataset = syn_json_str(spec, "dataset_cid", "");
-    int rc = SYN_OK;
-
-    if (code[0] != '\0') {
-        rc = agt_fetch(instance, code, wish->code, err);
-        add_bind(wish, wish->code, "/synor/code");
-    }
-    if (rc == SYN_OK)
-        rc = dataset[0] != '\0' ? agt_fetch(instance, dataset, wish->dataset, err)
-                                : make_folder(instance, "dataset", wish->dataset, err);
-    if (rc == SYN_OK)
-        add_bind(wish, wish->dataset, "/synor/dataset");
-    return rc < 0 ? rc
-                  : write_config(instance, wish, json_object_get(spec, "hyperparameters"), err);
-}
-
-static void
-wish_network(struct wish *wish, const json_t *network)
-{
-    size_t i;
-    json_t *host;
-
-    if (!syn_str_eq(syn_json_str(network, "mode", "none"), "group"))
-        return;
-    wish->spec.network = SYN_NETWORK_GROUP;
-    wish->spec.group = syn_json_str(network, "group", NULL);
-    wish->spec.address = syn_json_str(network, "address", NULL);
-    json_array_foreach (json_object_get(network, "hosts"), i, host) {
-        if (i < HOSTS_MAX)
-            wish->hosts[wish->spec.hosts_count++] = (struct syn_host_entry){
-                syn_json_str(host, "name", ""), syn_json_str(host, "address", "")};
-    }
-    wish->spec.hosts = wish->hosts;
-}
-
-/* The instance's own cards, and what it needs to use them. */
-static int
-wish_gpus(struct agt_instance *instance, struct wish *wish, const json_t *doc, struct syn_err *err)
-{
-    struct syn_gpu gpus[SYN_GPUS_MAX];
-    size_t count = 0;
-    int rc = agt_gpus_claim(instance, doc, gpus, &count, err);
-
-    if (rc < 0 || count == 0)
-        return rc;
-    rc = syn_gpu_grant_new(gpus, count, "", wish->spec.rootfs, &wish->gpus, err);
-    if (rc < 0)
-        return rc;
-    wish->spec.devices = wish->gpus->devices;
-    wish->spec.drivers = wish->gpus->libraries;
-    wish->spec.drivers_count = wish->gpus->libraries_count;
-    return SYN_OK;
-}
-
-static int
-make_wish(struct agt_instance *instance, const json_t *doc, struct wish *wish, struct syn_err *err)
-{
-    const json_t *spec = json_object_get(doc, "spec");
-    const json_t *resources = json_object_get(spec, "resources");
-    int rc;
-
-    wish->spec.id = instance->id;
-    wish->spec.dir = run_path(instance, wish->dir);
-    wish->spec.cwd = syn_json_str(spec, "cwd", NULL);
-    wish->spec.scratch_bytes = syn_json_i64(resources, "scratch_bytes", 0);
-    wish->spec.cpu_millicores = syn_json_i64(resources, "cpu_millicores", 0);
-    wish->spec.memory_bytes = syn_json_i64(resources, "memory_bytes", 0);
-    wish->spec.pids_max = syn_json_i64(resources, "pids", 0);
-    wish->spec.wall_ms = syn_json_i64(spec, "time_limit_ms", 0);
-    wish->spec.grace_ms = syn_json_i64(spec, "stop_grace_ms", 0);
-    wish_network(wish, json_object_get(spec, "network"));
-    rc = wish_image(instance, wish, spec, err);
-    if (rc == SYN_OK)
-        rc = wish_gpus(instance, wish, doc, err);
-    if (rc == SYN_OK)
-        rc = wish_argv(wish, json_object_get(spec, "argv"), err);
-    if (rc == SYN_OK)
-        rc = wish_env(wish, json_object_get(spec, "env"), err);
-    return rc < 0 ? rc : wish_content(instance, wish, spec, err);
-}
-
 /* The driver that the document's isolation means here. */
 static int
 choose_runtime(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
@@ -577,9 +300,9 @@ open_snapshots(struct agt_instance *instance, const json_t *doc, struct syn_err 
 static int
 prepare(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
 {
-    SYN_SCOPED(wish_fini) struct wish wish = {0};
+    SYN_SCOPED(agt_wish_fini) struct agt_wish wish = {0};
     const char *checkpoint = syn_json_str(json_object_get(doc, "spec"), "checkpoint_cid", "");
-    int rc = make_wish(instance, doc, &wish, err);
+    int rc = agt_wish_make(instance, doc, &wish, err);
 
     if (rc == SYN_OK)
         rc = instance->runtime.ops->prepare(instance->runtime.self, &wish.spec, &instance->handle,
@@ -652,7 +375,7 @@ watch(struct agt_instance *instance, struct syn_instance_status *ret_status)
         if (ended)
             break;
         turn(instance);
-        for (int64_t waited = 0; waited < AGT_SHIP_MS; waited += 100) {
+        for (int64_t waited = 0; waited < instance->agent->pace.ship_ms; waited += 100) {
             if (poll(&ready, exit_fd >= 0 ? 1 : 0, 100) > 0 || instance->changed ||
                 atomic_load(&instance->agent->stop))
                 break;
@@ -710,6 +433,28 @@ let_go(struct agt_instance *instance)
     return gone;
 }
 
+/* Was it brought up before? */
+static bool
+is_there(const struct agt_instance *instance)
+{
+    char path[AGT_PATH_MAX];
+
+    return access(agt_run_path(instance, path), F_OK) == 0;
+}
+
+/* The driver of what is there. Any one adopts and destroys: how it is isolated is in its folder,
+ * also when that sandbox does not work any more. */
+static void
+any_runtime(struct agt_instance *instance, const json_t *doc)
+{
+    const struct syn_agent *agent = instance->agent;
+
+    if (choose_runtime(instance, doc, NULL) == SYN_OK)
+        return;
+    for (size_t i = 0; i < AGT_RUNTIMES && instance->runtime.ops == NULL; i++)
+        instance->runtime = agent->runtimes[i];
+}
+
 /* Wait for the server's word, then remove every trace. */
 static void
 bury(struct agt_instance *instance)
@@ -720,17 +465,21 @@ bury(struct agt_instance *instance)
     bool gone = false;
 
     while (!gone) {
-        (void)agt_doc_unref(newest_doc(instance, &gone));
+        struct agt_doc *doc = newest_doc(instance, &gone);
+
+        if (instance->runtime.ops == NULL && is_there(instance))
+            any_runtime(instance, doc->json);
+        (void)agt_doc_unref(doc);
         if (!gone && !agt_sleep(agent, instance, (int64_t)3600 * 1000))
             return;
     }
-    instance->handle =
-        instance->runtime.ops != NULL ? instance->runtime.ops->close(instance->handle) : NULL;
+    if (instance->handle != NULL)
+        instance->handle = instance->runtime.ops->close(instance->handle);
     while (instance->runtime.ops != NULL &&
-           instance->runtime.ops->destroy(instance->runtime.self, run_path(instance, path), &err) <
-               0) {
+           instance->runtime.ops->destroy(instance->runtime.self, agt_run_path(instance, path),
+                                          &err) < 0) {
         syn_log_err(SYN_LOG_WARN, "instance.destroy-failed", &err);
-        if (!agt_sleep(agent, NULL, AGT_RETRY_MS))
+        if (!agt_sleep(agent, NULL, agent->pace.retry_ms))
             return;
     }
     (void)unlink(agt_job_path(agent, instance->id, "config/hyperparameters.json", path));
@@ -745,40 +494,65 @@ bury(struct agt_instance *instance)
     (void)rmdir(agt_job_path(agent, instance->id, "", path));
 }
 
-static int
-open_helpers(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
+/* Have what ships its output. False when the agent stops, or the server needs it no more. */
+static bool
+open_helpers(struct agt_instance *instance, const json_t *doc)
 {
-    int rc = agt_ship_new(instance, &instance->ship, err);
+    struct syn_err err = {0};
 
-    return rc < 0 ? rc : open_snapshots(instance, doc, err);
+    /* The program runs: short of memory is no reason to say that it does not. */
+    while ((instance->ship == NULL && agt_ship_new(instance, &instance->ship, &err) < 0) ||
+           open_snapshots(instance, doc, &err) < 0) {
+        syn_log_err(SYN_LOG_WARN, "instance.not-shipped", &err);
+        if (let_go(instance) || !agt_sleep(instance->agent, NULL, instance->agent->pace.retry_ms))
+            return false;
+    }
+    return true;
+}
+
+#define ADOPT_TRIES_MAX    5
+#define NOTHING_TAKEN_OVER 1
+
+/* Take over what an earlier agent brought up. NOTHING_TAKEN_OVER when nothing of it is left. */
+static int
+take_over(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
+{
+    struct syn_instance_status status = {0};
+    char path[AGT_PATH_MAX];
+    int tries = 0;
+    int rc;
+
+    if (!is_there(instance))
+        return NOTHING_TAKEN_OVER;
+    any_runtime(instance, doc);
+    do { /* it may well run: what passes must not cost its life */
+        rc = instance->runtime.ops->adopt(instance->runtime.self, agt_run_path(instance, path),
+                                          &instance->handle, &status, err);
+    } while (rc < 0 && rc != SYN_E_NOTFOUND && rc != SYN_E_CORRUPT && ++tries < ADOPT_TRIES_MAX &&
+             agt_sleep(instance->agent, NULL, instance->agent->pace.retry_ms));
+    if (rc < 0 && atomic_load(&instance->agent->stop))
+        return rc;
+    if (rc == SYN_OK && status.state != SYN_INSTANCE_PREPARED) {
+        instance->paths = instance->runtime.ops->paths(instance->handle);
+        return SYN_OK;
+    }
+    instance->handle = instance->runtime.ops->close(instance->handle); /* half made: begin again */
+    rc = instance->runtime.ops->destroy(instance->runtime.self, agt_run_path(instance, path), err);
+    return rc < 0 ? rc : NOTHING_TAKEN_OVER;
 }
 
 /* Bring it up, or take over what an earlier agent brought up. Returns 0, or why it never lived. */
 static int
 bring_up(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
 {
-    struct syn_instance_status status = {0};
-    char path[AGT_PATH_MAX];
-    int rc = choose_runtime(instance, doc, err);
+    int rc = take_over(instance, doc, err);
 
-    if (rc < 0)
+    if (rc != NOTHING_TAKEN_OVER)
         return rc;
-    if (access(run_path(instance, path), F_OK) == 0) {
-        rc = instance->runtime.ops->adopt(instance->runtime.self, path, &instance->handle, &status,
-                                          err);
-        if (rc == SYN_OK && status.state != SYN_INSTANCE_PREPARED) {
-            instance->paths = instance->runtime.ops->paths(instance->handle);
-            return SYN_OK;
-        }
-        instance->handle =
-            instance->runtime.ops->close(instance->handle); /* half made: begin again */
-        rc = instance->runtime.ops->destroy(instance->runtime.self, path, err);
-        if (rc < 0)
-            return rc;
-    }
     if (!syn_str_eq(syn_json_str(json_object_get(doc, "spec"), "desired", "running"), "running"))
         return SYN_FAIL(err, SYN_E_CANCELED, "stopped before it was started");
-    return prepare(instance, doc, err);
+    rc = choose_runtime(instance, doc, err);
+    return rc < 0 ? rc : prepare(instance, doc, err);
 }
 
 static bool
@@ -787,6 +561,19 @@ already_ended(const json_t *doc)
     const char *state = syn_json_str(json_object_get(doc, "status"), "state", "");
 
     return syn_str_eq(state, "exited") || syn_str_eq(state, "lost");
+}
+
+/* Tell why it never lived, unless the agent stops or the server does not want to know. */
+static void
+end_unborn(struct agt_instance *instance, const struct syn_err *why)
+{
+    struct syn_err err = {0};
+
+    syn_log_err(SYN_LOG_WARN, "instance.start-failed", why);
+    agt_gpus_release(instance);
+    while (report_unborn(instance, why, &err) < 0 && !let_go(instance) &&
+           agt_sleep(instance->agent, NULL, instance->agent->pace.retry_ms))
+        continue;
 }
 
 static void
@@ -800,23 +587,24 @@ live(struct agt_instance *instance)
 
     if (already_ended(doc->json)) {
         agt_gpus_release(instance);
-        (void)choose_runtime(instance, doc->json, &err);
         return;
     }
-    if (rc == SYN_OK) /* without its document nobody would find it again after a crash */
-        rc = bring_up(instance, doc->json, &err);
+    /* Without its document nobody would find it again after a crash; what is there has one. */
+    if (rc < 0 && is_there(instance)) {
+        syn_log_err(SYN_LOG_WARN, "instance.not-kept", &err);
+        rc = SYN_OK;
+    }
     if (rc == SYN_OK)
-        rc = open_helpers(instance, doc->json, &err);
+        rc = bring_up(instance, doc->json, &err);
     if (rc < 0) {
         struct syn_err why = err;
 
-        syn_log_err(SYN_LOG_WARN, "instance.start-failed", &why);
-        agt_gpus_release(instance);
-        while (report_unborn(instance, &why, &err) < 0 && !let_go(instance) &&
-               agt_sleep(instance->agent, NULL, AGT_RETRY_MS))
-            continue;
+        if (!atomic_load(&instance->agent->stop) || !is_there(instance))
+            end_unborn(instance, &why);
         return;
     }
+    if (!open_helpers(instance, doc->json))
+        return;
     if (instance->runtime.ops->poll(instance->runtime.self, instance->handle, &status, &err) ==
             SYN_OK &&
         status.state == SYN_INSTANCE_RUNNING && report_running(instance, &status, &err) < 0)
@@ -829,7 +617,7 @@ live(struct agt_instance *instance)
     for (unsigned tries = 0; finish(instance, &status, tries, &err) < 0 && !let_go(instance);
          tries++) {
         syn_log_err(SYN_LOG_WARN, "instance.finish-failed", &err);
-        if (!agt_sleep(instance->agent, NULL, AGT_RETRY_MS))
+        if (!agt_sleep(instance->agent, NULL, instance->agent->pace.retry_ms))
             return;
     }
 }
@@ -845,21 +633,34 @@ set_client(struct agt_instance *instance, struct syn_client *client)
     (void)pthread_mutex_unlock(&instance->agent->lock);
 }
 
+/* A client of its own. NULL when the agent stops, or the server needs the instance no more. */
+static struct syn_client *
+make_client(struct agt_instance *instance)
+{
+    struct syn_agent *agent = instance->agent;
+    struct syn_client *client = NULL;
+    struct syn_err err = {0};
+
+    while (agt_client_new(agent, agent->node_token, &client, &err) < 0) {
+        syn_log_err(SYN_LOG_ERROR, "instance.no-client", &err);
+        if (let_go(instance) || !agt_sleep(agent, NULL, agent->pace.retry_ms))
+            return NULL;
+    }
+    return client;
+}
+
 static void *
 thread_main(void *arg)
 {
     struct agt_instance *instance = arg;
-    SYN_SCOPED(syn_client_free_scope) struct syn_client *client = NULL;
-    struct syn_err err = {0};
+    SYN_SCOPED(syn_client_free_scope) struct syn_client *client = make_client(instance);
 
-    if (agt_client_new(instance->agent, instance->agent->node_token, &client, &err) < 0) {
-        syn_log_err(SYN_LOG_ERROR, "instance.no-client", &err);
-    } else {
+    if (client != NULL) {
         set_client(instance, client);
         live(instance);
-        bury(instance);
-        set_client(instance, NULL);
     }
+    bury(instance);
+    set_client(instance, NULL);
     instance->snapshots = agt_snapshots_free(instance->snapshots);
     instance->ship = agt_ship_free(instance->ship);
     if (instance->handle != NULL)
@@ -882,15 +683,21 @@ agt_instance_new(struct syn_agent *agent, const json_t *doc, struct agt_instance
     instance->agent = agent;
     (void)syn_str_copy(instance->id, sizeof(instance->id), syn_json_str(doc, "id", "?"));
     instance->doc = agt_doc_new(doc);
-    agt_gpus_recall(instance);
-    if (instance->doc == NULL ||
-        pthread_create(&instance->thread, NULL, thread_main, instance) != 0) {
-        (void)agt_doc_unref(instance->doc);
+    if (instance->doc == NULL) {
         syn_free(instance);
-        return SYN_FAIL(err, SYN_E_LIMIT, "cannot start a thread for %s",
-                        syn_json_str(doc, "id", "?"));
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the document of an instance");
     }
+    agt_gpus_recall(instance);
     *ret = instance;
+    return SYN_OK;
+}
+
+int
+agt_instance_start(struct agt_instance *instance, struct syn_err *err)
+{
+    if (pthread_create(&instance->thread, NULL, thread_main, instance) != 0)
+        return SYN_FAIL(err, SYN_E_LIMIT, "cannot start a thread for %s", instance->id);
+    instance->started = true;
     return SYN_OK;
 }
 
@@ -899,7 +706,8 @@ agt_instance_free(struct agt_instance *instance)
 {
     if (instance == NULL)
         return NULL;
-    (void)pthread_join(instance->thread, NULL);
+    if (instance->started)
+        (void)pthread_join(instance->thread, NULL);
     (void)agt_doc_unref(instance->doc);
     syn_free(instance);
     return NULL;

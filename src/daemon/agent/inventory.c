@@ -157,22 +157,27 @@ agt_inventory(struct syn_agent *agent, json_t **ret, struct syn_err *err)
     json_t *boxes = NULL;
     json_t *frameworks = NULL;
     json_t *gpus = NULL;
+    json_t *devices = NULL;
     int rc = sandboxes(agent, &boxes, err);
 
     if (rc == SYN_OK)
         rc = agt_gpus_report(agent, &gpus, err);
     if (rc == SYN_OK)
         rc = agt_frameworks("", &frameworks, err);
+    if (rc == SYN_OK)
+        rc = agt_devices_report(agent, &devices, err);
     if (rc < 0) {
         json_decref(boxes);
         json_decref(gpus);
+        json_decref(frameworks);
         return rc;
     }
     agt_boot_id(boot_id, sizeof(boot_id));
-    return syn_json_pack(
-        ret, err, "{s:{s:I, s:I, s:I, s:o}, s:o, s:o, s:s, s:s, s:s}", "capacity", "cpu_millicores",
-        (json_int_t)cpu_millicores(), "memory_bytes", (json_int_t)memory_bytes(), "scratch_bytes",
-        (json_int_t)scratch_bytes(agent), "gpus", gpus, "sandboxes", boxes, "frameworks",
-        frameworks, "default_isolation", agent->infos[agent->works[0] ? 0 : 1].sandbox,
-        "agent_version", SYN_VERSION, "boot_id", boot_id);
+    return syn_json_pack(ret, err, "{s:{s:I, s:I, s:I, s:o}, s:o, s:o, s:s, s:s, s:s, s:o*}",
+                         "capacity", "cpu_millicores", (json_int_t)cpu_millicores(), "memory_bytes",
+                         (json_int_t)memory_bytes(), "scratch_bytes",
+                         (json_int_t)scratch_bytes(agent), "gpus", gpus, "sandboxes", boxes,
+                         "frameworks", frameworks, "default_isolation",
+                         agent->infos[agent->works[0] ? 0 : 1].sandbox, "agent_version",
+                         SYN_VERSION, "boot_id", boot_id, "devices", devices);
 }

@@ -288,6 +288,24 @@ last_key(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_e
     return SYN_OK;
 }
 
+/* Why there is no bill: the run of the caller's job `id` has not ended, or there is no such job. */
+static int
+no_bill(struct syn_server *server, struct syn_http_req *req, const char *id, const char *text,
+        struct syn_err *err)
+{
+    char key[SRV_KEY_MAX];
+    SYN_JSON(job);
+    int rc = srv_load(server, srv_key(key, "training", id, NULL), &job, NULL, err);
+
+    if (rc < 0)
+        return rc;
+    if (rc == SRV_ABSENT || srv_own(srv_identity(req), job, "job", id, NULL) < 0)
+        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no bill %.60s, and no job of that name",
+                        text);
+    return SYN_FAIL(err, SYN_E_NOTFOUND,
+                    "there is no bill for %.60s yet: it is written when the run ends", text);
+}
+
 /* The newest bill of the job that `text` names. */
 static int
 bill_of_job(struct syn_server *server, struct syn_http_req *req, const char *text, char *ret_id,
@@ -305,10 +323,7 @@ bill_of_job(struct syn_server *server, struct syn_http_req *req, const char *tex
         id = json_string_value(job);
     ret_id[0] = '\0';
     rc = srv_each(server, srv_key(key, "bill-job", id, ""), last_key, ret_id, err);
-    if (rc == SYN_OK && ret_id[0] == '\0')
-        return SYN_FAIL(err, SYN_E_NOTFOUND,
-                        "there is no bill for %.60s yet: it is written when the run ends", text);
-    return rc;
+    return rc == SYN_OK && ret_id[0] == '\0' ? no_bill(server, req, id, text, err) : rc;
 }
 
 /* The bill that `{id}` names: its own id, or the newest of a job. */
@@ -330,7 +345,7 @@ load_bill(struct syn_server *server, struct syn_http_req *req, json_t **ret_doc,
     if (rc == SYN_OK)
         rc = srv_need(server, srv_key(key, "bill", id, NULL), "bill", &doc, NULL, err);
     if (rc == SYN_OK)
-        rc = srv_own(srv_identity(req), doc, "bill", id, err);
+        rc = srv_own(srv_identity(req), doc, "bill", text, err); /* not the id behind a job */
     if (rc == SYN_OK)
         *ret_doc = SYN_TAKE(doc);
     return rc;

@@ -396,7 +396,8 @@ add_bad(void *arg, const struct syn_cid *cid, const struct syn_err *why)
             list, json_pack("{s:s, s:s}", "cid", syn_cid_format(cid, text), "message", why->msg));
 }
 
-/* What must stay: names, pins, and whatever jobs, checkpoints and instances refer to. */
+/* What must stay: names, pins, and whatever jobs and checkpoints refer to; and, for gc, instances
+ * whose run is not settled. */
 static const char *const root_prefixes[] = {"name/", "pin/", "training/", "checkpoint/"};
 
 typedef int (*root_fn)(void *arg, const char *key, const struct syn_cid *cid, struct syn_err *err);
@@ -542,6 +543,37 @@ add_root(void *arg, const char *key, const struct syn_cid *cid, struct syn_err *
     return SYN_OK;
 }
 
+/* Keep what an instance was given, though its job names other content by now: a node may have to
+ * fetch it again. What is gone all the same is no reason to stop. */
+static int
+add_given(void *arg, const char *key, const struct syn_cid *cid, struct syn_err *err)
+{
+    struct roots *roots = arg;
+    struct syn_content_stat stat;
+    int rc = syn_content_stat(roots->server->content, cid, &stat, err);
+
+    if (rc == SYN_E_NOTFOUND)
+        return SYN_OK;
+    return rc < 0 ? rc : add_root(roots, key, cid, err);
+}
+
+/* "instance-on/NODE/ID" */
+static int
+add_instance(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    struct roots *roots = arg;
+    struct root_walk walk = {add_given, roots};
+    char instance_key[SRV_KEY_MAX];
+    SYN_JSON(instance);
+    int rc = srv_load(roots->server, srv_key(instance_key, "instance", strrchr(key, '/') + 1, NULL),
+                      &instance, NULL, err);
+
+    (void)doc;
+    if (rc != SYN_OK)
+        return rc == SRV_ABSENT ? SYN_OK : rc;
+    return give_roots(&walk, instance_key, instance, revision, err);
+}
+
 /* The documents are read when gc asks, and not before: what comes to be named later is kept by who
  * names it (SRV_GUARD). */
 static int
@@ -552,6 +584,8 @@ next_root(void *arg, struct syn_cid *ret_cid, struct syn_err *err)
     if (!roots->read) {
         int rc = each_root(roots->server, add_root, roots, err);
 
+        if (rc == SYN_OK)
+            rc = srv_each(roots->server, "instance-on/", add_instance, roots, err);
         if (rc < 0)
             return rc;
         roots->read = true;
@@ -574,10 +608,11 @@ post_gc(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
     syn_free(roots.cids);
     if (rc == SYN_OK)
-        rc = syn_json_pack(&answer, err, "{s:I, s:I, s:I, s:I}", "roots", (json_int_t)roots.count,
-                           "blocks_kept", (json_int_t)result.blocks_kept, "blocks_removed",
-                           (json_int_t)result.blocks_removed, "bytes_freed",
-                           (json_int_t)result.bytes_freed);
+        rc = syn_json_pack(&answer, err, "{s:I, s:I, s:I, s:I, s:I}", "roots",
+                           (json_int_t)roots.count, "blocks_kept", (json_int_t)result.blocks_kept,
+                           "blocks_removed", (json_int_t)result.blocks_removed, "bytes_freed",
+                           (json_int_t)result.bytes_freed, "bytes_waiting",
+                           (json_int_t)result.bytes_waiting);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }
 

@@ -55,7 +55,7 @@ take_report(json_t *status, const json_t *report, int64_t now_ms, struct syn_err
 {
     static const char *const keys[] = {"capacity",      "sandboxes", "default_isolation",
                                        "agent_version", "boot_id",   "checks",
-                                       "frameworks"};
+                                       "frameworks",    "devices"};
     int rc = syn_document_set_time(status, "last_seen_at", now_ms, err);
 
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(keys); i++) {
@@ -423,22 +423,60 @@ drain_node(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
 /* --- assignments ------------------------------------------------------------------------------ */
 
+/* "instance-on/NODE/ID" is told as the instance. */
+static void
+instance_of(const char *key, char *out)
+{
+    (void)srv_key(out, "instance", strrchr(key, '/') + 1, NULL);
+}
+
 static int
 stream_instances(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     const char *id = syn_http_req_param(req, "id");
-    char prefix[SRV_KEY_MAX];
     struct srv_stream_plan plan = {
-        .put_event = "instance", .delete_event = "gone", .snapshot = true, .target = "instance/"};
+        .put_event = "instance", .delete_event = "gone", .snapshot = true, .subject = instance_of};
     int rc = srv_own_node(srv_identity(req), id, err);
 
     if (rc == SYN_OK && !syn_name_ok(id))
         return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no node %.60s", id);
-    plan.prefix = rc < 0 ? "" : srv_key(prefix, "instance-on", id, "");
-    return rc < 0 ? rc : srv_stream(ctx, req, &plan, err);
+    if (rc < 0)
+        return rc;
+    (void)srv_key(plan.prefixes[0], "instance-on", id, "");
+    return srv_stream(ctx, req, &plan, err);
 }
 
 /* --- table ------------------------------------------------------------------------------------ */
+
+#define DEVICES_MAX     256
+#define DEVICE_TEXT_MAX 255
+#define DEVICE_TEXT(text, words)                                                                 \
+    {                                                                                            \
+        .name = (text), .kind = SYN_FIELD_STR, .min = 0, .max = DEVICE_TEXT_MAX, .help = (words) \
+    }
+#define DEVICE_NUMBER(text, words)                                                          \
+    {                                                                                       \
+        .name = (text), .kind = SYN_FIELD_I64, .min = -1, .max = INT64_MAX, .help = (words) \
+    }
+
+static const struct syn_field device_fields[] = {
+    DEVICE_TEXT("id", "Driver and index: cuda0; unique on the node"),
+    DEVICE_TEXT("kind", "cpu, gpu, npu, ..."),
+    DEVICE_TEXT("driver", "Through which it is used: cpu, cuda, hip, opencl"),
+    DEVICE_TEXT("model", "Its maker's name for it"),
+    DEVICE_TEXT("vendor", "Its maker"),
+    DEVICE_TEXT("version", "Of driver and interface"),
+    DEVICE_TEXT("profile", "The capability profile that matches, or none"),
+    DEVICE_TEXT("uuid", "Survives reboots and reordering"),
+    DEVICE_TEXT("pci", "Its place on the bus"),
+    DEVICE_TEXT("share", "whole, slice (of `share_of`) or served"),
+    DEVICE_TEXT("share_of", "What it is a part of"),
+    DEVICE_NUMBER("numa_node", "Nearest memory"),
+    DEVICE_NUMBER("units", "Cores, multiprocessors, compute units"),
+    DEVICE_NUMBER("clock_mhz", "Highest clock"),
+    DEVICE_NUMBER("memory_bytes", "Its memory; the host's where it has none"),
+};
+static const struct syn_schema device_schema = SYN_SCHEMA("NodeDevice", device_fields);
 
 #define REPORT_FIELDS                                                                             \
     {.name = "capacity", .kind = SYN_FIELD_OBJ, .help = "What the node offers"},                  \
@@ -457,6 +495,12 @@ stream_instances(struct syn_http_req *req, void *ctx, struct syn_err *err)
         {.name = "frameworks",                                                                    \
          .kind = SYN_FIELD_OBJ,                                                                   \
          .help = "Name and version of what the node's own Python can import"},                    \
+        {.name = "devices",                                                                       \
+         .kind = SYN_FIELD_LIST,                                                                  \
+         .sub = &device_schema,                                                                   \
+         .min = 0,                                                                                \
+         .max = DEVICES_MAX,                                                                      \
+         .help = "Processors of all kinds that are capacity, each once"},                         \
     {                                                                                             \
         .name = "checks", .kind = SYN_FIELD_ANY, .help = "What `synor doctor` found"              \
     }

@@ -33,7 +33,7 @@
 struct srv_controller;
 struct srv_follow;   /* log followers; logs.c */
 struct srv_progress; /* progress readers; logs.c */
-struct srv_streams;  /* open streams; watch.c */
+struct srv_streams;  /* open streams; stream.c */
 struct srv_sweeper;  /* what nobody fetched in time; sweep.c */
 
 struct syn_server {
@@ -359,20 +359,29 @@ SYN_MUST int srv_log_tail(struct syn_server *server, const json_t *instances, si
 SYN_MUST int srv_event(struct syn_server *server, struct srv_txn *txn, const char *job,
                        const json_t *event, struct syn_err *err);
 
-/* --- streams (watch.c, logs.c) ---------------------------------------------------------------- */
+/* --- streams (stream.c, watch.c, logs.c) ------------------------------------------------------
+ */
 
-/** Read `/v1/...`-independent: stream documents under `prefix` to a client, each as event `put` or
- *  `delete` with its revision as id; `seen` decides and may rewrite. */
-typedef bool (*srv_seen_fn)(void *arg, const char *key, json_t *doc);
+#define SRV_STREAM_PREFIXES_MAX 3
+
+/** What a stream tells of. The documents are those below prefixes[0]; each is told as event `put`
+ *  or `delete`, with the revision to resume from as id, and again whenever a key below one of the
+ *  prefixes changes. */
 struct srv_stream_plan {
-    const char *prefix;
+    char prefixes[SRV_STREAM_PREFIXES_MAX][SRV_KEY_MAX]; /* "": no more */
+    char index[SRV_KEY_MAX];  /* "", or whose last words name the documents of the snapshot */
     const char *put_event;    /* "put" */
     const char *delete_event; /* "delete" */
     bool snapshot;            /* first `snapshot`, everything that is there, `synced` */
-    srv_seen_fn seen;         /* NULL: all */
-    void *arg;                /* syn_free()d at the end */
-    const char *target; /* NULL: send the document itself; else "instance/": the key's last part
-                           names the document to read and send */
+    bool lasting;             /* the documents never go: what is not there is not told */
+    /* The key of the document that a change of `key` is told as, into out[SRV_KEY_MAX]; NULL: it
+     * is the document itself. */
+    void (*subject)(const char *key, char *out);
+    /* Put into the document what is not stored in it; NULL: nothing. On the loop: be quick. */
+    int (*complete)(struct syn_server *server, json_t *doc, struct syn_err *err);
+    /* May it be told? `doc` is NULL for one that is gone and not known any more. NULL: all. */
+    bool (*seen)(const void *arg, const char *key, const json_t *doc);
+    void *arg; /* syn_free()d at the end */
 };
 /** A handler on the loop ends with this. */
 SYN_MUST int srv_stream(struct syn_server *server, struct syn_http_req *req,
@@ -427,7 +436,7 @@ struct srv_routes {
 };
 extern const struct srv_routes srv_account_routes, srv_training_routes, srv_instance_routes,
     srv_node_routes, srv_content_routes, srv_upload_routes, srv_name_routes, srv_bill_routes,
-    srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes;
+    srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes, srv_watch_routes;
 
 /** Metrics that are read when somebody asks (gauges.c). */
 SYN_MUST int srv_gauges_open(struct syn_server *server, struct syn_err *err);

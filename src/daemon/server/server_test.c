@@ -205,6 +205,149 @@ test_tenants_do_not_see_each_other(void **state)
     (void)syn_client_free(other);
 }
 
+/* A plan names what creating the job would be refused with, and nothing else is done. */
+static void
+test_plans_foresee_refusals(void **state)
+{
+    static const struct {
+        const char *more, *code;
+    } rows[] = {
+        {"", NULL},
+        {",'max_budget':'5'", NULL},
+        {",'max_budget':'5.000000001'", "insufficient-funds"},
+        {",'gpus':1,'gpu_model':'voodoo2'", "invalid"},
+        {",'dataset':'synor://no/such'", "not-found"},
+        {",'image':'synor://no/such'", "not-found"},
+        {",'cpu_millicores':2001", "limit-exceeded"},
+    };
+    struct house *house = *state;
+    struct syn_client *planner = tenant(house, "planner", "tenant");
+    SYN_JSON(list);
+
+    await_token(planner);
+    must(house->client, "POST", "/v1/accounts/planner/faucet", "{'amount':'5'}", NULL);
+    must(house->client, "PUT", "/v1/accounts/planner/quota", "{'cpu_millicores':2000}", NULL);
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        char body[512];
+        const json_t *refused;
+        SYN_JSON(plan);
+
+        (void)snprintf(body, sizeof(body),
+                       "{'name':'p','spec':{'source':'synor://not-there-yet','entry':'main.sh',"
+                       "'framework':'custom'%s%s}}",
+                       strstr(rows[i].more, "max_budget") != NULL ? "" : ",'max_budget':'1'",
+                       rows[i].more);
+        must(planner, "POST", "/v1/training?plan=true", body, &plan);
+        refused = json_object_get(plan, "refused");
+        assert_non_null(refused);
+        if (rows[i].code == NULL)
+            assert_true(json_is_null(refused));
+        else
+            assert_string_equal(syn_json_str(refused, "code", ""), rows[i].code);
+    }
+    must(planner, "GET", "/v1/training", NULL, &list);
+    assert_int_equal(json_array_size(json_object_get(list, "items")), 0);
+    (void)syn_client_free(planner);
+}
+
+/* "Not yet" is said of a job that there is, and of no other. */
+static void
+test_bills_that_are_not_there(void **state)
+{
+    static const struct {
+        const char *path, *says;
+    } rows[] = {
+        {"/v1/bills/waits/verify", "yet"},    {"/v1/bills/nothing/verify", "no job"},
+        {"/v1/bills/nothing", "no job"},      {"/v1/bills/nothing/evidence", "no job"},
+        {"/v1/bills/bill-none", "bill-none"}, {"/v1/bills/bill-none/verify", "bill-none"},
+    };
+    struct house *house = *state;
+    struct syn_client *other = tenant(house, "stranger", "tenant");
+    char cid[SYN_CID_TEXT_MAX];
+    char path[128];
+    char body[512];
+    SYN_JSON(job);
+
+    await_token(other);
+    store_source(house->client, cid);
+    job_body(body, sizeof(body), cid, "waits", ",'region':'nowhere'");
+    must(house->client, "POST", "/v1/training", body, &job);
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        const json_t *said;
+
+        assert_int_equal(call(house->client, "GET", rows[i].path, NULL, NULL, NULL),
+                         SYN_E_NOTFOUND);
+        said = syn_client_error(house->client);
+        assert_non_null(strstr(syn_json_str(said, "message", ""), rows[i].says));
+        assert_int_equal(strstr(rows[i].says, "yet") == NULL,
+                         strstr(syn_json_str(said, "message", ""), " yet") == NULL);
+    }
+    (void)snprintf(path, sizeof(path), "/v1/bills/%s/verify", syn_document_id(job));
+    assert_int_equal(call(other, "GET", path, NULL, NULL, NULL), SYN_E_NOTFOUND);
+    assert_null(strstr(syn_json_str(syn_client_error(other), "message", ""), " yet"));
+    (void)syn_client_free(other);
+}
+
+struct planting {
+    const char *cid;
+    bool settled;
+};
+
+/* An instance that was given this checkpoint, on its node's list until its run is settled. */
+static int
+plant_instance(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
+{
+    const struct planting *planting = arg;
+    SYN_JSON(doc);
+    int rc = syn_json_pack(
+        &doc, err, "{s:s, s:s, s:{s:s, s:s, s:s, s:{s:i, s:i, s:i}}, s:{s:s}}", "id",
+        "inst-planted", "account", "acct-none", "spec", "job", "train-none", "node", "node-none",
+        "checkpoint_cid", planting->cid, "resources", "cpu_millicores", 1000, "memory_bytes", 1024,
+        "scratch_bytes", 1024, "status", "state", planting->settled ? "exited" : "running");
+
+    (void)server;
+    if (rc == SYN_OK)
+        rc = srv_txn_put(txn, "instance/inst-planted", doc, err);
+    if (rc == SYN_OK)
+        rc = planting->settled
+                 ? srv_txn_delete(txn, "instance-on/node-none/inst-planted", err)
+                 : srv_txn_put_text(txn, "instance-on/node-none/inst-planted", "inst-planted", err);
+    return rc;
+}
+
+/* A job's older checkpoint, that no checkpoint document names any more, may still be fetched. */
+static void
+test_gc_keeps_what_instances_were_given(void **state)
+{
+    struct house *house = *state;
+    char cid[SYN_CID_TEXT_MAX];
+    char id[SYN_ID_MAX];
+    char path[128];
+    struct planting planting = {.cid = cid};
+    struct syn_err err;
+    SYN_JSON(stored);
+
+    new_upload(house->client, "{'kind':'folder'}", id);
+    put_file(house->client, id, "checkpoint", "of step 1");
+    (void)snprintf(path, sizeof(path), "/v1/uploads/%s/commit", id);
+    must(house->client, "POST", path, "{}", &stored);
+    (void)syn_str_copy(cid, sizeof(cid), syn_json_str(stored, "cid", ""));
+    (void)snprintf(path, sizeof(path), "/v1/content/%s", cid);
+    assert_done(srv_change(house->server, "instance", plant_instance, &planting, NULL, &err), &err);
+    (void)usleep(2000); /* what was put in this very millisecond is new */
+    must(house->client, "POST", "/v1/content/gc", "{'grace_ms':0}", NULL);
+    must(house->client, "GET", path, NULL, NULL);
+
+    planting.settled = true;
+    assert_done(srv_change(house->server, "instance", plant_instance, &planting, NULL, &err), &err);
+    must(house->client, "POST", "/v1/content/gc", "{'grace_ms':0}", NULL);
+    assert_int_equal(call(house->client, "GET", path, NULL, NULL, NULL), SYN_E_NOTFOUND);
+
+    planting.settled = false; /* gone already: that keeps gc from nothing */
+    assert_done(srv_change(house->server, "instance", plant_instance, &planting, NULL, &err), &err);
+    must(house->client, "POST", "/v1/content/gc", "{'grace_ms':0}", NULL);
+}
+
 /* --- money ------------------------------------------------------------------------------------ */
 
 struct rush {
@@ -398,6 +541,10 @@ main(void)
                                         house_teardown),
         cmocka_unit_test_setup_teardown(test_unpriced_gpu_is_refused, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(test_tenants_do_not_see_each_other, house_setup,
+                                        house_teardown),
+        cmocka_unit_test_setup_teardown(test_plans_foresee_refusals, house_setup, house_teardown),
+        cmocka_unit_test_setup_teardown(test_bills_that_are_not_there, house_setup, house_teardown),
+        cmocka_unit_test_setup_teardown(test_gc_keeps_what_instances_were_given, house_setup,
                                         house_teardown),
         cmocka_unit_test_setup_teardown(test_one_key_moves_money_once, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(test_ledger_sums_to_zero_under_conflicts, house_setup,

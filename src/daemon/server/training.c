@@ -246,23 +246,6 @@ srv_cluster_read(struct syn_server *server, struct syn_cluster **ret_cluster, st
     return rc;
 }
 
-static int
-reply_plan(struct syn_server *server, struct syn_http_req *req, const json_t *spec,
-           struct syn_err *err)
-{
-    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
-    struct syn_quota quota;
-    const struct syn_training_tenant tenant = {srv_identity(req)->account, &quota};
-    SYN_JSON(plan);
-    int rc = srv_quota_load(server, tenant.account, &quota, err);
-
-    if (rc == SYN_OK)
-        rc = srv_cluster_read(server, &cluster, err);
-    if (rc == SYN_OK)
-        rc = syn_training_plan(spec, &tenant, cluster, server->prices, &plan, err);
-    return rc < 0 ? rc : syn_http_reply_json(req, 200, plan, err);
-}
-
 /* Lock the run's budget: the escrow, its index entry, and the ledger transaction. */
 static int
 lock_budget(struct syn_server *server, struct srv_txn *txn, const json_t *job, struct syn_err *err)
@@ -357,7 +340,7 @@ check_price(struct syn_server *server, const json_t *spec, struct syn_err *err)
         &cost, err);
     if (rc == SYN_COST_UNPRICED)
         return SYN_FAIL(err, SYN_E_INVALID,
-                        "spec.gpu_model: \"%.40s\" has no price; see `synor market prices`",
+                        "spec.gpu_model: \"%.40s\" has no price; GET /v1/prices lists what has one",
                         read.gpu_model);
     return rc;
 }
@@ -365,11 +348,9 @@ check_price(struct syn_server *server, const json_t *spec, struct syn_err *err)
 /* What is over the account's quota by itself would wait for ever. What only finds no room in it now
  * is taken: the controller starts it when there is. */
 static int
-check_quota(struct syn_server *server, struct syn_http_req *req, const json_t *spec,
-            struct syn_err *err)
+check_quota(struct syn_server *server, const char *account, const json_t *spec, struct syn_err *err)
 {
     static const struct syn_holding nothing = {{0}};
-    const char *account = srv_identity(req)->account;
     struct syn_training_spec read;
     struct syn_holding ask;
     struct syn_quota quota;
@@ -385,8 +366,89 @@ check_quota(struct syn_server *server, struct syn_http_req *req, const json_t *s
     if (over == SYN_QUOTA_COUNT)
         return SYN_OK;
     syn_quota_say(&quota, &nothing, &ask, over, message, sizeof(message));
-    syn_http_error_hint(req, "ask for less, or have an operator raise it: synor account quota");
     return SYN_FAIL(err, SYN_E_LIMIT, "%s", message);
+}
+
+/* Would the balance cover the budget, as it is now? The ledger decides when it is locked. */
+static int
+check_funds(struct syn_server *server, const char *account, const json_t *spec, struct syn_err *err)
+{
+    struct syn_training_spec read;
+    char has[SYN_FORMAT_MAX];
+    char needs[SYN_FORMAT_MAX];
+    int64_t balance = 0;
+    int rc = srv_balance(server, account, &balance, err);
+
+    syn_training_spec_read(spec, &read);
+    if (rc == SYN_OK && balance < read.max_budget)
+        return SYN_FAIL(err, SYN_E_FUNDS, "%s has %s SYNOR, %s is needed", account,
+                        syn_format_amount(balance, has), syn_format_amount(read.max_budget, needs));
+    return rc;
+}
+
+/* Everything but the source, which is not uploaded yet. */
+static int
+foresee(struct syn_server *server, const char *account, const json_t *spec, struct syn_err *err)
+{
+    char cid[SYN_CID_TEXT_MAX];
+    int rc = check_price(server, spec, err);
+
+    if (rc == SYN_OK)
+        rc = check_quota(server, account, spec, err);
+    if (rc == SYN_OK)
+        rc = check_funds(server, account, spec, err);
+    if (rc == SYN_OK) {
+        rc = srv_resolve(server, account, syn_json_str(spec, "dataset", ""), cid, err);
+        if (rc < 0)
+            return syn_err_wrap(err, rc, "spec.dataset");
+    }
+    if (rc == SYN_OK && !syn_str_eq(syn_json_str(spec, "image", "host"), "host")) {
+        rc = srv_resolve(server, account, syn_json_str(spec, "image", ""), cid, err);
+        if (rc < 0)
+            return syn_err_wrap(err, rc, "spec.image");
+    }
+    return rc;
+}
+
+/* What creating the job would be refused with now, {"code", "message"}, or null: so that nobody
+ * uploads a source in vain. Whether it is refused is decided when it is created. */
+static int
+foresee_refusal(struct syn_server *server, const char *account, const json_t *spec,
+                json_t **ret_refusal, struct syn_err *err)
+{
+    struct syn_err why = {0};
+    int rc = foresee(server, account, spec, &why);
+
+    if (rc == SYN_OK)
+        *ret_refusal = json_null();
+    else if (rc == SYN_E_INVALID || rc == SYN_E_LIMIT || rc == SYN_E_FUNDS || rc == SYN_E_NOTFOUND)
+        return syn_json_pack(ret_refusal, err, "{s:s, s:s}", "code", syn_err_info(rc)->wire,
+                             "message", why.msg);
+    else
+        *err = why;
+    return rc;
+}
+
+static int
+reply_plan(struct syn_server *server, struct syn_http_req *req, const json_t *spec,
+           struct syn_err *err)
+{
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+    struct syn_quota quota;
+    const struct syn_training_tenant tenant = {srv_identity(req)->account, &quota};
+    json_t *refusal = NULL;
+    SYN_JSON(plan);
+    int rc = srv_quota_load(server, tenant.account, &quota, err);
+
+    if (rc == SYN_OK)
+        rc = srv_cluster_read(server, &cluster, err);
+    if (rc == SYN_OK)
+        rc = syn_training_plan(spec, &tenant, cluster, server->prices, &plan, err);
+    if (rc == SYN_OK)
+        rc = foresee_refusal(server, tenant.account, spec, &refusal, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_take(plan, "refused", refusal, err);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, plan, err);
 }
 
 /* A job that is being created. */
@@ -467,7 +529,9 @@ create_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
     if (rc == SYN_OK)
         rc = check_price(server, creation.spec, err);
     if (rc == SYN_OK)
-        rc = check_quota(server, req, creation.spec, err);
+        rc = check_quota(server, srv_identity(req)->account, creation.spec, err);
+    if (rc == SYN_E_LIMIT)
+        syn_http_error_hint(req, "ask for less, or have an operator raise it: synor account quota");
     if (rc == SYN_OK)
         rc = srv_change(server, "the ledger", create_job, &creation, &revision, err);
     if (rc == SYN_OK)
@@ -811,33 +875,6 @@ explain_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
     return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }
 
-static bool
-seen(void *arg, const char *key, json_t *doc)
-{
-    (void)key;
-    return arg == NULL || syn_str_eq(arg, syn_json_str(doc, "account", ""));
-}
-
-static int
-watch_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
-{
-    const struct srv_identity *who = srv_identity(req);
-    const char *id = syn_json_str(syn_http_req_query_json(req), "id", "");
-    char prefix[SRV_KEY_MAX];
-    struct srv_stream_plan plan = {.put_event = "put", .delete_event = "delete", .seen = seen};
-
-    if (id[0] != '\0' && !syn_name_ok(id))
-        return SYN_FAIL(err, SYN_E_INVALID, "id: \"%.60s\" is no id", id);
-    plan.prefix = srv_key(prefix, "training", id, NULL);
-    plan.snapshot = syn_http_req_header(req, "last-event-id") == NULL;
-    if (!who->is_operator) {
-        plan.arg = syn_strdup(who->account);
-        if (plan.arg == NULL)
-            return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a stream");
-    }
-    return srv_stream(ctx, req, &plan, err);
-}
-
 /* --- table ------------------------------------------------------------------------------------ */
 
 static const struct syn_field create_fields[] = {
@@ -866,21 +903,6 @@ static const struct syn_field resume_fields[] = {
      .help = "Budget of the new run; the last one's when absent"},
 };
 static const struct syn_schema resume_schema = SYN_SCHEMA("TrainingResume", resume_fields);
-
-static const struct syn_field watch_fields[] = {
-    {.name = "kind",
-     .kind = SYN_FIELD_STR,
-     .choices = "training",
-     .required = true,
-     .help = "What to watch"},
-    {.name = "id",
-     .kind = SYN_FIELD_STR,
-     .min = 0,
-     .max = 63,
-     .fallback = "\"\"",
-     .help = "Only this one"},
-};
-static const struct syn_schema watch_schema = SYN_SCHEMA("WatchQuery", watch_fields);
 
 #define READ(pattern_, handler_, kind_, query_, name_, summary_)                       \
     {                                                                                  \
@@ -926,15 +948,6 @@ static const struct syn_http_route rows[] = {
          "training.checkpoints", "Its checkpoints, oldest first"),
     READ("/v1/training/{id}/events", list_events, SYN_HTTP_POOL, NULL, "training.events",
          "What happened to it"),
-    {.method = "GET",
-     .pattern = "/v1/watch",
-     .kind = SYN_HTTP_LOOP,
-     .flags = SYN_HTTP_EVENTS,
-     .scopes = SYN_SCOPE_READ,
-     .handler = watch_training,
-     .query = &watch_schema,
-     .name = "watch",
-     .summary = "Resources as they change"},
 };
 
 const struct srv_routes srv_training_routes = {rows, SYN_LEN(rows)};

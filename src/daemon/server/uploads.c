@@ -7,13 +7,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/base/tree.h>
 
 #include "server_priv.h"
 
@@ -103,21 +103,12 @@ open_parent(const struct syn_server *server, const char *id, const char *path, i
     return rc;
 }
 
-static int
-remove_entry(const char *path, const struct stat *st, int kind, struct FTW *walk)
-{
-    (void)st;
-    (void)kind;
-    (void)walk;
-    return remove(path);
-}
-
 void
 srv_upload_remove(const struct syn_server *server, const char *id)
 {
     char dir[SRV_PATH_MAX];
 
-    (void)nftw(upload_dir(server, id, dir), remove_entry, 32, FTW_DEPTH | FTW_PHYS);
+    syn_tree_remove(upload_dir(server, id, dir));
 }
 
 /* --- the document ----------------------------------------------------------------------------- */

@@ -335,11 +335,12 @@ static void
 end_shim(int dir)
 {
     struct shim_record record;
-    bool alive = shim_alive(dir, &record);
     struct pollfd gone;
     SYN_FD(fd);
 
-    fd = alive ? shim_pidfd(&record) : -1;
+    /* One that let go of its lock may not have ended yet: it is the process that is waited for. */
+    (void)shim_alive(dir, &record);
+    fd = shim_pidfd(&record);
     gone = (struct pollfd){.fd = fd, .events = POLLIN};
     /* One that has a result is only clearing up: let it. */
     if (fd >= 0 &&

@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <synor/base/child.h>
 #include <synor/base/json.h>
 #include <synor/base/str.h>
 #include <synor/base/test.h>
@@ -102,7 +103,7 @@ find_processes(const char *dir, char *out, size_t cap)
     (void)closedir(proc);
 }
 
-/* Supervisors that ended as our children (the suite is a subreaper) and that nobody reaped. */
+/* What ended as our child (the suite is a subreaper) and nobody reaped. */
 static void
 find_zombies(char *out, size_t cap)
 {
@@ -112,15 +113,17 @@ find_zombies(char *out, size_t cap)
     assert_non_null(proc);
     while ((entry = readdir(proc)) != NULL) {
         char path[64], parent[32];
+        const char *name_end;
         SYN_BUF(text);
 
         if (entry->d_name[0] < '0' || entry->d_name[0] > '9' ||
             snprintf(path, sizeof(path), "/proc/%.20s/stat", entry->d_name) < 0 ||
             syn_file_read(AT_FDCWD, path, 4096, &text, NULL) < 0)
             continue;
-        (void)snprintf(parent, sizeof(parent), "(synor-shim) Z %d ", (int)getpid());
-        if (strstr(syn_buf_text(&text), parent))
-            note(out, cap, "zombie", entry->d_name);
+        (void)snprintf(parent, sizeof(parent), ") Z %d ", (int)getpid());
+        name_end = strrchr(syn_buf_text(&text), ')');
+        if (name_end != NULL && syn_str_starts(name_end, parent))
+            note(out, cap, "zombie", syn_buf_text(&text));
     }
     (void)closedir(proc);
 }
@@ -166,9 +169,12 @@ find_loops(const char *dir, char *out, size_t cap)
     }
 }
 
+/* As the daemon: what ended below the instance and came to us is ours to reap, and nobody waits for
+ * it by name. */
 static void
 leftovers(const char *dir, char *out, size_t cap)
 {
+    (void)syn_child_reap_orphans();
     find_processes(dir, out, cap);
     find_cgroups(dir, out, cap);
     if (access(dir, F_OK) == 0)

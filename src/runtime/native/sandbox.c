@@ -8,18 +8,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <spawn.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <synor/base/child.h>
 #include <synor/base/str.h>
 #include <synor/base/world.h>
 
 #include "file_priv.h"
 #include "instance_priv.h"
 
+#define ASK_MS         10000
+#define ASK_BYTES_MAX  65536
 #define TRIAL_MS       20000
 #define TRIAL_VERSION  2
 #define SWEEP_TRIES    40
@@ -77,36 +79,22 @@ trial_save(const struct syn_native *native, const char *file, const char *key,
         (void)!syn_file_write_json(AT_FDCWD, path, doc, true, NULL);
 }
 
-/* Run the tool for what it says first. True when it ended well. */
+/* Run the tool for what it says. True when it ended well. */
 static bool
 ask_tool(const char *const *argv, char *out, size_t cap)
 {
-    const char *const env[] = {"PATH=/usr/bin", NULL};
-    posix_spawn_file_actions_t actions;
-    int fds[2], status = -1;
-    size_t len = 0;
-    ssize_t got;
-    pid_t pid = -1;
+    static const char *const env[] = {"PATH=/usr/bin", NULL};
+    const struct syn_child_question question = {.program = argv[0],
+                                                .argv = argv,
+                                                .env = env,
+                                                .limit_ms = ASK_MS,
+                                                .bytes_max = ASK_BYTES_MAX};
+    SYN_BUF(text);
+    int status = 0;
+    int rc = syn_child_ask(&question, &text, &status, NULL);
 
-    out[0] = '\0';
-    if (pipe2(fds, O_CLOEXEC) < 0)
-        return false;
-    if (posix_spawn_file_actions_init(&actions) == 0) {
-        (void)posix_spawn_file_actions_adddup2(&actions, fds[1], 1);
-        (void)posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-        if (posix_spawn(&pid, argv[0], &actions, NULL, (char *const *)(uintptr_t)argv,
-                        (char *const *)(uintptr_t)env) != 0)
-            pid = -1;
-        (void)posix_spawn_file_actions_destroy(&actions);
-    }
-    (void)close(fds[1]);
-    while (pid > 0 && len + 1 < cap && (got = read(fds[0], out + len, cap - 1 - len)) > 0)
-        len += (size_t)got;
-    out[len] = '\0';
-    (void)close(fds[0]);
-    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    (void)snprintf(out, cap, "%s", syn_buf_text(&text));
+    return rc == SYN_OK && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 /* The third word of the first line of `TOOL --version`: "runc version 1.1.5". */

@@ -15,7 +15,6 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/loop.h>
-#include <spawn.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -24,6 +23,8 @@
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <synor/base/child.h>
 
 #include "file_priv.h"
 
@@ -57,28 +58,23 @@ run_mkfs(const char *image, bool journal, struct syn_err *err)
         "mkfs.ext4", "-q",  "-F", "-b",     "4096", "-m",     "0",   "-i", "65536",
         "-I",        "256", "-E", extended, "-O",   features, image, NULL,
     };
-    const char *const env[] = {"PATH=/usr/sbin:/sbin:/usr/bin:/bin", "LC_ALL=C", NULL};
-    posix_spawn_file_actions_t actions;
-    pid_t pid;
-    int status = 0, rc;
+    static const char *const env[] = {"PATH=/usr/sbin:/sbin:/usr/bin:/bin", "LC_ALL=C", NULL};
+    const struct syn_child_options options = {.argv = argv,
+                                              .env = env,
+                                              .in = SYN_CHILD_NULL,
+                                              .out = SYN_CHILD_NULL,
+                                              .err = SYN_CHILD_NULL,
+                                              .passed = SYN_CHILD_NULL};
+    struct syn_err why = {0};
+    pid_t pid = -1;
+    int status;
+    int rc = syn_child_spawn("/usr/sbin/mkfs.ext4", &options, &pid, &why);
 
-    if (posix_spawn_file_actions_init(&actions) != 0)
-        return SYN_FAIL(err, SYN_E_NOMEM, "starting mkfs.ext4");
-    (void)posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0);
-    (void)posix_spawn_file_actions_adddup2(&actions, 0, 1);
-    (void)posix_spawn_file_actions_adddup2(&actions, 0, 2);
-    rc = posix_spawn(&pid, "/usr/sbin/mkfs.ext4", &actions, NULL, (char *const *)(uintptr_t)argv,
-                     (char *const *)(uintptr_t)env);
-    if (rc == ENOENT)
-        rc = posix_spawn(&pid, "/sbin/mkfs.ext4", &actions, NULL, (char *const *)(uintptr_t)argv,
-                         (char *const *)(uintptr_t)env);
-    (void)posix_spawn_file_actions_destroy(&actions);
-    if (rc != 0)
-        return SYN_FAIL(err, SYN_E_UNSUPPORTED,
-                        "mkfs.ext4 cannot be started (%s): apt-get install e2fsprogs",
-                        strerror(rc)); /* NOLINT(concurrency-mt-unsafe): glibc's is per thread */
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    if (rc == SYN_E_NOTFOUND)
+        rc = syn_child_spawn("/sbin/mkfs.ext4", &options, &pid, &why);
+    if (rc < 0)
+        return SYN_FAIL(err, SYN_E_UNSUPPORTED, "%.120s: apt-get install e2fsprogs", why.msg);
+    status = syn_child_wait(pid);
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
         return SYN_FAIL(err, SYN_E_IO, "mkfs.ext4 failed on %s (status %d)", image, status);
     return SYN_OK;

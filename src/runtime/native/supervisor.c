@@ -15,12 +15,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include <synor/base/child.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 
@@ -30,7 +28,6 @@
 #define MFD_EXEC 0x0010U
 #endif
 
-#define READY_FD     3
 #define FIRST_FREE   10 /* above all that the child's descriptors are moved to */
 #define SEALS        (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 #define MEMORY_FLAGS (MFD_CLOEXEC | MFD_ALLOW_SEALING)
@@ -86,62 +83,40 @@ syn_supervisor_fini(struct syn_supervisor *supervisor)
     }
 }
 
-/* Returns 0 or an errno. */
-static int
-spawn(const char *program, const char *const *argv, int ready, pid_t *ret_pid)
-{
-    const char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    sigset_t none, all;
-    int rc;
-
-    if (posix_spawn_file_actions_init(&actions) != 0)
-        return ENOMEM;
-    if (posix_spawnattr_init(&attr) != 0) {
-        (void)posix_spawn_file_actions_destroy(&actions);
-        return ENOMEM;
-    }
-    (void)sigemptyset(&none);
-    (void)sigfillset(&all);
-    (void)posix_spawnattr_setsigmask(&attr, &none);
-    (void)posix_spawnattr_setsigdefault(&attr, &all);
-    (void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    (void)posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0);
-    (void)posix_spawn_file_actions_adddup2(&actions, 0, 1);
-    (void)posix_spawn_file_actions_adddup2(&actions, ready, READY_FD);
-    rc = posix_spawn(ret_pid, program, &actions, &attr, (char *const *)(uintptr_t)argv,
-                     (char *const *)(uintptr_t)env);
-    (void)posix_spawnattr_destroy(&attr);
-    (void)posix_spawn_file_actions_destroy(&actions);
-    return rc;
-}
-
 int
 syn_supervisor_spawn(const struct syn_supervisor *supervisor, const char *dir, int ready,
                      struct syn_err *err)
 {
+    static const char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL};
     const char *image_argv[] = {"synor-shim", dir, NULL};
     const char *argv[SYN_SUPERVISOR_ARGS_MAX + 2] = {0};
+    struct syn_child_options options = {.argv = image_argv,
+                                        .env = env,
+                                        .in = SYN_CHILD_NULL,
+                                        .out = SYN_CHILD_NULL,
+                                        .err = STDERR_FILENO,
+                                        .passed = ready,
+                                        .by_descriptor = true};
     char program[64];
-    size_t count = 0;
     pid_t pid = -1;
-    int rc = ENOENT, status;
+    int rc = SYN_E_NOTFOUND;
 
     if (supervisor->image >= 0) {
         (void)snprintf(program, sizeof(program), "/proc/self/fd/%d", supervisor->image);
-        rc = spawn(program, image_argv, ready, &pid);
+        rc = syn_child_spawn(program, &options, &pid, err);
     }
-    if (rc != 0) {
-        for (; supervisor->argv[count]; count++)
-            argv[count] = supervisor->argv[count];
-        argv[count] = dir;
-        rc = spawn(argv[0], argv, ready, &pid);
+    if (rc < 0) {
+        for (size_t i = 0; supervisor->argv[i]; i++) {
+            argv[i] = supervisor->argv[i];
+            argv[i + 1] = dir;
+        }
+        options.argv = argv;
+        options.by_descriptor = false;
+        rc = syn_child_spawn(argv[0], &options, &pid, err);
     }
-    if (rc != 0)
-        return SYN_FAIL_SYS(err, rc, "starting the supervisor %s", supervisor->argv[0]);
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "the supervisor");
     /* It forks into the background at once; the first process only tells that it could. */
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    (void)syn_child_wait(pid);
     return SYN_OK;
 }

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <synor/base/child.h>
 #include <synor/base/json.h>
 #include <synor/base/str.h>
 #include <synor/base/test.h>
@@ -86,6 +87,7 @@ await_nothing_left(void)
 {
     for (int i = 0; i < 300 && count_leftovers() > 0; i++)
         (void)usleep(10000);
+    (void)syn_child_reap_orphans();
     assert_int_equal(count_leftovers(), 0);
 }
 

@@ -417,14 +417,16 @@ place_done(struct step *step, const struct syn_placement *placement, struct syn_
         rc = syn_document_set_time(step->status, "retry_at", SYN_DOCUMENT_NONE, err);
     if (rc < 0)
         return rc;
-    (void)snprintf(message, sizeof(message), "attempt %lld: %u worker(s), the first on %s%s",
-                   (long long)step->attempt, placement->count, first->node,
+    (void)snprintf(message, sizeof(message), "attempt %lld: %u %s, the first on %s%s",
+                   (long long)step->attempt, placement->count,
+                   syn_plural(placement->count, "worker", "workers"), first->node,
                    checkpoint_text(step, from, sizeof(from)));
     rc = step_event(step, again ? "restarted" : "placed", "assigned", message, NULL, err);
     if (rc < 0)
         return rc;
     return step_state(step, SYN_JOB_STARTING, "assigned", err,
-                      "0 of %u worker(s) run, the first on %s", placement->count, first->node);
+                      "0 of %u %s running, the first on %s", placement->count,
+                      syn_plural(placement->count, "worker", "workers"), first->node);
 }
 
 static int

@@ -212,8 +212,9 @@ wind_down(struct step *step, const struct attempt *attempt, struct syn_err *err)
         return step_state(step, SYN_JOB_STOPPING, stop, err,
                           "rank %lld on %s: %s; %zu of %zu ended", (long long)first->rank,
                           first->node, row->sentence, attempt->ended, attempt->count);
-    return step_state(step, SYN_JOB_STOPPING, stop, err, "%s; %zu of %zu rank(s) have ended",
-                      row->sentence, attempt->ended, attempt->count);
+    return step_state(step, SYN_JOB_STOPPING, stop, err, "%s; %zu of %zu %s ended", row->sentence,
+                      attempt->ended, attempt->count,
+                      syn_plural((int64_t)attempt->count, "rank", "ranks"));
 }
 
 /* The run started when its first rank did, by its node's clock, which may be ahead of ours. A
@@ -253,8 +254,9 @@ now_running(struct step *step, const struct attempt *attempt, struct syn_err *er
         return rc;
     if (step->spec.time_limit_ms > 0)
         step_wake(step, syn_document_time(step->status, "started_at") + step->spec.time_limit_ms);
-    (void)snprintf(message, sizeof(message), "attempt %lld: %zu worker(s) run",
-                   (long long)step->attempt, attempt->count);
+    (void)snprintf(message, sizeof(message), "attempt %lld: %zu %s", (long long)step->attempt,
+                   attempt->count,
+                   syn_plural((int64_t)attempt->count, "worker runs", "workers run"));
     return step_event(step, "started", "running", message, NULL, err);
 }
 
@@ -272,8 +274,9 @@ follow(struct step *step, const struct attempt *attempt, struct syn_err *err)
                               "%s does not report; waiting for it to start the program",
                               attempt->silent->node);
         return step_state(step, SYN_JOB_STARTING, reason, err,
-                          "%zu of %zu worker(s) run, the first on %s", attempt->running,
-                          attempt->count, syn_json_str(step->status, "node", ""));
+                          "%zu of %zu %s running, the first on %s", attempt->running,
+                          attempt->count, syn_plural((int64_t)attempt->count, "worker", "workers"),
+                          syn_json_str(step->status, "node", ""));
     }
     if (step->state == SYN_JOB_STARTING) {
         rc = now_running(step, attempt, err);
@@ -284,8 +287,9 @@ follow(struct step *step, const struct attempt *attempt, struct syn_err *err)
         return step_state(step, SYN_JOB_RUNNING, "node-silent", err,
                           "%s does not report; the program goes on there as far as is known",
                           attempt->silent->node);
-    return step_state(step, SYN_JOB_RUNNING, "running", err, "%zu of %zu worker(s) run",
-                      attempt->running - attempt->ended, attempt->count);
+    return step_state(step, SYN_JOB_RUNNING, "running", err, "%zu of %zu %s running",
+                      attempt->running - attempt->ended, attempt->count,
+                      syn_plural((int64_t)attempt->count, "worker", "workers"));
 }
 
 /* ---- the verdict ---- */

@@ -128,6 +128,75 @@ test_quota_of_jobs_counts_jobs(void **state)
     world_free(world);
 }
 
+/* Give node-0 sixteen cards, and let the account hold `held` of them. */
+static void
+put_cards(struct world *world, int held)
+{
+    json_t *capacity = json_object_get(syn_document_status(world->nodes[0]), "capacity");
+    struct syn_err err;
+    SYN_JSON(doc);
+
+    assert_done(syn_json_set_take(capacity, "gpus",
+                                  json_pack("[{s:s, s:i, s:I}]", "model", "h100", "count", 16,
+                                            "vram_bytes", (json_int_t)80 << 30),
+                                  &err),
+                &err);
+    assert_done(syn_cluster_put_node(world->cluster, world->nodes[0], &err), &err);
+    doc =
+        json_pack("{s:s, s:s, s:{s:s, s:s, s:{s:i, s:i, s:i, s:i, s:s}}, s:{s:s}}", "id", "inst-x",
+                  "account", "acct-1", "spec", "job", "train-x", "node", "node-0", "resources",
+                  "cpu_millicores", 100, "memory_bytes", 1024, "scratch_bytes", 1024, "gpus", held,
+                  "gpu_model", held > 0 ? "h100" : "", "status", "state", "running");
+    assert_done(syn_cluster_put_instance(world->cluster, doc, &err), &err);
+}
+
+/* Of the cards beyond those that it must have, a job gets what the quota leaves, each rank as many
+ * as the others. */
+static void
+test_cards_are_cut_to_the_quota(void **state)
+{
+    static const struct {
+        int gpus, gpus_max, workers, held;
+        int64_t quota;
+        int want; /* a rank; 0: it waits */
+    } rows[] = {
+        {1, 8, 1, 0, SYN_QUOTA_NONE, 8},
+        {1, 8, 1, 0, 16, 8},
+        {1, 8, 1, 0, 3, 3},
+        {1, 8, 1, 2, 6, 4},
+        {2, 8, 1, 4, 6, 2},
+        {2, 8, 1, 5, 6, 0},
+        {1, 4, 2, 0, 6, 3},
+        {1, 4, 2, 0, 7, 3},
+        {1, 4, 2, 1, 3, 1},
+        {1, 4, 2, 2, 3, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        char spec[256];
+        struct world *world;
+        size_t k;
+        json_t *instance;
+
+        (void)snprintf(spec, sizeof(spec),
+                       "{\"source\":\"synor://code\",\"entry\":\"train.py\",\"max_budget\":\"10\","
+                       "\"workers\":%d,\"gpus\":%d,\"gpus_max\":%d}",
+                       rows[i].workers, rows[i].gpus, rows[i].gpus_max);
+        world = world_new(spec);
+        put_cards(world, rows[i].held);
+        world->quota.limits[SYN_QUOTA_GPUS] = rows[i].quota;
+        world_step(world);
+        world_expect(world, rows[i].want > 0 ? "starting" : "pending",
+                     rows[i].want > 0 ? "assigned" : "quota");
+        assert_int_equal(json_array_size(world->instances), rows[i].want > 0 ? rows[i].workers : 0);
+        json_array_foreach (world->instances, k, instance)
+            assert_int_equal(json_integer_value(syn_json_at(instance, "spec.resources.gpus")),
+                             rows[i].want);
+        world_free(world);
+    }
+}
+
 static void
 test_quota_and_lost_node_keep_the_reason(void **state)
 {
@@ -569,6 +638,7 @@ main(void)
         cmocka_unit_test(test_waits_for_room_and_then_starts),
         cmocka_unit_test(test_waits_for_quota_and_then_starts),
         cmocka_unit_test(test_quota_of_jobs_counts_jobs),
+        cmocka_unit_test(test_cards_are_cut_to_the_quota),
         cmocka_unit_test(test_quota_and_lost_node_keep_the_reason),
         cmocka_unit_test(test_stop_while_waiting),
         cmocka_unit_test(test_stop_names_the_checkpoint_and_resume_starts_from_it),

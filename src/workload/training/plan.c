@@ -113,8 +113,10 @@ plan_verdict(struct plan *plan, struct syn_err *err)
 
     if (plan->placeable) {
         isolation = plan->placement.slots[0].isolation;
-        (void)snprintf(message, sizeof(message), "%u worker(s) start at once, the first on %s",
-                       plan->placement.count, plan->placement.slots[0].node);
+        (void)snprintf(message, sizeof(message), "%u %s at once, the first on %s",
+                       plan->placement.count,
+                       syn_plural(plan->placement.count, "worker starts", "workers start"),
+                       plan->placement.slots[0].node);
     } else if (plan->over != SYN_QUOTA_COUNT) {
         reason = "quota";
         syn_quota_say(plan->tenant->quota, &plan->held, &plan->ask, plan->over, message,

@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/types.h>
 
+#include <synor/base/child.h>
 #include <synor/base/core.h>
 #include <synor/base/err.h>
 
@@ -31,9 +32,6 @@ typedef void (*syn_loop_fd_fn)(void *arg, int fd, uint32_t events); /* EPOLLIN |
 typedef void (*syn_loop_fn)(void *arg);
 typedef void (*syn_loop_child_fn)(void *arg, pid_t pid, int status); /* waitpid status */
 
-/** Status of a child that somebody else reaped. */
-#define SYN_CHILD_UNKNOWN (-1)
-
 /* A watch is borrowed from the loop until syn_watch_drop(); `ret_watch` may be NULL. */
 
 /** Watch `fd` (not owned; drop the watch before closing it). `events` 0 pauses: not even a hangup
@@ -50,8 +48,8 @@ SYN_MUST int syn_loop_timer(struct syn_loop *loop, int64_t delay_ms, int64_t per
  *  other threads start, and unblock it in children). EXISTS when this loop watches it already. */
 SYN_MUST int syn_loop_signal(struct syn_loop *loop, int signo, syn_loop_fn fn, void *arg,
                              struct syn_watch **ret_watch, struct syn_err *err);
-/** Call once when child `pid` exits, and reap it (pidfd); the watch is dropped by the loop after
- * the call. */
+/** Call once when child `pid` exits, and reap it (pidfd), status SYN_CHILD_UNKNOWN when somebody
+ * else did; the watch is dropped by the loop after the call. */
 SYN_MUST int syn_loop_child(struct syn_loop *loop, pid_t pid, syn_loop_child_fn fn, void *arg,
                             struct syn_watch **ret_watch, struct syn_err *err);
 /** End a registration of any kind; NULL is fine; safe inside its own callback. Returns NULL. */

@@ -33,6 +33,13 @@ syn_amount_share(int64_t amount, int64_t bps)
     return (int64_t)((syn_i128)amount * bps / 10000);
 }
 
+/** The word for so many: "worker" for 1, else "workers". */
+static inline const char *
+syn_plural(int64_t count, const char *one, const char *many)
+{
+    return count == 1 ? one : many;
+}
+
 /** Each writes into out[SYN_FORMAT_MAX] and returns out. */
 const char *syn_format_bytes(int64_t bytes, char *out); /* "1.5 GiB" */
 const char *syn_format_duration(int64_t ms, char *out); /* "1h02m", "3.2s", "15ms" */

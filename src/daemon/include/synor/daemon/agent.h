@@ -20,6 +20,8 @@ struct syn_agent_options {
     int64_t cache_bytes_max;           /* of content kept on disk; 0: half of the file system */
     const struct syn_runtime *runtime; /* runs the instances, instead of the sandboxes found here;
                                           kept: its state outlives the agent */
+    const char *const *devices_argv;   /* a program that prints what `synor compute devices list
+                                          --json` does; NULL: devices are not told of. Kept */
 };
 
 /** An agent that does nothing yet. Blocks: no. Returns 0; NOMEM. */

@@ -235,7 +235,8 @@ void syn_content_guard_free_scope(struct syn_content_guard **slot);
 struct syn_content_gc {
     uint64_t blocks_kept;
     uint64_t blocks_removed;
-    uint64_t bytes_freed; /* on disk */
+    uint64_t bytes_freed;   /* on disk */
+    uint64_t bytes_waiting; /* on disk, of removed blocks: given back with the rest of their pack */
 };
 
 /** Remove every block that no root reaches, no guard holds, and that was not put within the last

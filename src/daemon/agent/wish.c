@@ -1,0 +1,271 @@
+/* From a document to what prepare() of a runtime driver is given. */
+#include "wish_priv.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+
+void
+agt_wish_fini(struct agt_wish *wish)
+{
+    for (size_t i = 0; i < wish->env_count; i++)
+        syn_free(wish->env[i]);
+    syn_free((void *)wish->env);
+    syn_free((void *)wish->argv);
+    wish->image = syn_oci_layout_close(wish->image);
+    wish->gpus = syn_gpu_grant_free(wish->gpus);
+}
+
+static int
+wish_argv(struct agt_wish *wish, const json_t *list, struct syn_err *err)
+{
+    size_t i;
+    json_t *word;
+
+    wish->argv = syn_calloc(json_array_size(list) + 1, sizeof(*wish->argv));
+    if (wish->argv == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a command line");
+    json_array_foreach (list, i, word)
+        wish->argv[i] = json_string_value(word);
+    wish->spec.argv = wish->argv;
+    return SYN_OK;
+}
+
+/* Is `name` in a list of "NAME=value"? */
+static bool
+env_has(const char *const *pairs, const char *name)
+{
+    size_t len = strlen(name);
+
+    for (; *pairs != NULL; pairs++) {
+        if (strncmp(*pairs, name, len) == 0 && (*pairs)[len] == '=')
+            return true;
+    }
+    return false;
+}
+
+static int
+add_env_take(struct agt_wish *wish, char *pair, struct syn_err *err)
+{
+    if (pair == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an environment");
+    wish->env[wish->env_count++] = pair;
+    return SYN_OK;
+}
+
+/* What the image sets and nobody who comes before it does. */
+static int
+wish_image_env(struct agt_wish *wish, const char *const *pairs, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    for (; rc == SYN_OK && *pairs != NULL; pairs++) {
+        SYN_SCOPED(syn_free_scope) char *name = syn_strndup(*pairs, strcspn(*pairs, "="));
+
+        if (name == NULL)
+            return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an environment");
+        if (!env_has((const char *const *)wish->env, name))
+            rc = add_env_take(wish, syn_strdup(*pairs), err);
+    }
+    return rc;
+}
+
+/* In this order, the first one wins: what the node gives, the job, the image. */
+static int
+wish_env(struct agt_wish *wish, json_t *env, struct syn_err *err)
+{
+    static const char *const none[] = {NULL};
+    const char *const *image = wish->image != NULL ? syn_oci_layout_config(wish->image)->env : none;
+    const char *const *node = wish->gpus != NULL ? wish->gpus->env : none;
+    size_t room = json_object_size(env) + 1;
+    const char *name;
+    json_t *value;
+    int rc = SYN_OK;
+
+    for (size_t i = 0; image[i] != NULL; i++)
+        room++;
+    for (size_t i = 0; node[i] != NULL; i++)
+        room++;
+    wish->env = syn_calloc(room, sizeof(*wish->env));
+    if (wish->env == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an environment");
+    for (size_t i = 0; rc == SYN_OK && node[i] != NULL; i++)
+        rc = add_env_take(wish, syn_strdup(node[i]), err);
+    json_object_foreach (env, name, value) {
+        SYN_BUF(text);
+        char *pair = NULL;
+
+        if (rc < 0 || env_has(node, name))
+            continue;
+        syn_buf_addf(&text, "%s=%s", name, json_string_value(value));
+        rc = syn_buf_take(&text, &pair, NULL, err);
+        if (rc == SYN_OK)
+            rc = add_env_take(wish, pair, err);
+    }
+    wish->spec.env = (const char *const *)wish->env;
+    return rc < 0 ? rc : wish_image_env(wish, image, err);
+}
+
+/* The root file system, and what the image says where the job says nothing. */
+static int
+wish_image(struct agt_instance *instance, struct agt_wish *wish, const json_t *spec,
+           struct syn_err *err)
+{
+    const struct syn_oci_config *config;
+    char inside[2 * AGT_PATH_MAX];
+    int rc;
+
+    if (syn_str_eq(syn_json_str(spec, "image", "host"), "host"))
+        return SYN_OK;
+    rc = agt_image(instance, syn_json_str(spec, "image_cid", ""), &wish->image, wish->rootfs, err);
+    if (rc < 0)
+        return rc;
+    config = syn_oci_layout_config(wish->image);
+    wish->spec.rootfs = wish->rootfs;
+    agt_image_user(config, &wish->spec.uid, &wish->spec.gid);
+    if (syn_json_str(spec, "code_cid", "")[0] != '\0')
+        return SYN_OK;
+    /* Without code there is no folder of code to start in. */
+    (void)snprintf(inside, sizeof(inside), "%s%.1000s", wish->rootfs, config->working_dir);
+    wish->spec.cwd =
+        config->working_dir[0] == '/' && access(inside, F_OK) == 0 ? config->working_dir : NULL;
+    return SYN_OK;
+}
+
+static void
+add_bind(struct agt_wish *wish, const char *host, const char *container)
+{
+    assert(wish->spec.binds_count < AGT_WISH_BINDS_MAX);
+    wish->binds[wish->spec.binds_count++] = (struct syn_bind){host, container, true};
+    wish->spec.binds = wish->binds;
+}
+
+/* A folder beside the instance that its program may read. */
+static int
+make_folder(const struct agt_instance *instance, const char *name, char *out, struct syn_err *err)
+{
+    (void)agt_job_path(instance->agent, instance->id, name, out);
+    if (mkdir(out, 0755) != 0 && errno != EEXIST)
+        return SYN_FAIL_SYS(err, errno, "making %s", out);
+    (void)chmod(out, 0755);
+    return SYN_OK;
+}
+
+/* hyperparameters.json, in a folder that is bound read-only to /synor/config. */
+static int
+write_config(struct agt_instance *instance, struct agt_wish *wish, const json_t *parameters,
+             struct syn_err *err)
+{
+    char path[AGT_PATH_MAX + 32];
+    SYN_BUF(text);
+    FILE *file;
+    int rc = syn_json_write_pretty(parameters, &text, err);
+    bool bad;
+
+    if (rc < 0)
+        return rc;
+    rc = make_folder(instance, "config", wish->config, err);
+    if (rc < 0)
+        return rc;
+    (void)snprintf(path, sizeof(path), "%s/hyperparameters.json", wish->config);
+    file = fopen(path, "we");
+    bad = file == NULL || fwrite(text.data, 1, text.len, file) != text.len;
+    if (file != NULL && fclose(file) != 0)
+        bad = true;
+    if (bad)
+        return SYN_FAIL_SYS(err, errno, "writing %s", path);
+    (void)chmod(path, 0644);
+    add_bind(wish, wish->config, "/synor/config");
+    return SYN_OK;
+}
+
+static int
+wish_content(struct agt_instance *instance, struct agt_wish *wish, const json_t *spec,
+             struct syn_err *err)
+{
+    const char *code = syn_json_str(spec, "code_cid", "");
+    const char *dataset = syn_json_str(spec, "dataset_cid", "");
+    int rc = SYN_OK;
+
+    if (code[0] != '\0') {
+        rc = agt_fetch(instance, code, wish->code, err);
+        add_bind(wish, wish->code, "/synor/code");
+    }
+    if (rc == SYN_OK)
+        rc = dataset[0] != '\0' ? agt_fetch(instance, dataset, wish->dataset, err)
+                                : make_folder(instance, "dataset", wish->dataset, err);
+    if (rc == SYN_OK)
+        add_bind(wish, wish->dataset, "/synor/dataset");
+    return rc < 0 ? rc
+                  : write_config(instance, wish, json_object_get(spec, "hyperparameters"), err);
+}
+
+static void
+wish_network(struct agt_wish *wish, const json_t *network)
+{
+    size_t i;
+    json_t *host;
+
+    if (!syn_str_eq(syn_json_str(network, "mode", "none"), "group"))
+        return;
+    wish->spec.network = SYN_NETWORK_GROUP;
+    wish->spec.group = syn_json_str(network, "group", NULL);
+    wish->spec.address = syn_json_str(network, "address", NULL);
+    json_array_foreach (json_object_get(network, "hosts"), i, host) {
+        if (i < AGT_WISH_HOSTS_MAX)
+            wish->hosts[wish->spec.hosts_count++] = (struct syn_host_entry){
+                syn_json_str(host, "name", ""), syn_json_str(host, "address", "")};
+    }
+    wish->spec.hosts = wish->hosts;
+}
+
+/* The instance's own cards, and what it needs to use them. */
+static int
+wish_gpus(struct agt_instance *instance, struct agt_wish *wish, const json_t *doc,
+          struct syn_err *err)
+{
+    struct syn_gpu gpus[SYN_GPUS_MAX];
+    size_t count = 0;
+    int rc = agt_gpus_claim(instance, doc, gpus, &count, err);
+
+    if (rc < 0 || count == 0)
+        return rc;
+    rc = syn_gpu_grant_new(gpus, count, "", wish->spec.rootfs, &wish->gpus, err);
+    if (rc < 0)
+        return rc;
+    wish->spec.devices = wish->gpus->devices;
+    wish->spec.drivers = wish->gpus->libraries;
+    wish->spec.drivers_count = wish->gpus->libraries_count;
+    return SYN_OK;
+}
+
+int
+agt_wish_make(struct agt_instance *instance, const json_t *doc, struct agt_wish *wish,
+              struct syn_err *err)
+{
+    const json_t *spec = json_object_get(doc, "spec");
+    const json_t *resources = json_object_get(spec, "resources");
+    int rc;
+
+    wish->spec.id = instance->id;
+    wish->spec.dir = agt_run_path(instance, wish->dir);
+    wish->spec.cwd = syn_json_str(spec, "cwd", NULL);
+    wish->spec.scratch_bytes = syn_json_i64(resources, "scratch_bytes", 0);
+    wish->spec.cpu_millicores = syn_json_i64(resources, "cpu_millicores", 0);
+    wish->spec.memory_bytes = syn_json_i64(resources, "memory_bytes", 0);
+    wish->spec.pids_max = syn_json_i64(resources, "pids", 0);
+    wish->spec.wall_ms = syn_json_i64(spec, "time_limit_ms", 0);
+    wish->spec.grace_ms = syn_json_i64(spec, "stop_grace_ms", 0);
+    wish_network(wish, json_object_get(spec, "network"));
+    rc = wish_image(instance, wish, spec, err);
+    if (rc == SYN_OK)
+        rc = wish_gpus(instance, wish, doc, err);
+    if (rc == SYN_OK)
+        rc = wish_argv(wish, json_object_get(spec, "argv"), err);
+    if (rc == SYN_OK)
+        rc = wish_env(wish, json_object_get(spec, "env"), err);
+    return rc < 0 ? rc : wish_content(instance, wish, spec, err);
+}

@@ -1,0 +1,37 @@
+/* What an instance's document asks for, in the words of a runtime driver, with all that these words
+ * point at: content fetched, image unpacked, GPUs claimed. */
+#ifndef SYN_AGENT_WISH_PRIV_H
+#define SYN_AGENT_WISH_PRIV_H
+
+#include "agent_priv.h"
+
+#define AGT_WISH_BINDS_MAX 8
+#define AGT_WISH_HOSTS_MAX 64
+
+struct agt_wish {
+    struct syn_instance_spec spec;
+    const char **argv;
+    char **env;
+    size_t env_count;
+    struct syn_bind binds[AGT_WISH_BINDS_MAX];
+    struct syn_host_entry hosts[AGT_WISH_HOSTS_MAX];
+    char dir[AGT_PATH_MAX];
+    char code[AGT_PATH_MAX];
+    char dataset[AGT_PATH_MAX];
+    char config[AGT_PATH_MAX];
+    char rootfs[AGT_PATH_MAX];
+    struct syn_oci_layout *image; /* NULL: the host's /usr */
+    struct syn_gpu_grant *gpus;   /* NULL: it has none */
+};
+
+/**
+ * Fill `wish` for the document, which it points into.
+ *
+ * Owner: the caller, who zeroed it and calls agt_wish_fini(), also after a failure.
+ * Thread: the instance's. Blocks: downloads and unpacking.
+ */
+SYN_MUST int agt_wish_make(struct agt_instance *instance, const json_t *doc, struct agt_wish *wish,
+                           struct syn_err *err);
+void agt_wish_fini(struct agt_wish *wish);
+
+#endif
