@@ -12,6 +12,10 @@
 #include <synor/kind.h>
 #include <synor/profile.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define SYN_DEVICE_ID_MAX    32 /* "opencl0" */
 #define SYN_DEVICE_TEXT_MAX  128
 #define SYN_DEVICES_MAX      256 /* of one registry */
@@ -182,7 +186,7 @@ struct syn_cpu_place {
 
 struct syn_pci_device {
     char address[16];
-    unsigned vendor, device, class;
+    unsigned vendor, device, class_code;
     int numa_node;
     unsigned link_width, link_gen;
     char parent[16]; /* the bridge above it, "" at a root */
@@ -274,4 +278,7 @@ SYN_API const char *syn_device_share_name(enum syn_device_share share);  /* "sli
 /** The words of a set of capabilities: `bit` is one of them. NULL for a bit without a name. */
 SYN_API const char *syn_device_cap_name(uint32_t bit);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -4,6 +4,10 @@
 
 #include <synor/device.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum syn_bench_item {
     SYN_BENCH_LAUNCH,        /* ns from giving an empty kernel to knowing it done; less is better */
     SYN_BENCH_WRITE,         /* MB/s from the host's memory to the device's */
@@ -32,4 +36,7 @@ SYN_API SYN_MUST int syn_device_bench(struct syn_registry *registry, size_t inde
 SYN_API const char *syn_bench_name(enum syn_bench_item item); /* "write" */
 SYN_API const char *syn_bench_unit(enum syn_bench_item item); /* "MB/s" */
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -5,6 +5,10 @@
 
 #include <synor/base/core.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum syn_kind {
 #define SYN_KIND(symbol, name, text) SYN_KIND_##symbol,
 #include <synor/kinds.def>
@@ -30,8 +34,8 @@ enum syn_dtype_class {
 struct syn_dtype_info {
     const char *name;
     unsigned bits;
-    enum syn_dtype_class class;
-    const char *column; /* of a profile; NULL: no vendor rates it */
+    enum syn_dtype_class family; /* not `class`: C++ reads this header too */
+    const char *column;          /* of a profile; NULL: no vendor rates it */
     const char *text;
 };
 
@@ -55,4 +59,7 @@ SYN_API bool syn_dtype_parse(const char *name, enum syn_dtype *ret_dtype);
  * than 2^63 - 1. */
 SYN_API uint64_t syn_dtype_bytes(enum syn_dtype dtype, uint64_t count);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -15,6 +15,10 @@
 #include <synor/base/err.h>
 #include <synor/strategy.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define SYN_MODEL_KERNELS_MAX 4096U
 #define SYN_MODEL_ENTRIES_MAX 65536U /* sizes of all kernels */
 #define SYN_MODEL_NAME_MAX    63U
@@ -73,4 +77,7 @@ SYN_API void syn_model_write(const struct syn_model *model, struct syn_buf *out)
 SYN_MUST SYN_API int syn_model_read(struct syn_model *model, const char *text, size_t len,
                                     struct syn_err *err);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

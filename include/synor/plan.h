@@ -10,6 +10,10 @@
 #include <synor/base/err.h>
 #include <synor/strategy.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define SYN_PLAN_TASKS_MAX   (1U << 22)
 #define SYN_PLAN_KERNELS_MAX 1024U /* a kernel at one size: tasks that take equally long */
 #define SYN_PLAN_USES_MAX    64U   /* of one task */
@@ -131,4 +135,7 @@ SYN_MUST SYN_API int syn_plan_bound(const struct syn_plan_machine *machine,
                                     const struct syn_plan_graph *graph,
                                     struct syn_plan_bound *ret_bound, struct syn_err *err);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -12,6 +12,10 @@
 #include <synor/base/err.h>
 #include <synor/kind.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define SYN_PROFILE_NAME_MAX    32  /* bytes of a name, its zero included */
 #define SYN_PROFILE_TEXT_MAX    96  /* of a title, a vendor, a link's name */
 #define SYN_PROFILE_SOURCE_MAX  256 /* of a source */
@@ -157,4 +161,7 @@ SYN_API int64_t syn_profile_work_uj(const struct syn_profile *profile, const str
 /** Power in mW at a load of 0 .. 1000 thousandths. */
 SYN_API int64_t syn_profile_power_mw(const struct syn_profile *profile, unsigned load_permille);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -19,6 +19,10 @@
 #include <synor/base/core.h>
 #include <synor/base/err.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define SYN_STRATEGY_VERSION 1
 
 #define SYN_CLASSES_MAX          16U  /* models of processor in one platform */
@@ -191,4 +195,7 @@ SYN_API const struct syn_strategy_ops *syn_strategy_find(const char *name);
 /** All of them, the first being the default. */
 SYN_API const struct syn_strategy_ops *const *syn_strategies(size_t *ret_count);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -404,7 +404,7 @@ pci_json(const struct syn_pci_device *device, json_t **ret, struct syn_err *err)
     put_text(&doc, "address", device->address);
     (void)snprintf(text, sizeof(text), "%04x:%04x", device->vendor, device->device);
     put_text(&doc, "ids", text);
-    (void)snprintf(text, sizeof(text), "%06x", device->class);
+    (void)snprintf(text, sizeof(text), "%06x", device->class_code);
     put_text(&doc, "class", text);
     put_signed(&doc, "numa_node", device->numa_node);
     put_number(&doc, "link_gen", device->link_gen);

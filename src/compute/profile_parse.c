@@ -318,7 +318,7 @@ parse_rate(struct parser *p, const char *key, const char *text, bool *ret_known)
         const struct syn_dtype_info *info = syn_dtype_info((enum syn_dtype)i);
 
         /* A complex number's rate is that of its parts, but only where it is among the numbers. */
-        if (!info->column || strcmp(info->column, column) != 0 || info->class == SYN_DTYPE_COMPLEX)
+        if (!info->column || strcmp(info->column, column) != 0 || info->family == SYN_DTYPE_COMPLEX)
             continue;
         if (!*ret_known) {
             rc = mark_seen(p, SYN_LEN(fields) + i + (vector ? SYN_DTYPES : 0), key);

@@ -347,8 +347,8 @@ read_pci(const char *root, const char *address, struct syn_pci_device *ret)
     *ret = (struct syn_pci_device){.numa_node = -1};
     if (!syn_str_copy(ret->address, sizeof(ret->address), address))
         return false;
-    ret->class = (unsigned)syn_sysfs_number(root, 0, "bus/pci/devices/%s/class", address);
-    class = ret->class >> 16;
+    ret->class_code = (unsigned)syn_sysfs_number(root, 0, "bus/pci/devices/%s/class", address);
+    class = ret->class_code >> 16;
     if (class != PCI_CLASS_DISPLAY && class != PCI_CLASS_ACCELERATOR && class != PCI_CLASS_BRIDGE)
         return false;
     ret->vendor = (unsigned)syn_sysfs_number(root, 0, "bus/pci/devices/%s/vendor", address);
@@ -374,7 +374,7 @@ drop_bridges(struct syn_topology *t)
     while (changed) {
         changed = false;
         for (unsigned i = 0; i < t->pci_count; i++) {
-            bool needed = t->pci[i].class >> 16 != PCI_CLASS_BRIDGE;
+            bool needed = t->pci[i].class_code >> 16 != PCI_CLASS_BRIDGE;
 
             for (unsigned k = 0; k < t->pci_count && !needed; k++)
                 needed = strcmp(t->pci[k].parent, t->pci[i].address) == 0;

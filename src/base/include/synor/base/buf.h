@@ -8,6 +8,10 @@
 #include <synor/base/core.h>
 #include <synor/base/err.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct syn_buf {
     char *data; /* zero-terminated once anything was appended */
     size_t len;
@@ -22,25 +26,28 @@ struct syn_buf {
 /** `SYN_BUF(out);` declares a buffer that is released with its scope. */
 #define SYN_BUF(name) SYN_SCOPED(syn_buf_fini) struct syn_buf name = SYN_BUF_INIT
 
-void syn_buf_fini(struct syn_buf *buf);
+SYN_API void syn_buf_fini(struct syn_buf *buf);
 /** Forget the content, keep the memory and the `failed` flag cleared. */
-void syn_buf_clear(struct syn_buf *buf);
-void syn_buf_add(struct syn_buf *buf, const void *data, size_t len);
-void syn_buf_adds(struct syn_buf *buf, const char *text);
-void syn_buf_addc(struct syn_buf *buf, char c);
-void syn_buf_addf(struct syn_buf *buf, const char *format, ...) SYN_PRINTF(2, 3);
-void syn_buf_addv(struct syn_buf *buf, const char *format, va_list args) SYN_PRINTF(2, 0);
+SYN_API void syn_buf_clear(struct syn_buf *buf);
+SYN_API void syn_buf_add(struct syn_buf *buf, const void *data, size_t len);
+SYN_API void syn_buf_adds(struct syn_buf *buf, const char *text);
+SYN_API void syn_buf_addc(struct syn_buf *buf, char c);
+SYN_API void syn_buf_addf(struct syn_buf *buf, const char *format, ...) SYN_PRINTF(2, 3);
+SYN_API void syn_buf_addv(struct syn_buf *buf, const char *format, va_list args) SYN_PRINTF(2, 0);
 /** Room for `len` more bytes at data+len, or NULL (and failed). The caller raises `len` itself. */
-char *syn_buf_reserve(struct syn_buf *buf, size_t len);
+SYN_API char *syn_buf_reserve(struct syn_buf *buf, size_t len);
 /** Drop the first `len` bytes. */
-void syn_buf_consume(struct syn_buf *buf, size_t len);
+SYN_API void syn_buf_consume(struct syn_buf *buf, size_t len);
 /** 0, or SYN_E_NOMEM if any append since the last clear failed. */
-SYN_MUST int syn_buf_ok(const struct syn_buf *buf, struct syn_err *err);
+SYN_API SYN_MUST int syn_buf_ok(const struct syn_buf *buf, struct syn_err *err);
 /** Hand the zero-terminated text to the caller (syn_free); the buffer is empty afterwards, also on
  * failure. */
-SYN_MUST int syn_buf_take(struct syn_buf *buf, char **ret_text, size_t *ret_len,
-                          struct syn_err *err);
+SYN_API SYN_MUST int syn_buf_take(struct syn_buf *buf, char **ret_text, size_t *ret_len,
+                                  struct syn_err *err);
 /** The text, "" when nothing was appended. Borrowed until the next change. */
-const char *syn_buf_text(const struct syn_buf *buf);
+SYN_API const char *syn_buf_text(const struct syn_buf *buf);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -7,6 +7,10 @@
 
 #include <synor/base/core.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum syn_errc {
     SYN_OK = 0,
 #define SYN_ERROR(symbol, number, wire, http, exit, text) SYN_E_##symbol = -(number),
@@ -56,18 +60,21 @@ struct syn_err_info {
 
 /** Fill `err` (may be NULL). Returns `code`, which must be < 0. With `sys` != 0 its text is added.
  */
-int syn_err_set(struct syn_err *err, int code, int sys, const char *file, int line,
-                const char *format, ...) SYN_PRINTF(6, 7);
+SYN_API int syn_err_set(struct syn_err *err, int code, int sys, const char *file, int line,
+                        const char *format, ...) SYN_PRINTF(6, 7);
 /** Put "format: " before the message of `err` (may be NULL). Returns `code` unchanged. */
-int syn_err_wrap(struct syn_err *err, int code, const char *format, ...) SYN_PRINTF(3, 4);
+SYN_API int syn_err_wrap(struct syn_err *err, int code, const char *format, ...) SYN_PRINTF(3, 4);
 /** Map an errno to a SYN_E_* code: ENOSPC/EDQUOT -> NOSPACE, ENOMEM -> NOMEM, ENOENT -> NOTFOUND,
  * ... */
-int syn_err_from_errno(int errnum);
+SYN_API int syn_err_from_errno(int errnum);
 /** The row of `code`; unknown codes give INTERNAL's row. Never NULL. */
-const struct syn_err_info *syn_err_info(int code);
+SYN_API const struct syn_err_info *syn_err_info(int code);
 /** The row with this wire name, or NULL. */
-const struct syn_err_info *syn_err_info_by_wire(const char *wire);
+SYN_API const struct syn_err_info *syn_err_info_by_wire(const char *wire);
 /** Rows in number order; `*ret_count` of them. */
-const struct syn_err_info *syn_err_table(size_t *ret_count);
+SYN_API const struct syn_err_info *syn_err_table(size_t *ret_count);
 
+#ifdef __cplusplus
+}
+#endif
 #endif
