@@ -50,7 +50,8 @@ enum syn_trace_kind {
     SYN_TRACE_KINDS
 };
 
-/** One event. Times are nanoseconds of any one clock; syn_trace_now() is the recorder's. */
+/** One event. Times are nanoseconds of any one clock; syn_trace_now() is the recorder's. No number
+ * is above INT64_MAX, which readers of JSON take for granted. */
 struct syn_trace_event {
     uint64_t begin_ns;
     uint64_t end_ns; /* not before begin_ns; where only one time counts, the same */

@@ -374,7 +374,7 @@ prepare(struct gantt *gantt, struct use **ret_uses, struct syn_err *err)
         const struct syn_trace_event *task = view->tasks[i]->event;
 
         uses[task->name].count++;
-        uses[task->name].ns += task->end_ns - task->begin_ns;
+        uses[task->name].ns += task->end_ns - task->begin_ns; /* it wraps after 500 years */
     }
     *ret_uses = uses;
     return SYN_OK;

@@ -93,15 +93,22 @@ count_tracks(struct trace_stats *stats, struct syn_err *err)
     return rc;
 }
 
+/* Sums stay within what one event may say. */
+static void
+add_up(uint64_t *sum, uint64_t more)
+{
+    *sum = SYN_MIN(*sum + more, (uint64_t)INT64_MAX);
+}
+
 static void
 add_energy(struct trace_energy *sum, const struct syn_trace_event *event)
 {
     if (event->energy_uj == SYN_TRACE_UNKNOWN || event->source == SYN_POWER_UNKNOWN)
         sum->unknown++;
     else if (event->source == SYN_POWER_MEASURED)
-        sum->measured_uj += event->energy_uj;
+        add_up(&sum->measured_uj, event->energy_uj);
     else
-        sum->modelled_uj += event->energy_uj;
+        add_up(&sum->modelled_uj, event->energy_uj);
 }
 
 static void
@@ -119,10 +126,10 @@ count_events(struct trace_stats *stats)
             add_energy(&stats->tasks, event);
         } else if (event->kind == SYN_TRACE_TRANSFER) {
             stats->tracks[bar->track].count++;
-            stats->tracks[bar->track].bytes += event->bytes;
+            add_up(&stats->tracks[bar->track].bytes, event->bytes);
         } else if (event->kind == SYN_TRACE_EVICTION) {
             stats->evictions++;
-            stats->evicted_bytes += event->bytes;
+            add_up(&stats->evicted_bytes, event->bytes);
         } else if (event->kind == SYN_TRACE_ENERGY) {
             add_energy(&stats->run, event);
         }
@@ -162,7 +169,7 @@ count_kernel(struct trace_kernel_stats *kernel, const struct trace_bar *const *r
         if (runs[i]->event->code != 0)
             kernel->failed++;
         else
-            kernel->total_ns += length(runs[i]->event);
+            add_up(&kernel->total_ns, length(runs[i]->event));
     }
     good += kernel->failed;
     count -= kernel->failed;
@@ -262,7 +269,8 @@ find_critical(struct trace_stats *stats, struct syn_err *err)
             if (before != NULL && before < &view->bars[i])
                 longest = SYN_MAX(longest, chain[before - view->bars]);
         }
-        chain[i] = longest + length(task);
+        chain[i] = longest;
+        add_up(&chain[i], length(task));
         stats->critical_ns = SYN_MAX(stats->critical_ns, chain[i]);
     }
     syn_free(chain);

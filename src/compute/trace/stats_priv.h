@@ -7,7 +7,7 @@
 /** Energy by who says so. What nobody knows is counted, never guessed. */
 struct trace_energy {
     uint64_t measured_uj, modelled_uj;
-    uint64_t unknown; /* tasks, or stretches of time */
+    uint64_t unknown; /* tasks, or measurements */
 };
 
 /** A worker or a link. Times are unions: what overlaps counts once. */

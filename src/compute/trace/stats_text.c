@@ -19,7 +19,7 @@ percent(uint64_t part, uint64_t whole, char *out)
 
 /* "1.2 J measured, 3.4 J modelled", or "unknown". */
 static void
-write_energy(struct syn_buf *out, const struct trace_energy *energy, const char *unknown)
+write_energy(struct syn_buf *out, const struct trace_energy *energy, const char *one)
 {
     char text[TRACE_LABEL_MAX];
     const char *between = "";
@@ -35,7 +35,8 @@ write_energy(struct syn_buf *out, const struct trace_energy *energy, const char 
     if (*between == '\0')
         syn_buf_adds(out, "unknown");
     else if (energy->unknown != 0)
-        syn_buf_addf(out, ", unknown of %" PRIu64 " %s", energy->unknown, unknown);
+        syn_buf_addf(out, ", unknown of %" PRIu64 " %s%s", energy->unknown, one,
+                     energy->unknown == 1 ? "" : "s");
 }
 
 static void
@@ -106,7 +107,7 @@ write_kernels(struct syn_buf *out, const struct trace_stats *stats)
             syn_buf_addf(out, "%12s",
                          kernel->count == kernel->failed ? "-" : trace_time(times[j], text));
         syn_buf_adds(out, "  ");
-        write_energy(out, &kernel->energy, "tasks");
+        write_energy(out, &kernel->energy, "task");
         syn_buf_addc(out, '\n');
     }
 }
@@ -139,8 +140,8 @@ write_links(struct syn_buf *out, const struct trace_stats *stats)
             syn_buf_addf(out, "%12s\n", "-");
     }
     if (stats->evictions != 0)
-        syn_buf_addf(out, "%s%" PRIu64 " evictions of %s\n", some ? "" : "\n", stats->evictions,
-                     trace_bytes(stats->evicted_bytes, text));
+        syn_buf_addf(out, "%s%" PRIu64 " eviction%s of %s\n", some ? "" : "\n", stats->evictions,
+                     stats->evictions == 1 ? "" : "s", trace_bytes(stats->evicted_bytes, text));
 }
 
 static void
@@ -152,14 +153,14 @@ write_devices(struct syn_buf *out, const struct trace_stats *stats)
     for (size_t i = 0; i < stats->devices_count; i++) {
         trace_plain(out, trace_device_name(stats->view, stats->devices[i].device, text),
                     NAME_WIDTH);
-        write_energy(out, &stats->devices[i].energy, "stretches of time");
+        write_energy(out, &stats->devices[i].energy, "measurement");
         syn_buf_addc(out, '\n');
     }
     trace_plain(out, "all devices", NAME_WIDTH);
-    write_energy(out, &stats->run, "stretches of time");
+    write_energy(out, &stats->run, "measurement");
     syn_buf_addc(out, '\n');
     trace_plain(out, "of it, tasks", NAME_WIDTH);
-    write_energy(out, &stats->tasks, "tasks");
+    write_energy(out, &stats->tasks, "task");
     syn_buf_addc(out, '\n');
 }
 

@@ -114,8 +114,10 @@ trace_plain(struct syn_buf *out, const char *text, unsigned width)
         bytes = syn_utf8_len(text + at, len - at);
         bytes = bytes == 0 ? 1 : bytes;
     }
-    for (; written < width; written++)
+    for (bool some = false; width != 0 && (!some || written < width); written++) {
         syn_buf_addc(out, ' ');
+        some = true;
+    }
 }
 
 void

@@ -80,7 +80,7 @@ const char *trace_colour(uint32_t name);
 void trace_json(struct syn_buf *out, const char *text); /* with its quotes */
 void trace_xml(struct syn_buf *out, const char *text);  /* content or attribute */
 void trace_dot(struct syn_buf *out, const char *text);  /* inside of quotes */
-/* for a terminal, with blanks up to `width` characters; none for 0 */
+/* for a terminal; with blanks up to `width` characters, one at least, unless it is 0 */
 void trace_plain(struct syn_buf *out, const char *text, unsigned width);
 /** Nanoseconds as microseconds with three digits behind the point. */
 void trace_us(struct syn_buf *out, uint64_t ns);

@@ -24,6 +24,15 @@ trace_colour(uint32_t name)
     return colours[name % SYN_LEN(colours)];
 }
 
+static bool
+too_large(const struct syn_trace_event *event)
+{
+    bool energy = event->kind == SYN_TRACE_TASK || event->kind == SYN_TRACE_ENERGY;
+
+    return event->end_ns > INT64_MAX || event->id > INT64_MAX || event->before > INT64_MAX ||
+           (event->bytes > INT64_MAX && !(energy && event->energy_uj == SYN_TRACE_UNKNOWN));
+}
+
 static int
 check_event(const struct syn_trace_data *data, size_t index, struct syn_err *err)
 {
@@ -33,6 +42,8 @@ check_event(const struct syn_trace_data *data, size_t index, struct syn_err *err
         return SYN_FAIL(err, SYN_E_INVALID, "event %zu: no kind %u", index, event->kind);
     if (event->end_ns < event->begin_ns)
         return SYN_FAIL(err, SYN_E_INVALID, "event %zu: ends before it begins", index);
+    if (too_large(event))
+        return SYN_FAIL(err, SYN_E_INVALID, "event %zu: a number above 2^63 - 1", index);
     if (event->name != 0 && event->name >= data->names_count)
         return SYN_FAIL(err, SYN_E_INVALID, "event %zu: no name %" PRIu32, index, event->name);
     if (event->source > SYN_POWER_MODELLED)
