@@ -5,7 +5,7 @@
  * it shows what knowing of them is worth. The planner runs it on a modelled machine: four cores and
  * two accelerators that only a link reaches.
  *
- *     strategy [TILES] */
+ *     strategy [TILES [CHART.svg]]     CHART shows what "shortest" did */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +13,7 @@
 
 #include <synor/kind.h>
 #include <synor/plan.h>
+#include <synor/trace.h>
 
 /* What waits for one class, oldest first. */
 struct queue {
@@ -238,6 +239,39 @@ compare(const struct syn_plan_graph *graph, struct syn_err *err)
     return SYN_OK;
 }
 
+/* Run the strategy once more, and draw who ran what when. */
+static int
+draw(const struct syn_plan_graph *graph, const char *path, struct syn_err *err)
+{
+    struct syn_plan_opts opts = {
+        .machine = &machine, .graph = graph, .strategy = &shortest, .seed = 1, .give_graph = true};
+    struct syn_plan_event *events = calloc(syn_plan_task_count(graph), sizeof(*events));
+    struct syn_trace_data *data = NULL;
+    struct syn_plan_result result;
+    struct syn_buf chart = SYN_BUF_INIT;
+    FILE *file;
+    int rc;
+
+    if (events == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a trace");
+    rc = syn_plan_run(&opts, events, &result, err);
+    if (rc == 0)
+        rc = syn_trace_of_plan(&opts, events, &data, err);
+    if (rc == 0)
+        rc = syn_trace_write_gantt(data, &chart, err);
+    if (rc == 0) {
+        file = fopen(path, "w");
+        if (file == NULL || fputs(syn_buf_text(&chart), file) == EOF)
+            rc = SYN_FAIL(err, SYN_E_IO, "%s cannot be written", path);
+        if (file != NULL && fclose(file) != 0 && rc == 0)
+            rc = SYN_FAIL(err, SYN_E_IO, "%s cannot be written", path);
+    }
+    syn_buf_fini(&chart);
+    syn_trace_data_free(data);
+    free(events);
+    return rc;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -247,12 +281,14 @@ main(int argc, char **argv)
     int rc;
 
     if (tiles < 1 || tiles > 64) {
-        (void)fprintf(stderr, "usage: strategy [1..64]\n");
+        (void)fprintf(stderr, "usage: strategy [1..64 [CHART.svg]]\n");
         return 2;
     }
     rc = syn_plan_cholesky((uint32_t)tiles, 512, &graph, &err);
     if (rc == 0) {
         rc = compare(graph, &err);
+        if (rc == 0 && argc > 2)
+            rc = draw(graph, argv[2], &err);
         syn_plan_graph_free(graph);
     }
     if (rc < 0)

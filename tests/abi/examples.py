@@ -24,6 +24,12 @@ def run_all(place, folder, names):
         said = expect(run([os.path.join(folder, name)], env=env), name)
         if not said:
             raise Failed(f"{name} says nothing")
+    if "strategy" in names:
+        chart = os.path.join(folder, "chart.svg")
+        expect(run([os.path.join(folder, "strategy"), "8", chart], env=env), "strategy")
+        with open(chart, encoding="utf-8") as file:
+            if not file.read().rstrip().endswith("</svg>"):
+                raise Failed("strategy's chart is cut off")
 
 
 def check_make(place, compiler, static):

@@ -17,15 +17,17 @@
 
 #include "trace_priv.h"
 
-#define WIDTH      1200
-#define LEFT       210 /* room for the names of rows */
-#define PLOT       960
-#define TOP        74
-#define ROW        18
-#define GAP        5 /* between tracks */
-#define LEGEND_MAX 40
-#define LEGEND_ROW 18
-#define LEGEND_COL 290
+#define WIDTH         1200
+#define LEFT          210 /* room for the names of rows */
+#define PLOT          960
+#define LABEL_LETTERS 32 /* letters that there is room for; longer names are squeezed */
+#define SQUEEZED      " class=\"name\" textLength=\"196\" lengthAdjust=\"spacingAndGlyphs\""
+#define TOP           74
+#define ROW           18
+#define GAP           5 /* between tracks */
+#define LEGEND_MAX    40
+#define LEGEND_ROW    18
+#define LEGEND_COL    290
 
 struct gantt {
     const struct trace_view *view;
@@ -172,7 +174,8 @@ write_names(struct gantt *gantt)
                        device);
         syn_buf_addf(gantt->out, "<path d=\"M%d %" PRIu32 "H%d\" stroke=\"#eee\"/>\n", LEFT, y - 3,
                      LEFT + PLOT);
-        write_text(gantt, (LEFT - 8) * 10, y + 13, " class=\"name\"", text);
+        write_text(gantt, (LEFT - 8) * 10, y + 13,
+                   strlen(text) > LABEL_LETTERS ? SQUEEZED : " class=\"name\"", text);
     }
 }
 
