@@ -107,13 +107,21 @@ gemm(struct syn_worker *worker, struct syn_fork *at, void *arg)
     return 0;
 }
 
+/* What a task runs, and how urgent that is: the next column waits for the diagonal. */
+struct kernel {
+    syn_task_fn *run;
+    int priority;
+};
+static const struct kernel diagonal = {potrf, 2}, panel = {trsm, 1}, update = {gemm, 0};
+
 /* Submit one call: `x` and `y` (may be NULL) are read, `out` is changed. */
 static int
-submit(struct syn_runtime *runtime, syn_task_fn *run, struct call *call, const struct tile *x,
-       const struct tile *y, const struct tile *out, int priority, struct syn_err *err)
+submit(struct syn_runtime *runtime, const struct kernel *kernel, struct call *call,
+       const struct tile *x, const struct tile *y, const struct tile *out, struct syn_err *err)
 {
     struct syn_use uses[3] = {{out->data, SYN_UPDATE}};
-    struct syn_task_spec spec = {.run = run, .arg = call, .uses = uses, .priority = priority};
+    struct syn_task_spec spec = {
+        .run = kernel->run, .arg = call, .uses = uses, .priority = kernel->priority};
 
     call->out = out->values;
     call->x = x != NULL ? x->values : NULL;
@@ -134,12 +142,12 @@ factor(struct syn_runtime *runtime, struct work *work, struct call *calls, struc
     int rc = 0;
 
     for (size_t k = 0; k < work->count && rc == 0; k++) {
-        rc = submit(runtime, potrf, calls++, NULL, NULL, &t[k][k], 2, err);
+        rc = submit(runtime, &diagonal, calls++, NULL, NULL, &t[k][k], err);
         for (size_t i = k + 1; i < work->count && rc == 0; i++)
-            rc = submit(runtime, trsm, calls++, &t[k][k], NULL, &t[i][k], 1, err);
+            rc = submit(runtime, &panel, calls++, &t[k][k], NULL, &t[i][k], err);
         for (size_t i = k + 1; i < work->count; i++)
             for (size_t j = k + 1; j <= i && rc == 0; j++)
-                rc = submit(runtime, gemm, calls++, &t[i][k], &t[j][k], &t[i][j], 0, err);
+                rc = submit(runtime, &update, calls++, &t[i][k], &t[j][k], &t[i][j], err);
     }
     syn_runtime_wait(runtime); /* also after a failure: the calls are in use */
     return rc;

@@ -49,7 +49,7 @@ x_of(const struct gantt *gantt, uint64_t ns)
     const struct trace_view *view = gantt->view;
     uint64_t span = view->end_ns - view->begin_ns;
 
-    return LEFT * 10 +
+    return (uint64_t)LEFT * 10 +
            (span == 0 ? 0 : (uint64_t)((syn_u128)(ns - view->begin_ns) * PLOT * 10 / span));
 }
 
@@ -174,7 +174,7 @@ write_names(struct gantt *gantt)
                        device);
         syn_buf_addf(gantt->out, "<path d=\"M%d %" PRIu32 "H%d\" stroke=\"#eee\"/>\n", LEFT, y - 3,
                      LEFT + PLOT);
-        write_text(gantt, (LEFT - 8) * 10, y + 13,
+        write_text(gantt, (uint64_t)(LEFT - 8) * 10, y + 13,
                    strlen(text) > LABEL_LETTERS ? SQUEEZED : " class=\"name\"", text);
     }
 }

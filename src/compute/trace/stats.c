@@ -186,7 +186,7 @@ static int
 count_kernels(struct trace_stats *stats, struct syn_err *err)
 {
     const struct trace_view *view = stats->view;
-    const struct trace_bar **runs = syn_calloc(view->tasks_count + 1, sizeof(*runs));
+    const struct trace_bar **runs = syn_calloc(view->tasks_count + 1, sizeof(struct trace_bar *));
     size_t first = 0;
 
     stats->kernels = syn_calloc((size_t)view->data->names_count + 1, sizeof(*stats->kernels));
@@ -196,7 +196,7 @@ count_kernels(struct trace_stats *stats, struct syn_err *err)
     }
     for (size_t i = 0; i < view->tasks_count; i++)
         runs[i] = view->tasks[i];
-    qsort((void *)runs, view->tasks_count, sizeof(*runs), by_kernel);
+    qsort((void *)runs, view->tasks_count, sizeof(struct trace_bar *), by_kernel);
     for (size_t i = 1; i <= view->tasks_count; i++)
         if (i == view->tasks_count || runs[i]->event->name != runs[first]->event->name) {
             count_kernel(&stats->kernels[stats->kernels_count++], &runs[first], i - first);

@@ -6,7 +6,8 @@
 #include <synor/base/test.h>
 #include <synor/trace.h>
 
-#define WRITERS 4
+#define WRITERS 4U
+#define EACH    UINT64_C(50000)
 
 static struct syn_trace *
 new_trace(size_t ring_events, size_t events_max)
@@ -277,7 +278,7 @@ test_threads(void **state)
 
     (void)state;
     for (unsigned i = 0; i < WRITERS; i++) {
-        writers[i] = (struct writer){trace, i, 0, 50000};
+        writers[i] = (struct writer){trace, i, 0, EACH};
         assert_int_equal(pthread_create(&threads[i], NULL, write_events, &writers[i]), 0);
     }
     for (unsigned i = 0; i < 200; i++)
@@ -288,8 +289,8 @@ test_threads(void **state)
     }
     assert_done(syn_trace_collect(trace, &data, &err), &err);
     assert_int_equal(data->events_count, taken);
-    assert_int_equal(data->dropped, WRITERS * 50000 - taken);
-    assert_true(taken >= WRITERS * 256);
+    assert_int_equal(data->dropped, WRITERS * EACH - taken);
+    assert_true(taken >= UINT64_C(256) * WRITERS);
     for (size_t i = 0; i < data->events_count; i++) {
         const struct syn_trace_event *event = &data->events[i];
 

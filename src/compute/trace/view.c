@@ -255,11 +255,11 @@ fill(struct trace_view *view)
     }
     view->begin_ns = SYN_MIN(view->begin_ns, view->end_ns);
     qsort(view->bars, view->bars_count, sizeof(*view->bars), by_begin);
-    qsort(view->edges, view->edges_count, sizeof(*view->edges), by_edge);
+    qsort(view->edges, view->edges_count, sizeof(struct syn_trace_event *), by_edge);
     for (size_t i = 0; i < view->bars_count; i++)
         if (view->bars[i].event->kind == SYN_TRACE_TASK)
             view->tasks[view->tasks_count++] = &view->bars[i];
-    qsort(view->tasks, view->tasks_count, sizeof(*view->tasks), by_task);
+    qsort(view->tasks, view->tasks_count, sizeof(struct trace_bar *), by_task);
 }
 
 int
@@ -275,8 +275,8 @@ trace_view_init(struct trace_view *view, const struct syn_trace_data *data, stru
     if (rc < 0)
         return rc;
     view->bars = syn_calloc(data->events_count + 1, sizeof(*view->bars));
-    view->tasks = syn_calloc(data->events_count + 1, sizeof(*view->tasks));
-    view->edges = syn_calloc(data->events_count + 1, sizeof(*view->edges));
+    view->tasks = syn_calloc(data->events_count + 1, sizeof(struct trace_bar *));
+    view->edges = syn_calloc(data->events_count + 1, sizeof(struct syn_trace_event *));
     if (view->bars == NULL || view->tasks == NULL || view->edges == NULL) {
         rc = SYN_FAIL(err, SYN_E_NOMEM, "out of memory for %zu events", data->events_count);
     } else {
@@ -307,7 +307,7 @@ trace_find_task(const struct trace_view *view, uint64_t id)
     struct trace_bar bar = {.event = &event};
     const struct trace_bar *key = &bar, *const * found;
 
-    found = bsearch(&key, view->tasks, view->tasks_count, sizeof(*view->tasks), by_task);
+    found = bsearch(&key, view->tasks, view->tasks_count, sizeof(struct trace_bar *), by_task);
     return found != NULL ? *found : NULL;
 }
 

@@ -40,8 +40,8 @@ SYN_API char *syn_buf_reserve(struct syn_buf *buf, size_t len);
 SYN_API void syn_buf_consume(struct syn_buf *buf, size_t len);
 /** 0, or SYN_E_NOMEM if any append since the last clear failed. */
 SYN_API SYN_MUST int syn_buf_ok(const struct syn_buf *buf, struct syn_err *err);
-/** Hand the zero-terminated text to the caller (syn_free); the buffer is empty afterwards, also on
- * failure. */
+/** Hand the zero-terminated text to the caller (syn_free, or libc's free in a program that has only
+ * libsynor); the buffer is empty afterwards, also on failure. */
 SYN_API SYN_MUST int syn_buf_take(struct syn_buf *buf, char **ret_text, size_t *ret_len,
                                   struct syn_err *err);
 /** The text, "" when nothing was appended. Borrowed until the next change. */
