@@ -25,9 +25,10 @@ extern "C" {
 #define SYN_OPERANDS_MAX      8
 #define SYN_KERNEL_PARAMS_MAX 8
 #define SYN_KERNEL_ARGS_MAX   32 /* arguments of a compiled kernel */
-#define SYN_KERNEL_IMPLS_MAX  8
+#define SYN_KERNEL_IMPLS_MAX  16
 #define SYN_KERNEL_SPLITS_MAX 4
 #define SYN_KERNEL_NAME_MAX   64
+#define SYN_KERNEL_VALUE_MAX  32 /* bytes of an argument by value */
 
 struct syn_kernel;
 
@@ -37,7 +38,8 @@ struct syn_operand {
     void *data;                    /* its first element, for a native implementation; else NULL */
 };
 
-/** One call, as checks and implementations see it. Valid for the time of the call. */
+/** One call, as checks and implementations see it. Valid for the time of the call. Operands that
+ * are written share no memory with others. */
 struct syn_kernel_call {
     const struct syn_kernel *kernel;
     struct syn_operand operands[SYN_OPERANDS_MAX];
@@ -50,8 +52,11 @@ struct syn_kernel_call {
 typedef int syn_kernel_fn(const struct syn_kernel_call *call, struct syn_worker *worker,
                           struct syn_fork *at, struct syn_err *err);
 
+/** Not every interface can point into the middle of a buffer, and operands may begin there: an
+ * operand is a pointer and a number of elements to go on from it. */
 enum syn_kernel_arg_kind {
-    SYN_KERNEL_OPERAND, /* a pointer to the operand's first element */
+    SYN_KERNEL_OPERAND, /* a pointer at or before the operand's first element */
+    SYN_KERNEL_OFFSET,  /* elements from there to the first one: 64 bits, unsigned */
     SYN_KERNEL_VALUE,   /* `bytes` at `value` */
     SYN_KERNEL_LOCAL,   /* `bytes` that a group of work items shares */
     SYN_KERNEL_SCRATCH, /* a pointer into the call's scratch memory, from `bytes` on */
@@ -61,7 +66,7 @@ struct syn_kernel_arg {
     enum syn_kernel_arg_kind kind;
     unsigned operand;
     uint64_t bytes;
-    unsigned char value[16];
+    unsigned char value[SYN_KERNEL_VALUE_MAX];
 };
 
 /** One launch of a compiled implementation. */
@@ -75,7 +80,8 @@ struct syn_kernel_launch {
 
 struct syn_kernel_impl {
     enum syn_format format;
-    uint32_t kinds; /* SYN_BIT(SYN_KIND_x) that it is for */
+    uint32_t kinds;  /* SYN_BIT(SYN_KIND_x) that it is for */
+    uint32_t dtypes; /* SYN_BIT(SYN_DTYPE_x) of the first operand; 0: all that check lets through */
 
     /** SYN_FORMAT_NATIVE. */
     syn_kernel_fn *run;
@@ -111,10 +117,12 @@ struct syn_kernel_param {
 };
 
 /** A way to divide one call into several: which dimension of each operand is cut. A call may be
- * divided into at most size / grain pieces. */
+ * divided into at most size / grain pieces; the pieces in any order, or at the same time, are the
+ * call. */
 struct syn_kernel_split {
     int8_t dim[SYN_OPERANDS_MAX]; /* < 0: every piece gets all of it */
     uint32_t grain;               /* elements along the cut dimension that a piece has at least */
+    bool (*applies)(const struct syn_kernel_call *call); /* to this one; NULL: to every call */
 };
 #define SYN_SPLIT_WHOLE ((int8_t)-1)
 
@@ -133,6 +141,9 @@ struct syn_kernel {
     int (*check)(const struct syn_kernel_call *call, struct syn_err *err);
     /** What the call costs. Required. */
     void (*work)(const struct syn_kernel_call *call, struct syn_work *ret_work);
+    /** What this call does with an operand, where that depends on parameters. NULL: as in the
+     * table. */
+    enum syn_access (*access)(const struct syn_kernel_call *call, unsigned operand);
 };
 
 /** The library's own, or NULL. */
@@ -141,10 +152,25 @@ SYN_API const struct syn_kernel *const *syn_kernels(size_t *ret_count);
 
 /** Is the table one that can be used? INVALID names the field. */
 SYN_MUST SYN_API int syn_kernel_check(const struct syn_kernel *kernel, struct syn_err *err);
-/** Check a call: dimensions by the table, then the kernel's own check. */
+
+/** Begin a call: no operands yet, every parameter as the table has it. */
+SYN_API void syn_kernel_call_init(struct syn_kernel_call *ret_call,
+                                  const struct syn_kernel *kernel);
+/** Set a parameter by its name. INVALID names those that there are. */
+SYN_MUST SYN_API int syn_kernel_set(struct syn_kernel_call *call, const char *param, double value,
+                                    struct syn_err *err);
+/** The index of an operand by its name. INVALID names those that there are. */
+SYN_MUST SYN_API int syn_kernel_operand_find(const struct syn_kernel *kernel, const char *name,
+                                             unsigned *ret_operand, struct syn_err *err);
+/** Check a call: dimensions and parameters by the table, then the kernel's own check. */
 SYN_MUST SYN_API int syn_kernel_check_call(const struct syn_kernel_call *call, struct syn_err *err);
-/** The first implementation that fits this call on this device, or NULL. `call` NULL: that could
- * fit some call. A modelled device runs what is native for the CPU. */
+/** What a checked call does with an operand. */
+SYN_API enum syn_access syn_kernel_access(const struct syn_kernel_call *call, unsigned operand);
+/** Pieces that a checked call can be divided into by split `split` at most; 1: it cannot. */
+SYN_API uint64_t syn_kernel_pieces(const struct syn_kernel_call *call, unsigned split);
+/** The first implementation that fits this call on this device, which has to know the number format
+ * that the call computes with; or NULL. `call` NULL: that could fit some call. A modelled device
+ * runs what is native for the CPU. */
 SYN_API const struct syn_kernel_impl *syn_kernel_pick(const struct syn_kernel *kernel,
                                                       const struct syn_kernel_call *call,
                                                       const struct syn_device_info *device);

@@ -1,0 +1,61 @@
+/* A group of 16 x 16 items makes a tile of 64 x 64: 16 elements each, from pieces of A and B that the
+ * group shares. Strides are (along rows of the product, along its columns or the sum). */
+
+#define TILE  64
+#define DEPTH 16
+#define SIDE  16
+#define PITCH 65 /* one more than a tile, so that a column is not all in one bank */
+
+KERNEL
+gemm(GLOBAL const ELEM *a, u64 a_at, GLOBAL const ELEM *b, u64 b_at, GLOBAL ELEM *c, u64 c_at,
+     quad sizes, quad in_strides, quad c_strides, ELEM alpha, ELEM beta)
+{
+    SHARED(ELEM, some_a, DEPTH * PITCH);
+    SHARED(ELEM, some_b, DEPTH * PITCH);
+    u32 tx = ITEM(0), ty = ITEM(1), item = ty * SIDE + tx;
+    u64 m = sizes.x, n = sizes.y, depth = sizes.z;
+
+    a += a_at;
+    b += b_at;
+    c += c_at;
+    for (u64 row = GROUP(1) * TILE; row < m; row += GROUPS(1) * TILE) {
+        for (u64 col = GROUP(0) * TILE; col < n; col += GROUPS(0) * TILE) {
+            ELEM sum[4][4];
+
+            for (u32 i = 0; i < 4; i++)
+                for (u32 k = 0; k < 4; k++)
+                    sum[i][k] = 0;
+            for (u64 p = 0; p < depth; p += DEPTH) {
+                for (u32 i = item; i < TILE * DEPTH; i += SIDE * SIDE) {
+                    u64 r = row + i / DEPTH, d = p + i % DEPTH;
+
+                    some_a[i % DEPTH * PITCH + i / DEPTH] =
+                        r < m && d < depth ? a[r * in_strides.x + d * in_strides.y] : 0;
+                    r = col + i % TILE;
+                    d = p + i / TILE;
+                    some_b[i / TILE * PITCH + i % TILE] =
+                        r < n && d < depth ? b[d * in_strides.z + r * in_strides.w] : 0;
+                }
+                BARRIER();
+                for (u32 d = 0; d < DEPTH; d++) {
+                    for (u32 i = 0; i < 4; i++) {
+                        ELEM left = some_a[d * PITCH + ty + SIDE * i];
+
+                        for (u32 k = 0; k < 4; k++)
+                            sum[i][k] += left * some_b[d * PITCH + tx + SIDE * k];
+                    }
+                }
+                BARRIER();
+            }
+            for (u32 i = 0; i < 4; i++) {
+                for (u32 k = 0; k < 4; k++) {
+                    u64 r = row + ty + SIDE * i, s = col + tx + SIDE * k;
+                    u64 at = r * c_strides.x + s * c_strides.y;
+
+                    if (r < m && s < n)
+                        c[at] = alpha * sum[i][k] + (beta == 0 ? 0 : beta * c[at]);
+                }
+            }
+        }
+    }
+}
