@@ -272,8 +272,8 @@ static const struct syn_kernel_param params[] = {{"what", SUM, true}};
                  .scratch = reduce_scratch, .plan = reduce_plan, .fits = reduce_fits)
 static const struct syn_kernel_impl impls[] = {
     SYN_NATIVE(reduce_run),
-    COMPILED(SYN_DTYPE_FP32, "-DELEM=float"),
-    COMPILED(SYN_DTYPE_FP64, "-DELEM=double"),
+    COMPILED(SYN_DTYPE_FP32, "-DELEM=float -DFLOATING"),
+    COMPILED(SYN_DTYPE_FP64, "-DELEM=double -DFLOATING"),
     COMPILED(SYN_DTYPE_INT32, "-DELEM=i32"),
     COMPILED(SYN_DTYPE_INT64, "-DELEM=i64"),
 };

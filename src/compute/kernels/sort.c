@@ -144,8 +144,8 @@ static const struct syn_kernel_operand operands[] = {{"x", SYN_UPDATE, 1, 1}};
                  .fits = sort_fits)
 static const struct syn_kernel_impl impls[] = {
     SYN_NATIVE(sort_run),
-    COMPILED(SYN_DTYPE_FP32, "-DELEM=float"),
-    COMPILED(SYN_DTYPE_FP64, "-DELEM=double"),
+    COMPILED(SYN_DTYPE_FP32, "-DELEM=float -DFLOATING"),
+    COMPILED(SYN_DTYPE_FP64, "-DELEM=double -DFLOATING"),
     COMPILED(SYN_DTYPE_INT32, "-DELEM=i32"),
     COMPILED(SYN_DTYPE_INT64, "-DELEM=i64"),
 };

@@ -1,5 +1,5 @@
 /* One text for OpenCL C, CUDA C and HIP C: what the three call differently has one name here. Number
- * formats come from the compiler's options: ELEM, REAL. */
+ * formats come from the compiler's options: ELEM or REAL, and FLOATING where ELEM is. */
 #ifdef __OPENCL_VERSION__
 #ifdef cl_khr_fp64
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
@@ -36,6 +36,13 @@ typedef long long i64;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 typedef ulonglong4 quad;
+#endif
+
+/* Is it no number at all? */
+#ifdef FLOATING
+#define ODD(x) ((x) != (x))
+#else
+#define ODD(x) 0
 #endif
 
 /* For every i below `count`, each by one item of the launch's first direction. */

@@ -3,15 +3,15 @@
 #define SUM   0
 #define LEAST 1
 
-/* Not a number is the result wherever it turns up; integers equal themselves. */
+/* Not a number is the result wherever it turns up. */
 DEVICE ELEM
 both(ELEM a, ELEM b, u32 what)
 {
     if (what == SUM)
         return a + b;
     if (what == LEAST)
-        return b < a || b != b ? b : a;
-    return b > a || b != b ? b : a;
+        return b < a || ODD(b) ? b : a;
+    return b > a || ODD(b) ? b : a;
 }
 
 KERNEL
@@ -29,9 +29,9 @@ reduce(GLOBAL const ELEM *x, u64 x_at, GLOBAL ELEM *out, u64 out_at, quad sizes,
         value = both(value, x[x_at + place(i, sizes, strides)], what);
     mine[item] = value;
     BARRIER();
-    for (u32 half = ITEMS(0) / 2; half > 0; half /= 2) {
-        if (item < half)
-            mine[item] = both(mine[item], mine[item + half], what);
+    for (u32 reach = ITEMS(0) / 2; reach > 0; reach /= 2) {
+        if (item < reach)
+            mine[item] = both(mine[item], mine[item + reach], what);
         BARRIER();
     }
     if (item == 0)

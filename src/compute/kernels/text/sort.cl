@@ -6,30 +6,30 @@
 DEVICE int
 after(ELEM a, ELEM b)
 {
-    return a > b || (a != a && b == b);
+    return a > b || (ODD(a) && !ODD(b));
 }
 
 /* The pair number `t` of a stage: of halves that mirror each other, or of halves side by side. */
 DEVICE u64
-lower(u64 t, u64 half)
+lower(u64 t, u64 reach)
 {
-    return t / half * half * 2 + t % half;
+    return t / reach * reach * 2 + t % reach;
 }
 
 DEVICE u64
-upper(u64 t, u64 half, u32 mirror)
+upper(u64 t, u64 reach, u32 mirror)
 {
-    u64 base = t / half * half * 2;
+    u64 base = t / reach * reach * 2;
 
-    return mirror ? base + half * 2 - 1 - t % half : base + t % half + half;
+    return mirror ? base + reach * 2 - 1 - t % reach : base + t % reach + reach;
 }
 
 KERNEL
-sort_stage(GLOBAL ELEM *a, u64 at, u64 count, u64 pairs, u64 half, u32 mirror)
+sort_stage(GLOBAL ELEM *a, u64 at, u64 count, u64 pairs, u64 reach, u32 mirror)
 {
     a += at;
     for (EACH(t, pairs)) {
-        u64 i = lower(t, half), k = upper(t, half, mirror);
+        u64 i = lower(t, reach), k = upper(t, reach, mirror);
 
         if (k < count && after(a[i], a[k])) {
             ELEM held = a[i];
@@ -40,7 +40,7 @@ sort_stage(GLOBAL ELEM *a, u64 at, u64 count, u64 pairs, u64 half, u32 mirror)
     }
 }
 
-/* The stages from `half` down to pairs of neighbours, and, if `all`, all before them: a block of two
+/* The stages from `reach` down to pairs of neighbours, and, if `all`, all before them: a block of two
  * elements an item. */
 KERNEL
 sort_block(GLOBAL ELEM *a, u64 at, u64 count, u32 all)
@@ -57,9 +57,9 @@ sort_block(GLOBAL ELEM *a, u64 at, u64 count, u32 all)
         mine[t + block / 2] = a[t + block / 2];
     BARRIER();
     for (u32 size = all ? 2 : block; size <= block; size *= 2) {
-        for (u32 half = size / 2; half > 0; half /= 2) {
-            u32 mirror = all && half == size / 2;
-            u32 i = (u32)lower(t, half), k = (u32)upper(t, half, mirror);
+        for (u32 reach = size / 2; reach > 0; reach /= 2) {
+            u32 mirror = all && reach == size / 2;
+            u32 i = (u32)lower(t, reach), k = (u32)upper(t, reach, mirror);
 
             if (k < held && after(mine[i], mine[k])) {
                 ELEM other = mine[i];
