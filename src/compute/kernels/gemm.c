@@ -96,10 +96,14 @@ run_tile(const struct gemm *job, uint64_t row, uint64_t col)
         .alpha = job->alpha,
         .beta = job->deep == 0 ? job->beta : 1,
     };
+    char *c = at(job, &job->c, job->row + row, job->col + col);
 
+    /* Asked for now, C's lines are there when the sum is. */
+    for (uint64_t i = 0; i < place.rows; i++)
+        __builtin_prefetch(c + i * place.row_step * job->size, 1);
     job->tiles->tile(tile, job->a_packed + row * job->depth * job->size,
                      job->b_packed + col * job->depth * job->size, job->depth);
-    job->tiles->store(at(job, &job->c, job->row + row, job->col + col), tile, &place);
+    job->tiles->store(c, tile, &place);
 }
 
 static uint64_t

@@ -5,7 +5,7 @@
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
 #endif
 #define KERNEL                    kernel void
-#define DEVICE                    static inline
+#define DEVICE                    static inline __attribute__((unused))
 #define GLOBAL                    global
 #define SHARED(type, name, count) local type name[count]
 #define BARRIER()                 barrier(CLK_LOCAL_MEM_FENCE)
@@ -20,7 +20,7 @@ typedef ulong u64;
 typedef ulong4 quad;
 #else
 #define KERNEL                    extern "C" __global__ void
-#define DEVICE                    static __device__ inline
+#define DEVICE                    static __device__ inline __attribute__((unused))
 #define GLOBAL
 #define SHARED(type, name, count) __shared__ type name[count]
 #define BARRIER()                 __syncthreads()
