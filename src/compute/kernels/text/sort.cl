@@ -6,7 +6,7 @@
 DEVICE int
 after(ELEM a, ELEM b)
 {
-    return a > b || (ODD(a) && !ODD(b));
+    return (a > b) | (ODD(a) & !ODD(b));
 }
 
 /* The pair number `t` of a stage: of halves that mirror each other, or of halves side by side. */

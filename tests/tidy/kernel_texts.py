@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""The texts of kernels are CUDA C, HIP C and OpenCL C: clang's front end takes each, without a word.
+
+For every text in src/compute/kernels/text/ and every row of options that its kernel's table has. What
+the vendors' compilers declare by themselves is declared here, no more: a text that needs more would
+not compile. Exit status 77 without clang.
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+KERNELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "src", "compute", "kernels")
+ROW = re.compile(r'COMPILED\(SYN_DTYPE_\w+, "([^"]+)"\)')
+
+BUILT_IN = """
+#define __global__ __attribute__((global))
+#define __device__ __attribute__((device))
+#define __shared__ __attribute__((shared))
+struct own_dim3 { unsigned int x, y, z; };
+extern __device__ const own_dim3 threadIdx, blockIdx, blockDim, gridDim;
+extern "C" __device__ void __syncthreads();
+struct ulonglong4 { unsigned long long x, y, z, w; };
+__device__ float sin(float); __device__ double sin(double);
+__device__ float cos(float); __device__ double cos(double);
+"""
+
+DIALECTS = {
+    "cuda": ["-x", "cuda", "--cuda-device-only", "-nocudainc", "-nocudalib", "--cuda-gpu-arch=sm_70"],
+    "hip": ["-x", "hip", "--cuda-device-only", "-nogpuinc", "-nogpulib", "--offload-arch=gfx90a"],
+    "opencl": ["-x", "cl", "-cl-std=CL1.2", "-Xclang", "-finclude-default-header",
+               "-D__OPENCL_VERSION__=120", "-Dcl_khr_fp64=1"],
+}
+WARNINGS = ["-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-cuda-version"]
+
+
+def read(*parts):
+    with open(os.path.join(KERNELS, *parts), encoding="utf-8") as file:
+        return file.read()
+
+
+def problem(dialect, text, options):
+    """What the compiler says, or nothing."""
+    text = read("text", "prelude.cl") + text
+    if dialect != "opencl":
+        text = BUILT_IN + text
+    done = subprocess.run(["clang", *DIALECTS[dialect], *WARNINGS, *options.split(), "-"], input=text,
+                          text=True, capture_output=True, check=False, timeout=60)
+    return done.stderr if done.returncode or done.stderr else ""
+
+
+def main():
+    if not shutil.which("clang"):
+        print("clang is not installed")
+        return 77
+    names = sorted(name.removesuffix(".cl") for name in os.listdir(os.path.join(KERNELS, "text")))
+    names.remove("prelude")
+    checked = failures = 0
+    for name in names:
+        for options in ROW.findall(read(name + ".c")):
+            for dialect in DIALECTS:
+                said = problem(dialect, read("text", name + ".cl"), options)
+                checked += 1
+                failures += bool(said)
+                if said:
+                    print(f"{name}.cl as {dialect} with {options}:\n{said}")
+    if problem("cuda", "KERNEL broken() { nothing(); }\n", "") == "":
+        print("clang takes what is broken")
+        failures += 1
+    print(f"{checked} compilations, {failures} problems", file=sys.stderr)
+    return 1 if failures or checked < 3 * len(names) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
