@@ -88,6 +88,7 @@ sort_plan(const struct syn_kernel_call *call, const struct syn_device_info *devi
         within -= level + 1;
         level++;
     }
+    assert(within == level || (level > 0 && count > block));
     syn_launch_begin(ret_launch, within == level ? "sort_block" : "sort_stage");
     ret_launch->group[0] = (unsigned)block / 2;
     syn_launch_operand(ret_launch, X);
