@@ -129,6 +129,15 @@ test_entries_of_tables_are_checked(void **state)
     REFUSED(splits[0].grain, 0, "splits[0].grain");
     REFUSED(splits[0].dim[1], 1, "splits[0].dim[1]");
     REFUSED(splits[0].dim[1], SYN_SPLIT_WHOLE, "splits[0].dim[1]");
+}
+
+static void
+test_implementations_are_checked(void **state)
+{
+    struct table table;
+    struct syn_err err = {0};
+
+    (void)state;
     REFUSED(impls[1].kinds, 0, "impls[1].kinds");
     REFUSED(impls[1].kinds, SYN_BIT(31), "impls[1].kinds");
     REFUSED(impls[1].dtypes, SYN_BIT(31), "impls[1].dtypes");
@@ -385,6 +394,7 @@ main(void)
         cmocka_unit_test(test_the_librarys_tables),
         cmocka_unit_test(test_tables_are_checked),
         cmocka_unit_test(test_entries_of_tables_are_checked),
+        cmocka_unit_test(test_implementations_are_checked),
         cmocka_unit_test(test_calls_are_checked),
         cmocka_unit_test(test_calls_from_outside),
         cmocka_unit_test(test_access_and_pieces),
