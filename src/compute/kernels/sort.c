@@ -98,7 +98,7 @@ sort_plan(const struct syn_kernel_call *call, const struct syn_device_info *devi
         syn_launch_u32(ret_launch, step == 0);
     } else {
         uint64_t half = block << (level - 1) >> within;
-        uint64_t pairs = UINT64_C(1) << (log2_up(count) - 1);
+        uint64_t pairs = (UINT64_C(1) << log2_up(count)) / 2;
 
         ret_launch->groups[0] = syn_groups(pairs, block / 2, SYN_GRID_MAX);
         syn_launch_u64(ret_launch, pairs);
