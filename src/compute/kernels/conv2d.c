@@ -132,7 +132,7 @@ static void
 run_block(const struct conv *job, struct columns cols, char *image, const char *packed,
           uint64_t pixel_end)
 {
-    _Alignas(SYN_GEMM_ALIGN) char tile[SYN_GEMM_ROWS_MAX * SYN_GEMM_COLS_MAX * sizeof(float)];
+    _Alignas(SYN_GEMM_ALIGN) char tile[sizeof(float) * SYN_GEMM_ROWS_MAX * SYN_GEMM_COLS_MAX];
     uint64_t high = job->tiles->rows, width = job->tiles->cols, channels = job->y->sizes[CHANNEL];
 
     for (; cols.pixel < pixel_end; cols.pixel += width, packed += width * cols.depth * job->size) {

@@ -96,7 +96,7 @@ stages_of(uint64_t count)
             if (radix == 2) {                                                                   \
                 run2[syn_vector_width()](in, out, step, 2 * stride, scale, count);              \
             } else {                                                                            \
-                for (unsigned k = 1; k < 4; k++) {                                              \
+                for (uint64_t k = 1; k < 4; k++) {                                              \
                     w[2 * k] = scale * factors[2 * k * p * stride];                             \
                     w[2 * k + 1] = scale * factors[2 * k * p * stride + 1];                     \
                 }                                                                               \
@@ -320,7 +320,7 @@ fft_work(const struct syn_kernel_call *call, struct syn_work *ret_work)
     uint64_t bytes = syn_operand_bytes(call, X), stages = stages_of(shape->sizes[1]);
 
     *ret_work = (struct syn_work){
-        .flops = syn_mul_sat(syn_elements(shape), 5 * log2_of(shape->sizes[1])),
+        .flops = syn_mul_sat(syn_elements(shape), UINT64_C(5) * log2_of(shape->sizes[1])),
         .read_bytes = syn_mul_sat(bytes, SYN_MAX(stages, UINT64_C(1))),
         .written_bytes = syn_mul_sat(bytes, SYN_MAX(stages, UINT64_C(1))),
         /* its operations are on the parts */

@@ -87,7 +87,7 @@ pack_b(void *arg, uint64_t begin, uint64_t end)
 static void
 run_tile(const struct gemm *job, uint64_t row, uint64_t col)
 {
-    _Alignas(SYN_GEMM_ALIGN) char tile[SYN_GEMM_ROWS_MAX * SYN_GEMM_COLS_MAX * sizeof(float)];
+    _Alignas(SYN_GEMM_ALIGN) char tile[sizeof(float) * SYN_GEMM_ROWS_MAX * SYN_GEMM_COLS_MAX];
     const struct syn_gemm_place place = {
         .rows = SYN_MIN(job->tiles->rows, job->rows - row),
         .cols = SYN_MIN(job->tiles->cols, job->cols - col),
@@ -116,7 +116,9 @@ rounded(uint64_t n, uint64_t to)
 static uint64_t
 block_of(unsigned panel, unsigned block)
 {
-    return SYN_MAX(block / panel, 1U) * panel;
+    uint64_t panels = SYN_MAX(block / panel, 1U);
+
+    return panels * panel;
 }
 
 static void

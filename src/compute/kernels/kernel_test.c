@@ -111,6 +111,15 @@ test_tables_are_checked(void **state)
     REFUSED(kernel.splits_count, SYN_KERNEL_SPLITS_MAX + 1, "splits_count");
     REFUSED(kernel.impls_count, SYN_KERNEL_IMPLS_MAX + 1, "impls_count");
     REFUSED(kernel.impls_count, 0, "impls_count");
+}
+
+static void
+test_entries_of_tables_are_checked(void **state)
+{
+    struct table table;
+    struct syn_err err = {0};
+
+    (void)state;
     REFUSED(operands[1].name, "in", "operands[1].name");
     REFUSED(operands[1].name, "a\tb", "operands[1].name");
     REFUSED(operands[0].access, 0, "operands[0].access");
@@ -120,6 +129,15 @@ test_tables_are_checked(void **state)
     REFUSED(splits[0].grain, 0, "splits[0].grain");
     REFUSED(splits[0].dim[1], 1, "splits[0].dim[1]");
     REFUSED(splits[0].dim[1], SYN_SPLIT_WHOLE, "splits[0].dim[1]");
+}
+
+static void
+test_implementations_are_checked(void **state)
+{
+    struct table table;
+    struct syn_err err = {0};
+
+    (void)state;
     REFUSED(impls[1].kinds, 0, "impls[1].kinds");
     REFUSED(impls[1].kinds, SYN_BIT(31), "impls[1].kinds");
     REFUSED(impls[1].dtypes, SYN_BIT(31), "impls[1].dtypes");
@@ -373,9 +391,14 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_librarys_tables), cmocka_unit_test(test_tables_are_checked),
-        cmocka_unit_test(test_calls_are_checked),   cmocka_unit_test(test_calls_from_outside),
-        cmocka_unit_test(test_access_and_pieces),   cmocka_unit_test(test_pick),
+        cmocka_unit_test(test_the_librarys_tables),
+        cmocka_unit_test(test_tables_are_checked),
+        cmocka_unit_test(test_entries_of_tables_are_checked),
+        cmocka_unit_test(test_implementations_are_checked),
+        cmocka_unit_test(test_calls_are_checked),
+        cmocka_unit_test(test_calls_from_outside),
+        cmocka_unit_test(test_access_and_pieces),
+        cmocka_unit_test(test_pick),
         cmocka_unit_test(test_costs_do_not_wrap),
     };
 

@@ -717,11 +717,11 @@ run_piece(const struct syn_trial_way *way, struct syn_trial *trial, unsigned spl
     struct syn_err err = {0};
 
     for (unsigned i = 0; i < kernel->operands_count; i++) {
-        int dim = kernel->splits[split].dim[i];
+        int8_t dim = kernel->splits[split].dim[i];
 
         if (dim < 0)
             continue;
-        cut(&trial->shapes[i], (unsigned)dim, count, index, &shapes[i], &offsets[i]);
+        cut(&trial->shapes[i], (unsigned char)dim, count, index, &shapes[i], &offsets[i]);
         call.operands[i].shape = &shapes[i];
         call.operands[i].data = (char *)trial->data[i] + offsets[i];
     }

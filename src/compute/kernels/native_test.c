@@ -104,20 +104,20 @@ test_narrower(void **state)
 static void
 test_a_long_transform(void **state)
 {
-    enum { COUNT = 1 << 16, WAVE = 12345 };
+    const size_t count = 1 << 16, wave = 12345;
     const struct syn_shape shape = {
-        .dtype = SYN_DTYPE_C64, .dims = 2, .sizes = {1, COUNT}, .strides = {COUNT, 1}};
+        .dtype = SYN_DTYPE_C64, .dims = 2, .sizes = {1, count}, .strides = {count, 1}};
     const struct syn_runtime_options options = {.workers = 3};
     struct syn_runtime *runtime = NULL;
-    float *x = malloc(2 * COUNT * sizeof(*x)), *y = malloc(2 * COUNT * sizeof(*y));
+    float *x = malloc(2 * count * sizeof(*x)), *y = malloc(2 * count * sizeof(*y));
     struct syn_kernel_call call;
     struct run run = {.call = &call};
     struct syn_err err = {0};
 
     (void)state;
     assert_true(x && y);
-    for (int i = 0; i < COUNT; i++) {
-        double angle = 6.28318530717958647692 * (double)((int64_t)i * WAVE % COUNT) / COUNT;
+    for (size_t i = 0; i < count; i++) {
+        double angle = 6.28318530717958647692 * (double)(i * wave % count) / (double)count;
 
         x[2 * i] = (float)cos(angle);
         x[2 * i + 1] = (float)sin(angle);
@@ -128,8 +128,8 @@ test_a_long_transform(void **state)
     call.operands[1] = (struct syn_operand){&shape, y};
     assert_done(syn_runtime_run(runtime, run_call, &run, &err), &err);
     assert_done(run.rc, &run.err);
-    for (int i = 0; i < COUNT; i++) {
-        assert_true(fabsf(y[2 * i] - (i == WAVE ? COUNT : 0)) < 0.05F);
+    for (size_t i = 0; i < count; i++) {
+        assert_true(fabsf(y[2 * i] - (i == wave ? (float)count : 0)) < 0.05F);
         assert_true(fabsf(y[2 * i + 1]) < 0.05F);
     }
     call.operands[0].data = y;
@@ -137,8 +137,8 @@ test_a_long_transform(void **state)
     call.params[0] = 1;
     assert_done(syn_runtime_run(runtime, run_call, &run, &err), &err);
     assert_done(run.rc, &run.err);
-    for (int i = 0; i < COUNT; i++) {
-        double angle = 6.28318530717958647692 * (double)((int64_t)i * WAVE % COUNT) / COUNT;
+    for (size_t i = 0; i < count; i++) {
+        double angle = 6.28318530717958647692 * (double)(i * wave % count) / (double)count;
 
         assert_true(fabs(x[2 * i] - cos(angle)) < 1e-5);
         assert_true(fabs(x[2 * i + 1] - sin(angle)) < 1e-5);

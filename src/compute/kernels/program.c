@@ -48,7 +48,8 @@ struct head {
 static_assert(sizeof(struct head) <= SYN_DRV_VALUE_MAX, "a head is an argument");
 static_assert(sizeof(struct syn_shape) <= SYN_DRV_VALUE_MAX, "a shape is an argument");
 static_assert(1 + 2 * SYN_OPERANDS_MAX <= SYN_DRV_ARGS_MAX, "a call is a launch");
-static_assert((int)SYN_KERNEL_ARGS_MAX <= (int)SYN_DRV_ARGS_MAX, "a plan is a launch");
+static_assert(SYN_LEN(((struct syn_kernel_launch *)0)->args) <= SYN_DRV_ARGS_MAX,
+              "a plan is a launch");
 
 int
 syn_programs_new(struct syn_dev *dev, struct syn_programs **ret_programs, struct syn_err *err)
@@ -264,6 +265,7 @@ launch_native(struct syn_programs *programs, const struct syn_kernel_impl *impl,
     struct head head = {.kernel = call->kernel, .run = impl->run, .operands_count = count};
     struct syn_dev_arg args[1 + 2 * SYN_OPERANDS_MAX] = {
         {.kind = SYN_ARG_VALUE, .value = &head, .bytes = sizeof(head)}};
+    int rc;
 
     memcpy(head.params, call->params, sizeof(head.params));
     for (unsigned i = 0; i < count; i++) {
@@ -283,7 +285,9 @@ launch_native(struct syn_programs *programs, const struct syn_kernel_impl *impl,
     launch->group[0] = launch->group[1] = launch->group[2] = 1;
     launch->args = args;
     launch->args_count = 1 + 2 * (size_t)count;
-    return syn_dev_launch(programs->dev, launch, cmd, err);
+    rc = syn_dev_launch(programs->dev, launch, cmd, err);
+    launch->args = NULL; /* they end here */
+    return rc;
 }
 
 /* Arguments of a planned launch as the driver takes them. `offsets` has room for those that are
@@ -367,7 +371,9 @@ give_step(struct steps *steps, unsigned step, const struct syn_dev_cmd *cmd, str
     memcpy(steps->launch.group, plan.group, sizeof(plan.group));
     steps->launch.args = args;
     steps->launch.args_count = plan.args_count;
-    return syn_dev_launch(dev, &steps->launch, &own, err);
+    rc = syn_dev_launch(dev, &steps->launch, &own, err);
+    steps->launch.args = NULL; /* they end here */
+    return rc;
 }
 
 /* Wait until the queue has done what it was given, by a command of no effect. */

@@ -88,6 +88,7 @@ sort_plan(const struct syn_kernel_call *call, const struct syn_device_info *devi
         within -= level + 1;
         level++;
     }
+    assert(within == level || (level > 0 && count > block));
     syn_launch_begin(ret_launch, within == level ? "sort_block" : "sort_stage");
     ret_launch->group[0] = (unsigned)block / 2;
     syn_launch_operand(ret_launch, X);
@@ -97,7 +98,7 @@ sort_plan(const struct syn_kernel_call *call, const struct syn_device_info *devi
         syn_launch_u32(ret_launch, step == 0);
     } else {
         uint64_t half = block << (level - 1) >> within;
-        uint64_t pairs = UINT64_C(1) << (log2_up(count) - 1);
+        uint64_t pairs = (UINT64_C(1) << log2_up(count)) / 2;
 
         ret_launch->groups[0] = syn_groups(pairs, block / 2, SYN_GRID_MAX);
         syn_launch_u64(ret_launch, pairs);
