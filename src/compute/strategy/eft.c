@@ -48,7 +48,7 @@ struct eft {
     uint32_t *kernels;
     uint32_t rank_count;
     uint64_t *after; /* by index: least time from a task's end to the graph's */
-    uint64_t begin_ns;
+    uint64_t begin_ns, shown_ns;
     uint64_t pace_ns; /* how long the graph is to take; 0: as short as can be */
     struct syn_graph_view graph;
     struct syn_estimate *believed;     /* by kernel: what the plan was made with */
@@ -302,11 +302,18 @@ better(const struct eft *eft, const struct syn_ready *ready, const struct eft_ch
 static uint64_t
 due_of(const struct eft *eft, const struct syn_ready *ready, uint64_t now_ns, uint64_t soonest_ns)
 {
+    uint64_t after_ns;
+
     if (eft->policy.thrift != EFT_NOTHING)
         return soonest_ns + (soonest_ns - now_ns) / 1000 * eft->policy.slack_permille;
     if (eft->pace_ns == 0 || ready->index >= eft->rank_count)
         return 0;
-    return eft->begin_ns + eft->pace_ns - SYN_MIN(eft->after[ready->index], eft->pace_ns);
+    if (eft->policy.dues != NULL)
+        return eft->shown_ns + eft->policy.dues[ready->index];
+    after_ns = eft->after[ready->index];
+    if (eft->policy.stretch_permille != 0)
+        after_ns = after_ns / 1000 * eft->policy.stretch_permille;
+    return eft->begin_ns + eft->pace_ns - SYN_MIN(after_ns, eft->pace_ns);
 }
 
 /* Of all groups. False: none can. */
@@ -442,6 +449,9 @@ gain(const struct eft *eft, uint32_t thief_group, uint32_t g, size_t at, uint64_
     mine.move_ns = moves_ns(eft, entry->ready, here->node);
     mine.end_ns = now_ns + mine.move_ns + mine.ns;
     mine.score = weigh(eft, &mine);
+    if (eft->policy.dues != NULL && entry->ready->index < eft->rank_count &&
+        mine.end_ns <= due_of(eft, entry->ready, now_ns, 0))
+        return SYN_MAX((entry->ns << 20) / mine.ns, 1);
     if (!assess(eft, entry->ready, g, band_of(eft, item->key), now_ns, &theirs))
         return UINT64_MAX; /* its workers are lost */
     /* Its own time is in what waits before it. */
@@ -731,6 +741,7 @@ eft_graph(void *self, const struct syn_graph_view *graph, uint64_t now_ns, struc
     }
     eft->graph = *graph;
     eft->rank_count = graph->task_count;
+    eft->shown_ns = now_ns;
     plan_graph(eft, now_ns);
     rekey(eft);
     return SYN_OK;
