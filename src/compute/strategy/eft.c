@@ -49,7 +49,8 @@ struct eft {
     uint32_t rank_count;
     uint64_t *after; /* by index: least time from a task's end to the graph's */
     uint64_t begin_ns, shown_ns;
-    uint64_t pace_ns; /* how long the graph is to take; 0: as short as can be */
+    uint64_t *dues, *ends; /* by index, from shown_ns; NULL: the policy has none */
+    uint64_t pace_ns;      /* how long the graph is to take; 0: as short as can be */
     struct syn_graph_view graph;
     struct syn_estimate *believed;     /* by kernel: what the plan was made with */
     const struct syn_estimate **costs; /* by kernel: where the estimates are now */
@@ -304,12 +305,12 @@ due_of(const struct eft *eft, const struct syn_ready *ready, uint64_t now_ns, ui
 {
     uint64_t after_ns;
 
+    if (eft->dues != NULL && ready->index < eft->rank_count)
+        return eft->shown_ns + eft->dues[ready->index];
     if (eft->policy.thrift != EFT_NOTHING)
         return soonest_ns + (soonest_ns - now_ns) / 1000 * eft->policy.slack_permille;
     if (eft->pace_ns == 0 || ready->index >= eft->rank_count)
         return 0;
-    if (eft->policy.dues != NULL)
-        return eft->shown_ns + eft->policy.dues[ready->index];
     after_ns = eft->after[ready->index];
     if (eft->policy.stretch_permille != 0)
         after_ns = after_ns / 1000 * eft->policy.stretch_permille;
@@ -442,6 +443,7 @@ gain(const struct eft *eft, uint32_t thief_group, uint32_t g, size_t at, uint64_
     const struct queue_entry *entry = &eft->queues.entries[item->entry];
     const struct strategy_group *here = &eft->topology.groups[thief_group];
     struct eft_choice mine = {.group = thief_group}, theirs;
+    uint64_t due_ns = 0;
 
     mine.ns = task_ns(eft, entry->ready, here->class_id);
     if (mine.ns == SYN_NEVER)
@@ -449,11 +451,15 @@ gain(const struct eft *eft, uint32_t thief_group, uint32_t g, size_t at, uint64_
     mine.move_ns = moves_ns(eft, entry->ready, here->node);
     mine.end_ns = now_ns + mine.move_ns + mine.ns;
     mine.score = weigh(eft, &mine);
-    if (eft->policy.dues != NULL && entry->ready->index < eft->rank_count &&
-        mine.end_ns <= due_of(eft, entry->ready, now_ns, 0))
+    if (eft->dues != NULL && entry->ready->index < eft->rank_count)
+        due_ns = due_of(eft, entry->ready, now_ns, 0);
+    if (mine.end_ns <= due_ns && eft->policy.thrift == EFT_NOTHING)
         return SYN_MAX((entry->ns << 20) / mine.ns, 1);
     if (!assess(eft, entry->ready, g, band_of(eft, item->key), now_ns, &theirs))
         return UINT64_MAX; /* its workers are lost */
+    if (due_ns != 0 && (mine.end_ns > due_ns || theirs.end_ns <= due_ns) &&
+        thrift_cost(eft, &mine) >= thrift_cost(eft, &theirs))
+        return 0; /* dearer here, and no need */
     /* Its own time is in what waits before it. */
     theirs.score -= SYN_MIN(entry->ns / eft->topology.groups[g].count, theirs.score);
     return theirs.score > mine.score ? SYN_MAX((theirs.ns << 20) / mine.ns, 1) : 0;
@@ -501,6 +507,43 @@ steal(struct eft *eft, uint32_t worker, uint64_t now_ns, uint8_t *ret_why)
     return NULL;
 }
 
+static uint64_t
+state_ns(const struct eft *eft, const struct syn_ready *ready, uint32_t class_id, uint32_t state)
+{
+    const struct syn_worker_class *class = &eft->topology.platform->classes[class_id];
+
+    return class->state_count == 0
+               ? ready_ns(ready, class_id)
+               : ready_ns(ready, class_id) * 1000 / class->states[state].speed_permille;
+}
+
+/* The power state with the least energy that still ends in time; if none does, the fastest. */
+static uint8_t
+state_for(const struct eft *eft, const struct syn_ready *ready, uint32_t class_id,
+          uint64_t begin_ns)
+{
+    const struct syn_worker_class *class = &eft->topology.platform->classes[class_id];
+    uint64_t end_ns, least = UINT64_MAX;
+    uint8_t best = 0;
+
+    if (eft->ends == NULL || ready->index >= eft->rank_count)
+        return eft->policy.states[class_id];
+    end_ns = eft->shown_ns + eft->ends[ready->index];
+    for (uint8_t s = 0; s < class->state_count; s++) {
+        uint64_t ns = state_ns(eft, ready, class_id, s), cost;
+
+        if (begin_ns + class->switch_ns + ns > end_ns)
+            break; /* the slower ones take longer still */
+        cost = (class->states[s].busy_mw - SYN_MIN(class->idle_mw, class->states[s].busy_mw)) *
+               (ns >> 10);
+        if (cost < least) {
+            least = cost;
+            best = s;
+        }
+    }
+    return best;
+}
+
 static void
 eft_pop(void *self, uint32_t worker, uint64_t now_ns, struct syn_pop *ret_pop)
 {
@@ -509,6 +552,7 @@ eft_pop(void *self, uint32_t worker, uint64_t now_ns, struct syn_pop *ret_pop)
     uint32_t bound = eft->topology.group_count + worker;
     const struct queue *shared = &eft->queues.queues[own], *mine = &eft->queues.queues[bound];
     uint32_t class_id = eft->topology.groups[own].class_id;
+    uint64_t begin_ns;
 
     *ret_pop = (struct syn_pop){.why = SYN_POP_EMPTY, .state = eft->policy.states[class_id]};
     if (eft->queues.waiting == 0 || worker_lost(&eft->topology, worker))
@@ -522,9 +566,9 @@ eft_pop(void *self, uint32_t worker, uint64_t now_ns, struct syn_pop *ret_pop)
     if (ret_pop->ready == NULL)
         return;
     ret_pop->why = SYN_POP_TASK;
-    update_free(eft, worker,
-                now_ns + moves_ns(eft, ret_pop->ready, eft->topology.groups[own].node) +
-                    task_ns(eft, ret_pop->ready, class_id));
+    begin_ns = now_ns + moves_ns(eft, ret_pop->ready, eft->topology.groups[own].node);
+    ret_pop->state = state_for(eft, ret_pop->ready, class_id, begin_ns);
+    update_free(eft, worker, begin_ns + state_ns(eft, ret_pop->ready, class_id, ret_pop->state));
 }
 
 static uint64_t
@@ -712,7 +756,9 @@ forget_graph(struct eft *eft)
     syn_free(eft->excess);
     syn_free(eft->believed);
     syn_free(eft->costs);
-    eft->ranks = eft->after = NULL;
+    syn_free(eft->dues);
+    syn_free(eft->ends);
+    eft->ranks = eft->after = eft->dues = eft->ends = NULL;
     eft->kernels = eft->excess = NULL;
     eft->believed = NULL;
     eft->costs = NULL;
@@ -720,13 +766,31 @@ forget_graph(struct eft *eft)
     eft->pace_ns = 0;
 }
 
+/* False: out of memory. */
+static bool
+copy_times(const uint64_t *from, uint32_t count, uint64_t **ret_copy)
+{
+    if (from == NULL)
+        return true;
+    *ret_copy = syn_calloc((size_t)count + 1, sizeof(uint64_t));
+    if (*ret_copy == NULL)
+        return false;
+    memcpy(*ret_copy, from, count * sizeof(uint64_t));
+    return true;
+}
+
 static int
 eft_graph(void *self, const struct syn_graph_view *graph, uint64_t now_ns, struct syn_err *err)
 {
     struct eft *eft = self;
     size_t count = (size_t)graph->task_count + 1;
+    bool copied;
 
     forget_graph(eft);
+    copied = copy_times(eft->policy.dues, graph->task_count, &eft->dues) &&
+             copy_times(eft->policy.ends, graph->task_count, &eft->ends);
+    /* They were that graph's. */
+    eft->policy.dues = eft->policy.ends = NULL;
     eft->ranks = syn_calloc(count, sizeof(uint64_t));
     eft->after = syn_calloc(count, sizeof(uint64_t));
     eft->kernels = syn_calloc(count, sizeof(uint32_t));
@@ -734,7 +798,7 @@ eft_graph(void *self, const struct syn_graph_view *graph, uint64_t now_ns, struc
     eft->believed = syn_calloc(AREA_KERNELS_MAX, sizeof(eft->believed[0]));
     eft->costs = syn_calloc(AREA_KERNELS_MAX, sizeof(struct syn_estimate *));
     if (eft->ranks == NULL || eft->after == NULL || eft->kernels == NULL || eft->excess == NULL ||
-        eft->believed == NULL || eft->costs == NULL) {
+        eft->believed == NULL || eft->costs == NULL || !copied) {
         forget_graph(eft);
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a plan of %u tasks",
                         graph->task_count);

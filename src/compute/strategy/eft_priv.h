@@ -18,17 +18,19 @@ enum eft_thrift { EFT_NOTHING, EFT_ENERGY, EFT_PRICE };
 
 struct eft_policy {
     enum eft_rank rank;
-    uint32_t move_permille;   /* transfers weigh so much more than the time that they cost */
-    uint32_t pace_permille;   /* of the bound: end then, and until then choose what is cheap */
-    uint32_t stretch_permille; /* pace: what comes after a task takes so much of its least; 0: 1000 */
+    uint32_t move_permille; /* transfers weigh so much more than the time that they cost */
+    uint32_t pace_permille; /* of the bound: end then, and until then choose what is cheap */
+    uint32_t
+        stretch_permille; /* pace: what comes after a task takes so much of its least; 0: 1000 */
     uint32_t energy_permille; /* ns a uJ, in thousandths */
     uint32_t price_permille;  /* ns a unit of price, in thousandths */
     enum eft_thrift thrift;
     uint32_t slack_permille; /* thrift: how much later than the soonest is still in time */
     bool fifo_wait;          /* count all that waits as before the task, not what ranks higher */
     bool stay;               /* do not steal */
-    const uint64_t *dues;    /* by the graph's index: when a task should have ended, counted from
-                                graph(), instead of what the pace says. Borrowed; NULL: none */
+    /* By the graph's index, counted from graph(), which copies them; NULL: none. */
+    const uint64_t *dues; /* when a task should have ended, instead of what the pace says */
+    const uint64_t *ends; /* until when its worker may take for it, by a slower power state */
     uint8_t states[SYN_CLASSES_MAX];
 };
 

@@ -1,0 +1,388 @@
+/* Rehearsals: a graph run on the modelled platform under one policy after another.
+ *
+ * No single rule is good at everything: where transfers rule, a task must stay where it was put;
+ * where the area rules, cheap classes must take what they are comparatively good at; where the
+ * critical path rules, neither. dmdas itself is among the candidates: whatever it does well, it is
+ * there to be chosen.
+ *
+ * The best few are then improved by what they showed. In a rehearsal every task has a time at which
+ * the first of those that wait for it began: its due. Whoever lets it end by then delays nothing,
+ * wherever it runs. So the next rehearsal goes by these dues: of the places where a task is in time
+ * the one that the split of the whole work finds cheapest, which takes work off the classes that
+ * all wait for; everything behind moves up, and the next dues are shorter.
+ *
+ *     fast  | A B C D |      A has until D begins: the slow class may have it,
+ *     slow  |     D'  |      and B, C, D begin sooner
+ *
+ * energy goes the other way with the same score, stretched to the deadline: a task takes the
+ * slowest power state in which it ends before what waits for it, or for its worker, should begin. A
+ * task that is late runs at full speed, so that what varies is made good as it comes.
+ *
+ * Refused: an insertion-based static schedule (HEFT as published, Topcuoglu, Hariri, Wu, TPDS
+ * 2002). It needs the links' future, and one late task moves everything behind it. Dues are no
+ * places: who is free takes what is there. */
+#include <string.h>
+
+#include "../sim/sim_priv.h"
+#include "rehearse_priv.h"
+
+#define STARTS          3U    /* candidates that are improved */
+#define START_PERMILLE  1060U /* those that take no longer than so much of the best */
+#define ROUNDS_MAX      12U   /* of improvement */
+#define BARREN_MAX      3U    /* rounds without improvement, then it ends */
+#define SWITCH_PERMILLE 20U
+#define STEPS_MAX       48U /* accepted steps of energy and cost */
+
+/* clang-format off */
+static const struct candidate candidates[] = {
+    {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 1000, .pace_permille = 1000}},
+    {&strategy_dmdas, {.rank = EFT_PRIORITY}},
+    {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 1000}},
+    {&eft_ops, {.rank = EFT_MEAN, .move_permille = 1000}},
+    {&eft_ops, {.rank = EFT_MEAN, .move_permille = 1000, .fifo_wait = true, .stay = true}},
+    {&eft_ops, {.rank = EFT_LEAST, .move_permille = 1000, .pace_permille = 1000}},
+    {&eft_ops, {.rank = EFT_MEAN, .move_permille = 1000, .pace_permille = 1000}},
+    {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 1000, .pace_permille = 1050, .stretch_permille = 4000}},
+    {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 1000, .pace_permille = 1100, .stretch_permille = 4500}},
+    {&eft_ops, {.rank = EFT_LEAST, .move_permille = 1000, .pace_permille = 1150, .stretch_permille = 5000}},
+    {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 1000, .pace_permille = 1050, .stretch_permille = 2000}},
+    {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 1000, .pace_permille = 1100}},
+    {&eft_ops, {.rank = EFT_MEAN, .move_permille = 300, .pace_permille = 1100}},
+    {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 1000, .fifo_wait = true}},
+    {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 4000, .fifo_wait = true}},
+    {&eft_ops, {.rank = EFT_MEAN, .move_permille = 4000, .pace_permille = 1000, .stay = true}},
+    {&eft_ops, {.rank = EFT_LEAST, .move_permille = 1000}},
+    {&strategy_heteroprio, {.rank = EFT_PRIORITY}},
+};
+/* clang-format on */
+
+#define CANDIDATES SYN_LEN(candidates)
+
+bool
+candidate_same(const struct candidate *a, const struct candidate *b)
+{
+    const struct eft_policy *p = &a->policy, *q = &b->policy;
+
+    return a->ops == b->ops && p->rank == q->rank && p->move_permille == q->move_permille &&
+           p->pace_permille == q->pace_permille && p->stretch_permille == q->stretch_permille &&
+           p->energy_permille == q->energy_permille && p->price_permille == q->price_permille &&
+           p->thrift == q->thrift && p->slack_permille == q->slack_permille &&
+           p->fifo_wait == q->fifo_wait && p->stay == q->stay && p->dues == q->dues &&
+           p->ends == q->ends && memcmp(p->states, q->states, sizeof(p->states)) == 0;
+}
+
+const struct candidate *
+stage_default(void)
+{
+    return &candidates[0];
+}
+
+int
+stage_init(struct stage *stage, const struct syn_platform *platform,
+           const struct syn_graph_view *graph, struct syn_err *err)
+{
+    size_t count = (size_t)graph->task_count + 1;
+    bool all;
+
+    *stage = (struct stage){.platform = platform, .graph = graph};
+    stage->trace = syn_calloc(count, sizeof(stage->trace[0]));
+    stage->begins = syn_calloc(count, sizeof(stage->begins[0]));
+    all = stage->trace != NULL && stage->begins != NULL;
+    for (size_t i = 0; i < STAGE_SCORES; i++) {
+        stage->scores[i].dues = syn_calloc(count, sizeof(uint64_t));
+        stage->scores[i].ends = syn_calloc(count, sizeof(uint64_t));
+        all = all && stage->scores[i].dues != NULL && stage->scores[i].ends != NULL;
+    }
+    if (all)
+        return SYN_OK;
+    stage_fini(stage);
+    return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for rehearsals");
+}
+
+void
+stage_fini(struct stage *stage)
+{
+    syn_free(stage->trace);
+    syn_free(stage->begins);
+    for (size_t i = 0; i < STAGE_SCORES; i++) {
+        syn_free(stage->scores[i].dues);
+        syn_free(stage->scores[i].ends);
+    }
+    *stage = (struct stage){0};
+}
+
+/* Run the graph as it is believed to be. False: it takes longer than `limit_ns`, or no memory. */
+static bool
+rehearse(const struct stage *stage, const struct candidate *candidate, uint64_t limit_ns,
+         struct syn_plan_result *ret_result)
+{
+    struct sim_setup setup = {
+        .platform = stage->platform,
+        .graph = stage->graph,
+        .strategy = candidate->ops,
+        .give_graph = true,
+        .give_up_ns = limit_ns,
+        .trace = stage->trace,
+        .strategy_opts = {.extra = &candidate->policy, .seed = stage->seed},
+    };
+
+    return sim_run(&setup, ret_result, NULL) == 0;
+}
+
+static uint64_t
+objective(const struct stage *stage, const struct syn_plan_result *result)
+{
+    if (stage->goal == GOAL_ENERGY)
+        return result->energy_uj;
+    return stage->goal == GOAL_PRICE ? result->price : result->makespan_ns;
+}
+
+/* One that neither runs nor is the best's. */
+static struct stage_score *
+spare_score(struct stage *stage, const struct candidate *best)
+{
+    struct stage_score *score = stage->scores;
+
+    while (score->dues == stage->running || score->dues == stage->held ||
+           score->dues == best->policy.dues)
+        score++;
+    assert(score < stage->scores + STAGE_SCORES);
+    return score;
+}
+
+/* What the last rehearsal was, stretched until its end is `until_ns`. */
+static void
+write_score(const struct stage *stage, const struct syn_plan_result *result, uint64_t until_ns,
+            struct stage_score *score)
+{
+    const struct syn_graph_view *graph = stage->graph;
+    uint64_t next[SYN_PLATFORM_WORKERS_MAX]; /* begin of what the worker ran next */
+    uint32_t first = 0, at = graph->task_count;
+    double factor = (double)until_ns / (double)SYN_MAX(result->makespan_ns, 1);
+
+    for (uint32_t i = 0; graph->ended != NULL && i < graph->task_count; i++)
+        first += graph->ended[i] != 0;
+    for (uint32_t i = first; i < graph->task_count; i++)
+        stage->begins[stage->trace[i].task] = stage->trace[i].begin_ns;
+    for (uint32_t w = 0; w < stage->platform->worker_count; w++)
+        next[w] = result->makespan_ns;
+    /* The trace is in the order of ends, and so in that of each worker's tasks. */
+    while (at-- > first) {
+        const struct syn_plan_event *event = &stage->trace[at];
+        uint64_t due = result->makespan_ns, end;
+
+        for (uint32_t j = graph->succ_first[event->task]; j < graph->succ_first[event->task + 1];
+             j++)
+            due = SYN_MIN(due, stage->begins[graph->succ[j]]);
+        end = SYN_MIN(due, next[event->worker]);
+        next[event->worker] = event->begin_ns;
+        score->dues[event->task] = (uint64_t)((double)due * factor);
+        score->ends[event->task] = (uint64_t)((double)end * factor);
+    }
+}
+
+/* A policy that holds on to a score, otherwise as the one that made it. */
+static struct candidate
+follow(const struct candidate *from, const struct stage_score *score)
+{
+    struct candidate next = *from;
+
+    if (from->ops != &eft_ops)
+        next = candidates[2];
+    next.policy.dues = score->dues;
+    return next;
+}
+
+/* Improve on a candidate by its own rehearsals. */
+static void
+improve(struct stage *stage, const struct candidate *from, struct candidate *best,
+        uint64_t *least_ns)
+{
+    struct candidate tried = *from;
+    struct syn_plan_result result;
+    uint64_t own_ns = UINT64_MAX;
+    uint32_t barren = 0;
+
+    for (uint32_t round = 0; round <= ROUNDS_MAX && barren < BARREN_MAX; round++) {
+        if (!rehearse(stage, &tried, 0, &result))
+            return;
+        barren = result.makespan_ns < own_ns ? 0 : barren + 1;
+        own_ns = SYN_MIN(own_ns, result.makespan_ns);
+        if (result.makespan_ns < *least_ns) {
+            *least_ns = result.makespan_ns;
+            *best = tried;
+        }
+        write_score(stage, &result, result.makespan_ns, spare_score(stage, best));
+        tried = follow(&tried, spare_score(stage, best));
+    }
+}
+
+/* The running policy's score as seen from now. */
+static struct candidate
+shifted(struct stage *stage, const struct candidate *running, uint64_t elapsed_ns)
+{
+    struct candidate now = *running;
+    struct stage_score *score;
+
+    if (running->policy.dues == NULL)
+        return now;
+    score = spare_score(stage, running);
+    for (uint32_t i = 0; i < stage->graph->task_count; i++)
+        score->dues[i] = running->policy.dues[i] - SYN_MIN(elapsed_ns, running->policy.dues[i]);
+    now.policy.dues = score->dues;
+    if (running->policy.ends == NULL)
+        return now;
+    for (uint32_t i = 0; i < stage->graph->task_count; i++)
+        score->ends[i] = running->policy.ends[i] - SYN_MIN(elapsed_ns, running->policy.ends[i]);
+    now.policy.ends = score->ends;
+    return now;
+}
+
+uint64_t
+stage_fastest(struct stage *stage, const struct candidate *running, bool keep, uint64_t elapsed_ns,
+              struct candidate *best)
+{
+    struct syn_plan_result result;
+    uint64_t times[CANDIDATES] = {0}, least_ns = 0;
+    bool improved[CANDIDATES] = {false};
+
+    stage->running = running == NULL ? NULL : running->policy.dues;
+    stage->held = NULL;
+    if (running != NULL && keep) {
+        struct candidate now = shifted(stage, running, elapsed_ns);
+
+        if (rehearse(stage, &now, 0, &result)) {
+            least_ns = result.makespan_ns - result.makespan_ns / 1000 * SWITCH_PERMILLE;
+            *best = *running;
+        }
+    }
+    for (size_t i = 0; i < CANDIDATES; i++)
+        if (rehearse(stage, &candidates[i], least_ns + least_ns / 1000 * (START_PERMILLE - 1000),
+                     &result)) {
+            times[i] = result.makespan_ns;
+            if (least_ns == 0 || times[i] < least_ns) {
+                least_ns = times[i];
+                *best = candidates[i];
+            }
+        }
+    for (uint32_t start = 0; start < STARTS && least_ns != 0; start++) {
+        size_t next = CANDIDATES;
+
+        for (size_t i = 0; i < CANDIDATES; i++)
+            if (times[i] != 0 && !improved[i] && (next == CANDIDATES || times[i] < times[next]))
+                next = i;
+        if (next == CANDIDATES)
+            break;
+        improved[next] = true;
+        improve(stage, &candidates[next], best, &least_ns);
+    }
+    return least_ns;
+}
+
+/* One change to a policy; false: there is no such change to this one. */
+static bool
+change(const struct stage *stage, struct eft_policy *policy, uint32_t step)
+{
+    uint32_t classes = stage->platform->class_count;
+    uint32_t *weight =
+        stage->goal == GOAL_ENERGY ? &policy->energy_permille : &policy->price_permille;
+
+    if (step < classes) { /* the next slower state */
+        if (policy->states[step] + 1U >= stage->platform->classes[step].state_count)
+            return false;
+        policy->states[step]++;
+        return true;
+    }
+    switch (step - classes) {
+    case 0:
+        *weight = *weight == 0 ? 100 : *weight * 4;
+        return *weight <= 1000000;
+    case 1: /* time to spare lets cheap classes have what they are good at */
+        policy->pace_permille += policy->pace_permille == 0 ? 1000 : 50;
+        return policy->pace_permille <= 2000;
+    default:
+        return false;
+    }
+}
+
+/* Step by step, each time by the change that saves most. */
+static void
+descend(const struct stage *stage, uint64_t limit_ns, struct candidate *best, uint64_t *least)
+{
+    struct syn_plan_result result;
+
+    for (uint32_t round = 0; round < STEPS_MAX; round++) {
+        struct candidate next = *best;
+        uint64_t before = *least;
+
+        for (uint32_t step = 0; step < stage->platform->class_count + 2; step++) {
+            struct candidate tried = *best;
+
+            if (change(stage, &tried.policy, step) && rehearse(stage, &tried, limit_ns, &result) &&
+                objective(stage, &result) < *least) {
+                *least = objective(stage, &result);
+                next = tried;
+            }
+        }
+        if (*least == before)
+            return;
+        *best = next;
+    }
+}
+
+/* Stretch the score to the limit and let tasks take the time that it leaves them. */
+static void
+slacken(struct stage *stage, const struct candidate *from, enum eft_thrift thrift,
+        uint64_t limit_ns, struct candidate *best, uint64_t *least)
+{
+    struct candidate tried = *from;
+    struct syn_plan_result result;
+    uint64_t own = UINT64_MAX;
+    uint32_t barren = 0;
+
+    for (uint32_t round = 0; round <= ROUNDS_MAX && barren < BARREN_MAX; round++) {
+        struct stage_score *score;
+
+        if (!rehearse(stage, &tried, limit_ns + limit_ns / 50, &result))
+            return;
+        barren = objective(stage, &result) < own ? 0 : barren + 1;
+        own = SYN_MIN(own, objective(stage, &result));
+        if (result.makespan_ns <= limit_ns && objective(stage, &result) < *least) {
+            *least = objective(stage, &result);
+            *best = tried;
+        }
+        score = spare_score(stage, best);
+        write_score(stage, &result, limit_ns, score);
+        tried = follow(&tried, score);
+        tried.policy.thrift = thrift;
+        if (stage->goal == GOAL_ENERGY)
+            tried.policy.ends = score->ends;
+    }
+}
+
+void
+stage_economise(struct stage *stage, uint64_t limit_ns, struct candidate *best)
+{
+    struct syn_plan_result result;
+    struct candidate fastest = *best, descended;
+    uint64_t least = UINT64_MAX;
+
+    stage->held = best->policy.dues;
+    if (rehearse(stage, best, limit_ns, &result))
+        least = objective(stage, &result);
+    descended = *best;
+    for (size_t i = 0; i < CANDIDATES; i++) /* the cheapest that is in time */
+        if (candidates[i].ops == &eft_ops && rehearse(stage, &candidates[i], limit_ns, &result) &&
+            objective(stage, &result) < least) {
+            least = objective(stage, &result);
+            descended = candidates[i];
+        }
+    descend(stage, limit_ns, &descended, &least);
+    *best = descended;
+    slacken(stage, &descended, EFT_NOTHING, limit_ns, best, &least);
+    slacken(stage, &descended, stage->goal == GOAL_ENERGY ? EFT_ENERGY : EFT_PRICE, limit_ns, best,
+            &least);
+    slacken(stage, &fastest, EFT_NOTHING, limit_ns, best, &least);
+    slacken(stage, &fastest, stage->goal == GOAL_ENERGY ? EFT_ENERGY : EFT_PRICE, limit_ns, best,
+            &least);
+}
