@@ -507,6 +507,24 @@ steal(struct eft *eft, uint32_t worker, uint64_t now_ns, uint8_t *ret_why)
     return NULL;
 }
 
+/* Which of its own queue a worker takes: the head, or what need not wait for data. */
+static size_t
+pick(const struct eft *eft, uint32_t g)
+{
+    const struct queue *queue = &eft->queues.queues[g];
+    uint32_t node = eft->topology.groups[g].node;
+    size_t count = SYN_MIN(queue->count, eft->policy.near), best = 0;
+
+    for (size_t i = 0; i < count; i++)
+        if ((best == 0 || queue->items[i].key > queue->items[best].key) &&
+            moves_ns(eft, queues_entry(&eft->queues, g, i)->ready, node) == 0) {
+            if (i == 0)
+                return 0;
+            best = i;
+        }
+    return best;
+}
+
 static uint64_t
 state_ns(const struct eft *eft, const struct syn_ready *ready, uint32_t class_id, uint32_t state)
 {
@@ -560,7 +578,7 @@ eft_pop(void *self, uint32_t worker, uint64_t now_ns, struct syn_pop *ret_pop)
     if (mine->count > 0 && (shared->count == 0 || mine->items[0].key >= shared->items[0].key))
         ret_pop->ready = take(eft, bound, 0);
     else if (shared->count > 0)
-        ret_pop->ready = take(eft, own, 0);
+        ret_pop->ready = take(eft, own, pick(eft, own));
     else
         ret_pop->ready = steal(eft, worker, now_ns, &ret_pop->why);
     if (ret_pop->ready == NULL)
@@ -809,6 +827,19 @@ eft_graph(void *self, const struct syn_graph_view *graph, uint64_t now_ns, struc
     plan_graph(eft, now_ns);
     rekey(eft);
     return SYN_OK;
+}
+
+void
+eft_retune(void *self, const struct eft_policy *policy, const struct syn_graph_view *graph,
+           uint64_t now_ns)
+{
+    struct eft *eft = self;
+
+    eft->policy = *policy;
+    set_states(eft);
+    /* Without memory for the plan it goes by priorities. */
+    if (eft_graph(eft, graph, now_ns, NULL) < 0)
+        rekey(eft);
 }
 
 const struct syn_strategy_ops eft_ops = {

@@ -28,6 +28,7 @@ struct eft_policy {
     uint32_t slack_permille; /* thrift: how much later than the soonest is still in time */
     bool fifo_wait;          /* count all that waits as before the task, not what ranks higher */
     bool stay;               /* do not steal */
+    uint8_t near;            /* of so many at the queue's head take the first whose data are here */
     /* By the graph's index, counted from graph(), which copies them; NULL: none. */
     const uint64_t *dues; /* when a task should have ended, instead of what the pace says */
     const uint64_t *ends; /* until when its worker may take for it, by a slower power state */
@@ -36,5 +37,9 @@ struct eft_policy {
 
 /** Opened with opts->extra pointing at a struct eft_policy, which is copied. */
 extern const struct syn_strategy_ops eft_ops;
+
+/** Another policy for an instance that holds tasks; each keeps its queue. */
+void eft_retune(void *self, const struct eft_policy *policy, const struct syn_graph_view *graph,
+                uint64_t now_ns);
 
 #endif

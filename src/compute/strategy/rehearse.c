@@ -26,10 +26,12 @@
 #include "../sim/sim_priv.h"
 #include "rehearse_priv.h"
 
+#define NEAR            32    /* tasks looked at for one whose data are here */
 #define STARTS          3U    /* candidates that are improved */
 #define START_PERMILLE  1060U /* those that take no longer than so much of the best */
-#define ROUNDS_MAX      12U   /* of improvement */
-#define BARREN_MAX      3U    /* rounds without improvement, then it ends */
+#define ROUNDS_MAX      20U   /* of improvement */
+#define BARREN_MAX      4U    /* rounds without improvement, then it ends */
+#define PLAIN_PERMILLE  4U    /* what must be gained on dmdas, for tasks vary by more */
 #define SWITCH_PERMILLE 20U
 #define STEPS_MAX       48U /* accepted steps of energy and cost */
 
@@ -37,26 +39,33 @@
 static const struct candidate candidates[] = {
     {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 1000, .pace_permille = 1000}},
     {&strategy_dmdas, {.rank = EFT_PRIORITY}},
+    {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 1000, .near = NEAR}},
+    {&eft_ops, {.rank = EFT_MEAN, .move_permille = 1000, .near = NEAR}},
+    {&eft_ops, {.rank = EFT_LEAST, .move_permille = 1000, .near = NEAR}},
     {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 1000}},
     {&eft_ops, {.rank = EFT_MEAN, .move_permille = 1000}},
+    {&eft_ops, {.rank = EFT_LEAST, .move_permille = 1000}},
     {&eft_ops, {.rank = EFT_MEAN, .move_permille = 1000, .fifo_wait = true, .stay = true}},
     {&eft_ops, {.rank = EFT_LEAST, .move_permille = 1000, .pace_permille = 1000}},
     {&eft_ops, {.rank = EFT_MEAN, .move_permille = 1000, .pace_permille = 1000}},
+    {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 1000, .pace_permille = 1000, .near = NEAR}},
     {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 1000, .pace_permille = 1050, .stretch_permille = 4000}},
     {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 1000, .pace_permille = 1100, .stretch_permille = 4500}},
     {&eft_ops, {.rank = EFT_LEAST, .move_permille = 1000, .pace_permille = 1150, .stretch_permille = 5000}},
     {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 1000, .pace_permille = 1050, .stretch_permille = 2000}},
+    {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 1000, .pace_permille = 1050, .stretch_permille = 3000}},
     {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 1000, .pace_permille = 1100}},
     {&eft_ops, {.rank = EFT_MEAN, .move_permille = 300, .pace_permille = 1100}},
     {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 1000, .fifo_wait = true}},
-    {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 4000, .fifo_wait = true}},
+    {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 4000, .fifo_wait = true, .near = NEAR}},
     {&eft_ops, {.rank = EFT_MEAN, .move_permille = 4000, .pace_permille = 1000, .stay = true}},
-    {&eft_ops, {.rank = EFT_LEAST, .move_permille = 1000}},
     {&strategy_heteroprio, {.rank = EFT_PRIORITY}},
 };
 /* clang-format on */
 
 #define CANDIDATES SYN_LEN(candidates)
+#define PLAIN      1 /* dmdas */
+#define FREE       2 /* nothing but earliest ends */
 
 bool
 candidate_same(const struct candidate *a, const struct candidate *b)
@@ -188,7 +197,7 @@ follow(const struct candidate *from, const struct stage_score *score)
     struct candidate next = *from;
 
     if (from->ops != &eft_ops)
-        next = candidates[2];
+        next = candidates[FREE];
     next.policy.dues = score->dues;
     return next;
 }
@@ -275,6 +284,11 @@ stage_fastest(struct stage *stage, const struct candidate *running, bool keep, u
             break;
         improved[next] = true;
         improve(stage, &candidates[next], best, &least_ns);
+    }
+    if (times[PLAIN] != 0 && !keep &&
+        least_ns >= times[PLAIN] - times[PLAIN] / 1000 * PLAIN_PERMILLE) {
+        least_ns = times[PLAIN];
+        *best = candidates[PLAIN];
     }
     return least_ns;
 }

@@ -12,9 +12,9 @@
 #define REHEARSE_TASKS_MAX 200000U /* a larger graph gets the first candidate without rehearsal */
 #define SLOWDOWN_PERMILLE  30U
 /* Ended tasks when estimates are first compared with what was believed. */
-#define LOOK_FIRST      48U
-#define LOOK_GROWTH     3U
-#define DRIFT_PART      20
+#define LOOK_FIRST      32U
+#define LOOK_GROWTH     2U
+#define DRIFT_PART      12
 #define MARGIN_PERMILLE 15U /* energy, cost: of the time, kept in hand for tasks that vary */
 
 struct tuned {
@@ -344,9 +344,17 @@ static void
 switch_to(struct tuned *tuned, const struct candidate *candidate, uint64_t now_ns)
 {
     struct candidate old = tuned->chosen;
-    void *old_self = SYN_TAKE(tuned->inner);
+    void *old_self;
     uint32_t count = tuned->graph.task_count, moved;
 
+    if (candidate->ops == &eft_ops && old.ops == &eft_ops) {
+        /* What waits stays where its data were sent; who is free takes it if it is better there. */
+        eft_retune(tuned->inner, &candidate->policy, &tuned->graph, now_ns);
+        tuned->chosen = *candidate;
+        tuned->chosen_ns = now_ns;
+        return;
+    }
+    old_self = SYN_TAKE(tuned->inner);
     if (adopt(tuned, candidate, NULL) < 0) {
         tuned->inner = old_self;
         return;
