@@ -32,7 +32,9 @@
 #define ROUNDS_MAX      20U   /* of improvement */
 #define BARREN_MAX      4U    /* rounds without improvement, then it ends */
 #define PLAIN_PERMILLE  4U    /* what must be gained on dmdas, for tasks vary by more */
-#define SWITCH_PERMILLE 20U
+#define SWITCH_PERMILLE 10U
+#define VARIES          10U /* a part of a task's time: so much it varies in a trial */
+#define TRIALS          2U
 #define STEPS_MAX       48U /* accepted steps of energy and cost */
 
 /* clang-format off */
@@ -120,11 +122,33 @@ stage_fini(struct stage *stage)
     *stage = (struct stage){0};
 }
 
-/* Run the graph as it is believed to be. False: it takes longer than `limit_ns`, or no memory. */
-static bool
-rehearse(const struct stage *stage, const struct candidate *candidate, uint64_t limit_ns,
-         struct syn_plan_result *ret_result)
+/* A task's time in a rehearsal with `arg` a struct trial: what is believed, varied by VARIES. */
+struct trial {
+    const struct syn_graph_view *graph;
+    uint64_t seed;
+};
+
+static uint64_t
+varied(void *arg, uint32_t task, uint32_t class_id)
 {
+    const struct trial *trial = arg;
+    uint64_t ns = __atomic_load_n(&trial->graph->tasks[task].cost->ns[class_id], __ATOMIC_RELAXED);
+    uint64_t x =
+        (trial->seed << 40 ^ (uint64_t)task << 8 ^ class_id) * UINT64_C(0x9E3779B97F4A7C15);
+
+    x = (x ^ (x >> 31)) * UINT64_C(0xD1B54A32D192ED03);
+    if (ns == SYN_UNKNOWN_NS)
+        return ns;
+    return ns - ns / VARIES + (ns / VARIES * (x >> 54) >> 9);
+}
+
+/* Run the graph as it is believed to be; with `seed` its tasks vary. False: it takes longer than
+ * `limit_ns`, or no memory. */
+static bool
+rehearse_varied(const struct stage *stage, const struct candidate *candidate, uint64_t limit_ns,
+                uint64_t seed, struct syn_plan_result *ret_result)
+{
+    struct trial trial = {stage->graph, seed};
     struct sim_setup setup = {
         .platform = stage->platform,
         .graph = stage->graph,
@@ -132,10 +156,19 @@ rehearse(const struct stage *stage, const struct candidate *candidate, uint64_t 
         .give_graph = true,
         .give_up_ns = limit_ns,
         .trace = stage->trace,
+        .duration = seed == 0 ? NULL : varied,
+        .arg = &trial,
         .strategy_opts = {.extra = &candidate->policy, .seed = stage->seed},
     };
 
     return sim_run(&setup, ret_result, NULL) == 0;
+}
+
+static bool
+rehearse(const struct stage *stage, const struct candidate *candidate, uint64_t limit_ns,
+         struct syn_plan_result *ret_result)
+{
+    return rehearse_varied(stage, candidate, limit_ns, 0, ret_result);
 }
 
 static uint64_t
@@ -228,14 +261,15 @@ improve(struct stage *stage, const struct candidate *from, struct candidate *bes
 
 /* The running policy's score as seen from now. */
 static struct candidate
-shifted(struct stage *stage, const struct candidate *running, uint64_t elapsed_ns)
+shifted(struct stage *stage, const struct candidate *running, const struct candidate *best,
+        uint64_t elapsed_ns)
 {
     struct candidate now = *running;
     struct stage_score *score;
 
     if (running->policy.dues == NULL)
         return now;
-    score = spare_score(stage, running);
+    score = spare_score(stage, best);
     for (uint32_t i = 0; i < stage->graph->task_count; i++)
         score->dues[i] = running->policy.dues[i] - SYN_MIN(elapsed_ns, running->policy.dues[i]);
     now.policy.dues = score->dues;
@@ -247,50 +281,93 @@ shifted(struct stage *stage, const struct candidate *running, uint64_t elapsed_n
     return now;
 }
 
-uint64_t
-stage_fastest(struct stage *stage, const struct candidate *running, bool keep, uint64_t elapsed_ns,
-              struct candidate *best)
+/* How long it takes when tasks vary: a mean of trials. 0: it cannot be rehearsed. */
+static uint64_t
+trial_ns(const struct stage *stage, const struct candidate *candidate)
 {
     struct syn_plan_result result;
-    uint64_t times[CANDIDATES] = {0}, least_ns = 0;
-    bool improved[CANDIDATES] = {false};
+    uint64_t sum = 0;
 
-    stage->running = running == NULL ? NULL : running->policy.dues;
-    stage->held = NULL;
-    if (running != NULL && keep) {
-        struct candidate now = shifted(stage, running, elapsed_ns);
-
-        if (rehearse(stage, &now, 0, &result)) {
-            least_ns = result.makespan_ns - result.makespan_ns / 1000 * SWITCH_PERMILLE;
-            *best = *running;
-        }
+    for (uint64_t seed = 1; seed <= TRIALS; seed++) {
+        if (!rehearse_varied(stage, candidate, 0, seed, &result))
+            return 0;
+        sum += result.makespan_ns;
     }
+    return sum / TRIALS;
+}
+
+/* All candidates as they are; *times are those of the promising, 0 else. */
+static uint64_t
+try_all(const struct stage *stage, uint64_t *times, size_t *ret_best)
+{
+    struct syn_plan_result result;
+    uint64_t least_ns = 0;
+
     for (size_t i = 0; i < CANDIDATES; i++)
         if (rehearse(stage, &candidates[i], least_ns + least_ns / 1000 * (START_PERMILLE - 1000),
                      &result)) {
             times[i] = result.makespan_ns;
             if (least_ns == 0 || times[i] < least_ns) {
                 least_ns = times[i];
-                *best = candidates[i];
+                *ret_best = i;
             }
         }
-    for (uint32_t start = 0; start < STARTS && least_ns != 0; start++) {
+    return least_ns;
+}
+
+/* Of what runs, the best candidate as it is, dmdas, and the improved one, whichever does best when
+ * tasks vary; those before, unless one behind gains more than chance. */
+static uint64_t
+judge(struct stage *stage, const struct candidate *now, const struct candidate *running,
+      size_t plain, struct candidate *best)
+{
+    const struct candidate *finalists[] = {now, &candidates[PLAIN], &candidates[plain], best};
+    struct candidate winner = *best;
+    uint64_t least_ns = 0;
+
+    for (size_t i = 0; i < SYN_LEN(finalists); i++) {
+        uint64_t ns = finalists[i] == NULL ? 0 : trial_ns(stage, finalists[i]);
+        uint32_t gain = least_ns == 0           ? 0
+                        : now != NULL && i == 1 ? SWITCH_PERMILLE
+                                                : PLAIN_PERMILLE;
+
+        if (ns == 0 || (least_ns != 0 && ns > least_ns - least_ns / 1000 * gain))
+            continue;
+        least_ns = ns;
+        winner = i == 0 ? *running : *finalists[i];
+    }
+    *best = winner;
+    return least_ns;
+}
+
+uint64_t
+stage_fastest(struct stage *stage, const struct candidate *running, bool keep, uint64_t elapsed_ns,
+              struct candidate *best)
+{
+    uint64_t times[CANDIDATES] = {0}, least_ns;
+    size_t plain = CANDIDATES;
+    struct candidate now;
+
+    stage->running = running == NULL ? NULL : running->policy.dues;
+    stage->held = NULL;
+    least_ns = try_all(stage, times, &plain);
+    if (least_ns == 0)
+        return 0;
+    *best = candidates[plain];
+    for (uint32_t start = 0; start < STARTS; start++) {
         size_t next = CANDIDATES;
 
         for (size_t i = 0; i < CANDIDATES; i++)
-            if (times[i] != 0 && !improved[i] && (next == CANDIDATES || times[i] < times[next]))
+            if (times[i] != 0 && (next == CANDIDATES || times[i] < times[next]))
                 next = i;
         if (next == CANDIDATES)
             break;
-        improved[next] = true;
+        times[next] = 0;
         improve(stage, &candidates[next], best, &least_ns);
     }
-    if (times[PLAIN] != 0 && !keep &&
-        least_ns >= times[PLAIN] - times[PLAIN] / 1000 * PLAIN_PERMILLE) {
-        least_ns = times[PLAIN];
-        *best = candidates[PLAIN];
-    }
-    return least_ns;
+    if (running != NULL && keep)
+        now = shifted(stage, running, best, elapsed_ns);
+    return judge(stage, running != NULL && keep ? &now : NULL, running, plain, best);
 }
 
 /* One change to a policy; false: there is no such change to this one. */
