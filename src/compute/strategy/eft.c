@@ -42,7 +42,8 @@ struct eft {
     uint64_t epoch;                     /* changes when what waits does */
     uint64_t slowness[SYN_CLASSES_MAX]; /* of its power state, in units of SPEED_UNIT */
     uint64_t busy_mw[SYN_CLASSES_MAX];
-    uint64_t low_key, high_key; /* the bands divide this range */
+    uint8_t turns[SYN_CLASSES_MAX]; /* until a task runs in the slower of two states */
+    uint64_t low_key, high_key;     /* the bands divide this range */
     double band_scale;
     uint64_t *ranks; /* by the graph's index; NULL: none was shown */
     uint32_t *kernels;
@@ -82,6 +83,7 @@ set_states(struct eft *eft)
     for (uint32_t c = 0; c < eft->topology.platform->class_count; c++) {
         const struct syn_worker_class *class = &eft->topology.platform->classes[c];
         uint32_t state = eft->policy.states[c];
+        uint64_t slower;
 
         eft->slowness[c] = SPEED_UNIT;
         if (class->state_count == 0)
@@ -89,6 +91,11 @@ set_states(struct eft *eft)
         assert(state < class->state_count);
         eft->slowness[c] = (uint64_t)SPEED_UNIT * 1000 / class->states[state].speed_permille;
         eft->busy_mw[c] = class->states[state].busy_mw;
+        if (eft->policy.mix[c] == 0)
+            continue;
+        assert(state + 1 < class->state_count);
+        slower = (uint64_t)SPEED_UNIT * 1000 / class->states[state + 1].speed_permille;
+        eft->slowness[c] += (slower - eft->slowness[c]) * eft->policy.mix[c] / EFT_MIX;
     }
 }
 
@@ -535,19 +542,24 @@ state_ns(const struct eft *eft, const struct syn_ready *ready, uint32_t class_id
                : ready_ns(ready, class_id) * 1000 / class->states[state].speed_permille;
 }
 
-/* The power state with the least energy that still ends in time; if none does, the fastest. */
+/* The policy's state; or, when it says until when the worker may take, the one with the least
+ * energy of those not faster that still ends in time. */
 static uint8_t
-state_for(const struct eft *eft, const struct syn_ready *ready, uint32_t class_id,
-          uint64_t begin_ns)
+state_for(struct eft *eft, const struct syn_ready *ready, uint32_t class_id, uint64_t begin_ns)
 {
     const struct syn_worker_class *class = &eft->topology.platform->classes[class_id];
     uint64_t end_ns, least = UINT64_MAX;
-    uint8_t best = 0;
+    uint8_t best = eft->policy.states[class_id];
 
+    eft->turns[class_id] = (uint8_t)(eft->turns[class_id] + eft->policy.mix[class_id]);
+    if (eft->turns[class_id] >= EFT_MIX) {
+        eft->turns[class_id] = (uint8_t)(eft->turns[class_id] - EFT_MIX);
+        best++;
+    }
     if (eft->ends == NULL || ready->index >= eft->rank_count)
-        return eft->policy.states[class_id];
+        return best;
     end_ns = eft->shown_ns + eft->ends[ready->index];
-    for (uint8_t s = 0; s < class->state_count; s++) {
+    for (uint8_t s = best; s < class->state_count; s++) {
         uint64_t ns = state_ns(eft, ready, class_id, s), cost;
 
         if (begin_ns + class->switch_ns + ns > end_ns)

@@ -16,6 +16,8 @@ enum eft_rank {
 /* What to save where the time does not matter. */
 enum eft_thrift { EFT_NOTHING, EFT_ENERGY, EFT_PRICE };
 
+#define EFT_MIX 8U
+
 struct eft_policy {
     enum eft_rank rank;
     uint32_t move_permille; /* transfers weigh so much more than the time that they cost */
@@ -33,6 +35,7 @@ struct eft_policy {
     const uint64_t *dues; /* when a task should have ended, instead of what the pace says */
     const uint64_t *ends; /* until when its worker may take for it, by a slower power state */
     uint8_t states[SYN_CLASSES_MAX];
+    uint8_t mix[SYN_CLASSES_MAX]; /* so many of EFT_MIX tasks run in the next slower state */
 };
 
 /** Opened with opts->extra pointing at a struct eft_policy, which is copied. */

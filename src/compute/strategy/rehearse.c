@@ -79,7 +79,9 @@ candidate_same(const struct candidate *a, const struct candidate *b)
            p->energy_permille == q->energy_permille && p->price_permille == q->price_permille &&
            p->thrift == q->thrift && p->slack_permille == q->slack_permille &&
            p->fifo_wait == q->fifo_wait && p->stay == q->stay && p->dues == q->dues &&
-           p->ends == q->ends && memcmp(p->states, q->states, sizeof(p->states)) == 0;
+           p->ends == q->ends && p->near == q->near &&
+           memcmp(p->states, q->states, sizeof(p->states)) == 0 &&
+           memcmp(p->mix, q->mix, sizeof(p->mix)) == 0;
 }
 
 const struct candidate *
@@ -378,13 +380,19 @@ change(const struct stage *stage, struct eft_policy *policy, uint32_t step)
     uint32_t *weight =
         stage->goal == GOAL_ENERGY ? &policy->energy_permille : &policy->price_permille;
 
-    if (step < classes) { /* the next slower state */
-        if (policy->states[step] + 1U >= stage->platform->classes[step].state_count)
+    if (step < 2 * classes) { /* the next slower state, for more of the tasks or for all */
+        uint32_t c = step / 2;
+
+        if (policy->states[c] + 1U >= stage->platform->classes[c].state_count)
             return false;
-        policy->states[step]++;
+        policy->mix[c] = (uint8_t)(step % 2 == 0 ? policy->mix[c] + 1U : EFT_MIX);
+        if (policy->mix[c] == EFT_MIX) {
+            policy->mix[c] = 0;
+            policy->states[c]++;
+        }
         return true;
     }
-    switch (step - classes) {
+    switch (step - 2 * classes) {
     case 0:
         *weight = *weight == 0 ? 100 : *weight * 4;
         return *weight <= 1000000;
@@ -406,7 +414,7 @@ descend(const struct stage *stage, uint64_t limit_ns, struct candidate *best, ui
         struct candidate next = *best;
         uint64_t before = *least;
 
-        for (uint32_t step = 0; step < stage->platform->class_count + 2; step++) {
+        for (uint32_t step = 0; step < 2 * stage->platform->class_count + 2; step++) {
             struct candidate tried = *best;
 
             if (change(stage, &tried.policy, step) && rehearse(stage, &tried, limit_ns, &result) &&
@@ -421,29 +429,34 @@ descend(const struct stage *stage, uint64_t limit_ns, struct candidate *best, ui
     }
 }
 
-/* Stretch the score to the limit and let tasks take the time that it leaves them. */
+/* Stretch the score to the limit and let tasks take the time that it leaves them. What then ends
+ * late was stretched too far, what ends early too little. */
 static void
 slacken(struct stage *stage, const struct candidate *from, enum eft_thrift thrift,
         uint64_t limit_ns, struct candidate *best, uint64_t *least)
 {
     struct candidate tried = *from;
     struct syn_plan_result result;
-    uint64_t own = UINT64_MAX;
+    uint64_t target_ns = limit_ns;
     uint32_t barren = 0;
 
     for (uint32_t round = 0; round <= ROUNDS_MAX && barren < BARREN_MAX; round++) {
         struct stage_score *score;
 
-        if (!rehearse(stage, &tried, limit_ns + limit_ns / 50, &result))
+        if (!rehearse(stage, &tried, limit_ns * 2, &result))
             return;
-        barren = objective(stage, &result) < own ? 0 : barren + 1;
-        own = SYN_MIN(own, objective(stage, &result));
+        barren++;
         if (result.makespan_ns <= limit_ns && objective(stage, &result) < *least) {
             *least = objective(stage, &result);
             *best = tried;
+            barren = 0;
         }
+        if (result.makespan_ns > limit_ns)
+            target_ns -= SYN_MIN(result.makespan_ns - limit_ns, target_ns / 4);
+        else if (round > 0)
+            target_ns += (limit_ns - result.makespan_ns) / 2;
         score = spare_score(stage, best);
-        write_score(stage, &result, limit_ns, score);
+        write_score(stage, &result, target_ns, score);
         tried = follow(&tried, score);
         tried.policy.thrift = thrift;
         if (stage->goal == GOAL_ENERGY)
@@ -451,29 +464,47 @@ slacken(struct stage *stage, const struct candidate *from, enum eft_thrift thrif
     }
 }
 
+/* Where to begin. Near full speed a task's energy falls about as its time grows, so what counts is
+ * the product: time to spare is energy to be saved. A price is paid by the time alone. */
+static bool
+begin_with(struct stage *stage, uint64_t limit_ns, struct candidate *best, uint64_t *least)
+{
+    double best_worth = 0;
+
+    const struct candidate fastest = *best;
+
+    for (size_t i = 0; i <= CANDIDATES; i++) {
+        struct candidate tried = i == CANDIDATES ? fastest : candidates[i];
+        struct syn_plan_result result;
+        double worth;
+
+        if (tried.ops != &eft_ops || !rehearse(stage, &tried, limit_ns, &result))
+            continue;
+        worth = (double)objective(stage, &result);
+        if (stage->goal == GOAL_ENERGY)
+            worth *= (double)result.makespan_ns;
+        if (best_worth == 0 || worth < best_worth) {
+            best_worth = worth;
+            *least = objective(stage, &result);
+            *best = tried;
+        }
+    }
+    return best_worth > 0;
+}
+
 void
 stage_economise(struct stage *stage, uint64_t limit_ns, struct candidate *best)
 {
-    struct syn_plan_result result;
-    struct candidate fastest = *best, descended;
     uint64_t least = UINT64_MAX;
+    struct candidate descended;
 
     stage->held = best->policy.dues;
-    if (rehearse(stage, best, limit_ns, &result))
-        least = objective(stage, &result);
+    if (!begin_with(stage, limit_ns, best, &least))
+        return;
+    descend(stage, limit_ns, best, &least);
     descended = *best;
-    for (size_t i = 0; i < CANDIDATES; i++) /* the cheapest that is in time */
-        if (candidates[i].ops == &eft_ops && rehearse(stage, &candidates[i], limit_ns, &result) &&
-            objective(stage, &result) < least) {
-            least = objective(stage, &result);
-            descended = candidates[i];
-        }
-    descend(stage, limit_ns, &descended, &least);
-    *best = descended;
+    stage->held = descended.policy.dues;
     slacken(stage, &descended, EFT_NOTHING, limit_ns, best, &least);
     slacken(stage, &descended, stage->goal == GOAL_ENERGY ? EFT_ENERGY : EFT_PRICE, limit_ns, best,
-            &least);
-    slacken(stage, &fastest, EFT_NOTHING, limit_ns, best, &least);
-    slacken(stage, &fastest, stage->goal == GOAL_ENERGY ? EFT_ENERGY : EFT_PRICE, limit_ns, best,
             &least);
 }
