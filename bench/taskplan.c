@@ -388,6 +388,7 @@ main(int argc, char **argv)
     uint64_t seeds = 3;
     struct syn_err err = {0};
 
+    bench_cost(); /* first, while the heap is as a small program's */
     if (argc > 1 && syn_parse_u64(argv[1], 1, SEEDS_MAX, "SEEDS", &seeds, &err) < 0)
         bench_die("SEEDS", &err);
     for (size_t m = 0; m < SYN_LEN(machine_rows); m++)

@@ -36,6 +36,10 @@
 #define VARIES          10U /* a part of a task's time: so much it varies in a trial */
 #define TRIALS          2U
 #define STEPS_MAX       48U /* accepted steps of energy and cost */
+/* Rehearsals of one choice: as many as run so many tasks, within limits. */
+#define TASKS_RUN      1500000U
+#define REHEARSALS_MIN 60U
+#define REHEARSALS_MAX 400U
 
 /* clang-format off */
 static const struct candidate candidates[] = {
@@ -166,10 +170,14 @@ rehearse_varied(const struct stage *stage, const struct candidate *candidate, ui
     return sim_run(&setup, ret_result, NULL) == 0;
 }
 
+/* The same as believed, and one of the rehearsals that there may be. */
 static bool
-rehearse(const struct stage *stage, const struct candidate *candidate, uint64_t limit_ns,
+rehearse(struct stage *stage, const struct candidate *candidate, uint64_t limit_ns,
          struct syn_plan_result *ret_result)
 {
+    if (stage->left == 0)
+        return false;
+    stage->left--;
     return rehearse_varied(stage, candidate, limit_ns, 0, ret_result);
 }
 
@@ -300,7 +308,7 @@ trial_ns(const struct stage *stage, const struct candidate *candidate)
 
 /* All candidates as they are; *times are those of the promising, 0 else. */
 static uint64_t
-try_all(const struct stage *stage, uint64_t *times, size_t *ret_best)
+try_all(struct stage *stage, uint64_t *times, size_t *ret_best)
 {
     struct syn_plan_result result;
     uint64_t least_ns = 0;
@@ -350,6 +358,8 @@ stage_fastest(struct stage *stage, const struct candidate *running, bool keep, u
     size_t plain = CANDIDATES;
     struct candidate now;
 
+    stage->left = TASKS_RUN / (stage->graph->task_count + 1);
+    stage->left = SYN_MIN(SYN_MAX(stage->left, REHEARSALS_MIN), REHEARSALS_MAX);
     stage->running = running == NULL ? NULL : running->policy.dues;
     stage->held = NULL;
     least_ns = try_all(stage, times, &plain);
@@ -406,7 +416,7 @@ change(const struct stage *stage, struct eft_policy *policy, uint32_t step)
 
 /* Step by step, each time by the change that saves most. */
 static void
-descend(const struct stage *stage, uint64_t limit_ns, struct candidate *best, uint64_t *least)
+descend(struct stage *stage, uint64_t limit_ns, struct candidate *best, uint64_t *least)
 {
     struct syn_plan_result result;
 

@@ -31,6 +31,7 @@ struct stage {
     const struct syn_graph_view *graph;
     enum goal goal;
     uint64_t seed;
+    uint32_t left; /* rehearsals that may still be held */
     struct syn_plan_event *trace;
     uint64_t *begins; /* by task */
     struct stage_score scores[STAGE_SCORES];

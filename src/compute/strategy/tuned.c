@@ -380,7 +380,8 @@ look_again(struct tuned *tuned, uint64_t now_ns)
     struct candidate best = tuned->chosen;
 
     tuned->next_look = tuned->ended_count * LOOK_GROWTH;
-    if (!drifted(tuned))
+    /* Who has a limit to keep looks whether he does, too. */
+    if (tuned->goal == GOAL_TIME && !drifted(tuned))
         return;
     select_policy(tuned, now_ns, &best);
     if (!candidate_same(&best, &tuned->chosen))
