@@ -91,32 +91,38 @@ first_free(const uint64_t *free_ns)
     return best;
 }
 
-/* One round: ns a task. Without ops: of keeping the clock alone. */
+/* One round: ns a task. Without ops: of keeping the clock alone. A task that ended comes again. */
 static double
 round_ns(struct desk *desk, const struct syn_strategy_ops *ops, void *self)
 {
     uint64_t free_ns[GROUPS] = {0}, now_ns = 0;
-    struct syn_ready *runs[GROUPS] = {NULL};
+    struct syn_ready *runs[GROUPS] = {NULL}, *idle[TASKS];
     struct syn_place place;
     struct syn_err err = {0};
-    double begin = cpu_ns();
-    uint32_t next = 0;
+    uint32_t count = TASKS;
+    double begin;
 
+    for (uint32_t i = 0; i < TASKS; i++)
+        idle[i] = &desk->tasks[TASKS - 1 - i];
+    begin = cpu_ns();
     for (uint32_t call = 0; call < CALLS; call++) {
         uint32_t worker = first_free(free_ns);
-        struct syn_ready *ready = &desk->tasks[next++ % TASKS];
-        struct syn_pop pop = {.ready = ready};
+        struct syn_ready *ready = idle[--count];
+        struct syn_pop pop = {.ready = call < WAITING ? NULL : ready};
 
         now_ns = free_ns[worker];
         if (ops != NULL && runs[worker] != NULL)
             ops->done(self, worker, runs[worker], 30000, now_ns);
+        if (runs[worker] != NULL)
+            idle[count++] = runs[worker];
         if (ops != NULL && ops->push(self, ready, now_ns, &place, &err) < 0)
             bench_die(ops->name, &err);
         if (ops != NULL && call >= WAITING)
             ops->pop(self, worker, now_ns, &pop);
-        runs[worker] = call >= WAITING ? pop.ready : NULL;
-        free_ns[worker] =
-            now_ns + 1000 + (runs[worker] != NULL ? desk->costs[call % KERNELS].ns[worker % 2] : 0);
+        runs[worker] = pop.ready;
+        free_ns[worker] = now_ns + 1000 + (pop.ready == NULL ? 0 : pop.ready->cost->ns[worker % 2]);
+        if (count == 0)
+            bench_die(ops == NULL ? "clock" : ops->name, NULL); /* it gives nothing back */
     }
     begin = cpu_ns() - begin;
     /* What still waits goes, so that the next round begins as this one did. */

@@ -16,10 +16,12 @@
 #include "../sim/area_priv.h"
 #include "eft_priv.h"
 
-#define BANDS      32
-#define LOOK_HEAD  4  /* items of another's queue that a thief looks at, at the head */
-#define LOOK_TAIL  12 /* and at the tail, which would wait longest */
-#define SPEED_UNIT 1024
+#define BANDS            32
+#define LOOK_HEAD        4  /* items of another's queue that a thief looks at, at the head */
+#define LOOK_TAIL        12 /* and at the tail, which would wait longest */
+#define LOOK_HEAD_ONLINE 2  /* the same when no graph was shown */
+#define LOOK_TAIL_ONLINE 4
+#define SPEED_UNIT       1024
 
 #define CHECK_EVERY 64 /* ended tasks between two looks at the estimates */
 #define DRIFT_PART  16
@@ -241,6 +243,24 @@ weigh(const struct eft *eft, const struct eft_choice *choice)
     return score;
 }
 
+/* moves_ns() for every group; an access is looked at once. */
+static void
+fill_moves(const struct eft *eft, const struct syn_ready *ready, uint64_t *moves)
+{
+    memset(moves, 0, eft->topology.group_count * sizeof(moves[0]));
+    for (uint32_t i = 0; i < ready->access_count; i++) {
+        const struct syn_data_use *access = ready_access(ready, i);
+        uint64_t valid = replicas_valid(access->data), bytes = access->data->bytes;
+
+        if ((access->mode & SYN_READ) == 0 || valid == 0)
+            continue;
+        for (uint32_t g = 0; g < eft->topology.group_count; g++)
+            moves[g] +=
+                topology_move_ns(&eft->topology, valid, bytes, eft->topology.groups[g].node);
+    }
+}
+
+/* As if choice->move_ns were known already. */
 static bool
 assess(const struct eft *eft, const struct syn_ready *ready, uint32_t g, uint32_t band,
        uint64_t now_ns, struct eft_choice *choice)
@@ -252,7 +272,6 @@ assess(const struct eft *eft, const struct syn_ready *ready, uint32_t g, uint32_
     choice->ns = task_ns(eft, ready, group->class_id);
     if (choice->ns == SYN_NEVER || eft->groups[g].free_ns == UINT64_MAX)
         return false;
-    choice->move_ns = moves_ns(eft, ready, group->node);
     begin = SYN_MAX(now_ns, eft->groups[g].free_ns) + wait_ns(eft, g, band);
     there =
         choice->move_ns == 0
@@ -330,14 +349,18 @@ choose(const struct eft *eft, const struct syn_ready *ready, uint64_t key, uint6
        struct eft_choice *ret_best)
 {
     struct eft_choice best = {.group = SYN_NO_INDEX}, choices[SYN_PLATFORM_WORKERS_MAX];
+    uint64_t moves[SYN_PLATFORM_WORKERS_MAX];
     uint32_t band = band_of(eft, key), count = 0;
     uint64_t soonest_ns = UINT64_MAX, due_ns;
 
-    for (uint32_t g = 0; g < eft->topology.group_count; g++)
+    fill_moves(eft, ready, moves);
+    for (uint32_t g = 0; g < eft->topology.group_count; g++) {
+        choices[count].move_ns = moves[g];
         if (assess(eft, ready, g, band, now_ns, &choices[count])) {
             soonest_ns = SYN_MIN(soonest_ns, choices[count].end_ns);
             count++;
         }
+    }
     if (count == 0)
         return false;
     due_ns = due_of(eft, ready, now_ns, soonest_ns);
@@ -401,6 +424,7 @@ eft_push(void *self, struct syn_ready *ready, uint64_t now_ns, struct syn_place 
         return rc;
     entry = queues_find(&eft->queues, ready);
     entry->ns = best.ns;
+    entry->aux = best.move_ns;
     node = eft->topology.groups[best.group].node;
     if (best.move_ns != 0) {
         uint64_t *link_ns = &eft->link_ns[eft->topology.lane_of[node]];
@@ -441,12 +465,55 @@ update_free(struct eft *eft, uint32_t worker, uint64_t free_ns)
     eft->groups[g].free_ns = least;
 }
 
+/* A queue as a thief sees it: when its workers are free, and what waits from each band on. */
+struct eft_mark {
+    uint32_t group;
+    uint64_t free_ns;
+    uint64_t waits[BANDS];
+};
+
+static void
+look_at(const struct eft *eft, uint32_t g, uint64_t now_ns, struct eft_mark *mark)
+{
+    uint64_t sum = 0, count = eft->topology.groups[g].count;
+
+    mark->group = g;
+    mark->free_ns = SYN_MAX(now_ns, eft->groups[g].free_ns);
+    for (uint32_t i = BANDS; i-- > 0;) {
+        sum += eft->groups[g].bands[i];
+        mark->waits[i] = count == 1 ? sum : sum / count;
+    }
+    if (eft->policy.fifo_wait)
+        for (uint32_t i = 0; i < BANDS; i++)
+            mark->waits[i] = mark->waits[0];
+}
+
+/* Where it waits, with the transfers as they were when it was placed; its own time is in what waits
+ * from its band on. */
+static struct eft_choice
+as_placed(const struct eft *eft, const struct eft_mark *mark, const struct queue_item *item,
+          const struct queue_entry *entry, uint64_t now_ns)
+{
+    struct eft_choice theirs = {
+        .group = mark->group, .ns = entry->ns, .move_ns = entry->aux, .score = 0};
+    uint64_t begin = mark->free_ns + mark->waits[band_of(eft, item->key)];
+    uint64_t own = entry->ns;
+
+    if (eft->topology.groups[mark->group].count > 1)
+        own /= eft->topology.groups[mark->group].count;
+    begin -= SYN_MIN(own, begin);
+    theirs.end_ns = SYN_MAX(begin, now_ns + theirs.move_ns) + theirs.ns;
+    theirs.score = weigh(eft, &theirs);
+    return theirs;
+}
+
 /* What a thief makes of this item: 0 if it would not end sooner (weighed) here; else how little
  * longer it takes here than there, in 2^-20ths, so that each takes what it is best at. */
 static uint64_t
-gain(const struct eft *eft, uint32_t thief_group, uint32_t g, size_t at, uint64_t now_ns)
+gain(const struct eft *eft, uint32_t thief_group, const struct eft_mark *mark, size_t at,
+     uint64_t now_ns)
 {
-    const struct queue_item *item = &eft->queues.queues[g].items[at];
+    const struct queue_item *item = &eft->queues.queues[mark->group].items[at];
     const struct queue_entry *entry = &eft->queues.entries[item->entry];
     const struct strategy_group *here = &eft->topology.groups[thief_group];
     struct eft_choice mine = {.group = thief_group}, theirs;
@@ -455,20 +522,22 @@ gain(const struct eft *eft, uint32_t thief_group, uint32_t g, size_t at, uint64_
     mine.ns = task_ns(eft, entry->ready, here->class_id);
     if (mine.ns == SYN_NEVER)
         return 0;
+    if (mark->free_ns == UINT64_MAX)
+        return UINT64_MAX; /* its workers are lost */
+    theirs = as_placed(eft, mark, item, entry, now_ns);
+    if (eft->dues != NULL && entry->ready->index < eft->rank_count)
+        due_ns = due_of(eft, entry->ready, now_ns, 0);
+    /* Too late even if its data were here: most of them, and no need to look for their data. */
+    if (now_ns + mine.ns >= SYN_MAX(theirs.score, due_ns))
+        return 0;
     mine.move_ns = moves_ns(eft, entry->ready, here->node);
     mine.end_ns = now_ns + mine.move_ns + mine.ns;
     mine.score = weigh(eft, &mine);
-    if (eft->dues != NULL && entry->ready->index < eft->rank_count)
-        due_ns = due_of(eft, entry->ready, now_ns, 0);
     if (mine.end_ns <= due_ns && eft->policy.thrift == EFT_NOTHING)
         return SYN_MAX((entry->ns << 20) / mine.ns, 1);
-    if (!assess(eft, entry->ready, g, band_of(eft, item->key), now_ns, &theirs))
-        return UINT64_MAX; /* its workers are lost */
     if (due_ns != 0 && (mine.end_ns > due_ns || theirs.end_ns <= due_ns) &&
         thrift_cost(eft, &mine) >= thrift_cost(eft, &theirs))
         return 0; /* dearer here, and no need */
-    /* Its own time is in what waits before it. */
-    theirs.score -= SYN_MIN(entry->ns / eft->topology.groups[g].count, theirs.score);
     return theirs.score > mine.score ? SYN_MAX((theirs.ns << 20) / mine.ns, 1) : 0;
 }
 
@@ -479,7 +548,10 @@ steal(struct eft *eft, uint32_t worker, uint64_t now_ns, uint8_t *ret_why)
     uint32_t best_group = SYN_NO_INDEX;
     size_t best_at = 0;
     uint64_t most = 0;
-
+    /* With a plan it pays to look at more. */
+    size_t head = eft->ranks != NULL ? LOOK_HEAD : LOOK_HEAD_ONLINE;
+    size_t tail = eft->ranks != NULL ? LOOK_TAIL : LOOK_TAIL_ONLINE;
+    struct eft_mark mark;
     struct eft_group *group = &eft->groups[own];
 
     if (group->barren_epoch == eft->epoch && group->barren_ns == now_ns) {
@@ -494,12 +566,13 @@ steal(struct eft *eft, uint32_t worker, uint64_t now_ns, uint8_t *ret_why)
         *ret_why = SYN_POP_ELSEWHERE;
         if (eft->policy.stay)
             continue;
+        look_at(eft, g, now_ns, &mark);
         for (size_t i = 0; i < count; i++) {
             uint64_t value;
 
-            if (i == LOOK_HEAD && count > LOOK_HEAD + LOOK_TAIL)
-                i = count - LOOK_TAIL;
-            value = gain(eft, own, g, i, now_ns);
+            if (i == head && count > head + tail)
+                i = count - tail;
+            value = gain(eft, own, &mark, i, now_ns);
             if (value > most) {
                 most = value;
                 best_group = g;
