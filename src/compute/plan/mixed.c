@@ -268,6 +268,8 @@ mixed_solve(const struct mixed_problem *problem, double *values, struct syn_err 
             best = mixed->answer.ns;
             fill_values(mixed, values);
         }
+        if (problem->area_only)
+            return SYN_OK;
         last = longest(mixed, &path_ns);
         if (path_ns <= mixed->answer.ns * FITS || !add_chain(mixed, last))
             return SYN_OK;

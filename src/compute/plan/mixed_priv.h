@@ -11,6 +11,7 @@ struct mixed_problem {
     const uint64_t *times; /* kernel x class; SYN_NEVER: cannot, or no worker */
     double workers[SYN_CLASSES_MAX];
     const bool *inside; /* by task: those whose work is counted; NULL: all */
+    bool area_only;     /* ask for no chains */
 };
 
 /** What each task adds to the bound, ns: the sum over those inside is a lower bound on the time in

@@ -435,7 +435,6 @@ widest(struct windows *windows, double *ret_ns, struct syn_err *err)
     SYN_SCOPED(syn_free_scope) bool *inside = syn_calloc(count, sizeof(bool));
     struct mixed_problem problem = {
         .graph = windows->graph, .classes = windows->classes, .times = windows->times};
-    double best = 0;
 
     windows->values = syn_calloc((size_t)CELLS * CELLS, sizeof(windows->values[0]));
     windows->some = syn_calloc((size_t)CELLS * CELLS, sizeof(windows->some[0]));
@@ -447,20 +446,27 @@ widest(struct windows *windows, double *ret_ns, struct syn_err *err)
         raise(&windows->longest_b, least_of(windows, windows->begins, i));
         raise(&windows->longest_e, least_of(windows, windows->afters, i));
     }
+    /* Values by the area alone show the windows that chains would hide; then chains join, inside
+     * the best window so far and in the whole. */
     for (uint32_t round = 0; round < ROUNDS_MAX; round++) {
         size_t corner = 0;
-        int rc = mixed_solve(&problem, values, err);
-        double ns = rc < 0 ? 0 : best_window(windows, values, &corner);
+        double ns;
+        int rc;
 
-        if (rc < 0 || ns <= best)
+        problem.area_only = round == 0;
+        problem.inside = round % 2 == 0 ? NULL : inside;
+        rc = mixed_solve(&problem, values, err);
+        if (rc < 0)
             return rc;
-        *ret_ns = best = ns;
+        ns = best_window(windows, values, &corner);
+        if (ns <= *ret_ns)
+            continue;
+        *ret_ns = ns;
         for (uint32_t i = 0; i < windows->graph->task_count; i++) {
             size_t cell = cell_at(windows, i);
 
             inside[i] = cell % CELLS >= corner % CELLS && cell / CELLS >= corner / CELLS;
         }
-        problem.inside = inside;
     }
     return SYN_OK;
 }
