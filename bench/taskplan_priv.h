@@ -7,5 +7,7 @@
 void bench_die(const char *what, const struct syn_err *err);
 /** Print model_error: real kernels on this machine's CPU. */
 void bench_model(void);
+/* The lines decision_ns_*. */
+void bench_cost(void);
 
 #endif

@@ -125,11 +125,15 @@ struct syn_plan_result {
 SYN_MUST SYN_API int syn_plan_run(const struct syn_plan_opts *opts, struct syn_plan_event *trace,
                                   struct syn_plan_result *ret_result, struct syn_err *err);
 
-/** No schedule of this graph on this machine is shorter, transfers or not. */
+/** No schedule of this graph on this machine is shorter; what each field rests on is proven in
+ * src/compute/plan/bound.c and window.c. */
 struct syn_plan_bound {
     uint64_t area_ns;     /* the fractional assignment of tasks to classes that ends first */
     uint64_t critical_ns; /* the longest path, every task on its fastest class */
-    uint64_t bound_ns;    /* the larger */
+    uint64_t simple_ns;   /* the larger of the two: the bound of the literature, no transfers */
+    uint64_t path_ns;     /* the longest path with the transfers between its classes */
+    uint64_t window_ns;   /* the area of what has far to go before and after it, and that way */
+    uint64_t bound_ns;    /* the largest of all */
 };
 SYN_MUST SYN_API int syn_plan_bound(const struct syn_plan_machine *machine,
                                     const struct syn_plan_graph *graph,

@@ -4,13 +4,15 @@
  *
  * Area: split the tasks over the classes as if they were divisible and independent, so that the
  * busiest class ends first (the "area bound" of Agullo, Beaumont, Eyraud-Dubois, Kumar, "Are static
- * schedules so bad?", IPDPS 2016); a linear program, solved in sim/area.c. */
+ * schedules so bad?", IPDPS 2016); a linear program, solved in sim/area.c.
+ *
+ * Both are blind to what the other sees, and to transfers; window.c joins them. */
 #include <math.h>
 
 #include <synor/base/mem.h>
 
 #include "../sim/area_priv.h"
-#include "graph_priv.h"
+#include "window_priv.h"
 
 struct area {
     struct area_problem problem;
@@ -97,6 +99,7 @@ syn_plan_bound(const struct syn_plan_machine *machine, const struct syn_plan_gra
     SYN_SCOPED(area_fini) struct area area = {0};
     struct syn_plan_bound bound = {0};
     struct area_answer answer = {0};
+    struct window_answer window = {0};
     int rc = syn_platform_check(&machine->platform, err);
 
     assert(graph->sealed);
@@ -106,11 +109,16 @@ syn_plan_bound(const struct syn_plan_machine *machine, const struct syn_plan_gra
         rc = area_solve(&area.problem, &answer, err);
     if (rc == 0)
         rc = critical(machine, graph, &bound.critical_ns, err);
+    if (rc == 0 && area.problem.kernels > 0)
+        rc = window_bound(machine, graph, &window, err);
     if (rc < 0)
         return rc;
     /* Rounding of the sum is far below one part in 10^9. */
     bound.area_ns = (uint64_t)(answer.ns * (1 - 1e-9));
-    bound.bound_ns = SYN_MAX(bound.area_ns, bound.critical_ns);
+    bound.path_ns = window.path_ns;
+    bound.window_ns = window.window_ns;
+    bound.simple_ns = SYN_MAX(bound.area_ns, bound.critical_ns);
+    bound.bound_ns = SYN_MAX(bound.simple_ns, SYN_MAX(bound.path_ns, bound.window_ns));
     *ret_bound = bound;
     return SYN_OK;
 }

@@ -267,6 +267,111 @@ test_area(void **state)
     (void)syn_plan_graph_free(graph);
 }
 
+/* One task, then `wide` side by side, then one: 1 ms each on a core, nothing runs elsewhere. */
+static void
+make_fork(struct syn_plan_graph **ret_graph, uint32_t wide, uint64_t bytes)
+{
+    struct syn_plan_graph *graph = NULL;
+    struct syn_plan_kernel kernel = {.name = "k", .flops = 1e6, .efficiency_ppt = {1000}};
+    struct syn_plan_use uses[2], all[SYN_PLAN_USES_MAX];
+    struct syn_err err = {0};
+    uint32_t id, task;
+
+    assert_done(syn_plan_graph_new(&graph, &err), &err);
+    assert_done(syn_plan_kernel_add(graph, &kernel, &id, &err), &err);
+    assert_done(syn_plan_data_add(graph, bytes, true, &uses[0].data, &err), &err);
+    uses[0].mode = SYN_UPDATE;
+    assert_done(syn_plan_task_add(graph, id, uses, 1, &task, &err), &err);
+    uses[0].mode = SYN_READ;
+    uses[1].mode = SYN_WRITE;
+    for (uint32_t i = 0; i < wide; i++) {
+        assert_done(syn_plan_data_add(graph, bytes, false, &uses[1].data, &err), &err);
+        all[i] = (struct syn_plan_use){uses[1].data, SYN_READ};
+        assert_done(syn_plan_task_add(graph, id, uses, 2, &task, &err), &err);
+    }
+    assert_done(syn_plan_task_add(graph, id, all, wide, &task, &err), &err);
+    assert_done(syn_plan_graph_seal(graph, &err), &err);
+    *ret_graph = graph;
+}
+
+/* Four cores: (1 + 8 + 1) / 4 is the area; before and after the eight there is nothing to do. */
+static void
+test_windows(void **state)
+{
+    struct syn_plan_graph *graph = NULL;
+    struct syn_plan_bound bound;
+    struct machine machine;
+    struct syn_err err = {0};
+
+    (void)state;
+    make_machine(&machine, 4, 1, 0, 0);
+    machine.rates[0] = (struct syn_plan_rate){1e9, 0, 0, 0};
+    make_fork(&graph, 8, 1000);
+    assert_done(syn_plan_bound(&machine.plan, graph, &bound, &err), &err);
+    assert_in_range(bound.area_ns, 2499000, 2500000);
+    assert_int_equal(bound.critical_ns, 3000000);
+    assert_int_equal(bound.path_ns, 3000000); /* all on the host: no transfers */
+    assert_in_range(bound.window_ns, 3999000, 4000000);
+    assert_int_equal(bound.bound_ns, bound.window_ns);
+    assert_int_equal(bound.simple_ns, bound.critical_ns);
+    (void)syn_plan_graph_free(graph);
+}
+
+/* The same on one device only: its data must come, 10^7 bytes at 10^10 a second and 1 us. */
+static void
+test_transfers(void **state)
+{
+    struct syn_plan_graph *graph = NULL;
+    struct syn_plan_bound bound;
+    struct machine machine;
+    struct syn_err err = {0};
+
+    (void)state;
+    make_machine(&machine, 1, 1, 0, 0);
+    machine.rates[0] = (struct syn_plan_rate){1e9, 0, 0, 1}; /* column 1: cannot */
+    machine.rates[1] = (struct syn_plan_rate){1e9, 0, 0, 0};
+    make_fork(&graph, 1, 10000000);
+    assert_done(syn_plan_bound(&machine.plan, graph, &bound, &err), &err);
+    assert_int_equal(bound.critical_ns, 3000000);
+    assert_in_range(bound.path_ns, 4000900, 4001000);
+    (void)syn_plan_graph_free(graph);
+}
+
+/* Ten in a row, and much else that keeps the fast class busy. The area alone would have the slow
+ * class take nine tenths of the row: ten times as long as everything. */
+static void
+test_chains(void **state)
+{
+    struct syn_plan_graph *graph = NULL;
+    struct syn_plan_kernel row = {.name = "row", .flops = 1e6, .efficiency_ppt = {100, 1000}};
+    struct syn_plan_kernel rest = {.name = "rest", .flops = 1e6, .efficiency_ppt = {1, 1000}};
+    struct syn_plan_use use = {0, SYN_UPDATE};
+    struct syn_plan_bound bound;
+    struct machine machine;
+    struct syn_err err = {0};
+    uint32_t ids[2], task;
+
+    (void)state;
+    make_machine(&machine, 1, 1, 0, 0);
+    for (uint32_t c = 0; c < 2; c++)
+        machine.rates[c] = (struct syn_plan_rate){1e9, 0, 0, (uint8_t)c};
+    assert_done(syn_plan_graph_new(&graph, &err), &err);
+    assert_done(syn_plan_kernel_add(graph, &row, &ids[0], &err), &err);
+    assert_done(syn_plan_kernel_add(graph, &rest, &ids[1], &err), &err);
+    assert_done(syn_plan_data_add(graph, 8, true, &use.data, &err), &err);
+    for (int i = 0; i < 10; i++)
+        assert_done(syn_plan_task_add(graph, ids[0], &use, 1, &task, &err), &err);
+    for (int i = 0; i < 20; i++)
+        assert_done(syn_plan_task_add(graph, ids[1], NULL, 0, &task, &err), &err);
+    assert_done(syn_plan_graph_seal(graph, &err), &err);
+    assert_done(syn_plan_bound(&machine.plan, graph, &bound, &err), &err);
+    /* x of the row slow: 20 + 10 - x = 10 x, x = 30 / 11, T = 27.3; but the row itself takes
+     * 10 + 9 x then, 34.5. Both at 20 + 10 - x = 10 + 9 x: x = 2, T = 28. */
+    assert_in_range(bound.simple_ns, 27270000, 27273000);
+    assert_in_range(bound.bound_ns, 27990000, 28000000);
+    (void)syn_plan_graph_free(graph);
+}
+
 static int
 scenario(void *arg, struct syn_err *err)
 {
@@ -274,10 +379,13 @@ scenario(void *arg, struct syn_err *err)
     struct machine machine;
     struct syn_plan_result result;
     struct syn_plan_opts opts = {.machine = &machine.plan, .strategy = arg};
+    struct syn_plan_bound bound;
     int rc = syn_plan_cholesky(3, 64, &graph, err);
 
     make_machine(&machine, 2, 1, 0, 0);
     opts.graph = graph;
+    if (rc == 0)
+        rc = syn_plan_bound(&machine.plan, graph, &bound, err);
     return rc < 0 ? rc : syn_plan_run(&opts, NULL, &result, err);
 }
 
@@ -299,7 +407,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_properties),  cmocka_unit_test(test_memory_short),
         cmocka_unit_test(test_brute_force), cmocka_unit_test(test_area),
-        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_windows),     cmocka_unit_test(test_transfers),
+        cmocka_unit_test(test_chains),      cmocka_unit_test(test_memory),
     };
 
     return cmocka_run_group_tests_name("compute/plan", tests, NULL, NULL);

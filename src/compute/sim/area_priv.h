@@ -4,18 +4,24 @@
 
 #include <synor/strategy.h>
 
+#define AREA_CHAINS_MAX 64U
+
 struct area_problem {
     uint32_t kernels;
     uint32_t classes;
+    uint32_t chains;
     const double *times;  /* kernels x classes, ns; infinite: never */
     const double *counts; /* tasks of each kernel */
+    const bool *on_chain; /* chains x kernels: all tasks of the kernel follow one another in it */
     double workers[SYN_CLASSES_MAX];
 };
 
 struct area_answer {
     double ns;                      /* a lower bound on the makespan */
     double prices[SYN_CLASSES_MAX]; /* what a worker's time on each class is worth; the sum over
-                                       the workers is 1 */
+                                       the workers, and over the chains, is 1 */
+    double chains[AREA_CHAINS_MAX]; /* what a chain's time is worth */
+    double *tasks;                  /* kernels x classes: the best split. The caller's; or NULL */
 };
 
 /** Every kernel must be able to run on a class that has workers. NOMEM. */

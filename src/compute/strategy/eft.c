@@ -16,10 +16,12 @@
 #include "../sim/area_priv.h"
 #include "eft_priv.h"
 
-#define BANDS      32
-#define LOOK_HEAD  4  /* items of another's queue that a thief looks at, at the head */
-#define LOOK_TAIL  12 /* and at the tail, which would wait longest */
-#define SPEED_UNIT 1024
+#define BANDS            32
+#define LOOK_HEAD        4  /* items of another's queue that a thief looks at, at the head */
+#define LOOK_TAIL        12 /* and at the tail, which would wait longest */
+#define LOOK_HEAD_ONLINE 2  /* the same when no graph was shown */
+#define LOOK_TAIL_ONLINE 4
+#define SPEED_UNIT       1024
 
 #define CHECK_EVERY 64 /* ended tasks between two looks at the estimates */
 #define DRIFT_PART  16
@@ -42,14 +44,16 @@ struct eft {
     uint64_t epoch;                     /* changes when what waits does */
     uint64_t slowness[SYN_CLASSES_MAX]; /* of its power state, in units of SPEED_UNIT */
     uint64_t busy_mw[SYN_CLASSES_MAX];
-    uint64_t low_key, high_key; /* the bands divide this range */
+    uint8_t turns[SYN_CLASSES_MAX]; /* until a task runs in the slower of two states */
+    uint64_t low_key, high_key;     /* the bands divide this range */
     double band_scale;
     uint64_t *ranks; /* by the graph's index; NULL: none was shown */
     uint32_t *kernels;
     uint32_t rank_count;
     uint64_t *after; /* by index: least time from a task's end to the graph's */
-    uint64_t begin_ns;
-    uint64_t pace_ns; /* how long the graph is to take; 0: as short as can be */
+    uint64_t begin_ns, shown_ns;
+    uint64_t *dues, *ends; /* by index, from shown_ns; NULL: the policy has none */
+    uint64_t pace_ns;      /* how long the graph is to take; 0: as short as can be */
     struct syn_graph_view graph;
     struct syn_estimate *believed;     /* by kernel: what the plan was made with */
     const struct syn_estimate **costs; /* by kernel: where the estimates are now */
@@ -81,6 +85,7 @@ set_states(struct eft *eft)
     for (uint32_t c = 0; c < eft->topology.platform->class_count; c++) {
         const struct syn_worker_class *class = &eft->topology.platform->classes[c];
         uint32_t state = eft->policy.states[c];
+        uint64_t slower;
 
         eft->slowness[c] = SPEED_UNIT;
         if (class->state_count == 0)
@@ -88,6 +93,11 @@ set_states(struct eft *eft)
         assert(state < class->state_count);
         eft->slowness[c] = (uint64_t)SPEED_UNIT * 1000 / class->states[state].speed_permille;
         eft->busy_mw[c] = class->states[state].busy_mw;
+        if (eft->policy.mix[c] == 0)
+            continue;
+        assert(state + 1 < class->state_count);
+        slower = (uint64_t)SPEED_UNIT * 1000 / class->states[state + 1].speed_permille;
+        eft->slowness[c] += (slower - eft->slowness[c]) * eft->policy.mix[c] / EFT_MIX;
     }
 }
 
@@ -233,6 +243,24 @@ weigh(const struct eft *eft, const struct eft_choice *choice)
     return score;
 }
 
+/* moves_ns() for every group; an access is looked at once. */
+static void
+fill_moves(const struct eft *eft, const struct syn_ready *ready, uint64_t *moves)
+{
+    memset(moves, 0, eft->topology.group_count * sizeof(moves[0]));
+    for (uint32_t i = 0; i < ready->access_count; i++) {
+        const struct syn_data_use *access = ready_access(ready, i);
+        uint64_t valid = replicas_valid(access->data), bytes = access->data->bytes;
+
+        if ((access->mode & SYN_READ) == 0 || valid == 0)
+            continue;
+        for (uint32_t g = 0; g < eft->topology.group_count; g++)
+            moves[g] +=
+                topology_move_ns(&eft->topology, valid, bytes, eft->topology.groups[g].node);
+    }
+}
+
+/* As if choice->move_ns were known already. */
 static bool
 assess(const struct eft *eft, const struct syn_ready *ready, uint32_t g, uint32_t band,
        uint64_t now_ns, struct eft_choice *choice)
@@ -244,7 +272,6 @@ assess(const struct eft *eft, const struct syn_ready *ready, uint32_t g, uint32_
     choice->ns = task_ns(eft, ready, group->class_id);
     if (choice->ns == SYN_NEVER || eft->groups[g].free_ns == UINT64_MAX)
         return false;
-    choice->move_ns = moves_ns(eft, ready, group->node);
     begin = SYN_MAX(now_ns, eft->groups[g].free_ns) + wait_ns(eft, g, band);
     there =
         choice->move_ns == 0
@@ -302,11 +329,18 @@ better(const struct eft *eft, const struct syn_ready *ready, const struct eft_ch
 static uint64_t
 due_of(const struct eft *eft, const struct syn_ready *ready, uint64_t now_ns, uint64_t soonest_ns)
 {
+    uint64_t after_ns;
+
+    if (eft->dues != NULL && ready->index < eft->rank_count)
+        return eft->shown_ns + eft->dues[ready->index];
     if (eft->policy.thrift != EFT_NOTHING)
         return soonest_ns + (soonest_ns - now_ns) / 1000 * eft->policy.slack_permille;
     if (eft->pace_ns == 0 || ready->index >= eft->rank_count)
         return 0;
-    return eft->begin_ns + eft->pace_ns - SYN_MIN(eft->after[ready->index], eft->pace_ns);
+    after_ns = eft->after[ready->index];
+    if (eft->policy.stretch_permille != 0)
+        after_ns = after_ns / 1000 * eft->policy.stretch_permille;
+    return eft->begin_ns + eft->pace_ns - SYN_MIN(after_ns, eft->pace_ns);
 }
 
 /* Of all groups. False: none can. */
@@ -315,14 +349,18 @@ choose(const struct eft *eft, const struct syn_ready *ready, uint64_t key, uint6
        struct eft_choice *ret_best)
 {
     struct eft_choice best = {.group = SYN_NO_INDEX}, choices[SYN_PLATFORM_WORKERS_MAX];
+    uint64_t moves[SYN_PLATFORM_WORKERS_MAX];
     uint32_t band = band_of(eft, key), count = 0;
     uint64_t soonest_ns = UINT64_MAX, due_ns;
 
-    for (uint32_t g = 0; g < eft->topology.group_count; g++)
+    fill_moves(eft, ready, moves);
+    for (uint32_t g = 0; g < eft->topology.group_count; g++) {
+        choices[count].move_ns = moves[g];
         if (assess(eft, ready, g, band, now_ns, &choices[count])) {
             soonest_ns = SYN_MIN(soonest_ns, choices[count].end_ns);
             count++;
         }
+    }
     if (count == 0)
         return false;
     due_ns = due_of(eft, ready, now_ns, soonest_ns);
@@ -386,6 +424,7 @@ eft_push(void *self, struct syn_ready *ready, uint64_t now_ns, struct syn_place 
         return rc;
     entry = queues_find(&eft->queues, ready);
     entry->ns = best.ns;
+    entry->aux = best.move_ns;
     node = eft->topology.groups[best.group].node;
     if (best.move_ns != 0) {
         uint64_t *link_ns = &eft->link_ns[eft->topology.lane_of[node]];
@@ -426,26 +465,79 @@ update_free(struct eft *eft, uint32_t worker, uint64_t free_ns)
     eft->groups[g].free_ns = least;
 }
 
+/* A queue as a thief sees it: when its workers are free, and what waits from each band on. */
+struct eft_mark {
+    uint32_t group;
+    uint64_t free_ns;
+    uint64_t waits[BANDS];
+};
+
+static void
+look_at(const struct eft *eft, uint32_t g, uint64_t now_ns, struct eft_mark *mark)
+{
+    uint64_t sum = 0, count = eft->topology.groups[g].count;
+
+    mark->group = g;
+    mark->free_ns = SYN_MAX(now_ns, eft->groups[g].free_ns);
+    for (uint32_t i = BANDS; i-- > 0;) {
+        sum += eft->groups[g].bands[i];
+        mark->waits[i] = count == 1 ? sum : sum / count;
+    }
+    if (eft->policy.fifo_wait)
+        for (uint32_t i = 0; i < BANDS; i++)
+            mark->waits[i] = mark->waits[0];
+}
+
+/* Where it waits, with the transfers as they were when it was placed; its own time is in what waits
+ * from its band on. */
+static struct eft_choice
+as_placed(const struct eft *eft, const struct eft_mark *mark, const struct queue_item *item,
+          const struct queue_entry *entry, uint64_t now_ns)
+{
+    struct eft_choice theirs = {
+        .group = mark->group, .ns = entry->ns, .move_ns = entry->aux, .score = 0};
+    uint64_t begin = mark->free_ns + mark->waits[band_of(eft, item->key)];
+    uint64_t own = entry->ns;
+
+    if (eft->topology.groups[mark->group].count > 1)
+        own /= eft->topology.groups[mark->group].count;
+    begin -= SYN_MIN(own, begin);
+    theirs.end_ns = SYN_MAX(begin, now_ns + theirs.move_ns) + theirs.ns;
+    theirs.score = weigh(eft, &theirs);
+    return theirs;
+}
+
 /* What a thief makes of this item: 0 if it would not end sooner (weighed) here; else how little
  * longer it takes here than there, in 2^-20ths, so that each takes what it is best at. */
 static uint64_t
-gain(const struct eft *eft, uint32_t thief_group, uint32_t g, size_t at, uint64_t now_ns)
+gain(const struct eft *eft, uint32_t thief_group, const struct eft_mark *mark, size_t at,
+     uint64_t now_ns)
 {
-    const struct queue_item *item = &eft->queues.queues[g].items[at];
+    const struct queue_item *item = &eft->queues.queues[mark->group].items[at];
     const struct queue_entry *entry = &eft->queues.entries[item->entry];
     const struct strategy_group *here = &eft->topology.groups[thief_group];
     struct eft_choice mine = {.group = thief_group}, theirs;
+    uint64_t due_ns = 0;
 
     mine.ns = task_ns(eft, entry->ready, here->class_id);
     if (mine.ns == SYN_NEVER)
         return 0;
+    if (mark->free_ns == UINT64_MAX)
+        return UINT64_MAX; /* its workers are lost */
+    theirs = as_placed(eft, mark, item, entry, now_ns);
+    if (eft->dues != NULL && entry->ready->index < eft->rank_count)
+        due_ns = due_of(eft, entry->ready, now_ns, 0);
+    /* Too late even if its data were here: most of them, and no need to look for their data. */
+    if (now_ns + mine.ns >= SYN_MAX(theirs.score, due_ns))
+        return 0;
     mine.move_ns = moves_ns(eft, entry->ready, here->node);
     mine.end_ns = now_ns + mine.move_ns + mine.ns;
     mine.score = weigh(eft, &mine);
-    if (!assess(eft, entry->ready, g, band_of(eft, item->key), now_ns, &theirs))
-        return UINT64_MAX; /* its workers are lost */
-    /* Its own time is in what waits before it. */
-    theirs.score -= SYN_MIN(entry->ns / eft->topology.groups[g].count, theirs.score);
+    if (mine.end_ns <= due_ns && eft->policy.thrift == EFT_NOTHING)
+        return SYN_MAX((entry->ns << 20) / mine.ns, 1);
+    if (due_ns != 0 && (mine.end_ns > due_ns || theirs.end_ns <= due_ns) &&
+        thrift_cost(eft, &mine) >= thrift_cost(eft, &theirs))
+        return 0; /* dearer here, and no need */
     return theirs.score > mine.score ? SYN_MAX((theirs.ns << 20) / mine.ns, 1) : 0;
 }
 
@@ -456,7 +548,10 @@ steal(struct eft *eft, uint32_t worker, uint64_t now_ns, uint8_t *ret_why)
     uint32_t best_group = SYN_NO_INDEX;
     size_t best_at = 0;
     uint64_t most = 0;
-
+    /* With a plan it pays to look at more. */
+    size_t head = eft->ranks != NULL ? LOOK_HEAD : LOOK_HEAD_ONLINE;
+    size_t tail = eft->ranks != NULL ? LOOK_TAIL : LOOK_TAIL_ONLINE;
+    struct eft_mark mark;
     struct eft_group *group = &eft->groups[own];
 
     if (group->barren_epoch == eft->epoch && group->barren_ns == now_ns) {
@@ -471,12 +566,13 @@ steal(struct eft *eft, uint32_t worker, uint64_t now_ns, uint8_t *ret_why)
         *ret_why = SYN_POP_ELSEWHERE;
         if (eft->policy.stay)
             continue;
+        look_at(eft, g, now_ns, &mark);
         for (size_t i = 0; i < count; i++) {
             uint64_t value;
 
-            if (i == LOOK_HEAD && count > LOOK_HEAD + LOOK_TAIL)
-                i = count - LOOK_TAIL;
-            value = gain(eft, own, g, i, now_ns);
+            if (i == head && count > head + tail)
+                i = count - tail;
+            value = gain(eft, own, &mark, i, now_ns);
             if (value > most) {
                 most = value;
                 best_group = g;
@@ -491,6 +587,66 @@ steal(struct eft *eft, uint32_t worker, uint64_t now_ns, uint8_t *ret_why)
     return NULL;
 }
 
+/* Which of its own queue a worker takes: the head, or what need not wait for data. */
+static size_t
+pick(const struct eft *eft, uint32_t g)
+{
+    const struct queue *queue = &eft->queues.queues[g];
+    uint32_t node = eft->topology.groups[g].node;
+    size_t count = SYN_MIN(queue->count, eft->policy.near), best = 0;
+
+    for (size_t i = 0; i < count; i++)
+        if ((best == 0 || queue->items[i].key > queue->items[best].key) &&
+            moves_ns(eft, queues_entry(&eft->queues, g, i)->ready, node) == 0) {
+            if (i == 0)
+                return 0;
+            best = i;
+        }
+    return best;
+}
+
+static uint64_t
+state_ns(const struct eft *eft, const struct syn_ready *ready, uint32_t class_id, uint32_t state)
+{
+    const struct syn_worker_class *class = &eft->topology.platform->classes[class_id];
+
+    return class->state_count == 0
+               ? ready_ns(ready, class_id)
+               : ready_ns(ready, class_id) * 1000 / class->states[state].speed_permille;
+}
+
+/* The policy's state; or, when it says until when the worker may take, the one with the least
+ * energy of those not faster that still ends in time. */
+static uint8_t
+state_for(struct eft *eft, const struct syn_ready *ready, uint32_t class_id, uint64_t begin_ns)
+{
+    const struct syn_worker_class *class = &eft->topology.platform->classes[class_id];
+    uint64_t end_ns, least = UINT64_MAX;
+    uint8_t best = eft->policy.states[class_id];
+
+    eft->turns[class_id] = (uint8_t)(eft->turns[class_id] + eft->policy.mix[class_id]);
+    if (eft->turns[class_id] >= EFT_MIX) {
+        eft->turns[class_id] = (uint8_t)(eft->turns[class_id] - EFT_MIX);
+        best++;
+    }
+    if (eft->ends == NULL || ready->index >= eft->rank_count)
+        return best;
+    end_ns = eft->shown_ns + eft->ends[ready->index];
+    for (uint8_t s = best; s < class->state_count; s++) {
+        uint64_t ns = state_ns(eft, ready, class_id, s), cost;
+
+        if (begin_ns + class->switch_ns + ns > end_ns)
+            break; /* the slower ones take longer still */
+        cost = (class->states[s].busy_mw - SYN_MIN(class->idle_mw, class->states[s].busy_mw)) *
+               (ns >> 10);
+        if (cost < least) {
+            least = cost;
+            best = s;
+        }
+    }
+    return best;
+}
+
 static void
 eft_pop(void *self, uint32_t worker, uint64_t now_ns, struct syn_pop *ret_pop)
 {
@@ -499,6 +655,7 @@ eft_pop(void *self, uint32_t worker, uint64_t now_ns, struct syn_pop *ret_pop)
     uint32_t bound = eft->topology.group_count + worker;
     const struct queue *shared = &eft->queues.queues[own], *mine = &eft->queues.queues[bound];
     uint32_t class_id = eft->topology.groups[own].class_id;
+    uint64_t begin_ns;
 
     *ret_pop = (struct syn_pop){.why = SYN_POP_EMPTY, .state = eft->policy.states[class_id]};
     if (eft->queues.waiting == 0 || worker_lost(&eft->topology, worker))
@@ -506,15 +663,15 @@ eft_pop(void *self, uint32_t worker, uint64_t now_ns, struct syn_pop *ret_pop)
     if (mine->count > 0 && (shared->count == 0 || mine->items[0].key >= shared->items[0].key))
         ret_pop->ready = take(eft, bound, 0);
     else if (shared->count > 0)
-        ret_pop->ready = take(eft, own, 0);
+        ret_pop->ready = take(eft, own, pick(eft, own));
     else
         ret_pop->ready = steal(eft, worker, now_ns, &ret_pop->why);
     if (ret_pop->ready == NULL)
         return;
     ret_pop->why = SYN_POP_TASK;
-    update_free(eft, worker,
-                now_ns + moves_ns(eft, ret_pop->ready, eft->topology.groups[own].node) +
-                    task_ns(eft, ret_pop->ready, class_id));
+    begin_ns = now_ns + moves_ns(eft, ret_pop->ready, eft->topology.groups[own].node);
+    ret_pop->state = state_for(eft, ret_pop->ready, class_id, begin_ns);
+    update_free(eft, worker, begin_ns + state_ns(eft, ret_pop->ready, class_id, ret_pop->state));
 }
 
 static uint64_t
@@ -702,7 +859,9 @@ forget_graph(struct eft *eft)
     syn_free(eft->excess);
     syn_free(eft->believed);
     syn_free(eft->costs);
-    eft->ranks = eft->after = NULL;
+    syn_free(eft->dues);
+    syn_free(eft->ends);
+    eft->ranks = eft->after = eft->dues = eft->ends = NULL;
     eft->kernels = eft->excess = NULL;
     eft->believed = NULL;
     eft->costs = NULL;
@@ -710,13 +869,31 @@ forget_graph(struct eft *eft)
     eft->pace_ns = 0;
 }
 
+/* False: out of memory. */
+static bool
+copy_times(const uint64_t *from, uint32_t count, uint64_t **ret_copy)
+{
+    if (from == NULL)
+        return true;
+    *ret_copy = syn_calloc((size_t)count + 1, sizeof(uint64_t));
+    if (*ret_copy == NULL)
+        return false;
+    memcpy(*ret_copy, from, count * sizeof(uint64_t));
+    return true;
+}
+
 static int
 eft_graph(void *self, const struct syn_graph_view *graph, uint64_t now_ns, struct syn_err *err)
 {
     struct eft *eft = self;
     size_t count = (size_t)graph->task_count + 1;
+    bool copied;
 
     forget_graph(eft);
+    copied = copy_times(eft->policy.dues, graph->task_count, &eft->dues) &&
+             copy_times(eft->policy.ends, graph->task_count, &eft->ends);
+    /* They were that graph's. */
+    eft->policy.dues = eft->policy.ends = NULL;
     eft->ranks = syn_calloc(count, sizeof(uint64_t));
     eft->after = syn_calloc(count, sizeof(uint64_t));
     eft->kernels = syn_calloc(count, sizeof(uint32_t));
@@ -724,16 +901,30 @@ eft_graph(void *self, const struct syn_graph_view *graph, uint64_t now_ns, struc
     eft->believed = syn_calloc(AREA_KERNELS_MAX, sizeof(eft->believed[0]));
     eft->costs = syn_calloc(AREA_KERNELS_MAX, sizeof(struct syn_estimate *));
     if (eft->ranks == NULL || eft->after == NULL || eft->kernels == NULL || eft->excess == NULL ||
-        eft->believed == NULL || eft->costs == NULL) {
+        eft->believed == NULL || eft->costs == NULL || !copied) {
         forget_graph(eft);
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a plan of %u tasks",
                         graph->task_count);
     }
     eft->graph = *graph;
     eft->rank_count = graph->task_count;
+    eft->shown_ns = now_ns;
     plan_graph(eft, now_ns);
     rekey(eft);
     return SYN_OK;
+}
+
+void
+eft_retune(void *self, const struct eft_policy *policy, const struct syn_graph_view *graph,
+           uint64_t now_ns)
+{
+    struct eft *eft = self;
+
+    eft->policy = *policy;
+    set_states(eft);
+    /* Without memory for the plan it goes by priorities. */
+    if (eft_graph(eft, graph, now_ns, NULL) < 0)
+        rekey(eft);
 }
 
 const struct syn_strategy_ops eft_ops = {

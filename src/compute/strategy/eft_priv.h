@@ -16,20 +16,33 @@ enum eft_rank {
 /* What to save where the time does not matter. */
 enum eft_thrift { EFT_NOTHING, EFT_ENERGY, EFT_PRICE };
 
+#define EFT_MIX 8U
+
 struct eft_policy {
     enum eft_rank rank;
-    uint32_t move_permille;   /* transfers weigh so much more than the time that they cost */
-    uint32_t pace_permille;   /* of the bound: end then, and until then choose what is cheap */
+    uint32_t move_permille; /* transfers weigh so much more than the time that they cost */
+    uint32_t pace_permille; /* of the bound: end then, and until then choose what is cheap */
+    uint32_t
+        stretch_permille; /* pace: what comes after a task takes so much of its least; 0: 1000 */
     uint32_t energy_permille; /* ns a uJ, in thousandths */
     uint32_t price_permille;  /* ns a unit of price, in thousandths */
     enum eft_thrift thrift;
     uint32_t slack_permille; /* thrift: how much later than the soonest is still in time */
     bool fifo_wait;          /* count all that waits as before the task, not what ranks higher */
     bool stay;               /* do not steal */
+    uint8_t near;            /* of so many at the queue's head take the first whose data are here */
+    /* By the graph's index, counted from graph(), which copies them; NULL: none. */
+    const uint64_t *dues; /* when a task should have ended, instead of what the pace says */
+    const uint64_t *ends; /* until when its worker may take for it, by a slower power state */
     uint8_t states[SYN_CLASSES_MAX];
+    uint8_t mix[SYN_CLASSES_MAX]; /* so many of EFT_MIX tasks run in the next slower state */
 };
 
 /** Opened with opts->extra pointing at a struct eft_policy, which is copied. */
 extern const struct syn_strategy_ops eft_ops;
+
+/** Another policy for an instance that holds tasks; each keeps its queue. */
+void eft_retune(void *self, const struct eft_policy *policy, const struct syn_graph_view *graph,
+                uint64_t now_ns);
 
 #endif

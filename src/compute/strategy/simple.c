@@ -248,6 +248,7 @@ steal_open(const struct syn_platform *platform, const struct syn_strategy_opts *
 
     if (rc < 0)
         return rc;
+    assert(pool != NULL);
     pool->owned = syn_calloc(workers, sizeof(uint32_t));
     pool->victims = syn_calloc((size_t)workers * workers, sizeof(uint16_t));
     if (pool->owned == NULL || pool->victims == NULL) {

@@ -33,6 +33,7 @@ struct topology {
     uint16_t *members;
     uint16_t *group_of;              /* by worker */
     struct strategy_route *routes;   /* from x to */
+    uint64_t direct[SYN_NODES_MAX];  /* nodes that a link joins with it, this way */
     uint16_t lane_of[SYN_NODES_MAX]; /* nodes whose link from the host is on one bus: the first */
     uint64_t lost[SYN_PLATFORM_WORKERS_MAX / 64];
 };
@@ -41,15 +42,32 @@ SYN_MUST int topology_init(struct topology *topology, const struct syn_platform 
                            struct syn_err *err);
 void topology_fini(struct topology *topology);
 
-/* Time to bring `bytes` to `node` from the nearest of the nodes in `valid`; 0 if it is there or
- * nowhere. */
-uint64_t topology_move_ns(const struct topology *topology, uint64_t valid, uint64_t bytes,
-                          uint32_t node);
-
 static inline uint64_t
 route_ns(const struct strategy_route *route, uint64_t bytes)
 {
     return route->latency_ns + ((bytes >> 10) * route->mib_ns >> 10);
+}
+
+/* Time to bring `bytes` to `node` from the nearest of the nodes in `valid`; 0 if it is there or
+ * nowhere. Where the host has a copy, whoever would send his over the host need not be asked. */
+static inline uint64_t
+topology_move_ns(const struct topology *topology, uint64_t valid, uint64_t bytes, uint32_t node)
+{
+    const struct strategy_route *routes = topology->routes + node;
+    uint64_t least = UINT64_MAX;
+
+    if (valid == 0 || (valid >> node & 1) != 0)
+        return 0;
+    if ((valid & topology->direct[node] & 1) != 0)
+        valid &= topology->direct[node];
+    for (; valid != 0; valid &= valid - 1) {
+        const struct strategy_route *route =
+            &routes[(size_t)__builtin_ctzll(valid) * topology->platform->node_count];
+        uint64_t ns = route->mib_ns == UINT64_MAX ? UINT64_MAX : route_ns(route, bytes);
+
+        least = ns < least ? ns : least;
+    }
+    return least;
 }
 
 static inline uint64_t

@@ -69,6 +69,7 @@ fill_routes(struct topology *topology)
         const struct syn_link_desc *link = &platform->links[i];
         syn_u128 mib_ns = ((syn_u128)1000000000U << 20) / link->bytes_per_s;
 
+        topology->direct[link->to] |= UINT64_C(1) << link->from;
         topology->routes[link->from * nodes + link->to] =
             (struct strategy_route){link->latency_ns, (uint64_t)SYN_MIN(mib_ns, MIB_NS_MAX)};
     }
@@ -183,24 +184,6 @@ topology_fini(struct topology *topology)
     syn_free(topology->group_of);
     syn_free(topology->routes);
     *topology = (struct topology){0};
-}
-
-uint64_t
-topology_move_ns(const struct topology *topology, uint64_t valid, uint64_t bytes, uint32_t node)
-{
-    const struct strategy_route *routes = topology->routes + node;
-    uint64_t least = UINT64_MAX;
-
-    if (valid == 0 || (valid >> node & 1) != 0)
-        return 0;
-    for (; valid != 0; valid &= valid - 1) {
-        const struct strategy_route *route =
-            &routes[(size_t)__builtin_ctzll(valid) * topology->platform->node_count];
-
-        if (route->mib_ns != UINT64_MAX)
-            least = SYN_MIN(least, route_ns(route, bytes));
-    }
-    return least;
 }
 
 int

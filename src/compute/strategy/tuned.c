@@ -1,71 +1,21 @@
 /* heft, latency, energy and cost: the engine of eft.c, or a rule of peers.c, under a policy.
  *
- * Without a graph each has a fixed policy. Shown a graph, heft, energy and cost rehearse: they run
- * it on the modelled platform under a dozen policies, with the estimates as they are, and keep the
- * one that does best. What is kept is a policy and not a schedule, so when tasks take longer or
- * shorter than believed, nothing that was planned is wrong. No single rule is good at everything:
- * where transfers rule, a task must stay where it was put; where the area rules, cheap classes must
- * take what they are comparatively good at; where the critical path rules, neither. dmdas itself is
- * among the candidates: whatever it does well, it is there to be chosen.
- *
- * energy and cost begin with heft's answer and make the run cheaper step by step, slower power
- * states and dearer joules or seconds, as long as the rehearsal meets the deadline.
- *
- * Refused: an insertion-based static schedule (HEFT as published, Topcuoglu, Hariri, Wu, TPDS
- * 2002). It needs the links' future, and one late task moves everything behind it. */
+ * Without a graph each has a fixed policy. Shown a graph, heft, energy and cost rehearse it
+ * (rehearse.c) with the estimates as they are, and keep the policy that does best. It is a policy
+ * and not a schedule, so when tasks take longer or shorter than believed, nothing that was planned
+ * is wrong. When estimates turn out to have been off, what is left is rehearsed again. */
 #include <string.h>
 
 #include "../sim/area_priv.h"
-#include "../sim/sim_priv.h"
-#include "eft_priv.h"
+#include "rehearse_priv.h"
 
 #define REHEARSE_TASKS_MAX 200000U /* a larger graph gets the first candidate without rehearsal */
 #define SLOWDOWN_PERMILLE  30U
-#define STEPS_MAX          48U /* accepted steps of energy and cost */
 /* Ended tasks when estimates are first compared with what was believed. */
-#define LOOK_FIRST      48U
-#define LOOK_GROWTH     3U
-#define DRIFT_PART      20
+#define LOOK_FIRST      32U
+#define LOOK_GROWTH     2U
+#define DRIFT_PART      12
 #define MARGIN_PERMILLE 15U /* energy, cost: of the time, kept in hand for tasks that vary */
-#define SWITCH_PERMILLE 20U
-
-enum goal { GOAL_TIME, GOAL_ENERGY, GOAL_PRICE };
-
-struct candidate {
-    const struct syn_strategy_ops *ops;
-    struct eft_policy policy;
-};
-
-static bool
-same_candidate(const struct candidate *a, const struct candidate *b)
-{
-    const struct eft_policy *p = &a->policy, *q = &b->policy;
-
-    return a->ops == b->ops && p->rank == q->rank && p->move_permille == q->move_permille &&
-           p->pace_permille == q->pace_permille && p->energy_permille == q->energy_permille &&
-           p->price_permille == q->price_permille && p->thrift == q->thrift &&
-           p->slack_permille == q->slack_permille && p->fifo_wait == q->fifo_wait &&
-           p->stay == q->stay && memcmp(p->states, q->states, sizeof(p->states)) == 0;
-}
-
-/* clang-format off */
-static const struct candidate candidates[] = {
-    {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 1000, .pace_permille = 1000}},
-    {&strategy_dmdas, {.rank = EFT_PRIORITY}},
-    {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 1000}},
-    {&eft_ops, {.rank = EFT_MEAN, .move_permille = 1000}},
-    {&eft_ops, {.rank = EFT_MEAN, .move_permille = 1000, .fifo_wait = true, .stay = true}},
-    {&eft_ops, {.rank = EFT_LEAST, .move_permille = 1000, .pace_permille = 1000}},
-    {&eft_ops, {.rank = EFT_MEAN, .move_permille = 1000, .pace_permille = 1000}},
-    {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 1000, .pace_permille = 1100}},
-    {&eft_ops, {.rank = EFT_MEAN, .move_permille = 300, .pace_permille = 1100}},
-    {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 1000, .fifo_wait = true}},
-    {&eft_ops, {.rank = EFT_WEIGHTED, .move_permille = 4000, .fifo_wait = true}},
-    {&eft_ops, {.rank = EFT_MEAN, .move_permille = 4000, .pace_permille = 1000, .stay = true}},
-    {&eft_ops, {.rank = EFT_LEAST, .move_permille = 1000}},
-    {&strategy_heteroprio, {.rank = EFT_PRIORITY}},
-};
-/* clang-format on */
 
 struct tuned {
     const struct syn_platform *platform;
@@ -80,6 +30,8 @@ struct tuned {
     struct syn_ready **held; /* by index: waiting in `inner` */
     uint8_t *ended;          /* by index */
     uint32_t ended_count, next_look;
+    struct stage stage;
+    uint64_t chosen_ns;            /* since when the rule that runs does */
     uint64_t now_ns;               /* while tasks move from one rule to another */
     uint64_t limit_ns;             /* energy, cost: when it is to have ended */
     struct syn_estimate *believed; /* by kernel: at the last rehearsal */
@@ -95,6 +47,8 @@ forget(struct tuned *tuned)
     syn_free(tuned->ended);
     syn_free(tuned->believed);
     syn_free(tuned->costs);
+    stage_fini(&tuned->stage);
+    tuned->chosen.policy.dues = tuned->chosen.policy.ends = NULL;
     tuned->held = NULL;
     tuned->ended = NULL;
     tuned->believed = NULL;
@@ -253,116 +207,12 @@ tuned_lost(void *self, uint32_t worker, bool lost)
     tuned->chosen.ops->lost(tuned->inner, worker, lost);
 }
 
-/* Run the graph as it is believed to be. False: it takes longer than `limit_ns`, or no memory. */
-static bool
-rehearse(const struct tuned *tuned, const struct syn_graph_view *graph,
-         const struct candidate *candidate, uint64_t limit_ns, struct syn_plan_result *ret_result)
-{
-    struct sim_setup setup = {
-        .platform = tuned->platform,
-        .graph = graph,
-        .strategy = candidate->ops,
-        .give_graph = true,
-        .give_up_ns = limit_ns,
-        .strategy_opts = {.extra = &candidate->policy, .seed = tuned->opts.seed},
-    };
-
-    return sim_run(&setup, ret_result, NULL) == 0;
-}
-
-static uint64_t
-objective(const struct tuned *tuned, const struct syn_plan_result *result)
-{
-    if (tuned->goal == GOAL_ENERGY)
-        return result->energy_uj;
-    return tuned->goal == GOAL_PRICE ? result->price : result->makespan_ns;
-}
-
-/* The fastest candidate; *best itself unless another is faster by SWITCH_PERMILLE. Returns how long
- * it takes; 0: none could be rehearsed. */
-static uint64_t
-fastest(const struct tuned *tuned, const struct syn_graph_view *graph, struct candidate *best)
-{
-    struct syn_plan_result result;
-    uint64_t least_ns = 0;
-
-    if (tuned->ended_count > 0 && tuned->goal == GOAL_TIME &&
-        rehearse(tuned, graph, best, 0, &result))
-        least_ns = result.makespan_ns - result.makespan_ns / 1000 * SWITCH_PERMILLE;
-    for (size_t i = 0; i < SYN_LEN(candidates); i++)
-        if (rehearse(tuned, graph, &candidates[i], least_ns, &result) &&
-            (least_ns == 0 || result.makespan_ns < least_ns)) {
-            least_ns = result.makespan_ns;
-            *best = candidates[i];
-        }
-    return least_ns;
-}
-
-/* One change to a policy; false: there is no such change to this one. */
-static bool
-change(const struct tuned *tuned, struct eft_policy *policy, uint32_t step)
-{
-    uint32_t classes = tuned->platform->class_count;
-    uint32_t *weight =
-        tuned->goal == GOAL_ENERGY ? &policy->energy_permille : &policy->price_permille;
-
-    if (step < classes) { /* the next slower state */
-        if (policy->states[step] + 1U >= tuned->platform->classes[step].state_count)
-            return false;
-        policy->states[step]++;
-        return true;
-    }
-    switch (step - classes) {
-    case 0:
-        *weight = *weight == 0 ? 100 : *weight * 4;
-        return *weight <= 1000000;
-    case 1: /* time to spare lets cheap classes have what they are good at */
-        policy->pace_permille += policy->pace_permille == 0 ? 1000 : 50;
-        return policy->pace_permille <= 2000;
-    default:
-        return false;
-    }
-}
-
-/* Make the run cheaper within the limit, each time by the change that saves most. */
-static void
-economise(const struct tuned *tuned, const struct syn_graph_view *graph, uint64_t limit_ns,
-          struct candidate *best)
-{
-    struct syn_plan_result result;
-    uint64_t least = UINT64_MAX;
-
-    for (size_t i = 0; i < SYN_LEN(candidates); i++) /* the cheapest that is in time */
-        if (candidates[i].ops == &eft_ops &&
-            rehearse(tuned, graph, &candidates[i], limit_ns, &result) &&
-            objective(tuned, &result) < least) {
-            least = objective(tuned, &result);
-            *best = candidates[i];
-        }
-    for (uint32_t round = 0; round < STEPS_MAX && least != UINT64_MAX; round++) {
-        struct candidate next = *best;
-
-        for (uint32_t step = 0; step < tuned->platform->class_count + 2; step++) {
-            struct candidate tried = *best;
-
-            if (change(tuned, &tried.policy, step) &&
-                rehearse(tuned, graph, &tried, limit_ns, &result) &&
-                objective(tuned, &result) < least) {
-                least = objective(tuned, &result);
-                next = tried;
-            }
-        }
-        if (same_candidate(&next, best))
-            return;
-        *best = next;
-    }
-}
-
 /* The best policy for what is left of the graph, and what it was chosen on. */
 static void
 select_policy(struct tuned *tuned, uint64_t now_ns, struct candidate *best)
 {
-    uint64_t least_ns = fastest(tuned, &tuned->graph, best);
+    uint64_t least_ns = stage_fastest(&tuned->stage, tuned->ended_count > 0 ? &tuned->chosen : NULL,
+                                      tuned->goal == GOAL_TIME, now_ns - tuned->chosen_ns, best);
     uint64_t left_ns;
 
     for (uint32_t k = 0; k < tuned->kernel_count; k++)
@@ -378,7 +228,7 @@ select_policy(struct tuned *tuned, uint64_t now_ns, struct candidate *best)
     left_ns = tuned->limit_ns - SYN_MIN(now_ns, tuned->limit_ns);
     left_ns -= left_ns / 1000 * MARGIN_PERMILLE;
     if (left_ns > least_ns)
-        economise(tuned, &tuned->graph, left_ns, best);
+        stage_economise(&tuned->stage, left_ns, best);
 }
 
 /* Which tables of estimates the graph uses: those that matter are few and met soon. */
@@ -415,6 +265,12 @@ remember(struct tuned *tuned, const struct syn_graph_view *graph)
     if (graph->ended != NULL)
         memcpy(tuned->ended, graph->ended, graph->task_count);
     tuned->graph.ended = tuned->ended;
+    if (stage_init(&tuned->stage, tuned->platform, &tuned->graph, NULL) < 0) {
+        forget(tuned);
+        return false;
+    }
+    tuned->stage.goal = tuned->goal;
+    tuned->stage.seed = tuned->opts.seed;
     tuned->limit_ns = 0;
     tuned->next_look = LOOK_FIRST;
     note_costs(tuned);
@@ -425,7 +281,7 @@ static int
 tuned_graph(void *self, const struct syn_graph_view *graph, uint64_t now_ns, struct syn_err *err)
 {
     struct tuned *tuned = self;
-    struct candidate best = candidates[0];
+    struct candidate best = *stage_default();
     int rc = SYN_OK;
 
     forget(tuned);
@@ -437,6 +293,7 @@ tuned_graph(void *self, const struct syn_graph_view *graph, uint64_t now_ns, str
             select_policy(tuned, now_ns, &best);
         }
         rc = adopt(tuned, &best, err);
+        tuned->chosen_ns = now_ns;
     }
     if (rc == 0 && tuned->chosen.ops->graph != NULL)
         rc = tuned->chosen.ops->graph(tuned->inner, graph, now_ns, err);
@@ -487,14 +344,22 @@ static void
 switch_to(struct tuned *tuned, const struct candidate *candidate, uint64_t now_ns)
 {
     struct candidate old = tuned->chosen;
-    void *old_self = SYN_TAKE(tuned->inner);
+    void *old_self;
     uint32_t count = tuned->graph.task_count, moved;
 
+    if (candidate->ops == &eft_ops && old.ops == &eft_ops) {
+        /* What waits stays where its data were sent; who is free takes it if it is better there. */
+        eft_retune(tuned->inner, &candidate->policy, &tuned->graph, now_ns);
+        tuned->chosen = *candidate;
+        tuned->chosen_ns = now_ns;
+        return;
+    }
+    old_self = SYN_TAKE(tuned->inner);
     if (adopt(tuned, candidate, NULL) < 0) {
         tuned->inner = old_self;
         return;
     }
-    tuned->now_ns = now_ns;
+    tuned->now_ns = tuned->chosen_ns = now_ns;
     if (candidate->ops->graph != NULL)
         (void)candidate->ops->graph(tuned->inner, &tuned->graph, now_ns, NULL);
     moved = move_waiting(tuned, &old, old_self, candidate, tuned->inner, count);
@@ -515,10 +380,11 @@ look_again(struct tuned *tuned, uint64_t now_ns)
     struct candidate best = tuned->chosen;
 
     tuned->next_look = tuned->ended_count * LOOK_GROWTH;
-    if (!drifted(tuned))
+    /* Who has a limit to keep looks whether he does, too. */
+    if (tuned->goal == GOAL_TIME && !drifted(tuned))
         return;
     select_policy(tuned, now_ns, &best);
-    if (!same_candidate(&best, &tuned->chosen))
+    if (!candidate_same(&best, &tuned->chosen))
         switch_to(tuned, &best, now_ns);
 }
 
