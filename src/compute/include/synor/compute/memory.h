@@ -9,7 +9,11 @@
  * The caller orders tasks: of two acquisitions of one tensor at the same time, neither writes, or
  * both commute and exclude each other. What the manager sees to is where the good content is.
  *
- * Thread: every function from any thread, also from inside `ready`. */
+ * `ready` is called by the manager's own thread, the mover, one after the other.
+ *
+ * Thread: every function from any thread, also from inside `ready`; of synor/tensor.h's, only
+ * syn_tensor_gather() and the freeing of what was wrapped or is divided wait for transfers, and may
+ * not be called there. */
 #ifndef SYNOR_COMPUTE_MEMORY_H
 #define SYNOR_COMPUTE_MEMORY_H
 
@@ -54,26 +58,33 @@ struct syn_memory_request {
 };
 
 /** Bring the tensors of `uses` to `node` and hold them there: not evicted, not moved. `uses` is
- * read until `ready`. Returns 0; SYN_MEMORY_PENDING. NOSPACE: they do not fit on the node even when
- * everything that is not held leaves; INVALID: read, and never written; UNAVAILABLE: the only good
- * copy was on a lost device (the tensor is named by its number); IO: a copy failed. On failure
- * nothing is held. */
+ * read until `ready`. A tensor may be used several times. Where others hold the room that is
+ * needed, it waits for them to let go, in order of arrival: who holds something for as long as he
+ * likes (a map) should not wait for tasks meanwhile where memory is limited. Who writes waits for
+ * transfers of the tensor that are on their way. Returns 0; SYN_MEMORY_PENDING. NOSPACE: they do
+ * not fit on the node even when all others have left; INVALID: read, and never written, or divided;
+ * UNAVAILABLE: the only good copy was on a lost device (the tensor is named by its number), or the
+ * node's is lost; IO: a copy failed; CONFLICT: the caller lets somebody write it meanwhile; NOMEM.
+ * On failure nothing is held. */
 SYN_MUST int syn_memory_acquire(struct syn_memory *memory, unsigned node,
                                 const struct syn_memory_use *uses, size_t count,
                                 struct syn_memory_request *request, struct syn_err *err);
-/** Let go. `ok`: what was acquired for writing is now the only good copy; else its content is gone
- * from this node and what else was good before stays so. */
+/** Let go, with the uses that were acquired. `ok`: what was acquired for writing is now the only
+ * good copy; else its content is gone from this node and what else was good before stays so. */
 void syn_memory_release(struct syn_memory *memory, unsigned node, const struct syn_memory_use *uses,
                         size_t count, bool ok);
 /** Begin to bring a tensor there, if there is room without throwing out what is in use; a hint. */
 void syn_memory_prefetch(struct syn_memory *memory, unsigned node, struct syn_tensor *tensor);
 
-/** Where a held tensor is on `node`: the buffer (NULL on the host), the offset of its first element
- * there, and the host's pointer to it (NULL where the host does not reach it). */
+/** Where a held tensor is on `node`: the buffer (NULL on the host), the byte at which its first
+ * element is, the host's pointer to that (NULL where the host does not reach it), and how it lies
+ * there. A part lies as its whole does where they share memory and packed where they do not, and so
+ * does what was wrapped with gaps; of all others `shape` is syn_tensor_shape() everywhere. */
 struct syn_tensor_place {
     struct syn_dev_buf *buf;
     uint64_t offset;
     void *host;
+    const struct syn_shape *shape; /* what kernels are given; borrowed from the tensor */
 };
 void syn_tensor_at(const struct syn_tensor *tensor, unsigned node,
                    struct syn_tensor_place *ret_place);
@@ -88,8 +99,10 @@ void syn_tensor_set_user(struct syn_tensor *tensor, void *user);
 /** The whole that a part was divided from, or NULL. */
 struct syn_tensor *syn_tensor_whole(const struct syn_tensor *tensor);
 
-/** The device of `node` is lost: its replicas are no good any more. Calls `gone(arg, tensor)` for
- * every tensor whose only good copy that was (each is then as if never written). */
+/** The device of `node` is lost: its replicas are no good any more. Calls `gone(arg, tensor)`, from
+ * this thread and without the manager's lock, for every tensor whose only good copy that was (each
+ * is then as if never written, but for the code that says so). Before a reset of the device.
+ * Blocks: for what it still does. */
 void syn_memory_lost(struct syn_memory *memory, unsigned node,
                      void (*gone)(void *arg, struct syn_tensor *tensor), void *arg);
 

@@ -1,0 +1,232 @@
+#include "memory_suite.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+int
+mrig_init(struct mrig *rig, const char *drivers, const char *modelled, const uint64_t *node_bytes,
+          size_t node_bytes_count, struct syn_err *err)
+{
+    const struct syn_registry_options options = {.drivers = drivers, .modelled = modelled};
+    struct syn_memory_options how = {.node_bytes = node_bytes,
+                                     .node_bytes_count = node_bytes_count};
+    int rc = syn_registry_open(&options, &rig->registry, err);
+
+    rig->nodes = 1;
+    for (size_t i = 0; rc == SYN_OK && i < syn_registry_count(rig->registry); i++) {
+        struct syn_dev *dev = NULL;
+
+        rc = syn_dev_open(rig->registry, i, &dev, err);
+        if (rc < 0)
+            break;
+        rig->devs[rig->devs_count++] = dev;
+        rig->nodes = SYN_MAX(rig->nodes, dev->node + 1);
+        if (dev->node == SYN_NODE_HOST)
+            continue;
+        rc = syn_dev_queue_create(dev, 0, &rig->queues[dev->node], err);
+        rc = rc < 0 ? rc : syn_dev_event_create(dev, &rig->events[dev->node], err);
+    }
+    how.devs = rig->devs;
+    how.devs_count = rig->devs_count;
+    how.registry = rig->registry;
+    return rc < 0 ? rc : syn_memory_open(&how, &rig->memory, err);
+}
+
+void
+mrig_fini(struct mrig *rig)
+{
+    rig->memory = syn_memory_close(rig->memory);
+    for (size_t n = 0; n < SYN_LEN(rig->queues); n++) {
+        rig->queues[n] = syn_dev_queue_destroy(rig->queues[n]);
+        rig->events[n] = syn_dev_event_destroy(rig->events[n]);
+    }
+    for (size_t i = 0; i < rig->devs_count; i++)
+        rig->devs[i] = syn_dev_close(rig->devs[i]);
+    rig->devs_count = 0;
+    rig->registry = syn_registry_close(rig->registry);
+}
+
+struct held {
+    struct syn_memory_request request;
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    int calls, code;
+};
+
+static void
+held_ready(struct syn_memory_request *request, int code)
+{
+    struct held *held = request->user;
+
+    (void)pthread_mutex_lock(&held->lock);
+    held->calls++;
+    held->code = code;
+    (void)pthread_cond_signal(&held->done);
+    (void)pthread_mutex_unlock(&held->lock);
+}
+
+int
+mrig_acquire(struct mrig *rig, unsigned node, const struct syn_memory_use *uses, size_t count,
+             struct syn_err *err)
+{
+    struct held held = {.request.ready = held_ready,
+                        .lock = PTHREAD_MUTEX_INITIALIZER,
+                        .done = PTHREAD_COND_INITIALIZER};
+    int rc;
+
+    held.request.user = &held;
+    rc = syn_memory_acquire(rig->memory, node, uses, count, &held.request, err);
+    if (rc != SYN_MEMORY_PENDING)
+        return rc;
+    (void)pthread_mutex_lock(&held.lock);
+    while (held.calls == 0)
+        (void)pthread_cond_wait(&held.done, &held.lock);
+    rc = held.code;
+    (void)pthread_mutex_unlock(&held.lock);
+    if (rc < 0)
+        *err = held.request.err;
+    return rc;
+}
+
+int
+mrig_hold(struct mrig *rig, unsigned node, struct syn_tensor *tensor, enum syn_access access,
+          struct syn_err *err)
+{
+    const struct syn_memory_use use = {tensor, access};
+
+    return mrig_acquire(rig, node, &use, 1, err);
+}
+
+void
+mrig_release(struct mrig *rig, unsigned node, struct syn_tensor *tensor, enum syn_access access,
+             bool ok)
+{
+    const struct syn_memory_use use = {tensor, access};
+
+    syn_memory_release(rig->memory, node, &use, 1, ok);
+}
+
+/* One element after the other, on the image of the memory that it lies in. */
+static void
+walk(const struct syn_shape *shape, char *image, char *plain, bool to_image)
+{
+    uint64_t at[SYN_DIMS_MAX] = {0}, bytes = syn_dtype_info(shape->dtype)->bits / 8;
+    uint64_t count = syn_shape_count(shape);
+
+    for (uint64_t i = 0; i < count; i++, plain += bytes) {
+        uint64_t offset = 0;
+
+        for (unsigned d = 0; d < shape->dims; d++)
+            offset += at[d] * shape->strides[d] * bytes;
+        memcpy(to_image ? image + offset : plain, to_image ? plain : image + offset, bytes);
+        for (unsigned d = shape->dims; d-- > 0;) {
+            if (++at[d] < shape->sizes[d])
+                break;
+            at[d] = 0;
+        }
+    }
+}
+
+static int
+settle(struct mrig *rig, unsigned node, int rc, struct syn_err *err)
+{
+    return rc < 0 ? rc : syn_dev_event_wait(rig->events[node], -1, err);
+}
+
+static int
+device_image(struct mrig *rig, unsigned node, const struct syn_tensor_place *place, char *image,
+             bool to_device, struct syn_err *err)
+{
+    const struct syn_dev_cmd cmd = {.queue = rig->queues[node], .signal = rig->events[node]};
+    uint64_t span = syn_shape_span(place->shape);
+    int rc = to_device ? syn_dev_write(place->buf, place->offset, image, span, &cmd, err)
+                       : syn_dev_read(image, place->buf, place->offset, span, &cmd, err);
+
+    return settle(rig, node, rc, err);
+}
+
+int
+mrig_read(struct mrig *rig, unsigned node, const struct syn_tensor *tensor, void *to,
+          struct syn_err *err)
+{
+    struct syn_tensor_place place = {0};
+    char *image = NULL;
+    int rc;
+
+    syn_tensor_at(tensor, node, &place);
+    if (place.host) {
+        walk(place.shape, place.host, to, false);
+        return SYN_OK;
+    }
+    image = malloc(syn_shape_span(place.shape));
+    rc = device_image(rig, node, &place, image, false, err);
+    if (rc == SYN_OK)
+        walk(place.shape, image, to, false);
+    free(image);
+    return rc;
+}
+
+/* What lies in the gaps is read and written back: on a device nobody else uses it meanwhile. */
+int
+mrig_write(struct mrig *rig, unsigned node, const struct syn_tensor *tensor, const void *from,
+           struct syn_err *err)
+{
+    union {
+        const void *in;
+        void *out;
+    } plain = {from}; /* only read */
+    struct syn_tensor_place place = {0};
+    char *image = NULL;
+    int rc;
+
+    syn_tensor_at(tensor, node, &place);
+    if (place.host) {
+        walk(place.shape, place.host, plain.out, true);
+        return SYN_OK;
+    }
+    image = malloc(syn_shape_span(place.shape));
+    rc = device_image(rig, node, &place, image, false, err);
+    if (rc == SYN_OK) {
+        walk(place.shape, image, plain.out, true);
+        rc = device_image(rig, node, &place, image, true, err);
+    }
+    free(image);
+    return rc;
+}
+
+int
+mrig_put(struct mrig *rig, unsigned node, struct syn_tensor *tensor, const void *from,
+         struct syn_err *err)
+{
+    int rc = mrig_hold(rig, node, tensor, SYN_WRITE, err);
+
+    if (rc < 0)
+        return rc;
+    rc = mrig_write(rig, node, tensor, from, err);
+    mrig_release(rig, node, tensor, SYN_WRITE, rc == SYN_OK);
+    return rc;
+}
+
+int
+mrig_get(struct mrig *rig, unsigned node, struct syn_tensor *tensor, void *to, struct syn_err *err)
+{
+    int rc = mrig_hold(rig, node, tensor, SYN_READ, err);
+
+    if (rc < 0)
+        return rc;
+    rc = mrig_read(rig, node, tensor, to, err);
+    mrig_release(rig, node, tensor, SYN_READ, true);
+    return rc;
+}
+
+uint64_t
+mrig_seed(void)
+{
+    const char *given = getenv("SYNOR_TEST_SEED");
+    uint64_t seed = given ? strtoull(given, NULL, 0) : 0;
+
+    seed = seed ? seed : UINT64_C(0x5eed0fc0de);
+    print_message("# seed %llu (SYNOR_TEST_SEED)\n", (unsigned long long)seed);
+    return seed;
+}
