@@ -170,6 +170,17 @@ own_holds(const struct syn_claim *claim, const struct syn_tensor *tensor, unsign
     return count;
 }
 
+/* Of those who write it while others may be valid, the claim's own. */
+static uint64_t
+own_writers(const struct syn_claim *claim, const struct syn_tensor *tensor)
+{
+    uint64_t count = 0;
+
+    for (size_t i = 0; claim && i < claim->count; i++)
+        count += claim->uses[i].tensor == tensor && claim->slow & SYN_BIT(i) ? 1 : 0;
+    return count;
+}
+
 static enum verdict
 judge_view(const struct syn_tensor *tensor, unsigned node, const struct syn_claim *claim)
 {
@@ -180,7 +191,8 @@ judge_view(const struct syn_tensor *tensor, unsigned node, const struct syn_clai
     if (!(word & SYN_SLOT_VALID))
         return EMPTY;
     if (tensor->writers > 0)
-        return HELD; /* what is left if the writer elsewhere fails */
+        /* What is left if the writer elsewhere fails. */
+        return tensor->writers > own_writers(claim, tensor) ? HELD : OURS;
     return syn_tensor_live(tensor) & ~syn_node_bit(node) ? CLEAN : MODIFIED;
 }
 
@@ -411,12 +423,13 @@ block_get(struct syn_memory *memory, struct syn_node *node, uint64_t bytes, stru
     }
 }
 
-/* Share a block of what the tensor is a part of. */
-static bool
-share_block(struct syn_tensor *tensor, unsigned node)
+bool
+syn_block_share(struct syn_tensor *tensor, unsigned node)
 {
     struct syn_tensor *whole = syn_tensor_parent(tensor);
 
+    if (tensor->slots[node].block)
+        return true;
     for (; whole; whole = syn_tensor_parent(whole)) {
         struct syn_block *block = whole->slots[node].block;
 
@@ -447,7 +460,7 @@ syn_block_for(struct syn_tensor *tensor, unsigned node, enum syn_room room,
     if (slot->block && slot->block->spoilt)
         return SYN_FAIL(err, SYN_E_UNAVAILABLE, "node %u was lost, and tensor %llu is held there",
                         node, (unsigned long long)tensor->number);
-    if (slot->block || share_block(tensor, node))
+    if (syn_block_share(tensor, node))
         return SYN_OK;
     if (room == SYN_ROOM_CLAIM && at->queue && at->queue != claim)
         return SYN_MEMORY_ROOM; /* others were here before */

@@ -114,7 +114,7 @@ struct syn_move {
     struct syn_tensor *tensor;
     uint64_t bytes;
     int64_t started_ns;
-    uint32_t to_epoch;
+    uint32_t from_epoch, to_epoch;
     uint8_t from, to;
     uint8_t tries;
     bool leaving; /* the source goes when it is done */
@@ -287,6 +287,8 @@ void syn_node_init(struct syn_node *node, unsigned id);
  * SYN_MEMORY_ROOM; NOSPACE, NOMEM, what the driver says. */
 int syn_block_for(struct syn_tensor *tensor, unsigned node, enum syn_room room,
                   const struct syn_claim *claim, struct syn_err *err);
+/* Does it have a block there, or can it share one of what it is a part of? */
+bool syn_block_share(struct syn_tensor *tensor, unsigned node);
 /* The host's, from the caller. */
 int syn_block_wrap(struct syn_tensor *tensor, void *address, struct syn_err *err);
 /* A slot lets go of its block. */

@@ -379,6 +379,7 @@ syn_move_begin(struct syn_tensor *tensor, unsigned from, unsigned to, enum syn_r
         move->tensor = tensor;
         move->from = (uint8_t)from;
         move->to = (uint8_t)to;
+        move->from_epoch = memory->nodes[from].epoch;
         move->to_epoch = memory->nodes[to].epoch;
         move->bytes = tensor->replicas.bytes;
         move->leaving = room == SYN_ROOM_HOME;
@@ -391,6 +392,67 @@ syn_move_begin(struct syn_tensor *tensor, unsigned from, unsigned to, enum syn_r
     }
     if (rc < 0)
         undo_target(tensor, to);
+    return rc;
+}
+
+/* ---- within a node ---- */
+
+/* One try on a device. Takes the lock for giving, not for waiting. */
+static int
+within_device(struct syn_tensor *tensor, struct syn_channel *channel, struct syn_block *dst,
+              struct syn_block *src, struct syn_err *err)
+{
+    struct syn_memory *memory = tensor->memory;
+    struct syn_dev_copy copy = {.dst = place_of(tensor, dst), .src = place_of(tensor, src)};
+    struct syn_move *move = NULL;
+    struct syn_box box;
+    unsigned count = 0;
+    int rc;
+
+    plan_box(tensor, dst, src, &box);
+    (void)pthread_mutex_lock(&memory->lock);
+    rc = channel_move(memory, channel, &move, err);
+    if (rc == SYN_OK) {
+        const struct syn_dev_cmd cmd = {.queue = channel->queue, .signal = move->event};
+
+        rc = give_box(channel->dev, copy, &box, &cmd, &count, err);
+        if (rc < 0 && count > 0)
+            syn_channel_reset(channel);
+        channel->busy += rc == SYN_OK ? 1 : 0;
+        if (rc < 0)
+            channel_put(move);
+    }
+    (void)pthread_mutex_unlock(&memory->lock);
+    if (rc < 0)
+        return rc;
+    rc = syn_dev_event_wait(move->event, -1, err);
+    (void)pthread_mutex_lock(&memory->lock);
+    if (rc < 0) {
+        syn_channel_reset(channel); /* see conclude() */
+        rc = syn_dev_event_poll(move->event, err);
+    }
+    channel->busy--;
+    channel_put(move);
+    (void)pthread_mutex_unlock(&memory->lock);
+    return rc;
+}
+
+int
+syn_move_within(struct syn_tensor *tensor, unsigned node, struct syn_block *dst,
+                struct syn_block *src, struct syn_err *err)
+{
+    struct syn_channel *channel = &tensor->memory->nodes[node].in;
+    struct syn_box box;
+    int rc = SYN_E_CANCELED;
+
+    if (dst->host && src->host) {
+        plan_box(tensor, dst, src, &box);
+        syn_box_copy(&box, (char *)dst->host + syn_tensor_offset(tensor, dst),
+                     (char *)src->host + syn_tensor_offset(tensor, src));
+        return SYN_OK;
+    }
+    for (int tries = 0; tries < SYN_MOVE_TRIES_MAX && rc == SYN_E_CANCELED; tries++)
+        rc = within_device(tensor, channel, dst, src, err);
     return rc;
 }
 
@@ -507,8 +569,11 @@ conclude(struct syn_move *move, int code, struct syn_err *why)
         assert(code != SYN_DRV_PENDING);
     }
     channel->busy--;
-    if (code == SYN_OK && move->to_epoch != move->memory->nodes[move->to].epoch)
-        code = SYN_FAIL(why, SYN_E_UNAVAILABLE, "node %u was lost during a copy", move->to);
+    /* What was good when it was read may have been declared gone: it does not come back. */
+    if (code == SYN_OK && (move->to_epoch != move->memory->nodes[move->to].epoch ||
+                           move->from_epoch != move->memory->nodes[move->from].epoch))
+        code = SYN_FAIL(why, SYN_E_UNAVAILABLE, "node %u or %u was lost during a copy", move->from,
+                        move->to);
     /* Another's failure took this one along. */
     if (code == SYN_E_CANCELED && ++move->tries < SYN_MOVE_TRIES_MAX) {
         code = give(move, why);
@@ -594,6 +659,7 @@ syn_mover_run(void *arg)
         nap_ns = done > 0 || !asking ? NAP_MIN_NS : SYN_MIN(nap_ns * 2, (int64_t)NAP_MAX_NS);
         (void)pthread_mutex_lock(&memory->lock);
         syn_claim_retry(memory);
+        (void)pthread_cond_broadcast(&memory->settled); /* a gathering may wait for room */
         asking = memory->asked != NULL;
         closing = closing && memory->moves == 0;
         (void)pthread_mutex_unlock(&memory->lock);
