@@ -259,7 +259,7 @@ take_block(struct syn_memory *memory, struct syn_block *block)
 
 /* Begin to write the block's content back. 0; SYN_MEMORY_ROOM; errors. */
 static int
-send_home(struct syn_block *block, struct syn_err *err)
+send_home(struct syn_block *block, const struct syn_claim *claim, struct syn_err *err)
 {
     struct syn_tensor *tensor = block->owner;
     unsigned node = block->node;
@@ -269,7 +269,7 @@ send_home(struct syn_block *block, struct syn_err *err)
         struct syn_tensor *next = syn_tensor_next_view(tensor, block);
 
         if (judge_view(tensor, node, NULL) == MODIFIED)
-            rc = syn_move_begin(tensor, node, SYN_NODE_HOST, SYN_ROOM_HOME, NULL, err);
+            rc = syn_move_begin(tensor, node, SYN_NODE_HOST, SYN_ROOM_HOME, claim, err);
         tensor = next;
     }
     return rc;
@@ -328,7 +328,7 @@ evict(struct syn_memory *memory, struct syn_node *node, uint64_t bytes, struct s
     if (search->room == SYN_ROOM_AHEAD)
         return SYN_FAIL(err, SYN_E_NOSPACE, "no room without taking it from others");
     for (unsigned i = 0; i < search->count && node->leaving < want && rc == SYN_OK; i++) {
-        rc = send_home(search->modified[i], err);
+        rc = send_home(search->modified[i], search->claim, err);
         if (rc == SYN_E_CONFLICT)
             rc = SYN_MEMORY_ROOM; /* somebody writes it, since just now */
     }

@@ -4,8 +4,9 @@
  *     of each use not held:  there -> hold;  on its way -> join;  elsewhere -> begin to copy
  *     no room                -> stand in the node's queue
  *
- * Only the first of a queue keeps what it holds while it waits, the others start afresh when their
- * turn comes: two that each hold what the other one lacks would wait for ever. */
+ * Two that each hold what the other one lacks would wait for ever. So of all who wait for room, on
+ * whatever node, one is privileged and keeps what it holds; the others hold nothing while they wait
+ * and start afresh. The privileged waits for tasks and transfers only, which end by themselves. */
 #include "memory_priv.h"
 
 #include <string.h>
@@ -142,6 +143,8 @@ dequeue(struct syn_claim *claim)
     assert(at->queue == claim); /* only the first is ever run */
     at->queue = claim->next;
     claim->queued = -1;
+    if (claim->memory->privileged == claim)
+        claim->memory->privileged = NULL;
     (void)atomic_fetch_sub(&claim->memory->hungry, 1);
     if (at->queue)
         syn_mover_kick(claim->memory);
@@ -158,8 +161,26 @@ unwind(struct syn_claim *claim)
             unhold(claim, i);
     }
     claim->held = claim->slow = 0;
-    if (atomic_load(&claim->memory->hungry) > 0)
-        syn_mover_kick(claim->memory);
+}
+
+/* Others may get now what this one let go. */
+static void
+kick_hungry(struct syn_memory *memory)
+{
+    if (atomic_load(&memory->hungry) > 0)
+        syn_mover_kick(memory);
+}
+
+/* May it keep what it holds while it waits for room? */
+static bool
+privileged(struct syn_claim *claim)
+{
+    struct syn_memory *memory = claim->memory;
+    const struct syn_tensor *whole = syn_tensor_parent(claim->uses[0].tensor);
+
+    if (!memory->privileged)
+        memory->privileged = claim;
+    return memory->privileged == claim || (whole && memory->privileged == whole);
 }
 
 /* What the claim as a whole does with the tensor of use `i`. */
@@ -235,11 +256,31 @@ run_use(struct syn_claim *claim, size_t i, unsigned *ret_where, struct syn_err *
     return rc;
 }
 
+/* No room on `where`: stand in its queue. True: look again. */
+static bool
+queue_up(struct syn_claim *claim, unsigned where)
+{
+    const struct syn_node *node = &claim->memory->nodes[where];
+    bool fresh = claim->queued != (int)where, first;
+
+    if (fresh)
+        dequeue(claim);
+    first = node->queue == NULL || node->queue == claim;
+    /* Who releases looks at `hungry` after that, and we set it before we look again: one of us sees
+     * the other. */
+    if (fresh)
+        enqueue(claim, where);
+    if (fresh && first)
+        return true;
+    if (!first || !privileged(claim))
+        unwind(claim);
+    return false;
+}
+
 /* As far as it gets. 0: holds everything; SYN_MEMORY_PENDING; errors. */
 static int
 claim_run(struct syn_claim *claim, struct syn_err *err)
 {
-    struct syn_memory *memory = claim->memory;
     bool waits = false;
     unsigned where = 0;
 
@@ -259,17 +300,8 @@ claim_run(struct syn_claim *claim, struct syn_err *err)
             continue;
         if (!claim->request)
             return SYN_FAIL(err, SYN_E_NOSPACE, "no room for what is not needed yet");
-        if (claim->queued == (int)where)
+        if (!queue_up(claim, where))
             return SYN_MEMORY_PENDING;
-        dequeue(claim);
-        if (memory->nodes[where].queue) {
-            unwind(claim);
-            enqueue(claim, where);
-            return SYN_MEMORY_PENDING;
-        }
-        /* Who releases looks at `hungry` after that, we set it before we look again: one of us sees
-         * the other. */
-        enqueue(claim, where);
         i--;
     }
     dequeue(claim);
@@ -285,6 +317,7 @@ claim_end(struct syn_claim *claim, int code, const struct syn_err *why)
     if (code < 0)
         unwind(claim);
     dequeue(claim);
+    kick_hungry(memory);
     if (!claim->request) {
         claim_put(claim);
         return;
@@ -387,6 +420,8 @@ acquire_slowly(struct syn_memory *memory, unsigned node, const struct syn_memory
         unwind(claim);
         dequeue(claim);
     }
+    if (rc != SYN_OK)
+        kick_hungry(memory);
     if (rc == SYN_MEMORY_PENDING) {
         request->priv[0] = claim;
         memory->stats.waits++;

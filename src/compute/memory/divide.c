@@ -377,7 +377,32 @@ end_parts(struct syn_tensor *whole)
     syn_tensor_settle(whole);
 }
 
-/* Make the tensor whole on `node`. What cannot be had keeps it divided, or, with `on`, is left out.
+/* A gathering holds the whole and some parts while it waits for others, as a privileged claim does.
+ * Where the host has no limit nobody waits for the host's room, and no order is needed. Locked. */
+static void
+enter(struct syn_tensor *tensor)
+{
+    struct syn_memory *memory = tensor->memory;
+
+    if (memory->nodes[SYN_NODE_HOST].limit == 0)
+        return;
+    (void)atomic_fetch_add(&memory->hungry, 1);
+    while (memory->privileged)
+        (void)pthread_cond_wait(&memory->settled, &memory->lock);
+    (void)atomic_fetch_sub(&memory->hungry, 1);
+    memory->privileged = tensor;
+}
+
+static void
+leave(struct syn_tensor *tensor)
+{
+    if (tensor->memory->privileged == tensor)
+        tensor->memory->privileged = NULL;
+    if (atomic_load(&tensor->memory->hungry) > 0)
+        syn_mover_kick(tensor->memory);
+}
+
+/* Make the tensor whole. What cannot be had keeps it divided, or, with `on`, is left out.
  */
 static int
 gather(struct syn_tensor *tensor, bool home, bool on, struct syn_err *err)
@@ -388,6 +413,7 @@ gather(struct syn_tensor *tensor, bool home, bool on, struct syn_err *err)
     int rc;
 
     (void)pthread_mutex_lock(&memory->lock);
+    enter(tensor);
     rc = check_parts(tensor, on, err);
     if (rc == SYN_OK) {
         g.node = home ? SYN_NODE_HOST : best_node(tensor);
@@ -397,6 +423,8 @@ gather(struct syn_tensor *tensor, bool home, bool on, struct syn_err *err)
             rc = hold_whole(tensor, g.node, err);
         }
     }
+    if (rc < 0)
+        leave(tensor);
     (void)pthread_mutex_unlock(&memory->lock);
     if (rc < 0)
         return rc;
@@ -414,9 +442,8 @@ gather(struct syn_tensor *tensor, bool home, bool on, struct syn_err *err)
         take_over(tensor, g.node);
         end_parts(tensor);
     }
+    leave(tensor);
     (void)pthread_mutex_unlock(&memory->lock);
-    if (atomic_load(&memory->hungry) > 0)
-        syn_mover_kick(memory);
     return rc;
 }
 

@@ -143,7 +143,7 @@ struct syn_node {
     struct syn_block list; /* ring, the least recently used first */
     struct syn_block *free[SYN_BLOCK_CLASSES];
     struct syn_channel in, out;
-    struct syn_claim *queue, *queue_last; /* who wait for room; the first may hold something */
+    struct syn_claim *queue, *queue_last; /* who wait for room */
 };
 
 struct syn_cost {
@@ -180,6 +180,8 @@ struct syn_memory {
     size_t devs_count;
     struct syn_dev *pins; /* makes pinned host memory, or NULL */
     struct syn_claim *free_claims, *finished;
+    const void *privileged; /* the claim, or the whole being gathered, that holds something while it
+                               waits for room */
     uint64_t next_number;
     struct syn_memory_stats stats;
     size_t moves; /* on their way */
