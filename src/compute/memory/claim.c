@@ -402,7 +402,7 @@ static int
 acquire_slowly(struct syn_memory *memory, unsigned node, const struct syn_memory_use *uses,
                size_t count, size_t held, struct syn_memory_request *request, struct syn_err *err)
 {
-    struct syn_claim *claim = NULL, stand_in = {.memory = memory, .node = node};
+    struct syn_claim *claim = NULL, stand_in = {.memory = memory, .queued = -1};
     int rc;
 
     (void)pthread_mutex_lock(&memory->lock);

@@ -561,9 +561,8 @@ hand_run(void *arg)
 }
 
 static void
-test_threads(void **state)
+run_hands(const uint64_t *limits, size_t count, bool tight)
 {
-    static const uint64_t limits[] = {0, 40000, 30000, 20000};
     SYN_SCOPED(mrig_fini) struct mrig rig = {0};
     static struct mrig rigs[HANDS];
     static struct hand hands[HANDS];
@@ -571,9 +570,7 @@ test_threads(void **state)
     struct syn_err err = {0};
     uint64_t seed = mrig_seed();
 
-    (void)state;
-    assert_done(mrig_init(&rig, "cpu,modelled", "h100-sxm,h100-sxm,rtx-4090", limits,
-                          SYN_LEN(limits), &err),
+    assert_done(mrig_init(&rig, "cpu,modelled", "h100-sxm,h100-sxm,rtx-4090", limits, count, &err),
                 &err);
     for (size_t i = 0; i < HANDS; i++) {
         /* The same manager, queues of its own. */
@@ -586,7 +583,7 @@ test_threads(void **state)
             assert_done(syn_dev_queue_create(rig.devs[d], 0, &rigs[i].queues[node], &err), &err);
             assert_done(syn_dev_event_create(rig.devs[d], &rigs[i].events[node], &err), &err);
         }
-        hands[i].world = (struct world){.rig = &rigs[i], .random = seed + i * 7919};
+        hands[i].world = (struct world){.rig = &rigs[i], .random = seed + i * 7919, .tight = tight};
         assert_int_equal(pthread_create(&hands[i].thread, NULL, hand_run, &hands[i]), 0);
     }
     for (size_t i = 0; i < HANDS; i++) {
@@ -602,6 +599,24 @@ test_threads(void **state)
         assert_true(limits[n] == 0 || stats.node_peak_bytes[n] <= limits[n]);
 }
 
+static void
+test_threads(void **state)
+{
+    static const uint64_t limits[] = {0, 40000, 30000, 20000};
+
+    (void)state;
+    run_hands(limits, SYN_LEN(limits), false);
+}
+
+static void
+test_threads_and_small_host(void **state)
+{
+    static const uint64_t limits[] = {30000, 40000, 30000, 20000};
+
+    (void)state;
+    run_hands(limits, SYN_LEN(limits), true);
+}
+
 int
 main(void)
 {
@@ -610,6 +625,7 @@ main(void)
         cmocka_unit_test(test_small_devices),
         cmocka_unit_test(test_small_everything),
         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_threads_and_small_host),
     };
 
     return cmocka_run_group_tests_name("memory-random", tests, NULL, NULL);

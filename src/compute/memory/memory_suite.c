@@ -128,22 +128,36 @@ walk(const struct syn_shape *shape, char *image, char *plain, bool to_image)
     }
 }
 
-static int
-settle(struct mrig *rig, unsigned node, int rc, struct syn_err *err)
+/* The device that looks at `node`. */
+static struct syn_dev *
+device_of(const struct mrig *rig, unsigned node)
 {
-    return rc < 0 ? rc : syn_dev_event_wait(rig->events[node], -1, err);
+    for (size_t i = 0; i < rig->devs_count; i++) {
+        if (rig->devs[i]->node == node)
+            return rig->devs[i];
+    }
+    return rig->events[node]->dev; /* of a rig that shares another's manager */
 }
 
 static int
 device_image(struct mrig *rig, unsigned node, const struct syn_tensor_place *place, char *image,
              bool to_device, struct syn_err *err)
 {
-    const struct syn_dev_cmd cmd = {.queue = rig->queues[node], .signal = rig->events[node]};
+    struct syn_dev_cmd cmd = {.signal = rig->events[node]};
     uint64_t span = syn_shape_span(place->shape);
-    int rc = to_device ? syn_dev_write(place->buf, place->offset, image, span, &cmd, err)
-                       : syn_dev_read(image, place->buf, place->offset, span, &cmd, err);
+    int rc = SYN_OK;
 
-    return settle(rig, node, rc, err);
+    if (!rig->queues[node])
+        rc = syn_dev_queue_create(device_of(rig, node), 0, &rig->queues[node], err);
+    if (rc < 0)
+        return rc;
+    cmd.queue = rig->queues[node];
+    rc = to_device ? syn_dev_write(place->buf, place->offset, image, span, &cmd, err)
+                   : syn_dev_read(image, place->buf, place->offset, span, &cmd, err);
+    rc = rc < 0 ? rc : syn_dev_event_wait(rig->events[node], -1, err);
+    if (rc < 0) /* it may still run: with the queue gone it does not */
+        rig->queues[node] = syn_dev_queue_destroy(rig->queues[node]);
+    return rc;
 }
 
 int
