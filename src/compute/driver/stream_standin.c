@@ -17,7 +17,7 @@
 #include "stream_standin_priv.h"
 
 #define DEVICE_BYTES ((size_t)256 << 20)
-#define BLOCKS_MAX   256
+#define BLOCKS_MAX   4096
 
 struct block {
     char *at;

@@ -4,13 +4,36 @@
 #include <stdlib.h>
 #include <string.h>
 
+static int
+take_device(struct mrig *rig, struct syn_dev *dev, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    rig->devs[rig->devs_count++] = dev;
+    rig->nodes = SYN_MAX(rig->nodes, dev->node + 1);
+    if (dev->node != SYN_NODE_HOST)
+        rc = syn_dev_event_create(dev, &rig->events[dev->node], err);
+    return rc;
+}
+
+static int
+open_memory(struct mrig *rig, const uint64_t *node_bytes, size_t node_bytes_count,
+            struct syn_err *err)
+{
+    const struct syn_memory_options options = {.devs = rig->devs,
+                                               .devs_count = rig->devs_count,
+                                               .registry = rig->registry,
+                                               .node_bytes = node_bytes,
+                                               .node_bytes_count = node_bytes_count};
+
+    return syn_memory_open(&options, &rig->memory, err);
+}
+
 int
 mrig_init(struct mrig *rig, const char *drivers, const char *modelled, const uint64_t *node_bytes,
           size_t node_bytes_count, struct syn_err *err)
 {
     const struct syn_registry_options options = {.drivers = drivers, .modelled = modelled};
-    struct syn_memory_options how = {.node_bytes = node_bytes,
-                                     .node_bytes_count = node_bytes_count};
     int rc = syn_registry_open(&options, &rig->registry, err);
 
     rig->nodes = 1;
@@ -18,19 +41,38 @@ mrig_init(struct mrig *rig, const char *drivers, const char *modelled, const uin
         struct syn_dev *dev = NULL;
 
         rc = syn_dev_open(rig->registry, i, &dev, err);
+        rc = rc < 0 ? rc : take_device(rig, dev, err);
+    }
+    return rc < 0 ? rc : open_memory(rig, node_bytes, node_bytes_count, err);
+}
+
+int
+mrig_init_driver(struct mrig *rig, const char *driver, const char *library,
+                 const uint64_t *node_bytes, size_t node_bytes_count, struct syn_err *err)
+{
+    const struct syn_driver_options options = {
+        .profiles = syn_profiles_builtin(), .sysfs = "/sys", .library = library};
+    size_t count = 0;
+    const struct syn_driver_ops *const *table = syn_driver_table(&count);
+    int rc = SYN_DRV_ABSENT;
+
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(table[i]->name, driver) == 0)
+            rc = table[i]->open(&options, &rig->driver, err);
+    }
+    if (rc != SYN_OK)
+        return rc < 0 ? rc : SYN_FAIL(err, SYN_E_NOTFOUND, "no %s here", driver);
+    rig->nodes = 1;
+    for (unsigned i = 0; rc == SYN_OK && i < rig->driver->devices && i < RIG_DEVS_MAX; i++) {
+        struct syn_dev *dev = NULL;
+
+        rc = syn_dev_open_in(rig->driver, i, &dev, err);
         if (rc < 0)
             break;
-        rig->devs[rig->devs_count++] = dev;
-        rig->nodes = SYN_MAX(rig->nodes, dev->node + 1);
-        if (dev->node == SYN_NODE_HOST)
-            continue;
-        rc = syn_dev_queue_create(dev, 0, &rig->queues[dev->node], err);
-        rc = rc < 0 ? rc : syn_dev_event_create(dev, &rig->events[dev->node], err);
+        dev->node = i + 1; /* as a registry numbers them */
+        rc = take_device(rig, dev, err);
     }
-    how.devs = rig->devs;
-    how.devs_count = rig->devs_count;
-    how.registry = rig->registry;
-    return rc < 0 ? rc : syn_memory_open(&how, &rig->memory, err);
+    return rc < 0 ? rc : open_memory(rig, node_bytes, node_bytes_count, err);
 }
 
 void
@@ -45,6 +87,9 @@ mrig_fini(struct mrig *rig)
         rig->devs[i] = syn_dev_close(rig->devs[i]);
     rig->devs_count = 0;
     rig->registry = syn_registry_close(rig->registry);
+    if (rig->driver)
+        rig->driver->ops->close(rig->driver);
+    rig->driver = NULL;
 }
 
 struct held {

@@ -10,7 +10,8 @@
 #define RIG_DEVS_MAX 8
 
 struct mrig {
-    struct syn_registry *registry;
+    struct syn_registry *registry; /* or */
+    struct syn_driver *driver;
     struct syn_dev *devs[RIG_DEVS_MAX];
     size_t devs_count;
     unsigned nodes; /* of the manager */
@@ -23,6 +24,10 @@ struct mrig {
 /** A registry of `drivers` and `modelled`, all of its devices, and a manager with these limits. */
 int mrig_init(struct mrig *rig, const char *drivers, const char *modelled,
               const uint64_t *node_bytes, size_t node_bytes_count, struct syn_err *err);
+/** All devices of one driver, without a registry; its library may be a stand-in. NOTFOUND when
+ * there is nothing of the kind. */
+int mrig_init_driver(struct mrig *rig, const char *driver, const char *library,
+                     const uint64_t *node_bytes, size_t node_bytes_count, struct syn_err *err);
 void mrig_fini(struct mrig *rig);
 
 /** Acquire and wait. */
