@@ -231,6 +231,7 @@ run_use(struct syn_claim *claim, size_t i, unsigned *ret_where, struct syn_err *
     struct syn_slot *slot = &tensor->slots[claim->node];
     bool writer = writes(claim->uses[i].access);
     struct syn_move *move = syn_move_find(tensor, claim->node);
+    const struct syn_dev *dev = claim->memory->nodes[claim->node].dev;
     int rc = SYN_OK;
 
     if (syn_tensor_divided(tensor))
@@ -238,6 +239,8 @@ run_use(struct syn_claim *claim, size_t i, unsigned *ret_where, struct syn_err *
                         (unsigned long long)tensor->number);
     if (claim->request && try_hold(slot, claim->uses[i].access))
         return SYN_OK;
+    if (dev && atomic_load(&dev->lost))
+        return SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s is lost", dev->info.id);
     /* Who writes waits for all who read. */
     if (!move && writer)
         move = tensor->moves;
