@@ -44,7 +44,9 @@ struct syn_shape {
     uint64_t sizes[SYN_DIMS_MAX];   /* elements; each at least 1 */
     uint64_t strides[SYN_DIMS_MAX]; /* elements from one to the next along a dimension; filled in by
                                        the library unless the layout is STRIDED. No two elements
-                                       may share a place */
+                                       may share a place, and dimensions nest: each stride is beyond
+                                       the end of the finer dimensions. Rows of half bytes begin
+                                       with whole ones */
 };
 
 /** Elements of the whole. */
@@ -64,8 +66,9 @@ SYN_MUST SYN_API int syn_tensor_new(struct syn_memory *memory, const struct syn_
 SYN_MUST SYN_API int syn_tensor_wrap(struct syn_memory *memory, const struct syn_shape *shape,
                                      void *address, struct syn_tensor **ret_tensor,
                                      struct syn_err *err);
-/** Of a wrapped tensor it first brings the content home: IO, UNAVAILABLE when that fails (it is
- * freed all the same). Not while it is divided. NULL is fine. */
+/** Of a wrapped tensor it first brings the content home, which waits: IO, UNAVAILABLE when that
+ * fails for some of it (it is freed all the same). While it is divided, its parts end with it. Not
+ * of a part. NULL is fine. */
 SYN_API int syn_tensor_free(struct syn_tensor *tensor, struct syn_err *err);
 
 /** Borrowed; strides are filled in. */
@@ -75,11 +78,15 @@ SYN_API const struct syn_shape *syn_tensor_shape(const struct syn_tensor *tensor
  * each a tensor of its own that shares memory with the whole where both are: nothing is copied.
  * Until the gathering the whole is used by nobody and the parts by anybody; parts can be divided
  * further. `ret_parts` has room for `count`; they are the whole's and end with syn_tensor_gather().
- * INVALID (fewer elements than parts, or a part of half a byte), CONFLICT (divided already), NOMEM.
+ * INVALID (fewer elements than parts, a part of half a byte, or 16 divisions above it), CONFLICT
+ * (divided already, or in use), NOMEM.
  */
 SYN_MUST SYN_API int syn_tensor_divide(struct syn_tensor *tensor, unsigned dim, size_t count,
                                        struct syn_tensor **ret_parts, struct syn_err *err);
-/** Make it whole again, on the node that has most of it; parts elsewhere are copied there. */
+/** Make it whole again, on the node that has most of it; parts elsewhere are copied there, which
+ * waits. Where a part was never written the whole has anything, as long as another part was.
+ * INVALID (not divided), CONFLICT (a part is divided or in use), UNAVAILABLE (a part was lost with
+ * its device), IO, NOSPACE, NOMEM: it stays divided, and parts are as they were. */
 SYN_MUST SYN_API int syn_tensor_gather(struct syn_tensor *tensor, struct syn_err *err);
 
 /** What the manager has done since it was opened. */
@@ -87,8 +94,8 @@ struct syn_memory_stats {
     uint64_t copies, copied_bytes; /* transfers between nodes, staged ones counted once a hop */
     uint64_t prefetches;           /* of them, ahead of need */
     uint64_t evictions, written_back_bytes;
-    uint64_t waits; /* acquisitions that waited for a transfer or for room */
-    uint64_t tensors;
+    uint64_t waits;   /* acquisitions that waited for a transfer or for room */
+    uint64_t tensors; /* that there are now, parts counted too */
     uint64_t node_bytes[SYN_MEMORY_NODES_MAX]; /* in use now */
     uint64_t node_peak_bytes[SYN_MEMORY_NODES_MAX];
 };

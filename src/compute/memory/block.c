@@ -193,7 +193,10 @@ judge_view(const struct syn_tensor *tensor, unsigned node, const struct syn_clai
     if (tensor->writers > 0)
         /* What is left if the writer elsewhere fails. */
         return tensor->writers > own_writers(claim, tensor) ? HELD : OURS;
-    return syn_tensor_live(tensor) & ~syn_node_bit(node) ? CLEAN : MODIFIED;
+    if (syn_tensor_live(tensor) & ~syn_node_bit(node))
+        return CLEAN;
+    /* What is on its way to the host from a node that was lost decides what this one is. */
+    return syn_move_find(tensor, SYN_NODE_HOST) ? HELD : MODIFIED;
 }
 
 static enum verdict

@@ -239,6 +239,8 @@ run_use(struct syn_claim *claim, size_t i, unsigned *ret_where, struct syn_err *
                         (unsigned long long)tensor->number);
     if (claim->request && try_hold(slot, claim->uses[i].access))
         return SYN_OK;
+    if (!dev && claim->node != SYN_NODE_HOST)
+        return SYN_FAIL(err, SYN_E_INVALID, "there is no device on node %u", claim->node);
     if (dev && atomic_load(&dev->lost))
         return SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s is lost", dev->info.id);
     /* Who writes waits for all who read. */
@@ -408,6 +410,7 @@ acquire_slowly(struct syn_memory *memory, unsigned node, const struct syn_memory
     struct syn_claim *claim = NULL, stand_in = {.memory = memory, .queued = -1};
     int rc;
 
+    assert(request);
     (void)pthread_mutex_lock(&memory->lock);
     claim = claim_take(memory);
     rc = claim ? SYN_OK : SYN_FAIL(err, SYN_E_NOMEM, "a claim on %zu tensors", count);

@@ -207,7 +207,9 @@ check_parts(struct syn_tensor *whole, bool on, struct syn_err *err)
         if (in_use(part))
             return SYN_FAIL(err, SYN_E_CONFLICT, "part %zu of tensor %llu is in use", i,
                             (unsigned long long)whole->number);
-        if (!on && part->content == SYN_CONTENT_LOST)
+    }
+    for (size_t i = 0; !on && i < whole->kin->parts_count; i++) {
+        if (whole->kin->parts[i]->content == SYN_CONTENT_LOST)
             return SYN_FAIL(err, SYN_E_UNAVAILABLE,
                             "part %zu of tensor %llu was lost with its device", i,
                             (unsigned long long)whole->number);

@@ -600,6 +600,55 @@ test_parts(void **state)
     assert_int_equal(stats(&rig).tensors, 0);
 }
 
+/* A wrapped tensor comes home from all its parts that are left, whatever became of the others. */
+static void
+test_parts_come_home(void **state)
+{
+    const struct syn_shape cut = {.dtype = SYN_DTYPE_UINT32,
+                                  .layout = SYN_LAYOUT_STRIDED,
+                                  .dims = 2,
+                                  .sizes = {4, 8},
+                                  .strides = {10, 1}};
+    uint32_t mine[4 * 10], salt[8];
+    struct syn_tensor *tensor = NULL, *parts[4], *more[2];
+    int gone = 0;
+    RIG(0);
+
+    for (int lose = 0; lose < 2; lose++) {
+        for (uint32_t i = 0; i < SYN_LEN(mine); i++)
+            mine[i] = i;
+        assert_done(syn_tensor_wrap(rig.memory, &cut, mine, &tensor, &err), &err);
+        assert_done(syn_tensor_divide(tensor, 1, 4, parts, &err), &err);
+        assert_done(syn_tensor_divide(parts[2], 0, 2, more, &err), &err);
+        for (uint32_t i = 0; i < 8; i++)
+            salt[i] = 1000 + i;
+        assert_done(mrig_put(&rig, 1, parts[0], salt, &err), &err);
+        assert_done(mrig_put(&rig, 2, parts[1], salt, &err), &err);
+        assert_done(mrig_put(&rig, 3, more[1], salt, &err), &err);
+        if (lose) {
+            syn_memory_lost(rig.memory, 1, count_gone, &gone);
+            assert_int_equal(gone, 1);
+            assert_code(syn_tensor_gather(tensor, &err), SYN_E_CONFLICT, &err);
+            assert_done(syn_tensor_gather(parts[2], &err), &err);
+            assert_code(syn_tensor_gather(tensor, &err), SYN_E_UNAVAILABLE, &err);
+            assert_code(syn_tensor_free(tensor, &err), SYN_E_UNAVAILABLE, &err);
+        } else {
+            assert_done(syn_tensor_free(tensor, &err), &err);
+        }
+        for (uint32_t i = 0; i < SYN_LEN(mine); i++) {
+            uint32_t row = i / 10, column = i % 10, want = i;
+
+            if (column < 2 && lose)
+                continue; /* nobody knows */
+            if (column < 4)
+                want = 1000 + row * 2 + column % 2;
+            else if (column < 6 && row >= 2)
+                want = 1000 + (row - 2) * 2 + column % 2;
+            assert_int_equal(mine[i], want);
+        }
+    }
+}
+
 static void
 test_half_bytes(void **state)
 {
@@ -664,6 +713,9 @@ test_options(void **state)
 {
     struct syn_memory *memory = NULL;
     struct syn_memory_options options = {0};
+    struct syn_memory_use use = {NULL, SYN_WRITE};
+    struct syn_memory_request request = {0};
+    struct syn_tensor *tensor = NULL;
     struct syn_dev *wrong = NULL;
     RIG(0);
 
@@ -671,6 +723,21 @@ test_options(void **state)
     assert_done(syn_memory_open(&options, &memory, &err), &err);
     assert_null(syn_memory_close(memory));
     assert_null(syn_memory_close(NULL));
+    /* A node that belongs to nobody: device 3 alone. */
+    options.devs = &rig.devs[rig.devs_count - 1];
+    options.devs_count = 1;
+    assert_int_equal(rig.devs[rig.devs_count - 1]->node, 3);
+    assert_done(syn_memory_open(&options, &memory, &err), &err);
+    assert_done(syn_tensor_new(memory, &line, &tensor, &err), &err);
+    use.tensor = tensor;
+    assert_code(syn_memory_acquire(memory, 2, &use, 1, &request, &err), SYN_E_INVALID, &err);
+    syn_memory_prefetch(memory, 2, tensor);
+    assert_done(syn_memory_acquire(memory, 3, &use, 1, &request, &err), &err);
+    syn_memory_release(memory, 3, &use, 1, true);
+    syn_memory_prefetch(memory, 2, tensor);
+    assert_int_equal(valid(tensor), 8);
+    assert_done(syn_tensor_free(tensor, &err), &err);
+    assert_null(syn_memory_close(memory));
     options.devs = &wrong;
     options.devs_count = 1;
     for (size_t i = 0; i < rig.devs_count; i++) {
@@ -704,6 +771,7 @@ main(void)
         cmocka_unit_test(test_links_are_measured),
         cmocka_unit_test(test_loss),
         cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_parts_come_home),
         cmocka_unit_test(test_half_bytes),
         cmocka_unit_test(test_resident),
     };

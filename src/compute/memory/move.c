@@ -137,11 +137,6 @@ channel_move(struct syn_memory *memory, struct syn_channel *channel, struct syn_
         move->next = NULL;
         channel->idle = move;
     }
-    if (!channel->queue) {
-        rc = syn_dev_queue_create(channel->dev, 0, &channel->queue, err);
-        if (rc < 0)
-            return rc;
-    }
     channel->idle = move->next;
     *ret_move = move;
     return SYN_OK;
@@ -180,17 +175,36 @@ plan_box(const struct syn_tensor *tensor, const struct syn_block *dst, const str
         *ret_box = (struct syn_box){.row_bytes = syn_shape_span(to)};
 }
 
-/* The commands of one box; the last one signals. `ret_count`: how many were given, also on
- * failure. */
+/* One command, on a new queue if there is none. One that is full is waited for: that takes a box
+ * cut in more than three directions. */
 static int
-give_box(struct syn_dev *dev, struct syn_dev_copy copy, const struct syn_box *box,
-         const struct syn_dev_cmd *cmd, unsigned *ret_count, struct syn_err *err)
+give_one(struct syn_channel *channel, const struct syn_dev_copy *copy, struct syn_dev_event *signal,
+         struct syn_err *err)
+{
+    struct syn_dev_cmd cmd = {.queue = channel->queue, .signal = signal};
+    int rc = SYN_E_LIMIT;
+
+    if (cmd.queue)
+        rc = syn_dev_copy(channel->dev, copy, &cmd, err);
+    if (rc != SYN_E_LIMIT)
+        return rc;
+    syn_channel_reset(channel);
+    rc = syn_dev_queue_create(channel->dev, 0, &channel->queue, err);
+    if (rc < 0)
+        return rc;
+    cmd.queue = channel->queue;
+    return syn_dev_copy(channel->dev, copy, &cmd, err);
+}
+
+/* The commands of one box; the last one signals. On failure nothing of it runs any more. */
+static int
+give_box(struct syn_channel *channel, struct syn_dev_copy copy, const struct syn_box *box,
+         struct syn_dev_event *signal, struct syn_err *err)
 {
     uint64_t at[SYN_DIMS_MAX] = {0}, left = 1;
-    unsigned d = 0;
+    bool first = true;
     int rc = SYN_OK;
 
-    *ret_count = 0;
     copy.row_bytes = box->row_bytes;
     copy.rows = box->dims > 0 ? box->counts[0] : 1;
     copy.slices = box->dims > 1 ? box->counts[1] : 1;
@@ -198,18 +212,11 @@ give_box(struct syn_dev *dev, struct syn_dev_copy copy, const struct syn_box *bo
     copy.src.row_pitch = box->src_pitch[0];
     copy.dst.slice_pitch = box->dst_pitch[1];
     copy.src.slice_pitch = box->src_pitch[1];
-    for (d = 2; d < box->dims; d++)
+    for (unsigned d = 2; d < box->dims; d++)
         left *= box->counts[d];
-    for (;;) {
-        struct syn_dev_cmd one = *cmd;
-
-        if (--left > 0)
-            one.signal = NULL;
-        rc = syn_dev_copy(dev, &copy, &one, err);
-        if (rc < 0 || left == 0)
-            break;
-        ++*ret_count;
-        for (d = 2; d < box->dims; d++) {
+    for (; left > 0 && rc == SYN_OK; left--, first = false) {
+        rc = give_one(channel, &copy, left == 1 ? signal : NULL, err);
+        for (unsigned d = 2; d < box->dims; d++) {
             copy.dst.offset += box->dst_pitch[d];
             copy.src.offset += box->src_pitch[d];
             if (++at[d] < box->counts[d])
@@ -219,6 +226,8 @@ give_box(struct syn_dev *dev, struct syn_dev_copy copy, const struct syn_box *bo
             at[d] = 0;
         }
     }
+    if (rc < 0 && !first)
+        syn_channel_reset(channel);
     return rc;
 }
 
@@ -253,25 +262,15 @@ give(struct syn_move *move, struct syn_err *err)
     const struct syn_block *src = tensor->slots[move->from].block;
     const struct syn_block *dst = tensor->slots[move->to].block;
     struct syn_dev_copy copy = {.dst = place_of(tensor, dst), .src = place_of(tensor, src)};
-    struct syn_dev_cmd cmd = {.signal = move->event};
     struct syn_box box;
-    unsigned count = 0;
-    int rc = SYN_OK;
+    int rc;
 
-    if (!channel->queue)
-        rc = syn_dev_queue_create(channel->dev, 0, &channel->queue, err);
-    if (rc < 0)
-        return rc;
-    cmd.queue = channel->queue;
     plan_box(tensor, dst, src, &box);
     move->alone = channel->busy == 0 && box.dims <= 2;
     move->started_ns = now_ns();
-    rc = give_box(channel->dev, copy, &box, &cmd, &count, err);
-    if (rc < 0) {
-        if (count > 0)
-            syn_channel_reset(channel); /* what was given may be under way */
+    rc = give_box(channel, copy, &box, move->event, err);
+    if (rc < 0)
         return rc;
-    }
     channel->busy++;
     /* Without a call back, or when that fails, the mover asks. */
     if (!(channel->dev->info.caps & SYN_CAP_NOTIFY) ||
@@ -406,18 +405,13 @@ within_device(struct syn_tensor *tensor, struct syn_channel *channel, struct syn
     struct syn_dev_copy copy = {.dst = place_of(tensor, dst), .src = place_of(tensor, src)};
     struct syn_move *move = NULL;
     struct syn_box box;
-    unsigned count = 0;
     int rc;
 
     plan_box(tensor, dst, src, &box);
     (void)pthread_mutex_lock(&memory->lock);
     rc = channel_move(memory, channel, &move, err);
     if (rc == SYN_OK) {
-        const struct syn_dev_cmd cmd = {.queue = channel->queue, .signal = move->event};
-
-        rc = give_box(channel->dev, copy, &box, &cmd, &count, err);
-        if (rc < 0 && count > 0)
-            syn_channel_reset(channel);
+        rc = give_box(channel, copy, &box, move->event, err);
         channel->busy += rc == SYN_OK ? 1 : 0;
         if (rc < 0)
             channel_put(move);
