@@ -4,122 +4,119 @@
 
 #include <string.h>
 
+static const struct shape_case {
+    const char *text;
+    struct syn_shape shape;
+    const char *wrong; /* in the message; NULL: fine */
+    uint64_t count, span;
+    uint64_t strides[SYN_DIMS_MAX];
+} cases[] = {
+    {"a number", {.dtype = SYN_DTYPE_FP64}, NULL, 1, 8, {0}},
+    {"rows", {.dtype = SYN_DTYPE_FP32, .dims = 3, .sizes = {2, 3, 4}}, NULL, 24, 96, {12, 4, 1}},
+    {"columns",
+     {.dtype = SYN_DTYPE_FP32, .layout = SYN_LAYOUT_COLUMNS, .dims = 3, .sizes = {2, 3, 4}},
+     NULL,
+     24,
+     96,
+     {1, 2, 6}},
+    {"pitch",
+     {.dtype = SYN_DTYPE_INT16,
+      .layout = SYN_LAYOUT_STRIDED,
+      .dims = 2,
+      .sizes = {3, 5},
+      .strides = {8, 1}},
+     NULL,
+     15,
+     42,
+     {8, 1}},
+    {"a dimension of one has any stride",
+     {.dtype = SYN_DTYPE_INT8,
+      .layout = SYN_LAYOUT_STRIDED,
+      .dims = 2,
+      .sizes = {1, 5},
+      .strides = {0, 2}},
+     NULL,
+     5,
+     9,
+     {0, 2}},
+    {"half bytes", {.dtype = SYN_DTYPE_INT4, .dims = 2, .sizes = {3, 3}}, NULL, 9, 5, {3, 1}},
+    {"half bytes in rows",
+     {.dtype = SYN_DTYPE_INT4,
+      .layout = SYN_LAYOUT_STRIDED,
+      .dims = 2,
+      .sizes = {3, 3},
+      .strides = {4, 1}},
+     NULL,
+     9,
+     6,
+     {4, 1}},
+    {"half bytes, odd rows",
+     {.dtype = SYN_DTYPE_INT4,
+      .layout = SYN_LAYOUT_STRIDED,
+      .dims = 2,
+      .sizes = {3, 3},
+      .strides = {5, 1}},
+     "strides[0]",
+     0,
+     0,
+     {0}},
+    {"format", {.dtype = (enum syn_dtype)99}, "dtype", 0, 0, {0}},
+    {"layout", {.layout = (enum syn_layout)3}, "layout", 0, 0, {0}},
+    {"dimensions", {.dims = 9}, "dims", 0, 0, {0}},
+    {"nothing", {.dims = 2, .sizes = {3, 0}}, "sizes[1]", 0, 0, {0}},
+    {"too large", {.dims = 2, .sizes = {1 << 30, UINT64_C(1) << 31}}, "sizes[1]", 0, 0, {0}},
+    {"far too large", {.dims = 1, .sizes = {UINT64_MAX}}, "sizes[0]", 0, 0, {0}},
+    {"on one another",
+     {.layout = SYN_LAYOUT_STRIDED, .dims = 2, .sizes = {3, 4}, .strides = {3, 1}},
+     "strides[0]",
+     0,
+     0,
+     {0}},
+    {"a stride of nothing",
+     {.layout = SYN_LAYOUT_STRIDED, .dims = 1, .sizes = {3}, .strides = {0}},
+     "strides[0]",
+     0,
+     0,
+     {0}},
+    {"interleaved",
+     {.layout = SYN_LAYOUT_STRIDED, .dims = 2, .sizes = {3, 2}, .strides = {2, 3}},
+     "strides[1]",
+     0,
+     0,
+     {0}},
+    {"a span too large",
+     {.layout = SYN_LAYOUT_STRIDED, .dims = 2, .sizes = {3, 2}, .strides = {1, UINT64_C(1) << 62}},
+     "strides",
+     0,
+     0,
+     {0}},
+};
+
+static void
+check_case(const struct shape_case *with)
+{
+    struct syn_shape shape = with->shape;
+    struct syn_err err = {0};
+    int rc = syn_shape_complete(&shape, &err);
+
+    print_message("# %s\n", with->text);
+    if (with->wrong) {
+        assert_code(rc, SYN_E_INVALID, &err);
+        assert_int_equal(strncmp(err.msg, with->wrong, strlen(with->wrong)), 0);
+        return;
+    }
+    assert_done(rc, &err);
+    assert_int_equal(syn_shape_count(&shape), with->count);
+    assert_int_equal(syn_shape_span(&shape), with->span);
+    assert_memory_equal(shape.strides, with->strides, sizeof(shape.strides));
+}
+
 static void
 test_complete(void **state)
 {
-    static const struct {
-        const char *text;
-        struct syn_shape shape;
-        const char *wrong; /* in the message; NULL: fine */
-        uint64_t count, span;
-        uint64_t strides[SYN_DIMS_MAX];
-    } cases[] = {
-        {"a number", {.dtype = SYN_DTYPE_FP64}, NULL, 1, 8, {0}},
-        {"rows",
-         {.dtype = SYN_DTYPE_FP32, .dims = 3, .sizes = {2, 3, 4}},
-         NULL,
-         24,
-         96,
-         {12, 4, 1}},
-        {"columns",
-         {.dtype = SYN_DTYPE_FP32, .layout = SYN_LAYOUT_COLUMNS, .dims = 3, .sizes = {2, 3, 4}},
-         NULL,
-         24,
-         96,
-         {1, 2, 6}},
-        {"pitch",
-         {.dtype = SYN_DTYPE_INT16,
-          .layout = SYN_LAYOUT_STRIDED,
-          .dims = 2,
-          .sizes = {3, 5},
-          .strides = {8, 1}},
-         NULL,
-         15,
-         42,
-         {8, 1}},
-        {"a dimension of one has any stride",
-         {.dtype = SYN_DTYPE_INT8,
-          .layout = SYN_LAYOUT_STRIDED,
-          .dims = 2,
-          .sizes = {1, 5},
-          .strides = {0, 2}},
-         NULL,
-         5,
-         9,
-         {0, 2}},
-        {"half bytes", {.dtype = SYN_DTYPE_INT4, .dims = 2, .sizes = {3, 3}}, NULL, 9, 5, {3, 1}},
-        {"half bytes in rows",
-         {.dtype = SYN_DTYPE_INT4,
-          .layout = SYN_LAYOUT_STRIDED,
-          .dims = 2,
-          .sizes = {3, 3},
-          .strides = {4, 1}},
-         NULL,
-         9,
-         6,
-         {4, 1}},
-        {"half bytes, odd rows",
-         {.dtype = SYN_DTYPE_INT4,
-          .layout = SYN_LAYOUT_STRIDED,
-          .dims = 2,
-          .sizes = {3, 3},
-          .strides = {5, 1}},
-         "strides[0]",
-         0,
-         0,
-         {0}},
-        {"format", {.dtype = (enum syn_dtype)99}, "dtype", 0, 0, {0}},
-        {"layout", {.layout = (enum syn_layout)3}, "layout", 0, 0, {0}},
-        {"dimensions", {.dims = 9}, "dims", 0, 0, {0}},
-        {"nothing", {.dims = 2, .sizes = {3, 0}}, "sizes[1]", 0, 0, {0}},
-        {"too large", {.dims = 2, .sizes = {1 << 30, UINT64_C(1) << 31}}, "sizes[1]", 0, 0, {0}},
-        {"far too large", {.dims = 1, .sizes = {UINT64_MAX}}, "sizes[0]", 0, 0, {0}},
-        {"on one another",
-         {.layout = SYN_LAYOUT_STRIDED, .dims = 2, .sizes = {3, 4}, .strides = {3, 1}},
-         "strides[0]",
-         0,
-         0,
-         {0}},
-        {"a stride of nothing",
-         {.layout = SYN_LAYOUT_STRIDED, .dims = 1, .sizes = {3}, .strides = {0}},
-         "strides[0]",
-         0,
-         0,
-         {0}},
-        {"interleaved",
-         {.layout = SYN_LAYOUT_STRIDED, .dims = 2, .sizes = {3, 2}, .strides = {2, 3}},
-         "strides[1]",
-         0,
-         0,
-         {0}},
-        {"a span too large",
-         {.layout = SYN_LAYOUT_STRIDED,
-          .dims = 2,
-          .sizes = {3, 2},
-          .strides = {1, UINT64_C(1) << 62}},
-         "strides",
-         0,
-         0,
-         {0}},
-    };
-
     (void)state;
-    for (size_t i = 0; i < SYN_LEN(cases); i++) {
-        struct syn_shape shape = cases[i].shape;
-        struct syn_err err = {0};
-        int rc = syn_shape_complete(&shape, &err);
-
-        print_message("# %s\n", cases[i].text);
-        if (cases[i].wrong) {
-            assert_code(rc, SYN_E_INVALID, &err);
-            assert_int_equal(strncmp(err.msg, cases[i].wrong, strlen(cases[i].wrong)), 0);
-            continue;
-        }
-        assert_done(rc, &err);
-        assert_int_equal(syn_shape_count(&shape), cases[i].count);
-        assert_int_equal(syn_shape_span(&shape), cases[i].span);
-        assert_memory_equal(shape.strides, cases[i].strides, sizeof(shape.strides));
-    }
+    for (size_t i = 0; i < SYN_LEN(cases); i++)
+        check_case(&cases[i]);
 }
 
 static void
