@@ -247,8 +247,12 @@ live(void *arg, struct syn_err *err)
         }
     }
     rig->memory = syn_memory_close(rig->memory);
-    for (size_t i = 0; i < rig->devs_count; i++) /* one that was lost unnoticed */
-        atomic_store(&rig->devs[i]->lost, false);
+    for (size_t i = 0; i < rig->devs_count; i++) {
+        unsigned node = rig->devs[i]->node;
+
+        atomic_store(&rig->devs[i]->lost, false); /* one that was lost unnoticed */
+        rig->queues[node] = syn_dev_queue_destroy(rig->queues[node]); /* and what it still frees */
+    }
     if (scene.first < 0 && err)
         *err = scene.why;
     return scene.first;
