@@ -184,7 +184,7 @@ make_block(void **ret, size_t bytes, int device)
 static void
 drop_block(void *at, int of_device)
 {
-    struct block *b = block_of(at, 0, of_device);
+    struct block *b = block_of(at, 1, of_device); /* not one that ends here */
 
     if (!b || b->at != at)
         die("memory that is not there is freed");

@@ -125,7 +125,7 @@ memory_alloc(unsigned nodes, size_t devs)
     (void)pthread_condattr_destroy(&attr);
     memory->nodes = syn_calloc(nodes, sizeof(*memory->nodes));
     memory->costs = syn_calloc((size_t)nodes * nodes, sizeof(*memory->costs));
-    memory->devs = syn_calloc(devs + 1, sizeof(*memory->devs));
+    memory->devs = syn_calloc(devs + 1, sizeof(struct syn_dev *));
     if (memory->nodes && memory->costs && memory->devs)
         return memory;
     memory_free(memory);

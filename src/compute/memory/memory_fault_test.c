@@ -16,8 +16,8 @@
 /* One tensor and what it has: `salt`, or nothing. */
 struct thing {
     struct syn_tensor *tensor;
-    uint32_t salt;
     size_t count; /* elements */
+    uint32_t salt;
     bool written;
 };
 
@@ -168,7 +168,7 @@ divide(struct scene *scene, struct thing *thing)
         assert_done(syn_tensor_divide(thing->tensor, 1, PARTS, tensors, &err), &err);
     }
     for (unsigned i = 0; i < PARTS; i++) {
-        parts[i] = (struct thing){tensors[i], i * 10, N / PARTS, thing->written};
+        parts[i] = (struct thing){tensors[i], N / PARTS, i * 10, thing->written};
         syn_tensor_set_user(tensors[i], &parts[i]);
         put(scene, i % scene->rig->nodes, &parts[i]);
     }
@@ -247,8 +247,12 @@ live(void *arg, struct syn_err *err)
         }
     }
     rig->memory = syn_memory_close(rig->memory);
-    for (size_t i = 0; i < rig->devs_count; i++) /* one that was lost unnoticed */
-        atomic_store(&rig->devs[i]->lost, false);
+    for (size_t i = 0; i < rig->devs_count; i++) {
+        unsigned node = rig->devs[i]->node;
+
+        atomic_store(&rig->devs[i]->lost, false); /* one that was lost unnoticed */
+        rig->queues[node] = syn_dev_queue_destroy(rig->queues[node]); /* and what it still frees */
+    }
     if (scene.first < 0 && err)
         *err = scene.why;
     return scene.first;

@@ -576,6 +576,21 @@ hand_run(void *arg)
     return NULL;
 }
 
+/* The same manager, queues and events of its own. */
+static void
+share_rig(struct mrig *mine, const struct mrig *rig)
+{
+    struct syn_err err = {0};
+
+    *mine = (struct mrig){.nodes = rig->nodes, .memory = rig->memory};
+    for (size_t d = 0; d < rig->devs_count; d++) {
+        struct syn_dev *dev = rig->devs[d];
+
+        if (dev->node != SYN_NODE_HOST)
+            assert_done(syn_dev_event_create(dev, &mine->events[dev->node], &err), &err);
+    }
+}
+
 static void
 run_hands(const uint64_t *limits, size_t count, bool tight)
 {
@@ -590,16 +605,7 @@ run_hands(const uint64_t *limits, size_t count, bool tight)
     if (rig.nodes == 1)
         skip();
     for (size_t i = 0; i < HANDS; i++) {
-        /* The same manager, queues of its own. */
-        rigs[i] = (struct mrig){.nodes = rig.nodes, .memory = rig.memory};
-        for (size_t d = 0; d < rig.devs_count; d++) {
-            unsigned node = rig.devs[d]->node;
-
-            if (node == SYN_NODE_HOST)
-                continue;
-            assert_done(syn_dev_queue_create(rig.devs[d], 0, &rigs[i].queues[node], &err), &err);
-            assert_done(syn_dev_event_create(rig.devs[d], &rigs[i].events[node], &err), &err);
-        }
+        share_rig(&rigs[i], &rig);
         hands[i].world = (struct world){.rig = &rigs[i], .random = seed + i * 7919, .tight = tight};
         assert_int_equal(pthread_create(&hands[i].thread, NULL, hand_run, &hands[i]), 0);
     }
