@@ -397,13 +397,13 @@ static void
 test_data(void **state)
 {
     static const struct syn_estimate even = {{100000, 100000, 100000}};
-    RIG(rig);
     struct syn_place place = {0};
 
     if (suite.with->choice == SYN_SUITE_ANY && suite.with->order != SYN_SUITE_NEWEST)
         skip(); /* looks at neither time nor data */
     if (suite.with->choice == SYN_SUITE_CHEAPER)
         skip();
+    RIG(rig);
     rig.data[0] = (struct syn_replicas){UINT64_C(1) << 2, 1 << 20};
     rig.tasks[0].cost = &even;
     rig.tasks[0].access_count = 1;
@@ -552,10 +552,10 @@ static void
 test_graph(void **state)
 {
     struct layers layers = {0};
-    RIG(rig);
 
     if (suite.ops->graph == NULL)
         skip();
+    RIG(rig);
     for (int again = 0; again < 2; again++) {
         memset(&layers, 0, sizeof(layers));
         layers_fill(&layers, &rig);
