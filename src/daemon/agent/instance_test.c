@@ -11,7 +11,7 @@
 #include <synor/base/log.h>
 #include <synor/base/str.h>
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 #define RUN         "instances/inst-1"
 #define NO_JSON     "<html>not ours</html>"
 
@@ -661,6 +661,17 @@ table_is_limited(void **state)
 
 /* --- short of memory -------------------------------------------------------------------------- */
 
+/* That, once or more: an answer that there was no memory for is asked for again. */
+static bool
+told_nothing_but(const char *what)
+{
+    const char *at = bench->fake.told;
+
+    while (syn_str_starts(at, what))
+        at += strlen(what);
+    return at != bench->fake.told && at[0] == '\0';
+}
+
 /* One life with allocation `nth` failing; whether it was reached. Whatever fails, a program that
  * ran is told to have run, and one that never ran is told so. */
 static bool
@@ -688,11 +699,10 @@ check_short_life(uint64_t nth, bool adopted)
     await(was_told("exited/"));
     reached = syn_mem_fault_count() >= nth;
     syn_mem_fault_arm(0, false);
+    end();
     if (was_told(UNBORN))
         assert_false(adopted || stage.status.state == SYN_INSTANCE_EXITED);
-    else
-        assert_string_equal(bench->fake.told, "exited/completed ");
-    end();
+    assert_true(told_nothing_but(was_told(UNBORN) ? UNBORN : "exited/completed "));
     return reached;
 }
 
