@@ -70,12 +70,12 @@ answers_decide_about_another_try(void **state)
     (void)state;
     for (size_t i = 0; i < SYN_LEN(rows); i++) {
         struct syn_err err = {0};
-        int before = bench->fake.requests, told = bench->fake.status_count;
+        int before = fake_requests(&bench->fake), told = bench->fake.status_count;
         SYN_JSON(answer);
 
         fake_refuse(&bench->fake, "status", 2, rows[i].status, rows[i].body);
         assert_code(tell(bench->instance.client, &answer, &err), rows[i].code, &err);
-        assert_int_equal(bench->fake.requests - before, rows[i].code == SYN_OK ? 3 : 1);
+        assert_int_equal(fake_requests(&bench->fake) - before, rows[i].code == SYN_OK ? 3 : 1);
         assert_int_equal(bench->fake.status_count - told, rows[i].code == SYN_OK ? 1 : 0);
         assert_int_equal(answer != NULL, rows[i].code == SYN_OK);
         fake_refuse(&bench->fake, "status", 0, 0, "");
@@ -125,10 +125,10 @@ stop_ends_the_tries(void **state)
     assert_int_equal(pthread_create(&thread, NULL, stop_soon, &bench->agent), 0);
     assert_code(tell(bench->instance.client, NULL, &err), SYN_E_UNAVAILABLE, &err);
     assert_int_equal(pthread_join(thread, NULL), 0);
-    assert_true(bench->fake.requests > 1);
-    before = bench->fake.requests;
+    assert_true(fake_requests(&bench->fake) > 1);
+    before = fake_requests(&bench->fake);
     assert_code(tell(bench->instance.client, NULL, &err), SYN_E_UNAVAILABLE, &err);
-    assert_int_equal(bench->fake.requests, before + 1); /* one that is stopping asks once */
+    assert_int_equal(fake_requests(&bench->fake), before + 1); /* one that is stopping asks once */
     syn_client_cancel(bench->instance.client);
     assert_code(tell(bench->instance.client, NULL, &err), SYN_E_CANCELED, &err);
 }

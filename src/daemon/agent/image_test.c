@@ -204,9 +204,9 @@ image_is_unpacked_once(void **state)
     assert_int_equal(st.st_mode & 07777, 0644); /* everybody may read what the owner may */
     (void)snprintf(mark, sizeof(mark), "%s/mark", out);
     assert_int_equal(mkdir(mark, 0700), 0);
-    requests = bench->fake.requests;
+    requests = fake_requests(&bench->fake);
     assert_done(get_image(cid, out, &err), &err);
-    assert_int_equal(bench->fake.requests, requests);
+    assert_int_equal(fake_requests(&bench->fake), requests);
     assert_true(has_file(out, "mark", &st)); /* it is the one from before */
 }
 
@@ -342,7 +342,7 @@ all_who_come_at_once_get_it(void **state)
         assert_true(has_file(comers[i].out, "hello", &st));
         (void)syn_client_free(comers[i].instance.client);
     }
-    assert_int_equal(bench->fake.requests, 2); /* its size, its blocks */
+    assert_int_equal(fake_requests(&bench->fake), 2); /* its size, its blocks */
 }
 
 /* --- faults ----------------------------------------------------------------------------------- */

@@ -512,7 +512,7 @@ server_may_be_away_the_whole_time(void **state)
     begin("{}");
     await(stage_was_asked("start"));
     stage_end();
-    await(bench->fake.requests > 3);
+    await(fake_requests(&bench->fake) > 3);
     fake_fail(&bench->fake, 0, FAKE_NONE);
     await(was_told("exited/completed "));
     end();
@@ -538,7 +538,7 @@ forgotten_is_ended_whatever_is_heard(void **state)
     }
     fake_refuse(&bench->fake, "status", 1 << 30, 500, NO_JSON);
     begin("{\"spec\": {\"isolation\": \"gvisor\"}}"); /* never born, and nobody hears of it */
-    await(bench->fake.requests > 2);
+    await(fake_requests(&bench->fake) > 2);
     end();
 }
 
@@ -590,7 +590,7 @@ check_handover(enum fake_fault fault, int at)
     fake_fail(&bench->fake, at, fault);
     begin("{}");
     await(stage_was_asked("start"));
-    await(bench->fake.requests >= at);
+    await(fake_requests(&bench->fake) >= at);
     stop_agent();
     fake_fail(&bench->fake, 0, FAKE_NONE);
     put_usage(all);
