@@ -379,7 +379,7 @@ static void
 every_shortage_leaves_nothing_half(void **state)
 {
     static const struct layout good;
-    static const int kinds[] = {RLIMIT_FSIZE, RLIMIT_NOFILE};
+    static const __rlimit_resource_t kinds[] = {RLIMIT_FSIZE, RLIMIT_NOFILE};
     char cid[SYN_CID_TEXT_MAX];
     struct syn_err err = {0};
     struct rlimit before;
