@@ -48,23 +48,23 @@ static void
 answers_decide_about_another_try(void **state)
 {
     static const struct {
-        int status;
         const char *body;
+        int status;
         int code; /* SYN_OK: it is asked again until it is well */
     } rows[] = {
-        {503, "{\"code\":\"unavailable\",\"message\":\"as told\"}", SYN_OK},
-        {503, "<html>a proxy</html>", SYN_OK},
-        {502, "", SYN_OK},
-        {504, "{}", SYN_OK},
-        {504, "{\"code\":\"timeout\",\"message\":\"as told\"}", SYN_OK},
-        {500, "{\"code\":\"internal\",\"message\":\"as told\"}", SYN_E_INTERNAL},
-        {500, "not json", SYN_E_INTERNAL},
-        {404, "{\"code\":\"not-found\",\"message\":\"as told\"}", SYN_E_NOTFOUND},
-        {409, "{\"code\":\"conflict\",\"message\":\"as told\"}", SYN_E_CONFLICT},
-        {412, "{\"code\":\"precondition-failed\",\"message\":\"as told\"}", SYN_E_PRECONDITION},
-        {401, "{\"code\":\"unauthenticated\",\"message\":\"as told\"}", SYN_E_UNAUTHENTICATED},
-        {403, "{}", SYN_E_FORBIDDEN},
-        {200, "no json", SYN_E_CORRUPT},
+        {"{\"code\":\"unavailable\",\"message\":\"as told\"}", 503, SYN_OK},
+        {"<html>a proxy</html>", 503, SYN_OK},
+        {"", 502, SYN_OK},
+        {"{}", 504, SYN_OK},
+        {"{\"code\":\"timeout\",\"message\":\"as told\"}", 504, SYN_OK},
+        {"{\"code\":\"internal\",\"message\":\"as told\"}", 500, SYN_E_INTERNAL},
+        {"not json", 500, SYN_E_INTERNAL},
+        {"{\"code\":\"not-found\",\"message\":\"as told\"}", 404, SYN_E_NOTFOUND},
+        {"{\"code\":\"conflict\",\"message\":\"as told\"}", 409, SYN_E_CONFLICT},
+        {"{\"code\":\"precondition-failed\",\"message\":\"as told\"}", 412, SYN_E_PRECONDITION},
+        {"{\"code\":\"unauthenticated\",\"message\":\"as told\"}", 401, SYN_E_UNAUTHENTICATED},
+        {"{}", 403, SYN_E_FORBIDDEN},
+        {"no json", 200, SYN_E_CORRUPT},
     };
 
     (void)state;

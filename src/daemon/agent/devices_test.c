@@ -175,10 +175,9 @@ bad_answers_are_errors(void **state)
 static void
 inventory_does_not_wait_for_it(void **state)
 {
-    const char *const argv[] = {
-        "/bin/sh", "-c",
-        "until [ -e \"$0\" ]; do sleep 0.02; done; echo '{\"items\": [" CPU "]}'",
-        bench_path(bench, "go"), NULL};
+    static const char script[] =
+        "until [ -e \"$0\" ]; do sleep 0.02; done; echo '{\"items\": [" CPU "]}'";
+    const char *const argv[] = {"/bin/sh", "-c", script, bench_path(bench, "go"), NULL};
     struct syn_err err = {0};
     bool told = false;
 

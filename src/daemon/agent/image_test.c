@@ -73,7 +73,8 @@ make_tar(const char *name, char *tar)
     (void)snprintf(tar + 136, 12, "%011o", 1000000000U);
     memset(tar + 148, ' ', 8);
     tar[156] = '0';
-    memcpy(tar + 257, "ustar\00000", 8);
+    (void)snprintf(tar + 257, 6, "ustar");
+    memset(tar + 263, '0', 2);
     for (int i = 0; i < BLOCK; i++)
         sum += (unsigned char)tar[i];
     (void)snprintf(tar + 148, 8, "%06o", sum);

@@ -389,11 +389,33 @@ every_end_is_told_as_it_is(void **state)
     }
 }
 
+/* `doc` NULL: the server has forgotten it. */
+static void
+check_stop(const char *doc, int64_t grace_ms)
+{
+    stage.end.reason = SYN_EXIT_STOPPED;
+    stage.ends_if_asked = true;
+    stage_suffer("stop:2:conflict"); /* and are asked for until they work */
+    stage.grace_ms = -77;
+    begin("{}");
+    await(was_told("running/"));
+    begin("{}"); /* the same again is no news */
+    (void)usleep(30000);
+    assert_false(stage_was_asked("stop"));
+    if (doc != NULL) {
+        begin(doc);
+        await(was_told("exited/stopped "));
+    }
+    end();
+    assert_int_equal(stage.grace_ms, grace_ms);
+    assert_string_equal(stage.calls, "prepare start stop destroy ");
+}
+
 static void
 stops_carry_their_grace(void **state)
 {
     static const struct {
-        const char *doc; /* NULL: the server has forgotten it */
+        const char *doc;
         int64_t grace_ms;
     } rows[] = {
         {"{\"spec\": {\"desired\": \"stopped\", \"stop_grace_ms\": 700}}", 700},
@@ -405,22 +427,7 @@ stops_carry_their_grace(void **state)
 
     (void)state;
     for (size_t i = 0; i < SYN_LEN(rows); i++) {
-        stage.end.reason = SYN_EXIT_STOPPED;
-        stage.ends_if_asked = true;
-        stage_suffer("stop:2:conflict"); /* and are asked for until they work */
-        stage.grace_ms = -77;
-        begin("{}");
-        await(was_told("running/"));
-        begin("{}"); /* the same again is no news */
-        (void)usleep(30000);
-        assert_false(stage_was_asked("stop"));
-        if (rows[i].doc != NULL) {
-            begin(rows[i].doc);
-            await(was_told("exited/stopped "));
-        }
-        end();
-        assert_int_equal(stage.grace_ms, rows[i].grace_ms);
-        assert_string_equal(stage.calls, "prepare start stop destroy ");
+        check_stop(rows[i].doc, rows[i].grace_ms);
         anew();
     }
 }
