@@ -100,11 +100,10 @@ only_what_matters_is_told(void **state)
     struct syn_err err = {0};
 
     (void)state;
-    answer =
-        json_loads("{\"items\": [{\"id\": \"cuda0\", \"driver\": \"cuda\", \"kind\": \"gpu\","
-                   "\"modelled\": false, \"memory_bytes\": 80, \"numa_node\": 1, "
-                   "\"features\": \"long\", \"numbers\": [\"fp8\"], \"model\": [\"odd\"]}]}",
-                   0, NULL);
+    answer = json_loads("{\"items\": [{\"id\": \"cuda0\", \"driver\": \"cuda\", \"kind\": \"gpu\","
+                        "\"modelled\": false, \"memory_bytes\": 80, \"numa_node\": 1, "
+                        "\"features\": \"long\", \"numbers\": [\"fp8\"], \"model\": [\"odd\"]}]}",
+                        0, NULL);
     assert_done(agt_devices_pick(answer, &list, &err), &err);
     assert_done(syn_json_write(list, &text, &err), &err);
     assert_string_equal(
