@@ -342,6 +342,17 @@ fake_main(void *arg)
     }
 }
 
+int
+fake_requests(struct fake *fake)
+{
+    int requests;
+
+    (void)pthread_mutex_lock(&fake->lock);
+    requests = fake->requests;
+    (void)pthread_mutex_unlock(&fake->lock);
+    return requests;
+}
+
 void
 fake_fail(struct fake *fake, int at, enum fake_fault fault)
 {

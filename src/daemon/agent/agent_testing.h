@@ -79,6 +79,8 @@ void bench_close(struct bench *bench);
 void bench_put(const struct bench *bench, const char *name, const char *data, size_t len);
 /** A path below the data folder; good for the next three calls. */
 const char *bench_path(const struct bench *bench, const char *name);
+/** How many requests it had since it counts. */
+int fake_requests(struct fake *fake);
 /** Start counting anew, and cut off request `at`. */
 void fake_fail(struct fake *fake, int at, enum fake_fault fault);
 /** Refuse the next `count` requests for `last`. */

@@ -48,34 +48,34 @@ static void
 answers_decide_about_another_try(void **state)
 {
     static const struct {
-        int status;
         const char *body;
+        int status;
         int code; /* SYN_OK: it is asked again until it is well */
     } rows[] = {
-        {503, "{\"code\":\"unavailable\",\"message\":\"as told\"}", SYN_OK},
-        {503, "<html>a proxy</html>", SYN_OK},
-        {502, "", SYN_OK},
-        {504, "{}", SYN_OK},
-        {504, "{\"code\":\"timeout\",\"message\":\"as told\"}", SYN_OK},
-        {500, "{\"code\":\"internal\",\"message\":\"as told\"}", SYN_E_INTERNAL},
-        {500, "not json", SYN_E_INTERNAL},
-        {404, "{\"code\":\"not-found\",\"message\":\"as told\"}", SYN_E_NOTFOUND},
-        {409, "{\"code\":\"conflict\",\"message\":\"as told\"}", SYN_E_CONFLICT},
-        {412, "{\"code\":\"precondition-failed\",\"message\":\"as told\"}", SYN_E_PRECONDITION},
-        {401, "{\"code\":\"unauthenticated\",\"message\":\"as told\"}", SYN_E_UNAUTHENTICATED},
-        {403, "{}", SYN_E_FORBIDDEN},
-        {200, "no json", SYN_E_CORRUPT},
+        {"{\"code\":\"unavailable\",\"message\":\"as told\"}", 503, SYN_OK},
+        {"<html>a proxy</html>", 503, SYN_OK},
+        {"", 502, SYN_OK},
+        {"{}", 504, SYN_OK},
+        {"{\"code\":\"timeout\",\"message\":\"as told\"}", 504, SYN_OK},
+        {"{\"code\":\"internal\",\"message\":\"as told\"}", 500, SYN_E_INTERNAL},
+        {"not json", 500, SYN_E_INTERNAL},
+        {"{\"code\":\"not-found\",\"message\":\"as told\"}", 404, SYN_E_NOTFOUND},
+        {"{\"code\":\"conflict\",\"message\":\"as told\"}", 409, SYN_E_CONFLICT},
+        {"{\"code\":\"precondition-failed\",\"message\":\"as told\"}", 412, SYN_E_PRECONDITION},
+        {"{\"code\":\"unauthenticated\",\"message\":\"as told\"}", 401, SYN_E_UNAUTHENTICATED},
+        {"{}", 403, SYN_E_FORBIDDEN},
+        {"no json", 200, SYN_E_CORRUPT},
     };
 
     (void)state;
     for (size_t i = 0; i < SYN_LEN(rows); i++) {
         struct syn_err err = {0};
-        int before = bench->fake.requests, told = bench->fake.status_count;
+        int before = fake_requests(&bench->fake), told = bench->fake.status_count;
         SYN_JSON(answer);
 
         fake_refuse(&bench->fake, "status", 2, rows[i].status, rows[i].body);
         assert_code(tell(bench->instance.client, &answer, &err), rows[i].code, &err);
-        assert_int_equal(bench->fake.requests - before, rows[i].code == SYN_OK ? 3 : 1);
+        assert_int_equal(fake_requests(&bench->fake) - before, rows[i].code == SYN_OK ? 3 : 1);
         assert_int_equal(bench->fake.status_count - told, rows[i].code == SYN_OK ? 1 : 0);
         assert_int_equal(answer != NULL, rows[i].code == SYN_OK);
         fake_refuse(&bench->fake, "status", 0, 0, "");
@@ -125,10 +125,10 @@ stop_ends_the_tries(void **state)
     assert_int_equal(pthread_create(&thread, NULL, stop_soon, &bench->agent), 0);
     assert_code(tell(bench->instance.client, NULL, &err), SYN_E_UNAVAILABLE, &err);
     assert_int_equal(pthread_join(thread, NULL), 0);
-    assert_true(bench->fake.requests > 1);
-    before = bench->fake.requests;
+    assert_true(fake_requests(&bench->fake) > 1);
+    before = fake_requests(&bench->fake);
     assert_code(tell(bench->instance.client, NULL, &err), SYN_E_UNAVAILABLE, &err);
-    assert_int_equal(bench->fake.requests, before + 1); /* one that is stopping asks once */
+    assert_int_equal(fake_requests(&bench->fake), before + 1); /* one that is stopping asks once */
     syn_client_cancel(bench->instance.client);
     assert_code(tell(bench->instance.client, NULL, &err), SYN_E_CANCELED, &err);
 }

@@ -73,7 +73,8 @@ make_tar(const char *name, char *tar)
     (void)snprintf(tar + 136, 12, "%011o", 1000000000U);
     memset(tar + 148, ' ', 8);
     tar[156] = '0';
-    memcpy(tar + 257, "ustar\00000", 8);
+    (void)snprintf(tar + 257, 6, "ustar");
+    memset(tar + 263, '0', 2);
     for (int i = 0; i < BLOCK; i++)
         sum += (unsigned char)tar[i];
     (void)snprintf(tar + 148, 8, "%06o", sum);
@@ -204,9 +205,9 @@ image_is_unpacked_once(void **state)
     assert_int_equal(st.st_mode & 07777, 0644); /* everybody may read what the owner may */
     (void)snprintf(mark, sizeof(mark), "%s/mark", out);
     assert_int_equal(mkdir(mark, 0700), 0);
-    requests = bench->fake.requests;
+    requests = fake_requests(&bench->fake);
     assert_done(get_image(cid, out, &err), &err);
-    assert_int_equal(bench->fake.requests, requests);
+    assert_int_equal(fake_requests(&bench->fake), requests);
     assert_true(has_file(out, "mark", &st)); /* it is the one from before */
 }
 
@@ -342,7 +343,7 @@ all_who_come_at_once_get_it(void **state)
         assert_true(has_file(comers[i].out, "hello", &st));
         (void)syn_client_free(comers[i].instance.client);
     }
-    assert_int_equal(bench->fake.requests, 2); /* its size, its blocks */
+    assert_int_equal(fake_requests(&bench->fake), 2); /* its size, its blocks */
 }
 
 /* --- faults ----------------------------------------------------------------------------------- */
@@ -379,7 +380,7 @@ static void
 every_shortage_leaves_nothing_half(void **state)
 {
     static const struct layout good;
-    static const int kinds[] = {RLIMIT_FSIZE, RLIMIT_NOFILE};
+    static const __rlimit_resource_t kinds[] = {RLIMIT_FSIZE, RLIMIT_NOFILE};
     char cid[SYN_CID_TEXT_MAX];
     struct syn_err err = {0};
     struct rlimit before;

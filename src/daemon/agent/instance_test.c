@@ -11,7 +11,7 @@
 #include <synor/base/log.h>
 #include <synor/base/str.h>
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 #define RUN         "instances/inst-1"
 #define NO_JSON     "<html>not ours</html>"
 
@@ -389,11 +389,33 @@ every_end_is_told_as_it_is(void **state)
     }
 }
 
+/* `doc` NULL: the server has forgotten it. */
+static void
+check_stop(const char *doc, int64_t grace_ms)
+{
+    stage.end.reason = SYN_EXIT_STOPPED;
+    stage.ends_if_asked = true;
+    stage_suffer("stop:2:conflict"); /* and are asked for until they work */
+    stage.grace_ms = -77;
+    begin("{}");
+    await(was_told("running/"));
+    begin("{}"); /* the same again is no news */
+    (void)usleep(30000);
+    assert_false(stage_was_asked("stop"));
+    if (doc != NULL) {
+        begin(doc);
+        await(was_told("exited/stopped "));
+    }
+    end();
+    assert_int_equal(stage.grace_ms, grace_ms);
+    assert_string_equal(stage.calls, "prepare start stop destroy ");
+}
+
 static void
 stops_carry_their_grace(void **state)
 {
     static const struct {
-        const char *doc; /* NULL: the server has forgotten it */
+        const char *doc;
         int64_t grace_ms;
     } rows[] = {
         {"{\"spec\": {\"desired\": \"stopped\", \"stop_grace_ms\": 700}}", 700},
@@ -405,22 +427,7 @@ stops_carry_their_grace(void **state)
 
     (void)state;
     for (size_t i = 0; i < SYN_LEN(rows); i++) {
-        stage.end.reason = SYN_EXIT_STOPPED;
-        stage.ends_if_asked = true;
-        stage_suffer("stop:2:conflict"); /* and are asked for until they work */
-        stage.grace_ms = -77;
-        begin("{}");
-        await(was_told("running/"));
-        begin("{}"); /* the same again is no news */
-        (void)usleep(30000);
-        assert_false(stage_was_asked("stop"));
-        if (rows[i].doc != NULL) {
-            begin(rows[i].doc);
-            await(was_told("exited/stopped "));
-        }
-        end();
-        assert_int_equal(stage.grace_ms, rows[i].grace_ms);
-        assert_string_equal(stage.calls, "prepare start stop destroy ");
+        check_stop(rows[i].doc, rows[i].grace_ms);
         anew();
     }
 }
@@ -512,7 +519,7 @@ server_may_be_away_the_whole_time(void **state)
     begin("{}");
     await(stage_was_asked("start"));
     stage_end();
-    await(bench->fake.requests > 3);
+    await(fake_requests(&bench->fake) > 3);
     fake_fail(&bench->fake, 0, FAKE_NONE);
     await(was_told("exited/completed "));
     end();
@@ -538,7 +545,7 @@ forgotten_is_ended_whatever_is_heard(void **state)
     }
     fake_refuse(&bench->fake, "status", 1 << 30, 500, NO_JSON);
     begin("{\"spec\": {\"isolation\": \"gvisor\"}}"); /* never born, and nobody hears of it */
-    await(bench->fake.requests > 2);
+    await(fake_requests(&bench->fake) > 2);
     end();
 }
 
@@ -590,7 +597,7 @@ check_handover(enum fake_fault fault, int at)
     fake_fail(&bench->fake, at, fault);
     begin("{}");
     await(stage_was_asked("start"));
-    await(bench->fake.requests >= at);
+    await(fake_requests(&bench->fake) >= at);
     stop_agent();
     fake_fail(&bench->fake, 0, FAKE_NONE);
     put_usage(all);
@@ -661,6 +668,17 @@ table_is_limited(void **state)
 
 /* --- short of memory -------------------------------------------------------------------------- */
 
+/* That, once or more: an answer that there was no memory for is asked for again. */
+static bool
+told_nothing_but(const char *what)
+{
+    const char *at = bench->fake.told;
+
+    while (syn_str_starts(at, what))
+        at += strlen(what);
+    return at != bench->fake.told && at[0] == '\0';
+}
+
 /* One life with allocation `nth` failing; whether it was reached. Whatever fails, a program that
  * ran is told to have run, and one that never ran is told so. */
 static bool
@@ -688,11 +706,10 @@ check_short_life(uint64_t nth, bool adopted)
     await(was_told("exited/"));
     reached = syn_mem_fault_count() >= nth;
     syn_mem_fault_arm(0, false);
+    end();
     if (was_told(UNBORN))
         assert_false(adopted || stage.status.state == SYN_INSTANCE_EXITED);
-    else
-        assert_string_equal(bench->fake.told, "exited/completed ");
-    end();
+    assert_true(told_nothing_but(was_told(UNBORN) ? UNBORN : "exited/completed "));
     return reached;
 }
 
