@@ -365,6 +365,9 @@ report(const char *suffix, const struct summary *summary)
                  summary->worst, summary->worst, summary->worst <= 1 ? "ok" : "short");
     (void)printf("makespan_vs_bound%s\t%.3f\tx mean\tdmdas\t%.3f\t%.3f\t1.100\t%s\n", suffix, ours,
                  summary->dmdas / n, ours, ours <= 1.1 ? "ok" : "short");
+    (void)printf("makespan_vs_simple%s\t%.3f\tx mean\tgoal\t1.100\t%.3f\t1.100\t%s\n", suffix,
+                 summary->simple / n, summary->simple / n,
+                 summary->simple / n <= 1.1 ? "ok" : "short");
     (void)printf("energy_saved%s\t%.1f\tpercent\tdmda gamma\t0.0\t%.3f\t0.850\t%s\n", suffix,
                  100 * (1 - saved), saved, saved <= 0.85 && summary->latest <= 1 ? "ok" : "short");
 }

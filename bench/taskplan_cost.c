@@ -159,8 +159,10 @@ bench_cost(void)
     struct desk *desk = syn_calloc(1, sizeof(*desk));
     double clock;
 
-    if (desk == NULL)
+    if (desk == NULL) {
         bench_die("decision_ns", NULL);
+        return;
+    }
     fill_desk(desk);
     clock = least_ns(desk, NULL);
     for (size_t i = 0; i < SYN_LEN(names); i++) {

@@ -385,7 +385,7 @@ sweep(struct windows *windows)
             windows->values[at] += windows->values[at + 1];
             windows->some[at] = windows->some[at] || windows->some[at + 1];
         }
-    for (size_t at = (CELLS - 1) * CELLS; at-- > 0;) {
+    for (size_t at = (size_t)(CELLS - 1) * CELLS; at-- > 0;) {
         windows->values[at] += windows->values[at + CELLS];
         windows->some[at] = windows->some[at] || windows->some[at + CELLS];
     }
@@ -413,12 +413,12 @@ best_window(struct windows *windows, const double *values, size_t *ret_cell)
     }
     sweep(windows);
     for (size_t at = 0; at < (size_t)CELLS * CELLS; at++) {
+        size_t column = at % CELLS, row = at / CELLS;
         double ns;
 
         if (!windows->some[at])
             continue;
-        ns = (double)windows->least_b[at % CELLS] + (double)windows->least_e[at / CELLS] +
-             windows->values[at];
+        ns = (double)windows->least_b[column] + (double)windows->least_e[row] + windows->values[at];
         if (ns > best) {
             best = ns;
             *ret_cell = at;

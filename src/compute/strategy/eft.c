@@ -708,7 +708,7 @@ rank_ns(const struct eft *eft, const struct syn_ready *ready)
             count++;
         }
     }
-    if (least == SYN_NEVER)
+    if (least == SYN_NEVER || count == 0)
         return 0;
     if (eft->policy.rank == EFT_WEIGHTED)
         return (uint64_t)(workers / speed);
