@@ -104,6 +104,8 @@ lose(struct syn_engine_seat *seat, const struct syn_err *why)
     if (engine->ops->lost != NULL)
         engine->ops->lost(engine->strategy, seat->index, true);
     syn_spin_unlock(&engine->lock);
+    if (!seat->abandoned)
+        seat->queue = syn_dev_queue_destroy(seat->queue); /* what still runs there comes to its end */
     for (unsigned i = 0; i < seat->flying_count; i++) {
         struct syn_engine_task *call = seat->flying[i];
 

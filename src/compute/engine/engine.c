@@ -146,9 +146,13 @@ stop_devices(struct syn_engine *engine)
 static void
 fini(struct syn_engine *engine)
 {
-    engine->runtime = syn_runtime_free(engine->runtime); /* waits: nothing is under way after it */
+    /* Nothing is under way after the wait; but whoever told of the last end, a device's thread or
+     * the memory manager's, may still be about to wake somebody of the runtime. */
+    if (engine->runtime != NULL)
+        syn_runtime_wait(engine->runtime);
     stop_devices(engine);
     engine->memory = syn_memory_close(engine->memory);
+    engine->runtime = syn_runtime_free(engine->runtime);
     if (engine->strategy != NULL)
         engine->ops->close(engine->strategy);
     engine->model = syn_model_free(engine->model);

@@ -294,7 +294,7 @@ syn_engine_again(struct syn_engine_task *call, bool held, const struct syn_err *
 /* ---- the runtime's threads ---- */
 
 static void
-run_native(struct syn_worker *worker, struct syn_engine_task *call)
+run_native(struct syn_worker *worker, struct syn_engine_task *call, bool waited)
 {
     struct syn_fork *at = worker->deque.head;
     struct syn_engine_outcome outcome = {.held = true, .ran = true};
@@ -305,7 +305,8 @@ run_native(struct syn_worker *worker, struct syn_engine_task *call)
     syn_engine_call_of(call, true, &seen);
     call->impl = syn_kernel_pick(call->kernel, &seen, seat->info);
     assert(call->impl != NULL); /* or the estimate would have been NEVER */
-    call->begun_ns = syn_engine_now();
+    /* Where nothing had to be brought, little has happened since. */
+    call->begun_ns = waited ? syn_engine_now() : call->popped_ns;
     outcome.code = call->impl->run(&seen, worker, at, &err);
     outcome.ended_ns = syn_engine_now();
     outcome.busy_ns = (uint64_t)(outcome.ended_ns - call->begun_ns);
@@ -329,7 +330,7 @@ start_native(struct syn_worker *worker, struct syn_engine_task *call)
     else
         (void)SYN_FAIL(&err, rc, "%s", syn_err_info(rc)->wire);
     if (rc == SYN_OK) {
-        run_native(worker, call);
+        run_native(worker, call, false);
     } else if (rc < 0) {
         outcome.code = rc;
         syn_engine_end(call, worker, &outcome, &err);
@@ -350,7 +351,7 @@ syn_engine_take(void *self, struct syn_worker *worker)
         if (call->granted_code < 0)
             syn_engine_end(call, worker, &outcome, &call->request.err);
         else
-            run_native(worker, call);
+            run_native(worker, call, true);
         return true;
     }
     call = syn_engine_pop(seat);
