@@ -118,9 +118,22 @@ syn_dev_open_in(struct syn_driver *driver, unsigned index, struct syn_dev **ret_
 struct syn_dev *
 syn_dev_close(struct syn_dev *dev)
 {
-    if (dev)
+    if (dev && !syn_dev_is_abandoned(dev))
         dev->ops->dev_close(dev);
     return NULL;
+}
+
+void
+syn_dev_abandon(struct syn_dev *dev)
+{
+    atomic_store(&dev->lost, true);
+    atomic_store(&dev->abandoned, true);
+}
+
+bool
+syn_dev_is_abandoned(const struct syn_dev *dev)
+{
+    return atomic_load_explicit(&dev->abandoned, memory_order_acquire);
 }
 
 void
@@ -181,7 +194,7 @@ syn_dev_wrap(struct syn_dev *dev, void *host, uint64_t bytes, struct syn_dev_buf
 struct syn_dev_buf *
 syn_dev_free(struct syn_dev_buf *buf)
 {
-    if (buf)
+    if (buf && !syn_dev_is_abandoned(buf->dev))
         buf->dev->ops->free(buf);
     return NULL;
 }
@@ -211,6 +224,8 @@ syn_dev_host_alloc(struct syn_dev *dev, uint64_t bytes, void **ret_host, struct 
 void
 syn_dev_host_free(struct syn_dev *dev, void *host)
 {
+    if (syn_dev_is_abandoned(dev))
+        return;
     if (host && dev->info.caps & SYN_CAP_HOST_PINNED)
         dev->ops->host_free(dev, host);
     else
@@ -230,7 +245,7 @@ syn_dev_host_register(struct syn_dev *dev, void *host, uint64_t bytes, struct sy
 void
 syn_dev_host_unregister(struct syn_dev *dev, void *host)
 {
-    if (dev->info.caps & SYN_CAP_HOST_REGISTER)
+    if (dev->info.caps & SYN_CAP_HOST_REGISTER && !syn_dev_is_abandoned(dev))
         dev->ops->host_unregister(dev, host);
 }
 
@@ -253,7 +268,7 @@ syn_dev_queue_create(struct syn_dev *dev, uint32_t flags, struct syn_dev_queue *
 struct syn_dev_queue *
 syn_dev_queue_destroy(struct syn_dev_queue *queue)
 {
-    if (queue)
+    if (queue && !syn_dev_is_abandoned(queue->dev))
         queue->dev->ops->queue_destroy(queue);
     return NULL;
 }
@@ -282,7 +297,7 @@ syn_dev_event_create(struct syn_dev *dev, struct syn_dev_event **ret_event, stru
 struct syn_dev_event *
 syn_dev_event_destroy(struct syn_dev_event *event)
 {
-    if (event)
+    if (event && !syn_dev_is_abandoned(event->dev))
         event->dev->ops->event_destroy(event);
     return NULL;
 }
@@ -464,7 +479,7 @@ syn_dev_compile(struct syn_dev *dev, const struct syn_dev_source *source,
 struct syn_dev_program *
 syn_dev_program_free(struct syn_dev_program *program)
 {
-    if (program)
+    if (program && !syn_dev_is_abandoned(program->dev))
         program->dev->ops->program_free(program);
     return NULL;
 }
@@ -566,6 +581,8 @@ syn_dev_reset(struct syn_dev *dev, struct syn_err *err)
 
     if (!(dev->info.caps & SYN_CAP_RESET))
         return SYN_FAIL(err, SYN_E_UNSUPPORTED, "%s cannot be reset", dev->info.id);
+    if (syn_dev_is_abandoned(dev))
+        return SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s does not answer", dev->info.id);
     rc = dev->ops->reset(dev, err);
     if (rc == SYN_OK)
         atomic_store(&dev->lost, false);

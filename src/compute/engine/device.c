@@ -34,8 +34,8 @@ on_event(void *arg)
 static void
 give_back(struct syn_engine_seat *seat, struct syn_engine_task *call)
 {
-    call->scratch = seat->abandoned ? NULL : syn_dev_free(call->scratch);
-    if (call->event != NULL && !seat->abandoned)
+    call->scratch = syn_dev_free(call->scratch);
+    if (call->event != NULL)
         seat->events[seat->events_count++] = call->event;
     call->event = NULL;
 }
@@ -104,8 +104,7 @@ lose(struct syn_engine_seat *seat, const struct syn_err *why)
     if (engine->ops->lost != NULL)
         engine->ops->lost(engine->strategy, seat->index, true);
     syn_spin_unlock(&engine->lock);
-    if (!seat->abandoned)
-        seat->queue = syn_dev_queue_destroy(seat->queue); /* what still runs there comes to its end */
+    seat->queue = syn_dev_queue_destroy(seat->queue); /* what still runs there comes to its end */
     for (unsigned i = 0; i < seat->flying_count; i++) {
         struct syn_engine_task *call = seat->flying[i];
 
@@ -237,7 +236,7 @@ land(struct syn_engine_seat *seat)
 
         if (limit == 0 || syn_engine_now() - call->begun_ns < limit)
             return false;
-        seat->abandoned = true;
+        syn_dev_abandon(seat->dev);
         (void)SYN_FAIL(&err, SYN_E_TIMEOUT, "%s did not end within %lld ms", call->kernel->name,
                        (long long)(limit / 1000000));
         lose(seat, &err);

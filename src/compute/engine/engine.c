@@ -156,8 +156,8 @@ fini(struct syn_engine *engine)
     if (engine->strategy != NULL)
         engine->ops->close(engine->strategy);
     engine->model = syn_model_free(engine->model);
-    syn_engine_seats_close(engine);
-    engine->registry = syn_registry_close(engine->registry);
+    if (!syn_engine_seats_close(engine))
+        engine->registry = syn_registry_close(engine->registry);
     syn_engine_records_free(engine);
     (void)pthread_mutex_destroy(&engine->maps_lock);
     syn_free(engine);

@@ -68,7 +68,6 @@ struct syn_engine_seat {
     bool started;
     _Atomic uint32_t hint; /* something may be for it */
     _Atomic bool lost;
-    bool abandoned;           /* it does not answer: nothing of it is touched any more */
     struct syn_waitword word; /* the device's thread sleeps here */
     /* Calls whose tensors are there now; under `lock`. */
     struct syn_spin lock;
@@ -146,7 +145,8 @@ syn_engine_cost(const struct syn_engine_task *call, unsigned class_id)
 
 SYN_MUST int syn_engine_seats_open(struct syn_engine *engine,
                                    const struct syn_engine_options *options, struct syn_err *err);
-void syn_engine_seats_close(struct syn_engine *engine);
+/* True: something of a device still hangs, so its driver must stay. */
+bool syn_engine_seats_close(struct syn_engine *engine);
 
 /* ---- submit.c ---- */
 

@@ -2,6 +2,7 @@
  * every strategy; failures, cancellation, maps, decomposition, loss of devices. */
 #include <synor/engine.h>
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -418,6 +419,117 @@ test_models_stay(void **unused)
     close_set(&set);
 }
 
+/* ---- a device that does not answer ---- */
+
+static _Atomic bool let_go;
+static _Atomic unsigned hung;
+
+/* The first call on a modelled device (there is no worker) hangs. */
+static int
+run_hang(const struct syn_kernel_call *call, struct syn_worker *worker, struct syn_fork *at,
+         struct syn_err *err)
+{
+    if (worker == NULL && atomic_fetch_add(&hung, 1) == 0) {
+        while (!atomic_load(&let_go))
+            (void)usleep(1000);
+        return SYN_OK;
+    }
+    return run_mix(call, worker, at, err);
+}
+
+static const struct syn_kernel_impl hang_impls[] = {
+    {.format = SYN_FORMAT_NATIVE, .kinds = UINT32_MAX, .run = run_hang}};
+static const struct syn_kernel hanging = {.name = "hanging",
+                                          .summary = "as mix, once it does not hang",
+                                          .operands_count = 3,
+                                          .operands = mix_operands,
+                                          .impls_count = 1,
+                                          .impls = hang_impls,
+                                          .work = work_of};
+
+static void
+submit_hanging(struct set *set, unsigned i)
+{
+    unsigned a = i % TENSORS, b = (i + 5) % TENSORS, c = (i + 7) % TENSORS;
+    const struct syn_task_call call = {
+        .kernel = &hanging,
+        .tensors = {set->tensors[a], set->tensors[b], set->tensors[c]},
+        .pieces = SYN_PIECES_ONE};
+    struct syn_err err;
+
+    for (unsigned j = 0; j < N; j++)
+        set->mine[c][j] = (int64_t)((uint64_t)set->mine[c][j] * 3 + (uint64_t)set->mine[a][j] +
+                                    (uint64_t)set->mine[b][j] * 2);
+    assert_done(syn_engine_submit(set->engine, &call, NULL, &err), &err);
+}
+
+static void
+test_a_device_hangs(void **unused)
+{
+    const struct syn_engine_options options = {.modelled = "h100-sxm",
+                                               .devices = "cpu0,modelled0",
+                                               .strategy = "round-robin",
+                                               .device_timeout_ms = 200,
+                                               .runtime = {.workers = 1}};
+    struct syn_engine_worker worker;
+    struct set set;
+
+    (void)unused;
+#if defined(__SANITIZE_ADDRESS__)
+    skip(); /* what hangs keeps its memory, on purpose */
+#endif
+    open_set(&set, &options);
+    for (unsigned i = 0; i < TENSORS; i++) /* so that the host has a good copy of each */
+        check_one(&set, i);
+    for (unsigned i = 0; i < 20; i++)
+        submit_hanging(&set, i);
+    check_set(&set);
+    syn_engine_worker(set.engine, 1, &worker);
+    assert_true(worker.lost);
+    assert_non_null(strstr(worker.reason, "200 ms"));
+    close_set(&set);
+    atomic_store(&let_go, true);
+}
+
+/* ---- traces ---- */
+
+static void
+test_trace(void **unused)
+{
+    struct syn_engine_options options = {
+        .modelled = "h100-sxm", .devices = "cpu0,modelled0", .runtime = {.workers = 1}};
+    struct syn_trace_data *data;
+    unsigned tasks = 0, edges = 0;
+    struct syn_trace *trace;
+    struct syn_err err;
+    SYN_BUF(text);
+    struct set set;
+
+    (void)unused;
+    assert_done(syn_trace_new(NULL, &trace, &err), &err);
+    syn_trace_switch(trace, true);
+    options.trace = trace;
+    open_set(&set, &options);
+    mix_at_random(&set, 50, false);
+    check_set(&set);
+    assert_done(syn_trace_collect(trace, &data, &err), &err);
+    for (size_t i = 0; i < data->events_count; i++) {
+        tasks += data->events[i].kind == SYN_TRACE_TASK;
+        edges += data->events[i].kind == SYN_TRACE_DEPENDENCY;
+    }
+    assert_true(tasks >= TENSORS + 50); /* pieces are tasks too */
+    assert_true(edges >= 50);           /* each needs what filled its tensors, at least */
+    assert_done(syn_trace_write_chrome(data, &text, &err), &err);
+    assert_done(syn_trace_write_gantt(data, &text, &err), &err);
+    assert_done(syn_trace_write_dot(data, &text, &err), &err);
+    assert_done(syn_trace_write_stats(data, &text, &err), &err);
+    assert_done(syn_buf_ok(&text, &err), &err);
+    assert_non_null(strstr(text.data, "modelled0"));
+    data = syn_trace_data_free(data);
+    close_set(&set);
+    trace = syn_trace_free(trace);
+}
+
 /* A device is lost after every number of its calls in turn: results are right, or what could not be
  * saved says so. */
 static void
@@ -492,6 +604,8 @@ main(void)
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_models_stay),
         cmocka_unit_test(test_loss),
+        cmocka_unit_test(test_a_device_hangs),
+        cmocka_unit_test(test_trace),
         cmocka_unit_test(test_no_memory_to_open),
     };
 

@@ -258,20 +258,25 @@ syn_engine_seats_open(struct syn_engine *engine, const struct syn_engine_options
     return rc;
 }
 
-void
+bool
 syn_engine_seats_close(struct syn_engine *engine)
 {
+    bool hangs = false;
+
     for (unsigned i = 0; engine->seats != NULL && i < engine->seats_count; i++) {
         struct syn_engine_seat *seat = &engine->seats[i];
 
-        if (seat->dev == NULL || seat->abandoned)
-            continue; /* what does not answer is left alone */
+        if (seat->dev == NULL)
+            continue;
+        hangs |= syn_dev_is_abandoned(seat->dev);
         (void)syn_dev_queue_destroy(seat->queue);
         seat->programs = syn_programs_free(seat->programs);
         for (unsigned j = 0; j < seat->events_count; j++)
             (void)syn_dev_event_destroy(seat->events[j]);
         seat->dev = syn_dev_close(seat->dev);
     }
-    syn_free(engine->seats);
+    if (!hangs) /* what hangs would wake its seat if it ever ended */
+        syn_free(engine->seats);
     syn_free(engine->links);
+    return hangs;
 }

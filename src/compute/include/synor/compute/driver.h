@@ -81,6 +81,12 @@ SYN_MUST int syn_dev_power(struct syn_dev *dev, struct syn_device_power *ret, st
 /** UNSUPPORTED without SYN_CAP_RESET. A device that was lost is one no more when this returns 0. */
 SYN_MUST int syn_dev_reset(struct syn_dev *dev, struct syn_err *err);
 
+/** The device does not answer: from now on it is lost for ever, and what would free or close
+ * something of it does nothing, because whatever hangs may still use it. What it had stays
+ * allocated. Its driver must not be closed either: see syn_dev_is_abandoned(). */
+void syn_dev_abandon(struct syn_dev *dev);
+bool syn_dev_is_abandoned(const struct syn_dev *dev);
+
 /* Faults, for tests. */
 
 enum syn_dev_fault {

@@ -64,8 +64,9 @@ struct syn_dev {
     const struct syn_driver_ops *ops;
     struct syn_driver *driver;
     struct syn_device_info info;
-    unsigned node;     /* memory node; set by whoever opened the device through a registry */
-    _Atomic bool lost; /* set once a call said UNAVAILABLE; cleared by reset */
+    unsigned node;          /* memory node; set by whoever opened the device through a registry */
+    _Atomic bool abandoned; /* it does not answer: nothing of it is freed, see syn_dev_abandon() */
+    _Atomic bool lost;      /* set once a call said UNAVAILABLE; cleared by reset */
 };
 
 struct syn_dev_buf {
