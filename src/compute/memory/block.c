@@ -181,6 +181,19 @@ own_writers(const struct syn_claim *claim, const struct syn_tensor *tensor)
     return count;
 }
 
+/* Did the claim bring it to the host on its way elsewhere, or will it go on from there? */
+static bool
+on_its_way(const struct syn_claim *claim, const struct syn_tensor *tensor, unsigned node)
+{
+    if (!claim || node != SYN_NODE_HOST || claim->node == SYN_NODE_HOST)
+        return false;
+    for (size_t i = 0; i < claim->count; i++) {
+        if (claim->uses[i].tensor == tensor && !(claim->held & SYN_BIT(i)))
+            return true;
+    }
+    return false;
+}
+
 static enum verdict
 judge_view(const struct syn_tensor *tensor, unsigned node, const struct syn_claim *claim)
 {
@@ -193,6 +206,8 @@ judge_view(const struct syn_tensor *tensor, unsigned node, const struct syn_clai
     if (tensor->writers > 0)
         /* What is left if the writer elsewhere fails. */
         return tensor->writers > own_writers(claim, tensor) ? HELD : OURS;
+    if (on_its_way(claim, tensor, node))
+        return OURS;
     if (syn_tensor_live(tensor) & ~syn_node_bit(node))
         return CLEAN;
     /* What is on its way to the host from a node that was lost decides what this one is. */
@@ -334,10 +349,12 @@ evict(struct syn_memory *memory, struct syn_node *node, uint64_t bytes, struct s
         rc = send_home(search->modified[i], search->claim, err);
         if (rc == SYN_E_CONFLICT)
             rc = SYN_MEMORY_ROOM; /* somebody writes it, since just now */
+        if (rc == SYN_E_NOSPACE)
+            rc = SYN_OK; /* at home; a smaller one may fit */
     }
     if (node->leaving > 0 || search->later || rc == SYN_MEMORY_ROOM)
         return SYN_MEMORY_ROOM;
-    if (rc < 0 && rc != SYN_E_NOSPACE)
+    if (rc < 0)
         return rc;
     return SYN_FAIL(err, SYN_E_NOSPACE, "node %u has no room for %llu bytes: %llu of %llu in use",
                     node->id, (unsigned long long)bytes, (unsigned long long)node->used,
@@ -465,7 +482,7 @@ syn_block_for(struct syn_tensor *tensor, unsigned node, enum syn_room room,
                         node, (unsigned long long)tensor->number);
     if (syn_block_share(tensor, node))
         return SYN_OK;
-    if (room == SYN_ROOM_CLAIM && at->queue && at->queue != claim)
+    if (room == SYN_ROOM_CLAIM && at->queue && at->queue != claim && !syn_claim_gathers(claim))
         return SYN_MEMORY_ROOM; /* others were here before */
     if (room == SYN_ROOM_AHEAD && at->queue)
         return SYN_FAIL(err, SYN_E_NOSPACE, "others wait for room");

@@ -117,6 +117,15 @@ leave_move(struct syn_join *link)
     link->move = NULL;
 }
 
+/* A gathering's claims are privileged with it, and go before others: those wait for it. */
+bool
+syn_claim_gathers(const struct syn_claim *claim)
+{
+    const struct syn_tensor *whole = syn_tensor_parent(claim->uses[0].tensor);
+
+    return whole && claim->memory->privileged == whole;
+}
+
 static void
 enqueue(struct syn_claim *claim, unsigned node)
 {
@@ -124,11 +133,15 @@ enqueue(struct syn_claim *claim, unsigned node)
 
     claim->next = NULL;
     claim->queued = (int)node;
-    if (at->queue)
-        at->queue_last->next = claim;
-    else
+    if (!at->queue) {
+        at->queue = at->queue_last = claim;
+    } else if (syn_claim_gathers(claim)) {
+        claim->next = at->queue;
         at->queue = claim;
-    at->queue_last = claim;
+    } else {
+        at->queue_last->next = claim;
+        at->queue_last = claim;
+    }
     (void)atomic_fetch_add(&claim->memory->hungry, 1);
 }
 
@@ -143,11 +156,11 @@ dequeue(struct syn_claim *claim)
     assert(at->queue == claim); /* only the first is ever run */
     at->queue = claim->next;
     claim->queued = -1;
+    (void)atomic_fetch_sub(&claim->memory->hungry, 1);
+    if (at->queue || claim->memory->privileged == claim)
+        syn_mover_kick(claim->memory);
     if (claim->memory->privileged == claim)
         claim->memory->privileged = NULL;
-    (void)atomic_fetch_sub(&claim->memory->hungry, 1);
-    if (at->queue)
-        syn_mover_kick(claim->memory);
 }
 
 /* Let go of everything, as if it had just come. */
@@ -176,11 +189,10 @@ static bool
 privileged(struct syn_claim *claim)
 {
     struct syn_memory *memory = claim->memory;
-    const struct syn_tensor *whole = syn_tensor_parent(claim->uses[0].tensor);
 
     if (!memory->privileged)
         memory->privileged = claim;
-    return memory->privileged == claim || (whole && memory->privileged == whole);
+    return memory->privileged == claim || syn_claim_gathers(claim);
 }
 
 /* What the claim as a whole does with the tensor of use `i`. */
@@ -243,8 +255,9 @@ run_use(struct syn_claim *claim, size_t i, unsigned *ret_where, struct syn_err *
         return SYN_FAIL(err, SYN_E_INVALID, "there is no device on node %u", claim->node);
     if (dev && atomic_load(&dev->lost))
         return SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s is lost", dev->info.id);
-    /* Who writes waits for all who read. */
-    if (!move && writer)
+    /* Who writes waits for all who read; and what a loss left behind goes with its last transfer.
+     */
+    if (!move && (writer || (slot->block && slot->block->spoilt)))
         move = tensor->moves;
     if (move) {
         join_move(claim, i, move);
@@ -270,7 +283,7 @@ queue_up(struct syn_claim *claim, unsigned where)
 
     if (fresh)
         dequeue(claim);
-    first = node->queue == NULL || node->queue == claim;
+    first = node->queue == NULL || node->queue == claim || syn_claim_gathers(claim);
     /* Who releases looks at `hungry` after that, and we set it before we look again: one of us sees
      * the other. */
     if (fresh)
@@ -360,15 +373,20 @@ syn_claim_told(struct syn_join *link, int code, const struct syn_err *why)
         claim_again(claim);
 }
 
+/* Where the host is short as well, two that go over it could throw out each other's copies there
+ * for ever: then only the privileged one tries. */
 void
 syn_claim_retry(struct syn_memory *memory)
 {
+    bool alone = memory->nodes[SYN_NODE_HOST].limit > 0;
+
     for (unsigned node = 0; node < memory->nodes_count; node++) {
         struct syn_claim *first = NULL;
 
         while (memory->nodes[node].queue && memory->nodes[node].queue != first) {
             first = memory->nodes[node].queue;
-            claim_again(first);
+            if (!alone || privileged(first))
+                claim_again(first);
         }
     }
 }
