@@ -95,12 +95,11 @@ dispatch(struct syn_worker *worker, struct syn_fork *at, void *arg)
     return SYN_OK;
 }
 
-static struct syn_engine_map *
+static void
 map_free(struct syn_engine_map *map)
 {
     (void)sem_destroy(&map->there);
     syn_free(map);
-    return NULL;
 }
 
 static SYN_MUST int
@@ -135,7 +134,7 @@ syn_engine_map(struct syn_engine *engine, struct syn_tensor *tensor, enum syn_ac
     (void)sem_init(&map->there, 0, 0);
     rc = submit(map, err);
     if (rc < 0) {
-        map = map_free(map);
+        map_free(map);
         return rc;
     }
     while (sem_wait(&map->there) != 0)
@@ -145,7 +144,7 @@ syn_engine_map(struct syn_engine *engine, struct syn_tensor *tensor, enum syn_ac
         if (err != NULL)
             *err = map->err;
         syn_task_finish(engine->runtime, NULL, map->task, rc);
-        map = map_free(map);
+        map_free(map);
         return rc;
     }
     (void)pthread_mutex_lock(&engine->maps_lock);
@@ -171,5 +170,5 @@ syn_engine_unmap(struct syn_engine *engine, struct syn_tensor *tensor)
     (void)pthread_mutex_unlock(&engine->maps_lock);
     syn_memory_release(engine->memory, SYN_NODE_HOST, &map->use, 1, true);
     syn_task_finish(engine->runtime, NULL, map->task, 0);
-    map = map_free(map);
+    map_free(map);
 }

@@ -85,8 +85,10 @@ class_of(struct syn_engine *engine, struct syn_engine_seat *seat, struct syn_err
     (void)snprintf(name, sizeof(name), "%s%s:%s", seat->info->modelled ? "modelled-" : "",
                    seat->info->driver, model);
     (void)syn_str_copy(class.name, sizeof(class.name), name);
-    for (char *c = class.name; *c != '\0'; c++)
-        *c = *c == ' ' ? '_' : *c;
+    for (char *c = class.name; *c != '\0'; c++) {
+        if (*c == ' ')
+            *c = '_';
+    }
     class.idle_mw = (uint32_t)SYN_MIN(seat->rates.idle_mw, UINT32_MAX);
     class.states[0].speed_permille = 1000;
     class.states[0].busy_mw = (uint32_t)SYN_MIN(seat->rates.tdp_mw, UINT32_MAX);
@@ -268,7 +270,10 @@ syn_engine_seats_close(struct syn_engine *engine)
 
         if (seat->dev == NULL)
             continue;
-        hangs |= syn_dev_is_abandoned(seat->dev);
+        if (syn_dev_is_abandoned(seat->dev)) {
+            hangs = true;
+            continue;
+        }
         (void)syn_dev_queue_destroy(seat->queue);
         seat->programs = syn_programs_free(seat->programs);
         for (unsigned j = 0; j < seat->events_count; j++)

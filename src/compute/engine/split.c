@@ -112,7 +112,7 @@ show(struct syn_engine_split *split, unsigned operand, unsigned piece, uint64_t 
 {
     const struct syn_shape *whole = syn_tensor_shape(split->whole->tensors[operand]);
     struct syn_shape *shape = &split->shapes[operand][piece];
-    int dim = split->rule->dim[operand];
+    int8_t dim = split->rule->dim[operand];
 
     *shape = *whole;
     split->offsets[operand][piece] = 0;

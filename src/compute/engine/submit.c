@@ -199,7 +199,7 @@ int
 syn_engine_record_fill(struct syn_engine_task *call, struct syn_err *err)
 {
     struct syn_engine *engine = call->engine;
-    struct syn_kernel_call seen;
+    struct syn_kernel_call seen = {0};
     int rc;
 
     syn_engine_call_of(call, false, &seen);

@@ -217,8 +217,10 @@ fetch(struct syn_claim *claim, size_t i, unsigned *ret_where, struct syn_err *er
 
     if (!syn_move_route(tensor, claim->node, &from, &hop)) {
         if (tensor->content == SYN_CONTENT_NONE)
-            return SYN_FAIL(err, SYN_E_INVALID, "tensor %llu is read and was never written",
-                            (unsigned long long)tensor->number);
+            return SYN_FAIL(
+                err, SYN_E_INVALID,
+                "tensor %llu is read and holds nothing: never written, or by a task that failed",
+                (unsigned long long)tensor->number);
         return SYN_FAIL(err, SYN_E_UNAVAILABLE, "tensor %llu was lost with its device",
                         (unsigned long long)tensor->number);
     }
