@@ -93,25 +93,30 @@ static const struct {
 };
 
 static void
+check_case(size_t i)
+{
+    struct syn_shape shape = cases[i].shape;
+    struct syn_err err = {0};
+    int rc = syn_shape_complete(&shape, &err);
+
+    print_message("# %s\n", cases[i].text);
+    if (cases[i].wrong) {
+        assert_code(rc, SYN_E_INVALID, &err);
+        assert_int_equal(strncmp(err.msg, cases[i].wrong, strlen(cases[i].wrong)), 0);
+        return;
+    }
+    assert_done(rc, &err);
+    assert_int_equal(syn_shape_count(&shape), cases[i].count);
+    assert_int_equal(syn_shape_span(&shape), cases[i].span);
+    assert_memory_equal(shape.strides, cases[i].strides, sizeof(shape.strides));
+}
+
+static void
 test_complete(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < SYN_LEN(cases); i++) {
-        struct syn_shape shape = cases[i].shape;
-        struct syn_err err = {0};
-        int rc = syn_shape_complete(&shape, &err);
-
-        print_message("# %s\n", cases[i].text);
-        if (cases[i].wrong) {
-            assert_code(rc, SYN_E_INVALID, &err);
-            assert_int_equal(strncmp(err.msg, cases[i].wrong, strlen(cases[i].wrong)), 0);
-            continue;
-        }
-        assert_done(rc, &err);
-        assert_int_equal(syn_shape_count(&shape), cases[i].count);
-        assert_int_equal(syn_shape_span(&shape), cases[i].span);
-        assert_memory_equal(shape.strides, cases[i].strides, sizeof(shape.strides));
-    }
+    for (size_t i = 0; i < SYN_LEN(cases); i++)
+        check_case(i);
 }
 
 static void
