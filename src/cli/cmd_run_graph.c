@@ -17,6 +17,7 @@
 #define MODELS_BYTES_MAX ((size_t)64 << 20)
 #define EVENTS_MAX       ((size_t)1 << 22) /* that a trace keeps */
 #define PIECES_MAX       255
+#define CLASS_NAME_MAX   sizeof(((struct syn_worker_class *)0)->name)
 
 static const struct syn_cli_option options[] = {
     {"devices", 0, "LIST", SYN_CLI_TEXT, 0, 0, false, false, NULL, "all real ones",
@@ -37,7 +38,7 @@ static const struct syn_cli_option options[] = {
     {"timeout", 0, "TIME", SYN_CLI_DURATION, 1, INT64_C(86400000), false, false, NULL, NULL,
      "A device that takes longer for a call is taken out"},
     {"models", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, NULL,
-     "Learnt times: read if it exists, written afterwards"},
+     "Learnt times: read if there are some, added to afterwards"},
     {"result", 0, "TENSOR", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL,
      "Show what this tensor holds in the end"},
     {"trace", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, NULL,
@@ -145,14 +146,73 @@ check_wishes(struct syn_run *run, struct syn_err *err)
     return rc;
 }
 
-static int
-read_models(const struct syn_cli *cli, struct syn_buf *out, struct syn_err *err)
+/* Add the classes that a model's text names, in its lines "class NUMBER NAME". */
+static unsigned
+add_classes(const char *text, char names[][CLASS_NAME_MAX], unsigned count)
 {
-    const char *path = syn_cli_text(cli, "models", NULL);
+    static const char word[] = "class ";
+
+    for (const char *line = text; *line != '\0' && count < SYN_CLASSES_MAX;) {
+        size_t len = strcspn(line, "\n");
+        const char *name = syn_str_starts(line, word) ? strchr(line + strlen(word), ' ') : NULL;
+        unsigned same = 0;
+
+        if (name != NULL && name + 1 < line + len) {
+            (void)snprintf(names[count], CLASS_NAME_MAX, "%.*s", (int)(line + len - name - 1),
+                           name + 1);
+            while (!syn_str_eq(names[same], names[count]))
+                same++;
+            count += same == count;
+        }
+        line += len + (line[len] == '\n');
+    }
+    return count;
+}
+
+/* A model of what both texts have learnt; `fresh` may be NULL. */
+static int
+join_models(const struct syn_buf *fresh, const struct syn_buf *old, struct syn_buf *out,
+            struct syn_err *err)
+{
+    char names[SYN_CLASSES_MAX][CLASS_NAME_MAX];
+    const char *pointers[SYN_CLASSES_MAX];
+    struct syn_model *model = NULL;
+    unsigned count = 0;
+    int rc;
+
+    /* Fresh ones first: there may be no room for all. */
+    count = fresh != NULL ? add_classes(syn_buf_text(fresh), names, count) : 0;
+    count = add_classes(syn_buf_text(old), names, count);
+    for (unsigned i = 0; i < count; i++)
+        pointers[i] = names[i];
+    if (count == 0) /* then `old` is no model, and is told so */
+        pointers[count++] = "none";
+    rc = syn_model_new(pointers, count, &model, err);
+    if (rc == SYN_OK && fresh != NULL)
+        rc = syn_model_read(model, fresh->data, fresh->len, err);
+    if (rc == SYN_OK && old->len > 0)
+        rc = syn_model_read(model, old->data, old->len, err);
+    if (rc == SYN_OK && out != NULL) {
+        syn_model_write(model, out);
+        rc = syn_buf_ok(out, err);
+    }
+    (void)syn_model_free(model);
+    return rc;
+}
+
+static int
+read_models(struct syn_run *run, struct syn_err *err)
+{
+    const char *path = syn_cli_text(run->cli, "models", NULL);
+    int rc;
 
     if (path == NULL || (access(path, F_OK) != 0 && errno == ENOENT))
         return SYN_OK;
-    return syn_cli_read_file(path, MODELS_BYTES_MAX, out, err);
+    rc = syn_cli_read_file(path, MODELS_BYTES_MAX, &run->models, err);
+    if (rc < 0 || run->models.len == 0)
+        return rc;
+    rc = join_models(NULL, &run->models, NULL, err);
+    return rc < 0 ? syn_err_wrap(err, rc, "%s", path) : rc;
 }
 
 static int
@@ -160,7 +220,6 @@ open_engine(struct syn_run *run, struct syn_err *err)
 {
     const struct syn_cli *cli = run->cli;
     uint64_t limits[SYN_NODES_MAX] = {0}; /* the host's, node 0, is not limited */
-    SYN_BUF(models);
     struct syn_engine_options how = {
         .devices = syn_cli_text(cli, "devices", NULL),
         .modelled = syn_cli_text(cli, "modelled", NULL),
@@ -170,25 +229,22 @@ open_engine(struct syn_run *run, struct syn_err *err)
         .node_bytes_count = SYN_LEN(limits),
         .device_timeout_ms = syn_cli_number(cli, "timeout", 0),
     };
-    int rc = read_models(cli, &models, err);
+    int rc = read_models(run, err);
 
     if (rc < 0)
         return rc;
     for (size_t i = 1; i < SYN_LEN(limits); i++)
         limits[i] = (uint64_t)syn_cli_number(cli, "device-memory", 0);
-    if (models.len > 0) {
-        how.models = models.data;
-        how.models_len = models.len;
+    if (run->models.len > 0) {
+        how.models = run->models.data;
+        how.models_len = run->models.len;
     }
     rc = syn_trace_new(&(struct syn_trace_options){.events_max = EVENTS_MAX}, &run->trace, err);
     if (rc < 0)
         return rc;
     syn_trace_switch(run->trace, true);
     how.trace = run->trace;
-    rc = syn_engine_open(&how, &run->engine, err);
-    if (rc == SYN_E_CORRUPT && models.len > 0)
-        return syn_err_wrap(err, rc, "%s", syn_cli_text(cli, "models", ""));
-    return rc;
+    return syn_engine_open(&how, &run->engine, err);
 }
 
 /* --- running --------------------------------------------------------------------------------- */
@@ -320,17 +376,20 @@ write_pictures(const struct syn_run *run, const struct syn_trace_data *data, str
     return rc;
 }
 
+/* What the file knows of devices that were not here it goes on knowing. */
 static int
 write_models(const struct syn_run *run, struct syn_err *err)
 {
     const char *path = syn_cli_text(run->cli, "models", NULL);
+    SYN_BUF(fresh);
     SYN_BUF(text);
     int rc;
 
     if (path == NULL)
         return SYN_OK;
-    syn_engine_models(run->engine, &text);
-    rc = syn_buf_ok(&text, err);
+    syn_engine_models(run->engine, &fresh);
+    rc = syn_buf_ok(&fresh, err);
+    rc = rc < 0 ? rc : join_models(&fresh, &run->models, &text, err);
     return rc < 0 ? rc : write_file(path, &text, err);
 }
 
@@ -440,6 +499,7 @@ run_fini(struct syn_run *run)
     syn_free(run->tasks);
     syn_free(run->rounds_ns);
     (void)syn_graph_file_free(run->file);
+    syn_buf_fini(&run->models);
 }
 
 static int
@@ -466,7 +526,7 @@ const struct syn_cli_command syn_cli_run_graph = {
         "A modelled device computes on the CPU and answers with modelled times and energy; what "
         "is said of it is marked. Times of kernels are when things happened here.\n\n"
         "Files that FILE names lie beside it. A task that fails is named, with those that needed "
-        "its results. --models keeps what was learnt of the devices of the run that wrote it.",
+        "its results.",
     .examples = "synor compute run-graph graph.json --result total\n"
                 "  run it on everything that there is, show one tensor\n"
                 "synor compute run-graph graph.json --modelled h100-sxm --gantt run.svg\n"

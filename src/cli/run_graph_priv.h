@@ -30,6 +30,7 @@ struct syn_run {
     struct syn_engine *engine;
     struct syn_tensor **tensors; /* as in the file */
     struct syn_run_task *tasks;  /* as in the file */
+    struct syn_buf models;       /* what --models held before */
     uint64_t *rounds_ns;
     uint64_t rounds; /* that were run */
     uint64_t calls;  /* submitted */
