@@ -4,6 +4,7 @@
 
 #include <synor/base/str.h>
 #include <synor/base/test.h>
+#include <synor/strategy.h>
 
 #include "command_test_priv.h"
 
@@ -133,6 +134,28 @@ test_program(void **state)
         assert_true(syn_cli_is_group(program, program->groups[i].path));
 }
 
+/* What run-graph offers are the library's strategies, and the default is the library's. */
+static void
+test_strategies(void **state)
+{
+    const struct syn_cli_command *command = syn_cli_find(&syn_cli_program, "compute run-graph");
+    const struct syn_strategy_ops *const *known;
+    const struct syn_cli_option *option;
+    SYN_BUF(choices);
+    size_t count = 0;
+
+    (void)state;
+    assert_non_null(command);
+    option = command->options;
+    while (!syn_str_eq(option->name, "strategy"))
+        option++;
+    known = syn_strategies(&count);
+    for (size_t i = 0; i < count; i++)
+        syn_buf_addf(&choices, "%s%s", i > 0 ? "|" : "", known[i]->name);
+    assert_string_equal(option->choices, syn_buf_text(&choices));
+    assert_non_null(syn_strategy_find(option->fallback));
+}
+
 /* Help of everything there is fits a terminal. */
 static void
 test_columns(void **state)
@@ -158,7 +181,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_help),       cmocka_unit_test(test_manual),
         cmocka_unit_test(test_completion), cmocka_unit_test(test_program),
-        cmocka_unit_test(test_columns),
+        cmocka_unit_test(test_strategies), cmocka_unit_test(test_columns),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

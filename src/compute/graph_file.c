@@ -415,6 +415,20 @@ check_use(struct reader *reader, const struct syn_graph_task *task, const char *
 }
 
 static int
+fail_kernel(const char *path, const char *name, struct syn_err *err)
+{
+    const struct syn_kernel *const *kernels;
+    size_t count = 0;
+    SYN_BUF(names);
+
+    kernels = syn_kernels(&count);
+    for (size_t i = 0; i < count; i++)
+        syn_buf_addf(&names, " %s", kernels[i]->name);
+    return SYN_FAIL(err, SYN_E_INVALID, "%s.kernel: no kernel is called %.64s; there are:%s", path,
+                    name, syn_buf_text(&names));
+}
+
+static int
 take_call(struct reader *reader, struct syn_graph_task *task, const json_t *obj, const char *path,
           struct syn_err *err)
 {
@@ -426,7 +440,7 @@ take_call(struct reader *reader, struct syn_graph_task *task, const json_t *obj,
         return rc;
     kernel = syn_kernel_find(name);
     if (!kernel)
-        return SYN_FAIL(err, SYN_E_INVALID, "%s.kernel: no kernel is called %.64s", path, name);
+        return fail_kernel(path, name, err);
     syn_kernel_call_init(&task->call, kernel);
     rc = take_args(reader, task, obj, path, err);
     rc = rc < 0 ? rc : take_params(task, obj, path, err);

@@ -136,7 +136,7 @@ static const struct {
     {TASKS(""), "tasks: 1 to 65536"},
     {TASKS("7"), "tasks[0]: expected an object"},
     {TASKS("{}"), "tasks[0].kernel: missing"},
-    {TASKS("{\"kernel\":\"gemv\",\"args\":{}}"), "tasks[0].kernel: no kernel is called gemv"},
+    {TASKS("{\"kernel\":\"gemv\",\"args\":{}}"), "tasks[0].kernel: no kernel is called gemv; there are: "},
     {TASKS("{\"kernel\":\"sort\"}"), "tasks[0].args: missing"},
     {TASKS("{\"kernel\":\"sort\",\"args\":{}}"), "tasks[0].args.x: missing"},
     {TASKS("{\"kernel\":\"sort\",\"args\":{\"y\":\"a\"}}"), "tasks[0].args: kernel sort: no operand y; it has x"},

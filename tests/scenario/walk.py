@@ -2,6 +2,7 @@
 """Every command of the table against a running platform: with --json it prints one JSON document of
 the promised shape, whatever happens, and its exit status says what happened."""
 import json
+import pathlib
 import re
 import subprocess
 import tempfile
@@ -12,6 +13,7 @@ RESOURCE = {"kind": str, "id": str, "name": str, "account": str, "spec": dict, "
             "generation": int, "revision": int, "created_at": str}
 WAITING, TERMINAL = ("pending", "queued"), ("succeeded", "failed", "stopped")
 FACTS = {}  # ids that cases hand on
+GRAPH = str(pathlib.Path(__file__).resolve().parents[2] / "examples/graphs/fft-sort.json")
 
 
 def groups_and_commands():
@@ -49,6 +51,13 @@ def items(document, kind=None):
         if kind:
             resource(item, kind)
     return document["items"]
+
+
+def graph_run(document):
+    has({"elapsed_ns": int, "rounds_ns": list, "calls": dict, "workers": list, "kernels": list,
+         "transfers": dict, "results": list, "failed": list}, document)
+    equal(document["failed"], [])
+    check(document["workers"] and document["kernels"] and document["results"], document)
 
 
 def explanation(document):
@@ -91,6 +100,8 @@ ROWS = {
     "compute devices describe": [(["cpu0"], 0, anything), (["nope"], 1, error)],
     "compute devices profiles": [([], 0, items), (["h100-sxm"], 0, anything), (["h0"], 1, error)],
     "compute devices bench": [(["nope"], 1, error)],
+    "compute run-graph": [([GRAPH, "--devices", "cpu0", "--result", "sum"], 0, graph_run),
+                          ([GRAPH, "--result", "nope"], 1, error), ([], 2, error)],
     "completion": [(["bash"], 0, anything), (["tcsh"], 2, error), ([], 2, error)],
     "node list": [([], 0, lambda d: items(d, "node"))],
     "node get": [(["{node}"], 0, lambda d: resource(d, "node")), (["nobody"], 1, error)],
@@ -227,7 +238,7 @@ def without_a_platform_every_command_says_so(p):
     empty = tempfile.mkdtemp(dir=p.home)
     alone = ("version", "completion", "doctor", "up", "server", "agent", "down",
              "compute devices list", "compute devices describe", "compute devices profiles",
-             "compute devices bench")
+             "compute devices bench", "compute run-graph")
     for path, rows in ROWS.items():
         arguments, code, _ = rows[0]
         arguments = arguments(p) if callable(arguments) else arguments

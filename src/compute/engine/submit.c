@@ -134,9 +134,12 @@ set_priors(struct syn_engine *engine, struct syn_model_entry *entry,
         const struct syn_engine_seat *seat = &engine->seats[i];
         bool can = syn_kernel_pick(call->kernel, call, seat->info) != NULL &&
                    !(engine->without_cpu && i < engine->cpus);
-        int64_t ns = can ? syn_profile_work_ns(&seat->rates, work) : INT64_MAX;
+        int64_t ns = can ? syn_profile_work_ns(&seat->rates, work) : 0;
 
-        syn_model_prior(entry, seat->class_id, ns == INT64_MAX ? SYN_NEVER : (uint64_t)ns);
+        /* A device of which no rate is known can all the same. */
+        if (ns == INT64_MAX)
+            ns = SYN_UNKNOWN_NS;
+        syn_model_prior(entry, seat->class_id, can ? (uint64_t)ns : SYN_NEVER);
     }
 }
 
