@@ -211,14 +211,17 @@ measure_priorities(void)
 static long
 resident_kb(void)
 {
-    long size = 0, resident = 0;
+    char line[128] = "";
+    long resident = 0;
     FILE *file = fopen("/proc/self/statm", "r");
 
-    if (file == NULL)
-        return 0;
-    if (fscanf(file, "%ld %ld", &size, &resident) != 2)
-        resident = 0;
-    (void)fclose(file);
+    if (file == NULL || fgets(line, sizeof(line), file) == NULL)
+        line[0] = '\0';
+    if (file != NULL)
+        (void)fclose(file);
+    /* The second number, in pages. */
+    for (const char *c = line + strcspn(line, " ") + (line[0] != '\0'); *c >= '0' && *c <= '9'; c++)
+        resident = resident * 10 + (*c - '0');
     return resident * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
@@ -258,7 +261,7 @@ measure_memory(void)
 
     must(syn_runtime_new(&options, &runtime, &error));
     for (unsigned i = 0; i < TENSORS; i++)
-        must(syn_data_new(runtime, &data[i], sizeof(data[i]), &data[i], &error));
+        must(syn_data_new(runtime, NULL, 8, &data[i], &error));
     submit_many(runtime, data, 100000);
     before = resident_kb();
     submit_many(runtime, data, MANY);

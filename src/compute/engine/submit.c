@@ -111,6 +111,7 @@ footprint_of(const struct syn_kernel_call *call)
     for (unsigned i = 0; i < call->kernel->operands_count; i++) {
         const struct syn_shape *shape = call->operands[i].shape;
 
+        assert(shape != NULL);
         hash = mix(hash, (uint64_t)shape->dtype << 8 | shape->dims);
         for (unsigned j = 0; j < shape->dims; j++)
             hash = mix(hash, shape->sizes[j] ^ shape->strides[j] << 32);
