@@ -408,6 +408,14 @@ block_new(struct syn_memory *memory, struct syn_node *node, uint64_t bytes,
     return rc;
 }
 
+/* See syn_claim_retry(). */
+static bool
+may_evict(const struct syn_memory *memory, const struct search *search)
+{
+    return memory->nodes[SYN_NODE_HOST].limit == 0 || !memory->privileged || !search->claim ||
+           syn_claim_privileged(search->claim);
+}
+
 static int
 block_get(struct syn_memory *memory, struct syn_node *node, uint64_t bytes, struct search *search,
           struct syn_block **ret_block, struct syn_err *err)
@@ -436,6 +444,8 @@ block_get(struct syn_memory *memory, struct syn_node *node, uint64_t bytes, stru
             pool_shrink(memory, node, size);
             continue;
         }
+        if (!may_evict(memory, search))
+            return SYN_MEMORY_ROOM;
         search->count = 0;
         rc = evict(memory, node, size, search, err);
         if (rc != SYN_OK)
@@ -482,7 +492,7 @@ syn_block_for(struct syn_tensor *tensor, unsigned node, enum syn_room room,
                         node, (unsigned long long)tensor->number);
     if (syn_block_share(tensor, node))
         return SYN_OK;
-    if (room == SYN_ROOM_CLAIM && at->queue && at->queue != claim && !syn_claim_gathers(claim))
+    if (room == SYN_ROOM_CLAIM && at->queue && at->queue != claim && !syn_claim_privileged(claim))
         return SYN_MEMORY_ROOM; /* others were here before */
     if (room == SYN_ROOM_AHEAD && at->queue)
         return SYN_FAIL(err, SYN_E_NOSPACE, "others wait for room");

@@ -117,13 +117,14 @@ leave_move(struct syn_join *link)
     link->move = NULL;
 }
 
-/* A gathering's claims are privileged with it, and go before others: those wait for it. */
+/* The claim itself, or the gathering that it is for. */
 bool
-syn_claim_gathers(const struct syn_claim *claim)
+syn_claim_privileged(const struct syn_claim *claim)
 {
+    const void *privileged = claim->memory->privileged;
     const struct syn_tensor *whole = syn_tensor_parent(claim->uses[0].tensor);
 
-    return whole && claim->memory->privileged == whole;
+    return privileged && (privileged == claim || privileged == whole);
 }
 
 static void
@@ -135,7 +136,7 @@ enqueue(struct syn_claim *claim, unsigned node)
     claim->queued = (int)node;
     if (!at->queue) {
         at->queue = at->queue_last = claim;
-    } else if (syn_claim_gathers(claim)) {
+    } else if (syn_claim_privileged(claim)) {
         claim->next = at->queue;
         at->queue = claim;
     } else {
@@ -157,10 +158,8 @@ dequeue(struct syn_claim *claim)
     at->queue = claim->next;
     claim->queued = -1;
     (void)atomic_fetch_sub(&claim->memory->hungry, 1);
-    if (at->queue || claim->memory->privileged == claim)
+    if (at->queue)
         syn_mover_kick(claim->memory);
-    if (claim->memory->privileged == claim)
-        claim->memory->privileged = NULL;
 }
 
 /* Let go of everything, as if it had just come. */
@@ -176,23 +175,26 @@ unwind(struct syn_claim *claim)
     claim->held = claim->slow = 0;
 }
 
-/* Others may get now what this one let go. */
+/* Others may get now what this one let go, or be privileged. */
 static void
-kick_hungry(struct syn_memory *memory)
+step_aside(struct syn_claim *claim)
 {
+    struct syn_memory *memory = claim->memory;
+
+    dequeue(claim);
+    if (memory->privileged == claim)
+        memory->privileged = NULL;
     if (atomic_load(&memory->hungry) > 0)
         syn_mover_kick(memory);
 }
 
-/* May it keep what it holds while it waits for room? */
+/* May it keep what it holds while it waits for room? Then it may until it ends. */
 static bool
-privileged(struct syn_claim *claim)
+be_privileged(struct syn_claim *claim)
 {
-    struct syn_memory *memory = claim->memory;
-
-    if (!memory->privileged)
-        memory->privileged = claim;
-    return memory->privileged == claim || syn_claim_gathers(claim);
+    if (!claim->memory->privileged)
+        claim->memory->privileged = claim;
+    return syn_claim_privileged(claim);
 }
 
 /* What the claim as a whole does with the tensor of use `i`. */
@@ -285,14 +287,14 @@ queue_up(struct syn_claim *claim, unsigned where)
 
     if (fresh)
         dequeue(claim);
-    first = node->queue == NULL || node->queue == claim || syn_claim_gathers(claim);
+    first = node->queue == NULL || node->queue == claim || syn_claim_privileged(claim);
     /* Who releases looks at `hungry` after that, and we set it before we look again: one of us sees
      * the other. */
     if (fresh)
         enqueue(claim, where);
     if (fresh && first)
         return true;
-    if (!first || !privileged(claim))
+    if (!first || !be_privileged(claim))
         unwind(claim);
     return false;
 }
@@ -336,8 +338,7 @@ claim_end(struct syn_claim *claim, int code, const struct syn_err *why)
 
     if (code < 0)
         unwind(claim);
-    dequeue(claim);
-    kick_hungry(memory);
+    step_aside(claim);
     if (!claim->request) {
         claim_put(claim);
         return;
@@ -387,7 +388,7 @@ syn_claim_retry(struct syn_memory *memory)
 
         while (memory->nodes[node].queue && memory->nodes[node].queue != first) {
             first = memory->nodes[node].queue;
-            if (!alone || privileged(first))
+            if (!alone || be_privileged(first))
                 claim_again(first);
         }
     }
@@ -442,12 +443,12 @@ acquire_slowly(struct syn_memory *memory, unsigned node, const struct syn_memory
     claim->node = node;
     claim->held = (uint32_t)((UINT64_C(1) << held) - 1);
     rc = rc < 0 ? rc : claim_run(claim, err);
-    if (rc < 0) {
+    if (rc < 0)
         unwind(claim);
-        dequeue(claim);
-    }
-    if (rc != SYN_OK)
-        kick_hungry(memory);
+    if (rc != SYN_MEMORY_PENDING)
+        step_aside(claim);
+    else if (atomic_load(&memory->hungry) > 0)
+        syn_mover_kick(memory); /* it may have let go of something */
     if (rc == SYN_MEMORY_PENDING) {
         request->priv[0] = claim;
         memory->stats.waits++;

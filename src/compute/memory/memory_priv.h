@@ -323,8 +323,8 @@ void syn_mover_kick(struct syn_memory *memory);
 
 /* A transfer that the link waited for ended. */
 void syn_claim_told(struct syn_join *link, int code, const struct syn_err *why);
-/* Is it a gathering's that is privileged? */
-bool syn_claim_gathers(const struct syn_claim *claim);
+/* Is it the one that keeps what it holds while it waits for room? */
+bool syn_claim_privileged(const struct syn_claim *claim);
 /* Who waits for room tries again. */
 void syn_claim_retry(struct syn_memory *memory);
 /* Call those that are finished; takes the lock itself. */
