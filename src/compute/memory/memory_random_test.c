@@ -465,7 +465,7 @@ one_round(struct world *w)
         syn_memory_prefetch(w->rig->memory, any_node(w), leaf_of(w, item)->tensor);
         break;
     case 8:
-        if (w->may_lose && below(w, 60) == 0)
+        if (w->may_lose && below(w, 15) == 0) /* some thirty times a world */
             syn_memory_lost(w->rig->memory, 1 + (unsigned)below(w, w->rig->nodes - 1), on_gone, w);
         break;
     default:
