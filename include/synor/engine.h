@@ -102,7 +102,9 @@ struct syn_task_call {
  * too. INVALID: the kernel's check refuses; UNAVAILABLE: nothing here can run it; NOMEM, LIMIT. */
 SYN_MUST SYN_API int syn_engine_submit(struct syn_engine *engine, const struct syn_task_call *call,
                                        struct syn_task **ret_task, struct syn_err *err);
-/** Return when everything submitted so far is over, helping meanwhile. The first failure since the
+/** Return when everything submitted so far is over, helping meanwhile. Until then, whoever needs
+ * what a failed call was to write ends with that call's code, however much later it is submitted;
+ * afterwards tensors are what they are: as before, or without content. The first failure since the
  * last wait, with its cause in words; the others' codes are their own. Not from a task. */
 SYN_MUST SYN_API int syn_engine_wait(struct syn_engine *engine, struct syn_err *err);
 

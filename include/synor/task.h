@@ -17,7 +17,8 @@
  * captured graph commuting is an update, and reducing is refused.
  *
  * A task that fails (returns < 0) or is cancelled takes those with it that need its results: they
- * do not run and end with its code. */
+ * do not run and end with its code, if they were submitted before it ended: a handle does not
+ * remember. */
 #ifndef SYNOR_TASK_H
 #define SYNOR_TASK_H
 

@@ -145,17 +145,11 @@ launch(struct syn_engine_task *call, struct syn_err *err)
     struct syn_kernel_call seen;
     int rc;
 
-    syn_engine_call_of(call, false, &seen);
+    syn_engine_call_of(call, places, &seen);
     call->impl = syn_kernel_pick(call->kernel, &seen, seat->info);
-    assert(call->impl != NULL);
-    for (unsigned i = 0; i < call->operands_count; i++) {
-        uint64_t offset = 0;
-
-        syn_tensor_at(call->tensors[i], seat->node, &places[i]);
-        if (call->split != NULL)
-            (void)syn_engine_piece_shape(call, i, &offset);
-        places[i].offset += offset;
-    }
+    if (call->impl == NULL)
+        return SYN_FAIL(err, SYN_E_INTERNAL, "%s: none for how its tensors lie on %s",
+                        call->kernel->name, seat->info->id);
     rc = make_scratch(call, &seen, err);
     if (rc < 0)
         return rc;

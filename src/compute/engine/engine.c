@@ -179,6 +179,7 @@ syn_engine_open(const struct syn_engine_options *options, struct syn_engine **re
     (void)pthread_mutex_init(&engine->maps_lock, NULL);
     engine->waiting.next = engine->waiting.prev = &engine->waiting;
     engine->opened_ns = syn_engine_now();
+    atomic_store(&engine->epoch, 1);
     engine->trace = options->trace;
     engine->timeout_ns = options->device_timeout_ms * 1000000;
     rc = init(engine, options, err);
@@ -227,6 +228,7 @@ syn_engine_wait(struct syn_engine *engine, struct syn_err *err)
 
     syn_runtime_wait(engine->runtime);
     syn_spin_lock(&engine->lock);
+    (void)atomic_fetch_add(&engine->epoch, 1);
     failure = engine->failure;
     engine->failure = (struct syn_err){0};
     syn_spin_unlock(&engine->lock);

@@ -108,6 +108,7 @@ struct syn_engine {
     _Atomic bool closing;
     bool without_cpu; /* the runtime's threads run no calls */
     _Atomic uint64_t submitted;
+    _Atomic uint64_t epoch; /* counts waits, from 1 */
     /* The strategy, the model and the reports, under `lock`. */
     struct syn_spin lock;
     const struct syn_strategy_ops *ops;
@@ -150,9 +151,10 @@ bool syn_engine_seats_close(struct syn_engine *engine);
 
 /* ---- submit.c ---- */
 
-/* What the call looks like to checks and implementations; `data` where the seat's memory is the
- * host's and the tensors are held. */
-void syn_engine_call_of(const struct syn_engine_task *call, bool native,
+/* What the call looks like to checks and implementations. `places` (NULL: nowhere yet) has room for
+ * its operands, which are held on the seat's node: where they are, and in what shape, which is not
+ * the tensor's own where the memory manager has packed it. */
+void syn_engine_call_of(const struct syn_engine_task *call, struct syn_tensor_place *places,
                         struct syn_kernel_call *ret_call);
 SYN_MUST int syn_engine_record_new(struct syn_engine *engine, struct syn_engine_task **ret_call,
                                    struct syn_err *err);
@@ -165,6 +167,9 @@ void syn_engine_records_free(struct syn_engine *engine);
 
 /* ---- run.c ---- */
 
+/* What reading the tensor now ends with: 0, or the code of a failure that nobody has heard of yet.
+ */
+int syn_engine_failed(const struct syn_engine *engine, struct syn_tensor *tensor);
 /* A call that will not run: what it depended on failed, or it was cancelled. */
 void syn_engine_drop(struct syn_engine_task *call, int code);
 
@@ -218,6 +223,9 @@ void syn_engine_trace_end(const struct syn_engine_task *call,
 /* What the engine keeps of a tensor: its word there. */
 struct syn_engine_handle {
     struct syn_data *data; /* dependencies are inferred by it */
+    /* What was to write it last failed with `code`, in that epoch of the engine's; see run.c. */
+    _Atomic uint64_t failed_epoch;
+    _Atomic int code;
     /* For traces, under `maps_lock`: numbers of calls. */
     uint64_t writer; /* 0: none */
     uint64_t *readers;
@@ -236,8 +244,10 @@ void syn_engine_forget(void *handle);
 bool syn_engine_divide(struct syn_engine_task *call, struct syn_worker *worker);
 /* A piece has ended. */
 void syn_engine_piece_end(struct syn_engine_task *piece, struct syn_worker *worker, int code);
-/* Shape and offset in bytes of a piece's operand. */
+/* What a piece is given of an operand that lies as `base` says, and how many bytes on from there it
+ * begins. */
 const struct syn_shape *syn_engine_piece_shape(const struct syn_engine_task *piece,
-                                               unsigned operand, uint64_t *ret_offset);
+                                               unsigned operand, const struct syn_shape *base,
+                                               uint64_t *ret_offset);
 
 #endif

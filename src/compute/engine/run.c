@@ -194,6 +194,38 @@ syn_engine_acquire(struct syn_engine_task *call, struct syn_err *err)
                               &call->request, err);
 }
 
+/* ---- failures ----
+ *
+ * The core takes those along that wait for a call when it fails. Who is submitted later must hear
+ * of it too, or what a program gets would depend on who was faster. So the tensors that a failed
+ * call was to write keep its code, until something writes them anew, or until a wait has told of
+ * the failure: after that they are what they are. */
+
+static void
+note_outcome(const struct syn_engine_task *call, int code)
+{
+    uint64_t epoch = code < 0 ? atomic_load(&call->engine->epoch) : 0;
+
+    for (unsigned i = 0; i < call->uses_count; i++) {
+        struct syn_engine_handle *handle = syn_tensor_user(call->uses[i].tensor);
+
+        if ((call->uses[i].access & SYN_WRITE) == 0 || handle == NULL)
+            continue; /* parts have none: their whole's call ends too */
+        atomic_store(&handle->code, code);
+        atomic_store(&handle->failed_epoch, epoch);
+    }
+}
+
+int
+syn_engine_failed(const struct syn_engine *engine, struct syn_tensor *tensor)
+{
+    struct syn_engine_handle *handle = syn_tensor_user(tensor);
+
+    if (handle == NULL || atomic_load(&handle->failed_epoch) != atomic_load(&engine->epoch))
+        return SYN_OK;
+    return atomic_load(&handle->code);
+}
+
 /* ---- the end ---- */
 
 static void
@@ -245,6 +277,7 @@ syn_engine_end(struct syn_engine_task *call, struct syn_worker *worker,
     if (outcome->held)
         syn_memory_release(engine->memory, call->seat->node, call->uses, call->uses_count,
                            outcome->code == 0);
+    note_outcome(call, outcome->code);
     report(engine, call, outcome, err);
     if (syn_trace_on(engine->trace))
         syn_engine_trace_end(call, outcome);
@@ -262,7 +295,7 @@ syn_engine_drop(struct syn_engine_task *call, int code)
 {
     struct syn_engine *engine = call->engine;
 
-    (void)code;
+    note_outcome(call, code);
     syn_spin_lock(&engine->lock);
     engine->stats.ended++;
     engine->stats.failed++;
@@ -298,11 +331,12 @@ run_native(struct syn_worker *worker, struct syn_engine_task *call, bool waited)
 {
     struct syn_fork *at = worker->deque.head;
     struct syn_engine_outcome outcome = {.held = true, .ran = true};
+    struct syn_tensor_place places[SYN_OPERANDS_MAX];
     struct syn_engine_seat *seat = call->seat;
     struct syn_kernel_call seen;
     struct syn_err err;
 
-    syn_engine_call_of(call, true, &seen);
+    syn_engine_call_of(call, places, &seen);
     call->impl = syn_kernel_pick(call->kernel, &seen, seat->info);
     assert(call->impl != NULL); /* or the estimate would have been NEVER */
     /* Where nothing had to be brought, little has happened since. */

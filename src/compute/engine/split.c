@@ -25,22 +25,33 @@ struct syn_engine_split {
     _Atomic unsigned left;
     _Atomic int code;
     struct syn_tensor *parts[SYN_OPERANDS_MAX][PIECES_MAX];
-    struct syn_shape shapes[SYN_OPERANDS_MAX][PIECES_MAX];
-    uint64_t offsets[SYN_OPERANDS_MAX][PIECES_MAX];
+    uint64_t first[PIECES_MAX], sizes[PIECES_MAX];         /* of each piece, along the cut */
+    struct syn_shape shapes[SYN_OPERANDS_MAX][PIECES_MAX]; /* of what is shown in part */
     struct syn_engine_task *pieces[PIECES_MAX];
 };
-
-const struct syn_shape *
-syn_engine_piece_shape(const struct syn_engine_task *piece, unsigned operand, uint64_t *ret_offset)
-{
-    *ret_offset = piece->split->offsets[operand][piece->piece];
-    return &piece->split->shapes[operand][piece->piece];
-}
 
 static bool
 is_written(const struct syn_engine_task *call, unsigned operand)
 {
     return (call->access[operand] & SYN_WRITE) != 0;
+}
+
+const struct syn_shape *
+syn_engine_piece_shape(const struct syn_engine_task *piece, unsigned operand,
+                       const struct syn_shape *base, uint64_t *ret_offset)
+{
+    struct syn_engine_split *split = piece->split;
+    struct syn_shape *shape = &split->shapes[operand][piece->piece];
+    int8_t dim = split->rule->dim[operand];
+
+    *ret_offset = 0;
+    if (dim < 0 || is_written(split->whole, operand))
+        return base;
+    *shape = *base;
+    shape->layout = SYN_LAYOUT_STRIDED;
+    shape->sizes[dim] = split->sizes[piece->piece];
+    *ret_offset = syn_dtype_bytes(shape->dtype, split->first[piece->piece] * base->strides[dim]);
+    return shape;
 }
 
 /* ---- whether, and into how many ---- */
@@ -91,7 +102,7 @@ choose(const struct syn_engine_task *call, const struct syn_kernel_split **ret_r
     if (count < 2 || call->uses_count < call->operands_count)
         return 1; /* a tensor that is used twice cannot be divided for one of the uses */
     count = SYN_MIN(count, PIECES_MAX);
-    syn_engine_call_of(call, false, &seen);
+    syn_engine_call_of(call, NULL, &seen);
     for (unsigned i = 0; i < call->kernel->splits_count; i++) {
         uint64_t most = syn_kernel_pieces(&seen, i);
 
@@ -104,24 +115,6 @@ choose(const struct syn_engine_task *call, const struct syn_kernel_split **ret_r
 }
 
 /* ---- making pieces ---- */
-
-/* Shape of a piece of an operand that stays whole, or of one that is shown in part. */
-static void
-show(struct syn_engine_split *split, unsigned operand, unsigned piece, uint64_t first,
-     uint64_t size)
-{
-    const struct syn_shape *whole = syn_tensor_shape(split->whole->tensors[operand]);
-    struct syn_shape *shape = &split->shapes[operand][piece];
-    int8_t dim = split->rule->dim[operand];
-
-    *shape = *whole;
-    split->offsets[operand][piece] = 0;
-    if (dim < 0)
-        return;
-    shape->layout = SYN_LAYOUT_STRIDED;
-    shape->sizes[dim] = size;
-    split->offsets[operand][piece] = syn_dtype_bytes(shape->dtype, first * whole->strides[dim]);
-}
 
 static SYN_MUST int
 make_piece(struct syn_engine_split *split, unsigned index, struct syn_err *err)
@@ -164,10 +157,6 @@ divide_written(struct syn_engine_split *split, struct syn_err *err)
                                split->parts[i], err);
         if (rc < 0)
             split->parts[i][0] = NULL;
-        for (unsigned j = 0; rc == SYN_OK && j < split->count; j++) {
-            split->shapes[i][j] = *syn_tensor_shape(split->parts[i][j]);
-            split->offsets[i][j] = 0;
-        }
     }
     return rc;
 }
@@ -211,19 +200,14 @@ undo(struct syn_engine_split *split)
 static SYN_MUST int
 make_all(struct syn_engine_split *split, struct syn_err *err)
 {
-    struct syn_engine_task *whole = split->whole;
     uint64_t first = 0;
     int rc = divide_written(split, err);
 
     for (unsigned j = 0; rc == SYN_OK && j < split->count; j++) {
-        uint64_t size = split->size / split->count + (j < split->size % split->count);
-
-        for (unsigned i = 0; i < whole->operands_count; i++) {
-            if (!is_written(whole, i))
-                show(split, i, j, first, size);
-        }
+        split->first[j] = first;
+        split->sizes[j] = split->size / split->count + (j < split->size % split->count);
+        first += split->sizes[j];
         rc = make_piece(split, j, err);
-        first += size;
     }
     return rc;
 }

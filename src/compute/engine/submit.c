@@ -73,22 +73,30 @@ syn_engine_records_free(struct syn_engine *engine)
 }
 
 void
-syn_engine_call_of(const struct syn_engine_task *call, bool native,
+syn_engine_call_of(const struct syn_engine_task *call, struct syn_tensor_place *places,
                    struct syn_kernel_call *ret_call)
 {
     ret_call->kernel = call->kernel;
     for (unsigned i = 0; i < call->operands_count; i++) {
-        struct syn_tensor *tensor = call->tensors[i];
-        struct syn_tensor_place place;
+        struct syn_operand *operand = &ret_call->operands[i];
         uint64_t offset = 0;
 
-        ret_call->operands[i].shape = call->split != NULL ? syn_engine_piece_shape(call, i, &offset)
-                                                          : syn_tensor_shape(tensor);
-        ret_call->operands[i].data = NULL;
-        if (!native)
+        operand->data = NULL;
+        operand->shape = syn_tensor_shape(call->tensors[i]);
+        if (places != NULL) {
+            syn_tensor_at(call->tensors[i], call->seat->node, &places[i]);
+            operand->shape = places[i].shape;
+        }
+        if (call->split != NULL)
+            operand->shape = syn_engine_piece_shape(call, i, operand->shape, &offset);
+        if (places == NULL)
             continue;
-        syn_tensor_at(tensor, SYN_NODE_HOST, &place);
-        ret_call->operands[i].data = (char *)place.host + offset;
+        places[i].shape = operand->shape;
+        places[i].offset += offset;
+        if (places[i].host != NULL) {
+            places[i].host = (char *)places[i].host + offset;
+            operand->data = places[i].host;
+        }
     }
     memcpy(ret_call->params, call->params, call->kernel->params_count * sizeof(call->params[0]));
 }
@@ -206,7 +214,7 @@ syn_engine_record_fill(struct syn_engine_task *call, struct syn_err *err)
     struct syn_kernel_call seen = {0};
     int rc;
 
-    syn_engine_call_of(call, false, &seen);
+    syn_engine_call_of(call, NULL, &seen);
     rc = syn_kernel_check_call(&seen, err);
     if (rc < 0)
         return rc;
@@ -302,6 +310,10 @@ dispatch(struct syn_worker *worker, struct syn_fork *at, void *arg)
     int code = worker->current_code;
 
     (void)at;
+    for (unsigned i = 0; code == 0 && i < call->uses_count; i++) {
+        if ((call->uses[i].access & SYN_READ) != 0)
+            code = syn_engine_failed(call->engine, call->uses[i].tensor);
+    }
     if (code < 0) {
         syn_engine_drop(call, code);
         return code;
