@@ -192,7 +192,8 @@ def real_devices_are_not_marked():
     said = run_json(graph("stencil"), "--devices", "cpu0", "--workers", "2")
     assert [one["device"] for one in said["workers"]] == ["cpu0", "cpu0"], said
     assert not any(one["modelled"] for one in said["workers"] + said["kernels"]), said
-    assert sum(one["tasks"] for one in said["workers"]) == 10, said
+    assert said["calls"]["submitted"] == 10, said
+    assert sum(one["tasks"] for one in said["workers"]) >= 10, said  # pieces count too
     assert "modelled" not in run(graph("stencil"), "--devices", "cpu0").stdout.replace(
         " modelled ", " "), "more than the source of energy is modelled"
 
