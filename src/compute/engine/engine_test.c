@@ -21,8 +21,8 @@ run_mix(const struct syn_kernel_call *call, struct syn_worker *worker, struct sy
         struct syn_err *err)
 {
     const struct syn_shape *shape = call->operands[2].shape;
-    const int64_t *a = call->operands[0].data, *b = call->operands[1].data;
-    int64_t *c = call->operands[2].data;
+    const uint64_t *a = call->operands[0].data, *b = call->operands[1].data;
+    uint64_t *c = call->operands[2].data; /* they may overflow */
 
     (void)worker;
     (void)at;
