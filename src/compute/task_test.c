@@ -494,7 +494,7 @@ commute_and_reduce(unsigned workers, uint64_t seed)
     }
     syn_runtime_wait(runtime);
     assert_int_equal(atomic_load(&wrong), 0);
-    runtime = syn_runtime_free(runtime);
+    (void)syn_runtime_free(runtime);
 }
 
 static void
@@ -529,7 +529,7 @@ test_commute_refusals(void **unused)
     assert_code(syn_data_reduction(data[0], to_zero, add_to, &err), SYN_E_EXISTS, &err);
     for (unsigned i = 0; i < 4; i++)
         data[i] = syn_data_free(data[i]);
-    runtime = syn_runtime_free(runtime);
+    (void)syn_runtime_free(runtime);
 }
 
 /* After a while, tasks cost no memory, however many there are. */
@@ -578,7 +578,7 @@ test_memory_is_flat(void **unused)
         assert_true(syn_mem_fault_count() - before <= 4);
         for (unsigned i = 0; i < CELLS; i++)
             data[i] = syn_data_free(data[i]);
-        runtime = syn_runtime_free(runtime);
+        (void)syn_runtime_free(runtime);
     }
 }
 

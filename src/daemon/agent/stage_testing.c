@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
@@ -266,18 +267,21 @@ stage_suffer(const char *troubles)
     } kinds[] = {{"prepare", &stage.prepare}, {"start", &stage.start},     {"adopt", &stage.adopt},
                  {"poll", &stage.poll},       {"exit_fd", &stage.exit_fd}, {"stop", &stage.stop},
                  {"destroy", &stage.destroy}};
-    char name[16], code[32];
-    int times, len;
+    char name[16], times[12], code[32];
+    int len;
 
-    for (; sscanf(troubles, " %15[a-z_]:%d:%31[a-z-]%n", name, &times, code, &len) == 3;
+    for (; sscanf(troubles, " %15[a-z_]:%11[0-9]:%31[a-z-]%n", name, times, code, &len) == 3;
          troubles += len) {
         const struct syn_err_info *info = syn_err_info_by_wire(code);
+        struct syn_err err;
         bool found = false;
+        uint64_t count = 0;
 
         assert_non_null(info);
+        assert_done(syn_parse_u64(times, 0, INT_MAX, "times", &count, &err), &err);
         for (size_t i = 0; i < SYN_LEN(kinds); i++) {
             if (syn_str_eq(kinds[i].name, name)) {
-                *kinds[i].trouble = (struct stage_trouble){times, info->code};
+                *kinds[i].trouble = (struct stage_trouble){(int)count, info->code};
                 found = true;
             }
         }
