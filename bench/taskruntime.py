@@ -21,6 +21,7 @@ from collections import defaultdict
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 HARNESS = os.path.join(os.path.dirname(ROOT), "shared", "peers", "taskruntime")
+LIBRARY = "src/compute/libsynor/libsynor.a"
 # What the best of all peers reached, most of which Debian does not ship: docs/performance.md.
 PUBLISHED = {"spawn_join": ("Lace", 1.78), "dag_inferred": ("PaRSEC", 1.9), "flat": ("Taskflow", 13.4),
              "dag_rerun": ("Taskflow", 28.6), "prio": ("StarPU dmdas", 6.3)}
@@ -49,12 +50,10 @@ class Programs:
         self.compile(harness, "ours_rerun", ["-DSYNOR_RERUN"])
 
     def compile(self, harness, name, flags):
-        libraries = [os.path.join(BUILD, "src", *path) for path in
-                     (("compute", "libsyncompute.a"), ("base", "libsynbase.a"))]
         includes = [f"-I{path}" for path in (os.path.join(ROOT, "include"), harness,
                                              os.path.join(ROOT, "src", "base", "include"))]
         subprocess.run(["cc", "-O2", "-march=native", "-std=gnu17", *flags, *includes,
-                        os.path.join(ROOT, "bench", "taskruntime_peer.c"), *libraries, "-ljansson", "-lyaml",
+                        os.path.join(ROOT, "bench", "taskruntime_peer.c"), os.path.join(BUILD, LIBRARY),
                         "-lm", "-ldl", "-lpthread", "-o", os.path.join(self.folder, name)], check=True)
 
 
@@ -199,6 +198,8 @@ def main():
     parser.add_argument("--harness", default=HARNESS)
     parser.add_argument("--only", default="", help="regular expression: only these peers")
     options = parser.parse_args()
+    subprocess.run(["ninja", "-C", BUILD, LIBRARY, "bench/bench_taskengine", "bench/bench_taskplan"],
+                   check=True, stdout=sys.stderr)
     if os.path.isdir(options.harness) and shutil.which("make"):
         with tempfile.TemporaryDirectory(prefix="synor-bench-") as folder:
             tell(measure(Programs(options.harness, folder), options.rounds, options.only))
