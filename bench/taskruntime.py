@@ -21,6 +21,8 @@ from collections import defaultdict
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 HARNESS = os.path.join(os.path.dirname(ROOT), "shared", "peers", "taskruntime")
+# With one worker these run a task where it is made: no runtime to compare with.
+INLINE = {"serial", "gomp", "libomp"}
 LIBRARY = "src/compute/libsynor/libsynor.a"
 # What the best of all peers reached, most of which Debian does not ship: docs/performance.md.
 PUBLISHED = {"spawn_join": ("Lace", 1.78), "dag_inferred": ("PaRSEC", 1.9), "flat": ("Taskflow", 13.4),
@@ -92,7 +94,7 @@ class Samples:
     def best_peer(self, metric, workers, best, fallback):
         """The best measured peer, or the published one where that is better."""
         found = [(self.median(who, metric, workers), who) for who, count, name in self.values
-                 if name == metric and count == workers and not who.startswith("ours") and who != "floor"]
+                 if name == metric and count == workers and who not in {"ours", "floor"} | INLINE]
         value, who = fallback[1], fallback[0] + " (published)"
         for one, name in found:
             if one is not None and one == best(one, value):
