@@ -94,27 +94,28 @@ struct agt_doc {
 /** One instance and the thread that drives it. */
 struct agt_instance {
     struct syn_agent *agent;
-    char id[SYN_ID_MAX];
     pthread_t thread;
-    bool started;
-
-    /* Under the agent's lock: */
-    struct agt_doc *doc; /* newest that the server sent, or what was kept */
-    char gpus[SYN_GPUS_MAX][sizeof(((struct syn_gpu *)0)->uuid)]; /* its own, until it ends */
-    size_t gpus_count;
-    bool gone; /* the server needs it no more */
-    bool over; /* the thread has ended */
-
-    atomic_bool changed; /* since the thread looked */
 
     /* The thread's: */
-    bool preparing_told;
     struct syn_client *client;
     struct syn_runtime runtime;
     struct syn_instance *handle;
     const struct syn_instance_paths *paths;
     struct agt_ship *ship;
     struct agt_snapshots *snapshots;
+
+    /* Under the agent's lock: */
+    struct agt_doc *doc; /* newest that the server sent, or what was kept */
+    size_t gpus_count;
+    bool gone; /* the server needs it no more */
+    bool over; /* the thread has ended */
+
+    atomic_bool changed; /* since the thread looked */
+    bool started;        /* `thread` is one */
+    bool preparing_told; /* the thread's */
+    char id[SYN_ID_MAX];
+    char gpus[SYN_GPUS_MAX][sizeof(((struct syn_gpu *)0)->uuid)]; /* its own, until it ends; under
+                                                                     the agent's lock */
 };
 
 /* --- calls (call.c) -----------------------------------------------------------------------------
