@@ -130,20 +130,14 @@ take_layout(const json_t *obj, const char *path, struct syn_shape *shape, struct
 {
     const char *layout = "rows";
     int rc = syn_json_opt_str(obj, path, "layout", &layout, err);
-    uint64_t stride = 1;
 
     if (rc < 0)
         return rc;
     if (strcmp(layout, "rows") != 0 && strcmp(layout, "columns") != 0)
         return SYN_FAIL(err, SYN_E_INVALID, "%s.layout: expected rows or columns", path);
     shape->layout = layout[0] == 'r' ? SYN_LAYOUT_ROWS : SYN_LAYOUT_COLUMNS;
-    for (unsigned i = 0; i < shape->dims; i++) {
-        unsigned dim = shape->layout == SYN_LAYOUT_ROWS ? shape->dims - 1 - i : i;
-
-        shape->strides[dim] = stride;
-        stride *= shape->sizes[dim];
-    }
-    return SYN_OK;
+    rc = syn_shape_complete(shape, err);
+    return rc < 0 ? syn_err_wrap(err, rc, "%s", path) : SYN_OK;
 }
 
 /* Can numbers be written in this format? */

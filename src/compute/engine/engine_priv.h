@@ -85,7 +85,7 @@ struct syn_engine_seat {
 
 struct syn_engine_memo {
     const struct syn_kernel *kernel;
-    uint64_t size, footprint;
+    uint64_t footprint;
     struct syn_model_entry *entry;
 };
 #define SYN_ENGINE_MEMOS 1024
@@ -241,7 +241,7 @@ void syn_engine_forget(void *handle);
 /* ---- split.c ---- */
 
 /* Divide a ready call into pieces and push them. False: it stays whole. */
-bool syn_engine_divide(struct syn_engine_task *call, struct syn_worker *worker);
+bool syn_engine_divide(struct syn_engine_task *call);
 /* A piece has ended. */
 void syn_engine_piece_end(struct syn_engine_task *piece, struct syn_worker *worker, int code);
 /* What a piece is given of an operand that lies as `base` says, and how many bytes on from there it

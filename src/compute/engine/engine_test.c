@@ -591,6 +591,31 @@ test_loss(void **unused)
     printf("# %u devices lost, %u times everything was saved\n", lost, saved);
 }
 
+/* Lost before it wrote anything: the host has a good copy of all, so all of it is done elsewhere.
+ */
+static void
+test_loss_that_costs_nothing(void **unused)
+{
+    const struct syn_engine_options options = {.modelled = "h100-sxm",
+                                               .devices = "cpu0,modelled0",
+                                               .strategy = "round-robin",
+                                               .runtime = {.workers = 1}};
+    struct syn_engine_worker worker;
+    struct set set;
+
+    (void)unused;
+    open_set(&set, &options);
+    for (unsigned i = 0; i < TENSORS; i++)
+        check_one(&set, i);
+    syn_dev_fault_arm(NULL, SYN_DEV_FAULT_LOST, 1);
+    mix_at_random(&set, 60, false);
+    check_set(&set);
+    syn_dev_fault_arm(NULL, SYN_DEV_FAULT_LOST, 0);
+    syn_engine_worker(set.engine, 1, &worker);
+    assert_true(worker.lost);
+    close_set(&set);
+}
+
 static void
 test_no_memory_to_open(void **unused)
 {
@@ -625,6 +650,7 @@ main(void)
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_models_stay),
         cmocka_unit_test(test_loss),
+        cmocka_unit_test(test_loss_that_costs_nothing),
         cmocka_unit_test(test_a_device_hangs),
         cmocka_unit_test(test_trace),
         cmocka_unit_test(test_no_memory_to_open),

@@ -70,7 +70,8 @@ cuts_what_is_written(const struct syn_engine_task *call, const struct syn_kernel
     return true;
 }
 
-/* As many as there are workers for, but none shorter than PIECE_NS; 1 while nothing is learnt. */
+/* As many as there are workers for, but none shorter than PIECE_NS; 1 while nobody knows how long
+ * it takes. */
 static unsigned
 pieces_that_pay(const struct syn_engine_task *call)
 {
@@ -213,7 +214,7 @@ make_all(struct syn_engine_split *split, struct syn_err *err)
 }
 
 bool
-syn_engine_divide(struct syn_engine_task *call, struct syn_worker *worker)
+syn_engine_divide(struct syn_engine_task *call)
 {
     const struct syn_kernel_split *rule = NULL;
     struct syn_engine_split *split;
@@ -221,7 +222,6 @@ syn_engine_divide(struct syn_engine_task *call, struct syn_worker *worker)
     uint64_t size = 0;
     unsigned count = choose(call, &rule, &size);
 
-    (void)worker;
     if (count < 2)
         return false;
     split = syn_calloc(1, sizeof(*split));

@@ -321,8 +321,7 @@ dispatch(struct syn_worker *worker, struct syn_fork *at, void *arg)
     call->task = syn_task_later(worker);
     if (worker->index < call->engine->cpus)
         call->ready.origin = (int16_t)worker->index;
-    if (call->pieces != SYN_PIECES_ONE && call->kernel->splits_count > 0 &&
-        syn_engine_divide(call, worker))
+    if (call->pieces != SYN_PIECES_ONE && call->kernel->splits_count > 0 && syn_engine_divide(call))
         return SYN_OK;
     syn_engine_push(call);
     return SYN_OK;
