@@ -112,7 +112,7 @@ def every_strategy_gives_the_same():
 @case
 def every_device_gives_the_same():
     there = subprocess.run([SYNOR, "compute", "devices", "list", "--json"], capture_output=True,
-                           text=True, check=True).stdout
+                           text=True, check=True, env=ENV).stdout
     real = [one["id"] for one in json.loads(there)["items"] if not one["modelled"]]
     for name in RESULTS:
         want = results(name, "--workers", "1", "--devices", "cpu0", "--pieces", "1")

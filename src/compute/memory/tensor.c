@@ -73,15 +73,21 @@ syn_tensor_settle(struct syn_tensor *tensor)
     }
 }
 
+static bool
+node_is_lost(const struct syn_memory *memory, unsigned node)
+{
+    const struct syn_dev *dev = memory->nodes[node].dev;
+
+    return dev && atomic_load_explicit(&dev->lost, memory_order_relaxed);
+}
+
 uint64_t
 syn_tensor_live(const struct syn_tensor *tensor)
 {
     uint64_t live = 0;
 
     for (uint64_t valid = tensor->replicas.valid; valid != 0; valid &= valid - 1) {
-        const struct syn_dev *dev = tensor->memory->nodes[__builtin_ctzll(valid)].dev;
-
-        if (!dev || !atomic_load_explicit(&dev->lost, memory_order_relaxed))
+        if (!node_is_lost(tensor->memory, (unsigned)__builtin_ctzll(valid)))
             live |= valid & -valid;
     }
     return live;
@@ -119,7 +125,7 @@ syn_tensor_drop(struct syn_tensor *tensor, unsigned node)
 
     syn_tensor_set_valid(tensor, tensor->replicas.valid & ~syn_node_bit(node));
     if (tensor->replicas.valid == 0 && tensor->content == SYN_CONTENT_GOOD)
-        tensor->content = SYN_CONTENT_NONE;
+        tensor->content = node_is_lost(tensor->memory, node) ? SYN_CONTENT_LOST : SYN_CONTENT_NONE;
     if (slot->block && (word & SYN_SLOT_HOLDS) == 0 && !slot->block->fixed &&
         !syn_tensor_divided(tensor))
         syn_block_leave(tensor, node);
