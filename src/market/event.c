@@ -200,26 +200,6 @@ static const char magic[4] = {'S', 'Y', 'N', 'B'};
  * checksum of the first 24 bytes and of the events. */
 enum { AT_LEN = 4, AT_FIRST = 8, AT_COUNT = 16, AT_ZERO = 20, AT_SUM = 24 };
 
-uint64_t
-syn_market_checksum(const void *data, size_t len)
-{
-    const unsigned char *bytes = data;
-    uint64_t sum = UINT64_C(0x243F6A8885A308D3) ^ len;
-
-    while (len > 0) {
-        uint64_t word = 0;
-        size_t n = len < sizeof(word) ? len : sizeof(word);
-
-        for (size_t i = 0; i < n; i++)
-            word |= (uint64_t)bytes[i] << (8 * i);
-        sum = (sum ^ word) * UINT64_C(0x9E3779B97F4A7C15);
-        sum ^= sum >> 29;
-        bytes += n;
-        len -= n;
-    }
-    return sum;
-}
-
 static void
 put_le(char *out, uint64_t value, unsigned bytes)
 {
@@ -235,6 +215,20 @@ get_le(const unsigned char *in, unsigned bytes)
     for (unsigned i = 0; i < bytes; i++)
         value |= (uint64_t)in[i] << (8 * i);
     return value;
+}
+
+uint64_t
+syn_market_checksum(const void *data, size_t len)
+{
+    const unsigned char *bytes = data;
+    uint64_t sum = UINT64_C(0x243F6A8885A308D3) ^ len;
+
+    for (; len >= 8; len -= 8, bytes += 8) {
+        sum = (sum ^ get_le(bytes, 8)) * UINT64_C(0x9E3779B97F4A7C15);
+        sum ^= sum >> 29;
+    }
+    sum = (sum ^ get_le(bytes, (unsigned)len)) * UINT64_C(0x9E3779B97F4A7C15);
+    return sum ^ sum >> 29;
 }
 
 static uint64_t

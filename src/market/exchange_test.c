@@ -147,6 +147,22 @@ holds(void **state)
     syn_exchange_check(exchange);
 }
 
+/* `event` is refused so, and `before`, a snapshot, stays true. */
+static void
+must_refuse(struct syn_exchange *exchange, const struct syn_buf *before,
+            const struct syn_market_event *event, int code, const char *says)
+{
+    struct syn_market_outcome outcome;
+    SYN_BUF(after);
+
+    assert_code(syn_exchange_apply(exchange, event, &outcome, &err), code, &err);
+    if (strstr(err.msg, says) == NULL)
+        fail_msg("'%s' does not say '%s'", err.msg, says);
+    assert_done(syn_exchange_snapshot(exchange, &after, &err), &err);
+    assert_int_equal(before->len, after.len);
+    assert_memory_equal(before->data, after.data, after.len);
+}
+
 static void
 refusals(void **state)
 {
@@ -209,18 +225,8 @@ refusals(void **state)
         };
 
         assert_done(syn_exchange_snapshot(exchange, &before, &err), &err);
-        for (size_t i = 0; i < SYN_LEN(rows); i++) {
-            struct syn_market_outcome outcome;
-            SYN_BUF(after);
-
-            assert_code(syn_exchange_apply(exchange, &rows[i].event, &outcome, &err), rows[i].code,
-                        &err);
-            if (strstr(err.msg, rows[i].says) == NULL)
-                fail_msg("row %zu says '%s'", i, err.msg);
-            assert_done(syn_exchange_snapshot(exchange, &after, &err), &err);
-            assert_int_equal(before.len, after.len);
-            assert_memory_equal(before.data, after.data, after.len);
-        }
+        for (size_t i = 0; i < SYN_LEN(rows); i++)
+            must_refuse(exchange, &before, &rows[i].event, rows[i].code, rows[i].says);
     }
     syn_exchange_check(exchange);
 }
