@@ -34,8 +34,10 @@
 
 #define ACCOUNTS    500
 #define RECORD_SIZE 24
-#define AHEAD       8   /* records between the stages of prefetching */
-#define GATHER      256 /* records before it is looked whether the disk is idle */
+#define AHEAD       8    /* records between the stages of prefetching */
+#define RING        32   /* events made ready ahead; more than three times that */
+#define GATHER      256  /* records before it is looked whether the disk is idle */
+#define LOOK        4096 /* records before it is looked whether prefetching is worth it */
 #define PENDING_MAX ((size_t)8 << 20)
 #define CAPACITY    (INT64_C(1) << 48)
 
@@ -73,6 +75,8 @@ struct replay {
     struct syn_books *core; /* one of the two */
     struct syn_exchange *exchange;
     struct journal *journal;
+    struct syn_order orders[RING];        /* what record i asks of the books is at i % RING; */
+    struct syn_market_event events[RING]; /* and of the exchange */
     uint64_t checksum;
     uint64_t trades;
     uint64_t ignored; /* cancels and reductions of what rests no more */
@@ -172,26 +176,31 @@ count_trades(struct replay *replay, const struct syn_book_effect *effects, size_
 
 /* ---- the books alone ---- */
 
-static int
-core_record(struct replay *replay, const struct record *record, struct syn_err *err)
+/* Without a quantity it names the order to cancel or reduce. */
+static void
+order_of(const struct record *record, struct syn_order *order)
 {
+    bool arrives = record->op == 'A' || record->op == 'I';
+
+    order->id = record->id;
+    order->price = record->price;
+    order->qty = arrives ? record->qty : 0;
+    order->book = record->book;
+    order->side = record->side;
+    order->kind = record->op == 'I' ? SYN_ORDER_IOC : SYN_ORDER_LIMIT;
+}
+
+static int
+core_record(struct replay *replay, size_t i, struct syn_err *err)
+{
+    const struct record *record = &replay->records[i];
     struct syn_order_result result;
-    struct syn_order order;
 
     if (record->op == 'C')
         return syn_books_cancel(replay->core, record->id, err);
     if (record->op == 'R')
         return syn_books_reduce(replay->core, record->id, record->qty, err);
-    order.id = record->id;
-    order.price = record->price;
-    order.qty = record->qty;
-    order.until_ms = 0;
-    order.book = record->book;
-    order.owner = 0;
-    order.side = record->side;
-    order.kind = record->op == 'I' ? SYN_ORDER_IOC : SYN_ORDER_LIMIT;
-    order.stp = SYN_STP_TAKER;
-    return syn_books_add(replay->core, &order, &result, err);
+    return syn_books_add(replay->core, &replay->orders[i % RING], &result, err);
 }
 
 static void
@@ -222,6 +231,7 @@ static void
 event_of(const struct record *record, struct syn_market_event *event)
 {
     event->account = account_of(record);
+    event->class = record->book;
     event->id = record->id;
     event->qty = record->qty;
     if (record->op == 'C') {
@@ -232,7 +242,6 @@ event_of(const struct record *record, struct syn_market_event *event)
         event->kind = SYN_EVENT_ORDER;
         event->order = record->op == 'I' ? SYN_ORDER_IOC : SYN_ORDER_LIMIT;
         event->side = record->side;
-        event->class = record->book;
         event->price = record->price;
     }
 }
@@ -240,16 +249,14 @@ event_of(const struct record *record, struct syn_market_event *event)
 static void journal_event(struct replay *replay, const struct syn_market_event *event);
 
 static int
-exchange_record(struct replay *replay, const struct record *record, struct syn_err *err)
+exchange_record(struct replay *replay, size_t i, struct syn_err *err)
 {
-    struct syn_market_event event = {0};
+    const struct syn_market_event *event = &replay->events[i % RING];
     struct syn_market_outcome outcome;
-    int rc;
+    int rc = syn_exchange_apply(replay->exchange, event, &outcome, err);
 
-    event_of(record, &event);
-    rc = syn_exchange_apply(replay->exchange, &event, &outcome, err);
     if (rc == 0 && replay->journal != NULL)
-        journal_event(replay, &event);
+        journal_event(replay, event);
     return rc;
 }
 
@@ -509,36 +516,71 @@ resume(struct replay *replay, struct journal *journal, const char *dir)
 
 /* ---- playing ---- */
 
+/* Make record `i` ready. */
 static void
-prefetch(const struct replay *replay, size_t i)
+prepare(struct replay *replay, size_t i)
 {
-    const struct record *records = replay->records + i;
-    uint64_t ids[3];
-
-    if (replay->count - i <= 3 * (size_t)AHEAD)
+    if (i >= replay->count)
         return;
-    for (size_t stage = 0; stage < 3; stage++)
-        ids[stage] = records[(stage + 1) * AHEAD].id;
     if (replay->core != NULL)
-        syn_books_prefetch(replay->core, ids);
+        order_of(&replay->records[i], &replay->orders[i % RING]);
     else
-        syn_exchange_prefetch(replay->exchange, ids);
+        event_of(&replay->records[i], &replay->events[i % RING]);
+}
+
+static void
+prefetch(struct replay *replay, size_t i)
+{
+    const size_t at[3] = {(i + AHEAD) % RING, (i + 2 * (size_t)AHEAD) % RING,
+                          (i + 3 * (size_t)AHEAD) % RING};
+    const struct syn_order *orders = replay->orders;
+    const struct syn_market_event *events = replay->events;
+
+    prepare(replay, i + 3 * (size_t)AHEAD);
+    if (replay->core != NULL)
+        syn_books_prefetch(replay->core, (const struct syn_order *const[]){
+                                             &orders[at[0]], &orders[at[1]], &orders[at[2]]});
+    else
+        syn_exchange_prefetch(replay->exchange,
+                              (const struct syn_market_event *const[]){
+                                  &events[at[0]], &events[at[1]], &events[at[2]]});
+}
+
+static const struct syn_books *
+books_of(const struct replay *replay)
+{
+    return replay->core != NULL ? replay->core : syn_exchange_books(replay->exchange);
+}
+
+static int
+play_record(struct replay *replay, size_t i, bool ahead, struct syn_err *err)
+{
+    if (ahead)
+        prefetch(replay, i);
+    else
+        prepare(replay, i);
+    return replay->core != NULL ? core_record(replay, i, err) : exchange_record(replay, i, err);
 }
 
 static void
 play(struct replay *replay, size_t from)
 {
+    const struct syn_books *books = books_of(replay);
+    bool ahead = false;
+
     for (size_t i = from; i < replay->count; i++) {
-        const struct record *record = &replay->records[i];
         const struct syn_book_effect *effects;
         struct syn_err err;
         size_t count;
         int rc;
 
-        prefetch(replay, i);
-        rc = replay->core != NULL ? core_record(replay, record, &err)
-                                  : exchange_record(replay, record, &err);
-        if (rc == SYN_E_NOTFOUND && (record->op == 'C' || record->op == 'R')) {
+        if (i % LOOK == 0) {
+            ahead = syn_books_large(books);
+            for (size_t j = i; j < i + 3 * (size_t)AHEAD; j++)
+                prepare(replay, j);
+        }
+        rc = play_record(replay, i, ahead, &err);
+        if (rc == SYN_E_NOTFOUND && strchr("CR", replay->records[i].op) != NULL) {
             replay->ignored++;
             continue;
         }
@@ -546,8 +588,7 @@ play(struct replay *replay, size_t from)
             (void)fprintf(stderr, "market-replay: record %zu: %s\n", i, err.msg);
             exit(1);
         }
-        effects = replay->core != NULL ? syn_books_effects(replay->core, &count)
-                                       : syn_exchange_effects(replay->exchange, &count);
+        effects = syn_books_effects(books, &count);
         count_trades(replay, effects, count);
         if (replay->journal != NULL && i % GATHER == 0)
             journal_commit(replay, i + 1, false);

@@ -59,7 +59,7 @@ tell(struct syn_books *books)
     return &books->effects[books->effect_count++];
 }
 
-static void
+static inline void
 tell_order(struct syn_books *books, uint32_t slot, enum syn_book_what what, enum syn_book_why why,
            int64_t qty)
 {
@@ -81,7 +81,7 @@ tell_order(struct syn_books *books, uint32_t slot, enum syn_book_what what, enum
 
 /* ---- orders in and out ---- */
 
-static void
+static inline void
 free_order(struct syn_books *books, uint32_t slot)
 {
     struct book_order *order = &books->orders[slot];
@@ -115,13 +115,13 @@ level_emptied(struct syn_books *books, struct book *book, uint32_t level, uint32
 }
 
 /* Take a resting order out of its queue. */
-static void
-unlink_order(struct syn_books *books, uint32_t slot)
+static inline void
+unlink_order(struct syn_books *books, uint32_t slot, uint32_t book_index)
 {
     struct book_order *orders = books->orders, *order = &orders[slot];
     uint32_t at = order->place >> PLACE_SHIFT, side = order->place & PLACE_SELL;
     struct book_level *level = &books->levels[at];
-    struct book *book = &books->books[books->leaves[at >> LEAF_BITS].book];
+    struct book *book = &books->books[book_index];
 
     if (order->prev != NONE)
         orders[order->prev].next = order->next;
@@ -134,6 +134,7 @@ unlink_order(struct syn_books *books, uint32_t slot)
     level->qty -= order->qty;
     book->resting[side] -= order->qty;
     book->live--;
+    books->live--;
     if (level->head == NONE)
         level_emptied(books, book, at, side);
 }
@@ -164,6 +165,7 @@ link_order(struct syn_books *books, uint32_t book_index, uint32_t slot, int64_t 
     level->qty += order->qty;
     book->resting[side] += order->qty;
     book->live++;
+    books->live++;
     if (level->tail != NONE) {
         books->orders[level->tail].next = slot;
         level->tail = slot;
@@ -192,6 +194,7 @@ aon_remove(struct syn_books *books, uint32_t slot)
             (aon->count[side] - row) * sizeof(aon->rows[side][0]));
     book->aons--;
     book->live--;
+    books->live--;
 }
 
 static void
@@ -215,35 +218,43 @@ aon_insert(struct syn_books *books, uint32_t book_index, uint32_t slot, int64_t 
     order->next = book_index;
     book->aons++;
     book->live++;
+    books->live++;
 }
 
-static void
+static inline void
 detach(struct syn_books *books, uint32_t slot)
 {
     if ((books->orders[slot].place & PLACE_AON) != 0)
         aon_remove(books, slot);
     else
-        unlink_order(books, slot);
+        unlink_order(books, slot, book_of(books, &books->orders[slot]));
+}
+
+/* The end of the order at `slot`, whose id is in `span`. */
+static inline void
+end_known(struct syn_books *books, uint32_t slot, struct book_span *span, enum syn_book_why why)
+{
+    struct book_order *order = &books->orders[slot];
+    uint64_t id = order->id;
+
+    tell_order(books, slot, SYN_BOOK_ENDED, why, order->qty);
+    detach(books, slot);
+    free_order(books, slot);
+    book_drop(books, span, id);
 }
 
 static void
 end_order(struct syn_books *books, uint32_t slot, enum syn_book_why why)
 {
-    struct book_order *order = &books->orders[slot];
-
-    tell_order(books, slot, SYN_BOOK_ENDED, why, order->qty);
-    detach(books, slot);
-    syn_book_table_drop(books, order->id);
-    free_order(books, slot);
+    end_known(books, slot, book_span(books, books->orders[slot].id >> PAGE_BITS), why);
 }
 
 /* ---- trading ---- */
 
 static bool
-crosses(const struct book *book, const struct take *take)
+crosses(const struct book *book, uint32_t side, int64_t limit)
 {
-    return take->side == SYN_BUY ? take->limit >= book->best[SYN_SELL]
-                                 : take->limit <= book->best[SYN_BUY];
+    return side == SYN_BUY ? limit >= book->best[SYN_SELL] : limit <= book->best[SYN_BUY];
 }
 
 /* The next order in the way is of the same owner: somebody gives way. */
@@ -315,9 +326,10 @@ take_level(struct syn_books *books, struct book *book, struct take *take)
             break;
         }
         __builtin_prefetch(&orders[next]);
-        syn_book_table_drop(books, maker->id);
+        book_drop(books, book_span(books, maker->id >> PAGE_BITS), maker->id);
         free_order(books, slot);
         book->live--;
+        books->live--;
         slot = next;
     } while (slot != NONE && take->left > 0);
     level->head = slot;
@@ -339,7 +351,7 @@ trade(struct syn_books *books, struct take *take)
     int64_t lost = 0; /* to SYN_STP_LESS */
     int64_t qty = take->left;
 
-    while (take->left > 0 && !take->stopped && crosses(book, take)) {
+    while (take->left > 0 && !take->stopped && crosses(book, take->side, take->limit)) {
         uint32_t slot = take_level(books, book, take);
         int64_t left = take->left;
 
@@ -399,7 +411,7 @@ wake_aons(struct syn_books *books, uint32_t book_index, uint32_t side)
                             .side = (uint8_t)side,
                             .stp = SYN_STP_MAKER};
 
-        if (!crosses(&books->books[book_index], &take))
+        if (!crosses(&books->books[book_index], side, take.limit))
             return; /* nor does any after it */
         if (!covered(books, &take)) {
             row++;
@@ -471,21 +483,48 @@ aon_room(struct syn_books *books, uint32_t book, enum syn_side side, struct syn_
     return SYN_OK;
 }
 
+/* Room for one more arrival. */
+static int
+admit_one(struct syn_books *books, struct syn_err *err)
+{
+    int rc = books->credit > 0 ? SYN_OK : syn_book_reserve(books, err);
+
+    if (rc == 0)
+        books->credit--;
+    return rc;
+}
+
+/* Is there nothing to refuse, and nothing special? Says true of nearly every order. */
+static bool
+plain(const struct syn_books *books, const struct syn_order *order)
+{
+    return (order->kind == SYN_ORDER_LIMIT || order->kind == SYN_ORDER_IOC) &&
+           order->book < books->book_count && order->until_ms == 0 && order->id != 0 &&
+           order->side <= SYN_SELL && order->stp < SYN_STPS &&
+           (uint64_t)order->price <= SYN_PRICE_MAX &&
+           (uint64_t)order->qty - 1 < (uint64_t)SYN_ORDER_QTY_MAX &&
+           books->books[order->book].resting[order->side] <= SYN_BOOK_RESTING_MAX - order->qty;
+}
+
 /* Everything that may refuse `order`; then room for all that it may do. */
 static int
 admit(struct syn_books *books, const struct syn_order *order, struct syn_err *err)
 {
-    int rc = check_kind(books, order, err);
+    int rc = SYN_OK;
 
-    if (rc == 0)
-        rc = check_quantity(order->kind == SYN_ORDER_MARKET ? 0 : order->price, order->qty, err);
-    if (rc == 0)
-        rc = check_room(books, order->book, order->side, order->qty, err);
-    if (rc == 0 && !book_has_room(books, &books->books[order->book]))
-        rc = syn_book_reserve(books, &books->books[order->book], err);
-    if (rc == 0 && order->kind == SYN_ORDER_AON)
-        rc = aon_room(books, order->book, order->side, err);
-    return rc;
+    if (!plain(books, order)) {
+        rc = check_kind(books, order, err);
+        if (rc == 0)
+            rc =
+                check_quantity(order->kind == SYN_ORDER_MARKET ? 0 : order->price, order->qty, err);
+        if (rc == 0)
+            rc = check_room(books, order->book, order->side, order->qty, err);
+        if (rc == 0 && order->kind == SYN_ORDER_AON)
+            rc = aon_room(books, order->book, order->side, err);
+    }
+    if (rc == 0 && book_known(books, order->id))
+        rc = SYN_FAIL(err, SYN_E_EXISTS, "id: order %llu rests", (unsigned long long)order->id);
+    return rc < 0 ? rc : admit_one(books, err);
 }
 
 /* Trade, as the kind of order allows. */
@@ -494,25 +533,30 @@ arrive(struct syn_books *books, struct take *take, enum syn_order_kind kind)
 {
     if (kind == SYN_ORDER_AON)
         take->stp = SYN_STP_MAKER;
-    if (!crosses(&books->books[take->book], take))
+    if (!crosses(&books->books[take->book], take->side, take->limit))
         return 0;
     if ((kind == SYN_ORDER_FOK || kind == SYN_ORDER_AON) && !covered(books, take))
         return 0;
     return trade(books, take);
 }
 
-/* What is left of an arrival rests in `slot`. */
+/* `qty` of an arrival rests in `slot`. */
 static void
-rest(struct syn_books *books, const struct take *take, uint32_t slot, bool aon)
+rest(struct syn_books *books, uint32_t book, uint32_t slot, int64_t price, int64_t qty)
 {
-    books->orders[slot].qty = take->left;
-    if (aon) {
-        aon_insert(books, take->book, slot, take->limit);
-        return;
-    }
-    link_order(books, take->book, slot, take->limit);
-    if (books->books[take->book].aons > 0)
-        wake_aons(books, take->book, take->side ^ 1U);
+    uint32_t side = books->orders[slot].place & PLACE_SELL;
+
+    books->orders[slot].qty = qty;
+    link_order(books, book, slot, price);
+    if (books->books[book].aons > 0)
+        wake_aons(books, book, side ^ 1U);
+}
+
+static void
+rest_aon(struct syn_books *books, uint32_t book, uint32_t slot, int64_t price, int64_t qty)
+{
+    books->orders[slot].qty = qty;
+    aon_insert(books, book, slot, price);
 }
 
 static uint32_t
@@ -527,7 +571,7 @@ take_slot(struct syn_books *books, const struct syn_order *order)
     fresh->id = order->id;
     fresh->owner = order->owner;
     fresh->place = order->side;
-    syn_book_table_put(books, order->id, slot);
+    book_put(books, order->id, slot);
     if (order->until_ms != 0) {
         fresh->place |= PLACE_TIMED;
         books->until_ms[slot] = order->until_ms;
@@ -537,9 +581,9 @@ take_slot(struct syn_books *books, const struct syn_order *order)
     return slot;
 }
 
-int
-syn_books_add(struct syn_books *books, const struct syn_order *order,
-              struct syn_order_result *ret_result, struct syn_err *err)
+/* An admitted order that may trade, or wait to. */
+static void
+take_order(struct syn_books *books, const struct syn_order *order, struct syn_order_result *result)
 {
     struct take take = {.id = order->id,
                         .limit = order->price,
@@ -548,25 +592,40 @@ syn_books_add(struct syn_books *books, const struct syn_order *order,
                         .owner = order->owner,
                         .side = order->side,
                         .stp = order->stp};
-    struct syn_order_result result = {0};
+
+    if (order->kind == SYN_ORDER_MARKET)
+        take.limit = order->side == SYN_BUY ? SYN_PRICE_MAX : 0;
+    result->traded = arrive(books, &take, order->kind);
+    result->rested = 0;
+    if (take.left > 0 && !take.stopped && order->kind == SYN_ORDER_LIMIT) {
+        result->rested = take.left;
+        rest(books, order->book, take_slot(books, order), take.limit, take.left);
+    } else if (take.left > 0 && order->kind == SYN_ORDER_AON) {
+        result->rested = take.left;
+        rest_aon(books, order->book, take_slot(books, order), take.limit, take.left);
+    }
+    result->dropped = order->qty - result->traded - result->rested;
+}
+
+int
+syn_books_add(struct syn_books *books, const struct syn_order *order,
+              struct syn_order_result *ret_result, struct syn_err *err)
+{
     int rc;
 
     books->effect_count = 0;
     rc = admit(books, order, err);
     if (rc < 0)
         return rc;
-    if (book_find(books, order->id) != NONE)
-        return SYN_FAIL(err, SYN_E_EXISTS, "id: order %llu rests", (unsigned long long)order->id);
-    if (order->kind == SYN_ORDER_MARKET)
-        take.limit = order->side == SYN_BUY ? SYN_PRICE_MAX : 0;
-    result.traded = arrive(books, &take, order->kind);
-    if (take.left > 0 && !take.stopped &&
-        (order->kind == SYN_ORDER_LIMIT || order->kind == SYN_ORDER_AON)) {
-        result.rested = take.left;
-        rest(books, &take, take_slot(books, order), order->kind == SYN_ORDER_AON);
+    if (order->kind != SYN_ORDER_LIMIT ||
+        crosses(&books->books[order->book], order->side, order->price)) {
+        take_order(books, order, ret_result);
+        return SYN_OK;
     }
-    result.dropped = order->qty - result.traded - result.rested;
-    *ret_result = result;
+    rest(books, order->book, take_slot(books, order), order->price, order->qty);
+    ret_result->traded = 0;
+    ret_result->rested = order->qty;
+    ret_result->dropped = 0;
     return SYN_OK;
 }
 
@@ -587,12 +646,21 @@ find_order(struct syn_books *books, uint64_t id, uint32_t *ret_slot, struct syn_
 int
 syn_books_cancel(struct syn_books *books, uint64_t id, struct syn_err *err)
 {
-    uint32_t slot = NONE;
-    int rc = find_order(books, id, &slot, err);
+    struct book_span *span = book_span(books, id >> PAGE_BITS);
+    uint32_t slot = *book_word(books, span, id);
 
-    if (rc == 0)
-        end_order(books, slot, SYN_BOOK_ASKED);
-    return rc;
+    if (slot == NONE)
+        return find_order(books, id, &slot, err);
+    books->effect_count = 0;
+    end_known(books, slot, span, SYN_BOOK_ASKED);
+    return SYN_OK;
+}
+
+void
+syn_book_cancel(struct syn_books *books, uint32_t slot)
+{
+    books->effect_count = 0;
+    end_order(books, slot, SYN_BOOK_ASKED);
 }
 
 int
@@ -646,8 +714,8 @@ syn_books_replace(struct syn_books *books, uint64_t id, int64_t price, int64_t q
     if (stp >= SYN_STPS)
         return SYN_FAIL(err, SYN_E_INVALID, "stp: %d is none", (int)stp);
     rc = check_room(books, take.book, take.side, qty, err);
-    if (rc == 0 && !book_has_room(books, &books->books[take.book]))
-        rc = syn_book_reserve(books, &books->books[take.book], err);
+    if (rc == 0)
+        rc = admit_one(books, err);
     if (rc < 0)
         return rc;
     order = &books->orders[slot]; /* may have moved */
@@ -656,9 +724,9 @@ syn_books_replace(struct syn_books *books, uint64_t id, int64_t price, int64_t q
     result.traded = arrive(books, &take, aon ? SYN_ORDER_AON : SYN_ORDER_LIMIT);
     if (take.left > 0 && !take.stopped) {
         result.rested = take.left;
-        rest(books, &take, slot, aon);
+        (aon ? rest_aon : rest)(books, take.book, slot, price, take.left);
     } else {
-        syn_book_table_drop(books, id);
+        book_drop(books, book_span(books, id >> PAGE_BITS), id);
         free_order(books, slot);
     }
     result.dropped = qty - result.traded - result.rested;
@@ -669,18 +737,12 @@ syn_books_replace(struct syn_books *books, uint64_t id, int64_t price, int64_t q
 int
 syn_books_advance(struct syn_books *books, int64_t now_ms, struct syn_err *err)
 {
-    const struct book none = {0};
     struct book_timer timer;
-    int rc = SYN_OK;
 
     books->effect_count = 0;
     if (now_ms < books->now_ms)
         return SYN_FAIL(err, SYN_E_INVALID, "now_ms: %lld is before %lld", (long long)now_ms,
                         (long long)books->now_ms);
-    if (books->effect_cap < book_effects_need(books, &none))
-        rc = syn_book_reserve(books, &none, err);
-    if (rc < 0)
-        return rc;
     books->now_ms = now_ms;
     while (syn_book_timer_due(books, now_ms, &timer)) {
         if (syn_book_timer_live(books, &timer))

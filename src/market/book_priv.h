@@ -113,6 +113,9 @@ struct syn_books {
     uint32_t order_free, leaf_free, node_free; /* lists */
     uint32_t order_spare, leaf_spare, node_spare; /* how many are on them */
     uint32_t order_cap, leaf_cap, node_cap;
+    uint32_t live;      /* orders in all books */
+    uint32_t credit;    /* arrivals that there is surely room for */
+    uint32_t last_span; /* where the last id was put */
     uint32_t span_bits, span_count, span_limit;
     uint32_t page_free, page_spare, page_cap;
     uint32_t book_count, book_cap;
@@ -150,28 +153,66 @@ book_find(const struct syn_books *books, uint64_t id)
         ->words[(size_t)book_span(books, id >> PAGE_BITS)->page << PAGE_BITS | (id & PAGE_MASK)];
 }
 
-void syn_book_table_put(struct syn_books *books, uint64_t id, uint32_t slot);
-void syn_book_table_drop(struct syn_books *books, uint64_t id);
-
-/* ---- memory (book_pool.c) ---- */
-
-/* Room for the largest event in a book. */
-SYN_MUST int syn_book_reserve(struct syn_books *books, const struct book *book,
-                              struct syn_err *err);
-
-static inline size_t
-book_effects_need(const struct syn_books *books, const struct book *book)
+/* The page of `id` when it is the one last put to: mostly so, as ids come in sequence. */
+static inline struct book_span *
+book_last_span(const struct syn_books *books, uint64_t id)
 {
-    return (size_t)book->live + books->timed + 5 * (size_t)SYN_BOOK_AON_MAX;
+    struct book_span *span = &books->spans[books->last_span];
+
+    return span->number == id >> PAGE_BITS && span->page != NONE ? span : NULL;
+}
+
+static inline uint32_t *
+book_word(const struct syn_books *books, const struct book_span *span, uint64_t id)
+{
+    return &books->words[(size_t)span->page << PAGE_BITS | (id & PAGE_MASK)];
 }
 
 static inline bool
-book_has_room(const struct syn_books *books, const struct book *book)
+book_known(const struct syn_books *books, uint64_t id)
 {
-    return books->order_spare > 0 && books->leaf_spare > 0 && books->node_spare >= NODES_SPARE &&
-           books->page_spare > 0 && books->span_count < books->span_limit &&
-           books->timer_count < books->timer_cap &&
-           books->effect_cap >= book_effects_need(books, book);
+    const struct book_span *span = book_last_span(books, id);
+
+    return (span != NULL ? *book_word(books, span, id) : book_find(books, id)) != NONE;
+}
+
+/* The page of `id`, made where there is none. Room was reserved. */
+struct book_span *syn_book_span_make(struct syn_books *books, uint64_t id);
+/* A page without orders goes; others may move. */
+void syn_book_span_drop(struct syn_books *books, struct book_span *span);
+
+static inline void
+book_put(struct syn_books *books, uint64_t id, uint32_t slot)
+{
+    struct book_span *span = book_last_span(books, id);
+
+    if (span == NULL)
+        span = syn_book_span_make(books, id);
+    *book_word(books, span, id) = slot;
+    span->live++;
+}
+
+/* Forget `id`, whose page is `span`. */
+static inline void
+book_drop(struct syn_books *books, struct book_span *span, uint64_t id)
+{
+    assert(span->page != NONE && span->live > 0);
+    *book_word(books, span, id) = NONE;
+    span->live--;
+    if (span->live == 0)
+        syn_book_span_drop(books, span);
+}
+
+/* ---- memory (book_pool.c) ---- */
+
+/* Make room for `credit` arrivals and everything that each may do: at least one. */
+SYN_MUST int syn_book_reserve(struct syn_books *books, struct syn_err *err);
+
+/* The most effects of one event: every order that rests ends, and every AON takes part of one. */
+static inline size_t
+book_effects_need(const struct syn_books *books)
+{
+    return (size_t)books->live + books->timed + 5 * (size_t)SYN_BOOK_AON_MAX;
 }
 
 /* ---- prices (book_index.c) ---- */
@@ -198,6 +239,10 @@ bool syn_book_timer_live(const struct syn_books *books, const struct book_timer 
 
 /* ---- for the exchange ---- */
 
+void syn_book_prefetch(const struct syn_books *books, const struct syn_order *order,
+                       unsigned stage);
+/* As syn_books_cancel(), of the order at `slot`. */
+void syn_book_cancel(struct syn_books *books, uint32_t slot);
 void syn_book_view(const struct syn_books *books, uint32_t slot, struct syn_order_view *ret_view);
 /* The book of an order that rests or waits. */
 static inline uint32_t

@@ -182,5 +182,6 @@ syn_books_check(const struct syn_books *books)
             timed++;
     }
     assert(timed == books->timed && books->timer_count >= timed);
-    assert(live + books->order_spare + 1 == books->order_cap);
+    assert(live == books->live && live + books->order_spare + 1 == books->order_cap);
+    assert(books->effect_cap >= book_effects_need(books));
 }

@@ -11,16 +11,16 @@
  * that nobody can predict; a plain array by id, which grows for ever. */
 #include "book_priv.h"
 
-/* The page of `number`, made where there is none. Room was reserved. */
-static struct book_span *
-span_of(struct syn_books *books, uint64_t number)
+struct book_span *
+syn_book_span_make(struct syn_books *books, uint64_t id)
 {
-    struct book_span *span = book_span(books, number);
+    struct book_span *span = book_span(books, id >> PAGE_BITS);
 
+    books->last_span = (uint32_t)(span - books->spans);
     if (span->page != NONE)
         return span;
     assert(books->page_free != NONE);
-    *span = (struct book_span){.number = number, .page = books->page_free};
+    *span = (struct book_span){.number = id >> PAGE_BITS, .page = books->page_free};
     books->page_free = books->words[(size_t)span->page << PAGE_BITS];
     books->words[(size_t)span->page << PAGE_BITS] = NONE;
     books->page_spare--;
@@ -28,9 +28,8 @@ span_of(struct syn_books *books, uint64_t number)
     return span;
 }
 
-/* Take an empty page's span out and move back those that would not be found past the gap. */
-static void
-drop_span(struct syn_books *books, struct book_span *span)
+void
+syn_book_span_drop(struct syn_books *books, struct book_span *span)
 {
     uint32_t mask = (UINT32_C(1) << books->span_bits) - 1;
     uint32_t hole = (uint32_t)(span - books->spans);
@@ -39,6 +38,7 @@ drop_span(struct syn_books *books, struct book_span *span)
     books->page_free = span->page;
     books->page_spare++;
     books->span_count--;
+    /* Move back those that would not be found past the gap. */
     for (uint32_t at = (hole + 1) & mask; books->spans[at].page != NONE; at = (at + 1) & mask) {
         uint32_t home = book_home(books, books->spans[at].number);
 
@@ -48,45 +48,4 @@ drop_span(struct syn_books *books, struct book_span *span)
         hole = at;
     }
     books->spans[hole].page = NONE;
-}
-
-void
-syn_book_table_put(struct syn_books *books, uint64_t id, uint32_t slot)
-{
-    struct book_span *span = span_of(books, id >> PAGE_BITS);
-
-    books->words[(size_t)span->page << PAGE_BITS | (id & PAGE_MASK)] = slot;
-    span->live++;
-}
-
-void
-syn_book_table_drop(struct syn_books *books, uint64_t id)
-{
-    struct book_span *span = book_span(books, id >> PAGE_BITS);
-
-    assert(span->page != NONE && span->live > 0);
-    books->words[(size_t)span->page << PAGE_BITS | (id & PAGE_MASK)] = NONE;
-    span->live--;
-    if (span->live == 0)
-        drop_span(books, span);
-}
-
-void
-syn_books_prefetch(const struct syn_books *books, const uint64_t ids[3])
-{
-    const struct book_span *span;
-    uint32_t slot;
-
-    if (books->order_cap <= PREFETCH_MIN)
-        return;
-    span = book_span(books, ids[2] >> PAGE_BITS);
-    __builtin_prefetch(&books->words[(size_t)span->page << PAGE_BITS | (ids[2] & PAGE_MASK)]);
-    slot = book_find(books, ids[1]);
-    __builtin_prefetch(&books->orders[slot]);
-    slot = book_find(books, ids[0]);
-    if (slot == NONE)
-        return;
-    __builtin_prefetch(&books->orders[books->orders[slot].next], 1);
-    __builtin_prefetch(&books->orders[books->orders[slot].prev], 1);
-    __builtin_prefetch(&books->levels[books->orders[slot].place >> PLACE_SHIFT], 1);
 }

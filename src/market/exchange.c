@@ -253,13 +253,32 @@ check_order(const struct syn_exchange *exchange, const struct syn_market_event *
     return rc;
 }
 
+/* Is there nothing that check_order() would refuse? Says true of nearly every order. */
+static bool
+plain_order(const struct syn_exchange *exchange, const struct syn_market_event *event)
+{
+    return event->account < exchange->account_count && event->class < exchange->class_count &&
+           (uint64_t)event->qty - 1 < (uint64_t)SYN_ORDER_QTY_MAX &&
+           (uint64_t)event->price - 1 < (uint64_t)SYN_PRICE_MAX && event->side <= SYN_SELL &&
+           event->id > exchange->last_id;
+}
+
+/* Field by field, not through a copy: this is on the way of every event. */
+static void
+set_outcome(struct syn_market_outcome *outcome, uint64_t id, uint32_t index)
+{
+    outcome->id = id;
+    outcome->index = index;
+}
+
 static int
 apply_order(struct syn_exchange *exchange, const struct syn_market_event *event,
             struct syn_market_outcome *outcome, struct syn_err *err)
 {
+    struct syn_order_result result;
     struct syn_order order;
     size_t before = exchange->position_count;
-    int rc = check_order(exchange, event, err);
+    int rc = plain_order(exchange, event) ? SYN_OK : check_order(exchange, event, err);
 
     if (rc < 0)
         return rc;
@@ -276,17 +295,20 @@ apply_order(struct syn_exchange *exchange, const struct syn_market_event *event,
     if (rc == 0 && order.owner == 0)
         rc = syn_exchange_position(exchange, event->account, event->class, &order.owner, err);
     if (rc == 0)
-        rc = syn_books_add(exchange->books, &order, &outcome->order, err);
+        rc = syn_books_add(exchange->books, &order, &result, err);
     if (rc < 0) {
         if (exchange->position_count > before)
             syn_exchange_position_undo(exchange, order.owner);
         return rc;
     }
-    if (outcome->order.rested > 0)
-        hold(exchange, order.owner, order.side, order.price, outcome->order.rested);
+    if (result.rested > 0)
+        hold(exchange, order.owner, order.side, order.price, result.rested);
     follow(exchange, 0);
     exchange->last_id = order.id;
-    outcome->id = order.id;
+    set_outcome(outcome, order.id, SYN_NO_INDEX);
+    outcome->order.traded = result.traded;
+    outcome->order.rested = result.rested;
+    outcome->order.dropped = result.dropped;
     return SYN_OK;
 }
 
@@ -320,13 +342,14 @@ apply_cancel(struct syn_exchange *exchange, const struct syn_market_event *event
     int rc = find_order(exchange, event, &slot, err);
 
     if (rc == 0 && event->kind == SYN_EVENT_CANCEL)
-        rc = syn_books_cancel(exchange->books, event->id, err);
+        syn_book_cancel(exchange->books, slot);
     else if (rc == 0)
         rc = syn_books_reduce(exchange->books, event->id, event->qty, err);
     if (rc < 0)
         return rc;
     follow(exchange, 0);
-    outcome->id = event->id;
+    set_outcome(outcome, event->id, SYN_NO_INDEX);
+    outcome->order.traded = outcome->order.rested = outcome->order.dropped = 0;
     return SYN_OK;
 }
 
@@ -335,6 +358,7 @@ apply_replace(struct syn_exchange *exchange, const struct syn_market_event *even
               struct syn_market_outcome *outcome, struct syn_err *err)
 {
     struct syn_order order = {.price = event->price, .qty = event->qty};
+    struct syn_order_result result;
     struct syn_order_view view;
     uint32_t slot = NONE;
     int rc = find_order(exchange, event, &slot, err);
@@ -353,15 +377,15 @@ apply_replace(struct syn_exchange *exchange, const struct syn_market_event *even
                      view.side == SYN_BUY ? view.price * view.qty : view.qty, err);
     if (rc == 0)
         rc = syn_books_replace(exchange->books, event->id, event->price, event->qty, event->stp,
-                               &outcome->order, err);
+                               &result, err);
     if (rc < 0)
         return rc;
     /* The old order's end comes first, and is released before the new one is held. */
     hold(exchange, view.owner, view.side, view.price, -view.qty);
-    if (outcome->order.rested > 0)
-        hold(exchange, view.owner, view.side, event->price, outcome->order.rested);
+    if (result.rested > 0)
+        hold(exchange, view.owner, view.side, event->price, result.rested);
     follow(exchange, 1);
-    outcome->id = event->id;
+    *outcome = (struct syn_market_outcome){event->id, SYN_NO_INDEX, result};
     return SYN_OK;
 }
 
@@ -371,59 +395,63 @@ static int
 apply_rare(struct syn_exchange *exchange, const struct syn_market_event *event,
            struct syn_market_outcome *outcome, struct syn_err *err)
 {
+    uint32_t index = SYN_NO_INDEX;
     int rc;
 
     exchange->books->effect_count = 0;
     switch (event->kind) {
     case SYN_EVENT_CLASS:
-        return syn_exchange_open_class(exchange, event->name, event->name_len, &outcome->index,
-                                       err);
+        rc = syn_exchange_open_class(exchange, event->name, event->name_len, &index, err);
+        break;
     case SYN_EVENT_ACCOUNT:
-        return syn_exchange_open_account(exchange, event->name, event->name_len, &outcome->index,
-                                         err);
+        rc = syn_exchange_open_account(exchange, event->name, event->name_len, &index, err);
+        break;
     case SYN_EVENT_DEPOSIT:
     case SYN_EVENT_WITHDRAW:
-        return apply_money(exchange, event, err);
+        rc = apply_money(exchange, event, err);
+        break;
     case SYN_EVENT_GRANT:
     case SYN_EVENT_RETIRE:
-        return apply_capacity(exchange, event, err);
+        rc = apply_capacity(exchange, event, err);
+        break;
     case SYN_EVENT_TIME:
         rc = syn_books_advance(exchange->books, event->at_ms, err);
         if (rc == 0)
             follow(exchange, 0);
-        return rc;
+        break;
     default:
-        return SYN_FAIL(err, SYN_E_INVALID, "event: kind %d is none", event->kind);
+        rc = SYN_FAIL(err, SYN_E_INVALID, "event: kind %d is none", event->kind);
     }
+    if (rc == 0)
+        *outcome = (struct syn_market_outcome){.index = index};
+    return rc;
 }
 
 int
 syn_exchange_apply(struct syn_exchange *exchange, const struct syn_market_event *event,
                    struct syn_market_outcome *ret_outcome, struct syn_err *err)
 {
-    struct syn_market_outcome outcome = {.index = SYN_NO_INDEX};
     int rc;
 
     switch (event->kind) {
     case SYN_EVENT_ORDER:
-        rc = apply_order(exchange, event, &outcome, err);
+        rc = apply_order(exchange, event, ret_outcome, err);
         break;
     case SYN_EVENT_CANCEL:
     case SYN_EVENT_REDUCE:
-        rc = apply_cancel(exchange, event, &outcome, err);
+        rc = apply_cancel(exchange, event, ret_outcome, err);
         break;
     case SYN_EVENT_REPLACE:
-        rc = apply_replace(exchange, event, &outcome, err);
+        rc = apply_replace(exchange, event, ret_outcome, err);
         break;
     default:
-        rc = apply_rare(exchange, event, &outcome, err);
+        rc = apply_rare(exchange, event, ret_outcome, err);
     }
     if (rc < 0) {
         exchange->books->effect_count = 0;
         return rc;
     }
     exchange->events++;
-    *ret_outcome = outcome;
     return SYN_OK;
 }
 
@@ -467,8 +495,39 @@ syn_exchange_effects(const struct syn_exchange *exchange, size_t *ret_count)
     return syn_books_effects(exchange->books, ret_count);
 }
 
-void
-syn_exchange_prefetch(const struct syn_exchange *exchange, const uint64_t ids[3])
+static void
+prefetch_position(const struct syn_exchange *exchange, const struct syn_market_event *event,
+                  unsigned stage)
 {
-    syn_books_prefetch(exchange->books, ids);
+    const struct market_class *class = &exchange->classes[event->class];
+
+    if (stage == 2)
+        __builtin_prefetch(&class->table[class_home(class, event->account)]);
+    else if (stage == 1)
+        __builtin_prefetch(&exchange->positions[position_find(class, event->account)], 1);
+}
+
+void
+syn_exchange_prefetch(const struct syn_exchange *exchange,
+                      const struct syn_market_event *const ahead[3])
+{
+    for (unsigned stage = 0; stage < 3; stage++) {
+        const struct syn_market_event *event = ahead[stage];
+        bool arrives = event->kind == SYN_EVENT_ORDER;
+        struct syn_order order = {.id = event->id};
+
+        if (arrives && event->class >= exchange->class_count)
+            continue;
+        if (arrives) {
+            prefetch_position(exchange, event, stage);
+            order.qty = 1;
+            order.book = event->class;
+            order.price = event->price;
+        } else if (stage == 0) {
+            uint32_t slot = book_find(exchange->books, event->id);
+
+            __builtin_prefetch(&exchange->positions[exchange->books->orders[slot].owner], 1);
+        }
+        syn_book_prefetch(exchange->books, &order, stage);
+    }
 }

@@ -148,10 +148,13 @@ SYN_MUST int syn_books_advance(struct syn_books *books, int64_t now_ms, struct s
 /** What the last call did. Borrowed until the next. */
 const struct syn_book_effect *syn_books_effects(const struct syn_books *books, size_t *ret_count);
 
+/** Is there so much that asking for memory ahead is worth its while? */
+bool syn_books_large(const struct syn_books *books);
 /** For callers that have the next events at hand: fetch what they will touch into the caches.
- *  `ids` are orders of events some way ahead: the soonest, one about as far behind it, and one
- * more. Changes nothing. */
-void syn_books_prefetch(const struct syn_books *books, const uint64_t ids[3]);
+ *  `ahead` are events some way ahead, the soonest first, each about as far behind the one before:
+ *  orders to come, or with qty 0 the ids of orders that will be cancelled or changed. Changes
+ *  nothing. */
+void syn_books_prefetch(const struct syn_books *books, const struct syn_order *const ahead[3]);
 
 /* ---- questions ---- */
 

@@ -92,7 +92,8 @@ const struct syn_book_effect *syn_exchange_effects(const struct syn_exchange *ex
 /** The account that an owner number of an effect or order stands for. */
 uint32_t syn_exchange_owner(const struct syn_exchange *exchange, uint32_t owner);
 /** As syn_books_prefetch(). */
-void syn_exchange_prefetch(const struct syn_exchange *exchange, const uint64_t ids[3]);
+void syn_exchange_prefetch(const struct syn_exchange *exchange,
+                           const struct syn_market_event *const ahead[3]);
 
 /* ---- questions (they answer, or say that there is none; nothing changes) ---- */
 
