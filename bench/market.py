@@ -5,7 +5,8 @@
 
 The workloads and the reference book come from the harness `peers/market`, which lies beside the
 project; without it only the figures that need no peer are taken. Everything takes turns in N rounds
-(7), and medians are compared. MARKET_REPLAY and MARKET_AUCTION name the programs.
+(7), and medians are compared. MARKET_REPLAY names the program
+where it is not build/bench/market-replay; market-auction lies beside it.
 """
 import argparse
 import os
@@ -19,7 +20,7 @@ from collections import defaultdict
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.dirname(os.path.abspath(os.environ.get("SYNOR", os.path.join(ROOT, "build", "synor"))))
 REPLAY = os.environ.get("MARKET_REPLAY", os.path.join(BUILD, "bench", "market-replay"))
-AUCTION = os.environ.get("MARKET_AUCTION", os.path.join(BUILD, "bench", "bench_auction"))
+AUCTION = os.path.join(os.path.dirname(REPLAY), "market-auction")
 HARNESS = os.path.join(os.path.dirname(ROOT), "shared", "peers", "market", "market.c")
 PROFILES = ["steady", "deep", "cross", "multi", "surge", "amend"]
 CORE_GOAL, EXCHANGE_GOAL, JOURNAL_GOAL, AUCTION_GOAL = 0.45, 0.25, 2.0, 100.0
@@ -92,14 +93,24 @@ def journal(path, want, options):
     figure("market_recover_steady", statistics.median(recoveries), "Mops/s", "none", "-", "-", "-", True)
 
 
+def auction():
+    times = [float(ms) for ms in re.findall(r"^ms (\S+)$", run(AUCTION), re.M)]
+    say("call auction: " + ", ".join(f"{ms:.1f} ms" for ms in times))
+    ours = statistics.median(times)
+    figure("market_call_1m", ours, "ms", "none", "-", "-", AUCTION_GOAL, ours < AUCTION_GOAL)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--records", type=int, default=4000000)
-    parser.add_argument("--only", default="", help="of steady, deep, ..., journal")
+    parser.add_argument("--only", default="", help="of auction, steady, deep, cross, multi, surge, amend, journal")
     options = parser.parse_args()
-    if not os.path.exists(REPLAY):
-        subprocess.run(["ninja", "-C", BUILD, "bench/market-replay"], stdout=sys.stderr, check=True)
+    if "MARKET_REPLAY" not in os.environ:
+        subprocess.run(["ninja", "-C", BUILD, "bench/market-replay", "bench/market-auction"], stdout=sys.stderr,
+                       check=True)
+    if re.search(options.only, "auction"):
+        auction()
     if not os.path.exists(HARNESS):
         say(f"bench-market: no {HARNESS}: nothing to compare with")
         return
