@@ -144,7 +144,8 @@ syn_tender_decide(const struct syn_tender *tender, const struct syn_tender_bid *
     if (ranked == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a tender of %zu bids", count);
     for (size_t i = 0; i < count; i++) {
-        awards[i] = (struct syn_tender_award){judge(tender, &bids[i]), 0, UINT32_MAX};
+        awards[i] =
+            (struct syn_tender_award){.verdict = judge(tender, &bids[i]), .rank = UINT32_MAX};
         if (awards[i].verdict == SYN_TENDER_OUTBID)
             ranked[fit++] = (struct ranked){score_of(tender, &bids[i]), bids[i].price,
                                             bids[i].reputation, (uint32_t)i};

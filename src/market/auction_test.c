@@ -263,6 +263,20 @@ tender_table(void **state)
     assert_int_equal(awards[4].verdict, SYN_TENDER_TOO_FEW);
 }
 
+/* A winner that asks for less still wins as much. */
+static void
+cheaper_wins_too(const struct syn_tender *tender, struct syn_tender_bid *bids, size_t i,
+                 int64_t won)
+{
+    struct syn_tender_award again[8];
+    int64_t price = bids[i].price;
+
+    bids[i].price = 1 + price / 2;
+    assert_done(syn_tender_decide(tender, bids, 8, again, &err), &err);
+    assert_true(again[i].qty >= won);
+    bids[i].price = price;
+}
+
 static void
 tender_properties(void **state)
 {
@@ -292,16 +306,8 @@ tender_properties(void **state)
             sum += awards[i].qty;
             assert_true((awards[i].verdict == SYN_TENDER_WON) == (awards[i].qty > 0));
             assert_true(awards[i].qty <= bids[i].qty);
-            /* A winner that asks for less still wins as much. */
-            if (awards[i].qty > 0 && bids[i].price > 1) {
-                struct syn_tender_award again[8];
-                int64_t price = bids[i].price;
-
-                bids[i].price = 1 + price / 2;
-                assert_done(syn_tender_decide(&tender, bids, 8, again, &err), &err);
-                assert_true(again[i].qty >= awards[i].qty);
-                bids[i].price = price;
-            }
+            if (awards[i].qty > 0 && bids[i].price > 1)
+                cheaper_wins_too(&tender, bids, i, awards[i].qty);
         }
         assert_int_equal(sum, rc == 0 ? tender.qty : 0);
     }

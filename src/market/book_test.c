@@ -3,6 +3,7 @@
 #include <synor/base/test.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "book_model.h"
@@ -25,20 +26,26 @@ fresh(unsigned count)
 
 /* ---- rules, one row a script ---- */
 
+/* The number behind `mark`, or 0 without it. */
+static int64_t
+after(const char *line, const char *mark)
+{
+    const char *found = strstr(line, mark);
+
+    return found == NULL ? 0 : strtoll(found + strlen(mark), NULL, 10);
+}
+
 /* "b1 10@5" buys; a letter after the quantity is the kind (Ioc Fok Aon Market), "own" the owner,
  * "t" an end; "x1" cancels, "r1 4" reduces, "p1 4@6" replaces, "T9" is time. */
 static void
 play(struct syn_books *books, const char *line, struct syn_order_result *result)
 {
     struct syn_order order = {.kind = SYN_ORDER_LIMIT};
-    unsigned long long id = 0;
-    long long qty = 0, price = 0, until = 0;
-    unsigned owner = 0, stp = 0;
-    char what = 0, kind = 'L';
+    uint64_t id = (uint64_t)after(line + 1, "");
+    int64_t qty = after(line, " "), price = after(line, "@");
+    char what = line[0];
 
     *result = (struct syn_order_result){0};
-    (void)sscanf(line, "%c%llu %lld@%lld %c own%u stp%u t%lld", &what, &id, &qty, &price, &kind,
-                 &owner, &stp, &until);
     if (what == 'x') {
         assert_done(syn_books_cancel(books, id, &err), &err);
     } else if (what == 'r') {
@@ -52,10 +59,13 @@ play(struct syn_books *books, const char *line, struct syn_order_result *result)
         order.side = what == 'b' ? SYN_BUY : SYN_SELL;
         order.qty = qty;
         order.price = price;
-        order.owner = owner;
-        order.stp = (uint8_t)stp;
-        order.until_ms = until;
-        order.kind = (uint8_t)(strchr("LIFAM", kind) - "LIFAM");
+        order.owner = (uint32_t)after(line, "own");
+        order.stp = (uint8_t)after(line, "stp");
+        order.until_ms = after(line, " t");
+        for (uint8_t kind = 0; kind < SYN_ORDER_KINDS; kind++) {
+            if (strchr(line, "LIFAM"[kind]) != NULL)
+                order.kind = kind;
+        }
         assert_done(syn_books_add(books, &order, result, &err), &err);
     }
 }

@@ -226,7 +226,8 @@ check_means(const struct syn_exchange *exchange, const struct syn_order *order, 
     }
     if (order->kind == SYN_ORDER_MARKET)
         (void)syn_books_quote(exchange->books, order, &cost);
-    if (cost > (syn_u128)(money->free + released))
+    have = money->free + released;
+    if (cost > (syn_u128)have)
         return too_dear(exchange, account, cost, err);
     return SYN_OK;
 }
@@ -275,7 +276,7 @@ static int
 apply_order(struct syn_exchange *exchange, const struct syn_market_event *event,
             struct syn_market_outcome *outcome, struct syn_err *err)
 {
-    struct syn_order_result result;
+    struct syn_order_result result = {0};
     struct syn_order order;
     size_t before = exchange->position_count;
     int rc = plain_order(exchange, event) ? SYN_OK : check_order(exchange, event, err);
@@ -358,7 +359,7 @@ apply_replace(struct syn_exchange *exchange, const struct syn_market_event *even
               struct syn_market_outcome *outcome, struct syn_err *err)
 {
     struct syn_order order = {.price = event->price, .qty = event->qty};
-    struct syn_order_result result;
+    struct syn_order_result result = {0};
     struct syn_order_view view;
     uint32_t slot = NONE;
     int rc = find_order(exchange, event, &slot, err);

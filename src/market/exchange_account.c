@@ -211,8 +211,10 @@ syn_exchange_open_class(struct syn_exchange *exchange, const char *name, size_t 
         return rc;
     }
     assert(book == index);
-    exchange->classes[index] = class;
-    class = (struct market_class){0};
+    exchange->classes[index] = (struct market_class){.table = SYN_TAKE(class.table),
+                                                     .history = SYN_TAKE(class.history),
+                                                     .name = SYN_TAKE(class.name),
+                                                     .table_bits = class.table_bits};
     exchange->class_count++;
     *ret_index = book;
     return SYN_OK;

@@ -391,6 +391,50 @@ open_all(struct syn_exchange *exchange, struct ledger *ledger, struct syn_buf *l
     }
 }
 
+/* A log in the making. */
+struct writer {
+    struct syn_buf log;
+    size_t batch;
+    uint64_t first;
+};
+
+static void
+seal(struct writer *writer, const struct syn_exchange *exchange)
+{
+    uint64_t next = syn_exchange_events(exchange);
+
+    assert_done(syn_market_batch_seal(&writer->log, writer->batch, writer->first,
+                                      (uint32_t)(next - writer->first), &err),
+                &err);
+    writer->first = next;
+    writer->batch = syn_market_batch_begin(&writer->log);
+}
+
+/* How often something happened. */
+struct tally {
+    unsigned refused, trades;
+    uint64_t last_id;
+};
+
+static void
+random_step(struct syn_exchange *exchange, uint64_t *random, struct ledger *ledger,
+            struct writer *writer, struct tally *tally)
+{
+    struct syn_market_event event = random_event(random, exchange, tally->last_id);
+    struct syn_market_outcome outcome;
+
+    if (syn_exchange_apply(exchange, &event, &outcome, &err) < 0) {
+        tally->refused++;
+        return;
+    }
+    if (event.kind == SYN_EVENT_ORDER)
+        event.id = tally->last_id = outcome.id;
+    tally->trades += outcome.order.traded > 0;
+    syn_market_event_encode(&event, &writer->log);
+    count_in(ledger, &event);
+    follow(ledger, exchange);
+}
+
 static void
 any_sequence(void **state)
 {
@@ -398,48 +442,29 @@ any_sequence(void **state)
     for (unsigned round = 0; round < 6; round++) {
         struct syn_exchange *exchange = NULL;
         struct ledger ledger = {{0}, {{0}}};
-        uint64_t random = 77 + round, last_id = 64, first = 0;
-        unsigned refused = 0, trades = 0;
-        SYN_BUF(log);
-        size_t batch = syn_market_batch_begin(&log);
+        struct writer writer = {.log = SYN_BUF_INIT};
+        struct tally tally = {.last_id = 64};
+        uint64_t random = 77 + round;
 
+        writer.batch = syn_market_batch_begin(&writer.log);
         assert_done(syn_exchange_new(&exchange, &err), &err);
-        open_all(exchange, &ledger, &log);
+        open_all(exchange, &ledger, &writer.log);
         for (unsigned i = 0; i < 3000; i++) {
-            struct syn_market_event event = random_event(&random, exchange, last_id);
-            struct syn_market_outcome outcome;
-
-            if (syn_exchange_apply(exchange, &event, &outcome, &err) < 0) {
-                refused++;
-                continue;
-            }
-            if (event.kind == SYN_EVENT_ORDER)
-                event.id = last_id = outcome.id;
-            trades += outcome.order.traded > 0;
-            syn_market_event_encode(&event, &log);
-            count_in(&ledger, &event);
-            follow(&ledger, exchange);
+            random_step(exchange, &random, &ledger, &writer, &tally);
             if (i % 64 == 0)
                 same_sums(&ledger, exchange);
             if (i % 700 == 699)
                 exchange = reborn(exchange);
-            if (i % 500 == 499) {
-                uint64_t next = syn_exchange_events(exchange);
-
-                assert_done(
-                    syn_market_batch_seal(&log, batch, first, (uint32_t)(next - first), &err),
-                    &err);
-                first = next;
-                batch = syn_market_batch_begin(&log);
-            }
+            if (i % 500 == 499)
+                seal(&writer, exchange);
         }
         same_sums(&ledger, exchange);
-        assert_done(syn_market_batch_seal(&log, batch, first,
-                                          (uint32_t)(syn_exchange_events(exchange) - first), &err),
-                    &err);
-        assert_true(refused > 100 && trades > 200);
-        replay_all(&log, exchange);
+        seal(&writer, exchange);
+        writer.log.len = writer.batch; /* the next one, that nobody writes */
+        assert_true(tally.refused > 100 && tally.trades > 200);
+        replay_all(&writer.log, exchange);
         syn_exchange_free(exchange);
+        syn_buf_fini(&writer.log);
     }
 }
 

@@ -80,8 +80,8 @@ enum syn_tender_verdict {
 };
 
 struct syn_tender_award {
+    int64_t qty; /* awarded */
     enum syn_tender_verdict verdict;
-    int64_t qty;   /* awarded */
     uint32_t rank; /* 0 is the best of those that may win; of the others UINT32_MAX */
 };
 
