@@ -21,6 +21,8 @@
 
 #include <synor/base/core.h>
 
+#include "perturb_priv.h"
+
 #define SYN_IDLE_WORDS 8 /* of 64 seats */
 
 /* A word to sleep on (futex). */
@@ -56,6 +58,7 @@ extern _Atomic uint32_t syn_fence_word;
 static inline void
 syn_fence_light(void)
 {
+    SYN_PERTURB();
     if (__builtin_expect(syn_fence_one_sided, 1))
         atomic_signal_fence(memory_order_seq_cst);
     else

@@ -250,6 +250,7 @@ link_edge(syn_task_ref ref, syn_edge *next, uint64_t edge)
         if (((head ^ ref) & ~SYN_REF_MASK) != 0)
             return false;
         *next = head & SYN_REF_MASK;
+        SYN_PERTURB();
     } while (!atomic_compare_exchange_weak_explicit(&before->successors, &head,
                                                     (head & ~SYN_REF_MASK) | edge,
                                                     memory_order_acq_rel, memory_order_acquire));
@@ -568,6 +569,8 @@ syn_task_submit_flagged(struct syn_runtime *runtime, const struct syn_task_spec 
     } else {
         int32_t bias = LINK_BIAS - linking.count;
 
+        SYN_PERTURB();
+
         syn_lane_count_tasks(lane, 1);
         if (atomic_fetch_sub_explicit(&task->awaited, bias, memory_order_acq_rel) == bias)
             hand_over(runtime, lane, task, true);
@@ -605,6 +608,7 @@ syn_task_release_one(struct syn_worker *worker, struct syn_task *task, int code)
 {
     int32_t none = 0;
 
+    SYN_PERTURB();
     if (code < 0)
         (void)atomic_compare_exchange_strong(&task->error, &none, code);
     if (worker->runtime->alone) {
@@ -652,6 +656,7 @@ close_successors(struct syn_task *task, bool alone)
 
     if (closed == 0)
         closed = (uint64_t)1 << SYN_REF_SHIFT; /* no reference is 0 */
+    SYN_PERTURB();
     if (alone)
         atomic_store_explicit(&task->successors, closed, memory_order_relaxed);
     else
@@ -667,6 +672,7 @@ syn_task_announce(struct syn_task_more *more, int code)
     more->code = code;
     if (more->callback != NULL)
         more->callback(more->callback_arg, code);
+    SYN_PERTURB();
     atomic_store_explicit(&more->done, 1, memory_order_release);
     syn_fence_light();
     if (atomic_load_explicit(&more->sleepers, memory_order_relaxed) != 0) {
@@ -793,6 +799,7 @@ syn_task_later(struct syn_worker *worker)
     assert(task != NULL);
     worker->current = NULL;
     defer(worker);
+    SYN_PERTURB();
     (void)atomic_compare_exchange_strong(&task->error, &running, 0);
     return task;
 }

@@ -8,6 +8,8 @@
 #include <synor/base/mem.h>
 #include <synor/base/test.h>
 
+#include "stress_suite.h"
+
 static struct syn_runtime *
 runtime_with(unsigned workers)
 {
@@ -582,8 +584,27 @@ test_memory_is_flat(void **unused)
     }
 }
 
+/* ---- the same with threads held up, see stress_suite.h ---- */
+
+static void
+stress_order(uint64_t seed)
+{
+    random_tasks((unsigned)(seed % 4), seed);
+}
+
+static void
+stress_groups(uint64_t seed)
+{
+    commute_and_reduce((unsigned)(seed % 4), seed);
+}
+
+static const struct syn_stress_case stress[] = {
+    {"order", stress_order},
+    {"groups", stress_groups},
+};
+
 int
-main(void)
+main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_memory_is_flat),
@@ -598,5 +619,7 @@ main(void)
         cmocka_unit_test(test_memory_may_be_short),
     };
 
+    if (syn_stress_wanted(argc, argv))
+        return syn_stress_run("task", stress, SYN_LEN(stress));
     return cmocka_run_group_tests_name("task", tests, NULL, NULL);
 }

@@ -68,6 +68,7 @@ syn_worker_count(struct syn_worker *worker)
 {
     uint64_t executed = atomic_load_explicit(&worker->executed, memory_order_relaxed);
 
+    SYN_PERTURB();
     atomic_store_explicit(&worker->executed, executed + 1, memory_order_release);
     if (--worker->pace_left == 0)
         pace_look(worker);
@@ -272,6 +273,7 @@ run_one(struct syn_worker *worker)
     if (task != NULL) {
         worker->ready = task->next;
         worker->ready_count--;
+        SYN_PERTURB();
         if (worker->ready != NULL && !runtime->alone &&
             atomic_load_explicit(&worker->pile.count, memory_order_relaxed) == 0)
             share(worker);
@@ -367,6 +369,7 @@ is_quiet(const struct syn_runtime *runtime)
     /* In this order: what is seen executed was submitted before that. */
     for (unsigned i = 0; i < runtime->seats_count; i++)
         executed += atomic_load_explicit(&runtime->workers[i]->executed, memory_order_acquire);
+    SYN_PERTURB();
     lanes = atomic_load_explicit(&runtime->lanes_count, memory_order_acquire);
     for (uint32_t i = 0; i < lanes; i++)
         submitted += syn_lane_submitted(runtime->lanes[i]);
@@ -454,6 +457,7 @@ watch(struct syn_worker *worker, const struct goal *goal)
             return true;
     } while (now_ns() < until);
     worker->spinner = false;
+    SYN_PERTURB();
     atomic_store(&runtime->idle.spinning, 0);
     return false;
 }
@@ -465,6 +469,7 @@ sleep_idle(struct syn_worker *worker, const struct goal *goal)
     uint32_t seen = atomic_load_explicit(&worker->parker.word.value, memory_order_acquire);
 
     syn_fork_want(worker);
+    SYN_PERTURB();
     syn_idle_enter(&runtime->idle, worker->index);
     syn_fence_heavy();
     if (!work_visible(worker) && !is_reached(runtime, goal)) {

@@ -282,6 +282,7 @@ event_finish(struct host_event *event, int rc, const struct syn_err *err,
 {
     struct notify *notify = NULL;
 
+    SYN_PERTURB();
     (void)pthread_mutex_lock(&event->lock);
     event->rc = rc;
     event->err = *err;
@@ -290,6 +291,7 @@ event_finish(struct host_event *event, int rc, const struct syn_err *err,
     event->pending = false;
     (void)pthread_cond_broadcast(&event->done);
     (void)pthread_mutex_unlock(&event->lock);
+    SYN_PERTURB();
     /* From here on the event may be gone. */
     while (notify) {
         struct notify *entry = notify;

@@ -98,6 +98,7 @@ lose(struct syn_engine_seat *seat, const struct syn_err *why)
     if (atomic_exchange(&seat->lost, true))
         return;
     (void)SYN_FAIL(&err, SYN_E_UNAVAILABLE, "%s is lost: %s", seat->info->id, why->msg);
+    SYN_PERTURB();
     syn_spin_lock(&engine->lock);
     seat->report.lost = true;
     (void)syn_str_copy(seat->report.reason, sizeof(seat->report.reason), why->msg);
@@ -105,7 +106,8 @@ lose(struct syn_engine_seat *seat, const struct syn_err *why)
         engine->ops->lost(engine->strategy, seat->index, true);
     syn_spin_unlock(&engine->lock);
     seat->queue = syn_dev_queue_destroy(seat->queue); /* what still runs there comes to its end */
-    /* Before what flew lets go: what it was writing was lost, not spoilt by a failure of its own. */
+    /* Before what flew lets go: what it was writing was lost, not spoilt by a failure of its own.
+     */
     if (seat->node != SYN_NODE_HOST)
         syn_memory_lost(engine->memory, seat->node, on_gone, seat);
     for (unsigned i = 0; i < seat->flying_count; i++) {
@@ -117,6 +119,7 @@ lose(struct syn_engine_seat *seat, const struct syn_err *why)
     for (unsigned i = 0; i < seat->flying_count; i++)
         syn_engine_again(seat->flying[i], false, &err);
     seat->flying_count = 0;
+    SYN_PERTURB();
     give_out_again(seat, &err);
     for (unsigned i = 0; i < engine->seats_count; i++)
         syn_engine_wake(&engine->seats[i]);
@@ -325,6 +328,7 @@ syn_engine_device_main(void *arg)
             moved = true;
         while (take_next(seat))
             moved = true;
+        SYN_PERTURB();
         if (moved)
             continue;
         if (atomic_load_explicit(&seat->engine->closing, memory_order_acquire))

@@ -11,6 +11,8 @@
 #include <synor/base/test.h>
 #include <synor/compute/driver.h>
 
+#include "../stress_suite.h"
+
 #define N 96 /* elements of a tensor: 8 rows of 12 */
 
 /* ---- kernels of our own ---- */
@@ -230,28 +232,33 @@ mix_at_random(struct set *set, unsigned count, bool looks)
 /* ---- tests ---- */
 
 static void
-test_every_strategy(void **unused)
+mix_by(const char *strategy, unsigned workers, unsigned calls)
 {
-    static const char *const names[] = {"heft",   "steal", "eager",      "latency",
-                                        "energy", "cost",  "round-robin"};
+    const struct syn_engine_options options = {.modelled = "h100-sxm,rtx-4090",
+                                               .devices = "cpu0,modelled0,modelled1",
+                                               .strategy = strategy,
+                                               .runtime = {.workers = workers}};
     struct set set;
 
-    (void)unused;
-    for (unsigned i = 0; i < SYN_LEN(names); i++) {
-        const struct syn_engine_options options = {.modelled = "h100-sxm,rtx-4090",
-                                                   .devices = "cpu0,modelled0,modelled1",
-                                                   .strategy = names[i],
-                                                   .runtime = {.workers = 2}};
-
-        open_set(&set, &options);
-        mix_at_random(&set, 300, true);
-        check_set(&set);
-        close_set(&set);
-    }
+    open_set(&set, &options);
+    mix_at_random(&set, calls, true);
+    check_set(&set);
+    close_set(&set);
 }
 
 static void
-test_short_of_memory(void **unused)
+test_every_strategy(void **unused)
+{
+    size_t count;
+    const struct syn_strategy_ops *const *strategies = syn_strategies(&count);
+
+    (void)unused;
+    for (size_t i = 0; i < count; i++)
+        mix_by(strategies[i]->name, 2, 300);
+}
+
+static void
+mix_short_of_memory(unsigned calls)
 {
     /* Four of twelve tensors fit on a device: they come and go all the time. */
     static const uint64_t bytes[] = {0, 4096, 4096};
@@ -264,14 +271,20 @@ test_short_of_memory(void **unused)
     struct syn_memory_stats stats;
     struct set set;
 
-    (void)unused;
     open_set(&set, &options);
-    mix_at_random(&set, 300, true);
+    mix_at_random(&set, calls, true);
     check_set(&set);
     syn_memory_stats(syn_engine_memory(set.engine), &stats);
     assert_true(stats.evictions > 0);
     assert_true(stats.node_peak_bytes[1] <= bytes[1]);
     close_set(&set);
+}
+
+static void
+test_short_of_memory(void **unused)
+{
+    (void)unused;
+    mix_short_of_memory(300);
 }
 
 static void
@@ -554,39 +567,43 @@ test_trace(void **unused)
 /* A device is lost after every number of its calls in turn: results are right, or what could not be
  * saved says so. */
 static void
-test_loss(void **unused)
+lose_at_call(unsigned nth, unsigned *lost, unsigned *saved)
 {
     const struct syn_engine_options options = {.modelled = "h100-sxm,rtx-4090",
                                                .devices = "cpu0,modelled0,modelled1",
                                                .strategy = "round-robin",
                                                .runtime = {.workers = 1}};
+    struct syn_engine_worker worker;
+    struct syn_err err;
+    struct set set;
+    int rc;
 
+    open_set(&set, &options);
+    assert_done(syn_engine_wait(set.engine, &err), &err);
+    syn_dev_fault_arm(NULL, SYN_DEV_FAULT_LOST, nth);
+    mix_at_random(&set, 60, false);
+    rc = syn_engine_wait(set.engine, &err);
+    syn_dev_fault_arm(NULL, SYN_DEV_FAULT_LOST, 0);
+    if (rc != SYN_OK && rc != SYN_E_UNAVAILABLE)
+        fail_msg("%d: %s", rc, err.msg);
+    for (unsigned i = 0; i < syn_engine_workers(set.engine); i++) {
+        syn_engine_worker(set.engine, i, &worker);
+        *lost += worker.lost;
+        *saved += worker.lost && rc == SYN_OK;
+    }
+    if (rc == SYN_OK)
+        check_set(&set);
+    close_set(&set);
+}
+
+static void
+test_loss(void **unused)
+{
     unsigned lost = 0, saved = 0;
 
     (void)unused;
-    for (unsigned nth = 1; nth < 60; nth += 3) {
-        struct syn_engine_worker worker;
-        struct syn_err err;
-        struct set set;
-        int rc;
-
-        open_set(&set, &options);
-        assert_done(syn_engine_wait(set.engine, &err), &err);
-        syn_dev_fault_arm(NULL, SYN_DEV_FAULT_LOST, nth);
-        mix_at_random(&set, 60, false);
-        rc = syn_engine_wait(set.engine, &err);
-        syn_dev_fault_arm(NULL, SYN_DEV_FAULT_LOST, 0);
-        if (rc != SYN_OK && rc != SYN_E_UNAVAILABLE)
-            fail_msg("%d: %s", rc, err.msg);
-        for (unsigned i = 0; i < syn_engine_workers(set.engine); i++) {
-            syn_engine_worker(set.engine, i, &worker);
-            lost += worker.lost;
-            saved += worker.lost && rc == SYN_OK;
-        }
-        if (rc == SYN_OK)
-            check_set(&set);
-        close_set(&set);
-    }
+    for (unsigned nth = 1; nth < 60; nth += 3)
+        lose_at_call(nth, &lost, &saved);
     assert_true(lost > 0);
     printf("# %u devices lost, %u times everything was saved\n", lost, saved);
 }
@@ -594,7 +611,7 @@ test_loss(void **unused)
 /* Lost before it wrote anything: the host has a good copy of all, so all of it is done elsewhere.
  */
 static void
-test_loss_that_costs_nothing(void **unused)
+lose_for_nothing(void)
 {
     const struct syn_engine_options options = {.modelled = "h100-sxm",
                                                .devices = "cpu0,modelled0",
@@ -603,7 +620,6 @@ test_loss_that_costs_nothing(void **unused)
     struct syn_engine_worker worker;
     struct set set;
 
-    (void)unused;
     open_set(&set, &options);
     for (unsigned i = 0; i < TENSORS; i++)
         check_one(&set, i);
@@ -614,6 +630,13 @@ test_loss_that_costs_nothing(void **unused)
     syn_engine_worker(set.engine, 1, &worker);
     assert_true(worker.lost);
     close_set(&set);
+}
+
+static void
+test_loss_that_costs_nothing(void **unused)
+{
+    (void)unused;
+    lose_for_nothing();
 }
 
 static void
@@ -637,8 +660,50 @@ test_no_memory_to_open(void **unused)
     engine = syn_engine_close(engine);
 }
 
+/* ---- the same with threads held up, see stress_suite.h ---- */
+
+static void
+stress_mixes(uint64_t seed)
+{
+    size_t count;
+    const struct syn_strategy_ops *const *strategies = syn_strategies(&count);
+
+    state = seed;
+    mix_by(strategies[draw((unsigned)count)]->name, 1 + draw(3), 60);
+}
+
+static void
+stress_short_of_memory(uint64_t seed)
+{
+    state = seed;
+    mix_short_of_memory(100);
+}
+
+static void
+stress_loss(uint64_t seed)
+{
+    unsigned lost = 0, saved = 0;
+
+    state = seed;
+    lose_at_call(1 + draw(90), &lost, &saved);
+}
+
+static void
+stress_loss_for_nothing(uint64_t seed)
+{
+    state = seed;
+    lose_for_nothing();
+}
+
+static const struct syn_stress_case stress[] = {
+    {"mixes", stress_mixes},
+    {"short-of-memory", stress_short_of_memory},
+    {"loss", stress_loss},
+    {"loss-for-nothing", stress_loss_for_nothing},
+};
+
 int
-main(void)
+main(int argc, char **argv)
 {
     const char *seed = getenv("SYNOR_TEST_SEED");
     const struct CMUnitTest tests[] = {
@@ -656,6 +721,8 @@ main(void)
         cmocka_unit_test(test_no_memory_to_open),
     };
 
+    if (syn_stress_wanted(argc, argv))
+        return syn_stress_run("engine", stress, SYN_LEN(stress));
     state = seed != NULL ? strtoull(seed, NULL, 10) : (uint64_t)getpid() * 7919;
     printf("# SYNOR_TEST_SEED=%llu\n", (unsigned long long)state);
     return cmocka_run_group_tests(tests, NULL, NULL);

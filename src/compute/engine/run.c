@@ -11,6 +11,7 @@ void
 syn_engine_wake(struct syn_engine_seat *seat)
 {
     atomic_store_explicit(&seat->hint, 1, memory_order_release);
+    SYN_PERTURB();
     if (seat->dev == NULL)
         syn_worker_wake_one(seat->engine->runtime, seat->index);
     else
@@ -85,6 +86,7 @@ syn_engine_push(struct syn_engine_task *call)
         syn_engine_end(call, NULL, &outcome, &err);
         return;
     }
+    SYN_PERTURB();
     /* From here on it may be over. */
     if (place.worker != SYN_NO_WORKER)
         syn_engine_wake(&engine->seats[place.worker]);
@@ -101,6 +103,7 @@ syn_engine_pop(struct syn_engine_seat *seat)
     int64_t now;
 
     atomic_store_explicit(&seat->hint, 0, memory_order_seq_cst);
+    SYN_PERTURB();
     if (atomic_load_explicit(&engine->queued, memory_order_seq_cst) == 0 ||
         atomic_load_explicit(&seat->lost, memory_order_relaxed))
         return NULL;
@@ -110,13 +113,12 @@ syn_engine_pop(struct syn_engine_seat *seat)
     call = (struct syn_engine_task *)(void *)pop.ready;
     if (call != NULL)
         list_remove(call);
+    else if (pop.why != SYN_POP_EMPTY) /* under the lock: whoever changes the reason sees it */
+        (void)atomic_fetch_or_explicit(&engine->refused, UINT64_C(1) << seat->index,
+                                       memory_order_acq_rel);
     syn_spin_unlock(&engine->lock);
-    if (call == NULL) {
-        if (pop.why != SYN_POP_EMPTY)
-            (void)atomic_fetch_or_explicit(&engine->refused, UINT64_C(1) << seat->index,
-                                           memory_order_acq_rel);
+    if (call == NULL)
         return NULL;
-    }
     (void)atomic_fetch_sub_explicit(&engine->queued, 1, memory_order_relaxed);
     atomic_store_explicit(&seat->hint, 1, memory_order_relaxed);
     call->seat = seat;
@@ -187,6 +189,7 @@ syn_engine_acquire(struct syn_engine_task *call, struct syn_err *err)
 {
     struct syn_engine_seat *seat = call->seat;
 
+    SYN_PERTURB();
     call->request.ready = on_ready;
     call->request.user = call;
     call->granted_code = 0;
@@ -277,6 +280,7 @@ syn_engine_end(struct syn_engine_task *call, struct syn_worker *worker,
     if (outcome->held)
         syn_memory_release(engine->memory, call->seat->node, call->uses, call->uses_count,
                            outcome->code == 0);
+    SYN_PERTURB();
     note_outcome(call, outcome->code);
     report(engine, call, outcome, err);
     if (syn_trace_on(engine->trace))
@@ -320,7 +324,9 @@ syn_engine_again(struct syn_engine_task *call, bool held, const struct syn_err *
                       (uint64_t)syn_engine_now());
     engine->stats.again++;
     syn_spin_unlock(&engine->lock);
+    wake_refused(engine);
     call->seat = NULL;
+    SYN_PERTURB();
     syn_engine_push(call);
 }
 

@@ -258,6 +258,7 @@ syn_engine_piece_end(struct syn_engine_task *piece, struct syn_worker *worker, i
     syn_engine_record_free(piece);
     if (atomic_fetch_sub_explicit(&split->left, 1, memory_order_acq_rel) != 1)
         return;
+    SYN_PERTURB();
     outcome.code = gather(split, &err);
     if (atomic_load(&split->code) < 0) {
         outcome.code = atomic_load(&split->code);

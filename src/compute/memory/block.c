@@ -249,6 +249,7 @@ take_view(struct syn_tensor *tensor, unsigned node)
     do {
         if (word & SYN_SLOT_HOLDS)
             return false;
+        SYN_PERTURB();
     } while (!atomic_compare_exchange_weak(&slot->word, &word, 0));
     syn_tensor_set_valid(tensor, tensor->replicas.valid & ~syn_node_bit(node));
     syn_block_leave(tensor, node);

@@ -430,7 +430,9 @@ gather(struct syn_tensor *tensor, bool home, bool on, struct syn_err *err)
     (void)pthread_mutex_unlock(&memory->lock);
     if (rc < 0)
         return rc;
+    SYN_PERTURB();
     rc = bring_parts(&g, &held, err);
+    SYN_PERTURB();
     (void)pthread_mutex_lock(&memory->lock);
     for (size_t i = 0; i < held; i++) {
         struct syn_tensor *part = tensor->kin->parts[i];

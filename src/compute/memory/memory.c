@@ -229,6 +229,7 @@ syn_memory_lost(struct syn_memory *memory, unsigned node,
     struct syn_tensor *list = NULL;
 
     assert(node != SYN_NODE_HOST);
+    SYN_PERTURB();
     (void)pthread_mutex_lock(&memory->lock);
     at->epoch++;
     for (struct syn_block *block = at->list.next, *next; block != &at->list; block = next) {

@@ -9,6 +9,8 @@
 
 #include <synor/compute/memory.h>
 
+#include "../perturb_priv.h"
+
 #define SYN_DIVIDE_DEPTH_MAX 16       /* divisions of parts of parts */
 #define SYN_BLOCK_CLASSES    (64 * 8) /* sizes of blocks: eight steps to each doubling */
 #define SYN_EVICT_WINDOW_MAX 32       /* candidates looked at before a modified one has to go */

@@ -237,6 +237,7 @@ on_event(void *arg)
     struct syn_move *move = arg;
     struct syn_memory *memory = move->memory;
 
+    SYN_PERTURB();
     (void)pthread_mutex_lock(&memory->bell);
     move->rung = memory->rung;
     memory->rung = move;
@@ -303,6 +304,7 @@ hold_source(struct syn_tensor *tensor, unsigned node)
     do {
         if (!(word & SYN_SLOT_VALID) || word & SYN_SLOT_WRITERS || tensor->writers > 0)
             return false;
+        SYN_PERTURB();
     } while (
         !atomic_compare_exchange_weak(&slot->word, &word, (word & ~SYN_SLOT_SOLE) + SYN_SLOT_HOLD));
     return true;
@@ -477,6 +479,7 @@ leave_source(struct syn_tensor *tensor, unsigned node)
     do {
         if (word & SYN_SLOT_HOLDS || !(word & SYN_SLOT_VALID) || tensor->writers > 0)
             return;
+        SYN_PERTURB();
     } while (!atomic_compare_exchange_weak(&slot->word, &word, 0));
     syn_tensor_drop(tensor, node);
     syn_tensor_settle(tensor);
@@ -600,6 +603,7 @@ ask(struct syn_memory *memory, struct syn_move *list)
         int code = syn_dev_event_poll(move->event, &why);
 
         list = move->rung;
+        SYN_PERTURB();
         (void)pthread_mutex_lock(&memory->lock);
         if (code == SYN_DRV_PENDING) {
             ask_later(move);
