@@ -51,12 +51,14 @@ syn_waitword_kick(_Atomic uint32_t *word)
     (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
+/* The count is raised before the bit is set and lowered after it was cleared: were it ever less than
+ * the bits, a publisher that reads 0 would leave somebody else asleep. */
 void
 syn_idle_enter(struct syn_idle *idle, unsigned index)
 {
-    (void)atomic_fetch_or(&idle->bits[index / 64], UINT64_C(1) << (index % 64));
-    SYN_PERTURB();
     (void)atomic_fetch_add(&idle->sleepers, 1);
+    SYN_PERTURB();
+    (void)atomic_fetch_or(&idle->bits[index / 64], UINT64_C(1) << (index % 64));
 }
 
 bool

@@ -39,6 +39,7 @@
 #define SLAB_BYTES    ((size_t)2 << 20) /* a huge page, where they are to be had */
 #define SLAB_EDGES    256
 #define RETURN_BATCH  32
+#define FAILED_MAX    65536 /* failures remembered; the oldest is forgotten first */
 #define LINK_BIAS     ((int32_t)1 << 30)
 #define ERROR_RUNNING 1 /* in syn_task.error: too late to cancel */
 
@@ -52,6 +53,10 @@ struct syn_tasks {
     struct syn_task *stock;                   /* records to use, under `order` */
     struct syn_extra_edge *edges;             /* extra edges to use, under `order` */
     struct slab *slabs;
+    /* Those that failed since the last wait, the oldest first; see the end of a task. */
+    _Alignas(SYN_LINE) struct syn_spin failed_lock;
+    _Atomic uint32_t failed_count;
+    struct syn_task *failed, *failed_last;
     /* Chains that workers gave back. */
     _Alignas(SYN_LINE) _Atomic(struct syn_task *) returned;
     _Atomic(struct syn_extra_edge *) returned_edges;
@@ -76,6 +81,7 @@ more_tasks(struct syn_tasks *tasks, struct syn_err *err)
     records = (struct syn_task *)(void *)((char *)slab + SYN_TASK_BYTES);
     for (size_t i = bytes / SYN_TASK_BYTES - 1; i-- > 0;) {
         atomic_init(&records[i].successors, (uint64_t)1 << SYN_REF_SHIFT);
+        records[i].name = 0;
         records[i].next = tasks->stock;
         tasks->stock = &records[i];
     }
@@ -239,6 +245,18 @@ ref_alive(syn_task_ref ref)
     return ((head ^ ref) & ~SYN_REF_MASK) == 0;
 }
 
+/* The code of a task that is over, if it failed and nobody has been told. Its record is not used
+ * again before that, so it is still that of this generation. Under the submission lock. */
+static int
+ref_failed(syn_task_ref ref)
+{
+    const struct syn_task *task = ref_task(ref);
+
+    if (__builtin_expect(__atomic_load_n(&task->name, __ATOMIC_RELAXED) != ref >> SYN_REF_SHIFT, 1))
+        return SYN_OK;
+    return atomic_load_explicit(&task->error, memory_order_relaxed);
+}
+
 /* Put the edge at `next` into the list of who waits for `ref`. False: that is over already. */
 static bool
 link_edge(syn_task_ref ref, syn_edge *next, uint64_t edge)
@@ -263,10 +281,19 @@ struct linking {
     struct syn_task *task;
     int32_t count;
     unsigned inline_used;
+    int code; /* of what it needs and is over: the first that failed, or 0 */
 };
 
 static void
-wait_for(struct linking *linking, syn_task_ref ref)
+note_failure(struct linking *linking, syn_task_ref ref, uint64_t kind)
+{
+    if (kind != SYN_EDGE_ORDER && linking->code == 0)
+        linking->code = ref_failed(ref);
+}
+
+/* `kind`: SYN_EDGE_ORDER, or 0 where it needs the result. */
+static void
+wait_for(struct linking *linking, syn_task_ref ref, uint64_t kind)
 {
     struct syn_task *task = linking->task;
     struct syn_extra_edge *extra;
@@ -276,9 +303,11 @@ wait_for(struct linking *linking, syn_task_ref ref)
     if (linking->inline_used < SYN_USES_INLINE) {
         syn_edge *edge = &task->uses[linking->inline_used].edge;
 
-        if (link_edge(ref, edge, (uintptr_t)edge)) {
+        if (link_edge(ref, edge, (uintptr_t)edge | kind)) {
             linking->inline_used++;
             linking->count++;
+        } else {
+            note_failure(linking, ref, kind);
         }
         return;
     }
@@ -286,15 +315,23 @@ wait_for(struct linking *linking, syn_task_ref ref)
     assert(extra != NULL); /* reserve_edges() */
     linking->tasks->edges = (struct syn_extra_edge *)(uintptr_t)extra->next;
     extra->to = task;
-    if (link_edge(ref, &extra->next, (uintptr_t)extra | SYN_EDGE_EXTRA)) {
+    if (link_edge(ref, &extra->next, (uintptr_t)extra | SYN_EDGE_EXTRA | kind)) {
         linking->count++;
     } else {
+        note_failure(linking, ref, kind);
         extra->next = (uintptr_t)linking->tasks->edges;
         linking->tasks->edges = extra;
     }
 }
 
 /* ---- data ---- */
+
+/* Nobody will ask for it any more: it is over, and if it wrote, it did not fail. */
+static bool
+is_forgotten(const struct syn_data *data, syn_task_ref ref)
+{
+    return !ref_alive(ref) && (data->group == SYN_GROUP_READ || ref_failed(ref) == 0);
+}
 
 /* Make room for `more` readers: drop those that are over, else grow. */
 static SYN_MUST int
@@ -306,7 +343,7 @@ reserve_readers(struct syn_data *data, uint32_t more, struct syn_err *err)
     if (data->readers_count + more <= data->readers_cap)
         return SYN_OK;
     for (uint32_t i = 0; i < data->readers_count; i++) {
-        if (ref_alive(data->readers[i]))
+        if (!is_forgotten(data, data->readers[i]))
             data->readers[kept++] = data->readers[i];
     }
     data->readers_count = kept;
@@ -339,14 +376,31 @@ hold(struct syn_task *task, struct syn_data *data, enum syn_access access)
     data->unsettled |= access == SYN_REDUCE;
 }
 
+/* A task that only writes needs nothing of those before it, unless another of its uses reads the
+ * same. */
+static uint64_t
+kind_of_write(const struct syn_task_spec *spec, const struct syn_use *use)
+{
+    if ((use->access & SYN_READ) != 0)
+        return 0;
+    for (unsigned i = 0; i < spec->uses_count; i++) {
+        if (spec->uses[i].data == use->data && (spec->uses[i].access & SYN_READ) != 0)
+            return 0;
+    }
+    return SYN_EDGE_ORDER;
+}
+
+/* Who reads needs the writer, who writes comes after the readers. An update after readers needs the
+ * writer as well: that one of them failed says nothing of what it updates. */
 static void
-use_data(struct linking *linking, const struct syn_use *use)
+use_data(struct linking *linking, const struct syn_task_spec *spec, const struct syn_use *use)
 {
     struct syn_data *data = use->data;
+    uint64_t kind;
     syn_task_ref self;
 
     if (syn_access_joins(use->access)) {
-        wait_for(linking, data->writer);
+        wait_for(linking, data->writer, 0);
         data->readers[data->readers_count++] = ref_to(linking->task);
         data->group = (uint8_t)syn_group_of(use->access);
         if (use->access > SYN_UPDATE)
@@ -357,10 +411,13 @@ use_data(struct linking *linking, const struct syn_use *use)
         hold(linking->task, data, SYN_REDUCE); /* only so that it stays there */
     data->unsettled = false;
     self = ref_to(linking->task);
-    if (data->readers_count == 0)
-        wait_for(linking, data->writer);
+    kind = kind_of_write(spec, use);
+    if (data->readers_count == 0 || (kind == 0 && data->group == SYN_GROUP_READ))
+        wait_for(linking, data->writer, kind);
+    if (data->group == SYN_GROUP_READ)
+        kind = SYN_EDGE_ORDER;
     for (uint32_t i = 0; i < data->readers_count; i++)
-        wait_for(linking, data->readers[i]);
+        wait_for(linking, data->readers[i], kind);
     data->readers_count = 0;
     data->writer = self;
 }
@@ -491,6 +548,15 @@ fill(struct syn_task *task, const struct syn_task_spec *spec, struct syn_task_mo
         more->self = ref_to(task);
 }
 
+/* It will not run, if it has not begun. */
+static void
+note_error(struct syn_task *task, int code)
+{
+    int32_t none = 0;
+
+    (void)atomic_compare_exchange_strong(&task->error, &none, code);
+}
+
 static void
 run_from_lane(void *arg)
 {
@@ -558,10 +624,12 @@ syn_task_submit_flagged(struct syn_runtime *runtime, const struct syn_task_spec 
     atomic_store_explicit(&task->awaited, LINK_BIAS, memory_order_relaxed);
     linking.task = task;
     for (unsigned i = 0; i < spec->uses_count; i++)
-        use_data(&linking, &spec->uses[i]);
+        use_data(&linking, spec, &spec->uses[i]);
     for (unsigned i = 0; i < spec->after_count; i++)
-        wait_for(&linking, spec->after[i]->more->self);
+        wait_for(&linking, spec->after[i]->more->self, 0);
     syn_spin_unlock(&tasks->order);
+    if (__builtin_expect(linking.code < 0, 0))
+        note_error(task, linking.code);
     if (ret_task != NULL)
         *ret_task = task;
     if (linking.count == 0) {
@@ -606,11 +674,9 @@ syn_task_ready(struct syn_runtime *runtime, struct syn_worker *worker, struct sy
 void
 syn_task_release_one(struct syn_worker *worker, struct syn_task *task, int code)
 {
-    int32_t none = 0;
-
     SYN_PERTURB();
     if (code < 0)
-        (void)atomic_compare_exchange_strong(&task->error, &none, code);
+        note_error(task, code);
     if (worker->runtime->alone) {
         int32_t left = atomic_load_explicit(&task->awaited, memory_order_relaxed) - 1;
 
@@ -633,16 +699,16 @@ release_all(struct syn_worker *worker, syn_edge edge, int code)
         /* The edge lies in the record that it leads to, which is free to end once released. */
         if ((edge & SYN_EDGE_EXTRA) != 0) {
             struct syn_extra_edge *extra =
-                (struct syn_extra_edge *)(uintptr_t)(edge & ~SYN_EDGE_EXTRA);
+                (struct syn_extra_edge *)(uintptr_t)(edge & ~SYN_EDGE_FLAGS);
 
             next = extra->next;
             task = extra->to;
             give_back_edge(worker->runtime->tasks, extra);
         } else {
-            next = *(const syn_edge *)(uintptr_t)edge;
+            next = *(const syn_edge *)(uintptr_t)(edge & ~SYN_EDGE_FLAGS);
             task = (struct syn_task *)(uintptr_t)(edge & ~(uint64_t)(SYN_TASK_BYTES - 1));
         }
-        syn_task_release_one(worker, task, code);
+        syn_task_release_one(worker, task, (edge & SYN_EDGE_ORDER) != 0 ? 0 : code);
         edge = next;
     }
 }
@@ -690,8 +756,91 @@ syn_task_begin(struct syn_task *task)
     if (task->more == NULL)
         return atomic_load_explicit(&task->error, memory_order_relaxed);
     (void)atomic_compare_exchange_strong(&task->error, &error, ERROR_RUNNING);
-    return error;
+    return error == ERROR_RUNNING ? SYN_OK : error; /* it has begun before */
 }
+
+/* ---- failures ----
+ *
+ * Who is submitted after a failed task has ended must hear of it as those do who waited for it, or
+ * what a program gets would depend on who was faster. References in handles, to the last writer or
+ * to those who commute, outlive the task; so the record of one that failed is not used again, and
+ * says with what, until a wait has told of the failures. That costs nobody anything who does not
+ * fail: who finds that a reference is to a task that is over looks at one more word of a line that
+ * it has looked at anyway. */
+
+/* Before its list of successors is closed: who then finds it over finds this too. */
+static void
+mark_failed(struct syn_task *task, int code)
+{
+    uint64_t head = atomic_load_explicit(&task->successors, memory_order_relaxed);
+
+    if (task->more != NULL)
+        (void)atomic_fetch_add_explicit(&task->more->refs, 1, memory_order_relaxed);
+    atomic_store_explicit(&task->error, code, memory_order_relaxed);
+    __atomic_store_n(&task->name, (uint32_t)(head >> SYN_REF_SHIFT), __ATOMIC_RELAXED);
+}
+
+static void
+forget_failed(struct syn_tasks *tasks, struct syn_task *task)
+{
+    struct syn_task_more *more = task->more;
+
+    __atomic_store_n(&task->name, 0, __ATOMIC_RELAXED);
+    if (more != NULL && atomic_fetch_sub_explicit(&more->refs, 1, memory_order_acq_rel) != 1)
+        return; /* the user's handle gives it back */
+    syn_free(more);
+    return_chain(tasks, task, task);
+}
+
+static void
+keep_failed(struct syn_tasks *tasks, struct syn_task *task)
+{
+    struct syn_task *oldest = NULL;
+    uint32_t count;
+
+    task->next = NULL;
+    syn_spin_lock(&tasks->failed_lock);
+    if (tasks->failed == NULL)
+        tasks->failed = task;
+    else
+        tasks->failed_last->next = task;
+    tasks->failed_last = task;
+    count = atomic_load_explicit(&tasks->failed_count, memory_order_relaxed);
+    if (count == FAILED_MAX) {
+        oldest = tasks->failed;
+        tasks->failed = oldest->next;
+    } else {
+        atomic_store_explicit(&tasks->failed_count, count + 1, memory_order_relaxed);
+    }
+    syn_spin_unlock(&tasks->failed_lock);
+    if (oldest != NULL)
+        forget_failed(tasks, oldest);
+}
+
+void
+syn_tasks_forget_failures(struct syn_runtime *runtime)
+{
+    struct syn_tasks *tasks = runtime->tasks;
+    struct syn_task *list;
+
+    if (atomic_load_explicit(&tasks->failed_count, memory_order_relaxed) == 0)
+        return;
+    syn_spin_lock(&tasks->failed_lock);
+    list = SYN_TAKE(tasks->failed);
+    atomic_store_explicit(&tasks->failed_count, 0, memory_order_relaxed);
+    syn_spin_unlock(&tasks->failed_lock);
+    /* Nobody links meanwhile: a submission finds all of them or none. */
+    syn_spin_lock(&tasks->order);
+    while (list != NULL) {
+        struct syn_task *task = list;
+
+        list = task->next;
+        forget_failed(tasks, task);
+    }
+    syn_spin_unlock(&tasks->order);
+}
+
+/* ---- running ---- */
 
 void
 syn_task_init_captured(struct syn_task *task, const struct syn_task_spec *spec,
@@ -738,12 +887,26 @@ undefer(struct syn_worker *worker)
 }
 
 static void
+end_failed(struct syn_worker *worker, struct syn_task *task, int code)
+{
+    mark_failed(task, code);
+    release_all(worker, close_successors(task, worker->runtime->alone), code);
+    if (task->more != NULL)
+        (void)syn_task_announce(task->more, code); /* not the last: it is kept */
+    keep_failed(worker->runtime->tasks, task);
+}
+
+static void
 end(struct syn_worker *worker, struct syn_task *task, int code)
 {
     struct syn_task_more *more = task->more;
 
     if (__builtin_expect((task->flags & SYN_TASK_HOLDS) != 0, 0))
         syn_data_let_go(worker, task);
+    if (__builtin_expect(code < 0, 0)) {
+        end_failed(worker, task, code);
+        return;
+    }
     release_all(worker, close_successors(task, worker->runtime->alone), code);
     if (more == NULL) {
         recycle(worker, task);

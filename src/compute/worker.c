@@ -580,6 +580,7 @@ syn_runtime_wait(struct syn_runtime *runtime)
         }
     }
     (void)atomic_fetch_sub(&runtime->waiters, 1);
+    syn_tasks_forget_failures(runtime);
 }
 
 void

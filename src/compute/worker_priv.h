@@ -179,6 +179,8 @@ void syn_lanes_end(struct syn_runtime *runtime);
 
 SYN_MUST int syn_tasks_new(struct syn_runtime *runtime, struct syn_err *err);
 void syn_tasks_free(struct syn_runtime *runtime);
+/* A wait has told of the failures: handles are what they are. */
+void syn_tasks_forget_failures(struct syn_runtime *runtime);
 /* Run a ready task to its end and release what waited for it. */
 void syn_task_run(struct syn_worker *worker, struct syn_task *task);
 
