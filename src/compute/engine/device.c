@@ -8,7 +8,8 @@
  *
  * A device is lost when its driver says so or when a call takes longer than the engine's limit. It
  * then gets no more calls; those it had go back to the strategy, and the memory manager forgets its
- * replicas. A device that timed out is never touched again, not even to be closed: whatever it
+ * replicas. What a queue does not run because a call before it failed is launched again. A device
+ * that timed out is never touched again, not even to be closed: whatever it
  * still writes to goes with it. */
 #include <string.h>
 
@@ -145,24 +146,31 @@ launch(struct syn_engine_task *call, struct syn_err *err)
 {
     struct syn_engine_seat *seat = call->seat;
     struct syn_tensor_place places[SYN_OPERANDS_MAX];
-    struct syn_dev_cmd cmd = {.queue = seat->queue};
+    struct syn_dev_cmd cmd = {0};
     struct syn_kernel_call seen;
-    int rc;
+    int rc = SYN_OK;
 
     syn_engine_call_of(call, places, &seen);
     call->impl = syn_kernel_pick(call->kernel, &seen, seat->info);
     if (call->impl == NULL)
         return SYN_FAIL(err, SYN_E_INTERNAL, "%s: none for how its tensors lie on %s",
                         call->kernel->name, seat->info->id);
-    rc = make_scratch(call, &seen, err);
+    if (seat->queue == NULL)
+        rc = syn_dev_queue_create(seat->dev, 0, &seat->queue, err);
+    if (rc == SYN_OK)
+        rc = make_scratch(call, &seen, err);
     if (rc < 0)
         return rc;
     assert(seat->events_count > 0); /* one for each that flies */
+    cmd.queue = seat->queue;
+    call->failures = seat->failures;
     call->event = cmd.signal = seat->events[--seat->events_count];
     call->begun_ns = syn_engine_now();
     rc = syn_program_launch(seat->programs, call->impl, &seen, places, call->scratch, &cmd, err);
-    if (rc == SYN_OK && can_notify(seat))
-        rc = syn_dev_event_notify(call->event, on_event, seat, err);
+    if (rc < 0) /* of several commands the first ones may run: they come to their end */
+        seat->queue = syn_dev_queue_destroy(seat->queue);
+    call->told = rc == SYN_OK && can_notify(seat) &&
+                 syn_dev_event_notify(call->event, on_event, seat, NULL) == SYN_OK;
     return rc;
 }
 
@@ -220,6 +228,29 @@ measure(struct syn_engine_seat *seat, const struct syn_engine_task *call,
     seat->idle_ns = outcome->ended_ns = now;
 }
 
+/* How the call went. An answer that is an error may be the question's own: asked again, and again
+ * when nothing runs there any more, the event tells the truth. */
+static int
+ask(struct syn_engine_seat *seat, const struct syn_engine_task *call, struct syn_err *err)
+{
+    int rc = syn_dev_event_poll(call->event, err);
+
+    if (rc < 0 && !seat->dev->lost)
+        rc = syn_dev_event_poll(call->event, err);
+    if (rc < 0 && !seat->dev->lost) {
+        seat->queue = syn_dev_queue_destroy(seat->queue);
+        rc = syn_dev_event_poll(call->event, err);
+    }
+    return rc;
+}
+
+/* It did not run, because one before it on the queue failed. */
+static bool
+was_taken_along(const struct syn_engine_seat *seat, const struct syn_engine_task *call, int rc)
+{
+    return rc == SYN_E_CANCELED && seat->failures != call->failures;
+}
+
 /* Look at the oldest call in flight. False: it still flies. */
 static bool
 land(struct syn_engine_seat *seat)
@@ -227,7 +258,7 @@ land(struct syn_engine_seat *seat)
     struct syn_engine_task *call = seat->flying[0];
     struct syn_engine_outcome outcome = {.held = true};
     struct syn_err err;
-    int rc = syn_dev_event_poll(call->event, &err);
+    int rc = ask(seat, call, &err);
 
     if (rc == SYN_DRV_PENDING) {
         int64_t limit = seat->engine->timeout_ns;
@@ -246,13 +277,16 @@ land(struct syn_engine_seat *seat)
     }
     seat->flying_count--;
     memmove(seat->flying, seat->flying + 1, seat->flying_count * sizeof(struct syn_engine_task *));
-    outcome.code = SYN_MIN(rc, 0);
-    outcome.ran = rc == SYN_OK;
     if (rc == SYN_OK)
         measure(seat, call, &outcome);
-    else
-        syn_dev_queue_clear(seat->queue);
     give_back(seat, call);
+    if (was_taken_along(seat, call, rc)) {
+        start(seat, call);
+        return true;
+    }
+    outcome.code = SYN_MIN(rc, 0);
+    outcome.ran = rc == SYN_OK;
+    seat->failures += rc < 0;
     syn_engine_end(call, NULL, &outcome, &err);
     return true;
 }
@@ -308,7 +342,7 @@ rest(struct syn_engine_seat *seat, uint32_t seen)
     struct syn_err err;
     int rc = SYN_OK;
 
-    if (seat->flying_count > 0 && (!can_notify(seat) || seat->engine->timeout_ns > 0))
+    if (seat->flying_count > 0 && (!seat->flying[0]->told || seat->engine->timeout_ns > 0))
         rc = syn_dev_event_wait(seat->flying[0]->event, ASK_NS, &err);
     else
         syn_waitword_sleep(&seat->word.value, seen);

@@ -46,6 +46,8 @@ struct syn_engine_task {
     /* On a device. */
     struct syn_dev_event *event;
     struct syn_dev_buf *scratch;
+    uint64_t failures; /* of the seat's, when it was launched */
+    bool told;         /* the driver will say when it is over */
     /* Of a piece, and of what is divided; see split.c. */
     struct syn_engine_split *split;
     unsigned piece;
@@ -62,7 +64,7 @@ struct syn_engine_seat {
     struct syn_dev *dev;      /* NULL: the runtime's thread of that index */
     struct syn_profile rates; /* without holes, for priors and energy */
     uint64_t busy_mw;         /* while one call runs there */
-    struct syn_dev_queue *queue;
+    struct syn_dev_queue *queue; /* NULL: made when the next call is launched */
     struct syn_programs *programs; /* compiled for it */
     pthread_t thread;
     bool started;
@@ -76,6 +78,7 @@ struct syn_engine_seat {
     /* The device's thread's own: launched, the oldest first. */
     struct syn_engine_task *flying[SYN_ENGINE_DEPTH];
     unsigned flying_count;
+    uint64_t failures;                              /* calls that failed there */
     unsigned acquiring;                             /* popped, and not granted yet */
     int64_t idle_ns;                                /* when the last call ended there */
     struct syn_dev_event *events[SYN_ENGINE_DEPTH]; /* spare ones */

@@ -535,7 +535,7 @@ settle(struct world *w)
 
         if (op->task != NULL)
             op->code = syn_task_wait(syn_engine_runtime(w->engine), op->task, &err);
-        codes |= set_of(op->code);
+        codes |= op->look ? 0 : set_of(op->code);
         check_op(w, op);
     }
     check_groups(w);
@@ -578,6 +578,7 @@ make_cell(struct world *w, unsigned number)
     if (below(w, 3) > 0 || shape.layout != SYN_LAYOUT_ROWS) {
         assert_done(syn_tensor_new(memory, &shape, &cell->tensor, &err), &err);
         submit_fill(w, number);
+        assert_done(syn_engine_wait(w->engine, &err), &err);
         return;
     }
     cell->mine = malloc(sizeof(cell->want));

@@ -302,7 +302,7 @@ syn_engine_drop(struct syn_engine_task *call, int code)
     note_outcome(call, code);
     syn_spin_lock(&engine->lock);
     engine->stats.ended++;
-    engine->stats.failed++;
+    remember_failure(engine, call, code, NULL); /* the first one, if it was cancelled */
     syn_spin_unlock(&engine->lock);
     syn_engine_record_free(call);
 }

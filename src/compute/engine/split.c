@@ -21,8 +21,8 @@ struct syn_engine_split {
     struct syn_engine_task *whole;
     const struct syn_kernel_split *rule;
     unsigned count;
-    uint64_t size; /* along the cut */
-    _Atomic unsigned left;
+    uint64_t size;               /* along the cut */
+    _Atomic unsigned left, done; /* pieces: not over; that ran well */
     _Atomic int code;
     struct syn_tensor *parts[SYN_OPERANDS_MAX][PIECES_MAX];
     uint64_t first[PIECES_MAX], sizes[PIECES_MAX];         /* of each piece, along the cut */
@@ -183,6 +183,27 @@ gather(struct syn_engine_split *split, struct syn_err *err)
     return rc;
 }
 
+/* A piece failed. What was written is as before if none did anything and all that they had is still
+ * somewhere; else it has no content, rather than some of both. */
+static SYN_MUST int
+gather_failed(struct syn_engine_split *split, struct syn_err *err)
+{
+    struct syn_engine_task *whole = split->whole;
+    bool as_before = atomic_load(&split->done) == 0;
+
+    for (unsigned i = 0; i < whole->operands_count; i++) {
+        for (unsigned j = 0; is_written(whole, i) && j < split->count; j++)
+            as_before = as_before && syn_tensor_replicas(split->parts[i][j])->valid != 0;
+    }
+    if (as_before)
+        return gather(split, err);
+    for (unsigned i = 0; i < whole->operands_count; i++) {
+        if (is_written(whole, i))
+            syn_tensor_abandon(whole->tensors[i]);
+    }
+    return SYN_OK;
+}
+
 static void
 undo(struct syn_engine_split *split)
 {
@@ -255,11 +276,13 @@ syn_engine_piece_end(struct syn_engine_task *piece, struct syn_worker *worker, i
 
     if (code < 0)
         (void)atomic_compare_exchange_strong(&split->code, &none, code);
+    else
+        (void)atomic_fetch_add_explicit(&split->done, 1, memory_order_relaxed);
     syn_engine_record_free(piece);
     if (atomic_fetch_sub_explicit(&split->left, 1, memory_order_acq_rel) != 1)
         return;
     SYN_PERTURB();
-    outcome.code = gather(split, &err);
+    outcome.code = atomic_load(&split->code) < 0 ? gather_failed(split, &err) : gather(split, &err);
     if (atomic_load(&split->code) < 0) {
         outcome.code = atomic_load(&split->code);
         (void)SYN_FAIL(&err, outcome.code, "a piece of it ended with %s",

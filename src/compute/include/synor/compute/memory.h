@@ -91,6 +91,16 @@ struct syn_tensor_place {
 void syn_tensor_at(const struct syn_tensor *tensor, unsigned node,
                    struct syn_tensor_place *ret_place);
 
+/** End the division, and the content with it: the tensor is as if never written. Nobody uses its
+ * parts, and none is divided. */
+void syn_tensor_abandon(struct syn_tensor *tensor);
+
+/** Does every element of two shapes of the same sizes lie at the same place? */
+bool syn_shape_same_places(const struct syn_shape *a, const struct syn_shape *b);
+/** Copy the elements of one array on the host to another one that lies differently. */
+void syn_shape_copy(const struct syn_shape *dst_shape, void *dst, const struct syn_shape *src_shape,
+                    const void *src);
+
 /** A number for messages and traces, counted from 0 in order of making. */
 uint64_t syn_tensor_number(const struct syn_tensor *tensor);
 /** What strategies look at. Borrowed from the tensor. */
