@@ -162,6 +162,7 @@ divide_written(struct syn_engine_split *split, struct syn_err *err)
     return rc;
 }
 
+/* What cannot be gathered loses its content: nobody could use it else. */
 static SYN_MUST int
 gather(struct syn_engine_split *split, struct syn_err *err)
 {
@@ -175,6 +176,8 @@ gather(struct syn_engine_split *split, struct syn_err *err)
         if (!is_written(whole, i) || split->parts[i][0] == NULL)
             continue;
         failed = syn_tensor_gather(whole->tensors[i], &one);
+        if (failed < 0)
+            syn_tensor_abandon(whole->tensors[i]);
         if (failed < 0 && rc == SYN_OK) {
             rc = failed;
             *err = one;
@@ -204,19 +207,37 @@ gather_failed(struct syn_engine_split *split, struct syn_err *err)
     return SYN_OK;
 }
 
-static void
-undo(struct syn_engine_split *split)
+static SYN_MUST int
+undo(struct syn_engine_split *split, struct syn_err *err)
 {
-    struct syn_err err;
     int rc;
 
     for (unsigned i = 0; i < split->count; i++) {
         if (split->pieces[i] != NULL)
             syn_engine_record_free(split->pieces[i]);
     }
-    rc = gather(split, &err);
-    assert(rc == SYN_OK); /* nothing has moved */
+    rc = gather(split, err);
     syn_free(split);
+    return rc;
+}
+
+/* It does not run in pieces. False: it can run whole. */
+static bool
+give_up(struct syn_engine_split *split, int code)
+{
+    struct syn_engine_task *whole = split->whole;
+    struct syn_engine_outcome outcome = {.code = code};
+    struct syn_err err;
+    int rc = undo(split, &err);
+
+    if (rc == SYN_OK && code == SYN_OK)
+        return false;
+    if (code < 0)
+        (void)SYN_FAIL(&err, code, "%s", syn_err_info(code)->wire);
+    else
+        outcome.code = rc;
+    syn_engine_end(whole, NULL, &outcome, &err);
+    return true;
 }
 
 static SYN_MUST int
@@ -242,6 +263,7 @@ syn_engine_divide(struct syn_engine_task *call)
     struct syn_err err;
     uint64_t size = 0;
     unsigned count = choose(call, &rule, &size);
+    int rc;
 
     if (count < 2)
         return false;
@@ -253,10 +275,11 @@ syn_engine_divide(struct syn_engine_task *call)
     split->count = count;
     split->size = size;
     atomic_init(&split->left, count);
-    if (make_all(split, &err) < 0) {
-        undo(split);
-        return false;
-    }
+    if (make_all(split, &err) < 0)
+        return give_up(split, SYN_OK);
+    rc = syn_task_begin(call->task);
+    if (rc < 0)
+        return give_up(split, rc); /* cancelled meanwhile */
     syn_spin_lock(&call->engine->lock);
     call->engine->stats.divided++;
     syn_spin_unlock(&call->engine->lock);

@@ -468,6 +468,10 @@ syn_tensor_abandon(struct syn_tensor *tensor)
     (void)pthread_mutex_lock(&tensor->memory->lock);
     quiet_parts(tensor);
     tensor->content = SYN_CONTENT_NONE;
+    for (size_t i = 0; i < tensor->kin->parts_count; i++) {
+        if (tensor->kin->parts[i]->content == SYN_CONTENT_LOST)
+            tensor->content = SYN_CONTENT_LOST;
+    }
     end_parts(tensor);
     (void)pthread_mutex_unlock(&tensor->memory->lock);
 }

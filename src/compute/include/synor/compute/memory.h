@@ -91,8 +91,8 @@ struct syn_tensor_place {
 void syn_tensor_at(const struct syn_tensor *tensor, unsigned node,
                    struct syn_tensor_place *ret_place);
 
-/** End the division, and the content with it: the tensor is as if never written. Nobody uses its
- * parts, and none is divided. */
+/** End the division, and the content with it: the tensor is as if never written, or as lost if a
+ * part was. Nobody uses its parts, and none is divided. */
 void syn_tensor_abandon(struct syn_tensor *tensor);
 
 /** Does every element of two shapes of the same sizes lie at the same place? */
