@@ -281,14 +281,20 @@ struct linking {
     struct syn_task *task;
     int32_t count;
     unsigned inline_used;
-    int code; /* of what it needs and is over: the first that failed, or 0 */
+    int code; /* of something that it needs and that failed, or 0 */
 };
 
-static void
+/* What it waits for is over. */
+static inline void
 note_failure(struct linking *linking, syn_task_ref ref, uint64_t kind)
 {
-    if (kind != SYN_EDGE_ORDER && linking->code == 0)
-        linking->code = ref_failed(ref);
+    int code;
+
+    if (kind == SYN_EDGE_ORDER)
+        return;
+    code = ref_failed(ref);
+    if (__builtin_expect(code != 0, 0))
+        linking->code = code;
 }
 
 /* `kind`: SYN_EDGE_ORDER, or 0 where it needs the result. */
@@ -378,7 +384,7 @@ hold(struct syn_task *task, struct syn_data *data, enum syn_access access)
 
 /* A task that only writes needs nothing of those before it, unless another of its uses reads the
  * same. */
-static uint64_t
+static inline uint64_t
 kind_of_write(const struct syn_task_spec *spec, const struct syn_use *use)
 {
     if ((use->access & SYN_READ) != 0)
@@ -689,7 +695,7 @@ syn_task_release_one(struct syn_worker *worker, struct syn_task *task, int code)
     syn_task_ready(worker->runtime, worker, task);
 }
 
-static void
+static inline __attribute__((always_inline)) void
 release_all(struct syn_worker *worker, syn_edge edge, int code)
 {
     while (edge != 0) {
@@ -886,7 +892,7 @@ undefer(struct syn_worker *worker)
                           memory_order_release);
 }
 
-static void
+static __attribute__((noinline, cold)) void
 end_failed(struct syn_worker *worker, struct syn_task *task, int code)
 {
     mark_failed(task, code);
@@ -907,10 +913,10 @@ end(struct syn_worker *worker, struct syn_task *task, int code)
         end_failed(worker, task, code);
         return;
     }
-    release_all(worker, close_successors(task, worker->runtime->alone), code);
+    release_all(worker, close_successors(task, worker->runtime->alone), SYN_OK);
     if (more == NULL) {
         recycle(worker, task);
-    } else if (syn_task_announce(more, code)) {
+    } else if (syn_task_announce(more, SYN_OK)) {
         syn_free(more);
         recycle(worker, task);
     }

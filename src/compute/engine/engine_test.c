@@ -169,13 +169,24 @@ close_set(struct set *set)
     set->engine = syn_engine_close(set->engine);
 }
 
+static _Atomic unsigned ended_well;
+
+static void
+on_over(void *arg, int code)
+{
+    (void)arg;
+    (void)atomic_fetch_add(&ended_well, code == SYN_OK);
+}
+
+/* Every second call is one whose end somebody is told of. */
 static int
 mix_them(struct set *set, unsigned a, unsigned b, unsigned c, unsigned pieces)
 {
     const struct syn_task_call call = {
         .kernel = pieces % 2 == 0 ? &mix : &mix_columns,
         .tensors = {set->tensors[a], set->tensors[b], set->tensors[c]},
-        .pieces = pieces};
+        .pieces = pieces,
+        .done = (a + b) % 2 == 0 ? on_over : NULL};
     struct syn_err err;
 
     for (unsigned i = 0; i < N; i++)
@@ -331,6 +342,130 @@ test_failure(void **unused)
     syn_task_release(bad);
     syn_task_release(next);
     syn_task_release(other);
+    close_set(&set);
+}
+
+/* What a device's queue does not run since a call before it failed is no failure of its own. */
+static void
+test_a_failure_takes_nobody_along(void **unused)
+{
+    const struct syn_engine_options options = {
+        .modelled = "h100-sxm", .devices = "modelled0", .runtime = {.workers = 1}};
+    struct syn_err err;
+    struct set set;
+
+    (void)unused;
+    open_set(&set, &options);
+    for (unsigned i = 0; i < 60; i++) {
+        const struct syn_task_call call = {
+            .kernel = &failing, .tensors = {set.tensors[0], set.tensors[1], set.tensors[2]}};
+        const unsigned before = atomic_load(&ended_well);
+
+        assert_done(syn_engine_submit(set.engine, &call, NULL, &err), &err);
+        for (unsigned j = 0; j < 6; j++)
+            assert_int_equal(mix_them(&set, 3, 5, 6 + j, SYN_PIECES_ONE), SYN_OK);
+        assert_int_equal(syn_engine_wait(set.engine, &err), SYN_E_CORRUPT);
+        assert_int_equal(atomic_load(&ended_well) - before, 6);
+        assert_done(
+            syn_engine_submit(set.engine,
+                              &(struct syn_task_call){.kernel = &fill, .tensors = {set.tensors[2]}},
+                              NULL, &err),
+            &err);
+    }
+    for (unsigned j = 0; j < N; j++)
+        set.mine[2][j] = j;
+    check_set(&set);
+    close_set(&set);
+}
+
+/* Fails where the first element of `a` is 12, as in the second row's piece, else adds 1 to c. */
+static int
+run_half(const struct syn_kernel_call *call, struct syn_worker *worker, struct syn_fork *at,
+         struct syn_err *err)
+{
+    const struct syn_shape *rows = call->operands[2].shape;
+    int64_t *c = call->operands[2].data;
+
+    (void)worker;
+    (void)at;
+    for (uint64_t i = 0; i < rows->sizes[0]; i++) {
+        for (uint64_t j = 0; j < rows->sizes[1]; j++)
+            c[i * rows->strides[0] + j * rows->strides[1]] += 1;
+    }
+    return *(const int64_t *)call->operands[0].data == 12 ? SYN_FAIL(err, SYN_E_CORRUPT, "12")
+                                                          : SYN_OK;
+}
+
+/* Where some pieces ran and others failed, what was written is no mixture of both. */
+static void
+test_pieces_that_fail(void **unused)
+{
+    static const struct syn_kernel_impl impls[] = {
+        {.format = SYN_FORMAT_NATIVE, .kinds = UINT32_MAX, .run = run_half}};
+    struct syn_kernel half = mix;
+    const struct syn_engine_options options = {.runtime = {.workers = 2}, .devices = "cpu0"};
+    struct syn_err err;
+    struct set set;
+    void *data;
+
+    (void)unused;
+    half.name = "half";
+    half.impls = impls;
+    open_set(&set, &options);
+    for (unsigned i = 0; i < 20; i++) {
+        const struct syn_task_call call = {
+            .kernel = &half,
+            .tensors = {set.tensors[0], set.tensors[1], set.tensors[2]},
+            .pieces = 8};
+
+        assert_done(syn_engine_submit(set.engine, &call, NULL, &err), &err);
+        assert_int_equal(syn_engine_wait(set.engine, &err), SYN_E_CORRUPT);
+        assert_int_equal(syn_engine_map(set.engine, set.tensors[2], SYN_READ, &data, &err),
+                         SYN_E_INVALID);
+        assert_done(
+            syn_engine_submit(set.engine,
+                              &(struct syn_task_call){.kernel = &fill, .tensors = {set.tensors[2]}},
+                              NULL, &err),
+            &err);
+    }
+    for (unsigned j = 0; j < N; j++)
+        set.mine[2][j] = j;
+    check_set(&set);
+    close_set(&set);
+}
+
+/* A part of what is on a device lies packed here; who maps it sees the tensor's own strides. */
+static void
+test_map_of_a_part(void **unused)
+{
+    const struct syn_engine_options options = {
+        .modelled = "h100-sxm", .devices = "modelled0", .runtime = {.workers = 1}};
+    struct syn_tensor *parts[3];
+    const struct syn_shape *part;
+    struct syn_err err;
+    struct set set;
+    void *data;
+
+    (void)unused;
+    open_set(&set, &options);
+    assert_done(syn_engine_wait(set.engine, &err), &err);
+    assert_done(syn_tensor_divide(set.tensors[4], 1, 3, parts, &err), &err);
+    part = syn_tensor_shape(parts[1]); /* columns 4 to 7 */
+    assert_int_equal(part->sizes[1], 4);
+    assert_int_equal(part->strides[0], 12);
+    assert_done(syn_engine_map(set.engine, parts[1], SYN_UPDATE, &data, &err), &err);
+    for (uint64_t i = 0; i < 8; i++) {
+        for (uint64_t j = 0; j < 4; j++) {
+            int64_t *x = (int64_t *)data + i * part->strides[0] + j;
+
+            assert_int_equal(*x, set.mine[4][i * 12 + 4 + j]);
+            *x = set.mine[4][i * 12 + 4 + j] = -(int64_t)(i * 4 + j);
+        }
+    }
+    syn_engine_unmap(set.engine, parts[1]);
+    assert_done(syn_engine_wait(set.engine, &err), &err);
+    assert_done(syn_tensor_gather(set.tensors[4], &err), &err);
+    check_set(&set);
     close_set(&set);
 }
 
@@ -710,6 +845,9 @@ main(int argc, char **argv)
         cmocka_unit_test(test_every_strategy),
         cmocka_unit_test(test_short_of_memory),
         cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_a_failure_takes_nobody_along),
+        cmocka_unit_test(test_pieces_that_fail),
+        cmocka_unit_test(test_map_of_a_part),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_affinity_and_reports),
         cmocka_unit_test(test_pieces),
