@@ -51,8 +51,8 @@ syn_waitword_kick(_Atomic uint32_t *word)
     (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
-/* The count is raised before the bit is set and lowered after it was cleared: were it ever less than
- * the bits, a publisher that reads 0 would leave somebody else asleep. */
+/* The count is raised before the bit is set and lowered after it was cleared: were it ever less
+ * than the bits, a publisher that reads 0 would leave somebody else asleep. */
 void
 syn_idle_enter(struct syn_idle *idle, unsigned index)
 {

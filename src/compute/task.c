@@ -27,196 +27,17 @@
 #include "task_priv.h"
 
 #include <string.h>
-#include <sys/mman.h>
 
 #include <synor/base/mem.h>
 
 #include "data_priv.h"
 #include "park_priv.h"
+#include "task_records_priv.h"
 #include "worker_priv.h"
 
-#define SLAB_FIRST    512               /* tasks; then */
-#define SLAB_BYTES    ((size_t)2 << 20) /* a huge page, where they are to be had */
-#define SLAB_EDGES    256
 #define RETURN_BATCH  32
-#define FAILED_MAX    65536 /* failures remembered; the oldest is forgotten first */
 #define LINK_BIAS     ((int32_t)1 << 30)
 #define ERROR_RUNNING 1 /* in syn_task.error: too late to cancel */
-
-struct slab {
-    struct slab *next;
-};
-
-/* Per runtime. */
-struct syn_tasks {
-    _Alignas(SYN_LINE) struct syn_spin order; /* the one order of submissions */
-    struct syn_task *stock;                   /* records to use, under `order` */
-    struct syn_extra_edge *edges;             /* extra edges to use, under `order` */
-    struct slab *slabs;
-    /* Those that failed since the last wait, the oldest first; see the end of a task. */
-    _Alignas(SYN_LINE) struct syn_spin failed_lock;
-    _Atomic uint32_t failed_count;
-    struct syn_task *failed, *failed_last;
-    /* Chains that workers gave back. */
-    _Alignas(SYN_LINE) _Atomic(struct syn_task *) returned;
-    _Atomic(struct syn_extra_edge *) returned_edges;
-};
-
-/* ---- records ---- */
-
-static SYN_MUST int
-more_tasks(struct syn_tasks *tasks, struct syn_err *err)
-{
-    bool first = tasks->slabs == NULL;
-    size_t bytes = first ? (size_t)(SLAB_FIRST + 1) * SYN_TASK_BYTES : SLAB_BYTES;
-    struct slab *slab = syn_alloc_aligned(first ? SYN_TASK_BYTES : SLAB_BYTES, bytes);
-    struct syn_task *records;
-
-    if (slab == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for tasks");
-    if (!first)
-        (void)madvise(slab, bytes, MADV_HUGEPAGE);
-    slab->next = tasks->slabs;
-    tasks->slabs = slab;
-    records = (struct syn_task *)(void *)((char *)slab + SYN_TASK_BYTES);
-    for (size_t i = bytes / SYN_TASK_BYTES - 1; i-- > 0;) {
-        atomic_init(&records[i].successors, (uint64_t)1 << SYN_REF_SHIFT);
-        records[i].name = 0;
-        records[i].next = tasks->stock;
-        tasks->stock = &records[i];
-    }
-    return SYN_OK;
-}
-
-static SYN_MUST int
-more_edges(struct syn_tasks *tasks, struct syn_err *err)
-{
-    struct slab *slab = syn_alloc((SLAB_EDGES + 1) * sizeof(struct syn_extra_edge));
-    struct syn_extra_edge *edges;
-
-    if (slab == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for dependencies");
-    slab->next = tasks->slabs;
-    tasks->slabs = slab;
-    edges = (struct syn_extra_edge *)(void *)slab + 1;
-    for (size_t i = SLAB_EDGES; i-- > 0;) {
-        edges[i].next = (uintptr_t)tasks->edges;
-        tasks->edges = &edges[i];
-    }
-    return SYN_OK;
-}
-
-static SYN_MUST int
-take_task(struct syn_tasks *tasks, struct syn_task **ret_task, struct syn_err *err)
-{
-    struct syn_task *task = tasks->stock;
-    int rc;
-
-    if (task == NULL) {
-        tasks->stock = atomic_exchange_explicit(&tasks->returned, NULL, memory_order_acquire);
-        if (tasks->stock == NULL) {
-            rc = more_tasks(tasks, err);
-            if (rc < 0)
-                return rc;
-        }
-        task = tasks->stock;
-    }
-    tasks->stock = task->next;
-    *ret_task = task;
-    return SYN_OK;
-}
-
-/* Put what workers gave back in front of the stock. False: there was none. */
-static bool
-regain_edges(struct syn_tasks *tasks)
-{
-    struct syn_extra_edge *first =
-        atomic_exchange_explicit(&tasks->returned_edges, NULL, memory_order_acquire);
-    struct syn_extra_edge *last = first;
-
-    if (first == NULL)
-        return false;
-    while (last->next != 0)
-        last = (struct syn_extra_edge *)(uintptr_t)last->next;
-    last->next = (uintptr_t)tasks->edges;
-    tasks->edges = first;
-    return true;
-}
-
-/* Put `count` extra edges within reach, so that linking cannot fail halfway. */
-static SYN_MUST int
-reserve_edges(struct syn_tasks *tasks, size_t count, struct syn_err *err)
-{
-    const struct syn_extra_edge *edge = tasks->edges;
-    size_t seen = 0;
-
-    while (seen < count) {
-        if (edge != NULL) {
-            edge = (const struct syn_extra_edge *)(uintptr_t)edge->next;
-            seen++;
-            continue;
-        }
-        if (!regain_edges(tasks)) {
-            int rc = more_edges(tasks, err);
-
-            if (rc < 0)
-                return rc;
-        }
-        edge = tasks->edges;
-        seen = 0;
-    }
-    return SYN_OK;
-}
-
-/* Give a chain of records back to the submitters. */
-static void
-return_chain(struct syn_tasks *tasks, struct syn_task *first, struct syn_task *last)
-{
-    struct syn_task *top = atomic_load_explicit(&tasks->returned, memory_order_relaxed);
-
-    do {
-        last->next = top;
-    } while (!atomic_compare_exchange_weak_explicit(&tasks->returned, &top, first,
-                                                    memory_order_release, memory_order_relaxed));
-}
-
-static void
-give_back_edge(struct syn_tasks *tasks, struct syn_extra_edge *edge)
-{
-    struct syn_extra_edge *top = atomic_load_explicit(&tasks->returned_edges, memory_order_relaxed);
-
-    do {
-        edge->next = (uintptr_t)top;
-    } while (!atomic_compare_exchange_weak_explicit(&tasks->returned_edges, &top, edge,
-                                                    memory_order_release, memory_order_relaxed));
-}
-
-int
-syn_tasks_new(struct syn_runtime *runtime, struct syn_err *err)
-{
-    struct syn_tasks *tasks = syn_alloc_aligned(SYN_LINE, sizeof(*tasks));
-
-    if (tasks == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for tasks");
-    memset(tasks, 0, sizeof(*tasks));
-    runtime->tasks = tasks;
-    return SYN_OK;
-}
-
-void
-syn_tasks_free(struct syn_runtime *runtime)
-{
-    struct syn_tasks *tasks = runtime->tasks;
-
-    if (tasks == NULL)
-        return;
-    for (struct slab *slab = tasks->slabs, *next; slab != NULL; slab = next) {
-        next = slab->next;
-        syn_free(slab);
-    }
-    syn_free(tasks);
-    runtime->tasks = NULL;
-}
 
 /* ---- references and edges ---- */
 
@@ -318,7 +139,7 @@ wait_for(struct linking *linking, syn_task_ref ref, uint64_t kind)
         return;
     }
     extra = linking->tasks->edges;
-    assert(extra != NULL); /* reserve_edges() */
+    assert(extra != NULL); /* syn_tasks_reserve_edges() */
     linking->tasks->edges = (struct syn_extra_edge *)(uintptr_t)extra->next;
     extra->to = task;
     if (link_edge(ref, &extra->next, (uintptr_t)extra | SYN_EDGE_EXTRA | kind)) {
@@ -510,9 +331,9 @@ reserve(struct syn_tasks *tasks, const struct syn_task_spec *spec, int *ret_rc, 
         edges++;
     }
     if (rc == SYN_OK && edges > SYN_USES_INLINE)
-        rc = reserve_edges(tasks, edges, err);
+        rc = syn_tasks_reserve_edges(tasks, edges, err);
     if (rc == SYN_OK)
-        rc = take_task(tasks, &task, err);
+        rc = syn_tasks_take(tasks, &task, err);
     *ret_rc = rc;
     return task;
 }
@@ -662,7 +483,7 @@ recycle(struct syn_worker *worker, struct syn_task *task)
     task->next = worker->finished;
     worker->finished = task;
     if (++worker->finished_count >= RETURN_BATCH) {
-        return_chain(worker->runtime->tasks, worker->finished, worker->finished_last);
+        syn_tasks_return(worker->runtime->tasks, worker->finished, worker->finished_last);
         worker->finished = NULL;
         worker->finished_count = 0;
     }
@@ -709,7 +530,7 @@ release_all(struct syn_worker *worker, syn_edge edge, int code)
 
             next = extra->next;
             task = extra->to;
-            give_back_edge(worker->runtime->tasks, extra);
+            syn_tasks_return_edge(worker->runtime->tasks, extra);
         } else {
             next = *(const syn_edge *)(uintptr_t)(edge & ~SYN_EDGE_FLAGS);
             task = (struct syn_task *)(uintptr_t)(edge & ~(uint64_t)(SYN_TASK_BYTES - 1));
@@ -786,66 +607,6 @@ mark_failed(struct syn_task *task, int code)
     __atomic_store_n(&task->name, (uint32_t)(head >> SYN_REF_SHIFT), __ATOMIC_RELAXED);
 }
 
-static void
-forget_failed(struct syn_tasks *tasks, struct syn_task *task)
-{
-    struct syn_task_more *more = task->more;
-
-    __atomic_store_n(&task->name, 0, __ATOMIC_RELAXED);
-    if (more != NULL && atomic_fetch_sub_explicit(&more->refs, 1, memory_order_acq_rel) != 1)
-        return; /* the user's handle gives it back */
-    syn_free(more);
-    return_chain(tasks, task, task);
-}
-
-static void
-keep_failed(struct syn_tasks *tasks, struct syn_task *task)
-{
-    struct syn_task *oldest = NULL;
-    uint32_t count;
-
-    task->next = NULL;
-    syn_spin_lock(&tasks->failed_lock);
-    if (tasks->failed == NULL)
-        tasks->failed = task;
-    else
-        tasks->failed_last->next = task;
-    tasks->failed_last = task;
-    count = atomic_load_explicit(&tasks->failed_count, memory_order_relaxed);
-    if (count == FAILED_MAX) {
-        oldest = tasks->failed;
-        tasks->failed = oldest->next;
-    } else {
-        atomic_store_explicit(&tasks->failed_count, count + 1, memory_order_relaxed);
-    }
-    syn_spin_unlock(&tasks->failed_lock);
-    if (oldest != NULL)
-        forget_failed(tasks, oldest);
-}
-
-void
-syn_tasks_forget_failures(struct syn_runtime *runtime)
-{
-    struct syn_tasks *tasks = runtime->tasks;
-    struct syn_task *list;
-
-    if (atomic_load_explicit(&tasks->failed_count, memory_order_relaxed) == 0)
-        return;
-    syn_spin_lock(&tasks->failed_lock);
-    list = SYN_TAKE(tasks->failed);
-    atomic_store_explicit(&tasks->failed_count, 0, memory_order_relaxed);
-    syn_spin_unlock(&tasks->failed_lock);
-    /* Nobody links meanwhile: a submission finds all of them or none. */
-    syn_spin_lock(&tasks->order);
-    while (list != NULL) {
-        struct syn_task *task = list;
-
-        list = task->next;
-        forget_failed(tasks, task);
-    }
-    syn_spin_unlock(&tasks->order);
-}
-
 /* ---- running ---- */
 
 void
@@ -899,7 +660,7 @@ end_failed(struct syn_worker *worker, struct syn_task *task, int code)
     release_all(worker, close_successors(task, worker->runtime->alone), code);
     if (task->more != NULL)
         (void)syn_task_announce(task->more, code); /* not the last: it is kept */
-    keep_failed(worker->runtime->tasks, task);
+    syn_tasks_keep_failed(worker->runtime->tasks, task);
 }
 
 static void
@@ -1021,7 +782,7 @@ syn_task_release(struct syn_task *task)
         struct syn_tasks *tasks = more->runtime->tasks;
 
         syn_free(more);
-        return_chain(tasks, task, task);
+        syn_tasks_return(tasks, task, task);
     }
     return NULL;
 }
