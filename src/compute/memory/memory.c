@@ -226,7 +226,6 @@ syn_memory_lost(struct syn_memory *memory, unsigned node,
                 void (*gone)(void *arg, struct syn_tensor *tensor), void *arg)
 {
     struct syn_node *at = syn_node_of(memory, node);
-    struct syn_tensor *list = NULL;
 
     assert(node != SYN_NODE_HOST);
     SYN_PERTURB();
@@ -239,22 +238,13 @@ syn_memory_lost(struct syn_memory *memory, unsigned node,
         block->spoilt = true;
         for (; tensor; tensor = after) {
             after = syn_tensor_next_view(tensor, block);
-            if (lose_view(tensor, node)) {
-                tensor->gone = list;
-                list = tensor;
-            }
+            if (lose_view(tensor, node) && gone)
+                gone(arg, tensor); /* under the lock: without it somebody may end the tensor */
         }
     }
     syn_block_flush(memory, at);
     syn_channel_reset(&at->in);
     syn_channel_reset(&at->out);
     (void)pthread_mutex_unlock(&memory->lock);
-    while (list) {
-        struct syn_tensor *tensor = list;
-
-        list = tensor->gone;
-        if (gone)
-            gone(arg, tensor);
-    }
     syn_mover_kick(memory);
 }

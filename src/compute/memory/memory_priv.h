@@ -60,7 +60,7 @@ enum syn_content {
     SYN_CONTENT_LOST, /* with a device */
 };
 
-/* 72 bytes and 16 a node; the shape lies behind the slots. */
+/* 64 bytes and 16 a node; the shape lies behind the slots. */
 struct syn_tensor {
     struct syn_replicas replicas; /* first: strategies look at it */
     struct syn_memory *memory;
@@ -68,7 +68,6 @@ struct syn_tensor {
     uint64_t number;
     struct syn_kin *kin;     /* of what is divided, part of something, or wrapped with gaps */
     struct syn_move *moves;  /* transfers on their way */
-    struct syn_tensor *gone; /* list of those that lost their content just now */
     uint16_t writers;        /* who hold it for writing while others may be valid */
     uint8_t content;         /* enum syn_content */
     bool wrapped;
