@@ -18,9 +18,9 @@
  * (device.h) computes on the CPU and answers with modelled times and energy: what is said of it is
  * marked so everywhere.
  *
- * With a trace (trace.h) it records every call and what it waited for; what was moved is counted by
- * syn_memory_stats(). Times in it are
- * when things happened here, also on a modelled device, whose modelled times are in its report.
+ * With a trace (trace.h) it records every call and what it waited for, every transfer and eviction,
+ * and when its threads slept. Times in it are when things happened here, also on a modelled device,
+ * whose modelled times are in its report.
  *
  * A device that fails or does not answer is taken out. What it was doing is done again elsewhere if
  * the data survive; a call whose data do not ends with UNAVAILABLE, and so do those that need its
@@ -61,8 +61,8 @@ struct syn_engine_options {
     size_t models_len;
     const uint64_t *node_bytes; /* by memory node: how much may be used; 0: all */
     size_t node_bytes_count;
-    struct syn_trace *trace;   /* records what runs where and what waits for what; may be
-                                  NULL. Outlives the engine, which says who is who in it */
+    struct syn_trace *trace;   /* records what runs where, what waits for what, what is moved;
+                                  may be NULL. Outlives the engine, which says who is who in it */
     int64_t device_timeout_ms; /* a call that takes a device longer loses it; 0: never */
     const struct syn_registry_options *registry; /* NULL: all drivers; `modelled` above is added */
 };

@@ -463,6 +463,19 @@ watch(struct syn_worker *worker, const struct goal *goal)
 }
 
 static void
+park(struct syn_worker *worker, uint32_t seen)
+{
+    const struct syn_source *source = source_of(worker);
+
+    syn_count(&worker->parks);
+    if (source != NULL)
+        source->parks(source->self, worker->index, true);
+    syn_waitword_sleep(&worker->parker.word.value, seen);
+    if (source != NULL)
+        source->parks(source->self, worker->index, false);
+}
+
+static void
 sleep_idle(struct syn_worker *worker, const struct goal *goal)
 {
     struct syn_runtime *runtime = worker->runtime;
@@ -472,10 +485,8 @@ sleep_idle(struct syn_worker *worker, const struct goal *goal)
     SYN_PERTURB();
     syn_idle_enter(&runtime->idle, worker->index);
     syn_fence_heavy();
-    if (!work_visible(worker) && !is_reached(runtime, goal)) {
-        syn_count(&worker->parks);
-        syn_waitword_sleep(&worker->parker.word.value, seen);
-    }
+    if (!work_visible(worker) && !is_reached(runtime, goal))
+        park(worker, seen);
     if (!syn_idle_leave(&runtime->idle, worker->index))
         worker->spinner = true; /* woken to watch */
 }

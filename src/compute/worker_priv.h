@@ -25,6 +25,7 @@ struct syn_source {
     void *self;
     bool (*take)(void *self, struct syn_worker *worker); /* run one piece; false: there is none */
     bool (*any)(const void *self, unsigned index);       /* would take() find something? */
+    void (*parks)(void *self, unsigned index, bool begins); /* it goes to sleep; it woke up */
 };
 
 /* A call that waits. */

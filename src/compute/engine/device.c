@@ -337,6 +337,14 @@ take_next(struct syn_engine_seat *seat)
 }
 
 static void
+park(struct syn_engine_seat *seat, uint32_t seen)
+{
+    syn_engine_trace_park(seat, true);
+    syn_waitword_sleep(&seat->word.value, seen);
+    syn_engine_trace_park(seat, false);
+}
+
+static void
 rest(struct syn_engine_seat *seat, uint32_t seen)
 {
     struct syn_err err;
@@ -344,8 +352,10 @@ rest(struct syn_engine_seat *seat, uint32_t seen)
 
     if (seat->flying_count > 0 && (!seat->flying[0]->told || seat->engine->timeout_ns > 0))
         rc = syn_dev_event_wait(seat->flying[0]->event, ASK_NS, &err);
-    else
+    else if (seat->flying_count > 0)
         syn_waitword_sleep(&seat->word.value, seen);
+    else
+        park(seat, seen);
     (void)rc; /* land() asks again */
 }
 

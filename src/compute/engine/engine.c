@@ -86,11 +86,20 @@ open_memory(struct syn_engine *engine, const struct syn_engine_options *options,
                                         .registry = engine->registry,
                                         .node_bytes = options->node_bytes,
                                         .node_bytes_count = options->node_bytes_count,
-                                        .drop = syn_engine_forget};
+                                        .drop = syn_engine_forget,
+                                        .trace = engine->trace};
 
     for (unsigned i = engine->cpus; i < engine->seats_count; i++)
         devs[memory.devs_count++] = engine->seats[i].dev;
     return syn_memory_open(&memory, &engine->memory, err);
+}
+
+static void
+parks(void *self, unsigned index, bool begins)
+{
+    const struct syn_engine *engine = self;
+
+    syn_engine_trace_park(&engine->seats[index], begins);
 }
 
 static SYN_MUST int
@@ -104,7 +113,7 @@ start_devices(struct syn_engine *engine, struct syn_err *err)
             return SYN_FAIL_SYS(err, failed, "starting the thread of %s", seat->info->id);
         seat->started = true;
     }
-    engine->source = (struct syn_source){engine, syn_engine_take, syn_engine_any};
+    engine->source = (struct syn_source){engine, syn_engine_take, syn_engine_any, parks};
     syn_runtime_set_source(engine->runtime, &engine->source);
     return SYN_OK;
 }

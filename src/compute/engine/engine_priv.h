@@ -61,16 +61,17 @@ struct syn_engine_seat {
     unsigned class_id;
     size_t device; /* of the registry */
     const struct syn_device_info *info;
-    struct syn_dev *dev;      /* NULL: the runtime's thread of that index */
-    struct syn_profile rates; /* without holes, for priors and energy */
-    uint64_t busy_mw;         /* while one call runs there */
-    struct syn_dev_queue *queue; /* NULL: made when the next call is launched */
+    struct syn_dev *dev;           /* NULL: the runtime's thread of that index */
+    struct syn_profile rates;      /* without holes, for priors and energy */
+    uint64_t busy_mw;              /* while one call runs there */
+    struct syn_dev_queue *queue;   /* NULL: made when the next call is launched */
     struct syn_programs *programs; /* compiled for it */
     pthread_t thread;
     bool started;
     _Atomic uint32_t hint; /* something may be for it */
     _Atomic bool lost;
     struct syn_waitword word; /* the device's thread sleeps here */
+    uint64_t parked_ns;       /* its thread's own: since when, in a trace; 0: it is not noted */
     /* Calls whose tensors are there now; under `lock`. */
     struct syn_spin lock;
     _Atomic(struct syn_engine_task *) granted;
@@ -216,6 +217,8 @@ SYN_MUST int syn_engine_trace_open(struct syn_engine *engine, struct syn_err *er
 void syn_engine_trace_order(struct syn_engine_task *call);
 /* `whole` needs its piece. */
 void syn_engine_trace_piece(const struct syn_engine_task *whole, struct syn_engine_task *piece);
+/* A thread has nothing to do and goes to sleep, or woke up. */
+void syn_engine_trace_park(struct syn_engine_seat *seat, bool begins);
 /* It is over. */
 struct syn_engine_outcome;
 void syn_engine_trace_end(const struct syn_engine_task *call,

@@ -665,10 +665,17 @@ test_a_device_hangs(void **unused)
 static void
 test_trace(void **unused)
 {
-    struct syn_engine_options options = {
-        .modelled = "h100-sxm", .devices = "cpu0,modelled0", .runtime = {.workers = 1}};
+    static const uint64_t bytes[] = {0, 4096};
+    struct syn_engine_options options = {.modelled = "h100-sxm",
+                                         .devices = "cpu0,modelled0",
+                                         .strategy = "round-robin",
+                                         .node_bytes = bytes,
+                                         .node_bytes_count = 2,
+                                         .runtime = {.workers = 1}};
+    unsigned tasks = 0, edges = 0, parks = 0, evictions = 0;
+    uint64_t copies = 0, copied_bytes = 0;
+    struct syn_memory_stats stats;
     struct syn_trace_data *data;
-    unsigned tasks = 0, edges = 0;
     struct syn_trace *trace;
     struct syn_err err;
     SYN_BUF(text);
@@ -681,11 +688,31 @@ test_trace(void **unused)
     open_set(&set, &options);
     mix_at_random(&set, 50, false);
     check_set(&set);
+    (void)usleep(2000); /* so that somebody slept, and woke up */
+    assert_int_equal(mix_them(&set, 0, 1, 2, SYN_PIECES_ONE), SYN_OK);
+    assert_int_equal(mix_them(&set, 3, 4, 5, SYN_PIECES_ONE), SYN_OK);
+    check_set(&set);
     assert_done(syn_trace_collect(trace, &data, &err), &err);
     for (size_t i = 0; i < data->events_count; i++) {
-        tasks += data->events[i].kind == SYN_TRACE_TASK;
-        edges += data->events[i].kind == SYN_TRACE_DEPENDENCY;
+        const struct syn_trace_event *event = &data->events[i];
+
+        tasks += event->kind == SYN_TRACE_TASK;
+        edges += event->kind == SYN_TRACE_DEPENDENCY;
+        parks += event->kind == SYN_TRACE_PARK && event->end_ns > event->begin_ns;
+        evictions += event->kind == SYN_TRACE_EVICTION;
+        if (event->kind != SYN_TRACE_TRANSFER)
+            continue;
+        assert_int_not_equal(event->from, event->to);
+        assert_true(event->begin_ns < event->end_ns);
+        copies++;
+        copied_bytes += event->bytes;
     }
+    /* What was moved is what the manager counts. */
+    syn_memory_stats(syn_engine_memory(set.engine), &stats);
+    assert_int_equal(copies, stats.copies);
+    assert_int_equal(copied_bytes, stats.copied_bytes);
+    assert_int_equal(evictions, stats.evictions);
+    assert_true(copies > 0 && evictions > 0 && parks > 0);
     assert_true(tasks >= TENSORS + 50); /* pieces are tasks too */
     assert_true(edges >= 50);           /* each needs what filled its tensors, at least */
     assert_done(syn_trace_write_chrome(data, &text, &err), &err);
@@ -694,6 +721,9 @@ test_trace(void **unused)
     assert_done(syn_trace_write_stats(data, &text, &err), &err);
     assert_done(syn_buf_ok(&text, &err), &err);
     assert_non_null(strstr(text.data, "modelled0"));
+    assert_non_null(strstr(text.data, "\"name\":\"transfer\""));
+    assert_non_null(strstr(text.data, "\"name\":\"eviction\""));
+    assert_non_null(strstr(text.data, "\"name\":\"parked\""));
     data = syn_trace_data_free(data);
     close_set(&set);
     trace = syn_trace_free(trace);

@@ -147,6 +147,7 @@ syn_memory_open(const struct syn_memory_options *options, struct syn_memory **re
         return SYN_FAIL(err, SYN_E_NOMEM, "a memory manager");
     memory->registry = options->registry;
     memory->drop = options->drop;
+    memory->trace = options->trace;
     fill_nodes(memory, options);
     sys = pthread_create(&memory->mover, NULL, syn_mover_run, memory);
     if (sys != 0) {

@@ -483,7 +483,40 @@ leave_source(struct syn_tensor *tensor, unsigned node)
     } while (!atomic_compare_exchange_weak(&slot->word, &word, 0));
     syn_tensor_drop(tensor, node);
     syn_tensor_settle(tensor);
-    tensor->memory->stats.evictions++;
+    syn_move_note_eviction(tensor->memory, tensor->number, node, tensor->replicas.bytes);
+}
+
+void
+syn_move_note_eviction(struct syn_memory *memory, uint64_t number, unsigned node, uint64_t bytes)
+{
+    uint64_t now;
+
+    memory->stats.evictions++;
+    if (!syn_trace_on(memory->trace))
+        return;
+    now = syn_trace_now();
+    (void)syn_trace_put(memory->trace, &(struct syn_trace_event){.kind = SYN_TRACE_EVICTION,
+                                                                 .begin_ns = now,
+                                                                 .end_ns = now,
+                                                                 .id = number,
+                                                                 .bytes = bytes,
+                                                                 .from = (uint16_t)node});
+}
+
+static void
+note_transfer(const struct syn_move *move)
+{
+    struct syn_trace *trace = move->memory->trace;
+
+    if (!syn_trace_on(trace))
+        return;
+    (void)syn_trace_put(trace, &(struct syn_trace_event){.kind = SYN_TRACE_TRANSFER,
+                                                         .begin_ns = (uint64_t)move->started_ns,
+                                                         .end_ns = syn_trace_now(),
+                                                         .id = move->tensor->number,
+                                                         .bytes = move->bytes,
+                                                         .from = move->from,
+                                                         .to = move->to});
 }
 
 static void
@@ -514,6 +547,7 @@ install(struct syn_move *move)
     memory->stats.copied_bytes += move->bytes;
     memory->stats.written_back_bytes += move->leaving ? move->bytes : 0;
     tell_registry(move);
+    note_transfer(move);
 }
 
 static void

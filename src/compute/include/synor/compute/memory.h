@@ -21,6 +21,7 @@
 #include <synor/strategy.h>
 #include <synor/task.h>
 #include <synor/tensor.h>
+#include <synor/trace.h>
 
 #define SYN_MEMORY_PENDING  1 /* of syn_memory_acquire() */
 #define SYN_MEMORY_USES_MAX SYN_USES_MAX
@@ -36,6 +37,8 @@ struct syn_memory_options {
     size_t node_bytes_count;
     void (*drop)(void *user); /* called with a tensor's word, unless it is NULL, when the tensor
                                  ends; may be NULL */
+    struct syn_trace *trace;  /* records transfers that were done, and evictions; may be NULL;
+                                 outlives the manager */
 };
 
 /** INVALID, NOMEM, what the drivers say. */
