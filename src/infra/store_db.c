@@ -365,12 +365,13 @@ read_event(struct syn_store_db *db, sqlite3_stmt *stmt, struct syn_store_batch *
            struct syn_err *err)
 {
     struct syn_store_event *event = &batch->events[batch->count];
-    struct syn_store_doc *doc;
+    struct syn_store_doc *doc = NULL;
     int64_t prev = sqlite3_column_int64(stmt, 6);
     int rc = read_doc(db, stmt, &doc, err);
 
     if (rc != SYN_OK)
         return rc;
+    assert(doc);
     *event = (struct syn_store_event){.kind = sqlite3_column_type(stmt, 2) == SQLITE_NULL
                                                   ? SYN_STORE_EVENT_DELETE
                                                   : SYN_STORE_EVENT_PUT,
