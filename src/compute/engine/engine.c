@@ -6,6 +6,7 @@
  *     device.c   the same for a device's seat, on a thread of its own
  *     trace.c    what is recorded of it
  *     map.c      tensors in the caller's hands
+ *     plan.c     what a strategy would do with calls, without running them
  *     platform.c what the strategy knows of the machine
  *
  * A call is a task of the core that ends later (syn_task_later): the core orders it, and hands it
@@ -60,6 +61,7 @@ open_strategy(struct syn_engine *engine, const struct syn_engine_options *option
         return SYN_FAIL(err, SYN_E_INVALID,
                         "strategy %s is for version %u of the interface, not %d", engine->ops->name,
                         engine->ops->version, SYN_STRATEGY_VERSION);
+    engine->strategy_opts = options->strategy_opts;
     return engine->ops->open(&engine->platform, &options->strategy_opts, &engine->strategy, err);
 }
 

@@ -117,6 +117,7 @@ struct syn_engine {
     struct syn_spin lock;
     const struct syn_strategy_ops *ops;
     void *strategy;
+    struct syn_strategy_opts strategy_opts;
     struct syn_platform platform;
     struct syn_worker_class classes[SYN_CLASSES_MAX];
     struct syn_worker_desc descs[SYN_ENGINE_WORKERS_MAX];
@@ -166,6 +167,10 @@ void syn_engine_record_free(struct syn_engine_task *call);
 /* Check a call whose kernel, tensors and parameters stand, and fill in the rest: what it does with
  * its tensors, what strategies see, what it is estimated to take. */
 SYN_MUST int syn_engine_record_fill(struct syn_engine_task *call, struct syn_err *err);
+
+/* A record for a call as somebody wants it, checked and estimated. */
+SYN_MUST int syn_engine_record_for(struct syn_engine *engine, const struct syn_task_call *wish,
+                                   struct syn_engine_task **ret_call, struct syn_err *err);
 
 void syn_engine_records_free(struct syn_engine *engine);
 

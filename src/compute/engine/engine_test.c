@@ -469,6 +469,56 @@ test_map_of_a_part(void **unused)
     close_set(&set);
 }
 
+/* A plan runs nothing, keeps the order of tensors and of `after`, and goes by the estimates. */
+static void
+test_plan(void **unused)
+{
+    const struct syn_engine_options options = {
+        .modelled = "h100-sxm", .devices = "cpu0,modelled0", .runtime = {.workers = 2}};
+    static const uint32_t first = 0;
+    struct syn_engine_step steps[8] = {0};
+    struct syn_plan_event events[8], by_step[8];
+    struct syn_plan_result result;
+    struct syn_engine_stats before, after;
+    uint64_t ns[3];
+    struct syn_err err;
+    struct set set;
+
+    (void)unused;
+    open_set(&set, &options);
+    assert_done(syn_engine_wait(set.engine, &err), &err);
+    syn_engine_stats(set.engine, &before);
+    for (unsigned i = 0; i < 8; i++) { /* a chain of four, four apart, all of them after it began */
+        steps[i].call = (struct syn_task_call){
+            .kernel = &mix,
+            .tensors = {set.tensors[0], set.tensors[1], set.tensors[i < 4 ? 2 : i]}};
+        steps[i].after = &first;
+        steps[i].after_count = i >= 4;
+    }
+    assert_done(syn_engine_plan(set.engine, steps, 8, events, &result, &err), &err);
+    for (unsigned i = 0; i < 8; i++)
+        by_step[events[i].task] = events[i];
+    for (unsigned i = 0; i < 8; i++) {
+        assert_int_equal(by_step[i].task, i);
+        assert_done(syn_engine_estimate(set.engine, &steps[i].call, ns, &err), &err);
+        assert_true(by_step[i].worker < 3);
+        assert_in_range(by_step[i].end_ns - by_step[i].begin_ns, ns[by_step[i].worker] / 2,
+                        ns[by_step[i].worker] * 2);
+        if (i > 0)
+            assert_true(by_step[i].begin_ns >= by_step[i < 4 ? i - 1 : 0].end_ns);
+        assert_true(by_step[i].end_ns <= result.makespan_ns);
+    }
+    assert_true(result.energy_uj > 0);
+    syn_engine_stats(set.engine, &after);
+    assert_int_equal(after.submitted, before.submitted);
+    assert_int_equal(after.ended, before.ended);
+    steps[5].call.tensors[0] = NULL;
+    assert_int_equal(syn_engine_plan(set.engine, steps, 8, NULL, &result, &err), SYN_E_INVALID);
+    assert_non_null(strstr(err.msg, "step 5"));
+    check_set(&set);
+    close_set(&set);
+}
+
 static void
 test_refusals(void **unused)
 {
@@ -662,18 +712,35 @@ test_a_device_hangs(void **unused)
 
 /* ---- traces ---- */
 
+/* How many events there are of each kind. */
+static void
+count_events(const struct syn_trace_data *data, uint64_t *counts, uint64_t *moved_bytes)
+{
+    for (size_t i = 0; i < data->events_count; i++) {
+        const struct syn_trace_event *event = &data->events[i];
+
+        counts[event->kind]++;
+        if (event->kind == SYN_TRACE_PARK)
+            assert_true(event->begin_ns <= event->end_ns);
+        if (event->kind != SYN_TRACE_TRANSFER)
+            continue;
+        assert_int_not_equal(event->from, event->to);
+        assert_true(event->begin_ns < event->end_ns);
+        *moved_bytes += event->bytes;
+    }
+}
+
 static void
 test_trace(void **unused)
 {
-    static const uint64_t bytes[] = {0, 4096};
+    static const uint64_t bytes[] = {0, 4096, 4096, 4096, 4096}; /* whichever node it has */
     struct syn_engine_options options = {.modelled = "h100-sxm",
-                                         .devices = "cpu0,modelled0",
+                                         .devices = "modelled0",
                                          .strategy = "round-robin",
                                          .node_bytes = bytes,
-                                         .node_bytes_count = 2,
+                                         .node_bytes_count = SYN_LEN(bytes),
                                          .runtime = {.workers = 1}};
-    unsigned tasks = 0, edges = 0, parks = 0, evictions = 0;
-    uint64_t copies = 0, copied_bytes = 0;
+    uint64_t counts[SYN_TRACE_KINDS] = {0}, moved_bytes = 0;
     struct syn_memory_stats stats;
     struct syn_trace_data *data;
     struct syn_trace *trace;
@@ -686,35 +753,23 @@ test_trace(void **unused)
     syn_trace_switch(trace, true);
     options.trace = trace;
     open_set(&set, &options);
-    mix_at_random(&set, 50, false);
-    check_set(&set);
-    (void)usleep(2000); /* so that somebody slept, and woke up */
-    assert_int_equal(mix_them(&set, 0, 1, 2, SYN_PIECES_ONE), SYN_OK);
-    assert_int_equal(mix_them(&set, 3, 4, 5, SYN_PIECES_ONE), SYN_OK);
-    check_set(&set);
-    assert_done(syn_trace_collect(trace, &data, &err), &err);
-    for (size_t i = 0; i < data->events_count; i++) {
-        const struct syn_trace_event *event = &data->events[i];
-
-        tasks += event->kind == SYN_TRACE_TASK;
-        edges += event->kind == SYN_TRACE_DEPENDENCY;
-        parks += event->kind == SYN_TRACE_PARK && event->end_ns > event->begin_ns;
-        evictions += event->kind == SYN_TRACE_EVICTION;
-        if (event->kind != SYN_TRACE_TRANSFER)
-            continue;
-        assert_int_not_equal(event->from, event->to);
-        assert_true(event->begin_ns < event->end_ns);
-        copies++;
-        copied_bytes += event->bytes;
+    for (unsigned i = 0; i < 10; i++) { /* in between threads sleep */
+        mix_at_random(&set, 20, false);
+        check_set(&set);
+        (void)usleep(1000);
     }
+    assert_done(syn_trace_collect(trace, &data, &err), &err);
+    count_events(data, counts, &moved_bytes);
+    assert_true(counts[SYN_TRACE_TASK] >= TENSORS + 200); /* pieces are tasks too */
+    assert_true(counts[SYN_TRACE_DEPENDENCY] >= 200);     /* of what filled its tensors, at least */
     /* What was moved is what the manager counts. */
     syn_memory_stats(syn_engine_memory(set.engine), &stats);
-    assert_int_equal(copies, stats.copies);
-    assert_int_equal(copied_bytes, stats.copied_bytes);
-    assert_int_equal(evictions, stats.evictions);
-    assert_true(copies > 0 && evictions > 0 && parks > 0);
-    assert_true(tasks >= TENSORS + 50); /* pieces are tasks too */
-    assert_true(edges >= 50);           /* each needs what filled its tensors, at least */
+    assert_int_equal(counts[SYN_TRACE_TRANSFER], stats.copies);
+    assert_int_equal(moved_bytes, stats.copied_bytes);
+    assert_int_equal(counts[SYN_TRACE_EVICTION], stats.evictions);
+    assert_true(stats.copies > 0);
+    assert_true(stats.evictions > 0);
+    assert_true(counts[SYN_TRACE_PARK] > 0);
     assert_done(syn_trace_write_chrome(data, &text, &err), &err);
     assert_done(syn_trace_write_gantt(data, &text, &err), &err);
     assert_done(syn_trace_write_dot(data, &text, &err), &err);
@@ -878,6 +933,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_a_failure_takes_nobody_along),
         cmocka_unit_test(test_pieces_that_fail),
         cmocka_unit_test(test_map_of_a_part),
+        cmocka_unit_test(test_plan),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_affinity_and_reports),
         cmocka_unit_test(test_pieces),
