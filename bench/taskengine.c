@@ -279,11 +279,33 @@ measure_memory(void)
            (double)sizeof(struct syn_data) / 128, sizeof(struct syn_data) <= 128 ? "ok" : "short");
 }
 
-int
-main(void)
+static const struct {
+    const char *name;
+    void (*measure)(void);
+} figures[] = {
+    {"decision", measure_decision},
+    {"priorities", measure_priorities},
+    {"memory", measure_memory},
+};
+
+/* Of those named, or of all. */
+static bool
+is_wanted(const char *name, char **names)
 {
-    measure_decision();
-    measure_priorities();
-    measure_memory();
+    for (char **at = names; *at != NULL; at++) {
+        if (strcmp(*at, name) == 0)
+            return true;
+    }
+    return *names == NULL;
+}
+
+int
+main(int argc, char **argv)
+{
+    (void)argc;
+    for (size_t i = 0; i < SYN_LEN(figures); i++) {
+        if (is_wanted(figures[i].name, argv + 1))
+            figures[i].measure();
+    }
     return 0;
 }

@@ -155,8 +155,7 @@ struct syn_cost {
 struct syn_claim {
     struct syn_memory *memory;
     struct syn_memory_request *request; /* NULL: a prefetch */
-    const struct syn_memory_use *uses;
-    struct syn_claim *next; /* in a node's queue, finished ones, or free ones */
+    struct syn_claim *next;             /* in a node's queue, finished ones, or free ones */
     size_t count;
     unsigned node;
     int queued;          /* the node for whose room it waits, or -1 */
@@ -164,7 +163,7 @@ struct syn_claim {
     unsigned tries;
     int code;
     struct syn_err err;
-    struct syn_memory_use own; /* of a prefetch */
+    struct syn_memory_use uses[SYN_MEMORY_USES_MAX];
     struct syn_join links[SYN_MEMORY_USES_MAX];
 };
 

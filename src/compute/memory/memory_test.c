@@ -267,9 +267,11 @@ struct waiter {
 };
 
 static void
-waiter_ready(struct syn_memory_request *request, int code)
+waiter_ready(struct syn_memory_request *request, int code, const struct syn_err *why)
 {
     struct waiter *waiter = request->user;
+
+    assert((code < 0) == (why != NULL));
 
     atomic_store(&waiter->code, code);
     atomic_fetch_add(&waiter->calls, 1);

@@ -4,6 +4,8 @@
 
 #include <synor/base/mem.h>
 
+#define TENSOR_ALIGN 64 /* its first line is not written when it is held or let go */
+
 /* ---- how a tensor lies in a block ---- */
 
 const struct syn_shape *
@@ -144,9 +146,12 @@ int
 syn_tensor_make(struct syn_memory *memory, const struct syn_shape *shape, size_t packed,
                 struct syn_tensor **ret_tensor, struct syn_err *err)
 {
-    size_t slots = memory->nodes_count * sizeof(struct syn_slot);
-    struct syn_tensor *tensor = syn_calloc(1, sizeof(*tensor) + slots + sizeof(*shape));
+    size_t bytes = sizeof(struct syn_tensor) + memory->nodes_count * sizeof(struct syn_slot) +
+                   sizeof(*shape);
+    struct syn_tensor *tensor = syn_alloc_aligned(TENSOR_ALIGN, bytes);
 
+    if (tensor)
+        memset(tensor, 0, bytes);
     if (tensor && packed > 0) {
         tensor->kin = syn_calloc(1, sizeof(*tensor->kin) + packed * sizeof(*shape));
         if (!tensor->kin) {
@@ -251,15 +256,18 @@ struct waiting {
     pthread_cond_t done;
     bool over;
     int code;
+    struct syn_err *err; /* or NULL */
 };
 
 static void
-waiting_ready(struct syn_memory_request *request, int code)
+waiting_ready(struct syn_memory_request *request, int code, const struct syn_err *why)
 {
     struct waiting *waiting = SYN_CONTAINER(request, struct waiting, request);
 
     (void)pthread_mutex_lock(&waiting->lock);
     waiting->code = code;
+    if (code < 0 && waiting->err)
+        *waiting->err = *why;
     waiting->over = true;
     (void)pthread_cond_signal(&waiting->done);
     (void)pthread_mutex_unlock(&waiting->lock);
@@ -270,7 +278,7 @@ syn_tensor_await(struct syn_tensor *tensor, unsigned node, enum syn_access acces
                  struct syn_err *err)
 {
     const struct syn_memory_use use = {tensor, access};
-    struct waiting waiting = {.request.ready = waiting_ready};
+    struct waiting waiting = {.request.ready = waiting_ready, .err = err};
     int rc;
 
     (void)pthread_mutex_init(&waiting.lock, NULL);
@@ -282,8 +290,6 @@ syn_tensor_await(struct syn_tensor *tensor, unsigned node, enum syn_access acces
             (void)pthread_cond_wait(&waiting.done, &waiting.lock);
         (void)pthread_mutex_unlock(&waiting.lock);
         rc = waiting.code;
-        if (rc < 0 && err)
-            *err = waiting.request.err;
     }
     (void)pthread_cond_destroy(&waiting.done);
     (void)pthread_mutex_destroy(&waiting.lock);
@@ -360,6 +366,12 @@ void
 syn_tensor_set_user(struct syn_tensor *tensor, void *user)
 {
     atomic_store_explicit(&tensor->user, user, memory_order_release);
+}
+
+struct syn_tensor *
+syn_tensor_of(const struct syn_replicas *replicas)
+{
+    return (struct syn_tensor *)(uintptr_t)replicas; /* its first member */
 }
 
 struct syn_tensor *
