@@ -128,6 +128,14 @@ syn_engine_records_free(struct syn_engine *engine)
     }
 }
 
+/* So few, mostly none, that a loop is sooner than memcpy(). */
+static void
+copy_params(double *to, const double *from, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        to[i] = from[i];
+}
+
 void
 syn_engine_call_of(const struct syn_engine_task *call, struct syn_tensor_place *places,
                    struct syn_kernel_call *ret_call)
@@ -156,7 +164,7 @@ syn_engine_call_of(const struct syn_engine_task *call, struct syn_tensor_place *
             operand->data = places[i].host;
         }
     }
-    memcpy(ret_call->params, call->params, call->kernel->params_count * sizeof(call->params[0]));
+    copy_params(ret_call->params, call->params, call->kernel->params_count);
 }
 
 /* ---- estimates ---- */
@@ -278,11 +286,14 @@ static void
 fill_uses(struct syn_engine_task *call, struct syn_tensor *const *tensors,
           const struct syn_kernel_call *seen)
 {
+    const struct syn_kernel *kernel = call->kernel;
     unsigned count = 0;
 
     for (unsigned i = 0; i < call->operands_count; i++) {
         const struct syn_replicas *data = syn_tensor_replicas(tensors[i]);
-        enum syn_access access = syn_kernel_access(seen, i);
+        enum syn_access access = kernel->access != NULL
+                                     ? kernel->access(seen, i)
+                                     : (enum syn_access)kernel->operands[i].access;
         unsigned at = 0;
 
         call->access[i] = (uint8_t)access;
@@ -317,7 +328,7 @@ syn_engine_record_fill(struct syn_engine_task *call, struct syn_tensor *const *t
             shape = syn_engine_piece_shape(call, i, shape, &offset);
         seen.operands[i] = (struct syn_operand){.shape = shape};
     }
-    memcpy(seen.params, call->params, call->kernel->params_count * sizeof(call->params[0]));
+    copy_params(seen.params, call->params, call->kernel->params_count);
     rc = syn_kernel_check_call(&seen, err);
     if (rc < 0)
         return rc;

@@ -60,7 +60,7 @@ enum syn_content {
 
 /* 72 bytes and 16 a node; the shape lies behind the slots. */
 struct syn_tensor {
-    struct syn_replicas replicas; /* first: strategies look at it */
+    struct syn_replicas replicas; /* first: strategies look at it, see syn_tensor_of() */
     struct syn_memory *memory;
     _Atomic(void *) user; /* the engine's word */
     uint64_t number;
@@ -73,6 +73,9 @@ struct syn_tensor {
     bool dying; /* freed when its last transfer is over */
     struct syn_slot slots[];
 };
+
+static_assert(offsetof(struct syn_tensor, replicas) == 0,
+              "a tensor begins with what strategies see");
 
 /* Layouts: a block of the owner at depth d is `shape` or, packed, `packed[d]`, with this tensor's
  * sizes. */

@@ -350,12 +350,6 @@ syn_tensor_number(const struct syn_tensor *tensor)
     return tensor->number;
 }
 
-const struct syn_replicas *
-syn_tensor_replicas(const struct syn_tensor *tensor)
-{
-    return &tensor->replicas;
-}
-
 void *
 syn_tensor_user(const struct syn_tensor *tensor)
 {
@@ -366,12 +360,6 @@ void
 syn_tensor_set_user(struct syn_tensor *tensor, void *user)
 {
     atomic_store_explicit(&tensor->user, user, memory_order_release);
-}
-
-struct syn_tensor *
-syn_tensor_of(const struct syn_replicas *replicas)
-{
-    return (struct syn_tensor *)(uintptr_t)replicas; /* its first member */
 }
 
 struct syn_tensor *

@@ -91,9 +91,18 @@ void syn_tensor_at(const struct syn_tensor *tensor, unsigned node,
 
 /** A number for messages and traces, counted from 0 in order of making. */
 uint64_t syn_tensor_number(const struct syn_tensor *tensor);
-/** What strategies look at, borrowed from the tensor; and the tensor whose that is. */
-const struct syn_replicas *syn_tensor_replicas(const struct syn_tensor *tensor);
-struct syn_tensor *syn_tensor_of(const struct syn_replicas *replicas);
+/** What strategies look at, which is the head of a tensor; and the tensor whose that is. */
+static inline const struct syn_replicas *
+syn_tensor_replicas(const struct syn_tensor *tensor)
+{
+    return (const struct syn_replicas *)(const void *)tensor;
+}
+
+static inline struct syn_tensor *
+syn_tensor_of(const struct syn_replicas *replicas)
+{
+    return (struct syn_tensor *)(uintptr_t)replicas;
+}
 /** A word of the engine's in every tensor: its handle for dependencies. */
 void *syn_tensor_user(const struct syn_tensor *tensor);
 void syn_tensor_set_user(struct syn_tensor *tensor, void *user);
