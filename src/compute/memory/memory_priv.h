@@ -58,12 +58,13 @@ enum syn_content {
     SYN_CONTENT_LOST, /* with a device */
 };
 
-/* 72 bytes and 16 a node; the shape lies behind the slots. */
+/* What submitters read comes first, what workers write last, so that they share no lines. */
 struct syn_tensor {
     struct syn_replicas replicas; /* first: strategies look at it, see syn_tensor_of() */
     struct syn_memory *memory;
     _Atomic(void *) user; /* the engine's word */
     uint64_t number;
+    struct syn_shape shape;
     struct syn_kin *kin;     /* of what is divided, part of something, or wrapped with gaps */
     struct syn_move *moves;  /* transfers on their way */
     struct syn_tensor *gone; /* list of those that lost their content just now */
@@ -219,13 +220,6 @@ static inline uint64_t
 syn_node_bit(unsigned node)
 {
     return UINT64_C(1) << node;
-}
-
-static inline struct syn_shape *
-syn_tensor_shape_of(const struct syn_tensor *tensor)
-{
-    /* Behind the slots: aligned, as slots are. */
-    return (struct syn_shape *)(uintptr_t)&tensor->slots[tensor->memory->nodes_count];
 }
 
 static inline bool

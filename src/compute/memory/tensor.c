@@ -4,15 +4,13 @@
 
 #include <synor/base/mem.h>
 
-#define TENSOR_ALIGN 64 /* its first line is not written when it is held or let go */
-
 /* ---- how a tensor lies in a block ---- */
 
 const struct syn_shape *
 syn_tensor_lies(const struct syn_tensor *tensor, const struct syn_block *block)
 {
     if (!block->packed)
-        return syn_tensor_shape_of(tensor);
+        return &tensor->shape;
     return &tensor->kin->packed[block->owner->kin->depth];
 }
 
@@ -23,14 +21,14 @@ syn_tensor_offset(const struct syn_tensor *tensor, const struct syn_block *block
 
     for (; tensor != block->owner; tensor = tensor->kin->whole)
         elements += tensor->kin->start * syn_tensor_lies(tensor, block)->strides[tensor->kin->dim];
-    return elements * syn_shape_bits(syn_tensor_shape_of(tensor)) / 8;
+    return elements * syn_shape_bits(&tensor->shape) / 8;
 }
 
 /* What the caller has with gaps, or shares with its whole's neighbours, lies packed elsewhere. */
 uint64_t
 syn_tensor_need(const struct syn_tensor *tensor, bool *ret_packed)
 {
-    const struct syn_shape *shape = syn_tensor_shape_of(tensor);
+    const struct syn_shape *shape = &tensor->shape;
 
     *ret_packed =
         syn_tensor_parent(tensor) || (tensor->wrapped && shape->layout == SYN_LAYOUT_STRIDED);
@@ -146,12 +144,9 @@ int
 syn_tensor_make(struct syn_memory *memory, const struct syn_shape *shape, size_t packed,
                 struct syn_tensor **ret_tensor, struct syn_err *err)
 {
-    size_t bytes = sizeof(struct syn_tensor) + memory->nodes_count * sizeof(struct syn_slot) +
-                   sizeof(*shape);
-    struct syn_tensor *tensor = syn_alloc_aligned(TENSOR_ALIGN, bytes);
+    size_t slots = memory->nodes_count * sizeof(struct syn_slot);
+    struct syn_tensor *tensor = syn_calloc(1, sizeof(*tensor) + slots);
 
-    if (tensor)
-        memset(tensor, 0, bytes);
     if (tensor && packed > 0) {
         tensor->kin = syn_calloc(1, sizeof(*tensor->kin) + packed * sizeof(*shape));
         if (!tensor->kin) {
@@ -162,7 +157,7 @@ syn_tensor_make(struct syn_memory *memory, const struct syn_shape *shape, size_t
     if (!tensor)
         return SYN_FAIL(err, SYN_E_NOMEM, "a tensor's handle");
     tensor->memory = memory;
-    *syn_tensor_shape_of(tensor) = *shape;
+    tensor->shape = *shape;
     tensor->replicas.bytes = syn_dtype_bytes(shape->dtype, syn_shape_count(shape));
     (void)pthread_mutex_lock(&memory->lock);
     tensor->number = memory->next_number++;
@@ -341,7 +336,7 @@ syn_tensor_free(struct syn_tensor *tensor, struct syn_err *err)
 const struct syn_shape *
 syn_tensor_shape(const struct syn_tensor *tensor)
 {
-    return syn_tensor_shape_of(tensor);
+    return &tensor->shape;
 }
 
 uint64_t
