@@ -36,6 +36,7 @@ are_short(const struct syn_worker *worker)
 static void
 pace_start(struct syn_worker *worker)
 {
+    worker->turns++;
     worker->pace_ns = syn_clock_ns();
     worker->pace_left = worker->pace_count = worker->chunk;
 }

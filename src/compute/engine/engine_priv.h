@@ -21,10 +21,10 @@
 
 struct syn_engine_seat;
 
-/* One call under way. What every call needs lies on four lines of 64 bytes, two of them behind
- * `line`: a program that is far ahead of its workers has many records, and each is read once more
- * after the caches have forgotten it. A record that is not used has NULL in the pointers of the
- * third line and in `split`. */
+/* One call under way. What every call needs is in the first 128 bytes and from `params` on: a
+ * program that is far ahead of its workers has many records, each of which is looked at again after
+ * the caches have forgotten it. `why`, `event` and `scratch` of a record that is not used are NULL.
+ */
 struct syn_engine_task {
     struct syn_ready ready; /* first: what the strategy hands back is this */
     struct syn_engine *engine;
@@ -89,9 +89,11 @@ struct syn_engine_seat {
     int64_t idle_ns;                                /* when the last call ended there */
     struct syn_dev_event *events[SYN_ENGINE_DEPTH]; /* spare ones */
     unsigned events_count;
-    /* The runtime's thread's own: what time it was when it had ended so many calls, see run.c. */
+    /* The runtime's thread's own: what time it was when it had ended so many calls in that turn,
+     * see run.c. */
     int64_t clock_ns;
     uint64_t clock_at;
+    uint32_t clock_turn;
     struct syn_engine_worker report; /* under the engine's lock */
 };
 

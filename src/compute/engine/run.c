@@ -92,10 +92,9 @@ syn_engine_pushed_out(struct syn_engine_task *call)
 /* ---- time ----
  *
  * A look at the clock costs as much as the rest of a push. While a worker has done nothing since it
- * last looked but pass on what became ready, it need not look again for a strategy's sake. It has
- * done nothing else if every call that it has counted since was such a one; and it looks again when
- * it has found nothing to do, since that is how it begins to wait. What is measured is always
- * between two looks of its own. */
+ * last looked but pass on what became ready, it need not look again for a strategy's sake: it is
+ * still looking for work in the same turn, and every call that it has counted since was such a one.
+ * What is measured is always between two looks of its own. */
 
 #define CLOCK_CALLS 32 /* a power of two; passed on between two looks, at most */
 
@@ -111,6 +110,7 @@ looked(struct syn_engine_seat *seat, const struct syn_worker *worker, int64_t no
 {
     seat->clock_ns = now_ns;
     seat->clock_at = calls_of(worker) + more;
+    seat->clock_turn = worker->turns;
 }
 
 static uint64_t
@@ -122,7 +122,8 @@ push_ns(const struct syn_engine *engine)
     if (self == NULL || self->runtime != engine->runtime || self->index >= engine->cpus)
         return (uint64_t)syn_clock_ns();
     seat = &engine->seats[self->index];
-    if (seat->clock_at != calls_of(self) || seat->clock_at % CLOCK_CALLS == 0)
+    if (seat->clock_at != calls_of(self) || seat->clock_turn != self->turns ||
+        seat->clock_at % CLOCK_CALLS == 0)
         looked(seat, self, syn_clock_ns(), 1);
     else
         seat->clock_at++;
@@ -307,7 +308,7 @@ syn_engine_release(struct syn_engine_task *call, bool ok)
 static void
 note_outcome(const struct syn_engine_task *call, int code)
 {
-    uint64_t epoch = code < 0 ? atomic_load(&call->engine->epoch) : 0;
+    uint64_t epoch = code < 0 ? atomic_load(&call->engine->epoch) : 0, last;
 
     if (code == 0 && !syn_engine_any_failed(call->engine))
         return; /* what was noted before is out of date */
@@ -322,8 +323,9 @@ note_outcome(const struct syn_engine_task *call, int code)
         atomic_store(&handle->code, code);
         atomic_store(&handle->failed_epoch, epoch);
     }
-    if (code < 0)
-        atomic_store(&call->engine->failed_epoch, epoch);
+    last = atomic_load(&call->engine->failed_epoch);
+    while (last < epoch && !atomic_compare_exchange_weak(&call->engine->failed_epoch, &last, epoch))
+        ;
 }
 
 int
@@ -508,10 +510,8 @@ syn_engine_take(void *self, struct syn_worker *worker)
         return true;
     }
     call = syn_engine_pop(seat);
-    if (call == NULL) {
-        seat->clock_at = UINT64_MAX;
+    if (call == NULL)
         return false;
-    }
     syn_worker_stop_watching(worker);
     start_native(worker, call);
     return true;
