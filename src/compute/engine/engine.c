@@ -14,7 +14,12 @@
  *
  * Locks: `lock` for the strategy, the model and the reports, a handful of instructions long each
  * time but for what the strategy does; each seat's for the calls granted to it; the memory
- * manager's own. None is held while another is taken. */
+ * manager's own. None is held while another is taken.
+ *
+ * As in the core, who submits and who runs write no lines in turns: a call's entry in the model is
+ * found without a lock, its record comes from the submitters' stock, and goes back over a chain
+ * that they take as a whole when the stock is empty; of a tensor's handle workers write only what
+ * has failed. */
 #include <errno.h>
 #include <string.h>
 
