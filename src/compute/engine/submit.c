@@ -80,14 +80,14 @@ syn_engine_record_new(struct syn_engine *engine, const struct syn_kernel *kernel
             atomic_exchange_explicit(&engine->returned[room], NULL, memory_order_acquire);
     if (engine->stock[room] == NULL)
         rc = more_records(engine, room, err);
-    call = engine->stock[room];
-    if (call != NULL) {
-        engine->stock[room] = call->next;
-        prefetch_record(call->next);
-    }
-    syn_spin_unlock(&engine->stock_lock);
-    if (call == NULL)
+    if (rc < 0) {
+        syn_spin_unlock(&engine->stock_lock);
         return rc;
+    }
+    call = engine->stock[room];
+    engine->stock[room] = call->next;
+    prefetch_record(call->next);
+    syn_spin_unlock(&engine->stock_lock);
     call->kernel = kernel;
     call->operands_count = (uint8_t)kernel->operands_count;
     call->task = NULL;
@@ -316,19 +316,19 @@ int
 syn_engine_record_fill(struct syn_engine_task *call, struct syn_tensor *const *tensors,
                        struct syn_err *err)
 {
-    struct syn_kernel_call seen;
+    const struct syn_kernel *kernel = call->kernel;
+    struct syn_kernel_call seen = {.kernel = kernel};
     uint64_t offset;
     int rc;
 
-    seen.kernel = call->kernel;
-    for (unsigned i = 0; i < call->operands_count; i++) {
+    for (unsigned i = 0; i < kernel->operands_count; i++) {
         const struct syn_shape *shape = syn_tensor_shape(tensors[i]);
 
         if (call->split != NULL)
             shape = syn_engine_piece_shape(call, i, shape, &offset);
         seen.operands[i] = (struct syn_operand){.shape = shape};
     }
-    copy_params(seen.params, call->params, call->kernel->params_count);
+    copy_params(seen.params, call->params, kernel->params_count);
     rc = syn_kernel_check_call(&seen, err);
     if (rc < 0)
         return rc;
