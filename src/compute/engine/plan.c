@@ -109,9 +109,10 @@ grow_table(struct planning *planning, struct syn_err *err)
 }
 
 static SYN_MUST int
-data_of(struct planning *planning, const struct syn_memory_use *use, uint32_t *ret_data,
+data_of(struct planning *planning, const struct syn_data_use *use, uint32_t *ret_data,
         struct syn_err *err)
 {
+    const struct syn_tensor *tensor = syn_tensor_of(use->data);
     struct planned *slot;
     int rc = SYN_OK;
 
@@ -119,13 +120,13 @@ data_of(struct planning *planning, const struct syn_memory_use *use, uint32_t *r
         rc = grow_table(planning, err);
     if (rc < 0)
         return rc;
-    slot = slot_of(planning->table, planning->cap, use->tensor);
+    slot = slot_of(planning->table, planning->cap, tensor);
     if (slot->tensor == NULL) {
-        rc = syn_plan_data_add(planning->graph, syn_tensor_replicas(use->tensor)->bytes,
-                               (use->access & SYN_READ) != 0, &slot->data, err);
+        rc = syn_plan_data_add(planning->graph, use->data->bytes, (use->mode & SYN_READ) != 0,
+                               &slot->data, err);
         if (rc < 0)
             return rc;
-        slot->tensor = use->tensor;
+        slot->tensor = tensor;
         planning->count++;
     }
     *ret_data = slot->data;
@@ -142,7 +143,7 @@ add_call(struct planning *planning, const struct syn_engine_task *call, struct s
     int rc = kernel_of(planning, call, &kernel, err);
 
     for (unsigned i = 0; rc == SYN_OK && i < call->uses_count; i++) {
-        uses[i].mode = call->uses[i].access;
+        uses[i].mode = (enum syn_access)call->uses[i].mode;
         rc = data_of(planning, &call->uses[i], &uses[i].data, err);
     }
     return rc < 0 ? rc

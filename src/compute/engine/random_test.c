@@ -584,7 +584,7 @@ make_cell(struct world *w, unsigned number)
     cell->mine = malloc(sizeof(cell->want));
     assert_non_null(cell->mine);
     for (uint64_t i = 0; i < cell->rows * cell->cols; i++)
-        cell->mine[i] = cell->want[i] = (int64_t)(number * 100 + i);
+        cell->mine[i] = cell->want[i] = (int64_t)(i + (uint64_t)number * 100);
     assert_done(syn_tensor_wrap(memory, &shape, cell->mine, &cell->tensor, &err), &err);
 }
 

@@ -189,26 +189,12 @@ wait_ns(const struct eft *eft, uint32_t g, uint32_t band)
 
     if (group->queued_ns == 0)
         return 0;
-    if (eft->policy.fifo_wait)
-        return group->queued_ns / eft->topology.groups[g].count;
-    for (uint32_t i = band; i < BANDS; i++)
-        sum += group->bands[i];
+    if (eft->policy.fifo_wait || band == 0)
+        sum = group->queued_ns;
+    else
+        for (uint32_t i = band; i < BANDS; i++)
+            sum += group->bands[i];
     return eft->topology.groups[g].count == 1 ? sum : sum / eft->topology.groups[g].count;
-}
-
-static uint64_t
-moves_ns(const struct eft *eft, const struct syn_ready *ready, uint32_t node)
-{
-    uint64_t ns = 0;
-
-    for (uint32_t i = 0; i < ready->access_count; i++) {
-        const struct syn_data_use *access = ready_access(ready, i);
-        uint64_t valid = replicas_valid(access->data);
-
-        if ((access->mode & SYN_READ) != 0 && valid != 0 && (valid >> node & 1) == 0)
-            ns += topology_move_ns(&eft->topology, valid, access->data->bytes, node);
-    }
-    return ns;
 }
 
 static uint64_t
@@ -232,8 +218,10 @@ weigh(const struct eft *eft, const struct eft_choice *choice)
 {
     const struct eft_policy *policy = &eft->policy;
     uint32_t class_id = eft->topology.groups[choice->group].class_id;
-    uint64_t score = choice->end_ns + choice->move_ns * policy->move_permille / 1000;
+    uint64_t score = choice->end_ns;
 
+    if (choice->move_ns != 0)
+        score += choice->move_ns * policy->move_permille / 1000;
     if (policy->energy_permille != 0)
         score += (uint64_t)((syn_u128)eft->busy_mw[class_id] * choice->ns *
                             policy->energy_permille / 1000000000U);
@@ -243,40 +231,21 @@ weigh(const struct eft *eft, const struct eft_choice *choice)
     return score;
 }
 
-/* moves_ns() for every group; an access is looked at once. */
-static void
-fill_moves(const struct eft *eft, const struct syn_ready *ready, uint64_t *moves)
-{
-    memset(moves, 0, eft->topology.group_count * sizeof(moves[0]));
-    for (uint32_t i = 0; i < ready->access_count; i++) {
-        const struct syn_data_use *access = ready_access(ready, i);
-        uint64_t valid = replicas_valid(access->data), bytes = access->data->bytes;
-
-        if ((access->mode & SYN_READ) == 0 || valid == 0)
-            continue;
-        for (uint32_t g = 0; g < eft->topology.group_count; g++)
-            moves[g] +=
-                topology_move_ns(&eft->topology, valid, bytes, eft->topology.groups[g].node);
-    }
-}
-
-/* As if choice->move_ns were known already. */
+/* When it would end, and its score; group, ns and move_ns are known. False: it cannot. */
 static bool
-assess(const struct eft *eft, const struct syn_ready *ready, uint32_t g, uint32_t band,
-       uint64_t now_ns, struct eft_choice *choice)
+assess(const struct eft *eft, uint32_t band, uint64_t now_ns, struct eft_choice *choice)
 {
-    const struct strategy_group *group = &eft->topology.groups[g];
-    uint64_t begin, there;
+    const struct eft_group *group = &eft->groups[choice->group];
+    uint64_t begin, there = now_ns;
 
-    choice->group = g;
-    choice->ns = task_ns(eft, ready, group->class_id);
-    if (choice->ns == SYN_NEVER || eft->groups[g].free_ns == UINT64_MAX)
+    if (choice->ns == SYN_NEVER || group->free_ns == UINT64_MAX)
         return false;
-    begin = SYN_MAX(now_ns, eft->groups[g].free_ns) + wait_ns(eft, g, band);
-    there =
-        choice->move_ns == 0
-            ? now_ns
-            : SYN_MAX(now_ns, eft->link_ns[eft->topology.lane_of[group->node]]) + choice->move_ns;
+    begin = SYN_MAX(now_ns, group->free_ns) + wait_ns(eft, choice->group, band);
+    if (choice->move_ns != 0) {
+        uint32_t node = eft->topology.groups[choice->group].node;
+
+        there = SYN_MAX(now_ns, eft->link_ns[eft->topology.lane_of[node]]) + choice->move_ns;
+    }
     choice->end_ns = SYN_MAX(begin, there) + choice->ns;
     choice->score = weigh(eft, choice);
     return true;
@@ -343,20 +312,67 @@ due_of(const struct eft *eft, const struct syn_ready *ready, uint64_t now_ns, ui
     return eft->begin_ns + eft->pace_ns - SYN_MIN(after_ns, eft->pace_ns);
 }
 
+/* Does only the score count? */
+static bool
+is_plain(const struct eft *eft, const struct syn_ready *ready)
+{
+    return eft->policy.thrift == EFT_NOTHING &&
+           (ready->index >= eft->rank_count || (eft->dues == NULL && eft->pace_ns == 0));
+}
+
+/* Of all groups, where only the score counts. Waiting, transfers and weights only add to the time
+ * at which a group could end it at the soonest; most groups lose by that alone, and then nobody
+ * asks what their transfers would take. */
+static bool
+choose_least(struct eft *eft, const struct syn_ready *ready, uint32_t band, uint64_t now_ns,
+             struct eft_choice *ret_best)
+{
+    uint64_t moves[SYN_PLATFORM_WORKERS_MAX], here = topology_here(ready), least = UINT64_MAX;
+    bool found = false, filled = false;
+
+    for (uint32_t g = 0; g < eft->topology.group_count; g++) {
+        const struct strategy_group *group = &eft->topology.groups[g];
+        uint64_t begin = SYN_MAX(now_ns, eft->groups[g].free_ns);
+        struct eft_choice choice = {.group = g, .ns = task_ns(eft, ready, group->class_id)};
+
+        if (found && begin >= least - SYN_MIN(least, choice.ns))
+            continue;
+        if ((here >> group->node & 1) == 0) {
+            if (!filled)
+                topology_moves(&eft->topology, ready, moves);
+            filled = true;
+            choice.move_ns = moves[g];
+        }
+        if (!assess(eft, band, now_ns, &choice) || (found && choice.score >= least))
+            continue;
+        found = true;
+        least = choice.score;
+        *ret_best = choice;
+    }
+    return found;
+}
+
 /* Of all groups. False: none can. */
 static bool
-choose(const struct eft *eft, const struct syn_ready *ready, uint64_t key, uint64_t now_ns,
+choose(struct eft *eft, const struct syn_ready *ready, uint32_t band, uint64_t now_ns,
        struct eft_choice *ret_best)
 {
     struct eft_choice best = {.group = SYN_NO_INDEX}, choices[SYN_PLATFORM_WORKERS_MAX];
     uint64_t moves[SYN_PLATFORM_WORKERS_MAX];
-    uint32_t band = band_of(eft, key), count = 0;
+    uint32_t count = 0;
     uint64_t soonest_ns = UINT64_MAX, due_ns;
 
-    fill_moves(eft, ready, moves);
+    if (is_plain(eft, ready))
+        return choose_least(eft, ready, band, now_ns, ret_best);
+
+    topology_moves(&eft->topology, ready, moves);
     for (uint32_t g = 0; g < eft->topology.group_count; g++) {
-        choices[count].move_ns = moves[g];
-        if (assess(eft, ready, g, band, now_ns, &choices[count])) {
+        choices[count] = (struct eft_choice){
+            .group = g,
+            .ns = task_ns(eft, ready, eft->topology.groups[g].class_id),
+            .move_ns = moves[g],
+        };
+        if (assess(eft, band, now_ns, &choices[count])) {
             soonest_ns = SYN_MIN(soonest_ns, choices[count].end_ns);
             count++;
         }
@@ -417,7 +433,7 @@ eft_push(void *self, struct syn_ready *ready, uint64_t now_ns, struct syn_place 
         return push_bound(eft, ready, key, ret_place, err);
     widen(eft, key);
     band = band_of(eft, key);
-    if (!choose(eft, ready, key, now_ns, &best))
+    if (!choose(eft, ready, band, now_ns, &best))
         return SYN_FAIL(err, SYN_E_UNAVAILABLE, "no worker here can run the task");
     rc = queues_put(&eft->queues, best.group, key, ready, err);
     if (rc < 0)
@@ -530,7 +546,7 @@ gain(const struct eft *eft, uint32_t thief_group, const struct eft_mark *mark, s
     /* Too late even if its data were here: most of them, and no need to look for their data. */
     if (now_ns + mine.ns >= SYN_MAX(theirs.score, due_ns))
         return 0;
-    mine.move_ns = moves_ns(eft, entry->ready, here->node);
+    mine.move_ns = topology_moves_ns(&eft->topology, entry->ready, here->node);
     mine.end_ns = now_ns + mine.move_ns + mine.ns;
     mine.score = weigh(eft, &mine);
     if (mine.end_ns <= due_ns && eft->policy.thrift == EFT_NOTHING)
@@ -597,7 +613,7 @@ pick(const struct eft *eft, uint32_t g)
 
     for (size_t i = 0; i < count; i++)
         if ((best == 0 || queue->items[i].key > queue->items[best].key) &&
-            moves_ns(eft, queues_entry(&eft->queues, g, i)->ready, node) == 0) {
+            topology_moves_ns(&eft->topology, queues_entry(&eft->queues, g, i)->ready, node) == 0) {
             if (i == 0)
                 return 0;
             best = i;
@@ -669,7 +685,8 @@ eft_pop(void *self, uint32_t worker, uint64_t now_ns, struct syn_pop *ret_pop)
     if (ret_pop->ready == NULL)
         return;
     ret_pop->why = SYN_POP_TASK;
-    begin_ns = now_ns + moves_ns(eft, ret_pop->ready, eft->topology.groups[own].node);
+    begin_ns =
+        now_ns + topology_moves_ns(&eft->topology, ret_pop->ready, eft->topology.groups[own].node);
     ret_pop->state = state_for(eft, ret_pop->ready, class_id, begin_ns);
     update_free(eft, worker, begin_ns + state_ns(eft, ret_pop->ready, class_id, ret_pop->state));
 }
