@@ -81,6 +81,15 @@ syn_idle_has(const struct syn_idle *idle, unsigned index)
     return (atomic_load_explicit(&idle->bits[index / 64], memory_order_relaxed) >> index % 64 &
             1) != 0;
 }
+static inline bool
+syn_idle_any(const struct syn_idle *idle)
+{
+    uint64_t bits = 0;
+
+    for (unsigned i = 0; i < SYN_IDLE_WORDS; i++)
+        bits |= atomic_load_explicit(&idle->bits[i], memory_order_relaxed);
+    return bits != 0;
+}
 /* Take one sleeper out; -1 when there is none. */
 int syn_idle_pick(struct syn_idle *idle);
 

@@ -321,13 +321,20 @@ syn_worker_wake_slow(struct syn_runtime *runtime)
         if (atomic_load_explicit(&runtime->idle.spinning, memory_order_relaxed) != 0)
             return;
     }
-    /* The woken one watches from now on, so that the next publisher need not wake another. */
-    if (!atomic_compare_exchange_strong(&runtime->idle.spinning, &none, 1))
-        return;
-    index = syn_idle_pick(&runtime->idle);
-    if (index < 0) {
+    for (;;) {
+        /* The woken one watches from now on, so that the next publisher need not wake another. */
+        if (!atomic_compare_exchange_strong(&runtime->idle.spinning, &none, 1))
+            return;
+        index = syn_idle_pick(&runtime->idle);
+        if (index >= 0)
+            break;
+        SYN_PERTURB();
         atomic_store(&runtime->idle.spinning, 0);
-        return;
+        /* Nobody watched after all: who published meanwhile relied on it, and who fell asleep
+         * meanwhile did not see that. */
+        SYN_FENCE_FULL();
+        if (!syn_idle_any(&runtime->idle))
+            return;
     }
     atomic_fetch_add_explicit(&runtime->wakes, 1, memory_order_relaxed);
     syn_waitword_wake(&runtime->workers[index]->parker.word, false);
@@ -477,10 +484,12 @@ sleep_idle(struct syn_worker *worker, const struct goal *goal)
     struct syn_runtime *runtime = worker->runtime;
     uint32_t seen = atomic_load_explicit(&worker->parker.word.value, memory_order_acquire);
 
-    syn_fork_want(worker);
     SYN_PERTURB();
     syn_idle_enter(&runtime->idle, worker->index);
     syn_fence_heavy();
+    /* Not before: who answered a request of somebody not among the sleepers yet would wake nobody,
+     * and might have taken back what it published when that one looks. */
+    syn_fork_want(worker);
     if (!work_visible(worker) && !is_reached(runtime, goal))
         park(worker, seen);
     if (!syn_idle_leave(&runtime->idle, worker->index))
