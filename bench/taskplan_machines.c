@@ -189,7 +189,7 @@ bench_drawn_machine(uint32_t number, bool starved, struct machine *machine)
         size_t used = strlen(machine->name);
 
         draw_device(&state, kind, &device);
-        link = fmax(device.flops_per_s / draw_between(&state, richest, poorest), 1e9);
+        link = fmax(device.flops_per_s / draw_between(&state, richest, poorest), 4e9);
         for (unsigned i = 0; i < count; i++)
             add_devices(machine, &device, 1, link, shared ? (uint16_t)(kind * 8 + i / 2 + 1) : 0);
         (void)snprintf(machine->name + used, sizeof(machine->name) - used, "+%ux%.1fT%s", count,

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "../sim/area_priv.h"
+#include "arrivals_priv.h"
 #include "eft_priv.h"
 
 #define BANDS            32
@@ -40,7 +41,6 @@ struct eft {
     struct eft_policy policy;
     struct eft_group *groups;
     uint64_t *free_ns;                  /* by worker */
-    uint64_t *link_ns;                  /* by node and bus: when what was placed has come over it */
     uint64_t epoch;                     /* changes when what waits does */
     uint64_t slowness[SYN_CLASSES_MAX]; /* of its power state, in units of SPEED_UNIT */
     uint64_t busy_mw[SYN_CLASSES_MAX];
@@ -53,7 +53,8 @@ struct eft {
     uint64_t *after; /* by index: least time from a task's end to the graph's */
     uint64_t begin_ns, shown_ns;
     uint64_t *dues, *ends; /* by index, from shown_ns; NULL: the policy has none */
-    uint64_t pace_ns;      /* how long the graph is to take; 0: as short as can be */
+    struct arrivals arrivals;
+    uint64_t pace_ns; /* how long the graph is to take; 0: as short as can be */
     struct syn_graph_view graph;
     struct syn_estimate *believed;     /* by kernel: what the plan was made with */
     const struct syn_estimate **costs; /* by kernel: where the estimates are now */
@@ -74,7 +75,6 @@ eft_close(void *self)
     topology_fini(&eft->topology);
     syn_free(eft->groups);
     syn_free(eft->free_ns);
-    syn_free(eft->link_ns);
     forget_graph(eft);
     syn_free(eft);
 }
@@ -116,8 +116,7 @@ eft_open(const struct syn_platform *platform, const struct syn_strategy_opts *op
     if (rc == 0) {
         eft->groups = syn_calloc(eft->topology.group_count, sizeof(eft->groups[0]));
         eft->free_ns = syn_calloc(platform->worker_count, sizeof(uint64_t));
-        eft->link_ns = syn_calloc(platform->node_count, sizeof(uint64_t));
-        if (eft->groups == NULL || eft->free_ns == NULL || eft->link_ns == NULL)
+        if (eft->groups == NULL || eft->free_ns == NULL)
             rc = SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a strategy");
     }
     if (rc < 0) {
@@ -211,6 +210,22 @@ moves_ns(const struct eft *eft, const struct syn_ready *ready, uint32_t node)
     return ns;
 }
 
+/* What it weighs beyond its time that what the task writes leaves where it is. */
+static uint64_t
+drag_ns(const struct eft *eft, const struct syn_ready *ready, uint32_t node)
+{
+    uint64_t ns = 0;
+
+    for (uint32_t i = 0; i < ready->access_count; i++) {
+        const struct syn_data_use *access = ready_access(ready, i);
+
+        if ((access->mode & SYN_UPDATE) == SYN_UPDATE)
+            ns += topology_move_ns(&eft->topology, replicas_valid(access->data),
+                                   access->data->bytes, node);
+    }
+    return ns * eft->policy.drag_permille / 1000;
+}
+
 static uint64_t
 task_ns(const struct eft *eft, const struct syn_ready *ready, uint32_t class_id)
 {
@@ -224,7 +239,7 @@ task_ns(const struct eft *eft, const struct syn_ready *ready, uint32_t class_id)
 /* A task on a group: when it would end, and what it is worth avoiding it. */
 struct eft_choice {
     uint32_t group;
-    uint64_t ns, move_ns, end_ns, score;
+    uint64_t ns, move_ns, there_ns, end_ns, score;
 };
 
 static uint64_t
@@ -243,9 +258,11 @@ weigh(const struct eft *eft, const struct eft_choice *choice)
     return score;
 }
 
-/* moves_ns() for every group; an access is looked at once. */
+/* moves_ns() for every group, and when the data are there; an access is looked at once. Links are
+ * taken to be idle: what is on its way is known only where a graph was shown (arrivals.c). */
 static void
-fill_moves(const struct eft *eft, const struct syn_ready *ready, uint64_t *moves)
+fill_moves(const struct eft *eft, const struct syn_ready *ready, uint64_t now_ns, uint64_t *moves,
+           uint64_t *theres)
 {
     memset(moves, 0, eft->topology.group_count * sizeof(moves[0]));
     for (uint32_t i = 0; i < ready->access_count; i++) {
@@ -258,27 +275,27 @@ fill_moves(const struct eft *eft, const struct syn_ready *ready, uint64_t *moves
             moves[g] +=
                 topology_move_ns(&eft->topology, valid, bytes, eft->topology.groups[g].node);
     }
+    for (uint32_t g = 0; g < eft->topology.group_count; g++)
+        theres[g] = now_ns + moves[g];
 }
 
-/* As if choice->move_ns were known already. */
+/* As if choice->move_ns and there_ns were known already. */
 static bool
 assess(const struct eft *eft, const struct syn_ready *ready, uint32_t g, uint32_t band,
        uint64_t now_ns, struct eft_choice *choice)
 {
     const struct strategy_group *group = &eft->topology.groups[g];
-    uint64_t begin, there;
+    uint64_t begin;
 
     choice->group = g;
     choice->ns = task_ns(eft, ready, group->class_id);
     if (choice->ns == SYN_NEVER || eft->groups[g].free_ns == UINT64_MAX)
         return false;
     begin = SYN_MAX(now_ns, eft->groups[g].free_ns) + wait_ns(eft, g, band);
-    there =
-        choice->move_ns == 0
-            ? now_ns
-            : SYN_MAX(now_ns, eft->link_ns[eft->topology.lane_of[group->node]]) + choice->move_ns;
-    choice->end_ns = SYN_MAX(begin, there) + choice->ns;
+    choice->end_ns = SYN_MAX(begin, choice->there_ns) + choice->ns;
     choice->score = weigh(eft, choice);
+    if (eft->policy.drag_permille != 0 && choice->move_ns != 0)
+        choice->score += drag_ns(eft, ready, group->node);
     return true;
 }
 
@@ -349,13 +366,17 @@ choose(const struct eft *eft, const struct syn_ready *ready, uint64_t key, uint6
        struct eft_choice *ret_best)
 {
     struct eft_choice best = {.group = SYN_NO_INDEX}, choices[SYN_PLATFORM_WORKERS_MAX];
-    uint64_t moves[SYN_PLATFORM_WORKERS_MAX];
+    uint64_t moves[SYN_PLATFORM_WORKERS_MAX], theres[SYN_PLATFORM_WORKERS_MAX];
     uint32_t band = band_of(eft, key), count = 0;
     uint64_t soonest_ns = UINT64_MAX, due_ns;
 
-    fill_moves(eft, ready, moves);
+    if (arrivals_known(&eft->arrivals) && ready->index < eft->rank_count)
+        arrivals_look(&eft->arrivals, ready, now_ns, moves, theres);
+    else
+        fill_moves(eft, ready, now_ns, moves, theres);
     for (uint32_t g = 0; g < eft->topology.group_count; g++) {
         choices[count].move_ns = moves[g];
+        choices[count].there_ns = theres[g];
         if (assess(eft, ready, g, band, now_ns, &choices[count])) {
             soonest_ns = SYN_MIN(soonest_ns, choices[count].end_ns);
             count++;
@@ -426,11 +447,8 @@ eft_push(void *self, struct syn_ready *ready, uint64_t now_ns, struct syn_place 
     entry->ns = best.ns;
     entry->aux = best.move_ns;
     node = eft->topology.groups[best.group].node;
-    if (best.move_ns != 0) {
-        uint64_t *link_ns = &eft->link_ns[eft->topology.lane_of[node]];
-
-        *link_ns = SYN_MAX(now_ns, *link_ns) + best.move_ns;
-    }
+    if (arrivals_known(&eft->arrivals) && ready->index < eft->rank_count)
+        arrivals_note(&eft->arrivals, ready, node, now_ns);
     eft->epoch++;
     eft->groups[best.group].queued_ns += best.ns;
     eft->groups[best.group].bands[band] += best.ns;
@@ -533,6 +551,8 @@ gain(const struct eft *eft, uint32_t thief_group, const struct eft_mark *mark, s
     mine.move_ns = moves_ns(eft, entry->ready, here->node);
     mine.end_ns = now_ns + mine.move_ns + mine.ns;
     mine.score = weigh(eft, &mine);
+    if (eft->policy.drag_permille != 0 && mine.move_ns != 0)
+        mine.score += drag_ns(eft, entry->ready, here->node);
     if (mine.end_ns <= due_ns && eft->policy.thrift == EFT_NOTHING)
         return SYN_MAX((entry->ns << 20) / mine.ns, 1);
     if (due_ns != 0 && (mine.end_ns > due_ns || theirs.end_ns <= due_ns) &&
@@ -861,6 +881,7 @@ forget_graph(struct eft *eft)
     syn_free(eft->costs);
     syn_free(eft->dues);
     syn_free(eft->ends);
+    arrivals_fini(&eft->arrivals);
     eft->ranks = eft->after = eft->dues = eft->ends = NULL;
     eft->kernels = eft->excess = NULL;
     eft->believed = NULL;
@@ -906,6 +927,7 @@ eft_graph(void *self, const struct syn_graph_view *graph, uint64_t now_ns, struc
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a plan of %u tasks",
                         graph->task_count);
     }
+    arrivals_init(&eft->arrivals, &eft->topology, graph->handle_count);
     eft->graph = *graph;
     eft->rank_count = graph->task_count;
     eft->shown_ns = now_ns;

@@ -13,7 +13,8 @@
 #define SLOWDOWN_PERMILLE  30U
 /* Ended tasks when estimates are first compared with what was believed. */
 #define LOOK_FIRST      32U
-#define LOOK_GROWTH     2U
+#define LOOKS           10U /* from then on twice as many each time, but so many in all at least */
+#define BEHIND_PERMILLE 10U
 #define DRIFT_PART      12
 #define MARGIN_PERMILLE 15U /* energy, cost: of the time, kept in hand for tasks that vary */
 
@@ -34,6 +35,7 @@ struct tuned {
     uint64_t chosen_ns;            /* since when the rule that runs does */
     uint64_t now_ns;               /* while tasks move from one rule to another */
     uint64_t limit_ns;             /* energy, cost: when it is to have ended */
+    uint64_t expected_ns;          /* when it should end by the last rehearsal */
     struct syn_estimate *believed; /* by kernel: at the last rehearsal */
     const struct syn_estimate **costs;
     uint32_t kernel_count;
@@ -218,6 +220,7 @@ select_policy(struct tuned *tuned, uint64_t now_ns, struct candidate *best)
     for (uint32_t k = 0; k < tuned->kernel_count; k++)
         for (uint32_t c = 0; c < SYN_CLASSES_MAX; c++)
             tuned->believed[k].ns[c] = __atomic_load_n(&tuned->costs[k]->ns[c], __ATOMIC_RELAXED);
+    tuned->expected_ns = now_ns + least_ns;
     if (tuned->goal == GOAL_TIME || least_ns == 0)
         return;
     if (tuned->limit_ns == 0 && tuned->opts.deadline_ns != 0)
@@ -373,15 +376,27 @@ switch_to(struct tuned *tuned, const struct candidate *candidate, uint64_t now_n
     tuned->inner = old_self;
 }
 
+/* Does it take longer than was expected, though the estimates were right? Chance does that, and who
+ * knows where it stands may do better than who goes on. */
+static bool
+behind(struct tuned *tuned, uint64_t now_ns)
+{
+    uint64_t left_ns = stage_expect(&tuned->stage, &tuned->chosen, now_ns - tuned->chosen_ns);
+    uint64_t margin_ns = (tuned->expected_ns - tuned->chosen_ns) / 1000 * BEHIND_PERMILLE;
+
+    return left_ns != 0 && now_ns + left_ns > tuned->expected_ns + margin_ns;
+}
+
 /* Estimates that were far off when the graph began are better now: rehearse what is left of it. */
 static void
 look_again(struct tuned *tuned, uint64_t now_ns)
 {
     struct candidate best = tuned->chosen;
+    uint32_t step = SYN_MAX(tuned->graph.task_count / LOOKS, LOOK_FIRST);
 
-    tuned->next_look = tuned->ended_count * LOOK_GROWTH;
+    tuned->next_look = tuned->ended_count + SYN_MIN(tuned->ended_count, step);
     /* Who has a limit to keep looks whether he does, too. */
-    if (tuned->goal == GOAL_TIME && !drifted(tuned))
+    if (tuned->goal == GOAL_TIME && !drifted(tuned) && !behind(tuned, now_ns))
         return;
     select_policy(tuned, now_ns, &best);
     if (!candidate_same(&best, &tuned->chosen))
