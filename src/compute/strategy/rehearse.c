@@ -36,7 +36,7 @@
 #define START_PERMILLE  1060U /* those that take no longer than so much of the best */
 #define ROUNDS_MAX      20U   /* of improvement */
 #define BARREN_MAX      4U    /* rounds without improvement, then it ends */
-#define PLAIN_PERMILLE  6U    /* what must be gained on dmdas, for tasks vary by more */
+#define PLAIN_PERMILLE  10U   /* what must be gained on dmdas, for tasks vary by more */
 #define SWITCH_PERMILLE 15U
 #define VARIES          10U /* a part of a task's time: so much it varies in a trial */
 #define TRIALS          4U  /* of a finalist */
@@ -462,6 +462,19 @@ judge(struct stage *stage, const struct candidate *const *finalists, size_t coun
     return least_ns;
 }
 
+/* How many there may be for one choice. */
+static uint32_t
+rehearsals(const struct stage *stage, bool again)
+{
+    uint32_t count = TASKS_RUN / (stage->graph->task_count + 1);
+
+    count = SYN_MIN(SYN_MAX(count, REHEARSALS_MIN), REHEARSALS_MAX);
+    if (again)
+        count = SYN_MAX(count / AGAIN_PART, REHEARSALS_MIN);
+    /* A handful of tasks has not so many good orders. */
+    return SYN_MIN(count, REHEARSALS_MIN + stage->graph->task_count);
+}
+
 /* The eft candidate that is best as it is, its dials turned. */
 static struct candidate
 explored(struct stage *stage, const uint64_t *times)
@@ -474,7 +487,8 @@ explored(struct stage *stage, const uint64_t *times)
             (times[best] == 0 || times[i] < times[best]))
             best = i;
     at = candidates[best];
-    explore(stage, ROUNDS_MAX + 1, &at);
+    if (stage->goal == GOAL_TIME) /* else there are more dials to come, and time to spare */
+        explore(stage, ROUNDS_MAX + 1, &at);
     return at;
 }
 
@@ -487,10 +501,7 @@ stage_fastest(struct stage *stage, const struct candidate *running, bool keep, u
     struct candidate now, turned, improved;
     const struct candidate *finalists[] = {NULL, &candidates[PLAIN], NULL, &turned, &improved};
 
-    stage->left = TASKS_RUN / (stage->graph->task_count + 1);
-    stage->left = SYN_MIN(SYN_MAX(stage->left, REHEARSALS_MIN), REHEARSALS_MAX);
-    if (running != NULL)
-        stage->left = SYN_MAX(stage->left / AGAIN_PART, REHEARSALS_MIN);
+    stage->left = rehearsals(stage, running != NULL);
     stage->running = running == NULL ? NULL : running->policy.dues;
     stage->held = NULL;
     least_ns = try_all(stage, times, &plain);
@@ -643,11 +654,12 @@ begin_with(struct stage *stage, uint64_t limit_ns, struct candidate *best, uint6
 }
 
 void
-stage_economise(struct stage *stage, uint64_t limit_ns, struct candidate *best)
+stage_economise(struct stage *stage, bool again, uint64_t limit_ns, struct candidate *best)
 {
     uint64_t least = UINT64_MAX;
     struct candidate descended;
 
+    stage->left = rehearsals(stage, again);
     stage->held = best->policy.dues;
     if (!begin_with(stage, limit_ns, best, &least))
         return;

@@ -16,7 +16,7 @@
 #define LOOKS           10U /* from then on twice as many each time, but so many in all at least */
 #define BEHIND_PERMILLE 10U
 #define DRIFT_PART      12
-#define MARGIN_PERMILLE 15U /* energy, cost: of the time, kept in hand for tasks that vary */
+#define MARGIN_PERMILLE 20U /* energy, cost: of the time, kept in hand for tasks that vary */
 
 struct tuned {
     const struct syn_platform *platform;
@@ -231,7 +231,7 @@ select_policy(struct tuned *tuned, uint64_t now_ns, struct candidate *best)
     left_ns = tuned->limit_ns - SYN_MIN(now_ns, tuned->limit_ns);
     left_ns -= left_ns / 1000 * MARGIN_PERMILLE;
     if (left_ns > least_ns)
-        stage_economise(&tuned->stage, left_ns, best);
+        stage_economise(&tuned->stage, tuned->ended_count > 0, left_ns, best);
 }
 
 /* Which tables of estimates the graph uses: those that matter are few and met soon. */
