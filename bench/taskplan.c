@@ -2,6 +2,7 @@
  *
  *   bench-taskplan [--full] [--set tuned|drawn|fresh] [--first N] [--machines N] [--seeds N]
  *                  [--only TEXT] [--makespan]
+ *   bench-taskplan --model [--model]
  *
  * A case is a machine and a workload, at the least size whose area bound is FILL times its critical
  * path: a graph that fills the machine. Task times vary by NOISE about their mean; estimates begin
@@ -150,7 +151,8 @@ dmda_energy(const struct run *one, uint64_t deadline_ns)
 /* Sums over the seeds of one case, or over cases. */
 struct tally {
     double bound, simple, heft, online, dmdas, heteroprio; /* makespans */
-    double joules, dmda_joules, late;                      /* late: worst makespan / deadline */
+    double joules, dmda_joules, least_joules;              /* the last: no schedule takes less */
+    double late;                                           /* worst makespan / deadline */
 };
 
 static void
@@ -159,8 +161,14 @@ measure_energy(const struct run *one, struct tally *tally)
     struct syn_plan_result dmda = run(one, "dmda", NULL, false), energy;
     struct syn_strategy_opts opts = {.deadline_ns =
                                          (uint64_t)((double)dmda.makespan_ns * DEADLINE)};
+    struct syn_err err = {0};
+    uint64_t least_uj = 0;
 
     energy = run(one, "energy", &opts, true);
+    if (syn_plan_energy_bound(&one->machine->plan, one->graph, opts.deadline_ns, &least_uj, &err) <
+        0)
+        bench_die("energy bound", &err);
+    tally->least_joules += (double)least_uj;
     tally->joules += (double)energy.energy_uj;
     tally->dmda_joules += dmda_energy(one, opts.deadline_ns);
     tally->late = fmax(tally->late, (double)energy.makespan_ns / (double)opts.deadline_ns);
@@ -203,7 +211,7 @@ struct summary {
     double ours, dmdas, heteroprio, online; /* sums of makespan / bound */
     double simple;                          /* heft's, of the bound that knows no transfers */
     double worst;                           /* of heft / the better of dmdas and heteroprio */
-    double saved;                           /* sum of energy ratios */
+    double saved, possible;                 /* sums of energy ratios: ours, and the bound's */
     double latest;
 };
 
@@ -223,6 +231,7 @@ add_case(struct summary *summary, const struct tally *tally)
     if (tally->dmda_joules == 0)
         return;
     summary->saved += tally->joules / tally->dmda_joules;
+    summary->possible += tally->least_joules / tally->dmda_joules;
     summary->late += tally->late > 1;
     summary->latest = fmax(summary->latest, tally->late);
 }
@@ -266,8 +275,9 @@ run_case(const struct machine *machine, const struct workload *workload, const s
                       tally.online / tally.bound, tally.dmdas / tally.bound,
                       tally.heteroprio / tally.bound);
         if (plan->energy)
-            (void)fprintf(stderr, " energy %.3f of dmda's, %.3f of the deadline",
-                          tally.joules / tally.dmda_joules, tally.late);
+            (void)fprintf(stderr, " energy %.3f of dmda's (bound %.3f), %.3f of the deadline",
+                          tally.joules / tally.dmda_joules, tally.least_joules / tally.dmda_joules,
+                          tally.late);
         (void)fprintf(stderr, "%s (%.1f s)\n",
                       tally.heft > fmin(tally.dmdas, tally.heteroprio) ? " WORSE" : "",
                       seconds() - begin);
@@ -283,12 +293,13 @@ report(const char *suffix, const struct summary *summary, bool energy)
 
     if (summary->cases == 0)
         return;
-    (void)fprintf(stderr,
-                  "%u cases%s: heft worse than dmdas or heteroprio in %u; online %.3f, heteroprio "
-                  "%.3f of the bound; heft %.3f of max(area, critical path); energy late in %u, at "
-                  "most %.3f of the deadline\n",
-                  summary->cases, suffix, summary->worse, summary->online / n,
-                  summary->heteroprio / n, summary->simple / n, summary->late, summary->latest);
+    (void)fprintf(
+        stderr,
+        "%u cases%s: heft worse than dmdas or heteroprio in %u; online %.3f, heteroprio "
+        "%.3f of the bound; heft %.3f of max(area, critical path); no schedule could "
+        "save more than %.1f %% of the energy; late in %u, at most %.3f of the deadline\n",
+        summary->cases, suffix, summary->worse, summary->online / n, summary->heteroprio / n,
+        summary->simple / n, 100 * (1 - summary->possible / n), summary->late, summary->latest);
     (void)printf("makespan_vs_peers%s\t%.3f\tx worst case\tdmdas, heteroprio\t1.000\t%.3f\t1.000"
                  "\t%s\n",
                  suffix, summary->worst, summary->worst, summary->worst <= 1 ? "ok" : "short");
@@ -307,10 +318,10 @@ static struct summary
 sum(const struct summary *a, const struct summary *b)
 {
     return (struct summary){
-        a->cases + b->cases,   a->worse + b->worse,        a->late + b->late,
-        a->ours + b->ours,     a->dmdas + b->dmdas,        a->heteroprio + b->heteroprio,
-        a->online + b->online, a->simple + b->simple,      fmax(a->worst, b->worst),
-        a->saved + b->saved,   fmax(a->latest, b->latest),
+        a->cases + b->cases,   a->worse + b->worse,       a->late + b->late,
+        a->ours + b->ours,     a->dmdas + b->dmdas,       a->heteroprio + b->heteroprio,
+        a->online + b->online, a->simple + b->simple,     fmax(a->worst, b->worst),
+        a->saved + b->saved,   a->possible + b->possible, fmax(a->latest, b->latest),
     };
 }
 
@@ -390,7 +401,13 @@ int
 main(int argc, char **argv)
 {
     struct plan plan = {.set = FRESH, .machines = 0, .seeds = 1, .energy = true};
-    bool full = false, named = parse(argc, argv, &plan, &full);
+    bool full = false, named;
+
+    if (argc == 2 && strcmp(argv[1], "--model") == 0) {
+        bench_model();
+        return 0;
+    }
+    named = parse(argc, argv, &plan, &full);
 
     if (!named)
         bench_cost(); /* first, while the heap is as a small program's */
