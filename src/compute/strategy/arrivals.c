@@ -59,12 +59,13 @@ arrivals_look(const struct arrivals *arrivals, const struct syn_ready *ready, ui
         const struct syn_data_use *access = ready_access(ready, i);
         uint64_t valid = replicas_valid(access->data);
 
-        if ((access->mode & SYN_READ) == 0 || valid == 0 || access->handle >= arrivals->handles)
+        if ((access->mode & SYN_READ) == 0 || valid == 0)
             continue;
         for (uint32_t g = 0; g < topology->group_count; g++) {
             uint32_t node = topology->groups[g].node;
             uint64_t ns = topology_move_ns(topology, valid, access->data->bytes, node);
-            uint64_t at_ns = *arrival(arrivals, access->handle, node);
+            uint64_t at_ns =
+                access->handle < arrivals->handles ? *arrival(arrivals, access->handle, node) : 0;
 
             if (ns != 0 && coming(at_ns, ns, now_ns))
                 ret_theres_ns[g] = SYN_MAX(ret_theres_ns[g], at_ns);
