@@ -1,6 +1,7 @@
 /* Strategies on modelled machines, beside the rules of others in the same simulator.
  *
- *   bench-taskplan [--full] [--set tuned|drawn|fresh] [--first N] [--machines N] [--seeds N]
+ *   bench-taskplan [--full] [--set tuned|drawn|fresh|starved] [--first N] [--machines N] [--seeds
+ * N]
  *                  [--only TEXT] [--makespan]
  *   bench-taskplan --model [--model]
  *
@@ -12,8 +13,9 @@
  * Three sets of cases. "tuned" are the machines that the strategies were made on. "drawn" are
  * machines drawn by number, on which changes to the strategies were tried. "fresh" are drawn by
  * other numbers, with graphs and noise of their own, and were run for figures only; what this
- * prints without a suffix is theirs. --full runs more of the last, and the tuned ones beside them,
- * apart; a set named is run alone.
+ * prints without a suffix is theirs. --full runs more of the last, with energy on all of them, then
+ * the tuned ones and starved ones (with links too slow for their devices), each apart; a set named
+ * is run alone.
  *
  * Lines for machines on standard output, a line a case on standard error. */
 #include <math.h>
@@ -202,12 +204,12 @@ struct plan {
     enum set set;
     uint32_t first, machines;
     uint64_t seeds;
-    const char *only; /* in the name of what runs; NULL: all */
-    bool energy;
+    const char *only;  /* in the name of what runs; NULL: all */
+    uint32_t energies; /* measured on so many of the machines */
 };
 
 struct summary {
-    unsigned cases, worse, late;
+    unsigned cases, worse, late, metered;   /* the last: with energy */
     double ours, dmdas, heteroprio, online; /* sums of makespan / bound */
     double simple;                          /* heft's, of the bound that knows no transfers */
     double worst;                           /* of heft / the better of dmdas and heteroprio */
@@ -230,6 +232,7 @@ add_case(struct summary *summary, const struct tally *tally)
     summary->worst = fmax(summary->worst, ratio);
     if (tally->dmda_joules == 0)
         return;
+    summary->metered++;
     summary->saved += tally->joules / tally->dmda_joules;
     summary->possible += tally->least_joules / tally->dmda_joules;
     summary->late += tally->late > 1;
@@ -247,7 +250,7 @@ seconds(void)
 
 static void
 run_case(const struct machine *machine, const struct workload *workload, const struct plan *plan,
-         struct summary summaries[2])
+         bool energy, struct summary summaries[2])
 {
     struct syn_plan_bound bound;
     double begin = seconds();
@@ -262,7 +265,7 @@ run_case(const struct machine *machine, const struct workload *workload, const s
                               wrong ? WRONG_PERMILLE : 0};
 
             measure(&one, &bound, &tally);
-            if (plan->energy)
+            if (energy)
                 measure_energy(&one, &tally);
         }
         add_case(&summaries[wrong], &tally);
@@ -274,7 +277,7 @@ run_case(const struct machine *machine, const struct workload *workload, const s
                       (double)bound.bound_ns / (double)bound.simple_ns, tally.heft / tally.bound,
                       tally.online / tally.bound, tally.dmdas / tally.bound,
                       tally.heteroprio / tally.bound);
-        if (plan->energy)
+        if (energy)
             (void)fprintf(stderr, " energy %.3f of dmda's (bound %.3f), %.3f of the deadline",
                           tally.joules / tally.dmda_joules, tally.least_joules / tally.dmda_joules,
                           tally.late);
@@ -287,9 +290,10 @@ run_case(const struct machine *machine, const struct workload *workload, const s
 }
 
 static void
-report(const char *suffix, const struct summary *summary, bool energy)
+report(const char *suffix, const struct summary *summary)
 {
-    double n = summary->cases, ours = summary->ours / n, saved = summary->saved / n;
+    double n = summary->cases, ours = summary->ours / n, metered = SYN_MAX(summary->metered, 1);
+    double saved = summary->saved / metered;
 
     if (summary->cases == 0)
         return;
@@ -299,7 +303,8 @@ report(const char *suffix, const struct summary *summary, bool energy)
         "%.3f of the bound; heft %.3f of max(area, critical path); no schedule could "
         "save more than %.1f %% of the energy; late in %u, at most %.3f of the deadline\n",
         summary->cases, suffix, summary->worse, summary->online / n, summary->heteroprio / n,
-        summary->simple / n, 100 * (1 - summary->possible / n), summary->late, summary->latest);
+        summary->simple / n, 100 * (1 - summary->possible / metered), summary->late,
+        summary->latest);
     (void)printf("makespan_vs_peers%s\t%.3f\tx worst case\tdmdas, heteroprio\t1.000\t%.3f\t1.000"
                  "\t%s\n",
                  suffix, summary->worst, summary->worst, summary->worst <= 1 ? "ok" : "short");
@@ -308,7 +313,7 @@ report(const char *suffix, const struct summary *summary, bool energy)
     (void)printf("makespan_vs_simple%s\t%.3f\tx mean\tgoal\t1.100\t%.3f\t1.100\t%s\n", suffix,
                  summary->simple / n, summary->simple / n,
                  summary->simple / n <= 1.1 ? "ok" : "short");
-    if (energy)
+    if (summary->metered > 0)
         (void)printf("energy_saved%s\t%.1f\tpercent\tdmda gamma\t0.0\t%.3f\t0.850\t%s\n", suffix,
                      100 * (1 - saved), saved,
                      saved <= 0.85 && summary->latest <= 1 ? "ok" : "short");
@@ -318,10 +323,19 @@ static struct summary
 sum(const struct summary *a, const struct summary *b)
 {
     return (struct summary){
-        a->cases + b->cases,   a->worse + b->worse,       a->late + b->late,
-        a->ours + b->ours,     a->dmdas + b->dmdas,       a->heteroprio + b->heteroprio,
-        a->online + b->online, a->simple + b->simple,     fmax(a->worst, b->worst),
-        a->saved + b->saved,   a->possible + b->possible, fmax(a->latest, b->latest),
+        .cases = a->cases + b->cases,
+        .worse = a->worse + b->worse,
+        .late = a->late + b->late,
+        .metered = a->metered + b->metered,
+        .ours = a->ours + b->ours,
+        .dmdas = a->dmdas + b->dmdas,
+        .heteroprio = a->heteroprio + b->heteroprio,
+        .online = a->online + b->online,
+        .simple = a->simple + b->simple,
+        .worst = fmax(a->worst, b->worst),
+        .saved = a->saved + b->saved,
+        .possible = a->possible + b->possible,
+        .latest = fmax(a->latest, b->latest),
     };
 }
 
@@ -343,14 +357,15 @@ run_set(const struct plan *plan)
 
             (void)snprintf(name, sizeof(name), "%s/%s", machine.name, workloads[w].name);
             if (plan->only == NULL || strstr(name, plan->only) != NULL)
-                run_case(&machine, &workloads[w], plan, summaries);
+                run_case(&machine, &workloads[w], plan, m - plan->first < plan->energies,
+                         summaries);
         }
     }
     all = sum(&summaries[0], &summaries[1]);
-    report(sets[plan->set].suffix, &all, plan->energy);
+    report(sets[plan->set].suffix, &all);
     for (int wrong = 0; wrong < 2; wrong++) {
         (void)snprintf(suffix, sizeof(suffix), "%s%s", sets[plan->set].suffix, kinds[wrong]);
-        report(suffix, &summaries[wrong], plan->energy);
+        report(suffix, &summaries[wrong]);
     }
 }
 
@@ -370,7 +385,7 @@ parse(int argc, char **argv, struct plan *plan, bool *ret_full)
             continue;
         }
         if (strcmp(argv[i], "--makespan") == 0) {
-            plan->energy = false;
+            plan->energies = 0;
             continue;
         }
         i++;
@@ -380,7 +395,7 @@ parse(int argc, char **argv, struct plan *plan, bool *ret_full)
             for (plan->set = 0; plan->set < SETS && strcmp(sets[plan->set].name, value) != 0;)
                 plan->set++;
             if (plan->set == SETS)
-                bench_die("--set: tuned, drawn or fresh", NULL);
+                bench_die("--set: tuned, drawn, fresh or starved", NULL);
             named = true;
         } else if (syn_parse_u64(value, 0, MACHINES_MAX, argv[i - 1], &number, &err) < 0) {
             bench_die(argv[i - 1], &err);
@@ -400,7 +415,7 @@ parse(int argc, char **argv, struct plan *plan, bool *ret_full)
 int
 main(int argc, char **argv)
 {
-    struct plan plan = {.set = FRESH, .machines = 0, .seeds = 1, .energy = true};
+    struct plan plan = {.set = FRESH, .machines = 0, .seeds = 1, .energies = UINT32_MAX};
     bool full = false, named;
 
     if (argc == 2 && strcmp(argv[1], "--model") == 0) {
@@ -412,12 +427,17 @@ main(int argc, char **argv)
     if (!named)
         bench_cost(); /* first, while the heap is as a small program's */
     if (plan.machines == 0)
-        plan.machines = full ? BENCH_TUNED : 2;
+        plan.machines = full || named ? BENCH_TUNED : 3;
+    if (!full && !named)
+        plan.energies = 1;
     run_set(&plan);
     if (named)
         return 0;
     if (full) {
         plan.set = TUNED;
+        run_set(&plan);
+        plan.set = STARVED;
+        plan.machines = 3;
         run_set(&plan);
     }
     bench_model();

@@ -14,6 +14,8 @@
 /* Ended tasks when estimates are first compared with what was believed. */
 #define LOOK_FIRST      32U
 #define LOOKS           10U /* from then on twice as many each time, but so many in all at least */
+#define LOOK_TASK_NS    10000U /* what a look takes, roughly, a task that is left */
+#define LOOK_PART       20U    /* of what is left of the run it may take */
 #define BEHIND_PERMILLE 10U
 #define DRIFT_PART      12
 #define MARGIN_PERMILLE 20U /* energy, cost: of the time, kept in hand for tasks that vary */
@@ -377,13 +379,19 @@ switch_to(struct tuned *tuned, const struct candidate *candidate, uint64_t now_n
 }
 
 /* Does it take longer than was expected, though the estimates were right? Chance does that, and who
- * knows where it stands may do better than who goes on. */
+ * knows where it stands may do better than who goes on. Not asked where the answer would take
+ * longer than a small part of what is left. */
 static bool
 behind(struct tuned *tuned, uint64_t now_ns)
 {
-    uint64_t left_ns = stage_expect(&tuned->stage, &tuned->chosen, now_ns - tuned->chosen_ns);
+    uint64_t ahead_ns = tuned->expected_ns - SYN_MIN(now_ns, tuned->expected_ns);
+    uint64_t look_ns = (uint64_t)(tuned->graph.task_count - tuned->ended_count) * LOOK_TASK_NS;
     uint64_t margin_ns = (tuned->expected_ns - tuned->chosen_ns) / 1000 * BEHIND_PERMILLE;
+    uint64_t left_ns;
 
+    if (look_ns > ahead_ns / LOOK_PART)
+        return false;
+    left_ns = stage_expect(&tuned->stage, &tuned->chosen, now_ns - tuned->chosen_ns);
     return left_ns != 0 && now_ns + left_ns > tuned->expected_ns + margin_ns;
 }
 
