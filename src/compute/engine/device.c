@@ -105,7 +105,7 @@ lose(struct syn_engine_seat *seat, const struct syn_err *why)
         engine->ops->lost(engine->strategy, seat->index, true);
     syn_spin_unlock(&engine->lock);
     seat->queue = syn_dev_queue_destroy(seat->queue); /* what still runs there comes to its end */
-    /* Before what flew lets go: what it was writing was lost, not spoilt by a failure of its own. */
+    /* Before what flew lets go: what it wrote was lost, not spoilt by a failure of its own. */
     if (seat->node != SYN_NODE_HOST)
         syn_memory_lost(engine->memory, seat->node, on_gone, seat);
     for (unsigned i = 0; i < seat->flying_count; i++) {
