@@ -1,6 +1,6 @@
-/* The parts of Vulkan 1.2 and of shaderc that the driver uses, by their specifications. Handles that
- * are not dispatchable are 64 bits everywhere; structures are extensible by `next`. Only the fields
- * that are used have names, the others are counted: `unused`. */
+/* The parts of Vulkan 1.2 and of shaderc that the driver uses, by their specifications. Handles
+ * that are not dispatchable are 64 bits everywhere; structures are extensible by `next`. Only the
+ * fields that are used have names, the others are counted: `unused`. */
 #ifndef SYN_COMPUTE_VULKAN_API_PRIV_H
 #define SYN_COMPUTE_VULKAN_API_PRIV_H
 
@@ -139,15 +139,14 @@ struct VkInstanceCreateInfo {
 
 struct VkPhysicalDeviceLimits {
     uint32_t unused_1[9], allocations_max;
-    uint32_t unused_2[2];
+    uint32_t unused_2;
     uint64_t unused_3[2];
-    uint32_t unused_4[40];
+    uint32_t unused_4[38];
     uint32_t shared_bytes, groups_max[3], group_items_max, group_max[3];
-    uint32_t unused_5[43];
+    uint32_t unused_5[44];
     float timestamp_ns;
-    uint32_t unused_6[8];
+    uint32_t unused_6[12];
     uint64_t unused_7[3];
-    uint32_t unused_8[4];
 };
 
 struct VkPhysicalDeviceProperties2 {
@@ -165,7 +164,7 @@ struct VkProperties11 {
     uint32_t type;
     void *next;
     uint8_t device_uuid[16], driver_uuid[16], device_luid[8];
-    uint32_t unused[10];
+    uint32_t unused[11];
     uint64_t allocation_max;
 };
 
@@ -390,30 +389,30 @@ struct VkComputePipelineCreateInfo {
 };
 
 /* X(name, result, parameters): before there is an instance. */
-#define VK_GLOBAL_FUNCTIONS(X)                                                                     \
-    X(vkEnumerateInstanceVersion, VkResult, (uint32_t * version))                                  \
-    X(vkCreateInstance, VkResult,                                                                  \
+#define VK_GLOBAL_FUNCTIONS(X)                                    \
+    X(vkEnumerateInstanceVersion, VkResult, (uint32_t * version)) \
+    X(vkCreateInstance, VkResult,                                 \
       (const struct VkInstanceCreateInfo *info, const void *allocator, VkInstance *instance))
 
 /* Of an instance. */
-#define VK_INSTANCE_FUNCTIONS(X)                                                                   \
-    X(vkDestroyInstance, void, (VkInstance instance, const void *allocator))                       \
-    X(vkEnumeratePhysicalDevices, VkResult,                                                        \
-      (VkInstance instance, uint32_t * count, VkPhysicalDevice * devices))                         \
-    X(vkGetPhysicalDeviceProperties2, void,                                                        \
-      (VkPhysicalDevice device, struct VkPhysicalDeviceProperties2 * properties))                  \
-    X(vkGetPhysicalDeviceFeatures2, void,                                                          \
-      (VkPhysicalDevice device, struct VkFeatures2 * features))                                    \
-    X(vkGetPhysicalDeviceMemoryProperties, void,                                                   \
-      (VkPhysicalDevice device, struct VkMemoryProperties * properties))                           \
-    X(vkGetPhysicalDeviceQueueFamilyProperties, void,                                              \
-      (VkPhysicalDevice device, uint32_t * count, struct VkQueueFamily * families))                \
-    X(vkEnumerateDeviceExtensionProperties, VkResult,                                              \
-      (VkPhysicalDevice device, const char *layer, uint32_t *count,                                \
-       struct VkExtension *extensions))                                                            \
-    X(vkCreateDevice, VkResult,                                                                    \
-      (VkPhysicalDevice physical, const struct VkDeviceCreateInfo *info, const void *allocator,    \
-       VkDevice *device))                                                                          \
+#define VK_INSTANCE_FUNCTIONS(X)                                                                \
+    X(vkDestroyInstance, void, (VkInstance instance, const void *allocator))                    \
+    X(vkEnumeratePhysicalDevices, VkResult,                                                     \
+      (VkInstance instance, uint32_t * count, VkPhysicalDevice * devices))                      \
+    X(vkGetPhysicalDeviceProperties2, void,                                                     \
+      (VkPhysicalDevice device, struct VkPhysicalDeviceProperties2 * properties))               \
+    X(vkGetPhysicalDeviceFeatures2, void,                                                       \
+      (VkPhysicalDevice device, struct VkFeatures2 * features))                                 \
+    X(vkGetPhysicalDeviceMemoryProperties, void,                                                \
+      (VkPhysicalDevice device, struct VkMemoryProperties * properties))                        \
+    X(vkGetPhysicalDeviceQueueFamilyProperties, void,                                           \
+      (VkPhysicalDevice device, uint32_t * count, struct VkQueueFamily * families))             \
+    X(vkEnumerateDeviceExtensionProperties, VkResult,                                           \
+      (VkPhysicalDevice device, const char *layer, uint32_t *count,                             \
+       struct VkExtension *extensions))                                                         \
+    X(vkCreateDevice, VkResult,                                                                 \
+      (VkPhysicalDevice physical, const struct VkDeviceCreateInfo *info, const void *allocator, \
+       VkDevice *device))                                                                       \
     X(vkGetDeviceProcAddr, vk_function, (VkDevice device, const char *name))
 
 /* Of a device. X(name, parameters, arguments): those that can fail ... */
@@ -454,8 +453,8 @@ struct VkComputePipelineCreateInfo {
     X(vkAllocateCommandBuffers,                                                                    \
       (VkDevice device, const struct VkCommandBufferAllocateInfo *info, VkCommandBuffer *buffer),  \
       (device, info, buffer))                                                                      \
-    X(vkBeginCommandBuffer,                                                                        \
-      (VkCommandBuffer buffer, const struct VkCommandBufferBeginInfo *info), (buffer, info))       \
+    X(vkBeginCommandBuffer, (VkCommandBuffer buffer, const struct VkCommandBufferBeginInfo *info), \
+      (buffer, info))                                                                              \
     X(vkEndCommandBuffer, (VkCommandBuffer buffer), (buffer))                                      \
     X(vkCreateQueryPool,                                                                           \
       (VkDevice device, const struct VkQueryPoolCreateInfo *info, const void *allocator,           \
@@ -483,13 +482,12 @@ struct VkComputePipelineCreateInfo {
 /* ... and those that cannot: X(name, result, parameters). */
 #define VK_DEVICE_FUNCTIONS(X)                                                                     \
     X(vkDestroyDevice, void, (VkDevice device, const void *allocator))                             \
-    X(vkGetDeviceQueue, void,                                                                      \
-      (VkDevice device, uint32_t family, uint32_t index, VkQueue *queue))                          \
+    X(vkGetDeviceQueue, void, (VkDevice device, uint32_t family, uint32_t index, VkQueue * queue)) \
     X(vkDestroyFence, void, (VkDevice device, VkFence fence, const void *allocator))               \
     X(vkFreeMemory, void, (VkDevice device, VkDeviceMemory memory, const void *allocator))         \
     X(vkDestroyBuffer, void, (VkDevice device, VkBuffer buffer, const void *allocator))            \
     X(vkGetBufferMemoryRequirements, void,                                                         \
-      (VkDevice device, VkBuffer buffer, struct VkMemoryRequirements *ret))                        \
+      (VkDevice device, VkBuffer buffer, struct VkMemoryRequirements * ret))                       \
     X(vkGetBufferDeviceAddress, uint64_t,                                                          \
       (VkDevice device, const struct VkBufferAddressInfo *info))                                   \
     X(vkDestroyCommandPool, void, (VkDevice device, VkCommandPool pool, const void *allocator))    \
@@ -540,22 +538,22 @@ struct vk_device_api {
 #define SHADERC_COMPUTE     2
 #define SHADERC_FOR_VULKAN  0
 #define SHADERC_PERFORMANCE 2
-#define SHADERC_FUNCTIONS(X)                                                                       \
-    X(compiler_new, void *, (void), "shaderc_compiler_initialize")                                 \
-    X(compiler_free, void, (void *), "shaderc_compiler_release")                                   \
-    X(options_new, void *, (void), "shaderc_compile_options_initialize")                           \
-    X(options_free, void, (void *), "shaderc_compile_options_release")                             \
-    X(define, void, (void *, const char *, size_t, const char *, size_t),                          \
-      "shaderc_compile_options_add_macro_definition")                                              \
-    X(optimize, void, (void *, int), "shaderc_compile_options_set_optimization_level")             \
-    X(target, void, (void *, int, uint32_t), "shaderc_compile_options_set_target_env")             \
-    X(compile, void *,                                                                             \
-      (void *, const char *, size_t, int, const char *, const char *, const void *),               \
-      "shaderc_compile_into_spv")                                                                  \
-    X(status, int, (void *), "shaderc_result_get_compilation_status")                              \
-    X(message, const char *, (void *), "shaderc_result_get_error_message")                         \
-    X(bytes, const char *, (void *), "shaderc_result_get_bytes")                                   \
-    X(length, size_t, (void *), "shaderc_result_get_length")                                       \
+#define SHADERC_FUNCTIONS(X)                                                           \
+    X(compiler_new, void *, (void), "shaderc_compiler_initialize")                     \
+    X(compiler_free, void, (void *), "shaderc_compiler_release")                       \
+    X(options_new, void *, (void), "shaderc_compile_options_initialize")               \
+    X(options_free, void, (void *), "shaderc_compile_options_release")                 \
+    X(define, void, (void *, const char *, size_t, const char *, size_t),              \
+      "shaderc_compile_options_add_macro_definition")                                  \
+    X(optimize, void, (void *, int), "shaderc_compile_options_set_optimization_level") \
+    X(target, void, (void *, int, uint32_t), "shaderc_compile_options_set_target_env") \
+    X(compile, void *,                                                                 \
+      (void *, const char *, size_t, int, const char *, const char *, const void *),   \
+      "shaderc_compile_into_spv")                                                      \
+    X(status, int, (void *), "shaderc_result_get_compilation_status")                  \
+    X(message, const char *, (void *), "shaderc_result_get_error_message")             \
+    X(bytes, const char *, (void *), "shaderc_result_get_bytes")                       \
+    X(length, size_t, (void *), "shaderc_result_get_length")                           \
     X(result_free, void, (void *), "shaderc_result_release")
 
 struct shaderc_api {
