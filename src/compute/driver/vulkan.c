@@ -17,6 +17,7 @@
 
 #define FAMILIES_MAX   16
 #define EXTENSIONS_MAX 1024
+#define LOADERS_MAX    4
 #define PCI_EXTENSION  "VK_EXT_pci_bus_info"
 
 static const char *
@@ -195,11 +196,11 @@ missing(const struct syn_vk_card *card)
 }
 
 static int
-find_cards(struct syn_vk_driver *driver, struct syn_err *err)
+find_cards(struct syn_vk_driver *driver, VkInstance instance, struct syn_err *err)
 {
     VkPhysicalDevice physical[SYN_VK_CARDS_MAX] = {0};
     uint32_t count = SYN_VK_CARDS_MAX;
-    VkResult result = driver->api.vkEnumeratePhysicalDevices(driver->instance, &count, physical);
+    VkResult result = driver->api.vkEnumeratePhysicalDevices(instance, &count, physical);
 
     (void)SYN_FAIL(err, SYN_E_NOTFOUND, "the Vulkan loader knows no device");
     if (result != VK_SUCCESS && result != VK_INCOMPLETE &&
@@ -232,20 +233,54 @@ vk_close(struct syn_driver *base)
     struct syn_vk_driver *driver = SYN_CONTAINER(base, struct syn_vk_driver, base);
 
     syn_vk_compiler_close(&driver->compiler);
-    if (driver->instance && driver->api.vkDestroyInstance)
-        driver->api.vkDestroyInstance(driver->instance, NULL);
     syn_free(driver);
 }
 
-/* Make the instance and find what it has. */
-static int
-begin(struct syn_vk_driver *driver, get_instance_fn get, struct syn_err *err)
+static VkResult
+make_instance(const struct vk_instance_api *api, VkInstance *ret_instance)
 {
     const struct VkApplicationInfo application = {
         .type = VK_TYPE_APPLICATION, .name = "synor", .api_version = VK_VERSION(1, 2)};
     const struct VkInstanceCreateInfo info = {.type = VK_TYPE_INSTANCE,
                                               .application = &application};
+
+    return api->vkCreateInstance(&info, NULL, ret_instance);
+}
+
+/* The loader's instance, made on first use and kept to the end of the process: destroying it would
+ * unload the makers' libraries, and see loader_priv.h for what comes of that. */
+static VkResult
+get_instance(get_instance_fn get, const struct vk_instance_api *api, VkInstance *ret_instance)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static struct {
+        get_instance_fn of;
+        VkInstance instance;
+    } kept[LOADERS_MAX];
+    VkResult result = VK_SUCCESS;
+    size_t i = 0;
+
+    (void)pthread_mutex_lock(&lock);
+    while (i < LOADERS_MAX && kept[i].of && kept[i].of != get)
+        i++;
+    if (i == LOADERS_MAX)
+        result = VK_ERROR_TOO_MANY_OBJECTS;
+    else if (!kept[i].of)
+        result = make_instance(api, &kept[i].instance);
+    if (result == VK_SUCCESS) {
+        kept[i].of = get;
+        *ret_instance = kept[i].instance;
+    }
+    (void)pthread_mutex_unlock(&lock);
+    return result;
+}
+
+/* Find what there is. */
+static int
+begin(struct syn_vk_driver *driver, get_instance_fn get, struct syn_err *err)
+{
     uint32_t version = 0;
+    VkInstance instance = NULL;
     VkResult result;
     int rc = load_globals(get, &driver->api, err);
 
@@ -256,15 +291,15 @@ begin(struct syn_vk_driver *driver, get_instance_fn get, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_UNSUPPORTED, "the Vulkan loader is of before 1.2");
     (void)snprintf(driver->base.version, sizeof(driver->base.version), "Vulkan %u.%u.%u",
                    VK_MAJOR(version), VK_MINOR(version), version & 0xfffU);
-    result = driver->api.vkCreateInstance(&info, NULL, &driver->instance);
+    result = get_instance(get, &driver->api, &instance);
     if (result == VK_ERROR_INCOMPATIBLE_DRIVER) {
         (void)SYN_FAIL(err, SYN_E_NOTFOUND, "the Vulkan loader finds no driver");
         return SYN_DRV_ABSENT;
     }
     if (result != VK_SUCCESS)
         return syn_vk_refuse(result, "vkCreateInstance", err);
-    rc = load_instance(get, driver->instance, &driver->api, err);
-    return rc < 0 ? rc : find_cards(driver, err);
+    rc = load_instance(get, instance, &driver->api, err);
+    return rc < 0 ? rc : find_cards(driver, instance, err);
 }
 
 static int

@@ -396,7 +396,6 @@ struct VkComputePipelineCreateInfo {
 
 /* Of an instance. */
 #define VK_INSTANCE_FUNCTIONS(X)                                                                \
-    X(vkDestroyInstance, void, (VkInstance instance, const void *allocator))                    \
     X(vkEnumeratePhysicalDevices, VkResult,                                                     \
       (VkInstance instance, uint32_t * count, VkPhysicalDevice * devices))                      \
     X(vkGetPhysicalDeviceProperties2, void,                                                     \

@@ -48,7 +48,6 @@ struct syn_vk_card {
 struct syn_vk_driver {
     struct syn_driver base;
     struct vk_instance_api api;
-    VkInstance instance;
     struct syn_vk_compiler compiler; /* without one GLSL is not taken */
     struct syn_vk_card cards[SYN_VK_CARDS_MAX];
 };
