@@ -2,7 +2,8 @@
  *
  *     device_test cpu | modelled | opencl | vulkan
  *
- * OpenCL is PoCL, Vulkan is lavapipe, where they are installed; without a device every test is skipped. */
+ * OpenCL is PoCL, Vulkan is lavapipe, where they are installed; without a device every test is
+ * skipped. */
 #include "kernels_suite.h"
 
 #include <pthread.h>
