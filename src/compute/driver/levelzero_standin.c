@@ -567,7 +567,9 @@ standin_module_create(void *context, void *device, const struct ze_module_desc *
     }
     if (code == 0) {
         module = malloc(sizeof(*module));
-        module->text = strndup((const char *)desc->input, desc->bytes);
+        module->text = malloc(desc->bytes + 1);
+        memcpy(module->text, desc->input, desc->bytes);
+        module->text[desc->bytes] = '\0';
         standin_count(1);
         *ret = module;
     }
