@@ -200,15 +200,15 @@ syn_bench_source(const struct syn_dev *dev, struct syn_dev_source *ret)
 {
     static const struct {
         enum syn_format format;
+        uint32_t dtypes; /* that the device must have */
         const char *text;
         size_t len;
-        uint32_t dtypes; /* that the device must have */
     } texts[] = {
-        {SYN_FORMAT_CUDA_C, cuda_c, sizeof(cuda_c) - 1, 0},
-        {SYN_FORMAT_HIP_C, cuda_c, sizeof(cuda_c) - 1, 0},
-        {SYN_FORMAT_OPENCL_C, opencl_c, sizeof(opencl_c) - 1, 0},
-        {SYN_FORMAT_GLSL, glsl_fp64, sizeof(glsl_fp64) - 1, SYN_BIT(SYN_DTYPE_FP64)},
-        {SYN_FORMAT_GLSL, glsl, sizeof(glsl) - 1, 0},
+        {SYN_FORMAT_CUDA_C, 0, cuda_c, sizeof(cuda_c) - 1},
+        {SYN_FORMAT_HIP_C, 0, cuda_c, sizeof(cuda_c) - 1},
+        {SYN_FORMAT_OPENCL_C, 0, opencl_c, sizeof(opencl_c) - 1},
+        {SYN_FORMAT_GLSL, SYN_BIT(SYN_DTYPE_FP64), glsl_fp64, sizeof(glsl_fp64) - 1},
+        {SYN_FORMAT_GLSL, 0, glsl, sizeof(glsl) - 1},
     };
 
     *ret = (struct syn_dev_source){.name = "bench"};

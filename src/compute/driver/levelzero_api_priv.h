@@ -99,6 +99,7 @@ struct ze_module_properties {
     uint8_t native[16];
 };
 
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): the specification's */
 struct ze_memory_properties {
     uint32_t type;
     void *next;
@@ -107,6 +108,7 @@ struct ze_memory_properties {
     char name[256];
 };
 
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): the specification's */
 struct ze_group_properties {
     uint32_t type;
     void *next;

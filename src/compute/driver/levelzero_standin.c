@@ -474,8 +474,8 @@ standin_copy(void *list, void *to, const void *from, size_t bytes, void *signal,
     return done(list, signal, code);
 }
 
-/* NOLINTNEXTLINE(readability-function-size): the specification's */
 ze_result
+/* NOLINTNEXTLINE(readability-function-size): the specification's */
 standin_copy_region(void *list, void *to, const struct ze_region *to_region, uint32_t to_pitch,
                     uint32_t to_slice, const void *from, const struct ze_region *from_region,
                     uint32_t from_pitch, uint32_t from_slice, void *signal, uint32_t waits_count,
@@ -499,6 +499,7 @@ standin_copy_region(void *list, void *to, const struct ze_region *to_region, uin
 }
 
 ze_result
+/* NOLINTNEXTLINE(readability-function-size): the specification's */
 standin_fill(void *list, void *to, const void *pattern, size_t pattern_bytes, size_t bytes,
              void *signal, uint32_t waits_count, void **waits)
 {
@@ -733,26 +734,35 @@ standin_memory_state(void *memory, struct zes_memory_state *ret)
 
 /* ocloc: a text compiles unless it says "nonsense". */
 
+struct outputs {
+    uint32_t *count;
+    uint8_t ***data;
+    uint64_t **sizes;
+    char ***names;
+};
+
 static void
-put_output(const char *name, const char *head, const uint8_t *text, uint64_t bytes, uint32_t *count,
-           uint8_t ***outputs, uint64_t **sizes, char ***names)
+put_output(const struct outputs *out, const char *name, const char *head, const uint8_t *text,
+           uint64_t bytes)
 {
     size_t len = strlen(head);
+    uint8_t *data = malloc(len + bytes);
 
-    *count = 1;
-    *outputs = malloc(sizeof(**outputs));
-    *sizes = malloc(sizeof(**sizes));
-    *names = malloc(sizeof(**names));
-    (*outputs)[0] = malloc(len + bytes);
-    memcpy((*outputs)[0], head, len);
-    memcpy((*outputs)[0] + len, text, bytes);
-    (*sizes)[0] = len + bytes;
-    (*names)[0] = strdup(name);
+    for (size_t i = 0; i < len; i++)
+        data[i] = (uint8_t)head[i];
+    memcpy(data + len, text, bytes);
+    *out->count = 1;
+    *out->data = malloc(sizeof(**out->data));
+    *out->sizes = malloc(sizeof(**out->sizes));
+    *out->names = malloc(sizeof(**out->names));
+    **out->data = data;
+    **out->sizes = len + bytes;
+    **out->names = strdup(name);
     standin_count(1);
 }
 
-/* NOLINTNEXTLINE(readability-function-size): the maker's */
 int
+/* NOLINTNEXTLINE(readability-function-size): the maker's */
 standin_ocloc_invoke(unsigned argc, const char **argv, uint32_t sources_count,
                      const uint8_t **sources, const uint64_t *sources_bytes,
                      const char **sources_names, uint32_t headers_count, const uint8_t **headers,
@@ -760,6 +770,7 @@ standin_ocloc_invoke(unsigned argc, const char **argv, uint32_t sources_count,
                      uint32_t *outputs_count, uint8_t ***outputs, uint64_t **outputs_bytes,
                      char ***outputs_names)
 {
+    const struct outputs out = {outputs_count, outputs, outputs_bytes, outputs_names};
     static const char said[] = "error: use of undeclared identifier 'nonsense'";
     int code = standin_begin();
 
@@ -773,12 +784,10 @@ standin_ocloc_invoke(unsigned argc, const char **argv, uint32_t sources_count,
          strcmp(argv[6], "-spv_only") != 0 || sources_count != 1 || headers_count != 0))
         code = -5150;
     if (code == 0 && memmem(sources[0], sources_bytes[0], "nonsense", 8)) {
-        put_output("stdout.log", "", (const uint8_t *)said, sizeof(said) - 1, outputs_count,
-                   outputs, outputs_bytes, outputs_names);
+        put_output(&out, "stdout.log", "", (const uint8_t *)said, sizeof(said) - 1);
         code = -11;
     } else if (code == 0) {
-        put_output("text_pvc.spv", "SPIRV", sources[0], sources_bytes[0], outputs_count, outputs,
-                   outputs_bytes, outputs_names);
+        put_output(&out, "text_pvc.spv", "SPIRV", sources[0], sources_bytes[0]);
     }
     return standin_end(code);
 }

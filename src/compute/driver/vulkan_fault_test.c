@@ -444,7 +444,7 @@ test_large_copies(void **state)
     copy.dst = (struct syn_dev_place){.host = to, .row_pitch = 1000003, .slice_pitch = 3000009};
     assert_done(syn_dev_copy(rig.dev, &copy, &cmd, &err), &err);
     assert_done(syn_dev_event_wait(rig.event, WAIT_NS, &err), &err);
-    assert_memory_equal(to, from, 9 * 1000003);
+    assert_memory_equal(to, from, (size_t)9 * 1000003);
 }
 
 static bool

@@ -234,7 +234,7 @@ static VkResult
 batch_times(struct vk_queue *queue)
 {
     const struct syn_vk_card *card = queue->dev->card;
-    uint64_t ticks[2 * PIECES_MAX] = {0};
+    uint64_t ticks[PIECES_MAX][2] = {{0}};
     uint64_t mask =
         card->timestamp_bits < 64 ? (UINT64_C(1) << card->timestamp_bits) - 1 : UINT64_MAX;
     double ns = (double)card->properties.limits.timestamp_ns;
@@ -242,15 +242,15 @@ batch_times(struct vk_queue *queue)
 
     if (!queue->queries)
         return VK_SUCCESS;
-    result = queue->dev->api.vkGetQueryPoolResults(queue->dev->device, queue->queries, 0,
-                                                   2 * queue->pieces_count, sizeof(ticks), ticks,
-                                                   sizeof(ticks[0]), VK_QUERY_64 | VK_QUERY_WAIT);
+    result = queue->dev->api.vkGetQueryPoolResults(
+        queue->dev->device, queue->queries, 0, 2 * queue->pieces_count, sizeof(ticks), ticks,
+        sizeof(ticks[0][0]), VK_QUERY_64 | VK_QUERY_WAIT);
     for (unsigned i = 0; result == VK_SUCCESS && i < queue->pieces_count; i++) {
         struct vk_cmd *cmd = queue->pieces[i].cmd;
 
         if (!cmd->begun)
-            cmd->span.start_ns = (int64_t)((double)(ticks[2 * i] & mask) * ns);
-        cmd->span.end_ns = (int64_t)((double)(ticks[2 * i + 1] & mask) * ns);
+            cmd->span.start_ns = (int64_t)((double)(ticks[i][0] & mask) * ns);
+        cmd->span.end_ns = (int64_t)((double)(ticks[i][1] & mask) * ns);
         cmd->begun = true;
     }
     return result;
@@ -397,6 +397,7 @@ run_direct(struct vk_queue *queue, struct vk_cmd *cmd, const struct syn_vk_block
 
     if (rc < 0)
         return rc;
+    assert(piece != NULL);
     from.offset = starts[0];
     to.offset = starts[1];
     record_rows(queue, &cmd->copy, &at, cmd->copy.row_bytes * cmd->copy.rows * cmd->copy.slices,
@@ -425,6 +426,7 @@ stage_piece(struct vk_queue *queue, struct vk_cmd *cmd, struct cursor *at, uint6
     rc = rc < 0 ? rc : piece_begin(queue, cmd, &piece, err);
     if (rc < 0)
         return rc;
+    assert(piece != NULL);
     queue->stage_used = where + bytes;
     while (in && done < bytes) {
         const char *source = place_start(&copy->src, &walk);
@@ -486,6 +488,7 @@ run_fill(struct vk_queue *queue, struct vk_cmd *cmd, struct syn_err *err)
     rc = rc < 0 ? rc : piece_begin(queue, cmd, &piece, err);
     if (rc < 0)
         return rc;
+    assert(piece != NULL);
     queue->stage_used = where + bytes;
     memset(queue->stage.host + where, cmd->fill.value, bytes);
     if (words_end > words)
@@ -512,6 +515,7 @@ run_launch(struct vk_queue *queue, struct vk_cmd *cmd, struct syn_err *err)
     rc = rc < 0 ? rc : piece_begin(queue, cmd, &piece, err);
     if (rc < 0)
         return rc;
+    assert(piece != NULL);
     queue->stage_used = where + bytes;
     memcpy(queue->stage.host + where, cmd->args, cmd->args_bytes);
     address = queue->stage.address + where;
