@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <synor/base/clock.h>
 #include <synor/base/str.h>
 #include <synor/compute/driver.h>
 
@@ -222,7 +223,7 @@ static int
 time_round(const struct bench *b, give_fn give, uint32_t amount, int64_t *ret_ns,
            struct syn_err *err)
 {
-    int64_t start = syn_host_now_ns();
+    int64_t start = syn_clock_ns();
     int rc = SYN_OK;
 
     for (unsigned i = 0; rc == SYN_OK && i < b->lanes; i++)
@@ -232,7 +233,7 @@ time_round(const struct bench *b, give_fn give, uint32_t amount, int64_t *ret_ns
     if (rc == SYN_DRV_PENDING)
         rc = SYN_FAIL(err, SYN_E_TIMEOUT, "%s: a command does not end", b->dev->info.id);
     if (rc == SYN_OK)
-        *ret_ns = SYN_MAX(syn_host_now_ns() - start, INT64_C(1));
+        *ret_ns = SYN_MAX(syn_clock_ns() - start, INT64_C(1));
     return rc;
 }
 

@@ -71,6 +71,13 @@ void syn_waitword_kick(_Atomic uint32_t *word);
 /* Put seat `index` among the sleepers, or take it out again: false when a waker already did. */
 void syn_idle_enter(struct syn_idle *idle, unsigned index);
 bool syn_idle_leave(struct syn_idle *idle, unsigned index);
+/* Does it sleep, or is about to, and has nobody woken it? */
+static inline bool
+syn_idle_has(const struct syn_idle *idle, unsigned index)
+{
+    return (atomic_load_explicit(&idle->bits[index / 64], memory_order_relaxed) >> index % 64 &
+            1) != 0;
+}
 /* Take one sleeper out; -1 when there is none. */
 int syn_idle_pick(struct syn_idle *idle);
 

@@ -300,13 +300,13 @@ static SYN_MUST int
 reserve_readers(struct syn_data *data, uint32_t more, struct syn_err *err)
 {
     uint32_t kept = 0, cap = data->readers_cap * 2 + more;
-    syn_task_ref *grown;
+    syn_task_ref *readers = syn_data_readers(data), *grown;
 
     if (data->readers_count + more <= data->readers_cap)
         return SYN_OK;
     for (uint32_t i = 0; i < data->readers_count; i++) {
-        if (ref_alive(data->readers[i]))
-            data->readers[kept++] = data->readers[i];
+        if (ref_alive(readers[i]))
+            readers[kept++] = readers[i];
     }
     data->readers_count = kept;
     if (kept <= data->readers_cap / 2 && kept + more <= data->readers_cap)
@@ -314,10 +314,10 @@ reserve_readers(struct syn_data *data, uint32_t more, struct syn_err *err)
     grown = syn_alloc(cap * sizeof(*grown));
     if (grown == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for the readers of a data handle");
-    memcpy(grown, data->readers, kept * sizeof(*grown));
-    if (data->readers != data->few)
-        syn_free(data->readers);
-    data->readers = grown;
+    memcpy(grown, readers, kept * sizeof(*grown));
+    if (syn_data_has_many(data))
+        syn_free(readers);
+    data->readers.many = grown;
     data->readers_cap = cap;
     return SYN_OK;
 }
@@ -342,11 +342,12 @@ static void
 use_data(struct linking *linking, const struct syn_use *use)
 {
     struct syn_data *data = use->data;
+    const syn_task_ref *readers = syn_data_readers(data);
     syn_task_ref self;
 
     if (syn_access_joins(use->access)) {
         wait_for(linking, data->writer);
-        data->readers[data->readers_count++] = ref_to(linking->task);
+        syn_data_readers(data)[data->readers_count++] = ref_to(linking->task);
         data->group = (uint8_t)syn_group_of(use->access);
         if (use->access > SYN_UPDATE)
             hold(linking->task, data, use->access);
@@ -359,7 +360,7 @@ use_data(struct linking *linking, const struct syn_use *use)
     if (data->readers_count == 0)
         wait_for(linking, data->writer);
     for (uint32_t i = 0; i < data->readers_count; i++)
-        wait_for(linking, data->readers[i]);
+        wait_for(linking, readers[i]);
     data->readers_count = 0;
     data->writer = self;
 }

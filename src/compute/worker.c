@@ -11,8 +11,8 @@
 #include "worker_priv.h"
 
 #include <string.h>
-#include <time.h>
 
+#include <synor/base/clock.h>
 #include <synor/base/mem.h>
 
 #include "task_priv.h"
@@ -25,15 +25,6 @@
 
 _Thread_local struct syn_worker *syn_self SYN_TLS_FAST;
 
-static int64_t
-now_ns(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 /* ---- the pace ---- */
 
 static bool
@@ -45,14 +36,15 @@ are_short(const struct syn_worker *worker)
 static void
 pace_start(struct syn_worker *worker)
 {
-    worker->pace_ns = now_ns();
+    worker->turns++;
+    worker->pace_ns = syn_clock_ns();
     worker->pace_left = worker->pace_count = worker->chunk;
 }
 
 static void
 pace_look(struct syn_worker *worker)
 {
-    int64_t now = now_ns();
+    int64_t now = syn_clock_ns();
     int64_t each = (now - worker->pace_ns) / worker->pace_count;
     int64_t fit = each > 0 ? PACE_NS / each : PACE_CALLS;
 
@@ -397,9 +389,13 @@ is_reached(const struct syn_runtime *runtime, const struct goal *goal)
 void
 syn_worker_wake_one(struct syn_runtime *runtime, unsigned index)
 {
+    struct syn_worker *worker = runtime->workers[index];
+
+    if (worker == syn_self)
+        return; /* it looks before it sleeps */
     syn_fence_light();
-    if (atomic_load_explicit(&runtime->idle.sleepers, memory_order_relaxed) != 0)
-        syn_waitword_wake(&runtime->workers[index]->parker.word, false);
+    if (syn_idle_has(&runtime->idle, index))
+        syn_waitword_wake(&worker->parker.word, false);
 }
 
 void
@@ -442,7 +438,7 @@ watch(struct syn_worker *worker, const struct goal *goal)
             return false;
         worker->spinner = true;
     }
-    until = now_ns() + SYN_MAX(runtime->spin_ns, 0);
+    until = syn_clock_ns() + SYN_MAX(runtime->spin_ns, 0);
     do {
         for (unsigned i = 0; i < 16; i++) {
             if (work_visible(worker))
@@ -452,7 +448,7 @@ watch(struct syn_worker *worker, const struct goal *goal)
         }
         if (is_reached(runtime, goal))
             return true;
-    } while (now_ns() < until);
+    } while (syn_clock_ns() < until);
     worker->spinner = false;
     atomic_store(&runtime->idle.spinning, 0);
     return false;

@@ -60,6 +60,7 @@ struct syn_worker {
     uint32_t pace_left; /* calls until the clock is looked at again */
     uint32_t pace_count;
     int64_t pace_ns;
+    uint32_t turns; /* times that it began to look for work, after something else or nothing */
     uint32_t index;
     uint32_t scan;                             /* where the last search for work succeeded */
     bool spinner;                              /* it holds idle.spinning */

@@ -510,17 +510,18 @@ flipped_bits_of_recipes_are_found(void **state)
     off_t end;
     unsigned flips = 0;
     unsigned found = 0;
+    const size_t size = 2 * MIB; /* all of it is read again for each bit */
 
     place->pack_bytes_max = 64 * MIB;
     reopen(place, NULL, NULL);
-    pair.data = make_bytes(BIG, 1, false);
-    pair.edited_size = BIG + 333;
-    pair.edited = insert(pair.data, BIG, 1000, 333, 2);
-    pair.first = put_data(place->store, pair.data, BIG);
+    pair.data = make_bytes(size, 1, false);
+    pair.edited_size = size + 333;
+    pair.edited = insert(pair.data, size, 1000, 333, 2);
+    pair.first = put_data(place->store, pair.data, size);
     from = file_size(pack);
     pair.second = put_data(place->store, pair.edited, pair.edited_size);
     end = file_size(pack);
-    for (off_t at = from; at < end; at += 7) {
+    for (off_t at = from; at < end; at += 11) {
         struct syn_err err = {0};
         SYN_BUF(got);
         int rc;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include <synor/base/clock.h>
 #include <synor/base/mem.h>
 
 #define ALIGN 64
@@ -75,23 +76,14 @@ struct host_queue {
     pthread_t thread;
 };
 
-int64_t
-syn_host_now_ns(void)
-{
-    struct timespec now = {0};
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 int
 syn_poll_wait(int (*poll)(struct syn_dev_event *event, struct syn_err *err),
               struct syn_dev_event *event, int64_t timeout_ns, struct syn_err *err)
 {
-    int64_t start = syn_host_now_ns(), nap = NAP_MIN_NS;
+    int64_t start = syn_clock_ns(), nap = NAP_MIN_NS;
     int rc = poll(event, err);
 
-    while (rc == SYN_DRV_PENDING && syn_host_now_ns() - start < timeout_ns) {
+    while (rc == SYN_DRV_PENDING && syn_clock_ns() - start < timeout_ns) {
         const struct timespec ts = {0, nap};
 
         (void)nanosleep(&ts, NULL);
@@ -209,7 +201,7 @@ syn_host_event_wait(struct syn_dev_event *base, int64_t timeout_ns, struct syn_e
     int rc, waited = 0;
 
     if (timeout_ns > 0) {
-        int64_t now = syn_host_now_ns();
+        int64_t now = syn_clock_ns();
 
         until = timeout_ns > INT64_MAX - now ? INT64_MAX : now + timeout_ns;
         at.tv_sec = until / 1000000000;
@@ -373,10 +365,10 @@ run_cmd(struct host_queue *queue, const struct host_cmd *cmd)
 
     if (rc == SYN_OK && atomic_load(&queue->failed))
         rc = SYN_FAIL(&err, SYN_E_CANCELED, "an earlier command of the queue failed");
-    span.start_ns = span.end_ns = syn_host_now_ns();
+    span.start_ns = span.end_ns = syn_clock_ns();
     if (rc == SYN_OK) {
         rc = run_body(cmd, &err);
-        span.end_ns = syn_host_now_ns();
+        span.end_ns = syn_clock_ns();
     }
     if (rc < 0)
         atomic_store(&queue->failed, true);

@@ -81,7 +81,4 @@ int syn_poll_wait(int (*poll)(struct syn_dev_event *event, struct syn_err *err),
 void *syn_host_block(uint64_t bytes);
 void syn_host_block_free(void *block);
 
-/* CLOCK_MONOTONIC. */
-int64_t syn_host_now_ns(void);
-
 #endif

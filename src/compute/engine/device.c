@@ -12,6 +12,7 @@
  * still writes to goes with it. */
 #include <string.h>
 
+#include <synor/base/clock.h>
 #include <synor/base/str.h>
 
 #include "engine_priv.h"
@@ -51,13 +52,11 @@ give_out_again(struct syn_engine_seat *seat, const struct syn_err *err)
     struct syn_engine_task *calls = NULL, *next;
 
     syn_spin_lock(&engine->lock);
-    for (struct syn_engine_task *call = engine->waiting.next; call != &engine->waiting;
-         call = next) {
+    for (struct syn_engine_task *call = engine->waiting; call != NULL; call = next) {
         next = call->next;
         if (!engine->ops->cancel(engine->strategy, &call->ready))
             continue;
-        call->prev->next = call->next;
-        call->next->prev = call->prev;
+        syn_engine_pushed_out(call);
         call->next = calls;
         calls = call;
     }
@@ -66,7 +65,6 @@ give_out_again(struct syn_engine_seat *seat, const struct syn_err *err)
         struct syn_engine_outcome outcome = {.code = SYN_E_UNAVAILABLE};
 
         next = calls->next;
-        (void)atomic_fetch_sub_explicit(&engine->queued, 1, memory_order_relaxed);
         if (syn_engine_only(calls, seat))
             syn_engine_end(calls, NULL, &outcome, err);
         else
@@ -105,14 +103,14 @@ lose(struct syn_engine_seat *seat, const struct syn_err *why)
         engine->ops->lost(engine->strategy, seat->index, true);
     syn_spin_unlock(&engine->lock);
     seat->queue = syn_dev_queue_destroy(seat->queue); /* what still runs there comes to its end */
-    /* Before what flew lets go: what it was writing was lost, not spoilt by a failure of its own. */
+    /* Before what flew lets go: what it wrote was lost, not spoilt by a failure of its own. */
     if (seat->node != SYN_NODE_HOST)
         syn_memory_lost(engine->memory, seat->node, on_gone, seat);
     for (unsigned i = 0; i < seat->flying_count; i++) {
         struct syn_engine_task *call = seat->flying[i];
 
         give_back(seat, call);
-        syn_memory_release(engine->memory, seat->node, call->uses, call->uses_count, false);
+        syn_engine_release(call, false);
     }
     for (unsigned i = 0; i < seat->flying_count; i++)
         syn_engine_again(seat->flying[i], false, &err);
@@ -125,10 +123,11 @@ lose(struct syn_engine_seat *seat, const struct syn_err *why)
 /* ---- launching ---- */
 
 static SYN_MUST int
-make_scratch(struct syn_engine_task *call, const struct syn_kernel_call *seen, struct syn_err *err)
+make_scratch(struct syn_engine_task *call, const struct syn_kernel_impl *impl,
+             const struct syn_kernel_call *seen, struct syn_err *err)
 {
     const struct syn_engine_seat *seat = call->seat;
-    uint64_t bytes = syn_program_scratch(seat->programs, call->impl, seen);
+    uint64_t bytes = syn_program_scratch(seat->programs, impl, seen);
     int rc = bytes == 0 ? SYN_OK : syn_dev_alloc(seat->dev, bytes, &call->scratch, err);
 
     if (rc == SYN_DRV_FULL)
@@ -143,21 +142,22 @@ launch(struct syn_engine_task *call, struct syn_err *err)
     struct syn_engine_seat *seat = call->seat;
     struct syn_tensor_place places[SYN_OPERANDS_MAX];
     struct syn_dev_cmd cmd = {.queue = seat->queue};
+    const struct syn_kernel_impl *impl;
     struct syn_kernel_call seen;
     int rc;
 
     syn_engine_call_of(call, places, &seen);
-    call->impl = syn_kernel_pick(call->kernel, &seen, seat->info);
-    if (call->impl == NULL)
+    impl = syn_kernel_pick(call->kernel, &seen, seat->info);
+    if (impl == NULL)
         return SYN_FAIL(err, SYN_E_INTERNAL, "%s: none for how its tensors lie on %s",
                         call->kernel->name, seat->info->id);
-    rc = make_scratch(call, &seen, err);
+    rc = make_scratch(call, impl, &seen, err);
     if (rc < 0)
         return rc;
     assert(seat->events_count > 0); /* one for each that flies */
     call->event = cmd.signal = seat->events[--seat->events_count];
-    call->begun_ns = syn_engine_now();
-    rc = syn_program_launch(seat->programs, call->impl, &seen, places, call->scratch, &cmd, err);
+    call->begun_ns = syn_clock_ns();
+    rc = syn_program_launch(seat->programs, impl, &seen, places, call->scratch, &cmd, err);
     if (rc == SYN_OK && can_notify(seat))
         rc = syn_dev_event_notify(call->event, on_event, seat, err);
     return rc;
@@ -199,7 +199,7 @@ static void
 measure(struct syn_engine_seat *seat, const struct syn_engine_task *call,
         struct syn_engine_outcome *outcome)
 {
-    int64_t now = syn_engine_now();
+    int64_t now = syn_clock_ns();
     struct syn_dev_span span = {.energy_uj = -1};
     struct syn_err err;
 
@@ -229,7 +229,7 @@ land(struct syn_engine_seat *seat)
     if (rc == SYN_DRV_PENDING) {
         int64_t limit = seat->engine->timeout_ns;
 
-        if (limit == 0 || syn_engine_now() - call->begun_ns < limit)
+        if (limit == 0 || syn_clock_ns() - call->begun_ns < limit)
             return false;
         syn_dev_abandon(seat->dev);
         (void)SYN_FAIL(&err, SYN_E_TIMEOUT, "%s did not end within %lld ms", call->kernel->name,
@@ -264,10 +264,14 @@ take_granted(struct syn_engine_seat *seat)
     if (call == NULL)
         return false;
     seat->acquiring--;
-    if (call->granted_code < 0)
-        fail(seat, call, false, &call->request.err);
-    else
+    if (call->granted_code < 0) {
+        struct syn_err err;
+
+        syn_engine_refusal(call, &err);
+        fail(seat, call, false, &err);
+    } else {
         start(seat, call);
+    }
     return true;
 }
 
@@ -300,6 +304,14 @@ take_next(struct syn_engine_seat *seat)
 }
 
 static void
+doze(struct syn_engine_seat *seat, uint32_t seen)
+{
+    atomic_store(&seat->asleep, true);
+    syn_waitword_sleep(&seat->word.value, seen);
+    atomic_store(&seat->asleep, false);
+}
+
+static void
 rest(struct syn_engine_seat *seat, uint32_t seen)
 {
     struct syn_err err;
@@ -308,7 +320,7 @@ rest(struct syn_engine_seat *seat, uint32_t seen)
     if (seat->flying_count > 0 && (!can_notify(seat) || seat->engine->timeout_ns > 0))
         rc = syn_dev_event_wait(seat->flying[0]->event, ASK_NS, &err);
     else
-        syn_waitword_sleep(&seat->word.value, seen);
+        doze(seat, seen);
     (void)rc; /* land() asks again */
 }
 

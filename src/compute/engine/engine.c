@@ -14,23 +14,19 @@
  *
  * Locks: `lock` for the strategy, the model and the reports, a handful of instructions long each
  * time but for what the strategy does; each seat's for the calls granted to it; the memory
- * manager's own. None is held while another is taken. */
+ * manager's own. None is held while another is taken.
+ *
+ * As in the core, who submits and who runs write no lines in turns: a call's entry in the model is
+ * found without a lock, its record comes from the submitters' stock, and goes back over a chain
+ * that they take as a whole when the stock is empty; of a tensor's handle workers write only what
+ * has failed. */
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
+#include <synor/base/clock.h>
 #include <synor/base/mem.h>
 
 #include "engine_priv.h"
-
-int64_t
-syn_engine_now(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 /* ---- opening ---- */
 
@@ -177,8 +173,7 @@ syn_engine_open(const struct syn_engine_options *options, struct syn_engine **re
         options = &defaults;
     memset(engine, 0, sizeof(*engine));
     (void)pthread_mutex_init(&engine->maps_lock, NULL);
-    engine->waiting.next = engine->waiting.prev = &engine->waiting;
-    engine->opened_ns = syn_engine_now();
+    engine->opened_ns = syn_clock_ns();
     atomic_store(&engine->epoch, 1);
     engine->trace = options->trace;
     engine->timeout_ns = options->device_timeout_ms * 1000000;
@@ -267,5 +262,5 @@ syn_engine_stats(struct syn_engine *engine, struct syn_engine_stats *ret_stats)
     *ret_stats = engine->stats;
     syn_spin_unlock(&engine->lock);
     ret_stats->submitted = atomic_load_explicit(&engine->submitted, memory_order_relaxed);
-    ret_stats->elapsed_ns = (uint64_t)(syn_engine_now() - engine->opened_ns);
+    ret_stats->elapsed_ns = (uint64_t)(syn_clock_ns() - engine->opened_ns);
 }

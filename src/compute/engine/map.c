@@ -64,13 +64,13 @@ syn_engine_handle(struct syn_engine *engine, struct syn_tensor *tensor,
 }
 
 static void
-on_ready(struct syn_memory_request *request, int code)
+on_ready(struct syn_memory_request *request, int code, const struct syn_err *why)
 {
     struct syn_engine_map *map = request->user;
 
     map->code = code;
     if (code < 0)
-        map->err = request->err;
+        map->err = *why;
     (void)sem_post(&map->there);
 }
 

@@ -65,7 +65,7 @@ cuts_what_is_written(const struct syn_engine_task *call, const struct syn_kernel
         if (is_written(call, i) && rule->dim[i] < 0)
             return false;
         if (rule->dim[i] >= 0)
-            *ret_size = syn_tensor_shape(call->tensors[i])->sizes[rule->dim[i]];
+            *ret_size = syn_tensor_shape(syn_engine_tensor(call, i))->sizes[rule->dim[i]];
     }
     return true;
 }
@@ -121,18 +121,17 @@ static SYN_MUST int
 make_piece(struct syn_engine_split *split, unsigned index, struct syn_err *err)
 {
     struct syn_engine_task *whole = split->whole, *piece = NULL;
-    int rc = syn_engine_record_new(whole->engine, &piece, err);
+    struct syn_tensor *tensors[SYN_OPERANDS_MAX];
+    int rc = syn_engine_record_new(whole->engine, whole->kernel, &piece, err);
 
     if (rc < 0)
         return rc;
-    piece->kernel = whole->kernel;
-    piece->operands_count = whole->operands_count;
     piece->pieces = SYN_PIECES_ONE;
     piece->split = split;
     piece->piece = index;
-    memcpy(piece->params, whole->params, sizeof(piece->params));
+    memcpy(piece->params, whole->params, whole->kernel->params_count * sizeof(whole->params[0]));
     for (unsigned i = 0; i < whole->operands_count; i++)
-        piece->tensors[i] = is_written(whole, i) ? split->parts[i][index] : whole->tensors[i];
+        tensors[i] = is_written(whole, i) ? split->parts[i][index] : syn_engine_tensor(whole, i);
     piece->ready.priority = whole->ready.priority;
     piece->ready.deadline_ns = whole->ready.deadline_ns;
     piece->ready.index = SYN_NO_INDEX;
@@ -141,7 +140,7 @@ make_piece(struct syn_engine_split *split, unsigned index, struct syn_err *err)
     if (syn_trace_on(whole->engine->trace))
         syn_engine_trace_piece(whole, piece);
     split->pieces[index] = piece;
-    return syn_engine_record_fill(piece, err);
+    return syn_engine_record_fill(piece, tensors, err);
 }
 
 /* The parts of what is written; on failure what was divided is whole again. */
@@ -154,8 +153,8 @@ divide_written(struct syn_engine_split *split, struct syn_err *err)
     for (unsigned i = 0; rc == SYN_OK && i < whole->operands_count; i++) {
         if (!is_written(whole, i))
             continue;
-        rc = syn_tensor_divide(whole->tensors[i], (unsigned)split->rule->dim[i], split->count,
-                               split->parts[i], err);
+        rc = syn_tensor_divide(syn_engine_tensor(whole, i), (unsigned)split->rule->dim[i],
+                               split->count, split->parts[i], err);
         if (rc < 0)
             split->parts[i][0] = NULL;
     }
@@ -174,7 +173,7 @@ gather(struct syn_engine_split *split, struct syn_err *err)
 
         if (!is_written(whole, i) || split->parts[i][0] == NULL)
             continue;
-        failed = syn_tensor_gather(whole->tensors[i], &one);
+        failed = syn_tensor_gather(syn_engine_tensor(whole, i), &one);
         if (failed < 0 && rc == SYN_OK) {
             rc = failed;
             *err = one;

@@ -6,6 +6,7 @@
  * the core's, which only a trace could show. */
 #include <stdio.h>
 
+#include <synor/base/clock.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 
@@ -93,9 +94,9 @@ syn_engine_trace_order(struct syn_engine_task *call)
     (void)pthread_mutex_lock(&engine->maps_lock);
     call->number = ++engine->numbers;
     for (unsigned i = 0; i < call->uses_count; i++) {
-        struct syn_engine_handle *handle = syn_tensor_user(call->uses[i].tensor);
+        struct syn_engine_handle *handle = syn_tensor_user(syn_tensor_of(call->uses[i].data));
 
-        follow(engine, handle, call->number, (call->uses[i].access & SYN_WRITE) != 0);
+        follow(engine, handle, call->number, (call->uses[i].mode & SYN_WRITE) != 0);
     }
     (void)pthread_mutex_unlock(&engine->maps_lock);
 }
@@ -118,7 +119,7 @@ syn_engine_trace_end(const struct syn_engine_task *call, const struct syn_engine
 {
     const struct syn_engine_seat *seat = call->seat;
     struct syn_engine *engine = call->engine;
-    int64_t ended = outcome->ended_ns != 0 ? outcome->ended_ns : syn_engine_now();
+    int64_t ended = outcome->ended_ns != 0 ? outcome->ended_ns : syn_clock_ns();
     int64_t begun = outcome->ran ? call->begun_ns : ended;
     bool placed = seat != NULL; /* else it was divided, or never began */
 

@@ -63,6 +63,18 @@ extern const char syn_text_conv2d[];
         .format = SYN_FORMAT_NATIVE, .kinds = SYN_BIT(SYN_KIND_CPU), .run = (run_), \
     }
 
+/* ROW(dtype, options) for each number format of a kind; `sign`, i or u, is how the text takes
+ * integers. */
+#define SYN_FLOATING(type) "-DFLOATING -DELEM=" #type
+#define SYN_FLOAT_ROWS(ROW) \
+    ROW(SYN_DTYPE_FP32, SYN_FLOATING(float)), ROW(SYN_DTYPE_FP64, SYN_FLOATING(double))
+#define SYN_REAL_ROWS(ROW, sign)                                     \
+    SYN_FLOAT_ROWS(ROW), ROW(SYN_DTYPE_INT32, "-DELEM=" #sign "32"), \
+        ROW(SYN_DTYPE_INT64, "-DELEM=" #sign "64")
+
+/* A field of a kernel that is the list of the same name, and how long that is. */
+#define SYN_LISTED(list) .list##_count = SYN_LEN(list), .list = (list)
+
 /* Numbers. Products that do not fit stay at the top: they are costs of what nobody can run. */
 uint64_t syn_mul_sat(uint64_t a, uint64_t b);
 

@@ -537,7 +537,7 @@ syn_block_wrap(struct syn_tensor *tensor, void *address, struct syn_err *err)
     if (!block)
         return SYN_FAIL(err, SYN_E_NOMEM, "a block");
     block->host = address;
-    block->bytes = syn_shape_span(syn_tensor_shape_of(tensor));
+    block->bytes = syn_shape_span(&tensor->shape);
     block->owner = tensor;
     block->fixed = true;
     block->views = 1;

@@ -365,7 +365,7 @@ syn_claim_told(struct syn_join *link, int code, const struct syn_err *why)
 {
     struct syn_claim *claim = link->claim;
 
-    if (!claim->request && (code < 0 || claim->own.tensor->dying)) {
+    if (!claim->request && (code < 0 || claim->uses[0].tensor->dying)) {
         claim_put(claim); /* it has one use */
         return;
     }
@@ -406,19 +406,14 @@ syn_claim_deliver(struct syn_memory *memory)
         list = claim;
     }
     (void)pthread_mutex_unlock(&memory->lock);
-    while (list) {
-        struct syn_claim *claim = list;
-        struct syn_memory_request *request = claim->request;
-        int code = claim->code;
-
-        list = claim->next;
-        if (code < 0)
-            request->err = claim->err;
-        (void)pthread_mutex_lock(&memory->lock);
-        claim_put(claim);
-        (void)pthread_mutex_unlock(&memory->lock);
-        request->ready(request, code);
+    for (struct syn_claim *claim = list; claim; claim = claim->next)
+        claim->request->ready(claim->request, claim->code, claim->code < 0 ? &claim->err : NULL);
+    (void)pthread_mutex_lock(&memory->lock);
+    for (; list; list = next) {
+        next = list->next;
+        claim_put(list);
     }
+    (void)pthread_mutex_unlock(&memory->lock);
 }
 
 /* ---- the engine's calls ---- */
@@ -438,7 +433,7 @@ acquire_slowly(struct syn_memory *memory, unsigned node, const struct syn_memory
     if (!claim)
         claim = &stand_in;
     claim->request = request;
-    claim->uses = uses;
+    memcpy(claim->uses, uses, count * sizeof(*uses));
     claim->count = count;
     claim->node = node;
     claim->held = (uint32_t)((UINT64_C(1) << held) - 1);
@@ -450,7 +445,6 @@ acquire_slowly(struct syn_memory *memory, unsigned node, const struct syn_memory
     else if (atomic_load(&memory->hungry) > 0)
         syn_mover_kick(memory); /* it may have let go of something */
     if (rc == SYN_MEMORY_PENDING) {
-        request->priv[0] = claim;
         memory->stats.waits++;
     } else if (claim != &stand_in) {
         claim_put(claim);
@@ -547,8 +541,7 @@ syn_memory_prefetch(struct syn_memory *memory, unsigned node, struct syn_tensor 
     (void)pthread_mutex_lock(&memory->lock);
     claim = claim_take(memory);
     if (claim) {
-        claim->own = (struct syn_memory_use){tensor, SYN_READ};
-        claim->uses = &claim->own;
+        claim->uses[0] = (struct syn_memory_use){tensor, SYN_READ};
         claim->count = 1;
         claim->node = node;
         if (claim_run(claim, NULL) != SYN_MEMORY_PENDING)

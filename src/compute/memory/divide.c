@@ -17,7 +17,7 @@ part_size(uint64_t size, uint64_t count, uint64_t index)
 static int
 check_division(const struct syn_tensor *tensor, unsigned dim, size_t count, struct syn_err *err)
 {
-    const struct syn_shape *shape = syn_tensor_shape_of(tensor);
+    const struct syn_shape *shape = &tensor->shape;
     uint64_t bits = syn_shape_bits(shape);
 
     if (syn_tensor_divided(tensor))
@@ -60,7 +60,7 @@ make_kin(struct syn_tensor *tensor, size_t count, struct syn_tensor ***ret_parts
         return SYN_FAIL(err, SYN_E_NOMEM, "parts of a tensor");
     }
     if (!tensor->kin) {
-        syn_shape_pack(syn_tensor_shape_of(tensor), &kin->packed[0]);
+        syn_shape_pack(&tensor->shape, &kin->packed[0]);
         (void)pthread_mutex_lock(&tensor->memory->lock); /* eviction looks at whole families */
         tensor->kin = kin;
         (void)pthread_mutex_unlock(&tensor->memory->lock);
@@ -74,7 +74,7 @@ make_part(struct syn_tensor *whole, unsigned dim, size_t count, size_t index,
           struct syn_tensor **ret_part, struct syn_err *err)
 {
     const struct syn_kin *kin = whole->kin;
-    struct syn_shape shape = *syn_tensor_shape_of(whole);
+    struct syn_shape shape = whole->shape;
     uint64_t size = shape.sizes[dim];
     struct syn_tensor *part = NULL;
     int rc;

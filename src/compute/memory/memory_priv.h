@@ -58,12 +58,13 @@ enum syn_content {
     SYN_CONTENT_LOST, /* with a device */
 };
 
-/* 72 bytes and 16 a node; the shape lies behind the slots. */
+/* What submitters read comes first, what workers write last, so that they share no lines. */
 struct syn_tensor {
-    struct syn_replicas replicas; /* first: strategies look at it */
+    struct syn_replicas replicas; /* first: strategies look at it, see syn_tensor_of() */
     struct syn_memory *memory;
     _Atomic(void *) user; /* the engine's word */
     uint64_t number;
+    struct syn_shape shape;
     struct syn_kin *kin;     /* of what is divided, part of something, or wrapped with gaps */
     struct syn_move *moves;  /* transfers on their way */
     struct syn_tensor *gone; /* list of those that lost their content just now */
@@ -73,6 +74,9 @@ struct syn_tensor {
     bool dying; /* freed when its last transfer is over */
     struct syn_slot slots[];
 };
+
+static_assert(offsetof(struct syn_tensor, replicas) == 0,
+              "a tensor begins with what strategies see");
 
 /* Layouts: a block of the owner at depth d is `shape` or, packed, `packed[d]`, with this tensor's
  * sizes. */
@@ -155,8 +159,7 @@ struct syn_cost {
 struct syn_claim {
     struct syn_memory *memory;
     struct syn_memory_request *request; /* NULL: a prefetch */
-    const struct syn_memory_use *uses;
-    struct syn_claim *next; /* in a node's queue, finished ones, or free ones */
+    struct syn_claim *next;             /* in a node's queue, finished ones, or free ones */
     size_t count;
     unsigned node;
     int queued;          /* the node for whose room it waits, or -1 */
@@ -164,7 +167,7 @@ struct syn_claim {
     unsigned tries;
     int code;
     struct syn_err err;
-    struct syn_memory_use own; /* of a prefetch */
+    struct syn_memory_use uses[SYN_MEMORY_USES_MAX];
     struct syn_join links[SYN_MEMORY_USES_MAX];
 };
 
@@ -217,13 +220,6 @@ static inline uint64_t
 syn_node_bit(unsigned node)
 {
     return UINT64_C(1) << node;
-}
-
-static inline struct syn_shape *
-syn_tensor_shape_of(const struct syn_tensor *tensor)
-{
-    /* Behind the slots: aligned, as slots are. */
-    return (struct syn_shape *)(uintptr_t)&tensor->slots[tensor->memory->nodes_count];
 }
 
 static inline bool

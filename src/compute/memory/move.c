@@ -15,20 +15,12 @@
 #include <string.h>
 #include <time.h>
 
+#include <synor/base/clock.h>
 #include <synor/base/mem.h>
 
 #define NAP_MIN_NS 10000
 #define NAP_MAX_NS 500000
 #define COPIES_MAX 1024 /* on one channel; the next waits as for room */
-
-static int64_t
-now_ns(void)
-{
-    struct timespec now = {0};
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 /* ---- routes ---- */
 
@@ -267,7 +259,7 @@ give(struct syn_move *move, struct syn_err *err)
 
     plan_box(tensor, dst, src, &box);
     move->alone = channel->busy == 0 && box.dims <= 2;
-    move->started_ns = now_ns();
+    move->started_ns = syn_clock_ns();
     rc = give_box(channel, copy, &box, move->event, err);
     if (rc < 0)
         return rc;
@@ -411,6 +403,7 @@ within_device(struct syn_tensor *tensor, struct syn_channel *channel, struct syn
     (void)pthread_mutex_lock(&memory->lock);
     rc = channel_move(memory, channel, &move, err);
     if (rc == SYN_OK) {
+        assert(move);
         rc = give_box(channel, copy, &box, move->event, err);
         channel->busy += rc == SYN_OK ? 1 : 0;
         if (rc < 0)
@@ -457,7 +450,7 @@ tell_registry(struct syn_move *move)
 {
     struct syn_memory *memory = move->memory;
     struct syn_dev_span span = {0};
-    int64_t ns = now_ns() - move->started_ns;
+    int64_t ns = syn_clock_ns() - move->started_ns;
 
     if (!memory->registry || !move->alone)
         return;
@@ -617,7 +610,7 @@ static struct syn_move *
 listen(struct syn_memory *memory, bool asking, int64_t nap_ns, bool *ret_closing)
 {
     struct syn_move *rung = NULL;
-    int64_t until = now_ns() + nap_ns;
+    int64_t until = syn_clock_ns() + nap_ns;
     const struct timespec at = {until / 1000000000, until % 1000000000};
     int waited = 0;
 
