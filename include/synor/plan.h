@@ -144,6 +144,12 @@ SYN_MUST SYN_API int syn_plan_bound(const struct syn_plan_machine *machine,
                                     const struct syn_plan_graph *graph,
                                     struct syn_plan_bound *ret_bound, struct syn_err *err);
 
+/** No schedule of this graph that ends by `deadline_ns` takes less energy; proven in
+ * src/compute/plan/energy_bound.c. Returns 0; INVALID (none ends by then), UNAVAILABLE, NOMEM. */
+SYN_MUST SYN_API int syn_plan_energy_bound(const struct syn_plan_machine *machine,
+                                           const struct syn_plan_graph *graph, uint64_t deadline_ns,
+                                           uint64_t *ret_uj, struct syn_err *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -22,6 +22,7 @@
 #define LANE_MIN    (UINT32_C(1) << 20)
 #define QUEUES_MAX  256
 #define GROUP       64
+#define GROUPS_MAX  65535U
 
 struct bench {
     struct syn_registry *registry;
@@ -107,7 +108,8 @@ launch(const struct bench *b, unsigned lane, const struct syn_dev_launch *what, 
     struct syn_dev_launch own = *what;
 
     own.program = b->program;
-    own.groups[0] = (items + group - 1) / group;
+    /* What has more items than every interface has groups for does several of them each. */
+    own.groups[0] = SYN_MIN((items + group - 1) / group, GROUPS_MAX);
     own.group[0] = group;
     own.groups[1] = own.groups[2] = own.group[1] = own.group[2] = 1;
     return syn_dev_launch(b->dev, &own, &cmd, err);

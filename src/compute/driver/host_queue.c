@@ -259,19 +259,22 @@ syn_host_event_notify(struct syn_dev_event *base, void (*fn)(void *), void *arg,
     return SYN_OK;
 }
 
-static void
-event_begin(struct host_event *event)
+void
+syn_host_event_begin(struct syn_dev_event *base)
 {
+    struct host_event *event = event_of(base);
+
     (void)pthread_mutex_lock(&event->lock);
     assert(!event->pending); /* one command at a time signals it */
     event->pending = true;
     (void)pthread_mutex_unlock(&event->lock);
 }
 
-static void
-event_finish(struct host_event *event, int rc, const struct syn_err *err,
-             const struct syn_dev_span *span)
+void
+syn_host_event_finish(struct syn_dev_event *base, int rc, const struct syn_err *err,
+                      const struct syn_dev_span *span)
 {
+    struct host_event *event = event_of(base);
     struct notify *notify = NULL;
 
     SYN_PERTURB();
@@ -387,7 +390,7 @@ run_cmd(struct host_queue *queue, const struct host_cmd *cmd)
     }
     queue->last_ns = span.end_ns;
     if (cmd->signal)
-        event_finish(cmd->signal, rc, &err, &span);
+        syn_host_event_finish(&cmd->signal->base, rc, &err, &span);
 }
 
 static void *
@@ -491,7 +494,7 @@ push_take(struct host_queue *queue, struct host_cmd *cmd, struct syn_err *err)
     }
     if (rc == SYN_OK) {
         if (owned->signal)
-            event_begin(owned->signal);
+            syn_host_event_begin(&owned->signal->base);
         *queue->last = owned;
         queue->last = &owned->next;
         owned = NULL;
@@ -512,7 +515,7 @@ give(const struct syn_dev_cmd *how, struct host_cmd *cmd, struct syn_err *err)
     take_waits(cmd, how);
     if (queue->in_place) {
         if (cmd->signal)
-            event_begin(cmd->signal);
+            syn_host_event_begin(&cmd->signal->base);
         run_cmd(queue, cmd);
         return SYN_OK;
     }
@@ -648,7 +651,7 @@ syn_host_launch(struct syn_dev *dev, const struct syn_dev_launch *launch,
     if (!queue->in_place)
         return push_take(queue, cmd, err);
     if (cmd->signal)
-        event_begin(cmd->signal);
+        syn_host_event_begin(&cmd->signal->base);
     run_cmd(queue, cmd);
     syn_free(cmd);
     return SYN_OK;

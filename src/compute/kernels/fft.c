@@ -340,8 +340,8 @@ static const struct syn_kernel_split splits[] = {{.dim = {0, 0}, .grain = 1}};
                  .plan = fft_plan)
 static const struct syn_kernel_impl impls[] = {
     SYN_NATIVE(fft_run),
-    COMPILED(SYN_DTYPE_C64, "-DREAL=float"),
-    COMPILED(SYN_DTYPE_C128, "-DREAL=double"),
+    COMPILED(SYN_DTYPE_C64, "-DELEM=float"),
+    COMPILED(SYN_DTYPE_C128, "-DELEM=double"),
 };
 
 const struct syn_kernel syn_kernel_fft = {

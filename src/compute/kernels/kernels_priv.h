@@ -27,10 +27,12 @@ extern const char syn_text_conv2d[];
 #define SYN_FLOATS (SYN_BIT(SYN_DTYPE_FP32) | SYN_BIT(SYN_DTYPE_FP64))
 #define SYN_REALS  (SYN_FLOATS | SYN_BIT(SYN_DTYPE_INT32) | SYN_BIT(SYN_DTYPE_INT64))
 
-/* Kinds that an OpenCL driver may answer with; those behind CUDA and HIP. */
+/* Kinds that a driver of OpenCL C may answer with; those behind CUDA and HIP. */
 #define SYN_OPENCL_KINDS \
     (SYN_BIT(SYN_KIND_CPU) | SYN_BIT(SYN_KIND_GPU) | SYN_BIT(SYN_KIND_DSP) | SYN_BIT(SYN_KIND_FPGA))
 #define SYN_CUDA_KINDS SYN_BIT(SYN_KIND_GPU)
+/* Those behind Vulkan. */
+#define SYN_GLSL_KINDS (SYN_BIT(SYN_KIND_CPU) | SYN_BIT(SYN_KIND_GPU))
 
 /* The rows of one number format: the same text in each dialect. `...`: steps, plan and so on. */
 #define SYN_COMPILED(dtype_, text_, options_, ...)                                           \
@@ -42,6 +44,12 @@ extern const char syn_text_conv2d[];
      __VA_ARGS__},                                                                           \
         {.format = SYN_FORMAT_HIP_C,                                                         \
          .kinds = SYN_CUDA_KINDS,                                                            \
+         .dtypes = SYN_BIT(dtype_),                                                          \
+         .source = (text_),                                                                  \
+         .options = (options_),                                                              \
+         __VA_ARGS__},                                                                       \
+        {.format = SYN_FORMAT_GLSL,                                                          \
+         .kinds = SYN_GLSL_KINDS,                                                            \
          .dtypes = SYN_BIT(dtype_),                                                          \
          .source = (text_),                                                                  \
          .options = (options_),                                                              \

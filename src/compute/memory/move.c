@@ -405,6 +405,7 @@ within_device(struct syn_tensor *tensor, struct syn_channel *channel, struct syn
     (void)pthread_mutex_lock(&memory->lock);
     rc = channel_move(memory, channel, &move, err);
     if (rc == SYN_OK) {
+        assert(move);
         rc = give_box(channel, copy, &box, move->event, err);
         channel->busy += rc == SYN_OK ? 1 : 0;
         if (rc < 0)
@@ -413,6 +414,7 @@ within_device(struct syn_tensor *tensor, struct syn_channel *channel, struct syn
     (void)pthread_mutex_unlock(&memory->lock);
     if (rc < 0)
         return rc;
+    assert(move);
     rc = syn_dev_event_wait(move->event, -1, err);
     (void)pthread_mutex_lock(&memory->lock);
     if (rc < 0) {

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "../sim/area_priv.h"
+#include "arrivals_priv.h"
 #include "eft_priv.h"
 
 #define BANDS            32
@@ -40,7 +41,6 @@ struct eft {
     struct eft_policy policy;
     struct eft_group *groups;
     uint64_t *free_ns;                  /* by worker */
-    uint64_t *link_ns;                  /* by node and bus: when what was placed has come over it */
     uint64_t epoch;                     /* changes when what waits does */
     uint64_t slowness[SYN_CLASSES_MAX]; /* of its power state, in units of SPEED_UNIT */
     uint64_t busy_mw[SYN_CLASSES_MAX];
@@ -53,7 +53,8 @@ struct eft {
     uint64_t *after; /* by index: least time from a task's end to the graph's */
     uint64_t begin_ns, shown_ns;
     uint64_t *dues, *ends; /* by index, from shown_ns; NULL: the policy has none */
-    uint64_t pace_ns;      /* how long the graph is to take; 0: as short as can be */
+    struct arrivals arrivals;
+    uint64_t pace_ns; /* how long the graph is to take; 0: as short as can be */
     struct syn_graph_view graph;
     struct syn_estimate *believed;     /* by kernel: what the plan was made with */
     const struct syn_estimate **costs; /* by kernel: where the estimates are now */
@@ -74,7 +75,6 @@ eft_close(void *self)
     topology_fini(&eft->topology);
     syn_free(eft->groups);
     syn_free(eft->free_ns);
-    syn_free(eft->link_ns);
     forget_graph(eft);
     syn_free(eft);
 }
@@ -116,8 +116,7 @@ eft_open(const struct syn_platform *platform, const struct syn_strategy_opts *op
     if (rc == 0) {
         eft->groups = syn_calloc(eft->topology.group_count, sizeof(eft->groups[0]));
         eft->free_ns = syn_calloc(platform->worker_count, sizeof(uint64_t));
-        eft->link_ns = syn_calloc(platform->node_count, sizeof(uint64_t));
-        if (eft->groups == NULL || eft->free_ns == NULL || eft->link_ns == NULL)
+        if (eft->groups == NULL || eft->free_ns == NULL)
             rc = SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a strategy");
     }
     if (rc < 0) {
@@ -197,6 +196,22 @@ wait_ns(const struct eft *eft, uint32_t g, uint32_t band)
     return eft->topology.groups[g].count == 1 ? sum : sum / eft->topology.groups[g].count;
 }
 
+/* What it weighs beyond its time that what the task writes leaves where it is. */
+static uint64_t
+drag_ns(const struct eft *eft, const struct syn_ready *ready, uint32_t node)
+{
+    uint64_t ns = 0;
+
+    for (uint32_t i = 0; i < ready->access_count; i++) {
+        const struct syn_data_use *access = ready_access(ready, i);
+
+        if ((access->mode & SYN_UPDATE) == SYN_UPDATE)
+            ns += topology_move_ns(&eft->topology, replicas_valid(access->data),
+                                   access->data->bytes, node);
+    }
+    return ns * eft->policy.drag_permille / 1000;
+}
+
 static uint64_t
 task_ns(const struct eft *eft, const struct syn_ready *ready, uint32_t class_id)
 {
@@ -210,7 +225,7 @@ task_ns(const struct eft *eft, const struct syn_ready *ready, uint32_t class_id)
 /* A task on a group: when it would end, and what it is worth avoiding it. */
 struct eft_choice {
     uint32_t group;
-    uint64_t ns, move_ns, end_ns, score;
+    uint64_t ns, move_ns, there_ns, end_ns, score;
 };
 
 static uint64_t
@@ -231,23 +246,21 @@ weigh(const struct eft *eft, const struct eft_choice *choice)
     return score;
 }
 
-/* When it would end, and its score; group, ns and move_ns are known. False: it cannot. */
+/* When it would end, and its score, all else being known. False: it cannot. */
 static bool
-assess(const struct eft *eft, uint32_t band, uint64_t now_ns, struct eft_choice *choice)
+assess(const struct eft *eft, const struct syn_ready *ready, uint32_t band, uint64_t now_ns,
+       struct eft_choice *choice)
 {
     const struct eft_group *group = &eft->groups[choice->group];
-    uint64_t begin, there = now_ns;
+    uint64_t begin;
 
     if (choice->ns == SYN_NEVER || group->free_ns == UINT64_MAX)
         return false;
     begin = SYN_MAX(now_ns, group->free_ns) + wait_ns(eft, choice->group, band);
-    if (choice->move_ns != 0) {
-        uint32_t node = eft->topology.groups[choice->group].node;
-
-        there = SYN_MAX(now_ns, eft->link_ns[eft->topology.lane_of[node]]) + choice->move_ns;
-    }
-    choice->end_ns = SYN_MAX(begin, there) + choice->ns;
+    choice->end_ns = SYN_MAX(begin, choice->there_ns) + choice->ns;
     choice->score = weigh(eft, choice);
+    if (eft->policy.drag_permille != 0 && choice->move_ns != 0)
+        choice->score += drag_ns(eft, ready, eft->topology.groups[choice->group].node);
     return true;
 }
 
@@ -343,7 +356,8 @@ choose_least(struct eft *eft, const struct syn_ready *ready, uint32_t band, uint
             filled = true;
             choice.move_ns = moves[g];
         }
-        if (!assess(eft, band, now_ns, &choice) || (found && choice.score >= least))
+        choice.there_ns = now_ns + choice.move_ns;
+        if (!assess(eft, ready, band, now_ns, &choice) || (found && choice.score >= least))
             continue;
         found = true;
         least = choice.score;
@@ -358,21 +372,26 @@ choose(struct eft *eft, const struct syn_ready *ready, uint32_t band, uint64_t n
        struct eft_choice *ret_best)
 {
     struct eft_choice best = {.group = SYN_NO_INDEX}, choices[SYN_PLATFORM_WORKERS_MAX];
-    uint64_t moves[SYN_PLATFORM_WORKERS_MAX];
+    uint64_t moves[SYN_PLATFORM_WORKERS_MAX], theres[SYN_PLATFORM_WORKERS_MAX];
     uint32_t count = 0;
     uint64_t soonest_ns = UINT64_MAX, due_ns;
+    bool known = arrivals_known(&eft->arrivals) && ready->index < eft->rank_count;
 
-    if (is_plain(eft, ready))
+    if (is_plain(eft, ready) && !known)
         return choose_least(eft, ready, band, now_ns, ret_best);
 
-    topology_moves(&eft->topology, ready, moves);
+    if (known)
+        arrivals_look(&eft->arrivals, ready, now_ns, moves, theres);
+    else
+        topology_moves(&eft->topology, ready, moves);
     for (uint32_t g = 0; g < eft->topology.group_count; g++) {
         choices[count] = (struct eft_choice){
             .group = g,
             .ns = task_ns(eft, ready, eft->topology.groups[g].class_id),
             .move_ns = moves[g],
+            .there_ns = known ? theres[g] : now_ns + moves[g],
         };
-        if (assess(eft, band, now_ns, &choices[count])) {
+        if (assess(eft, ready, band, now_ns, &choices[count])) {
             soonest_ns = SYN_MIN(soonest_ns, choices[count].end_ns);
             count++;
         }
@@ -442,11 +461,8 @@ eft_push(void *self, struct syn_ready *ready, uint64_t now_ns, struct syn_place 
     entry->ns = best.ns;
     entry->aux = best.move_ns;
     node = eft->topology.groups[best.group].node;
-    if (best.move_ns != 0) {
-        uint64_t *link_ns = &eft->link_ns[eft->topology.lane_of[node]];
-
-        *link_ns = SYN_MAX(now_ns, *link_ns) + best.move_ns;
-    }
+    if (arrivals_known(&eft->arrivals) && ready->index < eft->rank_count)
+        arrivals_note(&eft->arrivals, ready, node, now_ns);
     eft->epoch++;
     eft->groups[best.group].queued_ns += best.ns;
     eft->groups[best.group].bands[band] += best.ns;
@@ -549,6 +565,8 @@ gain(const struct eft *eft, uint32_t thief_group, const struct eft_mark *mark, s
     mine.move_ns = topology_moves_ns(&eft->topology, entry->ready, here->node);
     mine.end_ns = now_ns + mine.move_ns + mine.ns;
     mine.score = weigh(eft, &mine);
+    if (eft->policy.drag_permille != 0 && mine.move_ns != 0)
+        mine.score += drag_ns(eft, entry->ready, here->node);
     if (mine.end_ns <= due_ns && eft->policy.thrift == EFT_NOTHING)
         return SYN_MAX((entry->ns << 20) / mine.ns, 1);
     if (due_ns != 0 && (mine.end_ns > due_ns || theirs.end_ns <= due_ns) &&
@@ -878,6 +896,7 @@ forget_graph(struct eft *eft)
     syn_free(eft->costs);
     syn_free(eft->dues);
     syn_free(eft->ends);
+    arrivals_fini(&eft->arrivals);
     eft->ranks = eft->after = eft->dues = eft->ends = NULL;
     eft->kernels = eft->excess = NULL;
     eft->believed = NULL;
@@ -923,6 +942,7 @@ eft_graph(void *self, const struct syn_graph_view *graph, uint64_t now_ns, struc
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a plan of %u tasks",
                         graph->task_count);
     }
+    arrivals_init(&eft->arrivals, &eft->topology, graph->handle_count);
     eft->graph = *graph;
     eft->rank_count = graph->task_count;
     eft->shown_ns = now_ns;
