@@ -51,6 +51,11 @@ SYN_MUST SYN_API int syn_plan_task_add(struct syn_plan_graph *graph, uint32_t ke
                                        const struct syn_plan_use *uses, uint32_t use_count,
                                        uint32_t *ret_id, struct syn_err *err);
 
+/** Have the task that was added last come after `before`, besides what its data say. INVALID: there
+ * is no such task before it. */
+SYN_MUST SYN_API int syn_plan_order_add(struct syn_plan_graph *graph, uint32_t before,
+                                        struct syn_err *err);
+
 /** Make the edges. After it the graph is fixed. */
 SYN_MUST SYN_API int syn_plan_graph_seal(struct syn_plan_graph *graph, struct syn_err *err);
 SYN_API uint32_t syn_plan_task_count(const struct syn_plan_graph *graph);

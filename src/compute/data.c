@@ -186,6 +186,7 @@ syn_data_take(struct syn_task *task)
             continue; /* it reduces */
         for (unsigned j = 0; j < i; j++)
             had[j] = is_taken(task, j) ? task->uses[j].data & ~SYN_HELD_TAKEN : 0;
+        SYN_PERTURB();
         /* Once it waits, another worker may run it. */
         if (take_one(data, task))
             continue;

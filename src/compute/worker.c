@@ -60,6 +60,7 @@ syn_worker_count(struct syn_worker *worker)
 {
     uint64_t executed = atomic_load_explicit(&worker->executed, memory_order_relaxed);
 
+    SYN_PERTURB();
     atomic_store_explicit(&worker->executed, executed + 1, memory_order_release);
     if (--worker->pace_left == 0)
         pace_look(worker);
@@ -264,6 +265,7 @@ run_one(struct syn_worker *worker)
     if (task != NULL) {
         worker->ready = task->next;
         worker->ready_count--;
+        SYN_PERTURB();
         if (worker->ready != NULL && !runtime->alone &&
             atomic_load_explicit(&worker->pile.count, memory_order_relaxed) == 0)
             share(worker);
@@ -319,13 +321,20 @@ syn_worker_wake_slow(struct syn_runtime *runtime)
         if (atomic_load_explicit(&runtime->idle.spinning, memory_order_relaxed) != 0)
             return;
     }
-    /* The woken one watches from now on, so that the next publisher need not wake another. */
-    if (!atomic_compare_exchange_strong(&runtime->idle.spinning, &none, 1))
-        return;
-    index = syn_idle_pick(&runtime->idle);
-    if (index < 0) {
+    for (;;) {
+        /* The woken one watches from now on, so that the next publisher need not wake another. */
+        if (!atomic_compare_exchange_strong(&runtime->idle.spinning, &none, 1))
+            return;
+        index = syn_idle_pick(&runtime->idle);
+        if (index >= 0)
+            break;
+        SYN_PERTURB();
         atomic_store(&runtime->idle.spinning, 0);
-        return;
+        /* Nobody watched after all: who published meanwhile relied on it, and who fell asleep
+         * meanwhile did not see that. */
+        SYN_FENCE_FULL();
+        if (!syn_idle_any(&runtime->idle))
+            return;
     }
     atomic_fetch_add_explicit(&runtime->wakes, 1, memory_order_relaxed);
     syn_waitword_wake(&runtime->workers[index]->parker.word, false);
@@ -359,6 +368,7 @@ is_quiet(const struct syn_runtime *runtime)
     /* In this order: what is seen executed was submitted before that. */
     for (unsigned i = 0; i < runtime->seats_count; i++)
         executed += atomic_load_explicit(&runtime->workers[i]->executed, memory_order_acquire);
+    SYN_PERTURB();
     lanes = atomic_load_explicit(&runtime->lanes_count, memory_order_acquire);
     for (uint32_t i = 0; i < lanes; i++)
         submitted += syn_lane_submitted(runtime->lanes[i]);
@@ -450,8 +460,22 @@ watch(struct syn_worker *worker, const struct goal *goal)
             return true;
     } while (syn_clock_ns() < until);
     worker->spinner = false;
+    SYN_PERTURB();
     atomic_store(&runtime->idle.spinning, 0);
     return false;
+}
+
+static void
+park(struct syn_worker *worker, uint32_t seen)
+{
+    const struct syn_source *source = source_of(worker);
+
+    syn_count(&worker->parks);
+    if (source != NULL)
+        source->parks(source->self, worker->index, true);
+    syn_waitword_sleep(&worker->parker.word.value, seen);
+    if (source != NULL)
+        source->parks(source->self, worker->index, false);
 }
 
 static void
@@ -460,13 +484,14 @@ sleep_idle(struct syn_worker *worker, const struct goal *goal)
     struct syn_runtime *runtime = worker->runtime;
     uint32_t seen = atomic_load_explicit(&worker->parker.word.value, memory_order_acquire);
 
-    syn_fork_want(worker);
+    SYN_PERTURB();
     syn_idle_enter(&runtime->idle, worker->index);
     syn_fence_heavy();
-    if (!work_visible(worker) && !is_reached(runtime, goal)) {
-        syn_count(&worker->parks);
-        syn_waitword_sleep(&worker->parker.word.value, seen);
-    }
+    /* Not before: who answered a request of somebody not among the sleepers yet would wake nobody,
+     * and might have taken back what it published when that one looks. */
+    syn_fork_want(worker);
+    if (!work_visible(worker) && !is_reached(runtime, goal))
+        park(worker, seen);
     if (!syn_idle_leave(&runtime->idle, worker->index))
         worker->spinner = true; /* woken to watch */
 }
@@ -571,6 +596,7 @@ syn_runtime_wait(struct syn_runtime *runtime)
         }
     }
     (void)atomic_fetch_sub(&runtime->waiters, 1);
+    syn_tasks_forget_failures(runtime);
 }
 
 void

@@ -277,6 +277,7 @@ syn_host_event_finish(struct syn_dev_event *base, int rc, const struct syn_err *
     struct host_event *event = event_of(base);
     struct notify *notify = NULL;
 
+    SYN_PERTURB();
     (void)pthread_mutex_lock(&event->lock);
     event->rc = rc;
     event->err = *err;
@@ -285,6 +286,7 @@ syn_host_event_finish(struct syn_dev_event *base, int rc, const struct syn_err *
     event->pending = false;
     (void)pthread_cond_broadcast(&event->done);
     (void)pthread_mutex_unlock(&event->lock);
+    SYN_PERTURB();
     /* From here on the event may be gone. */
     while (notify) {
         struct notify *entry = notify;

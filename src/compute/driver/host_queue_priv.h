@@ -9,6 +9,8 @@
 
 #include <synor/compute/driver_ops.h>
 
+#include "../perturb_priv.h"
+
 #define SYN_HOST_QUEUE_MAX 4096 /* commands waiting in one queue; more are LIMIT */
 
 enum syn_host_op {

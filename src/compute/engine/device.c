@@ -8,7 +8,8 @@
  *
  * A device is lost when its driver says so or when a call takes longer than the engine's limit. It
  * then gets no more calls; those it had go back to the strategy, and the memory manager forgets its
- * replicas. A device that timed out is never touched again, not even to be closed: whatever it
+ * replicas. What a queue does not run because a call before it failed is launched again. A device
+ * that timed out is never touched again, not even to be closed: whatever it
  * still writes to goes with it. */
 #include <string.h>
 
@@ -96,6 +97,7 @@ lose(struct syn_engine_seat *seat, const struct syn_err *why)
     if (atomic_exchange(&seat->lost, true))
         return;
     (void)SYN_FAIL(&err, SYN_E_UNAVAILABLE, "%s is lost: %s", seat->info->id, why->msg);
+    SYN_PERTURB();
     syn_spin_lock(&engine->lock);
     seat->report.lost = true;
     (void)syn_str_copy(seat->report.reason, sizeof(seat->report.reason), why->msg);
@@ -115,6 +117,7 @@ lose(struct syn_engine_seat *seat, const struct syn_err *why)
     for (unsigned i = 0; i < seat->flying_count; i++)
         syn_engine_again(seat->flying[i], false, &err);
     seat->flying_count = 0;
+    SYN_PERTURB();
     give_out_again(seat, &err);
     for (unsigned i = 0; i < engine->seats_count; i++)
         syn_engine_wake(&engine->seats[i]);
@@ -141,25 +144,32 @@ launch(struct syn_engine_task *call, struct syn_err *err)
 {
     struct syn_engine_seat *seat = call->seat;
     struct syn_tensor_place places[SYN_OPERANDS_MAX];
-    struct syn_dev_cmd cmd = {.queue = seat->queue};
+    struct syn_dev_cmd cmd = {0};
     const struct syn_kernel_impl *impl;
     struct syn_kernel_call seen;
-    int rc;
+    int rc = SYN_OK;
 
     syn_engine_call_of(call, places, &seen);
     impl = syn_kernel_pick(call->kernel, &seen, seat->info);
     if (impl == NULL)
         return SYN_FAIL(err, SYN_E_INTERNAL, "%s: none for how its tensors lie on %s",
                         call->kernel->name, seat->info->id);
-    rc = make_scratch(call, impl, &seen, err);
+    if (seat->queue == NULL)
+        rc = syn_dev_queue_create(seat->dev, 0, &seat->queue, err);
+    if (rc == SYN_OK)
+        rc = make_scratch(call, impl, &seen, err);
     if (rc < 0)
         return rc;
     assert(seat->events_count > 0); /* one for each that flies */
+    cmd.queue = seat->queue;
+    call->failures = seat->failures;
     call->event = cmd.signal = seat->events[--seat->events_count];
     call->begun_ns = syn_clock_ns();
     rc = syn_program_launch(seat->programs, impl, &seen, places, call->scratch, &cmd, err);
-    if (rc == SYN_OK && can_notify(seat))
-        rc = syn_dev_event_notify(call->event, on_event, seat, err);
+    if (rc < 0) /* of several commands the first ones may run: they come to their end */
+        seat->queue = syn_dev_queue_destroy(seat->queue);
+    call->told = rc == SYN_OK && can_notify(seat) &&
+                 syn_dev_event_notify(call->event, on_event, seat, NULL) == SYN_OK;
     return rc;
 }
 
@@ -217,6 +227,29 @@ measure(struct syn_engine_seat *seat, const struct syn_engine_task *call,
     seat->idle_ns = outcome->ended_ns = now;
 }
 
+/* How the call went. An answer that is an error may be the question's own: asked again, and again
+ * when nothing runs there any more, the event tells the truth. */
+static int
+ask(struct syn_engine_seat *seat, const struct syn_engine_task *call, struct syn_err *err)
+{
+    int rc = syn_dev_event_poll(call->event, err);
+
+    if (rc < 0 && !seat->dev->lost)
+        rc = syn_dev_event_poll(call->event, err);
+    if (rc < 0 && !seat->dev->lost) {
+        seat->queue = syn_dev_queue_destroy(seat->queue);
+        rc = syn_dev_event_poll(call->event, err);
+    }
+    return rc;
+}
+
+/* It did not run, because one before it on the queue failed. */
+static bool
+was_taken_along(const struct syn_engine_seat *seat, const struct syn_engine_task *call, int rc)
+{
+    return rc == SYN_E_CANCELED && seat->failures != call->failures;
+}
+
 /* Look at the oldest call in flight. False: it still flies. */
 static bool
 land(struct syn_engine_seat *seat)
@@ -224,7 +257,7 @@ land(struct syn_engine_seat *seat)
     struct syn_engine_task *call = seat->flying[0];
     struct syn_engine_outcome outcome = {.held = true};
     struct syn_err err;
-    int rc = syn_dev_event_poll(call->event, &err);
+    int rc = ask(seat, call, &err);
 
     if (rc == SYN_DRV_PENDING) {
         int64_t limit = seat->engine->timeout_ns;
@@ -243,13 +276,16 @@ land(struct syn_engine_seat *seat)
     }
     seat->flying_count--;
     memmove(seat->flying, seat->flying + 1, seat->flying_count * sizeof(struct syn_engine_task *));
-    outcome.code = SYN_MIN(rc, 0);
-    outcome.ran = rc == SYN_OK;
     if (rc == SYN_OK)
         measure(seat, call, &outcome);
-    else
-        syn_dev_queue_clear(seat->queue);
     give_back(seat, call);
+    if (was_taken_along(seat, call, rc)) {
+        start(seat, call);
+        return true;
+    }
+    outcome.code = SYN_MIN(rc, 0);
+    outcome.ran = rc == SYN_OK;
+    seat->failures += rc < 0;
     syn_engine_end(call, NULL, &outcome, &err);
     return true;
 }
@@ -312,15 +348,25 @@ doze(struct syn_engine_seat *seat, uint32_t seen)
 }
 
 static void
+park(struct syn_engine_seat *seat, uint32_t seen)
+{
+    syn_engine_trace_park(seat, true);
+    doze(seat, seen);
+    syn_engine_trace_park(seat, false);
+}
+
+static void
 rest(struct syn_engine_seat *seat, uint32_t seen)
 {
     struct syn_err err;
     int rc = SYN_OK;
 
-    if (seat->flying_count > 0 && (!can_notify(seat) || seat->engine->timeout_ns > 0))
+    if (seat->flying_count > 0 && (!seat->flying[0]->told || seat->engine->timeout_ns > 0))
         rc = syn_dev_event_wait(seat->flying[0]->event, ASK_NS, &err);
-    else
+    else if (seat->flying_count > 0)
         doze(seat, seen);
+    else
+        park(seat, seen);
     (void)rc; /* land() asks again */
 }
 
@@ -337,6 +383,7 @@ syn_engine_device_main(void *arg)
             moved = true;
         while (take_next(seat))
             moved = true;
+        SYN_PERTURB();
         if (moved)
             continue;
         if (atomic_load_explicit(&seat->engine->closing, memory_order_acquire))

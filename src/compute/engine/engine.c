@@ -6,6 +6,7 @@
  *     device.c   the same for a device's seat, on a thread of its own
  *     trace.c    what is recorded of it
  *     map.c      tensors in the caller's hands
+ *     plan.c     what a strategy would do with calls, without running them
  *     platform.c what the strategy knows of the machine
  *
  * A call is a task of the core that ends later (syn_task_later): the core orders it, and hands it
@@ -56,6 +57,7 @@ open_strategy(struct syn_engine *engine, const struct syn_engine_options *option
         return SYN_FAIL(err, SYN_E_INVALID,
                         "strategy %s is for version %u of the interface, not %d", engine->ops->name,
                         engine->ops->version, SYN_STRATEGY_VERSION);
+    engine->strategy_opts = options->strategy_opts;
     return engine->ops->open(&engine->platform, &options->strategy_opts, &engine->strategy, err);
 }
 
@@ -82,11 +84,20 @@ open_memory(struct syn_engine *engine, const struct syn_engine_options *options,
                                         .registry = engine->registry,
                                         .node_bytes = options->node_bytes,
                                         .node_bytes_count = options->node_bytes_count,
-                                        .drop = syn_engine_forget};
+                                        .drop = syn_engine_forget,
+                                        .trace = engine->trace};
 
     for (unsigned i = engine->cpus; i < engine->seats_count; i++)
         devs[memory.devs_count++] = engine->seats[i].dev;
     return syn_memory_open(&memory, &engine->memory, err);
+}
+
+static void
+parks(void *self, unsigned index, bool begins)
+{
+    const struct syn_engine *engine = self;
+
+    syn_engine_trace_park(&engine->seats[index], begins);
 }
 
 static SYN_MUST int
@@ -100,7 +111,7 @@ start_devices(struct syn_engine *engine, struct syn_err *err)
             return SYN_FAIL_SYS(err, failed, "starting the thread of %s", seat->info->id);
         seat->started = true;
     }
-    engine->source = (struct syn_source){engine, syn_engine_take, syn_engine_any};
+    engine->source = (struct syn_source){engine, syn_engine_take, syn_engine_any, parks};
     syn_runtime_set_source(engine->runtime, &engine->source);
     return SYN_OK;
 }

@@ -42,8 +42,10 @@ struct syn_engine_task {
     struct syn_err *why; /* not granted; NULL also where there was no memory for it */
     struct syn_dev_event *event;
     struct syn_dev_buf *scratch;
-    uint64_t number;  /* in traces */
-    int granted_code; /* the request's answer */
+    uint64_t failures; /* of the seat's, when it was launched */
+    bool told;         /* the driver will say when it is over */
+    uint64_t number;   /* in traces */
+    int granted_code;  /* the request's answer */
     unsigned piece;
 
     double *params; /* behind `uses` */
@@ -67,16 +69,17 @@ struct syn_engine_seat {
     unsigned class_id;
     size_t device; /* of the registry */
     const struct syn_device_info *info;
-    struct syn_dev *dev;      /* NULL: the runtime's thread of that index */
-    struct syn_profile rates; /* without holes, for priors and energy */
-    uint64_t busy_mw;         /* while one call runs there */
-    struct syn_dev_queue *queue;
+    struct syn_dev *dev;           /* NULL: the runtime's thread of that index */
+    struct syn_profile rates;      /* without holes, for priors and energy */
+    uint64_t busy_mw;              /* while one call runs there */
+    struct syn_dev_queue *queue;   /* NULL: made when the next call is launched */
     struct syn_programs *programs; /* compiled for it */
     pthread_t thread;
     bool started;
     _Atomic uint32_t hint; /* something may be for it */
     _Atomic bool lost;
     struct syn_waitword word; /* the device's thread sleeps here */
+    uint64_t parked_ns;       /* its thread's own: since when, in a trace; 0: it is not noted */
     _Atomic bool asleep;      /* or is about to */
     /* Calls whose tensors are there now; under `lock`. */
     struct syn_spin lock;
@@ -85,6 +88,7 @@ struct syn_engine_seat {
     /* The device's thread's own: launched, the oldest first. */
     struct syn_engine_task *flying[SYN_ENGINE_DEPTH];
     unsigned flying_count;
+    uint64_t failures;                              /* calls that failed there */
     unsigned acquiring;                             /* popped, and not granted yet */
     int64_t idle_ns;                                /* when the last call ended there */
     struct syn_dev_event *events[SYN_ENGINE_DEPTH]; /* spare ones */
@@ -144,6 +148,7 @@ struct syn_engine {
     _Atomic uint64_t refused; /* seats that found something, but not for them now; others look */
     const struct syn_strategy_ops *ops;
     void *strategy;
+    struct syn_strategy_opts strategy_opts;
     struct syn_model *model;
     struct syn_engine_task *waiting; /* list of the calls that the strategy holds */
     struct syn_engine_stats stats;
@@ -189,6 +194,10 @@ syn_engine_tensor(const struct syn_engine_task *call, unsigned operand)
 {
     return syn_tensor_of(call->uses[call->use_of[operand]].data);
 }
+
+/* A record for a call as somebody wants it, checked and estimated. */
+SYN_MUST int syn_engine_record_for(struct syn_engine *engine, const struct syn_task_call *wish,
+                                   struct syn_engine_task **ret_call, struct syn_err *err);
 
 void syn_engine_records_free(struct syn_engine *engine);
 
@@ -252,6 +261,8 @@ SYN_MUST int syn_engine_trace_open(struct syn_engine *engine, struct syn_err *er
 void syn_engine_trace_order(struct syn_engine_task *call);
 /* `whole` needs its piece. */
 void syn_engine_trace_piece(const struct syn_engine_task *whole, struct syn_engine_task *piece);
+/* A thread has nothing to do and goes to sleep, or woke up. */
+void syn_engine_trace_park(struct syn_engine_seat *seat, bool begins);
 /* It is over. */
 struct syn_engine_outcome;
 void syn_engine_trace_end(const struct syn_engine_task *call,

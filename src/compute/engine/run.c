@@ -21,6 +21,7 @@ void
 syn_engine_wake(struct syn_engine_seat *seat)
 {
     atomic_store_explicit(&seat->hint, 1, memory_order_release);
+    SYN_PERTURB();
     if (seat->dev == NULL)
         syn_worker_wake_one(seat->engine->runtime, seat->index);
     else
@@ -154,6 +155,7 @@ syn_engine_push(struct syn_engine_task *call)
         syn_engine_end(call, NULL, &outcome, &err);
         return;
     }
+    SYN_PERTURB();
     /* From here on it may be over. */
     if (place.worker != SYN_NO_WORKER)
         syn_engine_wake(&engine->seats[place.worker]);
@@ -171,6 +173,7 @@ syn_engine_pop(struct syn_engine_seat *seat)
     struct syn_pop pop = {0};
     int64_t now;
 
+    SYN_PERTURB();
     if (atomic_load_explicit(&seat->lost, memory_order_relaxed) ||
         (atomic_load_explicit(&seat->hint, memory_order_relaxed) == 0 &&
          atomic_load_explicit(&engine->queued, memory_order_relaxed) == 0))
@@ -283,6 +286,7 @@ syn_engine_acquire(struct syn_engine_task *call, struct syn_err *err)
     struct syn_memory_use uses[SYN_OPERANDS_MAX];
 
     memory_uses(call, uses);
+    SYN_PERTURB();
     call->request.ready = on_ready;
     call->request.user = call;
     return syn_memory_acquire(call->engine->memory, call->seat->node, uses, call->uses_count,
@@ -388,6 +392,7 @@ syn_engine_end(struct syn_engine_task *call, struct syn_worker *worker,
 
     if (outcome->held)
         syn_engine_release(call, outcome->code == 0);
+    SYN_PERTURB();
     note_outcome(call, outcome->code);
     report(engine, call, outcome, err);
     if (syn_trace_on(engine->trace))
@@ -409,7 +414,7 @@ syn_engine_drop(struct syn_engine_task *call, int code)
     note_outcome(call, code);
     syn_spin_lock(&engine->lock);
     engine->stats.ended++;
-    engine->stats.failed++;
+    remember_failure(engine, call, code, NULL); /* the first one, if it was cancelled */
     syn_spin_unlock(&engine->lock);
     syn_engine_record_free(call);
 }
@@ -431,7 +436,9 @@ syn_engine_again(struct syn_engine_task *call, bool held, const struct syn_err *
                       (uint64_t)syn_clock_ns());
     engine->stats.again++;
     syn_spin_unlock(&engine->lock);
+    wake_refused(engine);
     call->seat = NULL;
+    SYN_PERTURB();
     syn_engine_push(call);
 }
 

@@ -492,8 +492,8 @@ submit(struct syn_engine_task *call, const struct syn_task_call *wish, struct sy
 }
 
 int
-syn_engine_submit(struct syn_engine *engine, const struct syn_task_call *wish,
-                  struct syn_task **ret_task, struct syn_err *err)
+syn_engine_record_for(struct syn_engine *engine, const struct syn_task_call *wish,
+                      struct syn_engine_task **ret_call, struct syn_err *err)
 {
     struct syn_engine_task *call = NULL;
     int rc = syn_engine_record_new(engine, wish->kernel, &call, err);
@@ -504,9 +504,24 @@ syn_engine_submit(struct syn_engine *engine, const struct syn_task_call *wish,
     if (rc == SYN_OK && !is_possible(call))
         rc = SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s: no device here has an implementation for it",
                       wish->kernel->name);
+    if (rc < 0)
+        syn_engine_record_free(call);
+    else
+        *ret_call = call;
+    return rc;
+}
+
+int
+syn_engine_submit(struct syn_engine *engine, const struct syn_task_call *wish,
+                  struct syn_task **ret_task, struct syn_err *err)
+{
+    struct syn_engine_task *call = NULL;
+    int rc = syn_engine_record_for(engine, wish, &call, err);
+
+    if (rc < 0)
+        return rc;
     (void)atomic_fetch_add_explicit(&engine->submitted, 1, memory_order_relaxed);
-    if (rc == SYN_OK)
-        rc = submit(call, wish, ret_task, err);
+    rc = submit(call, wish, ret_task, err);
     if (rc < 0) {
         syn_engine_record_free(call);
         (void)atomic_fetch_sub_explicit(&engine->submitted, 1, memory_order_relaxed);

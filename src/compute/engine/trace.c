@@ -1,4 +1,5 @@
-/* What an engine records: who is who, calls from begin to end, and what they waited for.
+/* What an engine records: who is who, calls from begin to end, what they waited for, and when its
+ * threads slept. Transfers and evictions the memory manager records.
  *
  * The core infers dependencies in a form that workers can count down; which calls they were between
  * is not kept. So while a trace is on, they are inferred once more, by number, in the tensors'
@@ -110,6 +111,25 @@ syn_engine_trace_piece(const struct syn_engine_task *whole, struct syn_engine_ta
     piece->number = ++engine->numbers;
     (void)pthread_mutex_unlock(&engine->maps_lock);
     record_edge(engine, piece->number, whole->number);
+}
+
+/* ---- who slept ---- */
+
+void
+syn_engine_trace_park(struct syn_engine_seat *seat, bool begins)
+{
+    struct syn_trace *trace = seat->engine->trace;
+
+    if (!syn_trace_on(trace)) {
+        seat->parked_ns = 0;
+    } else if (begins) {
+        seat->parked_ns = syn_trace_now();
+    } else if (seat->parked_ns != 0) {
+        (void)syn_trace_put(trace, &(struct syn_trace_event){.kind = SYN_TRACE_PARK,
+                                                             .begin_ns = seat->parked_ns,
+                                                             .end_ns = syn_trace_now(),
+                                                             .worker = (uint16_t)seat->index});
+    }
 }
 
 /* ---- what ran ---- */

@@ -33,6 +33,7 @@ try_hold(struct syn_slot *slot, enum syn_access access)
     do {
         if ((word & need) != need)
             return false;
+        SYN_PERTURB();
         held = ((word | SYN_SLOT_TOUCHED) & ~SYN_SLOT_AHEAD) + SYN_SLOT_HOLD +
                (writes(access) ? SYN_SLOT_WRITER : 0);
     } while (!atomic_compare_exchange_weak(&slot->word, &word, held));
@@ -406,8 +407,10 @@ syn_claim_deliver(struct syn_memory *memory)
         list = claim;
     }
     (void)pthread_mutex_unlock(&memory->lock);
-    for (struct syn_claim *claim = list; claim; claim = claim->next)
+    for (struct syn_claim *claim = list; claim; claim = claim->next) {
+        SYN_PERTURB();
         claim->request->ready(claim->request, claim->code, claim->code < 0 ? &claim->err : NULL);
+    }
     (void)pthread_mutex_lock(&memory->lock);
     for (; list; list = next) {
         next = list->next;
@@ -464,6 +467,7 @@ syn_memory_acquire(struct syn_memory *memory, unsigned node, const struct syn_me
         held++;
     if (__builtin_expect(held == count, 1))
         return SYN_OK;
+    SYN_PERTURB();
     return acquire_slowly(memory, node, uses, count, held, request, err);
 }
 
@@ -509,6 +513,7 @@ release_one(const struct syn_memory_use *use, unsigned node, bool ok)
     do {
         if (!ok || !(word & SYN_SLOT_SOLE))
             return false;
+        SYN_PERTURB();
     } while (
         !atomic_compare_exchange_weak(&slot->word, &word, word - SYN_SLOT_HOLD - SYN_SLOT_WRITER));
     return true;
@@ -521,10 +526,12 @@ syn_memory_release(struct syn_memory *memory, unsigned node, const struct syn_me
     for (size_t i = 0; i < count; i++) {
         if (__builtin_expect(release_one(&uses[i], node, ok), 1))
             continue;
+        SYN_PERTURB();
         (void)pthread_mutex_lock(&memory->lock);
         release_written(uses[i].tensor, node, ok);
         (void)pthread_mutex_unlock(&memory->lock);
     }
+    SYN_PERTURB();
     if (__builtin_expect(atomic_load(&memory->hungry) > 0, 0))
         syn_mover_kick(memory);
 }

@@ -430,8 +430,13 @@ gather(struct syn_tensor *tensor, bool home, bool on, struct syn_err *err)
     (void)pthread_mutex_unlock(&memory->lock);
     if (rc < 0)
         return rc;
+    SYN_PERTURB();
     rc = bring_parts(&g, &held, err);
+    SYN_PERTURB();
     (void)pthread_mutex_lock(&memory->lock);
+    /* While it is held: that waits without the lock, and what nobody holds can be thrown out. */
+    if (rc == SYN_OK || on)
+        quiet_parts(tensor);
     for (size_t i = 0; i < held; i++) {
         struct syn_tensor *part = tensor->kin->parts[i];
 
@@ -440,7 +445,6 @@ gather(struct syn_tensor *tensor, bool home, bool on, struct syn_err *err)
     }
     (void)atomic_fetch_sub(&tensor->slots[g.node].word, SYN_SLOT_HOLD);
     if (rc == SYN_OK || on) {
-        quiet_parts(tensor);
         take_over(tensor, g.node);
         end_parts(tensor);
     }
@@ -458,13 +462,16 @@ syn_tensor_gather(struct syn_tensor *tensor, struct syn_err *err)
     return gather(tensor, false, false, err);
 }
 
-/* The parts go, and what they had. */
-static void
-abandon(struct syn_tensor *tensor)
+void
+syn_tensor_abandon(struct syn_tensor *tensor)
 {
     (void)pthread_mutex_lock(&tensor->memory->lock);
     quiet_parts(tensor);
     tensor->content = SYN_CONTENT_NONE;
+    for (size_t i = 0; i < tensor->kin->parts_count; i++) {
+        if (tensor->kin->parts[i]->content == SYN_CONTENT_LOST)
+            tensor->content = SYN_CONTENT_LOST;
+    }
     end_parts(tensor);
     (void)pthread_mutex_unlock(&tensor->memory->lock);
 }
@@ -492,7 +499,7 @@ syn_tensor_join(struct syn_tensor *tensor, bool home, struct syn_err *err)
             one = gather(at, true, true, rc == SYN_OK ? err : NULL);
         rc = rc == SYN_OK ? one : rc;
         if (syn_tensor_divided(at))
-            abandon(at);
+            syn_tensor_abandon(at);
         next = kin->index + 1;
         at = kin->whole;
     }

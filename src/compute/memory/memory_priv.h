@@ -9,6 +9,8 @@
 
 #include <synor/compute/memory.h>
 
+#include "../perturb_priv.h"
+
 #define SYN_DIVIDE_DEPTH_MAX 16       /* divisions of parts of parts */
 #define SYN_BLOCK_CLASSES    (64 * 8) /* sizes of blocks: eight steps to each doubling */
 #define SYN_EVICT_WINDOW_MAX 32       /* candidates looked at before a modified one has to go */
@@ -65,11 +67,10 @@ struct syn_tensor {
     _Atomic(void *) user; /* the engine's word */
     uint64_t number;
     struct syn_shape shape;
-    struct syn_kin *kin;     /* of what is divided, part of something, or wrapped with gaps */
-    struct syn_move *moves;  /* transfers on their way */
-    struct syn_tensor *gone; /* list of those that lost their content just now */
-    uint16_t writers;        /* who hold it for writing while others may be valid */
-    uint8_t content;         /* enum syn_content */
+    struct syn_kin *kin;    /* of what is divided, part of something, or wrapped with gaps */
+    struct syn_move *moves; /* transfers on their way */
+    uint16_t writers;       /* who hold it for writing while others may be valid */
+    uint8_t content;        /* enum syn_content */
     bool wrapped;
     bool dying; /* freed when its last transfer is over */
     struct syn_slot slots[];
@@ -187,6 +188,7 @@ struct syn_memory {
                                waits for room */
     uint64_t next_number;
     void (*drop)(void *user);
+    struct syn_trace *trace; /* or NULL */
     struct syn_memory_stats stats;
     size_t moves; /* on their way */
     /* The mover: the thread that completes transfers. */
@@ -300,6 +302,9 @@ void syn_block_flush(struct syn_memory *memory, struct syn_node *node);
 /* Start a transfer. 0, SYN_MEMORY_ROOM, CONFLICT (somebody writes the source), errors. */
 int syn_move_begin(struct syn_tensor *tensor, unsigned from, unsigned to, enum syn_room room,
                    const struct syn_claim *claim, struct syn_err *err);
+/* What was thrown out of `node`, counted and recorded. */
+void syn_move_note_eviction(struct syn_memory *memory, uint64_t number, unsigned node,
+                            uint64_t bytes);
 /* The transfer to `node` that is on its way, or NULL. */
 struct syn_move *syn_move_find(const struct syn_tensor *tensor, unsigned node);
 /* Where to copy from, over which node: false when no live node has it. */

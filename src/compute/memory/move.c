@@ -229,6 +229,7 @@ on_event(void *arg)
     struct syn_move *move = arg;
     struct syn_memory *memory = move->memory;
 
+    SYN_PERTURB();
     (void)pthread_mutex_lock(&memory->bell);
     move->rung = memory->rung;
     memory->rung = move;
@@ -295,6 +296,7 @@ hold_source(struct syn_tensor *tensor, unsigned node)
     do {
         if (!(word & SYN_SLOT_VALID) || word & SYN_SLOT_WRITERS || tensor->writers > 0)
             return false;
+        SYN_PERTURB();
     } while (
         !atomic_compare_exchange_weak(&slot->word, &word, (word & ~SYN_SLOT_SOLE) + SYN_SLOT_HOLD));
     return true;
@@ -471,10 +473,44 @@ leave_source(struct syn_tensor *tensor, unsigned node)
     do {
         if (word & SYN_SLOT_HOLDS || !(word & SYN_SLOT_VALID) || tensor->writers > 0)
             return;
+        SYN_PERTURB();
     } while (!atomic_compare_exchange_weak(&slot->word, &word, 0));
     syn_tensor_drop(tensor, node);
     syn_tensor_settle(tensor);
-    tensor->memory->stats.evictions++;
+    syn_move_note_eviction(tensor->memory, tensor->number, node, tensor->replicas.bytes);
+}
+
+void
+syn_move_note_eviction(struct syn_memory *memory, uint64_t number, unsigned node, uint64_t bytes)
+{
+    uint64_t now;
+
+    memory->stats.evictions++;
+    if (!syn_trace_on(memory->trace))
+        return;
+    now = syn_trace_now();
+    (void)syn_trace_put(memory->trace, &(struct syn_trace_event){.kind = SYN_TRACE_EVICTION,
+                                                                 .begin_ns = now,
+                                                                 .end_ns = now,
+                                                                 .id = number,
+                                                                 .bytes = bytes,
+                                                                 .from = (uint16_t)node});
+}
+
+static void
+note_transfer(const struct syn_move *move)
+{
+    struct syn_trace *trace = move->memory->trace;
+
+    if (!syn_trace_on(trace))
+        return;
+    (void)syn_trace_put(trace, &(struct syn_trace_event){.kind = SYN_TRACE_TRANSFER,
+                                                         .begin_ns = (uint64_t)move->started_ns,
+                                                         .end_ns = syn_trace_now(),
+                                                         .id = move->tensor->number,
+                                                         .bytes = move->bytes,
+                                                         .from = move->from,
+                                                         .to = move->to});
 }
 
 static void
@@ -505,6 +541,7 @@ install(struct syn_move *move)
     memory->stats.copied_bytes += move->bytes;
     memory->stats.written_back_bytes += move->leaving ? move->bytes : 0;
     tell_registry(move);
+    note_transfer(move);
 }
 
 static void
@@ -594,6 +631,7 @@ ask(struct syn_memory *memory, struct syn_move *list)
         int code = syn_dev_event_poll(move->event, &why);
 
         list = move->rung;
+        SYN_PERTURB();
         (void)pthread_mutex_lock(&memory->lock);
         if (code == SYN_DRV_PENDING) {
             ask_later(move);

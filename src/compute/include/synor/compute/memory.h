@@ -21,6 +21,7 @@
 #include <synor/strategy.h>
 #include <synor/task.h>
 #include <synor/tensor.h>
+#include <synor/trace.h>
 
 #define SYN_MEMORY_PENDING  1 /* of syn_memory_acquire() */
 #define SYN_MEMORY_USES_MAX SYN_USES_MAX
@@ -36,6 +37,8 @@ struct syn_memory_options {
     size_t node_bytes_count;
     void (*drop)(void *user); /* called with a tensor's word, unless it is NULL, when the tensor
                                  ends; may be NULL */
+    struct syn_trace *trace;  /* records transfers that were done, and evictions; may be NULL;
+                                 outlives the manager */
 };
 
 /** INVALID, NOMEM, what the drivers say. */
@@ -89,6 +92,16 @@ struct syn_tensor_place {
 void syn_tensor_at(const struct syn_tensor *tensor, unsigned node,
                    struct syn_tensor_place *ret_place);
 
+/** End the division, and the content with it: the tensor is as if never written, or as lost if a
+ * part was. Nobody uses its parts, and none is divided. */
+void syn_tensor_abandon(struct syn_tensor *tensor);
+
+/** Does every element of two shapes of the same sizes lie at the same place? */
+bool syn_shape_same_places(const struct syn_shape *a, const struct syn_shape *b);
+/** Copy the elements of one array on the host to another one that lies differently. */
+void syn_shape_copy(const struct syn_shape *dst_shape, void *dst, const struct syn_shape *src_shape,
+                    const void *src);
+
 /** A number for messages and traces, counted from 0 in order of making. */
 uint64_t syn_tensor_number(const struct syn_tensor *tensor);
 /** What strategies look at, which is the head of a tensor; and the tensor whose that is. */
@@ -110,9 +123,9 @@ void syn_tensor_set_user(struct syn_tensor *tensor, void *user);
 struct syn_tensor *syn_tensor_whole(const struct syn_tensor *tensor);
 
 /** The device of `node` is lost: its replicas are no good any more. Calls `gone(arg, tensor)`, from
- * this thread and without the manager's lock, for every tensor whose only good copy that was (each
- * is then as if never written, but for the code that says so). Before a reset of the device.
- * Blocks: for what it still does. */
+ * this thread, for every tensor whose only good copy that was (each is then as if never written,
+ * but for the code that says so); it is short and calls nothing of the manager's but what looks at
+ * the tensor. Before a reset of the device. Blocks: for what it still does. */
 void syn_memory_lost(struct syn_memory *memory, unsigned node,
                      void (*gone)(void *arg, struct syn_tensor *tensor), void *arg);
 
