@@ -211,6 +211,7 @@ read_doc(struct syn_store_db *db, sqlite3_stmt *stmt, struct syn_store_doc **ret
     size_t len = (size_t)sqlite3_column_bytes(stmt, 2);
     bool dead = sqlite3_column_type(stmt, 2) == SQLITE_NULL;
 
+    *ret_doc = NULL;
     if (!key || (!dead && len > 0 && !value))
         return fail(db, "reading", err); /* no memory for the column */
     if (!value && !dead)
@@ -371,6 +372,7 @@ read_event(struct syn_store_db *db, sqlite3_stmt *stmt, struct syn_store_batch *
 
     if (rc != SYN_OK)
         return rc;
+    assert(doc);
     *event = (struct syn_store_event){.kind = sqlite3_column_type(stmt, 2) == SQLITE_NULL
                                                   ? SYN_STORE_EVENT_DELETE
                                                   : SYN_STORE_EVENT_PUT,

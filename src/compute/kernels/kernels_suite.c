@@ -706,27 +706,46 @@ cut(const struct syn_shape *whole, unsigned dim, uint64_t count, uint64_t index,
     *ret_offset = first * whole->strides[dim] * size_of(whole->dtype);
 }
 
+/* A piece of a trial's call. */
+struct piece {
+    struct syn_kernel_call call;
+    struct syn_shape shapes[SYN_OPERANDS_MAX];
+    uint64_t offsets[SYN_OPERANDS_MAX];
+};
+
 static void
-run_piece(const struct syn_trial_way *way, struct syn_trial *trial, unsigned split, uint64_t count,
-          uint64_t index)
+cut_piece(const struct syn_trial *trial, unsigned split, uint64_t count, uint64_t index,
+          struct piece *ret_piece)
 {
     const struct syn_kernel *kernel = trial->call.kernel;
-    struct syn_shape shapes[SYN_OPERANDS_MAX];
-    uint64_t offsets[SYN_OPERANDS_MAX] = {0};
-    struct syn_kernel_call call = trial->call;
-    struct syn_err err = {0};
 
+    *ret_piece = (struct piece){.call = trial->call};
     for (unsigned i = 0; i < kernel->operands_count; i++) {
         int8_t dim = kernel->splits[split].dim[i];
 
         if (dim < 0)
             continue;
-        cut(&trial->shapes[i], (unsigned char)dim, count, index, &shapes[i], &offsets[i]);
-        call.operands[i].shape = &shapes[i];
-        call.operands[i].data = (char *)trial->data[i] + offsets[i];
+        cut(&trial->shapes[i], (unsigned char)dim, count, index, &ret_piece->shapes[i],
+            &ret_piece->offsets[i]);
+        ret_piece->call.operands[i].shape = &ret_piece->shapes[i];
+        ret_piece->call.operands[i].data = (char *)trial->data[i] + ret_piece->offsets[i];
     }
-    assert_done(syn_kernel_check_call(&call, &err), &err);
-    way->run(way->arg, trial, &call, offsets);
+}
+
+/* A whole that a device can run may have pieces that it cannot: they have more dimensions that do
+ * not run into each other. */
+static bool
+can_run_pieces(const struct syn_trial_way *way, const struct syn_trial *trial, unsigned split,
+               uint64_t count)
+{
+    for (uint64_t i = 0; way->can && i < count; i++) {
+        struct piece piece;
+
+        cut_piece(trial, split, count, i, &piece);
+        if (!way->can(way->arg, &piece.call))
+            return false;
+    }
+    return true;
 }
 
 static void
@@ -737,11 +756,17 @@ run_pieces(const struct syn_trial_way *way, struct syn_trial *trial, unsigned sp
     uint64_t count = 1 + below(random, max < 5 ? max : 5);
     bool backwards = below(random, 2);
 
-    if (max == 1)
+    if (max == 1 || !can_run_pieces(way, trial, split, count))
         return;
     start(way, trial);
-    for (uint64_t i = 0; i < count; i++)
-        run_piece(way, trial, split, count, backwards ? count - 1 - i : i);
+    for (uint64_t i = 0; i < count; i++) {
+        struct syn_err err = {0};
+        struct piece piece;
+
+        cut_piece(trial, split, count, backwards ? count - 1 - i : i, &piece);
+        assert_done(syn_kernel_check_call(&piece.call, &err), &err);
+        way->run(way->arg, trial, &piece.call, piece.offsets);
+    }
     way->end(way->arg, trial);
     syn_trial_check(trial, "in pieces");
 }
@@ -769,7 +794,7 @@ syn_trials(const struct syn_trial_way *way, const char *kernel, unsigned rounds,
         struct syn_trial trial;
 
         syn_trial_make(&trial, kernel, &random, large && round % 4 == 0);
-        if (!way->can || way->can(way->arg, &trial)) {
+        if (!way->can || way->can(way->arg, &trial.call)) {
             run_whole(way, &trial);
             for (unsigned i = 0; i < trial.call.kernel->splits_count; i++)
                 run_pieces(way, &trial, i, &random);

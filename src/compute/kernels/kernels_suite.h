@@ -24,7 +24,7 @@ struct syn_trial_way {
     const char *name;
     void *arg;
     /* Can it run this one? NULL: all. */
-    bool (*can)(void *arg, const struct syn_trial *trial);
+    bool (*can)(void *arg, const struct syn_kernel_call *call);
     /* Bring the operands' memory there, run calls whose operands begin `offsets` bytes into them,
      * and bring it back. */
     void (*begin)(void *arg, struct syn_trial *trial);
