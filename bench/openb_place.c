@@ -28,13 +28,15 @@ struct place {
     unsigned line;
 };
 
-/* Power as the vendors give it; models of this trace that nobody names are taken for the like. */
+/* Power as the vendors give it, and speed by half-precision rates, A10 being 1000. The trace hides
+ * two names: G2 is taken for an A10, G3 for an A100. */
 static const struct {
     const char *name;
-    uint32_t idle_w, context_w, busy_w;
-} powers[] = {{"T4", 10, 26, 70},       {"P100", 28, 36, 250}, {"V100M16", 37, 52, 300},
-              {"V100M32", 38, 54, 300}, {"A10", 16, 55, 150},  {"G2", 16, 55, 150},
-              {"G3", 48, 85, 400}};
+    uint32_t idle_w, context_w, busy_w, speed;
+} powers[] = {{"T4", 10, 26, 70, 520},        {"P100", 28, 36, 250, 170},
+              {"V100M16", 37, 52, 300, 1000}, {"V100M32", 38, 54, 300, 1000},
+              {"A10", 16, 55, 150, 1000},     {"G2", 16, 55, 150, 1000},
+              {"G3", 48, 85, 400, 2500}};
 
 static int
 bad(const struct place *place, struct syn_err *err, const char *field)
@@ -93,6 +95,7 @@ model_of(struct place *place, const char *name, uint32_t *ret, struct syn_err *e
             model.idle_mw = powers[i].idle_w * 1000;
             model.context_mw = powers[i].context_w * 1000;
             model.busy_mw = powers[i].busy_w * 1000;
+            model.speed = powers[i].speed;
         }
     return syn_fleet_model_add(place->fleet, &model, ret, err);
 }

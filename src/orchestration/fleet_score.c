@@ -9,6 +9,7 @@
 #define LOAD_ONE    65536
 #define CORE_WEIGHT (MIX_ONE / 1000) /* of a millicore, in thousandths of a card times MIX_ONE */
 #define RTT_FAR_US  200000           /* counts as a thousand thousandths */
+#define LOST_MW     300              /* for a thousandth of a card that will lie idle */
 #define GIB         (INT64_C(1) << 30)
 
 /* Weights of `balanced`, for thousandths each. */
@@ -191,20 +192,32 @@ wastes_cards(const struct syn_fleet_ask *ask, const struct class_key *class)
     return ask_milli(ask) == 0 && class->cards > 0;
 }
 
-/* Milliwatts that the choice adds, over the speed of its cards. */
+/* The part of the node that the ask takes, by what it takes most of: cards or CPU. */
+static int64_t
+part_taken(const struct syn_fleet_ask *ask, const struct class_key *class)
+{
+    int64_t cards =
+        part_of((int64_t)ask_milli(ask) * ask_cards(ask), (int64_t) class->cards * WHOLE);
+    int64_t cpu = part_of(ask->need[SYN_FLEET_CPU], class->capacity[SYN_FLEET_CPU]);
+
+    return SYN_MAX(cards, cpu);
+}
+
+/* Milliwatts that the choice costs, over the speed of its cards: what its cards draw more; its part
+ * of what the powered node draws idle, half as much as the node if it has to be powered first (the
+ * other half is for those who will join it); and power for what is expected to lie idle later. */
 static int64_t
 power(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, const struct bucket *bucket,
-      const struct pick *pick)
+      const struct pick *pick, int64_t lost)
 {
     const struct class_key *class = &fleet->classes.items[bucket->key.class].key;
-    int64_t sum = bucket->key.idle ? class->idle_mw : 0;
+    int64_t idle = class->idle_mw, sum = 0;
     uint32_t speed = 0;
 
     for (uint32_t i = 0; i < class->cards; i++) {
         const struct syn_fleet_model *model = &fleet->models[class->models[i]].facts;
 
-        if (bucket->key.idle)
-            sum += model->idle_mw;
+        idle += model->idle_mw;
         if (!(pick->taken & SYN_BIT(i)))
             continue;
         speed = model->speed;
@@ -212,7 +225,10 @@ power(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, const stru
             sum += (int64_t)model->context_mw - model->idle_mw;
         sum += ((int64_t)model->busy_mw - model->context_mw) * ask_milli(ask) / WHOLE;
     }
-    return sum * 1000 / (speed ? speed : 1000);
+    sum += idle * part_taken(ask, class) / LOAD_ONE;
+    if (bucket->key.idle)
+        sum += idle / 2;
+    return sum * 1000 / (speed ? speed : 1000) + lost * LOST_MW / MIX_ONE;
 }
 
 static int64_t
@@ -243,7 +259,7 @@ balance(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, const st
                    WEIGH_LATENCY * (rtt * 1000 / RTT_FAR_US);
 
     if (fleet->power_max_mw > 0)
-        rest += WEIGH_POWER * (power(fleet, ask, bucket, pick) * 1000 / fleet->power_max_mw);
+        rest += WEIGH_POWER * (power(fleet, ask, bucket, pick, 0) * 1000 / fleet->power_max_mw);
     return sum + rest * (MIX_ONE / 16);
 }
 
@@ -275,7 +291,7 @@ score(struct syn_fleet *fleet, const struct syn_fleet_ask *ask, struct bucket *b
         first = -rtt_for(fleet, ask, class);
         break;
     case SYN_FLEET_ENERGY:
-        first = -power(fleet, ask, bucket, ret);
+        first = -power(fleet, ask, bucket, ret, lost);
         break;
     case SYN_FLEET_PRICE:
         first = -score_price(class, ask);
