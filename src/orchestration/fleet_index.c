@@ -196,17 +196,21 @@ make_room(struct syn_fleet *fleet)
 static uint32_t
 bucket_of(struct syn_fleet *fleet, const struct bucket_key *key)
 {
-    uint64_t hash = hash_bytes(key,
-                               offsetof(struct bucket_key, cards) +
-                                   fleet->classes.items[key->class].key.cards * sizeof(card_t),
-                               0);
+    uint32_t cards = fleet->classes.items[key->class].key.cards;
+    uint64_t hash = hash_bytes(key, offsetof(struct bucket_key, cards) + cards * sizeof(card_t), 0);
+    struct bucket *bucket;
     size_t at = slot_of(fleet, key, hash);
 
     if (fleet->slots[at] != NONE)
         return fleet->slots[at];
     assert(fleet->buckets.count < fleet->buckets.cap);
-    fleet->buckets.items[fleet->buckets.count] = (struct bucket){
+    bucket = &fleet->buckets.items[fleet->buckets.count];
+    *bucket = (struct bucket){
         .key = *key, .hash = hash, .worth_epoch = UINT64_MAX, .head = NONE, .live = NONE};
+    for (uint32_t i = 0; i < cards; i++) {
+        bucket->whole = (uint16_t)(bucket->whole + (key->cards[i] == CARD_NEW));
+        bucket->most = (uint16_t)SYN_MAX(bucket->most, card_time(key->cards[i]));
+    }
     fleet->slots[at] = (uint32_t)fleet->buckets.count;
     return (uint32_t)fleet->buckets.count++;
 }
@@ -416,7 +420,8 @@ rank_of(struct syn_fleet *fleet, struct cache *cache, struct bucket *bucket,
     struct pick pick;
     uint32_t fit;
 
-    if (bucket->count == 0 || !within(ask, bucket->max))
+    if (bucket->count == 0 || !within(ask, bucket->max) || ask->share > bucket->most ||
+        (ask->mode == SYN_FLEET_CARDS && ask->cards > bucket->whole))
         return false;
     fit = index_fit(fleet, cache, bucket->key.class);
     if (!(fit & FIT_OK) || !score(fleet, ask, bucket, fit, &entry->rank, &pick))

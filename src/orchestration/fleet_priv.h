@@ -123,17 +123,19 @@ struct bucket_key {
     card_t cards[CARDS];
 };
 
-/* Nodes that no policy tells apart. */
+/* Nodes that no policy tells apart. What refuses an ask stands first. */
 struct bucket {
+    int64_t max[DIMS]; /* bounds of what is free in its nodes; exact after a look through it */
+    uint32_t count;
+    uint16_t most;  /* time of the emptiest card */
+    uint16_t whole; /* unused cards */
     struct bucket_key key;
-    uint64_t hash;
-    uint64_t told;     /* the log's number of the latest event of it */
-    int64_t min[DIMS]; /* bounds of what is free in its nodes; exact after a look through it */
-    int64_t max[DIMS];
+    int64_t min[DIMS];
     int64_t worth; /* see worth_of(); valid in epoch worth_epoch */
     uint64_t worth_epoch;
+    uint64_t hash;
+    uint64_t told; /* the log's number of the latest event of it */
     uint32_t head; /* node, or NONE */
-    uint32_t count;
     uint32_t live; /* place in fleet.live, or NONE */
     bool mixed;    /* its bounds admitted an ask that none of its nodes did */
 };
