@@ -519,7 +519,8 @@ syn_fleet_drain(struct syn_fleet *fleet, uint32_t number, struct syn_err *err)
     node->drained = true;
     if (node->held)
         hold_end(fleet);
-    return evict_drain(fleet, number, err);
+    rc = evict_drain(fleet, number, err);
+    return rc < 0 ? rc : queue_settle(fleet, err);
 }
 
 int

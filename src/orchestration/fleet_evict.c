@@ -7,6 +7,9 @@
  * All of it is taken back when not every member finds room. */
 #include "fleet_priv.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
 #include <synor/base/mem.h>
 
 #define EXACT_MAX 12
@@ -50,9 +53,10 @@ cheaper(const struct cost *a, const struct cost *b)
     return a->work_ms < b->work_ms;
 }
 
-/* The cheapest EXACT_MAX requests of lower priority on the node, in order. */
+/* The cheapest EXACT_MAX requests of lower priority on the node, in order; none of the group that
+ * the ask must be with. */
 static uint32_t
-victims_of(const struct syn_fleet *fleet, const struct node *node, int32_t priority,
+victims_of(const struct syn_fleet *fleet, const struct node *node, int32_t priority, uint32_t with,
            struct victim *victims)
 {
     uint32_t count = 0;
@@ -66,7 +70,8 @@ victims_of(const struct syn_fleet *fleet, const struct node *node, int32_t prior
 
         while (known < count && victims[known].request != at)
             known++;
-        if (request->priority >= priority || known < count)
+        if (request->priority >= priority || known < count ||
+            (with != 0 && fleet->shapes.items[request->shape].ask.group == with))
             continue;
         if (count == EXACT_MAX && !cheaper(&one.cost, &victims[count - 1].cost))
             continue;
@@ -78,24 +83,29 @@ victims_of(const struct syn_fleet *fleet, const struct node *node, int32_t prior
     return count;
 }
 
+void
+evict_give(const struct syn_fleet *fleet, const struct node *node, uint32_t at, int64_t *free,
+           card_t *cards)
+{
+    const struct instance *instance = &fleet->instances.items[at];
+    const struct syn_fleet_ask *ask =
+        &fleet->shapes.items[fleet->requests.items[instance->request].shape].ask;
+
+    for (unsigned d = 0; d < DIMS; d++)
+        free[d] += ask->need[d];
+    for (uint32_t c = 0; c < node->cards_count; c++)
+        if (instance->cards & SYN_BIT(c))
+            cards[c] = card_give(cards[c], ask, &fleet->models[node->models[c]].facts,
+                                 instance->part, instance->vram);
+}
+
 static void
 give_back(const struct syn_fleet *fleet, const struct node *node, uint32_t request, int64_t *free,
           card_t *cards)
 {
-    for (uint32_t i = node->first; i != NONE; i = fleet->instances.items[i].next) {
-        const struct instance *instance = &fleet->instances.items[i];
-        const struct syn_fleet_ask *ask;
-
-        if (instance->request != request)
-            continue;
-        ask = &fleet->shapes.items[fleet->requests.items[request].shape].ask;
-        for (unsigned d = 0; d < DIMS; d++)
-            free[d] += ask->need[d];
-        for (uint32_t c = 0; c < node->cards_count; c++)
-            if (instance->cards & SYN_BIT(c))
-                cards[c] = card_give(cards[c], ask, &fleet->models[node->models[c]].facts,
-                                     instance->part, instance->vram);
-    }
+    for (uint32_t i = node->first; i != NONE; i = fleet->instances.items[i].next)
+        if (fleet->instances.items[i].request == request)
+            evict_give(fleet, node, i, free, cards);
 }
 
 static bool
@@ -141,7 +151,7 @@ plan_node(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, int32_
 {
     const struct node *node = &fleet->nodes.items[number];
     struct victim victims[EXACT_MAX];
-    uint32_t count = victims_of(fleet, node, priority, victims);
+    uint32_t count = victims_of(fleet, node, priority, ask->with, victims);
     uint32_t end = SYN_BIT(count);
 
     if (count == 0 || !fits_without(fleet, ask, node, victims, end - 1))
@@ -310,10 +320,10 @@ evict_drain(struct syn_fleet *fleet, uint32_t number, struct syn_err *err)
             rc = attach(fleet, i, node, err);
         if (rc < 0 || node == NONE) {
             restore(fleet, i, &was.instance);
-            next = fleet->instances.items[i].next;
             run_forget(fleet, request);
             continue;
         }
+        fleet->moves++;
         tell_taken(fleet, &was, SYN_FLEET_CAUSE_DRAINED);
         tell(fleet, SYN_FLEET_PLACED, SYN_FLEET_CAUSE_NONE, i);
     }
@@ -385,4 +395,25 @@ evict_lost(struct syn_fleet *fleet, uint32_t number, struct syn_err *err)
     syn_free(deed.placed.items);
     syn_free(deed.taken.items);
     return rc;
+}
+
+int
+evict_advice(const struct syn_fleet *fleet, const struct request *request, json_t *fix,
+             struct syn_err *err)
+{
+    struct request anybody = *request;
+    struct plan plan;
+    char text[256];
+    int len;
+
+    anybody.priority = INT32_MAX;
+    plan_make(fleet, &anybody, &plan);
+    if (plan.node == NONE)
+        return SYN_OK;
+    len = snprintf(text, sizeof(text),
+                   "it fits on %s once these have ended:", fleet->nodes.items[plan.node].name);
+    for (uint32_t i = 0; i < plan.count && len > 0 && (size_t)len < sizeof(text); i++)
+        len += snprintf(text + len, sizeof(text) - (size_t)len, " %" PRIu64,
+                        fleet->requests.items[plan.requests[i]].key);
+    return syn_json_append_take(fix, json_string(text), err);
 }

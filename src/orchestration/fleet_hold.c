@@ -159,6 +159,53 @@ hold_end(struct syn_fleet *fleet)
     fleet->gain++;
 }
 
+/* When one member fits on the node, as what runs there ends; INT64_MAX: not known. */
+static int64_t
+start_on(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, const struct node *node)
+{
+    int64_t free[DIMS], last_ms = INT64_MIN;
+    card_t cards[CARDS];
+
+    memcpy(free, node->free, sizeof(free));
+    memcpy(cards, node->cards, sizeof(cards));
+    while (seek_room_lacks(fleet, ask, node, free, cards)) {
+        int64_t next_ms = INT64_MAX;
+
+        for (uint32_t i = node->first; i != NONE; i = fleet->instances.items[i].next) {
+            int64_t end = end_of(fleet, &fleet->instances.items[i]);
+
+            if (end > last_ms && end < next_ms)
+                next_ms = end;
+        }
+        if (next_ms == INT64_MAX)
+            return INT64_MAX;
+        for (uint32_t i = node->first; i != NONE; i = fleet->instances.items[i].next)
+            if (end_of(fleet, &fleet->instances.items[i]) == next_ms)
+                evict_give(fleet, node, i, free, cards);
+        last_ms = next_ms;
+    }
+    return SYN_MAX(last_ms, fleet->now_ms);
+}
+
+static int64_t
+start_single(const struct syn_fleet *fleet, const struct request *request)
+{
+    const struct syn_fleet_ask *ask = &fleet->shapes.items[request->shape].ask;
+    int64_t first_ms = INT64_MAX;
+
+    for (size_t i = 0; i < fleet->nodes.count; i++) {
+        const struct node *node = &fleet->nodes.items[i];
+        int64_t start_ms;
+
+        if (!node->here || node->drained ||
+            seek_class_lacks(fleet, ask, &fleet->classes.items[node->class_open].key))
+            continue;
+        start_ms = start_on(fleet, ask, node);
+        first_ms = SYN_MIN(first_ms, start_ms);
+    }
+    return first_ms == INT64_MAX ? -1 : first_ms;
+}
+
 int64_t
 hold_start_ms(struct syn_fleet *fleet, uint32_t request)
 {
@@ -168,6 +215,8 @@ hold_start_ms(struct syn_fleet *fleet, uint32_t request)
 
     if (fleet->holder == request)
         return fleet->hold_start_ms;
+    if (fleet->requests.items[request].members == 1)
+        return start_single(fleet, &fleet->requests.items[request]);
     if (choose(fleet, request, &choices, &count, NULL) == SYN_OK && count > 0 &&
         choices[count - 1].free_ms != INT64_MAX)
         start_ms = choices[count - 1].free_ms;

@@ -214,6 +214,7 @@ struct instance {
     uint32_t next;
     uint32_t sibling; /* of the request, or next free */
     uint16_t vram;    /* thousandths of each card's */
+    uint16_t mode;    /* of the card that it shares */
 };
 
 enum state { STATE_FREE, STATE_QUEUED, STATE_RUNNING, STATE_TRYING };
@@ -257,6 +258,7 @@ struct syn_fleet {
     int64_t now_ms;
     uint64_t epoch; /* changes when scores do */
     uint64_t gain;  /* changes when room may have grown */
+    uint64_t moves; /* changes when one of a group is somewhere else: requests tied to it may fit */
     uint64_t decisions;
     uint64_t sequence;
 
@@ -481,6 +483,13 @@ SYN_MUST int evict_for(struct syn_fleet *fleet, uint32_t request, struct syn_err
 SYN_MUST int evict_drain(struct syn_fleet *fleet, uint32_t node, struct syn_err *err);
 /* Take everything off a lost node, and place it again or let it wait. */
 SYN_MUST int evict_lost(struct syn_fleet *fleet, uint32_t node, struct syn_err *err);
+
+/* Give what an instance takes back to copies of its node's room. */
+void evict_give(const struct syn_fleet *fleet, const struct node *node, uint32_t instance,
+                int64_t *free, card_t *cards);
+/* The fewest requests whose end would make room for one member, as a sentence. */
+SYN_MUST int evict_advice(const struct syn_fleet *fleet, const struct request *request, json_t *fix,
+                          struct syn_err *err);
 
 /* fleet_hold.c */
 /* Keep nodes for a gang that waits. */

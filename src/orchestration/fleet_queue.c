@@ -167,6 +167,7 @@ tell_placed(struct syn_fleet *fleet, uint32_t at)
 
     request->told = SYN_FLEET_CAUSE_NONE;
     fleet->running++;
+    fleet->moves += fleet->shapes.items[request->shape].ask.group != 0;
     for (uint32_t i = request->first; i != NONE; i = fleet->instances.items[i].sibling)
         tell(fleet, SYN_FLEET_PLACED, SYN_FLEET_CAUSE_NONE, i);
 }
@@ -292,7 +293,7 @@ round_of(struct syn_fleet *fleet, struct turn *turns, size_t count, struct syn_e
 int
 queue_settle(struct syn_fleet *fleet, struct syn_err *err)
 {
-    uint64_t gain;
+    uint64_t gain, moves;
     int rc = SYN_OK;
 
     for (uint32_t i = 0; i < fleet->nodes.count && fleet->drains > 0 && rc == SYN_OK; i++)
@@ -303,6 +304,7 @@ queue_settle(struct syn_fleet *fleet, struct syn_err *err)
         size_t count = fleet->queue.count;
 
         gain = fleet->gain;
+        moves = fleet->moves;
         if (rc < 0 || (count == 0 && fleet->holder == NONE))
             break;
         turns = syn_alloc((count + 1) * sizeof(*turns));
@@ -312,20 +314,20 @@ queue_settle(struct syn_fleet *fleet, struct syn_err *err)
         syn_free(turns);
         if (rc == SYN_OK)
             rc = keep_nodes(fleet, err);
-    } while (fleet->gain != gain);
+    } while (fleet->gain != gain || fleet->moves != moves);
     return rc;
 }
 
 int
 queue_offer(struct syn_fleet *fleet, uint32_t request, struct syn_err *err)
 {
-    uint64_t gain = fleet->gain;
+    uint64_t gain = fleet->gain, moves = fleet->moves;
     int rc = attempt(fleet, request, err), next;
 
     if (rc < 0)
         return rc;
     next = keep_nodes(fleet, err);
-    if (next == SYN_OK && fleet->gain != gain)
+    if (next == SYN_OK && (fleet->gain != gain || fleet->moves != moves))
         next = queue_settle(fleet, err);
     return next < 0 ? next : rc;
 }

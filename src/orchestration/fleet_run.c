@@ -239,6 +239,7 @@ attach(struct syn_fleet *fleet, uint32_t at, uint32_t number, struct syn_err *er
             continue;
         node->cards[card] = pick.cards[i];
         instance->cards |= SYN_BIT(card);
+        instance->mode = (uint16_t)card_mode(pick.cards[i]);
         instance->vram = (uint16_t)card_vram_share(ask, &fleet->models[node->models[card]].facts);
     }
     node_add(fleet, number, at);
@@ -284,13 +285,14 @@ static card_t
 card_back(card_t card, const struct syn_fleet_ask *ask, const struct syn_fleet_model *model,
           const struct instance *was)
 {
-    card_t full = 0;
-    uint32_t part;
+    card_t full;
 
     if (ask->mode == SYN_FLEET_CARDS)
         return 0;
-    if (ask->mode != SYN_FLEET_MIG)
-        return card_take(card, ask, model, &part);
+    if (ask->mode != SYN_FLEET_MIG) {
+        assert(card_time(card) >= ask->share && card_vram(card) >= was->vram);
+        return card_pack(card_time(card) - ask->share, card_vram(card) - was->vram, was->mode, 0);
+    }
     full = card_parted(model, card_slices(card), ask->profile, was->part);
     assert(full != CARD_NONE);
     return full;
@@ -308,6 +310,7 @@ restore(struct syn_fleet *fleet, uint32_t at, const struct instance *was)
     instance->cards = was->cards;
     instance->part = was->part;
     instance->vram = was->vram;
+    instance->mode = was->mode;
     for (uint32_t i = 0; i < node->cards_count; i++)
         if (was->cards & SYN_BIT(i))
             node->cards[i] =

@@ -1,0 +1,6 @@
+#include <synor/base/test.h>
+int
+main(void)
+{
+    return 0;
+}
