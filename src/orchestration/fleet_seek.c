@@ -184,9 +184,12 @@ seek_lacks(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, uint3
 {
     uint32_t lacks = node->here && !node->drained ? 0 : SYN_BIT(LACK_NODE);
 
-    return lacks | seek_class_lacks(fleet, ask, class_of(fleet, node)) |
-           seek_room_lacks(fleet, ask, node, node->free, node->cards) |
-           group_lacks(fleet, ask, floor, node);
+    lacks |= seek_class_lacks(fleet, ask, class_of(fleet, node)) |
+             seek_room_lacks(fleet, ask, node, node->free, node->cards) |
+             group_lacks(fleet, ask, floor, node);
+    if (lacks & SYN_BIT(LACK_MODEL))
+        lacks &= ~SYN_BIT(LACK_CARDS); /* of cards that would not do there are never enough */
+    return lacks;
 }
 
 static bool
