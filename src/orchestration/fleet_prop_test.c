@@ -289,14 +289,15 @@ member_change(struct life *life, const struct syn_fleet_effect *effect, int sign
             continue;
         assert_true(c < node->count);
         if (sign > 0 && !card_fits(&node->cards[c], ask, effect->slot.part))
-            fail_msg("seed %llu: request %llu: card %d of node %u: mode %u profile %u part %u share "
-                     "%u vram %u models %llu on %d time %d vram %d tenants %d mode %d whole %d "
-                     "slices %x",
-                     (unsigned long long)life->seed, (unsigned long long)effect->key, c,
-                     effect->slot.node, ask->mode, ask->profile, effect->slot.part, ask->share,
-                     ask->vram_mib, (unsigned long long)ask->models, node->cards[c].model,
-                     node->cards[c].time, node->cards[c].vram, node->cards[c].tenants,
-                     node->cards[c].mode, node->cards[c].whole, node->cards[c].slices);
+            fail_msg(
+                "seed %llu: request %llu: card %d of node %u: mode %u profile %u part %u "
+                "share %u vram %u models %llu on %d time %d vram %d tenants %d mode %d whole %d "
+                "slices %x",
+                (unsigned long long)life->seed, (unsigned long long)effect->key, c,
+                effect->slot.node, ask->mode, ask->profile, effect->slot.part, ask->share,
+                ask->vram_mib, (unsigned long long)ask->models, node->cards[c].model,
+                node->cards[c].time, node->cards[c].vram, node->cards[c].tenants,
+                node->cards[c].mode, node->cards[c].whole, node->cards[c].slices);
         card_change(&node->cards[c], ask, effect->slot.part, sign);
         cards++;
     }
