@@ -551,8 +551,7 @@ slots_of(const struct syn_fleet *fleet, uint32_t request, struct syn_fleet_slot 
          i = fleet->instances.items[i].sibling) {
         const struct instance *instance = &fleet->instances.items[i];
 
-        slots[instance->member] =
-            (struct syn_fleet_slot){instance->node, instance->cards, instance->part};
+        slots[instance->member] = tell_slot(fleet, instance);
     }
 }
 

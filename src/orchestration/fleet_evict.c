@@ -245,8 +245,7 @@ static void
 tell_taken(struct syn_fleet *fleet, const struct was *was, enum syn_fleet_cause cause)
 {
     tell(fleet, SYN_FLEET_EVICTED, cause, was->at);
-    fleet->effects.items[fleet->effects.count - 1].slot =
-        (struct syn_fleet_slot){was->instance.node, was->instance.cards, was->instance.part};
+    fleet->effects.items[fleet->effects.count - 1].slot = tell_slot(fleet, &was->instance);
 }
 
 /* What was taken off is told, and waits. */

@@ -462,6 +462,8 @@ SYN_MUST int account_ensure(struct syn_fleet *fleet, uint32_t account, struct sy
 /* fleet_queue.c */
 /* Room for so many effects more, so that telling cannot fail. */
 SYN_MUST int tell_reserve(struct syn_fleet *fleet, size_t more, struct syn_err *err);
+/* Where an instance is, or was. */
+struct syn_fleet_slot tell_slot(const struct syn_fleet *fleet, const struct instance *instance);
 void tell(struct syn_fleet *fleet, enum syn_fleet_effect_type type, enum syn_fleet_cause cause,
           uint32_t instance);
 SYN_MUST int queue_settle(struct syn_fleet *fleet, struct syn_err *err);

@@ -39,8 +39,8 @@ struct card {
     int model;
     int time; /* thousandths that shares hold */
     int vram;
-    int tenants; /* of shares */
-    int mode;    /* that they use */
+    int tenants;   /* of shares */
+    uint32_t mode; /* that they use */
     bool whole;
     unsigned slices;
 };
@@ -129,18 +129,23 @@ shares(const struct syn_fleet_ask *ask)
            ask->mode == SYN_FLEET_TIME_SLICE;
 }
 
-/* The way a share would be had on this card; -1: none. */
-static int
+/* May a share be had this way on this card? */
+static bool
+mode_ok(const struct card *card, const struct syn_fleet_ask *ask, uint32_t mode)
+{
+    return (mode == SYN_FLEET_MPS || mode == SYN_FLEET_TIME_SLICE) &&
+           (models[card->model].modes & SYN_BIT(mode)) &&
+           (ask->mode == SYN_FLEET_SHARED || ask->mode == mode) &&
+           (card->tenants == 0 || card->mode == mode);
+}
+
+/* One way in which it may; 0: none. */
+static uint32_t
 mode_on(const struct card *card, const struct syn_fleet_ask *ask)
 {
-    for (int mode = SYN_FLEET_MPS; mode <= SYN_FLEET_TIME_SLICE; mode++) {
-        if (!(models[card->model].modes & SYN_BIT(mode)) ||
-            (ask->mode != SYN_FLEET_SHARED && (int)ask->mode != mode))
-            continue;
-        if (card->tenants == 0 || card->mode == mode)
-            return mode;
-    }
-    return -1;
+    return mode_ok(card, ask, SYN_FLEET_MPS)          ? SYN_FLEET_MPS
+           : mode_ok(card, ask, SYN_FLEET_TIME_SLICE) ? SYN_FLEET_TIME_SLICE
+                                                      : 0;
 }
 
 static bool
@@ -163,12 +168,13 @@ card_fits(const struct card *card, const struct syn_fleet_ask *ask, unsigned sta
 
         return bits && !card->whole && card->tenants == 0 && !(card->slices & bits);
     }
-    return !card->whole && card->slices == 0 && mode_on(card, ask) >= 0 &&
+    return !card->whole && card->slices == 0 && mode_on(card, ask) != 0 &&
            card->time + (int)ask->share <= 1000 && card->vram + vram_of(ask, card->model) <= 1000;
 }
 
 static void
-card_change(struct card *card, const struct syn_fleet_ask *ask, unsigned part, int sign)
+card_change(struct card *card, const struct syn_fleet_ask *ask, unsigned part, uint32_t mode,
+            int sign)
 {
     if (ask->mode == SYN_FLEET_CARDS) {
         card->whole = sign > 0;
@@ -176,7 +182,7 @@ card_change(struct card *card, const struct syn_fleet_ask *ask, unsigned part, i
         card->slices ^= part_bits(card->model, ask->profile, part);
     } else {
         if (sign > 0 && card->tenants == 0)
-            card->mode = mode_on(card, ask);
+            card->mode = mode;
         card->time += sign * (int)ask->share;
         card->vram += sign * vram_of(ask, card->model);
         card->tenants += sign;
@@ -233,7 +239,7 @@ room_take(struct shadow_node *node, const struct syn_fleet_ask *ask)
                     }
                     if (found < (ask->mode == SYN_FLEET_CARDS ? ask->cards : 1))
                         break;
-                    card_change(&node->cards[c], ask, start, 1);
+                    card_change(&node->cards[c], ask, start, mode_on(&node->cards[c], ask), 1);
                     wanted--;
                     break;
                 }
@@ -291,14 +297,17 @@ member_change(struct life *life, const struct syn_fleet_effect *effect, int sign
         if (sign > 0 && !card_fits(&node->cards[c], ask, effect->slot.part))
             fail_msg(
                 "seed %llu: request %llu: card %d of node %u: mode %u profile %u part %u "
-                "share %u vram %u models %llu on %d time %d vram %d tenants %d mode %d whole %d "
+                "share %u vram %u models %llu on %d time %d vram %d tenants %d mode %u whole %d "
                 "slices %x",
                 (unsigned long long)life->seed, (unsigned long long)effect->key, c,
                 effect->slot.node, ask->mode, ask->profile, effect->slot.part, ask->share,
                 ask->vram_mib, (unsigned long long)ask->models, node->cards[c].model,
                 node->cards[c].time, node->cards[c].vram, node->cards[c].tenants,
                 node->cards[c].mode, node->cards[c].whole, node->cards[c].slices);
-        card_change(&node->cards[c], ask, effect->slot.part, sign);
+        if (sign > 0)
+            assert_true(shares(ask) ? mode_ok(&node->cards[c], ask, effect->slot.mode)
+                                    : effect->slot.mode == ask->mode);
+        card_change(&node->cards[c], ask, effect->slot.part, effect->slot.mode, sign);
         cards++;
     }
     assert_int_equal(cards, ask->mode == SYN_FLEET_CARDS ? ask->cards : 1);

@@ -28,6 +28,19 @@ tell_reserve(struct syn_fleet *fleet, size_t more, struct syn_err *err)
     return SYN_OK;
 }
 
+struct syn_fleet_slot
+tell_slot(const struct syn_fleet *fleet, const struct instance *instance)
+{
+    uint32_t shape = fleet->requests.items[instance->request].shape;
+    uint32_t mode = fleet->shapes.items[shape].ask.mode;
+
+    if (instance->mode == CARD_MPS)
+        mode = SYN_FLEET_MPS;
+    else if (instance->mode == CARD_SLICED)
+        mode = SYN_FLEET_TIME_SLICE;
+    return (struct syn_fleet_slot){instance->node, instance->cards, instance->part, mode};
+}
+
 void
 tell(struct syn_fleet *fleet, enum syn_fleet_effect_type type, enum syn_fleet_cause cause,
      uint32_t at)
@@ -40,7 +53,7 @@ tell(struct syn_fleet *fleet, enum syn_fleet_effect_type type, enum syn_fleet_ca
                                   .cause = cause,
                                   .key = fleet->requests.items[instance->request].key,
                                   .member = instance->member,
-                                  .slot = {instance->node, instance->cards, instance->part}};
+                                  .slot = tell_slot(fleet, instance)};
 }
 
 bool

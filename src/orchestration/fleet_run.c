@@ -232,6 +232,7 @@ attach(struct syn_fleet *fleet, uint32_t at, uint32_t number, struct syn_err *er
     instance->cards = 0;
     instance->part = pick.part;
     instance->vram = 0;
+    instance->mode = CARD_PLAIN;
     for (uint32_t i = 0; i < node->cards_count; i++) {
         uint8_t card = node->order[i];
 

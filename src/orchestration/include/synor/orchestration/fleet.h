@@ -179,6 +179,7 @@ struct syn_fleet_slot {
     uint32_t node;
     uint32_t cards; /* bit of each card */
     uint32_t part;  /* first memory slice of the partition; SYN_FLEET_MIG only */
+    uint32_t mode;  /* enum syn_fleet_mode: how its cards are had, for a share MPS or time slices */
 };
 
 enum syn_fleet_effect_type {
