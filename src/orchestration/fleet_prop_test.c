@@ -202,13 +202,41 @@ group_in(const struct life *life, uint32_t group, int node)
     return count;
 }
 
+/* Could the node take the ask if nothing ran anywhere, amounts aside? */
+static bool
+kind_ok(const struct shadow_node *node, const struct syn_fleet_ask *ask)
+{
+    if (ask->price_max && node->price * ask->need[SYN_FLEET_CPU] > ask->price_max * 1000)
+        return false;
+    if (ask->mode == SYN_FLEET_CARDS && ask->cards == 0)
+        return true;
+    for (int c = 0; c < node->count; c++) {
+        const struct card empty = {.model = node->cards[c].model};
+
+        if (card_fits(&empty, ask, 0))
+            return true;
+    }
+    return false;
+}
+
+/* Would one more of its group in the node's zone be too many, beside the zone with fewest? */
+static bool
+even_ok(const struct life *life, const struct syn_fleet_ask *ask, int at)
+{
+    int counts[2] = {0}, fewest = KEYS * MEMBERS;
+
+    for (int i = 0; i < NODES; i++)
+        counts[i % 2] += group_in(life, ask->group, i);
+    for (int i = 0; i < NODES; i++)
+        if (life->nodes[i].here && !life->nodes[i].drained && kind_ok(&life->nodes[i], ask))
+            fewest = SYN_MIN(fewest, counts[i % 2]);
+    return counts[at % 2] + 1 - fewest <= (int)ask->even;
+}
+
 static bool
 limits_ok(const struct life *life, const struct syn_fleet_ask *ask, int at)
 {
-    const struct shadow_node *node = &life->nodes[at];
-
-    if (ask->region ||
-        (ask->price_max && node->price * ask->need[SYN_FLEET_CPU] > ask->price_max * 1000))
+    if (!kind_ok(&life->nodes[at], ask) || (ask->even && !even_ok(life, ask, at)))
         return false;
     if (ask->apart && group_in(life, ask->apart, at) > 0)
         return false;
@@ -402,6 +430,10 @@ random_ask(struct life *life, struct syn_fleet_ask *ask)
         ask->apart = life->groups[below(life, 2)];
     else if (below(life, 10) == 0)
         ask->with = life->groups[below(life, 2)];
+    if (ask->group && below(life, 3) == 0) {
+        ask->even = 1 + (uint32_t)below(life, 2);
+        ask->even_scope = SYN_FLEET_ZONE;
+    }
 }
 
 static void
