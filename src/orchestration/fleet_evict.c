@@ -53,11 +53,20 @@ cheaper(const struct cost *a, const struct cost *b)
     return a->work_ms < b->work_ms;
 }
 
-/* The cheapest EXACT_MAX requests of lower priority on the node, in order; none of the group that
- * the ask must be with. */
+/* Would the ask's own limits change with this one gone? Then it is no victim. */
+static bool
+bears_on(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
+         const struct request *request)
+{
+    uint32_t group = fleet->shapes.items[request->shape].ask.group;
+
+    return group != 0 && (group == ask->with || (ask->even != 0 && group == ask->group));
+}
+
+/* The cheapest EXACT_MAX requests of lower priority on the node, in order. */
 static uint32_t
-victims_of(const struct syn_fleet *fleet, const struct node *node, int32_t priority, uint32_t with,
-           struct victim *victims)
+victims_of(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, const struct node *node,
+           int32_t priority, struct victim *victims)
 {
     uint32_t count = 0;
 
@@ -70,8 +79,7 @@ victims_of(const struct syn_fleet *fleet, const struct node *node, int32_t prior
 
         while (known < count && victims[known].request != at)
             known++;
-        if (request->priority >= priority || known < count ||
-            (with != 0 && fleet->shapes.items[request->shape].ask.group == with))
+        if (request->priority >= priority || known < count || bears_on(fleet, ask, request))
             continue;
         if (count == EXACT_MAX && !cheaper(&one.cost, &victims[count - 1].cost))
             continue;
@@ -151,7 +159,7 @@ plan_node(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, int32_
 {
     const struct node *node = &fleet->nodes.items[number];
     struct victim victims[EXACT_MAX];
-    uint32_t count = victims_of(fleet, node, priority, ask->with, victims);
+    uint32_t count = victims_of(fleet, ask, node, priority, victims);
     uint32_t end = SYN_BIT(count);
 
     if (count == 0 || !fits_without(fleet, ask, node, victims, end - 1))

@@ -388,8 +388,8 @@ check(const struct life *life)
             continue;
         assert_int_equal(placed, 0);
         /* Tied gangs may need another order; nodes that are kept may be kept for this one. */
-        if (request->asked.members > 1 &&
-            (request->asked.ask.apart || request->asked.ask.with || holds(life)))
+        if (request->asked.members > 1 && (request->asked.ask.apart || request->asked.ask.with ||
+                                           request->asked.ask.even || holds(life)))
             continue;
         if (room_for(life, &request->asked.ask, false) >= request->asked.members)
             fail_msg(
