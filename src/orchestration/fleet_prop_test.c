@@ -14,7 +14,7 @@
 #define MEMBERS 4
 #define CARDS   4
 #define STEPS   160
-#define LIVES   60
+#define LIVES   120
 
 enum { BOARD, A100, A30, MODELS };
 

@@ -331,16 +331,19 @@ queue_settle(struct syn_fleet *fleet, struct syn_err *err)
     return rc;
 }
 
+/* The request's own outcome stands, also when there is no memory to look at the others: the next
+ * event does that again. */
 int
 queue_offer(struct syn_fleet *fleet, uint32_t request, struct syn_err *err)
 {
     uint64_t gain = fleet->gain, moves = fleet->moves;
-    int rc = attempt(fleet, request, err), next;
+    int rc = attempt(fleet, request, err);
 
     if (rc < 0)
         return rc;
-    next = keep_nodes(fleet, err);
-    if (next == SYN_OK && (fleet->gain != gain || fleet->moves != moves))
-        next = queue_settle(fleet, err);
-    return next < 0 ? next : rc;
+    rc = keep_nodes(fleet, NULL);
+    if (rc == SYN_OK && (fleet->gain != gain || fleet->moves != moves))
+        rc = queue_settle(fleet, NULL);
+    (void)rc;
+    return fleet->requests.items[request].state == STATE_RUNNING ? SYN_OK : SYN_FLEET_FULL;
 }
