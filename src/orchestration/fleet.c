@@ -222,7 +222,7 @@ int
 syn_fleet_expect(struct syn_fleet *fleet, const struct syn_fleet_ask *ask, uint32_t weight,
                  struct syn_err *err)
 {
-    uint32_t shape;
+    uint32_t shape = NONE;
     int rc = ask_check(fleet, ask, err);
 
     if (rc == SYN_OK)
@@ -559,7 +559,7 @@ int
 syn_fleet_try(struct syn_fleet *fleet, const struct syn_fleet_request *wanted,
               struct syn_fleet_slot *slots, struct syn_err *err)
 {
-    uint32_t request;
+    uint32_t request = NONE;
     int rc = run_new(fleet, wanted, &request, err);
 
     if (rc < 0)
@@ -579,7 +579,7 @@ int
 syn_fleet_submit(struct syn_fleet *fleet, const struct syn_fleet_request *wanted,
                  struct syn_err *err)
 {
-    uint32_t request;
+    uint32_t request = NONE;
     int rc = tell_reserve(fleet, (size_t)wanted->members + 1, err);
 
     if (rc == SYN_OK)

@@ -347,6 +347,7 @@ take_lost(struct syn_fleet *fleet, uint32_t request, uint32_t number, struct dee
 
         if (was.instance.node != number)
             continue;
+        assert(deed->placed.items && deed->placed.count < deed->placed.cap);
         detach(fleet, i);
         tell_taken(fleet, &was, SYN_FLEET_CAUSE_LOST);
         deed->placed.items[deed->placed.count++] = i;

@@ -56,7 +56,8 @@ count_demand(struct syn_fleet *fleet)
         cards += (syn_i128)milli * (int64_t)shape->weight;
     }
     /* At most a card for a millicore; where no CPU is asked for, none is short. */
-    fleet->mix_ratio = cpu > 0 ? (int64_t)SYN_MIN(cards * RATIO_ONE / cpu, 1000 * RATIO_ONE) : 0;
+    fleet->mix_ratio =
+        cpu > 0 ? (int64_t)SYN_MIN(cards * RATIO_ONE / cpu, (syn_i128)1000 * RATIO_ONE) : 0;
 }
 
 /* What is lost of each hole in the end. */
@@ -213,6 +214,6 @@ mix_worth(const struct syn_fleet *fleet, const struct class_key *class, uint32_t
     if (fleet->mix_ratio == 0)
         return worth;
     over = left - cpu * fleet->mix_ratio / RATIO_ONE;
-    over = SYN_MAX(over, -CARDS * WHOLE * 64);
+    over = SYN_MAX(over, -INT64_C(64) * CARDS * WHOLE);
     return worth + (over + root(over * over + 90 * left)) * (MIX_ONE / 2);
 }

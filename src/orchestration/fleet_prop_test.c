@@ -404,7 +404,7 @@ static void
 random_ask(struct life *life, struct syn_fleet_ask *ask)
 {
     ask->policy = (uint32_t)below(life, SYN_FLEET_POLICIES);
-    ask->need[SYN_FLEET_CPU] = below(life, 6) * 1000;
+    ask->need[SYN_FLEET_CPU] = INT64_C(1000) * below(life, 6);
     ask->need[SYN_FLEET_MEMORY] = below(life, 5);
     ask->need[SYN_FLEET_DISK] = below(life, 3);
     ask->mode = (uint32_t)below(life, SYN_FLEET_MODES);
@@ -476,7 +476,7 @@ begin(struct life *life, uint64_t seed, bool scan)
 
         node->zone = life->zones[i % 2];
         node->price = 1 + below(life, 4);
-        node->capacity[SYN_FLEET_CPU] = 1000 * (4 + below(life, 12));
+        node->capacity[SYN_FLEET_CPU] = INT64_C(1000) * (4 + below(life, 12));
         node->capacity[SYN_FLEET_MEMORY] = 4 + below(life, 12);
         node->capacity[SYN_FLEET_DISK] = 4 + below(life, 4);
         node->count = below(life, CARDS + 1);
@@ -541,7 +541,7 @@ step(struct life *life)
         put_node(life, at);
         break;
     case 4:
-        syn_fleet_set_time(life->fleet, 100 * below(life, 100));
+        syn_fleet_set_time(life->fleet, INT64_C(100) * below(life, 100));
         break;
     default:
         step_submit(life);

@@ -79,8 +79,8 @@ share_of(const struct syn_fleet *fleet, uint32_t number)
             share = SYN_MAX(share, part);
         }
     if (fleet->cards_total > 0) {
-        int64_t part =
-            (int64_t)((syn_i128)account->milli_held * SHARE_ONE / (fleet->cards_total * WHOLE));
+        int64_t part = (int64_t)((syn_i128)account->milli_held * SHARE_ONE /
+                                 ((syn_i128)fleet->cards_total * WHOLE));
 
         share = SYN_MAX(share, part);
     }

@@ -6,7 +6,7 @@
  * thousandth of a card for every core that is free, so that nearly full nodes are filled. */
 #include "fleet_priv.h"
 
-#define LOAD_ONE    65536
+#define LOAD_ONE    INT64_C(65536)
 #define CORE_WEIGHT (MIX_ONE / 1000) /* of a millicore, in thousandths of a card times MIX_ONE */
 #define RTT_FAR_US  200000           /* counts as a thousand thousandths */
 #define LOST_MW     300              /* for a thousandth of a card that will lie idle */

@@ -302,32 +302,33 @@ test_shares(void **state)
     syn_fleet_free(fleet);
 }
 
-/* The part that completes a card goes there, whatever came first. */
+static void
+expect_share(struct syn_fleet *fleet, uint32_t share)
+{
+    struct syn_fleet_request request = ask_part(1, SYN_FLEET_SHARED, share);
+    struct syn_err err;
+
+    request.ask.policy = SYN_FLEET_FRAGMENTATION;
+    assert_done(syn_fleet_expect(fleet, &request.ask, 1, &err), &err);
+}
+
+/* The part that completes a card goes there, so that two of four cards stay whole. */
 static void
 test_complements(void **state)
 {
     struct syn_fleet *fleet = fleet_make();
-    struct syn_err err;
 
     (void)state;
     (void)add(fleet, "n1", 64, 4, 1);
-    for (uint64_t key = 0; key < 4; key++) {
-        struct syn_fleet_request share = ask_part(key, SYN_FLEET_SHARED, key % 2 ? 700 : 300);
-        struct syn_fleet_slot slot;
+    expect_share(fleet, 300);
+    expect_share(fleet, 700);
+    for (uint64_t key = 0; key < 6; key++) {
+        struct syn_fleet_request request = ask_part(key, SYN_FLEET_SHARED, key % 2 ? 700 : 300);
 
-        share.ask.policy = SYN_FLEET_FRAGMENTATION;
-        if (key == 0) {
-            assert_done(syn_fleet_expect(fleet, &share.ask, 1, &err), &err);
-            share.ask.share = 700;
-            assert_done(syn_fleet_expect(fleet, &share.ask, 1, &err), &err);
-            share.ask.share = 300;
-        }
-        assert_done(syn_fleet_try(fleet, &share, &slot, &err), &err);
-    }
-    for (uint64_t key = 4; key < 6; key++) {
-        struct syn_fleet_request whole = ask_part(key, SYN_FLEET_CARDS, 1);
-
-        assert_int_equal(try_one(fleet, &whole), 0);
+        if (key >= 4)
+            request = ask_part(key, SYN_FLEET_CARDS, 1);
+        request.ask.policy = SYN_FLEET_FRAGMENTATION;
+        assert_int_equal(try_one(fleet, &request), 0);
     }
     syn_fleet_free(fleet);
 }
