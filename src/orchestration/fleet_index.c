@@ -245,6 +245,26 @@ bucket_enter(struct syn_fleet *fleet, uint32_t at, const struct node *node)
         log_event(fleet, at);
 }
 
+/* In front, or second: so the seed decides which of equal nodes is taken first. */
+static void
+bucket_insert(struct syn_fleet *fleet, struct bucket *bucket, uint32_t number)
+{
+    struct node *node = &fleet->nodes.items[number];
+    uint32_t front = bucket->head;
+
+    node->prev = NONE;
+    node->next = front;
+    if (front == NONE || (hash_mix(fleet->options.seed ^ number) & 1)) {
+        bucket->head = number;
+    } else {
+        node->prev = front;
+        node->next = fleet->nodes.items[front].next;
+        fleet->nodes.items[front].next = number;
+    }
+    if (node->next != NONE)
+        fleet->nodes.items[node->next].prev = number;
+}
+
 void
 index_link(struct syn_fleet *fleet, uint32_t number)
 {
@@ -257,11 +277,7 @@ index_link(struct syn_fleet *fleet, uint32_t number)
     key_of(node, &key);
     node->bucket = bucket_of(fleet, &key);
     bucket = &fleet->buckets.items[node->bucket];
-    node->prev = NONE;
-    node->next = bucket->head;
-    if (bucket->head != NONE)
-        fleet->nodes.items[bucket->head].prev = number;
-    bucket->head = number;
+    bucket_insert(fleet, bucket, number);
     bucket_enter(fleet, node->bucket, node);
 }
 

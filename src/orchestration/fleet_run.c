@@ -73,7 +73,7 @@ shapes_sweep(struct syn_fleet *fleet)
         struct shape *shape = &fleet->shapes.items[i];
         int rc;
 
-        if (shape->refs > 0) {
+        if (shape->refs > 0 || (shape->used && fleet->mix_given && shape->weight > 0)) {
             shape->next = table_get(&fleet->shape_hashes, shape->hash);
             rc = table_put(&fleet->shape_hashes, shape->hash, (uint32_t)i, NULL);
             assert(rc == SYN_OK); /* it had room for more of them */

@@ -539,27 +539,54 @@ test_explain(void **state)
     syn_fleet_free(fleet);
 }
 
+/* Which of equal nodes is taken. */
+static uint32_t
+choice_of(uint64_t seed)
+{
+    const struct syn_fleet_options options = {.seed = seed};
+    struct syn_fleet_request request = ask_cpu(1, 1);
+    struct syn_fleet *fleet = NULL;
+    struct syn_err err;
+    uint32_t node;
+
+    assert_done(syn_fleet_new(&options, &fleet, &err), &err);
+    for (char name[] = "a"; *name < 'z'; (*name)++)
+        (void)add(fleet, name, 8, 0, 0);
+    node = try_one(fleet, &request);
+    syn_fleet_free(fleet);
+    return node;
+}
+
 /* The same events, the same effects; another seed, another choice between equals. */
 static void
 test_seed(void **state)
 {
-    uint32_t nodes[3];
+    unsigned others = 0;
 
     (void)state;
-    for (unsigned i = 0; i < 3; i++) {
-        const struct syn_fleet_options options = {.seed = i < 2 ? 1 : 2};
-        struct syn_fleet_request request = ask_cpu(1, 1);
-        struct syn_fleet *fleet = NULL;
-        struct syn_err err;
-
-        assert_done(syn_fleet_new(&options, &fleet, &err), &err);
-        for (char name[] = "a"; *name < 'z'; (*name)++)
-            (void)add(fleet, name, *name, 0, 0);
-        request.ask.policy = SYN_FLEET_PRICE;
-        nodes[i] = try_one(fleet, &request);
-        syn_fleet_free(fleet);
+    for (uint64_t seed = 1; seed < 9; seed++) {
+        assert_int_equal(choice_of(seed), choice_of(seed));
+        others += choice_of(seed) != choice_of(0);
     }
-    assert_int_equal(nodes[0], nodes[1]);
+    assert_true(others > 0);
+}
+
+/* More shapes than are kept, and than have a heap: those that nobody uses make room. */
+static void
+test_many_shapes(void **state)
+{
+    struct syn_fleet *fleet = fleet_make();
+
+    (void)state;
+    (void)add(fleet, "n1", 64, 0, 0);
+    for (uint64_t key = 0; key < SYN_FLEET_SHAPES_MAX + 100; key++) {
+        struct syn_fleet_request request = ask_cpu(key, 1);
+
+        request.ask.need[SYN_FLEET_MEMORY] = (int64_t)key;
+        assert_int_equal(try_one(fleet, &request), 0);
+        end(fleet, key);
+    }
+    syn_fleet_free(fleet);
 }
 
 static int
@@ -611,7 +638,8 @@ main(void)
         cmocka_unit_test(test_gang),       cmocka_unit_test(test_reservation),
         cmocka_unit_test(test_preemption), cmocka_unit_test(test_drain_and_lose),
         cmocka_unit_test(test_fair_share), cmocka_unit_test(test_explain),
-        cmocka_unit_test(test_seed),       cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_seed),       cmocka_unit_test(test_many_shapes),
+        cmocka_unit_test(test_memory),
     };
 
     syn_json_init();
