@@ -1,5 +1,6 @@
 /* What a task costs where a device is chosen and its data kept coherent, what priorities cost the
  * others, and how much memory records take. README.md says how each figure is meant. */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,9 +10,6 @@
 
 #include <synor/engine.h>
 
-#include "data_priv.h"
-#include "task_priv.h"
-
 enum {
     ROUNDS = 11,
     DECISIONS = 100000, /* a round */
@@ -19,7 +17,10 @@ enum {
     CANDIDATES = 8,
     FLAT_TASKS = 200000, /* a round of the cost of priorities */
     URGENT_EVERY = 100,
-    MANY = 100000000, /* tasks after which memory has to be what it was */
+    MANY = 100000000,   /* tasks after which memory has to be what it was */
+    IN_FLIGHT = 400000, /* tasks, to see what one takes */
+    AT_ONCE = 20000,    /* of many */
+    HANDLES = 400000,
 };
 
 static struct syn_err error;
@@ -100,13 +101,12 @@ static const struct syn_kernel nothing = {.name = "nothing",
                                           .impls = impls,
                                           .work = little_work};
 
-static double
-decide(struct syn_engine *engine, struct syn_tensor **tensors)
+static void
+submit_calls(struct syn_engine *engine, struct syn_tensor **tensors, unsigned count)
 {
     struct syn_task_call call = {.kernel = &nothing, .pieces = SYN_PIECES_ONE};
-    double begun = cpu_s();
 
-    for (unsigned i = 0; i < DECISIONS; i++) {
+    for (unsigned i = 0; i < count; i++) {
         unsigned c = i % TENSORS;
 
         call.tensors[0] = tensors[(c + 7) % TENSORS];
@@ -114,6 +114,14 @@ decide(struct syn_engine *engine, struct syn_tensor **tensors)
         call.tensors[2] = tensors[c];
         must(syn_engine_submit(engine, &call, NULL, &error));
     }
+}
+
+static double
+decide(struct syn_engine *engine, struct syn_tensor **tensors)
+{
+    double begun = cpu_s();
+
+    submit_calls(engine, tensors, DECISIONS);
     must(syn_engine_wait(engine, &error));
     return (cpu_s() - begun) * 1e9 / DECISIONS;
 }
@@ -213,8 +221,10 @@ resident_kb(void)
 {
     char line[128] = "";
     long resident = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
+    FILE *file;
 
+    (void)malloc_trim(0); /* what was freed is not there */
+    file = fopen("/proc/self/statm", "r");
     if (file == NULL || fgets(line, sizeof(line), file) == NULL)
         line[0] = '\0';
     if (file != NULL)
@@ -235,7 +245,7 @@ do_nothing(struct syn_worker *worker, struct syn_fork *at, void *arg)
 }
 
 static void
-submit_many(struct syn_runtime *runtime, struct syn_data **data, long count)
+submit_some(struct syn_runtime *runtime, struct syn_data **data, long count)
 {
     for (long i = 0; i < count; i++) {
         const struct syn_use uses[] = {{data[i % TENSORS], SYN_UPDATE},
@@ -244,46 +254,156 @@ submit_many(struct syn_runtime *runtime, struct syn_data **data, long count)
         const struct syn_task_spec spec = {.run = do_nothing, .uses = uses, .uses_count = 3};
 
         must(syn_task_submit(runtime, &spec, NULL, &error));
-        if (i % 20000 == 0)
-            syn_runtime_wait(runtime);
     }
+}
+
+static void
+submit_many(struct syn_runtime *runtime, struct syn_data **data, long count)
+{
+    for (long done = 0; done < count; done += AT_ONCE) {
+        submit_some(runtime, data, AT_ONCE);
+        syn_runtime_wait(runtime);
+    }
+}
+
+/* What a process has more of after it has made so many, each. */
+static double
+each_bytes(long before_kb, long count)
+{
+    return (double)(resident_kb() - before_kb) * 1024 / (double)count;
+}
+
+static void
+print_bytes(const char *name, double bytes, unsigned goal, bool fine)
+{
+    printf("%s\t%.0f\tB\tgoal\t%u\t%.3f\t1.000\t%s\n", name, bytes, goal, bytes / goal,
+           fine && bytes < goal + 0.5 ? "ok" : "short");
+}
+
+/* Tasks under way: nobody works on them before the wait. */
+static double
+task_bytes(struct syn_runtime *runtime, struct syn_data **data)
+{
+    long before = resident_kb();
+    double bytes;
+
+    submit_some(runtime, data, IN_FLIGHT);
+    bytes = each_bytes(before, IN_FLIGHT);
     syn_runtime_wait(runtime);
+    return bytes;
+}
+
+static bool
+memory_is_flat(struct syn_runtime *runtime, struct syn_data **data)
+{
+    long before = resident_kb(), after;
+
+    submit_many(runtime, data, MANY);
+    after = resident_kb();
+    (void)fprintf(stderr, "%d tasks on three pieces of data each: %ld KiB before, %ld KiB after\n",
+                  MANY, before, after);
+    return after <= before + 64;
+}
+
+static void
+measure_core(void)
+{
+    const struct syn_runtime_options options = {.no_workers = true, .guests = 1};
+    static struct syn_data *data[HANDLES];
+    struct syn_runtime *runtime;
+    double handle, task;
+    long before;
+
+    must(syn_runtime_new(&options, &runtime, &error));
+    memset(data, 1, sizeof(data)); /* our own pages are there already */
+    before = resident_kb();
+    for (unsigned i = 0; i < HANDLES; i++)
+        must(syn_data_new(runtime, NULL, 8, &data[i], &error));
+    handle = each_bytes(before, HANDLES);
+    task = task_bytes(runtime, data);
+    print_bytes("task_bytes", task, 192, memory_is_flat(runtime, data));
+    print_bytes("handle_bytes", handle, 128, true);
+    for (unsigned i = 0; i < HANDLES; i++)
+        data[i] = syn_data_free(data[i]);
+    runtime = syn_runtime_free(runtime);
+}
+
+/* Calls that wait for a map. */
+static double
+call_bytes(struct syn_engine *engine, struct syn_tensor **tensors)
+{
+    long before;
+    double bytes;
+    void *data;
+
+    for (unsigned i = 0; i < TENSORS; i++)
+        must(syn_engine_map(engine, tensors[i], SYN_WRITE, &data, &error));
+    before = resident_kb();
+    submit_calls(engine, tensors, IN_FLIGHT);
+    bytes = each_bytes(before, IN_FLIGHT);
+    for (unsigned i = 0; i < TENSORS; i++)
+        syn_engine_unmap(engine, tensors[i]);
+    must(syn_engine_wait(engine, &error));
+    return bytes;
+}
+
+static void
+measure_calls(void)
+{
+    const struct syn_engine_options options = {.modelled = "h100-sxm", .runtime = {.workers = 1}};
+    const struct syn_shape shape = {.dtype = SYN_DTYPE_FP32, .dims = 1, .sizes = {1}};
+    static struct syn_tensor *tensors[HANDLES];
+    struct syn_engine *engine;
+    double tensor;
+    long before;
+
+    must(syn_engine_open(&options, &engine, &error));
+    memset(tensors, 1, sizeof(tensors));
+    before = resident_kb();
+    for (unsigned i = 0; i < HANDLES; i++)
+        must(syn_tensor_new(syn_engine_memory(engine), &shape, &tensors[i], &error));
+    tensor = each_bytes(before, HANDLES);
+    (void)fprintf(stderr, "engine: %.0f B a call under way, %.0f B a tensor without content\n",
+                  call_bytes(engine, tensors), tensor);
+    for (unsigned i = 0; i < HANDLES; i++)
+        must(syn_tensor_free(tensors[i], &error));
+    engine = syn_engine_close(engine);
 }
 
 static void
 measure_memory(void)
 {
-    const struct syn_runtime_options options = {.no_workers = true, .guests = 1};
-    struct syn_data *data[TENSORS];
-    struct syn_runtime *runtime;
-    long before, after;
-    bool flat_memory;
+    measure_core();
+    measure_calls();
+}
 
-    must(syn_runtime_new(&options, &runtime, &error));
-    for (unsigned i = 0; i < TENSORS; i++)
-        must(syn_data_new(runtime, NULL, 8, &data[i], &error));
-    submit_many(runtime, data, 100000);
-    before = resident_kb();
-    submit_many(runtime, data, MANY);
-    after = resident_kb();
-    for (unsigned i = 0; i < TENSORS; i++)
-        data[i] = syn_data_free(data[i]);
-    runtime = syn_runtime_free(runtime);
-    flat_memory = after <= before + 64;
-    (void)fprintf(stderr, "%d tasks on three pieces of data each: %ld KiB before, %ld KiB after\n",
-                  MANY, before, after);
-    printf("task_bytes\t%zu\tB\tgoal\t192\t%.3f\t1.000\t%s\n", sizeof(struct syn_task),
-           (double)sizeof(struct syn_task) / 192,
-           sizeof(struct syn_task) <= 192 && flat_memory ? "ok" : "short");
-    printf("handle_bytes\t%zu\tB\tgoal\t128\t%.3f\t1.000\t%s\n", sizeof(struct syn_data),
-           (double)sizeof(struct syn_data) / 128, sizeof(struct syn_data) <= 128 ? "ok" : "short");
+static const struct {
+    const char *name;
+    void (*measure)(void);
+} figures[] = {
+    {"memory", measure_memory},
+    {"decision", measure_decision},
+    {"priorities", measure_priorities},
+};
+
+/* Of those named, or of all. */
+static bool
+is_wanted(const char *name, char **names)
+{
+    for (char **at = names; *at != NULL; at++) {
+        if (strcmp(*at, name) == 0)
+            return true;
+    }
+    return *names == NULL;
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
-    measure_decision();
-    measure_priorities();
-    measure_memory();
+    (void)argc;
+    for (size_t i = 0; i < SYN_LEN(figures); i++) {
+        if (is_wanted(figures[i].name, argv + 1))
+            figures[i].measure();
+    }
     return 0;
 }

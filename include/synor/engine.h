@@ -18,9 +18,9 @@
  * (device.h) computes on the CPU and answers with modelled times and energy: what is said of it is
  * marked so everywhere.
  *
- * With a trace (trace.h) it records every call and what it waited for; what was moved is counted by
- * syn_memory_stats(). Times in it are
- * when things happened here, also on a modelled device, whose modelled times are in its report.
+ * With a trace (trace.h) it records every call and what it waited for, every transfer and eviction,
+ * and when its threads slept. Times in it are when things happened here, also on a modelled device,
+ * whose modelled times are in its report.
  *
  * A device that fails or does not answer is taken out. What it was doing is done again elsewhere if
  * the data survive; a call whose data do not ends with UNAVAILABLE, and so do those that need its
@@ -34,6 +34,7 @@
 #include <synor/device.h>
 #include <synor/kernel.h>
 #include <synor/model.h>
+#include <synor/plan.h>
 #include <synor/runtime.h>
 #include <synor/strategy.h>
 #include <synor/task.h>
@@ -61,8 +62,8 @@ struct syn_engine_options {
     size_t models_len;
     const uint64_t *node_bytes; /* by memory node: how much may be used; 0: all */
     size_t node_bytes_count;
-    struct syn_trace *trace;   /* records what runs where and what waits for what; may be
-                                  NULL. Outlives the engine, which says who is who in it */
+    struct syn_trace *trace;   /* records what runs where, what waits for what, what is moved;
+                                  may be NULL. Outlives the engine, which says who is who in it */
     int64_t device_timeout_ms; /* a call that takes a device longer loses it; 0: never */
     const struct syn_registry_options *registry; /* NULL: all drivers; `modelled` above is added */
 };
@@ -115,6 +116,29 @@ SYN_MUST SYN_API int syn_engine_wait(struct syn_engine *engine, struct syn_err *
 SYN_MUST SYN_API int syn_engine_map(struct syn_engine *engine, struct syn_tensor *tensor,
                                     enum syn_access access, void **ret_data, struct syn_err *err);
 SYN_API void syn_engine_unmap(struct syn_engine *engine, struct syn_tensor *tensor);
+
+/** One call of a plan. */
+struct syn_engine_step {
+    struct syn_task_call call; /* without `after`, `done`, `device` and `pieces`: it stays whole and
+                                  goes anywhere */
+    const uint32_t *after;     /* steps before it, by their index, besides what its tensors say */
+    uint32_t after_count;
+};
+
+/** What would happen to these calls, submitted in this order: the engine's strategy decides, on a
+ * model of its machine, by the estimates of now; nothing runs, nothing moves. What the first step
+ * that uses a tensor reads lies on the host. `ret_events` (may be NULL) has room for one a step, in
+ * the order of their ends; workers are those of syn_engine_worker(). INVALID, UNAVAILABLE: as
+ * syn_engine_submit(), and the step is named; NOSPACE, CONFLICT (more than SYN_PLAN_KERNELS_MAX
+ * different ones), NOMEM. */
+SYN_MUST SYN_API int syn_engine_plan(struct syn_engine *engine, const struct syn_engine_step *steps,
+                                     uint32_t count, struct syn_plan_event *ret_events,
+                                     struct syn_plan_result *ret_result, struct syn_err *err);
+/** What a call is estimated to take on each worker, SYN_NEVER where it cannot run: `ret_ns` has
+ * room for syn_engine_workers(). INVALID, UNAVAILABLE, NOMEM. */
+SYN_MUST SYN_API int syn_engine_estimate(struct syn_engine *engine,
+                                         const struct syn_task_call *call, uint64_t *ret_ns,
+                                         struct syn_err *err);
 
 /** Append what was learnt, for `models` of another engine. */
 SYN_API void syn_engine_models(struct syn_engine *engine, struct syn_buf *out);

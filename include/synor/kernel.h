@@ -25,7 +25,7 @@ extern "C" {
 #define SYN_OPERANDS_MAX      8
 #define SYN_KERNEL_PARAMS_MAX 8
 #define SYN_KERNEL_ARGS_MAX   32 /* arguments of a compiled kernel */
-#define SYN_KERNEL_IMPLS_MAX  16
+#define SYN_KERNEL_IMPLS_MAX  32
 #define SYN_KERNEL_SPLITS_MAX 4
 #define SYN_KERNEL_NAME_MAX   64
 #define SYN_KERNEL_VALUE_MAX  32 /* bytes of an argument by value */

@@ -51,6 +51,11 @@ SYN_MUST SYN_API int syn_plan_task_add(struct syn_plan_graph *graph, uint32_t ke
                                        const struct syn_plan_use *uses, uint32_t use_count,
                                        uint32_t *ret_id, struct syn_err *err);
 
+/** Have the task that was added last come after `before`, besides what its data say. INVALID: there
+ * is no such task before it. */
+SYN_MUST SYN_API int syn_plan_order_add(struct syn_plan_graph *graph, uint32_t before,
+                                        struct syn_err *err);
+
 /** Make the edges. After it the graph is fixed. */
 SYN_MUST SYN_API int syn_plan_graph_seal(struct syn_plan_graph *graph, struct syn_err *err);
 SYN_API uint32_t syn_plan_task_count(const struct syn_plan_graph *graph);
@@ -138,6 +143,12 @@ struct syn_plan_bound {
 SYN_MUST SYN_API int syn_plan_bound(const struct syn_plan_machine *machine,
                                     const struct syn_plan_graph *graph,
                                     struct syn_plan_bound *ret_bound, struct syn_err *err);
+
+/** No schedule of this graph that ends by `deadline_ns` takes less energy; proven in
+ * src/compute/plan/energy_bound.c. Returns 0; INVALID (none ends by then), UNAVAILABLE, NOMEM. */
+SYN_MUST SYN_API int syn_plan_energy_bound(const struct syn_plan_machine *machine,
+                                           const struct syn_plan_graph *graph, uint64_t deadline_ns,
+                                           uint64_t *ret_uj, struct syn_err *err);
 
 #ifdef __cplusplus
 }

@@ -43,7 +43,7 @@ enum syn_format {
     SYN_FORMAT_CUDA_C,   /* compiled at run time */
     SYN_FORMAT_HIP_C,    /* compiled at run time */
     SYN_FORMAT_OPENCL_C, /* compiled at run time */
-    SYN_FORMAT_SPIRV,
+    SYN_FORMAT_SPIRV,    /* of the interface in front: OpenCL's for one, Vulkan's for another */
     SYN_FORMAT_WGSL,
     SYN_FORMAT_MSL,
     SYN_FORMAT_CODE_OBJECT, /* the driver's own binary: cubin, hsaco, zebin */
@@ -54,6 +54,7 @@ enum syn_format {
     SYN_FORMAT_OPENVINO,
     SYN_FORMAT_BITSTREAM,
     SYN_FORMAT_WASM,
+    SYN_FORMAT_GLSL, /* compute shaders as text, compiled at run time: docs/kernels.md */
     SYN_FORMATS
 };
 

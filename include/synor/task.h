@@ -16,9 +16,13 @@
  * ready; tasks that reduce (SYN_REDUCE) run at the same time, each on a part. In a
  * captured graph commuting is an update, and reducing is refused.
  *
- * A task that fails (returns < 0) or is cancelled takes those with it that need its results: they
- * do not run and end with its code, if they were submitted before it ended: a handle does not
- * remember. */
+ * A task that fails (returns < 0) or is cancelled takes those with it that need its results: who
+ * reads or updates what it was to write, and who is to come `after` it. They do not run and end
+ * with its code, however much later they are submitted, until syn_runtime_wait() returns: then
+ * handles are what they are. (Of more than 65,536 failures between two waits the oldest are
+ * forgotten.) Who only writes what others have read or written needs nothing of them. Tasks that
+ * commute or reduce on the same data do not need each other; who comes after them needs them all.
+ */
 #ifndef SYNOR_TASK_H
 #define SYNOR_TASK_H
 

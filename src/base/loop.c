@@ -14,6 +14,7 @@
  * its address. So a drop during a turn only marks the watch and takes it out of epoll and the heap;
  * the memory goes at the end of the turn. Timers live in a heap and not in timerfds: a timer then
  * costs no system call, and there are thousands of them. */
+#include <synor/base/clock.h>
 #include <synor/base/loop.h>
 
 #include <errno.h>
@@ -78,17 +79,6 @@ struct syn_loop {
     bool closed;
     struct mail outbox;
 };
-
-static int64_t
-mono_ns(void)
-{
-    struct timespec ts;
-    int rc = clock_gettime(CLOCK_MONOTONIC, &ts);
-
-    assert(rc == 0);
-    (void)rc;
-    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
 
 /* Timers sorted by due time; equal ones fire in the order they were armed. */
 static bool
@@ -255,7 +245,7 @@ syn_watch_events(struct syn_watch *watch, uint32_t events, struct syn_err *err)
 static int64_t
 due_after(int64_t delay_ms)
 {
-    int64_t now_ms = (mono_ns() + 999999) / 1000000;
+    int64_t now_ms = (syn_clock_ns() + 999999) / 1000000;
 
     return delay_ms > INT64_MAX - now_ms ? INT64_MAX : now_ms + SYN_MAX(delay_ms, 0);
 }
@@ -504,7 +494,7 @@ turn_timeout(const struct syn_loop *loop, int timeout_ms)
 
     if (loop->heap_count == 0)
         return timeout_ms;
-    wait_ms = SYN_MAX(loop->heap[0]->due_ms - mono_ns() / 1000000, 0);
+    wait_ms = SYN_MAX(loop->heap[0]->due_ms - syn_clock_ns() / 1000000, 0);
     wait_ms = SYN_MIN(wait_ms, INT32_MAX);
     return timeout_ms < 0 ? (int)wait_ms : (int)SYN_MIN(wait_ms, timeout_ms);
 }
@@ -520,7 +510,7 @@ syn_loop_turn(struct syn_loop *loop, int timeout_ms, struct syn_err *err)
     count = epoll_wait(loop->epoll_fd, events, TURN_EVENTS_MAX, turn_timeout(loop, timeout_ms));
     if (count < 0 && errno != EINTR)
         return SYN_FAIL_SYS(err, errno, "cannot wait for events");
-    loop->now_ms = mono_ns() / 1000000;
+    loop->now_ms = syn_clock_ns() / 1000000;
     loop->in_turn = true;
     for (int i = 0; i < count; i++) {
         if (events[i].data.ptr == NULL)
@@ -575,7 +565,7 @@ syn_loop_new(struct syn_loop **ret_loop, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an event loop");
     sys = pthread_mutex_init(&loop->lock, NULL);
     assert(sys == 0);
-    loop->now_ms = mono_ns() / 1000000;
+    loop->now_ms = syn_clock_ns() / 1000000;
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     loop->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (loop->epoll_fd < 0 || loop->event_fd < 0 ||

@@ -5,6 +5,8 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include <synor/base/clock.h>
+
 static int64_t
 system_wall_ms(void *self)
 {
@@ -18,11 +20,8 @@ system_wall_ms(void *self)
 static int64_t
 system_mono_ns(void *self)
 {
-    struct timespec now;
-
     (void)self;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    return syn_clock_ns();
 }
 
 static void

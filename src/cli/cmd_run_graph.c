@@ -39,6 +39,8 @@ static const struct syn_cli_option options[] = {
      "A device that takes longer for a call is taken out"},
     {"models", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, NULL,
      "Learnt times: read if there are some, added to afterwards"},
+    {"plan", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
+     "Show what would run where and how long it would take, and run nothing"},
     {"result", 0, "TENSOR", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL,
      "Show what this tensor holds in the end"},
     {"trace", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, NULL,
@@ -130,12 +132,18 @@ read_graph(struct syn_run *run, struct syn_err *err)
 static int
 check_wishes(struct syn_run *run, struct syn_err *err)
 {
+    static const char *const of_runs[] = {"result", "trace", "gantt", "dot", "repeat", "pieces"};
     const char *pieces = syn_cli_text(run->cli, "pieces", "auto");
     const struct syn_cli_value *wish;
     uint64_t number = SYN_PIECES_AUTO;
     size_t cursor = 0, index = 0;
     int rc = SYN_OK;
 
+    for (size_t i = 0; syn_cli_has(run->cli, "plan") && i < SYN_LEN(of_runs); i++) {
+        if (syn_cli_has(run->cli, of_runs[i]))
+            return SYN_FAIL(err, SYN_E_INVALID, "--plan runs nothing: --%s is for a run",
+                            of_runs[i]);
+    }
     if (!syn_str_eq(pieces, "auto"))
         rc = syn_parse_u64(pieces, 1, PIECES_MAX, "--pieces", &number, err);
     run->pieces = (unsigned)number;
@@ -511,6 +519,8 @@ run_graph(struct syn_cli *cli)
 
     if (read_graph(&run, &err) < 0 || check_wishes(&run, &err) < 0 || open_engine(&run, &err) < 0)
         status = syn_cli_fail(cli, &err);
+    else if (syn_cli_has(cli, "plan"))
+        status = syn_run_plan(&run);
     else
         status = run_and_tell(&run);
     run_fini(&run);
@@ -525,12 +535,16 @@ const struct syn_cli_command syn_cli_run_graph = {
         "and tells what each worker did, what each kernel took and what was moved.\n\n"
         "A modelled device computes on the CPU and answers with modelled times and energy; what "
         "is said of it is marked. Times of kernels are when things happened here.\n\n"
+        "With --plan the strategy decides on a model of this machine, by what is known of each "
+        "kernel (--models, else by the processors' rates), and nothing is run or moved.\n\n"
         "Files that FILE names lie beside it. A task that fails is named, with those that needed "
         "its results.",
     .examples = "synor compute run-graph graph.json --result total\n"
                 "  run it on everything that there is, show one tensor\n"
                 "synor compute run-graph graph.json --modelled h100-sxm --gantt run.svg\n"
-                "  with a modelled device, and a picture\n",
+                "  with a modelled device, and a picture\n"
+                "synor compute run-graph graph.json --modelled h100-sxm --plan\n"
+                "  what such a device would do with it\n",
     .options = options,
     .option_count = SYN_LEN(options),
     .operands = operands,

@@ -1,5 +1,6 @@
 /* compute run-graph in parts: the run (cmd_run_graph.c), tensors before and after it
- * (run_graph_tensor.c), and what is told of it (run_graph_report.c). */
+ * (run_graph_tensor.c), what is told of it (run_graph_report.c), and what would be (--plan,
+ * run_graph_plan.c). */
 #ifndef SYN_RUN_GRAPH_PRIV_H
 #define SYN_RUN_GRAPH_PRIV_H
 
@@ -55,5 +56,14 @@ SYN_MUST int syn_run_json(const struct syn_run *run, const struct syn_trace_data
                           struct syn_err *err);
 /** The same as tables. Returns the exit status. */
 int syn_run_tables(const struct syn_run *run, const json_t *document);
+/** Show what would happen, and run nothing. Returns the exit status. */
+int syn_run_plan(struct syn_run *run);
+
+/** Was this device asked for? The runtime's threads are there whether their processor was or not.
+ */
+bool syn_run_is_asked(const struct syn_run *run, const char *device);
+/** "17 ns", "12.3 us", "4.5 ms", "1.2 s"; "-" for what there is none of. */
+const char *syn_run_format_ns(const json_t *number, char *out);
+const char *syn_run_format_energy(const json_t *number, char *out);
 
 #endif

@@ -81,9 +81,8 @@ failed_json(const struct syn_run *run, json_t **ret, struct syn_err *err)
 
 /* --- workers --------------------------------------------------------------------------------- */
 
-/* The runtime's threads are there whether their processor was asked for or not. */
-static bool
-is_asked(const struct syn_run *run, const char *device)
+bool
+syn_run_is_asked(const struct syn_run *run, const char *device)
 {
     const char *list = syn_cli_text(run->cli, "devices", NULL);
     size_t len = strlen(device);
@@ -125,7 +124,7 @@ workers_json(const struct syn_run *run, json_t **ret, struct syn_err *err)
         json_t *one = NULL;
 
         syn_engine_worker(run->engine, i, &worker);
-        if (!is_asked(run, worker.device))
+        if (!syn_run_is_asked(run, worker.device))
             continue;
         rc = worker_json(&worker, i, &one, err);
         rc = rc < 0 ? rc : syn_json_append_take(list, one, err);
@@ -303,9 +302,8 @@ syn_run_json(const struct syn_run *run, const struct syn_trace_data *data, json_
 
 /* --- tables ---------------------------------------------------------------------------------- */
 
-/* "17 ns", "12.3 us", "4.5 ms", "1.2 s"; "-" for what there is none of. */
-static const char *
-format_ns(const json_t *number, char *out)
+const char *
+syn_run_format_ns(const json_t *number, char *out)
 {
     static const char *const units[] = {"us", "ms", "s"};
     uint64_t ns = (uint64_t)json_integer_value(number), tenths = (ns + 50) / 100;
@@ -324,8 +322,8 @@ format_ns(const json_t *number, char *out)
     return out;
 }
 
-static const char *
-format_energy(const json_t *number, char *out)
+const char *
+syn_run_format_energy(const json_t *number, char *out)
 {
     uint64_t uj = (uint64_t)json_integer_value(number);
 
@@ -357,8 +355,8 @@ workers_table(const struct syn_run *run, const json_t *workers)
         syn_cli_cell(rows, "%" PRId64, syn_json_i64(one, "worker", 0));
         syn_cli_cell(rows, "%s", syn_json_str(one, "device", ""));
         syn_cli_cell(rows, "%" PRId64, syn_json_i64(one, "tasks", 0));
-        syn_cli_cell(rows, "%s", format_ns(json_object_get(one, "busy_ns"), text));
-        syn_cli_cell(rows, "%s", format_energy(json_object_get(one, "energy_uj"), text));
+        syn_cli_cell(rows, "%s", syn_run_format_ns(json_object_get(one, "busy_ns"), text));
+        syn_cli_cell(rows, "%s", syn_run_format_energy(json_object_get(one, "energy_uj"), text));
         syn_cli_cell(rows, "%s", syn_json_str(one, "energy_source", ""));
         syn_cli_cell(rows, "%s", syn_json_str(one, "model", ""));
         syn_cli_cell(rows, "%s%s%s", modelled ? "modelled" : "",
@@ -387,7 +385,7 @@ kernels_table(const struct syn_run *run, const json_t *kernels)
         syn_cli_cell(rows, "%" PRId64, syn_json_i64(one, "count", 0));
         syn_cli_cell(rows, "%" PRId64, syn_json_i64(one, "failed", 0));
         for (size_t k = 0; k < SYN_LEN(times); k++)
-            syn_cli_cell(rows, "%s", format_ns(json_object_get(one, times[k]), text));
+            syn_cli_cell(rows, "%s", syn_run_format_ns(json_object_get(one, times[k]), text));
         syn_cli_cell(rows, "%s",
                      syn_json_bool(one, "modelled", false) ? "modelled, times are the host's" : "");
     }
@@ -440,8 +438,8 @@ syn_run_tables(const struct syn_run *run, const json_t *document)
                 syn_json_i64(transfers, "evictions", 0),
                 syn_format_bytes(syn_json_i64(transfers, "written_back_bytes", 0), back));
     syn_cli_say(run->cli, "Elapsed: %s for %" PRIu64 " calls in %" PRIu64 " %s, by %s",
-                format_ns(json_object_get(document, "elapsed_ns"), time), run->calls, run->rounds,
-                syn_plural((int64_t)run->rounds, "round", "rounds"),
+                syn_run_format_ns(json_object_get(document, "elapsed_ns"), time), run->calls,
+                run->rounds, syn_plural((int64_t)run->rounds, "round", "rounds"),
                 syn_json_str(document, "strategy", ""));
     json_array_foreach (results, i, one)
         say_result(run, one);

@@ -7,7 +7,8 @@
 static const char opencl_c[] =
     "kernel void empty(void) {}\n"
     "kernel void triad(global float *y, global const float *x, global const float *z, uint n)\n"
-    "{ size_t i = get_global_id(0); if (i < n) y[i] = x[i] + 3.0f * z[i]; }\n"
+    "{ for (size_t i = get_global_id(0); i < n; i += get_global_size(0))\n"
+    "    y[i] = x[i] + 3.0f * z[i]; }\n"
     "#define FMA(T, NAME) kernel void NAME(global T *out, uint n, uint rounds) {\\\n"
     "  size_t g = get_global_id(0); T m = (T)0.999, c = (T)0.001; T a[8];\\\n"
     "  for (int k = 0; k < 8; k++) a[k] = (T)(g + k);\\\n"
@@ -19,12 +20,35 @@ static const char opencl_c[] =
     "FMA(double, fma64)\n"
     "#endif\n";
 
+/* Every kernel that is marked is compiled, so those of fp64 are in a text of their own. */
+#define GLSL_FP32                                                                                 \
+    "#define REFERENCE(T, NAME, BYTES) \\\n"                                                      \
+    "  layout(buffer_reference, scalar, buffer_reference_align = BYTES) buffer NAME { T at; };\n" \
+    "REFERENCE(float, floats, 4)\n"                                                               \
+    "KERNEL empty() {}\n"                                                                         \
+    "KERNEL triad(floats y, floats x, floats z, uint n)\n"                                        \
+    "{ for (uint i = gl_GlobalInvocationID.x; i < n; i += gl_NumWorkGroups.x * "                  \
+    "gl_WorkGroupSize.x)\n"                                                                       \
+    "    (y + i).at = (x + i).at + 3.0 * (z + i).at; }\n"                                         \
+    "#define FMA(T) uint g = gl_GlobalInvocationID.x; T m = T(0.999), c = T(0.001); T a[8]; \\\n" \
+    "  for (uint k = 0; k < 8; k++) a[k] = T(g + k); \\\n"                                        \
+    "  for (uint r = 0; r < rounds; r++) \\\n"                                                    \
+    "    for (uint k = 0; k < 8; k++) a[k] = fma(a[k], m, c); \\\n"                               \
+    "  T s = T(0); for (uint k = 0; k < 8; k++) s += a[k]; if (g < n) (y + g).at = s;\n"          \
+    "KERNEL fma32(floats y, uint n, uint rounds) { FMA(float) }\n"
+#define GLSL_FP64                     \
+    "REFERENCE(double, doubles, 8)\n" \
+    "KERNEL fma64(doubles y, uint n, uint rounds) { FMA(double) }\n"
+static const char glsl[] = GLSL_FP32;
+static const char glsl_fp64[] = GLSL_FP32 GLSL_FP64;
+
 /* CUDA C and HIP C. */
 static const char cuda_c[] =
     "extern \"C\" __global__ void empty() {}\n"
     "extern \"C\" __global__ void triad(float *y, const float *x, const float *z, unsigned n)\n"
-    "{ unsigned i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) y[i] = x[i] + 3.0f * z[i]; "
-    "}\n"
+    "{ for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * "
+    "blockDim.x)\n"
+    "    y[i] = x[i] + 3.0f * z[i]; }\n"
     "template <typename T> __device__ void chains(T *out, unsigned n, unsigned rounds) {\n"
     "  unsigned g = blockIdx.x * blockDim.x + threadIdx.x; T m = (T)0.999, c = (T)0.001; T a[8];\n"
     "  for (int k = 0; k < 8; k++) a[k] = (T)(g + k);\n"
@@ -176,12 +200,15 @@ syn_bench_source(const struct syn_dev *dev, struct syn_dev_source *ret)
 {
     static const struct {
         enum syn_format format;
+        uint32_t dtypes; /* that the device must have */
         const char *text;
         size_t len;
     } texts[] = {
-        {SYN_FORMAT_CUDA_C, cuda_c, sizeof(cuda_c) - 1},
-        {SYN_FORMAT_HIP_C, cuda_c, sizeof(cuda_c) - 1},
-        {SYN_FORMAT_OPENCL_C, opencl_c, sizeof(opencl_c) - 1},
+        {SYN_FORMAT_CUDA_C, 0, cuda_c, sizeof(cuda_c) - 1},
+        {SYN_FORMAT_HIP_C, 0, cuda_c, sizeof(cuda_c) - 1},
+        {SYN_FORMAT_OPENCL_C, 0, opencl_c, sizeof(opencl_c) - 1},
+        {SYN_FORMAT_GLSL, SYN_BIT(SYN_DTYPE_FP64), glsl_fp64, sizeof(glsl_fp64) - 1},
+        {SYN_FORMAT_GLSL, 0, glsl, sizeof(glsl) - 1},
     };
 
     *ret = (struct syn_dev_source){.name = "bench"};
@@ -192,7 +219,8 @@ syn_bench_source(const struct syn_dev *dev, struct syn_dev_source *ret)
         return true;
     }
     for (size_t i = 0; i < SYN_LEN(texts); i++) {
-        if (dev->info.formats & SYN_BIT(texts[i].format)) {
+        if (dev->info.formats & SYN_BIT(texts[i].format) &&
+            (dev->info.dtypes & texts[i].dtypes) == texts[i].dtypes) {
             ret->format = texts[i].format;
             ret->text = texts[i].text;
             ret->len = texts[i].len;

@@ -37,7 +37,6 @@ syn_data_new(struct syn_runtime *runtime, void *address, size_t bytes, struct sy
     data->runtime = runtime;
     data->address = address;
     data->bytes = bytes;
-    data->readers = data->few;
     data->readers_cap = SYN_READERS_INLINE;
     atomic_init(&data->refs, 1);
     *ret_data = data;
@@ -61,8 +60,8 @@ syn_data_unref(struct syn_data *data)
     if (data->reduction != NULL)
         drop_parts(data->reduction);
     syn_free(data->reduction);
-    if (data->readers != data->few)
-        syn_free(data->readers);
+    if (syn_data_has_many(data))
+        syn_free(data->readers.many);
     syn_free(data);
 }
 
@@ -187,6 +186,7 @@ syn_data_take(struct syn_task *task)
             continue; /* it reduces */
         for (unsigned j = 0; j < i; j++)
             had[j] = is_taken(task, j) ? task->uses[j].data & ~SYN_HELD_TAKEN : 0;
+        SYN_PERTURB();
         /* Once it waits, another worker may run it. */
         if (take_one(data, task))
             continue;

@@ -19,9 +19,12 @@ struct syn_data {
     void *address;
     size_t bytes;
     syn_task_ref writer;
+    /* Since the writer; or who commutes, or reduces, as `group` says: syn_data_readers(). */
     uint32_t readers_count, readers_cap;
-    syn_task_ref *readers; /* since the writer; or who commutes, or reduces, as `group` says */
-    syn_task_ref few[SYN_READERS_INLINE];
+    union {
+        syn_task_ref few[SYN_READERS_INLINE];
+        syn_task_ref *many; /* where `readers_cap` is more */
+    } readers;
     uint8_t group;
     bool shared;    /* somebody has commuted or reduced */
     bool unsettled; /* parts of a reduction may wait to be put together */
@@ -33,7 +36,20 @@ struct syn_data {
     struct syn_reduction *reduction;
 };
 
-_Static_assert(sizeof(struct syn_data) <= 128, "a handle should fit two lines");
+_Static_assert(sizeof(struct syn_data) <= 120,
+               "a handle should take 128 bytes, of which 8 are libc's");
+
+static inline bool
+syn_data_has_many(const struct syn_data *data)
+{
+    return data->readers_cap > SYN_READERS_INLINE;
+}
+
+static inline syn_task_ref *
+syn_data_readers(struct syn_data *data)
+{
+    return syn_data_has_many(data) ? data->readers.many : data->readers.few;
+}
 
 static inline enum syn_group
 syn_group_of(enum syn_access access)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <synor/base/clock.h>
 #include <synor/base/str.h>
 #include <synor/compute/driver.h>
 
@@ -21,6 +22,7 @@
 #define LANE_MIN    (UINT32_C(1) << 20)
 #define QUEUES_MAX  256
 #define GROUP       64
+#define GROUPS_MAX  65535U
 
 struct bench {
     struct syn_registry *registry;
@@ -106,7 +108,8 @@ launch(const struct bench *b, unsigned lane, const struct syn_dev_launch *what, 
     struct syn_dev_launch own = *what;
 
     own.program = b->program;
-    own.groups[0] = (items + group - 1) / group;
+    /* What has more items than every interface has groups for does several of them each. */
+    own.groups[0] = SYN_MIN((items + group - 1) / group, GROUPS_MAX);
     own.group[0] = group;
     own.groups[1] = own.groups[2] = own.group[1] = own.group[2] = 1;
     return syn_dev_launch(b->dev, &own, &cmd, err);
@@ -220,7 +223,7 @@ static int
 time_round(const struct bench *b, give_fn give, uint32_t amount, int64_t *ret_ns,
            struct syn_err *err)
 {
-    int64_t start = syn_host_now_ns();
+    int64_t start = syn_clock_ns();
     int rc = SYN_OK;
 
     for (unsigned i = 0; rc == SYN_OK && i < b->lanes; i++)
@@ -230,7 +233,7 @@ time_round(const struct bench *b, give_fn give, uint32_t amount, int64_t *ret_ns
     if (rc == SYN_DRV_PENDING)
         rc = SYN_FAIL(err, SYN_E_TIMEOUT, "%s: a command does not end", b->dev->info.id);
     if (rc == SYN_OK)
-        *ret_ns = SYN_MAX(syn_host_now_ns() - start, INT64_C(1));
+        *ret_ns = SYN_MAX(syn_clock_ns() - start, INT64_C(1));
     return rc;
 }
 

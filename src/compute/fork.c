@@ -125,6 +125,7 @@ publish(struct syn_worker *worker, const struct syn_fork *top)
     for (size_t i = 0; i < count; i++)
         atomic_store_explicit(state_of(&deque->split[i]), OFFER_OPEN, memory_order_relaxed);
     deque->split += count;
+    SYN_PERTURB();
     (void)atomic_fetch_add_explicit(&worker->shared, (uint64_t)count << 32, memory_order_release);
 }
 
@@ -169,6 +170,7 @@ sleep_on(struct syn_fork *fork)
     _Atomic uint32_t *state = state_of(fork);
     uint32_t seen = atomic_load_explicit(state, memory_order_acquire);
 
+    SYN_PERTURB();
     if (seen != OFFER_DONE && (seen & OFFER_SLEEPS) == 0 &&
         !atomic_compare_exchange_strong(state, &seen, seen | OFFER_SLEEPS))
         return; /* it just changed: look again */
@@ -207,6 +209,7 @@ reclaim(struct syn_worker *worker, uint32_t at)
     uint64_t shared = atomic_load_explicit(&worker->shared, memory_order_relaxed);
 
     assert(at + 1 == split_of(shared));
+    SYN_PERTURB();
     while (tail_of(shared) <= at) {
         uint32_t split = tail_of(shared) + (at - tail_of(shared)) / 2;
 
@@ -236,6 +239,7 @@ syn_join_slow(struct syn_worker *worker, struct syn_fork *at)
     /* The slot stays in place while we wait: its thief works on it. */
     deque->head = at + 1;
     await_thief(worker, at);
+    SYN_PERTURB();
     atomic_store_explicit(&worker->shared, SHARED(index, index), memory_order_relaxed);
     deque->split = at;
     return false;
@@ -262,10 +266,12 @@ run_stolen(struct syn_worker *thief, struct syn_fork *fork)
     struct syn_fork *at = thief->deque.head;
     _Atomic uint32_t *state = state_of(fork);
 
+    SYN_PERTURB();
     atomic_store_explicit(state, OFFER_TAKEN * (thief->index + 1), memory_order_relaxed);
     syn_count(&thief->steals);
     fork->run(thief, at, fork->frame);
     thief->deque.head = at;
+    SYN_PERTURB();
     /* The slot is the owner's again with this exchange; only its address is used after it. */
     if ((atomic_exchange_explicit(state, OFFER_DONE, memory_order_acq_rel) & OFFER_SLEEPS) != 0)
         syn_waitword_kick(state);
@@ -288,6 +294,7 @@ syn_fork_steal(struct syn_worker *thief, struct syn_worker *victim)
 {
     uint64_t shared = atomic_load_explicit(&victim->shared, memory_order_acquire);
 
+    SYN_PERTURB();
     while (tail_of(shared) < split_of(shared)) {
         if (atomic_compare_exchange_weak_explicit(&victim->shared, &shared, shared + 1,
                                                   memory_order_acq_rel, memory_order_acquire)) {

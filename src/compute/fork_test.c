@@ -7,6 +7,8 @@
 
 #include <synor/base/test.h>
 
+#include "stress_suite.h"
+
 struct half {
     long n, value;
 };
@@ -305,13 +307,12 @@ root_main(void *arg)
 }
 
 static void
-test_irregular_trees_from_two_threads(void **state)
+trees_from_two_threads(unsigned workers, unsigned depth, uint64_t seed)
 {
-    struct syn_runtime *runtime = runtime_with(2, 0);
-    struct root_thread roots[2] = {{runtime, 4711, false}, {runtime, 815, false}};
+    struct syn_runtime *runtime = runtime_with(workers, depth);
+    struct root_thread roots[2] = {{runtime, seed, false}, {runtime, seed >> 20, false}};
     pthread_t threads[2];
 
-    (void)state;
     for (int i = 0; i < 2; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, root_main, &roots[i]), 0);
     for (int i = 0; i < 2; i++) {
@@ -321,8 +322,61 @@ test_irregular_trees_from_two_threads(void **state)
     (void)syn_runtime_free(runtime);
 }
 
+static void
+test_irregular_trees_from_two_threads(void **state)
+{
+    (void)state;
+    trees_from_two_threads(2, 0, UINT64_C(4711) << 20 | 815);
+}
+
+/* ---- the same with threads held up, see stress_suite.h ---- */
+
+static void
+stress_trees(uint64_t seed)
+{
+    trees_from_two_threads(1 + (unsigned)(seed % 4),
+                           seed % 3 == 0 ? 1 + (unsigned)(seed >> 8) % 40 : 0, seed);
+}
+
+static void
+stress_row(uint64_t seed)
+{
+    const long want = (ROW - 1L) * ROW * (2L * ROW - 1) / 6;
+    struct syn_runtime *runtime =
+        runtime_with((unsigned)(seed % 4), 1 + (unsigned)(seed >> 8) % (ROW + 2));
+    long sum = 0;
+    struct syn_err err;
+
+    for (int i = 0; i < 50; i++) {
+        assert_done(syn_runtime_run(runtime, row_root, &sum, &err), &err);
+        assert_int_equal(sum, want);
+    }
+    (void)syn_runtime_free(runtime);
+}
+
+static void
+stress_thieves(uint64_t seed)
+{
+    struct syn_runtime *runtime = runtime_with(1 + (unsigned)(seed % 4), 0);
+    struct syn_err err;
+
+    for (int i = 0; i < 10; i++) {
+        bool other = false;
+
+        assert_done(syn_runtime_run(runtime, gate_root, &other, &err), &err);
+        assert_true(other);
+    }
+    (void)syn_runtime_free(runtime);
+}
+
+static const struct syn_stress_case stress[] = {
+    {"trees", stress_trees},
+    {"row", stress_row},
+    {"thieves", stress_thieves},
+};
+
 int
-main(void)
+main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fib_on_any_number_of_workers),
@@ -332,5 +386,7 @@ main(void)
         cmocka_unit_test(test_irregular_trees_from_two_threads),
     };
 
+    if (syn_stress_wanted(argc, argv))
+        return syn_stress_run("fork", stress, SYN_LEN(stress));
     return cmocka_run_group_tests_name("fork", tests, NULL, NULL);
 }

@@ -251,6 +251,7 @@ syn_lane_put(struct syn_lane *lane, void (*run)(void *arg), void *arg, struct sy
             return rc;
     }
     lane->tail->calls[at] = (struct syn_call_item){run, arg};
+    SYN_PERTURB();
     atomic_store_explicit(&lane->put, put + 1, memory_order_release);
     return SYN_OK;
 }

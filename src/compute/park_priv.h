@@ -21,6 +21,8 @@
 
 #include <synor/base/core.h>
 
+#include "perturb_priv.h"
+
 #define SYN_IDLE_WORDS 8 /* of 64 seats */
 
 /* A word to sleep on (futex). */
@@ -56,6 +58,7 @@ extern _Atomic uint32_t syn_fence_word;
 static inline void
 syn_fence_light(void)
 {
+    SYN_PERTURB();
     if (__builtin_expect(syn_fence_one_sided, 1))
         atomic_signal_fence(memory_order_seq_cst);
     else
@@ -71,6 +74,22 @@ void syn_waitword_kick(_Atomic uint32_t *word);
 /* Put seat `index` among the sleepers, or take it out again: false when a waker already did. */
 void syn_idle_enter(struct syn_idle *idle, unsigned index);
 bool syn_idle_leave(struct syn_idle *idle, unsigned index);
+/* Does it sleep, or is about to, and has nobody woken it? */
+static inline bool
+syn_idle_has(const struct syn_idle *idle, unsigned index)
+{
+    return (atomic_load_explicit(&idle->bits[index / 64], memory_order_relaxed) >> index % 64 &
+            1) != 0;
+}
+static inline bool
+syn_idle_any(const struct syn_idle *idle)
+{
+    uint64_t bits = 0;
+
+    for (unsigned i = 0; i < SYN_IDLE_WORDS; i++)
+        bits |= atomic_load_explicit(&idle->bits[i], memory_order_relaxed);
+    return bits != 0;
+}
 /* Take one sleeper out; -1 when there is none. */
 int syn_idle_pick(struct syn_idle *idle);
 

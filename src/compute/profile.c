@@ -37,6 +37,7 @@ static const char *const formats[] = {
     [SYN_FORMAT_OPENVINO] = "openvino",
     [SYN_FORMAT_BITSTREAM] = "bitstream",
     [SYN_FORMAT_WASM] = "wasm",
+    [SYN_FORMAT_GLSL] = "glsl",
 };
 static_assert(SYN_LEN(formats) == SYN_FORMATS, "a name each");
 

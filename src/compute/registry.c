@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <synor/base/buf.h>
+#include <synor/base/clock.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 
@@ -19,7 +20,8 @@
 #include "topology_priv.h"
 
 static const struct syn_driver_ops *const drivers[] = {
-    &syn_driver_cpu, &syn_driver_cuda, &syn_driver_hip, &syn_driver_opencl, &syn_driver_modelled,
+    &syn_driver_cpu,       &syn_driver_cuda,   &syn_driver_hip,      &syn_driver_opencl,
+    &syn_driver_levelzero, &syn_driver_vulkan, &syn_driver_modelled,
 };
 static_assert(SYN_LEN(drivers) <= SYN_DRIVERS_MAX, "a slot each");
 
@@ -113,7 +115,7 @@ ask_thread(void *arg)
     struct syn_driver *driver = NULL;
     struct syn_device_info *infos = NULL;
     struct syn_err err = {0};
-    int64_t start = syn_host_now_ns();
+    int64_t start = syn_clock_ns();
     int rc = ask(slot, &driver, &infos, &err);
 
     (void)pthread_mutex_lock(&slot->lock);
@@ -124,7 +126,7 @@ ask_thread(void *arg)
         slot_release(slot);
         return NULL;
     }
-    slot->report.probe_ns = syn_host_now_ns() - start;
+    slot->report.probe_ns = syn_clock_ns() - start;
     take_answer(slot, rc, &err);
     slot->holders--; /* from the unlock on it is the registry's alone */
     (void)pthread_cond_signal(&slot->wake);
@@ -344,7 +346,7 @@ ask_all(struct syn_registry *registry, const struct syn_driver_ops *const *table
         const struct syn_registry_options *options, struct syn_err *err)
 {
     int64_t limit_ms = options->probe_ms > 0 ? options->probe_ms : SYN_PROBE_MS;
-    int64_t until_ns = syn_host_now_ns() + limit_ms * 1000000;
+    int64_t until_ns = syn_clock_ns() + limit_ms * 1000000;
     int rc = SYN_OK;
 
     for (size_t i = 0; rc == SYN_OK && i < count; i++) {

@@ -6,6 +6,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "perturb_priv.h"
+
 #define SYN_SPIN_TRIES 100
 
 struct syn_spin {
@@ -30,6 +32,7 @@ syn_relax(void)
 static inline void
 syn_spin_lock(struct syn_spin *lock)
 {
+    SYN_PERTURB();
     while (atomic_exchange_explicit(&lock->held, 1, memory_order_acquire) != 0) {
         for (unsigned i = 0; atomic_load_explicit(&lock->held, memory_order_relaxed) != 0; i++) {
             if (i < SYN_SPIN_TRIES)
@@ -44,6 +47,7 @@ static inline void
 syn_spin_unlock(struct syn_spin *lock)
 {
     atomic_store_explicit(&lock->held, 0, memory_order_release);
+    SYN_PERTURB();
 }
 
 #endif

@@ -27,190 +27,17 @@
 #include "task_priv.h"
 
 #include <string.h>
-#include <sys/mman.h>
 
 #include <synor/base/mem.h>
 
 #include "data_priv.h"
 #include "park_priv.h"
+#include "task_records_priv.h"
 #include "worker_priv.h"
 
-#define SLAB_FIRST    512               /* tasks; then */
-#define SLAB_BYTES    ((size_t)2 << 20) /* a huge page, where they are to be had */
-#define SLAB_EDGES    256
 #define RETURN_BATCH  32
 #define LINK_BIAS     ((int32_t)1 << 30)
 #define ERROR_RUNNING 1 /* in syn_task.error: too late to cancel */
-
-struct slab {
-    struct slab *next;
-};
-
-/* Per runtime. */
-struct syn_tasks {
-    _Alignas(SYN_LINE) struct syn_spin order; /* the one order of submissions */
-    struct syn_task *stock;                   /* records to use, under `order` */
-    struct syn_extra_edge *edges;             /* extra edges to use, under `order` */
-    struct slab *slabs;
-    /* Chains that workers gave back. */
-    _Alignas(SYN_LINE) _Atomic(struct syn_task *) returned;
-    _Atomic(struct syn_extra_edge *) returned_edges;
-};
-
-/* ---- records ---- */
-
-static SYN_MUST int
-more_tasks(struct syn_tasks *tasks, struct syn_err *err)
-{
-    bool first = tasks->slabs == NULL;
-    size_t bytes = first ? (size_t)(SLAB_FIRST + 1) * SYN_TASK_BYTES : SLAB_BYTES;
-    struct slab *slab = syn_alloc_aligned(first ? SYN_TASK_BYTES : SLAB_BYTES, bytes);
-    struct syn_task *records;
-
-    if (slab == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for tasks");
-    if (!first)
-        (void)madvise(slab, bytes, MADV_HUGEPAGE);
-    slab->next = tasks->slabs;
-    tasks->slabs = slab;
-    records = (struct syn_task *)(void *)((char *)slab + SYN_TASK_BYTES);
-    for (size_t i = bytes / SYN_TASK_BYTES - 1; i-- > 0;) {
-        atomic_init(&records[i].successors, (uint64_t)1 << SYN_REF_SHIFT);
-        records[i].next = tasks->stock;
-        tasks->stock = &records[i];
-    }
-    return SYN_OK;
-}
-
-static SYN_MUST int
-more_edges(struct syn_tasks *tasks, struct syn_err *err)
-{
-    struct slab *slab = syn_alloc((SLAB_EDGES + 1) * sizeof(struct syn_extra_edge));
-    struct syn_extra_edge *edges;
-
-    if (slab == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for dependencies");
-    slab->next = tasks->slabs;
-    tasks->slabs = slab;
-    edges = (struct syn_extra_edge *)(void *)slab + 1;
-    for (size_t i = SLAB_EDGES; i-- > 0;) {
-        edges[i].next = (uintptr_t)tasks->edges;
-        tasks->edges = &edges[i];
-    }
-    return SYN_OK;
-}
-
-static SYN_MUST int
-take_task(struct syn_tasks *tasks, struct syn_task **ret_task, struct syn_err *err)
-{
-    struct syn_task *task = tasks->stock;
-    int rc;
-
-    if (task == NULL) {
-        tasks->stock = atomic_exchange_explicit(&tasks->returned, NULL, memory_order_acquire);
-        if (tasks->stock == NULL) {
-            rc = more_tasks(tasks, err);
-            if (rc < 0)
-                return rc;
-        }
-        task = tasks->stock;
-    }
-    tasks->stock = task->next;
-    *ret_task = task;
-    return SYN_OK;
-}
-
-/* Put what workers gave back in front of the stock. False: there was none. */
-static bool
-regain_edges(struct syn_tasks *tasks)
-{
-    struct syn_extra_edge *first =
-        atomic_exchange_explicit(&tasks->returned_edges, NULL, memory_order_acquire);
-    struct syn_extra_edge *last = first;
-
-    if (first == NULL)
-        return false;
-    while (last->next != 0)
-        last = (struct syn_extra_edge *)(uintptr_t)last->next;
-    last->next = (uintptr_t)tasks->edges;
-    tasks->edges = first;
-    return true;
-}
-
-/* Put `count` extra edges within reach, so that linking cannot fail halfway. */
-static SYN_MUST int
-reserve_edges(struct syn_tasks *tasks, size_t count, struct syn_err *err)
-{
-    const struct syn_extra_edge *edge = tasks->edges;
-    size_t seen = 0;
-
-    while (seen < count) {
-        if (edge != NULL) {
-            edge = (const struct syn_extra_edge *)(uintptr_t)edge->next;
-            seen++;
-            continue;
-        }
-        if (!regain_edges(tasks)) {
-            int rc = more_edges(tasks, err);
-
-            if (rc < 0)
-                return rc;
-        }
-        edge = tasks->edges;
-        seen = 0;
-    }
-    return SYN_OK;
-}
-
-/* Give a chain of records back to the submitters. */
-static void
-return_chain(struct syn_tasks *tasks, struct syn_task *first, struct syn_task *last)
-{
-    struct syn_task *top = atomic_load_explicit(&tasks->returned, memory_order_relaxed);
-
-    do {
-        last->next = top;
-    } while (!atomic_compare_exchange_weak_explicit(&tasks->returned, &top, first,
-                                                    memory_order_release, memory_order_relaxed));
-}
-
-static void
-give_back_edge(struct syn_tasks *tasks, struct syn_extra_edge *edge)
-{
-    struct syn_extra_edge *top = atomic_load_explicit(&tasks->returned_edges, memory_order_relaxed);
-
-    do {
-        edge->next = (uintptr_t)top;
-    } while (!atomic_compare_exchange_weak_explicit(&tasks->returned_edges, &top, edge,
-                                                    memory_order_release, memory_order_relaxed));
-}
-
-int
-syn_tasks_new(struct syn_runtime *runtime, struct syn_err *err)
-{
-    struct syn_tasks *tasks = syn_alloc_aligned(SYN_LINE, sizeof(*tasks));
-
-    if (tasks == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for tasks");
-    memset(tasks, 0, sizeof(*tasks));
-    runtime->tasks = tasks;
-    return SYN_OK;
-}
-
-void
-syn_tasks_free(struct syn_runtime *runtime)
-{
-    struct syn_tasks *tasks = runtime->tasks;
-
-    if (tasks == NULL)
-        return;
-    for (struct slab *slab = tasks->slabs, *next; slab != NULL; slab = next) {
-        next = slab->next;
-        syn_free(slab);
-    }
-    syn_free(tasks);
-    runtime->tasks = NULL;
-}
 
 /* ---- references and edges ---- */
 
@@ -239,6 +66,18 @@ ref_alive(syn_task_ref ref)
     return ((head ^ ref) & ~SYN_REF_MASK) == 0;
 }
 
+/* The code of a task that is over, if it failed and nobody has been told. Its record is not used
+ * again before that, so it is still that of this generation. Under the submission lock. */
+static int
+ref_failed(syn_task_ref ref)
+{
+    const struct syn_task *task = ref_task(ref);
+
+    if (__builtin_expect(__atomic_load_n(&task->name, __ATOMIC_RELAXED) != ref >> SYN_REF_SHIFT, 1))
+        return SYN_OK;
+    return atomic_load_explicit(&task->error, memory_order_relaxed);
+}
+
 /* Put the edge at `next` into the list of who waits for `ref`. False: that is over already. */
 static bool
 link_edge(syn_task_ref ref, syn_edge *next, uint64_t edge)
@@ -250,6 +89,7 @@ link_edge(syn_task_ref ref, syn_edge *next, uint64_t edge)
         if (((head ^ ref) & ~SYN_REF_MASK) != 0)
             return false;
         *next = head & SYN_REF_MASK;
+        SYN_PERTURB();
     } while (!atomic_compare_exchange_weak_explicit(&before->successors, &head,
                                                     (head & ~SYN_REF_MASK) | edge,
                                                     memory_order_acq_rel, memory_order_acquire));
@@ -262,10 +102,25 @@ struct linking {
     struct syn_task *task;
     int32_t count;
     unsigned inline_used;
+    int code; /* of something that it needs and that failed, or 0 */
 };
 
+/* What it waits for is over. */
+static inline void
+note_failure(struct linking *linking, syn_task_ref ref, uint64_t kind)
+{
+    int code;
+
+    if (kind == SYN_EDGE_ORDER)
+        return;
+    code = ref_failed(ref);
+    if (__builtin_expect(code != 0, 0))
+        linking->code = code;
+}
+
+/* `kind`: SYN_EDGE_ORDER, or 0 where it needs the result. */
 static void
-wait_for(struct linking *linking, syn_task_ref ref)
+wait_for(struct linking *linking, syn_task_ref ref, uint64_t kind)
 {
     struct syn_task *task = linking->task;
     struct syn_extra_edge *extra;
@@ -275,19 +130,22 @@ wait_for(struct linking *linking, syn_task_ref ref)
     if (linking->inline_used < SYN_USES_INLINE) {
         syn_edge *edge = &task->uses[linking->inline_used].edge;
 
-        if (link_edge(ref, edge, (uintptr_t)edge)) {
+        if (link_edge(ref, edge, (uintptr_t)edge | kind)) {
             linking->inline_used++;
             linking->count++;
+        } else {
+            note_failure(linking, ref, kind);
         }
         return;
     }
     extra = linking->tasks->edges;
-    assert(extra != NULL); /* reserve_edges() */
+    assert(extra != NULL); /* syn_tasks_reserve_edges() */
     linking->tasks->edges = (struct syn_extra_edge *)(uintptr_t)extra->next;
     extra->to = task;
-    if (link_edge(ref, &extra->next, (uintptr_t)extra | SYN_EDGE_EXTRA)) {
+    if (link_edge(ref, &extra->next, (uintptr_t)extra | SYN_EDGE_EXTRA | kind)) {
         linking->count++;
     } else {
+        note_failure(linking, ref, kind);
         extra->next = (uintptr_t)linking->tasks->edges;
         linking->tasks->edges = extra;
     }
@@ -295,18 +153,25 @@ wait_for(struct linking *linking, syn_task_ref ref)
 
 /* ---- data ---- */
 
+/* Nobody will ask for it any more: it is over, and if it wrote, it did not fail. */
+static bool
+is_forgotten(const struct syn_data *data, syn_task_ref ref)
+{
+    return !ref_alive(ref) && (data->group == SYN_GROUP_READ || ref_failed(ref) == 0);
+}
+
 /* Make room for `more` readers: drop those that are over, else grow. */
 static SYN_MUST int
 reserve_readers(struct syn_data *data, uint32_t more, struct syn_err *err)
 {
     uint32_t kept = 0, cap = data->readers_cap * 2 + more;
-    syn_task_ref *grown;
+    syn_task_ref *readers = syn_data_readers(data), *grown;
 
     if (data->readers_count + more <= data->readers_cap)
         return SYN_OK;
     for (uint32_t i = 0; i < data->readers_count; i++) {
-        if (ref_alive(data->readers[i]))
-            data->readers[kept++] = data->readers[i];
+        if (!is_forgotten(data, readers[i]))
+            readers[kept++] = readers[i];
     }
     data->readers_count = kept;
     if (kept <= data->readers_cap / 2 && kept + more <= data->readers_cap)
@@ -314,10 +179,10 @@ reserve_readers(struct syn_data *data, uint32_t more, struct syn_err *err)
     grown = syn_alloc(cap * sizeof(*grown));
     if (grown == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for the readers of a data handle");
-    memcpy(grown, data->readers, kept * sizeof(*grown));
-    if (data->readers != data->few)
-        syn_free(data->readers);
-    data->readers = grown;
+    memcpy(grown, readers, kept * sizeof(*grown));
+    if (syn_data_has_many(data))
+        syn_free(readers);
+    data->readers.many = grown;
     data->readers_cap = cap;
     return SYN_OK;
 }
@@ -338,15 +203,33 @@ hold(struct syn_task *task, struct syn_data *data, enum syn_access access)
     data->unsettled |= access == SYN_REDUCE;
 }
 
+/* A task that only writes needs nothing of those before it, unless another of its uses reads the
+ * same. */
+static inline uint64_t
+kind_of_write(const struct syn_task_spec *spec, const struct syn_use *use)
+{
+    if ((use->access & SYN_READ) != 0)
+        return 0;
+    for (unsigned i = 0; i < spec->uses_count; i++) {
+        if (spec->uses[i].data == use->data && (spec->uses[i].access & SYN_READ) != 0)
+            return 0;
+    }
+    return SYN_EDGE_ORDER;
+}
+
+/* Who reads needs the writer, who writes comes after the readers. An update after readers needs the
+ * writer as well: that one of them failed says nothing of what it updates. */
 static void
-use_data(struct linking *linking, const struct syn_use *use)
+use_data(struct linking *linking, const struct syn_task_spec *spec, const struct syn_use *use)
 {
     struct syn_data *data = use->data;
+    const syn_task_ref *readers = syn_data_readers(data);
+    uint64_t kind;
     syn_task_ref self;
 
     if (syn_access_joins(use->access)) {
-        wait_for(linking, data->writer);
-        data->readers[data->readers_count++] = ref_to(linking->task);
+        wait_for(linking, data->writer, 0);
+        syn_data_readers(data)[data->readers_count++] = ref_to(linking->task);
         data->group = (uint8_t)syn_group_of(use->access);
         if (use->access > SYN_UPDATE)
             hold(linking->task, data, use->access);
@@ -356,10 +239,13 @@ use_data(struct linking *linking, const struct syn_use *use)
         hold(linking->task, data, SYN_REDUCE); /* only so that it stays there */
     data->unsettled = false;
     self = ref_to(linking->task);
-    if (data->readers_count == 0)
-        wait_for(linking, data->writer);
+    kind = kind_of_write(spec, use);
+    if (data->readers_count == 0 || (kind == 0 && data->group == SYN_GROUP_READ))
+        wait_for(linking, data->writer, kind);
+    if (data->group == SYN_GROUP_READ)
+        kind = SYN_EDGE_ORDER;
     for (uint32_t i = 0; i < data->readers_count; i++)
-        wait_for(linking, data->readers[i]);
+        wait_for(linking, readers[i], kind);
     data->readers_count = 0;
     data->writer = self;
 }
@@ -446,9 +332,9 @@ reserve(struct syn_tasks *tasks, const struct syn_task_spec *spec, int *ret_rc, 
         edges++;
     }
     if (rc == SYN_OK && edges > SYN_USES_INLINE)
-        rc = reserve_edges(tasks, edges, err);
+        rc = syn_tasks_reserve_edges(tasks, edges, err);
     if (rc == SYN_OK)
-        rc = take_task(tasks, &task, err);
+        rc = syn_tasks_take(tasks, &task, err);
     *ret_rc = rc;
     return task;
 }
@@ -488,6 +374,15 @@ fill(struct syn_task *task, const struct syn_task_spec *spec, struct syn_task_mo
     atomic_store_explicit(&task->error, 0, memory_order_relaxed);
     if (more != NULL)
         more->self = ref_to(task);
+}
+
+/* It will not run, if it has not begun. */
+static void
+note_error(struct syn_task *task, int code)
+{
+    int32_t none = 0;
+
+    (void)atomic_compare_exchange_strong(&task->error, &none, code);
 }
 
 static void
@@ -557,16 +452,20 @@ syn_task_submit_flagged(struct syn_runtime *runtime, const struct syn_task_spec 
     atomic_store_explicit(&task->awaited, LINK_BIAS, memory_order_relaxed);
     linking.task = task;
     for (unsigned i = 0; i < spec->uses_count; i++)
-        use_data(&linking, &spec->uses[i]);
+        use_data(&linking, spec, &spec->uses[i]);
     for (unsigned i = 0; i < spec->after_count; i++)
-        wait_for(&linking, spec->after[i]->more->self);
+        wait_for(&linking, spec->after[i]->more->self, 0);
     syn_spin_unlock(&tasks->order);
+    if (__builtin_expect(linking.code < 0, 0))
+        note_error(task, linking.code);
     if (ret_task != NULL)
         *ret_task = task;
     if (linking.count == 0) {
         hand_over(runtime, lane, task, false);
     } else {
         int32_t bias = LINK_BIAS - linking.count;
+
+        SYN_PERTURB();
 
         syn_lane_count_tasks(lane, 1);
         if (atomic_fetch_sub_explicit(&task->awaited, bias, memory_order_acq_rel) == bias)
@@ -585,7 +484,7 @@ recycle(struct syn_worker *worker, struct syn_task *task)
     task->next = worker->finished;
     worker->finished = task;
     if (++worker->finished_count >= RETURN_BATCH) {
-        return_chain(worker->runtime->tasks, worker->finished, worker->finished_last);
+        syn_tasks_return(worker->runtime->tasks, worker->finished, worker->finished_last);
         worker->finished = NULL;
         worker->finished_count = 0;
     }
@@ -603,10 +502,9 @@ syn_task_ready(struct syn_runtime *runtime, struct syn_worker *worker, struct sy
 void
 syn_task_release_one(struct syn_worker *worker, struct syn_task *task, int code)
 {
-    int32_t none = 0;
-
+    SYN_PERTURB();
     if (code < 0)
-        (void)atomic_compare_exchange_strong(&task->error, &none, code);
+        note_error(task, code);
     if (worker->runtime->alone) {
         int32_t left = atomic_load_explicit(&task->awaited, memory_order_relaxed) - 1;
 
@@ -619,7 +517,7 @@ syn_task_release_one(struct syn_worker *worker, struct syn_task *task, int code)
     syn_task_ready(worker->runtime, worker, task);
 }
 
-static void
+static inline __attribute__((always_inline)) void
 release_all(struct syn_worker *worker, syn_edge edge, int code)
 {
     while (edge != 0) {
@@ -629,16 +527,16 @@ release_all(struct syn_worker *worker, syn_edge edge, int code)
         /* The edge lies in the record that it leads to, which is free to end once released. */
         if ((edge & SYN_EDGE_EXTRA) != 0) {
             struct syn_extra_edge *extra =
-                (struct syn_extra_edge *)(uintptr_t)(edge & ~SYN_EDGE_EXTRA);
+                (struct syn_extra_edge *)(uintptr_t)(edge & ~SYN_EDGE_FLAGS);
 
             next = extra->next;
             task = extra->to;
-            give_back_edge(worker->runtime->tasks, extra);
+            syn_tasks_return_edge(worker->runtime->tasks, extra);
         } else {
-            next = *(const syn_edge *)(uintptr_t)edge;
+            next = *(const syn_edge *)(uintptr_t)(edge & ~SYN_EDGE_FLAGS);
             task = (struct syn_task *)(uintptr_t)(edge & ~(uint64_t)(SYN_TASK_BYTES - 1));
         }
-        syn_task_release_one(worker, task, code);
+        syn_task_release_one(worker, task, (edge & SYN_EDGE_ORDER) != 0 ? 0 : code);
         edge = next;
     }
 }
@@ -652,6 +550,7 @@ close_successors(struct syn_task *task, bool alone)
 
     if (closed == 0)
         closed = (uint64_t)1 << SYN_REF_SHIFT; /* no reference is 0 */
+    SYN_PERTURB();
     if (alone)
         atomic_store_explicit(&task->successors, closed, memory_order_relaxed);
     else
@@ -667,6 +566,7 @@ syn_task_announce(struct syn_task_more *more, int code)
     more->code = code;
     if (more->callback != NULL)
         more->callback(more->callback_arg, code);
+    SYN_PERTURB();
     atomic_store_explicit(&more->done, 1, memory_order_release);
     syn_fence_light();
     if (atomic_load_explicit(&more->sleepers, memory_order_relaxed) != 0) {
@@ -684,8 +584,31 @@ syn_task_begin(struct syn_task *task)
     if (task->more == NULL)
         return atomic_load_explicit(&task->error, memory_order_relaxed);
     (void)atomic_compare_exchange_strong(&task->error, &error, ERROR_RUNNING);
-    return error;
+    return error == ERROR_RUNNING ? SYN_OK : error; /* it has begun before */
 }
+
+/* ---- failures ----
+ *
+ * Who is submitted after a failed task has ended must hear of it as those do who waited for it, or
+ * what a program gets would depend on who was faster. References in handles, to the last writer or
+ * to those who commute, outlive the task; so the record of one that failed is not used again, and
+ * says with what, until a wait has told of the failures. That costs nobody anything who does not
+ * fail: who finds that a reference is to a task that is over looks at one more word of a line that
+ * it has looked at anyway. */
+
+/* Before its list of successors is closed: who then finds it over finds this too. */
+static void
+mark_failed(struct syn_task *task, int code)
+{
+    uint64_t head = atomic_load_explicit(&task->successors, memory_order_relaxed);
+
+    if (task->more != NULL)
+        (void)atomic_fetch_add_explicit(&task->more->refs, 1, memory_order_relaxed);
+    atomic_store_explicit(&task->error, code, memory_order_relaxed);
+    __atomic_store_n(&task->name, (uint32_t)(head >> SYN_REF_SHIFT), __ATOMIC_RELAXED);
+}
+
+/* ---- running ---- */
 
 void
 syn_task_init_captured(struct syn_task *task, const struct syn_task_spec *spec,
@@ -731,6 +654,16 @@ undefer(struct syn_worker *worker)
                           memory_order_release);
 }
 
+static __attribute__((noinline, cold)) void
+end_failed(struct syn_worker *worker, struct syn_task *task, int code)
+{
+    mark_failed(task, code);
+    release_all(worker, close_successors(task, worker->runtime->alone), code);
+    if (task->more != NULL)
+        (void)syn_task_announce(task->more, code); /* not the last: it is kept */
+    syn_tasks_keep_failed(worker->runtime->tasks, task);
+}
+
 static void
 end(struct syn_worker *worker, struct syn_task *task, int code)
 {
@@ -738,10 +671,14 @@ end(struct syn_worker *worker, struct syn_task *task, int code)
 
     if (__builtin_expect((task->flags & SYN_TASK_HOLDS) != 0, 0))
         syn_data_let_go(worker, task);
-    release_all(worker, close_successors(task, worker->runtime->alone), code);
+    if (__builtin_expect(code < 0, 0)) {
+        end_failed(worker, task, code);
+        return;
+    }
+    release_all(worker, close_successors(task, worker->runtime->alone), SYN_OK);
     if (more == NULL) {
         recycle(worker, task);
-    } else if (syn_task_announce(more, code)) {
+    } else if (syn_task_announce(more, SYN_OK)) {
         syn_free(more);
         recycle(worker, task);
     }
@@ -793,6 +730,7 @@ syn_task_later(struct syn_worker *worker)
     assert(task != NULL);
     worker->current = NULL;
     defer(worker);
+    SYN_PERTURB();
     (void)atomic_compare_exchange_strong(&task->error, &running, 0);
     return task;
 }
@@ -845,7 +783,7 @@ syn_task_release(struct syn_task *task)
         struct syn_tasks *tasks = more->runtime->tasks;
 
         syn_free(more);
-        return_chain(tasks, task, task);
+        syn_tasks_return(tasks, task, task);
     }
     return NULL;
 }

@@ -22,6 +22,8 @@ typedef uint64_t syn_task_ref;
  */
 typedef uint64_t syn_edge;
 #define SYN_EDGE_EXTRA ((uint64_t)1)
+#define SYN_EDGE_ORDER ((uint64_t)2) /* it waits, but does not need the result */
+#define SYN_EDGE_FLAGS ((uint64_t)7)
 
 struct syn_extra_edge {
     syn_edge next;
@@ -59,8 +61,9 @@ struct syn_task {
     void *arg;
     struct syn_task *next; /* in whatever list it is */
     struct syn_task_more *more;
-    _Atomic int32_t error;   /* of a task it depended on, or its cancellation: it will not run */
-    uint32_t name;           /* captured: how many tasks it waits for */
+    _Atomic int32_t error; /* of a task it depended on, or its cancellation: it will not run */
+    uint32_t name; /* captured: how many tasks it waits for; else the generation that failed, while
+                      that is remembered, or 0 */
     struct syn_graph *graph; /* captured: whose it is; else NULL */
     struct syn_task_use uses[SYN_USES_INLINE];
     uint32_t index; /* captured: its number */

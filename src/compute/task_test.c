@@ -8,6 +8,8 @@
 #include <synor/base/mem.h>
 #include <synor/base/test.h>
 
+#include "stress_suite.h"
+
 static struct syn_runtime *
 runtime_with(unsigned workers)
 {
@@ -264,12 +266,9 @@ test_errors_take_dependents_along(void **state)
 
             assert_done(syn_task_submit(runtime, &spec, i == 18 ? &last : NULL, &err), &err);
         }
-        /* Whoever runs while the failed one is still to come cannot know; nobody does here. */
-        if (workers == 0) {
-            assert_code(syn_task_wait(runtime, last, &err), SYN_E_IO, &err);
-            assert_int_equal(broken_count, 0);
-        }
+        assert_code(syn_task_wait(runtime, last, &err), SYN_E_IO, &err);
         syn_runtime_wait(runtime);
+        assert_int_equal(broken_count, 0);
         assert_int_equal(atomic_load(&code), SYN_E_IO);
         assert_int_equal(sound_count, 10);
         (void)syn_task_release(last);
@@ -277,6 +276,122 @@ test_errors_take_dependents_along(void **state)
         (void)syn_data_free(sound);
         (void)syn_runtime_free(runtime);
     }
+}
+
+/* Submit a task on one piece of data and say how it ended. */
+static int
+code_of(struct syn_runtime *runtime, struct syn_data *data, enum syn_access access,
+        syn_task_fn *run)
+{
+    const struct syn_use use = {data, access};
+    int count = 0;
+    const struct syn_task_spec spec = {.run = run, .arg = &count, .uses = &use, .uses_count = 1};
+    struct syn_task *task = NULL;
+    struct syn_err err;
+    int code;
+
+    assert_done(syn_task_submit(runtime, &spec, &task, &err), &err);
+    code = syn_task_wait(runtime, task, &err);
+    (void)syn_task_release(task);
+    return code;
+}
+
+/* Who comes when a task has long failed hears of it as who waited for it does, until a wait. */
+static void
+test_failures_are_remembered(void **unused)
+{
+    (void)unused;
+    for (unsigned workers = 0; workers < 3; workers++) {
+        struct syn_runtime *runtime = runtime_with(workers);
+        struct syn_data *data;
+        int64_t content = 0;
+        struct syn_err err;
+
+        assert_done(syn_data_new(runtime, &content, 8, &data, &err), &err);
+        assert_int_equal(code_of(runtime, data, SYN_WRITE, give_up), SYN_E_IO);
+        assert_int_equal(code_of(runtime, data, SYN_READ, add_one), SYN_E_IO);
+        assert_int_equal(code_of(runtime, data, SYN_COMMUTE, add_one), SYN_E_IO);
+        assert_int_equal(code_of(runtime, data, SYN_UPDATE, add_one), SYN_E_IO);
+        assert_int_equal(code_of(runtime, data, SYN_UPDATE, add_one), SYN_E_IO);
+        /* What is written anew is good again. */
+        assert_int_equal(code_of(runtime, data, SYN_WRITE, add_one), SYN_OK);
+        assert_int_equal(code_of(runtime, data, SYN_READ, add_one), SYN_OK);
+        /* So it is when one failed that only read, */
+        assert_int_equal(code_of(runtime, data, SYN_READ, give_up), SYN_E_IO);
+        assert_int_equal(code_of(runtime, data, SYN_READ, add_one), SYN_OK);
+        assert_int_equal(code_of(runtime, data, SYN_UPDATE, add_one), SYN_OK);
+        /* but not when one of those that commute did, whatever others did after it. */
+        assert_int_equal(code_of(runtime, data, SYN_COMMUTE, give_up), SYN_E_IO);
+        for (unsigned i = 0; i < 20; i++)
+            assert_int_equal(code_of(runtime, data, SYN_COMMUTE, add_one), SYN_OK);
+        assert_int_equal(code_of(runtime, data, SYN_READ, add_one), SYN_E_IO);
+        syn_runtime_wait(runtime);
+        assert_int_equal(code_of(runtime, data, SYN_READ, add_one), SYN_OK);
+        (void)syn_data_free(data);
+        (void)syn_runtime_free(runtime);
+    }
+}
+
+/* What came before only needs to be over: a writer does not need the readers, nor what it
+ * overwrites, also if it was submitted while they were still to fail. */
+static void
+test_order_carries_no_failure(void **unused)
+{
+    static const enum syn_access before[] = {SYN_READ, SYN_WRITE, SYN_COMMUTE};
+
+    (void)unused;
+    for (unsigned i = 0; i < 2 * SYN_LEN(before); i++) {
+        struct syn_runtime *runtime = runtime_with(1);
+        struct syn_task *gate = NULL, *writer = NULL;
+        struct syn_use use = {NULL, before[i / 2]};
+        struct syn_task_spec spec = {.uses = &use, .uses_count = 1, .after = &gate};
+        _Atomic int open = 0;
+        int count = 0;
+        struct syn_err err;
+
+        assert_done(syn_data_new(runtime, &count, 4, &use.data, &err), &err);
+        assert_done(syn_task_submit(runtime,
+                                    &(struct syn_task_spec){.run = hold_until, .arg = &open}, &gate,
+                                    &err),
+                    &err);
+        spec.run = give_up;
+        spec.after_count = 1;
+        assert_done(syn_task_submit(runtime, &spec, NULL, &err), &err);
+        spec.run = add_one;
+        spec.arg = &count;
+        spec.after_count = 0;
+        use.access = i % 2 == 0 ? SYN_WRITE : SYN_UPDATE;
+        assert_done(syn_task_submit(runtime, &spec, &writer, &err), &err);
+        atomic_store(&open, 1);
+        if (use.access == SYN_WRITE || before[i / 2] == SYN_READ)
+            assert_done(syn_task_wait(runtime, writer, &err), &err);
+        else
+            assert_code(syn_task_wait(runtime, writer, &err), SYN_E_IO, &err);
+        (void)syn_task_release(writer);
+        (void)syn_task_release(gate);
+        (void)syn_data_free(use.data);
+        (void)syn_runtime_free(runtime);
+    }
+}
+
+/* More than are remembered: the last ones are. */
+static void
+test_failures_without_end(void **unused)
+{
+    struct syn_runtime *runtime = runtime_with(1);
+    struct syn_task_spec spec = {.run = give_up};
+    struct syn_data *data;
+    int content = 0;
+    struct syn_err err;
+
+    (void)unused;
+    assert_done(syn_data_new(runtime, &content, 4, &data, &err), &err);
+    for (unsigned i = 0; i < 70000; i++)
+        assert_done(syn_task_submit(runtime, &spec, NULL, &err), &err);
+    assert_int_equal(code_of(runtime, data, SYN_WRITE, give_up), SYN_E_IO);
+    assert_int_equal(code_of(runtime, data, SYN_READ, add_one), SYN_E_IO);
+    (void)syn_data_free(data);
+    (void)syn_runtime_free(runtime);
 }
 
 static void
@@ -582,8 +697,27 @@ test_memory_is_flat(void **unused)
     }
 }
 
+/* ---- the same with threads held up, see stress_suite.h ---- */
+
+static void
+stress_order(uint64_t seed)
+{
+    random_tasks((unsigned)(seed % 4), seed);
+}
+
+static void
+stress_groups(uint64_t seed)
+{
+    commute_and_reduce((unsigned)(seed % 4), seed);
+}
+
+static const struct syn_stress_case stress[] = {
+    {"order", stress_order},
+    {"groups", stress_groups},
+};
+
 int
-main(void)
+main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_memory_is_flat),
@@ -593,10 +727,15 @@ main(void)
         cmocka_unit_test(test_readers_for_ever),
         cmocka_unit_test(test_after_and_wait),
         cmocka_unit_test(test_errors_take_dependents_along),
+        cmocka_unit_test(test_failures_are_remembered),
+        cmocka_unit_test(test_order_carries_no_failure),
+        cmocka_unit_test(test_failures_without_end),
         cmocka_unit_test(test_cancel_before_it_begins),
         cmocka_unit_test(test_specs_are_checked),
         cmocka_unit_test(test_memory_may_be_short),
     };
 
+    if (syn_stress_wanted(argc, argv))
+        return syn_stress_run("task", stress, SYN_LEN(stress));
     return cmocka_run_group_tests_name("task", tests, NULL, NULL);
 }

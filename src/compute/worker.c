@@ -11,8 +11,8 @@
 #include "worker_priv.h"
 
 #include <string.h>
-#include <time.h>
 
+#include <synor/base/clock.h>
 #include <synor/base/mem.h>
 
 #include "task_priv.h"
@@ -25,15 +25,6 @@
 
 _Thread_local struct syn_worker *syn_self SYN_TLS_FAST;
 
-static int64_t
-now_ns(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 /* ---- the pace ---- */
 
 static bool
@@ -45,14 +36,15 @@ are_short(const struct syn_worker *worker)
 static void
 pace_start(struct syn_worker *worker)
 {
-    worker->pace_ns = now_ns();
+    worker->turns++;
+    worker->pace_ns = syn_clock_ns();
     worker->pace_left = worker->pace_count = worker->chunk;
 }
 
 static void
 pace_look(struct syn_worker *worker)
 {
-    int64_t now = now_ns();
+    int64_t now = syn_clock_ns();
     int64_t each = (now - worker->pace_ns) / worker->pace_count;
     int64_t fit = each > 0 ? PACE_NS / each : PACE_CALLS;
 
@@ -68,6 +60,7 @@ syn_worker_count(struct syn_worker *worker)
 {
     uint64_t executed = atomic_load_explicit(&worker->executed, memory_order_relaxed);
 
+    SYN_PERTURB();
     atomic_store_explicit(&worker->executed, executed + 1, memory_order_release);
     if (--worker->pace_left == 0)
         pace_look(worker);
@@ -272,6 +265,7 @@ run_one(struct syn_worker *worker)
     if (task != NULL) {
         worker->ready = task->next;
         worker->ready_count--;
+        SYN_PERTURB();
         if (worker->ready != NULL && !runtime->alone &&
             atomic_load_explicit(&worker->pile.count, memory_order_relaxed) == 0)
             share(worker);
@@ -327,13 +321,20 @@ syn_worker_wake_slow(struct syn_runtime *runtime)
         if (atomic_load_explicit(&runtime->idle.spinning, memory_order_relaxed) != 0)
             return;
     }
-    /* The woken one watches from now on, so that the next publisher need not wake another. */
-    if (!atomic_compare_exchange_strong(&runtime->idle.spinning, &none, 1))
-        return;
-    index = syn_idle_pick(&runtime->idle);
-    if (index < 0) {
+    for (;;) {
+        /* The woken one watches from now on, so that the next publisher need not wake another. */
+        if (!atomic_compare_exchange_strong(&runtime->idle.spinning, &none, 1))
+            return;
+        index = syn_idle_pick(&runtime->idle);
+        if (index >= 0)
+            break;
+        SYN_PERTURB();
         atomic_store(&runtime->idle.spinning, 0);
-        return;
+        /* Nobody watched after all: who published meanwhile relied on it, and who fell asleep
+         * meanwhile did not see that. */
+        SYN_FENCE_FULL();
+        if (!syn_idle_any(&runtime->idle))
+            return;
     }
     atomic_fetch_add_explicit(&runtime->wakes, 1, memory_order_relaxed);
     syn_waitword_wake(&runtime->workers[index]->parker.word, false);
@@ -367,6 +368,7 @@ is_quiet(const struct syn_runtime *runtime)
     /* In this order: what is seen executed was submitted before that. */
     for (unsigned i = 0; i < runtime->seats_count; i++)
         executed += atomic_load_explicit(&runtime->workers[i]->executed, memory_order_acquire);
+    SYN_PERTURB();
     lanes = atomic_load_explicit(&runtime->lanes_count, memory_order_acquire);
     for (uint32_t i = 0; i < lanes; i++)
         submitted += syn_lane_submitted(runtime->lanes[i]);
@@ -397,9 +399,13 @@ is_reached(const struct syn_runtime *runtime, const struct goal *goal)
 void
 syn_worker_wake_one(struct syn_runtime *runtime, unsigned index)
 {
+    struct syn_worker *worker = runtime->workers[index];
+
+    if (worker == syn_self)
+        return; /* it looks before it sleeps */
     syn_fence_light();
-    if (atomic_load_explicit(&runtime->idle.sleepers, memory_order_relaxed) != 0)
-        syn_waitword_wake(&runtime->workers[index]->parker.word, false);
+    if (syn_idle_has(&runtime->idle, index))
+        syn_waitword_wake(&worker->parker.word, false);
 }
 
 void
@@ -442,7 +448,7 @@ watch(struct syn_worker *worker, const struct goal *goal)
             return false;
         worker->spinner = true;
     }
-    until = now_ns() + SYN_MAX(runtime->spin_ns, 0);
+    until = syn_clock_ns() + SYN_MAX(runtime->spin_ns, 0);
     do {
         for (unsigned i = 0; i < 16; i++) {
             if (work_visible(worker))
@@ -452,10 +458,24 @@ watch(struct syn_worker *worker, const struct goal *goal)
         }
         if (is_reached(runtime, goal))
             return true;
-    } while (now_ns() < until);
+    } while (syn_clock_ns() < until);
     worker->spinner = false;
+    SYN_PERTURB();
     atomic_store(&runtime->idle.spinning, 0);
     return false;
+}
+
+static void
+park(struct syn_worker *worker, uint32_t seen)
+{
+    const struct syn_source *source = source_of(worker);
+
+    syn_count(&worker->parks);
+    if (source != NULL)
+        source->parks(source->self, worker->index, true);
+    syn_waitword_sleep(&worker->parker.word.value, seen);
+    if (source != NULL)
+        source->parks(source->self, worker->index, false);
 }
 
 static void
@@ -464,13 +484,14 @@ sleep_idle(struct syn_worker *worker, const struct goal *goal)
     struct syn_runtime *runtime = worker->runtime;
     uint32_t seen = atomic_load_explicit(&worker->parker.word.value, memory_order_acquire);
 
-    syn_fork_want(worker);
+    SYN_PERTURB();
     syn_idle_enter(&runtime->idle, worker->index);
     syn_fence_heavy();
-    if (!work_visible(worker) && !is_reached(runtime, goal)) {
-        syn_count(&worker->parks);
-        syn_waitword_sleep(&worker->parker.word.value, seen);
-    }
+    /* Not before: who answered a request of somebody not among the sleepers yet would wake nobody,
+     * and might have taken back what it published when that one looks. */
+    syn_fork_want(worker);
+    if (!work_visible(worker) && !is_reached(runtime, goal))
+        park(worker, seen);
     if (!syn_idle_leave(&runtime->idle, worker->index))
         worker->spinner = true; /* woken to watch */
 }
@@ -575,6 +596,7 @@ syn_runtime_wait(struct syn_runtime *runtime)
         }
     }
     (void)atomic_fetch_sub(&runtime->waiters, 1);
+    syn_tasks_forget_failures(runtime);
 }
 
 void

@@ -25,6 +25,7 @@ struct syn_source {
     void *self;
     bool (*take)(void *self, struct syn_worker *worker); /* run one piece; false: there is none */
     bool (*any)(const void *self, unsigned index);       /* would take() find something? */
+    void (*parks)(void *self, unsigned index, bool begins); /* it goes to sleep; it woke up */
 };
 
 /* A call that waits. */
@@ -60,6 +61,7 @@ struct syn_worker {
     uint32_t pace_left; /* calls until the clock is looked at again */
     uint32_t pace_count;
     int64_t pace_ns;
+    uint32_t turns; /* times that it began to look for work, after something else or nothing */
     uint32_t index;
     uint32_t scan;                             /* where the last search for work succeeded */
     bool spinner;                              /* it holds idle.spinning */
@@ -179,6 +181,8 @@ void syn_lanes_end(struct syn_runtime *runtime);
 
 SYN_MUST int syn_tasks_new(struct syn_runtime *runtime, struct syn_err *err);
 void syn_tasks_free(struct syn_runtime *runtime);
+/* A wait has told of the failures: handles are what they are. */
+void syn_tasks_forget_failures(struct syn_runtime *runtime);
 /* Run a ready task to its end and release what waited for it. */
 void syn_task_run(struct syn_worker *worker, struct syn_task *task);
 

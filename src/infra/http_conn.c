@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <synor/base/clock.h>
 #include <synor/base/log.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
@@ -26,15 +27,6 @@
 #define OUT_KEEP_BYTES 65536
 
 static const char continue_line[] = "HTTP/1.1 100 Continue\r\n\r\n";
-
-static int64_t
-now_ns(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
 
 /* --- reading ------------------------------------------------------------------------------------
  */
@@ -509,7 +501,7 @@ head_done(struct http_conn *conn, size_t len)
     conn->head_len = len;
     conn->in_used = len;
     req->seq = ++conn->server->request_seq;
-    req->started_ns = now_ns();
+    req->started_ns = syn_clock_ns();
     req->body_done = false;
     rc = http_head_parse(conn->in, len, &req->head, &err);
     if (rc < 0) {
@@ -543,7 +535,7 @@ step_head(struct http_conn *conn)
         conn->req.body_done = false;
         conn->req.head.minor_zero = false;
         conn->close_after = true;
-        conn->req.started_ns = now_ns();
+        conn->req.started_ns = syn_clock_ns();
         return refuse(
             conn, SYN_FAIL(&err, SYN_E_TOOBIG, "the request's head has more than %zu bytes", max),
             &err, 431);
@@ -678,7 +670,7 @@ account(struct http_conn *conn)
 {
     struct syn_http_req *req = &conn->req;
     const struct http_route_entry *entry = req->match.entry;
-    int64_t took = now_ns() - req->started_ns;
+    int64_t took = syn_clock_ns() - req->started_ns;
     int class = req->reply.status / 100;
 
     if (entry != NULL && entry->latency != NULL && class >= 1 && class <= 5) {
@@ -909,7 +901,7 @@ http_conn_expired(struct http_conn *conn)
     if ((conn->state == HTTP_HEAD && conn->in_len > 0) || conn->state == HTTP_BODY) {
         conn->close_after = true;
         if (conn->state == HTTP_HEAD) {
-            conn->req.started_ns = now_ns();
+            conn->req.started_ns = syn_clock_ns();
             conn->req.body_done = false;
             conn->req.head.minor_zero = false;
         }

@@ -211,6 +211,7 @@ read_doc(struct syn_store_db *db, sqlite3_stmt *stmt, struct syn_store_doc **ret
     size_t len = (size_t)sqlite3_column_bytes(stmt, 2);
     bool dead = sqlite3_column_type(stmt, 2) == SQLITE_NULL;
 
+    *ret_doc = NULL;
     if (!key || (!dead && len > 0 && !value))
         return fail(db, "reading", err); /* no memory for the column */
     if (!value && !dead)
@@ -365,7 +366,7 @@ read_event(struct syn_store_db *db, sqlite3_stmt *stmt, struct syn_store_batch *
            struct syn_err *err)
 {
     struct syn_store_event *event = &batch->events[batch->count];
-    struct syn_store_doc *doc = NULL;
+    struct syn_store_doc *doc;
     int64_t prev = sqlite3_column_int64(stmt, 6);
     int rc = read_doc(db, stmt, &doc, err);
 

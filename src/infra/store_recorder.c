@@ -1,5 +1,6 @@
 #include <pthread.h>
 
+#include <synor/base/clock.h>
 #include <synor/base/test.h>
 
 #include "store_suite.h"
@@ -64,11 +65,9 @@ syn_store_recorder_event(void *arg, const struct syn_store_event *event)
 size_t
 syn_store_recorder_wait(struct syn_store_recorder *recorder, size_t count)
 {
-    struct timespec until;
+    struct timespec until = syn_clock_in_ms(WAIT_S * INT64_C(1000));
     int rc = 0;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += WAIT_S;
     pthread_mutex_lock(&recorder->lock);
     while (rc == 0 && recorder->count < count)
         rc = pthread_cond_timedwait(&recorder->more, &recorder->lock, &until);

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include <synor/base/clock.h>
 #include <synor/base/mem.h>
 
 #include "store_group_priv.h"
@@ -225,26 +226,11 @@ wait_for_work(struct syn_store_writer *writer)
         pthread_cond_wait(&writer->work, &writer->lock);
     } else {
         int64_t wait_ms = SYN_MAX(due_ms - syn_store_group_now_ms(&writer->group), 0);
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += (time_t)(wait_ms / 1000);
-        until.tv_nsec += (long)(wait_ms % 1000) * 1000000;
-        if (until.tv_nsec >= 1000000000) {
-            until.tv_sec++;
-            until.tv_nsec -= 1000000000;
-        }
+        struct timespec until = syn_clock_in_ms(wait_ms);
+
         pthread_cond_timedwait(&writer->work, &writer->lock, &until);
     }
     writer->sleeping = false;
-}
-
-static int64_t
-mono_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 /* Wait while a caller is at the connection. */
@@ -262,9 +248,9 @@ yield_to_caller(struct syn_store_writer *writer)
 static void
 gather(struct syn_store_writer *writer, size_t expected)
 {
-    int64_t until_ns = mono_ns() + GATHER_NS;
+    int64_t until_ns = syn_clock_ns() + GATHER_NS;
 
-    while (writer->count < expected && mono_ns() < until_ns) {
+    while (writer->count < expected && syn_clock_ns() < until_ns) {
         pthread_mutex_unlock(&writer->lock);
         sched_yield();
         pthread_mutex_lock(&writer->lock);

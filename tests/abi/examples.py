@@ -19,7 +19,7 @@ LOADS = {"devices"}
 
 
 def run_all(place, folder, names):
-    env = place.env | {"OCL_ICD_VENDORS": "/nonexistent"}
+    env = place.env | {"OCL_ICD_VENDORS": "/nonexistent", "VK_ICD_FILENAMES": "/nonexistent"}
     for name in names:
         said = expect(run([os.path.join(folder, name)], env=env), name)
         if not said:

@@ -110,6 +110,25 @@ def every_strategy_gives_the_same():
 
 
 @case
+def a_plan_runs_nothing():
+    for name in RESULTS:
+        for strategy in strategies():
+            plan = run_json(graph(name), "--modelled", "h100-sxm", "--strategy", strategy, "--plan")
+            assert plan["plan"] and plan["strategy"] == strategy, plan
+            assert plan["makespan_ns"] == max(task["end_ns"] for task in plan["tasks"]), plan
+            for task in plan["tasks"]:
+                took = task["end_ns"] - task["begin_ns"]
+                estimate = task["estimates_ns"][task["device"]]
+                assert abs(took - estimate) <= 1 + estimate / 100, task
+            assert sum(one["tasks"] for one in plan["workers"]) == len(plan["tasks"]), plan
+    text = run(graph("gemm-chain"), "--plan").stdout
+    assert "Nothing ran." in text and "ON cpu0" in text, text
+    for words in (["--result", "total"], ["--gantt", "x.svg"], ["--repeat", "2"], ["--pieces", "2"]):
+        refused = run(graph("gemm-chain"), "--plan", *words, code=2)
+        assert words[0] in refused.stderr, refused
+
+
+@case
 def every_device_gives_the_same():
     there = subprocess.run([SYNOR, "compute", "devices", "list", "--json"], capture_output=True,
                            text=True, check=True, env=ENV).stdout

@@ -120,7 +120,7 @@ def a_node_lists_its_devices(p):
     equal(p.json("node", "get", node)["status"]["devices"], listed)
     equal(p.api("GET", f"/v1/nodes/{node}")["status"]["devices"], listed)
     maps = open(f"/proc/{p.process.pid}/maps", encoding="ascii", errors="replace").read()
-    for library in ("libOpenCL", "libpocl", "libcuda", "libamdhip64"):
+    for library in ("libOpenCL", "libpocl", "libcuda", "libamdhip64", "libvulkan", "libze_loader"):
         check(library not in maps, f"{library} was loaded into the daemon")
 
 

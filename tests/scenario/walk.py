@@ -60,6 +60,15 @@ def graph_run(document):
     check(document["workers"] and document["kernels"] and document["results"], document)
 
 
+def graph_plan(document):
+    has({"plan": bool, "strategy": str, "makespan_ns": int, "energy_uj": int, "transfers": dict,
+         "workers": list, "tasks": list}, document)
+    check(document["makespan_ns"] == max(task["end_ns"] for task in document["tasks"]), document)
+    for task in document["tasks"]:
+        has({"name": str, "device": str, "begin_ns": int, "end_ns": int, "estimates_ns": dict}, task)
+        check(set(task["estimates_ns"]) >= {"cpu0", "modelled0"}, task)
+
+
 def explanation(document):
     has({"id": str, "state": str, "why": list, "fix": list}, document)
     for row in document["why"]:
@@ -101,6 +110,8 @@ ROWS = {
     "compute devices profiles": [([], 0, items), (["h100-sxm"], 0, anything), (["h0"], 1, error)],
     "compute devices bench": [(["nope"], 1, error)],
     "compute run-graph": [([GRAPH, "--devices", "cpu0", "--result", "sum"], 0, graph_run),
+                          ([GRAPH, "--modelled", "h100-sxm", "--plan"], 0, graph_plan),
+                          ([GRAPH, "--plan", "--repeat", "2"], 2, error),
                           ([GRAPH, "--result", "nope"], 1, error), ([], 2, error)],
     "completion": [(["bash"], 0, anything), (["tcsh"], 2, error), ([], 2, error)],
     "node list": [([], 0, lambda d: items(d, "node"))],

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The texts of kernels are CUDA C, HIP C and OpenCL C: clang's front end takes each, without a word.
+"""The texts of kernels are CUDA C, HIP C, OpenCL C and GLSL: clang's front end, and for GLSL the
+reference compiler where it is installed, takes each without a word.
 
 For every text in src/compute/kernels/text/ and every row of options that its kernel's table has. What
 the vendors' compilers declare by themselves is declared here, no more: a text that needs more would
@@ -10,9 +11,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
-KERNELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "src", "compute", "kernels")
-ROW = re.compile(r'COMPILED\(SYN_DTYPE_\w+, "([^"]+)"\)')
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+KERNELS = os.path.join(ROOT, "src", "compute", "kernels")
+INCLUDES = ["include", "src/base/include", "src/compute/include"]
+ROW = re.compile(r'\.options\s*=\s*\(((?:\s*"[^"]*")+)\s*\)')
 
 BUILT_IN = """
 #define __global__ __attribute__((global))
@@ -40,6 +44,14 @@ def read(*parts):
         return file.read()
 
 
+def rows(name):
+    """The options that a kernel's table has, as the preprocessor sees it, each once."""
+    done = subprocess.run(["clang", "-E", "-P", *(f"-I{os.path.join(ROOT, path)}" for path in INCLUDES),
+                           os.path.join(KERNELS, name + ".c")],
+                          text=True, capture_output=True, check=True, timeout=60)
+    return list(dict.fromkeys("".join(re.findall(r'"([^"]*)"', row)) for row in ROW.findall(done.stdout)))
+
+
 def problem(dialect, text, options):
     """What the compiler says, or nothing."""
     text = read("text", "prelude.cl") + text
@@ -50,17 +62,44 @@ def problem(dialect, text, options):
     return done.stderr if done.returncode or done.stderr else ""
 
 
+HEAD = """#version 460
+#extension GL_EXT_buffer_reference : require
+#extension GL_EXT_buffer_reference2 : require
+#extension GL_EXT_scalar_block_layout : require
+#extension GL_EXT_shader_explicit_arithmetic_types : require
+layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
+#define KERNEL void
+"""
+
+
+def glsl_problem(text, options):
+    """The same of the compiler of GLSL. What the driver puts behind a text is the driver's to test."""
+    text = HEAD + read("text", "prelude.cl") + text + "\nvoid main() {}\n"
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "text.comp")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        done = subprocess.run(["glslangValidator", "--target-env", "vulkan1.2", *options.split(), "-o",
+                               os.path.join(folder, "out.spv"), path],
+                              text=True, capture_output=True, check=False, timeout=60)
+    said = [line for line in done.stdout.splitlines() if line.strip() and line.strip() != path]
+    return "\n".join(said) if done.returncode or said else ""
+
+
 def main():
     if not shutil.which("clang"):
         print("clang is not installed")
         return 77
     names = sorted(name.removesuffix(".cl") for name in os.listdir(os.path.join(KERNELS, "text")))
     names.remove("prelude")
+    has_glsl = bool(shutil.which("glslangValidator"))
     checked = failures = 0
     for name in names:
-        for options in ROW.findall(read(name + ".c")):
-            for dialect in DIALECTS:
-                said = problem(dialect, read("text", name + ".cl"), options)
+        for options in rows(name):
+            for dialect in [*DIALECTS, *(["glsl"] if has_glsl else [])]:
+                text = read("text", name + ".cl")
+                said = (glsl_problem(text, options) if dialect == "glsl"
+                        else problem(dialect, text, options))
                 checked += 1
                 failures += bool(said)
                 if said:
@@ -68,8 +107,11 @@ def main():
     if problem("cuda", "KERNEL broken() { nothing(); }\n", "") == "":
         print("clang takes what is broken")
         failures += 1
+    if has_glsl and glsl_problem("KERNEL broken() { nothing(); }\n", "-DELEM=float") == "":
+        print("the compiler of GLSL takes what is broken")
+        failures += 1
     print(f"{checked} compilations, {failures} problems", file=sys.stderr)
-    return 1 if failures or checked < 3 * len(names) else 0
+    return 1 if failures or checked < 6 * len(names) else 0
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ enter(struct syn_dev *dev, const char *what, struct syn_err *err)
 {
     int fault = atomic_load_explicit(&armed.fault, memory_order_relaxed);
 
+    SYN_PERTURB();
     if (fault != SYN_DEV_FAULT_FULL && struck(dev)) {
         if (fault == SYN_DEV_FAULT_IO)
             return SYN_FAIL(err, SYN_E_IO, "%s: %s: injected fault", dev->info.id, what);

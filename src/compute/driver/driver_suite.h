@@ -23,8 +23,9 @@ struct syn_driver_case {
 extern const struct syn_native_entry syn_suite_entries[];
 extern const size_t syn_suite_entries_count;
 
-/** The kernels in OpenCL C, and in CUDA C or HIP C. */
+/** The kernels in OpenCL C, in GLSL as the driver takes it, and in CUDA C or HIP C. */
 extern const char syn_suite_opencl[];
+extern const char syn_suite_glsl[];
 extern const char syn_suite_cuda[];
 
 /** Run the suite; the result is main()'s. Where the driver is absent, every test is skipped and the

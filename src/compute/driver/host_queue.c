@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include <synor/base/clock.h>
 #include <synor/base/mem.h>
 
 #define ALIGN 64
@@ -75,23 +76,14 @@ struct host_queue {
     pthread_t thread;
 };
 
-int64_t
-syn_host_now_ns(void)
-{
-    struct timespec now = {0};
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 int
 syn_poll_wait(int (*poll)(struct syn_dev_event *event, struct syn_err *err),
               struct syn_dev_event *event, int64_t timeout_ns, struct syn_err *err)
 {
-    int64_t start = syn_host_now_ns(), nap = NAP_MIN_NS;
+    int64_t start = syn_clock_ns(), nap = NAP_MIN_NS;
     int rc = poll(event, err);
 
-    while (rc == SYN_DRV_PENDING && syn_host_now_ns() - start < timeout_ns) {
+    while (rc == SYN_DRV_PENDING && syn_clock_ns() - start < timeout_ns) {
         const struct timespec ts = {0, nap};
 
         (void)nanosleep(&ts, NULL);
@@ -209,7 +201,7 @@ syn_host_event_wait(struct syn_dev_event *base, int64_t timeout_ns, struct syn_e
     int rc, waited = 0;
 
     if (timeout_ns > 0) {
-        int64_t now = syn_host_now_ns();
+        int64_t now = syn_clock_ns();
 
         until = timeout_ns > INT64_MAX - now ? INT64_MAX : now + timeout_ns;
         at.tv_sec = until / 1000000000;
@@ -267,21 +259,25 @@ syn_host_event_notify(struct syn_dev_event *base, void (*fn)(void *), void *arg,
     return SYN_OK;
 }
 
-static void
-event_begin(struct host_event *event)
+void
+syn_host_event_begin(struct syn_dev_event *base)
 {
+    struct host_event *event = event_of(base);
+
     (void)pthread_mutex_lock(&event->lock);
     assert(!event->pending); /* one command at a time signals it */
     event->pending = true;
     (void)pthread_mutex_unlock(&event->lock);
 }
 
-static void
-event_finish(struct host_event *event, int rc, const struct syn_err *err,
-             const struct syn_dev_span *span)
+void
+syn_host_event_finish(struct syn_dev_event *base, int rc, const struct syn_err *err,
+                      const struct syn_dev_span *span)
 {
+    struct host_event *event = event_of(base);
     struct notify *notify = NULL;
 
+    SYN_PERTURB();
     (void)pthread_mutex_lock(&event->lock);
     event->rc = rc;
     event->err = *err;
@@ -290,6 +286,7 @@ event_finish(struct host_event *event, int rc, const struct syn_err *err,
     event->pending = false;
     (void)pthread_cond_broadcast(&event->done);
     (void)pthread_mutex_unlock(&event->lock);
+    SYN_PERTURB();
     /* From here on the event may be gone. */
     while (notify) {
         struct notify *entry = notify;
@@ -370,10 +367,10 @@ run_cmd(struct host_queue *queue, const struct host_cmd *cmd)
 
     if (rc == SYN_OK && atomic_load(&queue->failed))
         rc = SYN_FAIL(&err, SYN_E_CANCELED, "an earlier command of the queue failed");
-    span.start_ns = span.end_ns = syn_host_now_ns();
+    span.start_ns = span.end_ns = syn_clock_ns();
     if (rc == SYN_OK) {
         rc = run_body(cmd, &err);
-        span.end_ns = syn_host_now_ns();
+        span.end_ns = syn_clock_ns();
     }
     if (rc < 0)
         atomic_store(&queue->failed, true);
@@ -393,7 +390,7 @@ run_cmd(struct host_queue *queue, const struct host_cmd *cmd)
     }
     queue->last_ns = span.end_ns;
     if (cmd->signal)
-        event_finish(cmd->signal, rc, &err, &span);
+        syn_host_event_finish(&cmd->signal->base, rc, &err, &span);
 }
 
 static void *
@@ -497,7 +494,7 @@ push_take(struct host_queue *queue, struct host_cmd *cmd, struct syn_err *err)
     }
     if (rc == SYN_OK) {
         if (owned->signal)
-            event_begin(owned->signal);
+            syn_host_event_begin(&owned->signal->base);
         *queue->last = owned;
         queue->last = &owned->next;
         owned = NULL;
@@ -518,7 +515,7 @@ give(const struct syn_dev_cmd *how, struct host_cmd *cmd, struct syn_err *err)
     take_waits(cmd, how);
     if (queue->in_place) {
         if (cmd->signal)
-            event_begin(cmd->signal);
+            syn_host_event_begin(&cmd->signal->base);
         run_cmd(queue, cmd);
         return SYN_OK;
     }
@@ -654,7 +651,7 @@ syn_host_launch(struct syn_dev *dev, const struct syn_dev_launch *launch,
     if (!queue->in_place)
         return push_take(queue, cmd, err);
     if (cmd->signal)
-        event_begin(cmd->signal);
+        syn_host_event_begin(&cmd->signal->base);
     run_cmd(queue, cmd);
     syn_free(cmd);
     return SYN_OK;

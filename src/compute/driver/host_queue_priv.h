@@ -1,5 +1,6 @@
-/* Queues and events for drivers whose commands the host's cores run: `cpu` and `modelled`. A queue
- * has a thread, started with its first command; an inline queue runs commands where they are given.
+/* Queues and events for drivers whose commands the host's cores run: `cpu` and `modelled`; the
+ * events serve `vulkan` too, whose queues have threads of their own. A queue has a thread, started
+ * with its first command; an inline queue runs commands where they are given.
  *
  * What a command costs is the driver's to say: `cost` is called when a command has run and fills
  * the span, which begins with what the clock said. */
@@ -7,6 +8,8 @@
 #define SYN_COMPUTE_HOST_QUEUE_PRIV_H
 
 #include <synor/compute/driver_ops.h>
+
+#include "../perturb_priv.h"
 
 #define SYN_HOST_QUEUE_MAX 4096 /* commands waiting in one queue; more are LIMIT */
 
@@ -45,6 +48,12 @@ int syn_host_event_span(struct syn_dev_event *event, struct syn_dev_span *ret, s
 int syn_host_event_notify(struct syn_dev_event *event, void (*fn)(void *), void *arg,
                           struct syn_err *err);
 
+/* For queues of another kind whose events these are: a command that signals one was given; it is
+ * done. The event is in no other command's use in between. */
+void syn_host_event_begin(struct syn_dev_event *event);
+void syn_host_event_finish(struct syn_dev_event *event, int rc, const struct syn_err *err,
+                           const struct syn_dev_span *span);
+
 int syn_host_copy(struct syn_dev *dev, const struct syn_dev_copy *copy,
                   const struct syn_dev_cmd *cmd, struct syn_err *err);
 int syn_host_peer_copy(const struct syn_dev_copy *copy, const struct syn_dev_cmd *cmd,
@@ -73,8 +82,5 @@ int syn_poll_wait(int (*poll)(struct syn_dev_event *event, struct syn_err *err),
 /* Memory aligned to 64 bytes; NULL when there is none. */
 void *syn_host_block(uint64_t bytes);
 void syn_host_block_free(void *block);
-
-/* CLOCK_MONOTONIC. */
-int64_t syn_host_now_ns(void);
 
 #endif

@@ -1,13 +1,8 @@
 /* For tests: libcuda with NVRTC and NVML, or with -DSTANDIN_HIP libamdhip64 with HIPRTC, of a
  * machine with two devices. It computes on the host, at once, and is stricter than the real ones:
- * calls before initialisation or without a current context are refused, memory outside allocations
- * and objects freed twice abort, and so does whatever is left at the end of the process.
- *
- * standin_fail(nth, code) makes the nth call from now answer with `code`; a call that frees does so
- * all the same. standin_calls() counts. An event's first look after it was recorded finds it not
- * ready. */
-#include <inttypes.h>
-#include <pthread.h>
+ * calls before initialisation or without a current context are refused, and see standin_priv.h. A
+ * call that frees does so also when it fails. An event's first look after it was recorded finds it
+ * not ready. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,15 +10,6 @@
 #include <time.h>
 
 #include "stream_standin_priv.h"
-
-#define DEVICE_BYTES ((size_t)256 << 20)
-#define BLOCKS_MAX   4096
-
-struct block {
-    char *at;
-    size_t bytes;
-    int device; /* -1: pinned host memory, -2: registered host memory */
-};
 
 struct event {
     struct timespec at;
@@ -39,72 +25,23 @@ struct function {
     char name[64];
 };
 
-void standin_fail(uint64_t nth, int code);
-uint64_t standin_calls(void);
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct block blocks[BLOCKS_MAX];
-static size_t used[DEVICES];
-static int initialised, live; /* contexts, streams, events, modules, programs */
-static uint64_t fail_in, calls;
-static int fail_code;
+static int initialised;
 static struct function *functions; /* made once for each name, kept to the end */
 static __thread int current = -1;
 
-EXPORT void
-standin_fail(uint64_t nth, int code)
-{
-    (void)pthread_mutex_lock(&lock);
-    fail_in = nth;
-    fail_code = code;
-    calls = 0;
-    (void)pthread_mutex_unlock(&lock);
-}
-
-EXPORT uint64_t
-standin_calls(void)
-{
-    return calls;
-}
-
-static void
-die(const char *what)
-{
-    (void)fprintf(stderr, "stand-in: %s\n", what);
-    abort();
-}
-
-/* What every call starts with; the answer is 0 or the code to give. The lock is held from here to
- * standin_leave(). */
+/* What every call starts with; the answer is 0 or the code to give. */
 int
 standin_enter(int needs_context)
 {
-    (void)pthread_mutex_lock(&lock);
-    calls++;
-    if (fail_in > 0 && --fail_in == 0)
-        return fail_code;
-    if (!initialised)
-        return 3;
-    return needs_context && current < 0 ? 201 : 0;
-}
+    int code = standin_begin();
 
-int
-standin_leave(int code)
-{
-    (void)pthread_mutex_unlock(&lock);
-    return code;
-}
-
-void
-standin_count(int by)
-{
-    live += by;
-    if (live < 0)
-        die("an object was destroyed twice");
+    if (code == 0 && !initialised)
+        code = 3;
+    return code == 0 && needs_context && current < 0 ? 201 : code;
 }
 
 __attribute__((destructor)) static void
-look_back(void)
+free_functions(void)
 {
     while (functions) {
         struct function *function = functions;
@@ -112,87 +49,16 @@ look_back(void)
         functions = function->next;
         free(function);
     }
-    if (live != 0) {
-        (void)fprintf(stderr, "stand-in: %d objects are left\n", live);
-        _Exit(1);
-    }
-    for (int i = 0; i < BLOCKS_MAX; i++) {
-        if (blocks[i].at) {
-            (void)fprintf(stderr, "stand-in: memory is left (device %d)\n", blocks[i].device);
-            _Exit(1);
-        }
-    }
 }
 
 /* Memory. */
 
-static struct block *
-free_slot(void)
-{
-    for (int i = 0; i < BLOCKS_MAX; i++) {
-        if (!blocks[i].at)
-            return &blocks[i];
-    }
-    die("too many blocks");
-    return NULL;
-}
-
-static struct block *
-block_of(const void *at, size_t bytes, int of_device)
-{
-    for (int i = 0; i < BLOCKS_MAX; i++) {
-        struct block *b = &blocks[i];
-
-        if (b->at && (const char *)at >= b->at && (const char *)at + bytes <= b->at + b->bytes &&
-            (of_device ? b->device >= 0 : b->device < 0))
-            return b;
-    }
-    return NULL;
-}
-
-static char *
-device_memory(uint64_t at, size_t bytes)
-{
-    char *pointer = (char *)(uintptr_t)at;
-
-    if (!block_of(pointer, bytes, 1))
-        die("an address outside of device memory");
-    return pointer;
-}
-
 static int
 make_block(void **ret, size_t bytes, int device)
 {
-    struct block *b = free_slot();
+    int made = standin_block_make(ret, bytes, device);
 
-    if (bytes == 0)
-        return 1;
-    if (bytes > DEVICE_BYTES || (device >= 0 && used[device] > DEVICE_BYTES - bytes))
-        return 2;
-    b->at = aligned_alloc(256, (bytes + 255) / 256 * 256);
-    if (!b->at)
-        return 2;
-    memset(b->at, 0xa5, bytes);
-    b->bytes = bytes;
-    b->device = device;
-    if (device >= 0)
-        used[device] += bytes;
-    *ret = b->at;
-    return 0;
-}
-
-static void
-drop_block(void *at, int of_device)
-{
-    struct block *b = block_of(at, 1, of_device); /* not one that ends here */
-
-    if (!b || b->at != at)
-        die("memory that is not there is freed");
-    if (b->device >= 0)
-        used[b->device] -= b->bytes;
-    if (b->device != -2)
-        free(b->at);
-    *b = (struct block){0};
+    return made == STANDIN_NOTHING ? 1 : made == STANDIN_FULL ? 2 : 0;
 }
 
 EXPORT int NAME(cuMemAlloc_v2, hipMalloc)(uint64_t *ret, size_t bytes);
@@ -206,7 +72,7 @@ NAME(cuMemAlloc_v2, hipMalloc)(uint64_t *ret, size_t bytes)
         code = make_block(&at, bytes, current);
     if (code == 0)
         *ret = (uint64_t)(uintptr_t)at;
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuMemFree_v2, hipFree)(uint64_t at);
@@ -215,8 +81,8 @@ NAME(cuMemFree_v2, hipFree)(uint64_t at)
 {
     int code = standin_enter(0);
 
-    drop_block((void *)(uintptr_t)at, 1);
-    return standin_leave(code);
+    standin_block_drop((void *)(uintptr_t)at, 1);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuMemGetInfo_v2, hipMemGetInfo)(size_t *ret_free, size_t *ret_total);
@@ -226,10 +92,10 @@ NAME(cuMemGetInfo_v2, hipMemGetInfo)(size_t *ret_free, size_t *ret_total)
     int code = standin_enter(1);
 
     if (code == 0) {
-        *ret_free = DEVICE_BYTES - used[current];
-        *ret_total = DEVICE_BYTES;
+        *ret_free = STANDIN_DEVICE_BYTES - standin_used(current);
+        *ret_total = STANDIN_DEVICE_BYTES;
     }
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuMemHostAlloc, hipHostMalloc)(void **ret, size_t bytes, unsigned flags);
@@ -239,7 +105,7 @@ NAME(cuMemHostAlloc, hipHostMalloc)(void **ret, size_t bytes, unsigned flags)
     int code = standin_enter(1);
 
     (void)flags;
-    return standin_leave(code ? code : make_block(ret, bytes, -1));
+    return standin_end(code ? code : make_block(ret, bytes, STANDIN_PINNED));
 }
 
 EXPORT int NAME(cuMemFreeHost, hipHostFree)(void *at);
@@ -248,8 +114,8 @@ NAME(cuMemFreeHost, hipHostFree)(void *at)
 {
     int code = standin_enter(0);
 
-    drop_block(at, 0);
-    return standin_leave(code);
+    standin_block_drop(at, 0);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuMemHostRegister_v2, hipHostRegister)(void *at, size_t bytes, unsigned flags);
@@ -259,11 +125,11 @@ NAME(cuMemHostRegister_v2, hipHostRegister)(void *at, size_t bytes, unsigned fla
     int code = standin_enter(1);
 
     (void)flags;
-    if (code == 0 && block_of(at, bytes, 0))
+    if (code == 0 && standin_is_memory(at, bytes, 0))
         code = 712; /* registered already */
     if (code == 0)
-        *free_slot() = (struct block){at, bytes, -2};
-    return standin_leave(code);
+        standin_block_watch(at, bytes, STANDIN_REGISTERED);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuMemHostUnregister, hipHostUnregister)(void *at);
@@ -272,8 +138,8 @@ NAME(cuMemHostUnregister, hipHostUnregister)(void *at)
 {
     int code = standin_enter(0);
 
-    drop_block(at, 0);
-    return standin_leave(code);
+    standin_block_drop(at, 0);
+    return standin_end(code);
 }
 
 /* Devices and contexts. */
@@ -282,10 +148,12 @@ EXPORT int NAME(cuInit, hipInit)(unsigned flags);
 EXPORT int
 NAME(cuInit, hipInit)(unsigned flags)
 {
-    (void)pthread_mutex_lock(&lock);
-    initialised = 1;
+    int code = standin_begin();
+
     (void)flags;
-    return standin_leave(0);
+    if (code == 0)
+        initialised = 1;
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuDeviceGetCount, hipGetDeviceCount)(int *ret);
@@ -294,8 +162,8 @@ NAME(cuDeviceGetCount, hipGetDeviceCount)(int *ret)
 {
     int code = standin_enter(0);
 
-    *ret = getenv("STANDIN_NO_DEVICE") ? 0 : DEVICES;
-    return standin_leave(code);
+    *ret = getenv("STANDIN_NO_DEVICE") ? 0 : STANDIN_DEVICES;
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuDriverGetVersion, hipDriverGetVersion)(int *ret);
@@ -312,10 +180,10 @@ NAME(cuDeviceGet, hipDeviceGet)(int *ret, int ordinal)
 {
     int code = standin_enter(0);
 
-    if (code == 0 && (ordinal < 0 || ordinal >= DEVICES))
+    if (code == 0 && (ordinal < 0 || ordinal >= STANDIN_DEVICES))
         code = 101;
     *ret = ordinal;
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuDeviceGetName, hipDeviceGetName)(char *out, int cap, int device);
@@ -327,7 +195,7 @@ NAME(cuDeviceGetName, hipDeviceGetName)(char *out, int cap, int device)
     (void)snprintf(out, (size_t)cap, "%s",
                    device == 0 ? NAME("NVIDIA H100 80GB HBM3", "AMD Instinct MI300X")
                                : NAME("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "AMD Instinct MI300A"));
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuDeviceGetUuid_v2, hipDeviceGetUuid)(unsigned char *out, int device);
@@ -337,7 +205,7 @@ NAME(cuDeviceGetUuid_v2, hipDeviceGetUuid)(unsigned char *out, int device)
     int code = standin_enter(0);
 
     memset(out, 0x11 * (device + 1), 16);
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuDeviceTotalMem_v2, hipDeviceTotalMem)(size_t *ret, int device);
@@ -347,8 +215,8 @@ NAME(cuDeviceTotalMem_v2, hipDeviceTotalMem)(size_t *ret, int device)
     int code = standin_enter(0);
 
     (void)device;
-    *ret = DEVICE_BYTES;
-    return standin_leave(code);
+    *ret = STANDIN_DEVICE_BYTES;
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuDeviceGetPCIBusId, hipDeviceGetPCIBusId)(char *out, int cap, int device);
@@ -358,7 +226,7 @@ NAME(cuDeviceGetPCIBusId, hipDeviceGetPCIBusId)(char *out, int cap, int device)
     int code = standin_enter(0);
 
     (void)snprintf(out, (size_t)cap, "0000:%02x:00.0", 0x3bU + (unsigned)device);
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuCtxGetStreamPriorityRange, hipDeviceGetStreamPriorityRange)(int *least,
@@ -370,7 +238,7 @@ NAME(cuCtxGetStreamPriorityRange, hipDeviceGetStreamPriorityRange)(int *least, i
 
     *least = 0;
     *greatest = -5;
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuDeviceCanAccessPeer, hipDeviceCanAccessPeer)(int *ret, int device, int peer);
@@ -380,7 +248,7 @@ NAME(cuDeviceCanAccessPeer, hipDeviceCanAccessPeer)(int *ret, int device, int pe
     int code = standin_enter(0);
 
     *ret = device != peer;
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 #ifdef STANDIN_HIP
@@ -392,11 +260,11 @@ hipSetDevice(uintptr_t device)
 {
     int code = standin_enter(0);
 
-    if (code == 0 && (int)device >= DEVICES)
+    if (code == 0 && (int)device >= STANDIN_DEVICES)
         code = 101;
     if (code == 0)
         current = (int)device;
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int
@@ -404,10 +272,10 @@ hipDeviceReset(void)
 {
     int code = standin_enter(1);
 
-    return standin_leave(code);
+    return standin_end(code);
 }
 #else
-char standin_contexts[DEVICES];
+char standin_contexts[STANDIN_DEVICES];
 
 EXPORT int cuDeviceGetAttribute(int *ret, int which, int device);
 EXPORT int cuDevicePrimaryCtxRetain(uintptr_t *ret, int device);
@@ -428,7 +296,7 @@ cuDeviceGetAttribute(int *ret, int which, int device)
     *ret = 0;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         *ret = rows[i].which == which ? rows[i].value : *ret;
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int
@@ -440,7 +308,7 @@ cuDevicePrimaryCtxRetain(uintptr_t *ret, int device)
         *ret = (uintptr_t)&standin_contexts[device];
         standin_count(1);
     }
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int
@@ -450,7 +318,7 @@ cuDevicePrimaryCtxRelease_v2(int device)
 
     (void)device;
     standin_count(-1);
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int
@@ -459,7 +327,7 @@ cuDevicePrimaryCtxReset_v2(int device)
     int code = standin_enter(0);
 
     (void)device;
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int
@@ -467,12 +335,12 @@ cuCtxSetCurrent(uintptr_t ctx)
 {
     int code = standin_enter(0);
 
-    if (code == 0 &&
-        (ctx < (uintptr_t)standin_contexts || ctx >= (uintptr_t)(standin_contexts + DEVICES)))
+    if (code == 0 && (ctx < (uintptr_t)standin_contexts ||
+                      ctx >= (uintptr_t)(standin_contexts + STANDIN_DEVICES)))
         code = 201;
     if (code == 0)
         current = (int)(ctx - (uintptr_t)standin_contexts);
-    return standin_leave(code);
+    return standin_end(code);
 }
 #endif
 
@@ -480,14 +348,14 @@ EXPORT int NAME(cuCtxEnablePeerAccess, hipDeviceEnablePeerAccess)(uintptr_t peer
 EXPORT int
 NAME(cuCtxEnablePeerAccess, hipDeviceEnablePeerAccess)(uintptr_t peer, unsigned flags)
 {
-    static int enabled[DEVICES];
+    static int enabled[STANDIN_DEVICES];
     int code = standin_enter(1);
 
     (void)peer;
     (void)flags;
     if (code == 0)
         code = enabled[current]++ ? 704 : 0;
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 /* Streams and events. */
@@ -506,7 +374,7 @@ NAME(cuStreamCreateWithPriority, hipStreamCreateWithPriority)(void **ret, unsign
         *ret = malloc(1);
         standin_count(1);
     }
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuStreamDestroy_v2, hipStreamDestroy)(void *stream);
@@ -517,7 +385,7 @@ NAME(cuStreamDestroy_v2, hipStreamDestroy)(void *stream)
 
     free(stream);
     standin_count(-1);
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuStreamSynchronize, hipStreamSynchronize)(void *stream);
@@ -525,7 +393,7 @@ EXPORT int
 NAME(cuStreamSynchronize, hipStreamSynchronize)(void *stream)
 {
     (void)stream;
-    return standin_leave(standin_enter(1));
+    return standin_end(standin_enter(1));
 }
 
 EXPORT int NAME(cuStreamWaitEvent, hipStreamWaitEvent)(void *stream, void *event, unsigned flags);
@@ -537,7 +405,7 @@ NAME(cuStreamWaitEvent, hipStreamWaitEvent)(void *stream, void *event, unsigned 
     (void)stream;
     if (code == 0 && (flags != 0 || !((struct event *)event)->recorded))
         code = 1;
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuEventCreate, hipEventCreateWithFlags)(void **ret, unsigned flags);
@@ -552,7 +420,7 @@ NAME(cuEventCreate, hipEventCreateWithFlags)(void **ret, unsigned flags)
         *ret = calloc(1, sizeof(struct event));
         standin_count(1);
     }
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuEventDestroy_v2, hipEventDestroy)(void *event);
@@ -563,7 +431,7 @@ NAME(cuEventDestroy_v2, hipEventDestroy)(void *event)
 
     free(event);
     standin_count(-1);
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuEventRecord, hipEventRecord)(void *event, void *stream);
@@ -579,7 +447,7 @@ NAME(cuEventRecord, hipEventRecord)(void *event, void *stream)
         e->recorded = 1;
         e->looked = 0;
     }
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuEventQuery, hipEventQuery)(void *event);
@@ -593,7 +461,7 @@ NAME(cuEventQuery, hipEventQuery)(void *event)
         e->looked = 1;
         code = 600;
     }
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuEventSynchronize, hipEventSynchronize)(void *event);
@@ -603,7 +471,7 @@ NAME(cuEventSynchronize, hipEventSynchronize)(void *event)
     int code = standin_enter(1);
 
     ((struct event *)event)->looked = 1;
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuEventElapsedTime, hipEventElapsedTime)(float *ret_ms, void *start, void *end);
@@ -617,7 +485,7 @@ NAME(cuEventElapsedTime, hipEventElapsedTime)(float *ret_ms, void *start, void *
         code = 400;
     *ret_ms = (float)((double)(b->at.tv_sec - a->at.tv_sec) * 1e3 +
                       (double)(b->at.tv_nsec - a->at.tv_nsec) / 1e6);
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 /* Copies. */
@@ -632,8 +500,8 @@ NAME(cuMemcpyHtoDAsync_v2, hipMemcpyHtoDAsync)(uint64_t dst, const void *src, si
 
     (void)stream;
     if (code == 0)
-        memcpy(device_memory(dst, bytes), src, bytes);
-    return standin_leave(code);
+        memcpy(standin_device_memory(dst, bytes), src, bytes);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuMemcpyDtoHAsync_v2, hipMemcpyDtoHAsync)(void *dst, uint64_t src, size_t bytes,
@@ -645,8 +513,8 @@ NAME(cuMemcpyDtoHAsync_v2, hipMemcpyDtoHAsync)(void *dst, uint64_t src, size_t b
 
     (void)stream;
     if (code == 0)
-        memcpy(dst, device_memory(src, bytes), bytes);
-    return standin_leave(code);
+        memcpy(dst, standin_device_memory(src, bytes), bytes);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuMemcpyDtoDAsync_v2, hipMemcpyDtoDAsync)(uint64_t dst, uint64_t src, size_t bytes,
@@ -659,8 +527,8 @@ NAME(cuMemcpyDtoDAsync_v2, hipMemcpyDtoDAsync)(uint64_t dst, uint64_t src, size_
 
     (void)stream;
     if (code == 0)
-        memmove(device_memory(dst, bytes), device_memory(src, bytes), bytes);
-    return standin_leave(code);
+        memmove(standin_device_memory(dst, bytes), standin_device_memory(src, bytes), bytes);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuMemcpyPeerAsync, hipMemcpyPeerAsync)(uint64_t dst, context dst_context,
@@ -676,8 +544,8 @@ NAME(cuMemcpyPeerAsync, hipMemcpyPeerAsync)(uint64_t dst, context dst_context, u
     if (code == 0 && dst_context == src_context)
         code = 1;
     if (code == 0)
-        memcpy(device_memory(dst, bytes), device_memory(src, bytes), bytes);
-    return standin_leave(code);
+        memcpy(standin_device_memory(dst, bytes), standin_device_memory(src, bytes), bytes);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuMemsetD8Async, hipMemsetD8Async)(uint64_t at, unsigned char value, size_t bytes,
@@ -690,8 +558,8 @@ NAME(cuMemsetD8Async, hipMemsetD8Async)(uint64_t at, unsigned char value, size_t
 
     (void)stream;
     if (code == 0)
-        memset(device_memory(at, bytes), value, bytes);
-    return standin_leave(code);
+        memset(standin_device_memory(at, bytes), value, bytes);
+    return standin_end(code);
 }
 
 static void
@@ -717,12 +585,12 @@ hipMemcpy2DAsync(void *dst, size_t dst_pitch, const void *src, size_t src_pitch,
     if (code == 0 && (width > dst_pitch || width > src_pitch || kind < 1 || kind > 3))
         code = 1;
     if (code == 0 && kind != 1)
-        (void)device_memory((uint64_t)(uintptr_t)src, (height - 1) * src_pitch + width);
+        (void)standin_device_memory((uint64_t)(uintptr_t)src, (height - 1) * src_pitch + width);
     if (code == 0 && kind != 2)
-        (void)device_memory((uint64_t)(uintptr_t)dst, (height - 1) * dst_pitch + width);
+        (void)standin_device_memory((uint64_t)(uintptr_t)dst, (height - 1) * dst_pitch + width);
     if (code == 0)
         copy_rows(dst, dst_pitch, src, src_pitch, width, height);
-    return standin_leave(code);
+    return standin_end(code);
 }
 #else
 struct memcpy_2d {
@@ -753,15 +621,16 @@ cuMemcpy2DAsync_v2(const struct memcpy_2d *c, void *stream)
          c->dst_y || c->src_type < 1 || c->src_type > 2 || c->dst_type < 1 || c->dst_type > 2))
         code = 1;
     if (code == 0)
-        copy_rows(c->dst_type == 1
-                      ? c->dst_host
-                      : device_memory(c->dst_device, (c->height - 1) * c->dst_pitch + c->width),
-                  c->dst_pitch,
-                  c->src_type == 1
-                      ? c->src_host
-                      : device_memory(c->src_device, (c->height - 1) * c->src_pitch + c->width),
-                  c->src_pitch, c->width, c->height);
-    return standin_leave(code);
+        copy_rows(
+            c->dst_type == 1
+                ? c->dst_host
+                : standin_device_memory(c->dst_device, (c->height - 1) * c->dst_pitch + c->width),
+            c->dst_pitch,
+            c->src_type == 1
+                ? c->src_host
+                : standin_device_memory(c->src_device, (c->height - 1) * c->src_pitch + c->width),
+            c->src_pitch, c->width, c->height);
+    return standin_end(code);
 }
 #endif
 
@@ -790,7 +659,7 @@ NAME(cuModuleLoadDataEx, hipModuleLoadDataEx)(void **ret, const void *image, uns
         standin_count(1);
         *ret = module;
     }
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuModuleUnload, hipModuleUnload)(void *module);
@@ -802,7 +671,7 @@ NAME(cuModuleUnload, hipModuleUnload)(void *module)
     free(((struct module *)module)->text);
     free(module);
     standin_count(-1);
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int NAME(cuModuleGetFunction, hipModuleGetFunction)(void **ret, void *module,
@@ -829,29 +698,7 @@ NAME(cuModuleGetFunction, hipModuleGetFunction)(void **ret, void *module, const 
     }
     if (code == 0)
         *ret = function;
-    return standin_leave(code);
-}
-
-static void
-run_axpy(void **params, uint64_t threads)
-{
-    float a = *(float *)params[0];
-    unsigned n = *(unsigned *)params[3];
-    const float *x = (float *)(void *)device_memory(*(uint64_t *)params[1], n * sizeof(*x));
-    float *y = (float *)(void *)device_memory(*(uint64_t *)params[2], n * sizeof(*y));
-
-    for (uint64_t i = 0; i < threads && i < n; i++)
-        y[i] += a * x[i];
-}
-
-static void
-run_iota(void **params, uint64_t threads)
-{
-    unsigned n = *(unsigned *)params[1];
-    int *y = (int *)(void *)device_memory(*(uint64_t *)params[0], n * sizeof(*y));
-
-    for (uint64_t i = 0; i < threads && i < n; i++)
-        y[i] = *(int *)params[2] + (int)i;
+    return standin_end(code);
 }
 
 /* NOLINTNEXTLINE(readability-function-size): the vendor's */
@@ -873,8 +720,9 @@ NAME(cuLaunchKernel, hipModuleLaunchKernel)(void *function, unsigned gx, unsigne
     if (code == 0 && (gy != 1 || gz != 1 || by != 1 || bz != 1 || shared != 0 || extra))
         code = 1;
     if (code == 0 && strcmp(f->name, "axpy") == 0)
-        run_axpy(params, threads);
+        standin_axpy(*(float *)params[0], *(uint64_t *)params[1], *(uint64_t *)params[2],
+                     *(unsigned *)params[3], threads);
     else if (code == 0 && strcmp(f->name, "iota") == 0)
-        run_iota(params, threads);
-    return standin_leave(code);
+        standin_iota(*(uint64_t *)params[0], *(unsigned *)params[1], *(int *)params[2], threads);
+    return standin_end(code);
 }

@@ -2,9 +2,7 @@
 #ifndef SYN_COMPUTE_STREAM_STANDIN_PRIV_H
 #define SYN_COMPUTE_STREAM_STANDIN_PRIV_H
 
-#include <stdint.h>
-
-#define EXPORT __attribute__((visibility("default")))
+#include "standin_priv.h"
 
 #ifdef STANDIN_HIP
 #define NAME(cuda, hip) hip
@@ -16,12 +14,8 @@ typedef int context; /* a context is a device number */
 typedef void *context;
 #endif
 
-#define DEVICES 2
-
-extern char standin_contexts[DEVICES]; /* only their addresses matter */
+extern char standin_contexts[STANDIN_DEVICES]; /* only their addresses matter */
 
 int standin_enter(int needs_context);
-int standin_leave(int code);
-void standin_count(int by);
 
 #endif

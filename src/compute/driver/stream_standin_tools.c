@@ -29,7 +29,7 @@ RTC(CreateProgram)(void **ret, const char *source, const char *name, int headers
         standin_count(1);
         *ret = program;
     }
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int RTC(DestroyProgram)(void **program);
@@ -42,7 +42,7 @@ RTC(DestroyProgram)(void **program)
     free(*program);
     *program = NULL;
     standin_count(-1);
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 EXPORT int RTC(CompileProgram)(void *program, int count, const char *const *options);
@@ -60,7 +60,7 @@ RTC(CompileProgram)(void *program, int count, const char *const *options)
 #endif
     if (code == 0 && strstr(((struct program *)program)->source, "nonsense"))
         code = 6;
-    return standin_leave(code);
+    return standin_end(code);
 }
 
 static const char said[] = "error: identifier \"nonsense\" is undefined";
@@ -71,7 +71,7 @@ RTC(GetProgramLogSize)(void *program, size_t *ret)
 {
     (void)program;
     *ret = sizeof(said);
-    return standin_leave(standin_enter(0));
+    return standin_end(standin_enter(0));
 }
 
 EXPORT int RTC(GetProgramLog)(void *program, char *out);
@@ -80,7 +80,7 @@ RTC(GetProgramLog)(void *program, char *out)
 {
     (void)program;
     memcpy(out, said, sizeof(said));
-    return standin_leave(standin_enter(0));
+    return standin_end(standin_enter(0));
 }
 
 #ifdef STANDIN_HIP
@@ -98,7 +98,7 @@ EXPORT int
 CODE_SIZE(void *program, size_t *ret)
 {
     *ret = strlen(((struct program *)program)->source) + 6;
-    return standin_leave(standin_enter(0));
+    return standin_end(standin_enter(0));
 }
 
 EXPORT int
@@ -107,7 +107,7 @@ CODE(void *program, char *out)
     const char *source = ((struct program *)program)->source;
 
     (void)snprintf(out, strlen(source) + 6, "IMAGE%s", source);
-    return standin_leave(standin_enter(0));
+    return standin_end(standin_enter(0));
 }
 
 #ifndef STANDIN_HIP

@@ -8,6 +8,14 @@ const char syn_suite_opencl[] =
     "kernel void iota(global int *y, uint n, int first)\n"
     "{ size_t i = get_global_id(0); if (i < n) y[i] = first + (int)i; }\n";
 
+const char syn_suite_glsl[] =
+    "layout(buffer_reference, scalar, buffer_reference_align = 4) buffer floats { float at; };\n"
+    "layout(buffer_reference, scalar, buffer_reference_align = 4) buffer ints { int at; };\n"
+    "KERNEL axpy(float a, floats x, floats y, uint n)\n"
+    "{ uint i = gl_GlobalInvocationID.x; if (i < n) (y + i).at += a * (x + i).at; }\n"
+    "KERNEL iota(ints y, uint n, int first)\n"
+    "{ uint i = gl_GlobalInvocationID.x; if (i < n) (y + i).at = first + int(i); }\n";
+
 const char syn_suite_cuda[] =
     "extern \"C\" __global__ void axpy(float a, const float *x, float *y, unsigned n)\n"
     "{ unsigned i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) y[i] += a * x[i]; }\n"

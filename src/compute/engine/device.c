@@ -8,10 +8,12 @@
  *
  * A device is lost when its driver says so or when a call takes longer than the engine's limit. It
  * then gets no more calls; those it had go back to the strategy, and the memory manager forgets its
- * replicas. A device that timed out is never touched again, not even to be closed: whatever it
+ * replicas. What a queue does not run because a call before it failed is launched again. A device
+ * that timed out is never touched again, not even to be closed: whatever it
  * still writes to goes with it. */
 #include <string.h>
 
+#include <synor/base/clock.h>
 #include <synor/base/str.h>
 
 #include "engine_priv.h"
@@ -51,13 +53,11 @@ give_out_again(struct syn_engine_seat *seat, const struct syn_err *err)
     struct syn_engine_task *calls = NULL, *next;
 
     syn_spin_lock(&engine->lock);
-    for (struct syn_engine_task *call = engine->waiting.next; call != &engine->waiting;
-         call = next) {
+    for (struct syn_engine_task *call = engine->waiting; call != NULL; call = next) {
         next = call->next;
         if (!engine->ops->cancel(engine->strategy, &call->ready))
             continue;
-        call->prev->next = call->next;
-        call->next->prev = call->prev;
+        syn_engine_pushed_out(call);
         call->next = calls;
         calls = call;
     }
@@ -66,7 +66,6 @@ give_out_again(struct syn_engine_seat *seat, const struct syn_err *err)
         struct syn_engine_outcome outcome = {.code = SYN_E_UNAVAILABLE};
 
         next = calls->next;
-        (void)atomic_fetch_sub_explicit(&engine->queued, 1, memory_order_relaxed);
         if (syn_engine_only(calls, seat))
             syn_engine_end(calls, NULL, &outcome, err);
         else
@@ -98,6 +97,7 @@ lose(struct syn_engine_seat *seat, const struct syn_err *why)
     if (atomic_exchange(&seat->lost, true))
         return;
     (void)SYN_FAIL(&err, SYN_E_UNAVAILABLE, "%s is lost: %s", seat->info->id, why->msg);
+    SYN_PERTURB();
     syn_spin_lock(&engine->lock);
     seat->report.lost = true;
     (void)syn_str_copy(seat->report.reason, sizeof(seat->report.reason), why->msg);
@@ -105,18 +105,19 @@ lose(struct syn_engine_seat *seat, const struct syn_err *why)
         engine->ops->lost(engine->strategy, seat->index, true);
     syn_spin_unlock(&engine->lock);
     seat->queue = syn_dev_queue_destroy(seat->queue); /* what still runs there comes to its end */
-    /* Before what flew lets go: what it was writing was lost, not spoilt by a failure of its own. */
+    /* Before what flew lets go: what it wrote was lost, not spoilt by a failure of its own. */
     if (seat->node != SYN_NODE_HOST)
         syn_memory_lost(engine->memory, seat->node, on_gone, seat);
     for (unsigned i = 0; i < seat->flying_count; i++) {
         struct syn_engine_task *call = seat->flying[i];
 
         give_back(seat, call);
-        syn_memory_release(engine->memory, seat->node, call->uses, call->uses_count, false);
+        syn_engine_release(call, false);
     }
     for (unsigned i = 0; i < seat->flying_count; i++)
         syn_engine_again(seat->flying[i], false, &err);
     seat->flying_count = 0;
+    SYN_PERTURB();
     give_out_again(seat, &err);
     for (unsigned i = 0; i < engine->seats_count; i++)
         syn_engine_wake(&engine->seats[i]);
@@ -125,10 +126,11 @@ lose(struct syn_engine_seat *seat, const struct syn_err *why)
 /* ---- launching ---- */
 
 static SYN_MUST int
-make_scratch(struct syn_engine_task *call, const struct syn_kernel_call *seen, struct syn_err *err)
+make_scratch(struct syn_engine_task *call, const struct syn_kernel_impl *impl,
+             const struct syn_kernel_call *seen, struct syn_err *err)
 {
     const struct syn_engine_seat *seat = call->seat;
-    uint64_t bytes = syn_program_scratch(seat->programs, call->impl, seen);
+    uint64_t bytes = syn_program_scratch(seat->programs, impl, seen);
     int rc = bytes == 0 ? SYN_OK : syn_dev_alloc(seat->dev, bytes, &call->scratch, err);
 
     if (rc == SYN_DRV_FULL)
@@ -142,24 +144,32 @@ launch(struct syn_engine_task *call, struct syn_err *err)
 {
     struct syn_engine_seat *seat = call->seat;
     struct syn_tensor_place places[SYN_OPERANDS_MAX];
-    struct syn_dev_cmd cmd = {.queue = seat->queue};
+    struct syn_dev_cmd cmd = {0};
+    const struct syn_kernel_impl *impl;
     struct syn_kernel_call seen;
-    int rc;
+    int rc = SYN_OK;
 
     syn_engine_call_of(call, places, &seen);
-    call->impl = syn_kernel_pick(call->kernel, &seen, seat->info);
-    if (call->impl == NULL)
+    impl = syn_kernel_pick(call->kernel, &seen, seat->info);
+    if (impl == NULL)
         return SYN_FAIL(err, SYN_E_INTERNAL, "%s: none for how its tensors lie on %s",
                         call->kernel->name, seat->info->id);
-    rc = make_scratch(call, &seen, err);
+    if (seat->queue == NULL)
+        rc = syn_dev_queue_create(seat->dev, 0, &seat->queue, err);
+    if (rc == SYN_OK)
+        rc = make_scratch(call, impl, &seen, err);
     if (rc < 0)
         return rc;
     assert(seat->events_count > 0); /* one for each that flies */
+    cmd.queue = seat->queue;
+    call->failures = seat->failures;
     call->event = cmd.signal = seat->events[--seat->events_count];
-    call->begun_ns = syn_engine_now();
-    rc = syn_program_launch(seat->programs, call->impl, &seen, places, call->scratch, &cmd, err);
-    if (rc == SYN_OK && can_notify(seat))
-        rc = syn_dev_event_notify(call->event, on_event, seat, err);
+    call->begun_ns = syn_clock_ns();
+    rc = syn_program_launch(seat->programs, impl, &seen, places, call->scratch, &cmd, err);
+    if (rc < 0) /* of several commands the first ones may run: they come to their end */
+        seat->queue = syn_dev_queue_destroy(seat->queue);
+    call->told = rc == SYN_OK && can_notify(seat) &&
+                 syn_dev_event_notify(call->event, on_event, seat, NULL) == SYN_OK;
     return rc;
 }
 
@@ -199,7 +209,7 @@ static void
 measure(struct syn_engine_seat *seat, const struct syn_engine_task *call,
         struct syn_engine_outcome *outcome)
 {
-    int64_t now = syn_engine_now();
+    int64_t now = syn_clock_ns();
     struct syn_dev_span span = {.energy_uj = -1};
     struct syn_err err;
 
@@ -217,6 +227,29 @@ measure(struct syn_engine_seat *seat, const struct syn_engine_task *call,
     seat->idle_ns = outcome->ended_ns = now;
 }
 
+/* How the call went. An answer that is an error may be the question's own: asked again, and again
+ * when nothing runs there any more, the event tells the truth. */
+static int
+ask(struct syn_engine_seat *seat, const struct syn_engine_task *call, struct syn_err *err)
+{
+    int rc = syn_dev_event_poll(call->event, err);
+
+    if (rc < 0 && !seat->dev->lost)
+        rc = syn_dev_event_poll(call->event, err);
+    if (rc < 0 && !seat->dev->lost) {
+        seat->queue = syn_dev_queue_destroy(seat->queue);
+        rc = syn_dev_event_poll(call->event, err);
+    }
+    return rc;
+}
+
+/* It did not run, because one before it on the queue failed. */
+static bool
+was_taken_along(const struct syn_engine_seat *seat, const struct syn_engine_task *call, int rc)
+{
+    return rc == SYN_E_CANCELED && seat->failures != call->failures;
+}
+
 /* Look at the oldest call in flight. False: it still flies. */
 static bool
 land(struct syn_engine_seat *seat)
@@ -224,12 +257,12 @@ land(struct syn_engine_seat *seat)
     struct syn_engine_task *call = seat->flying[0];
     struct syn_engine_outcome outcome = {.held = true};
     struct syn_err err;
-    int rc = syn_dev_event_poll(call->event, &err);
+    int rc = ask(seat, call, &err);
 
     if (rc == SYN_DRV_PENDING) {
         int64_t limit = seat->engine->timeout_ns;
 
-        if (limit == 0 || syn_engine_now() - call->begun_ns < limit)
+        if (limit == 0 || syn_clock_ns() - call->begun_ns < limit)
             return false;
         syn_dev_abandon(seat->dev);
         (void)SYN_FAIL(&err, SYN_E_TIMEOUT, "%s did not end within %lld ms", call->kernel->name,
@@ -243,13 +276,16 @@ land(struct syn_engine_seat *seat)
     }
     seat->flying_count--;
     memmove(seat->flying, seat->flying + 1, seat->flying_count * sizeof(struct syn_engine_task *));
-    outcome.code = SYN_MIN(rc, 0);
-    outcome.ran = rc == SYN_OK;
     if (rc == SYN_OK)
         measure(seat, call, &outcome);
-    else
-        syn_dev_queue_clear(seat->queue);
     give_back(seat, call);
+    if (was_taken_along(seat, call, rc)) {
+        start(seat, call);
+        return true;
+    }
+    outcome.code = SYN_MIN(rc, 0);
+    outcome.ran = rc == SYN_OK;
+    seat->failures += rc < 0;
     syn_engine_end(call, NULL, &outcome, &err);
     return true;
 }
@@ -264,10 +300,14 @@ take_granted(struct syn_engine_seat *seat)
     if (call == NULL)
         return false;
     seat->acquiring--;
-    if (call->granted_code < 0)
-        fail(seat, call, false, &call->request.err);
-    else
+    if (call->granted_code < 0) {
+        struct syn_err err;
+
+        syn_engine_refusal(call, &err);
+        fail(seat, call, false, &err);
+    } else {
         start(seat, call);
+    }
     return true;
 }
 
@@ -300,15 +340,33 @@ take_next(struct syn_engine_seat *seat)
 }
 
 static void
+doze(struct syn_engine_seat *seat, uint32_t seen)
+{
+    atomic_store(&seat->asleep, true);
+    syn_waitword_sleep(&seat->word.value, seen);
+    atomic_store(&seat->asleep, false);
+}
+
+static void
+park(struct syn_engine_seat *seat, uint32_t seen)
+{
+    syn_engine_trace_park(seat, true);
+    doze(seat, seen);
+    syn_engine_trace_park(seat, false);
+}
+
+static void
 rest(struct syn_engine_seat *seat, uint32_t seen)
 {
     struct syn_err err;
     int rc = SYN_OK;
 
-    if (seat->flying_count > 0 && (!can_notify(seat) || seat->engine->timeout_ns > 0))
+    if (seat->flying_count > 0 && (!seat->flying[0]->told || seat->engine->timeout_ns > 0))
         rc = syn_dev_event_wait(seat->flying[0]->event, ASK_NS, &err);
+    else if (seat->flying_count > 0)
+        doze(seat, seen);
     else
-        syn_waitword_sleep(&seat->word.value, seen);
+        park(seat, seen);
     (void)rc; /* land() asks again */
 }
 
@@ -325,6 +383,7 @@ syn_engine_device_main(void *arg)
             moved = true;
         while (take_next(seat))
             moved = true;
+        SYN_PERTURB();
         if (moved)
             continue;
         if (atomic_load_explicit(&seat->engine->closing, memory_order_acquire))

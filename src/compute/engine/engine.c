@@ -6,6 +6,7 @@
  *     device.c   the same for a device's seat, on a thread of its own
  *     trace.c    what is recorded of it
  *     map.c      tensors in the caller's hands
+ *     plan.c     what a strategy would do with calls, without running them
  *     platform.c what the strategy knows of the machine
  *
  * A call is a task of the core that ends later (syn_task_later): the core orders it, and hands it
@@ -14,23 +15,19 @@
  *
  * Locks: `lock` for the strategy, the model and the reports, a handful of instructions long each
  * time but for what the strategy does; each seat's for the calls granted to it; the memory
- * manager's own. None is held while another is taken. */
+ * manager's own. None is held while another is taken.
+ *
+ * As in the core, who submits and who runs write no lines in turns: a call's entry in the model is
+ * found without a lock, its record comes from the submitters' stock, and goes back over a chain
+ * that they take as a whole when the stock is empty; of a tensor's handle workers write only what
+ * has failed. */
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
+#include <synor/base/clock.h>
 #include <synor/base/mem.h>
 
 #include "engine_priv.h"
-
-int64_t
-syn_engine_now(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 /* ---- opening ---- */
 
@@ -60,6 +57,7 @@ open_strategy(struct syn_engine *engine, const struct syn_engine_options *option
         return SYN_FAIL(err, SYN_E_INVALID,
                         "strategy %s is for version %u of the interface, not %d", engine->ops->name,
                         engine->ops->version, SYN_STRATEGY_VERSION);
+    engine->strategy_opts = options->strategy_opts;
     return engine->ops->open(&engine->platform, &options->strategy_opts, &engine->strategy, err);
 }
 
@@ -86,11 +84,20 @@ open_memory(struct syn_engine *engine, const struct syn_engine_options *options,
                                         .registry = engine->registry,
                                         .node_bytes = options->node_bytes,
                                         .node_bytes_count = options->node_bytes_count,
-                                        .drop = syn_engine_forget};
+                                        .drop = syn_engine_forget,
+                                        .trace = engine->trace};
 
     for (unsigned i = engine->cpus; i < engine->seats_count; i++)
         devs[memory.devs_count++] = engine->seats[i].dev;
     return syn_memory_open(&memory, &engine->memory, err);
+}
+
+static void
+parks(void *self, unsigned index, bool begins)
+{
+    const struct syn_engine *engine = self;
+
+    syn_engine_trace_park(&engine->seats[index], begins);
 }
 
 static SYN_MUST int
@@ -104,7 +111,7 @@ start_devices(struct syn_engine *engine, struct syn_err *err)
             return SYN_FAIL_SYS(err, failed, "starting the thread of %s", seat->info->id);
         seat->started = true;
     }
-    engine->source = (struct syn_source){engine, syn_engine_take, syn_engine_any};
+    engine->source = (struct syn_source){engine, syn_engine_take, syn_engine_any, parks};
     syn_runtime_set_source(engine->runtime, &engine->source);
     return SYN_OK;
 }
@@ -177,8 +184,7 @@ syn_engine_open(const struct syn_engine_options *options, struct syn_engine **re
         options = &defaults;
     memset(engine, 0, sizeof(*engine));
     (void)pthread_mutex_init(&engine->maps_lock, NULL);
-    engine->waiting.next = engine->waiting.prev = &engine->waiting;
-    engine->opened_ns = syn_engine_now();
+    engine->opened_ns = syn_clock_ns();
     atomic_store(&engine->epoch, 1);
     engine->trace = options->trace;
     engine->timeout_ns = options->device_timeout_ms * 1000000;
@@ -267,5 +273,5 @@ syn_engine_stats(struct syn_engine *engine, struct syn_engine_stats *ret_stats)
     *ret_stats = engine->stats;
     syn_spin_unlock(&engine->lock);
     ret_stats->submitted = atomic_load_explicit(&engine->submitted, memory_order_relaxed);
-    ret_stats->elapsed_ns = (uint64_t)(syn_engine_now() - engine->opened_ns);
+    ret_stats->elapsed_ns = (uint64_t)(syn_clock_ns() - engine->opened_ns);
 }

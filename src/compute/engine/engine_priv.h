@@ -21,35 +21,45 @@
 
 struct syn_engine_seat;
 
-/* One call under way. */
+/* One call under way. What every call needs is in the first 128 bytes and from `params` on: a
+ * program that is far ahead of its workers has many records, each of which is looked at again after
+ * the caches have forgotten it. `why`, `event` and `scratch` of a record that is not used are NULL.
+ */
 struct syn_engine_task {
     struct syn_ready ready; /* first: what the strategy hands back is this */
     struct syn_engine *engine;
     struct syn_task *task; /* the core's record; NULL: a piece */
+
     const struct syn_kernel *kernel;
     struct syn_model_entry *entry;
-    struct syn_engine_seat *seat; /* whose it is since it was popped */
-    const struct syn_kernel_impl *impl;
+    struct syn_engine_seat *seat;        /* whose it is since it was popped */
     struct syn_engine_task *next, *prev; /* in the list that it is in */
-    uint8_t operands_count, uses_count;
-    uint8_t tries;
-    uint8_t pieces;  /* wanted; SYN_PIECES_AUTO */
-    uint64_t number; /* in traces */
     int64_t popped_ns, begun_ns;
-    struct syn_data_use seen[SYN_OPERANDS_MAX];
-    struct syn_memory_use uses[SYN_OPERANDS_MAX]; /* each tensor once */
-    struct syn_tensor *tensors[SYN_OPERANDS_MAX];
-    uint8_t access[SYN_OPERANDS_MAX]; /* what the call does with each */
-    double params[SYN_KERNEL_PARAMS_MAX];
+    struct syn_engine_split *split; /* of a piece; see split.c */
+
+    /* What few calls need: tensors that come later, a device, a trace, pieces. */
     struct syn_memory_request request;
-    int granted_code; /* the request's answer */
-    /* On a device. */
+    struct syn_err *why; /* not granted; NULL also where there was no memory for it */
     struct syn_dev_event *event;
     struct syn_dev_buf *scratch;
-    /* Of a piece, and of what is divided; see split.c. */
-    struct syn_engine_split *split;
+    uint64_t failures; /* of the seat's, when it was launched */
+    bool told;         /* the driver will say when it is over */
+    uint64_t number;   /* in traces */
+    int granted_code;  /* the request's answer */
     unsigned piece;
+
+    double *params; /* behind `uses` */
+    uint8_t operands_count, uses_count;
+    uint8_t tries;
+    uint8_t pieces;                   /* wanted; SYN_PIECES_AUTO */
+    uint8_t room;                     /* which size of record it is */
+    uint8_t access[SYN_OPERANDS_MAX]; /* what the call does with each */
+    uint8_t use_of[SYN_OPERANDS_MAX]; /* which use each belongs to */
+    struct syn_data_use uses[];       /* each tensor once; strategies look at them */
 };
+
+#define SYN_ENGINE_ROOMS \
+    2 /* sizes of records: for up to 4 operands and 4 parameters, and for all */
 
 /* Where calls run: one of the runtime's threads, or a device with a thread of its own. */
 struct syn_engine_seat {
@@ -59,16 +69,18 @@ struct syn_engine_seat {
     unsigned class_id;
     size_t device; /* of the registry */
     const struct syn_device_info *info;
-    struct syn_dev *dev;      /* NULL: the runtime's thread of that index */
-    struct syn_profile rates; /* without holes, for priors and energy */
-    uint64_t busy_mw;         /* while one call runs there */
-    struct syn_dev_queue *queue;
+    struct syn_dev *dev;           /* NULL: the runtime's thread of that index */
+    struct syn_profile rates;      /* without holes, for priors and energy */
+    uint64_t busy_mw;              /* while one call runs there */
+    struct syn_dev_queue *queue;   /* NULL: made when the next call is launched */
     struct syn_programs *programs; /* compiled for it */
     pthread_t thread;
     bool started;
     _Atomic uint32_t hint; /* something may be for it */
     _Atomic bool lost;
     struct syn_waitword word; /* the device's thread sleeps here */
+    uint64_t parked_ns;       /* its thread's own: since when, in a trace; 0: it is not noted */
+    _Atomic bool asleep;      /* or is about to */
     /* Calls whose tensors are there now; under `lock`. */
     struct syn_spin lock;
     _Atomic(struct syn_engine_task *) granted;
@@ -76,14 +88,22 @@ struct syn_engine_seat {
     /* The device's thread's own: launched, the oldest first. */
     struct syn_engine_task *flying[SYN_ENGINE_DEPTH];
     unsigned flying_count;
+    uint64_t failures;                              /* calls that failed there */
     unsigned acquiring;                             /* popped, and not granted yet */
     int64_t idle_ns;                                /* when the last call ended there */
     struct syn_dev_event *events[SYN_ENGINE_DEPTH]; /* spare ones */
     unsigned events_count;
+    /* The runtime's thread's own: what time it was when it had ended so many calls in that turn,
+     * see run.c. */
+    int64_t clock_ns;
+    uint64_t clock_at;
+    uint32_t clock_turn;
     struct syn_engine_worker report; /* under the engine's lock */
 };
 
+/* A kernel's calls of one footprint, found without a lock. There until the engine ends. */
 struct syn_engine_memo {
+    struct syn_engine_memo *next; /* of the same hash; never changed */
     const struct syn_kernel *kernel;
     uint64_t footprint;
     struct syn_model_entry *entry;
@@ -92,48 +112,52 @@ struct syn_engine_memo {
 
 struct syn_engine_slab;
 
+/* Padded on purpose: submitters, workers, and whoever only looks have lines of their own.
+ * NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding) */
 struct syn_engine {
+    /* Read by everybody. */
     struct syn_runtime *runtime;
     struct syn_registry *registry;
     struct syn_memory *memory;
-    struct syn_source source;
-    struct syn_trace *trace; /* or NULL */
-    int64_t opened_ns;
-    int64_t timeout_ns;
-    /* Read by everybody. */
+    struct syn_trace *trace;    /* or NULL */
     unsigned cpus, seats_count; /* the runtime's threads come first */
     struct syn_engine_seat *seats;
-    _Atomic uint32_t queued;  /* calls that the strategy holds */
-    _Atomic uint64_t refused; /* seats that found something, but not for them now */
-    _Atomic bool closing;
+    int64_t opened_ns;
+    int64_t timeout_ns;
     bool without_cpu; /* the runtime's threads run no calls */
-    _Atomic uint64_t submitted;
-    _Atomic uint64_t epoch; /* counts waits, from 1 */
-    /* The strategy, the model and the reports, under `lock`. */
-    struct syn_spin lock;
-    const struct syn_strategy_ops *ops;
-    void *strategy;
-    struct syn_platform platform;
+    _Atomic bool closing;
+    _Atomic uint64_t epoch;        /* counts waits, from 1 */
+    _Atomic uint64_t failed_epoch; /* the last one in which a call failed */
+    struct syn_source source;
+    _Atomic(struct syn_engine_memo *) memos[SYN_ENGINE_MEMOS]; /* added to under `lock` */
     struct syn_worker_class classes[SYN_CLASSES_MAX];
     struct syn_worker_desc descs[SYN_ENGINE_WORKERS_MAX];
     struct syn_link_desc *links;
     uint64_t node_bytes[SYN_NODES_MAX];
+    struct syn_platform platform;
+    /* The submitters': records to use. */
+    _Alignas(SYN_LINE) struct syn_spin stock_lock;
+    struct syn_engine_task *stock[SYN_ENGINE_ROOMS];
+    struct syn_engine_slab *slabs;
+    _Atomic uint64_t submitted;
+    /* Records that were used, on their way back. */
+    _Alignas(SYN_LINE) _Atomic(struct syn_engine_task *) returned[SYN_ENGINE_ROOMS];
+    /* The strategy, the model and the reports, under `lock`. */
+    _Alignas(SYN_LINE) struct syn_spin lock;
+    _Atomic uint32_t queued;  /* calls that the strategy holds; others look */
+    _Atomic uint64_t refused; /* seats that found something, but not for them now; others look */
+    const struct syn_strategy_ops *ops;
+    void *strategy;
+    struct syn_strategy_opts strategy_opts;
     struct syn_model *model;
-    struct syn_engine_memo memos[SYN_ENGINE_MEMOS];
-    struct syn_engine_task waiting; /* head of the ring of calls that the strategy holds */
+    struct syn_engine_task *waiting; /* list of the calls that the strategy holds */
     struct syn_engine_stats stats;
     struct syn_err failure; /* the first one since the last wait; code 0: none */
-    /* Records to use again. */
-    struct syn_spin spare_lock;
-    struct syn_engine_task *spare;
-    struct syn_engine_slab *slabs;
     /* Maps, and tensors' handles. */
-    pthread_mutex_t maps_lock;
+    _Alignas(SYN_LINE) pthread_mutex_t maps_lock;
     struct syn_engine_map *maps;
     uint64_t numbers; /* of calls, in traces */
 };
-
-int64_t syn_engine_now(void);
 
 /* What a call is estimated to take on a class; refined meanwhile. */
 static inline uint64_t
@@ -156,12 +180,24 @@ bool syn_engine_seats_close(struct syn_engine *engine);
  * the tensor's own where the memory manager has packed it. */
 void syn_engine_call_of(const struct syn_engine_task *call, struct syn_tensor_place *places,
                         struct syn_kernel_call *ret_call);
-SYN_MUST int syn_engine_record_new(struct syn_engine *engine, struct syn_engine_task **ret_call,
-                                   struct syn_err *err);
+/* A record for a call of the kernel; its parameters are to be set. */
+SYN_MUST int syn_engine_record_new(struct syn_engine *engine, const struct syn_kernel *kernel,
+                                   struct syn_engine_task **ret_call, struct syn_err *err);
 void syn_engine_record_free(struct syn_engine_task *call);
-/* Check a call whose kernel, tensors and parameters stand, and fill in the rest: what it does with
- * its tensors, what strategies see, what it is estimated to take. */
-SYN_MUST int syn_engine_record_fill(struct syn_engine_task *call, struct syn_err *err);
+/* Check a call on these tensors and fill in the rest: what it does with them, what strategies see,
+ * what it is estimated to take. */
+SYN_MUST int syn_engine_record_fill(struct syn_engine_task *call, struct syn_tensor *const *tensors,
+                                    struct syn_err *err);
+/* The tensor of an operand. */
+static inline struct syn_tensor *
+syn_engine_tensor(const struct syn_engine_task *call, unsigned operand)
+{
+    return syn_tensor_of(call->uses[call->use_of[operand]].data);
+}
+
+/* A record for a call as somebody wants it, checked and estimated. */
+SYN_MUST int syn_engine_record_for(struct syn_engine *engine, const struct syn_task_call *wish,
+                                   struct syn_engine_task **ret_call, struct syn_err *err);
 
 void syn_engine_records_free(struct syn_engine *engine);
 
@@ -169,17 +205,29 @@ void syn_engine_records_free(struct syn_engine *engine);
 
 /* What reading the tensor now ends with: 0, or the code of a failure that nobody has heard of yet.
  */
+static inline bool
+syn_engine_any_failed(const struct syn_engine *engine)
+{
+    return atomic_load_explicit(&engine->failed_epoch, memory_order_relaxed) ==
+           atomic_load_explicit(&engine->epoch, memory_order_relaxed);
+}
 int syn_engine_failed(const struct syn_engine *engine, struct syn_tensor *tensor);
 /* A call that will not run: what it depended on failed, or it was cancelled. */
 void syn_engine_drop(struct syn_engine_task *call, int code);
 
 /* A ready call: to the strategy, and whoever should run it is woken. */
 void syn_engine_push(struct syn_engine_task *call);
+/* The strategy holds it no more. Under the lock. */
+void syn_engine_pushed_out(struct syn_engine_task *call);
 /* Next call for a seat, or NULL. */
 struct syn_engine_task *syn_engine_pop(struct syn_engine_seat *seat);
 /* Have its tensors brought; SYN_MEMORY_PENDING: it comes back through the seat's granted ones. */
 SYN_MUST int syn_engine_acquire(struct syn_engine_task *call, struct syn_err *err);
 struct syn_engine_task *syn_engine_granted(struct syn_engine_seat *seat);
+/* Why it was not granted. */
+void syn_engine_refusal(struct syn_engine_task *call, struct syn_err *ret_err);
+/* Let go of its tensors. */
+void syn_engine_release(struct syn_engine_task *call, bool ok);
 /* It ran (code 0) or failed; `worker` as in syn_task_finish(). Lets go of its tensors if `held`. */
 struct syn_engine_outcome {
     int code;
@@ -213,6 +261,8 @@ SYN_MUST int syn_engine_trace_open(struct syn_engine *engine, struct syn_err *er
 void syn_engine_trace_order(struct syn_engine_task *call);
 /* `whole` needs its piece. */
 void syn_engine_trace_piece(const struct syn_engine_task *whole, struct syn_engine_task *piece);
+/* A thread has nothing to do and goes to sleep, or woke up. */
+void syn_engine_trace_park(struct syn_engine_seat *seat, bool begins);
 /* It is over. */
 struct syn_engine_outcome;
 void syn_engine_trace_end(const struct syn_engine_task *call,

@@ -11,6 +11,8 @@
 #include <synor/base/test.h>
 #include <synor/compute/driver.h>
 
+#include "../stress_suite.h"
+
 #define N 96 /* elements of a tensor: 8 rows of 12 */
 
 /* ---- kernels of our own ---- */
@@ -167,13 +169,24 @@ close_set(struct set *set)
     set->engine = syn_engine_close(set->engine);
 }
 
+static _Atomic unsigned ended_well;
+
+static void
+on_over(void *arg, int code)
+{
+    (void)arg;
+    (void)atomic_fetch_add(&ended_well, code == SYN_OK);
+}
+
+/* Every second call is one whose end somebody is told of. */
 static int
 mix_them(struct set *set, unsigned a, unsigned b, unsigned c, unsigned pieces)
 {
     const struct syn_task_call call = {
         .kernel = pieces % 2 == 0 ? &mix : &mix_columns,
         .tensors = {set->tensors[a], set->tensors[b], set->tensors[c]},
-        .pieces = pieces};
+        .pieces = pieces,
+        .done = (a + b) % 2 == 0 ? on_over : NULL};
     struct syn_err err;
 
     for (unsigned i = 0; i < N; i++)
@@ -230,28 +243,33 @@ mix_at_random(struct set *set, unsigned count, bool looks)
 /* ---- tests ---- */
 
 static void
-test_every_strategy(void **unused)
+mix_by(const char *strategy, unsigned workers, unsigned calls)
 {
-    static const char *const names[] = {"heft",   "steal", "eager",      "latency",
-                                        "energy", "cost",  "round-robin"};
+    const struct syn_engine_options options = {.modelled = "h100-sxm,rtx-4090",
+                                               .devices = "cpu0,modelled0,modelled1",
+                                               .strategy = strategy,
+                                               .runtime = {.workers = workers}};
     struct set set;
 
-    (void)unused;
-    for (unsigned i = 0; i < SYN_LEN(names); i++) {
-        const struct syn_engine_options options = {.modelled = "h100-sxm,rtx-4090",
-                                                   .devices = "cpu0,modelled0,modelled1",
-                                                   .strategy = names[i],
-                                                   .runtime = {.workers = 2}};
-
-        open_set(&set, &options);
-        mix_at_random(&set, 300, true);
-        check_set(&set);
-        close_set(&set);
-    }
+    open_set(&set, &options);
+    mix_at_random(&set, calls, true);
+    check_set(&set);
+    close_set(&set);
 }
 
 static void
-test_short_of_memory(void **unused)
+test_every_strategy(void **unused)
+{
+    size_t count;
+    const struct syn_strategy_ops *const *strategies = syn_strategies(&count);
+
+    (void)unused;
+    for (size_t i = 0; i < count; i++)
+        mix_by(strategies[i]->name, 2, 300);
+}
+
+static void
+mix_short_of_memory(unsigned calls)
 {
     /* Four of twelve tensors fit on a device: they come and go all the time. */
     static const uint64_t bytes[] = {0, 4096, 4096};
@@ -264,14 +282,20 @@ test_short_of_memory(void **unused)
     struct syn_memory_stats stats;
     struct set set;
 
-    (void)unused;
     open_set(&set, &options);
-    mix_at_random(&set, 300, true);
+    mix_at_random(&set, calls, true);
     check_set(&set);
     syn_memory_stats(syn_engine_memory(set.engine), &stats);
     assert_true(stats.evictions > 0);
     assert_true(stats.node_peak_bytes[1] <= bytes[1]);
     close_set(&set);
+}
+
+static void
+test_short_of_memory(void **unused)
+{
+    (void)unused;
+    mix_short_of_memory(300);
 }
 
 static void
@@ -318,6 +342,180 @@ test_failure(void **unused)
     syn_task_release(bad);
     syn_task_release(next);
     syn_task_release(other);
+    close_set(&set);
+}
+
+/* What a device's queue does not run since a call before it failed is no failure of its own. */
+static void
+test_a_failure_takes_nobody_along(void **unused)
+{
+    const struct syn_engine_options options = {
+        .modelled = "h100-sxm", .devices = "modelled0", .runtime = {.workers = 1}};
+    struct syn_err err;
+    struct set set;
+
+    (void)unused;
+    open_set(&set, &options);
+    for (unsigned i = 0; i < 60; i++) {
+        const struct syn_task_call call = {
+            .kernel = &failing, .tensors = {set.tensors[0], set.tensors[1], set.tensors[2]}};
+        const unsigned before = atomic_load(&ended_well);
+
+        assert_done(syn_engine_submit(set.engine, &call, NULL, &err), &err);
+        for (unsigned j = 0; j < 6; j++)
+            assert_int_equal(mix_them(&set, 3, 5, 6 + j, SYN_PIECES_ONE), SYN_OK);
+        assert_int_equal(syn_engine_wait(set.engine, &err), SYN_E_CORRUPT);
+        assert_int_equal(atomic_load(&ended_well) - before, 6);
+        assert_done(
+            syn_engine_submit(set.engine,
+                              &(struct syn_task_call){.kernel = &fill, .tensors = {set.tensors[2]}},
+                              NULL, &err),
+            &err);
+    }
+    for (unsigned j = 0; j < N; j++)
+        set.mine[2][j] = j;
+    check_set(&set);
+    close_set(&set);
+}
+
+/* Fails where the first element of `a` is 12, as in the second row's piece, else adds 1 to c. */
+static int
+run_half(const struct syn_kernel_call *call, struct syn_worker *worker, struct syn_fork *at,
+         struct syn_err *err)
+{
+    const struct syn_shape *rows = call->operands[2].shape;
+    int64_t *c = call->operands[2].data;
+
+    (void)worker;
+    (void)at;
+    for (uint64_t i = 0; i < rows->sizes[0]; i++) {
+        for (uint64_t j = 0; j < rows->sizes[1]; j++)
+            c[i * rows->strides[0] + j * rows->strides[1]] += 1;
+    }
+    return *(const int64_t *)call->operands[0].data == 12 ? SYN_FAIL(err, SYN_E_CORRUPT, "12")
+                                                          : SYN_OK;
+}
+
+/* Where some pieces ran and others failed, what was written is no mixture of both. */
+static void
+test_pieces_that_fail(void **unused)
+{
+    static const struct syn_kernel_impl impls[] = {
+        {.format = SYN_FORMAT_NATIVE, .kinds = UINT32_MAX, .run = run_half}};
+    struct syn_kernel half = mix;
+    const struct syn_engine_options options = {.runtime = {.workers = 2}, .devices = "cpu0"};
+    struct syn_err err;
+    struct set set;
+    void *data;
+
+    (void)unused;
+    half.name = "half";
+    half.impls = impls;
+    open_set(&set, &options);
+    for (unsigned i = 0; i < 20; i++) {
+        const struct syn_task_call call = {
+            .kernel = &half,
+            .tensors = {set.tensors[0], set.tensors[1], set.tensors[2]},
+            .pieces = 8};
+
+        assert_done(syn_engine_submit(set.engine, &call, NULL, &err), &err);
+        assert_int_equal(syn_engine_wait(set.engine, &err), SYN_E_CORRUPT);
+        assert_int_equal(syn_engine_map(set.engine, set.tensors[2], SYN_READ, &data, &err),
+                         SYN_E_INVALID);
+        assert_done(
+            syn_engine_submit(set.engine,
+                              &(struct syn_task_call){.kernel = &fill, .tensors = {set.tensors[2]}},
+                              NULL, &err),
+            &err);
+    }
+    for (unsigned j = 0; j < N; j++)
+        set.mine[2][j] = j;
+    check_set(&set);
+    close_set(&set);
+}
+
+/* A part of what is on a device lies packed here; who maps it sees the tensor's own strides. */
+static void
+test_map_of_a_part(void **unused)
+{
+    const struct syn_engine_options options = {
+        .modelled = "h100-sxm", .devices = "modelled0", .runtime = {.workers = 1}};
+    struct syn_tensor *parts[3];
+    const struct syn_shape *part;
+    struct syn_err err;
+    struct set set;
+    void *data;
+
+    (void)unused;
+    open_set(&set, &options);
+    assert_done(syn_engine_wait(set.engine, &err), &err);
+    assert_done(syn_tensor_divide(set.tensors[4], 1, 3, parts, &err), &err);
+    part = syn_tensor_shape(parts[1]); /* columns 4 to 7 */
+    assert_int_equal(part->sizes[1], 4);
+    assert_int_equal(part->strides[0], 12);
+    assert_done(syn_engine_map(set.engine, parts[1], SYN_UPDATE, &data, &err), &err);
+    for (uint64_t i = 0; i < 8; i++) {
+        for (uint64_t j = 0; j < 4; j++) {
+            int64_t *x = (int64_t *)data + i * part->strides[0] + j;
+
+            assert_int_equal(*x, set.mine[4][i * 12 + 4 + j]);
+            *x = set.mine[4][i * 12 + 4 + j] = -(int64_t)(i * 4 + j);
+        }
+    }
+    syn_engine_unmap(set.engine, parts[1]);
+    assert_done(syn_engine_wait(set.engine, &err), &err);
+    assert_done(syn_tensor_gather(set.tensors[4], &err), &err);
+    check_set(&set);
+    close_set(&set);
+}
+
+/* A plan runs nothing, keeps the order of tensors and of `after`, and goes by the estimates. */
+static void
+test_plan(void **unused)
+{
+    const struct syn_engine_options options = {
+        .modelled = "h100-sxm", .devices = "cpu0,modelled0", .runtime = {.workers = 2}};
+    static const uint32_t first = 0;
+    struct syn_engine_step steps[8] = {0};
+    struct syn_plan_event events[8], by_step[8];
+    struct syn_plan_result result;
+    struct syn_engine_stats before, after;
+    uint64_t ns[3];
+    struct syn_err err;
+    struct set set;
+
+    (void)unused;
+    open_set(&set, &options);
+    assert_done(syn_engine_wait(set.engine, &err), &err);
+    syn_engine_stats(set.engine, &before);
+    for (unsigned i = 0; i < 8; i++) { /* a chain of four, four apart, all of them after it began */
+        steps[i].call = (struct syn_task_call){
+            .kernel = &mix,
+            .tensors = {set.tensors[0], set.tensors[1], set.tensors[i < 4 ? 2 : i]}};
+        steps[i].after = &first;
+        steps[i].after_count = i >= 4;
+    }
+    assert_done(syn_engine_plan(set.engine, steps, 8, events, &result, &err), &err);
+    for (unsigned i = 0; i < 8; i++)
+        by_step[events[i].task] = events[i];
+    for (unsigned i = 0; i < 8; i++) {
+        assert_int_equal(by_step[i].task, i);
+        assert_done(syn_engine_estimate(set.engine, &steps[i].call, ns, &err), &err);
+        assert_true(by_step[i].worker < 3);
+        assert_in_range(by_step[i].end_ns - by_step[i].begin_ns, ns[by_step[i].worker] / 2,
+                        ns[by_step[i].worker] * 2);
+        if (i > 0)
+            assert_true(by_step[i].begin_ns >= by_step[i < 4 ? i - 1 : 0].end_ns);
+        assert_true(by_step[i].end_ns <= result.makespan_ns);
+    }
+    assert_true(result.energy_uj > 0);
+    syn_engine_stats(set.engine, &after);
+    assert_int_equal(after.submitted, before.submitted);
+    assert_int_equal(after.ended, before.ended);
+    steps[5].call.tensors[0] = NULL;
+    assert_int_equal(syn_engine_plan(set.engine, steps, 8, NULL, &result, &err), SYN_E_INVALID);
+    assert_non_null(strstr(err.msg, "step 5"));
+    check_set(&set);
     close_set(&set);
 }
 
@@ -514,13 +712,37 @@ test_a_device_hangs(void **unused)
 
 /* ---- traces ---- */
 
+/* How many events there are of each kind. */
+static void
+count_events(const struct syn_trace_data *data, uint64_t *counts, uint64_t *moved_bytes)
+{
+    for (size_t i = 0; i < data->events_count; i++) {
+        const struct syn_trace_event *event = &data->events[i];
+
+        counts[event->kind]++;
+        if (event->kind == SYN_TRACE_PARK)
+            assert_true(event->begin_ns <= event->end_ns);
+        if (event->kind != SYN_TRACE_TRANSFER)
+            continue;
+        assert_int_not_equal(event->from, event->to);
+        assert_true(event->begin_ns < event->end_ns);
+        *moved_bytes += event->bytes;
+    }
+}
+
 static void
 test_trace(void **unused)
 {
-    struct syn_engine_options options = {
-        .modelled = "h100-sxm", .devices = "cpu0,modelled0", .runtime = {.workers = 1}};
+    static const uint64_t bytes[] = {0, 4096, 4096, 4096, 4096}; /* whichever node it has */
+    struct syn_engine_options options = {.modelled = "h100-sxm",
+                                         .devices = "modelled0",
+                                         .strategy = "round-robin",
+                                         .node_bytes = bytes,
+                                         .node_bytes_count = SYN_LEN(bytes),
+                                         .runtime = {.workers = 1}};
+    uint64_t counts[SYN_TRACE_KINDS] = {0}, moved_bytes = 0;
+    struct syn_memory_stats stats;
     struct syn_trace_data *data;
-    unsigned tasks = 0, edges = 0;
     struct syn_trace *trace;
     struct syn_err err;
     SYN_BUF(text);
@@ -531,21 +753,32 @@ test_trace(void **unused)
     syn_trace_switch(trace, true);
     options.trace = trace;
     open_set(&set, &options);
-    mix_at_random(&set, 50, false);
-    check_set(&set);
-    assert_done(syn_trace_collect(trace, &data, &err), &err);
-    for (size_t i = 0; i < data->events_count; i++) {
-        tasks += data->events[i].kind == SYN_TRACE_TASK;
-        edges += data->events[i].kind == SYN_TRACE_DEPENDENCY;
+    for (unsigned i = 0; i < 10; i++) { /* in between threads sleep */
+        mix_at_random(&set, 20, false);
+        check_set(&set);
+        (void)usleep(1000);
     }
-    assert_true(tasks >= TENSORS + 50); /* pieces are tasks too */
-    assert_true(edges >= 50);           /* each needs what filled its tensors, at least */
+    assert_done(syn_trace_collect(trace, &data, &err), &err);
+    count_events(data, counts, &moved_bytes);
+    assert_true(counts[SYN_TRACE_TASK] >= TENSORS + 200); /* pieces are tasks too */
+    assert_true(counts[SYN_TRACE_DEPENDENCY] >= 200);     /* of what filled its tensors, at least */
+    /* What was moved is what the manager counts. */
+    syn_memory_stats(syn_engine_memory(set.engine), &stats);
+    assert_int_equal(counts[SYN_TRACE_TRANSFER], stats.copies);
+    assert_int_equal(moved_bytes, stats.copied_bytes);
+    assert_int_equal(counts[SYN_TRACE_EVICTION], stats.evictions);
+    assert_true(stats.copies > 0);
+    assert_true(stats.evictions > 0);
+    assert_true(counts[SYN_TRACE_PARK] > 0);
     assert_done(syn_trace_write_chrome(data, &text, &err), &err);
     assert_done(syn_trace_write_gantt(data, &text, &err), &err);
     assert_done(syn_trace_write_dot(data, &text, &err), &err);
     assert_done(syn_trace_write_stats(data, &text, &err), &err);
     assert_done(syn_buf_ok(&text, &err), &err);
     assert_non_null(strstr(text.data, "modelled0"));
+    assert_non_null(strstr(text.data, "\"name\":\"transfer\""));
+    assert_non_null(strstr(text.data, "\"name\":\"eviction\""));
+    assert_non_null(strstr(text.data, "\"name\":\"parked\""));
     data = syn_trace_data_free(data);
     close_set(&set);
     trace = syn_trace_free(trace);
@@ -554,39 +787,43 @@ test_trace(void **unused)
 /* A device is lost after every number of its calls in turn: results are right, or what could not be
  * saved says so. */
 static void
-test_loss(void **unused)
+lose_at_call(unsigned nth, unsigned *lost, unsigned *saved)
 {
     const struct syn_engine_options options = {.modelled = "h100-sxm,rtx-4090",
                                                .devices = "cpu0,modelled0,modelled1",
                                                .strategy = "round-robin",
                                                .runtime = {.workers = 1}};
+    struct syn_engine_worker worker;
+    struct syn_err err;
+    struct set set;
+    int rc;
 
+    open_set(&set, &options);
+    assert_done(syn_engine_wait(set.engine, &err), &err);
+    syn_dev_fault_arm(NULL, SYN_DEV_FAULT_LOST, nth);
+    mix_at_random(&set, 60, false);
+    rc = syn_engine_wait(set.engine, &err);
+    syn_dev_fault_arm(NULL, SYN_DEV_FAULT_LOST, 0);
+    if (rc != SYN_OK && rc != SYN_E_UNAVAILABLE)
+        fail_msg("%d: %s", rc, err.msg);
+    for (unsigned i = 0; i < syn_engine_workers(set.engine); i++) {
+        syn_engine_worker(set.engine, i, &worker);
+        *lost += worker.lost;
+        *saved += worker.lost && rc == SYN_OK;
+    }
+    if (rc == SYN_OK)
+        check_set(&set);
+    close_set(&set);
+}
+
+static void
+test_loss(void **unused)
+{
     unsigned lost = 0, saved = 0;
 
     (void)unused;
-    for (unsigned nth = 1; nth < 60; nth += 3) {
-        struct syn_engine_worker worker;
-        struct syn_err err;
-        struct set set;
-        int rc;
-
-        open_set(&set, &options);
-        assert_done(syn_engine_wait(set.engine, &err), &err);
-        syn_dev_fault_arm(NULL, SYN_DEV_FAULT_LOST, nth);
-        mix_at_random(&set, 60, false);
-        rc = syn_engine_wait(set.engine, &err);
-        syn_dev_fault_arm(NULL, SYN_DEV_FAULT_LOST, 0);
-        if (rc != SYN_OK && rc != SYN_E_UNAVAILABLE)
-            fail_msg("%d: %s", rc, err.msg);
-        for (unsigned i = 0; i < syn_engine_workers(set.engine); i++) {
-            syn_engine_worker(set.engine, i, &worker);
-            lost += worker.lost;
-            saved += worker.lost && rc == SYN_OK;
-        }
-        if (rc == SYN_OK)
-            check_set(&set);
-        close_set(&set);
-    }
+    for (unsigned nth = 1; nth < 60; nth += 3)
+        lose_at_call(nth, &lost, &saved);
     assert_true(lost > 0);
     printf("# %u devices lost, %u times everything was saved\n", lost, saved);
 }
@@ -594,7 +831,7 @@ test_loss(void **unused)
 /* Lost before it wrote anything: the host has a good copy of all, so all of it is done elsewhere.
  */
 static void
-test_loss_that_costs_nothing(void **unused)
+lose_for_nothing(void)
 {
     const struct syn_engine_options options = {.modelled = "h100-sxm",
                                                .devices = "cpu0,modelled0",
@@ -603,7 +840,6 @@ test_loss_that_costs_nothing(void **unused)
     struct syn_engine_worker worker;
     struct set set;
 
-    (void)unused;
     open_set(&set, &options);
     for (unsigned i = 0; i < TENSORS; i++)
         check_one(&set, i);
@@ -614,6 +850,13 @@ test_loss_that_costs_nothing(void **unused)
     syn_engine_worker(set.engine, 1, &worker);
     assert_true(worker.lost);
     close_set(&set);
+}
+
+static void
+test_loss_that_costs_nothing(void **unused)
+{
+    (void)unused;
+    lose_for_nothing();
 }
 
 static void
@@ -637,14 +880,60 @@ test_no_memory_to_open(void **unused)
     engine = syn_engine_close(engine);
 }
 
+/* ---- the same with threads held up, see stress_suite.h ---- */
+
+static void
+stress_mixes(uint64_t seed)
+{
+    size_t count;
+    const struct syn_strategy_ops *const *strategies = syn_strategies(&count);
+
+    state = seed;
+    mix_by(strategies[draw((unsigned)count)]->name, 1 + draw(3), 60);
+}
+
+static void
+stress_short_of_memory(uint64_t seed)
+{
+    state = seed;
+    mix_short_of_memory(100);
+}
+
+static void
+stress_loss(uint64_t seed)
+{
+    unsigned lost = 0, saved = 0;
+
+    state = seed;
+    lose_at_call(1 + draw(90), &lost, &saved);
+}
+
+static void
+stress_loss_for_nothing(uint64_t seed)
+{
+    state = seed;
+    lose_for_nothing();
+}
+
+static const struct syn_stress_case stress[] = {
+    {"mixes", stress_mixes},
+    {"short-of-memory", stress_short_of_memory},
+    {"loss", stress_loss},
+    {"loss-for-nothing", stress_loss_for_nothing},
+};
+
 int
-main(void)
+main(int argc, char **argv)
 {
     const char *seed = getenv("SYNOR_TEST_SEED");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_strategy),
         cmocka_unit_test(test_short_of_memory),
         cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_a_failure_takes_nobody_along),
+        cmocka_unit_test(test_pieces_that_fail),
+        cmocka_unit_test(test_map_of_a_part),
+        cmocka_unit_test(test_plan),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_affinity_and_reports),
         cmocka_unit_test(test_pieces),
@@ -656,6 +945,8 @@ main(void)
         cmocka_unit_test(test_no_memory_to_open),
     };
 
+    if (syn_stress_wanted(argc, argv))
+        return syn_stress_run("engine", stress, SYN_LEN(stress));
     state = seed != NULL ? strtoull(seed, NULL, 10) : (uint64_t)getpid() * 7919;
     printf("# SYNOR_TEST_SEED=%llu\n", (unsigned long long)state);
     return cmocka_run_group_tests(tests, NULL, NULL);

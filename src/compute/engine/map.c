@@ -15,6 +15,9 @@ struct syn_engine_map {
     struct syn_err err;
     int code;
     sem_t there;
+    /* A part that lies packed here, as its whole is elsewhere: the caller's is a copy in the
+     * tensor's own strides. */
+    void *copy;
 };
 
 void
@@ -64,13 +67,13 @@ syn_engine_handle(struct syn_engine *engine, struct syn_tensor *tensor,
 }
 
 static void
-on_ready(struct syn_memory_request *request, int code)
+on_ready(struct syn_memory_request *request, int code, const struct syn_err *why)
 {
     struct syn_engine_map *map = request->user;
 
     map->code = code;
     if (code < 0)
-        map->err = request->err;
+        map->err = *why;
     (void)sem_post(&map->there);
 }
 
@@ -101,6 +104,7 @@ static void
 map_free(struct syn_engine_map *map)
 {
     (void)sem_destroy(&map->there);
+    syn_free(map->copy);
     syn_free(map);
 }
 
@@ -118,12 +122,44 @@ submit(struct syn_engine_map *map, struct syn_err *err)
     return syn_task_submit_flagged(map->engine->runtime, &spec, SYN_TASK_ALWAYS, NULL, err);
 }
 
+/* Where the caller finds the content. */
+static SYN_MUST int
+lay_out(struct syn_engine_map *map, void **ret_data, struct syn_err *err)
+{
+    const struct syn_shape *shape = syn_tensor_shape(map->tensor);
+    struct syn_tensor_place place;
+
+    syn_tensor_at(map->tensor, SYN_NODE_HOST, &place);
+    if (syn_shape_same_places(shape, place.shape)) {
+        *ret_data = place.host;
+        return SYN_OK;
+    }
+    map->copy = syn_alloc(syn_shape_span(shape));
+    if (map->copy == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a map of %llu bytes",
+                        (unsigned long long)syn_shape_span(shape));
+    if ((map->use.access & SYN_READ) != 0)
+        syn_shape_copy(shape, map->copy, place.shape, place.host);
+    *ret_data = map->copy;
+    return SYN_OK;
+}
+
+static void
+take_back(const struct syn_engine_map *map)
+{
+    struct syn_tensor_place place;
+
+    if (map->copy == NULL || (map->use.access & SYN_WRITE) == 0)
+        return;
+    syn_tensor_at(map->tensor, SYN_NODE_HOST, &place);
+    syn_shape_copy(place.shape, place.host, syn_tensor_shape(map->tensor), map->copy);
+}
+
 int
 syn_engine_map(struct syn_engine *engine, struct syn_tensor *tensor, enum syn_access access,
                void **ret_data, struct syn_err *err)
 {
     struct syn_engine_map *map = syn_calloc(1, sizeof(*map));
-    struct syn_tensor_place place;
     int rc;
 
     if (map == NULL)
@@ -141,6 +177,11 @@ syn_engine_map(struct syn_engine *engine, struct syn_tensor *tensor, enum syn_ac
     }
     while (sem_wait(&map->there) != 0)
         assert(errno == EINTR);
+    if (map->code == SYN_OK) {
+        map->code = lay_out(map, ret_data, &map->err);
+        if (map->code < 0)
+            syn_memory_release(engine->memory, SYN_NODE_HOST, &map->use, 1, false);
+    }
     if (map->code < 0) {
         rc = map->code;
         if (err != NULL)
@@ -153,8 +194,6 @@ syn_engine_map(struct syn_engine *engine, struct syn_tensor *tensor, enum syn_ac
     map->next = engine->maps;
     engine->maps = map;
     (void)pthread_mutex_unlock(&engine->maps_lock);
-    syn_tensor_at(tensor, SYN_NODE_HOST, &place);
-    *ret_data = place.host;
     return SYN_OK;
 }
 
@@ -170,6 +209,7 @@ syn_engine_unmap(struct syn_engine *engine, struct syn_tensor *tensor)
     assert(map != NULL); /* unmapped twice, or never mapped */
     *at = map->next;
     (void)pthread_mutex_unlock(&engine->maps_lock);
+    take_back(map);
     syn_memory_release(engine->memory, SYN_NODE_HOST, &map->use, 1, true);
     syn_task_finish(engine->runtime, NULL, map->task, 0);
     map_free(map);

@@ -1,20 +1,31 @@
 /* From ready to over: the strategy's queue, tensors brought, the kernel run, the result told. */
 #include <string.h>
 
+#include <synor/base/clock.h>
 #include <synor/base/mem.h>
 
 #include "engine_priv.h"
 
 /* ---- waking ---- */
 
+/* Either it sees the new value of the word before it sleeps, or we see that it sleeps. */
+static void
+wake_device(struct syn_engine_seat *seat)
+{
+    (void)atomic_fetch_add(&seat->word.value, 1);
+    if (atomic_load(&seat->asleep))
+        syn_waitword_kick(&seat->word.value);
+}
+
 void
 syn_engine_wake(struct syn_engine_seat *seat)
 {
     atomic_store_explicit(&seat->hint, 1, memory_order_release);
+    SYN_PERTURB();
     if (seat->dev == NULL)
         syn_worker_wake_one(seat->engine->runtime, seat->index);
     else
-        syn_waitword_wake(&seat->word, false);
+        wake_device(seat);
 }
 
 /* Whoever could run it, where the strategy has not decided. */
@@ -45,21 +56,82 @@ wake_refused(struct syn_engine *engine)
 
 /* ---- the strategy ---- */
 
+/* Under the lock, as all that changes it. */
 static void
-list_add(struct syn_engine *engine, struct syn_engine_task *call)
+count_queued(struct syn_engine *engine, uint32_t more)
 {
-    call->prev = &engine->waiting;
-    call->next = engine->waiting.next;
-    call->next->prev = call;
-    engine->waiting.next = call;
+    atomic_store_explicit(&engine->queued,
+                          atomic_load_explicit(&engine->queued, memory_order_relaxed) + more,
+                          memory_order_relaxed);
 }
 
 static void
-list_remove(struct syn_engine_task *call)
+hold(struct syn_engine *engine, struct syn_engine_task *call)
 {
-    call->prev->next = call->next;
-    call->next->prev = call->prev;
+    count_queued(engine, 1);
+    call->prev = NULL;
+    call->next = engine->waiting;
+    if (call->next != NULL)
+        call->next->prev = call;
+    engine->waiting = call;
 }
+
+void
+syn_engine_pushed_out(struct syn_engine_task *call)
+{
+    struct syn_engine *engine = call->engine;
+
+    count_queued(engine, UINT32_MAX);
+    if (call->next != NULL)
+        call->next->prev = call->prev;
+    if (call->prev != NULL)
+        call->prev->next = call->next;
+    else
+        engine->waiting = call->next;
+}
+
+/* ---- time ----
+ *
+ * A look at the clock costs as much as the rest of a push. While a worker has done nothing since it
+ * last looked but pass on what became ready, it need not look again for a strategy's sake: it is
+ * still looking for work in the same turn, and every call that it has counted since was such a one.
+ * What is measured is always between two looks of its own. */
+
+#define CLOCK_CALLS 32 /* a power of two; passed on between two looks, at most */
+
+static uint64_t
+calls_of(const struct syn_worker *worker)
+{
+    return atomic_load_explicit(&worker->executed, memory_order_relaxed);
+}
+
+/* The worker has looked; its next call is counted by `more` calls from now on. */
+static void
+looked(struct syn_engine_seat *seat, const struct syn_worker *worker, int64_t now_ns, unsigned more)
+{
+    seat->clock_ns = now_ns;
+    seat->clock_at = calls_of(worker) + more;
+    seat->clock_turn = worker->turns;
+}
+
+static uint64_t
+push_ns(const struct syn_engine *engine)
+{
+    const struct syn_worker *self = syn_self;
+    struct syn_engine_seat *seat;
+
+    if (self == NULL || self->runtime != engine->runtime || self->index >= engine->cpus)
+        return (uint64_t)syn_clock_ns();
+    seat = &engine->seats[self->index];
+    if (seat->clock_at != calls_of(self) || seat->clock_turn != self->turns ||
+        seat->clock_at % CLOCK_CALLS == 0)
+        looked(seat, self, syn_clock_ns(), 1);
+    else
+        seat->clock_at++;
+    return (uint64_t)seat->clock_ns;
+}
+
+/* ---- pushing and popping ---- */
 
 void
 syn_engine_push(struct syn_engine_task *call)
@@ -67,24 +139,23 @@ syn_engine_push(struct syn_engine_task *call)
     struct syn_engine *engine = call->engine;
     const struct syn_estimate *cost = call->ready.cost;
     struct syn_place place = {SYN_NO_WORKER, SYN_NO_NODE};
+    uint64_t now_ns = push_ns(engine);
     struct syn_err err;
     int rc;
 
-    (void)atomic_fetch_add_explicit(&engine->queued, 1, memory_order_relaxed);
     syn_spin_lock(&engine->lock);
-    list_add(engine, call);
-    rc =
-        engine->ops->push(engine->strategy, &call->ready, (uint64_t)syn_engine_now(), &place, &err);
+    hold(engine, call);
+    rc = engine->ops->push(engine->strategy, &call->ready, now_ns, &place, &err);
     if (rc < 0)
-        list_remove(call);
+        syn_engine_pushed_out(call);
     syn_spin_unlock(&engine->lock);
     if (rc < 0) {
         struct syn_engine_outcome outcome = {.code = rc};
 
-        (void)atomic_fetch_sub_explicit(&engine->queued, 1, memory_order_relaxed);
         syn_engine_end(call, NULL, &outcome, &err);
         return;
     }
+    SYN_PERTURB();
     /* From here on it may be over. */
     if (place.worker != SYN_NO_WORKER)
         syn_engine_wake(&engine->seats[place.worker]);
@@ -92,6 +163,8 @@ syn_engine_push(struct syn_engine_task *call)
         wake_able(engine, cost);
 }
 
+/* `hint` is cleared under the lock, and set by who pushes after he has held it: so of a push that
+ * this does not see, the hint stays. */
 struct syn_engine_task *
 syn_engine_pop(struct syn_engine_seat *seat)
 {
@@ -100,25 +173,24 @@ syn_engine_pop(struct syn_engine_seat *seat)
     struct syn_pop pop = {0};
     int64_t now;
 
-    atomic_store_explicit(&seat->hint, 0, memory_order_seq_cst);
-    if (atomic_load_explicit(&engine->queued, memory_order_seq_cst) == 0 ||
-        atomic_load_explicit(&seat->lost, memory_order_relaxed))
+    SYN_PERTURB();
+    if (atomic_load_explicit(&seat->lost, memory_order_relaxed) ||
+        (atomic_load_explicit(&seat->hint, memory_order_relaxed) == 0 &&
+         atomic_load_explicit(&engine->queued, memory_order_relaxed) == 0))
         return NULL;
-    now = syn_engine_now();
+    now = syn_clock_ns();
     syn_spin_lock(&engine->lock);
     engine->ops->pop(engine->strategy, seat->index, (uint64_t)now, &pop);
     call = (struct syn_engine_task *)(void *)pop.ready;
+    atomic_store_explicit(&seat->hint, call != NULL, memory_order_relaxed);
     if (call != NULL)
-        list_remove(call);
+        syn_engine_pushed_out(call);
+    else if (pop.why != SYN_POP_EMPTY)
+        (void)atomic_fetch_or_explicit(&engine->refused, UINT64_C(1) << seat->index,
+                                       memory_order_relaxed);
     syn_spin_unlock(&engine->lock);
-    if (call == NULL) {
-        if (pop.why != SYN_POP_EMPTY)
-            (void)atomic_fetch_or_explicit(&engine->refused, UINT64_C(1) << seat->index,
-                                           memory_order_acq_rel);
+    if (call == NULL)
         return NULL;
-    }
-    (void)atomic_fetch_sub_explicit(&engine->queued, 1, memory_order_relaxed);
-    atomic_store_explicit(&seat->hint, 1, memory_order_relaxed);
     call->seat = seat;
     call->popped_ns = now;
     return call;
@@ -174,24 +246,60 @@ syn_engine_granted(struct syn_engine_seat *seat)
 
 /* The memory manager's answer. */
 static void
-on_ready(struct syn_memory_request *request, int code)
+on_ready(struct syn_memory_request *request, int code, const struct syn_err *why)
 {
     struct syn_engine_task *call = request->user;
 
     call->granted_code = code;
+    if (code < 0) {
+        call->why = syn_alloc(sizeof(*call->why));
+        if (call->why != NULL)
+            *call->why = *why;
+    }
     grant(call->seat, call);
+}
+
+void
+syn_engine_refusal(struct syn_engine_task *call, struct syn_err *ret_err)
+{
+    struct syn_err *why = SYN_TAKE(call->why);
+
+    if (why != NULL)
+        *ret_err = *why;
+    else
+        (void)SYN_FAIL(ret_err, call->granted_code, "%s", syn_err_info(call->granted_code)->wire);
+    syn_free(why);
+}
+
+static void
+memory_uses(const struct syn_engine_task *call, struct syn_memory_use *ret_uses)
+{
+    for (unsigned i = 0; i < call->uses_count; i++) {
+        ret_uses[i].tensor = syn_tensor_of(call->uses[i].data);
+        ret_uses[i].access = (enum syn_access)call->uses[i].mode;
+    }
 }
 
 int
 syn_engine_acquire(struct syn_engine_task *call, struct syn_err *err)
 {
-    struct syn_engine_seat *seat = call->seat;
+    struct syn_memory_use uses[SYN_OPERANDS_MAX];
 
+    memory_uses(call, uses);
+    SYN_PERTURB();
     call->request.ready = on_ready;
     call->request.user = call;
-    call->granted_code = 0;
-    return syn_memory_acquire(call->engine->memory, seat->node, call->uses, call->uses_count,
+    return syn_memory_acquire(call->engine->memory, call->seat->node, uses, call->uses_count,
                               &call->request, err);
+}
+
+void
+syn_engine_release(struct syn_engine_task *call, bool ok)
+{
+    struct syn_memory_use uses[SYN_OPERANDS_MAX];
+
+    memory_uses(call, uses);
+    syn_memory_release(call->engine->memory, call->seat->node, uses, call->uses_count, ok);
 }
 
 /* ---- failures ----
@@ -204,16 +312,24 @@ syn_engine_acquire(struct syn_engine_task *call, struct syn_err *err)
 static void
 note_outcome(const struct syn_engine_task *call, int code)
 {
-    uint64_t epoch = code < 0 ? atomic_load(&call->engine->epoch) : 0;
+    uint64_t epoch = code < 0 ? atomic_load(&call->engine->epoch) : 0, last;
 
+    if (code == 0 && !syn_engine_any_failed(call->engine))
+        return; /* what was noted before is out of date */
     for (unsigned i = 0; i < call->uses_count; i++) {
-        struct syn_engine_handle *handle = syn_tensor_user(call->uses[i].tensor);
+        struct syn_engine_handle *handle;
 
-        if ((call->uses[i].access & SYN_WRITE) == 0 || handle == NULL)
+        if ((call->uses[i].mode & SYN_WRITE) == 0)
+            continue;
+        handle = syn_tensor_user(syn_tensor_of(call->uses[i].data));
+        if (handle == NULL)
             continue; /* parts have none: their whole's call ends too */
         atomic_store(&handle->code, code);
         atomic_store(&handle->failed_epoch, epoch);
     }
+    last = atomic_load(&call->engine->failed_epoch);
+    while (last < epoch && !atomic_compare_exchange_weak(&call->engine->failed_epoch, &last, epoch))
+        ;
 }
 
 int
@@ -247,7 +363,7 @@ report(struct syn_engine *engine, struct syn_engine_task *call,
        const struct syn_engine_outcome *outcome, const struct syn_err *err)
 {
     struct syn_engine_seat *seat = call->seat;
-    int64_t now = outcome->ended_ns != 0 ? outcome->ended_ns : syn_engine_now();
+    int64_t now = outcome->ended_ns != 0 ? outcome->ended_ns : syn_clock_ns();
 
     syn_spin_lock(&engine->lock);
     if (seat != NULL) {
@@ -275,8 +391,8 @@ syn_engine_end(struct syn_engine_task *call, struct syn_worker *worker,
     struct syn_task *task = call->task;
 
     if (outcome->held)
-        syn_memory_release(engine->memory, call->seat->node, call->uses, call->uses_count,
-                           outcome->code == 0);
+        syn_engine_release(call, outcome->code == 0);
+    SYN_PERTURB();
     note_outcome(call, outcome->code);
     report(engine, call, outcome, err);
     if (syn_trace_on(engine->trace))
@@ -298,7 +414,7 @@ syn_engine_drop(struct syn_engine_task *call, int code)
     note_outcome(call, code);
     syn_spin_lock(&engine->lock);
     engine->stats.ended++;
-    engine->stats.failed++;
+    remember_failure(engine, call, code, NULL); /* the first one, if it was cancelled */
     syn_spin_unlock(&engine->lock);
     syn_engine_record_free(call);
 }
@@ -314,13 +430,15 @@ syn_engine_again(struct syn_engine_task *call, bool held, const struct syn_err *
         return;
     }
     if (held)
-        syn_memory_release(engine->memory, call->seat->node, call->uses, call->uses_count, false);
+        syn_engine_release(call, false);
     syn_spin_lock(&engine->lock);
     engine->ops->done(engine->strategy, call->seat->index, &call->ready, 0,
-                      (uint64_t)syn_engine_now());
+                      (uint64_t)syn_clock_ns());
     engine->stats.again++;
     syn_spin_unlock(&engine->lock);
+    wake_refused(engine);
     call->seat = NULL;
+    SYN_PERTURB();
     syn_engine_push(call);
 }
 
@@ -333,16 +451,18 @@ run_native(struct syn_worker *worker, struct syn_engine_task *call, bool waited)
     struct syn_engine_outcome outcome = {.held = true, .ran = true};
     struct syn_tensor_place places[SYN_OPERANDS_MAX];
     struct syn_engine_seat *seat = call->seat;
+    const struct syn_kernel_impl *impl;
     struct syn_kernel_call seen;
     struct syn_err err;
 
     syn_engine_call_of(call, places, &seen);
-    call->impl = syn_kernel_pick(call->kernel, &seen, seat->info);
-    assert(call->impl != NULL); /* or the estimate would have been NEVER */
+    impl = syn_kernel_pick(call->kernel, &seen, seat->info);
+    assert(impl != NULL); /* or the estimate would have been NEVER */
     /* Where nothing had to be brought, little has happened since. */
-    call->begun_ns = waited ? syn_engine_now() : call->popped_ns;
-    outcome.code = call->impl->run(&seen, worker, at, &err);
-    outcome.ended_ns = syn_engine_now();
+    call->begun_ns = waited ? syn_clock_ns() : call->popped_ns;
+    outcome.code = impl->run(&seen, worker, at, &err);
+    outcome.ended_ns = syn_clock_ns();
+    looked(seat, worker, outcome.ended_ns, call->split == NULL);
     outcome.busy_ns = (uint64_t)(outcome.ended_ns - call->begun_ns);
     worker->deque.head = at;
     outcome.ran = outcome.code >= 0;
@@ -371,6 +491,16 @@ start_native(struct syn_worker *worker, struct syn_engine_task *call)
     }
 }
 
+static void
+refuse(struct syn_worker *worker, struct syn_engine_task *call)
+{
+    struct syn_engine_outcome outcome = {.code = call->granted_code};
+    struct syn_err err;
+
+    syn_engine_refusal(call, &err);
+    syn_engine_end(call, worker, &outcome, &err);
+}
+
 bool
 syn_engine_take(void *self, struct syn_worker *worker)
 {
@@ -379,11 +509,9 @@ syn_engine_take(void *self, struct syn_worker *worker)
     struct syn_engine_task *call = syn_engine_granted(seat);
 
     if (call != NULL) {
-        struct syn_engine_outcome outcome = {.code = call->granted_code};
-
         syn_worker_stop_watching(worker);
         if (call->granted_code < 0)
-            syn_engine_end(call, worker, &outcome, &call->request.err);
+            refuse(worker, call);
         else
             run_native(worker, call, true);
         return true;
@@ -401,5 +529,9 @@ syn_engine_any(const void *self, unsigned index)
 {
     const struct syn_engine *engine = self;
 
-    return atomic_load_explicit(&engine->seats[index].hint, memory_order_relaxed) != 0;
+    const struct syn_engine_seat *seat = &engine->seats[index];
+
+    /* Also what was granted just before a pop cleared the hint of it. */
+    return atomic_load_explicit(&seat->hint, memory_order_relaxed) != 0 ||
+           atomic_load_explicit(&seat->granted, memory_order_relaxed) != NULL;
 }

@@ -21,8 +21,8 @@ struct syn_engine_split {
     struct syn_engine_task *whole;
     const struct syn_kernel_split *rule;
     unsigned count;
-    uint64_t size; /* along the cut */
-    _Atomic unsigned left;
+    uint64_t size;               /* along the cut */
+    _Atomic unsigned left, done; /* pieces: not over; that ran well */
     _Atomic int code;
     struct syn_tensor *parts[SYN_OPERANDS_MAX][PIECES_MAX];
     uint64_t first[PIECES_MAX], sizes[PIECES_MAX];         /* of each piece, along the cut */
@@ -65,7 +65,7 @@ cuts_what_is_written(const struct syn_engine_task *call, const struct syn_kernel
         if (is_written(call, i) && rule->dim[i] < 0)
             return false;
         if (rule->dim[i] >= 0)
-            *ret_size = syn_tensor_shape(call->tensors[i])->sizes[rule->dim[i]];
+            *ret_size = syn_tensor_shape(syn_engine_tensor(call, i))->sizes[rule->dim[i]];
     }
     return true;
 }
@@ -121,18 +121,17 @@ static SYN_MUST int
 make_piece(struct syn_engine_split *split, unsigned index, struct syn_err *err)
 {
     struct syn_engine_task *whole = split->whole, *piece = NULL;
-    int rc = syn_engine_record_new(whole->engine, &piece, err);
+    struct syn_tensor *tensors[SYN_OPERANDS_MAX];
+    int rc = syn_engine_record_new(whole->engine, whole->kernel, &piece, err);
 
     if (rc < 0)
         return rc;
-    piece->kernel = whole->kernel;
-    piece->operands_count = whole->operands_count;
     piece->pieces = SYN_PIECES_ONE;
     piece->split = split;
     piece->piece = index;
-    memcpy(piece->params, whole->params, sizeof(piece->params));
+    memcpy(piece->params, whole->params, whole->kernel->params_count * sizeof(whole->params[0]));
     for (unsigned i = 0; i < whole->operands_count; i++)
-        piece->tensors[i] = is_written(whole, i) ? split->parts[i][index] : whole->tensors[i];
+        tensors[i] = is_written(whole, i) ? split->parts[i][index] : syn_engine_tensor(whole, i);
     piece->ready.priority = whole->ready.priority;
     piece->ready.deadline_ns = whole->ready.deadline_ns;
     piece->ready.index = SYN_NO_INDEX;
@@ -141,7 +140,7 @@ make_piece(struct syn_engine_split *split, unsigned index, struct syn_err *err)
     if (syn_trace_on(whole->engine->trace))
         syn_engine_trace_piece(whole, piece);
     split->pieces[index] = piece;
-    return syn_engine_record_fill(piece, err);
+    return syn_engine_record_fill(piece, tensors, err);
 }
 
 /* The parts of what is written; on failure what was divided is whole again. */
@@ -154,14 +153,15 @@ divide_written(struct syn_engine_split *split, struct syn_err *err)
     for (unsigned i = 0; rc == SYN_OK && i < whole->operands_count; i++) {
         if (!is_written(whole, i))
             continue;
-        rc = syn_tensor_divide(whole->tensors[i], (unsigned)split->rule->dim[i], split->count,
-                               split->parts[i], err);
+        rc = syn_tensor_divide(syn_engine_tensor(whole, i), (unsigned)split->rule->dim[i],
+                               split->count, split->parts[i], err);
         if (rc < 0)
             split->parts[i][0] = NULL;
     }
     return rc;
 }
 
+/* What cannot be gathered loses its content: nobody could use it else. */
 static SYN_MUST int
 gather(struct syn_engine_split *split, struct syn_err *err)
 {
@@ -174,7 +174,9 @@ gather(struct syn_engine_split *split, struct syn_err *err)
 
         if (!is_written(whole, i) || split->parts[i][0] == NULL)
             continue;
-        failed = syn_tensor_gather(whole->tensors[i], &one);
+        failed = syn_tensor_gather(syn_engine_tensor(whole, i), &one);
+        if (failed < 0)
+            syn_tensor_abandon(syn_engine_tensor(whole, i));
         if (failed < 0 && rc == SYN_OK) {
             rc = failed;
             *err = one;
@@ -183,19 +185,58 @@ gather(struct syn_engine_split *split, struct syn_err *err)
     return rc;
 }
 
-static void
-undo(struct syn_engine_split *split)
+/* A piece failed. What was written is as before if none did anything and all that they had is still
+ * somewhere; else it has no content, rather than some of both. */
+static SYN_MUST int
+gather_failed(struct syn_engine_split *split, struct syn_err *err)
 {
-    struct syn_err err;
+    struct syn_engine_task *whole = split->whole;
+    bool as_before = atomic_load(&split->done) == 0;
+
+    for (unsigned i = 0; i < whole->operands_count; i++) {
+        for (unsigned j = 0; is_written(whole, i) && j < split->count; j++)
+            as_before = as_before && syn_tensor_replicas(split->parts[i][j])->valid != 0;
+    }
+    if (as_before)
+        return gather(split, err);
+    for (unsigned i = 0; i < whole->operands_count; i++) {
+        if (is_written(whole, i))
+            syn_tensor_abandon(syn_engine_tensor(whole, i));
+    }
+    return SYN_OK;
+}
+
+static SYN_MUST int
+undo(struct syn_engine_split *split, struct syn_err *err)
+{
     int rc;
 
     for (unsigned i = 0; i < split->count; i++) {
         if (split->pieces[i] != NULL)
             syn_engine_record_free(split->pieces[i]);
     }
-    rc = gather(split, &err);
-    assert(rc == SYN_OK); /* nothing has moved */
+    rc = gather(split, err);
     syn_free(split);
+    return rc;
+}
+
+/* It does not run in pieces. False: it can run whole. */
+static bool
+give_up(struct syn_engine_split *split, int code)
+{
+    struct syn_engine_task *whole = split->whole;
+    struct syn_engine_outcome outcome = {.code = code};
+    struct syn_err err;
+    int rc = undo(split, &err);
+
+    if (rc == SYN_OK && code == SYN_OK)
+        return false;
+    if (code < 0)
+        (void)SYN_FAIL(&err, code, "%s", syn_err_info(code)->wire);
+    else
+        outcome.code = rc;
+    syn_engine_end(whole, NULL, &outcome, &err);
+    return true;
 }
 
 static SYN_MUST int
@@ -221,6 +262,7 @@ syn_engine_divide(struct syn_engine_task *call)
     struct syn_err err;
     uint64_t size = 0;
     unsigned count = choose(call, &rule, &size);
+    int rc;
 
     if (count < 2)
         return false;
@@ -232,10 +274,11 @@ syn_engine_divide(struct syn_engine_task *call)
     split->count = count;
     split->size = size;
     atomic_init(&split->left, count);
-    if (make_all(split, &err) < 0) {
-        undo(split);
-        return false;
-    }
+    if (make_all(split, &err) < 0)
+        return give_up(split, SYN_OK);
+    rc = syn_task_begin(call->task);
+    if (rc < 0)
+        return give_up(split, rc); /* cancelled meanwhile */
     syn_spin_lock(&call->engine->lock);
     call->engine->stats.divided++;
     syn_spin_unlock(&call->engine->lock);
@@ -255,10 +298,13 @@ syn_engine_piece_end(struct syn_engine_task *piece, struct syn_worker *worker, i
 
     if (code < 0)
         (void)atomic_compare_exchange_strong(&split->code, &none, code);
+    else
+        (void)atomic_fetch_add_explicit(&split->done, 1, memory_order_relaxed);
     syn_engine_record_free(piece);
     if (atomic_fetch_sub_explicit(&split->left, 1, memory_order_acq_rel) != 1)
         return;
-    outcome.code = gather(split, &err);
+    SYN_PERTURB();
+    outcome.code = atomic_load(&split->code) < 0 ? gather_failed(split, &err) : gather(split, &err);
     if (atomic_load(&split->code) < 0) {
         outcome.code = atomic_load(&split->code);
         (void)SYN_FAIL(&err, outcome.code, "a piece of it ended with %s",

@@ -2,52 +2,98 @@
 #include <math.h>
 #include <string.h>
 
+#include <synor/base/clock.h>
 #include <synor/base/mem.h>
 
 #include "engine_priv.h"
 
 #define SLAB_RECORDS 64
+#define RECORD_ALIGN 64
 #define HASH_MUL     UINT64_C(0x9e3779b97f4a7c15)
 
 struct syn_engine_slab {
     struct syn_engine_slab *next;
-    struct syn_engine_task records[SLAB_RECORDS];
 };
 
 /* ---- records ---- */
 
-int
-syn_engine_record_new(struct syn_engine *engine, struct syn_engine_task **ret_call,
-                      struct syn_err *err)
+static const struct {
+    unsigned uses, params;
+} rooms[SYN_ENGINE_ROOMS] = {{4, 4}, {SYN_OPERANDS_MAX, SYN_KERNEL_PARAMS_MAX}};
+
+static size_t
+room_bytes(unsigned room)
 {
-    struct syn_engine_task *call;
+    const struct syn_engine_task *call = NULL;
+    size_t bytes = sizeof(*call) + rooms[room].uses * sizeof(call->uses[0]) +
+                   rooms[room].params * sizeof(call->params[0]);
 
-    syn_spin_lock(&engine->spare_lock);
-    if (engine->spare == NULL) {
-        struct syn_engine_slab *slab = syn_alloc(sizeof(*slab));
+    return (bytes + RECORD_ALIGN - 1) & ~(size_t)(RECORD_ALIGN - 1);
+}
 
-        if (slab == NULL) {
-            syn_spin_unlock(&engine->spare_lock);
-            return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a call");
-        }
-        slab->next = engine->slabs;
-        engine->slabs = slab;
-        for (unsigned i = 0; i < SLAB_RECORDS; i++) {
-            slab->records[i].next = engine->spare;
-            engine->spare = &slab->records[i];
-        }
+/* With the stock's lock. */
+static SYN_MUST int
+more_records(struct syn_engine *engine, unsigned room, struct syn_err *err)
+{
+    size_t bytes = room_bytes(room);
+    char *slab = syn_alloc_aligned(RECORD_ALIGN, RECORD_ALIGN + SLAB_RECORDS * bytes);
+
+    if (slab == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a call");
+    memset(slab, 0, RECORD_ALIGN + SLAB_RECORDS * bytes);
+    ((struct syn_engine_slab *)(void *)slab)->next = engine->slabs;
+    engine->slabs = (struct syn_engine_slab *)(void *)slab;
+    for (size_t i = SLAB_RECORDS; i-- > 0;) {
+        struct syn_engine_task *call = (void *)(slab + RECORD_ALIGN + i * bytes);
+
+        call->engine = engine;
+        call->room = (uint8_t)room;
+        call->params = (double *)(void *)&call->uses[rooms[room].uses];
+        call->next = engine->stock[room];
+        engine->stock[room] = call;
     }
-    call = engine->spare;
-    engine->spare = call->next;
-    syn_spin_unlock(&engine->spare_lock);
-    call->engine = engine;
+    return SYN_OK;
+}
+
+/* The next one, which was last used long ago, and by another thread. */
+static void
+prefetch_record(const struct syn_engine_task *call)
+{
+    if (call == NULL)
+        return;
+    for (size_t at = 0; at < sizeof(*call) + 4 * sizeof(call->uses[0]); at += RECORD_ALIGN)
+        __builtin_prefetch((const char *)call + at, 1);
+}
+
+int
+syn_engine_record_new(struct syn_engine *engine, const struct syn_kernel *kernel,
+                      struct syn_engine_task **ret_call, struct syn_err *err)
+{
+    unsigned room =
+        kernel->operands_count > rooms[0].uses || kernel->params_count > rooms[0].params;
+    struct syn_engine_task *call;
+    int rc = SYN_OK;
+
+    syn_spin_lock(&engine->stock_lock);
+    if (engine->stock[room] == NULL)
+        engine->stock[room] =
+            atomic_exchange_explicit(&engine->returned[room], NULL, memory_order_acquire);
+    if (engine->stock[room] == NULL)
+        rc = more_records(engine, room, err);
+    if (rc < 0) {
+        syn_spin_unlock(&engine->stock_lock);
+        return rc;
+    }
+    call = engine->stock[room];
+    engine->stock[room] = call->next;
+    prefetch_record(call->next);
+    syn_spin_unlock(&engine->stock_lock);
+    call->kernel = kernel;
+    call->operands_count = (uint8_t)kernel->operands_count;
     call->task = NULL;
     call->seat = NULL;
-    call->impl = NULL;
-    call->tries = 0;
-    call->event = NULL;
-    call->scratch = NULL;
     call->split = NULL;
+    call->tries = 0;
     *ret_call = call;
     return SYN_OK;
 }
@@ -55,12 +101,14 @@ syn_engine_record_new(struct syn_engine *engine, struct syn_engine_task **ret_ca
 void
 syn_engine_record_free(struct syn_engine_task *call)
 {
-    struct syn_engine *engine = call->engine;
+    _Atomic(struct syn_engine_task *) *returned = &call->engine->returned[call->room];
+    struct syn_engine_task *top = atomic_load_explicit(returned, memory_order_relaxed);
 
-    syn_spin_lock(&engine->spare_lock);
-    call->next = engine->spare;
-    engine->spare = call;
-    syn_spin_unlock(&engine->spare_lock);
+    assert(call->event == NULL && call->scratch == NULL && call->why == NULL);
+    do {
+        call->next = top;
+    } while (!atomic_compare_exchange_weak_explicit(returned, &top, call, memory_order_release,
+                                                    memory_order_relaxed));
 }
 
 void
@@ -70,6 +118,22 @@ syn_engine_records_free(struct syn_engine *engine)
         next = slab->next;
         syn_free(slab);
     }
+    for (unsigned i = 0; i < SYN_ENGINE_MEMOS; i++) {
+        struct syn_engine_memo *memo = engine->memos[i];
+
+        for (struct syn_engine_memo *next; memo != NULL; memo = next) {
+            next = memo->next;
+            syn_free(memo);
+        }
+    }
+}
+
+/* So few, mostly none, that a loop is sooner than memcpy(). */
+static void
+copy_params(double *to, const double *from, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        to[i] = from[i];
 }
 
 void
@@ -79,13 +143,15 @@ syn_engine_call_of(const struct syn_engine_task *call, struct syn_tensor_place *
     ret_call->kernel = call->kernel;
     for (unsigned i = 0; i < call->operands_count; i++) {
         struct syn_operand *operand = &ret_call->operands[i];
+        const struct syn_tensor *tensor = syn_engine_tensor(call, i);
         uint64_t offset = 0;
 
         operand->data = NULL;
-        operand->shape = syn_tensor_shape(call->tensors[i]);
         if (places != NULL) {
-            syn_tensor_at(call->tensors[i], call->seat->node, &places[i]);
+            syn_tensor_at(tensor, call->seat->node, &places[i]);
             operand->shape = places[i].shape;
+        } else {
+            operand->shape = syn_tensor_shape(tensor);
         }
         if (call->split != NULL)
             operand->shape = syn_engine_piece_shape(call, i, operand->shape, &offset);
@@ -98,7 +164,7 @@ syn_engine_call_of(const struct syn_engine_task *call, struct syn_tensor_place *
             operand->data = places[i].host;
         }
     }
-    memcpy(ret_call->params, call->params, call->kernel->params_count * sizeof(call->params[0]));
+    copy_params(ret_call->params, call->params, call->kernel->params_count);
 }
 
 /* ---- estimates ---- */
@@ -152,78 +218,124 @@ set_priors(struct syn_engine *engine, struct syn_model_entry *entry,
     }
 }
 
+static struct syn_engine_memo *
+find_memo(_Atomic(struct syn_engine_memo *) *head, const struct syn_kernel *kernel,
+          uint64_t footprint)
+{
+    struct syn_engine_memo *memo = atomic_load_explicit(head, memory_order_acquire);
+
+    while (memo != NULL && (memo->kernel != kernel || memo->footprint != footprint))
+        memo = memo->next;
+    return memo;
+}
+
 /* Under the lock. */
+static SYN_MUST int
+make_memo(struct syn_engine *engine, const struct syn_kernel_call *call,
+          _Atomic(struct syn_engine_memo *) *head, uint64_t footprint,
+          struct syn_engine_memo **ret_memo, struct syn_err *err)
+{
+    struct syn_engine_memo *memo = find_memo(head, call->kernel, footprint);
+    struct syn_work work = {0};
+    int rc;
+
+    if (memo != NULL) { /* meanwhile */
+        *ret_memo = memo;
+        return SYN_OK;
+    }
+    memo = syn_alloc(sizeof(*memo));
+    if (memo == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for what %s takes", call->kernel->name);
+    call->kernel->work(call, &work);
+    *memo = (struct syn_engine_memo){.kernel = call->kernel, .footprint = footprint};
+    rc = syn_model_entry(engine->model, call->kernel->name,
+                         work.flops > 0 ? work.flops : work.read_bytes + work.written_bytes,
+                         footprint, &memo->entry, err);
+    if (rc < 0) {
+        syn_free(memo);
+        return rc;
+    }
+    set_priors(engine, memo->entry, call, &work);
+    memo->next = atomic_load_explicit(head, memory_order_relaxed);
+    atomic_store_explicit(head, memo, memory_order_release);
+    *ret_memo = memo;
+    return SYN_OK;
+}
+
 static SYN_MUST int
 find_entry(struct syn_engine *engine, const struct syn_kernel_call *call,
            struct syn_model_entry **ret_entry, struct syn_err *err)
 {
     uint64_t footprint = footprint_of(call);
-    struct syn_engine_memo *memo =
+    _Atomic(struct syn_engine_memo *) *head =
         &engine->memos[mix(footprint, (uintptr_t)call->kernel) % SYN_ENGINE_MEMOS];
-    struct syn_work work = {0};
-    int rc;
+    struct syn_engine_memo *memo = find_memo(head, call->kernel, footprint);
+    int rc = SYN_OK;
 
-    if (memo->kernel == call->kernel && memo->footprint == footprint) {
-        *ret_entry = memo->entry;
-        return SYN_OK;
+    if (__builtin_expect(memo == NULL, 0)) {
+        syn_spin_lock(&engine->lock);
+        rc = make_memo(engine, call, head, footprint, &memo, err);
+        syn_spin_unlock(&engine->lock);
     }
-    call->kernel->work(call, &work);
-    memo->kernel = NULL;
-    rc = syn_model_entry(engine->model, call->kernel->name,
-                         work.flops > 0 ? work.flops : work.read_bytes + work.written_bytes,
-                         footprint, &memo->entry, err);
-    if (rc < 0)
-        return rc;
-    set_priors(engine, memo->entry, call, &work);
-    memo->kernel = call->kernel;
-    memo->footprint = footprint;
-    *ret_entry = memo->entry;
-    return SYN_OK;
+    if (memo != NULL)
+        *ret_entry = memo->entry;
+    return rc;
 }
 
 static void
-fill_uses(struct syn_engine_task *call, const struct syn_kernel_call *seen)
+fill_uses(struct syn_engine_task *call, struct syn_tensor *const *tensors,
+          const struct syn_kernel_call *seen)
 {
-    call->uses_count = 0;
+    const struct syn_kernel *kernel = call->kernel;
+    unsigned count = 0;
+
     for (unsigned i = 0; i < call->operands_count; i++) {
-        struct syn_tensor *tensor = call->tensors[i];
-        enum syn_access access = syn_kernel_access(seen, i);
+        const struct syn_replicas *data = syn_tensor_replicas(tensors[i]);
+        enum syn_access access = kernel->access != NULL
+                                     ? kernel->access(seen, i)
+                                     : (enum syn_access)kernel->operands[i].access;
         unsigned at = 0;
 
         call->access[i] = (uint8_t)access;
         access &= SYN_UPDATE; /* to memory, commuting and reducing are updates */
-        while (at < call->uses_count && call->uses[at].tensor != tensor)
+        while (at < count && call->uses[at].data != data)
             at++;
-        if (at == call->uses_count) {
-            call->uses[call->uses_count++] = (struct syn_memory_use){.tensor = tensor};
-            call->seen[at] = (struct syn_data_use){.data = syn_tensor_replicas(tensor),
-                                                   .handle = (uint32_t)syn_tensor_number(tensor)};
-        }
-        call->uses[at].access |= access;
-        call->seen[at].mode = call->uses[at].access;
+        if (at == count)
+            call->uses[count++] = (struct syn_data_use){
+                .data = data, .handle = (uint32_t)syn_tensor_number(tensors[i])};
+        call->use_of[i] = (uint8_t)at;
+        call->uses[at].mode |= access;
     }
-    call->ready.accesses = call->seen;
-    call->ready.access_count = call->uses_count;
-    call->ready.access_stride = sizeof(call->seen[0]);
+    call->uses_count = (uint8_t)count;
+    call->ready.accesses = call->uses;
+    call->ready.access_count = (uint16_t)count;
+    call->ready.access_stride = sizeof(call->uses[0]);
 }
 
 int
-syn_engine_record_fill(struct syn_engine_task *call, struct syn_err *err)
+syn_engine_record_fill(struct syn_engine_task *call, struct syn_tensor *const *tensors,
+                       struct syn_err *err)
 {
-    struct syn_engine *engine = call->engine;
-    struct syn_kernel_call seen = {0};
+    const struct syn_kernel *kernel = call->kernel;
+    struct syn_kernel_call seen = {.kernel = kernel};
+    uint64_t offset;
     int rc;
 
-    syn_engine_call_of(call, NULL, &seen);
+    for (unsigned i = 0; i < kernel->operands_count; i++) {
+        const struct syn_shape *shape = syn_tensor_shape(tensors[i]);
+
+        if (call->split != NULL)
+            shape = syn_engine_piece_shape(call, i, shape, &offset);
+        seen.operands[i] = (struct syn_operand){.shape = shape};
+    }
+    copy_params(seen.params, call->params, kernel->params_count);
     rc = syn_kernel_check_call(&seen, err);
     if (rc < 0)
         return rc;
-    fill_uses(call, &seen);
-    syn_spin_lock(&engine->lock);
-    rc = find_entry(engine, &seen, &call->entry, err);
+    fill_uses(call, tensors, &seen);
+    rc = find_entry(call->engine, &seen, &call->entry, err);
     if (rc == SYN_OK)
         call->ready.cost = syn_model_estimate(call->entry);
-    syn_spin_unlock(&engine->lock);
     return rc;
 }
 
@@ -264,14 +376,11 @@ seat_named(const struct syn_engine *engine, const char *device, int16_t *ret_sea
 static SYN_MUST int
 fill(struct syn_engine_task *call, const struct syn_task_call *wish, struct syn_err *err)
 {
-    const struct syn_kernel *kernel = wish->kernel;
+    const struct syn_kernel *kernel = call->kernel;
     int rc;
 
-    call->kernel = kernel;
-    call->operands_count = (uint8_t)kernel->operands_count;
     call->pieces = (uint8_t)SYN_MIN(wish->pieces, UINT8_MAX);
     for (unsigned i = 0; i < kernel->operands_count; i++) {
-        call->tensors[i] = wish->tensors[i];
         if (wish->tensors[i] == NULL)
             return SYN_FAIL(err, SYN_E_INVALID, "%s: no tensor for %s", kernel->name,
                             kernel->operands[i].name);
@@ -279,12 +388,12 @@ fill(struct syn_engine_task *call, const struct syn_task_call *wish, struct syn_
     rc = fill_params(call, wish, err);
     if (rc < 0)
         return rc;
-    rc = syn_engine_record_fill(call, err);
+    rc = syn_engine_record_fill(call, wish->tensors, err);
     if (rc < 0)
         return rc;
     call->ready.priority = wish->priority;
     call->ready.deadline_ns =
-        wish->deadline_ns > 0 ? (uint64_t)(syn_engine_now() + wish->deadline_ns) : 0;
+        wish->deadline_ns > 0 ? (uint64_t)(syn_clock_ns() + wish->deadline_ns) : 0;
     call->ready.index = SYN_NO_INDEX;
     call->ready.origin = SYN_NO_WORKER;
     call->ready.affinity = SYN_NO_WORKER;
@@ -302,6 +411,18 @@ is_possible(const struct syn_engine_task *call)
     return false;
 }
 
+static int
+failed_before(const struct syn_engine_task *call)
+{
+    int code = 0;
+
+    for (unsigned i = 0; code == 0 && i < call->uses_count; i++) {
+        if ((call->uses[i].mode & SYN_READ) != 0)
+            code = syn_engine_failed(call->engine, syn_tensor_of(call->uses[i].data));
+    }
+    return code;
+}
+
 /* Everything it waited for is there. */
 static int
 dispatch(struct syn_worker *worker, struct syn_fork *at, void *arg)
@@ -310,10 +431,8 @@ dispatch(struct syn_worker *worker, struct syn_fork *at, void *arg)
     int code = worker->current_code;
 
     (void)at;
-    for (unsigned i = 0; code == 0 && i < call->uses_count; i++) {
-        if ((call->uses[i].access & SYN_READ) != 0)
-            code = syn_engine_failed(call->engine, call->uses[i].tensor);
-    }
+    if (code == 0 && syn_engine_any_failed(call->engine))
+        code = failed_before(call);
     if (code < 0) {
         syn_engine_drop(call, code);
         return code;
@@ -329,20 +448,17 @@ dispatch(struct syn_worker *worker, struct syn_fork *at, void *arg)
 
 /* What the order of tasks follows from: commuting and reducing calls go in any order, one at a
  * time; whoever does more than one thing with a tensor updates it. */
-static enum syn_access
-order_of(const struct syn_engine_task *call, const struct syn_tensor *tensor)
+static void
+fill_order(const struct syn_engine_task *call, struct syn_use *uses)
 {
-    enum syn_access access = 0;
-
     for (unsigned i = 0; i < call->operands_count; i++) {
-        if (call->tensors[i] != tensor)
-            continue;
-        if (access == 0)
-            access = call->access[i] == SYN_REDUCE ? SYN_COMMUTE : call->access[i];
-        else if (access != call->access[i])
-            access = SYN_UPDATE;
+        struct syn_use *use = &uses[call->use_of[i]];
+        enum syn_access access = (enum syn_access)call->access[i];
+
+        if (access == SYN_REDUCE)
+            access = SYN_COMMUTE;
+        use->access = use->access == 0 || use->access == access ? access : SYN_UPDATE;
     }
-    return access;
 }
 
 static SYN_MUST int
@@ -363,24 +479,24 @@ submit(struct syn_engine_task *call, const struct syn_task_call *wish, struct sy
 
     for (unsigned i = 0; i < call->uses_count; i++) {
         struct syn_engine_handle *handle;
-        int rc = syn_engine_handle(engine, call->uses[i].tensor, &handle, err);
+        int rc = syn_engine_handle(engine, syn_tensor_of(call->uses[i].data), &handle, err);
 
         if (rc < 0)
             return rc;
-        uses[i].data = handle->data;
-        uses[i].access = order_of(call, call->uses[i].tensor);
+        uses[i] = (struct syn_use){.data = handle->data};
     }
+    fill_order(call, uses);
     if (syn_trace_on(engine->trace))
         syn_engine_trace_order(call);
     return syn_task_submit_flagged(engine->runtime, &spec, SYN_TASK_ALWAYS, ret_task, err);
 }
 
 int
-syn_engine_submit(struct syn_engine *engine, const struct syn_task_call *wish,
-                  struct syn_task **ret_task, struct syn_err *err)
+syn_engine_record_for(struct syn_engine *engine, const struct syn_task_call *wish,
+                      struct syn_engine_task **ret_call, struct syn_err *err)
 {
     struct syn_engine_task *call = NULL;
-    int rc = syn_engine_record_new(engine, &call, err);
+    int rc = syn_engine_record_new(engine, wish->kernel, &call, err);
 
     if (rc < 0)
         return rc;
@@ -388,9 +504,24 @@ syn_engine_submit(struct syn_engine *engine, const struct syn_task_call *wish,
     if (rc == SYN_OK && !is_possible(call))
         rc = SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s: no device here has an implementation for it",
                       wish->kernel->name);
+    if (rc < 0)
+        syn_engine_record_free(call);
+    else
+        *ret_call = call;
+    return rc;
+}
+
+int
+syn_engine_submit(struct syn_engine *engine, const struct syn_task_call *wish,
+                  struct syn_task **ret_task, struct syn_err *err)
+{
+    struct syn_engine_task *call = NULL;
+    int rc = syn_engine_record_for(engine, wish, &call, err);
+
+    if (rc < 0)
+        return rc;
     (void)atomic_fetch_add_explicit(&engine->submitted, 1, memory_order_relaxed);
-    if (rc == SYN_OK)
-        rc = submit(call, wish, ret_task, err);
+    rc = submit(call, wish, ret_task, err);
     if (rc < 0) {
         syn_engine_record_free(call);
         (void)atomic_fetch_sub_explicit(&engine->submitted, 1, memory_order_relaxed);

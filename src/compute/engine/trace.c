@@ -1,4 +1,5 @@
-/* What an engine records: who is who, calls from begin to end, and what they waited for.
+/* What an engine records: who is who, calls from begin to end, what they waited for, and when its
+ * threads slept. Transfers and evictions the memory manager records.
  *
  * The core infers dependencies in a form that workers can count down; which calls they were between
  * is not kept. So while a trace is on, they are inferred once more, by number, in the tensors'
@@ -6,6 +7,7 @@
  * the core's, which only a trace could show. */
 #include <stdio.h>
 
+#include <synor/base/clock.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 
@@ -93,9 +95,9 @@ syn_engine_trace_order(struct syn_engine_task *call)
     (void)pthread_mutex_lock(&engine->maps_lock);
     call->number = ++engine->numbers;
     for (unsigned i = 0; i < call->uses_count; i++) {
-        struct syn_engine_handle *handle = syn_tensor_user(call->uses[i].tensor);
+        struct syn_engine_handle *handle = syn_tensor_user(syn_tensor_of(call->uses[i].data));
 
-        follow(engine, handle, call->number, (call->uses[i].access & SYN_WRITE) != 0);
+        follow(engine, handle, call->number, (call->uses[i].mode & SYN_WRITE) != 0);
     }
     (void)pthread_mutex_unlock(&engine->maps_lock);
 }
@@ -111,6 +113,25 @@ syn_engine_trace_piece(const struct syn_engine_task *whole, struct syn_engine_ta
     record_edge(engine, piece->number, whole->number);
 }
 
+/* ---- who slept ---- */
+
+void
+syn_engine_trace_park(struct syn_engine_seat *seat, bool begins)
+{
+    struct syn_trace *trace = seat->engine->trace;
+
+    if (!syn_trace_on(trace)) {
+        seat->parked_ns = 0;
+    } else if (begins) {
+        seat->parked_ns = syn_trace_now();
+    } else if (seat->parked_ns != 0) {
+        (void)syn_trace_put(trace, &(struct syn_trace_event){.kind = SYN_TRACE_PARK,
+                                                             .begin_ns = seat->parked_ns,
+                                                             .end_ns = syn_trace_now(),
+                                                             .worker = (uint16_t)seat->index});
+    }
+}
+
 /* ---- what ran ---- */
 
 void
@@ -118,7 +139,7 @@ syn_engine_trace_end(const struct syn_engine_task *call, const struct syn_engine
 {
     const struct syn_engine_seat *seat = call->seat;
     struct syn_engine *engine = call->engine;
-    int64_t ended = outcome->ended_ns != 0 ? outcome->ended_ns : syn_engine_now();
+    int64_t ended = outcome->ended_ns != 0 ? outcome->ended_ns : syn_clock_ns();
     int64_t begun = outcome->ran ? call->begun_ns : ended;
     bool placed = seat != NULL; /* else it was divided, or never began */
 

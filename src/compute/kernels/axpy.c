@@ -140,24 +140,17 @@ static const struct syn_kernel_split splits[] = {{.dim = {0, 0}, .grain = 1}};
     SYN_COMPILED(dtype, syn_text_axpy, options, .plan = axpy_plan, .fits = axpy_fits)
 static const struct syn_kernel_impl impls[] = {
     SYN_NATIVE(axpy_run),
-    COMPILED(SYN_DTYPE_FP32, "-DELEM=float"),
-    COMPILED(SYN_DTYPE_FP64, "-DELEM=double"),
-    COMPILED(SYN_DTYPE_INT32, "-DELEM=u32"),
-    COMPILED(SYN_DTYPE_INT64, "-DELEM=u64"),
+    SYN_REAL_ROWS(COMPILED, u),
 };
 
 const struct syn_kernel syn_kernel_axpy = {
     .name = "axpy",
     .summary = "y += a x",
     .operation = SYN_OPERATION_ELEMENTWISE,
-    .operands_count = SYN_LEN(operands),
-    .params_count = SYN_LEN(params),
-    .splits_count = SYN_LEN(splits),
-    .impls_count = SYN_LEN(impls),
-    .operands = operands,
-    .params = params,
-    .splits = splits,
-    .impls = impls,
+    SYN_LISTED(operands),
+    SYN_LISTED(params),
+    SYN_LISTED(splits),
+    SYN_LISTED(impls),
     .check = axpy_check,
     .work = axpy_work,
 };

@@ -308,22 +308,17 @@ static const struct syn_kernel_split splits[] = {
 #define COMPILED(dtype, options) SYN_COMPILED(dtype, syn_text_conv2d, options, .plan = conv_plan)
 static const struct syn_kernel_impl impls[] = {
     SYN_NATIVE(conv_run),
-    COMPILED(SYN_DTYPE_FP32, "-DELEM=float"),
-    COMPILED(SYN_DTYPE_FP64, "-DELEM=double"),
+    SYN_FLOAT_ROWS(COMPILED),
 };
 
 const struct syn_kernel syn_kernel_conv2d = {
     .name = "conv2d",
     .summary = "convolution of images, NCHW by OIHW",
     .operation = SYN_OPERATION_CONV,
-    .operands_count = SYN_LEN(operands),
-    .params_count = SYN_LEN(params),
-    .splits_count = SYN_LEN(splits),
-    .impls_count = SYN_LEN(impls),
-    .operands = operands,
-    .params = params,
-    .splits = splits,
-    .impls = impls,
+    SYN_LISTED(operands),
+    SYN_LISTED(params),
+    SYN_LISTED(splits),
+    SYN_LISTED(impls),
     .check = conv_check,
     .work = conv_work,
 };

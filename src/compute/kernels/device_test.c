@@ -1,8 +1,9 @@
 /* Kernels on the queues of one driver, by programs:
  *
- *     device_test cpu | modelled | opencl
+ *     device_test cpu | modelled | opencl | vulkan
  *
- * OpenCL is PoCL, where that is installed; without a device every test is skipped. */
+ * OpenCL is PoCL, Vulkan is lavapipe, where they are installed; without a device every test is
+ * skipped. */
 #include "kernels_suite.h"
 
 #include <pthread.h>

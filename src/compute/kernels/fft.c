@@ -340,22 +340,18 @@ static const struct syn_kernel_split splits[] = {{.dim = {0, 0}, .grain = 1}};
                  .plan = fft_plan)
 static const struct syn_kernel_impl impls[] = {
     SYN_NATIVE(fft_run),
-    COMPILED(SYN_DTYPE_C64, "-DREAL=float"),
-    COMPILED(SYN_DTYPE_C128, "-DREAL=double"),
+    COMPILED(SYN_DTYPE_C64, "-DELEM=float"),
+    COMPILED(SYN_DTYPE_C128, "-DELEM=double"),
 };
 
 const struct syn_kernel syn_kernel_fft = {
     .name = "fft",
     .summary = "Fourier transform of complex rows, forward or inverse",
     .operation = SYN_OPERATION_FFT,
-    .operands_count = SYN_LEN(operands),
-    .params_count = SYN_LEN(params),
-    .splits_count = SYN_LEN(splits),
-    .impls_count = SYN_LEN(impls),
-    .operands = operands,
-    .params = params,
-    .splits = splits,
-    .impls = impls,
+    SYN_LISTED(operands),
+    SYN_LISTED(params),
+    SYN_LISTED(splits),
+    SYN_LISTED(impls),
     .check = fft_check,
     .work = fft_work,
 };

@@ -366,22 +366,17 @@ static const struct syn_kernel_split splits[] = {
     SYN_COMPILED(dtype, syn_text_gemm, options, .plan = gemm_plan, .fits = gemm_fits)
 static const struct syn_kernel_impl impls[] = {
     SYN_NATIVE(gemm_run),
-    COMPILED(SYN_DTYPE_FP32, "-DELEM=float"),
-    COMPILED(SYN_DTYPE_FP64, "-DELEM=double"),
+    SYN_FLOAT_ROWS(COMPILED),
 };
 
 const struct syn_kernel syn_kernel_gemm = {
     .name = "gemm",
     .summary = "c = alpha op(a) op(b) + beta c",
     .operation = SYN_OPERATION_GEMM,
-    .operands_count = SYN_LEN(operands),
-    .params_count = SYN_LEN(params),
-    .splits_count = SYN_LEN(splits),
-    .impls_count = SYN_LEN(impls),
-    .operands = operands,
-    .params = params,
-    .splits = splits,
-    .impls = impls,
+    SYN_LISTED(operands),
+    SYN_LISTED(params),
+    SYN_LISTED(splits),
+    SYN_LISTED(impls),
     .check = gemm_check,
     .work = gemm_work,
     .access = gemm_access,

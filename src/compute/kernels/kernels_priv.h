@@ -27,10 +27,12 @@ extern const char syn_text_conv2d[];
 #define SYN_FLOATS (SYN_BIT(SYN_DTYPE_FP32) | SYN_BIT(SYN_DTYPE_FP64))
 #define SYN_REALS  (SYN_FLOATS | SYN_BIT(SYN_DTYPE_INT32) | SYN_BIT(SYN_DTYPE_INT64))
 
-/* Kinds that an OpenCL driver may answer with; those behind CUDA and HIP. */
+/* Kinds that a driver of OpenCL C may answer with; those behind CUDA and HIP. */
 #define SYN_OPENCL_KINDS \
     (SYN_BIT(SYN_KIND_CPU) | SYN_BIT(SYN_KIND_GPU) | SYN_BIT(SYN_KIND_DSP) | SYN_BIT(SYN_KIND_FPGA))
 #define SYN_CUDA_KINDS SYN_BIT(SYN_KIND_GPU)
+/* Those behind Vulkan. */
+#define SYN_GLSL_KINDS (SYN_BIT(SYN_KIND_CPU) | SYN_BIT(SYN_KIND_GPU))
 
 /* The rows of one number format: the same text in each dialect. `...`: steps, plan and so on. */
 #define SYN_COMPILED(dtype_, text_, options_, ...)                                           \
@@ -46,6 +48,12 @@ extern const char syn_text_conv2d[];
          .source = (text_),                                                                  \
          .options = (options_),                                                              \
          __VA_ARGS__},                                                                       \
+        {.format = SYN_FORMAT_GLSL,                                                          \
+         .kinds = SYN_GLSL_KINDS,                                                            \
+         .dtypes = SYN_BIT(dtype_),                                                          \
+         .source = (text_),                                                                  \
+         .options = (options_),                                                              \
+         __VA_ARGS__},                                                                       \
     {                                                                                        \
         .format = SYN_FORMAT_OPENCL_C, .kinds = SYN_OPENCL_KINDS, .dtypes = SYN_BIT(dtype_), \
         .source = (text_), .options = (options_), __VA_ARGS__                                \
@@ -54,6 +62,18 @@ extern const char syn_text_conv2d[];
     {                                                                               \
         .format = SYN_FORMAT_NATIVE, .kinds = SYN_BIT(SYN_KIND_CPU), .run = (run_), \
     }
+
+/* ROW(dtype, options) for each number format of a kind; `sign`, i or u, is how the text takes
+ * integers. */
+#define SYN_FLOATING(type) "-DFLOATING -DELEM=" #type
+#define SYN_FLOAT_ROWS(ROW) \
+    ROW(SYN_DTYPE_FP32, SYN_FLOATING(float)), ROW(SYN_DTYPE_FP64, SYN_FLOATING(double))
+#define SYN_REAL_ROWS(ROW, sign)                                     \
+    SYN_FLOAT_ROWS(ROW), ROW(SYN_DTYPE_INT32, "-DELEM=" #sign "32"), \
+        ROW(SYN_DTYPE_INT64, "-DELEM=" #sign "64")
+
+/* A field of a kernel that is the list of the same name, and how long that is. */
+#define SYN_LISTED(list) .list##_count = SYN_LEN(list), .list = (list)
 
 /* Numbers. Products that do not fit stay at the top: they are costs of what nobody can run. */
 uint64_t syn_mul_sat(uint64_t a, uint64_t b);

@@ -272,22 +272,16 @@ static const struct syn_kernel_param params[] = {{"what", SUM, true}};
                  .scratch = reduce_scratch, .plan = reduce_plan, .fits = reduce_fits)
 static const struct syn_kernel_impl impls[] = {
     SYN_NATIVE(reduce_run),
-    COMPILED(SYN_DTYPE_FP32, "-DELEM=float -DFLOATING"),
-    COMPILED(SYN_DTYPE_FP64, "-DELEM=double -DFLOATING"),
-    COMPILED(SYN_DTYPE_INT32, "-DELEM=i32"),
-    COMPILED(SYN_DTYPE_INT64, "-DELEM=i64"),
+    SYN_REAL_ROWS(COMPILED, i),
 };
 
 const struct syn_kernel syn_kernel_reduce = {
     .name = "reduce",
     .summary = "sum (what = 0), least (1) or most (2) of all elements",
     .operation = SYN_OPERATION_REDUCE,
-    .operands_count = SYN_LEN(operands),
-    .params_count = SYN_LEN(params),
-    .impls_count = SYN_LEN(impls),
-    .operands = operands,
-    .params = params,
-    .impls = impls,
+    SYN_LISTED(operands),
+    SYN_LISTED(params),
+    SYN_LISTED(impls),
     .check = reduce_check,
     .work = reduce_work,
 };

@@ -145,20 +145,15 @@ static const struct syn_kernel_operand operands[] = {{"x", SYN_UPDATE, 1, 1}};
                  .fits = sort_fits)
 static const struct syn_kernel_impl impls[] = {
     SYN_NATIVE(sort_run),
-    COMPILED(SYN_DTYPE_FP32, "-DELEM=float -DFLOATING"),
-    COMPILED(SYN_DTYPE_FP64, "-DELEM=double -DFLOATING"),
-    COMPILED(SYN_DTYPE_INT32, "-DELEM=i32"),
-    COMPILED(SYN_DTYPE_INT64, "-DELEM=i64"),
+    SYN_REAL_ROWS(COMPILED, i),
 };
 
 const struct syn_kernel syn_kernel_sort = {
     .name = "sort",
     .summary = "ascending order in place, what is no number last",
     .operation = SYN_OPERATION_SORT,
-    .operands_count = SYN_LEN(operands),
-    .impls_count = SYN_LEN(impls),
-    .operands = operands,
-    .impls = impls,
+    SYN_LISTED(operands),
+    SYN_LISTED(impls),
     .check = sort_check,
     .work = sort_work,
 };

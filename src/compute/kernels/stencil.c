@@ -253,20 +253,16 @@ static const struct syn_kernel_param params[] = {{"steps", 1, true}, {"weight", 
                  .scratch = stencil_scratch, .plan = stencil_plan)
 static const struct syn_kernel_impl impls[] = {
     SYN_NATIVE(stencil_run),
-    COMPILED(SYN_DTYPE_FP32, "-DELEM=float"),
-    COMPILED(SYN_DTYPE_FP64, "-DELEM=double"),
+    SYN_FLOAT_ROWS(COMPILED),
 };
 
 const struct syn_kernel syn_kernel_stencil = {
     .name = "stencil",
     .summary = "Jacobi steps on a grid of two or three dimensions",
     .operation = SYN_OPERATION_STENCIL,
-    .operands_count = SYN_LEN(operands),
-    .params_count = SYN_LEN(params),
-    .impls_count = SYN_LEN(impls),
-    .operands = operands,
-    .params = params,
-    .impls = impls,
+    SYN_LISTED(operands),
+    SYN_LISTED(params),
+    SYN_LISTED(impls),
     .check = stencil_check,
     .work = stencil_work,
 };

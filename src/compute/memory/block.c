@@ -249,6 +249,7 @@ take_view(struct syn_tensor *tensor, unsigned node)
     do {
         if (word & SYN_SLOT_HOLDS)
             return false;
+        SYN_PERTURB();
     } while (!atomic_compare_exchange_weak(&slot->word, &word, 0));
     syn_tensor_set_valid(tensor, tensor->replicas.valid & ~syn_node_bit(node));
     syn_block_leave(tensor, node);
@@ -261,6 +262,7 @@ static bool
 take_block(struct syn_memory *memory, struct syn_block *block)
 {
     struct syn_tensor *owner = block->owner, *tensor = syn_tensor_next_view(owner, block);
+    uint64_t number = owner->number, bytes = block->bytes;
     unsigned node = block->node;
     bool all = true;
 
@@ -271,7 +273,8 @@ take_block(struct syn_memory *memory, struct syn_block *block)
         tensor = next;
     }
     all = all && take_view(owner, node);
-    memory->stats.evictions += all ? 1 : 0;
+    if (all)
+        syn_move_note_eviction(memory, number, node, bytes);
     return all;
 }
 
@@ -537,7 +540,7 @@ syn_block_wrap(struct syn_tensor *tensor, void *address, struct syn_err *err)
     if (!block)
         return SYN_FAIL(err, SYN_E_NOMEM, "a block");
     block->host = address;
-    block->bytes = syn_shape_span(syn_tensor_shape_of(tensor));
+    block->bytes = syn_shape_span(&tensor->shape);
     block->owner = tensor;
     block->fixed = true;
     block->views = 1;

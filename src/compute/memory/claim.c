@@ -33,6 +33,7 @@ try_hold(struct syn_slot *slot, enum syn_access access)
     do {
         if ((word & need) != need)
             return false;
+        SYN_PERTURB();
         held = ((word | SYN_SLOT_TOUCHED) & ~SYN_SLOT_AHEAD) + SYN_SLOT_HOLD +
                (writes(access) ? SYN_SLOT_WRITER : 0);
     } while (!atomic_compare_exchange_weak(&slot->word, &word, held));
@@ -365,7 +366,7 @@ syn_claim_told(struct syn_join *link, int code, const struct syn_err *why)
 {
     struct syn_claim *claim = link->claim;
 
-    if (!claim->request && (code < 0 || claim->own.tensor->dying)) {
+    if (!claim->request && (code < 0 || claim->uses[0].tensor->dying)) {
         claim_put(claim); /* it has one use */
         return;
     }
@@ -406,19 +407,16 @@ syn_claim_deliver(struct syn_memory *memory)
         list = claim;
     }
     (void)pthread_mutex_unlock(&memory->lock);
-    while (list) {
-        struct syn_claim *claim = list;
-        struct syn_memory_request *request = claim->request;
-        int code = claim->code;
-
-        list = claim->next;
-        if (code < 0)
-            request->err = claim->err;
-        (void)pthread_mutex_lock(&memory->lock);
-        claim_put(claim);
-        (void)pthread_mutex_unlock(&memory->lock);
-        request->ready(request, code);
+    for (struct syn_claim *claim = list; claim; claim = claim->next) {
+        SYN_PERTURB();
+        claim->request->ready(claim->request, claim->code, claim->code < 0 ? &claim->err : NULL);
     }
+    (void)pthread_mutex_lock(&memory->lock);
+    for (; list; list = next) {
+        next = list->next;
+        claim_put(list);
+    }
+    (void)pthread_mutex_unlock(&memory->lock);
 }
 
 /* ---- the engine's calls ---- */
@@ -438,7 +436,7 @@ acquire_slowly(struct syn_memory *memory, unsigned node, const struct syn_memory
     if (!claim)
         claim = &stand_in;
     claim->request = request;
-    claim->uses = uses;
+    memcpy(claim->uses, uses, count * sizeof(*uses));
     claim->count = count;
     claim->node = node;
     claim->held = (uint32_t)((UINT64_C(1) << held) - 1);
@@ -450,7 +448,6 @@ acquire_slowly(struct syn_memory *memory, unsigned node, const struct syn_memory
     else if (atomic_load(&memory->hungry) > 0)
         syn_mover_kick(memory); /* it may have let go of something */
     if (rc == SYN_MEMORY_PENDING) {
-        request->priv[0] = claim;
         memory->stats.waits++;
     } else if (claim != &stand_in) {
         claim_put(claim);
@@ -470,6 +467,7 @@ syn_memory_acquire(struct syn_memory *memory, unsigned node, const struct syn_me
         held++;
     if (__builtin_expect(held == count, 1))
         return SYN_OK;
+    SYN_PERTURB();
     return acquire_slowly(memory, node, uses, count, held, request, err);
 }
 
@@ -515,6 +513,7 @@ release_one(const struct syn_memory_use *use, unsigned node, bool ok)
     do {
         if (!ok || !(word & SYN_SLOT_SOLE))
             return false;
+        SYN_PERTURB();
     } while (
         !atomic_compare_exchange_weak(&slot->word, &word, word - SYN_SLOT_HOLD - SYN_SLOT_WRITER));
     return true;
@@ -527,10 +526,12 @@ syn_memory_release(struct syn_memory *memory, unsigned node, const struct syn_me
     for (size_t i = 0; i < count; i++) {
         if (__builtin_expect(release_one(&uses[i], node, ok), 1))
             continue;
+        SYN_PERTURB();
         (void)pthread_mutex_lock(&memory->lock);
         release_written(uses[i].tensor, node, ok);
         (void)pthread_mutex_unlock(&memory->lock);
     }
+    SYN_PERTURB();
     if (__builtin_expect(atomic_load(&memory->hungry) > 0, 0))
         syn_mover_kick(memory);
 }
@@ -547,8 +548,7 @@ syn_memory_prefetch(struct syn_memory *memory, unsigned node, struct syn_tensor 
     (void)pthread_mutex_lock(&memory->lock);
     claim = claim_take(memory);
     if (claim) {
-        claim->own = (struct syn_memory_use){tensor, SYN_READ};
-        claim->uses = &claim->own;
+        claim->uses[0] = (struct syn_memory_use){tensor, SYN_READ};
         claim->count = 1;
         claim->node = node;
         if (claim_run(claim, NULL) != SYN_MEMORY_PENDING)

@@ -17,7 +17,7 @@ part_size(uint64_t size, uint64_t count, uint64_t index)
 static int
 check_division(const struct syn_tensor *tensor, unsigned dim, size_t count, struct syn_err *err)
 {
-    const struct syn_shape *shape = syn_tensor_shape_of(tensor);
+    const struct syn_shape *shape = &tensor->shape;
     uint64_t bits = syn_shape_bits(shape);
 
     if (syn_tensor_divided(tensor))
@@ -60,7 +60,7 @@ make_kin(struct syn_tensor *tensor, size_t count, struct syn_tensor ***ret_parts
         return SYN_FAIL(err, SYN_E_NOMEM, "parts of a tensor");
     }
     if (!tensor->kin) {
-        syn_shape_pack(syn_tensor_shape_of(tensor), &kin->packed[0]);
+        syn_shape_pack(&tensor->shape, &kin->packed[0]);
         (void)pthread_mutex_lock(&tensor->memory->lock); /* eviction looks at whole families */
         tensor->kin = kin;
         (void)pthread_mutex_unlock(&tensor->memory->lock);
@@ -74,7 +74,7 @@ make_part(struct syn_tensor *whole, unsigned dim, size_t count, size_t index,
           struct syn_tensor **ret_part, struct syn_err *err)
 {
     const struct syn_kin *kin = whole->kin;
-    struct syn_shape shape = *syn_tensor_shape_of(whole);
+    struct syn_shape shape = whole->shape;
     uint64_t size = shape.sizes[dim];
     struct syn_tensor *part = NULL;
     int rc;
@@ -430,8 +430,13 @@ gather(struct syn_tensor *tensor, bool home, bool on, struct syn_err *err)
     (void)pthread_mutex_unlock(&memory->lock);
     if (rc < 0)
         return rc;
+    SYN_PERTURB();
     rc = bring_parts(&g, &held, err);
+    SYN_PERTURB();
     (void)pthread_mutex_lock(&memory->lock);
+    /* While it is held: that waits without the lock, and what nobody holds can be thrown out. */
+    if (rc == SYN_OK || on)
+        quiet_parts(tensor);
     for (size_t i = 0; i < held; i++) {
         struct syn_tensor *part = tensor->kin->parts[i];
 
@@ -440,7 +445,6 @@ gather(struct syn_tensor *tensor, bool home, bool on, struct syn_err *err)
     }
     (void)atomic_fetch_sub(&tensor->slots[g.node].word, SYN_SLOT_HOLD);
     if (rc == SYN_OK || on) {
-        quiet_parts(tensor);
         take_over(tensor, g.node);
         end_parts(tensor);
     }
@@ -458,13 +462,16 @@ syn_tensor_gather(struct syn_tensor *tensor, struct syn_err *err)
     return gather(tensor, false, false, err);
 }
 
-/* The parts go, and what they had. */
-static void
-abandon(struct syn_tensor *tensor)
+void
+syn_tensor_abandon(struct syn_tensor *tensor)
 {
     (void)pthread_mutex_lock(&tensor->memory->lock);
     quiet_parts(tensor);
     tensor->content = SYN_CONTENT_NONE;
+    for (size_t i = 0; i < tensor->kin->parts_count; i++) {
+        if (tensor->kin->parts[i]->content == SYN_CONTENT_LOST)
+            tensor->content = SYN_CONTENT_LOST;
+    }
     end_parts(tensor);
     (void)pthread_mutex_unlock(&tensor->memory->lock);
 }
@@ -492,7 +499,7 @@ syn_tensor_join(struct syn_tensor *tensor, bool home, struct syn_err *err)
             one = gather(at, true, true, rc == SYN_OK ? err : NULL);
         rc = rc == SYN_OK ? one : rc;
         if (syn_tensor_divided(at))
-            abandon(at);
+            syn_tensor_abandon(at);
         next = kin->index + 1;
         at = kin->whole;
     }

@@ -147,6 +147,7 @@ syn_memory_open(const struct syn_memory_options *options, struct syn_memory **re
         return SYN_FAIL(err, SYN_E_NOMEM, "a memory manager");
     memory->registry = options->registry;
     memory->drop = options->drop;
+    memory->trace = options->trace;
     fill_nodes(memory, options);
     sys = pthread_create(&memory->mover, NULL, syn_mover_run, memory);
     if (sys != 0) {
@@ -226,9 +227,9 @@ syn_memory_lost(struct syn_memory *memory, unsigned node,
                 void (*gone)(void *arg, struct syn_tensor *tensor), void *arg)
 {
     struct syn_node *at = syn_node_of(memory, node);
-    struct syn_tensor *list = NULL;
 
     assert(node != SYN_NODE_HOST);
+    SYN_PERTURB();
     (void)pthread_mutex_lock(&memory->lock);
     at->epoch++;
     for (struct syn_block *block = at->list.next, *next; block != &at->list; block = next) {
@@ -238,22 +239,13 @@ syn_memory_lost(struct syn_memory *memory, unsigned node,
         block->spoilt = true;
         for (; tensor; tensor = after) {
             after = syn_tensor_next_view(tensor, block);
-            if (lose_view(tensor, node)) {
-                tensor->gone = list;
-                list = tensor;
-            }
+            if (lose_view(tensor, node) && gone)
+                gone(arg, tensor); /* under the lock: without it somebody may end the tensor */
         }
     }
     syn_block_flush(memory, at);
     syn_channel_reset(&at->in);
     syn_channel_reset(&at->out);
     (void)pthread_mutex_unlock(&memory->lock);
-    while (list) {
-        struct syn_tensor *tensor = list;
-
-        list = tensor->gone;
-        if (gone)
-            gone(arg, tensor);
-    }
     syn_mover_kick(memory);
 }

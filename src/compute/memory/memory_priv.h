@@ -9,6 +9,8 @@
 
 #include <synor/compute/memory.h>
 
+#include "../perturb_priv.h"
+
 #define SYN_DIVIDE_DEPTH_MAX 16       /* divisions of parts of parts */
 #define SYN_BLOCK_CLASSES    (64 * 8) /* sizes of blocks: eight steps to each doubling */
 #define SYN_EVICT_WINDOW_MAX 32       /* candidates looked at before a modified one has to go */
@@ -58,21 +60,24 @@ enum syn_content {
     SYN_CONTENT_LOST, /* with a device */
 };
 
-/* 72 bytes and 16 a node; the shape lies behind the slots. */
+/* What submitters read comes first, what workers write last, so that they share no lines. */
 struct syn_tensor {
-    struct syn_replicas replicas; /* first: strategies look at it */
+    struct syn_replicas replicas; /* first: strategies look at it, see syn_tensor_of() */
     struct syn_memory *memory;
     _Atomic(void *) user; /* the engine's word */
     uint64_t number;
-    struct syn_kin *kin;     /* of what is divided, part of something, or wrapped with gaps */
-    struct syn_move *moves;  /* transfers on their way */
-    struct syn_tensor *gone; /* list of those that lost their content just now */
-    uint16_t writers;        /* who hold it for writing while others may be valid */
-    uint8_t content;         /* enum syn_content */
+    struct syn_shape shape;
+    struct syn_kin *kin;    /* of what is divided, part of something, or wrapped with gaps */
+    struct syn_move *moves; /* transfers on their way */
+    uint16_t writers;       /* who hold it for writing while others may be valid */
+    uint8_t content;        /* enum syn_content */
     bool wrapped;
     bool dying; /* freed when its last transfer is over */
     struct syn_slot slots[];
 };
+
+static_assert(offsetof(struct syn_tensor, replicas) == 0,
+              "a tensor begins with what strategies see");
 
 /* Layouts: a block of the owner at depth d is `shape` or, packed, `packed[d]`, with this tensor's
  * sizes. */
@@ -155,8 +160,7 @@ struct syn_cost {
 struct syn_claim {
     struct syn_memory *memory;
     struct syn_memory_request *request; /* NULL: a prefetch */
-    const struct syn_memory_use *uses;
-    struct syn_claim *next; /* in a node's queue, finished ones, or free ones */
+    struct syn_claim *next;             /* in a node's queue, finished ones, or free ones */
     size_t count;
     unsigned node;
     int queued;          /* the node for whose room it waits, or -1 */
@@ -164,7 +168,7 @@ struct syn_claim {
     unsigned tries;
     int code;
     struct syn_err err;
-    struct syn_memory_use own; /* of a prefetch */
+    struct syn_memory_use uses[SYN_MEMORY_USES_MAX];
     struct syn_join links[SYN_MEMORY_USES_MAX];
 };
 
@@ -184,6 +188,7 @@ struct syn_memory {
                                waits for room */
     uint64_t next_number;
     void (*drop)(void *user);
+    struct syn_trace *trace; /* or NULL */
     struct syn_memory_stats stats;
     size_t moves; /* on their way */
     /* The mover: the thread that completes transfers. */
@@ -217,13 +222,6 @@ static inline uint64_t
 syn_node_bit(unsigned node)
 {
     return UINT64_C(1) << node;
-}
-
-static inline struct syn_shape *
-syn_tensor_shape_of(const struct syn_tensor *tensor)
-{
-    /* Behind the slots: aligned, as slots are. */
-    return (struct syn_shape *)(uintptr_t)&tensor->slots[tensor->memory->nodes_count];
 }
 
 static inline bool
@@ -304,6 +302,9 @@ void syn_block_flush(struct syn_memory *memory, struct syn_node *node);
 /* Start a transfer. 0, SYN_MEMORY_ROOM, CONFLICT (somebody writes the source), errors. */
 int syn_move_begin(struct syn_tensor *tensor, unsigned from, unsigned to, enum syn_room room,
                    const struct syn_claim *claim, struct syn_err *err);
+/* What was thrown out of `node`, counted and recorded. */
+void syn_move_note_eviction(struct syn_memory *memory, uint64_t number, unsigned node,
+                            uint64_t bytes);
 /* The transfer to `node` that is on its way, or NULL. */
 struct syn_move *syn_move_find(const struct syn_tensor *tensor, unsigned node);
 /* Where to copy from, over which node: false when no live node has it. */

@@ -3,6 +3,8 @@
  * the array, byte for byte. */
 #include "memory_suite.h"
 
+#include "../stress_suite.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -497,10 +499,11 @@ open_rig(struct mrig *rig, const uint64_t *limits, size_t count, struct syn_err 
 }
 
 static void
-run_world(const uint64_t *limits, size_t count, bool tight, bool may_lose, uint64_t rounds)
+run_world(const uint64_t *limits, size_t count, bool tight, bool may_lose, uint64_t rounds,
+          uint64_t seed)
 {
     SYN_SCOPED(mrig_fini) struct mrig rig = {0};
-    struct world w = {.rig = &rig, .random = mrig_seed(), .tight = tight, .may_lose = may_lose};
+    struct world w = {.rig = &rig, .random = seed, .tight = tight, .may_lose = may_lose};
     struct syn_memory_stats stats;
     struct syn_err err = {0};
 
@@ -519,11 +522,13 @@ run_world(const uint64_t *limits, size_t count, bool tight, bool may_lose, uint6
                   (unsigned long long)stats.prefetches, (unsigned long long)stats.evictions,
                   (unsigned long long)stats.waits, (unsigned long long)w.refused,
                   (unsigned long long)w.lost);
-    assert_true(w.compared > rounds / 8);
-    assert_true(stats.copies > 0 && stats.prefetches > 0 && stats.waits > 0);
-    assert_true(limits[1] == 0 || stats.evictions > 0);
-    assert_true(!may_lose || w.lost > 0);
-    assert_true(!tight || w.refused > 0);
+    if (rounds == ROUNDS) { /* else there may be too few of them */
+        assert_true(w.compared > rounds / 8);
+        assert_true(stats.copies > 0 && stats.prefetches > 0 && stats.waits > 0);
+        assert_true(limits[1] == 0 || stats.evictions > 0);
+        assert_true(!may_lose || w.lost > 0);
+        assert_true(!tight || w.refused > 0);
+    }
     assert_int_equal(stats.tensors, 0);
     for (unsigned n = 0; n < rig.nodes; n++) {
         assert_int_equal(stats.node_bytes[n], 0);
@@ -537,7 +542,7 @@ test_roomy(void **state)
     static const uint64_t limits[] = {0, 0, 0, 0};
 
     (void)state;
-    run_world(limits, SYN_LEN(limits), false, true, ROUNDS);
+    run_world(limits, SYN_LEN(limits), false, true, ROUNDS, mrig_seed());
 }
 
 static void
@@ -546,7 +551,7 @@ test_small_devices(void **state)
     static const uint64_t limits[] = {0, 17000, 17000, 17000};
 
     (void)state;
-    run_world(limits, SYN_LEN(limits), false, true, ROUNDS);
+    run_world(limits, SYN_LEN(limits), false, true, ROUNDS, mrig_seed());
 }
 
 static void
@@ -555,7 +560,7 @@ test_small_everything(void **state)
     static const uint64_t limits[] = {7000, 17000, 17000, 17000};
 
     (void)state;
-    run_world(limits, SYN_LEN(limits), true, true, ROUNDS);
+    run_world(limits, SYN_LEN(limits), true, true, ROUNDS, mrig_seed());
 }
 
 /* Several threads, each with tensors of its own, on the same small nodes. */
@@ -592,14 +597,13 @@ share_rig(struct mrig *mine, const struct mrig *rig)
 }
 
 static void
-run_hands(const uint64_t *limits, size_t count, bool tight)
+run_hands(const uint64_t *limits, size_t count, bool tight, uint64_t seed)
 {
     SYN_SCOPED(mrig_fini) struct mrig rig = {0};
     static struct mrig rigs[HANDS];
     static struct hand hands[HANDS];
     struct syn_memory_stats stats;
     struct syn_err err = {0};
-    uint64_t seed = mrig_seed();
 
     assert_done(open_rig(&rig, limits, count, &err), &err);
     if (rig.nodes == 1)
@@ -628,7 +632,7 @@ test_threads(void **state)
     static const uint64_t limits[] = {0, 40000, 30000, 20000};
 
     (void)state;
-    run_hands(limits, SYN_LEN(limits), false);
+    run_hands(limits, SYN_LEN(limits), false, mrig_seed());
 }
 
 static void
@@ -637,8 +641,31 @@ test_threads_and_small_host(void **state)
     static const uint64_t limits[] = {30000, 40000, 30000, 20000};
 
     (void)state;
-    run_hands(limits, SYN_LEN(limits), true);
+    run_hands(limits, SYN_LEN(limits), true, mrig_seed());
 }
+
+/* ---- the same with threads held up, see stress_suite.h ---- */
+
+static void
+stress_one(uint64_t seed)
+{
+    const uint64_t limits[] = {seed % 3 == 0 ? 7000 : 0, 17000, 17000, seed % 2 == 0 ? 17000 : 0};
+
+    run_world(limits, SYN_LEN(limits), limits[0] != 0, true, ROUNDS / 16, seed);
+}
+
+static void
+stress_several(uint64_t seed)
+{
+    const uint64_t limits[] = {seed % 3 == 0 ? 30000 : 0, 40000, 30000, 20000};
+
+    run_hands(limits, SYN_LEN(limits), limits[0] != 0, seed);
+}
+
+static const struct syn_stress_case stress[] = {
+    {"one", stress_one},
+    {"several", stress_several},
+};
 
 int
 main(int argc, char **argv)
@@ -651,6 +678,8 @@ main(int argc, char **argv)
         cmocka_unit_test(test_threads_and_small_host),
     };
 
+    if (syn_stress_wanted(argc, argv))
+        return syn_stress_run("memory", stress, SYN_LEN(stress));
     driver_name = argc > 1 ? argv[1] : NULL;
     driver_library = argc > 2 ? argv[2] : NULL;
     return cmocka_run_group_tests_name("memory-random", tests, NULL, NULL);

@@ -97,16 +97,19 @@ struct held {
     pthread_mutex_t lock;
     pthread_cond_t done;
     int calls, code;
+    struct syn_err *err;
 };
 
 static void
-held_ready(struct syn_memory_request *request, int code)
+held_ready(struct syn_memory_request *request, int code, const struct syn_err *why)
 {
     struct held *held = request->user;
 
     (void)pthread_mutex_lock(&held->lock);
     held->calls++;
     held->code = code;
+    if (code < 0)
+        *held->err = *why;
     (void)pthread_cond_signal(&held->done);
     (void)pthread_mutex_unlock(&held->lock);
 }
@@ -117,7 +120,8 @@ mrig_acquire(struct mrig *rig, unsigned node, const struct syn_memory_use *uses,
 {
     struct held held = {.request.ready = held_ready,
                         .lock = PTHREAD_MUTEX_INITIALIZER,
-                        .done = PTHREAD_COND_INITIALIZER};
+                        .done = PTHREAD_COND_INITIALIZER,
+                        .err = err};
     int rc;
 
     held.request.user = &held;
@@ -129,8 +133,6 @@ mrig_acquire(struct mrig *rig, unsigned node, const struct syn_memory_use *uses,
         (void)pthread_cond_wait(&held.done, &held.lock);
     rc = held.code;
     (void)pthread_mutex_unlock(&held.lock);
-    if (rc < 0)
-        *err = held.request.err;
     return rc;
 }
 

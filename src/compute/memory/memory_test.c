@@ -267,9 +267,11 @@ struct waiter {
 };
 
 static void
-waiter_ready(struct syn_memory_request *request, int code)
+waiter_ready(struct syn_memory_request *request, int code, const struct syn_err *why)
 {
     struct waiter *waiter = request->user;
+
+    assert((code < 0) == (why != NULL));
 
     atomic_store(&waiter->code, code);
     atomic_fetch_add(&waiter->calls, 1);
@@ -308,9 +310,12 @@ test_waiting_for_room(void **state)
     }
     assert_done(mrig_acquire(&rig, 1, uses + WAITERS, 1, &err), &err);
     for (unsigned i = 0; i < WAITERS; i++) {
+        struct syn_memory_use use = uses[i];
+
         waiter_init(&waiters[i]);
-        assert_int_equal(syn_memory_acquire(rig.memory, 1, uses + i, 1, &waiters[i].request, &err),
+        assert_int_equal(syn_memory_acquire(rig.memory, 1, &use, 1, &waiters[i].request, &err),
                          SYN_MEMORY_PENDING);
+        memset(&use, 0, sizeof(use)); /* it was copied */
     }
     (void)usleep(20000);
     for (unsigned i = 0; i < WAITERS; i++)

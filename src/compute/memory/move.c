@@ -15,20 +15,12 @@
 #include <string.h>
 #include <time.h>
 
+#include <synor/base/clock.h>
 #include <synor/base/mem.h>
 
 #define NAP_MIN_NS 10000
 #define NAP_MAX_NS 500000
 #define COPIES_MAX 1024 /* on one channel; the next waits as for room */
-
-static int64_t
-now_ns(void)
-{
-    struct timespec now = {0};
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 /* ---- routes ---- */
 
@@ -237,6 +229,7 @@ on_event(void *arg)
     struct syn_move *move = arg;
     struct syn_memory *memory = move->memory;
 
+    SYN_PERTURB();
     (void)pthread_mutex_lock(&memory->bell);
     move->rung = memory->rung;
     memory->rung = move;
@@ -267,7 +260,7 @@ give(struct syn_move *move, struct syn_err *err)
 
     plan_box(tensor, dst, src, &box);
     move->alone = channel->busy == 0 && box.dims <= 2;
-    move->started_ns = now_ns();
+    move->started_ns = syn_clock_ns();
     rc = give_box(channel, copy, &box, move->event, err);
     if (rc < 0)
         return rc;
@@ -303,6 +296,7 @@ hold_source(struct syn_tensor *tensor, unsigned node)
     do {
         if (!(word & SYN_SLOT_VALID) || word & SYN_SLOT_WRITERS || tensor->writers > 0)
             return false;
+        SYN_PERTURB();
     } while (
         !atomic_compare_exchange_weak(&slot->word, &word, (word & ~SYN_SLOT_SOLE) + SYN_SLOT_HOLD));
     return true;
@@ -411,6 +405,7 @@ within_device(struct syn_tensor *tensor, struct syn_channel *channel, struct syn
     (void)pthread_mutex_lock(&memory->lock);
     rc = channel_move(memory, channel, &move, err);
     if (rc == SYN_OK) {
+        assert(move);
         rc = give_box(channel, copy, &box, move->event, err);
         channel->busy += rc == SYN_OK ? 1 : 0;
         if (rc < 0)
@@ -419,6 +414,7 @@ within_device(struct syn_tensor *tensor, struct syn_channel *channel, struct syn
     (void)pthread_mutex_unlock(&memory->lock);
     if (rc < 0)
         return rc;
+    assert(move);
     rc = syn_dev_event_wait(move->event, -1, err);
     (void)pthread_mutex_lock(&memory->lock);
     if (rc < 0) {
@@ -457,7 +453,7 @@ tell_registry(struct syn_move *move)
 {
     struct syn_memory *memory = move->memory;
     struct syn_dev_span span = {0};
-    int64_t ns = now_ns() - move->started_ns;
+    int64_t ns = syn_clock_ns() - move->started_ns;
 
     if (!memory->registry || !move->alone)
         return;
@@ -477,10 +473,44 @@ leave_source(struct syn_tensor *tensor, unsigned node)
     do {
         if (word & SYN_SLOT_HOLDS || !(word & SYN_SLOT_VALID) || tensor->writers > 0)
             return;
+        SYN_PERTURB();
     } while (!atomic_compare_exchange_weak(&slot->word, &word, 0));
     syn_tensor_drop(tensor, node);
     syn_tensor_settle(tensor);
-    tensor->memory->stats.evictions++;
+    syn_move_note_eviction(tensor->memory, tensor->number, node, tensor->replicas.bytes);
+}
+
+void
+syn_move_note_eviction(struct syn_memory *memory, uint64_t number, unsigned node, uint64_t bytes)
+{
+    uint64_t now;
+
+    memory->stats.evictions++;
+    if (!syn_trace_on(memory->trace))
+        return;
+    now = syn_trace_now();
+    (void)syn_trace_put(memory->trace, &(struct syn_trace_event){.kind = SYN_TRACE_EVICTION,
+                                                                 .begin_ns = now,
+                                                                 .end_ns = now,
+                                                                 .id = number,
+                                                                 .bytes = bytes,
+                                                                 .from = (uint16_t)node});
+}
+
+static void
+note_transfer(const struct syn_move *move)
+{
+    struct syn_trace *trace = move->memory->trace;
+
+    if (!syn_trace_on(trace))
+        return;
+    (void)syn_trace_put(trace, &(struct syn_trace_event){.kind = SYN_TRACE_TRANSFER,
+                                                         .begin_ns = (uint64_t)move->started_ns,
+                                                         .end_ns = syn_trace_now(),
+                                                         .id = move->tensor->number,
+                                                         .bytes = move->bytes,
+                                                         .from = move->from,
+                                                         .to = move->to});
 }
 
 static void
@@ -511,6 +541,7 @@ install(struct syn_move *move)
     memory->stats.copied_bytes += move->bytes;
     memory->stats.written_back_bytes += move->leaving ? move->bytes : 0;
     tell_registry(move);
+    note_transfer(move);
 }
 
 static void
@@ -600,6 +631,7 @@ ask(struct syn_memory *memory, struct syn_move *list)
         int code = syn_dev_event_poll(move->event, &why);
 
         list = move->rung;
+        SYN_PERTURB();
         (void)pthread_mutex_lock(&memory->lock);
         if (code == SYN_DRV_PENDING) {
             ask_later(move);
@@ -617,7 +649,7 @@ static struct syn_move *
 listen(struct syn_memory *memory, bool asking, int64_t nap_ns, bool *ret_closing)
 {
     struct syn_move *rung = NULL;
-    int64_t until = now_ns() + nap_ns;
+    int64_t until = syn_clock_ns() + nap_ns;
     const struct timespec at = {until / 1000000000, until % 1000000000};
     int waited = 0;
 

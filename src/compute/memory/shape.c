@@ -206,3 +206,23 @@ syn_box_copy(const struct syn_box *box, char *dst, const char *src)
         }
     } while (d < box->dims);
 }
+
+bool
+syn_shape_same_places(const struct syn_shape *a, const struct syn_shape *b)
+{
+    for (unsigned d = 0; d < a->dims; d++) {
+        if (a->sizes[d] > 1 && a->strides[d] != b->strides[d])
+            return false;
+    }
+    return true;
+}
+
+void
+syn_shape_copy(const struct syn_shape *dst_shape, void *dst, const struct syn_shape *src_shape,
+               const void *src)
+{
+    struct syn_box box;
+
+    syn_box_plan(dst_shape, src_shape, &box);
+    syn_box_copy(&box, dst, src);
+}

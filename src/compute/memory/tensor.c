@@ -10,7 +10,7 @@ const struct syn_shape *
 syn_tensor_lies(const struct syn_tensor *tensor, const struct syn_block *block)
 {
     if (!block->packed)
-        return syn_tensor_shape_of(tensor);
+        return &tensor->shape;
     return &tensor->kin->packed[block->owner->kin->depth];
 }
 
@@ -21,14 +21,14 @@ syn_tensor_offset(const struct syn_tensor *tensor, const struct syn_block *block
 
     for (; tensor != block->owner; tensor = tensor->kin->whole)
         elements += tensor->kin->start * syn_tensor_lies(tensor, block)->strides[tensor->kin->dim];
-    return elements * syn_shape_bits(syn_tensor_shape_of(tensor)) / 8;
+    return elements * syn_shape_bits(&tensor->shape) / 8;
 }
 
 /* What the caller has with gaps, or shares with its whole's neighbours, lies packed elsewhere. */
 uint64_t
 syn_tensor_need(const struct syn_tensor *tensor, bool *ret_packed)
 {
-    const struct syn_shape *shape = syn_tensor_shape_of(tensor);
+    const struct syn_shape *shape = &tensor->shape;
 
     *ret_packed =
         syn_tensor_parent(tensor) || (tensor->wrapped && shape->layout == SYN_LAYOUT_STRIDED);
@@ -145,7 +145,7 @@ syn_tensor_make(struct syn_memory *memory, const struct syn_shape *shape, size_t
                 struct syn_tensor **ret_tensor, struct syn_err *err)
 {
     size_t slots = memory->nodes_count * sizeof(struct syn_slot);
-    struct syn_tensor *tensor = syn_calloc(1, sizeof(*tensor) + slots + sizeof(*shape));
+    struct syn_tensor *tensor = syn_calloc(1, sizeof(*tensor) + slots);
 
     if (tensor && packed > 0) {
         tensor->kin = syn_calloc(1, sizeof(*tensor->kin) + packed * sizeof(*shape));
@@ -157,7 +157,7 @@ syn_tensor_make(struct syn_memory *memory, const struct syn_shape *shape, size_t
     if (!tensor)
         return SYN_FAIL(err, SYN_E_NOMEM, "a tensor's handle");
     tensor->memory = memory;
-    *syn_tensor_shape_of(tensor) = *shape;
+    tensor->shape = *shape;
     tensor->replicas.bytes = syn_dtype_bytes(shape->dtype, syn_shape_count(shape));
     (void)pthread_mutex_lock(&memory->lock);
     tensor->number = memory->next_number++;
@@ -251,15 +251,18 @@ struct waiting {
     pthread_cond_t done;
     bool over;
     int code;
+    struct syn_err *err; /* or NULL */
 };
 
 static void
-waiting_ready(struct syn_memory_request *request, int code)
+waiting_ready(struct syn_memory_request *request, int code, const struct syn_err *why)
 {
     struct waiting *waiting = SYN_CONTAINER(request, struct waiting, request);
 
     (void)pthread_mutex_lock(&waiting->lock);
     waiting->code = code;
+    if (code < 0 && waiting->err)
+        *waiting->err = *why;
     waiting->over = true;
     (void)pthread_cond_signal(&waiting->done);
     (void)pthread_mutex_unlock(&waiting->lock);
@@ -270,7 +273,7 @@ syn_tensor_await(struct syn_tensor *tensor, unsigned node, enum syn_access acces
                  struct syn_err *err)
 {
     const struct syn_memory_use use = {tensor, access};
-    struct waiting waiting = {.request.ready = waiting_ready};
+    struct waiting waiting = {.request.ready = waiting_ready, .err = err};
     int rc;
 
     (void)pthread_mutex_init(&waiting.lock, NULL);
@@ -282,8 +285,6 @@ syn_tensor_await(struct syn_tensor *tensor, unsigned node, enum syn_access acces
             (void)pthread_cond_wait(&waiting.done, &waiting.lock);
         (void)pthread_mutex_unlock(&waiting.lock);
         rc = waiting.code;
-        if (rc < 0 && err)
-            *err = waiting.request.err;
     }
     (void)pthread_cond_destroy(&waiting.done);
     (void)pthread_mutex_destroy(&waiting.lock);
@@ -335,19 +336,13 @@ syn_tensor_free(struct syn_tensor *tensor, struct syn_err *err)
 const struct syn_shape *
 syn_tensor_shape(const struct syn_tensor *tensor)
 {
-    return syn_tensor_shape_of(tensor);
+    return &tensor->shape;
 }
 
 uint64_t
 syn_tensor_number(const struct syn_tensor *tensor)
 {
     return tensor->number;
-}
-
-const struct syn_replicas *
-syn_tensor_replicas(const struct syn_tensor *tensor)
-{
-    return &tensor->replicas;
 }
 
 void *

@@ -28,6 +28,7 @@ syn_plan_graph_free(struct syn_plan_graph *graph)
     syn_free(graph->data);
     syn_free(graph->tasks);
     syn_free(graph->uses);
+    syn_free(graph->orders);
     syn_free(graph->succ_first);
     syn_free(graph->succ);
     syn_free(graph);
@@ -103,6 +104,20 @@ syn_plan_task_add(struct syn_plan_graph *graph, uint32_t kernel, const struct sy
     return SYN_OK;
 }
 
+int
+syn_plan_order_add(struct syn_plan_graph *graph, uint32_t before, struct syn_err *err)
+{
+    if (graph->sealed || graph->task_count == 0 || before >= graph->task_count - 1)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "the graph is sealed, or has no task %u before its last", before);
+    if (!syn_grow(&graph->orders, &graph->order_cap, graph->order_count + 1,
+                  sizeof(graph->orders[0])))
+        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a dependency");
+    graph->orders[graph->order_count++] =
+        (struct plan_order){before, (uint32_t)graph->task_count - 1};
+    return SYN_OK;
+}
+
 /* Edges as they are found, newest first a task: (from, to) pairs. */
 struct edges {
     struct edge {
@@ -165,6 +180,8 @@ edges_use(struct edges *edges, uint32_t task, const struct syn_plan_use *use, ui
 static bool
 edges_find(struct syn_plan_graph *graph, struct edges *edges)
 {
+    size_t order = 0;
+
     edges->seen = syn_calloc(graph->task_count + 1, sizeof(uint32_t));
     edges->writer = syn_calloc(graph->data_count + 1, sizeof(uint32_t));
     edges->reader = syn_calloc(graph->data_count + 1, sizeof(uint32_t));
@@ -177,6 +194,9 @@ edges_find(struct syn_plan_graph *graph, struct edges *edges)
 
         for (uint32_t j = task->use_first; j < task->use_first + task->use_count; j++)
             if (!edges_use(edges, i, &graph->uses[j], j))
+                return false;
+        for (; order < graph->order_count && graph->orders[order].after == i; order++)
+            if (!edge_add(edges, graph->orders[order].before, i))
                 return false;
     }
     return true;

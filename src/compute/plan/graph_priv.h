@@ -16,7 +16,14 @@ struct plan_data {
     bool ready;
 };
 
+/* `after` comes after `before` without sharing data; ascending by `after`. */
+struct plan_order {
+    uint32_t before, after;
+};
+
 struct syn_plan_graph {
+    struct plan_order *orders;
+    size_t order_count, order_cap;
     struct syn_plan_kernel *kernels;
     struct plan_data *data;
     struct plan_task *tasks;

@@ -372,6 +372,86 @@ test_chains(void **state)
     (void)syn_plan_graph_free(graph);
 }
 
+/* Two tasks of 1 ms on one core of 10 W, or of 2 ms at 2 W; it idles at 1 W. */
+static void
+test_energy(void **state)
+{
+    static const struct {
+        uint64_t deadline_ns, uj;
+    } rows[] = {
+        {2000000, 20000}, /* no time to be slow */
+        {3000000, 14000}, /* one slow, one fast */
+        {4000000, 8000},
+        {8000000, 8000}, /* to wait on would cost idling */
+    };
+    struct syn_plan_graph *graph = NULL;
+    struct syn_plan_kernel kernel = {.name = "k", .flops = 1e6, .efficiency_ppt = {1000}};
+    struct machine machine;
+    struct syn_err err = {0};
+    uint64_t uj = 0;
+    uint32_t id, task;
+
+    (void)state;
+    make_machine(&machine, 1, 0, 0, 0);
+    machine.rates[0] = (struct syn_plan_rate){1e9, 0, 0, 0};
+    machine.classes[0].states[1] = (struct syn_power_state){500, 2000};
+    assert_done(syn_plan_graph_new(&graph, &err), &err);
+    assert_done(syn_plan_kernel_add(graph, &kernel, &id, &err), &err);
+    for (int i = 0; i < 2; i++)
+        assert_done(syn_plan_task_add(graph, id, NULL, 0, &task, &err), &err);
+    assert_done(syn_plan_graph_seal(graph, &err), &err);
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        assert_done(syn_plan_energy_bound(&machine.plan, graph, rows[i].deadline_ns, &uj, &err),
+                    &err);
+        assert_in_range(uj, rows[i].uj * 99 / 100, rows[i].uj);
+    }
+    assert_code(syn_plan_energy_bound(&machine.plan, graph, 1900000, &uj, &err), SYN_E_INVALID,
+                &err);
+    (void)syn_plan_graph_free(graph);
+}
+
+/* Run a strategy that is shown the graph; it takes no less energy than the bound says. */
+static uint64_t
+run_bounded(const struct machine *machine, const struct syn_plan_graph *graph, const char *strategy)
+{
+    struct syn_plan_opts opts = {.machine = &machine->plan,
+                                 .graph = graph,
+                                 .strategy = syn_strategy_find(strategy),
+                                 .give_graph = true};
+    struct syn_plan_result result;
+    struct syn_err err = {0};
+    uint64_t uj = 0;
+
+    assert_done(syn_plan_run(&opts, NULL, &result, &err), &err);
+    assert_done(syn_plan_energy_bound(&machine->plan, graph, result.makespan_ns, &uj, &err), &err);
+    assert_in_range(uj, 1, result.energy_uj);
+    return result.makespan_ns;
+}
+
+/* Shown the graph heft takes no longer than others' rules where nothing varies, for it knows what
+ * they would do. */
+static void
+test_rules(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 4; i++) {
+        SYN_SCOPED(syn_plan_graph_free_scope) struct syn_plan_graph *graph = NULL;
+        struct machine machine;
+        struct syn_err err = {0};
+        uint64_t heft_ns;
+
+        make_machine(&machine, 3, 1 + i, 0, i % 2 == 0 ? 0 : 7);
+        if (i < 2)
+            assert_done(syn_plan_cholesky(7, 512, &graph, &err), &err);
+        else
+            assert_done(syn_plan_layered(9, 12, i, &graph, &err), &err);
+        heft_ns = run_bounded(&machine, graph, "heft");
+        assert_true(heft_ns <= run_bounded(&machine, graph, "dmdas"));
+        assert_true(heft_ns <= run_bounded(&machine, graph, "heteroprio"));
+        (void)run_bounded(&machine, graph, "energy");
+    }
+}
+
 static int
 scenario(void *arg, struct syn_err *err)
 {
@@ -379,14 +459,25 @@ scenario(void *arg, struct syn_err *err)
     struct machine machine;
     struct syn_plan_result result;
     struct syn_plan_opts opts = {.machine = &machine.plan, .strategy = arg};
-    struct syn_plan_bound bound;
     int rc = syn_plan_cholesky(3, 64, &graph, err);
 
     make_machine(&machine, 2, 1, 0, 0);
     opts.graph = graph;
-    if (rc == 0)
-        rc = syn_plan_bound(&machine.plan, graph, &bound, err);
     return rc < 0 ? rc : syn_plan_run(&opts, NULL, &result, err);
+}
+
+static int
+bounds_scenario(void *arg, struct syn_err *err)
+{
+    SYN_SCOPED(syn_plan_graph_free_scope) struct syn_plan_graph *graph = NULL;
+    struct machine machine;
+    uint64_t uj;
+    int rc = syn_plan_cholesky(3, 64, &graph, err);
+
+    (void)arg;
+    make_machine(&machine, 2, 1, 0, 0);
+    /* Which finds the other bound first. */
+    return rc < 0 ? rc : syn_plan_energy_bound(&machine.plan, graph, UINT64_MAX, &uj, err);
 }
 
 static void
@@ -399,6 +490,7 @@ test_memory(void **state)
     table = syn_strategies(&count);
     for (size_t i = 0; i < count; i++)
         assert_true(syn_test_sweep_alloc(scenario, (void *)(uintptr_t)table[i]) > 20);
+    assert_true(syn_test_sweep_alloc(bounds_scenario, NULL) > 20);
 }
 
 int
@@ -408,7 +500,8 @@ main(void)
         cmocka_unit_test(test_properties),  cmocka_unit_test(test_memory_short),
         cmocka_unit_test(test_brute_force), cmocka_unit_test(test_area),
         cmocka_unit_test(test_windows),     cmocka_unit_test(test_transfers),
-        cmocka_unit_test(test_chains),      cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_chains),      cmocka_unit_test(test_energy),
+        cmocka_unit_test(test_rules),       cmocka_unit_test(test_memory),
     };
 
     return cmocka_run_group_tests_name("compute/plan", tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "../sim/area_priv.h"
+#include "arrivals_priv.h"
 #include "eft_priv.h"
 
 #define BANDS            32
@@ -40,7 +41,6 @@ struct eft {
     struct eft_policy policy;
     struct eft_group *groups;
     uint64_t *free_ns;                  /* by worker */
-    uint64_t *link_ns;                  /* by node and bus: when what was placed has come over it */
     uint64_t epoch;                     /* changes when what waits does */
     uint64_t slowness[SYN_CLASSES_MAX]; /* of its power state, in units of SPEED_UNIT */
     uint64_t busy_mw[SYN_CLASSES_MAX];
@@ -53,7 +53,8 @@ struct eft {
     uint64_t *after; /* by index: least time from a task's end to the graph's */
     uint64_t begin_ns, shown_ns;
     uint64_t *dues, *ends; /* by index, from shown_ns; NULL: the policy has none */
-    uint64_t pace_ns;      /* how long the graph is to take; 0: as short as can be */
+    struct arrivals arrivals;
+    uint64_t pace_ns; /* how long the graph is to take; 0: as short as can be */
     struct syn_graph_view graph;
     struct syn_estimate *believed;     /* by kernel: what the plan was made with */
     const struct syn_estimate **costs; /* by kernel: where the estimates are now */
@@ -74,7 +75,6 @@ eft_close(void *self)
     topology_fini(&eft->topology);
     syn_free(eft->groups);
     syn_free(eft->free_ns);
-    syn_free(eft->link_ns);
     forget_graph(eft);
     syn_free(eft);
 }
@@ -116,8 +116,7 @@ eft_open(const struct syn_platform *platform, const struct syn_strategy_opts *op
     if (rc == 0) {
         eft->groups = syn_calloc(eft->topology.group_count, sizeof(eft->groups[0]));
         eft->free_ns = syn_calloc(platform->worker_count, sizeof(uint64_t));
-        eft->link_ns = syn_calloc(platform->node_count, sizeof(uint64_t));
-        if (eft->groups == NULL || eft->free_ns == NULL || eft->link_ns == NULL)
+        if (eft->groups == NULL || eft->free_ns == NULL)
             rc = SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a strategy");
     }
     if (rc < 0) {
@@ -189,26 +188,28 @@ wait_ns(const struct eft *eft, uint32_t g, uint32_t band)
 
     if (group->queued_ns == 0)
         return 0;
-    if (eft->policy.fifo_wait)
-        return group->queued_ns / eft->topology.groups[g].count;
-    for (uint32_t i = band; i < BANDS; i++)
-        sum += group->bands[i];
+    if (eft->policy.fifo_wait || band == 0)
+        sum = group->queued_ns;
+    else
+        for (uint32_t i = band; i < BANDS; i++)
+            sum += group->bands[i];
     return eft->topology.groups[g].count == 1 ? sum : sum / eft->topology.groups[g].count;
 }
 
+/* What it weighs beyond its time that what the task writes leaves where it is. */
 static uint64_t
-moves_ns(const struct eft *eft, const struct syn_ready *ready, uint32_t node)
+drag_ns(const struct eft *eft, const struct syn_ready *ready, uint32_t node)
 {
     uint64_t ns = 0;
 
     for (uint32_t i = 0; i < ready->access_count; i++) {
         const struct syn_data_use *access = ready_access(ready, i);
-        uint64_t valid = replicas_valid(access->data);
 
-        if ((access->mode & SYN_READ) != 0 && valid != 0 && (valid >> node & 1) == 0)
-            ns += topology_move_ns(&eft->topology, valid, access->data->bytes, node);
+        if ((access->mode & SYN_UPDATE) == SYN_UPDATE)
+            ns += topology_move_ns(&eft->topology, replicas_valid(access->data),
+                                   access->data->bytes, node);
     }
-    return ns;
+    return ns * eft->policy.drag_permille / 1000;
 }
 
 static uint64_t
@@ -224,7 +225,7 @@ task_ns(const struct eft *eft, const struct syn_ready *ready, uint32_t class_id)
 /* A task on a group: when it would end, and what it is worth avoiding it. */
 struct eft_choice {
     uint32_t group;
-    uint64_t ns, move_ns, end_ns, score;
+    uint64_t ns, move_ns, there_ns, end_ns, score;
 };
 
 static uint64_t
@@ -232,8 +233,10 @@ weigh(const struct eft *eft, const struct eft_choice *choice)
 {
     const struct eft_policy *policy = &eft->policy;
     uint32_t class_id = eft->topology.groups[choice->group].class_id;
-    uint64_t score = choice->end_ns + choice->move_ns * policy->move_permille / 1000;
+    uint64_t score = choice->end_ns;
 
+    if (choice->move_ns != 0)
+        score += choice->move_ns * policy->move_permille / 1000;
     if (policy->energy_permille != 0)
         score += (uint64_t)((syn_u128)eft->busy_mw[class_id] * choice->ns *
                             policy->energy_permille / 1000000000U);
@@ -243,42 +246,21 @@ weigh(const struct eft *eft, const struct eft_choice *choice)
     return score;
 }
 
-/* moves_ns() for every group; an access is looked at once. */
-static void
-fill_moves(const struct eft *eft, const struct syn_ready *ready, uint64_t *moves)
-{
-    memset(moves, 0, eft->topology.group_count * sizeof(moves[0]));
-    for (uint32_t i = 0; i < ready->access_count; i++) {
-        const struct syn_data_use *access = ready_access(ready, i);
-        uint64_t valid = replicas_valid(access->data), bytes = access->data->bytes;
-
-        if ((access->mode & SYN_READ) == 0 || valid == 0)
-            continue;
-        for (uint32_t g = 0; g < eft->topology.group_count; g++)
-            moves[g] +=
-                topology_move_ns(&eft->topology, valid, bytes, eft->topology.groups[g].node);
-    }
-}
-
-/* As if choice->move_ns were known already. */
+/* When it would end, and its score, all else being known. False: it cannot. */
 static bool
-assess(const struct eft *eft, const struct syn_ready *ready, uint32_t g, uint32_t band,
-       uint64_t now_ns, struct eft_choice *choice)
+assess(const struct eft *eft, const struct syn_ready *ready, uint32_t band, uint64_t now_ns,
+       struct eft_choice *choice)
 {
-    const struct strategy_group *group = &eft->topology.groups[g];
-    uint64_t begin, there;
+    const struct eft_group *group = &eft->groups[choice->group];
+    uint64_t begin;
 
-    choice->group = g;
-    choice->ns = task_ns(eft, ready, group->class_id);
-    if (choice->ns == SYN_NEVER || eft->groups[g].free_ns == UINT64_MAX)
+    if (choice->ns == SYN_NEVER || group->free_ns == UINT64_MAX)
         return false;
-    begin = SYN_MAX(now_ns, eft->groups[g].free_ns) + wait_ns(eft, g, band);
-    there =
-        choice->move_ns == 0
-            ? now_ns
-            : SYN_MAX(now_ns, eft->link_ns[eft->topology.lane_of[group->node]]) + choice->move_ns;
-    choice->end_ns = SYN_MAX(begin, there) + choice->ns;
+    begin = SYN_MAX(now_ns, group->free_ns) + wait_ns(eft, choice->group, band);
+    choice->end_ns = SYN_MAX(begin, choice->there_ns) + choice->ns;
     choice->score = weigh(eft, choice);
+    if (eft->policy.drag_permille != 0 && choice->move_ns != 0)
+        choice->score += drag_ns(eft, ready, eft->topology.groups[choice->group].node);
     return true;
 }
 
@@ -343,20 +325,73 @@ due_of(const struct eft *eft, const struct syn_ready *ready, uint64_t now_ns, ui
     return eft->begin_ns + eft->pace_ns - SYN_MIN(after_ns, eft->pace_ns);
 }
 
+/* Does only the score count? */
+static bool
+is_plain(const struct eft *eft, const struct syn_ready *ready)
+{
+    return eft->policy.thrift == EFT_NOTHING &&
+           (ready->index >= eft->rank_count || (eft->dues == NULL && eft->pace_ns == 0));
+}
+
+/* Of all groups, where only the score counts. Waiting, transfers and weights only add to the time
+ * at which a group could end it at the soonest; most groups lose by that alone, and then nobody
+ * asks what their transfers would take. */
+static bool
+choose_least(struct eft *eft, const struct syn_ready *ready, uint32_t band, uint64_t now_ns,
+             struct eft_choice *ret_best)
+{
+    uint64_t moves[SYN_PLATFORM_WORKERS_MAX], here = topology_here(ready), least = UINT64_MAX;
+    bool found = false, filled = false;
+
+    for (uint32_t g = 0; g < eft->topology.group_count; g++) {
+        const struct strategy_group *group = &eft->topology.groups[g];
+        uint64_t begin = SYN_MAX(now_ns, eft->groups[g].free_ns);
+        struct eft_choice choice = {.group = g, .ns = task_ns(eft, ready, group->class_id)};
+
+        if (found && begin >= least - SYN_MIN(least, choice.ns))
+            continue;
+        if ((here >> group->node & 1) == 0) {
+            if (!filled)
+                topology_moves(&eft->topology, ready, moves);
+            filled = true;
+            choice.move_ns = moves[g];
+        }
+        choice.there_ns = now_ns + choice.move_ns;
+        if (!assess(eft, ready, band, now_ns, &choice) || (found && choice.score >= least))
+            continue;
+        found = true;
+        least = choice.score;
+        *ret_best = choice;
+    }
+    return found;
+}
+
 /* Of all groups. False: none can. */
 static bool
-choose(const struct eft *eft, const struct syn_ready *ready, uint64_t key, uint64_t now_ns,
+choose(struct eft *eft, const struct syn_ready *ready, uint32_t band, uint64_t now_ns,
        struct eft_choice *ret_best)
 {
     struct eft_choice best = {.group = SYN_NO_INDEX}, choices[SYN_PLATFORM_WORKERS_MAX];
-    uint64_t moves[SYN_PLATFORM_WORKERS_MAX];
-    uint32_t band = band_of(eft, key), count = 0;
+    uint64_t moves[SYN_PLATFORM_WORKERS_MAX], theres[SYN_PLATFORM_WORKERS_MAX];
+    uint32_t count = 0;
     uint64_t soonest_ns = UINT64_MAX, due_ns;
+    bool known = arrivals_known(&eft->arrivals) && ready->index < eft->rank_count;
 
-    fill_moves(eft, ready, moves);
+    if (is_plain(eft, ready) && !known)
+        return choose_least(eft, ready, band, now_ns, ret_best);
+
+    if (known)
+        arrivals_look(&eft->arrivals, ready, now_ns, moves, theres);
+    else
+        topology_moves(&eft->topology, ready, moves);
     for (uint32_t g = 0; g < eft->topology.group_count; g++) {
-        choices[count].move_ns = moves[g];
-        if (assess(eft, ready, g, band, now_ns, &choices[count])) {
+        choices[count] = (struct eft_choice){
+            .group = g,
+            .ns = task_ns(eft, ready, eft->topology.groups[g].class_id),
+            .move_ns = moves[g],
+            .there_ns = known ? theres[g] : now_ns + moves[g],
+        };
+        if (assess(eft, ready, band, now_ns, &choices[count])) {
             soonest_ns = SYN_MIN(soonest_ns, choices[count].end_ns);
             count++;
         }
@@ -417,7 +452,7 @@ eft_push(void *self, struct syn_ready *ready, uint64_t now_ns, struct syn_place 
         return push_bound(eft, ready, key, ret_place, err);
     widen(eft, key);
     band = band_of(eft, key);
-    if (!choose(eft, ready, key, now_ns, &best))
+    if (!choose(eft, ready, band, now_ns, &best))
         return SYN_FAIL(err, SYN_E_UNAVAILABLE, "no worker here can run the task");
     rc = queues_put(&eft->queues, best.group, key, ready, err);
     if (rc < 0)
@@ -426,11 +461,8 @@ eft_push(void *self, struct syn_ready *ready, uint64_t now_ns, struct syn_place 
     entry->ns = best.ns;
     entry->aux = best.move_ns;
     node = eft->topology.groups[best.group].node;
-    if (best.move_ns != 0) {
-        uint64_t *link_ns = &eft->link_ns[eft->topology.lane_of[node]];
-
-        *link_ns = SYN_MAX(now_ns, *link_ns) + best.move_ns;
-    }
+    if (arrivals_known(&eft->arrivals) && ready->index < eft->rank_count)
+        arrivals_note(&eft->arrivals, ready, node, now_ns);
     eft->epoch++;
     eft->groups[best.group].queued_ns += best.ns;
     eft->groups[best.group].bands[band] += best.ns;
@@ -530,9 +562,11 @@ gain(const struct eft *eft, uint32_t thief_group, const struct eft_mark *mark, s
     /* Too late even if its data were here: most of them, and no need to look for their data. */
     if (now_ns + mine.ns >= SYN_MAX(theirs.score, due_ns))
         return 0;
-    mine.move_ns = moves_ns(eft, entry->ready, here->node);
+    mine.move_ns = topology_moves_ns(&eft->topology, entry->ready, here->node);
     mine.end_ns = now_ns + mine.move_ns + mine.ns;
     mine.score = weigh(eft, &mine);
+    if (eft->policy.drag_permille != 0 && mine.move_ns != 0)
+        mine.score += drag_ns(eft, entry->ready, here->node);
     if (mine.end_ns <= due_ns && eft->policy.thrift == EFT_NOTHING)
         return SYN_MAX((entry->ns << 20) / mine.ns, 1);
     if (due_ns != 0 && (mine.end_ns > due_ns || theirs.end_ns <= due_ns) &&
@@ -597,7 +631,7 @@ pick(const struct eft *eft, uint32_t g)
 
     for (size_t i = 0; i < count; i++)
         if ((best == 0 || queue->items[i].key > queue->items[best].key) &&
-            moves_ns(eft, queues_entry(&eft->queues, g, i)->ready, node) == 0) {
+            topology_moves_ns(&eft->topology, queues_entry(&eft->queues, g, i)->ready, node) == 0) {
             if (i == 0)
                 return 0;
             best = i;
@@ -669,7 +703,8 @@ eft_pop(void *self, uint32_t worker, uint64_t now_ns, struct syn_pop *ret_pop)
     if (ret_pop->ready == NULL)
         return;
     ret_pop->why = SYN_POP_TASK;
-    begin_ns = now_ns + moves_ns(eft, ret_pop->ready, eft->topology.groups[own].node);
+    begin_ns =
+        now_ns + topology_moves_ns(&eft->topology, ret_pop->ready, eft->topology.groups[own].node);
     ret_pop->state = state_for(eft, ret_pop->ready, class_id, begin_ns);
     update_free(eft, worker, begin_ns + state_ns(eft, ret_pop->ready, class_id, ret_pop->state));
 }
@@ -861,6 +896,7 @@ forget_graph(struct eft *eft)
     syn_free(eft->costs);
     syn_free(eft->dues);
     syn_free(eft->ends);
+    arrivals_fini(&eft->arrivals);
     eft->ranks = eft->after = eft->dues = eft->ends = NULL;
     eft->kernels = eft->excess = NULL;
     eft->believed = NULL;
@@ -906,6 +942,7 @@ eft_graph(void *self, const struct syn_graph_view *graph, uint64_t now_ns, struc
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a plan of %u tasks",
                         graph->task_count);
     }
+    arrivals_init(&eft->arrivals, &eft->topology, graph->handle_count);
     eft->graph = *graph;
     eft->rank_count = graph->task_count;
     eft->shown_ns = now_ns;

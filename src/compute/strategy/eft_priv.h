@@ -21,6 +21,8 @@ enum eft_thrift { EFT_NOTHING, EFT_ENERGY, EFT_PRICE };
 struct eft_policy {
     enum eft_rank rank;
     uint32_t move_permille; /* transfers weigh so much more than the time that they cost */
+    uint32_t drag_permille; /* those of what the task writes, which leaves where it was, so much
+                               more again: a copy that is only read serves whoever comes next */
     uint32_t pace_permille; /* of the bound: end then, and until then choose what is cheap */
     uint32_t
         stretch_permille; /* pace: what comes after a task takes so much of its least; 0: 1000 */

@@ -87,21 +87,6 @@ dmdas_open(const struct syn_platform *platform, const struct syn_strategy_opts *
     return dmda_make(platform, opts, true, ret_self, err);
 }
 
-static uint64_t
-penalty_ns(const struct topology *topology, const struct syn_ready *ready, uint32_t node)
-{
-    uint64_t ns = 0;
-
-    for (uint32_t i = 0; i < ready->access_count; i++) {
-        const struct syn_data_use *access = ready_access(ready, i);
-
-        if ((access->mode & SYN_READ) != 0)
-            ns +=
-                topology_move_ns(topology, replicas_valid(access->data), access->data->bytes, node);
-    }
-    return ns;
-}
-
 struct forecast {
     uint64_t end_ns[SYN_PLATFORM_WORKERS_MAX]; /* SYN_NEVER: cannot */
     uint64_t least_ns, latest_ns;
@@ -140,7 +125,8 @@ fitness(const struct dmda *dmda, const struct syn_ready *ready, uint32_t worker,
     if (end_ns > forecast->latest_ns)
         energy_pj += (syn_u128) class->idle_mw * (end_ns - forecast->latest_ns);
     return end_ns - forecast->least_ns +
-           penalty_ns(&dmda->topology, ready, dmda->topology.platform->workers[worker].node) +
+           topology_moves_ns(&dmda->topology, ready,
+                             dmda->topology.platform->workers[worker].node) +
            (uint64_t)(energy_pj * dmda->gamma_permille / 1000000000U);
 }
 
@@ -173,7 +159,7 @@ dmda_push(void *self, struct syn_ready *ready, uint64_t now_ns, struct syn_place
     rc = queues_put(&dmda->queues, best, dmda->sorted ? key_of(ready->priority) : 0, ready, err);
     if (rc < 0)
         return rc;
-    move_ns = penalty_ns(&dmda->topology, ready, platform->workers[best].node);
+    move_ns = topology_moves_ns(&dmda->topology, ready, platform->workers[best].node);
     free_ns = SYN_MAX(now_ns, dmda->fifos[best].start_ns) + dmda->fifos[best].len_ns;
     length_ns = ready_ns(ready, platform->workers[best].class_id);
     if (now_ns + move_ns > free_ns)
@@ -200,9 +186,10 @@ dmda_pop(void *self, uint32_t worker, uint64_t now_ns, struct syn_pop *ret_pop)
     fifo->len_ns -= SYN_MIN(fifo->len_ns, ns);
     ret_pop->ready = queues_take(&dmda->queues, worker, 0);
     ret_pop->why = SYN_POP_TASK;
-    fifo->start_ns =
-        now_ns + ready_ns(ret_pop->ready, dmda->topology.platform->workers[worker].class_id) +
-        penalty_ns(&dmda->topology, ret_pop->ready, dmda->topology.platform->workers[worker].node);
+    fifo->start_ns = now_ns +
+                     ready_ns(ret_pop->ready, dmda->topology.platform->workers[worker].class_id) +
+                     topology_moves_ns(&dmda->topology, ret_pop->ready,
+                                       dmda->topology.platform->workers[worker].node);
 }
 
 static void

@@ -5,7 +5,12 @@
  * critical path rules, neither. dmdas itself is among the candidates: whatever it does well, it is
  * there to be chosen.
  *
- * The best few are then improved by what they showed. In a rehearsal every task has a time at which
+ * A rule has dials: what a transfer weighs, how far ahead slow classes may take work, whether what
+ * waits is stolen. From the best of these rules dials are turned one after another, as long as
+ * tasks that vary end sooner for it. Policies are compared by the same trials, in which tasks vary
+ * the same way; the last decision is by trials that no policy was chosen on.
+ *
+ * The best few are also improved by what they showed. In a rehearsal every task has a time at which
  * the first of those that wait for it began: its due. Whoever lets it end by then delays nothing,
  * wherever it runs. So the next rehearsal goes by these dues: of the places where a task is in time
  * the one that the split of the whole work finds cheapest, which takes work off the classes that
@@ -31,15 +36,19 @@
 #define START_PERMILLE  1060U /* those that take no longer than so much of the best */
 #define ROUNDS_MAX      20U   /* of improvement */
 #define BARREN_MAX      4U    /* rounds without improvement, then it ends */
-#define PLAIN_PERMILLE  4U    /* what must be gained on dmdas, for tasks vary by more */
-#define SWITCH_PERMILLE 10U
+#define PLAIN_PERMILLE  10U   /* what must be gained on dmdas, for tasks vary by more */
+#define SWITCH_PERMILLE 15U
 #define VARIES          10U /* a part of a task's time: so much it varies in a trial */
-#define TRIALS          2U
-#define STEPS_MAX       48U /* accepted steps of energy and cost */
+#define TRIALS          4U  /* of a finalist */
+#define RATINGS         2U  /* of a policy while dials are turned: other trials than those */
+#define RATING_SEED     101U
+#define NOTICED         2000U /* a gain of one part in so many counts as one */
+#define STEPS_MAX       48U   /* accepted steps of energy and cost */
 /* Rehearsals of one choice: as many as run so many tasks, within limits. */
 #define TASKS_RUN      1500000U
 #define REHEARSALS_MIN 60U
 #define REHEARSALS_MAX 400U
+#define AGAIN_PART     4U /* of these, when it runs already */
 
 /* clang-format off */
 static const struct candidate candidates[] = {
@@ -79,11 +88,11 @@ candidate_same(const struct candidate *a, const struct candidate *b)
     const struct eft_policy *p = &a->policy, *q = &b->policy;
 
     return a->ops == b->ops && p->rank == q->rank && p->move_permille == q->move_permille &&
-           p->pace_permille == q->pace_permille && p->stretch_permille == q->stretch_permille &&
-           p->energy_permille == q->energy_permille && p->price_permille == q->price_permille &&
-           p->thrift == q->thrift && p->slack_permille == q->slack_permille &&
-           p->fifo_wait == q->fifo_wait && p->stay == q->stay && p->dues == q->dues &&
-           p->ends == q->ends && p->near == q->near &&
+           p->drag_permille == q->drag_permille && p->pace_permille == q->pace_permille &&
+           p->stretch_permille == q->stretch_permille && p->energy_permille == q->energy_permille &&
+           p->price_permille == q->price_permille && p->thrift == q->thrift &&
+           p->slack_permille == q->slack_permille && p->fifo_wait == q->fifo_wait &&
+           p->stay == q->stay && p->dues == q->dues && p->ends == q->ends && p->near == q->near &&
            memcmp(p->states, q->states, sizeof(p->states)) == 0 &&
            memcmp(p->mix, q->mix, sizeof(p->mix)) == 0;
 }
@@ -306,6 +315,113 @@ trial_ns(const struct stage *stage, const struct candidate *candidate)
     return sum / TRIALS;
 }
 
+uint64_t
+stage_expect(struct stage *stage, const struct candidate *running, uint64_t elapsed_ns)
+{
+    struct candidate now;
+
+    stage->running = running->policy.dues;
+    stage->held = NULL;
+    now = shifted(stage, running, running, elapsed_ns);
+    return trial_ns(stage, &now);
+}
+
+/* The dials of a policy, and what they are tried at. */
+enum dial { DIAL_RANK, DIAL_MOVE, DIAL_DRAG, DIAL_NEAR, DIAL_PACE, DIAL_STRETCH, DIAL_WAIT, DIALS };
+
+#define TURNS_MAX 8U
+
+static const struct {
+    uint32_t count, values[TURNS_MAX];
+} turns[DIALS] = {
+    [DIAL_RANK] = {3, {EFT_MEAN, EFT_LEAST, EFT_WEIGHTED}},
+    [DIAL_MOVE] = {7, {0, 300, 1000, 2000, 4000, 8000, 16000}},
+    [DIAL_DRAG] = {5, {0, 1000, 4000, 16000, 64000}},
+    [DIAL_NEAR] = {3, {0, NEAR / 4, NEAR}},
+    [DIAL_PACE] = {5, {0, 1000, 1050, 1100, 1200}},
+    [DIAL_STRETCH] = {5, {1000, 2000, 3000, 4000, 5000}},
+    [DIAL_WAIT] = {4, {0, 1, 2, 3}}, /* fifo_wait, stay */
+};
+
+static void
+turn(struct eft_policy *policy, uint32_t dial, uint32_t value)
+{
+    switch ((enum dial)dial) {
+    case DIAL_RANK:
+        policy->rank = (enum eft_rank)value;
+        break;
+    case DIAL_MOVE:
+        policy->move_permille = value;
+        break;
+    case DIAL_DRAG:
+        policy->drag_permille = value;
+        break;
+    case DIAL_NEAR:
+        policy->near = (uint8_t)value;
+        break;
+    case DIAL_PACE:
+        policy->pace_permille = value;
+        break;
+    case DIAL_STRETCH:
+        policy->stretch_permille = value;
+        break;
+    case DIAL_WAIT:
+        policy->fifo_wait = (value & 1) != 0;
+        policy->stay = (value & 2) != 0;
+        break;
+    case DIALS:
+        break;
+    }
+}
+
+/* A sum over trials, or UINT64_MAX if it is over `limit_ns`, or there are no rehearsals left. */
+static uint64_t
+rate(struct stage *stage, const struct candidate *candidate, uint64_t limit_ns)
+{
+    struct syn_plan_result result;
+    uint64_t sum = 0;
+
+    for (uint64_t seed = RATING_SEED; seed < RATING_SEED + RATINGS; seed++) {
+        if (stage->left == 0 || sum >= limit_ns)
+            return UINT64_MAX;
+        stage->left--;
+        if (!rehearse_varied(stage, candidate, limit_ns - sum, seed, &result))
+            return UINT64_MAX;
+        sum += result.makespan_ns;
+    }
+    return sum;
+}
+
+/* Turn one dial after another for as long as it gets better. */
+static void
+explore(struct stage *stage, uint32_t reserve, struct candidate *at)
+{
+    uint64_t least = rate(stage, at, UINT64_MAX);
+    uint32_t barren = 0;
+
+    for (uint32_t dial = 0; barren < DIALS; dial = (dial + 1) % DIALS) {
+        struct candidate from = *at;
+
+        barren++;
+        for (uint32_t i = 0; i < turns[dial].count; i++) {
+            struct candidate tried = from;
+            uint64_t ns;
+
+            turn(&tried.policy, dial, turns[dial].values[i]);
+            if (candidate_same(&tried, &from))
+                continue;
+            if (stage->left <= reserve)
+                return;
+            ns = rate(stage, &tried, least);
+            if (ns < least - least / NOTICED) {
+                least = ns;
+                *at = tried;
+                barren = 0;
+            }
+        }
+    }
+}
+
 /* All candidates as they are; *times are those of the promising, 0 else. */
 static uint64_t
 try_all(struct stage *stage, uint64_t *times, size_t *ret_best)
@@ -325,47 +441,75 @@ try_all(struct stage *stage, uint64_t *times, size_t *ret_best)
     return least_ns;
 }
 
-/* Of what runs, the best candidate as it is, dmdas, and the improved one, whichever does best when
- * tasks vary; those before, unless one behind gains more than chance. */
+/* Whichever does best when tasks vary; those before, unless one behind gains more than chance. The
+ * first is what runs, or NULL. */
 static uint64_t
-judge(struct stage *stage, const struct candidate *now, const struct candidate *running,
-      size_t plain, struct candidate *best)
+judge(struct stage *stage, const struct candidate *const *finalists, size_t count, size_t *ret_won)
 {
-    const struct candidate *finalists[] = {now, &candidates[PLAIN], &candidates[plain], best};
-    struct candidate winner = *best;
     uint64_t least_ns = 0;
 
-    for (size_t i = 0; i < SYN_LEN(finalists); i++) {
+    for (size_t i = 0; i < count; i++) {
         uint64_t ns = finalists[i] == NULL ? 0 : trial_ns(stage, finalists[i]);
-        uint32_t gain = least_ns == 0           ? 0
-                        : now != NULL && i == 1 ? SWITCH_PERMILLE
-                                                : PLAIN_PERMILLE;
+        uint32_t gain = least_ns == 0                           ? 0
+                        : finalists[0] != NULL && *ret_won == 0 ? SWITCH_PERMILLE
+                                                                : PLAIN_PERMILLE;
 
         if (ns == 0 || (least_ns != 0 && ns > least_ns - least_ns / 1000 * gain))
             continue;
         least_ns = ns;
-        winner = i == 0 ? *running : *finalists[i];
+        *ret_won = i;
     }
-    *best = winner;
     return least_ns;
+}
+
+/* How many there may be for one choice. */
+static uint32_t
+rehearsals(const struct stage *stage, bool again)
+{
+    uint32_t count = TASKS_RUN / (stage->graph->task_count + 1);
+
+    count = SYN_MIN(SYN_MAX(count, REHEARSALS_MIN), REHEARSALS_MAX);
+    if (again)
+        count = SYN_MAX(count / AGAIN_PART, REHEARSALS_MIN);
+    /* A handful of tasks has not so many good orders. */
+    return SYN_MIN(count, REHEARSALS_MIN + stage->graph->task_count);
+}
+
+/* The eft candidate that is best as it is, its dials turned. */
+static struct candidate
+explored(struct stage *stage, const uint64_t *times)
+{
+    size_t best = 0;
+    struct candidate at;
+
+    for (size_t i = 0; i < CANDIDATES; i++)
+        if (candidates[i].ops == &eft_ops && times[i] != 0 &&
+            (times[best] == 0 || times[i] < times[best]))
+            best = i;
+    at = candidates[best];
+    if (stage->goal == GOAL_TIME) /* else there are more dials to come, and time to spare */
+        explore(stage, ROUNDS_MAX + 1, &at);
+    return at;
 }
 
 uint64_t
 stage_fastest(struct stage *stage, const struct candidate *running, bool keep, uint64_t elapsed_ns,
               struct candidate *best)
 {
-    uint64_t times[CANDIDATES] = {0}, least_ns;
-    size_t plain = CANDIDATES;
-    struct candidate now;
+    uint64_t times[CANDIDATES] = {0}, kept[CANDIDATES], least_ns;
+    size_t plain = CANDIDATES, won = 0;
+    struct candidate now, turned, improved;
+    const struct candidate *finalists[] = {NULL, &candidates[PLAIN], NULL, &turned, &improved};
 
-    stage->left = TASKS_RUN / (stage->graph->task_count + 1);
-    stage->left = SYN_MIN(SYN_MAX(stage->left, REHEARSALS_MIN), REHEARSALS_MAX);
+    stage->left = rehearsals(stage, running != NULL);
     stage->running = running == NULL ? NULL : running->policy.dues;
     stage->held = NULL;
     least_ns = try_all(stage, times, &plain);
     if (least_ns == 0)
         return 0;
-    *best = candidates[plain];
+    memcpy(kept, times, sizeof(kept));
+    improved = candidates[plain];
+    finalists[2] = &candidates[plain];
     for (uint32_t start = 0; start < STARTS; start++) {
         size_t next = CANDIDATES;
 
@@ -375,11 +519,18 @@ stage_fastest(struct stage *stage, const struct candidate *running, bool keep, u
         if (next == CANDIDATES)
             break;
         times[next] = 0;
-        improve(stage, &candidates[next], best, &least_ns);
+        improve(stage, &candidates[next], &improved, &least_ns);
     }
-    if (running != NULL && keep)
-        now = shifted(stage, running, best, elapsed_ns);
-    return judge(stage, running != NULL && keep ? &now : NULL, running, plain, best);
+    turned = explored(stage, kept);
+    improve(stage, &turned, &improved, &least_ns);
+    if (running != NULL && keep) {
+        now = shifted(stage, running, &improved, elapsed_ns);
+        finalists[0] = &now;
+    }
+    least_ns = judge(stage, finalists, SYN_LEN(finalists), &won);
+    if (least_ns != 0)
+        *best = finalists[won] == &now ? *running : *finalists[won];
+    return least_ns;
 }
 
 /* One change to a policy; false: there is no such change to this one. */
@@ -503,11 +654,12 @@ begin_with(struct stage *stage, uint64_t limit_ns, struct candidate *best, uint6
 }
 
 void
-stage_economise(struct stage *stage, uint64_t limit_ns, struct candidate *best)
+stage_economise(struct stage *stage, bool again, uint64_t limit_ns, struct candidate *best)
 {
     uint64_t least = UINT64_MAX;
     struct candidate descended;
 
+    stage->left = rehearsals(stage, again);
     stage->held = best->policy.dues;
     if (!begin_with(stage, limit_ns, best, &least))
         return;

@@ -49,7 +49,10 @@ void stage_fini(struct stage *stage);
 uint64_t stage_fastest(struct stage *stage, const struct candidate *running, bool keep,
                        uint64_t elapsed_ns, struct candidate *best);
 
-/** Make *best cheaper, its run taking no longer than `limit_ns`. */
-void stage_economise(struct stage *stage, uint64_t limit_ns, struct candidate *best);
+/** How long what has not ended takes if `running`, since `elapsed_ns`, goes on; 0: unknown. */
+uint64_t stage_expect(struct stage *stage, const struct candidate *running, uint64_t elapsed_ns);
+
+/** Make *best cheaper, its run taking no longer than `limit_ns`; again: the graph runs already. */
+void stage_economise(struct stage *stage, bool again, uint64_t limit_ns, struct candidate *best);
 
 #endif

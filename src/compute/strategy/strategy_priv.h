@@ -26,6 +26,12 @@ struct strategy_route {
     uint64_t mib_ns; /* per 2^20 bytes; UINT64_MAX: no way */
 };
 
+#define TOPOLOGY_ROWS_LOG2 6 /* of transfer times that are remembered */
+
+struct strategy_row {
+    uint64_t valid, bytes; /* valid 0: an empty row */
+};
+
 struct topology {
     const struct syn_platform *platform;
     struct strategy_group *groups;
@@ -33,6 +39,8 @@ struct topology {
     uint16_t *members;
     uint16_t *group_of;              /* by worker */
     struct strategy_route *routes;   /* from x to */
+    struct strategy_row *rows;       /* by hash; and by hash and group, */
+    uint64_t *row_ns;                /* what that takes; see topology.c */
     uint64_t direct[SYN_NODES_MAX];  /* nodes that a link joins with it, this way */
     uint16_t lane_of[SYN_NODES_MAX]; /* nodes whose link from the host is on one bus: the first */
     uint64_t lost[SYN_PLATFORM_WORKERS_MAX / 64];
@@ -82,6 +90,14 @@ ready_access(const struct syn_ready *ready, uint32_t i)
     return (const struct syn_data_use *)(const void *)((const char *)ready->accesses +
                                                        (size_t)i * ready->access_stride);
 }
+
+/* Time to bring all that a task reads to `node`. */
+uint64_t topology_moves_ns(const struct topology *topology, const struct syn_ready *ready,
+                           uint32_t node);
+/* The same for each group; remembers rows of that. */
+void topology_moves(struct topology *topology, const struct syn_ready *ready, uint64_t *ret_ns);
+/* Nodes where all is that it reads. */
+uint64_t topology_here(const struct syn_ready *ready);
 
 /* Estimate on a class; SYN_NEVER stays, unknown becomes STRATEGY_UNKNOWN_NS. */
 static inline uint64_t

@@ -3,6 +3,9 @@
 
 #include "strategy_priv.h"
 
+#define ROWS     (1U << TOPOLOGY_ROWS_LOG2)
+#define HASH_MUL UINT64_C(0x9e3779b97f4a7c15)
+
 static int
 check_classes(const struct syn_platform *platform, struct syn_err *err)
 {
@@ -162,8 +165,10 @@ topology_init(struct topology *topology, const struct syn_platform *platform, st
     topology->group_of = syn_calloc(platform->worker_count, sizeof(uint16_t));
     topology->routes = syn_calloc((size_t)platform->node_count * platform->node_count,
                                   sizeof(topology->routes[0]));
+    topology->rows = syn_calloc(ROWS, sizeof(topology->rows[0]));
+    topology->row_ns = syn_calloc((size_t)ROWS * platform->worker_count, sizeof(uint64_t));
     if (topology->groups == NULL || topology->members == NULL || topology->group_of == NULL ||
-        topology->routes == NULL) {
+        topology->routes == NULL || topology->rows == NULL || topology->row_ns == NULL) {
         topology_fini(topology);
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a platform");
     }
@@ -183,6 +188,8 @@ topology_fini(struct topology *topology)
     syn_free(topology->members);
     syn_free(topology->group_of);
     syn_free(topology->routes);
+    syn_free(topology->rows);
+    syn_free(topology->row_ns);
     *topology = (struct topology){0};
 }
 
@@ -203,4 +210,71 @@ topology_can(const struct topology *topology, const struct syn_ready *ready, str
         }
     }
     return SYN_FAIL(err, SYN_E_UNAVAILABLE, "no worker here can run the task");
+}
+
+/* ---- transfers ----
+ *
+ * Tasks use data of few sizes that are in few places, and routes do not change: what a size takes
+ * from where it is to every group is a row, and rows are remembered by hash. */
+
+static const uint64_t *
+row_of(struct topology *topology, uint64_t valid, uint64_t bytes)
+{
+    uint64_t at = (valid ^ bytes << 1) * HASH_MUL >> (64 - TOPOLOGY_ROWS_LOG2);
+    struct strategy_row *row = &topology->rows[at];
+    uint64_t *ns = &topology->row_ns[at * topology->group_count];
+
+    if (row->valid == valid && row->bytes == bytes)
+        return ns;
+    *row = (struct strategy_row){valid, bytes};
+    for (uint32_t g = 0; g < topology->group_count; g++)
+        ns[g] = topology_move_ns(topology, valid, bytes, topology->groups[g].node);
+    return ns;
+}
+
+void
+topology_moves(struct topology *topology, const struct syn_ready *ready, uint64_t *ret_ns)
+{
+    memset(ret_ns, 0, topology->group_count * sizeof(ret_ns[0]));
+    for (uint32_t i = 0; i < ready->access_count; i++) {
+        const struct syn_data_use *access = ready_access(ready, i);
+        uint64_t valid = replicas_valid(access->data);
+        const uint64_t *ns;
+
+        if ((access->mode & SYN_READ) == 0 || valid == 0)
+            continue;
+        ns = row_of(topology, valid, access->data->bytes);
+        for (uint32_t g = 0; g < topology->group_count; g++)
+            ret_ns[g] += ns[g];
+    }
+}
+
+uint64_t
+topology_moves_ns(const struct topology *topology, const struct syn_ready *ready, uint32_t node)
+{
+    uint64_t ns = 0;
+
+    for (uint32_t i = 0; i < ready->access_count; i++) {
+        const struct syn_data_use *access = ready_access(ready, i);
+        uint64_t valid = replicas_valid(access->data);
+
+        if ((access->mode & SYN_READ) != 0 && valid != 0 && (valid >> node & 1) == 0)
+            ns += topology_move_ns(topology, valid, access->data->bytes, node);
+    }
+    return ns;
+}
+
+uint64_t
+topology_here(const struct syn_ready *ready)
+{
+    uint64_t nodes = UINT64_MAX;
+
+    for (uint32_t i = 0; i < ready->access_count; i++) {
+        const struct syn_data_use *access = ready_access(ready, i);
+        uint64_t valid = replicas_valid(access->data);
+
+        if ((access->mode & SYN_READ) != 0 && valid != 0)
+            nodes &= valid;
+    }
+    return nodes;
 }

@@ -13,9 +13,12 @@
 #define SLOWDOWN_PERMILLE  30U
 /* Ended tasks when estimates are first compared with what was believed. */
 #define LOOK_FIRST      32U
-#define LOOK_GROWTH     2U
+#define LOOKS           10U /* from then on twice as many each time, but so many in all at least */
+#define LOOK_TASK_NS    10000U /* what a look takes, roughly, a task that is left */
+#define LOOK_PART       20U    /* of what is left of the run it may take */
+#define BEHIND_PERMILLE 10U
 #define DRIFT_PART      12
-#define MARGIN_PERMILLE 15U /* energy, cost: of the time, kept in hand for tasks that vary */
+#define MARGIN_PERMILLE 20U /* energy, cost: of the time, kept in hand for tasks that vary */
 
 struct tuned {
     const struct syn_platform *platform;
@@ -34,6 +37,7 @@ struct tuned {
     uint64_t chosen_ns;            /* since when the rule that runs does */
     uint64_t now_ns;               /* while tasks move from one rule to another */
     uint64_t limit_ns;             /* energy, cost: when it is to have ended */
+    uint64_t expected_ns;          /* when it should end by the last rehearsal */
     struct syn_estimate *believed; /* by kernel: at the last rehearsal */
     const struct syn_estimate **costs;
     uint32_t kernel_count;
@@ -218,6 +222,7 @@ select_policy(struct tuned *tuned, uint64_t now_ns, struct candidate *best)
     for (uint32_t k = 0; k < tuned->kernel_count; k++)
         for (uint32_t c = 0; c < SYN_CLASSES_MAX; c++)
             tuned->believed[k].ns[c] = __atomic_load_n(&tuned->costs[k]->ns[c], __ATOMIC_RELAXED);
+    tuned->expected_ns = now_ns + least_ns;
     if (tuned->goal == GOAL_TIME || least_ns == 0)
         return;
     if (tuned->limit_ns == 0 && tuned->opts.deadline_ns != 0)
@@ -228,7 +233,7 @@ select_policy(struct tuned *tuned, uint64_t now_ns, struct candidate *best)
     left_ns = tuned->limit_ns - SYN_MIN(now_ns, tuned->limit_ns);
     left_ns -= left_ns / 1000 * MARGIN_PERMILLE;
     if (left_ns > least_ns)
-        stage_economise(&tuned->stage, left_ns, best);
+        stage_economise(&tuned->stage, tuned->ended_count > 0, left_ns, best);
 }
 
 /* Which tables of estimates the graph uses: those that matter are few and met soon. */
@@ -373,15 +378,33 @@ switch_to(struct tuned *tuned, const struct candidate *candidate, uint64_t now_n
     tuned->inner = old_self;
 }
 
+/* Does it take longer than was expected, though the estimates were right? Chance does that, and who
+ * knows where it stands may do better than who goes on. Not asked where the answer would take
+ * longer than a small part of what is left. */
+static bool
+behind(struct tuned *tuned, uint64_t now_ns)
+{
+    uint64_t ahead_ns = tuned->expected_ns - SYN_MIN(now_ns, tuned->expected_ns);
+    uint64_t look_ns = (uint64_t)(tuned->graph.task_count - tuned->ended_count) * LOOK_TASK_NS;
+    uint64_t margin_ns = (tuned->expected_ns - tuned->chosen_ns) / 1000 * BEHIND_PERMILLE;
+    uint64_t left_ns;
+
+    if (look_ns > ahead_ns / LOOK_PART)
+        return false;
+    left_ns = stage_expect(&tuned->stage, &tuned->chosen, now_ns - tuned->chosen_ns);
+    return left_ns != 0 && now_ns + left_ns > tuned->expected_ns + margin_ns;
+}
+
 /* Estimates that were far off when the graph began are better now: rehearse what is left of it. */
 static void
 look_again(struct tuned *tuned, uint64_t now_ns)
 {
     struct candidate best = tuned->chosen;
+    uint32_t step = SYN_MAX(tuned->graph.task_count / LOOKS, LOOK_FIRST);
 
-    tuned->next_look = tuned->ended_count * LOOK_GROWTH;
+    tuned->next_look = tuned->ended_count + SYN_MIN(tuned->ended_count, step);
     /* Who has a limit to keep looks whether he does, too. */
-    if (tuned->goal == GOAL_TIME && !drifted(tuned))
+    if (tuned->goal == GOAL_TIME && !drifted(tuned) && !behind(tuned, now_ns))
         return;
     select_policy(tuned, now_ns, &best);
     if (!candidate_same(&best, &tuned->chosen))

@@ -24,6 +24,7 @@
 #define SQUEEZED      " class=\"name\" textLength=\"196\" lengthAdjust=\"spacingAndGlyphs\""
 #define TOP           74
 #define ROW           18
+#define THIN          8 /* a transfer: it takes a link, not a processor */
 #define GAP           5 /* between tracks */
 #define LEGEND_MAX    40
 #define LEGEND_ROW    18
@@ -251,7 +252,10 @@ write_other(struct gantt *gantt, const struct trace_bar *bar)
         from = to; /* what counts is when the room was there */
     if (!visible(gantt, bar, from, to))
         return;
-    begin_rect(gantt, from, to, y, ROW - 2);
+    if (event->kind == SYN_TRACE_EVICTION)
+        begin_rect(gantt, from, to, y, ROW - 2);
+    else
+        begin_rect(gantt, from, to, y + (ROW - THIN) / 2 - 1, THIN);
     syn_buf_addf(gantt->out, " class=\"move\"><title>%s of %s",
                  event->kind == SYN_TRACE_EVICTION ? "eviction" : "transfer",
                  trace_bytes(event->bytes, bytes));

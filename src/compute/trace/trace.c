@@ -14,8 +14,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include <synor/base/clock.h>
 #include <synor/base/map.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
@@ -66,10 +66,7 @@ static _Atomic uint64_t serials;
 uint64_t
 syn_trace_now(void)
 {
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+    return (uint64_t)syn_clock_ns();
 }
 
 static int

@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <synor/base/clock.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/infra/secret_file.h>
@@ -70,16 +71,9 @@ agt_upload(struct syn_client *client, const char *path, int fd, int64_t offset, 
 bool
 agt_sleep(struct syn_agent *agent, const struct agt_instance *instance, int64_t ms)
 {
-    struct timespec until;
+    struct timespec until = syn_clock_in_ms(ms);
     bool stop;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += ms % 1000 * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
     (void)pthread_mutex_lock(&agent->lock);
     while (!atomic_load(&agent->stop) && (instance == NULL || !instance->changed)) {
         if (pthread_cond_timedwait(&agent->wake, &agent->lock, &until) == ETIMEDOUT)

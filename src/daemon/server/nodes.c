@@ -462,7 +462,7 @@ stream_instances(struct syn_http_req *req, void *ctx, struct syn_err *err)
 static const struct syn_field device_fields[] = {
     DEVICE_TEXT("id", "Driver and index: cuda0; unique on the node"),
     DEVICE_TEXT("kind", "cpu, gpu, npu, ..."),
-    DEVICE_TEXT("driver", "Through which it is used: cpu, cuda, hip, opencl"),
+    DEVICE_TEXT("driver", "Through which it is used: cpu, cuda, hip, levelzero, opencl, vulkan"),
     DEVICE_TEXT("model", "Its maker's name for it"),
     DEVICE_TEXT("vendor", "Its maker"),
     DEVICE_TEXT("version", "Of driver and interface"),

@@ -2,9 +2,8 @@
  * Strides are of (image, channel, row, column). */
 
 KERNEL
-conv2d(GLOBAL const ELEM *x, u64 x_at, GLOBAL const ELEM *w, u64 w_at, GLOBAL ELEM *y, u64 y_at,
-       quad x_sizes, quad w_sizes, quad y_sizes, quad x_strides, quad w_strides, quad y_strides,
-       u32 stride, u32 padding)
+conv2d(READS x, u64 x_at, READS w, u64 w_at, WRITES y, u64 y_at, quad x_sizes, quad w_sizes,
+       quad y_sizes, quad x_strides, quad w_strides, quad y_strides, u32 stride, u32 padding)
 {
     u64 pixels = y_sizes.z * y_sizes.w;
 
@@ -33,16 +32,16 @@ conv2d(GLOBAL const ELEM *x, u64 x_at, GLOBAL const ELEM *w, u64 w_at, GLOBAL EL
 
                             if (left >= x_sizes.w)
                                 continue;
-                            value = x[image * x_strides.x + c * x_strides.y + up * x_strides.z +
-                                      left * x_strides.w];
-                            for (u64 o = 0; o < lanes; o++)
-                                sum[o] += value * w[at + o * w_strides.x];
+                            value = AT(x, image * x_strides.x + c * x_strides.y + up * x_strides.z +
+                                              left * x_strides.w);
+                            for (u32 o = 0; o < lanes; o++)
+                                sum[o] += value * AT(w, at + o * w_strides.x);
                         }
                     }
                 }
-                for (u64 o = 0; o < lanes; o++)
-                    y[image * y_strides.x + (first + o) * y_strides.y + row * y_strides.z +
-                      col * y_strides.w] = sum[o];
+                for (u32 o = 0; o < lanes; o++)
+                    AT(y, image * y_strides.x + (first + o) * y_strides.y + row * y_strides.z +
+                              col * y_strides.w) = sum[o];
             }
         }
     }

@@ -6,12 +6,15 @@
 #define SIDE  16
 #define PITCH 65 /* one more than a tile, so that a column is not all in one bank */
 
+SHARED(some_a, DEPTH * PITCH)
+SHARED(some_b, DEPTH * PITCH)
+
 KERNEL
-gemm(GLOBAL const ELEM *a, u64 a_at, GLOBAL const ELEM *b, u64 b_at, GLOBAL ELEM *c, u64 c_at,
-     quad sizes, quad in_strides, quad c_strides, ELEM alpha, ELEM beta)
+gemm(READS a, u64 a_at, READS b, u64 b_at, WRITES c, u64 c_at, quad sizes, quad in_strides,
+     quad c_strides, ELEM alpha, ELEM beta)
 {
-    SHARED(ELEM, some_a, DEPTH * PITCH);
-    SHARED(ELEM, some_b, DEPTH * PITCH);
+    USES(some_a);
+    USES(some_b);
     u32 tx = ITEM(0), ty = ITEM(1), item = ty * SIDE + tx;
     u64 m = sizes.x, n = sizes.y, depth = sizes.z;
 
@@ -30,11 +33,11 @@ gemm(GLOBAL const ELEM *a, u64 a_at, GLOBAL const ELEM *b, u64 b_at, GLOBAL ELEM
                     u64 r = row + i / DEPTH, d = p + i % DEPTH;
 
                     some_a[i % DEPTH * PITCH + i / DEPTH] =
-                        r < m && d < depth ? a[r * in_strides.x + d * in_strides.y] : 0;
+                        r < m && d < depth ? AT(a, r * in_strides.x + d * in_strides.y) : 0;
                     r = col + i % TILE;
                     d = p + i / TILE;
                     some_b[i / TILE * PITCH + i % TILE] =
-                        r < n && d < depth ? b[d * in_strides.z + r * in_strides.w] : 0;
+                        r < n && d < depth ? AT(b, d * in_strides.z + r * in_strides.w) : 0;
                 }
                 BARRIER();
                 for (u32 d = 0; d < DEPTH; d++) {
@@ -53,7 +56,7 @@ gemm(GLOBAL const ELEM *a, u64 a_at, GLOBAL const ELEM *b, u64 b_at, GLOBAL ELEM
                     u64 at = r * c_strides.x + s * c_strides.y;
 
                     if (r < m && s < n)
-                        c[at] = alpha * sum[i][k] + (beta == 0 ? 0 : beta * c[at]);
+                        AT(c, at) = alpha * sum[i][k] + (beta == 0 ? 0 : beta * AT(c, at));
                 }
             }
         }

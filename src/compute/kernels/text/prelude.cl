@@ -1,36 +1,66 @@
-/* One text for OpenCL C, CUDA C and HIP C: what the three call differently has one name here. Number
- * formats come from the compiler's options: ELEM or REAL, and FLOATING where ELEM is. */
+/* One text for OpenCL C, CUDA C, HIP C and GLSL: what the four call differently has one name here. The
+ * number format comes from the compiler's options: ELEM, and FLOATING where it is one of fractions.
+ *
+ *     READS x, WRITES y      elements in the device's memory; x + n is n elements on
+ *     AT(x, i)               one of them
+ *     SHARED(name, count)    outside of functions: elements that a group shares ...
+ *     USES(name);            ... in every kernel that does
+ *     AS(type, value)        a conversion
+ *
+ * GLSL is the poorest: it knows no pointers but references that are indexed by such a macro, takes no
+ * truth for a number nor a number for truth, and has in, out, all and the like for words of its own.
+ * There, a kernel is a function whose arguments the driver hands over (docs/kernels.md). */
 #ifdef __OPENCL_VERSION__
 #ifdef cl_khr_fp64
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
 #endif
-#define KERNEL                    kernel void
-#define DEVICE                    static inline __attribute__((unused))
-#define GLOBAL                    global
-#define SHARED(type, name, count) local type name[count]
-#define BARRIER()                 barrier(CLK_LOCAL_MEM_FENCE)
-#define ITEM(d)                   ((u32)get_local_id(d))
-#define ITEMS(d)                  ((u32)get_local_size(d))
-#define GROUP(d)                  ((u64)get_group_id(d))
-#define GROUPS(d)                 ((u64)get_num_groups(d))
+#define KERNEL      kernel void
+#define DEVICE      static inline __attribute__((unused))
+#define GLOBAL      global
+#define USES(name)  local ELEM name[name##_count]
+#define BARRIER()   barrier(CLK_LOCAL_MEM_FENCE)
+#define ITEM(d)     ((u32)get_local_id(d))
+#define ITEMS(d)    ((u32)get_local_size(d))
+#define GROUP(d)    ((u64)get_group_id(d))
+#define GROUPS(d)   ((u64)get_num_groups(d))
 typedef int i32;
 typedef long i64;
 typedef uint u32;
 typedef ulong u64;
 typedef ulong4 quad;
+#elif defined(VULKAN)
+#define DEVICE
+#define READS               elements
+#define WRITES              elements
+#define AT(x, i)            ((x) + (i)).at
+#define SHARED(name, count) shared ELEM name[count];
+#define USES(name)
+#define BARRIER()           barrier()
+#define AS(type, value)     type(value)
+#define ITEM(d)             gl_LocalInvocationID[d]
+#define ITEMS(d)            gl_WorkGroupSize[d]
+#define GROUP(d)            u64(gl_WorkGroupID[d])
+#define GROUPS(d)           u64(gl_NumWorkGroups[d])
+#define i32                 int
+#define i64                 int64_t
+#define u32                 uint
+#define u64                 uint64_t
+#define quad                u64vec4
+#define ODD_ONE(x)          isnan(x)
+layout(buffer_reference, scalar, buffer_reference_align = 4) buffer elements { ELEM at; };
 #else
-#define KERNEL                    extern "C" __global__ void
-#define DEVICE                    static __device__ inline __attribute__((unused))
+#define KERNEL      extern "C" __global__ void
+#define DEVICE      static __device__ inline __attribute__((unused))
 #define GLOBAL
-#define SHARED(type, name, count) __shared__ type name[count]
-#define BARRIER()                 __syncthreads()
-#define ITEM(d)                   ((u32)threadIdx.AXIS_##d)
-#define ITEMS(d)                  ((u32)blockDim.AXIS_##d)
-#define GROUP(d)                  ((u64)blockIdx.AXIS_##d)
-#define GROUPS(d)                 ((u64)gridDim.AXIS_##d)
-#define AXIS_0                    x
-#define AXIS_1                    y
-#define AXIS_2                    z
+#define USES(name)  __shared__ ELEM name[name##_count]
+#define BARRIER()   __syncthreads()
+#define ITEM(d)     ((u32)threadIdx.AXIS_##d)
+#define ITEMS(d)    ((u32)blockDim.AXIS_##d)
+#define GROUP(d)    ((u64)blockIdx.AXIS_##d)
+#define GROUPS(d)   ((u64)gridDim.AXIS_##d)
+#define AXIS_0      x
+#define AXIS_1      y
+#define AXIS_2      z
 typedef int i32;
 typedef long long i64;
 typedef unsigned int u32;
@@ -38,11 +68,20 @@ typedef unsigned long long u64;
 typedef ulonglong4 quad;
 #endif
 
+#ifndef VULKAN
+#define READS               GLOBAL const ELEM *
+#define WRITES              GLOBAL ELEM *
+#define AT(x, i)            ((x)[i])
+#define SHARED(name, count) enum { name##_count = (count) };
+#define AS(type, value)     ((type)(value))
+#define ODD_ONE(x)          ((x) != (x))
+#endif
+
 /* Is it no number at all? */
 #ifdef FLOATING
-#define ODD(x) ((x) != (x))
+#define ODD(x) ODD_ONE(x)
 #else
-#define ODD(x) 0
+#define ODD(x) false
 #endif
 
 /* For every i below `count`, each by one item of the launch's first direction. */

@@ -1,4 +1,4 @@
-/* Each group leaves one element in `out`; a second launch of one group is the rest. */
+/* Each group leaves one element in `y`; a second launch of one group is the rest. */
 
 #define SUM   0
 #define LEAST 1
@@ -14,19 +14,20 @@ both(ELEM a, ELEM b, u32 what)
     return b > a || ODD(b) ? b : a;
 }
 
+SHARED(mine, 256)
+
 KERNEL
-reduce(GLOBAL const ELEM *x, u64 x_at, GLOBAL ELEM *out, u64 out_at, quad sizes, quad strides,
-       u64 count, u32 what)
+reduce(READS x, u64 x_at, WRITES y, u64 y_at, quad sizes, quad strides, u64 count, u32 what)
 {
-    SHARED(ELEM, mine, 256);
+    USES(mine);
     u32 item = ITEM(0);
     u64 first = GROUP(0) * ITEMS(0) + item;
-    ELEM value = what == SUM ? 0 : x[x_at];
+    ELEM value = what == SUM ? 0 : AT(x, x_at);
 
     if (first < count)
-        value = x[x_at + place(first, sizes, strides)];
+        value = AT(x, x_at + place(first, sizes, strides));
     for (u64 i = first + GROUPS(0) * ITEMS(0); i < count; i += GROUPS(0) * ITEMS(0))
-        value = both(value, x[x_at + place(i, sizes, strides)], what);
+        value = both(value, AT(x, x_at + place(i, sizes, strides)), what);
     mine[item] = value;
     BARRIER();
     for (u32 reach = ITEMS(0) / 2; reach > 0; reach /= 2) {
@@ -35,5 +36,5 @@ reduce(GLOBAL const ELEM *x, u64 x_at, GLOBAL ELEM *out, u64 out_at, quad sizes,
         BARRIER();
     }
     if (item == 0)
-        out[out_at + GROUP(0)] = mine[0];
+        AT(y, y_at + GROUP(0)) = mine[0];
 }

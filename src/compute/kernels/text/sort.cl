@@ -3,10 +3,12 @@
 
 #define BLOCK_MAX 512
 
-DEVICE int
+SHARED(mine, BLOCK_MAX)
+
+DEVICE bool
 after(ELEM a, ELEM b)
 {
-    return (a > b) | (ODD(a) & !ODD(b));
+    return ODD(a) ? !ODD(b) : a > b;
 }
 
 /* The pair number `t` of a stage: of halves that mirror each other, or of halves side by side. */
@@ -21,45 +23,45 @@ upper(u64 t, u64 reach, u32 mirror)
 {
     u64 base = t / reach * reach * 2;
 
-    return mirror ? base + reach * 2 - 1 - t % reach : base + t % reach + reach;
+    return mirror != 0 ? base + reach * 2 - 1 - t % reach : base + t % reach + reach;
 }
 
 KERNEL
-sort_stage(GLOBAL ELEM *a, u64 at, u64 count, u64 pairs, u64 reach, u32 mirror)
+sort_stage(WRITES a, u64 at, u64 count, u64 pairs, u64 reach, u32 mirror)
 {
     a += at;
     for (EACH(t, pairs)) {
         u64 i = lower(t, reach), k = upper(t, reach, mirror);
 
-        if (k < count && after(a[i], a[k])) {
-            ELEM held = a[i];
+        if (k < count && after(AT(a, i), AT(a, k))) {
+            ELEM held = AT(a, i);
 
-            a[i] = a[k];
-            a[k] = held;
+            AT(a, i) = AT(a, k);
+            AT(a, k) = held;
         }
     }
 }
 
-/* The stages from `reach` down to pairs of neighbours, and, if `all`, all before them: a block of two
+/* The stages from `reach` down to pairs of neighbours, and, if `whole`, all before them: a block of two
  * elements an item. */
 KERNEL
-sort_block(GLOBAL ELEM *a, u64 at, u64 count, u32 all)
+sort_block(WRITES a, u64 at, u64 count, u32 whole)
 {
-    SHARED(ELEM, mine, BLOCK_MAX);
+    USES(mine);
     u32 block = ITEMS(0) * 2, t = ITEM(0);
     u64 base = GROUP(0) * block;
-    u32 held = (u32)(count - base < block ? count - base : block);
+    u32 held = AS(u32, count - base < block ? count - base : block);
 
     a += at + base;
     if (t < held)
-        mine[t] = a[t];
+        mine[t] = AT(a, t);
     if (t + block / 2 < held)
-        mine[t + block / 2] = a[t + block / 2];
+        mine[t + block / 2] = AT(a, t + block / 2);
     BARRIER();
-    for (u32 size = all ? 2 : block; size <= block; size *= 2) {
+    for (u32 size = whole != 0 ? 2 : block; size <= block; size *= 2) {
         for (u32 reach = size / 2; reach > 0; reach /= 2) {
-            u32 mirror = all && reach == size / 2;
-            u32 i = (u32)lower(t, reach), k = (u32)upper(t, reach, mirror);
+            u32 mirror = whole != 0 && reach == size / 2 ? 1 : 0;
+            u32 i = AS(u32, lower(t, reach)), k = AS(u32, upper(t, reach, mirror));
 
             if (k < held && after(mine[i], mine[k])) {
                 ELEM other = mine[i];
@@ -71,7 +73,7 @@ sort_block(GLOBAL ELEM *a, u64 at, u64 count, u32 all)
         }
     }
     if (t < held)
-        a[t] = mine[t];
+        AT(a, t) = mine[t];
     if (t + block / 2 < held)
-        a[t + block / 2] = mine[t + block / 2];
+        AT(a, t + block / 2) = mine[t + block / 2];
 }

@@ -2,7 +2,7 @@
  * held there while a task uses them, say what the task did. The public half is synor/tensor.h.
  *
  *     acquire(node, uses)  ->  0: all there, held
- *                              PENDING: request->ready(request, code) will be called, once
+ *                              PENDING: request->ready() will be called, once
  *     ... the task runs on syn_tensor_at(tensor, node) ...
  *     release(node, uses, ok)
  *
@@ -21,6 +21,7 @@
 #include <synor/strategy.h>
 #include <synor/task.h>
 #include <synor/tensor.h>
+#include <synor/trace.h>
 
 #define SYN_MEMORY_PENDING  1 /* of syn_memory_acquire() */
 #define SYN_MEMORY_USES_MAX SYN_USES_MAX
@@ -36,6 +37,8 @@ struct syn_memory_options {
     size_t node_bytes_count;
     void (*drop)(void *user); /* called with a tensor's word, unless it is NULL, when the tensor
                                  ends; may be NULL */
+    struct syn_trace *trace;  /* records transfers that were done, and evictions; may be NULL;
+                                 outlives the manager */
 };
 
 /** INVALID, NOMEM, what the drivers say. */
@@ -49,18 +52,16 @@ struct syn_memory_use {
     enum syn_access access; /* WRITE: the old content is not brought */
 };
 
-/** The caller's, until `ready` was called; not touched where acquire() did not say PENDING. */
+/** The caller's, until `ready` is called; not touched where acquire() did not say PENDING. */
 struct syn_memory_request {
-    /** On some thread; short, and allowed to acquire and release. `code` < 0: nothing is held. */
-    void (*ready)(struct syn_memory_request *request, int code);
+    /** On some thread; short, and allowed to acquire and release. `code` < 0: nothing is held, and
+     * `why` says why, for the time of the call; else `why` is NULL. */
+    void (*ready)(struct syn_memory_request *request, int code, const struct syn_err *why);
     void *user;
-    struct syn_err err; /* why, when `code` < 0 */
-    /* The manager's. */
-    void *priv[4];
 };
 
-/** Bring the tensors of `uses` to `node` and hold them there: not evicted, not moved. `uses` is
- * read until `ready`. A tensor may be used several times. Where others hold the room that is
+/** Bring the tensors of `uses` to `node` and hold them there: not evicted, not moved. A tensor may
+ * be used several times. Where others hold the room that is
  * needed, it waits for them to let go, in order of arrival: who holds something for as long as he
  * likes (a map) should not wait for tasks meanwhile where memory is limited. Who writes waits for
  * transfers of the tensor that are on their way. Returns 0; SYN_MEMORY_PENDING. NOSPACE: they do
@@ -91,10 +92,30 @@ struct syn_tensor_place {
 void syn_tensor_at(const struct syn_tensor *tensor, unsigned node,
                    struct syn_tensor_place *ret_place);
 
+/** End the division, and the content with it: the tensor is as if never written, or as lost if a
+ * part was. Nobody uses its parts, and none is divided. */
+void syn_tensor_abandon(struct syn_tensor *tensor);
+
+/** Does every element of two shapes of the same sizes lie at the same place? */
+bool syn_shape_same_places(const struct syn_shape *a, const struct syn_shape *b);
+/** Copy the elements of one array on the host to another one that lies differently. */
+void syn_shape_copy(const struct syn_shape *dst_shape, void *dst, const struct syn_shape *src_shape,
+                    const void *src);
+
 /** A number for messages and traces, counted from 0 in order of making. */
 uint64_t syn_tensor_number(const struct syn_tensor *tensor);
-/** What strategies look at. Borrowed from the tensor. */
-const struct syn_replicas *syn_tensor_replicas(const struct syn_tensor *tensor);
+/** What strategies look at, which is the head of a tensor; and the tensor whose that is. */
+static inline const struct syn_replicas *
+syn_tensor_replicas(const struct syn_tensor *tensor)
+{
+    return (const struct syn_replicas *)(const void *)tensor;
+}
+
+static inline struct syn_tensor *
+syn_tensor_of(const struct syn_replicas *replicas)
+{
+    return (struct syn_tensor *)(uintptr_t)replicas;
+}
 /** A word of the engine's in every tensor: its handle for dependencies. */
 void *syn_tensor_user(const struct syn_tensor *tensor);
 void syn_tensor_set_user(struct syn_tensor *tensor, void *user);
@@ -102,9 +123,9 @@ void syn_tensor_set_user(struct syn_tensor *tensor, void *user);
 struct syn_tensor *syn_tensor_whole(const struct syn_tensor *tensor);
 
 /** The device of `node` is lost: its replicas are no good any more. Calls `gone(arg, tensor)`, from
- * this thread and without the manager's lock, for every tensor whose only good copy that was (each
- * is then as if never written, but for the code that says so). Before a reset of the device.
- * Blocks: for what it still does. */
+ * this thread, for every tensor whose only good copy that was (each is then as if never written,
+ * but for the code that says so); it is short and calls nothing of the manager's but what looks at
+ * the tensor. Before a reset of the device. Blocks: for what it still does. */
 void syn_memory_lost(struct syn_memory *memory, unsigned node,
                      void (*gone)(void *arg, struct syn_tensor *tensor), void *arg);
 

@@ -1,5 +1,6 @@
-/* What the CUDA and HIP drivers make of a vendor's library that fails in every call in turn. The
- * stand-in itself aborts or fails the process when something is used wrongly or left behind. */
+/* What the CUDA, HIP and Level Zero drivers make of a vendor's library that fails in every call in
+ * turn. The stand-in itself aborts or fails the process when something is used wrongly or left
+ * behind. */
 #include <synor/base/test.h>
 
 #include <dlfcn.h>
@@ -10,10 +11,30 @@
 
 #include "driver_suite.h"
 #include "drivers_priv.h"
+#include "levelzero_api_priv.h"
 
 #define N 64
 
+/* A driver, a text for it, and how its library says that it refuses, and that the device is lost.
+ */
+static const struct vendor {
+    const struct syn_driver_ops *ops;
+    enum syn_format format;
+    const char *text;
+    int refusal, loss;
+    const char *model, *pci, *uuid, *version;
+} vendors[] = {
+    {&syn_driver_cuda, SYN_FORMAT_CUDA_C, syn_suite_cuda, 1, 719, "NVIDIA H100 80GB HBM3",
+     "0000:3b:00.0", "GPU-22222222-2222-2222-2222-222222222222", "CUDA 12.4"},
+    {&syn_driver_hip, SYN_FORMAT_HIP_C, syn_suite_cuda, 1, 719, "AMD Instinct MI300X",
+     "0000:3b:00.0", "GPU-22222222-2222-2222-2222-222222222222", "HIP 6.0"},
+    {&syn_driver_levelzero, SYN_FORMAT_OPENCL_C, syn_suite_opencl, ZE_INVALID_ARGUMENT,
+     ZE_DEVICE_LOST, "Intel(R) Data Center GPU Max 1550", "0000:4d:00.0",
+     "22222222-2222-2222-2222-222222222222", "Level Zero 1.3"},
+};
+
 static const char *library;
+static const struct vendor *vendor;
 static const struct syn_driver_ops *ops;
 static void (*fail_at)(uint64_t nth, int code);
 static uint64_t (*calls)(void);
@@ -59,11 +80,10 @@ once(struct syn_err *err)
 {
     const struct syn_driver_options options = {
         .library = library, .profiles = syn_profiles_builtin(), .sysfs = "/sys"};
-    const struct syn_dev_source source = {.format = ops == &syn_driver_cuda ? SYN_FORMAT_CUDA_C
-                                                                            : SYN_FORMAT_HIP_C,
+    const struct syn_dev_source source = {.format = vendor->format,
                                           .name = "suite",
-                                          .text = syn_suite_cuda,
-                                          .len = strlen(syn_suite_cuda)};
+                                          .text = vendor->text,
+                                          .len = strlen(vendor->text)};
     struct syn_device_health health;
     struct syn_driver *driver = NULL;
     struct syn_dev *dev = NULL;
@@ -129,14 +149,14 @@ static void
 test_ordinary_errors(void **state)
 {
     (void)state;
-    sweep(1, SYN_E_IO);
+    sweep(vendor->refusal, SYN_E_IO);
 }
 
 static void
 test_losses(void **state)
 {
     (void)state;
-    sweep(719, SYN_E_UNAVAILABLE);
+    sweep(vendor->loss, SYN_E_UNAVAILABLE);
 }
 
 static void
@@ -152,7 +172,7 @@ test_absence(void **state)
     assert_non_null(strstr(err.msg, "/nowhere/lib.so"));
     assert_int_equal(setenv("STANDIN_NO_DEVICE", "1", 1), 0);
     assert_int_equal(ops->open(&here, &driver, &err), SYN_DRV_ABSENT);
-    assert_non_null(strstr(err.msg, "no device"));
+    assert_non_null(strstr(err.msg, "device"));
     assert_int_equal(unsetenv("STANDIN_NO_DEVICE"), 0);
     assert_null(driver);
 }
@@ -170,10 +190,11 @@ test_description(void **state)
     assert_int_equal(driver->devices, 2);
     for (unsigned i = 0; i < 2; i++)
         assert_done(ops->describe(driver, i, &info[i], &err), &err);
-    assert_string_equal(info[0].pci, "0000:3b:00.0");
-    assert_string_equal(info[1].uuid, "GPU-22222222-2222-2222-2222-222222222222");
+    assert_string_equal(driver->version, vendor->version);
+    assert_string_equal(info[0].model, vendor->model);
+    assert_string_equal(info[0].pci, vendor->pci);
+    assert_string_equal(info[1].uuid, vendor->uuid);
     if (ops == &syn_driver_cuda) {
-        assert_string_equal(driver->version, "CUDA 12.4");
         assert_string_equal(info[0].features, "sm_90");
         assert_int_equal(info[0].units, 132);
         assert_int_equal(info[0].memory_mb_s, 3352320);
@@ -183,10 +204,97 @@ test_description(void **state)
         assert_int_equal(info[1].share, SYN_SHARE_SLICE);
         assert_string_equal(info[1].share_of, "0000:3c:00.0");
     } else {
-        assert_string_equal(driver->version, "HIP 6.0");
         assert_int_equal(info[1].share, SYN_SHARE_WHOLE);
     }
+    if (ops == &syn_driver_levelzero) {
+        assert_int_equal(info[0].units, 512);
+        assert_true(info[0].caps & SYN_CAP_POWER && info[0].caps & SYN_CAP_OVERLAP);
+        assert_true(info[0].dtypes & SYN_BIT(SYN_DTYPE_FP64));
+        assert_false(info[1].dtypes & SYN_BIT(SYN_DTYPE_FP64));
+    }
     ops->close(driver);
+}
+
+/* Binaries: of the driver's own kind, and what is none. */
+static void
+test_binaries(void **state)
+{
+    static const struct {
+        const char *text;
+        enum syn_format format;
+        int want;
+    } rows[] = {
+        {"SPIRV kernel void k(", SYN_FORMAT_SPIRV, SYN_OK},
+        {"nothing of the kind", SYN_FORMAT_SPIRV, SYN_E_INVALID},
+        {"ZEBIN kernel void k(", SYN_FORMAT_CODE_OBJECT, SYN_OK},
+        {"SPIRV is no native one", SYN_FORMAT_CODE_OBJECT, SYN_E_INVALID},
+    };
+    const struct syn_driver_options options = {.library = library};
+    struct syn_driver *driver = NULL;
+    struct syn_dev *dev = NULL;
+    struct syn_err err = {0};
+
+    (void)state;
+    if (ops != &syn_driver_levelzero)
+        return;
+    assert_done(ops->open(&options, &driver, &err), &err);
+    assert_done(syn_dev_open_in(driver, 0, &dev, &err), &err);
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        const struct syn_dev_source source = {.format = rows[i].format,
+                                              .name = "binary",
+                                              .text = rows[i].text,
+                                              .len = strlen(rows[i].text)};
+        struct syn_dev_program *program = NULL;
+
+        assert_int_equal(syn_dev_compile(dev, &source, &program, &err), rows[i].want);
+        program = syn_dev_program_free(program);
+    }
+    assert_non_null(strstr(err.msg, "cannot be built"));
+    dev = syn_dev_close(dev);
+    ops->close(driver);
+}
+
+static void
+test_state_of_intels(void **state)
+{
+    const struct syn_driver_options options = {.library = library};
+    struct syn_device_health health;
+    struct syn_device_power power;
+    struct syn_driver *driver = NULL;
+    struct syn_err err = {0};
+
+    (void)state;
+    if (ops != &syn_driver_levelzero)
+        return;
+    assert_done(ops->open(&options, &driver, &err), &err);
+    for (unsigned i = 0; i < 2; i++) {
+        SYN_SCOPED(syn_dev_close_scope) struct syn_dev *dev = NULL;
+
+        assert_done(syn_dev_open_in(driver, i, &dev, &err), &err);
+        assert_done(syn_dev_health(dev, &health, &err), &err);
+        assert_int_equal(health.state, i == 0 ? SYN_DEVICE_OK : SYN_DEVICE_DEGRADED);
+        assert_int_equal(health.temperature_c, 41);
+        assert_int_equal(health.memory_free_bytes, 256 << 20);
+        assert_done(syn_dev_power(dev, &power, &err), &err);
+        assert_int_equal(power.source, SYN_POWER_MEASURED);
+        assert_int_equal(power.total_uj, 5000000);
+        assert_int_equal(power.limit_mw, 600000);
+    }
+    ops->close(driver);
+    /* Without Sysman nobody knows. */
+    assert_int_equal(unsetenv("ZES_ENABLE_SYSMAN"), 0);
+    assert_done(ops->open(&options, &driver, &err), &err);
+    {
+        SYN_SCOPED(syn_dev_close_scope) struct syn_dev *dev = NULL;
+
+        assert_done(syn_dev_open_in(driver, 1, &dev, &err), &err);
+        assert_done(syn_dev_health(dev, &health, &err), &err);
+        assert_int_equal(health.state, SYN_DEVICE_OK);
+        assert_int_equal(health.temperature_c, -1);
+        assert_code(syn_dev_power(dev, &power, &err), SYN_E_UNSUPPORTED, &err);
+    }
+    ops->close(driver);
+    assert_int_equal(setenv("ZES_ENABLE_SYSMAN", "1", 1), 0);
 }
 
 static void
@@ -224,13 +332,20 @@ main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ordinary_errors), cmocka_unit_test(test_losses),
         cmocka_unit_test(test_absence),         cmocka_unit_test(test_description),
-        cmocka_unit_test(test_state_and_power),
+        cmocka_unit_test(test_state_and_power), cmocka_unit_test(test_binaries),
+        cmocka_unit_test(test_state_of_intels),
     };
     void *handle = NULL;
 
     if (argc != 3)
         return 2;
-    ops = strcmp(argv[1], "cuda") == 0 ? &syn_driver_cuda : &syn_driver_hip;
+    for (size_t i = 0; i < SYN_LEN(vendors); i++) {
+        if (strcmp(vendors[i].ops->name, argv[1]) == 0)
+            vendor = &vendors[i];
+    }
+    if (!vendor || setenv("ZES_ENABLE_SYSMAN", "1", 1) != 0)
+        return 2;
+    ops = vendor->ops;
     library = argv[2];
     handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
     if (!handle)

@@ -1,0 +1,925 @@
+/* Random graphs: small programs drawn from a seed, run by the engine, against a sequential run of
+ * the same calls on plain arrays.
+ *
+ * A round draws an engine (workers, modelled devices, a strategy, how much memory each has),
+ * tensors of a few shapes, and calls on them: reads, writes, updates, commuting and reducing ones,
+ * with priorities, pieces, deadlines, devices, and other calls to wait for. Some fail, some are
+ * cancelled; in some rounds a device is lost, a driver's call fails, or memory is short. Tensors
+ * are mapped, divided, gathered and made anew meanwhile.
+ *
+ * Between two waits (an epoch) calls are only noted. After the wait each has its code, and the
+ * sequential run goes through them in the order of submission:
+ *
+ *     what it reads failed        it must have ended with one of the codes of that
+ *     else                        with 0, or with what it was told to fail with; in a round with
+ *                                 faults also with what these give
+ *     it ended with 0             the arrays change as the call says
+ *     it ended with less          what it was to write is as before, or without content: looked at
+ *                                 once more after the wait, then written anew
+ *
+ * So what is compared is exact, whatever the order in which things happened: only calls that
+ * commute on the same tensor as one that fails may end with its code or not. */
+#include <synor/engine.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <synor/compute/driver.h>
+
+#include "../stress_suite.h"
+
+#define SECONDS      8 /* unless SYNOR_RANDOM_SECONDS says otherwise */
+#define CELLS_MAX    16
+#define PARTS_MAX    4
+#define ELEMENTS_MAX 96
+#define OPS_MAX      96 /* of one epoch */
+#define EPOCHS_MAX   4
+#define AFTER_MAX    3
+
+/* ---- what is computed ---- */
+
+enum what { MIX, MIX_COLUMNS, ADD, SUM, FOLD, FILL, WHATS };
+
+/* Of the parameters that every kernel has. */
+enum { SALT, FAILS, SLEEPS, PARAMS };
+
+struct view {
+    int64_t *data;
+    uint64_t rows, cols, row_stride, col_stride;
+};
+
+static int64_t *
+at(const struct view *view, uint64_t i, uint64_t j)
+{
+    return &view->data[i * view->row_stride + j * view->col_stride];
+}
+
+static int64_t
+wrap(uint64_t x)
+{
+    return (int64_t)x;
+}
+
+/* Of all elements. */
+static uint64_t
+sum_of(const struct view *v)
+{
+    uint64_t sum = 0;
+
+    for (uint64_t i = 0; i < v->rows; i++) {
+        for (uint64_t j = 0; j < v->cols; j++)
+            sum += (uint64_t)*at(v, i, j);
+    }
+    return sum;
+}
+
+/* One call, on whatever it is given. Pieces of MIX and ADD are given parts. */
+static void
+compute(enum what what, uint64_t salt, const struct view *v)
+{
+    const struct view *out = what < ADD ? &v[2] : what == FILL ? &v[0] : &v[1];
+    uint64_t sum = what == SUM || what == FOLD ? sum_of(&v[0]) : 0;
+
+    for (uint64_t i = 0; i < out->rows; i++) {
+        for (uint64_t j = 0; j < out->cols; j++) {
+            int64_t *x = at(out, i, j);
+            uint64_t old = what == FOLD || what == FILL ? 0 : (uint64_t)*x;
+
+            if (what < ADD)
+                *x = wrap(old * 3 + (uint64_t)*at(&v[0], i, j) + 2 * (uint64_t)*at(&v[1], i, j) +
+                          salt);
+            else if (what == ADD)
+                *x = wrap(old + (uint64_t)*at(&v[0], i, j) * (salt | 1));
+            else if (what == SUM)
+                *x = wrap(old + sum);
+            else
+                *x = wrap(sum * salt + salt + i * 31 + j);
+        }
+    }
+}
+
+static struct view
+view_of(const struct syn_operand *operand)
+{
+    const struct syn_shape *shape = operand->shape;
+
+    return (struct view){operand->data, shape->sizes[0], shape->sizes[1], shape->strides[0],
+                         shape->strides[1]};
+}
+
+static int
+run_any(enum what what, const struct syn_kernel_call *call, struct syn_err *err)
+{
+    unsigned count = call->kernel->operands_count;
+    struct view views[3] = {0};
+
+    for (unsigned i = 0; i < count; i++)
+        views[i] = view_of(&call->operands[i]);
+    if (call->params[SLEEPS] > 0)
+        (void)usleep((useconds_t)call->params[SLEEPS]);
+    if (call->params[FAILS] == 0) {
+        compute(what, (uint64_t)call->params[SALT], views);
+        return SYN_OK;
+    }
+    *at(&views[count - 1], 0, 0) = -1; /* rubbish, that nobody may ever see */
+    return SYN_FAIL(err, SYN_E_CORRUPT, "told to fail");
+}
+
+#define RUN(name, what)                                                                  \
+    static int run_##name(const struct syn_kernel_call *call, struct syn_worker *worker, \
+                          struct syn_fork *fork, struct syn_err *err)                    \
+    {                                                                                    \
+        (void)worker;                                                                    \
+        (void)fork;                                                                      \
+        return run_any(what, call, err);                                                 \
+    }                                                                                    \
+    static const struct syn_kernel_impl impls_##name[] = {                               \
+        {.format = SYN_FORMAT_NATIVE, .kinds = UINT32_MAX, .run = run_##name}};
+RUN(mix, MIX)
+RUN(mix_columns, MIX_COLUMNS)
+RUN(add, ADD)
+RUN(sum, SUM)
+RUN(fold, FOLD)
+RUN(fill, FILL)
+
+static void
+work_of(const struct syn_kernel_call *call, struct syn_work *ret_work)
+{
+    (void)call;
+    *ret_work = (struct syn_work){
+        .flops = 400, .read_bytes = 2000, .written_bytes = 700, .dtype = SYN_DTYPE_INT64};
+}
+
+static const struct syn_kernel_operand three[] = {
+    {"a", SYN_READ, 2, 2}, {"b", SYN_READ, 2, 2}, {"c", SYN_UPDATE, 2, 2}};
+static const struct syn_kernel_operand commuting[] = {{"a", SYN_READ, 2, 2},
+                                                      {"c", SYN_COMMUTE, 2, 2}};
+static const struct syn_kernel_operand reducing[] = {{"a", SYN_READ, 2, 2},
+                                                     {"c", SYN_REDUCE, 2, 2}};
+static const struct syn_kernel_operand writing[] = {{"a", SYN_READ, 2, 2}, {"c", SYN_WRITE, 2, 2}};
+static const struct syn_kernel_operand alone[] = {{"c", SYN_WRITE, 2, 2}};
+static const struct syn_kernel_param params[PARAMS] = {
+    {"salt", 0, true}, {"fails", 0, false}, {"sleeps", 0, false}};
+static const struct syn_kernel_split by_rows[] = {{.dim = {0, 0, 0}, .grain = 1}};
+static const struct syn_kernel_split by_columns[] = {{.dim = {1, 1, 1}, .grain = 1}};
+
+#define KERNEL(name_, operands_, splits_, splits_count_)                                   \
+    {                                                                                      \
+        .name = "random-" #name_, .summary = "for the random test", .operands = operands_, \
+        .operands_count = SYN_LEN(operands_), .params = params, .params_count = PARAMS,    \
+        .splits = splits_, .splits_count = splits_count_, .impls = impls_##name_,          \
+        .impls_count = 1, .work = work_of                                                  \
+    }
+static const struct syn_kernel kernels[WHATS] = {
+    [MIX] = KERNEL(mix, three, by_rows, 1),
+    [MIX_COLUMNS] = KERNEL(mix_columns, three, by_columns, 1),
+    [ADD] = KERNEL(add, commuting, by_rows, 1),
+    [SUM] = KERNEL(sum, reducing, NULL, 0),
+    [FOLD] = KERNEL(fold, writing, NULL, 0),
+    [FILL] = KERNEL(fill, alone, NULL, 0),
+};
+
+/* ---- the world ---- */
+
+/* Codes as sets. */
+enum {
+    CODE_CORRUPT = 1,
+    CODE_CANCELED = 2,
+    CODE_UNAVAILABLE = 4,
+    CODE_IO = 8,
+    CODE_NOMEM = 16,
+    CODE_OTHER = 32,
+};
+
+static unsigned
+set_of(int code)
+{
+    return code == SYN_OK              ? 0
+           : code == SYN_E_CORRUPT     ? CODE_CORRUPT
+           : code == SYN_E_CANCELED    ? CODE_CANCELED
+           : code == SYN_E_UNAVAILABLE ? CODE_UNAVAILABLE
+           : code == SYN_E_IO          ? CODE_IO
+           : code == SYN_E_NOMEM       ? CODE_NOMEM
+                                       : CODE_OTHER;
+}
+
+struct cell {
+    struct syn_tensor *tensor; /* NULL: none */
+    uint64_t rows, cols;
+    unsigned parts_first, parts_count; /* divided: its parts' numbers */
+    unsigned dim;
+    int whole;             /* the number of what it is a part of, or -1 */
+    unsigned group;        /* those who commute on it now; 0: nobody */
+    unsigned codes;        /* what reading it ends with */
+    unsigned codes_before; /* the group */
+    int64_t want[ELEMENTS_MAX];
+    int64_t *mine; /* of a wrapped one */
+};
+
+struct op {
+    enum what what;
+    unsigned cells[3], group;
+    double params[PARAMS];
+    struct syn_task *task;
+    unsigned after[AFTER_MAX], after_count;
+    bool cancelled;
+    /* A look: what it found. */
+    bool look;
+    int code;
+    int64_t seen[ELEMENTS_MAX];
+};
+
+/* What may go wrong besides what is asked for. */
+enum trouble { NONE, FAILURES, LOSS, IO, MEMORY, TROUBLES };
+
+struct world {
+    struct syn_engine *engine;
+    uint64_t random;
+    enum trouble trouble;
+    unsigned faults; /* codes that the trouble may give any call */
+    unsigned devices;
+    char device_names[4][SYN_DEVICE_ID_MAX];
+    struct cell cells[CELLS_MAX];
+    struct op ops[OPS_MAX];
+    unsigned ops_count, groups_count;
+    unsigned group_codes[OPS_MAX + 1];
+};
+
+static uint64_t
+below(struct world *w, uint64_t limit)
+{
+    return (syn_test_random(&w->random) >> 20) % limit;
+}
+
+static struct view
+view_of_cell(struct cell *cell)
+{
+    return (struct view){cell->want, cell->rows, cell->cols, cell->cols, 1};
+}
+
+/* What is mapped lies in the tensor's own strides. */
+static void
+take_mapped(const struct cell *cell, void *data, int64_t *to)
+{
+    const struct syn_shape *shape = syn_tensor_shape(cell->tensor);
+    const struct view view = {data, cell->rows, cell->cols, shape->strides[0], shape->strides[1]};
+
+    for (uint64_t i = 0; i < cell->rows * cell->cols; i++)
+        to[i] = *at(&view, i / cell->cols, i % cell->cols);
+}
+
+static bool
+is_same(const struct cell *cell, const int64_t *values)
+{
+    return memcmp(values, cell->want, cell->rows * cell->cols * sizeof(int64_t)) == 0;
+}
+
+static bool
+is_usable(const struct cell *cell)
+{
+    return cell->tensor != NULL && cell->parts_count == 0;
+}
+
+/* Any that can be used; there is one. */
+static unsigned
+any_cell(struct world *w)
+{
+    unsigned first = (unsigned)below(w, CELLS_MAX);
+
+    while (!is_usable(&w->cells[first % CELLS_MAX]))
+        first++;
+    return first % CELLS_MAX;
+}
+
+/* Another one of the same shape, or itself. */
+static unsigned
+alike(struct world *w, unsigned cell)
+{
+    unsigned first = (unsigned)below(w, CELLS_MAX);
+
+    for (unsigned i = 0; i < CELLS_MAX; i++) {
+        unsigned other = (first + i) % CELLS_MAX;
+
+        if (is_usable(&w->cells[other]) && w->cells[other].rows == w->cells[cell].rows &&
+            w->cells[other].cols == w->cells[cell].cols && other != cell)
+            return other;
+    }
+    return cell;
+}
+
+/* ---- the sequential run ---- */
+
+static unsigned
+operands_of(const struct op *op)
+{
+    return kernels[op->what].operands_count;
+}
+
+static enum syn_access
+access_of(const struct op *op, unsigned operand)
+{
+    return (enum syn_access)kernels[op->what].operands[operand].access;
+}
+
+/* What it does with the tensor of `operand`, in all of its operands. */
+static enum syn_access
+all_access(const struct op *op, unsigned operand)
+{
+    unsigned access = 0, once = 0;
+
+    for (unsigned i = 0; i < operands_of(op); i++) {
+        if (op->cells[i] != op->cells[operand])
+            continue;
+        access |= access_of(op, i);
+        once++;
+    }
+    return (enum syn_access)(once > 1 ? access & SYN_UPDATE : access);
+}
+
+static void
+apply(struct world *w, const struct op *op)
+{
+    struct view views[3] = {0};
+
+    for (unsigned i = 0; i < operands_of(op); i++)
+        views[i] = view_of_cell(&w->cells[op->cells[i]]);
+    compute(op->what, (uint64_t)op->params[SALT], views);
+}
+
+/* Codes that it may have ended with because of what it needs. */
+static unsigned
+needs_of(struct world *w, struct op *op)
+{
+    unsigned needs = 0;
+
+    for (unsigned i = 0; i < op->after_count; i++)
+        needs |= set_of(w->ops[op->after[i]].code);
+    if (op->look)
+        return w->cells[op->cells[0]].codes;
+    for (unsigned i = 0; i < operands_of(op); i++) {
+        struct cell *cell = &w->cells[op->cells[i]];
+        enum syn_access access = all_access(op, i);
+
+        if ((access & SYN_READ) == 0)
+            continue;
+        needs |= access > SYN_UPDATE && cell->group == op->group ? cell->codes_before : cell->codes;
+    }
+    return needs;
+}
+
+/* Who begins a group, or ends one. */
+static void
+enter_groups(struct world *w, struct op *op)
+{
+    for (unsigned i = 0; i < (op->look ? 1 : operands_of(op)); i++) {
+        struct cell *cell = &w->cells[op->cells[i]];
+        bool joins = !op->look && all_access(op, i) > SYN_UPDATE;
+
+        if (!joins) {
+            cell->group = 0;
+            continue;
+        }
+        if (cell->group == 0) {
+            cell->group = ++w->groups_count;
+            cell->codes_before = cell->codes;
+            w->group_codes[cell->group] = 0;
+        }
+        op->group = cell->group;
+    }
+}
+
+static void
+leave_cells(struct world *w, struct op *op)
+{
+    unsigned codes = set_of(op->code);
+
+    for (unsigned i = 0; i < operands_of(op); i++) {
+        struct cell *cell = &w->cells[op->cells[i]];
+        enum syn_access access = all_access(op, i);
+
+        if ((access & SYN_WRITE) == 0)
+            continue;
+        if (access > SYN_UPDATE) {
+            cell->codes |= codes;
+            w->group_codes[op->group] |= codes;
+        } else {
+            cell->codes = codes;
+        }
+    }
+}
+
+static void
+check_look(struct world *w, const struct op *op, unsigned needs)
+{
+    const struct cell *cell = &w->cells[op->cells[0]];
+
+    if (needs == 0 && op->code == SYN_OK) {
+        if (!is_same(cell, op->seen))
+            fail_msg("call %u: what is mapped is not what a sequential run gives",
+                     (unsigned)(op - w->ops));
+        return;
+    }
+    if ((set_of(op->code) & ~(needs | w->faults)) != 0 || (needs != 0 && op->code == SYN_OK))
+        fail_msg("call %u, a map, ended with %d, not with any of %x", (unsigned)(op - w->ops),
+                 op->code, needs);
+}
+
+static void
+check_op(struct world *w, struct op *op)
+{
+    unsigned number = (unsigned)(op - w->ops), needs, got = set_of(op->code), may;
+
+    enter_groups(w, op);
+    needs = needs_of(w, op);
+    if (op->look) {
+        check_look(w, op, needs);
+        return;
+    }
+    may = needs | w->faults | (op->params[FAILS] != 0 ? CODE_CORRUPT : 0);
+    if (op->cancelled && got != CODE_CANCELED)
+        fail_msg("call %u was cancelled and ended with %d", number, op->code);
+    if (!op->cancelled && (got & ~may) != 0 && op->group == 0)
+        fail_msg("call %u (%s) ended with %d, not with any of %x", number, kernels[op->what].name,
+                 op->code, may);
+    if (got == 0 && (needs != 0 || op->params[FAILS] != 0))
+        fail_msg("call %u (%s) ended well, and should have with %x", number, kernels[op->what].name,
+                 may);
+    if (got == 0)
+        apply(w, op);
+    leave_cells(w, op);
+}
+
+/* Those of a group may have ended with each other's codes; now all of them are known. */
+static void
+check_groups(struct world *w)
+{
+    for (unsigned i = 0; i < w->ops_count; i++) {
+        const struct op *op = &w->ops[i];
+        unsigned may = w->faults | (op->group != 0 ? w->group_codes[op->group] : 0);
+
+        if (op->group != 0 && !op->cancelled && (set_of(op->code) & ~may) != 0)
+            fail_msg("call %u ended with %d, and its group with %x", i, op->code, may);
+    }
+}
+
+/* ---- after an epoch ---- */
+
+static void
+submit_fill(struct world *w, unsigned number)
+{
+    struct cell *cell = &w->cells[number];
+    double salt = (double)below(w, 1000);
+    const struct syn_task_call call = {
+        .kernel = &kernels[FILL], .tensors = {cell->tensor}, .params = &salt, .params_count = 1};
+    struct view view = view_of_cell(cell);
+    struct syn_err err = {0};
+
+    assert_done(syn_engine_submit(w->engine, &call, NULL, &err), &err);
+    compute(FILL, (uint64_t)salt, &view);
+    cell->codes = 0;
+}
+
+/* The content of a cell is as it should be, or, where that is allowed, not there. False: that. */
+static bool
+is_as_before(struct world *w, unsigned number, bool may_be_gone)
+{
+    struct cell *cell = &w->cells[number];
+    struct syn_err err = {0};
+    void *data = NULL;
+    int rc = syn_engine_map(w->engine, cell->tensor, SYN_READ, &data, &err);
+    int64_t seen[ELEMENTS_MAX];
+
+    if (rc < 0 && may_be_gone &&
+        (rc == SYN_E_INVALID || (w->trouble == LOSS && rc == SYN_E_UNAVAILABLE)))
+        return false;
+    assert_done(rc, &err);
+    take_mapped(cell, data, seen);
+    syn_engine_unmap(w->engine, cell->tensor);
+    if (!is_same(cell, seen))
+        fail_msg("tensor %u is not what a sequential run gives%s", number,
+                 may_be_gone ? ": neither as before nor without content" : "");
+    return true;
+}
+
+static void
+disarm(void)
+{
+    syn_dev_fault_arm(NULL, SYN_DEV_FAULT_LOST, 0);
+    syn_mem_fault_arm(0, false);
+}
+
+static void
+arm(struct world *w)
+{
+    if (w->trouble == LOSS)
+        syn_dev_fault_arm(NULL, SYN_DEV_FAULT_LOST, 1 + below(w, 120));
+    else if (w->trouble == IO)
+        syn_dev_fault_arm(NULL, SYN_DEV_FAULT_IO, 1 + below(w, 120));
+    else if (w->trouble == MEMORY)
+        syn_mem_fault_arm(1 + below(w, 200), false);
+}
+
+/* Everything is over, and as it should be; what failed is written anew. */
+static void
+settle(struct world *w)
+{
+    struct syn_err err = {0};
+    unsigned codes = 0;
+    int rc = syn_engine_wait(w->engine, &err);
+
+    disarm();
+    for (unsigned i = 0; i < w->ops_count; i++) {
+        struct op *op = &w->ops[i];
+
+        if (op->task != NULL)
+            op->code = syn_task_wait(syn_engine_runtime(w->engine), op->task, &err);
+        codes |= op->look ? 0 : set_of(op->code);
+        check_op(w, op);
+    }
+    check_groups(w);
+    if (rc == SYN_OK ? codes != 0 : (set_of(rc) & ~(codes | w->faults)) != 0)
+        fail_msg("the wait says %d: %s; calls ended with %x", rc, err.msg, codes);
+    for (unsigned i = 0; i < w->ops_count; i++)
+        w->ops[i].task = syn_task_release(w->ops[i].task);
+    for (unsigned i = 0; i < CELLS_MAX; i++) {
+        struct cell *cell = &w->cells[i];
+
+        if (!is_usable(cell))
+            continue;
+        cell->group = 0;
+        if (!is_as_before(w, i, cell->codes != 0 || w->trouble == LOSS) || cell->codes != 0)
+            submit_fill(w, i);
+    }
+    rc = syn_engine_wait(w->engine, &err);
+    if (rc != SYN_OK && !(w->trouble == LOSS && rc == SYN_E_UNAVAILABLE))
+        fail_msg("writing anew ended with %d: %s", rc, err.msg);
+    w->ops_count = w->groups_count = 0;
+}
+
+/* ---- tensors ---- */
+
+static void
+make_cell(struct world *w, unsigned number)
+{
+    static const uint64_t shapes[][2] = {{8, 12}, {8, 12}, {5, 7}, {1, 9}, {12, 1}};
+    const uint64_t *size = shapes[below(w, SYN_LEN(shapes))];
+    const struct syn_shape shape = {.dtype = SYN_DTYPE_INT64,
+                                    .layout =
+                                        below(w, 4) == 0 ? SYN_LAYOUT_COLUMNS : SYN_LAYOUT_ROWS,
+                                    .dims = 2,
+                                    .sizes = {size[0], size[1]}};
+    struct cell *cell = &w->cells[number];
+    struct syn_memory *memory = syn_engine_memory(w->engine);
+    struct syn_err err = {0};
+
+    *cell = (struct cell){.rows = size[0], .cols = size[1], .whole = -1};
+    if (below(w, 3) > 0 || shape.layout != SYN_LAYOUT_ROWS) {
+        assert_done(syn_tensor_new(memory, &shape, &cell->tensor, &err), &err);
+        submit_fill(w, number);
+        assert_done(syn_engine_wait(w->engine, &err), &err);
+        return;
+    }
+    cell->mine = malloc(sizeof(cell->want));
+    assert_non_null(cell->mine);
+    for (uint64_t i = 0; i < cell->rows * cell->cols; i++)
+        cell->mine[i] = cell->want[i] = (int64_t)(i + (uint64_t)number * 100);
+    assert_done(syn_tensor_wrap(memory, &shape, cell->mine, &cell->tensor, &err), &err);
+}
+
+static void
+end_cell(struct world *w, unsigned number)
+{
+    struct cell *cell = &w->cells[number];
+    struct syn_err err = {0};
+    int rc;
+
+    if (cell->tensor == NULL || cell->whole >= 0)
+        return;
+    rc = syn_tensor_free(cell->tensor, &err);
+    if (rc != SYN_OK && !(w->trouble == LOSS && rc == SYN_E_UNAVAILABLE))
+        assert_done(rc, &err);
+    if (rc == SYN_OK && cell->mine != NULL && cell->parts_count == 0)
+        assert_memory_equal(cell->mine, cell->want, cell->rows * cell->cols * sizeof(int64_t));
+    free(cell->mine);
+    *cell = (struct cell){0};
+}
+
+/* Move the content between a whole and its parts. */
+static void
+hand(struct world *w, unsigned number, bool down)
+{
+    struct cell *whole = &w->cells[number];
+    uint64_t start = 0;
+
+    for (unsigned p = whole->parts_first; p < whole->parts_first + whole->parts_count; p++) {
+        struct cell *part = &w->cells[p];
+
+        for (uint64_t i = 0; i < part->rows * part->cols; i++) {
+            uint64_t row = i / part->cols + (whole->dim == 0 ? start : 0);
+            uint64_t col = i % part->cols + (whole->dim == 1 ? start : 0);
+            int64_t *place = &whole->want[row * whole->cols + col];
+
+            if (down)
+                part->want[i] = *place;
+            else
+                *place = part->want[i];
+        }
+        start += whole->dim == 0 ? part->rows : part->cols;
+    }
+}
+
+/* Into cells that are free, as far as there are some in a row. */
+static void
+divide_cell(struct world *w, unsigned number)
+{
+    struct cell *whole = &w->cells[number];
+    struct syn_tensor *parts[PARTS_MAX];
+    unsigned dim = (unsigned)below(w, 2), first, count;
+    struct syn_err err = {0};
+
+    for (first = 0; first < CELLS_MAX && w->cells[first].tensor != NULL; first++)
+        ;
+    for (count = 0; first + count < CELLS_MAX && w->cells[first + count].tensor == NULL &&
+                    count < PARTS_MAX && count < (dim == 0 ? whole->rows : whole->cols);
+         count++)
+        ;
+    if (count < 2 || !is_usable(whole))
+        return;
+    assert_done(syn_tensor_divide(whole->tensor, dim, count, parts, &err), &err);
+    whole->dim = dim;
+    whole->parts_first = first;
+    whole->parts_count = count;
+    for (unsigned i = 0; i < count; i++) {
+        const struct syn_shape *shape = syn_tensor_shape(parts[i]);
+
+        w->cells[first + i] = (struct cell){.tensor = parts[i],
+                                            .rows = shape->sizes[0],
+                                            .cols = shape->sizes[1],
+                                            .whole = (int)number};
+    }
+    hand(w, number, true);
+}
+
+static void
+gather_cell(struct world *w, unsigned number)
+{
+    struct cell *whole = &w->cells[number];
+    struct syn_err err = {0};
+    int rc;
+
+    for (unsigned p = whole->parts_first; p < whole->parts_first + whole->parts_count; p++) {
+        if (w->cells[p].parts_count > 0)
+            return; /* those below first */
+    }
+    rc = syn_tensor_gather(whole->tensor, &err);
+    if (w->trouble == LOSS && rc == SYN_E_UNAVAILABLE)
+        return;
+    assert_done(rc, &err);
+    hand(w, number, false);
+    for (unsigned p = whole->parts_first; p < whole->parts_first + whole->parts_count; p++)
+        w->cells[p] = (struct cell){0};
+    whole->parts_count = 0;
+}
+
+/* Nothing is under way. */
+static void
+change_cells(struct world *w)
+{
+    unsigned number = (unsigned)below(w, CELLS_MAX);
+    struct cell *cell = &w->cells[number];
+
+    if (cell->tensor == NULL)
+        make_cell(w, number);
+    else if (cell->parts_count > 0)
+        gather_cell(w, number);
+    else if (below(w, 3) == 0 && number != any_cell(w))
+        end_cell(w, number);
+    else
+        divide_cell(w, number);
+}
+
+/* ---- calls ---- */
+
+static void
+look(struct world *w)
+{
+    struct op *op = &w->ops[w->ops_count++];
+    enum syn_access access = below(w, 4) == 0 ? SYN_UPDATE : SYN_READ;
+    struct syn_tensor *tensor;
+    struct syn_err err = {0};
+    void *data = NULL;
+
+    *op = (struct op){.look = true};
+    op->cells[0] = any_cell(w);
+    tensor = w->cells[op->cells[0]].tensor;
+    op->code = syn_engine_map(w->engine, tensor, access, &data, &err);
+    if (op->code < 0)
+        return;
+    take_mapped(&w->cells[op->cells[0]], data, op->seen);
+    syn_engine_unmap(w->engine, tensor);
+}
+
+static void
+draw_op(struct world *w, struct op *op)
+{
+    *op = (struct op){.what = (enum what)below(w, WHATS)};
+    op->cells[0] = any_cell(w);
+    op->params[SALT] = (double)below(w, 1000);
+    op->params[SLEEPS] = below(w, 12) == 0 ? (double)below(w, 300) : 0;
+    op->params[FAILS] = w->trouble == FAILURES && below(w, 12) == 0;
+    switch (op->what) {
+    case MIX:
+    case MIX_COLUMNS:
+        op->cells[1] = alike(w, op->cells[0]);
+        op->cells[2] = below(w, 8) == 0 ? op->cells[1] : alike(w, op->cells[0]);
+        break;
+    case ADD:
+        op->cells[1] = alike(w, op->cells[0]);
+        break;
+    case SUM:
+    case FOLD:
+        do
+            op->cells[1] = any_cell(w);
+        while (op->cells[1] == op->cells[0]);
+        break;
+    case FILL:
+    case WHATS:
+        break;
+    }
+    for (; w->ops_count > 0 && op->after_count < AFTER_MAX && below(w, 10) == 0;) {
+        unsigned other = (unsigned)below(w, w->ops_count);
+
+        if (w->ops[other].task != NULL)
+            op->after[op->after_count++] = other;
+    }
+}
+
+static void
+submit(struct world *w)
+{
+    struct op *op = &w->ops[w->ops_count];
+    struct syn_task *after[AFTER_MAX];
+    struct syn_task_call call = {.params_count = PARAMS, .after = after};
+    struct syn_err err = {0};
+    /* Where nothing fails nobody needs to know how each call ended. */
+    bool plain = w->trouble == NONE && below(w, 4) > 0;
+    int rc;
+
+    draw_op(w, op);
+    call.kernel = &kernels[op->what];
+    call.params = op->params;
+    for (unsigned i = 0; i < operands_of(op); i++)
+        call.tensors[i] = w->cells[op->cells[i]].tensor;
+    for (unsigned i = 0; i < op->after_count; i++)
+        after[i] = w->ops[op->after[i]].task;
+    call.after_count = (uint16_t)op->after_count;
+    call.priority = below(w, 3) == 0 ? (int)below(w, 16) - 8 : 0;
+    call.pieces = below(w, 3) == 0 ? 1 + (unsigned)below(w, 5) : SYN_PIECES_ONE;
+    call.deadline_ns = below(w, 6) == 0 ? (int64_t)below(w, 1000000) : 0;
+    if (w->devices > 0 && below(w, 8) == 0)
+        call.device = w->device_names[below(w, w->devices)];
+    rc = syn_engine_submit(w->engine, &call, plain ? NULL : &op->task, &err);
+    if (rc == SYN_E_NOMEM && w->trouble == MEMORY)
+        return;
+    assert_done(rc, &err);
+    w->ops_count++;
+}
+
+static void
+cancel(struct world *w)
+{
+    struct op *op;
+
+    if (w->trouble != FAILURES || w->ops_count == 0)
+        return;
+    op = &w->ops[below(w, 3) == 0 ? below(w, w->ops_count) : w->ops_count - 1];
+    if (op->task != NULL && !op->cancelled)
+        op->cancelled = syn_task_cancel(op->task);
+}
+
+static void
+epoch(struct world *w)
+{
+    unsigned count = 4 + (unsigned)below(w, OPS_MAX - 4);
+
+    arm(w);
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t way = below(w, 40);
+
+        if (way == 0)
+            look(w);
+        else if (way < 4)
+            cancel(w);
+        else
+            submit(w);
+    }
+    settle(w);
+    for (uint64_t i = below(w, 6); i > 0; i--)
+        change_cells(w);
+}
+
+/* ---- a round ---- */
+
+static void
+open_engine(struct world *w, struct syn_trace *trace)
+{
+    static const char *const modelled[] = {"h100-sxm", "h100-sxm,rtx-4090",
+                                           "rtx-4090,rtx-4090,h100-sxm"};
+    static const char *const devices[] = {"modelled0", "modelled0,modelled1",
+                                          "modelled0,modelled1,modelled2"};
+    static const unsigned threads[] = {1, 1, 2, 3};
+    uint64_t bytes[4] = {0};
+    char list[80];
+    size_t count;
+    const struct syn_strategy_ops *const *strategies = syn_strategies(&count);
+    bool cpu = w->trouble == LOSS || below(w, 4) > 0;
+    struct syn_engine_options options = {.runtime = {.workers = threads[below(w, 4)]},
+                                         .strategy = strategies[below(w, count)]->name,
+                                         .node_bytes = bytes,
+                                         .node_bytes_count = 4,
+                                         .trace = trace};
+    struct syn_err err = {0};
+
+    w->devices = cpu && w->trouble != LOSS && w->trouble != IO ? (unsigned)below(w, 4)
+                                                               : 1 + (unsigned)below(w, 3);
+    if (w->devices > 0)
+        options.modelled = modelled[w->devices - 1];
+    (void)snprintf(list, sizeof(list), "%s%s%s", cpu ? "cpu0" : "",
+                   cpu && w->devices > 0 ? "," : "", w->devices > 0 ? devices[w->devices - 1] : "");
+    options.devices = list;
+    for (unsigned i = 1; i <= w->devices; i++) {
+        (void)snprintf(w->device_names[i - 1], sizeof(w->device_names[i - 1]), "modelled%u", i - 1);
+        bytes[i] = below(w, 2) == 0 ? 4096 + below(w, 6) * 1024 : 0;
+    }
+    assert_done(syn_engine_open(&options, &w->engine, &err), &err);
+}
+
+static void
+one_round(uint64_t seed, enum trouble trouble)
+{
+    static const unsigned faults[TROUBLES] = {
+        [LOSS] = CODE_UNAVAILABLE, [IO] = CODE_IO | CODE_UNAVAILABLE, [MEMORY] = CODE_NOMEM};
+    static struct world w; /* large */
+    struct syn_trace *trace = NULL;
+    struct syn_err err = {0};
+
+    w = (struct world){.random = seed, .trouble = trouble, .faults = faults[trouble]};
+    if (below(&w, 4) == 0) {
+        assert_done(syn_trace_new(NULL, &trace, &err), &err);
+        syn_trace_switch(trace, true);
+    }
+    open_engine(&w, trace);
+    for (unsigned i = 0; i < CELLS_MAX - 6; i++)
+        make_cell(&w, i);
+    for (uint64_t i = 1 + below(&w, EPOCHS_MAX); i > 0; i--)
+        epoch(&w);
+    assert_done(syn_engine_wait(w.engine, &err), &err);
+    for (unsigned i = 0; i < CELLS_MAX; i++)
+        end_cell(&w, i);
+    w.engine = syn_engine_close(w.engine);
+    trace = syn_trace_free(trace);
+}
+
+static void
+round_plain(uint64_t seed)
+{
+    one_round(seed, NONE);
+}
+
+static void
+round_failures(uint64_t seed)
+{
+    one_round(seed, FAILURES);
+}
+
+static void
+round_loss(uint64_t seed)
+{
+    one_round(seed, LOSS);
+}
+
+static void
+round_io(uint64_t seed)
+{
+    one_round(seed, IO);
+}
+
+static void
+round_memory(uint64_t seed)
+{
+    one_round(seed, MEMORY);
+}
+
+static const struct syn_stress_case cases[] = {
+    {"plain", round_plain}, {"failures", round_failures}, {"loss", round_loss},
+    {"io", round_io},       {"memory", round_memory},
+};
+
+int
+main(void)
+{
+    return syn_stress_run_for("engine-random", cases, SYN_LEN(cases), "SYNOR_RANDOM_SECONDS",
+                              SECONDS);
+}

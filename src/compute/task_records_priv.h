@@ -1,0 +1,50 @@
+/* Where tasks' records and extra edges come from, and where they go. */
+#ifndef SYNOR_COMPUTE_TASK_RECORDS_PRIV_H
+#define SYNOR_COMPUTE_TASK_RECORDS_PRIV_H
+
+#include "task_priv.h"
+#include "worker_priv.h"
+
+struct syn_task_slab;
+
+/* Per runtime. */
+struct syn_tasks {
+    _Alignas(SYN_LINE) struct syn_spin order; /* the one order of submissions */
+    struct syn_task *stock;                   /* records to use, under `order` */
+    struct syn_extra_edge *edges;             /* extra edges to use, under `order` */
+    struct syn_task_slab *slabs;
+    /* Those that failed since the last wait, the oldest first; see the end of a task. */
+    _Alignas(SYN_LINE) struct syn_spin failed_lock;
+    _Atomic uint32_t failed_count;
+    struct syn_task *failed, *failed_last;
+    /* Chains that workers gave back. */
+    _Alignas(SYN_LINE) _Atomic(struct syn_task *) returned;
+    _Atomic(struct syn_extra_edge *) returned_edges;
+};
+
+/* The stock is empty: what workers gave back, or new ones. Under `order`. */
+SYN_MUST int syn_tasks_refill(struct syn_tasks *tasks, struct syn_err *err);
+/* Put `count` extra edges within reach, so that linking cannot fail halfway. Under `order`. */
+SYN_MUST int syn_tasks_reserve_edges(struct syn_tasks *tasks, size_t count, struct syn_err *err);
+/* Give a chain of records back to the submitters; any thread. */
+void syn_tasks_return(struct syn_tasks *tasks, struct syn_task *first, struct syn_task *last);
+void syn_tasks_return_edge(struct syn_tasks *tasks, struct syn_extra_edge *edge);
+/* It failed, is over and marked so: not to be used again before a wait has told of it. */
+void syn_tasks_keep_failed(struct syn_tasks *tasks, struct syn_task *task);
+
+/* A record. Under `order`. */
+static inline SYN_MUST int
+syn_tasks_take(struct syn_tasks *tasks, struct syn_task **ret_task, struct syn_err *err)
+{
+    if (__builtin_expect(tasks->stock == NULL, 0)) {
+        int rc = syn_tasks_refill(tasks, err);
+
+        if (rc < 0)
+            return rc;
+    }
+    *ret_task = tasks->stock;
+    tasks->stock = tasks->stock->next;
+    return SYN_OK;
+}
+
+#endif
