@@ -1,0 +1,349 @@
+/* What waits, and in which order: priority first, then the account that holds the least of the
+ * fleet for its weight (dominant resource fairness), then who came first.
+ *
+ * A request that did not fit is not tried again before room has grown (fleet.gain). While a round
+ * runs, what it places only adds to shares, so a heap whose entries are checked when they come up
+ * gives the order without sorting again. */
+#include "fleet_priv.h"
+
+#include <synor/base/mem.h>
+
+#define SHARE_ONE (INT64_C(1) << 40)
+
+int
+tell_reserve(struct syn_fleet *fleet, size_t more, struct syn_err *err)
+{
+    size_t waiting = fleet->effects.count - fleet->effects_taken;
+
+    more += fleet->held.count; /* so that letting nodes go can be told at any time */
+    if (fleet->effects_taken > 0 && fleet->effects_taken >= waiting) {
+        memmove(fleet->effects.items, fleet->effects.items + fleet->effects_taken,
+                waiting * sizeof(*fleet->effects.items));
+        fleet->effects.count = waiting;
+        fleet->effects_taken = 0;
+    }
+    if (!syn_grow(&fleet->effects.items, &fleet->effects.cap, fleet->effects.count + more,
+                  sizeof(struct syn_fleet_effect)))
+        return SYN_FAIL(err, SYN_E_NOMEM, "telling what was decided: out of memory");
+    return SYN_OK;
+}
+
+struct syn_fleet_slot
+tell_slot(const struct syn_fleet *fleet, const struct instance *instance)
+{
+    uint32_t shape = fleet->requests.items[instance->request].shape;
+    uint32_t mode = fleet->shapes.items[shape].ask.mode;
+
+    if (instance->mode == CARD_MPS)
+        mode = SYN_FLEET_MPS;
+    else if (instance->mode == CARD_SLICED)
+        mode = SYN_FLEET_TIME_SLICE;
+    return (struct syn_fleet_slot){instance->node, instance->cards, instance->part, mode};
+}
+
+void
+tell(struct syn_fleet *fleet, enum syn_fleet_effect_type type, enum syn_fleet_cause cause,
+     uint32_t at)
+{
+    const struct instance *instance = &fleet->instances.items[at];
+
+    assert(fleet->effects.count < fleet->effects.cap);
+    fleet->effects.items[fleet->effects.count++] =
+        (struct syn_fleet_effect){.type = type,
+                                  .cause = cause,
+                                  .key = fleet->requests.items[instance->request].key,
+                                  .member = instance->member,
+                                  .slot = tell_slot(fleet, instance)};
+}
+
+bool
+syn_fleet_next(struct syn_fleet *fleet, struct syn_fleet_effect *ret)
+{
+    if (fleet->effects_taken == fleet->effects.count)
+        return false;
+    *ret = fleet->effects.items[fleet->effects_taken++];
+    return true;
+}
+
+/* The largest part of the fleet that the account holds in any amount, over its weight. */
+static int64_t
+share_of(const struct syn_fleet *fleet, uint32_t number)
+{
+    const struct account *account = &fleet->accounts.items[number];
+    int64_t share = 0;
+
+    for (unsigned d = 0; d < DIMS; d++)
+        if (fleet->capacity[d] > 0) {
+            int64_t part = (int64_t)((syn_i128)account->held[d] * SHARE_ONE / fleet->capacity[d]);
+
+            share = SYN_MAX(share, part);
+        }
+    if (fleet->cards_total > 0) {
+        int64_t part = (int64_t)((syn_i128)account->milli_held * SHARE_ONE /
+                                 ((syn_i128)fleet->cards_total * WHOLE));
+
+        share = SYN_MAX(share, part);
+    }
+    return share / account->weight;
+}
+
+struct turn {
+    int64_t share;
+    uint32_t request;
+};
+
+static bool
+turn_before(const struct syn_fleet *fleet, const struct turn *a, const struct turn *b)
+{
+    const struct request *x = &fleet->requests.items[a->request];
+    const struct request *y = &fleet->requests.items[b->request];
+
+    if (x->priority != y->priority)
+        return x->priority > y->priority;
+    if (a->share != b->share)
+        return a->share < b->share;
+    return x->sequence < y->sequence;
+}
+
+bool
+queue_before(const struct syn_fleet *fleet, const struct request *a, const struct request *b)
+{
+    struct turn x = {share_of(fleet, a->account), (uint32_t)(a - fleet->requests.items)};
+    struct turn y = {share_of(fleet, b->account), (uint32_t)(b - fleet->requests.items)};
+
+    return turn_before(fleet, &x, &y);
+}
+
+bool
+queue_within_quota(const struct syn_fleet *fleet, const struct request *request)
+{
+    const struct account *account = &fleet->accounts.items[request->account];
+    const struct syn_fleet_ask *ask = &fleet->shapes.items[request->shape].ask;
+    int64_t members = (int64_t)request->members - request->placed;
+
+    for (unsigned d = 0; d < DIMS; d++)
+        if (account->limits[d] >= 0 && ask->need[d] > 0 &&
+            (syn_i128)ask->need[d] * members + account->held[d] > account->limits[d])
+            return false;
+    return account->cards_max < 0 || ask_milli(ask) == 0 ||
+           (int64_t)ask_milli(ask) * ask_cards(ask) * members + account->milli_held <=
+               account->cards_max * WHOLE;
+}
+
+void
+queue_forget(struct syn_fleet *fleet, uint32_t at)
+{
+    struct request *request = &fleet->requests.items[at];
+    uint32_t last;
+
+    if (fleet->holder == at)
+        hold_end(fleet);
+    if (request->place == NONE)
+        return;
+    last = fleet->queue.items[--fleet->queue.count];
+    fleet->queue.items[request->place] = last;
+    fleet->requests.items[last].place = request->place;
+    request->place = NONE;
+}
+
+int
+queue_reserve(struct syn_fleet *fleet, size_t more, struct syn_err *err)
+{
+    if (!syn_grow(&fleet->queue.items, &fleet->queue.cap, fleet->queue.count + more,
+                  sizeof(uint32_t)))
+        return SYN_FAIL(err, SYN_E_NOMEM, "queueing a request: out of memory");
+    return SYN_OK;
+}
+
+void
+queue_put(struct syn_fleet *fleet, uint32_t at, enum syn_fleet_cause cause)
+{
+    struct request *request = &fleet->requests.items[at];
+
+    if (request->place == NONE) {
+        assert(fleet->queue.count < fleet->queue.cap);
+        request->place = (uint32_t)fleet->queue.count;
+        fleet->queue.items[fleet->queue.count++] = at;
+    }
+    request->state = STATE_QUEUED;
+    request->cause = cause;
+    request->full = fleet->gain + 1;
+    if (request->told != cause)
+        tell(fleet, SYN_FLEET_PENDING, cause, request->first);
+    request->told = cause;
+}
+
+static void
+tell_placed(struct syn_fleet *fleet, uint32_t at)
+{
+    struct request *request = &fleet->requests.items[at];
+
+    request->told = SYN_FLEET_CAUSE_NONE;
+    fleet->running++;
+    fleet->moves += fleet->shapes.items[request->shape].ask.group != 0;
+    for (uint32_t i = request->first; i != NONE; i = fleet->instances.items[i].sibling)
+        tell(fleet, SYN_FLEET_PLACED, SYN_FLEET_CAUSE_NONE, i);
+}
+
+/* One attempt. SYN_FLEET_FULL: it waits. */
+static int
+attempt(struct syn_fleet *fleet, uint32_t at, struct syn_err *err)
+{
+    struct request *request = &fleet->requests.items[at];
+    enum syn_fleet_cause cause = SYN_FLEET_CAUSE_ROOM;
+    bool holds = fleet->holder == at;
+    int rc = tell_reserve(fleet, (size_t)request->members + fleet->held.count + 1, err);
+
+    if (rc == SYN_OK)
+        rc = queue_reserve(fleet, 1, err);
+    if (rc < 0)
+        return rc;
+    if (!queue_within_quota(fleet, request)) {
+        cause = SYN_FLEET_CAUSE_QUOTA;
+        rc = SYN_FLEET_FULL;
+    } else {
+        if (holds)
+            hold_lift(fleet);
+        rc = run_place(fleet, at, err);
+        if (rc == SYN_FLEET_FULL)
+            rc = evict_for(fleet, at, err);
+        if (holds && rc != SYN_OK)
+            hold_again(fleet);
+    }
+    if (rc == SYN_FLEET_FULL) {
+        queue_put(fleet, at, cause);
+        return SYN_FLEET_FULL;
+    }
+    if (rc < 0)
+        return rc;
+    queue_forget(fleet, at);
+    tell_placed(fleet, at);
+    return SYN_OK;
+}
+
+static void
+turns_down(const struct syn_fleet *fleet, struct turn *turns, size_t count, size_t at)
+{
+    for (;;) {
+        size_t child = 2 * at + 1;
+        struct turn moved = turns[at];
+
+        if (child >= count)
+            return;
+        if (child + 1 < count && turn_before(fleet, &turns[child + 1], &turns[child]))
+            child++;
+        if (!turn_before(fleet, &turns[child], &moved))
+            return;
+        turns[at] = turns[child];
+        turns[child] = moved;
+        at = child;
+    }
+}
+
+/* The first gang that waits for room gets nodes kept for it; of an earlier one, they are let go. */
+static int
+keep_nodes(struct syn_fleet *fleet, struct syn_err *err)
+{
+    uint32_t first = NONE;
+
+    for (size_t i = 0; i < fleet->queue.count; i++) {
+        uint32_t at = fleet->queue.items[i];
+        const struct request *request = &fleet->requests.items[at];
+
+        if (request->members > 1 && request->cause == SYN_FLEET_CAUSE_ROOM &&
+            (first == NONE || queue_before(fleet, request, &fleet->requests.items[first])))
+            first = at;
+    }
+    if (first == fleet->holder)
+        return SYN_OK;
+    if (fleet->holder != NONE) {
+        int rc = tell_reserve(fleet, fleet->held.count, err);
+
+        if (rc < 0)
+            return rc;
+        hold_end(fleet);
+    }
+    return first == NONE ? SYN_OK : hold_for(fleet, first, err);
+}
+
+static bool
+worth_trying(const struct syn_fleet *fleet, const struct request *request)
+{
+    return request->full != fleet->gain + 1 || fleet->shapes.items[request->shape].tied;
+}
+
+/* Try all that waits once, in order. */
+static int
+round_of(struct syn_fleet *fleet, struct turn *turns, size_t count, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    for (size_t i = 0; i < count; i++) {
+        uint32_t at = fleet->queue.items[i];
+
+        turns[i] = (struct turn){share_of(fleet, fleet->requests.items[at].account), at};
+    }
+    for (size_t i = count / 2; i-- > 0;)
+        turns_down(fleet, turns, count, i);
+    while (count > 0 && rc >= 0) {
+        struct turn turn = turns[0];
+        int64_t share = share_of(fleet, fleet->requests.items[turn.request].account);
+
+        if (share > turn.share) {
+            turns[0].share = share;
+        } else {
+            if (worth_trying(fleet, &fleet->requests.items[turn.request]))
+                rc = attempt(fleet, turn.request, err);
+            turns[0] = turns[--count];
+        }
+        turns_down(fleet, turns, count, 0);
+    }
+    return rc < 0 ? rc : SYN_OK;
+}
+
+/* Rounds go on while they make room: an eviction gives way to a higher priority, and nodes are let
+ * go for a request that comes before, so they end. */
+int
+queue_settle(struct syn_fleet *fleet, struct syn_err *err)
+{
+    uint64_t gain, moves;
+    int rc = SYN_OK;
+
+    for (uint32_t i = 0; i < fleet->nodes.count && fleet->drains > 0 && rc == SYN_OK; i++)
+        if (fleet->nodes.items[i].drained && fleet->nodes.items[i].running > 0)
+            rc = evict_drain(fleet, i, err);
+    do {
+        struct turn *turns;
+        size_t count = fleet->queue.count;
+
+        gain = fleet->gain;
+        moves = fleet->moves;
+        if (rc < 0 || (count == 0 && fleet->holder == NONE))
+            break;
+        turns = syn_alloc((count + 1) * sizeof(*turns));
+        if (!turns)
+            return SYN_FAIL(err, SYN_E_NOMEM, "looking at what waits: out of memory");
+        rc = round_of(fleet, turns, count, err);
+        syn_free(turns);
+        if (rc == SYN_OK)
+            rc = keep_nodes(fleet, err);
+    } while (fleet->gain != gain || fleet->moves != moves);
+    return rc;
+}
+
+/* The request's own outcome stands, also when there is no memory to look at the others: the next
+ * event does that again. */
+int
+queue_offer(struct syn_fleet *fleet, uint32_t request, struct syn_err *err)
+{
+    uint64_t gain = fleet->gain, moves = fleet->moves;
+    int rc = attempt(fleet, request, err);
+
+    if (rc < 0)
+        return rc;
+    rc = keep_nodes(fleet, NULL);
+    if (rc == SYN_OK && (fleet->gain != gain || fleet->moves != moves))
+        rc = queue_settle(fleet, NULL);
+    (void)rc;
+    return fleet->requests.items[request].state == STATE_RUNNING ? SYN_OK : SYN_FLEET_FULL;
+}
