@@ -557,8 +557,8 @@ play_record(struct replay *replay, size_t i, bool ahead, struct syn_err *err)
 {
     if (ahead)
         prefetch(replay, i);
-    else
-        prepare(replay, i);
+    else if (replay->core == NULL || replay->records[i].op == 'A' || replay->records[i].op == 'I')
+        prepare(replay, i); /* the books need nothing for a cancel */
     return replay->core != NULL ? core_record(replay, i, err) : exchange_record(replay, i, err);
 }
 

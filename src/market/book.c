@@ -567,7 +567,8 @@ take_slot(struct syn_books *books, const struct syn_order *order)
 
     assert(slot != NONE);
     books->order_free = fresh->next;
-    books->order_spare--;
+    if (--books->order_spare == 0)
+        books->credit = 0;
     fresh->id = order->id;
     fresh->owner = order->owner;
     fresh->place = order->side;

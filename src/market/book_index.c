@@ -31,6 +31,7 @@ take_node(struct syn_books *books, uint32_t parent)
     books->node_free = books->nodes[at].parent;
     books->node_spare--;
     books->nodes[at].parent = parent;
+    syn_book_spent(books);
     return at;
 }
 
@@ -43,6 +44,7 @@ take_leaf(struct syn_books *books, uint32_t book, uint64_t page, uint32_t parent
     books->leaf_free = books->leaves[at].parent;
     books->leaf_spare--;
     books->leaves[at] = (struct book_leaf){.page = page, .book = book, .parent = parent};
+    syn_book_spent(books);
     return at;
 }
 

@@ -164,71 +164,61 @@ more_spans(struct syn_books *books, struct syn_err *err)
     return SYN_OK;
 }
 
-/* What an arrival takes at most: an order, a leaf, NODES_SPARE nodes, a page, a span, a timer, and
- * room for an effect more. So the scarcest says how many arrivals need not ask again. */
-static size_t
-credit_of(const struct syn_books *books)
-{
-    size_t credit = books->order_spare;
-
-    credit = SYN_MIN(credit, books->leaf_spare);
-    credit = SYN_MIN(credit, books->node_spare / NODES_SPARE);
-    credit = SYN_MIN(credit, books->page_spare);
-    credit = SYN_MIN(credit, books->span_limit - books->span_count);
-    credit = SYN_MIN(credit, books->timer_cap - books->timer_count);
-    return SYN_MIN(credit, (books->effect_cap - book_effects_need(books)) / 2);
-}
-
-/* Enough to go on for a while: an eighth of what there is. */
+/* An arrival takes at most an order, a leaf, NODES_SPARE nodes, a page, a span and a timer. Who
+ * takes the last that may be taken ends the credit (syn_book_spent()), so that nobody else has to
+ * look. */
 static bool
-scarce(uint32_t spare, uint32_t cap, uint32_t least)
+enough(const struct syn_books *books)
 {
-    return spare < least || spare < cap / 8;
+    return books->order_spare > 0 && books->leaf_spare > 0 && books->node_spare >= NODES_SPARE &&
+           books->page_spare > 0 && books->span_count < books->span_limit &&
+           books->timer_count < books->timer_cap;
 }
 
-/* Grow what is scarce. Where it cannot grow any more, the last of it is still used up. */
+void
+syn_book_spent(struct syn_books *books)
+{
+    if (!enough(books))
+        books->credit = 0;
+}
+
 static int
 grow_pools(struct syn_books *books, struct syn_err *err)
 {
     int rc = SYN_OK;
 
-    while (rc == 0 && scarce(books->order_spare, books->order_cap, 1))
-        rc = books->order_spare > 0 && books->order_cap >= SYN_BOOKS_ORDERS_MAX
-                 ? 1
-                 : more_orders(books, err);
-    rc = rc > 0 ? 0 : rc;
-    while (rc == 0 && scarce(books->leaf_spare, books->leaf_cap, 1))
-        rc = books->leaf_spare > 0 && books->leaf_cap >= SYN_BOOKS_LEAVES_MAX
-                 ? 1
-                 : more_leaves(books, err);
-    rc = rc > 0 ? 0 : rc;
-    while (rc == 0 && scarce(books->node_spare, books->node_cap, 8 * NODES_SPARE))
+    if (books->order_spare == 0)
+        rc = more_orders(books, err);
+    if (rc == 0 && books->leaf_spare == 0)
+        rc = more_leaves(books, err);
+    if (rc == 0 && books->node_spare < NODES_SPARE)
         rc = more_nodes(books, err);
-    while (rc == 0 && scarce(books->page_spare, books->page_cap, 1))
+    if (rc == 0 && books->page_spare == 0)
         rc = more_pages(books, err);
-    if (rc == 0 && scarce(books->span_limit - books->span_count, books->span_limit, 1))
+    if (rc == 0 && books->span_count >= books->span_limit)
         rc = more_spans(books, err);
+    if (rc == 0 && books->timer_count >= books->timer_cap &&
+        !syn_grow(&books->timers, &books->timer_cap, books->timer_count + LINE,
+                  sizeof(*books->timers)))
+        rc = no_memory(err, "timers");
     return rc;
 }
 
 int
 syn_book_reserve(struct syn_books *books, struct syn_err *err)
 {
-    size_t effects = book_effects_need(books);
+    size_t need = book_effects_need(books), want = need + need / 8 + LINE, credit;
     int rc = grow_pools(books, err);
 
-    if (rc == 0 && books->timer_count + LINE > books->timer_cap &&
-        !syn_grow(&books->timers, &books->timer_cap, books->timer_count + LINE,
-                  sizeof(*books->timers)))
-        rc = no_memory(err, "timers");
-    if (rc == 0 && books->effect_cap < effects + effects / 8 &&
-        !syn_grow(&books->effects, &books->effect_cap, effects + effects / 8,
-                  sizeof(*books->effects)))
+    if (rc == 0 && books->effect_cap < want &&
+        !syn_grow(&books->effects, &books->effect_cap, want, sizeof(*books->effects)))
         rc = no_memory(err, "effects");
-    if (rc == 0)
-        books->credit = (uint32_t)SYN_MIN(credit_of(books), UINT32_MAX);
-    assert(rc != 0 || books->credit > 0);
-    return rc;
+    if (rc < 0)
+        return rc;
+    assert(enough(books));
+    credit = (books->effect_cap - need) / 2; /* an order that rests may be one with an end */
+    books->credit = (uint32_t)SYN_MIN(credit, UINT32_MAX);
+    return SYN_OK;
 }
 
 /* ---- life ---- */

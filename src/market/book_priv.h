@@ -114,7 +114,7 @@ struct syn_books {
     uint32_t order_spare, leaf_spare, node_spare; /* how many are on them */
     uint32_t order_cap, leaf_cap, node_cap;
     uint32_t live;      /* orders in all books */
-    uint32_t credit;    /* arrivals that there is surely room for */
+    uint32_t credit;    /* arrivals that there is room for, unless a pool runs out */
     uint32_t last_span; /* where the last id was put */
     uint32_t span_bits, span_count, span_limit;
     uint32_t page_free, page_spare, page_cap;
@@ -205,8 +205,10 @@ book_drop(struct syn_books *books, struct book_span *span, uint64_t id)
 
 /* ---- memory (book_pool.c) ---- */
 
-/* Make room for `credit` arrivals and everything that each may do: at least one. */
+/* Make room for `credit` arrivals, at least one, and everything that each may do. */
 SYN_MUST int syn_book_reserve(struct syn_books *books, struct syn_err *err);
+/* Something was taken from a pool: is there still enough for another arrival? */
+void syn_book_spent(struct syn_books *books);
 
 /* The most effects of one event: every order that rests ends, and every AON takes part of one. */
 static inline size_t

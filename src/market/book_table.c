@@ -25,6 +25,7 @@ syn_book_span_make(struct syn_books *books, uint64_t id)
     books->words[(size_t)span->page << PAGE_BITS] = NONE;
     books->page_spare--;
     books->span_count++;
+    syn_book_spent(books);
     return span;
 }
 

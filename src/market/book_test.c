@@ -62,9 +62,9 @@ play(struct syn_books *books, const char *line, struct syn_order_result *result)
         order.owner = (uint32_t)after(line, "own");
         order.stp = (uint8_t)after(line, "stp");
         order.until_ms = after(line, " t");
-        for (uint8_t kind = 0; kind < SYN_ORDER_KINDS; kind++) {
+        for (unsigned kind = 0; kind < SYN_ORDER_KINDS; kind++) {
             if (strchr(line, "LIFAM"[kind]) != NULL)
-                order.kind = kind;
+                order.kind = (uint8_t)kind;
         }
         assert_done(syn_books_add(books, &order, result, &err), &err);
     }

@@ -68,6 +68,7 @@ syn_book_timer_put(struct syn_books *books, struct book_timer timer)
     assert(books->timer_count < books->timer_cap);
     at = books->timer_count++;
     books->timers[at] = timer;
+    syn_book_spent(books);
     while (at > 0 && sooner(&books->timers[at], &books->timers[(at - 1) / 2])) {
         swap(&books->timers[at], &books->timers[(at - 1) / 2]);
         at = (at - 1) / 2;
