@@ -17,6 +17,8 @@ import sys
 import tempfile
 from collections import defaultdict
 
+from bench_figures import figure, say
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.dirname(os.path.abspath(os.environ.get("SYNOR", os.path.join(ROOT, "build", "synor"))))
 REPLAY = os.environ.get("MARKET_REPLAY", os.path.join(BUILD, "bench", "market-replay"))
@@ -24,16 +26,6 @@ AUCTION = os.path.join(os.path.dirname(REPLAY), "market-auction")
 HARNESS = os.path.join(os.path.dirname(ROOT), "shared", "peers", "market", "market.c")
 PROFILES = ["steady", "deep", "cross", "multi", "surge", "amend"]
 CORE_GOAL, EXCHANGE_GOAL, JOURNAL_GOAL, AUCTION_GOAL = 0.45, 0.25, 2.0, 100.0
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
-
-
-def figure(name, ours, unit, peer, theirs, ratio, goal, good):
-    number = lambda value: value if isinstance(value, str) else f"{value:.4g}"
-    print("\t".join([name, number(ours), unit, peer, number(theirs), number(ratio), number(goal),
-                     "ok" if good else "short"]), flush=True)
 
 
 def run(*command):
