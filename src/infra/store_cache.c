@@ -139,6 +139,23 @@ drop(struct shard *shard, struct syn_store_box **slot)
     syn_store_doc_unref(&box->doc);
 }
 
+/* Take a reference to a document, if its key is not there and it is not too large. */
+static void
+add(struct shard *shard, struct syn_store_box *box, uint64_t hash)
+{
+    struct syn_store_box **slot = find_slot(shard, box->doc.key, hash);
+
+    if (*slot || cost(box) > DOC_BYTES_MAX)
+        return;
+    syn_store_doc_ref(&box->doc);
+    box->hash = hash;
+    *slot = box;
+    link_newest(shard, box);
+    shard->bytes += cost(box);
+    while (shard->bytes > SHARD_BYTES)
+        drop(shard, find_slot(shard, shard->oldest->doc.key, shard->oldest->hash));
+}
+
 const struct syn_store_doc *
 syn_store_cache_get(struct syn_store_cache *cache, const char *key, uint64_t *ret_ticket)
 {
@@ -170,20 +187,12 @@ syn_store_cache_fill(struct syn_store_cache *cache, const struct syn_store_doc *
     uint64_t hash = hash_key(doc->key);
     struct shard *shard = shard_of(cache, hash);
 
-    if (ticket == TICKET_NONE || cost(box) > DOC_BYTES_MAX)
+    if (ticket == TICKET_NONE)
         return;
     pthread_mutex_lock(&shard->lock);
-    struct syn_store_box **slot = find_slot(shard, doc->key, hash);
     const struct mark *mark = mark_of(shard, hash);
-    if (!*slot && !mark->held && mark->changes == ticket) {
-        syn_store_doc_ref(doc);
-        box->hash = hash;
-        *slot = box;
-        link_newest(shard, box);
-        shard->bytes += cost(box);
-        while (shard->bytes > SHARD_BYTES)
-            drop(shard, find_slot(shard, shard->oldest->doc.key, shard->oldest->hash));
-    }
+    if (!mark->held && mark->changes == ticket)
+        add(shard, box, hash);
     pthread_mutex_unlock(&shard->lock);
 }
 
@@ -202,7 +211,8 @@ syn_store_cache_hold(struct syn_store_cache *cache, const char *key)
 }
 
 void
-syn_store_cache_release(struct syn_store_cache *cache, const char *key)
+syn_store_cache_release(struct syn_store_cache *cache, const char *key,
+                        const struct syn_store_doc *doc)
 {
     uint64_t hash = hash_key(key);
     struct shard *shard = shard_of(cache, hash);
@@ -212,5 +222,7 @@ syn_store_cache_release(struct syn_store_cache *cache, const char *key)
     assert(mark->held > 0);
     mark->held--;
     mark->changes++;
+    if (!mark->held && doc) /* an earlier release may be of an older version of the key */
+        add(shard, syn_store_box_of(doc), hash);
     pthread_mutex_unlock(&shard->lock);
 }

@@ -1,9 +1,10 @@
-/* The documents read last, kept coherent with an engine that has one writer.
+/* The documents read or written last, kept coherent with an engine that has one writer.
  *
- * Only readers fill it. The writer holds a key before it touches it, which drops the entry, and
- * releases it when the change is committed or undone; a reader that missed may fill the slot only
- * when that key was not held since it began to read. So an entry is always what a reading
- * of the database would give at this moment. */
+ * The writer holds a key before it touches it, which drops the entry, and releases it when the
+ * change is committed or undone; a reader that missed may fill the slot only when that key was not
+ * held since it began to read. The writer itself fills it at the last release after a commit, when
+ * what it has is the newest. So an entry is always what a reading of the database would give at
+ * this moment. */
 #ifndef SYN_INFRA_STORE_CACHE_PRIV_H
 #define SYN_INFRA_STORE_CACHE_PRIV_H
 
@@ -23,6 +24,8 @@ void syn_store_cache_fill(struct syn_store_cache *cache, const struct syn_store_
                           uint64_t ticket);
 /** The writer is about to change `key`. Pairs with release; a key may be held more than once. */
 void syn_store_cache_hold(struct syn_store_cache *cache, const char *key);
-void syn_store_cache_release(struct syn_store_cache *cache, const char *key);
+/** In the order of the changes. `doc` is what `key` has now, if readers may see it; or NULL. */
+void syn_store_cache_release(struct syn_store_cache *cache, const char *key,
+                             const struct syn_store_doc *doc);
 
 #endif

@@ -259,9 +259,10 @@ syn_store_db_find(struct syn_store_db *db, const char *key, struct syn_store_row
     case SQLITE_ROW:
         ret->id = sqlite3_column_int64(stmt, 0);
         ret->create_revision = sqlite3_column_int64(stmt, 1);
+        ret->lease = sqlite3_column_int64(stmt, 2);
         return SYN_OK;
     case SQLITE_DONE:
-        *ret = (struct syn_store_row){0, 0};
+        *ret = (struct syn_store_row){0};
         return SYN_OK;
     default:
         return fail(db, "reading", err);
@@ -468,15 +469,30 @@ log_row(struct syn_store_db *db, const struct syn_store_doc *doc, int64_t id, in
     return SYN_OK;
 }
 
-int
-syn_store_db_put(struct syn_store_db *db, const struct syn_store_doc *doc, int64_t id, int64_t prev,
-                 struct syn_err *err)
+/* The key is there and stays as it is, but for the row it points to. Most puts are such. */
+static int
+move_key(struct syn_store_db *db, const char *key, int64_t id, struct syn_err *err)
 {
     STATEMENT(stmt);
-    int rc = log_row(db, doc, id, prev, false, err);
+    int rc = use(db, SYN_SQL_MOVE, &stmt, err);
 
-    if (rc == SYN_OK)
-        rc = use(db, SYN_SQL_PUT, &stmt, err);
+    if (rc < 0)
+        return rc;
+    bind_text(stmt, 1, key);
+    sqlite3_bind_int64(stmt, 2, id);
+    if (sqlite3_step(stmt) != SQLITE_DONE)
+        return fail(db, "writing", err);
+    if (sqlite3_changes(db->sql) != 1)
+        return damaged(db, key, "the entry is missing", err);
+    return SYN_OK;
+}
+
+static int
+set_key(struct syn_store_db *db, const struct syn_store_doc *doc, int64_t id, struct syn_err *err)
+{
+    STATEMENT(stmt);
+    int rc = use(db, SYN_SQL_PUT, &stmt, err);
+
     if (rc < 0)
         return rc;
     bind_text(stmt, 1, doc->key);
@@ -486,6 +502,19 @@ syn_store_db_put(struct syn_store_db *db, const struct syn_store_doc *doc, int64
     if (sqlite3_step(stmt) != SQLITE_DONE)
         return fail(db, "writing", err);
     return SYN_OK;
+}
+
+int
+syn_store_db_put(struct syn_store_db *db, const struct syn_store_doc *doc, int64_t id,
+                 const struct syn_store_row *prev, struct syn_err *err)
+{
+    int rc = log_row(db, doc, id, prev->id, false, err);
+
+    if (rc < 0)
+        return rc;
+    assert(!prev->id || prev->create_revision == doc->create_revision);
+    return prev->id && prev->lease == doc->lease ? move_key(db, doc->key, id, err)
+                                                 : set_key(db, doc, id, err);
 }
 
 int
@@ -571,9 +600,11 @@ syn_store_db_first_lease(struct syn_store_db *db, int64_t *ret_lease, int64_t *r
 static int
 on_commit(void *arg, sqlite3 *sql, const char *name, int pages)
 {
+    struct syn_store_db *db = arg;
+
     (void)sql;
     (void)name;
-    ((struct syn_store_db *)arg)->wal_pages = pages;
+    db->wal_bytes = pages * db->page_bytes;
     return SQLITE_OK;
 }
 
@@ -679,8 +710,12 @@ syn_store_db_prepare(struct syn_store_db *db, struct syn_err *err)
     char mode[64];
     int rc = check_schema(db, &fresh, err);
 
+    if (rc == SYN_OK && fresh) /* an older store keeps its 4096 */
+        rc = exec(db, "PRAGMA page_size = 8192", "opening", err);
     if (rc == SYN_OK)
         rc = ask(db, "PRAGMA journal_mode = WAL", NULL, mode, err);
+    if (rc == SYN_OK)
+        rc = ask(db, "PRAGMA page_size", &db->page_bytes, NULL, err);
     if (rc < 0)
         return rc;
     if (strcmp(mode, "wal") != 0)

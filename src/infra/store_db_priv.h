@@ -27,7 +27,7 @@
     X(ROLLBACK, "ROLLBACK")                                                                        \
     X(REVISION, "SELECT max(id) FROM history")                                                     \
     X(COMPACTED, "SELECT value FROM meta WHERE name = 'compacted'")                                \
-    X(FIND, "SELECT id, create_revision FROM current WHERE key = ?1")                              \
+    X(FIND, "SELECT id, create_revision, lease FROM current WHERE key = ?1")                       \
     X(GET, "SELECT c.id, c.key, h.value, c.create_revision, c.lease, h.hash FROM current c"        \
            " LEFT JOIN history h ON h.id = c.id WHERE c.key = ?1")                                 \
     X(LIST, "SELECT c.id, c.key, h.value, c.create_revision, c.lease, h.hash FROM current c"       \
@@ -46,6 +46,7 @@
     X(PUT, "INSERT INTO current(key, id, create_revision, lease) VALUES(?1, ?2, ?3, ?4)"           \
            " ON CONFLICT(key) DO UPDATE SET id = excluded.id,"                                     \
            " create_revision = excluded.create_revision, lease = excluded.lease")                  \
+    X(MOVE, "UPDATE current SET id = ?2 WHERE key = ?1")                                           \
     X(DELETE, "DELETE FROM current WHERE key = ?1")                                                \
     X(TRIM_OLD, "DELETE FROM history WHERE id IN"                                                  \
                 " (SELECT prev FROM history WHERE id >= ?1 AND id < ?2 AND prev != 0)")            \
@@ -74,7 +75,8 @@ enum syn_store_sql {
 struct syn_store_db {
     sqlite3 *sql;
     const char *path; /* for messages; borrowed */
-    int wal_pages;    /* length of the WAL after the last commit here */
+    int64_t page_bytes;
+    int64_t wal_bytes; /* length of the WAL after the last commit here */
     sqlite3_stmt *statements[SYN_SQL_COUNT_];
 };
 
@@ -82,6 +84,7 @@ struct syn_store_db {
 struct syn_store_row {
     int64_t id; /* 0: absent */
     int64_t create_revision;
+    int64_t lease;
 };
 
 static inline int64_t
@@ -129,9 +132,9 @@ SYN_MUST int syn_store_db_version(struct syn_store_db *db, int64_t id, size_t le
 /** As syn_store_replay_fn, inside a read transaction. */
 SYN_MUST int syn_store_db_events(struct syn_store_db *db, const char *prefix, int64_t after,
                                  struct syn_store_batch *batch, struct syn_err *err);
-/** Append a version and make it current; `prev` is the row it replaces, or 0. */
+/** Append a version and make it current; `prev` is what it replaces, with id 0 nothing. */
 SYN_MUST int syn_store_db_put(struct syn_store_db *db, const struct syn_store_doc *doc, int64_t id,
-                              int64_t prev, struct syn_err *err);
+                              const struct syn_store_row *prev, struct syn_err *err);
 /** Append a tombstone and remove the key. */
 SYN_MUST int syn_store_db_delete(struct syn_store_db *db, const struct syn_store_doc *doc,
                                  int64_t id, int64_t prev, struct syn_err *err);

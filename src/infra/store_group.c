@@ -29,17 +29,20 @@ stage(struct syn_store_group *group, struct syn_store_event event, struct syn_er
 }
 
 static void
-release_all(struct syn_store_group *group)
+release_all(struct syn_store_group *group, bool committed)
 {
-    for (size_t i = 0; i < group->count; i++)
-        syn_store_cache_release(group->parts.cache, group->events[i].doc->key);
+    for (size_t i = 0; i < group->count; i++) {
+        const struct syn_store_event *event = &group->events[i];
+        bool fills = committed && event->kind == SYN_STORE_EVENT_PUT;
+        syn_store_cache_release(group->parts.cache, event->doc->key, fills ? event->doc : NULL);
+    }
 }
 
 static void
 undo(struct syn_store_group *group)
 {
     syn_store_db_rollback(group->parts.db);
-    release_all(group);
+    release_all(group, false);
     for (size_t i = 0; i < group->count; i++) {
         syn_store_doc_unref(group->events[i].doc);
         syn_store_doc_unref(group->events[i].prev);
@@ -56,8 +59,9 @@ look_up(struct syn_store_group *group, struct syn_store_step *step, struct syn_e
 {
     step->was = syn_store_cache_get(group->parts.cache, step->doc->key, NULL);
     if (step->was) {
-        step->row.id = syn_store_box_of(step->was)->row;
-        step->row.create_revision = step->was->create_revision;
+        step->row = (struct syn_store_row){.id = syn_store_box_of(step->was)->row,
+                                           .create_revision = step->was->create_revision,
+                                           .lease = step->was->lease};
         return SYN_OK;
     }
     return syn_store_db_find(group->parts.db, step->doc->key, &step->row, err);
@@ -164,7 +168,7 @@ write_step(struct syn_store_group *group, struct syn_store_step *step, int64_t i
                err);
     if (rc < 0)
         return rc;
-    return put ? syn_store_db_put(group->parts.db, doc, id, step->row.id, err)
+    return put ? syn_store_db_put(group->parts.db, doc, id, &step->row, err)
                : syn_store_db_delete(group->parts.db, doc, id, step->row.id, err);
 }
 
@@ -321,17 +325,18 @@ plan_expiry(struct syn_store_group *group)
     group->leases_changed = false;
 }
 
-/* Readers see the commit from now on: let the cache, the revision and the watches follow, in this
- * order, before anybody is answered. */
+/* Readers see the commit from now on: let the revision, the cache and the watches follow, in this
+ * order, before anybody is answered. The revision first: nobody may find a document in the cache
+ * that is newer than it. */
 static void
 publish(struct syn_store_group *group)
 {
     int64_t seen = atomic_load(group->parts.revision);
 
-    release_all(group);
     while (seen < group->revision &&
            !atomic_compare_exchange_weak(group->parts.revision, &seen, group->revision))
         ;
+    release_all(group, true);
     atomic_store(group->parts.compacted, group->compacted);
     syn_store_hub_publish_take(group->parts.hub, group->events, group->count, group->revision,
                                group->wanted);

@@ -20,7 +20,6 @@
 
 #define READERS_MAX   4
 #define WAL_BYTES_MAX (INT64_C(8) << 20)
-#define PAGE_BYTES    4096
 
 struct engine {
     char *path;
@@ -432,7 +431,6 @@ open_parts(struct engine *engine, const struct syn_store_sqlite_options *options
                                err);
     if (rc < 0)
         return rc;
-    int64_t wal_bytes = options->wal_bytes_max ? options->wal_bytes_max : WAL_BYTES_MAX;
     struct syn_store_writer_parts parts = {
         .db = &engine->db,
         .cache = engine->cache,
@@ -442,7 +440,7 @@ open_parts(struct engine *engine, const struct syn_store_sqlite_options *options
         .compacted = &engine->compacted,
         .history_max = options->history_max ? options->history_max : SYN_STORE_HISTORY,
         .lease_grace_ms = options->lease_grace_ms,
-        .wal_pages_max = (int)SYN_MIN(wal_bytes / PAGE_BYTES + 1, INT32_MAX / 2),
+        .wal_bytes_max = options->wal_bytes_max ? options->wal_bytes_max : WAL_BYTES_MAX,
     };
     return syn_store_writer_new(&parts, &engine->writer, err);
 }

@@ -227,6 +227,63 @@ notices_flipped_bits(void **state)
     syn_store_close(store);
 }
 
+static int64_t
+raw_number(const char *text)
+{
+    sqlite3 *sql = NULL;
+    sqlite3_stmt *stmt = NULL;
+
+    assert_int_equal(sqlite3_open(path, &sql), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(sql, text, -1, &stmt, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+    int64_t number = sqlite3_column_int64(stmt, 0);
+    sqlite3_finalize(stmt);
+    sqlite3_close(sql);
+    return number;
+}
+
+/* Pages of 8 KiB are for new stores; those from before keep theirs, and work. */
+static void
+keeps_the_pages_of_an_older_store(void **state)
+{
+    struct syn_store_sqlite_options options = {.path = path, .wal_bytes_max = 1 << 14};
+    struct syn_store *store = NULL;
+    const struct syn_store_doc *doc;
+
+    (void)state;
+    syn_store_close(opened());
+    assert_int_equal(raw_number("PRAGMA page_size"), 8192);
+    raw_sql("PRAGMA journal_mode = DELETE; PRAGMA page_size = 4096; VACUUM");
+    assert_int_equal(raw_number("PRAGMA page_size"), 4096);
+    assert_done(syn_store_sqlite_open(&options, &store, &err), &err);
+    for (int i = 0; i < 50; i++)
+        put(store, "key", i % 2 ? "odd" : "even");
+    assert_done(syn_store_verify(store, &err), &err);
+    syn_store_close(store);
+    assert_int_equal(raw_number("PRAGMA page_size"), 4096);
+    store = opened();
+    assert_done(syn_store_get(store, "key", &doc, &err), &err);
+    assert_string_equal(doc->value, "odd");
+    syn_store_doc_unref(doc);
+    syn_store_close(store);
+}
+
+/* The writer goes by what it remembers of a key; that it is gone must not pass for a write. */
+static void
+notices_a_lost_entry(void **state)
+{
+    struct syn_store *store = opened();
+    struct syn_store_value value = {.data = "new", .len = 3};
+
+    (void)state;
+    put(store, "victim", "old");
+    raw_sql("DELETE FROM current WHERE key = 'victim'");
+    assert_code(syn_store_put(store, "victim", value, NULL, &err), SYN_E_CORRUPT, &err);
+    assert_non_null(strstr(err.msg, "victim"));
+    put(store, "other", "works");
+    syn_store_close(store);
+}
+
 static void
 keeps_a_second_opener_out(void **state)
 {
@@ -256,6 +313,7 @@ answers_hot_keys_from_memory(void **state)
 
     (void)state;
     put(store, "hot", "1");
+    raw_sql("UPDATE history SET value = 'damaged'"); /* what was written needs no reading */
     for (size_t i = 0; i < 2; i++)
         assert_done(syn_store_get(store, "hot", &docs[i], &err), &err);
     assert_ptr_equal(docs[0], docs[1]);
@@ -265,6 +323,53 @@ answers_hot_keys_from_memory(void **state)
     for (size_t i = 0; i < 3; i++)
         syn_store_doc_unref(docs[i]);
     syn_store_close(store);
+}
+
+struct burst {
+    struct syn_store *store;
+    atomic_int older;
+    atomic_int done;
+};
+
+static void
+burst_done(void *arg, int rc, const struct syn_store_result *result, const struct syn_err *why)
+{
+    struct burst *burst = arg;
+    const struct syn_store_doc *doc;
+    struct syn_err ignored;
+
+    (void)why;
+    bool there = rc == SYN_OK && syn_store_get(burst->store, "k", &doc, &ignored) == SYN_OK;
+    if (!there || doc->mod_revision < result->revision)
+        atomic_fetch_add(&burst->older, 1);
+    if (there)
+        syn_store_doc_unref(doc);
+    atomic_fetch_add(&burst->done, 1);
+}
+
+/* A group writes one key many times over; whoever was answered finds his own or a newer one. */
+static void
+remembers_the_newest_of_a_group(void **state)
+{
+    enum { PUTS = 640 };
+    struct burst burst = {.store = opened()};
+    const struct syn_store_doc *doc;
+    char text[PUTS][16];
+
+    (void)state;
+    for (int i = 0; i < PUTS; i++) {
+        (void)snprintf(text[i], sizeof(text[i]), "%d", i);
+        struct syn_store_op op = {
+            .kind = SYN_STORE_PUT, .key = "k", .value = text[i], .len = strlen(text[i])};
+        assert_done(syn_store_txn_async(burst.store, &op, 1, burst_done, &burst, &err), &err);
+    }
+    while (atomic_load(&burst.done) < PUTS)
+        (void)usleep(1000);
+    assert_int_equal(atomic_load(&burst.older), 0);
+    assert_done(syn_store_get(burst.store, "k", &doc, &err), &err);
+    assert_string_equal(doc->value, "639");
+    syn_store_doc_unref(doc);
+    syn_store_close(burst.store);
 }
 
 enum { DOC_LEN = 60000 };
@@ -332,15 +437,7 @@ trims_history_by_itself(void **state)
     assert_done(syn_store_verify(store, &err), &err);
     syn_store_close(store);
     syn_store_recorder_free(recorder);
-    sqlite3 *sql = NULL;
-    sqlite3_stmt *stmt = NULL;
-    assert_int_equal(sqlite3_open(path, &sql), SQLITE_OK);
-    assert_int_equal(sqlite3_prepare_v2(sql, "SELECT count(*) FROM history", -1, &stmt, NULL),
-                     SQLITE_OK);
-    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
-    assert_in_range(sqlite3_column_int64(stmt, 0), 131, 1 + 30 + 100 + 4 * 100 + 64);
-    sqlite3_finalize(stmt);
-    sqlite3_close(sql);
+    assert_in_range(raw_number("SELECT count(*) FROM history"), 131, 1 + 30 + 100 + 4 * 100 + 64);
 }
 
 struct slow {
@@ -629,8 +726,11 @@ main(void)
         cmocka_unit_test_setup(refuses_a_missing_folder, fresh),
         cmocka_unit_test_setup(keeps_the_wal_of_a_lost_file, fresh),
         cmocka_unit_test_setup(notices_flipped_bits, fresh),
+        cmocka_unit_test_setup(keeps_the_pages_of_an_older_store, fresh),
+        cmocka_unit_test_setup(notices_a_lost_entry, fresh),
         cmocka_unit_test_setup(keeps_a_second_opener_out, fresh),
         cmocka_unit_test_setup(answers_hot_keys_from_memory, fresh),
+        cmocka_unit_test_setup(remembers_the_newest_of_a_group, fresh),
         cmocka_unit_test_setup(bounds_its_cache, fresh),
         cmocka_unit_test_setup(trims_history_by_itself, fresh),
         cmocka_unit_test_setup(carries_slow_watches, fresh),

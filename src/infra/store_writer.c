@@ -33,8 +33,8 @@ struct syn_store_writer {
     size_t bytes;
     /* Of whoever set `busy`: */
     struct syn_store_group group;
-    int checkpoint_pages;
-    int64_t trim_at; /* revision from which on trimming is considered */
+    int64_t checkpoint_bytes; /* of WAL, from which on a checkpoint is due */
+    int64_t trim_at;          /* revision from which on trimming is considered */
 };
 
 /* Requests */
@@ -166,11 +166,11 @@ write_group(struct syn_store_writer *writer, struct syn_store_request **group, s
 static bool
 checkpoint_due(const struct syn_store_writer *writer)
 {
-    return writer->group.parts.db->wal_pages >= writer->checkpoint_pages;
+    return writer->group.parts.db->wal_bytes > writer->checkpoint_bytes;
 }
 
 /* Bring the database file up to date. A failure, or a reader in the way, costs nothing but a longer
- * WAL: it is tried again after as many pages more. */
+ * WAL: it is tried again after as many bytes more. */
 static void
 checkpoint(struct syn_store_writer *writer)
 {
@@ -180,9 +180,9 @@ checkpoint(struct syn_store_writer *writer)
 
     int code = sqlite3_wal_checkpoint_v2(db->sql, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages, &done);
     bool whole = code == SQLITE_OK && done == pages;
-    writer->checkpoint_pages = writer->group.parts.wal_pages_max + (whole ? 0 : db->wal_pages);
+    writer->checkpoint_bytes = writer->group.parts.wal_bytes_max + (whole ? 0 : db->wal_bytes);
     if (whole)
-        db->wal_pages = 0;
+        db->wal_bytes = 0;
 }
 
 static int64_t
@@ -346,7 +346,7 @@ syn_store_writer_new(const struct syn_store_writer_parts *parts,
     if (!writer)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the store's writer");
     writer->tail = &writer->head;
-    writer->checkpoint_pages = parts->wal_pages_max;
+    writer->checkpoint_bytes = parts->wal_bytes_max;
     int rc = syn_store_group_init(&writer->group, parts, err);
     if (rc < 0) {
         syn_free(writer);

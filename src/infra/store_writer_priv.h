@@ -32,7 +32,7 @@ struct syn_store_writer_parts {
     atomic_int_least64_t *compacted; /* history up to here is gone */
     int64_t history_max;
     int64_t lease_grace_ms;
-    int wal_pages_max;
+    int64_t wal_bytes_max;
 };
 
 struct syn_store_writer;
