@@ -157,6 +157,8 @@ check_sample(const struct syn_sample *sample, struct syn_err *err)
     if (rc == 0)
         rc = check_range(sample->used.scratch_used_bytes, INT64_MAX, "used", "scratch_used_bytes",
                          err);
+    if (rc == 0)
+        rc = check_range(sample->used.throttled_ms, INT64_MAX, "used", "throttled_ms", err);
     return rc < 0 ? syn_err_wrap(err, rc, "sample %lld", (long long)sample->seq) : SYN_OK;
 }
 
@@ -178,17 +180,35 @@ check_next(int64_t seq, int64_t to_ms, const struct syn_sample *sample, struct s
     return SYN_OK;
 }
 
+/* Times add up, of sizes the largest counts. */
+static int
+add_observed(const struct syn_observed *used, struct syn_observed *total, struct syn_err *err)
+{
+    struct syn_observed next = {
+        .memory_peak_bytes = SYN_MAX(total->memory_peak_bytes, used->memory_peak_bytes),
+        .scratch_used_bytes = SYN_MAX(total->scratch_used_bytes, used->scratch_used_bytes),
+    };
+
+    if (__builtin_add_overflow(total->cpu_ms, used->cpu_ms, &next.cpu_ms) ||
+        __builtin_add_overflow(total->throttled_ms, used->throttled_ms, &next.throttled_ms))
+        return SYN_FAIL(err, SYN_E_LIMIT, "the CPU time used overflows");
+    *total = next;
+    return SYN_OK;
+}
+
 int
 syn_meter_add(struct syn_meter *meter, const struct syn_sample *sample, struct syn_err *err)
 {
-    int64_t cpu_ms = 0;
+    struct syn_observed used = meter->used;
     int rc = check_sample(sample, err);
 
     if (rc == 0)
         rc = check_next(meter->seq, meter->to_ms, sample, err);
-    if (rc == 0 && __builtin_add_overflow(meter->used.cpu_ms, sample->used.cpu_ms, &cpu_ms))
-        rc = SYN_FAIL(err, SYN_E_LIMIT, "sample %lld: the CPU time used overflows",
-                      (long long)sample->seq);
+    if (rc == 0) {
+        rc = add_observed(&sample->used, &used, err);
+        if (rc < 0)
+            return syn_err_wrap(err, rc, "sample %lld", (long long)sample->seq);
+    }
     if (rc == 0)
         rc = syn_usage_add_capacity(&meter->usage, &sample->reserved,
                                     sample->to_ms - sample->from_ms, err);
@@ -198,11 +218,7 @@ syn_meter_add(struct syn_meter *meter, const struct syn_sample *sample, struct s
         meter->from_ms = sample->from_ms;
     meter->seq = sample->seq;
     meter->to_ms = sample->to_ms;
-    meter->used.cpu_ms = cpu_ms;
-    meter->used.memory_peak_bytes =
-        SYN_MAX(meter->used.memory_peak_bytes, sample->used.memory_peak_bytes);
-    meter->used.scratch_used_bytes =
-        SYN_MAX(meter->used.scratch_used_bytes, sample->used.scratch_used_bytes);
+    meter->used = used;
     return SYN_OK;
 }
 
@@ -243,18 +259,28 @@ get_text(const json_t *doc, const char *path, const char *key, char *out, size_t
     return rc;
 }
 
+/* `throttled_ms` stands there when it is not zero: what was signed before there was such a field
+ * keeps its bytes. */
 static int
 encode_observed(const struct syn_observed *used, json_t **ret, struct syn_err *err)
 {
-    return syn_json_pack(ret, err, "{s:I, s:I, s:I}", "cpu_ms", (json_int_t)used->cpu_ms,
-                         "memory_peak_bytes", (json_int_t)used->memory_peak_bytes,
-                         "scratch_used_bytes", (json_int_t)used->scratch_used_bytes);
+    SYN_JSON(doc);
+    int rc = syn_json_pack(&doc, err, "{s:I, s:I, s:I}", "cpu_ms", (json_int_t)used->cpu_ms,
+                           "memory_peak_bytes", (json_int_t)used->memory_peak_bytes,
+                           "scratch_used_bytes", (json_int_t)used->scratch_used_bytes);
+
+    if (rc == 0 && used->throttled_ms != 0)
+        rc = syn_json_set_i64(doc, "throttled_ms", used->throttled_ms, err);
+    if (rc == 0)
+        *ret = SYN_TAKE(doc);
+    return rc;
 }
 
 static int
 decode_observed(const json_t *doc, struct syn_observed *used, struct syn_err *err)
 {
-    static const char *const known[] = {"cpu_ms", "memory_peak_bytes", "scratch_used_bytes", NULL};
+    static const char *const known[] = {"cpu_ms", "memory_peak_bytes", "scratch_used_bytes",
+                                        "throttled_ms", NULL};
     json_t *obj;
     int rc = syn_json_get_obj(doc, "sample", "used", &obj, err);
 
@@ -268,6 +294,8 @@ decode_observed(const json_t *doc, struct syn_observed *used, struct syn_err *er
     if (rc == 0)
         rc = syn_json_get_i64(obj, "used", "scratch_used_bytes", 0, INT64_MAX,
                               &used->scratch_used_bytes, err);
+    if (rc == 0 && json_object_get(obj, "throttled_ms"))
+        rc = syn_json_get_i64(obj, "used", "throttled_ms", 1, INT64_MAX, &used->throttled_ms, err);
     return rc;
 }
 

@@ -28,8 +28,8 @@ sums_are_capacity_times_time(void **state)
     capacity.gpus = 2;
     (void)syn_str_copy(capacity.gpu_model, sizeof(capacity.gpu_model), "h100");
     second = test_sample(2, T0 + 1000, T0 + 1500, &capacity); /* resized: GPUs were added */
-    first.used = (struct syn_observed){700, 123, 9};
-    second.used = (struct syn_observed){200, 99, 10};
+    first.used = (struct syn_observed){700, 123, 9, 30};
+    second.used = (struct syn_observed){200, 99, 10, 4};
     assert_done(syn_meter_init(&meter, "inst-1", &err), &err);
     assert_done(syn_meter_add(&meter, &first, &err), &err);
     assert_done(syn_meter_add(&meter, &second, &err), &err);
@@ -43,6 +43,7 @@ sums_are_capacity_times_time(void **state)
     assert_int_equal(meter.used.cpu_ms, 900);
     assert_int_equal(meter.used.memory_peak_bytes, 123);
     assert_int_equal(meter.used.scratch_used_bytes, 10);
+    assert_int_equal(meter.used.throttled_ms, 34);
 }
 
 static void
@@ -182,6 +183,9 @@ cutting_changes_nothing(void **state)
 /* ---- documents ---- */
 
 #define USED "\"used\":{\"cpu_ms\":1,\"memory_peak_bytes\":2,\"scratch_used_bytes\":3}"
+#define THROTTLED(ms)                                                          \
+    "\"used\":{\"cpu_ms\":1,\"memory_peak_bytes\":2,\"scratch_used_bytes\":3," \
+    "\"throttled_ms\":" ms "}"
 #define RESERVED                                                                    \
     "\"reserved\":{\"cpu_millicores\":1000,\"memory_bytes\":5,\"scratch_bytes\":6," \
     "\"gpu_model\":\"\",\"gpus\":0}"
@@ -203,6 +207,11 @@ static const struct {
     {REPORT(S2, "ab"), SYN_OK, NULL}, /* a later part of the sequence */
     {REPORT(S2 "," S1, "ab"), SYN_E_CONFLICT, "sample 1"},
     {REPORT(S1 "," S1, "ab"), SYN_E_CONFLICT, "sample 1"},
+    {REPORT(SAMPLE("1", "0", "10", RESERVED "," THROTTLED("4")), "ab"), SYN_OK, NULL},
+    {REPORT(SAMPLE("1", "0", "10", RESERVED "," THROTTLED("0")), "ab"), SYN_E_INVALID,
+     "throttled_ms"}, /* one way to write it: what is signed is compared by bytes */
+    {REPORT(SAMPLE("1", "0", "10", RESERVED "," THROTTLED("-1")), "ab"), SYN_E_INVALID,
+     "throttled_ms"},
     {REPORT("", "ab"), SYN_E_INVALID, "samples"},
     {REPORT(S1, ""), SYN_E_INVALID, "signature"},
     {REPORT(S1, "a b"), SYN_E_INVALID, "signature"},

@@ -176,6 +176,9 @@ def shares_of_the_machine(p):
     used = sum(s["used"]["cpu_ms"] for s in samples)
     check(wall >= 3900, "it was to be busy for 4 s:", samples)
     check(0.05 < used / wall < 0.35, f"--cpus 0.25 gave it {used / wall:.2f} of a core")
+    explained = p.json("compute", "train", "explain", job)
+    check(any("limit of 0.25 CPUs" in row["message"] for row in explained["why"]), explained)
+    check(any("--cpus 0.5" in fix for fix in explained["fix"]), explained)
     for option, value, word in (("--cpus", "4000", "insufficient-cpu"),
                                 ("--memory", "900tb", "insufficient-memory"),
                                 ("--scratch", "900tb", "insufficient-scratch")):

@@ -88,7 +88,8 @@ def memory_limit_is_named(p):
     p.wait_end(job)
     equal(reason(p, job), ("failed", "oom-killed"))
     told = p.json("compute", "train", "explain", job)
-    check("memory" in json.dumps(told), told)
+    check(any("the limit is 128 MiB, the peak was" in row["message"] for row in told["why"]), told)
+    check(any("--memory" in fix for fix in told["fix"]), told)
     p.agreed_bill(job)
 
 

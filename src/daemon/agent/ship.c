@@ -177,7 +177,8 @@ to_sample(const struct agt_ship *ship, const struct syn_usage_sample *usage, str
                                .reserved = ship->reserved,
                                .used = {.cpu_ms = usage->cpu_ms,
                                         .memory_peak_bytes = usage->memory_peak_bytes,
-                                        .scratch_used_bytes = usage->scratch_bytes}};
+                                        .scratch_used_bytes = usage->scratch_bytes,
+                                        .throttled_ms = usage->throttled_ms}};
 }
 
 /* Gather samples behind the server's into `report`; *ret_offset is behind the last line taken. */

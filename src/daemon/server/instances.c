@@ -5,6 +5,7 @@
 #include <synor/market/meter.h>
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/life.h>
+#include <synor/workload/training_explain.h>
 
 #include "server_priv.h"
 
@@ -207,6 +208,33 @@ srv_meter_load(struct syn_server *server, const char *instance, struct syn_meter
         return syn_meter_init(ret_meter, instance, err);
     }
     return rc < 0 ? rc : syn_meter_decode(doc, ret_meter, err);
+}
+
+int
+srv_observed(struct syn_server *server, const json_t *job, const json_t *instances,
+             struct syn_training_observed *ret, struct syn_err *err)
+{
+    int64_t run = syn_json_i64(syn_document_status(job), "run", 0);
+    struct syn_training_observed sum = {0};
+    const json_t *instance;
+    size_t i;
+
+    json_array_foreach (instances, i, instance) {
+        struct syn_meter meter;
+        int64_t revision;
+        int rc;
+
+        if (syn_json_i64(syn_document_spec(instance), "run", 0) != run)
+            continue;
+        rc = srv_meter_load(server, syn_document_id(instance), &meter, &revision, err);
+        if (rc < 0)
+            return rc;
+        sum.memory_peak_bytes = SYN_MAX(sum.memory_peak_bytes, meter.used.memory_peak_bytes);
+        sum.throttled_ms += meter.used.throttled_ms;
+        sum.metered_ms += meter.to_ms - meter.from_ms;
+    }
+    *ret = sum;
+    return SYN_OK;
 }
 
 #define CLOCK_SLACK_MS 60000 /* between a node's clock and ours */

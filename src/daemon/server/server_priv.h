@@ -286,9 +286,13 @@ SYN_MUST int srv_storage_claim(struct syn_server *server, struct srv_txn *txn, c
 
 struct syn_meter;
 struct syn_report;
+struct syn_training_observed;
 /** The instance that `{id}` names, if the caller is its node's agent. */
 SYN_MUST int srv_instance_mine(struct syn_server *server, struct syn_http_req *req,
                                json_t **ret_doc, struct syn_err *err);
+/** What the instances of the job's present run were seen to use. */
+SYN_MUST int srv_observed(struct syn_server *server, const json_t *job, const json_t *instances,
+                          struct syn_training_observed *ret, struct syn_err *err);
 /** The instance's meter; a fresh one (revision 0) before the first report. */
 SYN_MUST int srv_meter_load(struct syn_server *server, const char *instance,
                             struct syn_meter *ret_meter, int64_t *ret_revision,

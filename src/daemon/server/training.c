@@ -864,6 +864,8 @@ explain_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
         rc = srv_instances_of(server, syn_document_id(job), &instances, err);
     if (rc == SYN_OK)
         rc = srv_log_tail(server, instances, 20, &lines, err);
+    if (rc == SYN_OK)
+        rc = srv_observed(server, job, instances, &view.observed, err);
     if (rc < 0)
         return rc;
     view.job = job;

@@ -80,6 +80,31 @@ fix_way_out(struct explain *explain, struct syn_err *err)
     return fix_add(explain, err, "%s", row->way_out);
 }
 
+/* A CPU limit that is in the way, in any state after the start. The kernel adds the time up over
+ * the processors, so it may be more than all. */
+static int
+explain_throttling(struct explain *explain, struct syn_err *err)
+{
+    const struct syn_training_observed *observed = &explain->view->observed;
+    int64_t limit = explain->spec.amounts.cpu_millicores;
+    int64_t held_ms = SYN_MIN(observed->throttled_ms, observed->metered_ms);
+    char message[MESSAGE_MAX], cpus[SYN_FORMAT_MAX], held[SYN_FORMAT_MAX], all[SYN_FORMAT_MAX];
+    int rc;
+
+    if (held_ms == 0 || held_ms < observed->metered_ms / 10)
+        return SYN_OK;
+    (void)snprintf(message, sizeof(message),
+                   "it reached its limit of %s CPU%s a worker: held back for %s of %s",
+                   syn_format_cpus(limit, cpus), limit == 1000 ? "" : "s",
+                   syn_format_duration(held_ms, held),
+                   syn_format_duration(observed->metered_ms, all));
+    rc = why_add(explain, "cpu_millicores", NULL, NULL, json_integer(limit), message, err);
+    if (rc < 0)
+        return rc;
+    return fix_add(explain, err, "if it has to be faster, create it with more: --cpus %s",
+                   syn_format_cpus(2 * limit, cpus));
+}
+
 /* ---- pending ---- */
 
 static int
@@ -230,6 +255,8 @@ explain_running(struct explain *explain, struct syn_err *err)
     }
     if (rc == SYN_OK)
         rc = explain_budget(explain, err);
+    if (rc == SYN_OK)
+        rc = explain_throttling(explain, err);
     return rc < 0 ? rc : fix_way_out(explain, err);
 }
 
@@ -253,7 +280,8 @@ fix_resume(struct explain *explain, bool with_budget, struct syn_err *err)
 static int
 explain_oom(struct explain *explain, struct syn_err *err)
 {
-    int64_t limit = explain->spec.amounts.memory_bytes, peak = explain->view->memory_peak_bytes;
+    int64_t limit = explain->spec.amounts.memory_bytes;
+    int64_t peak = explain->view->observed.memory_peak_bytes;
     int64_t more = SYN_MAX(limit, peak);
     char message[MESSAGE_MAX], limit_text[SYN_FORMAT_MAX], peak_text[SYN_FORMAT_MAX];
     int rc;
@@ -306,6 +334,8 @@ explain_failed(struct explain *explain, struct syn_err *err)
     if (rc == SYN_OK && syn_str_eq(explain->reason, "oom-killed"))
         rc = explain_oom(explain, err);
     if (rc == SYN_OK)
+        rc = explain_throttling(explain, err);
+    if (rc == SYN_OK)
         rc = fix_way_out(explain, err);
     if (rc == SYN_OK)
         rc = fix_add(explain, err, "read the logs: synor compute train logs %s", explain->id);
@@ -326,6 +356,8 @@ explain_stopped(struct explain *explain, struct syn_err *err)
         rc = why_add(explain, "budget", NULL, NULL, json_string(syn_json_str(cost, "budget", "0")),
                      message, err);
     }
+    if (rc == SYN_OK)
+        rc = explain_throttling(explain, err);
     return rc < 0 ? rc : fix_resume(explain, budget, err);
 }
 
@@ -335,6 +367,8 @@ explain_succeeded(struct explain *explain, struct syn_err *err)
     const json_t *result = json_object_get(explain->status, "result");
     int rc = why_reason(explain, err);
 
+    if (rc == SYN_OK)
+        rc = explain_throttling(explain, err);
     if (rc < 0 || !json_is_object(result))
         return rc;
     return fix_add(explain, err, "fetch the result: synor storage get synor://%s ./result",

@@ -128,7 +128,7 @@ test_failures_and_stops(void **state)
     world_report_all(world, "exited", "oom-killed", 137);
     world_step(world);
     view = view_of(world);
-    view.memory_peak_bytes = INT64_C(3) << 30;
+    view.observed.memory_peak_bytes = INT64_C(3) << 30;
     check_explain(&view, "the limit is 2 GiB, the peak was 3 GiB", "--memory 4608mb");
     assert_done(syn_training_resume(world->job, -1, &err), &err);
     world_step(world);
@@ -150,6 +150,44 @@ test_failures_and_stops(void **state)
     view = view_of(world);
     check_explain(&view, "stopped on request", "synor compute train resume train-abc");
     world_free(world);
+}
+
+/* A CPU limit that is in the way is told in every state after the start, a little of it is not. */
+static void
+test_a_reached_cpu_limit_is_told(void **state)
+{
+    static const char *const ends[] = {"completed", "failed", "stopped"};
+    static const char *const states[] = {"succeeded", "failed", "stopped"};
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(ends); i++) {
+        struct world *world = world_new(WORLD_SPEC_SMALL);
+        struct syn_training_explain_view view;
+        struct syn_err err;
+        SYN_JSON(answer);
+
+        world_step(world);
+        world_report_all(world, "running", "running", -1);
+        world_step(world);
+        view = view_of(world);
+        view.observed = (struct syn_training_observed){.throttled_ms = 6000, .metered_ms = 20000};
+        check_explain(&view, "its limit of 1 CPU a worker: held back for 6.0s of 20.0s",
+                      "--cpus 2");
+        if (i == 2)
+            assert_done(syn_training_request_stop(world->job, -1, &err), &err);
+        world_step(world);
+        world_report_all(world, "exited", ends[i], i == 0 ? 0 : 1);
+        world_step(world);
+        view.job = world->job;
+        assert_string_equal(syn_document_state(world->job), states[i]);
+        check_explain(&view, "held back for 6.0s of 20.0s", "--cpus 2");
+        view.observed.throttled_ms = 90000; /* on several processors */
+        check_explain(&view, "held back for 20.0s of 20.0s", NULL);
+        view.observed.throttled_ms = 1900;
+        assert_done(syn_training_explain(&view, &answer, &err), &err);
+        assert_false(list_says(json_object_get(answer, "why"), "held back"));
+        world_free(world);
+    }
 }
 
 static struct syn_pricebook *
@@ -277,6 +315,7 @@ main(void)
         cmocka_unit_test(test_quota_is_explained_and_planned),
         cmocka_unit_test(test_from_start_to_success),
         cmocka_unit_test(test_failures_and_stops),
+        cmocka_unit_test(test_a_reached_cpu_limit_is_told),
         cmocka_unit_test(test_plans),
         cmocka_unit_test(test_shortage_of_memory),
     };

@@ -47,6 +47,7 @@ struct syn_observed {
     int64_t cpu_ms;
     int64_t memory_peak_bytes;
     int64_t scratch_used_bytes;
+    int64_t throttled_ms; /* held back by the CPU limit, on all CPUs together */
 };
 
 struct syn_sample {
@@ -74,7 +75,7 @@ struct syn_meter {
     int64_t from_ms; /* of the first sample */
     int64_t to_ms;   /* of the last sample */
     struct syn_usage_sum usage;
-    struct syn_observed used; /* cpu_ms summed, the others their maximum */
+    struct syn_observed used; /* the times summed, of the others the maximum */
 };
 
 /** Samples as a node reports them. `samples` has `count` elements and belongs to the report. */

@@ -10,9 +10,13 @@
 /** What there is to explain from. Borrowed for the call. */
 struct syn_training_explain_view {
     const json_t *job;
-    const json_t *instances;   /* its instance documents; NULL is none */
-    const json_t *last_lines;  /* array of text: the end of the failed rank's log; NULL is none */
-    int64_t memory_peak_bytes; /* of the rank that failed; 0 when nobody measured it */
+    const json_t *instances;  /* its instance documents; NULL is none */
+    const json_t *last_lines; /* array of text: the end of the failed rank's log; NULL is none */
+    struct syn_training_observed {
+        int64_t memory_peak_bytes; /* the largest of its ranks */
+        int64_t throttled_ms;      /* all ranks together: held back by the CPU limit, of */
+        int64_t metered_ms;
+    } observed; /* in the present run; zeros when nothing was measured */
     const struct syn_cluster *cluster;
     const struct syn_quota *quota; /* the account's; NULL is no limit */
     int64_t now_ms;
