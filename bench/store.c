@@ -7,6 +7,7 @@
  *
  *     store [FOLDER]       FOLDER must be on a disk; default /var/tmp */
 #include <pthread.h>
+#include <semaphore.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
 #include <unistd.h>
@@ -264,7 +265,8 @@ struct flight {
     double until_s;
     atomic_uint_fast64_t submitted;
     atomic_int puts;
-    atomic_int under_way;
+    atomic_int under_way; /* and one for who waits */
+    sem_t over;
 };
 
 static void submit_one(struct flight *flight);
@@ -280,7 +282,8 @@ flight_done(void *arg, int rc, const struct syn_store_result *result, const stru
     atomic_fetch_add(&flight->puts, 1);
     if (now_s() < flight->until_s)
         submit_one(flight);
-    atomic_fetch_sub(&flight->under_way, 1);
+    if (atomic_fetch_sub(&flight->under_way, 1) == 1)
+        sem_post(&flight->over);
 }
 
 static void
@@ -301,13 +304,17 @@ static double
 our_put_async(void)
 {
     double start = now_s();
-    struct flight flight = {.until_s = start + PUT_S};
+    struct flight flight = {.until_s = start + PUT_S, .under_way = 1};
 
+    sem_init(&flight.over, 0, 0);
     for (int i = 0; i < GROUP; i++)
         submit_one(&flight);
-    while (atomic_load(&flight.under_way) > 0)
-        usleep(200);
-    return atomic_load(&flight.puts) / (now_s() - start);
+    if (atomic_fetch_sub(&flight.under_way, 1) > 1)
+        while (sem_wait(&flight.over) != 0)
+            ;
+    double rate = atomic_load(&flight.puts) / (now_s() - start);
+    sem_destroy(&flight.over);
+    return rate;
 }
 
 static double

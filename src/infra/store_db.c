@@ -711,7 +711,7 @@ syn_store_db_prepare(struct syn_store_db *db, struct syn_err *err)
     int rc = check_schema(db, &fresh, err);
 
     if (rc == SYN_OK && fresh) /* an older store keeps its 4096 */
-        rc = exec(db, "PRAGMA page_size = 8192", "opening", err);
+        rc = exec(db, "PRAGMA page_size = 16384", "opening", err);
     if (rc == SYN_OK)
         rc = ask(db, "PRAGMA journal_mode = WAL", NULL, mode, err);
     if (rc == SYN_OK)

@@ -11,7 +11,7 @@
 #include <synor/base/test.h>
 #include <synor/infra/store_sqlite.h>
 
-/* Bytes of a document, less its number: two make about two pages. */
+/* Bytes of a document, less its number: five make about a page. */
 #define VALUE 3000
 
 static char path[512];
