@@ -7,7 +7,7 @@ import re
 import socket
 import threading
 
-from harness import case, check, equal, job_folder, need_sandbox, run, wait_until
+from harness import Skip, case, check, equal, job_folder, need_sandbox, run, wait_until
 
 # Tries everything, and says "reached NAME" for what it gets at. Runs by the host's python.
 PRY = r'''
@@ -144,11 +144,34 @@ except OSError as error:
 
 @case
 def a_fork_bomb_stays_within(p):
-    job = p.create(job_folder(p.home, BOMB, entry="bomb.py"), "--stop-grace", "1s", "--time-limit",
-                   "60s", "--memory", "1gb", framework="pytorch")["id"]
+    for sandbox in need_sandbox(p):
+        job = p.create(job_folder(p.home, BOMB, entry="bomb.py"), "--stop-grace", "1s",
+                       "--time-limit", "60s", "--memory", "256mb", "--isolation", sandbox)["id"]
+        done = p.wait_end(job)
+        equal(done["status"]["state"], "failed", p.logs(job))
+        check(done["status"]["reason"] in ("pids-limit", "oom-killed"), done["status"])
+
+
+# Threads count as processes do, and take little memory: this limit is the first that it meets.
+THREADS = """
+import threading, time
+for n in range(20000):
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+"""
+
+
+@case
+def too_many_processes_are_named(p):
+    if "runc" not in need_sandbox(p):
+        raise Skip("gVisor ends as a whole when it has no thread left")
+    job = p.create(job_folder(p.home, THREADS, entry="threads.py"), "--memory", "1gb",
+                   "--isolation", "runc")["id"]
     done = p.wait_end(job)
-    equal(done["status"]["state"], "failed", p.logs(job))
-    check(done["status"]["reason"] in ("pids-limit", "oom-killed", "exit-nonzero"), done["status"])
+    equal(done["status"]["reason"], "pids-limit", p.logs(job))
+    check("can't start new thread" in p.logs(job), p.logs(job))
+    told = p.json("compute", "train", "explain", job)
+    check(any("processes" in row["message"] for row in told["why"]), told)
+    check("start fewer worker processes" in told["fix"], told)
 
 
 @case
