@@ -134,14 +134,15 @@ syn_cli_complete_bash(const struct syn_cli_table *table, struct syn_buf *out)
 void
 syn_cli_complete_zsh(const struct syn_cli_table *table, struct syn_buf *out)
 {
-    syn_buf_adds(out, "#compdef synor\n"
-                      "# zsh completion for synor; put it into a folder of $fpath as _synor\n"
-                      "_synor() {\n"
-                      "    local previous=\"$words[CURRENT-1]\" word\n"
-                      "    local -a typed=(\"${(@)words[2,CURRENT-1]}\")\n"
-                      "    local verb=''\n"
-                      "    for word in $typed; do\n"
-                      "        case \"${verb:+$verb }$word\" in\n        ");
+    syn_buf_adds(
+        out, "#compdef synor\n"
+             "# zsh completion for synor; put it into a folder of $fpath as _synor, or source it\n"
+             "_synor() {\n"
+             "    local previous=\"$words[CURRENT-1]\" word\n"
+             "    local -a typed=(\"${(@)words[2,CURRENT-1]}\")\n"
+             "    local verb=''\n"
+             "    for word in $typed; do\n"
+             "        case \"${verb:+$verb }$word\" in\n        ");
     known_paths(table, out);
     syn_buf_adds(out, ") verb=\"${verb:+$verb }$word\" ;;\n        esac\n    done\n"
                       "    _synor_words \"$verb\" \"$previous\"\n"
@@ -149,8 +150,11 @@ syn_cli_complete_zsh(const struct syn_cli_table *table, struct syn_buf *out)
                       "_synor_words() {\n"
                       "    local verb=\"$1\" previous=\"$2\"\n");
     tables(table, out);
-    syn_buf_adds(out, "    [[ -z \"$offers\" ]] || compadd -- ${=offers}\n"
-                      "    [[ -z \"$files\" ]] || _files\n"
-                      "}\n"
-                      "compdef _synor synor\n");
+    syn_buf_adds(out,
+                 "    [[ -z \"$offers\" ]] || compadd -- ${=offers}\n"
+                 "    [[ -z \"$files\" ]] || _files\n"
+                 "}\n"
+                 "# loaded from $fpath this is the first completion itself; sourced it is not\n"
+                 "if [[ \"${funcstack[1]}\" == _synor ]]; then _synor; "
+                 "else compdef _synor synor; fi\n");
 }

@@ -1,4 +1,4 @@
-"""Completion as a person has it: keys typed into a real bash on a terminal.
+"""Completion as a person has it: keys typed into a real bash and a real zsh on a terminal.
 
     completion.py SYNOR
 
@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 # What is typed, and the words that must come of it.
@@ -57,44 +58,63 @@ def check_syntax(synor, shell):
     return done.stderr if done.returncode else None
 
 
-def main():
-    synor = os.path.abspath(sys.argv[1])
-    number = failures = 0
-    for shell in ("bash", "zsh"):
-        number += 1
-        if not shutil.which(shell):
-            print(f"ok {number} - syntax of {shell} # SKIP {shell} is not installed")
+# Makes the shell say nothing but what it is asked for, with completion as a person has it.
+ZSH = ("PS1=; PS2=; RPS1=; unsetopt beep prompt_sp prompt_cr; unset zle_bracketed_paste; "
+       "autoload -Uz compinit; ")
+SET_UP = {
+    "bash": (["bash", "--norc", "--noprofile", "-i"],
+             "stty -echo; PS1=; PS2=; unset PROMPT_COMMAND; bind 'set bell-style none'; "
+             "bind 'set enable-bracketed-paste off'; source <('{synor}' completion bash)"),
+    "zsh": (["zsh", "-f", "-i"],
+            ZSH + "'{synor}' completion zsh >_synor; fpath=(\"$PWD\" $fpath); compinit -u -D"),
+    "zsh, sourced": (["zsh", "-f", "-i"],
+                     ZSH + "compinit -u -D; source <('{synor}' completion zsh)"),
+}
+
+
+def type_in(shell, synor):
+    """[(typed, words that came), ...], typed into this shell on a terminal."""
+    command, set_up = SET_UP[shell]
+    with tempfile.TemporaryDirectory() as folder:
+        open(os.path.join(folder, "half-a-name.txt"), "w", encoding="utf-8").close()
+        pid, fd = pty.fork()
+        if pid == 0:
+            os.environ.update({"TERM": "dumb", "LC_ALL": "C.UTF-8", "INPUTRC": "/dev/null"})
+            os.chdir(folder)
+            os.execvp(command[0], command)
+        try:
+            os.write(fd, (set_up.format(synor=synor) + "; synor() { printf 'words<%s>\\n' \"$*\"; }; "
+                          "printf 'set%s\\n' up\n").encode())
+            read_until(fd, "setup\\b")
+            return list(type_rows(fd))
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            os.close(fd)
+
+
+def cases(synor):
+    """(name, None or what is wrong, None or why it was skipped)"""
+    for shell in SET_UP:
+        program = SET_UP[shell][0][0]
+        if not shutil.which(program):
+            yield f"completion of {shell}", None, f"{program} is not installed"
             continue
-        problem = check_syntax(synor, shell)
+        yield f"syntax of {shell}", check_syntax(synor, program), None
+        for (typed, came), (_, want) in zip(type_in(shell, synor), ROWS):
+            yield (f"{shell}: {typed}",
+                   None if came == want else f"came \"{came}\", want \"{want}\"", None)
+
+
+def main():
+    number = failures = 0
+    for name, problem, skipped in cases(os.path.abspath(sys.argv[1])):
+        number += 1
         failures += problem is not None
-        print(f"{'not ok' if problem else 'ok'} {number} - syntax of {shell}")
+        print(f"{'not ok' if problem else 'ok'} {number} - {name}"
+              f"{f' # SKIP {skipped}' if skipped else ''}")
         if problem:
             print(f"# {problem}")
-    pid, fd = pty.fork()
-    if pid == 0:
-        os.environ.update({"TERM": "dumb", "LC_ALL": "C.UTF-8", "INPUTRC": "/dev/null"})
-        folder = os.environ.get("MESON_TEST_FOLDER", "/")
-        os.chdir(folder)
-        os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
-    try:
-        setup = ("stty -echo; PS1=; PS2=; unset PROMPT_COMMAND; bind 'set bell-style none'; "
-                 "bind 'set enable-bracketed-paste off'; "
-                 "cd \"$(mktemp -d)\"; touch half-a-name.txt; "
-                 f"source <('{synor}' completion bash); "
-                 "synor() { printf 'words<%s>\\n' \"$*\"; }; printf 'set%s\\n' up\n")
-        os.write(fd, setup.encode())
-        read_until(fd, "setup")
-        for (typed, came), (_, want) in zip(type_rows(fd), ROWS):
-            number += 1
-            failures += came != want
-            print(f"{'ok' if came == want else 'not ok'} {number} - {typed}")
-            if came != want:
-                print(f"# came \"{came}\", want \"{want}\"")
-        os.write(fd, b"rm -rf \"$PWD\"; exit\n")
-    finally:
-        time.sleep(0.2)
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
     print(f"1..{number}")
     return 1 if failures else 0
 
