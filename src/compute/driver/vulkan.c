@@ -319,11 +319,11 @@ vk_open(const struct syn_driver_options *options, struct syn_driver **ret_driver
     if (rc == SYN_E_NOTFOUND)
         rc = SYN_DRV_ABSENT;
     rc = rc != SYN_OK ? rc : begin(driver, get, err);
-    syn_vk_compiler_open(&driver->compiler);
     if (rc != SYN_OK) {
-        vk_close(&driver->base);
+        syn_free(driver);
         return rc;
     }
+    syn_vk_compiler_open(&driver->compiler);
     *ret_driver = &driver->base;
     return SYN_OK;
 }

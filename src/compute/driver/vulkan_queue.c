@@ -56,7 +56,8 @@ struct vk_cmd {
     size_t waits_count;
     struct syn_dev_event *signal;
     struct syn_dev_span span;
-    bool begun; /* its first piece has run: span.start_ns is set */
+    bool begun;           /* its first piece has run: span.start_ns is set */
+    uint64_t start_ticks; /* then: what the device's counter said */
     unsigned char args[];
 };
 
@@ -229,7 +230,8 @@ batch_run(struct vk_queue *queue)
     return result;
 }
 
-/* The device's times of the pieces, as spans of their commands. */
+/* The device's times of the pieces, as spans of their commands. The counter may have few bits: a
+ * span's length is right across its end, its place on the line begins anew there. */
 static VkResult
 batch_times(struct vk_queue *queue)
 {
@@ -248,9 +250,12 @@ batch_times(struct vk_queue *queue)
     for (unsigned i = 0; result == VK_SUCCESS && i < queue->pieces_count; i++) {
         struct vk_cmd *cmd = queue->pieces[i].cmd;
 
-        if (!cmd->begun)
+        if (!cmd->begun) {
+            cmd->start_ticks = ticks[i][0];
             cmd->span.start_ns = (int64_t)((double)(ticks[i][0] & mask) * ns);
-        cmd->span.end_ns = (int64_t)((double)(ticks[i][1] & mask) * ns);
+        }
+        cmd->span.end_ns =
+            cmd->span.start_ns + (int64_t)((double)((ticks[i][1] - cmd->start_ticks) & mask) * ns);
         cmd->begun = true;
     }
     return result;
@@ -784,7 +789,7 @@ syn_vk_fill(struct syn_dev_buf *buf, uint64_t offset, uint64_t bytes, uint8_t va
     return give_take(cmd, how, err);
 }
 
-/* Arguments as a structure of C's. `out` NULL: only how long it is. */
+/* Arguments where the shader reads them. `out` NULL: only how long they are. */
 static uint64_t
 write_args(const struct syn_dev_launch *launch, unsigned char *out)
 {
@@ -802,7 +807,7 @@ write_args(const struct syn_dev_launch *launch, unsigned char *out)
             value = &address;
             bytes = sizeof(address);
         }
-        at = syn_vk_text_place(at, bytes);
+        at = syn_vk_text_place(at);
         if (out)
             memcpy(out + at, value, bytes);
         at += bytes;
