@@ -27,10 +27,7 @@
 static const char *
 result_name(ze_result result)
 {
-    static const struct {
-        ze_result result;
-        const char *name;
-    } names[] = {
+    static const struct syn_code_name names[] = {
         {ZE_DEVICE_LOST, "device lost"},
         {ZE_OUT_OF_HOST_MEMORY, "out of host memory"},
         {ZE_OUT_OF_DEVICE_MEMORY, "out of device memory"},
@@ -50,11 +47,7 @@ result_name(ze_result result)
         {ZE_INVALID_ARGUMENT_SIZE, "invalid kernel argument size"},
     };
 
-    for (size_t i = 0; i < SYN_LEN(names); i++) {
-        if (names[i].result == result)
-            return names[i].name;
-    }
-    return "error";
+    return syn_code_name(names, SYN_LEN(names), result, "error");
 }
 
 int
@@ -273,15 +266,10 @@ describe_place(const struct ze_api *api, const struct syn_ze_card *card,
                struct syn_device_info *ret)
 {
     struct ze_pci_properties pci = {.type = ZE_TYPE_PCI};
-    char hex[33];
 
-    syn_hex_encode(card->properties.uuid, 16, hex);
-    (void)snprintf(ret->uuid, sizeof(ret->uuid), "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8,
-                   hex + 12, hex + 16, hex + 20);
-    if (!api->pci || api->pci(card->device, &pci) != ZE_SUCCESS)
-        return;
-    (void)snprintf(ret->pci, sizeof(ret->pci), "%04x:%02x:%02x.%x", pci.domain & 0xffffU,
-                   pci.bus & 0xffU, pci.device & 0xffU, pci.function & 0xfU);
+    syn_uuid_write("", card->properties.uuid, ret->uuid, sizeof(ret->uuid));
+    if (api->pci && api->pci(card->device, &pci) == ZE_SUCCESS)
+        syn_pci_write(pci.domain, pci.bus, pci.device, pci.function, ret->pci, sizeof(ret->pci));
 }
 
 static int
