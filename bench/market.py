@@ -4,9 +4,10 @@
     market.py [--rounds N] [--records N] [--only REGEX]
 
 The workloads and the reference book come from the harness `peers/market`, which lies beside the
-project; without it only the figures that need no peer are taken. Everything takes turns in N rounds
-(7), and medians are compared. MARKET_REPLAY names the program
-where it is not build/bench/market-replay; market-auction lies beside it.
+project; without it only the figures that need no peer are taken. Books and reference take turns in N
+rounds (7), and medians are compared; journal and recovery run N times after `steady`, the auction
+five times. MARKET_REPLAY names the program where it is not build/bench/market-replay;
+market-auction lies beside it.
 """
 import argparse
 import os
