@@ -25,6 +25,7 @@ struct tuned {
     struct syn_strategy_opts opts;
     enum goal goal;
     uint32_t slowdown_permille;
+    struct candidate opened; /* when no graph has been shown */
     struct candidate chosen;
     void *inner;
     size_t waiting; /* tasks that `inner` holds */
@@ -110,6 +111,7 @@ tuned_open(const struct syn_platform *platform, const struct syn_strategy_opts *
     tuned->goal = goal;
     tuned->slowdown_permille =
         opts->slowdown_permille != 0 ? opts->slowdown_permille : SLOWDOWN_PERMILLE;
+    tuned->opened = candidate;
     rc = adopt(tuned, &candidate, err);
     if (rc < 0) {
         tuned_close(tuned);
@@ -290,8 +292,10 @@ tuned_graph(void *self, const struct syn_graph_view *graph, uint64_t now_ns, str
     int rc = SYN_OK;
 
     forget(tuned);
+    if (graph->task_count == 0)
+        best = tuned->opened;
     if (tuned->waiting == 0 && tuned->chosen.policy.rank != EFT_DEADLINE) {
-        if (graph->task_count <= REHEARSE_TASKS_MAX) {
+        if (graph->task_count > 0 && graph->task_count <= REHEARSE_TASKS_MAX) {
             if (!remember(tuned, graph))
                 return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a rehearsal");
             graph = &tuned->graph;
