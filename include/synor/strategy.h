@@ -144,6 +144,7 @@ struct syn_graph_view {
     const uint32_t *succ_first;    /* task_count + 1 offsets into succ */
     const uint32_t *succ;          /* topological: a successor's number is higher */
     const uint8_t *ended;          /* by index: not 0 if it has run before; NULL: none has */
+    uint64_t patience_ns;          /* planning that takes longer does not pay; 0: however long */
 };
 
 /** Dials. Zeroed: the defaults. */

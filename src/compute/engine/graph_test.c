@@ -496,6 +496,106 @@ test_refusals(void **state)
     bench_close(&bench);
 }
 
+/* ---- what a strategy is told ---- */
+
+static struct {
+    const struct syn_strategy_ops *inner;
+    unsigned shown, ended, indexed, others;
+    uint32_t tasks, handles, edges;
+    uint64_t patience_ns;
+    bool topological;
+} told;
+
+static int
+told_graph(void *self, const struct syn_graph_view *graph, uint64_t now_ns, struct syn_err *err)
+{
+    if (graph->task_count == 0) {
+        told.ended++;
+        return told.inner->graph(self, graph, now_ns, err);
+    }
+    told.shown++;
+    told.tasks = graph->task_count;
+    told.handles = graph->handle_count;
+    told.edges = graph->succ_first[graph->task_count];
+    told.patience_ns = graph->patience_ns;
+    told.topological = true;
+    for (uint32_t i = 0; i < graph->task_count; i++) {
+        for (uint32_t k = graph->succ_first[i]; k < graph->succ_first[i + 1]; k++)
+            told.topological = told.topological && graph->succ[k] > i;
+        for (uint32_t k = 0; k < graph->tasks[i].access_count; k++) {
+            const char *at = graph->tasks[i].accesses;
+            const struct syn_data_use *use =
+                (const void *)(at + (size_t)k * graph->tasks[i].access_stride);
+
+            told.topological = told.topological && use->handle < graph->handle_count;
+        }
+    }
+    return told.inner->graph(self, graph, now_ns, err);
+}
+
+static int
+told_push(void *self, struct syn_ready *ready, uint64_t now_ns, struct syn_place *ret_place,
+          struct syn_err *err)
+{
+    if (ready->index == SYN_NO_INDEX)
+        told.others++;
+    else
+        told.indexed++;
+    return told.inner->push(self, ready, now_ns, ret_place, err);
+}
+
+static void
+test_strategy_is_told(void **state)
+{
+    struct syn_strategy_ops ops;
+    struct syn_engine_options options = {
+        .devices = "cpu0", .strategy_ops = &ops, .runtime = {.workers = 1}};
+    struct syn_engine_graph *other;
+    struct syn_engine_step step;
+    struct bench bench;
+    struct syn_err err;
+
+    (void)state;
+    memset(&told, 0, sizeof(told));
+    told.inner = syn_strategy_find("heft");
+    assert_non_null(told.inner);
+    ops = *told.inner;
+    ops.graph = told_graph;
+    ops.push = told_push;
+    bench_open(&bench, &options);
+    capture(&bench, &set, 0, 1, 1);
+    capture(&bench, &add, 0, 2, 1); /* beside the first */
+    capture(&bench, &add, 1, 2, 1); /* behind both */
+    for (unsigned run = 1; run <= 3; run++) {
+        assert_done(syn_engine_graph_run(bench.graph, &err), &err);
+        assert_int_equal(told.shown, run);
+        assert_int_equal(told.ended, run);
+    }
+    assert_int_equal(told.tasks, 3);
+    assert_int_equal(told.handles, 3);
+    assert_int_equal(told.edges, 2);
+    assert_true(told.topological);
+    assert_true(told.patience_ns > 0);
+    assert_int_equal(told.indexed, 9);
+    /* One graph at a time: of two at once the later one's calls are like any others. */
+    assert_done(syn_engine_graph_new(bench.engine, &other, &err), &err);
+    step = (struct syn_engine_step){.call = call_of(&bench, &holding, 5, 6, NULL)};
+    step.call.params_count = 0;
+    assert_done(syn_engine_graph_add(other, &step, &err), &err);
+    atomic_store(&held, 1);
+    assert_done(syn_engine_graph_start(other, &err), &err);
+    while (atomic_load(&held) != 2)
+        (void)usleep(100);
+    assert_done(syn_engine_graph_start(bench.graph, &err), &err);
+    atomic_store(&held, 0);
+    assert_done(syn_engine_graph_wait(other, &err), &err);
+    assert_done(syn_engine_graph_wait(bench.graph, &err), &err);
+    assert_int_equal(told.shown, told.ended);
+    assert_int_equal(told.indexed + told.others, 13);
+    other = syn_engine_graph_free(other);
+    bench_close(&bench);
+}
+
 /* ---- loss, and no memory ---- */
 
 /* A device is lost after every number of its calls in turn: results are right, or what could not be
@@ -591,10 +691,11 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_strategy), cmocka_unit_test(test_failure),
-        cmocka_unit_test(test_failure_around), cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_rebind),         cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_loss),           cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_every_strategy),   cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_failure_around),   cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_rebind),           cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_strategy_is_told), cmocka_unit_test(test_loss),
+        cmocka_unit_test(test_no_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

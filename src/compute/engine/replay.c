@@ -31,21 +31,44 @@ static _Thread_local struct syn_engine_task **seeing_to SYN_TLS_FAST;
 
 /* ---- the strategy ---- */
 
+#define PLAN_PART 16 /* of the shortest that a run can take: so long a plan may take */
+
+/* By the estimates of now, if all that computes here shared it well. */
+static uint64_t
+patience_ns(const struct syn_engine_graph *graph)
+{
+    const struct syn_engine *engine = graph->engine;
+    uint64_t sum_ns = 0;
+
+    for (size_t i = 0; i < graph->count; i++) {
+        uint64_t least = SYN_NEVER;
+
+        for (unsigned k = 0; k < engine->platform.class_count; k++) {
+            uint64_t ns = syn_engine_cost(graph->nodes[i].call, k);
+
+            least = SYN_MIN(least, ns);
+        }
+        sum_ns += least;
+    }
+    return SYN_MAX(sum_ns / engine->seats_count / PLAN_PART, 1);
+}
+
 /* A plan that cannot be made is done without. */
 static void
 show(struct syn_engine_graph *graph)
 {
     struct syn_engine *engine = graph->engine;
-    const struct syn_graph_view view = {.task_count = (uint32_t)graph->count,
-                                        .handle_count = (uint32_t)graph->trails_count,
-                                        .tasks = graph->ready,
-                                        .succ_first = graph->first,
-                                        .succ = graph->succ};
+    struct syn_graph_view view = {.task_count = (uint32_t)graph->count,
+                                  .handle_count = (uint32_t)graph->trails_count,
+                                  .tasks = graph->ready,
+                                  .succ_first = graph->first,
+                                  .succ = graph->succ};
     uint64_t now_ns = (uint64_t)syn_clock_ns();
 
     graph->shown = false;
     if (engine->ops->graph == NULL)
         return;
+    view.patience_ns = patience_ns(graph);
     syn_spin_lock(&engine->lock);
     if (engine->shown == NULL) {
         graph->shown = engine->ops->graph(engine->strategy, &view, now_ns, NULL) == SYN_OK;
