@@ -308,7 +308,8 @@ syn_engine_release(struct syn_engine_task *call, bool ok)
  * The core takes those along that wait for a call when it fails. Who is submitted later must hear
  * of it too, or what a program gets would depend on who was faster. So the tensors that a failed
  * call was to write keep its code, until something writes them anew, or until a wait has told of
- * the failure: after that they are what they are. */
+ * the failure: after that they are what they are. Who updates one and ends well does not make up
+ * for another who failed: they commute. */
 
 static void
 note_outcome(const struct syn_engine_task *call, int code)
@@ -320,7 +321,8 @@ note_outcome(const struct syn_engine_task *call, int code)
     for (unsigned i = 0; i < call->uses_count; i++) {
         struct syn_engine_handle *handle;
 
-        if ((call->uses[i].mode & SYN_WRITE) == 0)
+        if ((call->uses[i].mode & SYN_WRITE) == 0 ||
+            (code == 0 && (call->uses[i].mode & SYN_READ) != 0))
             continue;
         handle = syn_tensor_user(syn_tensor_of(call->uses[i].data));
         if (handle == NULL)
