@@ -58,9 +58,9 @@ static void
 work_of(const struct syn_kernel_call *call, struct syn_work *ret_work)
 {
     (void)call;
-    *ret_work = (struct syn_work){.flops = 2.0 * N,
-                                  .read_bytes = 16.0 * N,
-                                  .written_bytes = 8.0 * N,
+    *ret_work = (struct syn_work){.flops = UINT64_C(2) * N,
+                                  .read_bytes = UINT64_C(16) * N,
+                                  .written_bytes = UINT64_C(8) * N,
                                   .dtype = SYN_DTYPE_INT64};
 }
 
