@@ -119,7 +119,7 @@ bench_open(struct bench *bench, const struct syn_engine_options *options)
             syn_tensor_new(syn_engine_memory(bench->engine), &shape, &bench->tensors[i], &err),
             &err);
         for (unsigned k = 0; k < N; k++)
-            bench->want[i][k] = (int64_t)(i * 100 + k);
+            bench->want[i][k] = (int64_t)i * 100 + k;
         assert_done(syn_engine_map(bench->engine, bench->tensors[i], SYN_WRITE, &data, &err), &err);
         memcpy(data, bench->want[i], sizeof(bench->want[i]));
         syn_engine_unmap(bench->engine, bench->tensors[i]);

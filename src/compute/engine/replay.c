@@ -165,7 +165,9 @@ begin(struct syn_engine_task *call)
     call->seat = NULL;
     call->tries = 0;
     call->ready.index = graph->shown ? node->index : SYN_NO_INDEX;
-    call->ready.origin = ours ? (int16_t)self->index : SYN_NO_WORKER;
+    call->ready.origin = SYN_NO_WORKER;
+    if (ours)
+        call->ready.origin = (int16_t)self->index;
     call->ready.deadline_ns =
         node->deadline_ns > 0 ? (uint64_t)(graph->begun_ns + node->deadline_ns) : 0;
 }
