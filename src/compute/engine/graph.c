@@ -257,6 +257,7 @@ syn_engine_graph_add(struct syn_engine_graph *graph, const struct syn_engine_ste
         rc = syn_engine_record_for(graph->engine, wish, &call, err);
     if (rc < 0)
         return rc;
+    assert(call != NULL);
     rc = reserve(graph, call, step->after_count, err);
     if (rc < 0) {
         trails_cut(graph, trails);
