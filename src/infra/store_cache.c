@@ -131,6 +131,7 @@ drop(struct shard *shard, struct syn_store_box **slot)
 {
     struct syn_store_box *box = *slot;
 
+    assert(box);
     *slot = box->next;
     box->next = NULL;
     unlink_use(shard, box);
@@ -152,8 +153,11 @@ add(struct shard *shard, struct syn_store_box *box, uint64_t hash)
     *slot = box;
     link_newest(shard, box);
     shard->bytes += cost(box);
-    while (shard->bytes > SHARD_BYTES)
-        drop(shard, find_slot(shard, shard->oldest->doc.key, shard->oldest->hash));
+    while (shard->bytes > SHARD_BYTES) {
+        const struct syn_store_box *oldest = shard->oldest;
+        assert(oldest); /* something is what fills it */
+        drop(shard, find_slot(shard, oldest->doc.key, oldest->hash));
+    }
 }
 
 const struct syn_store_doc *
