@@ -291,7 +291,8 @@ static int
 node_check(const struct syn_fleet *fleet, const struct syn_fleet_node *node, struct syn_err *err)
 {
     int rc = text_check("a node's name", node->name, err);
-    const int64_t prices[] = {node->price_core, node->price_gib, node->price_card};
+    const int64_t prices[] = {node->price_core, node->price_gib, node->price_card,
+                              node->price_disk};
 
     if (rc < 0)
         return rc;
@@ -328,6 +329,7 @@ class_key_of(const struct syn_fleet_node *node, struct class_key *ret)
     ret->price[0] = node->price_core;
     ret->price[1] = node->price_gib;
     ret->price[2] = node->price_card;
+    ret->price[3] = node->price_disk;
     ret->labels = node->labels;
     ret->region = node->region;
     ret->isolation = node->isolation;
@@ -350,7 +352,7 @@ note_extremes(struct syn_fleet *fleet, const struct class_key *key)
 
     for (uint32_t i = 0; i < key->cards; i++)
         power += fleet->models[key->models[i]].facts.busy_mw;
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < PRICES; i++) {
         more = more || key->price[i] > fleet->price_max[i];
         fleet->price_max[i] = SYN_MAX(fleet->price_max[i], key->price[i]);
     }
@@ -443,8 +445,10 @@ node_set(struct syn_fleet *fleet, uint32_t number, const struct syn_fleet_node *
     fleet->drains -= node->drained && node->running > 0;
     node->here = true;
     node->drained = false;
+    node->closed = wanted->closed;
     count_capacity(fleet, node, 1);
-    index_link(fleet, number);
+    if (!node->closed)
+        index_link(fleet, number);
     fleet->gain++;
     fleet->grown++;
 }
@@ -473,7 +477,8 @@ syn_fleet_put_node(struct syn_fleet *fleet, const struct syn_fleet_node *node, u
     if (rc < 0)
         return rc;
     note_extremes(fleet, &key);
-    if (fleet->nodes.items[number].held && fleet->nodes.items[number].class_open != open)
+    if (fleet->nodes.items[number].held &&
+        (node->closed || fleet->nodes.items[number].class_open != open))
         hold_end(fleet); /* what was chosen may no longer do */
     index_unlink(fleet, number);
     fleet->nodes.items[number].class_open = open;
@@ -553,17 +558,6 @@ syn_fleet_lose(struct syn_fleet *fleet, uint32_t number, struct syn_err *err)
     return rc < 0 ? rc : queue_settle(fleet, err);
 }
 
-static void
-slots_of(const struct syn_fleet *fleet, uint32_t request, struct syn_fleet_slot *slots)
-{
-    for (uint32_t i = fleet->requests.items[request].first; i != NONE;
-         i = fleet->instances.items[i].sibling) {
-        const struct instance *instance = &fleet->instances.items[i];
-
-        slots[instance->member] = tell_slot(fleet, instance);
-    }
-}
-
 int
 syn_fleet_try(struct syn_fleet *fleet, const struct syn_fleet_request *wanted,
               struct syn_fleet_slot *slots, struct syn_err *err)
@@ -580,7 +574,7 @@ syn_fleet_try(struct syn_fleet *fleet, const struct syn_fleet_request *wanted,
         return rc;
     }
     run_started(fleet, &fleet->requests.items[request]);
-    slots_of(fleet, request, slots);
+    run_slots(fleet, request, slots);
     return SYN_OK;
 }
 

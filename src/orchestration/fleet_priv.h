@@ -12,6 +12,7 @@
  *     fleet_evict.c  preemption, drained and lost nodes
  *     fleet_hold.c   nodes kept for a gang
  *     fleet_why.c    explanations
+ *     fleet_adopt.c  what runs already, and questions
  */
 #ifndef SYN_ORCHESTRATION_FLEET_PRIV_H
 #define SYN_ORCHESTRATION_FLEET_PRIV_H
@@ -30,6 +31,7 @@
 #define HEAP_CAP   512
 #define LOG_CAP    65536 /* a power of two */
 #define CACHES_MAX 1024
+#define PRICES     4 /* core, GiB of memory, card, GiB of disk */
 
 #define WHOLE     SYN_FLEET_WHOLE
 #define MIX_ONE   65536 /* a probability of one */
@@ -99,7 +101,7 @@ struct model {
 /* What nodes have in common that never changes while they are used: its bytes are its identity. */
 struct class_key {
     int64_t capacity[DIMS];
-    int64_t price[3];
+    int64_t price[PRICES];
     uint64_t labels;
     uint32_t region;
     uint32_t isolation;
@@ -159,7 +161,15 @@ struct node {
     bool held;                          /* kept for a gang */
     bool here;
     bool drained;
+    bool closed; /* takes nothing new */
 };
+
+/* May anything new go there? */
+static inline bool
+node_open(const struct node *node)
+{
+    return node->here && !node->drained && !node->closed;
+}
 
 /* How good a choice is: the first counts, the second decides between equals. More is better. */
 struct rank {
@@ -283,7 +293,7 @@ struct syn_fleet {
     int64_t capacity[DIMS]; /* of what is here */
     int64_t cards_total;
     int64_t milli_used;
-    int64_t price_max[3]; /* the dearest of each price, and the most power, that were seen */
+    int64_t price_max[PRICES]; /* the dearest of each price, and the most power, that were seen */
     int64_t power_max_mw;
 
     LIST(struct class) classes;
@@ -444,6 +454,9 @@ bool seek_take(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
 /* How many members fit on this node, empty or as it is; at most `most`. */
 uint32_t seek_units(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
                     const struct node *node, bool empty, uint32_t most);
+/* Take the ask's cards from `cards`; false when they are not there. *ret_part: of a partition. */
+bool seek_cards(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
+                const struct node *node, card_t *cards, uint32_t *ret_part);
 uint64_t group_key(uint32_t group, uint32_t scope, uint32_t domain);
 #define SCOPE_ALL SYN_FLEET_SCOPES
 
@@ -471,6 +484,8 @@ void run_stopped(struct syn_fleet *fleet, const struct request *request);
 bool run_below(struct syn_fleet *fleet, int32_t priority);
 /* Take its members off and forget it. */
 void run_free(struct syn_fleet *fleet, uint32_t request);
+/* Where its members are, by member. */
+void run_slots(const struct syn_fleet *fleet, uint32_t request, struct syn_fleet_slot *slots);
 SYN_MUST int account_ensure(struct syn_fleet *fleet, uint32_t account, struct syn_err *err);
 
 /* fleet_queue.c */

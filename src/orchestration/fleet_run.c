@@ -542,3 +542,14 @@ run_free(struct syn_fleet *fleet, uint32_t at)
     request->next = fleet->request_free;
     fleet->request_free = at;
 }
+
+void
+run_slots(const struct syn_fleet *fleet, uint32_t request, struct syn_fleet_slot *slots)
+{
+    for (uint32_t i = fleet->requests.items[request].first; i != NONE;
+         i = fleet->instances.items[i].sibling) {
+        const struct instance *instance = &fleet->instances.items[i];
+
+        slots[instance->member] = tell_slot(fleet, instance);
+    }
+}

@@ -40,6 +40,7 @@ score_price(const struct class_key *class, const struct syn_fleet_ask *ask)
 
     price += (syn_i128) class->price[0] * ask->need[SYN_FLEET_CPU];
     price += ((syn_i128) class->price[1] * ask->need[SYN_FLEET_MEMORY] * 1000 + GIB - 1) / GIB;
+    price += ((syn_i128) class->price[3] * ask->need[SYN_FLEET_DISK] * 1000 + GIB - 1) / GIB;
     price = (price + 999) / 1000;
     return price > INT64_MAX ? INT64_MAX : (int64_t)price;
 }
@@ -234,9 +235,11 @@ power(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, const stru
 static int64_t
 price_thousandths(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, int64_t price)
 {
-    const struct class_key dearest = {
-        .price = {fleet->price_max[0], fleet->price_max[1], fleet->price_max[2]}};
-    int64_t most = score_price(&dearest, ask);
+    struct class_key dearest = {0};
+    int64_t most;
+
+    memcpy(dearest.price, fleet->price_max, sizeof(dearest.price));
+    most = score_price(&dearest, ask);
 
     return most > 0 ? (int64_t)((syn_i128)price * 1000 / most) : 0;
 }

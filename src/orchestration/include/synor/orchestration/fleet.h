@@ -131,7 +131,9 @@ struct syn_fleet_node {
     int64_t price_core; /* base units an hour: a core, a GiB of memory, a card */
     int64_t price_gib;
     int64_t price_card;
-    uint32_t idle_mw; /* the machine without its cards */
+    int64_t price_disk; /* a GiB of disk */
+    uint32_t idle_mw;   /* the machine without its cards */
+    bool closed;        /* what runs there stays; nothing new comes */
 };
 
 /** What one member asks for. Zero the struct first: every zero means "any" or "none". Asks of equal
@@ -281,6 +283,17 @@ SYN_MUST int syn_fleet_try(struct syn_fleet *fleet, const struct syn_fleet_reque
  *  Effects tell. Returns as syn_fleet_try(), SYN_FLEET_FULL when it waits. */
 SYN_MUST int syn_fleet_submit(struct syn_fleet *fleet, const struct syn_fleet_request *request,
                               struct syn_err *err);
+/** Where a request would go now. Nothing changes, and the mix does not learn from it. Returns as
+ *  syn_fleet_try(). */
+SYN_MUST int syn_fleet_probe(struct syn_fleet *fleet, const struct syn_fleet_request *request,
+                             struct syn_fleet_slot *slots, struct syn_err *err);
+/** Take over a request that runs already: member i on nodes[i], on cards that are chosen here and
+ *  told in slots[i]. Room must be there; what only chooses (region, labels, price, whether the
+ *  node is closed) is not asked again. Returns 0; SYN_E_CONFLICT: a node has not that much;
+ * SYN_E_NOTFOUND: no such node; as syn_fleet_try(). On failure nothing changed. */
+SYN_MUST int syn_fleet_adopt(struct syn_fleet *fleet, const struct syn_fleet_request *request,
+                             const uint32_t *nodes, struct syn_fleet_slot *slots,
+                             struct syn_err *err);
 /** A request ended or is withdrawn; what waits is looked at again. Returns 0; SYN_E_NOTFOUND,
  *  SYN_E_NOMEM (it has ended all the same). */
 SYN_MUST int syn_fleet_end(struct syn_fleet *fleet, uint64_t key, struct syn_err *err);
