@@ -103,7 +103,7 @@ test_holdings_follow_documents(void **state)
     struct syn_err err;
 
     (void)state;
-    assert_done(syn_cluster_new(&cluster, &err), &err);
+    assert_done(syn_cluster_new(0, &cluster, &err), &err);
     put_instance(cluster, "inst-early", "node-2", "running");
     put_node(cluster, "node-2", "ready", 2000);
     put_node(cluster, "node-1", "ready", 2000);
@@ -145,7 +145,7 @@ scenario(void *arg, struct syn_err *err)
 {
     SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
     const struct docs *docs = arg;
-    int rc = syn_cluster_new(&cluster, err);
+    int rc = syn_cluster_new(0, &cluster, err);
 
     if (rc == SYN_OK)
         rc = syn_cluster_put_instance(cluster, docs->instance, err);

@@ -234,6 +234,7 @@ syn_instance_view_read(const json_t *doc, struct syn_instance_view *ret, struct 
     if (state < 0 || !*view.id || !*view.node)
         return SYN_FAIL(err, SYN_E_INVALID, "instance %s: no id, node or known state", id);
     view.holds = !syn_instance_ended((unsigned)state);
+    view.priority = (int32_t)syn_json_i64(spec, "priority", SYN_PRIORITY_NORMAL);
     *ret = view;
     return SYN_OK;
 }

@@ -25,12 +25,12 @@ struct plain_node {
 };
 
 static struct syn_cluster *
-cluster_make(const struct plain_node *nodes, size_t count)
+cluster_seeded(const struct plain_node *nodes, size_t count, uint64_t seed)
 {
     struct syn_cluster *cluster;
     struct syn_err err;
 
-    assert_done(syn_cluster_new(&cluster, &err), &err);
+    assert_done(syn_cluster_new(seed, &cluster, &err), &err);
     for (size_t i = 0; i < count; i++) {
         const struct plain_node *node = &nodes[i];
         SYN_JSON(doc);
@@ -55,6 +55,12 @@ cluster_make(const struct plain_node *nodes, size_t count)
     return cluster;
 }
 
+static struct syn_cluster *
+cluster_make(const struct plain_node *nodes, size_t count)
+{
+    return cluster_seeded(nodes, count, 0);
+}
+
 static const struct plain_node plain = {
     .id = "node-1",
     .region = "eu",
@@ -68,7 +74,7 @@ static const struct plain_node plain = {
 };
 
 static const struct syn_place_request small = {
-    .count = 1, .amounts = {1000, GIB, GIB}, .policy = SYN_PLACE_PACK};
+    .count = 1, .amounts = {1000, GIB, GIB}, .policy = SYN_FLEET_BINPACK};
 
 struct why_case {
     const char *name;
@@ -252,7 +258,7 @@ test_policies(void **state)
     request.count = 3;
     assert_done(syn_place(cluster, &request, &placement, &err), &err);
     assert_int_equal(nodes_used(&placement), 1);
-    request.policy = SYN_PLACE_SPREAD;
+    request.policy = SYN_FLEET_SPREAD;
     assert_done(syn_place(cluster, &request, &placement, &err), &err);
     assert_int_equal(nodes_used(&placement),
                      2); /* the node with cards is kept for who needs them */
@@ -260,8 +266,11 @@ test_policies(void **state)
     assert_done(syn_place(cluster, &request, &placement, &err), &err);
     assert_int_equal(nodes_used(&placement), 1);
     request = small;
-    for (request.seed = 0; request.seed < 64; request.seed++) {
-        assert_done(syn_place(cluster, &request, &placement, &err), &err);
+    for (uint64_t seed = 0; seed < 64; seed++) {
+        SYN_SCOPED(syn_cluster_free_scope)
+        struct syn_cluster *other = cluster_seeded(nodes, 3, seed);
+
+        assert_done(syn_place(other, &request, &placement, &err), &err);
         firsts |= SYN_BIT(placement.slots[0].node[5] - '0');
     }
     assert_int_equal(firsts, SYN_BIT(1) | SYN_BIT(2)); /* equals take turns over seeds */
@@ -273,10 +282,11 @@ test_policies(void **state)
     assert_string_equal(placement.slots[0].gpu_model, "a100");
 }
 
-/* The oracle: every member on every node with every group of cards, by plain search. */
+/* The oracle: every member on every node with every group of cards, by plain search; on one node
+ * with cards of one group. */
 static bool
 oracle(struct plain_node *nodes, size_t count, const struct syn_place_request *request,
-       uint32_t members, const struct plain_node *only)
+       uint32_t members, const struct plain_node *only, unsigned only_group)
 {
     if (members == 0)
         return true;
@@ -298,12 +308,14 @@ oracle(struct plain_node *nodes, size_t count, const struct syn_place_request *r
         node->memory -= request->amounts.memory_bytes;
         node->scratch -= request->amounts.scratch_bytes;
         for (unsigned g = 0; g < GROUPS_MAX && !done; g++) {
+            if (only && g != only_group)
+                continue;
             if (request->gpus > 0 &&
                 (node->cards[g] < request->gpus || node->vram[g] < request->vram_min_bytes ||
                  (request->gpu_model && !syn_str_eq(request->gpu_model, node->models[g]))))
                 continue;
             node->cards[g] -= request->gpus;
-            done = oracle(nodes, count, request, members - 1, request->one_node ? node : NULL);
+            done = oracle(nodes, count, request, members - 1, request->one_node ? node : NULL, g);
             node->cards[g] += request->gpus;
         }
         node->cpu += request->amounts.cpu_millicores;
@@ -383,8 +395,7 @@ random_case(uint64_t *seed, struct plain_node *nodes, struct syn_place_request *
         .region = pick(seed, 3) ? NULL : "us",
         .isolation = pick(seed, 3) ? SYN_ISOLATION_AUTO : SYN_ISOLATION_RUNC,
         .one_node = pick(seed, 3) == 0,
-        .policy = pick(seed, 2) ? SYN_PLACE_PACK : SYN_PLACE_SPREAD,
-        .seed = syn_test_random(seed),
+        .policy = (enum syn_fleet_policy)pick(seed, SYN_FLEET_POLICIES),
     };
     request->gpus_max = request->gpus + (pick(seed, 3) ? 0 : 2);
 }
@@ -428,7 +439,7 @@ check_fixes(struct plain_node *nodes, const struct syn_place_request *request, c
         } else {
             continue;
         }
-        if (!oracle(nodes, NODES_MAX, &changed, changed.count, NULL))
+        if (!oracle(nodes, NODES_MAX, &changed, changed.count, NULL, 0))
             fail_msg("this would not help: %s", text);
     }
 }
@@ -454,7 +465,7 @@ test_placement_agrees_with_a_search(void **state)
 
         random_case(&seed, nodes, &request);
         cluster = cluster_make(nodes, NODES_MAX);
-        can = oracle(nodes, NODES_MAX, &request, request.count, NULL);
+        can = oracle(nodes, NODES_MAX, &request, request.count, NULL, 0);
         rc = syn_place(cluster, &request, &placement, &err);
         if ((rc == SYN_OK) != can)
             fail_msg("seed %llu: placed %d, the search says %d", (unsigned long long)began, rc,

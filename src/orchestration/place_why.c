@@ -364,6 +364,11 @@ syn_place_why(const struct syn_cluster *cluster, const struct syn_place_request 
 {
     enum dim dim = main_dim(cluster, request);
 
+    if (fit_gang(cluster, request, fit_now)) {
+        (void)snprintf(message, cap, "there is room, which goes to work that comes before it");
+        *ret_reason = "turn";
+        return;
+    }
     why_message(cluster, request, dim, message, cap);
     *ret_reason = dim_rows[dim].reason;
 }

@@ -18,6 +18,7 @@
 #include <synor/orchestration/cluster.h>
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/life.h>
+#include <synor/orchestration/place.h>
 #include <synor/workload/training_control.h>
 
 #include "server_priv.h"
@@ -74,6 +75,14 @@ static bool
 job_over(const json_t *job)
 {
     return syn_training_may_delete(job, NULL) == SYN_OK;
+}
+
+static bool
+ended(const json_t *job)
+{
+    int state = syn_job_state_find(syn_document_state(job));
+
+    return state >= 0 && syn_sm_terminal(&syn_job_life, (unsigned)state);
 }
 
 /* --- letters in ------------------------------------------------------------------------------- */
@@ -153,6 +162,13 @@ all_due(struct srv_controller *controller)
         ((struct job *)job)->due_ms = 0;
 }
 
+static void
+forget_job(struct srv_controller *controller, const char *id)
+{
+    syn_place_withdraw(controller->cluster, id);
+    (void)syn_map_remove(controller->jobs, id);
+}
+
 /* Does the change of a node matter to anybody, or was it only a heartbeat? */
 static bool
 node_changed(const struct syn_node_view *before, const struct syn_node_view *after)
@@ -224,7 +240,7 @@ take_doc(struct srv_controller *controller, const struct syn_store_doc *stored, 
     else if (rc == SYN_OK && syn_str_starts(stored->key, "account/"))
         all_due(controller); /* its quota may have changed */
     else if (rc == SYN_OK && gone)
-        (void)syn_map_remove(controller->jobs, id);
+        forget_job(controller, id);
     else if (rc == SYN_OK)
         make_due(controller, id, 0);
     if (rc < 0) {
@@ -430,8 +446,7 @@ step(struct srv_controller *controller, const char *id, int64_t *ret_wake_ms, bo
     SYN_SCOPED(syn_training_effects_fini) struct syn_training_effects effects = {0};
     struct syn_training_view view = {.cluster = controller->cluster,
                                      .now_ms = syn_wall_ms(server->world),
-                                     .observing_since_ms = controller->observing_since_ms,
-                                     .seed = controller->seed};
+                                     .observing_since_ms = controller->observing_since_ms};
     struct syn_quota quota;
     int rc = look(server, id, &sight, err);
 
@@ -454,6 +469,8 @@ step(struct srv_controller *controller, const char *id, int64_t *ret_wake_ms, bo
     view.checkpoint = sight.checkpoint;
     view.result = sight.result;
     rc = syn_training_step(&view, &effects, err);
+    if (rc == SYN_OK && json_is_object(effects.job) && ended(effects.job))
+        syn_place_withdraw(controller->cluster, id);
     if (rc == SYN_OK && !syn_training_effects_none(&effects))
         rc = write_effects(server, &sight, &effects, err);
     if (rc == SYN_OK)
@@ -508,7 +525,7 @@ run_job(struct srv_controller *controller, const char *id)
         wake_ms = now_mono(controller);
     }
     if (gone)
-        (void)syn_map_remove(controller->jobs, id);
+        forget_job(controller, id);
     else
         make_due(controller, id, wake_ms);
 }
@@ -550,7 +567,7 @@ run_due(struct srv_controller *controller)
         rc = srv_load(controller->server, srv_key(key, "training", id, NULL), &due[count].job, NULL,
                       NULL);
         if (rc == SRV_ABSENT)
-            (void)syn_map_remove(controller->jobs, id);
+            forget_job(controller, id);
         else if (rc < 0) /* the store is in trouble: the job is not */
             ((struct job *)value)->due_ms = now + RETRY_MS;
         else
@@ -563,6 +580,16 @@ run_due(struct srv_controller *controller)
         json_decref(due[i].job);
     }
     syn_free(due);
+}
+
+/* Jobs that were given room, or must give theirs up. */
+static void
+decided_due(struct srv_controller *controller)
+{
+    char id[SYN_ID_MAX];
+
+    while (syn_place_next(controller->cluster, id))
+        make_due(controller, id, 0);
 }
 
 /* --- silent nodes ----------------------------------------------------------------------------- */
@@ -712,7 +739,7 @@ look_again(struct srv_controller *controller, bool watch)
     struct syn_cluster *fresh = NULL;
     struct syn_cluster *old = controller->cluster;
     struct syn_err err = {0};
-    int rc = syn_cluster_new(&fresh, &err);
+    int rc = syn_cluster_new(controller->seed, &fresh, &err);
 
     if (rc == SYN_OK) {
         controller->cluster = fresh;
@@ -760,7 +787,9 @@ run(void *arg)
             make_due(controller, id, 0);
         if (missed.events)
             look_again(controller, missed.watches);
+        decided_due(controller);
         run_due(controller);
+        decided_due(controller);
         deadline = SYN_MIN(watch_nodes(controller), next_due(controller));
     }
 }
@@ -780,7 +809,7 @@ start(struct srv_controller *controller, struct syn_err *err)
     if (rc == SYN_OK)
         rc = syn_map_new(syn_free, &controller->jobs, err);
     if (rc == SYN_OK)
-        rc = syn_cluster_new(&controller->cluster, err);
+        rc = syn_cluster_new(controller->seed, &controller->cluster, err);
     if (rc == SYN_OK)
         rc = begin_watching(controller, true, err);
     if (rc == SYN_OK && pthread_create(&controller->thread, NULL, run, controller) != 0)

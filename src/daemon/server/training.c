@@ -234,7 +234,7 @@ srv_cluster_read(struct syn_server *server, struct syn_cluster **ret_cluster, st
 {
     SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
     struct reading reading = {server, NULL};
-    int rc = syn_cluster_new(&cluster, err);
+    int rc = syn_cluster_new(0, &cluster, err);
 
     reading.cluster = cluster;
     if (rc == SYN_OK)

@@ -323,6 +323,7 @@ spec_numbers(const struct rank *rank, int64_t now_ms, json_t *spec, struct syn_e
         {"local_world", rank->local_world},
         {"stop_grace_ms", rank->spec.stop_grace_ms},
         {"time_limit_ms", time_left_ms(rank, now_ms)},
+        {"priority", rank->spec.priority},
     };
     int rc = SYN_OK;
 

@@ -432,10 +432,17 @@ place_done(struct step *step, const struct syn_placement *placement, struct syn_
 static int
 place_waits(struct step *step, const char *reason, const char *message, struct syn_err *err)
 {
-    if (!syn_str_eq(syn_json_str(step->status, "reason", ""), "node-lost"))
-        return step_state(step, SYN_JOB_PENDING, reason, err, "%s", message);
-    return step_state(step, SYN_JOB_PENDING, "node-lost", err,
-                      "its node was lost; it starts again when there is room: %s", message);
+    const char *before = syn_json_str(step->status, "reason", "");
+
+    if (syn_str_eq(before, "node-lost"))
+        return step_state(step, SYN_JOB_PENDING, before, err,
+                          "its node was lost; it starts again when there is room: %s", message);
+    if (syn_str_eq(before, "preempted"))
+        return step_state(step, SYN_JOB_PENDING, before, err,
+                          "it gave way to work of higher priority; it starts again when there is "
+                          "room: %s",
+                          message);
+    return step_state(step, SYN_JOB_PENDING, reason, err, "%s", message);
 }
 
 /* May the account hold the job as well? Cards beyond those that it must have are cut to what the
@@ -473,20 +480,35 @@ ask_quota(struct step *step, struct syn_place_request *request, bool *ret_waits,
 static int
 try_place(struct step *step, struct syn_err *err)
 {
-    struct syn_place_request request = syn_training_place_request(&step->spec, step->view->seed);
+    struct syn_place_request request = syn_training_place_request(&step->spec);
+    const struct syn_place_who who = {
+        .job = syn_document_id(step->job),
+        .account = syn_json_str(step->job, "account", ""),
+        .priority = step->spec.priority,
+        .runs_ms = step->spec.time_limit_ms,
+        .now_ms = step->view->now_ms,
+    };
     struct syn_placement placement;
     char message[CONTROL_MESSAGE_MAX];
     const char *reason;
     bool waits;
     int rc = ask_quota(step, &request, &waits, err);
 
+    if (rc == SYN_OK && waits)
+        syn_place_withdraw(step->view->cluster, who.job);
     if (rc < 0 || waits)
         return rc;
-    rc = syn_place(step->view->cluster, &request, &placement, err);
+    rc = syn_place_ask(step->view->cluster, &who, &request, &placement, err);
     if (rc < 0)
         return rc;
-    if (rc != SYN_PLACE_NONE)
+    if (rc == SYN_OK)
         return place_done(step, &placement, err);
+    if (rc == SYN_PLACE_SOON) {
+        (void)snprintf(message, sizeof(message),
+                       "work of lower priority on %s saves and stops to make room",
+                       placement.slots[0].node);
+        return place_waits(step, "making-room", message, err);
+    }
     syn_place_why(step->view->cluster, &request, &reason, message, sizeof(message));
     return place_waits(step, reason, message, err);
 }

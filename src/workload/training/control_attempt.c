@@ -2,9 +2,11 @@
  *
  *     some rank lost, or failed by itself  -> the others are stopped ("peer-failed", "node-lost")
  *     a stop was asked for                 -> all are stopped, with the grace to save a checkpoint
+ *     it must give way                     -> likewise ("preempted")
  *     all ended                            -> the verdict:
  *         all completed                        succeeded (also when a stop came too late)
  *         stop asked for                       stopped, or failed/time-limit
+ *         it gave way                          pending/preempted, and another attempt
  *         any lost                             pending/node-lost, and another attempt
  *         else the rank that failed first      retried while retries are left, or failed with its
  * cause
@@ -68,7 +70,15 @@ struct attempt {
     const struct member *lost;   /* the first that is */
     const struct member *cause;  /* the first to fail by itself */
     const struct member *silent; /* the first live one whose node is silent */
+    bool gives_way;              /* to work of higher priority */
 };
+
+static bool
+gives_way(const struct member *member)
+{
+    return asked_to_stop(member) &&
+           syn_str_eq(syn_json_str(member->spec, "stop_reason", ""), "preempted");
+}
 
 /* Did `a` fail before `b`? Ranks that were told to end come last: they did not begin it. */
 static bool
@@ -85,7 +95,8 @@ failed_before(const struct member *a, const struct member *b)
 static struct attempt
 attempt_read(const struct step *step)
 {
-    struct attempt attempt = {0};
+    struct attempt attempt = {
+        .gives_way = syn_place_evicted(step->view->cluster, syn_document_id(step->job))};
 
     for (size_t i = 0; i < step->members_count; i++) {
         const struct member *member = &step->members[i];
@@ -98,6 +109,7 @@ attempt_read(const struct step *step)
         attempt.completed += completed(member);
         attempt.running += member->state >= SYN_PHASE_RUNNING;
         attempt.preparing += member->state >= SYN_PHASE_PREPARING;
+        attempt.gives_way = attempt.gives_way || gives_way(member);
         if (lost(member) && !attempt.lost)
             attempt.lost = member;
         if (cause_of(member) && (!attempt.cause || failed_before(member, attempt.cause)))
@@ -121,7 +133,7 @@ silent_max_ms(const struct step *step)
 static bool
 room_elsewhere(const struct step *step)
 {
-    struct syn_place_request request = syn_training_place_request(&step->spec, step->view->seed);
+    struct syn_place_request request = syn_training_place_request(&step->spec);
     struct syn_placement placement;
 
     return syn_place(step->view->cluster, &request, &placement, NULL) == SYN_OK;
@@ -196,10 +208,10 @@ wind_down(struct step *step, const struct attempt *attempt, struct syn_err *err)
     const struct member *first = attempt->lost ? attempt->lost : attempt->cause;
     int rc;
 
-    if (!stop)
+    if (!stop && first)
         grace_ms = SYN_MIN(grace_ms, SYN_TRAINING_PEER_GRACE_MAX_MS);
     if (!stop)
-        stop = attempt->lost ? "node-lost" : "peer-failed";
+        stop = attempt->lost ? "node-lost" : attempt->cause ? "peer-failed" : "preempted";
     rc = stop_all(step, stop, grace_ms, err);
     if (rc < 0)
         return rc;
@@ -349,6 +361,18 @@ end_lost(struct step *step, const struct member *member, struct syn_err *err)
     return step_state(step, SYN_JOB_PENDING, "node-lost", err, "%s", message);
 }
 
+static int
+end_preempted(struct step *step, struct syn_err *err)
+{
+    char message[CONTROL_MESSAGE_MAX], from[160];
+    int rc;
+
+    (void)snprintf(message, sizeof(message), "attempt %lld gave way to work of higher priority%s",
+                   (long long)step->attempt, checkpoint_text(step, from, sizeof(from)));
+    rc = step_event(step, "preempted", "preempted", message, NULL, err);
+    return rc < 0 ? rc : step_state(step, SYN_JOB_PENDING, "preempted", err, "%s", message);
+}
+
 static void
 failure_text(const struct step *step, const struct member *member, char *out, size_t cap)
 {
@@ -414,6 +438,8 @@ conclude(struct step *step, const struct attempt *attempt, struct syn_err *err)
         return rc;
     if (stop)
         return end_stopped(step, stop, err);
+    if (attempt->gives_way && !attempt->lost && (!attempt->cause || asked_to_stop(attempt->cause)))
+        return end_preempted(step, err);
     if (attempt->lost || !attempt->cause)
         return end_lost(step, attempt->lost, err);
     return end_failed(step, attempt->cause, err);
@@ -432,7 +458,7 @@ attempt_step(struct step *step, struct syn_err *err)
         rc = note_start(step, err);
         return rc < 0 ? rc : conclude(step, &attempt, err);
     }
-    if (step_stop_requested(step) || attempt.lost || attempt.cause)
+    if (step_stop_requested(step) || attempt.lost || attempt.cause || attempt.gives_way)
         return wind_down(step, &attempt, err);
     return follow(step, &attempt, err);
 }

@@ -604,13 +604,24 @@ test_order_of_waiting_jobs(void **state)
     json_decref(late);
 }
 
+/* With a cluster of its own: what one remembers of a job is no leak. */
 static int
 step_scenario(void *arg, struct syn_err *err)
 {
-    struct syn_training_view view = world_view(arg);
+    const struct world *world = arg;
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+    struct syn_training_view view = world_view(world);
     struct syn_training_effects effects;
-    int rc = syn_training_step(&view, &effects, err);
+    int rc = syn_cluster_new(7, &cluster, err);
 
+    for (unsigned i = 0; i < WORLD_NODES && rc == SYN_OK; i++)
+        rc = syn_cluster_put_node(cluster, world->nodes[i], err);
+    for (size_t i = 0; i < json_array_size(world->instances) && rc == SYN_OK; i++)
+        rc = syn_cluster_put_instance(cluster, json_array_get(world->instances, i), err);
+    if (rc < 0)
+        return rc;
+    view.cluster = cluster;
+    rc = syn_training_step(&view, &effects, err);
     if (rc == SYN_OK)
         syn_training_effects_fini(&effects);
     return rc;

@@ -85,8 +85,7 @@ fix_way_out(struct explain *explain, struct syn_err *err)
 static int
 explain_placement(struct explain *explain, struct syn_err *err)
 {
-    struct syn_place_request request =
-        syn_training_place_request(&explain->spec, explain->view->seed);
+    struct syn_place_request request = syn_training_place_request(&explain->spec);
     SYN_JSON(why);
     SYN_JSON(fix);
     int rc = syn_place_explain(explain->view->cluster, &request, &why, &fix, err);

@@ -9,7 +9,7 @@
 
 struct plan {
     const struct syn_training_tenant *tenant;
-    const struct syn_cluster *cluster;
+    struct syn_cluster *cluster;
     const struct syn_pricebook *book;
     struct syn_training_spec spec;
     struct syn_place_request request;
@@ -177,7 +177,7 @@ plan_quota(struct plan *plan, struct syn_err *err)
 
 int
 syn_training_plan(const json_t *spec, const struct syn_training_tenant *tenant,
-                  const struct syn_cluster *cluster, const struct syn_pricebook *book, json_t **ret,
+                  struct syn_cluster *cluster, const struct syn_pricebook *book, json_t **ret,
                   struct syn_err *err)
 {
     static int (*const parts[])(struct plan *, struct syn_err *) = {
@@ -187,7 +187,7 @@ syn_training_plan(const json_t *spec, const struct syn_training_tenant *tenant,
     int rc;
 
     syn_training_spec_read(spec, &plan.spec);
-    plan.request = syn_training_place_request(&plan.spec, 0);
+    plan.request = syn_training_place_request(&plan.spec);
     rc = plan_quota(&plan, err);
     if (rc == SYN_OK)
         rc = syn_place(cluster, &plan.request, &plan.placement, err);

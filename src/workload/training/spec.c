@@ -422,7 +422,7 @@ needs_framework(const struct syn_training_spec *spec)
 }
 
 struct syn_place_request
-syn_training_place_request(const struct syn_training_spec *spec, uint64_t seed)
+syn_training_place_request(const struct syn_training_spec *spec)
 {
     return (struct syn_place_request){
         .count = spec->workers,
@@ -437,7 +437,6 @@ syn_training_place_request(const struct syn_training_spec *spec, uint64_t seed)
         .framework_version = spec->framework_version,
         /* The ranks' group network is a bridge of one node; nodes share no overlay yet. */
         .one_node = spec->workers > 1,
-        .policy = SYN_PLACE_PACK,
-        .seed = seed,
+        .policy = SYN_FLEET_BALANCED,
     };
 }

@@ -38,7 +38,7 @@ test_defaults(void **state)
     assert_int_equal(read.max_budget, 10 * SYN_SYNOR);
     assert_int_equal(read.priority, 500);
     assert_int_equal(read.workers, 1);
-    assert_false(syn_training_place_request(&read, 7).one_node);
+    assert_false(syn_training_place_request(&read).one_node);
 }
 
 static void
@@ -60,7 +60,7 @@ test_a_checked_spec_passes_unchanged(void **state)
     syn_training_spec_read(spec, &read);
     assert_string_equal(read.distributed, "ddp");
     assert_int_equal(read.gpus_max, 1);
-    assert_true(syn_training_place_request(&read, 7).one_node);
+    assert_true(syn_training_place_request(&read).one_node);
 }
 
 static void

@@ -58,7 +58,7 @@ world_new(const char *spec_text)
     world->now_ms = WORLD_NOW_MS;
     world->instances = json_array();
     world->events = json_array();
-    assert_done(syn_cluster_new(&world->cluster, &err), &err);
+    assert_done(syn_cluster_new(7, &world->cluster, &err), &err);
     assert_done(syn_quota_read(NULL, &world->quota, &err), &err);
     assert_done(syn_json_parse(spec_text, strlen(spec_text), &spec, &err), &err);
     assert_done(syn_training_spec_check(spec, &err), &err);

@@ -1,5 +1,5 @@
-/* All nodes and what is placed on them, kept up to date one document at a time. Placement reads it;
- * an index over it may grow behind these calls without a change for anyone. */
+/* All nodes and what is placed on them, kept up to date one document at a time. The placement core
+ * (fleet.h) stands behind these calls: place.h asks it. */
 #ifndef SYNOR_ORCHESTRATION_CLUSTER_H
 #define SYNOR_ORCHESTRATION_CLUSTER_H
 
@@ -8,8 +8,9 @@
 
 struct syn_cluster;
 
-/** Owner: *ret is the caller's. Thread: one. Returns 0; SYN_E_NOMEM. */
-SYN_MUST int syn_cluster_new(struct syn_cluster **ret, struct syn_err *err);
+/** Owner: *ret is the caller's. Thread: one. `seed` decides between nodes that are equally good.
+ *  Returns 0; SYN_E_NOMEM. */
+SYN_MUST int syn_cluster_new(uint64_t seed, struct syn_cluster **ret, struct syn_err *err);
 struct syn_cluster *syn_cluster_free(struct syn_cluster *cluster);
 void syn_cluster_free_scope(struct syn_cluster **slot);
 

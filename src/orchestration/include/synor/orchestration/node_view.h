@@ -15,6 +15,9 @@
 /** No single quantity of a node or a request is larger: sums and products of gangs stay exact. */
 #define SYN_NODE_QUANTITY_MAX (INT64_C(1) << 52)
 
+/** Of who does not say. */
+#define SYN_PRIORITY_NORMAL 500
+
 enum syn_isolation {
     SYN_ISOLATION_AUTO, /* whatever the node prefers */
     SYN_ISOLATION_GVISOR,
@@ -72,6 +75,7 @@ struct syn_instance_view {
     char node[SYN_ID_MAX];
     char account[SYN_ID_MAX]; /* who asked for it; "" when the document does not say */
     char job[SYN_ID_MAX];     /* likewise */
+    int32_t priority;         /* of its job */
     bool holds;               /* false once it has ended: it takes nothing any more */
     struct syn_amounts amounts;
     int64_t gpus;

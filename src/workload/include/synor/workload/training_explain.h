@@ -13,10 +13,9 @@ struct syn_training_explain_view {
     const json_t *instances;   /* its instance documents; NULL is none */
     const json_t *last_lines;  /* array of text: the end of the failed rank's log; NULL is none */
     int64_t memory_peak_bytes; /* of the rank that failed; 0 when nobody measured it */
-    const struct syn_cluster *cluster;
+    struct syn_cluster *cluster;
     const struct syn_quota *quota; /* the account's; NULL is no limit */
     int64_t now_ms;
-    uint64_t seed;
 };
 
 /**

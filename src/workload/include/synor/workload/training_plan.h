@@ -22,7 +22,7 @@ struct syn_training_tenant {
  * ever. Owner: *ret is the caller's. Returns 0; SYN_E_NOMEM, SYN_E_INVALID.
  */
 SYN_MUST int syn_training_plan(const json_t *spec, const struct syn_training_tenant *tenant,
-                               const struct syn_cluster *cluster, const struct syn_pricebook *book,
+                               struct syn_cluster *cluster, const struct syn_pricebook *book,
                                json_t **ret, struct syn_err *err);
 
 #endif

@@ -74,7 +74,6 @@ void syn_training_spec_read(const json_t *spec, struct syn_training_spec *ret);
 /** What all its workers together hold of an account's quota. */
 struct syn_holding syn_training_holding(const struct syn_training_spec *spec);
 /** The gang it asks for. Text is borrowed from `spec`. */
-struct syn_place_request syn_training_place_request(const struct syn_training_spec *spec,
-                                                    uint64_t seed);
+struct syn_place_request syn_training_place_request(const struct syn_training_spec *spec);
 
 #endif
