@@ -59,7 +59,8 @@ struct srv_controller {
     struct syn_map *poked; /* job id -> itself */
     bool stop;
 
-    /* The thread's: */
+    /* The thread's; others look at the cluster under `looking`: */
+    pthread_mutex_t looking;
     struct syn_cluster *cluster;
     struct syn_map *jobs; /* id -> struct job */
 };
@@ -132,6 +133,18 @@ srv_controller_poke(struct srv_controller *controller, const char *job)
         syn_log(SYN_LOG_WARN, "controller.poke-lost", "job=%s", job);
     (void)pthread_cond_signal(&controller->wake);
     (void)pthread_mutex_unlock(&controller->lock);
+}
+
+int
+srv_controller_turn(struct srv_controller *controller, const char *job, struct syn_place_turn *ret,
+                    struct syn_err *err)
+{
+    int rc;
+
+    (void)pthread_mutex_lock(&controller->looking);
+    rc = syn_place_turn(controller->cluster, job, ret, err);
+    (void)pthread_mutex_unlock(&controller->looking);
+    return rc;
 }
 
 /* --- what is due ------------------------------------------------------------------------------ */
@@ -780,6 +793,7 @@ run(void *arg)
             letters_free(letters);
             return NULL;
         }
+        (void)pthread_mutex_lock(&controller->looking);
         for (const struct letter *letter = letters; letter != NULL; letter = letter->next)
             take_doc(controller, letter->doc, letter->gone);
         letters_free(letters);
@@ -790,6 +804,7 @@ run(void *arg)
         decided_due(controller);
         run_due(controller);
         decided_due(controller);
+        (void)pthread_mutex_unlock(&controller->looking);
         deadline = SYN_MIN(watch_nodes(controller), next_due(controller));
     }
 }
@@ -805,6 +820,7 @@ start(struct srv_controller *controller, struct syn_err *err)
     (void)pthread_cond_init(&controller->wake, &attributes);
     (void)pthread_condattr_destroy(&attributes);
     (void)pthread_mutex_init(&controller->lock, NULL);
+    (void)pthread_mutex_init(&controller->looking, NULL);
     rc = syn_map_new(NULL, &controller->poked, err);
     if (rc == SYN_OK)
         rc = syn_map_new(syn_free, &controller->jobs, err);

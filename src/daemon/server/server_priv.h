@@ -425,6 +425,11 @@ SYN_MUST int srv_controller_new(struct syn_server *server, struct srv_controller
 struct srv_controller *srv_controller_free(struct srv_controller *controller);
 /** Look at this job soon. Any thread. */
 void srv_controller_poke(struct srv_controller *controller, const char *job);
+struct syn_place_turn;
+/** The job's place in the queue. Blocks: while the controller is at work. Returns 0;
+ *  SYN_PLACE_NONE: it does not wait; SYN_E_NOMEM. */
+SYN_MUST int srv_controller_turn(struct srv_controller *controller, const char *job,
+                                 struct syn_place_turn *ret, struct syn_err *err);
 
 /* --- routes -------------------------------------------------------------------------------------
  */

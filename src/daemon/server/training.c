@@ -853,6 +853,7 @@ explain_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
     SYN_JSON(lines);
     SYN_JSON(answer);
     struct syn_quota quota;
+    struct syn_place_turn turn;
     struct syn_training_explain_view view = {.quota = &quota};
     int rc = srv_training_load(server, req, &job, &revision, err);
 
@@ -864,8 +865,11 @@ explain_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
         rc = srv_instances_of(server, syn_document_id(job), &instances, err);
     if (rc == SYN_OK)
         rc = srv_log_tail(server, instances, 20, &lines, err);
+    if (rc == SYN_OK)
+        rc = srv_controller_turn(server->controller, syn_document_id(job), &turn, err);
     if (rc < 0)
         return rc;
+    view.turn = rc == SYN_OK ? &turn : NULL;
     view.job = job;
     view.instances = instances;
     view.cluster = cluster;

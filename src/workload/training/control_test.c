@@ -368,6 +368,68 @@ test_a_lost_node_restarts_from_the_checkpoint(void **state)
     world_free(world);
 }
 
+/* Work of higher priority needs the room: saved, stopped, and gone on with later. */
+static void
+test_giving_way(void **state)
+{
+    struct world *world = running("{\"source\":\"synor://code\",\"entry\":\"train.py\","
+                                  "\"max_budget\":\"10\",\"cpu_millicores\":3000}");
+    const struct syn_place_who who = {
+        .job = "train-urgent", .account = "acct-2", .priority = 501, .now_ms = world->now_ms};
+    const struct syn_place_request request = {.count = 3, .amounts = {3000, 1024, 1024}};
+    struct syn_placement placement;
+    struct syn_err err;
+
+    (void)state;
+    assert_int_equal(syn_place_ask(world->cluster, &who, &request, &placement, &err),
+                     SYN_PLACE_SOON);
+    world_step(world);
+    world_expect(world, "stopping", "preempted");
+    assert_int_equal(syn_json_i64(syn_document_spec(world_instance(world, 0)), "stop_grace_ms", 0),
+                     30000);
+    assert_string_equal(
+        syn_json_str(syn_document_spec(world_instance(world, 0)), "stop_reason", ""), "preempted");
+    world_report(world, world_instance(world, 0), "exited", "stopped", 143);
+    world_step(world);
+    world_expect(world, "pending", "preempted");
+    assert_int_equal(world_events(world, "preempted"), 1);
+    assert_int_equal(syn_json_i64(status_of(world), "retries", -1), 0);
+    assert_int_equal(syn_place_ask(world->cluster, &who, &request, &placement, &err), SYN_OK);
+    syn_place_withdraw(world->cluster, who.job);
+    world_step(world);
+    world_expect(world, "starting", "assigned");
+    assert_int_equal(syn_json_i64(status_of(world), "attempt", 0), 2);
+    world_free(world);
+}
+
+/* What ends well, or was failing already, while it should give way, has ended. */
+static void
+test_ends_that_come_before_giving_way(void **state)
+{
+    static const struct {
+        const char *reason, *state, *job_reason;
+        int code;
+    } rows[] = {{"completed", "succeeded", "completed", 0},
+                {"failed", "failed", "exit-nonzero", 3}};
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        struct world *world = running("{\"source\":\"synor://code\",\"entry\":\"train.py\","
+                                      "\"max_budget\":\"10\",\"cpu_millicores\":3000}");
+        const struct syn_place_who who = {.job = "train-urgent", .account = "a", .priority = 501};
+        const struct syn_place_request request = {.count = 3, .amounts = {3000, 1024, 1024}};
+        struct syn_placement placement;
+        struct syn_err err;
+
+        assert_int_equal(syn_place_ask(world->cluster, &who, &request, &placement, &err),
+                         SYN_PLACE_SOON);
+        world_report(world, world_instance(world, 0), "exited", rows[i].reason, rows[i].code);
+        world_step(world);
+        world_expect(world, rows[i].state, rows[i].job_reason);
+        world_free(world);
+    }
+}
+
 static void
 test_a_reboot_of_the_only_node(void **state)
 {
@@ -657,6 +719,8 @@ main(void)
         cmocka_unit_test(test_the_first_to_fail_is_the_cause),
         cmocka_unit_test(test_retries_pause_and_run_out),
         cmocka_unit_test(test_a_lost_node_restarts_from_the_checkpoint),
+        cmocka_unit_test(test_giving_way),
+        cmocka_unit_test(test_ends_that_come_before_giving_way),
         cmocka_unit_test(test_a_reboot_of_the_only_node),
         cmocka_unit_test(test_nothing_starts_beside_a_live_rank),
         cmocka_unit_test(test_losses_are_bounded),

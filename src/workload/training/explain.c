@@ -94,6 +94,8 @@ explain_placement(struct explain *explain, struct syn_err *err)
         return rc;
     if (json_array_extend(explain->why, why) < 0 || json_array_extend(explain->fix, fix) < 0)
         return SYN_FAIL(err, SYN_E_NOMEM, "explaining %s: out of memory", explain->id);
+    if (json_array_size(why) == 0 && !syn_str_eq(explain->reason, "waiting-for-start"))
+        return fix_way_out(explain, err);
     if (json_array_size(why) == 0 && json_array_size(explain->fix) == 0)
         return fix_add(explain, err, "nothing is missing: it starts within seconds");
     return SYN_OK;
@@ -117,6 +119,24 @@ explain_quota(struct explain *explain, struct syn_err *err)
 }
 
 static int
+explain_turn(struct explain *explain, struct syn_err *err)
+{
+    const struct syn_place_turn *turn = explain->view->turn;
+    char message[MESSAGE_MAX], start[SYN_FORMAT_MAX];
+    int64_t wait_ms;
+
+    if (!turn)
+        return SYN_OK;
+    wait_ms = SYN_MAX(turn->start_ms - explain->view->now_ms, 0);
+    (void)snprintf(message, sizeof(message), "number %lld of %lld that wait for room%s%s",
+                   (long long)turn->position, (long long)turn->queue,
+                   turn->start_ms < 0 ? "" : "; it can start within ",
+                   turn->start_ms < 0 ? "" : syn_format_duration(wait_ms, start));
+    return why_add(explain, "queue", NULL, json_integer(1), json_integer(turn->position), message,
+                   err);
+}
+
+static int
 explain_pending(struct explain *explain, struct syn_err *err)
 {
     int64_t retry_ms = syn_document_time(explain->status, "retry_at");
@@ -127,6 +147,8 @@ explain_pending(struct explain *explain, struct syn_err *err)
     if (retry_ms != SYN_DOCUMENT_NONE && retry_ms > explain->view->now_ms)
         return fix_way_out(explain, err);
     rc = explain_quota(explain, err);
+    if (rc == SYN_OK)
+        rc = explain_turn(explain, err);
     return rc < 0 ? rc : explain_placement(explain, err);
 }
 
@@ -345,9 +367,25 @@ explain_succeeded(struct explain *explain, struct syn_err *err)
 static int
 answer_make(struct explain *explain, json_t **ret, struct syn_err *err)
 {
-    return syn_json_pack(ret, err, "{s:s, s:s, s:s, s:s, s:O, s:O}", "id", explain->id, "state",
-                         syn_job_life.states[explain->state].name, "reason", explain->reason,
-                         "message", message_of(explain), "why", explain->why, "fix", explain->fix);
+    const struct syn_place_turn *turn = explain->view->turn;
+    SYN_JSON(answer);
+    int rc =
+        syn_json_pack(&answer, err, "{s:s, s:s, s:s, s:s, s:O, s:O}", "id", explain->id, "state",
+                      syn_job_life.states[explain->state].name, "reason", explain->reason,
+                      "message", message_of(explain), "why", explain->why, "fix", explain->fix);
+
+    if (rc == SYN_OK && turn && explain->state == SYN_JOB_PENDING) {
+        rc = syn_json_set_i64(answer, "position", turn->position, err);
+        if (rc == SYN_OK)
+            rc = syn_json_set_i64(answer, "queue", turn->queue, err);
+        if (rc == SYN_OK)
+            rc =
+                syn_document_set_time(answer, "expected_start_at",
+                                      turn->start_ms < 0 ? SYN_DOCUMENT_NONE : turn->start_ms, err);
+    }
+    if (rc == SYN_OK)
+        *ret = SYN_TAKE(answer);
+    return rc;
 }
 
 int

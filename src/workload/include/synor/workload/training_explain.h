@@ -3,7 +3,7 @@
 #define SYNOR_WORKLOAD_TRAINING_EXPLAIN_H
 
 #include <synor/base/json.h>
-#include <synor/orchestration/cluster.h>
+#include <synor/orchestration/place.h>
 
 #define SYN_TRAINING_EXPLAIN_LINES_MAX 20
 
@@ -14,13 +14,15 @@ struct syn_training_explain_view {
     const json_t *last_lines;  /* array of text: the end of the failed rank's log; NULL is none */
     int64_t memory_peak_bytes; /* of the rank that failed; 0 when nobody measured it */
     struct syn_cluster *cluster;
-    const struct syn_quota *quota; /* the account's; NULL is no limit */
+    const struct syn_quota *quota;     /* the account's; NULL is no limit */
+    const struct syn_place_turn *turn; /* its place in the queue; NULL: it has none, or who knows */
     int64_t now_ms;
 };
 
 /**
  * Explain: {id, state, reason, message, why[{dimension,node,need,have,message}], fix[text]}. `why`
- * is never empty; `fix` holds literal commands where there are any.
+ * is never empty; `fix` holds literal commands where there are any. With a turn also {position,
+ * queue, expected_start_at}, the last null where the end of what runs is not known.
  *
  * Owner: *ret is the caller's. Returns 0; SYN_E_NOMEM.
  */
