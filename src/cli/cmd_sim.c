@@ -1,0 +1,235 @@
+/* sim: a cluster that is not there, under a workload. Asks no platform. */
+#include <inttypes.h>
+
+#include <synor/base/str.h>
+
+#include "cli_priv.h"
+#include "commands_priv.h"
+
+#define FILE_BYTES_MAX ((size_t)256 << 20)
+#define HOUR_MS        INT64_C(3600000)
+#define MADE           "gen:"
+
+static const struct syn_cli_option options[] = {
+    {"nodes", 0, "FILE", SYN_CLI_FILE, 0, 0, true, false, NULL, NULL,
+     "The machines, as CSV; or gen:N, so many made up"},
+    {"workload", 0, "FILE", SYN_CLI_FILE, 0, 0, true, false, NULL, NULL,
+     "Who asks for what, as CSV; or gen:N, so many made up"},
+    {"policy", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false,
+     "balanced|binpack|spread|fragmentation|latency|energy|price", "balanced",
+     "How the node is chosen"},
+    {"seed", 0, "N", SYN_CLI_INT, 0, 0, false, false, NULL, "0",
+     "Decides between equals, and whatever is drawn at random"},
+    {"arrivals", 0, "PERCENT", SYN_CLI_INT, 1, 1000, false, false, NULL, "the workload's times",
+     "Arrivals in random order until so much of the GPUs is asked for; nobody leaves"},
+    {"learn", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
+     "The scheduler is told nothing of the workload beforehand"},
+    {"failures", 0, "HOURS", SYN_CLI_INT, 1, 1000000, false, false, NULL, "none",
+     "Each node fails at random, after so many hours in the mean"},
+    {"repair", 0, "TIME", SYN_CLI_DURATION, 1, INT64_C(3600000000), false, false, NULL, "1h",
+     "A node that failed is back after so long in the mean"},
+    {"spot", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
+     "GPUs are bought by the hour on the exchange; who is outbid waits"},
+    {"plot", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, NULL,
+     "Write allocation over arrivals as a picture (SVG)"},
+};
+
+/* --- what is asked for ----------------------------------------------------------------------- */
+
+static int
+read_input(const struct syn_cli *cli, const char *option, struct syn_buf *text,
+           struct syn_cli_input *ret, struct syn_err *err)
+{
+    const char *path = syn_cli_text(cli, option, "");
+    int rc;
+
+    ret->name = path;
+    if (syn_str_starts(path, MADE))
+        return syn_parse_u64(path + strlen(MADE), 1, UINT32_MAX, option, &ret->count, err);
+    rc = syn_cli_read_file(path, FILE_BYTES_MAX, text, err);
+    ret->text = syn_buf_text(text);
+    ret->len = text->len;
+    return rc;
+}
+
+/* --- telling --------------------------------------------------------------------------------- */
+
+static double
+real(const json_t *obj, const char *dotted)
+{
+    return json_number_value(syn_json_at(obj, dotted));
+}
+
+static int64_t
+whole(const json_t *obj, const char *dotted)
+{
+    return (int64_t)json_integer_value(syn_json_at(obj, dotted));
+}
+
+static void
+row(struct syn_cli_table_out *rows, const char *what)
+{
+    syn_cli_cell(rows, "%s", what);
+}
+
+static void
+add_time(struct syn_cli_table_out *rows, const char *what, int64_t ms)
+{
+    row(rows, what);
+    if (ms < 1000)
+        syn_cli_cell(rows, "%" PRId64 " ms", ms);
+    else if (ms < HOUR_MS)
+        syn_cli_cell(rows, "%.1f s", (double)ms / 1e3);
+    else
+        syn_cli_cell(rows, "%.1f h", (double)ms / (double)HOUR_MS);
+}
+
+static void
+add_percent(struct syn_cli_table_out *rows, const json_t *report, const char *what,
+            const char *dotted)
+{
+    if (!json_is_number(syn_json_at(report, dotted)))
+        return;
+    row(rows, what);
+    syn_cli_cell(rows, "%.2f %%", real(report, dotted));
+}
+
+static void
+add_counts(struct syn_cli_table_out *rows, const json_t *report)
+{
+    static const struct {
+        const char *what, *dotted;
+    } counts[] = {{"nodes", "nodes"},
+                  {"GPUs", "cards"},
+                  {"arrivals", "arrived"},
+                  {"placed", "placed"},
+                  {"refused", "refused"},
+                  {"finished", "finished"},
+                  {"waiting at the end", "waiting"},
+                  {"failed nodes", "failures.nodes"},
+                  {"restarts after failures", "failures.restarts"},
+                  {"spot hours bought", "spot.hours_bought"},
+                  {"spot interruptions", "spot.interrupted"}};
+
+    for (size_t i = 0; i < SYN_LEN(counts); i++) {
+        if (!json_is_integer(syn_json_at(report, counts[i].dotted)))
+            continue;
+        row(rows, counts[i].what);
+        syn_cli_cell(rows, "%" PRId64, whole(report, counts[i].dotted));
+    }
+}
+
+static void
+add_figures(struct syn_cli_table_out *rows, const json_t *report)
+{
+    add_percent(rows, report, "asked for", "allocation.asked_percent");
+    add_percent(rows, report, "allocation at the end", "allocation.end_percent");
+    add_percent(rows, report, "allocation, mean", "allocation.mean_percent");
+    add_percent(rows, report, "allocation, peak", "allocation.peak_percent");
+    add_percent(rows, report, "fragmentation at the end", "fragmentation.end_percent");
+    add_percent(rows, report, "fragmentation, mean", "fragmentation.mean_percent");
+    if (json_is_object(json_object_get(report, "wait_ms"))) {
+        add_time(rows, "wait, mean", whole(report, "wait_ms.mean"));
+        add_time(rows, "wait, p50", whole(report, "wait_ms.p50"));
+        add_time(rows, "wait, p99", whole(report, "wait_ms.p99"));
+        add_time(rows, "simulated", whole(report, "duration_ms"));
+    }
+    if (json_is_number(syn_json_at(report, "energy.joules"))) {
+        row(rows, "energy");
+        syn_cli_cell(rows, "%.6g J", real(report, "energy.joules"));
+    }
+    row(rows, "power at the end");
+    syn_cli_cell(rows, "%.1f kW", real(report, "energy.end_watts") / 1e3);
+    if (json_is_number(syn_json_at(report, "cost_synor.total"))) {
+        row(rows, "cost");
+        syn_cli_cell(rows, "%.2f SYNOR", real(report, "cost_synor.total"));
+    }
+    row(rows, "decisions");
+    syn_cli_cell(rows, "%" PRId64 "/s", whole(report, "decisions.per_second"));
+}
+
+static int
+tell(const struct syn_cli *cli, const json_t *report)
+{
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *prices = NULL;
+    const json_t *list = syn_json_at(report, "spot.prices_card_hour"), *one;
+    struct syn_err err;
+    size_t i;
+    int status;
+
+    if (syn_cli_rows_new("FIGURE|>VALUE", &rows, &err) < 0 ||
+        syn_cli_rows_new("CLASS|>GPUS|>LIST|>LOWEST|>HIGHEST|>END", &prices, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    add_counts(rows, report);
+    add_figures(rows, report);
+    status = syn_cli_rows_print(cli, rows, "");
+    if (status != 0 || !json_is_array(list))
+        return status;
+    json_array_foreach (list, i, one) {
+        syn_cli_cell(prices, "%s", syn_json_str(one, "class", ""));
+        syn_cli_cell(prices, "%" PRId64, whole(one, "cards"));
+        syn_cli_cell(prices, "%.3f", real(one, "list"));
+        syn_cli_cell(prices, "%.3f", real(one, "lowest"));
+        syn_cli_cell(prices, "%.3f", real(one, "highest"));
+        syn_cli_cell(prices, "%.3f", real(one, "end"));
+    }
+    syn_cli_say(cli, "%s", "");
+    return syn_cli_rows_print(cli, prices, "No GPU is for sale.");
+}
+
+static int
+run_sim(struct syn_cli *cli)
+{
+    struct syn_cli_sim what = {
+        .policy = syn_cli_text(cli, "policy", "balanced"),
+        .seed = (uint64_t)syn_cli_number(cli, "seed", 0),
+        .arrivals_percent = (uint32_t)syn_cli_number(cli, "arrivals", 0),
+        .mtbf_ms = syn_cli_number(cli, "failures", 0) * HOUR_MS,
+        .repair_ms = syn_cli_number(cli, "repair", HOUR_MS),
+        .learn = syn_cli_has(cli, "learn"),
+        .spot = syn_cli_has(cli, "spot"),
+    };
+    const char *picture = syn_cli_text(cli, "plot", NULL);
+    SYN_BUF(nodes);
+    SYN_BUF(workload);
+    SYN_BUF(plot);
+    SYN_JSON(report);
+    struct syn_err err;
+    int rc;
+
+    if (cli->host->simulate == NULL) {
+        (void)SYN_FAIL(&err, SYN_E_UNSUPPORTED, "this program has no simulator in it");
+        return syn_cli_fail(cli, &err);
+    }
+    rc = read_input(cli, "nodes", &nodes, &what.nodes, &err);
+    rc = rc < 0 ? rc : read_input(cli, "workload", &workload, &what.workload, &err);
+    rc = rc < 0 ? rc : cli->host->simulate(&what, &report, picture != NULL ? &plot : NULL, &err);
+    if (rc == SYN_OK && picture != NULL)
+        rc = syn_cli_write_file(picture, &plot, &err);
+    if (rc < 0)
+        return syn_cli_fail(cli, &err);
+    return cli->json ? syn_cli_print_json_take(cli, SYN_TAKE(report)) : tell(cli, report);
+}
+
+const struct syn_cli_command syn_cli_sim_command = {
+    .path = "sim",
+    .summary = "Simulate a cluster under a workload: allocation, wait, power, cost",
+    .detail =
+        "Runs the scheduler and the market that the platform runs, on machines and a workload "
+        "from files, or made up from the seed. No platform has to run.\n\n"
+        "FILE is comma-separated, with a line of names first: sn, cpu_milli, memory_mib, gpu and "
+        "model for machines; cpu_milli, memory_mib, num_gpu, gpu_milli, gpu_spec, creation_time, "
+        "deletion_time and scheduled_time, in seconds, for a workload. What is wrong in it is "
+        "named by line and field, and nothing is written.\n\n"
+        "With --arrivals pods come in random order and never leave; what does not fit is refused. "
+        "Without it they come, run and leave at the workload's times; what does not fit waits. "
+        "--failures and --spot need times. docs/sim.md explains every figure.",
+    .examples = "synor sim --nodes nodes.csv --workload pods.csv --arrivals 130 --plot out.svg\n"
+                "  how full the cluster gets\n"
+                "synor sim --nodes gen:1000 --workload gen:20000 --failures 500 --spot\n"
+                "  a made-up cluster with failures and spot prices\n",
+    .options = options,
+    .option_count = SYN_LEN(options),
+    .run = run_sim,
+};
