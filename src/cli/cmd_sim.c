@@ -125,6 +125,8 @@ add_figures(struct syn_cli_table_out *rows, const json_t *report)
     add_percent(rows, report, "asked for", "allocation.asked_percent");
     add_percent(rows, report, "allocation at the end", "allocation.end_percent");
     add_percent(rows, report, "allocation, mean", "allocation.mean_percent");
+    add_percent(rows, report, "allocation, mean until the last arrival",
+                "allocation.arriving_percent");
     add_percent(rows, report, "allocation, peak", "allocation.peak_percent");
     add_percent(rows, report, "fragmentation at the end", "fragmentation.end_percent");
     add_percent(rows, report, "fragmentation, mean", "fragmentation.mean_percent");
@@ -145,7 +147,7 @@ add_figures(struct syn_cli_table_out *rows, const json_t *report)
         syn_cli_cell(rows, "%.2f SYNOR", real(report, "cost_synor.total"));
     }
     row(rows, "decisions");
-    syn_cli_cell(rows, "%" PRId64 "/s", whole(report, "decisions.per_second"));
+    syn_cli_cell(rows, "%.0f/s", real(report, "decisions.per_second"));
 }
 
 static int

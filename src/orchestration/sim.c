@@ -407,6 +407,8 @@ arrive(struct syn_sim *sim, struct syn_err *err)
     int rc;
 
     sim->milli_asked += sim_milli(&sim->pods[sim->runs[index].pod].ask);
+    sim->arriving_milli_ms = sim->used_milli_ms;
+    sim->last_ms = sim->now_ms;
     rc = submit(sim, index, err);
     rc = rc < 0 ? rc : settle(sim, err);
     sample(sim);

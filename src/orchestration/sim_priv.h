@@ -7,6 +7,7 @@
 
 #define SIM_HOUR_MS    INT64_C(3600000)
 #define SIM_POINTS     256  /* of the curve */
+#define SIM_SAMPLE     4096 /* nodes that fragmentation is measured on */
 #define SIM_MIX        128  /* asks that fragmentation is measured with */
 #define SIM_CARD_SPEED 2500 /* of the card that options.price_card is for */
 #define SIM_NODE_MW    120000
@@ -134,6 +135,8 @@ struct syn_sim {
     uint64_t restarts;
     syn_i128 lost_milli_ms; /* card time of work lost by failures */
     syn_i128 used_milli_ms;
+    syn_i128 arriving_milli_ms; /* the same until the last arrival */
+    int64_t last_ms;            /* when that was */
     syn_i128 energy_uj;
     syn_i128 cost_hour_ms; /* base units an hour, times milliseconds */
     int64_t milli_peak;

@@ -42,14 +42,15 @@ double
 sim_stranded(const struct syn_sim *sim)
 {
     uint32_t every = sim->pods_count / SIM_MIX + 1, asks = 0;
+    uint32_t step = sim->nodes_count / SIM_SAMPLE + 1;
     double lost = 0, all = 0;
 
-    for (uint32_t n = 0; n < sim->nodes_count; n++)
+    for (uint32_t n = 0; n < sim->nodes_count; n += step)
         for (uint32_t i = 0; !sim->nodes[n].down && i < sim->nodes[n].spec.cards; i++)
             all += SYN_FLEET_WHOLE - sim->nodes[n].used[i];
     for (uint32_t p = 0; p < sim->pods_count; p += every) {
         asks++;
-        for (uint32_t n = 0; n < sim->nodes_count; n++)
+        for (uint32_t n = 0; n < sim->nodes_count; n += step)
             if (!sim->nodes[n].down)
                 lost += (double)unusable(sim, n, &sim->pods[p].ask);
     }
@@ -103,21 +104,34 @@ percent(double part, double whole)
     return whole > 0 ? round(part / whole * 10000) / 100 : 0;
 }
 
+/* A figure, or null where there is none. */
+static int
+set_figure(json_t *obj, const char *key, bool known, double value, struct syn_err *err)
+{
+    return syn_json_set_take(obj, key, known ? json_real(value) : json_null(), err);
+}
+
 static int
 add_allocation(const struct syn_sim *sim, json_t *made, struct syn_err *err)
 {
     double all = (double)sim->cards * SYN_FLEET_WHOLE;
     double ran_ms = (double)(sim->now_ms - sim->begun_ms);
-    json_t *allocation = NULL, *fragmentation = NULL;
+    double came_ms = (double)(sim->last_ms - sim->begun_ms);
     double mean = sim->stranded_count > 0 ? sim->stranded_sum / sim->stranded_count : 0;
-    int rc = syn_json_pack(&allocation, err, "{s:f, s:f, s:f, s:o}", "asked_percent",
+    json_t *fragmentation = NULL;
+    SYN_JSON(allocation);
+    int rc = syn_json_pack(&allocation, err, "{s:f, s:f, s:f}", "asked_percent",
                            percent((double)sim->milli_asked, all), "end_percent",
                            percent((double)sim->milli_used, all), "peak_percent",
-                           percent((double)sim->milli_peak, all), "mean_percent",
-                           ran_ms > 0 ? json_real(percent((double)sim->used_milli_ms / ran_ms, all))
-                                      : json_null());
+                           percent((double)sim->milli_peak, all));
 
-    rc = rc < 0 ? rc : syn_json_set_take(made, "allocation", allocation, err);
+    rc = rc < 0 ? rc
+                : set_figure(allocation, "mean_percent", ran_ms > 0,
+                             percent((double)sim->used_milli_ms, all * ran_ms), err);
+    rc = rc < 0 ? rc
+                : set_figure(allocation, "arriving_percent", came_ms > 0,
+                             percent((double)sim->arriving_milli_ms, all * came_ms), err);
+    rc = rc < 0 ? rc : syn_json_set_take(made, "allocation", SYN_TAKE(allocation), err);
     rc = rc < 0
              ? rc
              : syn_json_pack(&fragmentation, err, "{s:f, s:f}", "end_percent",
@@ -132,12 +146,13 @@ add_money(const struct syn_sim *sim, json_t *made, struct syn_err *err)
     bool timed = sim->options.arrivals_percent == 0;
     double rated = (double)sim->cost_hour_ms / (double)SIM_HOUR_MS / 1e9;
     double paid = (double)sim->spot.paid / 1e9;
-    json_t *cost = NULL, *energy = NULL;
-    int rc = syn_json_pack(&energy, err, "{s:o, s:f}", "joules",
-                           timed ? json_real(round((double)sim->energy_uj / 1e6)) : json_null(),
-                           "end_watts", round((double)sim->power_mw / 1e3));
+    json_t *cost = NULL;
+    SYN_JSON(energy);
+    int rc = syn_json_pack(&energy, err, "{s:f}", "end_watts", round((double)sim->power_mw / 1e3));
 
-    rc = rc < 0 ? rc : syn_json_set_take(made, "energy", energy, err);
+    rc =
+        rc < 0 ? rc : set_figure(energy, "joules", timed, round((double)sim->energy_uj / 1e6), err);
+    rc = rc < 0 ? rc : syn_json_set_take(made, "energy", SYN_TAKE(energy), err);
     if (!timed)
         return rc < 0 ? rc : syn_json_set_take(made, "cost_synor", json_null(), err);
     rc = rc < 0 ? rc
@@ -154,12 +169,19 @@ good_json(const struct syn_sim *sim, uint32_t model, json_t **ret, struct syn_er
         syn_exchange_index(sim->spot.exchange, good->class, INT64_MAX / 4);
     double card = SYN_FLEET_WHOLE / 1e9;
 
-    return syn_json_pack(
-        ret, err, "{s:s, s:I, s:f, s:f, s:f, s:f, s:o}", "class",
-        syn_exchange_class_name(sim->spot.exchange, good->class), "cards", (json_int_t)good->cards,
-        "list", (double)good->list * card, "end", (double)good->ask * card, "lowest",
-        (double)good->lowest * card, "highest", (double)good->highest * card, "index",
-        index.basis == SYN_INDEX_TRADES ? json_real((double)index.price * card) : json_null());
+    SYN_JSON(made);
+    int rc = syn_json_pack(&made, err, "{s:s, s:I, s:f, s:f, s:f, s:f}", "class",
+                           syn_exchange_class_name(sim->spot.exchange, good->class), "cards",
+                           (json_int_t)good->cards, "list", (double)good->list * card, "end",
+                           (double)good->ask * card, "lowest", (double)good->lowest * card,
+                           "highest", (double)good->highest * card);
+
+    rc = rc < 0 ? rc
+                : set_figure(made, "index", index.basis == SYN_INDEX_TRADES,
+                             (double)index.price * card, err);
+    if (rc == SYN_OK)
+        *ret = SYN_TAKE(made);
+    return rc;
 }
 
 static int
@@ -207,15 +229,18 @@ static int
 add_decisions(const struct syn_sim *sim, json_t *made, struct syn_err *err)
 {
     bool timed = sim->options.world != NULL && sim->decisions_ns > 0;
-    json_t *rate =
-        timed ? json_integer((json_int_t)((double)sim->decisions * 1e9 / (double)sim->decisions_ns))
-              : json_null();
-    json_t *decisions = NULL;
-    int rc = syn_json_pack(
-        &decisions, err, "{s:I, s:o, s:o}", "count", (json_int_t)sim->decisions, "per_second", rate,
-        "changes_ms", timed ? json_integer((json_int_t)(sim->changes_ns / 1000000)) : json_null());
+    SYN_JSON(decisions);
+    int rc = syn_json_pack(&decisions, err, "{s:I}", "count", (json_int_t)sim->decisions);
 
-    return rc < 0 ? rc : syn_json_set_take(made, "decisions", decisions, err);
+    rc = rc < 0 ? rc
+                : set_figure(
+                      decisions, "per_second", timed,
+                      round((double)sim->decisions * 1e9 / (double)SYN_MAX(sim->decisions_ns, 1)),
+                      err);
+    rc = rc < 0 ? rc
+                : set_figure(decisions, "changes_ms", timed, round((double)sim->changes_ns / 1e6),
+                             err);
+    return rc < 0 ? rc : syn_json_set_take(made, "decisions", SYN_TAKE(decisions), err);
 }
 
 static int
