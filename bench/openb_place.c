@@ -16,7 +16,7 @@
 
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
-#include <synor/orchestration/fleet.h>
+#include <synor/orchestration/sim.h>
 
 #define LINE_MAX_BYTES 1024
 #define FIELDS_MAX     16
@@ -27,16 +27,6 @@ struct place {
     const char *file;
     unsigned line;
 };
-
-/* Power as the vendors give it, and speed by half-precision rates, A10 being 1000. The trace hides
- * two names: G2 is taken for an A10, G3 for an A100. */
-static const struct {
-    const char *name;
-    uint32_t idle_w, context_w, busy_w, speed;
-} powers[] = {{"T4", 10, 26, 70, 520},        {"P100", 28, 36, 250, 170},
-              {"V100M16", 37, 52, 300, 1000}, {"V100M32", 38, 54, 300, 1000},
-              {"A10", 16, 55, 150, 1000},     {"G2", 16, 55, 150, 1000},
-              {"G3", 48, 85, 400, 2500}};
 
 static int
 bad(const struct place *place, struct syn_err *err, const char *field)
@@ -84,19 +74,9 @@ number(const char *text, int64_t max, int64_t *ret)
 static int
 model_of(struct place *place, const char *name, uint32_t *ret, struct syn_err *err)
 {
-    struct syn_fleet_model model = {.name = name,
-                                    .modes = SYN_BIT(SYN_FLEET_MPS) | SYN_BIT(SYN_FLEET_TIME_SLICE),
-                                    .idle_mw = 20000,
-                                    .context_mw = 50000,
-                                    .busy_mw = 250000};
+    struct syn_fleet_model model;
 
-    for (size_t i = 0; i < SYN_LEN(powers); i++)
-        if (syn_str_eq(powers[i].name, name)) {
-            model.idle_mw = powers[i].idle_w * 1000;
-            model.context_mw = powers[i].context_w * 1000;
-            model.busy_mw = powers[i].busy_w * 1000;
-            model.speed = powers[i].speed;
-        }
+    (void)syn_sim_model(name, &model);
     return syn_fleet_model_add(place->fleet, &model, ret, err);
 }
 

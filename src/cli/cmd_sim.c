@@ -204,6 +204,7 @@ run_sim(struct syn_cli *cli)
         (void)SYN_FAIL(&err, SYN_E_UNSUPPORTED, "this program has no simulator in it");
         return syn_cli_fail(cli, &err);
     }
+    syn_cli_signals_reset(); /* nothing is half done when it ends at once */
     rc = read_input(cli, "nodes", &nodes, &what.nodes, &err);
     rc = rc < 0 ? rc : read_input(cli, "workload", &workload, &what.workload, &err);
     rc = rc < 0 ? rc : cli->host->simulate(&what, &report, picture != NULL ? &plot : NULL, &err);

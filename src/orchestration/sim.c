@@ -121,6 +121,8 @@ sim_push(struct syn_sim *sim, int64_t at_ms, enum sim_event_kind kind, uint32_t 
 
     if (sim->events > SYN_SIM_EVENTS_MAX)
         return SYN_FAIL(err, SYN_E_LIMIT, "no end after %" PRIu64 " events", SYN_SIM_EVENTS_MAX);
+    if (at_ms > SIM_TIME_MAX)
+        return SYN_FAIL(err, SYN_E_LIMIT, "no end after %" PRId64 " ms", SIM_TIME_MAX);
     if (!syn_grow((void *)&sim->heap, &sim->heap_cap, at + 1, sizeof(*sim->heap)))
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for events");
     sim->heap_count++;

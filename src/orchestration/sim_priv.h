@@ -6,10 +6,11 @@
 #include <synor/orchestration/sim.h>
 
 #define SIM_HOUR_MS    INT64_C(3600000)
-#define SIM_POINTS     256  /* of the curve */
-#define SIM_SAMPLE     4096 /* nodes that fragmentation is measured on */
-#define SIM_MIX        128  /* asks that fragmentation is measured with */
-#define SIM_CARD_SPEED 2500 /* of the card that options.price_card is for */
+#define SIM_TIME_MAX   (INT64_C(1) << 60) /* milliseconds that a simulation may come to */
+#define SIM_POINTS     256                /* of the curve */
+#define SIM_SAMPLE     4096               /* nodes that fragmentation is measured on */
+#define SIM_MIX        128                /* asks that fragmentation is measured with */
+#define SIM_CARD_SPEED 2500               /* of the card that options.price_card is for */
 #define SIM_NODE_MW    120000
 
 struct sim_pod {

@@ -55,6 +55,13 @@ offer(struct syn_sim *sim, const struct sim_good *good, int64_t qty, struct syn_
     return apply(sim, &event, NULL, err);
 }
 
+/* Nothing is given away on an exchange. */
+static int64_t
+at_least_one(int64_t price)
+{
+    return SYN_MAX(price, 1);
+}
+
 static int64_t
 price_at(const struct sim_good *good)
 {
@@ -62,7 +69,7 @@ price_at(const struct sim_good *good)
     int64_t demand = (good->leased + good->wanted) * 1000 / all;
     int64_t permille = 250 + demand * demand / 1000;
 
-    return good->list * SYN_MIN(permille, 2000) / 1000;
+    return at_least_one(good->list * SYN_MIN(permille, 2000) / 1000);
 }
 
 int
@@ -84,7 +91,7 @@ sim_spot_open(struct syn_sim *sim, struct syn_err *err)
         if (good->cards == 0)
             continue;
         (void)snprintf(name, sizeof(name), "gpu/%s/sim/hour", sim->model_names[i]);
-        good->list = sim_list_price(sim, i) / SYN_FLEET_WHOLE;
+        good->list = at_least_one(sim_list_price(sim, i) / SYN_FLEET_WHOLE);
         good->ask = good->lowest = good->highest = price_at(good);
         rc = named(sim, SYN_EVENT_CLASS, name, &good->class, err);
         rc = rc < 0 ? rc : move(sim, SYN_EVENT_GRANT, spot->seller, good->class, all, err);
@@ -102,7 +109,7 @@ sim_spot_close(struct syn_sim *sim)
 static int64_t
 bid(const struct sim_good *good, const struct sim_run *run)
 {
-    return good->list * (int64_t)run->bid / 1000;
+    return at_least_one(good->list * (int64_t)run->bid / 1000);
 }
 
 uint64_t
