@@ -466,20 +466,28 @@ fail_node(struct syn_sim *sim, uint32_t index, struct syn_err *err)
                     SIM_REPAIR, index, 0, err);
 }
 
+/* It comes back, or changes. */
 static int
-repair_node(struct syn_sim *sim, uint32_t index, struct syn_err *err)
+put_node(struct syn_sim *sim, uint32_t index, struct syn_err *err)
 {
     struct syn_fleet_node node = sim->nodes[index].spec;
     uint32_t number = index;
-    int64_t began = clock_ns(sim);
     int rc;
 
     node.name = sim->nodes[index].name;
     rc = syn_fleet_put_node(sim->fleet, &node, &number, err);
+    assert(rc < 0 || number == index);
+    return rc;
+}
+
+static int
+repair_node(struct syn_sim *sim, uint32_t index, struct syn_err *err)
+{
+    int64_t began = clock_ns(sim);
+    int rc = put_node(sim, index, err);
 
     rc = rc < 0 ? rc : syn_fleet_settle(sim->fleet, err);
     sim->changes_ns += clock_ns(sim) - began;
-    assert(rc < 0 || number == index);
     sim->nodes[index].down = false;
     sim->nodes_down--;
     return rc < 0 ? rc : fail_later(sim, index, err);
@@ -522,6 +530,27 @@ ask_again(struct syn_sim *sim, uint32_t index, struct syn_err *err)
     return rc < 0 ? rc : settle(sim, err);
 }
 
+/* Tell the fleet what cards cost now, where its policy minds. */
+static int
+price_nodes(struct syn_sim *sim, struct syn_err *err)
+{
+    bool minds =
+        sim->options.policy == SYN_FLEET_PRICE || sim->options.policy == SYN_FLEET_BALANCED;
+    int rc = SYN_OK;
+
+    for (uint32_t i = 0; rc == SYN_OK && minds && i < sim->nodes_count; i++) {
+        struct sim_node *node = &sim->nodes[i];
+        const struct sim_good *good = &sim->spot.goods[node->spec.models[0]];
+
+        if (node->spec.cards == 0 || !good->changed)
+            continue;
+        node->spec.price_card = good->ask * SYN_FLEET_WHOLE;
+        if (!node->down)
+            rc = put_node(sim, i, err);
+    }
+    return rc;
+}
+
 /* New prices; who waits asks again, the first that came first. */
 static int
 tick(struct syn_sim *sim, struct syn_err *err)
@@ -529,6 +558,8 @@ tick(struct syn_sim *sim, struct syn_err *err)
     int rc = sim_spot_reprice(sim, err);
     uint32_t waiting = sim->priced_out + sim->queued;
 
+    rc = rc < 0 ? rc : price_nodes(sim, err);
+    rc = rc < 0 ? rc : settle(sim, err);
     for (uint32_t i = 0; rc == SYN_OK && waiting > 0 && i < sim->arrived; i++) {
         bool queued = sim->runs[i].state == SIM_QUEUED;
 
@@ -645,6 +676,7 @@ prepare(struct syn_sim *sim, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the arrivals");
     if (sim->options.spot) {
         rc = sim_spot_open(sim, err);
+        rc = rc < 0 ? rc : price_nodes(sim, err);
         rc = rc < 0 ? rc : sim_push(sim, sim->now_ms + SIM_HOUR_MS, SIM_TICK, 0, 0, err);
     }
     for (uint32_t i = 0; rc == SYN_OK && sim->options.mtbf_ms > 0 && i < sim->nodes_count; i++)

@@ -70,6 +70,7 @@ struct sim_good {
     int64_t highest;
     int64_t leased; /* thousandths */
     int64_t wanted; /* thousandths that wait for a lower price */
+    bool changed;   /* the ask, at the last pricing */
 };
 
 struct sim_spot {

@@ -93,6 +93,7 @@ sim_spot_open(struct syn_sim *sim, struct syn_err *err)
         (void)snprintf(name, sizeof(name), "gpu/%s/sim/hour", sim->model_names[i]);
         good->list = at_least_one(sim_list_price(sim, i) / SYN_FLEET_WHOLE);
         good->ask = good->lowest = good->highest = price_at(good);
+        good->changed = true;
         rc = named(sim, SYN_EVENT_CLASS, name, &good->class, err);
         rc = rc < 0 ? rc : move(sim, SYN_EVENT_GRANT, spot->seller, good->class, all, err);
         rc = rc < 0 ? rc : offer(sim, good, all, err);
@@ -182,9 +183,10 @@ sim_spot_reprice(struct syn_sim *sim, struct syn_err *err)
     count_wanted(sim);
     for (uint32_t i = 0; rc == SYN_OK && i < sim->models_count; i++) {
         struct sim_good *good = &sim->spot.goods[i];
-        int64_t price = good->cards > 0 ? price_at(good) : 0, rest;
+        int64_t price = good->cards > 0 ? price_at(good) : good->ask, rest;
 
-        if (price == good->ask)
+        good->changed = price != good->ask;
+        if (!good->changed)
             continue;
         rc = withdraw(sim, good, err);
         good->ask = price;

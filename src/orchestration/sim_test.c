@@ -253,6 +253,33 @@ test_any_seed(void **state)
     }
 }
 
+/* Policies do what they are for: less power, less money, than going wherever there is most room. */
+static void
+test_policies(void **state)
+{
+    struct syn_sim_options options = by_times;
+    double joules[2], paid[2];
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        json_t *report;
+
+        options.policy = i == 0 ? SYN_FLEET_SPREAD : SYN_FLEET_ENERGY;
+        report = must(&options, NULL, NULL, 40);
+        joules[i] = figure(report, "energy.joules");
+        json_decref(report);
+        options.policy = i == 0 ? SYN_FLEET_SPREAD : SYN_FLEET_PRICE;
+        options.spot = true;
+        report = must(&options, NULL, NULL, 40);
+        paid[i] = figure(report, "cost_synor.total") / figure(report, "finished");
+        json_decref(report);
+        options.spot = false;
+    }
+    print_message("joules %g, %g; paid a run %g, %g\n", joules[0], joules[1], paid[0], paid[1]);
+    assert_true(joules[1] < joules[0] * 0.95);
+    assert_true(paid[1] < paid[0] * 0.95);
+}
+
 /* --- refusals -------------------------------------------------------------------------------- */
 
 static void
@@ -395,6 +422,7 @@ main(void)
         cmocka_unit_test(test_failures),
         cmocka_unit_test(test_spot),
         cmocka_unit_test(test_any_seed),
+        cmocka_unit_test(test_policies),
         cmocka_unit_test(test_bad_text),
         cmocka_unit_test(test_bad_options),
         cmocka_unit_test(test_plot),
