@@ -7,8 +7,9 @@
 
 #include "sim_priv.h"
 
-#define COLUMNS_MAX 64                 /* of a file */
-#define FIELD_MAX   256                /* bytes, with terminator */
+#define SHOWN_MAX   80  /* bytes of a file's name in messages: line and field have to fit too */
+#define COLUMNS_MAX 64  /* of a file */
+#define FIELD_MAX   256 /* bytes, with terminator */
 #define CPU_MAX     (INT64_C(1) << 32) /* millicores of one machine or ask */
 #define MEMORY_MAX  (INT64_C(1) << 25) /* MiB */
 
@@ -354,6 +355,14 @@ read_pod(struct syn_sim *sim, const struct table *table, struct syn_err *err)
 
 /* --- files ----------------------------------------------------------------------------------- */
 
+static const char *
+tail_of(const char *name)
+{
+    size_t len = strlen(name);
+
+    return len > SHOWN_MAX ? name + len - SHOWN_MAX : name;
+}
+
 static int
 read_table(struct syn_sim *sim, struct table *table,
            int (*read)(struct syn_sim *sim, const struct table *table, struct syn_err *err),
@@ -378,7 +387,7 @@ int
 syn_sim_read_nodes(struct syn_sim *sim, const char *name, const char *text, size_t len,
                    struct syn_err *err)
 {
-    struct table table = {.name = name,
+    struct table table = {.name = tail_of(name),
                           .at = text,
                           .end = text + len,
                           .columns = node_columns,

@@ -328,6 +328,24 @@ test_bad_text(void **state)
     }
 }
 
+/* However long the name, line and field are told. */
+static void
+test_long_name(void **state)
+{
+    static const char text[] = NODE_HEAD "n1,x,1,0,\n";
+    struct syn_sim *sim = NULL;
+    struct syn_err err;
+    char name[400];
+
+    (void)state;
+    memset(name, 'd', sizeof(name));
+    memcpy(name + sizeof(name) - sizeof("/n.csv"), "/n.csv", sizeof("/n.csv"));
+    assert_done(syn_sim_new(&by_times, &sim, &err), &err);
+    assert_code(syn_sim_read_nodes(sim, name, text, strlen(text), &err), SYN_E_INVALID, &err);
+    assert_non_null(strstr(err.msg, "/n.csv:2: cpu_milli: no whole number: 'x'"));
+    syn_sim_free(sim);
+}
+
 static void
 test_bad_options(void **state)
 {
@@ -426,6 +444,7 @@ main(void)
         cmocka_unit_test(test_bad_text),
         cmocka_unit_test(test_bad_options),
         cmocka_unit_test(test_plot),
+        cmocka_unit_test(test_long_name),
         cmocka_unit_test(test_memory),
     };
 
