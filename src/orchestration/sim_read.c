@@ -417,8 +417,11 @@ syn_sim_read_workload(struct syn_sim *sim, const char *name, const char *text, s
                       struct syn_err *err)
 {
     struct column columns[SYN_LEN(pod_columns)];
-    struct table table = {
-        .name = name, .at = text, .end = text + len, .columns = columns, .count = SYN_LEN(columns)};
+    struct table table = {.name = tail_of(name),
+                          .at = text,
+                          .end = text + len,
+                          .columns = columns,
+                          .count = SYN_LEN(columns)};
     bool sorted = true;
     int rc;
 
