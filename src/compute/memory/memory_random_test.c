@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define ITEMS       120
 #define PARTS_MAX   4
@@ -498,6 +499,19 @@ open_rig(struct mrig *rig, const uint64_t *limits, size_t count, struct syn_err 
     return mrig_init(rig, "cpu,modelled", "h100-sxm,h100-sxm,rtx-4090", limits, count, err);
 }
 
+/* Who frees a tensor does not wait for its last transfer; this does, ten seconds at most. */
+static void
+stats_at_rest(struct syn_memory *memory, struct syn_memory_stats *ret_stats)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+
+    syn_memory_stats(memory, ret_stats);
+    for (unsigned i = 0; ret_stats->tensors > 0 && i < 10000; i++) {
+        (void)nanosleep(&pause, NULL);
+        syn_memory_stats(memory, ret_stats);
+    }
+}
+
 static void
 run_world(const uint64_t *limits, size_t count, bool tight, bool may_lose, uint64_t rounds,
           uint64_t seed)
@@ -515,7 +529,7 @@ run_world(const uint64_t *limits, size_t count, bool tight, bool may_lose, uint6
     for (uint64_t i = 0; i < rounds; i++)
         one_round(&w);
     world_end(&w);
-    syn_memory_stats(rig.memory, &stats);
+    stats_at_rest(rig.memory, &stats);
     print_message("# %llu compared, %llu copies, %llu prefetches, %llu evictions, %llu waits, "
                   "%llu refused, %llu lost\n",
                   (unsigned long long)w.compared, (unsigned long long)stats.copies,
@@ -619,7 +633,7 @@ run_hands(const uint64_t *limits, size_t count, bool tight, uint64_t seed)
         rigs[i].memory = NULL;
         mrig_fini(&rigs[i]);
     }
-    syn_memory_stats(rig.memory, &stats);
+    stats_at_rest(rig.memory, &stats);
     assert_int_equal(stats.tensors, 0);
     assert_true(stats.evictions > 0 && stats.waits > 0);
     for (unsigned n = 0; n < rig.nodes; n++)
