@@ -275,7 +275,7 @@ syn_sim_report(const struct syn_sim *sim, json_t **ret, struct syn_err *err)
         (json_int_t)sim->nodes_count, "nodes_used", (json_int_t)totals.nodes_used, "cards",
         (json_int_t)sim->cards, "arrived", (json_int_t)sim->arrived, "placed",
         (json_int_t)sim->placed, "refused", (json_int_t)sim->turned_away, "finished",
-        (json_int_t)sim->finished, "waiting", (json_int_t)(sim->queued + sim->priced_out),
+        (json_int_t)sim->finished, "waiting", (json_int_t)sim->queued + sim->priced_out,
         "duration_ms", (json_int_t)(sim->now_ms - sim->begun_ms));
     rc = rc < 0 ? rc : add_allocation(sim, made, err);
     rc = rc < 0 ? rc : add_waits(sim, made, err);
