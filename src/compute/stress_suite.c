@@ -100,13 +100,17 @@ syn_stress_run_for(const char *group, const struct syn_stress_case *cases, size_
                    const char *variable, double seconds)
 {
     struct CMUnitTest tests[SYN_STRESS_CASES_MAX] = {0};
-    const char *seed = getenv("SYNOR_TEST_SEED");
+    const char *seed = getenv("SYNOR_TEST_SEED"), *sequence = getenv("SYNOR_TEST_SEQUENCE");
     struct timespec now = {0};
 
     assert(count > 0 && count <= SYN_STRESS_CASES_MAX);
     (void)clock_gettime(CLOCK_REALTIME, &now);
     run.random = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
     run.given = seed != NULL ? strtoull(seed, NULL, 0) : 0;
+    if (sequence != NULL) {
+        run.random = strtoull(sequence, NULL, 0);
+        run.given = 0;
+    }
     run.seconds = seconds_of(variable, seconds) / (double)count;
     for (size_t i = 0; i < count; i++)
         tests[i] = (struct CMUnitTest){.name = cases[i].name,
