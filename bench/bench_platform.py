@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 
@@ -120,14 +119,3 @@ class Platform:
                 return document
             time.sleep(0.1)
         raise SystemExit(f"{job} is {document['status']['state']}: {document['status']['message']}")
-
-
-def say(text):
-    """For people."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def figure(name, ours, unit, peer, theirs, ratio, goal, good):
-    """One figure for machines: the line that scripts/bench promises."""
-    fields = (name, ours, unit, peer, theirs, ratio, goal, "ok" if good else "short")
-    print("\t".join(fields), flush=True)

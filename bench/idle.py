@@ -12,7 +12,8 @@ import argparse
 import os
 import time
 
-from bench_platform import Platform, Refused, figure, say
+from bench_figures import figure, say
+from bench_platform import Platform, Refused
 
 JOBS, RUN_S, SETTLE_S, SETTLE_MAX_S = 1000, 20, 5, 60
 CPU_GOAL_PERCENT, RSS_GOAL_MIB = 1.0, 40.0

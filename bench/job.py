@@ -18,7 +18,8 @@ import statistics
 import sys
 import time
 
-from bench_platform import Platform, figure, say
+from bench_figures import figure, say
+from bench_platform import Platform
 
 ROUNDS = 15
 GOAL_FACTOR, GOAL_EXTRA_MS = 1.5, 20.0

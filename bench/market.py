@@ -4,9 +4,10 @@
     market.py [--rounds N] [--records N] [--only REGEX]
 
 The workloads and the reference book come from the harness `peers/market`, which lies beside the
-project; without it only the figures that need no peer are taken. Everything takes turns in N rounds
-(7), and medians are compared. MARKET_REPLAY names the program
-where it is not build/bench/market-replay; market-auction lies beside it.
+project; without it only the figures that need no peer are taken. Books and reference take turns in N
+rounds (7), and medians are compared; journal and recovery run N times after `steady`, the auction
+five times. MARKET_REPLAY names the program where it is not build/bench/market-replay;
+market-auction lies beside it.
 """
 import argparse
 import os
@@ -17,6 +18,8 @@ import sys
 import tempfile
 from collections import defaultdict
 
+from bench_figures import figure, say
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.dirname(os.path.abspath(os.environ.get("SYNOR", os.path.join(ROOT, "build", "synor"))))
 REPLAY = os.environ.get("MARKET_REPLAY", os.path.join(BUILD, "bench", "market-replay"))
@@ -24,16 +27,6 @@ AUCTION = os.path.join(os.path.dirname(REPLAY), "market-auction")
 HARNESS = os.path.join(os.path.dirname(ROOT), "shared", "peers", "market", "market.c")
 PROFILES = ["steady", "deep", "cross", "multi", "surge", "amend"]
 CORE_GOAL, EXCHANGE_GOAL, JOURNAL_GOAL, AUCTION_GOAL = 0.45, 0.25, 2.0, 100.0
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
-
-
-def figure(name, ours, unit, peer, theirs, ratio, goal, good):
-    number = lambda value: value if isinstance(value, str) else f"{value:.4g}"
-    print("\t".join([name, number(ours), unit, peer, number(theirs), number(ratio), number(goal),
-                     "ok" if good else "short"]), flush=True)
 
 
 def run(*command):

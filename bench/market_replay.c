@@ -384,25 +384,19 @@ static void
 journal_event(struct replay *replay, const struct syn_market_event *event)
 {
     struct journal *journal = replay->journal;
-    struct syn_buf *buf = &journal->buffers[journal->gathering];
 
-    syn_market_event_encode(event, buf);
-    if (buf->len > PENDING_MAX) {
-        (void)pthread_mutex_lock(&journal->lock);
-        wait_idle(journal);
-        hand_over(replay);
-        (void)pthread_mutex_unlock(&journal->lock);
-    }
+    syn_market_event_encode(event, &journal->buffers[journal->gathering]);
 }
 
-/* So many records are in the log now; write it if the disk has nothing to do, or `all` must go. */
+/* So many records are in the log now; write it if the disk has nothing to do, enough has come
+ * together, or `all` must go. Every batch ends with that number: there a resumed run goes on. */
 static void
 journal_commit(struct replay *replay, size_t records, bool all)
 {
     struct journal *journal = replay->journal;
 
     (void)pthread_mutex_lock(&journal->lock);
-    if (all)
+    if (all || journal->buffers[journal->gathering].len > PENDING_MAX)
         wait_idle(journal);
     if (!journal->busy) {
         set_up(replay,
@@ -445,6 +439,7 @@ journal_close(struct journal *journal)
 
 /* ---- recovery ---- */
 
+/* syn_exchange_replay(), but the trades are counted on the way. */
 static void
 recover_batch(struct replay *replay, const struct syn_market_batch *batch)
 {
@@ -464,6 +459,11 @@ recover_batch(struct replay *replay, const struct syn_market_batch *batch)
             die("the log", &err);
         effects = syn_exchange_effects(replay->exchange, &count);
         count_trades(replay, effects, count);
+    }
+    if (at != batch->len) {
+        (void)SYN_FAIL(&err, SYN_E_CORRUPT, "a batch of %u events has %zu bytes behind them",
+                       batch->count, batch->len - at);
+        die("the log", &err);
     }
 }
 
@@ -611,14 +611,14 @@ report(const struct replay *replay, size_t records, double taken)
 static void
 replay_log(struct replay *replay, const char *dir)
 {
-    double begun = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    double begun = seconds(CLOCK_PROCESS_CPUTIME_ID), taken;
     char path[4096];
 
     (void)snprintf(path, sizeof(path), "%s/market.log", dir);
     (void)recover(replay, path);
+    taken = seconds(CLOCK_PROCESS_CPUTIME_ID) - begun;
     syn_exchange_check(replay->exchange);
-    report(replay, (size_t)syn_books_now_ms(syn_exchange_books(replay->exchange)),
-           seconds(CLOCK_PROCESS_CPUTIME_ID) - begun);
+    report(replay, (size_t)syn_books_now_ms(syn_exchange_books(replay->exchange)), taken);
 }
 
 static void

@@ -5,8 +5,10 @@
 
 Allocation is judged by the reference judge beside the project, compiled here: it sends one pod at a
 time to bench/openb-place and refuses full cards and pods turned away though they fit. The peer is FGD
-in `published_alloc.csv` for the same traces and seeds. Decisions a second and times are medians of N
-runs (5) of bench_placementrate, on the node list taken 1, 8 and 82 times. BUILD names the build folder.
+in `published_alloc.csv` for the same traces and seeds; cards powered are the judge's own run of FGD.
+Decisions a second and times are medians of N runs (5) of bench_placementrate, on the node list taken
+1, 8 and 82 times; the peer is the same core weighing every node, run once, and not on the largest,
+where that takes many minutes. BUILD names the build folder.
 """
 
 import argparse
@@ -18,27 +20,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
+
+from bench_figures import figure, say
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 SHARED = os.path.join(os.path.dirname(ROOT), "shared")
 PLACE = os.path.join(BUILD, "bench", "openb-place")
 RATE = os.path.join(BUILD, "bench", "bench_placementrate")
-# A plain scan of all nodes by the judge's own FGD, one core: what the index is for.
-SCAN = {1: 47000, 8: 18000, 82: 1600}
 GOAL = {1: 150000, 8: 100000, 82: 50000}
 NODES = {1: "1.2k", 8: "9.7k", 82: "99k"}
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
-
-
-def figure(name, ours, unit, peer, theirs, ratio, goal, good):
-    number = lambda value: value if isinstance(value, str) else f"{value:.6g}"
-    print("\t".join([name, number(ours), unit, peer, number(theirs), number(ratio), number(goal),
-                     "ok" if good else "short"]), flush=True)
 
 
 def judge(program, data, trace, seed, *options):
@@ -49,6 +40,13 @@ def judge(program, data, trace, seed, *options):
     if not found:
         sys.exit(f"placement.py: {trace} {seed} {options}: {text.strip() or 'no answer'}")
     return float(found[1]), int(found[2])
+
+
+def fgd_powered(program, data):
+    """GPUs that the judge's FGD has powered at 50 % of arrivals."""
+    text = subprocess.run([program, "run", data, "default", "fgd", "42"], capture_output=True, text=True,
+                          check=True).stdout
+    return int(re.search(r" 50% \d+/(\d+)", text)[1])
 
 
 def allocation(args, program, published):
@@ -82,20 +80,21 @@ def rates(args):
     for copies in (1, 8, 82):
         runs = [rate(args, "rates", copies) for _ in range(args.runs)]
         ours = statistics.median(run["rate"] for run in runs)
-        figure(f"place_rate_{NODES[copies]}", ours, "decisions/s", "scan", SCAN[copies], ours / SCAN[copies],
-               GOAL[copies], ours >= GOAL[copies])
+        scan = rate(args, "scan", copies) if copies < 82 else None
+        figure(f"place_rate_{NODES[copies]}", ours, "decisions/s", "full scan" if scan else "none",
+               scan["rate"] if scan else "-", ours / scan["rate"] if scan else "-", GOAL[copies],
+               ours >= GOAL[copies], digits=6)
         say(f"  {min(r['rate'] for r in runs):.0f} to {max(r['rate'] for r in runs):.0f}, {runs[0]['buckets']} buckets")
         if copies == 8:
             p99 = statistics.median(run["p99_us"] for run in runs)
-            figure("place_p99_9.7k", p99, "us", "none", "-", p99, 100, p99 < 100)
-        if copies < 82:
-            scan = rate(args, "scan", copies)
+            figure("place_p99_9.7k", p99, "us", "none", "-", "-", 100, p99 < 100)
+        if scan:
             loss = scan["allocation"] - runs[0]["allocation"]
             figure(f"place_index_loss_{NODES[copies]}", loss, "points", "full scan", scan["allocation"], loss,
                    0.05, loss <= 0.05)
     gangs = [rate(args, "gang", 8) for _ in range(args.runs)]
     mean = statistics.median(run["mean_us"] for run in gangs) / 1000
-    figure("place_gang_1024", mean, "ms", "none", "-", mean, 10, mean < 10)
+    figure("place_gang_1024", mean, "ms", "none", "-", "-", 10, mean < 10)
 
 
 def main():
@@ -125,7 +124,8 @@ def main():
         subprocess.run(["cc", "-O2", "-w", "-o", program, args.judge, "-lm"], check=True)
         allocation(args, program, published)
         powered = judge(program, args.data, "default", 42, "--learn", "--policy", "energy")[1]
-        figure("place_powered_gpus", powered, "GPUs", "FGD", 3310, powered / 3310, 3230, powered <= 3230)
+        theirs = fgd_powered(program, args.data)
+        figure("place_powered_gpus", powered, "GPUs", "FGD", theirs, powered / theirs, 3230, powered <= 3230)
     rates(args)
 
 

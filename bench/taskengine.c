@@ -397,10 +397,28 @@ is_wanted(const char *name, char **names)
     return *names == NULL;
 }
 
+static bool
+is_figure(const char *name)
+{
+    for (size_t i = 0; i < SYN_LEN(figures); i++) {
+        if (strcmp(figures[i].name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
 int
 main(int argc, char **argv)
 {
-    (void)argc;
+    for (int i = 1; i < argc; i++) {
+        if (!is_figure(argv[i])) {
+            (void)fprintf(stderr, "bench_taskengine: there is no figure %s, but:", argv[i]);
+            for (size_t k = 0; k < SYN_LEN(figures); k++)
+                (void)fprintf(stderr, " %s", figures[k].name);
+            (void)fputs("\n", stderr);
+            return 2;
+        }
+    }
     for (size_t i = 0; i < SYN_LEN(figures); i++) {
         if (is_wanted(figures[i].name, argv + 1))
             figures[i].measure();

@@ -18,6 +18,8 @@ import sys
 import tempfile
 from collections import defaultdict
 
+from bench_figures import figure, say
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 HARNESS = os.path.join(os.path.dirname(ROOT), "shared", "peers", "taskruntime")
@@ -27,16 +29,6 @@ LIBRARY = "src/compute/libsynor/libsynor.a"
 # What the best of all peers reached, most of which Debian does not ship: docs/performance.md.
 PUBLISHED = {"spawn_join": ("Lace", 1.78), "dag_inferred": ("PaRSEC", 1.9), "flat": ("Taskflow", 13.4),
              "dag_rerun": ("Taskflow", 28.6), "prio": ("StarPU dmdas", 6.3)}
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
-
-
-def figure(name, ours, unit, peer, theirs, ratio, goal, good):
-    number = lambda value: value if isinstance(value, str) else f"{value:.4g}"
-    print("\t".join([name, number(ours), unit, peer, number(theirs), number(ratio), number(goal),
-                     "ok" if good else "short"]), flush=True)
 
 
 class Programs:
@@ -187,11 +179,7 @@ def tell(samples):
 
 def forward(program, *args):
     """A benchmark of its own; its lines are ours."""
-    path = os.path.join(BUILD, "bench", program)
-    if not os.path.exists(path):
-        say(f"{program} is not built")
-        return
-    subprocess.run([path, *args], check=True, stdout=sys.stdout)
+    subprocess.run([os.path.join(BUILD, "bench", program), *args], check=True, stdout=sys.stdout)
 
 
 def main():

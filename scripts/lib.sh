@@ -50,3 +50,22 @@ llvm_tool() {
     fi
     command -v "$1"
 }
+
+# build_options DIR: what that build folder is made with, whoever makes it first.
+build_options() {
+    case $1 in
+    build-test | build-clang) echo -Dwerror=true ;;
+    build-asan) echo -Db_sanitize=address,undefined ;;
+    build-tsan) echo -Db_sanitize=thread ;;
+    build-fuzz) echo -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false ;;
+    *) die "no options for $1" ;;
+    esac
+}
+
+# What sanitizers find ends the program. PoCL's threads end without giving back the signal stack
+# that AddressSanitizer lent them.
+export_sanitizer_options() {
+    export ASAN_OPTIONS=strict_string_checks=1:detect_stack_use_after_return=1:check_initialization_order=1:use_sigaltstack=0
+    export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+    export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+}

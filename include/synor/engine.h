@@ -134,8 +134,8 @@ struct syn_engine_step {
 SYN_MUST SYN_API int syn_engine_plan(struct syn_engine *engine, const struct syn_engine_step *steps,
                                      uint32_t count, struct syn_plan_event *ret_events,
                                      struct syn_plan_result *ret_result, struct syn_err *err);
-/** What a call is estimated to take on each worker, SYN_NEVER where it cannot run: `ret_ns` has
- * room for syn_engine_workers(). INVALID, UNAVAILABLE, NOMEM. */
+/** What a call is estimated to take on each worker, SYN_NEVER where it cannot run, SYN_UNKNOWN_NS
+ * where nobody knows: `ret_ns` has room for syn_engine_workers(). INVALID, UNAVAILABLE, NOMEM. */
 SYN_MUST SYN_API int syn_engine_estimate(struct syn_engine *engine,
                                          const struct syn_task_call *call, uint64_t *ret_ns,
                                          struct syn_err *err);

@@ -38,7 +38,7 @@ static const struct syn_cli_option options[] = {
     {"models", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, NULL,
      "Learnt times: read if there are some, added to afterwards"},
     {"plan", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
-     "Show what would run where and how long it would take, and run nothing"},
+     "Show what would run where and how long it would take, each task whole, and run nothing"},
     {"result", 0, "TENSOR", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL,
      "Show what this tensor holds in the end"},
     {"trace", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, NULL,

@@ -121,41 +121,52 @@ make_plan(struct syn_run *run, struct planned *planned, struct syn_err *err)
 
 /* --- the document ---------------------------------------------------------------------------- */
 
-/* Is it the first worker of its device that was asked for? */
-static bool
-is_first(const struct syn_run *run, unsigned index, struct syn_engine_worker *ret_worker)
-{
-    struct syn_engine_worker other;
+/* The first worker of each device that was asked for. */
+struct columns {
+    unsigned count;
+    struct {
+        unsigned worker;
+        char device[sizeof(((struct syn_engine_worker *)NULL)->device)];
+    } of[SYN_ENGINE_WORKERS_MAX];
+};
 
-    syn_engine_worker(run->engine, index, ret_worker);
-    if (!syn_run_is_asked(run, ret_worker->device))
-        return false;
-    for (unsigned i = 0; i < index; i++) {
-        syn_engine_worker(run->engine, i, &other);
-        if (syn_str_eq(other.device, ret_worker->device))
-            return false;
+static void
+find_columns(const struct syn_run *run, struct columns *columns)
+{
+    columns->count = 0;
+    for (unsigned i = 0; i < syn_engine_workers(run->engine); i++) {
+        struct syn_engine_worker worker;
+        unsigned known = 0;
+
+        syn_engine_worker(run->engine, i, &worker);
+        while (known < columns->count && !syn_str_eq(columns->of[known].device, worker.device))
+            known++;
+        if (known < columns->count || !syn_run_is_asked(run, worker.device))
+            continue;
+        columns->of[known].worker = i;
+        (void)syn_str_copy(columns->of[known].device, sizeof(columns->of[known].device),
+                           worker.device);
+        columns->count++;
     }
-    return true;
 }
 
 static int
-estimates_json(const struct syn_run *run, const struct syn_engine_step *step, json_t **ret,
-               struct syn_err *err)
+estimates_json(const struct syn_run *run, const struct columns *columns,
+               const struct syn_engine_step *step, json_t **ret, struct syn_err *err)
 {
     uint64_t ns[SYN_ENGINE_WORKERS_MAX] = {0};
     SYN_JSON(made);
     int rc = syn_json_pack(&made, err, "{}");
 
     rc = rc < 0 ? rc : syn_engine_estimate(run->engine, &step->call, ns, err);
-    for (unsigned i = 0; rc == SYN_OK && i < syn_engine_workers(run->engine); i++) {
-        struct syn_engine_worker worker;
+    for (unsigned i = 0; rc == SYN_OK && i < columns->count; i++) {
+        uint64_t mine = ns[columns->of[i].worker];
 
-        if (is_first(run, i, &worker))
-            rc = syn_json_set_take(made, worker.device,
-                                   ns[i] == SYN_NEVER
-                                       ? json_null()
-                                       : json_integer((json_int_t)SYN_MIN(ns[i], INT64_MAX)),
-                                   err);
+        rc = syn_json_set_take(made, columns->of[i].device,
+                               mine == SYN_NEVER || mine == SYN_UNKNOWN_NS
+                                   ? json_null()
+                                   : json_integer((json_int_t)SYN_MIN(mine, INT64_MAX)),
+                               err);
     }
     if (rc == SYN_OK)
         *ret = SYN_TAKE(made);
@@ -166,19 +177,26 @@ static int
 tasks_json(const struct syn_run *run, const struct planned *planned, json_t **ret,
            struct syn_err *err)
 {
+    struct columns columns;
     SYN_JSON(list);
+    SYN_JSON(estimates); /* the same for each repetition */
     int rc = syn_json_pack(&list, err, "[]");
 
+    find_columns(run, &columns);
     for (uint32_t i = 0; rc == SYN_OK && i < planned->count; i++) {
         const struct syn_graph_task *task = &run->file->tasks[planned->tasks[i]];
         const struct syn_plan_event *event = &planned->events[i];
         struct syn_engine_worker worker;
-        json_t *one = NULL, *estimates = NULL;
+        json_t *one = NULL;
 
         syn_engine_worker(run->engine, event->worker, &worker);
-        rc = estimates_json(run, &planned->steps[i], &estimates, err);
+        if (i == 0 || planned->tasks[i] != planned->tasks[i - 1]) {
+            json_decref(estimates);
+            estimates = NULL;
+            rc = estimates_json(run, &columns, &planned->steps[i], &estimates, err);
+        }
         rc = rc < 0 ? rc
-                    : syn_json_pack(&one, err, "{s:s, s:s, s:i, s:s, s:b, s:I, s:I, s:I, s:o}",
+                    : syn_json_pack(&one, err, "{s:s, s:s, s:i, s:s, s:b, s:I, s:I, s:I, s:O}",
                                     "name", task->name, "kernel", task->call.kernel->name, "worker",
                                     (int)event->worker, "device", worker.device, "modelled",
                                     worker.modelled, "begin_ns", (json_int_t)event->begin_ns,

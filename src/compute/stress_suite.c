@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <synor/base/clock.h>
+
 #include "perturb_priv.h"
 
 /* What is running, for whoever tells of its end. */
@@ -21,10 +23,7 @@ static struct {
 static double
 clock_s(void)
 {
-    struct timespec now = {0};
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+    return (double)syn_clock_ns() / 1e9;
 }
 
 static double

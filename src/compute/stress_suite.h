@@ -3,8 +3,7 @@
  *
  *     SYNOR_STRESS_SECONDS=3600 task_stress stress     an hour for all of it; ordinarily seconds
  *     SYNOR_TEST_SEED=123 task_stress stress           that seed, again and again
- *     SYNOR_TEST_SEQUENCE=7 task_stress stress         the seeds that follow from 7, not from the
- * clock
+ *     SYNOR_TEST_SEQUENCE=7 task_stress stress         those that follow from 7; wins over a seed
  *
  * A failure, an abort or a round that does not end prints the seed. */
 #ifndef SYNOR_COMPUTE_STRESS_SUITE_H

@@ -13,6 +13,7 @@
 #include "block_priv.h"
 
 #include <synor/base/mem.h>
+#include <synor/base/varint.h>
 
 #define RECIPE_VERSION 1
 

@@ -24,41 +24,6 @@ syn_cid_eq(const struct syn_cid *a, const struct syn_cid *b)
     return a->codec == b->codec && memcmp(a->digest, b->digest, SYN_DIGEST_BYTES) == 0;
 }
 
-size_t
-syn_varint_decode(const void *data, size_t len, uint64_t *ret_value)
-{
-    const uint8_t *bytes = data;
-    uint64_t value = 0;
-
-    for (size_t i = 0; i < len && i < SYN_VARINT_MAX; i++) {
-        uint64_t part = bytes[i] & 0x7fU;
-
-        if (i == SYN_VARINT_MAX - 1 && part > 1)
-            return 0;
-        value |= part << (7 * i);
-        if ((bytes[i] & 0x80U) == 0) {
-            if (part == 0 && i > 0)
-                return 0;
-            *ret_value = value;
-            return i + 1;
-        }
-    }
-    return 0;
-}
-
-size_t
-syn_varint_encode(uint64_t value, uint8_t *out)
-{
-    size_t used = 0;
-
-    while (value >= 0x80) {
-        out[used++] = (uint8_t)(value | 0x80U);
-        value >>= 7;
-    }
-    out[used++] = (uint8_t)value;
-    return used;
-}
-
 void
 syn_cid_encode(const struct syn_cid *cid, uint8_t *out)
 {

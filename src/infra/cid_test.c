@@ -95,27 +95,6 @@ keeps_binary_form(void **state)
         assert_code(syn_cid_decode(bytes, cut, &back, &used, &err), SYN_E_INVALID, &err);
 }
 
-static void
-varints_are_shortest(void **state)
-{
-    static const uint64_t values[] = {0, 1, 127, 128, 300, 16383, 16384, UINT32_MAX, UINT64_MAX};
-    static const uint8_t overlong[] = {0x80, 0x00};
-    static const uint8_t huge[] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02};
-    uint64_t value = 0;
-
-    (void)state;
-    for (size_t i = 0; i < SYN_LEN(values); i++) {
-        uint8_t bytes[SYN_VARINT_MAX];
-        size_t used = syn_varint_encode(values[i], bytes);
-
-        assert_int_equal(syn_varint_decode(bytes, used, &value), used);
-        assert_true(value == values[i]);
-        assert_int_equal(syn_varint_decode(bytes, used - 1, &value), 0);
-    }
-    assert_int_equal(syn_varint_decode(overlong, sizeof(overlong), &value), 0);
-    assert_int_equal(syn_varint_decode(huge, sizeof(huge), &value), 0);
-}
-
 int
 main(void)
 {
@@ -124,7 +103,6 @@ main(void)
         cmocka_unit_test(refuses_other_text),
         cmocka_unit_test(hashes_blocks),
         cmocka_unit_test(keeps_binary_form),
-        cmocka_unit_test(varints_are_shortest),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

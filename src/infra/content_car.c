@@ -7,6 +7,7 @@
 #include "content_priv.h"
 
 #include <synor/base/mem.h>
+#include <synor/base/varint.h>
 
 #include "car_priv.h"
 #include "pipe_priv.h"

@@ -6,6 +6,7 @@
 
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/base/varint.h>
 
 static const struct syn_unixfs_layout profile = {
     .links_max = SYN_UNIXFS_LINKS_MAX,

@@ -5,6 +5,7 @@
 
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/base/varint.h>
 
 struct reader {
     const uint8_t *at;

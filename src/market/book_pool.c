@@ -310,9 +310,3 @@ syn_books_open(struct syn_books *books, uint32_t *ret_book, struct syn_err *err)
     *ret_book = books->book_count++;
     return SYN_OK;
 }
-
-uint32_t
-syn_books_count(const struct syn_books *books)
-{
-    return books->book_count;
-}

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "varint_priv.h"
+#include <synor/base/varint.h>
 
 /* What a kind of event has, in the order in which it is written. */
 enum { HAS_NAME = 1, HAS_ACCOUNT = 2, HAS_CLASS = 4, HAS_ID = 8, HAS_HOW = 16 };
@@ -55,24 +55,24 @@ syn_market_event_encode(const struct syn_market_event *event, struct syn_buf *ou
     has = kinds[event->kind].has;
     *end++ = (char)event->kind;
     if ((has & HAS_NAME) != 0) {
-        end = varint_put(end, event->name_len);
+        end += syn_varint_encode(event->name_len, end);
         memcpy(end, event->name, event->name_len);
         end += event->name_len;
     }
     if ((has & HAS_ACCOUNT) != 0)
-        end = varint_put(end, event->account);
+        end += syn_varint_encode(event->account, end);
     if ((has & HAS_CLASS) != 0)
-        end = varint_put(end, event->class);
+        end += syn_varint_encode(event->class, end);
     if ((has & HAS_ID) != 0)
-        end = varint_put(end, event->id);
+        end += syn_varint_encode(event->id, end);
     if ((has & HAS_HOW) != 0)
         *end++ = (char)how_of(event);
     if ((has & HAS_PRICE) != 0)
-        end = varint_put(end, (uint64_t)event->price);
+        end += syn_varint_encode((uint64_t)event->price, end);
     if ((has & HAS_QTY) != 0)
-        end = varint_put(end, (uint64_t)event->qty);
+        end += syn_varint_encode((uint64_t)event->qty, end);
     if ((has & HAS_TIME) != 0)
-        end = varint_put(end, (uint64_t)event->at_ms);
+        end += syn_varint_encode((uint64_t)event->at_ms, end);
     out->len += (size_t)(end - begin);
 }
 
@@ -86,14 +86,15 @@ struct reader {
 static int
 get_number(struct reader *in, uint64_t max, const char *what, uint64_t *ret)
 {
-    uint64_t value;
-    size_t at = in->at;
+    uint64_t value = 0;
+    size_t used = syn_varint_decode(in->data + in->at, in->len - in->at, &value);
 
-    if (!varint_get(in->data, in->len, &in->at, &value))
-        return SYN_FAIL(in->err, SYN_E_INVALID, "%s: no number at byte %zu", what, at);
+    if (used == 0)
+        return SYN_FAIL(in->err, SYN_E_INVALID, "%s: no number at byte %zu", what, in->at);
     if (value > max)
         return SYN_FAIL(in->err, SYN_E_INVALID, "%s: %llu at byte %zu is too large", what,
-                        (unsigned long long)value, at);
+                        (unsigned long long)value, in->at);
+    in->at += used;
     *ret = value;
     return SYN_OK;
 }

@@ -131,11 +131,10 @@ too_dear(const struct syn_exchange *exchange, uint32_t account, syn_u128 need, s
     char has[SYN_FORMAT_MAX], wants[SYN_FORMAT_MAX];
 
     if (need > SYN_AMOUNT_MAX)
-        return SYN_FAIL(err, SYN_E_FUNDS,
-                        "%s has %s SYNOR free, and the order takes more than there is",
+        return SYN_FAIL(err, SYN_E_FUNDS, "%s has %s SYNOR free, and this takes more than there is",
                         exchange->account_names[account],
                         syn_format_amount(exchange->accounts[account].free, has));
-    return SYN_FAIL(err, SYN_E_FUNDS, "%s has %s SYNOR free, the order takes %s",
+    return SYN_FAIL(err, SYN_E_FUNDS, "%s has %s SYNOR free, this takes %s",
                     exchange->account_names[account],
                     syn_format_amount(exchange->accounts[account].free, has),
                     syn_format_amount((int64_t)need, wants));
@@ -242,7 +241,10 @@ check_order(const struct syn_exchange *exchange, const struct syn_market_event *
         rc = check_class(exchange, event->class, err);
     if (rc == 0)
         rc = check_amount(event->qty, SYN_ORDER_QTY_MAX, err);
-    if (rc == 0 && event->order != SYN_ORDER_MARKET)
+    if (rc == 0 && event->order == SYN_ORDER_MARKET && event->price != 0)
+        rc = SYN_FAIL(err, SYN_E_INVALID, "price: a market order has none, got %lld",
+                      (long long)event->price);
+    else if (rc == 0 && event->order != SYN_ORDER_MARKET)
         rc = check_price(event->price, err);
     if (rc == 0 && event->side > SYN_SELL)
         rc = SYN_FAIL(err, SYN_E_INVALID, "side: %d is none", event->side);
@@ -364,6 +366,9 @@ apply_replace(struct syn_exchange *exchange, const struct syn_market_event *even
     uint32_t slot = NONE;
     int rc = find_order(exchange, event, &slot, err);
 
+    if (rc == 0 && (event->side > SYN_SELL || event->order >= SYN_ORDER_KINDS))
+        rc = SYN_FAIL(err, SYN_E_INVALID, "side %d or kind %d: none of that number", event->side,
+                      event->order);
     if (rc == 0)
         rc = check_price(event->price, err);
     if (rc == 0)

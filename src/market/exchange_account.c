@@ -35,16 +35,22 @@ syn_exchange_new(struct syn_exchange **ret_exchange, struct syn_err *err)
     return SYN_OK;
 }
 
+/* Give back what a class owns. */
+static void
+class_fini(struct market_class *class)
+{
+    syn_free(class->table);
+    syn_free(class->history);
+    syn_free(class->name);
+}
+
 struct syn_exchange *
 syn_exchange_free(struct syn_exchange *exchange)
 {
     if (exchange == NULL)
         return NULL;
-    for (size_t i = 0; i < exchange->class_count; i++) {
-        syn_free(exchange->classes[i].table);
-        syn_free(exchange->classes[i].history);
-        syn_free(exchange->classes[i].name);
-    }
+    for (size_t i = 0; i < exchange->class_count; i++)
+        class_fini(&exchange->classes[i]);
     for (size_t i = 0; i < exchange->account_count; i++)
         syn_free(exchange->account_names[i]);
     syn_free((void *)exchange->account_names);
@@ -169,15 +175,6 @@ syn_exchange_open_account(struct syn_exchange *exchange, const char *name, size_
     exchange->account_count++;
     *ret_index = (uint32_t)index;
     return SYN_OK;
-}
-
-/* Give back what a class owns. */
-static void
-class_fini(struct market_class *class)
-{
-    syn_free(class->table);
-    syn_free(class->history);
-    syn_free(class->name);
 }
 
 int

@@ -6,8 +6,6 @@
 #include <synor/base/mem.h>
 #include <synor/base/units.h>
 
-#define QUOTE_WALK 1024 /* orders of a side that an index looks at */
-
 const struct syn_books *
 syn_exchange_books(const struct syn_exchange *exchange)
 {
@@ -178,7 +176,8 @@ best_quotes(const struct syn_exchange *exchange, uint32_t class, enum syn_side s
     uint64_t cursor = 0;
     size_t count = 0;
 
-    for (unsigned walked = 0; walked < QUOTE_WALK && count < SYN_EXCHANGE_QUOTES; walked++) {
+    for (unsigned walked = 0; walked < SYN_EXCHANGE_QUOTE_WALK && count < SYN_EXCHANGE_QUOTES;
+         walked++) {
         size_t known = 0;
 
         if (!syn_books_next(exchange->books, class, side, &cursor, &view) || view.aon)

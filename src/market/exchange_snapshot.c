@@ -10,8 +10,7 @@
 
 #include <synor/base/mem.h>
 #include <synor/base/units.h>
-
-#include "varint_priv.h"
+#include <synor/base/varint.h>
 
 #define VERSION   1
 #define SUM_BYTES 8 /* little-endian */
@@ -21,10 +20,10 @@ static const char magic[4] = {'S', 'Y', 'N', 'X'};
 static void
 put(struct syn_buf *out, uint64_t value)
 {
-    char *begin = syn_buf_reserve(out, VARINT_MAX);
+    char *begin = syn_buf_reserve(out, SYN_VARINT_MAX);
 
     if (begin != NULL)
-        out->len += (size_t)(varint_put(begin, value) - begin);
+        out->len += syn_varint_encode(value, begin);
 }
 
 static void
@@ -133,8 +132,11 @@ corrupt(struct reader *in, const char *what)
 static int
 get(struct reader *in, uint64_t max, const char *what, uint64_t *ret)
 {
-    if (!varint_get(in->data, in->len, &in->at, ret) || *ret > max)
+    size_t used = syn_varint_decode(in->data + in->at, in->len - in->at, ret);
+
+    if (used == 0 || *ret > max)
         return corrupt(in, what);
+    in->at += used;
     return SYN_OK;
 }
 

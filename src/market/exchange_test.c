@@ -231,6 +231,35 @@ refusals(void **state)
     syn_exchange_check(exchange);
 }
 
+/* What would be written into a log and could not be read again, and what the books refuse when a
+ * position was made for it already. */
+static void
+late_refusals(void **state)
+{
+    SYN_SCOPED(syn_exchange_free_scope) struct syn_exchange *exchange = fresh();
+    struct syn_market_event priced = order_of(0, SYN_BUY, 1, -1), stranger = priced;
+    struct syn_market_event bad_how = amount(SYN_EVENT_REPLACE, 0, 0, 1);
+    SYN_BUF(before);
+
+    (void)state;
+    bad_how.id = must(exchange, order_of(0, SYN_BUY, 10, 10)).id;
+    bad_how.price = 1;
+    bad_how.order = SYN_ORDER_KINDS;
+    priced.order = SYN_ORDER_MARKET;
+    stranger.price = 1;
+    stranger.class = 1;
+    stranger.order = SYN_ORDER_IOC;
+    stranger.at_ms = 5;
+    assert_done(syn_exchange_snapshot(exchange, &before, &err), &err);
+    must_refuse(exchange, &before, &priced, SYN_E_INVALID, "price");
+    must_refuse(exchange, &before, &stranger, SYN_E_INVALID, "until_ms");
+    must_refuse(exchange, &before, &bad_how, SYN_E_INVALID, "kind");
+    bad_how.order = SYN_ORDER_LIMIT;
+    bad_how.side = 2;
+    must_refuse(exchange, &before, &bad_how, SYN_E_INVALID, "side");
+    syn_exchange_check(exchange);
+}
+
 /* ---- any sequence ---- */
 
 /* What each account has in all, by its trades alone: nothing of holds is in here. */
@@ -547,6 +576,12 @@ index_of_trades(void **state)
     assert_int_equal(syn_exchange_index(exchange, 0, 1500).price,
                      15); /* (40 + 20 + 33) / 6, rounded down: 15 */
     assert_int_equal(syn_exchange_index(exchange, 9, 1500).basis, SYN_INDEX_NONE);
+    /* more of it than is remembered: only the quotes are left */
+    for (unsigned i = 0; i < SYN_EXCHANGE_HISTORY / 2; i++) {
+        trade_at(exchange, 1, 2, 1, 90);
+        trade_at(exchange, 2, 1, 1, 90);
+    }
+    assert_true(syn_exchange_index(exchange, 0, 1500).basis != SYN_INDEX_TRADES);
 }
 
 static void
@@ -627,6 +662,8 @@ memory_scenario(void *arg, struct syn_err *failure)
         rc = syn_exchange_snapshot(exchange, &bytes, failure);
     if (rc == 0)
         rc = syn_exchange_restore(bytes.data, bytes.len, &copy, failure);
+    if (rc < 0 && exchange != NULL)
+        syn_exchange_check(exchange); /* the fault has struck: this may allocate again */
     return rc;
 }
 
@@ -644,7 +681,8 @@ main(void)
         cmocka_unit_test(holds),           cmocka_unit_test(refusals),
         cmocka_unit_test(any_sequence),    cmocka_unit_test(questions),
         cmocka_unit_test(index_of_trades), cmocka_unit_test(index_of_quotes),
-        cmocka_unit_test(bad_snapshots),   cmocka_unit_test(memory),
+        cmocka_unit_test(late_refusals),   cmocka_unit_test(bad_snapshots),
+        cmocka_unit_test(memory),
     };
 
     return cmocka_run_group_tests_name("exchange", tests, NULL, NULL);

@@ -15,7 +15,8 @@
  *
  * Locks: `lock` for the strategy, the model and the reports, a handful of instructions long each
  * time but for what the strategy does; each seat's for the calls granted to it; the memory
- * manager's own. None is held while another is taken.
+ * manager's own. None is held while another is taken, but `lock` inside the memory manager's, when
+ * that tells of what was lost (on_gone()): so nothing of the memory manager is called under `lock`.
  *
  * As in the core, who submits and who runs write no lines in turns: a call's entry in the model is
  * found without a lock, its record comes from the submitters' stock, and goes back over a chain

@@ -180,7 +180,9 @@ syn_engine_map(struct syn_engine *engine, struct syn_tensor *tensor, enum syn_ac
     if (map->code == SYN_OK) {
         map->code = lay_out(map, ret_data, &map->err);
         if (map->code < 0)
-            syn_memory_release(engine->memory, SYN_NODE_HOST, &map->use, 1, false);
+            /* Nobody wrote: what was brought here to be read is as good as it was. */
+            syn_memory_release(engine->memory, SYN_NODE_HOST, &map->use, 1,
+                               (access & SYN_READ) != 0);
     }
     if (map->code < 0) {
         rc = map->code;

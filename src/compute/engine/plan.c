@@ -10,6 +10,7 @@
 
 #include <synor/base/mem.h>
 
+#include "../sim/sim_priv.h"
 #include "engine_priv.h"
 
 #define TABLE_FIRST 64
@@ -42,19 +43,22 @@ add_kernel(struct planning *planning, const struct syn_engine_task *call, uint32
            struct syn_err *err)
 {
     const struct syn_engine *engine = planning->engine;
-    struct syn_plan_kernel kernel = {0};
+    struct syn_plan_kernel kernel = {.flops = 0};
     int rc;
 
     (void)snprintf(kernel.name, sizeof(kernel.name), "%s", call->kernel->name);
     for (unsigned i = 0; i < engine->platform.class_count; i++) {
         uint64_t ns = syn_engine_cost(call, i);
 
-        if (ns != SYN_NEVER)
-            kernel.flops = fmax(kernel.flops, (double)SYN_MAX(ns, 1));
+        if (ns != SYN_NEVER && ns != SYN_UNKNOWN_NS)
+            kernel.flops = fmax(kernel.flops, (double)ns);
     }
+    if (kernel.flops == 0)
+        kernel.flops = SIM_UNKNOWN_NS;
     for (unsigned i = 0; i < engine->platform.class_count; i++) {
         uint64_t ns = syn_engine_cost(call, i);
-        double ppt = 1000 * kernel.flops / (double)SYN_MAX(ns, 1);
+        /* Where nobody knows, as long as where it is known to take longest. */
+        double ppt = ns == SYN_UNKNOWN_NS ? 1000 : 1000 * kernel.flops / (double)ns;
 
         if (ns != SYN_NEVER)
             kernel.efficiency_ppt[i] = (uint32_t)fmin(round(ppt), UINT32_MAX);

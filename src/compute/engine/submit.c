@@ -286,14 +286,11 @@ static void
 fill_uses(struct syn_engine_task *call, struct syn_tensor *const *tensors,
           const struct syn_kernel_call *seen)
 {
-    const struct syn_kernel *kernel = call->kernel;
     unsigned count = 0;
 
     for (unsigned i = 0; i < call->operands_count; i++) {
         const struct syn_replicas *data = syn_tensor_replicas(tensors[i]);
-        enum syn_access access = kernel->access != NULL
-                                     ? kernel->access(seen, i)
-                                     : (enum syn_access)kernel->operands[i].access;
+        enum syn_access access = syn_kernel_access(seen, i);
         unsigned at = 0;
 
         call->access[i] = (uint8_t)access;

@@ -41,11 +41,4 @@ SYN_MUST int syn_cid_decode(const void *data, size_t len, struct syn_cid *ret_ci
 /** Write the binary form into out[SYN_CID_BYTES]. */
 void syn_cid_encode(const struct syn_cid *cid, uint8_t *out);
 
-/** Read one unsigned LEB128 number in its shortest form. Returns the bytes used, 0 when malformed,
- *  cut short or over 64 bits. */
-size_t syn_varint_decode(const void *data, size_t len, uint64_t *ret_value);
-#define SYN_VARINT_MAX 10
-/** Write `value` into out[SYN_VARINT_MAX]; returns the bytes used. */
-size_t syn_varint_encode(uint64_t value, uint8_t *out);
-
 #endif

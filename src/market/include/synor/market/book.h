@@ -124,7 +124,6 @@ void syn_books_free_scope(struct syn_books **slot);
 
 /** Add an empty book; books are numbered from 0. LIMIT, NOMEM. */
 SYN_MUST int syn_books_open(struct syn_books *books, uint32_t *ret_book, struct syn_err *err);
-uint32_t syn_books_count(const struct syn_books *books);
 
 /* ---- events ---- */
 

@@ -34,7 +34,8 @@
 #define SYN_EXCHANGE_POSITIONS_MAX (UINT32_C(1) << 26)  /* pairs of account and class */
 #define SYN_EXCHANGE_CAPACITY_MAX  SYN_BOOK_RESTING_MAX /* of one class, all accounts together */
 #define SYN_EXCHANGE_HISTORY       256                  /* trades that a class remembers */
-#define SYN_EXCHANGE_QUOTES        64 /* accounts a side that a quote index asks */
+#define SYN_EXCHANGE_QUOTES        64   /* accounts a side that a quote index asks */
+#define SYN_EXCHANGE_QUOTE_WALK    1024 /* orders a side that it looks at for them */
 #define SYN_NO_INDEX               UINT32_MAX
 
 struct syn_exchange;
@@ -149,9 +150,10 @@ struct syn_market_index {
  *
  * From trades: their mean by quantity, of the history's trades in the window. What two accounts
  * sold each other back and forth counts only by what is left of it, and one account cannot trade
- * with itself, so washing moves nothing. Without trades: the mean of the quotes, the best of each
- * account and side, a quarter trimmed off at either end; so that one account is never more than a
- * quote a side. Without quotes: none.
+ * with itself, so washing adds nothing; but it takes places of the SYN_EXCHANGE_HISTORY trades that
+ * are remembered. Without trades: the mean of the quotes, the best of each account and side among
+ * the first SYN_EXCHANGE_QUOTE_WALK orders of a side, a quarter trimmed off at either end; so that
+ * one account is never more than a quote a side. Without quotes: none.
  */
 struct syn_market_index syn_exchange_index(const struct syn_exchange *exchange, uint32_t class,
                                            int64_t window_ms);
