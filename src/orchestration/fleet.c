@@ -585,6 +585,7 @@ syn_fleet_try(struct syn_fleet *fleet, const struct syn_fleet_request *wanted,
         return rc;
     }
     run_started(fleet, &fleet->requests.items[request]);
+    fleet->moves += wanted->ask.group != 0;
     slots_of(fleet, request, slots);
     return SYN_OK;
 }
