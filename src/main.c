@@ -65,8 +65,11 @@ simulate(const struct syn_cli_sim *given, json_t **ret, struct syn_buf *plot, st
                                  .arrivals_percent = given->arrivals_percent,
                                  .mtbf_ms = given->mtbf_ms,
                                  .repair_ms = given->repair_ms,
+                                 .notice_ms = given->notice_ms,
                                  .learn = given->learn,
-                                 .spot = given->spot};
+                                 .spot = given->spot,
+                                 .progress = given->progress,
+                                 .progress_arg = given->progress_arg};
 
     return syn_daemon_simulate(&sim, ret, plot, err);
 }

@@ -8,6 +8,7 @@
 
 #define FILE_BYTES_MAX ((size_t)256 << 20)
 #define HOUR_MS        INT64_C(3600000)
+#define NOTICE_MS      INT64_C(120000)
 #define MADE           "gen:"
 
 static const struct syn_cli_option options[] = {
@@ -30,11 +31,23 @@ static const struct syn_cli_option options[] = {
      "A node that failed is back after so long in the mean"},
     {"spot", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
      "GPUs are bought by the hour on the exchange; who is outbid waits"},
+    {"notice", 0, "TIME", SYN_CLI_DURATION, 0, HOUR_MS, false, false, NULL, "2m",
+     "With --spot: who is outbid goes on for so long"},
     {"plot", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, NULL,
      "Write allocation over arrivals as a picture (SVG)"},
 };
 
 /* --- what is asked for ----------------------------------------------------------------------- */
+
+static int
+check_options(const struct syn_cli *cli, struct syn_err *err)
+{
+    if (syn_cli_has(cli, "notice") && !syn_cli_has(cli, "spot"))
+        return SYN_FAIL(err, SYN_E_INVALID, "notice: without --spot nobody is outbid");
+    if (syn_cli_has(cli, "repair") && !syn_cli_has(cli, "failures"))
+        return SYN_FAIL(err, SYN_E_INVALID, "repair: without --failures nothing fails");
+    return SYN_OK;
+}
 
 static int
 read_input(const struct syn_cli *cli, const char *option, struct syn_buf *text,
@@ -109,7 +122,9 @@ add_counts(struct syn_cli_table_out *rows, const json_t *report)
                   {"failed nodes", "failures.nodes"},
                   {"restarts after failures", "failures.restarts"},
                   {"spot hours bought", "spot.hours_bought"},
-                  {"spot interruptions", "spot.interrupted"}};
+                  {"spot notices", "spot.notices"},
+                  {"spot interruptions", "spot.interrupted"},
+                  {"resumed", "spot.resumed"}};
 
     for (size_t i = 0; i < SYN_LEN(counts); i++) {
         if (!json_is_integer(syn_json_at(report, counts[i].dotted)))
@@ -180,17 +195,30 @@ tell(const struct syn_cli *cli, const json_t *report)
     return syn_cli_rows_print(cli, prices, "No GPU is for sale.");
 }
 
+static void
+on_progress(void *arg, int64_t done, int64_t total)
+{
+    struct syn_cli_progress *progress = arg;
+
+    progress->total = total;
+    syn_cli_progress_show(progress, done, NULL);
+}
+
 static int
 run_sim(struct syn_cli *cli)
 {
+    struct syn_cli_progress progress;
     struct syn_cli_sim what = {
         .policy = syn_cli_text(cli, "policy", "balanced"),
         .seed = (uint64_t)syn_cli_number(cli, "seed", 0),
         .arrivals_percent = (uint32_t)syn_cli_number(cli, "arrivals", 0),
         .mtbf_ms = syn_cli_number(cli, "failures", 0) * HOUR_MS,
         .repair_ms = syn_cli_number(cli, "repair", HOUR_MS),
+        .notice_ms = syn_cli_number(cli, "notice", NOTICE_MS),
         .learn = syn_cli_has(cli, "learn"),
         .spot = syn_cli_has(cli, "spot"),
+        .progress = on_progress,
+        .progress_arg = &progress,
     };
     const char *picture = syn_cli_text(cli, "plot", NULL);
     SYN_BUF(nodes);
@@ -205,9 +233,13 @@ run_sim(struct syn_cli *cli)
         return syn_cli_fail(cli, &err);
     }
     syn_cli_signals_reset(); /* nothing is half done when it ends at once */
-    rc = read_input(cli, "nodes", &nodes, &what.nodes, &err);
+    rc = check_options(cli, &err);
+    rc = rc < 0 ? rc : read_input(cli, "nodes", &nodes, &what.nodes, &err);
     rc = rc < 0 ? rc : read_input(cli, "workload", &workload, &what.workload, &err);
+    syn_cli_progress_init(&progress, cli, "Simulating", 0, false);
     rc = rc < 0 ? rc : cli->host->simulate(&what, &report, picture != NULL ? &plot : NULL, &err);
+    if (rc == SYN_OK && progress.drawn)
+        syn_cli_progress_done(&progress, progress.total, NULL);
     if (rc == SYN_OK && picture != NULL)
         rc = syn_cli_write_file(picture, &plot, &err);
     if (rc < 0)

@@ -39,7 +39,10 @@ syn_daemon_simulate(const struct syn_daemon_sim *given, json_t **ret, struct syn
                                       .arrivals_percent = given->arrivals_percent,
                                       .mtbf_ms = given->mtbf_ms,
                                       .repair_ms = given->repair_ms,
+                                      .notice_ms = given->notice_ms,
                                       .spot = given->spot,
+                                      .progress = given->progress,
+                                      .progress_arg = given->progress_arg,
                                       .world = syn_world_system()};
     SYN_SCOPED(syn_sim_free_scope) struct syn_sim *sim = NULL;
     int policy = syn_fleet_policy_find(given->policy);

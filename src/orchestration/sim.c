@@ -65,6 +65,9 @@ syn_sim_new(const struct syn_sim_options *options, struct syn_sim **ret, struct 
         options->repair_ms < 0 || options->repair_ms > SYN_SIM_HOURS_MAX * SIM_HOUR_MS)
         return SYN_FAIL(err, SYN_E_INVALID, "failures: not between 0 and %" PRId64 " hours",
                         SYN_SIM_HOURS_MAX);
+    if (options->notice_ms < 0 || options->notice_ms > SYN_SIM_NOTICE_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "notice: not between 0 and %" PRId64 " ms",
+                        SYN_SIM_NOTICE_MAX);
     if (options->arrivals_percent > 0 && (options->mtbf_ms > 0 || options->spot))
         return SYN_FAIL(err, SYN_E_INVALID,
                         "arrivals: nobody leaves, so there is no time for failures or spot prices");
@@ -288,6 +291,11 @@ start(struct syn_sim *sim, uint32_t index, const struct syn_fleet_slot *slot, st
         if (rc < 0 || !bought)
             return rc;
     }
+    if (run->out_ms >= 0) {
+        sim->spot.resumed++;
+        sim->spot.out_ms += sim->now_ms - run->out_ms;
+        run->out_ms = -1;
+    }
     if (!run->placed)
         sim->waits_ms[sim->placed++] = sim->now_ms - run->arrived_ms;
     run->placed = true;
@@ -310,6 +318,7 @@ stop(struct syn_sim *sim, struct sim_run *run, bool kept, struct syn_err *err)
     if (!kept)
         sim->lost_milli_ms += (syn_i128)sim_milli(&sim->pods[run->pod].ask) * ran_ms;
     run->turn++;
+    sim_spot_noticed(sim, run);
     return run->leased > 0 ? sim_spot_return(sim, run, err) : SYN_OK;
 }
 
@@ -493,21 +502,37 @@ repair_node(struct syn_sim *sim, uint32_t index, struct syn_err *err)
     return rc < 0 ? rc : fail_later(sim, index, err);
 }
 
-/* The hour is over: the card is for sale again, and who had it bids again. */
+/* The hour is over, or the notice: the card is for sale again, and who had it bids again. */
 static int
 renew(struct syn_sim *sim, uint32_t index, struct syn_err *err)
 {
     struct sim_run *run = &sim->runs[index];
     bool bought = false;
-    int rc = sim_spot_return(sim, run, err);
+    int rc;
 
+    sim_spot_noticed(sim, run);
+    rc = sim_spot_return(sim, run, err);
     rc = rc < 0 ? rc : sim_spot_buy(sim, run, &bought, err);
     if (rc < 0)
         return rc;
     if (bought)
         return sim_push(sim, sim->now_ms + SIM_HOUR_MS, SIM_LEASE, index, run->turn, err);
     sim->spot.interrupted++;
+    run->out_ms = sim->now_ms;
     return refuse(sim, index, err);
+}
+
+/* The hour is over; who is outbid is given notice. */
+static int
+lease_over(struct syn_sim *sim, uint32_t index, struct syn_err *err)
+{
+    struct sim_run *run = &sim->runs[index];
+
+    if (sim->options.notice_ms == 0 || !sim_spot_outbid(sim, run))
+        return renew(sim, index, err);
+    sim->spot.noticed++;
+    run->noticed_ms = sim->now_ms;
+    return sim_push(sim, sim->now_ms + sim->options.notice_ms, SIM_NOTICE, index, run->turn, err);
 }
 
 /* Ask anew for what can be paid for now, if that has changed. */
@@ -575,7 +600,7 @@ tick(struct syn_sim *sim, struct syn_err *err)
 static int
 happen(struct syn_sim *sim, const struct sim_event *event, struct syn_err *err)
 {
-    bool of_run = event->kind == SIM_END || event->kind == SIM_LEASE;
+    bool of_run = event->kind == SIM_END || event->kind == SIM_LEASE || event->kind == SIM_NOTICE;
     int rc;
 
     if (of_run && sim->runs[event->subject].turn != event->turn)
@@ -592,6 +617,9 @@ happen(struct syn_sim *sim, const struct sim_event *event, struct syn_err *err)
         rc = repair_node(sim, event->subject, err);
         break;
     case SIM_LEASE:
+        rc = lease_over(sim, event->subject, err);
+        break;
+    case SIM_NOTICE:
         rc = renew(sim, event->subject, err);
         break;
     case SIM_TICK:
@@ -637,7 +665,8 @@ draw_arrivals(struct syn_sim *sim, struct syn_err *err)
             return SYN_FAIL(err, n == SYN_SIM_RUNS_MAX ? SYN_E_LIMIT : SYN_E_NOMEM,
                             "more than %u arrivals", n);
         }
-        sim->runs[sim->runs_count++] = (struct sim_run){.pod = pod, .left_ms = -1};
+        sim->runs[sim->runs_count++] =
+            (struct sim_run){.pod = pod, .left_ms = -1, .noticed_ms = -1, .out_ms = -1};
     }
     syn_free(order);
     if (sim->runs_count == 0)
@@ -657,6 +686,8 @@ list_arrivals(struct syn_sim *sim, struct syn_err *err)
         sim->runs[i] = (struct sim_run){.pod = i,
                                         .arrived_ms = sim->pods[i].arrives_ms,
                                         .left_ms = sim->pods[i].runs_ms,
+                                        .noticed_ms = -1,
+                                        .out_ms = -1,
                                         .bid = 300 + (uint32_t)(sim_random(&sim->random) % 1200)};
     sim->now_ms = sim->begun_ms = sim->runs[0].arrived_ms;
     return SYN_OK;
@@ -684,6 +715,17 @@ prepare(struct syn_sim *sim, struct syn_err *err)
     return rc;
 }
 
+/* Everything comes once; where there is time, everything leaves once. */
+static void
+tell_progress(const struct syn_sim *sim, uint64_t *steps)
+{
+    bool lasting = sim->options.arrivals_percent == 0;
+
+    if (sim->options.progress != NULL && (*steps)++ % SIM_TOLD_EVERY == 0)
+        sim->options.progress(sim->options.progress_arg, (int64_t)(sim->arrived + sim->finished),
+                              (int64_t)sim->runs_count * (lasting ? 2 : 1));
+}
+
 /* Nothing can change any more: all came; nothing runs that will end; what waits, waits in vain. */
 static bool
 over(const struct syn_sim *sim, bool ticked)
@@ -698,6 +740,7 @@ over(const struct syn_sim *sim, bool ticked)
 int
 syn_sim_run(struct syn_sim *sim, struct syn_err *err)
 {
+    uint64_t steps = 0;
     bool ticked = false;
     int rc;
 
@@ -708,6 +751,7 @@ syn_sim_run(struct syn_sim *sim, struct syn_err *err)
         bool coming = sim->arrived < sim->runs_count;
         struct sim_event event;
 
+        tell_progress(sim, &steps);
         if (coming &&
             (sim->heap_count == 0 || sim->runs[sim->arrived].arrived_ms <= sim->heap[0].at_ms)) {
             pass_time(sim, sim->runs[sim->arrived].arrived_ms);
@@ -719,10 +763,13 @@ syn_sim_run(struct syn_sim *sim, struct syn_err *err)
         rc = happen(sim, &event, err);
         ticked = event.kind == SIM_TICK && sim->finite == 0 && sim->nodes_down == 0;
     }
-    for (uint32_t i = 0; rc == SYN_OK && i < sim->runs_count; i++)
-        if (sim->runs[i].state == SIM_RUNNING)
-            sim->cost_hour_ms +=
-                (syn_i128)rate(sim, &sim->runs[i]) * (sim->now_ms - sim->runs[i].began_ms);
+    for (uint32_t i = 0; rc == SYN_OK && i < sim->runs_count; i++) {
+        if (sim->runs[i].state != SIM_RUNNING)
+            continue;
+        sim->cost_hour_ms +=
+            (syn_i128)rate(sim, &sim->runs[i]) * (sim->now_ms - sim->runs[i].began_ms);
+        sim_spot_noticed(sim, &sim->runs[i]);
+    }
     return rc;
 }
 

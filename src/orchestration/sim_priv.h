@@ -12,6 +12,7 @@
 #define SIM_MIX        128                /* asks that fragmentation is measured with */
 #define SIM_CARD_SPEED 2500               /* of the card that options.price_card is for */
 #define SIM_NODE_MW    120000
+#define SIM_TOLD_EVERY 256 /* events between words of progress */
 
 struct sim_pod {
     struct syn_fleet_ask ask;
@@ -29,12 +30,15 @@ struct sim_run {
     uint32_t pod;
     uint32_t turn; /* events of earlier turns are void */
     int64_t arrived_ms;
-    int64_t began_ms; /* of this turn */
-    int64_t left_ms;  /* that it has to run when the turn begins; negative: for ever */
-    uint32_t state;   /* enum sim_state */
-    uint32_t bid;     /* thousandths of the list price */
-    uint32_t leased;  /* thousandths of a card */
-    bool placed;      /* at least once */
+    int64_t began_ms;   /* of this turn */
+    int64_t left_ms;    /* that it has to run when the turn begins; negative: for ever */
+    uint32_t state;     /* enum sim_state */
+    uint32_t bid;       /* thousandths of the list price */
+    uint32_t leased;    /* thousandths of a card */
+    bool placed;        /* at least once */
+    int64_t price;      /* of the hour that it bought last: base units a thousandth of a card */
+    int64_t noticed_ms; /* when it was told that it is outbid; -1: it is not */
+    int64_t out_ms;     /* when it was interrupted; -1: it is not */
 };
 
 struct sim_node {
@@ -45,7 +49,7 @@ struct sim_node {
     bool down;
 };
 
-enum sim_event_kind { SIM_END, SIM_FAIL, SIM_REPAIR, SIM_LEASE, SIM_TICK };
+enum sim_event_kind { SIM_END, SIM_FAIL, SIM_REPAIR, SIM_LEASE, SIM_NOTICE, SIM_TICK };
 
 struct sim_event {
     int64_t at_ms;
@@ -81,7 +85,11 @@ struct sim_spot {
     syn_i128 paid;
     uint64_t leases;
     uint64_t refused;
+    uint64_t noticed;
     uint64_t interrupted;
+    uint64_t resumed;
+    int64_t out_ms;        /* that the resumed ones were interrupted for, together */
+    syn_i128 noticed_hour; /* for notices: base units an hour, times milliseconds */
 };
 
 /* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): by subject; there is one of it */
@@ -179,6 +187,10 @@ uint64_t sim_spot_models(const struct syn_sim *sim, const struct sim_run *run);
 /** Buy an hour of what the run is on; *ret_bought is false when it would cost more than it bids. */
 SYN_MUST int sim_spot_buy(struct syn_sim *sim, struct sim_run *run, bool *ret_bought,
                           struct syn_err *err);
+/** Would the price of the hour be above what the run bids for what it is on? */
+bool sim_spot_outbid(const struct syn_sim *sim, const struct sim_run *run);
+/** Its notice is over: it paid on by the price of its last hour. */
+void sim_spot_noticed(struct syn_sim *sim, struct sim_run *run);
 /** What the run had goes back on sale. */
 SYN_MUST int sim_spot_return(struct syn_sim *sim, struct sim_run *run, struct syn_err *err);
 

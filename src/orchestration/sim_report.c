@@ -145,7 +145,8 @@ add_money(const struct syn_sim *sim, json_t *made, struct syn_err *err)
 {
     bool timed = sim->options.arrivals_percent == 0;
     double rated = (double)sim->cost_hour_ms / (double)SIM_HOUR_MS / 1e9;
-    double paid = (double)sim->spot.paid / 1e9;
+    double paid =
+        ((double)sim->spot.paid + (double)sim->spot.noticed_hour / (double)SIM_HOUR_MS) / 1e9;
     json_t *cost = NULL;
     SYN_JSON(energy);
     int rc = syn_json_pack(&energy, err, "{s:f}", "end_watts", round((double)sim->power_mw / 1e3));
@@ -193,10 +194,14 @@ add_spot(const struct syn_sim *sim, json_t *made, struct syn_err *err)
 
     if (!sim->options.spot)
         return syn_json_set_take(made, "spot", json_null(), err);
-    rc = syn_json_pack(&spot, err, "{s:I, s:I, s:I, s:I}", "hours_bought",
+    rc = syn_json_pack(&spot, err, "{s:I, s:I, s:I, s:I, s:I, s:I}", "hours_bought",
                        (json_int_t)sim->spot.leases, "refused", (json_int_t)sim->spot.refused,
-                       "interrupted", (json_int_t)sim->spot.interrupted, "priced_out",
-                       (json_int_t)sim->priced_out);
+                       "notices", (json_int_t)sim->spot.noticed, "interrupted",
+                       (json_int_t)sim->spot.interrupted, "resumed", (json_int_t)sim->spot.resumed,
+                       "priced_out", (json_int_t)sim->priced_out);
+    rc = rc < 0 ? rc
+                : set_figure(spot, "interruption_ms", sim->spot.resumed > 0,
+                             round((double)sim->spot.out_ms / (double)sim->spot.resumed), err);
     rc = rc < 0 ? rc : syn_json_pack(&goods, err, "[]");
     for (uint32_t i = 0; rc == SYN_OK && i < sim->models_count; i++) {
         json_t *one = NULL;

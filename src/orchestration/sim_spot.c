@@ -4,7 +4,10 @@
  * demand: a quarter of the list price when nothing is asked for, the list price at 87 % of the
  * cards, five quarters at all of them, at most twice. A run bids once, from 0.3 to 1.5 of the list
  * price, and buys an hour at a time, all or nothing; when the hour is over its card goes back on
- * sale before it bids again. Who finds the price above the bid stops, keeps the work, and waits. */
+ * sale before it bids again. Who finds the price above the bid is given notice: it goes on, and
+ * pays on by the price of its last hour, and its card is not for sale; when the notice is over it
+ * bids once more, and else stops with what it has done in a checkpoint, and waits for a lower
+ * price. */
 #include <synor/base/mem.h>
 
 #include "sim_priv.h"
@@ -236,8 +239,26 @@ sim_spot_buy(struct syn_sim *sim, struct sim_run *run, bool *ret_bought, struct 
     }
     spot->leases++;
     run->leased = (uint32_t)qty;
+    run->price = good->ask;
     good->leased += qty;
     return SYN_OK;
+}
+
+bool
+sim_spot_outbid(const struct syn_sim *sim, const struct sim_run *run)
+{
+    const struct sim_good *good = &sim->spot.goods[sim->nodes[run->slot.node].spec.models[0]];
+
+    return good->ask > bid(good, run);
+}
+
+void
+sim_spot_noticed(struct syn_sim *sim, struct sim_run *run)
+{
+    if (run->noticed_ms < 0)
+        return;
+    sim->spot.noticed_hour += (syn_i128)run->price * run->leased * (sim->now_ms - run->noticed_ms);
+    run->noticed_ms = -1;
 }
 
 int

@@ -222,6 +222,61 @@ test_spot(void **state)
     json_decref(report);
 }
 
+/* Two runs on two cards. When both are asked for, the price is more than the first one bids: it is
+ * told so, goes on for two minutes at the price it had, and resumes when the other has ended. */
+static void
+test_notice(void **state)
+{
+    struct syn_sim_options options = by_times;
+    json_t *report;
+
+    (void)state;
+    options.spot = true;
+    options.notice_ms = 120000;
+    options.seed = 22; /* bids 1.05 and 1.39 of the list price */
+    report = must(&options, NODE_HEAD "n1,4000,8192,2,A10\n",
+                  POD_HEAD "a,1000,1024,1,1000,,0,7200,\nb,1000,1024,1,1000,,0,5400,\n", 0);
+    assert_figure(report, "finished", 2);
+    assert_figure(report, "duration_ms", 2 * 3600000 + 3600000 - 120000);
+    assert_figure(report, "spot.notices", 1);
+    assert_figure(report, "spot.interrupted", 1);
+    assert_figure(report, "spot.resumed", 1);
+    assert_figure(report, "spot.interruption_ms", 3600000 - 120000);
+    assert_figure(report, "spot.hours_bought", 4);
+    assert_figure(report, "cost_synor.spot", 0.25 + 0.25 * 120 / 3600 + 0.5 + 0.25 + 1.25);
+    json_decref(report);
+    options.notice_ms = 0;
+    report = must(&options, NODE_HEAD "n1,4000,8192,2,A10\n",
+                  POD_HEAD "a,1000,1024,1,1000,,0,7200,\nb,1000,1024,1,1000,,0,5400,\n", 0);
+    assert_figure(report, "spot.notices", 0);
+    assert_figure(report, "spot.interruption_ms", 3600000);
+    assert_figure(report, "duration_ms", 3 * 3600000);
+    json_decref(report);
+}
+
+/* Progress goes up, to what was announced. */
+static void
+on_progress(void *arg, int64_t done, int64_t total)
+{
+    int64_t *last = arg;
+
+    assert_true(done >= *last && done <= total);
+    *last = done;
+}
+
+static void
+test_progress(void **state)
+{
+    struct syn_sim_options options = by_times;
+    int64_t last = 0;
+
+    (void)state;
+    options.progress = on_progress;
+    options.progress_arg = &last;
+    json_decref(must(&options, NULL, NULL, 40));
+    assert_true(last > 1000);
+}
+
 /* Whatever comes together: all that can run does, the counts agree (simulate() checks them), and
  * the same seed gives the same bytes. */
 static void
@@ -239,6 +294,7 @@ test_any_seed(void **state)
         options.policy = (enum syn_fleet_policy)(seed % SYN_FLEET_POLICIES);
         options.mtbf_ms = seed % 2 == 0 ? 0 : INT64_C(50) * 3600000;
         options.spot = seed % 3 == 0;
+        options.notice_ms = (int64_t)seed * 60000;
         options.learn = seed % 4 == 0;
         report = must(&options, NULL, NULL, 12);
         assert_figure(report, "finished", 240 - figure(report, "waiting"));
@@ -366,6 +422,9 @@ test_bad_options(void **state)
     options.arrivals_percent = 0;
     options.mtbf_ms = -1;
     assert_code(syn_sim_new(&options, &sim, &err), SYN_E_INVALID, &err);
+    options.mtbf_ms = 0;
+    options.notice_ms = SYN_SIM_NOTICE_MAX + 1;
+    assert_code(syn_sim_new(&options, &sim, &err), SYN_E_INVALID, &err);
     assert_null(sim);
     assert_code(simulate(&by_times, NULL, NULL, 0, &report, &err), SYN_E_INVALID, &err);
     assert_code(simulate(&by_times, NULL, NULL, SYN_SIM_NODES_MAX + 1, &report, &err),
@@ -439,6 +498,8 @@ main(void)
         cmocka_unit_test(test_fragmentation),
         cmocka_unit_test(test_failures),
         cmocka_unit_test(test_spot),
+        cmocka_unit_test(test_notice),
+        cmocka_unit_test(test_progress),
         cmocka_unit_test(test_any_seed),
         cmocka_unit_test(test_policies),
         cmocka_unit_test(test_bad_text),

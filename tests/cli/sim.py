@@ -6,6 +6,7 @@ Needs no platform. NAME...: only these cases.
 """
 import json
 import os
+import pty
 import subprocess
 import sys
 import tempfile
@@ -86,12 +87,36 @@ def everything_at_once(_):
         said["decisions"].pop("changes_ms")
     assert one == two, "the same seed, another report"
     assert one["finished"] + one["waiting"] == 500 and one["failures"]["nodes"] > 0, one
-    assert one["spot"]["hours_bought"] > 0 and one["cost_synor"]["spot"] > 0, one
+    spot = one["spot"]
+    assert spot["hours_bought"] > 0 and one["cost_synor"]["spot"] > 0, one
+    assert spot["notices"] >= spot["interrupted"] >= spot["resumed"] > 0, spot
+    at_once = run_json(*words, "--notice", "0s")["spot"]
+    assert at_once["notices"] == 0 and at_once["interrupted"] > spot["interrupted"], at_once
     text = run(*words).stdout
-    for word in ("wait, p99", "spot interruptions", "failed nodes", "gpu/G2/sim/hour", "SYNOR",
+    for word in ("wait, p99", "spot notices", "spot interruptions", "resumed", "failed nodes", "gpu/G2/sim/hour", "SYNOR",
                  "fragmentation, mean", "decisions"):
         assert word in text, (word, text)
     assert run_json(*words[:-4], "--seed", "8") != one
+
+
+@case
+def progress_on_a_terminal(_):
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([SYNOR, "sim", "--nodes", "gen:1000", "--workload", "gen:40000", "--spot",
+                           "--json"], stdout=subprocess.PIPE, stderr=theirs, text=True) as done:
+        os.close(theirs)
+        assert json.loads(done.stdout.read())["arrived"] == 40000
+    shown = b""
+    try:
+        while part := os.read(ours, 65536):
+            shown += part
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    assert done.returncode == 0 and shown.count(b"Simulating [") > 2, shown
+    assert shown.endswith(b"] 100 %\r\n"), shown
+    quiet = run("--nodes", "gen:20", "--workload", "gen:200")
+    assert quiet.stderr == "", "progress of what took no time"
 
 
 @case
@@ -123,6 +148,9 @@ def what_is_wrong_is_named_and_nothing_written(folder):
         ([*good, "--arrivals", "100", "--spot"], "arrivals"),
         ([*good, "--policy", "best"], "best"),
         ([*good, "--failures", "0"], "failures"),
+        ([*good, "--spot", "--notice", "2h"], "notice"),
+        ([*good, "--notice", "1m"], "notice: without --spot"),
+        ([*good, "--repair", "1m"], "repair: without --failures"),
         (good[:2], "workload"),
     ]
     for words, said in rows:

@@ -56,8 +56,11 @@ struct syn_cli_sim {
     uint32_t arrivals_percent; /* 0: by the workload's times */
     int64_t mtbf_ms;           /* 0: no failures */
     int64_t repair_ms;
+    int64_t notice_ms;
     bool learn;
     bool spot;
+    void (*progress)(void *arg, int64_t done, int64_t total);
+    void *progress_arg;
 };
 
 struct syn_cli_host {

@@ -50,8 +50,11 @@ struct syn_daemon_sim {
     uint32_t arrivals_percent;
     int64_t mtbf_ms;
     int64_t repair_ms;
+    int64_t notice_ms;
     bool learn;
     bool spot;
+    void (*progress)(void *arg, int64_t done, int64_t total);
+    void *progress_arg;
 };
 /** Simulate. `plot` (may be NULL) gets a picture. Blocks: seconds. Returns as syn_sim_run(). */
 SYN_MUST int syn_daemon_simulate(const struct syn_daemon_sim *given, json_t **ret,

@@ -26,6 +26,7 @@
 #define SYN_SIM_ARRIVALS_MAX 1000 /* percent of the cluster */
 #define SYN_SIM_SECONDS_MAX  (INT64_C(1) << 32)
 #define SYN_SIM_HOURS_MAX    INT64_C(1000000) /* between failures of a node */
+#define SYN_SIM_NOTICE_MAX   INT64_C(3600000) /* milliseconds */
 
 struct syn_sim_options {
     enum syn_fleet_policy policy;
@@ -35,10 +36,14 @@ struct syn_sim_options {
     int64_t mtbf_ms;           /* of one node; 0: none fails. By times only */
     int64_t repair_ms;         /* mean; 0: an hour */
     bool spot;                 /* cards are bought by the hour on the exchange. By times only */
+    int64_t notice_ms;         /* that a spot run goes on after it was outbid; 0: none */
     int64_t price_core;        /* base units an hour: a core, a GiB, a card of the A100's speed */
     int64_t price_gib;
     int64_t price_card;
     const struct syn_world *world; /* its mono_ns measures decisions; NULL: they are not measured */
+    /* Told now and then how far it is; may be NULL. */
+    void (*progress)(void *arg, int64_t done, int64_t total);
+    void *progress_arg;
 };
 
 struct syn_sim;
