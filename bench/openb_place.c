@@ -17,6 +17,9 @@
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/orchestration/sim.h>
+#include <synor/orchestration/trace.h>
+
+#include "bench_file.h"
 
 #define LINE_MAX_BYTES 1024
 #define FIELDS_MAX     16
@@ -110,7 +113,7 @@ read_node(struct place *place, char **fields, unsigned count, struct syn_err *er
     return rc < 0 ? syn_err_wrap(err, rc, "%s:%u", place->file, place->line) : SYN_OK;
 }
 
-/* cpu, memory, gpus, milli, models: a row of a pod list or of the judge. */
+/* cpu, memory, gpus, milli, models. */
 static int
 read_ask(struct place *place, char *const fields[5], struct syn_fleet_ask *ret, struct syn_err *err)
 {
@@ -150,35 +153,31 @@ read_ask(struct place *place, char *const fields[5], struct syn_fleet_ask *ret, 
 }
 
 static int
+on_model(void *arg, const char *name, bool asked, uint32_t *ret, struct syn_err *err)
+{
+    (void)asked;
+    return model_of(arg, name, ret, err);
+}
+
+static int
+on_pod(void *arg, const struct syn_trace_pod *pod, struct syn_err *err)
+{
+    struct place *place = arg;
+    struct syn_fleet_ask ask = pod->ask;
+
+    ask.policy = place->policy;
+    return syn_fleet_expect(place->fleet, &ask, 1, err);
+}
+
+static int
 read_mix(struct place *place, const char *path, struct syn_err *err)
 {
-    static const char *const wanted[] = {"cpu_milli", "memory_mib", "num_gpu", "gpu_milli",
-                                         "gpu_spec"};
-    unsigned columns[5] = {FIELDS_MAX, FIELDS_MAX, FIELDS_MAX, FIELDS_MAX, FIELDS_MAX};
-    char line[LINE_MAX_BYTES], *fields[FIELDS_MAX], *picked[5], empty[1] = "";
-    FILE *file = fopen(path, "r");
-    int rc = SYN_OK;
+    const struct syn_trace_sink sink = {.arg = place, .model = on_model, .pod = on_pod};
+    SYN_BUF(text);
+    int rc = bench_read_file(path, &text, err);
 
-    if (!file)
-        return SYN_FAIL_SYS(err, errno, "opening %s", path);
-    place->file = path;
-    for (place->line = 1; rc == SYN_OK && fgets(line, sizeof(line), file); place->line++) {
-        struct syn_fleet_ask ask;
-        unsigned count = split(line, ',', fields);
-
-        for (unsigned c = 0; c < 5; c++) {
-            for (unsigned f = 0; f < count && place->line == 1; f++)
-                if (syn_str_eq(fields[f], wanted[c]))
-                    columns[c] = f;
-            picked[c] = columns[c] < count ? fields[columns[c]] : empty;
-        }
-        if (place->line > 1)
-            rc = read_ask(place, picked, &ask, err);
-        if (place->line > 1 && rc == SYN_OK)
-            rc = syn_fleet_expect(place->fleet, &ask, 1, err);
-    }
-    (void)fclose(file);
-    return rc;
+    return rc < 0 ? rc
+                  : syn_trace_read_pods(&sink, false, path, syn_buf_text(&text), text.len, err);
 }
 
 static int

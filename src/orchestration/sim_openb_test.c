@@ -1,28 +1,11 @@
 /* The simulator on the openb trace, which lies beside the project; skipped, with a word, where it
  * does not. The published protocol must come out at what the scheduler reaches under the judge, and
  * the recorded times must all be kept. */
-#include <stdio.h>
-
-#include <synor/base/test.h>
 #include <synor/orchestration/sim.h>
 
-#define DATA  SYN_TEST_SOURCE_ROOT "/../shared/data/openb/"
+#include "openb_testing.h"
+
 #define LEAST 95.5 /* percent at 130 % arrivals; the published FGD: 95.39 in the mean */
-
-static bool
-read_file(const char *path, struct syn_buf *out)
-{
-    FILE *file = fopen(path, "r");
-    char block[4096];
-    size_t got;
-
-    if (file == NULL)
-        return false;
-    while ((got = fread(block, 1, sizeof(block), file)) > 0)
-        syn_buf_add(out, block, got);
-    (void)fclose(file);
-    return true;
-}
 
 static json_t *
 simulate(const struct syn_sim_options *options, const char *pods)
@@ -33,10 +16,9 @@ simulate(const struct syn_sim_options *options, const char *pods)
     SYN_BUF(nodes);
     SYN_BUF(workload);
 
-    if (!read_file(DATA "openb_node_list_gpu_node.csv", &nodes) || !read_file(pods, &workload)) {
-        print_message("no openb trace in %s\n", DATA);
-        skip();
-    }
+    openb_need();
+    openb_read(OPENB_NODES, &nodes);
+    openb_read(pods, &workload);
     assert_done(syn_sim_new(options, &sim, &err), &err);
     assert_done(syn_sim_read_nodes(sim, "nodes", syn_buf_text(&nodes), nodes.len, &err), &err);
     assert_done(syn_sim_read_workload(sim, "pods", syn_buf_text(&workload), workload.len, &err),
@@ -52,7 +34,7 @@ test_arrivals(void **state)
 {
     const struct syn_sim_options options = {
         .policy = SYN_FLEET_FRAGMENTATION, .seed = 42, .arrivals_percent = 130};
-    json_t *report = simulate(&options, DATA "openb_pod_list_default.csv");
+    json_t *report = simulate(&options, OPENB_DATA "openb_pod_list_default.csv");
     double given = json_number_value(syn_json_at(report, "allocation.end_percent"));
 
     (void)state;
@@ -69,7 +51,7 @@ static void
 test_narrow_file(void **state)
 {
     const struct syn_sim_options options = {.policy = SYN_FLEET_BINPACK, .arrivals_percent = 50};
-    json_t *report = simulate(&options, DATA "openb_pod_list_multigpu30.csv");
+    json_t *report = simulate(&options, OPENB_DATA "openb_pod_list_multigpu30.csv");
 
     (void)state;
     assert_int_equal(syn_json_i64(report, "refused", -1), 0);
@@ -80,7 +62,7 @@ static void
 test_times(void **state)
 {
     const struct syn_sim_options options = {.policy = SYN_FLEET_BALANCED, .spot = true};
-    json_t *report = simulate(&options, DATA "openb_pod_list_default.csv");
+    json_t *report = simulate(&options, OPENB_DATA "openb_pod_list_default.csv");
 
     (void)state;
     assert_int_equal(syn_json_i64(report, "arrived", 0), 8152);

@@ -344,7 +344,8 @@ test_bad_text(void **state)
     static const struct {
         const char *nodes, *pods, *said;
     } rows[] = {
-        {"", POD_HEAD, "nodes:1: sn: no such column"},
+        {"", POD_HEAD, "nodes: empty"},
+        {"a;b\n", POD_HEAD, "nodes:1: sn: no such column"},
         {NODE_HEAD, POD_HEAD, "nodes: no node in it"},
         {"sn,sn,cpu_milli\n", POD_HEAD, "nodes:1: sn: twice"},
         {NODE_HEAD "n1,-4,1,0,\n", POD_HEAD, "nodes:2: cpu_milli: below 0: '-4'"},

@@ -93,8 +93,8 @@ def everything_at_once(_):
     at_once = run_json(*words, "--notice", "0s")["spot"]
     assert at_once["notices"] == 0 and at_once["interrupted"] > spot["interrupted"], at_once
     text = run(*words).stdout
-    for word in ("wait, p99", "spot notices", "spot interruptions", "resumed", "failed nodes", "gpu/G2/sim/hour", "SYNOR",
-                 "fragmentation, mean", "decisions"):
+    for word in ("wait, p99", "spot notices", "spot interruptions", "resumed",
+                 "failed nodes", "gpu/G2/sim/hour", "SYNOR", "fragmentation, mean", "decisions"):
         assert word in text, (word, text)
     assert run_json(*words[:-4], "--seed", "8") != one
 

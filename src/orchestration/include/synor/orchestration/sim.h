@@ -18,13 +18,11 @@
 #include <synor/base/world.h>
 #include <synor/orchestration/fleet.h>
 
-#define SYN_SIM_BYTES_MAX    ((size_t)256 << 20) /* of a file */
 #define SYN_SIM_NODES_MAX    UINT32_C(200000)
 #define SYN_SIM_PODS_MAX     (UINT32_C(1) << 20) /* of a workload */
 #define SYN_SIM_RUNS_MAX     (UINT32_C(1) << 21) /* arrivals of a simulation */
 #define SYN_SIM_EVENTS_MAX   (UINT64_C(1) << 27)
-#define SYN_SIM_ARRIVALS_MAX 1000 /* percent of the cluster */
-#define SYN_SIM_SECONDS_MAX  (INT64_C(1) << 32)
+#define SYN_SIM_ARRIVALS_MAX 1000             /* percent of the cluster */
 #define SYN_SIM_HOURS_MAX    INT64_C(1000000) /* between failures of a node */
 #define SYN_SIM_NOTICE_MAX   INT64_C(3600000) /* milliseconds */
 
@@ -62,15 +60,13 @@ void syn_sim_free_scope(struct syn_sim **slot);
 /* First the nodes, then the workload, then the run; each once. After an error only
  * syn_sim_free() is left. */
 
-/** Columns sn, cpu_milli, memory_mib, gpu, model in any order; others are passed over. INVALID says
- *  "NAME:LINE: FIELD: why"; SYN_E_LIMIT, SYN_E_NOMEM. */
+/** As syn_trace_read_nodes() has it. Returns 0; SYN_E_INVALID, which says "NAME:LINE: FIELD: why";
+ *  SYN_E_LIMIT, SYN_E_NOMEM. */
 SYN_MUST int syn_sim_read_nodes(struct syn_sim *sim, const char *name, const char *text, size_t len,
                                 struct syn_err *err);
 /** `count` machines, mixed as in openb. Returns as syn_sim_read_nodes(). */
 SYN_MUST int syn_sim_make_nodes(struct syn_sim *sim, uint64_t count, struct syn_err *err);
-/** Columns cpu_milli, memory_mib, num_gpu, gpu_milli, maybe gpu_spec; and, where it goes by times,
- *  creation_time, deletion_time (empty: it does not end) and maybe scheduled_time, in seconds.
- *  Returns as syn_sim_read_nodes(). */
+/** As syn_trace_read_pods() has it. Returns as syn_sim_read_nodes(). */
 SYN_MUST int syn_sim_read_workload(struct syn_sim *sim, const char *name, const char *text,
                                    size_t len, struct syn_err *err);
 /** `count` pods, mixed as in openb, that come at random so that nine tenths of the cluster are
