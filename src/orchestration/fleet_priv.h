@@ -321,9 +321,9 @@ struct syn_fleet {
     struct cache *caches[CACHES_MAX];
     uint32_t caches_count;
 
+    bool mix_given;
     uint64_t mix_due;   /* weight at which the mix is looked at again */
     uint64_t mix_total; /* weight of all shapes */
-    bool mix_given;
     int64_t mix_ratio; /* thousandths of cards that the mix asks for a millicore, times RATIO_ONE */
     int32_t waste[HOLES]; /* of a hole, in the end: thousandths */
 
