@@ -13,9 +13,9 @@
 
 static const struct syn_cli_option options[] = {
     {"nodes", 0, "FILE", SYN_CLI_FILE, 0, 0, true, false, NULL, NULL,
-     "The machines, as CSV; or gen:N, so many made up"},
+     "The machines, as CSV (-: standard input); or gen:N, so many made up"},
     {"workload", 0, "FILE", SYN_CLI_FILE, 0, 0, true, false, NULL, NULL,
-     "Who asks for what, as CSV; or gen:N, so many made up"},
+     "Who asks for what, as CSV (-: standard input); or gen:N, so many made up"},
     {"policy", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false,
      "balanced|binpack|spread|fragmentation|latency|energy|price", "balanced",
      "How the node is chosen"},
@@ -42,6 +42,9 @@ static const struct syn_cli_option options[] = {
 static int
 check_options(const struct syn_cli *cli, struct syn_err *err)
 {
+    if (syn_str_eq(syn_cli_text(cli, "nodes", ""), "-") &&
+        syn_str_eq(syn_cli_text(cli, "workload", ""), "-"))
+        return SYN_FAIL(err, SYN_E_INVALID, "workload: standard input is the nodes");
     if (syn_cli_has(cli, "notice") && !syn_cli_has(cli, "spot"))
         return SYN_FAIL(err, SYN_E_INVALID, "notice: without --spot nobody is outbid");
     if (syn_cli_has(cli, "repair") && !syn_cli_has(cli, "failures"))
@@ -59,7 +62,7 @@ read_input(const struct syn_cli *cli, const char *option, struct syn_buf *text,
     ret->name = path;
     if (syn_str_starts(path, MADE))
         return syn_parse_u64(path + strlen(MADE), 1, UINT32_MAX, option, &ret->count, err);
-    rc = syn_cli_read_file(path, FILE_BYTES_MAX, text, err);
+    rc = syn_cli_read_file(syn_str_eq(path, "-") ? "/dev/stdin" : path, FILE_BYTES_MAX, text, err);
     ret->text = syn_buf_text(text);
     ret->len = text->len;
     return rc;
@@ -145,6 +148,10 @@ add_figures(struct syn_cli_table_out *rows, const json_t *report)
     add_percent(rows, report, "allocation, peak", "allocation.peak_percent");
     add_percent(rows, report, "fragmentation at the end", "fragmentation.end_percent");
     add_percent(rows, report, "fragmentation, mean", "fragmentation.mean_percent");
+    if (json_is_number(syn_json_at(report, "failures.lost_card_hours"))) {
+        row(rows, "work lost by failures");
+        syn_cli_cell(rows, "%.1f GPU h", real(report, "failures.lost_card_hours"));
+    }
     if (json_is_object(json_object_get(report, "wait_ms"))) {
         add_time(rows, "wait, mean", whole(report, "wait_ms.mean"));
         add_time(rows, "wait, p50", whole(report, "wait_ms.p50"));
@@ -154,6 +161,10 @@ add_figures(struct syn_cli_table_out *rows, const json_t *report)
     if (json_is_number(syn_json_at(report, "energy.joules"))) {
         row(rows, "energy");
         syn_cli_cell(rows, "%.6g J", real(report, "energy.joules"));
+    }
+    if (json_is_number(syn_json_at(report, "energy.mean_watts"))) {
+        row(rows, "power, mean");
+        syn_cli_cell(rows, "%.1f kW", real(report, "energy.mean_watts") / 1e3);
     }
     row(rows, "power at the end");
     syn_cli_cell(rows, "%.1f kW", real(report, "energy.end_watts") / 1e3);
@@ -166,23 +177,43 @@ add_figures(struct syn_cli_table_out *rows, const json_t *report)
 }
 
 static int
-tell(const struct syn_cli *cli, const json_t *report)
+tell_waiting(const struct syn_cli *cli, const json_t *report)
 {
     SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    const json_t *list = json_object_get(report, "waiting_for"), *one;
+    struct syn_err err;
+    size_t i;
+
+    if (json_array_size(list) == 0)
+        return 0;
+    if (syn_cli_rows_new(">WAITING|>CPU|>MEMORY|>GPUS|MODELS|WHY", &rows, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    json_array_foreach (list, i, one) {
+        double cards = real(one, "num_gpu") * real(one, "gpu_milli") / 1000;
+
+        syn_cli_cell(rows, "%" PRId64, whole(one, "pods"));
+        syn_cli_cell(rows, "%g", real(one, "cpu_milli") / 1000);
+        syn_cli_cell(rows, "%.1f GiB", real(one, "memory_mib") / 1024);
+        syn_cli_cell(rows, "%g", cards);
+        syn_cli_cell(rows, "%s", syn_json_str(one, "gpu_spec", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(one, "why", ""));
+    }
+    syn_cli_say(cli, "%s", "");
+    return syn_cli_rows_print(cli, rows, "");
+}
+
+static int
+tell_prices(const struct syn_cli *cli, const json_t *report)
+{
     SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *prices = NULL;
     const json_t *list = syn_json_at(report, "spot.prices_card_hour"), *one;
     struct syn_err err;
     size_t i;
-    int status;
 
-    if (syn_cli_rows_new("FIGURE|>VALUE", &rows, &err) < 0 ||
-        syn_cli_rows_new("CLASS|>GPUS|>LIST|>LOWEST|>HIGHEST|>END", &prices, &err) < 0)
+    if (!json_is_array(list))
+        return 0;
+    if (syn_cli_rows_new("CLASS|>GPUS|>LIST|>LOWEST|>HIGHEST|>END", &prices, &err) < 0)
         return syn_cli_fail(cli, &err);
-    add_counts(rows, report);
-    add_figures(rows, report);
-    status = syn_cli_rows_print(cli, rows, "");
-    if (status != 0 || !json_is_array(list))
-        return status;
     json_array_foreach (list, i, one) {
         syn_cli_cell(prices, "%s", syn_json_str(one, "class", ""));
         syn_cli_cell(prices, "%" PRId64, whole(one, "cards"));
@@ -193,6 +224,22 @@ tell(const struct syn_cli *cli, const json_t *report)
     }
     syn_cli_say(cli, "%s", "");
     return syn_cli_rows_print(cli, prices, "No GPU is for sale.");
+}
+
+static int
+tell(const struct syn_cli *cli, const json_t *report)
+{
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    struct syn_err err;
+    int status;
+
+    if (syn_cli_rows_new("FIGURE|>VALUE", &rows, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    add_counts(rows, report);
+    add_figures(rows, report);
+    status = syn_cli_rows_print(cli, rows, "");
+    status = status != 0 ? status : tell_waiting(cli, report);
+    return status != 0 ? status : tell_prices(cli, report);
 }
 
 static void

@@ -12,6 +12,8 @@
 #define SIM_MIX        128                /* asks that fragmentation is measured with */
 #define SIM_CARD_SPEED 2500               /* of the card that options.price_card is for */
 #define SIM_NODE_MW    120000
+#define SIM_ALIKE      64  /* kinds of asks that waiting pods are counted by */
+#define SIM_ALIKE_TOLD 8   /* of them */
 #define SIM_TOLD_EVERY 256 /* events between words of progress */
 
 struct sim_pod {

@@ -147,12 +147,16 @@ add_money(const struct syn_sim *sim, json_t *made, struct syn_err *err)
     double rated = (double)sim->cost_hour_ms / (double)SIM_HOUR_MS / 1e9;
     double paid =
         ((double)sim->spot.paid + (double)sim->spot.noticed_hour / (double)SIM_HOUR_MS) / 1e9;
+    double ran_ms = (double)(sim->now_ms - sim->begun_ms);
     json_t *cost = NULL;
     SYN_JSON(energy);
     int rc = syn_json_pack(&energy, err, "{s:f}", "end_watts", round((double)sim->power_mw / 1e3));
 
     rc =
         rc < 0 ? rc : set_figure(energy, "joules", timed, round((double)sim->energy_uj / 1e6), err);
+    rc = rc < 0 ? rc
+                : set_figure(energy, "mean_watts", ran_ms > 0,
+                             round((double)sim->energy_uj / 1e3 / ran_ms), err);
     rc = rc < 0 ? rc : syn_json_set_take(made, "energy", SYN_TAKE(energy), err);
     if (!timed)
         return rc < 0 ? rc : syn_json_set_take(made, "cost_synor", json_null(), err);
@@ -248,6 +252,98 @@ add_decisions(const struct syn_sim *sim, json_t *made, struct syn_err *err)
     return rc < 0 ? rc : syn_json_set_take(made, "decisions", SYN_TAKE(decisions), err);
 }
 
+/* --- what waits ------------------------------------------------------------------------------ */
+
+/* Those that ask for the same. */
+struct sim_alike {
+    uint32_t run; /* the first of them */
+    uint32_t count;
+};
+
+static int
+most_first(const void *a, const void *b)
+{
+    const struct sim_alike *x = a, *y = b;
+
+    if (x->count != y->count)
+        return x->count < y->count ? 1 : -1;
+    return (x->run > y->run) - (x->run < y->run);
+}
+
+/* What waits for room, by what it asks for, the most first; of very many kinds, the first. */
+static size_t
+count_alike(const struct syn_sim *sim, struct sim_alike alike[SIM_ALIKE])
+{
+    size_t count = 0;
+
+    for (uint32_t i = 0; i < sim->runs_count; i++) {
+        size_t at = 0;
+
+        if (sim->runs[i].state != SIM_QUEUED)
+            continue;
+        while (at < count &&
+               memcmp(&sim->pods[sim->runs[alike[at].run].pod].ask,
+                      &sim->pods[sim->runs[i].pod].ask, sizeof(struct syn_fleet_ask)) != 0)
+            at++;
+        if (at == SIM_ALIKE)
+            continue;
+        if (at == count)
+            alike[count++] = (struct sim_alike){.run = i};
+        alike[at].count++;
+    }
+    qsort(alike, count, sizeof(*alike), most_first);
+    return count;
+}
+
+/* As a workload has it: models joined by bars, nothing for any. */
+static void
+name_models(const struct syn_sim *sim, uint64_t models, struct syn_buf *out)
+{
+    for (uint32_t i = 0; i < sim->models_count; i++)
+        if ((models >> i & 1) != 0)
+            syn_buf_addf(out, "%s%s", out->len > 0 ? "|" : "", sim->model_names[i]);
+}
+
+static int
+alike_json(const struct syn_sim *sim, const struct sim_alike *alike, json_t **ret,
+           struct syn_err *err)
+{
+    const struct syn_fleet_ask *ask = &sim->pods[sim->runs[alike->run].pod].ask;
+    int64_t milli = ask->cards == 0 ? 0 : sim_milli(ask) / (int64_t)ask->cards;
+    const char *why;
+    SYN_JSON(said);
+    SYN_BUF(models);
+    int rc = syn_fleet_explain(sim->fleet, alike->run, &said, err);
+
+    name_models(sim, ask->models, &models);
+    rc = rc < 0 ? rc : syn_buf_ok(&models, err);
+    if (rc < 0)
+        return rc;
+    why = syn_json_str(json_array_get(json_object_get(said, "why"), 0), "message", "");
+    return syn_json_pack(
+        ret, err, "{s:I, s:I, s:I, s:I, s:I, s:s, s:s}", "pods", (json_int_t)alike->count,
+        "cpu_milli", (json_int_t)ask->need[SYN_FLEET_CPU], "memory_mib",
+        (json_int_t)(ask->need[SYN_FLEET_MEMORY] >> 20), "num_gpu", (json_int_t)ask->cards,
+        "gpu_milli", (json_int_t)milli, "gpu_spec", syn_buf_text(&models), "why", why);
+}
+
+static int
+add_waiting(const struct syn_sim *sim, json_t *made, struct syn_err *err)
+{
+    struct sim_alike alike[SIM_ALIKE];
+    size_t count = count_alike(sim, alike);
+    SYN_JSON(list);
+    int rc = syn_json_pack(&list, err, "[]");
+
+    for (size_t i = 0; rc == SYN_OK && i < SYN_MIN(count, SIM_ALIKE_TOLD); i++) {
+        json_t *one = NULL;
+
+        rc = alike_json(sim, &alike[i], &one, err);
+        rc = rc < 0 ? rc : syn_json_append_take(list, one, err);
+    }
+    return rc < 0 ? rc : syn_json_set_take(made, "waiting_for", SYN_TAKE(list), err);
+}
+
 static int
 add_curve(const struct syn_sim *sim, json_t *made, struct syn_err *err)
 {
@@ -287,6 +383,7 @@ syn_sim_report(const struct syn_sim *sim, json_t **ret, struct syn_err *err)
     rc = rc < 0 ? rc : add_money(sim, made, err);
     rc = rc < 0 ? rc : add_failures(sim, made, err);
     rc = rc < 0 ? rc : add_spot(sim, made, err);
+    rc = rc < 0 ? rc : add_waiting(sim, made, err);
     rc = rc < 0 ? rc : add_decisions(sim, made, err);
     rc = rc < 0 ? rc : add_curve(sim, made, err);
     if (rc == SYN_OK)

@@ -123,8 +123,9 @@ test_order_and_ends(void **state)
     json_t *report = must(&by_times, TWO_NODES,
                           POD_HEAD "late,1000,1024,2,1000,T4,500,600,\n"
                                    "ever,1000,1024,1,1000,A10,100,,\n"
-                                   "vast,1000,1024,4,1000,,0,10,\n",
+                                   "vast,1000,1024,4,1000,A10|T4,0,10,\n",
                           0);
+    const json_t *waits = json_array_get(json_object_get(report, "waiting_for"), 0);
 
     (void)state;
     assert_figure(report, "placed", 2);
@@ -132,6 +133,13 @@ test_order_and_ends(void **state)
     assert_figure(report, "waiting", 1);
     assert_figure(report, "allocation.end_percent", 25);
     assert_figure(report, "duration_ms", 600000);
+    assert_figure(report, "energy.mean_watts", round(figure(report, "energy.joules") / 600));
+    assert_int_equal(json_array_size(json_object_get(report, "waiting_for")), 1);
+    assert_figure(waits, "pods", 1);
+    assert_figure(waits, "num_gpu", 4);
+    assert_figure(waits, "gpu_milli", 1000);
+    assert_string_equal(syn_json_str(waits, "gpu_spec", ""), "A10|T4");
+    assert_non_null(strstr(syn_json_str(waits, "why", ""), "2 nodes"));
     json_decref(report);
 }
 
@@ -357,6 +365,8 @@ test_bad_text(void **state)
         {NODE_HEAD "n1,4,1,0,\n\r\nn1,4,1,0,\n", POD_HEAD, "nodes:4: sn: node 'n1' is there"},
         {NODE_HEAD "n1,4,1\n", POD_HEAD, "nodes:2: fewer than the 5 fields"},
         {NODE_HEAD "n1,4,1,0,,\n", POD_HEAD, "nodes:2: more than the 5 fields"},
+        {NODE_HEAD "\"n1,4,1,0,\n", POD_HEAD, "nodes:2: a quote that nothing closes"},
+        {NODE_HEAD "\"n1\"1,4,1,0,\n", POD_HEAD, "nodes:2: text behind a quoted field"},
         {NODE_HEAD "n\0011,4,1,0,\n", POD_HEAD, "nodes:2: control character 1"},
         {ONE_NODE, "cpu_milli,memory_mib,num_gpu,gpu_milli\n1,1,0,0\n",
          "pods:1: creation_time: no such column"},
@@ -383,6 +393,23 @@ test_bad_text(void **state)
             fail_msg("row %zu: \"%s\", want \"%s\"", i, err.msg, rows[i].said);
         assert_null(report);
     }
+}
+
+/* As other programs write it. */
+static void
+test_text(void **state)
+{
+    json_t *report = must(&by_times,
+                          "\xef\xbb\xbf\"sn\",\"model\",gpu,cpu_milli,memory_mib,\"a, b\"\r\n"
+                          "\"the \"\"first\"\", of two\",\"A10\",\"1\",4000,8192,\"\"\r\n"
+                          "\r\nn2,,0,4000,8192,",
+                          POD_HEAD "a,1000,1024,\"1\",1000,\"A10|T4\",0,100,\"\"", 0);
+
+    (void)state;
+    assert_figure(report, "nodes", 2);
+    assert_figure(report, "cards", 1);
+    assert_figure(report, "finished", 1);
+    json_decref(report);
 }
 
 /* However long the name, line and field are told. */
@@ -503,6 +530,7 @@ main(void)
         cmocka_unit_test(test_progress),
         cmocka_unit_test(test_any_seed),
         cmocka_unit_test(test_policies),
+        cmocka_unit_test(test_text),
         cmocka_unit_test(test_bad_text),
         cmocka_unit_test(test_bad_options),
         cmocka_unit_test(test_plot),

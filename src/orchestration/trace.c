@@ -56,17 +56,28 @@ wrap(const struct table *table, unsigned column, int rc, struct syn_err *err)
                         table->columns[column].name);
 }
 
-/* The next field of the line, without its separator; *more tells whether another follows. */
+/* The next field of the line, without its separator; *more tells whether another follows. In quotes
+ * a separator is text, and a quote is written twice. */
 static int
 take_field(struct table *table, char *out, bool *more, struct syn_err *err)
 {
+    bool quoted = table->at < table->end && *table->at == '"';
     size_t len = 0;
 
-    while (table->at < table->end && *table->at != ',' && *table->at != '\n') {
+    table->at += quoted;
+    while (table->at < table->end && (quoted || *table->at != ',') && *table->at != '\n') {
         unsigned char c = (unsigned char)*table->at++;
 
         if (c == '\r' && (table->at == table->end || *table->at == '\n'))
             continue;
+        if (quoted && c == '"' && (table->at == table->end || *table->at != '"')) {
+            quoted = false;
+            if (table->at < table->end && strchr(",\r\n", *table->at) == NULL)
+                return SYN_FAIL(err, SYN_E_INVALID, "%s:%" PRIu64 ": text behind a quoted field",
+                                table->name, table->line);
+            continue;
+        }
+        table->at += quoted && c == '"';
         if (c < ' ' || c == 0x7f)
             return SYN_FAIL(err, SYN_E_INVALID, "%s:%" PRIu64 ": control character %u", table->name,
                             table->line, c);
@@ -75,6 +86,9 @@ take_field(struct table *table, char *out, bool *more, struct syn_err *err)
                             table->name, table->line, FIELD_MAX - 1);
         out[len++] = (char)c;
     }
+    if (quoted)
+        return SYN_FAIL(err, SYN_E_INVALID, "%s:%" PRIu64 ": a quote that nothing closes",
+                        table->name, table->line);
     out[len] = '\0';
     *more = table->at < table->end && *table->at == ',';
     if (table->at < table->end)
@@ -312,6 +326,8 @@ read_table(const struct syn_trace_sink *sink, struct table *table, row_reader *r
                         SYN_TRACE_BYTES_MAX);
     if (table->at == table->end)
         return SYN_FAIL(err, SYN_E_INVALID, "%s: empty", table->name);
+    if (table->end - table->at >= 3 && memcmp(table->at, "\xef\xbb\xbf", 3) == 0)
+        table->at += 3; /* some programs mark text so */
     rc = read_header(table, err);
     while (rc == SYN_OK && there) {
         rc = read_row(table, &there, err);

@@ -100,6 +100,20 @@ def everything_at_once(_):
 
 
 @case
+def standard_input_and_what_waits(folder):
+    vast = PODS + "d,4000,8192,3,1000,,0,3600\ne,4000,8192,3,1000,,0,3600\n"
+    words = files(folder, pods=vast)
+    for nodes, pods, text in (("-", words[3], NODES), (words[1], "-", vast)):
+        done = subprocess.run([SYNOR, "sim", "--nodes", nodes, "--workload", pods], text=True, input=text,
+                              capture_output=True, check=True, timeout=120)
+        assert "WAITING" in done.stdout and " 2    4  8.0 GiB     3" in done.stdout, done
+    said = run_json(*words)
+    assert said["waiting"] == 2 and len(said["waiting_for"]) == 1, said
+    assert said["waiting_for"][0]["pods"] == 2 and said["waiting_for"][0]["why"], said
+    assert "standard input" in run("--nodes", "-", "--workload", "-", code=2).stderr
+
+
+@case
 def progress_on_a_terminal(_):
     ours, theirs = pty.openpty()
     with subprocess.Popen([SYNOR, "sim", "--nodes", "gen:1000", "--workload", "gen:40000", "--spot",
