@@ -19,6 +19,8 @@ extern const struct syn_cli_command syn_cli_run_graph;
 /* cmd_devices.c */
 extern const struct syn_cli_command syn_cli_devices_list, syn_cli_devices_describe,
     syn_cli_devices_profiles, syn_cli_devices_bench;
+/* cmd_sim.c */
+extern const struct syn_cli_command syn_cli_sim_command;
 /* cmd_storage.c */
 extern const struct syn_cli_command syn_cli_storage_put, syn_cli_storage_get, syn_cli_storage_ls,
     syn_cli_storage_info, syn_cli_storage_name, syn_cli_storage_pin, syn_cli_storage_rm,

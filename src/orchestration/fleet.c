@@ -38,6 +38,7 @@ syn_fleet_new(const struct syn_fleet_options *options, struct syn_fleet **ret, s
     fleet->shape_free = NONE;
     fleet->instance_free = NONE;
     fleet->request_free = NONE;
+    fleet->line_free = NONE;
     fleet->holder = NONE;
     fleet->hold_start_ms = -1;
     rc = syn_map_new(NULL, &fleet->words, err);
@@ -71,6 +72,7 @@ syn_fleet_free(struct syn_fleet *fleet)
     table_fini(&fleet->rtts);
     table_fini(&fleet->shape_hashes);
     table_fini(&fleet->keys);
+    table_fini(&fleet->line_hashes);
     table_fini(&fleet->groups);
     syn_free(fleet->texts.items);
     syn_free(fleet->nodes.items);
@@ -78,7 +80,8 @@ syn_fleet_free(struct syn_fleet *fleet)
     syn_free(fleet->instances.items);
     syn_free(fleet->requests.items);
     syn_free(fleet->accounts.items);
-    syn_free(fleet->queue.items);
+    syn_free(fleet->lines.items);
+    syn_free(fleet->standing.items);
     syn_free(fleet->held.items);
     syn_free(fleet->effects.items);
     syn_free(fleet);
@@ -277,6 +280,7 @@ syn_fleet_set_account(struct syn_fleet *fleet, uint32_t account, uint32_t weight
     memcpy(known->limits, limits, sizeof(known->limits));
     known->cards_max = cards_max;
     known->weight = weight;
+    known->sized = 0;
     fleet->gain++;
     return queue_settle(fleet, err);
 }
@@ -393,6 +397,7 @@ count_capacity(struct syn_fleet *fleet, const struct node *node, int sign)
     for (unsigned d = 0; d < DIMS; d++)
         fleet->capacity[d] += sign * node->capacity[d];
     fleet->cards_total += sign * (int64_t)node->cards_count;
+    fleet->sized++;
 }
 
 /* Would what runs there still fit? Its domains and its cards stay as they are. */
@@ -574,7 +579,12 @@ syn_fleet_try(struct syn_fleet *fleet, const struct syn_fleet_request *wanted,
         return rc;
     }
     run_started(fleet, &fleet->requests.items[request]);
+<<<<<<< HEAD
     run_slots(fleet, request, slots);
+=======
+    fleet->moves += wanted->ask.group != 0;
+    slots_of(fleet, request, slots);
+>>>>>>> sim
     return SYN_OK;
 }
 
@@ -618,7 +628,7 @@ syn_fleet_total(const struct syn_fleet *fleet, struct syn_fleet_totals *ret)
 {
     *ret = (struct syn_fleet_totals){.cards = fleet->cards_total,
                                      .milli_used = fleet->milli_used,
-                                     .pending = (uint32_t)fleet->queue.count,
+                                     .pending = fleet->waiting,
                                      .running = fleet->running,
                                      .buckets = (uint32_t)fleet->live.count};
     for (size_t i = 0; i < fleet->nodes.count; i++) {

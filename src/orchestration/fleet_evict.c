@@ -265,7 +265,7 @@ commit(struct syn_fleet *fleet, const struct deed *deed, enum syn_fleet_cause ca
     int rc = tell_reserve(fleet, 2 * deed->taken.count + members + 1, err);
 
     if (rc == SYN_OK)
-        rc = queue_reserve(fleet, deed->taken.count, err);
+        rc = line_reserve(fleet, deed->taken.count, err);
     if (rc < 0)
         return rc;
     for (size_t i = 0; i < deed->taken.count; i++) {
@@ -276,6 +276,7 @@ commit(struct syn_fleet *fleet, const struct deed *deed, enum syn_fleet_cause ca
         if (fleet->requests.items[at].state == STATE_RUNNING) {
             run_stopped(fleet, &fleet->requests.items[at]);
             queue_put(fleet, at, SYN_FLEET_CAUSE_ROOM);
+            fleet->settled = false;
         }
     }
     return SYN_OK;
@@ -364,7 +365,7 @@ mend(struct syn_fleet *fleet, uint32_t at, uint32_t number, struct deed *deed, s
     int rc = tell_reserve(fleet, 2 * (size_t)request->members + 1, err);
 
     if (rc == SYN_OK)
-        rc = queue_reserve(fleet, 1, err);
+        rc = line_reserve(fleet, 1, err);
     if (rc == SYN_OK &&
         (!syn_grow(&deed->placed.items, &deed->placed.cap, request->members, sizeof(uint32_t)) ||
          !syn_grow(&deed->taken.items, &deed->taken.cap, request->members, sizeof(struct was))))
@@ -389,6 +390,7 @@ mend(struct syn_fleet *fleet, uint32_t at, uint32_t number, struct deed *deed, s
     fleet->gain += deed->taken.count > 0;
     run_stopped(fleet, request);
     queue_put(fleet, at, SYN_FLEET_CAUSE_ROOM);
+    fleet->settled = false;
     request->full = 0; /* what is kept for others, or evicting them, was not tried */
     return rc < 0 ? rc : SYN_OK;
 }

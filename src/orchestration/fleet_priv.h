@@ -8,6 +8,7 @@
  *     fleet_mix.c    what is expected to come, as tables that a score looks up
  *     fleet_seek.c   one node for one member
  *     fleet_run.c    instances, gangs, requests
+ *     fleet_line.c   lines of those that wait and ask alike
  *     fleet_queue.c  order, fair share, quota, effects
  *     fleet_evict.c  preemption, drained and lost nodes
  *     fleet_hold.c   nodes kept for a gang
@@ -246,7 +247,23 @@ struct request {
     enum syn_fleet_cause told; /* the cause that PENDING was said for */
     uint64_t full;             /* fleet.gain when it did not fit, + 1 */
     uint64_t vain;             /* fleet.grown when all nodes were too few for the gang, + 1 */
-    uint32_t place;            /* in the queue, or NONE */
+    uint32_t line;             /* that it waits in, or NONE */
+    uint32_t before;           /* in the line */
+    uint32_t after;
+};
+
+/* Those that wait and ask alike, the oldest first (fleet_line.c). */
+struct line {
+    uint32_t shape;
+    uint32_t account;
+    uint32_t members;
+    int32_t priority;
+    uint32_t first; /* request */
+    uint32_t last;
+    uint32_t count;
+    uint32_t over_quota; /* of them, the last time that was looked at */
+    uint32_t place;      /* in fleet.standing */
+    uint32_t next;       /* of the same hash; the next free one */
 };
 
 /* How much is asked for, and how much there is; -1: no number says it. */
@@ -261,6 +278,8 @@ struct account {
     int64_t milli_held; /* of cards */
     int64_t cards_max;
     uint32_t weight;
+    int64_t share;  /* of the fleet, by weight, */
+    uint64_t sized; /* when fleet.sized was this, less 1; 0: it holds something else now */
 };
 
 /* Tables for one model, from the mix: costs in thousandths of a card times MIX_ONE. */
@@ -325,7 +344,15 @@ struct syn_fleet {
     struct table keys;
     struct table groups; /* (group, scope, domain) -> count */
     LIST(struct account) accounts;
-    LIST(uint32_t) queue;
+    uint64_t sized; /* changes when the fleet's capacity does */
+    LIST(struct line) lines;
+    uint32_t line_free;
+    struct table line_hashes;
+    LIST(uint32_t) standing; /* the lines that somebody stands in */
+    uint32_t waiting;        /* requests in them */
+    uint64_t settled_gain;   /* gain and moves when all that waits was last looked at */
+    uint64_t settled_moves;
+    bool settled; /* it was, and nothing went wrong */
     uint32_t running;
     uint32_t holder;       /* the request that nodes are kept for, or NONE */
     int64_t hold_start_ms; /* when it may start; -1: not known */
@@ -488,6 +515,12 @@ void run_free(struct syn_fleet *fleet, uint32_t request);
 void run_slots(const struct syn_fleet *fleet, uint32_t request, struct syn_fleet_slot *slots);
 SYN_MUST int account_ensure(struct syn_fleet *fleet, uint32_t account, struct syn_err *err);
 
+/* fleet_line.c */
+/* Room for so many requests more, so that joining cannot fail. */
+SYN_MUST int line_reserve(struct syn_fleet *fleet, size_t more, struct syn_err *err);
+void line_join(struct syn_fleet *fleet, uint32_t request);
+void line_leave(struct syn_fleet *fleet, uint32_t request);
+
 /* fleet_queue.c */
 /* Room for so many effects more, so that telling cannot fail. */
 SYN_MUST int tell_reserve(struct syn_fleet *fleet, size_t more, struct syn_err *err);
@@ -498,8 +531,7 @@ void tell(struct syn_fleet *fleet, enum syn_fleet_effect_type type, enum syn_fle
 SYN_MUST int queue_settle(struct syn_fleet *fleet, struct syn_err *err);
 /* Place it, evicting where that is allowed and needed, or let it wait. */
 SYN_MUST int queue_offer(struct syn_fleet *fleet, uint32_t request, struct syn_err *err);
-/* Room for so many more; then let it wait, which is told when the cause is new. */
-SYN_MUST int queue_reserve(struct syn_fleet *fleet, size_t more, struct syn_err *err);
+/* Let it wait, which is told when the cause is new; line_reserve() first. */
 void queue_put(struct syn_fleet *fleet, uint32_t request, enum syn_fleet_cause cause);
 /* It no longer waits or holds nodes. */
 void queue_forget(struct syn_fleet *fleet, uint32_t request);

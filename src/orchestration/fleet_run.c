@@ -181,6 +181,7 @@ count_account(struct syn_fleet *fleet, const struct request *request,
     for (unsigned d = 0; d < DIMS; d++)
         account->held[d] += sign * ask->need[d];
     account->milli_held += sign * milli;
+    account->sized = 0;
     fleet->milli_used += sign * milli;
 }
 
@@ -495,7 +496,7 @@ run_new(struct syn_fleet *fleet, const struct syn_fleet_request *wanted, uint32_
                                                  .members = wanted->members,
                                                  .shape = shape,
                                                  .first = NONE,
-                                                 .place = NONE,
+                                                 .line = NONE,
                                                  .state = STATE_TRYING};
     rc = table_put(&fleet->keys, wanted->key, at, err);
     fleet->shapes.items[shape].refs++;

@@ -509,12 +509,13 @@ place_in_queue(struct syn_fleet *fleet, uint32_t at, json_t *doc, struct syn_err
     int64_t before = 0, start_ms = hold_start_ms(fleet, at);
     int rc;
 
-    for (size_t i = 0; i < fleet->queue.count; i++)
-        before += fleet->queue.items[i] != at &&
-                  queue_before(fleet, &fleet->requests.items[fleet->queue.items[i]], request);
+    for (size_t i = 0; i < fleet->standing.count; i++)
+        for (uint32_t other = fleet->lines.items[fleet->standing.items[i]].first; other != NONE;
+             other = fleet->requests.items[other].after)
+            before += other != at && queue_before(fleet, &fleet->requests.items[other], request);
     rc = syn_json_set_i64(doc, "position", before + 1, err);
     if (rc == SYN_OK)
-        rc = syn_json_set_i64(doc, "queue", (int64_t)fleet->queue.count, err);
+        rc = syn_json_set_i64(doc, "queue", (int64_t)fleet->waiting, err);
     if (rc == SYN_OK)
         rc = syn_json_set_take(doc, "expected_start_ms",
                                start_ms < 0 ? json_null() : json_integer(start_ms), err);

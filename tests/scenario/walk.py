@@ -69,6 +69,13 @@ def graph_plan(document):
         check(set(task["estimates_ns"]) >= {"cpu0", "modelled0"}, task)
 
 
+def simulation(document):
+    has({"policy": str, "mode": str, "nodes": int, "cards": int, "arrived": int, "placed": int,
+         "finished": int, "waiting": int, "allocation": dict, "fragmentation": dict,
+         "energy": dict, "decisions": dict, "curve": list}, document)
+    check(document["placed"] and document["curve"], document)
+
+
 def explanation(document):
     has({"id": str, "state": str, "why": list, "fix": list}, document)
     for row in document["why"]:
@@ -113,6 +120,10 @@ ROWS = {
                           ([GRAPH, "--modelled", "h100-sxm", "--plan"], 0, graph_plan),
                           ([GRAPH, "--plan", "--repeat", "2"], 2, error),
                           ([GRAPH, "--result", "nope"], 1, error), ([], 2, error)],
+    "sim": [(["--nodes", "gen:20", "--workload", "gen:100", "--spot"], 0, simulation),
+            (["--nodes", "gen:20", "--workload", "gen:100", "--arrivals", "100"], 0, simulation),
+            (["--nodes", "/no/such", "--workload", "gen:1"], 1, error),
+            (["--nodes", "gen:0", "--workload", "gen:1"], 2, error), ([], 2, error)],
     "completion": [(["bash"], 0, anything), (["tcsh"], 2, error), ([], 2, error)],
     "node list": [([], 0, lambda d: items(d, "node"))],
     "node get": [(["{node}"], 0, lambda d: resource(d, "node")), (["nobody"], 1, error)],
@@ -249,7 +260,7 @@ def without_a_platform_every_command_says_so(p):
     empty = tempfile.mkdtemp(dir=p.home)
     alone = ("version", "completion", "doctor", "up", "server", "agent", "down",
              "compute devices list", "compute devices describe", "compute devices profiles",
-             "compute devices bench", "compute run-graph")
+             "compute devices bench", "compute run-graph", "sim")
     for path, rows in ROWS.items():
         arguments, code, _ = rows[0]
         arguments = arguments(p) if callable(arguments) else arguments
