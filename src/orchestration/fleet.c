@@ -579,12 +579,8 @@ syn_fleet_try(struct syn_fleet *fleet, const struct syn_fleet_request *wanted,
         return rc;
     }
     run_started(fleet, &fleet->requests.items[request]);
-<<<<<<< HEAD
-    run_slots(fleet, request, slots);
-=======
     fleet->moves += wanted->ask.group != 0;
-    slots_of(fleet, request, slots);
->>>>>>> sim
+    run_slots(fleet, request, slots);
     return SYN_OK;
 }
 
