@@ -8,7 +8,8 @@ struct syn_cluster {
     struct syn_node_view **nodes; /* in id order */
     size_t count;
     size_t cap;
-    struct syn_map *instances; /* id -> struct syn_instance_view */
+    struct syn_map *instances;        /* id -> struct syn_instance_view */
+    const struct syn_pricebook *book; /* NULL: offers alone */
 };
 
 int
@@ -45,6 +46,12 @@ void
 syn_cluster_free_scope(struct syn_cluster **slot)
 {
     *slot = syn_cluster_free(*slot);
+}
+
+void
+syn_cluster_prices_watch(struct syn_cluster *cluster, const struct syn_pricebook *book)
+{
+    cluster->book = book;
 }
 
 /* The place of `id`: where it stands (*ret_found) or where it would be put. */
@@ -136,6 +143,8 @@ syn_cluster_put_node(struct syn_cluster *cluster, const json_t *doc, struct syn_
 
     if (rc < 0)
         return rc;
+    if (cluster->book)
+        syn_node_view_price(&view, cluster->book);
     at = slot_of(cluster, view.id, &found);
     if (found && same_groups(&view, cluster->nodes[at])) {
         view.used = cluster->nodes[at]->used;

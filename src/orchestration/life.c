@@ -40,6 +40,7 @@ static const struct syn_reason job_reasons[] = {
     {SYN_JOB_PENDING, "no-region", "no ready node is in the region asked for", "leave out --region, or join a node there"},
     {SYN_JOB_PENDING, "no-sandbox", "no ready node offers the isolation asked for", "use --isolation auto; synor doctor names what a node lacks"},
     {SYN_JOB_PENDING, "no-framework", "no ready node has the framework for its own Python", "install it on a node, bring it in an --image, or use --framework custom"},
+    {SYN_JOB_PENDING, "too-dear", "every node that could take it costs more than --max-price", "raise it, or wait for a cheaper offer: synor node list --capacity"},
     {SYN_JOB_PENDING, "no-gpu", "no ready node has the GPUs asked for free", "ask for fewer or other GPUs, or join a node that has them"},
     {SYN_JOB_PENDING, "insufficient-cpu", "no ready node has the CPUs asked for free", "ask for fewer with --cpus, or wait for running work to end"},
     {SYN_JOB_PENDING, "insufficient-memory", "no ready node has the memory asked for free", "ask for less with --memory, or wait for running work to end"},

@@ -1,6 +1,8 @@
 #include <synor/orchestration/node_view.h>
 
 #include <synor/base/str.h>
+#include <synor/base/units.h>
+#include <synor/market/lease.h>
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/life.h>
 
@@ -79,6 +81,77 @@ text_read(const json_t *obj, const char *path, const char *key, char *out, size_
     if (!syn_str_copy(out, cap, text))
         return SYN_FAIL(err, SYN_E_INVALID, "%s.%s: longer than %zu bytes", path, key, cap - 1);
     return SYN_OK;
+}
+
+/* One price of an offer. A node's spec was checked when it was written; what is wrong all the same
+ * is an error, never a free machine. */
+static int
+price_read(const json_t *prices, const char *key, int64_t *ret, struct syn_err *err)
+{
+    const char *text = NULL;
+    int rc = SYN_OK;
+
+    *ret = SYN_NODE_PRICE_BOOK;
+    if (!prices || json_is_null(json_object_get(prices, key)))
+        return SYN_OK;
+    rc = syn_json_opt_str(prices, "spec.offer", key, &text, err);
+    if (rc < 0 || !text)
+        return rc;
+    rc = syn_parse_amount(text, key, ret, err);
+    if (rc == SYN_OK && *ret > SYN_LEASE_PRICE_MAX)
+        rc = SYN_FAIL(err, SYN_E_INVALID, "%s: expected 0..%lld SYNOR an hour, got %s", key,
+                      (long long)(SYN_LEASE_PRICE_MAX / SYN_SYNOR), text);
+    return rc < 0 ? syn_err_wrap(err, rc, "spec.offer") : SYN_OK;
+}
+
+/* What the provider asks; needs the groups of cards. */
+static int
+offer_read(const json_t *spec, struct syn_node_view *node, struct syn_err *err)
+{
+    const json_t *offer = json_object_get(spec, "offer");
+    const json_t *models = json_object_get(offer, "gpu_hour");
+    int rc = price_read(offer, "cpu_core_hour", &node->prices.cpu_core, err);
+
+    if (rc == SYN_OK)
+        rc = price_read(offer, "memory_gib_hour", &node->prices.memory_gib, err);
+    if (rc == SYN_OK)
+        rc = price_read(offer, "scratch_gib_hour", &node->prices.scratch_gib, err);
+    for (unsigned i = 0; rc == SYN_OK && i < node->gpus_count; i++)
+        rc = price_read(models, node->gpus[i].model, &node->gpus[i].price_hour, err);
+    return rc;
+}
+
+/* The book's price of an hour of `item` by `unit`, or SYN_NODE_PRICE_BOOK. */
+static int64_t
+book_price(const struct syn_pricebook *book, const char *item, const char *unit)
+{
+    const struct syn_price *row = syn_pricebook_find(book, item);
+
+    return row && syn_str_eq(row->unit->name, unit) ? row->price : SYN_NODE_PRICE_BOOK;
+}
+
+void
+syn_node_view_price(struct syn_node_view *node, const struct syn_pricebook *book)
+{
+    const struct {
+        const char *item, *unit;
+        int64_t *price;
+    } rows[] = {
+        {"cpu", "core-hour", &node->prices.cpu_core},
+        {"memory", "gb-hour", &node->prices.memory_gib},
+        {"scratch", "gb-hour", &node->prices.scratch_gib},
+    };
+
+    for (size_t i = 0; i < SYN_LEN(rows); i++)
+        if (*rows[i].price == SYN_NODE_PRICE_BOOK)
+            *rows[i].price = book_price(book, rows[i].item, rows[i].unit);
+    for (unsigned i = 0; i < node->gpus_count; i++) {
+        char item[SYN_ITEM_MAX];
+
+        (void)snprintf(item, sizeof(item), "gpu:%s", node->gpus[i].model);
+        if (node->gpus[i].price_hour == SYN_NODE_PRICE_BOOK)
+            node->gpus[i].price_hour = book_price(book, item, "gpu-hour");
+    }
 }
 
 static int
@@ -175,6 +248,10 @@ syn_node_view_read(const json_t *doc, struct syn_node_view *ret, struct syn_err 
         rc = text_read(spec, "spec", "region", node.region, sizeof(node.region), err);
     if (rc == SYN_OK)
         rc = gpus_read(capacity, &node, err);
+    if (rc == SYN_OK)
+        rc = text_read(spec, "spec", "provider", node.provider, sizeof(node.provider), err);
+    if (rc == SYN_OK)
+        rc = offer_read(spec, &node, err);
     if (rc == SYN_OK)
         rc = frameworks_read(status, &node, err);
     if (rc < 0)

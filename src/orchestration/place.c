@@ -17,6 +17,8 @@
 
 #include "place_priv.h"
 
+#include <synor/orchestration/cost.h>
+
 #include <synor/base/str.h>
 
 #define SHARE_ONE 1000000
@@ -38,9 +40,9 @@ place_check(const struct syn_place_request *request, struct syn_err *err)
     if (need->cpu_millicores < 0 || need->cpu_millicores > SYN_NODE_QUANTITY_MAX ||
         need->memory_bytes < 0 || need->memory_bytes > SYN_NODE_QUANTITY_MAX ||
         need->scratch_bytes < 0 || need->scratch_bytes > SYN_NODE_QUANTITY_MAX ||
-        request->vram_min_bytes < 0)
+        request->vram_min_bytes < 0 || request->price_max < 0)
         return SYN_FAIL(err, SYN_E_INVALID,
-                        "cpu, memory, scratch or VRAM asked for is out of range");
+                        "cpu, memory, scratch, VRAM or price asked for is out of range");
     if (request->gpus < 0 || request->gpus_max < request->gpus ||
         request->gpus_max > SYN_PLACE_GPUS_MAX)
         return SYN_FAIL(err, SYN_E_INVALID, "gpus: expected 0 <= gpus <= gpus_max <= %d",
@@ -55,6 +57,54 @@ fit_card(const struct syn_gpu_group *group, const struct syn_place_request *requ
            (!text_set(request->gpu_model) || syn_str_eq(group->model, request->gpu_model));
 }
 
+/* What a member costs an hour there with cards of `model`. */
+static int64_t
+price_with(const struct syn_node_view *node, const char *model,
+           const struct syn_place_request *request)
+{
+    const struct syn_cost_ask ask = {request->amounts, request->gpus, model, 1, 0};
+    struct syn_cost cost;
+
+    return syn_cost_on(node, NULL, &ask, &cost, NULL) == SYN_OK ? cost.rate_hour : INT64_MAX;
+}
+
+int64_t
+fit_price(const struct syn_node_view *node, const struct syn_place_request *request)
+{
+    int64_t least = INT64_MAX;
+
+    if (request->gpus == 0)
+        return price_with(node, "", request);
+    for (unsigned i = 0; i < node->gpus_count; i++)
+        if (fit_card(&node->gpus[i], request))
+            least = SYN_MIN(least, price_with(node, node->gpus[i].model, request));
+    return least;
+}
+
+/* Does the price alone keep members off? Where there is no card of the kind, that is the reason. */
+static bool
+too_dear(const struct syn_node_view *node, const struct syn_place_request *request)
+{
+    bool card = request->gpus == 0;
+
+    if (request->price_max == 0)
+        return false;
+    for (unsigned i = 0; i < node->gpus_count && !card; i++)
+        card = fit_card(&node->gpus[i], request);
+    return card && fit_price(node, request) > request->price_max;
+}
+
+/* A card of the wanted kind that the price ceiling allows. Where it allows none, that is what is
+ * missing, not the cards. */
+static bool
+takes_card(const struct syn_node_view *node, const struct syn_gpu_group *group,
+           const struct syn_place_request *request)
+{
+    return fit_card(group, request) &&
+           (request->price_max == 0 || too_dear(node, request) ||
+            price_with(node, group->model, request) <= request->price_max);
+}
+
 int64_t
 fit_cards(const struct syn_node_view *node, const struct syn_place_request *request,
           struct fit_view view)
@@ -64,7 +114,7 @@ fit_cards(const struct syn_node_view *node, const struct syn_place_request *requ
     for (unsigned i = 0; i < node->gpus_count; i++) {
         const struct syn_gpu_group *group = &node->gpus[i];
 
-        if (fit_card(group, request))
+        if (takes_card(node, group, request))
             cards += SYN_MAX(0, group->count - (view.empty ? 0 : group->used));
     }
     return cards;
@@ -87,7 +137,7 @@ gpu_units(const struct syn_node_view *node, const struct syn_place_request *requ
     if (request->gpus == 0)
         return SYN_PLACE_GANG_MAX;
     for (unsigned i = 0; i < node->gpus_count; i++)
-        if (fit_card(&node->gpus[i], request))
+        if (takes_card(node, &node->gpus[i], request))
             units += ratio(node->gpus[i].count, node->gpus[i].used, request->gpus, view);
     return units;
 }
@@ -108,6 +158,8 @@ fit_lacks(const struct syn_node_view *node, const struct syn_place_request *requ
         lacks |= SYN_BIT(DIM_ISOLATION);
     if (!syn_node_view_framework(node, request->framework, request->framework_version))
         lacks |= SYN_BIT(DIM_FRAMEWORK);
+    if (too_dear(node, request))
+        lacks |= SYN_BIT(DIM_PRICE);
     if (gpu_units(node, request, view) < units)
         lacks |= SYN_BIT(DIM_GPUS);
     if (ratio(has->cpu_millicores, used->cpu_millicores, need->cpu_millicores, view) < units)
@@ -292,7 +344,7 @@ group_choose(struct syn_node_view *node, const struct syn_place_request *request
         struct syn_gpu_group *group = &node->gpus[i];
         int64_t left = group->count - group->used;
 
-        if (!fit_card(group, request) || left < request->gpus)
+        if (!takes_card(node, group, request) || left < request->gpus)
             continue;
         if (!best || group->vram_bytes < best->vram_bytes ||
             (group->vram_bytes == best->vram_bytes && left < best->count - best->used))

@@ -400,7 +400,8 @@ status_init(json_t *doc, struct syn_err *err)
 
 int
 syn_training_instance_make(const json_t *job, const struct syn_placement *placement,
-                           uint32_t number, int64_t now_ms, json_t **ret, struct syn_err *err)
+                           uint32_t number, int64_t now_ms, const json_t *lease, json_t **ret,
+                           struct syn_err *err)
 {
     struct rank rank = {.job = job, .placement = placement, .rank = number};
     const struct syn_document_new new_doc = {.kind = "instance",
@@ -425,6 +426,8 @@ syn_training_instance_make(const json_t *job, const struct syn_placement *placem
         rc = spec_numbers(&rank, now_ms, spec, err);
     if (rc == SYN_OK)
         rc = spec_parts(&rank, spec, err);
+    if (rc == SYN_OK && lease)
+        rc = syn_json_set_take(spec, "lease", json_deep_copy(lease), err);
     if (rc == SYN_OK)
         rc = syn_document_make_take(&new_doc, SYN_TAKE(spec), &doc, err);
     if (rc == SYN_OK)

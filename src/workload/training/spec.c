@@ -3,6 +3,7 @@
 #include <synor/base/str.h>
 #include <synor/base/units.h>
 #include <synor/orchestration/document.h>
+#include <synor/orchestration/fleet.h>
 
 #define REF_MAX           512
 #define PATH_BYTES_MAX    512
@@ -62,6 +63,11 @@ static const struct syn_field spec_fields[] = {
      .help = "told to the program; default none, ddp when workers > 1"},
     {.name = "max_budget", .kind = SYN_FIELD_AMOUNT, .required = true,
      .help = "SYNOR locked in escrow for one run"},
+    {.name = "max_price", .kind = SYN_FIELD_AMOUNT,
+     .help = "SYNOR an hour that one worker may cost, all in; dearer nodes are left out"},
+    {.name = "policy", .kind = SYN_FIELD_STR, .fallback = "\"balanced\"",
+     .choices = "balanced|binpack|spread|fragmentation|latency|energy|price",
+     .help = "which of the nodes that can take it is chosen"},
     {.name = "priority", .kind = SYN_FIELD_I64, .min = 0, .max = 1000, .fallback = "500",
      .help = "higher is placed first"},
     {.name = "region", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_REGION_MAX - 1, .fallback = "\"\"",
@@ -292,6 +298,10 @@ check_numbers(const json_t *obj, const struct syn_training_spec *spec, struct sy
                         "spec.distributed: none needs workers 1, got %u; use ddp or another way of "
                         "sharing the work",
                         spec->workers);
+    if (json_object_get(obj, "max_price") && spec->max_price == 0)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.max_price: expected more than 0 SYNOR an hour; leave it out for any "
+                        "price");
     if (spec->max_budget <= 0)
         return SYN_FAIL(err, SYN_E_INVALID, "spec.max_budget: expected more than 0 SYNOR");
     return SYN_OK;
@@ -369,8 +379,9 @@ void
 syn_training_spec_read(const json_t *spec, struct syn_training_spec *ret)
 {
     int isolation = syn_isolation_find(syn_json_str(spec, "isolation", "auto"));
+    int policy = syn_fleet_policy_find(syn_json_str(spec, "policy", "balanced"));
 
-    assert(isolation >= 0);
+    assert(isolation >= 0 && policy >= 0);
     *ret = (struct syn_training_spec){
         .framework = syn_json_str(spec, "framework", ""),
         .framework_version = syn_json_str(spec, "framework_version", ""),
@@ -389,6 +400,8 @@ syn_training_spec_read(const json_t *spec, struct syn_training_spec *ret)
         .workers = (uint32_t)syn_json_i64(spec, "workers", 0),
         .distributed = syn_json_str(spec, "distributed", ""),
         .max_budget = syn_document_amount(spec, "max_budget"),
+        .max_price = SYN_MAX(syn_document_amount(spec, "max_price"), 0),
+        .policy = (uint32_t)policy,
         .priority = syn_json_i64(spec, "priority", 0),
         .region = syn_json_str(spec, "region", ""),
         .isolation = (enum syn_isolation)isolation,
@@ -437,7 +450,8 @@ syn_training_place_request(const struct syn_training_spec *spec, uint64_t seed)
         .framework_version = spec->framework_version,
         /* The ranks' group network is a bridge of one node; nodes share no overlay yet. */
         .one_node = spec->workers > 1,
-        .policy = SYN_PLACE_PACK,
+        .policy = spec->policy == SYN_FLEET_SPREAD ? SYN_PLACE_SPREAD : SYN_PLACE_PACK,
+        .price_max = spec->max_price,
         .seed = seed,
     };
 }

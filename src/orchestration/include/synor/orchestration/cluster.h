@@ -13,6 +13,9 @@ SYN_MUST int syn_cluster_new(struct syn_cluster **ret, struct syn_err *err);
 struct syn_cluster *syn_cluster_free(struct syn_cluster *cluster);
 void syn_cluster_free_scope(struct syn_cluster **slot);
 
+/** Price nodes by `book` wherever their offers are silent, from the next syn_cluster_put_node() on.
+ *  The book must outlive the cluster. */
+void syn_cluster_prices_watch(struct syn_cluster *cluster, const struct syn_pricebook *book);
 /** Add or replace a node from its document. What instances hold there stays counted. On failure
  *  nothing changed. */
 SYN_MUST int syn_cluster_put_node(struct syn_cluster *cluster, const json_t *doc,

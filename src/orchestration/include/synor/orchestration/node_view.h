@@ -6,6 +6,9 @@
 #include <synor/base/json.h>
 #include <synor/base/world.h>
 
+/** Market's; whoever prices hands it through. */
+struct syn_pricebook;
+
 #define SYN_NODE_REGION_MAX     64
 #define SYN_NODE_GPU_GROUPS_MAX 8
 #define SYN_NODE_GPU_MODEL_MAX  32
@@ -27,12 +30,16 @@ enum syn_node_state {
     SYN_NODE_LEFT,   /* gone for good */
 };
 
+/** A price that the provider does not name: the price book's counts. */
+#define SYN_NODE_PRICE_BOOK INT64_C(-1)
+
 /** Cards of one model and memory size. */
 struct syn_gpu_group {
     char model[SYN_NODE_GPU_MODEL_MAX];
     int64_t vram_bytes;
     int64_t count;
     int64_t used;
+    int64_t price_hour; /* of one card, base units, or SYN_NODE_PRICE_BOOK */
 };
 
 /** What the node's own Python can import. */
@@ -48,14 +55,23 @@ struct syn_amounts {
     int64_t scratch_bytes;
 };
 
+/** What the provider asks for an hour, in base units, or SYN_NODE_PRICE_BOOK: the node's offer. */
+struct syn_node_prices {
+    int64_t cpu_core;
+    int64_t memory_gib;
+    int64_t scratch_gib;
+};
+
 struct syn_node_view {
     char id[SYN_ID_MAX];
+    char provider[SYN_ID_MAX]; /* the account that owns it; "" when the document does not say */
     char region[SYN_NODE_REGION_MAX];
     enum syn_node_state state;
     bool unschedulable;   /* drained: keeps what it has, takes nothing new */
     int64_t last_seen_ms; /* SYN_DOCUMENT_NONE when it never reported */
     struct syn_amounts capacity;
     struct syn_amounts used;
+    struct syn_node_prices prices;
     struct syn_gpu_group gpus[SYN_NODE_GPU_GROUPS_MAX];
     unsigned gpus_count;
     uint32_t sandboxes;     /* SYN_BIT(enum syn_isolation) of each ready one */
@@ -81,6 +97,9 @@ struct syn_instance_view {
 
 /** Read a node document. INVALID names the key that is missing or out of range. `used` is zero. */
 SYN_MUST int syn_node_view_read(const json_t *doc, struct syn_node_view *ret, struct syn_err *err);
+/** Put the book's price wherever the node's offer is silent. What the book does not price by the
+ * hour stays SYN_NODE_PRICE_BOOK. */
+void syn_node_view_price(struct syn_node_view *node, const struct syn_pricebook *book);
 /** Read an instance document of any workload kind. */
 SYN_MUST int syn_instance_view_read(const json_t *doc, struct syn_instance_view *ret,
                                     struct syn_err *err);

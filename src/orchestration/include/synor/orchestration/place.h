@@ -31,7 +31,8 @@ struct syn_place_request {
     const char *framework_version; /* NULL or "": any */
     bool one_node;                 /* every member on the same node: they share a network there */
     enum syn_place_policy policy;
-    uint64_t seed; /* decides between equals, together with the node's id */
+    int64_t price_max; /* base units an hour, one member, all in; 0: any price */
+    uint64_t seed;     /* decides between equals, together with the node's id */
 };
 
 struct syn_place_slot {

@@ -60,6 +60,8 @@ struct syn_training_spec {
     uint32_t workers;
     const char *distributed;
     int64_t max_budget;
+    int64_t max_price; /* an hour, one worker, base units; 0: none */
+    uint32_t policy;   /* enum syn_fleet_policy */
     int64_t priority;
     const char *region;
     enum syn_isolation isolation;
