@@ -48,11 +48,33 @@ static const struct syn_cli_view node_view = {
     .empty = "No nodes. Join one: synor agent --server URL --token T",
     .cells = node_cells};
 
-static const struct syn_cli_option watch_options[] = {SYN_CLI_WATCH_OPTION};
+static const struct syn_cli_option watch_options[] = {
+    SYN_CLI_WATCH_OPTION,
+    {"capacity", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
+     "What is free of what there is, and what it costs an hour"},
+};
+
+/* Two ways to look, of which one is taken. */
+static int
+check_look(struct syn_cli *cli)
+{
+    struct syn_err err;
+
+    if (!syn_cli_has(cli, "capacity") || !syn_cli_has(cli, "watch"))
+        return SYN_OK;
+    (void)SYN_FAIL(&err, SYN_E_INVALID, "--capacity is a look at one moment: leave out --watch");
+    return syn_cli_fail(cli, &err);
+}
 
 static int
 run_node_list(struct syn_cli *cli)
 {
+    int status = check_look(cli);
+
+    if (status != 0)
+        return status;
+    if (syn_cli_has(cli, "capacity"))
+        return syn_cli_show_capacity(cli, NULL);
     return syn_cli_has(cli, "watch") ? syn_cli_watch(cli, &node_view, NULL, NULL)
                                      : syn_cli_show_list(cli, &node_view, "/v1/nodes");
 }
@@ -77,6 +99,8 @@ show_node(struct syn_cli *cli, const char *method, const char *tail, const json_
     syn_buf_adds(&path, tail);
     if (syn_cli_call(cli, method, syn_buf_text(&path), body, &answer, &err) < 0)
         return syn_cli_fail(cli, &err);
+    if (syn_cli_has(cli, "capacity"))
+        return syn_cli_show_capacity(cli, syn_json_str(answer, "id", "?"));
     if (syn_cli_has(cli, "watch"))
         return syn_cli_watch(cli, &node_view, syn_json_str(answer, "id", "?"), NULL);
     if (cli->json || body == NULL)
@@ -91,6 +115,10 @@ show_node(struct syn_cli *cli, const char *method, const char *tail, const json_
 static int
 run_node_get(struct syn_cli *cli)
 {
+    int status = check_look(cli);
+
+    if (status != 0)
+        return status;
     return show_node(cli, "GET", "", NULL);
 }
 

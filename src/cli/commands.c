@@ -44,7 +44,8 @@ static const struct syn_cli_command *const commands[] = {
     &syn_cli_account_transfer, &syn_cli_account_token,      &syn_cli_account_tokens,
     &syn_cli_account_revoke,   &syn_cli_account_quota,      &syn_cli_bill_list,
     &syn_cli_bill_show,        &syn_cli_bill_verify,        &syn_cli_node_list,
-    &syn_cli_node_get,         &syn_cli_node_drain,         &syn_cli_sim_command,
+    &syn_cli_node_get,         &syn_cli_node_price,         &syn_cli_node_drain,
+    &syn_cli_sim_command,
     &syn_cli_version_command,  &syn_cli_completion_command, &syn_cli_manual_command,
 };
 

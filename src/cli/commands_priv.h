@@ -32,7 +32,13 @@ extern const struct syn_cli_command syn_cli_account_create, syn_cli_account_list
     syn_cli_account_quota;
 /* cmd_bill.c */
 extern const struct syn_cli_command syn_cli_bill_list, syn_cli_bill_show, syn_cli_bill_verify;
-/* cmd_node.c */
-extern const struct syn_cli_command syn_cli_node_list, syn_cli_node_get, syn_cli_node_drain;
+/* cmd_node_offer.c */
+struct syn_cli;
+/** Table or JSON of GET /v1/capacity; of one node when `id` is not NULL. Returns the exit status.
+ */
+int syn_cli_show_capacity(struct syn_cli *cli, const char *id);
+/* cmd_node.c, cmd_node_offer.c */
+extern const struct syn_cli_command syn_cli_node_list, syn_cli_node_get, syn_cli_node_price,
+    syn_cli_node_drain;
 
 #endif

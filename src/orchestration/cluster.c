@@ -15,6 +15,8 @@ syn_cluster_new(uint64_t seed, struct syn_cluster **ret, struct syn_err *err)
     cluster->seed = seed;
     rc = syn_map_new(syn_free, &cluster->instances, err);
     if (rc == SYN_OK)
+        rc = syn_map_new(syn_free, &cluster->spot, err);
+    if (rc == SYN_OK)
         rc = syn_map_new(syn_free, &cluster->jobs, err);
     if (rc < 0)
         return rc;
@@ -36,6 +38,8 @@ syn_cluster_free(struct syn_cluster *cluster)
         syn_map_free(cluster->jobs);
     if (cluster->instances)
         syn_map_free(cluster->instances);
+    if (cluster->spot)
+        syn_map_free(cluster->spot);
     syn_fleet_free(cluster->fleet);
     syn_free(cluster);
     return NULL;
@@ -45,6 +49,12 @@ void
 syn_cluster_free_scope(struct syn_cluster **slot)
 {
     *slot = syn_cluster_free(*slot);
+}
+
+void
+syn_cluster_prices_watch(struct syn_cluster *cluster, const struct syn_pricebook *book)
+{
+    cluster->book = book;
 }
 
 /* The place of `id`: where it stands (*ret_found) or where it would be put. */
@@ -135,6 +145,53 @@ insert(struct syn_cluster *cluster, size_t at, const struct syn_node_view *view,
     return SYN_OK;
 }
 
+/* What the market asks, for those of its goods that the node has. */
+static void
+spot_apply(const struct syn_cluster *cluster, struct syn_node_view *view)
+{
+    char good[SYN_GOOD_MAX];
+    const int64_t *hour;
+
+    for (unsigned i = 0; i <= view->gpus_count; i++) {
+        const char *model = i < view->gpus_count ? view->gpus[i].model : NULL;
+
+        hour = syn_node_view_good(view, model, good) ? syn_map_find(cluster->spot, good) : NULL;
+        if (hour)
+            syn_node_view_spot(view, good, *hour);
+    }
+}
+
+int
+syn_cluster_set_spot(struct syn_cluster *cluster, const char *good, int64_t hour, bool *ret_changed,
+                     struct syn_err *err)
+{
+    int64_t *known = syn_map_find(cluster->spot, good);
+    int rc = SYN_OK;
+
+    *ret_changed = known ? *known != hour : hour >= 0;
+    if (!*ret_changed)
+        return SYN_OK;
+    if (hour < 0) {
+        syn_map_remove(cluster->spot, good);
+    } else if (known) {
+        *known = hour;
+    } else {
+        known = syn_alloc(sizeof(*known));
+        if (!known)
+            return SYN_FAIL(err, SYN_E_NOMEM, "a price of %s: out of memory", good);
+        *known = hour;
+        rc = syn_map_put_take(cluster->spot, good, known, err);
+    }
+    for (size_t i = 0; i < cluster->count && rc == SYN_OK; i++) {
+        struct cluster_node *node = cluster->nodes[i];
+
+        syn_node_view_unspot(&node->view);
+        spot_apply(cluster, &node->view);
+        fleet_note_node(cluster, node);
+    }
+    return rc;
+}
+
 int
 syn_cluster_put_node(struct syn_cluster *cluster, const json_t *doc, struct syn_err *err)
 {
@@ -145,6 +202,9 @@ syn_cluster_put_node(struct syn_cluster *cluster, const json_t *doc, struct syn_
 
     if (rc < 0)
         return rc;
+    if (cluster->book)
+        syn_node_view_price(&view, cluster->book);
+    spot_apply(cluster, &view);
     at = slot_of(cluster, view.id, &found);
     if (found && same_groups(&view, &cluster->nodes[at]->view)) {
         view.used = cluster->nodes[at]->view.used;

@@ -75,6 +75,22 @@ model_of(struct syn_cluster *cluster, const char *name, int64_t vram_bytes, uint
     return SYN_OK;
 }
 
+/* What has no price is as dear as it can be: no ceiling lets it through, and no policy prefers it.
+ */
+static int64_t
+price_of(int64_t hour)
+{
+    return hour == SYN_NODE_PRICE_BOOK ? SYN_FLEET_PRICE_MAX : SYN_MIN(hour, SYN_FLEET_PRICE_MAX);
+}
+
+static struct syn_fleet_price
+prices_of(const struct syn_node_prices *prices)
+{
+    return (struct syn_fleet_price){.core = price_of(prices->cpu_core),
+                                    .gib = price_of(prices->memory_gib),
+                                    .disk = price_of(prices->scratch_gib)};
+}
+
 /* Cards beyond what the core counts on one node, or of models beyond those it knows, are not used.
  */
 static int
@@ -93,8 +109,11 @@ cards_of(struct syn_cluster *cluster, const struct syn_node_view *view, struct s
             continue;
         if (rc < 0)
             return rc;
-        for (int64_t i = 0; i < group->count && ret->cards < SYN_FLEET_CARDS_MAX; i++)
+        for (int64_t i = 0; i < group->count && ret->cards < SYN_FLEET_CARDS_MAX; i++) {
+            ret->price.cards[ret->cards] = price_of(group->price_hour);
+            ret->spot.cards[ret->cards] = price_of(group->spot_hour);
             ret->models[ret->cards++] = (uint8_t)model;
+        }
     }
     return SYN_OK;
 }
@@ -121,6 +140,8 @@ node_told(struct syn_cluster *cluster, const struct cluster_node *node, struct s
     ret->capacity[SYN_FLEET_CPU] = SYN_MIN(view->capacity.cpu_millicores, SYN_FLEET_QUANTITY_MAX);
     ret->capacity[SYN_FLEET_MEMORY] = SYN_MIN(view->capacity.memory_bytes, SYN_FLEET_QUANTITY_MAX);
     ret->capacity[SYN_FLEET_DISK] = SYN_MIN(view->capacity.scratch_bytes, SYN_FLEET_QUANTITY_MAX);
+    ret->price = prices_of(&view->prices);
+    ret->spot = prices_of(&view->spot);
     ret->isolation = view->sandboxes;
     ret->isolation |= (view->gpus_count > 0 ? view->gpu_sandboxes : view->sandboxes)
                       << FLEET_CLASS_GPUS;

@@ -71,6 +71,8 @@ struct syn_cluster {
 
     struct syn_fleet *fleet; /* NULL: not made yet */
     struct syn_map *owners;  /* key, as text -> char id[SYN_ID_MAX] of a job, or "+" and instance */
+    struct syn_map *spot;    /* good -> int64_t, what the market asks for an hour */
+    const struct syn_pricebook *book; /* for what offers do not name; NULL: offers alone */
     uint64_t last_key;
     uint64_t seed;
     struct cluster_label labels[SYN_FLEET_LABELS_MAX];

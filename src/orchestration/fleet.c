@@ -291,12 +291,25 @@ syn_fleet_set_time(struct syn_fleet *fleet, int64_t now_ms)
     fleet->now_ms = SYN_MAX(fleet->now_ms, now_ms);
 }
 
+static bool
+price_ok(const struct syn_fleet_price *price, const struct syn_fleet_node *node)
+{
+    bool ok = price->core >= 0 && price->core <= SYN_FLEET_PRICE_MAX && price->gib >= 0 &&
+              price->gib <= SYN_FLEET_PRICE_MAX && price->disk >= 0 &&
+              price->disk <= SYN_FLEET_PRICE_MAX;
+
+    for (uint32_t i = 0; i < CARDS; i++)
+        ok = ok && price->cards[i] >= 0 && price->cards[i] <= SYN_FLEET_PRICE_MAX;
+    for (uint32_t i = 1; i < node->cards; i++)
+        for (uint32_t j = 0; j < i; j++)
+            ok = ok && (node->models[i] != node->models[j] || price->cards[i] == price->cards[j]);
+    return ok;
+}
+
 static int
 node_check(const struct syn_fleet *fleet, const struct syn_fleet_node *node, struct syn_err *err)
 {
     int rc = text_check("a node's name", node->name, err);
-    const int64_t prices[] = {node->price_core, node->price_gib, node->price_card,
-                              node->price_disk};
 
     if (rc < 0)
         return rc;
@@ -304,12 +317,13 @@ node_check(const struct syn_fleet *fleet, const struct syn_fleet_node *node, str
         if (node->capacity[d] < 0 || node->capacity[d] > SYN_FLEET_QUANTITY_MAX ||
             node->overcommit_permille[d] > 100000)
             return SYN_FAIL(err, SYN_E_INVALID, "node %s: a capacity is out of range", node->name);
-    for (unsigned i = 0; i < SYN_LEN(prices); i++)
-        if (prices[i] < 0 || prices[i] > SYN_FLEET_PRICE_MAX)
-            return SYN_FAIL(err, SYN_E_INVALID, "node %s: a price is out of range", node->name);
     if (node->cards > CARDS)
         return SYN_FAIL(err, SYN_E_INVALID, "node %s: cards: at most %d, got %u", node->name, CARDS,
                         node->cards);
+    if (!price_ok(&node->price, node) || !price_ok(&node->spot, node))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "node %s: a price is out of range, or equal cards differ in it",
+                        node->name);
     for (uint32_t i = 0; i < node->cards; i++)
         if (node->models[i] >= fleet->models_count)
             return SYN_FAIL(err, SYN_E_INVALID, "node %s: models: card %u has no known model",
@@ -321,6 +335,13 @@ node_check(const struct syn_fleet *fleet, const struct syn_fleet_node *node, str
     return SYN_OK;
 }
 
+/* Without its cards, which come in the class's order. */
+static struct syn_fleet_price
+price_class(const struct syn_fleet_price *price)
+{
+    return (struct syn_fleet_price){price->core, price->gib, price->disk, {0}};
+}
+
 static void
 class_key_of(const struct syn_fleet_node *node, struct class_key *ret)
 {
@@ -330,10 +351,8 @@ class_key_of(const struct syn_fleet_node *node, struct class_key *ret)
 
         ret->capacity[d] = (int64_t)((syn_i128)node->capacity[d] * permille / 1000);
     }
-    ret->price[0] = node->price_core;
-    ret->price[1] = node->price_gib;
-    ret->price[2] = node->price_card;
-    ret->price[3] = node->price_disk;
+    ret->price[0] = price_class(&node->price);
+    ret->price[1] = price_class(&node->spot);
     ret->labels = node->labels;
     ret->region = node->region;
     ret->isolation = node->isolation;
@@ -342,10 +361,29 @@ class_key_of(const struct syn_fleet_node *node, struct class_key *ret)
     for (uint32_t i = 0; i < node->cards; i++) {
         uint32_t at = i;
 
-        for (; at > 0 && ret->models[at - 1] > node->models[i]; at--)
+        for (; at > 0 && ret->models[at - 1] > node->models[i]; at--) {
             ret->models[at] = ret->models[at - 1];
+            ret->price[0].cards[at] = ret->price[0].cards[at - 1];
+            ret->price[1].cards[at] = ret->price[1].cards[at - 1];
+        }
         ret->models[at] = node->models[i];
+        ret->price[0].cards[at] = node->price.cards[i];
+        ret->price[1].cards[at] = node->spot.cards[i];
     }
+}
+
+/* Has `price` something dearer than all that was seen? It has been seen then. */
+static bool
+note_dearest(struct syn_fleet_price *dearest, const struct syn_fleet_price *price, uint32_t cards)
+{
+    struct syn_fleet_price was = *dearest;
+
+    dearest->core = SYN_MAX(dearest->core, price->core);
+    dearest->gib = SYN_MAX(dearest->gib, price->gib);
+    dearest->disk = SYN_MAX(dearest->disk, price->disk);
+    for (uint32_t i = 0; i < cards; i++)
+        dearest->cards[0] = SYN_MAX(dearest->cards[0], price->cards[i]);
+    return memcmp(&was, dearest, sizeof(was)) != 0;
 }
 
 static void
@@ -356,10 +394,8 @@ note_extremes(struct syn_fleet *fleet, const struct class_key *key)
 
     for (uint32_t i = 0; i < key->cards; i++)
         power += fleet->models[key->models[i]].facts.busy_mw;
-    for (unsigned i = 0; i < PRICES; i++) {
-        more = more || key->price[i] > fleet->price_max[i];
-        fleet->price_max[i] = SYN_MAX(fleet->price_max[i], key->price[i]);
-    }
+    for (unsigned i = 0; i < PRICES; i++)
+        more = note_dearest(&fleet->dearest[i], &key->price[i], key->cards) || more;
     if (more || power > fleet->power_max_mw)
         fleet->epoch++;
     fleet->power_max_mw = SYN_MAX(fleet->power_max_mw, power);

@@ -32,7 +32,7 @@
 #define HEAP_CAP   512
 #define LOG_CAP    65536 /* a power of two */
 #define CACHES_MAX 1024
-#define PRICES     4 /* core, GiB of memory, card, GiB of disk */
+#define PRICES     2 /* the node's own, and those of spot */
 
 #define WHOLE     SYN_FLEET_WHOLE
 #define MIX_ONE   65536 /* a probability of one */
@@ -102,7 +102,7 @@ struct model {
 /* What nodes have in common that never changes while they are used: its bytes are its identity. */
 struct class_key {
     int64_t capacity[DIMS];
-    int64_t price[PRICES];
+    struct syn_fleet_price price[PRICES];
     uint64_t labels;
     uint32_t region;
     uint32_t isolation;
@@ -312,7 +312,7 @@ struct syn_fleet {
     int64_t capacity[DIMS]; /* of what is here */
     int64_t cards_total;
     int64_t milli_used;
-    int64_t price_max[PRICES]; /* the dearest of each price, and the most power, that were seen */
+    struct syn_fleet_price dearest[PRICES]; /* of each price what was seen; cards[0] of any card */
     int64_t power_max_mw;
 
     LIST(struct class) classes;
@@ -423,8 +423,12 @@ struct pick {
 /* How good the bucket is for the ask; false when its cards do not do. */
 bool score(struct syn_fleet *fleet, const struct syn_fleet_ask *ask, struct bucket *bucket,
            uint32_t fit, struct rank *ret_rank, struct pick *ret);
-/* An hour of the ask on a node of this class, in base units, rounded up. */
-int64_t score_price(const struct class_key *class, const struct syn_fleet_ask *ask);
+/* An hour of the ask at these prices on this card of theirs, in base units, rounded up. */
+int64_t score_price(const struct syn_fleet_price *price, const struct syn_fleet_ask *ask,
+                    uint32_t card);
+/* The least that it can cost on a node of this class, on cards that will do; INT64_MAX: on none. */
+int64_t score_price_least(const struct syn_fleet *fleet, const struct class_key *class,
+                          const struct syn_fleet_ask *ask);
 uint32_t score_rtt(const struct syn_fleet *fleet, uint32_t region, uint32_t other);
 uint32_t ask_cards(const struct syn_fleet_ask *ask);
 /* Thousandths of a card's time that it takes; of one card. */
@@ -464,6 +468,12 @@ enum lack {
 /* A node for one member of the request, or NONE. */
 SYN_MUST int seek(struct syn_fleet *fleet, const struct request *request, uint32_t *ret_node,
                   struct syn_err *err);
+/* Is this card of the class one that will do, at a price that will do? */
+bool seek_card_suits(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
+                     const struct class_key *class, uint32_t card);
+/* The same, whatever its price. */
+bool seek_model_suits(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
+                      unsigned model);
 /* SYN_BIT(enum lack) of what this kind of node lacks, whatever runs there. */
 uint32_t seek_class_lacks(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
                           const struct class_key *class);

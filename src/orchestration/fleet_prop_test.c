@@ -454,7 +454,7 @@ put_node(struct syn_fleet *fleet, const struct life *life, int at)
 {
     const struct shadow_node *shadow = &life->nodes[at];
     char name[8] = {'n', (char)('0' + at)};
-    struct syn_fleet_node node = {.name = name, .price_core = shadow->price};
+    struct syn_fleet_node node = {.name = name, .price = {.core = shadow->price}};
     struct syn_err err;
     uint32_t number;
 

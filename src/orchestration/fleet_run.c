@@ -36,7 +36,7 @@ ask_fault(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask)
     for (unsigned d = 0; d < DIMS; d++)
         if (ask->need[d] < 0 || ask->need[d] > SYN_FLEET_QUANTITY_MAX)
             return "need: an amount is negative or too large";
-    if (ask->price_max < 0 || ask->price_max > SYN_FLEET_PRICE_MAX)
+    if (ask->price_max < 0 || ask->price_max > SYN_FLEET_CEILING_MAX)
         return "price_max: negative or too large";
     if (ask->policy >= SYN_FLEET_POLICIES)
         return "policy: not one of the policies";
@@ -49,8 +49,8 @@ ask_fault(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask)
         ask->apart > fleet->texts.count || ask->region > fleet->texts.count ||
         ask->near > fleet->texts.count || ask->kind > fleet->texts.count)
         return "region, near, kind or group: no such word";
-    if (ask->spare != 0)
-        return "spare: must be 0";
+    if (ask->spot > 1)
+        return "spot: expected 0 or 1";
     return ask_fault_cards(fleet, ask);
 }
 

@@ -27,11 +27,31 @@ too_far(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, uint32_t
     return rtt == NONE || rtt > ask->rtt_max_us;
 }
 
-static bool
-model_suits(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, unsigned model)
+bool
+seek_model_suits(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, unsigned model)
 {
     return (ask->models == 0 || (ask->models >> model & 1)) &&
            card_suits(ask, &fleet->models[model].facts);
+}
+
+bool
+seek_card_suits(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
+                const struct class_key *class, uint32_t card)
+{
+    return seek_model_suits(fleet, ask, class->models[card]) &&
+           (ask->price_max == 0 ||
+            score_price(&class->price[ask->spot], ask, card) <= ask->price_max);
+}
+
+/* The same of a card of this model in the class. */
+static bool
+model_suits(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
+            const struct class_key *class, unsigned model)
+{
+    for (uint32_t i = 0; i < class->cards && ask->price_max > 0; i++)
+        if (class->models[i] == model)
+            return seek_card_suits(fleet, ask, class, i);
+    return seek_model_suits(fleet, ask, model);
 }
 
 uint32_t
@@ -49,11 +69,13 @@ seek_class_lacks(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
         lacks |= SYN_BIT(LACK_LABELS);
     if (ask->isolation != 0 && !(ask->isolation & class->isolation))
         lacks |= SYN_BIT(LACK_ISOLATION);
-    if (ask->price_max > 0 && score_price(class, ask) > ask->price_max)
-        lacks |= SYN_BIT(LACK_PRICE);
     for (uint32_t i = 0; i < class->cards && !suits; i++)
-        suits = model_suits(fleet, ask, class->models[i]);
-    return suits ? lacks : lacks | SYN_BIT(LACK_MODEL);
+        suits = seek_model_suits(fleet, ask, class->models[i]);
+    if (!suits)
+        return lacks | SYN_BIT(LACK_MODEL);
+    if (ask->price_max > 0 && score_price_least(fleet, class, ask) > ask->price_max)
+        lacks |= SYN_BIT(LACK_PRICE);
+    return lacks;
 }
 
 /* Whole cards must all be of one model. */
@@ -61,10 +83,12 @@ bool
 seek_cards(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, const struct node *node,
            card_t *cards, uint32_t *ret_part)
 {
+    const struct class_key *class = &fleet->classes.items[node->class_open].key;
+
     for (uint32_t i = 0; i < node->cards_count; i++) {
         uint32_t found = 0, bits = 0;
 
-        if (!model_suits(fleet, ask, node->models[i]))
+        if (!model_suits(fleet, ask, class, node->models[i]))
             continue;
         if (ask->mode != SYN_FLEET_CARDS) {
             card_t card = card_take(cards[i], ask, &fleet->models[node->models[i]].facts, ret_part);
@@ -189,7 +213,7 @@ seek_lacks(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, uint3
     lacks |= seek_class_lacks(fleet, ask, class_of(fleet, node)) |
              seek_room_lacks(fleet, ask, node, node->free, node->cards) |
              group_lacks(fleet, ask, floor, node);
-    if (lacks & SYN_BIT(LACK_MODEL))
+    if (lacks & (SYN_BIT(LACK_MODEL) | SYN_BIT(LACK_PRICE)))
         lacks &= ~SYN_BIT(LACK_CARDS); /* of cards that would not do there are never enough */
     return lacks;
 }

@@ -94,7 +94,7 @@ measure_of(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, const
     case LACK_CARDS:
         return measure_cards(fleet, ask, node);
     case LACK_PRICE:
-        return (struct measure){ask->price_max, score_price(class, ask)};
+        return (struct measure){ask->price_max, score_price_least(fleet, class, ask)};
     case LACK_LATENCY:
         rtt = score_rtt(fleet, class->region, ask->near);
         return (struct measure){ask->rtt_max_us, rtt == NONE ? -1 : (int64_t)rtt};
@@ -357,7 +357,7 @@ fix_price(const struct syn_fleet *fleet, const struct trial *trial, json_t *fix,
           struct syn_err *err)
 {
     struct trial tried = *trial;
-    int64_t low = trial->ask.price_max, high = SYN_FLEET_PRICE_MAX;
+    int64_t low = trial->ask.price_max, high = SYN_FLEET_CEILING_MAX;
 
     tried.ask.price_max = high;
     if (low == 0 || !fits(fleet, &tried))

@@ -113,7 +113,8 @@ ask_make(struct syn_cluster *cluster, const struct syn_place_request *request, i
     ask->need[SYN_FLEET_MEMORY] = request->amounts.memory_bytes * each;
     ask->need[SYN_FLEET_DISK] = request->amounts.scratch_bytes * each;
     ask->cards = (uint32_t)(gpus * each);
-    ask->price_max = SYN_MIN(request->price_max, SYN_FLEET_PRICE_MAX / each) * each;
+    ask->price_max = SYN_MIN(request->price_max, SYN_FLEET_CEILING_MAX / each) * each;
+    ask->spot = request->spot;
     ask->policy = request->policy;
     ask->isolation = ask_isolation(request);
     rc = ask_region(cluster, request, &ask->region, err);
@@ -244,7 +245,7 @@ submit(struct syn_cluster *cluster, const struct syn_place_who *who,
         else if (rc == SYN_OK)
             rc = syn_fleet_submit(cluster->fleet, &job->request, err);
         if (rc == SYN_FLEET_FULL && gpus == request->gpus)
-            return SYN_OK; /* it waits in the core's queue */
+            return SYN_OK;                                  /* it waits in the core's queue */
         job->placed = rc == SYN_OK && gpus > request->gpus; /* else the core tells */
     }
     return rc;

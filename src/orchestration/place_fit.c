@@ -10,6 +10,8 @@
  * Members that must share a node have cards of one group together. */
 #include "place_priv.h"
 
+#include <synor/orchestration/cost.h>
+
 #include <synor/base/str.h>
 
 static bool
@@ -29,9 +31,9 @@ place_check(const struct syn_place_request *request, struct syn_err *err)
     if (need->cpu_millicores < 0 || need->cpu_millicores > SYN_NODE_QUANTITY_MAX ||
         need->memory_bytes < 0 || need->memory_bytes > SYN_NODE_QUANTITY_MAX ||
         need->scratch_bytes < 0 || need->scratch_bytes > SYN_NODE_QUANTITY_MAX ||
-        request->vram_min_bytes < 0)
+        request->vram_min_bytes < 0 || request->price_max < 0)
         return SYN_FAIL(err, SYN_E_INVALID,
-                        "cpu, memory, scratch or VRAM asked for is out of range");
+                        "cpu, memory, scratch, VRAM or price asked for is out of range");
     if (request->gpus < 0 || request->gpus_max < request->gpus ||
         request->gpus_max > SYN_PLACE_GPUS_MAX)
         return SYN_FAIL(err, SYN_E_INVALID, "gpus: expected 0 <= gpus <= gpus_max <= %d",
@@ -46,6 +48,54 @@ fit_card(const struct syn_gpu_group *group, const struct syn_place_request *requ
            (!text_set(request->gpu_model) || syn_str_eq(group->model, request->gpu_model));
 }
 
+/* What a member costs an hour there with cards of `model`. */
+static int64_t
+price_with(const struct syn_node_view *node, const char *model,
+           const struct syn_place_request *request)
+{
+    const struct syn_cost_ask ask = {request->amounts, request->gpus, model, 1, 0, request->spot};
+    struct syn_cost cost;
+
+    return syn_cost_on(node, NULL, &ask, &cost, NULL) == SYN_OK ? cost.rate_hour : INT64_MAX;
+}
+
+int64_t
+fit_price(const struct syn_node_view *node, const struct syn_place_request *request)
+{
+    int64_t least = INT64_MAX;
+
+    if (request->gpus == 0)
+        return price_with(node, "", request);
+    for (unsigned i = 0; i < node->gpus_count; i++)
+        if (fit_card(&node->gpus[i], request))
+            least = SYN_MIN(least, price_with(node, node->gpus[i].model, request));
+    return least;
+}
+
+/* Does the price alone keep members off? Where there is no card of the kind, that is the reason. */
+static bool
+too_dear(const struct syn_node_view *node, const struct syn_place_request *request)
+{
+    bool card = request->gpus == 0;
+
+    if (request->price_max == 0)
+        return false;
+    for (unsigned i = 0; i < node->gpus_count && !card; i++)
+        card = fit_card(&node->gpus[i], request);
+    return card && fit_price(node, request) > request->price_max;
+}
+
+/* A card of the wanted kind that the price ceiling allows. Where it allows none, that is what is
+ * missing, not the cards. */
+static bool
+takes_card(const struct syn_node_view *node, const struct syn_gpu_group *group,
+           const struct syn_place_request *request)
+{
+    return fit_card(group, request) &&
+           (request->price_max == 0 || too_dear(node, request) ||
+            price_with(node, group->model, request) <= request->price_max);
+}
+
 int64_t
 fit_cards(const struct syn_node_view *node, const struct syn_place_request *request,
           struct fit_view view)
@@ -55,7 +105,7 @@ fit_cards(const struct syn_node_view *node, const struct syn_place_request *requ
     for (unsigned i = 0; i < node->gpus_count; i++) {
         const struct syn_gpu_group *group = &node->gpus[i];
 
-        if (fit_card(group, request))
+        if (takes_card(node, group, request))
             cards += SYN_MAX(0, group->count - (view.empty ? 0 : group->used));
     }
     return cards;
@@ -80,7 +130,7 @@ gpu_units(const struct syn_node_view *node, const struct syn_place_request *requ
     for (unsigned i = 0; i < node->gpus_count; i++) {
         int64_t one;
 
-        if (!fit_card(&node->gpus[i], request))
+        if (!takes_card(node, &node->gpus[i], request))
             continue;
         one = ratio(node->gpus[i].count, node->gpus[i].used, request->gpus, view);
         units = request->one_node ? SYN_MAX(units, one) : units + one;
@@ -104,6 +154,8 @@ fit_lacks(const struct syn_node_view *node, const struct syn_place_request *requ
         lacks |= SYN_BIT(DIM_ISOLATION);
     if (!syn_node_view_framework(node, request->framework, request->framework_version))
         lacks |= SYN_BIT(DIM_FRAMEWORK);
+    if (too_dear(node, request))
+        lacks |= SYN_BIT(DIM_PRICE);
     if (gpu_units(node, request, view) < units)
         lacks |= SYN_BIT(DIM_GPUS);
     if (ratio(has->cpu_millicores, used->cpu_millicores, need->cpu_millicores, view) < units)

@@ -215,11 +215,11 @@ rate(const struct syn_sim *sim, const struct sim_run *run)
 {
     const struct syn_fleet_ask *ask = &sim->pods[run->pod].ask;
     const struct syn_fleet_node *node = &sim->nodes[run->slot.node].spec;
-    syn_i128 sum = (syn_i128)node->price_core * ask->need[SYN_FLEET_CPU] / 1000 +
-                   (((syn_i128)node->price_gib * ask->need[SYN_FLEET_MEMORY]) >> 30);
+    syn_i128 sum = (syn_i128)node->price.core * ask->need[SYN_FLEET_CPU] / 1000 +
+                   (((syn_i128)node->price.gib * ask->need[SYN_FLEET_MEMORY]) >> 30);
 
     if (!sim->options.spot)
-        sum += (syn_i128)node->price_card * sim_milli(ask) / SYN_FLEET_WHOLE;
+        sum += (syn_i128)node->price.cards[0] * sim_milli(ask) / SYN_FLEET_WHOLE;
     return (int64_t)sum;
 }
 
@@ -569,7 +569,8 @@ price_nodes(struct syn_sim *sim, struct syn_err *err)
 
         if (node->spec.cards == 0 || !good->changed)
             continue;
-        node->spec.price_card = good->ask * SYN_FLEET_WHOLE;
+        for (uint32_t card = 0; card < node->spec.cards; card++)
+            node->spec.price.cards[card] = good->ask * SYN_FLEET_WHOLE;
         if (!node->down)
             rc = put_node(sim, i, err);
     }

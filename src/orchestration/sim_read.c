@@ -53,9 +53,10 @@ sim_add_node(struct syn_sim *sim, struct syn_fleet_node *node, struct syn_err *e
                   sizeof(*sim->nodes)))
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for nodes");
     node->idle_mw = SIM_NODE_MW;
-    node->price_core = sim->options.price_core;
-    node->price_gib = sim->options.price_gib;
-    node->price_card = node->cards > 0 ? sim_list_price(sim, node->models[0]) : 0;
+    node->price.core = sim->options.price_core;
+    node->price.gib = sim->options.price_gib;
+    for (uint32_t card = 0; card < node->cards; card++)
+        node->price.cards[card] = sim_list_price(sim, node->models[card]);
     rc = syn_fleet_put_node(sim->fleet, node, &number, err);
     if (rc < 0)
         return rc;

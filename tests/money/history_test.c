@@ -248,8 +248,8 @@ settle_once(struct shop *shop, struct run *run, enum crash crash, int64_t *ret_c
     struct syn_ledger_slice slices[SYN_INVOICE_PAYEES_MAX];
     struct syn_meter first = meter_of(run, 0);
     struct syn_meter second = meter_of(run, 1);
-    const struct syn_invoice_usage usages[RANKS] = {{"bob", &first.usage},
-                                                    {"alice", &second.usage}};
+    const struct syn_invoice_usage usages[RANKS] = {{"bob", &first.usage, NULL},
+                                                    {"alice", &second.usage, NULL}};
     char escrow[SYN_LEDGER_ACCOUNT_MAX];
     char id[32];
     struct syn_ledger_head head = head_of(shop, run->ref, id);

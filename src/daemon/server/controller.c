@@ -755,6 +755,7 @@ look_again(struct srv_controller *controller, bool watch)
     int rc = syn_cluster_new(controller->seed, &fresh, &err);
 
     if (rc == SYN_OK) {
+        syn_cluster_prices_watch(fresh, controller->server->prices);
         controller->cluster = fresh;
         rc = begin_watching(controller, watch, &err);
     }
@@ -826,6 +827,8 @@ start(struct srv_controller *controller, struct syn_err *err)
         rc = syn_map_new(syn_free, &controller->jobs, err);
     if (rc == SYN_OK)
         rc = syn_cluster_new(controller->seed, &controller->cluster, err);
+    if (rc == SYN_OK)
+        syn_cluster_prices_watch(controller->cluster, controller->server->prices);
     if (rc == SYN_OK)
         rc = begin_watching(controller, true, err);
     if (rc == SYN_OK && pthread_create(&controller->thread, NULL, run, controller) != 0)

@@ -216,6 +216,10 @@ SYN_MUST int srv_token_forget(struct srv_txn *txn, const char *id, const json_t 
 /** The node that `text` names: its id or name. NOTFOUND. */
 SYN_MUST int srv_node_find(struct syn_server *server, const char *text, json_t **ret_doc,
                            int64_t *ret_revision, struct syn_err *err);
+/** Apply a change to the document of the node that `text` names, write it, and answer with it. */
+SYN_MUST int srv_node_change(struct syn_server *server, struct syn_http_req *req, const char *text,
+                             int (*apply)(void *arg, json_t *node, struct syn_err *err), void *arg,
+                             struct syn_err *err);
 /** NOTFOUND unless the document belongs to the caller (or the caller is an operator). */
 SYN_MUST int srv_own(const struct srv_identity *who, const json_t *doc, const char *what,
                      const char *id, struct syn_err *err);
@@ -441,7 +445,8 @@ struct srv_routes {
 };
 extern const struct srv_routes srv_account_routes, srv_training_routes, srv_instance_routes,
     srv_node_routes, srv_content_routes, srv_upload_routes, srv_name_routes, srv_bill_routes,
-    srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes, srv_watch_routes;
+    srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes, srv_watch_routes,
+    srv_offer_routes;
 
 /** Metrics that are read when somebody asks (gauges.c). */
 SYN_MUST int srv_gauges_open(struct syn_server *server, struct syn_err *err);

@@ -238,6 +238,8 @@ srv_cluster_read(struct syn_server *server, struct syn_cluster **ret_cluster, st
 
     reading.cluster = cluster;
     if (rc == SYN_OK)
+        syn_cluster_prices_watch(cluster, server->prices);
+    if (rc == SYN_OK)
         rc = srv_each(server, "node/", add_node, cluster, err);
     if (rc == SYN_OK)
         rc = srv_each(server, "instance-on/", add_instance, &reading, err);

@@ -52,7 +52,8 @@ instance_make(const char *more, uint32_t count, uint32_t rank)
     SYN_JSON(job);
 
     job = job_make(more);
-    assert_done(syn_training_instance_make(job, &placement, rank, NOW_MS, &instance, &err), &err);
+    assert_done(syn_training_instance_make(job, &placement, rank, NOW_MS, NULL, &instance, &err),
+                &err);
     return instance;
 }
 
@@ -189,7 +190,7 @@ test_time_that_is_left(void **state)
     job = job_make(",\"entry\":\"t.py\",\"time_limit_ms\":10000");
     assert_done(syn_document_set_time(syn_document_status(job), "started_at", NOW_MS - 4000, &err),
                 &err);
-    assert_done(syn_training_instance_make(job, &placement, 0, NOW_MS, &doc, &err), &err);
+    assert_done(syn_training_instance_make(job, &placement, 0, NOW_MS, NULL, &doc, &err), &err);
     assert_int_equal(syn_json_i64(syn_document_spec(doc), "time_limit_ms", 0), 6000);
 }
 

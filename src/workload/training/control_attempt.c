@@ -2,11 +2,11 @@
  *
  *     some rank lost, or failed by itself  -> the others are stopped ("peer-failed", "node-lost")
  *     a stop was asked for                 -> all are stopped, with the grace to save a checkpoint
- *     it must give way                     -> likewise ("preempted")
+ *     it must give way, or is outbid       -> likewise ("preempted", "outbid")
  *     all ended                            -> the verdict:
  *         all completed                        succeeded (also when a stop came too late)
  *         stop asked for                       stopped, or failed/time-limit
- *         it gave way                          pending/preempted, and another attempt
+ *         it gave way                          pending, with that word, and another attempt
  *         any lost                             pending/node-lost, and another attempt
  *         else the rank that failed first      retried while retries are left, or failed with its
  * cause
@@ -17,6 +17,7 @@
 
 #include <synor/base/str.h>
 #include <synor/base/units.h>
+#include <synor/orchestration/cost.h>
 #include <synor/orchestration/document.h>
 
 static const struct {
@@ -70,14 +71,40 @@ struct attempt {
     const struct member *lost;   /* the first that is */
     const struct member *cause;  /* the first to fail by itself */
     const struct member *silent; /* the first live one whose node is silent */
-    bool gives_way;              /* to work of higher priority */
+    const char *way;             /* it gives way: "preempted", "outbid"; or NULL */
 };
 
-static bool
+/* Is the member on its way out, to make way? Whoever is stays so, whatever prices do. */
+static const char *
 gives_way(const struct member *member)
 {
-    return asked_to_stop(member) &&
-           syn_str_eq(syn_json_str(member->spec, "stop_reason", ""), "preempted");
+    static const char *const words[] = {"preempted", "outbid"};
+    const char *said = syn_json_str(member->spec, "stop_reason", "");
+
+    for (size_t i = 0; i < SYN_LEN(words); i++)
+        if (asked_to_stop(member) && syn_str_eq(said, words[i]))
+            return words[i];
+    return NULL;
+}
+
+/* Does the market ask more now, where the member runs, than it bids? */
+static bool
+outbid(const struct step *step, const struct member *member)
+{
+    const struct syn_node_view *node = syn_cluster_find(step->view->cluster, member->node);
+    const json_t *resources = json_object_get(member->spec, "resources");
+    const struct syn_cost_ask ask = {
+        .amounts = step->spec.amounts,
+        .gpus = syn_json_i64(resources, "gpus", 0),
+        .gpu_model = syn_json_str(resources, "gpu_model", ""),
+        .count = 1,
+        .spot = true,
+    };
+    struct syn_cost cost;
+
+    return step->spec.spot && node && !member->ended &&
+           syn_cost_on(node, NULL, &ask, &cost, NULL) == SYN_OK &&
+           cost.rate_hour > step->spec.max_price;
 }
 
 /* Did `a` fail before `b`? Ranks that were told to end come last: they did not begin it. */
@@ -95,8 +122,7 @@ failed_before(const struct member *a, const struct member *b)
 static struct attempt
 attempt_read(const struct step *step)
 {
-    struct attempt attempt = {
-        .gives_way = syn_place_evicted(step->view->cluster, syn_document_id(step->job))};
+    struct attempt attempt = {0};
 
     for (size_t i = 0; i < step->members_count; i++) {
         const struct member *member = &step->members[i];
@@ -109,7 +135,10 @@ attempt_read(const struct step *step)
         attempt.completed += completed(member);
         attempt.running += member->state >= SYN_PHASE_RUNNING;
         attempt.preparing += member->state >= SYN_PHASE_PREPARING;
-        attempt.gives_way = attempt.gives_way || gives_way(member);
+        if (!attempt.way)
+            attempt.way = gives_way(member);
+        if (!attempt.way && outbid(step, member))
+            attempt.way = "outbid";
         if (lost(member) && !attempt.lost)
             attempt.lost = member;
         if (cause_of(member) && (!attempt.cause || failed_before(member, attempt.cause)))
@@ -118,6 +147,8 @@ attempt_read(const struct step *step)
         if (node && node->state == SYN_NODE_SILENT && !attempt.silent)
             attempt.silent = member;
     }
+    if (!attempt.way && syn_place_evicted(step->view->cluster, syn_document_id(step->job)))
+        attempt.way = "preempted";
     return attempt;
 }
 
@@ -210,8 +241,10 @@ wind_down(struct step *step, const struct attempt *attempt, struct syn_err *err)
 
     if (!stop && first)
         grace_ms = SYN_MIN(grace_ms, SYN_TRAINING_PEER_GRACE_MAX_MS);
+    else if (!stop && step->spec.spot)
+        grace_ms = step->spec.notice_ms;
     if (!stop)
-        stop = attempt->lost ? "node-lost" : attempt->cause ? "peer-failed" : "preempted";
+        stop = attempt->lost ? "node-lost" : attempt->cause ? "peer-failed" : attempt->way;
     rc = stop_all(step, stop, grace_ms, err);
     if (rc < 0)
         return rc;
@@ -362,15 +395,17 @@ end_lost(struct step *step, const struct member *member, struct syn_err *err)
 }
 
 static int
-end_preempted(struct step *step, struct syn_err *err)
+end_gave_way(struct step *step, const char *way, struct syn_err *err)
 {
     char message[CONTROL_MESSAGE_MAX], from[160];
     int rc;
 
-    (void)snprintf(message, sizeof(message), "attempt %lld gave way to work of higher priority%s",
-                   (long long)step->attempt, checkpoint_text(step, from, sizeof(from)));
-    rc = step_event(step, "preempted", "preempted", message, NULL, err);
-    return rc < 0 ? rc : step_state(step, SYN_JOB_PENDING, "preempted", err, "%s", message);
+    (void)snprintf(message, sizeof(message), "attempt %lld %s%s", (long long)step->attempt,
+                   syn_str_eq(way, "outbid") ? "was outbid"
+                                             : "gave way to work that comes before it",
+                   checkpoint_text(step, from, sizeof(from)));
+    rc = step_event(step, way, way, message, NULL, err);
+    return rc < 0 ? rc : step_state(step, SYN_JOB_PENDING, way, err, "%s", message);
 }
 
 static void
@@ -458,7 +493,7 @@ attempt_step(struct step *step, struct syn_err *err)
         rc = note_start(step, err);
         return rc < 0 ? rc : conclude(step, &attempt, err);
     }
-    if (step_stop_requested(step) || attempt.lost || attempt.cause || attempt.gives_way)
+    if (step_stop_requested(step) || attempt.lost || attempt.cause || attempt.way)
         return wind_down(step, &attempt, err);
     return follow(step, &attempt, err);
 }

@@ -24,8 +24,9 @@
 #define SYN_FLEET_PENDING_MAX  (UINT32_C(1) << 20)
 #define SYN_FLEET_SHAPES_MAX   (UINT32_C(1) << 14)
 #define SYN_FLEET_QUANTITY_MAX (INT64_C(1) << 46)
-#define SYN_FLEET_PRICE_MAX    (INT64_C(1) << 40)
-#define SYN_FLEET_WHOLE        1000 /* a share of a card is counted in thousandths */
+#define SYN_FLEET_PRICE_MAX    (INT64_C(1) << 44) /* of a node's one price */
+#define SYN_FLEET_CEILING_MAX  (INT64_C(1) << 60) /* of what an ask would pay in all */
+#define SYN_FLEET_WHOLE        1000               /* a share of a card is counted in thousandths */
 
 /** Nothing that this names: no node, no word. */
 #define SYN_FLEET_NONE UINT32_MAX
@@ -116,6 +117,14 @@ struct syn_fleet_model {
     uint32_t speed; /* work a second, in any unit common to all models; 0 counts as 1000 */
 };
 
+/** Base units an hour. */
+struct syn_fleet_price {
+    int64_t core;
+    int64_t gib;                        /* of memory */
+    int64_t disk;                       /* a GiB of it */
+    int64_t cards[SYN_FLEET_CARDS_MAX]; /* each; equal ones cost the same */
+};
+
 /** A machine. Capacity is what may be given away, declared over-commit included. */
 struct syn_fleet_node {
     const char *name; /* borrowed for the call */
@@ -128,12 +137,10 @@ struct syn_fleet_node {
     uint32_t rack;
     uint64_t labels;
     uint32_t isolation; /* SYN_BIT() of each class that it offers */
-    int64_t price_core; /* base units an hour: a core, a GiB of memory, a card */
-    int64_t price_gib;
-    int64_t price_card;
-    int64_t price_disk; /* a GiB of disk */
-    uint32_t idle_mw;   /* the machine without its cards */
-    bool closed;        /* what runs there stays; nothing new comes */
+    struct syn_fleet_price price;
+    struct syn_fleet_price spot; /* for who gives way when it must */
+    uint32_t idle_mw;            /* the machine without its cards */
+    bool closed;                 /* what runs there stays; nothing new comes */
 };
 
 /** What one member asks for. Zero the struct first: every zero means "any" or "none". Asks of equal
@@ -163,7 +170,7 @@ struct syn_fleet_ask {
     uint32_t even; /* skew allowed between domains of its own group; 0: do not care */
     uint32_t even_scope;
     uint32_t policy; /* enum syn_fleet_policy */
-    uint32_t spare;  /* zero */
+    uint32_t spot;   /* 1: at the node's spot prices */
 };
 
 /** A request: `members` equal asks, all placed or none. */

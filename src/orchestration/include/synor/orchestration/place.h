@@ -29,7 +29,8 @@ struct syn_place_request {
     const char *framework;         /* that the node itself must have; NULL or "": none */
     const char *framework_version; /* NULL or "": any */
     bool one_node;                 /* every member on the same node, with cards of one kind */
-    int64_t price_max;             /* base units an hour for one member; 0: any */
+    int64_t price_max;             /* base units an hour, one member, all in; 0: any price */
+    bool spot;                     /* at spot prices: price_max is what it bids */
     enum syn_fleet_policy policy;
 };
 
