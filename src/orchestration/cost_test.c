@@ -26,7 +26,8 @@ static void
 test_rates_come_from_the_book(void **state)
 {
     SYN_SCOPED(syn_pricebook_free_scope) struct syn_pricebook *book = book_read();
-    struct syn_cost_ask ask = {{2000, 4 * GIB, 10 * GIB}, 0, "", 1, 7 * SYN_SYNOR};
+    struct syn_cost_ask ask = {{2000, 4 * GIB, 10 * GIB}, 0, "", 1, 7 * SYN_SYNOR,
+                                false};
     struct syn_cost cost;
     struct syn_err err;
 

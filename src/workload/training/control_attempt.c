@@ -473,8 +473,8 @@ conclude(struct step *step, const struct attempt *attempt, struct syn_err *err)
         return rc;
     if (stop)
         return end_stopped(step, stop, err);
-    if (attempt->gives_way && !attempt->lost && (!attempt->cause || asked_to_stop(attempt->cause)))
-        return end_preempted(step, err);
+    if (attempt->way && !attempt->lost && (!attempt->cause || asked_to_stop(attempt->cause)))
+        return end_gave_way(step, attempt->way, err);
     if (attempt->lost || !attempt->cause)
         return end_lost(step, attempt->lost, err);
     return end_failed(step, attempt->cause, err);

@@ -79,7 +79,7 @@ plan_cost(struct plan *plan, struct syn_err *err)
     const char *model = plan->placeable ? first->gpu_model : plan->spec.gpu_model;
     int64_t gpus = plan->placeable ? plan->placement.gpus : plan->spec.gpus;
     const struct syn_cost_ask ask = {plan->spec.amounts, gpus, model, plan->spec.workers,
-                                     plan->spec.max_budget};
+                                     plan->spec.max_budget, plan->spec.spot};
     struct syn_cost cost = {0, INT64_MAX};
     int rc = syn_cost_of(plan->book, &ask, &cost, err);
     bool priced = rc == SYN_OK;
