@@ -17,11 +17,14 @@ struct syn_training_explain_view {
     const struct syn_quota *quota; /* the account's; NULL is no limit */
     int64_t now_ms;
     uint64_t seed;
+    const struct syn_pricebook *book; /* prices what has no lease; NULL: nothing */
 };
 
 /**
- * Explain: {id, state, reason, message, why[{dimension,node,need,have,message}], fix[text]}. `why`
- * is never empty; `fix` holds literal commands where there are any.
+ * Explain: {id, state, reason, message, why[{dimension,node,need,have,message}], fix[text],
+ * leases[{instance,rank,node,rate_hour,lease|null}]}. `why` is never empty; `fix` holds literal
+ * commands where there are any; `leases` are those of the newest attempt's instances that hold
+ * something.
  *
  * Owner: *ret is the caller's. Returns 0; SYN_E_NOMEM.
  */
