@@ -25,18 +25,14 @@ node_cells(struct syn_cli_table_out *rows, const json_t *node)
 {
     const json_t *status = json_object_get(node, "status");
     const json_t *capacity = json_object_get(status, "capacity");
-    const json_t *used = json_object_get(status, "allocated");
     bool drained = syn_json_bool(json_object_get(node, "spec"), "unschedulable", false);
-    char a[SYN_FORMAT_MAX];
-    char b[SYN_FORMAT_MAX];
+    char text[SYN_FORMAT_MAX];
 
     syn_cli_cell(rows, "%s", syn_json_str(node, "name", ""));
     syn_cli_cell(rows, "%s", syn_json_str(node, "id", ""));
     syn_cli_cell(rows, "%s%s", syn_json_str(status, "state", ""), drained ? ", drained" : "");
-    syn_cli_cell(rows, "%s/%s", syn_format_cpus(syn_json_i64(used, "cpu_millicores", 0), a),
-                 syn_format_cpus(syn_json_i64(capacity, "cpu_millicores", 0), b));
-    syn_cli_cell(rows, "%s/%s", syn_format_bytes(syn_json_i64(used, "memory_bytes", 0), a),
-                 syn_format_bytes(syn_json_i64(capacity, "memory_bytes", 0), b));
+    syn_cli_cell(rows, "%s", syn_format_cpus(syn_json_i64(capacity, "cpu_millicores", 0), text));
+    syn_cli_cell(rows, "%s", syn_format_bytes(syn_json_i64(capacity, "memory_bytes", 0), text));
     syn_cli_cell(rows, "%lld", (long long)sum_gpus(capacity));
     syn_cli_cell(rows, "%s", syn_json_str(status, "default_isolation", "none"));
     syn_cli_cell(rows, "%s", syn_json_str(status, "last_seen_at", "never"));
@@ -81,7 +77,7 @@ run_node_list(struct syn_cli *cli)
 
 const struct syn_cli_command syn_cli_node_list = {
     .path = "node list",
-    .summary = "List nodes with their use and capacity",
+    .summary = "List nodes with what they have",
     .detail = SYN_CLI_WATCH_DETAIL " That a node was seen again is no change that adds a row.",
     .options = watch_options,
     .option_count = SYN_LEN(watch_options),

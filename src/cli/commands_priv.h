@@ -14,6 +14,8 @@ extern const struct syn_cli_command syn_cli_version_command, syn_cli_completion_
 extern const struct syn_cli_command syn_cli_train_create, syn_cli_train_list, syn_cli_train_get,
     syn_cli_train_logs, syn_cli_train_stop, syn_cli_train_resume, syn_cli_train_delete,
     syn_cli_train_explain, syn_cli_train_checkpoints, syn_cli_train_metrics, syn_cli_train_events;
+/* cmd_explain.c; train explain as well */
+extern const struct syn_cli_command syn_cli_explain;
 /* cmd_run_graph.c */
 extern const struct syn_cli_command syn_cli_run_graph;
 /* cmd_devices.c */

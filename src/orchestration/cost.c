@@ -4,6 +4,8 @@
 #include <synor/market/budget.h>
 #include <synor/orchestration/document.h>
 
+#include "place_priv.h"
+
 static int
 capacity_make(const struct syn_amounts *amounts, int64_t gpus, const char *gpu_model,
               struct syn_capacity *ret, struct syn_err *err)
@@ -131,6 +133,34 @@ syn_cost_on(const struct syn_node_view *node, const struct syn_pricebook *book,
     if (rc == SYN_OK)
         *ret_cost = cost_make(&rate, ask->budget);
     return rc;
+}
+
+int
+syn_cost_member(const struct syn_node_view *node, const struct syn_pricebook *book,
+                const struct syn_place_request *request, struct syn_cost *ret_cost,
+                struct syn_err *err)
+{
+    struct syn_cost_ask ask = {request->amounts, request->gpus, "", 1, 0, request->spot};
+    bool priced = false;
+
+    if (request->gpus == 0)
+        return syn_cost_on(node, book, &ask, ret_cost, err);
+    for (unsigned i = 0; i < node->gpus_count; i++) {
+        struct syn_cost cost;
+        int rc;
+
+        if (!fit_card(&node->gpus[i], request))
+            continue;
+        ask.gpu_model = node->gpus[i].model;
+        rc = syn_cost_on(node, book, &ask, &cost, err);
+        if (rc < 0)
+            return rc;
+        if (rc == SYN_OK && (!priced || cost.rate_hour < ret_cost->rate_hour)) {
+            *ret_cost = cost;
+            priced = true;
+        }
+    }
+    return priced ? SYN_OK : SYN_COST_UNPRICED;
 }
 
 int

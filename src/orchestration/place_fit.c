@@ -62,14 +62,9 @@ price_with(const struct syn_node_view *node, const char *model,
 int64_t
 fit_price(const struct syn_node_view *node, const struct syn_place_request *request)
 {
-    int64_t least = INT64_MAX;
+    struct syn_cost cost;
 
-    if (request->gpus == 0)
-        return price_with(node, "", request);
-    for (unsigned i = 0; i < node->gpus_count; i++)
-        if (fit_card(&node->gpus[i], request))
-            least = SYN_MIN(least, price_with(node, node->gpus[i].model, request));
-    return least;
+    return syn_cost_member(node, NULL, request, &cost, NULL) == SYN_OK ? cost.rate_hour : INT64_MAX;
 }
 
 /* Does the price alone keep members off? Where there is no card of the kind, that is the reason. */

@@ -507,10 +507,76 @@ test_shortage_of_memory(void **state)
     assert_true(syn_test_sweep_alloc(explain_scenario, cluster) > 10);
 }
 
+/* A node that asks `cpu` for a core and `card` for an h100; an a100 costs 2. */
+static void
+price_node(struct syn_cluster *cluster, const char *id, const char *cpu, const char *card)
+{
+    struct syn_err err;
+    SYN_JSON(doc);
+
+    doc = json_pack("{s:s, s:{s:{s:s, s:s, s:s, s:{s:s, s:s}}}, s:{s:s, s:{s:i, s:I, s:I, s:[{s:s,"
+                    " s:i}, {s:s, s:i}]}, s:[{s:s, s:s}]}}",
+                    "id", id, "spec", "offer", "cpu_core_hour", cpu, "memory_gib_hour", "0",
+                    "scratch_gib_hour", "0", "gpu_hour", "a100", "2", "h100", card, "status",
+                    "state", "ready", "capacity", "cpu_millicores", 4000, "memory_bytes",
+                    (json_int_t)(8 * GIB), "scratch_bytes", (json_int_t)(8 * GIB), "gpus", "model",
+                    "a100", "count", 1, "model", "h100", "count", 1, "sandboxes", "name", "gvisor",
+                    "state", "ready");
+    assert_done(syn_cluster_put_node(cluster, doc, &err), &err);
+}
+
+static void
+test_a_price_ceiling_is_a_limit(void **state)
+{
+    static const struct {
+        int64_t gpus;
+        const char *model;
+        int64_t price_max;        /* thousandths of a SYNOR */
+        const char *node, *cards; /* "": it fits nowhere, for its price */
+    } rows[] = {
+        {0, "", 20, "node-b", ""}, {0, "", 29, "node-b", ""},
+        {0, "", 19, "", ""},       {1, "h100", 3020, "node-b", ""},
+        {1, "h100", 3019, "", ""}, {1, "", 2020, "node-b", "a100"},
+        {1, "", 2019, "", ""},     {1, "a100", 9000, "any", ""},
+    };
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+    struct syn_err err;
+
+    (void)state;
+    assert_done(syn_cluster_new(0, &cluster, &err), &err);
+    price_node(cluster, "node-a", "0.03", "4");
+    price_node(cluster, "node-b", "0.02", "3");
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        struct syn_place_request request = small;
+        struct syn_placement placement;
+        const char *reason;
+        char message[200];
+        int rc;
+
+        request.gpus = request.gpus_max = rows[i].gpus;
+        request.gpu_model = rows[i].model;
+        request.price_max = rows[i].price_max * SYN_SYNOR / 1000;
+        rc = syn_place(cluster, &request, &placement, &err);
+        print_message("# row %zu\n", i);
+        if (!*rows[i].node) {
+            assert_int_equal(rc, SYN_PLACE_NONE);
+            syn_place_why(cluster, &request, &reason, message, sizeof(message));
+            assert_string_equal(reason, "too-dear");
+            continue;
+        }
+        assert_int_equal(rc, SYN_OK);
+        if (!syn_str_eq(rows[i].node, "any"))
+            assert_string_equal(placement.slots[0].node, rows[i].node);
+        if (*rows[i].cards)
+            assert_string_equal(placement.slots[0].gpu_model, rows[i].cards);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_price_ceiling_is_a_limit),
         cmocka_unit_test(test_every_dimension_is_explained),
         cmocka_unit_test(test_a_framework_counts_where_nodes_tell_of_it),
         cmocka_unit_test(test_an_empty_cluster_and_bad_requests),

@@ -77,11 +77,27 @@ def simulation(document):
 
 
 def explanation(document):
-    has({"id": str, "state": str, "why": list, "fix": list}, document)
+    has({"id": str, "state": str, "why": list, "fix": list, "leases": list}, document)
     for row in document["why"]:
         equal(set(row), {"dimension", "node", "need", "have", "message"}, row)
         check(row["message"], row)
     check(all(isinstance(fix, str) and fix for fix in document["fix"]), document)
+
+
+def capacity(document):
+    has({"nodes": list}, document)
+    check(document["nodes"], document)
+    for row in document["nodes"]:
+        has({"id": str, "name": str, "region": str, "provider": str, "state": str, "drained": bool,
+             "cpu_millicores": dict, "memory_bytes": dict, "scratch_bytes": dict, "gpus": list,
+             "modelled": list}, row)
+        has({"capacity": int, "used": int, "free": int, "price_hour": str}, row["cpu_millicores"])
+
+
+def prices(document):
+    has({"id": str, "name": str, "prices": list}, document)
+    for row in document["prices"]:
+        has({"item": str, "unit": str, "price": str, "book": str, "offered": bool}, row)
 
 
 def status(document):
@@ -125,8 +141,13 @@ ROWS = {
             (["--nodes", "/no/such", "--workload", "gen:1"], 1, error),
             (["--nodes", "gen:0", "--workload", "gen:1"], 2, error), ([], 2, error)],
     "completion": [(["bash"], 0, anything), (["tcsh"], 2, error), ([], 2, error)],
-    "node list": [([], 0, lambda d: items(d, "node"))],
-    "node get": [(["{node}"], 0, lambda d: resource(d, "node")), (["nobody"], 1, error)],
+    "node list": [([], 0, lambda d: items(d, "node")), (["--capacity"], 0, capacity),
+                  (["--capacity", "--watch"], 2, error)],
+    "node get": [(["{node}"], 0, lambda d: resource(d, "node")), (["nobody"], 1, error),
+                 (["{node}", "--capacity"], 0, capacity), (["nobody", "--capacity"], 1, error)],
+    "node price": [(["{node}"], 0, prices), (["{node}", "--cpu", "0.03"], 0, prices),
+                   (["{node}", "--default"], 0, prices), (["{node}", "--cpu", "-1"], 2, error),
+                   (["{node}", "--gpu", "b200=1"], 2, error), (["nobody"], 1, error)],
     "node drain": [(["{node}", "--yes"], 0, lambda d: resource(d, "node")),
                    (["{node}", "--off"], 0, lambda d: resource(d, "node")),
                    (["nobody", "--yes"], 1, error)],
@@ -180,6 +201,8 @@ ROWS = {
     "compute train logs": [(["{job}"], 0, anything), (["train-nobody"], 1, error)],
     "compute train explain": [(["{job}"], 0, explanation), (["{stuck}"], 0, explanation),
                               (["train-nobody"], 1, error)],
+    "compute explain": [(["{job}"], 0, explanation), (["{stuck}"], 0, explanation),
+                        (["train-nobody"], 1, error)],
     "compute train checkpoints": [(["{job}"], 0, items), (["train-nobody"], 1, error)],
     "compute train metrics": [(["{job}"], 0, items), (["train-nobody"], 1, error)],
     "compute train events": [(["{job}"], 0, items), (["train-nobody"], 1, error)],

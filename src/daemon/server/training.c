@@ -876,6 +876,7 @@ explain_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
     view.instances = instances;
     view.cluster = cluster;
     view.last_lines = lines;
+    view.book = server->prices;
     view.now_ms = syn_wall_ms(server->world);
     rc = syn_training_explain(&view, &answer, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);

@@ -194,10 +194,30 @@ test_time_that_is_left(void **state)
     assert_int_equal(syn_json_i64(syn_document_spec(doc), "time_limit_ms", 0), 6000);
 }
 
+static void
+test_the_lease_is_kept_as_it_is(void **state)
+{
+    struct syn_placement placement = placement_make(1);
+    struct syn_err err;
+    SYN_JSON(job);
+    SYN_JSON(lease);
+    SYN_JSON(with);
+    SYN_JSON(without);
+
+    (void)state;
+    job = job_make(",\"entry\":\"train.py\"");
+    lease = json_pack("{s:s, s:{}}", "provider", "p", "price");
+    assert_done(syn_training_instance_make(job, &placement, 0, NOW_MS, lease, &with, &err), &err);
+    assert_true(json_equal(json_object_get(syn_document_spec(with), "lease"), lease));
+    assert_done(syn_training_instance_make(job, &placement, 0, NOW_MS, NULL, &without, &err), &err);
+    assert_null(json_object_get(syn_document_spec(without), "lease"));
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_lease_is_kept_as_it_is),
         cmocka_unit_test(test_one_worker),
         cmocka_unit_test(test_a_gang),
         cmocka_unit_test(test_programs),

@@ -2,6 +2,7 @@
 
 #include <synor/base/str.h>
 #include <synor/base/units.h>
+#include <synor/orchestration/cost.h>
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/life.h>
 #include <synor/orchestration/place.h>
@@ -20,6 +21,7 @@ struct explain {
     const char *reason;
     json_t *why;
     json_t *fix;
+    json_t *leases;
 };
 
 /* A row; `need` and `have` may be NULL for null, and are owned from the call on. */
@@ -78,6 +80,67 @@ fix_way_out(struct explain *explain, struct syn_err *err)
     if (!row || !*row->way_out)
         return SYN_OK;
     return fix_add(explain, err, "%s", row->way_out);
+}
+
+/* ---- leases ---- */
+
+static bool
+of_attempt(const struct explain *explain, const json_t *instance)
+{
+    const json_t *spec = syn_document_spec(instance);
+
+    return syn_json_i64(spec, "run", 0) == syn_json_i64(explain->status, "run", 0) &&
+           syn_json_i64(spec, "attempt", 0) == syn_json_i64(explain->status, "attempt", 0);
+}
+
+/* What one instance costs and on which terms, as a row of `leases` and as a sentence. */
+static int
+lease_add(struct explain *explain, json_t *doc, struct syn_err *err)
+{
+    const json_t *spec = syn_document_spec(doc);
+    json_t *lease = json_object_get(spec, "lease");
+    const char *node = syn_json_str(spec, "node", "");
+    int64_t rank = syn_json_i64(spec, "rank", 0), rate_hour;
+    char message[MESSAGE_MAX], rate[SYN_FORMAT_MAX], terms[160] = "by the price book";
+    SYN_JSON(alone);
+    SYN_JSON(row);
+    int rc = syn_json_pack(&alone, err, "[O]", doc);
+
+    if (rc == SYN_OK)
+        rc = syn_cost_live(explain->view->book, alone, &rate_hour, err);
+    if (rc < 0)
+        return rc;
+    (void)syn_format_amount(rate_hour, rate);
+    rc = syn_json_pack(&row, err, "{s:s, s:I, s:s, s:s, s:O?}", "instance", syn_document_id(doc),
+                       "rank", (json_int_t)rank, "node", node, "rate_hour", rate, "lease", lease);
+    if (rc == SYN_OK)
+        rc = syn_json_append_take(explain->leases, SYN_TAKE(row), err);
+    if (rc < 0)
+        return rc;
+    if (lease)
+        (void)snprintf(terms, sizeof(terms), "%s since %s",
+                       syn_json_str(json_object_get(lease, "terms"), "kind", "leased"),
+                       syn_json_str(lease, "since", "?"));
+    (void)snprintf(message, sizeof(message), "rank %lld on %s costs %s SYNOR an hour, %s",
+                   (long long)rank, node, rate, terms);
+    return why_add(explain, "price", node, NULL, json_string(rate), message, err);
+}
+
+static int
+explain_leases(struct explain *explain, struct syn_err *err)
+{
+    json_t *doc;
+    size_t i;
+    int rc = SYN_OK;
+
+    json_array_foreach (explain->view->instances, i, doc) {
+        int state = syn_instance_state_find(syn_document_state(doc));
+
+        if (rc == SYN_OK && of_attempt(explain, doc) && state >= 0 &&
+            !syn_instance_ended((unsigned)state))
+            rc = lease_add(explain, doc, err);
+    }
+    return rc;
 }
 
 /* ---- pending ---- */
@@ -166,9 +229,7 @@ explain_ranks(struct explain *explain, const char *need, struct syn_err *err)
         const char *state = syn_document_state(doc), *node = syn_json_str(spec, "node", "");
         char message[MESSAGE_MAX];
 
-        if (rc < 0 || syn_json_i64(spec, "run", 0) != syn_json_i64(explain->status, "run", 0) ||
-            syn_json_i64(spec, "attempt", 0) != syn_json_i64(explain->status, "attempt", 0) ||
-            syn_str_eq(state, need))
+        if (rc < 0 || !of_attempt(explain, doc) || syn_str_eq(state, need))
             continue;
         (void)snprintf(message, sizeof(message), "rank %lld on %s is %s: %s",
                        (long long)syn_json_i64(spec, "rank", 0), node, state,
@@ -369,10 +430,10 @@ answer_make(struct explain *explain, json_t **ret, struct syn_err *err)
 {
     const struct syn_place_turn *turn = explain->view->turn;
     SYN_JSON(answer);
-    int rc =
-        syn_json_pack(&answer, err, "{s:s, s:s, s:s, s:s, s:O, s:O}", "id", explain->id, "state",
-                      syn_job_life.states[explain->state].name, "reason", explain->reason,
-                      "message", message_of(explain), "why", explain->why, "fix", explain->fix);
+    int rc = syn_json_pack(&answer, err, "{s:s, s:s, s:s, s:s, s:O, s:O, s:O}", "id", explain->id,
+                           "state", syn_job_life.states[explain->state].name, "reason",
+                           explain->reason, "message", message_of(explain), "why", explain->why,
+                           "fix", explain->fix, "leases", explain->leases);
 
     if (rc == SYN_OK && turn && explain->state == SYN_JOB_PENDING) {
         rc = syn_json_set_i64(answer, "position", turn->position, err);
@@ -402,6 +463,7 @@ syn_training_explain(const struct syn_training_explain_view *view, json_t **ret,
     int state = syn_job_state_find(syn_document_state(view->job));
     SYN_JSON(why);
     SYN_JSON(fix);
+    SYN_JSON(leases);
     int rc;
 
     assert(state >= 0 && (size_t)state < SYN_LEN(states));
@@ -411,8 +473,11 @@ syn_training_explain(const struct syn_training_explain_view *view, json_t **ret,
     syn_training_spec_read(syn_document_spec(view->job), &explain.spec);
     explain.why = why = json_array();
     explain.fix = fix = json_array();
-    if (!why || !fix)
+    explain.leases = leases = json_array();
+    if (!why || !fix || !leases)
         return SYN_FAIL(err, SYN_E_NOMEM, "explaining %s: out of memory", explain.id);
     rc = states[state](&explain, err);
+    if (rc == SYN_OK)
+        rc = explain_leases(&explain, err);
     return rc < 0 ? rc : answer_make(&explain, ret, err);
 }

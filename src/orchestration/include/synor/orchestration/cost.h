@@ -34,6 +34,12 @@ SYN_MUST int syn_cost_on(const struct syn_node_view *node, const struct syn_pric
                          const struct syn_cost_ask *ask, struct syn_cost *ret_cost,
                          struct syn_err *err);
 
+/** Price one member of a gang on `node`, with the cheapest of the cards there that it can take.
+ *  Returns as syn_cost_of(). */
+SYN_MUST int syn_cost_member(const struct syn_node_view *node, const struct syn_pricebook *book,
+                             const struct syn_place_request *request, struct syn_cost *ret_cost,
+                             struct syn_err *err);
+
 /** Price a whole placement: `amounts` for each member on its own node. Returns as syn_cost_of(). */
 SYN_MUST int syn_cost_placed(const struct syn_cluster *cluster, const struct syn_pricebook *book,
                              const struct syn_placement *placement,
