@@ -180,6 +180,7 @@ account_names(void **state)
         {"system:mint", true},
         {"system:other", false},
         {"system:protocol", true},
+        {"system:market", true},
         {"escrow:train-x.1", true},
         {"escrow:", false},
         {"escrow:a:b", false},

@@ -512,14 +512,16 @@ questions(void **state)
     (void)must(exchange, order_of(1, SYN_SELL, 5, 10));
     (void)must(exchange, order_of(2, SYN_SELL, 5, 12));
     (void)must(exchange, order_of(1, SYN_BUY, 5, 3));
-    quote = syn_exchange_quote(exchange, SYN_NO_INDEX, 0, SYN_BUY, 8);
+    quote =
+        syn_exchange_quote(exchange, SYN_NO_INDEX, 0, SYN_BUY, (struct syn_market_ask){.qty = 8});
     assert_int_equal(quote.qty, 8);
     assert_int_equal(quote.cost, 50 + 36);
     assert_int_equal(quote.worst, 12);
-    quote = syn_exchange_quote(exchange, 1, 0, SYN_BUY, 8);
+    quote = syn_exchange_quote(exchange, 1, 0, SYN_BUY, (struct syn_market_ask){.qty = 8});
     assert_int_equal(quote.qty, 5);
     assert_int_equal(quote.cost, 60);
-    assert_int_equal(syn_exchange_quote(exchange, 0, 7, SYN_BUY, 8).qty, 0);
+    assert_int_equal(
+        syn_exchange_quote(exchange, 0, 7, SYN_BUY, (struct syn_market_ask){.qty = 8}).qty, 0);
     assert_true(syn_exchange_next_order(exchange, 1, &cursor, &view) && view.side == SYN_BUY);
     assert_true(syn_exchange_next_order(exchange, 1, &cursor, &view) && view.price == 10);
     assert_false(syn_exchange_next_order(exchange, 1, &cursor, &view));
