@@ -6,9 +6,8 @@
 
 #include "market_priv.h"
 
-#define HOUR_MS      INT64_C(3600000)
-#define MODEL_UNTOLD "any" /* of cores whose node does not say what they are */
-#define REGION_NONE  "none"
+#define HOUR_MS        INT64_C(3600000)
+#define REGION_UNNAMED "local"
 
 static const char *const kinds[] = {
 #define SYN_KIND(symbol, name, text) name,
@@ -174,7 +173,7 @@ add_processors(struct offer *offer, const char *kind, const char *model, int64_t
     char word[MARKET_WORD_MAX];
     int rc;
 
-    make_word(model, MODEL_UNTOLD, word);
+    make_word(model, "unknown", word);
     (void)snprintf(triple, sizeof(triple), "%s/%s/%s", kind, word, offer->region);
     if (count <= 0 || strlen(triple) + sizeof("/minute") > SYN_MARKET_NAME_MAX)
         return SYN_OK;
@@ -195,7 +194,9 @@ model_of(const json_t *device)
     return syn_str_starts(profile, "cpu-") ? profile + sizeof("cpu-") - 1 : profile;
 }
 
-/* Cores and cards that a job can be given, and every processor of another kind. */
+/* Cores and cards that a job can be given, and every processor of another kind. What cores they are
+ * a node tells a moment after it has joined; until then it has none to sell, since what was sold
+ * under another name could not be served. */
 static int
 add_node(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
 {
@@ -214,7 +215,7 @@ add_node(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_e
     if (view.state == SYN_NODE_LEFT || view.unschedulable)
         return SYN_OK;
     offer.provider = syn_json_str(syn_document_spec(doc), "provider", "");
-    make_word(view.region, REGION_NONE, offer.region);
+    make_word(view.region, REGION_UNNAMED, offer.region);
     for (unsigned g = 0; rc == SYN_OK && g < view.gpus_count; g++)
         rc = add_processors(&offer, "gpu", view.gpus[g].model, view.gpus[g].count, err);
     json_array_foreach (devices, i, device) {
@@ -226,8 +227,9 @@ add_node(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_e
                  !syn_str_eq(kind, "gpu"))
             rc = add_processors(&offer, kind, model_of(device), 1, err);
     }
-    return rc < 0 ? rc
-                  : add_processors(&offer, "cpu", cores, view.capacity.cpu_millicores / 1000, err);
+    if (rc < 0 || cores[0] == '\0')
+        return rc;
+    return add_processors(&offer, "cpu", cores, view.capacity.cpu_millicores / 1000, err);
 }
 
 int

@@ -12,7 +12,7 @@
 
 #include "market_priv.h"
 
-#define CLASS "cpu/any/fair/hour"
+#define CLASS "cpu/x86-avx2/fair/hour"
 #define MILLI (SYN_SYNOR / 1000)
 
 /* Each test has a house of its own, with nothing in it. */
@@ -67,12 +67,29 @@ with_money(struct house *house, const char *name, const char *amount)
     return client;
 }
 
+/* A node says what its cores are. */
+static void
+join_with_cores(struct fair *fair)
+{
+    SYN_JSON(request);
+    SYN_JSON(status);
+    json_t *devices;
+
+    request = joiner_request(&fair->prov, "fair", 77);
+    devices =
+        json_pack("[{s:s, s:s, s:s}]", "id", "cpu0", "kind", "cpu", "profile", "cpu-x86-avx2");
+    assert_int_equal(json_object_set_new(request, "devices", devices), 0);
+    must(fair->house->client, "GET", "/v1/status", NULL, &status);
+    joiner_sign(request, 77, syn_json_str(status, "cluster", ""), fair->prov.token);
+    assert_int_equal(call_json(fair->prov.client, "POST", "/v1/nodes", request, NULL), SYN_OK);
+}
+
 static void
 fair_open(struct fair *fair, struct house *house)
 {
     *fair = (struct fair){.house = house};
     joiner_init(&fair->prov, house, "prov");
-    assert_int_equal(join_node_as(&fair->prov, "fair", 77, NULL), SYN_OK);
+    join_with_cores(fair);
     fair->seller = tenant(house, "prov", "tenant");
     await_token(fair->seller);
     fair->ann = with_money(house, "ann", "100");
@@ -379,8 +396,10 @@ what_cannot_be_is_refused(void **state)
          "until"},
         {"{'class':'" CLASS "','side':'buy','qty':1,'price':'1','type':'ioc','ttl_ms':'1h'}",
          SYN_E_INVALID, "never rests"},
-        {"{'class':'cpu/any/fair','side':'buy','qty':1,'price':'1'}", SYN_E_INVALID, "duration"},
-        {"{'class':'cpu/any/fair/year','side':'buy','qty':1,'price':'1'}", SYN_E_INVALID, "year"},
+        {"{'class':'cpu/x86-avx2/fair','side':'buy','qty':1,'price':'1'}", SYN_E_INVALID,
+         "duration"},
+        {"{'class':'cpu/x86-avx2/fair/year','side':'buy','qty':1,'price':'1'}", SYN_E_INVALID,
+         "year"},
         {"{'class':'CPU/any/fair/hour','side':'buy','qty':1,'price':'1'}", SYN_E_INVALID, "class"},
         {"{'class':'cup/any/fair/hour','side':'buy','qty':1,'price':'1'}", SYN_E_INVALID, "cup"},
         {"{'class':'cpu//fair/hour','side':'buy','qty':1,'price':'1'}", SYN_E_INVALID, "class"},
@@ -406,14 +425,14 @@ what_cannot_be_is_refused(void **state)
     assert_int_equal(syn_exchange_accounts(fair.house->server->market->exchange), 0);
     assert_true(events < 16); /* time passed, nothing else */
     assert_int_equal(order(fair.seller, "sell", 641, "1", "", NULL), SYN_E_FUNDS);
-    assert_non_null(strstr(message_of(fair.seller), "have 640 of cpu/any/fair, 0 of them"));
+    assert_non_null(strstr(message_of(fair.seller), "have 640 of cpu/x86-avx2/fair, 0 of them"));
     assert_int_equal(order(fair.seller, "sell", 640, "1", "", NULL), SYN_OK);
     assert_int_equal(order(fair.seller, "sell", 1, "1", "", NULL), SYN_E_FUNDS);
     assert_non_null(strstr(message_of(fair.seller), "640 of them offered or sold"));
     /* One processor for a day is the same processor as one for an hour. */
     assert_int_equal(call(fair.seller, "POST", "/v1/market/orders",
-                          "{'class':'cpu/any/fair/day','side':'sell','qty':1,'price':'1'}", NULL,
-                          NULL),
+                          "{'class':'cpu/x86-avx2/fair/day','side':'sell','qty':1,'price':'1'}",
+                          NULL, NULL),
                      SYN_E_FUNDS);
     check_market(fair.house);
     fair_close(&fair);

@@ -391,10 +391,12 @@ view_index(struct syn_server *server, struct syn_http_req *req, json_t **ret, st
     int64_t list = 0;
     uint32_t class = 0;
     json_t *answer = NULL;
+    bool listed;
     int rc = query_class(server, req, &name, &class, err);
 
     if (rc < 0)
         return rc;
+    listed = srv_market_list_price(server, &name, &item, &list);
     index = syn_exchange_index(exchange_of(server), class, window_ms);
     rc = syn_json_pack(&answer, err, "{s:s, s:s, s:I, s:I, s:I, s:I}", "class", name.text, "basis",
                        bases[index.basis], "window_ms", (json_int_t)window_ms, "qty",
@@ -403,8 +405,7 @@ view_index(struct syn_server *server, struct syn_http_req *req, json_t **ret, st
     if (rc == SYN_OK)
         rc = set_price(answer, "price", index.basis != SYN_INDEX_NONE, index.price, err);
     if (rc == SYN_OK)
-        rc = set_price(answer, "list_price", srv_market_list_price(server, &name, &item, &list),
-                       list, err);
+        rc = set_price(answer, "list_price", listed, list, err);
     if (rc < 0)
         json_decref(answer);
     else
@@ -580,7 +581,7 @@ static const struct syn_schema trades_schema = SYN_SCHEMA("MarketTradesQuery", t
 static const struct syn_field index_fields[] = {
     CLASS_FIELD(true),
     {.name = "window_ms",
-     .kind = SYN_FIELD_MS,
+     .kind = SYN_FIELD_I64,
      .min = 1,
      .max = INT64_C(366) * 24 * 3600 * 1000,
      .fallback = "3600000",
