@@ -97,12 +97,30 @@ fair_open(struct fair *fair, struct house *house)
 }
 
 static void
-fair_close(struct fair *fair)
+be_none(struct fair *fair)
 {
     fair->seller = syn_client_free(fair->seller);
     fair->ann = syn_client_free(fair->ann);
     fair->bob = syn_client_free(fair->bob);
+}
+
+static void
+fair_close(struct fair *fair)
+{
+    be_none(fair);
     joiner_fini(&fair->prov);
+}
+
+/* Clients of the three, whose accounts are there. */
+static void
+be_all(struct fair *fair)
+{
+    fair->seller = tenant(fair->house, "prov", "tenant");
+    fair->ann = tenant(fair->house, "ann", "tenant");
+    fair->bob = tenant(fair->house, "bob", "tenant");
+    await_token(fair->seller);
+    await_token(fair->ann);
+    await_token(fair->bob);
 }
 
 /* --- what must always hold -------------------------------------------------------------------- */
@@ -495,6 +513,661 @@ a_restart_keeps_everything(void **state)
     fair.ann = syn_client_free(fair.ann);
 }
 
+static void
+each_type_does_as_it_says(void **state)
+{
+    static const struct {
+        const char *type;
+        const char *price; /* NULL: none */
+        int64_t qty;
+        const char *want;
+    } rows[] = {
+        /* 3 units are asked for at 0.01 each time, and 3 at 0.02 */
+        {"limit", "0.01", 5, "open resting 3 2 0.03"},
+        {"ioc", "0.01", 5, "dropped immediate 3 0 0.03"},
+        {"fok", "0.01", 5, "dropped not-whole 0 0 0"},
+        {"fok", "0.02", 5, "filled traded 5 0 0.07"},
+        {"aon", "0.01", 5, "open waiting 0 5 0"},
+        {"aon", "0.02", 5, "filled traded 5 0 0.07"},
+        {"market", NULL, 5, "filled traded 5 0 0.07"},
+        {"market", NULL, 9, "dropped immediate 6 0 0.09"},
+    };
+    struct fair fair;
+
+    fair_open(&fair, *state);
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        char more[32], id[MARKET_ORDER_ID_MAX];
+
+        assert_int_equal(order(fair.seller, "sell", 3, "0.01", "", NULL), SYN_OK);
+        assert_int_equal(order(fair.seller, "sell", 3, "0.02", "", NULL), SYN_OK);
+        (void)snprintf(more, sizeof(more), ",'type':'%s'", rows[i].type);
+        assert_int_equal(order(fair.ann, "buy", rows[i].qty, rows[i].price, more, id), SYN_OK);
+        expect_order(fair.ann, id, rows[i].want);
+        check_market(fair.house);
+        cancel_all(fair.ann);
+        cancel_all(fair.seller);
+        check_market(fair.house);
+    }
+    fair_close(&fair);
+}
+
+static void
+change(struct syn_client *client, const char *id, const char *body, int code)
+{
+    char path[96];
+
+    (void)snprintf(path, sizeof(path), "/v1/market/orders/%s", id);
+    assert_int_equal(call(client, "PATCH", path, body, NULL, NULL), code);
+}
+
+static void
+orders_are_changed(void **state)
+{
+    char first[MARKET_ORDER_ID_MAX], second[MARKET_ORDER_ID_MAX], offer[MARKET_ORDER_ID_MAX];
+    struct fair fair;
+
+    fair_open(&fair, *state);
+    assert_int_equal(order(fair.ann, "buy", 5, "0.01", "", first), SYN_OK);
+    assert_int_equal(order(fair.bob, "buy", 5, "0.01", "", second), SYN_OK);
+    change(fair.ann, first, "{'qty':3}", SYN_OK); /* and is first still */
+    assert_int_equal(balance_of(fair.ann, "me", "held"), 30 * MILLI);
+    assert_int_equal(order(fair.seller, "sell", 1, "0.01", "", NULL), SYN_OK);
+    expect_order(fair.ann, first, "open resting 1 2 0.01");
+    change(fair.ann, first, "{'qty':4}", SYN_OK); /* more: it is last now */
+    assert_int_equal(balance_of(fair.ann, "me", "held"), 40 * MILLI);
+    assert_int_equal(order(fair.seller, "sell", 1, "0.01", "", NULL), SYN_OK);
+    expect_order(fair.bob, second, "open resting 1 4 0.01");
+    change(fair.ann, first, "{'price':'0.02'}", SYN_OK); /* dearer: it is first again */
+    assert_int_equal(balance_of(fair.ann, "me", "held"), 80 * MILLI);
+    assert_int_equal(order(fair.seller, "sell", 6, "0.005", "", offer), SYN_OK);
+    expect_order(fair.ann, first, "filled traded 5 0 0.09");
+    expect_order(fair.bob, second, "open resting 3 2 0.03");
+    check_market(fair.house);
+
+    change(fair.bob, second, "{'qty':100000}", SYN_E_FUNDS);
+    change(fair.bob, second, "{'price':'4000000000'}", SYN_E_FUNDS);
+    change(fair.bob, second, "{'qty':2}", SYN_E_INVALID);
+    change(fair.bob, second, "{}", SYN_E_INVALID);
+    change(fair.bob, second, "{'qty':0}", SYN_E_INVALID);
+    change(fair.bob, second, "{'qty':-1}", SYN_E_INVALID);
+    change(fair.bob, second, "{'price':'0'}", SYN_E_INVALID);
+    change(fair.ann, first, "{'qty':1}", SYN_E_CONFLICT);
+    expect_order(fair.bob, second, "open resting 3 2 0.03");
+    check_market(fair.house);
+
+    assert_int_equal(order(fair.seller, "sell", 10, "1", "", offer), SYN_OK);
+    change(fair.seller, offer, "{'qty':20}", SYN_OK);
+    expect_holding(fair.seller, "0 20 28 8");
+    change(fair.seller, offer, "{'qty':633}", SYN_E_FUNDS);
+    change(fair.seller, offer, "{'qty':632}", SYN_OK);
+    expect_holding(fair.seller, "0 632 640 8");
+    change(fair.seller, offer, "{'qty':1}", SYN_OK);
+    expect_holding(fair.seller, "0 1 9 8");
+    check_market(fair.house);
+    fair_close(&fair);
+}
+
+static void
+orders_end_when_their_time_is_up(void **state)
+{
+    char id[MARKET_ORDER_ID_MAX];
+    struct fair fair;
+    SYN_JSON(doc);
+
+    fair_open(&fair, *state);
+    assert_int_equal(order(fair.ann, "buy", 5, "0.01", ",'ttl_ms':300", id), SYN_OK);
+    assert_int_equal(order(fair.seller, "sell", 5, "0.5", ",'ttl_ms':300", NULL), SYN_OK);
+    assert_int_equal(balance_of(fair.ann, "me", "held"), 50 * MILLI);
+    for (int i = 0; i < 500 && balance_of(fair.ann, "me", "held") != 0; i++)
+        (void)usleep(20000); /* nobody asks anything of the market: its own timer ends them */
+    expect_order(fair.ann, id, "expired good-till 0 0 0");
+    assert_int_equal(balance_of(fair.ann, "me", "balance"), 100 * SYN_SYNOR);
+    expect_holding(fair.seller, "");
+    check_market(fair.house);
+    fair_close(&fair);
+}
+
+static void
+one_key_places_one_order(void **state)
+{
+    static const char body[] = "{'class':'" CLASS "','side':'buy','qty':1,'price':'0.5'}";
+    struct house *house = *state;
+    struct fair fair;
+    SYN_JSON(first);
+    SYN_JSON(again);
+    SYN_JSON(third);
+
+    fair_open(&fair, house);
+    assert_int_equal(call(fair.ann, "POST", "/v1/market/orders", body, "order-key-1", &first),
+                     SYN_OK);
+    assert_int_equal(call(fair.ann, "POST", "/v1/market/orders", body, "order-key-1", &again),
+                     SYN_OK);
+    assert_true(json_equal(first, again));
+    assert_int_equal(call(fair.ann, "POST", "/v1/market/orders",
+                          "{'class':'" CLASS "','side':'buy','qty':2,'price':'0.5'}", "order-key-1",
+                          NULL),
+                     SYN_E_CONFLICT);
+    assert_int_equal(balance_of(fair.ann, "me", "held"), 500 * MILLI);
+    check_market(house);
+    fair_close(&fair);
+    house_close(house);
+    house_open(house);
+    fair.ann = tenant(house, "ann", "tenant");
+    await_token(fair.ann);
+    assert_int_equal(call(fair.ann, "POST", "/v1/market/orders", body, "order-key-1", &third),
+                     SYN_OK);
+    assert_true(json_equal(first, third));
+    assert_int_equal(balance_of(fair.ann, "me", "held"), 500 * MILLI);
+    fair.ann = syn_client_free(fair.ann);
+}
+
+static void
+a_provider_offers_what_its_nodes_have(void **state)
+{
+    char first[MARKET_ORDER_ID_MAX], second[MARKET_ORDER_ID_MAX], third[MARKET_ORDER_ID_MAX];
+    struct fair fair;
+    struct syn_err err = {0};
+
+    fair_open(&fair, *state);
+    assert_int_equal(order(fair.seller, "sell", 100, "0.03", "", first), SYN_OK);
+    assert_int_equal(order(fair.seller, "sell", 100, "0.01", "", second), SYN_OK);
+    assert_int_equal(order(fair.seller, "sell", 100, "0.02", "", third), SYN_OK);
+    assert_int_equal(order(fair.ann, "buy", 7, "0.01", "", NULL), SYN_OK);
+    assert_done(srv_market_fit(fair.house->server, &err), &err);
+    expect_order(fair.seller, third, "open resting 0 100 0"); /* it fits */
+    must(fair.house->client, "POST", "/v1/nodes/fair/drain", "{'on':true}", NULL);
+    assert_done(srv_market_fit(fair.house->server, &err), &err);
+    expect_order(fair.seller, first, "canceled capacity 0 0 0");
+    expect_order(fair.seller, second, "canceled capacity 7 0 0.07");
+    expect_order(fair.seller, third, "canceled capacity 0 0 0");
+    expect_holding(fair.seller, "0 0 7 7"); /* what is sold stays sold */
+    expect_holding(fair.ann, "7 0 0 0");
+    assert_int_equal(order(fair.seller, "sell", 1, "0.03", "", NULL), SYN_E_FUNDS);
+    must(fair.house->client, "POST", "/v1/nodes/fair/drain", "{'on':false}", NULL);
+    assert_int_equal(order(fair.seller, "sell", 634, "0.03", "", NULL), SYN_E_FUNDS);
+    assert_int_equal(order(fair.seller, "sell", 633, "0.03", "", NULL), SYN_OK);
+    check_market(fair.house);
+    fair_close(&fair);
+}
+
+static void
+a_plan_places_nothing(void **state)
+{
+    static const char path[] = "/v1/market/orders?plan=true";
+    struct fair fair;
+    SYN_JSON(plan);
+    SYN_JSON(dear);
+    SYN_JSON(sale);
+
+    fair_open(&fair, *state);
+    assert_int_equal(order(fair.seller, "sell", 3, "0.01", "", NULL), SYN_OK);
+    assert_int_equal(order(fair.seller, "sell", 3, "0.02", "", NULL), SYN_OK);
+    must(fair.ann, "POST", path, "{'class':'" CLASS "','side':'buy','qty':8,'price':'0.02'}",
+         &plan);
+    assert_true(json_is_null(json_object_get(plan, "refused")));
+    assert_int_equal(syn_json_i64(plan, "trades", 0), 6);
+    assert_int_equal(syn_json_i64(plan, "rests", 0), 2);
+    assert_string_equal(syn_json_str(plan, "cost", ""), "0.09");
+    assert_string_equal(syn_json_str(plan, "held", ""), "0.04");
+    assert_string_equal(syn_json_str(plan, "fee", ""), "0");
+    assert_string_equal(syn_json_str(plan, "balance_after", ""), "99.87");
+    must(fair.ann, "POST", path, "{'class':'" CLASS "','side':'buy','qty':8,'price':'20'}", &dear);
+    assert_string_equal(syn_json_str(json_object_get(dear, "refused"), "code", ""),
+                        "insufficient-funds");
+    assert_int_equal(order(fair.ann, "buy", 8, "0.02", "", NULL), SYN_OK);
+    assert_int_equal(balance_of(fair.ann, "me", "balance"), 99870 * MILLI); /* as planned */
+    must(fair.ann, "POST", path, "{'class':'" CLASS "','side':'sell','qty':2,'price':'0.01'}",
+         &sale);
+    assert_int_equal(syn_json_i64(sale, "trades", -1), 0); /* her own bid is no counterpart */
+    check_market(fair.house);
+    fair_close(&fair);
+}
+
+static void
+the_market_is_asked(void **state)
+{
+    struct fair fair;
+    SYN_JSON(classes);
+    SYN_JSON(opened);
+    SYN_JSON(book);
+    SYN_JSON(quote);
+    SYN_JSON(trades);
+    SYN_JSON(index);
+    SYN_JSON(offers);
+    const json_t *item;
+
+    fair_open(&fair, *state);
+    must(fair.ann, "GET", "/v1/market/classes", NULL, &classes);
+    assert_int_equal(json_array_size(json_object_get(classes, "items")), 4);
+    assert_int_equal(call(fair.ann, "GET", "/v1/market/book?class=" CLASS, NULL, NULL, NULL),
+                     SYN_E_NOTFOUND);
+    assert_int_equal(call(fair.ann, "GET", "/v1/market/book?class=nonsense", NULL, NULL, NULL),
+                     SYN_E_INVALID);
+    assert_int_equal(
+        call(fair.ann, "GET", "/v1/market/quote?class=" CLASS "&qty=-1", NULL, NULL, NULL),
+        SYN_E_INVALID);
+    assert_int_equal(order(fair.seller, "sell", 5, "0.015", "", NULL), SYN_OK);
+    assert_int_equal(order(fair.seller, "sell", 5, "0.02", "", NULL), SYN_OK);
+    assert_int_equal(order(fair.ann, "buy", 2, "0.015", "", NULL), SYN_OK);
+    assert_int_equal(order(fair.ann, "sell", 1, "0.03", "", NULL), SYN_OK);
+
+    must(fair.ann, "GET", "/v1/market/classes", NULL, &opened);
+    item = json_array_get(json_object_get(opened, "items"), 0);
+    assert_string_equal(syn_json_str(item, "class", ""), CLASS);
+    assert_string_equal(syn_json_str(item, "ask", ""), "0.015");
+    assert_string_equal(syn_json_str(item, "last", ""), "0.015");
+    assert_true(json_is_null(json_object_get(item, "bid")));
+
+    must(fair.ann, "GET", "/v1/market/book?depth=2&class=" CLASS, NULL, &book);
+    assert_int_equal(json_array_size(json_object_get(book, "asks")), 2);
+    item = json_array_get(json_object_get(book, "asks"), 0);
+    assert_int_equal(syn_json_i64(item, "qty", 0), 3);
+
+    must(fair.ann, "GET", "/v1/market/quote?qty=20&class=" CLASS, NULL, &quote);
+    assert_int_equal(syn_json_i64(quote, "available", 0), 8); /* not her own */
+    assert_string_equal(syn_json_str(quote, "total", ""), "0.145");
+    assert_string_equal(syn_json_str(quote, "worst_price", ""), "0.02");
+
+    must(fair.bob, "GET", "/v1/market/trades?class=" CLASS, NULL, &trades);
+    item = json_array_get(json_object_get(trades, "items"), 0);
+    assert_true(json_is_null(json_object_get(item, "mine"))); /* whose it was he is not told */
+    assert_null(json_object_get(item, "buyer"));
+    assert_string_equal(syn_json_str(item, "price", ""), "0.015");
+
+    must(fair.bob, "GET", "/v1/market/index?window_ms=60000&class=" CLASS, NULL, &index);
+    assert_string_equal(syn_json_str(index, "basis", ""), "trades");
+    assert_string_equal(syn_json_str(index, "price", ""), "0.015");
+    assert_string_equal(syn_json_str(index, "list_price", ""), "0.02");
+    assert_int_equal(syn_json_i64(index, "window_ms", 0), 60000);
+
+    must(fair.bob, "GET", "/v1/market/offers", NULL, &offers);
+    assert_int_equal(json_array_size(json_object_get(offers, "items")), 3);
+    item = json_array_get(json_object_get(offers, "items"), 0);
+    assert_true(syn_str_starts(syn_json_str(item, "provider", ""), "acct-"));
+    assert_string_equal(syn_json_str(item, "list_price", ""), "0.02");
+    item = json_array_get(json_object_get(offers, "items"), 2);
+    assert_true(json_is_null(json_object_get(item, "provider"))); /* resale */
+    fair_close(&fair);
+}
+
+/* --- what breaks ------------------------------------------------------------------------------ */
+
+/* Something at the log's key of this event. */
+static void
+plant(struct house *house, uint64_t event, const void *data, size_t len)
+{
+    char key[SRV_KEY_MAX];
+    struct syn_err err;
+
+    (void)srv_key_seq(key, "market-log", NULL, (int64_t)event);
+    assert_done(syn_store_put(house->server->store, key, (struct syn_store_value){data, len, 0},
+                              NULL, &err),
+                &err);
+}
+
+/* An empty batch: it replays as nothing, and what should stand there cannot be written. */
+static void
+plant_empty(struct house *house, uint64_t event)
+{
+    struct syn_err err;
+    SYN_BUF(batch);
+    size_t begin = syn_market_batch_begin(&batch);
+
+    assert_done(syn_market_batch_seal(&batch, begin, event, 0, &err), &err);
+    plant(house, event, batch.data, batch.len);
+}
+
+static void
+uproot(struct house *house, uint64_t event)
+{
+    char key[SRV_KEY_MAX];
+    struct syn_err err;
+
+    (void)srv_key_seq(key, "market-log", NULL, (int64_t)event);
+    assert_done(syn_store_delete(house->server->store, key, NULL, &err), &err);
+}
+
+static uint64_t
+events_of(struct house *house)
+{
+    uint64_t events;
+
+    assert_int_equal(srv_market_enter(house->server->market, NULL), SYN_OK);
+    events = syn_exchange_events(house->server->market->exchange);
+    srv_market_leave(house->server->market);
+    return events;
+}
+
+static void
+reread(struct house *house)
+{
+    struct srv_market *market = house->server->market;
+
+    (void)pthread_mutex_lock(&market->lock);
+    srv_market_reread(market);
+    (void)pthread_mutex_unlock(&market->lock);
+}
+
+static void
+what_is_not_written_did_not_happen(void **state)
+{
+    static const char body[] = "{'class':'" CLASS "','side':'buy','qty':4,'price':'0.02'}";
+    struct fair fair;
+    uint64_t sum, at;
+    SYN_JSON(doc);
+
+    fair_open(&fair, *state);
+    assert_int_equal(order(fair.seller, "sell", 10, "0.02", "", NULL), SYN_OK);
+    sum = sum_of(fair.house);
+    at = events_of(fair.house);
+    plant_empty(fair.house, at);
+    assert_int_equal(call(fair.ann, "POST", "/v1/market/orders", body, "the-same-key", NULL),
+                     SYN_E_UNAVAILABLE);
+    assert_int_equal(sum_of(fair.house), sum);
+    assert_int_equal(balance_of(fair.ann, "me", "balance"), 100 * SYN_SYNOR);
+    expect_holding(fair.seller, "0 10 10 0");
+    check_market(fair.house);
+    uproot(fair.house, at);
+    assert_int_equal(call(fair.ann, "POST", "/v1/market/orders", body, "the-same-key", &doc),
+                     SYN_OK);
+    assert_string_equal(syn_document_state(doc), "filled");
+    check_market(fair.house);
+
+    /* A batch that is none: closed, with the reason, until it can be read. */
+    sum = sum_of(fair.house);
+    at = events_of(fair.house);
+    plant(fair.house, at, "no batch", 8);
+    reread(fair.house);
+    assert_int_equal(call(fair.ann, "GET", "/v1/market/holdings", NULL, NULL, NULL),
+                     SYN_E_UNAVAILABLE);
+    assert_non_null(strstr(message_of(fair.ann), "market-log/"));
+    assert_int_equal(order(fair.ann, "buy", 1, "0.02", "", NULL), SYN_E_UNAVAILABLE);
+    assert_int_equal(balance_of(fair.ann, "me", "held"), 0); /* the rest of the platform goes on */
+    uproot(fair.house, at);
+    reread(fair.house);
+    assert_int_equal(sum_of(fair.house), sum);
+    check_market(fair.house);
+    fair_close(&fair);
+}
+
+/* An order that meets 40 orders of two accounts, more than one transaction has room for. The log's
+ * key of the last batch comes back. */
+static uint64_t
+meet_many(struct fair *fair)
+{
+    struct syn_store_page page = {0};
+    const struct syn_store_range range = {.prefix = "market-log/", .limit = 1, .reverse = true};
+    struct syn_err err;
+    uint64_t event = 0;
+
+    assert_int_equal(order(fair->seller, "sell", 8, "0.01", "", NULL), SYN_OK);
+    assert_int_equal(order(fair->ann, "buy", 8, "0.01", "", NULL), SYN_OK);
+    for (int i = 0; i < 32; i++)
+        assert_int_equal(order(fair->seller, "sell", 1, "0.02", "", NULL), SYN_OK);
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(order(fair->ann, "sell", 1, "0.03", "", NULL), SYN_OK);
+    assert_int_equal(order(fair->bob, "buy", 41, "0.04", "", NULL), SYN_OK);
+    assert_done(syn_store_list(fair->house->server->store, &range, &page, &err), &err);
+    assert_int_equal(page.count, 1);
+    assert_done(syn_parse_u64(strrchr(page.docs[0]->key, '/') + 1 +
+                                  strspn(strrchr(page.docs[0]->key, '/') + 1, "0"),
+                              1, UINT64_MAX, "key", &event, &err),
+                &err);
+    syn_store_page_fini(&page);
+    return event;
+}
+
+static void
+expect_met(struct fair *fair)
+{
+    check_market(fair->house);
+    assert_int_equal(balance_of(fair->bob, "me", "balance"), 100000 * MILLI - 920 * MILLI);
+    assert_int_equal(balance_of(fair->bob, "me", "held"), 40 * MILLI);
+    assert_int_equal(balance_of(fair->ann, "me", "balance"), 100000 * MILLI + 160 * MILLI);
+    assert_int_equal(balance_of(fair->seller, "me", "balance"), 720 * MILLI);
+    expect_holding(fair->bob, "40 0 0 0");
+    expect_holding(fair->seller, "0 0 40 40");
+}
+
+static void
+an_order_that_meets_many_is_written_in_parts(void **state)
+{
+    struct fair fair;
+
+    fair_open(&fair, *state);
+    (void)meet_many(&fair);
+    expect_met(&fair);
+    fair_close(&fair);
+}
+
+static void
+what_was_cut_off_between_parts_is_finished(void **state)
+{
+    struct house *house = *state, *twin = NULL;
+    struct fair fair, other;
+    uint64_t last;
+
+    /* A twin says at which event the last part begins. */
+    assert_int_equal(fresh_house((void **)&twin), 0);
+    fair_open(&other, twin);
+    last = meet_many(&other);
+    fair_close(&other);
+    (void)end_house((void **)&twin);
+
+    fair_open(&fair, house);
+    plant_empty(house, last);
+    (void)meet_many(&fair); /* what was asked for stands */
+    assert_int_equal(call(fair.ann, "GET", "/v1/market/holdings", NULL, NULL, NULL),
+                     SYN_E_UNAVAILABLE);
+    uproot(house, last);
+    fair_close(&fair);
+    house_close(house);
+    house_open(house);
+    be_all(&fair);
+    expect_met(&fair);
+    be_none(&fair);
+}
+
+/* --- snapshots -------------------------------------------------------------------------------- */
+
+static void
+spoil(const struct house *house, const char *suffix)
+{
+    char path[256];
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "%s/server/market.snapshot%s", house->dir, suffix);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, "spoilt", 6, 9), 6);
+    (void)close(fd);
+}
+
+static void
+snapshots_shorten_the_log(void **state)
+{
+    struct house *house = *state;
+    struct fair fair;
+    struct syn_err err = {0};
+    int64_t before = 0, after = 0;
+    uint64_t sum;
+
+    fair_open(&fair, house);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(order(fair.ann, "buy", 1, "0.01", "", NULL), SYN_OK);
+    assert_done(srv_market_save(house->server, &err), &err);
+    assert_done(syn_store_count(house->server->store, "market-log/", &before, &err), &err);
+    assert_int_equal(order(fair.seller, "sell", 3, "0.01", "", NULL), SYN_OK);
+    assert_done(srv_market_save(house->server, &err), &err);
+    assert_done(syn_store_count(house->server->store, "market-log/", &after, &err), &err);
+    assert_true(before >= 6 && after < before && after >= 1);
+    assert_int_equal(order(fair.seller, "sell", 1, "0.01", "", NULL), SYN_OK);
+    sum = sum_of(house);
+    fair_close(&fair);
+
+    house_close(house);
+    house_open(house); /* from the newest */
+    assert_int_equal(sum_of(house), sum);
+    check_market(house);
+    spoil(house, "");
+    house_close(house);
+    house_open(house); /* from the one before, and more of the log */
+    assert_int_equal(sum_of(house), sum);
+    check_market(house);
+    spoil(house, ".old");
+    house_close(house);
+    house_open(house);
+    assert_int_equal(call(house->client, "GET", "/v1/market/offers", NULL, NULL, NULL),
+                     SYN_E_UNAVAILABLE);
+    assert_non_null(strstr(message_of(house->client), "market.snapshot"));
+    assert_int_equal(ledger_sum(house), 0);
+}
+
+static void
+what_was_lost_is_told(void **state)
+{
+    char path[256];
+    struct house *house = *state;
+    struct fair fair;
+    struct syn_err err = {0};
+
+    fair_open(&fair, house);
+    assert_int_equal(order(fair.ann, "buy", 1, "0.01", "", NULL), SYN_OK);
+    assert_done(srv_market_save(house->server, &err), &err);
+    assert_done(srv_market_save(house->server, &err), &err); /* the log before it is gone */
+    (void)snprintf(path, sizeof(path), "%s/server/market.snapshot", house->dir);
+    assert_int_equal(unlink(path), 0);
+    (void)snprintf(path, sizeof(path), "%s/server/market.snapshot.old", house->dir);
+    assert_int_equal(unlink(path), 0);
+    reread(house);
+    assert_int_equal(order(fair.ann, "buy", 1, "0.01", "", NULL), SYN_E_UNAVAILABLE);
+    assert_non_null(strstr(message_of(fair.ann), "the ledger's system:market has 0.01"));
+    fair_close(&fair);
+}
+
+/* --- chance and haste ------------------------------------------------------------------------- */
+
+/* One random step of one of three. Refusals are as good as any: nothing may be lost by them. */
+static void
+random_step(struct fair *fair, uint64_t *random)
+{
+    struct syn_client *clients[] = {fair->seller, fair->ann, fair->bob};
+    struct syn_client *client = clients[syn_test_random(random) % 3];
+    static const char *const types[] = {"limit", "limit", "limit", "ioc", "fok", "aon", "market"};
+    static const char *const stps[] = {"newer", "older", "both", "less"};
+    unsigned type = (unsigned)(syn_test_random(random) % SYN_LEN(types));
+    char price[SYN_FORMAT_MAX], more[96], path[96], body[96];
+
+    (void)syn_format_amount((1 + (int64_t)(syn_test_random(random) % 9)) * MILLI, price);
+    if (syn_test_random(random) % 4 > 0) {
+        (void)snprintf(more, sizeof(more), ",'type':'%s','stp':'%s'%s", types[type],
+                       stps[syn_test_random(random) % 4],
+                       type < 3 && syn_test_random(random) % 3 == 0 ? ",'ttl_ms':20" : "");
+        (void)order(client, syn_test_random(random) % 2 == 0 ? "buy" : "sell",
+                    1 + (int64_t)(syn_test_random(random) % 12),
+                    syn_str_eq(types[type], "market") ? NULL : price, more, NULL);
+        return;
+    }
+    (void)snprintf(path, sizeof(path), "/v1/market/orders/%d",
+                   1 + (int)(syn_test_random(random) % 60));
+    (void)snprintf(body, sizeof(body), "{'qty':%d,'price':'%s'}",
+                   1 + (int)(syn_test_random(random) % 12), price);
+    (void)call(client, syn_test_random(random) % 2 == 0 ? "DELETE" : "PATCH", path,
+               syn_test_random(random) % 2 == 0 ? body : "{'qty':2}", NULL, NULL);
+}
+
+/* In one go, since orders' times are up now and then. */
+static void
+reread_gives_the_same(struct house *house)
+{
+    struct srv_market *market = house->server->market;
+    SYN_BUF(before);
+    SYN_BUF(after);
+    struct syn_err err;
+
+    (void)pthread_mutex_lock(&market->lock);
+    assert_done(syn_exchange_snapshot(market->exchange, &before, &err), &err);
+    srv_market_reread(market);
+    assert_non_null(market->exchange);
+    assert_done(syn_exchange_snapshot(market->exchange, &after, &err), &err);
+    (void)pthread_mutex_unlock(&market->lock);
+    assert_int_equal(before.len, after.len);
+    assert_memory_equal(before.data, after.data, before.len);
+}
+
+static void
+nothing_is_lost_by_any_sequence(void **state)
+{
+    struct house *house = *state;
+    struct fair fair;
+    uint64_t random = 4;
+    struct syn_err err = {0};
+
+    fair_open(&fair, house);
+    for (int i = 0; i < 120; i++) {
+        random_step(&fair, &random);
+        check_market(house);
+        if (i % 40 == 20)
+            assert_done(srv_market_save(house->server, &err), &err);
+        if (i % 30 != 29)
+            continue;
+        reread_gives_the_same(house);
+        if (i % 60 == 59) {
+            be_none(&fair);
+            house_close(house);
+            house_open(house);
+            be_all(&fair);
+        }
+        check_market(house);
+    }
+    fair_close(&fair);
+}
+
+/* Clients are of one thread each. */
+struct hasty {
+    struct fair own;
+    pthread_t thread;
+    uint64_t random;
+};
+
+static void *
+hurry(void *arg)
+{
+    struct hasty *hasty = arg;
+    struct fair *own = &hasty->own;
+
+    for (int i = 0; i < 25; i++) {
+        random_step(own, &hasty->random);
+        if (i % 5 == 0)
+            (void)call(own->ann, "POST", "/v1/transfers", "{'to':'bob','amount':'0.001'}", NULL,
+                       NULL);
+        (void)call(own->ann, "GET", "/v1/market/offers", NULL, NULL, NULL);
+    }
+    return NULL;
+}
+
+static void
+many_at_once(void **state)
+{
+    struct hasty hasty[3];
+    struct fair fair;
+
+    fair_open(&fair, *state);
+    for (size_t i = 0; i < SYN_LEN(hasty); i++) {
+        hasty[i] = (struct hasty){.own = {.house = fair.house}, .random = 100 + i};
+        be_all(&hasty[i].own);
+    }
+    for (size_t i = 0; i < SYN_LEN(hasty); i++) {
+        assert_int_equal(pthread_create(&hasty[i].thread, NULL, hurry, &hasty[i]), 0);
+    }
+    for (size_t i = 0; i < SYN_LEN(hasty); i++)
+        assert_int_equal(pthread_join(hasty[i].thread, NULL), 0);
+    for (size_t i = 0; i < SYN_LEN(hasty); i++)
+        be_none(&hasty[i].own);
+    check_market(fair.house);
+    fair_close(&fair);
+}
+
 int
 main(void)
 {
@@ -503,6 +1176,23 @@ main(void)
         cmocka_unit_test_setup_teardown(what_cannot_be_is_refused, fresh_house, end_house),
         cmocka_unit_test_setup_teardown(orders_of_others_are_not_there, fresh_house, end_house),
         cmocka_unit_test_setup_teardown(a_restart_keeps_everything, fresh_house, end_house),
+        cmocka_unit_test_setup_teardown(each_type_does_as_it_says, fresh_house, end_house),
+        cmocka_unit_test_setup_teardown(orders_are_changed, fresh_house, end_house),
+        cmocka_unit_test_setup_teardown(orders_end_when_their_time_is_up, fresh_house, end_house),
+        cmocka_unit_test_setup_teardown(one_key_places_one_order, fresh_house, end_house),
+        cmocka_unit_test_setup_teardown(a_provider_offers_what_its_nodes_have, fresh_house,
+                                        end_house),
+        cmocka_unit_test_setup_teardown(a_plan_places_nothing, fresh_house, end_house),
+        cmocka_unit_test_setup_teardown(the_market_is_asked, fresh_house, end_house),
+        cmocka_unit_test_setup_teardown(what_is_not_written_did_not_happen, fresh_house, end_house),
+        cmocka_unit_test_setup_teardown(an_order_that_meets_many_is_written_in_parts, fresh_house,
+                                        end_house),
+        cmocka_unit_test_setup_teardown(what_was_cut_off_between_parts_is_finished, fresh_house,
+                                        end_house),
+        cmocka_unit_test_setup_teardown(snapshots_shorten_the_log, fresh_house, end_house),
+        cmocka_unit_test_setup_teardown(what_was_lost_is_told, fresh_house, end_house),
+        cmocka_unit_test_setup_teardown(nothing_is_lost_by_any_sequence, fresh_house, end_house),
+        cmocka_unit_test_setup_teardown(many_at_once, fresh_house, end_house),
     };
 
     return cmocka_run_group_tests_name("market", tests, NULL, NULL);
