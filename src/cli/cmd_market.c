@@ -214,9 +214,9 @@ static const struct syn_cli_option place_options[] = {
     {"market", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
      "Trade now at whatever price there is; drop the rest"},
     {"type", 0, "TYPE", SYN_CLI_TEXT, 0, 0, false, false, "limit|ioc|fok|aon", "limit",
-     "What becomes of what cannot trade at once: rests (limit), is dropped (ioc); all of it now "
-     "(fok), or ever (aon), or none"},
-    {"good-till", 0, "WHEN", SYN_CLI_TEXT, 0, 0, false, false, NULL, "until cancelled",
+     "What cannot trade at once rests (limit) or is dropped (ioc). Or nothing trades unless all "
+     "does: at once (fok), or whenever it can (aon)"},
+    {"good-till", 0, "WHEN", SYN_CLI_TEXT, 0, 0, false, false, NULL, "until canceled",
      "When it ends by itself: in 2h, or at 2027-01-31T18:00:00Z"},
     STP_OPTION,
     {"plan", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
@@ -247,7 +247,7 @@ const struct syn_cli_command syn_cli_market_sell = {
     .detail = "Units that the account holds are sold first. A provider also sells what its nodes "
               "have: as many units, over all durations of the same processors, as there are "
               "processors that are not sold or offered already. When its nodes have less than it "
-              "offers, its newest offers are cancelled. An operator sells for the provider of the "
+              "offers, its newest offers are canceled. An operator sells for the provider of the "
               "local node with `--account provider`.",
     .examples = "synor market sell cpu/x86-avx2/local/hour 16 --price 0.015 --account provider\n"
                 "  offer 16 cores of the local node for an hour each\n",

@@ -34,6 +34,31 @@ a_restart_keeps_everything(void **state)
     fair.ann = syn_client_free(fair.ann);
 }
 
+static void
+old_orders_are_forgotten(void **state)
+{
+    const int64_t day_ms = INT64_C(24) * 3600 * 1000;
+    char open[MARKET_ORDER_ID_MAX], ended[MARKET_ORDER_ID_MAX], path[96];
+    struct house *house = *state;
+    int64_t now_ms = syn_wall_ms(house->server->world), count = 0;
+    struct fair fair;
+    struct syn_err err = {0};
+
+    fair_open(&fair, house);
+    assert_int_equal(place(fair.ann, "buy", 1, "0.01", "", open), SYN_OK);
+    assert_int_equal(place(fair.ann, "buy", 1, "0.01", ",'type':'ioc'", ended), SYN_OK);
+    assert_done(srv_sweep(house->server, now_ms + 29 * day_ms, &err), &err);
+    expect_order(fair.ann, ended, "dropped immediate 0 0 0");
+    assert_done(srv_sweep(house->server, now_ms + 31 * day_ms, &err), &err);
+    (void)snprintf(path, sizeof(path), "/v1/market/orders/%s", ended);
+    assert_int_equal(call(fair.ann, "GET", path, NULL, NULL, NULL), SYN_E_NOTFOUND);
+    expect_order(fair.ann, open, "open resting 0 1 0");
+    assert_done(syn_store_count(house->server->store, "order-of/", &count, &err), &err);
+    assert_int_equal(count, 1);
+    check_market(house);
+    fair_close(&fair);
+}
+
 /* --- what breaks ------------------------------------------------------------------------------ */
 
 /* Something at the log's key of this event. */
@@ -417,6 +442,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_restart_keeps_everything, fresh_house, end_house),
+        cmocka_unit_test_setup_teardown(old_orders_are_forgotten, fresh_house, end_house),
         cmocka_unit_test_setup_teardown(what_is_not_written_did_not_happen, fresh_house, end_house),
         cmocka_unit_test_setup_teardown(an_order_that_meets_many_is_written_in_parts, fresh_house,
                                         end_house),

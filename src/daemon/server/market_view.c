@@ -497,7 +497,6 @@ view_holdings(struct syn_server *server, struct syn_http_req *req, json_t **ret,
     const struct syn_exchange *exchange = exchange_of(server);
     const char *account = srv_identity(req)->account;
     uint32_t me = caller(server, req);
-    char held[SYN_FORMAT_MAX];
     SYN_JSON(items);
     int rc = SYN_OK;
 
@@ -520,9 +519,7 @@ view_holdings(struct syn_server *server, struct syn_http_req *req, json_t **ret,
         if (rc == SYN_OK)
             rc = syn_json_append_take(items, item, err);
     }
-    return rc < 0 ? rc
-                  : syn_json_pack(ret, err, "{s:O, s:n, s:s}", "items", items, "next", "held",
-                                  syn_format_amount(syn_exchange_money(exchange, me).held, held));
+    return rc < 0 ? rc : wrap_list_take(SYN_TAKE(items), ret, err);
 }
 
 static int

@@ -414,7 +414,7 @@ struct srv_progress *srv_progress_free(struct srv_progress *progress);
  * ---------------------------------------------------------------------------- */
 
 /** Sweep once now and then every hour, on the pool: uploads that were given up, expired tokens and
- * idempotency records, folders of uploads that no document names. */
+ * idempotency records, orders that ended a month ago, folders of uploads that no document names. */
 SYN_MUST int srv_sweeper_new(struct syn_server *server, struct srv_sweeper **ret,
                              struct syn_err *err);
 struct srv_sweeper *srv_sweeper_free(struct srv_sweeper *sweeper);
