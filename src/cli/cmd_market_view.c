@@ -439,7 +439,7 @@ offer_rows(const json_t *before, const json_t *now, bool whole, struct syn_cli_t
         syn_cli_cell(rows, "%s", syn_json_str(offer, "price", ""));
         syn_cli_cell(rows, "%lld%s", (long long)syn_json_i64(offer, "qty", 0),
                      syn_json_bool(offer, "whole", false) ? ", whole" : "");
-        syn_cli_cell(rows, "%s", syn_json_str(offer, "provider", "resale"));
+        syn_cli_cell(rows, "%s", syn_json_str(offer, "provider_name", "resale"));
         syn_cli_cell(rows, "%s", syn_json_str(offer, "list_price", "-"));
     }
     *ret = rows;

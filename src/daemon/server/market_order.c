@@ -7,6 +7,10 @@
 
 #include "market_priv.h"
 
+/* A condition of attempts: what nodes have must be known first. Looking at all nodes takes its
+ * time, and most orders need it not: buying what is traded, and selling what one holds. */
+#define LOOK_FIRST 2
+
 /* --- placing ---------------------------------------------------------------------------------- */
 
 /* An order as somebody asks for it. */
@@ -80,7 +84,7 @@ read_placing(struct syn_server *server, struct syn_http_req *req, struct placing
         ret->type != SYN_ORDER_AON)
         rc = SYN_FAIL(err, SYN_E_INVALID, "until: an order of type %s never rests",
                       srv_market_type_name(ret->type));
-    return rc < 0 ? rc : srv_market_supply_read(server, &ret->supply, err);
+    return rc;
 }
 
 /* Price times quantity, which no account could pay when it is more than there is. */
@@ -95,16 +99,21 @@ cost_of(int64_t price, int64_t qty, int64_t *ret_cost, struct syn_err *err)
     return SYN_OK;
 }
 
-/* What a provider's nodes can give beyond what it has promised; a clear word when that is less. */
+/* What a provider's nodes can give beyond what it has promised; a clear word when that is less.
+ * LOOK_FIRST. */
 static int
 check_units(const struct srv_market *market, const struct placing *placing, int64_t have,
             struct syn_err *err)
 {
-    int64_t processors =
-        srv_market_supply_of(&placing->supply, placing->account, placing->class.triple);
     int64_t promised = srv_market_committed(market, placing->account, placing->class.triple);
+    int64_t processors;
 
-    if (placing->units <= 0 || placing->units <= processors - promised)
+    if (placing->units <= 0)
+        return SYN_OK;
+    if (placing->supply.counts == NULL)
+        return LOOK_FIRST;
+    processors = srv_market_supply_of(&placing->supply, placing->account, placing->class.triple);
+    if (placing->units <= processors - promised)
         return SYN_OK;
     if (processors == 0)
         return SYN_FAIL(err, SYN_E_FUNDS,
@@ -119,7 +128,7 @@ check_units(const struct srv_market *market, const struct placing *placing, int6
 }
 
 /* What the order takes that is not in the market yet, and whether the account has it. Under the
- * lock; nothing changes. */
+ * lock; nothing changes. LOOK_FIRST. */
 static int
 assess(struct syn_server *server, struct placing *placing, struct syn_err *err)
 {
@@ -131,6 +140,8 @@ assess(struct syn_server *server, struct placing *placing, struct syn_err *err)
     int64_t cost = 0, have;
     int rc = SYN_OK;
 
+    if (class == SYN_NO_INDEX && placing->supply.counts == NULL)
+        return LOOK_FIRST;
     if (class == SYN_NO_INDEX &&
         srv_market_supply_of(&placing->supply, NULL, placing->class.triple) == 0)
         return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no market in %s: no node here has %s",
@@ -180,6 +191,33 @@ place(struct market_work *work, void *arg, struct syn_err *err)
                        outcome.id, placing->side == SYN_BUY ? "buy" : "sell", placing->qty,
                        placing->class.text);
     return rc;
+}
+
+/* Look at the nodes if the order will need it. What else is wrong with it is for later to say. */
+static int
+look_if_needed(struct syn_server *server, struct placing *placing, struct syn_err *err)
+{
+    int rc = srv_market_enter(server->market, err);
+    bool look;
+
+    if (rc < 0)
+        return rc;
+    look = assess(server, placing, NULL) == LOOK_FIRST;
+    srv_market_leave(server->market);
+    return look ? srv_market_supply_read(server, &placing->supply, err) : SYN_OK;
+}
+
+/* Run it; look at the nodes when it turns out to need that. */
+static int
+run_looking(struct syn_server *server, struct syn_http_req *req, market_attempt_fn attempt,
+            void *arg, struct market_supply *supply, json_t **ret_order, struct syn_err *err)
+{
+    int rc = srv_market_run(server, req, attempt, arg, ret_order, err);
+
+    if (rc != LOOK_FIRST)
+        return rc;
+    rc = srv_market_supply_read(server, supply, err);
+    return rc < 0 ? rc : srv_market_run(server, req, attempt, arg, ret_order, err);
 }
 
 static void
@@ -277,10 +315,12 @@ post_order(struct syn_http_req *req, void *ctx, struct syn_err *err)
     SYN_JSON(order);
     int rc = read_placing(server, req, &placing, err);
 
+    if (rc == SYN_OK)
+        rc = look_if_needed(server, &placing, err);
     if (rc == SYN_OK && syn_json_bool(syn_http_req_query_json(req), "plan", false))
         return reply_plan(server, req, &placing, err);
     if (rc == SYN_OK)
-        rc = srv_market_run(server, req, place, &placing, &order, err);
+        rc = run_looking(server, req, place, &placing, &placing.supply, &order, err);
     hint_of(req, &placing, rc);
     if (rc != SYN_OK)
         return rc == SRV_REPLAYED ? SYN_OK : rc;
@@ -352,7 +392,7 @@ cover(struct market_work *work, const struct amending *amending, const struct sy
     placing.units = amending->qty - view->qty - have;
     if (rc == SYN_OK)
         rc = check_units(work->market, &placing, have, err);
-    return rc < 0 ? rc : srv_market_grant(work, account, view->book, placing.units, err);
+    return rc != SYN_OK ? rc : srv_market_grant(work, account, view->book, placing.units, err);
 }
 
 static int
@@ -383,7 +423,7 @@ amend(struct market_work *work, void *arg, struct syn_err *err)
         rc = cover(work, amending, &view, event.account, err);
     }
     (void)snprintf(work->memo, sizeof(work->memo), "order %" PRIu64 ": changed", amending->id);
-    return rc < 0 ? rc : srv_market_apply(work, &event, &outcome, err);
+    return rc != SYN_OK ? rc : srv_market_apply(work, &event, &outcome, err);
 }
 
 static int
@@ -410,7 +450,7 @@ change_order(struct syn_server *server, struct amending *amending, market_attemp
     int rc = srv_market_order_number(syn_http_req_param(amending->req, "id"), &amending->id, err);
 
     if (rc == SYN_OK)
-        rc = srv_market_run(server, amending->req, attempt, amending, &order, err);
+        rc = run_looking(server, amending->req, attempt, amending, &amending->supply, &order, err);
     if (rc != SYN_OK)
         return rc == SRV_REPLAYED ? SYN_OK : rc;
     return syn_http_reply_json(amending->req, 200, order, err);
@@ -433,8 +473,6 @@ patch_order(struct syn_http_req *req, void *ctx, struct syn_err *err)
         rc = syn_parse_amount(price, "price", &amending.price, err);
     else if (amending.qty == 0)
         rc = SYN_FAIL(err, SYN_E_INVALID, "expected a price, a qty, or both");
-    if (rc == SYN_OK)
-        rc = srv_market_supply_read(server, &amending.supply, err);
     return rc < 0 ? rc : change_order(server, &amending, amend, err);
 }
 

@@ -433,6 +433,7 @@ the_market_is_asked(void **state)
     assert_int_equal(json_array_size(json_object_get(offers, "items")), 3);
     item = json_array_get(json_object_get(offers, "items"), 0);
     assert_true(syn_str_starts(syn_json_str(item, "provider", ""), "acct-"));
+    assert_string_equal(syn_json_str(item, "provider_name", ""), "prov");
     assert_string_equal(syn_json_str(item, "list_price", ""), "0.02");
     item = json_array_get(json_object_get(offers, "items"), 2);
     assert_true(json_is_null(json_object_get(item, "provider"))); /* resale */

@@ -482,10 +482,51 @@ view_offers(struct syn_server *server, struct syn_http_req *req, json_t **ret, s
     return rc < 0 ? rc : wrap_list_take(SYN_TAKE(items), ret, err);
 }
 
+/* What providers are called. Not under the lock: it is in the store. */
+static int
+name_providers(struct syn_server *server, json_t *items, struct syn_err *err)
+{
+    SYN_JSON(names);
+    size_t i;
+    json_t *item;
+
+    names = json_object();
+    if (names == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for offers");
+    json_array_foreach (items, i, item) {
+        const char *id = syn_json_str(item, "provider", NULL);
+        char key[SRV_KEY_MAX];
+        int rc = SYN_OK;
+        SYN_JSON(account);
+
+        if (id != NULL && json_object_get(names, id) == NULL) {
+            rc = srv_load(server, srv_key(key, "account", id, NULL), &account, NULL, err);
+            if (rc >= 0)
+                rc = syn_json_set_str(names, id, syn_json_str(account, "name", id), err);
+        }
+        if (rc == SYN_OK)
+            rc = syn_json_set_str(item, "provider_name",
+                                  id != NULL ? syn_json_str(names, id, id) : NULL, err);
+        if (rc < 0)
+            return rc;
+    }
+    return SYN_OK;
+}
+
 static int
 get_offers(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    return reply_view(ctx, req, view_offers, err);
+    struct syn_server *server = ctx;
+    SYN_JSON(answer);
+    int rc = srv_market_enter(server->market, err);
+
+    if (rc < 0)
+        return rc;
+    rc = view_offers(server, req, &answer, err);
+    srv_market_leave(server->market);
+    if (rc == SYN_OK)
+        rc = name_providers(server, json_object_get(answer, "items"), err);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }
 
 /* --- holdings --------------------------------------------------------------------------------- */
