@@ -25,6 +25,7 @@ static const struct syn_cli_group groups[] = {
     {"storage", "Content-addressed storage: files and folders under CIDs and names"},
     {"account", "Accounts, balances and the ledger"},
     {"bill", "Bills: what a run cost and why, and the proof of it"},
+    {"market", "The spot market: buy and sell capacity"},
     {"node", "Machines that run instances"},
 };
 
@@ -51,7 +52,13 @@ static const struct syn_cli_command *const commands[] = {
     &syn_cli_account_token,    &syn_cli_account_tokens,
     &syn_cli_account_revoke,   &syn_cli_account_quota,
     &syn_cli_bill_list,        &syn_cli_bill_show,
-    &syn_cli_bill_verify,      &syn_cli_node_list,
+    &syn_cli_bill_verify,      &syn_cli_market_classes,
+    &syn_cli_market_book,      &syn_cli_market_quote,
+    &syn_cli_market_offers,    &syn_cli_market_index,
+    &syn_cli_market_trades,    &syn_cli_market_buy,
+    &syn_cli_market_sell,      &syn_cli_market_amend,
+    &syn_cli_market_cancel,    &syn_cli_market_orders,
+    &syn_cli_market_holdings,  &syn_cli_node_list,
     &syn_cli_node_get,         &syn_cli_node_price,
     &syn_cli_node_drain,       &syn_cli_sim_command,
     &syn_cli_version_command,  &syn_cli_completion_command,

@@ -34,6 +34,11 @@ extern const struct syn_cli_command syn_cli_account_create, syn_cli_account_list
     syn_cli_account_quota;
 /* cmd_bill.c */
 extern const struct syn_cli_command syn_cli_bill_list, syn_cli_bill_show, syn_cli_bill_verify;
+/* cmd_market.c, cmd_market_view.c */
+extern const struct syn_cli_command syn_cli_market_classes, syn_cli_market_book,
+    syn_cli_market_quote, syn_cli_market_buy, syn_cli_market_sell, syn_cli_market_amend,
+    syn_cli_market_cancel, syn_cli_market_orders, syn_cli_market_trades, syn_cli_market_index,
+    syn_cli_market_offers, syn_cli_market_holdings;
 /* cmd_node_offer.c */
 struct syn_cli;
 /** Table or JSON of GET /v1/capacity; of one node when `id` is not NULL. Returns the exit status.

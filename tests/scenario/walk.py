@@ -115,6 +115,10 @@ def error(document):
     check(re.fullmatch(r"[a-z-]+", document["code"]) and document["message"], document)
 
 
+def book(document):
+    has({"class": str, "bids": list, "asks": list, "at": str}, document)
+
+
 def create(p):
     return ["--framework", "custom", "--model-config", FACTS["folder"] / "model.yaml",
             "--max-budget", "1"]
@@ -187,6 +191,38 @@ ROWS = {
     "bill list": [([], 0, lambda d: items(d, "bill"))],
     "bill show": [(["{bill}"], 0, lambda d: resource(d, "bill")), (["nothing"], 1, error)],
     "bill verify": [(["{bill}"], 0, anything), (["nothing"], 1, error)],
+    "market classes": [([], 0, items), (["--all"], 0, items)],
+    "market sell": [(["{class}", "1", "--price", "0.02", "--account", "provider"], 0,
+                     lambda d: resource(d, "order")),
+                    (["{class}", "1000000", "--price", "1", "--account", "provider"], 4, error),
+                    (["{class}", "1"], 2, error), (["nonsense", "1", "--price", "1"], 2, error)],
+    "market book": [(["{class}"], 0, book), (["gpu/none/none/hour"], 1, error),
+                    (["{class}", "--depth", "0"], 2, error)],
+    "market quote": [(["{class}", "1"], 0, anything), (["{class}", "1", "--sell"], 0, anything),
+                     (["{class}", "none"], 2, error), (["cpu/no/where/hour", "1"], 1, error)],
+    "market offers": [([], 0, items), (["{class}"], 0, items), (["cpu/no/where/hour"], 1, error)],
+    "market buy": [(["{class}", "1", "--price", "0.02", "--plan"], 0, anything),
+                   (["{class}", "1", "--market", "--yes"], 0, lambda d: resource(d, "order")),
+                   (["{class}", "1", "--price", "0.01", "--good-till", "1h"], 0,
+                    lambda d: resource(d, "order")),
+                   (["{class}", "1000000", "--price", "1000"], 4, error),
+                   (["{class}", "1000000", "--price", "1000", "--plan"], 4, anything),
+                   (["{class}", "-1", "--price", "1"], 2, error),
+                   (["{class}", "1", "--price", "-1"], 2, error),
+                   (["{class}", "1", "--price", "1", "--market"], 2, error),
+                   (["{class}", "1", "--price", "1", "--good-till", "noon"], 2, error),
+                   (["gpu/none/none/hour", "1", "--price", "1"], 1, error)],
+    "market index": [(["{class}"], 0, anything), (["cpu/no/where/hour"], 1, error)],
+    "market trades": [([], 0, items), (["{class}", "--mine"], 0, items),
+                      (["cpu/no/where/hour"], 1, error)],
+    "market orders": [([], 0, lambda d: items(d, "order")),
+                      (["--state", "any", "--all"], 0, lambda d: items(d, "order")),
+                      (["--state", "odd"], 2, error)],
+    "market amend": [(["3", "--price", "0.011"], 0, lambda d: resource(d, "order")),
+                     (["3"], 2, error), (["77", "--qty", "1"], 1, error)],
+    "market cancel": [(["3"], 0, items), (["--all"], 0, items), (["3"], 1, error),
+                      ([], 2, error), (["77"], 1, error)],
+    "market holdings": [([], 0, items), (["--account", "provider"], 0, items)],
     "compute train create": [
         (lambda p: [*create(p), "--plan"], 0, anything),
         (lambda p: [*create(p), "--gpus", "64", "--plan"], 3, anything),
@@ -253,6 +289,9 @@ def every_command_has_its_rows(p):
     FACTS["node"] = p.wait_node()["id"]
     FACTS["file"] = FACTS["folder"] / "job.sh"
     FACTS["out"] = p.home / "walk-out"
+    FACTS["class"] = wait_until("the node tells of its cores", 60, lambda: next(
+        (row["class"] for row in p.json("market", "classes")["items"]
+         if row["kind"] == "cpu" and row["duration"] == "hour"), None))
     FACTS["job"] = p.json("compute", "train", "create", *create(p), "--yes")["id"]
     p.wait_end(FACTS["job"])
     FACTS["bill"] = wait_until("the bill", 20, lambda: p.job(FACTS["job"])["status"]["bill"])
