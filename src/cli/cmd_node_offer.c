@@ -207,8 +207,9 @@ price_list(const json_t *node, const json_t *book, json_t **ret, struct syn_err 
     json_t *list;
     size_t i;
     const json_t *group;
-    int rc = syn_json_pack(&doc, err, "{s:s, s:s, s:[]}", "id", syn_json_str(node, "id", "?"),
-                           "name", syn_json_str(node, "name", "?"), "prices");
+    int rc = syn_json_pack(&doc, err, "{s:s, s:s, s:[], s:I}", "id", syn_json_str(node, "id", "?"),
+                           "name", syn_json_str(node, "name", "?"), "prices", "spot_floor_percent",
+                           (json_int_t)syn_json_i64(offer, "spot_floor_percent", 100));
 
     list = json_object_get(doc, "prices");
     for (i = 0; rc == SYN_OK && i < SYN_LEN(prices); i++)
@@ -257,7 +258,12 @@ show_prices(struct syn_cli *cli, const json_t *node)
         syn_cli_cell(rows, "%s",
                      syn_json_bool(row, "offered", false) ? "the node's offer" : "the price book");
     }
-    return syn_cli_rows_print(cli, rows, "");
+    rc = syn_cli_rows_print(cli, rows, "");
+    if (rc == 0 && syn_json_i64(list, "spot_floor_percent", 100) < 100)
+        syn_cli_say(
+            cli, "\nSpot work pays for processors what the market asks, at least %lld %% of this.",
+            (long long)syn_json_i64(list, "spot_floor_percent", 100));
+    return rc;
 }
 
 static int
@@ -301,6 +307,11 @@ price_body(const struct syn_cli *cli, json_t **ret, bool *ret_any, struct syn_er
         return rc;
     if (json_object_size(models) == 0)
         (void)json_object_del(offer, "gpu_hour");
+    if (syn_cli_has(cli, "spot-floor"))
+        rc = syn_json_set_i64(offer, "spot_floor_percent", syn_cli_number(cli, "spot-floor", 100),
+                              err);
+    if (rc < 0)
+        return rc;
     *ret_any = json_object_size(offer) > 0 || syn_cli_has(cli, "default");
     if (json_object_size(offer) == 0)
         (void)json_object_del(body, "offer");
@@ -341,6 +352,8 @@ static const struct syn_cli_option price_options[] = {
      "An hour of a GiB of scratch space"},
     {"gpu", 0, "MODEL=SYNOR", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL,
      "An hour of a GPU of this model; may be given again"},
+    {"spot-floor", 0, "PERCENT", SYN_CLI_INT, 0, 100, false, false, NULL, "100",
+     "Spot work pays for processors no less than so much of their price; 100 is no discount"},
     {"default", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
      "First take every price back to the price book's"},
 };
@@ -352,6 +365,7 @@ const struct syn_cli_command syn_cli_node_price = {
               "what is placed from then on: what runs keeps the lease that it was placed under.",
     .examples = "  synor node price node-a\n"
                 "  synor node price node-a --cpu 0.015 --gpu h100=3.2\n"
+                "  synor node price node-a --spot-floor 30\n"
                 "  synor node price node-a --default\n",
     .options = price_options,
     .option_count = SYN_LEN(price_options),

@@ -54,6 +54,10 @@ static const struct syn_cli_option create_options[] = {
      "The most it may cost; locked in escrow, the rest comes back"},
     {"max-price", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, false, false, NULL, "any",
      "The most an hour of one worker may cost, all in; dearer nodes are left out"},
+    {"spot", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
+     "At spot prices up to --max-price: it gives way to who pays more, and goes on later"},
+    {"notice", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "2m",
+     "Notice before spot work is interrupted: time to save"},
     {"policy", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false,
      "balanced|binpack|spread|fragmentation|latency|energy|price", "balanced",
      "Which of the nodes that can take it is chosen"},
@@ -99,6 +103,7 @@ static const struct mapping number_keys[] = {
     {"priority", "priority"},
     {"time-limit", "time_limit_ms"},
     {"stop-grace", "stop_grace_ms"},
+    {"notice", "notice_ms"},
     {"retries", "retries_max"},
 };
 
@@ -179,6 +184,8 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
         if (rc == SYN_OK)
             rc = syn_json_set_take(spec, "learning_rate", json_real(rate), err);
     }
+    if (rc == SYN_OK && syn_cli_has(cli, "spot"))
+        rc = syn_json_set_bool(spec, "spot", true, err);
     if (rc == SYN_OK)
         rc = set_env(cli, spec, err);
     return rc;

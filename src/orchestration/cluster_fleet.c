@@ -15,7 +15,8 @@
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 
-#define KEY_TEXT 24
+#define KEY_TEXT  24
+#define KINDS_MAX 8192 /* of nodes, and eight a node: prices that came and went; then begin anew */
 
 /* ---- keys ---- */
 
@@ -387,6 +388,7 @@ fleet_drop(struct syn_cluster *cluster)
     while (syn_map_next(cluster->jobs, &cursor, NULL, &value)) {
         struct cluster_job *job = value;
 
+        job->news = job->news || (job->key != 0 && !job->begun); /* it asks again */
         job->key = 0;
         job->placed = job->begun = false;
         job->live = 0;
@@ -436,6 +438,8 @@ settle(struct syn_cluster *cluster, int rc)
 void
 fleet_note_node(struct syn_cluster *cluster, struct cluster_node *node)
 {
+    if (cluster->fleet && syn_fleet_kinds(cluster->fleet) > KINDS_MAX + 8 * cluster->count)
+        fleet_drop(cluster);
     if (cluster->fleet)
         settle(cluster, adopt_rest(cluster, node, NULL));
 }

@@ -671,3 +671,9 @@ syn_fleet_total(const struct syn_fleet *fleet, struct syn_fleet_totals *ret)
         ret->cards_powered += node->here && node->running > 0 ? node->cards_count : 0;
     }
 }
+
+size_t
+syn_fleet_kinds(const struct syn_fleet *fleet)
+{
+    return fleet->classes.count;
+}

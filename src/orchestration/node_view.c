@@ -118,6 +118,10 @@ offer_read(const json_t *spec, struct syn_node_view *node, struct syn_err *err)
         rc = price_read(offer, "scratch_gib_hour", &node->prices.scratch_gib, err);
     for (unsigned i = 0; rc == SYN_OK && i < node->gpus_count; i++)
         rc = price_read(models, node->gpus[i].model, &node->gpus[i].price_hour, err);
+    node->spot_floor_percent = 100;
+    if (rc == SYN_OK && offer)
+        rc = syn_json_opt_i64(offer, "spec.offer", "spot_floor_percent", 0, 100,
+                              &node->spot_floor_percent, err);
     return rc;
 }
 
@@ -130,13 +134,25 @@ book_price(const struct syn_pricebook *book, const char *item, const char *unit)
     return row && syn_str_eq(row->unit->name, unit) ? row->price : SYN_NODE_PRICE_BOOK;
 }
 
-/* Until the market says otherwise, spot work pays what everybody does. */
+/* What spot work pays where everybody pays `list` and the market asks `hour`. */
+static int64_t
+spot_price(const struct syn_node_view *node, int64_t list, int64_t hour)
+{
+    int64_t floor;
+
+    if (list == SYN_NODE_PRICE_BOOK)
+        return SYN_NODE_PRICE_BOOK;
+    floor = (list * node->spot_floor_percent + 99) / 100;
+    return SYN_MIN(list, SYN_MAX(floor, hour));
+}
+
 void
 syn_node_view_unspot(struct syn_node_view *node)
 {
     node->spot = node->prices;
+    node->spot.cpu_core = spot_price(node, node->prices.cpu_core, 0);
     for (unsigned i = 0; i < node->gpus_count; i++)
-        node->gpus[i].spot_hour = node->gpus[i].price_hour;
+        node->gpus[i].spot_hour = spot_price(node, node->gpus[i].price_hour, 0);
 }
 
 void
@@ -224,15 +240,12 @@ syn_node_view_spot(struct syn_node_view *node, const char *good, int64_t hour)
     char own[SYN_GOOD_MAX];
 
     if (syn_node_view_good(node, NULL, own) && syn_str_eq(own, good))
-        node->spot.cpu_core = node->prices.cpu_core == SYN_NODE_PRICE_BOOK
-                                  ? hour
-                                  : SYN_MIN(hour, node->prices.cpu_core);
+        node->spot.cpu_core = spot_price(node, node->prices.cpu_core, hour);
     for (unsigned i = 0; i < node->gpus_count; i++) {
         struct syn_gpu_group *group = &node->gpus[i];
 
         if (syn_node_view_good(node, group->model, own) && syn_str_eq(own, good))
-            group->spot_hour =
-                group->price_hour == SYN_NODE_PRICE_BOOK ? hour : SYN_MIN(hour, group->price_hour);
+            group->spot_hour = spot_price(node, group->price_hour, hour);
     }
 }
 

@@ -28,6 +28,8 @@
 #define RETRY_MAX_MS     30000
 #define LETTERS_MAX      65536 /* then everything is read again instead */
 #define CHECKPOINTS_KEPT 5
+#define SPOT_PAUSE_MS    1000  /* between two looks at the market, when it moves */
+#define SPOT_AGAIN_MS    30000 /* and when it does not */
 
 struct letter {
     const struct syn_store_doc *doc;
@@ -56,6 +58,7 @@ struct srv_controller {
     size_t letters;
     bool missed;           /* an event: only reading everything again tells what it was */
     bool rewatch;          /* a watch has ended with it */
+    bool market;           /* it has moved */
     struct syn_map *poked; /* job id -> itself */
     bool stop;
 
@@ -63,6 +66,8 @@ struct srv_controller {
     pthread_mutex_t looking;
     struct syn_cluster *cluster;
     struct syn_map *jobs; /* id -> struct job */
+    int64_t spot_due_ms;  /* when prices are looked at next; INT64_MAX: when the market moves */
+    int64_t spot_last_ms;
 };
 
 static int64_t
@@ -145,6 +150,15 @@ srv_controller_turn(struct srv_controller *controller, const char *job, struct s
     rc = syn_place_turn(controller->cluster, job, ret, err);
     (void)pthread_mutex_unlock(&controller->looking);
     return rc;
+}
+
+void
+srv_controller_market(struct srv_controller *controller)
+{
+    (void)pthread_mutex_lock(&controller->lock);
+    controller->market = true;
+    (void)pthread_cond_signal(&controller->wake);
+    (void)pthread_mutex_unlock(&controller->lock);
 }
 
 /* --- what is due ------------------------------------------------------------------------------ */
@@ -654,6 +668,51 @@ watch_nodes(struct srv_controller *controller)
     return next;
 }
 
+/* --- spot prices ------------------------------------------------------------------------------ */
+
+/* Soon, but not with every trade of a busy market. */
+static void
+spot_soon(struct srv_controller *controller)
+{
+    controller->spot_due_ms =
+        SYN_MIN(controller->spot_due_ms, controller->spot_last_ms + SPOT_PAUSE_MS);
+}
+
+struct spot_round {
+    struct syn_cluster *cluster;
+    bool changed;
+};
+
+static int
+spot_price(void *arg, const char *good, int64_t hour, struct syn_err *err)
+{
+    struct spot_round *round = arg;
+    bool changed = false;
+    int rc = syn_cluster_set_spot(round->cluster, good, hour, &changed, err);
+
+    round->changed = round->changed || changed;
+    return rc;
+}
+
+/* Take in what the market asks. Prices that rest on trades of the last hour change with time, too.
+ */
+static void
+look_at_prices(struct srv_controller *controller)
+{
+    struct spot_round round = {controller->cluster, false};
+    struct syn_err err = {0};
+    size_t count = 0;
+
+    if (now_mono(controller) < controller->spot_due_ms)
+        return;
+    controller->spot_last_ms = now_mono(controller);
+    if (srv_market_spot(controller->server, spot_price, &round, &count, &err) < 0)
+        syn_log_err(SYN_LOG_WARN, "controller.spot", &err);
+    controller->spot_due_ms = count > 0 ? controller->spot_last_ms + SPOT_AGAIN_MS : INT64_MAX;
+    if (round.changed)
+        all_due(controller);
+}
+
 /* --- waiting ------------------------------------------------------------------------------- */
 
 static int64_t
@@ -685,7 +744,7 @@ wait_for_work(struct srv_controller *controller, int64_t deadline_ms, struct let
 
     (void)pthread_mutex_lock(&controller->lock);
     while (!controller->stop && controller->first == NULL && !controller->missed &&
-           syn_map_count(controller->poked) == 0) {
+           !controller->market && syn_map_count(controller->poked) == 0) {
         if (deadline_ms == INT64_MAX)
             (void)pthread_cond_wait(&controller->wake, &controller->lock);
         else if (pthread_cond_timedwait(&controller->wake, &controller->lock, &until) != 0)
@@ -696,6 +755,9 @@ wait_for_work(struct srv_controller *controller, int64_t deadline_ms, struct let
     controller->last = &controller->first;
     controller->letters = 0;
     *ret_missed = (struct missed){controller->missed, controller->rewatch};
+    if (controller->market)
+        spot_soon(controller);
+    controller->market = false;
     controller->missed = false;
     controller->rewatch = false;
     if (syn_map_count(controller->poked) > 0 && syn_map_new(NULL, &fresh, NULL) == SYN_OK) {
@@ -757,6 +819,7 @@ look_again(struct srv_controller *controller, bool watch)
     if (rc == SYN_OK) {
         syn_cluster_prices_watch(fresh, controller->server->prices);
         controller->cluster = fresh;
+        controller->spot_due_ms = 0;
         rc = begin_watching(controller, watch, &err);
     }
     if (rc == SYN_OK) {
@@ -802,11 +865,13 @@ run(void *arg)
             make_due(controller, id, 0);
         if (missed.events)
             look_again(controller, missed.watches);
+        look_at_prices(controller);
         decided_due(controller);
         run_due(controller);
         decided_due(controller);
         (void)pthread_mutex_unlock(&controller->looking);
         deadline = SYN_MIN(watch_nodes(controller), next_due(controller));
+        deadline = SYN_MIN(deadline, controller->spot_due_ms);
     }
 }
 

@@ -6,8 +6,7 @@
 
 #include "market_priv.h"
 
-#define HOUR_MS        INT64_C(3600000)
-#define REGION_UNNAMED "local"
+#define HOUR_MS INT64_C(3600000)
 
 static const char *const kinds[] = {
 #define SYN_KIND(symbol, name, text) name,
@@ -202,7 +201,6 @@ add_node(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_e
 {
     struct offer offer = {.supply = arg};
     const json_t *devices = json_object_get(syn_document_status(doc), "devices");
-    const char *cores = "";
     struct syn_node_view view;
     size_t i;
     json_t *device;
@@ -215,21 +213,18 @@ add_node(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_e
     if (view.state == SYN_NODE_LEFT || view.unschedulable)
         return SYN_OK;
     offer.provider = syn_json_str(syn_document_spec(doc), "provider", "");
-    make_word(view.region, REGION_UNNAMED, offer.region);
+    make_word(view.region, SYN_GOOD_REGION, offer.region);
     for (unsigned g = 0; rc == SYN_OK && g < view.gpus_count; g++)
         rc = add_processors(&offer, "gpu", view.gpus[g].model, view.gpus[g].count, err);
     json_array_foreach (devices, i, device) {
         const char *kind = syn_json_str(device, "kind", "");
 
-        if (syn_str_eq(kind, "cpu") && cores[0] == '\0')
-            cores = model_of(device);
-        else if (rc == SYN_OK && word_ok(kind) && !syn_str_eq(kind, "cpu") &&
-                 !syn_str_eq(kind, "gpu"))
+        if (rc == SYN_OK && word_ok(kind) && !syn_str_eq(kind, "cpu") && !syn_str_eq(kind, "gpu"))
             rc = add_processors(&offer, kind, model_of(device), 1, err);
     }
-    if (rc < 0 || cores[0] == '\0')
+    if (rc < 0 || view.cores[0] == '\0')
         return rc;
-    return add_processors(&offer, "cpu", cores, view.capacity.cpu_millicores / 1000, err);
+    return add_processors(&offer, "cpu", view.cores, view.capacity.cpu_millicores / 1000, err);
 }
 
 int

@@ -763,5 +763,7 @@ srv_market_run(struct syn_server *server, struct syn_http_req *req, market_attem
         *ret_order = SYN_TAKE(work.order);
     srv_market_work_fini(&work);
     srv_market_leave(server->market);
+    if (server->controller != NULL)
+        srv_controller_market(server->controller);
     return rc;
 }

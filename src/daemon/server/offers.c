@@ -127,6 +127,17 @@ set_plain(const struct offer_change *change, json_t *offer, struct syn_err *err)
     return rc;
 }
 
+static int
+set_floor(const struct offer_change *change, json_t *offer, struct syn_err *err)
+{
+    const json_t *given =
+        json_object_get(json_object_get(change->body, "offer"), "spot_floor_percent");
+
+    if (!json_is_integer(given))
+        return SYN_OK;
+    return syn_json_set_i64(offer, "spot_floor_percent", json_integer_value(given), err);
+}
+
 /* The machine's own provider says what it asks. */
 static int
 check_owner(const struct offer_change *change, const json_t *node, struct syn_err *err)
@@ -156,6 +167,8 @@ apply_offer(void *arg, json_t *node, struct syn_err *err)
     if (offer == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an offer");
     rc = set_plain(change, offer, err);
+    if (rc == SYN_OK)
+        rc = set_floor(change, offer, err);
     if (rc == SYN_OK)
         rc = set_models(change, node, offer, err);
     if (rc < 0)
@@ -421,6 +434,11 @@ static const struct syn_field offer_fields[] = {
      .kind = SYN_FIELD_MAP,
      .max = SYN_NODE_GPU_GROUPS_MAX,
      .help = "SYNOR for an hour of one GPU, by its model; a model that the node has"},
+    {.name = "spot_floor_percent",
+     .kind = SYN_FIELD_I64,
+     .min = 0,
+     .max = 100,
+     .help = "Spot work pays for processors no less than so much of their price; default 100"},
 };
 static const struct syn_schema offer_schema = SYN_SCHEMA("NodeOffer", offer_fields);
 

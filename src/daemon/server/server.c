@@ -451,11 +451,11 @@ syn_server_free(struct syn_server *server)
             continue;
     }
     server->http = syn_http_server_free(server->http);
-    server->controller = srv_controller_free(server->controller);
     server->sweeper = srv_sweeper_free(server->sweeper);
     if (server->market != NULL)
         srv_market_quiet(server->market);
-    server->pool = syn_pool_free(server->pool);
+    server->pool = syn_pool_free(server->pool); /* what runs there wakes the controller */
+    server->controller = srv_controller_free(server->controller);
     server->market = srv_market_free(server->market);
     server->streams = srv_streams_free(server->streams);
     server->follow = srv_follow_free(server->follow);

@@ -440,6 +440,11 @@ SYN_MUST int srv_market_new(struct syn_server *server, struct srv_market **ret,
                             struct syn_err *err);
 /** No more rounds of its timer. On the loop, before the pool goes. */
 void srv_market_quiet(struct srv_market *market);
+/** Call fn with what the market asks for an hour of each good that it knows ("gpu/h100/eu-west"),
+ * or -1 where it has no price. Blocks: while somebody trades. Returns 0; UNAVAILABLE; NOMEM. */
+typedef int (*srv_spot_fn)(void *arg, const char *good, int64_t hour, struct syn_err *err);
+SYN_MUST int srv_market_spot(struct syn_server *server, srv_spot_fn fn, void *arg,
+                             size_t *ret_count, struct syn_err *err);
 struct srv_market *srv_market_free(struct srv_market *market);
 
 /* --- controller (controller.c) ------------------------------------------------------------------
@@ -450,6 +455,8 @@ SYN_MUST int srv_controller_new(struct syn_server *server, struct srv_controller
 struct srv_controller *srv_controller_free(struct srv_controller *controller);
 /** Look at this job soon. Any thread. */
 void srv_controller_poke(struct srv_controller *controller, const char *job);
+/** The market has moved: spot prices are to be looked at. */
+void srv_controller_market(struct srv_controller *controller);
 struct syn_place_turn;
 /** The job's place in the queue. Blocks: while the controller is at work. Returns 0;
  *  SYN_PLACE_NONE: it does not wait; SYN_E_NOMEM. */

@@ -206,6 +206,14 @@ add_node(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_e
     return syn_cluster_put_node(arg, doc, err);
 }
 
+static int
+add_spot(void *arg, const char *good, int64_t hour, struct syn_err *err)
+{
+    bool changed;
+
+    return syn_cluster_set_spot(arg, good, hour, &changed, err);
+}
+
 /* "instance-on/NODE/ID": those whose run is not settled. All that hold something are among them. */
 struct reading {
     struct syn_server *server;
@@ -234,11 +242,16 @@ srv_cluster_read(struct syn_server *server, struct syn_cluster **ret_cluster, st
 {
     SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
     struct reading reading = {server, NULL};
+    size_t goods;
     int rc = syn_cluster_new(0, &cluster, err);
 
     reading.cluster = cluster;
     if (rc == SYN_OK)
         syn_cluster_prices_watch(cluster, server->prices);
+    if (rc == SYN_OK)
+        rc = srv_market_spot(server, add_spot, cluster, &goods, err);
+    if (rc == SYN_E_UNAVAILABLE) /* a closed market has no prices */
+        rc = SYN_OK;
     if (rc == SYN_OK)
         rc = srv_each(server, "node/", add_node, cluster, err);
     if (rc == SYN_OK)

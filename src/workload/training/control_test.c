@@ -402,6 +402,57 @@ test_giving_way(void **state)
     world_free(world);
 }
 
+/* The spot price rises above what it bids, and falls again. */
+static void
+test_outbid(void **state)
+{
+    struct world *world;
+    const json_t *spec, *terms;
+    struct syn_err err;
+    bool changed;
+
+    (void)state;
+    world = world_new("{\"source\":\"synor://code\",\"entry\":\"train.py\",\"max_budget\":\"10\","
+                      "\"spot\":true,\"max_price\":\"0.01\",\"notice_ms\":60000}");
+    for (unsigned i = 0; i < WORLD_NODES; i++)
+        world_price(world, i, 10);
+    assert_done(syn_cluster_set_spot(world->cluster, "cpu/x86/eu", 4000000, &changed, &err), &err);
+    world_step(world);
+    world_expect(world, "starting", "assigned");
+    spec = syn_document_spec(world_instance(world, 0));
+    terms = json_object_get(json_object_get(spec, "lease"), "terms");
+    assert_string_equal(syn_json_str(terms, "kind", ""), "spot");
+    assert_int_equal(syn_json_i64(terms, "notice_ms", 0), 60000);
+    assert_string_equal(
+        syn_json_str(syn_json_at(world_instance(world, 0), "spec.lease.price.cpu"), "price", ""),
+        "0.004");
+    assert_true(syn_json_i64(spec, "priority", 0) < 0);
+    world_report_all(world, "running", "running", -1);
+    world_step(world);
+    world_expect(world, "running", "running");
+    assert_done(syn_cluster_set_spot(world->cluster, "cpu/x86/eu", 15000000, &changed, &err), &err);
+    world_step(world);
+    world_expect(world, "stopping", "outbid");
+    spec = syn_document_spec(world_instance(world, 0));
+    assert_int_equal(syn_json_i64(spec, "stop_grace_ms", 0), 60000);
+    assert_string_equal(syn_json_str(spec, "stop_reason", ""), "outbid");
+    /* What was told to go goes, whatever the price does now. */
+    assert_done(syn_cluster_set_spot(world->cluster, "cpu/x86/eu", 4000000, &changed, &err), &err);
+    world_step(world);
+    world_expect(world, "stopping", "outbid");
+    assert_done(syn_cluster_set_spot(world->cluster, "cpu/x86/eu", 15000000, &changed, &err), &err);
+    world_report(world, world_instance(world, 0), "exited", "stopped", 143);
+    world_step(world);
+    world_expect(world, "pending", "outbid");
+    assert_int_equal(world_events(world, "outbid"), 1);
+    assert_done(syn_cluster_set_spot(world->cluster, "cpu/x86/eu", 5000000, &changed, &err), &err);
+    world_step(world);
+    world_expect(world, "starting", "assigned");
+    assert_int_equal(syn_json_i64(status_of(world), "attempt", 0), 2);
+    assert_int_equal(syn_json_i64(status_of(world), "retries", -1), 0);
+    world_free(world);
+}
+
 /* What ends well, or was failing already, while it should give way, has ended. */
 static void
 test_ends_that_come_before_giving_way(void **state)
@@ -721,6 +772,7 @@ main(void)
         cmocka_unit_test(test_a_lost_node_restarts_from_the_checkpoint),
         cmocka_unit_test(test_giving_way),
         cmocka_unit_test(test_ends_that_come_before_giving_way),
+        cmocka_unit_test(test_outbid),
         cmocka_unit_test(test_a_reboot_of_the_only_node),
         cmocka_unit_test(test_nothing_starts_beside_a_live_rank),
         cmocka_unit_test(test_losses_are_bounded),

@@ -83,7 +83,8 @@ struct syn_node_view {
     struct syn_amounts capacity;
     struct syn_amounts used;
     struct syn_node_prices prices;
-    struct syn_node_prices spot; /* what spot work pays: of processors what the market asks */
+    struct syn_node_prices spot; /* what spot work pays */
+    int64_t spot_floor_percent;  /* of the node's prices of processors: spot work pays no less */
     struct syn_gpu_group gpus[SYN_NODE_GPU_GROUPS_MAX];
     unsigned gpus_count;
     uint32_t sandboxes;     /* SYN_BIT(enum syn_isolation) of each ready one */
@@ -116,9 +117,9 @@ void syn_node_view_price(struct syn_node_view *node, const struct syn_pricebook 
 /** The good that the node's cores are (`model` NULL), or its cards of `model`, into
  *  out[SYN_GOOD_MAX]. False, and "", for what has no name. */
 bool syn_node_view_good(const struct syn_node_view *node, const char *model, char *out);
-/** Spot work pays what everybody pays. */
+/** Spot work pays for processors what the node's floor says: the market knows of no price. */
 void syn_node_view_unspot(struct syn_node_view *node);
-/** Spot work pays `hour` for the good, where that is less than the node asks; else what it asks. */
+/** Spot work pays `hour` for the good, but no less than the floor and no more than everybody. */
 void syn_node_view_spot(struct syn_node_view *node, const char *good, int64_t hour);
 /** Read an instance document of any workload kind. */
 SYN_MUST int syn_instance_view_read(const json_t *doc, struct syn_instance_view *ret,
