@@ -369,6 +369,28 @@ test_lines(void **state)
     syn_fleet_free(fleet);
 }
 
+/* What a lost node ran is placed elsewhere, where another has waited to be with it. */
+static void
+test_lose_and_follow(void **state)
+{
+    struct syn_fleet *fleet = fleet_make();
+    struct syn_fleet_request follows = ask_cpu(1, 4), first = ask_cpu(2, 1);
+    struct syn_err err;
+    uint32_t number = add(fleet, "n1", 2, 0, 0);
+
+    (void)state;
+    assert_done(syn_fleet_word(fleet, "blue", &follows.ask.with, &err), &err);
+    first.ask.group = follows.ask.with;
+    assert_int_equal(submit(fleet, &first), SYN_OK);
+    (void)add(fleet, "n2", 8, 0, 0);
+    assert_int_equal(submit(fleet, &follows), SYN_FLEET_FULL);
+    assert_done(syn_fleet_settle(fleet, &err), &err);
+    assert_int_equal(effects(fleet, SYN_FLEET_PLACED, 1), 0);
+    assert_done(syn_fleet_lose(fleet, number, &err), &err);
+    assert_int_equal(effects(fleet, SYN_FLEET_PLACED, 1), 1);
+    syn_fleet_free(fleet);
+}
+
 /* Ten thousand wait; each of as many ends looks at the first of them only. Looking at all took half
  * a minute. */
 static void
@@ -612,6 +634,7 @@ main(void)
         cmocka_unit_test(test_lose_and_evict),
         cmocka_unit_test(test_fair_share),
         cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_lose_and_follow),
         cmocka_unit_test(test_long_queue),
         cmocka_unit_test(test_explain),
         cmocka_unit_test(test_explain_gang),
