@@ -396,7 +396,7 @@ test_lose_and_follow(void **state)
 static void
 test_long_queue(void **state)
 {
-    enum { WAITING = 10000 };
+    enum { WAITING = 10000, KINDS = 7, LOOKS_MAX = 2 * KINDS };
     struct syn_fleet *fleet = fleet_make();
     struct syn_fleet_request request = ask_part(0, SYN_FLEET_CARDS, 1);
     struct syn_fleet_totals totals;
@@ -405,14 +405,14 @@ test_long_queue(void **state)
     (void)state;
     (void)add(fleet, "n1", 64, 8, 0);
     for (; request.key < WAITING; request.key++) {
-        request.ask.need[SYN_FLEET_CPU] = 1000 + (int64_t)request.key % 7;
+        request.ask.need[SYN_FLEET_CPU] = 1000 + (int64_t)request.key % KINDS;
         (void)submit(fleet, &request);
     }
     for (; key < WAITING; key++) {
         uint64_t looked = fleet->decisions;
 
         end(fleet, key);
-        if (fleet->decisions - looked > 2 * 7)
+        if (fleet->decisions - looked > LOOKS_MAX)
             fail_msg("end %llu: %llu looks", (unsigned long long)key,
                      (unsigned long long)(fleet->decisions - looked));
         (void)effects(fleet, SYN_FLEET_PLACED, 0);
