@@ -494,7 +494,8 @@ static int
 scenario(void *arg, struct syn_err *err)
 {
     static const char pods[] =
-        POD_HEAD "a,1000,1024,1,1000,,0,7200,\nb,1000,1024,1,500,T4,10,20000,\n";
+        POD_HEAD "a,1000,1024,1,1000,,0,7200,\nb,1000,1024,1,500,T4,10,20000,\n"
+                 "vast,1000,99999,0,0,,0,60,\n";
     SYN_SCOPED(syn_sim_free_scope) struct syn_sim *sim = NULL;
     SYN_BUF(plot);
     SYN_JSON(report);
@@ -512,6 +513,7 @@ test_memory(void **state)
 
     (void)state;
     options.spot = true;
+    options.notice_ms = 60000;
     options.mtbf_ms = INT64_C(10) * 3600000;
     assert_true(syn_test_sweep_alloc(scenario, &options) > 20);
 }
