@@ -1,6 +1,6 @@
 /* How fast the placement core decides, and how well beside a scan of all nodes.
  *
- *     bench_placementrate NODES_CSV PODS_CSV [rates|scan|gang] [COPIES] [SEED]
+ *     bench_placementrate NODES_CSV PODS_CSV [rates|scan|gang|queue] [COPIES] [SEED]
  *
  * The node list is taken COPIES times (1, 8 and 82 for 1.2k, 9.7k and 99k nodes); pods are drawn
  * from the pod list until they ask for 130 % of the cards, or CALLS_MAX were. One line of JSON. */
@@ -12,9 +12,12 @@
 
 #include "bench_file.h"
 
-#define CALLS_MAX  1000000
-#define GANG       1024
-#define COPIES_MAX 1000
+#define CALLS_MAX     1000000
+#define QUEUE_WAITING 10000
+#define QUEUE_ENDS    2000
+#define QUEUE_CALLS   2000000
+#define GANG          1024
+#define COPIES_MAX    1000
 
 struct run {
     struct syn_fleet *fleet;
@@ -196,6 +199,45 @@ gang(struct run *run, struct syn_err *err)
     return rc;
 }
 
+/* Submit pods until so many wait, then end what runs, the oldest first, and submit as many. */
+static int
+queue(struct run *run, struct syn_err *err)
+{
+    SYN_SCOPED(syn_free_scope) uint64_t *running = syn_calloc(QUEUE_CALLS, sizeof(*running));
+    struct syn_fleet_totals totals = {0};
+    size_t first = 0, last = 0;
+    double start = 0;
+    int rc = SYN_OK, ends = 0;
+
+    if (!running)
+        return SYN_FAIL(err, SYN_E_NOMEM, "timing: out of memory");
+    for (uint64_t key = 0; key < QUEUE_CALLS && ends < QUEUE_ENDS && rc >= 0; key++) {
+        struct syn_fleet_request request = {.key = key, .members = 1};
+        struct syn_fleet_effect effect;
+
+        request.ask = run->asks[draw(&run->random) % run->count];
+        rc = syn_fleet_submit(run->fleet, &request, err);
+        if (start == 0 && key % 1000 == 0) {
+            syn_fleet_total(run->fleet, &totals);
+            if (totals.pending >= QUEUE_WAITING)
+                start = clock_us(CLOCK_THREAD_CPUTIME_ID);
+        }
+        if (start > 0 && rc >= 0 && first < last) {
+            rc = syn_fleet_end(run->fleet, running[first++], err);
+            ends++;
+        }
+        while (syn_fleet_next(run->fleet, &effect))
+            if (effect.type == SYN_FLEET_PLACED)
+                running[last++] = effect.key;
+    }
+    if (rc < 0 || ends < QUEUE_ENDS)
+        return rc < 0 ? rc : SYN_FAIL(err, SYN_E_INVALID, "the queue does not fill");
+    start = clock_us(CLOCK_THREAD_CPUTIME_ID) - start;
+    (void)printf("{\"nodes\": %u, \"waiting\": %u, \"us\": %.2f}\n", totals.nodes, totals.pending,
+                 start / QUEUE_ENDS);
+    return SYN_OK;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -206,13 +248,15 @@ main(int argc, char **argv)
     int rc;
 
     if (argc < 3 || argc > 6 ||
-        (!syn_str_eq(what, "rates") && !syn_str_eq(what, "scan") && !syn_str_eq(what, "gang")) ||
+        (!syn_str_eq(what, "rates") && !syn_str_eq(what, "scan") && !syn_str_eq(what, "gang") &&
+         !syn_str_eq(what, "queue")) ||
         (argc > 4 && syn_parse_u64(argv[4], 1, COPIES_MAX, "COPIES", &run.copies, &err) < 0) ||
         (argc > 5 && syn_parse_u64(argv[5], 1, UINT64_MAX, "SEED", &run.random, &err) < 0)) {
-        (void)fputs("usage: bench_placementrate NODES_CSV PODS_CSV [rates|scan|gang] [COPIES] "
-                    "[SEED]\n"
-                    "       COPIES from 1 to 1000, SEED from 1\n",
-                    stderr);
+        (void)fputs(
+            "usage: bench_placementrate NODES_CSV PODS_CSV [rates|scan|gang|queue] [COPIES] "
+            "[SEED]\n"
+            "       COPIES from 1 to 1000, SEED from 1\n",
+            stderr);
         return 2;
     }
     options.scan = syn_str_eq(what, "scan");
@@ -220,7 +264,9 @@ main(int argc, char **argv)
     if (rc == SYN_OK)
         rc = read_lists(&run, argv[1], argv[2], &err);
     if (rc == SYN_OK)
-        rc = syn_str_eq(what, "gang") ? gang(&run, &err) : rates(&run, &err);
+        rc = syn_str_eq(what, "gang")    ? gang(&run, &err)
+             : syn_str_eq(what, "queue") ? queue(&run, &err)
+                                         : rates(&run, &err);
     syn_fleet_free(run.fleet);
     syn_free(run.asks);
     if (rc < 0)

@@ -276,7 +276,6 @@ commit(struct syn_fleet *fleet, const struct deed *deed, enum syn_fleet_cause ca
         if (fleet->requests.items[at].state == STATE_RUNNING) {
             run_stopped(fleet, &fleet->requests.items[at]);
             queue_put(fleet, at, SYN_FLEET_CAUSE_ROOM);
-            fleet->settled = false;
         }
     }
     return SYN_OK;
@@ -376,6 +375,7 @@ mend(struct syn_fleet *fleet, uint32_t at, uint32_t number, struct deed *deed, s
     deed->placed.count = 0;
     deed->taken.count = 0;
     take_lost(fleet, at, number, deed);
+    fleet->moves++;
     rc = run_place(fleet, at, err);
     if (rc == SYN_OK) {
         request->started_ms = started_ms;
@@ -390,7 +390,6 @@ mend(struct syn_fleet *fleet, uint32_t at, uint32_t number, struct deed *deed, s
     fleet->gain += deed->taken.count > 0;
     run_stopped(fleet, request);
     queue_put(fleet, at, SYN_FLEET_CAUSE_ROOM);
-    fleet->settled = false;
     request->full = 0; /* what is kept for others, or evicting them, was not tried */
     return rc < 0 ? rc : SYN_OK;
 }

@@ -298,6 +298,9 @@ struct syn_fleet {
     uint64_t moves; /* changes when one of a group is somewhere else: requests tied to it may fit */
     uint64_t decisions;
     uint64_t sequence;
+    uint64_t sized;        /* changes when the fleet's capacity does */
+    uint64_t settled_gain; /* gain and moves when all that waits was last looked at */
+    uint64_t settled_moves;
 
     struct syn_map *words; /* text -> number */
     LIST(char *) texts;
@@ -332,6 +335,7 @@ struct syn_fleet {
     uint32_t caches_count;
 
     bool mix_given;
+    bool settled;       /* all that waits was looked at, and nothing went wrong */
     uint64_t mix_due;   /* weight at which the mix is looked at again */
     uint64_t mix_total; /* weight of all shapes */
     int64_t mix_ratio; /* thousandths of cards that the mix asks for a millicore, times RATIO_ONE */
@@ -344,15 +348,11 @@ struct syn_fleet {
     struct table keys;
     struct table groups; /* (group, scope, domain) -> count */
     LIST(struct account) accounts;
-    uint64_t sized; /* changes when the fleet's capacity does */
     LIST(struct line) lines;
-    uint32_t line_free;
     struct table line_hashes;
     LIST(uint32_t) standing; /* the lines that somebody stands in */
-    uint32_t waiting;        /* requests in them */
-    uint64_t settled_gain;   /* gain and moves when all that waits was last looked at */
-    uint64_t settled_moves;
-    bool settled; /* it was, and nothing went wrong */
+    uint32_t line_free;
+    uint32_t waiting; /* requests in them */
     uint32_t running;
     uint32_t holder;       /* the request that nodes are kept for, or NONE */
     int64_t hold_start_ms; /* when it may start; -1: not known */

@@ -504,6 +504,7 @@ begin(struct life *life, uint64_t seed, bool scan)
 static void
 step_submit(struct life *life)
 {
+    const struct shadow_request *alike;
     struct shadow_request *request;
     struct syn_err err;
     int key = below(life, KEYS), rc;
@@ -527,6 +528,13 @@ step_submit(struct life *life)
     request->asked.priority = below(life, 3);
     request->asked.runs_ms = below(life, 2) ? 100 * below(life, 20) : 0;
     random_ask(life, &request->asked.ask);
+    alike = &life->requests[below(life, KEYS)];
+    if (alike->known && alike != request && below(life, 3) == 0) {
+        /* They stand in one line, if they wait. */
+        request->asked.ask = alike->asked.ask;
+        request->asked.members = alike->asked.members;
+        request->asked.priority = alike->asked.priority;
+    }
     rc = syn_fleet_submit(life->fleet, &request->asked, &err);
     if (rc < 0)
         fail_msg("seed %llu: %s", (unsigned long long)life->seed, err.msg);

@@ -369,12 +369,34 @@ test_lines(void **state)
     syn_fleet_free(fleet);
 }
 
+/* What a lost node ran is placed elsewhere, where another has waited to be with it. */
+static void
+test_lose_and_follow(void **state)
+{
+    struct syn_fleet *fleet = fleet_make();
+    struct syn_fleet_request follows = ask_cpu(1, 4), first = ask_cpu(2, 1);
+    struct syn_err err;
+    uint32_t number = add(fleet, "n1", 2, 0, 0);
+
+    (void)state;
+    assert_done(syn_fleet_word(fleet, "blue", &follows.ask.with, &err), &err);
+    first.ask.group = follows.ask.with;
+    assert_int_equal(submit(fleet, &first), SYN_OK);
+    (void)add(fleet, "n2", 8, 0, 0);
+    assert_int_equal(submit(fleet, &follows), SYN_FLEET_FULL);
+    assert_done(syn_fleet_settle(fleet, &err), &err);
+    assert_int_equal(effects(fleet, SYN_FLEET_PLACED, 1), 0);
+    assert_done(syn_fleet_lose(fleet, number, &err), &err);
+    assert_int_equal(effects(fleet, SYN_FLEET_PLACED, 1), 1);
+    syn_fleet_free(fleet);
+}
+
 /* Ten thousand wait; each of as many ends looks at the first of them only. Looking at all took half
  * a minute. */
 static void
 test_long_queue(void **state)
 {
-    enum { WAITING = 10000 };
+    enum { WAITING = 10000, KINDS = 7, LOOKS_MAX = 2 * KINDS };
     struct syn_fleet *fleet = fleet_make();
     struct syn_fleet_request request = ask_part(0, SYN_FLEET_CARDS, 1);
     struct syn_fleet_totals totals;
@@ -383,14 +405,14 @@ test_long_queue(void **state)
     (void)state;
     (void)add(fleet, "n1", 64, 8, 0);
     for (; request.key < WAITING; request.key++) {
-        request.ask.need[SYN_FLEET_CPU] = 1000 + (int64_t)request.key % 7;
+        request.ask.need[SYN_FLEET_CPU] = 1000 + (int64_t)request.key % KINDS;
         (void)submit(fleet, &request);
     }
     for (; key < WAITING; key++) {
         uint64_t looked = fleet->decisions;
 
         end(fleet, key);
-        if (fleet->decisions - looked > 2 * 7)
+        if (fleet->decisions - looked > LOOKS_MAX)
             fail_msg("end %llu: %llu looks", (unsigned long long)key,
                      (unsigned long long)(fleet->decisions - looked));
         (void)effects(fleet, SYN_FLEET_PLACED, 0);
@@ -612,6 +634,7 @@ main(void)
         cmocka_unit_test(test_lose_and_evict),
         cmocka_unit_test(test_fair_share),
         cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_lose_and_follow),
         cmocka_unit_test(test_long_queue),
         cmocka_unit_test(test_explain),
         cmocka_unit_test(test_explain_gang),

@@ -339,7 +339,7 @@ test_policies(void **state)
         json_decref(report);
         options.spot = false;
     }
-    print_message("joules %g, %g; paid a run %g, %g\n", joules[0], joules[1], paid[0], paid[1]);
+    print_message("# joules %g, %g; paid a run %g, %g\n", joules[0], joules[1], paid[0], paid[1]);
     assert_true(joules[1] < joules[0] * 0.95);
     assert_true(paid[1] < paid[0] * 0.95);
 }
@@ -365,6 +365,7 @@ test_bad_text(void **state)
         {NODE_HEAD "n1,4,1,0,\n\r\nn1,4,1,0,\n", POD_HEAD, "nodes:4: sn: node 'n1' is there"},
         {NODE_HEAD "n1,4,1\n", POD_HEAD, "nodes:2: fewer than the 5 fields"},
         {NODE_HEAD "n1,4,1,0,,\n", POD_HEAD, "nodes:2: more than the 5 fields"},
+        {NODE_HEAD "n\xd7,4,1,0,\n", POD_HEAD, "nodes:2: sn: not UTF-8"},
         {NODE_HEAD "\"n1,4,1,0,\n", POD_HEAD, "nodes:2: a quote that nothing closes"},
         {NODE_HEAD "\"n1\"1,4,1,0,\n", POD_HEAD, "nodes:2: text behind a quoted field"},
         {NODE_HEAD "n\0011,4,1,0,\n", POD_HEAD, "nodes:2: control character 1"},
@@ -493,7 +494,8 @@ static int
 scenario(void *arg, struct syn_err *err)
 {
     static const char pods[] =
-        POD_HEAD "a,1000,1024,1,1000,,0,7200,\nb,1000,1024,1,500,T4,10,20000,\n";
+        POD_HEAD "a,1000,1024,1,1000,,0,7200,\nb,1000,1024,1,500,T4,10,20000,\n"
+                 "vast,1000,99999,0,0,,0,60,\n";
     SYN_SCOPED(syn_sim_free_scope) struct syn_sim *sim = NULL;
     SYN_BUF(plot);
     SYN_JSON(report);
@@ -511,6 +513,7 @@ test_memory(void **state)
 
     (void)state;
     options.spot = true;
+    options.notice_ms = 60000;
     options.mtbf_ms = INT64_C(10) * 3600000;
     assert_true(syn_test_sweep_alloc(scenario, &options) > 20);
 }

@@ -156,6 +156,9 @@ read_row(struct table *table, bool *ret, struct syn_err *err)
             if (table->places[i] == place)
                 (void)syn_str_copy(table->values[i], FIELD_MAX, field);
     }
+    for (unsigned i = 0; i < table->count; i++)
+        if (!syn_utf8_ok(table->values[i], strlen(table->values[i])))
+            return bad(table, i, err, "not UTF-8");
     *ret = true;
     return SYN_OK;
 }
