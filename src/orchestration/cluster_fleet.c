@@ -16,7 +16,8 @@
 #include <synor/base/str.h>
 
 #define KEY_TEXT  24
-#define KINDS_MAX 8192 /* of nodes, and eight a node: prices that came and went; then begin anew */
+#define KINDS_MAX 8192 /* of nodes, and eight a node: prices that came and went; then begin anew \
+                        */
 
 /* ---- keys ---- */
 

@@ -201,6 +201,7 @@ env_platform(const struct rank *rank, json_t *env, struct syn_err *err)
         {"TMPDIR", SYN_TRAINING_DIR_SCRATCH},
         {"SYNOR_HYPERPARAMETERS", SYN_TRAINING_HYPERPARAMETERS},
         {"SYNOR_PROGRESS", SYN_TRAINING_PROGRESS},
+        {"SYNOR_NOTICE", SYN_TRAINING_NOTICE},
         {"PYTHONUNBUFFERED", "1"},
         {"PATH", host ? "/usr/local/bin:/usr/bin:/bin" : NULL}, /* an image knows its own */
     };

@@ -14,6 +14,7 @@
 #define SYN_TRAINING_DIR_SCRATCH     "/synor/scratch"
 #define SYN_TRAINING_HYPERPARAMETERS SYN_TRAINING_DIR_CONFIG "/hyperparameters.json"
 #define SYN_TRAINING_PROGRESS        SYN_TRAINING_DIR_SCRATCH "/progress.jsonl"
+#define SYN_TRAINING_NOTICE          SYN_TRAINING_DIR_SCRATCH "/notice.json"
 /** The interface of the ranks' own network inside a sandbox. */
 #define SYN_TRAINING_INTERFACE "eth0"
 
