@@ -339,7 +339,7 @@ struct syn_fleet_totals {
     uint32_t buckets; /* of the index */
 };
 void syn_fleet_total(const struct syn_fleet *fleet, struct syn_fleet_totals *ret);
-/** How many kinds of node it has ever known: every price and label counts, and none is forgotten. */
+/** Kinds of node that it has ever known: every price and label makes one, none is forgotten. */
 size_t syn_fleet_kinds(const struct syn_fleet *fleet);
 
 #endif
