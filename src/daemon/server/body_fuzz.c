@@ -79,7 +79,7 @@ try_market(const json_t *given)
 {
     const char *text = syn_json_str(given, "class", "");
     struct market_class_name class;
-    char again[4 * MARKET_WORD_MAX];
+    char again[4 * MARKET_WORD_MAX + 8];
     char id[MARKET_ORDER_ID_MAX];
     uint64_t number, same = 0;
 

@@ -184,7 +184,7 @@ srv_market_doc(struct market_work *work, const struct market_touch *touch, json_
     paid = syn_json_i64(status, "traded", 0) > 0 ? syn_document_amount(status, "paid") : 0;
     rc = set_spec(doc, touch, traded, err);
     traded += touch->traded;
-    paid += touch->paid;
+    paid = SYN_MIN(paid, SYN_AMOUNT_MAX - touch->paid) + touch->paid; /* more cannot be told */
     held = rests && view.side == SYN_BUY ? view.price * view.qty : 0;
     if (rc == SYN_OK)
         rc = set_state(doc, touch, rests, traded, err);

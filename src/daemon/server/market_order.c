@@ -537,12 +537,17 @@ list_orders(struct syn_http_req *req, void *ctx, struct syn_err *err)
     struct listing listing = {ctx, syn_json_str(query, "state", NULL),
                               syn_json_str(query, "class", NULL)};
     bool all = syn_json_bool(query, "all", false);
+    bool open = listing.state != NULL && syn_str_eq(listing.state, "open");
     char prefix[SRV_KEY_MAX];
 
     if (all && !who->is_operator)
         return SYN_FAIL(err, SYN_E_FORBIDDEN, "all: only an operator sees everybody's orders");
-    (void)srv_key(prefix, "order-of", who->account, "");
-    return srv_reply_list(ctx, req, all ? "order/" : prefix, true, list_item, &listing, err);
+    /* Of the open ones there is a list of its own: most orders have ended. */
+    if (all)
+        (void)snprintf(prefix, sizeof(prefix), "%s", open ? "order-open/" : "order/");
+    else
+        (void)srv_key(prefix, open ? "order-open" : "order-of", who->account, "");
+    return srv_reply_list(ctx, req, prefix, true, list_item, &listing, err);
 }
 
 /* --- table ------------------------------------------------------------------------------------ */

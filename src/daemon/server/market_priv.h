@@ -138,7 +138,7 @@ typedef int (*market_attempt_fn)(struct market_work *work, void *arg, struct syn
  * Without `req` nobody is answered. An attempt that fails leaves what it applied before, which is
  * only money and capacity that go out again.
  * Owner: *ret_order (may be NULL) is the document of the order that the change was about.
- * Returns 0; SRV_REPLAYED; UNAVAILABLE; the attempt's error.
+ * Returns 0; SRV_REPLAYED; UNAVAILABLE; the attempt's condition (> 1) or error.
  */
 SYN_MUST int srv_market_run(struct syn_server *server, struct syn_http_req *req,
                             market_attempt_fn attempt, void *arg, json_t **ret_order,

@@ -261,11 +261,10 @@ orders_end_when_their_time_is_up(void **state)
 {
     char id[MARKET_ORDER_ID_MAX];
     struct fair fair;
-    SYN_JSON(doc);
 
     fair_open(&fair, *state);
-    assert_int_equal(place(fair.ann, "buy", 5, "0.01", ",'ttl_ms':300", id), SYN_OK);
-    assert_int_equal(place(fair.seller, "sell", 5, "0.5", ",'ttl_ms':300", NULL), SYN_OK);
+    assert_int_equal(place(fair.ann, "buy", 5, "0.01", ",'ttl_ms':1500", id), SYN_OK);
+    assert_int_equal(place(fair.seller, "sell", 5, "0.5", ",'ttl_ms':1500", NULL), SYN_OK);
     assert_int_equal(balance_of(fair.ann, "me", "held"), 50 * MILLI);
     for (int i = 0; i < 500 && balance_of(fair.ann, "me", "held") != 0; i++)
         (void)usleep(20000); /* nobody asks anything of the market: its own timer ends them */

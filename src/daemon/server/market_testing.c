@@ -192,7 +192,7 @@ check_market(struct house *house)
 {
     struct srv_market *market = house->server->market;
     const struct syn_exchange *exchange;
-    int64_t balance = 0, held = 0;
+    int64_t balance = 0, held = 0, open = 0, resting = 0;
     struct syn_err err;
 
     assert_done(srv_market_enter(market, &err), &err);
@@ -212,8 +212,12 @@ check_market(struct house *house)
             assert_true(units.free == 0 || issued == 0);
         }
     }
+    for (uint32_t class = 0; class < syn_exchange_classes(exchange); class ++)
+        resting += syn_books_resting(syn_exchange_books(exchange), class);
     assert_done(srv_each(house->server, "escrow-of/", add_held, &held, &err), &err);
     assert_int_equal(held, balance);
+    assert_done(syn_store_count(house->server->store, "order-open/", &open, &err), &err);
+    assert_int_equal(open, resting);
     assert_done(srv_each(house->server, "order/", check_order,
                          (void *)(uintptr_t)syn_exchange_books(exchange), &err),
                 &err);

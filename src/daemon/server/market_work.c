@@ -30,6 +30,11 @@
 
 #define MARK_KEY "market-mark"
 
+/* An order's document and lists, what its account holds, what was issued, the account's part of the
+ * ledger's transaction; and what there is once. */
+static_assert(MARKET_CHUNK * (2 + 1 + 1 + 3) + 16 <= SYN_STORE_OPS_MAX, "a chunk fits");
+static_assert(MARKET_CHUNK + 2 <= SYN_LEDGER_ENTRIES_MAX, "so does its money");
+
 void
 srv_market_work_init(struct market_work *work, struct srv_market *market)
 {
@@ -456,16 +461,23 @@ first_of(const struct chunk *chunk, size_t i, bool class_too)
     return true;
 }
 
+/* The document, the account's list of all, and that of those that are open. */
 static int
 put_order(struct srv_txn *txn, const json_t *doc, struct syn_err *err)
 {
-    const char *id = syn_document_id(doc);
+    const char *id = syn_document_id(doc), *account = syn_json_str(doc, "account", "");
+    bool open = syn_str_eq(syn_document_state(doc), "open");
+    bool fresh = syn_json_i64(doc, "revision", 0) == 0;
     char key[SRV_KEY_MAX];
     int rc = srv_txn_put(txn, srv_key(key, "order", id, NULL), doc, err);
 
-    if (rc == SYN_OK && syn_json_i64(doc, "revision", 0) == 0)
-        rc = srv_txn_put_text(txn, srv_key(key, "order-of", syn_json_str(doc, "account", ""), id),
-                              id, err);
+    if (rc == SYN_OK && fresh)
+        rc = srv_txn_put_text(txn, srv_key(key, "order-of", account, id), id, err);
+    (void)srv_key(key, "order-open", account, id);
+    if (rc == SYN_OK && open && fresh)
+        rc = srv_txn_put_text(txn, key, id, err);
+    if (rc == SYN_OK && !open && !fresh)
+        rc = srv_txn_delete(txn, key, err);
     return rc;
 }
 
