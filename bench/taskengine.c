@@ -13,6 +13,7 @@
 enum {
     ROUNDS = 11,
     DECISIONS = 100000, /* a round */
+    REPLAYED = 5000,   /* calls of a graph */
     TENSORS = 64,
     CANDIDATES = 8,
     FLAT_TASKS = 200000, /* a round of the cost of priorities */
@@ -101,17 +102,23 @@ static const struct syn_kernel nothing = {.name = "nothing",
                                           .impls = impls,
                                           .work = little_work};
 
+static struct syn_task_call
+nth_call(struct syn_tensor **tensors, unsigned i)
+{
+    unsigned c = i % TENSORS;
+
+    return (struct syn_task_call){
+        .kernel = &nothing,
+        .tensors = {tensors[(c + 7) % TENSORS], tensors[(c + 19) % TENSORS], tensors[c]},
+        .pieces = SYN_PIECES_ONE};
+}
+
 static void
 submit_calls(struct syn_engine *engine, struct syn_tensor **tensors, unsigned count)
 {
-    struct syn_task_call call = {.kernel = &nothing, .pieces = SYN_PIECES_ONE};
-
     for (unsigned i = 0; i < count; i++) {
-        unsigned c = i % TENSORS;
+        struct syn_task_call call = nth_call(tensors, i);
 
-        call.tensors[0] = tensors[(c + 7) % TENSORS];
-        call.tensors[1] = tensors[(c + 19) % TENSORS];
-        call.tensors[2] = tensors[c];
         must(syn_engine_submit(engine, &call, NULL, &error));
     }
 }
@@ -126,16 +133,15 @@ decide(struct syn_engine *engine, struct syn_tensor **tensors)
     return (cpu_s() - begun) * 1e9 / DECISIONS;
 }
 
-static void
-measure_decision(void)
+static struct syn_engine *
+open_candidates(const char *strategy, struct syn_tensor **tensors)
 {
     const struct syn_engine_options options = {
         .modelled = "h100-sxm,h100-sxm,rtx-4090,rtx-4090,mi300x,mi300x,l40s",
+        .strategy = strategy,
         .runtime = {.workers = 1},
     };
     const struct syn_shape shape = {.dtype = SYN_DTYPE_FP32, .dims = 1, .sizes = {1024}};
-    struct syn_tensor *tensors[TENSORS];
-    double ns[ROUNDS];
     struct syn_engine *engine;
 
     must(syn_engine_open(&options, &engine, &error));
@@ -149,12 +155,28 @@ measure_decision(void)
         memset(data, 0, 4096);
         syn_engine_unmap(engine, tensors[i]);
     }
-    (void)decide(engine, tensors);
-    for (unsigned i = 0; i < ROUNDS; i++)
-        ns[i] = decide(engine, tensors);
+    return engine;
+}
+
+static void
+close_candidates(struct syn_engine *engine, struct syn_tensor **tensors)
+{
     for (unsigned i = 0; i < TENSORS; i++)
         must(syn_tensor_free(tensors[i], &error));
     engine = syn_engine_close(engine);
+}
+
+static void
+measure_decision(void)
+{
+    struct syn_tensor *tensors[TENSORS];
+    struct syn_engine *engine = open_candidates(NULL, tensors);
+    double ns[ROUNDS];
+
+    (void)decide(engine, tensors);
+    for (unsigned i = 0; i < ROUNDS; i++)
+        ns[i] = decide(engine, tensors);
+    close_candidates(engine, tensors);
     {
         double ours = median(ns, ROUNDS);
 
@@ -162,6 +184,65 @@ measure_decision(void)
             "decision_ns\t%.0f\tns of CPU a task\tStarPU dmda (published)\t4750\t%.3f\t0.063\t%s\n",
             ours, ours / 4750, ours <= 300 ? "ok" : "short");
     }
+}
+
+/* ---- the same calls, captured ---- */
+
+static double
+replay(struct syn_engine_graph *graph)
+{
+    double begun = cpu_s();
+
+    must(syn_engine_graph_run(graph, &error));
+    return (cpu_s() - begun) * 1e9 / REPLAYED;
+}
+
+static double
+submitted(struct syn_engine *engine, struct syn_tensor **tensors)
+{
+    double begun = cpu_s();
+
+    submit_calls(engine, tensors, REPLAYED);
+    must(syn_engine_wait(engine, &error));
+    return (cpu_s() - begun) * 1e9 / REPLAYED;
+}
+
+/* Beside the same calls submitted, in turns. With a strategy that plans, its plan is in it. */
+static void
+measure_replay_by(const char *strategy, const char *name)
+{
+    struct syn_tensor *tensors[TENSORS];
+    struct syn_engine *engine = open_candidates(strategy, tensors);
+    struct syn_engine_graph *graph;
+    double ns[ROUNDS], beside[ROUNDS];
+
+    must(syn_engine_graph_new(engine, &graph, &error));
+    for (unsigned i = 0; i < REPLAYED; i++) {
+        const struct syn_engine_step step = {.call = nth_call(tensors, i)};
+
+        must(syn_engine_graph_add(graph, &step, &error));
+    }
+    (void)replay(graph);
+    (void)submitted(engine, tensors);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        ns[i] = replay(graph);
+        beside[i] = submitted(engine, tensors);
+    }
+    graph = syn_engine_graph_free(graph);
+    close_candidates(engine, tensors);
+    {
+        double ours = median(ns, ROUNDS), theirs = median(beside, ROUNDS);
+
+        printf("%s\t%.0f\tns of CPU a call\tthe same calls submitted\t%.0f\t%.3f\t1.000\t%s\n",
+               name, ours, theirs, ours / theirs, ours <= theirs ? "ok" : "short");
+    }
+}
+
+static void
+measure_replay(void)
+{
+    measure_replay_by("dmda", "replay_ns");
+    measure_replay_by("heft", "replay_planned_ns");
 }
 
 /* ---- what priorities cost the rest ---- */
@@ -383,6 +464,7 @@ static const struct {
 } figures[] = {
     {"memory", measure_memory},
     {"decision", measure_decision},
+    {"replay", measure_replay},
     {"priorities", measure_priorities},
 };
 

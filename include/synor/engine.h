@@ -117,10 +117,10 @@ SYN_MUST SYN_API int syn_engine_map(struct syn_engine *engine, struct syn_tensor
                                     enum syn_access access, void **ret_data, struct syn_err *err);
 SYN_API void syn_engine_unmap(struct syn_engine *engine, struct syn_tensor *tensor);
 
-/** One call of a plan. */
+/** One call of a plan, or of a graph. */
 struct syn_engine_step {
-    struct syn_task_call call; /* without `after`, `done`, `device` and `pieces`: it stays whole and
-                                  goes anywhere */
+    struct syn_task_call call; /* without `after`. In a plan also without `done`, `device` and
+                                  `pieces`: it stays whole and goes anywhere */
     const uint32_t *after;     /* steps before it, by their index, besides what its tensors say */
     uint32_t after_count;
 };
@@ -139,6 +139,62 @@ SYN_MUST SYN_API int syn_engine_plan(struct syn_engine *engine, const struct syn
 SYN_MUST SYN_API int syn_engine_estimate(struct syn_engine *engine,
                                          const struct syn_task_call *call, uint64_t *ret_ns,
                                          struct syn_err *err);
+
+/* Graphs: a sequence of calls, checked once and run as often as wanted. A run costs no check, no
+ * inference of dependencies and no allocation (but for calls that are divided, traces, and what a
+ * strategy's plan takes), and the strategy is shown the whole before it begins.
+ *
+ *     syn_engine_graph_new(engine, &graph, &err);
+ *     for (...)
+ *         syn_engine_graph_add(graph, &(struct syn_engine_step){.call = {...}}, &err);
+ *     for (...)
+ *         syn_engine_graph_run(graph, &err);
+ *     syn_engine_graph_free(graph);
+ *
+ * A run gives what submitting the calls one after another would, with these differences: to what is
+ * submitted around it, it is one task that uses all of its tensors; and calls that commute or
+ * reduce go in the order of capture. A graph's tensors stay, and are not divided, until it is
+ * freed or they are rebound; it is freed before its engine is closed.
+ *
+ * Thread: one at a time for each graph, but for the cancelling. */
+struct syn_engine_graph;
+
+#define SYN_ENGINE_GRAPH_CALLS_MAX   (1U << 26)
+#define SYN_ENGINE_GRAPH_TENSORS_MAX 65535U /* that one graph uses */
+
+SYN_MUST SYN_API int syn_engine_graph_new(struct syn_engine *engine,
+                                          struct syn_engine_graph **ret_graph, struct syn_err *err);
+/** Waits for a run that is under way. NULL is fine. */
+SYN_API struct syn_engine_graph *syn_engine_graph_free(struct syn_engine_graph *graph);
+/** Add a call behind the others. Its deadline counts from the start of each run; `done` is told of
+ * each. After a failure the graph is as before. INVALID, UNAVAILABLE: as syn_engine_submit();
+ * CONFLICT: it runs; LIMIT, NOMEM. */
+SYN_MUST SYN_API int syn_engine_graph_add(struct syn_engine_graph *graph,
+                                          const struct syn_engine_step *step, struct syn_err *err);
+/** Calls added. They are numbered from 0. */
+SYN_API uint32_t syn_engine_graph_count(const struct syn_engine_graph *graph);
+/** From the next run on, this call has these parameters. On failure nothing has changed: INVALID,
+ * also when it would read or write other tensors than before; UNAVAILABLE, CONFLICT, NOMEM. */
+SYN_MUST SYN_API int syn_engine_graph_set_params(struct syn_engine_graph *graph, uint32_t index,
+                                                 const double *params, unsigned count,
+                                                 struct syn_err *err);
+/** From the next run on, `instead` is used wherever `tensor` was. On failure nothing has changed:
+ * INVALID: their shapes differ, no call uses the one, or some call uses the other already;
+ * CONFLICT, NOMEM. */
+SYN_MUST SYN_API int syn_engine_graph_rebind(struct syn_engine_graph *graph,
+                                             const struct syn_tensor *tensor,
+                                             struct syn_tensor *instead, struct syn_err *err);
+/** Have every call run once, in an order that the dependencies allow. CONFLICT: the run before is
+ * not over; NOMEM, LIMIT: nothing runs. */
+SYN_MUST SYN_API int syn_engine_graph_start(struct syn_engine_graph *graph, struct syn_err *err);
+/** Return when the last run that was started is over, helping meanwhile: 0, or the first failure,
+ * with the call's number. syn_engine_wait() tells of it too, and until then whoever reads what a
+ * failed call was to write ends with its code, in a later run as well. Not from a task. */
+SYN_MUST SYN_API int syn_engine_graph_wait(struct syn_engine_graph *graph, struct syn_err *err);
+/** Both. */
+SYN_MUST SYN_API int syn_engine_graph_run(struct syn_engine_graph *graph, struct syn_err *err);
+/** Calls of the run under way that have not begun end with CANCELED. Any thread. */
+SYN_API void syn_engine_graph_cancel(struct syn_engine_graph *graph);
 
 /** Append what was learnt, for `models` of another engine. */
 SYN_API void syn_engine_models(struct syn_engine *engine, struct syn_buf *out);

@@ -144,6 +144,7 @@ struct syn_graph_view {
     const uint32_t *succ_first;    /* task_count + 1 offsets into succ */
     const uint32_t *succ;          /* topological: a successor's number is higher */
     const uint8_t *ended;          /* by index: not 0 if it has run before; NULL: none has */
+    uint64_t patience_ns;          /* planning that takes longer does not pay; 0: however long */
 };
 
 /** Dials. Zeroed: the defaults. */
@@ -178,7 +179,9 @@ struct syn_strategy_ops {
     /** Let go of a task that was pushed and not popped. False: it is not here. */
     bool (*cancel)(void *self, struct syn_ready *ready);
     /** Optional. A captured graph will run next; its tasks carry their index. A strategy that plans
-     * does it here. Returns 0; NOMEM, which leaves the strategy usable without the plan. */
+     * does it here. A graph of no tasks: the one before is over, and what was borrowed of it ends;
+     * the strategy decides as it did before any. Returns 0; NOMEM, which leaves the strategy usable
+     * without the plan. */
     int (*graph)(void *self, const struct syn_graph_view *graph, uint64_t now_ns,
                  struct syn_err *err);
     /** Optional. The worker is lost (true) or back. Its queued tasks stay; the caller cancels and

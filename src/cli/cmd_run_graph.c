@@ -269,28 +269,79 @@ on_done(void *arg, int code)
     (void)atomic_fetch_add(&task->failed, 1);
 }
 
+/* A call of the file's task, but for what it waits for by name. */
+static void
+call_of(struct syn_run *run, uint32_t index, struct syn_task_call *ret_call)
+{
+    const struct syn_graph_task *task = &run->file->tasks[index];
+
+    *ret_call = (struct syn_task_call){
+        .kernel = task->call.kernel,
+        .params = task->call.params,
+        .params_count = task->call.kernel->params_count,
+        .priority = task->priority,
+        .pieces = run->pieces,
+        .done = on_done,
+        .done_arg = &run->tasks[index],
+    };
+    for (unsigned i = 0; i < task->call.kernel->operands_count; i++)
+        ret_call->tensors[i] = run->tensors[task->tensors[i]];
+}
+
+static int
+capture(struct syn_run *run, uint32_t index, struct syn_err *err)
+{
+    const struct syn_graph_task *task = &run->file->tasks[index];
+    struct syn_run_task *mine = &run->tasks[index];
+    uint32_t after[SYN_AFTER_MAX];
+    struct syn_engine_step step = {.after = after, .after_count = task->after_count};
+    int rc;
+
+    call_of(run, index, &step.call);
+    for (uint32_t i = 0; i < task->after_count; i++)
+        after[i] = run->tasks[task->after[i]].last;
+    mine->last = syn_engine_graph_count(run->graph);
+    rc = syn_engine_graph_add(run->graph, &step, err);
+    if (rc < 0) {
+        on_done(mine, rc);
+        return syn_err_wrap(err, rc, "%s", task->name);
+    }
+    return SYN_OK;
+}
+
+/* The strategy is to see the whole before it begins; unless there is so much that it is given to it
+ * bit by bit. */
+static int
+capture_all(struct syn_run *run, struct syn_err *err)
+{
+    uint64_t calls = 0;
+    int rc;
+
+    for (uint32_t i = 0; i < run->file->tasks_count; i++)
+        calls += run->file->tasks[i].repeat;
+    if (calls > UNDER_WAY_MAX)
+        return SYN_OK;
+    rc = syn_engine_graph_new(run->engine, &run->graph, err);
+    for (uint32_t i = 0; rc == SYN_OK && i < run->file->tasks_count; i++) {
+        for (unsigned n = 0; rc == SYN_OK && n < run->file->tasks[i].repeat; n++)
+            rc = capture(run, i, err);
+    }
+    return rc;
+}
+
 static int
 submit(struct syn_run *run, uint32_t index, struct syn_err *err)
 {
     const struct syn_graph_task *task = &run->file->tasks[index];
     struct syn_run_task *mine = &run->tasks[index];
     struct syn_task *after[SYN_AFTER_MAX];
-    struct syn_task_call call = {
-        .kernel = task->call.kernel,
-        .params = task->call.params,
-        .params_count = task->call.kernel->params_count,
-        .priority = task->priority,
-        .pieces = run->pieces,
-        .after = after,
-        .after_count = (uint16_t)task->after_count,
-        .done = on_done,
-        .done_arg = mine,
-    };
+    struct syn_task_call call;
     struct syn_task *handle = NULL;
     int rc;
 
-    for (unsigned i = 0; i < task->call.kernel->operands_count; i++)
-        call.tensors[i] = run->tensors[task->tensors[i]];
+    call_of(run, index, &call);
+    call.after = after;
+    call.after_count = (uint16_t)task->after_count;
     for (uint32_t i = 0; i < task->after_count; i++)
         after[i] = run->tasks[task->after[i]].handle;
     rc = syn_engine_submit(run->engine, &call, mine->named ? &handle : NULL, err);
@@ -312,6 +363,13 @@ submit_all(struct syn_run *run, struct syn_err *err)
 {
     int rc = SYN_OK;
 
+    if (run->graph != NULL) {
+        if (syn_cli_interrupted())
+            return SYN_FAIL(err, SYN_E_CANCELED, "interrupted");
+        rc = syn_engine_graph_start(run->graph, err);
+        run->calls += rc == SYN_OK ? syn_engine_graph_count(run->graph) : 0;
+        return rc;
+    }
     for (uint32_t i = 0; rc == SYN_OK && i < run->file->tasks_count; i++) {
         for (unsigned n = 0; rc == SYN_OK && n < run->file->tasks[i].repeat; n++) {
             rc = syn_cli_interrupted() ? SYN_FAIL(err, SYN_E_CANCELED, "interrupted")
@@ -332,8 +390,10 @@ run_round(struct syn_run *run, struct syn_err *err)
     uint64_t began = syn_trace_now();
     int rc = submit_all(run, err);
     struct syn_err late;
+    int of_graph = run->graph != NULL ? syn_engine_graph_wait(run->graph, NULL) : SYN_OK;
     int ended = syn_engine_wait(run->engine, &late);
 
+    assert(of_graph == SYN_OK || ended < 0); /* whose words name the kernel and no number */
     if (rc == SYN_OK && ended < 0) {
         *err = late;
         rc = ended;
@@ -351,7 +411,7 @@ static int
 run_all(struct syn_run *run, struct syn_err *err)
 {
     uint64_t wanted = (uint64_t)syn_cli_number(run->cli, "repeat", 1);
-    int rc = SYN_OK;
+    int rc = capture_all(run, err);
 
     while (rc == SYN_OK && run->rounds < wanted)
         rc = run_round(run, err);
@@ -499,6 +559,7 @@ run_fini(struct syn_run *run)
 {
     struct syn_err err;
 
+    (void)syn_engine_graph_free(run->graph);
     for (uint32_t i = 0; run->tensors != NULL && i < run->file->tensors_count; i++)
         (void)syn_tensor_free(run->tensors[i], &err);
     (void)syn_engine_close(run->engine);

@@ -19,6 +19,7 @@ struct syn_run_task {
     _Atomic int code;              /* 0, or the first that one of them ended with */
     _Atomic uint64_t failed;       /* how many */
     struct syn_task *handle;       /* of the last one, where a later task names it */
+    uint32_t last;                 /* its last call in the captured graph */
     const struct syn_run_task *of; /* the failed task that it fell with; NULL: none */
     bool named;                    /* a later task waits for it by name */
 };
@@ -29,9 +30,10 @@ struct syn_run {
     struct syn_graph_file *file;
     struct syn_trace *trace;
     struct syn_engine *engine;
-    struct syn_tensor **tensors; /* as in the file */
-    struct syn_run_task *tasks;  /* as in the file */
-    struct syn_buf models;       /* what --models held before */
+    struct syn_engine_graph *graph; /* the whole of it; NULL: too large, calls are submitted */
+    struct syn_tensor **tensors;    /* as in the file */
+    struct syn_run_task *tasks;     /* as in the file */
+    struct syn_buf models;          /* what --models held before */
     uint64_t *rounds_ns;
     uint64_t rounds; /* that were run */
     uint64_t calls;  /* submitted */

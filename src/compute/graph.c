@@ -5,6 +5,7 @@
  * for are set again by the task itself when it runs, so a run starts without a pass over all. */
 #include <synor/graph.h>
 
+#include <sched.h>
 #include <string.h>
 
 #include <synor/base/mem.h>
@@ -342,6 +343,9 @@ syn_graph_run(struct syn_graph *graph, struct syn_err *err)
     atomic_store_explicit(&graph->end.refs, 2, memory_order_relaxed);
     syn_lane_count_tasks(lane, graph->count);
     syn_worker_help(graph->runtime, &graph->end, push_roots, graph);
+    /* Whoever announced the end looked at it a moment longer; then the graph may go. */
+    while (atomic_load_explicit(&graph->end.refs, memory_order_acquire) != 1)
+        (void)sched_yield();
     code = atomic_load_explicit(&graph->code, memory_order_relaxed);
     if (code < 0)
         return SYN_FAIL(err, code, "a task of the graph ended with %s", syn_err_info(code)->wire);

@@ -206,10 +206,13 @@ hold(struct syn_task *task, struct syn_data *data, enum syn_access access)
 /* A task that only writes needs nothing of those before it, unless another of its uses reads the
  * same. */
 static inline uint64_t
-kind_of_write(const struct syn_task_spec *spec, const struct syn_use *use)
+kind_of_write(const struct syn_task *task, const struct syn_task_spec *spec,
+              const struct syn_use *use)
 {
     if ((use->access & SYN_READ) != 0)
         return 0;
+    if ((task->flags & SYN_TASK_DISTINCT) != 0)
+        return SYN_EDGE_ORDER;
     for (unsigned i = 0; i < spec->uses_count; i++) {
         if (spec->uses[i].data == use->data && (spec->uses[i].access & SYN_READ) != 0)
             return 0;
@@ -239,7 +242,7 @@ use_data(struct linking *linking, const struct syn_task_spec *spec, const struct
         hold(linking->task, data, SYN_REDUCE); /* only so that it stays there */
     data->unsettled = false;
     self = ref_to(linking->task);
-    kind = kind_of_write(spec, use);
+    kind = kind_of_write(linking->task, spec, use);
     if (data->readers_count == 0 || (kind == 0 && data->group == SYN_GROUP_READ))
         wait_for(linking, data->writer, kind);
     if (data->group == SYN_GROUP_READ)
@@ -316,8 +319,10 @@ settle_uses(struct syn_tasks *tasks, const struct syn_task_spec *spec, struct sy
 
 /* Everything that can fail, before anything is linked. */
 static SYN_MUST struct syn_task *
-reserve(struct syn_tasks *tasks, const struct syn_task_spec *spec, int *ret_rc, struct syn_err *err)
+reserve(struct syn_tasks *tasks, const struct syn_task_spec *spec, uint8_t flags, int *ret_rc,
+        struct syn_err *err)
 {
+    uint32_t most = (flags & SYN_TASK_DISTINCT) != 0 ? 1 : spec->uses_count; /* of one handle */
     struct syn_task *task = NULL;
     size_t edges = spec->after_count;
     int rc = SYN_OK;
@@ -326,7 +331,7 @@ reserve(struct syn_tasks *tasks, const struct syn_task_spec *spec, int *ret_rc, 
         const struct syn_use *use = &spec->uses[i];
 
         if (syn_access_joins(use->access))
-            rc = reserve_readers(use->data, spec->uses_count, err);
+            rc = reserve_readers(use->data, most, err);
         else
             edges += use->data->readers_count;
         edges++;
@@ -429,7 +434,7 @@ syn_task_submit_flagged(struct syn_runtime *runtime, const struct syn_task_spec 
     struct syn_task_more *more = NULL;
     struct syn_lane *lane = NULL;
     struct syn_task *task = NULL;
-    int rc = syn_task_spec_check(spec, err);
+    int rc = (flags & SYN_TASK_DISTINCT) != 0 ? SYN_OK : syn_task_spec_check(spec, err);
 
     if (rc == SYN_OK)
         rc = syn_lane_of_thread(runtime, &lane, err);
@@ -441,7 +446,7 @@ syn_task_submit_flagged(struct syn_runtime *runtime, const struct syn_task_spec 
     if ((flags & SYN_TASK_SETTLES) == 0)
         rc = settle_uses(tasks, spec, err);
     if (rc == SYN_OK)
-        task = reserve(tasks, spec, &rc, err);
+        task = reserve(tasks, spec, flags, &rc, err);
     if (task == NULL) {
         syn_spin_unlock(&tasks->order);
         syn_free(more);

@@ -72,11 +72,12 @@ struct syn_task {
 
 /* Its function is called even when the task is not to run, because it was cancelled or because of
  * what it depended on: worker->current_code then is what it has to return. */
-#define SYN_TASK_ALWAYS  1
-#define SYN_TASK_SETTLES 2 /* it comes between groups, see data.c */
-#define SYN_TASK_HOLDS   4 /* `uses[].data` are handles that it commutes or reduces on, */
-#define SYN_TASK_TAKES   8 /* those with SYN_HELD_TAKEN to be taken before it runs */
-#define SYN_HELD_TAKEN   ((uint64_t)1)
+#define SYN_TASK_ALWAYS   1
+#define SYN_TASK_SETTLES  2  /* it comes between groups, see data.c */
+#define SYN_TASK_HOLDS    4  /* `uses[].data` are handles that it commutes or reduces on, */
+#define SYN_TASK_TAKES    8  /* those with SYN_HELD_TAKEN to be taken before it runs */
+#define SYN_TASK_DISTINCT 16 /* it uses every piece of data once, and as many as it likes */
+#define SYN_HELD_TAKEN    ((uint64_t)1)
 SYN_MUST int syn_task_submit_flagged(struct syn_runtime *runtime, const struct syn_task_spec *spec,
                                      uint8_t flags, struct syn_task **ret_task,
                                      struct syn_err *err);

@@ -323,7 +323,7 @@ take_next(struct syn_engine_seat *seat)
     call = syn_engine_pop(seat);
     if (call == NULL)
         return false;
-    rc = call->task != NULL ? syn_task_begin(call->task) : SYN_OK;
+    rc = syn_engine_begin(call);
     if (rc < 0) {
         (void)SYN_FAIL(&err, rc, "%s", syn_err_info(rc)->wire);
         fail(seat, call, false, &err);

@@ -6,6 +6,8 @@
  *     device.c   the same for a device's seat, on a thread of its own
  *     trace.c    what is recorded of it
  *     map.c      tensors in the caller's hands
+ *     graph.c    calls captured, to be run again
+ *     replay.c   the running again
  *     plan.c     what a strategy would do with calls, without running them
  *     platform.c what the strategy knows of the machine
  *

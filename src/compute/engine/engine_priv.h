@@ -20,6 +20,7 @@
 #define SYN_ENGINE_TRIES 3 /* of one call, as devices get lost under it */
 
 struct syn_engine_seat;
+struct syn_engine_node;
 
 /* One call under way. What every call needs is in the first 128 bytes and from `params` on: a
  * program that is far ahead of its workers has many records, each of which is looked at again after
@@ -28,7 +29,7 @@ struct syn_engine_seat;
 struct syn_engine_task {
     struct syn_ready ready; /* first: what the strategy hands back is this */
     struct syn_engine *engine;
-    struct syn_task *task; /* the core's record; NULL: a piece */
+    struct syn_task *task; /* the core's record; NULL: a piece, or a graph's */
 
     const struct syn_kernel *kernel;
     struct syn_model_entry *entry;
@@ -47,6 +48,7 @@ struct syn_engine_task {
     uint64_t number;   /* in traces */
     int granted_code;  /* the request's answer */
     unsigned piece;
+    struct syn_engine_node *node; /* of a graph's; see replay.c */
 
     double *params; /* behind `uses` */
     uint8_t operands_count, uses_count;
@@ -149,6 +151,7 @@ struct syn_engine {
     const struct syn_strategy_ops *ops;
     void *strategy;
     struct syn_strategy_opts strategy_opts;
+    const struct syn_engine_graph *shown; /* to the strategy, while it runs */
     struct syn_model *model;
     struct syn_engine_task *waiting; /* list of the calls that the strategy holds */
     struct syn_engine_stats stats;
@@ -212,7 +215,9 @@ syn_engine_any_failed(const struct syn_engine *engine)
            atomic_load_explicit(&engine->epoch, memory_order_relaxed);
 }
 int syn_engine_failed(const struct syn_engine *engine, struct syn_tensor *tensor);
-/* A call that will not run: what it depended on failed, or it was cancelled. */
+/* A call's own answer to that, by what it reads. */
+int syn_engine_failed_before(const struct syn_engine_task *call);
+/* A call that will not run: what it depended on failed, or it was cancelled. The record stays. */
 void syn_engine_drop(struct syn_engine_task *call, int code);
 
 /* A ready call: to the strategy, and whoever should run it is woken. */
@@ -252,6 +257,21 @@ bool syn_engine_any(const void *self, unsigned index);
 /* ---- device.c ---- */
 
 void *syn_engine_device_main(void *seat);
+
+/* ---- replay.c ---- */
+
+/* A graph's call begins, or begins again: 0, or the code that it has to end with. */
+SYN_MUST int syn_engine_captured_begin(const struct syn_engine_task *call);
+/* It is over: who waited for it is ready. */
+void syn_engine_captured_end(struct syn_engine_task *call, int code, const struct syn_err *err);
+/* As syn_task_begin(), for calls of any kind. */
+static inline SYN_MUST int
+syn_engine_begin(struct syn_engine_task *call)
+{
+    if (call->task != NULL)
+        return syn_task_begin(call->task);
+    return call->split != NULL ? SYN_OK : syn_engine_captured_begin(call);
+}
 
 /* ---- trace.c ---- */
 

@@ -5,7 +5,8 @@
  * tensors of a few shapes, and calls on them: reads, writes, updates, commuting and reducing ones,
  * with priorities, pieces, deadlines, devices, and other calls to wait for. Some fail, some are
  * cancelled; in some rounds a device is lost, a driver's call fails, or memory is short. Tensors
- * are mapped, divided, gathered and made anew meanwhile.
+ * are mapped, divided, gathered and made anew meanwhile. Some calls are captured and run a few
+ * times.
  *
  * Between two waits (an epoch) calls are only noted. After the wait each has its code, and the
  * sequential run goes through them in the order of submission:
@@ -37,6 +38,9 @@
 #define OPS_MAX      96 /* of one epoch */
 #define EPOCHS_MAX   4
 #define AFTER_MAX    3
+#define GRAPH_MAX    6 /* calls of a captured graph */
+#define RUNS_MAX     3 /* of it */
+#define OPS_ROOM     (OPS_MAX + GRAPH_MAX * RUNS_MAX)
 
 /* ---- what is computed ---- */
 
@@ -242,9 +246,9 @@ struct world {
     unsigned devices;
     char device_names[4][SYN_DEVICE_ID_MAX];
     struct cell cells[CELLS_MAX];
-    struct op ops[OPS_MAX];
+    struct op ops[OPS_ROOM];
     unsigned ops_count, groups_count;
-    unsigned group_codes[OPS_MAX + 1];
+    unsigned group_codes[OPS_ROOM + 1];
 };
 
 static uint64_t
@@ -756,30 +760,94 @@ draw_op(struct world *w, struct op *op)
     }
 }
 
+static struct syn_task_call
+call_for(struct world *w, const struct op *op)
+{
+    struct syn_task_call call = {
+        .kernel = &kernels[op->what], .params = op->params, .params_count = PARAMS};
+
+    for (unsigned i = 0; i < operands_of(op); i++)
+        call.tensors[i] = w->cells[op->cells[i]].tensor;
+    call.priority = below(w, 3) == 0 ? (int)below(w, 16) - 8 : 0;
+    call.pieces = below(w, 3) == 0 ? 1 + (unsigned)below(w, 5) : SYN_PIECES_ONE;
+    call.deadline_ns = below(w, 6) == 0 ? (int64_t)below(w, 1000000) : 0;
+    if (w->devices > 0 && below(w, 8) == 0)
+        call.device = w->device_names[below(w, w->devices)];
+    return call;
+}
+
+static void
+on_done(void *arg, int code)
+{
+    *(int *)arg = code;
+}
+
+/* Each run is noted like calls of its own. */
+static void
+run_captured(struct world *w, struct syn_engine_graph *graph, const struct op *ops,
+             const int *codes)
+{
+    unsigned count = syn_engine_graph_count(graph), failed = 0;
+    struct syn_err err = {0};
+    int rc = syn_engine_graph_start(graph, &err);
+
+    if (rc == SYN_E_NOMEM && w->trouble == MEMORY)
+        return;
+    assert_done(rc, &err);
+    rc = syn_engine_graph_wait(graph, &err);
+    for (unsigned i = 0; i < count; i++) {
+        w->ops[w->ops_count] = ops[i];
+        w->ops[w->ops_count++].code = codes[i];
+        failed += codes[i] < 0;
+    }
+    if ((rc < 0) != (failed > 0))
+        fail_msg("a graph ended with %d, and %u of its calls failed", rc, failed);
+}
+
+static void
+capture(struct world *w)
+{
+    unsigned count = 1 + (unsigned)below(w, GRAPH_MAX), runs = 1 + (unsigned)below(w, RUNS_MAX);
+    struct syn_engine_graph *graph = NULL;
+    struct op ops[GRAPH_MAX];
+    int codes[GRAPH_MAX];
+    struct syn_err err = {0};
+    int rc = syn_engine_graph_new(w->engine, &graph, &err);
+
+    for (unsigned i = 0; rc == SYN_OK && i < count; i++) {
+        struct syn_engine_step step = {0};
+
+        draw_op(w, &ops[i]);
+        ops[i].after_count = 0; /* in the graph it does not wait for what is outside */
+        step.call = call_for(w, &ops[i]);
+        step.call.done = on_done;
+        step.call.done_arg = &codes[i];
+        rc = syn_engine_graph_add(graph, &step, &err);
+    }
+    if (rc != SYN_OK && !(rc == SYN_E_NOMEM && w->trouble == MEMORY))
+        assert_done(rc, &err);
+    for (unsigned i = 0; rc == SYN_OK && i < runs; i++)
+        run_captured(w, graph, ops, codes);
+    graph = syn_engine_graph_free(graph);
+}
+
 static void
 submit(struct world *w)
 {
     struct op *op = &w->ops[w->ops_count];
     struct syn_task *after[AFTER_MAX];
-    struct syn_task_call call = {.params_count = PARAMS, .after = after};
+    struct syn_task_call call;
     struct syn_err err = {0};
     /* Where nothing fails nobody needs to know how each call ended. */
     bool plain = w->trouble == NONE && below(w, 4) > 0;
     int rc;
 
     draw_op(w, op);
-    call.kernel = &kernels[op->what];
-    call.params = op->params;
-    for (unsigned i = 0; i < operands_of(op); i++)
-        call.tensors[i] = w->cells[op->cells[i]].tensor;
+    call = call_for(w, op);
+    call.after = after;
     for (unsigned i = 0; i < op->after_count; i++)
         after[i] = w->ops[op->after[i]].task;
     call.after_count = (uint16_t)op->after_count;
-    call.priority = below(w, 3) == 0 ? (int)below(w, 16) - 8 : 0;
-    call.pieces = below(w, 3) == 0 ? 1 + (unsigned)below(w, 5) : SYN_PIECES_ONE;
-    call.deadline_ns = below(w, 6) == 0 ? (int64_t)below(w, 1000000) : 0;
-    if (w->devices > 0 && below(w, 8) == 0)
-        call.device = w->device_names[below(w, w->devices)];
     rc = syn_engine_submit(w->engine, &call, plain ? NULL : &op->task, &err);
     if (rc == SYN_E_NOMEM && w->trouble == MEMORY)
         return;
@@ -805,13 +873,15 @@ epoch(struct world *w)
     unsigned count = 4 + (unsigned)below(w, OPS_MAX - 4);
 
     arm(w);
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count && w->ops_count < OPS_MAX; i++) {
         uint64_t way = below(w, 40);
 
         if (way == 0)
             look(w);
         else if (way < 4)
             cancel(w);
+        else if (way < 6)
+            capture(w);
         else
             submit(w);
     }

@@ -114,8 +114,9 @@ looked(struct syn_engine_seat *seat, const struct syn_worker *worker, int64_t no
     seat->clock_turn = worker->turns;
 }
 
+/* A graph's calls and pieces are not counted, so they leave the time as they find it. */
 static uint64_t
-push_ns(const struct syn_engine *engine)
+push_ns(const struct syn_engine *engine, const struct syn_engine_task *call)
 {
     const struct syn_worker *self = syn_self;
     struct syn_engine_seat *seat;
@@ -125,8 +126,8 @@ push_ns(const struct syn_engine *engine)
     seat = &engine->seats[self->index];
     if (seat->clock_at != calls_of(self) || seat->clock_turn != self->turns ||
         seat->clock_at % CLOCK_CALLS == 0)
-        looked(seat, self, syn_clock_ns(), 1);
-    else
+        looked(seat, self, syn_clock_ns(), call->task != NULL);
+    else if (call->task != NULL)
         seat->clock_at++;
     return (uint64_t)seat->clock_ns;
 }
@@ -139,7 +140,7 @@ syn_engine_push(struct syn_engine_task *call)
     struct syn_engine *engine = call->engine;
     const struct syn_estimate *cost = call->ready.cost;
     struct syn_place place = {SYN_NO_WORKER, SYN_NO_NODE};
-    uint64_t now_ns = push_ns(engine);
+    uint64_t now_ns = push_ns(engine, call);
     struct syn_err err;
     int rc;
 
@@ -307,7 +308,8 @@ syn_engine_release(struct syn_engine_task *call, bool ok)
  * The core takes those along that wait for a call when it fails. Who is submitted later must hear
  * of it too, or what a program gets would depend on who was faster. So the tensors that a failed
  * call was to write keep its code, until something writes them anew, or until a wait has told of
- * the failure: after that they are what they are. */
+ * the failure: after that they are what they are. Who updates one and ends well does not make up
+ * for another who failed: they commute. */
 
 static void
 note_outcome(const struct syn_engine_task *call, int code)
@@ -319,7 +321,8 @@ note_outcome(const struct syn_engine_task *call, int code)
     for (unsigned i = 0; i < call->uses_count; i++) {
         struct syn_engine_handle *handle;
 
-        if ((call->uses[i].mode & SYN_WRITE) == 0)
+        if ((call->uses[i].mode & SYN_WRITE) == 0 ||
+            (code == 0 && (call->uses[i].mode & SYN_READ) != 0))
             continue;
         handle = syn_tensor_user(syn_tensor_of(call->uses[i].data));
         if (handle == NULL)
@@ -402,6 +405,10 @@ syn_engine_end(struct syn_engine_task *call, struct syn_worker *worker,
         syn_engine_piece_end(call, worker, outcome->code);
         return;
     }
+    if (task == NULL) {
+        syn_engine_captured_end(call, outcome->code, err);
+        return;
+    }
     syn_engine_record_free(call);
     syn_task_finish(engine->runtime, worker, task, outcome->code);
 }
@@ -416,7 +423,6 @@ syn_engine_drop(struct syn_engine_task *call, int code)
     engine->stats.ended++;
     remember_failure(engine, call, code, NULL); /* the first one, if it was cancelled */
     syn_spin_unlock(&engine->lock);
-    syn_engine_record_free(call);
 }
 
 void
@@ -462,7 +468,7 @@ run_native(struct syn_worker *worker, struct syn_engine_task *call, bool waited)
     call->begun_ns = waited ? syn_clock_ns() : call->popped_ns;
     outcome.code = impl->run(&seen, worker, at, &err);
     outcome.ended_ns = syn_clock_ns();
-    looked(seat, worker, outcome.ended_ns, call->split == NULL);
+    looked(seat, worker, outcome.ended_ns, call->task != NULL);
     outcome.busy_ns = (uint64_t)(outcome.ended_ns - call->begun_ns);
     worker->deque.head = at;
     outcome.ran = outcome.code >= 0;
@@ -477,7 +483,7 @@ start_native(struct syn_worker *worker, struct syn_engine_task *call)
 {
     struct syn_engine_outcome outcome = {0};
     struct syn_err err;
-    int rc = call->task != NULL ? syn_task_begin(call->task) : SYN_OK;
+    int rc = syn_engine_begin(call);
 
     if (rc == SYN_OK)
         rc = syn_engine_acquire(call, &err);

@@ -276,7 +276,7 @@ syn_engine_divide(struct syn_engine_task *call)
     atomic_init(&split->left, count);
     if (make_all(split, &err) < 0)
         return give_up(split, SYN_OK);
-    rc = syn_task_begin(call->task);
+    rc = syn_engine_begin(call);
     if (rc < 0)
         return give_up(split, rc); /* cancelled meanwhile */
     syn_spin_lock(&call->engine->lock);

@@ -408,8 +408,8 @@ is_possible(const struct syn_engine_task *call)
     return false;
 }
 
-static int
-failed_before(const struct syn_engine_task *call)
+int
+syn_engine_failed_before(const struct syn_engine_task *call)
 {
     int code = 0;
 
@@ -429,9 +429,10 @@ dispatch(struct syn_worker *worker, struct syn_fork *at, void *arg)
 
     (void)at;
     if (code == 0 && syn_engine_any_failed(call->engine))
-        code = failed_before(call);
+        code = syn_engine_failed_before(call);
     if (code < 0) {
         syn_engine_drop(call, code);
+        syn_engine_record_free(call);
         return code;
     }
     call->task = syn_task_later(worker);

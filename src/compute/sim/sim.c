@@ -358,7 +358,9 @@ finish(struct sim *sim, uint32_t id, struct syn_err *err)
     sim->setup->strategy->done(sim->self, id, ready, sim->now_ns - worker->begin_ns, sim->now_ns);
     for (uint32_t j = graph->succ_first[task]; j < graph->succ_first[task + 1]; j++) {
         uint32_t next = graph->succ[j];
-        int rc = --sim->tasks[next].preds == 0 ? release(sim, next, (int32_t)id, err) : 0;
+        bool ready_now = --sim->tasks[next].preds == 0;
+        /* It may have ended although this one is not known to have: one that ran in pieces. */
+        int rc = ready_now && !sim->tasks[next].ended ? release(sim, next, (int32_t)id, err) : 0;
 
         if (rc < 0)
             return rc;

@@ -926,6 +926,11 @@ eft_graph(void *self, const struct syn_graph_view *graph, uint64_t now_ns, struc
     bool copied;
 
     forget_graph(eft);
+    if (graph->task_count == 0) { /* as before any */
+        eft->policy.dues = eft->policy.ends = NULL;
+        rekey(eft);
+        return SYN_OK;
+    }
     copied = copy_times(eft->policy.dues, graph->task_count, &eft->dues) &&
              copy_times(eft->policy.ends, graph->task_count, &eft->ends);
     /* They were that graph's. */

@@ -9,6 +9,8 @@
 #include "../sim/area_priv.h"
 #include "rehearse_priv.h"
 
+#define PLAN_TASK_NS       300U    /* ranks and the split of a graph, a task */
+#define REHEARSE_TASK_NS   150000U  /* the fewest rehearsals of one choice, a task */
 #define REHEARSE_TASKS_MAX 200000U /* a larger graph gets the first candidate without rehearsal */
 #define SLOWDOWN_PERMILLE  30U
 /* Ended tasks when estimates are first compared with what was believed. */
@@ -25,6 +27,7 @@ struct tuned {
     struct syn_strategy_opts opts;
     enum goal goal;
     uint32_t slowdown_permille;
+    struct candidate opened; /* when no graph has been shown */
     struct candidate chosen;
     void *inner;
     size_t waiting; /* tasks that `inner` holds */
@@ -110,6 +113,7 @@ tuned_open(const struct syn_platform *platform, const struct syn_strategy_opts *
     tuned->goal = goal;
     tuned->slowdown_permille =
         opts->slowdown_permille != 0 ? opts->slowdown_permille : SLOWDOWN_PERMILLE;
+    tuned->opened = candidate;
     rc = adopt(tuned, &candidate, err);
     if (rc < 0) {
         tuned_close(tuned);
@@ -282,16 +286,30 @@ remember(struct tuned *tuned, const struct syn_graph_view *graph)
     return true;
 }
 
+/* Is there time for what takes so long a task? */
+static bool
+pays(const struct syn_graph_view *graph, uint64_t task_ns)
+{
+    return graph->patience_ns == 0 || graph->task_count <= graph->patience_ns / task_ns;
+}
+
 static int
 tuned_graph(void *self, const struct syn_graph_view *graph, uint64_t now_ns, struct syn_err *err)
 {
     struct tuned *tuned = self;
+    static const uint32_t no_edges[1] = {0};
+    static const struct syn_graph_view none = {.succ_first = no_edges, .succ = no_edges};
     struct candidate best = *stage_default();
     int rc = SYN_OK;
 
     forget(tuned);
+    if (!pays(graph, PLAN_TASK_NS))
+        graph = &none;
+    if (graph->task_count == 0)
+        best = tuned->opened;
     if (tuned->waiting == 0 && tuned->chosen.policy.rank != EFT_DEADLINE) {
-        if (graph->task_count <= REHEARSE_TASKS_MAX) {
+        if (graph->task_count > 0 && graph->task_count <= REHEARSE_TASKS_MAX &&
+            pays(graph, REHEARSE_TASK_NS)) {
             if (!remember(tuned, graph))
                 return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a rehearsal");
             graph = &tuned->graph;
