@@ -287,6 +287,29 @@ show_nodes(const struct syn_cli *cli, const json_t *plan, struct syn_err *err)
     return SYN_OK;
 }
 
+/* Where it would cost less than where it would go: alternatives come cheapest first. */
+static void
+show_cheaper(const struct syn_cli *cli, const json_t *plan)
+{
+    const json_t *other = json_array_get(json_object_get(plan, "alternatives"), 0);
+    const char *there = syn_json_str(other, "rate_hour", NULL);
+    int64_t less;
+    int64_t dearest = 0;
+    int64_t rate;
+    size_t i;
+    const json_t *row;
+
+    json_array_foreach (json_object_get(plan, "nodes"), i, row) {
+        if (syn_parse_amount(syn_json_str(row, "rate_hour", ""), "rate", &rate, NULL) < 0)
+            return;
+        dearest = SYN_MAX(dearest, rate);
+    }
+    if (there == NULL || syn_parse_amount(there, "rate", &less, NULL) < 0 || less >= dearest)
+        return;
+    syn_cli_note(cli, "A worker costs less on %s: --max-price %s", syn_json_str(other, "node", "?"),
+                 there);
+}
+
 static void
 show_price(const struct syn_cli *cli, const json_t *plan)
 {
@@ -328,6 +351,7 @@ show_plan(const struct syn_cli *cli, const json_t *plan)
                          syn_json_str(row, "node", "?"), syn_json_str(plan, "isolation", "?"));
         if (show_nodes(cli, plan, &err) < 0)
             syn_cli_note(cli, "%s", err.msg);
+        show_cheaper(cli, plan);
     }
     show_price(cli, plan);
 }

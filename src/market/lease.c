@@ -120,8 +120,8 @@ static int
 decode_price(const char *item, const json_t *row, struct syn_lease *lease, struct syn_err *err)
 {
     static const char *const known[] = {"price", "unit", NULL};
-    const char *text, *unit;
-    int64_t price;
+    const char *text = "", *unit = "";
+    int64_t price = 0;
     int rc = syn_json_only_keys(row, "lease.price", known, err);
 
     if (rc == SYN_OK)

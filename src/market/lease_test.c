@@ -144,13 +144,32 @@ decoding_refuses(void **state)
     }
 }
 
+static int
+sweep_scenario(void *arg, struct syn_err *e)
+{
+    struct syn_lease again;
+    SYN_JSON(doc);
+    int rc = syn_lease_encode(arg, &doc, e);
+
+    return rc < 0 ? rc : syn_lease_decode(doc, &again, e);
+}
+
+static void
+out_of_memory_anywhere(void **state)
+{
+    struct syn_lease lease = lease_make();
+
+    (void)state;
+    assert_true(syn_test_sweep_alloc(sweep_scenario, &lease) > 10);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prices_are_kept_in_order),   cmocka_unit_test(setting_refuses),
         cmocka_unit_test(lease_goes_before_the_book), cmocka_unit_test(documents_round_trip),
-        cmocka_unit_test(decoding_refuses),
+        cmocka_unit_test(decoding_refuses),           cmocka_unit_test(out_of_memory_anywhere),
     };
 
     syn_json_init();

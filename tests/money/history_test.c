@@ -13,7 +13,7 @@
 #define RANKS    2
 #define EVENTS   400
 #define SUPPLY   INT64_C(100000000000)
-#define BOOK_CPU 20000000 /* an hour of a core */
+#define BOOK_CPU INT64_C(20000000) /* an hour of a core */
 
 static struct syn_err err;
 

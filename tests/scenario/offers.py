@@ -98,6 +98,8 @@ def plans_show_prices_and_alternatives(p):
     text = p.cli(*base(folder, "--plan")).err
     for word in ("chosen", "instead", "A MONTH", "0.016", "0.124", "a month"):
         check(word in text, word, "is not shown:", text)
+    dear = Decimal(p.json(*base(folder, "--plan"))["rate_hour"]) == DEAR
+    equal("costs less on" in text, dear, text)
     for bad in ("0", "-1", "cheap"):
         p.cli(*base(folder, "--plan", "--max-price", bad), code=2)
     p.cli(*base(folder, "--plan", "--policy", "whim"), code=2)

@@ -281,11 +281,11 @@ summing_fini(struct summing *summing)
 static int
 sum_card(struct summing *summing, const struct syn_gpu_group *group, struct syn_err *err)
 {
-    json_t *known = json_object_get(summing->models, group->model);
+    const json_t *known = json_object_get(summing->models, group->model);
+    json_int_t count = syn_json_i64(known, "count", 0) + group->count;
+    json_int_t used = syn_json_i64(known, "used", 0) + group->used;
     json_t *sum = NULL;
-    int rc = syn_json_pack(&sum, err, "{s:I, s:I}", "count",
-                           (json_int_t)(syn_json_i64(known, "count", 0) + group->count), "used",
-                           (json_int_t)(syn_json_i64(known, "used", 0) + group->used));
+    int rc = syn_json_pack(&sum, err, "{s:I, s:I}", "count", count, "used", used);
 
     return rc < 0 ? rc : syn_json_set_take(summing->models, group->model, sum, err);
 }

@@ -100,7 +100,7 @@ lease_add(struct explain *explain, json_t *doc, struct syn_err *err)
     const json_t *spec = syn_document_spec(doc);
     json_t *lease = json_object_get(spec, "lease");
     const char *node = syn_json_str(spec, "node", "");
-    int64_t rank = syn_json_i64(spec, "rank", 0), rate_hour;
+    int64_t rank = syn_json_i64(spec, "rank", 0), rate_hour = 0;
     char message[MESSAGE_MAX], rate[SYN_FORMAT_MAX], terms[160] = "by the price book";
     SYN_JSON(alone);
     SYN_JSON(row);
