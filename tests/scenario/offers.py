@@ -117,7 +117,7 @@ def a_price_ceiling_takes_a_job_to_the_cheap_node_and_the_bill_has_its_price(p):
     equal(lease["price"], {"cpu": {"price": "0.01", "unit": "core-hour"},
                            "memory": {"price": "0.001", "unit": "gb-hour"},
                            "scratch": {"price": "0.001", "unit": "gb-hour"}}, lease)
-    equal(lease["terms"], {"kind": "on-demand", "notice_ms": 0, "max_price": "0.05"}, lease)
+    equal(lease["terms"], {"kind": "on-demand", "notice_ms": 30000, "max_price": "0.05"}, lease)
     text = p.cli("compute", "explain", "thrifty").out
     for word in ("running", "Leased at:", "0.01", "core-hour", "on-demand"):
         check(word in text, word, "is not shown:", text)
