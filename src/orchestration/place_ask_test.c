@@ -241,7 +241,7 @@ test_cards_that_come_later(void **state)
 /* ---- a random history ---- */
 
 struct job {
-    char id[8];
+    char id[24];
     int64_t priority;
     struct syn_place_request request;
     bool waits, runs;
@@ -266,7 +266,7 @@ pick(struct life *life, int64_t bound)
 static void
 life_node(struct life *life, int at)
 {
-    char id[8];
+    char id[24];
 
     (void)snprintf(id, sizeof(id), "node-%d", at);
     put_node(life->cluster, id, life->ready[at] ? "ready" : "silent", life->cpus[at], at % 2 * 4);
