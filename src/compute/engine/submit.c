@@ -408,18 +408,6 @@ is_possible(const struct syn_engine_task *call)
     return false;
 }
 
-int
-syn_engine_failed_before(const struct syn_engine_task *call)
-{
-    int code = 0;
-
-    for (unsigned i = 0; code == 0 && i < call->uses_count; i++) {
-        if ((call->uses[i].mode & SYN_READ) != 0)
-            code = syn_engine_failed(call->engine, syn_tensor_of(call->uses[i].data));
-    }
-    return code;
-}
-
 /* Everything it waited for is there. */
 static int
 dispatch(struct syn_worker *worker, struct syn_fork *at, void *arg)
@@ -428,8 +416,6 @@ dispatch(struct syn_worker *worker, struct syn_fork *at, void *arg)
     int code = worker->current_code;
 
     (void)at;
-    if (code == 0 && syn_engine_any_failed(call->engine))
-        code = syn_engine_failed_before(call);
     if (code < 0) {
         syn_engine_drop(call, code);
         syn_engine_record_free(call);
