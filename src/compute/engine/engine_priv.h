@@ -200,6 +200,9 @@ syn_engine_tensor(const struct syn_engine_task *call, unsigned operand)
 SYN_MUST int syn_engine_record_for(struct syn_engine *engine, const struct syn_task_call *wish,
                                    struct syn_engine_task **ret_call, struct syn_err *err);
 
+/* Can anybody here, or who it is for, run it? */
+bool syn_engine_possible(const struct syn_engine_task *call);
+
 void syn_engine_records_free(struct syn_engine *engine);
 
 /* ---- run.c ---- */
@@ -303,5 +306,8 @@ void syn_engine_piece_end(struct syn_engine_task *piece, struct syn_worker *work
 const struct syn_shape *syn_engine_piece_shape(const struct syn_engine_task *piece,
                                                unsigned operand, const struct syn_shape *base,
                                                uint64_t *ret_offset);
+/* The same in place. */
+void syn_engine_piece_cut(const struct syn_engine_task *piece, unsigned operand,
+                          struct syn_shape *shape, uint64_t *ret_offset);
 
 #endif
