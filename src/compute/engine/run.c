@@ -441,6 +441,8 @@ start_native(struct syn_worker *worker, struct syn_engine_task *call)
     struct syn_err err;
     int rc = syn_engine_begin(call);
 
+    if (call->task != NULL)
+        syn_task_foresee_end(call->task);
     if (rc == SYN_OK)
         rc = syn_engine_acquire(call, &err);
     else

@@ -379,11 +379,12 @@ syn_engine_record_fill(struct syn_engine_task *call, struct syn_tensor *const *t
                        struct syn_err *err)
 {
     const struct syn_kernel *kernel = call->kernel;
-    struct syn_kernel_call seen = {.kernel = kernel};
+    struct syn_kernel_call seen; /* as much of it as the kernel takes */
     bool gaps = false;
     uint64_t offset;
     int rc;
 
+    seen.kernel = kernel;
     for (unsigned i = 0; i < kernel->operands_count; i++) {
         const struct syn_shape *shape = syn_tensor_shape(tensors[i]);
 
