@@ -17,6 +17,7 @@
 #define PODS_MAX   20000
 #define FIELDS_MAX 16
 #define GANG       1024
+#define COPIES_MAX 1000
 
 struct run {
     struct syn_fleet *fleet;
@@ -159,6 +160,8 @@ read_pods(struct run *run, const char *path, struct syn_err *err)
         run->count++;
     }
     (void)fclose(file);
+    if (rc == SYN_OK && run->count == 0)
+        rc = SYN_FAIL(err, SYN_E_INVALID, "%s: no pods", path);
     return rc;
 }
 
@@ -261,21 +264,24 @@ main(int argc, char **argv)
     struct run run = {.random = 42};
     struct syn_fleet_options options = {.learn = true};
     const char *what = argc > 3 ? argv[3] : "rates";
+    uint64_t copies = 1;
     struct syn_err err;
     int rc;
 
-    if (argc < 3) {
+    if (argc < 3 || argc > 6 ||
+        (!syn_str_eq(what, "rates") && !syn_str_eq(what, "scan") && !syn_str_eq(what, "gang")) ||
+        (argc > 4 && syn_parse_u64(argv[4], 1, COPIES_MAX, "COPIES", &copies, &err) < 0) ||
+        (argc > 5 && syn_parse_u64(argv[5], 1, UINT64_MAX, "SEED", &run.random, &err) < 0)) {
         (void)fputs("usage: bench_placementrate NODES_CSV PODS_CSV [rates|scan|gang] [COPIES] "
-                    "[SEED]\n",
+                    "[SEED]\n"
+                    "       COPIES from 1 to 1000, SEED from 1\n",
                     stderr);
         return 2;
     }
     options.scan = syn_str_eq(what, "scan");
-    if (argc > 5)
-        run.random = (uint64_t)amount(argv[5]);
     rc = syn_fleet_new(&options, &run.fleet, &err);
     if (rc == SYN_OK)
-        rc = read_nodes(&run, argv[1], argc > 4 ? (int)amount(argv[4]) : 1, &err);
+        rc = read_nodes(&run, argv[1], (int)copies, &err);
     if (rc == SYN_OK)
         rc = read_pods(&run, argv[2], &err);
     if (rc == SYN_OK)

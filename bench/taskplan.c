@@ -1,21 +1,20 @@
 /* Strategies on modelled machines, beside the rules of others in the same simulator.
  *
- *   bench-taskplan [--full] [--set tuned|drawn|fresh|starved] [--first N] [--machines N] [--seeds
- * N]
- *                  [--only TEXT] [--makespan]
- *   bench-taskplan --model [--model]
+ *   bench-taskplan [--full] [--set tuned|drawn|fresh|starved] [--first N] [--machines N]
+ *                  [--seeds N] [--only TEXT] [--makespan]
+ *   bench-taskplan --model
  *
  * A case is a machine and a workload, at the least size whose area bound is FILL times its critical
  * path: a graph that fills the machine. Task times vary by NOISE about their mean; estimates begin
  * exact or up to 30 % wrong in either direction, per kernel and class, and follow what is measured.
  * All strategies see the same.
  *
- * Three sets of cases. "tuned" are the machines that the strategies were made on. "drawn" are
+ * Four sets of cases. "tuned" are the machines that the strategies were made on. "drawn" are
  * machines drawn by number, on which changes to the strategies were tried. "fresh" are drawn by
  * other numbers, with graphs and noise of their own, and were run for figures only; what this
- * prints without a suffix is theirs. --full runs more of the last, with energy on all of them, then
- * the tuned ones and starved ones (with links too slow for their devices), each apart; a set named
- * is run alone.
+ * prints without a suffix is theirs. "starved" are drawn with links too slow for their devices.
+ * --full runs more of the fresh ones, with energy on all of them, then the tuned and the starved
+ * ones, each apart; a set named is run alone. --makespan leaves energy out.
  *
  * Lines for machines on standard output, a line a case on standard error. */
 #include <math.h>
@@ -429,7 +428,7 @@ main(int argc, char **argv)
     if (plan.machines == 0)
         plan.machines = full || named ? BENCH_TUNED : 3;
     if (!full && !named)
-        plan.energies = 1;
+        plan.energies = SYN_MIN(plan.energies, 1);
     run_set(&plan);
     if (named)
         return 0;

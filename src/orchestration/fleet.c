@@ -40,7 +40,6 @@ syn_fleet_new(const struct syn_fleet_options *options, struct syn_fleet **ret, s
     fleet->request_free = NONE;
     fleet->holder = NONE;
     fleet->hold_start_ms = -1;
-    fleet->lowest = INT32_MAX;
     rc = syn_map_new(NULL, &fleet->words, err);
     if (rc == SYN_OK)
         rc = syn_map_new(NULL, &fleet->label_names, err);
@@ -246,12 +245,17 @@ syn_fleet_set_rtt(struct syn_fleet *fleet, uint32_t region, uint32_t other, uint
                   struct syn_err *err)
 {
     uint64_t key = (uint64_t)SYN_MIN(region, other) << 32 | SYN_MAX(region, other);
-    int rc = table_put(&fleet->rtts, key, SYN_MIN(rtt_us, NONE - 1), err);
+    int rc;
 
+    if (region == 0 || other == 0 || region > fleet->texts.count || other > fleet->texts.count)
+        return SYN_FAIL(err, SYN_E_INVALID, "round trip between regions %u and %u: no such word",
+                        region, other);
+    rc = table_put(&fleet->rtts, key, SYN_MIN(rtt_us, NONE - 1), err);
     if (rc < 0)
         return rc;
     fleet->epoch++;
     fleet->gain++;
+    fleet->grown++;
     return queue_settle(fleet, err);
 }
 
@@ -264,6 +268,8 @@ syn_fleet_set_account(struct syn_fleet *fleet, uint32_t account, uint32_t weight
 
     if (weight < 1 || weight > 1000000)
         return SYN_FAIL(err, SYN_E_INVALID, "weight: expected 1..1000000, got %u", weight);
+    if (cards_max > SYN_FLEET_QUANTITY_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "cards_max: too large");
     rc = account_ensure(fleet, account, err);
     if (rc < 0)
         return rc;
@@ -440,6 +446,7 @@ node_set(struct syn_fleet *fleet, uint32_t number, const struct syn_fleet_node *
     count_capacity(fleet, node, 1);
     index_link(fleet, number);
     fleet->gain++;
+    fleet->grown++;
 }
 
 int
@@ -466,6 +473,8 @@ syn_fleet_put_node(struct syn_fleet *fleet, const struct syn_fleet_node *node, u
     if (rc < 0)
         return rc;
     note_extremes(fleet, &key);
+    if (fleet->nodes.items[number].held && fleet->nodes.items[number].class_open != open)
+        hold_end(fleet); /* what was chosen may no longer do */
     index_unlink(fleet, number);
     fleet->nodes.items[number].class_open = open;
     fleet->nodes.items[number].class_held = held;
@@ -570,7 +579,7 @@ syn_fleet_try(struct syn_fleet *fleet, const struct syn_fleet_request *wanted,
         run_free(fleet, request);
         return rc;
     }
-    fleet->running++;
+    run_started(fleet, &fleet->requests.items[request]);
     slots_of(fleet, request, slots);
     return SYN_OK;
 }
@@ -580,10 +589,8 @@ syn_fleet_submit(struct syn_fleet *fleet, const struct syn_fleet_request *wanted
                  struct syn_err *err)
 {
     uint32_t request = NONE;
-    int rc = tell_reserve(fleet, (size_t)wanted->members + 1, err);
+    int rc = run_new(fleet, wanted, &request, err);
 
-    if (rc == SYN_OK)
-        rc = run_new(fleet, wanted, &request, err);
     if (rc < 0)
         return rc;
     rc = queue_offer(fleet, request, err);
@@ -599,7 +606,8 @@ syn_fleet_end(struct syn_fleet *fleet, uint64_t key, struct syn_err *err)
 
     if (request == NONE)
         return SYN_FAIL(err, SYN_E_NOTFOUND, "request %llu: not known", (unsigned long long)key);
-    fleet->running -= fleet->requests.items[request].state == STATE_RUNNING;
+    if (fleet->requests.items[request].state == STATE_RUNNING)
+        run_stopped(fleet, &fleet->requests.items[request]);
     queue_forget(fleet, request);
     run_free(fleet, request);
     return queue_settle(fleet, err);

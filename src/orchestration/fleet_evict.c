@@ -12,7 +12,8 @@
 
 #include <synor/base/mem.h>
 
-#define EXACT_MAX 12
+#define EXACT_MAX   12
+#define ADVICE_SIZE (64 + SYN_FLEET_NAME_MAX + EXACT_MAX * 21) /* a key has up to 20 digits */
 
 struct cost {
     int64_t instances;
@@ -273,7 +274,7 @@ commit(struct syn_fleet *fleet, const struct deed *deed, enum syn_fleet_cause ca
 
         tell_taken(fleet, was, cause);
         if (fleet->requests.items[at].state == STATE_RUNNING) {
-            fleet->running--;
+            run_stopped(fleet, &fleet->requests.items[at]);
             queue_put(fleet, at, SYN_FLEET_CAUSE_ROOM);
         }
     }
@@ -287,7 +288,7 @@ evict_for(struct syn_fleet *fleet, uint32_t at, struct syn_err *err)
     struct deed deed = {0};
     int rc = SYN_OK;
 
-    if (request->priority <= fleet->lowest)
+    if (!run_below(fleet, request->priority))
         return SYN_FLEET_FULL;
     for (uint32_t i = request->first; i != NONE && rc == SYN_OK;
          i = fleet->instances.items[i].sibling)
@@ -386,8 +387,9 @@ mend(struct syn_fleet *fleet, uint32_t at, uint32_t number, struct deed *deed, s
     for (size_t i = 0; i < deed->taken.count; i++)
         tell_taken(fleet, &deed->taken.items[i], SYN_FLEET_CAUSE_GANG);
     fleet->gain += deed->taken.count > 0;
-    fleet->running--;
+    run_stopped(fleet, request);
     queue_put(fleet, at, SYN_FLEET_CAUSE_ROOM);
+    request->full = 0; /* what is kept for others, or evicting them, was not tried */
     return rc < 0 ? rc : SYN_OK;
 }
 
@@ -411,7 +413,7 @@ evict_advice(const struct syn_fleet *fleet, const struct request *request, json_
 {
     struct request anybody = *request;
     struct plan plan;
-    char text[256];
+    char text[ADVICE_SIZE];
     int len;
 
     anybody.priority = INT32_MAX;

@@ -103,6 +103,16 @@ tell_node(struct syn_fleet *fleet, enum syn_fleet_effect_type type, uint32_t nod
     fleet->effects.items[fleet->effects.count - 1].slot = (struct syn_fleet_slot){.node = node};
 }
 
+bool
+hold_yields(const struct syn_fleet *fleet, uint32_t request)
+{
+    const struct request *requests = fleet->requests.items;
+
+    return fleet->holder != NONE &&
+           (fleet->holder == request ||
+            queue_before(fleet, &requests[request], &requests[fleet->holder]));
+}
+
 int
 hold_for(struct syn_fleet *fleet, uint32_t request, struct syn_err *err)
 {
@@ -110,13 +120,16 @@ hold_for(struct syn_fleet *fleet, uint32_t request, struct syn_err *err)
     size_t count = 0;
     int rc = choose(fleet, request, &choices, &count, err);
 
-    /* Twice, so that letting them go can be told as well. */
+    /* Twice, so that letting them go can be told as well; and another's, which are let go now. */
     if (rc == SYN_OK)
-        rc = tell_reserve(fleet, 2 * count, err);
+        rc = tell_reserve(fleet, 2 * count + fleet->held.count, err);
     if (rc == SYN_OK && count > 0 &&
         !syn_grow(&fleet->held.items, &fleet->held.cap, count, sizeof(uint32_t)))
         rc = SYN_FAIL(err, SYN_E_NOMEM, "keeping nodes for a gang: out of memory");
+    if (rc == SYN_OK && count == 0)
+        fleet->requests.items[request].vain = fleet->grown + 1;
     if (rc == SYN_OK && count > 0) {
+        hold_end(fleet);
         fleet->holder = request;
         fleet->hold_start_ms =
             choices[count - 1].free_ms == INT64_MAX ? -1 : choices[count - 1].free_ms;

@@ -4,7 +4,8 @@
 #include <stdio.h>
 
 #include <synor/base/test.h>
-#include <synor/orchestration/fleet.h>
+
+#include "fleet_priv.h"
 
 #define DATA   SYN_TEST_SOURCE_ROOT "/../shared/data/openb/"
 #define FIELDS 16
@@ -99,6 +100,17 @@ read_pods(struct trace *trace, FILE *file)
 }
 
 static void
+fits_nowhere(const struct trace *trace, const struct syn_fleet_request *request)
+{
+    const struct syn_fleet *fleet = trace->fleet;
+
+    for (size_t i = 0; i < fleet->nodes.count; i++)
+        if (seek_lacks(fleet, &request->ask, 0, &fleet->nodes.items[i]) == 0)
+            fail_msg("pod %llu is refused, and fits on %s", (unsigned long long)request->key,
+                     fleet->nodes.items[i].name);
+}
+
+static void
 place_all(struct trace *trace, int64_t target)
 {
     uint64_t random = 99;
@@ -116,6 +128,8 @@ place_all(struct trace *trace, int64_t target)
         rc = syn_fleet_try(trace->fleet, &request, &slot, &err);
         if (rc < 0)
             fail_msg("pod %llu: %s", (unsigned long long)key, err.msg);
+        if (rc == SYN_FLEET_FULL)
+            fits_nowhere(trace, &request);
     }
 }
 

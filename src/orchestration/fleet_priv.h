@@ -235,7 +235,14 @@ struct request {
     enum syn_fleet_cause cause;
     enum syn_fleet_cause told; /* the cause that PENDING was said for */
     uint64_t full;             /* fleet.gain when it did not fit, + 1 */
+    uint64_t vain;             /* fleet.grown when all nodes were too few for the gang, + 1 */
     uint32_t place;            /* in the queue, or NONE */
+};
+
+/* How much is asked for, and how much there is; -1: no number says it. */
+struct measure {
+    int64_t need;
+    int64_t have;
 };
 
 struct account {
@@ -258,6 +265,7 @@ struct syn_fleet {
     int64_t now_ms;
     uint64_t epoch; /* changes when scores do */
     uint64_t gain;  /* changes when room may have grown */
+    uint64_t grown; /* changes when the fleet, were it empty, may have room for more */
     uint64_t moves; /* changes when one of a group is somewhere else: requests tied to it may fit */
     uint64_t decisions;
     uint64_t sequence;
@@ -294,9 +302,9 @@ struct syn_fleet {
     struct cache *caches[CACHES_MAX];
     uint32_t caches_count;
 
+    bool mix_given;
     uint64_t mix_due;   /* weight at which the mix is looked at again */
     uint64_t mix_total; /* weight of all shapes */
-    bool mix_given;
     int64_t mix_ratio; /* thousandths of cards that the mix asks for a millicore, times RATIO_ONE */
     int32_t waste[HOLES]; /* of a hole, in the end: thousandths */
 
@@ -314,6 +322,7 @@ struct syn_fleet {
     LIST(uint32_t) held;   /* the nodes */
     uint32_t drains;       /* nodes that are drained and run something */
     int32_t lowest;        /* no running request is of lower priority */
+    uint32_t lowest_count; /* how many running requests are of just that */
     LIST(struct syn_fleet_effect) effects;
     size_t effects_taken;
 };
@@ -455,6 +464,11 @@ SYN_MUST int run_place(struct syn_fleet *fleet, uint32_t request, struct syn_err
 void run_forget(struct syn_fleet *fleet, uint32_t request);
 SYN_MUST int run_new(struct syn_fleet *fleet, const struct syn_fleet_request *request,
                      uint32_t *ret, struct syn_err *err);
+/* It runs, or no longer does. */
+void run_started(struct syn_fleet *fleet, const struct request *request);
+void run_stopped(struct syn_fleet *fleet, const struct request *request);
+/* Does anything of a lower priority run? */
+bool run_below(struct syn_fleet *fleet, int32_t priority);
 /* Take its members off and forget it. */
 void run_free(struct syn_fleet *fleet, uint32_t request);
 SYN_MUST int account_ensure(struct syn_fleet *fleet, uint32_t account, struct syn_err *err);
@@ -476,6 +490,10 @@ void queue_put(struct syn_fleet *fleet, uint32_t request, enum syn_fleet_cause c
 void queue_forget(struct syn_fleet *fleet, uint32_t request);
 /* Does `a` come before `b`? */
 bool queue_before(const struct syn_fleet *fleet, const struct request *a, const struct request *b);
+/* Would it hold more of this amount (DIMS: thousandths of cards) than its account may? Sets what it
+ * needs and what of it the account has left. */
+bool queue_over_quota(const struct syn_fleet *fleet, const struct request *request, unsigned amount,
+                      struct measure *ret);
 bool queue_within_quota(const struct syn_fleet *fleet, const struct request *request);
 
 /* fleet_evict.c */
@@ -494,7 +512,9 @@ SYN_MUST int evict_advice(const struct syn_fleet *fleet, const struct request *r
                           struct syn_err *err);
 
 /* fleet_hold.c */
-/* Keep nodes for a gang that waits. */
+/* May it use the nodes that are kept: is it the gang, or does it come before it? */
+bool hold_yields(const struct syn_fleet *fleet, uint32_t request);
+/* Keep nodes for a gang that waits, and let those of another go; if all are too few, neither. */
 SYN_MUST int hold_for(struct syn_fleet *fleet, uint32_t request, struct syn_err *err);
 /* Let them go for a moment, and take them back. */
 void hold_lift(struct syn_fleet *fleet);

@@ -64,6 +64,7 @@ struct shadow_member {
 
 struct shadow_request {
     bool known;
+    uint64_t order; /* in which they came */
     struct syn_fleet_request asked;
     struct shadow_member members[MEMBERS];
 };
@@ -74,6 +75,8 @@ struct life {
     struct shadow_request requests[KEYS];
     uint32_t zones[2];
     uint32_t groups[2];
+    uint64_t holder; /* the key that nodes are kept for, while any are */
+    uint64_t came;
     uint64_t random;
     uint64_t seed;
 };
@@ -279,7 +282,7 @@ room_take(struct shadow_node *node, const struct syn_fleet_ask *ask)
     return true;
 }
 
-/* How many members fit, the nodes that are kept for a gang only if it is the holder. */
+/* How many members fit; the nodes that are kept for a gang count only if `held`. */
 static uint32_t
 room_for(const struct life *life, const struct syn_fleet_ask *ask, bool held)
 {
@@ -361,18 +364,21 @@ take_effects(struct life *life)
                 evicted = SYN_MAX(evicted, priority);
         } else if (effect.type != SYN_FLEET_PENDING) {
             life->nodes[effect.slot.node].held = effect.type == SYN_FLEET_RESERVED;
+            life->holder = effect.key;
         }
     }
     assert_true(evicted == INT32_MIN || evicted < placed);
 }
 
+/* May it use the nodes that are kept: is it the gang, or before it in the queue? */
 static bool
-holds(const struct life *life)
+may_hold(const struct life *life, const struct shadow_request *request)
 {
-    for (int i = 0; i < NODES; i++)
-        if (life->nodes[i].held)
-            return true;
-    return false;
+    const struct shadow_request *holder = &life->requests[life->holder];
+
+    if (request->asked.priority != holder->asked.priority)
+        return request->asked.priority > holder->asked.priority;
+    return request->order <= holder->order;
 }
 
 static void
@@ -387,11 +393,11 @@ check(const struct life *life)
         if (!request->known || placed == request->asked.members)
             continue;
         assert_int_equal(placed, 0);
-        /* Tied gangs may need another order; nodes that are kept may be kept for this one. */
-        if (request->asked.members > 1 && (request->asked.ask.apart || request->asked.ask.with ||
-                                           request->asked.ask.even || holds(life)))
+        /* Tied gangs may need another order. */
+        if (request->asked.members > 1 &&
+            (request->asked.ask.apart || request->asked.ask.with || request->asked.ask.even))
             continue;
-        if (room_for(life, &request->asked.ask, false) >= request->asked.members)
+        if (room_for(life, &request->asked.ask, may_hold(life, request)) >= request->asked.members)
             fail_msg(
                 "seed %llu: request %d waits though it fits: %u members, mode %u, priority %d, "
                 "with %u, apart %u",
@@ -506,7 +512,7 @@ step_submit(struct life *life)
         request->known = false;
         return;
     }
-    *request = (struct shadow_request){.known = true};
+    *request = (struct shadow_request){.known = true, .order = life->came++};
     request->asked.key = (uint64_t)key;
     request->asked.members = below(life, 3) ? 1 : 1 + (uint32_t)below(life, MEMBERS);
     request->asked.priority = below(life, 3);

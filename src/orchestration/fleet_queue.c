@@ -9,6 +9,7 @@
 #include <synor/base/mem.h>
 
 #define SHARE_ONE (INT64_C(1) << 40)
+#define TRIES_MAX 4 /* gangs that nodes are sought for at one event */
 
 int
 tell_reserve(struct syn_fleet *fleet, size_t more, struct syn_err *err)
@@ -115,19 +116,36 @@ queue_before(const struct syn_fleet *fleet, const struct request *a, const struc
 }
 
 bool
-queue_within_quota(const struct syn_fleet *fleet, const struct request *request)
+queue_over_quota(const struct syn_fleet *fleet, const struct request *request, unsigned amount,
+                 struct measure *ret)
 {
     const struct account *account = &fleet->accounts.items[request->account];
     const struct syn_fleet_ask *ask = &fleet->shapes.items[request->shape].ask;
     int64_t members = (int64_t)request->members - request->placed;
+    int64_t limit, held;
 
-    for (unsigned d = 0; d < DIMS; d++)
-        if (account->limits[d] >= 0 && ask->need[d] > 0 &&
-            (syn_i128)ask->need[d] * members + account->held[d] > account->limits[d])
+    if (amount == DIMS) {
+        ret->need = (int64_t)ask_milli(ask) * ask_cards(ask) * members;
+        limit = account->cards_max < 0 ? -1 : account->cards_max * WHOLE;
+        held = account->milli_held;
+    } else {
+        ret->need = ask->need[amount] * members;
+        limit = account->limits[amount];
+        held = account->held[amount];
+    }
+    ret->have = limit < held ? 0 : limit - held;
+    return limit >= 0 && ret->need > 0 && ret->need > limit - held;
+}
+
+bool
+queue_within_quota(const struct syn_fleet *fleet, const struct request *request)
+{
+    struct measure measure;
+
+    for (unsigned amount = 0; amount <= DIMS; amount++)
+        if (queue_over_quota(fleet, request, amount, &measure))
             return false;
-    return account->cards_max < 0 || ask_milli(ask) == 0 ||
-           (int64_t)ask_milli(ask) * ask_cards(ask) * members + account->milli_held <=
-               account->cards_max * WHOLE;
+    return true;
 }
 
 void
@@ -179,10 +197,35 @@ tell_placed(struct syn_fleet *fleet, uint32_t at)
     struct request *request = &fleet->requests.items[at];
 
     request->told = SYN_FLEET_CAUSE_NONE;
-    fleet->running++;
+    run_started(fleet, request);
     fleet->moves += fleet->shapes.items[request->shape].ask.group != 0;
     for (uint32_t i = request->first; i != NONE; i = fleet->instances.items[i].sibling)
         tell(fleet, SYN_FLEET_PLACED, SYN_FLEET_CAUSE_NONE, i);
+}
+
+/* Where there is room, or where evicting makes some. Nodes that are kept for a gang are there for
+ * the gang itself, and for what comes before it where nothing else will do: the gang's turn is
+ * later then, and it is given other nodes. */
+static int
+attempt_room(struct syn_fleet *fleet, uint32_t at, struct syn_err *err)
+{
+    bool yields = hold_yields(fleet, at);
+    int rc = fleet->holder == at ? SYN_FLEET_FULL : run_place(fleet, at, err);
+
+    if (rc != SYN_FLEET_FULL)
+        return rc;
+    if (yields) {
+        hold_lift(fleet);
+        run_forget(fleet, at); /* that nothing fitted was said of the other nodes */
+        rc = run_place(fleet, at, err);
+    }
+    if (rc == SYN_FLEET_FULL)
+        rc = evict_for(fleet, at, err);
+    if (yields && rc != SYN_OK)
+        hold_again(fleet);
+    else if (yields)
+        hold_end(fleet);
+    return rc;
 }
 
 /* One attempt. SYN_FLEET_FULL: it waits. */
@@ -191,7 +234,6 @@ attempt(struct syn_fleet *fleet, uint32_t at, struct syn_err *err)
 {
     struct request *request = &fleet->requests.items[at];
     enum syn_fleet_cause cause = SYN_FLEET_CAUSE_ROOM;
-    bool holds = fleet->holder == at;
     int rc = tell_reserve(fleet, (size_t)request->members + fleet->held.count + 1, err);
 
     if (rc == SYN_OK)
@@ -202,13 +244,7 @@ attempt(struct syn_fleet *fleet, uint32_t at, struct syn_err *err)
         cause = SYN_FLEET_CAUSE_QUOTA;
         rc = SYN_FLEET_FULL;
     } else {
-        if (holds)
-            hold_lift(fleet);
-        rc = run_place(fleet, at, err);
-        if (rc == SYN_FLEET_FULL)
-            rc = evict_for(fleet, at, err);
-        if (holds && rc != SYN_OK)
-            hold_again(fleet);
+        rc = attempt_room(fleet, at, err);
     }
     if (rc == SYN_FLEET_FULL) {
         queue_put(fleet, at, cause);
@@ -240,9 +276,9 @@ turns_down(const struct syn_fleet *fleet, struct turn *turns, size_t count, size
     }
 }
 
-/* The first gang that waits for room gets nodes kept for it; of an earlier one, they are let go. */
-static int
-keep_nodes(struct syn_fleet *fleet, struct syn_err *err)
+/* The first gang that waits for room and is not known to be too large for the fleet. */
+static uint32_t
+first_gang(const struct syn_fleet *fleet)
 {
     uint32_t first = NONE;
 
@@ -251,19 +287,34 @@ keep_nodes(struct syn_fleet *fleet, struct syn_err *err)
         const struct request *request = &fleet->requests.items[at];
 
         if (request->members > 1 && request->cause == SYN_FLEET_CAUSE_ROOM &&
+            request->vain != fleet->grown + 1 &&
             (first == NONE || queue_before(fleet, request, &fleet->requests.items[first])))
             first = at;
     }
-    if (first == fleet->holder)
-        return SYN_OK;
-    if (fleet->holder != NONE) {
-        int rc = tell_reserve(fleet, fleet->held.count, err);
+    return first;
+}
 
-        if (rc < 0)
-            return rc;
-        hold_end(fleet);
+/* That gang gets nodes kept for it; those of another are let go. Where the whole fleet is too
+ * small, the next one's turn comes; of many such gangs, with the next events. */
+static int
+keep_nodes(struct syn_fleet *fleet, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    for (unsigned tries = 0; tries < TRIES_MAX && rc == SYN_OK; tries++) {
+        uint32_t first = first_gang(fleet);
+
+        if (first == fleet->holder)
+            return SYN_OK;
+        if (first != NONE) {
+            rc = hold_for(fleet, first, err);
+            continue;
+        }
+        rc = tell_reserve(fleet, fleet->held.count, err);
+        if (rc == SYN_OK)
+            hold_end(fleet);
     }
-    return first == NONE ? SYN_OK : hold_for(fleet, first, err);
+    return rc;
 }
 
 static bool
@@ -341,8 +392,9 @@ queue_offer(struct syn_fleet *fleet, uint32_t request, struct syn_err *err)
 
     if (rc < 0)
         return rc;
-    rc = keep_nodes(fleet, NULL);
-    if (rc == SYN_OK && (fleet->gain != gain || fleet->moves != moves))
+    if (rc == SYN_FLEET_FULL && fleet->requests.items[request].members > 1)
+        rc = keep_nodes(fleet, NULL);
+    if (rc >= 0 && (fleet->gain != gain || fleet->moves != moves))
         rc = queue_settle(fleet, NULL);
     (void)rc;
     return fleet->requests.items[request].state == STATE_RUNNING ? SYN_OK : SYN_FLEET_FULL;

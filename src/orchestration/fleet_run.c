@@ -363,8 +363,47 @@ run_place(struct syn_fleet *fleet, uint32_t at, struct syn_err *err)
         return rc;
     request->state = STATE_RUNNING;
     request->started_ms = fleet->now_ms;
-    fleet->lowest = SYN_MIN(fleet->lowest, request->priority);
     return SYN_OK;
+}
+
+void
+run_started(struct syn_fleet *fleet, const struct request *request)
+{
+    fleet->running++;
+    if (request->priority < fleet->lowest || fleet->running == 1) {
+        fleet->lowest = request->priority;
+        fleet->lowest_count = 0;
+    }
+    fleet->lowest_count += request->priority == fleet->lowest;
+}
+
+void
+run_stopped(struct syn_fleet *fleet, const struct request *request)
+{
+    assert(fleet->running > 0 && request->priority >= fleet->lowest);
+    fleet->running--;
+    fleet->lowest_count -= request->priority == fleet->lowest;
+}
+
+bool
+run_below(struct syn_fleet *fleet, int32_t priority)
+{
+    if (fleet->running == 0 || priority <= fleet->lowest)
+        return false;
+    if (fleet->lowest_count > 0)
+        return true;
+    fleet->lowest = INT32_MAX; /* the last of them has ended: which are the lowest now? */
+    for (size_t i = 0; i < fleet->requests.count; i++) {
+        const struct request *request = &fleet->requests.items[i];
+
+        if (request->state != STATE_RUNNING || request->priority > fleet->lowest)
+            continue;
+        if (request->priority < fleet->lowest)
+            fleet->lowest_count = 0;
+        fleet->lowest = request->priority;
+        fleet->lowest_count++;
+    }
+    return priority > fleet->lowest;
 }
 
 int

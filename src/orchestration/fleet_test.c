@@ -1,114 +1,4 @@
-#include <synor/base/test.h>
-#include <synor/orchestration/fleet.h>
-
-#define MIB 1048576
-
-static struct syn_fleet *
-fleet_make(void)
-{
-    const struct syn_fleet_options options = {.seed = 7, .learn = true};
-    const struct syn_fleet_model models[] = {
-        {.name = "a100",
-         .vram_mib = 81920,
-         .capability = 80,
-         .modes = SYN_BIT(SYN_FLEET_MPS) | SYN_BIT(SYN_FLEET_TIME_SLICE),
-         .geometry = SYN_FLEET_EIGHTHS,
-         .idle_mw = 50000,
-         .context_mw = 80000,
-         .busy_mw = 400000,
-         .speed = 2000},
-        {.name = "t4", .vram_mib = 16384, .capability = 75, .modes = SYN_BIT(SYN_FLEET_TIME_SLICE)},
-    };
-    struct syn_fleet *fleet = NULL;
-    struct syn_err err;
-    uint32_t number;
-
-    assert_done(syn_fleet_new(&options, &fleet, &err), &err);
-    for (unsigned i = 0; i < SYN_LEN(models); i++)
-        assert_done(syn_fleet_model_add(fleet, &models[i], &number, &err), &err);
-    return fleet;
-}
-
-static uint32_t
-add(struct syn_fleet *fleet, const char *name, int64_t cores, uint32_t cards, uint8_t model)
-{
-    struct syn_fleet_node node = {.name = name, .cards = cards, .idle_mw = 100000};
-    struct syn_err err;
-    uint32_t number;
-
-    node.capacity[SYN_FLEET_CPU] = cores * 1000;
-    node.capacity[SYN_FLEET_MEMORY] = cores * 1024 * MIB;
-    memset(node.models, model, sizeof(node.models));
-    assert_done(syn_fleet_put_node(fleet, &node, &number, &err), &err);
-    return number;
-}
-
-static struct syn_fleet_request
-ask_cpu(uint64_t key, int64_t cores)
-{
-    struct syn_fleet_request request = {.key = key, .members = 1};
-
-    request.ask.need[SYN_FLEET_CPU] = cores * 1000;
-    return request;
-}
-
-static struct syn_fleet_request
-ask_part(uint64_t key, uint32_t mode, uint32_t value)
-{
-    struct syn_fleet_request request = {.key = key, .members = 1};
-
-    request.ask.mode = mode;
-    request.ask.cards = mode == SYN_FLEET_CARDS ? value : 1;
-    if (mode == SYN_FLEET_MIG)
-        request.ask.profile = value;
-    else if (mode != SYN_FLEET_CARDS)
-        request.ask.share = value;
-    return request;
-}
-
-/* Where a request goes at once; SYN_FLEET_NONE: nowhere. */
-static uint32_t
-try_one(struct syn_fleet *fleet, const struct syn_fleet_request *request)
-{
-    struct syn_fleet_slot slot;
-    struct syn_err err;
-    int rc = syn_fleet_try(fleet, request, &slot, &err);
-
-    if (rc < 0)
-        fail_msg("%s", err.msg);
-    return rc == SYN_FLEET_FULL ? SYN_FLEET_NONE : slot.node;
-}
-
-static int
-submit(struct syn_fleet *fleet, const struct syn_fleet_request *request)
-{
-    struct syn_err err;
-    int rc = syn_fleet_submit(fleet, request, &err);
-
-    if (rc < 0)
-        fail_msg("%s", err.msg);
-    return rc;
-}
-
-/* Count the effects of one type, for one request or (key UINT64_MAX) all; take all out. */
-static unsigned
-effects(struct syn_fleet *fleet, enum syn_fleet_effect_type type, uint64_t key)
-{
-    struct syn_fleet_effect effect;
-    unsigned count = 0;
-
-    while (syn_fleet_next(fleet, &effect))
-        count += effect.type == type && (key == UINT64_MAX || effect.key == key);
-    return count;
-}
-
-static void
-end(struct syn_fleet *fleet, uint64_t key)
-{
-    struct syn_err err;
-
-    assert_done(syn_fleet_end(fleet, key, &err), &err);
-}
+#include "fleet_testing.h"
 
 static void
 test_invalid(void **state)
@@ -152,6 +42,101 @@ test_invalid(void **state)
             fail_msg("row %zu: \"%s\" does not name %s", i, err.msg, rows[i].field);
     }
     assert_int_equal(effects(fleet, SYN_FLEET_PENDING, UINT64_MAX), 0);
+    assert_int_equal(fleet->effects.cap, 0); /* no room was made for what was refused */
+    syn_fleet_free(fleet);
+}
+
+static void
+test_invalid_events(void **state)
+{
+    static const int64_t limits[SYN_FLEET_DIMS] = {-1, -1, -1, -1};
+    struct syn_fleet *fleet = fleet_make();
+    struct syn_err err;
+    uint32_t here;
+
+    (void)state;
+    assert_done(syn_fleet_word(fleet, "here", &here, &err), &err);
+    assert_done(syn_fleet_set_rtt(fleet, here, here, 1, &err), &err);
+    for (unsigned i = 0; i < 3; i++) {
+        uint32_t strange = i == 0 ? 0 : i == 1 ? here + 1 : SYN_FLEET_NONE;
+
+        assert_code(syn_fleet_set_rtt(fleet, strange, here, 1, &err), SYN_E_INVALID, &err);
+        assert_code(syn_fleet_set_rtt(fleet, here, strange, 1, &err), SYN_E_INVALID, &err);
+        assert_code(syn_fleet_set_rtt(fleet, strange, strange, 1, &err), SYN_E_INVALID, &err);
+    }
+    assert_code(syn_fleet_set_account(fleet, 0, 1, limits, INT64_MAX, &err), SYN_E_INVALID, &err);
+    assert_done(syn_fleet_set_account(fleet, 0, 1, limits, SYN_FLEET_QUANTITY_MAX, &err), &err);
+    syn_fleet_free(fleet);
+}
+
+static void
+test_names(void **state)
+{
+    struct syn_fleet *fleet = fleet_make();
+    uint32_t n1 = add(fleet, "n1", 64, 8, 0);
+
+    (void)state;
+    assert_int_equal(syn_fleet_find_node(fleet, "n1"), n1);
+    assert_int_equal(syn_fleet_find_node(fleet, "n2"), SYN_FLEET_NONE);
+    for (int i = 0; i < SYN_FLEET_POLICIES; i++)
+        assert_int_equal(syn_fleet_policy_find(syn_fleet_policy_name((enum syn_fleet_policy)i)), i);
+    assert_int_equal(syn_fleet_policy_find("any"), -1);
+    syn_fleet_free(fleet);
+}
+
+/* All labels that are asked for, whatever else would be better. */
+static void
+test_labels(void **state)
+{
+    struct syn_fleet *fleet = fleet_make();
+    struct syn_fleet_node node = {.name = "n1", .capacity = {8000}};
+    struct syn_fleet_request request = ask_cpu(1, 1);
+    uint64_t ssd, lan, again;
+    struct syn_err err;
+    uint32_t labelled;
+    char text[16];
+
+    (void)state;
+    assert_done(syn_fleet_label(fleet, "ssd", &ssd, &err), &err);
+    assert_done(syn_fleet_label(fleet, "lan", &lan, &err), &err);
+    assert_done(syn_fleet_label(fleet, "ssd", &again, &err), &err);
+    assert_true(ssd == again && ssd != lan);
+    (void)add(fleet, "plain", 8, 0, 0);
+    node.labels = ssd;
+    assert_done(syn_fleet_put_node(fleet, &node, &labelled, &err), &err);
+    request.ask.labels = ssd;
+    for (; request.key <= 8; request.key++)
+        assert_int_equal(try_one(fleet, &request), labelled);
+    assert_int_equal(try_one(fleet, &request), SYN_FLEET_NONE); /* plain has room */
+    end(fleet, 1);
+    request.ask.labels = ssd | lan;
+    assert_int_equal(try_one(fleet, &request), SYN_FLEET_NONE);
+    assert_code(syn_fleet_label(fleet, "", &ssd, &err), SYN_E_INVALID, &err);
+    for (unsigned i = 2; i < SYN_FLEET_LABELS_MAX; i++) {
+        (void)snprintf(text, sizeof(text), "label-%u", i);
+        assert_done(syn_fleet_label(fleet, text, &ssd, &err), &err);
+    }
+    assert_code(syn_fleet_label(fleet, "one more", &ssd, &err), SYN_E_LIMIT, &err);
+    syn_fleet_free(fleet);
+}
+
+/* What syn_fleet_try() places may be what another waits for. */
+static void
+test_settle(void **state)
+{
+    struct syn_fleet *fleet = fleet_make();
+    struct syn_fleet_request waits = ask_cpu(1, 1), first = ask_cpu(2, 1);
+    struct syn_err err;
+
+    (void)state;
+    (void)add(fleet, "n1", 8, 0, 0);
+    assert_done(syn_fleet_word(fleet, "blue", &waits.ask.with, &err), &err);
+    first.ask.group = waits.ask.with;
+    assert_int_equal(submit(fleet, &waits), SYN_FLEET_FULL);
+    assert_int_equal(try_one(fleet, &first), 0);
+    assert_int_equal(effects(fleet, SYN_FLEET_PLACED, 1), 0);
+    assert_done(syn_fleet_settle(fleet, &err), &err);
+    assert_int_equal(effects(fleet, SYN_FLEET_PLACED, 1), 1);
     syn_fleet_free(fleet);
 }
 
@@ -333,212 +318,6 @@ test_complements(void **state)
     syn_fleet_free(fleet);
 }
 
-static void
-test_gang(void **state)
-{
-    struct syn_fleet *fleet = fleet_make();
-    struct syn_fleet_request gang = ask_part(1, SYN_FLEET_CARDS, 4), rest = gang;
-    struct syn_fleet_totals totals;
-
-    (void)state;
-    (void)add(fleet, "n1", 64, 8, 0);
-    (void)add(fleet, "n2", 64, 8, 0);
-    gang.members = 5;
-    assert_int_not_equal(try_one(fleet, &rest), SYN_FLEET_NONE);
-    end(fleet, 1);
-    assert_int_equal(submit(fleet, &gang), SYN_FLEET_FULL);
-    syn_fleet_total(fleet, &totals);
-    assert_int_equal(totals.milli_used, 0);
-    assert_int_equal(totals.pending, 1);
-    assert_int_equal(effects(fleet, SYN_FLEET_PENDING, 1), 1);
-    (void)add(fleet, "n3", 64, 8, 0);
-    assert_int_equal(effects(fleet, SYN_FLEET_PLACED, 1), 5);
-    syn_fleet_free(fleet);
-}
-
-/* A gang that waits keeps nodes; only what ends in time may use them. */
-static void
-test_reservation(void **state)
-{
-    struct syn_fleet *fleet = fleet_make();
-    struct syn_fleet_request first = ask_part(1, SYN_FLEET_CARDS, 8);
-    struct syn_fleet_request gang = ask_part(2, SYN_FLEET_CARDS, 8);
-    struct syn_fleet_request later = ask_part(3, SYN_FLEET_CARDS, 1);
-
-    (void)state;
-    (void)add(fleet, "n1", 64, 8, 0);
-    (void)add(fleet, "n2", 64, 8, 0);
-    first.runs_ms = 1000;
-    assert_int_equal(submit(fleet, &first), SYN_OK);
-    gang.members = 2;
-    assert_int_equal(submit(fleet, &gang), SYN_FLEET_FULL);
-    assert_int_equal(effects(fleet, SYN_FLEET_RESERVED, 2), 2);
-    assert_int_equal(submit(fleet, &later), SYN_FLEET_FULL); /* could go on for ever */
-    later.key = 4;
-    later.runs_ms = 1001;
-    assert_int_equal(submit(fleet, &later), SYN_FLEET_FULL); /* too long */
-    later.key = 5;
-    later.runs_ms = 1000;
-    assert_int_equal(submit(fleet, &later), SYN_OK);
-    syn_fleet_set_time(fleet, 1000);
-    end(fleet, 5);
-    assert_int_equal(effects(fleet, SYN_FLEET_PLACED, 2), 0);
-    end(fleet, 1);
-    assert_int_equal(effects(fleet, SYN_FLEET_PLACED, 2), 2);
-    end(fleet, 2);
-    assert_int_equal(effects(fleet, SYN_FLEET_PLACED, UINT64_MAX), 2); /* 3 and 4 */
-    syn_fleet_free(fleet);
-}
-
-static void
-test_preemption(void **state)
-{
-    struct syn_fleet *fleet = fleet_make();
-    struct syn_fleet_request request = ask_part(1, SYN_FLEET_CARDS, 4);
-    struct syn_fleet_effect effect;
-    uint64_t evicted = 0;
-
-    (void)state;
-    (void)add(fleet, "n1", 64, 8, 0);
-    (void)add(fleet, "n2", 64, 8, 0);
-    for (uint64_t key = 1; key <= 3; key++) { /* two of four cards, and one of priority 1 */
-        request = ask_part(key, SYN_FLEET_CARDS, 4);
-        request.priority = key == 3;
-        assert_int_equal(submit(fleet, &request), SYN_OK);
-    }
-    for (uint64_t key = 4; key <= 7; key++) {
-        request = ask_part(key, SYN_FLEET_CARDS, 1);
-        assert_int_equal(submit(fleet, &request), SYN_OK);
-    }
-    (void)effects(fleet, SYN_FLEET_PLACED, 0);
-    request = ask_part(8, SYN_FLEET_CARDS, 4);
-    assert_int_equal(submit(fleet, &request), SYN_FLEET_FULL); /* an equal takes nothing */
-    end(fleet, 8);
-    (void)effects(fleet, SYN_FLEET_PLACED, 0);
-    request.priority = 5;
-    assert_int_equal(submit(fleet, &request), SYN_OK);
-    while (syn_fleet_next(fleet, &effect)) /* one of the large ones of priority 0, not four small */
-        if (effect.type == SYN_FLEET_EVICTED) {
-            assert_int_equal(effect.cause, SYN_FLEET_CAUSE_PREEMPTED);
-            assert_int_equal(evicted, 0);
-            evicted = effect.key;
-        }
-    assert_true(evicted == 1 || evicted == 2);
-    end(fleet, 8);
-    assert_int_equal(effects(fleet, SYN_FLEET_PLACED, evicted), 1);
-    syn_fleet_free(fleet);
-}
-
-static void
-test_drain_and_lose(void **state)
-{
-    struct syn_fleet *fleet = fleet_make();
-    struct syn_fleet_request gang = ask_part(1, SYN_FLEET_CARDS, 4);
-    struct syn_err err;
-    uint32_t n3;
-
-    (void)state;
-    (void)add(fleet, "n1", 64, 8, 0);
-    gang.members = 2;
-    assert_int_equal(submit(fleet, &gang), SYN_OK);
-    (void)effects(fleet, SYN_FLEET_PLACED, 1);
-    assert_done(syn_fleet_drain(fleet, 0, &err), &err);
-    assert_int_equal(effects(fleet, SYN_FLEET_EVICTED, 1), 0); /* stays until there is room */
-    (void)add(fleet, "n2", 64, 4, 0);
-    assert_int_equal(effects(fleet, SYN_FLEET_EVICTED, 1), 1);
-    n3 = add(fleet, "n3", 64, 8, 0);
-    assert_int_equal(effects(fleet, SYN_FLEET_EVICTED, 1), 1);
-    assert_done(syn_fleet_lose(fleet, n3, &err), &err); /* the other member must go, too */
-    assert_int_equal(effects(fleet, SYN_FLEET_EVICTED, 1), 2);
-    (void)add(fleet, "n3", 64, 8, 0);
-    assert_int_equal(effects(fleet, SYN_FLEET_PLACED, 1), 2);
-    syn_fleet_free(fleet);
-}
-
-static void
-test_fair_share(void **state)
-{
-    struct syn_fleet *fleet = fleet_make();
-    const int64_t limits[SYN_FLEET_DIMS] = {-1, -1, -1, -1};
-    struct syn_fleet_request request = ask_part(1, SYN_FLEET_CARDS, 8);
-    struct syn_err err;
-    uint32_t greedy, modest, bound;
-
-    (void)state;
-    (void)add(fleet, "n1", 64, 8, 0);
-    (void)add(fleet, "n2", 64, 8, 0);
-    assert_done(syn_fleet_word(fleet, "greedy", &greedy, &err), &err);
-    assert_done(syn_fleet_word(fleet, "modest", &modest, &err), &err);
-    assert_done(syn_fleet_word(fleet, "bound", &bound, &err), &err);
-    assert_code(syn_fleet_set_account(fleet, greedy, 0, limits, -1, &err), SYN_E_INVALID, &err);
-    assert_done(syn_fleet_set_account(fleet, bound, 1, limits, 7, &err), &err);
-    request.account = greedy;
-    for (request.key = 1; request.key <= 3; request.key++)
-        assert_int_equal(submit(fleet, &request), request.key < 3 ? SYN_OK : SYN_FLEET_FULL);
-    request.account = modest;
-    assert_int_equal(submit(fleet, &request), SYN_FLEET_FULL); /* 4, after 3 */
-    request.account = bound;
-    request.key = 5;
-    assert_int_equal(submit(fleet, &request), SYN_FLEET_FULL);
-    (void)effects(fleet, SYN_FLEET_PLACED, 0);
-    end(fleet, 1);
-    assert_int_equal(effects(fleet, SYN_FLEET_PLACED, 4), 1);
-    end(fleet, 2);
-    assert_int_equal(effects(fleet, SYN_FLEET_PLACED, 3), 1);
-    end(fleet, 3);
-    assert_int_equal(effects(fleet, SYN_FLEET_PLACED, 5), 0);
-    assert_done(syn_fleet_set_account(fleet, bound, 1, limits, 8, &err), &err);
-    assert_int_equal(effects(fleet, SYN_FLEET_PLACED, 5), 1);
-    syn_fleet_free(fleet);
-}
-
-static bool
-says(const json_t *list, const char *text)
-{
-    size_t i;
-    json_t *item;
-
-    json_array_foreach (list, i, item) {
-        const char *said =
-            json_is_string(item) ? json_string_value(item) : syn_json_str(item, "message", "");
-
-        if (strstr(said, text))
-            return true;
-    }
-    return false;
-}
-
-static void
-test_explain(void **state)
-{
-    struct syn_fleet *fleet = fleet_make();
-    struct syn_fleet_request runs = ask_part(1, SYN_FLEET_CARDS, 6);
-    struct syn_fleet_request waits = ask_part(2, SYN_FLEET_CARDS, 4);
-    struct syn_err err;
-    json_t *why, *fix;
-    SYN_JSON(doc);
-
-    (void)state;
-    (void)add(fleet, "n1", 64, 8, 0);
-    (void)add(fleet, "n2", 64, 0, 0);
-    runs.runs_ms = 5000;
-    assert_int_equal(submit(fleet, &runs), SYN_OK);
-    assert_int_equal(submit(fleet, &waits), SYN_FLEET_FULL);
-    assert_code(syn_fleet_explain(fleet, 1, &doc, &err), SYN_E_NOTFOUND, &err);
-    assert_done(syn_fleet_explain(fleet, 2, &doc, &err), &err);
-    why = json_object_get(doc, "why");
-    fix = json_object_get(doc, "fix");
-    assert_true(says(why, "1 node is without enough free of its cards"));
-    assert_true(says(why, "1 node is without a card that will do"));
-    assert_true(says(why, "n2 is without a card"));
-    assert_true(says(fix, "ask for 2 cards instead of 4"));
-    assert_true(says(fix, "it fits on n1 once these have ended: 1"));
-    assert_true(says(fix, "add 1 node like n1"));
-    assert_int_equal(syn_json_i64(doc, "position", 0), 1);
-    assert_int_equal(syn_json_i64(doc, "expected_start_ms", 0), 5000);
-    syn_fleet_free(fleet);
-}
-
 /* Which of equal nodes is taken. */
 static uint32_t
 choice_of(uint64_t seed)
@@ -632,13 +411,12 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_invalid),    cmocka_unit_test(test_node_changes),
-        cmocka_unit_test(test_policies),   cmocka_unit_test(test_partitions),
-        cmocka_unit_test(test_shares),     cmocka_unit_test(test_complements),
-        cmocka_unit_test(test_gang),       cmocka_unit_test(test_reservation),
-        cmocka_unit_test(test_preemption), cmocka_unit_test(test_drain_and_lose),
-        cmocka_unit_test(test_fair_share), cmocka_unit_test(test_explain),
-        cmocka_unit_test(test_seed),       cmocka_unit_test(test_many_shapes),
+        cmocka_unit_test(test_invalid),  cmocka_unit_test(test_invalid_events),
+        cmocka_unit_test(test_names),    cmocka_unit_test(test_labels),
+        cmocka_unit_test(test_settle),   cmocka_unit_test(test_node_changes),
+        cmocka_unit_test(test_policies), cmocka_unit_test(test_partitions),
+        cmocka_unit_test(test_shares),   cmocka_unit_test(test_complements),
+        cmocka_unit_test(test_seed),     cmocka_unit_test(test_many_shapes),
         cmocka_unit_test(test_memory),
     };
 

@@ -43,11 +43,20 @@ static const char *const lack_words[LACKS] = {
     [LACK_EVEN] = "in a domain that has more of its group than others",
 };
 
-/* What is asked for, and what the node has of it; -1: no number says it. */
-struct measure {
-    int64_t need;
-    int64_t have;
+/* What is tried: the request's ask, or one that asks for less. */
+struct trial {
+    struct syn_fleet_ask ask;
+    uint32_t members;
+    uint32_t excused; /* SYN_BIT() of the lacks that do not count: what is kept for it */
 };
+
+/* What the node lacks for one member. */
+static uint32_t
+lacks_of(const struct syn_fleet *fleet, const struct trial *trial, uint32_t floor,
+         const struct node *node)
+{
+    return node->here ? seek_lacks(fleet, &trial->ask, floor, node) & ~trial->excused : 0;
+}
 
 static struct measure
 measure_cards(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
@@ -94,21 +103,15 @@ measure_of(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, const
     }
 }
 
+/* `node` NULL: of the whole fleet, `count` of whose nodes fail. */
 static int
-row_add(json_t *why, unsigned lack, const char *node, struct measure m, int64_t count,
-        struct syn_err *err)
+row_add(json_t *why, const char *dimension, const char *node, struct measure m, int64_t count,
+        const char *text, struct syn_err *err)
 {
-    char text[TEXT_SIZE];
     json_t *row = NULL;
-    int rc;
+    int rc = syn_json_pack(&row, err, "{s:s, s:s?, s:I, s:s}", "dimension", dimension, "node", node,
+                           "count", (json_int_t)count, "message", text);
 
-    if (node)
-        (void)snprintf(text, sizeof(text), "%s is %s", node, lack_words[lack]);
-    else
-        (void)snprintf(text, sizeof(text), "%" PRId64 " %s %s", count,
-                       count == 1 ? "node is" : "nodes are", lack_words[lack]);
-    rc = syn_json_pack(&row, err, "{s:s, s:s?, s:I, s:s}", "dimension", lack_names[lack], "node",
-                       node, "count", (json_int_t)count, "message", text);
     if (rc < 0)
         return rc;
     if (m.need >= 0)
@@ -122,26 +125,45 @@ row_add(json_t *why, unsigned lack, const char *node, struct measure m, int64_t 
     return syn_json_append_take(why, row, err);
 }
 
+static int
+row_total(json_t *why, unsigned lack, struct measure m, int64_t count, struct syn_err *err)
+{
+    char text[TEXT_SIZE];
+
+    (void)snprintf(text, sizeof(text), "%" PRId64 " %s %s", count,
+                   count == 1 ? "node is" : "nodes are", lack_words[lack]);
+    return row_add(why, lack_names[lack], NULL, m, count, text, err);
+}
+
+static int
+row_node(json_t *why, unsigned lack, const char *node, struct measure m, struct syn_err *err)
+{
+    char text[TEXT_SIZE];
+
+    (void)snprintf(text, sizeof(text), "%s is %s", node, lack_words[lack]);
+    return row_add(why, lack_names[lack], node, m, 1, text, err);
+}
+
 /* The totals: how many fail for each reason, and the best of them. */
 static int
-rows_totals(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, json_t *why,
+rows_totals(const struct syn_fleet *fleet, const struct trial *trial, json_t *why,
             struct syn_err *err)
 {
-    uint32_t floor = seek_floor(fleet, ask);
+    uint32_t floor = seek_floor(fleet, &trial->ask);
     int64_t counts[LACKS] = {0};
     struct measure best[LACKS];
     int rc = SYN_OK;
 
     for (size_t i = 0; i < fleet->nodes.count; i++) {
         const struct node *node = &fleet->nodes.items[i];
-        uint32_t lacks = node->here ? seek_lacks(fleet, ask, floor, node) : 0;
+        uint32_t lacks = lacks_of(fleet, trial, floor, node);
 
         for (unsigned lack = 0; lack < LACKS; lack++) {
             struct measure m;
 
             if (!(lacks & SYN_BIT(lack)))
                 continue;
-            m = measure_of(fleet, ask, node, lack);
+            m = measure_of(fleet, &trial->ask, node, lack);
             if (counts[lack]++ == 0 || (lack == LACK_PRICE || lack == LACK_LATENCY
                                             ? m.have >= 0 && m.have < best[lack].have
                                             : m.have > best[lack].have))
@@ -150,71 +172,98 @@ rows_totals(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, json
     }
     for (unsigned lack = 0; lack < LACKS && rc == SYN_OK; lack++)
         if (counts[lack] > 0)
-            rc = row_add(why, lack, NULL, best[lack], counts[lack], err);
+            rc = row_total(why, lack, best[lack], counts[lack], err);
     return rc;
 }
 
 static int
-rows_nodes(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, json_t *why,
+rows_nodes(const struct syn_fleet *fleet, const struct trial *trial, json_t *why,
            struct syn_err *err)
 {
-    uint32_t floor = seek_floor(fleet, ask);
+    uint32_t floor = seek_floor(fleet, &trial->ask);
     unsigned rows = 0;
     int rc = SYN_OK;
 
     for (size_t i = 0; i < fleet->nodes.count && rc == SYN_OK; i++) {
         const struct node *node = &fleet->nodes.items[i];
-        uint32_t lacks = node->here ? seek_lacks(fleet, ask, floor, node) : 0;
+        uint32_t lacks = lacks_of(fleet, trial, floor, node);
 
         for (unsigned lack = 0; lack < LACKS && rc == SYN_OK && rows < ROWS_MAX; lack++)
             if (lacks & SYN_BIT(lack)) {
-                rc = row_add(why, lack, node->name, measure_of(fleet, ask, node, lack), 1, err);
+                rc = row_node(why, lack, node->name, measure_of(fleet, &trial->ask, node, lack),
+                              err);
                 rows++;
             }
     }
     return rc;
 }
 
+/* Each limit of the account that would be passed. */
 static int
 rows_quota(const struct syn_fleet *fleet, const struct request *request, json_t *why,
            struct syn_err *err)
 {
-    const struct account *account = &fleet->accounts.items[request->account];
-    const struct syn_fleet_ask *ask = &fleet->shapes.items[request->shape].ask;
+    static const char *const amounts[DIMS + 1] = {
+#define SYN_FLEET_ROW(symbol, word, unit) [SYN_FLEET_##symbol] = word " (" unit ")",
+        SYN_FLEET_DIM_TABLE(SYN_FLEET_ROW)
+#undef SYN_FLEET_ROW
+            [DIMS] = "cards (thousandths)",
+    };
     char text[TEXT_SIZE];
-    json_t *row = NULL;
-    int rc;
+    int rc = SYN_OK;
 
-    (void)snprintf(text, sizeof(text),
-                   "the account %s holds too much already to have this beside it",
-                   request->account ? syn_fleet_text(fleet, request->account) : "without a name");
-    rc = syn_json_pack(
-        &row, err, "{s:s, s:n, s:I, s:I, s:I, s:s}", "dimension", "quota", "node", "need",
-        (json_int_t)ask_milli(ask) * ask_cards(ask) * request->members, "have",
-        (json_int_t)(account->cards_max < 0 ? 0 : account->cards_max * WHOLE - account->milli_held),
-        "count", (json_int_t)0, "message", text);
-    return rc < 0 ? rc : syn_json_append_take(why, row, err);
+    for (unsigned amount = 0; amount <= DIMS && rc == SYN_OK; amount++) {
+        struct measure m;
+
+        if (!queue_over_quota(fleet, request, amount, &m))
+            continue;
+        (void)snprintf(text, sizeof(text), "the account %s has %" PRId64 " left of its quota of %s",
+                       request->account ? syn_fleet_text(fleet, request->account)
+                                        : "without a name",
+                       m.have, amounts[amount]);
+        rc = row_add(why, "quota", NULL, m, 0, text, err);
+    }
+    return rc;
 }
 
-/* How many members would fit now; at most `most`. */
+/* How many members would fit now, were none bound to where the others are. */
 static uint32_t
-units_now(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, uint32_t most)
+units_now(const struct syn_fleet *fleet, const struct trial *trial)
 {
-    uint32_t floor = seek_floor(fleet, ask), units = 0;
+    uint32_t floor = seek_floor(fleet, &trial->ask), units = 0;
 
-    for (size_t i = 0; i < fleet->nodes.count && units < most; i++) {
+    for (size_t i = 0; i < fleet->nodes.count && units < trial->members; i++) {
         const struct node *node = &fleet->nodes.items[i];
 
-        if (node->here && seek_lacks(fleet, ask, floor, node) == 0)
-            units += seek_units(fleet, ask, node, false, most - units);
+        if (node->here && lacks_of(fleet, trial, floor, node) == 0)
+            units += seek_units(fleet, &trial->ask, node, false, trial->members - units);
     }
     return units;
 }
 
 static bool
-fits(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, uint32_t members)
+fits(const struct syn_fleet *fleet, const struct trial *trial)
 {
-    return units_now(fleet, ask, members) >= members;
+    return units_now(fleet, trial) >= trial->members;
+}
+
+/* Of a gang, what no row on one member can say. */
+static int
+row_members(const struct syn_fleet *fleet, const struct trial *trial, json_t *why,
+            struct syn_err *err)
+{
+    struct measure m = {trial->members, units_now(fleet, trial)};
+    char text[TEXT_SIZE];
+
+    if (m.have < m.need)
+        (void)snprintf(text, sizeof(text), "%" PRId64 " of its %u members would fit at once",
+                       m.have, trial->members);
+    else
+        (void)snprintf(text, sizeof(text),
+                       "there is room for its %u members, but not where they may be beside each "
+                       "other",
+                       trial->members);
+    return row_add(why, "members", NULL, m, 0, text, err);
 }
 
 static int fix_add(json_t *fix, struct syn_err *err, const char *format, ...) SYN_PRINTF(3, 4);
@@ -279,22 +328,22 @@ static const struct knob knobs[] = {
 
 /* The most of it that fits, when less of it does at all. */
 static int
-fix_knob(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, uint32_t members,
-         const struct knob *knob, json_t *fix, struct syn_err *err)
+fix_knob(const struct syn_fleet *fleet, const struct trial *trial, const struct knob *knob,
+         json_t *fix, struct syn_err *err)
 {
-    struct syn_fleet_ask tried = *ask;
-    int64_t asked = knob_get(ask, knob), low = knob->least, high = asked;
+    struct trial tried = *trial;
+    int64_t asked = knob_get(&trial->ask, knob), low = knob->least, high = asked;
 
     if (asked <= knob->least)
         return SYN_OK;
-    knob_set(&tried, knob, low);
-    if (!fits(fleet, &tried, members))
+    knob_set(&tried.ask, knob, low);
+    if (!fits(fleet, &tried))
         return SYN_OK;
     while (high - low > 1) {
         int64_t middle = low + (high - low) / 2;
 
-        knob_set(&tried, knob, middle);
-        if (fits(fleet, &tried, members))
+        knob_set(&tried.ask, knob, middle);
+        if (fits(fleet, &tried))
             low = middle;
         else
             high = middle;
@@ -304,39 +353,40 @@ fix_knob(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, uint32_
 
 /* The cheapest that fits, when there is one without the ceiling. */
 static int
-fix_price(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, uint32_t members,
-          json_t *fix, struct syn_err *err)
+fix_price(const struct syn_fleet *fleet, const struct trial *trial, json_t *fix,
+          struct syn_err *err)
 {
-    struct syn_fleet_ask tried = *ask;
-    int64_t low = ask->price_max, high = SYN_FLEET_PRICE_MAX;
+    struct trial tried = *trial;
+    int64_t low = trial->ask.price_max, high = SYN_FLEET_PRICE_MAX;
 
-    tried.price_max = high;
-    if (low == 0 || !fits(fleet, &tried, members))
+    tried.ask.price_max = high;
+    if (low == 0 || !fits(fleet, &tried))
         return SYN_OK;
     while (high - low > 1) {
-        tried.price_max = low + (high - low) / 2;
-        if (fits(fleet, &tried, members))
-            high = tried.price_max;
+        tried.ask.price_max = low + (high - low) / 2;
+        if (fits(fleet, &tried))
+            high = tried.ask.price_max;
         else
-            low = tried.price_max;
+            low = tried.ask.price_max;
     }
     return fix_add(fix, err, "raise the price ceiling to %" PRId64 " an hour", high);
 }
 
 static int
-fix_tried(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
-          const struct syn_fleet_ask *tried, uint32_t members, const char *words, json_t *fix,
-          struct syn_err *err)
+fix_tried(const struct syn_fleet *fleet, const struct trial *trial, const struct trial *tried,
+          const char *words, json_t *fix, struct syn_err *err)
 {
-    if (memcmp(ask, tried, sizeof(*ask)) == 0 || !fits(fleet, tried, members))
+    if (memcmp(&trial->ask, &tried->ask, sizeof(trial->ask)) == 0 || !fits(fleet, tried))
         return SYN_OK;
     return fix_add(fix, err, "%s", words);
 }
 
-/* Limits that can only be dropped. */
+/* Limits that can only be dropped; those from TIES on are ones that the members of a gang set each
+ * other. */
+#define TIES 5
 static int
-fix_limits(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, uint32_t members,
-           json_t *fix, struct syn_err *err)
+fix_limits(const struct syn_fleet *fleet, const struct trial *trial, unsigned first, json_t *fix,
+           struct syn_err *err)
 {
     static const char *const words[] = {
         "let it go to any region",
@@ -350,36 +400,37 @@ fix_limits(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, uint3
     };
     int rc = SYN_OK;
 
-    for (unsigned i = 0; i < SYN_LEN(words) && rc == SYN_OK; i++) {
-        struct syn_fleet_ask tried = *ask;
+    for (unsigned i = first; i < SYN_LEN(words) && rc == SYN_OK; i++) {
+        struct trial tried = *trial;
 
         if (i == 0)
-            tried.region = 0;
+            tried.ask.region = 0;
         else if (i == 1)
-            tried.rtt_max_us = 0;
+            tried.ask.rtt_max_us = 0;
         else if (i == 2)
-            tried.labels = 0;
+            tried.ask.labels = 0;
         else if (i == 3)
-            tried.isolation = 0;
+            tried.ask.isolation = 0;
         else if (i == 4)
-            tried.models = 0;
+            tried.ask.models = 0;
         else if (i == 5)
-            tried.with = 0;
+            tried.ask.with = 0;
         else if (i == 6)
-            tried.apart = 0;
+            tried.ask.apart = 0;
         else
-            tried.even = 0;
-        rc = fix_tried(fleet, ask, &tried, members, words[i], fix, err);
+            tried.ask.even = 0;
+        rc = fix_tried(fleet, trial, &tried, words[i], fix, err);
     }
     return rc;
 }
 
 /* More nodes: of the kind that holds most of what is missing, if any does. */
 static int
-fix_nodes(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, uint32_t members,
-          json_t *fix, struct syn_err *err)
+fix_nodes(const struct syn_fleet *fleet, const struct trial *trial, uint32_t missing, json_t *fix,
+          struct syn_err *err)
 {
-    uint32_t missing = members - units_now(fleet, ask, members), most = 0;
+    const struct syn_fleet_ask *ask = &trial->ask;
+    uint32_t most = 0;
     const struct node *like = NULL;
 
     for (size_t i = 0; i < fleet->nodes.count; i++) {
@@ -403,27 +454,52 @@ fix_nodes(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, uint32
 }
 
 static int
-fixes(struct syn_fleet *fleet, const struct request *request, json_t *fix, struct syn_err *err)
+fixes(const struct syn_fleet *fleet, const struct request *request, const struct trial *trial,
+      json_t *fix, struct syn_err *err)
 {
-    const struct syn_fleet_ask *ask = &fleet->shapes.items[request->shape].ask;
-    uint32_t members = request->members, units = 0;
+    uint32_t units = units_now(fleet, trial);
     int rc = SYN_OK;
 
-    if (request->cause == SYN_FLEET_CAUSE_QUOTA)
-        return fix_add(fix, err, "raise the account's quota, or end something of it");
+    if (units >= trial->members) /* they only stand in each other's way */
+        return fix_limits(fleet, trial, TIES, fix, err);
     for (size_t i = 0; i < SYN_LEN(knobs) && rc == SYN_OK; i++)
-        rc = fix_knob(fleet, ask, members, &knobs[i], fix, err);
+        rc = fix_knob(fleet, trial, &knobs[i], fix, err);
     if (rc == SYN_OK)
-        rc = fix_price(fleet, ask, members, fix, err);
+        rc = fix_price(fleet, trial, fix, err);
     if (rc == SYN_OK)
-        rc = fix_limits(fleet, ask, members, fix, err);
-    if (members > 1)
-        units = units_now(fleet, ask, members);
+        rc = fix_limits(fleet, trial, 0, fix, err);
     if (rc == SYN_OK && units > 0)
-        rc = fix_add(fix, err, "ask for %u members instead of %u", units, members);
-    if (rc == SYN_OK && members == 1)
+        rc = fix_add(fix, err, "ask for %u %s instead of %u", units,
+                     units == 1 ? "member" : "members", trial->members);
+    if (rc == SYN_OK && trial->members == 1)
         rc = evict_advice(fleet, request, fix, err);
-    return rc < 0 ? rc : fix_nodes(fleet, ask, members, fix, err);
+    return rc < 0 ? rc : fix_nodes(fleet, trial, trial->members - units, fix, err);
+}
+
+static int
+explain_quota(const struct syn_fleet *fleet, const struct request *request, json_t *why,
+              json_t *fix, struct syn_err *err)
+{
+    int rc = rows_quota(fleet, request, why, err);
+
+    return rc < 0 ? rc : fix_add(fix, err, "raise the account's quota, or end something of it");
+}
+
+static int
+explain_room(const struct syn_fleet *fleet, uint32_t at, json_t *why, json_t *fix,
+             struct syn_err *err)
+{
+    const struct request *request = &fleet->requests.items[at];
+    struct trial trial = {.ask = fleet->shapes.items[request->shape].ask,
+                          .members = request->members,
+                          .excused = hold_yields(fleet, at) ? SYN_BIT(LACK_RESERVED) : 0};
+    int rc = rows_totals(fleet, &trial, why, err);
+
+    if (rc == SYN_OK && request->members > 1)
+        rc = row_members(fleet, &trial, why, err);
+    if (rc == SYN_OK)
+        rc = rows_nodes(fleet, &trial, why, err);
+    return rc < 0 ? rc : fixes(fleet, request, &trial, fix, err);
 }
 
 static int
@@ -449,7 +525,6 @@ int
 syn_fleet_explain(struct syn_fleet *fleet, uint64_t key, json_t **ret, struct syn_err *err)
 {
     uint32_t at = key == UINT64_MAX ? NONE : table_get(&fleet->keys, key);
-    const struct syn_fleet_ask *ask;
     const struct request *request;
     json_t *why, *fix;
     SYN_JSON(doc);
@@ -459,20 +534,15 @@ syn_fleet_explain(struct syn_fleet *fleet, uint64_t key, json_t **ret, struct sy
         return SYN_FAIL(err, SYN_E_NOTFOUND, "request %llu: does not wait",
                         (unsigned long long)key);
     request = &fleet->requests.items[at];
-    ask = &fleet->shapes.items[request->shape].ask;
     rc = syn_json_pack(&doc, err, "{s:[], s:[]}", "why", "fix");
     if (rc < 0)
         return rc;
     why = json_object_get(doc, "why");
     fix = json_object_get(doc, "fix");
     if (request->cause == SYN_FLEET_CAUSE_QUOTA)
-        rc = rows_quota(fleet, request, why, err);
+        rc = explain_quota(fleet, request, why, fix, err);
     else
-        rc = rows_totals(fleet, ask, why, err);
-    if (rc == SYN_OK && request->cause != SYN_FLEET_CAUSE_QUOTA)
-        rc = rows_nodes(fleet, ask, why, err);
-    if (rc == SYN_OK)
-        rc = fixes(fleet, request, fix, err);
+        rc = explain_room(fleet, at, why, fix, err);
     if (rc == SYN_OK)
         rc = place_in_queue(fleet, at, doc, err);
     if (rc < 0)

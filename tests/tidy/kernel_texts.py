@@ -62,19 +62,20 @@ def problem(dialect, text, options):
     return done.stderr if done.returncode or done.stderr else ""
 
 
-HEAD = """#version 460
-#extension GL_EXT_buffer_reference : require
-#extension GL_EXT_buffer_reference2 : require
-#extension GL_EXT_scalar_block_layout : require
-#extension GL_EXT_shader_explicit_arithmetic_types : require
-layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
-#define KERNEL void
-"""
+def glsl_head():
+    """What the driver puts before a text, read from its source: `head` of vulkan_text.c."""
+    with open(os.path.join(ROOT, "src", "compute", "driver", "vulkan_text.c"), encoding="utf-8") as file:
+        source = file.read()
+    mark = re.search(r'^#define MARK ("[^"]*")$', source, re.M).group(1)
+    body = re.search(r"^static const char head\[\] =\n(.*?);$", source, re.M | re.S).group(1)
+    text = "".join(re.findall(r'"([^"]*)"', body.replace("MARK", mark))).replace("\\n", "\n")
+    assert text.startswith("#version ") and text.endswith("#line 1\n"), text
+    return text
 
 
 def glsl_problem(text, options):
     """The same of the compiler of GLSL. What the driver puts behind a text is the driver's to test."""
-    text = HEAD + read("text", "prelude.cl") + text + "\nvoid main() {}\n"
+    text = glsl_head() + read("text", "prelude.cl") + text + "\nvoid main() {}\n"
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "text.comp")
         with open(path, "w", encoding="utf-8") as file:

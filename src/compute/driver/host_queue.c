@@ -1,6 +1,5 @@
 #include "host_queue_priv.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <time.h>
@@ -42,7 +41,7 @@ struct host_program {
 };
 
 struct host_cmd {
-    struct host_cmd *next;
+    struct syn_host_link link;
     enum syn_host_op op;
     struct syn_dev_copy copy;
     struct {
@@ -67,13 +66,8 @@ struct host_queue {
     syn_host_cost_fn cost;
     bool in_place; /* commands run where they are given */
     _Atomic bool failed;
-    int64_t last_ns;      /* end of the last command; of whoever runs commands */
-    pthread_mutex_t lock; /* guards what follows */
-    pthread_cond_t wake;
-    struct host_cmd *first, **last;
-    unsigned count;
-    bool closing, started;
-    pthread_t thread;
+    int64_t last_ns; /* end of the last command; of whoever runs commands */
+    struct syn_host_list list;
 };
 
 int
@@ -297,6 +291,84 @@ syn_host_event_finish(struct syn_dev_event *base, int rc, const struct syn_err *
     }
 }
 
+/* Lists of commands. */
+
+void
+syn_host_list_init(struct syn_host_list *list, const struct syn_dev *dev, void *(*run)(void *arg),
+                   void *arg)
+{
+    *list = (struct syn_host_list){.dev = dev, .run = run, .arg = arg};
+    list->last = &list->first;
+    (void)pthread_mutex_init(&list->lock, NULL);
+    (void)pthread_cond_init(&list->wake, NULL);
+}
+
+void
+syn_host_list_fini(struct syn_host_list *list)
+{
+    bool started;
+
+    (void)pthread_mutex_lock(&list->lock);
+    list->closing = true;
+    started = list->started;
+    (void)pthread_cond_signal(&list->wake);
+    (void)pthread_mutex_unlock(&list->lock);
+    if (started)
+        (void)pthread_join(list->thread, NULL);
+    assert(!list->first);
+    (void)pthread_mutex_destroy(&list->lock);
+    (void)pthread_cond_destroy(&list->wake);
+}
+
+int
+syn_host_list_push(struct syn_host_list *list, struct syn_host_link *link,
+                   struct syn_dev_event *signal, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    (void)pthread_mutex_lock(&list->lock);
+    if (list->count == SYN_HOST_QUEUE_MAX)
+        rc = SYN_FAIL(err, SYN_E_LIMIT, "%s: the queue holds %d commands", list->dev->info.id,
+                      SYN_HOST_QUEUE_MAX);
+    if (rc == SYN_OK && !list->started) {
+        int sys = pthread_create(&list->thread, NULL, list->run, list->arg);
+
+        if (sys != 0)
+            rc = SYN_FAIL_SYS(err, sys, "starting a queue's thread");
+        list->started = sys == 0;
+    }
+    if (rc == SYN_OK) {
+        if (signal)
+            syn_host_event_begin(signal);
+        link->next = NULL;
+        *list->last = link;
+        list->last = &link->next;
+        list->count++;
+        (void)pthread_cond_signal(&list->wake);
+    }
+    (void)pthread_mutex_unlock(&list->lock);
+    return rc;
+}
+
+struct syn_host_link *
+syn_host_list_take(struct syn_host_list *list, bool waits)
+{
+    struct syn_host_link *link = NULL;
+
+    (void)pthread_mutex_lock(&list->lock);
+    while (waits && !list->first && !list->closing)
+        (void)pthread_cond_wait(&list->wake, &list->lock);
+    link = list->first;
+    if (link) {
+        list->first = link->next;
+        if (!list->first)
+            list->last = &list->first;
+        list->count--;
+    }
+    (void)pthread_mutex_unlock(&list->lock);
+    return link;
+}
+
 /* Running commands. */
 
 static char *
@@ -397,27 +469,14 @@ static void *
 queue_thread(void *arg)
 {
     struct host_queue *queue = arg;
+    struct syn_host_link *link = NULL;
 
-    (void)pthread_mutex_lock(&queue->lock);
-    for (;;) {
-        struct host_cmd *cmd = queue->first;
+    while ((link = syn_host_list_take(&queue->list, true))) {
+        struct host_cmd *cmd = SYN_CONTAINER(link, struct host_cmd, link);
 
-        if (!cmd && queue->closing)
-            break;
-        if (!cmd) {
-            (void)pthread_cond_wait(&queue->wake, &queue->lock);
-            continue;
-        }
-        queue->first = cmd->next;
-        if (!queue->first)
-            queue->last = &queue->first;
-        queue->count--;
-        (void)pthread_mutex_unlock(&queue->lock);
         run_cmd(queue, cmd);
         syn_free(cmd);
-        (void)pthread_mutex_lock(&queue->lock);
     }
-    (void)pthread_mutex_unlock(&queue->lock);
     return NULL;
 }
 
@@ -432,9 +491,7 @@ syn_host_queue_create(struct syn_dev *dev, uint32_t flags, syn_host_cost_fn cost
     queue->base.dev = dev;
     queue->cost = cost;
     queue->in_place = flags & SYN_QUEUE_INLINE;
-    queue->last = &queue->first;
-    (void)pthread_mutex_init(&queue->lock, NULL);
-    (void)pthread_cond_init(&queue->wake, NULL);
+    syn_host_list_init(&queue->list, dev, queue_thread, queue);
     *ret_queue = &queue->base;
     return SYN_OK;
 }
@@ -443,17 +500,8 @@ void
 syn_host_queue_destroy(struct syn_dev_queue *base)
 {
     struct host_queue *queue = queue_of(base);
-    bool started;
 
-    (void)pthread_mutex_lock(&queue->lock);
-    queue->closing = true;
-    started = queue->started;
-    (void)pthread_cond_signal(&queue->wake);
-    (void)pthread_mutex_unlock(&queue->lock);
-    if (started)
-        (void)pthread_join(queue->thread, NULL);
-    (void)pthread_mutex_destroy(&queue->lock);
-    (void)pthread_cond_destroy(&queue->wake);
+    syn_host_list_fini(&queue->list);
     syn_free(queue);
 }
 
@@ -479,29 +527,11 @@ static int
 push_take(struct host_queue *queue, struct host_cmd *cmd, struct syn_err *err)
 {
     SYN_SCOPED(syn_free_scope) struct host_cmd *owned = cmd;
-    int rc = SYN_OK;
+    int rc = syn_host_list_push(&queue->list, &owned->link,
+                                owned->signal ? &owned->signal->base : NULL, err);
 
-    (void)pthread_mutex_lock(&queue->lock);
-    if (queue->count == SYN_HOST_QUEUE_MAX)
-        rc = SYN_FAIL(err, SYN_E_LIMIT, "%s: the queue holds %d commands", queue->base.dev->info.id,
-                      SYN_HOST_QUEUE_MAX);
-    if (rc == SYN_OK && !queue->started) {
-        int sys = pthread_create(&queue->thread, NULL, queue_thread, queue);
-
-        if (sys != 0)
-            rc = SYN_FAIL_SYS(err, sys, "starting a queue's thread");
-        queue->started = sys == 0;
-    }
-    if (rc == SYN_OK) {
-        if (owned->signal)
-            syn_host_event_begin(&owned->signal->base);
-        *queue->last = owned;
-        queue->last = &owned->next;
-        owned = NULL;
-        queue->count++;
-        (void)pthread_cond_signal(&queue->wake);
-    }
-    (void)pthread_mutex_unlock(&queue->lock);
+    if (rc == SYN_OK)
+        owned = NULL; /* the thread's */
     return rc;
 }
 

@@ -1,11 +1,13 @@
 /* Queues and events for drivers whose commands the host's cores run: `cpu` and `modelled`; the
- * events serve `vulkan` too, whose queues have threads of their own. A queue has a thread, started
- * with its first command; an inline queue runs commands where they are given.
+ * events and the list serve `vulkan` too, whose queues run commands in another way. A queue has a
+ * thread, started with its first command; an inline queue runs commands where they are given.
  *
  * What a command costs is the driver's to say: `cost` is called when a command has run and fills
  * the span, which begins with what the clock said. */
 #ifndef SYN_COMPUTE_HOST_QUEUE_PRIV_H
 #define SYN_COMPUTE_HOST_QUEUE_PRIV_H
+
+#include <pthread.h>
 
 #include <synor/compute/driver_ops.h>
 
@@ -32,6 +34,35 @@ struct syn_host_ran {
 };
 
 typedef void (*syn_host_cost_fn)(const struct syn_host_ran *ran, struct syn_dev_span *span);
+
+/* Commands that wait for a queue's thread, which is started with the first. */
+struct syn_host_link {
+    struct syn_host_link *next;
+};
+
+struct syn_host_list {
+    const struct syn_dev *dev;
+    void *(*run)(void *arg); /* the thread: takes commands until there are none */
+    void *arg;
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t wake;
+    struct syn_host_link *first, **last;
+    unsigned count;
+    bool closing, started;
+    pthread_t thread;
+};
+
+void syn_host_list_init(struct syn_host_list *list, const struct syn_dev *dev,
+                        void *(*run)(void *arg), void *arg);
+/* Waits for the end of the thread: all commands are taken. */
+void syn_host_list_fini(struct syn_host_list *list);
+/* Give a command that signals `signal`, which may be NULL and is begun. 0: it is the list's. LIMIT:
+ * the list is full; errors of starting the thread. */
+int syn_host_list_push(struct syn_host_list *list, struct syn_host_link *link,
+                       struct syn_dev_event *signal, struct syn_err *err);
+/* The next command, the caller's from now on. NULL: there is none, and, where it `waits`, there
+ * will be none. Thread: the list's. */
+struct syn_host_link *syn_host_list_take(struct syn_host_list *list, bool waits);
 
 /* The ops of queues and events, to be put into a driver's table. `cost` NULL: the clock's times. */
 int syn_host_queue_create(struct syn_dev *dev, uint32_t flags, syn_host_cost_fn cost,

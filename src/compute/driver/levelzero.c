@@ -21,16 +21,13 @@
 
 #define GROUPS_MAX   16
 #define MEMORIES_MAX 8
-#define SENSORS_MAX  8
+#define SENSORS_MAX  32
 #define MEMORY_ALIGN 64
 
 static const char *
 result_name(ze_result result)
 {
-    static const struct {
-        ze_result result;
-        const char *name;
-    } names[] = {
+    static const struct syn_code_name names[] = {
         {ZE_DEVICE_LOST, "device lost"},
         {ZE_OUT_OF_HOST_MEMORY, "out of host memory"},
         {ZE_OUT_OF_DEVICE_MEMORY, "out of device memory"},
@@ -50,11 +47,7 @@ result_name(ze_result result)
         {ZE_INVALID_ARGUMENT_SIZE, "invalid kernel argument size"},
     };
 
-    for (size_t i = 0; i < SYN_LEN(names); i++) {
-        if (names[i].result == result)
-            return names[i].name;
-    }
-    return "error";
+    return syn_code_name(names, SYN_LEN(names), result, "error");
 }
 
 int
@@ -100,7 +93,8 @@ is_known(uint32_t device_type)
            device_type == ZE_DEVICE_FPGA || device_type == ZE_DEVICE_VPU;
 }
 
-/* The devices of one makers' driver. One without queues for compute is none. */
+/* The devices of one makers' driver. One without queues for compute is none; one that fails is left
+ * out, and the error is the first such. */
 static int
 find_cards(struct syn_ze_driver *driver, void *maker, struct syn_err *err)
 {
@@ -110,6 +104,7 @@ find_cards(struct syn_ze_driver *driver, void *maker, struct syn_err *err)
     uint32_t count = SYN_ZE_CARDS_MAX - driver->base.devices;
     void *context = NULL;
     ze_result result = api->device_get(maker, &count, devices);
+    int rc = SYN_OK;
 
     if (result != ZE_SUCCESS || count == 0)
         return result == ZE_SUCCESS ? SYN_OK : syn_ze_refuse(result, "zeDeviceGet", err);
@@ -120,15 +115,15 @@ find_cards(struct syn_ze_driver *driver, void *maker, struct syn_err *err)
     for (uint32_t i = 0; i < count && driver->base.devices < SYN_ZE_CARDS_MAX; i++) {
         struct syn_ze_card *card = &driver->cards[driver->base.devices];
 
-        *card = (struct syn_ze_card){.device = devices[i], .driver = maker, .context = context};
+        *card = (struct syn_ze_card){.device = devices[i], .context = context};
         card->properties.type = ZE_TYPE_DEVICE_PROPERTIES;
         result = api->properties(card->device, &card->properties);
         if (result != ZE_SUCCESS)
-            return syn_ze_refuse(result, "zeDeviceGetProperties", err);
-        if (is_known(card->properties.device_type) && find_group(api, card))
+            rc = syn_ze_refuse(result, "zeDeviceGetProperties", rc < 0 ? NULL : err);
+        else if (is_known(card->properties.device_type) && find_group(api, card))
             driver->base.devices++;
     }
-    return SYN_OK;
+    return rc;
 }
 
 static void
@@ -160,13 +155,18 @@ find_makers(struct syn_ze_driver *driver, struct syn_err *err)
     if (driver->api.driver_version(makers[0], &version) == ZE_SUCCESS)
         (void)snprintf(driver->base.version, sizeof(driver->base.version), "Level Zero %u.%u",
                        version >> 16, version & 0xffffU);
-    for (uint32_t i = 0; rc == SYN_OK && i < count; i++)
-        rc = find_cards(driver, makers[i], err);
-    if (rc == SYN_OK && driver->base.devices == 0) {
-        (void)SYN_FAIL(err, SYN_E_NOTFOUND, "no Level Zero driver has a device that computes");
-        rc = SYN_DRV_ABSENT;
+    /* One that fails takes no other's devices away. */
+    for (uint32_t i = 0; i < SYN_MIN(count, (uint32_t)SYN_ZE_DRIVERS_MAX); i++) {
+        int one = find_cards(driver, makers[i], rc < 0 ? NULL : err);
+
+        rc = rc < 0 ? rc : one;
     }
-    return rc;
+    if (driver->base.devices > 0)
+        return SYN_OK;
+    if (rc < 0)
+        return rc;
+    (void)SYN_FAIL(err, SYN_E_NOTFOUND, "no Level Zero driver has a device that computes");
+    return SYN_DRV_ABSENT;
 }
 
 static int
@@ -239,17 +239,26 @@ memory_of(const struct ze_api *api, const struct syn_ze_card *card)
     return bytes;
 }
 
-/* The first sensor or domain of a list of Sysman's; NULL: there is none. */
-static void *
-first_of(const struct syn_ze_driver *driver, ze_result (*list)(void *, uint32_t *, void **),
-         void *device)
+typedef ze_result (*list_fn)(void *device, uint32_t *count, void **found);
+
+/* The sensors, domains or modules of a list of Sysman's; how many. */
+static uint32_t
+all_of(const struct syn_ze_driver *driver, list_fn list, void *device, void *found[SENSORS_MAX])
 {
-    void *found[SENSORS_MAX] = {0};
     uint32_t count = SENSORS_MAX;
 
-    if (!driver->managed || !list || list(device, &count, found) != ZE_SUCCESS || count == 0)
-        return NULL;
-    return found[0];
+    if (!driver->managed || !list || list(device, &count, found) != ZE_SUCCESS)
+        return 0;
+    return SYN_MIN(count, (uint32_t)SENSORS_MAX);
+}
+
+/* NULL: there is none. */
+static void *
+first_of(const struct syn_ze_driver *driver, list_fn list, void *device)
+{
+    void *found[SENSORS_MAX] = {0};
+
+    return all_of(driver, list, device, found) > 0 ? found[0] : NULL;
 }
 
 static void
@@ -257,15 +266,10 @@ describe_place(const struct ze_api *api, const struct syn_ze_card *card,
                struct syn_device_info *ret)
 {
     struct ze_pci_properties pci = {.type = ZE_TYPE_PCI};
-    char hex[33];
 
-    syn_hex_encode(card->properties.uuid, 16, hex);
-    (void)snprintf(ret->uuid, sizeof(ret->uuid), "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8,
-                   hex + 12, hex + 16, hex + 20);
-    if (!api->pci || api->pci(card->device, &pci) != ZE_SUCCESS)
-        return;
-    (void)snprintf(ret->pci, sizeof(ret->pci), "%04x:%02x:%02x.%x", pci.domain & 0xffffU,
-                   pci.bus & 0xffU, pci.device & 0xffU, pci.function & 0xfU);
+    syn_uuid_write("", card->properties.uuid, ret->uuid, sizeof(ret->uuid));
+    if (api->pci && api->pci(card->device, &pci) == ZE_SUCCESS)
+        syn_pci_write(pci.domain, pci.bus, pci.device, pci.function, ret->pci, sizeof(ret->pci));
 }
 
 static int
@@ -578,14 +582,43 @@ ze_queue_clear(struct syn_dev_queue *queue)
 
 /* State and power. */
 
+/* What Sysman says of all of the device's memory: how much is free, if every module tells, and how
+ * the worst of them is. */
+static void
+ask_memory(const struct syn_ze_driver *driver, void *device, struct syn_device_health *ret)
+{
+    static const char *const words[] = {[ZES_MEMORY_DEGRADED] = "degraded",
+                                        [ZES_MEMORY_CRITICAL] = "in a critical state",
+                                        [ZES_MEMORY_REPLACE] = "to be replaced"};
+    void *modules[SENSORS_MAX] = {0};
+    uint32_t count = all_of(driver, driver->api.memory_modules, device, modules), told = 0;
+    int32_t worst = ZES_MEMORY_OK;
+    uint64_t free_bytes = 0;
+
+    for (uint32_t i = 0; i < count && driver->api.memory_state; i++) {
+        struct zes_memory_state state = {.type = ZES_TYPE_MEMORY_STATE};
+
+        if (driver->api.memory_state(modules[i], &state) != ZE_SUCCESS)
+            continue;
+        told++;
+        free_bytes += state.free;
+        if (state.health > worst && state.health <= ZES_MEMORY_REPLACE)
+            worst = state.health;
+    }
+    if (told > 0 && told == count)
+        ret->memory_free_bytes = (int64_t)free_bytes;
+    if (worst > ZES_MEMORY_OK) {
+        ret->state = SYN_DEVICE_DEGRADED;
+        (void)snprintf(ret->reason, sizeof(ret->reason), "its memory is %s", words[worst]);
+    }
+}
+
 static int
 ze_health(struct syn_dev *base, struct syn_device_health *ret, struct syn_err *err)
 {
     struct syn_ze_dev *dev = syn_ze_dev_of(base);
     const struct syn_ze_driver *driver = SYN_CONTAINER(base->driver, struct syn_ze_driver, base);
     void *sensor = first_of(driver, dev->api->temperatures, dev->card->device);
-    void *memory = first_of(driver, dev->api->memory_modules, dev->card->device);
-    struct zes_memory_state state = {.type = ZES_TYPE_MEMORY_STATE};
     ze_result result = dev->api->status(dev->card->device);
     double celsius = 0;
 
@@ -598,17 +631,7 @@ ze_health(struct syn_dev *base, struct syn_device_health *ret, struct syn_err *e
     (void)pthread_mutex_unlock(&dev->lock);
     if (sensor && dev->api->temperature && dev->api->temperature(sensor, &celsius) == ZE_SUCCESS)
         ret->temperature_c = (int)celsius;
-    if (!memory || !dev->api->memory_state || dev->api->memory_state(memory, &state) != ZE_SUCCESS)
-        return SYN_OK;
-    ret->memory_free_bytes = (int64_t)state.free;
-    if (state.health == ZES_MEMORY_DEGRADED || state.health == ZES_MEMORY_CRITICAL ||
-        state.health == ZES_MEMORY_REPLACE) {
-        ret->state = SYN_DEVICE_DEGRADED;
-        (void)snprintf(ret->reason, sizeof(ret->reason), "its memory is %s",
-                       state.health == ZES_MEMORY_DEGRADED   ? "degraded"
-                       : state.health == ZES_MEMORY_CRITICAL ? "in a critical state"
-                                                             : "to be replaced");
-    }
+    ask_memory(driver, dev->card->device, ret);
     return SYN_OK;
 }
 

@@ -28,7 +28,6 @@ typedef int ze_result;
 #define ZE_INVALID_KERNEL_NAME    0x78000011
 #define ZE_INVALID_ARGUMENT_INDEX 0x78000015
 #define ZE_INVALID_ARGUMENT_SIZE  0x78000016
-#define ZE_UNKNOWN                0x7ffffffe
 
 /* What a structure is. */
 enum {
@@ -52,10 +51,8 @@ enum {
 #define ZE_DEVICE_GPU  1
 #define ZE_DEVICE_CPU  2
 #define ZE_DEVICE_FPGA 3
-#define ZE_DEVICE_MCA  4 /* memory copy accelerator */
 #define ZE_DEVICE_VPU  5 /* what is sold as NPU */
 
-#define ZE_DEVICE_INTEGRATED 1u /* flags of a device */
 #define ZE_GROUP_COMPUTE     1u /* flags of a group of queues */
 #define ZE_MODULE_FP16       1u /* flags of modules */
 #define ZE_MODULE_FP64       2u
@@ -67,6 +64,7 @@ enum {
 #define ZE_SPIRV             0
 #define ZE_NATIVE            1
 
+#define ZES_MEMORY_OK       1 /* the worse the higher */
 #define ZES_MEMORY_DEGRADED 2
 #define ZES_MEMORY_CRITICAL 3
 #define ZES_MEMORY_REPLACE  4

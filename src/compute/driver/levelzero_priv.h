@@ -14,7 +14,7 @@
 /* A device as it is found, before it is opened. */
 struct syn_ze_card {
     void *device;
-    void *driver, *context; /* of the makers' driver it belongs to */
+    void *context; /* of the makers' driver it belongs to */
     struct ze_device_properties properties;
     uint32_t ordinal, queues; /* the group of queues for compute */
 };

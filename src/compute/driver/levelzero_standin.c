@@ -14,6 +14,7 @@
 
 #define PARAMETERS_MAX 8
 #define TIMER_BITS     40
+#define MODULES        3
 
 struct list {
     int device;
@@ -40,7 +41,8 @@ struct kernel {
 };
 
 static int initialised;
-static char devices[STANDIN_DEVICES], maker;
+static char devices[STANDIN_DEVICES], maker, broken_maker;
+static char modules[STANDIN_DEVICES][MODULES]; /* of memory */
 
 /* What is exported, by the driver's own list. */
 #define X(member, parameters, symbol, optional) \
@@ -81,10 +83,13 @@ standin_init(uint32_t flags)
 ze_result
 standin_driver_get(uint32_t *count, void **drivers)
 {
-    int code = enter();
+    int code = enter(), broken = getenv("STANDIN_BROKEN_DRIVER") != NULL;
 
-    *count = *count > 0 && !getenv("STANDIN_NO_DRIVER");
-    drivers[0] = &maker;
+    if (code == 0 && *count < 2)
+        code = ZE_INVALID_ARGUMENT;
+    *count = getenv("STANDIN_NO_DRIVER") ? 0 : broken ? 2 : 1;
+    drivers[0] = broken ? &broken_maker : &maker;
+    drivers[1] = &maker;
     return standin_end(code);
 }
 
@@ -101,6 +106,8 @@ standin_device_get(void *driver, uint32_t *count, void **ret)
 {
     int code = enter();
 
+    if (code == 0 && driver == &broken_maker)
+        code = ZE_NOT_AVAILABLE;
     if (code == 0 && (driver != &maker || *count < STANDIN_DEVICES))
         code = ZE_INVALID_ARGUMENT;
     *count = getenv("STANDIN_NO_DEVICE") ? 0 : STANDIN_DEVICES;
@@ -666,7 +673,8 @@ standin_kernel_argument(void *kernel, uint32_t index, size_t bytes, const void *
     return standin_end(code);
 }
 
-/* Sysman: one sensor and one domain; the memory of the second device has seen errors. */
+/* Sysman: one sensor, one domain and three modules of memory; those of the second device have seen
+ * errors. */
 
 static ze_result
 give_device(void *device, uint32_t *count, void **ret)
@@ -692,7 +700,14 @@ standin_domains(void *device, uint32_t *count, void **ret)
 ze_result
 standin_memory_modules(void *device, uint32_t *count, void **ret)
 {
-    return give_device(device, count, ret);
+    int index = index_of(device), code = enter();
+
+    if (code == 0 && *count < MODULES)
+        code = ZE_INVALID_ARGUMENT;
+    *count = MODULES;
+    for (int i = 0; code == 0 && i < MODULES; i++)
+        ret[i] = &modules[index][i];
+    return standin_end(code);
 }
 
 ze_result
@@ -725,10 +740,19 @@ standin_limits(void *domain, struct zes_sustained_limit *sustained, void *burst,
 ze_result
 standin_memory_state(void *memory, struct zes_memory_state *ret)
 {
-    int code = enter(), device = index_of(memory);
+    static const int32_t health[STANDIN_DEVICES][MODULES] = {
+        {ZES_MEMORY_OK, ZES_MEMORY_OK, 0 /* unknown */},
+        {ZES_MEMORY_OK, ZES_MEMORY_CRITICAL, ZES_MEMORY_DEGRADED},
+    };
+    int code = enter();
+    size_t at = (size_t)((char *)memory - modules[0]);
+    size_t device = at / MODULES, module = at % MODULES, left = 0;
 
-    ret->health = device == 1 ? ZES_MEMORY_DEGRADED : 1;
-    ret->free = STANDIN_DEVICE_BYTES - standin_used(device);
+    if (device >= STANDIN_DEVICES)
+        standin_die("no module of memory");
+    left = STANDIN_DEVICE_BYTES - standin_used((int)device);
+    ret->health = health[device][module];
+    ret->free = module > 0 ? left / MODULES : left - (MODULES - 1) * (left / MODULES);
     return standin_end(code);
 }
 

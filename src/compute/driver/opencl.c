@@ -26,10 +26,7 @@ static const struct syn_loader_row rows[] = {
 static const char *
 code_name(cl_int code)
 {
-    static const struct {
-        cl_int code;
-        const char *name;
-    } names[] = {
+    static const struct syn_code_name names[] = {
         {CL_DEVICE_NOT_AVAILABLE, "device not available"},
         {CL_MEM_OBJECT_ALLOCATION_FAILED, "memory object allocation failure"},
         {CL_OUT_OF_RESOURCES, "out of resources"},
@@ -43,11 +40,7 @@ code_name(cl_int code)
         {-54, "invalid work group size"},
     };
 
-    for (size_t i = 0; i < SYN_LEN(names); i++) {
-        if (names[i].code == code)
-            return names[i].name;
-    }
-    return "error";
+    return syn_code_name(names, SYN_LEN(names), code, "error");
 }
 
 int

@@ -174,7 +174,35 @@ test_absence(void **state)
     assert_int_equal(ops->open(&here, &driver, &err), SYN_DRV_ABSENT);
     assert_non_null(strstr(err.msg, "device"));
     assert_int_equal(unsetenv("STANDIN_NO_DEVICE"), 0);
+    if (ops == &syn_driver_levelzero) {
+        assert_int_equal(setenv("STANDIN_NO_DRIVER", "1", 1), 0);
+        assert_int_equal(ops->open(&here, &driver, &err), SYN_DRV_ABSENT);
+        assert_non_null(strstr(err.msg, "the Level Zero loader finds no driver"));
+        assert_int_equal(unsetenv("STANDIN_NO_DRIVER"), 0);
+    }
     assert_null(driver);
+}
+
+/* The loader of Level Zero knows several makers: one that fails takes no other's devices away. */
+static void
+test_makers_that_fail(void **state)
+{
+    const struct syn_driver_options options = {.library = library};
+    struct syn_driver *driver = NULL;
+    struct syn_err err = {0};
+
+    (void)state;
+    if (ops != &syn_driver_levelzero)
+        return;
+    assert_int_equal(setenv("STANDIN_BROKEN_DRIVER", "1", 1), 0);
+    assert_done(ops->open(&options, &driver, &err), &err);
+    assert_int_equal(driver->devices, 2);
+    ops->close(driver);
+    assert_int_equal(setenv("STANDIN_NO_DEVICE", "1", 1), 0);
+    assert_code(ops->open(&options, &driver, &err), SYN_E_IO, &err);
+    assert_non_null(strstr(err.msg, "zeDeviceGet: not available"));
+    assert_int_equal(unsetenv("STANDIN_NO_DEVICE"), 0);
+    assert_int_equal(unsetenv("STANDIN_BROKEN_DRIVER"), 0);
 }
 
 static void
@@ -273,6 +301,8 @@ test_state_of_intels(void **state)
         assert_done(syn_dev_open_in(driver, i, &dev, &err), &err);
         assert_done(syn_dev_health(dev, &health, &err), &err);
         assert_int_equal(health.state, i == 0 ? SYN_DEVICE_OK : SYN_DEVICE_DEGRADED);
+        if (i == 1)
+            assert_string_equal(health.reason, "its memory is in a critical state");
         assert_int_equal(health.temperature_c, 41);
         assert_int_equal(health.memory_free_bytes, 256 << 20);
         assert_done(syn_dev_power(dev, &power, &err), &err);
@@ -333,7 +363,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_ordinary_errors), cmocka_unit_test(test_losses),
         cmocka_unit_test(test_absence),         cmocka_unit_test(test_description),
         cmocka_unit_test(test_state_and_power), cmocka_unit_test(test_binaries),
-        cmocka_unit_test(test_state_of_intels),
+        cmocka_unit_test(test_state_of_intels), cmocka_unit_test(test_makers_that_fail),
     };
     void *handle = NULL;
 

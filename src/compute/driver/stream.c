@@ -5,16 +5,14 @@
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 
+#include "drivers_priv.h"
 #include "host_queue_priv.h"
 #include "stream_priv.h"
 
 static const char *
 code_name(int code)
 {
-    static const struct {
-        int code;
-        const char *name;
-    } names[] = {
+    static const struct syn_code_name names[] = {
         {1, "invalid value"},
         {2, "out of memory"},
         {3, "not initialized"},
@@ -41,11 +39,7 @@ code_name(int code)
         {999, "unknown error"},
     };
 
-    for (size_t i = 0; i < SYN_LEN(names); i++) {
-        if (names[i].code == code)
-            return names[i].name;
-    }
-    return "error";
+    return syn_code_name(names, SYN_LEN(names), code, "error");
 }
 
 /* After these a context only says the same again: the device is lost until it is reset. */
@@ -136,7 +130,6 @@ syn_stream_describe(struct stream_driver *driver, unsigned index, struct syn_dev
     const struct stream_api *api = &driver->api;
     int device = driver->devices[index], code;
     unsigned char uuid[16] = {0};
-    char hex[2 * sizeof(uuid) + 1];
     size_t total = 0;
 
     *ret = (struct syn_device_info){.kind = SYN_KIND_GPU, .numa_node = -1};
@@ -149,11 +142,8 @@ syn_stream_describe(struct stream_driver *driver, unsigned index, struct syn_dev
     (void)syn_str_copy(ret->version, sizeof(ret->version), driver->base.version);
     if (api->pci(ret->pci, sizeof(ret->pci), device) != STREAM_OK)
         ret->pci[0] = '\0';
-    if (api->uuid && api->uuid(uuid, device) == STREAM_OK) {
-        syn_hex_encode(uuid, sizeof(uuid), hex);
-        (void)snprintf(ret->uuid, sizeof(ret->uuid), "GPU-%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8,
-                       hex + 12, hex + 16, hex + 20);
-    }
+    if (api->uuid && api->uuid(uuid, device) == STREAM_OK)
+        syn_uuid_write("GPU-", uuid, ret->uuid, sizeof(ret->uuid));
     ret->group_max = 1024;
     ret->queues_max = 128;
     ret->caps = SYN_CAP_PEER_COPY | SYN_CAP_HOST_PINNED | SYN_CAP_HOST_REGISTER | SYN_CAP_TIMES |

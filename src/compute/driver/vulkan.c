@@ -23,10 +23,7 @@
 static const char *
 result_name(VkResult result)
 {
-    static const struct {
-        VkResult result;
-        const char *name;
-    } names[] = {
+    static const struct syn_code_name names[] = {
         {VK_ERROR_OUT_OF_HOST_MEMORY, "out of host memory"},
         {VK_ERROR_OUT_OF_DEVICE_MEMORY, "out of device memory"},
         {VK_ERROR_INITIALIZATION_FAILED, "initialisation failed"},
@@ -40,11 +37,7 @@ result_name(VkResult result)
         {VK_ERROR_INVALID_SHADER, "invalid shader"},
     };
 
-    for (size_t i = 0; i < SYN_LEN(names); i++) {
-        if (names[i].result == result)
-            return names[i].name;
-    }
-    return "error";
+    return syn_code_name(names, SYN_LEN(names), result, "error");
 }
 
 int
@@ -178,8 +171,7 @@ look_at(const struct vk_instance_api *api, struct syn_vk_card *card)
             card->heap_bytes = SYN_MAX(card->heap_bytes, card->memory.heaps[i].bytes);
     }
     if (has_pci)
-        (void)snprintf(card->pci, sizeof(card->pci), "%04x:%02x:%02x.%x", pci.domain & 0xffffU,
-                       pci.bus & 0xffU, pci.device & 0xffU, pci.function & 0xfU);
+        syn_pci_write(pci.domain, pci.bus, pci.device, pci.function, card->pci, sizeof(card->pci));
 }
 
 /* What a device lacks; NULL: nothing. */
@@ -319,11 +311,11 @@ vk_open(const struct syn_driver_options *options, struct syn_driver **ret_driver
     if (rc == SYN_E_NOTFOUND)
         rc = SYN_DRV_ABSENT;
     rc = rc != SYN_OK ? rc : begin(driver, get, err);
-    syn_vk_compiler_open(&driver->compiler);
     if (rc != SYN_OK) {
-        vk_close(&driver->base);
+        syn_free(driver);
         return rc;
     }
+    syn_vk_compiler_open(&driver->compiler);
     *ret_driver = &driver->base;
     return SYN_OK;
 }
@@ -333,20 +325,13 @@ vk_open(const struct syn_driver_options *options, struct syn_driver **ret_driver
 static const char *
 vendor_of(uint32_t id)
 {
-    static const struct {
-        uint32_t id;
-        const char *name;
-    } names[] = {
+    static const struct syn_code_name names[] = {
         {0x1002, "AMD"},   {0x1010, "Imagination"}, {0x106b, "Apple"},  {0x10de, "NVIDIA"},
         {0x13b5, "Arm"},   {0x14e4, "Broadcom"},    {0x1af4, "virtio"}, {0x5143, "Qualcomm"},
         {0x8086, "Intel"}, {0x10005, "Mesa"},
     };
 
-    for (size_t i = 0; i < SYN_LEN(names); i++) {
-        if (names[i].id == id)
-            return names[i].name;
-    }
-    return "";
+    return syn_code_name(names, SYN_LEN(names), id, "");
 }
 
 static uint32_t
@@ -364,16 +349,6 @@ dtypes_of(const struct syn_vk_card *card)
     if (card->features_12.has[VK_FEATURE_FLOAT16] && card->features_11.has[VK_FEATURE_STORAGE16])
         set |= SYN_BIT(SYN_DTYPE_FP16);
     return set;
-}
-
-static void
-write_uuid(const uint8_t uuid[16], char *out, size_t cap)
-{
-    char hex[33];
-
-    syn_hex_encode(uuid, 16, hex);
-    (void)snprintf(out, cap, "%s%.8s-%.4s-%.4s-%.4s-%.12s", "GPU-", hex, hex + 8, hex + 12,
-                   hex + 16, hex + 20);
 }
 
 static int
@@ -394,7 +369,7 @@ vk_describe(struct syn_driver *base, unsigned index, struct syn_device_info *ret
                    card->driver.name, card->driver.info, VK_MAJOR(has->api_version),
                    VK_MINOR(has->api_version));
     if (ret->kind == SYN_KIND_GPU) /* software has one for all machines */
-        write_uuid(card->properties_11.device_uuid, ret->uuid, sizeof(ret->uuid));
+        syn_uuid_write("GPU-", card->properties_11.device_uuid, ret->uuid, sizeof(ret->uuid));
     (void)syn_str_copy(ret->pci, sizeof(ret->pci), card->pci);
     ret->memory_bytes = card->heap_bytes;
     ret->alloc_max_bytes = card->properties_11.allocation_max;

@@ -72,10 +72,7 @@ enum {
     VK_TYPE_BUFFER_DEVICE_ADDRESS = 1000244001,
 };
 
-#define VK_DEVICE_INTEGRATED 1
-#define VK_DEVICE_DISCRETE   2
-#define VK_DEVICE_VIRTUAL    3
-#define VK_DEVICE_CPU        4
+#define VK_DEVICE_CPU 4
 
 #define VK_QUEUE_GRAPHICS 1u
 #define VK_QUEUE_COMPUTE  2u
@@ -164,7 +161,9 @@ struct VkProperties11 {
     uint32_t type;
     void *next;
     uint8_t device_uuid[16], driver_uuid[16], device_luid[8];
-    uint32_t unused[11];
+    uint32_t unused[4];
+    uint32_t subgroup_operations; /* bits: basic, vote, arithmetic, ballot, shuffle, ... */
+    uint32_t unused_too[6];
     uint64_t allocation_max;
 };
 

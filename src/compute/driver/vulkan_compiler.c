@@ -302,6 +302,11 @@ by_program(const struct syn_vk_compiler *compiler, const struct syn_dev_source *
     rc = read_file(files.log, LOG_MAX, &log, err);
     if (rc < 0)
         return rc;
+    if (status == SYN_CHILD_UNKNOWN)
+        return SYN_FAIL(err, SYN_E_CONFLICT,
+                        "%s: how %s ended is not known: this process ignores SIGCHLD or waits for "
+                        "every child; let it do neither, or install libshaderc",
+                        source->name, compiler->program);
     if (!WIFEXITED(status))
         return SYN_FAIL(err, SYN_E_IO, "%s: %s ended with status %d", source->name,
                         compiler->program, status);

@@ -3,6 +3,7 @@
 #include <synor/base/test.h>
 
 #include <dlfcn.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,6 +89,19 @@ launch(const struct rig *rig, const char *kernel, const struct syn_dev_arg *args
     int rc = syn_dev_launch(rig->dev, &what, &cmd, err);
 
     return rc < 0 ? rc : syn_dev_event_wait(rig->event, WAIT_NS, err);
+}
+
+/* Launch and bring what is in the buffer to the pinned memory. */
+static void
+launch_and_read(const struct rig *rig, const char *kernel, const struct syn_dev_arg *args,
+                size_t count)
+{
+    const struct syn_dev_cmd cmd = {.queue = rig->queue, .signal = rig->event};
+    struct syn_err err = {0};
+
+    assert_done(launch(rig, kernel, args, count, &err), &err);
+    assert_done(syn_dev_read(rig->host, rig->buf, 0, rig->buf->bytes, &cmd, &err), &err);
+    assert_done(syn_dev_event_wait(rig->event, WAIT_NS, &err), &err);
 }
 
 /* A launch, a read to pinned memory and one to memory that is not; the whole goes through two
@@ -314,7 +328,6 @@ test_spirv(void **state)
         {.kind = SYN_ARG_VALUE, .value = &first, .bytes = sizeof(first)},
     };
     struct syn_vk_signature kernel = {0};
-    struct syn_dev_cmd cmd;
     const int32_t *out = NULL;
     struct syn_err err = {0};
     SYN_BUF(text);
@@ -331,10 +344,7 @@ test_spirv(void **state)
     assert_done(compile(&rig, SYN_FORMAT_SPIRV, spirv.data, spirv.len, NULL, &err), &err);
     args[0].buf = rig.buf;
     assert_code(launch(&rig, "iota", args, SYN_LEN(args), &err), SYN_E_NOTFOUND, &err);
-    assert_done(launch(&rig, "main", args, SYN_LEN(args), &err), &err);
-    cmd = (struct syn_dev_cmd){.queue = rig.queue, .signal = rig.event};
-    assert_done(syn_dev_read(rig.host, rig.buf, 0, rig.buf->bytes, &cmd, &err), &err);
-    assert_done(syn_dev_event_wait(rig.event, WAIT_NS, &err), &err);
+    launch_and_read(&rig, "main", args, SYN_LEN(args));
     out = rig.host;
     for (int32_t i = 0; i < N; i++)
         assert_int_equal(out[i], i - 3);
@@ -351,6 +361,10 @@ test_broken_spirv(void **state)
     } rows[] = {
         {{0}, 0, "whole words"},
         {{2 << 16 | SPIRV_CAPABILITY, 6}, 2, "OpenCL"},
+        {{2 << 16 | SPIRV_CAPABILITY, 1, 2 << 16 | SPIRV_CAPABILITY, 12}, /* atomics of 64 bits */
+         4,
+         "capability 12 of SPIR-V is not enabled"},
+        {{2 << 16 | SPIRV_CAPABILITY, 5345}, 2, "capability 5345"}, /* Vulkan's memory model */
         {{9 << 16 | SPIRV_CAPABILITY, 1}, 2, "ends in an instruction"},
         {{SPIRV_CAPABILITY, 1}, 2, "ends in an instruction"},
     };
@@ -376,6 +390,44 @@ test_broken_spirv(void **state)
     assert_non_null(strstr(err.msg, "byte order"));
 }
 
+/* What a device does with subgroups may be asked for; the bits are Vulkan's. */
+static void
+test_subgroups(void **state)
+{
+    static const struct {
+        const char *extension, *uses;
+    } rows[] = {
+        {"basic", "subgroupBarrier()"},
+        {"vote", "subgroupAll(true)"},
+        {"arithmetic", "subgroupAdd(1)"},
+        {"ballot", "subgroupBallot(true)"},
+        {"shuffle", "subgroupShuffle(1, 0)"},
+        {"shuffle_relative", "subgroupShuffleUp(1, 1)"},
+        {"clustered", "subgroupClusteredAdd(1, 2)"},
+        {"quad", "subgroupQuadSwapVertical(1)"},
+    };
+    const struct syn_vk_card *card = NULL;
+    SYN_SCOPED(rig_fini) struct rig rig = {0};
+    struct syn_err err = {0};
+
+    NEEDS_DEVICE
+    card = &SYN_CONTAINER(driver, struct syn_vk_driver, base)->cards[0];
+    assert_done(rig_init(&rig, N, &err), &err);
+    for (unsigned i = 0; i < SYN_LEN(rows); i++) {
+        bool has = card->properties_11.subgroup_operations & SYN_BIT(i);
+        int rc;
+        SYN_BUF(text);
+
+        syn_buf_addf(&text, "#extension GL_KHR_shader_subgroup_%s : require\nKERNEL x() { %s; }\n",
+                     rows[i].extension, rows[i].uses);
+        rc = compile(&rig, SYN_FORMAT_GLSL, syn_buf_text(&text), text.len, NULL, &err);
+        if (rc != (has ? SYN_OK : SYN_E_INVALID))
+            fail_msg("%s: %d %s", rows[i].extension, rc, err.msg);
+        if (!has)
+            assert_non_null(strstr(err.msg, "the device lacks"));
+    }
+}
+
 static void
 test_launches(void **state)
 {
@@ -397,26 +449,136 @@ test_launches(void **state)
         {.kind = SYN_ARG_LOCAL, .bytes = 1000},
         {.kind = SYN_ARG_VALUE, .value = &(const uint32_t){1}, .bytes = 4},
     };
+    struct syn_dev_arg many[SYN_VK_LOCALS_MAX + 2];
     const uint32_t *out = NULL;
-    struct syn_dev_cmd cmd;
     struct syn_err err = {0};
 
     NEEDS_DEVICE
     assert_done(rig_init(&rig, N * sizeof(uint32_t), &err), &err);
     assert_done(compile(&rig, SYN_FORMAT_GLSL, text, sizeof(text) - 1, NULL, &err), &err);
     args[1].buf = rig.buf;
-    assert_done(launch(&rig, "reverse", args, 3, &err), &err);
-    cmd = (struct syn_dev_cmd){.queue = rig.queue, .signal = rig.event};
-    assert_done(syn_dev_read(rig.host, rig.buf, 0, rig.buf->bytes, &cmd, &err), &err);
-    assert_done(syn_dev_event_wait(rig.event, WAIT_NS, &err), &err);
+    launch_and_read(&rig, "reverse", args, 3);
     out = rig.host;
     for (uint32_t i = 0; i < N; i++)
         assert_int_equal(out[i], 1000 + N - 1 - i);
     assert_code(launch(&rig, "reverse", args, 4, &err), SYN_E_INVALID, &err);
     assert_non_null(strstr(err.msg, "takes 1 arguments, not 2"));
+    for (size_t i = 0; i < SYN_LEN(many); i++)
+        many[i] = args[0];
+    many[SYN_VK_LOCALS_MAX] = args[1];
+    assert_done(launch(&rig, "reverse", many, SYN_VK_LOCALS_MAX + 1, &err), &err);
+    many[SYN_VK_LOCALS_MAX] = many[0];
+    many[SYN_VK_LOCALS_MAX + 1] = args[1];
+    assert_code(launch(&rig, "reverse", many, SYN_LEN(many), &err), SYN_E_INVALID, &err);
+    assert_non_null(strstr(err.msg, "more than 8 arguments"));
     args[0].bytes = args[2].bytes = rig.dev->info.local_bytes;
     assert_code(launch(&rig, "reverse", args, 3, &err), SYN_E_INVALID, &err);
-    assert_non_null(strstr(err.msg, "memory that a group shares"));
+    assert_non_null(strstr(err.msg, "memory that a group shares: the device has"));
+}
+
+/* What aligns in Vulkan's layouts otherwise than in C's, behind what ends off a multiple of 8. */
+static void
+test_arguments(void **state)
+{
+    static const char text[] =
+        "layout(buffer_reference, scalar, buffer_reference_align = 4) buffer words { uint at; };\n"
+        "struct trio { uint16_t a; uint8_t b; uint c; };\n"
+        "KERNEL lay(uint8_t a, vec2 b, uint c, uvec3 d, trio e, u64vec4 f, uint16_t g, words y)\n"
+        "{\n"
+        "    if (gl_GlobalInvocationID.x > 0)\n"
+        "        return;\n"
+        "    (y + 0).at = uint(a);\n"
+        "    (y + 1).at = uint(b.x); (y + 2).at = uint(b.y);\n"
+        "    (y + 3).at = c;\n"
+        "    (y + 4).at = d.x; (y + 5).at = d.y; (y + 6).at = d.z;\n"
+        "    (y + 7).at = uint(e.a); (y + 8).at = uint(e.b); (y + 9).at = e.c;\n"
+        "    (y + 10).at = uint(f.x); (y + 11).at = uint(f.w);\n"
+        "    (y + 12).at = uint(g);\n"
+        "}\n";
+    const struct {
+        uint16_t a;
+        uint8_t b;
+        uint32_t c;
+    } trio = {8, 9, 10};
+    SYN_SCOPED(rig_fini) struct rig rig = {0};
+    struct syn_dev_arg args[] = {
+        {.kind = SYN_ARG_VALUE, .value = &(const uint8_t){1}, .bytes = 1},
+        {.kind = SYN_ARG_VALUE, .value = (const float[]){2, 3}, .bytes = 8},
+        {.kind = SYN_ARG_VALUE, .value = &(const uint32_t){4}, .bytes = 4},
+        {.kind = SYN_ARG_VALUE, .value = (const uint32_t[]){5, 6, 7}, .bytes = 12},
+        {.kind = SYN_ARG_VALUE, .value = &trio, .bytes = sizeof(trio)},
+        {.kind = SYN_ARG_VALUE, .value = (const uint64_t[]){11, 0, 0, 12}, .bytes = 32},
+        {.kind = SYN_ARG_VALUE, .value = &(const uint16_t){13}, .bytes = 2},
+        {.kind = SYN_ARG_BUF},
+    };
+    const struct syn_vk_card *card = NULL;
+    const uint32_t *out = NULL;
+    struct syn_err err = {0};
+
+    NEEDS_DEVICE
+    card = &SYN_CONTAINER(driver, struct syn_vk_driver, base)->cards[0];
+    if (!(card->features_12.has[VK_FEATURE_STORAGE8] &&
+          card->features_11.has[VK_FEATURE_STORAGE16]))
+        skip();
+    assert_done(rig_init(&rig, N * sizeof(uint32_t), &err), &err);
+    assert_done(compile(&rig, SYN_FORMAT_GLSL, text, sizeof(text) - 1, NULL, &err), &err);
+    args[SYN_LEN(args) - 1].buf = rig.buf;
+    launch_and_read(&rig, "lay", args, SYN_LEN(args));
+    out = rig.host;
+    for (uint32_t i = 0; i < 13; i++)
+        assert_int_equal(out[i], i + 1);
+}
+
+/* A counter of so few bits that it begins anew in every other command. */
+static void
+test_times_across_the_counters_end(void **state)
+{
+    struct syn_vk_card *card = NULL;
+    SYN_SCOPED(rig_fini) struct rig rig = {0};
+    uint32_t bits;
+    int64_t longest_ns;
+    struct syn_err err = {0};
+
+    NEEDS_DEVICE
+    card = &SYN_CONTAINER(driver, struct syn_vk_driver, base)->cards[0];
+    bits = card->timestamp_bits;
+    if (bits == 0)
+        skip();
+    assert_done(rig_init(&rig, N * sizeof(uint32_t), &err), &err);
+    card->timestamp_bits = 8;
+    longest_ns = (int64_t)(256 * (double)card->properties.limits.timestamp_ns) + 1;
+    for (int i = 0; i < 64; i++) {
+        const struct syn_dev_cmd cmd = {.queue = rig.queue, .signal = rig.event};
+        struct syn_dev_span span = {0};
+
+        assert_done(syn_dev_fill(rig.buf, 0, rig.buf->bytes, 1, &cmd, &err), &err);
+        assert_done(syn_dev_event_wait(rig.event, WAIT_NS, &err), &err);
+        assert_done(syn_dev_event_span(rig.event, &span, &err), &err);
+        assert_in_range(span.end_ns - span.start_ns, 0, longest_ns);
+    }
+    card->timestamp_bits = bits;
+}
+
+/* A program that ignores its children's ends learns why nothing compiles. */
+static void
+test_children_that_nobody_hears_of(void **state)
+{
+    static const char text[] = "KERNEL unheard() {}";
+    SYN_SCOPED(rig_fini) struct rig rig = {0};
+    struct syn_err err = {0};
+    void (*before)(int) = SIG_DFL;
+    int rc;
+
+    NEEDS_DEVICE
+    if (SYN_CONTAINER(driver, struct syn_vk_driver, base)->compiler.library)
+        skip(); /* no child is started */
+    assert_done(rig_init(&rig, N, &err), &err);
+    before = signal(SIGCHLD, SIG_IGN);
+    rc = compile(&rig, SYN_FORMAT_GLSL, text, sizeof(text) - 1, NULL, &err);
+    assert_true(signal(SIGCHLD, before) == SIG_IGN);
+    assert_code(rc, SYN_E_CONFLICT, &err);
+    assert_non_null(strstr(err.msg, "SIGCHLD"));
+    assert_done(compile(&rig, SYN_FORMAT_GLSL, text, sizeof(text) - 1, NULL, &err), &err);
 }
 
 /* Copies of more than the staging memory, of rows that end anywhere in it, there and back. */
@@ -498,7 +660,11 @@ main(int argc, char **argv)
         cmocka_unit_test(test_texts),
         cmocka_unit_test(test_spirv),
         cmocka_unit_test(test_broken_spirv),
+        cmocka_unit_test(test_subgroups),
         cmocka_unit_test(test_launches),
+        cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_times_across_the_counters_end),
+        cmocka_unit_test(test_children_that_nobody_hears_of),
         cmocka_unit_test(test_large_copies),
     };
     void *handle = NULL;

@@ -151,7 +151,18 @@ faulty_vkCreateDevice(VkPhysicalDevice physical, const struct VkDeviceCreateInfo
 {
     VkResult result = strike();
 
-    return result ? result : upper.vkCreateDevice(physical, info, allocator, device);
+    if (result == 0)
+        result = upper.vkCreateDevice(physical, info, allocator, device);
+    if (result == 0)
+        tally(1);
+    return result;
+}
+
+static void
+faulty_vkDestroyDevice(VkDevice device, const void *allocator)
+{
+    tally(-1);
+    real.vkDestroyDevice(device, allocator);
 }
 
 /* Keep the real one in `slot` and give the other. */
@@ -176,6 +187,7 @@ faulty_vkGetDeviceProcAddr(VkDevice device, const char *name)
     if (found && strcmp(name, #mine) == 0) \
         return replace(&real.mine, found, (vk_function)faulty_##mine);
     DESTROYERS(X)
+    X(vkDestroyDevice)
 #undef X
     return found;
 }

@@ -19,6 +19,7 @@
 #define SYN_VK_QUEUES_MAX  8  /* of the device that are used, side by side */
 #define SYN_VK_KERNELS_MAX 32 /* of one program */
 #define SYN_VK_LOCALS_MAX  8  /* arguments of memory that a group shares */
+#define SYN_VK_ARG_ALIGN   8  /* of each of a kernel's arguments */
 
 /* What GLSL is compiled with. */
 struct syn_vk_compiler {
@@ -164,7 +165,11 @@ int syn_vk_text_next(const char **cursor, const char *end, struct syn_vk_signatu
 /* A shader of the text in which this kernel is the program. */
 void syn_vk_text_write(struct syn_buf *out, const char *text, size_t len,
                        const struct syn_vk_signature *kernel);
-/* Where an argument of `bytes` lies among a kernel's arguments, at or behind `at`. */
-uint64_t syn_vk_text_place(uint64_t at, uint64_t bytes);
+/* Where the argument behind one that ends at `end` lies among a kernel's arguments. */
+static inline uint64_t
+syn_vk_text_place(uint64_t end)
+{
+    return (end + SYN_VK_ARG_ALIGN - 1) / SYN_VK_ARG_ALIGN * SYN_VK_ARG_ALIGN;
+}
 
 #endif

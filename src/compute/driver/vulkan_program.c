@@ -41,30 +41,48 @@ program_of(struct syn_dev_program *base)
 
 /* SPIR-V. */
 
-/* A device that lacks a feature may do anything with a module that uses it, so it is looked for. */
+/* A device may do anything with a module that uses what it lacks or what was not asked of it when
+ * it was opened (make_device), so only what is known to be there passes. */
 static int
 check_capability(const struct syn_vk_card *card, uint32_t capability, const char *name,
                  struct syn_err *err)
 {
+    uint32_t subgroups = card->properties_11.subgroup_operations;
     const struct {
         uint32_t capability;
-        VkBool32 has;
+        bool has;
         const char *what;
     } rows[] = {
+        {0, true, "matrices"},
+        {1, true, "shaders"},
+        {11, card->features.has[VK_FEATURE_INT64], "integers of 64 bits"},
+        {5347, card->features_12.has[VK_FEATURE_ADDRESS], "buffer device addresses"},
         {9, card->features_12.has[VK_FEATURE_FLOAT16], "fp16"},
         {10, card->features.has[VK_FEATURE_FLOAT64], "fp64"},
         {22, card->features.has[VK_FEATURE_INT16], "integers of 16 bits"},
         {39, card->features_12.has[VK_FEATURE_INT8], "integers of 8 bits"},
         {4433, card->features_11.has[VK_FEATURE_STORAGE16], "16 bits in memory"},
         {4448, card->features_12.has[VK_FEATURE_STORAGE8], "8 bits in memory"},
-        {6, 0, "kernels: it is SPIR-V for OpenCL"},
+        {61, subgroups & SYN_BIT(0), "subgroups"},
+        {62, subgroups & SYN_BIT(1), "votes of subgroups"},
+        {63, subgroups & SYN_BIT(2), "arithmetic of subgroups"},
+        {64, subgroups & SYN_BIT(3), "ballots of subgroups"},
+        {65, subgroups & SYN_BIT(4), "shuffles of subgroups"},
+        {66, subgroups & SYN_BIT(5), "relative shuffles of subgroups"},
+        {67, subgroups & SYN_BIT(6), "clusters of subgroups"},
+        {68, subgroups & SYN_BIT(7), "quads of subgroups"},
+        {6, false, "kernels: it is SPIR-V for OpenCL"},
     };
 
     for (size_t i = 0; i < SYN_LEN(rows); i++) {
-        if (rows[i].capability == capability && !rows[i].has)
+        if (rows[i].capability != capability)
+            continue;
+        if (!rows[i].has)
             return SYN_FAIL(err, SYN_E_INVALID, "%s: the device lacks %s", name, rows[i].what);
+        return SYN_OK;
     }
-    return SYN_OK;
+    return SYN_FAIL(err, SYN_E_INVALID, "%s: capability %u of SPIR-V is not enabled by this driver",
+                    name, capability);
 }
 
 static int
@@ -292,6 +310,7 @@ take_constants(const struct syn_vk_dev *dev, const struct vk_kernel *kernel,
                const struct syn_dev_launch *launch, uint32_t constants[CONSTANTS_MAX],
                struct syn_err *err)
 {
+    uint32_t shared_max = dev->card->properties.limits.shared_bytes;
     uint64_t shared = 0;
     unsigned locals = 0;
     int values = 0;
@@ -307,9 +326,14 @@ take_constants(const struct syn_vk_dev *dev, const struct vk_kernel *kernel,
             continue;
         }
         shared += arg->bytes;
-        if (locals == SYN_VK_LOCALS_MAX || shared > dev->card->properties.limits.shared_bytes)
-            return SYN_FAIL(err, SYN_E_INVALID, "%s: too much memory that a group shares",
-                            kernel->name);
+        if (locals == SYN_VK_LOCALS_MAX)
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "%s: more than %d arguments of memory that a group shares",
+                            kernel->name, SYN_VK_LOCALS_MAX);
+        if (shared > shared_max)
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "%s: %llu bytes of memory that a group shares: the device has %u",
+                            kernel->name, (unsigned long long)shared, shared_max);
         constants[3 + locals++] = (uint32_t)arg->bytes;
     }
     if (kernel->params >= 0 && values != kernel->params)

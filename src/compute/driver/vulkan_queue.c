@@ -41,7 +41,7 @@ enum vk_op {
 };
 
 struct vk_cmd {
-    struct vk_cmd *next;
+    struct syn_host_link link;
     enum vk_op op;
     struct syn_dev_copy copy;
     struct {
@@ -56,7 +56,8 @@ struct vk_cmd {
     size_t waits_count;
     struct syn_dev_event *signal;
     struct syn_dev_span span;
-    bool begun; /* its first piece has run: span.start_ns is set */
+    bool begun;           /* its first piece has run: span.start_ns is set */
+    uint64_t start_ticks; /* then: what the device's counter said */
     unsigned char args[];
 };
 
@@ -93,12 +94,7 @@ struct vk_queue {
     struct VkBufferCopy regions[REGIONS_MAX];
     uint32_t regions_count;
 
-    pthread_mutex_t lock; /* guards what follows */
-    pthread_cond_t wake;
-    struct vk_cmd *first, **last;
-    unsigned count;
-    bool closing, started;
-    pthread_t thread;
+    struct syn_host_list list;
 };
 
 static struct vk_queue *
@@ -229,7 +225,8 @@ batch_run(struct vk_queue *queue)
     return result;
 }
 
-/* The device's times of the pieces, as spans of their commands. */
+/* The device's times of the pieces, as spans of their commands. The counter may have few bits: a
+ * span's length is right across its end, its place on the line begins anew there. */
 static VkResult
 batch_times(struct vk_queue *queue)
 {
@@ -248,9 +245,12 @@ batch_times(struct vk_queue *queue)
     for (unsigned i = 0; result == VK_SUCCESS && i < queue->pieces_count; i++) {
         struct vk_cmd *cmd = queue->pieces[i].cmd;
 
-        if (!cmd->begun)
+        if (!cmd->begun) {
+            cmd->start_ticks = ticks[i][0];
             cmd->span.start_ns = (int64_t)((double)(ticks[i][0] & mask) * ns);
-        cmd->span.end_ns = (int64_t)((double)(ticks[i][1] & mask) * ns);
+        }
+        cmd->span.end_ns =
+            cmd->span.start_ns + (int64_t)((double)((ticks[i][1] - cmd->start_ticks) & mask) * ns);
         cmd->begun = true;
     }
     return result;
@@ -582,31 +582,17 @@ static void *
 queue_thread(void *arg)
 {
     struct vk_queue *queue = arg;
-    struct vk_cmd *cmd = NULL;
 
-    (void)pthread_mutex_lock(&queue->lock);
     for (;;) {
-        cmd = queue->first;
-        if (!cmd && queue->pieces_count == 0) {
-            if (queue->closing)
-                break;
-            (void)pthread_cond_wait(&queue->wake, &queue->lock);
-            continue;
-        }
-        if (cmd) {
-            queue->first = cmd->next;
-            if (!queue->first)
-                queue->last = &queue->first;
-            queue->count--;
-        }
-        (void)pthread_mutex_unlock(&queue->lock);
-        if (cmd)
-            run_cmd(queue, cmd);
-        else
+        struct syn_host_link *link = syn_host_list_take(&queue->list, queue->pieces_count == 0);
+
+        if (link)
+            run_cmd(queue, SYN_CONTAINER(link, struct vk_cmd, link));
+        else if (queue->pieces_count > 0)
             (void)batch_close(queue, NULL);
-        (void)pthread_mutex_lock(&queue->lock);
+        else
+            break;
     }
-    (void)pthread_mutex_unlock(&queue->lock);
     return NULL;
 }
 
@@ -664,7 +650,6 @@ syn_vk_queue_create(struct syn_dev *base, uint32_t flags, struct syn_dev_queue *
     if (!queue)
         return SYN_FAIL(err, SYN_E_NOMEM, "queue");
     queue->dev = dev;
-    queue->last = &queue->first;
     rc = make_recorder(queue, err);
     if (rc < 0) {
         drop_recorder(queue);
@@ -674,8 +659,7 @@ syn_vk_queue_create(struct syn_dev *base, uint32_t flags, struct syn_dev_queue *
     (void)pthread_mutex_lock(&dev->lock);
     queue->lane = &dev->lanes[dev->next_lane++ % dev->lanes_count];
     (void)pthread_mutex_unlock(&dev->lock);
-    (void)pthread_mutex_init(&queue->lock, NULL);
-    (void)pthread_cond_init(&queue->wake, NULL);
+    syn_host_list_init(&queue->list, base, queue_thread, queue);
     *ret_queue = &queue->base;
     return SYN_OK;
 }
@@ -684,18 +668,9 @@ void
 syn_vk_queue_destroy(struct syn_dev_queue *base)
 {
     struct vk_queue *queue = queue_of(base);
-    bool started;
 
-    (void)pthread_mutex_lock(&queue->lock);
-    queue->closing = true;
-    started = queue->started;
-    (void)pthread_cond_signal(&queue->wake);
-    (void)pthread_mutex_unlock(&queue->lock);
-    if (started)
-        (void)pthread_join(queue->thread, NULL);
+    syn_host_list_fini(&queue->list);
     drop_recorder(queue);
-    (void)pthread_mutex_destroy(&queue->lock);
-    (void)pthread_cond_destroy(&queue->wake);
     syn_free(queue);
 }
 
@@ -713,34 +688,16 @@ give_take(struct vk_cmd *cmd, const struct syn_dev_cmd *how, struct syn_err *err
 {
     SYN_SCOPED(syn_free_scope) struct vk_cmd *owned = cmd;
     struct vk_queue *queue = queue_of(how->queue);
-    int rc = SYN_OK;
+    int rc;
 
     for (size_t i = 0; i < how->waits_count; i++)
         owned->waits[i] = how->waits[i];
     owned->waits_count = how->waits_count;
     owned->signal = how->signal;
     owned->span.energy_uj = -1;
-    (void)pthread_mutex_lock(&queue->lock);
-    if (queue->count == SYN_HOST_QUEUE_MAX)
-        rc = SYN_FAIL(err, SYN_E_LIMIT, "%s: the queue holds %d commands", queue->base.dev->info.id,
-                      SYN_HOST_QUEUE_MAX);
-    if (rc == SYN_OK && !queue->started) {
-        int sys = pthread_create(&queue->thread, NULL, queue_thread, queue);
-
-        if (sys != 0)
-            rc = SYN_FAIL_SYS(err, sys, "starting a queue's thread");
-        queue->started = sys == 0;
-    }
-    if (rc == SYN_OK) {
-        if (owned->signal)
-            syn_host_event_begin(owned->signal);
-        *queue->last = owned;
-        queue->last = &owned->next;
-        owned = NULL;
-        queue->count++;
-        (void)pthread_cond_signal(&queue->wake);
-    }
-    (void)pthread_mutex_unlock(&queue->lock);
+    rc = syn_host_list_push(&queue->list, &owned->link, owned->signal, err);
+    if (rc == SYN_OK)
+        owned = NULL; /* the thread's */
     return rc;
 }
 
@@ -784,7 +741,7 @@ syn_vk_fill(struct syn_dev_buf *buf, uint64_t offset, uint64_t bytes, uint8_t va
     return give_take(cmd, how, err);
 }
 
-/* Arguments as a structure of C's. `out` NULL: only how long it is. */
+/* Arguments where the shader reads them. `out` NULL: only how long they are. */
 static uint64_t
 write_args(const struct syn_dev_launch *launch, unsigned char *out)
 {
@@ -802,7 +759,7 @@ write_args(const struct syn_dev_launch *launch, unsigned char *out)
             value = &address;
             bytes = sizeof(address);
         }
-        at = syn_vk_text_place(at, bytes);
+        at = syn_vk_text_place(at);
         if (out)
             memcpy(out + at, value, bytes);
         at += bytes;

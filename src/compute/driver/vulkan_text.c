@@ -5,9 +5,10 @@
  *
  * and for each of them a shader is made: a head before the text, which asks for what the driver
  * needs and makes the group's size a constant that the pipeline knows, and a `main` behind it,
- * which takes the arguments from where the driver puts them, as C would lay them out in a
- * structure, and calls the function. The head's lines do not count: what compilers say is of the
- * text's own lines. */
+ * which takes the arguments from where the driver puts them and calls the function. The driver
+ * knows how long an argument is but not of which type, which layouts align by; so each lies at a
+ * multiple of 8, and the shader says so too. The head's lines do not count: what compilers say is
+ * of the text's own lines. */
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,10 +36,36 @@ is_word(char c)
 }
 
 static const char *
+skip_to(const char *at, const char *end, const char *mark)
+{
+    size_t len = strlen(mark);
+
+    while (at < end && ((size_t)(end - at) < len || memcmp(at, mark, len) != 0))
+        at++;
+    return (size_t)(end - at) < len ? end : at + len;
+}
+
+/* Behind the comment that begins at `at`; `at`: there is none. */
+static const char *
+skip_comment(const char *at, const char *end)
+{
+    if (end - at < 2 || at[0] != '/' || (at[1] != '*' && at[1] != '/'))
+        return at;
+    return at[1] == '*' ? skip_to(at + 2, end, "*/") : skip_to(at, end, "\n");
+}
+
+/* Behind blanks and comments. */
+static const char *
 skip_blanks(const char *at, const char *end)
 {
-    while (at < end && isspace((unsigned char)*at))
-        at++;
+    const char *from = NULL;
+
+    while (at != from) {
+        from = at;
+        while (at < end && isspace((unsigned char)*at))
+            at++;
+        at = skip_comment(at, end);
+    }
     return at;
 }
 
@@ -50,16 +77,6 @@ skip_word(const char *at, const char *end)
     return at;
 }
 
-static const char *
-skip_to(const char *at, const char *end, const char *mark)
-{
-    size_t len = strlen(mark);
-
-    while (at < end && ((size_t)(end - at) < len || memcmp(at, mark, len) != 0))
-        at++;
-    return (size_t)(end - at) < len ? end : at + len;
-}
-
 /* The next mark, which is a word of the text and not of a comment or a directive. NULL: none. */
 static const char *
 find_mark(const char *at, const char *end)
@@ -67,20 +84,21 @@ find_mark(const char *at, const char *end)
     bool line_begins = true;
 
     while (at < end) {
-        const char *word_end = skip_word(at, end);
+        const char *word_end = skip_word(at, end), *comment_end = skip_comment(at, end);
 
         if (word_end > at) {
             if ((size_t)(word_end - at) == strlen(MARK) && memcmp(at, MARK, strlen(MARK)) == 0)
                 return at;
             at = word_end;
             line_begins = false;
-        } else if (end - at > 1 && at[0] == '/' && at[1] == '*') {
-            at = skip_to(at + 2, end, "*/");
-        } else if ((end - at > 1 && at[0] == '/' && at[1] == '/') || (line_begins && *at == '#')) {
+        } else if (comment_end > at) {
+            line_begins = line_begins || comment_end[-1] == '\n';
+            at = comment_end;
+        } else if (line_begins && *at == '#') {
             const char *start = at;
 
             at = skip_to(at, end, "\n");
-            while (*start == '#' && at < end && at - start > 1 && at[-2] == '\\')
+            while (at < end && at - start > 1 && at[-2] == '\\')
                 at = skip_to(at, end, "\n");
             line_begins = true;
         } else {
@@ -91,17 +109,19 @@ find_mark(const char *at, const char *end)
     return NULL;
 }
 
-/* Of a parameter "type name", where the name begins; NULL: it is no such thing. */
+/* The type of a parameter "type name", which is two words: what else GLSL lets stand before a
+ * parameter it does not let stand before a member. NULL: it is no such thing. */
 static const char *
-name_of(const char *param, const char *end)
+type_of(const char *param, const char *end, size_t *ret_len)
 {
-    const char *at = NULL;
+    const char *type = skip_blanks(param, end), *type_end = skip_word(type, end);
+    const char *name = skip_blanks(type_end, end), *name_end = skip_word(name, end);
 
-    while (end > param && isspace((unsigned char)end[-1]))
-        end--;
-    for (at = end; at > param && is_word(at[-1]); at--)
-        ;
-    return at > skip_blanks(param, end) && at < end && isspace((unsigned char)at[-1]) ? at : NULL;
+    *ret_len = (size_t)(type_end - type);
+    return type_end > type && name > type_end && name_end > name &&
+                   skip_blanks(name_end, end) == end
+               ? type
+               : NULL;
 }
 
 /* Where the parameter that begins at `at` ends. */
@@ -122,8 +142,11 @@ count_params(struct syn_vk_signature *kernel, struct syn_err *err)
     if (skip_blanks(at, end) == end)
         return SYN_OK;
     for (; at <= end; at = param_end(at, end) + 1) {
-        if (!name_of(at, param_end(at, end)))
-            return SYN_FAIL(err, SYN_E_INVALID, "%.*s: parameter %u is no type and name",
+        size_t len = 0;
+
+        if (!type_of(at, param_end(at, end), &len))
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "%.*s: parameter %u is not a word for its type and a name",
                             (int)kernel->name_len, kernel->name, kernel->params_count);
         if (++kernel->params_count > SYN_DRV_ARGS_MAX)
             return SYN_FAIL(err, SYN_E_INVALID, "%.*s: more than %d parameters",
@@ -168,9 +191,12 @@ syn_vk_text_write(struct syn_buf *out, const char *text, size_t len,
         syn_buf_adds(out, "\nlayout(buffer_reference, scalar, buffer_reference_align = 8) buffer "
                           "syn_arguments {");
         for (unsigned i = 0; i < kernel->params_count; i++) {
-            const char *stop = param_end(at, end), *name = name_of(at, stop);
+            const char *stop = param_end(at, end);
+            size_t type_len = 0;
+            const char *type = type_of(at, stop, &type_len);
 
-            syn_buf_addf(out, "%.*s a%u;", (int)(name - at), at, i);
+            syn_buf_addf(out, "layout(align = %d) %.*s a%u;", SYN_VK_ARG_ALIGN, (int)type_len, type,
+                         i);
             at = stop + 1;
         }
         syn_buf_adds(out,
@@ -180,14 +206,4 @@ syn_vk_text_write(struct syn_buf *out, const char *text, size_t len,
     for (unsigned i = 0; i < kernel->params_count; i++)
         syn_buf_addf(out, "%ssyn_at.a%u", i > 0 ? ", " : "", i);
     syn_buf_adds(out, "); }\n");
-}
-
-/* As C has it for numbers, addresses, and structures of words of 64 bits or of one number: to the
- * largest power of two that divides the size, at most 8. */
-uint64_t
-syn_vk_text_place(uint64_t at, uint64_t bytes)
-{
-    uint64_t align = SYN_MIN(bytes & (~bytes + 1), UINT64_C(8));
-
-    return (at + align - 1) / align * align;
 }

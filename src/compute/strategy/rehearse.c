@@ -487,8 +487,7 @@ explored(struct stage *stage, const uint64_t *times)
             (times[best] == 0 || times[i] < times[best]))
             best = i;
     at = candidates[best];
-    if (stage->goal == GOAL_TIME) /* else there are more dials to come, and time to spare */
-        explore(stage, ROUNDS_MAX + 1, &at);
+    explore(stage, ROUNDS_MAX + 1, &at);
     return at;
 }
 
@@ -499,7 +498,7 @@ stage_fastest(struct stage *stage, const struct candidate *running, bool keep, u
     uint64_t times[CANDIDATES] = {0}, kept[CANDIDATES], least_ns;
     size_t plain = CANDIDATES, won = 0;
     struct candidate now, turned, improved;
-    const struct candidate *finalists[] = {NULL, &candidates[PLAIN], NULL, &turned, &improved};
+    const struct candidate *finalists[] = {NULL, &candidates[PLAIN], NULL, NULL, &improved};
 
     stage->left = rehearsals(stage, running != NULL);
     stage->running = running == NULL ? NULL : running->policy.dues;
@@ -521,8 +520,11 @@ stage_fastest(struct stage *stage, const struct candidate *running, bool keep, u
         times[next] = 0;
         improve(stage, &candidates[next], &improved, &least_ns);
     }
-    turned = explored(stage, kept);
-    improve(stage, &turned, &improved, &least_ns);
+    if (stage->goal == GOAL_TIME) { /* else there are more dials to come, and time to spare */
+        turned = explored(stage, kept);
+        improve(stage, &turned, &improved, &least_ns);
+        finalists[3] = &turned;
+    }
     if (running != NULL && keep) {
         now = shifted(stage, running, &improved, elapsed_ns);
         finalists[0] = &now;

@@ -240,11 +240,12 @@ const char *syn_fleet_text(const struct syn_fleet *fleet, uint32_t word);
  * Returns 0; SYN_E_INVALID, SYN_E_LIMIT, SYN_E_NOMEM. */
 SYN_MUST int syn_fleet_expect(struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
                               uint32_t weight, struct syn_err *err);
-/** The measured round trip between two regions, both ways. Returns 0; SYN_E_NOMEM. */
+/** The measured round trip between two regions, both ways. Returns 0; SYN_E_INVALID where one of
+ *  them is no word, SYN_E_NOMEM. */
 SYN_MUST int syn_fleet_set_rtt(struct syn_fleet *fleet, uint32_t region, uint32_t other,
                                uint32_t rtt_us, struct syn_err *err);
-/** What an account may hold at once (negative: no limit) and its weight in fair shares (>= 1).
- * Returns 0; SYN_E_INVALID, SYN_E_NOMEM. */
+/** What an account may hold at once (negative: no limit; cards_max up to SYN_FLEET_QUANTITY_MAX)
+ * and its weight in fair shares (1..1000000). Returns 0; SYN_E_INVALID, SYN_E_NOMEM. */
 SYN_MUST int syn_fleet_set_account(struct syn_fleet *fleet, uint32_t account, uint32_t weight,
                                    const int64_t limits[SYN_FLEET_DIMS], int64_t cards_max,
                                    struct syn_err *err);
@@ -283,7 +284,8 @@ SYN_MUST int syn_fleet_submit(struct syn_fleet *fleet, const struct syn_fleet_re
 /** A request ended or is withdrawn; what waits is looked at again. Returns 0; SYN_E_NOTFOUND,
  *  SYN_E_NOMEM (it has ended all the same). */
 SYN_MUST int syn_fleet_end(struct syn_fleet *fleet, uint64_t key, struct syn_err *err);
-/** Look at what waits once more; the events above do so by themselves. Returns 0; SYN_E_NOMEM. */
+/** Look at what waits once more. All events that can make room for it do so by themselves, but
+ *  syn_fleet_try(), which may place what another waits to be with. Returns 0; SYN_E_NOMEM. */
 SYN_MUST int syn_fleet_settle(struct syn_fleet *fleet, struct syn_err *err);
 
 /** Take the oldest effect out; false when there is none. */
@@ -291,8 +293,10 @@ bool syn_fleet_next(struct syn_fleet *fleet, struct syn_fleet_effect *ret);
 
 /**
  * Say why a request waits: {"why": [{dimension, node, need, have, count, message}], "fix": [...],
- * "position", "queue", "expected_start_ms"}. Rows with node null are totals over all nodes, `count`
- * of which fail for that reason. expected_start_ms is null where the end of what runs is not known.
+ * "position", "queue", "expected_start_ms"}. Rows with node null are of the whole: over all nodes,
+ * `count` of which fail for that reason; "members" of a gang that fit at once; and each "quota"
+ * that would be passed, instead of the others. expected_start_ms is null where the end of what runs
+ * is not known.
  *
  * Owner: *ret is the caller's. Returns 0; SYN_E_NOTFOUND (no such request waits), SYN_E_NOMEM.
  */
