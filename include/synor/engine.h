@@ -101,7 +101,8 @@ struct syn_task_call {
 };
 
 /** Submit. *ret_task as in syn_task_submit(): syn_task_wait(), _cancel(), _release() are for it
- * too. INVALID: the kernel's check refuses; UNAVAILABLE: nothing here can run it; NOMEM, LIMIT. */
+ * too. INVALID: the kernel's check refuses; UNAVAILABLE: nothing here, or not `device`, can run it
+ * however its tensors may come to lie there; NOMEM, LIMIT. */
 SYN_MUST SYN_API int syn_engine_submit(struct syn_engine *engine, const struct syn_task_call *call,
                                        struct syn_task **ret_task, struct syn_err *err);
 /** Return when everything submitted so far is over, helping meanwhile. Until then, whoever needs

@@ -8,7 +8,7 @@
 
 #define ROWS 6
 #define COLS 8
-#define N    (ROWS * COLS)
+#define N    48 /* elements */
 
 /* ---- a kernel that is particular ---- */
 
@@ -67,6 +67,8 @@ static const struct syn_kernel add = {.name = "add-alike",
                                       .impls = impls,
                                       .work = work_of};
 static const struct syn_shape shape = {.dtype = SYN_DTYPE_INT64, .dims = 2, .sizes = {ROWS, COLS}};
+
+_Static_assert(N == ROWS * COLS, "all elements");
 
 /* ---- a bench of two tensors ---- */
 
