@@ -15,9 +15,10 @@
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 
-#define KEY_TEXT  24
-#define KINDS_MAX 8192 /* of nodes, and eight a node: prices that came and went; then begin anew \
-                        */
+#define KEY_TEXT 24
+#define KINDS_MAX                                                                  \
+    8192 /* of nodes, and eight a node: prices that came and went; then begin anew \
+          */
 
 /* ---- keys ---- */
 

@@ -461,7 +461,7 @@ weigh_all(struct syn_fleet *fleet, struct cache *cache)
 {
     cache->count = 0;
     cache->dropped = false;
-    if (cache->epoch != fleet->epoch)
+    if (cache->epoch != fleet->epoch && cache->fits_count > 0)
         memset(cache->fits, 0, cache->fits_count * sizeof(*cache->fits));
     cache->epoch = fleet->epoch;
     cache->seen = fleet->logged;

@@ -300,6 +300,7 @@ syn_place_ask(struct syn_cluster *cluster, const struct syn_place_who *who,
         rc = ask_core(cluster, who, request, job, err);
     if (rc < 0)
         return rc;
+    assert(job);
     job->evicted = false; /* who asks has given up what it had */
     job->news = false;
     if (!job->placed)

@@ -18,10 +18,10 @@ node_doc(const char *id, const char *state, bool drained, int64_t cpus, int64_t 
         "{s:s, s:{s:s, s:b}, s:{s:s, s:{s:I, s:I, s:I, s:[{s:s, s:I, s:I}]}, s:[{s:s, s:s, s:b}],"
         " s:s}}",
         "id", id, "spec", "region", "eu", "unschedulable", drained, "status", "state", state,
-        "capacity", "cpu_millicores", (json_int_t)(cpus * 1000), "memory_bytes",
-        (json_int_t)(cpus * GIB), "scratch_bytes", (json_int_t)(100 * GIB), "gpus", "model", "a100",
-        "count", (json_int_t)cards, "vram_bytes", (json_int_t)(80 * GIB), "sandboxes", "name",
-        "runc", "state", "ready", "gpus", true, "default_isolation", "runc");
+        "capacity", "cpu_millicores", (json_int_t)cpus * 1000, "memory_bytes",
+        (json_int_t)cpus * GIB, "scratch_bytes", (json_int_t)100 * GIB, "gpus", "model", "a100",
+        "count", (json_int_t)cards, "vram_bytes", (json_int_t)80 * GIB, "sandboxes", "name", "runc",
+        "state", "ready", "gpus", true, "default_isolation", "runc");
 
     assert_non_null(doc);
     return doc;
@@ -269,7 +269,8 @@ life_node(struct life *life, int at)
     char id[24];
 
     (void)snprintf(id, sizeof(id), "node-%d", at);
-    put_node(life->cluster, id, life->ready[at] ? "ready" : "silent", life->cpus[at], at % 2 * 4);
+    put_node(life->cluster, id, life->ready[at] ? "ready" : "silent", life->cpus[at],
+             (int64_t)(at % 2) * 4);
 }
 
 static void

@@ -137,10 +137,11 @@ struct syn_fleet_node {
     uint32_t rack;
     uint64_t labels;
     uint32_t isolation; /* SYN_BIT() of each class that it offers */
+    uint32_t idle_mw;   /* the machine without its cards */
     struct syn_fleet_price price;
     struct syn_fleet_price spot; /* for who gives way when it must */
-    uint32_t idle_mw;            /* the machine without its cards */
-    bool closed;                 /* what runs there stays; nothing new comes */
+    uint32_t closed;             /* 1: what runs there stays, nothing new comes */
+    uint32_t spare;              /* zero */
 };
 
 /** What one member asks for. Zero the struct first: every zero means "any" or "none". Asks of equal
