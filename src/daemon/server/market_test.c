@@ -56,67 +56,72 @@ money_and_capacity_change_hands(void **state)
 }
 
 /* Each is refused, with this code and a message that says this, and changes nothing. */
+static const struct {
+    const char *body;
+    int code;
+    const char *says;
+} refused[] = {
+    {"{'class':'" CLASS "','side':'buy','qty':0,'price':'1'}", SYN_E_INVALID, "qty"},
+    {"{'class':'" CLASS "','side':'buy','qty':-4,'price':'1'}", SYN_E_INVALID, "qty"},
+    {"{'class':'" CLASS "','side':'buy','qty':1e9,'price':'1'}", SYN_E_INVALID, "qty"},
+    {"{'class':'" CLASS "','side':'buy','qty':281474976710657,'price':'1'}", SYN_E_INVALID, "qty"},
+    {"{'class':'" CLASS "','side':'buy','qty':281474976710656,'price':'4000000000'}", SYN_E_FUNDS,
+     "more SYNOR than there are"},
+    {"{'class':'" CLASS "','side':'buy','qty':1,'price':'-1'}", SYN_E_INVALID, "price"},
+    {"{'class':'" CLASS "','side':'buy','qty':1,'price':'0'}", SYN_E_INVALID, "price"},
+    {"{'class':'" CLASS "','side':'buy','qty':1,'price':'1.0000000001'}", SYN_E_INVALID, "price"},
+    {"{'class':'" CLASS "','side':'buy','qty':1,'price':0.5}", SYN_E_INVALID, "price"},
+    {"{'class':'" CLASS "','side':'buy','qty':1}", SYN_E_INVALID, "type limit needs one"},
+    {"{'class':'" CLASS "','side':'buy','qty':1,'price':'1','type':'market'}", SYN_E_INVALID,
+     "takes none"},
+    {"{'class':'" CLASS "','side':'buy','qty':1,'price':'1','type':'stop'}", SYN_E_INVALID, "type"},
+    {"{'class':'" CLASS "','side':'hold','qty':1,'price':'1'}", SYN_E_INVALID, "side"},
+    {"{'class':'" CLASS "','side':'buy','qty':1,'price':'1','stp':'me'}", SYN_E_INVALID, "stp"},
+    {"{'class':'" CLASS "','side':'buy','qty':1,'price':'1','until':'2001-01-01T00:00:00Z'}",
+     SYN_E_INVALID, "past"},
+    {"{'class':'" CLASS "','side':'buy','qty':1,'price':'1','until':'noon'}", SYN_E_INVALID,
+     "until"},
+    {"{'class':'" CLASS "','side':'buy','qty':1,'price':'1','type':'ioc','ttl_ms':'1h'}",
+     SYN_E_INVALID, "never rests"},
+    {"{'class':'cpu/x86-avx2/fair','side':'buy','qty':1,'price':'1'}", SYN_E_INVALID, "duration"},
+    {"{'class':'cpu/x86-avx2/fair/year','side':'buy','qty':1,'price':'1'}", SYN_E_INVALID, "year"},
+    {"{'class':'CPU/any/fair/hour','side':'buy','qty':1,'price':'1'}", SYN_E_INVALID, "class"},
+    {"{'class':'cup/any/fair/hour','side':'buy','qty':1,'price':'1'}", SYN_E_INVALID, "cup"},
+    {"{'class':'cpu//fair/hour','side':'buy','qty':1,'price':'1'}", SYN_E_INVALID, "class"},
+    {"{'class':'gpu/h100/fair/hour','side':'buy','qty':1,'price':'1'}", SYN_E_NOTFOUND,
+     "no node here"},
+    {"{'class':'" CLASS "','side':'buy','qty':101,'price':'1'}", SYN_E_FUNDS, "1 are missing"},
+    {"{'class':'" CLASS "','side':'sell','qty':1,'price':'1'}", SYN_E_FUNDS, "no node with"},
+    {"{'class':'" CLASS "','side':'buy','qty':1,'price':'1','whose':'x'}", SYN_E_INVALID, "whose"},
+};
+
 static void
 what_cannot_be_is_refused(void **state)
 {
-    static const struct {
-        const char *body;
-        int code;
-        const char *says;
-    } rows[] = {
-        {"{'class':'" CLASS "','side':'buy','qty':0,'price':'1'}", SYN_E_INVALID, "qty"},
-        {"{'class':'" CLASS "','side':'buy','qty':-4,'price':'1'}", SYN_E_INVALID, "qty"},
-        {"{'class':'" CLASS "','side':'buy','qty':1e9,'price':'1'}", SYN_E_INVALID, "qty"},
-        {"{'class':'" CLASS "','side':'buy','qty':281474976710657,'price':'1'}", SYN_E_INVALID,
-         "qty"},
-        {"{'class':'" CLASS "','side':'buy','qty':281474976710656,'price':'4000000000'}",
-         SYN_E_FUNDS, "more SYNOR than there are"},
-        {"{'class':'" CLASS "','side':'buy','qty':1,'price':'-1'}", SYN_E_INVALID, "price"},
-        {"{'class':'" CLASS "','side':'buy','qty':1,'price':'0'}", SYN_E_INVALID, "price"},
-        {"{'class':'" CLASS "','side':'buy','qty':1,'price':'1.0000000001'}", SYN_E_INVALID,
-         "price"},
-        {"{'class':'" CLASS "','side':'buy','qty':1,'price':0.5}", SYN_E_INVALID, "price"},
-        {"{'class':'" CLASS "','side':'buy','qty':1}", SYN_E_INVALID, "type limit needs one"},
-        {"{'class':'" CLASS "','side':'buy','qty':1,'price':'1','type':'market'}", SYN_E_INVALID,
-         "takes none"},
-        {"{'class':'" CLASS "','side':'buy','qty':1,'price':'1','type':'stop'}", SYN_E_INVALID,
-         "type"},
-        {"{'class':'" CLASS "','side':'hold','qty':1,'price':'1'}", SYN_E_INVALID, "side"},
-        {"{'class':'" CLASS "','side':'buy','qty':1,'price':'1','stp':'me'}", SYN_E_INVALID, "stp"},
-        {"{'class':'" CLASS "','side':'buy','qty':1,'price':'1','until':'2001-01-01T00:00:00Z'}",
-         SYN_E_INVALID, "past"},
-        {"{'class':'" CLASS "','side':'buy','qty':1,'price':'1','until':'noon'}", SYN_E_INVALID,
-         "until"},
-        {"{'class':'" CLASS "','side':'buy','qty':1,'price':'1','type':'ioc','ttl_ms':'1h'}",
-         SYN_E_INVALID, "never rests"},
-        {"{'class':'cpu/x86-avx2/fair','side':'buy','qty':1,'price':'1'}", SYN_E_INVALID,
-         "duration"},
-        {"{'class':'cpu/x86-avx2/fair/year','side':'buy','qty':1,'price':'1'}", SYN_E_INVALID,
-         "year"},
-        {"{'class':'CPU/any/fair/hour','side':'buy','qty':1,'price':'1'}", SYN_E_INVALID, "class"},
-        {"{'class':'cup/any/fair/hour','side':'buy','qty':1,'price':'1'}", SYN_E_INVALID, "cup"},
-        {"{'class':'cpu//fair/hour','side':'buy','qty':1,'price':'1'}", SYN_E_INVALID, "class"},
-        {"{'class':'gpu/h100/fair/hour','side':'buy','qty':1,'price':'1'}", SYN_E_NOTFOUND,
-         "no node here"},
-        {"{'class':'" CLASS "','side':'buy','qty':101,'price':'1'}", SYN_E_FUNDS, "1 are missing"},
-        {"{'class':'" CLASS "','side':'sell','qty':1,'price':'1'}", SYN_E_FUNDS, "no node with"},
-        {"{'class':'" CLASS "','side':'buy','qty':1,'price':'1','whose':'x'}", SYN_E_INVALID,
-         "whose"},
-    };
     struct fair fair;
     uint64_t events;
 
     fair_open(&fair, *state);
-    for (size_t i = 0; i < SYN_LEN(rows); i++) {
-        int rc = call(fair.ann, "POST", "/v1/market/orders", rows[i].body, NULL, NULL);
+    for (size_t i = 0; i < SYN_LEN(refused); i++) {
+        int rc = call(fair.ann, "POST", "/v1/market/orders", refused[i].body, NULL, NULL);
 
-        if (rc != rows[i].code || strstr(message_of(fair.ann), rows[i].says) == NULL)
-            fail_msg("%s: %d, %s", rows[i].body, rc, message_of(fair.ann));
+        if (rc != refused[i].code || strstr(message_of(fair.ann), refused[i].says) == NULL)
+            fail_msg("%s: %d, %s", refused[i].body, rc, message_of(fair.ann));
     }
     events = syn_exchange_events(fair.house->server->market->exchange);
     assert_int_equal(syn_exchange_classes(fair.house->server->market->exchange), 0);
     assert_int_equal(syn_exchange_accounts(fair.house->server->market->exchange), 0);
     assert_true(events < 16); /* time passed, nothing else */
+    check_market(fair.house);
+    fair_close(&fair);
+}
+
+static void
+a_provider_offers_no_more_than_it_has(void **state)
+{
+    struct fair fair;
+
+    fair_open(&fair, *state);
     assert_int_equal(place(fair.seller, "sell", 641, "1", "", NULL), SYN_E_FUNDS);
     assert_non_null(strstr(message_of(fair.seller), "have 640 of cpu/x86-avx2/fair, 0 of them"));
     assert_int_equal(place(fair.seller, "sell", 640, "1", "", NULL), SYN_OK);
@@ -445,6 +450,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(money_and_capacity_change_hands, fresh_house, end_house),
         cmocka_unit_test_setup_teardown(what_cannot_be_is_refused, fresh_house, end_house),
+        cmocka_unit_test_setup_teardown(a_provider_offers_no_more_than_it_has, fresh_house,
+                                        end_house),
         cmocka_unit_test_setup_teardown(orders_of_others_are_not_there, fresh_house, end_house),
         cmocka_unit_test_setup_teardown(each_type_does_as_it_says, fresh_house, end_house),
         cmocka_unit_test_setup_teardown(orders_are_changed, fresh_house, end_house),
