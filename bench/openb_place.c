@@ -16,7 +16,10 @@
 
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
-#include <synor/orchestration/fleet.h>
+#include <synor/orchestration/sim.h>
+#include <synor/orchestration/trace.h>
+
+#include "bench_file.h"
 
 #define LINE_MAX_BYTES 1024
 #define FIELDS_MAX     16
@@ -27,16 +30,6 @@ struct place {
     const char *file;
     unsigned line;
 };
-
-/* Power as the vendors give it, and speed by half-precision rates, A10 being 1000. The trace hides
- * two names: G2 is taken for an A10, G3 for an A100. */
-static const struct {
-    const char *name;
-    uint32_t idle_w, context_w, busy_w, speed;
-} powers[] = {{"T4", 10, 26, 70, 520},        {"P100", 28, 36, 250, 170},
-              {"V100M16", 37, 52, 300, 1000}, {"V100M32", 38, 54, 300, 1000},
-              {"A10", 16, 55, 150, 1000},     {"G2", 16, 55, 150, 1000},
-              {"G3", 48, 85, 400, 2500}};
 
 static int
 bad(const struct place *place, struct syn_err *err, const char *field)
@@ -84,19 +77,9 @@ number(const char *text, int64_t max, int64_t *ret)
 static int
 model_of(struct place *place, const char *name, uint32_t *ret, struct syn_err *err)
 {
-    struct syn_fleet_model model = {.name = name,
-                                    .modes = SYN_BIT(SYN_FLEET_MPS) | SYN_BIT(SYN_FLEET_TIME_SLICE),
-                                    .idle_mw = 20000,
-                                    .context_mw = 50000,
-                                    .busy_mw = 250000};
+    struct syn_fleet_model model;
 
-    for (size_t i = 0; i < SYN_LEN(powers); i++)
-        if (syn_str_eq(powers[i].name, name)) {
-            model.idle_mw = powers[i].idle_w * 1000;
-            model.context_mw = powers[i].context_w * 1000;
-            model.busy_mw = powers[i].busy_w * 1000;
-            model.speed = powers[i].speed;
-        }
+    (void)syn_sim_model(name, &model);
     return syn_fleet_model_add(place->fleet, &model, ret, err);
 }
 
@@ -130,7 +113,7 @@ read_node(struct place *place, char **fields, unsigned count, struct syn_err *er
     return rc < 0 ? syn_err_wrap(err, rc, "%s:%u", place->file, place->line) : SYN_OK;
 }
 
-/* cpu, memory, gpus, milli, models: a row of a pod list or of the judge. */
+/* cpu, memory, gpus, milli, models. */
 static int
 read_ask(struct place *place, char *const fields[5], struct syn_fleet_ask *ret, struct syn_err *err)
 {
@@ -170,35 +153,31 @@ read_ask(struct place *place, char *const fields[5], struct syn_fleet_ask *ret, 
 }
 
 static int
+on_model(void *arg, const char *name, bool asked, uint32_t *ret, struct syn_err *err)
+{
+    (void)asked;
+    return model_of(arg, name, ret, err);
+}
+
+static int
+on_pod(void *arg, const struct syn_trace_pod *pod, struct syn_err *err)
+{
+    struct place *place = arg;
+    struct syn_fleet_ask ask = pod->ask;
+
+    ask.policy = place->policy;
+    return syn_fleet_expect(place->fleet, &ask, 1, err);
+}
+
+static int
 read_mix(struct place *place, const char *path, struct syn_err *err)
 {
-    static const char *const wanted[] = {"cpu_milli", "memory_mib", "num_gpu", "gpu_milli",
-                                         "gpu_spec"};
-    unsigned columns[5] = {FIELDS_MAX, FIELDS_MAX, FIELDS_MAX, FIELDS_MAX, FIELDS_MAX};
-    char line[LINE_MAX_BYTES], *fields[FIELDS_MAX], *picked[5], empty[1] = "";
-    FILE *file = fopen(path, "r");
-    int rc = SYN_OK;
+    const struct syn_trace_sink sink = {.arg = place, .model = on_model, .pod = on_pod};
+    SYN_BUF(text);
+    int rc = bench_read_file(path, &text, err);
 
-    if (!file)
-        return SYN_FAIL_SYS(err, errno, "opening %s", path);
-    place->file = path;
-    for (place->line = 1; rc == SYN_OK && fgets(line, sizeof(line), file); place->line++) {
-        struct syn_fleet_ask ask;
-        unsigned count = split(line, ',', fields);
-
-        for (unsigned c = 0; c < 5; c++) {
-            for (unsigned f = 0; f < count && place->line == 1; f++)
-                if (syn_str_eq(fields[f], wanted[c]))
-                    columns[c] = f;
-            picked[c] = columns[c] < count ? fields[columns[c]] : empty;
-        }
-        if (place->line > 1)
-            rc = read_ask(place, picked, &ask, err);
-        if (place->line > 1 && rc == SYN_OK)
-            rc = syn_fleet_expect(place->fleet, &ask, 1, err);
-    }
-    (void)fclose(file);
-    return rc;
+    return rc < 0 ? rc
+                  : syn_trace_read_pods(&sink, false, path, syn_buf_text(&text), text.len, err);
 }
 
 static int

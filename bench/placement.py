@@ -97,6 +97,8 @@ def rates(args):
     gangs = [rate(args, "gang", 8) for _ in range(args.runs)]
     mean = statistics.median(run["mean_us"] for run in gangs) / 1000
     figure("place_gang_1024", mean, "ms", "none", "-", "-", 10, mean < 10)
+    queued = statistics.median(rate(args, "queue", 8)["us"] for _ in range(args.runs))
+    figure("place_queue_10k", queued, "us", "none", "-", "-", 500, queued < 500)
 
 
 def main():

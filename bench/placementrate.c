@@ -1,28 +1,30 @@
 /* How fast the placement core decides, and how well beside a scan of all nodes.
  *
- *     bench_placementrate NODES_CSV PODS_CSV [rates|scan|gang] [COPIES] [SEED]
+ *     bench_placementrate NODES_CSV PODS_CSV [rates|scan|gang|queue] [COPIES] [SEED]
  *
  * The node list is taken COPIES times (1, 8 and 82 for 1.2k, 9.7k and 99k nodes); pods are drawn
  * from the pod list until they ask for 130 % of the cards, or CALLS_MAX were. One line of JSON. */
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <time.h>
 
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
-#include <synor/orchestration/fleet.h>
+#include <synor/orchestration/trace.h>
 
-#define CALLS_MAX  1000000
-#define PODS_MAX   20000
-#define FIELDS_MAX 16
-#define GANG       1024
-#define COPIES_MAX 1000
+#include "bench_file.h"
+
+#define CALLS_MAX     1000000
+#define QUEUE_WAITING 10000
+#define QUEUE_ENDS    2000
+#define QUEUE_CALLS   2000000
+#define GANG          1024
+#define COPIES_MAX    1000
 
 struct run {
     struct syn_fleet *fleet;
     struct syn_fleet_ask *asks;
+    size_t asks_cap;
     size_t count;
+    uint64_t copies;
     int64_t cards;
     uint64_t random;
 };
@@ -46,123 +48,62 @@ draw(uint64_t *state)
     return *state * UINT64_C(0x2545f4914f6cdd1d);
 }
 
-static unsigned
-split(char *line, char separator, const char **fields)
-{
-    unsigned count = 0;
-
-    line[strcspn(line, "\r\n")] = '\0';
-    for (char *at = line; at && count < FIELDS_MAX;) {
-        char *end = strchr(at, separator);
-
-        if (end)
-            *end++ = '\0';
-        fields[count++] = at;
-        at = end;
-    }
-    while (count < FIELDS_MAX)
-        fields[count++] = "";
-    return count;
-}
-
-static int64_t
-amount(const char *text)
-{
-    int64_t value = 0;
-
-    for (; *text >= '0' && *text <= '9'; text++)
-        value = value * 10 + (*text - '0');
-    return value;
-}
-
 static int
-model_of(struct run *run, const char *name, uint32_t *ret, struct syn_err *err)
+on_model(void *arg, const char *name, bool asked, uint32_t *ret, struct syn_err *err)
 {
+    const struct run *run = arg;
     const struct syn_fleet_model model = {
         .name = name, .modes = SYN_BIT(SYN_FLEET_MPS) | SYN_BIT(SYN_FLEET_TIME_SLICE)};
 
+    (void)asked;
     return syn_fleet_model_add(run->fleet, &model, ret, err);
 }
 
-/* sn,cpu_milli,memory_mib,gpu,model */
+/* As often as COPIES says. */
 static int
-read_nodes(struct run *run, const char *path, int copies, struct syn_err *err)
+on_node(void *arg, struct syn_fleet_node *node, struct syn_err *err)
 {
-    char line[512], name[SYN_FLEET_NAME_MAX];
-    const char *fields[FIELDS_MAX];
-    FILE *file = fopen(path, "r");
+    struct run *run = arg;
+    char name[SYN_FLEET_NAME_MAX];
+    const char *given = node->name;
     int rc = SYN_OK;
 
-    if (!file)
-        return SYN_FAIL_SYS(err, errno, "opening %s", path);
-    for (bool head = true; rc == SYN_OK && fgets(line, sizeof(line), file); head = false) {
-        struct syn_fleet_node node = {.name = name, .idle_mw = 120000};
-        uint32_t model = 0, number;
+    node->idle_mw = 120000;
+    node->name = name;
+    for (unsigned copy = 0; copy < run->copies && rc == SYN_OK; copy++) {
+        uint32_t number;
 
-        (void)split(line, ',', fields);
-        node.capacity[SYN_FLEET_CPU] = amount(fields[1]);
-        node.capacity[SYN_FLEET_MEMORY] = amount(fields[2]) << 20;
-        node.cards = (uint32_t)amount(fields[3]);
-        if (!head && node.cards > 0)
-            rc = model_of(run, fields[4], &model, err);
-        memset(node.models, (int)model, sizeof(node.models));
-        for (int copy = 0; copy < copies && !head && rc == SYN_OK; copy++) {
-            (void)snprintf(name, sizeof(name), "%.40s-%d", fields[0], copy);
-            rc = syn_fleet_put_node(run->fleet, &node, &number, err);
-            run->cards += node.cards;
-        }
+        (void)snprintf(name, sizeof(name), "%.40s-%u", given, copy);
+        rc = syn_fleet_put_node(run->fleet, node, &number, err);
+        run->cards += node->cards;
     }
-    (void)fclose(file);
     return rc;
 }
 
-/* name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec */
 static int
-read_pods(struct run *run, const char *path, struct syn_err *err)
+on_pod(void *arg, const struct syn_trace_pod *pod, struct syn_err *err)
 {
-    char line[512], models[512];
-    const char *fields[FIELDS_MAX], *names[FIELDS_MAX];
-    FILE *file = fopen(path, "r");
-    int rc = SYN_OK;
+    struct run *run = arg;
 
-    if (!file)
-        return SYN_FAIL_SYS(err, errno, "opening %s", path);
-    run->asks = syn_calloc(PODS_MAX, sizeof(*run->asks));
-    if (!run->asks)
-        rc = SYN_FAIL(err, SYN_E_NOMEM, "reading pods: out of memory");
-    for (bool head = true; rc == SYN_OK && run->count < PODS_MAX && fgets(line, sizeof(line), file);
-         head = false) {
-        struct syn_fleet_ask *ask = &run->asks[run->count];
-        int64_t milli;
+    if (!syn_grow(&run->asks, &run->asks_cap, run->count + 1, sizeof(*run->asks)))
+        return SYN_FAIL(err, SYN_E_NOMEM, "out of memory");
+    run->asks[run->count] = pod->ask;
+    run->asks[run->count++].policy = SYN_FLEET_FRAGMENTATION;
+    return SYN_OK;
+}
 
-        (void)split(line, ',', fields);
-        if (head)
-            continue;
-        ask->policy = SYN_FLEET_FRAGMENTATION;
-        ask->need[SYN_FLEET_CPU] = amount(fields[1]);
-        ask->need[SYN_FLEET_MEMORY] = amount(fields[2]) << 20;
-        ask->cards = (uint32_t)amount(fields[3]);
-        milli = amount(fields[4]);
-        if (ask->cards == 1 && milli < SYN_FLEET_WHOLE) {
-            ask->mode = SYN_FLEET_SHARED;
-            ask->share = (uint32_t)milli;
-        }
-        (void)snprintf(models, sizeof(models), "%s", fields[5]);
-        (void)split(models, '|', names);
-        for (unsigned i = 0; ask->cards > 0 && i < FIELDS_MAX && rc == SYN_OK; i++) {
-            uint32_t model;
+static int
+read_lists(struct run *run, const char *nodes, const char *pods, struct syn_err *err)
+{
+    const struct syn_trace_sink sink = {run, on_model, on_node, on_pod};
+    SYN_BUF(text);
+    int rc = bench_read_file(nodes, &text, err);
 
-            if (!*names[i])
-                continue;
-            rc = model_of(run, names[i], &model, err);
-            ask->models |= rc == SYN_OK ? UINT64_C(1) << model : 0;
-        }
-        run->count++;
-    }
-    (void)fclose(file);
-    if (rc == SYN_OK && run->count == 0)
-        rc = SYN_FAIL(err, SYN_E_INVALID, "%s: no pods", path);
-    return rc;
+    rc = rc < 0 ? rc : syn_trace_read_nodes(&sink, nodes, syn_buf_text(&text), text.len, err);
+    syn_buf_clear(&text);
+    rc = rc < 0 ? rc : bench_read_file(pods, &text, err);
+    return rc < 0 ? rc
+                  : syn_trace_read_pods(&sink, false, pods, syn_buf_text(&text), text.len, err);
 }
 
 static int
@@ -258,34 +199,74 @@ gang(struct run *run, struct syn_err *err)
     return rc;
 }
 
+/* Submit pods until so many wait, then end what runs, the oldest first, and submit as many. */
+static int
+queue(struct run *run, struct syn_err *err)
+{
+    SYN_SCOPED(syn_free_scope) uint64_t *running = syn_calloc(QUEUE_CALLS, sizeof(*running));
+    struct syn_fleet_totals totals = {0};
+    size_t first = 0, last = 0;
+    double start = 0;
+    int rc = SYN_OK, ends = 0;
+
+    if (!running)
+        return SYN_FAIL(err, SYN_E_NOMEM, "timing: out of memory");
+    for (uint64_t key = 0; key < QUEUE_CALLS && ends < QUEUE_ENDS && rc >= 0; key++) {
+        struct syn_fleet_request request = {.key = key, .members = 1};
+        struct syn_fleet_effect effect;
+
+        request.ask = run->asks[draw(&run->random) % run->count];
+        rc = syn_fleet_submit(run->fleet, &request, err);
+        if (start == 0 && key % 1000 == 0) {
+            syn_fleet_total(run->fleet, &totals);
+            if (totals.pending >= QUEUE_WAITING)
+                start = clock_us(CLOCK_THREAD_CPUTIME_ID);
+        }
+        if (start > 0 && rc >= 0 && first < last) {
+            rc = syn_fleet_end(run->fleet, running[first++], err);
+            ends++;
+        }
+        while (syn_fleet_next(run->fleet, &effect))
+            if (effect.type == SYN_FLEET_PLACED)
+                running[last++] = effect.key;
+    }
+    if (rc < 0 || ends < QUEUE_ENDS)
+        return rc < 0 ? rc : SYN_FAIL(err, SYN_E_INVALID, "the queue does not fill");
+    start = clock_us(CLOCK_THREAD_CPUTIME_ID) - start;
+    (void)printf("{\"nodes\": %u, \"waiting\": %u, \"us\": %.2f}\n", totals.nodes, totals.pending,
+                 start / QUEUE_ENDS);
+    return SYN_OK;
+}
+
 int
 main(int argc, char **argv)
 {
-    struct run run = {.random = 42};
+    struct run run = {.random = 42, .copies = 1};
     struct syn_fleet_options options = {.learn = true};
     const char *what = argc > 3 ? argv[3] : "rates";
-    uint64_t copies = 1;
     struct syn_err err;
     int rc;
 
     if (argc < 3 || argc > 6 ||
-        (!syn_str_eq(what, "rates") && !syn_str_eq(what, "scan") && !syn_str_eq(what, "gang")) ||
-        (argc > 4 && syn_parse_u64(argv[4], 1, COPIES_MAX, "COPIES", &copies, &err) < 0) ||
+        (!syn_str_eq(what, "rates") && !syn_str_eq(what, "scan") && !syn_str_eq(what, "gang") &&
+         !syn_str_eq(what, "queue")) ||
+        (argc > 4 && syn_parse_u64(argv[4], 1, COPIES_MAX, "COPIES", &run.copies, &err) < 0) ||
         (argc > 5 && syn_parse_u64(argv[5], 1, UINT64_MAX, "SEED", &run.random, &err) < 0)) {
-        (void)fputs("usage: bench_placementrate NODES_CSV PODS_CSV [rates|scan|gang] [COPIES] "
-                    "[SEED]\n"
-                    "       COPIES from 1 to 1000, SEED from 1\n",
-                    stderr);
+        (void)fputs(
+            "usage: bench_placementrate NODES_CSV PODS_CSV [rates|scan|gang|queue] [COPIES] "
+            "[SEED]\n"
+            "       COPIES from 1 to 1000, SEED from 1\n",
+            stderr);
         return 2;
     }
     options.scan = syn_str_eq(what, "scan");
     rc = syn_fleet_new(&options, &run.fleet, &err);
     if (rc == SYN_OK)
-        rc = read_nodes(&run, argv[1], (int)copies, &err);
+        rc = read_lists(&run, argv[1], argv[2], &err);
     if (rc == SYN_OK)
-        rc = read_pods(&run, argv[2], &err);
-    if (rc == SYN_OK)
-        rc = syn_str_eq(what, "gang") ? gang(&run, &err) : rates(&run, &err);
+        rc = syn_str_eq(what, "gang")    ? gang(&run, &err)
+             : syn_str_eq(what, "queue") ? queue(&run, &err)
+                                         : rates(&run, &err);
     syn_fleet_free(run.fleet);
     syn_free(run.asks);
     if (rc < 0)

@@ -49,10 +49,36 @@ agent(const struct syn_cli_agent *given)
     return syn_daemon_agent(&options);
 }
 
+static struct syn_daemon_input
+input(const struct syn_cli_input *given)
+{
+    return (struct syn_daemon_input){given->name, given->text, given->len, given->count};
+}
+
+static int
+simulate(const struct syn_cli_sim *given, json_t **ret, struct syn_buf *plot, struct syn_err *err)
+{
+    struct syn_daemon_sim sim = {.nodes = input(&given->nodes),
+                                 .workload = input(&given->workload),
+                                 .policy = given->policy,
+                                 .seed = given->seed,
+                                 .arrivals_percent = given->arrivals_percent,
+                                 .mtbf_ms = given->mtbf_ms,
+                                 .repair_ms = given->repair_ms,
+                                 .notice_ms = given->notice_ms,
+                                 .learn = given->learn,
+                                 .spot = given->spot,
+                                 .progress = given->progress,
+                                 .progress_arg = given->progress_arg};
+
+    return syn_daemon_simulate(&sim, ret, plot, err);
+}
+
 int
 main(int argc, char **argv)
 {
-    static const struct syn_cli_host host = {.up = up, .agent = agent, .doctor = syn_daemon_doctor};
+    static const struct syn_cli_host host = {
+        .up = up, .agent = agent, .doctor = syn_daemon_doctor, .simulate = simulate};
 
     if (argc == 3 && strcmp(argv[1], "shim") == 0)
         return syn_shim_main(argc, argv);

@@ -101,13 +101,16 @@ struct syn_task_call {
 };
 
 /** Submit. *ret_task as in syn_task_submit(): syn_task_wait(), _cancel(), _release() are for it
- * too. INVALID: the kernel's check refuses; UNAVAILABLE: nothing here can run it; NOMEM, LIMIT. */
+ * too. INVALID: the kernel's check refuses; UNAVAILABLE: nothing here, or not `device`, can run it
+ * however its tensors may come to lie there; NOMEM, LIMIT. */
 SYN_MUST SYN_API int syn_engine_submit(struct syn_engine *engine, const struct syn_task_call *call,
                                        struct syn_task **ret_task, struct syn_err *err);
 /** Return when everything submitted so far is over, helping meanwhile. Until then, whoever needs
- * what a failed call was to write ends with that call's code, however much later it is submitted;
- * afterwards tensors are what they are: as before, or without content. The first failure since the
- * last wait, with its cause in words; the others' codes are their own. Not from a task. */
+ * what a failed call was to write ends with that call's code, however much later it is submitted,
+ * as said in task.h; afterwards tensors are what they are: as before, or without content. Calls
+ * that commute or reduce on a tensor do not need each other: one behind another that failed runs if
+ * the tensor is as before, and ends with INVALID if it is without content. The first failure since
+ * the last wait, with its cause in words; the others' codes are their own. Not from a task. */
 SYN_MUST SYN_API int syn_engine_wait(struct syn_engine *engine, struct syn_err *err);
 
 /** Wait for the tasks before, bring the tensor to the host and hold it there: the caller reads or
@@ -151,9 +154,11 @@ SYN_MUST SYN_API int syn_engine_estimate(struct syn_engine *engine,
  *         syn_engine_graph_run(graph, &err);
  *     syn_engine_graph_free(graph);
  *
- * A run gives what submitting the calls one after another would, with these differences: to what is
- * submitted around it, it is one task that uses all of its tensors; and calls that commute or
- * reduce go in the order of capture. A graph's tensors stay, and are not divided, until it is
+ * A run gives what submitting the calls one after another would, with these differences. To what is
+ * submitted around it, it is one task that uses all of its tensors: none of its calls runs when
+ * something has failed that it needs, and when one of them fails whoever reads what any of them was
+ * to write ends with that code, until syn_engine_wait() returns. And calls that commute or reduce
+ * go in the order of capture. A graph's tensors stay, and are not divided, until it is
  * freed or they are rebound; it is freed before its engine is closed.
  *
  * Thread: one at a time for each graph, but for the cancelling. */
@@ -188,8 +193,8 @@ SYN_MUST SYN_API int syn_engine_graph_rebind(struct syn_engine_graph *graph,
  * not over; NOMEM, LIMIT: nothing runs. */
 SYN_MUST SYN_API int syn_engine_graph_start(struct syn_engine_graph *graph, struct syn_err *err);
 /** Return when the last run that was started is over, helping meanwhile: 0, or the first failure,
- * with the call's number. syn_engine_wait() tells of it too, and until then whoever reads what a
- * failed call was to write ends with its code, in a later run as well. Not from a task. */
+ * with the call's number. syn_engine_wait() tells of it too; a run before that, of this graph too,
+ * ends with the code if it needs what this one was to write. Not from a task. */
 SYN_MUST SYN_API int syn_engine_graph_wait(struct syn_engine_graph *graph, struct syn_err *err);
 /** Both. */
 SYN_MUST SYN_API int syn_engine_graph_run(struct syn_engine_graph *graph, struct syn_err *err);

@@ -109,6 +109,28 @@ syn_ledger_build_transfer(const struct syn_ledger_head *head, const char *from, 
 }
 
 int
+syn_ledger_build_transfers(const struct syn_ledger_head *head,
+                           const struct syn_ledger_entry *entries, size_t count,
+                           struct syn_ledger_tx *ret_tx, struct syn_err *err)
+{
+    struct syn_ledger_tx tx;
+    size_t kept = 0;
+    int rc = start(head, SYN_LEDGER_KIND_TRANSFER, &tx, err);
+
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = add(&tx, entries[i].account, entries[i].amount, err);
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < tx.count; i++) {
+        if (tx.entries[i].amount != 0)
+            tx.entries[kept++] = tx.entries[i];
+    }
+    memset(&tx.entries[kept], 0, (tx.count - kept) * sizeof(*tx.entries));
+    tx.count = kept;
+    return finish(&tx, ret_tx, err);
+}
+
+int
 syn_ledger_build_escrow(const struct syn_ledger_head *head, const char *tenant, int64_t amount,
                         struct syn_ledger_tx *ret_tx, struct syn_err *err)
 {

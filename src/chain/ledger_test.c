@@ -180,6 +180,7 @@ account_names(void **state)
         {"system:mint", true},
         {"system:other", false},
         {"system:protocol", true},
+        {"system:market", true},
         {"escrow:train-x.1", true},
         {"escrow:", false},
         {"escrow:a:b", false},
@@ -302,6 +303,31 @@ settlement_of_many_and_of_oneself(void **state)
     assert_int_equal(entry_of(&tx, "bob"), 28 + 8);
     assert_int_equal(entry_of(&tx, "alice"), 28 + 24);
     assert_int_equal(entry_of(&tx, SYN_LEDGER_PROTOCOL), 5 + 5 + 2);
+}
+
+static void
+several_transfers_are_one(void **state)
+{
+    const struct syn_ledger_entry entries[] = {{"alice", -30},
+                                               {SYN_LEDGER_MARKET, 30},
+                                               {SYN_LEDGER_MARKET, -30},
+                                               {"bob", 25},
+                                               {"carol", 5},
+                                               {"dave", 4},
+                                               {"dave", -4}};
+    struct syn_ledger_head h = head("t", 1, "market");
+    struct syn_ledger_tx tx;
+
+    (void)state;
+    assert_done(syn_ledger_build_transfers(&h, entries, SYN_LEN(entries), &tx, &err), &err);
+    assert_int_equal(tx.kind, SYN_LEDGER_KIND_TRANSFER);
+    assert_int_equal(tx.count, 3);
+    assert_int_equal(entry_of(&tx, "alice"), -30);
+    assert_int_equal(entry_of(&tx, "bob"), 25);
+    assert_int_equal(entry_of(&tx, "carol"), 5);
+    assert_code(syn_ledger_build_transfers(&h, entries + 1, 2, &tx, &err), SYN_E_INVALID, &err);
+    assert_code(syn_ledger_build_transfers(&h, entries, 4, &tx, &err), SYN_E_INVALID, &err);
+    assert_code(syn_ledger_build_transfers(&h, entries, 0, &tx, &err), SYN_E_INVALID, &err);
 }
 
 static void
@@ -889,6 +915,7 @@ main(void)
         cmocka_unit_test(account_documents_are_checked),
         cmocka_unit_test(settlement_splits_exactly),
         cmocka_unit_test(settlement_of_many_and_of_oneself),
+        cmocka_unit_test(several_transfers_are_one),
         cmocka_unit_test(builders_refuse),
         cmocka_unit_test(posting_moves_money),
         cmocka_unit_test(posting_twice_moves_once),

@@ -47,7 +47,8 @@ is_escrow(const char *name)
 bool
 syn_ledger_account_ok(const char *name)
 {
-    if (syn_str_eq(name, SYN_LEDGER_MINT) || syn_str_eq(name, SYN_LEDGER_PROTOCOL))
+    if (syn_str_eq(name, SYN_LEDGER_MINT) || syn_str_eq(name, SYN_LEDGER_PROTOCOL) ||
+        syn_str_eq(name, SYN_LEDGER_MARKET))
         return true;
     if (is_escrow(name))
         return plain_ok(name + sizeof(SYN_LEDGER_ESCROW_PREFIX) - 1);

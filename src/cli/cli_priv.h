@@ -64,6 +64,10 @@ void syn_cli_signals_reset(void);
 /** Read a whole file of at most `most` bytes. */
 SYN_MUST int syn_cli_read_file(const char *path, size_t most, struct syn_buf *out,
                                struct syn_err *err);
+/** Write a whole file: whoever looks sees the old one or the new one. What is no file (a pipe, a
+ * terminal, a link) is written to as it is. */
+SYN_MUST int syn_cli_write_file(const char *path, const struct syn_buf *content,
+                                struct syn_err *err);
 /** `path` as it is seen from the root folder. INVALID when longer than `cap`. */
 SYN_MUST int syn_cli_absolute(const char *path, char *out, size_t cap, struct syn_err *err);
 

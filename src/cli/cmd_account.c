@@ -81,7 +81,7 @@ say_account(const struct syn_cli *cli, const json_t *account)
     syn_cli_say(cli, "%s (%s)", syn_json_str(account, "name", "?"),
                 syn_json_str(account, "id", "?"));
     syn_cli_say(cli, "  balance  %s SYNOR", syn_json_str(status, "balance", "0"));
-    syn_cli_say(cli, "  held     %s SYNOR in escrow", syn_json_str(status, "held", "0"));
+    syn_cli_say(cli, "  held     %s SYNOR in escrow and orders", syn_json_str(status, "held", "0"));
     say_limits(cli, account);
 }
 

@@ -142,9 +142,8 @@ run_bill_verify(struct syn_cli *cli)
                 syn_json_bool(answer, "signatures_ok", false) ? "every signature good"
                                                               : "NOT every signature good");
     json_array_foreach (json_object_get(answer, "differences"), i, difference)
-        syn_cli_say(cli, "  %s",
-                    json_is_string(difference) ? json_string_value(difference)
-                                               : syn_json_str(difference, "message", "?"));
+        syn_cli_say(cli, "  %s: %s", syn_json_str(difference, "field", "?"),
+                    syn_json_str(difference, "message", "?"));
     return agrees ? 0 : 1;
 }
 
@@ -152,9 +151,9 @@ const struct syn_cli_command syn_cli_bill_verify = {
     .path = "bill verify",
     .summary = "Recompute a bill from the signed usage samples and the ledger",
     .detail =
-        "Checks every sample's signature and sequence, recomputes the charges from the price "
-        "book, and compares them with the bill and with the ledger's settlement. Exit status 1 "
-        "when anything differs.",
+        "Checks every sample's signature and sequence, recomputes the charges from the leases that "
+        "the samples were signed for and the price book, and compares them with the bill and with "
+        "the ledger's settlement. Exit status 1 when anything differs.",
     .operands = bill_operand,
     .operand_count = 1,
     .run = run_bill_verify};

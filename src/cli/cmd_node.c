@@ -25,18 +25,14 @@ node_cells(struct syn_cli_table_out *rows, const json_t *node)
 {
     const json_t *status = json_object_get(node, "status");
     const json_t *capacity = json_object_get(status, "capacity");
-    const json_t *used = json_object_get(status, "allocated");
     bool drained = syn_json_bool(json_object_get(node, "spec"), "unschedulable", false);
-    char a[SYN_FORMAT_MAX];
-    char b[SYN_FORMAT_MAX];
+    char text[SYN_FORMAT_MAX];
 
     syn_cli_cell(rows, "%s", syn_json_str(node, "name", ""));
     syn_cli_cell(rows, "%s", syn_json_str(node, "id", ""));
     syn_cli_cell(rows, "%s%s", syn_json_str(status, "state", ""), drained ? ", drained" : "");
-    syn_cli_cell(rows, "%s/%s", syn_format_cpus(syn_json_i64(used, "cpu_millicores", 0), a),
-                 syn_format_cpus(syn_json_i64(capacity, "cpu_millicores", 0), b));
-    syn_cli_cell(rows, "%s/%s", syn_format_bytes(syn_json_i64(used, "memory_bytes", 0), a),
-                 syn_format_bytes(syn_json_i64(capacity, "memory_bytes", 0), b));
+    syn_cli_cell(rows, "%s", syn_format_cpus(syn_json_i64(capacity, "cpu_millicores", 0), text));
+    syn_cli_cell(rows, "%s", syn_format_bytes(syn_json_i64(capacity, "memory_bytes", 0), text));
     syn_cli_cell(rows, "%lld", (long long)sum_gpus(capacity));
     syn_cli_cell(rows, "%s", syn_json_str(status, "default_isolation", "none"));
     syn_cli_cell(rows, "%s", syn_json_str(status, "last_seen_at", "never"));
@@ -48,18 +44,40 @@ static const struct syn_cli_view node_view = {
     .empty = "No nodes. Join one: synor agent --server URL --token T",
     .cells = node_cells};
 
-static const struct syn_cli_option watch_options[] = {SYN_CLI_WATCH_OPTION};
+static const struct syn_cli_option watch_options[] = {
+    SYN_CLI_WATCH_OPTION,
+    {"capacity", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
+     "What is free of what there is, and what it costs an hour"},
+};
+
+/* Two ways to look, of which one is taken. */
+static int
+check_look(struct syn_cli *cli)
+{
+    struct syn_err err;
+
+    if (!syn_cli_has(cli, "capacity") || !syn_cli_has(cli, "watch"))
+        return SYN_OK;
+    (void)SYN_FAIL(&err, SYN_E_INVALID, "--capacity is a look at one moment: leave out --watch");
+    return syn_cli_fail(cli, &err);
+}
 
 static int
 run_node_list(struct syn_cli *cli)
 {
+    int status = check_look(cli);
+
+    if (status != 0)
+        return status;
+    if (syn_cli_has(cli, "capacity"))
+        return syn_cli_show_capacity(cli, NULL);
     return syn_cli_has(cli, "watch") ? syn_cli_watch(cli, &node_view, NULL, NULL)
                                      : syn_cli_show_list(cli, &node_view, "/v1/nodes");
 }
 
 const struct syn_cli_command syn_cli_node_list = {
     .path = "node list",
-    .summary = "List nodes with their use and capacity",
+    .summary = "List nodes with what they have",
     .detail = SYN_CLI_WATCH_DETAIL " That a node was seen again is no change that adds a row.",
     .options = watch_options,
     .option_count = SYN_LEN(watch_options),
@@ -77,6 +95,8 @@ show_node(struct syn_cli *cli, const char *method, const char *tail, const json_
     syn_buf_adds(&path, tail);
     if (syn_cli_call(cli, method, syn_buf_text(&path), body, &answer, &err) < 0)
         return syn_cli_fail(cli, &err);
+    if (syn_cli_has(cli, "capacity"))
+        return syn_cli_show_capacity(cli, syn_json_str(answer, "id", "?"));
     if (syn_cli_has(cli, "watch"))
         return syn_cli_watch(cli, &node_view, syn_json_str(answer, "id", "?"), NULL);
     if (cli->json || body == NULL)
@@ -91,6 +111,10 @@ show_node(struct syn_cli *cli, const char *method, const char *tail, const json_
 static int
 run_node_get(struct syn_cli *cli)
 {
+    int status = check_look(cli);
+
+    if (status != 0)
+        return status;
     return show_node(cli, "GET", "", NULL);
 }
 

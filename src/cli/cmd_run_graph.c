@@ -1,10 +1,8 @@
 /* compute run-graph: the tasks of a file on this machine's processors, and what it took. Looks at
  * the machine itself; no platform has to run. */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <synor/base/mem.h>
@@ -55,53 +53,6 @@ static const struct syn_cli_operand operands[] = {
     {"FILE", SYN_CLI_FILE, true, false,
      "The graph, as docs/kernels.md has it; - reads it from standard input"},
 };
-
-/* --- files ----------------------------------------------------------------------------------- */
-
-static int
-write_all(int fd, const struct syn_buf *content)
-{
-    size_t done = 0;
-
-    while (done < content->len) {
-        ssize_t put = write(fd, content->data + done, content->len - done);
-
-        if (put < 0 && errno != EINTR)
-            return -errno;
-        done += put > 0 ? (size_t)put : 0;
-    }
-    return 0;
-}
-
-/* Whoever looks sees the old file or the new one. What is no file (a pipe, a terminal, a link) is
- * written to as it is. */
-static int
-write_file(const char *path, const struct syn_buf *content, struct syn_err *err)
-{
-    char temp[1024];
-    struct stat what;
-    bool plain = lstat(path, &what) != 0 || S_ISREG(what.st_mode);
-    int len = snprintf(temp, sizeof(temp), plain ? "%s.%d.part" : "%s", path, (int)getpid());
-    int fd, failed;
-
-    if (len < 0 || (size_t)len >= sizeof(temp))
-        return SYN_FAIL(err, SYN_E_INVALID, "%.80s...: longer than %zu bytes", path, sizeof(temp));
-    fd = open(temp, O_WRONLY | O_CREAT | O_CLOEXEC | (plain ? O_EXCL : O_TRUNC), 0644);
-    if (fd < 0)
-        return SYN_FAIL_SYS(err, errno, "%s", path);
-    failed = -write_all(fd, content);
-    if (failed == 0 && plain && fsync(fd) != 0)
-        failed = errno;
-    if (close(fd) != 0 && failed == 0)
-        failed = errno;
-    if (failed == 0 && plain && rename(temp, path) != 0)
-        failed = errno;
-    if (failed == 0)
-        return SYN_OK;
-    if (plain)
-        (void)unlink(temp);
-    return SYN_FAIL_SYS(err, failed, "writing %s", path);
-}
 
 /* --- opening --------------------------------------------------------------------------------- */
 
@@ -439,7 +390,7 @@ write_pictures(const struct syn_run *run, const struct syn_trace_data *data, str
         if (path == NULL)
             continue;
         rc = pictures[i].write(data, &text, err);
-        rc = rc < 0 ? rc : write_file(path, &text, err);
+        rc = rc < 0 ? rc : syn_cli_write_file(path, &text, err);
     }
     return rc;
 }
@@ -458,7 +409,7 @@ write_models(const struct syn_run *run, struct syn_err *err)
     syn_engine_models(run->engine, &fresh);
     rc = syn_buf_ok(&fresh, err);
     rc = rc < 0 ? rc : join_models(&fresh, &run->models, &text, err);
-    return rc < 0 ? rc : write_file(path, &text, err);
+    return rc < 0 ? rc : syn_cli_write_file(path, &text, err);
 }
 
 static int

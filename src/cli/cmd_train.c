@@ -268,55 +268,6 @@ const struct syn_cli_command syn_cli_train_delete = {.path = "compute train dele
                                                      .operand_count = 1,
                                                      .run = run_delete};
 
-/* --- explain --------------------------------------------------------------------------------- */
-
-static void
-say_text(const struct syn_cli *cli, const json_t *item)
-{
-    syn_cli_say(cli, "  %s",
-                json_is_string(item) ? json_string_value(item)
-                                     : syn_json_str(item, "message", "?"));
-}
-
-static int
-run_explain(struct syn_cli *cli)
-{
-    SYN_JSON(answer);
-    struct syn_err err;
-    const char *message;
-    const json_t *why;
-    size_t i;
-    json_t *item;
-
-    if (get_job(cli, "/explain", &answer, &err) < 0)
-        return syn_cli_fail(cli, &err);
-    if (cli->json)
-        return syn_cli_print_json_take(cli, SYN_TAKE(answer));
-    message = syn_json_str(answer, "message", "");
-    why = json_object_get(answer, "why");
-    syn_cli_say(cli, "%s is %s (%s): %s", syn_json_str(answer, "id", "?"),
-                syn_json_str(answer, "state", "?"), syn_json_str(answer, "reason", "?"), message);
-    if (json_array_size(why) > 1 ||
-        !syn_str_eq(syn_json_str(json_array_get(why, 0), "message", message), message))
-        syn_cli_say(cli, "\nWhy:");
-    json_array_foreach (why, i, item) {
-        if (!syn_str_eq(syn_json_str(item, "message", ""), message))
-            say_text(cli, item);
-    }
-    if (json_array_size(json_object_get(answer, "fix")) > 0)
-        syn_cli_say(cli, "\nWhat would help:");
-    json_array_foreach (json_object_get(answer, "fix"), i, item)
-        say_text(cli, item);
-    return 0;
-}
-
-const struct syn_cli_command syn_cli_train_explain = {
-    .path = "compute train explain",
-    .summary = "Say why a job is where it is, and what would change that",
-    .operands = job_operand,
-    .operand_count = 1,
-    .run = run_explain};
-
 /* --- checkpoints, metrics, events ------------------------------------------------------------ */
 
 /* Fetch the items of a list below the job; true when they were printed as JSON or an error was:

@@ -52,6 +52,15 @@ static const struct syn_cli_option create_options[] = {
      "the program's own", "Steps between checkpoints"},
     {"max-budget", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, true, false, NULL, NULL,
      "The most it may cost; locked in escrow, the rest comes back"},
+    {"max-price", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, false, false, NULL, "any",
+     "The most an hour of one worker may cost, all in; dearer nodes are left out"},
+    {"spot", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
+     "At spot prices up to --max-price: it gives way to who pays more, and goes on later"},
+    {"notice", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "2m",
+     "Notice before spot work is interrupted: time to save"},
+    {"policy", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false,
+     "balanced|binpack|spread|fragmentation|latency|energy|price", "balanced",
+     "Which of the nodes that can take it is chosen"},
     {"priority", 0, "N", SYN_CLI_INT, 0, 1000, false, false, NULL, "500",
      "Who waits less when nodes are full"},
     {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "any", "Where it must run"},
@@ -94,6 +103,7 @@ static const struct mapping number_keys[] = {
     {"priority", "priority"},
     {"time-limit", "time_limit_ms"},
     {"stop-grace", "stop_grace_ms"},
+    {"notice", "notice_ms"},
     {"retries", "retries_max"},
 };
 
@@ -102,7 +112,8 @@ static const struct mapping text_keys[] = {
     {"gpu-type", "gpu_model"},    {"distributed", "distributed"},
     {"optimizer", "optimizer"},   {"mixed-precision", "mixed_precision"},
     {"max-budget", "max_budget"}, {"region", "region"},
-    {"isolation", "isolation"},
+    {"isolation", "isolation"},   {"max-price", "max_price"},
+    {"policy", "policy"},
 };
 
 static int
@@ -173,6 +184,8 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
         if (rc == SYN_OK)
             rc = syn_json_set_take(spec, "learning_rate", json_real(rate), err);
     }
+    if (rc == SYN_OK && syn_cli_has(cli, "spot"))
+        rc = syn_json_set_bool(spec, "spot", true, err);
     if (rc == SYN_OK)
         rc = set_env(cli, spec, err);
     return rc;
@@ -219,12 +232,111 @@ read_model(const struct syn_cli *cli, struct request *request, struct syn_err *e
     return SYN_OK;
 }
 
+/* The nodes of a plan, the chosen one(s) first: one row a node, prices are for one worker. */
+static void
+plan_cells(struct syn_cli_table_out *rows, const char *choice, const json_t *row, int64_t workers)
+{
+    syn_cli_cell(rows, "%s", choice);
+    syn_cli_cell(rows, "%s", syn_json_str(row, "node", "?"));
+    syn_cli_cell(rows, "%s", syn_json_str(row, "region", ""));
+    syn_cli_cell(rows, "%lld", (long long)workers);
+    syn_cli_cell(rows, "%s", syn_json_str(row, "rate_hour", "no price"));
+    syn_cli_cell(rows, "%s", syn_json_str(row, "rate_month", "no price"));
+}
+
+/* Ranks of one node stand next to each other. */
+static void
+chosen_rows(struct syn_cli_table_out *rows, const json_t *nodes)
+{
+    size_t count = json_array_size(nodes);
+
+    for (size_t i = 0, first = 0; i < count; i++) {
+        const json_t *row = json_array_get(nodes, i);
+        const char *next = syn_json_str(json_array_get(nodes, i + 1), "node", "");
+
+        if (syn_str_eq(syn_json_str(row, "node", "?"), next))
+            continue;
+        plan_cells(rows, "chosen", row, (int64_t)(i + 1 - first));
+        first = i + 1;
+    }
+}
+
+static int
+show_nodes(const struct syn_cli *cli, const json_t *plan, struct syn_err *err)
+{
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    size_t widths[SYN_CLI_COLUMNS_MAX] = {0};
+    size_t i;
+    const json_t *row;
+    int rc = syn_cli_rows_new("PLAN|NODE|REGION|>WORKERS|>AN HOUR|>A MONTH", &rows, err);
+
+    if (rc < 0)
+        return rc;
+    chosen_rows(rows, json_object_get(plan, "nodes"));
+    json_array_foreach (json_object_get(plan, "alternatives"), i, row)
+        plan_cells(rows, "instead", row, syn_json_i64(row, "workers", 0));
+    if (syn_cli_rows_failed(rows))
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a plan");
+    syn_cli_rows_fit(rows, widths);
+    for (i = 0; i <= syn_cli_rows_count(rows); i++) {
+        SYN_BUF(line);
+
+        syn_cli_rows_line(rows, i == 0 ? SIZE_MAX : i - 1, widths, &line);
+        syn_cli_note(cli, "%s", syn_buf_text(&line));
+    }
+    return SYN_OK;
+}
+
+/* Where it would cost less than where it would go: alternatives come cheapest first. */
+static void
+show_cheaper(const struct syn_cli *cli, const json_t *plan)
+{
+    const json_t *other = json_array_get(json_object_get(plan, "alternatives"), 0);
+    const char *there = syn_json_str(other, "rate_hour", NULL);
+    int64_t less;
+    int64_t dearest = 0;
+    int64_t rate;
+    size_t i;
+    const json_t *row;
+
+    json_array_foreach (json_object_get(plan, "nodes"), i, row) {
+        if (syn_parse_amount(syn_json_str(row, "rate_hour", ""), "rate", &rate, NULL) < 0)
+            return;
+        dearest = SYN_MAX(dearest, rate);
+    }
+    if (there == NULL || syn_parse_amount(there, "rate", &less, NULL) < 0 || less >= dearest)
+        return;
+    syn_cli_note(cli, "A worker costs less on %s: --max-price %s", syn_json_str(other, "node", "?"),
+                 there);
+}
+
+static void
+show_price(const struct syn_cli *cli, const json_t *plan)
+{
+    const char *hour = syn_json_str(plan, "rate_hour", NULL);
+    const char *month = syn_json_str(plan, "rate_month", NULL);
+    const char *budget = syn_json_str(plan, "budget", "?");
+    const char *book = syn_json_bool(plan, "placeable", false) ? "" : "by the price book ";
+    int64_t lasts_ms = syn_json_i64(plan, "budget_lasts_ms", -1);
+    char lasts[SYN_FORMAT_MAX];
+
+    if (hour == NULL)
+        syn_cli_note(cli,
+                     "Price: no price; what it costs an hour is known once it is placed. The "
+                     "budget is %s SYNOR.",
+                     budget);
+    else
+        syn_cli_note(cli, "Price: %s%s SYNOR an hour, %s a month; the budget of %s lasts %s.", book,
+                     hour, month != NULL ? month : "more than can be paid", budget,
+                     lasts_ms >= 0 ? syn_format_duration(lasts_ms, lasts) : "for ever");
+}
+
 static void
 show_plan(const struct syn_cli *cli, const json_t *plan)
 {
+    struct syn_err err;
     size_t i;
     json_t *row;
-    char lasts[SYN_FORMAT_MAX];
 
     if (!syn_json_bool(plan, "placeable", false)) {
         syn_cli_note(cli, "Plan: no node can take this now; it would wait as pending.");
@@ -237,10 +349,11 @@ show_plan(const struct syn_cli *cli, const json_t *plan)
         json_array_foreach (json_object_get(plan, "nodes"), i, row)
             syn_cli_note(cli, "Plan: rank %lld on %s (%s)", (long long)syn_json_i64(row, "rank", 0),
                          syn_json_str(row, "node", "?"), syn_json_str(plan, "isolation", "?"));
+        if (show_nodes(cli, plan, &err) < 0)
+            syn_cli_note(cli, "%s", err.msg);
+        show_cheaper(cli, plan);
     }
-    syn_cli_note(cli, "Price: %s SYNOR an hour; the budget of %s lasts %s.",
-                 syn_json_str(plan, "rate_hour", "?"), syn_json_str(plan, "budget", "?"),
-                 syn_format_duration(syn_json_i64(plan, "budget_lasts_ms", 0), lasts));
+    show_price(cli, plan);
 }
 
 /* POST /v1/training; `source` is what the spec says of it. */

@@ -14,11 +14,15 @@ extern const struct syn_cli_command syn_cli_version_command, syn_cli_completion_
 extern const struct syn_cli_command syn_cli_train_create, syn_cli_train_list, syn_cli_train_get,
     syn_cli_train_logs, syn_cli_train_stop, syn_cli_train_resume, syn_cli_train_delete,
     syn_cli_train_explain, syn_cli_train_checkpoints, syn_cli_train_metrics, syn_cli_train_events;
+/* cmd_explain.c; train explain as well */
+extern const struct syn_cli_command syn_cli_explain;
 /* cmd_run_graph.c */
 extern const struct syn_cli_command syn_cli_run_graph;
 /* cmd_devices.c */
 extern const struct syn_cli_command syn_cli_devices_list, syn_cli_devices_describe,
     syn_cli_devices_profiles, syn_cli_devices_bench;
+/* cmd_sim.c */
+extern const struct syn_cli_command syn_cli_sim_command;
 /* cmd_storage.c */
 extern const struct syn_cli_command syn_cli_storage_put, syn_cli_storage_get, syn_cli_storage_ls,
     syn_cli_storage_info, syn_cli_storage_name, syn_cli_storage_pin, syn_cli_storage_rm,
@@ -30,7 +34,18 @@ extern const struct syn_cli_command syn_cli_account_create, syn_cli_account_list
     syn_cli_account_quota;
 /* cmd_bill.c */
 extern const struct syn_cli_command syn_cli_bill_list, syn_cli_bill_show, syn_cli_bill_verify;
-/* cmd_node.c */
-extern const struct syn_cli_command syn_cli_node_list, syn_cli_node_get, syn_cli_node_drain;
+/* cmd_market.c, cmd_market_view.c */
+extern const struct syn_cli_command syn_cli_market_classes, syn_cli_market_book,
+    syn_cli_market_quote, syn_cli_market_buy, syn_cli_market_sell, syn_cli_market_amend,
+    syn_cli_market_cancel, syn_cli_market_orders, syn_cli_market_trades, syn_cli_market_index,
+    syn_cli_market_offers, syn_cli_market_holdings;
+/* cmd_node_offer.c */
+struct syn_cli;
+/** Table or JSON of GET /v1/capacity; of one node when `id` is not NULL. Returns the exit status.
+ */
+int syn_cli_show_capacity(struct syn_cli *cli, const char *id);
+/* cmd_node.c, cmd_node_offer.c */
+extern const struct syn_cli_command syn_cli_node_list, syn_cli_node_get, syn_cli_node_price,
+    syn_cli_node_drain;
 
 #endif

@@ -88,7 +88,7 @@ syn_model_free_scope(struct syn_model **slot)
 static void
 publish(struct syn_model_entry *entry, uint32_t class_id, double ns)
 {
-    uint64_t value = ns < 1 ? 1 : (uint64_t)fmin(ns, (double)SYN_MODEL_NS_MAX);
+    uint64_t value = ns < 1 ? 1 : (uint64_t)SYN_MIN(ns, (double)SYN_MODEL_NS_MAX);
 
     __atomic_store_n(&entry->estimate.ns[class_id], value, __ATOMIC_RELAXED);
 }
@@ -320,15 +320,22 @@ middle(struct model_cell *cell)
     cell->spread = fmin(fmax(distance, SPREAD_MIN), SPREAD_MAX);
 }
 
+/* No numbers that are none come here: fmin() and fmax() would be calls, four for every task. */
+static double
+within(double x, double least, double most)
+{
+    return x < least ? least : x > most ? most : x;
+}
+
 static void
 follow(struct model_cell *cell, double ns)
 {
     double reach = CLIP_SPREADS * cell->spread * cell->mean_ns;
-    double step = fmin(fmax(ns - cell->mean_ns, -reach), reach);
+    double step = within(ns - cell->mean_ns, -reach, reach);
     double spread = cell->spread + (fabs(step) / cell->mean_ns - cell->spread) / MODEL_WINDOW;
 
-    cell->mean_ns = fmax(cell->mean_ns + step / MODEL_WINDOW, 1);
-    cell->spread = fmin(fmax(spread, SPREAD_MIN), SPREAD_MAX);
+    cell->mean_ns = SYN_MAX(cell->mean_ns + step / MODEL_WINDOW, 1.0);
+    cell->spread = within(spread, SPREAD_MIN, SPREAD_MAX);
 }
 
 void

@@ -141,8 +141,11 @@ wait_for(struct linking *linking, syn_task_ref ref, uint64_t kind)
     extra = linking->tasks->edges;
     assert(extra != NULL); /* syn_tasks_reserve_edges() */
     linking->tasks->edges = (struct syn_extra_edge *)(uintptr_t)extra->next;
+    if (linking->tasks->edges != NULL)
+        __builtin_prefetch(linking->tasks->edges, 1);
     extra->to = task;
     if (link_edge(ref, &extra->next, (uintptr_t)extra | SYN_EDGE_EXTRA | kind)) {
+        linking->tasks->edges_count--;
         linking->count++;
     } else {
         note_failure(linking, ref, kind);
@@ -541,6 +544,8 @@ release_all(struct syn_worker *worker, syn_edge edge, int code)
             next = *(const syn_edge *)(uintptr_t)(edge & ~SYN_EDGE_FLAGS);
             task = (struct syn_task *)(uintptr_t)(edge & ~(uint64_t)(SYN_TASK_BYTES - 1));
         }
+        if (next != 0)
+            __builtin_prefetch((const void *)(uintptr_t)(next & ~SYN_EDGE_FLAGS), 1);
         syn_task_release_one(worker, task, (edge & SYN_EDGE_ORDER) != 0 ? 0 : code);
         edge = next;
     }

@@ -92,6 +92,15 @@ void syn_task_release_one(struct syn_worker *worker, struct syn_task *task, int 
 struct syn_task *syn_task_later(struct syn_worker *worker);
 /* It begins, or begins again: 0, or the code that it has to be finished with. */
 SYN_MUST int syn_task_begin(struct syn_task *task);
+/* It has begun, and will take a while: bring nearer what its end will look at first. */
+static inline void
+syn_task_foresee_end(const struct syn_task *task)
+{
+    uint64_t edge = atomic_load_explicit(&task->successors, memory_order_relaxed) & SYN_REF_MASK;
+
+    if (edge != 0)
+        __builtin_prefetch((const void *)(uintptr_t)(edge & ~SYN_EDGE_FLAGS), 1);
+}
 /* Such a task is over. `worker`: the calling thread's, or NULL: the runtime's workers see to it. */
 void syn_task_finish(struct syn_runtime *runtime, struct syn_worker *worker, struct syn_task *task,
                      int code);

@@ -56,6 +56,7 @@ more_edges(struct syn_tasks *tasks, struct syn_err *err)
         edges[i].next = (uintptr_t)tasks->edges;
         tasks->edges = &edges[i];
     }
+    tasks->edges_count += SLAB_EDGES;
     return SYN_OK;
 }
 
@@ -73,38 +74,28 @@ regain_edges(struct syn_tasks *tasks)
     struct syn_extra_edge *first =
         atomic_exchange_explicit(&tasks->returned_edges, NULL, memory_order_acquire);
     struct syn_extra_edge *last = first;
+    size_t count = 1;
 
     if (first == NULL)
         return false;
-    while (last->next != 0)
+    for (; last->next != 0; count++)
         last = (struct syn_extra_edge *)(uintptr_t)last->next;
     last->next = (uintptr_t)tasks->edges;
     tasks->edges = first;
+    tasks->edges_count += count;
     return true;
 }
 
 int
 syn_tasks_reserve_edges(struct syn_tasks *tasks, size_t count, struct syn_err *err)
 {
-    const struct syn_extra_edge *edge = tasks->edges;
-    size_t seen = 0;
+    int rc = SYN_OK;
 
-    while (seen < count) {
-        if (edge != NULL) {
-            edge = (const struct syn_extra_edge *)(uintptr_t)edge->next;
-            seen++;
-            continue;
-        }
-        if (!regain_edges(tasks)) {
-            int rc = more_edges(tasks, err);
-
-            if (rc < 0)
-                return rc;
-        }
-        edge = tasks->edges;
-        seen = 0;
+    while (rc == SYN_OK && tasks->edges_count < count) {
+        if (!regain_edges(tasks))
+            rc = more_edges(tasks, err);
     }
-    return SYN_OK;
+    return rc;
 }
 
 void

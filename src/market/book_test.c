@@ -211,6 +211,28 @@ refusals(void **state)
 }
 
 static void
+the_next_end_is_known(void **state)
+{
+    SYN_SCOPED(syn_books_free_scope) struct syn_books *books = fresh(1);
+    struct syn_order late = {.id = 1, .price = 5, .qty = 1, .until_ms = 90};
+    struct syn_order soon = {.id = 2, .price = 5, .qty = 1, .until_ms = 60};
+    struct syn_order_result result;
+
+    (void)state;
+    assert_int_equal(syn_books_next_end_ms(books), INT64_MAX);
+    assert_done(syn_books_add(books, &late, &result, &err), &err);
+    assert_int_equal(syn_books_next_end_ms(books), 90);
+    assert_done(syn_books_add(books, &soon, &result, &err), &err);
+    assert_int_equal(syn_books_next_end_ms(books), 60);
+    assert_done(syn_books_cancel(books, 2, &err), &err);
+    assert_true(syn_books_next_end_ms(books) <= 90); /* may be too early, never too late */
+    assert_done(syn_books_advance(books, 60, &err), &err);
+    assert_int_equal(syn_books_next_end_ms(books), 90);
+    assert_done(syn_books_advance(books, 90, &err), &err);
+    assert_int_equal(syn_books_next_end_ms(books), INT64_MAX);
+}
+
+static void
 limits(void **state)
 {
     SYN_SCOPED(syn_books_free_scope) struct syn_books *books = fresh(1);
@@ -435,6 +457,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rules),
         cmocka_unit_test(refusals),
+        cmocka_unit_test(the_next_end_is_known),
         cmocka_unit_test(limits),
         cmocka_unit_test(as_the_naive_book),
         cmocka_unit_test(depth_and_quotes),

@@ -85,3 +85,10 @@ syn_book_timer_due(struct syn_books *books, int64_t now_ms, struct book_timer *r
     sink(books->timers, books->timer_count, 0);
     return true;
 }
+
+/* What ended otherwise may still stand on top: then this is too early, never too late. */
+int64_t
+syn_books_next_end_ms(const struct syn_books *books)
+{
+    return books->timer_count == 0 ? INT64_MAX : books->timers[0].until_ms;
+}

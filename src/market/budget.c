@@ -42,7 +42,7 @@ add_fraction(struct syn_rate *rate, syn_u128 num, syn_u128 den)
 
 int
 syn_rate_add(struct syn_rate *rate, const struct syn_capacity *capacity, int64_t count,
-             const struct syn_pricebook *book, struct syn_err *err)
+             const struct syn_lease *lease, const struct syn_pricebook *book, struct syn_err *err)
 {
     struct syn_usage_sum usage = {0};
     struct syn_rate sum = *rate;
@@ -53,16 +53,16 @@ syn_rate_add(struct syn_rate *rate, const struct syn_capacity *capacity, int64_t
                         (long long)count);
     rc = syn_usage_add_capacity(&usage, capacity, 1, err); /* one ms */
     for (size_t i = 0; rc == 0 && i < usage.count; i++) {
-        const struct syn_price *price;
+        struct syn_lease_price price;
         syn_u128 cost;
 
-        rc = syn_pricebook_get(book, usage.items[i].item, usage.items[i].measure, &price, err);
+        rc = syn_lease_get(lease, book, usage.items[i].item, usage.items[i].measure, &price, err);
         if (rc != 0)
             break;
         if (!syn_exact_mul(usage.items[i].quantity, (syn_u128)count, &cost) ||
-            !syn_exact_mul(cost, (syn_u128)price->price, &cost) ||
-            !add_fraction(&sum, cost, (syn_u128)price->unit->per))
-            rc = SYN_FAIL(err, SYN_E_LIMIT, "the cost of %s passes 128 bits", price->item);
+            !syn_exact_mul(cost, (syn_u128)price.price, &cost) ||
+            !add_fraction(&sum, cost, (syn_u128)price.unit->per))
+            rc = SYN_FAIL(err, SYN_E_LIMIT, "the cost of %s passes 128 bits", usage.items[i].item);
     }
     if (rc == 0)
         *rate = sum;
@@ -104,7 +104,7 @@ syn_budget_estimate(const struct syn_capacity *capacity, int64_t count, int64_t 
                     struct syn_err *err)
 {
     struct syn_rate rate = SYN_RATE_ZERO;
-    int rc = syn_rate_add(&rate, capacity, count, book, err);
+    int rc = syn_rate_add(&rate, capacity, count, NULL, book, err);
 
     if (rc != 0)
         return rc;

@@ -88,7 +88,7 @@ rates_at_the_edges(void **state)
     (void)state;
     assert_int_equal(syn_rate_cost(&zero, SYN_HOUR_MS), 0);
     assert_int_equal(syn_rate_lasts_ms(&zero, 0), INT64_MAX);
-    assert_done(syn_rate_add(&rate, &one, 1, book, &err), &err); /* 1/180 base unit a ms */
+    assert_done(syn_rate_add(&rate, &one, 1, NULL, book, &err), &err); /* 1/180 base unit a ms */
     assert_true(rate.num == 1 && rate.den == 180);
     assert_int_equal(syn_rate_cost(&rate, 0), 0);
     assert_int_equal(syn_rate_cost(&rate, 180), 1);
@@ -118,7 +118,7 @@ budget_lasts_exactly(void **state)
         struct syn_rate rate = SYN_RATE_ZERO;
 
         capacity.memory_bytes += (int64_t)(syn_test_random(&random) % 4096);
-        assert_done(syn_rate_add(&rate, &capacity, 1 + round % 3, book, &err), &err);
+        assert_done(syn_rate_add(&rate, &capacity, 1 + round % 3, NULL, book, &err), &err);
         lasts = syn_rate_lasts_ms(&rate, budget);
         assert_true(syn_rate_cost(&rate, lasts) <= budget);
         assert_true(syn_rate_cost(&rate, lasts + 1) > budget);

@@ -345,6 +345,18 @@ syn_exchange_capacity(const struct syn_exchange *exchange, uint32_t account, uin
     return (struct syn_balance){exchange->positions[at].free, exchange->positions[at].held};
 }
 
+int64_t
+syn_exchange_money_total(const struct syn_exchange *exchange)
+{
+    return exchange->money;
+}
+
+int64_t
+syn_exchange_capacity_total(const struct syn_exchange *exchange, uint32_t class)
+{
+    return class < exchange->class_count ? exchange->classes[class].capacity : 0;
+}
+
 uint32_t
 syn_exchange_owner(const struct syn_exchange *exchange, uint32_t owner)
 {

@@ -50,7 +50,7 @@ syn_exchange_history(const struct syn_exchange *exchange, uint32_t class_index,
 
 struct syn_market_quote
 syn_exchange_quote(const struct syn_exchange *exchange, uint32_t account, uint32_t class,
-                   enum syn_side side, int64_t qty)
+                   enum syn_side side, struct syn_market_ask ask)
 {
     struct syn_market_quote quote = {0};
     struct syn_order_view view;
@@ -62,10 +62,11 @@ syn_exchange_quote(const struct syn_exchange *exchange, uint32_t account, uint32
         return quote;
     if (account != SYN_NO_INDEX)
         owner = position_find(&exchange->classes[class], account);
-    while (quote.qty < qty && syn_books_next(exchange->books, class, other, &cursor, &view)) {
-        int64_t take = SYN_MIN(view.qty, qty - quote.qty);
+    while (quote.qty < ask.qty && syn_books_next(exchange->books, class, other, &cursor, &view)) {
+        int64_t take = SYN_MIN(view.qty, ask.qty - quote.qty);
 
-        if (view.aon)
+        if (view.aon ||
+            (ask.limit != 0 && (side == SYN_BUY ? view.price > ask.limit : view.price < ask.limit)))
             break;
         if (owner != 0 && view.owner == owner)
             continue;

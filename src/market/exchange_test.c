@@ -499,6 +499,28 @@ any_sequence(void **state)
 
 /* ---- questions ---- */
 
+static int64_t
+capacity_there(const struct syn_exchange *exchange, uint32_t class)
+{
+    int64_t sum = 0;
+
+    for (uint32_t account = 0; account < syn_exchange_accounts(exchange); account++)
+        sum += syn_exchange_capacity(exchange, account, class).free +
+               syn_exchange_capacity(exchange, account, class).held;
+    return sum;
+}
+
+static int64_t
+money_there(const struct syn_exchange *exchange)
+{
+    int64_t sum = 0;
+
+    for (uint32_t account = 0; account < syn_exchange_accounts(exchange); account++)
+        sum +=
+            syn_exchange_money(exchange, account).free + syn_exchange_money(exchange, account).held;
+    return sum;
+}
+
 static void
 questions(void **state)
 {
@@ -512,14 +534,24 @@ questions(void **state)
     (void)must(exchange, order_of(1, SYN_SELL, 5, 10));
     (void)must(exchange, order_of(2, SYN_SELL, 5, 12));
     (void)must(exchange, order_of(1, SYN_BUY, 5, 3));
-    quote = syn_exchange_quote(exchange, SYN_NO_INDEX, 0, SYN_BUY, 8);
+    quote =
+        syn_exchange_quote(exchange, SYN_NO_INDEX, 0, SYN_BUY, (struct syn_market_ask){.qty = 8});
     assert_int_equal(quote.qty, 8);
     assert_int_equal(quote.cost, 50 + 36);
     assert_int_equal(quote.worst, 12);
-    quote = syn_exchange_quote(exchange, 1, 0, SYN_BUY, 8);
+    quote = syn_exchange_quote(exchange, SYN_NO_INDEX, 0, SYN_BUY, (struct syn_market_ask){8, 11});
+    assert_int_equal(quote.qty, 5);
+    assert_int_equal(quote.worst, 10);
+    quote = syn_exchange_quote(exchange, SYN_NO_INDEX, 0, SYN_SELL, (struct syn_market_ask){5, 4});
+    assert_int_equal(quote.qty, 0);
+    assert_int_equal(syn_exchange_capacity_total(exchange, 0), capacity_there(exchange, 0));
+    assert_int_equal(syn_exchange_capacity_total(exchange, 7), 0);
+    assert_int_equal(syn_exchange_money_total(exchange), money_there(exchange));
+    quote = syn_exchange_quote(exchange, 1, 0, SYN_BUY, (struct syn_market_ask){.qty = 8});
     assert_int_equal(quote.qty, 5);
     assert_int_equal(quote.cost, 60);
-    assert_int_equal(syn_exchange_quote(exchange, 0, 7, SYN_BUY, 8).qty, 0);
+    assert_int_equal(
+        syn_exchange_quote(exchange, 0, 7, SYN_BUY, (struct syn_market_ask){.qty = 8}).qty, 0);
     assert_true(syn_exchange_next_order(exchange, 1, &cursor, &view) && view.side == SYN_BUY);
     assert_true(syn_exchange_next_order(exchange, 1, &cursor, &view) && view.price == 10);
     assert_false(syn_exchange_next_order(exchange, 1, &cursor, &view));

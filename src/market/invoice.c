@@ -108,43 +108,52 @@ charge_lines(struct syn_invoice_line *lines, size_t count, int64_t *ret_total, s
 /* ---- lines ---- */
 
 static int
-line_order(const struct syn_invoice_line *line, const char *provider, const char *item)
+line_order(const struct syn_invoice_line *line, const char *provider,
+           const struct syn_lease_price *price)
 {
     int order = strcmp(line->provider, provider);
 
-    return order != 0 ? order : strcmp(line->item, item);
+    if (order == 0)
+        order = strcmp(line->item, price->item);
+    if (order == 0)
+        order = (line->price > price->price) - (line->price < price->price);
+    return order != 0 ? order : strcmp(line->unit->name, price->unit->name);
 }
 
 static int
-fill_line(struct syn_invoice_line *line, const char *provider, const char *item,
-          const struct syn_price *price, struct syn_err *err)
+fill_line(struct syn_invoice_line *line, const char *provider, const struct syn_lease_price *price,
+          const struct syn_share *share, struct syn_err *err)
 {
     memset(line, 0, sizeof(*line));
     line->unit = price->unit;
     line->price = price->price;
-    (void)syn_str_copy(line->item, sizeof(line->item), item);
-    (void)syn_str_copy(line->share, sizeof(line->share), price->share->name);
+    (void)syn_str_copy(line->item, sizeof(line->item), price->item);
+    (void)syn_str_copy(line->share, sizeof(line->share), share->name);
     return syn_invoice_copy_name(line->provider, provider, "provider", err);
 }
 
 static int
-add_item(struct syn_invoice_line *lines, size_t *count, const char *provider,
+add_item(struct syn_invoice_line *lines, size_t *count, const struct syn_invoice_usage *usage,
          const struct syn_usage_item *item, const struct syn_pricebook *book, struct syn_err *err)
 {
-    const struct syn_price *price;
+    const char *provider = usage->provider;
+    const struct syn_price *row; /* the share is the book's, whatever the price */
+    struct syn_lease_price price;
     struct syn_invoice_line *line = lines;
-    int rc = syn_pricebook_get(book, item->item, item->measure, &price, err);
+    int rc = syn_pricebook_get(book, item->item, item->measure, &row, err);
 
+    if (rc == 0)
+        rc = syn_lease_get(usage->lease, book, item->item, item->measure, &price, err);
     if (rc != 0)
         return rc;
-    while (line < lines + *count && line_order(line, provider, item->item) < 0)
+    while (line < lines + *count && line_order(line, provider, &price) < 0)
         line++;
-    if (line == lines + *count || line_order(line, provider, item->item) != 0) {
+    if (line == lines + *count || line_order(line, provider, &price) != 0) {
         if (*count == SYN_INVOICE_LINES_MAX)
             return SYN_FAIL(err, SYN_E_LIMIT, "an invoice has at most %d lines",
                             SYN_INVOICE_LINES_MAX);
         memmove(line + 1, line, (size_t)(lines + *count - line) * sizeof(*line));
-        rc = fill_line(line, provider, item->item, price, err);
+        rc = fill_line(line, provider, &price, row->share, err);
         if (rc != 0)
             return rc;
         ++*count;
@@ -172,8 +181,7 @@ gather_lines(const struct syn_invoice_usage *usages, size_t count, const struct 
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the lines of an invoice");
     for (size_t i = 0; i < count; i++) {
         for (size_t k = 0; rc == 0 && k < usages[i].usage->count; k++)
-            rc =
-                add_item(lines, &filled, usages[i].provider, &usages[i].usage->items[k], book, err);
+            rc = add_item(lines, &filled, &usages[i], &usages[i].usage->items[k], book, err);
     }
     if (rc != 0)
         return rc;

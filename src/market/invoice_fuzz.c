@@ -33,7 +33,7 @@ book(void)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct syn_invoice_evidence nothing = {NULL, 0, NULL};
+    static const struct syn_invoice_evidence nothing = {.report_count = 0};
     SYN_SCOPED(syn_invoice_free_scope) struct syn_invoice *invoice = NULL;
     SYN_SCOPED(syn_invoice_free_scope) struct syn_invoice *back = NULL;
     SYN_JSON(doc);

@@ -73,7 +73,7 @@ worked_example(void **state)
 {
     const struct syn_capacity capacity = test_capacity(1500, 3, 4);
     const struct syn_usage_sum usage = usage_of(&capacity, 1207501);
-    const struct syn_invoice_usage input = {"bob", &usage};
+    const struct syn_invoice_usage input = {"bob", &usage, NULL};
     SYN_SCOPED(syn_invoice_free_scope) struct syn_invoice *invoice = build(&terms, &input, 1);
     SYN_SCOPED(syn_free_scope) char *doc = NULL;
     size_t len;
@@ -106,7 +106,8 @@ static void
 rounded_once(void **state)
 {
     struct syn_usage_sum usage = {0};
-    const struct syn_invoice_usage inputs[] = {{"a", &usage}, {"b", &usage}, {"c", &usage}};
+    const struct syn_invoice_usage inputs[] = {
+        {"a", &usage, NULL}, {"b", &usage, NULL}, {"c", &usage, NULL}};
     SYN_SCOPED(syn_invoice_free_scope) struct syn_invoice *invoice = NULL;
 
     (void)state;
@@ -136,7 +137,8 @@ escrow_caps_the_charge(void **state)
 {
     const struct syn_capacity small = test_capacity(1000, 1, 1), large = test_capacity(3000, 1, 1);
     const struct syn_usage_sum few = usage_of(&small, 1800000), many = usage_of(&large, 3600000);
-    const struct syn_invoice_usage inputs[] = {{"p-1", &few}, {"p-2", &many}, {"p-1", &few}};
+    const struct syn_invoice_usage inputs[] = {
+        {"p-1", &few, NULL}, {"p-2", &many, NULL}, {"p-1", &few, NULL}};
     struct syn_invoice_terms tight = terms;
     SYN_SCOPED(syn_invoice_free_scope) struct syn_invoice *invoice = NULL;
 
@@ -157,7 +159,7 @@ static void
 classes_have_their_own_shares(void **state)
 {
     struct syn_usage_sum usage = {0};
-    const struct syn_invoice_usage input = {"bob", &usage};
+    const struct syn_invoice_usage input = {"bob", &usage, NULL};
     SYN_SCOPED(syn_invoice_free_scope) struct syn_invoice *invoice = NULL;
 
     (void)state;
@@ -197,14 +199,14 @@ cutting_changes_nothing(void **state)
         struct syn_usage_sum parts[8] = {0};
         struct syn_invoice_usage inputs[8];
         int64_t total, cut_total;
-        struct syn_invoice_usage one = {"bob", &whole};
+        struct syn_invoice_usage one = {"bob", &whole, NULL};
 
         for (size_t i = 0; i < 8; i++) {
             int64_t part =
                 i == 7 ? left : (int64_t)(syn_test_random(&random) % (uint64_t)(left + 1));
 
             parts[i] = usage_of(&capacity, part);
-            inputs[i] = (struct syn_invoice_usage){"bob", &parts[i]};
+            inputs[i] = (struct syn_invoice_usage){"bob", &parts[i], NULL};
             left -= part;
         }
         assert_done(syn_invoice_total(&one, 1, book, &total, &err), &err);
@@ -236,7 +238,7 @@ random_invoices_add_up(void **state)
                 test_capacity((int64_t)(syn_test_random(&random) % 900) + 1, (int64_t)i, 1);
 
             usages[i] = usage_of(&capacity, (int64_t)(syn_test_random(&random) % 99999));
-            inputs[i] = (struct syn_invoice_usage){providers[i], &usages[i]};
+            inputs[i] = (struct syn_invoice_usage){providers[i], &usages[i], NULL};
         }
         t.escrow = (int64_t)(syn_test_random(&random) % 3000000) + 1;
         invoice = build(&t, inputs, 5);
@@ -250,7 +252,7 @@ building_refuses(void **state)
     SYN_SCOPED(syn_pricebook_free_scope) struct syn_pricebook *book = test_book();
     struct syn_invoice_terms bad = terms;
     struct syn_usage_sum usage = {0};
-    struct syn_invoice_usage input = {"bob", &usage};
+    struct syn_invoice_usage input = {"bob", &usage, NULL};
     struct syn_invoice *invoice = NULL;
 
     (void)state;
@@ -284,7 +286,7 @@ sample_invoice(void)
 {
     const struct syn_capacity capacity = test_capacity(1500, 3, 4);
     const struct syn_usage_sum usage = usage_of(&capacity, 5000);
-    const struct syn_invoice_usage inputs[] = {{"bob", &usage}, {"carol", &usage}};
+    const struct syn_invoice_usage inputs[] = {{"bob", &usage, NULL}, {"carol", &usage, NULL}};
 
     return build(&terms, inputs, 2);
 }
@@ -377,6 +379,9 @@ struct story {
     struct syn_invoice *invoice;
     struct syn_invoice_entry entries[5];
     struct syn_invoice_settlement settlement;
+    struct syn_lease lease; /* inst-1's, when there is one */
+    struct syn_invoice_lease leases[1];
+    size_t lease_count;
 };
 
 static struct syn_report *
@@ -401,7 +406,7 @@ story_begin(struct story *story)
     const struct syn_capacity capacity = test_capacity(1500, 3, 4);
     const struct syn_usage_sum first = usage_of(&capacity, 5005),
                                second = usage_of(&capacity, 2002);
-    const struct syn_invoice_usage inputs[] = {{"bob", &first}, {"carol", &second}};
+    const struct syn_invoice_usage inputs[] = {{"bob", &first, NULL}, {"carol", &second, NULL}};
 
     memset(story, 0, sizeof(*story));
     story->book = test_book();
@@ -437,8 +442,12 @@ story_end(struct story *story)
 static json_t *
 story_verify(const struct story *story, bool settled)
 {
-    const struct syn_invoice_evidence evidence = {story->evidence, 3,
-                                                  settled ? &story->settlement : NULL};
+    const struct syn_invoice_evidence evidence = {.reports = story->evidence,
+                                                  .report_count = 3,
+                                                  .leases = story->leases,
+                                                  .lease_count = story->lease_count,
+                                                  .settlement =
+                                                      settled ? &story->settlement : NULL};
     json_t *result = NULL;
 
     assert_done(syn_invoice_verify(story->invoice, &evidence, story->book, &result, &err), &err);
@@ -504,7 +513,7 @@ changed_invoices_are_named(void **state)
         {"lines.0.quantity", "\"5\"", "lines.bob/cpu.quantity"},
         {"lines.0.item", "\"vram\"", "lines.bob/vram"},
         {"lines.0.item", "\"vram\"", "lines.bob/cpu"},
-        {"lines.0.item", "\"memory\"", "lines.bob/memory#1"},
+        {"lines.0.item", "\"memory\"", "lines.bob/memory@0.005"},
         {"payees.1.provider_bps", "9000", "payees.carol/compute.provider_bps"},
         {"payees.1.provider", "\"mallory\"", "payees.mallory/compute"},
     };
@@ -607,6 +616,225 @@ unpriced_samples_are_named(void **state)
     story_end(&story);
 }
 
+/* ---- leases ---- */
+
+static const char digest[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+static const char other_digest[] =
+    "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
+
+static struct syn_lease
+lease_of(int64_t cpu, int64_t memory)
+{
+    struct syn_lease lease = {.kind = "on-demand", .max_price = SYN_LEASE_NO_MAX};
+
+    assert_done(syn_lease_set(&lease, "cpu", "core-hour", cpu, &err), &err);
+    if (memory >= 0)
+        assert_done(syn_lease_set(&lease, "memory", "gb-hour", memory, &err), &err);
+    return lease;
+}
+
+/* One provider, three instances: two at one price of CPU, one at the book's; memory at the book's
+ * but once. A line for each price, in order, each exact. */
+static void
+each_price_has_its_line(void **state)
+{
+    const struct syn_capacity capacity = test_capacity(1000, 1, 0);
+    const struct syn_usage_sum usage = usage_of(&capacity, SYN_HOUR_MS);
+    const struct syn_lease cheap = lease_of(SYN_SYNOR / 100, -1),
+                           dear = lease_of(SYN_SYNOR / 100, SYN_SYNOR);
+    const struct syn_invoice_usage inputs[] = {
+        {"bob", &usage, NULL}, {"bob", &usage, &dear}, {"bob", &usage, &cheap}};
+    SYN_SCOPED(syn_invoice_free_scope) struct syn_invoice *invoice = build(&terms, inputs, 3);
+    static const struct {
+        const char *item;
+        int64_t price, amount;
+    } rows[] = {
+        {"cpu", SYN_SYNOR / 100, 2 * SYN_SYNOR / 100},
+        {"cpu", SYN_SYNOR / 50, SYN_SYNOR / 50},
+        {"memory", SYN_SYNOR / 200, 2 * SYN_SYNOR / 200},
+        {"memory", SYN_SYNOR, SYN_SYNOR},
+    };
+
+    (void)state;
+    assert_int_equal(invoice->line_count, SYN_LEN(rows));
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        assert_string_equal(invoice->lines[i].item, rows[i].item);
+        assert_int_equal(invoice->lines[i].price, rows[i].price);
+        assert_int_equal(invoice->lines[i].amount, rows[i].amount);
+    }
+    assert_int_equal(invoice->payee_count, 1);
+    check_sums(invoice);
+}
+
+/* Random leases, intervals cut anywhere: the total is that of the whole, and what an independent
+ * sum of quantities times prices makes it; every base unit goes somewhere. */
+static void
+cutting_leased_time_changes_nothing(void **state)
+{
+    SYN_SCOPED(syn_pricebook_free_scope) struct syn_pricebook *book = test_book();
+    uint64_t random = 271828;
+
+    (void)state;
+    for (unsigned round = 0; round < 200; round++) {
+        SYN_SCOPED(syn_invoice_free_scope) struct syn_invoice *invoice = NULL;
+        const struct syn_capacity capacity =
+            test_capacity((int64_t)(syn_test_random(&random) % 8000) + 1, 0, 0);
+        struct syn_lease leases[2];
+        struct syn_usage_sum whole[2], parts[8];
+        struct syn_invoice_usage wholes[2], cut[8];
+        struct syn_invoice_terms t = terms;
+        int64_t total;
+        syn_u128 exact = 0, cost;
+
+        for (size_t i = 0; i < 2; i++) {
+            int64_t price = (int64_t)(syn_test_random(&random) % (uint64_t)SYN_SYNOR);
+            int64_t span = (int64_t)(syn_test_random(&random) % 5000000) + 2, left = span;
+
+            leases[i] = lease_of(price, -1);
+            whole[i] = usage_of(&capacity, span);
+            wholes[i] = (struct syn_invoice_usage){"bob", &whole[i], &leases[i]};
+            assert_true(syn_exact_mul(whole[i].items[0].quantity, (syn_u128)price, &cost));
+            assert_true(syn_exact_add(exact, cost, &exact));
+            for (size_t k = i; k < 8; k += 2) {
+                int64_t part =
+                    k > 5 ? left : (int64_t)(syn_test_random(&random) % (uint64_t)(left + 1));
+
+                parts[k] = usage_of(&capacity, part);
+                cut[k] = (struct syn_invoice_usage){"bob", &parts[k], &leases[i]};
+                left -= part;
+            }
+        }
+        t.escrow = (int64_t)(syn_test_random(&random) % (uint64_t)SYN_SYNOR) + 1;
+        assert_done(syn_invoice_total(wholes, 2, book, &total, &err), &err);
+        assert_int_equal(total, (int64_t)(exact / (1000 * (syn_u128)SYN_HOUR_MS)));
+        assert_done(syn_invoice_build(&t, cut, 8, book, &invoice, &err), &err);
+        assert_int_equal(invoice->total, total);
+        check_sums(invoice);
+    }
+}
+
+static void
+leases_that_do_not_fit_are_refused(void **state)
+{
+    SYN_SCOPED(syn_pricebook_free_scope) struct syn_pricebook *book = test_book();
+    struct syn_lease lease = {.count = 0};
+    struct syn_usage_sum usage = {0};
+    struct syn_invoice_usage input = {"bob", &usage, &lease};
+    int64_t total;
+
+    (void)state;
+    assert_done(syn_usage_add(&usage, "cpu", SYN_MEASURE_MILLICORE_MS, 60, &err), &err);
+    assert_done(syn_lease_set(&lease, "cpu", "gb-hour", 1, &err), &err);
+    assert_code(syn_invoice_total(&input, 1, book, &total, &err), SYN_E_INVALID, &err);
+    assert_non_null(strstr(err.msg, "millicore-ms"));
+    /* What the book does not have has no share, whatever a lease says. */
+    memset(&lease, 0, sizeof(lease));
+    memset(&usage, 0, sizeof(usage));
+    assert_done(syn_usage_add(&usage, "gpu:b200", SYN_MEASURE_GPU_MS, 60, &err), &err);
+    assert_done(syn_lease_set(&lease, "gpu:b200", "gpu-hour", 1, &err), &err);
+    assert_code(syn_invoice_total(&input, 1, book, &total, &err), SYN_E_NOTFOUND, &err);
+}
+
+/* inst-1 has a lease that its node signed for, and was billed by it. */
+static void
+story_lease(struct story *story)
+{
+    const struct syn_capacity capacity = test_capacity(1500, 3, 4);
+    const struct syn_usage_sum first = usage_of(&capacity, 5005),
+                               second = usage_of(&capacity, 2002);
+    const struct syn_invoice_usage inputs[] = {{"bob", &first, &story->lease},
+                                               {"carol", &second, NULL}};
+
+    story->lease = lease_of(SYN_SYNOR / 100, SYN_SYNOR / 1000);
+    story->leases[0] = (struct syn_invoice_lease){"inst-1", digest, &story->lease};
+    story->lease_count = 1;
+    assert_done(syn_report_set_lease(story->reports[0], digest, &err), &err);
+    assert_done(syn_report_set_lease(story->reports[2], digest, &err), &err);
+    story->invoice = syn_invoice_free(story->invoice);
+    assert_done(syn_invoice_build(&terms, inputs, 2, story->book, &story->invoice, &err), &err);
+    story->entries[1].amount = story->invoice->payees[0].provider_amount;
+    story->entries[2].amount = story->invoice->payees[1].provider_amount;
+    story->entries[3].amount = story->invoice->protocol_amount;
+    story->entries[4].amount = story->invoice->refund;
+}
+
+static void
+leased_truth_agrees(void **state)
+{
+    struct story story;
+    SYN_JSON(result);
+
+    (void)state;
+    story_begin(&story);
+    story_lease(&story);
+    result = story_verify(&story, true);
+    assert_int_equal(json_array_size(json_object_get(result, "differences")), 0);
+    story_end(&story);
+}
+
+/* Whoever changes a lease afterwards, in whatever way, is found out. */
+static void
+changed_leases_are_named(void **state)
+{
+    static const char *const ways[] = {"altered", "taken away", "unsigned", "invented", "raised"};
+
+    (void)state;
+    for (size_t way = 0; way < SYN_LEN(ways); way++) {
+        struct story story;
+        SYN_JSON(result);
+
+        story_begin(&story);
+        if (way != 3)
+            story_lease(&story);
+        if (way == 0 || way == 4)
+            story.leases[0].digest = other_digest; /* of what it says now */
+        if (way == 1)
+            story.lease_count = 0;
+        if (way == 2)
+            assert_done(syn_report_set_lease(story.reports[2], "", &err), &err);
+        if (way == 3) {
+            story.lease = lease_of(1, 1);
+            story.leases[0] = (struct syn_invoice_lease){"inst-1", digest, &story.lease};
+            story.lease_count = 1;
+        }
+        if (way == 4)
+            assert_done(syn_lease_set(&story.lease, "cpu", "core-hour", SYN_SYNOR, &err), &err);
+        result = story_verify(&story, true);
+        expect_field(result, "leases.inst-1");
+        if (way == 1 || way == 3 || way == 4)
+            expect_field(result, "lines.bob/cpu.price");
+        story_end(&story);
+    }
+}
+
+static void
+reports_name_leases_well(void **state)
+{
+    struct syn_report *report = story_report("inst-1", 1, 1);
+    struct syn_report *again = NULL;
+    SYN_BUF(bare);
+    SYN_BUF(named);
+    SYN_JSON(doc);
+
+    (void)state;
+    assert_done(syn_report_payload(report, &bare, &err), &err);
+    assert_null(strstr(syn_buf_text(&bare), "lease")); /* as before there were any */
+    assert_code(syn_report_set_lease(report, "abc", &err), SYN_E_INVALID, &err);
+    assert_code(
+        syn_report_set_lease(
+            report, "G123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", &err),
+        SYN_E_INVALID, &err);
+    assert_done(syn_report_set_lease(report, digest, &err), &err);
+    assert_done(syn_report_payload(report, &named, &err), &err);
+    assert_non_null(strstr(syn_buf_text(&named), digest)); /* it is signed */
+    assert_done(syn_report_set_signature(report, "s", &err), &err);
+    assert_done(syn_report_encode(report, &doc, &err), &err);
+    assert_done(syn_report_decode(doc, &again, &err), &err);
+    assert_string_equal(again->lease, digest);
+    syn_report_free(again);
+    syn_report_free(report);
+}
+
 /* ---- allocation failures ---- */
 
 static int
@@ -617,8 +845,9 @@ sweep_scenario(void *arg, struct syn_err *e)
     const struct story *story = arg;
     const struct syn_capacity capacity = test_capacity(1500, 3, 4);
     struct syn_usage_sum usage = {0};
-    const struct syn_invoice_usage input = {"bob", &usage};
-    const struct syn_invoice_evidence evidence = {story->evidence, 3, &story->settlement};
+    const struct syn_invoice_usage input = {"bob", &usage, NULL};
+    const struct syn_invoice_evidence evidence = {
+        .reports = story->evidence, .report_count = 3, .settlement = &story->settlement};
     SYN_JSON(doc);
     SYN_JSON(result);
     int rc = syn_usage_add_capacity(&usage, &capacity, 5000, e);
@@ -664,6 +893,12 @@ main(void)
         cmocka_unit_test(changed_ledger_is_named),
         cmocka_unit_test(changed_samples_are_named),
         cmocka_unit_test(unpriced_samples_are_named),
+        cmocka_unit_test(each_price_has_its_line),
+        cmocka_unit_test(cutting_leased_time_changes_nothing),
+        cmocka_unit_test(leases_that_do_not_fit_are_refused),
+        cmocka_unit_test(leased_truth_agrees),
+        cmocka_unit_test(changed_leases_are_named),
+        cmocka_unit_test(reports_name_leases_well),
         cmocka_unit_test(out_of_memory_anywhere),
     };
 

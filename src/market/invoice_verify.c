@@ -12,14 +12,19 @@
 /* What one verification has found so far. */
 struct check {
     const struct syn_invoice *invoice;
-    json_t *differences; /* borrowed from the result */
+    const struct syn_invoice_evidence *evidence;
+    struct syn_map *instances; /* name -> struct instance; borrowed */
+    json_t *differences;       /* borrowed from the result */
     size_t samples;
     bool signatures_ok;
 };
 
 /* One instance of the evidence. */
 struct instance {
-    const char *provider; /* borrowed from the evidence */
+    const char *provider;          /* borrowed from the evidence */
+    const struct syn_lease *lease; /* likewise; NULL without one */
+    const char *digest;            /* of the lease; "" without one */
+    bool lease_doubted;            /* told once */
     struct syn_meter meter;
 };
 
@@ -101,6 +106,9 @@ key_list(json_t *doc, const char *key, const char *minor, struct syn_err *err)
         int rc, len = snprintf(name, sizeof(name), "%s/%s", syn_json_str(item, "provider", ""),
                                syn_json_str(item, minor, ""));
 
+        if (json_object_get(named, name)) /* an item at a second price */
+            len += snprintf(name + len, sizeof(name) - (size_t)len, "@%s",
+                            syn_json_str(item, "price", ""));
         if (json_object_get(named, name)) /* a second one has no counterpart */
             (void)snprintf(name + len, sizeof(name) - (size_t)len, "#%zu", i);
         rc = syn_json_set_take(named, name, json_incref(item), err);
@@ -127,41 +135,70 @@ comparable(const struct syn_invoice *invoice, json_t **ret, struct syn_err *err)
 
 /* ---- samples ---- */
 
+static const struct syn_invoice_lease *
+find_lease(const struct syn_invoice_evidence *evidence, const char *instance)
+{
+    for (size_t i = 0; i < evidence->lease_count; i++)
+        if (syn_str_eq(evidence->leases[i].instance, instance))
+            return &evidence->leases[i];
+    return NULL;
+}
+
 static int
-find_instance(struct syn_map *instances, const struct syn_invoice_report *report,
-              struct instance **ret, struct syn_err *err)
+find_instance(struct check *check, const struct syn_invoice_report *report, struct instance **ret,
+              struct syn_err *err)
 {
     SYN_SCOPED(syn_free_scope) struct instance *fresh = NULL;
     const char *name = report->report->instance;
+    const struct syn_invoice_lease *lease = find_lease(check->evidence, name);
     int rc;
 
-    *ret = syn_map_find(instances, name);
+    *ret = syn_map_find(check->instances, name);
     if (*ret)
         return SYN_OK;
-    if (syn_map_count(instances) == SYN_INVOICE_USAGES_MAX)
+    if (syn_map_count(check->instances) == SYN_INVOICE_USAGES_MAX)
         return SYN_FAIL(err, SYN_E_LIMIT, "an invoice covers at most %d instances",
                         SYN_INVOICE_USAGES_MAX);
     fresh = syn_calloc(1, sizeof(*fresh));
     if (!fresh)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the meter of %s", name);
     fresh->provider = report->provider;
+    fresh->lease = lease ? lease->lease : NULL;
+    fresh->digest = lease ? lease->digest : "";
     rc = syn_meter_init(&fresh->meter, name, err);
     if (rc != 0)
         return rc;
     *ret = fresh;
-    return syn_map_put_take(instances, name, SYN_TAKE(fresh), err);
+    return syn_map_put_take(check->instances, name, SYN_TAKE(fresh), err);
+}
+
+/* Was the report signed for the lease that is shown, or for none when there is none? */
+static int
+check_lease(struct check *check, struct instance *instance, const struct syn_report *report,
+            struct syn_err *err)
+{
+    char field[PATH_MAX_BYTES];
+
+    if (instance->lease_doubted || syn_str_eq(report->lease, instance->digest))
+        return SYN_OK;
+    instance->lease_doubted = true;
+    (void)snprintf(field, sizeof(field), "leases.%s", report->instance);
+    return differ(check, field, NULL, NULL,
+                  instance->digest[0] == '\0' ? "its node signed for a lease, and there is none"
+                  : report->lease[0] == '\0'  ? "its node did not sign for the lease"
+                                              : "the lease is not the one its node signed for",
+                  err);
 }
 
 /* Add one report to its instance's meter. A report that is not signed is named, and still counted:
  * so the other differences are those of the figures. */
 static int
-meter_report(struct check *check, struct syn_map *instances,
-             const struct syn_invoice_report *report, struct syn_err *err)
+meter_report(struct check *check, const struct syn_invoice_report *report, struct syn_err *err)
 {
     struct syn_err why = {0};
     struct instance *instance;
     char field[PATH_MAX_BYTES];
-    int rc = find_instance(instances, report, &instance, err);
+    int rc = find_instance(check, report, &instance, err);
 
     if (rc != 0)
         return rc;
@@ -170,6 +207,8 @@ meter_report(struct check *check, struct syn_map *instances,
         (void)snprintf(field, sizeof(field), "signatures.%s", report->report->instance);
         rc = differ(check, field, NULL, NULL, "a report is not signed by its node's key", err);
     }
+    if (rc == 0)
+        rc = check_lease(check, instance, report->report, err);
     if (rc == 0 && !syn_str_eq(instance->provider, report->provider)) {
         (void)snprintf(field, sizeof(field), "providers.%s", report->report->instance);
         rc = differ(check, field, NULL, NULL, "reports of one instance name two providers", err);
@@ -187,8 +226,8 @@ meter_report(struct check *check, struct syn_map *instances,
 /* Build the invoice again. *ret stays NULL when the evidence cannot be priced: then that is the
  * difference. */
 static int
-rebuild(struct check *check, const struct syn_map *instances, const struct syn_pricebook *book,
-        struct syn_invoice **ret, struct syn_err *err)
+rebuild(struct check *check, const struct syn_pricebook *book, struct syn_invoice **ret,
+        struct syn_err *err)
 {
     const struct syn_invoice_terms terms = {check->invoice->id, check->invoice->ref,
                                             check->invoice->tenant, check->invoice->transaction,
@@ -200,11 +239,12 @@ rebuild(struct check *check, const struct syn_map *instances, const struct syn_p
     size_t cursor = 0, count = 0;
     int rc;
 
-    while (syn_map_next(instances, &cursor, &name, &value)) {
+    while (syn_map_next(check->instances, &cursor, &name, &value)) {
         const struct instance *instance = value;
 
         assert(count < SYN_LEN(usages));
-        usages[count++] = (struct syn_invoice_usage){instance->provider, &instance->meter.usage};
+        usages[count++] =
+            (struct syn_invoice_usage){instance->provider, &instance->meter.usage, instance->lease};
     }
     rc = syn_invoice_build(&terms, usages, count, book, ret, &why);
     if (rc == 0)
@@ -309,17 +349,18 @@ compare_invoices(struct check *check, const struct syn_invoice *recomputed, stru
 }
 
 static int
-run_checks(struct check *check, const struct syn_invoice_evidence *evidence,
-           const struct syn_pricebook *book, struct syn_invoice **ret_recomputed,
-           struct syn_err *err)
+run_checks(struct check *check, const struct syn_pricebook *book,
+           struct syn_invoice **ret_recomputed, struct syn_err *err)
 {
+    const struct syn_invoice_evidence *evidence = check->evidence;
     SYN_SCOPED(syn_map_free_scope) struct syn_map *instances = NULL;
     int rc = syn_map_new(syn_free, &instances, err);
 
+    check->instances = instances;
     for (size_t i = 0; rc == 0 && i < evidence->report_count; i++)
-        rc = meter_report(check, instances, &evidence->reports[i], err);
+        rc = meter_report(check, &evidence->reports[i], err);
     if (rc == 0)
-        rc = rebuild(check, instances, book, ret_recomputed, err);
+        rc = rebuild(check, book, ret_recomputed, err);
     if (rc == 0 && *ret_recomputed)
         rc = compare_invoices(check, *ret_recomputed, err);
     /* With nothing to compare against, the ledger is held against the invoice itself. */
@@ -335,14 +376,14 @@ syn_invoice_verify(const struct syn_invoice *invoice, const struct syn_invoice_e
 {
     SYN_SCOPED(syn_invoice_free_scope) struct syn_invoice *recomputed = NULL;
     SYN_JSON(result);
-    struct check check = {.invoice = invoice, .signatures_ok = true};
+    struct check check = {.invoice = invoice, .evidence = evidence, .signatures_ok = true};
     json_t *doc = NULL;
     int rc = syn_json_pack(&result, err, "{s:[]}", "differences");
 
     if (rc != 0)
         return rc;
     check.differences = json_object_get(result, "differences");
-    rc = run_checks(&check, evidence, book, &recomputed, err);
+    rc = run_checks(&check, book, &recomputed, err);
     if (rc == 0 && recomputed)
         rc = syn_invoice_encode(recomputed, &doc, err);
     if (rc == 0)

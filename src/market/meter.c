@@ -556,6 +556,18 @@ syn_report_set_signature(struct syn_report *report, const char *signature, struc
                          "report.signature", err);
 }
 
+int
+syn_report_set_lease(struct syn_report *report, const char *digest, struct syn_err *err)
+{
+    size_t len = strlen(digest);
+
+    if ((len != 0 && len != SYN_DIGEST_MAX - 1) || strspn(digest, "0123456789abcdef") != len)
+        return SYN_FAIL(err, SYN_E_INVALID, "report.lease: expected %d lower-case hex digits",
+                        SYN_DIGEST_MAX - 1);
+    memcpy(report->lease, digest, len + 1);
+    return SYN_OK;
+}
+
 /* Everything but the signature. */
 static int
 encode_body(const struct syn_report *report, json_t **ret, struct syn_err *err)
@@ -566,6 +578,8 @@ encode_body(const struct syn_report *report, json_t **ret, struct syn_err *err)
                            "node", report->node, "instance", report->instance, "key_id",
                            report->key_id, "samples");
 
+    if (rc == 0 && report->lease[0] != '\0')
+        rc = syn_json_set_str(doc, "lease", report->lease, err);
     if (rc != 0)
         return rc;
     samples = json_object_get(doc, "samples");
@@ -630,10 +644,10 @@ decode_samples(const json_t *doc, struct syn_report *report, struct syn_err *err
 int
 syn_report_decode(const json_t *doc, struct syn_report **ret_report, struct syn_err *err)
 {
-    static const char *const known[] = {"version", "node",      "instance", "key_id",
-                                        "samples", "signature", NULL};
+    static const char *const known[] = {"version", "node",  "instance",  "key_id",
+                                        "samples", "lease", "signature", NULL};
     SYN_SCOPED(syn_report_free_scope) struct syn_report *report = NULL;
-    const char *node, *instance, *key_id, *signature;
+    const char *node, *instance, *key_id, *signature, *lease = "";
     int64_t version;
     int rc = syn_json_get_i64(doc, "report", "version", SYN_REPORT_VERSION, SYN_REPORT_VERSION,
                               &version, err);
@@ -649,9 +663,13 @@ syn_report_decode(const json_t *doc, struct syn_report **ret_report, struct syn_
     if (rc == 0)
         rc = syn_json_get_str(doc, "report", "signature", &signature, err);
     if (rc == 0)
+        rc = syn_json_opt_str(doc, "report", "lease", &lease, err);
+    if (rc == 0)
         rc = syn_report_new(node, instance, key_id, &report, err);
     if (rc == 0)
         rc = syn_report_set_signature(report, signature, err);
+    if (rc == 0)
+        rc = syn_report_set_lease(report, lease, err);
     if (rc == 0)
         rc = decode_samples(doc, report, err);
     if (rc == 0)

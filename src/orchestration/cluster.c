@@ -1,18 +1,10 @@
-#include <synor/orchestration/cluster.h>
+#include "cluster_priv.h"
 
-#include <synor/base/map.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 
-struct syn_cluster {
-    struct syn_node_view **nodes; /* in id order */
-    size_t count;
-    size_t cap;
-    struct syn_map *instances; /* id -> struct syn_instance_view */
-};
-
 int
-syn_cluster_new(struct syn_cluster **ret, struct syn_err *err)
+syn_cluster_new(uint64_t seed, struct syn_cluster **ret, struct syn_err *err)
 {
     SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
     int rc;
@@ -20,7 +12,12 @@ syn_cluster_new(struct syn_cluster **ret, struct syn_err *err)
     cluster = syn_calloc(1, sizeof(*cluster));
     if (!cluster)
         return SYN_FAIL(err, SYN_E_NOMEM, "making a cluster: out of memory");
+    cluster->seed = seed;
     rc = syn_map_new(syn_free, &cluster->instances, err);
+    if (rc == SYN_OK)
+        rc = syn_map_new(syn_free, &cluster->spot, err);
+    if (rc == SYN_OK)
+        rc = syn_map_new(syn_free, &cluster->jobs, err);
     if (rc < 0)
         return rc;
     *ret = SYN_TAKE(cluster);
@@ -35,8 +32,15 @@ syn_cluster_free(struct syn_cluster *cluster)
     for (size_t i = 0; i < cluster->count; i++)
         syn_free(cluster->nodes[i]);
     syn_free(cluster->nodes);
+    if (cluster->owners)
+        syn_map_free(cluster->owners);
+    if (cluster->jobs)
+        syn_map_free(cluster->jobs);
     if (cluster->instances)
         syn_map_free(cluster->instances);
+    if (cluster->spot)
+        syn_map_free(cluster->spot);
+    syn_fleet_free(cluster->fleet);
     syn_free(cluster);
     return NULL;
 }
@@ -47,6 +51,12 @@ syn_cluster_free_scope(struct syn_cluster **slot)
     *slot = syn_cluster_free(*slot);
 }
 
+void
+syn_cluster_prices_watch(struct syn_cluster *cluster, const struct syn_pricebook *book)
+{
+    cluster->book = book;
+}
+
 /* The place of `id`: where it stands (*ret_found) or where it would be put. */
 static size_t
 slot_of(const struct syn_cluster *cluster, const char *id, bool *ret_found)
@@ -55,7 +65,7 @@ slot_of(const struct syn_cluster *cluster, const char *id, bool *ret_found)
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        int order = strcmp(cluster->nodes[middle]->id, id);
+        int order = strcmp(cluster->nodes[middle]->view.id, id);
 
         if (order == 0) {
             *ret_found = true;
@@ -70,13 +80,21 @@ slot_of(const struct syn_cluster *cluster, const char *id, bool *ret_found)
     return low;
 }
 
-static struct syn_node_view *
-node_find(const struct syn_cluster *cluster, const char *id)
+struct cluster_node *
+cluster_node_find(const struct syn_cluster *cluster, const char *id)
 {
     bool found;
     size_t at = slot_of(cluster, id, &found);
 
     return found ? cluster->nodes[at] : NULL;
+}
+
+static struct syn_node_view *
+view_find(const struct syn_cluster *cluster, const char *id)
+{
+    struct cluster_node *node = cluster_node_find(cluster, id);
+
+    return node ? &node->view : NULL;
 }
 
 static void
@@ -87,7 +105,7 @@ count_instances(const struct syn_cluster *cluster, struct syn_node_view *node)
     void *value;
 
     while (syn_map_next(cluster->instances, &cursor, &id, &value)) {
-        const struct syn_instance_view *instance = value;
+        const struct syn_instance_view *instance = &((struct cluster_instance *)value)->view;
 
         if (syn_str_eq(instance->node, node->id))
             syn_node_view_add(node, instance);
@@ -112,18 +130,66 @@ static int
 insert(struct syn_cluster *cluster, size_t at, const struct syn_node_view *view,
        struct syn_err *err)
 {
-    struct syn_node_view *node;
+    struct cluster_node *node;
 
     if (!syn_grow(&cluster->nodes, &cluster->cap, cluster->count + 1, sizeof(void *)))
         return SYN_FAIL(err, SYN_E_NOMEM, "adding node %s: out of memory", view->id);
-    node = syn_alloc(sizeof(*node));
+    node = syn_calloc(1, sizeof(*node));
     if (!node)
         return SYN_FAIL(err, SYN_E_NOMEM, "adding node %s: out of memory", view->id);
-    *node = *view;
+    node->view = *view;
+    node->number = SYN_FLEET_NONE;
     memmove(&cluster->nodes[at + 1], &cluster->nodes[at], (cluster->count - at) * sizeof(void *));
     cluster->nodes[at] = node;
     cluster->count++;
     return SYN_OK;
+}
+
+/* What the market asks, for those of its goods that the node has. */
+static void
+spot_apply(const struct syn_cluster *cluster, struct syn_node_view *view)
+{
+    char good[SYN_GOOD_MAX];
+    const int64_t *hour;
+
+    for (unsigned i = 0; i <= view->gpus_count; i++) {
+        const char *model = i < view->gpus_count ? view->gpus[i].model : NULL;
+
+        hour = syn_node_view_good(view, model, good) ? syn_map_find(cluster->spot, good) : NULL;
+        if (hour)
+            syn_node_view_spot(view, good, *hour);
+    }
+}
+
+int
+syn_cluster_set_spot(struct syn_cluster *cluster, const char *good, int64_t hour, bool *ret_changed,
+                     struct syn_err *err)
+{
+    int64_t *known = syn_map_find(cluster->spot, good);
+    int rc = SYN_OK;
+
+    *ret_changed = known ? *known != hour : hour >= 0;
+    if (!*ret_changed)
+        return SYN_OK;
+    if (hour < 0) {
+        syn_map_remove(cluster->spot, good);
+    } else if (known) {
+        *known = hour;
+    } else {
+        known = syn_alloc(sizeof(*known));
+        if (!known)
+            return SYN_FAIL(err, SYN_E_NOMEM, "a price of %s: out of memory", good);
+        *known = hour;
+        rc = syn_map_put_take(cluster->spot, good, known, err);
+    }
+    for (size_t i = 0; i < cluster->count && rc == SYN_OK; i++) {
+        struct cluster_node *node = cluster->nodes[i];
+
+        syn_node_view_unspot(&node->view);
+        spot_apply(cluster, &node->view);
+        fleet_note_node(cluster, node);
+    }
+    return rc;
 }
 
 int
@@ -136,20 +202,24 @@ syn_cluster_put_node(struct syn_cluster *cluster, const json_t *doc, struct syn_
 
     if (rc < 0)
         return rc;
+    if (cluster->book)
+        syn_node_view_price(&view, cluster->book);
+    spot_apply(cluster, &view);
     at = slot_of(cluster, view.id, &found);
-    if (found && same_groups(&view, cluster->nodes[at])) {
-        view.used = cluster->nodes[at]->used;
+    if (found && same_groups(&view, &cluster->nodes[at]->view)) {
+        view.used = cluster->nodes[at]->view.used;
         for (unsigned i = 0; i < view.gpus_count; i++)
-            view.gpus[i].used = cluster->nodes[at]->gpus[i].used;
-        *cluster->nodes[at] = view;
-        return SYN_OK;
+            view.gpus[i].used = cluster->nodes[at]->view.gpus[i].used;
+    } else {
+        count_instances(cluster, &view);
     }
-    count_instances(cluster, &view);
-    if (found) {
-        *cluster->nodes[at] = view;
-        return SYN_OK;
-    }
-    return insert(cluster, at, &view, err);
+    if (found)
+        cluster->nodes[at]->view = view;
+    else
+        rc = insert(cluster, at, &view, err);
+    if (rc == SYN_OK)
+        fleet_note_node(cluster, cluster->nodes[at]);
+    return rc;
 }
 
 bool
@@ -160,17 +230,39 @@ syn_cluster_remove_node(struct syn_cluster *cluster, const char *id)
 
     if (!found)
         return false;
+    fleet_note_gone(cluster, cluster->nodes[at]);
     syn_free(cluster->nodes[at]);
     cluster->count--;
     memmove(&cluster->nodes[at], &cluster->nodes[at + 1], (cluster->count - at) * sizeof(void *));
     return true;
 }
 
+/* Do both take the same of the same node, for the same job? */
+static bool
+same_hold(const struct syn_instance_view *a, const struct syn_instance_view *b)
+{
+    return syn_str_eq(a->node, b->node) && syn_str_eq(a->job, b->job) &&
+           syn_str_eq(a->account, b->account) && syn_str_eq(a->gpu_model, b->gpu_model) &&
+           memcmp(&a->amounts, &b->amounts, sizeof(a->amounts)) == 0 && a->gpus == b->gpus &&
+           a->gpu_vram_bytes == b->gpu_vram_bytes && a->priority == b->priority;
+}
+
+/* What it holds is given back. */
+static void
+instance_end(struct syn_cluster *cluster, struct cluster_instance *instance)
+{
+    struct syn_node_view *node = view_find(cluster, instance->view.node);
+
+    if (node)
+        syn_node_view_sub(node, &instance->view);
+    fleet_note_end(cluster, instance);
+}
+
 int
 syn_cluster_put_instance(struct syn_cluster *cluster, const json_t *doc, struct syn_err *err)
 {
     struct syn_instance_view view;
-    struct syn_instance_view *known, *kept;
+    struct cluster_instance *known, *kept;
     struct syn_node_view *node;
     int rc = syn_instance_view_read(doc, &view, err);
 
@@ -181,6 +273,8 @@ syn_cluster_put_instance(struct syn_cluster *cluster, const json_t *doc, struct 
         return SYN_OK;
     }
     known = syn_map_find(cluster->instances, view.id);
+    if (known && same_hold(&known->view, &view))
+        return SYN_OK;
     if (!known) {
         kept = syn_calloc(1, sizeof(*kept));
         if (!kept)
@@ -189,25 +283,24 @@ syn_cluster_put_instance(struct syn_cluster *cluster, const json_t *doc, struct 
         if (rc < 0)
             return rc;
         known = kept;
+    } else {
+        instance_end(cluster, known);
     }
-    node = node_find(cluster, known->node);
+    known->view = view;
+    node = view_find(cluster, view.node);
     if (node)
-        syn_node_view_sub(node, known);
-    *known = view;
-    node = node_find(cluster, known->node);
-    if (node)
-        syn_node_view_add(node, known);
+        syn_node_view_add(node, &view);
+    fleet_note_instance(cluster, known);
     return SYN_OK;
 }
 
 bool
 syn_cluster_remove_instance(struct syn_cluster *cluster, const char *id)
 {
-    const struct syn_instance_view *known = syn_map_find(cluster->instances, id);
-    struct syn_node_view *node = known ? node_find(cluster, known->node) : NULL;
+    struct cluster_instance *known = syn_map_find(cluster->instances, id);
 
-    if (node)
-        syn_node_view_sub(node, known);
+    if (known)
+        instance_end(cluster, known);
     return syn_map_remove(cluster->instances, id);
 }
 
@@ -223,7 +316,7 @@ syn_cluster_holding(const struct syn_cluster *cluster, const char *account, stru
     int rc = syn_map_new(NULL, &jobs, err);
 
     while (rc == SYN_OK && syn_map_next(cluster->instances, &cursor, &id, &value)) {
-        const struct syn_instance_view *instance = value;
+        const struct syn_instance_view *instance = &((struct cluster_instance *)value)->view;
 
         if (!syn_str_eq(instance->account, account))
             continue;
@@ -249,11 +342,11 @@ const struct syn_node_view *
 syn_cluster_at(const struct syn_cluster *cluster, size_t index)
 {
     assert(index < cluster->count);
-    return cluster->nodes[index];
+    return &cluster->nodes[index]->view;
 }
 
 const struct syn_node_view *
 syn_cluster_find(const struct syn_cluster *cluster, const char *id)
 {
-    return node_find(cluster, id);
+    return view_find(cluster, id);
 }

@@ -103,7 +103,7 @@ test_holdings_follow_documents(void **state)
     struct syn_err err;
 
     (void)state;
-    assert_done(syn_cluster_new(&cluster, &err), &err);
+    assert_done(syn_cluster_new(0, &cluster, &err), &err);
     put_instance(cluster, "inst-early", "node-2", "running");
     put_node(cluster, "node-2", "ready", 2000);
     put_node(cluster, "node-1", "ready", 2000);
@@ -135,6 +135,73 @@ test_holdings_follow_documents(void **state)
     assert_null(syn_cluster_find(cluster, "node-1"));
 }
 
+static json_t *
+priced_doc(int floor_percent)
+{
+    json_t *doc = node_doc("node-1", "ready", 2000);
+    json_t *offer =
+        json_pack("{s:s, s:s, s:{s:s}, s:i}", "cpu_core_hour", "0.02", "memory_gib_hour", "0.01",
+                  "gpu_hour", "a100", "2", "spot_floor_percent", floor_percent);
+    json_t *devices = json_pack("[{s:s, s:s}, {s:s, s:s}]", "kind", "gpu", "profile", "a100",
+                                "kind", "cpu", "profile", "cpu-x86-avx2");
+
+    assert_int_equal(json_object_set_new(json_object_get(doc, "spec"), "offer", offer), 0);
+    assert_int_equal(json_object_set_new(json_object_get(doc, "status"), "devices", devices), 0);
+    return doc;
+}
+
+/* Spot work pays what the market asks, between the provider's floor and what everybody pays. */
+static void
+test_spot_prices(void **state)
+{
+    static const struct {
+        int64_t market; /* < 0: it has no price */
+        int64_t cores, cards;
+    } rows[] = {{-1, 5000000, 500000000},
+                {1, 5000000, 500000000},
+                {7000000, 7000000, 500000000},
+                {900000000, 20000000, 900000000},
+                {INT64_C(9000000000), 20000000, INT64_C(2000000000)}};
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+    const struct syn_node_view *node;
+    char good[SYN_GOOD_MAX];
+    struct syn_err err;
+    bool changed;
+    SYN_JSON(doc);
+
+    (void)state;
+    doc = priced_doc(25);
+    assert_done(syn_cluster_new(0, &cluster, &err), &err);
+    assert_done(syn_cluster_put_node(cluster, doc, &err), &err);
+    node = syn_cluster_find(cluster, "node-1");
+    assert_true(syn_node_view_good(node, NULL, good));
+    assert_string_equal(good, "cpu/x86-avx2/eu");
+    assert_true(syn_node_view_good(node, "a100", good));
+    assert_string_equal(good, "gpu/a100/eu");
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        assert_done(
+            syn_cluster_set_spot(cluster, "cpu/x86-avx2/eu", rows[i].market, &changed, &err), &err);
+        assert_int_equal(changed, i > 0);
+        assert_done(syn_cluster_set_spot(cluster, good, rows[i].market, &changed, &err), &err);
+        assert_done(syn_cluster_put_node(cluster, doc, &err), &err);
+        assert_int_equal(node->spot.cpu_core, rows[i].cores);
+        assert_int_equal(node->spot.memory_gib, 10000000);
+        assert_int_equal(node->gpus[0].spot_hour, rows[i].cards);
+        assert_int_equal(node->prices.cpu_core, 20000000);
+        assert_int_equal(node->gpus[0].price_hour, INT64_C(2000000000));
+    }
+    assert_done(syn_cluster_set_spot(cluster, good, -1, &changed, &err), &err);
+    assert_true(changed);
+    assert_int_equal(node->gpus[0].spot_hour, 500000000);
+    json_decref(doc);
+    doc = priced_doc(100); /* a provider that lets nothing go below its price */
+    assert_done(syn_cluster_put_node(cluster, doc, &err), &err);
+    assert_int_equal(node->spot.cpu_core, 20000000);
+    json_decref(doc);
+    doc = priced_doc(101);
+    assert_code(syn_cluster_put_node(cluster, doc, &err), SYN_E_INVALID, &err);
+}
+
 struct docs {
     json_t *node;
     json_t *instance;
@@ -145,7 +212,7 @@ scenario(void *arg, struct syn_err *err)
 {
     SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
     const struct docs *docs = arg;
-    int rc = syn_cluster_new(&cluster, err);
+    int rc = syn_cluster_new(0, &cluster, err);
 
     if (rc == SYN_OK)
         rc = syn_cluster_put_instance(cluster, docs->instance, err);
@@ -173,6 +240,7 @@ main(void)
         cmocka_unit_test(test_node_view),
         cmocka_unit_test(test_bad_nodes_are_refused),
         cmocka_unit_test(test_holdings_follow_documents),
+        cmocka_unit_test(test_spot_prices),
         cmocka_unit_test(test_shortage_of_memory),
     };
 

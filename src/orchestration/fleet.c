@@ -38,6 +38,7 @@ syn_fleet_new(const struct syn_fleet_options *options, struct syn_fleet **ret, s
     fleet->shape_free = NONE;
     fleet->instance_free = NONE;
     fleet->request_free = NONE;
+    fleet->line_free = NONE;
     fleet->holder = NONE;
     fleet->hold_start_ms = -1;
     rc = syn_map_new(NULL, &fleet->words, err);
@@ -71,6 +72,7 @@ syn_fleet_free(struct syn_fleet *fleet)
     table_fini(&fleet->rtts);
     table_fini(&fleet->shape_hashes);
     table_fini(&fleet->keys);
+    table_fini(&fleet->line_hashes);
     table_fini(&fleet->groups);
     syn_free(fleet->texts.items);
     syn_free(fleet->nodes.items);
@@ -78,7 +80,8 @@ syn_fleet_free(struct syn_fleet *fleet)
     syn_free(fleet->instances.items);
     syn_free(fleet->requests.items);
     syn_free(fleet->accounts.items);
-    syn_free(fleet->queue.items);
+    syn_free(fleet->lines.items);
+    syn_free(fleet->standing.items);
     syn_free(fleet->held.items);
     syn_free(fleet->effects.items);
     syn_free(fleet);
@@ -277,6 +280,7 @@ syn_fleet_set_account(struct syn_fleet *fleet, uint32_t account, uint32_t weight
     memcpy(known->limits, limits, sizeof(known->limits));
     known->cards_max = cards_max;
     known->weight = weight;
+    known->sized = 0;
     fleet->gain++;
     return queue_settle(fleet, err);
 }
@@ -287,11 +291,25 @@ syn_fleet_set_time(struct syn_fleet *fleet, int64_t now_ms)
     fleet->now_ms = SYN_MAX(fleet->now_ms, now_ms);
 }
 
+static bool
+price_ok(const struct syn_fleet_price *price, const struct syn_fleet_node *node)
+{
+    bool ok = price->core >= 0 && price->core <= SYN_FLEET_PRICE_MAX && price->gib >= 0 &&
+              price->gib <= SYN_FLEET_PRICE_MAX && price->disk >= 0 &&
+              price->disk <= SYN_FLEET_PRICE_MAX;
+
+    for (uint32_t i = 0; i < CARDS; i++)
+        ok = ok && price->cards[i] >= 0 && price->cards[i] <= SYN_FLEET_PRICE_MAX;
+    for (uint32_t i = 1; i < node->cards; i++)
+        for (uint32_t j = 0; j < i; j++)
+            ok = ok && (node->models[i] != node->models[j] || price->cards[i] == price->cards[j]);
+    return ok;
+}
+
 static int
 node_check(const struct syn_fleet *fleet, const struct syn_fleet_node *node, struct syn_err *err)
 {
     int rc = text_check("a node's name", node->name, err);
-    const int64_t prices[] = {node->price_core, node->price_gib, node->price_card};
 
     if (rc < 0)
         return rc;
@@ -299,12 +317,13 @@ node_check(const struct syn_fleet *fleet, const struct syn_fleet_node *node, str
         if (node->capacity[d] < 0 || node->capacity[d] > SYN_FLEET_QUANTITY_MAX ||
             node->overcommit_permille[d] > 100000)
             return SYN_FAIL(err, SYN_E_INVALID, "node %s: a capacity is out of range", node->name);
-    for (unsigned i = 0; i < SYN_LEN(prices); i++)
-        if (prices[i] < 0 || prices[i] > SYN_FLEET_PRICE_MAX)
-            return SYN_FAIL(err, SYN_E_INVALID, "node %s: a price is out of range", node->name);
     if (node->cards > CARDS)
         return SYN_FAIL(err, SYN_E_INVALID, "node %s: cards: at most %d, got %u", node->name, CARDS,
                         node->cards);
+    if (!price_ok(&node->price, node) || !price_ok(&node->spot, node))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "node %s: a price is out of range, or equal cards differ in it",
+                        node->name);
     for (uint32_t i = 0; i < node->cards; i++)
         if (node->models[i] >= fleet->models_count)
             return SYN_FAIL(err, SYN_E_INVALID, "node %s: models: card %u has no known model",
@@ -316,6 +335,13 @@ node_check(const struct syn_fleet *fleet, const struct syn_fleet_node *node, str
     return SYN_OK;
 }
 
+/* Without its cards, which come in the class's order. */
+static struct syn_fleet_price
+price_class(const struct syn_fleet_price *price)
+{
+    return (struct syn_fleet_price){price->core, price->gib, price->disk, {0}};
+}
+
 static void
 class_key_of(const struct syn_fleet_node *node, struct class_key *ret)
 {
@@ -325,9 +351,8 @@ class_key_of(const struct syn_fleet_node *node, struct class_key *ret)
 
         ret->capacity[d] = (int64_t)((syn_i128)node->capacity[d] * permille / 1000);
     }
-    ret->price[0] = node->price_core;
-    ret->price[1] = node->price_gib;
-    ret->price[2] = node->price_card;
+    ret->price[0] = price_class(&node->price);
+    ret->price[1] = price_class(&node->spot);
     ret->labels = node->labels;
     ret->region = node->region;
     ret->isolation = node->isolation;
@@ -336,10 +361,29 @@ class_key_of(const struct syn_fleet_node *node, struct class_key *ret)
     for (uint32_t i = 0; i < node->cards; i++) {
         uint32_t at = i;
 
-        for (; at > 0 && ret->models[at - 1] > node->models[i]; at--)
+        for (; at > 0 && ret->models[at - 1] > node->models[i]; at--) {
             ret->models[at] = ret->models[at - 1];
+            ret->price[0].cards[at] = ret->price[0].cards[at - 1];
+            ret->price[1].cards[at] = ret->price[1].cards[at - 1];
+        }
         ret->models[at] = node->models[i];
+        ret->price[0].cards[at] = node->price.cards[i];
+        ret->price[1].cards[at] = node->spot.cards[i];
     }
+}
+
+/* Has `price` something dearer than all that was seen? It has been seen then. */
+static bool
+note_dearest(struct syn_fleet_price *dearest, const struct syn_fleet_price *price, uint32_t cards)
+{
+    struct syn_fleet_price was = *dearest;
+
+    dearest->core = SYN_MAX(dearest->core, price->core);
+    dearest->gib = SYN_MAX(dearest->gib, price->gib);
+    dearest->disk = SYN_MAX(dearest->disk, price->disk);
+    for (uint32_t i = 0; i < cards; i++)
+        dearest->cards[0] = SYN_MAX(dearest->cards[0], price->cards[i]);
+    return memcmp(&was, dearest, sizeof(was)) != 0;
 }
 
 static void
@@ -350,10 +394,8 @@ note_extremes(struct syn_fleet *fleet, const struct class_key *key)
 
     for (uint32_t i = 0; i < key->cards; i++)
         power += fleet->models[key->models[i]].facts.busy_mw;
-    for (unsigned i = 0; i < 3; i++) {
-        more = more || key->price[i] > fleet->price_max[i];
-        fleet->price_max[i] = SYN_MAX(fleet->price_max[i], key->price[i]);
-    }
+    for (unsigned i = 0; i < PRICES; i++)
+        more = note_dearest(&fleet->dearest[i], &key->price[i], key->cards) || more;
     if (more || power > fleet->power_max_mw)
         fleet->epoch++;
     fleet->power_max_mw = SYN_MAX(fleet->power_max_mw, power);
@@ -391,6 +433,7 @@ count_capacity(struct syn_fleet *fleet, const struct node *node, int sign)
     for (unsigned d = 0; d < DIMS; d++)
         fleet->capacity[d] += sign * node->capacity[d];
     fleet->cards_total += sign * (int64_t)node->cards_count;
+    fleet->sized++;
 }
 
 /* Would what runs there still fit? Its domains and its cards stay as they are. */
@@ -443,8 +486,10 @@ node_set(struct syn_fleet *fleet, uint32_t number, const struct syn_fleet_node *
     fleet->drains -= node->drained && node->running > 0;
     node->here = true;
     node->drained = false;
+    node->closed = wanted->closed;
     count_capacity(fleet, node, 1);
-    index_link(fleet, number);
+    if (!node->closed)
+        index_link(fleet, number);
     fleet->gain++;
     fleet->grown++;
 }
@@ -473,7 +518,8 @@ syn_fleet_put_node(struct syn_fleet *fleet, const struct syn_fleet_node *node, u
     if (rc < 0)
         return rc;
     note_extremes(fleet, &key);
-    if (fleet->nodes.items[number].held && fleet->nodes.items[number].class_open != open)
+    if (fleet->nodes.items[number].held &&
+        (node->closed || fleet->nodes.items[number].class_open != open))
         hold_end(fleet); /* what was chosen may no longer do */
     index_unlink(fleet, number);
     fleet->nodes.items[number].class_open = open;
@@ -553,17 +599,6 @@ syn_fleet_lose(struct syn_fleet *fleet, uint32_t number, struct syn_err *err)
     return rc < 0 ? rc : queue_settle(fleet, err);
 }
 
-static void
-slots_of(const struct syn_fleet *fleet, uint32_t request, struct syn_fleet_slot *slots)
-{
-    for (uint32_t i = fleet->requests.items[request].first; i != NONE;
-         i = fleet->instances.items[i].sibling) {
-        const struct instance *instance = &fleet->instances.items[i];
-
-        slots[instance->member] = tell_slot(fleet, instance);
-    }
-}
-
 int
 syn_fleet_try(struct syn_fleet *fleet, const struct syn_fleet_request *wanted,
               struct syn_fleet_slot *slots, struct syn_err *err)
@@ -580,7 +615,8 @@ syn_fleet_try(struct syn_fleet *fleet, const struct syn_fleet_request *wanted,
         return rc;
     }
     run_started(fleet, &fleet->requests.items[request]);
-    slots_of(fleet, request, slots);
+    fleet->moves += wanted->ask.group != 0;
+    run_slots(fleet, request, slots);
     return SYN_OK;
 }
 
@@ -624,7 +660,7 @@ syn_fleet_total(const struct syn_fleet *fleet, struct syn_fleet_totals *ret)
 {
     *ret = (struct syn_fleet_totals){.cards = fleet->cards_total,
                                      .milli_used = fleet->milli_used,
-                                     .pending = (uint32_t)fleet->queue.count,
+                                     .pending = fleet->waiting,
                                      .running = fleet->running,
                                      .buckets = (uint32_t)fleet->live.count};
     for (size_t i = 0; i < fleet->nodes.count; i++) {
@@ -634,4 +670,10 @@ syn_fleet_total(const struct syn_fleet *fleet, struct syn_fleet_totals *ret)
         ret->nodes_used += node->here && node->running > 0;
         ret->cards_powered += node->here && node->running > 0 ? node->cards_count : 0;
     }
+}
+
+size_t
+syn_fleet_kinds(const struct syn_fleet *fleet)
+{
+    return fleet->classes.count;
 }

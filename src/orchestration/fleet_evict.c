@@ -265,7 +265,7 @@ commit(struct syn_fleet *fleet, const struct deed *deed, enum syn_fleet_cause ca
     int rc = tell_reserve(fleet, 2 * deed->taken.count + members + 1, err);
 
     if (rc == SYN_OK)
-        rc = queue_reserve(fleet, deed->taken.count, err);
+        rc = line_reserve(fleet, deed->taken.count, err);
     if (rc < 0)
         return rc;
     for (size_t i = 0; i < deed->taken.count; i++) {
@@ -364,7 +364,7 @@ mend(struct syn_fleet *fleet, uint32_t at, uint32_t number, struct deed *deed, s
     int rc = tell_reserve(fleet, 2 * (size_t)request->members + 1, err);
 
     if (rc == SYN_OK)
-        rc = queue_reserve(fleet, 1, err);
+        rc = line_reserve(fleet, 1, err);
     if (rc == SYN_OK &&
         (!syn_grow(&deed->placed.items, &deed->placed.cap, request->members, sizeof(uint32_t)) ||
          !syn_grow(&deed->taken.items, &deed->taken.cap, request->members, sizeof(struct was))))
@@ -375,6 +375,7 @@ mend(struct syn_fleet *fleet, uint32_t at, uint32_t number, struct deed *deed, s
     deed->placed.count = 0;
     deed->taken.count = 0;
     take_lost(fleet, at, number, deed);
+    fleet->moves++;
     rc = run_place(fleet, at, err);
     if (rc == SYN_OK) {
         request->started_ms = started_ms;

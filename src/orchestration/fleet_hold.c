@@ -65,7 +65,7 @@ choose(struct syn_fleet *fleet, uint32_t at, struct choice **ret, size_t *ret_co
         const struct node *node = &fleet->nodes.items[i];
         struct choice one = {0, i, 0};
 
-        if (!node->here || node->drained ||
+        if (!node_open(node) ||
             seek_class_lacks(fleet, ask, &fleet->classes.items[node->class_open].key))
             continue;
         one.units = seek_units(fleet, ask, node, true, request->members);
@@ -210,7 +210,7 @@ start_single(const struct syn_fleet *fleet, const struct request *request)
         const struct node *node = &fleet->nodes.items[i];
         int64_t start_ms;
 
-        if (!node->here || node->drained ||
+        if (!node_open(node) ||
             seek_class_lacks(fleet, ask, &fleet->classes.items[node->class_open].key))
             continue;
         start_ms = start_on(fleet, ask, node);

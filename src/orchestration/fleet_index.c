@@ -412,8 +412,7 @@ index_fit(struct syn_fleet *fleet, struct cache *cache, uint32_t class)
     if (seek_class_lacks(fleet, ask, key) == 0)
         fit |= FIT_OK;
     for (uint32_t i = 0; i < key->cards; i++)
-        if (((ask->models == 0) || (ask->models >> key->models[i] & 1)) &&
-            card_suits(ask, &fleet->models[key->models[i]].facts))
+        if (seek_card_suits(fleet, ask, key, i))
             fit |= SYN_BIT(i);
     if (class < cache->fits_count)
         cache->fits[class] = fit;
@@ -462,7 +461,7 @@ weigh_all(struct syn_fleet *fleet, struct cache *cache)
 {
     cache->count = 0;
     cache->dropped = false;
-    if (cache->epoch != fleet->epoch)
+    if (cache->epoch != fleet->epoch && cache->fits_count > 0)
         memset(cache->fits, 0, cache->fits_count * sizeof(*cache->fits));
     cache->epoch = fleet->epoch;
     cache->seen = fleet->logged;

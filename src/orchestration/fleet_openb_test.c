@@ -1,16 +1,14 @@
 /* The placement core on the openb trace, which lies beside the project; skipped, with a word, where
  * it does not. A short form of bench/placement.py: what is refused fits nowhere, and the mix that
  * is learnt on line places more than a plain best fit did in the published runs. */
-#include <stdio.h>
-
-#include <synor/base/test.h>
+#include <synor/base/mem.h>
+#include <synor/orchestration/trace.h>
 
 #include "fleet_priv.h"
+#include "openb_testing.h"
 
-#define DATA   SYN_TEST_SOURCE_ROOT "/../shared/data/openb/"
-#define FIELDS 16
-#define PODS   8152
-#define LEAST  9450 /* hundredths of a percent; best fit: 93.08 in the mean, FGD 95.39 */
+#define PODS  8152
+#define LEAST 9450 /* hundredths of a percent; best fit: 93.08 in the mean, FGD 95.39 */
 
 struct trace {
     struct syn_fleet *fleet;
@@ -18,85 +16,50 @@ struct trace {
     size_t count;
 };
 
-static int64_t
-amount(const char *text)
+static int
+on_model(void *arg, const char *name, bool asked, uint32_t *ret, struct syn_err *err)
 {
-    int64_t value = 0;
-
-    for (; *text >= '0' && *text <= '9'; text++)
-        value = value * 10 + (*text - '0');
-    return value;
-}
-
-static void
-split(char *line, char separator, const char **fields)
-{
-    unsigned count = 0;
-
-    line[strcspn(line, "\r\n")] = '\0';
-    for (char *at = line; at && count < FIELDS; count++) {
-        fields[count] = at;
-        at = strchr(at, separator);
-        if (at)
-            *at++ = '\0';
-    }
-    while (count < FIELDS)
-        fields[count++] = "";
-}
-
-static uint32_t
-model_of(struct trace *trace, const char *name)
-{
+    const struct trace *trace = arg;
     const struct syn_fleet_model model = {.name = name, .modes = SYN_BIT(SYN_FLEET_TIME_SLICE)};
-    struct syn_err err;
+
+    (void)asked;
+    return syn_fleet_model_add(trace->fleet, &model, ret, err);
+}
+
+static int
+on_node(void *arg, struct syn_fleet_node *node, struct syn_err *err)
+{
+    const struct trace *trace = arg;
     uint32_t number;
 
-    assert_done(syn_fleet_model_add(trace->fleet, &model, &number, &err), &err);
-    return number;
+    return syn_fleet_put_node(trace->fleet, node, &number, err);
+}
+
+static int
+on_pod(void *arg, const struct syn_trace_pod *pod, struct syn_err *err)
+{
+    struct trace *trace = arg;
+
+    (void)err;
+    assert_true(trace->count < PODS);
+    trace->asks[trace->count] = pod->ask;
+    trace->asks[trace->count++].policy = SYN_FLEET_FRAGMENTATION;
+    return SYN_OK;
 }
 
 static void
-read_nodes(struct trace *trace, FILE *file)
+read_trace(struct trace *trace)
 {
-    char line[512];
+    const struct syn_trace_sink sink = {trace, on_model, on_node, on_pod};
+    struct syn_err err;
+    SYN_BUF(nodes);
+    SYN_BUF(pods);
 
-    assert_non_null(fgets(line, sizeof(line), file));
-    while (fgets(line, sizeof(line), file)) {
-        struct syn_fleet_node node = {0};
-        const char *fields[FIELDS];
-        struct syn_err err;
-        uint32_t number;
-
-        split(line, ',', fields);
-        node.name = fields[0];
-        node.capacity[SYN_FLEET_CPU] = amount(fields[1]);
-        node.capacity[SYN_FLEET_MEMORY] = amount(fields[2]) << 20;
-        node.cards = (uint32_t)amount(fields[3]);
-        memset(node.models, (int)model_of(trace, fields[4]), sizeof(node.models));
-        assert_done(syn_fleet_put_node(trace->fleet, &node, &number, &err), &err);
-    }
-}
-
-static void
-read_pods(struct trace *trace, FILE *file)
-{
-    char line[512];
-
-    assert_non_null(fgets(line, sizeof(line), file));
-    while (trace->count < PODS && fgets(line, sizeof(line), file)) {
-        struct syn_fleet_ask *ask = &trace->asks[trace->count++];
-        const char *fields[FIELDS];
-
-        split(line, ',', fields);
-        ask->policy = SYN_FLEET_FRAGMENTATION;
-        ask->need[SYN_FLEET_CPU] = amount(fields[1]);
-        ask->need[SYN_FLEET_MEMORY] = amount(fields[2]) << 20;
-        ask->cards = (uint32_t)amount(fields[3]);
-        if (ask->cards == 1 && amount(fields[4]) < SYN_FLEET_WHOLE) {
-            ask->mode = SYN_FLEET_SHARED;
-            ask->share = (uint32_t)amount(fields[4]);
-        }
-    }
+    openb_read(OPENB_NODES, &nodes);
+    openb_read(OPENB_DATA "openb_pod_list_default.csv", &pods);
+    assert_done(syn_trace_read_nodes(&sink, "nodes", syn_buf_text(&nodes), nodes.len, &err), &err);
+    assert_done(syn_trace_read_pods(&sink, false, "pods", syn_buf_text(&pods), pods.len, &err),
+                &err);
 }
 
 static void
@@ -137,26 +100,16 @@ static void
 test_allocation(void **state)
 {
     const struct syn_fleet_options options = {.learn = true};
-    FILE *nodes = fopen(DATA "openb_node_list_gpu_node.csv", "r");
-    FILE *pods = fopen(DATA "openb_pod_list_default.csv", "r");
     struct trace trace = {0};
     struct syn_fleet_totals totals;
     struct syn_err err;
 
     (void)state;
-    if (!nodes || !pods) {
-        if (nodes)
-            (void)fclose(nodes);
-        if (pods)
-            (void)fclose(pods);
-        print_message("no openb trace in %s\n", DATA);
-        skip();
-    }
+    openb_need();
     trace.asks = syn_calloc(PODS, sizeof(*trace.asks));
     assert_non_null(trace.asks);
     assert_done(syn_fleet_new(&options, &trace.fleet, &err), &err);
-    read_nodes(&trace, nodes);
-    read_pods(&trace, pods);
+    read_trace(&trace);
     syn_fleet_total(trace.fleet, &totals);
     assert_int_equal(totals.cards, 6212);
     place_all(&trace, totals.cards * SYN_FLEET_WHOLE * 13 / 10);
@@ -166,8 +119,6 @@ test_allocation(void **state)
                  (long long)(totals.milli_used * 10 / totals.cards), LEAST);
     syn_fleet_free(trace.fleet);
     syn_free(trace.asks);
-    (void)fclose(nodes);
-    (void)fclose(pods);
 }
 
 int

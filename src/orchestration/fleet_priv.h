@@ -8,10 +8,12 @@
  *     fleet_mix.c    what is expected to come, as tables that a score looks up
  *     fleet_seek.c   one node for one member
  *     fleet_run.c    instances, gangs, requests
+ *     fleet_line.c   lines of those that wait and ask alike
  *     fleet_queue.c  order, fair share, quota, effects
  *     fleet_evict.c  preemption, drained and lost nodes
  *     fleet_hold.c   nodes kept for a gang
  *     fleet_why.c    explanations
+ *     fleet_adopt.c  what runs already, and questions
  */
 #ifndef SYN_ORCHESTRATION_FLEET_PRIV_H
 #define SYN_ORCHESTRATION_FLEET_PRIV_H
@@ -30,6 +32,7 @@
 #define HEAP_CAP   512
 #define LOG_CAP    65536 /* a power of two */
 #define CACHES_MAX 1024
+#define PRICES     2 /* the node's own, and those of spot */
 
 #define WHOLE     SYN_FLEET_WHOLE
 #define MIX_ONE   65536 /* a probability of one */
@@ -99,7 +102,7 @@ struct model {
 /* What nodes have in common that never changes while they are used: its bytes are its identity. */
 struct class_key {
     int64_t capacity[DIMS];
-    int64_t price[3];
+    struct syn_fleet_price price[PRICES];
     uint64_t labels;
     uint32_t region;
     uint32_t isolation;
@@ -159,7 +162,15 @@ struct node {
     bool held;                          /* kept for a gang */
     bool here;
     bool drained;
+    bool closed; /* takes nothing new */
 };
+
+/* May anything new go there? */
+static inline bool
+node_open(const struct node *node)
+{
+    return node->here && !node->drained && !node->closed;
+}
 
 /* How good a choice is: the first counts, the second decides between equals. More is better. */
 struct rank {
@@ -236,7 +247,23 @@ struct request {
     enum syn_fleet_cause told; /* the cause that PENDING was said for */
     uint64_t full;             /* fleet.gain when it did not fit, + 1 */
     uint64_t vain;             /* fleet.grown when all nodes were too few for the gang, + 1 */
-    uint32_t place;            /* in the queue, or NONE */
+    uint32_t line;             /* that it waits in, or NONE */
+    uint32_t before;           /* in the line */
+    uint32_t after;
+};
+
+/* Those that wait and ask alike, the oldest first (fleet_line.c). */
+struct line {
+    uint32_t shape;
+    uint32_t account;
+    uint32_t members;
+    int32_t priority;
+    uint32_t first; /* request */
+    uint32_t last;
+    uint32_t count;
+    uint32_t over_quota; /* of them, the last time that was looked at */
+    uint32_t place;      /* in fleet.standing */
+    uint32_t next;       /* of the same hash; the next free one */
 };
 
 /* How much is asked for, and how much there is; -1: no number says it. */
@@ -251,6 +278,8 @@ struct account {
     int64_t milli_held; /* of cards */
     int64_t cards_max;
     uint32_t weight;
+    int64_t share;  /* of the fleet, by weight, */
+    uint64_t sized; /* when fleet.sized was this, less 1; 0: it holds something else now */
 };
 
 /* Tables for one model, from the mix: costs in thousandths of a card times MIX_ONE. */
@@ -269,6 +298,9 @@ struct syn_fleet {
     uint64_t moves; /* changes when one of a group is somewhere else: requests tied to it may fit */
     uint64_t decisions;
     uint64_t sequence;
+    uint64_t sized;        /* changes when the fleet's capacity does */
+    uint64_t settled_gain; /* gain and moves when all that waits was last looked at */
+    uint64_t settled_moves;
 
     struct syn_map *words; /* text -> number */
     LIST(char *) texts;
@@ -283,7 +315,7 @@ struct syn_fleet {
     int64_t capacity[DIMS]; /* of what is here */
     int64_t cards_total;
     int64_t milli_used;
-    int64_t price_max[3]; /* the dearest of each price, and the most power, that were seen */
+    struct syn_fleet_price dearest[PRICES]; /* of each price what was seen; cards[0] of any card */
     int64_t power_max_mw;
 
     LIST(struct class) classes;
@@ -303,6 +335,7 @@ struct syn_fleet {
     uint32_t caches_count;
 
     bool mix_given;
+    bool settled;       /* all that waits was looked at, and nothing went wrong */
     uint64_t mix_due;   /* weight at which the mix is looked at again */
     uint64_t mix_total; /* weight of all shapes */
     int64_t mix_ratio; /* thousandths of cards that the mix asks for a millicore, times RATIO_ONE */
@@ -315,7 +348,11 @@ struct syn_fleet {
     struct table keys;
     struct table groups; /* (group, scope, domain) -> count */
     LIST(struct account) accounts;
-    LIST(uint32_t) queue;
+    LIST(struct line) lines;
+    struct table line_hashes;
+    LIST(uint32_t) standing; /* the lines that somebody stands in */
+    uint32_t line_free;
+    uint32_t waiting; /* requests in them */
     uint32_t running;
     uint32_t holder;       /* the request that nodes are kept for, or NONE */
     int64_t hold_start_ms; /* when it may start; -1: not known */
@@ -386,8 +423,12 @@ struct pick {
 /* How good the bucket is for the ask; false when its cards do not do. */
 bool score(struct syn_fleet *fleet, const struct syn_fleet_ask *ask, struct bucket *bucket,
            uint32_t fit, struct rank *ret_rank, struct pick *ret);
-/* An hour of the ask on a node of this class, in base units, rounded up. */
-int64_t score_price(const struct class_key *class, const struct syn_fleet_ask *ask);
+/* An hour of the ask at these prices on this card of theirs, in base units, rounded up. */
+int64_t score_price(const struct syn_fleet_price *price, const struct syn_fleet_ask *ask,
+                    uint32_t card);
+/* The least that it can cost on a node of this class, on cards that will do; INT64_MAX: on none. */
+int64_t score_price_least(const struct syn_fleet *fleet, const struct class_key *class,
+                          const struct syn_fleet_ask *ask);
 uint32_t score_rtt(const struct syn_fleet *fleet, uint32_t region, uint32_t other);
 uint32_t ask_cards(const struct syn_fleet_ask *ask);
 /* Thousandths of a card's time that it takes; of one card. */
@@ -427,6 +468,12 @@ enum lack {
 /* A node for one member of the request, or NONE. */
 SYN_MUST int seek(struct syn_fleet *fleet, const struct request *request, uint32_t *ret_node,
                   struct syn_err *err);
+/* Is this card of the class one that will do, at a price that will do? */
+bool seek_card_suits(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
+                     const struct class_key *class, uint32_t card);
+/* The same, whatever its price. */
+bool seek_model_suits(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
+                      unsigned model);
 /* SYN_BIT(enum lack) of what this kind of node lacks, whatever runs there. */
 uint32_t seek_class_lacks(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
                           const struct class_key *class);
@@ -444,6 +491,9 @@ bool seek_take(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
 /* How many members fit on this node, empty or as it is; at most `most`. */
 uint32_t seek_units(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
                     const struct node *node, bool empty, uint32_t most);
+/* Take the ask's cards from `cards`; false when they are not there. *ret_part: of a partition. */
+bool seek_cards(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
+                const struct node *node, card_t *cards, uint32_t *ret_part);
 uint64_t group_key(uint32_t group, uint32_t scope, uint32_t domain);
 #define SCOPE_ALL SYN_FLEET_SCOPES
 
@@ -471,7 +521,15 @@ void run_stopped(struct syn_fleet *fleet, const struct request *request);
 bool run_below(struct syn_fleet *fleet, int32_t priority);
 /* Take its members off and forget it. */
 void run_free(struct syn_fleet *fleet, uint32_t request);
+/* Where its members are, by member. */
+void run_slots(const struct syn_fleet *fleet, uint32_t request, struct syn_fleet_slot *slots);
 SYN_MUST int account_ensure(struct syn_fleet *fleet, uint32_t account, struct syn_err *err);
+
+/* fleet_line.c */
+/* Room for so many requests more, so that joining cannot fail. */
+SYN_MUST int line_reserve(struct syn_fleet *fleet, size_t more, struct syn_err *err);
+void line_join(struct syn_fleet *fleet, uint32_t request);
+void line_leave(struct syn_fleet *fleet, uint32_t request);
 
 /* fleet_queue.c */
 /* Room for so many effects more, so that telling cannot fail. */
@@ -483,8 +541,7 @@ void tell(struct syn_fleet *fleet, enum syn_fleet_effect_type type, enum syn_fle
 SYN_MUST int queue_settle(struct syn_fleet *fleet, struct syn_err *err);
 /* Place it, evicting where that is allowed and needed, or let it wait. */
 SYN_MUST int queue_offer(struct syn_fleet *fleet, uint32_t request, struct syn_err *err);
-/* Room for so many more; then let it wait, which is told when the cause is new. */
-SYN_MUST int queue_reserve(struct syn_fleet *fleet, size_t more, struct syn_err *err);
+/* Let it wait, which is told when the cause is new; line_reserve() first. */
 void queue_put(struct syn_fleet *fleet, uint32_t request, enum syn_fleet_cause cause);
 /* It no longer waits or holds nodes. */
 void queue_forget(struct syn_fleet *fleet, uint32_t request);

@@ -48,6 +48,7 @@ struct card {
 struct shadow_node {
     bool here;
     bool drained;
+    bool closed;
     bool held;
     uint32_t zone;
     int64_t price;
@@ -222,6 +223,12 @@ kind_ok(const struct shadow_node *node, const struct syn_fleet_ask *ask)
     return false;
 }
 
+static bool
+open_node(const struct shadow_node *node)
+{
+    return node->here && !node->drained && !node->closed;
+}
+
 /* Would one more of its group in the node's zone be too many, beside the zone with fewest? */
 static bool
 even_ok(const struct life *life, const struct syn_fleet_ask *ask, int at)
@@ -231,7 +238,7 @@ even_ok(const struct life *life, const struct syn_fleet_ask *ask, int at)
     for (int i = 0; i < NODES; i++)
         counts[i % 2] += group_in(life, ask->group, i);
     for (int i = 0; i < NODES; i++)
-        if (life->nodes[i].here && !life->nodes[i].drained && kind_ok(&life->nodes[i], ask))
+        if (open_node(&life->nodes[i]) && kind_ok(&life->nodes[i], ask))
             fewest = SYN_MIN(fewest, counts[i % 2]);
     return counts[at % 2] + 1 - fewest <= (int)ask->even;
 }
@@ -291,7 +298,7 @@ room_for(const struct life *life, const struct syn_fleet_ask *ask, bool held)
     for (int i = 0; i < NODES; i++) {
         struct shadow_node copy = life->nodes[i];
 
-        if (!copy.here || copy.drained || (copy.held && !held) || !limits_ok(life, ask, i))
+        if (!open_node(&copy) || (copy.held && !held) || !limits_ok(life, ask, i))
             continue;
         while (units < MEMBERS && room_take(&copy, ask))
             units++;
@@ -311,7 +318,7 @@ member_change(struct life *life, const struct syn_fleet_effect *effect, int sign
     assert_true(request->known && effect->member < request->asked.members);
     assert_int_equal(member->placed, sign < 0);
     if (sign > 0) {
-        if (!node->here || node->drained || !limits_ok(life, ask, (int)effect->slot.node))
+        if (!open_node(node) || !limits_ok(life, ask, (int)effect->slot.node))
             fail_msg("seed %llu: request %llu on node %u: %d %d", (unsigned long long)life->seed,
                      (unsigned long long)effect->key, effect->slot.node, node->here, node->drained);
     } else {
@@ -443,11 +450,11 @@ random_ask(struct life *life, struct syn_fleet_ask *ask)
 }
 
 static void
-put_node(struct life *life, int at)
+put_node(struct syn_fleet *fleet, const struct life *life, int at)
 {
-    struct shadow_node *shadow = &life->nodes[at];
+    const struct shadow_node *shadow = &life->nodes[at];
     char name[8] = {'n', (char)('0' + at)};
-    struct syn_fleet_node node = {.name = name, .price_core = shadow->price};
+    struct syn_fleet_node node = {.name = name, .price = {.core = shadow->price}};
     struct syn_err err;
     uint32_t number;
 
@@ -456,11 +463,12 @@ put_node(struct life *life, int at)
     node.zone = shadow->zone;
     for (int c = 0; c < shadow->count; c++)
         node.models[c] = (uint8_t)shadow->cards[c].model;
-    shadow->here = true;
-    shadow->drained = false;
-    assert_done(syn_fleet_put_node(life->fleet, &node, &number, &err), &err);
+    node.closed = shadow->closed;
+    assert_done(syn_fleet_put_node(fleet, &node, &number, &err), &err);
     assert_int_equal(number, at);
 }
+
+static const char *const words[] = {"zone-a", "zone-b", "blue", "red"};
 
 static void
 begin(struct life *life, uint64_t seed, bool scan)
@@ -473,10 +481,10 @@ begin(struct life *life, uint64_t seed, bool scan)
     assert_done(syn_fleet_new(&options, &life->fleet, &err), &err);
     for (int i = 0; i < MODELS; i++)
         assert_done(syn_fleet_model_add(life->fleet, &models[i], &number, &err), &err);
-    assert_done(syn_fleet_word(life->fleet, "zone-a", &life->zones[0], &err), &err);
-    assert_done(syn_fleet_word(life->fleet, "zone-b", &life->zones[1], &err), &err);
-    assert_done(syn_fleet_word(life->fleet, "blue", &life->groups[0], &err), &err);
-    assert_done(syn_fleet_word(life->fleet, "red", &life->groups[1], &err), &err);
+    for (unsigned i = 0; i < SYN_LEN(words); i++)
+        assert_done(syn_fleet_word(life->fleet, words[i],
+                                   i < 2 ? &life->zones[i] : &life->groups[i - 2], &err),
+                    &err);
     for (int i = 0; i < NODES; i++) {
         struct shadow_node *node = &life->nodes[i];
 
@@ -488,13 +496,15 @@ begin(struct life *life, uint64_t seed, bool scan)
         node->count = below(life, CARDS + 1);
         for (int c = 0; c < node->count; c++)
             node->cards[c].model = below(life, 3) ? i % MODELS : below(life, MODELS);
-        put_node(life, i);
+        node->here = true;
+        put_node(life->fleet, life, i);
     }
 }
 
 static void
 step_submit(struct life *life)
 {
+    const struct shadow_request *alike;
     struct shadow_request *request;
     struct syn_err err;
     int key = below(life, KEYS), rc;
@@ -518,6 +528,13 @@ step_submit(struct life *life)
     request->asked.priority = below(life, 3);
     request->asked.runs_ms = below(life, 2) ? 100 * below(life, 20) : 0;
     random_ask(life, &request->asked.ask);
+    alike = &life->requests[below(life, KEYS)];
+    if (alike->known && alike != request && below(life, 3) == 0) {
+        /* They stand in one line, if they wait. */
+        request->asked.ask = alike->asked.ask;
+        request->asked.members = alike->asked.members;
+        request->asked.priority = alike->asked.priority;
+    }
     rc = syn_fleet_submit(life->fleet, &request->asked, &err);
     if (rc < 0)
         fail_msg("seed %llu: %s", (unsigned long long)life->seed, err.msg);
@@ -544,7 +561,10 @@ step(struct life *life)
         break;
     case 2:
     case 3:
-        put_node(life, at);
+        life->nodes[at].here = true;
+        life->nodes[at].drained = false;
+        life->nodes[at].closed = below(life, 3) == 0;
+        put_node(life->fleet, life, at);
         break;
     case 4:
         syn_fleet_set_time(life->fleet, INT64_C(100) * below(life, 100));
@@ -556,6 +576,47 @@ step(struct life *life)
     check(life);
 }
 
+/* Another fleet takes over what runs: the same room is left, unless shares of cards, which it puts
+ * together in its own way, find no place. */
+static void
+take_over(const struct life *life)
+{
+    const struct syn_fleet_options options = {.seed = 5};
+    struct syn_fleet *fleet;
+    struct syn_err err;
+    uint32_t number;
+    bool all = true;
+
+    assert_done(syn_fleet_new(&options, &fleet, &err), &err);
+    for (int i = 0; i < MODELS; i++)
+        assert_done(syn_fleet_model_add(fleet, &models[i], &number, &err), &err);
+    for (size_t i = 0; i < SYN_LEN(words); i++)
+        assert_done(syn_fleet_word(fleet, words[i], &number, &err), &err);
+    for (int i = 0; i < NODES; i++)
+        put_node(fleet, life, i);
+    for (int key = 0; key < KEYS; key++) {
+        const struct shadow_request *request = &life->requests[key];
+        uint32_t nodes[MEMBERS] = {0};
+        struct syn_fleet_slot slots[MEMBERS];
+        int rc;
+
+        if (!request->known || !request->members[0].placed)
+            continue;
+        for (uint32_t m = 0; m < request->asked.members; m++)
+            nodes[m] = request->members[m].slot.node;
+        rc = syn_fleet_adopt(fleet, &request->asked, nodes, slots, &err);
+        for (uint32_t m = 0; rc == SYN_OK && m < request->asked.members; m++)
+            assert_int_equal(slots[m].node, nodes[m]);
+        assert_true(rc == SYN_OK || (rc == SYN_E_CONFLICT && request->asked.ask.cards > 0));
+        all = all && rc == SYN_OK;
+    }
+    for (uint32_t i = 0; all && i < NODES; i++)
+        for (enum syn_fleet_dim d = SYN_FLEET_CPU; d < SYN_FLEET_DIMS; d++)
+            assert_int_equal(syn_fleet_node_free(fleet, i, d),
+                             syn_fleet_node_free(life->fleet, i, d));
+    syn_fleet_free(fleet);
+}
+
 static void
 live(bool scan)
 {
@@ -565,6 +626,7 @@ live(bool scan)
         begin(&life, seed, scan);
         for (int i = 0; i < STEPS; i++)
             step(&life);
+        take_over(&life);
         syn_fleet_free(life.fleet);
     }
 }

@@ -1,7 +1,8 @@
 /* What waits, and in which order: priority first, then the account that holds the least of the
  * fleet for its weight (dominant resource fairness), then who came first.
  *
- * A request that did not fit is not tried again before room has grown (fleet.gain). While a round
+ * A request that did not fit is not tried again before room has grown (fleet.gain). A round takes
+ * the first of each line (fleet_line.c), and the next of it when that one was placed. While a round
  * runs, what it places only adds to shares, so a heap whose entries are checked when they come up
  * gives the order without sorting again. */
 #include "fleet_priv.h"
@@ -70,9 +71,11 @@ syn_fleet_next(struct syn_fleet *fleet, struct syn_fleet_effect *ret)
 static int64_t
 share_of(const struct syn_fleet *fleet, uint32_t number)
 {
-    const struct account *account = &fleet->accounts.items[number];
+    struct account *account = &fleet->accounts.items[number];
     int64_t share = 0;
 
+    if (account->sized == fleet->sized + 1)
+        return account->share;
     for (unsigned d = 0; d < DIMS; d++)
         if (fleet->capacity[d] > 0) {
             int64_t part = (int64_t)((syn_i128)account->held[d] * SHARE_ONE / fleet->capacity[d]);
@@ -85,7 +88,9 @@ share_of(const struct syn_fleet *fleet, uint32_t number)
 
         share = SYN_MAX(share, part);
     }
-    return share / account->weight;
+    account->share = share / account->weight;
+    account->sized = fleet->sized + 1;
+    return account->share;
 }
 
 struct turn {
@@ -151,38 +156,25 @@ queue_within_quota(const struct syn_fleet *fleet, const struct request *request)
 void
 queue_forget(struct syn_fleet *fleet, uint32_t at)
 {
-    struct request *request = &fleet->requests.items[at];
-    uint32_t last;
-
     if (fleet->holder == at)
         hold_end(fleet);
-    if (request->place == NONE)
-        return;
-    last = fleet->queue.items[--fleet->queue.count];
-    fleet->queue.items[request->place] = last;
-    fleet->requests.items[last].place = request->place;
-    request->place = NONE;
-}
-
-int
-queue_reserve(struct syn_fleet *fleet, size_t more, struct syn_err *err)
-{
-    if (!syn_grow(&fleet->queue.items, &fleet->queue.cap, fleet->queue.count + more,
-                  sizeof(uint32_t)))
-        return SYN_FAIL(err, SYN_E_NOMEM, "queueing a request: out of memory");
-    return SYN_OK;
+    if (fleet->requests.items[at].line != NONE)
+        line_leave(fleet, at);
 }
 
 void
 queue_put(struct syn_fleet *fleet, uint32_t at, enum syn_fleet_cause cause)
 {
     struct request *request = &fleet->requests.items[at];
+    struct line *line;
 
-    if (request->place == NONE) {
-        assert(fleet->queue.count < fleet->queue.cap);
-        request->place = (uint32_t)fleet->queue.count;
-        fleet->queue.items[fleet->queue.count++] = at;
+    if (request->line == NONE) {
+        request->cause = SYN_FLEET_CAUSE_NONE;
+        line_join(fleet, at);
     }
+    line = &fleet->lines.items[request->line];
+    line->over_quota -= request->cause == SYN_FLEET_CAUSE_QUOTA;
+    line->over_quota += cause == SYN_FLEET_CAUSE_QUOTA;
     request->state = STATE_QUEUED;
     request->cause = cause;
     request->full = fleet->gain + 1;
@@ -237,7 +229,7 @@ attempt(struct syn_fleet *fleet, uint32_t at, struct syn_err *err)
     int rc = tell_reserve(fleet, (size_t)request->members + fleet->held.count + 1, err);
 
     if (rc == SYN_OK)
-        rc = queue_reserve(fleet, 1, err);
+        rc = line_reserve(fleet, 1, err);
     if (rc < 0)
         return rc;
     if (!queue_within_quota(fleet, request)) {
@@ -280,15 +272,17 @@ turns_down(const struct syn_fleet *fleet, struct turn *turns, size_t count, size
 static uint32_t
 first_gang(const struct syn_fleet *fleet)
 {
+    const struct request *requests = fleet->requests.items;
     uint32_t first = NONE;
 
-    for (size_t i = 0; i < fleet->queue.count; i++) {
-        uint32_t at = fleet->queue.items[i];
-        const struct request *request = &fleet->requests.items[at];
+    for (size_t i = 0; i < fleet->standing.count; i++) {
+        const struct line *line = &fleet->lines.items[fleet->standing.items[i]];
+        uint32_t at = line->members > 1 ? line->first : NONE;
 
-        if (request->members > 1 && request->cause == SYN_FLEET_CAUSE_ROOM &&
-            request->vain != fleet->grown + 1 &&
-            (first == NONE || queue_before(fleet, request, &fleet->requests.items[first])))
+        while (at != NONE && (requests[at].cause != SYN_FLEET_CAUSE_ROOM ||
+                              requests[at].vain == fleet->grown + 1))
+            at = requests[at].after;
+        if (at != NONE && (first == NONE || queue_before(fleet, &requests[at], &requests[first])))
             first = at;
     }
     return first;
@@ -323,16 +317,54 @@ worth_trying(const struct syn_fleet *fleet, const struct request *request)
     return request->full != fleet->gain + 1 || fleet->shapes.items[request->shape].tied;
 }
 
-/* Try all that waits once, in order. */
+/* What holds the first of a line up holds up all of it: is that said of each? */
+static int
+agree(struct syn_fleet *fleet, uint32_t first, struct syn_err *err)
+{
+    struct request *requests = fleet->requests.items;
+    const struct line *line = &fleet->lines.items[requests[first].line];
+    enum syn_fleet_cause cause = requests[first].cause;
+    uint32_t others =
+        cause == SYN_FLEET_CAUSE_QUOTA ? line->count - line->over_quota : line->over_quota;
+    int rc = others > 0 ? tell_reserve(fleet, others, err) : SYN_OK;
+
+    for (uint32_t at = line->first; at != NONE && others > 0 && rc == SYN_OK;
+         at = requests[at].after)
+        if (requests[at].cause != cause)
+            queue_put(fleet, at, cause);
+    return rc;
+}
+
+/* The turn of one: try it, where that is worth it. *ret: whose turn it is next in its line, or
+ * NONE: where this one does not fit, the others do not, unless it matters how long they run (as
+ * nodes are kept for a gang) or where the rest of their group is. */
+static int
+take_turn(struct syn_fleet *fleet, uint32_t at, uint32_t *ret, struct syn_err *err)
+{
+    const struct request *request = &fleet->requests.items[at];
+    uint32_t next = request->after;
+    bool tied = fleet->shapes.items[request->shape].tied;
+    int rc = SYN_FLEET_FULL;
+
+    if (worth_trying(fleet, request))
+        rc = attempt(fleet, at, err);
+    *ret = next;
+    if (rc != SYN_FLEET_FULL || tied || fleet->holder != NONE)
+        return rc;
+    *ret = NONE;
+    return agree(fleet, at, err);
+}
+
+/* Give each line its turns, in order. */
 static int
 round_of(struct syn_fleet *fleet, struct turn *turns, size_t count, struct syn_err *err)
 {
     int rc = SYN_OK;
 
     for (size_t i = 0; i < count; i++) {
-        uint32_t at = fleet->queue.items[i];
+        const struct line *line = &fleet->lines.items[fleet->standing.items[i]];
 
-        turns[i] = (struct turn){share_of(fleet, fleet->requests.items[at].account), at};
+        turns[i] = (struct turn){share_of(fleet, line->account), line->first};
     }
     for (size_t i = count / 2; i-- > 0;)
         turns_down(fleet, turns, count, i);
@@ -343,9 +375,9 @@ round_of(struct syn_fleet *fleet, struct turn *turns, size_t count, struct syn_e
         if (share > turn.share) {
             turns[0].share = share;
         } else {
-            if (worth_trying(fleet, &fleet->requests.items[turn.request]))
-                rc = attempt(fleet, turn.request, err);
-            turns[0] = turns[--count];
+            rc = take_turn(fleet, turn.request, &turns[0].request, err);
+            if (turns[0].request == NONE)
+                turns[0] = turns[--count];
         }
         turns_down(fleet, turns, count, 0);
     }
@@ -360,12 +392,16 @@ queue_settle(struct syn_fleet *fleet, struct syn_err *err)
     uint64_t gain, moves;
     int rc = SYN_OK;
 
+    if (fleet->settled && fleet->settled_gain == fleet->gain &&
+        fleet->settled_moves == fleet->moves && fleet->drains == 0)
+        return SYN_OK;
+    fleet->settled = false;
     for (uint32_t i = 0; i < fleet->nodes.count && fleet->drains > 0 && rc == SYN_OK; i++)
         if (fleet->nodes.items[i].drained && fleet->nodes.items[i].running > 0)
             rc = evict_drain(fleet, i, err);
     do {
         struct turn *turns;
-        size_t count = fleet->queue.count;
+        size_t count = fleet->standing.count;
 
         gain = fleet->gain;
         moves = fleet->moves;
@@ -379,6 +415,9 @@ queue_settle(struct syn_fleet *fleet, struct syn_err *err)
         if (rc == SYN_OK)
             rc = keep_nodes(fleet, err);
     } while (fleet->gain != gain || fleet->moves != moves);
+    fleet->settled = rc == SYN_OK;
+    fleet->settled_gain = fleet->gain;
+    fleet->settled_moves = fleet->moves;
     return rc;
 }
 
@@ -394,6 +433,7 @@ queue_offer(struct syn_fleet *fleet, uint32_t request, struct syn_err *err)
         return rc;
     if (rc == SYN_FLEET_FULL && fleet->requests.items[request].members > 1)
         rc = keep_nodes(fleet, NULL);
+    fleet->settled = fleet->settled && rc >= 0;
     if (rc >= 0 && (fleet->gain != gain || fleet->moves != moves))
         rc = queue_settle(fleet, NULL);
     (void)rc;

@@ -327,6 +327,101 @@ test_fair_share(void **state)
     syn_fleet_free(fleet);
 }
 
+/* Those that ask alike wait in one line: the oldest is first, also when it was evicted after the
+ * others came, and what holds up the first is said of all. */
+static void
+test_lines(void **state)
+{
+    const int64_t limits[SYN_FLEET_DIMS] = {-1, -1, -1, -1};
+    struct syn_fleet *fleet = fleet_make();
+    struct syn_fleet_request alike = ask_part(1, SYN_FLEET_CARDS, 8), high = alike;
+    struct syn_fleet_totals totals;
+    struct syn_err err;
+
+    (void)state;
+    (void)add(fleet, "n1", 64, 8, 0);
+    for (; alike.key <= 4; alike.key++)
+        assert_int_equal(submit(fleet, &alike), alike.key == 1 ? SYN_OK : SYN_FLEET_FULL);
+    high.key = 9;
+    high.priority = 1;
+    assert_int_equal(submit(fleet, &high), SYN_OK); /* in the place of 1 */
+    assert_int_equal(fleet->standing.count, 1);
+    assert_int_equal(fleet->waiting, 4);
+    (void)effects(fleet, SYN_FLEET_PLACED, 0);
+    assert_done(syn_fleet_set_account(fleet, 0, 1, limits, 0, &err), &err);
+    assert_int_equal(effects(fleet, SYN_FLEET_PENDING, UINT64_MAX), 4); /* for its quota now */
+    end(fleet, 3);
+    end(fleet, 9);
+    syn_fleet_total(fleet, &totals);
+    assert_int_equal(totals.running, 0);
+    assert_int_equal(totals.pending, 3);
+    assert_done(syn_fleet_set_account(fleet, 0, 1, limits, -1, &err), &err);
+    assert_int_equal(effects(fleet, SYN_FLEET_PLACED, 1), 1);
+    alike.priority = 1; /* another line: before them */
+    assert_int_equal(submit(fleet, &alike), SYN_OK);
+    end(fleet, 5);
+    assert_int_equal(effects(fleet, SYN_FLEET_PLACED, 1), 1);
+    end(fleet, 1);
+    assert_int_equal(effects(fleet, SYN_FLEET_PLACED, 2), 1);
+    end(fleet, 2);
+    assert_int_equal(effects(fleet, SYN_FLEET_PLACED, 4), 1);
+    assert_int_equal(fleet->standing.count, 0);
+    syn_fleet_free(fleet);
+}
+
+/* What a lost node ran is placed elsewhere, where another has waited to be with it. */
+static void
+test_lose_and_follow(void **state)
+{
+    struct syn_fleet *fleet = fleet_make();
+    struct syn_fleet_request follows = ask_cpu(1, 4), first = ask_cpu(2, 1);
+    struct syn_err err;
+    uint32_t number = add(fleet, "n1", 2, 0, 0);
+
+    (void)state;
+    assert_done(syn_fleet_word(fleet, "blue", &follows.ask.with, &err), &err);
+    first.ask.group = follows.ask.with;
+    assert_int_equal(submit(fleet, &first), SYN_OK);
+    (void)add(fleet, "n2", 8, 0, 0);
+    assert_int_equal(submit(fleet, &follows), SYN_FLEET_FULL);
+    assert_done(syn_fleet_settle(fleet, &err), &err);
+    assert_int_equal(effects(fleet, SYN_FLEET_PLACED, 1), 0);
+    assert_done(syn_fleet_lose(fleet, number, &err), &err);
+    assert_int_equal(effects(fleet, SYN_FLEET_PLACED, 1), 1);
+    syn_fleet_free(fleet);
+}
+
+/* Ten thousand wait; each of as many ends looks at the first of them only. Looking at all took half
+ * a minute. */
+static void
+test_long_queue(void **state)
+{
+    enum { WAITING = 10000, KINDS = 7, LOOKS_MAX = 2 * KINDS };
+    struct syn_fleet *fleet = fleet_make();
+    struct syn_fleet_request request = ask_part(0, SYN_FLEET_CARDS, 1);
+    struct syn_fleet_totals totals;
+    uint64_t key = 0;
+
+    (void)state;
+    (void)add(fleet, "n1", 64, 8, 0);
+    for (; request.key < WAITING; request.key++) {
+        request.ask.need[SYN_FLEET_CPU] = 1000 + (int64_t)request.key % KINDS;
+        (void)submit(fleet, &request);
+    }
+    for (; key < WAITING; key++) {
+        uint64_t looked = fleet->decisions;
+
+        end(fleet, key);
+        if (fleet->decisions - looked > LOOKS_MAX)
+            fail_msg("end %llu: %llu looks", (unsigned long long)key,
+                     (unsigned long long)(fleet->decisions - looked));
+        (void)effects(fleet, SYN_FLEET_PLACED, 0);
+    }
+    syn_fleet_total(fleet, &totals);
+    assert_int_equal(totals.running + totals.pending, 0);
+    syn_fleet_free(fleet);
+}
+
 static bool
 says(const json_t *list, const char *text)
 {
@@ -538,6 +633,9 @@ main(void)
         cmocka_unit_test(test_drain_and_lose),
         cmocka_unit_test(test_lose_and_evict),
         cmocka_unit_test(test_fair_share),
+        cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_lose_and_follow),
+        cmocka_unit_test(test_long_queue),
         cmocka_unit_test(test_explain),
         cmocka_unit_test(test_explain_gang),
         cmocka_unit_test(test_explain_quota),

@@ -36,7 +36,7 @@ ask_fault(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask)
     for (unsigned d = 0; d < DIMS; d++)
         if (ask->need[d] < 0 || ask->need[d] > SYN_FLEET_QUANTITY_MAX)
             return "need: an amount is negative or too large";
-    if (ask->price_max < 0 || ask->price_max > SYN_FLEET_PRICE_MAX)
+    if (ask->price_max < 0 || ask->price_max > SYN_FLEET_CEILING_MAX)
         return "price_max: negative or too large";
     if (ask->policy >= SYN_FLEET_POLICIES)
         return "policy: not one of the policies";
@@ -49,8 +49,8 @@ ask_fault(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask)
         ask->apart > fleet->texts.count || ask->region > fleet->texts.count ||
         ask->near > fleet->texts.count || ask->kind > fleet->texts.count)
         return "region, near, kind or group: no such word";
-    if (ask->spare != 0)
-        return "spare: must be 0";
+    if (ask->spot > 1)
+        return "spot: expected 0 or 1";
     return ask_fault_cards(fleet, ask);
 }
 
@@ -181,6 +181,7 @@ count_account(struct syn_fleet *fleet, const struct request *request,
     for (unsigned d = 0; d < DIMS; d++)
         account->held[d] += sign * ask->need[d];
     account->milli_held += sign * milli;
+    account->sized = 0;
     fleet->milli_used += sign * milli;
 }
 
@@ -495,7 +496,7 @@ run_new(struct syn_fleet *fleet, const struct syn_fleet_request *wanted, uint32_
                                                  .members = wanted->members,
                                                  .shape = shape,
                                                  .first = NONE,
-                                                 .place = NONE,
+                                                 .line = NONE,
                                                  .state = STATE_TRYING};
     rc = table_put(&fleet->keys, wanted->key, at, err);
     fleet->shapes.items[shape].refs++;
@@ -541,4 +542,15 @@ run_free(struct syn_fleet *fleet, uint32_t at)
     request->state = STATE_FREE;
     request->next = fleet->request_free;
     fleet->request_free = at;
+}
+
+void
+run_slots(const struct syn_fleet *fleet, uint32_t request, struct syn_fleet_slot *slots)
+{
+    for (uint32_t i = fleet->requests.items[request].first; i != NONE;
+         i = fleet->instances.items[i].sibling) {
+        const struct instance *instance = &fleet->instances.items[i];
+
+        slots[instance->member] = tell_slot(fleet, instance);
+    }
 }

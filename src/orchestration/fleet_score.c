@@ -33,15 +33,38 @@ ask_milli(const struct syn_fleet_ask *ask)
     return ask->mode == SYN_FLEET_MIG ? parts[ask->profile] : ask->share;
 }
 
+/* Everything over the one denominator, 1000 GiB, so that it is exact; and since that is 125 shifted
+ * by 33, most of the division is a shift. */
 int64_t
-score_price(const struct class_key *class, const struct syn_fleet_ask *ask)
+score_price(const struct syn_fleet_price *price, const struct syn_fleet_ask *ask, uint32_t card)
 {
-    syn_i128 price = (syn_i128) class->price[2] * ask_cards(ask) * ask_milli(ask);
+    syn_u128 memory = (syn_u128)price->gib * (uint64_t)ask->need[SYN_FLEET_MEMORY];
+    syn_u128 disk = (syn_u128)price->disk * (uint64_t)ask->need[SYN_FLEET_DISK];
+    syn_u128 sum = (syn_u128)price->cards[card] * ask_cards(ask) * ask_milli(ask);
 
-    price += (syn_i128) class->price[0] * ask->need[SYN_FLEET_CPU];
-    price += ((syn_i128) class->price[1] * ask->need[SYN_FLEET_MEMORY] * 1000 + GIB - 1) / GIB;
-    price = (price + 999) / 1000;
-    return price > INT64_MAX ? INT64_MAX : (int64_t)price;
+    sum = (sum + (syn_u128)price->core * (uint64_t)ask->need[SYN_FLEET_CPU]) * GIB;
+    sum += (memory + disk) * 1000;
+    sum = (sum + (UINT64_C(1) << 33) - 1) >> 33;
+    sum = sum <= UINT64_MAX - 124 ? ((uint64_t)sum + 124) / 125 : (sum + 124) / 125;
+    return sum > INT64_MAX ? INT64_MAX : (int64_t)sum;
+}
+
+int64_t
+score_price_least(const struct syn_fleet *fleet, const struct class_key *class,
+                  const struct syn_fleet_ask *ask)
+{
+    const struct syn_fleet_price *price = &class->price[ask->spot];
+    int64_t least = INT64_MAX;
+
+    if (ask_milli(ask) == 0)
+        return score_price(price, ask, 0);
+    for (uint32_t i = 0; i < class->cards; i++)
+        if (seek_model_suits(fleet, ask, class->models[i])) {
+            int64_t one = score_price(price, ask, i);
+
+            least = SYN_MIN(least, one);
+        }
+    return least;
 }
 
 uint32_t
@@ -234,11 +257,18 @@ power(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, const stru
 static int64_t
 price_thousandths(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, int64_t price)
 {
-    const struct class_key dearest = {
-        .price = {fleet->price_max[0], fleet->price_max[1], fleet->price_max[2]}};
-    int64_t most = score_price(&dearest, ask);
+    int64_t most = score_price(&fleet->dearest[ask->spot], ask, 0);
 
     return most > 0 ? (int64_t)((syn_i128)price * 1000 / most) : 0;
+}
+
+/* On the cards that were picked: all of one price. */
+static int64_t
+price_of(const struct syn_fleet_ask *ask, const struct class_key *class, const struct pick *pick)
+{
+    uint32_t card = pick->taken ? (uint32_t)__builtin_ctz(pick->taken) : 0;
+
+    return score_price(&class->price[ask->spot], ask, card);
 }
 
 static int64_t
@@ -255,7 +285,7 @@ balance(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, const st
     const struct class_key *class = &fleet->classes.items[bucket->key.class].key;
     int64_t rtt = SYN_MIN(rtt_for(fleet, ask, class), RTT_FAR_US);
     int64_t sum = lost / 16 * WEIGH_FRAGMENTS;
-    int64_t rest = WEIGH_PRICE * price_thousandths(fleet, ask, score_price(class, ask)) +
+    int64_t rest = WEIGH_PRICE * price_thousandths(fleet, ask, price_of(ask, class, pick)) +
                    WEIGH_LATENCY * (rtt * 1000 / RTT_FAR_US);
 
     if (fleet->power_max_mw > 0)
@@ -294,7 +324,7 @@ score(struct syn_fleet *fleet, const struct syn_fleet_ask *ask, struct bucket *b
         first = -power(fleet, ask, bucket, ret, lost);
         break;
     case SYN_FLEET_PRICE:
-        first = -score_price(class, ask);
+        first = -price_of(ask, class, ret);
         break;
     case SYN_FLEET_BALANCED:
         first = -balance(fleet, ask, bucket, ret, lost);

@@ -27,11 +27,31 @@ too_far(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, uint32_t
     return rtt == NONE || rtt > ask->rtt_max_us;
 }
 
-static bool
-model_suits(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, unsigned model)
+bool
+seek_model_suits(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, unsigned model)
 {
     return (ask->models == 0 || (ask->models >> model & 1)) &&
            card_suits(ask, &fleet->models[model].facts);
+}
+
+bool
+seek_card_suits(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
+                const struct class_key *class, uint32_t card)
+{
+    return seek_model_suits(fleet, ask, class->models[card]) &&
+           (ask->price_max == 0 ||
+            score_price(&class->price[ask->spot], ask, card) <= ask->price_max);
+}
+
+/* The same of a card of this model in the class. */
+static bool
+model_suits(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
+            const struct class_key *class, unsigned model)
+{
+    for (uint32_t i = 0; i < class->cards && ask->price_max > 0; i++)
+        if (class->models[i] == model)
+            return seek_card_suits(fleet, ask, class, i);
+    return seek_model_suits(fleet, ask, model);
 }
 
 uint32_t
@@ -49,25 +69,29 @@ seek_class_lacks(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
         lacks |= SYN_BIT(LACK_LABELS);
     if (ask->isolation != 0 && !(ask->isolation & class->isolation))
         lacks |= SYN_BIT(LACK_ISOLATION);
-    if (ask->price_max > 0 && score_price(class, ask) > ask->price_max)
-        lacks |= SYN_BIT(LACK_PRICE);
     for (uint32_t i = 0; i < class->cards && !suits; i++)
-        suits = model_suits(fleet, ask, class->models[i]);
-    return suits ? lacks : lacks | SYN_BIT(LACK_MODEL);
+        suits = seek_model_suits(fleet, ask, class->models[i]);
+    if (!suits)
+        return lacks | SYN_BIT(LACK_MODEL);
+    if (ask->price_max > 0 && score_price_least(fleet, class, ask) > ask->price_max)
+        lacks |= SYN_BIT(LACK_PRICE);
+    return lacks;
 }
 
 /* Whole cards must all be of one model. */
-static bool
-cards_take(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, const struct node *node,
-           card_t *cards)
+bool
+seek_cards(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, const struct node *node,
+           card_t *cards, uint32_t *ret_part)
 {
-    for (uint32_t i = 0; i < node->cards_count; i++) {
-        uint32_t found = 0, bits = 0, part;
+    const struct class_key *class = &fleet->classes.items[node->class_open].key;
 
-        if (!model_suits(fleet, ask, node->models[i]))
+    for (uint32_t i = 0; i < node->cards_count; i++) {
+        uint32_t found = 0, bits = 0;
+
+        if (!model_suits(fleet, ask, class, node->models[i]))
             continue;
         if (ask->mode != SYN_FLEET_CARDS) {
-            card_t card = card_take(cards[i], ask, &fleet->models[node->models[i]].facts, &part);
+            card_t card = card_take(cards[i], ask, &fleet->models[node->models[i]].facts, ret_part);
 
             if (card == CARD_NONE)
                 continue;
@@ -93,14 +117,14 @@ uint32_t
 seek_room_lacks(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
                 const struct node *node, const int64_t *free, const card_t *cards)
 {
-    uint32_t lacks = 0;
+    uint32_t lacks = 0, part;
     card_t copy[CARDS];
 
     for (unsigned d = 0; d < DIMS; d++)
         if (ask->need[d] > free[d])
             lacks |= SYN_BIT(LACK_CPU + d);
     memcpy(copy, cards, sizeof(copy));
-    if (ask_milli(ask) > 0 && !cards_take(fleet, ask, node, copy))
+    if (ask_milli(ask) > 0 && !seek_cards(fleet, ask, node, copy, &part))
         lacks |= SYN_BIT(LACK_CARDS);
     return lacks;
 }
@@ -109,11 +133,13 @@ bool
 seek_take(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, const struct node *node,
           int64_t *free, card_t *cards)
 {
+    uint32_t part;
+
     if (seek_room_lacks(fleet, ask, node, free, cards) != 0)
         return false;
     for (unsigned d = 0; d < DIMS; d++)
         free[d] -= ask->need[d];
-    return ask_milli(ask) == 0 || cards_take(fleet, ask, node, cards);
+    return ask_milli(ask) == 0 || seek_cards(fleet, ask, node, cards, &part);
 }
 
 uint32_t
@@ -149,7 +175,7 @@ seek_floor(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask)
         const struct node *node = &fleet->nodes.items[i];
         uint32_t count;
 
-        if (!node->here || node->drained ||
+        if (!node_open(node) ||
             (seek_class_lacks(fleet, ask, class_of(fleet, node)) & ~SYN_BIT(LACK_RESERVED)))
             continue;
         count = group_count(fleet, ask->group, ask->even_scope, node->domains[ask->even_scope]);
@@ -182,12 +208,12 @@ uint32_t
 seek_lacks(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, uint32_t floor,
            const struct node *node)
 {
-    uint32_t lacks = node->here && !node->drained ? 0 : SYN_BIT(LACK_NODE);
+    uint32_t lacks = node_open(node) ? 0 : SYN_BIT(LACK_NODE);
 
     lacks |= seek_class_lacks(fleet, ask, class_of(fleet, node)) |
              seek_room_lacks(fleet, ask, node, node->free, node->cards) |
              group_lacks(fleet, ask, floor, node);
-    if (lacks & SYN_BIT(LACK_MODEL))
+    if (lacks & (SYN_BIT(LACK_MODEL) | SYN_BIT(LACK_PRICE)))
         lacks &= ~SYN_BIT(LACK_CARDS); /* of cards that would not do there are never enough */
     return lacks;
 }

@@ -28,7 +28,7 @@ test_invalid(void **state)
         {"scope", {.key = 1, .members = 1, .ask = {.apart_scope = 1}}},
         {"even", {.key = 1, .members = 1, .ask = {.even = 1}}},
         {"no such word", {.key = 1, .members = 1, .ask = {.region = 3}}},
-        {"spare", {.key = 1, .members = 1, .ask = {.spare = 3}}},
+        {"spot", {.key = 1, .members = 1, .ask = {.spot = 2}}},
     };
     struct syn_fleet *fleet = fleet_make();
 
@@ -173,7 +173,7 @@ test_policies(void **state)
 {
     struct syn_fleet *fleet = fleet_make();
     struct syn_fleet_request request = ask_cpu(1, 4);
-    struct syn_fleet_node near = {.name = "near", .capacity = {64000}, .price_core = 9};
+    struct syn_fleet_node near = {.name = "near", .capacity = {64000}, .price = {.core = 9}};
     struct syn_err err;
     uint32_t plain, cards, closest, there, here;
 

@@ -94,7 +94,7 @@ measure_of(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, const
     case LACK_CARDS:
         return measure_cards(fleet, ask, node);
     case LACK_PRICE:
-        return (struct measure){ask->price_max, score_price(class, ask)};
+        return (struct measure){ask->price_max, score_price_least(fleet, class, ask)};
     case LACK_LATENCY:
         rtt = score_rtt(fleet, class->region, ask->near);
         return (struct measure){ask->rtt_max_us, rtt == NONE ? -1 : (int64_t)rtt};
@@ -357,7 +357,7 @@ fix_price(const struct syn_fleet *fleet, const struct trial *trial, json_t *fix,
           struct syn_err *err)
 {
     struct trial tried = *trial;
-    int64_t low = trial->ask.price_max, high = SYN_FLEET_PRICE_MAX;
+    int64_t low = trial->ask.price_max, high = SYN_FLEET_CEILING_MAX;
 
     tried.ask.price_max = high;
     if (low == 0 || !fits(fleet, &tried))
@@ -509,12 +509,13 @@ place_in_queue(struct syn_fleet *fleet, uint32_t at, json_t *doc, struct syn_err
     int64_t before = 0, start_ms = hold_start_ms(fleet, at);
     int rc;
 
-    for (size_t i = 0; i < fleet->queue.count; i++)
-        before += fleet->queue.items[i] != at &&
-                  queue_before(fleet, &fleet->requests.items[fleet->queue.items[i]], request);
+    for (size_t i = 0; i < fleet->standing.count; i++)
+        for (uint32_t other = fleet->lines.items[fleet->standing.items[i]].first; other != NONE;
+             other = fleet->requests.items[other].after)
+            before += other != at && queue_before(fleet, &fleet->requests.items[other], request);
     rc = syn_json_set_i64(doc, "position", before + 1, err);
     if (rc == SYN_OK)
-        rc = syn_json_set_i64(doc, "queue", (int64_t)fleet->queue.count, err);
+        rc = syn_json_set_i64(doc, "queue", (int64_t)fleet->waiting, err);
     if (rc == SYN_OK)
         rc = syn_json_set_take(doc, "expected_start_ms",
                                start_ms < 0 ? json_null() : json_integer(start_ms), err);

@@ -1,6 +1,8 @@
 #include <synor/orchestration/node_view.h>
 
 #include <synor/base/str.h>
+#include <synor/base/units.h>
+#include <synor/market/lease.h>
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/life.h>
 
@@ -79,6 +81,172 @@ text_read(const json_t *obj, const char *path, const char *key, char *out, size_
     if (!syn_str_copy(out, cap, text))
         return SYN_FAIL(err, SYN_E_INVALID, "%s.%s: longer than %zu bytes", path, key, cap - 1);
     return SYN_OK;
+}
+
+/* One price of an offer. A node's spec was checked when it was written; what is wrong all the same
+ * is an error, never a free machine. */
+static int
+price_read(const json_t *prices, const char *key, int64_t *ret, struct syn_err *err)
+{
+    const char *text = NULL;
+    int rc = SYN_OK;
+
+    *ret = SYN_NODE_PRICE_BOOK;
+    if (!prices || json_is_null(json_object_get(prices, key)))
+        return SYN_OK;
+    rc = syn_json_opt_str(prices, "spec.offer", key, &text, err);
+    if (rc < 0 || !text)
+        return rc;
+    rc = syn_parse_amount(text, key, ret, err);
+    if (rc == SYN_OK && *ret > SYN_LEASE_PRICE_MAX)
+        rc = SYN_FAIL(err, SYN_E_INVALID, "%s: expected 0..%lld SYNOR an hour, got %s", key,
+                      (long long)(SYN_LEASE_PRICE_MAX / SYN_SYNOR), text);
+    return rc < 0 ? syn_err_wrap(err, rc, "spec.offer") : SYN_OK;
+}
+
+/* What the provider asks; needs the groups of cards. */
+static int
+offer_read(const json_t *spec, struct syn_node_view *node, struct syn_err *err)
+{
+    const json_t *offer = json_object_get(spec, "offer");
+    const json_t *models = json_object_get(offer, "gpu_hour");
+    int rc = price_read(offer, "cpu_core_hour", &node->prices.cpu_core, err);
+
+    if (rc == SYN_OK)
+        rc = price_read(offer, "memory_gib_hour", &node->prices.memory_gib, err);
+    if (rc == SYN_OK)
+        rc = price_read(offer, "scratch_gib_hour", &node->prices.scratch_gib, err);
+    for (unsigned i = 0; rc == SYN_OK && i < node->gpus_count; i++)
+        rc = price_read(models, node->gpus[i].model, &node->gpus[i].price_hour, err);
+    node->spot_floor_percent = 100;
+    if (rc == SYN_OK && offer)
+        rc = syn_json_opt_i64(offer, "spec.offer", "spot_floor_percent", 0, 100,
+                              &node->spot_floor_percent, err);
+    return rc;
+}
+
+/* The book's price of an hour of `item` by `unit`, or SYN_NODE_PRICE_BOOK. */
+static int64_t
+book_price(const struct syn_pricebook *book, const char *item, const char *unit)
+{
+    const struct syn_price *row = syn_pricebook_find(book, item);
+
+    return row && syn_str_eq(row->unit->name, unit) ? row->price : SYN_NODE_PRICE_BOOK;
+}
+
+/* What spot work pays where everybody pays `list` and the market asks `hour`. */
+static int64_t
+spot_price(const struct syn_node_view *node, int64_t list, int64_t hour)
+{
+    int64_t floor;
+
+    if (list == SYN_NODE_PRICE_BOOK)
+        return SYN_NODE_PRICE_BOOK;
+    floor = (list * node->spot_floor_percent + 99) / 100;
+    return SYN_MIN(list, SYN_MAX(floor, hour));
+}
+
+void
+syn_node_view_unspot(struct syn_node_view *node)
+{
+    node->spot = node->prices;
+    node->spot.cpu_core = spot_price(node, node->prices.cpu_core, 0);
+    for (unsigned i = 0; i < node->gpus_count; i++)
+        node->gpus[i].spot_hour = spot_price(node, node->gpus[i].price_hour, 0);
+}
+
+void
+syn_node_view_price(struct syn_node_view *node, const struct syn_pricebook *book)
+{
+    const struct {
+        const char *item, *unit;
+        int64_t *price;
+    } rows[] = {
+        {"cpu", "core-hour", &node->prices.cpu_core},
+        {"memory", "gb-hour", &node->prices.memory_gib},
+        {"scratch", "gb-hour", &node->prices.scratch_gib},
+    };
+
+    for (size_t i = 0; i < SYN_LEN(rows); i++)
+        if (*rows[i].price == SYN_NODE_PRICE_BOOK)
+            *rows[i].price = book_price(book, rows[i].item, rows[i].unit);
+    for (unsigned i = 0; i < node->gpus_count; i++) {
+        char item[SYN_ITEM_MAX];
+
+        (void)snprintf(item, sizeof(item), "gpu:%s", node->gpus[i].model);
+        if (node->gpus[i].price_hour == SYN_NODE_PRICE_BOOK)
+            node->gpus[i].price_hour = book_price(book, item, "gpu-hour");
+    }
+    syn_node_view_unspot(node);
+}
+
+/* Any text as a word of a good: what is in none becomes '-'. False when nothing is left. */
+static bool
+good_word(const char *text, char *out, size_t cap)
+{
+    size_t len = 0;
+
+    for (; *text && len < cap - 1; text++) {
+        char c = *text;
+
+        if (c >= 'A' && c <= 'Z')
+            c = (char)(c - 'A' + 'a');
+        if (!strchr("abcdefghijklmnopqrstuvwxyz0123456789.-_", c))
+            c = '-';
+        if (len > 0 || !strchr(".-_", c))
+            out[len++] = c;
+    }
+    out[len] = '\0';
+    return len > 0;
+}
+
+/* The profile says most of what cores can do, and many processors have it in common. */
+static void
+cores_read(const json_t *status, struct syn_node_view *node)
+{
+    const json_t *device;
+    size_t i;
+
+    json_array_foreach (json_object_get(status, "devices"), i, device) {
+        const char *profile = syn_json_str(device, "profile", "");
+
+        if (!syn_str_eq(syn_json_str(device, "kind", ""), "cpu") || node->cores[0])
+            continue;
+        if (!*profile)
+            profile = syn_json_str(device, "model", "");
+        else if (syn_str_starts(profile, "cpu-"))
+            profile += sizeof("cpu-") - 1;
+        (void)good_word(profile, node->cores, sizeof(node->cores));
+    }
+}
+
+bool
+syn_node_view_good(const struct syn_node_view *node, const char *model, char *out)
+{
+    char region[SYN_NODE_REGION_MAX], word[SYN_NODE_CORES_MAX];
+
+    out[0] = '\0';
+    if (!good_word(model ? model : node->cores, word, sizeof(word)))
+        return false;
+    if (!good_word(node->region, region, sizeof(region)))
+        (void)syn_str_copy(region, sizeof(region), SYN_GOOD_REGION);
+    (void)snprintf(out, SYN_GOOD_MAX, "%s/%s/%s", model ? "gpu" : "cpu", word, region);
+    return true;
+}
+
+void
+syn_node_view_spot(struct syn_node_view *node, const char *good, int64_t hour)
+{
+    char own[SYN_GOOD_MAX];
+
+    if (syn_node_view_good(node, NULL, own) && syn_str_eq(own, good))
+        node->spot.cpu_core = spot_price(node, node->prices.cpu_core, hour);
+    for (unsigned i = 0; i < node->gpus_count; i++) {
+        struct syn_gpu_group *group = &node->gpus[i];
+
+        if (syn_node_view_good(node, group->model, own) && syn_str_eq(own, good))
+            group->spot_hour = spot_price(node, group->price_hour, hour);
+    }
 }
 
 static int
@@ -176,6 +344,10 @@ syn_node_view_read(const json_t *doc, struct syn_node_view *ret, struct syn_err 
     if (rc == SYN_OK)
         rc = gpus_read(capacity, &node, err);
     if (rc == SYN_OK)
+        rc = text_read(spec, "spec", "provider", node.provider, sizeof(node.provider), err);
+    if (rc == SYN_OK)
+        rc = offer_read(spec, &node, err);
+    if (rc == SYN_OK)
         rc = frameworks_read(status, &node, err);
     if (rc < 0)
         return syn_err_wrap(err, rc, "node %s", id);
@@ -192,6 +364,8 @@ syn_node_view_read(const json_t *doc, struct syn_node_view *ret, struct syn_err 
     node.unschedulable = syn_json_bool(spec, "unschedulable", false);
     node.last_seen_ms = syn_document_time(status, "last_seen_at");
     sandboxes_read(status, &node);
+    cores_read(status, &node);
+    syn_node_view_unspot(&node);
     *ret = node;
     return SYN_OK;
 }
@@ -234,6 +408,7 @@ syn_instance_view_read(const json_t *doc, struct syn_instance_view *ret, struct 
     if (state < 0 || !*view.id || !*view.node)
         return SYN_FAIL(err, SYN_E_INVALID, "instance %s: no id, node or known state", id);
     view.holds = !syn_instance_ended((unsigned)state);
+    view.priority = (int32_t)syn_json_i64(spec, "priority", SYN_PRIORITY_NORMAL);
     *ret = view;
     return SYN_OK;
 }

@@ -1,371 +1,369 @@
-/* Members are equal and nodes independent, so the gang fits exactly when the nodes' counts of
- * members sum up to its size (or one node's count reaches it): no search is needed to decide
- * *whether*, and the policy is free to choose *where*.
+/* Requests of jobs, put to the placement core.
  *
- *     fit_units(node)  = min over cpu, memory, scratch of free / need, and over cards of
- *                        sum over groups of free / need        (a member's cards are of one group)
+ *     ask      the job's request goes into the core's queue, once; the answer is where it was
+ *              placed, or that it waits; asking again tells what became of it
+ *     next     jobs for which the core decided something: placed at last, or to give way
+ *     probe    where a request would go now, changing nothing: plans
  *
- * Choosing takes one member at a time and asks each node how full it would be afterwards (the share
- * of its scarcest resource, in millionths, exact integers). Packing takes the fullest that fits,
- * spreading the emptiest. A request without GPUs goes to nodes without GPUs first: cards are what
- * runs out.
- *
- * Refused: fractional weights of many dimensions summed up (a hard limit must never be outvoted,
- * and a sum hides which resource is short), and random tie-breaks (a decision must be repeatable).
- */
-#include <synor/orchestration/place.h>
-
+ * The core takes room away from a job the moment it decides to; the job then saves and stops, which
+ * takes a while. So whoever was given that room has it only when the documents say that it is free:
+ * SYN_PLACE_SOON until then. */
+#include "cluster_priv.h"
 #include "place_priv.h"
 
+#include <synor/base/mem.h>
 #include <synor/base/str.h>
 
-#define SHARE_ONE 1000000
+/* ---- what is asked for ---- */
 
-static bool
-text_set(const char *text)
+/* The bit of the label that stands for the framework; SYN_PLACE_NONE when no node has it. */
+static int
+ask_framework(struct syn_cluster *cluster, const struct syn_place_request *request, uint64_t *ret,
+              struct syn_err *err)
 {
-    return text && *text;
+    const char *version = request->framework_version ? request->framework_version : "";
+    struct cluster_label *label;
+    char text[SYN_NODE_FRAMEWORK_MAX + SYN_NODE_VERSION_MAX];
+    bool any = false;
+    int rc;
+
+    *ret = 0;
+    if (!request->framework || !*request->framework)
+        return SYN_OK;
+    for (uint32_t i = 0; i < cluster->labels_count; i++)
+        if (syn_str_eq(cluster->labels[i].name, request->framework) &&
+            syn_str_eq(cluster->labels[i].version, version)) {
+            *ret = UINT64_C(1) << i;
+            return SYN_OK;
+        }
+    for (size_t i = 0; i < cluster->count && !any; i++)
+        any = syn_node_view_framework(&cluster->nodes[i]->view, request->framework, version);
+    label = &cluster->labels[cluster->labels_count];
+    if (!any || cluster->labels_count == SYN_FLEET_LABELS_MAX ||
+        !syn_str_copy(label->name, sizeof(label->name), request->framework) ||
+        !syn_str_copy(label->version, sizeof(label->version), version))
+        return SYN_PLACE_NONE;
+    (void)snprintf(text, sizeof(text), "%s %s", label->name, label->version);
+    rc = syn_fleet_label(cluster->fleet, text, ret, err);
+    if (rc < 0)
+        return rc;
+    cluster->labels_count++;
+    for (size_t i = 0; i < cluster->count && rc == SYN_OK; i++)
+        rc = fleet_put_node(cluster, cluster->nodes[i], err);
+    return rc;
 }
 
-int
-place_check(const struct syn_place_request *request, struct syn_err *err)
+/* Bits of the models that will do; SYN_PLACE_NONE: none of those that were ever here. */
+static int
+ask_models(const struct syn_cluster *cluster, const struct syn_place_request *request,
+           uint64_t *ret)
 {
-    const struct syn_amounts *need = &request->amounts;
+    bool named = request->gpu_model && *request->gpu_model;
 
-    if (request->count < 1 || request->count > SYN_PLACE_GANG_MAX)
-        return SYN_FAIL(err, SYN_E_INVALID, "workers: expected 1..%d, got %u", SYN_PLACE_GANG_MAX,
-                        request->count);
-    if (need->cpu_millicores < 0 || need->cpu_millicores > SYN_NODE_QUANTITY_MAX ||
-        need->memory_bytes < 0 || need->memory_bytes > SYN_NODE_QUANTITY_MAX ||
-        need->scratch_bytes < 0 || need->scratch_bytes > SYN_NODE_QUANTITY_MAX ||
-        request->vram_min_bytes < 0)
-        return SYN_FAIL(err, SYN_E_INVALID,
-                        "cpu, memory, scratch or VRAM asked for is out of range");
-    if (request->gpus < 0 || request->gpus_max < request->gpus ||
-        request->gpus_max > SYN_PLACE_GPUS_MAX)
-        return SYN_FAIL(err, SYN_E_INVALID, "gpus: expected 0 <= gpus <= gpus_max <= %d",
-                        SYN_PLACE_GPUS_MAX);
-    return SYN_OK;
+    *ret = 0;
+    if (!named && request->vram_min_bytes == 0)
+        return SYN_OK;
+    for (uint32_t i = 0; i < cluster->models_count; i++)
+        if (cluster->models[i].vram_bytes >= request->vram_min_bytes &&
+            (!named || syn_str_eq(cluster->models[i].name, request->gpu_model)))
+            *ret |= UINT64_C(1) << i;
+    return *ret ? SYN_OK : SYN_PLACE_NONE;
 }
 
-bool
-fit_card(const struct syn_gpu_group *group, const struct syn_place_request *request)
+static int
+ask_region(struct syn_cluster *cluster, const struct syn_place_request *request, uint32_t *ret,
+           struct syn_err *err)
 {
-    return group->vram_bytes >= request->vram_min_bytes &&
-           (!text_set(request->gpu_model) || syn_str_eq(group->model, request->gpu_model));
-}
-
-int64_t
-fit_cards(const struct syn_node_view *node, const struct syn_place_request *request,
-          struct fit_view view)
-{
-    int64_t cards = 0;
-
-    for (unsigned i = 0; i < node->gpus_count; i++) {
-        const struct syn_gpu_group *group = &node->gpus[i];
-
-        if (fit_card(group, request))
-            cards += SYN_MAX(0, group->count - (view.empty ? 0 : group->used));
-    }
-    return cards;
-}
-
-static int64_t
-ratio(int64_t capacity, int64_t used, int64_t need, struct fit_view view)
-{
-    int64_t room = SYN_MAX(0, capacity - (view.empty ? 0 : used));
-
-    return need > 0 ? room / need : SYN_PLACE_GANG_MAX;
-}
-
-static int64_t
-gpu_units(const struct syn_node_view *node, const struct syn_place_request *request,
-          struct fit_view view)
-{
-    int64_t units = 0;
-
-    if (request->gpus == 0)
-        return SYN_PLACE_GANG_MAX;
-    for (unsigned i = 0; i < node->gpus_count; i++)
-        if (fit_card(&node->gpus[i], request))
-            units += ratio(node->gpus[i].count, node->gpus[i].used, request->gpus, view);
-    return units;
-}
-
-uint32_t
-fit_lacks(const struct syn_node_view *node, const struct syn_place_request *request, uint32_t units,
-          struct fit_view view)
-{
-    const struct syn_amounts *has = &node->capacity, *used = &node->used;
-    const struct syn_amounts *need = &request->amounts;
-    uint32_t lacks = 0;
-
-    if (view.open ? node->state == SYN_NODE_LEFT : !syn_node_view_open(node))
-        lacks |= SYN_BIT(DIM_NODE);
-    if (text_set(request->region) && !syn_str_eq(request->region, node->region))
-        lacks |= SYN_BIT(DIM_REGION);
-    if (syn_node_view_sandbox(node, request->isolation, request->gpus > 0) == SYN_ISOLATION_AUTO)
-        lacks |= SYN_BIT(DIM_ISOLATION);
-    if (!syn_node_view_framework(node, request->framework, request->framework_version))
-        lacks |= SYN_BIT(DIM_FRAMEWORK);
-    if (gpu_units(node, request, view) < units)
-        lacks |= SYN_BIT(DIM_GPUS);
-    if (ratio(has->cpu_millicores, used->cpu_millicores, need->cpu_millicores, view) < units)
-        lacks |= SYN_BIT(DIM_CPU);
-    if (ratio(has->memory_bytes, used->memory_bytes, need->memory_bytes, view) < units)
-        lacks |= SYN_BIT(DIM_MEMORY);
-    if (ratio(has->scratch_bytes, used->scratch_bytes, need->scratch_bytes, view) < units)
-        lacks |= SYN_BIT(DIM_SCRATCH);
-    return lacks;
-}
-
-uint32_t
-fit_units(const struct syn_node_view *node, const struct syn_place_request *request,
-          struct fit_view view)
-{
-    const struct syn_amounts *has = &node->capacity, *used = &node->used;
-    const struct syn_amounts *need = &request->amounts;
-    int64_t units = request->count;
-
-    if (fit_lacks(node, request, 1, view))
-        return 0;
-    units = SYN_MIN(units, gpu_units(node, request, view));
-    units = SYN_MIN(units,
-                    ratio(has->cpu_millicores, used->cpu_millicores, need->cpu_millicores, view));
-    units = SYN_MIN(units, ratio(has->memory_bytes, used->memory_bytes, need->memory_bytes, view));
-    units =
-        SYN_MIN(units, ratio(has->scratch_bytes, used->scratch_bytes, need->scratch_bytes, view));
-    return (uint32_t)units;
-}
-
-uint32_t
-syn_place_fits(const struct syn_node_view *node, const struct syn_place_request *request)
-{
-    return fit_units(node, request, fit_now);
-}
-
-uint32_t
-fit_most(const struct syn_cluster *cluster, const struct syn_place_request *request,
-         struct fit_view view)
-{
-    uint32_t total = 0, most = 0;
-
-    for (size_t i = 0; i < syn_cluster_count(cluster); i++) {
-        uint32_t units = fit_units(syn_cluster_at(cluster, i), request, view);
-
-        most = SYN_MAX(most, units);
-        total = SYN_MIN(total + units, request->count);
-    }
-    return request->one_node ? most : total;
-}
-
-bool
-fit_gang(const struct syn_cluster *cluster, const struct syn_place_request *request,
-         struct fit_view view)
-{
-    return fit_most(cluster, request, view) >= request->count;
-}
-
-static int64_t
-share(int64_t capacity, int64_t used, int64_t need)
-{
-    if (capacity <= 0)
-        return 0;
-    return (int64_t)((syn_i128)(used + need) * SHARE_ONE / capacity);
-}
-
-/* How full the node's scarcest resource would be with `units` members more. */
-static int64_t
-load_after(const struct syn_node_view *node, const struct syn_place_request *request,
-           uint32_t units)
-{
-    const struct syn_amounts *has = &node->capacity, *used = &node->used;
-    const struct syn_amounts *need = &request->amounts;
-    int64_t load = share(has->cpu_millicores, used->cpu_millicores, need->cpu_millicores * units);
-    int64_t cards = 0, cards_used = 0;
-
-    load = SYN_MAX(load, share(has->memory_bytes, used->memory_bytes, need->memory_bytes * units));
-    load =
-        SYN_MAX(load, share(has->scratch_bytes, used->scratch_bytes, need->scratch_bytes * units));
-    for (unsigned i = 0; i < node->gpus_count; i++) {
-        cards += node->gpus[i].count;
-        cards_used += node->gpus[i].used;
-    }
-    return SYN_MAX(load, share(cards, cards_used, request->gpus * units));
-}
-
-/* FNV-1a over the seed and the id: equal nodes take turns over seeds, never over runs. */
-static uint64_t
-tie_hash(uint64_t seed, const char *id)
-{
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-
-    for (unsigned i = 0; i < sizeof(seed); i++)
-        hash = (hash ^ ((seed >> (8 * i)) & 0xff)) * UINT64_C(0x100000001b3);
-    for (; *id; id++)
-        hash = (hash ^ (unsigned char)*id) * UINT64_C(0x100000001b3);
-    return hash;
-}
-
-static bool
-has_cards(const struct syn_node_view *node)
-{
-    for (unsigned i = 0; i < node->gpus_count; i++)
-        if (node->gpus[i].count > 0)
-            return true;
-    return false;
-}
-
-struct candidate {
-    const struct syn_node_view *node;
-    bool wastes_cards;
-    int64_t load;
-    uint64_t tie;
-};
-
-/* Is `a` the better choice? Nodes come in id order, so equals keep the first. */
-static bool
-better(const struct candidate *a, const struct candidate *b, enum syn_place_policy policy)
-{
-    if (a->wastes_cards != b->wastes_cards)
-        return !a->wastes_cards;
-    if (a->load != b->load)
-        return policy == SYN_PLACE_PACK ? a->load > b->load : a->load < b->load;
-    return a->tie < b->tie;
-}
-
-/* What the gang has taken so far: the trial copies of the nodes it touched. */
-struct trial {
-    uint32_t count;
-    struct syn_node_view nodes[SYN_PLACE_GANG_MAX];
-    uint32_t members[SYN_PLACE_GANG_MAX];
-};
-
-static const struct syn_node_view *
-trial_view(const struct trial *trial, const struct syn_node_view *node)
-{
-    for (uint32_t i = 0; i < trial->count; i++)
-        if (syn_str_eq(trial->nodes[i].id, node->id))
-            return &trial->nodes[i];
-    return node;
+    if (!request->region || !*request->region)
+        return SYN_OK;
+    for (size_t i = 0; i < cluster->count; i++)
+        if (syn_str_eq(cluster->nodes[i]->view.region, request->region))
+            return syn_fleet_word(cluster->fleet, request->region, ret, err);
+    return SYN_PLACE_NONE;
 }
 
 static uint32_t
-trial_touch(struct trial *trial, const struct syn_node_view *node)
+ask_isolation(const struct syn_place_request *request)
 {
-    for (uint32_t i = 0; i < trial->count; i++)
-        if (syn_str_eq(trial->nodes[i].id, node->id))
-            return i;
-    assert(trial->count < SYN_PLACE_GANG_MAX);
-    trial->nodes[trial->count] = *node;
-    trial->members[trial->count] = 0;
-    return trial->count++;
+    uint32_t classes = SYN_BIT(SYN_ISOLATION_GVISOR) | SYN_BIT(SYN_ISOLATION_RUNC);
+
+    if (request->isolation != SYN_ISOLATION_AUTO)
+        classes = SYN_BIT(request->isolation);
+    return request->gpus > 0 ? classes << FLEET_CLASS_GPUS : classes;
 }
 
-static const struct syn_node_view *
-choose(const struct syn_cluster *cluster, const struct syn_place_request *request,
-       const struct trial *trial, uint32_t units)
+/* In the core's terms: one member for each of the gang, or one in all where they share a node.
+ * SYN_PLACE_NONE: no node that was ever here would do. */
+static int
+ask_make(struct syn_cluster *cluster, const struct syn_place_request *request, int64_t gpus,
+         struct syn_fleet_request *ret, struct syn_err *err)
 {
-    struct candidate best = {0};
+    struct syn_fleet_ask *ask = &ret->ask;
+    int64_t each = request->one_node ? request->count : 1;
+    int rc;
 
-    for (size_t i = 0; i < syn_cluster_count(cluster); i++) {
-        struct candidate one = {.node = trial_view(trial, syn_cluster_at(cluster, i))};
-
-        if (fit_units(one.node, request, fit_now) < units)
-            continue;
-        one.wastes_cards = request->gpus == 0 && has_cards(one.node);
-        one.load = load_after(one.node, request, units);
-        one.tie = tie_hash(request->seed, one.node->id);
-        if (!best.node || better(&one, &best, request->policy))
-            best = one;
-    }
-    return best.node;
+    memset(ret, 0, sizeof(*ret));
+    ret->members = request->one_node ? 1 : request->count;
+    if (request->amounts.cpu_millicores > SYN_FLEET_QUANTITY_MAX / each ||
+        request->amounts.memory_bytes > SYN_FLEET_QUANTITY_MAX / each ||
+        request->amounts.scratch_bytes > SYN_FLEET_QUANTITY_MAX / each ||
+        gpus > SYN_FLEET_CARDS_MAX / each)
+        return SYN_PLACE_NONE;
+    ask->need[SYN_FLEET_CPU] = request->amounts.cpu_millicores * each;
+    ask->need[SYN_FLEET_MEMORY] = request->amounts.memory_bytes * each;
+    ask->need[SYN_FLEET_DISK] = request->amounts.scratch_bytes * each;
+    ask->cards = (uint32_t)(gpus * each);
+    ask->price_max = SYN_MIN(request->price_max, SYN_FLEET_CEILING_MAX / each) * each;
+    ask->spot = request->spot;
+    ask->policy = request->policy;
+    ask->isolation = ask_isolation(request);
+    rc = ask_region(cluster, request, &ask->region, err);
+    if (rc == SYN_OK && gpus > 0)
+        rc = ask_models(cluster, request, &ask->models);
+    return rc != SYN_OK ? rc : ask_framework(cluster, request, &ask->labels, err);
 }
 
-/* The cards for one member: the smallest that do, then the group with fewest left. */
-static struct syn_gpu_group *
-group_choose(struct syn_node_view *node, const struct syn_place_request *request)
+/* ---- where it was placed ---- */
+
+static const struct cluster_node *
+node_of(const struct syn_cluster *cluster, uint32_t number)
 {
-    struct syn_gpu_group *best = NULL;
+    return cluster_node_find(cluster, syn_fleet_node_name(cluster->fleet, number));
+}
 
-    for (unsigned i = 0; i < node->gpus_count; i++) {
-        struct syn_gpu_group *group = &node->gpus[i];
-        int64_t left = group->count - group->used;
+/* Slots come in the order of their nodes, so that members of one node stand together. */
+static int
+by_node(const void *a, const void *b)
+{
+    const struct syn_fleet_slot *x = a, *y = b;
 
-        if (!fit_card(group, request) || left < request->gpus)
-            continue;
-        if (!best || group->vram_bytes < best->vram_bytes ||
-            (group->vram_bytes == best->vram_bytes && left < best->count - best->used))
-            best = group;
-    }
-    return best;
+    return (x->node > y->node) - (x->node < y->node);
 }
 
 static void
-take_member(struct syn_node_view *node, const struct syn_place_request *request,
-            struct syn_place_slot *slot)
+placement_make(const struct syn_cluster *cluster, const struct syn_place_request *request,
+               const struct syn_fleet_slot *given, int64_t gpus, struct syn_placement *ret)
 {
-    struct syn_gpu_group *group = request->gpus > 0 ? group_choose(node, request) : NULL;
+    uint32_t members = request->one_node ? 1 : request->count;
+    struct syn_fleet_slot slots[SYN_PLACE_GANG_MAX];
 
-    *slot = (struct syn_place_slot){
-        .isolation = syn_node_view_sandbox(node, request->isolation, request->gpus > 0)};
-    (void)syn_str_copy(slot->node, sizeof(slot->node), node->id);
-    node->used.cpu_millicores += request->amounts.cpu_millicores;
-    node->used.memory_bytes += request->amounts.memory_bytes;
-    node->used.scratch_bytes += request->amounts.scratch_bytes;
-    if (!group)
-        return;
-    group->used += request->gpus;
-    (void)syn_str_copy(slot->gpu_model, sizeof(slot->gpu_model), group->model);
-    slot->gpu_vram_bytes = group->vram_bytes;
-}
-
-/* Place a gang that fits, and write the members down node by node. */
-static void
-place_gang(const struct syn_cluster *cluster, const struct syn_place_request *request,
-           struct trial *trial, struct syn_placement *ret)
-{
-    struct syn_place_slot slots[SYN_PLACE_GANG_MAX];
-    uint32_t homes[SYN_PLACE_GANG_MAX];
-    uint32_t home = 0;
-
-    trial->count = 0;
+    memcpy(slots, given, members * sizeof(*slots));
+    qsort(slots, members, sizeof(*slots), by_node);
+    *ret = (struct syn_placement){.count = request->count, .gpus = gpus};
     for (uint32_t i = 0; i < request->count; i++) {
-        if (i == 0 || !request->one_node) {
-            const struct syn_node_view *node =
-                choose(cluster, request, trial, request->one_node ? request->count : 1);
+        const struct syn_fleet_slot *slot = &slots[request->one_node ? 0 : i];
+        const struct cluster_node *node = node_of(cluster, slot->node);
+        struct syn_place_slot *out = &ret->slots[i];
 
-            assert(node); /* fit_gang() said so */
-            home = trial_touch(trial, node);
+        assert(node); /* whatever leaves takes its placements with it */
+        (void)syn_str_copy(out->node, sizeof(out->node), node->view.id);
+        out->isolation = syn_node_view_sandbox(&node->view, request->isolation, gpus > 0);
+        for (uint32_t card = 0; card < node->told.cards; card++) {
+            const struct cluster_model *model = &cluster->models[node->told.models[card]];
+
+            if (!(slot->cards & SYN_BIT(card)))
+                continue;
+            (void)syn_str_copy(out->gpu_model, sizeof(out->gpu_model), model->name);
+            out->gpu_vram_bytes = model->vram_bytes;
+            break;
         }
-        homes[i] = home;
-        take_member(&trial->nodes[home], request, &slots[i]);
     }
-    ret->count = 0;
-    ret->gpus = request->gpus;
-    for (uint32_t at = 0; at < trial->count; at++)
-        for (uint32_t i = 0; i < request->count; i++)
-            if (homes[i] == at)
-                ret->slots[ret->count++] = slots[i];
-    assert(ret->count == request->count);
 }
 
 int
-syn_place(const struct syn_cluster *cluster, const struct syn_place_request *request,
+syn_place(struct syn_cluster *cluster, const struct syn_place_request *request,
           struct syn_placement *ret, struct syn_err *err)
 {
-    struct syn_place_request wanted = *request;
-    struct trial trial;
+    struct syn_fleet_slot slots[SYN_PLACE_GANG_MAX];
     int rc = place_check(request, err);
 
+    if (rc == SYN_OK)
+        rc = fleet_ensure(cluster, err);
     if (rc < 0)
         return rc;
     for (int64_t gpus = request->gpus_max; gpus >= request->gpus; gpus--) {
-        wanted.gpus = gpus;
-        if (!fit_gang(cluster, &wanted, fit_now))
+        struct syn_fleet_request wanted;
+
+        rc = ask_make(cluster, request, gpus, &wanted, err);
+        wanted.key = UINT64_MAX - 1;
+        if (rc == SYN_OK)
+            rc = syn_fleet_probe(cluster->fleet, &wanted, slots, err);
+        if (rc < 0)
+            return rc;
+        if (rc != SYN_OK)
             continue;
-        place_gang(cluster, &wanted, &trial, ret);
+        placement_make(cluster, request, slots, gpus, ret);
         return SYN_OK;
     }
     return SYN_PLACE_NONE;
+}
+
+/* ---- asking for a job ---- */
+
+/* Do the documents say that its room is free? */
+static bool
+free_now(const struct syn_cluster *cluster, const struct syn_place_request *request,
+         const struct syn_placement *placement)
+{
+    struct syn_place_request wanted = *request;
+
+    wanted.gpus = wanted.gpus_max = placement->gpus;
+    for (uint32_t i = 0; i < placement->count;) {
+        const struct syn_node_view *node = syn_cluster_find(cluster, placement->slots[i].node);
+        uint32_t same = i;
+
+        while (same < placement->count && syn_str_eq(placement->slots[same].node, node->id))
+            same++;
+        wanted.gpu_model = placement->slots[i].gpu_model;
+        wanted.count = same - i;
+        if (fit_units(node, &wanted, fit_now) < wanted.count)
+            return false;
+        i = same;
+    }
+    return true;
+}
+
+/* With as many cards as there are now; else it waits for those that it must have. SYN_PLACE_NONE:
+ * nothing that was ever here would do, and it is not in the queue. */
+static int
+submit(struct syn_cluster *cluster, const struct syn_place_who *who,
+       const struct syn_place_request *request, struct cluster_job *job, struct syn_err *err)
+{
+    int rc = SYN_PLACE_NONE;
+
+    for (int64_t gpus = request->gpus_max; gpus >= request->gpus && rc == SYN_PLACE_NONE; gpus--) {
+        rc = ask_make(cluster, request, gpus, &job->request, err);
+        if (rc != SYN_OK)
+            continue;
+        job->request.key = job->key;
+        job->request.priority = (int32_t)who->priority;
+        job->request.runs_ms = who->runs_ms;
+        job->gpus = gpus;
+        rc = syn_fleet_word(cluster->fleet, who->account, &job->request.account, err);
+        if (rc == SYN_OK && gpus > request->gpus)
+            rc = syn_fleet_try(cluster->fleet, &job->request, job->slots, err);
+        else if (rc == SYN_OK)
+            rc = syn_fleet_submit(cluster->fleet, &job->request, err);
+        if (rc == SYN_FLEET_FULL && gpus == request->gpus)
+            return SYN_OK;                                  /* it waits in the core's queue */
+        job->placed = rc == SYN_OK && gpus > request->gpus; /* else the core tells */
+    }
+    return rc;
+}
+
+/* Is it still what was asked for? Models that came later may do as well. */
+static bool
+asked_so(struct syn_cluster *cluster, const struct syn_place_request *request,
+         const struct cluster_job *job)
+{
+    struct syn_fleet_request now;
+
+    return ask_make(cluster, request, job->gpus, &now, NULL) == SYN_OK &&
+           now.members == job->request.members &&
+           memcmp(&now.ask, &job->request.ask, sizeof(now.ask)) == 0;
+}
+
+static int
+ask_core(struct syn_cluster *cluster, const struct syn_place_who *who,
+         const struct syn_place_request *request, struct cluster_job *job, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    syn_fleet_set_time(cluster->fleet, who->now_ms);
+    if (job->key && (job->begun || (!job->placed && !asked_so(cluster, request, job))))
+        rc = fleet_forget(cluster, job, err);
+    if (rc == SYN_OK && job->key == 0) {
+        rc = fleet_key(cluster, "", job->id, &job->key, err);
+        if (rc == SYN_OK)
+            rc = submit(cluster, who, request, job, err);
+        if (rc == SYN_PLACE_NONE || (rc < 0 && job->key)) {
+            fleet_key_free(cluster, job->key);
+            job->key = 0;
+        }
+    }
+    return rc < 0 ? rc : fleet_hear(cluster, err);
+}
+
+int
+syn_place_ask(struct syn_cluster *cluster, const struct syn_place_who *who,
+              const struct syn_place_request *request, struct syn_placement *ret,
+              struct syn_err *err)
+{
+    struct cluster_job *job = NULL;
+    int rc = place_check(request, err);
+
+    if (rc == SYN_OK)
+        rc = fleet_ensure(cluster, err);
+    if (rc == SYN_OK)
+        rc = cluster_job_need(cluster, who->job, &job, err);
+    if (rc == SYN_OK)
+        rc = ask_core(cluster, who, request, job, err);
+    if (rc < 0)
+        return rc;
+    assert(job);
+    job->evicted = false; /* who asks has given up what it had */
+    job->news = false;
+    if (!job->placed)
+        return SYN_PLACE_NONE;
+    placement_make(cluster, request, job->slots, job->gpus, ret);
+    return free_now(cluster, request, ret) ? SYN_OK : SYN_PLACE_SOON;
+}
+
+void
+syn_place_withdraw(struct syn_cluster *cluster, const char *id)
+{
+    struct cluster_job *job = syn_map_find(cluster->jobs, id);
+
+    if (!job)
+        return;
+    if (fleet_forget(cluster, job, NULL) < 0)
+        fleet_drop(cluster);
+    (void)syn_map_remove(cluster->jobs, id);
+}
+
+bool
+syn_place_next(struct syn_cluster *cluster, char ret[SYN_ID_MAX])
+{
+    size_t cursor = 0;
+    void *value;
+
+    while (syn_map_next(cluster->jobs, &cursor, NULL, &value)) {
+        struct cluster_job *job = value;
+
+        if (!job->news)
+            continue;
+        job->news = false;
+        (void)syn_str_copy(ret, SYN_ID_MAX, job->id);
+        return true;
+    }
+    return false;
+}
+
+bool
+syn_place_evicted(const struct syn_cluster *cluster, const char *id)
+{
+    const struct cluster_job *job = syn_map_find(cluster->jobs, id);
+
+    return job && job->evicted;
+}
+
+int
+syn_place_turn(struct syn_cluster *cluster, const char *id, struct syn_place_turn *ret,
+               struct syn_err *err)
+{
+    const struct cluster_job *job = syn_map_find(cluster->jobs, id);
+    SYN_JSON(answer);
+    int rc;
+
+    if (!job || job->key == 0 || job->placed || !cluster->fleet)
+        return SYN_PLACE_NONE;
+    rc = syn_fleet_explain(cluster->fleet, job->key, &answer, err);
+    if (rc < 0)
+        return rc;
+    *ret = (struct syn_place_turn){
+        .position = syn_json_i64(answer, "position", 0),
+        .queue = syn_json_i64(answer, "queue", 0),
+        .start_ms = syn_json_i64(answer, "expected_start_ms", -1),
+    };
+    return SYN_OK;
 }

@@ -328,6 +328,29 @@ fix_together(struct fixer *fixer, struct syn_err *err)
                    syn_buf_text(&options));
 }
 
+/* The lowest ceiling under which it fits. Fitting grows with the ceiling, so bisection finds it. */
+static int
+fix_price(struct fixer *fixer, struct syn_err *err)
+{
+    struct syn_place_request trial = *fixer->request;
+    int64_t low = trial.price_max, high = SYN_AMOUNT_MAX;
+    char text[SYN_FORMAT_MAX];
+
+    trial.price_max = high;
+    if (low == 0 || !fits(fixer, &trial))
+        return SYN_OK;
+    while (high - low > 1) {
+        trial.price_max = low + (high - low) / 2;
+        if (fits(fixer, &trial))
+            high = trial.price_max;
+        else
+            low = trial.price_max;
+    }
+    fixer->request_changes++;
+    return fix_add(fixer, err, "pay up to %s SYNOR an hour for a worker: --max-price %s",
+                   syn_format_amount(high, text), text);
+}
+
 static int
 fix_join(struct fixer *fixer, struct syn_err *err)
 {
@@ -354,9 +377,9 @@ syn_place_explain(const struct syn_cluster *cluster, const struct syn_place_requ
                   json_t **ret_why, json_t **ret_fix, struct syn_err *err)
 {
     struct fixer fixer = {.cluster = cluster, .request = request};
-    int (*const ways[])(struct fixer *, struct syn_err *) = {fix_wait,     fix_framework, fix_gpus,
-                                                             fix_amounts,  fix_choices,   fix_nodes,
-                                                             fix_together, fix_join};
+    int (*const ways[])(struct fixer *, struct syn_err *) = {fix_wait,  fix_price,    fix_framework,
+                                                             fix_gpus,  fix_amounts,  fix_choices,
+                                                             fix_nodes, fix_together, fix_join};
     SYN_JSON(why);
     SYN_JSON(fix);
     int rc = place_check(request, err);

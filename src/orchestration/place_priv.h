@@ -11,6 +11,7 @@ enum dim {
     DIM_REGION,
     DIM_ISOLATION,
     DIM_FRAMEWORK,
+    DIM_PRICE,
     DIM_GPUS,
     DIM_CPU,
     DIM_MEMORY,
@@ -42,6 +43,8 @@ uint32_t fit_most(const struct syn_cluster *cluster, const struct syn_place_requ
                   struct fit_view view);
 /* Is this kind of card what the request takes? */
 bool fit_card(const struct syn_gpu_group *group, const struct syn_place_request *request);
+/* What the cheapest member would cost an hour on `node`, base units; INT64_MAX without a price. */
+int64_t fit_price(const struct syn_node_view *node, const struct syn_place_request *request);
 /* Cards of the wanted kind that are free (or there at all). */
 int64_t fit_cards(const struct syn_node_view *node, const struct syn_place_request *request,
                   struct fit_view view);

@@ -25,12 +25,12 @@ struct plain_node {
 };
 
 static struct syn_cluster *
-cluster_make(const struct plain_node *nodes, size_t count)
+cluster_seeded(const struct plain_node *nodes, size_t count, uint64_t seed)
 {
     struct syn_cluster *cluster;
     struct syn_err err;
 
-    assert_done(syn_cluster_new(&cluster, &err), &err);
+    assert_done(syn_cluster_new(seed, &cluster, &err), &err);
     for (size_t i = 0; i < count; i++) {
         const struct plain_node *node = &nodes[i];
         SYN_JSON(doc);
@@ -55,6 +55,12 @@ cluster_make(const struct plain_node *nodes, size_t count)
     return cluster;
 }
 
+static struct syn_cluster *
+cluster_make(const struct plain_node *nodes, size_t count)
+{
+    return cluster_seeded(nodes, count, 0);
+}
+
 static const struct plain_node plain = {
     .id = "node-1",
     .region = "eu",
@@ -68,7 +74,7 @@ static const struct plain_node plain = {
 };
 
 static const struct syn_place_request small = {
-    .count = 1, .amounts = {1000, GIB, GIB}, .policy = SYN_PLACE_PACK};
+    .count = 1, .amounts = {1000, GIB, GIB}, .policy = SYN_FLEET_BINPACK};
 
 struct why_case {
     const char *name;
@@ -252,7 +258,7 @@ test_policies(void **state)
     request.count = 3;
     assert_done(syn_place(cluster, &request, &placement, &err), &err);
     assert_int_equal(nodes_used(&placement), 1);
-    request.policy = SYN_PLACE_SPREAD;
+    request.policy = SYN_FLEET_SPREAD;
     assert_done(syn_place(cluster, &request, &placement, &err), &err);
     assert_int_equal(nodes_used(&placement),
                      2); /* the node with cards is kept for who needs them */
@@ -260,8 +266,11 @@ test_policies(void **state)
     assert_done(syn_place(cluster, &request, &placement, &err), &err);
     assert_int_equal(nodes_used(&placement), 1);
     request = small;
-    for (request.seed = 0; request.seed < 64; request.seed++) {
-        assert_done(syn_place(cluster, &request, &placement, &err), &err);
+    for (uint64_t seed = 0; seed < 64; seed++) {
+        SYN_SCOPED(syn_cluster_free_scope)
+        struct syn_cluster *other = cluster_seeded(nodes, 3, seed);
+
+        assert_done(syn_place(other, &request, &placement, &err), &err);
         firsts |= SYN_BIT(placement.slots[0].node[5] - '0');
     }
     assert_int_equal(firsts, SYN_BIT(1) | SYN_BIT(2)); /* equals take turns over seeds */
@@ -273,10 +282,11 @@ test_policies(void **state)
     assert_string_equal(placement.slots[0].gpu_model, "a100");
 }
 
-/* The oracle: every member on every node with every group of cards, by plain search. */
+/* The oracle: every member on every node with every group of cards, by plain search; on one node
+ * with cards of one group. */
 static bool
 oracle(struct plain_node *nodes, size_t count, const struct syn_place_request *request,
-       uint32_t members, const struct plain_node *only)
+       uint32_t members, const struct plain_node *only, unsigned only_group)
 {
     if (members == 0)
         return true;
@@ -298,12 +308,14 @@ oracle(struct plain_node *nodes, size_t count, const struct syn_place_request *r
         node->memory -= request->amounts.memory_bytes;
         node->scratch -= request->amounts.scratch_bytes;
         for (unsigned g = 0; g < GROUPS_MAX && !done; g++) {
+            if (only && g != only_group)
+                continue;
             if (request->gpus > 0 &&
                 (node->cards[g] < request->gpus || node->vram[g] < request->vram_min_bytes ||
                  (request->gpu_model && !syn_str_eq(request->gpu_model, node->models[g]))))
                 continue;
             node->cards[g] -= request->gpus;
-            done = oracle(nodes, count, request, members - 1, request->one_node ? node : NULL);
+            done = oracle(nodes, count, request, members - 1, request->one_node ? node : NULL, g);
             node->cards[g] += request->gpus;
         }
         node->cpu += request->amounts.cpu_millicores;
@@ -383,8 +395,7 @@ random_case(uint64_t *seed, struct plain_node *nodes, struct syn_place_request *
         .region = pick(seed, 3) ? NULL : "us",
         .isolation = pick(seed, 3) ? SYN_ISOLATION_AUTO : SYN_ISOLATION_RUNC,
         .one_node = pick(seed, 3) == 0,
-        .policy = pick(seed, 2) ? SYN_PLACE_PACK : SYN_PLACE_SPREAD,
-        .seed = syn_test_random(seed),
+        .policy = (enum syn_fleet_policy)pick(seed, SYN_FLEET_POLICIES),
     };
     request->gpus_max = request->gpus + (pick(seed, 3) ? 0 : 2);
 }
@@ -428,7 +439,7 @@ check_fixes(struct plain_node *nodes, const struct syn_place_request *request, c
         } else {
             continue;
         }
-        if (!oracle(nodes, NODES_MAX, &changed, changed.count, NULL))
+        if (!oracle(nodes, NODES_MAX, &changed, changed.count, NULL, 0))
             fail_msg("this would not help: %s", text);
     }
 }
@@ -454,7 +465,7 @@ test_placement_agrees_with_a_search(void **state)
 
         random_case(&seed, nodes, &request);
         cluster = cluster_make(nodes, NODES_MAX);
-        can = oracle(nodes, NODES_MAX, &request, request.count, NULL);
+        can = oracle(nodes, NODES_MAX, &request, request.count, NULL, 0);
         rc = syn_place(cluster, &request, &placement, &err);
         if ((rc == SYN_OK) != can)
             fail_msg("seed %llu: placed %d, the search says %d", (unsigned long long)began, rc,
@@ -496,10 +507,76 @@ test_shortage_of_memory(void **state)
     assert_true(syn_test_sweep_alloc(explain_scenario, cluster) > 10);
 }
 
+/* A node that asks `cpu` for a core and `card` for an h100; an a100 costs 2. */
+static void
+price_node(struct syn_cluster *cluster, const char *id, const char *cpu, const char *card)
+{
+    struct syn_err err;
+    SYN_JSON(doc);
+
+    doc = json_pack("{s:s, s:{s:{s:s, s:s, s:s, s:{s:s, s:s}}}, s:{s:s, s:{s:i, s:I, s:I, s:[{s:s,"
+                    " s:i}, {s:s, s:i}]}, s:[{s:s, s:s}]}}",
+                    "id", id, "spec", "offer", "cpu_core_hour", cpu, "memory_gib_hour", "0",
+                    "scratch_gib_hour", "0", "gpu_hour", "a100", "2", "h100", card, "status",
+                    "state", "ready", "capacity", "cpu_millicores", 4000, "memory_bytes",
+                    (json_int_t)(8 * GIB), "scratch_bytes", (json_int_t)(8 * GIB), "gpus", "model",
+                    "a100", "count", 1, "model", "h100", "count", 1, "sandboxes", "name", "gvisor",
+                    "state", "ready");
+    assert_done(syn_cluster_put_node(cluster, doc, &err), &err);
+}
+
+static void
+test_a_price_ceiling_is_a_limit(void **state)
+{
+    static const struct {
+        int64_t gpus;
+        const char *model;
+        int64_t price_max;        /* thousandths of a SYNOR */
+        const char *node, *cards; /* "": it fits nowhere, for its price */
+    } rows[] = {
+        {0, "", 20, "node-b", ""}, {0, "", 29, "node-b", ""},
+        {0, "", 19, "", ""},       {1, "h100", 3020, "node-b", ""},
+        {1, "h100", 3019, "", ""}, {1, "", 2020, "node-b", "a100"},
+        {1, "", 2019, "", ""},     {1, "a100", 9000, "any", ""},
+    };
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+    struct syn_err err;
+
+    (void)state;
+    assert_done(syn_cluster_new(0, &cluster, &err), &err);
+    price_node(cluster, "node-a", "0.03", "4");
+    price_node(cluster, "node-b", "0.02", "3");
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        struct syn_place_request request = small;
+        struct syn_placement placement;
+        const char *reason;
+        char message[200];
+        int rc;
+
+        request.gpus = request.gpus_max = rows[i].gpus;
+        request.gpu_model = rows[i].model;
+        request.price_max = rows[i].price_max * SYN_SYNOR / 1000;
+        rc = syn_place(cluster, &request, &placement, &err);
+        print_message("# row %zu\n", i);
+        if (!*rows[i].node) {
+            assert_int_equal(rc, SYN_PLACE_NONE);
+            syn_place_why(cluster, &request, &reason, message, sizeof(message));
+            assert_string_equal(reason, "too-dear");
+            continue;
+        }
+        assert_int_equal(rc, SYN_OK);
+        if (!syn_str_eq(rows[i].node, "any"))
+            assert_string_equal(placement.slots[0].node, rows[i].node);
+        if (*rows[i].cards)
+            assert_string_equal(placement.slots[0].gpu_model, rows[i].cards);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_price_ceiling_is_a_limit),
         cmocka_unit_test(test_every_dimension_is_explained),
         cmocka_unit_test(test_a_framework_counts_where_nodes_tell_of_it),
         cmocka_unit_test(test_an_empty_cluster_and_bad_requests),

@@ -24,6 +24,8 @@ static const struct dim_row dim_rows[DIMS] = {
     [DIM_ISOLATION] = {"isolation", "lacks the isolation asked for", "lack the isolation asked for",
                        "no-sandbox"},
     [DIM_FRAMEWORK] = {"framework", "lacks the framework", "lack the framework", "no-framework"},
+    [DIM_PRICE] = {"price", "costs more than the price ceiling", "cost more than the price ceiling",
+                   "too-dear"},
     [DIM_GPUS] = {"gpus", "lacks the GPUs", "lack the GPUs", "no-gpu"},
     [DIM_CPU] = {"cpu_millicores", "lacks the CPUs", "lack the CPUs", "insufficient-cpu"},
     [DIM_MEMORY] = {"memory_bytes", "lacks the memory", "lack the memory", "insufficient-memory"},
@@ -234,6 +236,15 @@ row_add_node(json_t *why, const struct syn_node_view *node, const struct syn_pla
         have = node_frameworks_text(node);
         (void)snprintf(message, sizeof(message), "%s has no %s (it has: %s)", node->id, need.s,
                        have.s);
+    } else if (dim == DIM_PRICE) {
+        (void)syn_format_amount(request->price_max, need.s);
+        if (fit_price(node, request) == INT64_MAX)
+            (void)syn_str_copy(have.s, sizeof(have.s), "an unknown number of");
+        else
+            (void)syn_format_amount(fit_price(node, request), have.s);
+        (void)snprintf(message, sizeof(message),
+                       "a worker on %s costs %s SYNOR an hour; the ceiling is %s", node->id, have.s,
+                       need.s);
     } else {
         need = cards_text(request, units);
         have = node_cards_text(node);
@@ -348,6 +359,9 @@ why_message(const struct syn_cluster *cluster, const struct syn_place_request *r
     else if (dim == DIM_FRAMEWORK)
         (void)snprintf(message, cap, "no ready node has %s",
                        framework_text(request->framework, request->framework_version).s);
+    else if (dim == DIM_PRICE)
+        (void)snprintf(message, cap, "no node that could take it costs %s SYNOR an hour or less",
+                       syn_format_amount(request->price_max, text));
     else if (most > 0 && !request->one_node)
         (void)snprintf(message, cap, "only %u of %u workers fit; %s", most, request->count,
                        share_text(dim, totals.lacks[dim], totals.nodes).s);
@@ -364,6 +378,11 @@ syn_place_why(const struct syn_cluster *cluster, const struct syn_place_request 
 {
     enum dim dim = main_dim(cluster, request);
 
+    if (fit_gang(cluster, request, fit_now)) {
+        (void)snprintf(message, cap, "there is room, which goes to work that comes before it");
+        *ret_reason = "turn";
+        return;
+    }
     why_message(cluster, request, dim, message, cap);
     *ret_reason = dim_rows[dim].reason;
 }

@@ -134,7 +134,7 @@ test_holding_of_cluster(void **state)
     SYN_JSON(text);
 
     (void)state;
-    assert_done(syn_cluster_new(&cluster, &err), &err);
+    assert_done(syn_cluster_new(0, &cluster, &err), &err);
     for (size_t i = 0; i < SYN_LEN(rows); i++) {
         SYN_JSON(doc);
 

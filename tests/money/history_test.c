@@ -1,17 +1,19 @@
 /* Random histories of runs, reports, settlements, transfers and crashes, over the documents that a
  * server keeps and nothing else: every event reads them afresh, computes, and writes all of its
  * changes or, when it is cut off, none. After each event the money adds up; at the end every charge
- * is what an independent sum of the accepted samples makes it, and the ledger replays. */
+ * is what an independent sum of the accepted samples, at the price that was agreed when the run
+ * began, makes it, and the ledger replays. */
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/base/test.h>
 #include <synor/chain/ledger.h>
 #include <synor/market/invoice.h>
 
-#define RUNS   6
-#define RANKS  2
-#define EVENTS 400
-#define SUPPLY INT64_C(100000000000)
+#define RUNS     6
+#define RANKS    2
+#define EVENTS   400
+#define SUPPLY   INT64_C(100000000000)
+#define BOOK_CPU INT64_C(20000000) /* an hour of a core */
 
 static struct syn_err err;
 
@@ -33,6 +35,8 @@ enum crash { CRASH_NOT, CRASH_BEFORE_WRITE, CRASH_BEFORE_ANSWER };
 struct rank {
     json_t *meter;                 /* the document; NULL before the first report */
     json_t *reports;               /* as they came, those that were accepted */
+    json_t *lease;                 /* what its node asked when the run began; NULL: the book's */
+    int64_t cpu_price;             /* the same, in the test's own books */
     syn_u128 cpu, memory, scratch; /* the test's own sums of what was accepted */
 };
 
@@ -118,6 +122,20 @@ head_of(const struct shop *shop, const char *ref, char id[32])
 
 /* --- events ----------------------------------------------------------------------------------- */
 
+/* Its node asks something else than the book, in two of three cases: dearer, cheaper or nothing. */
+static void
+agree(struct shop *shop, struct rank *rank)
+{
+    struct syn_lease lease = {.kind = "on-demand", .max_price = SYN_LEASE_NO_MAX};
+
+    rank->cpu_price = BOOK_CPU;
+    if (draw(shop, 3) == 0)
+        return;
+    rank->cpu_price = draw(shop, 4) == 0 ? 0 : draw(shop, 3 * BOOK_CPU);
+    assert_done(syn_lease_set(&lease, "cpu", "core-hour", rank->cpu_price, &err), &err);
+    assert_done(syn_lease_encode(&lease, &rank->lease, &err), &err);
+}
+
 static void
 open_run(struct shop *shop, struct run *run, enum crash crash)
 {
@@ -135,6 +153,8 @@ open_run(struct shop *shop, struct run *run, enum crash crash)
         return;
     run->opened = true;
     run->escrow = amount;
+    for (size_t i = 0; i < RANKS; i++)
+        agree(shop, &run->ranks[i]);
 }
 
 static struct syn_meter
@@ -240,6 +260,15 @@ send_report(struct shop *shop, struct run *run, enum crash crash)
     (void)syn_report_free(report);
 }
 
+static const struct syn_lease *
+lease_of(const struct rank *rank, struct syn_lease *lease)
+{
+    if (rank->lease == NULL)
+        return NULL;
+    assert_done(syn_lease_decode(rank->lease, lease, &err), &err);
+    return lease;
+}
+
 /* One attempt to settle; everything that it needs is read from documents. */
 static int
 settle_once(struct shop *shop, struct run *run, enum crash crash, int64_t *ret_charge)
@@ -248,8 +277,10 @@ settle_once(struct shop *shop, struct run *run, enum crash crash, int64_t *ret_c
     struct syn_ledger_slice slices[SYN_INVOICE_PAYEES_MAX];
     struct syn_meter first = meter_of(run, 0);
     struct syn_meter second = meter_of(run, 1);
-    const struct syn_invoice_usage usages[RANKS] = {{"bob", &first.usage},
-                                                    {"alice", &second.usage}};
+    struct syn_lease leases[RANKS];
+    const struct syn_invoice_usage usages[RANKS] = {
+        {"bob", &first.usage, lease_of(&run->ranks[0], &leases[0])},
+        {"alice", &second.usage, lease_of(&run->ranks[1], &leases[1])}};
     char escrow[SYN_LEDGER_ACCOUNT_MAX];
     char id[32];
     struct syn_ledger_head head = head_of(shop, run->ref, id);
@@ -355,9 +386,12 @@ exact_total(const struct run *run)
     const syn_u128 per = (syn_u128)3865470566400000 * 125;
     syn_u128 sum = 0;
 
-    for (size_t i = 0; i < RANKS; i++)
-        sum += run->ranks[i].cpu * 20000000 * ((syn_u128)1 << 27) +
-               run->ranks[i].memory * 5000000 * 125 + run->ranks[i].scratch * 1000000 * 125;
+    for (size_t i = 0; i < RANKS; i++) {
+        const struct rank *rank = &run->ranks[i];
+        syn_u128 price = product(rank->cpu_price, INT64_C(1) << 27);
+
+        sum += rank->cpu * price + rank->memory * 5000000 * 125 + rank->scratch * 1000000 * 125;
+    }
     return (int64_t)(sum / per);
 }
 
@@ -447,6 +481,7 @@ shop_close(struct shop *shop)
         for (size_t j = 0; j < RANKS; j++) {
             json_decref(shop->runs[i].ranks[j].meter);
             json_decref(shop->runs[i].ranks[j].reports);
+            json_decref(shop->runs[i].ranks[j].lease);
         }
     }
     json_decref(shop->accounts);

@@ -122,7 +122,8 @@ verify(const struct run *run, const struct syn_invoice *invoice)
         run->settle.id,   run->settle.ref,     syn_ledger_kind_name(run->settle.kind),
         "escrow:run-1",   SYN_LEDGER_PROTOCOL, entries,
         run->settle.count};
-    const struct syn_invoice_evidence evidence = {reports, PROVIDERS, &settlement};
+    const struct syn_invoice_evidence evidence = {
+        .reports = reports, .report_count = PROVIDERS, .settlement = &settlement};
     SYN_JSON(result);
 
     for (size_t i = 0; i < run->settle.count; i++)
@@ -153,7 +154,7 @@ run_once(uint64_t *random)
     open_ledger(&run, escrow);
     for (size_t i = 0; i < PROVIDERS; i++) {
         meter_instance(&run, i, random);
-        usages[i] = (struct syn_invoice_usage){providers[i], &run.meters[i].usage};
+        usages[i] = (struct syn_invoice_usage){providers[i], &run.meters[i].usage, NULL};
     }
     assert_done(syn_invoice_build(&terms, usages, PROVIDERS, run.book, &invoice, &err), &err);
     settle(&run, invoice);

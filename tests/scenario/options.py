@@ -210,6 +210,20 @@ def the_region_asked_for(p):
 
 
 @case
+def the_price_ceiling_and_the_policy(p):
+    folder = job_folder(p.home, "#!/bin/sh\n")
+    planned = plan(p, folder, "--max-price", "0.5", "--policy", "spread")
+    equal((planned["placeable"], planned["max_price"]), (True, "0.5"), planned)
+    explained = waits(p, folder, "too-dear", "--max-price", "0.001")
+    check(any("--max-price" in fix for fix in explained["fix"]), explained)
+    job = p.json(*base(folder, *SMALL, "--max-price", "0.50", "--policy", "price", "--yes"))
+    equal((job["spec"]["max_price"], job["spec"]["policy"]), ("0.5", "price"), job["spec"])
+    equal(p.wait_end(job["id"])["status"]["state"], "succeeded")
+    for options in (("--max-price", "0"), ("--max-price", "-1"), ("--policy", "whim")):
+        p.cli(*base(folder, *options, "--plan"), code=2)
+
+
+@case
 def the_more_important_goes_first(p):
     node = p.wait_node()["status"]["capacity"]
     all_cpus = ("--cpus", f"{node['cpu_millicores']}m", "--memory", "64mb", "--scratch", "32mb")

@@ -69,12 +69,35 @@ def graph_plan(document):
         check(set(task["estimates_ns"]) >= {"cpu0", "modelled0"}, task)
 
 
+def simulation(document):
+    has({"policy": str, "mode": str, "nodes": int, "cards": int, "arrived": int, "placed": int,
+         "finished": int, "waiting": int, "allocation": dict, "fragmentation": dict,
+         "energy": dict, "decisions": dict, "curve": list}, document)
+    check(document["placed"] and document["curve"], document)
+
+
 def explanation(document):
-    has({"id": str, "state": str, "why": list, "fix": list}, document)
+    has({"id": str, "state": str, "why": list, "fix": list, "leases": list}, document)
     for row in document["why"]:
         equal(set(row), {"dimension", "node", "need", "have", "message"}, row)
         check(row["message"], row)
     check(all(isinstance(fix, str) and fix for fix in document["fix"]), document)
+
+
+def capacity(document):
+    has({"nodes": list}, document)
+    check(document["nodes"], document)
+    for row in document["nodes"]:
+        has({"id": str, "name": str, "region": str, "provider": str, "state": str, "drained": bool,
+             "cpu_millicores": dict, "memory_bytes": dict, "scratch_bytes": dict, "gpus": list,
+             "modelled": list}, row)
+        has({"capacity": int, "used": int, "free": int, "price_hour": str}, row["cpu_millicores"])
+
+
+def prices(document):
+    has({"id": str, "name": str, "prices": list}, document)
+    for row in document["prices"]:
+        has({"item": str, "unit": str, "price": str, "book": str, "offered": bool}, row)
 
 
 def status(document):
@@ -90,6 +113,10 @@ def error(document):
     """What failed says what, and how to go on."""
     equal(set(document) - {"request_id"}, {"code", "message", "hint", "details"}, document)
     check(re.fullmatch(r"[a-z-]+", document["code"]) and document["message"], document)
+
+
+def book(document):
+    has({"class": str, "bids": list, "asks": list, "at": str}, document)
 
 
 def create(p):
@@ -113,9 +140,18 @@ ROWS = {
                           ([GRAPH, "--modelled", "h100-sxm", "--plan"], 0, graph_plan),
                           ([GRAPH, "--plan", "--repeat", "2"], 2, error),
                           ([GRAPH, "--result", "nope"], 1, error), ([], 2, error)],
+    "sim": [(["--nodes", "gen:20", "--workload", "gen:100", "--spot"], 0, simulation),
+            (["--nodes", "gen:20", "--workload", "gen:100", "--arrivals", "100"], 0, simulation),
+            (["--nodes", "/no/such", "--workload", "gen:1"], 1, error),
+            (["--nodes", "gen:0", "--workload", "gen:1"], 2, error), ([], 2, error)],
     "completion": [(["bash"], 0, anything), (["tcsh"], 2, error), ([], 2, error)],
-    "node list": [([], 0, lambda d: items(d, "node"))],
-    "node get": [(["{node}"], 0, lambda d: resource(d, "node")), (["nobody"], 1, error)],
+    "node list": [([], 0, lambda d: items(d, "node")), (["--capacity"], 0, capacity),
+                  (["--capacity", "--watch"], 2, error)],
+    "node get": [(["{node}"], 0, lambda d: resource(d, "node")), (["nobody"], 1, error),
+                 (["{node}", "--capacity"], 0, capacity), (["nobody", "--capacity"], 1, error)],
+    "node price": [(["{node}"], 0, prices), (["{node}", "--cpu", "0.03"], 0, prices),
+                   (["{node}", "--default"], 0, prices), (["{node}", "--cpu", "-1"], 2, error),
+                   (["{node}", "--gpu", "b200=1"], 2, error), (["nobody"], 1, error)],
     "node drain": [(["{node}", "--yes"], 0, lambda d: resource(d, "node")),
                    (["{node}", "--off"], 0, lambda d: resource(d, "node")),
                    (["nobody", "--yes"], 1, error)],
@@ -155,6 +191,38 @@ ROWS = {
     "bill list": [([], 0, lambda d: items(d, "bill"))],
     "bill show": [(["{bill}"], 0, lambda d: resource(d, "bill")), (["nothing"], 1, error)],
     "bill verify": [(["{bill}"], 0, anything), (["nothing"], 1, error)],
+    "market classes": [([], 0, items), (["--all"], 0, items)],
+    "market sell": [(["{class}", "1", "--price", "0.02", "--account", "provider"], 0,
+                     lambda d: resource(d, "order")),
+                    (["{class}", "1000000", "--price", "1", "--account", "provider"], 4, error),
+                    (["{class}", "1"], 2, error), (["nonsense", "1", "--price", "1"], 2, error)],
+    "market book": [(["{class}"], 0, book), (["gpu/none/none/hour"], 1, error),
+                    (["{class}", "--depth", "0"], 2, error)],
+    "market quote": [(["{class}", "1"], 0, anything), (["{class}", "1", "--sell"], 0, anything),
+                     (["{class}", "none"], 2, error), (["cpu/no/where/hour", "1"], 1, error)],
+    "market offers": [([], 0, items), (["{class}"], 0, items), (["cpu/no/where/hour"], 1, error)],
+    "market buy": [(["{class}", "1", "--price", "0.02", "--plan"], 0, anything),
+                   (["{class}", "1", "--market", "--yes"], 0, lambda d: resource(d, "order")),
+                   (["{class}", "1", "--price", "0.01", "--good-till", "1h"], 0,
+                    lambda d: resource(d, "order")),
+                   (["{class}", "1000000", "--price", "1000"], 4, error),
+                   (["{class}", "1000000", "--price", "1000", "--plan"], 4, anything),
+                   (["{class}", "-1", "--price", "1"], 2, error),
+                   (["{class}", "1", "--price", "-1"], 2, error),
+                   (["{class}", "1", "--price", "1", "--market"], 2, error),
+                   (["{class}", "1", "--price", "1", "--good-till", "noon"], 2, error),
+                   (["gpu/none/none/hour", "1", "--price", "1"], 1, error)],
+    "market index": [(["{class}"], 0, anything), (["cpu/no/where/hour"], 1, error)],
+    "market trades": [([], 0, items), (["{class}", "--mine"], 0, items),
+                      (["cpu/no/where/hour"], 1, error)],
+    "market orders": [([], 0, lambda d: items(d, "order")),
+                      (["--state", "any", "--all"], 0, lambda d: items(d, "order")),
+                      (["--state", "odd"], 2, error)],
+    "market amend": [(["3", "--price", "0.011"], 0, lambda d: resource(d, "order")),
+                     (["3"], 2, error), (["77", "--qty", "1"], 1, error)],
+    "market cancel": [(["3"], 0, items), (["--all"], 0, items), (["3"], 1, error),
+                      ([], 2, error), (["77"], 1, error)],
+    "market holdings": [([], 0, items), (["--account", "provider"], 0, items)],
     "compute train create": [
         (lambda p: [*create(p), "--plan"], 0, anything),
         (lambda p: [*create(p), "--gpus", "64", "--plan"], 3, anything),
@@ -169,6 +237,8 @@ ROWS = {
     "compute train logs": [(["{job}"], 0, anything), (["train-nobody"], 1, error)],
     "compute train explain": [(["{job}"], 0, explanation), (["{stuck}"], 0, explanation),
                               (["train-nobody"], 1, error)],
+    "compute explain": [(["{job}"], 0, explanation), (["{stuck}"], 0, explanation),
+                        (["train-nobody"], 1, error)],
     "compute train checkpoints": [(["{job}"], 0, items), (["train-nobody"], 1, error)],
     "compute train metrics": [(["{job}"], 0, items), (["train-nobody"], 1, error)],
     "compute train events": [(["{job}"], 0, items), (["train-nobody"], 1, error)],
@@ -219,6 +289,9 @@ def every_command_has_its_rows(p):
     FACTS["node"] = p.wait_node()["id"]
     FACTS["file"] = FACTS["folder"] / "job.sh"
     FACTS["out"] = p.home / "walk-out"
+    FACTS["class"] = wait_until("the node tells of its cores", 60, lambda: next(
+        (row["class"] for row in p.json("market", "classes")["items"]
+         if row["kind"] == "cpu" and row["duration"] == "hour"), None))
     FACTS["job"] = p.json("compute", "train", "create", *create(p), "--yes")["id"]
     p.wait_end(FACTS["job"])
     FACTS["bill"] = wait_until("the bill", 20, lambda: p.job(FACTS["job"])["status"]["bill"])
@@ -249,7 +322,7 @@ def without_a_platform_every_command_says_so(p):
     empty = tempfile.mkdtemp(dir=p.home)
     alone = ("version", "completion", "doctor", "up", "server", "agent", "down",
              "compute devices list", "compute devices describe", "compute devices profiles",
-             "compute devices bench", "compute run-graph")
+             "compute devices bench", "compute run-graph", "sim")
     for path, rows in ROWS.items():
         arguments, code, _ = rows[0]
         arguments = arguments(p) if callable(arguments) else arguments

@@ -22,8 +22,11 @@
  *
  * As in the core, who submits and who runs write no lines in turns: a call's entry in the model is
  * found without a lock, its record comes from the submitters' stock, and goes back over a chain
- * that they take as a whole when the stock is empty; of a tensor's handle workers write only what
- * has failed. */
+ * that they take as a whole when the stock is empty; a tensor's handle no worker looks at.
+ *
+ * What has failed is the core's to remember (task.c): a call, a map and a graph's run each are a
+ * task of it, that ends with the code, and whoever needs it is given that code instead of being
+ * run. */
 #include <errno.h>
 #include <string.h>
 
@@ -188,7 +191,6 @@ syn_engine_open(const struct syn_engine_options *options, struct syn_engine **re
     memset(engine, 0, sizeof(*engine));
     (void)pthread_mutex_init(&engine->maps_lock, NULL);
     engine->opened_ns = syn_clock_ns();
-    atomic_store(&engine->epoch, 1);
     engine->trace = options->trace;
     engine->timeout_ns = options->device_timeout_ms * 1000000;
     rc = init(engine, options, err);
@@ -237,7 +239,6 @@ syn_engine_wait(struct syn_engine *engine, struct syn_err *err)
 
     syn_runtime_wait(engine->runtime);
     syn_spin_lock(&engine->lock);
-    (void)atomic_fetch_add(&engine->epoch, 1);
     failure = engine->failure;
     engine->failure = (struct syn_err){0};
     syn_spin_unlock(&engine->lock);

@@ -128,8 +128,6 @@ struct syn_engine {
     int64_t timeout_ns;
     bool without_cpu; /* the runtime's threads run no calls */
     _Atomic bool closing;
-    _Atomic uint64_t epoch;        /* counts waits, from 1 */
-    _Atomic uint64_t failed_epoch; /* the last one in which a call failed */
     struct syn_source source;
     _Atomic(struct syn_engine_memo *) memos[SYN_ENGINE_MEMOS]; /* added to under `lock` */
     struct syn_worker_class classes[SYN_CLASSES_MAX];
@@ -202,21 +200,13 @@ syn_engine_tensor(const struct syn_engine_task *call, unsigned operand)
 SYN_MUST int syn_engine_record_for(struct syn_engine *engine, const struct syn_task_call *wish,
                                    struct syn_engine_task **ret_call, struct syn_err *err);
 
+/* Can anybody here, or who it is for, run it? */
+bool syn_engine_possible(const struct syn_engine_task *call);
+
 void syn_engine_records_free(struct syn_engine *engine);
 
 /* ---- run.c ---- */
 
-/* What reading the tensor now ends with: 0, or the code of a failure that nobody has heard of yet.
- */
-static inline bool
-syn_engine_any_failed(const struct syn_engine *engine)
-{
-    return atomic_load_explicit(&engine->failed_epoch, memory_order_relaxed) ==
-           atomic_load_explicit(&engine->epoch, memory_order_relaxed);
-}
-int syn_engine_failed(const struct syn_engine *engine, struct syn_tensor *tensor);
-/* A call's own answer to that, by what it reads. */
-int syn_engine_failed_before(const struct syn_engine_task *call);
 /* A call that will not run: what it depended on failed, or it was cancelled. The record stays. */
 void syn_engine_drop(struct syn_engine_task *call, int code);
 
@@ -293,9 +283,6 @@ void syn_engine_trace_end(const struct syn_engine_task *call,
 /* What the engine keeps of a tensor: its word there. */
 struct syn_engine_handle {
     struct syn_data *data; /* dependencies are inferred by it */
-    /* What was to write it last failed with `code`, in that epoch of the engine's; see run.c. */
-    _Atomic uint64_t failed_epoch;
-    _Atomic int code;
     /* For traces, under `maps_lock`: numbers of calls. */
     uint64_t writer; /* 0: none */
     uint64_t *readers;
@@ -319,5 +306,8 @@ void syn_engine_piece_end(struct syn_engine_task *piece, struct syn_worker *work
 const struct syn_shape *syn_engine_piece_shape(const struct syn_engine_task *piece,
                                                unsigned operand, const struct syn_shape *base,
                                                uint64_t *ret_offset);
+/* The same in place. */
+void syn_engine_piece_cut(const struct syn_engine_task *piece, unsigned operand,
+                          struct syn_shape *shape, uint64_t *ret_offset);
 
 #endif

@@ -56,7 +56,7 @@ struct syn_engine_graph {
     struct syn_task *gate; /* the core's record of it */
     bool shown;            /* to the strategy */
     _Alignas(SYN_LINE) _Atomic uint32_t sinks_left;
-    _Atomic bool cancelled;
+    _Atomic int stopped; /* what calls that have not begun end with, or 0 */
     _Atomic int code;
     struct syn_err failure; /* whose call set `code` */
     struct syn_task_more end;

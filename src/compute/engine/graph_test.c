@@ -327,15 +327,66 @@ test_failure(void **state)
     bench_close(&bench);
 }
 
-/* A call before the run has failed: what needs its result fails, and nothing else. And a call
- * behind the run fails by the tensor, not because of the run. */
 static void
-test_failure_around(void **state)
+submit_told(struct bench *bench, const struct syn_kernel *kernel, unsigned a, unsigned c,
+            struct syn_task **ret_task)
+{
+    struct syn_task_call call = call_of(bench, kernel, a, c, NULL);
+    struct syn_err err;
+
+    call.params_count = 0;
+    assert_done(syn_engine_submit(bench->engine, &call, ret_task, &err), &err);
+}
+
+static void
+assert_ends(struct bench *bench, struct syn_task *task, int want)
+{
+    struct syn_err err;
+
+    assert_int_equal(syn_task_wait(syn_engine_runtime(bench->engine), task, &err), want);
+    task = syn_task_release(task);
+}
+
+/* To what lies around it a run is one task: a call before it has failed, and it needs the result.
+ */
+static void
+test_failure_before(void **state)
 {
     static const double fails[PARAMS] = {0, 1};
     const struct syn_engine_options options = {.devices = "cpu0", .runtime = {.workers = 2}};
-    struct syn_task *tasks[2] = {NULL};
+    _Atomic int codes[2];
+    struct syn_task *task = NULL;
     struct syn_task_call call;
+    struct bench bench;
+    struct syn_err err;
+
+    (void)state;
+    bench_open(&bench, &options);
+    add_told(&bench, &add, 0, 1, &codes[0]);
+    add_told(&bench, &add, 2, 3, &codes[1]);
+    call = call_of(&bench, &set, 4, 0, fails);
+    assert_done(syn_engine_submit(bench.engine, &call, NULL, &err), &err);
+    assert_done(syn_engine_graph_start(bench.graph, &err), &err);
+    submit_told(&bench, &add, 3, 6, &task);
+    assert_int_equal(syn_engine_graph_wait(bench.graph, &err), SYN_E_CORRUPT);
+    assert_int_equal(atomic_load(&codes[0]), SYN_E_CORRUPT);
+    assert_int_equal(atomic_load(&codes[1]), SYN_E_CORRUPT);
+    assert_ends(&bench, task, SYN_E_CORRUPT);
+    assert_int_equal(syn_engine_wait(bench.engine, &err), SYN_E_CORRUPT);
+    assert_non_null(strstr(err.msg, "told to fail"));
+    for (unsigned i = 1; i < TENSORS; i++) /* the first one has no content now */
+        assert_holds(&bench, i);
+    bench_close(&bench);
+}
+
+/* A call of the run has failed: until a wait has told of it, whoever reads what the run was to
+ * write hears of it. Not who reads what it only read, nor who reads what was written anew. */
+static void
+test_failure_behind(void **state)
+{
+    static const double fails[PARAMS] = {0, 1};
+    const struct syn_engine_options options = {.devices = "cpu0", .runtime = {.workers = 2}};
+    struct syn_task *tasks[4] = {NULL};
     struct bench bench;
     struct syn_err err;
 
@@ -343,26 +394,24 @@ test_failure_around(void **state)
     bench_open(&bench, &options);
     capture(&bench, &add, 0, 1, 5);
     capture(&bench, &add, 2, 3, 6);
-    call = call_of(&bench, &set, 4, 0, fails);
-    assert_done(syn_engine_submit(bench.engine, &call, NULL, &err), &err);
-    assert_done(syn_engine_graph_start(bench.graph, &err), &err);
-    call = call_of(&bench, &add, 1, 5, NULL);
-    call.params_count = 0;
-    assert_done(syn_engine_submit(bench.engine, &call, &tasks[0], &err), &err);
-    call = call_of(&bench, &add, 3, 6, NULL);
-    call.params_count = 0;
-    assert_done(syn_engine_submit(bench.engine, &call, &tasks[1], &err), &err);
-    assert_int_equal(syn_engine_graph_wait(bench.graph, &err), SYN_E_CORRUPT);
-    assert_int_equal(syn_task_wait(syn_engine_runtime(bench.engine), tasks[0], &err),
-                     SYN_E_CORRUPT);
-    assert_done(syn_task_wait(syn_engine_runtime(bench.engine), tasks[1], &err), &err);
+    assert_done(syn_engine_graph_set_params(bench.graph, 0, fails, PARAMS, &err), &err);
+    assert_int_equal(syn_engine_graph_run(bench.graph, &err), SYN_E_CORRUPT);
+    submit_told(&bench, &add, 3, 6, &tasks[0]);
+    submit_told(&bench, &add, 2, 5, &tasks[1]);
+    submit_told(&bench, &set, 2, 1, &tasks[2]);
+    submit_told(&bench, &add, 1, 7, &tasks[3]);
+    assert_ends(&bench, tasks[0], SYN_E_CORRUPT);
+    for (unsigned i = 1; i < SYN_LEN(tasks); i++)
+        assert_ends(&bench, tasks[i], SYN_OK);
     assert_int_equal(syn_engine_wait(bench.engine, &err), SYN_E_CORRUPT);
     compute(false, 6, bench.want[2], bench.want[3], N);
-    compute(false, 0, bench.want[3], bench.want[6], N);
-    for (unsigned i = 1; i < TENSORS; i++) /* the first one has no content now */
+    compute(false, 0, bench.want[2], bench.want[5], N);
+    compute(true, 0, bench.want[2], bench.want[1], N);
+    compute(false, 0, bench.want[1], bench.want[7], N);
+    for (unsigned i = 0; i < TENSORS; i++)
         assert_holds(&bench, i);
-    for (unsigned i = 0; i < SYN_LEN(tasks); i++)
-        tasks[i] = syn_task_release(tasks[i]);
+    submit_told(&bench, &add, 3, 6, &tasks[0]);
+    assert_ends(&bench, tasks[0], SYN_OK);
     bench_close(&bench);
 }
 
@@ -691,11 +740,11 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_strategy),   cmocka_unit_test(test_failure),
-        cmocka_unit_test(test_failure_around),   cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_rebind),           cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_strategy_is_told), cmocka_unit_test(test_loss),
-        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_every_strategy), cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_failure_before), cmocka_unit_test(test_failure_behind),
+        cmocka_unit_test(test_cancel),         cmocka_unit_test(test_rebind),
+        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_strategy_is_told),
+        cmocka_unit_test(test_loss),           cmocka_unit_test(test_no_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -85,8 +85,6 @@ dispatch(struct syn_worker *worker, struct syn_fork *at, void *arg)
 
     (void)at;
     map->task = syn_task_later(worker);
-    if (code == 0 && (map->use.access & SYN_READ) != 0)
-        code = syn_engine_failed(map->engine, map->tensor);
     if (code < 0)
         (void)SYN_FAIL(&map->err, code, "what the tensor was to come from ended with %s",
                        syn_err_info(code)->wire);

@@ -18,8 +18,10 @@
  *     it ended with less          what it was to write is as before, or without content: looked at
  *                                 once more after the wait, then written anew
  *
- * So what is compared is exact, whatever the order in which things happened: only calls that
- * commute on the same tensor as one that fails may end with its code or not. */
+ * So what is compared is exact, whatever the order in which things happened. Calls that commute on
+ * a tensor do not need each other: each ends as if it were alone, or, behind one that failed and
+ * left nothing of the tensor, with INVALID. A captured graph's run is one task to what lies around
+ * it; inside, what commutes is in order. */
 #include <synor/engine.h>
 
 #include <stdio.h>
@@ -30,6 +32,7 @@
 #include <synor/compute/driver.h>
 
 #include "../stress_suite.h"
+#include "random_kernels.h"
 
 #define SECONDS      8 /* unless SYNOR_RANDOM_SECONDS says otherwise */
 #define CELLS_MAX    16
@@ -42,149 +45,6 @@
 #define RUNS_MAX     3 /* of it */
 #define OPS_ROOM     (OPS_MAX + GRAPH_MAX * RUNS_MAX)
 
-/* ---- what is computed ---- */
-
-enum what { MIX, MIX_COLUMNS, ADD, SUM, FOLD, FILL, WHATS };
-
-/* Of the parameters that every kernel has. */
-enum { SALT, FAILS, SLEEPS, PARAMS };
-
-struct view {
-    int64_t *data;
-    uint64_t rows, cols, row_stride, col_stride;
-};
-
-static int64_t *
-at(const struct view *view, uint64_t i, uint64_t j)
-{
-    return &view->data[i * view->row_stride + j * view->col_stride];
-}
-
-static int64_t
-wrap(uint64_t x)
-{
-    return (int64_t)x;
-}
-
-/* Of all elements. */
-static uint64_t
-sum_of(const struct view *v)
-{
-    uint64_t sum = 0;
-
-    for (uint64_t i = 0; i < v->rows; i++) {
-        for (uint64_t j = 0; j < v->cols; j++)
-            sum += (uint64_t)*at(v, i, j);
-    }
-    return sum;
-}
-
-/* One call, on whatever it is given. Pieces of MIX and ADD are given parts. */
-static void
-compute(enum what what, uint64_t salt, const struct view *v)
-{
-    const struct view *out = what < ADD ? &v[2] : what == FILL ? &v[0] : &v[1];
-    uint64_t sum = what == SUM || what == FOLD ? sum_of(&v[0]) : 0;
-
-    for (uint64_t i = 0; i < out->rows; i++) {
-        for (uint64_t j = 0; j < out->cols; j++) {
-            int64_t *x = at(out, i, j);
-            uint64_t old = what == FOLD || what == FILL ? 0 : (uint64_t)*x;
-
-            if (what < ADD)
-                *x = wrap(old * 3 + (uint64_t)*at(&v[0], i, j) + 2 * (uint64_t)*at(&v[1], i, j) +
-                          salt);
-            else if (what == ADD)
-                *x = wrap(old + (uint64_t)*at(&v[0], i, j) * (salt | 1));
-            else if (what == SUM)
-                *x = wrap(old + sum);
-            else
-                *x = wrap(sum * salt + salt + i * 31 + j);
-        }
-    }
-}
-
-static struct view
-view_of(const struct syn_operand *operand)
-{
-    const struct syn_shape *shape = operand->shape;
-
-    return (struct view){operand->data, shape->sizes[0], shape->sizes[1], shape->strides[0],
-                         shape->strides[1]};
-}
-
-static int
-run_any(enum what what, const struct syn_kernel_call *call, struct syn_err *err)
-{
-    unsigned count = call->kernel->operands_count;
-    struct view views[3] = {0};
-
-    for (unsigned i = 0; i < count; i++)
-        views[i] = view_of(&call->operands[i]);
-    if (call->params[SLEEPS] > 0)
-        (void)usleep((useconds_t)call->params[SLEEPS]);
-    if (call->params[FAILS] == 0) {
-        compute(what, (uint64_t)call->params[SALT], views);
-        return SYN_OK;
-    }
-    *at(&views[count - 1], 0, 0) = -1; /* rubbish, that nobody may ever see */
-    return SYN_FAIL(err, SYN_E_CORRUPT, "told to fail");
-}
-
-#define RUN(name, what)                                                                  \
-    static int run_##name(const struct syn_kernel_call *call, struct syn_worker *worker, \
-                          struct syn_fork *fork, struct syn_err *err)                    \
-    {                                                                                    \
-        (void)worker;                                                                    \
-        (void)fork;                                                                      \
-        return run_any(what, call, err);                                                 \
-    }                                                                                    \
-    static const struct syn_kernel_impl impls_##name[] = {                               \
-        {.format = SYN_FORMAT_NATIVE, .kinds = UINT32_MAX, .run = run_##name}};
-RUN(mix, MIX)
-RUN(mix_columns, MIX_COLUMNS)
-RUN(add, ADD)
-RUN(sum, SUM)
-RUN(fold, FOLD)
-RUN(fill, FILL)
-
-static void
-work_of(const struct syn_kernel_call *call, struct syn_work *ret_work)
-{
-    (void)call;
-    *ret_work = (struct syn_work){
-        .flops = 400, .read_bytes = 2000, .written_bytes = 700, .dtype = SYN_DTYPE_INT64};
-}
-
-static const struct syn_kernel_operand three[] = {
-    {"a", SYN_READ, 2, 2}, {"b", SYN_READ, 2, 2}, {"c", SYN_UPDATE, 2, 2}};
-static const struct syn_kernel_operand commuting[] = {{"a", SYN_READ, 2, 2},
-                                                      {"c", SYN_COMMUTE, 2, 2}};
-static const struct syn_kernel_operand reducing[] = {{"a", SYN_READ, 2, 2},
-                                                     {"c", SYN_REDUCE, 2, 2}};
-static const struct syn_kernel_operand writing[] = {{"a", SYN_READ, 2, 2}, {"c", SYN_WRITE, 2, 2}};
-static const struct syn_kernel_operand alone[] = {{"c", SYN_WRITE, 2, 2}};
-static const struct syn_kernel_param params[PARAMS] = {
-    {"salt", 0, true}, {"fails", 0, false}, {"sleeps", 0, false}};
-static const struct syn_kernel_split by_rows[] = {{.dim = {0, 0, 0}, .grain = 1}};
-static const struct syn_kernel_split by_columns[] = {{.dim = {1, 1, 1}, .grain = 1}};
-
-#define KERNEL(name_, operands_, splits_, splits_count_)                                   \
-    {                                                                                      \
-        .name = "random-" #name_, .summary = "for the random test", .operands = operands_, \
-        .operands_count = SYN_LEN(operands_), .params = params, .params_count = PARAMS,    \
-        .splits = splits_, .splits_count = splits_count_, .impls = impls_##name_,          \
-        .impls_count = 1, .work = work_of                                                  \
-    }
-static const struct syn_kernel kernels[WHATS] = {
-    [MIX] = KERNEL(mix, three, by_rows, 1),
-    [MIX_COLUMNS] = KERNEL(mix_columns, three, by_columns, 1),
-    [ADD] = KERNEL(add, commuting, by_rows, 1),
-    [SUM] = KERNEL(sum, reducing, NULL, 0),
-    [FOLD] = KERNEL(fold, writing, NULL, 0),
-    [FILL] = KERNEL(fill, alone, NULL, 0),
-};
-
 /* ---- the world ---- */
 
 /* Codes as sets. */
@@ -194,7 +54,8 @@ enum {
     CODE_UNAVAILABLE = 4,
     CODE_IO = 8,
     CODE_NOMEM = 16,
-    CODE_OTHER = 32,
+    CODE_GONE = 32, /* what it updates has no content */
+    CODE_OTHER = 64,
 };
 
 static unsigned
@@ -206,6 +67,7 @@ set_of(int code)
            : code == SYN_E_UNAVAILABLE ? CODE_UNAVAILABLE
            : code == SYN_E_IO          ? CODE_IO
            : code == SYN_E_NOMEM       ? CODE_NOMEM
+           : code == SYN_E_INVALID     ? CODE_GONE
                                        : CODE_OTHER;
 }
 
@@ -225,10 +87,12 @@ struct cell {
 struct op {
     enum what what;
     unsigned cells[3], group;
+    unsigned run; /* of a captured graph; 0: none */
     double params[PARAMS];
     struct syn_task *task;
     unsigned after[AFTER_MAX], after_count;
     bool cancelled;
+    bool gone; /* it found no content, and not because of what its group needs */
     /* A look: what it found. */
     bool look;
     int code;
@@ -247,7 +111,8 @@ struct world {
     char device_names[4][SYN_DEVICE_ID_MAX];
     struct cell cells[CELLS_MAX];
     struct op ops[OPS_ROOM];
-    unsigned ops_count, groups_count;
+    unsigned ops_count, groups_count, runs_count;
+    unsigned run_needs; /* what the run that is looked at ends with because of what it needs */
     unsigned group_codes[OPS_ROOM + 1];
 };
 
@@ -271,7 +136,7 @@ take_mapped(const struct cell *cell, void *data, int64_t *to)
     const struct view view = {data, cell->rows, cell->cols, shape->strides[0], shape->strides[1]};
 
     for (uint64_t i = 0; i < cell->rows * cell->cols; i++)
-        to[i] = *at(&view, i / cell->cols, i % cell->cols);
+        to[i] = *syn_random_at(&view, i / cell->cols, i % cell->cols);
 }
 
 static bool
@@ -318,13 +183,13 @@ alike(struct world *w, unsigned cell)
 static unsigned
 operands_of(const struct op *op)
 {
-    return kernels[op->what].operands_count;
+    return syn_random_kernels[op->what].operands_count;
 }
 
 static enum syn_access
 access_of(const struct op *op, unsigned operand)
 {
-    return (enum syn_access)kernels[op->what].operands[operand].access;
+    return (enum syn_access)syn_random_kernels[op->what].operands[operand].access;
 }
 
 /* What it does with the tensor of `operand`, in all of its operands. */
@@ -339,7 +204,7 @@ all_access(const struct op *op, unsigned operand)
         access |= access_of(op, i);
         once++;
     }
-    return (enum syn_access)(once > 1 ? access & SYN_UPDATE : access);
+    return (enum syn_access)(once > 1 || op->run != 0 ? access & SYN_UPDATE : access);
 }
 
 static void
@@ -349,7 +214,7 @@ apply(struct world *w, const struct op *op)
 
     for (unsigned i = 0; i < operands_of(op); i++)
         views[i] = view_of_cell(&w->cells[op->cells[i]]);
-    compute(op->what, (uint64_t)op->params[SALT], views);
+    syn_random_compute(op->what, (uint64_t)op->params[SALT], views);
 }
 
 /* Codes that it may have ended with because of what it needs. */
@@ -358,6 +223,8 @@ needs_of(struct world *w, struct op *op)
 {
     unsigned needs = 0;
 
+    if (op->run != 0 && w->run_needs != 0)
+        return w->run_needs;
     for (unsigned i = 0; i < op->after_count; i++)
         needs |= set_of(w->ops[op->after[i]].code);
     if (op->look)
@@ -441,31 +308,93 @@ check_op(struct world *w, struct op *op)
         check_look(w, op, needs);
         return;
     }
-    may = needs | w->faults | (op->params[FAILS] != 0 ? CODE_CORRUPT : 0);
+    may = needs | w->faults | (op->params[FAILS] != 0 ? CODE_CORRUPT : 0) |
+          (op->group != 0 ? CODE_GONE : 0);
     if (op->cancelled && got != CODE_CANCELED)
         fail_msg("call %u was cancelled and ended with %d", number, op->code);
-    if (!op->cancelled && (got & ~may) != 0 && op->group == 0)
-        fail_msg("call %u (%s) ended with %d, not with any of %x", number, kernels[op->what].name,
-                 op->code, may);
+    if (!op->cancelled && (got & ~may) != 0)
+        fail_msg("call %u (%s) ended with %d, not with any of %x", number,
+                 syn_random_kernels[op->what].name, op->code, may);
     if (got == 0 && (needs != 0 || op->params[FAILS] != 0))
-        fail_msg("call %u (%s) ended well, and should have with %x", number, kernels[op->what].name,
-                 may);
+        fail_msg("call %u (%s) ended well, and should have with %x", number,
+                 syn_random_kernels[op->what].name, may);
+    op->gone = got == CODE_GONE && (needs & CODE_GONE) == 0;
     if (got == 0)
         apply(w, op);
     leave_cells(w, op);
 }
 
-/* Those of a group may have ended with each other's codes; now all of them are known. */
+/* Who found nothing to update came behind one of its group that failed. */
 static void
 check_groups(struct world *w)
 {
     for (unsigned i = 0; i < w->ops_count; i++) {
         const struct op *op = &w->ops[i];
-        unsigned may = w->faults | (op->group != 0 ? w->group_codes[op->group] : 0);
 
-        if (op->group != 0 && !op->cancelled && (set_of(op->code) & ~may) != 0)
-            fail_msg("call %u ended with %d, and its group with %x", i, op->code, may);
+        if (op->gone && (w->group_codes[op->group] & ~(unsigned)CODE_GONE) == 0)
+            fail_msg("call %u found nothing to update, and none of its group failed", i);
     }
+}
+
+/* ---- runs of captured graphs ---- */
+
+static bool
+is_of_run(const struct world *w, unsigned number, unsigned run)
+{
+    return number < w->ops_count && w->ops[number].run == run;
+}
+
+/* The first of its calls: it needs what is read before it is written. */
+static void
+enter_run(struct world *w, unsigned first)
+{
+    bool seen[CELLS_MAX] = {false};
+
+    w->run_needs = 0;
+    for (unsigned k = first; is_of_run(w, k, w->ops[first].run); k++) {
+        const struct op *op = &w->ops[k];
+
+        for (unsigned i = 0; i < operands_of(op); i++) {
+            struct cell *cell = &w->cells[op->cells[i]];
+
+            if (!seen[op->cells[i]] && (all_access(op, i) & SYN_READ) != 0)
+                w->run_needs |= cell->codes;
+            seen[op->cells[i]] = true;
+            cell->group = 0;
+        }
+    }
+}
+
+/* The last one: what any of them was to write, the run was to write. */
+static void
+leave_run(struct world *w, unsigned last)
+{
+    unsigned run = w->ops[last].run, first = last, codes = 0;
+
+    for (; first > 0 && w->ops[first - 1].run == run; first--)
+        ;
+    for (unsigned k = first; k <= last; k++)
+        codes |= set_of(w->ops[k].code);
+    for (unsigned k = first; k <= last; k++) {
+        const struct op *op = &w->ops[k];
+
+        for (unsigned i = 0; i < operands_of(op); i++) {
+            if ((all_access(op, i) & SYN_WRITE) != 0)
+                w->cells[op->cells[i]].codes |= codes;
+        }
+    }
+}
+
+static void
+check_next(struct world *w, unsigned number)
+{
+    unsigned run = w->ops[number].run;
+
+    if (run != 0 && (number == 0 || w->ops[number - 1].run != run))
+        enter_run(w, number);
+    check_op(w, &w->ops[number]);
+    if (run != 0 && !is_of_run(w, number + 1, run))
+        leave_run(w, number);
 }
 
 /* ---- after an epoch ---- */
@@ -475,13 +404,15 @@ submit_fill(struct world *w, unsigned number)
 {
     struct cell *cell = &w->cells[number];
     double salt = (double)below(w, 1000);
-    const struct syn_task_call call = {
-        .kernel = &kernels[FILL], .tensors = {cell->tensor}, .params = &salt, .params_count = 1};
+    const struct syn_task_call call = {.kernel = &syn_random_kernels[FILL],
+                                       .tensors = {cell->tensor},
+                                       .params = &salt,
+                                       .params_count = 1};
     struct view view = view_of_cell(cell);
     struct syn_err err = {0};
 
     assert_done(syn_engine_submit(w->engine, &call, NULL, &err), &err);
-    compute(FILL, (uint64_t)salt, &view);
+    syn_random_compute(FILL, (uint64_t)salt, &view);
     cell->codes = 0;
 }
 
@@ -540,7 +471,7 @@ settle(struct world *w)
         if (op->task != NULL)
             op->code = syn_task_wait(syn_engine_runtime(w->engine), op->task, &err);
         codes |= op->look ? 0 : set_of(op->code);
-        check_op(w, op);
+        check_next(w, i);
     }
     check_groups(w);
     if (rc == SYN_OK ? codes != 0 : (set_of(rc) & ~(codes | w->faults)) != 0)
@@ -559,7 +490,7 @@ settle(struct world *w)
     rc = syn_engine_wait(w->engine, &err);
     if (rc != SYN_OK && !(w->trouble == LOSS && rc == SYN_E_UNAVAILABLE))
         fail_msg("writing anew ended with %d: %s", rc, err.msg);
-    w->ops_count = w->groups_count = 0;
+    w->ops_count = w->groups_count = w->runs_count = 0;
 }
 
 /* ---- tensors ---- */
@@ -764,7 +695,7 @@ static struct syn_task_call
 call_for(struct world *w, const struct op *op)
 {
     struct syn_task_call call = {
-        .kernel = &kernels[op->what], .params = op->params, .params_count = PARAMS};
+        .kernel = &syn_random_kernels[op->what], .params = op->params, .params_count = PARAMS};
 
     for (unsigned i = 0; i < operands_of(op); i++)
         call.tensors[i] = w->cells[op->cells[i]].tensor;
@@ -787,7 +718,7 @@ static void
 run_captured(struct world *w, struct syn_engine_graph *graph, const struct op *ops,
              const int *codes)
 {
-    unsigned count = syn_engine_graph_count(graph), failed = 0;
+    unsigned count = syn_engine_graph_count(graph), got = 0;
     struct syn_err err = {0};
     int rc = syn_engine_graph_start(graph, &err);
 
@@ -795,13 +726,17 @@ run_captured(struct world *w, struct syn_engine_graph *graph, const struct op *o
         return;
     assert_done(rc, &err);
     rc = syn_engine_graph_wait(graph, &err);
+    w->runs_count++;
     for (unsigned i = 0; i < count; i++) {
-        w->ops[w->ops_count] = ops[i];
-        w->ops[w->ops_count++].code = codes[i];
-        failed += codes[i] < 0;
+        struct op *op = &w->ops[w->ops_count++];
+
+        *op = ops[i];
+        op->code = codes[i];
+        op->run = w->runs_count;
+        got |= set_of(codes[i]);
     }
-    if ((rc < 0) != (failed > 0))
-        fail_msg("a graph ended with %d, and %u of its calls failed", rc, failed);
+    if (set_of(rc) != (got & set_of(rc)) || (rc == SYN_OK && got != 0))
+        fail_msg("a graph ended with %d, and its calls with %x", rc, got);
 }
 
 static void

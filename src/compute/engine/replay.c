@@ -15,8 +15,9 @@
  * A call that does not run is over at once, and so may be who waits for it, and so on: a thread
  * keeps a list of those, so that a long chain does not become deep recursion.
  *
- * A failure goes along the edges to who needs the result. Whoever is outside hears of it as of any
- * other call's, by the tensors that it was to write (run.c): the gate itself never fails.
+ * Inside, a failure goes along the edges to who needs the result. To the outside the run is the
+ * gate, one task as any other: it ends with the first failure, which is what whoever needs
+ * something of it hears, and when something that it needs has failed none of its calls runs.
  *
  * The strategy is shown one graph at a time. One that begins while another runs is to it like
  * single calls. */
@@ -66,7 +67,8 @@ show(struct syn_engine_graph *graph)
     uint64_t now_ns = (uint64_t)syn_clock_ns();
 
     graph->shown = false;
-    if (engine->ops->graph == NULL)
+    if (engine->ops->graph == NULL ||
+        atomic_load_explicit(&graph->stopped, memory_order_relaxed) != 0)
         return;
     view.patience_ns = patience_ns(graph);
     syn_spin_lock(&engine->lock);
@@ -116,7 +118,8 @@ finish(struct syn_engine_graph *graph)
     struct syn_engine *engine = graph->engine;
 
     unshow(graph);
-    syn_task_finish(engine->runtime, NULL, graph->gate, SYN_OK);
+    syn_task_finish(engine->runtime, NULL, graph->gate,
+                    atomic_load_explicit(&graph->code, memory_order_relaxed));
     (void)syn_task_announce(&graph->end, SYN_OK);
 }
 
@@ -183,8 +186,6 @@ give_out(struct syn_engine_task *call, struct syn_engine_task **list)
         atomic_store_explicit(&node->code, 0, memory_order_relaxed);
     else
         code = syn_engine_captured_begin(call);
-    if (code == 0 && syn_engine_any_failed(call->engine))
-        code = syn_engine_failed_before(call);
     begin(call);
     if (code < 0) {
         syn_engine_drop(call, code);
@@ -212,9 +213,7 @@ see_to(struct syn_engine_task *list)
 int
 syn_engine_captured_begin(const struct syn_engine_task *call)
 {
-    return atomic_load_explicit(&call->node->graph->cancelled, memory_order_relaxed)
-               ? SYN_E_CANCELED
-               : SYN_OK;
+    return atomic_load_explicit(&call->node->graph->stopped, memory_order_relaxed);
 }
 
 void
@@ -233,6 +232,15 @@ syn_engine_captured_end(struct syn_engine_task *call, int code, const struct syn
 
 /* ---- the gate ---- */
 
+/* Calls that have not begun end with the code. */
+static void
+stop(struct syn_engine_graph *graph, int code)
+{
+    int none = 0;
+
+    (void)atomic_compare_exchange_strong(&graph->stopped, &none, code);
+}
+
 static int
 open_gate(struct syn_worker *worker, struct syn_fork *at, void *arg)
 {
@@ -240,6 +248,8 @@ open_gate(struct syn_worker *worker, struct syn_fork *at, void *arg)
     struct syn_engine_task *list = NULL;
 
     (void)at;
+    if (worker->current_code < 0)
+        stop(graph, worker->current_code);
     graph->gate = syn_task_later(worker);
     show(graph);
     for (uint32_t i = graph->roots_count; i-- > 0;) {
@@ -281,7 +291,7 @@ syn_engine_graph_start(struct syn_engine_graph *graph, struct syn_err *err)
     if (rc < 0)
         return rc;
     atomic_store_explicit(&graph->code, 0, memory_order_relaxed);
-    atomic_store_explicit(&graph->cancelled, false, memory_order_relaxed);
+    atomic_store_explicit(&graph->stopped, 0, memory_order_relaxed);
     if (count == 0)
         return SYN_OK;
     graph->begun_ns = syn_clock_ns();
@@ -330,5 +340,5 @@ syn_engine_graph_run(struct syn_engine_graph *graph, struct syn_err *err)
 void
 syn_engine_graph_cancel(struct syn_engine_graph *graph)
 {
-    atomic_store_explicit(&graph->cancelled, true, memory_order_relaxed);
+    stop(graph, SYN_E_CANCELED);
 }

@@ -303,48 +303,6 @@ syn_engine_release(struct syn_engine_task *call, bool ok)
     syn_memory_release(call->engine->memory, call->seat->node, uses, call->uses_count, ok);
 }
 
-/* ---- failures ----
- *
- * The core takes those along that wait for a call when it fails. Who is submitted later must hear
- * of it too, or what a program gets would depend on who was faster. So the tensors that a failed
- * call was to write keep its code, until something writes them anew, or until a wait has told of
- * the failure: after that they are what they are. Who updates one and ends well does not make up
- * for another who failed: they commute. */
-
-static void
-note_outcome(const struct syn_engine_task *call, int code)
-{
-    uint64_t epoch = code < 0 ? atomic_load(&call->engine->epoch) : 0, last;
-
-    if (code == 0 && !syn_engine_any_failed(call->engine))
-        return; /* what was noted before is out of date */
-    for (unsigned i = 0; i < call->uses_count; i++) {
-        struct syn_engine_handle *handle;
-
-        if ((call->uses[i].mode & SYN_WRITE) == 0 ||
-            (code == 0 && (call->uses[i].mode & SYN_READ) != 0))
-            continue;
-        handle = syn_tensor_user(syn_tensor_of(call->uses[i].data));
-        if (handle == NULL)
-            continue; /* parts have none: their whole's call ends too */
-        atomic_store(&handle->code, code);
-        atomic_store(&handle->failed_epoch, epoch);
-    }
-    last = atomic_load(&call->engine->failed_epoch);
-    while (last < epoch && !atomic_compare_exchange_weak(&call->engine->failed_epoch, &last, epoch))
-        ;
-}
-
-int
-syn_engine_failed(const struct syn_engine *engine, struct syn_tensor *tensor)
-{
-    struct syn_engine_handle *handle = syn_tensor_user(tensor);
-
-    if (handle == NULL || atomic_load(&handle->failed_epoch) != atomic_load(&engine->epoch))
-        return SYN_OK;
-    return atomic_load(&handle->code);
-}
-
 /* ---- the end ---- */
 
 static void
@@ -396,7 +354,6 @@ syn_engine_end(struct syn_engine_task *call, struct syn_worker *worker,
     if (outcome->held)
         syn_engine_release(call, outcome->code == 0);
     SYN_PERTURB();
-    note_outcome(call, outcome->code);
     report(engine, call, outcome, err);
     if (syn_trace_on(engine->trace))
         syn_engine_trace_end(call, outcome);
@@ -418,7 +375,6 @@ syn_engine_drop(struct syn_engine_task *call, int code)
 {
     struct syn_engine *engine = call->engine;
 
-    note_outcome(call, code);
     syn_spin_lock(&engine->lock);
     engine->stats.ended++;
     remember_failure(engine, call, code, NULL); /* the first one, if it was cancelled */
@@ -485,6 +441,8 @@ start_native(struct syn_worker *worker, struct syn_engine_task *call)
     struct syn_err err;
     int rc = syn_engine_begin(call);
 
+    if (call->task != NULL)
+        syn_task_foresee_end(call->task);
     if (rc == SYN_OK)
         rc = syn_engine_acquire(call, &err);
     else

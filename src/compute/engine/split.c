@@ -36,21 +36,29 @@ is_written(const struct syn_engine_task *call, unsigned operand)
     return (call->access[operand] & SYN_WRITE) != 0;
 }
 
-const struct syn_shape *
-syn_engine_piece_shape(const struct syn_engine_task *piece, unsigned operand,
-                       const struct syn_shape *base, uint64_t *ret_offset)
+void
+syn_engine_piece_cut(const struct syn_engine_task *piece, unsigned operand, struct syn_shape *shape,
+                     uint64_t *ret_offset)
 {
-    struct syn_engine_split *split = piece->split;
-    struct syn_shape *shape = &split->shapes[operand][piece->piece];
+    const struct syn_engine_split *split = piece->split;
     int8_t dim = split->rule->dim[operand];
 
     *ret_offset = 0;
     if (dim < 0 || is_written(split->whole, operand))
-        return base;
-    *shape = *base;
+        return;
     shape->layout = SYN_LAYOUT_STRIDED;
     shape->sizes[dim] = split->sizes[piece->piece];
-    *ret_offset = syn_dtype_bytes(shape->dtype, split->first[piece->piece] * base->strides[dim]);
+    *ret_offset = syn_dtype_bytes(shape->dtype, split->first[piece->piece] * shape->strides[dim]);
+}
+
+const struct syn_shape *
+syn_engine_piece_shape(const struct syn_engine_task *piece, unsigned operand,
+                       const struct syn_shape *base, uint64_t *ret_offset)
+{
+    struct syn_shape *shape = &piece->split->shapes[operand][piece->piece];
+
+    *shape = *base;
+    syn_engine_piece_cut(piece, operand, shape, ret_offset);
     return shape;
 }
 
@@ -140,7 +148,11 @@ make_piece(struct syn_engine_split *split, unsigned index, struct syn_err *err)
     if (syn_trace_on(whole->engine->trace))
         syn_engine_trace_piece(whole, piece);
     split->pieces[index] = piece;
-    return syn_engine_record_fill(piece, tensors, err);
+    rc = syn_engine_record_fill(piece, tensors, err);
+    if (rc == SYN_OK && !syn_engine_possible(piece))
+        rc = SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s: nobody can run a piece of it",
+                      piece->kernel->name);
+    return rc;
 }
 
 /* The parts of what is written; on failure what was divided is whole again. */

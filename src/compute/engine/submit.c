@@ -9,6 +9,7 @@
 
 #define SLAB_RECORDS 64
 #define RECORD_ALIGN 64
+#define WAYS_MAX     4096 /* in which the tensors of a call may lie, that are looked through */
 #define HASH_MUL     UINT64_C(0x9e3779b97f4a7c15)
 
 struct syn_engine_slab {
@@ -201,14 +202,77 @@ footprint_of(const struct syn_kernel_call *call)
     return hash;
 }
 
+/* What has gaps may lie in other ways where the call runs: calls whose tensors may are told apart
+ * by that too. */
+static uint64_t
+mix_ways(uint64_t hash, const struct syn_engine_task *call)
+{
+    for (unsigned i = 0; i < call->uses_count; i++) {
+        const struct syn_shape *ways[SYN_TENSOR_WAYS_MAX];
+        unsigned count = syn_tensor_ways(syn_tensor_of(call->uses[i].data), ways);
+
+        for (unsigned k = 1; k < count; k++) {
+            hash = mix(hash, i);
+            for (unsigned j = 0; j < ways[k]->dims; j++)
+                hash = mix(hash, ways[k]->strides[j]);
+        }
+    }
+    return hash;
+}
+
+/* Is there an implementation for the call however its tensors lie there? More ways than WAYS_MAX
+ * nobody looks through. */
+static bool
+fits_all_ways(const struct syn_engine_task *call, const struct syn_kernel_call *seen,
+              const struct syn_device_info *device)
+{
+    const struct syn_shape *ways[SYN_OPERANDS_MAX][SYN_TENSOR_WAYS_MAX];
+    unsigned counts[SYN_OPERANDS_MAX], at[SYN_OPERANDS_MAX] = {0};
+    struct syn_shape shapes[SYN_OPERANDS_MAX];
+    struct syn_kernel_call way = *seen;
+
+    for (unsigned i = 0; i < call->operands_count; i++)
+        counts[i] = syn_tensor_ways(syn_engine_tensor(call, i), ways[i]);
+    for (unsigned tries = 0; tries < WAYS_MAX; tries++) {
+        unsigned i;
+
+        for (i = 0; i < call->operands_count; i++) {
+            uint64_t offset;
+
+            shapes[i] = *ways[i][at[i]];
+            if (call->split != NULL)
+                syn_engine_piece_cut(call, i, &shapes[i], &offset);
+            way.operands[i].shape = &shapes[i];
+        }
+        if (syn_kernel_pick(call->kernel, &way, device) == NULL)
+            return false;
+        for (i = 0; i < call->operands_count && ++at[i] == counts[i]; i++)
+            at[i] = 0;
+        if (i == call->operands_count)
+            return true;
+    }
+    return false;
+}
+
+/* What is fitted for any layout needs no second look. */
+static bool
+can_run(const struct syn_engine_task *call, const struct syn_kernel_call *seen,
+        const struct syn_device_info *device)
+{
+    const struct syn_kernel_impl *impl = syn_kernel_pick(call->kernel, seen, device);
+
+    return impl != NULL && (impl->fits == NULL || fits_all_ways(call, seen, device));
+}
+
 static void
-set_priors(struct syn_engine *engine, struct syn_model_entry *entry,
+set_priors(const struct syn_engine_task *task, struct syn_model_entry *entry,
            const struct syn_kernel_call *call, const struct syn_work *work)
 {
+    const struct syn_engine *engine = task->engine;
+
     for (unsigned i = 0; i < engine->seats_count; i++) {
         const struct syn_engine_seat *seat = &engine->seats[i];
-        bool can = syn_kernel_pick(call->kernel, call, seat->info) != NULL &&
-                   !(engine->without_cpu && i < engine->cpus);
+        bool can = !(engine->without_cpu && i < engine->cpus) && can_run(task, call, seat->info);
         int64_t ns = can ? syn_profile_work_ns(&seat->rates, work) : 0;
 
         /* A device of which no rate is known can all the same. */
@@ -231,7 +295,7 @@ find_memo(_Atomic(struct syn_engine_memo *) *head, const struct syn_kernel *kern
 
 /* Under the lock. */
 static SYN_MUST int
-make_memo(struct syn_engine *engine, const struct syn_kernel_call *call,
+make_memo(const struct syn_engine_task *task, const struct syn_kernel_call *call,
           _Atomic(struct syn_engine_memo *) *head, uint64_t footprint,
           struct syn_engine_memo **ret_memo, struct syn_err *err)
 {
@@ -248,14 +312,14 @@ make_memo(struct syn_engine *engine, const struct syn_kernel_call *call,
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for what %s takes", call->kernel->name);
     call->kernel->work(call, &work);
     *memo = (struct syn_engine_memo){.kernel = call->kernel, .footprint = footprint};
-    rc = syn_model_entry(engine->model, call->kernel->name,
+    rc = syn_model_entry(task->engine->model, call->kernel->name,
                          work.flops > 0 ? work.flops : work.read_bytes + work.written_bytes,
                          footprint, &memo->entry, err);
     if (rc < 0) {
         syn_free(memo);
         return rc;
     }
-    set_priors(engine, memo->entry, call, &work);
+    set_priors(task, memo->entry, call, &work);
     memo->next = atomic_load_explicit(head, memory_order_relaxed);
     atomic_store_explicit(head, memo, memory_order_release);
     *ret_memo = memo;
@@ -263,10 +327,11 @@ make_memo(struct syn_engine *engine, const struct syn_kernel_call *call,
 }
 
 static SYN_MUST int
-find_entry(struct syn_engine *engine, const struct syn_kernel_call *call,
+find_entry(const struct syn_engine_task *task, const struct syn_kernel_call *call, bool gaps,
            struct syn_model_entry **ret_entry, struct syn_err *err)
 {
-    uint64_t footprint = footprint_of(call);
+    uint64_t footprint = gaps ? mix_ways(footprint_of(call), task) : footprint_of(call);
+    struct syn_engine *engine = task->engine;
     _Atomic(struct syn_engine_memo *) *head =
         &engine->memos[mix(footprint, (uintptr_t)call->kernel) % SYN_ENGINE_MEMOS];
     struct syn_engine_memo *memo = find_memo(head, call->kernel, footprint);
@@ -274,7 +339,7 @@ find_entry(struct syn_engine *engine, const struct syn_kernel_call *call,
 
     if (__builtin_expect(memo == NULL, 0)) {
         syn_spin_lock(&engine->lock);
-        rc = make_memo(engine, call, head, footprint, &memo, err);
+        rc = make_memo(task, call, head, footprint, &memo, err);
         syn_spin_unlock(&engine->lock);
     }
     if (memo != NULL)
@@ -314,13 +379,16 @@ syn_engine_record_fill(struct syn_engine_task *call, struct syn_tensor *const *t
                        struct syn_err *err)
 {
     const struct syn_kernel *kernel = call->kernel;
-    struct syn_kernel_call seen = {.kernel = kernel};
+    struct syn_kernel_call seen; /* as much of it as the kernel takes */
+    bool gaps = false;
     uint64_t offset;
     int rc;
 
+    seen.kernel = kernel;
     for (unsigned i = 0; i < kernel->operands_count; i++) {
         const struct syn_shape *shape = syn_tensor_shape(tensors[i]);
 
+        gaps = gaps || shape->layout == SYN_LAYOUT_STRIDED;
         if (call->split != NULL)
             shape = syn_engine_piece_shape(call, i, shape, &offset);
         seen.operands[i] = (struct syn_operand){.shape = shape};
@@ -330,7 +398,7 @@ syn_engine_record_fill(struct syn_engine_task *call, struct syn_tensor *const *t
     if (rc < 0)
         return rc;
     fill_uses(call, tensors, &seen);
-    rc = find_entry(call->engine, &seen, &call->entry, err);
+    rc = find_entry(call, &seen, gaps, &call->entry, err);
     if (rc == SYN_OK)
         call->ready.cost = syn_model_estimate(call->entry);
     return rc;
@@ -398,26 +466,19 @@ fill(struct syn_engine_task *call, const struct syn_task_call *wish, struct syn_
                                 : SYN_OK;
 }
 
-static bool
-is_possible(const struct syn_engine_task *call)
+bool
+syn_engine_possible(const struct syn_engine_task *call)
 {
+    if (call->ready.affinity != SYN_NO_WORKER) {
+        const struct syn_engine_seat *seat = &call->engine->seats[call->ready.affinity];
+
+        return syn_engine_cost(call, seat->class_id) != SYN_NEVER;
+    }
     for (unsigned i = 0; i < call->engine->platform.class_count; i++) {
         if (syn_engine_cost(call, i) != SYN_NEVER)
             return true;
     }
     return false;
-}
-
-int
-syn_engine_failed_before(const struct syn_engine_task *call)
-{
-    int code = 0;
-
-    for (unsigned i = 0; code == 0 && i < call->uses_count; i++) {
-        if ((call->uses[i].mode & SYN_READ) != 0)
-            code = syn_engine_failed(call->engine, syn_tensor_of(call->uses[i].data));
-    }
-    return code;
 }
 
 /* Everything it waited for is there. */
@@ -428,8 +489,6 @@ dispatch(struct syn_worker *worker, struct syn_fork *at, void *arg)
     int code = worker->current_code;
 
     (void)at;
-    if (code == 0 && syn_engine_any_failed(call->engine))
-        code = syn_engine_failed_before(call);
     if (code < 0) {
         syn_engine_drop(call, code);
         syn_engine_record_free(call);
@@ -499,7 +558,7 @@ syn_engine_record_for(struct syn_engine *engine, const struct syn_task_call *wis
     if (rc < 0)
         return rc;
     rc = fill(call, wish, err);
-    if (rc == SYN_OK && !is_possible(call))
+    if (rc == SYN_OK && !syn_engine_possible(call))
         rc = SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s: no device here has an implementation for it",
                       wish->kernel->name);
     if (rc < 0)

@@ -11,7 +11,6 @@
 
 #include "../perturb_priv.h"
 
-#define SYN_DIVIDE_DEPTH_MAX 16       /* divisions of parts of parts */
 #define SYN_BLOCK_CLASSES    (64 * 8) /* sizes of blocks: eight steps to each doubling */
 #define SYN_EVICT_WINDOW_MAX 32       /* candidates looked at before a modified one has to go */
 #define SYN_MOVE_TRIES_MAX   4        /* of a copy that others' failures took with them */

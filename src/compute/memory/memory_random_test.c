@@ -340,12 +340,29 @@ end(struct world *w, struct item *item)
 
 /* ---- tasks ---- */
 
+/* How it lies there is one of the ways that were foretold. */
+static void
+check_way(unsigned node, const struct item *item)
+{
+    const struct syn_shape *ways[SYN_TENSOR_WAYS_MAX];
+    unsigned count = syn_tensor_ways(item->tensor, ways);
+    struct syn_tensor_place place;
+    bool known = false;
+
+    syn_tensor_at(item->tensor, node, &place);
+    for (unsigned i = 0; i < count; i++)
+        known |= syn_shape_same_places(ways[i], place.shape);
+    assert_true(known);
+    assert_true(count == 1 || syn_tensor_shape(item->tensor)->layout == SYN_LAYOUT_STRIDED);
+}
+
 static void
 compare(struct world *w, unsigned node, const struct item *item)
 {
     unsigned char *got = malloc(item_bytes(item) + 1);
     struct syn_err err = {0};
 
+    check_way(node, item);
     assert_done(mrig_read(w->rig, node, item->tensor, got, &err), &err);
     if (memcmp(got, item->want, item_bytes(item)) != 0)
         fail_msg("tensor %llu is stale on node %u (valid: %llx)",

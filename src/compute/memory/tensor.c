@@ -48,6 +48,29 @@ syn_tensor_at(const struct syn_tensor *tensor, unsigned node, struct syn_tensor_
     ret_place->shape = syn_tensor_lies(tensor, block);
 }
 
+unsigned
+syn_tensor_ways(const struct syn_tensor *tensor,
+                const struct syn_shape *ret_ways[SYN_TENSOR_WAYS_MAX])
+{
+    unsigned count = 0;
+
+    ret_ways[count++] = &tensor->shape;
+    for (const struct syn_tensor *owner = tensor; owner; owner = syn_tensor_parent(owner)) {
+        const struct syn_shape *way;
+        bool packed, known = false;
+
+        (void)syn_tensor_need(owner, &packed);
+        if (!packed)
+            continue;
+        way = &tensor->kin->packed[owner->kin->depth];
+        for (unsigned i = 0; i < count; i++)
+            known = known || syn_shape_same_places(ret_ways[i], way);
+        if (!known)
+            ret_ways[count++] = way;
+    }
+    return count;
+}
+
 /* ---- where it is valid ---- */
 
 void

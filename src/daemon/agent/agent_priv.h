@@ -92,6 +92,8 @@ struct agt_doc {
 };
 
 /** One instance and the thread that drives it. */
+#define AGT_NOTICE "notice.json" /* in an instance's scratch folder */
+
 struct agt_instance {
     struct syn_agent *agent;
     pthread_t thread;
@@ -113,6 +115,7 @@ struct agt_instance {
     atomic_bool changed; /* since the thread looked */
     bool started;        /* `thread` is one */
     bool preparing_told; /* the thread's */
+    bool noticed;        /* likewise: the program has been told why it must stop */
     char id[SYN_ID_MAX];
     char gpus[SYN_GPUS_MAX][sizeof(((struct syn_gpu *)0)->uuid)]; /* its own, until it ends; under
                                                                      the agent's lock */

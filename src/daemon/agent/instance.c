@@ -324,6 +324,35 @@ prepare(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
 /* --- running -----------------------------------------------------------------------------------
  */
 
+/* Lay down for the program why it is asked to stop, and until when it may go on. The folder is its
+ * own: where it has put something else in the way, that is what it reads. */
+static void
+lay_notice(struct agt_instance *instance, const json_t *spec)
+{
+    int64_t grace_ms = syn_json_i64(spec, "stop_grace_ms", 0);
+    char path[AGT_PATH_MAX], ends[SYN_FORMAT_MAX];
+    SYN_BUF(text);
+    SYN_JSON(notice);
+    int fd;
+
+    if (instance->noticed || snprintf(path, sizeof(path), "%s/" AGT_NOTICE,
+                                      instance->paths->scratch) >= (int)sizeof(path))
+        return;
+    instance->noticed = true;
+    if (syn_json_pack(&notice, NULL, "{s:s, s:I, s:s}", "reason",
+                      syn_json_str(spec, "stop_reason", ""), "grace_ms", (json_int_t)grace_ms,
+                      "ends_at",
+                      syn_format_time(syn_wall_ms(instance->agent->world) + grace_ms, ends)) < 0 ||
+        syn_json_write(notice, &text, NULL) < 0)
+        return;
+    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return;
+    if (write(fd, text.data, text.len) != (ssize_t)text.len)
+        syn_log(SYN_LOG_WARN, "instance.notice", "instance=%s", instance->id);
+    (void)close(fd);
+}
+
 /* Ask it to stop if the server wants that. */
 static int
 heed(struct agt_instance *instance, const json_t *doc, bool gone, struct syn_err *err)
@@ -332,6 +361,8 @@ heed(struct agt_instance *instance, const json_t *doc, bool gone, struct syn_err
 
     if (!gone && syn_str_eq(syn_json_str(spec, "desired", "running"), "running"))
         return SYN_OK;
+    if (!gone)
+        lay_notice(instance, spec);
     return instance->runtime.ops->stop(instance->runtime.self, instance->handle,
                                        gone ? 0 : syn_json_i64(spec, "stop_grace_ms", -1), err);
 }

@@ -9,6 +9,7 @@
 #include <synor/base/log.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/daemon/lease.h>
 #include <synor/market/meter.h>
 #include <synor/workload/training_progress.h>
 
@@ -36,6 +37,7 @@ struct agt_ship {
     int64_t usage_seq;    /* the server's */
     int64_t usage_offset; /* of the first line after it in the usage file */
     struct syn_capacity reserved;
+    char lease[SYN_DIGEST_MAX]; /* what it is served for; every report is signed with it */
 };
 
 int
@@ -67,7 +69,12 @@ agt_ship_new(struct agt_instance *instance, struct agt_ship **ret, struct syn_er
     if (ship->reserved.gpus > 0)
         (void)syn_str_copy(ship->reserved.gpu_model, sizeof(ship->reserved.gpu_model),
                            syn_json_str(resources, "gpu_model", ""));
+    rc = syn_lease_digest(instance->doc->json, ship->lease, err);
     (void)pthread_mutex_unlock(&instance->agent->lock);
+    if (rc < 0) {
+        (void)agt_ship_free(ship);
+        return rc;
+    }
     *ret = ship;
     return SYN_OK;
 }
@@ -240,6 +247,8 @@ send_report(struct agt_ship *ship, FILE *file, bool *ret_more, struct syn_err *e
                             syn_key_id(instance->agent->key), &report, err);
 
     *ret_more = false;
+    if (rc == SYN_OK)
+        rc = syn_report_set_lease(report, ship->lease, err);
     if (rc == SYN_OK)
         rc = gather(ship, file, report, &offset, err);
     if (rc < 0 || report->count == 0)

@@ -4,6 +4,7 @@
 
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/daemon/lease.h>
 #include <synor/infra/crypto.h>
 #include <synor/market/invoice.h>
 #include <synor/orchestration/cost.h>
@@ -11,11 +12,12 @@
 
 #include "server_priv.h"
 
-/* The meters of a run's instances and the accounts that provided them. */
+/* The meters of a run's instances, the accounts that provided them, and at what prices. */
 struct usages {
     struct syn_invoice_usage *rows;
     struct syn_meter *meters;
     char (*providers)[SYN_ID_MAX];
+    struct syn_lease *leases;
     size_t count;
 };
 
@@ -25,6 +27,18 @@ usages_fini(struct usages *usages)
     syn_free(usages->rows);
     syn_free(usages->meters);
     syn_free(usages->providers);
+    syn_free(usages->leases);
+}
+
+/* What the instance was leased for; false in *ret_is when that was before there were leases. */
+static int
+lease_of(const json_t *instance, struct syn_lease *ret, bool *ret_is, struct syn_err *err)
+{
+    const json_t *lease = json_object_get(json_object_get(instance, "spec"), "lease");
+    int rc = lease != NULL ? syn_lease_decode(lease, ret, err) : SYN_OK;
+
+    *ret_is = lease != NULL && rc == SYN_OK;
+    return rc < 0 ? syn_err_wrap(err, rc, "%s", syn_json_str(instance, "id", "?")) : SYN_OK;
 }
 
 /* Who provides the node that an instance ran on. */
@@ -62,21 +76,26 @@ usages_load(struct syn_server *server, const json_t *instances, int64_t run, str
     ret->rows = syn_calloc(most, sizeof(*ret->rows));
     ret->meters = syn_calloc(most, sizeof(*ret->meters));
     ret->providers = syn_calloc(most, sizeof(*ret->providers));
-    if (ret->rows == NULL || ret->meters == NULL || ret->providers == NULL)
+    ret->leases = syn_calloc(most, sizeof(*ret->leases));
+    if (ret->rows == NULL || ret->meters == NULL || ret->providers == NULL || ret->leases == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the usage of %zu instances", most);
     json_array_foreach (instances, i, instance) {
         struct syn_meter *meter = &ret->meters[ret->count];
         int64_t revision;
+        bool leased = false;
 
         if (!in_run(instance, run))
             continue;
         rc = srv_meter_load(server, syn_json_str(instance, "id", ""), meter, &revision, err);
         if (rc == SYN_OK)
             rc = provider_of(server, instance, ret->providers[ret->count], err);
+        if (rc == SYN_OK)
+            rc = lease_of(instance, &ret->leases[ret->count], &leased, err);
         if (rc < 0)
             return rc;
         ret->rows[ret->count].provider = ret->providers[ret->count];
         ret->rows[ret->count].usage = &meter->usage;
+        ret->rows[ret->count].lease = leased ? &ret->leases[ret->count] : NULL;
         ret->count++;
     }
     return rc;
@@ -403,7 +422,15 @@ struct evidence {
     size_t count, cap;
     char provider[SYN_ID_MAX];
     struct syn_map *providers; /* interned names */
-    json_t *documents; /* the reports as they were signed, for who wants to check elsewhere */
+    json_t *documents;       /* the reports as they were signed, for who wants to check elsewhere */
+    json_t *lease_documents; /* instance -> its lease */
+    struct {
+        char instance[SYN_ID_MAX];
+        char digest[SYN_DIGEST_MAX];
+        struct syn_lease lease;
+    } * leases;
+    struct syn_invoice_lease *lease_rows; /* into `leases` */
+    size_t lease_count;
 };
 
 static void
@@ -414,6 +441,9 @@ evidence_fini(struct evidence *evidence)
     syn_free(evidence->reports);
     (void)syn_map_free(evidence->providers);
     json_decref(evidence->documents);
+    json_decref(evidence->lease_documents);
+    syn_free(evidence->leases);
+    syn_free(evidence->lease_rows);
 }
 
 static int
@@ -462,33 +492,73 @@ add_report(void *arg, const char *key, json_t *doc, int64_t revision, struct syn
     return rc;
 }
 
+/* What the instance was leased for, and the name of that: what its reports must be signed for. */
+static int
+add_lease(struct evidence *evidence, const json_t *instance, struct syn_err *err)
+{
+    json_t *lease = json_object_get(json_object_get(instance, "spec"), "lease");
+    const char *id = syn_json_str(instance, "id", "");
+    struct syn_invoice_lease *row = &evidence->lease_rows[evidence->lease_count];
+    bool leased;
+    int rc = lease_of(instance, &evidence->leases[evidence->lease_count].lease, &leased, err);
+
+    if (rc < 0 || !leased)
+        return rc;
+    rc = syn_lease_digest(instance, evidence->leases[evidence->lease_count].digest, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_take(evidence->lease_documents, id, json_incref(lease), err);
+    (void)syn_str_copy(evidence->leases[evidence->lease_count].instance, SYN_ID_MAX, id);
+    row->instance = evidence->leases[evidence->lease_count].instance;
+    row->digest = evidence->leases[evidence->lease_count].digest;
+    row->lease = &evidence->leases[evidence->lease_count].lease;
+    evidence->lease_count++;
+    return rc;
+}
+
+/* Reports and lease of one instance. */
+static int
+add_instance(struct evidence *evidence, const json_t *instance, struct syn_err *err)
+{
+    char key[SRV_KEY_MAX];
+    int rc = provider_of(evidence->server, instance, evidence->provider, err);
+
+    if (rc == SYN_OK)
+        rc = add_lease(evidence, instance, err);
+    return rc < 0 ? rc
+                  : srv_each(evidence->server,
+                             srv_key(key, "usage", syn_json_str(instance, "id", ""), ""),
+                             add_report, evidence, err);
+}
+
 static int
 evidence_load(struct syn_server *server, const json_t *bill, struct evidence *ret,
               struct syn_err *err)
 {
     const json_t *spec = syn_document_spec(bill);
-    char key[SRV_KEY_MAX];
-    size_t i;
+    size_t i, most;
     json_t *instance;
     SYN_JSON(instances);
     int rc;
 
     ret->server = server;
     ret->documents = json_array();
-    if (ret->documents == NULL)
+    ret->lease_documents = json_object();
+    if (ret->documents == NULL || ret->lease_documents == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for evidence");
     rc = syn_map_new(syn_free, &ret->providers, err);
     if (rc == SYN_OK)
         rc = srv_instances_of(server, syn_json_str(spec, "job", ""), &instances, err);
     if (rc < 0)
         return rc;
+    most = json_array_size(instances) + 1;
+    ret->leases = syn_calloc(most, sizeof(*ret->leases));
+    ret->lease_rows = syn_calloc(most, sizeof(*ret->lease_rows));
+    if (ret->leases == NULL || ret->lease_rows == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for evidence");
     json_array_foreach (instances, i, instance) {
         if (!in_run(instance, syn_json_i64(spec, "run", 1)))
             continue;
-        rc = provider_of(server, instance, ret->provider, err);
-        if (rc == SYN_OK)
-            rc = srv_each(server, srv_key(key, "usage", syn_json_str(instance, "id", ""), ""),
-                          add_report, ret, err);
+        rc = add_instance(ret, instance, err);
         if (rc < 0)
             return rc;
     }
@@ -543,7 +613,10 @@ verify(struct syn_server *server, const json_t *bill, const struct evidence *evi
     bool found = false;
     struct syn_invoice_settlement settlement = {
         .entries = entries, .escrow_account = escrow, .protocol_account = SYN_LEDGER_PROTOCOL};
-    struct syn_invoice_evidence all = {evidence->reports, evidence->count, NULL};
+    struct syn_invoice_evidence all = {.reports = evidence->reports,
+                                       .report_count = evidence->count,
+                                       .leases = evidence->lease_rows,
+                                       .lease_count = evidence->lease_count};
     int rc = read_invoice(bill, &invoice, err);
 
     if (rc == SYN_OK)
@@ -592,7 +665,8 @@ get_evidence(struct syn_http_req *req, void *ctx, struct syn_err *err)
     if (rc == SYN_OK)
         rc = evidence_load(ctx, bill, &evidence, err);
     if (rc == SYN_OK)
-        rc = syn_json_pack(&answer, err, "{s:O, s:O}", "bill", bill, "reports", evidence.documents);
+        rc = syn_json_pack(&answer, err, "{s:O, s:O, s:O}", "bill", bill, "reports",
+                           evidence.documents, "leases", evidence.lease_documents);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }
 
@@ -608,7 +682,7 @@ static const struct syn_http_route rows[] = {
     READ("/v1/bills/{id}/verify", verify_bill, NULL, "bills.verify",
          "Recompute it from the signed samples and the ledger"),
     READ("/v1/bills/{id}/evidence", get_evidence, NULL, "bills.evidence",
-         "The signed reports it was made from"),
+         "The signed reports and the leases it was made from"),
 };
 
 const struct srv_routes srv_bill_routes = {rows, SYN_LEN(rows)};

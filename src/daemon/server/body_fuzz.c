@@ -1,10 +1,14 @@
 /* Bodies and query strings of every route, as they come after the JSON parser: a JSON object is
  * held against the shape of each route. What passes once passes again unchanged, so that a document
- * that was taken can be stored, read and taken again; the same for a training job and its model. */
+ * that was taken can be stored, read and taken again; the same for a training job and its model,
+ * and for the names of what the market trades. */
 #include <stdint.h>
 
 #include <synor/workload/training_spec.h>
 
+#include <synor/base/str.h>
+
+#include "market_priv.h"
 #include "server_priv.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -34,9 +38,9 @@ static void
 try_routes(const json_t *given)
 {
     static const struct srv_routes *const tables[] = {
-        &srv_system_routes, &srv_account_routes,  &srv_training_routes, &srv_log_routes,
-        &srv_bill_routes,   &srv_content_routes,  &srv_upload_routes,   &srv_name_routes,
-        &srv_node_routes,   &srv_instance_routes,
+        &srv_system_routes, &srv_account_routes,  &srv_training_routes,     &srv_log_routes,
+        &srv_bill_routes,   &srv_content_routes,  &srv_upload_routes,       &srv_name_routes,
+        &srv_node_routes,   &srv_instance_routes, &srv_market_order_routes, &srv_market_view_routes,
     };
 
     for (size_t t = 0; t < SYN_LEN(tables); t++) {
@@ -69,6 +73,29 @@ try_training(const json_t *given)
          (syn_training_spec_check(again, NULL) == SYN_OK && json_equal(spec, again)));
 }
 
+/* A class's name is its parts, and an order's number is its id's. */
+static void
+try_market(const json_t *given)
+{
+    const char *text = syn_json_str(given, "class", "");
+    struct market_class_name class;
+    char again[4 * MARKET_WORD_MAX + 8];
+    char id[MARKET_ORDER_ID_MAX];
+    uint64_t number, same = 0;
+
+    if (srv_market_class_parse(text, &class, NULL) == SYN_OK) {
+        (void)snprintf(again, sizeof(again), "%s/%s/%s/%s", class.kind, class.model, class.region,
+                       class.duration);
+        need(syn_str_eq(again, text) && syn_str_eq(class.text, text));
+        need(syn_str_starts(text, class.triple) && text[strlen(class.triple)] == '/');
+        need(class.duration_ms > 0);
+    }
+    if (srv_market_order_number(syn_json_str(given, "order", ""), &number, NULL) == SYN_OK) {
+        need(srv_market_order_number(srv_market_order_id(number, id), &same, NULL) == SYN_OK);
+        need(same == number && number > 0);
+    }
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -78,5 +105,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     try_routes(given);
     try_training(given);
+    try_market(given);
     return 0;
 }

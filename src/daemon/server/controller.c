@@ -18,6 +18,7 @@
 #include <synor/orchestration/cluster.h>
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/life.h>
+#include <synor/orchestration/place.h>
 #include <synor/workload/training_control.h>
 
 #include "server_priv.h"
@@ -27,6 +28,8 @@
 #define RETRY_MAX_MS     30000
 #define LETTERS_MAX      65536 /* then everything is read again instead */
 #define CHECKPOINTS_KEPT 5
+#define SPOT_PAUSE_MS    1000  /* between two looks at the market, when it moves */
+#define SPOT_AGAIN_MS    30000 /* and when it does not */
 
 struct letter {
     const struct syn_store_doc *doc;
@@ -55,12 +58,16 @@ struct srv_controller {
     size_t letters;
     bool missed;           /* an event: only reading everything again tells what it was */
     bool rewatch;          /* a watch has ended with it */
+    bool market;           /* it has moved */
     struct syn_map *poked; /* job id -> itself */
     bool stop;
 
-    /* The thread's: */
+    /* The thread's; others look at the cluster under `looking`: */
+    pthread_mutex_t looking;
     struct syn_cluster *cluster;
     struct syn_map *jobs; /* id -> struct job */
+    int64_t spot_due_ms;  /* when prices are looked at next; INT64_MAX: when the market moves */
+    int64_t spot_last_ms;
 };
 
 static int64_t
@@ -74,6 +81,14 @@ static bool
 job_over(const json_t *job)
 {
     return syn_training_may_delete(job, NULL) == SYN_OK;
+}
+
+static bool
+ended(const json_t *job)
+{
+    int state = syn_job_state_find(syn_document_state(job));
+
+    return state >= 0 && syn_sm_terminal(&syn_job_life, (unsigned)state);
 }
 
 /* --- letters in ------------------------------------------------------------------------------- */
@@ -125,6 +140,27 @@ srv_controller_poke(struct srv_controller *controller, const char *job)
     (void)pthread_mutex_unlock(&controller->lock);
 }
 
+int
+srv_controller_turn(struct srv_controller *controller, const char *job, struct syn_place_turn *ret,
+                    struct syn_err *err)
+{
+    int rc;
+
+    (void)pthread_mutex_lock(&controller->looking);
+    rc = syn_place_turn(controller->cluster, job, ret, err);
+    (void)pthread_mutex_unlock(&controller->looking);
+    return rc;
+}
+
+void
+srv_controller_market(struct srv_controller *controller)
+{
+    (void)pthread_mutex_lock(&controller->lock);
+    controller->market = true;
+    (void)pthread_cond_signal(&controller->wake);
+    (void)pthread_mutex_unlock(&controller->lock);
+}
+
 /* --- what is due ------------------------------------------------------------------------------ */
 
 static void
@@ -151,6 +187,13 @@ all_due(struct srv_controller *controller)
 
     while (syn_map_next(controller->jobs, &cursor, NULL, &job))
         ((struct job *)job)->due_ms = 0;
+}
+
+static void
+forget_job(struct srv_controller *controller, const char *id)
+{
+    syn_place_withdraw(controller->cluster, id);
+    (void)syn_map_remove(controller->jobs, id);
 }
 
 /* Does the change of a node matter to anybody, or was it only a heartbeat? */
@@ -224,7 +267,7 @@ take_doc(struct srv_controller *controller, const struct syn_store_doc *stored, 
     else if (rc == SYN_OK && syn_str_starts(stored->key, "account/"))
         all_due(controller); /* its quota may have changed */
     else if (rc == SYN_OK && gone)
-        (void)syn_map_remove(controller->jobs, id);
+        forget_job(controller, id);
     else if (rc == SYN_OK)
         make_due(controller, id, 0);
     if (rc < 0) {
@@ -430,8 +473,7 @@ step(struct srv_controller *controller, const char *id, int64_t *ret_wake_ms, bo
     SYN_SCOPED(syn_training_effects_fini) struct syn_training_effects effects = {0};
     struct syn_training_view view = {.cluster = controller->cluster,
                                      .now_ms = syn_wall_ms(server->world),
-                                     .observing_since_ms = controller->observing_since_ms,
-                                     .seed = controller->seed};
+                                     .observing_since_ms = controller->observing_since_ms};
     struct syn_quota quota;
     int rc = look(server, id, &sight, err);
 
@@ -454,6 +496,8 @@ step(struct srv_controller *controller, const char *id, int64_t *ret_wake_ms, bo
     view.checkpoint = sight.checkpoint;
     view.result = sight.result;
     rc = syn_training_step(&view, &effects, err);
+    if (rc == SYN_OK && json_is_object(effects.job) && ended(effects.job))
+        syn_place_withdraw(controller->cluster, id);
     if (rc == SYN_OK && !syn_training_effects_none(&effects))
         rc = write_effects(server, &sight, &effects, err);
     if (rc == SYN_OK)
@@ -508,7 +552,7 @@ run_job(struct srv_controller *controller, const char *id)
         wake_ms = now_mono(controller);
     }
     if (gone)
-        (void)syn_map_remove(controller->jobs, id);
+        forget_job(controller, id);
     else
         make_due(controller, id, wake_ms);
 }
@@ -550,7 +594,7 @@ run_due(struct srv_controller *controller)
         rc = srv_load(controller->server, srv_key(key, "training", id, NULL), &due[count].job, NULL,
                       NULL);
         if (rc == SRV_ABSENT)
-            (void)syn_map_remove(controller->jobs, id);
+            forget_job(controller, id);
         else if (rc < 0) /* the store is in trouble: the job is not */
             ((struct job *)value)->due_ms = now + RETRY_MS;
         else
@@ -563,6 +607,16 @@ run_due(struct srv_controller *controller)
         json_decref(due[i].job);
     }
     syn_free(due);
+}
+
+/* Jobs that were given room, or must give theirs up. */
+static void
+decided_due(struct srv_controller *controller)
+{
+    char id[SYN_ID_MAX];
+
+    while (syn_place_next(controller->cluster, id))
+        make_due(controller, id, 0);
 }
 
 /* --- silent nodes ----------------------------------------------------------------------------- */
@@ -614,6 +668,51 @@ watch_nodes(struct srv_controller *controller)
     return next;
 }
 
+/* --- spot prices ------------------------------------------------------------------------------ */
+
+/* Soon, but not with every trade of a busy market. */
+static void
+spot_soon(struct srv_controller *controller)
+{
+    controller->spot_due_ms =
+        SYN_MIN(controller->spot_due_ms, controller->spot_last_ms + SPOT_PAUSE_MS);
+}
+
+struct spot_round {
+    struct syn_cluster *cluster;
+    bool changed;
+};
+
+static int
+spot_price(void *arg, const char *good, int64_t hour, struct syn_err *err)
+{
+    struct spot_round *round = arg;
+    bool changed = false;
+    int rc = syn_cluster_set_spot(round->cluster, good, hour, &changed, err);
+
+    round->changed = round->changed || changed;
+    return rc;
+}
+
+/* Take in what the market asks. Prices that rest on trades of the last hour change with time, too.
+ */
+static void
+look_at_prices(struct srv_controller *controller)
+{
+    struct spot_round round = {controller->cluster, false};
+    struct syn_err err = {0};
+    size_t count = 0;
+
+    if (now_mono(controller) < controller->spot_due_ms)
+        return;
+    controller->spot_last_ms = now_mono(controller);
+    if (srv_market_spot(controller->server, spot_price, &round, &count, &err) < 0)
+        syn_log_err(SYN_LOG_WARN, "controller.spot", &err);
+    controller->spot_due_ms = count > 0 ? controller->spot_last_ms + SPOT_AGAIN_MS : INT64_MAX;
+    if (round.changed)
+        all_due(controller);
+}
+
 /* --- waiting ------------------------------------------------------------------------------- */
 
 static int64_t
@@ -645,7 +744,7 @@ wait_for_work(struct srv_controller *controller, int64_t deadline_ms, struct let
 
     (void)pthread_mutex_lock(&controller->lock);
     while (!controller->stop && controller->first == NULL && !controller->missed &&
-           syn_map_count(controller->poked) == 0) {
+           !controller->market && syn_map_count(controller->poked) == 0) {
         if (deadline_ms == INT64_MAX)
             (void)pthread_cond_wait(&controller->wake, &controller->lock);
         else if (pthread_cond_timedwait(&controller->wake, &controller->lock, &until) != 0)
@@ -656,6 +755,9 @@ wait_for_work(struct srv_controller *controller, int64_t deadline_ms, struct let
     controller->last = &controller->first;
     controller->letters = 0;
     *ret_missed = (struct missed){controller->missed, controller->rewatch};
+    if (controller->market)
+        spot_soon(controller);
+    controller->market = false;
     controller->missed = false;
     controller->rewatch = false;
     if (syn_map_count(controller->poked) > 0 && syn_map_new(NULL, &fresh, NULL) == SYN_OK) {
@@ -712,10 +814,12 @@ look_again(struct srv_controller *controller, bool watch)
     struct syn_cluster *fresh = NULL;
     struct syn_cluster *old = controller->cluster;
     struct syn_err err = {0};
-    int rc = syn_cluster_new(&fresh, &err);
+    int rc = syn_cluster_new(controller->seed, &fresh, &err);
 
     if (rc == SYN_OK) {
+        syn_cluster_prices_watch(fresh, controller->server->prices);
         controller->cluster = fresh;
+        controller->spot_due_ms = 0;
         rc = begin_watching(controller, watch, &err);
     }
     if (rc == SYN_OK) {
@@ -753,6 +857,7 @@ run(void *arg)
             letters_free(letters);
             return NULL;
         }
+        (void)pthread_mutex_lock(&controller->looking);
         for (const struct letter *letter = letters; letter != NULL; letter = letter->next)
             take_doc(controller, letter->doc, letter->gone);
         letters_free(letters);
@@ -760,8 +865,13 @@ run(void *arg)
             make_due(controller, id, 0);
         if (missed.events)
             look_again(controller, missed.watches);
+        look_at_prices(controller);
+        decided_due(controller);
         run_due(controller);
+        decided_due(controller);
+        (void)pthread_mutex_unlock(&controller->looking);
         deadline = SYN_MIN(watch_nodes(controller), next_due(controller));
+        deadline = SYN_MIN(deadline, controller->spot_due_ms);
     }
 }
 
@@ -776,11 +886,14 @@ start(struct srv_controller *controller, struct syn_err *err)
     (void)pthread_cond_init(&controller->wake, &attributes);
     (void)pthread_condattr_destroy(&attributes);
     (void)pthread_mutex_init(&controller->lock, NULL);
+    (void)pthread_mutex_init(&controller->looking, NULL);
     rc = syn_map_new(NULL, &controller->poked, err);
     if (rc == SYN_OK)
         rc = syn_map_new(syn_free, &controller->jobs, err);
     if (rc == SYN_OK)
-        rc = syn_cluster_new(&controller->cluster, err);
+        rc = syn_cluster_new(controller->seed, &controller->cluster, err);
+    if (rc == SYN_OK)
+        syn_cluster_prices_watch(controller->cluster, controller->server->prices);
     if (rc == SYN_OK)
         rc = begin_watching(controller, true, err);
     if (rc == SYN_OK && pthread_create(&controller->thread, NULL, run, controller) != 0)

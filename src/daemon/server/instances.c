@@ -1,6 +1,7 @@
 /* Routes that a node's agent uses to report on its instances: state, usage, checkpoints, result. */
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/daemon/lease.h>
 #include <synor/infra/crypto.h>
 #include <synor/market/meter.h>
 #include <synor/orchestration/document.h>
@@ -269,6 +270,20 @@ check_samples(const json_t *instance, const struct syn_report *report, int64_t n
     return SYN_OK;
 }
 
+/* A report that was signed for another lease could never be held against this one. Agents of before
+ * there were leases name none: that is for the bill's verification to say. */
+static int
+check_lease(const json_t *instance, const struct syn_report *report, struct syn_err *err)
+{
+    char digest[SYN_DIGEST_MAX];
+    int rc = syn_lease_digest(instance, digest, err);
+
+    if (rc == SYN_OK && report->lease[0] != '\0' && !syn_str_eq(report->lease, digest))
+        return SYN_FAIL(err, SYN_E_INVALID, "the report is signed for another lease than %s has",
+                        report->instance);
+    return rc;
+}
+
 /* Usage counts until its run is settled, and a settlement must have seen all of it: its escrow has
  * to be open still, and the run's mark moves, which is what srv_settle() checks. Reports of many
  * ranks move the mark without getting into each other's way. */
@@ -349,6 +364,8 @@ post_usage(struct syn_http_req *req, void *ctx, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_INVALID, "the report is node %s's", report->node);
     if (rc == SYN_OK)
         rc = check_samples(instance, report, syn_wall_ms(server->world), err);
+    if (rc == SYN_OK)
+        rc = check_lease(instance, report, err);
     if (rc == SYN_OK)
         rc = srv_report_verify(server, report, &usage.signature_ok, err);
     if (rc < 0)
@@ -572,6 +589,11 @@ static const struct syn_field usage_fields[] = {
      .required = true,
      .help = "Signing key"},
     {.name = "samples", .kind = SYN_FIELD_ANY, .required = true, .help = "Contiguous samples"},
+    {.name = "lease",
+     .kind = SYN_FIELD_STR,
+     .min = 0,
+     .max = SYN_DIGEST_MAX - 1,
+     .help = "SHA-256 of the canonical JSON of the instance's spec.lease, hexadecimal"},
     {.name = "signature",
      .kind = SYN_FIELD_STR,
      .min = 1,

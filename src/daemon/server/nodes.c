@@ -360,16 +360,17 @@ change_node(struct syn_server *server, struct srv_txn *txn, void *arg, struct sy
     return rc;
 }
 
-/* Apply the change and answer with the node. */
-static int
-reply_changed(struct syn_http_req *req, struct syn_server *server, struct node_change *change,
-              struct syn_err *err)
+int
+srv_node_change(struct syn_server *server, struct syn_http_req *req, const char *text,
+                int (*apply)(void *arg, json_t *node, struct syn_err *err), void *arg,
+                struct syn_err *err)
 {
-    int rc = srv_change(server, "the node", change_node, change, NULL, err);
+    struct node_change change = {text, apply, arg, NULL};
+    int rc = srv_change(server, "the node", change_node, &change, NULL, err);
 
     if (rc == SYN_OK)
-        rc = syn_http_reply_json(req, 200, change->node, err);
-    (void)srv_again(&change->node);
+        rc = syn_http_reply_json(req, 200, change.node, err);
+    (void)srv_again(&change.node);
     return rc;
 }
 
@@ -397,10 +398,10 @@ static int
 heartbeat(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct beat beat = {ctx, syn_http_req_json(req)};
-    struct node_change change = {syn_http_req_param(req, "id"), apply_beat, &beat, NULL};
-    int rc = srv_own_node(srv_identity(req), change.text, err);
+    const char *id = syn_http_req_param(req, "id");
+    int rc = srv_own_node(srv_identity(req), id, err);
 
-    return rc < 0 ? rc : reply_changed(req, ctx, &change, err);
+    return rc < 0 ? rc : srv_node_change(ctx, req, id, apply_beat, &beat, err);
 }
 
 static int
@@ -416,9 +417,8 @@ static int
 drain_node(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     bool on = syn_json_bool(syn_http_req_json(req), "on", true);
-    struct node_change change = {syn_http_req_param(req, "id"), apply_drain, &on, NULL};
 
-    return reply_changed(req, ctx, &change, err);
+    return srv_node_change(ctx, req, syn_http_req_param(req, "id"), apply_drain, &on, err);
 }
 
 /* --- assignments ------------------------------------------------------------------------------ */

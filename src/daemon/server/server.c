@@ -292,10 +292,10 @@ static int
 add_routes(struct syn_server *server, struct syn_err *err)
 {
     static const struct srv_routes *const tables[] = {
-        &srv_system_routes, &srv_account_routes,  &srv_training_routes, &srv_log_routes,
-        &srv_bill_routes,   &srv_content_routes,  &srv_upload_routes,   &srv_name_routes,
-        &srv_node_routes,   &srv_instance_routes, &srv_token_routes,    &srv_quota_routes,
-        &srv_watch_routes,
+        &srv_system_routes, &srv_account_routes,      &srv_training_routes,    &srv_log_routes,
+        &srv_bill_routes,   &srv_content_routes,      &srv_upload_routes,      &srv_name_routes,
+        &srv_node_routes,   &srv_instance_routes,     &srv_token_routes,       &srv_quota_routes,
+        &srv_watch_routes,  &srv_market_order_routes, &srv_market_view_routes, &srv_offer_routes,
     };
     int rc = SYN_OK;
 
@@ -395,6 +395,8 @@ build(struct syn_server *server, const struct syn_server_options *options, struc
     if (rc == SYN_OK)
         rc = srv_sweeper_new(server, &server->sweeper, err);
     if (rc == SYN_OK)
+        rc = srv_market_new(server, &server->market, err);
+    if (rc == SYN_OK)
         rc = srv_controller_new(server, &server->controller, err);
     return rc < 0 ? rc : serve(server, options, err);
 }
@@ -449,9 +451,12 @@ syn_server_free(struct syn_server *server)
             continue;
     }
     server->http = syn_http_server_free(server->http);
-    server->controller = srv_controller_free(server->controller);
     server->sweeper = srv_sweeper_free(server->sweeper);
-    server->pool = syn_pool_free(server->pool);
+    if (server->market != NULL)
+        srv_market_quiet(server->market);
+    server->pool = syn_pool_free(server->pool); /* what runs there wakes the controller */
+    server->controller = srv_controller_free(server->controller);
+    server->market = srv_market_free(server->market);
     server->streams = srv_streams_free(server->streams);
     server->follow = srv_follow_free(server->follow);
     server->progress = srv_progress_free(server->progress);

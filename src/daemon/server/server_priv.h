@@ -35,6 +35,7 @@ struct srv_follow;   /* log followers; logs.c */
 struct srv_progress; /* progress readers; logs.c */
 struct srv_streams;  /* open streams; stream.c */
 struct srv_sweeper;  /* what nobody fetched in time; sweep.c */
+struct srv_market;   /* the spot market; market.c */
 
 struct syn_server {
     const struct syn_world *world;
@@ -57,6 +58,7 @@ struct syn_server {
     struct srv_progress *progress;
     struct srv_streams *streams;
     struct srv_sweeper *sweeper;
+    struct srv_market *market;
     json_t *openapi;
     char data_dir[SRV_DATA_MAX];
     char socket[SRV_PATH_MAX];
@@ -119,10 +121,18 @@ SYN_MUST int srv_txn_replace(struct srv_txn *txn, const char *key, int64_t revis
 /** Write a JSON string. */
 SYN_MUST int srv_txn_put_text(struct srv_txn *txn, const char *key, const char *text,
                               struct syn_err *err);
+/** Write bytes that are no JSON: nothing that lists documents may meet them. */
+SYN_MUST int srv_txn_put_bytes(struct srv_txn *txn, const char *key, const void *data, size_t len,
+                               struct syn_err *err);
 SYN_MUST int srv_txn_delete(struct srv_txn *txn, const char *key, struct syn_err *err);
 /** Returns 0 (ret_revision may be NULL), SYN_STORE_CONFLICT, or an error. */
 SYN_MUST int srv_txn_commit(struct syn_server *server, struct srv_txn *txn, int64_t *ret_revision,
                             struct syn_err *err);
+
+/** Rivals who start over at once meet again at once, and one of many loses every time. After a few
+ *  conflicts each steps aside for a random while, measured by how long an attempt takes here and
+ *  now. */
+void srv_step_aside(const struct syn_server *server, int conflicts, int64_t attempt_ns);
 
 /** One attempt at a change: read what it rests on, add checks and writes to `txn`. When somebody
  *  else changed what it read, it is called again from the beginning, with a fresh `txn` and the
@@ -216,6 +226,10 @@ SYN_MUST int srv_token_forget(struct srv_txn *txn, const char *id, const json_t 
 /** The node that `text` names: its id or name. NOTFOUND. */
 SYN_MUST int srv_node_find(struct syn_server *server, const char *text, json_t **ret_doc,
                            int64_t *ret_revision, struct syn_err *err);
+/** Apply a change to the document of the node that `text` names, write it, and answer with it. */
+SYN_MUST int srv_node_change(struct syn_server *server, struct syn_http_req *req, const char *text,
+                             int (*apply)(void *arg, json_t *node, struct syn_err *err), void *arg,
+                             struct syn_err *err);
 /** NOTFOUND unless the document belongs to the caller (or the caller is an operator). */
 SYN_MUST int srv_own(const struct srv_identity *who, const json_t *doc, const char *what,
                      const char *id, struct syn_err *err);
@@ -408,7 +422,7 @@ struct srv_progress *srv_progress_free(struct srv_progress *progress);
  * ---------------------------------------------------------------------------- */
 
 /** Sweep once now and then every hour, on the pool: uploads that were given up, expired tokens and
- * idempotency records, folders of uploads that no document names. */
+ * idempotency records, orders that ended a month ago, folders of uploads that no document names. */
 SYN_MUST int srv_sweeper_new(struct syn_server *server, struct srv_sweeper **ret,
                              struct syn_err *err);
 struct srv_sweeper *srv_sweeper_free(struct srv_sweeper *sweeper);
@@ -421,6 +435,22 @@ SYN_MUST int srv_disk_room(const struct syn_server *server, struct syn_err *err)
 /** Remove the folder of an upload; an absent one is fine. */
 void srv_upload_remove(const struct syn_server *server, const char *id);
 
+/* --- the spot market (market.c) ------------------------------------------------------------------
+ */
+
+/** Read it from snapshot and log. What cannot be read is said in the log and to who asks: the rest
+ *  of the platform goes on. */
+SYN_MUST int srv_market_new(struct syn_server *server, struct srv_market **ret,
+                            struct syn_err *err);
+/** No more rounds of its timer. On the loop, before the pool goes. */
+void srv_market_quiet(struct srv_market *market);
+/** Call fn with what the market asks for an hour of each good that it knows ("gpu/h100/eu-west"),
+ * or -1 where it has no price. Blocks: while somebody trades. Returns 0; UNAVAILABLE; NOMEM. */
+typedef int (*srv_spot_fn)(void *arg, const char *good, int64_t hour, struct syn_err *err);
+SYN_MUST int srv_market_spot(struct syn_server *server, srv_spot_fn fn, void *arg,
+                             size_t *ret_count, struct syn_err *err);
+struct srv_market *srv_market_free(struct srv_market *market);
+
 /* --- controller (controller.c) ------------------------------------------------------------------
  */
 
@@ -429,6 +459,13 @@ SYN_MUST int srv_controller_new(struct syn_server *server, struct srv_controller
 struct srv_controller *srv_controller_free(struct srv_controller *controller);
 /** Look at this job soon. Any thread. */
 void srv_controller_poke(struct srv_controller *controller, const char *job);
+/** The market has moved: spot prices are to be looked at. */
+void srv_controller_market(struct srv_controller *controller);
+struct syn_place_turn;
+/** The job's place in the queue. Blocks: while the controller is at work. Returns 0;
+ *  SYN_PLACE_NONE: it does not wait; SYN_E_NOMEM. */
+SYN_MUST int srv_controller_turn(struct srv_controller *controller, const char *job,
+                                 struct syn_place_turn *ret, struct syn_err *err);
 
 /* --- routes -------------------------------------------------------------------------------------
  */
@@ -440,7 +477,8 @@ struct srv_routes {
 };
 extern const struct srv_routes srv_account_routes, srv_training_routes, srv_instance_routes,
     srv_node_routes, srv_content_routes, srv_upload_routes, srv_name_routes, srv_bill_routes,
-    srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes, srv_watch_routes;
+    srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes, srv_watch_routes,
+    srv_market_order_routes, srv_market_view_routes, srv_offer_routes;
 
 /** Metrics that are read when somebody asks (gauges.c). */
 SYN_MUST int srv_gauges_open(struct syn_server *server, struct syn_err *err);

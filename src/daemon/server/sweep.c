@@ -9,11 +9,13 @@
 #include <synor/base/mem.h>
 #include <synor/base/pool.h>
 #include <synor/base/str.h>
+#include <synor/orchestration/document.h>
 
 #include "server_priv.h"
 
 #define SWEEP_EVERY_MS (INT64_C(3600) * 1000)
 #define UPLOAD_KEPT_MS (INT64_C(7) * 24 * 3600 * 1000)
+#define ORDER_KEPT_MS  (INT64_C(30) * 24 * 3600 * 1000)
 #define FOLDER_KEPT_S  3600 /* an upload's folder is made before its document */
 
 struct srv_sweeper {
@@ -128,6 +130,31 @@ sweep_upload(void *arg, const char *key, json_t *doc, int64_t revision, struct s
     return SYN_OK;
 }
 
+/* Orders that ended long ago. What they traded is in the ledger. */
+static int
+sweep_order(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    struct round *round = arg;
+    int64_t ended_ms = syn_document_time(syn_document_status(doc), "ended_at");
+    char index[SRV_KEY_MAX];
+    SRV_TXN(txn);
+    int rc;
+
+    if (ended_ms == SYN_DOCUMENT_NONE || ended_ms + ORDER_KEPT_MS > round->now_ms)
+        return SYN_OK;
+    (void)srv_key(index, "order-of", syn_json_str(doc, "account", ""), syn_document_id(doc));
+    rc = srv_txn_check(&txn, key, revision, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_delete(&txn, key, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_delete(&txn, index, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_commit(round->server, &txn, NULL, err);
+    if (rc == SYN_OK)
+        round->removed++;
+    return rc < 0 ? rc : SYN_OK;
+}
+
 /* A crash between the folder and its document, or between the document's end and the folder's. */
 static int
 sweep_folders(struct round *round, struct syn_err *err)
@@ -168,6 +195,7 @@ srv_sweep(struct syn_server *server, int64_t now_ms, struct syn_err *err)
         srv_each_fn fn;
     } kinds[] = {{"challenge/", sweep_challenge},
                  {"idem/", sweep_idem},
+                 {"order/", sweep_order},
                  {"token/", sweep_token},
                  {"upload/", sweep_upload}};
     struct round round = {server, now_ms, 0};

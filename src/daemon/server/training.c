@@ -206,6 +206,14 @@ add_node(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_e
     return syn_cluster_put_node(arg, doc, err);
 }
 
+static int
+add_spot(void *arg, const char *good, int64_t hour, struct syn_err *err)
+{
+    bool changed;
+
+    return syn_cluster_set_spot(arg, good, hour, &changed, err);
+}
+
 /* "instance-on/NODE/ID": those whose run is not settled. All that hold something are among them. */
 struct reading {
     struct syn_server *server;
@@ -234,9 +242,16 @@ srv_cluster_read(struct syn_server *server, struct syn_cluster **ret_cluster, st
 {
     SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
     struct reading reading = {server, NULL};
-    int rc = syn_cluster_new(&cluster, err);
+    size_t goods;
+    int rc = syn_cluster_new(0, &cluster, err);
 
     reading.cluster = cluster;
+    if (rc == SYN_OK)
+        syn_cluster_prices_watch(cluster, server->prices);
+    if (rc == SYN_OK)
+        rc = srv_market_spot(server, add_spot, cluster, &goods, err);
+    if (rc == SYN_E_UNAVAILABLE) /* a closed market has no prices */
+        rc = SYN_OK;
     if (rc == SYN_OK)
         rc = srv_each(server, "node/", add_node, cluster, err);
     if (rc == SYN_OK)
@@ -853,6 +868,7 @@ explain_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
     SYN_JSON(lines);
     SYN_JSON(answer);
     struct syn_quota quota;
+    struct syn_place_turn turn;
     struct syn_training_explain_view view = {.quota = &quota};
     int rc = srv_training_load(server, req, &job, &revision, err);
 
@@ -866,12 +882,16 @@ explain_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
         rc = srv_log_tail(server, instances, 20, &lines, err);
     if (rc == SYN_OK)
         rc = srv_observed(server, job, instances, &view.observed, err);
+    if (rc == SYN_OK)
+        rc = srv_controller_turn(server->controller, syn_document_id(job), &turn, err);
     if (rc < 0)
         return rc;
+    view.turn = rc == SYN_OK ? &turn : NULL;
     view.job = job;
     view.instances = instances;
     view.cluster = cluster;
     view.last_lines = lines;
+    view.book = server->prices;
     view.now_ms = syn_wall_ms(server->world);
     rc = syn_training_explain(&view, &answer, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);

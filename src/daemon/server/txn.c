@@ -179,6 +179,18 @@ srv_txn_put(struct srv_txn *txn, const char *key, const json_t *doc, struct syn_
 }
 
 int
+srv_txn_put_bytes(struct srv_txn *txn, const char *key, const void *data, size_t len,
+                  struct syn_err *err)
+{
+    char *copy = syn_alloc(len > 0 ? len : 1);
+
+    if (copy == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for %s", key);
+    memcpy(copy, data, len);
+    return put_take(txn, key, copy, len, err);
+}
+
+int
 srv_txn_replace(struct srv_txn *txn, const char *key, int64_t revision, const json_t *doc,
                 struct syn_err *err)
 {
@@ -225,11 +237,8 @@ now_ns(const struct syn_server *server)
     return server->world->ops->mono_ns(server->world->self);
 }
 
-/* Rivals who start over at once meet again at once, and one of many loses every time. After a few
- * conflicts each steps aside for a random while, measured by how long an attempt takes here and
- * now. */
-static void
-step_aside(const struct syn_server *server, int conflicts, int64_t attempt_ns)
+void
+srv_step_aside(const struct syn_server *server, int conflicts, int64_t attempt_ns)
 {
     int64_t unit_ns = SYN_MIN(SYN_MAX(attempt_ns, ASIDE_MIN_NS), ASIDE_MAX_NS);
     struct timespec pause = {0, 0};
@@ -256,7 +265,7 @@ srv_change(struct syn_server *server, const char *what, srv_attempt_fn attempt, 
         rc = srv_txn_commit(server, &txn, ret_revision, err);
         if (rc != SYN_STORE_CONFLICT)
             return rc;
-        step_aside(server, i + 1, now_ns(server) - begun_ns);
+        srv_step_aside(server, i + 1, now_ns(server) - begun_ns);
     }
     return SYN_FAIL(err, SYN_E_UNAVAILABLE, "others keep changing %s; try again", what);
 }

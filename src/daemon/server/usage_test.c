@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <synor/base/str.h>
+#include <synor/daemon/lease.h>
 #include <synor/market/meter.h>
 #include <synor/orchestration/document.h>
 
@@ -22,6 +23,7 @@ struct run {
     char node[SYN_ID_MAX];
     char job[SYN_ID_MAX];
     char instance[SYN_ID_MAX];
+    char lease[SYN_DIGEST_MAX]; /* what reports are signed for */
     struct syn_capacity reserved;
     int64_t begun_ms;
 };
@@ -55,12 +57,15 @@ take_up(struct run *run)
                               .memory_bytes = syn_json_i64(resources, "memory_bytes", 0),
                               .scratch_bytes = syn_json_i64(resources, "scratch_bytes", 0)};
     run->begun_ms = syn_document_time(instance, "created_at");
+    assert_int_equal(syn_lease_digest(instance, run->lease, NULL), SYN_OK);
+    assert_int_equal(strlen(run->lease), SYN_DIGEST_MAX - 1);
     (void)snprintf(path, sizeof(path), "/v1/instances/%s/status", run->instance);
     must(run->agent, "POST", path, "{'state':'running','reason':'running','message':'m'}", NULL);
 }
 
+/* `offer` is what the node asks before the job comes, or NULL. */
 static void
-run_init(struct run *run, struct house *house, const char *name, uint8_t seed)
+run_init_at(struct run *run, struct house *house, const char *name, uint8_t seed, const char *offer)
 {
     struct joiner joiner;
     char cid[SYN_CID_TEXT_MAX];
@@ -84,12 +89,21 @@ run_init(struct run *run, struct house *house, const char *name, uint8_t seed)
                        syn_json_str(joined, "token", ""));
     run->agent = client_of(house, run->agent_token);
     await_token(run->agent);
+    (void)snprintf(text, sizeof(text), "/v1/nodes/%s", run->node);
+    if (offer != NULL)
+        must(house->client, "PATCH", text, offer, NULL);
     store_source(run->tenant, cid);
     (void)snprintf(more, sizeof(more), ",'region':'%s'", name);
     job_body(text, sizeof(text), cid, "job", more);
     must(run->tenant, "POST", "/v1/training", text, &job);
     (void)syn_str_copy(run->job, sizeof(run->job), syn_document_id(job));
     take_up(run);
+}
+
+static void
+run_init(struct run *run, struct house *house, const char *name, uint8_t seed)
+{
+    run_init_at(run, house, name, seed, NULL);
 }
 
 static void
@@ -112,6 +126,7 @@ report(const struct run *run, int64_t first, int64_t last)
     SYN_BUF(payload);
 
     assert_done(syn_report_new(run->node, run->instance, syn_key_id(run->key), &made, &err), &err);
+    assert_done(syn_report_set_lease(made, run->lease, &err), &err);
     for (int64_t seq = first; seq <= last; seq++) {
         struct syn_sample sample = {.seq = seq,
                                     .from_ms = run->begun_ms + (seq - 1) * SAMPLE_MS,
@@ -345,6 +360,7 @@ late_is_not_paid(void **state)
     struct run run;
     char path[128];
     char old[SYN_ID_MAX];
+    char old_lease[SYN_DIGEST_MAX];
     struct run again; /* the same, with the instance of the next run */
     int64_t begun_ms;
     int64_t before;
@@ -362,6 +378,7 @@ late_is_not_paid(void **state)
     assert_int_equal(paid(&run), before);
     /* Nor does it count for the run after: that has an escrow of its own. */
     (void)syn_str_copy(old, sizeof(old), run.instance);
+    memcpy(old_lease, run.lease, sizeof(old_lease));
     begun_ms = run.begun_ms;
     (void)snprintf(path, sizeof(path), "/v1/training/%s/resume", run.job);
     must(run.tenant, "POST", path, "{}", NULL);
@@ -369,6 +386,7 @@ late_is_not_paid(void **state)
     assert_string_not_equal(run.instance, old);
     again = run;
     (void)syn_str_copy(run.instance, sizeof(run.instance), old);
+    memcpy(run.lease, old_lease, sizeof(run.lease));
     run.begun_ms = begun_ms;
     assert_int_equal(send_as(&run, run.agent, 6, 9, NULL), SYN_E_PRECONDITION);
     sent(&again, 1, 2, SYN_OK, 2);
@@ -495,6 +513,105 @@ senders_race_the_settlement(void **state)
     }
 }
 
+/* The line of `item` in a bill; there is just one. */
+static const json_t *
+line_of(const json_t *bill, const char *item)
+{
+    const json_t *found = NULL, *line;
+    size_t i;
+
+    json_array_foreach (syn_json_at(bill, "status.lines"), i, line) {
+        if (!syn_str_eq(syn_json_str(line, "item", ""), item))
+            continue;
+        assert_null(found);
+        found = line;
+    }
+    assert_non_null(found);
+    return found;
+}
+
+/* Rewrite what the instance was leased for, behind everybody's back; NULL takes the lease away. */
+static void
+alter_lease(const struct run *run, const char *price)
+{
+    struct syn_server *server = run->house->server;
+    char key[SRV_KEY_MAX];
+    int64_t revision;
+    SRV_TXN(txn);
+    SYN_JSON(doc);
+    json_t *spec;
+
+    assert_int_equal(
+        srv_load(server, srv_key(key, "instance", run->instance, NULL), &doc, &revision, NULL),
+        SYN_OK);
+    spec = syn_document_spec(doc);
+    if (price != NULL)
+        assert_int_equal(
+            syn_json_set_str(syn_json_at(spec, "lease.price.cpu"), "price", price, NULL), SYN_OK);
+    else
+        assert_int_equal(json_object_del(spec, "lease"), 0);
+    assert_int_equal(srv_txn_replace(&txn, key, revision, doc, NULL), SYN_OK);
+    assert_int_equal(srv_txn_commit(server, &txn, NULL, NULL), SYN_OK);
+}
+
+/* Does checking the bill now name `field`? */
+static void
+expect_difference(const struct run *run, const json_t *bill, const char *field)
+{
+    char path[128];
+    SYN_JSON(verdict);
+    const json_t *row;
+    size_t i;
+
+    (void)snprintf(path, sizeof(path), "/v1/bills/%s/verify", syn_document_id(bill));
+    must(run->tenant, "GET", path, NULL, &verdict);
+    assert_false(syn_json_bool(verdict, "agrees", true));
+    json_array_foreach (json_object_get(verdict, "differences"), i, row)
+        if (syn_str_eq(syn_json_str(row, "field", ""), field))
+            return;
+    fail_msg("%s was not named", field);
+}
+
+/* What the node asked when the job was placed is what is paid, whatever it asks afterwards and
+ * whoever rewrites it. */
+static void
+offers_become_leases(void **state)
+{
+    struct house *house = *state;
+    struct run run;
+    char path[128], good[SYN_DIGEST_MAX];
+    SYN_JSON(bill);
+    SYN_JSON(evidence);
+
+    run_init_at(&run, house, "lease", 20, "{'offer':{'cpu_core_hour':'3','scratch_gib_hour':'0'}}");
+    sent(&run, 1, 3, SYN_OK, 3);
+    (void)snprintf(path, sizeof(path), "/v1/nodes/%s", run.node);
+    must(house->client, "PATCH", path, "{'offer':{'cpu_core_hour':'5'}}", NULL);
+    memcpy(good, run.lease, sizeof(good));
+    run.lease[0] = run.lease[0] == '0' ? '1' : '0';
+    sent(&run, 4, 6, SYN_E_INVALID, 3);
+    memcpy(run.lease, good, sizeof(good));
+    sent(&run, 4, 6, SYN_OK, 6);
+    end(&run, 6);
+    bill = await_bill(&run, 1);
+    check_bill(&run, bill);
+    assert_string_equal(syn_json_str(line_of(bill, "cpu"), "price", ""), "3");
+    assert_string_equal(syn_json_str(line_of(bill, "memory"), "price", ""), "0.005");
+    assert_string_equal(syn_json_str(line_of(bill, "scratch"), "price", ""), "0");
+    assert_string_equal(syn_json_str(line_of(bill, "scratch"), "amount", ""), "0");
+    (void)snprintf(path, sizeof(path), "/v1/bills/%s/evidence", syn_document_id(bill));
+    must(run.tenant, "GET", path, NULL, &evidence);
+    assert_true(json_is_object(json_object_get(json_object_get(evidence, "leases"), run.instance)));
+    (void)snprintf(path, sizeof(path), "leases.%s", run.instance);
+    alter_lease(&run, "30");
+    expect_difference(&run, bill, path);
+    alter_lease(&run, "3");
+    check_bill(&run, bill);
+    alter_lease(&run, NULL);
+    expect_difference(&run, bill, path);
+    run_fini(&run);
+}
+
 int
 main(void)
 {
@@ -503,6 +620,7 @@ main(void)
         cmocka_unit_test_setup_teardown(order_does_not_matter, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(restarts_lose_nothing, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(late_is_not_paid, house_setup, house_teardown),
+        cmocka_unit_test_setup_teardown(offers_become_leases, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(report_within_a_settlement, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(senders_race_the_settlement, house_setup, house_teardown),
     };

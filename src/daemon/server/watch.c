@@ -41,6 +41,7 @@ static const struct watched table[] = {
      .subject = account_of,
      .complete = complete_account},
     {.kind = "bill", .prefixes = {"bill"}, .index = "bill-of"},
+    {.kind = "order", .prefixes = {"order"}, .index = "order-of"},
 };
 
 /* Whose and which may be told. */
@@ -122,7 +123,7 @@ get_watch(struct syn_http_req *req, void *ctx, struct syn_err *err)
 static const struct syn_field watch_fields[] = {
     {.name = "kind",
      .kind = SYN_FIELD_STR,
-     .choices = "training|node|account|bill",
+     .choices = "training|node|account|bill|order",
      .required = true,
      .help = "What to watch"},
     {.name = "id",

@@ -201,6 +201,7 @@ env_platform(const struct rank *rank, json_t *env, struct syn_err *err)
         {"TMPDIR", SYN_TRAINING_DIR_SCRATCH},
         {"SYNOR_HYPERPARAMETERS", SYN_TRAINING_HYPERPARAMETERS},
         {"SYNOR_PROGRESS", SYN_TRAINING_PROGRESS},
+        {"SYNOR_NOTICE", SYN_TRAINING_NOTICE},
         {"PYTHONUNBUFFERED", "1"},
         {"PATH", host ? "/usr/local/bin:/usr/bin:/bin" : NULL}, /* an image knows its own */
     };
@@ -323,6 +324,7 @@ spec_numbers(const struct rank *rank, int64_t now_ms, json_t *spec, struct syn_e
         {"local_world", rank->local_world},
         {"stop_grace_ms", rank->spec.stop_grace_ms},
         {"time_limit_ms", time_left_ms(rank, now_ms)},
+        {"priority", syn_training_priority(&rank->spec)},
     };
     int rc = SYN_OK;
 
@@ -400,7 +402,8 @@ status_init(json_t *doc, struct syn_err *err)
 
 int
 syn_training_instance_make(const json_t *job, const struct syn_placement *placement,
-                           uint32_t number, int64_t now_ms, json_t **ret, struct syn_err *err)
+                           uint32_t number, int64_t now_ms, const json_t *lease, json_t **ret,
+                           struct syn_err *err)
 {
     struct rank rank = {.job = job, .placement = placement, .rank = number};
     const struct syn_document_new new_doc = {.kind = "instance",
@@ -425,6 +428,8 @@ syn_training_instance_make(const json_t *job, const struct syn_placement *placem
         rc = spec_numbers(&rank, now_ms, spec, err);
     if (rc == SYN_OK)
         rc = spec_parts(&rank, spec, err);
+    if (rc == SYN_OK && lease)
+        rc = syn_json_set_take(spec, "lease", json_deep_copy(lease), err);
     if (rc == SYN_OK)
         rc = syn_document_make_take(&new_doc, SYN_TAKE(spec), &doc, err);
     if (rc == SYN_OK)

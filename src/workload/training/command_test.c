@@ -52,7 +52,8 @@ instance_make(const char *more, uint32_t count, uint32_t rank)
     SYN_JSON(job);
 
     job = job_make(more);
-    assert_done(syn_training_instance_make(job, &placement, rank, NOW_MS, &instance, &err), &err);
+    assert_done(syn_training_instance_make(job, &placement, rank, NOW_MS, NULL, &instance, &err),
+                &err);
     return instance;
 }
 
@@ -189,14 +190,34 @@ test_time_that_is_left(void **state)
     job = job_make(",\"entry\":\"t.py\",\"time_limit_ms\":10000");
     assert_done(syn_document_set_time(syn_document_status(job), "started_at", NOW_MS - 4000, &err),
                 &err);
-    assert_done(syn_training_instance_make(job, &placement, 0, NOW_MS, &doc, &err), &err);
+    assert_done(syn_training_instance_make(job, &placement, 0, NOW_MS, NULL, &doc, &err), &err);
     assert_int_equal(syn_json_i64(syn_document_spec(doc), "time_limit_ms", 0), 6000);
+}
+
+static void
+test_the_lease_is_kept_as_it_is(void **state)
+{
+    struct syn_placement placement = placement_make(1);
+    struct syn_err err;
+    SYN_JSON(job);
+    SYN_JSON(lease);
+    SYN_JSON(with);
+    SYN_JSON(without);
+
+    (void)state;
+    job = job_make(",\"entry\":\"train.py\"");
+    lease = json_pack("{s:s, s:{}}", "provider", "p", "price");
+    assert_done(syn_training_instance_make(job, &placement, 0, NOW_MS, lease, &with, &err), &err);
+    assert_true(json_equal(json_object_get(syn_document_spec(with), "lease"), lease));
+    assert_done(syn_training_instance_make(job, &placement, 0, NOW_MS, NULL, &without, &err), &err);
+    assert_null(json_object_get(syn_document_spec(without), "lease"));
 }
 
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_lease_is_kept_as_it_is),
         cmocka_unit_test(test_one_worker),
         cmocka_unit_test(test_a_gang),
         cmocka_unit_test(test_programs),

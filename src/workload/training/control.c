@@ -19,6 +19,7 @@
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/base/units.h>
+#include <synor/orchestration/cost.h>
 #include <synor/orchestration/document.h>
 #include <synor/workload/training_command.h>
 
@@ -377,6 +378,23 @@ stop_strays(struct step *step, bool *ret_any, struct syn_err *err)
     return SYN_OK;
 }
 
+/* What the member is agreed to cost from now on, whatever its node asks later. */
+static int
+place_lease(const struct step *step, const struct syn_place_slot *slot, json_t **ret,
+            struct syn_err *err)
+{
+    const struct syn_node_view *node = syn_cluster_find(step->view->cluster, slot->node);
+    const struct syn_lease_ask ask = {.gpu_model = slot->gpu_model,
+                                      .spot = step->spec.spot,
+                                      .notice_ms = step->spec.spot ? step->spec.notice_ms
+                                                                   : step->spec.stop_grace_ms,
+                                      .max_price = step->spec.max_price,
+                                      .now_ms = step->view->now_ms};
+
+    assert(node); /* it was just placed there */
+    return syn_cost_lease(node, &ask, ret, err);
+}
+
 static int
 place_members(struct step *step, const struct syn_placement *placement, struct syn_err *err)
 {
@@ -387,8 +405,12 @@ place_members(struct step *step, const struct syn_placement *placement, struct s
         rc = syn_json_set_i64(step->status, "attempt", step->attempt, err);
     for (uint32_t rank = 0; rank < placement->count && rc == SYN_OK; rank++) {
         SYN_JSON(doc);
+        SYN_JSON(lease);
 
-        rc = syn_training_instance_make(step->job, placement, rank, step->view->now_ms, &doc, err);
+        rc = place_lease(step, &placement->slots[rank], &lease, err);
+        if (rc == SYN_OK)
+            rc = syn_training_instance_make(step->job, placement, rank, step->view->now_ms, lease,
+                                            &doc, err);
         if (rc == SYN_OK)
             rc = syn_json_append_take(ids, json_string(syn_document_id(doc)), err);
         if (rc == SYN_OK)
@@ -432,10 +454,20 @@ place_done(struct step *step, const struct syn_placement *placement, struct syn_
 static int
 place_waits(struct step *step, const char *reason, const char *message, struct syn_err *err)
 {
-    if (!syn_str_eq(syn_json_str(step->status, "reason", ""), "node-lost"))
-        return step_state(step, SYN_JOB_PENDING, reason, err, "%s", message);
-    return step_state(step, SYN_JOB_PENDING, "node-lost", err,
-                      "its node was lost; it starts again when there is room: %s", message);
+    const char *before = syn_json_str(step->status, "reason", "");
+
+    if (syn_str_eq(before, "node-lost"))
+        return step_state(step, SYN_JOB_PENDING, before, err,
+                          "its node was lost; it starts again when there is room: %s", message);
+    if (syn_str_eq(before, "preempted"))
+        return step_state(step, SYN_JOB_PENDING, before, err,
+                          "it gave way to work that comes before it; it starts again when there is "
+                          "room: %s",
+                          message);
+    if (syn_str_eq(before, "outbid"))
+        return step_state(step, SYN_JOB_PENDING, before, err,
+                          "it was outbid; it starts again when the price allows: %s", message);
+    return step_state(step, SYN_JOB_PENDING, reason, err, "%s", message);
 }
 
 /* May the account hold the job as well? Cards beyond those that it must have are cut to what the
@@ -473,20 +505,35 @@ ask_quota(struct step *step, struct syn_place_request *request, bool *ret_waits,
 static int
 try_place(struct step *step, struct syn_err *err)
 {
-    struct syn_place_request request = syn_training_place_request(&step->spec, step->view->seed);
+    struct syn_place_request request = syn_training_place_request(&step->spec);
+    const struct syn_place_who who = {
+        .job = syn_document_id(step->job),
+        .account = syn_json_str(step->job, "account", ""),
+        .priority = syn_training_priority(&step->spec),
+        .runs_ms = step->spec.time_limit_ms,
+        .now_ms = step->view->now_ms,
+    };
     struct syn_placement placement;
     char message[CONTROL_MESSAGE_MAX];
     const char *reason;
     bool waits;
     int rc = ask_quota(step, &request, &waits, err);
 
+    if (rc == SYN_OK && waits)
+        syn_place_withdraw(step->view->cluster, who.job);
     if (rc < 0 || waits)
         return rc;
-    rc = syn_place(step->view->cluster, &request, &placement, err);
+    rc = syn_place_ask(step->view->cluster, &who, &request, &placement, err);
     if (rc < 0)
         return rc;
-    if (rc != SYN_PLACE_NONE)
+    if (rc == SYN_OK)
         return place_done(step, &placement, err);
+    if (rc == SYN_PLACE_SOON) {
+        (void)snprintf(message, sizeof(message),
+                       "work of lower priority on %s saves and stops to make room",
+                       placement.slots[0].node);
+        return place_waits(step, "making-room", message, err);
+    }
     syn_place_why(step->view->cluster, &request, &reason, message, sizeof(message));
     return place_waits(step, reason, message, err);
 }

@@ -2,9 +2,11 @@
  *
  *     some rank lost, or failed by itself  -> the others are stopped ("peer-failed", "node-lost")
  *     a stop was asked for                 -> all are stopped, with the grace to save a checkpoint
+ *     it must give way, or is outbid       -> likewise ("preempted", "outbid")
  *     all ended                            -> the verdict:
  *         all completed                        succeeded (also when a stop came too late)
  *         stop asked for                       stopped, or failed/time-limit
+ *         it gave way                          pending, with that word, and another attempt
  *         any lost                             pending/node-lost, and another attempt
  *         else the rank that failed first      retried while retries are left, or failed with its
  * cause
@@ -15,6 +17,7 @@
 
 #include <synor/base/str.h>
 #include <synor/base/units.h>
+#include <synor/orchestration/cost.h>
 #include <synor/orchestration/document.h>
 
 static const struct {
@@ -68,7 +71,41 @@ struct attempt {
     const struct member *lost;   /* the first that is */
     const struct member *cause;  /* the first to fail by itself */
     const struct member *silent; /* the first live one whose node is silent */
+    const char *way;             /* it gives way: "preempted", "outbid"; or NULL */
 };
+
+/* Is the member on its way out, to make way? Whoever is stays so, whatever prices do. */
+static const char *
+gives_way(const struct member *member)
+{
+    static const char *const words[] = {"preempted", "outbid"};
+    const char *said = syn_json_str(member->spec, "stop_reason", "");
+
+    for (size_t i = 0; i < SYN_LEN(words); i++)
+        if (asked_to_stop(member) && syn_str_eq(said, words[i]))
+            return words[i];
+    return NULL;
+}
+
+/* Does the market ask more now, where the member runs, than it bids? */
+static bool
+outbid(const struct step *step, const struct member *member)
+{
+    const struct syn_node_view *node = syn_cluster_find(step->view->cluster, member->node);
+    const json_t *resources = json_object_get(member->spec, "resources");
+    const struct syn_cost_ask ask = {
+        .amounts = step->spec.amounts,
+        .gpus = syn_json_i64(resources, "gpus", 0),
+        .gpu_model = syn_json_str(resources, "gpu_model", ""),
+        .count = 1,
+        .spot = true,
+    };
+    struct syn_cost cost;
+
+    return step->spec.spot && node && !member->ended &&
+           syn_cost_on(node, NULL, &ask, &cost, NULL) == SYN_OK &&
+           cost.rate_hour > step->spec.max_price;
+}
 
 /* Did `a` fail before `b`? Ranks that were told to end come last: they did not begin it. */
 static bool
@@ -98,6 +135,10 @@ attempt_read(const struct step *step)
         attempt.completed += completed(member);
         attempt.running += member->state >= SYN_PHASE_RUNNING;
         attempt.preparing += member->state >= SYN_PHASE_PREPARING;
+        if (!attempt.way)
+            attempt.way = gives_way(member);
+        if (!attempt.way && outbid(step, member))
+            attempt.way = "outbid";
         if (lost(member) && !attempt.lost)
             attempt.lost = member;
         if (cause_of(member) && (!attempt.cause || failed_before(member, attempt.cause)))
@@ -106,6 +147,8 @@ attempt_read(const struct step *step)
         if (node && node->state == SYN_NODE_SILENT && !attempt.silent)
             attempt.silent = member;
     }
+    if (!attempt.way && syn_place_evicted(step->view->cluster, syn_document_id(step->job)))
+        attempt.way = "preempted";
     return attempt;
 }
 
@@ -121,7 +164,7 @@ silent_max_ms(const struct step *step)
 static bool
 room_elsewhere(const struct step *step)
 {
-    struct syn_place_request request = syn_training_place_request(&step->spec, step->view->seed);
+    struct syn_place_request request = syn_training_place_request(&step->spec);
     struct syn_placement placement;
 
     return syn_place(step->view->cluster, &request, &placement, NULL) == SYN_OK;
@@ -196,10 +239,12 @@ wind_down(struct step *step, const struct attempt *attempt, struct syn_err *err)
     const struct member *first = attempt->lost ? attempt->lost : attempt->cause;
     int rc;
 
-    if (!stop)
+    if (!stop && first)
         grace_ms = SYN_MIN(grace_ms, SYN_TRAINING_PEER_GRACE_MAX_MS);
+    else if (!stop && step->spec.spot)
+        grace_ms = step->spec.notice_ms;
     if (!stop)
-        stop = attempt->lost ? "node-lost" : "peer-failed";
+        stop = attempt->lost ? "node-lost" : attempt->cause ? "peer-failed" : attempt->way;
     rc = stop_all(step, stop, grace_ms, err);
     if (rc < 0)
         return rc;
@@ -349,6 +394,20 @@ end_lost(struct step *step, const struct member *member, struct syn_err *err)
     return step_state(step, SYN_JOB_PENDING, "node-lost", err, "%s", message);
 }
 
+static int
+end_gave_way(struct step *step, const char *way, struct syn_err *err)
+{
+    char message[CONTROL_MESSAGE_MAX], from[160];
+    int rc;
+
+    (void)snprintf(message, sizeof(message), "attempt %lld %s%s", (long long)step->attempt,
+                   syn_str_eq(way, "outbid") ? "was outbid"
+                                             : "gave way to work that comes before it",
+                   checkpoint_text(step, from, sizeof(from)));
+    rc = step_event(step, way, way, message, NULL, err);
+    return rc < 0 ? rc : step_state(step, SYN_JOB_PENDING, way, err, "%s", message);
+}
+
 static void
 failure_text(const struct step *step, const struct member *member, char *out, size_t cap)
 {
@@ -414,6 +473,8 @@ conclude(struct step *step, const struct attempt *attempt, struct syn_err *err)
         return rc;
     if (stop)
         return end_stopped(step, stop, err);
+    if (attempt->way && !attempt->lost && (!attempt->cause || asked_to_stop(attempt->cause)))
+        return end_gave_way(step, attempt->way, err);
     if (attempt->lost || !attempt->cause)
         return end_lost(step, attempt->lost, err);
     return end_failed(step, attempt->cause, err);
@@ -432,7 +493,7 @@ attempt_step(struct step *step, struct syn_err *err)
         rc = note_start(step, err);
         return rc < 0 ? rc : conclude(step, &attempt, err);
     }
-    if (step_stop_requested(step) || attempt.lost || attempt.cause)
+    if (step_stop_requested(step) || attempt.lost || attempt.cause || attempt.way)
         return wind_down(step, &attempt, err);
     return follow(step, &attempt, err);
 }

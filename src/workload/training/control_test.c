@@ -368,6 +368,119 @@ test_a_lost_node_restarts_from_the_checkpoint(void **state)
     world_free(world);
 }
 
+/* Work of higher priority needs the room: saved, stopped, and gone on with later. */
+static void
+test_giving_way(void **state)
+{
+    struct world *world = running("{\"source\":\"synor://code\",\"entry\":\"train.py\","
+                                  "\"max_budget\":\"10\",\"cpu_millicores\":3000}");
+    const struct syn_place_who who = {
+        .job = "train-urgent", .account = "acct-2", .priority = 501, .now_ms = world->now_ms};
+    const struct syn_place_request request = {.count = 3, .amounts = {3000, 1024, 1024}};
+    struct syn_placement placement;
+    struct syn_err err;
+
+    (void)state;
+    assert_int_equal(syn_place_ask(world->cluster, &who, &request, &placement, &err),
+                     SYN_PLACE_SOON);
+    world_step(world);
+    world_expect(world, "stopping", "preempted");
+    assert_int_equal(syn_json_i64(syn_document_spec(world_instance(world, 0)), "stop_grace_ms", 0),
+                     30000);
+    assert_string_equal(
+        syn_json_str(syn_document_spec(world_instance(world, 0)), "stop_reason", ""), "preempted");
+    world_report(world, world_instance(world, 0), "exited", "stopped", 143);
+    world_step(world);
+    world_expect(world, "pending", "preempted");
+    assert_int_equal(world_events(world, "preempted"), 1);
+    assert_int_equal(syn_json_i64(status_of(world), "retries", -1), 0);
+    assert_int_equal(syn_place_ask(world->cluster, &who, &request, &placement, &err), SYN_OK);
+    syn_place_withdraw(world->cluster, who.job);
+    world_step(world);
+    world_expect(world, "starting", "assigned");
+    assert_int_equal(syn_json_i64(status_of(world), "attempt", 0), 2);
+    world_free(world);
+}
+
+/* The spot price rises above what it bids, and falls again. */
+static void
+test_outbid(void **state)
+{
+    struct world *world;
+    const json_t *spec, *terms;
+    struct syn_err err;
+    bool changed;
+
+    (void)state;
+    world = world_new("{\"source\":\"synor://code\",\"entry\":\"train.py\",\"max_budget\":\"10\","
+                      "\"spot\":true,\"max_price\":\"0.01\",\"notice_ms\":60000}");
+    for (unsigned i = 0; i < WORLD_NODES; i++)
+        world_price(world, i, 10);
+    assert_done(syn_cluster_set_spot(world->cluster, "cpu/x86/eu", 4000000, &changed, &err), &err);
+    world_step(world);
+    world_expect(world, "starting", "assigned");
+    spec = syn_document_spec(world_instance(world, 0));
+    terms = json_object_get(json_object_get(spec, "lease"), "terms");
+    assert_string_equal(syn_json_str(terms, "kind", ""), "spot");
+    assert_int_equal(syn_json_i64(terms, "notice_ms", 0), 60000);
+    assert_string_equal(
+        syn_json_str(syn_json_at(world_instance(world, 0), "spec.lease.price.cpu"), "price", ""),
+        "0.004");
+    assert_true(syn_json_i64(spec, "priority", 0) < 0);
+    world_report_all(world, "running", "running", -1);
+    world_step(world);
+    world_expect(world, "running", "running");
+    assert_done(syn_cluster_set_spot(world->cluster, "cpu/x86/eu", 15000000, &changed, &err), &err);
+    world_step(world);
+    world_expect(world, "stopping", "outbid");
+    spec = syn_document_spec(world_instance(world, 0));
+    assert_int_equal(syn_json_i64(spec, "stop_grace_ms", 0), 60000);
+    assert_string_equal(syn_json_str(spec, "stop_reason", ""), "outbid");
+    /* What was told to go goes, whatever the price does now. */
+    assert_done(syn_cluster_set_spot(world->cluster, "cpu/x86/eu", 4000000, &changed, &err), &err);
+    world_step(world);
+    world_expect(world, "stopping", "outbid");
+    assert_done(syn_cluster_set_spot(world->cluster, "cpu/x86/eu", 15000000, &changed, &err), &err);
+    world_report(world, world_instance(world, 0), "exited", "stopped", 143);
+    world_step(world);
+    world_expect(world, "pending", "outbid");
+    assert_int_equal(world_events(world, "outbid"), 1);
+    assert_done(syn_cluster_set_spot(world->cluster, "cpu/x86/eu", 5000000, &changed, &err), &err);
+    world_step(world);
+    world_expect(world, "starting", "assigned");
+    assert_int_equal(syn_json_i64(status_of(world), "attempt", 0), 2);
+    assert_int_equal(syn_json_i64(status_of(world), "retries", -1), 0);
+    world_free(world);
+}
+
+/* What ends well, or was failing already, while it should give way, has ended. */
+static void
+test_ends_that_come_before_giving_way(void **state)
+{
+    static const struct {
+        const char *reason, *state, *job_reason;
+        int code;
+    } rows[] = {{"completed", "succeeded", "completed", 0},
+                {"failed", "failed", "exit-nonzero", 3}};
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        struct world *world = running("{\"source\":\"synor://code\",\"entry\":\"train.py\","
+                                      "\"max_budget\":\"10\",\"cpu_millicores\":3000}");
+        const struct syn_place_who who = {.job = "train-urgent", .account = "a", .priority = 501};
+        const struct syn_place_request request = {.count = 3, .amounts = {3000, 1024, 1024}};
+        struct syn_placement placement;
+        struct syn_err err;
+
+        assert_int_equal(syn_place_ask(world->cluster, &who, &request, &placement, &err),
+                         SYN_PLACE_SOON);
+        world_report(world, world_instance(world, 0), "exited", rows[i].reason, rows[i].code);
+        world_step(world);
+        world_expect(world, rows[i].state, rows[i].job_reason);
+        world_free(world);
+    }
+}
+
 static void
 test_a_reboot_of_the_only_node(void **state)
 {
@@ -604,13 +717,24 @@ test_order_of_waiting_jobs(void **state)
     json_decref(late);
 }
 
+/* With a cluster of its own: what one remembers of a job is no leak. */
 static int
 step_scenario(void *arg, struct syn_err *err)
 {
-    struct syn_training_view view = world_view(arg);
+    const struct world *world = arg;
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+    struct syn_training_view view = world_view(world);
     struct syn_training_effects effects;
-    int rc = syn_training_step(&view, &effects, err);
+    int rc = syn_cluster_new(7, &cluster, err);
 
+    for (unsigned i = 0; i < WORLD_NODES && rc == SYN_OK; i++)
+        rc = syn_cluster_put_node(cluster, world->nodes[i], err);
+    for (size_t i = 0; i < json_array_size(world->instances) && rc == SYN_OK; i++)
+        rc = syn_cluster_put_instance(cluster, json_array_get(world->instances, i), err);
+    if (rc < 0)
+        return rc;
+    view.cluster = cluster;
+    rc = syn_training_step(&view, &effects, err);
     if (rc == SYN_OK)
         syn_training_effects_fini(&effects);
     return rc;
@@ -646,6 +770,9 @@ main(void)
         cmocka_unit_test(test_the_first_to_fail_is_the_cause),
         cmocka_unit_test(test_retries_pause_and_run_out),
         cmocka_unit_test(test_a_lost_node_restarts_from_the_checkpoint),
+        cmocka_unit_test(test_giving_way),
+        cmocka_unit_test(test_ends_that_come_before_giving_way),
+        cmocka_unit_test(test_outbid),
         cmocka_unit_test(test_a_reboot_of_the_only_node),
         cmocka_unit_test(test_nothing_starts_beside_a_live_rank),
         cmocka_unit_test(test_losses_are_bounded),

@@ -163,11 +163,22 @@ syn_training_may_delete(const json_t *job, struct syn_err *err)
     return SYN_OK;
 }
 
+static int64_t
+priority_of(const json_t *json)
+{
+    struct syn_training_spec spec;
+
+    if (!syn_json_bool(json, "spot", false))
+        return syn_json_i64(json, "priority", 0);
+    syn_training_spec_read(json, &spec);
+    return syn_training_priority(&spec);
+}
+
 int
 syn_training_order(const json_t *a, const json_t *b)
 {
-    int64_t a_priority = syn_json_i64(json_object_get(a, "spec"), "priority", 0);
-    int64_t b_priority = syn_json_i64(json_object_get(b, "spec"), "priority", 0);
+    int64_t a_priority = priority_of(json_object_get(a, "spec"));
+    int64_t b_priority = priority_of(json_object_get(b, "spec"));
     int64_t a_ms = syn_document_time(a, "created_at"), b_ms = syn_document_time(b, "created_at");
 
     if (a_priority != b_priority)

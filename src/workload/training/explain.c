@@ -2,6 +2,7 @@
 
 #include <synor/base/str.h>
 #include <synor/base/units.h>
+#include <synor/orchestration/cost.h>
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/life.h>
 #include <synor/orchestration/place.h>
@@ -20,6 +21,7 @@ struct explain {
     const char *reason;
     json_t *why;
     json_t *fix;
+    json_t *leases;
 };
 
 /* A row; `need` and `have` may be NULL for null, and are owned from the call on. */
@@ -105,13 +107,73 @@ explain_throttling(struct explain *explain, struct syn_err *err)
                    syn_format_cpus(2 * limit, cpus));
 }
 
+/* ---- leases ---- */
+
+static bool
+of_attempt(const struct explain *explain, const json_t *instance)
+{
+    const json_t *spec = syn_document_spec(instance);
+
+    return syn_json_i64(spec, "run", 0) == syn_json_i64(explain->status, "run", 0) &&
+           syn_json_i64(spec, "attempt", 0) == syn_json_i64(explain->status, "attempt", 0);
+}
+
+/* What one instance costs and on which terms, as a row of `leases` and as a sentence. */
+static int
+lease_add(struct explain *explain, json_t *doc, struct syn_err *err)
+{
+    const json_t *spec = syn_document_spec(doc);
+    json_t *lease = json_object_get(spec, "lease");
+    const char *node = syn_json_str(spec, "node", "");
+    int64_t rank = syn_json_i64(spec, "rank", 0), rate_hour = 0;
+    char message[MESSAGE_MAX], rate[SYN_FORMAT_MAX], terms[160] = "by the price book";
+    SYN_JSON(alone);
+    SYN_JSON(row);
+    int rc = syn_json_pack(&alone, err, "[O]", doc);
+
+    if (rc == SYN_OK)
+        rc = syn_cost_live(explain->view->book, alone, &rate_hour, err);
+    if (rc < 0)
+        return rc;
+    (void)syn_format_amount(rate_hour, rate);
+    rc = syn_json_pack(&row, err, "{s:s, s:I, s:s, s:s, s:O?}", "instance", syn_document_id(doc),
+                       "rank", (json_int_t)rank, "node", node, "rate_hour", rate, "lease", lease);
+    if (rc == SYN_OK)
+        rc = syn_json_append_take(explain->leases, SYN_TAKE(row), err);
+    if (rc < 0)
+        return rc;
+    if (lease)
+        (void)snprintf(terms, sizeof(terms), "%s since %s",
+                       syn_json_str(json_object_get(lease, "terms"), "kind", "leased"),
+                       syn_json_str(lease, "since", "?"));
+    (void)snprintf(message, sizeof(message), "rank %lld on %s costs %s SYNOR an hour, %s",
+                   (long long)rank, node, rate, terms);
+    return why_add(explain, "price", node, NULL, json_string(rate), message, err);
+}
+
+static int
+explain_leases(struct explain *explain, struct syn_err *err)
+{
+    json_t *doc;
+    size_t i;
+    int rc = SYN_OK;
+
+    json_array_foreach (explain->view->instances, i, doc) {
+        int state = syn_instance_state_find(syn_document_state(doc));
+
+        if (rc == SYN_OK && of_attempt(explain, doc) && state >= 0 &&
+            !syn_instance_ended((unsigned)state))
+            rc = lease_add(explain, doc, err);
+    }
+    return rc;
+}
+
 /* ---- pending ---- */
 
 static int
 explain_placement(struct explain *explain, struct syn_err *err)
 {
-    struct syn_place_request request =
-        syn_training_place_request(&explain->spec, explain->view->seed);
+    struct syn_place_request request = syn_training_place_request(&explain->spec);
     SYN_JSON(why);
     SYN_JSON(fix);
     int rc = syn_place_explain(explain->view->cluster, &request, &why, &fix, err);
@@ -120,6 +182,8 @@ explain_placement(struct explain *explain, struct syn_err *err)
         return rc;
     if (json_array_extend(explain->why, why) < 0 || json_array_extend(explain->fix, fix) < 0)
         return SYN_FAIL(err, SYN_E_NOMEM, "explaining %s: out of memory", explain->id);
+    if (json_array_size(why) == 0 && !syn_str_eq(explain->reason, "waiting-for-start"))
+        return fix_way_out(explain, err);
     if (json_array_size(why) == 0 && json_array_size(explain->fix) == 0)
         return fix_add(explain, err, "nothing is missing: it starts within seconds");
     return SYN_OK;
@@ -143,6 +207,24 @@ explain_quota(struct explain *explain, struct syn_err *err)
 }
 
 static int
+explain_turn(struct explain *explain, struct syn_err *err)
+{
+    const struct syn_place_turn *turn = explain->view->turn;
+    char message[MESSAGE_MAX], start[SYN_FORMAT_MAX];
+    int64_t wait_ms;
+
+    if (!turn)
+        return SYN_OK;
+    wait_ms = SYN_MAX(turn->start_ms - explain->view->now_ms, 0);
+    (void)snprintf(message, sizeof(message), "number %lld of %lld that wait for room%s%s",
+                   (long long)turn->position, (long long)turn->queue,
+                   turn->start_ms < 0 ? "" : "; it can start within ",
+                   turn->start_ms < 0 ? "" : syn_format_duration(wait_ms, start));
+    return why_add(explain, "queue", NULL, json_integer(1), json_integer(turn->position), message,
+                   err);
+}
+
+static int
 explain_pending(struct explain *explain, struct syn_err *err)
 {
     int64_t retry_ms = syn_document_time(explain->status, "retry_at");
@@ -153,6 +235,8 @@ explain_pending(struct explain *explain, struct syn_err *err)
     if (retry_ms != SYN_DOCUMENT_NONE && retry_ms > explain->view->now_ms)
         return fix_way_out(explain, err);
     rc = explain_quota(explain, err);
+    if (rc == SYN_OK)
+        rc = explain_turn(explain, err);
     return rc < 0 ? rc : explain_placement(explain, err);
 }
 
@@ -170,9 +254,7 @@ explain_ranks(struct explain *explain, const char *need, struct syn_err *err)
         const char *state = syn_document_state(doc), *node = syn_json_str(spec, "node", "");
         char message[MESSAGE_MAX];
 
-        if (rc < 0 || syn_json_i64(spec, "run", 0) != syn_json_i64(explain->status, "run", 0) ||
-            syn_json_i64(spec, "attempt", 0) != syn_json_i64(explain->status, "attempt", 0) ||
-            syn_str_eq(state, need))
+        if (rc < 0 || !of_attempt(explain, doc) || syn_str_eq(state, need))
             continue;
         (void)snprintf(message, sizeof(message), "rank %lld on %s is %s: %s",
                        (long long)syn_json_i64(spec, "rank", 0), node, state,
@@ -380,9 +462,25 @@ explain_succeeded(struct explain *explain, struct syn_err *err)
 static int
 answer_make(struct explain *explain, json_t **ret, struct syn_err *err)
 {
-    return syn_json_pack(ret, err, "{s:s, s:s, s:s, s:s, s:O, s:O}", "id", explain->id, "state",
-                         syn_job_life.states[explain->state].name, "reason", explain->reason,
-                         "message", message_of(explain), "why", explain->why, "fix", explain->fix);
+    const struct syn_place_turn *turn = explain->view->turn;
+    SYN_JSON(answer);
+    int rc = syn_json_pack(&answer, err, "{s:s, s:s, s:s, s:s, s:O, s:O, s:O}", "id", explain->id,
+                           "state", syn_job_life.states[explain->state].name, "reason",
+                           explain->reason, "message", message_of(explain), "why", explain->why,
+                           "fix", explain->fix, "leases", explain->leases);
+
+    if (rc == SYN_OK && turn && explain->state == SYN_JOB_PENDING) {
+        rc = syn_json_set_i64(answer, "position", turn->position, err);
+        if (rc == SYN_OK)
+            rc = syn_json_set_i64(answer, "queue", turn->queue, err);
+        if (rc == SYN_OK)
+            rc =
+                syn_document_set_time(answer, "expected_start_at",
+                                      turn->start_ms < 0 ? SYN_DOCUMENT_NONE : turn->start_ms, err);
+    }
+    if (rc == SYN_OK)
+        *ret = SYN_TAKE(answer);
+    return rc;
 }
 
 int
@@ -399,6 +497,7 @@ syn_training_explain(const struct syn_training_explain_view *view, json_t **ret,
     int state = syn_job_state_find(syn_document_state(view->job));
     SYN_JSON(why);
     SYN_JSON(fix);
+    SYN_JSON(leases);
     int rc;
 
     assert(state >= 0 && (size_t)state < SYN_LEN(states));
@@ -408,8 +507,11 @@ syn_training_explain(const struct syn_training_explain_view *view, json_t **ret,
     syn_training_spec_read(syn_document_spec(view->job), &explain.spec);
     explain.why = why = json_array();
     explain.fix = fix = json_array();
-    if (!why || !fix)
+    explain.leases = leases = json_array();
+    if (!why || !fix || !leases)
         return SYN_FAIL(err, SYN_E_NOMEM, "explaining %s: out of memory", explain.id);
     rc = states[state](&explain, err);
+    if (rc == SYN_OK)
+        rc = explain_leases(&explain, err);
     return rc < 0 ? rc : answer_make(&explain, ret, err);
 }

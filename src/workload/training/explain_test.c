@@ -269,6 +269,166 @@ test_plans(void **state)
     world_free(world);
 }
 
+/* Node `index` asks this for a core. */
+static void
+world_offer(struct world *world, unsigned index, const char *cpu)
+{
+    struct syn_err err;
+
+    assert_int_equal(json_object_set_new(syn_document_spec(world->nodes[index]), "offer",
+                                         json_pack("{s:s}", "cpu_core_hour", cpu)),
+                     0);
+    assert_done(syn_cluster_put_node(world->cluster, world->nodes[index], &err), &err);
+}
+
+static const char *
+rate_of(const json_t *rows, const char *node)
+{
+    const json_t *row;
+    size_t i;
+
+    json_array_foreach (rows, i, row)
+        if (syn_str_eq(syn_json_str(row, "node", ""), node))
+            return syn_json_str(row, "rate_hour", "null");
+    return "not there";
+}
+
+/* Three nodes at three prices: the plan prices where it would run, and the others cheapest first;
+ * under a ceiling the dear ones are left out, and where that leaves none the way out is told. */
+static void
+test_plans_price_each_node(void **state)
+{
+    static const char *const prices[] = {"0.5", "0.1", "0.3"};
+    static const struct {
+        const char *more;
+        const char *chosen; /* NULL: any */
+    } rows[] = {
+        {"", NULL},
+        {",\"max_price\":\"0.4\"", NULL},
+        {",\"max_price\":\"0.2\"", "node-1"},
+    };
+    SYN_SCOPED(syn_pricebook_free_scope) struct syn_pricebook *book = book_read();
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        char spec[256];
+        struct world *world;
+        struct syn_err err;
+        const json_t *others, *nodes;
+        size_t count = 2 - i;
+        SYN_JSON(plan);
+
+        (void)snprintf(spec, sizeof(spec),
+                       "{\"source\":\"synor://c\",\"entry\":\"t.py\",\"max_budget\":\"10\"%s}",
+                       rows[i].more);
+        world = world_new(spec);
+        syn_cluster_prices_watch(world->cluster, book);
+        for (unsigned n = 0; n < WORLD_NODES; n++)
+            world_offer(world, n, prices[n]);
+        assert_done(syn_training_plan(syn_document_spec(world->job), &tenant, world->cluster, book,
+                                      &plan, &err),
+                    &err);
+        assert_true(syn_json_bool(plan, "placeable", false));
+        nodes = json_object_get(plan, "nodes");
+        others = json_object_get(plan, "alternatives");
+        assert_int_equal(json_array_size(others), count);
+        if (rows[i].chosen)
+            assert_string_equal(syn_json_str(json_array_get(nodes, 0), "node", ""), rows[i].chosen);
+        /* 0.5, 0.1, 0.3 and 2 * 0.005 + 4 * 0.001, each on its own node */
+        for (unsigned n = 0; n < WORLD_NODES; n++) {
+            char id[16], rate[16];
+            const char *there;
+
+            (void)snprintf(id, sizeof(id), "node-%u", n);
+            (void)snprintf(rate, sizeof(rate), "%s14", prices[n]);
+            there = rate_of(nodes, id);
+            if (syn_str_eq(there, "not there"))
+                there = rate_of(others, id);
+            if (!syn_str_eq(there, "not there"))
+                assert_string_equal(there, rate);
+        }
+        if (count == 2)
+            assert_true(strcmp(syn_json_str(json_array_get(others, 0), "rate_hour", ""),
+                               syn_json_str(json_array_get(others, 1), "rate_hour", "")) < 0);
+        assert_string_equal(syn_json_str(plan, "rate_hour", ""),
+                            syn_json_str(json_array_get(nodes, 0), "rate_hour", "?"));
+        world_free(world);
+    }
+}
+
+static void
+test_prices_that_nobody_meets(void **state)
+{
+    SYN_SCOPED(syn_pricebook_free_scope) struct syn_pricebook *book = book_read();
+    struct world *world = world_new("{\"source\":\"synor://c\",\"entry\":\"t.py\","
+                                    "\"max_budget\":\"10\",\"max_price\":\"0.033\"}");
+    struct syn_training_explain_view view;
+    struct syn_err err;
+    SYN_JSON(plan);
+
+    (void)state;
+    syn_cluster_prices_watch(world->cluster, book);
+    for (unsigned n = 0; n < WORLD_NODES; n++)
+        world_offer(world, n, n == 1 ? "0.02" : "0.03");
+    assert_done(syn_training_plan(syn_document_spec(world->job), &tenant, world->cluster, book,
+                                  &plan, &err),
+                &err);
+    assert_false(syn_json_bool(plan, "placeable", true));
+    assert_string_equal(syn_json_str(plan, "reason", ""), "too-dear");
+    assert_string_equal(syn_json_str(plan, "max_price", ""), "0.033");
+    world_step(world);
+    world_expect(world, "pending", "too-dear");
+    view = view_of(world);
+    check_explain(&view, "a worker on node-1 costs 0.034 SYNOR an hour; the ceiling is 0.033",
+                  "--max-price 0.034");
+    world_offer(world, 2, "0.019");
+    world_step(world);
+    world_expect(world, "starting", "assigned");
+    world_free(world);
+}
+
+/* What runs is explained with its lease, also after the offer has changed. */
+static void
+test_leases_are_explained(void **state)
+{
+    SYN_SCOPED(syn_pricebook_free_scope) struct syn_pricebook *book = book_read();
+    struct world *world = world_new(WORLD_SPEC_SMALL);
+    struct syn_training_explain_view view;
+    struct syn_err err;
+    const json_t *row, *lease;
+    SYN_JSON(answer);
+
+    (void)state;
+    syn_cluster_prices_watch(world->cluster, book);
+    for (unsigned n = 0; n < WORLD_NODES; n++)
+        world_offer(world, n, "0.01");
+    world_step(world);
+    for (unsigned n = 0; n < WORLD_NODES; n++)
+        world_offer(world, n, "9");
+    view = view_of(world);
+    view.book = book;
+    assert_done(syn_training_explain(&view, &answer, &err), &err);
+    assert_true(
+        list_says(json_object_get(answer, "why"), "costs 0.024 SYNOR an hour, on-demand since 20"));
+    assert_int_equal(json_array_size(json_object_get(answer, "leases")), 1);
+    row = json_array_get(json_object_get(answer, "leases"), 0);
+    lease = json_object_get(row, "lease");
+    assert_string_equal(syn_json_str(row, "rate_hour", ""), "0.024");
+    assert_string_equal(syn_json_str(syn_json_at(lease, "price.cpu"), "price", ""), "0.01");
+    assert_string_equal(syn_json_str(syn_json_at(lease, "price.memory"), "price", ""), "0.005");
+    world_report_all(world, "running", "running", -1);
+    world_step(world);
+    world_report_all(world, "exited", "completed", 0);
+    world_step(world);
+    json_decref(answer);
+    answer = NULL;
+    view = view_of(world);
+    view.book = book;
+    assert_done(syn_training_explain(&view, &answer, &err), &err);
+    assert_int_equal(json_array_size(json_object_get(answer, "leases")), 0);
+    world_free(world);
+}
+
 struct plan_arg {
     const struct world *world;
     const struct syn_pricebook *book;
@@ -317,6 +477,9 @@ main(void)
         cmocka_unit_test(test_failures_and_stops),
         cmocka_unit_test(test_a_reached_cpu_limit_is_told),
         cmocka_unit_test(test_plans),
+        cmocka_unit_test(test_plans_price_each_node),
+        cmocka_unit_test(test_prices_that_nobody_meets),
+        cmocka_unit_test(test_leases_are_explained),
         cmocka_unit_test(test_shortage_of_memory),
     };
 

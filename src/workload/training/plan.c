@@ -1,5 +1,6 @@
 #include <synor/workload/training_plan.h>
 
+#include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/base/units.h>
 #include <synor/orchestration/document.h>
@@ -9,7 +10,7 @@
 
 struct plan {
     const struct syn_training_tenant *tenant;
-    const struct syn_cluster *cluster;
+    struct syn_cluster *cluster;
     const struct syn_pricebook *book;
     struct syn_training_spec spec;
     struct syn_place_request request;
@@ -21,6 +22,32 @@ struct plan {
     json_t *out;
 };
 
+/* A price an hour, and the same for a month: null without a price, or past the largest amount. */
+static int
+set_rates(json_t *obj, bool priced, int64_t rate_hour, struct syn_err *err)
+{
+    bool month = priced && rate_hour <= SYN_AMOUNT_MAX / MONTH_HOURS;
+    int rc = priced ? syn_document_set_amount(obj, "rate_hour", rate_hour, err)
+                    : syn_json_set_str(obj, "rate_hour", NULL, err);
+
+    if (rc < 0)
+        return rc;
+    return month ? syn_document_set_amount(obj, "rate_month", rate_hour * MONTH_HOURS, err)
+                 : syn_json_set_str(obj, "rate_month", NULL, err);
+}
+
+/* What a member costs in its place. */
+static int
+slot_cost(const struct plan *plan, const struct syn_place_slot *slot, struct syn_cost *ret_cost,
+          struct syn_err *err)
+{
+    const struct syn_node_view *node = syn_cluster_find(plan->cluster, slot->node);
+    const struct syn_cost_ask ask = {
+        plan->spec.amounts, plan->placement.gpus, slot->gpu_model, 1, 0, plan->spec.spot};
+
+    return node ? syn_cost_on(node, plan->book, &ask, ret_cost, err) : SYN_COST_UNPRICED;
+}
+
 static int
 plan_nodes(struct plan *plan, struct syn_err *err)
 {
@@ -29,12 +56,22 @@ plan_nodes(struct plan *plan, struct syn_err *err)
 
     for (uint32_t rank = 0; plan->placeable && rank < plan->placement.count && rc == SYN_OK;
          rank++) {
+        const struct syn_place_slot *slot = &plan->placement.slots[rank];
+        const struct syn_node_view *node = syn_cluster_find(plan->cluster, slot->node);
+        struct syn_cost cost = {0, INT64_MAX};
         json_t *row = NULL;
+        bool priced;
 
-        rc = syn_json_pack(&row, err, "{s:s, s:i}", "node", plan->placement.slots[rank].node,
-                           "rank", (int)rank);
+        rc = slot_cost(plan, slot, &cost, err);
+        priced = rc == SYN_OK;
+        if (rc >= 0)
+            rc = syn_json_pack(&row, err, "{s:s, s:i, s:s, s:s}", "node", slot->node, "rank",
+                               (int)rank, "region", node ? node->region : "", "gpu_model",
+                               slot->gpu_model);
         if (rc == SYN_OK)
             rc = syn_json_append_take(nodes, row, err);
+        if (rc == SYN_OK)
+            rc = set_rates(row, priced, cost.rate_hour, err);
     }
     return rc;
 }
@@ -48,56 +85,111 @@ chosen(const struct plan *plan, const char *node)
     return false;
 }
 
-/* Other nodes where some of it would fit as well. */
+/* Another node where some of it would fit as well. */
+struct other {
+    const struct syn_node_view *node;
+    uint32_t workers;
+    int64_t rate_hour; /* of one; INT64_MAX: no price */
+};
+
+/* Cheapest first; what has no price comes last, and equals go by their ids. */
+static int
+other_order(const void *a, const void *b)
+{
+    const struct other *one = a, *two = b;
+
+    if (one->rate_hour != two->rate_hour)
+        return one->rate_hour < two->rate_hour ? -1 : 1;
+    return strcmp(one->node->id, two->node->id);
+}
+
+/* Fill others[] with every such node; the caller has made room for all nodes. */
+static int
+find_others(const struct plan *plan, struct other *others, size_t *ret_count, struct syn_err *err)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < syn_cluster_count(plan->cluster); i++) {
+        const struct syn_node_view *node = syn_cluster_at(plan->cluster, i);
+        uint32_t workers = syn_place_fits(node, &plan->request);
+        struct syn_cost cost;
+        int rc;
+
+        if (workers == 0 || (plan->request.one_node && workers < plan->request.count) ||
+            chosen(plan, node->id))
+            continue;
+        rc = syn_cost_member(node, plan->book, &plan->request, &cost, err);
+        if (rc < 0)
+            return rc;
+        others[count++] = (struct other){node, workers, rc == SYN_OK ? cost.rate_hour : INT64_MAX};
+    }
+    *ret_count = count;
+    return SYN_OK;
+}
+
 static int
 plan_alternatives(struct plan *plan, struct syn_err *err)
 {
+    SYN_SCOPED(syn_free_scope) struct other *others = NULL;
     json_t *rows = json_array();
+    size_t count = 0;
     int rc = syn_json_set_take(plan->out, "alternatives", rows, err);
 
-    for (size_t i = 0; plan->placeable && i < syn_cluster_count(plan->cluster) && rc == SYN_OK;
-         i++) {
-        const struct syn_node_view *node = syn_cluster_at(plan->cluster, i);
-        uint32_t workers = syn_place_fits(node, &plan->request);
+    if (rc < 0 || !plan->placeable)
+        return rc;
+    others = syn_calloc(syn_cluster_count(plan->cluster) + 1, sizeof(*others));
+    if (!others)
+        return SYN_FAIL(err, SYN_E_NOMEM, "planning: out of memory");
+    rc = find_others(plan, others, &count, err);
+    if (rc == SYN_OK)
+        qsort(others, count, sizeof(*others), other_order);
+    for (size_t i = 0; i < count && i < SYN_TRAINING_ALTERNATIVES_MAX && rc == SYN_OK; i++) {
         json_t *row = NULL;
 
-        if (chosen(plan, node->id) || workers == 0 ||
-            (plan->request.one_node && workers < plan->request.count) ||
-            json_array_size(rows) == SYN_TRAINING_ALTERNATIVES_MAX)
-            continue;
-        rc = syn_json_pack(&row, err, "{s:s, s:i}", "node", node->id, "workers", (int)workers);
+        rc = syn_json_pack(&row, err, "{s:s, s:i, s:s}", "node", others[i].node->id, "workers",
+                           (int)others[i].workers, "region", others[i].node->region);
         if (rc == SYN_OK)
             rc = syn_json_append_take(rows, row, err);
+        if (rc == SYN_OK)
+            rc = set_rates(row, others[i].rate_hour != INT64_MAX, others[i].rate_hour, err);
     }
     return rc;
+}
+
+/* By what the nodes ask where it would run there; else by the price book. */
+static int
+whole_cost(const struct plan *plan, struct syn_cost *ret_cost, struct syn_err *err)
+{
+    const struct syn_cost_ask ask = {plan->spec.amounts,    plan->spec.gpus,
+                                     plan->spec.gpu_model,  plan->spec.workers,
+                                     plan->spec.max_budget, plan->spec.spot};
+
+    return plan->placeable
+               ? syn_cost_placed(plan->cluster, plan->book, &plan->placement, &ask, ret_cost, err)
+               : syn_cost_of(plan->book, &ask, ret_cost, err);
 }
 
 static int
 plan_cost(struct plan *plan, struct syn_err *err)
 {
-    const struct syn_place_slot *first = &plan->placement.slots[0];
-    const char *model = plan->placeable ? first->gpu_model : plan->spec.gpu_model;
+    const char *model = plan->placeable ? plan->placement.slots[0].gpu_model : plan->spec.gpu_model;
     int64_t gpus = plan->placeable ? plan->placement.gpus : plan->spec.gpus;
-    const struct syn_cost_ask ask = {plan->spec.amounts, gpus, model, plan->spec.workers,
-                                     plan->spec.max_budget};
     struct syn_cost cost = {0, INT64_MAX};
-    int rc = syn_cost_of(plan->book, &ask, &cost, err);
+    int rc = whole_cost(plan, &cost, err);
     bool priced = rc == SYN_OK;
 
     if (rc >= 0)
         rc = syn_document_set_amount(plan->out, "budget", plan->spec.max_budget, err);
-    if (rc == SYN_OK && priced)
-        rc = syn_document_set_amount(plan->out, "rate_hour", cost.rate_hour, err);
-    else if (rc == SYN_OK)
-        rc = syn_json_set_str(plan->out, "rate_hour", NULL, err);
-    if (rc == SYN_OK && priced && cost.rate_hour <= SYN_AMOUNT_MAX / MONTH_HOURS)
-        rc = syn_document_set_amount(plan->out, "rate_month", cost.rate_hour * MONTH_HOURS, err);
-    else if (rc == SYN_OK)
-        rc = syn_json_set_str(plan->out, "rate_month", NULL, err);
+    if (rc == SYN_OK)
+        rc = set_rates(plan->out, priced, cost.rate_hour, err);
     if (rc == SYN_OK && cost.lasts_ms != INT64_MAX)
         rc = syn_json_set_i64(plan->out, "budget_lasts_ms", cost.lasts_ms, err);
     else if (rc == SYN_OK)
         rc = syn_json_set_str(plan->out, "budget_lasts_ms", NULL, err);
+    if (rc == SYN_OK && plan->spec.max_price > 0)
+        rc = syn_document_set_amount(plan->out, "max_price", plan->spec.max_price, err);
+    else if (rc == SYN_OK)
+        rc = syn_json_set_str(plan->out, "max_price", NULL, err);
     if (rc == SYN_OK)
         rc = syn_json_set_i64(plan->out, "gpus", gpus, err);
     return rc < 0 ? rc : syn_json_set_str(plan->out, "gpu_model", model, err);
@@ -177,7 +269,7 @@ plan_quota(struct plan *plan, struct syn_err *err)
 
 int
 syn_training_plan(const json_t *spec, const struct syn_training_tenant *tenant,
-                  const struct syn_cluster *cluster, const struct syn_pricebook *book, json_t **ret,
+                  struct syn_cluster *cluster, const struct syn_pricebook *book, json_t **ret,
                   struct syn_err *err)
 {
     static int (*const parts[])(struct plan *, struct syn_err *) = {
@@ -187,7 +279,7 @@ syn_training_plan(const json_t *spec, const struct syn_training_tenant *tenant,
     int rc;
 
     syn_training_spec_read(spec, &plan.spec);
-    plan.request = syn_training_place_request(&plan.spec, 0);
+    plan.request = syn_training_place_request(&plan.spec);
     rc = plan_quota(&plan, err);
     if (rc == SYN_OK)
         rc = syn_place(cluster, &plan.request, &plan.placement, err);

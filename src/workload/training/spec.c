@@ -3,6 +3,7 @@
 #include <synor/base/str.h>
 #include <synor/base/units.h>
 #include <synor/orchestration/document.h>
+#include <synor/orchestration/fleet.h>
 
 #define REF_MAX           512
 #define PATH_BYTES_MAX    512
@@ -10,6 +11,7 @@
 #define HYPER_TEXT_MAX    4096
 #define COUNT_MAX         INT64_C(1000000000)
 #define MIB               (INT64_C(1) << 20)
+#define NOTICE_MAX_MS     (INT64_C(3600) * 1000)
 #define STOP_GRACE_MAX_MS (INT64_C(3600) * 1000)
 #define TIME_LIMIT_MAX_MS (INT64_C(365) * 24 * 3600 * 1000)
 
@@ -62,6 +64,15 @@ static const struct syn_field spec_fields[] = {
      .help = "told to the program; default none, ddp when workers > 1"},
     {.name = "max_budget", .kind = SYN_FIELD_AMOUNT, .required = true,
      .help = "SYNOR locked in escrow for one run"},
+    {.name = "max_price", .kind = SYN_FIELD_AMOUNT,
+     .help = "SYNOR an hour that one worker may cost, all in; dearer nodes are left out"},
+    {.name = "spot", .kind = SYN_FIELD_BOOL, .fallback = "false",
+     .help = "at spot prices, up to max_price; gives way, after a notice, to who pays more"},
+    {.name = "notice_ms", .kind = SYN_FIELD_MS, .min = 0, .max = NOTICE_MAX_MS, .fallback = "120000",
+     .help = "notice before spot work is interrupted"},
+    {.name = "policy", .kind = SYN_FIELD_STR, .fallback = "\"balanced\"",
+     .choices = "balanced|binpack|spread|fragmentation|latency|energy|price",
+     .help = "which of the nodes that can take it is chosen"},
     {.name = "priority", .kind = SYN_FIELD_I64, .min = 0, .max = 1000, .fallback = "500",
      .help = "higher is placed first"},
     {.name = "region", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_REGION_MAX - 1, .fallback = "\"\"",
@@ -292,6 +303,13 @@ check_numbers(const json_t *obj, const struct syn_training_spec *spec, struct sy
                         "spec.distributed: none needs workers 1, got %u; use ddp or another way of "
                         "sharing the work",
                         spec->workers);
+    if (json_object_get(obj, "max_price") && spec->max_price == 0)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.max_price: expected more than 0 SYNOR an hour; leave it out for any "
+                        "price");
+    if (spec->spot && spec->max_price == 0)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.spot: needs max_price, what a worker would pay an hour at most");
     if (spec->max_budget <= 0)
         return SYN_FAIL(err, SYN_E_INVALID, "spec.max_budget: expected more than 0 SYNOR");
     return SYN_OK;
@@ -369,8 +387,9 @@ void
 syn_training_spec_read(const json_t *spec, struct syn_training_spec *ret)
 {
     int isolation = syn_isolation_find(syn_json_str(spec, "isolation", "auto"));
+    int policy = syn_fleet_policy_find(syn_json_str(spec, "policy", "balanced"));
 
-    assert(isolation >= 0);
+    assert(isolation >= 0 && policy >= 0);
     *ret = (struct syn_training_spec){
         .framework = syn_json_str(spec, "framework", ""),
         .framework_version = syn_json_str(spec, "framework_version", ""),
@@ -389,6 +408,10 @@ syn_training_spec_read(const json_t *spec, struct syn_training_spec *ret)
         .workers = (uint32_t)syn_json_i64(spec, "workers", 0),
         .distributed = syn_json_str(spec, "distributed", ""),
         .max_budget = syn_document_amount(spec, "max_budget"),
+        .max_price = SYN_MAX(syn_document_amount(spec, "max_price"), 0),
+        .spot = syn_json_bool(spec, "spot", false),
+        .notice_ms = syn_json_i64(spec, "notice_ms", 0),
+        .policy = (uint32_t)policy,
         .priority = syn_json_i64(spec, "priority", 0),
         .region = syn_json_str(spec, "region", ""),
         .isolation = (enum syn_isolation)isolation,
@@ -421,8 +444,21 @@ needs_framework(const struct syn_training_spec *spec)
            !syn_str_eq(spec->framework, "custom");
 }
 
+/* Below all that is not spot; among spot work by what it bids, in millionths of a SYNOR an hour. */
+#define SPOT_LOWEST   (-2000000000)
+#define SPOT_BIDS_MAX 1000000000
+#define SPOT_BID_STEP (SYN_SYNOR / 1000000)
+
+int64_t
+syn_training_priority(const struct syn_training_spec *spec)
+{
+    if (!spec->spot)
+        return spec->priority;
+    return SPOT_LOWEST + SYN_MIN(spec->max_price / SPOT_BID_STEP, SPOT_BIDS_MAX);
+}
+
 struct syn_place_request
-syn_training_place_request(const struct syn_training_spec *spec, uint64_t seed)
+syn_training_place_request(const struct syn_training_spec *spec)
 {
     return (struct syn_place_request){
         .count = spec->workers,
@@ -437,7 +473,8 @@ syn_training_place_request(const struct syn_training_spec *spec, uint64_t seed)
         .framework_version = spec->framework_version,
         /* The ranks' group network is a bridge of one node; nodes share no overlay yet. */
         .one_node = spec->workers > 1,
-        .policy = SYN_PLACE_PACK,
-        .seed = seed,
+        .price_max = spec->max_price,
+        .spot = spec->spot,
+        .policy = (enum syn_fleet_policy)spec->policy,
     };
 }

@@ -3,6 +3,7 @@
 #include <synor/base/str.h>
 #include <synor/base/test.h>
 #include <synor/base/units.h>
+#include <synor/orchestration/fleet.h>
 
 #define BASE "\"source\":\"synor://code\",\"entry\":\"train.py\",\"max_budget\":\"10\""
 
@@ -38,7 +39,50 @@ test_defaults(void **state)
     assert_int_equal(read.max_budget, 10 * SYN_SYNOR);
     assert_int_equal(read.priority, 500);
     assert_int_equal(read.workers, 1);
-    assert_false(syn_training_place_request(&read, 7).one_node);
+    assert_false(syn_training_place_request(&read).one_node);
+    assert_int_equal(read.max_price, 0);
+    assert_int_equal(syn_training_place_request(&read).price_max, 0);
+    assert_int_equal(read.policy, syn_fleet_policy_find("balanced"));
+}
+
+static void
+test_price_and_policy(void **state)
+{
+    static const char *const bad[] = {"\"max_price\":\"0\"", "\"max_price\":\"-1\"",
+                                      "\"max_price\":1",     "\"max_price\":\"4000000001\"",
+                                      "\"policy\":\"whim\"", "\"policy\":\"\""};
+    struct syn_training_spec read;
+    struct syn_err err;
+    SYN_JSON(spec);
+
+    (void)state;
+    spec = parse("{" BASE ",\"max_price\":\"0.50\",\"policy\":\"spread\"}");
+    assert_done(syn_training_spec_check(spec, &err), &err);
+    assert_string_equal(syn_json_str(spec, "max_price", ""), "0.5");
+    syn_training_spec_read(spec, &read);
+    assert_int_equal(read.max_price, SYN_SYNOR / 2);
+    assert_int_equal(read.policy, syn_fleet_policy_find("spread"));
+    assert_int_equal(syn_training_place_request(&read).price_max, SYN_SYNOR / 2);
+    /* The schema's words are the placement core's. */
+    for (unsigned policy = 0; policy < SYN_FLEET_POLICIES; policy++) {
+        char text[256];
+        SYN_JSON(one);
+
+        (void)snprintf(text, sizeof(text), "{" BASE ",\"policy\":\"%s\"}",
+                       syn_fleet_policy_name((enum syn_fleet_policy)policy));
+        one = parse(text);
+        assert_done(syn_training_spec_check(one, &err), &err);
+        syn_training_spec_read(one, &read);
+        assert_int_equal(read.policy, policy);
+    }
+    for (size_t i = 0; i < SYN_LEN(bad); i++) {
+        char text[256];
+        SYN_JSON(one);
+
+        (void)snprintf(text, sizeof(text), "{" BASE ",%s}", bad[i]);
+        one = parse(text);
+        assert_code(syn_training_spec_check(one, &err), SYN_E_INVALID, &err);
+    }
 }
 
 static void
@@ -60,7 +104,7 @@ test_a_checked_spec_passes_unchanged(void **state)
     syn_training_spec_read(spec, &read);
     assert_string_equal(read.distributed, "ddp");
     assert_int_equal(read.gpus_max, 1);
-    assert_true(syn_training_place_request(&read, 7).one_node);
+    assert_true(syn_training_place_request(&read).one_node);
 }
 
 static void
@@ -182,6 +226,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_price_and_policy),
         cmocka_unit_test(test_a_checked_spec_passes_unchanged),
         cmocka_unit_test(test_bad_specs_are_named),
         cmocka_unit_test(test_long_arguments),

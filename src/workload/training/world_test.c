@@ -42,6 +42,23 @@ world_node(struct world *world, unsigned index, const char *state)
         assert_done(syn_cluster_put_node(world->cluster, world->nodes[index], &err), &err);
 }
 
+void
+world_price(struct world *world, unsigned index, int spot_floor_percent)
+{
+    json_t *offer =
+        json_pack("{s:s, s:s, s:s, s:i}", "cpu_core_hour", "0.02", "memory_gib_hour", "0.001",
+                  "scratch_gib_hour", "0", "spot_floor_percent", spot_floor_percent);
+    json_t *devices = json_pack("[{s:s, s:s}]", "kind", "cpu", "profile", "cpu-x86");
+    struct syn_err err;
+
+    assert_done(syn_json_set_take(syn_document_spec(world->nodes[index]), "offer", offer, &err),
+                &err);
+    assert_done(
+        syn_json_set_take(syn_document_status(world->nodes[index]), "devices", devices, &err),
+        &err);
+    assert_done(syn_cluster_put_node(world->cluster, world->nodes[index], &err), &err);
+}
+
 struct world *
 world_new(const char *spec_text)
 {
@@ -58,7 +75,7 @@ world_new(const char *spec_text)
     world->now_ms = WORLD_NOW_MS;
     world->instances = json_array();
     world->events = json_array();
-    assert_done(syn_cluster_new(&world->cluster, &err), &err);
+    assert_done(syn_cluster_new(7, &world->cluster, &err), &err);
     assert_done(syn_quota_read(NULL, &world->quota, &err), &err);
     assert_done(syn_json_parse(spec_text, strlen(spec_text), &spec, &err), &err);
     assert_done(syn_training_spec_check(spec, &err), &err);

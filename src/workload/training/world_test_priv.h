@@ -39,6 +39,8 @@ bool world_step(struct world *world);
 struct syn_training_view world_view(const struct world *world);
 /* Node `index` reports `state`; "gone" removes it. */
 void world_node(struct world *world, unsigned index, const char *state);
+/* The node asks prices of its own, and lets spot work have its cores for so much of them. */
+void world_price(struct world *world, unsigned index, int spot_floor_percent);
 /* The instance of `rank` of the newest attempt. */
 json_t *world_instance(const struct world *world, unsigned rank);
 /* What the agent of that instance reports. `exit_code` < 0: none. */

@@ -4,7 +4,8 @@
  * accounts is zero for ever. `system:mint` is the one account that may be negative: the supply is
  * its balance with the sign turned. `escrow:<ref>` holds a tenant's money for one job: funded by
  * `escrow` transactions and emptied exactly once, by `settle` or `refund`, which also close it.
- * Everybody else, `system:protocol` included, is never below zero.
+ * Everybody else, `system:protocol` included, is never below zero. `system:market` holds what
+ * stands in the orders of the spot market, all tenants' together, and moves it by transfers.
  *
  *     documents (store)          book (memory)                documents (store)
  *     account a, rev 7  --load-->  a 100                      a 60   if rev 7  \  one store
@@ -37,6 +38,7 @@
 
 #define SYN_LEDGER_MINT          "system:mint"
 #define SYN_LEDGER_PROTOCOL      "system:protocol"
+#define SYN_LEDGER_MARKET        "system:market"
 #define SYN_LEDGER_ESCROW_PREFIX "escrow:"
 
 enum syn_ledger_kind {
@@ -182,6 +184,11 @@ SYN_MUST int syn_ledger_build_transfer(const struct syn_ledger_head *head, const
                                        const char *to, int64_t amount, struct syn_ledger_tx *ret_tx,
                                        struct syn_err *err);
 /** From `tenant` into escrow:<head->ref>. Again with the same ref: adds to it. */
+/** One transfer among several: entries that sum to zero; those of one account are added up, and
+ * what comes to nothing is left out. INVALID when nothing is left. */
+SYN_MUST int syn_ledger_build_transfers(const struct syn_ledger_head *head,
+                                        const struct syn_ledger_entry *entries, size_t count,
+                                        struct syn_ledger_tx *ret_tx, struct syn_err *err);
 SYN_MUST int syn_ledger_build_escrow(const struct syn_ledger_head *head, const char *tenant,
                                      int64_t amount, struct syn_ledger_tx *ret_tx,
                                      struct syn_err *err);

@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 
+#include <synor/base/buf.h>
 #include <synor/base/core.h>
 #include <synor/base/err.h>
 
@@ -38,6 +39,30 @@ struct syn_cli_agent {
     bool log_json;
 };
 
+/** A file's text, or so many to be made up. */
+struct syn_cli_input {
+    const char *name;
+    const char *text; /* NULL: made up */
+    size_t len;
+    uint64_t count;
+};
+
+/** What `synor sim` was asked for. Borrowed. */
+struct syn_cli_sim {
+    struct syn_cli_input nodes;
+    struct syn_cli_input workload;
+    const char *policy;
+    uint64_t seed;
+    uint32_t arrivals_percent; /* 0: by the workload's times */
+    int64_t mtbf_ms;           /* 0: no failures */
+    int64_t repair_ms;
+    int64_t notice_ms;
+    bool learn;
+    bool spot;
+    void (*progress)(void *arg, int64_t done, int64_t total);
+    void *progress_arg;
+};
+
 struct syn_cli_host {
     /** Run until told to stop; returns the exit status. Called in a process of its own (already
      * detached if asked). */
@@ -46,6 +71,10 @@ struct syn_cli_host {
     /** Look at this machine; *ret is {"checks": [{id,name,state,detail,fix}], ...}, owned by the
      * caller. */
     int (*doctor)(json_t **ret, struct syn_err *err);
+    /** Simulate a cluster; *ret is the report of docs/sim.md, owned by the caller, `plot` (may be
+     * NULL) gets a picture. */
+    int (*simulate)(const struct syn_cli_sim *given, json_t **ret, struct syn_buf *plot,
+                    struct syn_err *err);
 };
 
 /** Run one command line. Returns the exit status: 0 done, 1 failed, 2 wrong usage, 3 cannot be

@@ -92,6 +92,14 @@ struct syn_tensor_place {
 void syn_tensor_at(const struct syn_tensor *tensor, unsigned node,
                    struct syn_tensor_place *ret_place);
 
+/** Every way in which the tensor may lie on some node as long as neither it nor a whole of its is
+ * divided or gathered: its own first. Borrowed from the tensor. Only what has gaps (its layout is
+ * STRIDED) has more than one. Returns how many. */
+#define SYN_DIVIDE_DEPTH_MAX 16 /* divisions of parts of parts */
+#define SYN_TENSOR_WAYS_MAX  (SYN_DIVIDE_DEPTH_MAX + 2)
+unsigned syn_tensor_ways(const struct syn_tensor *tensor,
+                         const struct syn_shape *ret_ways[SYN_TENSOR_WAYS_MAX]);
+
 /** End the division, and the content with it: the tensor is as if never written, or as lost if a
  * part was. Nobody uses its parts, and none is divided. */
 void syn_tensor_abandon(struct syn_tensor *tensor);

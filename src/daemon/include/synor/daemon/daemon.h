@@ -2,6 +2,7 @@
 #ifndef SYNOR_DAEMON_DAEMON_H
 #define SYNOR_DAEMON_DAEMON_H
 
+#include <synor/base/buf.h>
 #include <synor/base/json.h>
 
 /** Strings are borrowed; NULL means not given. */
@@ -32,5 +33,31 @@ int syn_daemon_agent(const struct syn_daemon_options *options);
 /** What this machine can run: {"checks": [{id, name, state, detail, fix}], "version"}. Blocks:
  * seconds. */
 SYN_MUST int syn_daemon_doctor(json_t **ret, struct syn_err *err);
+
+/** A file's text, or so many to be made up. */
+struct syn_daemon_input {
+    const char *name;
+    const char *text; /* NULL: made up */
+    size_t len;
+    uint64_t count;
+};
+/** What `synor sim` is asked for; orchestration/sim.h says what it means. Borrowed. */
+struct syn_daemon_sim {
+    struct syn_daemon_input nodes;
+    struct syn_daemon_input workload;
+    const char *policy;
+    uint64_t seed;
+    uint32_t arrivals_percent;
+    int64_t mtbf_ms;
+    int64_t repair_ms;
+    int64_t notice_ms;
+    bool learn;
+    bool spot;
+    void (*progress)(void *arg, int64_t done, int64_t total);
+    void *progress_arg;
+};
+/** Simulate. `plot` (may be NULL) gets a picture. Blocks: seconds. Returns as syn_sim_run(). */
+SYN_MUST int syn_daemon_simulate(const struct syn_daemon_sim *given, json_t **ret,
+                                 struct syn_buf *plot, struct syn_err *err);
 
 #endif

@@ -158,6 +158,8 @@ void syn_books_prefetch(const struct syn_books *books, const struct syn_order *c
 /* ---- questions ---- */
 
 int64_t syn_books_now_ms(const struct syn_books *books);
+/** No order ends before this time; INT64_MAX when none has an end. */
+int64_t syn_books_next_end_ms(const struct syn_books *books);
 /** False when it does not rest. */
 bool syn_books_find(const struct syn_books *books, uint64_t id, struct syn_order_view *ret_view);
 /** Orders resting or waiting in a book. */

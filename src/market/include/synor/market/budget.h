@@ -4,6 +4,7 @@
 
 #include <synor/base/core.h>
 #include <synor/base/err.h>
+#include <synor/market/lease.h>
 #include <synor/market/meter.h>
 #include <synor/market/pricebook.h>
 
@@ -27,10 +28,12 @@ struct syn_rate {
         0, 1          \
     }
 
-/** Add the cost of `count` instances of `capacity`. NOTFOUND when the book has no price for one of
- *  its items; INVALID; LIMIT. On failure nothing changes. */
+/** Add the cost of `count` instances of `capacity` under `lease`, or by `book` where that is NULL
+ * or silent; `book` may be NULL as well. NOTFOUND when neither has a price for one of its items;
+ *  INVALID; LIMIT. On failure nothing changes. */
 SYN_MUST int syn_rate_add(struct syn_rate *rate, const struct syn_capacity *capacity, int64_t count,
-                          const struct syn_pricebook *book, struct syn_err *err);
+                          const struct syn_lease *lease, const struct syn_pricebook *book,
+                          struct syn_err *err);
 /** What `span_ms` >= 0 costs, rounded up: a plan never names less than will be billed. At most
  *  SYN_AMOUNT_MAX. */
 int64_t syn_rate_cost(const struct syn_rate *rate, int64_t span_ms);

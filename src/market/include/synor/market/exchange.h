@@ -112,6 +112,9 @@ uint32_t syn_exchange_classes(const struct syn_exchange *exchange);
 struct syn_balance syn_exchange_money(const struct syn_exchange *exchange, uint32_t account);
 struct syn_balance syn_exchange_capacity(const struct syn_exchange *exchange, uint32_t account,
                                          uint32_t class);
+/** Money of all accounts together, and capacity of a class. */
+int64_t syn_exchange_money_total(const struct syn_exchange *exchange);
+int64_t syn_exchange_capacity_total(const struct syn_exchange *exchange, uint32_t class);
 /** Walk resting orders of an account in the order of class, side and rank: start with *cursor zero.
  *  False at the end. */
 struct syn_orders_cursor {
@@ -131,9 +134,15 @@ struct syn_market_quote {
     int64_t worst; /* price of the last of it */
     syn_u128 cost; /* all of it */
 };
+/** What it is asked for. */
+struct syn_market_ask {
+    int64_t qty;
+    int64_t limit; /* price; 0: whatever it takes */
+};
 /** `account` (SYN_NO_INDEX: anybody) does not trade with itself. */
 struct syn_market_quote syn_exchange_quote(const struct syn_exchange *exchange, uint32_t account,
-                                           uint32_t class, enum syn_side side, int64_t qty);
+                                           uint32_t class, enum syn_side side,
+                                           struct syn_market_ask ask);
 
 enum syn_index_basis { SYN_INDEX_NONE, SYN_INDEX_TRADES, SYN_INDEX_QUOTES };
 

@@ -1,6 +1,6 @@
-/* Invoices: metered quantities times the price book, rounded once, divided, and checked again.
+/* Invoices: metered quantities times their prices, rounded once, divided, and checked again.
  *
- *     exact_i  = quantity_i * price_i / per_i        a fraction for each (provider, item)
+ *     exact_i  = quantity_i * price_i / per_i        a fraction for each (provider, item, price)
  *     total    = floor(sum of exact_i)               the only rounding, in the tenant's favour
  *     charge   = min(total, escrow)
  *     provider = floor(charge_p * provider_bps / 10000)  for each payee p; protocol: the rest
@@ -14,6 +14,9 @@
  * shares. Its `amount` is the sum of its lines. When the escrow caps the charge, payees get it in
  * proportion to their amounts, by largest remainder again.
  *
+ * The price of a unit is that of the instance's lease, and the book's where it has none (lease.h).
+ * So one item of one provider has as many lines as it had prices.
+ *
  * In documents amounts are decimal text in SYNOR, quantities decimal text in the measure. Pure. */
 #ifndef SYNOR_MARKET_INVOICE_H
 #define SYNOR_MARKET_INVOICE_H
@@ -21,12 +24,13 @@
 #include <synor/base/core.h>
 #include <synor/base/err.h>
 #include <synor/base/json.h>
+#include <synor/market/lease.h>
 #include <synor/market/meter.h>
 #include <synor/market/pricebook.h>
 
 #define SYN_INVOICE_VERSION      1
-#define SYN_INVOICE_LINES_MAX    512
-#define SYN_INVOICE_PAYEES_MAX   60 /* what one ledger transaction can pay */
+#define SYN_INVOICE_LINES_MAX    1024 /* 256 instances, each at prices of its own */
+#define SYN_INVOICE_PAYEES_MAX   60   /* what one ledger transaction can pay */
 #define SYN_INVOICE_USAGES_MAX   256
 #define SYN_INVOICE_FINDINGS_MAX 1000
 #define SYN_INVOICE_NAME_MAX     96 /* with terminator */
@@ -68,7 +72,7 @@ struct syn_invoice {
     char book[SYN_PRICEBOOK_ID_MAX];
     int64_t escrow, total, charge, provider_amount, protocol_amount, refund;
     size_t line_count, payee_count;
-    struct syn_invoice_line *lines;                          /* sorted by provider, item */
+    struct syn_invoice_line *lines;                          /* sorted by provider, item, price */
     struct syn_invoice_payee payees[SYN_INVOICE_PAYEES_MAX]; /* sorted by provider, share */
 };
 
@@ -76,6 +80,7 @@ struct syn_invoice {
 struct syn_invoice_usage {
     const char *provider;
     const struct syn_usage_sum *usage;
+    const struct syn_lease *lease; /* NULL: everything at the book's prices */
 };
 
 /** Charge `count` usages. NOTFOUND or INVALID when the book cannot price an item so; LIMIT when a
@@ -107,6 +112,13 @@ struct syn_invoice_report {
     bool signature_ok;
 };
 
+/** What an instance was leased for, as its document says, and the digest of that. */
+struct syn_invoice_lease {
+    const char *instance;
+    const char *digest;
+    const struct syn_lease *lease;
+};
+
 /** The settlement as the ledger has it. */
 struct syn_invoice_settlement {
     const char *id;
@@ -124,6 +136,8 @@ struct syn_invoice_settlement {
 struct syn_invoice_evidence {
     const struct syn_invoice_report *reports; /* in the order of each instance's samples */
     size_t report_count;
+    const struct syn_invoice_lease *leases; /* of the instances that have one */
+    size_t lease_count;
     const struct syn_invoice_settlement *settlement; /* NULL: the ledger has none */
 };
 
@@ -134,7 +148,8 @@ struct syn_invoice_evidence {
  *   {"agrees", "differences": [{"field", "found", "expected", "message"}], "samples",
  *    "signatures_ok", "recomputed": the invoice as it should be, or null}; at most
  *    SYN_INVOICE_FINDINGS_MAX differences are listed.
- * `field` is a path: "lines.acct-1/cpu.amount", "transaction.entries.alice", "samples.inst-1".
+ * `field` is a path: "lines.acct-1/cpu.amount", "transaction.entries.alice", "samples.inst-1",
+ * "leases.inst-1": its reports were signed under another lease than the one that is shown.
  * Returns 0 whatever it finds; < 0 only when it could not look: NOMEM, LIMIT.
  */
 SYN_MUST int syn_invoice_verify(const struct syn_invoice *invoice,

@@ -27,6 +27,7 @@
 #define SYN_METER_NAME_MAX     64 /* with terminator; so are the next two */
 #define SYN_KEY_ID_MAX         129
 #define SYN_SIGNATURE_MAX      257
+#define SYN_DIGEST_MAX         65 /* of a SHA-256 in hexadecimal */
 #define SYN_USAGE_ITEMS_MAX    16 /* cpu, memory, scratch and GPU models of one instance */
 #define SYN_CAPACITY_CPU_MAX   INT64_C(1000000000) /* a million cores */
 #define SYN_CAPACITY_BYTES_MAX (INT64_C(1) << 60)
@@ -83,6 +84,7 @@ struct syn_report {
     char node[SYN_METER_NAME_MAX];
     char instance[SYN_METER_NAME_MAX];
     char key_id[SYN_KEY_ID_MAX];
+    char lease[SYN_DIGEST_MAX];        /* of the lease it was served under; "" without one */
     char signature[SYN_SIGNATURE_MAX]; /* text; "" while unsigned */
     struct syn_sample *samples;
     size_t count, cap;
@@ -129,6 +131,9 @@ void syn_report_free_scope(struct syn_report **slot);
 /** Append a sample that continues the last one; CONFLICT otherwise; LIMIT; NOMEM. */
 SYN_MUST int syn_report_add(struct syn_report *report, const struct syn_sample *sample,
                             struct syn_err *err);
+/** Name the lease by its digest, 64 lower-case hexadecimal digits, or "" for none. INVALID. */
+SYN_MUST int syn_report_set_lease(struct syn_report *report, const char *digest,
+                                  struct syn_err *err);
 /** Append the bytes to sign to `out`. */
 SYN_MUST int syn_report_payload(const struct syn_report *report, struct syn_buf *out,
                                 struct syn_err *err);

@@ -1,5 +1,5 @@
-/* All nodes and what is placed on them, kept up to date one document at a time. Placement reads it;
- * an index over it may grow behind these calls without a change for anyone. */
+/* All nodes and what is placed on them, kept up to date one document at a time. The placement core
+ * (fleet.h) stands behind these calls: place.h asks it. */
 #ifndef SYNOR_ORCHESTRATION_CLUSTER_H
 #define SYNOR_ORCHESTRATION_CLUSTER_H
 
@@ -8,11 +8,23 @@
 
 struct syn_cluster;
 
-/** Owner: *ret is the caller's. Thread: one. Returns 0; SYN_E_NOMEM. */
-SYN_MUST int syn_cluster_new(struct syn_cluster **ret, struct syn_err *err);
+/** Owner: *ret is the caller's. Thread: one. `seed` decides between nodes that are equally good.
+ *  Returns 0; SYN_E_NOMEM. */
+SYN_MUST int syn_cluster_new(uint64_t seed, struct syn_cluster **ret, struct syn_err *err);
 struct syn_cluster *syn_cluster_free(struct syn_cluster *cluster);
 void syn_cluster_free_scope(struct syn_cluster **slot);
 
+/** Price nodes by `book` wherever their offers are silent, from the next syn_cluster_put_node() on.
+ *  The book must outlive the cluster. */
+void syn_cluster_prices_watch(struct syn_cluster *cluster, const struct syn_pricebook *book);
+/**
+ * What the market asks for an hour of one processor of the good ("gpu/h100/eu-west"): spot work
+ * pays that where it is less than the node asks. Negative: the market has no price.
+ *
+ * True when it changed. Returns 0 with *ret_changed; SYN_E_NOMEM.
+ */
+SYN_MUST int syn_cluster_set_spot(struct syn_cluster *cluster, const char *good, int64_t hour,
+                                  bool *ret_changed, struct syn_err *err);
 /** Add or replace a node from its document. What instances hold there stays counted. On failure
  *  nothing changed. */
 SYN_MUST int syn_cluster_put_node(struct syn_cluster *cluster, const json_t *doc,

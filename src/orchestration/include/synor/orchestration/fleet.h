@@ -24,8 +24,9 @@
 #define SYN_FLEET_PENDING_MAX  (UINT32_C(1) << 20)
 #define SYN_FLEET_SHAPES_MAX   (UINT32_C(1) << 14)
 #define SYN_FLEET_QUANTITY_MAX (INT64_C(1) << 46)
-#define SYN_FLEET_PRICE_MAX    (INT64_C(1) << 40)
-#define SYN_FLEET_WHOLE        1000 /* a share of a card is counted in thousandths */
+#define SYN_FLEET_PRICE_MAX    (INT64_C(1) << 44) /* of a node's one price */
+#define SYN_FLEET_CEILING_MAX  (INT64_C(1) << 60) /* of what an ask would pay in all */
+#define SYN_FLEET_WHOLE        1000               /* a share of a card is counted in thousandths */
 
 /** Nothing that this names: no node, no word. */
 #define SYN_FLEET_NONE UINT32_MAX
@@ -116,6 +117,14 @@ struct syn_fleet_model {
     uint32_t speed; /* work a second, in any unit common to all models; 0 counts as 1000 */
 };
 
+/** Base units an hour. */
+struct syn_fleet_price {
+    int64_t core;
+    int64_t gib;                        /* of memory */
+    int64_t disk;                       /* a GiB of it */
+    int64_t cards[SYN_FLEET_CARDS_MAX]; /* each; equal ones cost the same */
+};
+
 /** A machine. Capacity is what may be given away, declared over-commit included. */
 struct syn_fleet_node {
     const char *name; /* borrowed for the call */
@@ -128,10 +137,11 @@ struct syn_fleet_node {
     uint32_t rack;
     uint64_t labels;
     uint32_t isolation; /* SYN_BIT() of each class that it offers */
-    int64_t price_core; /* base units an hour: a core, a GiB of memory, a card */
-    int64_t price_gib;
-    int64_t price_card;
-    uint32_t idle_mw; /* the machine without its cards */
+    uint32_t idle_mw;   /* the machine without its cards */
+    struct syn_fleet_price price;
+    struct syn_fleet_price spot; /* for who gives way when it must */
+    uint32_t closed;             /* 1: what runs there stays, nothing new comes */
+    uint32_t spare;              /* zero */
 };
 
 /** What one member asks for. Zero the struct first: every zero means "any" or "none". Asks of equal
@@ -161,7 +171,7 @@ struct syn_fleet_ask {
     uint32_t even; /* skew allowed between domains of its own group; 0: do not care */
     uint32_t even_scope;
     uint32_t policy; /* enum syn_fleet_policy */
-    uint32_t spare;  /* zero */
+    uint32_t spot;   /* 1: at the node's spot prices */
 };
 
 /** A request: `members` equal asks, all placed or none. */
@@ -281,6 +291,17 @@ SYN_MUST int syn_fleet_try(struct syn_fleet *fleet, const struct syn_fleet_reque
  *  Effects tell. Returns as syn_fleet_try(), SYN_FLEET_FULL when it waits. */
 SYN_MUST int syn_fleet_submit(struct syn_fleet *fleet, const struct syn_fleet_request *request,
                               struct syn_err *err);
+/** Where a request would go now. Nothing changes, and the mix does not learn from it. Returns as
+ *  syn_fleet_try(). */
+SYN_MUST int syn_fleet_probe(struct syn_fleet *fleet, const struct syn_fleet_request *request,
+                             struct syn_fleet_slot *slots, struct syn_err *err);
+/** Take over a request that runs already: member i on nodes[i], on cards that are chosen here and
+ *  told in slots[i]. Room must be there; what only chooses (region, labels, price, whether the
+ *  node is closed) is not asked again. Returns 0; SYN_E_CONFLICT: a node has not that much;
+ * SYN_E_NOTFOUND: no such node; as syn_fleet_try(). On failure nothing changed. */
+SYN_MUST int syn_fleet_adopt(struct syn_fleet *fleet, const struct syn_fleet_request *request,
+                             const uint32_t *nodes, struct syn_fleet_slot *slots,
+                             struct syn_err *err);
 /** A request ended or is withdrawn; what waits is looked at again. Returns 0; SYN_E_NOTFOUND,
  *  SYN_E_NOMEM (it has ended all the same). */
 SYN_MUST int syn_fleet_end(struct syn_fleet *fleet, uint64_t key, struct syn_err *err);
@@ -319,5 +340,7 @@ struct syn_fleet_totals {
     uint32_t buckets; /* of the index */
 };
 void syn_fleet_total(const struct syn_fleet *fleet, struct syn_fleet_totals *ret);
+/** Kinds of node that it has ever known: every price and label makes one, none is forgotten. */
+size_t syn_fleet_kinds(const struct syn_fleet *fleet);
 
 #endif

@@ -6,14 +6,21 @@
 #include <synor/base/json.h>
 #include <synor/base/world.h>
 
+/** Market's; whoever prices hands it through. */
+struct syn_pricebook;
+
 #define SYN_NODE_REGION_MAX     64
 #define SYN_NODE_GPU_GROUPS_MAX 8
 #define SYN_NODE_GPU_MODEL_MAX  32
 #define SYN_NODE_FRAMEWORKS_MAX 8
 #define SYN_NODE_FRAMEWORK_MAX  16
 #define SYN_NODE_VERSION_MAX    33
+#define SYN_NODE_CORES_MAX      64
 /** No single quantity of a node or a request is larger: sums and products of gangs stay exact. */
 #define SYN_NODE_QUANTITY_MAX (INT64_C(1) << 52)
+
+/** Of who does not say. */
+#define SYN_PRIORITY_NORMAL 500
 
 enum syn_isolation {
     SYN_ISOLATION_AUTO, /* whatever the node prefers */
@@ -27,12 +34,17 @@ enum syn_node_state {
     SYN_NODE_LEFT,   /* gone for good */
 };
 
+/** A price that the provider does not name: the price book's counts. */
+#define SYN_NODE_PRICE_BOOK INT64_C(-1)
+
 /** Cards of one model and memory size. */
 struct syn_gpu_group {
     char model[SYN_NODE_GPU_MODEL_MAX];
     int64_t vram_bytes;
     int64_t count;
     int64_t used;
+    int64_t price_hour; /* of one card, base units, or SYN_NODE_PRICE_BOOK */
+    int64_t spot_hour;  /* the same for who gives way when it must */
 };
 
 /** What the node's own Python can import. */
@@ -48,14 +60,31 @@ struct syn_amounts {
     int64_t scratch_bytes;
 };
 
+/** What the provider asks for an hour, in base units, or SYN_NODE_PRICE_BOOK: the node's offer. */
+struct syn_node_prices {
+    int64_t cpu_core;
+    int64_t memory_gib;
+    int64_t scratch_gib;
+};
+
+/** A good of the spot market: processors of one model in one region, "gpu/h100/eu-west". */
+#define SYN_GOOD_MAX 192
+/** What says nothing of its region is here. */
+#define SYN_GOOD_REGION "local"
+
 struct syn_node_view {
     char id[SYN_ID_MAX];
+    char provider[SYN_ID_MAX]; /* the account that owns it; "" when the document does not say */
     char region[SYN_NODE_REGION_MAX];
+    char cores[SYN_NODE_CORES_MAX]; /* what its cores are, as a good; "" while it has not told */
     enum syn_node_state state;
     bool unschedulable;   /* drained: keeps what it has, takes nothing new */
     int64_t last_seen_ms; /* SYN_DOCUMENT_NONE when it never reported */
     struct syn_amounts capacity;
     struct syn_amounts used;
+    struct syn_node_prices prices;
+    struct syn_node_prices spot; /* what spot work pays */
+    int64_t spot_floor_percent;  /* of the node's prices of processors: spot work pays no less */
     struct syn_gpu_group gpus[SYN_NODE_GPU_GROUPS_MAX];
     unsigned gpus_count;
     uint32_t sandboxes;     /* SYN_BIT(enum syn_isolation) of each ready one */
@@ -72,6 +101,7 @@ struct syn_instance_view {
     char node[SYN_ID_MAX];
     char account[SYN_ID_MAX]; /* who asked for it; "" when the document does not say */
     char job[SYN_ID_MAX];     /* likewise */
+    int32_t priority;         /* of its job */
     bool holds;               /* false once it has ended: it takes nothing any more */
     struct syn_amounts amounts;
     int64_t gpus;
@@ -81,6 +111,16 @@ struct syn_instance_view {
 
 /** Read a node document. INVALID names the key that is missing or out of range. `used` is zero. */
 SYN_MUST int syn_node_view_read(const json_t *doc, struct syn_node_view *ret, struct syn_err *err);
+/** Put the book's price wherever the node's offer is silent. What the book does not price by the
+ * hour stays SYN_NODE_PRICE_BOOK. */
+void syn_node_view_price(struct syn_node_view *node, const struct syn_pricebook *book);
+/** The good that the node's cores are (`model` NULL), or its cards of `model`, into
+ *  out[SYN_GOOD_MAX]. False, and "", for what has no name. */
+bool syn_node_view_good(const struct syn_node_view *node, const char *model, char *out);
+/** Spot work pays for processors what the node's floor says: the market knows of no price. */
+void syn_node_view_unspot(struct syn_node_view *node);
+/** Spot work pays `hour` for the good, but no less than the floor and no more than everybody. */
+void syn_node_view_spot(struct syn_node_view *node, const char *good, int64_t hour);
 /** Read an instance document of any workload kind. */
 SYN_MUST int syn_instance_view_read(const json_t *doc, struct syn_instance_view *ret,
                                     struct syn_err *err);

@@ -3,6 +3,7 @@
 #define SYNOR_ORCHESTRATION_PLACE_H
 
 #include <synor/orchestration/cluster.h>
+#include <synor/orchestration/fleet.h>
 
 #define SYN_PLACE_GANG_MAX 64
 #define SYN_PLACE_GPUS_MAX 64
@@ -12,10 +13,8 @@
 /** Not enough room: nothing was placed, syn_place_why() says why. */
 #define SYN_PLACE_NONE 1
 
-enum syn_place_policy {
-    SYN_PLACE_PACK,   /* fill the fullest node that fits: keeps ranks close and whole nodes free */
-    SYN_PLACE_SPREAD, /* use the emptiest node each time: a lost node takes fewer ranks with it */
-};
+/** It was placed, and what has that room now is giving it up: ask again. */
+#define SYN_PLACE_SOON 2
 
 /** What one member of the gang needs, and how many there are. Text is borrowed for the call. */
 struct syn_place_request {
@@ -29,9 +28,19 @@ struct syn_place_request {
     enum syn_isolation isolation;
     const char *framework;         /* that the node itself must have; NULL or "": none */
     const char *framework_version; /* NULL or "": any */
-    bool one_node;                 /* every member on the same node: they share a network there */
-    enum syn_place_policy policy;
-    uint64_t seed; /* decides between equals, together with the node's id */
+    bool one_node;                 /* every member on the same node, with cards of one kind */
+    int64_t price_max;             /* base units an hour, one member, all in; 0: any price */
+    bool spot;                     /* at spot prices: price_max is what it bids */
+    enum syn_fleet_policy policy;
+};
+
+/** Whose request it is. Text is borrowed for the call. */
+struct syn_place_who {
+    const char *job;
+    const char *account;
+    int64_t priority; /* higher first; what is lower gives way to it */
+    int64_t runs_ms;  /* how long at most, 0: not known */
+    int64_t now_ms;
 };
 
 struct syn_place_slot {
@@ -49,12 +58,41 @@ struct syn_placement {
 };
 
 /**
- * Choose a node for every member. The same cluster, request and seed always give the same answer.
+ * Where a request would go now, by itself. Nothing changes. The same cluster and request always
+ * give the same answer.
  *
- * Returns 0; SYN_PLACE_NONE; SYN_E_INVALID for a request out of range.
+ * Returns 0; SYN_PLACE_NONE; SYN_E_INVALID for a request out of range; SYN_E_NOMEM.
  */
-SYN_MUST int syn_place(const struct syn_cluster *cluster, const struct syn_place_request *request,
+SYN_MUST int syn_place(struct syn_cluster *cluster, const struct syn_place_request *request,
                        struct syn_placement *ret, struct syn_err *err);
+
+/**
+ * Ask for a job: it is placed, maybe where work of lower priority must stop first, or waits in the
+ * queue until it is withdrawn. Asking again tells what became of it. What it was given stays its
+ * own until the instances made of it have all ended (syn_cluster_put_instance()).
+ *
+ * Returns 0; SYN_PLACE_SOON, with where it will be; SYN_PLACE_NONE, it waits; as syn_place().
+ */
+SYN_MUST int syn_place_ask(struct syn_cluster *cluster, const struct syn_place_who *who,
+                           const struct syn_place_request *request, struct syn_placement *ret,
+                           struct syn_err *err);
+/** The job no longer asks for anything; what it was given is given back. */
+void syn_place_withdraw(struct syn_cluster *cluster, const char *job);
+/** A job for which something was decided since it last asked: it was placed, or must give way.
+ *  False when there is none. */
+bool syn_place_next(struct syn_cluster *cluster, char ret_job[SYN_ID_MAX]);
+/** Must it give up what it has? Until it asks again. */
+bool syn_place_evicted(const struct syn_cluster *cluster, const char *job);
+
+/** A waiting job's place in the queue. */
+struct syn_place_turn {
+    int64_t position; /* from 1 */
+    int64_t queue;    /* so many wait */
+    int64_t start_ms; /* when it can start, at the latest; -1: nobody knows */
+};
+/** Returns 0; SYN_PLACE_NONE: it does not wait; SYN_E_NOMEM. */
+SYN_MUST int syn_place_turn(struct syn_cluster *cluster, const char *job,
+                            struct syn_place_turn *ret, struct syn_err *err);
 
 /** How many members of the gang would fit on this node now; at most request->count. */
 uint32_t syn_place_fits(const struct syn_node_view *node, const struct syn_place_request *request);

@@ -14,6 +14,7 @@
 #define SYN_TRAINING_DIR_SCRATCH     "/synor/scratch"
 #define SYN_TRAINING_HYPERPARAMETERS SYN_TRAINING_DIR_CONFIG "/hyperparameters.json"
 #define SYN_TRAINING_PROGRESS        SYN_TRAINING_DIR_SCRATCH "/progress.jsonl"
+#define SYN_TRAINING_NOTICE          SYN_TRAINING_DIR_SCRATCH "/notice.json"
 /** The interface of the ranks' own network inside a sandbox. */
 #define SYN_TRAINING_INTERFACE "eth0"
 
@@ -27,13 +28,14 @@ void syn_training_bill_id(const json_t *job, char out[SYN_ID_MAX]);
 
 /**
  * Make the instance document of `rank` for the job's current attempt (status.run, status.attempt),
- * assigned, desired running.
+ * assigned, desired running. `lease` is what it was agreed to cost, borrowed; NULL leaves it
+ * to the price book.
  *
  * Owner: *ret is the caller's. Returns 0; SYN_E_NOMEM.
  */
 SYN_MUST int syn_training_instance_make(const json_t *job, const struct syn_placement *placement,
-                                        uint32_t rank, int64_t now_ms, json_t **ret,
-                                        struct syn_err *err);
+                                        uint32_t rank, int64_t now_ms, const json_t *lease,
+                                        json_t **ret, struct syn_err *err);
 
 /** The hyperparameters the program is given: the spec's own, overlaid with its named options
  * (epochs, batch_size, ..., distributed when it is not none). */

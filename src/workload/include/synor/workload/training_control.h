@@ -18,22 +18,21 @@
 /** Ranks that must end because a peer did have nothing to save. */
 #define SYN_TRAINING_PEER_GRACE_MAX_MS 5000
 
-/** What the step looks at. Everything is borrowed for the call and left unchanged. */
+/** What the step looks at. Everything is borrowed for the call; documents are left unchanged. */
 struct syn_training_view {
-    const json_t *job;                 /* the job's document */
-    const json_t *instances;           /* all its instance documents; NULL is none */
-    const struct syn_cluster *cluster; /* complete: a node that is not in it is gone */
-    const struct syn_quota *quota;     /* the account's; NULL is no limit */
-    int64_t spent;                     /* metered so far in this run, base units */
-    int64_t rate_hour;                 /* of the instances that hold something now, base units */
-    const json_t *progress;            /* newest progress object, or NULL */
-    const char *progress_instance;     /* whose it is; only rank 0 of this attempt counts */
-    const json_t *checkpoint;          /* newest checkpoint document of the job, or NULL */
-    const json_t *result;              /* {cid, size_bytes} of this run, or NULL */
+    const json_t *job;             /* the job's document */
+    const json_t *instances;       /* all its instance documents; NULL is none */
+    struct syn_cluster *cluster;   /* complete: a node that is not in it is gone */
+    const struct syn_quota *quota; /* the account's; NULL is no limit */
+    int64_t spent;                 /* metered so far in this run, base units */
+    int64_t rate_hour;             /* of the instances that hold something now, base units */
+    const json_t *progress;        /* newest progress object, or NULL */
+    const char *progress_instance; /* whose it is; only rank 0 of this attempt counts */
+    const json_t *checkpoint;      /* newest checkpoint document of the job, or NULL */
+    const json_t *result;          /* {cid, size_bytes} of this run, or NULL */
     int64_t now_ms;
     int64_t observing_since_ms; /* since when this server has been able to hear nodes */
     int64_t silent_max_ms;      /* 0: SYN_TRAINING_SILENT_MAX_MS */
-    uint64_t seed;              /* for ties of placement */
 };
 
 /** What must be written, in one transaction. NULL and empty mean nothing. */
@@ -54,7 +53,7 @@ bool syn_training_effects_none(const struct syn_training_effects *effects);
 
 /**
  * Decide what must happen now. Stepping again with the effects applied, at the same time, gives
- * none.
+ * none. A job that waits asks the cluster for room, which remembers that (syn_place_ask()).
  *
  * Owner: the caller's to fini, on success. The documents must be ones that the functions here made.
  * Thread: any. Blocks: no. Returns 0; SYN_E_NOMEM; SYN_E_CORRUPT for a document nobody here made.

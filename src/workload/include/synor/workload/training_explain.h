@@ -3,7 +3,7 @@
 #define SYNOR_WORKLOAD_TRAINING_EXPLAIN_H
 
 #include <synor/base/json.h>
-#include <synor/orchestration/cluster.h>
+#include <synor/orchestration/place.h>
 
 #define SYN_TRAINING_EXPLAIN_LINES_MAX 20
 
@@ -17,15 +17,19 @@ struct syn_training_explain_view {
         int64_t throttled_ms;      /* all ranks together: held back by the CPU limit, of */
         int64_t metered_ms;
     } observed; /* in the present run; zeros when nothing was measured */
-    const struct syn_cluster *cluster;
-    const struct syn_quota *quota; /* the account's; NULL is no limit */
+    struct syn_cluster *cluster;
+    const struct syn_quota *quota;     /* the account's; NULL is no limit */
+    const struct syn_place_turn *turn; /* its place in the queue; NULL: it has none, or who knows */
     int64_t now_ms;
-    uint64_t seed;
+    const struct syn_pricebook *book; /* prices what has no lease; NULL: nothing */
 };
 
 /**
- * Explain: {id, state, reason, message, why[{dimension,node,need,have,message}], fix[text]}. `why`
- * is never empty; `fix` holds literal commands where there are any.
+ * Explain: {id, state, reason, message, why[{dimension,node,need,have,message}], fix[text],
+ * leases[{instance,rank,node,rate_hour,lease|null}]}. `why` is never empty; `fix` holds literal
+ * commands where there are any; `leases` are those of the newest attempt's instances that hold
+ * something. With a turn also {position, queue, expected_start_at}, the last null where the end of
+ * what runs is not known.
  *
  * Owner: *ret is the caller's. Returns 0; SYN_E_NOMEM.
  */

@@ -15,14 +15,17 @@ struct syn_training_tenant {
 
 /**
  * Plan a spec that syn_training_spec_check() passed: {placeable, reason, message, why[], fix[],
- * nodes[{node,rank}], gpus, gpu_model, rate_hour|null, rate_month|null, budget,
- * budget_lasts_ms|null, isolation, alternatives[{node,workers}]}.
+ * nodes[{node,rank,region,gpu_model,rate_hour|null,rate_month|null}], gpus, gpu_model,
+ * rate_hour|null, rate_month|null, budget, budget_lasts_ms|null, max_price|null, isolation,
+ * alternatives[{node,workers,region,rate_hour|null,rate_month|null}]}.
  *
- * rate_hour is null when the price book has no price for it; budget_lasts_ms also when it lasts for
- * ever. Owner: *ret is the caller's. Returns 0; SYN_E_NOMEM, SYN_E_INVALID.
+ * Rates are what the chosen nodes ask, all in; those of a row are for one worker. What cannot be
+ * placed is priced by the book. Alternatives come cheapest first, at most
+ * SYN_TRAINING_ALTERNATIVES_MAX. rate_hour is null when there is no price; budget_lasts_ms also
+ * when it lasts for ever. Owner: *ret is the caller's. Returns 0; SYN_E_NOMEM, SYN_E_INVALID.
  */
 SYN_MUST int syn_training_plan(const json_t *spec, const struct syn_training_tenant *tenant,
-                               const struct syn_cluster *cluster, const struct syn_pricebook *book,
+                               struct syn_cluster *cluster, const struct syn_pricebook *book,
                                json_t **ret, struct syn_err *err);
 
 #endif

@@ -60,6 +60,10 @@ struct syn_training_spec {
     uint32_t workers;
     const char *distributed;
     int64_t max_budget;
+    int64_t max_price; /* an hour, one worker, base units; 0: none */
+    uint32_t policy;   /* enum syn_fleet_policy */
+    bool spot;         /* at spot prices; gives way to who pays more */
+    int64_t notice_ms; /* before that */
     int64_t priority;
     const char *region;
     enum syn_isolation isolation;
@@ -73,8 +77,10 @@ struct syn_training_spec {
 void syn_training_spec_read(const json_t *spec, struct syn_training_spec *ret);
 /** What all its workers together hold of an account's quota. */
 struct syn_holding syn_training_holding(const struct syn_training_spec *spec);
+/** What comes before it, and what gives way to it: its priority; of spot work, what it bids, below
+ *  all others. */
+int64_t syn_training_priority(const struct syn_training_spec *spec);
 /** The gang it asks for. Text is borrowed from `spec`. */
-struct syn_place_request syn_training_place_request(const struct syn_training_spec *spec,
-                                                    uint64_t seed);
+struct syn_place_request syn_training_place_request(const struct syn_training_spec *spec);
 
 #endif

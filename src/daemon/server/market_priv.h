@@ -1,0 +1,201 @@
+/* The spot market's inside: what market*.c share. How it all goes together is said in market.c. */
+#ifndef SYN_MARKET_PRIV_H
+#define SYN_MARKET_PRIV_H
+
+#include <pthread.h>
+
+#include <synor/market/exchange.h>
+
+#include "server_priv.h"
+
+#define MARKET_NONE       UINT32_MAX
+#define MARKET_CHUNK      32 /* orders whose traces one store transaction carries */
+#define MARKET_WORD_MAX   64 /* bytes of one part of a class's name, terminator included */
+#define MARKET_TRIPLE_MAX (SYN_MARKET_NAME_MAX + 1)
+#define MARKET_SAVE_EVERY 4096 /* events between two snapshots */
+#define MARKET_TICK_MS    1000
+#define MARKET_LOOK_MS    10000 /* between two looks at what nodes have */
+
+/** Units of a class that a provider has issued: granted and not retired again. */
+struct market_issued {
+    int64_t count;
+    bool dirty; /* not as its document says */
+};
+
+struct srv_market {
+    struct syn_server *server;
+    pthread_mutex_t lock;
+    struct syn_exchange *exchange; /* NULL: it could not be read; `why` says why */
+    struct syn_err why;
+    struct syn_map *issued; /* "ACCOUNT/CLASS" -> struct market_issued */
+    uint64_t saved;         /* events in the newest snapshot */
+    int64_t looked_ms;      /* when nodes were last looked at */
+    int64_t tried_ms;       /* when it was last tried to read the exchange again */
+    struct syn_watch *timer;
+    atomic_bool ticking;
+};
+
+/* --- classes and capacity (market_class.c) ---------------------------------------------------- */
+
+/** A class's name in parts. */
+struct market_class_name {
+    char text[MARKET_TRIPLE_MAX];   /* "gpu/h100/eu-west/hour" */
+    char triple[MARKET_TRIPLE_MAX]; /* "gpu/h100/eu-west": which processors */
+    char kind[MARKET_WORD_MAX];
+    char model[MARKET_WORD_MAX];
+    char region[MARKET_WORD_MAX];
+    char duration[MARKET_WORD_MAX];
+    int64_t duration_ms;
+};
+
+/** INVALID says which part is wrong, and what it may be. */
+SYN_MUST int srv_market_class_parse(const char *text, struct market_class_name *ret,
+                                    struct syn_err *err);
+/** Durations by number, from the shortest; NULL behind the last. */
+const char *srv_market_duration(size_t index);
+
+/** What nodes have to sell: "TRIPLE" and "PROVIDER/TRIPLE" -> how many processors. */
+struct market_supply {
+    struct syn_map *counts;
+};
+#define MARKET_SUPPLY(name) \
+    SYN_SCOPED(srv_market_supply_fini) struct market_supply name = {.counts = NULL}
+void srv_market_supply_fini(struct market_supply *supply);
+/** Look at all nodes: those that take work. Blocks: disk. Not under the market's lock. */
+SYN_MUST int srv_market_supply_read(struct syn_server *server, struct market_supply *supply,
+                                    struct syn_err *err);
+/** Processors of a provider, or (NULL) of all. */
+int64_t srv_market_supply_of(const struct market_supply *supply, const char *provider,
+                             const char *triple);
+/** The price book's price of one unit of the class, rounded down, and its item. False when the book
+ *  has none. */
+bool srv_market_list_price(const struct syn_server *server, const struct market_class_name *class,
+                           const char **ret_item, int64_t *ret_price);
+
+/** Units of the class that the account has issued. Under the lock. */
+int64_t srv_market_issued(const struct srv_market *market, const char *account, const char *class);
+/** The same of all durations of these processors. */
+int64_t srv_market_committed(const struct srv_market *market, const char *account,
+                             const char *triple);
+
+/* --- changes (market_work.c) ------------------------------------------------------------------ */
+
+/** Why an order does not rest any more. */
+enum market_why {
+    MARKET_WHY_NONE,
+    MARKET_WHY_ASKED,
+    MARKET_WHY_OWN,
+    MARKET_WHY_EXPIRED,
+    MARKET_WHY_CAPACITY,
+    MARKET_WHY_REST,  /* immediate: dropped what it could not trade */
+    MARKET_WHY_WHOLE, /* all or nothing, now: nothing */
+    MARKET_WHYS
+};
+
+/** What a change did to one order; id 0: to an account, and its capacity of a class, alone. */
+struct market_touch {
+    uint64_t id;
+    int64_t traded;
+    int64_t paid;       /* money, both for a buyer and for a seller */
+    int64_t lost;       /* units that were taken off it */
+    int64_t price, qty; /* of a replaced one, from now on */
+    uint32_t account;
+    uint32_t class;
+    uint8_t why; /* enum market_why */
+    bool replaced;
+    bool actor; /* the order that the change is about */
+};
+
+/** A change under way. */
+struct market_work {
+    struct syn_server *server;
+    struct srv_market *market;
+    struct syn_exchange *exchange;
+    struct syn_http_req *req; /* whose Idempotency-Key is looked at; NULL: nobody asks */
+    struct srv_idem idem;
+    int status; /* of the answer */
+    struct syn_buf batch;
+    size_t begin;
+    uint64_t first; /* event of the batch */
+    uint32_t count;
+    struct market_touch *touches;
+    size_t touch_count, touch_cap;
+    struct syn_market_event placed; /* the new order, as it was taken */
+    enum market_why why;            /* of a cancel */
+    uint32_t payer;                 /* who deposited */
+    int64_t deposit;
+    bool written; /* the batch that did it all is in the log */
+    char memo[160];
+    json_t *order; /* document of the actor, once it is written */
+};
+
+typedef int (*market_attempt_fn)(struct market_work *work, void *arg, struct syn_err *err);
+
+/**
+ * Change the market: time first, then what `attempt` does with the calls below, then everybody's
+ * free money and capacity out again; all in the log before this returns.
+ *
+ * Without `req` nobody is answered. An attempt that fails leaves what it applied before, which is
+ * only money and capacity that go out again.
+ * Owner: *ret_order (may be NULL) is the document of the order that the change was about.
+ * Returns 0; SRV_REPLAYED; UNAVAILABLE; the attempt's condition (> 1) or error.
+ */
+SYN_MUST int srv_market_run(struct syn_server *server, struct syn_http_req *req,
+                            market_attempt_fn attempt, void *arg, json_t **ret_order,
+                            struct syn_err *err);
+/** Apply an event, and note what it did. */
+SYN_MUST int srv_market_apply(struct market_work *work, struct syn_market_event *event,
+                              struct syn_market_outcome *ret_outcome, struct syn_err *err);
+/** The exchange's number of an account or class, which is made when there is none. */
+SYN_MUST int srv_market_account(struct market_work *work, const char *name, uint32_t *ret,
+                                struct syn_err *err);
+SYN_MUST int srv_market_class(struct market_work *work, const char *name, uint32_t *ret,
+                              struct syn_err *err);
+/** FUNDS, with what is missing, when the account's balance does not cover the amount. */
+SYN_MUST int srv_market_afford(struct syn_server *server, const char *account, int64_t amount,
+                               struct syn_err *err);
+/** Bring money in, of the account's own. FUNDS says what is missing. Of one account a change. */
+SYN_MUST int srv_market_deposit(struct market_work *work, uint32_t account, int64_t amount,
+                                struct syn_err *err);
+/** Issue capacity. */
+SYN_MUST int srv_market_grant(struct market_work *work, uint32_t account, uint32_t class,
+                              int64_t qty, struct syn_err *err);
+/** Write what is left of a change that was cut off. `done` chunks are written. */
+SYN_MUST int srv_market_resume(struct market_work *work, size_t done, struct syn_err *err);
+void srv_market_work_init(struct market_work *work, struct srv_market *market);
+void srv_market_work_fini(struct market_work *work);
+/** Note what an event did, without applying it: for reading a log. */
+SYN_MUST int srv_market_note(struct market_work *work, const struct syn_market_event *event,
+                             const struct syn_market_outcome *outcome, struct syn_err *err);
+
+/* --- orders as documents (market_doc.c) ------------------------------------------------------- */
+
+#define MARKET_ORDER_ID_MAX 32
+/** "order-0000000042" into out[MARKET_ORDER_ID_MAX]. */
+const char *srv_market_order_id(uint64_t id, char *out);
+/** The number that "order-0000000042", or "42", means. NOTFOUND. */
+SYN_MUST int srv_market_order_number(const char *text, uint64_t *ret, struct syn_err *err);
+/** The document of an order after this touch. */
+SYN_MUST int srv_market_doc(struct market_work *work, const struct market_touch *touch,
+                            json_t **ret_doc, struct syn_err *err);
+const char *srv_market_type_name(unsigned kind);
+/** -1 for other words. */
+int srv_market_type_find(const char *name);
+int srv_market_stp_find(const char *name);
+
+/* --- keeping (market.c) ----------------------------------------------------------------------- */
+
+/** Lock, and see that there is an exchange. UNAVAILABLE (not locked then). */
+SYN_MUST int srv_market_enter(struct srv_market *market, struct syn_err *err);
+void srv_market_leave(struct srv_market *market);
+/** Read the exchange again from snapshot and log, under the lock: what was applied and not logged
+ *  is forgotten. */
+void srv_market_reread(struct srv_market *market);
+/** One round of the timer, here and now. */
+SYN_MUST int srv_market_tick(struct syn_server *server, struct syn_err *err);
+/** Write a snapshot and cut the log. */
+SYN_MUST int srv_market_save(struct syn_server *server, struct syn_err *err);
+/** Cancel what providers' nodes do not have any more. */
+SYN_MUST int srv_market_fit(struct syn_server *server, struct syn_err *err);
+
+#endif

@@ -1,0 +1,485 @@
+/* The cluster in the placement core's terms, and kept in step with it.
+ *
+ *     node         a node, its cards by model and memory, its sandboxes as isolation classes
+ *     framework    a label, made when one is asked for that some node has
+ *     region       a word, likewise
+ *     instance     a request of its own, adopted; or part of the request of its job
+ *
+ * A node whose instances need more than it has (it shrank, or an agent was told other numbers) is
+ * closed, and what did not fit is adopted when something there has ended. */
+#include "cluster_priv.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+
+#define KEY_TEXT 24
+#define KINDS_MAX                                                                  \
+    8192 /* of nodes, and eight a node: prices that came and went; then begin anew \
+          */
+
+/* ---- keys ---- */
+
+static const char *
+key_text(uint64_t key, char out[KEY_TEXT])
+{
+    (void)snprintf(out, KEY_TEXT, "%" PRIu64, key);
+    return out;
+}
+
+int
+fleet_key(struct syn_cluster *cluster, const char *prefix, const char *id, uint64_t *ret,
+          struct syn_err *err)
+{
+    char text[KEY_TEXT], *owner = syn_alloc(SYN_ID_MAX + 1);
+    int rc;
+
+    if (!owner)
+        return SYN_FAIL(err, SYN_E_NOMEM, "asking for %s: out of memory", id);
+    (void)snprintf(owner, SYN_ID_MAX + 1, "%s%s", prefix, id);
+    rc = syn_map_put_take(cluster->owners, key_text(cluster->last_key + 1, text), owner, err);
+    if (rc == SYN_OK)
+        *ret = ++cluster->last_key;
+    return rc;
+}
+
+void
+fleet_key_free(struct syn_cluster *cluster, uint64_t key)
+{
+    char text[KEY_TEXT];
+
+    (void)syn_map_remove(cluster->owners, key_text(key, text));
+}
+
+/* ---- nodes ---- */
+
+static int
+model_of(struct syn_cluster *cluster, const char *name, int64_t vram_bytes, uint32_t *ret,
+         struct syn_err *err)
+{
+    char text[SYN_FLEET_NAME_MAX];
+    struct syn_fleet_model model = {.name = text};
+    int rc;
+
+    for (*ret = 0; *ret < cluster->models_count; (*ret)++)
+        if (syn_str_eq(cluster->models[*ret].name, name) &&
+            cluster->models[*ret].vram_bytes == vram_bytes)
+            return SYN_OK;
+    (void)snprintf(text, sizeof(text), "%s/%" PRId64, name, vram_bytes);
+    rc = syn_fleet_model_add(cluster->fleet, &model, ret, err);
+    if (rc < 0)
+        return rc;
+    assert(*ret == cluster->models_count);
+    (void)syn_str_copy(cluster->models[*ret].name, sizeof(cluster->models[*ret].name), name);
+    cluster->models[*ret].vram_bytes = vram_bytes;
+    cluster->models_count++;
+    return SYN_OK;
+}
+
+/* What has no price is as dear as it can be: no ceiling lets it through, and no policy prefers it.
+ */
+static int64_t
+price_of(int64_t hour)
+{
+    return hour == SYN_NODE_PRICE_BOOK ? SYN_FLEET_PRICE_MAX : SYN_MIN(hour, SYN_FLEET_PRICE_MAX);
+}
+
+static struct syn_fleet_price
+prices_of(const struct syn_node_prices *prices)
+{
+    return (struct syn_fleet_price){.core = price_of(prices->cpu_core),
+                                    .gib = price_of(prices->memory_gib),
+                                    .disk = price_of(prices->scratch_gib)};
+}
+
+/* Cards beyond what the core counts on one node, or of models beyond those it knows, are not used.
+ */
+static int
+cards_of(struct syn_cluster *cluster, const struct syn_node_view *view, struct syn_fleet_node *ret,
+         struct syn_err *err)
+{
+    for (unsigned g = 0; g < view->gpus_count; g++) {
+        const struct syn_gpu_group *group = &view->gpus[g];
+        uint32_t model;
+        int rc;
+
+        if (group->count == 0)
+            continue;
+        rc = model_of(cluster, group->model, group->vram_bytes, &model, err);
+        if (rc == SYN_E_LIMIT)
+            continue;
+        if (rc < 0)
+            return rc;
+        for (int64_t i = 0; i < group->count && ret->cards < SYN_FLEET_CARDS_MAX; i++) {
+            ret->price.cards[ret->cards] = price_of(group->price_hour);
+            ret->spot.cards[ret->cards] = price_of(group->spot_hour);
+            ret->models[ret->cards++] = (uint8_t)model;
+        }
+    }
+    return SYN_OK;
+}
+
+static uint64_t
+labels_of(const struct syn_cluster *cluster, const struct syn_node_view *view)
+{
+    uint64_t labels = 0;
+
+    for (uint32_t i = 0; i < cluster->labels_count; i++)
+        if (syn_node_view_framework(view, cluster->labels[i].name, cluster->labels[i].version))
+            labels |= UINT64_C(1) << i;
+    return labels;
+}
+
+static int
+node_told(struct syn_cluster *cluster, const struct cluster_node *node, struct syn_fleet_node *ret,
+          struct syn_err *err)
+{
+    const struct syn_node_view *view = &node->view;
+    int rc = SYN_OK;
+
+    memset(ret, 0, sizeof(*ret));
+    ret->capacity[SYN_FLEET_CPU] = SYN_MIN(view->capacity.cpu_millicores, SYN_FLEET_QUANTITY_MAX);
+    ret->capacity[SYN_FLEET_MEMORY] = SYN_MIN(view->capacity.memory_bytes, SYN_FLEET_QUANTITY_MAX);
+    ret->capacity[SYN_FLEET_DISK] = SYN_MIN(view->capacity.scratch_bytes, SYN_FLEET_QUANTITY_MAX);
+    ret->price = prices_of(&view->prices);
+    ret->spot = prices_of(&view->spot);
+    ret->isolation = view->sandboxes;
+    ret->isolation |= (view->gpus_count > 0 ? view->gpu_sandboxes : view->sandboxes)
+                      << FLEET_CLASS_GPUS;
+    ret->labels = labels_of(cluster, view);
+    ret->closed = node->over || !syn_node_view_open(view);
+    if (*view->region)
+        rc = syn_fleet_word(cluster->fleet, view->region, &ret->region, err);
+    return rc < 0 ? rc : cards_of(cluster, view, ret, err);
+}
+
+/* A change that what runs there forbids waits until that has ended. */
+int
+fleet_put_node(struct syn_cluster *cluster, struct cluster_node *node, struct syn_err *err)
+{
+    struct syn_fleet_node told, named;
+    int rc = node_told(cluster, node, &told, err);
+
+    if (rc < 0 || (node->number != SYN_FLEET_NONE && !memcmp(&told, &node->told, sizeof(told))))
+        return rc;
+    named = told;
+    named.name = node->view.id;
+    rc = syn_fleet_put_node(cluster->fleet, &named, &node->number, err);
+    if (rc == SYN_OK)
+        node->told = told;
+    if (rc != SYN_E_CONFLICT)
+        return rc;
+    named = node->told;
+    named.name = node->view.id;
+    named.closed = true;
+    node->told.name = ""; /* is none: it is tried again with the next change */
+    return syn_fleet_put_node(cluster->fleet, &named, &node->number, err);
+}
+
+/* ---- instances ---- */
+
+static int
+alone_ask(const struct syn_cluster *cluster, const struct syn_instance_view *view,
+          struct syn_fleet_request *ret, struct syn_err *err)
+{
+    *ret = (struct syn_fleet_request){.members = 1, .priority = view->priority};
+    ret->ask.need[SYN_FLEET_CPU] = view->amounts.cpu_millicores;
+    ret->ask.need[SYN_FLEET_MEMORY] = view->amounts.memory_bytes;
+    ret->ask.need[SYN_FLEET_DISK] = view->amounts.scratch_bytes;
+    ret->ask.cards = (uint32_t)SYN_MIN(view->gpus, (int64_t)SYN_FLEET_CARDS_MAX + 1);
+    for (uint32_t i = 0; i < cluster->models_count && view->gpus > 0; i++)
+        if (syn_str_eq(cluster->models[i].name, view->gpu_model) &&
+            (view->gpu_vram_bytes == 0 || cluster->models[i].vram_bytes == view->gpu_vram_bytes))
+            ret->ask.models |= UINT64_C(1) << i;
+    if (*view->account == '\0')
+        return SYN_OK;
+    return syn_fleet_word(cluster->fleet, view->account, &ret->account, err);
+}
+
+/* Its own request, where its node has the room. */
+static int
+adopt(struct syn_cluster *cluster, struct cluster_instance *instance, struct cluster_node *node,
+      struct syn_err *err)
+{
+    struct syn_fleet_request request;
+    struct syn_fleet_slot slot;
+    int rc = alone_ask(cluster, &instance->view, &request, err);
+
+    if (rc == SYN_OK)
+        rc = fleet_key(cluster, "+", instance->view.id, &request.key, err);
+    if (rc < 0)
+        return rc;
+    rc = syn_fleet_adopt(cluster->fleet, &request, &node->number, &slot, err);
+    if (rc == SYN_OK) {
+        instance->hold = HOLD_ALONE;
+        instance->key = request.key;
+        return SYN_OK;
+    }
+    fleet_key_free(cluster, request.key);
+    if (rc == SYN_E_NOMEM)
+        return rc;
+    node->over = true;
+    return fleet_put_node(cluster, node, err);
+}
+
+/* Is it one of those that its job was placed for? */
+static bool
+joins_job(struct syn_cluster *cluster, struct cluster_instance *instance)
+{
+    struct cluster_job *job = syn_map_find(cluster->jobs, instance->view.job);
+    const struct cluster_node *node = cluster_node_find(cluster, instance->view.node);
+
+    if (!job || !job->placed || !node)
+        return false;
+    for (uint32_t i = 0; i < job->request.members; i++)
+        if (job->slots[i].node == node->number) {
+            instance->hold = HOLD_JOB;
+            instance->key = job->key;
+            job->live++;
+            job->begun = true;
+            return true;
+        }
+    return false;
+}
+
+static int
+instance_put(struct syn_cluster *cluster, struct cluster_instance *instance, struct syn_err *err)
+{
+    struct cluster_node *node = cluster_node_find(cluster, instance->view.node);
+
+    if (instance->hold != HOLD_NONE || !node || node->number == SYN_FLEET_NONE ||
+        !instance->view.holds || joins_job(cluster, instance))
+        return SYN_OK;
+    return adopt(cluster, instance, node, err);
+}
+
+/* Those on the node that the fleet does not know: now they may fit. */
+static int
+adopt_rest(struct syn_cluster *cluster, struct cluster_node *node, struct syn_err *err)
+{
+    size_t cursor = 0;
+    void *value;
+    int rc = node->number == SYN_FLEET_NONE ? fleet_put_node(cluster, node, err) : SYN_OK;
+
+    node->over = false;
+    while (rc == SYN_OK && syn_map_next(cluster->instances, &cursor, NULL, &value)) {
+        struct cluster_instance *instance = value;
+
+        if (instance->hold == HOLD_NONE && instance->view.holds &&
+            syn_str_eq(instance->view.node, node->view.id))
+            rc = adopt(cluster, instance, node, err);
+    }
+    return rc < 0 ? rc : fleet_put_node(cluster, node, err);
+}
+
+/* ---- what the fleet decided ---- */
+
+/* It has to give up what it has; or has been given something. */
+static void
+job_effect(struct cluster_job *job, const struct syn_fleet_effect *effect)
+{
+    job->news = true;
+    if (effect->type == SYN_FLEET_PLACED) {
+        job->slots[effect->member] = effect->slot;
+        job->placed = true;
+        return;
+    }
+    job->evicted = job->evicted || job->begun;
+    job->placed = false;
+    job->begun = false;
+    job->live = 0;
+}
+
+int
+cluster_job_need(struct syn_cluster *cluster, const char *id, struct cluster_job **ret,
+                 struct syn_err *err)
+{
+    *ret = syn_map_find(cluster->jobs, id);
+    if (*ret)
+        return SYN_OK;
+    *ret = syn_calloc(1, sizeof(**ret));
+    if (!*ret)
+        return SYN_FAIL(err, SYN_E_NOMEM, "asking for %s: out of memory", id);
+    (void)syn_str_copy((*ret)->id, sizeof((*ret)->id), id);
+    return syn_map_put_take(cluster->jobs, id, *ret, err);
+}
+
+/* An instance that ran alone must go, and its job with it, which is asked for again then. */
+static int
+alone_effect(struct syn_cluster *cluster, const char *id, const struct syn_fleet_effect *effect,
+             struct syn_err *err)
+{
+    struct cluster_instance *instance = syn_map_find(cluster->instances, id);
+    struct cluster_job *job;
+    int rc = SYN_OK;
+
+    if (effect->type != SYN_FLEET_EVICTED || !instance || instance->key != effect->key)
+        return SYN_OK;
+    instance->hold = HOLD_NONE;
+    fleet_key_free(cluster, effect->key);
+    if (*instance->view.job)
+        rc = cluster_job_need(cluster, instance->view.job, &job, err);
+    if (rc == SYN_OK && *instance->view.job)
+        job->evicted = job->news = true;
+    return rc < 0 ? rc : syn_fleet_end(cluster->fleet, effect->key, err);
+}
+
+int
+fleet_hear(struct syn_cluster *cluster, struct syn_err *err)
+{
+    struct syn_fleet_effect effect;
+    int rc = SYN_OK;
+
+    while (rc == SYN_OK && syn_fleet_next(cluster->fleet, &effect)) {
+        char text[KEY_TEXT], id[SYN_ID_MAX + 1] = "";
+        const char *owner = syn_map_find(cluster->owners, key_text(effect.key, text));
+
+        if (!owner || (effect.type != SYN_FLEET_PLACED && effect.type != SYN_FLEET_EVICTED))
+            continue;
+        (void)syn_str_copy(id, sizeof(id), owner);
+        if (id[0] == '+') {
+            rc = alone_effect(cluster, id + 1, &effect, err);
+        } else {
+            struct cluster_job *job = syn_map_find(cluster->jobs, id);
+
+            if (job && job->key == effect.key)
+                job_effect(job, &effect);
+        }
+    }
+    return rc;
+}
+
+int
+fleet_forget(struct syn_cluster *cluster, struct cluster_job *job, struct syn_err *err)
+{
+    uint64_t key = job->key;
+    int rc;
+
+    job->key = 0;
+    job->placed = job->begun = false;
+    job->live = 0;
+    if (key == 0 || !cluster->fleet)
+        return SYN_OK;
+    fleet_key_free(cluster, key);
+    rc = syn_fleet_end(cluster->fleet, key, err);
+    return rc < 0 ? rc : fleet_hear(cluster, err);
+}
+
+/* ---- life ---- */
+
+void
+fleet_drop(struct syn_cluster *cluster)
+{
+    size_t cursor = 0;
+    void *value;
+
+    cluster->fleet = syn_fleet_free(cluster->fleet);
+    cluster->labels_count = 0;
+    cluster->models_count = 0;
+    if (cluster->owners)
+        cluster->owners = syn_map_free(cluster->owners);
+    for (size_t i = 0; i < cluster->count; i++) {
+        cluster->nodes[i]->number = SYN_FLEET_NONE;
+        cluster->nodes[i]->over = false;
+    }
+    while (syn_map_next(cluster->instances, &cursor, NULL, &value))
+        ((struct cluster_instance *)value)->hold = HOLD_NONE;
+    cursor = 0;
+    while (syn_map_next(cluster->jobs, &cursor, NULL, &value)) {
+        struct cluster_job *job = value;
+
+        job->news = job->news || (job->key != 0 && !job->begun); /* it asks again */
+        job->key = 0;
+        job->placed = job->begun = false;
+        job->live = 0;
+    }
+}
+
+static int
+fleet_make(struct syn_cluster *cluster, struct syn_err *err)
+{
+    const struct syn_fleet_options options = {.seed = cluster->seed, .learn = true};
+    size_t cursor = 0;
+    void *value;
+    int rc = syn_map_new(syn_free, &cluster->owners, err);
+
+    if (rc == SYN_OK)
+        rc = syn_fleet_new(&options, &cluster->fleet, err);
+    for (size_t i = 0; rc == SYN_OK && i < cluster->count; i++)
+        rc = fleet_put_node(cluster, cluster->nodes[i], err);
+    while (rc == SYN_OK && syn_map_next(cluster->instances, &cursor, NULL, &value))
+        rc = instance_put(cluster, value, err);
+    return rc;
+}
+
+int
+fleet_ensure(struct syn_cluster *cluster, struct syn_err *err)
+{
+    int rc;
+
+    if (cluster->fleet)
+        return SYN_OK;
+    rc = fleet_make(cluster, err);
+    if (rc < 0)
+        fleet_drop(cluster);
+    return rc;
+}
+
+/* Out of step it is worth nothing. */
+static void
+settle(struct syn_cluster *cluster, int rc)
+{
+    if (rc == SYN_OK)
+        rc = fleet_hear(cluster, NULL);
+    if (rc < 0)
+        fleet_drop(cluster);
+}
+
+void
+fleet_note_node(struct syn_cluster *cluster, struct cluster_node *node)
+{
+    if (cluster->fleet && syn_fleet_kinds(cluster->fleet) > KINDS_MAX + 8 * cluster->count)
+        fleet_drop(cluster);
+    if (cluster->fleet)
+        settle(cluster, adopt_rest(cluster, node, NULL));
+}
+
+void
+fleet_note_gone(struct syn_cluster *cluster, struct cluster_node *node)
+{
+    if (cluster->fleet && node->number != SYN_FLEET_NONE)
+        settle(cluster, syn_fleet_lose(cluster->fleet, node->number, NULL));
+}
+
+void
+fleet_note_instance(struct syn_cluster *cluster, struct cluster_instance *instance)
+{
+    if (cluster->fleet)
+        settle(cluster, instance_put(cluster, instance, NULL));
+}
+
+void
+fleet_note_end(struct syn_cluster *cluster, struct cluster_instance *instance)
+{
+    struct cluster_node *node = cluster_node_find(cluster, instance->view.node);
+    struct cluster_job *job = syn_map_find(cluster->jobs, instance->view.job);
+    enum hold hold = instance->hold;
+    int rc = SYN_OK;
+
+    instance->hold = HOLD_NONE;
+    instance->view.holds = false;
+    if (!cluster->fleet)
+        return;
+    if (hold == HOLD_ALONE) {
+        fleet_key_free(cluster, instance->key);
+        rc = syn_fleet_end(cluster->fleet, instance->key, NULL);
+    } else if (hold == HOLD_JOB && job && job->key == instance->key && job->begun &&
+               --job->live == 0) {
+        rc = fleet_forget(cluster, job, NULL);
+    }
+    settle(cluster, rc);
+    if (cluster->fleet && node && node->over)
+        settle(cluster, adopt_rest(cluster, node, NULL));
+}

@@ -1,0 +1,115 @@
+/* The inside of a cluster:
+ *
+ *     cluster.c        nodes and instances, as their documents say
+ *     cluster_fleet.c  the same for the placement core: nodes, models, labels, what runs
+ *     place.c          requests: asking the core, and what became of it
+ *     place_fit.c      the arithmetic of fitting, for explanations
+ *
+ * The fleet is made at the first question, and kept in step from then on. It can be made again at
+ * any time from what the documents say; when there is no memory to keep it in step it is dropped.
+ */
+#ifndef SYN_ORCHESTRATION_CLUSTER_PRIV_H
+#define SYN_ORCHESTRATION_CLUSTER_PRIV_H
+
+#include <synor/base/map.h>
+#include <synor/orchestration/cluster.h>
+#include <synor/orchestration/fleet.h>
+#include <synor/orchestration/place.h>
+
+struct cluster_node {
+    struct syn_node_view view;
+    struct syn_fleet_node told; /* as the fleet knows it; its name is the view's id */
+    uint32_t number;            /* the fleet's; SYN_FLEET_NONE: not there */
+    bool over;                  /* more runs there than it has: nothing new comes */
+};
+
+/* What of an instance the fleet knows it by. */
+enum hold {
+    HOLD_NONE,  /* not at all: its node is not there, or has not the room */
+    HOLD_JOB,   /* it is part of what its job was placed for */
+    HOLD_ALONE, /* its own request: it ran before anybody asked for its job here */
+};
+
+struct cluster_instance {
+    struct syn_instance_view view;
+    enum hold hold;
+    uint64_t key; /* HOLD_ALONE: its own; HOLD_JOB: its job's */
+};
+
+/* A job that was asked for. */
+struct cluster_job {
+    char id[SYN_ID_MAX];
+    uint64_t key; /* of its request; 0: it has none */
+    struct syn_fleet_request request;
+    struct syn_fleet_slot slots[SYN_PLACE_GANG_MAX];
+    int64_t gpus; /* cards that each of its instances gets */
+    bool placed;
+    uint32_t live; /* instances seen of what was placed */
+    bool begun;    /* there was one */
+    bool evicted;  /* it must give up what it has */
+    bool news;     /* for syn_place_next() */
+};
+
+/* A framework, maybe in a version, that somebody asked for and some node has. */
+struct cluster_label {
+    char name[SYN_NODE_FRAMEWORK_MAX];
+    char version[SYN_NODE_VERSION_MAX];
+};
+
+/* Cards of one model and size: a model of the fleet, by its number. */
+struct cluster_model {
+    char name[SYN_NODE_GPU_MODEL_MAX];
+    int64_t vram_bytes;
+};
+
+struct syn_cluster {
+    struct cluster_node **nodes; /* in id order */
+    size_t count;
+    size_t cap;
+    struct syn_map *instances; /* id -> struct cluster_instance */
+    struct syn_map *jobs;      /* id -> struct cluster_job */
+
+    struct syn_fleet *fleet; /* NULL: not made yet */
+    struct syn_map *owners;  /* key, as text -> char id[SYN_ID_MAX] of a job, or "+" and instance */
+    struct syn_map *spot;    /* good -> int64_t, what the market asks for an hour */
+    const struct syn_pricebook *book; /* for what offers do not name; NULL: offers alone */
+    uint64_t last_key;
+    uint64_t seed;
+    struct cluster_label labels[SYN_FLEET_LABELS_MAX];
+    uint32_t labels_count;
+    struct cluster_model models[SYN_FLEET_MODELS_MAX];
+    uint32_t models_count;
+};
+
+/* cluster.c */
+struct cluster_node *cluster_node_find(const struct syn_cluster *cluster, const char *id);
+
+/* cluster_fleet.c */
+/* The fleet is there. */
+SYN_MUST int fleet_ensure(struct syn_cluster *cluster, struct syn_err *err);
+void fleet_drop(struct syn_cluster *cluster);
+/* Keep it in step, if there is one. */
+void fleet_note_node(struct syn_cluster *cluster, struct cluster_node *node);
+void fleet_note_gone(struct syn_cluster *cluster, struct cluster_node *node);
+void fleet_note_instance(struct syn_cluster *cluster, struct cluster_instance *instance);
+/* It ended, is forgotten, or changes. */
+void fleet_note_end(struct syn_cluster *cluster, struct cluster_instance *instance);
+/* Its job is no longer asked for, or placed. Returns 0; SYN_E_NOMEM. */
+SYN_MUST int fleet_forget(struct syn_cluster *cluster, struct cluster_job *job,
+                          struct syn_err *err);
+/* Take in what the fleet decided. */
+SYN_MUST int fleet_hear(struct syn_cluster *cluster, struct syn_err *err);
+/* A new key for the job `id`, or the instance behind a "+". */
+SYN_MUST int fleet_key(struct syn_cluster *cluster, const char *prefix, const char *id,
+                       uint64_t *ret, struct syn_err *err);
+void fleet_key_free(struct syn_cluster *cluster, uint64_t key);
+
+/* The node as it is now, should that have changed. */
+SYN_MUST int fleet_put_node(struct syn_cluster *cluster, struct cluster_node *node,
+                            struct syn_err *err);
+/* The job, which is made when there is none. */
+SYN_MUST int cluster_job_need(struct syn_cluster *cluster, const char *id, struct cluster_job **ret,
+                              struct syn_err *err);
+#define FLEET_CLASS_GPUS 8 /* isolation classes that pass cards on stand so much higher */
+
+#endif

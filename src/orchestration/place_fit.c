@@ -1,0 +1,210 @@
+/* The arithmetic of fitting, by node and dimension: what explanations are made of, and the last
+ * look before a placement is acted on. Where something goes is the placement core's to say.
+ *
+ * Members are equal and nodes independent, so a gang fits exactly when the nodes' counts of members
+ * sum up to its size (or one node's count reaches it):
+ *
+ *     fit_units(node)  = min over cpu, memory, scratch of free / need, and over cards of
+ *                        sum over groups of free / need        (a member's cards are of one group)
+ *
+ * Members that must share a node have cards of one group together. */
+#include "place_priv.h"
+
+#include <synor/orchestration/cost.h>
+
+#include <synor/base/str.h>
+
+static bool
+text_set(const char *text)
+{
+    return text && *text;
+}
+
+int
+place_check(const struct syn_place_request *request, struct syn_err *err)
+{
+    const struct syn_amounts *need = &request->amounts;
+
+    if (request->count < 1 || request->count > SYN_PLACE_GANG_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "workers: expected 1..%d, got %u", SYN_PLACE_GANG_MAX,
+                        request->count);
+    if (need->cpu_millicores < 0 || need->cpu_millicores > SYN_NODE_QUANTITY_MAX ||
+        need->memory_bytes < 0 || need->memory_bytes > SYN_NODE_QUANTITY_MAX ||
+        need->scratch_bytes < 0 || need->scratch_bytes > SYN_NODE_QUANTITY_MAX ||
+        request->vram_min_bytes < 0 || request->price_max < 0)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "cpu, memory, scratch, VRAM or price asked for is out of range");
+    if (request->gpus < 0 || request->gpus_max < request->gpus ||
+        request->gpus_max > SYN_PLACE_GPUS_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "gpus: expected 0 <= gpus <= gpus_max <= %d",
+                        SYN_PLACE_GPUS_MAX);
+    return SYN_OK;
+}
+
+bool
+fit_card(const struct syn_gpu_group *group, const struct syn_place_request *request)
+{
+    return group->vram_bytes >= request->vram_min_bytes &&
+           (!text_set(request->gpu_model) || syn_str_eq(group->model, request->gpu_model));
+}
+
+/* What a member costs an hour there with cards of `model`. */
+static int64_t
+price_with(const struct syn_node_view *node, const char *model,
+           const struct syn_place_request *request)
+{
+    const struct syn_cost_ask ask = {request->amounts, request->gpus, model, 1, 0, request->spot};
+    struct syn_cost cost;
+
+    return syn_cost_on(node, NULL, &ask, &cost, NULL) == SYN_OK ? cost.rate_hour : INT64_MAX;
+}
+
+int64_t
+fit_price(const struct syn_node_view *node, const struct syn_place_request *request)
+{
+    struct syn_cost cost;
+
+    return syn_cost_member(node, NULL, request, &cost, NULL) == SYN_OK ? cost.rate_hour : INT64_MAX;
+}
+
+/* Does the price alone keep members off? Where there is no card of the kind, that is the reason. */
+static bool
+too_dear(const struct syn_node_view *node, const struct syn_place_request *request)
+{
+    bool card = request->gpus == 0;
+
+    if (request->price_max == 0)
+        return false;
+    for (unsigned i = 0; i < node->gpus_count && !card; i++)
+        card = fit_card(&node->gpus[i], request);
+    return card && fit_price(node, request) > request->price_max;
+}
+
+/* A card of the wanted kind that the price ceiling allows. Where it allows none, that is what is
+ * missing, not the cards. */
+static bool
+takes_card(const struct syn_node_view *node, const struct syn_gpu_group *group,
+           const struct syn_place_request *request)
+{
+    return fit_card(group, request) &&
+           (request->price_max == 0 || too_dear(node, request) ||
+            price_with(node, group->model, request) <= request->price_max);
+}
+
+int64_t
+fit_cards(const struct syn_node_view *node, const struct syn_place_request *request,
+          struct fit_view view)
+{
+    int64_t cards = 0;
+
+    for (unsigned i = 0; i < node->gpus_count; i++) {
+        const struct syn_gpu_group *group = &node->gpus[i];
+
+        if (takes_card(node, group, request))
+            cards += SYN_MAX(0, group->count - (view.empty ? 0 : group->used));
+    }
+    return cards;
+}
+
+static int64_t
+ratio(int64_t capacity, int64_t used, int64_t need, struct fit_view view)
+{
+    int64_t room = SYN_MAX(0, capacity - (view.empty ? 0 : used));
+
+    return need > 0 ? room / need : SYN_PLACE_GANG_MAX;
+}
+
+static int64_t
+gpu_units(const struct syn_node_view *node, const struct syn_place_request *request,
+          struct fit_view view)
+{
+    int64_t units = 0;
+
+    if (request->gpus == 0)
+        return SYN_PLACE_GANG_MAX;
+    for (unsigned i = 0; i < node->gpus_count; i++) {
+        int64_t one;
+
+        if (!takes_card(node, &node->gpus[i], request))
+            continue;
+        one = ratio(node->gpus[i].count, node->gpus[i].used, request->gpus, view);
+        units = request->one_node ? SYN_MAX(units, one) : units + one;
+    }
+    return units;
+}
+
+uint32_t
+fit_lacks(const struct syn_node_view *node, const struct syn_place_request *request, uint32_t units,
+          struct fit_view view)
+{
+    const struct syn_amounts *has = &node->capacity, *used = &node->used;
+    const struct syn_amounts *need = &request->amounts;
+    uint32_t lacks = 0;
+
+    if (view.open ? node->state == SYN_NODE_LEFT : !syn_node_view_open(node))
+        lacks |= SYN_BIT(DIM_NODE);
+    if (text_set(request->region) && !syn_str_eq(request->region, node->region))
+        lacks |= SYN_BIT(DIM_REGION);
+    if (syn_node_view_sandbox(node, request->isolation, request->gpus > 0) == SYN_ISOLATION_AUTO)
+        lacks |= SYN_BIT(DIM_ISOLATION);
+    if (!syn_node_view_framework(node, request->framework, request->framework_version))
+        lacks |= SYN_BIT(DIM_FRAMEWORK);
+    if (too_dear(node, request))
+        lacks |= SYN_BIT(DIM_PRICE);
+    if (gpu_units(node, request, view) < units)
+        lacks |= SYN_BIT(DIM_GPUS);
+    if (ratio(has->cpu_millicores, used->cpu_millicores, need->cpu_millicores, view) < units)
+        lacks |= SYN_BIT(DIM_CPU);
+    if (ratio(has->memory_bytes, used->memory_bytes, need->memory_bytes, view) < units)
+        lacks |= SYN_BIT(DIM_MEMORY);
+    if (ratio(has->scratch_bytes, used->scratch_bytes, need->scratch_bytes, view) < units)
+        lacks |= SYN_BIT(DIM_SCRATCH);
+    return lacks;
+}
+
+uint32_t
+fit_units(const struct syn_node_view *node, const struct syn_place_request *request,
+          struct fit_view view)
+{
+    const struct syn_amounts *has = &node->capacity, *used = &node->used;
+    const struct syn_amounts *need = &request->amounts;
+    int64_t units = request->count;
+
+    if (fit_lacks(node, request, 1, view))
+        return 0;
+    units = SYN_MIN(units, gpu_units(node, request, view));
+    units = SYN_MIN(units,
+                    ratio(has->cpu_millicores, used->cpu_millicores, need->cpu_millicores, view));
+    units = SYN_MIN(units, ratio(has->memory_bytes, used->memory_bytes, need->memory_bytes, view));
+    units =
+        SYN_MIN(units, ratio(has->scratch_bytes, used->scratch_bytes, need->scratch_bytes, view));
+    return (uint32_t)units;
+}
+
+uint32_t
+syn_place_fits(const struct syn_node_view *node, const struct syn_place_request *request)
+{
+    return fit_units(node, request, fit_now);
+}
+
+uint32_t
+fit_most(const struct syn_cluster *cluster, const struct syn_place_request *request,
+         struct fit_view view)
+{
+    uint32_t total = 0, most = 0;
+
+    for (size_t i = 0; i < syn_cluster_count(cluster); i++) {
+        uint32_t units = fit_units(syn_cluster_at(cluster, i), request, view);
+
+        most = SYN_MAX(most, units);
+        total = SYN_MIN(total + units, request->count);
+    }
+    return request->one_node ? most : total;
+}
+
+bool
+fit_gang(const struct syn_cluster *cluster, const struct syn_place_request *request,
+         struct fit_view view)
+{
+    return fit_most(cluster, request, view) >= request->count;
+}

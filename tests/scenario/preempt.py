@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""Work of higher priority takes the room of lower: the lower saves, stops, waits and goes on."""
+from harness import (COUNTER, case, check, equal, job_folder, need_sandbox, run, steps_in,
+                     wait_until)
+
+
+def cores(p):
+    """The room of the only node, as `--cpus` takes it."""
+    return p.json("node", "list")["items"][0]["status"]["capacity"]["cpu_millicores"] / 1000
+
+
+def counter(p, steps, name, priority, cpus):
+    folder = job_folder(p.home, COUNTER, args=[str(steps)])
+    return p.create(folder, "--priority", str(priority), "--cpus", f"{cpus:g}", "--memory", "64mb",
+                    "--scratch", "64mb", name=name)
+
+
+def reason(p, job):
+    return p.job(job)["status"]["reason"]
+
+
+def types(p, job):
+    return [event["type"] for event in p.events(job)]
+
+
+@case
+def a_job_gives_way_and_goes_on(p):
+    """Nothing that it saved is lost, nothing is done twice, and each is billed for what it had."""
+    p.start()
+    need_sandbox(p)
+    all_cores = cores(p)
+    counter(p, 12, "low", 100, all_cores)
+    p.wait_state("low", "running")
+    wait_until("low saved something", 20, lambda: len(steps_in(p.logs("low"))) > 2)
+    counter(p, 2, "equal", 100, all_cores)
+    counter(p, 2, "high", 900, all_cores)
+    said = p.json("compute", "train", "explain", "equal")
+    equal(said["state"], "pending")
+    check(1 <= said["position"] <= said["queue"] <= 2, said)
+    check("number" in p.cli("compute", "train", "explain", "equal").out)
+    p.wait_state("high", "succeeded")
+    check("preempted" in types(p, "low"), types(p, "low"))
+    equal(p.wait_end("low")["status"]["state"], "succeeded")
+    equal(p.wait_end("equal")["status"]["state"], "succeeded")
+    steps = steps_in(p.logs("low"))
+    equal(steps, list(range(1, 13)), "steps of the job that gave way;")
+    equal(p.job("low")["status"]["retries"], 0)
+    for name in ("low", "high", "equal"):
+        p.agreed_bill(name)
+
+
+@case
+def a_server_that_dies_in_between_goes_on_with_it(p):
+    """kill -9 while the lower is asked to stop, and while the higher waits for it."""
+    need_sandbox(p)
+    all_cores = cores(p)
+    counter(p, 16, "low-2", 100, all_cores)
+    p.wait_state("low-2", "running")
+    wait_until("low-2 saved something", 20, lambda: len(steps_in(p.logs("low-2"))) > 2)
+    counter(p, 2, "high-2", 900, all_cores)
+    p.kill()
+    p.start()
+    p.wait_state("high-2", "succeeded")
+    equal(p.wait_end("low-2")["status"]["state"], "succeeded")
+    equal(steps_in(p.logs("low-2")), list(range(1, 17)), "steps of the job that gave way;")
+    p.agreed_bill("low-2")
+    p.agreed_bill("high-2")
+
+
+@case
+def what_was_asked_for_can_be_taken_back(p):
+    """A waiting job that is stopped leaves the room to who comes next."""
+    need_sandbox(p)
+    all_cores = cores(p)
+    counter(p, 200, "holder", 500, all_cores)
+    p.wait_state("holder", "running")
+    counter(p, 2, "first", 500, all_cores)
+    counter(p, 2, "second", 500, all_cores)
+    p.cli("compute", "train", "stop", "first", "--yes")
+    equal(p.wait_end("first")["status"]["state"], "stopped")
+    p.cli("compute", "train", "stop", "holder", "--yes")
+    equal(p.wait_end("second")["status"]["state"], "succeeded")
+
+
+if __name__ == "__main__":
+    run()
