@@ -224,6 +224,18 @@ def the_price_ceiling_and_the_policy(p):
 
 
 @case
+def the_terms_of_spot_work(p):
+    """What becomes of them when others pay more: spot.py."""
+    folder = job_folder(p.home, "#!/bin/sh\n")
+    said = p.error(*base(folder, *SMALL, "--spot", "--yes"), code=2)
+    check("max_price" in said["message"], said)
+    p.cli(*base(folder, "--spot", "--max-price", "1", "--notice", "soon", "--plan"), code=2)
+    job = p.json(*base(folder, *SMALL, "--spot", "--max-price", "1", "--notice", "10s", "--yes"))
+    equal((job["spec"]["spot"], job["spec"]["notice_ms"]), (True, 10000), job["spec"])
+    equal(p.wait_end(job["id"])["status"]["state"], "succeeded")
+
+
+@case
 def the_more_important_goes_first(p):
     node = p.wait_node()["status"]["capacity"]
     all_cpus = ("--cpus", f"{node['cpu_millicores']}m", "--memory", "64mb", "--scratch", "32mb")
