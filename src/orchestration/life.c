@@ -70,6 +70,7 @@ static const struct syn_reason job_reasons[] = {
     {SYN_JOB_FAILED, "scratch-full", "the program filled its scratch volume", "ask for more with --scratch, or keep fewer files"},
     {SYN_JOB_FAILED, "pids-limit", "the program needed more processes than it may have", "start fewer worker processes"},
     {SYN_JOB_FAILED, "node-lost", "its nodes were lost too often", "resume it when the nodes are healthy"},
+    {SYN_JOB_FAILED, "interrupted", "it was interrupted and placed again too often", "resume it: it goes on from its last checkpoint, on a bill of its own"},
     {SYN_JOB_FAILED, "peer-failed", "a rank was ended because another one failed", "read the logs of the rank that failed first"},
     {SYN_JOB_STOPPED, "user", "it was stopped on request", "resume it: it goes on from its last checkpoint"},
     {SYN_JOB_STOPPED, "budget", "its budget was spent", "resume it with a higher --max-budget"},
