@@ -501,6 +501,18 @@ ask_quota(struct step *step, struct syn_place_request *request, bool *ret_waits,
     return place_waits(step, "quota", message, err);
 }
 
+struct syn_place_who
+step_who(const struct step *step)
+{
+    return (struct syn_place_who){
+        .job = syn_document_id(step->job),
+        .account = syn_json_str(step->job, "account", ""),
+        .priority = syn_training_priority(&step->spec),
+        .runs_ms = step->spec.time_limit_ms,
+        .now_ms = step->view->now_ms,
+    };
+}
+
 /* How many instances the run has had. */
 static size_t
 run_members(const struct step *step)
@@ -517,13 +529,7 @@ static int
 try_place(struct step *step, struct syn_err *err)
 {
     struct syn_place_request request = syn_training_place_request(&step->spec);
-    const struct syn_place_who who = {
-        .job = syn_document_id(step->job),
-        .account = syn_json_str(step->job, "account", ""),
-        .priority = syn_training_priority(&step->spec),
-        .runs_ms = step->spec.time_limit_ms,
-        .now_ms = step->view->now_ms,
-    };
+    const struct syn_place_who who = step_who(step);
     struct syn_placement placement;
     char message[CONTROL_MESSAGE_MAX];
     const char *reason;
