@@ -132,17 +132,22 @@ run_node_drain(struct syn_cli *cli)
 {
     SYN_JSON(body);
 
-    body = json_pack("{s:b}", "on", syn_cli_has(cli, "off") ? 0 : 1);
+    body = json_pack("{s:b, s:b}", "on", syn_cli_has(cli, "off") ? 0 : 1, "keep",
+                     (int)syn_cli_has(cli, "keep"));
     return show_node(cli, "POST", "/drain", body);
 }
 
 static const struct syn_cli_option drain_options[] = {
     {"off", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Let it take instances again"},
+    {"keep", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "What runs there stays there"},
 };
 
 const struct syn_cli_command syn_cli_node_drain = {
     .path = "node drain",
-    .summary = "Place nothing new on a node; what runs there goes on",
+    .summary = "Place nothing new on a node, and move what runs there",
+    .detail =
+        "What runs there is stopped with its grace to save, and goes on elsewhere, as far as other "
+        "nodes have room; what finds none goes on where it is, until there is.",
     .options = drain_options,
     .option_count = SYN_LEN(drain_options),
     .operands = node_operand,

@@ -166,6 +166,7 @@ fleet_put_node(struct syn_cluster *cluster, struct cluster_node *node, struct sy
         return rc;
     named = told;
     named.name = node->view.id;
+    node->emptied = false;
     rc = syn_fleet_put_node(cluster->fleet, &named, &node->number, err);
     if (rc == SYN_OK)
         node->told = told;
@@ -276,6 +277,12 @@ adopt_rest(struct syn_cluster *cluster, struct cluster_node *node, struct syn_er
 
 /* ---- what the fleet decided ---- */
 
+static const char *
+way_of(const struct syn_fleet_effect *effect)
+{
+    return effect->cause == SYN_FLEET_CAUSE_DRAINED ? "drained" : "preempted";
+}
+
 /* It has to give up what it has; or has been given something. */
 static void
 job_effect(struct cluster_job *job, const struct syn_fleet_effect *effect)
@@ -286,7 +293,8 @@ job_effect(struct cluster_job *job, const struct syn_fleet_effect *effect)
         job->placed = true;
         return;
     }
-    job->evicted = job->evicted || job->begun;
+    if (job->begun && !job->evicted)
+        job->evicted = way_of(effect);
     job->placed = false;
     job->begun = false;
     job->live = 0;
@@ -321,8 +329,10 @@ alone_effect(struct syn_cluster *cluster, const char *id, const struct syn_fleet
     fleet_key_free(cluster, effect->key);
     if (*instance->view.job)
         rc = cluster_job_need(cluster, instance->view.job, &job, err);
-    if (rc == SYN_OK && *instance->view.job)
-        job->evicted = job->news = true;
+    if (rc == SYN_OK && *instance->view.job) {
+        job->evicted = way_of(effect);
+        job->news = true;
+    }
     return rc < 0 ? rc : syn_fleet_end(cluster->fleet, effect->key, err);
 }
 
@@ -383,6 +393,7 @@ fleet_drop(struct syn_cluster *cluster)
     for (size_t i = 0; i < cluster->count; i++) {
         cluster->nodes[i]->number = SYN_FLEET_NONE;
         cluster->nodes[i]->over = false;
+        cluster->nodes[i]->emptied = false;
     }
     while (syn_map_next(cluster->instances, &cursor, NULL, &value))
         ((struct cluster_instance *)value)->hold = HOLD_NONE;

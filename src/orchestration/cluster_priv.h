@@ -21,6 +21,7 @@ struct cluster_node {
     struct syn_fleet_node told; /* as the fleet knows it; its name is the view's id */
     uint32_t number;            /* the fleet's; SYN_FLEET_NONE: not there */
     bool over;                  /* more runs there than it has: nothing new comes */
+    bool emptied;               /* the fleet has been told to move what runs there */
 };
 
 /* What of an instance the fleet knows it by. */
@@ -46,7 +47,7 @@ struct cluster_job {
     bool placed;
     uint32_t live; /* instances seen of what was placed */
     bool begun;    /* there was one */
-    bool evicted;  /* it must give up what it has */
+    const char *evicted; /* why it must give up what it has, static; NULL: it need not */
     bool news;     /* for syn_place_next() */
 };
 

@@ -84,6 +84,23 @@ syn_fleet_adopt(struct syn_fleet *fleet, const struct syn_fleet_request *wanted,
 }
 
 int
+syn_fleet_merge(struct syn_fleet *fleet, const uint64_t *keys, size_t count,
+                const struct syn_fleet_request *wanted, const uint32_t *nodes,
+                struct syn_fleet_slot *slots, struct syn_err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint32_t at = keys[i] == UINT64_MAX ? NONE : table_get(&fleet->keys, keys[i]);
+
+        if (at == NONE || fleet->requests.items[at].state != STATE_RUNNING)
+            return SYN_FAIL(err, SYN_E_NOTFOUND, "request %llu: does not run",
+                            (unsigned long long)keys[i]);
+        run_stopped(fleet, &fleet->requests.items[at]);
+        run_free(fleet, at);
+    }
+    return syn_fleet_adopt(fleet, wanted, nodes, slots, err);
+}
+
+int
 syn_fleet_probe(struct syn_fleet *fleet, const struct syn_fleet_request *wanted,
                 struct syn_fleet_slot *slots, struct syn_err *err)
 {

@@ -362,6 +362,7 @@ syn_node_view_read(const json_t *doc, struct syn_node_view *ret, struct syn_err 
                         id, state);
     node.state = (enum syn_node_state)found;
     node.unschedulable = syn_json_bool(spec, "unschedulable", false);
+    node.evacuate = node.unschedulable && syn_json_bool(spec, "evacuate", false);
     node.last_seen_ms = syn_document_time(status, "last_seen_at");
     sandboxes_read(status, &node);
     cores_read(status, &node);

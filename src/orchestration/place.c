@@ -301,7 +301,7 @@ syn_place_ask(struct syn_cluster *cluster, const struct syn_place_who *who,
     if (rc < 0)
         return rc;
     assert(job);
-    job->evicted = false; /* who asks has given up what it had */
+    job->evicted = NULL; /* who asks has given up what it had */
     job->news = false;
     if (!job->placed)
         return SYN_PLACE_NONE;
@@ -339,12 +339,122 @@ syn_place_next(struct syn_cluster *cluster, char ret[SYN_ID_MAX])
     return false;
 }
 
-bool
+const char *
 syn_place_evicted(const struct syn_cluster *cluster, const char *id)
 {
     const struct cluster_job *job = syn_map_find(cluster->jobs, id);
 
-    return job && job->evicted;
+    return job ? job->evicted : NULL;
+}
+
+/* ---- what ran before ---- */
+
+/* The instances of a job, each a request of its own. */
+struct claim {
+    struct cluster_instance *instances[SYN_PLACE_GANG_MAX];
+    uint64_t keys[SYN_PLACE_GANG_MAX];
+    uint32_t nodes[SYN_PLACE_GANG_MAX];
+    uint32_t count;
+};
+
+/* Are they all there, and all by themselves? */
+static bool
+claim_read(const struct syn_cluster *cluster, const char *job, uint32_t wanted, struct claim *ret)
+{
+    size_t cursor = 0;
+    void *value;
+
+    ret->count = 0;
+    while (syn_map_next(cluster->instances, &cursor, NULL, &value)) {
+        struct cluster_instance *instance = value;
+        const struct cluster_node *node;
+
+        if (!instance->view.holds || !syn_str_eq(instance->view.job, job))
+            continue;
+        node = cluster_node_find(cluster, instance->view.node);
+        if (instance->hold != HOLD_ALONE || !node || ret->count == wanted)
+            return false;
+        ret->instances[ret->count] = instance;
+        ret->keys[ret->count] = instance->key;
+        ret->nodes[ret->count++] = node->number;
+    }
+    return ret->count == wanted;
+}
+
+static int
+claim_make(struct syn_cluster *cluster, const struct claim *claim, struct cluster_job *job,
+           struct syn_err *err)
+{
+    int rc = fleet_key(cluster, "", job->id, &job->key, err);
+
+    if (rc < 0)
+        return rc;
+    job->request.key = job->key;
+    rc = syn_fleet_merge(cluster->fleet, claim->keys, claim->count, &job->request, claim->nodes,
+                         job->slots, err);
+    if (rc < 0) {
+        fleet_drop(cluster); /* it is out of step */
+        return rc == SYN_E_NOMEM ? rc : SYN_OK;
+    }
+    for (uint32_t i = 0; i < claim->count; i++) {
+        fleet_key_free(cluster, claim->keys[i]);
+        claim->instances[i]->hold = HOLD_JOB;
+        claim->instances[i]->key = job->key;
+    }
+    job->placed = job->begun = true;
+    job->live = claim->count;
+    return SYN_OK;
+}
+
+int
+syn_place_claim(struct syn_cluster *cluster, const struct syn_place_who *who,
+                const struct syn_place_request *request, int64_t gpus, struct syn_err *err)
+{
+    struct cluster_job *job = NULL;
+    struct claim claim;
+    int rc = place_check(request, err);
+
+    if (rc == SYN_OK)
+        rc = fleet_ensure(cluster, err);
+    if (rc == SYN_OK)
+        rc = cluster_job_need(cluster, who->job, &job, err);
+    if (rc < 0)
+        return rc;
+    assert(job);
+    if (job->key || job->evicted || !claim_read(cluster, who->job, request->count, &claim))
+        return SYN_OK;
+    rc = ask_make(cluster, request, gpus, &job->request, err);
+    if (rc != SYN_OK) /* nothing that is here now would do: it stays where it is */
+        return rc < 0 ? rc : SYN_OK;
+    for (uint32_t i = 1; i < claim.count && request->one_node; i++)
+        if (claim.nodes[i] != claim.nodes[0])
+            return SYN_OK;
+    job->gpus = gpus;
+    job->request.priority = (int32_t)who->priority;
+    job->request.runs_ms = who->runs_ms;
+    syn_fleet_set_time(cluster->fleet, who->now_ms);
+    rc = syn_fleet_word(cluster->fleet, who->account, &job->request.account, err);
+    return rc < 0 ? rc : claim_make(cluster, &claim, job, err);
+}
+
+int
+syn_place_empty(struct syn_cluster *cluster, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    for (size_t i = 0; i < cluster->count && rc == SYN_OK; i++) {
+        struct cluster_node *node = cluster->nodes[i];
+
+        if (!node->view.evacuate || node->emptied)
+            continue;
+        rc = fleet_ensure(cluster, err);
+        node->emptied = rc == SYN_OK;
+        if (rc == SYN_OK && node->number != SYN_FLEET_NONE)
+            rc = syn_fleet_drain(cluster->fleet, node->number, err);
+        if (rc == SYN_OK)
+            rc = fleet_hear(cluster, err);
+    }
+    return rc;
 }
 
 int

@@ -150,10 +150,10 @@ test_giving_way(void **state)
     assert_int_equal(ask(cluster, "low", 500, &request, &low), SYN_OK);
     report(cluster, "low", 500, &request, &low, "running");
     assert_int_equal(ask(cluster, "equal", 500, &request, &high), SYN_PLACE_NONE);
-    assert_false(syn_place_evicted(cluster, "low")); /* never for its equal */
+    assert_null(syn_place_evicted(cluster, "low")); /* never for its equal */
     assert_int_equal(ask(cluster, "high", 501, &request, &high), SYN_PLACE_SOON);
     assert_string_equal(high.slots[0].node, "node-1");
-    assert_true(syn_place_evicted(cluster, "low"));
+    assert_string_equal(syn_place_evicted(cluster, "low"), "preempted");
     assert_true(syn_place_next(cluster, job));
     assert_string_equal(job, "low");
     report(cluster, "low", 500, &request, &low, "stopping");
@@ -161,7 +161,7 @@ test_giving_way(void **state)
     report(cluster, "low", 500, &request, &low, "exited");
     assert_int_equal(ask(cluster, "high", 501, &request, &high), SYN_OK);
     assert_int_equal(ask(cluster, "low", 500, &request, &low), SYN_PLACE_NONE);
-    assert_false(syn_place_evicted(cluster, "low"));
+    assert_null(syn_place_evicted(cluster, "low"));
     syn_place_withdraw(cluster, "equal");
     report(cluster, "high", 501, &request, &high, "running");
     report(cluster, "high", 501, &request, &high, "exited");
@@ -185,7 +185,7 @@ test_coming_back(void **state)
     report(cluster, "runs", 500, &request, &placement, "running");
     assert_int_equal(ask(cluster, "waits", 500, &other, &placement), SYN_PLACE_NONE);
     assert_int_equal(ask(cluster, "urgent", 900, &other, &placement), SYN_PLACE_SOON);
-    assert_true(syn_place_evicted(cluster, "runs"));
+    assert_string_equal(syn_place_evicted(cluster, "runs"), "preempted");
     assert_true(syn_place_next(cluster, job));
     while (!syn_str_eq(job, "runs"))
         assert_true(syn_place_next(cluster, job));
@@ -193,6 +193,81 @@ test_coming_back(void **state)
     report(cluster, "runs", 500, &request, &placement, "exited");
     assert_int_equal(ask(cluster, "urgent", 900, &other, &placement), SYN_OK);
     assert_int_equal(ask(cluster, "waits", 500, &other, &placement), SYN_OK);
+}
+
+/* A node that is emptied: what finds room elsewhere goes there, the rest stays. */
+static void
+drain(bool comes_back)
+{
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = cluster_make(4, 0);
+    const struct syn_place_request request = cpus(3);
+    const struct syn_place_who who = {.job = "a", .account = "acct-1", .priority = 500};
+    struct syn_placement placement, second;
+    struct syn_err err;
+    SYN_JSON(node);
+
+    assert_int_equal(ask(cluster, "a", 500, &request, &placement), SYN_OK);
+    if (comes_back) {
+        syn_cluster_free(cluster);
+        cluster = cluster_make(4, 0);
+    }
+    report(cluster, "a", 500, &request, &placement, "running");
+    assert_done(syn_place_claim(cluster, &who, &request, 0, &err), &err);
+    node = node_doc("node-1", "ready", true, 4, 0);
+    assert_done(syn_json_set_bool(json_object_get(node, "spec"), "evacuate", true, &err), &err);
+    assert_done(syn_cluster_put_node(cluster, node, &err), &err);
+    assert_done(syn_place_empty(cluster, &err), &err);
+    assert_null(syn_place_evicted(cluster, "a")); /* there is no other node */
+    put_node(cluster, "node-2", "ready", 2, 0);
+    assert_done(syn_place_empty(cluster, &err), &err);
+    assert_null(syn_place_evicted(cluster, "a")); /* it is too small */
+    put_node(cluster, "node-3", "ready", 4, 0);
+    assert_done(syn_place_empty(cluster, &err), &err);
+    assert_string_equal(syn_place_evicted(cluster, "a"), "drained");
+    assert_int_equal(ask(cluster, "b", 400, &request, &second), SYN_PLACE_NONE); /* kept for a */
+    report(cluster, "a", 500, &request, &placement, "exited");
+    assert_int_equal(ask(cluster, "a", 500, &request, &placement), SYN_OK);
+    assert_string_equal(placement.slots[0].node, "node-3");
+}
+
+static void
+test_an_emptied_node(void **state)
+{
+    (void)state;
+    drain(false);
+    drain(true);
+}
+
+/* What a claim says is what counts then: its priority, and that it is one. */
+static void
+test_claims(void **state)
+{
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = cluster_make(4, 4);
+    struct syn_place_request request = cpus(1), other = cpus(4);
+    const struct syn_place_who who = {.job = "gang", .account = "acct-1", .priority = 500};
+    struct syn_placement placement = {.count = 3, .gpus = 1};
+    struct syn_err err;
+    char job[SYN_ID_MAX];
+
+    (void)state;
+    request.count = 3;
+    request.one_node = true;
+    request.gpus = request.gpus_max = 1;
+    for (uint32_t rank = 0; rank < 3; rank++) {
+        SYN_JSON(doc);
+
+        placement.slots[rank] = (struct syn_place_slot){
+            .node = "node-1", .gpu_model = "a100", .gpu_vram_bytes = 80 * GIB};
+        doc = instance_doc("gang", 1, rank, &placement.slots[rank], &request, 1, 500);
+        assert_done(syn_cluster_put_instance(cluster, doc, &err), &err);
+        assert_done(syn_place_claim(cluster, &who, &request, 1, &err), &err);
+    }
+    assert_done(syn_place_claim(cluster, &who, &request, 1, &err), &err);
+    assert_int_equal(ask(cluster, "equal", 500, &other, &placement), SYN_PLACE_NONE);
+    assert_int_equal(ask(cluster, "high", 501, &other, &placement), SYN_PLACE_SOON);
+    assert_string_equal(syn_place_evicted(cluster, "gang"), "preempted");
+    assert_true(syn_place_next(cluster, job));
+    assert_string_equal(job, "gang");
 }
 
 /* More runs on a node than it has: nothing new comes until that is over, and then it does. */
@@ -254,6 +329,7 @@ struct life {
     struct syn_cluster *cluster;
     int64_t cpus[NODES];
     bool ready[NODES];
+    bool empties[NODES]; /* it is drained, and what runs there is to move */
     struct job jobs[JOBS];
 };
 
@@ -267,10 +343,15 @@ static void
 life_node(struct life *life, int at)
 {
     char id[24];
+    struct syn_err err;
+    SYN_JSON(doc);
 
     (void)snprintf(id, sizeof(id), "node-%d", at);
-    put_node(life->cluster, id, life->ready[at] ? "ready" : "silent", life->cpus[at],
-             (int64_t)(at % 2) * 4);
+    doc = node_doc(id, life->ready[at] ? "ready" : "silent", life->empties[at], life->cpus[at],
+                   (int64_t)(at % 2) * 4);
+    assert_done(
+        syn_json_set_bool(json_object_get(doc, "spec"), "evacuate", life->empties[at], &err), &err);
+    assert_done(syn_cluster_put_node(life->cluster, doc, &err), &err);
 }
 
 static void
@@ -286,6 +367,17 @@ life_instances(struct life *life, struct job *job, const char *state)
             json_object_set_new(json_object_get(doc, "status"), "state", json_string(state)), 0);
         assert_done(syn_cluster_put_instance(life->cluster, doc, &err), &err);
     }
+}
+
+static void
+life_claim(struct life *life, const struct job *job)
+{
+    const struct syn_place_who who = {
+        .job = job->id, .account = "acct-1", .priority = job->priority};
+    struct syn_err err;
+
+    assert_done(syn_place_claim(life->cluster, &who, &job->request, job->placement.gpus, &err),
+                &err);
 }
 
 /* A new server: nothing is known but the documents. */
@@ -304,6 +396,9 @@ life_restart(struct life *life)
     for (int i = 0; i < JOBS; i++)
         if (life->jobs[i].runs && i % 2 == 0)
             life_instances(life, &life->jobs[i], "running");
+    for (int i = 0; i < JOBS; i++)
+        if (life->jobs[i].runs && pick(life, 2))
+            life_claim(life, &life->jobs[i]);
 }
 
 /* Nothing is over-committed. */
@@ -364,13 +459,15 @@ life_step(struct life *life)
 {
     struct job *job = &life->jobs[pick(life, JOBS)];
     int node = (int)pick(life, NODES);
+    struct syn_err err;
 
     switch (pick(life, 16)) {
     case 0:
         life_restart(life);
         break;
     case 1:
-        life->ready[node] = !life->ready[node];
+        life->ready[node] = pick(life, 3);
+        life->empties[node] = pick(life, 3) == 0;
         life_node(life, node);
         break;
     case 2:
@@ -380,12 +477,13 @@ life_step(struct life *life)
         break;
     default:
         if (job->runs)
-            life_end(life, job, syn_place_evicted(life->cluster, job->id));
+            life_end(life, job, syn_place_evicted(life->cluster, job->id) != NULL);
         else if (!job->waits)
             life_new(life, job);
         if (job->waits)
             life_ask(life, job);
     }
+    assert_done(syn_place_empty(life->cluster, &err), &err);
     life_check(life);
 }
 
@@ -395,6 +493,7 @@ life_finish(struct life *life)
 {
     for (int i = 0; i < NODES; i++) {
         life->ready[i] = true;
+        life->empties[i] = false;
         life_node(life, i);
     }
     for (int round = 0; round < 3; round++)
@@ -497,6 +596,8 @@ main(void)
         cmocka_unit_test(test_queue),
         cmocka_unit_test(test_giving_way),
         cmocka_unit_test(test_coming_back),
+        cmocka_unit_test(test_an_emptied_node),
+        cmocka_unit_test(test_claims),
         cmocka_unit_test(test_a_node_that_shrank),
         cmocka_unit_test(test_cards_that_come_later),
         cmocka_unit_test(test_random_histories),

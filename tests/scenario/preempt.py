@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Work of higher priority takes the room of lower: the lower saves, stops, waits and goes on."""
-from harness import (COUNTER, case, check, equal, job_folder, need_sandbox, run, steps_in,
-                     wait_until)
+from harness import (COUNTER, Platform, case, check, equal, job_folder, need_sandbox, run,
+                     steps_in, wait_until)
 
 
 def cores(p):
@@ -80,6 +80,39 @@ def what_was_asked_for_can_be_taken_back(p):
     equal(p.wait_end("first")["status"]["state"], "stopped")
     p.cli("compute", "train", "stop", "holder", "--yes")
     equal(p.wait_end("second")["status"]["state"], "succeeded")
+
+
+@case
+def a_node_that_is_drained_gives_its_work_to_others(p):
+    """Where no other has room the work stays; where one has, it goes on there."""
+    need_sandbox(p)
+    token = p.json("account", "token", "provider", "--scope", "join")["token"]
+    second = Platform("--server", str(p.home / "synor.sock"), "--token", token, "--name", "second",
+                      command="agent")
+    second.start()
+    other = wait_until("it joined", 20, lambda: next(
+        (n for n in p.json("node", "list")["items"] if n["name"] == "second"), None))
+    first = next(n for n in p.json("node", "list")["items"] if n["name"] != "second")
+    p.json("node", "drain", other["id"], "--yes")
+    counter(p, 14, "mover", 500, 0.5)
+    p.wait_state("mover", "running")
+    equal(p.job("mover")["status"]["node"], first["id"])
+    wait_until("it saved something", 20, lambda: len(steps_in(p.logs("mover"))) > 2)
+    p.json("node", "drain", first["id"], "--yes")
+    before = len(steps_in(p.logs("mover")))
+    wait_until("it goes on where it is", 20, lambda: len(steps_in(p.logs("mover"))) > before + 1)
+    equal(p.job("mover")["status"]["state"], "running")
+    p.kill()  # a server that comes back knows what is to move
+    p.start()
+    p.json("node", "drain", other["id"], "--off")
+    equal(p.wait_end("mover")["status"]["state"], "succeeded")
+    status = p.job("mover")["status"]
+    equal((status["node"], status["attempt"], status["retries"]), (other["id"], 2, 0), status)
+    check("drained" in types(p, "mover"), types(p, "mover"))
+    equal(steps_in(p.logs("mover")), list(range(1, 15)), "steps of the job that moved;")
+    p.agreed_bill("mover")
+    p.json("node", "drain", first["id"], "--off")
+    second.stop()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@
 #include <synor/market/invoice.h>
 #include <synor/orchestration/cost.h>
 #include <synor/orchestration/document.h>
+#include <synor/workload/training_control.h>
 
 #include "server_priv.h"
 
@@ -100,6 +101,8 @@ usages_load(struct syn_server *server, const json_t *instances, int64_t run, str
     }
     return rc;
 }
+
+static_assert(SYN_TRAINING_RUN_MAX <= SYN_INVOICE_USAGES_MAX, "a run that ends can be billed");
 
 /* --- cost while running ----------------------------------------------------------------------- */
 

@@ -201,7 +201,8 @@ static bool
 node_changed(const struct syn_node_view *before, const struct syn_node_view *after)
 {
     return before->state != after->state || before->unschedulable != after->unschedulable ||
-           before->sandboxes != after->sandboxes || before->gpu_sandboxes != after->gpu_sandboxes ||
+           before->evacuate != after->evacuate || before->sandboxes != after->sandboxes ||
+           before->gpu_sandboxes != after->gpu_sandboxes ||
            before->gpus_count != after->gpus_count ||
            memcmp(&before->capacity, &after->capacity, sizeof(before->capacity)) != 0;
 }
@@ -619,6 +620,15 @@ decided_due(struct srv_controller *controller)
         make_due(controller, id, 0);
 }
 
+static void
+empty_nodes(struct srv_controller *controller)
+{
+    struct syn_err err = {0};
+
+    if (syn_place_empty(controller->cluster, &err) < 0)
+        syn_log_err(SYN_LOG_WARN, "controller.empty", &err);
+}
+
 /* --- silent nodes ----------------------------------------------------------------------------- */
 
 static int
@@ -868,6 +878,7 @@ run(void *arg)
         look_at_prices(controller);
         decided_due(controller);
         run_due(controller);
+        empty_nodes(controller);
         decided_due(controller);
         (void)pthread_mutex_unlock(&controller->looking);
         deadline = SYN_MIN(watch_nodes(controller), next_due(controller));

@@ -404,21 +404,30 @@ heartbeat(struct syn_http_req *req, void *ctx, struct syn_err *err)
     return rc < 0 ? rc : srv_node_change(ctx, req, id, apply_beat, &beat, err);
 }
 
+struct drain {
+    bool on;
+    bool keep;
+};
+
 static int
 apply_drain(void *arg, json_t *node, struct syn_err *err)
 {
-    const bool *on = arg;
-    int rc = syn_json_set_bool(syn_document_spec(node), "unschedulable", *on, err);
+    const struct drain *drain = arg;
+    json_t *spec = syn_document_spec(node);
+    int rc = syn_json_set_bool(spec, "unschedulable", drain->on, err);
 
+    if (rc == SYN_OK)
+        rc = syn_json_set_bool(spec, "evacuate", drain->on && !drain->keep, err);
     return rc < 0 ? rc : syn_document_bump(node, err);
 }
 
 static int
 drain_node(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    bool on = syn_json_bool(syn_http_req_json(req), "on", true);
+    const json_t *body = syn_http_req_json(req);
+    struct drain drain = {syn_json_bool(body, "on", true), syn_json_bool(body, "keep", false)};
 
-    return srv_node_change(ctx, req, syn_http_req_param(req, "id"), apply_drain, &on, err);
+    return srv_node_change(ctx, req, syn_http_req_param(req, "id"), apply_drain, &drain, err);
 }
 
 /* --- assignments ------------------------------------------------------------------------------ */
@@ -544,6 +553,10 @@ static const struct syn_schema beat_schema = SYN_SCHEMA("NodeHeartbeat", beat_fi
 
 static const struct syn_field drain_fields[] = {
     {.name = "on", .kind = SYN_FIELD_BOOL, .fallback = "true", .help = "false takes it back"},
+    {.name = "keep",
+     .kind = SYN_FIELD_BOOL,
+     .fallback = "false",
+     .help = "What runs there stays; without, it moves as others have room"},
 };
 static const struct syn_schema drain_schema = SYN_SCHEMA("NodeDrain", drain_fields);
 

@@ -501,24 +501,45 @@ ask_quota(struct step *step, struct syn_place_request *request, bool *ret_waits,
     return place_waits(step, "quota", message, err);
 }
 
-/* Place the job, or say what it waits for. */
-static int
-try_place(struct step *step, struct syn_err *err)
+struct syn_place_who
+step_who(const struct step *step)
 {
-    struct syn_place_request request = syn_training_place_request(&step->spec);
-    const struct syn_place_who who = {
+    return (struct syn_place_who){
         .job = syn_document_id(step->job),
         .account = syn_json_str(step->job, "account", ""),
         .priority = syn_training_priority(&step->spec),
         .runs_ms = step->spec.time_limit_ms,
         .now_ms = step->view->now_ms,
     };
+}
+
+/* How many instances the run has had. */
+static size_t
+run_members(const struct step *step)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < step->members_count; i++)
+        count += step->members[i].run == step->run;
+    return count;
+}
+
+/* Place the job, or say what it waits for. */
+static int
+try_place(struct step *step, struct syn_err *err)
+{
+    struct syn_place_request request = syn_training_place_request(&step->spec);
+    const struct syn_place_who who = step_who(step);
     struct syn_placement placement;
     char message[CONTROL_MESSAGE_MAX];
     const char *reason;
     bool waits;
-    int rc = ask_quota(step, &request, &waits, err);
+    int rc;
 
+    if (run_members(step) + request.count > SYN_TRAINING_RUN_MAX)
+        return step_end(step, SYN_JOB_FAILED, "interrupted",
+                        "it was interrupted and placed again too often", err);
+    rc = ask_quota(step, &request, &waits, err);
     if (rc == SYN_OK && waits)
         syn_place_withdraw(step->view->cluster, who.job);
     if (rc < 0 || waits)

@@ -2,7 +2,7 @@
  *
  *     some rank lost, or failed by itself  -> the others are stopped ("peer-failed", "node-lost")
  *     a stop was asked for                 -> all are stopped, with the grace to save a checkpoint
- *     it must give way, or is outbid       -> likewise ("preempted", "outbid")
+ *     it must give way, or is outbid       -> likewise ("preempted", "drained", "outbid")
  *     all ended                            -> the verdict:
  *         all completed                        succeeded (also when a stop came too late)
  *         stop asked for                       stopped, or failed/time-limit
@@ -71,14 +71,14 @@ struct attempt {
     const struct member *lost;   /* the first that is */
     const struct member *cause;  /* the first to fail by itself */
     const struct member *silent; /* the first live one whose node is silent */
-    const char *way;             /* it gives way: "preempted", "outbid"; or NULL */
+    const char *way;             /* it gives way: "preempted", "outbid", "drained"; or NULL */
 };
 
 /* Is the member on its way out, to make way? Whoever is stays so, whatever prices do. */
 static const char *
 gives_way(const struct member *member)
 {
-    static const char *const words[] = {"preempted", "outbid"};
+    static const char *const words[] = {"preempted", "outbid", "drained"};
     const char *said = syn_json_str(member->spec, "stop_reason", "");
 
     for (size_t i = 0; i < SYN_LEN(words); i++)
@@ -147,8 +147,8 @@ attempt_read(const struct step *step)
         if (node && node->state == SYN_NODE_SILENT && !attempt.silent)
             attempt.silent = member;
     }
-    if (!attempt.way && syn_place_evicted(step->view->cluster, syn_document_id(step->job)))
-        attempt.way = "preempted";
+    if (!attempt.way)
+        attempt.way = syn_place_evicted(step->view->cluster, syn_document_id(step->job));
     return attempt;
 }
 
@@ -401,8 +401,9 @@ end_gave_way(struct step *step, const char *way, struct syn_err *err)
     int rc;
 
     (void)snprintf(message, sizeof(message), "attempt %lld %s%s", (long long)step->attempt,
-                   syn_str_eq(way, "outbid") ? "was outbid"
-                                             : "gave way to work that comes before it",
+                   syn_str_eq(way, "outbid")    ? "was outbid"
+                   : syn_str_eq(way, "drained") ? "left a node that is emptied"
+                                                : "gave way to work that comes before it",
                    checkpoint_text(step, from, sizeof(from)));
     rc = step_event(step, way, way, message, NULL, err);
     return rc < 0 ? rc : step_state(step, SYN_JOB_PENDING, way, err, "%s", message);
@@ -480,6 +481,20 @@ conclude(struct step *step, const struct attempt *attempt, struct syn_err *err)
     return end_failed(step, attempt->cause, err);
 }
 
+/* A server that comes back knows its instances; it is told what they are together. */
+static int
+claim(const struct step *step, struct syn_err *err)
+{
+    const struct syn_place_request request = syn_training_place_request(&step->spec);
+    const struct syn_place_who who = step_who(step);
+    int64_t gpus = 0;
+
+    for (size_t i = 0; i < step->members_count; i++)
+        if (member_current(step, &step->members[i]))
+            gpus = syn_json_i64(json_object_get(step->members[i].spec, "resources"), "gpus", 0);
+    return syn_place_claim(step->view->cluster, &who, &request, gpus, err);
+}
+
 int
 attempt_step(struct step *step, struct syn_err *err)
 {
@@ -495,5 +510,6 @@ attempt_step(struct step *step, struct syn_err *err)
     }
     if (step_stop_requested(step) || attempt.lost || attempt.cause || attempt.way)
         return wind_down(step, &attempt, err);
-    return follow(step, &attempt, err);
+    rc = claim(step, err);
+    return rc < 0 ? rc : follow(step, &attempt, err);
 }

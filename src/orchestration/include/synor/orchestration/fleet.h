@@ -302,6 +302,11 @@ SYN_MUST int syn_fleet_probe(struct syn_fleet *fleet, const struct syn_fleet_req
 SYN_MUST int syn_fleet_adopt(struct syn_fleet *fleet, const struct syn_fleet_request *request,
                              const uint32_t *nodes, struct syn_fleet_slot *slots,
                              struct syn_err *err);
+/** As syn_fleet_adopt(), in the place of `count` requests that run, whose room it has then. Nobody
+ *  else gets any of it in between. On failure these have ended. */
+SYN_MUST int syn_fleet_merge(struct syn_fleet *fleet, const uint64_t *keys, size_t count,
+                             const struct syn_fleet_request *request, const uint32_t *nodes,
+                             struct syn_fleet_slot *slots, struct syn_err *err);
 /** A request ended or is withdrawn; what waits is looked at again. Returns 0; SYN_E_NOTFOUND,
  *  SYN_E_NOMEM (it has ended all the same). */
 SYN_MUST int syn_fleet_end(struct syn_fleet *fleet, uint64_t key, struct syn_err *err);

@@ -78,7 +78,8 @@ struct syn_node_view {
     char region[SYN_NODE_REGION_MAX];
     char cores[SYN_NODE_CORES_MAX]; /* what its cores are, as a good; "" while it has not told */
     enum syn_node_state state;
-    bool unschedulable;   /* drained: keeps what it has, takes nothing new */
+    bool unschedulable;   /* drained: takes nothing new */
+    bool evacuate;        /* and what it has moves to others, as they have room */
     int64_t last_seen_ms; /* SYN_DOCUMENT_NONE when it never reported */
     struct syn_amounts capacity;
     struct syn_amounts used;

@@ -81,8 +81,22 @@ void syn_place_withdraw(struct syn_cluster *cluster, const char *job);
 /** A job for which something was decided since it last asked: it was placed, or must give way.
  *  False when there is none. */
 bool syn_place_next(struct syn_cluster *cluster, char ret_job[SYN_ID_MAX]);
-/** Must it give up what it has? Until it asks again. */
-bool syn_place_evicted(const struct syn_cluster *cluster, const char *job);
+/** Why it must give up what it has: "preempted", "drained", static; NULL when it need not. Until it
+ *  asks again. */
+const char *syn_place_evicted(const struct syn_cluster *cluster, const char *job);
+/**
+ * Tell what a job that runs had asked for, so that it is moved and weighed as that and not as so
+ * many instances of their own: a server that comes back knows of these alone. `gpus`: what each
+ * has.
+ *
+ * No-op when that is known, or not all of its instances are seen. Returns 0; SYN_E_NOMEM.
+ */
+SYN_MUST int syn_place_claim(struct syn_cluster *cluster, const struct syn_place_who *who,
+                             const struct syn_place_request *request, int64_t gpus,
+                             struct syn_err *err);
+/** Have what runs on nodes that are to be emptied moved, as far as there is room elsewhere: see
+ *  syn_place_next(). After the jobs that run were claimed. Returns 0; SYN_E_NOMEM. */
+SYN_MUST int syn_place_empty(struct syn_cluster *cluster, struct syn_err *err);
 
 /** A waiting job's place in the queue. */
 struct syn_place_turn {

@@ -8,6 +8,8 @@
 
 /** Attempts of one run that may be lost to nodes before the run fails. */
 #define SYN_TRAINING_LOSSES_MAX 20
+/** Instances that one run may have, all its attempts together: what one bill is made of. */
+#define SYN_TRAINING_RUN_MAX 1024
 /** A node silent for so long is given up when the job can go on elsewhere, or has to end. */
 #define SYN_TRAINING_SILENT_MAX_MS (INT64_C(10) * 60 * 1000)
 /** So long after an instance's end a bill waits for usage that its node still owes. */
