@@ -13,7 +13,7 @@
 enum {
     ROUNDS = 11,
     DECISIONS = 100000, /* a round */
-    REPLAYED = 5000,   /* calls of a graph */
+    REPLAYED = 5000,    /* calls of a graph */
     TENSORS = 64,
     CANDIDATES = 8,
     FLAT_TASKS = 200000, /* a round of the cost of priorities */

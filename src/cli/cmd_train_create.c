@@ -184,6 +184,8 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
         if (rc == SYN_OK)
             rc = syn_json_set_take(spec, "learning_rate", json_real(rate), err);
     }
+    if (rc == SYN_OK && syn_cli_has(cli, "notice") && !syn_cli_has(cli, "spot"))
+        return SYN_FAIL(err, SYN_E_INVALID, "--notice: only spot work has one; add --spot");
     if (rc == SYN_OK && syn_cli_has(cli, "spot"))
         rc = syn_json_set_bool(spec, "spot", true, err);
     if (rc == SYN_OK)

@@ -45,10 +45,10 @@ struct cluster_job {
     struct syn_fleet_slot slots[SYN_PLACE_GANG_MAX];
     int64_t gpus; /* cards that each of its instances gets */
     bool placed;
-    uint32_t live; /* instances seen of what was placed */
-    bool begun;    /* there was one */
+    uint32_t live;       /* instances seen of what was placed */
+    bool begun;          /* there was one */
     const char *evicted; /* why it must give up what it has, static; NULL: it need not */
-    bool news;     /* for syn_place_next() */
+    bool news;           /* for syn_place_next() */
 };
 
 /* A framework, maybe in a version, that somebody asked for and some node has. */
