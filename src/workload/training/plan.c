@@ -186,6 +186,8 @@ plan_cost(struct plan *plan, struct syn_err *err)
         rc = syn_json_set_i64(plan->out, "budget_lasts_ms", cost.lasts_ms, err);
     else if (rc == SYN_OK)
         rc = syn_json_set_str(plan->out, "budget_lasts_ms", NULL, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_bool(plan->out, "spot", plan->spec.spot, err);
     if (rc == SYN_OK && plan->spec.max_price > 0)
         rc = syn_document_set_amount(plan->out, "max_price", plan->spec.max_price, err);
     else if (rc == SYN_OK)

@@ -16,7 +16,7 @@ struct syn_training_tenant {
 /**
  * Plan a spec that syn_training_spec_check() passed: {placeable, reason, message, why[], fix[],
  * nodes[{node,rank,region,gpu_model,rate_hour|null,rate_month|null}], gpus, gpu_model,
- * rate_hour|null, rate_month|null, budget, budget_lasts_ms|null, max_price|null, isolation,
+ * rate_hour|null, rate_month|null, budget, budget_lasts_ms|null, spot, max_price|null, isolation,
  * alternatives[{node,workers,region,rate_hour|null,rate_month|null}]}.
  *
  * Rates are what the chosen nodes ask, all in; those of a row are for one worker. What cannot be
