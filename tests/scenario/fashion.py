@@ -106,7 +106,7 @@ def two_workers_share_the_work(p):
     if p.process is None:
         raise Skip("the first case could not run")
     model = model_with(p, train_images=6400, batch_size=64, log_interval=1, epochs=2)
-    options = ("--workers", "2", "--distributed", "ddp", "--memory", "2gb", "--cpus", "0.5",
+    options = ("--workers", "2", "--distributed", "ddp", "--memory", "2gb", "--cpus", "0.9",
                "--checkpoint-interval", "10")
     whole = create(p, *options, model=model)
     status = succeeded(p, whole)
