@@ -23,6 +23,7 @@ end = time.time() + 4
 while time.time() < end:
     pass
 """
+QUICK = ("--cpus", "0.9", "--memory", "64mb", "--scratch", "32mb")  # for programs that start slowly
 SMALL = ("--cpus", "0.1", "--memory", "64mb", "--scratch", "32mb")
 
 
@@ -98,9 +99,9 @@ def what_the_program_is_told(p):
 def every_way_to_share_the_work(p):
     folder = job_folder(p.home, TELLS, entry="tells.py")
     for kind in ("ddp", "fsdp", "zero1", "zero2", "zero3", "pipeline", "model"):
-        _, seen = told(p, folder, *SMALL, "--distributed", kind)
+        _, seen = told(p, folder, *QUICK, "--distributed", kind)
         equal(seen["given"], {"distributed": kind})
-    _, seen = told(p, folder, *SMALL, "--workers", "2")
+    _, seen = told(p, folder, *QUICK, "--workers", "2")
     equal(seen["given"], {"distributed": "ddp"})
     equal((seen["env"]["WORLD_SIZE"], seen["env"]["RANK"]), ("2", "0"))
     p.cli(*base(folder, "--distributed", "magic", "--plan"), code=2)
