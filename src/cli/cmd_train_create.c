@@ -332,10 +332,11 @@ show_price(const struct syn_cli *cli, const json_t *plan)
                      hour, month != NULL ? month : "more than can be paid", budget,
                      lasts_ms >= 0 ? syn_format_duration(lasts_ms, lasts) : "for ever");
     if (syn_json_bool(plan, "spot", false))
-        syn_cli_note(cli,
-                     "Spot: it gives way, with notice, when an hour of a worker would cost more than "
-                     "%s SYNOR, and to who comes before it.",
-                     syn_json_str(plan, "max_price", "?"));
+        syn_cli_note(
+            cli,
+            "Spot: it gives way, with notice, when an hour of a worker would cost more than "
+            "%s SYNOR, and to who comes before it.",
+            syn_json_str(plan, "max_price", "?"));
 }
 
 static void
