@@ -72,35 +72,59 @@ give_remainders(const syn_u128 *parts, bool *taken, size_t count, size_t extra)
     }
 }
 
+/* What charge_lines() works with, one of each a line: too much for a stack. */
+struct workings {
+    struct exact *exact;
+    syn_u128 *parts;
+    bool *taken;
+};
+
+static void
+workings_fini(struct workings *workings)
+{
+    syn_free(workings->exact);
+    syn_free(workings->parts);
+    syn_free(workings->taken);
+}
+
+static int
+workings_make(struct workings *ret, size_t count, struct syn_err *err)
+{
+    ret->exact = syn_calloc(count + 1, sizeof(*ret->exact));
+    ret->parts = syn_calloc(count + 1, sizeof(*ret->parts));
+    ret->taken = syn_calloc(count + 1, sizeof(*ret->taken));
+    if (!ret->exact || !ret->parts || !ret->taken)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory to charge %zu lines", count);
+    return SYN_OK;
+}
+
 /* Set each line's amount; *ret_total is the floor of the exact sum, and their sum. */
 static int
 charge_lines(struct syn_invoice_line *lines, size_t count, int64_t *ret_total, struct syn_err *err)
 {
-    struct exact exact[SYN_INVOICE_LINES_MAX] = {0};
-    syn_u128 parts[SYN_INVOICE_LINES_MAX], den = 1, sum = 0;
-    bool taken[SYN_INVOICE_LINES_MAX] = {false};
+    SYN_SCOPED(workings_fini) struct workings w = {0};
+    syn_u128 den = 1, sum = 0;
     syn_i128 total = 0;
-    int rc = 0;
+    int rc = workings_make(&w, count, err);
 
-    assert(count <= SYN_INVOICE_LINES_MAX);
     for (size_t i = 0; rc == 0 && i < count; i++)
-        rc = exact_charge(&lines[i], &exact[i], err);
+        rc = exact_charge(&lines[i], &w.exact[i], err);
     if (rc == 0)
-        rc = common_denominator(lines, exact, count, &den, err);
+        rc = common_denominator(lines, w.exact, count, &den, err);
     if (rc != 0)
         return rc;
     for (size_t i = 0; i < count; i++) {
-        parts[i] = exact[i].part;
-        total += exact[i].whole;
-        if (!syn_exact_add(sum, parts[i], &sum))
+        w.parts[i] = w.exact[i].part;
+        total += w.exact[i].whole;
+        if (!syn_exact_add(sum, w.parts[i], &sum))
             return SYN_FAIL(err, SYN_E_LIMIT, "the lines' fractions pass 128 bits");
     }
     total += (syn_i128)(sum / den);
     if (total > SYN_AMOUNT_MAX)
         return SYN_FAIL(err, SYN_E_LIMIT, "the total passes the largest amount");
-    give_remainders(parts, taken, count, (size_t)(sum / den));
+    give_remainders(w.parts, w.taken, count, (size_t)(sum / den));
     for (size_t i = 0; i < count; i++)
-        lines[i].amount = exact[i].whole + taken[i];
+        lines[i].amount = w.exact[i].whole + w.taken[i];
     *ret_total = (int64_t)total;
     return SYN_OK;
 }
