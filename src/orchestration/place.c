@@ -263,6 +263,25 @@ asked_so(struct syn_cluster *cluster, const struct syn_place_request *request,
            memcmp(&now.ask, &job->request.ask, sizeof(now.ask)) == 0;
 }
 
+/* Would its nodes still do, were they empty? One may have gone silent or become too dear since. */
+static bool
+placed_well(const struct syn_cluster *cluster, const struct syn_place_request *request,
+            const struct cluster_job *job)
+{
+    const struct fit_view empty = {.empty = true};
+    struct syn_placement placement;
+    struct syn_place_request wanted = *request;
+
+    placement_make(cluster, request, job->slots, job->gpus, &placement);
+    wanted.gpus = wanted.gpus_max = job->gpus;
+    for (uint32_t i = 0; i < placement.count; i++) {
+        wanted.gpu_model = placement.slots[i].gpu_model;
+        if (fit_lacks(syn_cluster_find(cluster, placement.slots[i].node), &wanted, 1, empty))
+            return false;
+    }
+    return true;
+}
+
 static int
 ask_core(struct syn_cluster *cluster, const struct syn_place_who *who,
          const struct syn_place_request *request, struct cluster_job *job, struct syn_err *err)
@@ -270,7 +289,8 @@ ask_core(struct syn_cluster *cluster, const struct syn_place_who *who,
     int rc = SYN_OK;
 
     syn_fleet_set_time(cluster->fleet, who->now_ms);
-    if (job->key && (job->begun || (!job->placed && !asked_so(cluster, request, job))))
+    if (job->key && (job->begun || (job->placed ? !placed_well(cluster, request, job)
+                                                : !asked_so(cluster, request, job))))
         rc = fleet_forget(cluster, job, err);
     if (rc == SYN_OK && job->key == 0) {
         rc = fleet_key(cluster, "", job->id, &job->key, err);

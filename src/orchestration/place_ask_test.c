@@ -238,6 +238,25 @@ test_an_emptied_node(void **state)
     drain(true);
 }
 
+/* What was placed and waits for room looks elsewhere when its node is no longer there for it. */
+static void
+test_a_node_that_is_lost_before_the_start(void **state)
+{
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = cluster_make(4, 0);
+    struct syn_place_request request = cpus(3);
+    struct syn_placement low, high;
+
+    (void)state;
+    assert_int_equal(ask(cluster, "low", 500, &request, &low), SYN_OK);
+    report(cluster, "low", 500, &request, &low, "running");
+    assert_int_equal(ask(cluster, "high", 501, &request, &high), SYN_PLACE_SOON);
+    put_node(cluster, "node-1", "silent", 4, 0);
+    assert_int_equal(ask(cluster, "high", 501, &request, &high), SYN_PLACE_NONE);
+    put_node(cluster, "node-2", "ready", 4, 0);
+    assert_int_equal(ask(cluster, "high", 501, &request, &high), SYN_OK);
+    assert_string_equal(high.slots[0].node, "node-2");
+}
+
 /* What a claim says is what counts then: its priority, and that it is one. */
 static void
 test_claims(void **state)
@@ -598,6 +617,7 @@ main(void)
         cmocka_unit_test(test_coming_back),
         cmocka_unit_test(test_an_emptied_node),
         cmocka_unit_test(test_claims),
+        cmocka_unit_test(test_a_node_that_is_lost_before_the_start),
         cmocka_unit_test(test_a_node_that_shrank),
         cmocka_unit_test(test_cards_that_come_later),
         cmocka_unit_test(test_random_histories),

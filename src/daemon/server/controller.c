@@ -712,13 +712,16 @@ look_at_prices(struct srv_controller *controller)
     struct spot_round round = {controller->cluster, false};
     struct syn_err err = {0};
     size_t count = 0;
+    int rc;
 
     if (now_mono(controller) < controller->spot_due_ms)
         return;
     controller->spot_last_ms = now_mono(controller);
-    if (srv_market_spot(controller->server, spot_price, &round, &count, &err) < 0)
+    rc = srv_market_spot(controller->server, spot_price, &round, &count, &err);
+    if (rc < 0)
         syn_log_err(SYN_LOG_WARN, "controller.spot", &err);
-    controller->spot_due_ms = count > 0 ? controller->spot_last_ms + SPOT_AGAIN_MS : INT64_MAX;
+    controller->spot_due_ms =
+        count > 0 || rc < 0 ? controller->spot_last_ms + SPOT_AGAIN_MS : INT64_MAX;
     if (round.changed)
         all_due(controller);
 }
