@@ -12,6 +12,9 @@
  * that a packet's way is as long with a thousand instances as with one. The one exception are rules
  * that an instance asked for: a chain of its own.
  *
+ * Counting in the bridge comes behind priority 0: where bridged packets are filtered as if routed,
+ * somebody takes them away there and puts them back behind.
+ *
  * Each text is one transaction. To add what is there changes nothing (but chains are flushed first
  * and so get their rules anew, which is invisible from outside); removing begins by adding, so it
  * finds everything whatever was there before. So both may be repeated after any interruption, and
@@ -62,8 +65,8 @@ static const char base_text[] =
     " map received { type ifname : counter; }\n"
     " chain check { }\n"
     " chain prerouting { type filter hook prerouting priority -300; policy accept; }\n"
-    " chain forward { type filter hook forward priority 0; policy accept; }\n"
-    " chain postrouting { type filter hook postrouting priority 0; policy accept; }\n"
+    " chain forward { type filter hook forward priority 10; policy accept; }\n"
+    " chain postrouting { type filter hook postrouting priority 10; policy accept; }\n"
     "}\n"
     "flush set inet %t open4\n"
     "flush set inet %t open6\n"
