@@ -22,8 +22,8 @@
 #define ANSWERS_MS  2000 /* so long threads have to say where they stand */
 
 struct stack {
-    int count;
     void *frames[FRAMES_MAX];
+    int count;
     _Atomic bool there;
     bool told;
 };

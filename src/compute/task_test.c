@@ -11,6 +11,7 @@
 #include <synor/base/test.h>
 
 #include "stress_suite.h"
+#include "task_priv.h"
 
 static struct syn_runtime *
 runtime_with(unsigned workers)
@@ -699,6 +700,36 @@ test_memory_is_flat(void **unused)
     }
 }
 
+/* What was written long ago and is read ever since: the number by which its writer's record is
+ * known comes round, and when it does so while the record is not in use, who reads must not wait
+ * for that. */
+static void
+test_old_writers_are_over(void **unused)
+{
+    struct syn_runtime *runtime = runtime_with(0);
+    struct syn_data *data = NULL;
+    struct syn_task *record = NULL;
+    struct syn_err err;
+    struct syn_use use = {.access = SYN_WRITE};
+    const struct syn_task_spec spec = {.run = run_empty, .uses = &use, .uses_count = 1};
+
+    (void)unused;
+    assert_done(syn_data_new(runtime, NULL, 8, &data, &err), &err);
+    use.data = data;
+    assert_done(syn_task_submit(runtime, &spec, &record, &err), &err);
+    assert_done(syn_task_wait(runtime, record, &err), &err);
+    (void)syn_task_release(record);
+    /* As after many more uses of it, an even number of steps; it is used a few times more. */
+    (void)atomic_fetch_add(&record->successors, (uint64_t)(UINT16_MAX - 7) << SYN_REF_SHIFT);
+    use.access = SYN_READ;
+    for (unsigned i = 0; i < 16 * 600; i++) {
+        assert_done(syn_task_submit(runtime, &spec, NULL, &err), &err);
+        syn_runtime_wait(runtime);
+    }
+    data = syn_data_free(data);
+    (void)syn_runtime_free(runtime);
+}
+
 /* ---- who wakes whom ----
  *
  * Each of these brought about what seldom happens: everybody who could go on is asleep, and who
@@ -910,6 +941,7 @@ int
 main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_old_writers_are_over),
         cmocka_unit_test(test_who_leaves_wakes),
         cmocka_unit_test(test_who_leaves_tells),
         cmocka_unit_test(test_levels_are_shared),
