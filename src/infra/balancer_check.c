@@ -10,6 +10,7 @@
 
 #define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 #define DIGITS  "0123456789"
+#define FEW     16
 
 static int
 check_text(const char *what, const char *text, size_t max, const char *alphabet,
@@ -52,17 +53,21 @@ lb_address(const char *text, char ret[LB_ADDRESS_SIZE], struct syn_err *err)
     uint64_t port;
     size_t len = colon == NULL ? 0 : (size_t)(colon - text);
     bool six = len > 2 && text[0] == '[' && text[len - 1] == ']';
-    int family = six ? AF_INET6 : AF_INET;
+    size_t edge = six ? 1 : 0;
 
-    if (len == 0 || len >= sizeof(host) || strlen(colon + 1) > 5 ||
+    if (len == 0 || len >= sizeof(host) || strlen(colon + 1) > 5 || colon[1] == '0' ||
         syn_parse_u64(colon + 1, 1, 65535, "the port", &port, NULL) < 0)
         return SYN_FAIL(err, SYN_E_INVALID, "not an address with a port");
-    memcpy(host, text + (six ? 1 : 0), len - (six ? 2 : 0));
-    host[len - (six ? 2 : 0)] = '\0';
-    if (inet_pton(family, host, bin) != 1 ||
-        inet_ntop(family, bin, canonical, sizeof(canonical)) == NULL)
+    memcpy(host, text + edge, len - 2 * edge);
+    host[len - 2 * edge] = '\0';
+    if (inet_pton(six ? AF_INET6 : AF_INET, host, bin) != 1)
         return SYN_FAIL(err, SYN_E_INVALID, "not an address with a port");
-    (void)snprintf(ret, LB_ADDRESS_SIZE, six ? "[%s]:%u" : "%s:%u", canonical, (unsigned)port);
+    if (!six) /* which has one form only */
+        memcpy(ret, text, len + 1 + strlen(colon + 1) + 1);
+    else if (inet_ntop(AF_INET6, bin, canonical, sizeof(canonical)) != NULL)
+        (void)snprintf(ret, LB_ADDRESS_SIZE, "[%s]:%u", canonical, (unsigned)port);
+    else
+        return SYN_FAIL(err, SYN_E_INVALID, "not an address with a port");
     return SYN_OK;
 }
 
@@ -161,17 +166,22 @@ static int
 check_servers(const struct syn_balancer_backend *backend, struct syn_err *err)
 {
     SYN_SCOPED(syn_map_free_scope) struct syn_map *seen = NULL;
-    int rc = syn_map_new(NULL, &seen, err);
+    bool few = backend->server_count <= FEW; /* most have few: a map costs more */
+    int rc = few ? SYN_OK : syn_map_new(NULL, &seen, err);
 
     for (size_t i = 0; rc == SYN_OK && i < backend->server_count; i++) {
         const char *id = backend->servers[i].id;
+        bool twice = false;
 
         rc = check_server(&backend->servers[i], err);
         if (rc < 0)
             return syn_err_wrap(err, rc, "server %zu", i);
-        if (syn_map_find(seen, id) != NULL)
+        for (size_t k = 0; few && !twice && k < i; k++)
+            twice = strcmp(backend->servers[k].id, id) == 0;
+        if (twice || (!few && syn_map_find(seen, id) != NULL))
             return SYN_FAIL(err, SYN_E_INVALID, "server %s is there twice", id);
-        rc = syn_map_put_take(seen, id, (void *)(uintptr_t)1, err);
+        if (!few)
+            rc = syn_map_put_take(seen, id, (void *)(uintptr_t)1, err);
     }
     return rc;
 }

@@ -252,18 +252,6 @@ server_leave(struct work *work, struct lb_slot *slot, const struct lb_server *ol
     return server_add(work, slot, &server, "");
 }
 
-/* Where the server with this id is in `old`: mostly where it was; found[] says which were met. */
-static size_t
-server_find(const struct lb_slot *old, const char *id, size_t hint, struct syn_map *by_id)
-{
-    size_t at;
-
-    if (hint < old->server_count && strcmp(old->servers[hint].id, id) == 0)
-        return hint;
-    at = (size_t)(uintptr_t)syn_map_find(by_id, id);
-    return at == 0 ? old->server_count : at - 1;
-}
-
 static int
 map_servers(const struct lb_slot *old, struct syn_map **ret, struct syn_err *err)
 {
@@ -275,19 +263,43 @@ map_servers(const struct lb_slot *old, struct syn_map **ret, struct syn_err *err
     return rc;
 }
 
+/* Where the server with this id is in `old` (server_count: nowhere): mostly where it was. Only else
+ * a map is made. */
+static int
+server_find(const struct lb_slot *old, const char *id, size_t hint, struct syn_map **by_id,
+            size_t *ret, struct syn_err *err)
+{
+    size_t at;
+    int rc = SYN_OK;
+
+    *ret = hint;
+    if (hint < old->server_count && strcmp(old->servers[hint].id, id) == 0)
+        return SYN_OK;
+    if (*by_id == NULL)
+        rc = map_servers(old, by_id, err);
+    if (rc < 0)
+        return rc;
+    at = (size_t)(uintptr_t)syn_map_find(*by_id, id);
+    *ret = at == 0 ? old->server_count : at - 1;
+    return SYN_OK;
+}
+
 static int
 servers_next(struct work *work, const struct syn_balancer_backend *backend,
              const struct lb_slot *old, struct lb_slot *slot)
 {
     SYN_SCOPED(syn_map_free_scope) struct syn_map *by_id = NULL;
     SYN_SCOPED(syn_free_scope) bool *met = syn_calloc(old->server_count + 1, sizeof(*met));
-    int rc = met == NULL ? no_memory(work->err) : map_servers(old, &by_id, work->err);
+    int rc = met == NULL ? no_memory(work->err) : SYN_OK;
 
     for (size_t i = 0; rc == SYN_OK && i < backend->server_count; i++) {
         const struct syn_balancer_server *given = &backend->servers[i];
         struct lb_server wanted = server_wanted(given);
-        size_t at = server_find(old, given->id, i, by_id);
+        size_t at = 0;
 
+        rc = server_find(old, given->id, i, &by_id, &at, work->err);
+        if (rc < 0)
+            break;
         if (at < old->server_count && strcmp(old->servers[at].address, wanted.address) == 0) {
             met[at] = true;
             rc = server_keep(work, slot, &old->servers[at], &wanted);
