@@ -40,6 +40,7 @@ syn_cluster_free(struct syn_cluster *cluster)
         syn_map_free(cluster->instances);
     if (cluster->spot)
         syn_map_free(cluster->spot);
+    syn_free(cluster->trips.items);
     syn_fleet_free(cluster->fleet);
     syn_free(cluster);
     return NULL;
@@ -192,6 +193,78 @@ syn_cluster_set_spot(struct syn_cluster *cluster, const char *good, int64_t hour
     return rc;
 }
 
+static struct cluster_trip *
+trip_find(const struct syn_cluster *cluster, const char *region, const char *other)
+{
+    bool turned = strcmp(region, other) > 0;
+
+    for (size_t i = 0; i < cluster->trips.count; i++) {
+        struct cluster_trip *trip = &cluster->trips.items[i];
+
+        if (syn_str_eq(trip->regions[turned], region) && syn_str_eq(trip->regions[!turned], other))
+            return trip;
+    }
+    return NULL;
+}
+
+int64_t
+syn_cluster_rtt(const struct syn_cluster *cluster, const char *region, const char *other)
+{
+    const struct cluster_trip *trip;
+
+    if (syn_str_eq(region, other))
+        return 0;
+    trip = trip_find(cluster, region, other);
+    return trip ? trip->rtt_us : -1;
+}
+
+static int
+trip_add(struct syn_cluster *cluster, const char *region, const char *other,
+         struct cluster_trip **ret, struct syn_err *err)
+{
+    bool turned = strcmp(region, other) > 0;
+    struct cluster_trip trip = {.rtt_us = -1};
+
+    if (!*region || !*other ||
+        !syn_str_copy(trip.regions[turned], sizeof(trip.regions[0]), region) ||
+        !syn_str_copy(trip.regions[!turned], sizeof(trip.regions[0]), other))
+        return SYN_FAIL(err, SYN_E_INVALID, "a region's name has 1..%d bytes",
+                        SYN_NODE_REGION_MAX - 1);
+    if (!syn_grow(&cluster->trips.items, &cluster->trips.cap, cluster->trips.count + 1,
+                  sizeof(trip)))
+        return SYN_FAIL(err, SYN_E_NOMEM, "the round trip from %s to %s: out of memory", region,
+                        other);
+    *ret = &cluster->trips.items[cluster->trips.count++];
+    **ret = trip;
+    return SYN_OK;
+}
+
+int
+syn_cluster_set_rtt(struct syn_cluster *cluster, const char *region, const char *other,
+                    int64_t rtt_us, bool *ret_changed, struct syn_err *err)
+{
+    struct cluster_trip *trip = trip_find(cluster, region, other);
+    int rc = SYN_OK;
+
+    *ret_changed = false;
+    if (syn_str_eq(region, other) || (trip ? trip->rtt_us == rtt_us : rtt_us < 0))
+        return SYN_OK;
+    if (!trip)
+        rc = trip_add(cluster, region, other, &trip, err);
+    if (rc < 0)
+        return rc;
+    *ret_changed = true;
+    if (rtt_us < 0) { /* the fleet forgets nothing: it is made anew */
+        *trip = cluster->trips.items[--cluster->trips.count];
+        fleet_drop(cluster);
+        return SYN_OK;
+    }
+    trip->rtt_us = rtt_us;
+    if (cluster->fleet && fleet_trip(cluster, trip, NULL) < 0)
+        fleet_drop(cluster);
+    return SYN_OK;
+}
+
 int
 syn_cluster_put_node(struct syn_cluster *cluster, const json_t *doc, struct syn_err *err)
 {
@@ -208,6 +281,7 @@ syn_cluster_put_node(struct syn_cluster *cluster, const json_t *doc, struct syn_
     at = slot_of(cluster, view.id, &found);
     if (found && same_groups(&view, &cluster->nodes[at]->view)) {
         view.used = cluster->nodes[at]->view.used;
+        view.bandwidth_used_bps = cluster->nodes[at]->view.bandwidth_used_bps;
         for (unsigned i = 0; i < view.gpus_count; i++)
             view.gpus[i].used = cluster->nodes[at]->view.gpus[i].used;
     } else {
@@ -243,6 +317,7 @@ same_hold(const struct syn_instance_view *a, const struct syn_instance_view *b)
 {
     return syn_str_eq(a->node, b->node) && syn_str_eq(a->job, b->job) &&
            syn_str_eq(a->account, b->account) && syn_str_eq(a->gpu_model, b->gpu_model) &&
+           syn_str_eq(a->group, b->group) && a->bandwidth_bps == b->bandwidth_bps &&
            memcmp(&a->amounts, &b->amounts, sizeof(a->amounts)) == 0 && a->gpus == b->gpus &&
            a->gpu_vram_bytes == b->gpu_vram_bytes && a->priority == b->priority;
 }

@@ -10,6 +10,7 @@
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/infra/secret_file.h>
+#include <synor/profile.h>
 
 #include "agent_priv.h"
 
@@ -42,6 +43,17 @@ agt_gpus_open(struct syn_agent *agent)
 
 /* ---- reporting ---- */
 
+/* The capability profile that the card matches, or NULL. */
+static const char *
+profile_of(const struct syn_gpu *gpu)
+{
+    const struct syn_profiles *profiles = syn_profiles_builtin();
+    const struct syn_profile *profile =
+        profiles != NULL ? syn_profiles_match(profiles, SYN_KIND_GPU, gpu->name) : NULL;
+
+    return profile != NULL ? profile->name : NULL;
+}
+
 int
 agt_gpus_report(const struct syn_agent *agent, json_t **ret, struct syn_err *err)
 {
@@ -66,8 +78,9 @@ agt_gpus_report(const struct syn_agent *agent, json_t **ret, struct syn_err *err
         if (group != NULL) {
             rc = syn_json_set_i64(group, "count", syn_json_i64(group, "count", 0) + 1, err);
         } else if (json_array_size(groups) < GROUPS_MAX) {
-            rc = syn_json_pack(&group, err, "{s:s, s:i, s:I}", "model", model, "count", 1,
-                               "vram_bytes", (json_int_t)gpu->vram_bytes);
+            rc = syn_json_pack(&group, err, "{s:s, s:i, s:I, s:s*}", "model", model, "count", 1,
+                               "vram_bytes", (json_int_t)gpu->vram_bytes, "profile",
+                               profile_of(gpu));
             if (rc == SYN_OK)
                 rc = syn_json_append_take(groups, group, err);
         }

@@ -82,6 +82,8 @@ cards_are_reported_by_model(void **state)
     assert_done(agt_gpus_report(&agent, &groups, &err), &err);
     assert_int_equal(json_array_size(groups), 2);
     assert_string_equal(syn_json_str(json_array_get(groups, 0), "model", ""), "h100");
+    assert_string_equal(syn_json_str(json_array_get(groups, 0), "profile", ""), "h100-sxm");
+    assert_string_equal(syn_json_str(json_array_get(groups, 1), "profile", ""), "rtx-4090");
     assert_int_equal(syn_json_i64(json_array_get(groups, 0), "count", 0), 2);
     assert_int_equal(syn_json_i64(json_array_get(groups, 0), "vram_bytes", 0), 80 * GIB);
     assert_string_equal(syn_json_str(json_array_get(groups, 1), "model", ""), "rtx4090");

@@ -25,6 +25,16 @@ void syn_cluster_prices_watch(struct syn_cluster *cluster, const struct syn_pric
  */
 SYN_MUST int syn_cluster_set_spot(struct syn_cluster *cluster, const char *good, int64_t hour,
                                   bool *ret_changed, struct syn_err *err);
+/**
+ * The round trip between two regions, both ways; the last word counts. Negative: it is not known.
+ *
+ * True when it changed. Returns 0 with *ret_changed; SYN_E_INVALID for a region without a name or
+ * with too long a one; SYN_E_NOMEM.
+ */
+SYN_MUST int syn_cluster_set_rtt(struct syn_cluster *cluster, const char *region, const char *other,
+                                 int64_t rtt_us, bool *ret_changed, struct syn_err *err);
+/** 0 within a region; -1 where it is not known. */
+int64_t syn_cluster_rtt(const struct syn_cluster *cluster, const char *region, const char *other);
 /** Add or replace a node from its document. What instances hold there stays counted. On failure
  *  nothing changed. */
 SYN_MUST int syn_cluster_put_node(struct syn_cluster *cluster, const json_t *doc,
