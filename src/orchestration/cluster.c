@@ -40,7 +40,7 @@ syn_cluster_free(struct syn_cluster *cluster)
         syn_map_free(cluster->instances);
     if (cluster->spot)
         syn_map_free(cluster->spot);
-    syn_free(cluster->trips.items);
+    trips_free(cluster);
     syn_fleet_free(cluster->fleet);
     syn_free(cluster);
     return NULL;
@@ -193,78 +193,6 @@ syn_cluster_set_spot(struct syn_cluster *cluster, const char *good, int64_t hour
     return rc;
 }
 
-static struct cluster_trip *
-trip_find(const struct syn_cluster *cluster, const char *region, const char *other)
-{
-    bool turned = strcmp(region, other) > 0;
-
-    for (size_t i = 0; i < cluster->trips.count; i++) {
-        struct cluster_trip *trip = &cluster->trips.items[i];
-
-        if (syn_str_eq(trip->regions[turned], region) && syn_str_eq(trip->regions[!turned], other))
-            return trip;
-    }
-    return NULL;
-}
-
-int64_t
-syn_cluster_rtt(const struct syn_cluster *cluster, const char *region, const char *other)
-{
-    const struct cluster_trip *trip;
-
-    if (syn_str_eq(region, other))
-        return 0;
-    trip = trip_find(cluster, region, other);
-    return trip ? trip->rtt_us : -1;
-}
-
-static int
-trip_add(struct syn_cluster *cluster, const char *region, const char *other,
-         struct cluster_trip **ret, struct syn_err *err)
-{
-    bool turned = strcmp(region, other) > 0;
-    struct cluster_trip trip = {.rtt_us = -1};
-
-    if (!*region || !*other ||
-        !syn_str_copy(trip.regions[turned], sizeof(trip.regions[0]), region) ||
-        !syn_str_copy(trip.regions[!turned], sizeof(trip.regions[0]), other))
-        return SYN_FAIL(err, SYN_E_INVALID, "a region's name has 1..%d bytes",
-                        SYN_NODE_REGION_MAX - 1);
-    if (!syn_grow(&cluster->trips.items, &cluster->trips.cap, cluster->trips.count + 1,
-                  sizeof(trip)))
-        return SYN_FAIL(err, SYN_E_NOMEM, "the round trip from %s to %s: out of memory", region,
-                        other);
-    *ret = &cluster->trips.items[cluster->trips.count++];
-    **ret = trip;
-    return SYN_OK;
-}
-
-int
-syn_cluster_set_rtt(struct syn_cluster *cluster, const char *region, const char *other,
-                    int64_t rtt_us, bool *ret_changed, struct syn_err *err)
-{
-    struct cluster_trip *trip = trip_find(cluster, region, other);
-    int rc = SYN_OK;
-
-    *ret_changed = false;
-    if (syn_str_eq(region, other) || (trip ? trip->rtt_us == rtt_us : rtt_us < 0))
-        return SYN_OK;
-    if (!trip)
-        rc = trip_add(cluster, region, other, &trip, err);
-    if (rc < 0)
-        return rc;
-    *ret_changed = true;
-    if (rtt_us < 0) { /* the fleet forgets nothing: it is made anew */
-        *trip = cluster->trips.items[--cluster->trips.count];
-        fleet_drop(cluster);
-        return SYN_OK;
-    }
-    trip->rtt_us = rtt_us;
-    if (cluster->fleet && fleet_trip(cluster, trip, NULL) < 0)
-        fleet_drop(cluster);
-    return SYN_OK;
-}
-
 int
 syn_cluster_put_node(struct syn_cluster *cluster, const json_t *doc, struct syn_err *err)
 {
@@ -279,6 +207,8 @@ syn_cluster_put_node(struct syn_cluster *cluster, const json_t *doc, struct syn_
         syn_node_view_price(&view, cluster->book);
     spot_apply(cluster, &view);
     at = slot_of(cluster, view.id, &found);
+    if (view.rtt_us != (found ? cluster->nodes[at]->view.rtt_us : 0))
+        cluster->unmeasured = true;
     if (found && same_groups(&view, &cluster->nodes[at]->view)) {
         view.used = cluster->nodes[at]->view.used;
         view.bandwidth_used_bps = cluster->nodes[at]->view.bandwidth_used_bps;

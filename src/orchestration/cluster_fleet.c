@@ -498,10 +498,10 @@ fleet_make(struct syn_cluster *cluster, struct syn_err *err)
 int
 fleet_ensure(struct syn_cluster *cluster, struct syn_err *err)
 {
-    int rc;
+    int rc = syn_cluster_measure(cluster, err);
 
-    if (cluster->fleet)
-        return SYN_OK;
+    if (rc < 0 || cluster->fleet)
+        return rc;
     rc = fleet_make(cluster, err);
     if (rc < 0)
         fleet_drop(cluster);

@@ -65,6 +65,7 @@ struct cluster_label {
 struct cluster_trip {
     char regions[2][SYN_NODE_REGION_MAX];
     int64_t rtt_us;
+    bool measured;
 };
 
 /* Cards of one model, size and build: a model of the fleet, by its number. */
@@ -90,6 +91,8 @@ struct syn_cluster {
         struct cluster_trip *items;
         size_t count, cap;
     } trips;
+    char home[SYN_NODE_REGION_MAX]; /* to which nodes measure; "": to nowhere known */
+    bool unmeasured;                /* nodes have measured something since it was taken in */
     uint64_t last_key;
     uint64_t seed;
     struct cluster_label labels[SYN_FLEET_LABELS_MAX];
@@ -100,6 +103,9 @@ struct syn_cluster {
 
 /* cluster.c */
 struct cluster_node *cluster_node_find(const struct syn_cluster *cluster, const char *id);
+
+/* cluster_trip.c */
+void trips_free(struct syn_cluster *cluster);
 
 /* cluster_fleet.c */
 /* The fleet is there. */

@@ -149,6 +149,13 @@ uint32_t syn_place_fits(const struct syn_node_view *node, const struct syn_place
 void syn_place_why(const struct syn_cluster *cluster, const struct syn_place_request *request,
                    const char **ret_reason, char *message, size_t cap);
 
+/** Sentences of what the request's policy goes by that nobody has said or measured: power of cards
+ *  without a profile, round trips that are not known. Owner: *ret is the caller's. Returns 0;
+ *  SYN_E_NOMEM. */
+SYN_MUST int syn_place_assumed(const struct syn_cluster *cluster,
+                               const struct syn_place_request *request, json_t **ret,
+                               struct syn_err *err);
+
 /**
  * Explain a request that does not fit: `why` rows {dimension, node, need, have, message}, first the
  * totals (node null), then each node's; `fix` sentences, each the smallest change of one kind that
