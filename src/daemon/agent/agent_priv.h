@@ -154,7 +154,7 @@ int64_t agt_line_bps(const char *root);
 /** Microseconds of a round trip to the server of this URL; 0 for a socket, or when it is away.
  *  Blocks: seconds at most. */
 int64_t agt_line_rtt_us(const char *url);
-/** Put both into what a heartbeat says; the distance is measured once a minute. */
+/** Put the distance into what a heartbeat says; it is measured once a minute. */
 SYN_MUST int agt_line_report(struct syn_agent *agent, json_t *report, struct syn_err *err);
 
 SYN_MUST int agt_runtimes_open(struct syn_agent *agent, struct syn_err *err);

@@ -138,12 +138,8 @@ int
 agt_line_report(struct syn_agent *agent, json_t *report, struct syn_err *err)
 {
     int64_t now_ms = syn_clock_ns() / 1000000;
-    int64_t bps = agent->bandwidth_bps > 0 ? agent->bandwidth_bps : agt_line_bps("");
-    int rc = SYN_OK;
 
-    if (bps > 0)
-        rc = syn_json_set_i64(json_object_get(report, "capacity"), "bandwidth_bps", bps, err);
-    if (rc == SYN_OK && now_ms >= agent->rtt_due_ms) {
+    if (now_ms >= agent->rtt_due_ms) {
         int64_t us = agt_line_rtt_us(agent->server);
         int64_t off = us > agent->rtt_us ? us - agent->rtt_us : agent->rtt_us - us;
 
@@ -151,7 +147,5 @@ agt_line_report(struct syn_agent *agent, json_t *report, struct syn_err *err)
             agent->rtt_us = us;
         agent->rtt_due_ms = now_ms + EVERY_MS;
     }
-    if (rc == SYN_OK && agent->rtt_us > 0)
-        rc = syn_json_set_i64(report, "rtt_us", agent->rtt_us, err);
-    return rc;
+    return agent->rtt_us > 0 ? syn_json_set_i64(report, "rtt_us", agent->rtt_us, err) : SYN_OK;
 }
