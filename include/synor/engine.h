@@ -224,7 +224,8 @@ SYN_API void syn_engine_worker(struct syn_engine *engine, unsigned index,
 
 struct syn_engine_stats {
     uint64_t submitted, ended, failed, divided, again; /* again: after the loss of a device */
-    uint64_t elapsed_ns;                               /* since the engine was opened */
+    uint64_t merged;     /* copies that calls reduced on, put to the rest */
+    uint64_t elapsed_ns; /* since the engine was opened */
 };
 SYN_API void syn_engine_stats(struct syn_engine *engine, struct syn_engine_stats *ret_stats);
 
