@@ -284,6 +284,8 @@ SYN_MUST int syn_engine_trace_open(struct syn_engine *engine, struct syn_err *er
 void syn_engine_trace_order(struct syn_engine_task *call);
 /* `whole` needs its piece. */
 void syn_engine_trace_piece(const struct syn_engine_task *whole, struct syn_engine_task *piece);
+/* A call that nobody submitted, and nobody waits for by number. */
+void syn_engine_trace_number(struct syn_engine_task *call);
 /* A thread has nothing to do and goes to sleep, or woke up. */
 void syn_engine_trace_park(struct syn_engine_seat *seat, bool begins);
 /* It is over. */
@@ -329,6 +331,8 @@ bool syn_engine_is_fresh(const struct syn_engine_task *call, unsigned use);
 const struct syn_kernel_impl *syn_engine_init_call(const struct syn_engine_task *call, unsigned use,
                                                    struct syn_tensor_place *ret_place,
                                                    struct syn_kernel_call *ret_call);
+/* Only some of what the call was to add has been added: that is no sum. */
+void syn_engine_spoil_sums(const struct syn_engine_task *call, int code);
 /* A call that puts a copy to the rest is over. */
 void syn_engine_merge_end(struct syn_engine_task *call, struct syn_worker *worker, int code);
 /* Have put together what waits for it. Everything submitted before is over. *ret_any: there was

@@ -322,6 +322,39 @@ share_for(struct syn_engine_task *call, unsigned use)
     return share;
 }
 
+/* The first who waits for it is given its turn. With the lock; wake() without. */
+static struct syn_engine_task *
+first_waiting(struct syn_engine_share *share)
+{
+    struct syn_engine_task *call = share->taken ? NULL : share->waiting;
+
+    if (call != NULL)
+        share->waiting = call->next;
+    return call;
+}
+
+static void
+wake(struct syn_engine_task *call)
+{
+    if (call == NULL)
+        return;
+    call->granted_code = SYN_ENGINE_TURN;
+    syn_engine_grant(call->seat, call);
+}
+
+/* A call that had its turn may have found another share meanwhile, or that this one is closed: then
+ * it is the next one's. */
+static void
+pass_on(struct syn_engine_share *share)
+{
+    struct syn_engine_task *next;
+
+    syn_spin_lock(&share->sum->lock);
+    next = first_waiting(share);
+    syn_spin_unlock(&share->sum->lock);
+    wake(next);
+}
+
 static bool
 take(struct syn_engine_share *share, struct syn_engine_task *call)
 {
@@ -329,6 +362,7 @@ take(struct syn_engine_share *share, struct syn_engine_task *call)
     bool mine;
 
     call->next = NULL;
+    call->request.user = share; /* whose turn it is to have */
     syn_spin_lock(&sum->lock);
     mine = !share->taken;
     share->taken = true;
@@ -359,8 +393,8 @@ bring_others(struct syn_engine_task *call)
     }
 }
 
-bool
-syn_engine_take_shares(struct syn_engine_task *call)
+static bool
+take_all(struct syn_engine_task *call)
 {
     for (unsigned i = 0; i < call->uses_count; i++) {
         struct syn_engine_share *share;
@@ -378,6 +412,21 @@ syn_engine_take_shares(struct syn_engine_task *call)
         call->uses[i].data = syn_tensor_replicas(share->tensor);
     }
     return true;
+}
+
+bool
+syn_engine_take_shares(struct syn_engine_task *call)
+{
+    struct syn_engine_share *turn = NULL;
+    bool all;
+
+    if (call->granted_code == SYN_ENGINE_TURN)
+        turn = call->request.user;
+    call->granted_code = SYN_OK;
+    all = take_all(call);
+    if (turn != NULL)
+        pass_on(turn);
+    return all;
 }
 
 /* Of a call that had it, and ended with `code`. */
@@ -415,16 +464,26 @@ syn_engine_return_shares(struct syn_engine_task *call, int code)
         syn_spin_lock(&sum->lock);
         note_end(share, code);
         share->taken = false;
-        next = share->waiting;
-        /* Of what is closed nobody gives anything back any more. */
-        if (next != NULL)
-            share->waiting = share->closed ? NULL : next->next;
+        next = first_waiting(share);
         syn_spin_unlock(&sum->lock);
-        for (struct syn_engine_task *one = next, *after; one != NULL; one = after) {
-            after = share->closed ? one->next : NULL;
-            one->granted_code = SYN_ENGINE_TURN;
-            syn_engine_grant(one->seat, one);
-        }
+        wake(next);
+    }
+}
+
+void
+syn_engine_spoil_sums(const struct syn_engine_task *call, int code)
+{
+    for (unsigned i = 0; i < call->uses_count; i++) {
+        struct syn_engine_sum *sum;
+
+        if ((call->reduces & SYN_BIT(i)) == 0)
+            continue;
+        sum = sum_of(call, i);
+        syn_spin_lock(&sum->lock);
+        if (sum->code == 0)
+            sum->code = code;
+        sum->dirty = true;
+        syn_spin_unlock(&sum->lock);
     }
 }
 
@@ -514,6 +573,8 @@ push_merge(struct syn_engine_share *share)
     struct syn_engine_task *call = share->merge;
 
     call->ready.priority = share->sum->priority;
+    if (syn_trace_on(call->engine->trace))
+        syn_engine_trace_number(call);
     syn_engine_push(call);
 }
 

@@ -322,6 +322,9 @@ syn_engine_piece_end(struct syn_engine_task *piece, struct syn_worker *worker, i
     SYN_PERTURB();
     outcome.code = atomic_load(&split->code) < 0 ? gather_failed(split, &err) : gather(split, &err);
     if (atomic_load(&split->code) < 0) {
+        /* What other pieces have added cannot be taken out again. */
+        if (whole->reduces != 0 && atomic_load(&split->done) > 0)
+            syn_engine_spoil_sums(whole, atomic_load(&split->code));
         outcome.code = atomic_load(&split->code);
         (void)SYN_FAIL(&err, outcome.code, "a piece of it ended with %s",
                        syn_err_info(outcome.code)->wire);

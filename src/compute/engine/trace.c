@@ -133,14 +133,20 @@ syn_engine_trace_order(struct syn_engine_task *call)
 }
 
 void
-syn_engine_trace_piece(const struct syn_engine_task *whole, struct syn_engine_task *piece)
+syn_engine_trace_number(struct syn_engine_task *call)
 {
-    struct syn_engine *engine = whole->engine;
+    struct syn_engine *engine = call->engine;
 
     (void)pthread_mutex_lock(&engine->maps_lock);
-    piece->number = ++engine->numbers;
+    call->number = ++engine->numbers;
     (void)pthread_mutex_unlock(&engine->maps_lock);
-    record_edge(engine, piece->number, whole->number);
+}
+
+void
+syn_engine_trace_piece(const struct syn_engine_task *whole, struct syn_engine_task *piece)
+{
+    syn_engine_trace_number(piece);
+    record_edge(whole->engine, piece->number, whole->number);
 }
 
 /* ---- who slept ---- */

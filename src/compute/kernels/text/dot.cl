@@ -1,10 +1,9 @@
-/* Each group leaves one element in `out`; a second launch, of one group, adds those to the result.
+/* Each group leaves one element in `z`; a second launch, of one group, adds those to the result.
  */
 SHARED(mine, 256)
 
-
 KERNEL
-products(READS x, u64 x_at, READS y, u64 y_at, WRITES out, u64 out_at, quad sizes, quad x_strides,
+products(READS x, u64 x_at, READS y, u64 y_at, WRITES z, u64 z_at, quad sizes, quad x_strides,
          quad y_strides, u64 count)
 {
     USES(mine);
@@ -21,11 +20,11 @@ products(READS x, u64 x_at, READS y, u64 y_at, WRITES out, u64 out_at, quad size
         BARRIER();
     }
     if (item == 0)
-        AT(out, out_at + GROUP(0)) = mine[0];
+        AT(z, z_at + GROUP(0)) = mine[0];
 }
 
 KERNEL
-total(READS parts, WRITES out, u64 out_at, u64 count)
+total(READS parts, WRITES z, u64 z_at, u64 count)
 {
     USES(mine);
     u32 item = ITEM(0);
@@ -41,5 +40,5 @@ total(READS parts, WRITES out, u64 out_at, u64 count)
         BARRIER();
     }
     if (item == 0)
-        AT(out, out_at) += mine[0];
+        AT(z, z_at) += mine[0];
 }
