@@ -115,9 +115,15 @@ struct syn_kernel_reduction {
     unsigned params_count;
 };
 
-/** The library's: sum, product, least and greatest, of fp32, fp64, int32 and int64. */
-SYN_API extern const struct syn_kernel_reduction syn_reduction_sum, syn_reduction_product,
-    syn_reduction_least, syn_reduction_most;
+/* The library's, of fp32, fp64, int32 and int64; of whole numbers, sums and products wrap. */
+/** The sum. */
+SYN_API extern const struct syn_kernel_reduction syn_reduction_sum;
+/** The product. */
+SYN_API extern const struct syn_kernel_reduction syn_reduction_product;
+/** The least; what is no number (NaN) is the least. */
+SYN_API extern const struct syn_kernel_reduction syn_reduction_least;
+/** The most; what is no number (NaN) is the most. */
+SYN_API extern const struct syn_kernel_reduction syn_reduction_most;
 
 /** What a kernel takes. */
 struct syn_kernel_operand {

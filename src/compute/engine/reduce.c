@@ -304,11 +304,13 @@ static struct syn_engine_share *
 share_for(struct syn_engine_task *call, unsigned use)
 {
     struct syn_engine_sum *sum = sum_of(call, use);
+    const struct syn_kernel_reduction *how = reduction_of(call, use);
     const struct syn_engine_seat *seat = call->seat;
     struct syn_engine_share *share;
 
     syn_spin_lock(&sum->lock);
-    sum->how = reduction_of(call, use); /* as everybody's in the group */
+    if (sum->how != how) /* the first of a group: all reduce in the same way */
+        sum->how = how;
     share = find_share(sum, seat);
     syn_spin_unlock(&sum->lock);
     if (share != NULL)

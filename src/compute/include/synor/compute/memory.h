@@ -104,8 +104,8 @@ unsigned syn_tensor_ways(const struct syn_tensor *tensor,
  * part was. Nobody uses its parts, and none is divided. */
 void syn_tensor_abandon(struct syn_tensor *tensor);
 
-/** What the tensor holds is no good: it is as if never written, or, `lost`, as if lost with a device.
- * Nobody uses it. Blocks: for transfers. */
+/** What the tensor holds is no good: it is as if never written, or, `lost`, as if lost with a
+ * device. Nobody uses it. Blocks: for transfers. */
 void syn_tensor_spoil(struct syn_tensor *tensor, bool lost);
 
 /** Does every element of two shapes of the same sizes lie at the same place? */
