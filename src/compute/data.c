@@ -107,13 +107,21 @@ settle(struct syn_worker *worker, struct syn_fork *at, void *arg)
     (void)at;
     if (worker->current_code < 0)
         return worker->current_code;
-    for (unsigned i = 0; reduction != NULL && i < reduction->seats; i++) {
+    for (unsigned i = 0; i < reduction->seats; i++) {
         if (reduction->parts[i] != NULL)
             reduction->merge(data->address, reduction->parts[i], data->bytes);
     }
-    if (reduction != NULL)
-        drop_parts(reduction);
+    drop_parts(reduction);
     return SYN_OK;
+}
+
+/* Nobody had parts when it was submitted. */
+static int
+settle_nothing(struct syn_worker *worker, struct syn_fork *at, void *arg)
+{
+    (void)at;
+    (void)arg;
+    return worker->current_code;
 }
 
 int
@@ -121,7 +129,8 @@ syn_data_settle(struct syn_data *data, struct syn_err *err)
 {
     const struct syn_reduction *reduction = syn_data_reduction_of(data);
     const struct syn_use use = {data, SYN_UPDATE};
-    const struct syn_task_spec spec = {.run = reduction != NULL ? reduction->settle : settle,
+    const struct syn_task_spec spec = {.run =
+                                           reduction != NULL ? reduction->settle : settle_nothing,
                                        .arg = reduction != NULL ? reduction->arg : data,
                                        .uses = &use,
                                        .uses_count = 1};
