@@ -204,7 +204,7 @@ hold(struct syn_task *task, struct syn_data *data, enum syn_access access)
     task->flags |= access == SYN_COMMUTE ? SYN_TASK_HOLDS | SYN_TASK_TAKES : SYN_TASK_HOLDS;
     (void)atomic_fetch_add_explicit(&data->refs, 1, memory_order_relaxed);
     data->shared = true;
-    data->unsettled |= access == SYN_REDUCE;
+    data->unsettled |= syn_access_reduces(access);
 }
 
 /* A task that only writes needs nothing of those before it, unless another of its uses reads the
@@ -269,9 +269,9 @@ check_uses(const struct syn_task_spec *spec, struct syn_err *err)
 
         if (use->data == NULL ||
             (use->access != SYN_READ && use->access != SYN_WRITE && use->access != SYN_UPDATE &&
-             use->access != SYN_COMMUTE && use->access != SYN_REDUCE))
+             use->access != SYN_COMMUTE && !syn_access_reduces(use->access)))
             return SYN_FAIL(err, SYN_E_INVALID, "use %u names no data or no access", i);
-        if (use->access == SYN_REDUCE && use->data->reduction == NULL)
+        if (syn_access_reduces(use->access) && syn_data_reduction_of(use->data) == NULL)
             return SYN_FAIL(err, SYN_E_INVALID, "use %u reduces data that has no reduction", i);
         held += use->access > SYN_UPDATE;
     }
