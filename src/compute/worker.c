@@ -434,6 +434,19 @@ tell_waiters(struct syn_worker *worker)
     syn_worker_wake_seats(runtime, runtime->workers_count);
 }
 
+/* It has work again, at `now_ns`: how long is it to watch the next time that it has none? */
+static void
+learn_patience(struct syn_worker *worker, int64_t now_ns)
+{
+    const struct syn_runtime *runtime = worker->runtime;
+
+    if (!runtime->adapts || worker->idle_ns == 0)
+        return;
+    worker->patience_ns =
+        syn_worker_patience(worker->patience_ns, runtime->spin_ns, now_ns - worker->idle_ns);
+    worker->idle_ns = 0;
+}
+
 /* Watch for work for a while, if nobody else does. True: there is some. */
 static bool
 watch(struct syn_worker *worker, const struct goal *goal)
@@ -448,7 +461,8 @@ watch(struct syn_worker *worker, const struct goal *goal)
             return false;
         worker->spinner = true;
     }
-    until = syn_clock_ns() + SYN_MAX(runtime->spin_ns, 0);
+    worker->idle_ns = syn_clock_ns();
+    until = worker->idle_ns + SYN_MAX(worker->patience_ns, 0);
     do {
         for (unsigned i = 0; i < 16; i++) {
             if (work_visible(worker))
@@ -514,6 +528,7 @@ work(struct syn_worker *worker, const struct goal *goal)
         if (!watch(worker, goal))
             sleep_idle(worker, goal);
         pace_start(worker);
+        learn_patience(worker, worker->pace_ns);
     }
     syn_worker_stop_watching(worker);
 }

@@ -61,7 +61,9 @@ struct syn_worker {
     uint32_t pace_left; /* calls until the clock is looked at again */
     uint32_t pace_count;
     int64_t pace_ns;
-    uint32_t turns; /* times that it began to look for work, after something else or nothing */
+    int64_t patience_ns; /* how long it watches before it sleeps */
+    int64_t idle_ns;     /* since when it has been watching, or slept after that; 0: it has not */
+    uint32_t turns;      /* times that it began to look for work, after something else or nothing */
     uint32_t index;
     uint32_t scan;                             /* where the last search for work succeeded */
     bool spinner;                              /* it holds idle.spinning */
@@ -96,6 +98,7 @@ struct syn_runtime {
     struct syn_worker **workers;
     struct syn_lane **lanes;
     int64_t spin_ns;
+    bool adapts; /* spin_ns is the most that a worker watches; it learns how long is worth it */
     struct syn_idle idle;
     struct syn_pile levels[SYN_LEVELS];          /* ready tasks of other than plain priority */
     _Alignas(SYN_LINE) _Atomic uint32_t waiters; /* in syn_runtime_wait() */
@@ -112,6 +115,15 @@ syn_count(_Atomic uint64_t *counter)
 {
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
                           memory_order_relaxed);
+}
+
+/* How long to watch for work the next time, when it came `gap_ns` after the watching began: all of
+ * `spin_ns` where that would have seen it come, else half as long as before. So a worker that is
+ * asked once in 5 ms soon sleeps at once, and one that is asked again soon is there. */
+static inline int64_t
+syn_worker_patience(int64_t patience_ns, int64_t spin_ns, int64_t gap_ns)
+{
+    return gap_ns <= spin_ns ? spin_ns : patience_ns / 2;
 }
 
 /* ---- worker.c ---- */
