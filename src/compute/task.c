@@ -384,9 +384,8 @@ fill(struct syn_task *task, const struct syn_task_spec *spec, struct syn_task_mo
         more->self = ref_to(task);
 }
 
-/* It will not run, if it has not begun. */
-static void
-note_error(struct syn_task *task, int code)
+void
+syn_task_note_error(struct syn_task *task, int code)
 {
     int32_t none = 0;
 
@@ -465,7 +464,7 @@ syn_task_submit_flagged(struct syn_runtime *runtime, const struct syn_task_spec 
         wait_for(&linking, spec->after[i]->more->self, 0);
     syn_spin_unlock(&tasks->order);
     if (__builtin_expect(linking.code < 0, 0))
-        note_error(task, linking.code);
+        syn_task_note_error(task, linking.code);
     if (ret_task != NULL)
         *ret_task = task;
     if (linking.count == 0) {
@@ -507,12 +506,13 @@ syn_task_ready(struct syn_runtime *runtime, struct syn_worker *worker, struct sy
         syn_level_push(runtime, task);
 }
 
-void
-syn_task_release_one(struct syn_worker *worker, struct syn_task *task, int code)
+/* One edge fewer to wait for; `code` < 0: of a task that failed. */
+static inline void
+release_one(struct syn_worker *worker, struct syn_task *task, int code)
 {
     SYN_PERTURB();
     if (code < 0)
-        note_error(task, code);
+        syn_task_note_error(task, code);
     if (worker->runtime->alone) {
         int32_t left = atomic_load_explicit(&task->awaited, memory_order_relaxed) - 1;
 
@@ -546,7 +546,7 @@ release_all(struct syn_worker *worker, syn_edge edge, int code)
         }
         if (next != 0)
             __builtin_prefetch((const void *)(uintptr_t)(next & ~SYN_EDGE_FLAGS), 1);
-        syn_task_release_one(worker, task, (edge & SYN_EDGE_ORDER) != 0 ? 0 : code);
+        release_one(worker, task, (edge & SYN_EDGE_ORDER) != 0 ? 0 : code);
         edge = next;
     }
 }
@@ -622,28 +622,11 @@ mark_failed(struct syn_task *task, int code)
 
 void
 syn_task_init_captured(struct syn_task *task, const struct syn_task_spec *spec,
-                       struct syn_graph *graph, uint32_t index)
+                       struct syn_graph *graph)
 {
     memset(task, 0, sizeof(*task));
     fill(task, spec, NULL);
     task->graph = graph;
-    task->index = index;
-}
-
-/* A captured task is ready for its next run before anybody can hear of this one's end. */
-static void
-run_captured(struct syn_worker *worker, struct syn_task *task)
-{
-    struct syn_fork *at = worker->deque.head;
-    int code = atomic_load_explicit(&task->error, memory_order_relaxed);
-
-    if (code == 0)
-        code = task->run(worker, at, task->arg);
-    else
-        atomic_store_explicit(&task->error, 0, memory_order_relaxed);
-    worker->deque.head = at;
-    atomic_store_explicit(&task->awaited, (int32_t)task->name, memory_order_relaxed);
-    syn_graph_release(worker, task->graph, task->index, SYN_MIN(code, 0));
 }
 
 /* The call that is being made does not end the task: another one will. Said before anybody else can
@@ -702,10 +685,6 @@ syn_task_run(struct syn_worker *worker, struct syn_task *task)
     bool over = true;
     int code;
 
-    if (task->graph != NULL) {
-        run_captured(worker, task);
-        return;
-    }
     if (task->run == NULL) { /* it ran, see syn_task_finish() */
         end(worker, task, (int)(intptr_t)task->arg);
         return;
@@ -751,7 +730,7 @@ syn_task_finish(struct syn_runtime *runtime, struct syn_worker *worker, struct s
 {
     if (worker != NULL) {
         end(worker, task, code);
-        syn_worker_count(worker);
+        syn_worker_count(worker, 1);
         return;
     }
     task->run = NULL;

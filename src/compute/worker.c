@@ -21,7 +21,6 @@
 #define PACE_CALLS  64
 #define SHARE_MAX   32 /* short tasks moved between worker and pile at a time */
 #define SPIN_PAUSES 4
-#define ABOVE_PLAIN (~((UINT32_C(2) << SYN_LEVEL_PLAIN) - 1))
 
 _Thread_local struct syn_worker *syn_self SYN_TLS_FAST;
 
@@ -56,14 +55,17 @@ pace_look(struct syn_worker *worker)
 }
 
 void
-syn_worker_count(struct syn_worker *worker)
+syn_worker_count(struct syn_worker *worker, uint32_t count)
 {
     uint64_t executed = atomic_load_explicit(&worker->executed, memory_order_relaxed);
 
     SYN_PERTURB();
-    atomic_store_explicit(&worker->executed, executed + 1, memory_order_release);
-    if (--worker->pace_left == 0)
+    atomic_store_explicit(&worker->executed, executed + count, memory_order_release);
+    /* Calls that ran inside of these may have looked, and begun anew. */
+    if (worker->pace_left <= count)
         pace_look(worker);
+    else
+        worker->pace_left -= count;
 }
 
 /* ---- piles ---- */
@@ -98,14 +100,6 @@ level_pop(struct syn_runtime *runtime, unsigned level)
         (void)atomic_fetch_and_explicit(&runtime->urgent, ~SYN_BIT(level), memory_order_relaxed);
     syn_spin_unlock(&pile->lock);
     return task;
-}
-
-void
-syn_worker_push(struct syn_worker *worker, struct syn_task *task)
-{
-    task->next = worker->ready;
-    worker->ready = task;
-    worker->ready_count++;
 }
 
 /* Cut the first `count` tasks off the chain at *head; returns the last of them. */
@@ -175,8 +169,12 @@ take_pile(struct syn_worker *worker, struct syn_pile *pile)
 static void
 run_task(struct syn_worker *worker, struct syn_task *task)
 {
+    if (task->graph != NULL) {
+        syn_graph_run_tasks(worker, task);
+        return;
+    }
     syn_task_run(worker, task);
-    syn_worker_count(worker);
+    syn_worker_count(worker, 1);
 }
 
 static bool
@@ -259,15 +257,15 @@ run_one(struct syn_worker *worker)
     uint32_t urgent = atomic_load_explicit(&runtime->urgent, memory_order_acquire);
     struct syn_task *task;
 
-    if (__builtin_expect((urgent & ABOVE_PLAIN) != 0, 0) && run_level(worker, urgent & ABOVE_PLAIN))
+    if (__builtin_expect((urgent & SYN_ABOVE_PLAIN) != 0, 0) &&
+        run_level(worker, urgent & SYN_ABOVE_PLAIN))
         return true;
     task = worker->ready;
     if (task != NULL) {
         worker->ready = task->next;
         worker->ready_count--;
         SYN_PERTURB();
-        if (worker->ready != NULL && !runtime->alone &&
-            atomic_load_explicit(&worker->pile.count, memory_order_relaxed) == 0)
+        if (syn_worker_should_share(worker))
             share(worker);
         run_task(worker, task);
         return true;
@@ -276,7 +274,7 @@ run_one(struct syn_worker *worker)
         struct syn_call_item item = worker->batch[worker->batch_next++];
 
         item.run(item.arg);
-        syn_worker_count(worker);
+        syn_worker_count(worker, 1);
         return true;
     }
     if (take_pile(worker, &worker->pile) || refill_batch(worker) || steal(worker)) {

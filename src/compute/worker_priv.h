@@ -15,6 +15,7 @@
 #define SYN_CHUNK_MAX   64  /* calls taken from a submitter at a time */
 #define SYN_LEVELS      (SYN_PRIORITY_MAX - SYN_PRIORITY_MIN + 1)
 #define SYN_LEVEL_PLAIN (-SYN_PRIORITY_MIN)
+#define SYN_ABOVE_PLAIN (~((UINT32_C(2) << SYN_LEVEL_PLAIN) - 1)) /* in `urgent` */
 
 struct syn_task;
 struct syn_task_more;
@@ -126,12 +127,18 @@ syn_worker_patience(int64_t patience_ns, int64_t spin_ns, int64_t gap_ns)
     return gap_ns <= spin_ns ? spin_ns : patience_ns / 2;
 }
 
+/* Of its ready tasks, has it to leave some where others find them? */
+static inline bool
+syn_worker_should_share(const struct syn_worker *worker)
+{
+    return worker->ready != NULL && !worker->runtime->alone &&
+           atomic_load_explicit(&worker->pile.count, memory_order_relaxed) == 0;
+}
+
 /* ---- worker.c ---- */
 
 /* After work was published: see that somebody looks. */
 void syn_worker_wake_slow(struct syn_runtime *runtime);
-/* A task of plain priority became ready on this worker. */
-void syn_worker_push(struct syn_worker *worker, struct syn_task *task);
 /* A task became ready: to the queue of its level; any thread. */
 void syn_level_push(struct syn_runtime *runtime, struct syn_task *task);
 /* It has found work: somebody else may be needed to watch for what it leaves. */
@@ -144,8 +151,8 @@ void syn_worker_help(struct syn_runtime *runtime, struct syn_task_more *task,
 void syn_worker_wake_seats(struct syn_runtime *runtime, unsigned from);
 /* Have thread `index` look for work; after that was published. */
 void syn_worker_wake_one(struct syn_runtime *runtime, unsigned index);
-/* A call has ended on this worker. */
-void syn_worker_count(struct syn_worker *worker);
+/* So many calls have ended on this worker. */
+void syn_worker_count(struct syn_worker *worker, uint32_t count);
 /* From now on, until the runtime ends. */
 void syn_runtime_set_source(struct syn_runtime *runtime, const struct syn_source *source);
 void *syn_worker_main(void *worker);
