@@ -90,6 +90,11 @@ link_edge(syn_task_ref ref, syn_edge *next, uint64_t edge)
             return false;
         *next = head & SYN_REF_MASK;
         SYN_PERTURB();
+        if (syn_single_threaded()) {
+            atomic_store_explicit(&before->successors, (head & ~SYN_REF_MASK) | edge,
+                                  memory_order_relaxed);
+            return true;
+        }
     } while (!atomic_compare_exchange_weak_explicit(&before->successors, &head,
                                                     (head & ~SYN_REF_MASK) | edge,
                                                     memory_order_acq_rel, memory_order_acquire));
@@ -513,7 +518,7 @@ release_one(struct syn_worker *worker, struct syn_task *task, int code)
     SYN_PERTURB();
     if (code < 0)
         syn_task_note_error(task, code);
-    if (worker->runtime->alone) {
+    if (syn_single_threaded()) {
         int32_t left = atomic_load_explicit(&task->awaited, memory_order_relaxed) - 1;
 
         atomic_store_explicit(&task->awaited, left, memory_order_relaxed);
@@ -553,7 +558,7 @@ release_all(struct syn_worker *worker, syn_edge edge, int code)
 
 /* Close the list of those who wait, and take it. */
 static syn_edge
-close_successors(struct syn_task *task, bool alone)
+close_successors(struct syn_task *task)
 {
     uint64_t head = atomic_load_explicit(&task->successors, memory_order_relaxed);
     uint64_t closed = (head & ~SYN_REF_MASK) + ((uint64_t)1 << SYN_REF_SHIFT);
@@ -561,7 +566,7 @@ close_successors(struct syn_task *task, bool alone)
     if (closed == 0)
         closed = (uint64_t)1 << SYN_REF_SHIFT; /* no reference is 0 */
     SYN_PERTURB();
-    if (alone)
+    if (syn_single_threaded())
         atomic_store_explicit(&task->successors, closed, memory_order_relaxed);
     else
         head = atomic_exchange_explicit(&task->successors, closed, memory_order_acq_rel);
@@ -651,7 +656,7 @@ static __attribute__((noinline, cold)) void
 end_failed(struct syn_worker *worker, struct syn_task *task, int code)
 {
     mark_failed(task, code);
-    release_all(worker, close_successors(task, worker->runtime->alone), code);
+    release_all(worker, close_successors(task), code);
     if (task->more != NULL)
         (void)syn_task_announce(task->more, code); /* not the last: it is kept */
     syn_tasks_keep_failed(worker->runtime->tasks, task);
@@ -668,7 +673,7 @@ end(struct syn_worker *worker, struct syn_task *task, int code)
         end_failed(worker, task, code);
         return;
     }
-    release_all(worker, close_successors(task, worker->runtime->alone), SYN_OK);
+    release_all(worker, close_successors(task), SYN_OK);
     if (more == NULL) {
         recycle(worker, task);
     } else if (syn_task_announce(more, SYN_OK)) {

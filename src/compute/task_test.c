@@ -1,5 +1,6 @@
 #include <synor/task.h>
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -214,6 +215,64 @@ test_records_are_made_as_needed(void **state)
     }
     assert_true(tasks->fresh_count < fresh);
     (void)syn_runtime_free(runtime);
+}
+
+/* One seat, two threads: what one of them runs, the other one links to. */
+#define FEEDS 30000U
+
+struct feeding {
+    struct syn_runtime *runtime;
+    struct syn_data *data[4];
+    _Atomic uint32_t runs;
+    _Atomic bool over;
+};
+
+static int
+count_run(struct syn_worker *worker, struct syn_fork *at, void *arg)
+{
+    (void)worker;
+    (void)at;
+    atomic_fetch_add_explicit((_Atomic uint32_t *)arg, 1, memory_order_relaxed);
+    return SYN_OK;
+}
+
+static void *
+feed(void *arg)
+{
+    struct feeding *feeding = arg;
+    int rc = SYN_OK;
+
+    for (uint32_t i = 0; i < FEEDS && rc == SYN_OK; i++) {
+        struct syn_use uses[2] = {{feeding->data[i % 4], SYN_UPDATE},
+                                  {feeding->data[(i / 3 + 1) % 4], SYN_READ}};
+        struct syn_task_spec spec = {
+            .run = count_run, .arg = &feeding->runs, .uses = uses, .uses_count = 2};
+
+        rc = syn_task_submit(feeding->runtime, &spec, NULL, NULL);
+    }
+    atomic_store(&feeding->over, true);
+    return NULL;
+}
+
+static void
+test_one_seat_and_two_threads(void **state)
+{
+    struct feeding feeding = {.runtime = runtime_with(0)};
+    struct syn_err err;
+    pthread_t thread;
+
+    (void)state;
+    for (unsigned i = 0; i < SYN_LEN(feeding.data); i++)
+        assert_done(syn_data_new(feeding.runtime, &feeding, 8, &feeding.data[i], &err), &err);
+    assert_int_equal(pthread_create(&thread, NULL, feed, &feeding), 0);
+    while (!atomic_load(&feeding.over))
+        syn_runtime_wait(feeding.runtime);
+    (void)pthread_join(thread, NULL);
+    syn_runtime_wait(feeding.runtime);
+    assert_int_equal(atomic_load(&feeding.runs), FEEDS);
+    for (unsigned i = 0; i < SYN_LEN(feeding.data); i++)
+        (void)syn_data_free(feeding.data[i]);
+    (void)syn_runtime_free(feeding.runtime);
 }
 
 /* A handle that is only ever read keeps no list of all who did. */
@@ -820,6 +879,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_specs_are_checked),
         cmocka_unit_test(test_memory_may_be_short),
         cmocka_unit_test(test_records_are_made_as_needed),
+        cmocka_unit_test(test_one_seat_and_two_threads),
     };
 
     if (syn_stress_wanted(argc, argv))
