@@ -367,7 +367,7 @@ run_task(struct syn_worker *worker, struct syn_task *task)
 }
 
 /* What the worker would run next, if that is a captured task of its own and nothing else is to be
- * looked at first. */
+ * looked at first: what is urgent, or that somebody wakes for what is in the background. */
 static struct syn_task *
 next_ready(struct syn_worker *worker)
 {
@@ -375,7 +375,7 @@ next_ready(struct syn_worker *worker)
     uint32_t urgent = atomic_load_explicit(&runtime->urgent, memory_order_acquire);
     struct syn_task *task = worker->ready;
 
-    if (task == NULL || task->graph == NULL || (urgent & SYN_ABOVE_PLAIN) != 0)
+    if (task == NULL || task->graph == NULL || urgent != 0)
         return NULL;
     SYN_PERTURB();
     if (task->next != NULL && syn_worker_should_share(worker))

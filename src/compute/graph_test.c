@@ -5,6 +5,8 @@
 
 #include <synor/base/test.h>
 
+#include "stress_suite.h"
+
 static struct syn_runtime *
 runtime_with(unsigned workers)
 {
@@ -289,8 +291,18 @@ test_memory_may_be_short(void **state)
     assert_true(syn_test_sweep_alloc(alloc_scenario, NULL) > 10);
 }
 
+static void
+stress_captured(uint64_t seed)
+{
+    captured_runs((unsigned)(seed % 4), seed);
+}
+
+static const struct syn_stress_case stress[] = {
+    {"captured", stress_captured},
+};
+
 int
-main(void)
+main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_run_equals_the_sequential_one),
@@ -300,5 +312,7 @@ main(void)
         cmocka_unit_test(test_memory_may_be_short),
     };
 
+    if (syn_stress_wanted(argc, argv))
+        return syn_stress_run("graph", stress, SYN_LEN(stress));
     return cmocka_run_group_tests_name("graph", tests, NULL, NULL);
 }

@@ -51,9 +51,10 @@ struct syn_task_more {
 /* What happens to a ready task lies in its first cache line. Of a captured one that is all that a
  * run looks at. */
 struct syn_task {
-    /* Generation << 48 | the first edge of those who wait for this task. The generation changes
-     * when it ends, in the same exchange that takes the list: who linked before is in the list, who
-     * comes later sees that there is nothing to wait for. */
+    /* Generation << 48 | the first edge of those who wait for this task. The generation becomes odd
+     * when the record is taken, and even when the task ends, in the same exchange that takes the
+     * list: who linked before is in the list, who comes later sees that there is nothing to wait
+     * for. */
     union {
         _Atomic uint64_t successors;
         uint64_t released_count; /* captured: of `released` */

@@ -49,7 +49,7 @@ carve(struct syn_tasks *tasks)
     for (size_t i = count; i-- > 0;) {
         struct syn_task *task = &tasks->fresh[i];
 
-        atomic_init(&task->successors, (uint64_t)1 << SYN_REF_SHIFT);
+        atomic_init(&task->successors, 0);
         task->name = 0;
         task->next = tasks->stock;
         tasks->stock = task;

@@ -15,7 +15,6 @@
 #define SYN_CHUNK_MAX   64  /* calls taken from a submitter at a time */
 #define SYN_LEVELS      (SYN_PRIORITY_MAX - SYN_PRIORITY_MIN + 1)
 #define SYN_LEVEL_PLAIN (-SYN_PRIORITY_MIN)
-#define SYN_ABOVE_PLAIN (~((UINT32_C(2) << SYN_LEVEL_PLAIN) - 1)) /* in `urgent` */
 
 struct syn_task;
 struct syn_task_more;
