@@ -157,7 +157,9 @@ logger_marks_its_limit_once(void **state)
 static void
 usage_goes_round(void **state)
 {
-    struct syn_usage_sample usage = {1, 100, 1100, 250, 1 << 20, 2 << 20, 4096, 7, 12}, back;
+    struct syn_usage_sample usage = {1, 100, 1100,    250, 1 << 20, 2 << 20, 4096,
+                                     7, 12,  1 << 30, 20,  300,     4000},
+                            back;
     struct syn_err err = {0};
     SYN_BUF(line);
 
