@@ -641,6 +641,7 @@ test_services_without_reload(void **state)
     (void)state;
     sim_init(&sim);
     assert_done(lb_model_next(&setup, model, &empty, &next, &change, &err), &err);
+    lb_change_fini(&change);
     (void)lb_model_free(model);
     model = next;
     sim_reload(&sim, &setup, model); /* the first table is a start */

@@ -17,6 +17,7 @@
 /* --- servers ---------------------------------------------------------------------------------- */
 
 struct guest {
+    struct guest *next, **place; /* among all */
     int fd;
     bool echoes;
     size_t len;
@@ -26,6 +27,9 @@ struct guest {
 static void
 guest_end(struct guest *guest)
 {
+    *guest->place = guest->next;
+    if (guest->next != NULL)
+        guest->next->place = guest->place;
     (void)close(guest->fd);
     syn_free(guest);
 }
@@ -96,12 +100,17 @@ serve(struct origin *origin, struct guest *guest)
 }
 
 static void
-welcome(struct origin *origin, int epoll)
+welcome(struct origin *origin, int epoll, struct guest **all)
 {
     struct guest *guest = syn_calloc(1, sizeof(*guest));
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = guest};
 
     assert(guest != NULL);
+    guest->next = *all;
+    guest->place = all;
+    if (*all != NULL)
+        (*all)->place = &guest->next;
+    *all = guest;
     guest->fd = accept4(origin->listener, NULL, NULL, SOCK_CLOEXEC);
     if (guest->fd < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, guest->fd, &event) < 0)
         guest_end(guest);
@@ -114,6 +123,7 @@ origin_run(void *arg)
     struct epoll_event events[64];
     struct epoll_event listener = {.events = EPOLLIN, .data.ptr = origin};
     struct epoll_event woken = {.events = EPOLLIN, .data.ptr = NULL};
+    struct guest *all = NULL;
     int epoll = epoll_create1(EPOLL_CLOEXEC);
 
     (void)epoll_ctl(epoll, EPOLL_CTL_ADD, origin->listener, &listener);
@@ -123,12 +133,14 @@ origin_run(void *arg)
 
         for (int i = 0; i < count; i++) {
             if (events[i].data.ptr == origin)
-                welcome(origin, epoll);
+                welcome(origin, epoll, &all);
             else if (events[i].data.ptr != NULL && !serve(origin, events[i].data.ptr))
                 guest_end(events[i].data.ptr);
         }
     }
-    (void)close(epoll); /* who is still connected is ended with the process */
+    while (all != NULL)
+        guest_end(all);
+    (void)close(epoll);
     return NULL;
 }
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <synor/base/str.h>
+#include <synor/infra/balancer.h>
 #include <synor/runtime/gpu.h>
 #include <synor/runtime/net.h>
 
@@ -287,6 +288,23 @@ probe_frameworks(struct syn_probe *probe)
         "apt-get install python3-torch", "python3-torch of the distribution");
 }
 
+static void
+probe_balancer(struct syn_probe *probe)
+{
+    static const char name[] = "Load balancer (HAProxy)";
+    char path[256], version[32];
+    struct syn_err err = {0};
+    int rc = syn_balancer_find(path, sizeof(path), version, sizeof(version), &err);
+
+    if (rc == SYN_OK)
+        add(probe, "haproxy", name, SYN_PROBE_OK, "", "%s, version %s", path, version);
+    else
+        add(probe, "haproxy", name, rc == SYN_E_NOTFOUND ? SYN_PROBE_MISSING : SYN_PROBE_BROKEN,
+            "apt-get install haproxy (" SYN_BALANCER_VERSION_MIN
+            " or newer; its own service is not needed)",
+            "%s", err.msg);
+}
+
 void
 syn_probe_run(struct syn_native *native, struct syn_probe *ret)
 {
@@ -301,6 +319,7 @@ syn_probe_run(struct syn_native *native, struct syn_probe *ret)
     probe_nvidia(ret);
     probe_drm(ret);
     probe_frameworks(ret);
+    probe_balancer(ret);
 }
 
 const char *
