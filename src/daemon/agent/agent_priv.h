@@ -29,7 +29,7 @@
 #include "cache_priv.h"
 
 #define AGT_PATH_MAX      1024
-#define AGT_RESOLVER_MAX  46 /* an address, with the NUL */
+#define AGT_RESOLVER_MAX  48 /* an address, with the NUL */
 #define AGT_DATA_MAX      512
 #define AGT_BEAT_MS       5000
 #define AGT_SHIP_MS       1000 /* how often logs, progress and usage are sent */
