@@ -195,6 +195,7 @@ capture_dag(void)
     capturing = true;
     next_call = 0;
     bench_cholesky(bench_nt, emit);
+    must(syn_graph_seal(graph, &error));
     capturing = false;
 }
 

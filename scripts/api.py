@@ -96,6 +96,9 @@ def name_of(declaration):
         if called and "(" in bare:
             return "typedef", called[1] or called[2]
         return "typedef", names[0]
+    match = re.match(r"SYN_API extern const [\w ]+?(\w+);$", bare.strip())
+    if match:
+        return "data", match[1]
     match = re.search(r"\b(syn_\w+)\s*\(", bare)
     if match:
         return ("inline" if bare.startswith("static inline") else "function"), match[1]
@@ -135,4 +138,4 @@ def items(text):
 def functions(root):
     """{name: header} of what the library has to have."""
     return {name: header for header in public(root)
-            for what, name, _, _ in items(read(root, header)) if what == "function"}
+            for what, name, _, _ in items(read(root, header)) if what in ("function", "data")}

@@ -8,7 +8,7 @@ enum syn_access {
     SYN_WRITE = 2,       /* the old content is not looked at */
     SYN_UPDATE = 3,      /* read and written */
     SYN_COMMUTE = 3 | 4, /* an update that may change places with its neighbours that commute too */
-    SYN_REDUCE = 3 | 8,  /* an update of a part result of its own; all are joined at the end */
+    SYN_REDUCE = 3 | 8,  /* an update of a part result of its own; all are joined before a look */
 };
 
 #endif

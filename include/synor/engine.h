@@ -18,6 +18,10 @@
  * (device.h) computes on the CPU and answers with modelled times and energy: what is said of it is
  * marked so everywhere.
  *
+ * Calls that reduce on a tensor run side by side, each worker's on a copy of its own (kernel.h).
+ * The copies are put together before anybody else uses the tensor, and before syn_engine_wait()
+ * returns: until then it is not freed or divided.
+ *
  * With a trace (trace.h) it records every call and what it waited for, every transfer and eviction,
  * and when its threads slept. Times in it are when things happened here, also on a modelled device,
  * whose modelled times are in its report.
@@ -108,9 +112,11 @@ SYN_MUST SYN_API int syn_engine_submit(struct syn_engine *engine, const struct s
 /** Return when everything submitted so far is over, helping meanwhile. Until then, whoever needs
  * what a failed call was to write ends with that call's code, however much later it is submitted,
  * as said in task.h; afterwards tensors are what they are: as before, or without content. Calls
- * that commute or reduce on a tensor do not need each other: one behind another that failed runs if
- * the tensor is as before, and ends with INVALID if it is without content. The first failure since
- * the last wait, with its cause in words; the others' codes are their own. Not from a task. */
+ * that commute on a tensor do not need each other: one behind another that failed runs if the
+ * tensor is as before, and ends with INVALID if it is without content. Nor do those that reduce on
+ * it: it then holds what all that ended well have added, or, where a failure or a lost device took
+ * some of that along, nothing. The first failure since the last wait, with its cause in words; the
+ * others' codes are their own. Not from a task. */
 SYN_MUST SYN_API int syn_engine_wait(struct syn_engine *engine, struct syn_err *err);
 
 /** Wait for the tasks before, bring the tensor to the host and hold it there: the caller reads or
@@ -225,6 +231,7 @@ SYN_API void syn_engine_worker(struct syn_engine *engine, unsigned index,
 struct syn_engine_stats {
     uint64_t submitted, ended, failed, divided, again; /* again: after the loss of a device */
     uint64_t elapsed_ns;                               /* since the engine was opened */
+    uint64_t merged; /* copies that calls reduced on, put to the rest */
 };
 SYN_API void syn_engine_stats(struct syn_engine *engine, struct syn_engine_stats *ret_stats);
 

@@ -34,6 +34,9 @@ SYN_API struct syn_graph *syn_graph_free(struct syn_graph *graph);
  *  is as before. INVALID, NOMEM, LIMIT. */
 SYN_MUST SYN_API int syn_graph_add(struct syn_graph *graph, const struct syn_task_spec *spec,
                                    struct syn_err *err);
+/** Make the graph ready to run; the first run after the last addition does that otherwise. NOMEM.
+ */
+SYN_MUST SYN_API int syn_graph_seal(struct syn_graph *graph, struct syn_err *err);
 /** Tasks captured. */
 SYN_API size_t syn_graph_count(const struct syn_graph *graph);
 

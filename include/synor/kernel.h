@@ -5,8 +5,8 @@
  * can run. A native implementation is a C function; the others are source text that the device's
  * driver compiles, with a function that says how to launch it for a given call.
  *
- * The library has gemm, axpy, reduce, stencil, sort, fft and conv2d; a program adds its own by
- * handing its table to whoever takes a `struct syn_kernel`. */
+ * The library has gemm, axpy, reduce, stencil, sort, fft, conv2d, dot, neutral and combine; a
+ * program adds its own by handing its table to whoever takes a `struct syn_kernel`. */
 #ifndef SYNOR_KERNEL_H
 #define SYNOR_KERNEL_H
 
@@ -103,6 +103,28 @@ struct syn_kernel_impl {
     bool (*fits)(const struct syn_kernel_call *call, const struct syn_device_info *device);
 };
 
+/** How calls reduce on a tensor side by side (SYN_REDUCE): each worker adds to a copy of its own,
+ * and the copies are put together when somebody reads. Two ordinary kernels do that, wherever they
+ * have implementations; both are given the same parameters. What they do is associative and
+ * commutative, as far as the program cares: how many copies there are is chance. Compared by its
+ * address. */
+struct syn_kernel_reduction {
+    const struct syn_kernel *init;  /* one operand, WRITE: the neutral element everywhere */
+    const struct syn_kernel *merge; /* a copy, READ; what it is put into, UPDATE */
+    const double *params;           /* NULL: the kernels' defaults */
+    unsigned params_count;
+};
+
+/* The library's, of fp32, fp64, int32 and int64; of whole numbers, sums and products wrap. */
+/** The sum. */
+SYN_API extern const struct syn_kernel_reduction syn_reduction_sum;
+/** The product. */
+SYN_API extern const struct syn_kernel_reduction syn_reduction_product;
+/** The least; what is no number (NaN) is the least. */
+SYN_API extern const struct syn_kernel_reduction syn_reduction_least;
+/** The most; what is no number (NaN) is the most. */
+SYN_API extern const struct syn_kernel_reduction syn_reduction_most;
+
 /** What a kernel takes. */
 struct syn_kernel_operand {
     const char *name;
@@ -120,7 +142,7 @@ struct syn_kernel_param {
  * divided into at most size / grain pieces; the pieces in any order, or at the same time, are the
  * call. */
 struct syn_kernel_split {
-    int8_t dim[SYN_OPERANDS_MAX]; /* < 0: every piece gets all of it */
+    int8_t dim[SYN_OPERANDS_MAX]; /* < 0: every piece gets all of it, to read or to reduce on */
     uint32_t grain;               /* elements along the cut dimension that a piece has at least */
     bool (*applies)(const struct syn_kernel_call *call); /* to this one; NULL: to every call */
 };
@@ -144,6 +166,8 @@ struct syn_kernel {
     /** What this call does with an operand, where that depends on parameters. NULL: as in the
      * table. */
     enum syn_access (*access)(const struct syn_kernel_call *call, unsigned operand);
+    /** By operand: how calls reduce on it, where it is REDUCE. NULL: they commute. */
+    const struct syn_kernel_reduction *reductions[SYN_OPERANDS_MAX];
 };
 
 /** The library's own, or NULL. */

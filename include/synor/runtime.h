@@ -45,7 +45,8 @@ struct syn_runtime_options {
     unsigned fork_depth; /* offers of one worker at a time; 0: 2^20. Beyond it a fork is a call */
     bool no_workers;     /* no threads at all: who waits does the work */
     bool pin;            /* bind worker I to processor I of those allowed */
-    int64_t spin_ns; /* how long one idle worker watches before it sleeps; 0: 50 us, < 0: never */
+    int64_t spin_ns;     /* how long one idle worker watches before it sleeps, each time;
+                            0: 50 us, and less where that has found nothing; < 0: never */
 };
 
 /** UNAVAILABLE when threads cannot be had; INVALID names the option. */

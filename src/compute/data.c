@@ -18,6 +18,8 @@
 #include "worker_priv.h"
 
 struct syn_reduction {
+    syn_task_fn *settle; /* the task between groups, and its argument */
+    void *arg;
     void (*init)(void *part, size_t bytes);
     void (*merge)(void *into, const void *part, size_t bytes);
     unsigned seats;
@@ -90,7 +92,7 @@ syn_data_bytes(const struct syn_data *data)
 bool
 syn_data_must_settle(struct syn_data *data, enum syn_access access)
 {
-    if (data->unsettled && access != SYN_REDUCE)
+    if (data->unsettled && !syn_access_reduces(access))
         return true;
     return data->readers_count > 0 && syn_access_joins(access) &&
            data->group != syn_group_of(access);
@@ -105,20 +107,33 @@ settle(struct syn_worker *worker, struct syn_fork *at, void *arg)
     (void)at;
     if (worker->current_code < 0)
         return worker->current_code;
-    for (unsigned i = 0; reduction != NULL && i < reduction->seats; i++) {
+    for (unsigned i = 0; i < reduction->seats; i++) {
         if (reduction->parts[i] != NULL)
             reduction->merge(data->address, reduction->parts[i], data->bytes);
     }
-    if (reduction != NULL)
-        drop_parts(reduction);
+    drop_parts(reduction);
     return SYN_OK;
+}
+
+/* Nobody had parts when it was submitted. */
+static int
+settle_nothing(struct syn_worker *worker, struct syn_fork *at, void *arg)
+{
+    (void)at;
+    (void)arg;
+    return worker->current_code;
 }
 
 int
 syn_data_settle(struct syn_data *data, struct syn_err *err)
 {
+    const struct syn_reduction *reduction = syn_data_reduction_of(data);
     const struct syn_use use = {data, SYN_UPDATE};
-    const struct syn_task_spec spec = {.run = settle, .arg = data, .uses = &use, .uses_count = 1};
+    const struct syn_task_spec spec = {.run =
+                                           reduction != NULL ? reduction->settle : settle_nothing,
+                                       .arg = reduction != NULL ? reduction->arg : data,
+                                       .uses = &use,
+                                       .uses_count = 1};
 
     return syn_task_submit_flagged(data->runtime, &spec, SYN_TASK_ALWAYS | SYN_TASK_SETTLES, NULL,
                                    err);
@@ -213,23 +228,41 @@ syn_data_let_go(struct syn_worker *worker, struct syn_task *task)
 
 /* ---- reductions ---- */
 
-int
-syn_data_reduction(struct syn_data *data, void (*init)(void *part, size_t bytes),
-                   void (*merge)(void *into, const void *part, size_t bytes), struct syn_err *err)
+static SYN_MUST int
+give(struct syn_data *data, const struct syn_reduction *as, struct syn_err *err)
 {
-    unsigned seats = data->runtime->seats_count;
     struct syn_reduction *reduction;
 
     if (data->reduction != NULL)
         return SYN_FAIL(err, SYN_E_EXISTS, "the data has a reduction already");
-    reduction = syn_calloc(1, sizeof(*reduction) + seats * sizeof(void *));
+    reduction = syn_calloc(1, sizeof(*reduction) + as->seats * sizeof(void *));
     if (reduction == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a reduction");
-    reduction->init = init;
-    reduction->merge = merge;
-    reduction->seats = seats;
-    data->reduction = reduction;
+    *reduction = *as;
+    __atomic_store_n(&data->reduction, reduction, __ATOMIC_RELEASE);
     return SYN_OK;
+}
+
+int
+syn_data_reduction(struct syn_data *data, void (*init)(void *part, size_t bytes),
+                   void (*merge)(void *into, const void *part, size_t bytes), struct syn_err *err)
+{
+    const struct syn_reduction as = {.settle = settle,
+                                     .arg = data,
+                                     .init = init,
+                                     .merge = merge,
+                                     .seats = data->runtime->seats_count};
+
+    return give(data, &as, err);
+}
+
+int
+syn_data_reduction_elsewhere(struct syn_data *data, syn_task_fn *run, void *arg,
+                             struct syn_err *err)
+{
+    const struct syn_reduction as = {.settle = run, .arg = arg};
+
+    return give(data, &as, err);
 }
 
 void *

@@ -10,7 +10,11 @@
 #define SYN_READERS_INLINE 6
 
 /* What those do who use the data at the same time, in any order. */
-enum syn_group { SYN_GROUP_READ, SYN_GROUP_COMMUTE, SYN_GROUP_REDUCE };
+enum syn_group { SYN_GROUP_READ, SYN_GROUP_COMMUTE, SYN_GROUP_REDUCE /* and how */ };
+
+/* Those who reduce in different ways, which their user numbers, are different groups. */
+#define SYN_REDUCE_WAYS    250
+#define SYN_REDUCE_AS(way) ((enum syn_access)(SYN_REDUCE | (unsigned)(way) << 8))
 
 struct syn_reduction;
 
@@ -51,12 +55,18 @@ syn_data_readers(struct syn_data *data)
     return syn_data_has_many(data) ? data->readers.many : data->readers.few;
 }
 
-static inline enum syn_group
+static inline bool
+syn_access_reduces(enum syn_access access)
+{
+    return ((unsigned)access & 0xff) == SYN_REDUCE;
+}
+
+static inline unsigned
 syn_group_of(enum syn_access access)
 {
-    return access == SYN_COMMUTE  ? SYN_GROUP_COMMUTE
-           : access == SYN_REDUCE ? SYN_GROUP_REDUCE
-                                  : SYN_GROUP_READ;
+    if (syn_access_reduces(access))
+        return SYN_GROUP_REDUCE + ((unsigned)access >> 8);
+    return access == SYN_COMMUTE ? SYN_GROUP_COMMUTE : SYN_GROUP_READ;
 }
 
 /* Does this access join those that use the data now, or wait for them? */
@@ -66,12 +76,24 @@ syn_access_joins(enum syn_access access)
     return (access & SYN_WRITE) == 0 || access > SYN_UPDATE;
 }
 
+/* Others that use the data may be submitted while it is given one. */
+static inline struct syn_reduction *
+syn_data_reduction_of(const struct syn_data *data)
+{
+    return __atomic_load_n(&data->reduction, __ATOMIC_ACQUIRE);
+}
+
 void syn_data_unref(struct syn_data *data);
 /* Those who use the data now do something else than `access`: a task has to come between them.
  * Under the submission lock. */
 bool syn_data_must_settle(struct syn_data *data, enum syn_access access);
 /* Submit that task. */
 SYN_MUST int syn_data_settle(struct syn_data *data, struct syn_err *err);
+/* Give the data a reduction whose parts are its user's affair: `run` is the task between groups. It
+ * is called when all who reduced are over, also after a failure of theirs (worker->current_code is
+ * what it has to return, then), and may end later. Once. */
+SYN_MUST int syn_data_reduction_elsewhere(struct syn_data *data, syn_task_fn *run, void *arg,
+                                          struct syn_err *err);
 /* Take what the task commutes on. False: it is among those who wait for it, and will be ready
  * again.
  */

@@ -2,7 +2,11 @@
  * the edges are sorted by where they start, into one array, and every record knows its part of it.
  * A record is an ordinary task's, so that running, sharing and stealing are the workers' as ever;
  * only its end is the graph's: it walks its part of the array. Counts of what a task still waits
- * for are set again by the task itself when it runs, so a run starts without a pass over all. */
+ * for are set again by the task itself when it runs, so a run starts without a pass over all.
+ *
+ * A run of short tasks is a walk through memory: a line of each record, one or two of the array,
+ * and those of the successors. So a task that becomes ready has its part of the array fetched, and
+ * a task that runs the records of its successors. */
 #include <synor/graph.h>
 
 #include <sched.h>
@@ -15,6 +19,7 @@
 
 #define BLOCK_TASKS 256 /* records never move, so they come in blocks */
 #define NO_TASK     UINT32_MAX
+#define FORESEEN    8 /* successors that are fetched while a task runs */
 
 struct edge {
     uint32_t from, to;
@@ -42,8 +47,7 @@ struct syn_graph {
     size_t trails_count, trails_cap;
     /* Made by seal(). */
     bool sealed;
-    struct syn_task **successors;
-    uint32_t *first; /* of each task's part of `successors`, and one behind the last */
+    struct syn_task **successors; /* of all tasks; each knows its part */
     struct syn_task **roots;
     size_t roots_count;
     uint32_t sinks;
@@ -77,10 +81,8 @@ static void
 unseal(struct syn_graph *graph)
 {
     syn_free(graph->successors);
-    syn_free(graph->first);
     syn_free(graph->roots);
     graph->successors = graph->roots = NULL;
-    graph->first = NULL;
     graph->sealed = false;
 }
 
@@ -238,7 +240,7 @@ syn_graph_add(struct syn_graph *graph, const struct syn_task_spec *spec, struct 
     if (rc < 0)
         return rc;
     graph->count++;
-    syn_task_init_captured(task_at(graph, self), spec, graph, self);
+    syn_task_init_captured(task_at(graph, self), spec, graph);
     for (unsigned i = 0; i < spec->uses_count; i++)
         use_data(graph, &spec->uses[i], self, since);
     unseal(graph);
@@ -247,39 +249,42 @@ syn_graph_add(struct syn_graph *graph, const struct syn_task_spec *spec, struct 
 
 /* ---- before the first run ---- */
 
-/* Sort the edges by where they start (counting sort) and count what each task waits for. */
+/* Count the edges by where they start and where they end, then sort them by where they start. The
+ * last edge of a part is placed first, so each part is filled from the back and `released` ends at
+ * its start. */
 static void
 place_edges(struct syn_graph *graph)
 {
-    uint32_t *first = graph->first;
+    struct syn_task **at = graph->successors;
 
-    memset(first, 0, (graph->count + 1) * sizeof(*first));
-    for (size_t i = 0; i < graph->count; i++)
-        task_at(graph, (uint32_t)i)->name = 0;
+    for (uint32_t i = 0; i < graph->count; i++) {
+        task_at(graph, i)->name = 0;
+        task_at(graph, i)->released_count = 0;
+    }
     for (size_t i = 0; i < graph->edges_count; i++) {
-        first[graph->edges[i].from + 1]++;
+        task_at(graph, graph->edges[i].from)->released_count++;
         task_at(graph, graph->edges[i].to)->name++;
     }
-    for (size_t i = 0; i < graph->count; i++)
-        first[i + 1] += first[i];
-    for (size_t i = graph->edges_count; i-- > 0;) {
-        const struct edge *edge = &graph->edges[i];
-
-        /* Filled from the back of each part: the last edge's turn is the first. */
-        graph->successors[--first[edge->from + 1]] = task_at(graph, edge->to);
+    for (uint32_t i = 0; i < graph->count; i++) {
+        at += task_at(graph, i)->released_count;
+        task_at(graph, i)->released = at;
     }
-    /* Each entry was moved to the start of its part, one place too far to the right. */
-    memmove(first, first + 1, graph->count * sizeof(*first));
-    first[graph->count] = (uint32_t)graph->edges_count;
+    for (size_t i = graph->edges_count; i-- > 0;) {
+        struct syn_task *from = task_at(graph, graph->edges[i].from);
+        size_t place = (size_t)(--from->released - graph->successors);
+
+        graph->successors[place] = task_at(graph, graph->edges[i].to);
+    }
 }
 
-static SYN_MUST int
-seal(struct syn_graph *graph, struct syn_err *err)
+int
+syn_graph_seal(struct syn_graph *graph, struct syn_err *err)
 {
-    graph->successors = syn_calloc(SYN_MAX(graph->edges_count, 1), sizeof(struct syn_task *));
-    graph->first = syn_calloc(graph->count + 1, sizeof(*graph->first));
-    graph->roots = syn_calloc(SYN_MAX(graph->count, 1), sizeof(struct syn_task *));
-    if (graph->successors == NULL || graph->first == NULL || graph->roots == NULL) {
+    if (graph->sealed || graph->count == 0)
+        return SYN_OK;
+    graph->successors = syn_alloc(SYN_MAX(graph->edges_count, 1) * sizeof(struct syn_task *));
+    graph->roots = syn_alloc(graph->count * sizeof(struct syn_task *));
+    if (graph->successors == NULL || graph->roots == NULL) {
         unseal(graph);
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for a graph");
     }
@@ -292,7 +297,7 @@ seal(struct syn_graph *graph, struct syn_err *err)
         atomic_store_explicit(&task->awaited, (int32_t)task->name, memory_order_relaxed);
         if (task->name == 0)
             graph->roots[graph->roots_count++] = task;
-        graph->sinks += graph->first[i] == graph->first[i + 1];
+        graph->sinks += task->released_count == 0;
     }
     graph->sealed = true;
     return SYN_OK;
@@ -300,21 +305,97 @@ seal(struct syn_graph *graph, struct syn_err *err)
 
 /* ---- running ---- */
 
-/* The end of a captured task: `index` is its own, `code` how it ended. */
-void
-syn_graph_release(struct syn_worker *worker, struct syn_graph *graph, uint32_t index, int code)
+/* One task fewer to wait for. */
+static inline void
+release(struct syn_worker *worker, struct syn_task *task, bool alone, int code)
 {
-    uint32_t from = graph->first[index], to = graph->first[index + 1];
-    int none = 0;
+    SYN_PERTURB();
+    if (__builtin_expect(code < 0, 0))
+        syn_task_note_error(task, code);
+    if (alone) {
+        int32_t left = atomic_load_explicit(&task->awaited, memory_order_relaxed) - 1;
 
-    if (code < 0)
-        (void)atomic_compare_exchange_strong(&graph->code, &none, code);
-    for (uint32_t i = from; i < to; i++)
-        syn_task_release_one(worker, graph->successors[i], code);
-    if (from != to)
+        atomic_store_explicit(&task->awaited, left, memory_order_relaxed);
+        if (left != 0)
+            return;
+    } else if (atomic_fetch_sub_explicit(&task->awaited, 1, memory_order_acq_rel) != 1) {
         return;
+    }
+    __builtin_prefetch((const void *)task->released);
+    if (__builtin_expect(task->level != SYN_LEVEL_PLAIN, 0))
+        syn_level_push(worker->runtime, task);
+    else
+        syn_worker_push(worker, task);
+}
+
+/* What the rest of the graph does not wait for: the graph is over with the last of these. */
+static void
+end_sink(struct syn_graph *graph)
+{
     if (atomic_fetch_sub_explicit(&graph->sinks_left, 1, memory_order_acq_rel) == 1)
         syn_task_announce(&graph->end, 0);
+}
+
+static void
+run_task(struct syn_worker *worker, struct syn_task *task)
+{
+    struct syn_fork *at = worker->deque.head;
+    struct syn_graph *graph = task->graph;
+    struct syn_task *const *released = task->released;
+    size_t count = task->released_count;
+    bool alone = worker->runtime->alone;
+    int code = atomic_load_explicit(&task->error, memory_order_relaxed), none = 0;
+
+    for (size_t i = 0; i < SYN_MIN(count, FORESEEN); i++)
+        __builtin_prefetch(released[i], 1);
+    if (__builtin_expect(code == 0, 1))
+        code = task->run(worker, at, task->arg);
+    else
+        atomic_store_explicit(&task->error, 0, memory_order_relaxed);
+    worker->deque.head = at;
+    /* It is ready for its next run before anybody can hear of this one's end. */
+    atomic_store_explicit(&task->awaited, (int32_t)task->name, memory_order_relaxed);
+    if (__builtin_expect(code < 0, 0))
+        (void)atomic_compare_exchange_strong(&graph->code, &none, code);
+    else
+        code = 0;
+    /* Once the last of them is released the graph may be over, and gone. */
+    for (size_t i = 0; i < count; i++)
+        release(worker, released[i], alone, code);
+    if (count == 0)
+        end_sink(graph);
+}
+
+/* What the worker would run next, if that is a captured task of its own and nothing else is to be
+ * looked at first: what is urgent, or that somebody wakes for what is in the background. */
+static struct syn_task *
+next_ready(struct syn_worker *worker)
+{
+    const struct syn_runtime *runtime = worker->runtime;
+    uint32_t urgent = atomic_load_explicit(&runtime->urgent, memory_order_acquire);
+    struct syn_task *task = worker->ready;
+
+    if (task == NULL || task->graph == NULL || urgent != 0)
+        return NULL;
+    SYN_PERTURB();
+    if (task->next != NULL && syn_worker_should_share(worker))
+        return NULL;
+    worker->ready = task->next;
+    worker->ready_count--;
+    return task;
+}
+
+void
+syn_graph_run_tasks(struct syn_worker *worker, struct syn_task *task)
+{
+    /* No longer than it may be before the worker looks whether it is done waiting. */
+    uint32_t most = SYN_MIN(worker->chunk, worker->pace_left), count = 0;
+
+    do {
+        run_task(worker, task);
+        task = ++count < most ? next_ready(worker) : NULL;
+    } while (task != NULL);
+    syn_worker_count(worker, count);
 }
 
 static void
@@ -333,8 +414,8 @@ syn_graph_run(struct syn_graph *graph, struct syn_err *err)
     int code;
     int rc = syn_lane_of_thread(graph->runtime, &lane, err);
 
-    if (rc == SYN_OK && !graph->sealed)
-        rc = seal(graph, err);
+    if (rc == SYN_OK)
+        rc = syn_graph_seal(graph, err);
     if (rc < 0 || graph->count == 0)
         return rc;
     atomic_store_explicit(&graph->sinks_left, graph->sinks, memory_order_relaxed);

@@ -5,6 +5,8 @@
 
 #include <synor/base/test.h>
 
+#include "stress_suite.h"
+
 static struct syn_runtime *
 runtime_with(unsigned workers)
 {
@@ -105,6 +107,66 @@ test_every_run_equals_the_sequential_one(void **state)
     (void)state;
     for (unsigned workers = 0; workers <= 3; workers++)
         captured_runs(workers, 77 + workers);
+}
+
+/* ---- what a run of short tasks looks at between them ---- */
+
+struct counting {
+    struct syn_runtime *runtime;
+    unsigned ran, urgent_at;
+};
+
+static void
+note_where(void *arg)
+{
+    struct counting *counting = arg;
+
+    counting->urgent_at = counting->ran;
+}
+
+static int
+count_and_press(struct syn_worker *worker, struct syn_fork *at, void *arg)
+{
+    struct counting *counting = arg;
+
+    (void)worker;
+    (void)at;
+    if (++counting->ran % 1000 == 500)
+        return syn_submit_urgent(counting->runtime, note_where, counting, 1, NULL);
+    return SYN_OK;
+}
+
+static void
+test_urgent_calls_pass_captured_tasks(void **state)
+{
+    struct syn_runtime *runtime = runtime_with(0);
+    struct counting counting = {.runtime = runtime};
+    struct syn_graph *graph = NULL;
+    struct syn_data *data = NULL;
+    struct syn_err err;
+
+    (void)state;
+    assert_done(syn_graph_new(runtime, &graph, &err), &err);
+    assert_done(syn_data_new(runtime, &counting, sizeof(counting), &data, &err), &err);
+    assert_done(syn_graph_seal(graph, &err), &err);
+    for (unsigned i = 0; i < 1000; i++) {
+        struct syn_use use = {data, SYN_UPDATE};
+        struct syn_task_spec spec = {
+            .run = count_and_press, .arg = &counting, .uses = &use, .uses_count = i % 3 != 0};
+
+        assert_done(syn_graph_add(graph, &spec, &err), &err);
+    }
+    assert_done(syn_graph_seal(graph, &err), &err);
+    assert_done(syn_graph_seal(graph, &err), &err);
+    for (unsigned run = 1; run <= 20; run++) {
+        assert_done(syn_graph_run(graph, &err), &err);
+        assert_int_equal(counting.ran, run * 1000);
+        assert_int_equal(counting.urgent_at, run * 1000 - 500);
+    }
+    syn_runtime_wait(runtime);
+    (void)syn_graph_free(graph);
+    (void)syn_data_free(data);
+    (void)syn_runtime_free(runtime);
 }
 
 /* ---- failures ---- */
@@ -229,15 +291,28 @@ test_memory_may_be_short(void **state)
     assert_true(syn_test_sweep_alloc(alloc_scenario, NULL) > 10);
 }
 
+static void
+stress_captured(uint64_t seed)
+{
+    captured_runs((unsigned)(seed % 4), seed);
+}
+
+static const struct syn_stress_case stress[] = {
+    {"captured", stress_captured},
+};
+
 int
-main(void)
+main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_run_equals_the_sequential_one),
+        cmocka_unit_test(test_urgent_calls_pass_captured_tasks),
         cmocka_unit_test(test_failure_skips_dependents_and_next_run_is_whole),
         cmocka_unit_test(test_what_cannot_be_captured),
         cmocka_unit_test(test_memory_may_be_short),
     };
 
+    if (syn_stress_wanted(argc, argv))
+        return syn_stress_run("graph", stress, SYN_LEN(stress));
     return cmocka_run_group_tests_name("graph", tests, NULL, NULL);
 }

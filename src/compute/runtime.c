@@ -56,6 +56,7 @@ make_seat(struct syn_runtime *runtime, unsigned index, unsigned depth, struct sy
     worker->runtime = runtime;
     worker->index = index;
     worker->chunk = 1;
+    worker->patience_ns = runtime->spin_ns;
     worker->pace_left = worker->pace_count = 1;
     rc = syn_fork_init(worker, depth, err);
     if (rc < 0) {
@@ -138,6 +139,7 @@ init(struct syn_runtime *runtime, const struct syn_runtime_options *options, str
         threads = processors_allowed();
     (void)pthread_mutex_init(&runtime->seats, NULL);
     runtime->spin_ns = options->spin_ns != 0 ? options->spin_ns : SPIN_NS_DEFAULT;
+    runtime->adapts = options->spin_ns == 0;
     runtime->alone = threads == 0 && guests == 1;
     runtime->workers = syn_calloc(threads + guests, sizeof(struct syn_worker *));
     runtime->lanes = syn_calloc(SYN_SUBMITTERS_MAX, sizeof(struct syn_lane *));

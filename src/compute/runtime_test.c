@@ -8,6 +8,8 @@
 
 #include <synor/base/test.h>
 
+#include "worker_priv.h"
+
 static struct syn_runtime *
 runtime_new(struct syn_runtime_options options)
 {
@@ -267,6 +269,31 @@ test_idle_workers_sleep_and_wake(void **state)
     (void)syn_runtime_free(runtime);
 }
 
+/* Who is asked again soon watches as long as it may, who is not soon does not watch at all. */
+static void
+test_watching_is_learnt(void **state)
+{
+    const int64_t spin_ns = 50000;
+    int64_t patience_ns = spin_ns;
+    struct syn_runtime *runtime;
+
+    (void)state;
+    patience_ns = syn_worker_patience(patience_ns, spin_ns, 5000000);
+    assert_int_equal(patience_ns, 25000);
+    for (unsigned i = 0; i < 16; i++)
+        patience_ns = syn_worker_patience(patience_ns, spin_ns, spin_ns + 1);
+    assert_int_equal(patience_ns, 0);
+    assert_int_equal(syn_worker_patience(patience_ns, spin_ns, spin_ns), spin_ns);
+    assert_int_equal(syn_worker_patience(patience_ns, spin_ns, 20000), spin_ns);
+
+    runtime = runtime_new((struct syn_runtime_options){.workers = 1});
+    assert_true(runtime->adapts);
+    (void)syn_runtime_free(runtime);
+    runtime = runtime_new((struct syn_runtime_options){.workers = 1, .spin_ns = spin_ns});
+    assert_false(runtime->adapts); /* as its user wants it */
+    (void)syn_runtime_free(runtime);
+}
+
 static int
 alloc_scenario(void *arg, struct syn_err *err)
 {
@@ -308,6 +335,7 @@ main(void)
         cmocka_unit_test(test_submitters_come_and_go),
         cmocka_unit_test(test_urgent_goes_first),
         cmocka_unit_test(test_idle_workers_sleep_and_wake),
+        cmocka_unit_test(test_watching_is_learnt),
         cmocka_unit_test(test_memory_may_be_short),
     };
 

@@ -30,6 +30,13 @@ crash(void *unused)
     return unused;
 }
 
+static void *
+fail_elsewhere(void *unused)
+{
+    assert_null(&unused);
+    return unused;
+}
+
 static void
 start(void *(*run)(void *unused))
 {
@@ -57,6 +64,14 @@ round_crash(uint64_t seed)
 }
 
 static void
+round_fail(uint64_t seed)
+{
+    (void)seed;
+    start(fail_elsewhere);
+    (void)sleep_for_ever(NULL);
+}
+
+static void
 round_abort(uint64_t seed)
 {
     assert(seed == 0);
@@ -68,8 +83,11 @@ round_end(uint64_t seed)
     assert_int_not_equal(seed, 0);
 }
 
-static const struct syn_stress_case endings[] = {
-    {"hang", round_hang}, {"crash", round_crash}, {"abort", round_abort}, {"end", round_end}};
+static const struct syn_stress_case endings[] = {{"hang", round_hang},
+                                                 {"fail", round_fail},
+                                                 {"crash", round_crash},
+                                                 {"abort", round_abort},
+                                                 {"end", round_end}};
 
 /* ---- what it says then ---- */
 
@@ -128,6 +146,9 @@ test_last_words(void **unused)
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
     check_says(output, "# 1 thread:");
     check_says(output, "# abort, round 0: SYNOR_TEST_SEED=");
+    status = run_ending("fail", output);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) != 0);
+    check_says(output, "# fail, round 0: SYNOR_TEST_SEED=");
     status = run_ending("end", output);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 #if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)

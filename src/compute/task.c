@@ -91,6 +91,11 @@ link_edge(syn_task_ref ref, syn_edge *next, uint64_t edge)
             return false;
         *next = head & SYN_REF_MASK;
         SYN_PERTURB();
+        if (syn_single_threaded()) {
+            atomic_store_explicit(&before->successors, (head & ~SYN_REF_MASK) | edge,
+                                  memory_order_relaxed);
+            return true;
+        }
     } while (!atomic_compare_exchange_weak_explicit(&before->successors, &head,
                                                     (head & ~SYN_REF_MASK) | edge,
                                                     memory_order_acq_rel, memory_order_acquire));
@@ -204,7 +209,7 @@ hold(struct syn_task *task, struct syn_data *data, enum syn_access access)
     task->flags |= access == SYN_COMMUTE ? SYN_TASK_HOLDS | SYN_TASK_TAKES : SYN_TASK_HOLDS;
     (void)atomic_fetch_add_explicit(&data->refs, 1, memory_order_relaxed);
     data->shared = true;
-    data->unsettled |= access == SYN_REDUCE;
+    data->unsettled |= syn_access_reduces(access);
 }
 
 /* A task that only writes needs nothing of those before it, unless another of its uses reads the
@@ -269,9 +274,9 @@ check_uses(const struct syn_task_spec *spec, struct syn_err *err)
 
         if (use->data == NULL ||
             (use->access != SYN_READ && use->access != SYN_WRITE && use->access != SYN_UPDATE &&
-             use->access != SYN_COMMUTE && use->access != SYN_REDUCE))
+             use->access != SYN_COMMUTE && !syn_access_reduces(use->access)))
             return SYN_FAIL(err, SYN_E_INVALID, "use %u names no data or no access", i);
-        if (use->access == SYN_REDUCE && use->data->reduction == NULL)
+        if (syn_access_reduces(use->access) && syn_data_reduction_of(use->data) == NULL)
             return SYN_FAIL(err, SYN_E_INVALID, "use %u reduces data that has no reduction", i);
         held += use->access > SYN_UPDATE;
     }
@@ -385,9 +390,8 @@ fill(struct syn_task *task, const struct syn_task_spec *spec, struct syn_task_mo
         more->self = ref_to(task);
 }
 
-/* It will not run, if it has not begun. */
-static void
-note_error(struct syn_task *task, int code)
+void
+syn_task_note_error(struct syn_task *task, int code)
 {
     int32_t none = 0;
 
@@ -466,7 +470,7 @@ syn_task_submit_flagged(struct syn_runtime *runtime, const struct syn_task_spec 
         wait_for(&linking, spec->after[i]->more->self, 0);
     syn_spin_unlock(&tasks->order);
     if (__builtin_expect(linking.code < 0, 0))
-        note_error(task, linking.code);
+        syn_task_note_error(task, linking.code);
     if (ret_task != NULL)
         *ret_task = task;
     if (linking.count == 0) {
@@ -508,13 +512,14 @@ syn_task_ready(struct syn_runtime *runtime, struct syn_worker *worker, struct sy
         syn_level_push(runtime, task);
 }
 
-void
-syn_task_release_one(struct syn_worker *worker, struct syn_task *task, int code)
+/* One edge fewer to wait for; `code` < 0: of a task that failed. */
+static inline void
+release_one(struct syn_worker *worker, struct syn_task *task, int code)
 {
     SYN_PERTURB();
     if (code < 0)
-        note_error(task, code);
-    if (worker->runtime->alone) {
+        syn_task_note_error(task, code);
+    if (syn_single_threaded()) {
         int32_t left = atomic_load_explicit(&task->awaited, memory_order_relaxed) - 1;
 
         atomic_store_explicit(&task->awaited, left, memory_order_relaxed);
@@ -547,20 +552,20 @@ release_all(struct syn_worker *worker, syn_edge edge, int code)
         }
         if (next != 0)
             __builtin_prefetch((const void *)(uintptr_t)(next & ~SYN_EDGE_FLAGS), 1);
-        syn_task_release_one(worker, task, (edge & SYN_EDGE_ORDER) != 0 ? 0 : code);
+        release_one(worker, task, (edge & SYN_EDGE_ORDER) != 0 ? 0 : code);
         edge = next;
     }
 }
 
 /* Close the list of those who wait, and take it. */
 static syn_edge
-close_successors(struct syn_task *task, bool alone)
+close_successors(struct syn_task *task)
 {
     uint64_t head = atomic_load_explicit(&task->successors, memory_order_relaxed);
     uint64_t closed = (head & ~SYN_REF_MASK) + ((uint64_t)1 << SYN_REF_SHIFT);
 
     SYN_PERTURB();
-    if (alone)
+    if (syn_single_threaded())
         atomic_store_explicit(&task->successors, closed, memory_order_relaxed);
     else
         head = atomic_exchange_explicit(&task->successors, closed, memory_order_acq_rel);
@@ -621,28 +626,11 @@ mark_failed(struct syn_task *task, int code)
 
 void
 syn_task_init_captured(struct syn_task *task, const struct syn_task_spec *spec,
-                       struct syn_graph *graph, uint32_t index)
+                       struct syn_graph *graph)
 {
     memset(task, 0, sizeof(*task));
     fill(task, spec, NULL);
     task->graph = graph;
-    task->index = index;
-}
-
-/* A captured task is ready for its next run before anybody can hear of this one's end. */
-static void
-run_captured(struct syn_worker *worker, struct syn_task *task)
-{
-    struct syn_fork *at = worker->deque.head;
-    int code = atomic_load_explicit(&task->error, memory_order_relaxed);
-
-    if (code == 0)
-        code = task->run(worker, at, task->arg);
-    else
-        atomic_store_explicit(&task->error, 0, memory_order_relaxed);
-    worker->deque.head = at;
-    atomic_store_explicit(&task->awaited, (int32_t)task->name, memory_order_relaxed);
-    syn_graph_release(worker, task->graph, task->index, SYN_MIN(code, 0));
 }
 
 /* The call that is being made does not end the task: another one will. Said before anybody else can
@@ -667,7 +655,7 @@ static __attribute__((noinline, cold)) void
 end_failed(struct syn_worker *worker, struct syn_task *task, int code)
 {
     mark_failed(task, code);
-    release_all(worker, close_successors(task, worker->runtime->alone), code);
+    release_all(worker, close_successors(task), code);
     if (task->more != NULL)
         (void)syn_task_announce(task->more, code); /* not the last: it is kept */
     syn_tasks_keep_failed(worker->runtime->tasks, task);
@@ -684,7 +672,7 @@ end(struct syn_worker *worker, struct syn_task *task, int code)
         end_failed(worker, task, code);
         return;
     }
-    release_all(worker, close_successors(task, worker->runtime->alone), SYN_OK);
+    release_all(worker, close_successors(task), SYN_OK);
     if (more == NULL) {
         recycle(worker, task);
     } else if (syn_task_announce(more, SYN_OK)) {
@@ -701,10 +689,6 @@ syn_task_run(struct syn_worker *worker, struct syn_task *task)
     bool over = true;
     int code;
 
-    if (task->graph != NULL) {
-        run_captured(worker, task);
-        return;
-    }
     if (task->run == NULL) { /* it ran, see syn_task_finish() */
         end(worker, task, (int)(intptr_t)task->arg);
         return;
@@ -750,7 +734,7 @@ syn_task_finish(struct syn_runtime *runtime, struct syn_worker *worker, struct s
 {
     if (worker != NULL) {
         end(worker, task, code);
-        syn_worker_count(worker);
+        syn_worker_count(worker, 1);
         return;
     }
     task->run = NULL;

@@ -3,10 +3,11 @@
 #define SYNOR_COMPUTE_TASK_PRIV_H
 
 #include <stdatomic.h>
+#include <stddef.h>
 
 #include <synor/graph.h>
 
-#include "spin_priv.h"
+#include "worker_priv.h"
 
 #define SYN_TASK_BYTES  128 /* also the alignment: an edge finds its task by clearing low bits */
 #define SYN_USES_INLINE 3
@@ -47,12 +48,17 @@ struct syn_task_more {
     int code; /* how it ended */
 };
 
+/* What happens to a ready task lies in its first cache line. Of a captured one that is all that a
+ * run looks at. */
 struct syn_task {
     /* Generation << 48 | the first edge of those who wait for this task. The generation becomes odd
      * when the record is taken, and even when the task ends, in the same exchange that takes the
      * list: who linked before is in the list, who comes later sees that there is nothing to wait
      * for. */
-    _Atomic uint64_t successors;
+    union {
+        _Atomic uint64_t successors;
+        uint64_t released_count; /* captured: of `released` */
+    };
     _Atomic int32_t awaited; /* edges to this task not yet released */
     uint8_t uses_count;      /* handles held */
     uint8_t level;
@@ -61,14 +67,16 @@ struct syn_task {
     syn_task_fn *run;
     void *arg;
     struct syn_task *next; /* in whatever list it is */
-    struct syn_task_more *more;
+    union {
+        struct syn_task_more *more;
+        struct syn_task *const *released; /* captured: those that wait for it */
+    };
     _Atomic int32_t error; /* of a task it depended on, or its cancellation: it will not run */
     uint32_t name; /* captured: how many tasks it waits for; else the generation that failed, while
                       that is remembered, or 0 */
     struct syn_graph *graph; /* captured: whose it is; else NULL */
     struct syn_task_use uses[SYN_USES_INLINE];
-    uint32_t index; /* captured: its number */
-    uint32_t reserved[3];
+    uint64_t reserved[2];
 };
 
 /* Its function is called even when the task is not to run, because it was cancelled or because of
@@ -84,10 +92,16 @@ SYN_MUST int syn_task_submit_flagged(struct syn_runtime *runtime, const struct s
                                      struct syn_err *err);
 /* INVALID when a spec cannot be submitted to anything. */
 SYN_MUST int syn_task_spec_check(const struct syn_task_spec *spec, struct syn_err *err);
+/* A task of plain priority became ready on this worker. */
+static inline void
+syn_worker_push(struct syn_worker *worker, struct syn_task *task)
+{
+    task->next = worker->ready;
+    worker->ready = task;
+    worker->ready_count++;
+}
 /* To the worker's ready tasks, or where any worker finds it. */
 void syn_task_ready(struct syn_runtime *runtime, struct syn_worker *worker, struct syn_task *task);
-/* One edge fewer to wait for; `code` < 0: of a task that failed. */
-void syn_task_release_one(struct syn_worker *worker, struct syn_task *task, int code);
 /* From inside a task's function: it is not over when that returns, but when syn_task_finish() says
  * so. Not for captured tasks. Until syn_task_begin() it can be cancelled. */
 struct syn_task *syn_task_later(struct syn_worker *worker);
@@ -109,11 +123,14 @@ void syn_task_finish(struct syn_runtime *runtime, struct syn_worker *worker, str
 bool syn_task_announce(struct syn_task_more *more, int code);
 
 void syn_task_init_captured(struct syn_task *task, const struct syn_task_spec *spec,
-                            struct syn_graph *graph, uint32_t index);
-/* graph.c: a captured task has ended. */
-void syn_graph_release(struct syn_worker *worker, struct syn_graph *graph, uint32_t index,
-                       int code);
+                            struct syn_graph *graph);
+/* It will not run, if it has not begun. */
+void syn_task_note_error(struct syn_task *task, int code);
+/* graph.c: run a captured task to its end and release what waited for it; then perhaps some more
+ * that are ready. */
+void syn_graph_run_tasks(struct syn_worker *worker, struct syn_task *task);
 
 _Static_assert(sizeof(struct syn_task) == SYN_TASK_BYTES, "an edge could not find its task");
+_Static_assert(offsetof(struct syn_task, uses) == 64, "a captured task takes more than one line");
 
 #endif

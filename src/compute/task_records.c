@@ -1,6 +1,10 @@
 /* Records are taken under the submission lock and come back without it, in chains that workers
  * push; who finds the stock empty takes all that came back. Those of tasks that failed come back
- * late, see the failures in task.c. */
+ * late, see the failures in task.c.
+ *
+ * Memory for records comes by the slab and is written when it is used, a page at a time: who asks
+ * for the first record of a slab must not wait for all of them to be written, and who has submitted
+ * ten thousand tasks and then an urgent one asks for just that. */
 #include "task_records_priv.h"
 
 #include <string.h>
@@ -11,6 +15,7 @@
 #define SLAB_FIRST 512               /* tasks; then */
 #define SLAB_BYTES ((size_t)2 << 20) /* a huge page, where they are to be had */
 #define SLAB_EDGES 256
+#define CARVED     32    /* records made at a time: a page */
 #define FAILED_MAX 65536 /* failures remembered; the oldest is forgotten first */
 
 struct syn_task_slab {
@@ -23,7 +28,6 @@ more_tasks(struct syn_tasks *tasks, struct syn_err *err)
     bool first = tasks->slabs == NULL;
     size_t bytes = first ? (size_t)(SLAB_FIRST + 1) * SYN_TASK_BYTES : SLAB_BYTES;
     struct syn_task_slab *slab = syn_alloc_aligned(first ? SYN_TASK_BYTES : SLAB_BYTES, bytes);
-    struct syn_task *records;
 
     if (slab == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for tasks");
@@ -31,14 +35,27 @@ more_tasks(struct syn_tasks *tasks, struct syn_err *err)
         (void)madvise(slab, bytes, MADV_HUGEPAGE);
     slab->next = tasks->slabs;
     tasks->slabs = slab;
-    records = (struct syn_task *)(void *)((char *)slab + SYN_TASK_BYTES);
-    for (size_t i = bytes / SYN_TASK_BYTES - 1; i-- > 0;) {
-        atomic_init(&records[i].successors, 0);
-        records[i].name = 0;
-        records[i].next = tasks->stock;
-        tasks->stock = &records[i];
-    }
+    tasks->fresh = (struct syn_task *)(void *)((char *)slab + SYN_TASK_BYTES);
+    tasks->fresh_count = bytes / SYN_TASK_BYTES - 1;
     return SYN_OK;
+}
+
+/* Make some of the slab's records, in the order of their addresses. */
+static void
+carve(struct syn_tasks *tasks)
+{
+    size_t count = SYN_MIN(tasks->fresh_count, CARVED);
+
+    for (size_t i = count; i-- > 0;) {
+        struct syn_task *task = &tasks->fresh[i];
+
+        atomic_init(&task->successors, 0);
+        task->name = 0;
+        task->next = tasks->stock;
+        tasks->stock = task;
+    }
+    tasks->fresh += count;
+    tasks->fresh_count -= count;
 }
 
 static SYN_MUST int
@@ -63,8 +80,17 @@ more_edges(struct syn_tasks *tasks, struct syn_err *err)
 int
 syn_tasks_refill(struct syn_tasks *tasks, struct syn_err *err)
 {
-    tasks->stock = atomic_exchange_explicit(&tasks->returned, NULL, memory_order_acquire);
-    return tasks->stock != NULL ? SYN_OK : more_tasks(tasks, err);
+    int rc = SYN_OK;
+
+    if (atomic_load_explicit(&tasks->returned, memory_order_relaxed) != NULL)
+        tasks->stock = atomic_exchange_explicit(&tasks->returned, NULL, memory_order_acquire);
+    if (tasks->stock != NULL)
+        return SYN_OK;
+    if (tasks->fresh_count == 0)
+        rc = more_tasks(tasks, err);
+    if (rc == SYN_OK)
+        carve(tasks);
+    return rc;
 }
 
 /* Put what workers gave back in front of the stock. False: there was none. */
@@ -129,7 +155,7 @@ syn_tasks_new(struct syn_runtime *runtime, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for tasks");
     memset(tasks, 0, sizeof(*tasks));
     runtime->tasks = tasks;
-    return SYN_OK;
+    return syn_tasks_refill(tasks, err); /* the first task is not to wait for memory */
 }
 
 void

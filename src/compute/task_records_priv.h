@@ -11,8 +11,10 @@ struct syn_task_slab;
 struct syn_tasks {
     _Alignas(SYN_LINE) struct syn_spin order; /* the one order of submissions */
     struct syn_task *stock;                   /* records to use, under `order` */
-    struct syn_extra_edge *edges;             /* extra edges to use, under `order` */
-    size_t edges_count;                       /* of those */
+    struct syn_task *fresh;                   /* of the newest slab, not written yet */
+    size_t fresh_count;
+    struct syn_extra_edge *edges; /* extra edges to use, under `order` */
+    size_t edges_count;           /* of those */
     struct syn_task_slab *slabs;
     /* Those that failed since the last wait, the oldest first; see the end of a task. */
     _Alignas(SYN_LINE) struct syn_spin failed_lock;

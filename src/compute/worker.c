@@ -56,14 +56,17 @@ pace_look(struct syn_worker *worker)
 }
 
 void
-syn_worker_count(struct syn_worker *worker)
+syn_worker_count(struct syn_worker *worker, uint32_t count)
 {
     uint64_t executed = atomic_load_explicit(&worker->executed, memory_order_relaxed);
 
     SYN_PERTURB();
-    atomic_store_explicit(&worker->executed, executed + 1, memory_order_release);
-    if (--worker->pace_left == 0)
+    atomic_store_explicit(&worker->executed, executed + count, memory_order_release);
+    /* Calls that ran inside of these may have looked, and begun anew. */
+    if (worker->pace_left <= count)
         pace_look(worker);
+    else
+        worker->pace_left -= count;
 }
 
 /* ---- piles ---- */
@@ -98,14 +101,6 @@ level_pop(struct syn_runtime *runtime, unsigned level)
         (void)atomic_fetch_and_explicit(&runtime->urgent, ~SYN_BIT(level), memory_order_relaxed);
     syn_spin_unlock(&pile->lock);
     return task;
-}
-
-void
-syn_worker_push(struct syn_worker *worker, struct syn_task *task)
-{
-    task->next = worker->ready;
-    worker->ready = task;
-    worker->ready_count++;
 }
 
 /* Cut the first `count` tasks off the chain at *head; returns the last of them. */
@@ -175,8 +170,12 @@ take_pile(struct syn_worker *worker, struct syn_pile *pile)
 static void
 run_task(struct syn_worker *worker, struct syn_task *task)
 {
+    if (task->graph != NULL) {
+        syn_graph_run_tasks(worker, task);
+        return;
+    }
     syn_task_run(worker, task);
-    syn_worker_count(worker);
+    syn_worker_count(worker, 1);
 }
 
 /* Who puts a task into a level while it works wakes nobody, since it looks there next. Before it
@@ -283,8 +282,7 @@ run_one(struct syn_worker *worker)
         worker->ready = task->next;
         worker->ready_count--;
         SYN_PERTURB();
-        if (worker->ready != NULL && !runtime->alone &&
-            atomic_load_explicit(&worker->pile.count, memory_order_relaxed) == 0)
+        if (syn_worker_should_share(worker))
             share(worker);
         wake_for(runtime, urgent);
         run_task(worker, task);
@@ -295,7 +293,7 @@ run_one(struct syn_worker *worker)
 
         wake_for(runtime, urgent);
         item.run(item.arg);
-        syn_worker_count(worker);
+        syn_worker_count(worker, 1);
         return true;
     }
     if (take_pile(worker, &worker->pile) || refill_batch(worker) || steal(worker)) {
@@ -458,6 +456,19 @@ tell_waiters(struct syn_worker *worker)
     syn_worker_wake_seats(runtime, runtime->workers_count);
 }
 
+/* It has work again, at `now_ns`: how long is it to watch the next time that it has none? */
+static void
+learn_patience(struct syn_worker *worker, int64_t now_ns)
+{
+    const struct syn_runtime *runtime = worker->runtime;
+
+    if (!runtime->adapts || worker->idle_ns == 0)
+        return;
+    worker->patience_ns =
+        syn_worker_patience(worker->patience_ns, runtime->spin_ns, now_ns - worker->idle_ns);
+    worker->idle_ns = 0;
+}
+
 /* Watch for work for a while, if nobody else does. True: there is some. */
 static bool
 watch(struct syn_worker *worker, const struct goal *goal)
@@ -472,7 +483,8 @@ watch(struct syn_worker *worker, const struct goal *goal)
             return false;
         worker->spinner = true;
     }
-    until = syn_clock_ns() + SYN_MAX(runtime->spin_ns, 0);
+    worker->idle_ns = syn_clock_ns();
+    until = worker->idle_ns + SYN_MAX(worker->patience_ns, 0);
     do {
         for (unsigned i = 0; i < 16; i++) {
             if (work_visible(worker))
@@ -538,6 +550,7 @@ work(struct syn_worker *worker, const struct goal *goal)
         if (!watch(worker, goal))
             sleep_idle(worker, goal);
         pace_start(worker);
+        learn_patience(worker, worker->pace_ns);
     }
     syn_worker_stop_watching(worker);
     wake_for_levels(worker->runtime);

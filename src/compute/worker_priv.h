@@ -61,7 +61,9 @@ struct syn_worker {
     uint32_t pace_left; /* calls until the clock is looked at again */
     uint32_t pace_count;
     int64_t pace_ns;
-    uint32_t turns; /* times that it began to look for work, after something else or nothing */
+    int64_t patience_ns; /* how long it watches before it sleeps */
+    int64_t idle_ns;     /* since when it has been watching, or slept after that; 0: it has not */
+    uint32_t turns;      /* times that it began to look for work, after something else or nothing */
     uint32_t index;
     uint32_t scan;                             /* where the last search for work succeeded */
     bool spinner;                              /* it holds idle.spinning */
@@ -96,6 +98,7 @@ struct syn_runtime {
     struct syn_worker **workers;
     struct syn_lane **lanes;
     int64_t spin_ns;
+    bool adapts; /* spin_ns is the most that a worker watches; it learns how long is worth it */
     struct syn_idle idle;
     struct syn_pile levels[SYN_LEVELS];          /* ready tasks of other than plain priority */
     _Alignas(SYN_LINE) _Atomic uint32_t waiters; /* in syn_runtime_wait() */
@@ -114,12 +117,27 @@ syn_count(_Atomic uint64_t *counter)
                           memory_order_relaxed);
 }
 
+/* How long to watch for work the next time, when it came `gap_ns` after the watching began: all of
+ * `spin_ns` where that would have seen it come, else half as long as before. So a worker that is
+ * asked once in 5 ms soon sleeps at once, and one that is asked again soon is there. */
+static inline int64_t
+syn_worker_patience(int64_t patience_ns, int64_t spin_ns, int64_t gap_ns)
+{
+    return gap_ns <= spin_ns ? spin_ns : patience_ns / 2;
+}
+
+/* Of its ready tasks, has it to leave some where others find them? */
+static inline bool
+syn_worker_should_share(const struct syn_worker *worker)
+{
+    return worker->ready != NULL && !worker->runtime->alone &&
+           atomic_load_explicit(&worker->pile.count, memory_order_relaxed) == 0;
+}
+
 /* ---- worker.c ---- */
 
 /* After work was published: see that somebody looks. */
 void syn_worker_wake_slow(struct syn_runtime *runtime);
-/* A task of plain priority became ready on this worker. */
-void syn_worker_push(struct syn_worker *worker, struct syn_task *task);
 /* A task became ready: to the queue of its level; any thread. */
 void syn_level_push(struct syn_runtime *runtime, struct syn_task *task);
 /* It has found work: somebody else may be needed to watch for what it leaves. */
@@ -132,8 +150,8 @@ void syn_worker_help(struct syn_runtime *runtime, struct syn_task_more *task,
 void syn_worker_wake_seats(struct syn_runtime *runtime, unsigned from);
 /* Have thread `index` look for work; after that was published. */
 void syn_worker_wake_one(struct syn_runtime *runtime, unsigned index);
-/* A call has ended on this worker. */
-void syn_worker_count(struct syn_worker *worker);
+/* So many calls have ended on this worker. */
+void syn_worker_count(struct syn_worker *worker, uint32_t count);
 /* From now on, until the runtime ends. */
 void syn_runtime_set_source(struct syn_runtime *runtime, const struct syn_source *source);
 void *syn_worker_main(void *worker);

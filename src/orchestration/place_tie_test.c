@@ -16,7 +16,7 @@ struct plain_node {
     const char *id, *region, *zone, *rack;
     const char *gpu; /* NULL: none */
     const char *capability;
-    int64_t cores, cards, bandwidth_bps;
+    int64_t cores, cards, bandwidth_bps, rtt_us;
     const char *labels[3]; /* "key=value"; NULL ends */
 };
 
@@ -43,15 +43,16 @@ put_node(struct syn_cluster *cluster, const struct plain_node *node)
         assert_done(syn_selector_parse(node->labels[i], &label, &err), &err);
         set_label(labels, label.key, label.value);
     }
-    doc = json_pack("{s:s, s:{s:s, s:O}, s:{s:s, s:{s:I, s:I, s:I, s:I, s:[{s:s, s:I, s:I, s:s*}]},"
-                    " s:[{s:s, s:s}], s:s}}",
-                    "id", node->id, "spec", "region", node->region, "labels", labels, "status",
-                    "state", "ready", "capacity", "cpu_millicores", (json_int_t)node->cores * 1000,
-                    "memory_bytes", (json_int_t)64 * GIB, "scratch_bytes", (json_int_t)64 * GIB,
-                    "bandwidth_bps", (json_int_t)node->bandwidth_bps, "gpus", "model",
-                    node->gpu ? node->gpu : "none", "count", (json_int_t)node->cards, "vram_bytes",
-                    (json_int_t)80 * GIB, "capability", node->capability, "sandboxes", "name",
-                    "runc", "state", "ready", "default_isolation", "runc");
+    doc = json_pack(
+        "{s:s, s:{s:s, s:O}, s:{s:s, s:I, s:{s:I, s:I, s:I, s:I, s:[{s:s, s:I, s:I, s:s*}]},"
+        " s:[{s:s, s:s}], s:s}}",
+        "id", node->id, "spec", "region", node->region, "labels", labels, "status", "state",
+        "ready", "rtt_us", (json_int_t)node->rtt_us, "capacity", "cpu_millicores",
+        (json_int_t)node->cores * 1000, "memory_bytes", (json_int_t)64 * GIB, "scratch_bytes",
+        (json_int_t)64 * GIB, "bandwidth_bps", (json_int_t)node->bandwidth_bps, "gpus", "model",
+        node->gpu ? node->gpu : "none", "count", (json_int_t)node->cards, "vram_bytes",
+        (json_int_t)80 * GIB, "capability", node->capability, "sandboxes", "name", "runc", "state",
+        "ready", "default_isolation", "runc");
     assert_non_null(doc);
     assert_done(syn_cluster_put_node(cluster, doc, &err), &err);
 }
@@ -318,6 +319,49 @@ test_distances(void **state)
     assert_true(changed);
     goes(cluster, &request, "", "too-far");
     assert_int_equal(syn_cluster_set_rtt(cluster, "", "home", 1, &changed, &err), SYN_E_INVALID);
+}
+
+/* Of a region the median of what its nodes measured, unless somebody says otherwise. */
+static void
+test_measured_distances(void **state)
+{
+    struct plain_node nodes[] = {
+        {.id = "a", .region = "eu", .cores = 4, .rtt_us = 30000},
+        {.id = "b", .region = "eu", .cores = 4, .rtt_us = 10000},
+        {.id = "c", .region = "eu", .cores = 4, .rtt_us = 90000},
+        {.id = "d", .region = "us", .cores = 4, .rtt_us = 50000},
+        {.id = "e", .region = "home", .cores = 4, .rtt_us = 70000},
+    };
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = cluster_make(nodes, 5);
+    struct syn_place_request request = one();
+    struct syn_trip trip;
+    struct syn_err err;
+
+    (void)state;
+    assert_done(syn_cluster_measure(cluster, &err), &err);
+    assert_false(syn_cluster_trip_at(cluster, 0, &trip)); /* to where is not known */
+    assert_done(syn_cluster_home(cluster, "home", &err), &err);
+    request.near = "home";
+    request.rtt_max_us = 30000;
+    goes(cluster, &request, "e", "turn");
+    assert_int_equal(syn_cluster_rtt(cluster, "eu", "home"), 30000);
+    assert_int_equal(syn_cluster_rtt(cluster, "us", "home"), 50000);
+    assert_true(syn_cluster_trip_at(cluster, 0, &trip));
+    assert_true(trip.measured);
+    assert_true(syn_cluster_trip_at(cluster, 1, &trip));
+    assert_false(syn_cluster_trip_at(cluster, 2, &trip));
+    nodes[0].rtt_us = 95000;
+    put_node(cluster, &nodes[0]);
+    assert_done(syn_cluster_measure(cluster, &err), &err);
+    assert_int_equal(syn_cluster_rtt(cluster, "eu", "home"), 90000);
+    assert_done(syn_cluster_set_rtt(cluster, "eu", "home", 5000, NULL, &err), &err);
+    nodes[0].rtt_us = 1000;
+    put_node(cluster, &nodes[0]);
+    assert_done(syn_cluster_measure(cluster, &err), &err);
+    assert_int_equal(syn_cluster_rtt(cluster, "eu", "home"), 5000);
+    assert_done(syn_cluster_set_rtt(cluster, "eu", "home", -1, NULL, &err), &err);
+    assert_done(syn_cluster_measure(cluster, &err), &err);
+    assert_int_equal(syn_cluster_rtt(cluster, "eu", "home"), 10000);
 }
 
 /* The cards that do most for a watt, whatever else would be chosen. */
@@ -653,6 +697,7 @@ main(void)
         cmocka_unit_test(test_groups),
         cmocka_unit_test(test_amounts_and_cards),
         cmocka_unit_test(test_distances),
+        cmocka_unit_test(test_measured_distances),
         cmocka_unit_test(test_energy),
         cmocka_unit_test(test_power),
         cmocka_unit_test(test_random),

@@ -15,7 +15,7 @@ from installed import Failed, expect, run
 FOLDER = os.path.join(installed.ROOT, "examples", "libsynor")
 PROGRAMS = sorted(name.removesuffix(".c") for name in os.listdir(FOLDER) if name.endswith(".c"))
 # A program that holds libc itself cannot load the vendors' libraries.
-LOADS = {"devices", "replay"}
+LOADS = {"devices", "replay", "reduce"}
 
 
 def run_all(place, folder, names):

@@ -84,7 +84,8 @@ on_gone(void *arg, struct syn_tensor *tensor)
     syn_spin_lock(&engine->lock);
     if (engine->failure.code == 0)
         (void)SYN_FAIL(&engine->failure, SYN_E_UNAVAILABLE, "tensor %llu was lost with %s",
-                       (unsigned long long)syn_tensor_number(tensor), seat->info->id);
+                       (unsigned long long)syn_tensor_number(syn_engine_copied(tensor)),
+                       seat->info->id);
     syn_spin_unlock(&engine->lock);
 }
 
@@ -112,7 +113,7 @@ lose(struct syn_engine_seat *seat, const struct syn_err *why)
         struct syn_engine_task *call = seat->flying[i];
 
         give_back(seat, call);
-        syn_engine_release(call, false);
+        syn_engine_release(call, SYN_E_UNAVAILABLE);
     }
     for (unsigned i = 0; i < seat->flying_count; i++)
         syn_engine_again(seat->flying[i], false, &err);
@@ -125,12 +126,57 @@ lose(struct syn_engine_seat *seat, const struct syn_err *why)
 
 /* ---- launching ---- */
 
+/* What writes the neutral element to its shares before it needs some too; one after the other. */
+static uint64_t
+init_scratch(const struct syn_engine_task *call)
+{
+    uint64_t bytes = 0;
+
+    for (unsigned i = 0; i < call->uses_count; i++) {
+        const struct syn_kernel_impl *impl;
+        struct syn_tensor_place place;
+        struct syn_kernel_call init;
+        uint64_t one;
+
+        if (!syn_engine_is_fresh(call, i))
+            continue;
+        impl = syn_engine_init_call(call, i, &place, &init);
+        assert(impl != NULL); /* or it would have no copy */
+        one = syn_program_scratch(call->seat->programs, impl, &init);
+        bytes = SYN_MAX(bytes, one);
+    }
+    return bytes;
+}
+
+static SYN_MUST int
+launch_inits(struct syn_engine_task *call, struct syn_err *err)
+{
+    const struct syn_engine_seat *seat = call->seat;
+    const struct syn_dev_cmd cmd = {.queue = seat->queue};
+    int rc = SYN_OK;
+
+    for (unsigned i = 0; rc == SYN_OK && i < call->uses_count; i++) {
+        const struct syn_kernel_impl *impl;
+        struct syn_tensor_place place;
+        struct syn_kernel_call init;
+
+        if (!syn_engine_is_fresh(call, i))
+            continue;
+        impl = syn_engine_init_call(call, i, &place, &init);
+        assert(impl != NULL);
+        rc = syn_program_launch(seat->programs, impl, &init, &place, call->scratch, &cmd, err);
+    }
+    return rc;
+}
+
 static SYN_MUST int
 make_scratch(struct syn_engine_task *call, const struct syn_kernel_impl *impl,
              const struct syn_kernel_call *seen, struct syn_err *err)
 {
     const struct syn_engine_seat *seat = call->seat;
-    uint64_t bytes = syn_program_scratch(seat->programs, impl, seen);
+    uint64_t before = call->shared != 0 ? init_scratch(call) : 0;
+    uint64_t own = syn_program_scratch(seat->programs, impl, seen);
+    uint64_t bytes = SYN_MAX(own, before);
     int rc = bytes == 0 ? SYN_OK : syn_dev_alloc(seat->dev, bytes, &call->scratch, err);
 
     if (rc == SYN_DRV_FULL)
@@ -165,7 +211,10 @@ launch(struct syn_engine_task *call, struct syn_err *err)
     call->failures = seat->failures;
     call->event = cmd.signal = seat->events[--seat->events_count];
     call->begun_ns = syn_clock_ns();
-    rc = syn_program_launch(seat->programs, impl, &seen, places, call->scratch, &cmd, err);
+    if (call->shared != 0)
+        rc = launch_inits(call, err);
+    if (rc == SYN_OK)
+        rc = syn_program_launch(seat->programs, impl, &seen, places, call->scratch, &cmd, err);
     if (rc < 0) /* of several commands the first ones may run: they come to their end */
         seat->queue = syn_dev_queue_destroy(seat->queue);
     call->told = rc == SYN_OK && can_notify(seat) &&
@@ -292,21 +341,39 @@ land(struct syn_engine_seat *seat)
 
 /* ---- the thread ---- */
 
+static void
+acquire(struct syn_engine_seat *seat, struct syn_engine_task *call)
+{
+    struct syn_err err;
+    int rc = syn_engine_acquire(call, &err);
+
+    if (rc == SYN_MEMORY_PENDING)
+        seat->acquiring++;
+    else if (rc < 0)
+        fail(seat, call, false, &err);
+    else
+        start(seat, call);
+}
+
 static bool
 take_granted(struct syn_engine_seat *seat)
 {
     struct syn_engine_task *call = syn_engine_granted(seat);
+    struct syn_err err;
 
     if (call == NULL)
         return false;
     seat->acquiring--;
-    if (call->granted_code < 0) {
-        struct syn_err err;
-
-        syn_engine_refusal(call, &err);
-        fail(seat, call, false, &err);
-    } else {
+    if (call->granted_code == SYN_ENGINE_TURN) {
+        acquire(seat, call);
+    } else if (call->granted_code == SYN_OK) {
         start(seat, call);
+    } else {
+        syn_engine_refusal(call, &err);
+        if (call->shared != 0 && syn_engine_does_without(call, err.code))
+            acquire(seat, call);
+        else
+            fail(seat, call, false, &err);
     }
     return true;
 }
@@ -329,13 +396,7 @@ take_next(struct syn_engine_seat *seat)
         fail(seat, call, false, &err);
         return true;
     }
-    rc = syn_engine_acquire(call, &err);
-    if (rc == SYN_MEMORY_PENDING)
-        seat->acquiring++;
-    else if (rc < 0)
-        fail(seat, call, false, &err);
-    else
-        start(seat, call);
+    acquire(seat, call);
     return true;
 }
 

@@ -2,6 +2,7 @@
  *
  *     submit.c   a call becomes a record; the core (task.c) finds out what it waits for
  *     split.c    a large one is divided when it is ready
+ *     reduce.c   calls that add to the same at the same time
  *     run.c      ready -> strategy -> a seat -> tensors there -> kernel -> over
  *     device.c   the same for a device's seat, on a thread of its own
  *     trace.c    what is recorded of it
@@ -16,9 +17,11 @@
  * nothing of their own (struct syn_source), so that the pieces of a kernel that forks come first.
  *
  * Locks: `lock` for the strategy, the model and the reports, a handful of instructions long each
- * time but for what the strategy does; each seat's for the calls granted to it; the memory
- * manager's own. None is held while another is taken, but `lock` inside the memory manager's, when
- * that tells of what was lost (on_gone()): so nothing of the memory manager is called under `lock`.
+ * time but for what the strategy does; each seat's for the calls granted to it; each sum's; the
+ * memory manager's own. None is held while another is taken, but these: inside the memory manager's
+ * `lock`, when that tells of what was lost (on_gone()), and `maps_lock`, when a tensor ends; inside
+ * `maps_lock` a sum's, and the core's when it has sums put together. So nothing of the memory
+ * manager is called under `lock` or `maps_lock`.
  *
  * As in the core, who submits and who runs write no lines in turns: a call's entry in the model is
  * found without a lock, its record comes from the submitters' stock, and goes back over a chain
@@ -164,6 +167,7 @@ fini(struct syn_engine *engine)
     if (engine->runtime != NULL)
         syn_runtime_wait(engine->runtime);
     stop_devices(engine);
+    syn_engine_drop_left(engine);
     engine->memory = syn_memory_close(engine->memory);
     engine->runtime = syn_runtime_free(engine->runtime);
     if (engine->strategy != NULL)
@@ -232,17 +236,36 @@ syn_engine_registry(const struct syn_engine *engine)
 
 /* ---- what it tells ---- */
 
+/* What calls reduced on is put together before the wait ends: tensors may then be freed, or
+ * divided.
+ */
+static SYN_MUST int
+wait_for_all(struct syn_engine *engine, struct syn_err *err)
+{
+    bool any;
+    int rc;
+
+    syn_runtime_wait(engine->runtime);
+    rc = syn_engine_settle_sums(engine, &any, err);
+    if (any)
+        syn_runtime_wait(engine->runtime);
+    syn_engine_drop_left(engine);
+    return rc;
+}
+
 int
 syn_engine_wait(struct syn_engine *engine, struct syn_err *err)
 {
     struct syn_err failure;
+    int rc = wait_for_all(engine, err);
 
-    syn_runtime_wait(engine->runtime);
     syn_spin_lock(&engine->lock);
     failure = engine->failure;
     engine->failure = (struct syn_err){0};
     syn_spin_unlock(&engine->lock);
-    if (failure.code < 0 && err != NULL)
+    if (failure.code == 0)
+        return rc;
+    if (err != NULL)
         *err = failure;
     return failure.code;
 }

@@ -12,6 +12,7 @@
 #include <synor/engine.h>
 #include <synor/trace.h>
 
+#include "../data_priv.h"
 #include "../spin_priv.h"
 #include "../task_priv.h"
 #include "../worker_priv.h"
@@ -21,11 +22,13 @@
 
 struct syn_engine_seat;
 struct syn_engine_node;
+struct syn_engine_sum;
+struct syn_engine_share;
 
 /* One call under way. What every call needs is in the first 128 bytes and from `params` on: a
  * program that is far ahead of its workers has many records, each of which is looked at again after
- * the caches have forgotten it. `why`, `event` and `scratch` of a record that is not used are NULL.
- */
+ * the caches have forgotten it. `why`, `event`, `scratch` and `sum` of a record that is not used
+ * are NULL. */
 struct syn_engine_task {
     struct syn_ready ready; /* first: what the strategy hands back is this */
     struct syn_engine *engine;
@@ -49,12 +52,14 @@ struct syn_engine_task {
     int granted_code;  /* the request's answer */
     unsigned piece;
     struct syn_engine_node *node; /* of a graph's; see replay.c */
+    struct syn_engine_sum *sum;   /* of one that puts copies together; see reduce.c */
 
     double *params; /* behind `uses` */
     uint8_t operands_count, uses_count;
     uint8_t tries;
     uint8_t pieces;                   /* wanted; SYN_PIECES_AUTO */
     uint8_t room;                     /* which size of record it is */
+    uint8_t reduces, shared;          /* bits of uses: that reduce; whose share of the sum it has */
     uint8_t access[SYN_OPERANDS_MAX]; /* what the call does with each */
     uint8_t use_of[SYN_OPERANDS_MAX]; /* which use each belongs to */
     struct syn_data_use uses[];       /* each tensor once; strategies look at them */
@@ -157,7 +162,11 @@ struct syn_engine {
     /* Maps, and tensors' handles. */
     _Alignas(SYN_LINE) pthread_mutex_t maps_lock;
     struct syn_engine_map *maps;
-    uint64_t numbers; /* of calls, in traces */
+    struct syn_engine_sum *sums;                              /* all that there are */
+    const struct syn_kernel_reduction *ways[SYN_REDUCE_WAYS]; /* added to under the lock */
+    _Atomic unsigned ways_count;
+    struct syn_engine_share *left; /* copies whose tensor ended before they were put together */
+    uint64_t numbers;              /* of calls, in traces */
 };
 
 /* What a call is estimated to take on a class; refined meanwhile. */
@@ -221,8 +230,12 @@ SYN_MUST int syn_engine_acquire(struct syn_engine_task *call, struct syn_err *er
 struct syn_engine_task *syn_engine_granted(struct syn_engine_seat *seat);
 /* Why it was not granted. */
 void syn_engine_refusal(struct syn_engine_task *call, struct syn_err *ret_err);
-/* Let go of its tensors. */
-void syn_engine_release(struct syn_engine_task *call, bool ok);
+/* Let go of its tensors; `code` as it ended. */
+void syn_engine_release(struct syn_engine_task *call, int code);
+/* Its tensors are there, or will not be, or it may try again to have them (SYN_ENGINE_TURN): its
+ * seat is told. */
+#define SYN_ENGINE_TURN 1
+void syn_engine_grant(struct syn_engine_seat *seat, struct syn_engine_task *call);
 /* It ran (code 0) or failed; `worker` as in syn_task_finish(). Lets go of its tensors if `held`. */
 struct syn_engine_outcome {
     int code;
@@ -260,7 +273,7 @@ syn_engine_begin(struct syn_engine_task *call)
 {
     if (call->task != NULL)
         return syn_task_begin(call->task);
-    return call->split != NULL ? SYN_OK : syn_engine_captured_begin(call);
+    return call->split != NULL || call->sum != NULL ? SYN_OK : syn_engine_captured_begin(call);
 }
 
 /* ---- trace.c ---- */
@@ -271,6 +284,8 @@ SYN_MUST int syn_engine_trace_open(struct syn_engine *engine, struct syn_err *er
 void syn_engine_trace_order(struct syn_engine_task *call);
 /* `whole` needs its piece. */
 void syn_engine_trace_piece(const struct syn_engine_task *whole, struct syn_engine_task *piece);
+/* A call that nobody submitted, and nobody waits for by number. */
+void syn_engine_trace_number(struct syn_engine_task *call);
 /* A thread has nothing to do and goes to sleep, or woke up. */
 void syn_engine_trace_park(struct syn_engine_seat *seat, bool begins);
 /* It is over. */
@@ -282,11 +297,13 @@ void syn_engine_trace_end(const struct syn_engine_task *call,
 
 /* What the engine keeps of a tensor: its word there. */
 struct syn_engine_handle {
-    struct syn_data *data; /* dependencies are inferred by it */
+    struct syn_data *data;                /* dependencies are inferred by it */
+    _Atomic(struct syn_engine_sum *) sum; /* once a call has reduced on it; else NULL */
     /* For traces, under `maps_lock`: numbers of calls. */
-    uint64_t writer; /* 0: none */
-    uint64_t *readers;
+    uint64_t writer;            /* 0: none */
+    uint64_t *readers, *adders; /* since then; who reduce come after who read */
     size_t readers_count, readers_cap;
+    size_t adders_count, adders_cap;
 };
 
 /* A tensor's handle, made when it is first used. */
@@ -294,6 +311,45 @@ SYN_MUST int syn_engine_handle(struct syn_engine *engine, struct syn_tensor *ten
                                struct syn_engine_handle **ret_handle, struct syn_err *err);
 /* The memory manager ends a tensor: its handle goes too. */
 void syn_engine_forget(void *handle);
+
+/* ---- reduce.c ---- */
+
+/* Before a call is submitted: what the core is told of a use that reduces. */
+SYN_MUST int syn_engine_reduces(struct syn_engine_task *call, unsigned use,
+                                enum syn_access *ret_access, struct syn_err *err);
+/* Give a call that its seat is about to acquire tensors for its share of each sum. False: it waits
+ * for one, and will be granted (SYN_ENGINE_TURN). */
+bool syn_engine_take_shares(struct syn_engine_task *call);
+/* Where it has no tensors any more; `code` as it ended, 0 also where it never had them. */
+void syn_engine_return_shares(struct syn_engine_task *call, int code);
+/* It was refused its tensors: true, if for want of memory for a copy that it can do without; it may
+ * try again. */
+bool syn_engine_does_without(struct syn_engine_task *call, int code);
+/* Is the share of that use still to be written the neutral element to? Its seat's thread asks. */
+bool syn_engine_is_fresh(const struct syn_engine_task *call, unsigned use);
+/* What writes that, on the seat: `ret_call`, with `ret_shape` for its operand, and its place. */
+const struct syn_kernel_impl *syn_engine_init_call(const struct syn_engine_task *call, unsigned use,
+                                                   struct syn_tensor_place *ret_place,
+                                                   struct syn_kernel_call *ret_call);
+/* Only some of what the call was to add has been added: that is no sum. */
+void syn_engine_spoil_sums(const struct syn_engine_task *call, int code);
+/* A call that puts a copy to the rest is over. */
+void syn_engine_merge_end(struct syn_engine_task *call, struct syn_worker *worker, int code);
+/* Have put together what waits for it. Everything submitted before is over. *ret_any: there was
+ * something. */
+SYN_MUST int syn_engine_settle_sums(struct syn_engine *engine, bool *ret_any, struct syn_err *err);
+/* The tensor ends. */
+void syn_engine_sum_free(struct syn_engine_sum *sum);
+/* End copies that nobody wants. */
+void syn_engine_drop_left(struct syn_engine *engine);
+/* What the engine keeps of a copy stands in its word like a handle, but for the lowest bit. */
+static inline bool
+syn_engine_is_copy(const void *word)
+{
+    return ((uintptr_t)word & 1) != 0;
+}
+/* The tensor that a copy is of; any other is its own. */
+const struct syn_tensor *syn_engine_copied(const struct syn_tensor *tensor);
 
 /* ---- split.c ---- */
 

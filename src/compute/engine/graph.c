@@ -258,6 +258,7 @@ syn_engine_graph_add(struct syn_engine_graph *graph, const struct syn_engine_ste
     if (rc < 0)
         return rc;
     assert(call != NULL);
+    call->reduces = 0;
     rc = reserve(graph, call, step->after_count, err);
     if (rc < 0) {
         trails_cut(graph, trails);
@@ -320,6 +321,7 @@ syn_engine_graph_set_params(struct syn_engine_graph *graph, uint32_t index, cons
         syn_engine_record_free(call);
         return rc;
     }
+    call->reduces = old->reduces;
     for (unsigned i = 0; i < call->uses_count; i++)
         call->uses[i].handle = old->uses[i].handle;
     call->ready.affinity = old->ready.affinity;

@@ -24,9 +24,13 @@ void
 syn_engine_forget(void *arg)
 {
     struct syn_engine_handle *handle = arg;
+    struct syn_engine_sum *sum = atomic_load_explicit(&handle->sum, memory_order_acquire);
 
+    if (sum != NULL)
+        syn_engine_sum_free(sum);
     handle->data = syn_data_free(handle->data);
     syn_free(handle->readers);
+    syn_free(handle->adders);
     syn_free(handle);
 }
 

@@ -26,6 +26,7 @@ syn_random_compute(enum what what, uint64_t salt, const struct view *v)
 {
     const struct view *out = what < ADD ? &v[2] : what == FILL ? &v[0] : &v[1];
     uint64_t sum = what == SUM || what == FOLD ? sum_of(&v[0]) : 0;
+    int64_t other;
 
     for (uint64_t i = 0; i < out->rows; i++) {
         for (uint64_t j = 0; j < out->cols; j++) {
@@ -37,7 +38,10 @@ syn_random_compute(enum what what, uint64_t salt, const struct view *v)
                           2 * (uint64_t)*syn_random_at(&v[1], i, j) + salt);
             else if (what == ADD)
                 *x = wrap(old + (uint64_t)*syn_random_at(&v[0], i, j) * (salt | 1));
-            else if (what == SUM)
+            else if (what == LEAST) {
+                other = wrap((uint64_t)*syn_random_at(&v[0], i, j) ^ salt << 40);
+                *x = *x < other ? *x : other;
+            } else if (what == SUM)
                 *x = wrap(old + sum);
             else
                 *x = wrap(sum * salt + salt + i * 31 + j);
@@ -86,6 +90,7 @@ RUN(mix, MIX)
 RUN(mix_columns, MIX_COLUMNS)
 RUN(add, ADD)
 RUN(sum, SUM)
+RUN(least, LEAST)
 RUN(fold, FOLD)
 RUN(fill, FILL)
 
@@ -110,18 +115,24 @@ static const struct syn_kernel_param params[PARAMS] = {
 static const struct syn_kernel_split by_rows[] = {{.dim = {0, 0, 0}, .grain = 1}};
 static const struct syn_kernel_split by_columns[] = {{.dim = {1, 1, 1}, .grain = 1}};
 
-#define KERNEL(name_, operands_, splits_, splits_count_)                                   \
-    {                                                                                      \
-        .name = "random-" #name_, .summary = "for the random test", .operands = operands_, \
-        .operands_count = SYN_LEN(operands_), .params = params, .params_count = PARAMS,    \
-        .splits = splits_, .splits_count = splits_count_, .impls = impls_##name_,          \
-        .impls_count = 1, .work = work_of                                                  \
+static const struct syn_kernel_split of_sums[] = {{.dim = {0, SYN_SPLIT_WHOLE}, .grain = 1},
+                                                  {.dim = {1, SYN_SPLIT_WHOLE}, .grain = 1}};
+
+/* `...`: how it reduces on its second operand. */
+#define KERNEL(name_, operands_, splits_, splits_count_, ...)                           \
+    {                                                                                   \
+        .reductions = {NULL, __VA_ARGS__}, .name = "random-" #name_,                    \
+        .summary = "for the random test", .operands = operands_,                        \
+        .operands_count = SYN_LEN(operands_), .params = params, .params_count = PARAMS, \
+        .splits = splits_, .splits_count = splits_count_, .impls = impls_##name_,       \
+        .impls_count = 1, .work = work_of                                               \
     }
 const struct syn_kernel syn_random_kernels[WHATS] = {
-    [MIX] = KERNEL(mix, three, by_rows, 1),
-    [MIX_COLUMNS] = KERNEL(mix_columns, three, by_columns, 1),
-    [ADD] = KERNEL(add, commuting, by_rows, 1),
-    [SUM] = KERNEL(sum, reducing, NULL, 0),
-    [FOLD] = KERNEL(fold, writing, NULL, 0),
-    [FILL] = KERNEL(fill, alone, NULL, 0),
+    [MIX] = KERNEL(mix, three, by_rows, 1, NULL),
+    [MIX_COLUMNS] = KERNEL(mix_columns, three, by_columns, 1, NULL),
+    [ADD] = KERNEL(add, commuting, by_rows, 1, NULL),
+    [SUM] = KERNEL(sum, reducing, of_sums, 2, &syn_reduction_sum),
+    [LEAST] = KERNEL(least, reducing, by_rows, 1, &syn_reduction_least),
+    [FOLD] = KERNEL(fold, writing, NULL, 0, NULL),
+    [FILL] = KERNEL(fill, alone, NULL, 0, NULL),
 };

@@ -5,7 +5,7 @@
 
 #include <synor/kernel.h>
 
-enum what { MIX, MIX_COLUMNS, ADD, SUM, FOLD, FILL, WHATS };
+enum what { MIX, MIX_COLUMNS, ADD, SUM, LEAST, FOLD, FILL, WHATS };
 
 /* Of the parameters that every kernel has. */
 enum { SALT, FAILS, SLEEPS, PARAMS };

@@ -77,7 +77,9 @@ struct cell {
     unsigned parts_first, parts_count; /* divided: its parts' numbers */
     unsigned dim;
     int whole;             /* the number of what it is a part of, or -1 */
-    unsigned group;        /* those who commute on it now; 0: nobody */
+    unsigned group;        /* those who commute or reduce on it now; 0: nobody */
+    enum what group_does;  /* what they do */
+    bool merged;           /* calls reduced on it in this epoch */
     unsigned codes;        /* what reading it ends with */
     unsigned codes_before; /* the group */
     int64_t want[ELEMENTS_MAX];
@@ -252,7 +254,10 @@ enter_groups(struct world *w, struct op *op)
             cell->group = 0;
             continue;
         }
-        if (cell->group == 0) {
+        /* Those who reduce in different ways, or commute, are different groups. */
+        if (cell->group == 0 || cell->group_does != op->what) {
+            cell->group_does = op->what;
+            cell->merged |= all_access(op, i) == SYN_REDUCE;
             cell->group = ++w->groups_count;
             cell->codes_before = cell->codes;
             w->group_codes[cell->group] = 0;
@@ -309,7 +314,7 @@ check_op(struct world *w, struct op *op)
         return;
     }
     may = needs | w->faults | (op->params[FAILS] != 0 ? CODE_CORRUPT : 0) |
-          (op->group != 0 ? CODE_GONE : 0);
+          (op->group != 0 && op->what == ADD ? CODE_GONE : 0);
     if (op->cancelled && got != CODE_CANCELED)
         fail_msg("call %u was cancelled and ended with %d", number, op->code);
     if (!op->cancelled && (got & ~may) != 0)
@@ -484,8 +489,12 @@ settle(struct world *w)
         if (!is_usable(cell))
             continue;
         cell->group = 0;
-        if (!is_as_before(w, i, cell->codes != 0 || w->trouble == LOSS) || cell->codes != 0)
+        /* A merging that failed only the wait tells of, or who reads. */
+        if (!is_as_before(
+                w, i, cell->codes != 0 || w->trouble == LOSS || (cell->merged && rc != SYN_OK)) ||
+            cell->codes != 0)
             submit_fill(w, i);
+        cell->merged = false;
     }
     rc = syn_engine_wait(w->engine, &err);
     if (rc != SYN_OK && !(w->trouble == LOSS && rc == SYN_E_UNAVAILABLE))
@@ -671,6 +680,7 @@ draw_op(struct world *w, struct op *op)
         op->cells[2] = below(w, 8) == 0 ? op->cells[1] : alike(w, op->cells[0]);
         break;
     case ADD:
+    case LEAST:
         op->cells[1] = alike(w, op->cells[0]);
         break;
     case SUM:

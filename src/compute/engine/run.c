@@ -216,8 +216,8 @@ syn_engine_only(const struct syn_engine_task *call, const struct syn_engine_seat
 
 /* ---- tensors ---- */
 
-static void
-grant(struct syn_engine_seat *seat, struct syn_engine_task *call)
+void
+syn_engine_grant(struct syn_engine_seat *seat, struct syn_engine_task *call)
 {
     call->next = NULL;
     syn_spin_lock(&seat->lock);
@@ -257,7 +257,7 @@ on_ready(struct syn_memory_request *request, int code, const struct syn_err *why
         if (call->why != NULL)
             *call->why = *why;
     }
-    grant(call->seat, call);
+    syn_engine_grant(call->seat, call);
 }
 
 void
@@ -281,12 +281,16 @@ memory_uses(const struct syn_engine_task *call, struct syn_memory_use *ret_uses)
     }
 }
 
-int
-syn_engine_acquire(struct syn_engine_task *call, struct syn_err *err)
+static SYN_MUST int
+acquire(struct syn_engine_task *call, struct syn_err *err)
 {
     struct syn_memory_use uses[SYN_OPERANDS_MAX];
 
     memory_uses(call, uses);
+    for (unsigned i = 0; __builtin_expect(call->shared != 0, 0) && i < call->uses_count; i++) {
+        if (syn_engine_is_fresh(call, i))
+            uses[i].access = SYN_WRITE;
+    }
     SYN_PERTURB();
     call->request.ready = on_ready;
     call->request.user = call;
@@ -294,13 +298,35 @@ syn_engine_acquire(struct syn_engine_task *call, struct syn_err *err)
                               &call->request, err);
 }
 
+/* Once more where there was no memory for a copy: each time with fewer. */
+static __attribute__((noinline)) SYN_MUST int
+acquire_shares(struct syn_engine_task *call, struct syn_err *err)
+{
+    for (;;) {
+        int rc = SYN_MEMORY_PENDING;
+
+        if (syn_engine_take_shares(call))
+            rc = acquire(call, err);
+        if (rc >= 0 || !syn_engine_does_without(call, rc))
+            return rc;
+    }
+}
+
+int
+syn_engine_acquire(struct syn_engine_task *call, struct syn_err *err)
+{
+    return __builtin_expect(call->reduces != 0, 0) ? acquire_shares(call, err) : acquire(call, err);
+}
+
 void
-syn_engine_release(struct syn_engine_task *call, bool ok)
+syn_engine_release(struct syn_engine_task *call, int code)
 {
     struct syn_memory_use uses[SYN_OPERANDS_MAX];
 
     memory_uses(call, uses);
-    syn_memory_release(call->engine->memory, call->seat->node, uses, call->uses_count, ok);
+    syn_memory_release(call->engine->memory, call->seat->node, uses, call->uses_count, code == 0);
+    if (__builtin_expect(call->shared != 0, 0))
+        syn_engine_return_shares(call, code);
 }
 
 /* ---- the end ---- */
@@ -338,10 +364,19 @@ report(struct syn_engine *engine, struct syn_engine_task *call,
         seat->report.energy_uj += outcome->energy_uj;
         seat->report.energy_source = outcome->energy_source;
     }
-    engine->stats.ended += call->split == NULL;
+    engine->stats.ended += call->task != NULL || (call->split == NULL && call->sum == NULL);
+    engine->stats.merged += call->task == NULL && call->sum != NULL && outcome->code == 0;
     if (outcome->code < 0)
         remember_failure(engine, call, outcome->code, err);
     syn_spin_unlock(&engine->lock);
+}
+
+/* What puts copies together has changed nothing yet, and nobody else can be told. */
+static bool
+tries_again(const struct syn_engine_task *call, const struct syn_engine_outcome *outcome)
+{
+    return call->sum != NULL && outcome->code < 0 && !outcome->held && call->seat != NULL &&
+           call->tries < SYN_ENGINE_TRIES;
 }
 
 void
@@ -351,8 +386,14 @@ syn_engine_end(struct syn_engine_task *call, struct syn_worker *worker,
     struct syn_engine *engine = call->engine;
     struct syn_task *task = call->task;
 
+    if (task == NULL && tries_again(call, outcome)) {
+        syn_engine_again(call, false, err);
+        return;
+    }
     if (outcome->held)
-        syn_engine_release(call, outcome->code == 0);
+        syn_engine_release(call, outcome->code);
+    else if (__builtin_expect(call->shared != 0, 0))
+        syn_engine_return_shares(call, SYN_ENGINE_TURN);
     SYN_PERTURB();
     report(engine, call, outcome, err);
     if (syn_trace_on(engine->trace))
@@ -360,6 +401,10 @@ syn_engine_end(struct syn_engine_task *call, struct syn_worker *worker,
     wake_refused(engine);
     if (call->split != NULL) {
         syn_engine_piece_end(call, worker, outcome->code);
+        return;
+    }
+    if (task == NULL && call->sum != NULL) {
+        syn_engine_merge_end(call, worker, outcome->code);
         return;
     }
     if (task == NULL) {
@@ -392,7 +437,9 @@ syn_engine_again(struct syn_engine_task *call, bool held, const struct syn_err *
         return;
     }
     if (held)
-        syn_engine_release(call, false);
+        syn_engine_release(call, err->code);
+    else if (call->shared != 0)
+        syn_engine_return_shares(call, SYN_ENGINE_TURN);
     syn_spin_lock(&engine->lock);
     engine->ops->done(engine->strategy, call->seat->index, &call->ready, 0,
                       (uint64_t)syn_clock_ns());
@@ -405,6 +452,27 @@ syn_engine_again(struct syn_engine_task *call, bool held, const struct syn_err *
 }
 
 /* ---- the runtime's threads ---- */
+
+/* Its shares begin with the neutral element. */
+static __attribute__((noinline)) int
+init_shares(struct syn_worker *worker, struct syn_fork *at, struct syn_engine_task *call,
+            struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    for (unsigned i = 0; rc >= 0 && i < call->uses_count; i++) {
+        const struct syn_kernel_impl *impl;
+        struct syn_tensor_place place;
+        struct syn_kernel_call init;
+
+        if (!syn_engine_is_fresh(call, i))
+            continue;
+        impl = syn_engine_init_call(call, i, &place, &init);
+        assert(impl != NULL); /* or it would have no copy */
+        rc = impl->run(&init, worker, at, err);
+    }
+    return rc;
+}
 
 static void
 run_native(struct syn_worker *worker, struct syn_engine_task *call, bool waited)
@@ -420,9 +488,14 @@ run_native(struct syn_worker *worker, struct syn_engine_task *call, bool waited)
     syn_engine_call_of(call, places, &seen);
     impl = syn_kernel_pick(call->kernel, &seen, seat->info);
     assert(impl != NULL); /* or the estimate would have been NEVER */
+    if (__builtin_expect(call->shared != 0, 0)) {
+        outcome.code = init_shares(worker, at, call, &err);
+        waited = true;
+    }
     /* Where nothing had to be brought, little has happened since. */
     call->begun_ns = waited ? syn_clock_ns() : call->popped_ns;
-    outcome.code = impl->run(&seen, worker, at, &err);
+    if (outcome.code >= 0)
+        outcome.code = impl->run(&seen, worker, at, &err);
     outcome.ended_ns = syn_clock_ns();
     looked(seat, worker, outcome.ended_ns, call->task != NULL);
     outcome.busy_ns = (uint64_t)(outcome.ended_ns - call->begun_ns);
@@ -434,12 +507,13 @@ run_native(struct syn_worker *worker, struct syn_engine_task *call, bool waited)
     syn_engine_end(call, worker, &outcome, &err);
 }
 
+/* `waited`: for its turn to have tensors. */
 static void
-start_native(struct syn_worker *worker, struct syn_engine_task *call)
+start_native(struct syn_worker *worker, struct syn_engine_task *call, bool waited)
 {
     struct syn_engine_outcome outcome = {0};
     struct syn_err err;
-    int rc = syn_engine_begin(call);
+    int rc = waited ? SYN_OK : syn_engine_begin(call);
 
     if (call->task != NULL)
         syn_task_foresee_end(call->task);
@@ -448,7 +522,7 @@ start_native(struct syn_worker *worker, struct syn_engine_task *call)
     else
         (void)SYN_FAIL(&err, rc, "%s", syn_err_info(rc)->wire);
     if (rc == SYN_OK) {
-        run_native(worker, call, false);
+        run_native(worker, call, waited);
     } else if (rc < 0) {
         outcome.code = rc;
         syn_engine_end(call, worker, &outcome, &err);
@@ -462,7 +536,10 @@ refuse(struct syn_worker *worker, struct syn_engine_task *call)
     struct syn_err err;
 
     syn_engine_refusal(call, &err);
-    syn_engine_end(call, worker, &outcome, &err);
+    if (call->shared != 0 && syn_engine_does_without(call, outcome.code))
+        start_native(worker, call, true);
+    else
+        syn_engine_end(call, worker, &outcome, &err);
 }
 
 bool
@@ -474,7 +551,9 @@ syn_engine_take(void *self, struct syn_worker *worker)
 
     if (call != NULL) {
         syn_worker_stop_watching(worker);
-        if (call->granted_code < 0)
+        if (call->granted_code == SYN_ENGINE_TURN)
+            start_native(worker, call, true);
+        else if (call->granted_code < 0)
             refuse(worker, call);
         else
             run_native(worker, call, true);
@@ -484,7 +563,7 @@ syn_engine_take(void *self, struct syn_worker *worker)
     if (call == NULL)
         return false;
     syn_worker_stop_watching(worker);
-    start_native(worker, call);
+    start_native(worker, call, false);
     return true;
 }
 

@@ -30,10 +30,13 @@ struct syn_engine_split {
     struct syn_engine_task *pieces[PIECES_MAX];
 };
 
+/* And what is reduced on is neither divided nor everybody's: each piece adds to its seat's share of
+ * the sum, all of it or a part. */
 static bool
 is_written(const struct syn_engine_task *call, unsigned operand)
 {
-    return (call->access[operand] & SYN_WRITE) != 0;
+    return (call->access[operand] & SYN_WRITE) != 0 &&
+           (call->reduces & SYN_BIT(call->use_of[operand])) == 0;
 }
 
 void
@@ -149,6 +152,7 @@ make_piece(struct syn_engine_split *split, unsigned index, struct syn_err *err)
         syn_engine_trace_piece(whole, piece);
     split->pieces[index] = piece;
     rc = syn_engine_record_fill(piece, tensors, err);
+    piece->reduces &= whole->reduces; /* its tensors are used once each, as the whole's */
     if (rc == SYN_OK && !syn_engine_possible(piece))
         rc = SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s: nobody can run a piece of it",
                       piece->kernel->name);
@@ -318,6 +322,9 @@ syn_engine_piece_end(struct syn_engine_task *piece, struct syn_worker *worker, i
     SYN_PERTURB();
     outcome.code = atomic_load(&split->code) < 0 ? gather_failed(split, &err) : gather(split, &err);
     if (atomic_load(&split->code) < 0) {
+        /* What other pieces have added cannot be taken out again. */
+        if (whole->reduces != 0 && atomic_load(&split->done) > 0)
+            syn_engine_spoil_sums(whole, atomic_load(&split->code));
         outcome.code = atomic_load(&split->code);
         (void)SYN_FAIL(&err, outcome.code, "a piece of it ended with %s",
                        syn_err_info(outcome.code)->wire);

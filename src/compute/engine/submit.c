@@ -351,17 +351,21 @@ static void
 fill_uses(struct syn_engine_task *call, struct syn_tensor *const *tensors,
           const struct syn_kernel_call *seen)
 {
-    unsigned count = 0;
+    unsigned count = 0, reduces = 0;
 
     for (unsigned i = 0; i < call->operands_count; i++) {
         const struct syn_replicas *data = syn_tensor_replicas(tensors[i]);
         enum syn_access access = syn_kernel_access(seen, i);
+        bool alone;
         unsigned at = 0;
 
         call->access[i] = (uint8_t)access;
-        access &= SYN_UPDATE; /* to memory, commuting and reducing are updates */
         while (at < count && call->uses[at].data != data)
             at++;
+        /* What it does something else with as well it just updates. */
+        alone = at == count && access == SYN_REDUCE && call->kernel->reductions[i] != NULL;
+        reduces = alone ? reduces | SYN_BIT(at) : reduces & ~SYN_BIT(at);
+        access &= SYN_UPDATE; /* to memory, commuting and reducing are updates */
         if (at == count)
             call->uses[count++] = (struct syn_data_use){
                 .data = data, .handle = (uint32_t)syn_tensor_number(tensors[i])};
@@ -369,6 +373,7 @@ fill_uses(struct syn_engine_task *call, struct syn_tensor *const *tensors,
         call->uses[at].mode |= access;
     }
     call->uses_count = (uint8_t)count;
+    call->reduces = (uint8_t)reduces;
     call->ready.accesses = call->uses;
     call->ready.access_count = (uint16_t)count;
     call->ready.access_stride = sizeof(call->uses[0]);
@@ -503,8 +508,8 @@ dispatch(struct syn_worker *worker, struct syn_fork *at, void *arg)
     return SYN_OK;
 }
 
-/* What the order of tasks follows from: commuting and reducing calls go in any order, one at a
- * time; whoever does more than one thing with a tensor updates it. */
+/* What the order of tasks follows from: commuting calls go in any order, one at a time, and so does
+ * what cannot reduce side by side; whoever does more than one thing with a tensor updates it. */
 static void
 fill_order(const struct syn_engine_task *call, struct syn_use *uses)
 {
@@ -512,6 +517,8 @@ fill_order(const struct syn_engine_task *call, struct syn_use *uses)
         struct syn_use *use = &uses[call->use_of[i]];
         enum syn_access access = (enum syn_access)call->access[i];
 
+        if ((call->reduces & SYN_BIT(call->use_of[i])) != 0)
+            continue; /* it says so already */
         if (access == SYN_REDUCE)
             access = SYN_COMMUTE;
         use->access = use->access == 0 || use->access == access ? access : SYN_UPDATE;
@@ -533,14 +540,22 @@ submit(struct syn_engine_task *call, const struct syn_task_call *wish, struct sy
                                  .priority = wish->priority,
                                  .done = wish->done,
                                  .done_arg = wish->done_arg};
+    int rc = SYN_OK;
 
     for (unsigned i = 0; i < call->uses_count; i++) {
         struct syn_engine_handle *handle;
-        int rc = syn_engine_handle(engine, syn_tensor_of(call->uses[i].data), &handle, err);
+
+        rc = syn_engine_handle(engine, syn_tensor_of(call->uses[i].data), &handle, err);
 
         if (rc < 0)
             return rc;
         uses[i] = (struct syn_use){.data = handle->data};
+    }
+    for (unsigned i = 0; __builtin_expect(call->reduces != 0, 0) && i < call->uses_count; i++) {
+        if ((call->reduces & SYN_BIT(i)) != 0)
+            rc = syn_engine_reduces(call, i, &uses[i].access, err);
+        if (rc < 0)
+            return rc;
     }
     fill_order(call, uses);
     if (syn_trace_on(engine->trace))

@@ -70,15 +70,42 @@ record_edge(struct syn_engine *engine, uint64_t before, uint64_t after)
 }
 
 static void
+keep(uint64_t number, uint64_t **numbers, size_t *count, size_t *cap)
+{
+    if (syn_grow(numbers, cap, *count + 1, sizeof(**numbers)))
+        (*numbers)[(*count)++] = number;
+}
+
+/* Who reduces comes after all who read before, and after nobody who reduces. */
+static void
+follow_adder(struct syn_engine *engine, struct syn_engine_handle *handle, uint64_t number)
+{
+    if (handle->readers_count == 0)
+        record_edge(engine, handle->writer, number);
+    for (size_t i = 0; i < handle->readers_count; i++)
+        record_edge(engine, handle->readers[i], number);
+    keep(number, &handle->adders, &handle->adders_count, &handle->adders_cap);
+}
+
+/* Somebody uses what was reduced: after all who did so. */
+static void
+follow_adders(struct syn_engine *engine, struct syn_engine_handle *handle, uint64_t number)
+{
+    for (size_t i = 0; i < handle->adders_count; i++)
+        record_edge(engine, handle->adders[i], number);
+}
+
+static void
 follow(struct syn_engine *engine, struct syn_engine_handle *handle, uint64_t number, bool writes)
 {
+    follow_adders(engine, handle, number);
     if (!writes) {
-        record_edge(engine, handle->writer, number);
-        if (syn_grow(&handle->readers, &handle->readers_cap, handle->readers_count + 1,
-                     sizeof(*handle->readers)))
-            handle->readers[handle->readers_count++] = number;
+        if (handle->adders_count == 0)
+            record_edge(engine, handle->writer, number);
+        keep(number, &handle->readers, &handle->readers_count, &handle->readers_cap);
         return;
     }
+    handle->adders_count = 0;
     if (handle->readers_count == 0)
         record_edge(engine, handle->writer, number);
     for (size_t i = 0; i < handle->readers_count; i++)
@@ -97,20 +124,29 @@ syn_engine_trace_order(struct syn_engine_task *call)
     for (unsigned i = 0; i < call->uses_count; i++) {
         struct syn_engine_handle *handle = syn_tensor_user(syn_tensor_of(call->uses[i].data));
 
-        follow(engine, handle, call->number, (call->uses[i].mode & SYN_WRITE) != 0);
+        if ((call->reduces & SYN_BIT(i)) != 0)
+            follow_adder(engine, handle, call->number);
+        else
+            follow(engine, handle, call->number, (call->uses[i].mode & SYN_WRITE) != 0);
     }
+    (void)pthread_mutex_unlock(&engine->maps_lock);
+}
+
+void
+syn_engine_trace_number(struct syn_engine_task *call)
+{
+    struct syn_engine *engine = call->engine;
+
+    (void)pthread_mutex_lock(&engine->maps_lock);
+    call->number = ++engine->numbers;
     (void)pthread_mutex_unlock(&engine->maps_lock);
 }
 
 void
 syn_engine_trace_piece(const struct syn_engine_task *whole, struct syn_engine_task *piece)
 {
-    struct syn_engine *engine = whole->engine;
-
-    (void)pthread_mutex_lock(&engine->maps_lock);
-    piece->number = ++engine->numbers;
-    (void)pthread_mutex_unlock(&engine->maps_lock);
-    record_edge(engine, piece->number, whole->number);
+    syn_engine_trace_number(piece);
+    record_edge(whole->engine, piece->number, whole->number);
 }
 
 /* ---- who slept ---- */

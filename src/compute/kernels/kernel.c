@@ -7,8 +7,9 @@
 #define WHOLE_MAX 9007199254740992.0 /* 2^53: every integer up to it is a double */
 
 static const struct syn_kernel *const kernels[] = {
-    &syn_kernel_gemm, &syn_kernel_axpy, &syn_kernel_reduce, &syn_kernel_stencil,
-    &syn_kernel_sort, &syn_kernel_fft,  &syn_kernel_conv2d,
+    &syn_kernel_gemm,    &syn_kernel_axpy,    &syn_kernel_reduce, &syn_kernel_stencil,
+    &syn_kernel_sort,    &syn_kernel_fft,     &syn_kernel_conv2d, &syn_kernel_dot,
+    &syn_kernel_neutral, &syn_kernel_combine,
 };
 
 const struct syn_kernel *const *
@@ -54,9 +55,44 @@ check_count(const char *what, unsigned count, unsigned max, const void *table, s
     return SYN_OK;
 }
 
+static bool
+takes(const struct syn_kernel *kernel, unsigned count, const uint8_t *accesses)
+{
+    if (!kernel || kernel->operands_count != count)
+        return false;
+    for (unsigned i = 0; i < count; i++) {
+        if (kernel->operands[i].access != accesses[i])
+            return false;
+    }
+    return true;
+}
+
+static int
+check_reduction(const struct syn_kernel_reduction *how, unsigned operand, struct syn_err *err)
+{
+    static const uint8_t init[] = {SYN_WRITE}, merge[] = {SYN_READ, SYN_UPDATE};
+
+    if (!how)
+        return SYN_FAIL(err, SYN_E_INVALID, "reductions[%u] is NULL", operand);
+    if (!takes(how->init, SYN_LEN(init), init))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "reductions[%u]: init is no kernel that writes one operand", operand);
+    if (!takes(how->merge, SYN_LEN(merge), merge))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "reductions[%u]: merge is no kernel that reads one operand and "
+                        "updates another",
+                        operand);
+    if (how->params_count > how->init->params_count || how->params_count > how->merge->params_count)
+        return SYN_FAIL(err, SYN_E_INVALID, "reductions[%u]: its kernels do not take %u parameters",
+                        operand, how->params_count);
+    return SYN_OK;
+}
+
 static int
 check_operands(const struct syn_kernel *kernel, struct syn_err *err)
 {
+    int rc = SYN_OK;
+
     for (unsigned i = 0; i < kernel->operands_count; i++) {
         const struct syn_kernel_operand *operand = &kernel->operands[i];
 
@@ -66,6 +102,10 @@ check_operands(const struct syn_kernel *kernel, struct syn_err *err)
             return SYN_FAIL(err, SYN_E_INVALID, "operands[%u].access is none", i);
         if (operand->dims_min > operand->dims_max || operand->dims_max > SYN_DIMS_MAX)
             return SYN_FAIL(err, SYN_E_INVALID, "operands[%u].dims_max is out of its limits", i);
+        if (operand->access == SYN_REDUCE)
+            rc = check_reduction(kernel->reductions[i], i, err);
+        if (rc < 0)
+            return rc;
         for (unsigned k = 0; k < i; k++) {
             if (strcmp(kernel->operands[k].name, operand->name) == 0)
                 return SYN_FAIL(err, SYN_E_INVALID, "operands[%u].name is operands[%u]'s too", i,
@@ -90,7 +130,8 @@ check_split(const struct syn_kernel *kernel, unsigned index, struct syn_err *err
     for (unsigned i = 0; i < kernel->operands_count; i++) {
         if (split->dim[i] >= kernel->operands[i].dims_min)
             return SYN_FAIL(err, SYN_E_INVALID, "splits[%u].dim[%u] is not always there", index, i);
-        if (split->dim[i] < 0 && kernel->operands[i].access != SYN_READ)
+        if (split->dim[i] < 0 && kernel->operands[i].access != SYN_READ &&
+            kernel->operands[i].access != SYN_REDUCE)
             return SYN_FAIL(err, SYN_E_INVALID, "splits[%u].dim[%u]: every piece would write it",
                             index, i);
         cut = cut || split->dim[i] >= 0;

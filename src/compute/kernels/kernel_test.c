@@ -14,7 +14,7 @@ test_the_librarys_tables(void **state)
     struct syn_err err = {0};
 
     (void)state;
-    assert_int_equal(count, 7);
+    assert_int_equal(count, 10);
     for (size_t i = 0; i < count; i++) {
         assert_done(syn_kernel_check(kernels[i], &err), &err);
         assert_ptr_equal(syn_kernel_find(kernels[i]->name), kernels[i]);
@@ -132,6 +132,40 @@ test_entries_of_tables_are_checked(void **state)
 }
 
 static void
+test_reductions_are_checked(void **state)
+{
+    static const double params[] = {0, 0};
+    struct syn_kernel_reduction how = syn_reduction_sum;
+    struct table table;
+    struct syn_err err = {0};
+
+    (void)state;
+    table_make(&table);
+    table.operands[1].access = SYN_REDUCE;
+    table.splits[0].dim[0] = 0;
+    table.splits[0].dim[1] = SYN_SPLIT_WHOLE; /* every piece reduces on all of it */
+    table.kernel.reductions[1] = &how;
+    assert_done(syn_kernel_check(&table.kernel, &err), &err);
+    table.kernel.reductions[1] = NULL;
+    assert_code(syn_kernel_check(&table.kernel, &err), SYN_E_INVALID, &err);
+    assert_non_null(strstr(err.msg, "reductions[1] is NULL"));
+    table.kernel.reductions[1] = &how;
+    how.init = how.merge;
+    assert_code(syn_kernel_check(&table.kernel, &err), SYN_E_INVALID, &err);
+    assert_non_null(strstr(err.msg, "reductions[1]: init is no kernel"));
+    how = (struct syn_kernel_reduction){.init = syn_reduction_sum.init,
+                                        .merge = syn_reduction_sum.init};
+    assert_code(syn_kernel_check(&table.kernel, &err), SYN_E_INVALID, &err);
+    assert_non_null(strstr(err.msg, "reductions[1]: merge is no kernel"));
+    how = syn_reduction_sum;
+    how.params = params;
+    how.params_count = 2;
+    assert_code(syn_kernel_check(&table.kernel, &err), SYN_E_INVALID, &err);
+    assert_non_null(strstr(err.msg, "do not take 2 parameters"));
+    assert_done(syn_kernel_check(syn_kernel_find("dot"), &err), &err);
+}
+
+static void
 test_implementations_are_checked(void **state)
 {
     struct table table;
@@ -225,6 +259,16 @@ static const struct call_case cases[] = {
     {"conv2d", {{F32, 4, {2, 3, 8, 9}}, {F32, 4, {5, 3, 3, 3}}, {F32, 4, {2, 5, 6, 6}}}, {{0}}, "y has 6 elements along dimension 3, not 7"},
     {"conv2d", {{F32, 4, {2, 3, 2, 9}}, {F32, 4, {5, 3, 3, 3}}, {F32, 4, {2, 5, 1, 7}}}, {{0}}, "w is larger than x along dimension 2"},
     {"conv2d", {{F32, 4, {2, 3, 8, 9}}, {F32, 4, {5, 3, 3, 3}}, {F32, 4, {2, 5, 6, 7}}}, {{"stride", 0}}, "parameter stride is 0"},
+    {"dot", {{I32, 2, {2, 3}}, {I32, 2, {2, 3}}, {I32, 0, {0}}}, {{0}}, NULL},
+    {"dot", {{I32, 1, {6}}, {I32, 2, {2, 3}}, {I32, 0, {0}}}, {{0}}, "y has 2 dimensions where x has 1"},
+    {"dot", {{F32, 1, {6}}, {F32, 1, {6}}, {F64, 0, {0}}}, {{0}}, "out is fp64 where x is fp32"},
+    {"dot", {{F32, 1, {6}}, {F32, 1, {6}}, {F32, 1, {6}}}, {{0}}, "out has 6 elements along dimension 0, not 1"},
+    {"neutral", {{F32, 0, {0}}}, {{"what", 3}}, NULL},
+    {"neutral", {{C64, 1, {2}}}, {{0}}, "y is c64"},
+    {"neutral", {{F32, 1, {2}}}, {{"what", 4}}, "parameter what is 4, not between 0 and 3"},
+    {"combine", {{F64, 1, {2}}, {F64, 1, {2}}}, {{"what", 3}}, NULL},
+    {"combine", {{F64, 1, {2}}, {F64, 1, {3}}}, {{0}}, "y has 3 elements along dimension 0, not 2"},
+    {"combine", {{F64, 1, {2}}, {F64, 1, {2}}}, {{"what", -1}}, "parameter what is -1, not between 0 and 3"},
 };
 /* clang-format on */
 
@@ -394,6 +438,7 @@ main(void)
         cmocka_unit_test(test_the_librarys_tables),
         cmocka_unit_test(test_tables_are_checked),
         cmocka_unit_test(test_entries_of_tables_are_checked),
+        cmocka_unit_test(test_reductions_are_checked),
         cmocka_unit_test(test_implementations_are_checked),
         cmocka_unit_test(test_calls_are_checked),
         cmocka_unit_test(test_calls_from_outside),

@@ -14,6 +14,12 @@ extern const struct syn_kernel syn_kernel_stencil;
 extern const struct syn_kernel syn_kernel_sort;
 extern const struct syn_kernel syn_kernel_fft;
 extern const struct syn_kernel syn_kernel_conv2d;
+extern const struct syn_kernel syn_kernel_dot;
+extern const struct syn_kernel syn_kernel_neutral;
+extern const struct syn_kernel syn_kernel_combine;
+
+/* What reduces how: parameter `what` of reduce, neutral and combine. */
+enum { SYN_WHAT_SUM, SYN_WHAT_LEAST, SYN_WHAT_MOST, SYN_WHAT_PRODUCT };
 
 /* Texts for compilers: text/prelude.cl and one more, joined by the build. */
 extern const char syn_text_gemm[];
@@ -23,6 +29,9 @@ extern const char syn_text_stencil[];
 extern const char syn_text_sort[];
 extern const char syn_text_fft[];
 extern const char syn_text_conv2d[];
+extern const char syn_text_dot[];
+extern const char syn_text_neutral[];
+extern const char syn_text_combine[];
 
 #define SYN_FLOATS (SYN_BIT(SYN_DTYPE_FP32) | SYN_BIT(SYN_DTYPE_FP64))
 #define SYN_REALS  (SYN_FLOATS | SYN_BIT(SYN_DTYPE_INT32) | SYN_BIT(SYN_DTYPE_INT64))

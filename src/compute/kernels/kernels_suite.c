@@ -385,6 +385,112 @@ make_reduce(struct syn_trial *trial, uint64_t *random, bool large)
         want_reduced_whole(trial, count);
 }
 
+/* ---- what puts parts of a reduction together ---- */
+
+static void
+make_neutral(struct syn_trial *trial, uint64_t *random, bool large)
+{
+    static const double reals[] = {0, INFINITY, -INFINITY, 1};
+    static const int64_t wholes[] = {0, INT64_MAX, INT64_MIN, 1},
+                         narrow[] = {0, INT32_MAX, INT32_MIN, 1};
+    enum syn_dtype dtype = some_dtype(random, true);
+    uint64_t sizes[SYN_DIMS_MAX], count;
+    unsigned dims, what = (unsigned)below(random, 4);
+
+    some_shape(random, large, &dims, sizes);
+    shape_set(trial, 0, dtype, dims, sizes);
+    lay_out(&trial->shapes[0], false, random);
+    trial->call.params[0] = what;
+    furnish(trial, 0, random);
+    count = count_of(&trial->shapes[0]);
+    for (uint64_t i = 0; i < count; i++) {
+        trial->want[i] = reals[what];
+        trial->whole[i] = dtype == SYN_DTYPE_INT32 ? narrow[what] : wholes[what];
+    }
+}
+
+static int64_t
+both_whole(double what, int64_t a, int64_t b, bool narrow)
+{
+    uint64_t x = (uint64_t)a, y = (uint64_t)b;
+
+    if (what == 1)
+        return a < b ? a : b;
+    if (what == 2)
+        return a > b ? a : b;
+    x = what == 0 ? x + y : x * y;
+    return narrow ? (int32_t)(uint32_t)x : (int64_t)x;
+}
+
+static double
+both_real(double what, double a, double b)
+{
+    if (what == 0 || what == 3 || isnan(a) || isnan(b))
+        return what == 3 ? a * b : a + b;
+    return what == 1 ? fmin(a, b) : fmax(a, b);
+}
+
+static void
+make_combine(struct syn_trial *trial, uint64_t *random, bool large)
+{
+    enum syn_dtype dtype = some_dtype(random, true);
+    uint64_t sizes[SYN_DIMS_MAX], count;
+    double what = (double)below(random, 4);
+    unsigned dims;
+
+    some_shape(random, large, &dims, sizes);
+    for (unsigned i = 0; i < 2; i++) {
+        shape_set(trial, i, dtype, dims, sizes);
+        lay_out(&trial->shapes[i], false, random);
+    }
+    trial->call.params[0] = what;
+    furnish(trial, 1, random);
+    count = count_of(&trial->shapes[0]);
+    if (below(random, 3) == 0)
+        put_odd(trial, (unsigned)below(random, 2), below(random, count));
+    for (uint64_t i = 0; i < count && is_floating(dtype); i++) {
+        trial->want[i] = both_real(what, was(trial, 1, i), was(trial, 0, i));
+        trial->slack[i] = 2 * epsilon(dtype);
+    }
+    for (uint64_t i = 0; i < count && !is_floating(dtype); i++)
+        trial->whole[i] = both_whole(what, was_whole(trial, 1, i), was_whole(trial, 0, i),
+                                     dtype == SYN_DTYPE_INT32);
+}
+
+static void
+make_dot(struct syn_trial *trial, uint64_t *random, bool large)
+{
+    enum syn_dtype dtype = some_dtype(random, true);
+    uint64_t sizes[SYN_DIMS_MAX], count, whole;
+    double real, size = 0;
+    unsigned dims;
+
+    some_shape(random, large, &dims, sizes);
+    if (dims == 0)
+        sizes[dims++] = 1;
+    for (unsigned i = 0; i < 2; i++) {
+        shape_set(trial, i, dtype, dims, sizes);
+        lay_out(&trial->shapes[i], false, random);
+    }
+    shape_set(trial, 2, dtype, (unsigned)below(random, 3), (uint64_t[]){1, 1});
+    furnish(trial, 2, random);
+    count = count_of(&trial->shapes[0]);
+    if (!is_floating(dtype)) {
+        whole = (uint64_t)was_whole(trial, 2, 0);
+        for (uint64_t i = 0; i < count; i++)
+            whole += (uint64_t)was_whole(trial, 0, i) * (uint64_t)was_whole(trial, 1, i);
+        trial->whole[0] = dtype == SYN_DTYPE_INT32 ? (int32_t)(uint32_t)whole : (int64_t)whole;
+        return;
+    }
+    real = was(trial, 2, 0);
+    for (uint64_t i = 0; i < count; i++) {
+        real += was(trial, 0, i) * was(trial, 1, i);
+        size += fabs(was(trial, 0, i) * was(trial, 1, i));
+    }
+    trial->want[0] = real;
+    trial->slack[0] = epsilon(dtype) * 300 * (size + 1);
+}
+
 /* One step from `from` to `to`, by the definition. */
 static void
 jacobi(const struct syn_trial *trial, const double *from, double *to)
@@ -585,8 +691,10 @@ static const struct {
     const char *kernel;
     void (*make)(struct syn_trial *trial, uint64_t *random, bool large);
 } makers[] = {
-    {"gemm", make_gemm}, {"axpy", make_axpy}, {"reduce", make_reduce}, {"stencil", make_stencil},
-    {"sort", make_sort}, {"fft", make_fft},   {"conv2d", make_conv2d},
+    {"gemm", make_gemm},       {"axpy", make_axpy}, {"reduce", make_reduce},
+    {"stencil", make_stencil}, {"sort", make_sort}, {"fft", make_fft},
+    {"conv2d", make_conv2d},   {"dot", make_dot},   {"neutral", make_neutral},
+    {"combine", make_combine},
 };
 
 void
@@ -614,7 +722,7 @@ is_right(const struct syn_trial *trial, uint64_t index, unsigned part, unsigned 
 
     if (isnan(want))
         return isnan(got);
-    return fabs(got - want) <= trial->slack[index * parts + part];
+    return got == want || fabs(got - want) <= trial->slack[index * parts + part];
 }
 
 static void

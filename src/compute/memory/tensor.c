@@ -161,6 +161,18 @@ syn_tensor_quiet(struct syn_tensor *tensor)
         (void)pthread_cond_wait(&tensor->memory->settled, &tensor->memory->lock);
 }
 
+void
+syn_tensor_spoil(struct syn_tensor *tensor, bool lost)
+{
+    (void)pthread_mutex_lock(&tensor->memory->lock);
+    assert(!syn_tensor_divided(tensor) && tensor->writers == 0);
+    syn_tensor_quiet(tensor);
+    for (uint64_t valid = tensor->replicas.valid; valid != 0; valid &= valid - 1)
+        syn_tensor_drop(tensor, (unsigned)__builtin_ctzll(valid));
+    tensor->content = lost ? SYN_CONTENT_LOST : SYN_CONTENT_NONE;
+    (void)pthread_mutex_unlock(&tensor->memory->lock);
+}
+
 /* ---- life ---- */
 
 int

@@ -89,6 +89,23 @@ providers_price_their_own(void **state)
     /* Nobody else, but an operator. */
     assert_int_equal(call(other.provider, "PATCH", mine.path, one, NULL, NULL), SYN_E_FORBIDDEN);
     assert_int_equal(call(mine.agent, "PATCH", mine.path, one, NULL, NULL), SYN_E_FORBIDDEN);
+    (void)snprintf(path, sizeof(path), "%s/labels", mine.path);
+    must(mine.provider, "POST", path, "{'set':{'disk':'ssd','synor.io/zone':'z1'}}", NULL);
+    assert_int_equal(call(other.provider, "POST", path, "{'set':{'a':'b'}}", NULL, NULL),
+                     SYN_E_FORBIDDEN);
+    assert_int_equal(call(mine.provider, "POST", path, "{'set':{'synor.io/node':'b'}}", NULL, NULL),
+                     SYN_E_INVALID);
+    assert_int_equal(call(mine.provider, "POST", path, "{}", NULL, NULL), SYN_E_INVALID);
+    must(mine.provider, "POST", path, "{'remove':['disk'],'set':{'tier':'gold'}}", NULL);
+    {
+        SYN_JSON(node);
+
+        must(mine.provider, "GET", mine.path, NULL, &node);
+        assert_string_equal(syn_json_str(syn_json_at(node, "spec.labels"), "tier", ""), "gold");
+        assert_string_equal(syn_json_str(syn_json_at(node, "spec.labels"), "synor.io/zone", ""),
+                            "z1");
+        assert_null(json_object_get(syn_json_at(node, "spec.labels"), "disk"));
+    }
     expect_offer(&mine, "{\"scratch_gib_hour\":\"2\"}");
     must(mine.house->client, "PATCH", mine.path, "{'reset_offer':true}", NULL);
     expect_offer(&mine, "");

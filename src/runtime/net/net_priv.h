@@ -28,7 +28,6 @@ struct syn_net {
     struct syn_filter_node node; /* what it points to is below */
     struct syn_attachment_port open[SYN_NET_OPEN_MAX];
     struct syn_prefix deny[SYN_NET_DENY_MAX];
-    uint32_t mtu; /* of the way outside; 0: unknown */
 
     pthread_mutex_t lock;        /* guards what follows */
     bool ready;                  /* the policy is made */

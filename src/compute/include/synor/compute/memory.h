@@ -104,6 +104,10 @@ unsigned syn_tensor_ways(const struct syn_tensor *tensor,
  * part was. Nobody uses its parts, and none is divided. */
 void syn_tensor_abandon(struct syn_tensor *tensor);
 
+/** What the tensor holds is no good: it is as if never written, or, `lost`, as if lost with a
+ * device. Nobody uses it. Blocks: for transfers. */
+void syn_tensor_spoil(struct syn_tensor *tensor, bool lost);
+
 /** Does every element of two shapes of the same sizes lie at the same place? */
 bool syn_shape_same_places(const struct syn_shape *a, const struct syn_shape *b);
 /** Copy the elements of one array on the host to another one that lies differently. */

@@ -1,0 +1,120 @@
+#include <synor/task.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <synor/base/test.h>
+
+#include "task_records_priv.h"
+
+static struct syn_runtime *
+one_seat(void)
+{
+    struct syn_runtime_options options = {.no_workers = true, .guests = 1};
+    struct syn_runtime *runtime = NULL;
+    struct syn_err err;
+
+    assert_done(syn_runtime_new(&options, &runtime, &err), &err);
+    return runtime;
+}
+
+static int
+return_ok(struct syn_worker *worker, struct syn_fork *at, void *arg)
+{
+    (void)worker;
+    (void)at;
+    (void)arg;
+    return SYN_OK;
+}
+
+/* Memory for tasks is there before the first is submitted, and is written as they need it: an
+ * urgent call after ten thousand plain ones once waited for 17 pages. */
+static void
+test_records_are_made_as_needed(void **state)
+{
+    struct syn_runtime *runtime = one_seat();
+    const struct syn_tasks *tasks = runtime->tasks;
+    size_t fresh = tasks->fresh_count;
+    struct syn_err err;
+
+    (void)state;
+    assert_true(fresh > 400);
+    assert_non_null(tasks->stock);
+    for (unsigned i = 0; i < 300; i++) {
+        struct syn_task_spec spec = {.run = return_ok};
+
+        assert_done(syn_task_submit(runtime, &spec, NULL, &err), &err);
+        assert_true(fresh - tasks->fresh_count <= i + 1);
+    }
+    assert_true(tasks->fresh_count < fresh);
+    (void)syn_runtime_free(runtime);
+}
+
+/* One seat, two threads: what one of them runs, the other one links to. */
+#define FEEDS 30000U
+
+struct feeding {
+    struct syn_runtime *runtime;
+    struct syn_data *data[4];
+    _Atomic uint32_t runs;
+    _Atomic bool over;
+};
+
+static int
+count_run(struct syn_worker *worker, struct syn_fork *at, void *arg)
+{
+    (void)worker;
+    (void)at;
+    atomic_fetch_add_explicit((_Atomic uint32_t *)arg, 1, memory_order_relaxed);
+    return SYN_OK;
+}
+
+static void *
+feed(void *arg)
+{
+    struct feeding *feeding = arg;
+    int rc = SYN_OK;
+
+    for (uint32_t i = 0; i < FEEDS && rc == SYN_OK; i++) {
+        struct syn_use uses[2] = {{feeding->data[i % 4], SYN_UPDATE},
+                                  {feeding->data[(i / 3 + 1) % 4], SYN_READ}};
+        struct syn_task_spec spec = {
+            .run = count_run, .arg = &feeding->runs, .uses = uses, .uses_count = 2};
+
+        rc = syn_task_submit(feeding->runtime, &spec, NULL, NULL);
+    }
+    atomic_store(&feeding->over, true);
+    return NULL;
+}
+
+static void
+test_one_seat_and_two_threads(void **state)
+{
+    struct feeding feeding = {.runtime = one_seat()};
+    struct syn_err err;
+    pthread_t thread;
+
+    (void)state;
+    for (unsigned i = 0; i < SYN_LEN(feeding.data); i++)
+        assert_done(syn_data_new(feeding.runtime, &feeding, 8, &feeding.data[i], &err), &err);
+    assert_int_equal(pthread_create(&thread, NULL, feed, &feeding), 0);
+    while (!atomic_load(&feeding.over))
+        syn_runtime_wait(feeding.runtime);
+    (void)pthread_join(thread, NULL);
+    syn_runtime_wait(feeding.runtime);
+    assert_int_equal(atomic_load(&feeding.runs), FEEDS);
+    for (unsigned i = 0; i < SYN_LEN(feeding.data); i++)
+        (void)syn_data_free(feeding.data[i]);
+    (void)syn_runtime_free(feeding.runtime);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_records_are_made_as_needed),
+        cmocka_unit_test(test_one_seat_and_two_threads),
+    };
+
+    return cmocka_run_group_tests_name("task_records", tests, NULL, NULL);
+}
