@@ -290,7 +290,10 @@ servers_next(struct work *work, const struct syn_balancer_backend *backend,
 {
     SYN_SCOPED(syn_map_free_scope) struct syn_map *by_id = NULL;
     SYN_SCOPED(syn_free_scope) bool *met = syn_calloc(old->server_count + 1, sizeof(*met));
-    int rc = met == NULL ? no_memory(work->err) : SYN_OK;
+    int rc = SYN_OK;
+
+    if (met == NULL)
+        return no_memory(work->err);
 
     for (size_t i = 0; rc == SYN_OK && i < backend->server_count; i++) {
         const struct syn_balancer_server *given = &backend->servers[i];

@@ -147,7 +147,7 @@ have_haproxy(void **state)
     (void)state;
     if (syn_balancer_find(path, sizeof(path), version, sizeof(version), &err) == SYN_OK)
         return 0;
-    print_message("skipped: %s\n", err.msg);
+    (void)fprintf(stderr, "skipped: %s\n", err.msg);
     return -1;
 }
 
@@ -837,8 +837,8 @@ main(void)
     };
 
     if (have_haproxy(NULL) < 0) {
-        print_message("1..0 # SKIP there is no HAProxy\n");
-        return 77;
+        (void)printf("1..0 # SKIP there is no HAProxy\n");
+        return 0;
     }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

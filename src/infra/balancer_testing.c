@@ -18,7 +18,7 @@
 
 struct guest {
     struct guest *next, **place; /* among all */
-    int fd;
+    int fd, epoll;
     bool echoes;
     size_t len;
     char text[ORIGIN_REQUEST];
@@ -30,6 +30,8 @@ guest_end(struct guest *guest)
     *guest->place = guest->next;
     if (guest->next != NULL)
         guest->next->place = guest->place;
+    /* Closing is not enough: a child that is just being started has a copy. */
+    (void)epoll_ctl(guest->epoll, EPOLL_CTL_DEL, guest->fd, NULL);
     (void)close(guest->fd);
     syn_free(guest);
 }
@@ -106,6 +108,7 @@ welcome(struct origin *origin, int epoll, struct guest **all)
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = guest};
 
     assert(guest != NULL);
+    guest->epoll = epoll;
     guest->next = *all;
     guest->place = all;
     if (*all != NULL)
