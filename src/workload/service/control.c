@@ -25,6 +25,7 @@
 
 #include "rollout_priv.h"
 
+#define BATCH_MAX   12  /* replicas started by one step: it is one transaction of the store */
 #define NOTED_SHARE 360 /* what an hour costs, through this, is worth writing down */
 
 struct step {
@@ -544,6 +545,10 @@ start_missing(struct step *step, uint32_t missing, struct syn_err *err)
     request = syn_service_place_request(&spec);
     request.price_max = step->spec.max_price;
     request.policy = step->spec.policy;
+    if (missing > BATCH_MAX) {
+        step_wake(step, step->view->now_ms);
+        missing = BATCH_MAX;
+    }
     for (; missing > 0 && !step->no_room && rc == SYN_OK; missing--)
         rc = start_one(step, &request, err);
     if (step->no_room)
