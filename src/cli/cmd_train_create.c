@@ -134,8 +134,8 @@ set_framework(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     return rc;
 }
 
-static int
-set_env(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
+int
+syn_cli_env(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
     const struct syn_cli_value *value;
     json_t *env;
@@ -189,7 +189,7 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     if (rc == SYN_OK && syn_cli_has(cli, "spot"))
         rc = syn_json_set_bool(spec, "spot", true, err);
     if (rc == SYN_OK)
-        rc = set_env(cli, spec, err);
+        rc = syn_cli_env(cli, spec, err);
     return rc;
 }
 
