@@ -134,7 +134,8 @@ struct change {
     int (*apply)(struct syn_server *server, struct change *change, json_t **ret_spec,
                  struct syn_err *err);
     const json_t *body;
-    bool fresh; /* a new version even of the same */
+    bool fresh;   /* a new version even of the same */
+    bool by_name; /* the body names it, and it may not be there yet */
     /* Of one attempt: */
     json_t *service;
     json_t *versions;
@@ -338,7 +339,6 @@ attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_er
 {
     struct change *change = arg;
     const char *name = syn_json_str(change->body, "name", NULL);
-    bool by_name = syn_http_req_param(change->req, "id") == NULL;
     int64_t revision = 0;
     struct srv_idem idem;
     SYN_JSON(spec);
@@ -350,9 +350,9 @@ attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_er
     (void)srv_again(&change->versions);
     (void)srv_again(&change->version);
     change->created = false;
-    rc = by_name ? find_service(server, srv_identity(change->req)->account, name, &change->service,
-                                &revision, err)
-                 : srv_service_load(server, change->req, &change->service, &revision, err);
+    rc = change->by_name ? find_service(server, srv_identity(change->req)->account, name,
+                                        &change->service, &revision, err)
+                         : srv_service_load(server, change->req, &change->service, &revision, err);
     if (rc == SYN_OK)
         rc = srv_if_match(change->req, revision, err);
     if (rc == SYN_OK)
@@ -479,7 +479,8 @@ static int
 deploy_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
-    SYN_SCOPED(change_fini) struct change change = {.req = req, .apply = apply_deploy};
+    SYN_SCOPED(change_fini)
+    struct change change = {.req = req, .apply = apply_deploy, .by_name = true};
     SYN_JSON(spec);
     int rc = copy_spec(json_object_get(syn_http_req_json(req), "spec"), &spec, err);
 

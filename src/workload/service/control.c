@@ -309,7 +309,7 @@ syn_service_reserve(const json_t *spec, int64_t rate_hour)
     return read.max_budget > 0 ? SYN_MIN(amount, read.max_budget) : amount;
 }
 
-/* Lock more when half of a reserve is left, as far as budget and balance go. */
+/* Lock more when a quarter of a reserve is left, as far as budget and balance go. */
 static int
 phase_limits(struct step *step, struct syn_err *err)
 {
@@ -324,7 +324,7 @@ phase_limits(struct step *step, struct syn_err *err)
                              "its replicas were started more often than one bill holds", err);
     if (step->spec.max_budget > 0)
         more = SYN_MIN(more, step->spec.max_budget - view->escrow);
-    if (view->escrow - view->spent < reserve / 2 && more > 0) {
+    if (view->escrow - view->spent < reserve / 4 && more > 0) {
         step->lock = more;
         return SYN_OK;
     }

@@ -181,6 +181,7 @@ struct plan {
     struct syn_service_spec spec;
     struct syn_place_request request;
     struct syn_placement placement;
+    uint32_t fit; /* so many find room now */
     bool placeable;
     json_t *out;
 };
@@ -206,8 +207,7 @@ plan_nodes(struct plan *plan, const struct syn_cluster *cluster, const struct sy
     json_t *nodes = json_array();
     int rc = syn_json_set_take(plan->out, "nodes", nodes, err);
 
-    for (uint32_t i = 0, same; plan->placeable && i < plan->placement.count && rc == SYN_OK;
-         i = same) {
+    for (uint32_t i = 0, same; i < plan->fit && rc == SYN_OK; i = same) {
         const char *name = plan->placement.slots[i].node;
         const struct syn_node_view *node = syn_cluster_find(cluster, name);
         const struct syn_cost_ask ask = {
@@ -275,7 +275,11 @@ plan_verdict(struct plan *plan, const struct syn_service_tenant *tenant,
         reason = "quota";
         syn_quota_say(tenant->quota, &held, &ask, over, message, sizeof(message));
     } else if (!plan->placeable) {
-        syn_place_why(cluster, &plan->request, &reason, message, sizeof(message));
+        char one[160];
+
+        syn_place_why(cluster, &plan->request, &reason, one, sizeof(one));
+        (void)snprintf(message, sizeof(message), "%u of %u have room now; of the next one: %s",
+                       plan->fit, SYN_MAX(plan->spec.replicas, 1U), one);
     } else {
         (void)snprintf(message, sizeof(message), "%u %s", plan->request.count,
                        syn_plural(plan->request.count, "replica starts", "replicas start"));
@@ -284,6 +288,24 @@ plan_verdict(struct plan *plan, const struct syn_service_tenant *tenant,
     if (rc == SYN_OK)
         rc = syn_json_set_str(plan->out, "reason", reason, err);
     return rc < 0 ? rc : syn_json_set_str(plan->out, "message", message, err);
+}
+
+/* Place as many as find room. The next one is asked for alone, as replicas are. */
+static int
+plan_place(struct plan *plan, struct syn_cluster *cluster, struct syn_err *err)
+{
+    uint32_t want = SYN_MAX(plan->spec.replicas, 1U);
+    int rc = SYN_PLACE_NONE;
+
+    for (plan->fit = want; plan->fit > 0; plan->fit--) {
+        plan->request.count = plan->fit;
+        rc = syn_place(cluster, &plan->request, &plan->placement, err);
+        if (rc != SYN_PLACE_NONE)
+            break;
+    }
+    plan->request.count = 1;
+    plan->placeable = plan->fit == want;
+    return SYN_MIN(rc, SYN_OK);
 }
 
 int
@@ -298,11 +320,9 @@ syn_service_plan(const json_t *spec, const struct syn_service_tenant *tenant,
 
     syn_service_spec_read(spec, &plan.spec);
     plan.request = syn_service_place_request(&plan.spec);
-    plan.request.count = SYN_MAX(plan.spec.replicas, 1U);
-    rc = syn_place(cluster, &plan.request, &plan.placement, err);
+    rc = plan_place(&plan, cluster, err);
     if (rc < 0)
         return rc;
-    plan.placeable = rc == SYN_OK;
     out = plan.out = json_object();
     if (!out)
         return SYN_FAIL(err, SYN_E_NOMEM, "planning: out of memory");

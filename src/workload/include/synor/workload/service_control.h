@@ -23,7 +23,7 @@
 #define SYN_SERVICE_BACKOFF_WINDOW_MS (INT64_C(600) * 1000)
 /** A new version that failed so often, for each replica wanted, is rolled back at once. */
 #define SYN_SERVICE_FAILURES_MAX 3
-/** Money is locked for so many hours at a time, and again when half of that is left. */
+/** Money is locked for so many hours at a time, and again when a quarter of that is left. */
 #define SYN_SERVICE_RESERVE_HOURS 24
 
 /** States of a service. Reasons are in syn_service_reasons(). */
