@@ -47,6 +47,7 @@ struct step {
     uint32_t failures;      /* of the target that count */
     const char *no_room;    /* why a replica has no place: a reason of a pending job; or NULL */
     char no_room_text[256]; /* the sentence */
+    bool waits;             /* a replica is in the placement's queue */
     int64_t lock;
     bool settle;
     char bill_id[SYN_ID_MAX];
@@ -181,7 +182,7 @@ note_money(struct step *step, struct syn_err *err)
         rc = syn_document_set_amount(cost, "spent", spent, err);
     if (rc == SYN_OK)
         rc = syn_document_set_amount(cost, "rate_hour", rate, err);
-    return rc < 0 ? rc : syn_document_set_amount(cost, "locked", step->view->escrow, err);
+    return rc;
 }
 
 /* Did it end without having been asked to? */
@@ -316,6 +317,7 @@ phase_limits(struct step *step, struct syn_err *err)
     const struct syn_service_view *view = step->view;
     int64_t reserve = syn_service_reserve(syn_document_spec(step->service), view->rate_hour);
     int64_t more = SYN_MIN(reserve, view->balance);
+    int rc;
 
     if (step->state == SYN_SERVICE_STOPPED || stop_requested(step))
         return SYN_OK;
@@ -324,10 +326,12 @@ phase_limits(struct step *step, struct syn_err *err)
                              "its replicas were started more often than one bill holds", err);
     if (step->spec.max_budget > 0)
         more = SYN_MIN(more, step->spec.max_budget - view->escrow);
-    if (view->escrow - view->spent < reserve / 4 && more > 0) {
+    if (view->escrow - view->spent < reserve / 4 && more > 0)
         step->lock = more;
-        return SYN_OK;
-    }
+    rc = syn_document_set_amount(json_object_get(step->status, "cost"), "locked",
+                                 view->escrow + step->lock, err);
+    if (rc < 0 || step->lock > 0)
+        return rc;
     if (view->spent > 0 && view->spent >= view->escrow)
         return limit_reached(step, "budget", "what was locked for it is spent", err);
     return SYN_OK;
@@ -518,6 +522,12 @@ start_one(struct step *step, const struct syn_place_request *request, struct syn
         return start_on(step, &placement.slots[0], err);
     if (rc < 0)
         return rc;
+    step->waits = true;
+    if (json_array_size(step->created) > 0) {
+        /* What was given away just now is in no document yet: the next step says why. */
+        step_wake(step, step->view->now_ms);
+        return SYN_OK;
+    }
     step->no_room = "making-room";
     (void)snprintf(step->no_room_text, sizeof(step->no_room_text),
                    "work of lower priority saves and stops to make room");
@@ -549,10 +559,10 @@ start_missing(struct step *step, uint32_t missing, struct syn_err *err)
         step_wake(step, step->view->now_ms);
         missing = BATCH_MAX;
     }
-    for (; missing > 0 && !step->no_room && rc == SYN_OK; missing--)
+    for (; missing > 0 && !step->no_room && !step->waits && rc == SYN_OK; missing--)
         rc = start_one(step, &request, err);
-    if (step->no_room)
-        return rc; /* it is in the queue: the placement tells when there is room */
+    if (step->waits)
+        return rc; /* the placement tells when there is room */
     syn_service_instance_id(step->service, step->serial + 1, id);
     syn_place_withdraw(step->view->cluster, id);
     return rc;
