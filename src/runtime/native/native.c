@@ -52,9 +52,9 @@ make_plan(const struct syn_native *native, const struct syn_sandbox_choice *choi
     (void)snprintf(plan.tool, sizeof(plan.tool), "%s", choice->tool);
     (void)snprintf(plan.platform, sizeof(plan.platform), "%s", choice->platform);
     if (spec->network == SYN_NETWORK_GROUP) {
-        uint8_t addr4[4], prefix;
+        struct syn_prefix parsed;
 
-        rc = syn_group_address(spec->address, addr4, &prefix, err);
+        rc = syn_group_address(spec->address, &parsed, err);
         if (rc == SYN_OK)
             rc = syn_path_format(plan.group, sizeof(plan.group), err, "%s/groups/%s", native->root,
                                  spec->group);
