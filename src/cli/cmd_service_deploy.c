@@ -26,7 +26,7 @@
     {"scratch", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "1gb", "Writable disk a replica"}, \
     {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "any", "Where it must run"}, \
     {"isolation", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "auto|gvisor|runc", "auto", "Sandbox"}, \
-    {"policy", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "balanced|binpack|spread|fragmentation|latency|energy|price", "spread", "Which of the nodes that can take it is chosen"}, \
+    {"policy", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "balanced|binpack|spread|fragmentation|latency|energy|price", "spread", "How a node is chosen"}, \
     {"priority", 0, "N", SYN_CLI_INT, 0, 1000, false, false, NULL, "500", "Who waits less when nodes are full"}, \
     {"stop-grace", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10s", "Time to end after the stop signal"}, \
     {"drain", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "2s", "Between leaving traffic and the stop signal"}, \
@@ -270,10 +270,9 @@ const struct syn_cli_command syn_cli_service_deploy = {
         "Deploying the same again changes nothing. Plan and price are shown first; usage is "
         "metered "
         "every second and paid from what is locked, which is topped up from the account.",
-    .examples =
-        "  synor compute service deploy --name web --image synor://images/web --port 8080 \\\n"
-        "    --replicas 3 --health-check /health --wait\n"
-        "  synor compute service deploy --name web --image synor://images/web --plan\n",
+    .examples = "  synor compute service deploy --name web --image synor://images/web \\\n"
+                "    --port 8080 --replicas 3 --health-check /health --wait\n"
+                "  synor compute service deploy --name web --image synor://images/web --plan\n",
     .options = deploy_options,
     .option_count = SYN_LEN(deploy_options),
     .run = run_deploy};

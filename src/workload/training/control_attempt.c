@@ -51,8 +51,8 @@ completed(const struct member *member)
 static bool
 lost(const struct member *member)
 {
-    return member->state == SYN_PHASE_LOST ||
-           (member->ended && !completed(member) && !cause_of(member) && !member_asked_to_stop(member));
+    return member->state == SYN_PHASE_LOST || (member->ended && !completed(member) &&
+                                               !cause_of(member) && !member_asked_to_stop(member));
 }
 
 /* What the ranks of the attempt under way look like together. */

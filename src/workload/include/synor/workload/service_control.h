@@ -5,8 +5,8 @@
 
 #include <synor/base/sm.h>
 #include <synor/base/world.h>
-#include <synor/orchestration/cost.h>
 #include <synor/orchestration/cluster.h>
+#include <synor/orchestration/cost.h>
 
 /** Instances that one run may have: what one bill is made of. */
 #define SYN_SERVICE_RUN_MAX 1024
@@ -72,7 +72,8 @@ bool syn_service_effects_none(const struct syn_service_effects *effects);
 
 /**
  * Decide what must happen now. Stepping again with the effects applied, at the same time, gives
- * none, unless it asks to be woken at once. Replicas ask the cluster for room one by one, each under its own id.
+ * none, unless it asks to be woken at once. Replicas ask the cluster for room one by one, each
+ * under its own id.
  *
  * Owner: the caller's to fini, on success. The documents must be ones that the functions here made.
  * Returns 0; SYN_E_NOMEM; SYN_E_CORRUPT for a document nobody here made.
