@@ -103,6 +103,18 @@ syn_meter_read(int fd, const char *table, uint32_t number, struct syn_net_usage 
 }
 
 int
+syn_meter_read_port(int fd, const char *port, struct syn_net_usage *ret_usage, struct syn_err *err)
+{
+    char table[SYN_NET_NAME_MAX], tag[7];
+    unsigned number;
+
+    if (sscanf(port, "sy%6[0-9a-f]p%6x", tag, &number) != 2)
+        return SYN_FAIL(err, SYN_E_INVALID, "%s is no port of an instance", port);
+    (void)snprintf(table, sizeof(table), "synor_%s", tag);
+    return syn_meter_read(fd, table, number, ret_usage, err);
+}
+
+int
 syn_meter_each(int fd, const char *table, syn_meter_fn fn, void *arg, struct syn_err *err)
 {
     struct listener listener = {.fn = fn, .arg = arg};

@@ -9,6 +9,10 @@
 SYN_MUST int syn_meter_read(int fd, const char *table, uint32_t number,
                             struct syn_net_usage *ret_usage, struct syn_err *err);
 
+/** The same for whoever knows no more than the name of its port. */
+SYN_MUST int syn_meter_read_port(int fd, const char *port, struct syn_net_usage *ret_usage,
+                                 struct syn_err *err);
+
 typedef void (*syn_meter_fn)(void *arg, char kind, uint32_t number, int64_t bytes);
 /** Every counter of the table: kind 'e', 'n', 'a', 'r' and whose it is. Returns 0; NOTFOUND without
  *  such a table; IO. */

@@ -92,7 +92,7 @@ struct syn_net_place {
     char port[SYN_NET_NAME_MAX]; /* the node's end of eth0; also the name of its counters */
     char address4[SYN_NET_ADDR_MAX], gateway4[SYN_NET_ADDR_MAX];
     char address6[SYN_NET_ADDR_MAX], gateway6[SYN_NET_ADDR_MAX]; /* "" without IPv6 */
-    uint8_t prefix4, prefix6;
+    int64_t prefix4, prefix6;                                    /* lengths */
 };
 
 /** Bytes of IP packets since the attachment, headers included. They never fall. */

@@ -138,6 +138,8 @@ struct syn_usage_sample {
     int64_t scratch_bytes;
     int64_t pids;
     int64_t throttled_ms; /* within the interval: wanted to run, held back by the CPU quota */
+    /** Within the interval, as of syn_net_usage; 0 without an account's network. */
+    int64_t egress_bytes, node_bytes, account_bytes, received_bytes;
 };
 
 /** One line of the log file. `text` points into the line given to syn_log_record_parse(). */
