@@ -157,7 +157,8 @@ logger_marks_its_limit_once(void **state)
 static void
 usage_goes_round(void **state)
 {
-    struct syn_usage_sample usage = {1, 100, 1100, 250, 1 << 20, 2 << 20, 4096, 7, 12}, back;
+    struct syn_usage_sample usage = {1, 100, 1100, 250, 1 << 20, 2 << 20, 4096, 7, 12, 1, 0, 3, 4},
+                            back;
     struct syn_err err = {0};
     SYN_BUF(line);
 
@@ -166,6 +167,8 @@ usage_goes_round(void **state)
     assert_true(syn_str_ends(syn_buf_text(&line), "}\n"));
     assert_done(syn_usage_parse(line.data, line.len - 1, &back, &err), &err);
     assert_memory_equal(&usage, &back, sizeof(usage));
+    /* What has no network says nothing of it. */
+    assert_null(strstr(syn_buf_text(&line), "node_bytes"));
 }
 
 static void

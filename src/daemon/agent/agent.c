@@ -199,6 +199,7 @@ beat_main(void *arg)
         if (beat(agent, &err) < 0 && !atomic_load(&agent->stop))
             syn_log_err(SYN_LOG_WARN, "agent.heartbeat-failed", &err);
         agt_table_reap(agent);
+        agt_network_sweep(agent, false);
     } while (agt_sleep(agent, NULL, agent->pace.beat_ms));
     return NULL;
 }
@@ -448,6 +449,7 @@ syn_agent_start(struct syn_agent *agent, struct syn_err *err)
     (void)pthread_mutex_lock(&agent->fetch_lock);
     adopt_all(agent);
     (void)pthread_mutex_unlock(&agent->fetch_lock);
+    agt_network_sweep(agent, true);
     agent->beat_started = pthread_create(&agent->beat_thread, NULL, beat_main, agent) == 0;
     agent->stream_started = pthread_create(&agent->stream_thread, NULL, stream_main, agent) == 0;
     if (!agent->beat_started || !agent->stream_started)

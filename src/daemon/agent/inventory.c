@@ -22,7 +22,8 @@ make_native(struct syn_agent *agent, size_t which, enum syn_sandbox kind, struct
     struct syn_native_options options = {.root = root,
                                          .shim_image = syn_shim_image,
                                          .shim_image_len = syn_shim_image_len,
-                                         .sandbox = kind};
+                                         .sandbox = kind,
+                                         .net = agent->net};
     int rc;
 
     (void)snprintf(root, sizeof(root), "%s/runtime", agent->data_dir);
@@ -41,6 +42,8 @@ agt_runtimes_open(struct syn_agent *agent, struct syn_err *err)
     struct syn_err swept = {0};
     bool any = false;
 
+    if (!given)
+        agt_network_open(agent);
     for (size_t i = 0; i < AGT_RUNTIMES; i++) {
         const struct syn_runtime *runtime = &agent->runtimes[i];
         int rc = given ? SYN_OK : make_native(agent, i, kinds[i], err);
@@ -67,6 +70,7 @@ agt_runtimes_close(struct syn_agent *agent)
 {
     for (size_t i = 0; i < AGT_RUNTIMES; i++)
         agent->natives[i] = syn_native_free(agent->natives[i]);
+    agt_network_close(agent);
 }
 
 static int64_t

@@ -77,6 +77,54 @@ syn_link_mtu(int fd, const char *name)
     return find_link(fd, name).mtu;
 }
 
+/* Where default routes lead; more of them than this have to share an MTU. */
+#define OUTSIDES_MAX 16
+
+struct outsides {
+    int32_t links[OUTSIDES_MAX];
+    size_t count;
+};
+
+static void
+take_outside(void *arg, uint16_t type, const void *body, size_t len)
+{
+    const size_t skip = NLMSG_ALIGN(sizeof(struct rtmsg));
+    struct outsides *outsides = arg;
+    const struct nlattr *link;
+    struct rtmsg info;
+
+    if (type != RTM_NEWROUTE || len < skip || outsides->count == OUTSIDES_MAX)
+        return;
+    memcpy(&info, body, sizeof(info));
+    link = syn_nl_find((const char *)body + skip, len - skip, RTA_OIF);
+    if (info.rtm_dst_len == 0 && info.rtm_type == RTN_UNICAST && link &&
+        syn_nl_size(link) == sizeof(int32_t))
+        memcpy(&outsides->links[outsides->count++], syn_nl_data(link), sizeof(int32_t));
+}
+
+uint32_t
+syn_link_outside_mtu(int fd)
+{
+    const struct rtmsg route = {.rtm_family = AF_UNSPEC};
+    struct outsides outsides = {.count = 0};
+    uint32_t least = 0;
+    struct syn_nl nl;
+
+    syn_nl_init(&nl, RTM_GETROUTE, NLM_F_DUMP, &route, sizeof(route));
+    if (syn_nl_ask(fd, &nl, "listing routes", take_outside, &outsides, NULL) < 0)
+        return 0;
+    for (size_t i = 0; i < outsides.count; i++) {
+        const struct ifinfomsg info = {.ifi_family = AF_UNSPEC, .ifi_index = outsides.links[i]};
+        struct found_link found = {0};
+
+        syn_nl_init(&nl, RTM_GETLINK, 0, &info, sizeof(info));
+        if (syn_nl_ask(fd, &nl, "looking at an interface", take_link, &found, NULL) == SYN_OK &&
+            found.mtu > 0)
+            least = least == 0 ? found.mtu : SYN_MIN(least, found.mtu);
+    }
+    return least;
+}
+
 /* The index of one that must be there. */
 static int
 need_index(int fd, const char *name, unsigned *ret, struct syn_err *err)

@@ -26,6 +26,9 @@ struct syn_link_pair {
 unsigned syn_link_index(int fd, const char *name);
 /** Its MTU; 0 when there is none of that name. */
 uint32_t syn_link_mtu(int fd, const char *name);
+/** The smallest MTU of the interfaces that default routes leave by; 0 when there is no such route.
+ */
+uint32_t syn_link_outside_mtu(int fd);
 /** False also when there is none of that name. */
 bool syn_link_is_up(int fd, const char *name);
 SYN_MUST int syn_link_up(int fd, const char *name, unsigned master, struct syn_err *err);

@@ -103,8 +103,7 @@ open_folder(struct syn_net *net, const char *dir, struct syn_err *err)
         return SYN_FAIL_SYS(err, errno, "opening %s", path);
     if (!syn_lock_take(net->lock_fd))
         return SYN_FAIL(err, SYN_E_CONFLICT, "another process has the networks of %s", dir);
-    rc = syn_path_format(path, sizeof(path), err, "%s/ns", dir);
-    return rc < 0 ? rc : syn_ns_folder_open(path, err);
+    return SYN_OK;
 }
 
 /* Make the policy, in sentences a person can act on where that fails. */
@@ -113,7 +112,7 @@ open_filter(struct syn_net *net, struct syn_err *err)
 {
     struct syn_err local = {0};
     SYN_BUF(text);
-    int rc = syn_nft_open(&net->nft, err);
+    int rc = net->nft ? SYN_OK : syn_nft_open(&net->nft, err);
 
     if (rc < 0)
         return rc;
@@ -130,6 +129,23 @@ open_filter(struct syn_net *net, struct syn_err *err)
     if (rc < 0)
         return SYN_FAIL(err, SYN_E_UNSUPPORTED, "this node may not forward packets: %s", local.msg);
     return SYN_OK;
+}
+
+int
+syn_net_ready(struct syn_net *net, struct syn_err *err)
+{
+    char path[SYN_PATH_MAX];
+    int rc;
+
+    if (net->ready)
+        return SYN_OK;
+    rc = syn_path_format(path, sizeof(path), err, "%s/ns", net->dir);
+    if (rc == SYN_OK)
+        rc = syn_ns_folder_open(path, err);
+    if (rc == SYN_OK)
+        rc = open_filter(net, err);
+    net->ready = rc == SYN_OK;
+    return rc;
 }
 
 static int
@@ -154,9 +170,7 @@ open_all(struct syn_net *net, const struct syn_net_options *options, struct syn_
         rc = SYN_FAIL(err, SYN_E_UNSUPPORTED, "this kernel has no netfilter: %s", local.msg);
     if (rc == SYN_OK)
         rc = syn_net_records_read(net, err);
-    if (rc == SYN_OK)
-        rc = syn_net_pool_open(net, options, err);
-    return rc < 0 ? rc : open_filter(net, err);
+    return rc < 0 ? rc : syn_net_pool_open(net, options, err);
 }
 
 int
@@ -189,7 +203,7 @@ clear_up(struct syn_net *net)
     SYN_BUF(text);
 
     syn_filter_clear(&net->node, &text);
-    if (net->nft && syn_buf_ok(&text, NULL) == SYN_OK)
+    if (syn_buf_ok(&text, NULL) == SYN_OK)
         (void)!syn_nft_run(net->nft, syn_buf_text(&text), NULL);
     if (syn_path_format(path, sizeof(path), NULL, "%s/ns", net->dir) == SYN_OK)
         (void)!syn_ns_folder_close(path, NULL);
@@ -200,7 +214,7 @@ syn_net_close(struct syn_net *net)
 {
     if (!net)
         return NULL;
-    if (net->filter >= 0 && syn_map_count(net->attachments) == 0)
+    if (net->ready && syn_map_count(net->attachments) == 0)
         clear_up(net);
     net->nft = syn_nft_close(net->nft);
     syn_fd_scope(&net->route);
@@ -345,6 +359,9 @@ syn_net_drop(struct syn_net *net, const struct syn_attachment *attachment,
 
     (void)syn_str_copy(id, sizeof(id), attachment->id);
     syn_net_member(net, attachment, &member);
+    rc = syn_net_ready(net, err);
+    if (rc < 0)
+        return rc;
     rc = syn_net_member_destroy(net, &member, ret_usage, err);
     return rc < 0 ? rc : forget(net, id, err);
 }
@@ -356,8 +373,10 @@ attach(struct syn_net *net, const struct syn_net_spec *spec, struct syn_net_plac
     const struct syn_attachment *attachment = syn_map_find(net->attachments, spec->id);
     struct syn_member member;
     bool known = attachment != NULL;
-    int rc = known ? same_spec(attachment, spec, err) : enter(net, spec, &attachment, err);
+    int rc = syn_net_ready(net, err);
 
+    if (rc == SYN_OK)
+        rc = known ? same_spec(attachment, spec, err) : enter(net, spec, &attachment, err);
     if (rc < 0)
         return rc;
     syn_net_member(net, attachment, &member);

@@ -15,7 +15,8 @@
 #include "netlink_priv.h"
 #include "ns_priv.h"
 
-#define INSIDE "eth0"
+#define INSIDE  "eth0"
+#define MTU_MAX 65535u
 
 void
 syn_net_member_filter(const struct syn_member *member, struct syn_filter_member *ret)
@@ -96,12 +97,14 @@ filter_run(struct syn_net *net, const struct syn_member *member, bool remove, st
 static int
 plug(struct syn_net *net, const struct syn_member *member, int netns, struct syn_err *err)
 {
+    /* As small as the way outside, lest packets meet that on every connection anew. */
+    const uint32_t mtu = syn_link_outside_mtu(net->route);
     const struct syn_link_pair pair = {.name = member->port,
                                        .master = syn_link_index(net->route, member->bridge),
                                        .peer = INSIDE,
                                        .peer_mac = member->mac,
                                        .peer_netns = netns,
-                                       .mtu = net->mtu};
+                                       .mtu = mtu > MTU_MAX ? MTU_MAX : mtu};
 
     return syn_link_pair(net->route, &pair, err);
 }

@@ -28,9 +28,9 @@ struct syn_net {
     struct syn_filter_node node; /* what it points to is below */
     struct syn_attachment_port open[SYN_NET_OPEN_MAX];
     struct syn_prefix deny[SYN_NET_DENY_MAX];
-    uint32_t mtu; /* of the way outside; 0: unknown */
 
     pthread_mutex_t lock;        /* guards what follows */
+    bool ready;                  /* the policy is made */
     struct syn_map *attachments; /* id: struct syn_attachment, owned */
     uint32_t next_number;        /* behind the last one handed out */
 };
@@ -79,6 +79,9 @@ SYN_MUST int syn_net_forwarding(const struct syn_net *net, struct syn_err *err);
 
 /* --- net.c --- */
 
+/** Have the node's policy in place: with the first attachment, so that a node that has none is left
+ *  as it was. UNSUPPORTED in one sentence where that cannot be. */
+SYN_MUST int syn_net_ready(struct syn_net *net, struct syn_err *err);
 /** DIR/at/ID.json */
 SYN_MUST int syn_net_record_path(const struct syn_net *net, const char *id, char *out,
                                  struct syn_err *err);

@@ -269,6 +269,8 @@ sweep_policy(struct syn_net *net, struct syn_err *err)
     bool whole = true;
     int rc;
 
+    if (!net->ready)
+        return SYN_OK;
     counted.items = syn_calloc(syn_map_count(net->attachments) + 1, sizeof(*counted.items));
     if (!counted.items)
         return SYN_FAIL(err, SYN_E_NOMEM, "sweeping networks");
@@ -327,6 +329,8 @@ syn_net_sweep(struct syn_net *net, syn_net_keep_fn keep, void *arg, struct syn_e
     int first = SYN_OK;
 
     (void)pthread_mutex_lock(&net->lock);
+    if (syn_map_count(net->attachments) > 0 || syn_meter_tables(net->filter, net->node.table))
+        note(&first, syn_net_ready(net, &local), &local, err);
     if (keep)
         note(&first, drop_unclaimed(net, keep, arg, &local), &local, err);
     for (size_t i = 0; i < SYN_LEN(steps); i++)

@@ -29,13 +29,14 @@
 #include "netlink_priv.h"
 #include "ns_priv.h"
 
-#define NODE4   "192.0.2.1"
-#define NODE6   "2001:db8::1"
-#define OUT4    "192.0.2.2"
-#define OUT6    "2001:db8::2"
-#define DGRAMS  50
-#define CHURN   200
-#define SERVICE 8080
+#define NODE4    "192.0.2.1"
+#define NODE6    "2001:db8::1"
+#define NODE_MTU 1400
+#define OUT4     "192.0.2.2"
+#define OUT6     "2001:db8::2"
+#define DGRAMS   50
+#define CHURN    200
+#define SERVICE  8080
 
 static char root[SYN_PATH_MAX], outside[SYN_PATH_MAX + 16], dir[SYN_PATH_MAX + 16];
 
@@ -54,7 +55,8 @@ add_address(int route, const char *link, const char *text)
 static void
 make_outside(void)
 {
-    struct syn_link_pair pair = {.name = "up0", .peer = "eth0"};
+    struct syn_addr world = {0};
+    struct syn_link_pair pair = {.name = "up0", .peer = "eth0", .mtu = NODE_MTU};
     struct syn_err err = {0};
     SYN_FD(route);
     SYN_FD(inside);
@@ -74,6 +76,8 @@ make_outside(void)
     add_address(inside, "eth0", OUT4 "/24");
     add_address(inside, "eth0", OUT6 "/64");
     assert_done(syn_link_up(inside, "lo", 0, &err), &err);
+    assert_done(syn_addr_parse(OUT4, "outside", &world, &err), &err);
+    assert_done(syn_link_default_route(route, "up0", &world, &err), &err);
 }
 
 /* Routes to the node for everything, as a neighbour in the same network could set them. */
@@ -590,6 +594,7 @@ addresses_are_kept_and_not_reused_soon(void **state)
     (void)state;
     again = attach(net, "i-0", "acme");
     assert_memory_equal(&first, &again, sizeof(first));
+    assert_int_equal(syn_link_mtu(net->route, first.port), NODE_MTU);
     spec.closed = true;
     assert_code(syn_net_attach(net, &spec, &place, &err), SYN_E_CONFLICT, &err);
     /* An agent comes and goes. */

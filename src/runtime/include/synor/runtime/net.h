@@ -104,17 +104,16 @@ struct syn_net_usage {
 };
 
 /**
- * Take charge of the networks in options->dir: make the node's policy, or take over what an earlier
- * process left. Instances may be running.
+ * Take charge of the networks in options->dir, and of what an earlier process left there. Instances
+ * may be running. The node is changed (rules, forwarding) with the first attachment, not here.
  *
- * Owner: *ret_net is the caller's; options are copied. Blocks: tens of ms.
- * Returns 0; UNSUPPORTED in one sentence where this cannot be (not root, no libnftables, a kernel
- * without nftables, bridges or veth pairs); CONFLICT when another process has the folder or
+ * Owner: *ret_net is the caller's; options are copied. Blocks: milliseconds.
+ * Returns 0; UNSUPPORTED without root or netfilter; CONFLICT when another process has the folder or
  * the pool is in use; INVALID, IO, NOMEM.
  */
 SYN_MUST int syn_net_open(const struct syn_net_options *options, struct syn_net **ret_net,
                           struct syn_err *err);
-/** Attachments stay. NULL is fine. Returns NULL. */
+/** Attachments stay; without any, the node's rules go. NULL is fine. Returns NULL. */
 struct syn_net *syn_net_close(struct syn_net *net);
 void syn_net_close_scope(struct syn_net **slot);
 
@@ -125,7 +124,8 @@ void syn_net_close_scope(struct syn_net **slot);
  *
  * Thread: any. Blocks: a few ms.
  * Returns 0; INVALID (a field, named); CONFLICT (a port that another instance publishes; an id that
- * is attached with another spec); LIMIT (no address left); IO, NOMEM.
+ * is attached with another spec); LIMIT (no address left); UNSUPPORTED in one sentence where this
+ * cannot be (no libnftables, a kernel without nftables, bridges or veth pairs); IO, NOMEM.
  */
 SYN_MUST int syn_net_attach(struct syn_net *net, const struct syn_net_spec *spec,
                             struct syn_net_place *ret_place, struct syn_err *err);
@@ -145,7 +145,7 @@ SYN_MUST int syn_net_find(struct syn_net *net, const char *id, struct syn_net_pl
 SYN_MUST int syn_net_usage(struct syn_net *net, const char *id, struct syn_net_usage *ret_usage,
                            struct syn_err *err);
 
-/** Is the attachment of `id` still somebody's? */
+/** Is the attachment of `id` still somebody's? It may not call back into the networks. */
 typedef bool (*syn_net_keep_fn)(void *arg, const char *id);
 /**
  * Detach what `keep` (NULL: keeps all) does not claim, remove whatever of ours is in the kernel
