@@ -57,6 +57,10 @@ struct syn_agent {
     char join_token[128];
     char fingerprint[80];
     char region[64];
+    json_t *labels;        /* of a new node */
+    int64_t bandwidth_bps; /* 0: what the interface says */
+    int64_t rtt_us;        /* to the server, as it was told last; 0: not yet. Of the heartbeat */
+    int64_t rtt_due_ms;
     char name[64];
     char node_id[SYN_ID_MAX];
     char node_token[128];
@@ -149,6 +153,15 @@ bool agt_sleep(struct syn_agent *agent, const struct agt_instance *instance, int
 
 /* --- the machine (inventory.c) -------------------------------------------------------------------
  */
+
+/** Bits a second of the interface of the default route, on the machine whose files are below `root`
+ *  ("" for this one); 0 where it does not say. */
+int64_t agt_line_bps(const char *root);
+/** Microseconds of a round trip to the server of this URL; 0 for a socket, or when it is away.
+ *  Blocks: seconds at most. */
+int64_t agt_line_rtt_us(const char *url);
+/** Put the distance into what a heartbeat says; it is measured once a minute. */
+SYN_MUST int agt_line_report(struct syn_agent *agent, json_t *report, struct syn_err *err);
 
 SYN_MUST int agt_runtimes_open(struct syn_agent *agent, struct syn_err *err);
 void agt_runtimes_close(struct syn_agent *agent);

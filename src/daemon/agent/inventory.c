@@ -177,11 +177,12 @@ agt_inventory(struct syn_agent *agent, json_t **ret, struct syn_err *err)
         return rc;
     }
     agt_boot_id(boot_id, sizeof(boot_id));
-    return syn_json_pack(ret, err, "{s:{s:I, s:I, s:I, s:o}, s:o, s:o, s:s, s:s, s:s, s:o*}",
-                         "capacity", "cpu_millicores", (json_int_t)cpu_millicores(), "memory_bytes",
-                         (json_int_t)memory_bytes(), "scratch_bytes",
-                         (json_int_t)scratch_bytes(agent), "gpus", gpus, "sandboxes", boxes,
-                         "frameworks", frameworks, "default_isolation",
-                         agent->infos[agent->works[0] ? 0 : 1].sandbox, "agent_version",
-                         SYN_VERSION, "boot_id", boot_id, "devices", devices);
+    return syn_json_pack(
+        ret, err, "{s:{s:I, s:I, s:I, s:I, s:o}, s:o, s:o, s:s, s:s, s:s, s:o*}", "capacity",
+        "cpu_millicores", (json_int_t)cpu_millicores(), "memory_bytes", (json_int_t)memory_bytes(),
+        "scratch_bytes", (json_int_t)scratch_bytes(agent), "bandwidth_bps",
+        (json_int_t)(agent->bandwidth_bps > 0 ? agent->bandwidth_bps : agt_line_bps("")), "gpus",
+        gpus, "sandboxes", boxes, "frameworks", frameworks, "default_isolation",
+        agent->infos[agent->works[0] ? 0 : 1].sandbox, "agent_version", SYN_VERSION, "boot_id",
+        boot_id, "devices", devices);
 }

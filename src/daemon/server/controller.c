@@ -45,7 +45,7 @@ struct srv_controller {
     struct syn_server *server;
     pthread_t thread;
     bool started;
-    struct syn_store_watch *watches[5]; /* as `watched` */
+    struct syn_store_watch *watches[6]; /* as `watched` */
     int64_t observing_since_ms;
     uint64_t seed;
 
@@ -275,7 +275,10 @@ take_doc(struct srv_controller *controller, const struct syn_store_doc *stored, 
         rc = take_instance(controller, id, doc, &err);
     else if (rc == SYN_OK && syn_str_starts(stored->key, "account/"))
         all_due(controller); /* its quota may have changed */
-    else if (rc == SYN_OK && gone)
+    else if (rc == SYN_OK && syn_str_starts(stored->key, "rtt/")) {
+        rc = srv_trip_take(controller->cluster, stored->key, doc, &err);
+        all_due(controller);
+    } else if (rc == SYN_OK && gone)
         forget_job(controller, id);
     else if (rc == SYN_OK)
         make_due(controller, id, 0);
@@ -643,13 +646,16 @@ first_sight(void *arg, const char *key, json_t *doc, int64_t revision, struct sy
         return syn_cluster_put_node(controller->cluster, doc, err);
     if (syn_str_starts(key, "instance/"))
         return syn_cluster_put_instance(controller->cluster, doc, err);
+    if (syn_str_starts(key, "rtt/"))
+        return srv_trip_take(controller->cluster, key, doc, err);
     kind = kind_of_key(key);
     if (kind != NULL && !kind->over(doc))
         make_due(controller, syn_document_id(doc), 0);
     return SYN_OK;
 }
 
-static const char *const watched[] = {"node/", "instance/", "account/", "training/", "service/"};
+static const char *const watched[] = {"node/",     "instance/", "account/",
+                                      "training/", "service/",  "rtt/"};
 
 /* Read everything, then hear what follows. `watch` false: the watches stand. */
 static int
@@ -682,9 +688,11 @@ look_again(struct srv_controller *controller, bool watch)
 
     if (rc == SYN_OK) {
         syn_cluster_prices_watch(fresh, controller->server->prices);
+        rc = syn_cluster_home(fresh, controller->server->region, &err);
         controller->cluster = fresh;
         controller->spot_due_ms = 0;
-        rc = begin_watching(controller, watch, &err);
+        if (rc == SYN_OK)
+            rc = begin_watching(controller, watch, &err);
     }
     if (rc == SYN_OK) {
         (void)syn_cluster_free(old);
@@ -759,6 +767,8 @@ start(struct srv_controller *controller, struct syn_err *err)
         rc = syn_cluster_new(controller->seed, &controller->cluster, err);
     if (rc == SYN_OK)
         syn_cluster_prices_watch(controller->cluster, controller->server->prices);
+    if (rc == SYN_OK)
+        rc = syn_cluster_home(controller->cluster, controller->server->region, err);
     if (rc == SYN_OK)
         rc = begin_watching(controller, true, err);
     if (rc == SYN_OK && pthread_create(&controller->thread, NULL, run, controller) != 0)

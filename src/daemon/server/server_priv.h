@@ -370,6 +370,18 @@ SYN_MUST int srv_service_load(struct syn_server *server, struct syn_http_req *re
 SYN_MUST int srv_service_versions(struct syn_server *server, const char *id, json_t **ret_list,
                                   struct syn_err *err);
 
+/* --- places (places.c) ------------------------------------------------------------------------
+ */
+
+/** Check labels that are to be set: an object of texts. INVALID. */
+SYN_MUST int srv_labels_check(json_t *labels, struct syn_err *err);
+/** Put into the cluster what was said of round trips, and where the server is. */
+SYN_MUST int srv_trips_read(struct syn_server *server, struct syn_cluster *cluster,
+                            struct syn_err *err);
+/** The document "rtt/A/B" is this now; NULL: it is gone. */
+SYN_MUST int srv_trip_take(struct syn_cluster *cluster, const char *key, const json_t *doc,
+                           struct syn_err *err);
+
 /* --- bills (bills.c)
  * -------------------------------------------------------------------------------- */
 
@@ -501,7 +513,8 @@ struct srv_routes {
 extern const struct srv_routes srv_account_routes, srv_training_routes, srv_instance_routes,
     srv_node_routes, srv_content_routes, srv_upload_routes, srv_name_routes, srv_bill_routes,
     srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes, srv_watch_routes,
-    srv_market_order_routes, srv_market_view_routes, srv_offer_routes, srv_service_routes;
+    srv_market_order_routes, srv_market_view_routes, srv_offer_routes, srv_service_routes,
+    srv_place_routes;
 
 /** Metrics that are read when somebody asks (gauges.c). */
 SYN_MUST int srv_gauges_open(struct syn_server *server, struct syn_err *err);

@@ -253,6 +253,8 @@ srv_cluster_read(struct syn_server *server, struct syn_cluster **ret_cluster, st
     if (rc == SYN_E_UNAVAILABLE) /* a closed market has no prices */
         rc = SYN_OK;
     if (rc == SYN_OK)
+        rc = srv_trips_read(server, cluster, err);
+    if (rc == SYN_OK)
         rc = srv_each(server, "node/", add_node, cluster, err);
     if (rc == SYN_OK)
         rc = srv_each(server, "instance-on/", add_instance, &reading, err);

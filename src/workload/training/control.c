@@ -431,6 +431,12 @@ ask_quota(struct step *step, struct syn_place_request *request, bool *ret_waits,
     return place_waits(step, "quota", message, err);
 }
 
+struct syn_place_request
+step_request(const struct step *step)
+{
+    return syn_training_place_request(&step->spec, syn_json_str(step->job, "account", ""));
+}
+
 struct syn_place_who
 step_who(const struct step *step)
 {
@@ -458,7 +464,7 @@ run_members(const struct step *step)
 static int
 try_place(struct step *step, struct syn_err *err)
 {
-    struct syn_place_request request = syn_training_place_request(&step->spec);
+    struct syn_place_request request = step_request(step);
     const struct syn_place_who who = step_who(step);
     struct syn_placement placement;
     char message[CONTROL_MESSAGE_MAX];

@@ -173,7 +173,8 @@ explain_leases(struct explain *explain, struct syn_err *err)
 static int
 explain_placement(struct explain *explain, struct syn_err *err)
 {
-    struct syn_place_request request = syn_training_place_request(&explain->spec);
+    struct syn_place_request request =
+        syn_training_place_request(&explain->spec, syn_json_str(explain->view->job, "account", ""));
     SYN_JSON(why);
     SYN_JSON(fix);
     int rc = syn_place_explain(explain->view->cluster, &request, &why, &fix, err);
