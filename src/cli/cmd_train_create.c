@@ -151,8 +151,8 @@ set_framework(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     return rc;
 }
 
-static int
-set_env(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
+int
+syn_cli_env(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
     const struct syn_cli_value *value;
     json_t *env;
@@ -282,7 +282,7 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     if (rc == SYN_OK)
         rc = set_places(cli, spec, err);
     if (rc == SYN_OK)
-        rc = set_env(cli, spec, err);
+        rc = syn_cli_env(cli, spec, err);
     return rc;
 }
 

@@ -246,8 +246,9 @@ static bool
 same_hold(const struct syn_instance_view *a, const struct syn_instance_view *b)
 {
     return syn_str_eq(a->node, b->node) && syn_str_eq(a->job, b->job) &&
-           syn_str_eq(a->account, b->account) && syn_str_eq(a->gpu_model, b->gpu_model) &&
-           syn_str_eq(a->group, b->group) && a->bandwidth_bps == b->bandwidth_bps &&
+           syn_str_eq(a->place, b->place) && syn_str_eq(a->account, b->account) &&
+           syn_str_eq(a->gpu_model, b->gpu_model) && syn_str_eq(a->group, b->group) &&
+           a->bandwidth_bps == b->bandwidth_bps &&
            memcmp(&a->amounts, &b->amounts, sizeof(a->amounts)) == 0 && a->gpus == b->gpus &&
            a->gpu_vram_bytes == b->gpu_vram_bytes && a->priority == b->priority;
 }

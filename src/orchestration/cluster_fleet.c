@@ -284,7 +284,7 @@ adopt(struct syn_cluster *cluster, struct cluster_instance *instance, struct clu
 static bool
 joins_job(struct syn_cluster *cluster, struct cluster_instance *instance)
 {
-    struct cluster_job *job = syn_map_find(cluster->jobs, instance->view.job);
+    struct cluster_job *job = syn_map_find(cluster->jobs, instance->view.place);
     const struct cluster_node *node = cluster_node_find(cluster, instance->view.node);
 
     if (!job || !job->placed || !node)
@@ -382,9 +382,9 @@ alone_effect(struct syn_cluster *cluster, const char *id, const struct syn_fleet
         return SYN_OK;
     instance->hold = HOLD_NONE;
     fleet_key_free(cluster, effect->key);
-    if (*instance->view.job)
-        rc = cluster_job_need(cluster, instance->view.job, &job, err);
-    if (rc == SYN_OK && *instance->view.job) {
+    if (*instance->view.place)
+        rc = cluster_job_need(cluster, instance->view.place, &job, err);
+    if (rc == SYN_OK && *instance->view.place) {
         job->evicted = way_of(effect);
         job->news = true;
     }
@@ -545,7 +545,7 @@ void
 fleet_note_end(struct syn_cluster *cluster, struct cluster_instance *instance)
 {
     struct cluster_node *node = cluster_node_find(cluster, instance->view.node);
-    struct cluster_job *job = syn_map_find(cluster->jobs, instance->view.job);
+    struct cluster_job *job = syn_map_find(cluster->jobs, instance->view.place);
     enum hold hold = instance->hold;
     int rc = SYN_OK;
 

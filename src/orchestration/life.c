@@ -96,6 +96,7 @@ static const struct syn_reason instance_reasons[] = {
     {SYN_PHASE_EXITED, "stopped", "it was stopped on request", ""},
     {SYN_PHASE_EXITED, "start-failed", "the program could not be started", ""},
     {SYN_PHASE_EXITED, "scratch-full", "its scratch volume is full", ""},
+    {SYN_PHASE_EXITED, "unhealthy", "it was ended because its health checks failed", ""},
     {SYN_PHASE_EXITED, "pids-limit", "it needed more processes than its limit", ""},
     {SYN_PHASE_LOST, "node-lost", "its node was lost", ""},
     {SYN_PHASE_LOST, "node-rebooted", "its node was restarted", ""},

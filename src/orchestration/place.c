@@ -495,7 +495,7 @@ claim_read(const struct syn_cluster *cluster, const char *job, uint32_t wanted, 
         struct cluster_instance *instance = value;
         const struct cluster_node *node;
 
-        if (!instance->view.holds || !syn_str_eq(instance->view.job, job))
+        if (!instance->view.holds || !syn_str_eq(instance->view.place, job))
             continue;
         node = cluster_node_find(cluster, instance->view.node);
         if (instance->hold != HOLD_ALONE || !node || ret->count == wanted)

@@ -278,7 +278,9 @@ srv_settle(struct syn_server *server, struct srv_txn *txn, const json_t *job,
     rc = syn_invoice_build(&terms, usages.rows, usages.count, server->prices, &invoice, err);
     if (rc == SYN_OK) {
         struct syn_ledger_head head = {place.id, place.seq, syn_wall_ms(server->world), ref,
-                                       "settlement of a training run"};
+                                       syn_str_starts(syn_document_id(job), "svc-")
+                                           ? "settlement of a service"
+                                           : "settlement of a training run"};
 
         rc = build_settlement(invoice, &head, &tx, err);
     }

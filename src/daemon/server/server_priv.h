@@ -281,6 +281,17 @@ SYN_MUST int srv_account_complete(struct syn_server *server, json_t *doc, bool u
 SYN_MUST int srv_account_find(struct syn_server *server, const struct srv_identity *who,
                               const char *text, char *ret_id, struct syn_err *err);
 
+/** Lock `amount` more of the account's in the escrow of `ref`, in which `held` is now. FUNDS. At
+ *  most one ledger transaction a store transaction. */
+struct srv_lock {
+    const char *account;
+    const char *ref;
+    int64_t amount, held;
+    const char *memo;
+};
+SYN_MUST int srv_escrow_lock(struct syn_server *server, struct srv_txn *txn,
+                             const struct srv_lock *lock, struct syn_err *err);
+
 /* --- quotas (quota.c) --------------------------------------------------------------------------
  */
 
@@ -346,6 +357,18 @@ SYN_MUST int srv_keep(struct syn_server *server, struct syn_content_guard **guar
                       struct syn_err *err);
 /** PRECONDITION when the request's If-Match names another revision. */
 SYN_MUST int srv_if_match(struct syn_http_req *req, int64_t revision, struct syn_err *err);
+
+/* --- services (services.c) --------------------------------------------------------------------
+ */
+
+/** The service that an instance's id is a replica's of, into out[SYN_ID_MAX]; false: none. */
+bool srv_service_of(const char *instance, char *out);
+/** The service that `{id}` names, if it is the caller's. */
+SYN_MUST int srv_service_load(struct syn_server *server, struct syn_http_req *req,
+                              json_t **ret_service, int64_t *ret_revision, struct syn_err *err);
+/** Its version documents, oldest first. */
+SYN_MUST int srv_service_versions(struct syn_server *server, const char *id, json_t **ret_list,
+                                  struct syn_err *err);
 
 /* --- places (places.c) ------------------------------------------------------------------------
  */
@@ -490,7 +513,8 @@ struct srv_routes {
 extern const struct srv_routes srv_account_routes, srv_training_routes, srv_instance_routes,
     srv_node_routes, srv_content_routes, srv_upload_routes, srv_name_routes, srv_bill_routes,
     srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes, srv_watch_routes,
-    srv_market_order_routes, srv_market_view_routes, srv_offer_routes, srv_place_routes;
+    srv_market_order_routes, srv_market_view_routes, srv_offer_routes, srv_service_routes,
+    srv_place_routes;
 
 /** Metrics that are read when somebody asks (gauges.c). */
 SYN_MUST int srv_gauges_open(struct syn_server *server, struct syn_err *err);

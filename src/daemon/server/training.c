@@ -263,33 +263,20 @@ srv_cluster_read(struct syn_server *server, struct syn_cluster **ret_cluster, st
     return rc;
 }
 
-/* Lock the run's budget: the escrow, its index entry, and the ledger transaction. */
+/* Lock the run's budget. */
 static int
 lock_budget(struct syn_server *server, struct srv_txn *txn, const json_t *job, struct syn_err *err)
 {
-    const char *account = syn_json_str(job, "account", "");
-    struct srv_ledger_place place;
-    struct syn_ledger_tx tx;
     char ref[SYN_LEDGER_REF_MAX];
-    char amount[SYN_FORMAT_MAX];
-    char key[SRV_KEY_MAX];
-    int64_t budget = syn_document_amount(syn_document_spec(job), "max_budget");
-    int64_t run = syn_json_i64(syn_document_status(job), "run", 1);
-    int rc = srv_ledger_next(server, &place, err);
+    const struct srv_lock lock = {
+        .account = syn_json_str(job, "account", ""),
+        .ref = ref,
+        .amount = syn_document_amount(syn_document_spec(job), "max_budget"),
+        .memo = "budget of a training run",
+    };
 
-    srv_escrow_ref(syn_document_id(job), run, ref);
-    if (rc == SYN_OK) {
-        struct syn_ledger_head head = {place.id, place.seq, syn_wall_ms(server->world), ref,
-                                       "budget of a training run"};
-
-        rc = syn_ledger_build_escrow(&head, account, budget, &tx, err);
-    }
-    if (rc == SYN_OK)
-        rc = srv_ledger_add(server, txn, &place, &tx, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_put_text(txn, srv_key(key, "escrow-of", account, ref),
-                              syn_format_amount(budget, amount), err);
-    return rc;
+    srv_escrow_ref(syn_document_id(job), syn_json_i64(syn_document_status(job), "run", 1), ref);
+    return srv_escrow_lock(server, txn, &lock, err);
 }
 
 void

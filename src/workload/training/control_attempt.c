@@ -47,18 +47,12 @@ completed(const struct member *member)
     return member->state == SYN_PHASE_EXITED && syn_str_eq(member->reason, "completed");
 }
 
-static bool
-asked_to_stop(const struct member *member)
-{
-    return syn_str_eq(syn_json_str(member->spec, "desired", ""), "stopped");
-}
-
 /* Lost with its node, or stopped there without anybody here having asked for it. */
 static bool
 lost(const struct member *member)
 {
-    return member->state == SYN_PHASE_LOST ||
-           (member->ended && !completed(member) && !cause_of(member) && !asked_to_stop(member));
+    return member->state == SYN_PHASE_LOST || (member->ended && !completed(member) &&
+                                               !cause_of(member) && !member_asked_to_stop(member));
 }
 
 /* What the ranks of the attempt under way look like together. */
@@ -82,7 +76,7 @@ gives_way(const struct member *member)
     const char *said = syn_json_str(member->spec, "stop_reason", "");
 
     for (size_t i = 0; i < SYN_LEN(words); i++)
-        if (asked_to_stop(member) && syn_str_eq(said, words[i]))
+        if (member_asked_to_stop(member) && syn_str_eq(said, words[i]))
             return words[i];
     return NULL;
 }
@@ -114,8 +108,8 @@ failed_before(const struct member *a, const struct member *b)
     int64_t a_ms = syn_document_time(a->status, "ended_at");
     int64_t b_ms = syn_document_time(b->status, "ended_at");
 
-    if (asked_to_stop(a) != asked_to_stop(b))
-        return !asked_to_stop(a);
+    if (member_asked_to_stop(a) != member_asked_to_stop(b))
+        return !member_asked_to_stop(a);
     return a_ms != b_ms ? a_ms < b_ms : a->rank < b->rank;
 }
 
@@ -185,7 +179,7 @@ given_up(struct step *step, const struct member *member)
     if (node->state != SYN_NODE_SILENT)
         return false;
     if (silent_ms >= silent_max_ms(step))
-        return asked_to_stop(member) || step_stop_requested(step) || room_elsewhere(step);
+        return member_asked_to_stop(member) || step_stop_requested(step) || room_elsewhere(step);
     step_wake(step, view->now_ms + silent_max_ms(step) - silent_ms);
     return false;
 }
@@ -199,17 +193,9 @@ attempt_mark_lost(struct step *step, struct syn_err *err)
 
         if (member->ended || !given_up(step, member))
             continue;
-        rc = member_stop(member, "node-lost", 0, err);
-        if (rc == SYN_OK)
-            rc = syn_document_set_state(member->doc, "lost", "node-lost",
-                                        "its node is gone or was silent for too long", err);
-        if (rc == SYN_OK)
-            rc = syn_document_set_time(member->status, "ended_at", step->view->now_ms, err);
+        rc = member_lose(member, step->view->now_ms, err);
         if (rc < 0)
             return rc;
-        member->state = SYN_PHASE_LOST;
-        member->reason = "node-lost";
-        member->ended = true;
     }
     return SYN_OK;
 }
@@ -474,7 +460,7 @@ conclude(struct step *step, const struct attempt *attempt, struct syn_err *err)
         return rc;
     if (stop)
         return end_stopped(step, stop, err);
-    if (attempt->way && !attempt->lost && (!attempt->cause || asked_to_stop(attempt->cause)))
+    if (attempt->way && !attempt->lost && (!attempt->cause || member_asked_to_stop(attempt->cause)))
         return end_gave_way(step, attempt->way, err);
     if (attempt->lost || !attempt->cause)
         return end_lost(step, attempt->lost, err);
