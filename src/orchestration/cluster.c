@@ -41,6 +41,7 @@ syn_cluster_free(struct syn_cluster *cluster)
     if (cluster->spot)
         syn_map_free(cluster->spot);
     syn_fleet_free(cluster->fleet);
+    syn_free(cluster->keeps);
     syn_free(cluster);
     return NULL;
 }
@@ -211,6 +212,8 @@ syn_cluster_put_node(struct syn_cluster *cluster, const json_t *doc, struct syn_
         for (unsigned i = 0; i < view.gpus_count; i++)
             view.gpus[i].used = cluster->nodes[at]->view.gpus[i].used;
     } else {
+        if (found && cluster->fleet && keep_forget(cluster, cluster->nodes[at], NULL) < 0)
+            fleet_drop(cluster);
         count_instances(cluster, &view);
     }
     if (found)

@@ -32,7 +32,15 @@ struct syn_place_request {
     int64_t price_max;             /* base units an hour, one member, all in; 0: any price */
     bool spot;                     /* at spot prices: price_max is what it bids */
     enum syn_fleet_policy policy;
+    const char *good;           /* in what these providers keep of it; NULL: in what is nobody's */
+    const char *const *sellers; /* accounts that owe who asks units of the good */
+    size_t sellers_count;
 };
+
+/** What holds units gives way to nobody, and is given the room of no other work than spot. */
+#define SYN_PLACE_PRIORITY_HELD 2000000000
+/** Units of its good that a request takes. */
+int64_t syn_place_units(const struct syn_place_request *request);
 
 /** Whose request it is. Text is borrowed for the call. */
 struct syn_place_who {
