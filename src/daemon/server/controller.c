@@ -289,6 +289,93 @@ struct sight {
     int64_t job_revision;
 };
 
+/* What the market has to say of a job that takes reserved units. */
+static int
+look_at_units(struct syn_server *server, const json_t *job, struct srv_units *units,
+              struct syn_training_units *ret, struct syn_err *err)
+{
+    const char *id = syn_document_id(job);
+    int64_t attempt = syn_json_i64(syn_document_status(job), "attempt", 0);
+    int rc = srv_units_view(server, syn_json_str(job, "account", ""), syn_document_spec(job), id,
+                            units, ret, err);
+
+    if (rc < 0 || units->until_ms == 0)
+        return rc;
+    if (units->attempt > attempt) { /* begun, and not written down */
+        units->sellers[0] = units->names[SRV_SELLERS_MAX];
+        ret->sellers_count = 1;
+        return SYN_OK;
+    }
+    if (!syn_str_eq(syn_document_state(job), "running") ||
+        syn_wall_ms(server->world) <
+            syn_training_units_lead(job, units->until_ms, units->unit_ms) ||
+        srv_units_extend(server, id, NULL) < 0)
+        return SYN_OK;
+    ret->until_ms += units->unit_ms;
+    syn_log(SYN_LOG_INFO, "market.extended", "job=%s", id);
+    return SYN_OK;
+}
+
+/* The units that the instances which are about to be written take. Returns 0; SYN_STORE_CONFLICT:
+ * somebody was faster. */
+static int
+begin_units(struct syn_server *server, const json_t *job,
+            const struct syn_training_effects *effects, struct syn_err *err)
+{
+    const json_t *first = json_array_get(effects->created, 0);
+    const struct srv_units_begin wanted = {
+        .job = syn_document_id(job),
+        .account = syn_json_str(job, "account", ""),
+        .provider = syn_json_str(syn_json_at(first, "spec.lease"), "provider", ""),
+        .class = syn_json_str(syn_document_spec(job), "reserved", ""),
+        .units = syn_training_units(job),
+        .run = syn_json_i64(syn_document_status(job), "run", 1),
+        .attempt = syn_json_i64(syn_document_spec(first), "attempt", 1)};
+    int rc = srv_units_begin(server, &wanted, err);
+
+    return rc == SYN_E_FUNDS || rc == SYN_E_CONFLICT ? SYN_STORE_CONFLICT : rc;
+}
+
+static bool
+lost_one(const json_t *instances, int64_t run, int64_t attempt)
+{
+    const json_t *instance;
+    size_t i;
+
+    json_array_foreach (instances, i, instance) {
+        const json_t *spec = json_object_get(instance, "spec");
+
+        if (syn_json_i64(spec, "run", 0) == run && syn_json_i64(spec, "attempt", 0) == attempt &&
+            syn_str_eq(syn_document_state(instance), "lost"))
+            return true;
+    }
+    return false;
+}
+
+/* The attempt that used them is over, or never began. */
+static int
+end_units(struct syn_server *server, const json_t *job, const json_t *instances,
+          const struct syn_training_effects *effects, const struct srv_units *units,
+          struct syn_err *err)
+{
+    const json_t *after = effects->job != NULL ? effects->job : job;
+    const json_t *status = syn_document_status(after);
+    int64_t run = syn_json_i64(status, "run", 1);
+    enum srv_units_end how = SRV_UNITS_OVER;
+
+    if (units->until_ms == 0 || json_array_size(effects->created) > 0 ||
+        (!syn_str_eq(syn_document_state(after), "pending") && !ended(after)))
+        return SYN_OK;
+    if (units->attempt > syn_json_i64(status, "attempt", 0) && !ended(after))
+        return SYN_OK; /* it will be placed with them yet */
+    if (units->attempt > syn_json_i64(status, "attempt", 0))
+        how = SRV_UNITS_UNUSED;
+    else if (lost_one(instances, run, units->attempt) ||
+             lost_one(effects->changed, run, units->attempt))
+        how = SRV_UNITS_LOST;
+    return srv_units_end(server, syn_document_id(job), how, err);
+}
+
 static void
 sight_fini(struct sight *sight)
 {
@@ -475,7 +562,10 @@ step(struct srv_controller *controller, const char *id, int64_t *ret_wake_ms, bo
     struct syn_training_view view = {.cluster = controller->cluster,
                                      .now_ms = syn_wall_ms(server->world),
                                      .observing_since_ms = controller->observing_since_ms};
+    struct syn_training_units units;
+    struct srv_units held = {.until_ms = 0};
     struct syn_quota quota;
+    bool reserved;
     int rc = look(server, id, &sight, err);
 
     *ret_gone = rc == SRV_ABSENT;
@@ -485,6 +575,13 @@ step(struct srv_controller *controller, const char *id, int64_t *ret_wake_ms, bo
     if (rc < 0)
         return rc;
     view.quota = &quota;
+    reserved = *syn_json_str(syn_document_spec(sight.job), "reserved", "") != '\0';
+    if (reserved) {
+        rc = look_at_units(server, sight.job, &held, &units, err);
+        if (rc < 0)
+            return rc;
+        view.units = &units;
+    }
     rc = srv_run_cost(server, sight.instances,
                       syn_json_i64(json_object_get(sight.job, "status"), "run", 1), &view.spent,
                       &view.rate_hour, err);
@@ -499,8 +596,12 @@ step(struct srv_controller *controller, const char *id, int64_t *ret_wake_ms, bo
     rc = syn_training_step(&view, &effects, err);
     if (rc == SYN_OK && json_is_object(effects.job) && ended(effects.job))
         syn_place_withdraw(controller->cluster, id);
+    if (rc == SYN_OK && reserved && json_array_size(effects.created) > 0)
+        rc = begin_units(server, sight.job, &effects, err);
     if (rc == SYN_OK && !syn_training_effects_none(&effects))
         rc = write_effects(server, &sight, &effects, err);
+    if (rc == SYN_OK && reserved)
+        rc = end_units(server, sight.job, sight.instances, &effects, &held, err);
     if (rc == SYN_OK)
         take_created(controller, effects.created);
     *ret_wake_ms = effects.wake_at_ms == SYN_DOCUMENT_NONE
@@ -558,8 +659,8 @@ run_job(struct srv_controller *controller, const char *id)
         make_due(controller, id, wake_ms);
 }
 
-/* The job that is due and comes first: waiting jobs are stepped by priority, so collect and sort.
- */
+/* The job that is due and comes first: what runs, which is claimed before anything new is placed;
+ * then those that wait, by priority. */
 struct due {
     char id[SYN_ID_MAX];
     json_t *job;
@@ -568,6 +669,11 @@ struct due {
 static int
 by_order(const void *a, const void *b)
 {
+    const json_t *one = ((const struct due *)a)->job, *two = ((const struct due *)b)->job;
+    bool waits = syn_str_eq(syn_document_state(one), "pending");
+
+    if (waits != syn_str_eq(syn_document_state(two), "pending"))
+        return waits ? 1 : -1;
     return syn_training_order(((const struct due *)a)->job, ((const struct due *)b)->job);
 }
 
@@ -726,6 +832,25 @@ look_at_prices(struct srv_controller *controller)
         all_due(controller);
 }
 
+/* What is kept for the market. While this holds, nobody offers any more: see srv_market_promise().
+ */
+static void
+look_at_keeps(struct srv_controller *controller)
+{
+    SYN_SCOPED(syn_free_scope) struct syn_keep *keeps = NULL;
+    struct syn_err err = {0};
+    size_t count = 0;
+    bool changed = false;
+    int rc = srv_market_keeps(controller->server, &keeps, &count, &err);
+
+    if (rc == SYN_OK)
+        rc = syn_cluster_set_keeps(controller->cluster, keeps, count, &changed, &err);
+    if (rc < 0 && rc != SYN_E_UNAVAILABLE) /* of a closed market the last that was known stands */
+        syn_log_err(SYN_LOG_WARN, "controller.keeps", &err);
+    if (changed)
+        all_due(controller);
+}
+
 /* --- waiting ------------------------------------------------------------------------------- */
 
 static int64_t
@@ -879,10 +1004,13 @@ run(void *arg)
         if (missed.events)
             look_again(controller, missed.watches);
         look_at_prices(controller);
+        srv_market_promise(controller->server);
+        look_at_keeps(controller);
         decided_due(controller);
         run_due(controller);
         empty_nodes(controller);
         decided_due(controller);
+        srv_market_promised(controller->server);
         (void)pthread_mutex_unlock(&controller->looking);
         deadline = SYN_MIN(watch_nodes(controller), next_due(controller));
         deadline = SYN_MIN(deadline, controller->spot_due_ms);

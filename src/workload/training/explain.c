@@ -173,11 +173,15 @@ explain_leases(struct explain *explain, struct syn_err *err)
 static int
 explain_placement(struct explain *explain, struct syn_err *err)
 {
-    struct syn_place_request request = syn_training_place_request(&explain->spec);
+    struct syn_place_request request =
+        syn_training_place_request(&explain->spec, explain->view->units);
     SYN_JSON(why);
     SYN_JSON(fix);
-    int rc = syn_place_explain(explain->view->cluster, &request, &why, &fix, err);
+    int rc = syn_training_units_explain(&explain->spec, explain->view->units, explain->why,
+                                        explain->fix, err);
 
+    if (rc == SYN_OK)
+        rc = syn_place_explain(explain->view->cluster, &request, &why, &fix, err);
     if (rc < 0)
         return rc;
     if (json_array_extend(explain->why, why) < 0 || json_array_extend(explain->fix, fix) < 0)

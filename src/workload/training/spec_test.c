@@ -39,9 +39,9 @@ test_defaults(void **state)
     assert_int_equal(read.max_budget, 10 * SYN_SYNOR);
     assert_int_equal(read.priority, 500);
     assert_int_equal(read.workers, 1);
-    assert_false(syn_training_place_request(&read).one_node);
+    assert_false(syn_training_place_request(&read, NULL).one_node);
     assert_int_equal(read.max_price, 0);
-    assert_int_equal(syn_training_place_request(&read).price_max, 0);
+    assert_int_equal(syn_training_place_request(&read, NULL).price_max, 0);
     assert_int_equal(read.policy, syn_fleet_policy_find("balanced"));
 }
 
@@ -62,7 +62,7 @@ test_price_and_policy(void **state)
     syn_training_spec_read(spec, &read);
     assert_int_equal(read.max_price, SYN_SYNOR / 2);
     assert_int_equal(read.policy, syn_fleet_policy_find("spread"));
-    assert_int_equal(syn_training_place_request(&read).price_max, SYN_SYNOR / 2);
+    assert_int_equal(syn_training_place_request(&read, NULL).price_max, SYN_SYNOR / 2);
     /* The schema's words are the placement core's. */
     for (unsigned policy = 0; policy < SYN_FLEET_POLICIES; policy++) {
         char text[256];
@@ -104,7 +104,7 @@ test_a_checked_spec_passes_unchanged(void **state)
     syn_training_spec_read(spec, &read);
     assert_string_equal(read.distributed, "ddp");
     assert_int_equal(read.gpus_max, 1);
-    assert_true(syn_training_place_request(&read).one_node);
+    assert_true(syn_training_place_request(&read, NULL).one_node);
 }
 
 static void
