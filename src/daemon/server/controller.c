@@ -83,14 +83,6 @@ job_over(const json_t *job)
     return syn_training_may_delete(job, NULL) == SYN_OK;
 }
 
-static bool
-ended(const json_t *job)
-{
-    int state = syn_job_state_find(syn_document_state(job));
-
-    return state >= 0 && syn_sm_terminal(&syn_job_life, (unsigned)state);
-}
-
 /* --- letters in ------------------------------------------------------------------------------- */
 
 static void
@@ -288,93 +280,6 @@ struct sight {
     json_t *result;
     int64_t job_revision;
 };
-
-/* What the market has to say of a job that takes reserved units. */
-static int
-look_at_units(struct syn_server *server, const json_t *job, struct srv_units *units,
-              struct syn_training_units *ret, struct syn_err *err)
-{
-    const char *id = syn_document_id(job);
-    int64_t attempt = syn_json_i64(syn_document_status(job), "attempt", 0);
-    int rc = srv_units_view(server, syn_json_str(job, "account", ""), syn_document_spec(job), id,
-                            units, ret, err);
-
-    if (rc < 0 || units->until_ms == 0)
-        return rc;
-    if (units->attempt > attempt) { /* begun, and not written down */
-        units->sellers[0] = units->names[SRV_SELLERS_MAX];
-        ret->sellers_count = 1;
-        return SYN_OK;
-    }
-    if (!syn_str_eq(syn_document_state(job), "running") ||
-        syn_wall_ms(server->world) <
-            syn_training_units_lead(job, units->until_ms, units->unit_ms) ||
-        srv_units_extend(server, id, NULL) < 0)
-        return SYN_OK;
-    ret->until_ms += units->unit_ms;
-    syn_log(SYN_LOG_INFO, "market.extended", "job=%s", id);
-    return SYN_OK;
-}
-
-/* The units that the instances which are about to be written take. Returns 0; SYN_STORE_CONFLICT:
- * somebody was faster. */
-static int
-begin_units(struct syn_server *server, const json_t *job,
-            const struct syn_training_effects *effects, struct syn_err *err)
-{
-    const json_t *first = json_array_get(effects->created, 0);
-    const struct srv_units_begin wanted = {
-        .job = syn_document_id(job),
-        .account = syn_json_str(job, "account", ""),
-        .provider = syn_json_str(syn_json_at(first, "spec.lease"), "provider", ""),
-        .class = syn_json_str(syn_document_spec(job), "reserved", ""),
-        .units = syn_training_units(job),
-        .run = syn_json_i64(syn_document_status(job), "run", 1),
-        .attempt = syn_json_i64(syn_document_spec(first), "attempt", 1)};
-    int rc = srv_units_begin(server, &wanted, err);
-
-    return rc == SYN_E_FUNDS || rc == SYN_E_CONFLICT ? SYN_STORE_CONFLICT : rc;
-}
-
-static bool
-lost_one(const json_t *instances, int64_t run, int64_t attempt)
-{
-    const json_t *instance;
-    size_t i;
-
-    json_array_foreach (instances, i, instance) {
-        const json_t *spec = json_object_get(instance, "spec");
-
-        if (syn_json_i64(spec, "run", 0) == run && syn_json_i64(spec, "attempt", 0) == attempt &&
-            syn_str_eq(syn_document_state(instance), "lost"))
-            return true;
-    }
-    return false;
-}
-
-/* The attempt that used them is over, or never began. */
-static int
-end_units(struct syn_server *server, const json_t *job, const json_t *instances,
-          const struct syn_training_effects *effects, const struct srv_units *units,
-          struct syn_err *err)
-{
-    const json_t *after = effects->job != NULL ? effects->job : job;
-    const json_t *status = syn_document_status(after);
-    int64_t run = syn_json_i64(status, "run", 1);
-    enum srv_units_end how = SRV_UNITS_OVER;
-
-    if (units->until_ms == 0 || json_array_size(effects->created) > 0 ||
-        (!syn_str_eq(syn_document_state(after), "pending") && !ended(after)))
-        return SYN_OK;
-    if (units->attempt > syn_json_i64(status, "attempt", 0) && !ended(after))
-        return SYN_OK; /* it will be placed with them yet */
-    if (units->attempt > syn_json_i64(status, "attempt", 0))
-        how = SRV_UNITS_UNUSED;
-    else if (lost_one(instances, run, units->attempt) ||
-             lost_one(effects->changed, run, units->attempt))
-        how = SRV_UNITS_LOST;
-    return srv_units_end(server, syn_document_id(job), how, err);
-}
 
 static void
 sight_fini(struct sight *sight)
@@ -577,7 +482,7 @@ step(struct srv_controller *controller, const char *id, int64_t *ret_wake_ms, bo
     view.quota = &quota;
     reserved = *syn_json_str(syn_document_spec(sight.job), "reserved", "") != '\0';
     if (reserved) {
-        rc = look_at_units(server, sight.job, &held, &units, err);
+        rc = srv_job_units_look(server, sight.job, &held, &units, err);
         if (rc < 0)
             return rc;
         view.units = &units;
@@ -594,14 +499,14 @@ step(struct srv_controller *controller, const char *id, int64_t *ret_wake_ms, bo
     view.checkpoint = sight.checkpoint;
     view.result = sight.result;
     rc = syn_training_step(&view, &effects, err);
-    if (rc == SYN_OK && json_is_object(effects.job) && ended(effects.job))
+    if (rc == SYN_OK && json_is_object(effects.job) && srv_job_ended(effects.job))
         syn_place_withdraw(controller->cluster, id);
     if (rc == SYN_OK && reserved && json_array_size(effects.created) > 0)
-        rc = begin_units(server, sight.job, &effects, err);
+        rc = srv_job_units_begin(server, sight.job, &effects, err);
     if (rc == SYN_OK && !syn_training_effects_none(&effects))
         rc = write_effects(server, &sight, &effects, err);
     if (rc == SYN_OK && reserved)
-        rc = end_units(server, sight.job, sight.instances, &effects, &held, err);
+        rc = srv_job_units_end(server, sight.job, sight.instances, &effects, &held, err);
     if (rc == SYN_OK)
         take_created(controller, effects.created);
     *ret_wake_ms = effects.wake_at_ms == SYN_DOCUMENT_NONE

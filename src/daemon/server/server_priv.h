@@ -500,6 +500,22 @@ enum srv_units_end { SRV_UNITS_OVER, SRV_UNITS_UNUSED, SRV_UNITS_LOST };
 SYN_MUST int srv_units_end(struct syn_server *server, const char *job, enum srv_units_end how,
                            struct syn_err *err);
 
+/* The same in the steps of the controller (job_units.c). */
+struct syn_training_effects;
+/** What the market has to say of a job that takes reserved units; more are begun when those that it
+ *  uses are nearly over. As srv_units_view(). */
+SYN_MUST int srv_job_units_look(struct syn_server *server, const json_t *job,
+                                struct srv_units *units, struct syn_training_units *ret,
+                                struct syn_err *err);
+/** Begin the units that the instances which are about to be written take. Returns 0;
+ *  SYN_STORE_CONFLICT: somebody was faster. */
+SYN_MUST int srv_job_units_begin(struct syn_server *server, const json_t *job,
+                                 const struct syn_training_effects *effects, struct syn_err *err);
+/** End them when the attempt that used them is over, or never began. */
+SYN_MUST int srv_job_units_end(struct syn_server *server, const json_t *job,
+                               const json_t *instances, const struct syn_training_effects *effects,
+                               const struct srv_units *units, struct syn_err *err);
+
 /* --- controller (controller.c) ------------------------------------------------------------------
  */
 
