@@ -279,6 +279,8 @@ syn_child_ask(const struct syn_child_question *question, struct syn_buf *out, in
     if (pipe2(fds, O_CLOEXEC) < 0)
         return SYN_FAIL_SYS(err, errno, "making a pipe");
     options.out = fds[1];
+    if (question->errors_too)
+        options.err = fds[1];
     rc = syn_child_spawn(question->program, &options, &pid, err);
     (void)close(fds[1]);
     if (rc == SYN_OK) {

@@ -103,6 +103,27 @@ syn_parse_bytes(const char *text, const char *what, int64_t *ret, struct syn_err
 }
 
 int
+syn_parse_rate(const char *text, const char *what, int64_t *ret_bps, struct syn_err *err)
+{
+    static const struct unit units[] = {
+        {"", 1},        {"bit", 1},        {"k", 1000},       {"kbit", 1000},
+        {"m", 1000000}, {"mbit", 1000000}, {"g", 1000000000}, {"gbit", 1000000000},
+    };
+    const struct unit *unit = NULL;
+    const char *rest;
+    syn_u128 scaled;
+
+    if (scan_decimal(text, &scaled, &rest))
+        unit = find_unit(units, SYN_LEN(units), rest, strlen(rest));
+    if (unit == NULL || !scale_exact(scaled, unit->factor, ret_bps))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "%s: expected whole bits a second such as 100mbit or 2.5gbit, got "
+                        "\"%.60s\"",
+                        what, text);
+    return SYN_OK;
+}
+
+int
 syn_parse_duration_ms(const char *text, const char *what, int64_t *ret, struct syn_err *err)
 {
     static const struct unit units[] = {
@@ -184,6 +205,24 @@ syn_format_bytes(int64_t bytes, char *out)
         i++;
     }
     if (i == 0 || value == (double)(int64_t)value)
+        (void)snprintf(out, SYN_FORMAT_MAX, "%lld %s", (long long)value, names[i]);
+    else
+        (void)snprintf(out, SYN_FORMAT_MAX, "%.1f %s", value, names[i]);
+    return out;
+}
+
+const char *
+syn_format_rate(int64_t bps, char *out)
+{
+    static const char *const names[] = {"bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"};
+    double value = (double)bps;
+    size_t i = 0;
+
+    while (value >= 1000 && i + 1 < SYN_LEN(names)) {
+        value /= 1000;
+        i++;
+    }
+    if (value == (double)(int64_t)value)
         (void)snprintf(out, SYN_FORMAT_MAX, "%lld %s", (long long)value, names[i]);
     else
         (void)snprintf(out, SYN_FORMAT_MAX, "%.1f %s", value, names[i]);

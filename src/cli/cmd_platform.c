@@ -6,12 +6,14 @@
 #include <string.h>
 
 #include <synor/base/str.h>
+#include <synor/base/units.h>
 
 #include "commands_priv.h"
 #include "platform_priv.h"
 
-#define PROBE_MS     5000
-#define OLD_KEYS_MAX 15 /* beside the current one: what a content store takes */
+#define PROBE_MS        5000
+#define NODE_LABELS_MAX 16 /* of one node: what a server takes */
+#define OLD_KEYS_MAX    15 /* beside the current one: what a content store takes */
 
 /* clang-format off */
 #define DATA_DIR {"data-dir", 0, "DIR", SYN_CLI_DIR, 0, 0, false, false, NULL, "--home", "Where its state is kept"}
@@ -33,8 +35,15 @@
 #define CACHE_LIMIT \
     {"cache-limit", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "half of the disk", "What the node keeps of datasets, code and images"}
 
+/* What a node says of itself when it joins; `node label` changes it later. */
+#define NODE_OPTIONS \
+    {"label", 0, "KEY=VALUE", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Label of a new node, for jobs to ask for; may be given again"}, \
+    {"zone", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Zone of its region: the label synor.io/zone"}, \
+    {"rack", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Rack of its zone: the label synor.io/rack"}, \
+    {"bandwidth", 0, "RATE", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the interface's", "Of the way out, as 1gbit"}
+
 static const struct syn_cli_option server_options[] = {SERVER_OPTIONS};
-static const struct syn_cli_option up_options[] = {SERVER_OPTIONS, CACHE_LIMIT};
+static const struct syn_cli_option up_options[] = {SERVER_OPTIONS, CACHE_LIMIT, NODE_OPTIONS};
 
 static const struct syn_cli_option agent_options[] = {
     {"server", 0, "URL", SYN_CLI_TEXT, 0, 0, true, false, NULL, NULL, "https://HOST:PORT, or a socket's path"},
@@ -44,6 +53,7 @@ static const struct syn_cli_option agent_options[] = {
     {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "local", "Region of this machine"},
     {"name", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the host's", "Name of the node"},
     CACHE_LIMIT,
+    NODE_OPTIONS,
     LOG_OPTIONS,
 };
 /* clang-format on */
@@ -76,6 +86,52 @@ syn_cli_probe_home(const struct syn_cli *cli, json_t **ret_status, struct syn_er
     (void)snprintf(path, sizeof(path), "%s/synor.sock", cli->home);
     rc = syn_client_new(&options, &client, err);
     return rc < 0 ? rc : ask_status(client, ret_status, err);
+}
+
+/* What the options say of the node. The texts live as long as the command line. */
+struct node_words {
+    char zone[96], rack[96];
+    const char *labels[NODE_LABELS_MAX + 1]; /* NULL ends */
+    int64_t bandwidth_bps;
+};
+
+static int
+add_word(struct node_words *words, size_t *count, const char *text, struct syn_err *err)
+{
+    const char *equals = strchr(text, '=');
+
+    if (equals == NULL || equals == text)
+        return SYN_FAIL(err, SYN_E_INVALID, "--label: expected KEY=VALUE, got \"%.80s\"", text);
+    if (*count == NODE_LABELS_MAX)
+        return SYN_FAIL(err, SYN_E_LIMIT, "--label: at most %d", NODE_LABELS_MAX);
+    words->labels[(*count)++] = text;
+    words->labels[*count] = NULL;
+    return SYN_OK;
+}
+
+static int
+take_words(const struct syn_cli *cli, struct node_words *words, struct syn_err *err)
+{
+    const struct syn_cli_value *value;
+    size_t cursor = 0, count = 0;
+    int rc = SYN_OK;
+
+    words->labels[0] = NULL;
+    words->bandwidth_bps = 0;
+    while (rc == SYN_OK && (value = syn_cli_next(cli, "label", &cursor)) != NULL)
+        rc = add_word(words, &count, value->text, err);
+    (void)snprintf(words->zone, sizeof(words->zone), "synor.io/zone=%s",
+                   syn_cli_text(cli, "zone", ""));
+    (void)snprintf(words->rack, sizeof(words->rack), "synor.io/rack=%s",
+                   syn_cli_text(cli, "rack", ""));
+    if (rc == SYN_OK && syn_cli_has(cli, "zone"))
+        rc = add_word(words, &count, words->zone, err);
+    if (rc == SYN_OK && syn_cli_has(cli, "rack"))
+        rc = add_word(words, &count, words->rack, err);
+    if (rc == SYN_OK && syn_cli_has(cli, "bandwidth"))
+        rc = syn_parse_rate(syn_cli_text(cli, "bandwidth", ""), "--bandwidth",
+                            &words->bandwidth_bps, err);
+    return rc;
 }
 
 /* --- up, server ------------------------------------------------------------------------------ */
@@ -141,6 +197,7 @@ static int
 start(struct syn_cli *cli, bool with_agent)
 {
     struct paths paths;
+    struct node_words words = {.labels = {NULL}};
     SYN_JSON(status);
     struct syn_err err;
     struct syn_cli_up up = {.data_dir = cli->home,
@@ -156,8 +213,10 @@ start(struct syn_cli *cli, bool with_agent)
 
     if (syn_cli_probe_home(cli, &status, &err) == SYN_OK)
         return already_running(cli, status);
-    if (take_paths(cli, &paths, &up, &err) < 0)
+    if (take_paths(cli, &paths, &up, &err) < 0 || (with_agent && take_words(cli, &words, &err) < 0))
         return syn_cli_fail(cli, &err);
+    up.labels = words.labels;
+    up.bandwidth_bps = words.bandwidth_bps;
     return syn_cli_start(cli, &up, syn_cli_has(cli, "detach"));
 }
 
@@ -197,16 +256,17 @@ const struct syn_cli_command syn_cli_server_command = {
 static int
 run_agent(struct syn_cli *cli)
 {
-    const struct syn_cli_agent agent = {
-        .data_dir = cli->home,
-        .server = syn_cli_text(cli, "server", NULL),
-        .token = syn_cli_text(cli, "token", getenv("SYNOR_TOKEN")),
-        .fingerprint = syn_cli_text(cli, "fingerprint", getenv("SYNOR_FINGERPRINT")),
-        .region = syn_cli_text(cli, "region", NULL),
-        .name = syn_cli_text(cli, "name", NULL),
-        .cache_bytes_max = syn_cli_number(cli, "cache-limit", 0),
-        .log_level = syn_cli_text(cli, "log-level", NULL),
-        .log_json = syn_cli_has(cli, "log-json")};
+    struct node_words words = {.labels = {NULL}};
+    struct syn_cli_agent agent = {.data_dir = cli->home,
+                                  .server = syn_cli_text(cli, "server", NULL),
+                                  .token = syn_cli_text(cli, "token", getenv("SYNOR_TOKEN")),
+                                  .fingerprint =
+                                      syn_cli_text(cli, "fingerprint", getenv("SYNOR_FINGERPRINT")),
+                                  .region = syn_cli_text(cli, "region", NULL),
+                                  .name = syn_cli_text(cli, "name", NULL),
+                                  .cache_bytes_max = syn_cli_number(cli, "cache-limit", 0),
+                                  .log_level = syn_cli_text(cli, "log-level", NULL),
+                                  .log_json = syn_cli_has(cli, "log-json")};
 
     const struct syn_client_options target = {.target = agent.server,
                                               .fingerprint = agent.fingerprint};
@@ -218,8 +278,10 @@ run_agent(struct syn_cli *cli)
         return syn_cli_fail(cli, &err);
     }
     /* What can never be reached is told here, not in a log. */
-    if (syn_client_new(&target, &client, &err) < 0)
+    if (syn_client_new(&target, &client, &err) < 0 || take_words(cli, &words, &err) < 0)
         return syn_cli_fail(cli, &err);
+    agent.labels = words.labels;
+    agent.bandwidth_bps = words.bandwidth_bps;
     syn_cli_signals_reset();
     return cli->host->agent(&agent);
 }

@@ -29,11 +29,15 @@ static const struct syn_cli_option create_options[] = {
      "Its model, as h100, a100-80gb or rtx-4090"},
     {"min-vram", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, NULL,
      "Memory each GPU must have"},
+    {"gpu-capability", 0, "X.Y", SYN_CLI_TEXT, 0, 0, false, false, NULL, "any",
+     "Least compute capability of each GPU, as 8.0"},
     {"cpus", 0, "N", SYN_CLI_CPUS, 0, 0, false, false, NULL, "1",
      "CPU cores a worker: 2, 0.5, 250m"},
     {"memory", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "2gb", "Memory a worker"},
     {"scratch", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "4gb",
      "Writable disk a worker"},
+    {"bandwidth", 0, "RATE", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL,
+     "Of its node's way out a worker, as 100mbit"},
     {"distributed", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false,
      "ddp|fsdp|zero1|zero2|zero3|pipeline|model", "ddp for several workers",
      "How workers share the work"},
@@ -66,6 +70,18 @@ static const struct syn_cli_option create_options[] = {
     {"priority", 0, "N", SYN_CLI_INT, 0, 1000, false, false, NULL, "500",
      "Who waits less when nodes are full"},
     {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "any", "Where it must run"},
+    {"label", 0, "SELECTOR", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL,
+     "What the node's labels must be: KEY=VALUE, KEY!=VALUE or KEY; may be given again"},
+    {"latency-to", 0, "REGION[:MS]", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL,
+     "Near to this region, no further than so many milliseconds there and back"},
+    {"group", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL,
+     "Group of the account that it counts in"},
+    {"affinity", 0, "group=NAME[:DOMAIN]", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL,
+     "On a node, or in a rack, zone or region, where some of this group run"},
+    {"anti-affinity", 0, "group=NAME[:DOMAIN]", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL,
+     "Where none of this group run"},
+    {"spread", 0, "DOMAIN", SYN_CLI_TEXT, 0, 0, false, false, "node|rack|zone|region", NULL,
+     "Keep the jobs of its group even between nodes, racks, zones or regions"},
     {"isolation", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "auto|gvisor|runc", "auto",
      "Sandbox"},
     {"time-limit", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "none",
@@ -115,7 +131,9 @@ static const struct mapping text_keys[] = {
     {"optimizer", "optimizer"},   {"mixed-precision", "mixed_precision"},
     {"max-budget", "max_budget"}, {"region", "region"},
     {"isolation", "isolation"},   {"max-price", "max_price"},
-    {"policy", "policy"},         {"reserved", "reserved"},
+    {"policy", "policy"},         {"gpu-capability", "gpu_capability"},
+    {"reserved", "reserved"},     {"group", "group"},
+    {"spread", "spread"},
 };
 
 static int
@@ -162,6 +180,80 @@ set_env(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     return rc;
 }
 
+/* "group=NAME[:DOMAIN]" */
+static int
+set_tie(const struct syn_cli *cli, const char *option, const char *key, json_t *spec,
+        struct syn_err *err)
+{
+    static const char prefix[] = "group=";
+    const char *text = syn_cli_text(cli, option, NULL);
+    char name[SYN_ID_MAX];
+    SYN_JSON(tie);
+    size_t len;
+    int rc;
+
+    if (text == NULL)
+        return SYN_OK;
+    if (!syn_str_starts(text, prefix))
+        return SYN_FAIL(err, SYN_E_INVALID, "--%s: expected group=NAME[:DOMAIN], got \"%.80s\"",
+                        option, text);
+    text += sizeof(prefix) - 1;
+    len = strcspn(text, ":");
+    (void)snprintf(name, sizeof(name), "%.*s", (int)SYN_MIN(len, sizeof(name) - 1), text);
+    rc = syn_json_pack(&tie, err, "{s:s, s:s*}", "group", name, "domain",
+                       text[len] ? text + len + 1 : NULL);
+    return rc < 0 ? rc : syn_json_set_take(spec, key, SYN_TAKE(tie), err);
+}
+
+/* "REGION[:MS]" */
+static int
+set_latency(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
+{
+    const char *text = syn_cli_text(cli, "latency-to", NULL);
+    char region[SYN_ID_MAX];
+    size_t len;
+    int64_t ms;
+    int rc;
+
+    if (text == NULL)
+        return SYN_OK;
+    len = strcspn(text, ":");
+    (void)snprintf(region, sizeof(region), "%.*s", (int)SYN_MIN(len, sizeof(region) - 1), text);
+    rc = syn_json_set_str(spec, "latency_to", region, err);
+    if (rc < 0 || text[len] == '\0')
+        return rc;
+    rc = syn_parse_i64(text + len + 1, 1, 60000, "--latency-to", &ms, err);
+    return rc < 0 ? rc : syn_json_set_i64(spec, "latency_max_ms", ms, err);
+}
+
+/* What it asks of where it goes. */
+static int
+set_places(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
+{
+    const struct syn_cli_value *value;
+    size_t cursor = 0;
+    int64_t bps;
+    json_t *labels;
+    int rc = set_tie(cli, "affinity", "affinity", spec, err);
+
+    if (rc == SYN_OK)
+        rc = set_tie(cli, "anti-affinity", "anti_affinity", spec, err);
+    if (rc == SYN_OK)
+        rc = set_latency(cli, spec, err);
+    if (rc == SYN_OK && syn_cli_has(cli, "bandwidth")) {
+        rc = syn_parse_rate(syn_cli_text(cli, "bandwidth", ""), "--bandwidth", &bps, err);
+        if (rc == SYN_OK)
+            rc = syn_json_set_i64(spec, "bandwidth_bps", bps, err);
+    }
+    if (rc < 0 || !syn_cli_has(cli, "label"))
+        return rc;
+    labels = json_array();
+    rc = syn_json_set_take(spec, "labels", labels, err);
+    while (rc == SYN_OK && (value = syn_cli_next(cli, "label", &cursor)) != NULL)
+        rc = syn_json_append_take(labels, json_string(value->text), err);
+    return rc;
+}
+
 /* What the options say; the server lays the model file under it. */
 static int
 build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
@@ -192,6 +284,8 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
                         "--notice: only spot work has one, and what is --reserved; add either");
     if (rc == SYN_OK && syn_cli_has(cli, "spot"))
         rc = syn_json_set_bool(spec, "spot", true, err);
+    if (rc == SYN_OK)
+        rc = set_places(cli, spec, err);
     if (rc == SYN_OK)
         rc = set_env(cli, spec, err);
     return rc;
@@ -365,6 +459,8 @@ show_plan(const struct syn_cli *cli, const json_t *plan)
             syn_cli_note(cli, "%s", err.msg);
         show_cheaper(cli, plan);
     }
+    json_array_foreach (json_object_get(plan, "assumed"), i, row)
+        syn_cli_note(cli, "Assumed: %s.", json_string_value(row));
     show_price(cli, plan);
 }
 

@@ -47,5 +47,8 @@ int syn_cli_show_capacity(struct syn_cli *cli, const char *id);
 /* cmd_node.c, cmd_node_offer.c */
 extern const struct syn_cli_command syn_cli_node_list, syn_cli_node_get, syn_cli_node_price,
     syn_cli_node_drain;
+/* cmd_region.c */
+extern const struct syn_cli_command syn_cli_node_label, syn_cli_region_latency_list,
+    syn_cli_region_latency_set;
 
 #endif

@@ -9,6 +9,8 @@
  * seed does not decide is the rest of the machine, so a failure comes again after some rounds of
  * its seed, not always with the first.
  *
+ * SYNOR_PERTURB_PERCENT makes all of them longer, or shorter.
+ *
  * Everything shared here is read and written relaxed: nothing that ThreadSanitizer could take for
  * an order between threads. */
 #include "perturb_priv.h"
@@ -16,7 +18,10 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <time.h>
+
+#include <synor/base/core.h>
 
 #include "spin_priv.h"
 
@@ -27,9 +32,11 @@
 #define NAP_MAX_NS  60000
 #define LONG_NAP_NS 800000
 #define LONG_TIMES  64 /* of those held up, one in so many for long */
+#define PERCENT_MAX UINT64_C(100000)
 
 static _Atomic uint64_t seed_now;
 static _Atomic uint32_t threads;
+static _Atomic uint32_t percent = 100; /* of how long a thread is held up */
 static _Thread_local struct {
     uint64_t seed, random;
     uint32_t times; /* it is held up so many times less often */
@@ -50,9 +57,19 @@ draw(void)
     return mix(mine.random);
 }
 
+static void
+read_percent(void)
+{
+    const char *text = getenv("SYNOR_PERTURB_PERCENT");
+    uint64_t wanted = text != NULL ? strtoull(text, NULL, 10) : 100;
+
+    atomic_store_explicit(&percent, (uint32_t)SYN_MIN(wanted, PERCENT_MAX), memory_order_relaxed);
+}
+
 void
 syn_perturb_seed(uint64_t seed)
 {
+    read_percent();
     atomic_store_explicit(&threads, 0, memory_order_relaxed);
     atomic_store_explicit(&seed_now, seed, memory_order_relaxed);
 }
@@ -60,7 +77,8 @@ syn_perturb_seed(uint64_t seed)
 static void
 nap(int64_t ns)
 {
-    const struct timespec time = {0, ns};
+    const struct timespec time = {
+        0, ns / 100 * (int64_t)atomic_load_explicit(&percent, memory_order_relaxed)};
 
     (void)nanosleep(&time, NULL);
 }
@@ -75,7 +93,9 @@ hold_up(uint64_t random)
     } else if (way < 8) {
         (void)sched_yield();
     } else if (way < 13) {
-        for (uint64_t i = (random >> 48) % SPINS_MAX; i > 0; i--)
+        for (uint64_t i = (random >> 48) % SPINS_MAX *
+                          atomic_load_explicit(&percent, memory_order_relaxed) / 100;
+             i > 0; i--)
             syn_relax();
     } else {
         nap((int64_t)((random >> 44) % NAP_MAX_NS));

@@ -1,6 +1,8 @@
 #include "stress_suite.h"
 
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,11 +12,15 @@
 #include <synor/base/clock.h>
 
 #include "perturb_priv.h"
+#include "stacks.h"
+
+#define LAST_WORDS_S 20 /* so long a program that dies may take to say why */
 
 /* What is running, for whoever tells of its end. */
 static struct {
     const struct syn_stress_case *now;
     double seconds; /* of one case */
+    double round_s; /* of one round */
     uint64_t given; /* the environment's seed; 0: none */
     uint64_t random;
     char note[160]; /* what to run to see it again */
@@ -42,23 +48,94 @@ say_seed(void)
     (void)said;
 }
 
+/* Once: it may fail again while it tells. Then, or when it hangs in that, it ends at once. */
 static void
-on_abort(int number)
+end_well(void)
 {
-    static const char hangs[] = "# it hangs\n";
-
-    if (number == SIGALRM && write(STDERR_FILENO, hangs, sizeof(hangs) - 1) < 0)
-        _exit(99);
-    say_seed();
     (void)signal(SIGABRT, SIG_DFL);
-    abort();
+    (void)signal(SIGSEGV, SIG_DFL);
+    (void)signal(SIGBUS, SIG_DFL);
+    (void)signal(SIGALRM, SIG_DFL);
+    (void)alarm(LAST_WORDS_S);
+}
+
+static void
+on_death(int number)
+{
+    end_well();
+    /* Not what a handler may do: the program dies, and should it hang in this, by its alarm.
+     * NOLINTNEXTLINE(bugprone-signal-handler,cert-sig30-c) */
+    syn_stacks_tell_own();
+    say_seed();
+    (void)raise(number);
+}
+
+/* The round that is being run has to end by then; 0: none is. */
+static _Atomic int64_t round_until_ns;
+
+static void
+begin_round(void)
+{
+    atomic_store(&round_until_ns, syn_clock_ns() + (int64_t)(run.round_s * 1e9));
+    (void)alarm((unsigned)run.round_s +
+                LAST_WORDS_S); /* should the thread that looks hang as well */
+}
+
+static void
+end_round(void)
+{
+    atomic_store(&round_until_ns, 0);
+    (void)alarm(0);
+}
+
+/* A thread of its own looks for a round that hangs: unlike a handler, it may do anything. */
+static void *
+look_after(void *unused)
+{
+    (void)unused;
+    for (;;) {
+        const struct timespec nap = {.tv_nsec = 200000000};
+        int64_t until = atomic_load(&round_until_ns);
+
+        (void)nanosleep(&nap, NULL);
+        if (until == 0 || syn_clock_ns() < until || atomic_load(&round_until_ns) != until)
+            continue;
+        end_well();
+        (void)fprintf(stderr, "# it hangs\n");
+        syn_stacks_tell_others();
+        say_seed();
+        abort();
+    }
+    return NULL;
+}
+
+/* Without it a round that hangs dies by its alarm, and says nothing. */
+static void
+watch_rounds(void)
+{
+    pthread_t thread;
+
+    syn_stacks_ready();
+    if (pthread_create(&thread, NULL, look_after, NULL) == 0)
+        (void)pthread_detach(thread);
+}
+
+/* Sanitizers say more of it themselves. */
+static void
+catch_deaths(void)
+{
+    (void)signal(SIGABRT, on_death);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    (void)signal(SIGSEGV, on_death); /* cmocka's is good for its own thread only */
+    (void)signal(SIGBUS, on_death);
+#endif
 }
 
 static int
 after_case(void **state)
 {
     (void)state;
-    (void)alarm(0);
+    end_round();
     syn_perturb_seed(0);
     if (run.now != NULL)
         print_message("%s", run.note);
@@ -73,13 +150,14 @@ run_case(void **state)
     double until = clock_s() + run.seconds;
     uint64_t rounds = 0;
 
+    catch_deaths();
     do {
         uint64_t seed = run.given != 0 ? run.given : syn_test_random(&run.random) >> 16 | 1;
 
         (void)snprintf(run.note, sizeof(run.note), "# %s, round %llu: SYNOR_TEST_SEED=%llu\n",
                        one->name, (unsigned long long)rounds, (unsigned long long)seed);
         run.now = one;
-        (void)alarm(SYN_STRESS_ROUND_S);
+        begin_round();
         syn_perturb_seed(seed);
         one->round(seed);
         rounds++;
@@ -111,13 +189,13 @@ syn_stress_run_for(const char *group, const struct syn_stress_case *cases, size_
         run.given = 0;
     }
     run.seconds = seconds_of(variable, seconds) / (double)count;
+    run.round_s = seconds_of("SYNOR_STRESS_ROUND_SECONDS", SYN_STRESS_ROUND_S);
     for (size_t i = 0; i < count; i++)
         tests[i] = (struct CMUnitTest){.name = cases[i].name,
                                        .test_func = run_case,
                                        .teardown_func = after_case,
                                        .initial_state = (void *)(uintptr_t)&cases[i]};
-    (void)signal(SIGABRT, on_abort);
-    (void)signal(SIGALRM, on_abort);
+    watch_rounds();
     return _cmocka_run_group_tests(group, tests, count, NULL, NULL);
 }
 

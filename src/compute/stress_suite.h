@@ -4,8 +4,10 @@
  *     SYNOR_STRESS_SECONDS=3600 task_stress stress     an hour for all of it; ordinarily seconds
  *     SYNOR_TEST_SEED=123 task_stress stress           that seed, again and again
  *     SYNOR_TEST_SEQUENCE=7 task_stress stress         those that follow from 7; wins over a seed
+ *     SYNOR_STRESS_ROUND_SECONDS=9 task_stress stress  a round that takes longer hangs
  *
- * A failure, an abort or a round that does not end prints the seed. */
+ * A failure, a crash or a round that does not end prints the seed; the latter two also where the
+ * threads stand (stacks.h). */
 #ifndef SYNOR_COMPUTE_STRESS_SUITE_H
 #define SYNOR_COMPUTE_STRESS_SUITE_H
 

@@ -15,8 +15,9 @@
  * for latecomers, by a single exchange, which also advances the generation: a handle that still
  * refers to the ended task (and perhaps to another task in the same record) sees a generation that
  * is not its own and knows that there is nothing to wait for. A generation that has come round
- * after 65,536 uses of a record makes a task wait for one that it need not wait for; since that one
- * was submitted earlier, no circle can come of it.
+ * after 32,768 uses of a record makes a task wait for one that it need not wait for; since that one
+ * was submitted earlier, no circle can come of it. A record that is not in use has a generation
+ * that no reference has: who waited for it would wait for a task to come.
  *
  * While a task is being linked it holds a large bias in `awaited`, so that predecessors that end
  * meanwhile cannot start it; taking the bias off is the only atomic operation of a submission
@@ -558,8 +559,6 @@ close_successors(struct syn_task *task, bool alone)
     uint64_t head = atomic_load_explicit(&task->successors, memory_order_relaxed);
     uint64_t closed = (head & ~SYN_REF_MASK) + ((uint64_t)1 << SYN_REF_SHIFT);
 
-    if (closed == 0)
-        closed = (uint64_t)1 << SYN_REF_SHIFT; /* no reference is 0 */
     SYN_PERTURB();
     if (alone)
         atomic_store_explicit(&task->successors, closed, memory_order_relaxed);

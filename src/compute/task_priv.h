@@ -48,9 +48,10 @@ struct syn_task_more {
 };
 
 struct syn_task {
-    /* Generation << 48 | the first edge of those who wait for this task. The generation changes
-     * when it ends, in the same exchange that takes the list: who linked before is in the list, who
-     * comes later sees that there is nothing to wait for. */
+    /* Generation << 48 | the first edge of those who wait for this task. The generation becomes odd
+     * when the record is taken, and even when the task ends, in the same exchange that takes the
+     * list: who linked before is in the list, who comes later sees that there is nothing to wait
+     * for. */
     _Atomic uint64_t successors;
     _Atomic int32_t awaited; /* edges to this task not yet released */
     uint8_t uses_count;      /* handles held */

@@ -33,7 +33,7 @@ more_tasks(struct syn_tasks *tasks, struct syn_err *err)
     tasks->slabs = slab;
     records = (struct syn_task *)(void *)((char *)slab + SYN_TASK_BYTES);
     for (size_t i = bytes / SYN_TASK_BYTES - 1; i-- > 0;) {
-        atomic_init(&records[i].successors, (uint64_t)1 << SYN_REF_SHIFT);
+        atomic_init(&records[i].successors, 0);
         records[i].name = 0;
         records[i].next = tasks->stock;
         tasks->stock = &records[i];

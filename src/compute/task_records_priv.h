@@ -45,6 +45,10 @@ syn_tasks_take(struct syn_tasks *tasks, struct syn_task **ret_task, struct syn_e
     }
     *ret_task = tasks->stock;
     tasks->stock = tasks->stock->next;
+    atomic_store_explicit(&(*ret_task)->successors,
+                          atomic_load_explicit(&(*ret_task)->successors, memory_order_relaxed) +
+                              ((uint64_t)1 << SYN_REF_SHIFT),
+                          memory_order_relaxed);
     return SYN_OK;
 }
 

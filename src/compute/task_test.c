@@ -1,14 +1,17 @@
 #include <synor/task.h>
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <synor/base/mem.h>
 #include <synor/base/test.h>
 
 #include "stress_suite.h"
+#include "task_priv.h"
 
 static struct syn_runtime *
 runtime_with(unsigned workers)
@@ -697,6 +700,224 @@ test_memory_is_flat(void **unused)
     }
 }
 
+/* What was written long ago and is read ever since: the number by which its writer's record is
+ * known comes round, and when it does so while the record is not in use, who reads must not wait
+ * for that. */
+static void
+test_old_writers_are_over(void **unused)
+{
+    struct syn_runtime *runtime = runtime_with(0);
+    struct syn_data *data = NULL;
+    struct syn_task *record = NULL;
+    struct syn_err err;
+    struct syn_use use = {.access = SYN_WRITE};
+    const struct syn_task_spec spec = {.run = run_empty, .uses = &use, .uses_count = 1};
+
+    (void)unused;
+    assert_done(syn_data_new(runtime, NULL, 8, &data, &err), &err);
+    use.data = data;
+    assert_done(syn_task_submit(runtime, &spec, &record, &err), &err);
+    assert_done(syn_task_wait(runtime, record, &err), &err);
+    (void)syn_task_release(record);
+    /* As after many more uses of it, an even number of steps; it is used a few times more. */
+    (void)atomic_fetch_add(&record->successors, (uint64_t)(UINT16_MAX - 7) << SYN_REF_SHIFT);
+    use.access = SYN_READ;
+    for (unsigned i = 0; i < 16 * 600; i++) {
+        assert_done(syn_task_submit(runtime, &spec, NULL, &err), &err);
+        syn_runtime_wait(runtime);
+    }
+    data = syn_data_free(data);
+    (void)syn_runtime_free(runtime);
+}
+
+/* ---- who wakes whom ----
+ *
+ * Each of these brought about what seldom happens: everybody who could go on is asleep, and who
+ * could wake them has left, or works. */
+
+#define PATIENCE_S 30
+
+struct scene {
+    struct syn_runtime *runtime;
+    _Atomic bool worker_in, guest_in, ran, alone;
+    _Atomic unsigned met;
+    bool waited_for; /* by another thread, that sleeps */
+    pthread_t waiter;
+};
+
+static uint64_t
+parks_of(const struct scene *scene)
+{
+    struct syn_runtime_stats stats;
+
+    syn_runtime_stats(scene->runtime, &stats);
+    return stats.parks;
+}
+
+/* So many more have found nothing to do, and sleep or are about to. */
+static void
+await_parks(const struct scene *scene, uint64_t parks)
+{
+    for (unsigned i = 0; i < PATIENCE_S * 1000 && parks_of(scene) < parks; i++)
+        (void)usleep(1000);
+}
+
+static bool
+await_flag(const _Atomic bool *flag)
+{
+    for (unsigned i = 0; i < PATIENCE_S * 1000 && !atomic_load(flag); i++)
+        (void)usleep(1000);
+    return atomic_load(flag);
+}
+
+static int
+hold_worker(struct syn_worker *worker, struct syn_fork *at, void *arg)
+{
+    struct scene *scene = arg;
+
+    (void)worker;
+    (void)at;
+    atomic_store(&scene->worker_in, true);
+    (void)await_flag(&scene->guest_in);
+    return SYN_OK;
+}
+
+static void *
+wait_for_all(void *arg)
+{
+    syn_runtime_wait(((struct scene *)arg)->runtime);
+    return NULL;
+}
+
+/* On the guest: what it waits for ends meanwhile, and then everybody else sleeps. */
+static int
+end_last(struct syn_worker *worker, struct syn_fork *at, void *arg)
+{
+    struct scene *scene = arg;
+    uint64_t parks = parks_of(scene);
+
+    (void)worker;
+    (void)at;
+    atomic_store(&scene->guest_in, true);
+    await_parks(scene, parks + 1);
+    if (scene->waited_for && pthread_create(&scene->waiter, NULL, wait_for_all, scene) == 0)
+        await_parks(scene, parks + 2);
+    return SYN_OK;
+}
+
+static int
+note_ran(struct syn_worker *worker, struct syn_fork *at, void *arg)
+{
+    (void)worker;
+    (void)at;
+    atomic_store(&((struct scene *)arg)->ran, true);
+    return SYN_OK;
+}
+
+/* A task is waited for that a worker runs; the guest, who helps, runs another one meanwhile. */
+static void
+leave_as_guest(struct scene *scene, bool with_next)
+{
+    struct syn_data *data = NULL;
+    struct syn_task *task = NULL;
+    struct syn_err err;
+    struct syn_use use = {.access = SYN_UPDATE};
+    struct syn_task_spec spec = {.run = hold_worker, .arg = scene};
+
+    scene->runtime = runtime_with(1);
+    assert_done(syn_data_new(scene->runtime, NULL, 8, &data, &err), &err);
+    use.data = data;
+    assert_done(syn_task_submit(scene->runtime, &spec, &task, &err), &err);
+    assert_true(await_flag(&scene->worker_in));
+    spec = (struct syn_task_spec){.run = end_last, .arg = scene, .uses = &use, .uses_count = 1};
+    assert_done(syn_task_submit(scene->runtime, &spec, NULL, &err), &err);
+    spec.run = note_ran;
+    spec.priority = 3;
+    if (with_next)
+        assert_done(syn_task_submit(scene->runtime, &spec, NULL, &err), &err);
+    assert_done(syn_task_wait(scene->runtime, task, &err), &err);
+    task = syn_task_release(task);
+    data = syn_data_free(data);
+}
+
+/* What became ready by the guest's last task is run by the worker. */
+static void
+test_who_leaves_wakes(void **unused)
+{
+    struct scene scene = {0};
+
+    (void)unused;
+    leave_as_guest(&scene, true);
+    assert_true(await_flag(&scene.ran));
+    (void)syn_runtime_free(scene.runtime);
+}
+
+/* That nothing is left after the guest's last task is told to who waits for that. */
+static void
+test_who_leaves_tells(void **unused)
+{
+    struct scene scene = {.waited_for = true};
+    struct timespec until = {0};
+
+    (void)unused;
+    leave_as_guest(&scene, false);
+    assert_int_not_equal(scene.waiter, 0);
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += PATIENCE_S;
+    assert_int_equal(pthread_timedjoin_np(scene.waiter, NULL, &until), 0);
+    (void)syn_runtime_free(scene.runtime);
+}
+
+static int
+meet_other(struct syn_worker *worker, struct syn_fork *at, void *arg)
+{
+    struct scene *scene = arg;
+
+    (void)worker;
+    (void)at;
+    atomic_store(&scene->worker_in, true);
+    (void)atomic_fetch_add(&scene->met, 1);
+    for (unsigned i = 0; i < PATIENCE_S * 1000 && atomic_load(&scene->met) < 2; i++)
+        (void)usleep(1000);
+    if (atomic_load(&scene->met) < 2)
+        atomic_store(&scene->alone, true);
+    return SYN_OK;
+}
+
+/* Tasks of a level run at the same time: those that one task made ready, and those that come one
+ * after the other. */
+static void
+test_levels_are_shared(void **unused)
+{
+    (void)unused;
+    for (unsigned way = 0; way < 2; way++) {
+        struct scene scene = {.runtime = runtime_with(2)};
+        struct syn_data *data = NULL;
+        struct syn_err err;
+        struct syn_use use = {.access = SYN_UPDATE};
+        struct syn_task_spec spec = {.run = run_empty, .uses = &use, .uses_count = way == 0};
+
+        assert_done(syn_data_new(scene.runtime, NULL, 8, &data, &err), &err);
+        use.data = data;
+        await_parks(&scene, 2);
+        if (way == 0)
+            assert_done(syn_task_submit(scene.runtime, &spec, NULL, &err), &err);
+        use.access = SYN_READ;
+        spec.run = meet_other;
+        spec.arg = &scene;
+        spec.priority = 2;
+        assert_done(syn_task_submit(scene.runtime, &spec, NULL, &err), &err);
+        assert_true(way == 0 || await_flag(&scene.worker_in));
+        assert_done(syn_task_submit(scene.runtime, &spec, NULL, &err), &err);
+        while (way == 1 && atomic_load(&scene.met) < 2 && !atomic_load(&scene.alone))
+            (void)usleep(1000); /* and not as one who helps */
+        syn_runtime_wait(scene.runtime);
+        assert_false(atomic_load(&scene.alone));
+        data = syn_data_free(data);
+        (void)syn_runtime_free(scene.runtime);
+    }
+}
+
 /* ---- the same with threads held up, see stress_suite.h ---- */
 
 static void
@@ -720,6 +941,10 @@ int
 main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_old_writers_are_over),
+        cmocka_unit_test(test_who_leaves_wakes),
+        cmocka_unit_test(test_who_leaves_tells),
+        cmocka_unit_test(test_levels_are_shared),
         cmocka_unit_test(test_memory_is_flat),
         cmocka_unit_test(test_commute_and_reduce),
         cmocka_unit_test(test_commute_refusals),

@@ -179,6 +179,21 @@ run_task(struct syn_worker *worker, struct syn_task *task)
     syn_worker_count(worker);
 }
 
+/* Who puts a task into a level while it works wakes nobody, since it looks there next. Before it
+ * does something else that may last, or leaves, it wakes somebody for what is still there. */
+static void
+wake_for(struct syn_runtime *runtime, uint32_t levels)
+{
+    if (__builtin_expect(levels != 0, 0))
+        syn_worker_wake(runtime);
+}
+
+static void
+wake_for_levels(struct syn_runtime *runtime)
+{
+    wake_for(runtime, atomic_load_explicit(&runtime->urgent, memory_order_relaxed));
+}
+
 static bool
 run_level(struct syn_worker *worker, uint32_t levels)
 {
@@ -189,6 +204,8 @@ run_level(struct syn_worker *worker, uint32_t levels)
     task = level_pop(worker->runtime, 31 - (unsigned)__builtin_clz(levels));
     if (task == NULL)
         return false;
+    syn_worker_stop_watching(worker);
+    wake_for_levels(worker->runtime);
     run_task(worker, task);
     return true;
 }
@@ -269,12 +286,14 @@ run_one(struct syn_worker *worker)
         if (worker->ready != NULL && !runtime->alone &&
             atomic_load_explicit(&worker->pile.count, memory_order_relaxed) == 0)
             share(worker);
+        wake_for(runtime, urgent);
         run_task(worker, task);
         return true;
     }
     if (worker->batch_next < worker->batch_end) {
         struct syn_call_item item = worker->batch[worker->batch_next++];
 
+        wake_for(runtime, urgent);
         item.run(item.arg);
         syn_worker_count(worker);
         return true;
@@ -421,14 +440,19 @@ syn_worker_wake_seats(struct syn_runtime *runtime, unsigned from)
         syn_waitword_wake(&runtime->workers[i]->parker.word, false);
 }
 
-/* A worker has nothing left: perhaps that is what somebody waits for. */
+/* A worker has nothing left: perhaps that is what somebody waits for. Of two that come to their end
+ * at the same moment each might take the other for busy, and nobody would tell: so what each has
+ * executed must be seen before it looks at the others. */
 static void
 tell_waiters(struct syn_worker *worker)
 {
     struct syn_runtime *runtime = worker->runtime;
 
     syn_fence_light();
-    if (atomic_load_explicit(&runtime->waiters, memory_order_relaxed) == 0 || !is_quiet(runtime))
+    if (atomic_load_explicit(&runtime->waiters, memory_order_relaxed) == 0)
+        return;
+    SYN_FENCE_FULL();
+    if (!is_quiet(runtime))
         return;
     syn_waitword_wake(&runtime->quiet, true);
     syn_worker_wake_seats(runtime, runtime->workers_count);
@@ -516,6 +540,7 @@ work(struct syn_worker *worker, const struct goal *goal)
         pace_start(worker);
     }
     syn_worker_stop_watching(worker);
+    wake_for_levels(worker->runtime);
 }
 
 void *
@@ -549,14 +574,20 @@ sit(struct syn_runtime *runtime)
     return found;
 }
 
-/* Whoever stands up leaves nothing behind that only it could reach. */
+/* Whoever stands up leaves nothing behind that only it could reach, or that only it knows of: that
+ * everything is over (unless it has `told` that), or that something became ready. */
 static void
-stand(struct syn_worker *worker)
+stand(struct syn_worker *worker, bool told)
 {
     struct syn_runtime *runtime = worker->runtime;
 
-    while (worker->batch_next < worker->batch_end || worker->ready != NULL)
+    while (worker->batch_next < worker->batch_end || worker->ready != NULL) {
         (void)run_one(worker);
+        told = false;
+    }
+    if (!told)
+        tell_waiters(worker);
+    wake_for_levels(runtime);
     (void)pthread_mutex_lock(&runtime->seats);
     worker->seated = false;
     (void)atomic_fetch_sub_explicit(&runtime->active, 1, memory_order_relaxed);
@@ -574,7 +605,7 @@ work_as_guest(struct syn_runtime *runtime, const struct goal *goal)
         return false;
     syn_self = seat;
     work(seat, goal);
-    stand(seat);
+    stand(seat, goal->quiet);
     syn_self = outer;
     return true;
 }
@@ -643,6 +674,6 @@ syn_runtime_run(struct syn_runtime *runtime,
     seat->deque.head = at;
     syn_self = outer;
     if (!inside)
-        stand(seat);
+        stand(seat, true);
     return SYN_OK;
 }

@@ -215,6 +215,8 @@ start_agent(void *arg)
                                                "list",           "--json",  NULL};
     struct syn_agent_options options = {.data_dir = given->data_dir,
                                         .region = given->region,
+                                        .labels = given->labels,
+                                        .bandwidth_bps = given->bandwidth_bps,
                                         .name = given->name,
                                         .cache_bytes_max = given->cache_bytes_max,
                                         .devices_argv = devices_argv};

@@ -40,6 +40,7 @@ syn_cluster_free(struct syn_cluster *cluster)
         syn_map_free(cluster->instances);
     if (cluster->spot)
         syn_map_free(cluster->spot);
+    trips_free(cluster);
     syn_fleet_free(cluster->fleet);
     syn_free(cluster->keeps);
     syn_free(cluster);
@@ -207,8 +208,11 @@ syn_cluster_put_node(struct syn_cluster *cluster, const json_t *doc, struct syn_
         syn_node_view_price(&view, cluster->book);
     spot_apply(cluster, &view);
     at = slot_of(cluster, view.id, &found);
+    if (view.rtt_us != (found ? cluster->nodes[at]->view.rtt_us : 0))
+        cluster->unmeasured = true;
     if (found && same_groups(&view, &cluster->nodes[at]->view)) {
         view.used = cluster->nodes[at]->view.used;
+        view.bandwidth_used_bps = cluster->nodes[at]->view.bandwidth_used_bps;
         for (unsigned i = 0; i < view.gpus_count; i++)
             view.gpus[i].used = cluster->nodes[at]->view.gpus[i].used;
     } else {
@@ -246,6 +250,7 @@ same_hold(const struct syn_instance_view *a, const struct syn_instance_view *b)
 {
     return syn_str_eq(a->node, b->node) && syn_str_eq(a->job, b->job) &&
            syn_str_eq(a->account, b->account) && syn_str_eq(a->gpu_model, b->gpu_model) &&
+           syn_str_eq(a->group, b->group) && a->bandwidth_bps == b->bandwidth_bps &&
            memcmp(&a->amounts, &b->amounts, sizeof(a->amounts)) == 0 && a->gpus == b->gpus &&
            a->gpu_vram_bytes == b->gpu_vram_bytes && a->priority == b->priority;
 }

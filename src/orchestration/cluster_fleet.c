@@ -2,7 +2,8 @@
  *
  *     node         a node, its cards by model and memory, its sandboxes as isolation classes
  *     framework    a label, made when one is asked for that some node has
- *     region       a word, likewise
+ *     label        the same: what a request says of one is a label of the core
+ *     region       a word; a zone is one within its region, a rack within its zone
  *     instance     a request of its own, adopted; or part of the request of its job
  *
  * A node whose instances need more than it has (it shrank, or an agent was told other numbers) is
@@ -14,6 +15,7 @@
 
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/orchestration/power.h>
 
 #define KEY_TEXT 24
 #define KINDS_MAX                                                                  \
@@ -55,26 +57,35 @@ fleet_key_free(struct syn_cluster *cluster, uint64_t key)
 
 /* ---- nodes ---- */
 
+/* The number of the group's model. Two builds of one name are two models: they draw differently. */
 static int
-model_of(struct syn_cluster *cluster, const char *name, int64_t vram_bytes, uint32_t *ret,
+model_of(struct syn_cluster *cluster, const struct syn_gpu_group *group, uint32_t *ret,
          struct syn_err *err)
 {
     char text[SYN_FLEET_NAME_MAX];
-    struct syn_fleet_model model = {.name = text};
+    struct syn_fleet_model model = {
+        .name = text, .vram_mib = (uint32_t)SYN_MIN(group->vram_bytes >> 20, INT64_C(1) << 24)};
+    struct cluster_model *known;
     int rc;
 
-    for (*ret = 0; *ret < cluster->models_count; (*ret)++)
-        if (syn_str_eq(cluster->models[*ret].name, name) &&
-            cluster->models[*ret].vram_bytes == vram_bytes)
+    for (*ret = 0; *ret < cluster->models_count; (*ret)++) {
+        known = &cluster->models[*ret];
+        if (syn_str_eq(known->name, group->model) && known->vram_bytes == group->vram_bytes &&
+            syn_str_eq(known->profile, group->profile) && known->capability == group->capability)
             return SYN_OK;
-    (void)snprintf(text, sizeof(text), "%s/%" PRId64, name, vram_bytes);
-    rc = syn_fleet_model_add(cluster->fleet, &model, ret, err);
+    }
+    rc = syn_power_card(group->profile, group->model, &model, err);
+    (void)snprintf(text, sizeof(text), "%s/%u", group->model, cluster->models_count);
+    if (rc >= 0)
+        rc = syn_fleet_model_add(cluster->fleet, &model, ret, err);
     if (rc < 0)
         return rc;
     assert(*ret == cluster->models_count);
-    (void)syn_str_copy(cluster->models[*ret].name, sizeof(cluster->models[*ret].name), name);
-    cluster->models[*ret].vram_bytes = vram_bytes;
-    cluster->models_count++;
+    known = &cluster->models[cluster->models_count++];
+    (void)syn_str_copy(known->name, sizeof(known->name), group->model);
+    (void)syn_str_copy(known->profile, sizeof(known->profile), group->profile);
+    known->vram_bytes = group->vram_bytes;
+    known->capability = group->capability;
     return SYN_OK;
 }
 
@@ -107,7 +118,7 @@ cards_of(struct syn_cluster *cluster, const struct syn_node_view *view, struct s
 
         if (group->count == 0)
             continue;
-        rc = model_of(cluster, group->model, group->vram_bytes, &model, err);
+        rc = model_of(cluster, group, &model, err);
         if (rc == SYN_E_LIMIT)
             continue;
         if (rc < 0)
@@ -121,15 +132,54 @@ cards_of(struct syn_cluster *cluster, const struct syn_node_view *view, struct s
     return SYN_OK;
 }
 
+bool
+label_holds(const struct cluster_label *label, const struct syn_node_view *view)
+{
+    if (*label->framework)
+        return syn_node_view_framework(view, label->framework, label->version);
+    return syn_selector_match(&label->selector, syn_node_view_label(view, label->selector.key));
+}
+
 static uint64_t
 labels_of(const struct syn_cluster *cluster, const struct syn_node_view *view)
 {
     uint64_t labels = 0;
 
     for (uint32_t i = 0; i < cluster->labels_count; i++)
-        if (syn_node_view_framework(view, cluster->labels[i].name, cluster->labels[i].version))
+        if (label_holds(&cluster->labels[i], view))
             labels |= UINT64_C(1) << i;
     return labels;
+}
+
+int
+fleet_domains(struct syn_cluster *cluster, const struct syn_node_view *view,
+              struct syn_fleet_node *ret, struct syn_err *err)
+{
+    const char *zone = syn_node_view_label(view, SYN_LABEL_ZONE);
+    const char *rack = syn_node_view_label(view, SYN_LABEL_RACK);
+    char text[SYN_FLEET_TEXT_MAX];
+    int rc = SYN_OK;
+
+    if (*view->region)
+        rc = syn_fleet_word(cluster->fleet, view->region, &ret->region, err);
+    (void)snprintf(text, sizeof(text), "zone %s/%s", view->region, zone ? zone : "");
+    if (rc == SYN_OK)
+        rc = syn_fleet_word(cluster->fleet, text, &ret->zone, err);
+    (void)snprintf(text, sizeof(text), "rack %s/%s/%s", view->region, zone ? zone : "",
+                   rack ? rack : "");
+    return rc < 0 ? rc : syn_fleet_word(cluster->fleet, text, &ret->rack, err);
+}
+
+int
+fleet_group(struct syn_cluster *cluster, const char *account, const char *group, uint32_t *ret,
+            struct syn_err *err)
+{
+    char text[SYN_FLEET_TEXT_MAX];
+
+    if (!group || !*group)
+        return SYN_OK;
+    (void)snprintf(text, sizeof(text), "group %s/%s", account ? account : "", group);
+    return syn_fleet_word(cluster->fleet, text, ret, err);
 }
 
 static int
@@ -137,21 +187,22 @@ node_told(struct syn_cluster *cluster, const struct cluster_node *node, struct s
           struct syn_err *err)
 {
     const struct syn_node_view *view = &node->view;
-    int rc = SYN_OK;
+    int rc;
 
     memset(ret, 0, sizeof(*ret));
     ret->capacity[SYN_FLEET_CPU] = SYN_MIN(view->capacity.cpu_millicores, SYN_FLEET_QUANTITY_MAX);
     ret->capacity[SYN_FLEET_MEMORY] = SYN_MIN(view->capacity.memory_bytes, SYN_FLEET_QUANTITY_MAX);
     ret->capacity[SYN_FLEET_DISK] = SYN_MIN(view->capacity.scratch_bytes, SYN_FLEET_QUANTITY_MAX);
+    ret->capacity[SYN_FLEET_BANDWIDTH] = SYN_MIN(view->bandwidth_bps, SYN_FLEET_QUANTITY_MAX);
     ret->price = prices_of(&view->prices);
     ret->spot = prices_of(&view->spot);
     ret->isolation = view->sandboxes;
     ret->isolation |= (view->gpus_count > 0 ? view->gpu_sandboxes : view->sandboxes)
                       << FLEET_CLASS_GPUS;
     ret->labels = labels_of(cluster, view);
+    ret->idle_mw = syn_power_cores(view->capacity.cpu_millicores);
     ret->closed = node->over || !syn_node_view_open(view);
-    if (*view->region)
-        rc = syn_fleet_word(cluster->fleet, view->region, &ret->region, err);
+    rc = fleet_domains(cluster, view, ret, err);
     return rc < 0 ? rc : cards_of(cluster, view, ret, err);
 }
 
@@ -187,20 +238,24 @@ fleet_put_node(struct syn_cluster *cluster, struct cluster_node *node, struct sy
 /* ---- instances ---- */
 
 static int
-alone_ask(const struct syn_cluster *cluster, const struct syn_instance_view *view,
+alone_ask(struct syn_cluster *cluster, const struct syn_instance_view *view,
           struct syn_fleet_request *ret, struct syn_err *err)
 {
+    int rc;
+
     *ret = (struct syn_fleet_request){.members = 1, .priority = view->priority};
     ret->ask.need[SYN_FLEET_CPU] = view->amounts.cpu_millicores;
     ret->ask.need[SYN_FLEET_MEMORY] = view->amounts.memory_bytes;
     ret->ask.need[SYN_FLEET_DISK] = view->amounts.scratch_bytes;
+    ret->ask.need[SYN_FLEET_BANDWIDTH] = view->bandwidth_bps;
     ret->ask.cards = (uint32_t)SYN_MIN(view->gpus, (int64_t)SYN_FLEET_CARDS_MAX + 1);
     for (uint32_t i = 0; i < cluster->models_count && view->gpus > 0; i++)
         if (syn_str_eq(cluster->models[i].name, view->gpu_model) &&
             (view->gpu_vram_bytes == 0 || cluster->models[i].vram_bytes == view->gpu_vram_bytes))
             ret->ask.models |= UINT64_C(1) << i;
-    if (*view->account == '\0')
-        return SYN_OK;
+    rc = fleet_group(cluster, view->account, view->group, &ret->ask.group, err);
+    if (rc < 0 || *view->account == '\0')
+        return rc;
     return syn_fleet_word(cluster->fleet, view->account, &ret->account, err);
 }
 
@@ -430,6 +485,19 @@ fleet_drop(struct syn_cluster *cluster)
     }
 }
 
+int
+fleet_trip(struct syn_cluster *cluster, const struct cluster_trip *trip, struct syn_err *err)
+{
+    uint32_t words[2];
+    int rc = syn_fleet_word(cluster->fleet, trip->regions[0], &words[0], err);
+
+    if (rc == SYN_OK)
+        rc = syn_fleet_word(cluster->fleet, trip->regions[1], &words[1], err);
+    return rc < 0 ? rc
+                  : syn_fleet_set_rtt(cluster->fleet, words[0], words[1],
+                                      (uint32_t)SYN_MIN(trip->rtt_us, INT64_C(3600000000)), err);
+}
+
 static int
 fleet_make(struct syn_cluster *cluster, struct syn_err *err)
 {
@@ -442,6 +510,8 @@ fleet_make(struct syn_cluster *cluster, struct syn_err *err)
         rc = syn_fleet_new(&options, &cluster->fleet, err);
     if (rc == SYN_OK)
         rc = syn_fleet_word(cluster->fleet, "(kept for the market)", &cluster->kept_region, err);
+    for (size_t i = 0; rc == SYN_OK && i < cluster->trips.count; i++)
+        rc = fleet_trip(cluster, &cluster->trips.items[i], err);
     for (size_t i = 0; rc == SYN_OK && i < cluster->count; i++)
         rc = fleet_put_node(cluster, cluster->nodes[i], err);
     while (rc == SYN_OK && syn_map_next(cluster->instances, &cursor, NULL, &value))
@@ -452,10 +522,10 @@ fleet_make(struct syn_cluster *cluster, struct syn_err *err)
 int
 fleet_ensure(struct syn_cluster *cluster, struct syn_err *err)
 {
-    int rc;
+    int rc = syn_cluster_measure(cluster, err);
 
-    if (cluster->fleet)
-        return SYN_OK;
+    if (rc < 0 || cluster->fleet)
+        return rc;
     rc = fleet_make(cluster, err);
     if (rc < 0)
         fleet_drop(cluster);

@@ -66,11 +66,13 @@ units_view(const struct cluster_node *node, unsigned keeper, int64_t units)
 static uint64_t
 models_of(const struct syn_cluster *cluster, const struct syn_gpu_group *group)
 {
+    uint64_t models = 0;
+
     for (uint32_t i = 0; i < cluster->models_count; i++)
         if (syn_str_eq(cluster->models[i].name, group->model) &&
             cluster->models[i].vram_bytes == group->vram_bytes)
-            return UINT64_C(1) << i;
-    return 0;
+            models |= UINT64_C(1) << i;
+    return models;
 }
 
 /* Units that nobody has there, in the core's count, which knows of what is not begun, too. */

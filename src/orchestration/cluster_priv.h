@@ -32,6 +32,8 @@ struct cluster_node {
     uint32_t number;            /* the fleet's; SYN_FLEET_NONE: not there */
     bool over;                  /* more runs there than it has: nothing new comes */
     bool emptied;               /* the fleet has been told to move what runs there */
+    uint32_t kin[3];            /* place_tie.c's: instances here of the groups a request names */
+    uint32_t tried;             /* and members of the request that were put here in thought */
 };
 
 /* What of an instance the fleet knows it by. */
@@ -68,16 +70,27 @@ struct cluster_job {
     int32_t priority; /* of its own, when it was lent */
 };
 
-/* A framework, maybe in a version, that somebody asked for and some node has. */
+/* What a node can be or not be, for which a label of the core stands: one that somebody asked for
+ * and some node is. A framework, maybe in a version; or something about a label. */
 struct cluster_label {
-    char name[SYN_NODE_FRAMEWORK_MAX];
+    char framework[SYN_NODE_FRAMEWORK_MAX]; /* "": it is the selector that counts */
     char version[SYN_NODE_VERSION_MAX];
+    struct syn_selector selector;
 };
 
-/* Cards of one model and size: a model of the fleet, by its number. */
+/* The round trip between two regions, the lesser name first. */
+struct cluster_trip {
+    char regions[2][SYN_NODE_REGION_MAX];
+    int64_t rtt_us;
+    bool measured;
+};
+
+/* Cards of one model, size and build: a model of the fleet, by its number. */
 struct cluster_model {
     char name[SYN_NODE_GPU_MODEL_MAX];
+    char profile[SYN_NODE_PROFILE_MAX];
     int64_t vram_bytes;
+    uint32_t capability;
 };
 
 struct syn_cluster {
@@ -96,6 +109,12 @@ struct syn_cluster {
     bool keeps_short;     /* for some of it there was no room */
     bool keeping;         /* they are being seen to */
     uint32_t kept_region; /* that no node is in: the core moves nothing of this by itself */
+    struct {
+        struct cluster_trip *items;
+        size_t count, cap;
+    } trips;
+    char home[SYN_NODE_REGION_MAX]; /* to which nodes measure; "": to nowhere known */
+    bool unmeasured;                /* nodes have measured something since it was taken in */
     uint64_t last_key;
     uint64_t seed;
     struct cluster_label labels[SYN_FLEET_LABELS_MAX];
@@ -106,6 +125,9 @@ struct syn_cluster {
 
 /* cluster.c */
 struct cluster_node *cluster_node_find(const struct syn_cluster *cluster, const char *id);
+
+/* cluster_trip.c */
+void trips_free(struct syn_cluster *cluster);
 
 /* cluster_fleet.c */
 /* The fleet is there. */
@@ -130,6 +152,17 @@ void fleet_key_free(struct syn_cluster *cluster, uint64_t key);
 /* The node as it is now, should that have changed. */
 SYN_MUST int fleet_put_node(struct syn_cluster *cluster, struct cluster_node *node,
                             struct syn_err *err);
+/* Is the node what the label says? */
+bool label_holds(const struct cluster_label *label, const struct syn_node_view *view);
+/* Tell the fleet of a round trip. */
+SYN_MUST int fleet_trip(struct syn_cluster *cluster, const struct cluster_trip *trip,
+                        struct syn_err *err);
+/* The words of the domains that the node lies in. */
+SYN_MUST int fleet_domains(struct syn_cluster *cluster, const struct syn_node_view *view,
+                           struct syn_fleet_node *ret, struct syn_err *err);
+/* The word of a group of an account. */
+SYN_MUST int fleet_group(struct syn_cluster *cluster, const char *account, const char *group,
+                         uint32_t *ret, struct syn_err *err);
 /* The job, which is made when there is none. */
 SYN_MUST int cluster_job_need(struct syn_cluster *cluster, const char *id, struct cluster_job **ret,
                               struct syn_err *err);

@@ -108,20 +108,20 @@ number_find(const struct syn_map *map, const char *text)
 }
 
 static int
-text_check(const char *what, const char *text, struct syn_err *err)
+text_check(const char *what, const char *text, size_t cap, struct syn_err *err)
 {
     size_t len = text ? strlen(text) : 0;
 
-    if (len == 0 || len >= SYN_FLEET_NAME_MAX)
-        return SYN_FAIL(err, SYN_E_INVALID, "%s: expected 1..%d characters, got %zu", what,
-                        SYN_FLEET_NAME_MAX - 1, len);
+    if (len == 0 || len >= cap)
+        return SYN_FAIL(err, SYN_E_INVALID, "%s: expected 1..%zu characters, got %zu", what,
+                        cap - 1, len);
     return SYN_OK;
 }
 
 int
 syn_fleet_word(struct syn_fleet *fleet, const char *text, uint32_t *ret, struct syn_err *err)
 {
-    int rc = text_check("a word", text, err);
+    int rc = text_check("a word", text, SYN_FLEET_TEXT_MAX, err);
     size_t number;
     char *copy;
 
@@ -158,7 +158,7 @@ syn_fleet_text(const struct syn_fleet *fleet, uint32_t word)
 int
 syn_fleet_label(struct syn_fleet *fleet, const char *text, uint64_t *ret, struct syn_err *err)
 {
-    int rc = text_check("a label", text, err);
+    int rc = text_check("a label", text, SYN_FLEET_NAME_MAX, err);
     size_t number;
 
     if (rc < 0)
@@ -197,7 +197,7 @@ int
 syn_fleet_model_add(struct syn_fleet *fleet, const struct syn_fleet_model *model, uint32_t *ret,
                     struct syn_err *err)
 {
-    int rc = text_check("a model's name", model->name, err);
+    int rc = text_check("a model's name", model->name, SYN_FLEET_NAME_MAX, err);
     const char *fault = model_fault(fleet, model);
     struct model *added;
 
@@ -309,7 +309,7 @@ price_ok(const struct syn_fleet_price *price, const struct syn_fleet_node *node)
 static int
 node_check(const struct syn_fleet *fleet, const struct syn_fleet_node *node, struct syn_err *err)
 {
-    int rc = text_check("a node's name", node->name, err);
+    int rc = text_check("a node's name", node->name, SYN_FLEET_NAME_MAX, err);
 
     if (rc < 0)
         return rc;

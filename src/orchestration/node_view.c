@@ -54,6 +54,31 @@ quantity(const json_t *obj, const char *path, const char *key, int64_t *ret, str
     return syn_json_opt_i64(obj, path, key, 0, SYN_NODE_QUANTITY_MAX, ret, err);
 }
 
+/* "9.0" is 90. What is no such text is not told: it never satisfies a minimum. */
+static uint32_t
+capability_of(const char *text)
+{
+    uint32_t ret;
+
+    return syn_capability_parse(text, &ret, NULL) == SYN_OK ? ret : 0;
+}
+
+int
+syn_capability_parse(const char *text, uint32_t *ret, struct syn_err *err)
+{
+    size_t len = strlen(text), major = strspn(text, "0123456789");
+
+    if (major < 1 || major > 2 || len != major + 2 || text[major] != '.' || text[len - 1] < '0' ||
+        text[len - 1] > '9')
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "compute capability \"%.16s\": expected a number as 8.0 or 9.0", text);
+    *ret = 0;
+    for (size_t i = 0; i < len; i++)
+        if (text[i] != '.')
+            *ret = *ret * 10 + (uint32_t)(text[i] - '0');
+    return SYN_OK;
+}
+
 static int
 amounts_read(const json_t *obj, const char *path, struct syn_amounts *ret, struct syn_err *err)
 {
@@ -269,11 +294,51 @@ gpus_read(const json_t *capacity, struct syn_node_view *node, struct syn_err *er
             rc = quantity(group, "gpus", "count", &view->count, err);
         if (rc == SYN_OK)
             rc = quantity(group, "gpus", "vram_bytes", &view->vram_bytes, err);
+        if (rc == SYN_OK)
+            rc = text_read(group, "gpus", "profile", view->profile, sizeof(view->profile), err);
+        view->capability = capability_of(syn_json_str(group, "capability", ""));
         if (rc < 0)
             return syn_err_wrap(err, rc, "status.capacity.gpus[%zu]", i);
         node->gpus_count++;
     }
     return SYN_OK;
+}
+
+/* They were checked when they were set. */
+static int
+labels_read(json_t *spec, struct syn_node_view *node, struct syn_err *err)
+{
+    json_t *labels = json_object_get(spec, "labels"), *value;
+    const char *key;
+    int rc = SYN_OK;
+
+    if (json_object_size(labels) > SYN_NODE_LABELS_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.labels: at most %d", SYN_NODE_LABELS_MAX);
+    json_object_foreach (labels, key, value) {
+        struct syn_label *label = &node->labels[node->labels_count];
+
+        (void)value;
+        if (!syn_str_copy(label->key, sizeof(label->key), key))
+            return SYN_FAIL(err, SYN_E_INVALID, "spec.labels: \"%.64s\" is too long", key);
+        rc = text_read(labels, "spec.labels", key, label->value, sizeof(label->value), err);
+        if (rc < 0)
+            return rc;
+        node->labels_count++;
+    }
+    return rc;
+}
+
+const char *
+syn_node_view_label(const struct syn_node_view *node, const char *key)
+{
+    if (syn_str_eq(key, SYN_LABEL_REGION))
+        return *node->region ? node->region : NULL;
+    if (syn_str_eq(key, SYN_LABEL_NODE))
+        return node->id;
+    for (unsigned i = 0; i < node->labels_count; i++)
+        if (syn_str_eq(node->labels[i].key, key))
+            return node->labels[i].value;
+    return NULL;
 }
 
 static void
@@ -349,6 +414,12 @@ syn_node_view_read(const json_t *doc, struct syn_node_view *ret, struct syn_err 
         rc = offer_read(spec, &node, err);
     if (rc == SYN_OK)
         rc = frameworks_read(status, &node, err);
+    if (rc == SYN_OK)
+        rc = labels_read(spec, &node, err);
+    if (rc == SYN_OK)
+        rc = quantity(capacity, "status.capacity", "bandwidth_bps", &node.bandwidth_bps, err);
+    if (rc == SYN_OK)
+        rc = quantity(status, "status", "rtt_us", &node.rtt_us, err);
     if (rc < 0)
         return syn_err_wrap(err, rc, "node %s", id);
     if (!*id || !syn_str_copy(node.id, sizeof(node.id), id))
@@ -397,6 +468,10 @@ syn_instance_view_read(const json_t *doc, struct syn_instance_view *ret, struct 
     if (rc == SYN_OK)
         rc = amounts_read(resources, "spec.resources", &view.amounts, err);
     if (rc == SYN_OK)
+        rc = quantity(resources, "spec.resources", "bandwidth_bps", &view.bandwidth_bps, err);
+    if (rc == SYN_OK)
+        rc = text_read(spec, "spec", "group", view.group, sizeof(view.group), err);
+    if (rc == SYN_OK)
         rc = quantity(resources, "spec.resources", "gpus", &view.gpus, err);
     if (rc == SYN_OK)
         rc = text_read(resources, "spec.resources", "gpu_model", view.gpu_model,
@@ -443,6 +518,7 @@ node_view_count(struct syn_node_view *node, const struct syn_instance_view *inst
     node->used.cpu_millicores += sign * instance->amounts.cpu_millicores;
     node->used.memory_bytes += sign * instance->amounts.memory_bytes;
     node->used.scratch_bytes += sign * instance->amounts.scratch_bytes;
+    node->bandwidth_used_bps += sign * instance->bandwidth_bps;
     group = instance->gpus > 0 ? group_find(node, instance) : NULL;
     if (group)
         group->used += sign * instance->gpus;

@@ -16,41 +16,139 @@
 
 /* ---- what is asked for ---- */
 
-/* The bit of the label that stands for the framework; SYN_PLACE_NONE when no node has it. */
-static int
-ask_framework(struct syn_cluster *cluster, const struct syn_place_request *request, uint64_t *ret,
-              struct syn_err *err)
+/* Does a job that is asked for, or runs, go by this label of the core? */
+static bool
+label_used(const struct syn_cluster *cluster, uint64_t bit)
 {
-    const char *version = request->framework_version ? request->framework_version : "";
-    struct cluster_label *label;
-    char text[SYN_NODE_FRAMEWORK_MAX + SYN_NODE_VERSION_MAX];
-    bool any = false;
-    int rc;
+    size_t cursor = 0;
+    void *value;
 
-    *ret = 0;
-    if (!request->framework || !*request->framework)
+    while (syn_map_next(cluster->jobs, &cursor, NULL, &value)) {
+        const struct cluster_job *job = value;
+
+        if (job->key && (job->request.ask.labels & bit))
+            return true;
+    }
+    return false;
+}
+
+/* A label that means nothing to anybody, but to those of `kept`. SYN_PLACE_NONE: all do. */
+static int
+label_free(const struct syn_cluster *cluster, uint64_t kept, uint32_t *ret)
+{
+    *ret = cluster->labels_count;
+    if (*ret < SYN_FLEET_LABELS_MAX)
         return SYN_OK;
-    for (uint32_t i = 0; i < cluster->labels_count; i++)
-        if (syn_str_eq(cluster->labels[i].name, request->framework) &&
-            syn_str_eq(cluster->labels[i].version, version)) {
-            *ret = UINT64_C(1) << i;
+    for (*ret = 0; *ret < SYN_FLEET_LABELS_MAX; (*ret)++) {
+        uint64_t bit = UINT64_C(1) << *ret;
+
+        if (!(kept & bit) && !label_used(cluster, bit))
             return SYN_OK;
-        }
-    for (size_t i = 0; i < cluster->count && !any; i++)
-        any = syn_node_view_framework(&cluster->nodes[i]->view, request->framework, version);
-    label = &cluster->labels[cluster->labels_count];
-    if (!any || cluster->labels_count == SYN_FLEET_LABELS_MAX ||
-        !syn_str_copy(label->name, sizeof(label->name), request->framework) ||
-        !syn_str_copy(label->version, sizeof(label->version), version))
-        return SYN_PLACE_NONE;
-    (void)snprintf(text, sizeof(text), "%s %s", label->name, label->version);
-    rc = syn_fleet_label(cluster->fleet, text, ret, err);
+    }
+    return SYN_PLACE_NONE;
+}
+
+/* Have a label of the core mean that, and tell it of the nodes. */
+static int
+label_make(struct syn_cluster *cluster, const struct cluster_label *wanted, uint64_t kept,
+           uint64_t *ret, struct syn_err *err)
+{
+    char text[32];
+    uint64_t bit;
+    uint32_t at;
+    int rc = label_free(cluster, kept, &at);
+
+    if (rc != SYN_OK)
+        return rc;
+    (void)snprintf(text, sizeof(text), "label %u", at);
+    rc = syn_fleet_label(cluster->fleet, text, &bit, err);
     if (rc < 0)
         return rc;
-    cluster->labels_count++;
+    assert(bit == UINT64_C(1) << at);
+    cluster->labels[at] = *wanted;
+    cluster->labels_count = SYN_MAX(cluster->labels_count, at + 1);
     for (size_t i = 0; i < cluster->count && rc == SYN_OK; i++)
         rc = fleet_put_node(cluster, cluster->nodes[i], err);
+    *ret |= bit;
     return rc;
+}
+
+static bool
+label_same(const struct cluster_label *a, const struct cluster_label *b)
+{
+    return syn_str_eq(a->framework, b->framework) && syn_str_eq(a->version, b->version) &&
+           syn_str_eq(a->selector.key, b->selector.key) &&
+           syn_str_eq(a->selector.value, b->selector.value) && a->selector.op == b->selector.op;
+}
+
+/* Add the bit of the label that stands for it; SYN_PLACE_NONE when no node is so. */
+static int
+ask_label(struct syn_cluster *cluster, const struct cluster_label *wanted, uint64_t *ret,
+          struct syn_err *err)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < cluster->count && !any; i++)
+        any = label_holds(wanted, &cluster->nodes[i]->view);
+    if (!any)
+        return SYN_PLACE_NONE;
+    for (uint32_t i = 0; i < cluster->labels_count; i++)
+        if (label_same(&cluster->labels[i], wanted)) {
+            *ret |= UINT64_C(1) << i;
+            return SYN_OK;
+        }
+    return label_make(cluster, wanted, *ret, ret, err);
+}
+
+/* Bits of all labels of the core that it takes. */
+static int
+ask_labels(struct syn_cluster *cluster, const struct syn_place_request *request, uint64_t *ret,
+           struct syn_err *err)
+{
+    struct cluster_label wanted;
+    int rc = SYN_OK;
+
+    *ret = 0;
+    memset(&wanted, 0, sizeof(wanted));
+    if (fit_text(request->framework)) {
+        const char *version = request->framework_version ? request->framework_version : "";
+
+        if (!syn_str_copy(wanted.framework, sizeof(wanted.framework), request->framework) ||
+            !syn_str_copy(wanted.version, sizeof(wanted.version), version))
+            return SYN_PLACE_NONE;
+        rc = ask_label(cluster, &wanted, ret, err);
+    }
+    for (size_t i = 0; request->labels[i] && rc == SYN_OK; i++) {
+        memset(&wanted, 0, sizeof(wanted));
+        rc = syn_selector_parse(request->labels[i], &wanted.selector, err);
+        if (rc == SYN_OK)
+            rc = ask_label(cluster, &wanted, ret, err);
+    }
+    return rc;
+}
+
+/* Distances and groups. */
+static int
+ask_ties(struct syn_cluster *cluster, const struct syn_place_request *request,
+         struct syn_fleet_ask *ask, struct syn_err *err)
+{
+    const char *account = request->account;
+    int rc = fleet_group(cluster, account, request->group, &ask->group, err);
+
+    if (rc == SYN_OK)
+        rc = fleet_group(cluster, account, request->with.group, &ask->with, err);
+    if (rc == SYN_OK)
+        rc = fleet_group(cluster, account, request->apart.group, &ask->apart, err);
+    if (rc == SYN_OK && fit_text(request->near))
+        rc = syn_fleet_word(cluster->fleet, request->near, &ask->near, err);
+    if (rc < 0)
+        return rc;
+    ask->with_scope = ask->with ? (uint32_t)request->with.scope : 0;
+    ask->apart_scope = ask->apart ? (uint32_t)request->apart.scope : 0;
+    ask->even = request->even;
+    ask->even_scope = ask->even ? (uint32_t)request->even_scope : 0;
+    ask->rtt_max_us = (uint32_t)SYN_MIN(request->rtt_max_us, (int64_t)UINT32_MAX - 1);
+    return SYN_OK;
 }
 
 /* Bits of the models that will do; SYN_PLACE_NONE: none of those that were ever here. */
@@ -61,10 +159,11 @@ ask_models(const struct syn_cluster *cluster, const struct syn_place_request *re
     bool named = request->gpu_model && *request->gpu_model;
 
     *ret = 0;
-    if (!named && request->vram_min_bytes == 0)
+    if (!named && request->vram_min_bytes == 0 && request->capability == 0)
         return SYN_OK;
     for (uint32_t i = 0; i < cluster->models_count; i++)
         if (cluster->models[i].vram_bytes >= request->vram_min_bytes &&
+            cluster->models[i].capability >= request->capability &&
             (!named || syn_str_eq(cluster->models[i].name, request->gpu_model)))
             *ret |= UINT64_C(1) << i;
     return *ret ? SYN_OK : SYN_PLACE_NONE;
@@ -107,11 +206,12 @@ place_ask_make(struct syn_cluster *cluster, const struct syn_place_request *requ
     if (request->amounts.cpu_millicores > SYN_FLEET_QUANTITY_MAX / each ||
         request->amounts.memory_bytes > SYN_FLEET_QUANTITY_MAX / each ||
         request->amounts.scratch_bytes > SYN_FLEET_QUANTITY_MAX / each ||
-        gpus > SYN_FLEET_CARDS_MAX / each)
+        request->bandwidth_bps > SYN_FLEET_QUANTITY_MAX / each || gpus > SYN_FLEET_CARDS_MAX / each)
         return SYN_PLACE_NONE;
     ask->need[SYN_FLEET_CPU] = request->amounts.cpu_millicores * each;
     ask->need[SYN_FLEET_MEMORY] = request->amounts.memory_bytes * each;
     ask->need[SYN_FLEET_DISK] = request->amounts.scratch_bytes * each;
+    ask->need[SYN_FLEET_BANDWIDTH] = request->bandwidth_bps * each;
     ask->cards = (uint32_t)(gpus * each);
     ask->price_max = SYN_MIN(request->price_max, SYN_FLEET_CEILING_MAX / each) * each;
     ask->spot = request->spot;
@@ -120,7 +220,9 @@ place_ask_make(struct syn_cluster *cluster, const struct syn_place_request *requ
     rc = ask_region(cluster, request, &ask->region, err);
     if (rc == SYN_OK && gpus > 0)
         rc = ask_models(cluster, request, &ask->models);
-    return rc != SYN_OK ? rc : ask_framework(cluster, request, &ask->labels, err);
+    if (rc == SYN_OK)
+        rc = ask_ties(cluster, request, ask, err);
+    return rc != SYN_OK ? rc : ask_labels(cluster, request, &ask->labels, err);
 }
 
 /* ---- where it was placed ---- */
@@ -205,13 +307,16 @@ syn_place(struct syn_cluster *cluster, const struct syn_place_request *request,
 
 /* ---- asking for a job ---- */
 
-/* Do the documents say that its room is free? */
+/* Do the documents say that its room is free, and of those gone that it is to be apart from? */
 static bool
 free_now(const struct syn_cluster *cluster, const struct syn_place_request *request,
          const struct syn_placement *placement)
 {
+    const struct fit_view view = {.loose = true};
     struct syn_place_request wanted = *request;
 
+    if (fit_text(request->apart.group))
+        tie_look(cluster, request);
     wanted.gpus = wanted.gpus_max = placement->gpus;
     for (uint32_t i = 0; i < placement->count;) {
         const struct syn_node_view *node = syn_cluster_find(cluster, placement->slots[i].node);
@@ -221,7 +326,8 @@ free_now(const struct syn_cluster *cluster, const struct syn_place_request *requ
             same++;
         wanted.gpu_model = placement->slots[i].gpu_model;
         wanted.count = same - i;
-        if (fit_units(node, &wanted, fit_now) < wanted.count)
+        if (fit_units(node, &wanted, view) < wanted.count ||
+            (fit_text(request->apart.group) && (node->ties & SYN_BIT(DIM_APART))))
             return false;
         i = same;
     }
@@ -273,7 +379,7 @@ static bool
 placed_well(const struct syn_cluster *cluster, const struct syn_place_request *request,
             const struct cluster_job *job)
 {
-    const struct fit_view empty = {.empty = true};
+    const struct fit_view empty = {.empty = true, .loose = true};
     struct syn_placement placement;
     struct syn_place_request wanted = *request;
 

@@ -14,8 +14,8 @@
 
 #include <synor/base/str.h>
 
-static bool
-text_set(const char *text)
+bool
+fit_text(const char *text)
 {
     return text && *text;
 }
@@ -38,14 +38,15 @@ place_check(const struct syn_place_request *request, struct syn_err *err)
         request->gpus_max > SYN_PLACE_GPUS_MAX)
         return SYN_FAIL(err, SYN_E_INVALID, "gpus: expected 0 <= gpus <= gpus_max <= %d",
                         SYN_PLACE_GPUS_MAX);
-    return SYN_OK;
+    return tie_check(request, err);
 }
 
 bool
 fit_card(const struct syn_gpu_group *group, const struct syn_place_request *request)
 {
     return group->vram_bytes >= request->vram_min_bytes &&
-           (!text_set(request->gpu_model) || syn_str_eq(group->model, request->gpu_model));
+           group->capability >= request->capability &&
+           (!fit_text(request->gpu_model) || syn_str_eq(group->model, request->gpu_model));
 }
 
 /* What a member costs an hour there with cards of `model`. */
@@ -137,24 +138,51 @@ gpu_units(const struct syn_node_view *node, const struct syn_place_request *requ
     return units;
 }
 
+/* All that it says of labels. */
+static bool
+labels_do(const struct syn_node_view *node, const struct syn_place_request *request)
+{
+    for (size_t i = 0; request->labels[i]; i++) {
+        struct syn_selector selector;
+
+        if (syn_selector_parse(request->labels[i], &selector, NULL) < 0 ||
+            !syn_selector_match(&selector, syn_node_view_label(node, selector.key)))
+            return false;
+    }
+    return true;
+}
+
 uint32_t
-fit_lacks(const struct syn_node_view *node, const struct syn_place_request *request, uint32_t units,
+fit_class(const struct syn_node_view *node, const struct syn_place_request *request,
           struct fit_view view)
 {
-    const struct syn_amounts *has = &node->capacity, *used = &node->used;
-    const struct syn_amounts *need = &request->amounts;
     uint32_t lacks = 0;
 
     if (view.open ? node->state == SYN_NODE_LEFT : !syn_node_view_open(node))
         lacks |= SYN_BIT(DIM_NODE);
-    if (text_set(request->region) && !syn_str_eq(request->region, node->region))
+    if (fit_text(request->region) && !syn_str_eq(request->region, node->region))
         lacks |= SYN_BIT(DIM_REGION);
+    if (!labels_do(node, request))
+        lacks |= SYN_BIT(DIM_LABELS);
     if (syn_node_view_sandbox(node, request->isolation, request->gpus > 0) == SYN_ISOLATION_AUTO)
         lacks |= SYN_BIT(DIM_ISOLATION);
     if (!syn_node_view_framework(node, request->framework, request->framework_version))
         lacks |= SYN_BIT(DIM_FRAMEWORK);
     if (too_dear(node, request))
         lacks |= SYN_BIT(DIM_PRICE);
+    return lacks;
+}
+
+uint32_t
+fit_lacks(const struct syn_node_view *node, const struct syn_place_request *request, uint32_t units,
+          struct fit_view view)
+{
+    const struct syn_amounts *has = &node->capacity, *used = &node->used;
+    const struct syn_amounts *need = &request->amounts;
+    uint32_t lacks = fit_class(node, request, view);
+
+    if (!view.loose)
+        lacks |= tie_lacks(node, request, view);
     if (gpu_units(node, request, view) < units)
         lacks |= SYN_BIT(DIM_GPUS);
     if (ratio(has->cpu_millicores, used->cpu_millicores, need->cpu_millicores, view) < units)
@@ -163,6 +191,8 @@ fit_lacks(const struct syn_node_view *node, const struct syn_place_request *requ
         lacks |= SYN_BIT(DIM_MEMORY);
     if (ratio(has->scratch_bytes, used->scratch_bytes, need->scratch_bytes, view) < units)
         lacks |= SYN_BIT(DIM_SCRATCH);
+    if (ratio(node->bandwidth_bps, node->bandwidth_used_bps, request->bandwidth_bps, view) < units)
+        lacks |= SYN_BIT(DIM_BANDWIDTH);
     return lacks;
 }
 
@@ -182,6 +212,8 @@ fit_units(const struct syn_node_view *node, const struct syn_place_request *requ
     units = SYN_MIN(units, ratio(has->memory_bytes, used->memory_bytes, need->memory_bytes, view));
     units =
         SYN_MIN(units, ratio(has->scratch_bytes, used->scratch_bytes, need->scratch_bytes, view));
+    units = SYN_MIN(
+        units, ratio(node->bandwidth_bps, node->bandwidth_used_bps, request->bandwidth_bps, view));
     return (uint32_t)units;
 }
 
@@ -197,6 +229,8 @@ fit_most(const struct syn_cluster *cluster, const struct syn_place_request *requ
 {
     uint32_t total = 0, most = 0;
 
+    if (tie_own(request) && !view.loose)
+        return tie_most(cluster, request, view);
     for (size_t i = 0; i < syn_cluster_count(cluster); i++) {
         uint32_t units = fit_units(syn_cluster_at(cluster, i), request, view);
 

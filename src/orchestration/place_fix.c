@@ -39,7 +39,14 @@ fix_add(struct fixer *fixer, struct syn_err *err, const char *format, ...)
 static bool
 fits(const struct fixer *fixer, const struct syn_place_request *request)
 {
-    return fit_gang(fixer->cluster, request, fit_now);
+    bool fit;
+
+    if (!tie_any(fixer->request))
+        return fit_gang(fixer->cluster, request, fit_now);
+    tie_look(fixer->cluster, request); /* another request, other ties */
+    fit = fit_gang(fixer->cluster, request, fit_now);
+    tie_look(fixer->cluster, fixer->request);
+    return fit;
 }
 
 /* The largest value of *slot (a field of `trial`) in 1..*slot-1 with which it fits, or 0. */
@@ -102,6 +109,11 @@ fix_amounts(struct fixer *fixer, struct syn_err *err)
     if (rc == SYN_OK && value > 0 && ++fixer->request_changes)
         rc = fix_add(fixer, err, "ask for less scratch space a worker: --scratch %s",
                      size_option(rounded(value, mib), text));
+    trial = *fixer->request;
+    value = largest(fixer, &trial, &trial.bandwidth_bps);
+    if (rc == SYN_OK && value > 0 && ++fixer->request_changes)
+        rc = fix_add(fixer, err, "ask for less bandwidth a worker: --bandwidth %lldmbit",
+                     (long long)SYN_MAX(value / 1000000, INT64_C(1)));
     return rc;
 }
 
@@ -147,6 +159,12 @@ fix_gpus(struct fixer *fixer, struct syn_err *err)
     if (rc == SYN_OK && value > 0 && ++fixer->request_changes)
         rc = fix_add(fixer, err, "ask for less memory a GPU: --min-vram %s",
                      size_option(rounded(value, INT64_C(1) << 20), text));
+    trial = *fixer->request;
+    trial.capability = 0;
+    if (rc == SYN_OK && fixer->request->capability && fits(fixer, &trial) &&
+        ++fixer->request_changes)
+        rc = fix_add(fixer, err, "take older GPUs: leave out --gpu-capability %u.%u",
+                     fixer->request->capability / 10, fixer->request->capability % 10);
     return rc;
 }
 
@@ -166,6 +184,11 @@ fix_choices(struct fixer *fixer, struct syn_err *err)
     if (rc == SYN_OK && fixer->request->isolation != SYN_ISOLATION_AUTO && fits(fixer, &trial) &&
         ++fixer->request_changes)
         rc = fix_add(fixer, err, "take the isolation that is there: --isolation auto");
+    trial = *fixer->request;
+    trial.labels[0] = NULL;
+    if (rc == SYN_OK && fixer->request->labels[0] && fits(fixer, &trial) &&
+        ++fixer->request_changes)
+        rc = fix_add(fixer, err, "leave out --label: it fits on other nodes");
     trial = *fixer->request;
     trial.count = fit_most(fixer->cluster, &trial, fit_now);
     if (rc == SYN_OK && trial.count > 0 && ++fixer->request_changes)
@@ -209,6 +232,52 @@ fix_framework(struct fixer *fixer, struct syn_err *err)
         rc = fix_add(fixer, err, "bring it in an image: --image synor://NAME");
     if (rc == SYN_OK)
         rc = fix_add(fixer, err, "if the program does without it: --framework custom");
+    return rc;
+}
+
+/* Distances, and where others run. */
+static int
+fix_ties(struct fixer *fixer, struct syn_err *err)
+{
+    const struct syn_place_request *request = fixer->request;
+    struct syn_place_request trial = *request;
+    int64_t nearest = -1;
+    int rc = SYN_OK;
+
+    trial.rtt_max_us = 0;
+    if (request->rtt_max_us > 0 && fits(fixer, &trial)) {
+        for (size_t i = 0; i < syn_cluster_count(fixer->cluster); i++) {
+            const struct syn_node_view *node = syn_cluster_at(fixer->cluster, i);
+
+            if (node->near_us >= 0 && (nearest < 0 || node->near_us < nearest) &&
+                fit_units(node, &trial, fit_now) > 0)
+                nearest = node->near_us;
+        }
+        trial.rtt_max_us = (nearest + 999) / 1000 * 1000;
+        if (nearest >= 0 && fits(fixer, &trial) && ++fixer->request_changes)
+            rc = fix_add(fixer, err, "allow a longer round trip: --latency-to %s:%lld",
+                         request->near, (long long)(trial.rtt_max_us / 1000));
+        else if (nearest < 0)
+            rc = fix_add(fixer, err,
+                         "nobody has said how far its nodes are from %s: synor node latency",
+                         request->near);
+    }
+    trial = *request;
+    trial.with.group = NULL;
+    if (rc == SYN_OK && fit_text(request->with.group) && fits(fixer, &trial) &&
+        ++fixer->request_changes)
+        rc = fix_add(fixer, err, "leave out --affinity group=%s: it fits elsewhere",
+                     request->with.group);
+    trial = *request;
+    trial.apart.group = NULL;
+    if (rc == SYN_OK && fit_text(request->apart.group) && fits(fixer, &trial) &&
+        ++fixer->request_changes)
+        rc = fix_add(fixer, err, "leave out --anti-affinity group=%s: it fits beside them",
+                     request->apart.group);
+    trial = *request;
+    trial.even = 0;
+    if (rc == SYN_OK && request->even > 0 && fits(fixer, &trial) && ++fixer->request_changes)
+        rc = fix_add(fixer, err, "leave out --spread: it fits where more of the group are");
     return rc;
 }
 
@@ -378,9 +447,9 @@ syn_place_explain(const struct syn_cluster *cluster, const struct syn_place_requ
                   json_t **ret_why, json_t **ret_fix, struct syn_err *err)
 {
     struct fixer fixer = {.cluster = cluster, .request = request};
-    int (*const ways[])(struct fixer *, struct syn_err *) = {fix_wait,  fix_price,    fix_framework,
-                                                             fix_gpus,  fix_amounts,  fix_choices,
-                                                             fix_nodes, fix_together, fix_join};
+    int (*const ways[])(struct fixer *, struct syn_err *) = {
+        fix_wait,    fix_price, fix_framework, fix_gpus,     fix_amounts,
+        fix_choices, fix_ties,  fix_nodes,     fix_together, fix_join};
     SYN_JSON(why);
     SYN_JSON(fix);
     int rc = place_check(request, err);
@@ -392,6 +461,7 @@ syn_place_explain(const struct syn_cluster *cluster, const struct syn_place_requ
     if (!why || !fix)
         return SYN_FAIL(err, SYN_E_NOMEM, "explaining a placement: out of memory");
     fixer.fix = fix;
+    tie_look(cluster, request);
     if (request->good) {
         rc = keep_row(cluster, request, why, err);
     } else if (!fit_gang(cluster, request, fit_now)) {

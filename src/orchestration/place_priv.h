@@ -9,6 +9,8 @@
 enum dim {
     DIM_NODE,
     DIM_REGION,
+    DIM_LATENCY,
+    DIM_LABELS,
     DIM_ISOLATION,
     DIM_FRAMEWORK,
     DIM_PRICE,
@@ -16,6 +18,10 @@ enum dim {
     DIM_CPU,
     DIM_MEMORY,
     DIM_SCRATCH,
+    DIM_BANDWIDTH,
+    DIM_WITH,
+    DIM_APART,
+    DIM_EVEN,
     DIMS
 };
 
@@ -23,9 +29,10 @@ enum dim {
 struct fit_view {
     bool empty; /* as if nothing ran anywhere */
     bool open;  /* as if every known node were ready and not drained */
+    bool loose; /* as if nobody else's place mattered */
 };
 
-static const struct fit_view fit_now = {false, false};
+static const struct fit_view fit_now = {false, false, false};
 
 int place_check(const struct syn_place_request *request, struct syn_err *err);
 /* SYN_BIT(enum dim) of everything that keeps `units` members with `request->gpus` cards off `node`.
@@ -48,6 +55,33 @@ int64_t fit_price(const struct syn_node_view *node, const struct syn_place_reque
 /* Cards of the wanted kind that are free (or there at all). */
 int64_t fit_cards(const struct syn_node_view *node, const struct syn_place_request *request,
                   struct fit_view view);
+/* What keeps the request off a node for good, whatever ends there. */
+uint32_t fit_class(const struct syn_node_view *node, const struct syn_place_request *request,
+                   struct fit_view view);
+/* Is there a text, and does it say anything? */
+bool fit_text(const char *text);
+
+struct tie_text {
+    char need[160], have[160], message[640];
+};
+
+/* place_tie.c: asks tied to where others run, and to distances. */
+int tie_check(const struct syn_place_request *request, struct syn_err *err);
+/* The ties of the node that the request asks about. */
+uint32_t tie_lacks(const struct syn_node_view *node, const struct syn_place_request *request,
+                   struct fit_view view);
+/* What one of these dimensions, or labels, needs and a node has, and a sentence of it. */
+void tie_say(const struct syn_node_view *node, const struct syn_place_request *request,
+             enum dim dim, struct tie_text *ret);
+/* Is it tied to anything? */
+bool tie_any(const struct syn_place_request *request);
+/* Do its members' places depend on each other? */
+bool tie_own(const struct syn_place_request *request);
+/* How many of them fit then. */
+uint32_t tie_most(const struct syn_cluster *cluster, const struct syn_place_request *request,
+                  struct fit_view view);
+/* As syn_place_look(); the notes are no part of what a cluster is. */
+void tie_look(const struct syn_cluster *cluster, const struct syn_place_request *request);
 /* Append the rows of a request that does not fit. */
 int place_rows(const struct syn_cluster *cluster, const struct syn_place_request *request,
                json_t *why, struct syn_err *err);

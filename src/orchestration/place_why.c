@@ -9,7 +9,7 @@
 
 /* One text for a quantity in a sentence. */
 struct text {
-    char s[128];
+    char s[192];
 };
 
 struct dim_row {
@@ -22,6 +22,8 @@ struct dim_row {
 static const struct dim_row dim_rows[DIMS] = {
     [DIM_NODE] = {"node", "is not ready", "are not ready", "no-node"},
     [DIM_REGION] = {"region", "is in another region", "are in another region", "no-region"},
+    [DIM_LATENCY] = {"latency", "is too far away", "are too far away", "too-far"},
+    [DIM_LABELS] = {"labels", "lacks the labels", "lack the labels", "no-label"},
     [DIM_ISOLATION] = {"isolation", "lacks the isolation asked for", "lack the isolation asked for",
                        "no-sandbox"},
     [DIM_FRAMEWORK] = {"framework", "lacks the framework", "lack the framework", "no-framework"},
@@ -32,6 +34,14 @@ static const struct dim_row dim_rows[DIMS] = {
     [DIM_MEMORY] = {"memory_bytes", "lacks the memory", "lack the memory", "insufficient-memory"},
     [DIM_SCRATCH] = {"scratch_bytes", "lacks the scratch space", "lack the scratch space",
                      "insufficient-scratch"},
+    [DIM_BANDWIDTH] = {"bandwidth_bps", "lacks the bandwidth", "lack the bandwidth",
+                       "insufficient-bandwidth"},
+    [DIM_WITH] = {"affinity", "is not where the group is", "are not where the group is",
+                  "affinity"},
+    [DIM_APART] = {"anti_affinity", "is where the group is", "are where the group is",
+                   "anti-affinity"},
+    [DIM_EVEN] = {"spread", "would have more of the group than others",
+                  "would have more of the group than others", "spread"},
 };
 
 /* "the only node lacks the GPUs", "2 of 3 nodes are not ready" */
@@ -53,6 +63,8 @@ quantity_text(enum dim dim, int64_t value, char *out)
 {
     if (dim == DIM_CPU)
         return syn_format_cpus(value, out);
+    if (dim == DIM_BANDWIDTH)
+        return syn_format_rate(value, out);
     return syn_format_bytes(value, out);
 }
 
@@ -61,27 +73,46 @@ quantity_noun(enum dim dim)
 {
     if (dim == DIM_CPU)
         return "CPUs";
+    if (dim == DIM_BANDWIDTH)
+        return "of bandwidth";
     return dim == DIM_MEMORY ? "of memory" : "of scratch space";
 }
 
+/* Of four amounts the one that the dimension is about. */
 static int64_t
-amount_of(const struct syn_amounts *amounts, enum dim dim)
+amount_of(const struct syn_amounts *amounts, int64_t bandwidth_bps, enum dim dim)
 {
     if (dim == DIM_CPU)
         return amounts->cpu_millicores;
+    if (dim == DIM_BANDWIDTH)
+        return bandwidth_bps;
     return dim == DIM_MEMORY ? amounts->memory_bytes : amounts->scratch_bytes;
+}
+
+static int64_t
+need_of(const struct syn_place_request *request, enum dim dim)
+{
+    return amount_of(&request->amounts, request->bandwidth_bps, dim);
+}
+
+static int64_t
+all_of(const struct syn_node_view *node, enum dim dim)
+{
+    return amount_of(&node->capacity, node->bandwidth_bps, dim);
 }
 
 static bool
 is_quantity(enum dim dim)
 {
-    return dim == DIM_CPU || dim == DIM_MEMORY || dim == DIM_SCRATCH;
+    return dim == DIM_CPU || dim == DIM_MEMORY || dim == DIM_SCRATCH || dim == DIM_BANDWIDTH;
 }
 
 static int64_t
 free_of(const struct syn_node_view *node, enum dim dim)
 {
-    return SYN_MAX(0, amount_of(&node->capacity, dim) - amount_of(&node->used, dim));
+    int64_t used = amount_of(&node->used, node->bandwidth_used_bps, dim);
+
+    return SYN_MAX(0, all_of(node, dim) - used);
 }
 
 /* "8 x h100 with 40 GiB", "2 GPUs" */
@@ -92,25 +123,45 @@ cards_text(const struct syn_place_request *request, uint32_t units)
     char vram[SYN_FORMAT_MAX];
     bool model = request->gpu_model && *request->gpu_model;
     int64_t cards = request->gpus * units;
+    char capability[40] = "";
 
-    (void)snprintf(text.s, sizeof(text.s), "%lld %s%s%s%s", (long long)cards,
+    if (request->capability)
+        (void)snprintf(capability, sizeof(capability), " of compute capability %u.%u",
+                       request->capability / 10, request->capability % 10);
+    (void)snprintf(text.s, sizeof(text.s), "%lld %s%s%s%s%s", (long long)cards,
                    model ? "x " : (cards == 1 ? "GPU" : "GPUs"), model ? request->gpu_model : "",
                    request->vram_min_bytes ? " with " : "",
-                   request->vram_min_bytes ? syn_format_bytes(request->vram_min_bytes, vram) : "");
+                   request->vram_min_bytes ? syn_format_bytes(request->vram_min_bytes, vram) : "",
+                   capability);
+    return text;
+}
+
+/* " of 8.0", where that matters */
+static struct text
+capability_text(const struct syn_gpu_group *group, bool matters)
+{
+    struct text text = {""};
+
+    if (matters && group->capability == 0)
+        (void)syn_str_copy(text.s, sizeof(text.s), " of no known capability");
+    else if (matters)
+        (void)snprintf(text.s, sizeof(text.s), " of %u.%u", group->capability / 10,
+                       group->capability % 10);
     return text;
 }
 
 /* "no GPU", "2 x a100", "8 x h100 (1 free)"; a long list ends in "..." */
 static struct text
-node_cards_text(const struct syn_node_view *node)
+node_cards_text(const struct syn_node_view *node, bool capability)
 {
     struct text text = {"no GPU"};
     size_t len = 0;
 
-    for (unsigned i = 0; i < node->gpus_count && len + 48 < sizeof(text.s); i++) {
+    for (unsigned i = 0; i < node->gpus_count && len + 72 < sizeof(text.s); i++) {
         const struct syn_gpu_group *group = &node->gpus[i];
-        int n = snprintf(text.s + len, sizeof(text.s) - len, "%s%lld x %s (%lld free)",
+        int n = snprintf(text.s + len, sizeof(text.s) - len, "%s%lld x %s%s (%lld free)",
                          len ? ", " : "", (long long)group->count, group->model,
+                         capability_text(group, capability).s,
                          (long long)SYN_MAX(0, group->count - group->used));
 
         assert(n > 0);
@@ -192,7 +243,7 @@ row_add_quantity(json_t *why, const struct syn_node_view *node,
                  const struct syn_place_request *request, uint32_t units, enum dim dim,
                  struct syn_err *err)
 {
-    int64_t need = amount_of(&request->amounts, dim) * units, have = free_of(node, dim);
+    int64_t need = need_of(request, dim) * units, have = free_of(node, dim);
     char need_text[SYN_FORMAT_MAX], have_text[SYN_FORMAT_MAX], all_text[SYN_FORMAT_MAX];
     char message[256], who[32] = "";
 
@@ -201,8 +252,26 @@ row_add_quantity(json_t *why, const struct syn_node_view *node,
     (void)snprintf(message, sizeof(message), "%s: %s%s %s %s; %s free of %s", node->id,
                    units > 1 ? who : "", quantity_text(dim, need, need_text), quantity_noun(dim),
                    units > 1 ? "together" : "needed", quantity_text(dim, have, have_text),
-                   quantity_text(dim, amount_of(&node->capacity, dim), all_text));
+                   quantity_text(dim, all_of(node, dim), all_text));
     return row_add_take(why, dim, node->id, json_integer(need), json_integer(have), message, err);
+}
+
+/* Is it about what a node is, or where others run? */
+static bool
+is_tie(enum dim dim)
+{
+    return dim == DIM_LATENCY || dim == DIM_LABELS || dim == DIM_WITH || dim == DIM_APART ||
+           dim == DIM_EVEN;
+}
+
+static int
+row_add_tie(json_t *why, const struct syn_node_view *node, const struct syn_place_request *request,
+            enum dim dim, struct syn_err *err)
+{
+    struct tie_text text;
+
+    tie_say(node, request, dim, &text);
+    return row_add_text(why, dim, node->id, text.need, text.have, text.message, err);
 }
 
 static int
@@ -210,10 +279,12 @@ row_add_node(json_t *why, const struct syn_node_view *node, const struct syn_pla
              uint32_t units, enum dim dim, struct syn_err *err)
 {
     struct text need = {"ready"}, have = {""};
-    char message[400];
+    char message[512];
 
     if (is_quantity(dim))
         return row_add_quantity(why, node, request, units, dim, err);
+    if (is_tie(dim))
+        return row_add_tie(why, node, request, dim, err);
     if (dim == DIM_NODE) {
         have = node_state_text(node);
         (void)snprintf(message, sizeof(message), "%s is %s and takes no new work", node->id,
@@ -248,7 +319,7 @@ row_add_node(json_t *why, const struct syn_node_view *node, const struct syn_pla
                        need.s);
     } else {
         need = cards_text(request, units);
-        have = node_cards_text(node);
+        have = node_cards_text(node, request->capability > 0);
         (void)snprintf(message, sizeof(message), "%s: %s needed; it has %s", node->id, need.s,
                        have.s);
     }
@@ -315,14 +386,16 @@ main_dim(const struct syn_cluster *cluster, const struct syn_place_request *requ
     for (unsigned dim = DIM_GPUS; dim < DIMS; dim++)
         if (totals.lacks[dim] > totals.lacks[worst])
             worst = (enum dim)dim;
-    return worst;
+    if (totals.lacks[worst] > 0 || !tie_own(request))
+        return worst;
+    return request->even > 0 ? DIM_EVEN : fit_text(request->apart.group) ? DIM_APART : DIM_WITH;
 }
 
 /* "4.5 CPUs (1.5 for each of 3 workers)": what must be free in one place. */
 static struct text
 together_text(const struct syn_place_request *request, enum dim dim)
 {
-    int64_t each = amount_of(&request->amounts, dim);
+    int64_t each = need_of(request, dim);
     uint32_t units = request->one_node ? request->count : 1;
     char all_text[SYN_FORMAT_MAX], each_text[SYN_FORMAT_MAX];
     struct text text;
@@ -363,6 +436,24 @@ why_message(const struct syn_cluster *cluster, const struct syn_place_request *r
     else if (dim == DIM_PRICE)
         (void)snprintf(message, cap, "no node that could take it costs %s SYNOR an hour or less",
                        syn_format_amount(request->price_max, text));
+    else if (dim == DIM_LATENCY)
+        (void)snprintf(message, cap, "no ready node is known to be within %lld ms of region \"%s\"",
+                       (long long)(request->rtt_max_us / 1000), request->near);
+    else if (dim == DIM_LABELS)
+        (void)snprintf(message, cap, "no ready node has the labels asked for");
+    else if (most > 0 && !request->one_node && totals.lacks[dim] == 0)
+        (void)snprintf(message, cap, "only %u of %u workers fit where they are to be %s", most,
+                       request->count, dim == DIM_WITH ? "together" : "apart");
+    else if (dim == DIM_WITH)
+        (void)snprintf(message, cap, "no node that could take it is in the %s of group %s",
+                       syn_place_scope_name(request->with.scope), request->with.group);
+    else if (dim == DIM_APART)
+        (void)snprintf(message, cap, "every node that could take it is in a %s with group %s",
+                       syn_place_scope_name(request->apart.scope), request->apart.group);
+    else if (dim == DIM_EVEN)
+        (void)snprintf(message, cap,
+                       "every %s that has room has more of group %s than one that has none",
+                       syn_place_scope_name(request->even_scope), request->group);
     else if (most > 0 && !request->one_node)
         (void)snprintf(message, cap, "only %u of %u workers fit; %s", most, request->count,
                        share_text(dim, totals.lacks[dim], totals.nodes).s);
@@ -377,13 +468,15 @@ void
 syn_place_why(const struct syn_cluster *cluster, const struct syn_place_request *request,
               const char **ret_reason, char *message, size_t cap)
 {
-    enum dim dim = main_dim(cluster, request);
+    enum dim dim;
 
     if (request->good) {
         keep_why(cluster, request, message, cap);
         *ret_reason = "not-kept";
         return;
     }
+    tie_look(cluster, request);
+    dim = main_dim(cluster, request);
     if (fit_gang(cluster, request, fit_now)) {
         (void)snprintf(message, cap, "there is room, which goes to work that comes before it");
         *ret_reason = "turn";
@@ -398,7 +491,7 @@ totals_add(const struct syn_cluster *cluster, const struct syn_place_request *re
            struct syn_err *err)
 {
     struct totals totals = totals_count(cluster, request);
-    char message[160];
+    char message[224];
     int rc = SYN_OK;
 
     if (totals.nodes == 0)

@@ -25,6 +25,7 @@ struct nvml {
     int (*memory)(void *, struct nvml_memory *);
     int (*minor)(void *, unsigned *);
     int (*mig)(void *, unsigned *, unsigned *); /* NULL before driver 450 */
+    int (*capability)(void *, int *, int *);    /* NULL before driver 410 */
 };
 
 static bool
@@ -51,6 +52,7 @@ load(void *library, struct nvml *ret)
             return false;
     }
     *(void **)&ret->mig = dlsym(library, "nvmlDeviceGetMigMode");
+    *(void **)&ret->capability = dlsym(library, "nvmlDeviceGetCudaComputeCapability");
     return true;
 }
 
@@ -60,6 +62,18 @@ is_partitioned(const struct nvml *nvml, void *device)
     unsigned now = 0, later = 0;
 
     return nvml->mig && nvml->mig(device, &now, &later) == NVML_SUCCESS && now == NVML_MIG_ON;
+}
+
+/* "9.0" is 90; 0 when it does not say. */
+static int
+capability_of(const struct nvml *nvml, void *device)
+{
+    int major = 0, minor = 0;
+
+    if (!nvml->capability || nvml->capability(device, &major, &minor) != NVML_SUCCESS ||
+        major < 1 || major > 99 || minor < 0 || minor > 9)
+        return 0;
+    return major * 10 + minor;
 }
 
 static void
@@ -86,6 +100,7 @@ read_devices(const struct nvml *nvml, struct syn_gpu_list *list)
             continue;
         }
         gpu->vram_bytes = (int64_t)memory.total;
+        gpu->capability = capability_of(nvml, device);
         if (nvml->minor(device, &minor) == NVML_SUCCESS && minor <= INT16_MAX)
             gpu->minor = (int)minor;
         list->count++;

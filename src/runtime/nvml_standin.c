@@ -15,6 +15,7 @@ EXPORT int nvmlDeviceGetUUID(void *device, char *out, unsigned cap);
 EXPORT int nvmlDeviceGetMemoryInfo(void *device, unsigned long long *ret);
 EXPORT int nvmlDeviceGetMinorNumber(void *device, unsigned *ret);
 EXPORT int nvmlDeviceGetMigMode(void *device, unsigned *now, unsigned *later);
+EXPORT int nvmlDeviceGetCudaComputeCapability(void *device, int *major, int *minor);
 
 #define NOT_SUPPORTED 3
 #define GPU_IS_LOST   15
@@ -93,6 +94,19 @@ int
 nvmlDeviceGetMinorNumber(void *device, unsigned *ret)
 {
     *ret = ((const struct card *)device)->minor;
+    return 0;
+}
+
+/* Of the last word of the name; the RTX 4090 does not say. */
+int
+nvmlDeviceGetCudaComputeCapability(void *device, int *major, int *minor)
+{
+    const char *name = ((const struct card *)device)->name;
+
+    if (strstr(name, "RTX"))
+        return NOT_SUPPORTED;
+    *major = strstr(name, "H100") ? 9 : 8;
+    *minor = 0;
     return 0;
 }
 

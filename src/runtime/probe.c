@@ -9,6 +9,7 @@
 
 #include <synor/base/str.h>
 #include <synor/runtime/gpu.h>
+#include <synor/runtime/net.h>
 
 #include "native/cgroup_priv.h"
 #include "native/file_priv.h"
@@ -221,6 +222,17 @@ probe_wireguard(struct syn_probe *probe)
 }
 
 static void
+probe_networks(struct syn_probe *probe)
+{
+    struct syn_err err = {0};
+    int rc = syn_net_probe(&err);
+
+    add(probe, "networks", "Instance networks", rc == SYN_OK ? SYN_PROBE_OK : SYN_PROBE_MISSING,
+        "apt-get install libnftables1; a kernel with nftables, bridge and veth; root", "%s",
+        rc == SYN_OK ? "a bridge, a namespace and its rules came and went" : err.msg);
+}
+
+static void
 probe_nvidia(struct syn_probe *probe)
 {
     static const char id[] = "gpu-nvidia", name[] = "NVIDIA GPUs";
@@ -284,6 +296,7 @@ syn_probe_run(struct syn_native *native, struct syn_probe *ret)
     probe_cgroups(ret);
     probe_kernel_features(ret);
     probe_kvm(ret);
+    probe_networks(ret);
     probe_wireguard(ret);
     probe_nvidia(ret);
     probe_drm(ret);

@@ -55,15 +55,31 @@ syn_log_record_parse(const char *line, size_t len, struct syn_log_record *ret, s
 static const struct {
     const char *key;
     size_t offset;
+    bool optional; /* left out when 0 */
 } usage_fields[] = {
-#define USAGE_FIELD(name)                              \
-    {                                                  \
-#name, offsetof(struct syn_usage_sample, name) \
+#define USAGE_FIELD(name)                                     \
+    {                                                         \
+#name, offsetof(struct syn_usage_sample, name), false \
     }
-    USAGE_FIELD(seq),           USAGE_FIELD(from_ms),      USAGE_FIELD(to_ms),
-    USAGE_FIELD(cpu_ms),        USAGE_FIELD(memory_bytes), USAGE_FIELD(memory_peak_bytes),
-    USAGE_FIELD(scratch_bytes), USAGE_FIELD(pids),         USAGE_FIELD(throttled_ms),
+#define NETWORK_FIELD(name)                                  \
+    {                                                        \
+#name, offsetof(struct syn_usage_sample, name), true \
+    }
+    USAGE_FIELD(seq),
+    USAGE_FIELD(from_ms),
+    USAGE_FIELD(to_ms),
+    USAGE_FIELD(cpu_ms),
+    USAGE_FIELD(memory_bytes),
+    USAGE_FIELD(memory_peak_bytes),
+    USAGE_FIELD(scratch_bytes),
+    USAGE_FIELD(pids),
+    USAGE_FIELD(throttled_ms),
+    NETWORK_FIELD(egress_bytes),
+    NETWORK_FIELD(node_bytes),
+    NETWORK_FIELD(account_bytes),
+    NETWORK_FIELD(received_bytes),
 #undef USAGE_FIELD
+#undef NETWORK_FIELD
 };
 
 static int64_t *
@@ -77,9 +93,11 @@ syn_usage_format(const struct syn_usage_sample *usage, struct syn_buf *out)
 {
     struct syn_usage_sample copy = *usage;
 
-    for (size_t i = 0; i < SYN_LEN(usage_fields); i++)
-        syn_buf_addf(out, "%s\"%s\":%lld", i == 0 ? "{" : ",", usage_fields[i].key,
-                     (long long)*usage_slot(&copy, i));
+    for (size_t i = 0; i < SYN_LEN(usage_fields); i++) {
+        if (!usage_fields[i].optional || *usage_slot(&copy, i) != 0)
+            syn_buf_addf(out, "%s\"%s\":%lld", i == 0 ? "{" : ",", usage_fields[i].key,
+                         (long long)*usage_slot(&copy, i));
+    }
     syn_buf_adds(out, "}\n");
 }
 
@@ -90,9 +108,12 @@ syn_usage_parse(const char *line, size_t len, struct syn_usage_sample *ret, stru
     struct syn_usage_sample usage = {0};
     int rc = syn_json_parse_object(line, len, &doc, err);
 
-    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(usage_fields); i++)
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(usage_fields); i++) {
+        if (usage_fields[i].optional && !json_object_get(doc, usage_fields[i].key))
+            continue;
         rc = syn_json_get_i64(doc, "usage", usage_fields[i].key, 0, INT64_MAX,
                               usage_slot(&usage, i), err);
+    }
     if (rc == SYN_OK && (usage.seq < 1 || usage.to_ms < usage.from_ms))
         rc = SYN_FAIL(err, SYN_E_INVALID, "usage: interval ends before it begins");
     if (rc == SYN_OK)

@@ -14,7 +14,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct syn_log_record record;
     struct syn_usage_sample usage;
     struct syn_cgroup_layout layout;
-    uint8_t addr4[4], prefix;
+    struct syn_prefix prefix;
 
     if (!text)
         return 0;
@@ -26,7 +26,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         assert(usage.seq >= 1 && usage.to_ms >= usage.from_ms);
     syn_cgroup_layout_parse(text, text, &layout);
     assert(layout.count >= 0 && layout.count <= SYN_CGROUP_MOUNTS_MAX);
-    (void)!syn_group_address(text, addr4, &prefix, NULL);
+    (void)!syn_group_address(text, &prefix, NULL);
     syn_free(text);
     return 0;
 }

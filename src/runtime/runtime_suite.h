@@ -9,6 +9,7 @@ struct syn_runtime_suite {
     struct syn_runtime runtime;
     const char *dir;    /* private folder for instances */
     bool kernel_shared; /* the program's system calls reach the host's kernel, behind a filter */
+    bool networks;      /* it has been given some */
     /** Make the same driver anew, as a restarted agent would. Owned by `arg`. */
     struct syn_runtime (*reopen)(void *arg);
     void *arg;

@@ -45,6 +45,8 @@ void syn_suite_assert_reason(const struct syn_run *run, enum syn_exit_reason rea
 void syn_suite_assert_has(const char *text, const char *part);
 void syn_suite_assert_has_not(const char *text, const char *part);
 
+/* A test of suite_net.c. */
+void syn_suite_account_is_a_network(void **state);
 /* Tests of suite_image.c. */
 void syn_suite_image_replaces_the_host(void **state);
 void syn_suite_devices_are_passed_on(void **state);

@@ -7,7 +7,8 @@ import re
 import subprocess
 import time
 
-from harness import SYNOR, case, check, equal, job_folder, need_sandbox, reports_of, run, wait_until
+from harness import (Platform, SYNOR, case, check, equal, job_folder, need_sandbox, reports_of, run,
+                     wait_until)
 
 # Tells what it was given, as one JSON line.
 TELLS = """#!/usr/bin/env python3
@@ -211,6 +212,64 @@ def the_region_asked_for(p):
 
 
 @case
+def the_labels_and_groups_asked_for(p):
+    folder = job_folder(p.home, "#!/bin/sh\n")
+    node = p.wait_node()["id"]
+    explained = waits(p, folder, "no-label", "--label", "disk=ssd")
+    check(any("--label" in fix for fix in explained["fix"]), explained)
+    p.json("node", "label", node, "disk=ssd", "--zone", "west")
+    equal(p.json("node", "get", node)["spec"]["labels"],
+          {"disk": "ssd", "synor.io/zone": "west"})
+    job = p.json(*base(folder, *SMALL, "--label", "disk=ssd", "--label", "synor.io/zone!=east",
+                       "--yes"))
+    equal(p.wait_end(job["id"])["status"]["state"], "succeeded")
+    equal(plan(p, folder, "--label", "disk!=ssd", code=3)["reason"], "no-label")
+    explained = waits(p, folder, "affinity", "--affinity", "group=web:zone")
+    check(any("--affinity" in fix for fix in explained["fix"]), explained)
+    stays = job_folder(p.home, "#!/bin/sh\nsleep 600\n")
+    first = p.json(*base(stays, *SMALL, "--group", "web", "--yes"))["id"]
+    p.wait_state(first, "running")
+    equal(plan(p, folder, "--affinity", "group=web:zone")["placeable"], True)
+    equal(plan(p, folder, "--anti-affinity", "group=web", code=3)["reason"],
+          "anti-affinity")
+    p.json("compute", "train", "stop", first, "--yes")
+    p.wait_end(first)
+    equal(plan(p, folder, "--anti-affinity", "group=web")["placeable"], True)
+    for options in (("--label", "a b"), ("--spread", "zone"), ("--affinity", "web"),
+                    ("--affinity", "group=web:street"), ("--policy", "latency"),
+                    ("--gpu-capability", "8.0"), ("--bandwidth", "fast")):
+        p.cli(*base(folder, *options, "--plan"), code=2)
+
+
+@case
+def the_bandwidth_asked_for(p):
+    folder = job_folder(p.home, "#!/bin/sh\n")
+    equal(p.wait_node()["status"]["capacity"]["bandwidth_bps"], 1000000000)
+    equal(plan(p, folder, "--bandwidth", "1gbit")["placeable"], True)
+    explained = waits(p, folder, "insufficient-bandwidth", "--bandwidth", "1.5gbit")
+    check(any("--bandwidth 1000mbit" in fix for fix in explained["fix"]), explained)
+
+
+@case
+def the_distances_said(p):
+    folder = job_folder(p.home, "#!/bin/sh\n")
+    here = p.wait_node()["spec"]["region"]
+    check(here, "the platform has a region")
+    planned = plan(p, folder, "--policy", "latency", "--latency-to", "moon")
+    equal(planned["placeable"], True, planned)
+    check(any("moon" in note for note in planned["assumed"]), planned)
+    equal(plan(p, folder, "--latency-to", "moon:2600", code=3)["reason"], "too-far")
+    p.json("region", "latency", "set", here, "moon", "2560ms")
+    planned = plan(p, folder, "--latency-to", "moon:2600")
+    equal((planned["placeable"], planned["assumed"]), (True, []), planned)
+    equal(plan(p, folder, "--latency-to", "moon:2000", code=3)["reason"], "too-far")
+    equal([(row["rtt_us"], row["source"]) for row in p.json("region", "latency", "list")["items"]],
+          [(2560000, "set")])
+    p.json("region", "latency", "set", here, "moon", "measured")
+    equal(plan(p, folder, "--latency-to", "moon:2600", code=3)["reason"], "too-far")
+
+
+@case
 def the_price_ceiling_and_the_policy(p):
     folder = job_folder(p.home, "#!/bin/sh\n")
     planned = plan(p, folder, "--max-price", "0.5", "--policy", "spread")
@@ -281,4 +340,4 @@ def waiting_planning_and_asking(p):
     equal(said["code"], "insufficient-funds")
 
 
-run()
+run(Platform("--region", "here", "--bandwidth", "1gbit"))

@@ -94,6 +94,10 @@ def capacity(document):
         has({"capacity": int, "used": int, "free": int, "price_hour": str}, row["cpu_millicores"])
 
 
+def distance(document):
+    has({"from": str, "to": str, "rtt_us": int}, document)
+
+
 def prices(document):
     has({"id": str, "name": str, "prices": list}, document)
     for row in document["prices"]:
@@ -152,6 +156,17 @@ ROWS = {
     "node price": [(["{node}"], 0, prices), (["{node}", "--cpu", "0.03"], 0, prices),
                    (["{node}", "--default"], 0, prices), (["{node}", "--cpu", "-1"], 2, error),
                    (["{node}", "--gpu", "b200=1"], 2, error), (["nobody"], 1, error)],
+    "node label": [(["{node}"], 0, lambda d: resource(d, "node")),
+                   (["{node}", "walk=er", "--zone", "z1", "--rack", "r1"], 0,
+                    lambda d: equal(d["spec"]["labels"], {"walk": "er", "synor.io/zone": "z1",
+                                                          "synor.io/rack": "r1"}, d)),
+                   (["{node}", "walk-", "synor.io/zone-", "synor.io/rack-"], 0,
+                    lambda d: equal(d["spec"]["labels"], {}, d)),
+                   (["{node}", "walker"], 2, error), (["{node}", "synor.io/x=1"], 2, error),
+                   (["nobody", "a=b"], 1, error)],
+    "region latency set": [(["near", "far", "20ms"], 0, distance), (["near", "near", "1ms"], 2, error),
+                           (["near", "far", "soon"], 2, error)],
+    "region latency list": [([], 0, lambda d: [distance(row) for row in d["items"]])],
     "node drain": [(["{node}", "--yes"], 0, lambda d: resource(d, "node")),
                    (["{node}", "--off"], 0, lambda d: resource(d, "node")),
                    (["nobody", "--yes"], 1, error)],

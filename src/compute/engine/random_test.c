@@ -766,6 +766,15 @@ capture(struct world *w)
     graph = syn_engine_graph_free(graph);
 }
 
+/* Who has waited for a run has helped with it; who then waits for a tensor does not. */
+static void
+capture_and_look(struct world *w)
+{
+    capture(w);
+    if (w->ops_count < OPS_MAX)
+        look(w);
+}
+
 static void
 submit(struct world *w)
 {
@@ -817,6 +826,8 @@ epoch(struct world *w)
             cancel(w);
         else if (way < 6)
             capture(w);
+        else if (way < 8)
+            capture_and_look(w);
         else
             submit(w);
     }

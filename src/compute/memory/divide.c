@@ -248,14 +248,16 @@ best_node(struct syn_tensor *whole)
     return best;
 }
 
-/* Memory for the whole on `node`, and a hold on it. Waits for room. Locked. */
+/* Memory for the whole on `node`, and a hold on it. SYN_MEMORY_ROOM on a device: nobody waits for
+ * that here. Who gathers may be the device's own thread, and what lies there may be held by a call
+ * that only this thread ends. Waits for the host's. Locked. */
 static int
 hold_whole(struct syn_tensor *whole, unsigned node, struct syn_err *err)
 {
     struct syn_memory *memory = whole->memory;
     int rc = syn_block_for(whole, node, SYN_ROOM_HOME, NULL, err);
 
-    if (rc == SYN_MEMORY_ROOM) {
+    if (rc == SYN_MEMORY_ROOM && node == SYN_NODE_HOST) {
         /* As a claim does: be seen waiting, then look again. */
         (void)atomic_fetch_add(&memory->hungry, 1);
         while ((rc = syn_block_for(whole, node, SYN_ROOM_HOME, NULL, err)) == SYN_MEMORY_ROOM)
@@ -420,7 +422,7 @@ gather(struct syn_tensor *tensor, bool home, bool on, struct syn_err *err)
     if (rc == SYN_OK) {
         g.node = home ? SYN_NODE_HOST : best_node(tensor);
         rc = hold_whole(tensor, g.node, err);
-        if (rc == SYN_E_NOSPACE && g.node != SYN_NODE_HOST) {
+        if (rc == SYN_MEMORY_ROOM || (rc == SYN_E_NOSPACE && g.node != SYN_NODE_HOST)) {
             g.node = SYN_NODE_HOST;
             rc = hold_whole(tensor, g.node, err);
         }

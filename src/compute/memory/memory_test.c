@@ -647,6 +647,37 @@ expect_home(const uint32_t *mine, bool lost)
 }
 
 /* A wrapped tensor comes home from all its parts that are left, whatever became of the others. */
+/* Where the device has no room for the whole, and will have none before who gathers goes on. */
+static void
+test_gathering_waits_for_nobody(void **state)
+{
+    enum { PARTS = 4, HELD = 7, PART = N / PARTS };
+    struct syn_shape small = line;
+    struct syn_tensor *tensor = NULL, *held[HELD + 1] = {NULL}, *parts[PARTS];
+    uint32_t want[N], got[N];
+    RIG(0, 8 * BYTES);
+
+    pattern(want, 7);
+    tensor = make(&rig);
+    assert_done(syn_tensor_divide(tensor, 0, PARTS, parts, &err), &err);
+    for (unsigned i = 0; i < PARTS; i++)
+        assert_done(mrig_put(&rig, i + 1 < PARTS ? 1 : 0, parts[i], want + (size_t)i * PART, &err),
+                    &err);
+    small.sizes[0] = PART;
+    for (unsigned i = 0; i <= HELD; i++) {
+        assert_done(syn_tensor_new(rig.memory, i < HELD ? &line : &small, &held[i], &err), &err);
+        assert_done(mrig_hold(&rig, 1, held[i], SYN_WRITE, &err), &err);
+    }
+    assert_done(syn_tensor_gather(tensor, &err), &err);
+    assert_done(mrig_get(&rig, 0, tensor, got, &err), &err);
+    assert_memory_equal(got, want, sizeof(want));
+    for (unsigned i = 0; i <= HELD; i++) {
+        mrig_release(&rig, 1, held[i], SYN_WRITE, true);
+        assert_done(syn_tensor_free(held[i], &err), &err);
+    }
+    assert_done(syn_tensor_free(tensor, &err), &err);
+}
+
 static void
 test_parts_come_home(void **state)
 {
@@ -790,6 +821,7 @@ main(void)
         cmocka_unit_test(test_links_are_measured),
         cmocka_unit_test(test_loss),
         cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_gathering_waits_for_nobody),
         cmocka_unit_test(test_parts_come_home),
         cmocka_unit_test(test_half_bytes),
         cmocka_unit_test(test_resident),

@@ -463,13 +463,16 @@ tell_registry(struct syn_move *move)
     syn_move_learn(memory, move->from, move->to);
 }
 
-/* The source of what was written back goes, unless somebody wants it again. */
+/* The source of what was written back goes, unless somebody wants it again, or it is the only one
+ * that is good by now: who waited for room may have taken the copy at home. */
 static void
 leave_source(struct syn_tensor *tensor, unsigned node)
 {
     struct syn_slot *slot = &tensor->slots[node];
     uint64_t word = atomic_load(&slot->word);
 
+    if ((syn_tensor_live(tensor) & ~syn_node_bit(node)) == 0)
+        return;
     do {
         if (word & SYN_SLOT_HOLDS || !(word & SYN_SLOT_VALID) || tensor->writers > 0)
             return;

@@ -81,6 +81,8 @@ describe(struct syn_agent *agent, json_t **ret, struct syn_err *err)
         rc = syn_json_set_str(body, "name", agent->name, err);
     if (rc == SYN_OK)
         rc = syn_json_set_str(body, "region", agent->region, err);
+    if (rc == SYN_OK && agent->labels != NULL)
+        rc = syn_json_set_take(body, "labels", json_deep_copy(agent->labels), err);
     if (rc == SYN_OK)
         rc = syn_json_set_str(body, "key_id", syn_key_id(agent->key), err);
     if (rc == SYN_OK)
@@ -184,6 +186,8 @@ beat(struct syn_agent *agent, struct syn_err *err)
     SYN_JSON(body);
     int rc = agt_inventory(agent, &body, err);
 
+    if (rc == SYN_OK)
+        rc = agt_line_report(agent, body, err);
     (void)snprintf(path, sizeof(path), "/v1/nodes/%s/heartbeat", agent->node_id);
     return rc < 0 ? rc : agt_call(agent, agent->beat_client, "POST", path, body, NULL, err);
 }
@@ -199,6 +203,7 @@ beat_main(void *arg)
         if (beat(agent, &err) < 0 && !atomic_load(&agent->stop))
             syn_log_err(SYN_LOG_WARN, "agent.heartbeat-failed", &err);
         agt_table_reap(agent);
+        agt_network_sweep(agent, false);
     } while (agt_sleep(agent, NULL, agent->pace.beat_ms));
     return NULL;
 }
@@ -405,6 +410,7 @@ copy_options(struct syn_agent *agent, const struct syn_agent_options *options)
         agent->runtimes[0] = *options->runtime;
     (void)snprintf(agent->data_dir, sizeof(agent->data_dir), "%s/agent", options->data_dir);
     agent->cache_bytes_max = options->cache_bytes_max;
+    agent->bandwidth_bps = options->bandwidth_bps;
     agent->devices_argv = options->devices_argv;
     (void)syn_str_copy(agent->server, sizeof(agent->server), options->server);
     (void)syn_str_copy(agent->join_token, sizeof(agent->join_token),
@@ -417,6 +423,29 @@ copy_options(struct syn_agent *agent, const struct syn_agent_options *options)
                        options->name != NULL ? options->name
                        : syn_name_ok(host)   ? host
                                              : "node");
+}
+
+/* "key=value" each; the server says which it does not take. */
+static int
+copy_labels(struct syn_agent *agent, const struct syn_agent_options *options, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    if (options->labels == NULL || options->labels[0] == NULL)
+        return SYN_OK;
+    agent->labels = json_object();
+    if (agent->labels == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for labels");
+    for (size_t i = 0; rc == SYN_OK && options->labels[i] != NULL; i++) {
+        size_t len = strcspn(options->labels[i], "=");
+        char key[SYN_ID_MAX];
+
+        (void)snprintf(key, sizeof(key), "%.*s", (int)SYN_MIN(len, sizeof(key) - 1),
+                       options->labels[i]);
+        rc = syn_json_set_str(agent->labels, key,
+                              options->labels[i] + len + (options->labels[i][len] == '='), err);
+    }
+    return rc;
 }
 
 int
@@ -448,6 +477,7 @@ syn_agent_start(struct syn_agent *agent, struct syn_err *err)
     (void)pthread_mutex_lock(&agent->fetch_lock);
     adopt_all(agent);
     (void)pthread_mutex_unlock(&agent->fetch_lock);
+    agt_network_sweep(agent, true);
     agent->beat_started = pthread_create(&agent->beat_thread, NULL, beat_main, agent) == 0;
     agent->stream_started = pthread_create(&agent->stream_thread, NULL, stream_main, agent) == 0;
     if (!agent->beat_started || !agent->stream_started)
@@ -472,6 +502,11 @@ syn_agent_new(const struct syn_agent_options *options, struct syn_agent **ret_ag
                                     .answer_ms = AGT_ANSWER_MS,
                                     .devices_ms = AGT_DEVICES_MS};
     copy_options(agent, options);
+    if (copy_labels(agent, options, err) < 0) {
+        json_decref(agent->labels);
+        syn_free(agent);
+        return SYN_E_NOMEM;
+    }
     (void)pthread_mutex_init(&agent->lock, NULL);
     (void)pthread_mutex_init(&agent->fetch_lock, NULL);
     (void)pthread_condattr_init(&attributes);
@@ -536,6 +571,7 @@ syn_agent_free(struct syn_agent *agent)
     (void)pthread_cond_destroy(&agent->wake);
     (void)pthread_mutex_destroy(&agent->fetch_lock);
     (void)pthread_mutex_destroy(&agent->lock);
+    json_decref(agent->labels);
     syn_free(agent);
     return NULL;
 }

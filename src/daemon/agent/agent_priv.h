@@ -29,6 +29,7 @@
 #include "cache_priv.h"
 
 #define AGT_PATH_MAX      1024
+#define AGT_RESOLVER_MAX  46 /* an address, with the NUL */
 #define AGT_DATA_MAX      512
 #define AGT_BEAT_MS       5000
 #define AGT_SHIP_MS       1000 /* how often logs, progress and usage are sent */
@@ -55,6 +56,10 @@ struct syn_agent {
     char join_token[128];
     char fingerprint[80];
     char region[64];
+    json_t *labels;        /* of a new node */
+    int64_t bandwidth_bps; /* 0: what the interface says */
+    int64_t rtt_us;        /* to the server, as it was told last; 0: not yet. Of the heartbeat */
+    int64_t rtt_due_ms;
     char name[64];
     char node_id[SYN_ID_MAX];
     char node_token[128];
@@ -63,6 +68,9 @@ struct syn_agent {
     pthread_mutex_t fetch_lock; /* one download at a time: the second finds it in the cache */
     int64_t cache_bytes_max;    /* 0: the cache's default */
     struct agt_cache cache;     /* under `fetch_lock` */
+    struct syn_net *net;        /* of instances; NULL: this node has none */
+    char resolvers[SYN_INSTANCE_DNS_MAX][AGT_RESOLVER_MAX];
+    const char *dns[SYN_INSTANCE_DNS_MAX + 1]; /* whom instances ask for names, NULL-ended */
     struct syn_native *natives[AGT_RUNTIMES];  /* what is behind `runtimes`, where it is ours */
     struct syn_runtime runtimes[AGT_RUNTIMES]; /* gVisor, runc; or the one that was given */
     struct syn_runtime_info infos[AGT_RUNTIMES];
@@ -144,6 +152,15 @@ bool agt_sleep(struct syn_agent *agent, const struct agt_instance *instance, int
 /* --- the machine (inventory.c) -------------------------------------------------------------------
  */
 
+/** Bits a second of the interface of the default route, on the machine whose files are below `root`
+ *  ("" for this one); 0 where it does not say. */
+int64_t agt_line_bps(const char *root);
+/** Microseconds of a round trip to the server of this URL; 0 for a socket, or when it is away.
+ *  Blocks: seconds at most. */
+int64_t agt_line_rtt_us(const char *url);
+/** Put the distance into what a heartbeat says; it is measured once a minute. */
+SYN_MUST int agt_line_report(struct syn_agent *agent, json_t *report, struct syn_err *err);
+
 SYN_MUST int agt_runtimes_open(struct syn_agent *agent, struct syn_err *err);
 void agt_runtimes_close(struct syn_agent *agent);
 #define AGT_BOOT_MAX 64
@@ -154,6 +171,15 @@ SYN_MUST int agt_frameworks(const char *root, json_t **ret, struct syn_err *err)
 void agt_boot_id(char *out, size_t cap);
 /** The body of join and heartbeat: capacity, sandboxes, versions. */
 SYN_MUST int agt_inventory(struct syn_agent *agent, json_t **ret, struct syn_err *err);
+
+/* --- instance networks (network.c)
+ * ------------------------------------------------------------------------------ */
+
+/** Open the node's networks; where there can be none, that is told in the log. */
+void agt_network_open(struct syn_agent *agent);
+void agt_network_close(struct syn_agent *agent);
+/** Make again what somebody broke; `starting`: remove what no instance of ours has. */
+void agt_network_sweep(struct syn_agent *agent, bool starting);
 
 /* --- GPUs (gpus.c)
  * ------------------------------------------------------------------------------ */

@@ -18,7 +18,7 @@ add_gpu(const char *name, const char *uuid, int64_t gib)
 {
     struct syn_gpu *gpu = &agent.gpus.gpus[agent.gpus.count++];
 
-    *gpu = (struct syn_gpu){.vram_bytes = gib * GIB};
+    *gpu = (struct syn_gpu){.vram_bytes = gib * GIB, .capability = gib > 40 ? 90 : 0};
     (void)snprintf(gpu->name, sizeof(gpu->name), "%s", name);
     (void)snprintf(gpu->uuid, sizeof(gpu->uuid), "%s", uuid);
 }
@@ -82,6 +82,10 @@ cards_are_reported_by_model(void **state)
     assert_done(agt_gpus_report(&agent, &groups, &err), &err);
     assert_int_equal(json_array_size(groups), 2);
     assert_string_equal(syn_json_str(json_array_get(groups, 0), "model", ""), "h100");
+    assert_string_equal(syn_json_str(json_array_get(groups, 0), "profile", ""), "h100-sxm");
+    assert_string_equal(syn_json_str(json_array_get(groups, 0), "capability", ""), "9.0");
+    assert_null(json_object_get(json_array_get(groups, 1), "capability"));
+    assert_string_equal(syn_json_str(json_array_get(groups, 1), "profile", ""), "rtx-4090");
     assert_int_equal(syn_json_i64(json_array_get(groups, 0), "count", 0), 2);
     assert_int_equal(syn_json_i64(json_array_get(groups, 0), "vram_bytes", 0), 80 * GIB);
     assert_string_equal(syn_json_str(json_array_get(groups, 1), "model", ""), "rtx4090");

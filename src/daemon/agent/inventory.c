@@ -22,7 +22,8 @@ make_native(struct syn_agent *agent, size_t which, enum syn_sandbox kind, struct
     struct syn_native_options options = {.root = root,
                                          .shim_image = syn_shim_image,
                                          .shim_image_len = syn_shim_image_len,
-                                         .sandbox = kind};
+                                         .sandbox = kind,
+                                         .net = agent->net};
     int rc;
 
     (void)snprintf(root, sizeof(root), "%s/runtime", agent->data_dir);
@@ -41,6 +42,8 @@ agt_runtimes_open(struct syn_agent *agent, struct syn_err *err)
     struct syn_err swept = {0};
     bool any = false;
 
+    if (!given)
+        agt_network_open(agent);
     for (size_t i = 0; i < AGT_RUNTIMES; i++) {
         const struct syn_runtime *runtime = &agent->runtimes[i];
         int rc = given ? SYN_OK : make_native(agent, i, kinds[i], err);
@@ -67,6 +70,7 @@ agt_runtimes_close(struct syn_agent *agent)
 {
     for (size_t i = 0; i < AGT_RUNTIMES; i++)
         agent->natives[i] = syn_native_free(agent->natives[i]);
+    agt_network_close(agent);
 }
 
 static int64_t
@@ -173,11 +177,12 @@ agt_inventory(struct syn_agent *agent, json_t **ret, struct syn_err *err)
         return rc;
     }
     agt_boot_id(boot_id, sizeof(boot_id));
-    return syn_json_pack(ret, err, "{s:{s:I, s:I, s:I, s:o}, s:o, s:o, s:s, s:s, s:s, s:o*}",
-                         "capacity", "cpu_millicores", (json_int_t)cpu_millicores(), "memory_bytes",
-                         (json_int_t)memory_bytes(), "scratch_bytes",
-                         (json_int_t)scratch_bytes(agent), "gpus", gpus, "sandboxes", boxes,
-                         "frameworks", frameworks, "default_isolation",
-                         agent->infos[agent->works[0] ? 0 : 1].sandbox, "agent_version",
-                         SYN_VERSION, "boot_id", boot_id, "devices", devices);
+    return syn_json_pack(
+        ret, err, "{s:{s:I, s:I, s:I, s:I, s:o}, s:o, s:o, s:s, s:s, s:s, s:o*}", "capacity",
+        "cpu_millicores", (json_int_t)cpu_millicores(), "memory_bytes", (json_int_t)memory_bytes(),
+        "scratch_bytes", (json_int_t)scratch_bytes(agent), "bandwidth_bps",
+        (json_int_t)(agent->bandwidth_bps > 0 ? agent->bandwidth_bps : agt_line_bps("")), "gpus",
+        gpus, "sandboxes", boxes, "frameworks", frameworks, "default_isolation",
+        agent->infos[agent->works[0] ? 0 : 1].sandbox, "agent_version", SYN_VERSION, "boot_id",
+        boot_id, "devices", devices);
 }

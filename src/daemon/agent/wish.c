@@ -252,6 +252,7 @@ agt_wish_make(struct agt_instance *instance, const json_t *doc, struct agt_wish 
 
     wish->spec.id = instance->id;
     wish->spec.dir = agt_run_path(instance, wish->dir);
+    wish->spec.dns = instance->agent->dns;
     wish->spec.cwd = syn_json_str(spec, "cwd", NULL);
     wish->spec.scratch_bytes = syn_json_i64(resources, "scratch_bytes", 0);
     wish->spec.cpu_millicores = syn_json_i64(resources, "cpu_millicores", 0);

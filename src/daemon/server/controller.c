@@ -47,7 +47,7 @@ struct srv_controller {
     struct syn_server *server;
     pthread_t thread;
     bool started;
-    struct syn_store_watch *watches[4]; /* as `watched` */
+    struct syn_store_watch *watches[5]; /* as `watched` */
     int64_t observing_since_ms;
     uint64_t seed;
 
@@ -196,6 +196,8 @@ node_changed(const struct syn_node_view *before, const struct syn_node_view *aft
            before->evacuate != after->evacuate || before->sandboxes != after->sandboxes ||
            before->gpu_sandboxes != after->gpu_sandboxes ||
            before->gpus_count != after->gpus_count ||
+           memcmp(&before->prices, &after->prices, sizeof(before->prices)) != 0 ||
+           memcmp(&before->spot, &after->spot, sizeof(before->spot)) != 0 ||
            memcmp(&before->capacity, &after->capacity, sizeof(before->capacity)) != 0;
 }
 
@@ -259,7 +261,10 @@ take_doc(struct srv_controller *controller, const struct syn_store_doc *stored, 
         rc = take_instance(controller, id, doc, &err);
     else if (rc == SYN_OK && syn_str_starts(stored->key, "account/"))
         all_due(controller); /* its quota may have changed */
-    else if (rc == SYN_OK && gone)
+    else if (rc == SYN_OK && syn_str_starts(stored->key, "rtt/")) {
+        rc = srv_trip_take(controller->cluster, stored->key, doc, &err);
+        all_due(controller);
+    } else if (rc == SYN_OK && gone)
         forget_job(controller, id);
     else if (rc == SYN_OK)
         make_due(controller, id, 0);
@@ -737,20 +742,14 @@ look_at_prices(struct srv_controller *controller)
         all_due(controller);
 }
 
-/* What is kept for the market. While this holds, nobody offers any more: see srv_market_promise().
- */
+/* What is kept for the market; nobody offers any more meanwhile: see srv_market_promise(). */
 static void
 look_at_keeps(struct srv_controller *controller)
 {
-    SYN_SCOPED(syn_free_scope) struct syn_keep *keeps = NULL;
     struct syn_err err = {0};
-    size_t count = 0;
     bool changed = false;
-    int rc = srv_market_keeps(controller->server, &keeps, &count, &err);
 
-    if (rc == SYN_OK)
-        rc = syn_cluster_set_keeps(controller->cluster, keeps, count, &changed, &err);
-    if (rc < 0 && rc != SYN_E_UNAVAILABLE) /* of a closed market the last that was known stands */
+    if (srv_keeps_tell(controller->server, controller->cluster, &changed, &err) < 0)
         syn_log_err(SYN_LOG_WARN, "controller.keeps", &err);
     if (changed)
         all_due(controller);
@@ -824,12 +823,14 @@ first_sight(void *arg, const char *key, json_t *doc, int64_t revision, struct sy
         return syn_cluster_put_node(controller->cluster, doc, err);
     if (syn_str_starts(key, "instance/"))
         return syn_cluster_put_instance(controller->cluster, doc, err);
+    if (syn_str_starts(key, "rtt/"))
+        return srv_trip_take(controller->cluster, key, doc, err);
     if (syn_str_starts(key, "training/") && !job_over(doc))
         make_due(controller, syn_document_id(doc), 0);
     return SYN_OK;
 }
 
-static const char *const watched[] = {"node/", "instance/", "account/", "training/"};
+static const char *const watched[] = {"node/", "instance/", "account/", "training/", "rtt/"};
 
 /* Read everything, then hear what follows. `watch` false: the watches stand. */
 static int
@@ -861,9 +862,11 @@ look_again(struct srv_controller *controller, bool watch)
 
     if (rc == SYN_OK) {
         syn_cluster_prices_watch(fresh, controller->server->prices);
+        rc = syn_cluster_home(fresh, controller->server->region, &err);
         controller->cluster = fresh;
         controller->spot_due_ms = 0;
-        rc = begin_watching(controller, watch, &err);
+        if (rc == SYN_OK)
+            rc = begin_watching(controller, watch, &err);
     }
     if (rc == SYN_OK) {
         (void)syn_cluster_free(old);
@@ -941,6 +944,8 @@ start(struct srv_controller *controller, struct syn_err *err)
         rc = syn_cluster_new(controller->seed, &controller->cluster, err);
     if (rc == SYN_OK)
         syn_cluster_prices_watch(controller->cluster, controller->server->prices);
+    if (rc == SYN_OK)
+        rc = syn_cluster_home(controller->cluster, controller->server->region, err);
     if (rc == SYN_OK)
         rc = begin_watching(controller, true, err);
     if (rc == SYN_OK && pthread_create(&controller->thread, NULL, run, controller) != 0)

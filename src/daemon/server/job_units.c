@@ -1,6 +1,7 @@
 /* Reserved units in the steps of the controller: what a job is told of them, and when they begin
  * and end. The market's part is market_use.c. */
 #include <synor/base/log.h>
+#include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
 #include <synor/workload/training_control.h>
@@ -88,4 +89,18 @@ srv_job_units_end(struct syn_server *server, const json_t *job, const json_t *in
              lost_one(effects->changed, run, units->attempt))
         how = SRV_UNITS_LOST;
     return srv_units_end(server, syn_document_id(job), how, err);
+}
+
+int
+srv_keeps_tell(struct syn_server *server, struct syn_cluster *cluster, bool *ret_changed,
+               struct syn_err *err)
+{
+    SYN_SCOPED(syn_free_scope) struct syn_keep *keeps = NULL;
+    size_t count = 0;
+    int rc = srv_market_keeps(server, &keeps, &count, err);
+
+    *ret_changed = false;
+    if (rc < 0) /* of a closed market the last that was known stands */
+        return rc == SYN_E_UNAVAILABLE ? SYN_OK : rc;
+    return syn_cluster_set_keeps(cluster, keeps, count, ret_changed, err);
 }

@@ -55,7 +55,7 @@ take_report(json_t *status, const json_t *report, int64_t now_ms, struct syn_err
 {
     static const char *const keys[] = {"capacity",      "sandboxes", "default_isolation",
                                        "agent_version", "boot_id",   "checks",
-                                       "frameworks",    "devices"};
+                                       "frameworks",    "devices",   "rtt_us"};
     int rc = syn_document_set_time(status, "last_seen_at", now_ms, err);
 
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(keys); i++) {
@@ -84,9 +84,12 @@ make_node(struct syn_server *server, const char *provider, const json_t *body, j
                                        syn_wall_ms(server->world)};
     SYN_JSON(node);
     json_t *spec = NULL;
-    int rc = syn_json_pack(&spec, err, "{s:s, s:s, s:{}, s:b}", "provider", provider, "region",
-                           syn_json_str(body, "region", ""), "labels", "unschedulable", 0);
+    int rc = srv_labels_check(json_object_get(body, "labels"), err);
 
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&spec, err, "{s:s, s:s, s:O, s:b}", "provider", provider, "region",
+                           syn_json_str(body, "region", ""), "labels",
+                           json_object_get(body, "labels"), "unschedulable", 0);
     if (rc == SYN_OK)
         rc = syn_document_make_take(&new_doc, spec, &node, err);
     if (rc == SYN_OK)
@@ -510,6 +513,11 @@ static const struct syn_schema device_schema = SYN_SCHEMA("NodeDevice", device_f
          .min = 0,                                                                                \
          .max = DEVICES_MAX,                                                                      \
          .help = "Processors of all kinds that are capacity, each once"},                         \
+        {.name = "rtt_us",                                                                        \
+         .kind = SYN_FIELD_I64,                                                                   \
+         .min = 0,                                                                                \
+         .max = 60000000,                                                                         \
+         .help = "Round trip to the server that it measured, in microseconds"},                   \
     {                                                                                             \
         .name = "checks", .kind = SYN_FIELD_ANY, .help = "What `synor doctor` found"              \
     }
@@ -522,6 +530,11 @@ static const struct syn_field join_fields[] = {
      .max = 63,
      .fallback = "\"\"",
      .help = "Where it stands"},
+    {.name = "labels",
+     .kind = SYN_FIELD_MAP,
+     .max = SYN_NODE_LABELS_MAX,
+     .fallback = "{}",
+     .help = "What a new node is called; synor.io/zone and synor.io/rack say where it stands"},
     {.name = "key_id",
      .kind = SYN_FIELD_NAME,
      .required = true,

@@ -347,6 +347,18 @@ SYN_MUST int srv_keep(struct syn_server *server, struct syn_content_guard **guar
 /** PRECONDITION when the request's If-Match names another revision. */
 SYN_MUST int srv_if_match(struct syn_http_req *req, int64_t revision, struct syn_err *err);
 
+/* --- places (places.c) ------------------------------------------------------------------------
+ */
+
+/** Check labels that are to be set: an object of texts. INVALID. */
+SYN_MUST int srv_labels_check(json_t *labels, struct syn_err *err);
+/** Put into the cluster what was said of round trips, and where the server is. */
+SYN_MUST int srv_trips_read(struct syn_server *server, struct syn_cluster *cluster,
+                            struct syn_err *err);
+/** The document "rtt/A/B" is this now; NULL: it is gone. */
+SYN_MUST int srv_trip_take(struct syn_cluster *cluster, const char *key, const json_t *doc,
+                           struct syn_err *err);
+
 /* --- bills (bills.c)
  * -------------------------------------------------------------------------------- */
 
@@ -500,6 +512,10 @@ enum srv_units_end { SRV_UNITS_OVER, SRV_UNITS_UNUSED, SRV_UNITS_LOST };
 SYN_MUST int srv_units_end(struct syn_server *server, const char *job, enum srv_units_end how,
                            struct syn_err *err);
 
+struct syn_cluster;
+/** Tell a cluster what providers keep. Returns 0, also when the market is closed; NOMEM. */
+SYN_MUST int srv_keeps_tell(struct syn_server *server, struct syn_cluster *cluster,
+                            bool *ret_changed, struct syn_err *err);
 /* The same in the steps of the controller (job_units.c). */
 struct syn_training_effects;
 /** What the market has to say of a job that takes reserved units; more are begun when those that it
@@ -543,7 +559,7 @@ struct srv_routes {
 extern const struct srv_routes srv_account_routes, srv_training_routes, srv_instance_routes,
     srv_node_routes, srv_content_routes, srv_upload_routes, srv_name_routes, srv_bill_routes,
     srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes, srv_watch_routes,
-    srv_market_order_routes, srv_market_view_routes, srv_offer_routes;
+    srv_market_order_routes, srv_market_view_routes, srv_offer_routes, srv_place_routes;
 
 /** Metrics that are read when somebody asks (gauges.c). */
 SYN_MUST int srv_gauges_open(struct syn_server *server, struct syn_err *err);

@@ -237,26 +237,13 @@ add_instance(void *arg, const char *key, json_t *doc, int64_t revision, struct s
     return syn_cluster_put_instance(reading->cluster, instance, err);
 }
 
-/* What providers keep for the market. */
-static int
-add_keeps(struct syn_server *server, struct syn_cluster *cluster, struct syn_err *err)
-{
-    SYN_SCOPED(syn_free_scope) struct syn_keep *keeps = NULL;
-    size_t count = 0;
-    bool changed;
-    int rc = srv_market_keeps(server, &keeps, &count, err);
-
-    if (rc == SYN_E_UNAVAILABLE)
-        return SYN_OK;
-    return rc < 0 ? rc : syn_cluster_set_keeps(cluster, keeps, count, &changed, err);
-}
-
 int
 srv_cluster_read(struct syn_server *server, struct syn_cluster **ret_cluster, struct syn_err *err)
 {
     SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
     struct reading reading = {server, NULL};
     size_t goods;
+    bool changed;
     int rc = syn_cluster_new(0, &cluster, err);
 
     reading.cluster = cluster;
@@ -267,11 +254,13 @@ srv_cluster_read(struct syn_server *server, struct syn_cluster **ret_cluster, st
     if (rc == SYN_E_UNAVAILABLE) /* a closed market has no prices */
         rc = SYN_OK;
     if (rc == SYN_OK)
+        rc = srv_trips_read(server, cluster, err);
+    if (rc == SYN_OK)
         rc = srv_each(server, "node/", add_node, cluster, err);
     if (rc == SYN_OK)
         rc = srv_each(server, "instance-on/", add_instance, &reading, err);
     if (rc == SYN_OK)
-        rc = add_keeps(server, cluster, err);
+        rc = srv_keeps_tell(server, cluster, &changed, err);
     if (rc == SYN_OK)
         *ret_cluster = SYN_TAKE(cluster);
     return rc;

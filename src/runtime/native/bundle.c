@@ -11,6 +11,7 @@
 
 #include <synor/base/str.h>
 
+#include "../net/prefix_priv.h"
 #include "file_priv.h"
 #include "scratch_priv.h"
 #include "seccomp_priv.h"
@@ -85,6 +86,24 @@ check_bind(const struct syn_bind *bind, size_t index, struct syn_err *err)
     return SYN_OK;
 }
 
+/* What is asked of the network itself, net.c checks. */
+static int
+check_account(const struct syn_instance_spec *spec, struct syn_err *err)
+{
+    for (size_t i = 0; spec->dns && spec->dns[i]; i++) {
+        struct syn_addr addr;
+
+        if (i == SYN_INSTANCE_DNS_MAX)
+            return SYN_FAIL(err, SYN_E_INVALID, "dns: more than %d", SYN_INSTANCE_DNS_MAX);
+        if (syn_addr_parse(spec->dns[i], "dns", &addr, err) < 0)
+            return SYN_E_INVALID;
+    }
+    if (spec->dns_search &&
+        (strlen(spec->dns_search) > 253 || strpbrk(spec->dns_search, " \t\n;#")))
+        return SYN_FAIL(err, SYN_E_INVALID, "dns_search: expected a domain");
+    return SYN_OK;
+}
+
 static int
 check_network(const struct syn_instance_spec *spec, struct syn_err *err)
 {
@@ -98,6 +117,8 @@ check_network(const struct syn_instance_spec *spec, struct syn_err *err)
             strpbrk(entry->address, " \t\n#"))
             return SYN_FAIL(err, SYN_E_INVALID, "hosts[%zu]: expected a name and an address", i);
     }
+    if (spec->network == SYN_NETWORK_ACCOUNT)
+        return check_account(spec, err);
     if (spec->network == SYN_NETWORK_NONE)
         return SYN_OK;
     if (!spec->group || !syn_name_ok(spec->group))
@@ -430,13 +451,13 @@ make_namespaces(const struct syn_plan *plan, json_t **ret, struct syn_err *err)
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(kinds); i++) {
         json_t *entry = NULL;
 
-        bool group = plan->group[0] != '\0' && syn_str_eq(kinds[i], "network");
+        bool joined = syn_plan_networked(plan) && syn_str_eq(kinds[i], "network");
 
         /* gVisor makes its own user namespace. */
         if (plan->gvisor && (syn_str_eq(kinds[i], "user") || syn_str_eq(kinds[i], "cgroup")))
             continue;
-        /* Of a group, the shim is in the right network namespace already, and so is the tool. */
-        if (group)
+        /* The shim is in the right network namespace already, and so is the tool. */
+        if (joined)
             rc = syn_json_pack(&entry, err, "{s:s, s:s}", "type", kinds[i], "path",
                                "/proc/self/ns/net");
         else

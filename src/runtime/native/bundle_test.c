@@ -310,15 +310,15 @@ assert_address_row(size_t i)
 {
     const char *text = address_rows[i].text;
     struct syn_err err = {0};
-    uint8_t addr4[4], prefix;
+    struct syn_prefix prefix;
 
     if (address_rows[i].prefix == 0) {
-        assert_code(syn_group_address(text, addr4, &prefix, &err), SYN_E_INVALID, &err);
+        assert_code(syn_group_address(text, &prefix, &err), SYN_E_INVALID, &err);
         return;
     }
-    assert_done(syn_group_address(text, addr4, &prefix, &err), &err);
-    assert_memory_equal(addr4, address_rows[i].addr4, 4);
-    assert_int_equal(prefix, address_rows[i].prefix);
+    assert_done(syn_group_address(text, &prefix, &err), &err);
+    assert_memory_equal(prefix.addr.bytes, address_rows[i].addr4, 4);
+    assert_int_equal(prefix.len, address_rows[i].prefix);
 }
 
 static void

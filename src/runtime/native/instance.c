@@ -352,7 +352,7 @@ end_shim(int dir)
 }
 
 int
-syn_instance_destroy(const char *dir, struct syn_err *err)
+syn_instance_destroy(const char *dir, struct syn_net *net, struct syn_err *err)
 {
     struct syn_cgroup_layout layout;
     struct syn_plan plan = {0};
@@ -378,5 +378,7 @@ syn_instance_destroy(const char *dir, struct syn_err *err)
         rc = syn_scratch_unmount(path, err);
     if (rc == SYN_OK && plan.group[0] != '\0')
         rc = syn_group_leave(plan.group, plan.name, err);
+    if (rc == SYN_OK && plan.place.netns[0] != '\0' && net)
+        rc = syn_net_detach(net, plan.id, NULL, err);
     return rc < 0 ? rc : syn_dir_remove(AT_FDCWD, dir, err);
 }

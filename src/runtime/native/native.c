@@ -52,9 +52,9 @@ make_plan(const struct syn_native *native, const struct syn_sandbox_choice *choi
     (void)snprintf(plan.tool, sizeof(plan.tool), "%s", choice->tool);
     (void)snprintf(plan.platform, sizeof(plan.platform), "%s", choice->platform);
     if (spec->network == SYN_NETWORK_GROUP) {
-        uint8_t addr4[4], prefix;
+        struct syn_prefix parsed;
 
-        rc = syn_group_address(spec->address, addr4, &prefix, err);
+        rc = syn_group_address(spec->address, &parsed, err);
         if (rc == SYN_OK)
             rc = syn_path_format(plan.group, sizeof(plan.group), err, "%s/groups/%s", native->root,
                                  spec->group);
@@ -146,6 +146,18 @@ fill_folder(struct syn_native *native, const struct syn_instance_spec *spec,
     return rc < 0 ? rc : syn_plan_write(dir, plan, err);
 }
 
+static int
+attach(struct syn_native *native, const struct syn_instance_spec *spec, struct syn_plan *plan,
+       struct syn_err *err)
+{
+    struct syn_net_spec wanted = spec->net;
+
+    if (!native->net)
+        return SYN_FAIL(err, SYN_E_UNSUPPORTED, "this node has no instance networks");
+    wanted.id = spec->id;
+    return syn_net_attach(native->net, &wanted, &plan->place, err);
+}
+
 int
 syn_native_prepare_with(struct syn_native *native, const struct syn_sandbox_choice *choice,
                         const struct syn_instance_spec *spec, struct syn_instance **ret_instance,
@@ -160,13 +172,18 @@ syn_native_prepare_with(struct syn_native *native, const struct syn_sandbox_choi
         return syn_err_wrap(err, rc, "preparing %s", spec->id ? spec->id : "(no id)");
     if (mkdir(spec->dir, 0700) < 0)
         return SYN_FAIL_SYS(err, errno, "creating instance folder %s", spec->dir);
-    rc = fill_folder(native, spec, &plan, err);
+    if (spec->network == SYN_NETWORK_ACCOUNT)
+        rc = attach(native, spec, &plan, err);
+    if (rc == SYN_OK)
+        rc = fill_folder(native, spec, &plan, err);
     if (rc == SYN_OK)
         rc = syn_instance_open(spec->dir, ret_instance, err);
     if (rc < 0) {
         if (plan.group[0] != '\0')
             (void)!syn_group_leave(plan.group, plan.name, NULL);
-        (void)!syn_instance_destroy(spec->dir, NULL);
+        (void)!syn_instance_destroy(spec->dir, NULL, NULL);
+        if (plan.place.netns[0] != '\0')
+            (void)!syn_net_detach(native->net, spec->id, NULL, NULL);
         return syn_err_wrap(err, rc, "preparing %s", spec->id);
     }
     return SYN_OK;
@@ -313,8 +330,15 @@ native_adopt(void *self, const char *dir, struct syn_instance **ret_instance,
 static int
 native_destroy(void *self, const char *dir, struct syn_err *err)
 {
-    (void)self;
-    return syn_instance_destroy(dir, err);
+    const struct syn_native *native = self;
+
+    return syn_instance_destroy(dir, native->net, err);
+}
+
+static const struct syn_net_place *
+native_place(const struct syn_instance *instance)
+{
+    return instance->plan.place.netns[0] != '\0' ? &instance->plan.place : NULL;
 }
 
 static const struct syn_runtime_ops native_ops = {
@@ -330,6 +354,7 @@ static const struct syn_runtime_ops native_ops = {
     .stats = native_stats,
     .paths = native_paths,
     .isolation = native_isolation,
+    .place = native_place,
     .adopt = native_adopt,
     .destroy = native_destroy,
     .close = syn_instance_close,
@@ -390,6 +415,7 @@ syn_native_new(const struct syn_native_options *options, struct syn_native **ret
     }
     native = made;
     native->wanted = options->sandbox;
+    native->net = options->net;
     /* These characters would end a path in the overlay's options. */
     if (!options->root || options->root[0] != '/' || strpbrk(options->root, ":,\\"))
         return SYN_FAIL(err, SYN_E_INVALID,

@@ -21,6 +21,7 @@ struct syn_native {
     char root[SYN_INSTANCE_PATH_MAX];
     char cache[SYN_INSTANCE_PATH_MAX];
     char runc[SYN_INSTANCE_PATH_MAX], runsc[SYN_INSTANCE_PATH_MAX];
+    struct syn_net *net; /* borrowed; NULL: none */
     struct syn_supervisor supervisor;
     struct syn_spare spare;
     enum syn_sandbox wanted;

@@ -1,4 +1,5 @@
-/* The native driver under the drivers' suite: `native_test runc` and `native_test gvisor`. */
+/* The native driver under the drivers' suite: `native_test runc` and `native_test gvisor`,
+ * with a pattern for some of the tests. */
 #include <synor/runtime/native.h>
 #include <synor/runtime/shim.h>
 
@@ -6,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -218,6 +220,19 @@ cannot_test(struct syn_native *native, bool gvisor, char *reason, size_t cap)
     return reason;
 }
 
+/* Networks in a network namespace of this process's own, and of all that it starts. */
+static void
+open_networks(void)
+{
+    static char dir[SYN_PATH_MAX];
+    const struct syn_net_options net_options = {.dir = dir};
+    struct syn_err err = {0};
+
+    (void)snprintf(dir, sizeof(dir), "%s/net", syn_test_dir());
+    if (unshare(CLONE_NEWNET) < 0 || syn_net_open(&net_options, &options.net, &err) < 0)
+        print_message("no instance networks: %s\n", err.msg);
+}
+
 static void
 skipped(void **state)
 {
@@ -242,6 +257,8 @@ main(int argc, char **argv)
     int failed;
 
     syn_json_init();
+    if (argc > 2)
+        cmocka_set_test_filter(argv[2]);
     (void)snprintf(root, sizeof(root), "%s/root", syn_test_dir());
     (void)snprintf(dir, sizeof(dir), "%s/instances", syn_test_dir());
     options =
@@ -256,6 +273,13 @@ main(int argc, char **argv)
         return 1;
     }
     why = cannot_test(native, gvisor, reason, sizeof(reason));
+    if (!why) {
+        native = syn_native_free(native);
+        open_networks();
+        suite.networks = options.net != NULL;
+        if (syn_native_new(&options, &native, &err) < 0)
+            why = err.msg;
+    }
     if (why) {
         const struct CMUnitTest none[] = {
             cmocka_unit_test_prestate(skipped, (void *)(uintptr_t)why)};
@@ -268,5 +292,6 @@ main(int argc, char **argv)
     }
     reopened = syn_native_free(reopened);
     native = syn_native_free(native);
+    options.net = syn_net_close(options.net);
     return spare_gone(root) ? failed : 1;
 }

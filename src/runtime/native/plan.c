@@ -11,15 +11,25 @@ struct plan_field {
     const char *key;
     size_t offset;
     size_t size;
+    bool later; /* came with a later version: 0 or "" where it is missing */
 };
 
-#define TEXT(name)                                                                   \
-    {                                                                                \
-#name, offsetof(struct syn_plan, name), sizeof(((struct syn_plan *)0)->name) \
+#define TEXT(name)                                                                          \
+    {                                                                                       \
+#name, offsetof(struct syn_plan, name), sizeof(((struct syn_plan *)0)->name), false \
     }
-#define NUMBER(name)                              \
-    {                                             \
-#name, offsetof(struct syn_plan, name), 0 \
+#define NUMBER(name)                                     \
+    {                                                    \
+#name, offsetof(struct syn_plan, name), 0, false \
+    }
+#define PLACE_TEXT(name)                                       \
+    {                                                          \
+        "place_" #name, offsetof(struct syn_plan, place.name), \
+            sizeof(((struct syn_plan *)0)->place.name), true   \
+    }
+#define PLACE_NUMBER(name)                                             \
+    {                                                                  \
+        "place_" #name, offsetof(struct syn_plan, place.name), 0, true \
     }
 
 static const struct plan_field plan_fields[] = {
@@ -40,7 +50,22 @@ static const struct plan_field plan_fields[] = {
     NUMBER(grace_ms),
     NUMBER(log_bytes_max),
     NUMBER(id_base),
+    PLACE_TEXT(netns),
+    PLACE_TEXT(bridge),
+    PLACE_TEXT(port),
+    PLACE_TEXT(address4),
+    PLACE_TEXT(gateway4),
+    PLACE_TEXT(address6),
+    PLACE_TEXT(gateway6),
+    PLACE_NUMBER(prefix4),
+    PLACE_NUMBER(prefix6),
 };
+
+bool
+syn_plan_networked(const struct syn_plan *plan)
+{
+    return plan->group[0] != '\0' || plan->place.netns[0] != '\0';
+}
 
 int
 syn_plan_write(int dirfd, const struct syn_plan *plan, struct syn_err *err)
@@ -90,6 +115,8 @@ syn_plan_read(int dirfd, struct syn_plan *ret, struct syn_err *err)
         const char *text;
         int64_t number;
 
+        if (field->later && !json_object_get(doc, field->key))
+            continue;
         if (field->size > 0) {
             rc = syn_json_get_str(doc, SYN_FILE_PLAN, field->key, &text, err);
             if (rc == SYN_OK && !syn_str_copy(at, field->size, text))

@@ -39,7 +39,11 @@ struct syn_plan {
     int64_t id_base;                   /* runc: first host id of its user namespace */
     char group[SYN_INSTANCE_PATH_MAX]; /* folder of the group's network, "" for none */
     char address[64];
+    struct syn_net_place place; /* on the account's bridge; .netns "" for none */
 };
+
+/** Does it run in a namespace that is made before the tool starts? */
+bool syn_plan_networked(const struct syn_plan *plan);
 
 /** Atomic; the shim makes it durable once the instance runs. */
 SYN_MUST int syn_plan_write(int dirfd, const struct syn_plan *plan, struct syn_err *err);

@@ -30,6 +30,11 @@
 #define COPY_ENTRIES_MAX   4096
 #define HOST_IMAGE_VERSION 1
 
+/* %s: what hosts are looked up in besides files. */
+#define NSSWITCH                                                                       \
+    "passwd: files\ngroup: files\nhosts: files%s\nnetworks: files\nprotocols: files\n" \
+    "services: files\n"
+
 /* What programs in /usr expect of /etc: loader cache, alternatives, certificates, fonts, time zone,
  * and the system-wide configuration of the interpreters. No accounts, no keys, no services. */
 static const char *const etc_patterns[] = {
@@ -181,8 +186,7 @@ link_top(const char *image, struct syn_err *err)
 static int
 host_image_fill(const char *image, struct syn_err *err)
 {
-    static const char nsswitch[] = "passwd: files\ngroup: files\nhosts: files\nnetworks: files\n"
-                                   "protocols: files\nservices: files\n";
+    SYN_BUF(nsswitch);
     char path[SYN_PATH_MAX];
     int rc = syn_path_format(path, sizeof(path), err, "%s/etc", image);
 
@@ -195,7 +199,11 @@ host_image_fill(const char *image, struct syn_err *err)
     if (rc == SYN_OK)
         rc = syn_path_format(path, sizeof(path), err, "%s/etc/nsswitch.conf", image);
     if (rc == SYN_OK)
-        rc = syn_file_write(AT_FDCWD, path, nsswitch, sizeof(nsswitch) - 1, err);
+        syn_buf_addf(&nsswitch, NSSWITCH, "");
+    if (rc == SYN_OK)
+        rc = syn_buf_ok(&nsswitch, err);
+    if (rc == SYN_OK)
+        rc = syn_file_write(AT_FDCWD, path, nsswitch.data, nsswitch.len, err);
     if (rc == SYN_OK)
         rc = syn_path_format(path, sizeof(path), err, "%s/var", image);
     if (rc == SYN_OK)
@@ -297,8 +305,37 @@ image_has(const struct syn_instance_spec *spec, const char *file)
            access(path, F_OK) == 0;
 }
 
+static void
+add_own_names(const struct syn_instance_spec *spec, const struct syn_plan *plan,
+              struct syn_buf *text)
+{
+    syn_buf_addf(text, "%s %s\n", plan->place.address4, spec->id);
+    if (plan->place.address6[0] != '\0')
+        syn_buf_addf(text, "%s %s\n", plan->place.address6, spec->id);
+}
+
+/* Whom to ask for names, and, over the host's /usr, that names are asked for. */
 static int
-write_names(const struct syn_instance_spec *spec, struct syn_err *err)
+write_resolver(const struct syn_instance_spec *spec, struct syn_err *err)
+{
+    SYN_BUF(text);
+    int rc;
+
+    if (spec->network != SYN_NETWORK_ACCOUNT || !spec->dns || !spec->dns[0])
+        return SYN_OK;
+    if (spec->dns_search)
+        syn_buf_addf(&text, "search %s\n", spec->dns_search);
+    for (size_t i = 0; spec->dns[i]; i++)
+        syn_buf_addf(&text, "nameserver %s\n", spec->dns[i]);
+    rc = layer_file(spec, "resolv.conf", &text, err);
+    if (rc < 0 || spec->rootfs)
+        return rc;
+    syn_buf_addf(&text, NSSWITCH, " dns");
+    return layer_file(spec, "nsswitch.conf", &text, err);
+}
+
+static int
+write_names(const struct syn_instance_spec *spec, const struct syn_plan *plan, struct syn_err *err)
 {
     SYN_BUF(text);
     unsigned uid = spec->uid ? spec->uid : SYN_UID_DEFAULT;
@@ -312,6 +349,8 @@ write_names(const struct syn_instance_spec *spec, struct syn_err *err)
     syn_buf_adds(&text, "127.0.0.1 localhost\n::1 localhost\n");
     if (spec->network == SYN_NETWORK_GROUP)
         syn_buf_addf(&text, "%.*s %s\n", (int)strcspn(spec->address, "/"), spec->address, spec->id);
+    else if (spec->network == SYN_NETWORK_ACCOUNT)
+        add_own_names(spec, plan, &text);
     else
         syn_buf_addf(&text, "127.0.1.1 %s\n", spec->id);
     for (size_t i = 0; i < spec->hosts_count; i++)
@@ -363,7 +402,9 @@ syn_rootfs_layer_create(const struct syn_instance_spec *spec, const struct syn_p
         rc = make_mount_point(spec, &spec->binds[i], err);
     for (size_t i = 0; rc == SYN_OK && i < spec->drivers_count; i++)
         rc = make_mount_point(spec, &spec->drivers[i], err);
-    return rc < 0 ? rc : write_names(spec, err);
+    if (rc == SYN_OK)
+        rc = write_resolver(spec, err);
+    return rc < 0 ? rc : write_names(spec, plan, err);
 }
 
 static bool

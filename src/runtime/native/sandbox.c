@@ -167,7 +167,7 @@ run_trial(struct syn_native *native, const struct syn_sandbox_choice *choice, st
     rc = syn_instance_start(instance, &native->supervisor, err);
     if (rc == SYN_OK)
         rc = await_exit(instance, err);
-    (void)!syn_instance_destroy(dir, NULL);
+    (void)!syn_instance_destroy(dir, NULL, NULL);
     return rc;
 }
 
@@ -222,11 +222,11 @@ is_half_made(const char *name)
 static int
 remove_trial(const char *path, struct syn_err *err)
 {
-    int rc = syn_instance_destroy(path, err);
+    int rc = syn_instance_destroy(path, NULL, err);
 
     for (int i = 0; rc < 0 && i < SWEEP_TRIES; i++) {
         (void)poll(NULL, 0, SWEEP_PAUSE_MS);
-        rc = syn_instance_destroy(path, err);
+        rc = syn_instance_destroy(path, NULL, err);
     }
     return rc;
 }

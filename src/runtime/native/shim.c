@@ -35,6 +35,8 @@
 #include <synor/base/units.h>
 #include <synor/base/world.h>
 
+#include "../net/meter_priv.h"
+#include "../net/netlink_priv.h"
 #include "cgroup_priv.h"
 #include "file_priv.h"
 #include "full_priv.h"
@@ -62,6 +64,7 @@ struct shim {
     char dir_path[SYN_INSTANCE_PATH_MAX];
     char scratch_path[SYN_INSTANCE_PATH_MAX + 16];
     int dir, lock, ready, signals, listener, usage_fd, log_fd;
+    int filter; /* NETLINK_NETFILTER of the node; -1: it has no network that is counted */
     int pipes[SYN_LOGGER_STREAMS];
     int clients[CLIENTS_MAX];
     struct syn_plan plan;
@@ -88,6 +91,7 @@ struct shim {
 
     struct syn_usage_sample usage; /* the last sample written */
     int64_t cpu_us_base, cpu_ms_total, throttled_ms_total;
+    struct syn_net_usage traffic; /* up to the last sample */
 };
 
 static int64_t
@@ -171,6 +175,23 @@ open_files(struct shim *shim, struct syn_err *err)
     return listen_control(shim, err);
 }
 
+/* Into the namespace that was made for the instance. Its counters are the node's: whoever asks for
+ * them does so by a socket that stays behind. */
+static int
+enter_network(struct shim *shim, struct syn_err *err)
+{
+    const char *netns = shim->plan.place.netns;
+    int rc = syn_nl_open(NETLINK_NETFILTER, &shim->filter, err);
+    SYN_FD(fd);
+
+    if (rc < 0)
+        return rc;
+    fd = open(netns, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || setns(fd, CLONE_NEWNET) < 0)
+        return SYN_FAIL_SYS(err, errno, "entering %s", netns);
+    return SYN_OK;
+}
+
 /* Namespaces and mounts of our own, in the order their effects need. */
 static int
 enter_world(struct shim *shim, struct syn_err *err)
@@ -185,6 +206,8 @@ enter_world(struct shim *shim, struct syn_err *err)
         rc = syn_cgroup_create(&shim->layout, plan->cgroup, &limits, err);
     if (rc == SYN_OK && plan->group[0] != '\0')
         rc = syn_group_enter(plan->group, plan->address, err);
+    else if (rc == SYN_OK && plan->place.netns[0] != '\0')
+        rc = enter_network(shim, err);
     if (rc < 0)
         return rc;
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_SLAVE | MS_REC, NULL) < 0)
@@ -194,7 +217,7 @@ enter_world(struct shim *shim, struct syn_err *err)
         return rc;
     /* runsc refuses to set up its network where it sees /proc/sys/net/core/rmem_default, taking
      * that for the host's own namespace; newer kernels show the file in every one. */
-    if (plan->gvisor && plan->group[0] != '\0' &&
+    if (plan->gvisor && syn_plan_networked(plan) &&
         mount("synor", "/proc/sys/net", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
               "size=4k,mode=755") < 0)
         return SYN_FAIL_SYS(err, errno, "hiding /proc/sys/net");
@@ -244,12 +267,30 @@ report_ready(struct shim *shim, const char *message)
 
 /* ---- usage ---- */
 
+/* What went over the network so far. Counters that cannot be read, or that somebody reset, count as
+ * if nothing had been sent since. */
+static struct syn_net_usage
+network_traffic(const struct shim *shim)
+{
+    struct syn_net_usage now, last = shim->traffic;
+
+    if (shim->filter < 0 ||
+        syn_meter_read_port(shim->filter, shim->plan.place.port, &now, NULL) < 0)
+        return last;
+    now.egress_bytes = SYN_MAX(now.egress_bytes, last.egress_bytes);
+    now.node_bytes = SYN_MAX(now.node_bytes, last.node_bytes);
+    now.account_bytes = SYN_MAX(now.account_bytes, last.account_bytes);
+    now.received_bytes = SYN_MAX(now.received_bytes, last.received_bytes);
+    return now;
+}
+
 /* Write one sample that begins where the last one ended. The last sample ends at `to_ms`. */
 static void
 sample(struct shim *shim, int64_t to_ms)
 {
     struct syn_cgroup_usage now;
     struct syn_scratch_usage scratch = {0};
+    struct syn_net_usage traffic;
     int64_t cpu_ms, throttled_ms;
     SYN_BUF(line);
 
@@ -258,6 +299,7 @@ sample(struct shim *shim, int64_t to_ms)
     syn_full_look(&shim->full, shim->scratch_path, mono_ms());
     cpu_ms = SYN_MAX((now.cpu_us - shim->cpu_us_base) / 1000, shim->cpu_ms_total);
     throttled_ms = SYN_MAX(now.throttled_us / 1000, shim->throttled_ms_total);
+    traffic = network_traffic(shim);
     shim->usage = (struct syn_usage_sample){
         .seq = shim->usage.seq + 1,
         .from_ms = shim->usage.seq == 0 ? shim->started_ms : shim->usage.to_ms,
@@ -268,7 +310,12 @@ sample(struct shim *shim, int64_t to_ms)
         .scratch_bytes = scratch.used_bytes,
         .pids = now.pids,
         .throttled_ms = throttled_ms - shim->throttled_ms_total,
+        .egress_bytes = traffic.egress_bytes - shim->traffic.egress_bytes,
+        .node_bytes = traffic.node_bytes - shim->traffic.node_bytes,
+        .account_bytes = traffic.account_bytes - shim->traffic.account_bytes,
+        .received_bytes = traffic.received_bytes - shim->traffic.received_bytes,
     };
+    shim->traffic = traffic;
     shim->cpu_ms_total = cpu_ms;
     shim->throttled_ms_total = throttled_ms;
     syn_usage_format(&shim->usage, &line);
@@ -815,7 +862,7 @@ shim_open(struct shim *shim, const char *dir, struct syn_err *err)
 {
     int rc;
 
-    shim->lock = shim->signals = shim->listener = shim->usage_fd = shim->log_fd = -1;
+    shim->lock = shim->signals = shim->listener = shim->usage_fd = shim->log_fd = shim->filter = -1;
     shim->pipes[0] = shim->pipes[1] = -1;
     for (size_t i = 0; i < CLIENTS_MAX; i++)
         shim->clients[i] = -1;

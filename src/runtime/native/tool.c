@@ -43,7 +43,7 @@ syn_tool_begin(struct syn_tool_args *args, const char *dir, const struct syn_pla
         return;
     syn_tool_add(args, syn_str_eq(plan->platform, "systrap") ? "--platform=systrap"
                                                              : "--platform=ptrace");
-    syn_tool_add(args, plan->group[0] != '\0' ? "--network=sandbox" : "--network=none");
+    syn_tool_add(args, syn_plan_networked(plan) ? "--network=sandbox" : "--network=none");
     syn_tool_add(args, "--overlay2=none");
     if (plan->devices)
         syn_tool_add(args, "--nvproxy=true");

@@ -290,10 +290,11 @@ make_resources(const struct rank *rank, json_t **ret, struct syn_err *err)
     const struct syn_amounts *amounts = &rank->spec.amounts;
 
     return syn_json_pack(
-        ret, err, "{s:I, s:I, s:I, s:I, s:s, s:I, s:i}", "cpu_millicores",
+        ret, err, "{s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:i}", "cpu_millicores",
         (json_int_t)amounts->cpu_millicores, "memory_bytes", (json_int_t)amounts->memory_bytes,
-        "scratch_bytes", (json_int_t)amounts->scratch_bytes, "gpus",
-        (json_int_t)rank->placement->gpus, "gpu_model", rank->slot->gpu_model, "gpu_vram_bytes",
+        "scratch_bytes", (json_int_t)amounts->scratch_bytes, "bandwidth_bps",
+        (json_int_t)rank->spec.bandwidth_bps, "gpus", (json_int_t)rank->placement->gpus,
+        "gpu_model", rank->slot->gpu_model, "gpu_vram_bytes",
         (json_int_t)rank->slot->gpu_vram_bytes, "pids", SYN_TRAINING_PIDS);
 }
 
@@ -428,6 +429,9 @@ syn_training_instance_make(const json_t *job, const struct syn_placement *placem
         rc = spec_numbers(&rank, now_ms, spec, err);
     if (rc == SYN_OK)
         rc = spec_parts(&rank, spec, err);
+    /* Ranks share a node: one stands for all of them in the group. */
+    if (rc == SYN_OK && number == 0 && *rank.spec.group)
+        rc = syn_json_set_str(spec, "group", rank.spec.group, err);
     if (rc == SYN_OK && lease)
         rc = syn_json_set_take(spec, "lease", json_deep_copy(lease), err);
     if (rc == SYN_OK)

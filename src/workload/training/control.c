@@ -505,6 +505,16 @@ ask_quota(struct step *step, struct syn_place_request *request, bool *ret_waits,
     return place_waits(step, "quota", message, err);
 }
 
+struct syn_place_request
+step_request(const struct step *step)
+{
+    struct syn_place_request request =
+        syn_training_place_request(&step->spec, syn_json_str(step->job, "account", ""));
+
+    syn_training_take_units(&step->spec, step->view->units, &request);
+    return request;
+}
+
 struct syn_place_who
 step_who(const struct step *step)
 {
@@ -554,7 +564,7 @@ ask_units(struct step *step, const struct syn_place_request *request, bool *ret_
 static int
 try_place(struct step *step, struct syn_err *err)
 {
-    struct syn_place_request request = syn_training_place_request(&step->spec, step->view->units);
+    struct syn_place_request request = step_request(step);
     const struct syn_place_who who = step_who(step);
     struct syn_placement placement;
     char message[CONTROL_MESSAGE_MAX];

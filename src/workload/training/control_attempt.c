@@ -182,7 +182,7 @@ silent_max_ms(const struct step *step)
 static bool
 room_elsewhere(const struct step *step)
 {
-    struct syn_place_request request = syn_training_place_request(&step->spec, step->view->units);
+    struct syn_place_request request = step_request(step);
     struct syn_placement placement;
 
     return syn_place(step->view->cluster, &request, &placement, NULL) == SYN_OK;
@@ -506,8 +506,7 @@ conclude(struct step *step, const struct attempt *attempt, struct syn_err *err)
 static int
 claim(const struct step *step, struct syn_err *err)
 {
-    const struct syn_place_request request =
-        syn_training_place_request(&step->spec, step->view->units);
+    const struct syn_place_request request = step_request(step);
     const struct syn_place_who who = step_who(step);
     int64_t gpus = 0;
 

@@ -47,6 +47,8 @@ bool member_current(const struct step *step, const struct member *member);
 /* "node-1 (rank 2)" is written often enough. */
 const char *step_stop_requested(const struct step *step);
 /* Whose request for room it is. */
+/* What it asks of placement. */
+struct syn_place_request step_request(const struct step *step);
 struct syn_place_who step_who(const struct step *step);
 void step_wake(struct step *step, int64_t at_ms);
 /* The one way to change the state: asserts the edge of the life cycle and that the reason is one of

@@ -170,7 +170,7 @@ syn_training_units(const json_t *job)
     struct syn_place_request request;
 
     syn_training_spec_read(syn_document_spec(job), &spec);
-    request = syn_training_place_request(&spec, NULL);
+    request = syn_training_place_request(&spec, "");
     return syn_place_units(&request);
 }
 

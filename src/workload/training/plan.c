@@ -114,6 +114,7 @@ find_others(const struct plan *plan, struct other *others, size_t *ret_count, st
 {
     size_t count = 0;
 
+    syn_place_look(plan->cluster, &plan->request);
     for (size_t i = 0; i < syn_cluster_count(plan->cluster); i++) {
         const struct syn_node_view *node = syn_cluster_at(plan->cluster, i);
         uint32_t workers = syn_place_fits(node, &plan->request);
@@ -268,6 +269,16 @@ plan_why(struct plan *plan, struct syn_err *err)
     return rc < 0 ? rc : syn_json_set_take(plan->out, "fix", SYN_TAKE(fix), err);
 }
 
+/* What the choice goes by that nobody knows. */
+static int
+plan_assumed(struct plan *plan, struct syn_err *err)
+{
+    json_t *notes = NULL;
+    int rc = syn_place_assumed(plan->cluster, &plan->request, &notes, err);
+
+    return rc < 0 ? rc : syn_json_set_take(plan->out, "assumed", notes, err);
+}
+
 /* Does the quota allow it? */
 static int
 plan_quota(struct plan *plan, struct syn_err *err)
@@ -290,13 +301,14 @@ syn_training_plan(const json_t *spec, const struct syn_training_tenant *tenant,
                   struct syn_err *err)
 {
     static int (*const parts[])(struct plan *, struct syn_err *) = {
-        plan_verdict, plan_why, plan_nodes, plan_cost, plan_alternatives};
+        plan_verdict, plan_why, plan_nodes, plan_cost, plan_alternatives, plan_assumed};
     struct plan plan = {.tenant = tenant, .cluster = cluster, .book = book};
     SYN_JSON(out);
     int rc;
 
     syn_training_spec_read(spec, &plan.spec);
-    plan.request = syn_training_place_request(&plan.spec, tenant->units);
+    plan.request = syn_training_place_request(&plan.spec, tenant->account);
+    syn_training_take_units(&plan.spec, tenant->units, &plan.request);
     rc = plan_quota(&plan, err);
     if (rc == SYN_OK)
         rc = syn_place(cluster, &plan.request, &plan.placement, err);

@@ -17,6 +17,13 @@
 #define TIME_LIMIT_MAX_MS (INT64_C(365) * 24 * 3600 * 1000)
 
 /* clang-format off */
+static const struct syn_field tie_fields[] = {
+    {.name = "group", .kind = SYN_FIELD_NAME, .required = true, .help = "a group of the account"},
+    {.name = "domain", .kind = SYN_FIELD_STR, .choices = "node|rack|zone|region", .fallback = "\"node\"",
+     .help = "in which"},
+};
+static const struct syn_schema tie_schema = SYN_SCHEMA("PlacementTie", tie_fields);
+
 static const struct syn_field spec_fields[] = {
     {.name = "framework", .kind = SYN_FIELD_STR, .fallback = "\"pytorch\"",
      .choices = "pytorch|tensorflow|jax|onnx|custom", .help = "what the program is written with"},
@@ -58,6 +65,22 @@ static const struct syn_field spec_fields[] = {
      .help = "model of the GPUs; \"\" any"},
     {.name = "vram_min_bytes", .kind = SYN_FIELD_BYTES, .min = 0, .max = SYN_NODE_QUANTITY_MAX, .fallback = "0",
      .help = "least memory of each GPU"},
+    {.name = "gpu_capability", .kind = SYN_FIELD_STR, .min = 0, .max = 8, .fallback = "\"\"",
+     .help = "least compute capability of each GPU, as 8.0; \"\" any"},
+    {.name = "bandwidth_bps", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_FLEET_QUANTITY_MAX, .fallback = "0",
+     .help = "bits a second per worker, of those that its node has"},
+    {.name = "labels", .kind = SYN_FIELD_LIST, .min = 0, .max = SYN_PLACE_LABELS_MAX, .fallback = "[]",
+     .help = "what the node's labels must be: key=value, key!=value, or key"},
+    {.name = "latency_to", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_REGION_MAX - 1, .fallback = "\"\"",
+     .help = "region that it should be near to: what the policy latency goes by; \"\" none"},
+    {.name = "latency_max_ms", .kind = SYN_FIELD_MS, .min = 0, .max = 60000, .fallback = "0",
+     .help = "longest round trip to latency_to; 0 any"},
+    {.name = "group", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_ID_MAX - 1, .fallback = "\"\"",
+     .help = "group of the account that the job counts in; \"\" none"},
+    {.name = "affinity", .kind = SYN_FIELD_OBJ, .sub = &tie_schema, .help = "where some of this group run"},
+    {.name = "anti_affinity", .kind = SYN_FIELD_OBJ, .sub = &tie_schema, .help = "where none of this group run"},
+    {.name = "spread", .kind = SYN_FIELD_STR, .choices = "node|rack|zone|region",
+     .help = "keep the jobs of its group even between such domains"},
     {.name = "workers", .kind = SYN_FIELD_I64, .min = 1, .max = SYN_TRAINING_WORKERS_MAX, .fallback = "1",
      .help = "ranks; all start or none"},
     {.name = "distributed", .kind = SYN_FIELD_STR,
@@ -328,6 +351,39 @@ check_numbers(const json_t *obj, const struct syn_training_spec *spec, struct sy
     return SYN_OK;
 }
 
+static int
+check_placing(const json_t *obj, const struct syn_training_spec *spec, struct syn_err *err)
+{
+    const char *capability = syn_json_str(obj, "gpu_capability", "");
+    const json_t *text;
+    struct syn_selector selector;
+    uint32_t number;
+    size_t i;
+    int rc = *capability ? syn_capability_parse(capability, &number, err) : SYN_OK;
+
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "spec.gpu_capability");
+    json_array_foreach (spec->labels, i, text) {
+        rc = syn_selector_parse(json_string_value(text), &selector, err);
+        if (rc < 0)
+            return syn_err_wrap(err, rc, "spec.labels[%zu]", i);
+    }
+    if (*capability && spec->gpus_max == 0)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.gpu_capability: no GPU is asked for; set gpus");
+    if (*spec->group && !syn_name_ok(spec->group))
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.group: \"%s\" is no name", spec->group);
+    if (spec->latency_max_ms > 0 && !*spec->latency_to)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.latency_max_ms: needs latency_to, a region");
+    if (spec->policy == SYN_FLEET_LATENCY && !*spec->latency_to)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.policy: latency needs latency_to, the region to be near to");
+    if (*spec->spread && !*spec->group)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.spread: needs group; the jobs of a group are spread, the workers of "
+                        "one job share a node");
+    return SYN_OK;
+}
+
 /* Defaults that depend on other keys. */
 static int
 derive(json_t *spec, struct syn_err *err)
@@ -362,6 +418,8 @@ syn_training_spec_check(json_t *spec, struct syn_err *err)
         rc = check_env(read.env, err);
     if (rc == SYN_OK)
         rc = check_numbers(spec, &read, err);
+    if (rc == SYN_OK)
+        rc = check_placing(spec, &read, err);
     return rc;
 }
 
@@ -396,6 +454,16 @@ syn_training_model_merge(json_t *model, json_t *spec, const char **ret_name, str
     return rc;
 }
 
+static uint32_t
+capability_read(const json_t *spec)
+{
+    uint32_t capability = 0;
+
+    return syn_capability_parse(syn_json_str(spec, "gpu_capability", ""), &capability, NULL) < 0
+               ? 0
+               : capability;
+}
+
 void
 syn_training_spec_read(const json_t *spec, struct syn_training_spec *ret)
 {
@@ -428,6 +496,15 @@ syn_training_spec_read(const json_t *spec, struct syn_training_spec *ret)
         .policy = (uint32_t)policy,
         .priority = syn_json_i64(spec, "priority", 0),
         .region = syn_json_str(spec, "region", ""),
+        .bandwidth_bps = syn_json_i64(spec, "bandwidth_bps", 0),
+        .gpu_capability = capability_read(spec),
+        .labels = json_object_get(spec, "labels"),
+        .latency_to = syn_json_str(spec, "latency_to", ""),
+        .latency_max_ms = syn_json_i64(spec, "latency_max_ms", 0),
+        .group = syn_json_str(spec, "group", ""),
+        .affinity = json_object_get(spec, "affinity"),
+        .anti_affinity = json_object_get(spec, "anti_affinity"),
+        .spread = syn_json_str(spec, "spread", ""),
         .isolation = (enum syn_isolation)isolation,
         .stop_grace_ms = syn_json_i64(spec, "stop_grace_ms", 0),
         .time_limit_ms = syn_json_i64(spec, "time_limit_ms", 0),
@@ -473,12 +550,73 @@ syn_training_priority(const struct syn_training_spec *spec)
     return SPOT_LOWEST + SYN_MIN(spec->max_price / SPOT_BID_STEP, SPOT_BIDS_MAX);
 }
 
+/* An object of tie_schema, or NULL. */
+static struct syn_place_tie
+tie_of(const json_t *tie)
+{
+    int scope = syn_place_scope_find(syn_json_str(tie, "domain", "node"));
+
+    return (struct syn_place_tie){.group = syn_json_str(tie, "group", NULL),
+                                  .scope = (enum syn_fleet_scope)SYN_MAX(scope, 0)};
+}
+
+struct syn_place_request
+syn_training_place_request(const struct syn_training_spec *spec, const char *account)
+{
+    int spread = syn_place_scope_find(spec->spread);
+    struct syn_place_request request = {
+        .count = spec->workers,
+        .amounts = spec->amounts,
+        .gpus = spec->gpus,
+        .gpus_max = spec->gpus_max,
+        .gpu_model = spec->gpu_model,
+        .vram_min_bytes = spec->vram_min_bytes,
+        .region = spec->region,
+        .isolation = spec->isolation,
+        .framework = needs_framework(spec) ? spec->framework : NULL,
+        .framework_version = spec->framework_version,
+        /* The ranks' group network is a bridge of one node; nodes share no overlay yet. */
+        .one_node = spec->workers > 1,
+        .price_max = spec->max_price,
+        .spot = spec->spot,
+        .policy = (enum syn_fleet_policy)spec->policy,
+        .bandwidth_bps = spec->bandwidth_bps,
+        .capability = spec->gpu_capability,
+        .near = spec->latency_to,
+        .rtt_max_us = spec->latency_max_ms * 1000,
+        .account = account,
+        .group = spec->group,
+        .with = tie_of(spec->affinity),
+        .apart = tie_of(spec->anti_affinity),
+        .even = spread >= 0,
+        .even_scope = (enum syn_fleet_scope)SYN_MAX(spread, 0),
+    };
+    const json_t *text;
+    size_t i;
+
+    json_array_foreach (spec->labels, i, text)
+        if (i < SYN_PLACE_LABELS_MAX)
+            request.labels[i] = json_string_value(text);
+    return request;
+}
+
+void
+syn_training_take_units(const struct syn_training_spec *spec,
+                        const struct syn_training_units *units, struct syn_place_request *request)
+{
+    if (!*spec->reserved || !units)
+        return;
+    request->good = units->good;
+    request->sellers = units->sellers;
+    request->sellers_count = units->sellers_count;
+}
+
 int
 syn_training_units_explain(const struct syn_training_spec *spec,
                            const struct syn_training_units *units, json_t *why, json_t *fix,
                            struct syn_err *err)
 {
-    const struct syn_place_request request = syn_training_place_request(spec, units);
+    const struct syn_place_request request = syn_training_place_request(spec, "");
     int64_t need = syn_place_units(&request), have = units ? units->have : 0;
     char text[512];
     json_t *row = NULL;
@@ -496,30 +634,4 @@ syn_training_units_explain(const struct syn_training_spec *spec,
     (void)snprintf(text, sizeof(text), "buy %lld more: synor market buy %s %lld --price PRICE",
                    (long long)(need - have), spec->reserved, (long long)(need - have));
     return rc < 0 ? rc : syn_json_append_take(fix, json_string(text), err);
-}
-
-struct syn_place_request
-syn_training_place_request(const struct syn_training_spec *spec,
-                           const struct syn_training_units *units)
-{
-    return (struct syn_place_request){
-        .count = spec->workers,
-        .amounts = spec->amounts,
-        .gpus = spec->gpus,
-        .gpus_max = spec->gpus_max,
-        .gpu_model = spec->gpu_model,
-        .vram_min_bytes = spec->vram_min_bytes,
-        .region = spec->region,
-        .isolation = spec->isolation,
-        .framework = needs_framework(spec) ? spec->framework : NULL,
-        .framework_version = spec->framework_version,
-        /* The ranks' group network is a bridge of one node; nodes share no overlay yet. */
-        .one_node = spec->workers > 1,
-        .price_max = spec->max_price,
-        .spot = spec->spot,
-        .policy = (enum syn_fleet_policy)spec->policy,
-        .good = *spec->reserved && units ? units->good : NULL,
-        .sellers = *spec->reserved && units ? units->sellers : NULL,
-        .sellers_count = *spec->reserved && units ? units->sellers_count : 0,
-    };
 }

@@ -39,10 +39,70 @@ test_defaults(void **state)
     assert_int_equal(read.max_budget, 10 * SYN_SYNOR);
     assert_int_equal(read.priority, 500);
     assert_int_equal(read.workers, 1);
-    assert_false(syn_training_place_request(&read, NULL).one_node);
+    assert_false(syn_training_place_request(&read, "acct-1").one_node);
     assert_int_equal(read.max_price, 0);
-    assert_int_equal(syn_training_place_request(&read, NULL).price_max, 0);
+    assert_int_equal(syn_training_place_request(&read, "acct-1").price_max, 0);
     assert_int_equal(read.policy, syn_fleet_policy_find("balanced"));
+}
+
+static void
+test_where_it_may_go(void **state)
+{
+    static const char *const bad[] = {
+        "\"labels\":[\"a b\"]",
+        "\"labels\":[\"\"]",
+        "\"labels\":[1]",
+        "\"gpu_capability\":\"8.0\"",
+        "\"gpus\":1,\"gpu_capability\":\"8\"",
+        "\"gpus\":1,\"gpu_capability\":\"new\"",
+        "\"bandwidth_bps\":-1",
+        "\"latency_max_ms\":5",
+        "\"policy\":\"latency\"",
+        "\"group\":\"A B\"",
+        "\"spread\":\"zone\"",
+        "\"spread\":\"street\",\"group\":\"g\"",
+        "\"affinity\":{}",
+        "\"affinity\":{\"group\":\"g\",\"domain\":\"street\"}",
+        "\"anti_affinity\":{\"group\":\"\"}",
+    };
+    struct syn_training_spec read;
+    struct syn_place_request request;
+    struct syn_err err;
+    SYN_JSON(spec);
+
+    (void)state;
+    spec = parse("{" BASE ",\"labels\":[\"disk=ssd\",\"tier\"],\"gpus\":1,"
+                 "\"gpu_capability\":\"8.6\",\"bandwidth_bps\":1000,\"latency_to\":\"eu\","
+                 "\"latency_max_ms\":20,\"group\":\"g\",\"affinity\":{\"group\":\"h\"},"
+                 "\"anti_affinity\":{\"group\":\"g\",\"domain\":\"rack\"},"
+                 "\"spread\":\"zone\"}");
+    assert_done(syn_training_spec_check(spec, &err), &err);
+    syn_training_spec_read(spec, &read);
+    request = syn_training_place_request(&read, "acct-1");
+    assert_string_equal(request.labels[0], "disk=ssd");
+    assert_string_equal(request.labels[1], "tier");
+    assert_null(request.labels[2]);
+    assert_int_equal(request.capability, 86);
+    assert_int_equal(request.bandwidth_bps, 1000);
+    assert_string_equal(request.near, "eu");
+    assert_int_equal(request.rtt_max_us, 20000);
+    assert_string_equal(request.account, "acct-1");
+    assert_string_equal(request.group, "g");
+    assert_string_equal(request.with.group, "h");
+    assert_int_equal(request.with.scope, SYN_FLEET_NODE);
+    assert_string_equal(request.apart.group, "g");
+    assert_int_equal(request.apart.scope, SYN_FLEET_RACK);
+    assert_int_equal(request.even, 1);
+    assert_int_equal(request.even_scope, SYN_FLEET_ZONE);
+    for (size_t i = 0; i < SYN_LEN(bad); i++) {
+        char text[256];
+        SYN_JSON(one);
+
+        (void)snprintf(text, sizeof(text), "{" BASE ",%s}", bad[i]);
+        one = parse(text);
+        if (syn_training_spec_check(one, &err) != SYN_E_INVALID)
+            fail_msg("%s is taken", bad[i]);
+    }
 }
 
 static void
@@ -62,13 +122,13 @@ test_price_and_policy(void **state)
     syn_training_spec_read(spec, &read);
     assert_int_equal(read.max_price, SYN_SYNOR / 2);
     assert_int_equal(read.policy, syn_fleet_policy_find("spread"));
-    assert_int_equal(syn_training_place_request(&read, NULL).price_max, SYN_SYNOR / 2);
+    assert_int_equal(syn_training_place_request(&read, "acct-1").price_max, SYN_SYNOR / 2);
     /* The schema's words are the placement core's. */
     for (unsigned policy = 0; policy < SYN_FLEET_POLICIES; policy++) {
         char text[256];
         SYN_JSON(one);
 
-        (void)snprintf(text, sizeof(text), "{" BASE ",\"policy\":\"%s\"}",
+        (void)snprintf(text, sizeof(text), "{" BASE ",\"policy\":\"%s\",\"latency_to\":\"eu\"}",
                        syn_fleet_policy_name((enum syn_fleet_policy)policy));
         one = parse(text);
         assert_done(syn_training_spec_check(one, &err), &err);
@@ -104,7 +164,7 @@ test_a_checked_spec_passes_unchanged(void **state)
     syn_training_spec_read(spec, &read);
     assert_string_equal(read.distributed, "ddp");
     assert_int_equal(read.gpus_max, 1);
-    assert_true(syn_training_place_request(&read, NULL).one_node);
+    assert_true(syn_training_place_request(&read, "acct-1").one_node);
 }
 
 static void
@@ -226,6 +286,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_where_it_may_go),
         cmocka_unit_test(test_price_and_policy),
         cmocka_unit_test(test_a_checked_spec_passes_unchanged),
         cmocka_unit_test(test_bad_specs_are_named),

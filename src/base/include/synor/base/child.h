@@ -48,6 +48,7 @@ struct syn_child_question {
     const char *const *env;
     int64_t limit_ms; /* then it is killed */
     size_t bytes_max;
+    bool errors_too; /* what it prints on its standard error as well */
 };
 
 /**

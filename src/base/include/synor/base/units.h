@@ -21,6 +21,10 @@ SYN_MUST int syn_parse_duration_ms(const char *text, const char *what, int64_t *
 /** "2" cores, "0.5", "250m" -> millicores. */
 SYN_MUST int syn_parse_cpus(const char *text, const char *what, int64_t *ret_millicores,
                             struct syn_err *err);
+/** "100mbit", "1gbit", "2.5gbit", "64kbit"; a bare number is bits a second; k, m and g are powers
+ * of 1000. */
+SYN_MUST int syn_parse_rate(const char *text, const char *what, int64_t *ret_bps,
+                            struct syn_err *err);
 /** "10", "0.000000001" SYNOR -> base units; at most 9 decimals, 0 .. SYN_AMOUNT_MAX. */
 SYN_MUST int syn_parse_amount(const char *text, const char *what, int64_t *ret,
                               struct syn_err *err);
@@ -44,7 +48,8 @@ syn_plural(int64_t count, const char *one, const char *many)
 const char *syn_format_bytes(int64_t bytes, char *out); /* "1.5 GiB" */
 const char *syn_format_duration(int64_t ms, char *out); /* "1h02m", "3.2s", "15ms" */
 const char *syn_format_amount(int64_t amount,
-                              char *out); /* "10.5", "-0.000000001": exact, no unit */
+                              char *out);            /* "10.5", "-0.000000001": exact, no unit */
+const char *syn_format_rate(int64_t bps, char *out); /* "2.5 Gbit/s" */
 const char *syn_format_cpus(int64_t millicores, char *out); /* "2", "0.5" */
 /** "2026-11-23T19:58:57.123Z"; ms since the epoch, years 1970..9999. */
 const char *syn_format_time(int64_t unix_ms, char *out);

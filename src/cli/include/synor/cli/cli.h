@@ -18,6 +18,8 @@ struct syn_cli_up {
     const char *const *old_key_files; /* --old-key: NULL-ended */
     const char *price_book;           /* file, NULL: the built-in one */
     const char *region;
+    const char *const *labels; /* "key=value" of a new node, NULL-ended; or NULL */
+    int64_t bandwidth_bps;     /* of the node's way out; 0: what its interface says */
     const char *log_level;
     int64_t cache_bytes_max; /* of the node's content on disk; 0: its default */
     bool without_key;        /* start although the key of some content is not given */
@@ -33,7 +35,9 @@ struct syn_cli_agent {
     const char *token;
     const char *fingerprint; /* sha256 of the server's key, or NULL */
     const char *region;
-    const char *name; /* of the node; NULL: the host's */
+    const char *const *labels; /* "key=value" of a new node, NULL-ended; or NULL */
+    int64_t bandwidth_bps;     /* of the node's way out; 0: what its interface says */
+    const char *name;          /* of the node; NULL: the host's */
     const char *log_level;
     int64_t cache_bytes_max; /* of content on disk; 0: the default */
     bool log_json;

@@ -16,6 +16,8 @@ struct syn_agent_options {
     const char *token;       /* of scope join; needed until the node is registered */
     const char *fingerprint; /* pinned key of an https server */
     const char *region;
+    const char *const *labels;         /* "key=value" of a new node, NULL-ended; or NULL */
+    int64_t bandwidth_bps;             /* of the node's way out; 0: what its interface says */
     const char *name;                  /* host name */
     int64_t cache_bytes_max;           /* of content kept on disk; 0: half of the file system */
     const struct syn_runtime *runtime; /* runs the instances, instead of the sandboxes found here;

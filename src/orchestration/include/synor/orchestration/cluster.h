@@ -43,6 +43,30 @@ SYN_MUST int syn_cluster_set_keeps(struct syn_cluster *cluster, const struct syn
                                    size_t count, bool *ret_changed, struct syn_err *err);
 /** Processors of the good that the node keeps now, lent ones included. */
 int64_t syn_cluster_kept(const struct syn_cluster *cluster, const char *node, const char *good);
+/**
+ * Say the round trip between two regions, both ways; the last word counts. Negative: nobody says,
+ * and what is measured counts.
+ *
+ * *ret_changed, unless NULL, tells whether that was news. Returns 0; SYN_E_INVALID for a region
+ * without a name or with too long a one; SYN_E_NOMEM.
+ */
+SYN_MUST int syn_cluster_set_rtt(struct syn_cluster *cluster, const char *region, const char *other,
+                                 int64_t rtt_us, bool *ret_changed, struct syn_err *err);
+/** 0 within a region; -1 where it is not known. */
+int64_t syn_cluster_rtt(const struct syn_cluster *cluster, const char *region, const char *other);
+/** The region to which nodes measure their round trips (status.rtt_us); "" takes that back. Of each
+ *  region the median of its nodes counts where nobody said anything. Returns 0; SYN_E_INVALID. */
+SYN_MUST int syn_cluster_home(struct syn_cluster *cluster, const char *region, struct syn_err *err);
+/** Take in what was measured since; asking for a place does. Returns 0; SYN_E_NOMEM. */
+SYN_MUST int syn_cluster_measure(struct syn_cluster *cluster, struct syn_err *err);
+/** A known round trip. Text is borrowed until the cluster changes. */
+struct syn_trip {
+    const char *from, *to;
+    int64_t rtt_us;
+    bool measured; /* else somebody said so */
+};
+/** The one at `index`, in no order; false when there are no more. */
+bool syn_cluster_trip_at(const struct syn_cluster *cluster, size_t index, struct syn_trip *ret);
 /** Add or replace a node from its document. What instances hold there stays counted. On failure
  *  nothing changed. */
 SYN_MUST int syn_cluster_put_node(struct syn_cluster *cluster, const json_t *doc,

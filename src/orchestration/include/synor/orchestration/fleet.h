@@ -15,6 +15,7 @@
 #include <synor/base/json.h>
 
 #define SYN_FLEET_NAME_MAX     64
+#define SYN_FLEET_TEXT_MAX     256 /* of a word */
 #define SYN_FLEET_NODES_MAX    (UINT32_C(1) << 20)
 #define SYN_FLEET_CARDS_MAX    16 /* of one node */
 #define SYN_FLEET_MODELS_MAX   64

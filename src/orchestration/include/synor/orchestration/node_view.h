@@ -5,6 +5,7 @@
 
 #include <synor/base/json.h>
 #include <synor/base/world.h>
+#include <synor/orchestration/label.h>
 
 /** Market's; whoever prices hands it through. */
 struct syn_pricebook;
@@ -16,6 +17,8 @@ struct syn_pricebook;
 #define SYN_NODE_FRAMEWORK_MAX  16
 #define SYN_NODE_VERSION_MAX    33
 #define SYN_NODE_CORES_MAX      64
+#define SYN_NODE_PROFILE_MAX    32
+#define SYN_NODE_LABELS_MAX     16
 /** No single quantity of a node or a request is larger: sums and products of gangs stay exact. */
 #define SYN_NODE_QUANTITY_MAX (INT64_C(1) << 52)
 
@@ -43,14 +46,21 @@ struct syn_gpu_group {
     int64_t vram_bytes;
     int64_t count;
     int64_t used;
-    int64_t price_hour; /* of one card, base units, or SYN_NODE_PRICE_BOOK */
-    int64_t spot_hour;  /* the same for who gives way when it must */
+    int64_t price_hour;                 /* of one card, base units, or SYN_NODE_PRICE_BOOK */
+    int64_t spot_hour;                  /* the same for who gives way when it must */
+    char profile[SYN_NODE_PROFILE_MAX]; /* the capability profile that they match; "" not told */
+    uint32_t capability;                /* 80 means compute capability 8.0; 0: not told */
 };
 
 /** What the node's own Python can import. */
 struct syn_framework {
     char name[SYN_NODE_FRAMEWORK_MAX];
     char version[SYN_NODE_VERSION_MAX]; /* "" when it does not tell */
+};
+
+struct syn_label {
+    char key[SYN_LABEL_KEY_MAX];
+    char value[SYN_LABEL_VALUE_MAX];
 };
 
 /** The quantities that every instance takes from its node. */
@@ -83,6 +93,13 @@ struct syn_node_view {
     int64_t last_seen_ms; /* SYN_DOCUMENT_NONE when it never reported */
     struct syn_amounts capacity;
     struct syn_amounts used;
+    int64_t bandwidth_bps; /* of its way out, both ways; 0: it does not tell */
+    int64_t bandwidth_used_bps;
+    struct syn_label labels[SYN_NODE_LABELS_MAX];
+    unsigned labels_count;
+    int64_t rtt_us;  /* measured to the server; 0: not yet */
+    uint32_t ties;   /* place's: what where others run means here for a request; and the round */
+    int64_t near_us; /* trip to the region that it names, -1: not known. See syn_place_look() */
     struct syn_node_prices prices;
     struct syn_node_prices spot; /* what spot work pays */
     int64_t spot_floor_percent;  /* of the node's prices of processors: spot work pays no less */
@@ -105,11 +122,15 @@ struct syn_instance_view {
     int32_t priority;         /* of its job */
     bool holds;               /* false once it has ended: it takes nothing any more */
     struct syn_amounts amounts;
+    int64_t bandwidth_bps;
+    char group[SYN_ID_MAX]; /* of its account, in which it counts; "" none */
     int64_t gpus;
     char gpu_model[SYN_NODE_GPU_MODEL_MAX];
     int64_t gpu_vram_bytes; /* 0: any group of that model */
 };
 
+/** "8.0" is 80, as fleet.h counts them. Returns 0; SYN_E_INVALID. */
+SYN_MUST int syn_capability_parse(const char *text, uint32_t *ret, struct syn_err *err);
 /** Read a node document. INVALID names the key that is missing or out of range. `used` is zero. */
 SYN_MUST int syn_node_view_read(const json_t *doc, struct syn_node_view *ret, struct syn_err *err);
 /** Put the book's price wherever the node's offer is silent. What the book does not price by the
@@ -122,6 +143,9 @@ bool syn_node_view_good(const struct syn_node_view *node, const char *model, cha
 void syn_node_view_unspot(struct syn_node_view *node);
 /** Spot work pays `hour` for the good, but no less than the floor and no more than everybody. */
 void syn_node_view_spot(struct syn_node_view *node, const char *good, int64_t hour);
+/** The value of a label, its own or one that every node has (SYN_LABEL_REGION, SYN_LABEL_NODE);
+ *  NULL where it has none. Borrowed from the view. */
+const char *syn_node_view_label(const struct syn_node_view *node, const char *key);
 /** Read an instance document of any workload kind. */
 SYN_MUST int syn_instance_view_read(const json_t *doc, struct syn_instance_view *ret,
                                     struct syn_err *err);

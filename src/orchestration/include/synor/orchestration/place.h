@@ -5,8 +5,9 @@
 #include <synor/orchestration/cluster.h>
 #include <synor/orchestration/fleet.h>
 
-#define SYN_PLACE_GANG_MAX 64
-#define SYN_PLACE_GPUS_MAX 64
+#define SYN_PLACE_GANG_MAX   64
+#define SYN_PLACE_GPUS_MAX   64
+#define SYN_PLACE_LABELS_MAX 16
 /** An explanation names at most so many (node, dimension) pairs; the totals count all of them. */
 #define SYN_PLACE_ROWS_MAX 256
 
@@ -15,6 +16,12 @@
 
 /** It was placed, and what has that room now is giving it up: ask again. */
 #define SYN_PLACE_SOON 2
+
+/** Being with others or apart from them. Text is borrowed for the call. */
+struct syn_place_tie {
+    const char *group; /* NULL or "": nobody */
+    enum syn_fleet_scope scope;
+};
 
 /** What one member of the gang needs, and how many there are. Text is borrowed for the call. */
 struct syn_place_request {
@@ -35,6 +42,19 @@ struct syn_place_request {
     const char *good;           /* in what these providers keep of it; NULL: in what is nobody's */
     const char *const *sellers; /* accounts that owe who asks units of the good */
     size_t sellers_count;
+
+    int64_t bandwidth_bps; /* of each member, of its node's way out */
+    uint32_t capability;   /* cards of at least this compute capability; 80 means 8.0 */
+    const char *labels[SYN_PLACE_LABELS_MAX + 1]; /* selectors (label.h), all of them; NULL ends */
+    const char *near;           /* a region; what the policy `latency` measures from */
+    int64_t rtt_max_us;         /* no further from it than that; 0: any distance */
+    const char *account;        /* whose groups the following are; NULL or "": nobody's */
+    const char *group;          /* its members count in this one; NULL or "": in none */
+    struct syn_place_tie with;  /* in a domain that has one of this group */
+    struct syn_place_tie apart; /* in a domain that has none of it */
+    uint32_t even;              /* domains of `even_scope` differ in members of its own group by no
+                                 * more; 0: they may. What shares a node counts as one member. */
+    enum syn_fleet_scope even_scope;
 };
 
 /** What holds units gives way to nobody, and is given the room of no other work than spot. */
@@ -116,7 +136,16 @@ struct syn_place_turn {
 SYN_MUST int syn_place_turn(struct syn_cluster *cluster, const char *job,
                             struct syn_place_turn *ret, struct syn_err *err);
 
-/** How many members of the gang would fit on this node now; at most request->count. */
+/** "node", "rack", "zone", "region"; -1 when there is none of this name. Nodes that do not say
+ * their zone lie in one, their region's; those that do not say their rack in one, their zone's. */
+int syn_place_scope_find(const char *name);
+const char *syn_place_scope_name(enum syn_fleet_scope scope);
+
+/** Note on all nodes what distances, and where others run, mean for the request: syn_place_fits()
+ *  goes by it. */
+void syn_place_look(struct syn_cluster *cluster, const struct syn_place_request *request);
+/** How many members of the gang would fit on this node now, each by itself where they are to be
+ *  apart; at most request->count. */
 uint32_t syn_place_fits(const struct syn_node_view *node, const struct syn_place_request *request);
 
 /**
@@ -127,6 +156,13 @@ uint32_t syn_place_fits(const struct syn_node_view *node, const struct syn_place
  */
 void syn_place_why(const struct syn_cluster *cluster, const struct syn_place_request *request,
                    const char **ret_reason, char *message, size_t cap);
+
+/** Sentences of what the request's policy goes by that nobody has said or measured: power of cards
+ *  without a profile, round trips that are not known. Owner: *ret is the caller's. Returns 0;
+ *  SYN_E_NOMEM. */
+SYN_MUST int syn_place_assumed(const struct syn_cluster *cluster,
+                               const struct syn_place_request *request, json_t **ret,
+                               struct syn_err *err);
 
 /**
  * Explain a request that does not fit: `why` rows {dimension, node, need, have, message}, first the

@@ -11,7 +11,8 @@ struct syn_gpu {
     char name[96]; /* the driver's: "NVIDIA H100 80GB HBM3" */
     char uuid[96];
     int64_t vram_bytes;
-    int minor; /* of /dev/nvidiaN; -1: the driver does not say */
+    int capability; /* compute capability: 90 means 9.0; 0: the driver does not say */
+    int minor;      /* of /dev/nvidiaN; -1: the driver does not say */
 };
 
 struct syn_gpu_list {

@@ -23,6 +23,8 @@ struct syn_native_options {
     enum syn_sandbox sandbox;
     const char *runc;  /* absolute path, or NULL: found in PATH */
     const char *runsc; /* the same */
+    /** The node's networks, or NULL: there are none. Borrowed: they outlive the driver. */
+    struct syn_net *net;
 };
 
 /** How one sandbox does on this machine. */

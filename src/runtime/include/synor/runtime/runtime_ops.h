@@ -13,6 +13,7 @@
 
 #include <synor/base/core.h>
 #include <synor/base/err.h>
+#include <synor/runtime/net.h>
 
 #define SYN_RUNTIME_VERSION       1
 #define SYN_INSTANCE_ID_MAX       63
@@ -43,7 +44,12 @@ struct syn_host_entry {
 enum syn_network_mode {
     SYN_NETWORK_NONE,  /* loopback only */
     SYN_NETWORK_GROUP, /* every instance of one group on this node, and nothing else */
+    /** The account's bridge: its instances on this node, and outside what the policy lets through.
+     *  UNSUPPORTED where the node has no such networks. See net.h. */
+    SYN_NETWORK_ACCOUNT,
 };
+
+#define SYN_INSTANCE_DNS_MAX 3
 
 /** What one instance is. Borrowed for the call of prepare(); a zero in a limit means the default.
  */
@@ -75,6 +81,11 @@ struct syn_instance_spec {
     enum syn_network_mode network;
     const char *group;   /* GROUP: syn_name_ok(), usually the job's id */
     const char *address; /* GROUP: "10.1.2.3/24" */
+    /** ACCOUNT: who may reach it and whom it may reach. The id in it is the driver's to fill in. */
+    struct syn_net_spec net;
+    /** NULL-ended (or NULL): addresses for /etc/resolv.conf, at most SYN_INSTANCE_DNS_MAX. */
+    const char *const *dns;
+    const char *dns_search; /* the domain that short names are tried in, or NULL */
     const struct syn_host_entry *hosts;
     size_t hosts_count;
 };
@@ -127,6 +138,8 @@ struct syn_usage_sample {
     int64_t scratch_bytes;
     int64_t pids;
     int64_t throttled_ms; /* within the interval: wanted to run, held back by the CPU quota */
+    /** Within the interval, as of syn_net_usage; 0 without an account's network. */
+    int64_t egress_bytes, node_bytes, account_bytes, received_bytes;
 };
 
 /** One line of the log file. `text` points into the line given to syn_log_record_parse(). */
@@ -206,6 +219,10 @@ struct syn_runtime_ops {
 
     /** What isolates it: "gvisor", "runc". Static. */
     const char *(*isolation)(const struct syn_instance *instance);
+
+    /** Where it is on the account's bridge, from prepare() on; NULL when it is on none. Borrowed
+     * from the instance. Optional: NULL for a driver without networks. */
+    const struct syn_net_place *(*place)(const struct syn_instance *instance);
 
     /** Open a folder that an earlier process prepared. Concludes truthfully: a folder whose
      *  supervisor is gone without a result becomes EXITED, reason lost, and its leftovers are

@@ -67,6 +67,15 @@ struct syn_training_spec {
     int64_t notice_ms;    /* before that */
     int64_t priority;
     const char *region;
+    int64_t bandwidth_bps;   /* per worker */
+    uint32_t gpu_capability; /* 80 means 8.0; 0: any */
+    const json_t *labels;    /* selectors, all of them */
+    const char *latency_to;  /* a region, or "" */
+    int64_t latency_max_ms;  /* 0: any */
+    const char *group;       /* "": none */
+    const json_t *affinity;  /* {group, domain}, or NULL */
+    const json_t *anti_affinity;
+    const char *spread; /* a domain, or "" */
     enum syn_isolation isolation;
     int64_t stop_grace_ms;
     int64_t time_limit_ms; /* 0: none */
@@ -81,6 +90,10 @@ struct syn_holding syn_training_holding(const struct syn_training_spec *spec);
 /** What comes before it, and what gives way to it: its priority; of spot work, what it bids, below
  *  all others. */
 int64_t syn_training_priority(const struct syn_training_spec *spec);
+/** The gang it asks for, for the account whose groups it names. Text is borrowed from `spec` and
+ *  `account`. */
+struct syn_place_request syn_training_place_request(const struct syn_training_spec *spec,
+                                                    const char *account);
 /** Units of a class that a job takes its processors from. Text is borrowed. */
 struct syn_training_units {
     const char *good;
@@ -91,10 +104,11 @@ struct syn_training_units {
     size_t sellers_count;
 };
 
-/** The gang it asks for; `units` (NULL: none were looked for) of a spec that takes reserved ones.
- * Text is borrowed from both. */
-struct syn_place_request syn_training_place_request(const struct syn_training_spec *spec,
-                                                    const struct syn_training_units *units);
+/** Have it in units that the account holds, when the spec takes reserved ones. `units`: NULL, none
+ * were looked for. Text is borrowed from it. */
+void syn_training_take_units(const struct syn_training_spec *spec,
+                             const struct syn_training_units *units,
+                             struct syn_place_request *request);
 /** Say that the account holds fewer units than the request takes: a row of `why`, a sentence of
  * `fix`; nothing when it holds them, or takes none. */
 SYN_MUST int syn_training_units_explain(const struct syn_training_spec *spec,

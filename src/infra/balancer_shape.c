@@ -1,0 +1,249 @@
+/* Backends and frontends in HAProxy's words. What two of them have in common word for word, their
+ * shape, makes one a stand-in for the other. */
+#include "balancer_priv.h"
+
+#include <string.h>
+
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+
+#define OR(value, otherwise) ((value) == 0 ? (unsigned)(otherwise) : (unsigned)(value))
+
+/* --- backends --------------------------------------------------------------------------------- */
+
+static void
+http_lines(const struct syn_balancer_backend *backend, const struct lb_setup *setup,
+           struct syn_buf *out)
+{
+    /* What a server may have begun to answer is asked again only if that changes nothing. */
+    if (backend->retries >= 0)
+        syn_buf_adds(out, "  retry-on conn-failure empty-response\n"
+                          "  http-request disable-l7-retry unless"
+                          " { method GET HEAD OPTIONS PUT DELETE TRACE }\n");
+    if (backend->client == SYN_BALANCER_CLIENT_HEADERS)
+        syn_buf_adds(out, "  http-request set-header X-Forwarded-For %[src]\n"
+                          "  http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]\n"
+                          "  http-request del-header Forwarded\n");
+    if (backend->cookie != NULL)
+        syn_buf_addf(out,
+                     "  cookie %s insert indirect nocache httponly dynamic attr SameSite=Lax\n"
+                     "  dynamic-cookie-key %s\n",
+                     backend->cookie, setup->cookie_key);
+}
+
+static void
+check_lines(const struct syn_balancer_backend *backend, struct syn_buf *out)
+{
+    const struct syn_balancer_health *health = &backend->health;
+    unsigned interval = OR(health->interval_ms, 2000);
+    unsigned limit = OR(health->timeout_ms, SYN_MIN(interval, 5000));
+
+    if (health->check == SYN_BALANCER_UNCHECKED)
+        return;
+    syn_buf_addf(out, "  timeout check %ums\n", limit);
+    if (health->check == SYN_BALANCER_CHECK_TCP)
+        return;
+    syn_buf_addf(out, "  option httpchk\n  http-check send meth GET uri '%s'",
+                 health->path == NULL ? "/" : health->path);
+    if (health->host != NULL)
+        syn_buf_addf(out, " hdr Host '%s'", health->host);
+    syn_buf_adds(out, "\n  http-check expect status 200-399\n");
+}
+
+static void
+server_options(const struct syn_balancer_backend *backend, struct syn_buf *out)
+{
+    const struct syn_balancer_health *health = &backend->health;
+
+    if (health->check != SYN_BALANCER_UNCHECKED)
+        syn_buf_addf(out, " check inter %ums rise %u fall %u", OR(health->interval_ms, 2000),
+                     OR(health->rise, 2), OR(health->fall, 3));
+    if (health->errors_max > 0)
+        syn_buf_addf(out, " observe %s error-limit %u on-error mark-down",
+                     backend->mode == SYN_BALANCER_HTTP ? "layer7" : "layer4", health->errors_max);
+    if (backend->slow_start_ms > 0)
+        syn_buf_addf(out, " slowstart %ums", backend->slow_start_ms);
+    if (backend->protocol == SYN_BALANCER_H2)
+        syn_buf_adds(out, " proto h2");
+    if (backend->client == SYN_BALANCER_CLIENT_PROXY) {
+        syn_buf_adds(out, " send-proxy-v2");
+        if (health->check != SYN_BALANCER_UNCHECKED)
+            syn_buf_adds(out, " check-send-proxy");
+    }
+}
+
+int
+lb_slot_shape(const struct lb_setup *setup, const struct syn_balancer_backend *backend,
+              struct lb_slot *slot, struct syn_err *err)
+{
+    static const char *const algorithms[] = {
+        [SYN_BALANCER_ROUND_ROBIN] = "roundrobin",
+        [SYN_BALANCER_LEAST_CONNECTIONS] = "leastconn",
+        [SYN_BALANCER_IP_HASH] = "source\n  hash-type consistent",
+        [SYN_BALANCER_RANDOM] = "random(2)",
+    };
+    SYN_BUF(shape);
+    SYN_BUF(options);
+    unsigned tunnel = OR(backend->tunnel_ms, 3600000);
+    bool tcp = backend->mode == SYN_BALANCER_TCP;
+    int rc;
+
+    syn_buf_addf(&shape,
+                 "  mode %s\n  balance %s\n  timeout connect %ums\n  timeout server %ums\n"
+                 "  timeout tunnel %ums\n  timeout queue %ums\n  retries %d\n",
+                 tcp ? "tcp" : "http", algorithms[backend->algorithm],
+                 OR(backend->connect_ms, 2000), tcp ? tunnel : OR(backend->response_ms, 60000),
+                 tunnel, OR(backend->queue_ms, 5000),
+                 backend->retries < 0 ? 0 : (int)OR(backend->retries, 3));
+    if (backend->retries >= 0)
+        syn_buf_adds(&shape, "  option redispatch 1\n");
+    if (!tcp)
+        http_lines(backend, setup, &shape);
+    check_lines(backend, &shape);
+    server_options(backend, &options);
+    slot->sticky = backend->cookie != NULL;
+    slot->checked = backend->health.check != SYN_BALANCER_UNCHECKED;
+    syn_buf_adds(&options, "");
+    rc = syn_buf_take(&shape, &slot->shape, NULL, err);
+    if (rc == SYN_OK)
+        rc = syn_buf_take(&options, &slot->options, NULL, err);
+    return rc;
+}
+
+void
+lb_server_words(const struct lb_slot *slot, const struct lb_server *server, struct syn_buf *out)
+{
+    syn_buf_addf(out, "%s%s weight %u id %u", server->address, slot->options, server->weight,
+                 server->number);
+}
+
+/* --- frontends -------------------------------------------------------------------------------- */
+
+static void
+route_lines(unsigned number, bool hosts, struct syn_buf *out)
+{
+    static const char again[] = "  http-request set-var(txn.to) var(txn.key),map_beg(routes.map)"
+                                " if !{ var(txn.to) -m found }\n";
+
+    if (hosts) {
+        syn_buf_addf(out,
+                     "  http-request set-var-fmt(txn.key)"
+                     " \"f%u|%%[req.hdr(host),host_only,lower]%%[path]/\"\n"
+                     "  http-request set-var(txn.to) var(txn.key),map_beg(routes.map)\n"
+                     "  http-request set-var-fmt(txn.key)"
+                     " \"f%u|*%%[req.hdr(host),host_only,lower,regsub(^[^.]*,)]%%[path]/\""
+                     " if !{ var(txn.to) -m found }\n",
+                     number, number);
+        syn_buf_adds(out, again);
+    }
+    syn_buf_addf(out, "  http-request set-var-fmt(txn.key) \"f%u|%%[path]/\"%s\n", number,
+                 hosts ? " if !{ var(txn.to) -m found }" : "");
+    syn_buf_adds(out, again);
+}
+
+static void
+http_door(const struct syn_balancer_frontend *frontend, unsigned number, struct syn_buf *out)
+{
+    bool hosts = false, paths = false;
+
+    syn_buf_addf(out,
+                 "  option idle-close-on-response\n  timeout http-request 10000ms\n"
+                 "  timeout http-keep-alive %ums\n",
+                 OR(frontend->client_idle_ms, 60000));
+    if (frontend->https_port == 443)
+        syn_buf_adds(out, "  http-request redirect code 308 location"
+                          " https://%[req.hdr(host),host_only]%[pathq]\n");
+    else if (frontend->https_port > 0)
+        syn_buf_addf(out,
+                     "  http-request redirect code 308 location"
+                     " https://%%[req.hdr(host),host_only]:%u%%[pathq]\n",
+                     frontend->https_port);
+    if (frontend->https_port > 0)
+        return;
+    for (size_t i = 0; i < frontend->route_count; i++) {
+        hosts = hosts || frontend->routes[i].host != NULL;
+        paths = true;
+    }
+    /* Only what is needed is looked up: most frontends serve one backend. */
+    if (paths)
+        route_lines(number, hosts, out);
+    else
+        syn_buf_addf(out, "  http-request set-var(txn.to) str(f%u|/),map_str(routes.map)\n",
+                     number);
+    syn_buf_adds(out, "  http-request return status 404 content-type text/plain"
+                      " string \"nothing is served here\" unless { var(txn.to) -m found }\n"
+                      "  use_backend %[var(txn.to)]\n");
+}
+
+static int
+bind_line(const struct lb_model *model, const struct syn_balancer_frontend *frontend,
+          const char *address, struct syn_buf *out, struct syn_err *err)
+{
+    syn_buf_addf(out, "  bind %s", address);
+    if (frontend->accept_proxy)
+        syn_buf_adds(out, " accept-proxy");
+    if (frontend->cert_count > 0)
+        syn_buf_adds(out, " ssl");
+    for (size_t i = 0; i < frontend->cert_count; i++) {
+        size_t at = 0;
+
+        while (at < model->cert_count && !syn_str_eq(model->certs[at].id, frontend->certs[i]))
+            at++;
+        if (at == model->cert_count)
+            return SYN_FAIL(err, SYN_E_INVALID, "there is no certificate %s", frontend->certs[i]);
+        syn_buf_addf(out, " crt c%u.pem", model->certs[at].number);
+    }
+    if (frontend->cert_count > 0 && frontend->mode == SYN_BALANCER_HTTP)
+        syn_buf_adds(out, " alpn h2,http/1.1");
+    syn_buf_adds(out, "\n");
+    return SYN_OK;
+}
+
+/* Whether it is one of the early ones, but for its shape. */
+static bool
+is_early(const struct lb_setup *setup, const char *address)
+{
+    size_t host = strlen(setup->spare_host);
+    uint64_t port;
+
+    return host > 0 && strncmp(address, setup->spare_host, host) == 0 && address[host] == ':' &&
+           syn_parse_u64(address + host + 1, setup->spare_port,
+                         (uint64_t)setup->spare_port + setup->spare_count - 1, "", &port,
+                         NULL) == 0;
+}
+
+static bool
+is_plain(const struct syn_balancer_frontend *frontend)
+{
+    return frontend->mode == SYN_BALANCER_HTTP && !frontend->accept_proxy &&
+           frontend->https_port == 0 && frontend->cert_count == 0 && frontend->route_count == 0 &&
+           (frontend->client_idle_ms == 0 || frontend->client_idle_ms == 60000);
+}
+
+int
+lb_door_shape(const struct lb_setup *setup, const struct lb_model *model,
+              const struct syn_balancer_frontend *frontend, struct lb_door *door,
+              struct syn_err *err)
+{
+    SYN_BUF(out);
+    bool tcp = frontend->mode == SYN_BALANCER_TCP;
+    int rc = lb_address(frontend->address, door->address, err);
+
+    if (rc < 0)
+        return rc;
+    syn_buf_addf(&out, "  mode %s\n  timeout client %ums\n", tcp ? "tcp" : "http",
+                 tcp ? OR(frontend->client_idle_ms, 3600000) : OR(frontend->client_idle_ms, 60000));
+    rc = bind_line(model, frontend, door->address, &out, err);
+    if (rc < 0)
+        return rc;
+    if (tcp)
+        syn_buf_addf(
+            &out,
+            "  tcp-request connection reject unless { str(f%u|/),map_str(routes.map) -m found }\n"
+            "  use_backend %%[str(f%u|/),map_str(routes.map)]\n",
+            door->number, door->number);
+    else
+        http_door(frontend, door->number, &out);
+    door->spare = is_plain(frontend) && is_early(setup, door->address);
+    return syn_buf_take(&out, &door->shape, NULL, err);
+}

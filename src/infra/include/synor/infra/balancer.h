@@ -1,0 +1,221 @@
+/* A load balancer: a HAProxy of our own, kept equal to a table.
+ *
+ *   syn_balancer_set(table):  wanted - running = steps     (a pure comparison)
+ *                             steps through the runtime API, or a seamless reload where none exist
+ *
+ * Changes without a reload: servers (added, removed, drained, weighed), routes, which backend a
+ * frontend serves, new content of a certificate, and a new frontend or backend for which a spare of
+ * its shape is at hand. Everything else reloads: the new process takes the listening sockets over,
+ * the old one ends what it has begun.
+ *
+ * What is removed loses no request: a server gets no new ones and is taken out when its last one
+ * has ended. docs/balancer.md is for operators, docs/adr/0017-balancer.md says why it is so. */
+#ifndef SYNOR_INFRA_BALANCER_H
+#define SYNOR_INFRA_BALANCER_H
+
+#include <synor/base/buf.h>
+#include <synor/base/core.h>
+#include <synor/base/err.h>
+
+#define SYN_BALANCER_VERSION_MIN   "2.6" /* of HAProxy */
+#define SYN_BALANCER_ID_MAX        128   /* bytes: [A-Za-z0-9][-A-Za-z0-9._:/]* */
+#define SYN_BALANCER_HOST_MAX      253
+#define SYN_BALANCER_PATH_MAX      256
+#define SYN_BALANCER_FRONTENDS_MAX 4096
+#define SYN_BALANCER_BACKENDS_MAX  4096
+#define SYN_BALANCER_SERVERS_MAX   65536 /* of all backends together */
+#define SYN_BALANCER_ROUTES_MAX    65536 /* of all frontends together */
+#define SYN_BALANCER_CERTS_MAX     1024
+#define SYN_BALANCER_WEIGHT_MAX    256
+#define SYN_BALANCER_WAIT_MAX_MS   86400000 /* of every time-out and interval */
+
+enum syn_balancer_mode { SYN_BALANCER_HTTP, SYN_BALANCER_TCP };
+
+/** Each of them minds weights. */
+enum syn_balancer_algorithm {
+    SYN_BALANCER_ROUND_ROBIN,
+    SYN_BALANCER_LEAST_CONNECTIONS,
+    SYN_BALANCER_IP_HASH, /* of the client's address, consistent */
+    SYN_BALANCER_RANDOM,  /* the less loaded of two */
+};
+
+/** How a backend of mode HTTP is spoken to. WebSocket passes through HTTP1 and H2. */
+enum syn_balancer_protocol {
+    SYN_BALANCER_HTTP1,
+    SYN_BALANCER_H2, /* in plain text, without upgrade: gRPC is this */
+};
+
+enum syn_balancer_state {
+    SYN_BALANCER_READY,
+    SYN_BALANCER_DRAIN, /* ends what it has; a client that sticks to it still comes */
+    SYN_BALANCER_OFF,   /* gets nothing new */
+};
+
+enum syn_balancer_check { SYN_BALANCER_UNCHECKED, SYN_BALANCER_CHECK_TCP, SYN_BALANCER_CHECK_HTTP };
+
+/** Whether a backend's servers learn the client's address. */
+enum syn_balancer_client {
+    SYN_BALANCER_CLIENT_HEADERS, /* X-Forwarded-For, -Proto, -Host, of a client's own none is kept;
+                                    in mode TCP nothing */
+    SYN_BALANCER_CLIENT_NONE,    /* neither told nor touched */
+    SYN_BALANCER_CLIENT_PROXY,   /* PROXY protocol, version 2 */
+};
+
+struct syn_balancer_server {
+    const char *id;      /* unique in its backend */
+    const char *address; /* "10.0.0.1:80", "[fd00::1]:80": never a name */
+    unsigned weight;     /* 0 (nothing new) .. 256, relative */
+    enum syn_balancer_state state;
+};
+
+/** Zero is a default everywhere. */
+struct syn_balancer_health {
+    enum syn_balancer_check check;
+    const char *path;     /* HTTP: default "/"; 200 .. 399 is well */
+    const char *host;     /* HTTP: the Host header, may be NULL */
+    unsigned interval_ms; /* 2000; from 100 */
+    unsigned timeout_ms;  /* the interval, at most 5000 */
+    unsigned rise;        /* 2: checks in a row until it gets requests */
+    unsigned fall;        /* 3: checks in a row until it gets none */
+    /** Outlier ejection: so many errors (5xx, broken connections) of real requests in a row take
+     *  the server out until `rise` checks were well. 0: off. Needs a check. */
+    unsigned errors_max;
+};
+
+struct syn_balancer_backend {
+    const char *id; /* unique: the service's */
+    enum syn_balancer_mode mode;
+    enum syn_balancer_algorithm algorithm;
+    enum syn_balancer_protocol protocol;
+    enum syn_balancer_client client;
+    const char *cookie; /* sticky by a cookie of this name; NULL: not. HTTP only */
+    struct syn_balancer_health health;
+    unsigned slow_start_ms; /* from returned to full weight; 0: at once */
+    unsigned connect_ms;    /* 2000 */
+    unsigned response_ms;   /* 60000: silence that is borne */
+    unsigned tunnel_ms;     /* 3600000: the same of WebSocket and TCP */
+    unsigned queue_ms;      /* 5000 */
+    int retries;            /* 3 when 0, none when -1; 10 at most. What reached a server is tried
+                               again for idempotent methods only */
+    const struct syn_balancer_server *servers;
+    size_t server_count;
+};
+
+/** Where a request goes. The longest path of the most exact host wins. */
+struct syn_balancer_route {
+    const char *host; /* "a.example", "*.example" (one label), NULL: any other */
+    const char *path; /* "/api": it and what is below it; NULL: "/" */
+    const char *backend;
+};
+
+struct syn_balancer_frontend {
+    const char *id;      /* unique */
+    const char *address; /* "127.0.0.1:8080", "[::]:443"; unique */
+    enum syn_balancer_mode mode;
+    bool accept_proxy;       /* PROXY protocol is required of clients */
+    unsigned https_port;     /* HTTP: redirect everything to https at this port; 0: not */
+    unsigned client_idle_ms; /* 60000 */
+    /** TLS with these certificates, chosen by the name that the client asks for; the first serves
+     *  who asks for none or another. 0 of them: no TLS. */
+    const char *const *certs;
+    size_t cert_count;
+    const char *backend;                     /* what no route takes; NULL: 404 (TCP: closed) */
+    const struct syn_balancer_route *routes; /* HTTP only */
+    size_t route_count;
+};
+
+/** A certificate with its key. */
+struct syn_balancer_cert {
+    const char *id;  /* unique */
+    const char *pem; /* certificate, chain, key: in any order */
+    size_t pem_len;
+};
+
+/** All that is to run. Borrowed for the call. */
+struct syn_balancer_table {
+    const struct syn_balancer_frontend *frontends;
+    size_t frontend_count;
+    const struct syn_balancer_backend *backends;
+    size_t backend_count;
+    const struct syn_balancer_cert *certs;
+    size_t cert_count;
+};
+
+struct syn_balancer_options {
+    const char *dir;          /* private, made when absent: configuration, sockets, certificates */
+    const char *program;      /* a path; NULL: as syn_balancer_find() finds it */
+    unsigned threads;         /* 0: as many as processors, 8 at most */
+    unsigned connections_max; /* 0: 20000; less where the limit on open files says so */
+    /** Addresses that are bound early, so that a frontend on one of them (mode HTTP, no TLS, no
+     *  PROXY protocol, defaults) comes and goes without a reload. They refuse until used. */
+    const char *spare_host; /* "127.0.0.1"; NULL: none */
+    uint16_t spare_port;    /* the first */
+    unsigned spare_count;   /* at most 4096 */
+};
+
+struct syn_balancer;
+
+/** Path and version of the HAProxy on this machine. Blocks: until it has told its version.
+ *  Returns 0; NOTFOUND; UNSUPPORTED (older than SYN_BALANCER_VERSION_MIN, *ret_version is set). */
+SYN_MUST int syn_balancer_find(char *ret_path, size_t path_size, char *ret_version,
+                               size_t version_size, struct syn_err *err);
+
+/** INVALID, naming what and why: also what syn_balancer_set() would say of the table itself. */
+SYN_MUST int syn_balancer_check(const struct syn_balancer_table *table, struct syn_err *err);
+
+/**
+ * Open the balancer in options->dir. One that an earlier process of ours left running there goes
+ * on serving its table until the first syn_balancer_set(), and is then taken over seamlessly.
+ *
+ * Blocks: yes. Returns 0; NOTFOUND, UNSUPPORTED (the program); CONFLICT (another process has this
+ * folder open); INVALID; IO; NOMEM.
+ */
+SYN_MUST int syn_balancer_open(const struct syn_balancer_options *options,
+                               struct syn_balancer **ret_balancer, struct syn_err *err);
+/** End it: what serves is left running (`leave`) for who opens the folder next, or ended. */
+struct syn_balancer *syn_balancer_close(struct syn_balancer *balancer, bool leave);
+
+/**
+ * Make this table what runs; on return new servers are in rotation. Nothing has changed when it
+ * fails with INVALID; with anything else the balancer itself goes on trying to reach the table.
+ *
+ * Thread: any, one at a time (others wait). Blocks: milliseconds; a reload up to seconds.
+ * Returns 0; INVALID; UNAVAILABLE, TIMEOUT (HAProxy does not start or answer); IO; NOMEM.
+ */
+SYN_MUST int syn_balancer_set(struct syn_balancer *balancer, const struct syn_balancer_table *table,
+                              struct syn_err *err);
+
+/** What one backend has done. Counters go on over reloads and restarts of HAProxy while the table
+ *  has the backend; of a process that died, what the last reading did not see is lost. */
+struct syn_balancer_counts {
+    const char *backend; /* borrowed from the stats */
+    uint64_t requests;   /* HTTP requests; TCP: connections */
+    uint64_t answers[6]; /* [1] .. [5]: 1xx .. 5xx, [0]: others */
+    uint64_t connect_errors, response_errors, retries, redispatches;
+    uint64_t bytes_in, bytes_out; /* from clients, to clients */
+    uint64_t open, queued;        /* now */
+    uint64_t servers_up;          /* now */
+    /** Means of the last 1024, ms. */
+    uint64_t queue_ms, connect_ms, response_ms, total_ms;
+};
+
+struct syn_balancer_stats {
+    struct syn_balancer_counts *backends; /* in the order of their ids */
+    size_t count;
+    uint64_t connections;                /* open with clients, of all */
+    uint64_t reloads, restarts, changes; /* since it was opened; changes: runtime API commands */
+    char *names;
+};
+
+/** Thread: any. Blocks: milliseconds. Returns 0 (*ret_stats is the caller's, to be given to
+ *  syn_balancer_stats_fini()); UNAVAILABLE, TIMEOUT, CORRUPT; NOMEM. */
+SYN_MUST int syn_balancer_read(struct syn_balancer *balancer, struct syn_balancer_stats *ret_stats,
+                               struct syn_err *err);
+void syn_balancer_stats_fini(struct syn_balancer_stats *stats);
+/** Append them as Prometheus' text, for /metrics: label `service` is the backend's id. */
+void syn_balancer_stats_write(const struct syn_balancer_stats *stats, struct syn_buf *out);
+
+/** The process that serves now; 0: none. */
+int syn_balancer_pid(const struct syn_balancer *balancer);
+
+#endif

@@ -1,0 +1,41 @@
+/* The node's policy as nftables text. Pure: who runs it is nft.c. See filter.c. */
+#ifndef SYNOR_RUNTIME_FILTER_PRIV_H
+#define SYNOR_RUNTIME_FILTER_PRIV_H
+
+#include <synor/base/buf.h>
+
+#include "attachment_priv.h"
+
+#define SYN_FILTER_TABLE_MAX 16
+
+/** What holds for every instance of the node. */
+struct syn_filter_node {
+    char table[SYN_FILTER_TABLE_MAX];
+    struct syn_prefix pool4, pool6;         /* pool6.addr.family 0: no IPv6 */
+    const struct syn_attachment_port *open; /* .host and .host_port */
+    size_t open_count;
+    const struct syn_prefix *deny;
+    size_t deny_count;
+};
+
+/** One attachment, with what net.c derived. */
+struct syn_filter_member {
+    const struct syn_attachment *attachment;
+    struct syn_addr address4, address6; /* address6.family 0: none */
+    const char *bridge, *port;
+    const uint8_t *mac;
+    struct syn_net_usage usage; /* its counters begin here */
+};
+
+/** Tables, chains and rules. What is there stays: sets, maps, counters. */
+void syn_filter_base(const struct syn_filter_node *node, struct syn_buf *out);
+/** Without tables. Nothing there is fine. */
+void syn_filter_clear(const struct syn_filter_node *node, struct syn_buf *out);
+/** One member. The same one being there is fine. */
+void syn_filter_add(const struct syn_filter_node *node, const struct syn_filter_member *member,
+                    struct syn_buf *out);
+/** Without it, whatever of it is there; `last`: the account's. */
+void syn_filter_remove(const struct syn_filter_node *node, const struct syn_filter_member *member,
+                       bool last, struct syn_buf *out);
+
+#endif

@@ -1,0 +1,25 @@
+/* Sockets in network namespaces, for tests: whoever calls stays where it is. */
+#ifndef SYNOR_RUNTIME_NET_TESTING_H
+#define SYNOR_RUNTIME_NET_TESTING_H
+
+#include <sys/socket.h>
+
+#include <synor/base/core.h>
+
+#define NET_WAIT_MS 10000
+#define NET_DGRAM   1000 /* bytes */
+
+/** A socket in `netns` (NULL: the caller's own). Owner: the caller closes it. */
+SYN_MUST int net_socket_in(const char *netns, int family, int type);
+/** One that is bound, and of a stream listens. */
+SYN_MUST int net_bound(const char *netns, const char *address, uint16_t port, int type);
+/** A connection from `netns`, or -1 with errno. */
+SYN_MUST int net_dial(const char *netns, const char *address, uint16_t port);
+/** Is a connection from there accepted? That it is refused has to be said by a packet: a time-out
+ *  fails the test. */
+bool net_reaches(const char *netns, const char *address, uint16_t port);
+/** `count` datagrams of NET_DGRAM bytes. */
+void net_send_dgrams(int fd, const char *address, uint16_t port, unsigned count);
+void net_recv_dgrams(int fd, unsigned count, struct sockaddr_storage *ret_from);
+
+#endif
