@@ -552,31 +552,38 @@ berth_for_holder(const struct syn_cluster *cluster, const struct syn_place_reque
     return missing <= 0;
 }
 
-/* Spot work takes of it only what is missing beside. */
+/* Spot work takes of it only what is missing beside; and pushes out what was lent to lower bids. */
 static bool
 berth_for_spot(const struct syn_cluster *cluster, const struct syn_place_request *request,
-               struct berth *berth)
+               int64_t priority, struct berth *berth)
 {
-    int64_t kept = berth->node->keepers[berth->keeper].units, need, has;
+    bool cards = berth->keeper > 0;
+    int64_t unit = cards ? 1 : MILLI, kept = berth->node->keepers[berth->keeper].units;
+    int64_t lack = (cards ? request->gpus : request->amounts.cpu_millicores) * request->count;
+    size_t cursor = 0;
+    void *value;
 
-    if (kept == 0)
-        return false;
-    if (berth->keeper > 0) {
-        need = request->gpus * request->count;
-        has = room_for(cluster, berth->node, berth->keeper);
-    } else {
-        need = request->amounts.cpu_millicores * request->count;
-        has = syn_fleet_node_free(cluster->fleet, berth->node->number, SYN_FLEET_CPU);
+    lack -= cards ? room_for(cluster, berth->node, berth->keeper)
+                  : syn_fleet_node_free(cluster->fleet, berth->node->number, SYN_FLEET_CPU);
+    while (lack > kept * unit && berth->victims_count < SYN_LEN(berth->victims) &&
+           syn_map_next(cluster->jobs, &cursor, NULL, &value)) {
+        struct cluster_job *job = value;
+        const struct syn_fleet_ask *ask = &job->request.ask;
+
+        if (!job->lent || !job_on(job, berth->node, berth->keeper) || job->priority >= priority)
+            continue;
+        berth->victims[berth->victims_count++] = job;
+        kept += job->kept_units;
+        lack -= (cards ? ask->cards : ask->need[SYN_FLEET_CPU]) - job->kept_units * unit;
     }
-    need = SYN_MAX(need - has, 0);
-    berth->units = berth->keeper > 0 ? need : (need + MILLI - 1) / MILLI;
+    berth->units = (SYN_MAX(lack, 0) + unit - 1) / unit;
     berth->left = kept - berth->units;
-    return berth->units > 0 && berth->left >= 0;
+    return kept > 0 && berth->units > 0 && berth->left >= 0;
 }
 
 static bool
 berth_ok(struct syn_cluster *cluster, const struct syn_place_request *request, int64_t gpus,
-         struct berth *berth)
+         int64_t priority, struct berth *berth)
 {
     struct syn_place_request wanted = *request;
     const struct cluster_node *node = berth->node;
@@ -592,7 +599,7 @@ berth_ok(struct syn_cluster *cluster, const struct syn_place_request *request, i
         wanted.vram_min_bytes = node->view.gpus[berth->keeper - 1].vram_bytes;
     }
     if (request->good ? !berth_for_holder(cluster, &wanted, berth)
-                      : !berth_for_spot(cluster, &wanted, berth))
+                      : !berth_for_spot(cluster, &wanted, priority, berth))
         return false;
     if (request->good)
         wanted.price_max = 0; /* it is paid for */
@@ -605,7 +612,7 @@ berth_ok(struct syn_cluster *cluster, const struct syn_place_request *request, i
 /* The one with the fewest to push out, then the one that leaves the least, then the first. */
 static bool
 berth_find(struct syn_cluster *cluster, const struct syn_place_request *request, int64_t gpus,
-           struct berth *ret)
+           int64_t priority, struct berth *ret)
 {
     bool found = false;
 
@@ -613,7 +620,7 @@ berth_find(struct syn_cluster *cluster, const struct syn_place_request *request,
         for (unsigned k = 0; k < keepers_of(cluster->nodes[i]); k++) {
             struct berth berth = {.node = cluster->nodes[i], .keeper = k};
 
-            if (!berth_ok(cluster, request, gpus, &berth))
+            if (!berth_ok(cluster, request, gpus, priority, &berth))
                 continue;
             if (found && (berth.victims_count > ret->victims_count ||
                           (berth.victims_count == ret->victims_count && berth.left >= ret->left)))
@@ -672,7 +679,8 @@ keep_probe(struct syn_cluster *cluster, const struct syn_place_request *request,
 {
     struct berth berth;
 
-    if (cluster->keeps_count == 0 || !berth_find(cluster, request, request->gpus, &berth))
+    if (cluster->keeps_count == 0 ||
+        !berth_find(cluster, request, request->gpus, INT32_MIN, &berth))
         return false;
     *ret = (struct syn_fleet_slot){.node = berth.node->number};
     for (uint32_t i = 0; berth.keeper > 0 && i < berth.node->told.cards; i++)
@@ -743,7 +751,7 @@ keep_place(struct syn_cluster *cluster, const struct syn_place_who *who,
     int64_t gpus = request->gpus;
     int rc;
 
-    if (cluster->keeps_count == 0 || !berth_find(cluster, request, gpus, &berth))
+    if (cluster->keeps_count == 0 || !berth_find(cluster, request, gpus, who->priority, &berth))
         return SYN_PLACE_NONE;
     rc = fleet_forget(cluster, job, err); /* it may wait in the queue */
     if (rc == SYN_OK)

@@ -325,10 +325,42 @@ test_random(void **state)
     }
 }
 
+/* What was lent goes to who bids more, and to nobody who bids as much. */
+static void
+test_bids(void **state)
+{
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+    struct bench bench = {.begun = {0, 0}};
+    const struct job spot = {.kind = SPOT, .cores = CORES};
+    struct syn_place_request request = request_of(&spot);
+    struct syn_place_who who = {.job = "job-01", .account = "carl", .priority = -100, .now_ms = 1};
+    struct syn_placement placement;
+    struct syn_err err;
+
+    (void)state;
+    assert_done(syn_cluster_new(1, &cluster, &err), &err);
+    bench.cluster = cluster;
+    put_node(&bench, 2);
+    bench.keeps[1] = 1; /* the rest of the node is nobody's */
+    tell_keeps(&bench);
+    assert_int_equal(syn_place_ask(cluster, &who, &request, &placement, &err), SYN_OK);
+    bench.jobs[1] = (struct job){.kind = SPOT, .cores = CORES, .node = 2};
+    put_instance(&bench, 1, true);
+    assert_int_equal(syn_cluster_kept(cluster, "node-2", GOOD), 1);
+    who.job = "job-02";
+    assert_int_equal(syn_place_ask(cluster, &who, &request, &placement, &err), SYN_PLACE_NONE);
+    assert_null(syn_place_evicted(cluster, "job-01"));
+    who.job = "job-03";
+    who.priority = -99;
+    assert_int_equal(syn_place_ask(cluster, &who, &request, &placement, &err), SYN_PLACE_SOON);
+    assert_string_equal(syn_place_evicted(cluster, "job-01"), "preempted");
+    assert_int_equal(syn_cluster_kept(cluster, "node-2", GOOD), 1);
+}
+
 int
 main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_random)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bids), cmocka_unit_test(test_random)};
 
     syn_json_init();
     return cmocka_run_group_tests(tests, NULL, NULL);
