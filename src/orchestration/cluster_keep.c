@@ -322,6 +322,38 @@ stand_in(struct syn_cluster *cluster, const struct syn_keep *keep, int64_t *unit
     return rc;
 }
 
+/* It is ordinary spot work again, where it is. */
+static int
+unlend(struct syn_cluster *cluster, struct cluster_job *job, const struct cluster_node *node,
+       struct syn_err *err)
+{
+    struct takeover own = {.count = 0};
+
+    job->lent = false;
+    job->kept_units = 0;
+    job->request.priority = job->priority;
+    takeover_add(&own, job->key);
+    return take_over(cluster, &own, &job->request, node->number, job->slots, err);
+}
+
+/* Of what nothing is kept any more. */
+static int
+unlend_all(struct syn_cluster *cluster, const struct cluster_node *node, unsigned keeper,
+           struct syn_err *err)
+{
+    size_t cursor = 0;
+    void *value;
+    int rc = SYN_OK;
+
+    while (rc == SYN_OK && syn_map_next(cluster->jobs, &cursor, NULL, &value)) {
+        struct cluster_job *job = value;
+
+        if (job->lent && job_on(job, node, keeper))
+            rc = unlend(cluster, job, node, err);
+    }
+    return rc;
+}
+
 /* What is lent is more than is kept: it is ordinary spot work again, where that will do. */
 static int
 lend_less(struct syn_cluster *cluster, const struct syn_keep *keep, int64_t *units,
@@ -335,7 +367,6 @@ lend_less(struct syn_cluster *cluster, const struct syn_keep *keep, int64_t *uni
         struct cluster_job *job = value;
         const struct cluster_node *node =
             job->lent && job->placed ? cluster_node_find(cluster, job->kept_node) : NULL;
-        struct takeover own = {.count = 0};
 
         if (!node || !syn_str_eq(node->view.provider, keep->provider) ||
             !is_of(node, job->keeper, keep->good))
@@ -344,10 +375,7 @@ lend_less(struct syn_cluster *cluster, const struct syn_keep *keep, int64_t *uni
         job->kept_units = SYN_MAX(-*units, 0);
         if (job->kept_units > 0)
             return SYN_OK;
-        job->lent = false;
-        job->request.priority = job->priority;
-        takeover_add(&own, job->key);
-        rc = take_over(cluster, &own, &job->request, node->number, job->slots, err);
+        rc = unlend(cluster, job, node, err);
     }
     return rc;
 }
@@ -359,13 +387,15 @@ end_strays(struct syn_cluster *cluster, struct cluster_node *node, struct syn_er
     int rc = SYN_OK;
 
     for (unsigned k = 0; k < keepers_of(node) && rc == SYN_OK; k++) {
-        bool wanted = node->keepers[k].units == 0;
+        bool wanted = false;
 
         for (size_t i = 0; i < cluster->keeps_count && !wanted; i++)
             wanted = syn_str_eq(cluster->keeps[i].provider, node->view.provider) &&
                      is_of(node, k, cluster->keeps[i].good);
-        if (!wanted)
+        if (!wanted && node->keepers[k].units > 0)
             rc = keeper_set(cluster, node, k, 0, (struct takeover){.count = 0}, err);
+        if (!wanted && rc == SYN_OK)
+            rc = unlend_all(cluster, node, k, err);
     }
     return rc;
 }

@@ -336,6 +336,7 @@ test_bids(void **state)
     struct syn_place_who who = {.job = "job-01", .account = "carl", .priority = -100, .now_ms = 1};
     struct syn_placement placement;
     struct syn_err err;
+    bool changed;
 
     (void)state;
     assert_done(syn_cluster_new(1, &cluster, &err), &err);
@@ -355,6 +356,21 @@ test_bids(void **state)
     assert_int_equal(syn_place_ask(cluster, &who, &request, &placement, &err), SYN_PLACE_SOON);
     assert_string_equal(syn_place_evicted(cluster, "job-01"), "preempted");
     assert_int_equal(syn_cluster_kept(cluster, "node-2", GOOD), 1);
+
+    /* Of what nothing is kept any more nothing is lent: work on demand comes first again. */
+    put_instance(&bench, 1, false);
+    syn_place_withdraw(cluster, "job-01");
+    syn_place_withdraw(cluster, "job-02");
+    assert_int_equal(syn_place_ask(cluster, &who, &request, &placement, &err), SYN_OK);
+    bench.jobs[3] = bench.jobs[1];
+    put_instance(&bench, 3, true);
+    request.spot = false;
+    who = (struct syn_place_who){.job = "job-04", .account = "carl", .priority = 0, .now_ms = 1};
+    assert_int_equal(syn_place_ask(cluster, &who, &request, &placement, &err), SYN_PLACE_NONE);
+    assert_done(syn_cluster_set_keeps(cluster, NULL, 0, &changed, &err), &err);
+    assert_true(changed);
+    assert_int_equal(syn_place_ask(cluster, &who, &request, &placement, &err), SYN_PLACE_SOON);
+    assert_string_equal(syn_place_evicted(cluster, "job-03"), "preempted");
 }
 
 int
