@@ -42,6 +42,7 @@ syn_cluster_free(struct syn_cluster *cluster)
         syn_map_free(cluster->spot);
     trips_free(cluster);
     syn_fleet_free(cluster->fleet);
+    syn_free(cluster->keeps);
     syn_free(cluster);
     return NULL;
 }
@@ -215,6 +216,8 @@ syn_cluster_put_node(struct syn_cluster *cluster, const json_t *doc, struct syn_
         for (unsigned i = 0; i < view.gpus_count; i++)
             view.gpus[i].used = cluster->nodes[at]->view.gpus[i].used;
     } else {
+        if (found && cluster->fleet && keep_forget(cluster, cluster->nodes[at], NULL) < 0)
+            fleet_drop(cluster);
         count_instances(cluster, &view);
     }
     if (found)

@@ -182,6 +182,8 @@ bill_document(struct syn_server *server, const struct syn_invoice *invoice, cons
         rc = syn_json_pack(&spec, err, "{s:s, s:I, s:s}", "job", syn_document_id(job), "run",
                            (json_int_t)run, "ref", invoice->ref);
     if (rc == SYN_OK)
+        rc = srv_units_bill(server, syn_document_id(job), run, spec, err);
+    if (rc == SYN_OK)
         rc = syn_document_make_take(&new_doc, spec, &doc, err);
     if (rc == SYN_OK && json_object_update(syn_document_status(doc), figures) != 0)
         rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for a bill");

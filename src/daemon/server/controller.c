@@ -212,6 +212,8 @@ node_changed(const struct syn_node_view *before, const struct syn_node_view *aft
            before->evacuate != after->evacuate || before->sandboxes != after->sandboxes ||
            before->gpu_sandboxes != after->gpu_sandboxes ||
            before->gpus_count != after->gpus_count ||
+           memcmp(&before->prices, &after->prices, sizeof(before->prices)) != 0 ||
+           memcmp(&before->spot, &after->spot, sizeof(before->spot)) != 0 ||
            memcmp(&before->capacity, &after->capacity, sizeof(before->capacity)) != 0;
 }
 
@@ -406,8 +408,8 @@ run_job(struct srv_controller *controller, const char *id)
         make_due(controller, id, wake_ms);
 }
 
-/* The job that is due and comes first: waiting jobs are stepped by priority, so collect and sort.
- */
+/* The job that is due and comes first: what runs, which is claimed before anything new is placed;
+ * then those that wait, by priority. */
 struct due {
     char id[SYN_ID_MAX];
     json_t *job;
@@ -416,6 +418,11 @@ struct due {
 static int
 by_order(const void *a, const void *b)
 {
+    const json_t *one = ((const struct due *)a)->job, *two = ((const struct due *)b)->job;
+    bool waits = syn_str_eq(syn_document_state(one), "pending");
+
+    if (waits != syn_str_eq(syn_document_state(two), "pending"))
+        return waits ? 1 : -1;
     return syn_training_order(((const struct due *)a)->job, ((const struct due *)b)->job);
 }
 
@@ -574,6 +581,19 @@ look_at_prices(struct srv_controller *controller)
     controller->spot_due_ms =
         count > 0 || rc < 0 ? controller->spot_last_ms + SPOT_AGAIN_MS : INT64_MAX;
     if (round.changed)
+        all_due(controller);
+}
+
+/* What is kept for the market; nobody offers any more meanwhile: see srv_market_promise(). */
+static void
+look_at_keeps(struct srv_controller *controller)
+{
+    struct syn_err err = {0};
+    bool changed = false;
+
+    if (srv_keeps_tell(controller->server, controller->cluster, &changed, &err) < 0)
+        syn_log_err(SYN_LOG_WARN, "controller.keeps", &err);
+    if (changed)
         all_due(controller);
 }
 
@@ -738,10 +758,13 @@ run(void *arg)
         if (missed.events)
             look_again(controller, missed.watches);
         look_at_prices(controller);
+        srv_market_promise(controller->server);
+        look_at_keeps(controller);
         decided_due(controller);
         run_due(controller);
         empty_nodes(controller);
         decided_due(controller);
+        srv_market_promised(controller->server);
         (void)pthread_mutex_unlock(&controller->looking);
         deadline = SYN_MIN(watch_nodes(controller), next_due(controller));
         deadline = SYN_MIN(deadline, controller->spot_due_ms);

@@ -16,14 +16,6 @@ over(const json_t *job)
     return syn_training_may_delete(job, NULL) == SYN_OK;
 }
 
-static bool
-ended(const json_t *job)
-{
-    int state = syn_job_state_find(syn_document_state(job));
-
-    return state >= 0 && syn_sm_terminal(&syn_job_life, (unsigned)state);
-}
-
 /* Everything the step reads, owned. */
 struct sight {
     json_t *job;
@@ -170,12 +162,50 @@ view_make(const struct ctl_world *world, const struct sight *sight, struct syn_q
                                  &view->spent, &view->rate_hour, err);
 }
 
+/* The units on the market that the job runs on, as they are before the step and after it. */
+struct job_units {
+    bool reserved;
+    struct srv_units held;
+    struct syn_training_units view;
+};
+
+static int
+units_look(struct syn_server *server, const struct sight *sight, struct job_units *units,
+           struct syn_training_view *view, struct syn_err *err)
+{
+    int rc;
+
+    units->reserved = *syn_json_str(syn_document_spec(sight->job), "reserved", "") != '\0';
+    if (!units->reserved)
+        return SYN_OK;
+    rc = srv_job_units_look(server, sight->job, &units->held, &units->view, err);
+    view->units = &units->view;
+    return rc < 0 ? rc : SYN_OK;
+}
+
+/* What follows from the step is written: begun before it, ended after it. */
+static int
+take_effects(struct syn_server *server, const struct sight *sight, struct job_units *units,
+             struct syn_training_effects *effects, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    if (units->reserved && json_array_size(effects->created) > 0)
+        rc = srv_job_units_begin(server, sight->job, effects, err);
+    if (rc == SYN_OK && !syn_training_effects_none(effects))
+        rc = write_effects(server, sight, effects, err);
+    if (rc == SYN_OK && units->reserved)
+        rc = srv_job_units_end(server, sight->job, sight->instances, effects, &units->held, err);
+    return rc;
+}
+
 static int
 step(const struct ctl_world *world, const char *id, struct ctl_outcome *ret, struct syn_err *err)
 {
     struct syn_server *server = world->server;
     SYN_SCOPED(sight_fini) struct sight sight = {0};
     SYN_SCOPED(syn_training_effects_fini) struct syn_training_effects effects = {0};
+    struct job_units units = {.held = {.until_ms = 0}};
     struct syn_training_view view;
     struct syn_quota quota;
     int rc = look(server, id, &sight, err);
@@ -185,11 +215,13 @@ step(const struct ctl_world *world, const char *id, struct ctl_outcome *ret, str
         return rc < 0 ? rc : SYN_OK;
     rc = view_make(world, &sight, &quota, &view, err);
     if (rc == SYN_OK)
+        rc = units_look(server, &sight, &units, &view, err);
+    if (rc == SYN_OK)
         rc = syn_training_step(&view, &effects, err);
-    if (rc == SYN_OK && json_is_object(effects.job) && ended(effects.job))
+    if (rc == SYN_OK && json_is_object(effects.job) && srv_job_ended(effects.job))
         syn_place_withdraw(world->cluster, id);
-    if (rc == SYN_OK && !syn_training_effects_none(&effects))
-        rc = write_effects(server, &sight, &effects, err);
+    if (rc == SYN_OK)
+        rc = take_effects(server, &sight, &units, &effects, err);
     if (rc == SYN_OK)
         ret->created = json_incref(effects.created);
     ret->wake_at_ms = effects.wake_at_ms;

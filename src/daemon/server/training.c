@@ -243,6 +243,7 @@ srv_cluster_read(struct syn_server *server, struct syn_cluster **ret_cluster, st
     SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
     struct reading reading = {server, NULL};
     size_t goods;
+    bool changed;
     int rc = syn_cluster_new(0, &cluster, err);
 
     reading.cluster = cluster;
@@ -258,6 +259,8 @@ srv_cluster_read(struct syn_server *server, struct syn_cluster **ret_cluster, st
         rc = srv_each(server, "node/", add_node, cluster, err);
     if (rc == SYN_OK)
         rc = srv_each(server, "instance-on/", add_instance, &reading, err);
+    if (rc == SYN_OK)
+        rc = srv_keeps_tell(server, cluster, &changed, err);
     if (rc == SYN_OK)
         *ret_cluster = SYN_TAKE(cluster);
     return rc;
@@ -439,11 +442,15 @@ reply_plan(struct syn_server *server, struct syn_http_req *req, const json_t *sp
 {
     SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
     struct syn_quota quota;
-    const struct syn_training_tenant tenant = {srv_identity(req)->account, &quota};
+    struct syn_training_units units;
+    struct srv_units held;
+    const struct syn_training_tenant tenant = {srv_identity(req)->account, &quota, &units};
     json_t *refusal = NULL;
     SYN_JSON(plan);
     int rc = srv_quota_load(server, tenant.account, &quota, err);
 
+    if (rc == SYN_OK)
+        rc = srv_units_view(server, tenant.account, spec, "", &held, &units, err);
     if (rc == SYN_OK)
         rc = srv_cluster_read(server, &cluster, err);
     if (rc == SYN_OK)
@@ -858,11 +865,16 @@ explain_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
     SYN_JSON(answer);
     struct syn_quota quota;
     struct syn_place_turn turn;
-    struct syn_training_explain_view view = {.quota = &quota};
+    struct syn_training_units units;
+    struct srv_units held;
+    struct syn_training_explain_view view = {.quota = &quota, .units = &units};
     int rc = srv_training_load(server, req, &job, &revision, err);
 
     if (rc == SYN_OK)
         rc = srv_quota_load(server, syn_json_str(job, "account", "?"), &quota, err);
+    if (rc == SYN_OK)
+        rc = srv_units_view(server, syn_json_str(job, "account", ""), syn_document_spec(job),
+                            syn_document_id(job), &held, &units, err);
     if (rc == SYN_OK)
         rc = srv_cluster_read(server, &cluster, err);
     if (rc == SYN_OK)

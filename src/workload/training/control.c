@@ -316,8 +316,10 @@ place_lease(const struct step *step, const struct syn_place_slot *slot, json_t *
     const struct syn_node_view *node = syn_cluster_find(step->view->cluster, slot->node);
     const struct syn_lease_ask ask = {.gpu_model = slot->gpu_model,
                                       .spot = step->spec.spot,
-                                      .notice_ms = step->spec.spot ? step->spec.notice_ms
-                                                                   : step->spec.stop_grace_ms,
+                                      .reserved = *step->spec.reserved != '\0',
+                                      .notice_ms = step->spec.spot || *step->spec.reserved
+                                                       ? step->spec.notice_ms
+                                                       : step->spec.stop_grace_ms,
                                       .max_price = step->spec.max_price,
                                       .now_ms = step->view->now_ms};
 
@@ -386,6 +388,8 @@ place_waits(struct step *step, const char *reason, const char *message, struct s
 {
     const char *before = syn_json_str(step->status, "reason", "");
 
+    if (syn_str_eq(reason, "no-units"))
+        return step_state(step, SYN_JOB_PENDING, reason, err, "%s", message);
     if (syn_str_eq(before, "node-lost"))
         return step_state(step, SYN_JOB_PENDING, before, err,
                           "its node was lost; it starts again when there is room: %s", message);
@@ -434,7 +438,11 @@ ask_quota(struct step *step, struct syn_place_request *request, bool *ret_waits,
 struct syn_place_request
 step_request(const struct step *step)
 {
-    return syn_training_place_request(&step->spec, syn_json_str(step->job, "account", ""));
+    struct syn_place_request request =
+        syn_training_place_request(&step->spec, syn_json_str(step->job, "account", ""));
+
+    syn_training_take_units(&step->spec, step->view->units, &request);
+    return request;
 }
 
 struct syn_place_who
@@ -460,6 +468,28 @@ run_members(const struct step *step)
     return count;
 }
 
+/* Does the account hold the units? Sets *ret_waits, with the job's state, when not. */
+static int
+ask_units(struct step *step, const struct syn_place_request *request, bool *ret_waits,
+          struct syn_err *err)
+{
+    const struct syn_training_units *units = step->view->units;
+    int64_t need = syn_place_units(request);
+    char message[CONTROL_MESSAGE_MAX];
+
+    *ret_waits = false;
+    if (!*step->spec.reserved)
+        return SYN_OK;
+    assert(units); /* the caller has looked */
+    if (units->have >= need)
+        return SYN_OK;
+    *ret_waits = true;
+    (void)snprintf(message, sizeof(message), "it takes %lld %s of %s, and the account holds %lld",
+                   (long long)need, syn_plural(need, "unit", "units"), step->spec.reserved,
+                   (long long)units->have);
+    return place_waits(step, "no-units", message, err);
+}
+
 /* Place the job, or say what it waits for. */
 static int
 try_place(struct step *step, struct syn_err *err)
@@ -476,6 +506,8 @@ try_place(struct step *step, struct syn_err *err)
         return step_end(step, SYN_JOB_FAILED, "interrupted",
                         "it was interrupted and placed again too often", err);
     rc = ask_quota(step, &request, &waits, err);
+    if (rc == SYN_OK && !waits)
+        rc = ask_units(step, &request, &waits, err);
     if (rc == SYN_OK && waits)
         syn_place_withdraw(step->view->cluster, who.job);
     if (rc < 0 || waits)

@@ -65,14 +65,14 @@ struct attempt {
     const struct member *lost;   /* the first that is */
     const struct member *cause;  /* the first to fail by itself */
     const struct member *silent; /* the first live one whose node is silent */
-    const char *way;             /* it gives way: "preempted", "outbid", "drained"; or NULL */
+    const char *way; /* it gives way: "preempted", "outbid", "drained", "units-over"; or NULL */
 };
 
 /* Is the member on its way out, to make way? Whoever is stays so, whatever prices do. */
 static const char *
 gives_way(const struct member *member)
 {
-    static const char *const words[] = {"preempted", "outbid", "drained"};
+    static const char *const words[] = {"preempted", "outbid", "drained", "units-over"};
     const char *said = syn_json_str(member->spec, "stop_reason", "");
 
     for (size_t i = 0; i < SYN_LEN(words); i++)
@@ -101,6 +101,22 @@ outbid(const struct step *step, const struct member *member)
            cost.rate_hour > step->spec.max_price;
 }
 
+/* Are its units nearly over, and no more begun? */
+static bool
+units_over(struct step *step)
+{
+    const struct syn_training_units *units = step->view->units;
+    int64_t lead_ms;
+
+    if (!units || units->until_ms == 0)
+        return false;
+    lead_ms = syn_training_units_lead(step->job, units->until_ms, units->unit_ms);
+    if (step->view->now_ms >= lead_ms)
+        return true;
+    step_wake(step, lead_ms);
+    return false;
+}
+
 /* Did `a` fail before `b`? Ranks that were told to end come last: they did not begin it. */
 static bool
 failed_before(const struct member *a, const struct member *b)
@@ -114,7 +130,7 @@ failed_before(const struct member *a, const struct member *b)
 }
 
 static struct attempt
-attempt_read(const struct step *step)
+attempt_read(struct step *step)
 {
     struct attempt attempt = {0};
 
@@ -141,6 +157,8 @@ attempt_read(const struct step *step)
         if (node && node->state == SYN_NODE_SILENT && !attempt.silent)
             attempt.silent = member;
     }
+    if (!attempt.way && attempt.ended < attempt.count && units_over(step))
+        attempt.way = "units-over";
     if (!attempt.way)
         attempt.way = syn_place_evicted(step->view->cluster, syn_document_id(step->job));
     return attempt;
@@ -227,6 +245,8 @@ wind_down(struct step *step, const struct attempt *attempt, struct syn_err *err)
 
     if (!stop && first)
         grace_ms = SYN_MIN(grace_ms, SYN_TRAINING_PEER_GRACE_MAX_MS);
+    else if (!stop && syn_str_eq(attempt->way, "units-over"))
+        grace_ms = SYN_MIN(step->spec.notice_ms, step->view->units->unit_ms / 2);
     else if (!stop && step->spec.spot)
         grace_ms = step->spec.notice_ms;
     if (!stop)
@@ -387,9 +407,10 @@ end_gave_way(struct step *step, const char *way, struct syn_err *err)
     int rc;
 
     (void)snprintf(message, sizeof(message), "attempt %lld %s%s", (long long)step->attempt,
-                   syn_str_eq(way, "outbid")    ? "was outbid"
-                   : syn_str_eq(way, "drained") ? "left a node that is emptied"
-                                                : "gave way to work that comes before it",
+                   syn_str_eq(way, "outbid")       ? "was outbid"
+                   : syn_str_eq(way, "drained")    ? "left a node that is emptied"
+                   : syn_str_eq(way, "units-over") ? "used up its reserved units"
+                                                   : "gave way to work that comes before it",
                    checkpoint_text(step, from, sizeof(from)));
     rc = step_event(step, way, way, message, NULL, err);
     return rc < 0 ? rc : step_state(step, SYN_JOB_PENDING, way, err, "%s", message);
