@@ -79,11 +79,10 @@ struct syn_agent {
     struct syn_gpu_list gpus;        /* those that can be given */
     const char *const *devices_argv; /* what tells of devices; NULL: nobody */
     pthread_t devices_thread;
-    bool devices_started;
     json_t *devices; /* under `lock`; NULL: not known yet */
     json_t *report;  /* what a heartbeat says */
     pthread_t stream_thread, beat_thread;
-    bool stream_started, beat_started;
+    bool stream_started, beat_started, devices_started;
     struct syn_client *stream_client, *beat_client; /* cancelled at the end */
     struct syn_client *join_client;                 /* under `lock`; while it registers */
 
