@@ -1,5 +1,5 @@
-/* compute explain: why a workload is where it is, what it costs, and what would change that. Today
- * every workload is a training job; `compute train explain` is the same for those. */
+/* compute explain: why a workload is where it is, what it costs, and what would change that;
+ * `compute train explain` and `compute service explain` are the same for one kind. */
 #include <synor/base/str.h>
 
 #include "cli_priv.h"
@@ -116,7 +116,7 @@ run_explain(struct syn_cli *cli)
     struct syn_err err;
     int rc;
 
-    syn_cli_train_path(cli, "/explain", &path);
+    syn_cli_workload_path(cli, "/explain", &path);
     rc = syn_buf_ok(&path, &err);
     if (rc == SYN_OK)
         rc = syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &answer, &err);
@@ -144,6 +144,17 @@ const struct syn_cli_command syn_cli_explain = {
     .detail = "One row for each node and each thing that it lacks; the smallest changes that would "
               "place it; for what runs, the lease that it was placed under.",
     .operands = workload_operand,
+    .operand_count = 1,
+    .run = run_explain};
+
+static const struct syn_cli_operand service_operand[] = {
+    {"SERVICE", SYN_CLI_TEXT, true, false, "Name of the service, or its id"},
+};
+
+const struct syn_cli_command syn_cli_service_explain = {
+    .path = "compute service explain",
+    .summary = "Say why a service is where it is, and what would change that",
+    .operands = service_operand,
     .operand_count = 1,
     .run = run_explain};
 

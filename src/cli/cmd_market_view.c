@@ -474,7 +474,7 @@ holding_rows(const json_t *before, const json_t *now, bool whole, struct syn_cli
     struct syn_cli_table_out *rows;
     size_t i;
     json_t *item;
-    int rc = syn_cli_rows_new("CLASS|>FREE|>OFFERED|>SOLD", &rows, err);
+    int rc = syn_cli_rows_new("CLASS|>FREE|>OFFERED|>IN USE|>SOLD", &rows, err);
 
     (void)before;
     (void)whole;
@@ -484,6 +484,7 @@ holding_rows(const json_t *before, const json_t *now, bool whole, struct syn_cli
         syn_cli_cell(rows, "%s", syn_json_str(item, "class", ""));
         syn_cli_cell(rows, "%lld", (long long)syn_json_i64(item, "free", 0));
         syn_cli_cell(rows, "%lld", (long long)syn_json_i64(item, "held", 0));
+        syn_cli_cell(rows, "%lld", (long long)syn_json_i64(item, "in_use", 0));
         syn_cli_cell(rows, "%lld", (long long)syn_json_i64(item, "sold", 0));
     }
     *ret = rows;

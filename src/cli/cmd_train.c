@@ -12,10 +12,15 @@ static const struct syn_cli_operand job_operand[] = {
 };
 
 void
-syn_cli_train_path(const struct syn_cli *cli, const char *tail, struct syn_buf *out)
+syn_cli_workload_path(const struct syn_cli *cli, const char *tail, struct syn_buf *out)
 {
-    syn_buf_adds(out, "/v1/training/");
-    syn_cli_escape(out, syn_cli_operand(cli, 0));
+    const char *operand = syn_cli_operand(cli, 0);
+    bool service =
+        syn_str_starts(cli->line.command->path, "compute service") ||
+        (syn_str_eq(cli->line.command->path, "compute explain") && syn_str_starts(operand, "svc-"));
+
+    syn_buf_adds(out, service ? "/v1/services/" : "/v1/training/");
+    syn_cli_escape(out, operand);
     syn_buf_adds(out, tail);
 }
 
@@ -26,7 +31,7 @@ get_job(struct syn_cli *cli, const char *tail, json_t **ret, struct syn_err *err
     SYN_BUF(path);
     int rc;
 
-    syn_cli_train_path(cli, tail, &path);
+    syn_cli_workload_path(cli, tail, &path);
     rc = syn_buf_ok(&path, err);
     return rc < 0 ? rc : syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, ret, err);
 }
@@ -162,7 +167,7 @@ change_job(struct syn_cli *cli, const char *tail, const json_t *body, const char
     struct syn_err err;
     const json_t *status;
 
-    syn_cli_train_path(cli, tail, &path);
+    syn_cli_workload_path(cli, tail, &path);
     if (syn_buf_ok(&path, &err) < 0 ||
         syn_cli_call(cli, "POST", syn_buf_text(&path), body, &job, &err) < 0)
         return syn_cli_fail(cli, &err);
@@ -251,7 +256,7 @@ run_delete(struct syn_cli *cli)
 
     if (!syn_cli_confirm(cli, "Forget the job and its checkpoints? Its bills stay."))
         return declined(cli);
-    syn_cli_train_path(cli, "", &path);
+    syn_cli_workload_path(cli, "", &path);
     if (syn_buf_ok(&path, &err) < 0 ||
         syn_cli_call(cli, "DELETE", syn_buf_text(&path), NULL, NULL, &err) < 0)
         return syn_cli_fail(cli, &err);

@@ -60,8 +60,10 @@ static const struct syn_cli_option create_options[] = {
      "The most an hour of one worker may cost, all in; dearer nodes are left out"},
     {"spot", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
      "At spot prices up to --max-price: it gives way to who pays more, and goes on later"},
+    {"reserved", 0, "CLASS", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL,
+     "Take the GPUs (without GPUs the CPUs) from units of the account: synor market holdings"},
     {"notice", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "2m",
-     "Notice before spot work is interrupted: time to save"},
+     "Notice before spot work is interrupted, or reserved units end: time to save"},
     {"policy", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false,
      "balanced|binpack|spread|fragmentation|latency|energy|price", "balanced",
      "Which of the nodes that can take it is chosen"},
@@ -130,7 +132,8 @@ static const struct mapping text_keys[] = {
     {"max-budget", "max_budget"}, {"region", "region"},
     {"isolation", "isolation"},   {"max-price", "max_price"},
     {"policy", "policy"},         {"gpu-capability", "gpu_capability"},
-    {"group", "group"},           {"spread", "spread"},
+    {"reserved", "reserved"},     {"group", "group"},
+    {"spread", "spread"},
 };
 
 static int
@@ -151,8 +154,8 @@ set_framework(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     return rc;
 }
 
-static int
-set_env(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
+int
+syn_cli_env(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
     const struct syn_cli_value *value;
     json_t *env;
@@ -275,14 +278,16 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
         if (rc == SYN_OK)
             rc = syn_json_set_take(spec, "learning_rate", json_real(rate), err);
     }
-    if (rc == SYN_OK && syn_cli_has(cli, "notice") && !syn_cli_has(cli, "spot"))
-        return SYN_FAIL(err, SYN_E_INVALID, "--notice: only spot work has one; add --spot");
+    if (rc == SYN_OK && syn_cli_has(cli, "notice") && !syn_cli_has(cli, "spot") &&
+        !syn_cli_has(cli, "reserved"))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "--notice: only spot work has one, and what is --reserved; add either");
     if (rc == SYN_OK && syn_cli_has(cli, "spot"))
         rc = syn_json_set_bool(spec, "spot", true, err);
     if (rc == SYN_OK)
         rc = set_places(cli, spec, err);
     if (rc == SYN_OK)
-        rc = set_env(cli, spec, err);
+        rc = syn_cli_env(cli, spec, err);
     return rc;
 }
 

@@ -1,4 +1,4 @@
-/* compute train logs: what the ranks of a job printed, once or as it comes. */
+/* compute train logs, compute service logs: what ranks or replicas printed, once or as it comes. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -152,13 +152,14 @@ count_workers(struct syn_cli *cli, bool *ret_many, struct syn_err *err)
     SYN_JSON(job);
     int rc;
 
-    syn_cli_train_path(cli, "", &path);
+    syn_cli_workload_path(cli, "", &path);
     rc = syn_buf_ok(&path, err);
     if (rc == SYN_OK)
         rc = syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &job, err);
     if (rc == SYN_OK)
-        *ret_many = !syn_cli_has(cli, "rank") &&
-                    syn_json_i64(json_object_get(job, "spec"), "workers", 1) > 1;
+        *ret_many = !syn_cli_has(cli, "rank") && !syn_cli_has(cli, "replica") &&
+                    (syn_json_i64(json_object_get(job, "spec"), "workers", 1) > 1 ||
+                     json_object_get(json_object_get(job, "spec"), "replicas") != NULL);
     return rc;
 }
 
@@ -174,7 +175,7 @@ run_follow(struct syn_cli *cli, const char *path, const char *once)
     if (rc == SYN_OK)
         rc = follow(&following, path, &err);
     if (syn_cli_interrupted()) {
-        syn_cli_note(cli, "The job goes on.");
+        syn_cli_note(cli, "It goes on.");
         return SYN_CLI_INTERRUPTED;
     }
     return rc < 0 ? syn_cli_fail(cli, &err) : 0;
@@ -230,7 +231,11 @@ logs_path(const struct syn_cli *cli, const char *route, bool tail, struct syn_bu
     char join = '?';
     int rc = SYN_OK;
 
-    syn_cli_train_path(cli, route, out);
+    syn_cli_workload_path(cli, route, out);
+    if (syn_cli_has(cli, "replica")) {
+        syn_buf_addf(out, "?rank=%s", syn_cli_text(cli, "replica", ""));
+        join = '&';
+    }
     for (size_t i = 0; i < SYN_LEN(plain) - (tail ? 0 : 1); i++) {
         if (!syn_cli_has(cli, plain[i]))
             continue;
@@ -286,3 +291,25 @@ const struct syn_cli_command syn_cli_train_logs = {.path = "compute train logs",
                                                    .operands = job_operand,
                                                    .operand_count = 1,
                                                    .run = run_logs};
+
+/* clang-format off */
+static const struct syn_cli_option service_options[] = {
+    {"follow", 'f', NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Go on until the service stops"},
+    {"tail", 0, "N", SYN_CLI_INT, 1, 100000, false, false, NULL, NULL, "Only so many last lines"},
+    {"since", 0, "WHEN", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Only lines from then on: 10m, or 2026-01-31T12:00:00Z"},
+    {"replica", 0, "N", SYN_CLI_INT, 0, RANKS_MAX - 1, false, false, NULL, NULL, "Only this replica's"},
+    {"stream", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "stdout|stderr|synor", NULL, "Only this one; synor: the supervisor's remarks"},
+};
+/* clang-format on */
+
+static const struct syn_cli_operand service_operand[] = {
+    {"SERVICE", SYN_CLI_TEXT, true, false, "Name of the service, or its id"},
+};
+
+const struct syn_cli_command syn_cli_service_logs = {.path = "compute service logs",
+                                                     .summary = "Show what a service printed",
+                                                     .options = service_options,
+                                                     .option_count = SYN_LEN(service_options),
+                                                     .operands = service_operand,
+                                                     .operand_count = 1,
+                                                     .run = run_logs};

@@ -9,7 +9,11 @@
 int syn_cli_train_wait(struct syn_cli *cli, const char *id, const char *wanted);
 /** What stands in a job's document, for people. */
 void syn_cli_train_show(const struct syn_cli *cli, const json_t *job);
-/** "/v1/training/JOB" + tail for the first operand. */
-void syn_cli_train_path(const struct syn_cli *cli, const char *tail, struct syn_buf *out);
+/** "/v1/training/JOB" or "/v1/services/SERVICE" + tail for the first operand, as the command is
+ * about. */
+void syn_cli_workload_path(const struct syn_cli *cli, const char *tail, struct syn_buf *out);
+
+/** --env NAME=VALUE, as often as given, into the spec. */
+SYN_MUST int syn_cli_env(const struct syn_cli *cli, json_t *spec, struct syn_err *err);
 
 #endif

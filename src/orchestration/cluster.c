@@ -42,6 +42,7 @@ syn_cluster_free(struct syn_cluster *cluster)
         syn_map_free(cluster->spot);
     trips_free(cluster);
     syn_fleet_free(cluster->fleet);
+    syn_free(cluster->keeps);
     syn_free(cluster);
     return NULL;
 }
@@ -215,6 +216,8 @@ syn_cluster_put_node(struct syn_cluster *cluster, const json_t *doc, struct syn_
         for (unsigned i = 0; i < view.gpus_count; i++)
             view.gpus[i].used = cluster->nodes[at]->view.gpus[i].used;
     } else {
+        if (found && cluster->fleet && keep_forget(cluster, cluster->nodes[at], NULL) < 0)
+            fleet_drop(cluster);
         count_instances(cluster, &view);
     }
     if (found)
@@ -246,8 +249,9 @@ static bool
 same_hold(const struct syn_instance_view *a, const struct syn_instance_view *b)
 {
     return syn_str_eq(a->node, b->node) && syn_str_eq(a->job, b->job) &&
-           syn_str_eq(a->account, b->account) && syn_str_eq(a->gpu_model, b->gpu_model) &&
-           syn_str_eq(a->group, b->group) && a->bandwidth_bps == b->bandwidth_bps &&
+           syn_str_eq(a->place, b->place) && syn_str_eq(a->account, b->account) &&
+           syn_str_eq(a->gpu_model, b->gpu_model) && syn_str_eq(a->group, b->group) &&
+           a->bandwidth_bps == b->bandwidth_bps &&
            memcmp(&a->amounts, &b->amounts, sizeof(a->amounts)) == 0 && a->gpus == b->gpus &&
            a->gpu_vram_bytes == b->gpu_vram_bytes && a->priority == b->priority;
 }

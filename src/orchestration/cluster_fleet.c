@@ -219,6 +219,11 @@ fleet_put_node(struct syn_cluster *cluster, struct cluster_node *node, struct sy
     named.name = node->view.id;
     node->emptied = false;
     rc = syn_fleet_put_node(cluster->fleet, &named, &node->number, err);
+    if (rc == SYN_E_CONFLICT) { /* what it keeps is not what runs there */
+        rc = keep_forget(cluster, node, err);
+        if (rc == SYN_OK)
+            rc = syn_fleet_put_node(cluster->fleet, &named, &node->number, err);
+    }
     if (rc == SYN_OK)
         node->told = told;
     if (rc != SYN_E_CONFLICT)
@@ -284,7 +289,7 @@ adopt(struct syn_cluster *cluster, struct cluster_instance *instance, struct clu
 static bool
 joins_job(struct syn_cluster *cluster, struct cluster_instance *instance)
 {
-    struct cluster_job *job = syn_map_find(cluster->jobs, instance->view.job);
+    struct cluster_job *job = syn_map_find(cluster->jobs, instance->view.place);
     const struct cluster_node *node = cluster_node_find(cluster, instance->view.node);
 
     if (!job || !job->placed || !node)
@@ -353,6 +358,8 @@ job_effect(struct cluster_job *job, const struct syn_fleet_effect *effect)
     job->placed = false;
     job->begun = false;
     job->live = 0;
+    job->lent = false;
+    job->kept_units = 0;
 }
 
 int
@@ -382,9 +389,9 @@ alone_effect(struct syn_cluster *cluster, const char *id, const struct syn_fleet
         return SYN_OK;
     instance->hold = HOLD_NONE;
     fleet_key_free(cluster, effect->key);
-    if (*instance->view.job)
-        rc = cluster_job_need(cluster, instance->view.job, &job, err);
-    if (rc == SYN_OK && *instance->view.job) {
+    if (*instance->view.place)
+        rc = cluster_job_need(cluster, instance->view.place, &job, err);
+    if (rc == SYN_OK && *instance->view.place) {
         job->evicted = way_of(effect);
         job->news = true;
     }
@@ -397,14 +404,17 @@ fleet_hear(struct syn_cluster *cluster, struct syn_err *err)
     struct syn_fleet_effect effect;
     int rc = SYN_OK;
 
-    while (rc == SYN_OK && syn_fleet_next(cluster->fleet, &effect)) {
+    while (rc == SYN_OK && cluster->fleet && syn_fleet_next(cluster->fleet, &effect)) {
         char text[KEY_TEXT], id[SYN_ID_MAX + 1] = "";
         const char *owner = syn_map_find(cluster->owners, key_text(effect.key, text));
 
         if (!owner || (effect.type != SYN_FLEET_PLACED && effect.type != SYN_FLEET_EVICTED))
             continue;
         (void)syn_str_copy(id, sizeof(id), owner);
-        if (id[0] == '+') {
+        if (id[0] == '=') {
+            if (effect.type == SYN_FLEET_EVICTED)
+                rc = keep_evicted(cluster, id + 1, effect.key, err);
+        } else if (id[0] == '+') {
             rc = alone_effect(cluster, id + 1, &effect, err);
         } else {
             struct cluster_job *job = syn_map_find(cluster->jobs, id);
@@ -420,15 +430,24 @@ int
 fleet_forget(struct syn_cluster *cluster, struct cluster_job *job, struct syn_err *err)
 {
     uint64_t key = job->key;
+    /* What a holder has begun is used up. */
+    bool kept = job->placed && job->kept_units > 0 && (job->lent || !job->begun);
     int rc;
 
+    if (kept && key != 0 && cluster->fleet) {
+        rc = keep_regain(cluster, job, err);
+        if (rc == SYN_OK)
+            rc = keep_all(cluster, err);
+    } else if (key != 0 && cluster->fleet) {
+        fleet_key_free(cluster, key);
+        rc = syn_fleet_end(cluster->fleet, key, err);
+    } else {
+        rc = SYN_OK;
+    }
     job->key = 0;
-    job->placed = job->begun = false;
+    job->placed = job->begun = job->lent = false;
     job->live = 0;
-    if (key == 0 || !cluster->fleet)
-        return SYN_OK;
-    fleet_key_free(cluster, key);
-    rc = syn_fleet_end(cluster->fleet, key, err);
+    job->kept_units = 0;
     return rc < 0 ? rc : fleet_hear(cluster, err);
 }
 
@@ -449,7 +468,9 @@ fleet_drop(struct syn_cluster *cluster)
         cluster->nodes[i]->number = SYN_FLEET_NONE;
         cluster->nodes[i]->over = false;
         cluster->nodes[i]->emptied = false;
+        keep_drop(cluster->nodes[i]);
     }
+    cluster->keeping = false;
     while (syn_map_next(cluster->instances, &cursor, NULL, &value))
         ((struct cluster_instance *)value)->hold = HOLD_NONE;
     cursor = 0;
@@ -458,8 +479,9 @@ fleet_drop(struct syn_cluster *cluster)
 
         job->news = job->news || (job->key != 0 && !job->begun); /* it asks again */
         job->key = 0;
-        job->placed = job->begun = false;
+        job->placed = job->begun = job->lent = false;
         job->live = 0;
+        job->kept_units = 0;
     }
 }
 
@@ -486,13 +508,15 @@ fleet_make(struct syn_cluster *cluster, struct syn_err *err)
 
     if (rc == SYN_OK)
         rc = syn_fleet_new(&options, &cluster->fleet, err);
+    if (rc == SYN_OK)
+        rc = syn_fleet_word(cluster->fleet, "(kept for the market)", &cluster->kept_region, err);
     for (size_t i = 0; rc == SYN_OK && i < cluster->trips.count; i++)
         rc = fleet_trip(cluster, &cluster->trips.items[i], err);
     for (size_t i = 0; rc == SYN_OK && i < cluster->count; i++)
         rc = fleet_put_node(cluster, cluster->nodes[i], err);
     while (rc == SYN_OK && syn_map_next(cluster->instances, &cursor, NULL, &value))
         rc = instance_put(cluster, value, err);
-    return rc;
+    return rc < 0 ? rc : keep_all(cluster, err);
 }
 
 int
@@ -525,13 +549,21 @@ fleet_note_node(struct syn_cluster *cluster, struct cluster_node *node)
         fleet_drop(cluster);
     if (cluster->fleet)
         settle(cluster, adopt_rest(cluster, node, NULL));
+    if (cluster->fleet && cluster->keeps_short)
+        settle(cluster, keep_all(cluster, NULL));
 }
 
 void
 fleet_note_gone(struct syn_cluster *cluster, struct cluster_node *node)
 {
-    if (cluster->fleet && node->number != SYN_FLEET_NONE)
-        settle(cluster, syn_fleet_lose(cluster->fleet, node->number, NULL));
+    int rc = SYN_OK;
+
+    if (!cluster->fleet || node->number == SYN_FLEET_NONE)
+        return;
+    rc = keep_forget(cluster, node, NULL);
+    if (rc == SYN_OK)
+        rc = syn_fleet_lose(cluster->fleet, node->number, NULL);
+    settle(cluster, rc);
 }
 
 void
@@ -539,13 +571,15 @@ fleet_note_instance(struct syn_cluster *cluster, struct cluster_instance *instan
 {
     if (cluster->fleet)
         settle(cluster, instance_put(cluster, instance, NULL));
+    if (cluster->fleet && cluster->keeps_short)
+        settle(cluster, keep_all(cluster, NULL));
 }
 
 void
 fleet_note_end(struct syn_cluster *cluster, struct cluster_instance *instance)
 {
     struct cluster_node *node = cluster_node_find(cluster, instance->view.node);
-    struct cluster_job *job = syn_map_find(cluster->jobs, instance->view.job);
+    struct cluster_job *job = syn_map_find(cluster->jobs, instance->view.place);
     enum hold hold = instance->hold;
     int rc = SYN_OK;
 
@@ -563,4 +597,6 @@ fleet_note_end(struct syn_cluster *cluster, struct cluster_instance *instance)
     settle(cluster, rc);
     if (cluster->fleet && node && node->over)
         settle(cluster, adopt_rest(cluster, node, NULL));
+    if (cluster->fleet && cluster->keeps_short)
+        settle(cluster, keep_all(cluster, NULL));
 }

@@ -2,6 +2,7 @@
  *
  *     cluster.c        nodes and instances, as their documents say
  *     cluster_fleet.c  the same for the placement core: nodes, models, labels, what runs
+ *     cluster_keep.c   what nodes keep for who bought units on the market
  *     place.c          requests: asking the core, and what became of it
  *     place_fit.c      the arithmetic of fitting, for explanations
  *
@@ -16,8 +17,17 @@
 #include <synor/orchestration/fleet.h>
 #include <synor/orchestration/place.h>
 
+#define KEEPERS_MAX (1 + SYN_NODE_GPU_GROUPS_MAX)
+
+/* Processors of one kind that a node keeps: a request of its own, and of the view what is used. */
+struct cluster_keeper {
+    uint64_t key; /* 0: none, and no units */
+    int64_t units;
+};
+
 struct cluster_node {
     struct syn_node_view view;
+    struct cluster_keeper keepers[KEEPERS_MAX]; /* of cores, then of each group of cards */
     struct syn_fleet_node told; /* as the fleet knows it; its name is the view's id */
     uint32_t number;            /* the fleet's; SYN_FLEET_NONE: not there */
     bool over;                  /* more runs there than it has: nothing new comes */
@@ -51,6 +61,13 @@ struct cluster_job {
     bool begun;          /* there was one */
     const char *evicted; /* why it must give up what it has, static; NULL: it need not */
     bool news;           /* for syn_place_next() */
+
+    /* In what a node keeps: of a holder's, or lent. */
+    int64_t kept_units; /* 0: no */
+    unsigned keeper;    /* which of the node's */
+    char kept_node[SYN_ID_MAX];
+    bool lent;
+    int32_t priority; /* of its own, when it was lent */
 };
 
 /* What a node can be or not be, for which a label of the core stands: one that somebody asked for
@@ -87,6 +104,11 @@ struct syn_cluster {
     struct syn_map *owners;  /* key, as text -> char id[SYN_ID_MAX] of a job, or "+" and instance */
     struct syn_map *spot;    /* good -> int64_t, what the market asks for an hour */
     const struct syn_pricebook *book; /* for what offers do not name; NULL: offers alone */
+    struct syn_keep *keeps;           /* that there should be */
+    size_t keeps_count;
+    bool keeps_short;     /* for some of it there was no room */
+    bool keeping;         /* they are being seen to */
+    uint32_t kept_region; /* that no node is in: the core moves nothing of this by itself */
     struct {
         struct cluster_trip *items;
         size_t count, cap;
@@ -144,6 +166,40 @@ SYN_MUST int fleet_group(struct syn_cluster *cluster, const char *account, const
 /* The job, which is made when there is none. */
 SYN_MUST int cluster_job_need(struct syn_cluster *cluster, const char *id, struct cluster_job **ret,
                               struct syn_err *err);
+
+/* cluster_keep.c */
+/* Keep what should be kept, as far as there is room. */
+SYN_MUST int keep_all(struct syn_cluster *cluster, struct syn_err *err);
+/* The node's cards change their groups, or it leaves: its keepers end. */
+SYN_MUST int keep_forget(struct syn_cluster *cluster, struct cluster_node *node,
+                         struct syn_err *err);
+/* All keepers are without requests: the fleet is gone. */
+void keep_drop(struct cluster_node *node);
+/* The core took this keeper's room away. */
+SYN_MUST int keep_evicted(struct syn_cluster *cluster, const char *node, uint64_t key,
+                          struct syn_err *err);
+/* What was lent to the job is kept again: in the place of its request, which ends. */
+SYN_MUST int keep_regain(struct syn_cluster *cluster, struct cluster_job *job, struct syn_err *err);
+/* Room for a holder in what its sellers keep, where spot work goes when it must; or for spot work
+ * in what anybody keeps. The job is placed then. Returns 0; SYN_PLACE_NONE; SYN_E_NOMEM. */
+SYN_MUST int keep_place(struct syn_cluster *cluster, const struct syn_place_who *who,
+                        const struct syn_place_request *request, struct cluster_job *job,
+                        struct syn_err *err);
+/* Where that would be, changing nothing: *ret has the node, and all cards of the model. */
+bool keep_probe(struct syn_cluster *cluster, const struct syn_place_request *request,
+                struct syn_fleet_slot *ret);
+/* Why a holder waits. */
+void keep_why(const struct syn_cluster *cluster, const struct syn_place_request *request,
+              char *message, size_t cap);
+/* The same as a row of an explanation; none when it would have room. */
+SYN_MUST int keep_row(const struct syn_cluster *cluster, const struct syn_place_request *request,
+                      json_t *why, struct syn_err *err);
+
+/* place.c */
+/* In the core's terms. Returns 0; SYN_PLACE_NONE: no node that was ever here would do; < 0. */
+SYN_MUST int place_ask_make(struct syn_cluster *cluster, const struct syn_place_request *request,
+                            int64_t gpus, struct syn_fleet_request *ret, struct syn_err *err);
+
 #define FLEET_CLASS_GPUS 8 /* isolation classes that pass cards on stand so much higher */
 
 #endif

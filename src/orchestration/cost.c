@@ -34,19 +34,20 @@ card_price(const struct syn_node_view *node, const char *model, bool spot)
 
 /* What holds on `node`, as far as it is known there. */
 static int
-prices_make(const struct syn_node_view *node, const char *gpu_model, bool spot,
+prices_make(const struct syn_node_view *node, const char *gpu_model, bool spot, bool reserved,
             struct syn_lease *lease, struct syn_err *err)
 {
     const struct syn_node_prices *prices = spot ? &node->spot : &node->prices;
+    int64_t card = *gpu_model ? card_price(node, gpu_model, spot) : SYN_NODE_PRICE_BOOK;
     char item[SYN_ITEM_MAX];
     const struct {
         const char *item, *unit;
         int64_t price;
     } rows[] = {
-        {"cpu", "core-hour", prices->cpu_core},
+        {"cpu", "core-hour", reserved && !*gpu_model ? 0 : prices->cpu_core},
         {"memory", "gb-hour", prices->memory_gib},
         {"scratch", "gb-hour", prices->scratch_gib},
-        {item, "gpu-hour", *gpu_model ? card_price(node, gpu_model, spot) : SYN_NODE_PRICE_BOOK},
+        {item, "gpu-hour", reserved && *gpu_model ? 0 : card},
     };
     int rc = SYN_OK;
 
@@ -66,12 +67,15 @@ syn_cost_lease(const struct syn_node_view *node, const struct syn_lease_ask *ask
         .max_price = ask->max_price > 0 ? ask->max_price : SYN_LEASE_NO_MAX,
         .since_ms = ask->now_ms,
     };
-    int rc = prices_make(node, ask->gpu_model, ask->spot, &lease, err);
+    int rc = prices_make(node, ask->gpu_model, ask->spot, ask->reserved, &lease, err);
 
     if (rc < 0)
         return rc;
     if (!syn_str_copy(lease.provider, sizeof(lease.provider), node->provider) ||
-        !syn_str_copy(lease.kind, sizeof(lease.kind), ask->spot ? "spot" : "on-demand"))
+        !syn_str_copy(lease.kind, sizeof(lease.kind),
+                      ask->spot       ? "spot"
+                      : ask->reserved ? "reserved"
+                                      : "on-demand"))
         return SYN_FAIL(err, SYN_E_INVALID, "a lease on %s: a name is too long", node->id);
     return syn_lease_encode(&lease, ret, err);
 }
@@ -118,7 +122,8 @@ rate_on(struct syn_rate *rate, const struct syn_node_view *node, const struct sy
         const struct syn_cost_ask *ask, struct syn_err *err)
 {
     struct syn_lease lease = {.count = 0};
-    int rc = prices_make(node, ask->gpus > 0 ? ask->gpu_model : "", ask->spot, &lease, err);
+    int rc = prices_make(node, ask->gpus > 0 ? ask->gpu_model : "", ask->spot, ask->reserved,
+                         &lease, err);
 
     return rc < 0 ? rc : rate_ask(rate, &lease, book, ask, err);
 }
@@ -140,7 +145,12 @@ syn_cost_member(const struct syn_node_view *node, const struct syn_pricebook *bo
                 const struct syn_place_request *request, struct syn_cost *ret_cost,
                 struct syn_err *err)
 {
-    struct syn_cost_ask ask = {request->amounts, request->gpus, "", 1, 0, request->spot};
+    struct syn_cost_ask ask = {.amounts = request->amounts,
+                               .gpus = request->gpus,
+                               .gpu_model = "",
+                               .count = 1,
+                               .spot = request->spot,
+                               .reserved = request->good != NULL};
     bool priced = false;
 
     if (request->gpus == 0)
@@ -174,8 +184,12 @@ syn_cost_placed(const struct syn_cluster *cluster, const struct syn_pricebook *b
     for (uint32_t i = 0; i < placement->count && rc == SYN_OK; i++) {
         const struct syn_place_slot *slot = &placement->slots[i];
         const struct syn_node_view *node = syn_cluster_find(cluster, slot->node);
-        const struct syn_cost_ask ask = {member->amounts, placement->gpus, slot->gpu_model, 1, 0,
-                                         member->spot};
+        const struct syn_cost_ask ask = {.amounts = member->amounts,
+                                         .gpus = placement->gpus,
+                                         .gpu_model = slot->gpu_model,
+                                         .count = 1,
+                                         .spot = member->spot,
+                                         .reserved = member->reserved};
 
         rc = node ? rate_on(&rate, node, book, &ask, err) : SYN_COST_UNPRICED;
     }

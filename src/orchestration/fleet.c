@@ -551,6 +551,18 @@ syn_fleet_node_free(const struct syn_fleet *fleet, uint32_t node, enum syn_fleet
     return fleet->nodes.items[node].free[dim];
 }
 
+uint32_t
+syn_fleet_node_cards(const struct syn_fleet *fleet, uint32_t number, uint64_t models)
+{
+    const struct node *node = &fleet->nodes.items[number];
+    uint32_t count = 0;
+
+    assert(number < fleet->nodes.count);
+    for (uint32_t i = 0; i < node->cards_count; i++)
+        count += node->cards[i] == CARD_NEW && (models >> node->models[i] & 1) != 0;
+    return count;
+}
+
 static int
 node_known(const struct syn_fleet *fleet, uint32_t node, struct syn_err *err)
 {

@@ -464,6 +464,10 @@ syn_instance_view_read(const json_t *doc, struct syn_instance_view *ret, struct 
     if (rc == SYN_OK)
         rc = text_read(spec, "spec", "job", view.job, sizeof(view.job), err);
     if (rc == SYN_OK)
+        rc = text_read(spec, "spec", "place", view.place, sizeof(view.place), err);
+    if (rc == SYN_OK && !*view.place)
+        (void)syn_str_copy(view.place, sizeof(view.place), view.job);
+    if (rc == SYN_OK)
         rc = text_read(doc, "instance", "account", view.account, sizeof(view.account), err);
     if (rc == SYN_OK)
         rc = amounts_read(resources, "spec.resources", &view.amounts, err);

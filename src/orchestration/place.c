@@ -193,9 +193,9 @@ ask_isolation(const struct syn_place_request *request)
 
 /* In the core's terms: one member for each of the gang, or one in all where they share a node.
  * SYN_PLACE_NONE: no node that was ever here would do. */
-static int
-ask_make(struct syn_cluster *cluster, const struct syn_place_request *request, int64_t gpus,
-         struct syn_fleet_request *ret, struct syn_err *err)
+int
+place_ask_make(struct syn_cluster *cluster, const struct syn_place_request *request, int64_t gpus,
+               struct syn_fleet_request *ret, struct syn_err *err)
 {
     struct syn_fleet_ask *ask = &ret->ask;
     int64_t each = request->one_node ? request->count : 1;
@@ -283,10 +283,10 @@ syn_place(struct syn_cluster *cluster, const struct syn_place_request *request,
         rc = fleet_ensure(cluster, err);
     if (rc < 0)
         return rc;
-    for (int64_t gpus = request->gpus_max; gpus >= request->gpus; gpus--) {
+    for (int64_t gpus = request->gpus_max; gpus >= request->gpus && !request->good; gpus--) {
         struct syn_fleet_request wanted;
 
-        rc = ask_make(cluster, request, gpus, &wanted, err);
+        rc = place_ask_make(cluster, request, gpus, &wanted, err);
         wanted.key = UINT64_MAX - 1;
         if (rc == SYN_OK)
             rc = syn_fleet_probe(cluster->fleet, &wanted, slots, err);
@@ -297,7 +297,12 @@ syn_place(struct syn_cluster *cluster, const struct syn_place_request *request,
         placement_make(cluster, request, slots, gpus, ret);
         return SYN_OK;
     }
-    return SYN_PLACE_NONE;
+    if ((!request->good && !request->spot) || !keep_probe(cluster, request, &slots[0]))
+        return SYN_PLACE_NONE;
+    for (uint32_t i = 1; i < request->count; i++)
+        slots[i] = slots[0];
+    placement_make(cluster, request, slots, request->gpus, ret);
+    return SYN_OK;
 }
 
 /* ---- asking for a job ---- */
@@ -338,7 +343,7 @@ submit(struct syn_cluster *cluster, const struct syn_place_who *who,
     int rc = SYN_PLACE_NONE;
 
     for (int64_t gpus = request->gpus_max; gpus >= request->gpus && rc == SYN_PLACE_NONE; gpus--) {
-        rc = ask_make(cluster, request, gpus, &job->request, err);
+        rc = place_ask_make(cluster, request, gpus, &job->request, err);
         if (rc != SYN_OK)
             continue;
         job->request.key = job->key;
@@ -364,7 +369,7 @@ asked_so(struct syn_cluster *cluster, const struct syn_place_request *request,
 {
     struct syn_fleet_request now;
 
-    return ask_make(cluster, request, job->gpus, &now, NULL) == SYN_OK &&
+    return place_ask_make(cluster, request, job->gpus, &now, NULL) == SYN_OK &&
            now.members == job->request.members &&
            memcmp(&now.ask, &job->request.ask, sizeof(now.ask)) == 0;
 }
@@ -410,11 +415,29 @@ ask_core(struct syn_cluster *cluster, const struct syn_place_who *who,
     return rc < 0 ? rc : fleet_hear(cluster, err);
 }
 
+/* For who holds units, which is never in the core's queue. */
+static int
+ask_kept(struct syn_cluster *cluster, const struct syn_place_who *who,
+         const struct syn_place_request *request, struct cluster_job *job, struct syn_err *err)
+{
+    bool stands = job->placed && !job->begun && job->kept_units > 0 && !job->lent &&
+                  placed_well(cluster, request, job);
+    int rc = SYN_OK;
+
+    syn_fleet_set_time(cluster->fleet, who->now_ms);
+    if (job->key && !stands)
+        rc = fleet_forget(cluster, job, err);
+    if (rc == SYN_OK && job->key == 0)
+        rc = keep_place(cluster, who, request, job, err);
+    return rc < 0 ? rc : fleet_hear(cluster, err);
+}
+
 int
 syn_place_ask(struct syn_cluster *cluster, const struct syn_place_who *who,
               const struct syn_place_request *request, struct syn_placement *ret,
               struct syn_err *err)
 {
+    struct syn_place_request paid = *request;
     struct cluster_job *job = NULL;
     int rc = place_check(request, err);
 
@@ -422,11 +445,20 @@ syn_place_ask(struct syn_cluster *cluster, const struct syn_place_who *who,
         rc = fleet_ensure(cluster, err);
     if (rc == SYN_OK)
         rc = cluster_job_need(cluster, who->job, &job, err);
-    if (rc == SYN_OK)
-        rc = ask_core(cluster, who, request, job, err);
     if (rc < 0)
         return rc;
     assert(job);
+    if (request->good) {
+        paid.price_max = 0; /* its processors are paid for */
+        request = &paid;
+        rc = ask_kept(cluster, who, request, job, err);
+    } else {
+        rc = ask_core(cluster, who, request, job, err);
+        if (rc == SYN_OK && !job->placed && request->spot)
+            rc = keep_place(cluster, who, request, job, err);
+    }
+    if (rc < 0)
+        return rc;
     job->evicted = NULL; /* who asks has given up what it had */
     job->news = false;
     if (!job->placed)
@@ -495,7 +527,7 @@ claim_read(const struct syn_cluster *cluster, const char *job, uint32_t wanted, 
         struct cluster_instance *instance = value;
         const struct cluster_node *node;
 
-        if (!instance->view.holds || !syn_str_eq(instance->view.job, job))
+        if (!instance->view.holds || !syn_str_eq(instance->view.place, job))
             continue;
         node = cluster_node_find(cluster, instance->view.node);
         if (instance->hold != HOLD_ALONE || !node || ret->count == wanted)
@@ -549,7 +581,7 @@ syn_place_claim(struct syn_cluster *cluster, const struct syn_place_who *who,
     assert(job);
     if (job->key || job->evicted || !claim_read(cluster, who->job, request->count, &claim))
         return SYN_OK;
-    rc = ask_make(cluster, request, gpus, &job->request, err);
+    rc = place_ask_make(cluster, request, gpus, &job->request, err);
     if (rc != SYN_OK) /* nothing that is here now would do: it stays where it is */
         return rc < 0 ? rc : SYN_OK;
     for (uint32_t i = 1; i < claim.count && request->one_node; i++)
@@ -560,7 +592,13 @@ syn_place_claim(struct syn_cluster *cluster, const struct syn_place_who *who,
     job->request.runs_ms = who->runs_ms;
     syn_fleet_set_time(cluster->fleet, who->now_ms);
     rc = syn_fleet_word(cluster->fleet, who->account, &job->request.account, err);
-    return rc < 0 ? rc : claim_make(cluster, &claim, job, err);
+    if (who->priority == SYN_PLACE_PRIORITY_HELD)
+        job->request.ask.region = cluster->kept_region; /* it is moved by who owes it, or not */
+    if (rc == SYN_OK)
+        rc = claim_make(cluster, &claim, job, err);
+    if (rc == SYN_OK && cluster->fleet && cluster->keeps_short && request->spot)
+        rc = keep_all(cluster, err); /* it may stand in for what is kept */
+    return rc < 0 ? rc : fleet_hear(cluster, err);
 }
 
 int

@@ -54,7 +54,11 @@ static int64_t
 price_with(const struct syn_node_view *node, const char *model,
            const struct syn_place_request *request)
 {
-    const struct syn_cost_ask ask = {request->amounts, request->gpus, model, 1, 0, request->spot};
+    const struct syn_cost_ask ask = {.amounts = request->amounts,
+                                     .gpus = request->gpus,
+                                     .gpu_model = model,
+                                     .count = 1,
+                                     .spot = request->spot};
     struct syn_cost cost;
 
     return syn_cost_on(node, NULL, &ask, &cost, NULL) == SYN_OK ? cost.rate_hour : INT64_MAX;

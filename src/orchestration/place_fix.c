@@ -8,6 +8,7 @@
  *   5. join        a node that is large enough; always true, always last */
 #include <synor/orchestration/place.h>
 
+#include "cluster_priv.h"
 #include "place_priv.h"
 
 #include <synor/base/str.h>
@@ -461,7 +462,9 @@ syn_place_explain(const struct syn_cluster *cluster, const struct syn_place_requ
         return SYN_FAIL(err, SYN_E_NOMEM, "explaining a placement: out of memory");
     fixer.fix = fix;
     tie_look(cluster, request);
-    if (!fit_gang(cluster, request, fit_now)) {
+    if (request->good) {
+        rc = keep_row(cluster, request, why, err);
+    } else if (!fit_gang(cluster, request, fit_now)) {
         rc = place_rows(cluster, request, why, err);
         for (size_t i = 0; i < SYN_LEN(ways) && rc == SYN_OK; i++)
             rc = ways[i](&fixer, err);

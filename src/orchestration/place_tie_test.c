@@ -10,7 +10,7 @@
 #define GIB    (INT64_C(1) << 30)
 #define MBIT   INT64_C(1000000)
 #define NODES  5
-#define ROUNDS 4000
+#define ROUNDS 1200
 
 struct plain_node {
     const char *id, *region, *zone, *rack;

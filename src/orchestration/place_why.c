@@ -1,6 +1,7 @@
 /* Why a request does not fit: the one reason, the rows. What would make it fit is place_fix.c. */
 #include <synor/orchestration/place.h>
 
+#include "cluster_priv.h"
 #include "place_priv.h"
 
 #include <synor/base/str.h>
@@ -469,6 +470,11 @@ syn_place_why(const struct syn_cluster *cluster, const struct syn_place_request 
 {
     enum dim dim;
 
+    if (request->good) {
+        keep_why(cluster, request, message, cap);
+        *ret_reason = "not-kept";
+        return;
+    }
     tie_look(cluster, request);
     dim = main_dim(cluster, request);
     if (fit_gang(cluster, request, fit_now)) {

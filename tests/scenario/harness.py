@@ -274,6 +274,9 @@ class Platform:
                 self.cli("compute", "train", "stop", job["id"], "--grace", "1s", "--yes", code=None)
         for job in self.json("compute", "train", "list")["items"]:
             self.wait_end(job["id"])
+        for service in self.json("compute", "service", "list")["items"]:
+            if service["status"]["state"] != "stopped":
+                self.cli("compute", "service", "stop", service["id"], "--yes", "--wait", code=None)
         wait_until("the agent destroys what has ended", 30,
                    lambda: not self.instance_folders())
 
@@ -327,6 +330,8 @@ class Platform:
         if self.process is not None and self.command == "up":
             for job in self.json("compute", "train", "list")["items"]:
                 self.instances.update(job["status"].get("instances") or [])
+            for service in self.json("compute", "service", "list")["items"]:
+                self.instances.update(one["instance"] for one in service["status"]["endpoints"])
         return self.instances
 
     def sweep(self):

@@ -35,11 +35,16 @@ def spot(p, name, steps, price, *options, code=0):
                     *options, name=name, code=code)
 
 
-def ask(p, price):
-    """The market asks this for an hour of a core, and nothing else."""
+def ask_nothing(p):
+    """The provider takes its offers back: what is offered is kept from work on demand."""
     for order in p.json("market", "orders", "--account", "provider")["items"]:
         if order["status"]["state"] == "open":
             p.cli("market", "cancel", order["id"], "--account", "provider", "--yes")
+
+
+def ask(p, price):
+    """The market asks this for an hour of a core, and nothing else."""
+    ask_nothing(p)
     p.json("market", "sell", FACTS["class"], 1, "--price", price, "--account", "provider")
 
 
@@ -131,6 +136,7 @@ def work_on_demand_comes_before_spot(p):
     every = f"{FACTS['cores']:g}"
     spot(p, "idle-filler", 400, str(FACTS["cores"] * 0.05), "--cpus", every, "--notice", "20s")
     p.wait_state("idle-filler", "running")
+    ask_nothing(p)
     folder = job_folder(p.home, WORKER, args=["3"])
     p.create(folder, "--cpus", every, "--memory", "64mb", "--scratch", "64mb", "--priority", "0",
              name="on-demand")

@@ -77,7 +77,8 @@ def simulation(document):
 
 
 def explanation(document):
-    has({"id": str, "state": str, "why": list, "fix": list, "leases": list}, document)
+    shape = {"id": str, "state": str, "why": list, "fix": list}
+    has(shape if document["id"].startswith("svc-") else {**shape, "leases": list}, document)
     for row in document["why"]:
         equal(set(row), {"dimension", "node", "need", "have", "message"}, row)
         check(row["message"], row)
@@ -129,6 +130,9 @@ def create(p):
 
 
 # path -> [(arguments, exit status, shape), ...]; a text in braces is a fact.
+# No replica is wanted: every command works where instances have no network, too.
+SERVICE = ["--name", "web", "--image", "synor://walk/file", "--replicas", "0"]
+
 ROWS = {
     "version": [([], 0, anything)],
     "status": [([], 0, status)],
@@ -264,6 +268,35 @@ ROWS = {
                              (["train-nobody", "--yes"], 1, error)],
     "compute train delete": [(["{stuck}", "--yes"], 1, error), (["{job}", "--yes"], 0, anything),
                              (["train-nobody", "--yes"], 1, error)],
+    "compute service deploy": [
+        ([*SERVICE, "--plan"], 0, anything),
+        ([*SERVICE, "--cpu", "4000", "--plan"], 3, anything),
+        ([*SERVICE, "--max-surge", "0", "--yes"], 2, error),
+        (["--name", "web", "--image", "synor://nobody/none", "--yes"], 1, error),
+        ([*SERVICE, "--yes"], 0, lambda d: resource(d, "service"))],
+    "compute service list": [([], 0, lambda d: items(d, "service")), (["--odd"], 2, error)],
+    "compute service get": [(["web", "--wait"], 0, lambda d: resource(d, "service")),
+                            (["web"], 0, lambda d: resource(d, "service")),
+                            (["nobody"], 1, error)],
+    "compute service scale": [(["web", "--replicas", "0", "--yes", "--wait"], 0,
+                               lambda d: resource(d, "service")),
+                              (["web", "--replicas", "65", "--yes"], 2, error),
+                              (["nobody", "--replicas", "1", "--yes"], 1, error)],
+    "compute service update": [(["web", "--env", "A=1", "--yes", "--wait"], 0,
+                                lambda d: resource(d, "service")),
+                               (["nobody", "--env", "A=1", "--yes"], 1, error)],
+    "compute service rollback": [(["web", "--version", "1", "--yes", "--wait"], 0,
+                                  lambda d: resource(d, "service")),
+                                 (["web", "--version", "9", "--yes"], 1, error)],
+    "compute service restart": [(["web", "--yes", "--wait"], 0, lambda d: resource(d, "service")),
+                                (["nobody", "--yes"], 1, error)],
+    "compute service history": [(["web"], 0, items), (["nobody"], 1, error)],
+    "compute service events": [(["web"], 0, items), (["nobody"], 1, error)],
+    "compute service explain": [(["web"], 0, explanation), (["nobody"], 1, error)],
+    "compute service logs": [(["web"], 0, anything), (["nobody"], 1, error)],
+    "compute service stop": [(["web", "--yes", "--wait"], 0, lambda d: resource(d, "service")),
+                             (["web", "--yes"], 1, error)],
+    "compute service delete": [(["web", "--yes"], 0, anything), (["web", "--yes"], 1, error)],
     "down": [([], 0, anything), ([], 0, anything)],
 }
 

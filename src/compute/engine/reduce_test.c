@@ -212,34 +212,47 @@ test_at_the_same_time(void **state)
 }
 
 static void
+check_whole(struct rig *rig)
+{
+    struct syn_err err = {0};
+    void *data = NULL;
+
+    assert_done(syn_engine_map(rig->engine, rig->sum, SYN_READ, &data, &err), &err);
+    for (unsigned i = 0; i < N; i++)
+        assert_int_equal(((const int64_t *)data)[i], rig->want);
+    syn_engine_unmap(rig->engine, rig->sum);
+}
+
+static void
+sum_by(const char *strategy)
+{
+    const struct syn_engine_options options = {.modelled = "h100-sxm,rtx-4090",
+                                               .devices = "cpu0,modelled0,modelled1",
+                                               .strategy = strategy,
+                                               .runtime = {.workers = 2}};
+    struct syn_err err = {0};
+    struct rig rig;
+
+    rig_open(&rig, &options);
+    for (unsigned k = 0; k < 3; k++) {
+        add_some(&rig, 40, k == 2 ? 4 : SYN_PIECES_ONE);
+        check_whole(&rig);
+    }
+    add_some(&rig, 5, SYN_PIECES_ONE);
+    assert_done(syn_engine_wait(rig.engine, &err), &err);
+    (void)merged(&rig);
+    rig_close(&rig);
+}
+
+static void
 test_every_strategy(void **state)
 {
     size_t count;
     const struct syn_strategy_ops *const *strategies = syn_strategies(&count);
 
     (void)state;
-    for (size_t i = 0; i < count; i++) {
-        const struct syn_engine_options options = {.modelled = "h100-sxm,rtx-4090",
-                                                   .devices = "cpu0,modelled0,modelled1",
-                                                   .strategy = strategies[i]->name,
-                                                   .runtime = {.workers = 2}};
-        void *data = NULL;
-        struct syn_err err = {0};
-        struct rig rig;
-
-        rig_open(&rig, &options);
-        for (unsigned k = 0; k < 3; k++) {
-            add_some(&rig, 40, k == 2 ? 4 : SYN_PIECES_ONE);
-            assert_done(syn_engine_map(rig.engine, rig.sum, SYN_READ, &data, &err), &err);
-            for (unsigned j = 0; j < N; j++)
-                assert_int_equal(((const int64_t *)data)[j], rig.want);
-            syn_engine_unmap(rig.engine, rig.sum);
-        }
-        add_some(&rig, 5, SYN_PIECES_ONE);
-        assert_done(syn_engine_wait(rig.engine, &err), &err);
-        (void)merged(&rig);
-        rig_close(&rig);
-    }
+    for (size_t i = 0; i < count; i++)
+        sum_by(strategies[i]->name);
 }
 
 /* A seat that does all of it does it in place: no copy, no merging. */

@@ -36,8 +36,11 @@ struct dot {
             job->field += rows[syn_vector_width()](x, y, count);                    \
             return;                                                                 \
         }                                                                           \
-        for (uint64_t i = 0; i < count; i++)                                        \
-            job->field += x[i * x_step] * y[i * y_step];                            \
+        for (uint64_t i = 0; i < count; i++) {                                      \
+            T product = x[i * x_step] * y[i * y_step];                              \
+                                                                                    \
+            job->field += product;                                                  \
+        }                                                                           \
     }
 
 DOT(float, real)

@@ -29,7 +29,7 @@
 #include "cache_priv.h"
 
 #define AGT_PATH_MAX      1024
-#define AGT_RESOLVER_MAX  46 /* an address, with the NUL */
+#define AGT_RESOLVER_MAX  48 /* an address, with the NUL */
 #define AGT_DATA_MAX      512
 #define AGT_BEAT_MS       5000
 #define AGT_SHIP_MS       1000 /* how often logs, progress and usage are sent */
@@ -42,6 +42,7 @@
 #define AGT_REPORT_MAX    120 /* samples in one report */
 
 struct agt_instance;
+struct agt_care;
 
 /** How long the agent waits. Tests wait less. */
 struct agt_pace {
@@ -113,6 +114,7 @@ struct agt_instance {
     const struct syn_instance_paths *paths;
     struct agt_ship *ship;
     struct agt_snapshots *snapshots;
+    struct agt_care *care; /* of a service's replica; NULL: it is none */
 
     /* Under the agent's lock: */
     struct agt_doc *doc; /* newest that the server sent, or what was kept */
@@ -264,6 +266,25 @@ SYN_MUST int agt_snapshots_look(struct agt_snapshots *snapshots, bool final, str
 /** Store the output folder as the job's result, if there is anything in it. */
 SYN_MUST int agt_snapshots_result(struct agt_snapshots *snapshots, struct syn_err *err);
 
+/* --- replicas of services (care.c)
+ * ------------------------------------------------------------------------------ */
+
+/** Look after the instance, which runs. *ret stays NULL when it is no replica of a service. */
+SYN_MUST int agt_care_new(struct agt_instance *instance, const json_t *doc, struct agt_care **ret,
+                          struct syn_err *err);
+struct agt_care *agt_care_free(struct agt_care *care);
+/** Check what is due, tell the server what is news, end what is lost. Blocks: a report. */
+void agt_care_turn(struct agt_care *care);
+/** A descriptor that the next turn waits for, or -1; and for how long that can wait otherwise. */
+int agt_care_fd(const struct agt_care *care, short *ret_events);
+int64_t agt_care_pause_ms(const struct agt_care *care);
+/** It is to stop: has it had time to leave traffic? Counts from the first time that it is asked. */
+bool agt_care_may_stop(struct agt_care *care);
+bool agt_care_leaves(const struct agt_care *care);
+/** Is it being ended because it is not well? And what the last check said. */
+bool agt_care_lost(const struct agt_care *care);
+const char *agt_care_message(const struct agt_care *care);
+
 /* --- the table of instances (table.c)
  * ---------------------------------------------------------------------------- */
 
@@ -296,6 +317,9 @@ SYN_MUST int agt_instance_start(struct agt_instance *instance, struct syn_err *e
 /** Join its thread, if it was started, and free it. A started one not under the lock. Returns NULL.
  */
 struct agt_instance *agt_instance_free(struct agt_instance *instance);
+/** Tell the server how a replica is, and where. */
+SYN_MUST int agt_report_health(struct agt_instance *instance, const char *address, int64_t port,
+                               bool ready, const char *message, struct syn_err *err);
 /** Tell the server, once, that the start takes a while. What is at hand is started without it: a
  * report costs more time than the rest of the preparation. */
 SYN_MUST int agt_report_preparing(struct agt_instance *instance, struct syn_err *err);

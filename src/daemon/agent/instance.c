@@ -206,6 +206,17 @@ report_running(struct agt_instance *instance, const struct syn_instance_status *
 }
 
 int
+agt_report_health(struct agt_instance *instance, const char *address, int64_t port, bool ready,
+                  const char *message, struct syn_err *err)
+{
+    return report(instance,
+                  json_pack("{s:s, s:s, s:s, s:s, s:I, s:{s:b, s:s}}", "state", "running", "reason",
+                            "running", "message", "The program runs.", "address", address, "port",
+                            (json_int_t)port, "health", "ready", ready ? 1 : 0, "message", message),
+                  err);
+}
+
+int
 agt_report_preparing(struct agt_instance *instance, struct syn_err *err)
 {
     if (instance->preparing_told)
@@ -236,8 +247,13 @@ report_exit(struct agt_instance *instance, const struct syn_instance_status *sta
     bool rebooted = lost && rebooted_since(instance);
     char started[SYN_FORMAT_MAX];
     char ended[SYN_FORMAT_MAX];
-    const char *reason = rebooted ? "node-rebooted" : lost ? "lost" : exit_reason(status);
+    bool unwell = instance->care != NULL && agt_care_lost(instance->care) && !lost;
+    const char *reason = rebooted ? "node-rebooted"
+                         : lost   ? "lost"
+                         : unwell ? "unhealthy"
+                                  : exit_reason(status);
     const char *message = rebooted                     ? "The node was restarted while it ran."
+                          : unwell                     ? agt_care_message(instance->care)
                           : status->message[0] != '\0' ? status->message
                                                        : "The program has ended.";
     json_t *body = json_pack(
@@ -292,7 +308,10 @@ choose_runtime(struct agt_instance *instance, const json_t *doc, struct syn_err 
 static int
 open_snapshots(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
 {
-    if (instance->snapshots != NULL || syn_json_i64(json_object_get(doc, "spec"), "rank", 0) != 0)
+    const json_t *spec = json_object_get(doc, "spec");
+
+    if (instance->snapshots != NULL || syn_json_i64(spec, "rank", 0) != 0 ||
+        syn_str_eq(syn_json_str(spec, "workload", ""), "service"))
         return SYN_OK;
     return agt_snapshots_new(instance, &instance->snapshots, err);
 }
@@ -361,6 +380,8 @@ heed(struct agt_instance *instance, const json_t *doc, bool gone, struct syn_err
 
     if (!gone && syn_str_eq(syn_json_str(spec, "desired", "running"), "running"))
         return SYN_OK;
+    if (!gone && instance->care != NULL && !agt_care_may_stop(instance->care))
+        return SYN_OK;
     if (!gone)
         lay_notice(instance, spec);
     return instance->runtime.ops->stop(instance->runtime.self, instance->handle,
@@ -384,6 +405,30 @@ turn(struct agt_instance *instance)
         syn_log_err(SYN_LOG_WARN, "instance.checkpoint-failed", &err);
 }
 
+/* Until the next turn: it has exited, news has come, the agent stops, or it is time to ship. A
+ * replica is looked after meanwhile. */
+static void
+wait_turn(struct agt_instance *instance, const struct pollfd *exits)
+{
+    const struct syn_world *world = instance->agent->world;
+    int64_t until_ms = syn_mono_ms(world) + instance->agent->pace.ship_ms;
+
+    do {
+        struct pollfd ready[2] = {*exits, {-1, 0, 0}};
+        int64_t pause_ms = 100;
+
+        if (instance->care != NULL) {
+            agt_care_turn(instance->care);
+            ready[1].fd = agt_care_fd(instance->care, &ready[1].events);
+            pause_ms = agt_care_pause_ms(instance->care);
+        }
+        (void)poll(ready, SYN_LEN(ready), (int)pause_ms);
+        if (ready[0].revents != 0 || instance->changed || atomic_load(&instance->agent->stop) ||
+            (instance->care != NULL && agt_care_leaves(instance->care)))
+            break;
+    } while (syn_mono_ms(world) < until_ms);
+}
+
 /* Until it has exited; false when the agent stops first. */
 static bool
 watch(struct agt_instance *instance, struct syn_instance_status *ret_status)
@@ -396,7 +441,7 @@ watch(struct agt_instance *instance, struct syn_instance_status *ret_status)
         0)
         exit_fd = -1; /* it may have ended already: poll() knows */
     while (!ended && !atomic_load(&instance->agent->stop)) {
-        struct pollfd ready = {exit_fd, POLLIN, 0};
+        const struct pollfd exits = {exit_fd, POLLIN, 0};
 
         if (instance->runtime.ops->poll(instance->runtime.self, instance->handle, ret_status,
                                         &err) < 0)
@@ -406,11 +451,7 @@ watch(struct agt_instance *instance, struct syn_instance_status *ret_status)
         if (ended)
             break;
         turn(instance);
-        for (int64_t waited = 0; waited < instance->agent->pace.ship_ms; waited += 100) {
-            if (poll(&ready, exit_fd >= 0 ? 1 : 0, 100) > 0 || instance->changed ||
-                atomic_load(&instance->agent->stop))
-                break;
-        }
+        wait_turn(instance, &exits);
     }
     if (exit_fd >= 0)
         (void)close(exit_fd);
@@ -533,7 +574,8 @@ open_helpers(struct agt_instance *instance, const json_t *doc)
 
     /* The program runs: short of memory is no reason to say that it does not. */
     while ((instance->ship == NULL && agt_ship_new(instance, &instance->ship, &err) < 0) ||
-           open_snapshots(instance, doc, &err) < 0) {
+           open_snapshots(instance, doc, &err) < 0 ||
+           (instance->care == NULL && agt_care_new(instance, doc, &instance->care, &err) < 0)) {
         syn_log_err(SYN_LOG_WARN, "instance.not-shipped", &err);
         if (let_go(instance) || !agt_sleep(instance->agent, NULL, instance->agent->pace.retry_ms))
             return false;
@@ -694,6 +736,7 @@ thread_main(void *arg)
     set_client(instance, NULL);
     instance->snapshots = agt_snapshots_free(instance->snapshots);
     instance->ship = agt_ship_free(instance->ship);
+    instance->care = agt_care_free(instance->care);
     if (instance->handle != NULL)
         instance->handle = instance->runtime.ops->close(instance->handle);
     (void)pthread_mutex_lock(&instance->agent->lock);

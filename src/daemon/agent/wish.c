@@ -34,6 +34,43 @@ wish_argv(struct agt_wish *wish, const json_t *list, struct syn_err *err)
     return SYN_OK;
 }
 
+/* A service says what is other than the image's own entry point and arguments. */
+static int
+wish_command(struct agt_wish *wish, const json_t *spec, struct syn_err *err)
+{
+    static const char *const none[] = {NULL};
+    const struct syn_oci_config *config =
+        wish->image != NULL ? syn_oci_layout_config(wish->image) : NULL;
+    const json_t *command = json_object_get(spec, "command");
+    const json_t *args = json_object_get(spec, "args");
+    const char *const *entry = config != NULL && config->entrypoint ? config->entrypoint : none;
+    const char *const *cmd = config != NULL && config->cmd ? config->cmd : none;
+    size_t room = json_array_size(command) + json_array_size(args) + 1, count = 0;
+    json_t *word;
+    size_t i;
+
+    for (i = 0; entry[i] != NULL; i++)
+        room++;
+    for (i = 0; cmd[i] != NULL; i++)
+        room++;
+    wish->argv = syn_calloc(room, sizeof(*wish->argv));
+    if (wish->argv == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a command line");
+    json_array_foreach (command, i, word)
+        wish->argv[count++] = json_string_value(word);
+    for (i = 0; json_array_size(command) == 0 && entry[i] != NULL; i++)
+        wish->argv[count++] = entry[i];
+    json_array_foreach (args, i, word)
+        wish->argv[count++] = json_string_value(word);
+    for (i = 0; json_array_size(command) + json_array_size(args) == 0 && cmd[i] != NULL; i++)
+        wish->argv[count++] = cmd[i];
+    wish->spec.argv = wish->argv;
+    if (count == 0)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "the image has no entry point; say what to run with --command");
+    return SYN_OK;
+}
+
 /* Is `name` in a list of "NAME=value"? */
 static bool
 env_has(const char *const *pairs, const char *name)
@@ -204,11 +241,16 @@ wish_content(struct agt_instance *instance, struct agt_wish *wish, const json_t 
 }
 
 static void
-wish_network(struct agt_wish *wish, const json_t *network)
+wish_network(struct agt_wish *wish, const json_t *doc)
 {
+    const json_t *network = json_object_get(json_object_get(doc, "spec"), "network");
     size_t i;
     json_t *host;
 
+    if (syn_str_eq(syn_json_str(network, "mode", "none"), "account")) {
+        wish->spec.network = SYN_NETWORK_ACCOUNT;
+        wish->spec.net.account = syn_json_str(doc, "account", "");
+    }
     if (!syn_str_eq(syn_json_str(network, "mode", "none"), "group"))
         return;
     wish->spec.network = SYN_NETWORK_GROUP;
@@ -248,6 +290,7 @@ agt_wish_make(struct agt_instance *instance, const json_t *doc, struct agt_wish 
 {
     const json_t *spec = json_object_get(doc, "spec");
     const json_t *resources = json_object_get(spec, "resources");
+    bool service = syn_str_eq(syn_json_str(spec, "workload", ""), "service");
     int rc;
 
     wish->spec.id = instance->id;
@@ -260,13 +303,14 @@ agt_wish_make(struct agt_instance *instance, const json_t *doc, struct agt_wish 
     wish->spec.pids_max = syn_json_i64(resources, "pids", 0);
     wish->spec.wall_ms = syn_json_i64(spec, "time_limit_ms", 0);
     wish->spec.grace_ms = syn_json_i64(spec, "stop_grace_ms", 0);
-    wish_network(wish, json_object_get(spec, "network"));
+    wish_network(wish, doc);
     rc = wish_image(instance, wish, spec, err);
     if (rc == SYN_OK)
         rc = wish_gpus(instance, wish, doc, err);
     if (rc == SYN_OK)
-        rc = wish_argv(wish, json_object_get(spec, "argv"), err);
+        rc = service ? wish_command(wish, spec, err)
+                     : wish_argv(wish, json_object_get(spec, "argv"), err);
     if (rc == SYN_OK)
         rc = wish_env(wish, json_object_get(spec, "env"), err);
-    return rc < 0 ? rc : wish_content(instance, wish, spec, err);
+    return rc < 0 || service ? rc : wish_content(instance, wish, spec, err);
 }

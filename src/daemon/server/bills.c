@@ -182,6 +182,8 @@ bill_document(struct syn_server *server, const struct syn_invoice *invoice, cons
         rc = syn_json_pack(&spec, err, "{s:s, s:I, s:s}", "job", syn_document_id(job), "run",
                            (json_int_t)run, "ref", invoice->ref);
     if (rc == SYN_OK)
+        rc = srv_units_bill(server, syn_document_id(job), run, spec, err);
+    if (rc == SYN_OK)
         rc = syn_document_make_take(&new_doc, spec, &doc, err);
     if (rc == SYN_OK && json_object_update(syn_document_status(doc), figures) != 0)
         rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for a bill");
@@ -278,7 +280,9 @@ srv_settle(struct syn_server *server, struct srv_txn *txn, const json_t *job,
     rc = syn_invoice_build(&terms, usages.rows, usages.count, server->prices, &invoice, err);
     if (rc == SYN_OK) {
         struct syn_ledger_head head = {place.id, place.seq, syn_wall_ms(server->world), ref,
-                                       "settlement of a training run"};
+                                       syn_str_starts(syn_document_id(job), "svc-")
+                                           ? "settlement of a service"
+                                           : "settlement of a training run"};
 
         rc = build_settlement(invoice, &head, &tx, err);
     }

@@ -1,8 +1,7 @@
 /* The controller: watches what changes, asks the pure step what must follow, writes that down.
  *
  *     store events --> queue --> this thread: cluster view, jobs that are due
- *                                   |  for each due job: documents -> syn_training_step() ->
- * effects
+ *                                   |  for each due job: its kind's step: documents -> effects
  *                                   v
  *                      one store transaction (checked; on a conflict the job is due again)
  *
@@ -21,15 +20,14 @@
 #include <synor/orchestration/place.h>
 #include <synor/workload/training_control.h>
 
-#include "server_priv.h"
+#include "controller_priv.h"
 
-#define SILENT_AFTER_MS  15000
-#define RETRY_MS         200 /* after an error; doubled with each that follows */
-#define RETRY_MAX_MS     30000
-#define LETTERS_MAX      65536 /* then everything is read again instead */
-#define CHECKPOINTS_KEPT 5
-#define SPOT_PAUSE_MS    1000  /* between two looks at the market, when it moves */
-#define SPOT_AGAIN_MS    30000 /* and when it does not */
+#define SILENT_AFTER_MS 15000
+#define RETRY_MS        200 /* after an error; doubled with each that follows */
+#define RETRY_MAX_MS    30000
+#define LETTERS_MAX     65536 /* then everything is read again instead */
+#define SPOT_PAUSE_MS   1000  /* between two looks at the market, when it moves */
+#define SPOT_AGAIN_MS   30000 /* and when it does not */
 
 struct letter {
     const struct syn_store_doc *doc;
@@ -47,7 +45,7 @@ struct srv_controller {
     struct syn_server *server;
     pthread_t thread;
     bool started;
-    struct syn_store_watch *watches[5]; /* as `watched` */
+    struct syn_store_watch *watches[6]; /* as `watched` */
     int64_t observing_since_ms;
     uint64_t seed;
 
@@ -76,19 +74,29 @@ now_mono(const struct srv_controller *controller)
     return syn_mono_ms(controller->server->world);
 }
 
-/* Has it ended, with its bill written? Then nothing more follows from it. */
-static bool
-job_over(const json_t *job)
+static const struct ctl_kind *const kinds[] = {&ctl_training, &ctl_service};
+
+/* The kind that the id is of. */
+static const struct ctl_kind *
+kind_of(const char *id)
 {
-    return syn_training_may_delete(job, NULL) == SYN_OK;
+    for (size_t i = 1; i < SYN_LEN(kinds); i++)
+        if (syn_str_starts(id, kinds[i]->ids))
+            return kinds[i];
+    return kinds[0];
 }
 
-static bool
-ended(const json_t *job)
+/* The kind whose document the key is of, or NULL. */
+static const struct ctl_kind *
+kind_of_key(const char *key)
 {
-    int state = syn_job_state_find(syn_document_state(job));
+    for (size_t i = 0; i < SYN_LEN(kinds); i++) {
+        size_t len = strlen(kinds[i]->documents);
 
-    return state >= 0 && syn_sm_terminal(&syn_job_life, (unsigned)state);
+        if (strncmp(key, kinds[i]->documents, len) == 0 && key[len] == '/')
+            return kinds[i];
+    }
+    return NULL;
 }
 
 /* --- letters in ------------------------------------------------------------------------------- */
@@ -204,6 +212,8 @@ node_changed(const struct syn_node_view *before, const struct syn_node_view *aft
            before->evacuate != after->evacuate || before->sandboxes != after->sandboxes ||
            before->gpu_sandboxes != after->gpu_sandboxes ||
            before->gpus_count != after->gpus_count ||
+           memcmp(&before->prices, &after->prices, sizeof(before->prices)) != 0 ||
+           memcmp(&before->spot, &after->spot, sizeof(before->spot)) != 0 ||
            memcmp(&before->capacity, &after->capacity, sizeof(before->capacity)) != 0;
 }
 
@@ -280,31 +290,10 @@ take_doc(struct srv_controller *controller, const struct syn_store_doc *stored, 
     }
 }
 
-/* --- one step --------------------------------------------------------------------------------- */
+/* --- what kinds share ------------------------------------------------------------------------- */
 
-/* Everything the step reads, owned. */
-struct sight {
-    json_t *job;
-    json_t *instances;
-    json_t *progress;
-    json_t *checkpoint;
-    json_t *result;
-    int64_t job_revision;
-};
-
-static void
-sight_fini(struct sight *sight)
-{
-    json_decref(sight->job);
-    json_decref(sight->instances);
-    json_decref(sight->progress);
-    json_decref(sight->checkpoint);
-    json_decref(sight->result);
-}
-
-/* The meter knows better than the instance's document how far the reports have come. */
-static int
-overlay_usage(struct syn_server *server, json_t *instances, struct syn_err *err)
+int
+ctl_overlay_usage(struct syn_server *server, json_t *instances, struct syn_err *err)
 {
     size_t i;
     json_t *instance;
@@ -324,64 +313,8 @@ overlay_usage(struct syn_server *server, json_t *instances, struct syn_err *err)
     return SYN_OK;
 }
 
-static int
-newest(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
-{
-    json_t **slot = arg;
-
-    (void)key;
-    (void)revision;
-    (void)err;
-    json_decref(*slot);
-    *slot = json_incref(doc);
-    return SYN_OK;
-}
-
-/* The result that rank 0 of this attempt stored. */
-static json_t *
-find_result(const json_t *job, const json_t *instances)
-{
-    int64_t run = syn_json_i64(json_object_get(job, "status"), "run", 1);
-    size_t i;
-    json_t *instance;
-    json_t *found = NULL;
-
-    json_array_foreach (instances, i, instance) {
-        const json_t *spec = json_object_get(instance, "spec");
-        json_t *result = syn_json_at(instance, "status.result");
-
-        if (result != NULL && syn_json_i64(spec, "run", 0) == run &&
-            syn_json_i64(spec, "rank", 1) == 0)
-            found = result;
-    }
-    return json_incref(found);
-}
-
-static int
-look(struct syn_server *server, const char *id, struct sight *ret, struct syn_err *err)
-{
-    char key[SRV_KEY_MAX];
-    int rc =
-        srv_load(server, srv_key(key, "training", id, NULL), &ret->job, &ret->job_revision, err);
-
-    if (rc != SYN_OK)
-        return rc;
-    rc = srv_instances_of(server, id, &ret->instances, err);
-    if (rc == SYN_OK)
-        rc = overlay_usage(server, ret->instances, err);
-    if (rc == SYN_OK) {
-        rc = srv_load(server, srv_key(key, "progress", id, NULL), &ret->progress, NULL, err);
-        rc = rc == SRV_ABSENT ? SYN_OK : rc;
-    }
-    if (rc == SYN_OK)
-        rc = srv_each(server, srv_key(key, "checkpoint", id, ""), newest, &ret->checkpoint, err);
-    if (rc == SYN_OK)
-        ret->result = find_result(ret->job, ret->instances);
-    return rc;
-}
-
-static int
-write_instances(struct srv_txn *txn, const json_t *list, bool created, struct syn_err *err)
+int
+ctl_write_instances(struct srv_txn *txn, const json_t *list, bool created, struct syn_err *err)
 {
     size_t i;
     json_t *doc;
@@ -409,9 +342,9 @@ write_instances(struct srv_txn *txn, const json_t *list, bool created, struct sy
     return rc;
 }
 
-static int
-write_events(struct syn_server *server, struct srv_txn *txn, const char *job, const json_t *events,
-             struct syn_err *err)
+int
+ctl_write_events(struct syn_server *server, struct srv_txn *txn, const char *job,
+                 const json_t *events, struct syn_err *err)
 {
     size_t i;
     json_t *event;
@@ -424,31 +357,7 @@ write_events(struct syn_server *server, struct srv_txn *txn, const char *job, co
     return rc;
 }
 
-static int
-write_effects(struct syn_server *server, const struct sight *sight,
-              const struct syn_training_effects *effects, struct syn_err *err)
-{
-    const char *id = syn_document_id(sight->job);
-    char key[SRV_KEY_MAX];
-    SRV_TXN(txn);
-    int rc = SYN_OK;
-
-    if (effects->settle)
-        rc = srv_settle(server, &txn, effects->job != NULL ? effects->job : sight->job,
-                        sight->instances, effects->bill_id, err);
-    if (rc == SYN_OK && effects->job != NULL)
-        rc = srv_txn_replace(&txn, srv_key(key, "training", id, NULL), sight->job_revision,
-                             effects->job, err);
-    else if (rc == SYN_OK)
-        rc = srv_txn_check(&txn, srv_key(key, "training", id, NULL), sight->job_revision, err);
-    if (rc == SYN_OK)
-        rc = write_instances(&txn, effects->created, true, err);
-    if (rc == SYN_OK)
-        rc = write_instances(&txn, effects->changed, false, err);
-    if (rc == SYN_OK)
-        rc = write_events(server, &txn, id, effects->events, err);
-    return rc < 0 ? rc : srv_txn_commit(server, &txn, NULL, err);
-}
+/* --- one step --------------------------------------------------------------------------------- */
 
 /* What was given away just now, before its event arrives: the next job of this round must not be
  * given it again. */
@@ -466,85 +375,21 @@ take_created(struct srv_controller *controller, const json_t *created)
     }
 }
 
-/* One look at one job. Returns 0 with when to look again; SYN_STORE_CONFLICT; SRV_ABSENT is told
- * apart by *ret_gone. */
-static int
-step(struct srv_controller *controller, const char *id, int64_t *ret_wake_ms, bool *ret_gone,
-     struct syn_err *err)
-{
-    struct syn_server *server = controller->server;
-    SYN_SCOPED(sight_fini) struct sight sight = {0};
-    SYN_SCOPED(syn_training_effects_fini) struct syn_training_effects effects = {0};
-    struct syn_training_view view = {.cluster = controller->cluster,
-                                     .now_ms = syn_wall_ms(server->world),
-                                     .observing_since_ms = controller->observing_since_ms};
-    struct syn_quota quota;
-    int rc = look(server, id, &sight, err);
-
-    *ret_gone = rc == SRV_ABSENT;
-    if (rc != SYN_OK)
-        return rc < 0 ? rc : SYN_OK;
-    rc = srv_quota_load(server, syn_json_str(sight.job, "account", "?"), &quota, err);
-    if (rc < 0)
-        return rc;
-    view.quota = &quota;
-    rc = srv_run_cost(server, sight.instances,
-                      syn_json_i64(json_object_get(sight.job, "status"), "run", 1), &view.spent,
-                      &view.rate_hour, err);
-    if (rc < 0)
-        return rc;
-    view.job = sight.job;
-    view.instances = sight.instances;
-    view.progress = json_object_get(sight.progress, "progress");
-    view.progress_instance = syn_json_str(sight.progress, "instance", NULL);
-    view.checkpoint = sight.checkpoint;
-    view.result = sight.result;
-    rc = syn_training_step(&view, &effects, err);
-    if (rc == SYN_OK && json_is_object(effects.job) && ended(effects.job))
-        syn_place_withdraw(controller->cluster, id);
-    if (rc == SYN_OK && !syn_training_effects_none(&effects))
-        rc = write_effects(server, &sight, &effects, err);
-    if (rc == SYN_OK)
-        take_created(controller, effects.created);
-    *ret_wake_ms = effects.wake_at_ms == SYN_DOCUMENT_NONE
-                       ? INT64_MAX
-                       : now_mono(controller) + SYN_MAX(effects.wake_at_ms - view.now_ms, 0);
-    if (rc == SYN_OK && syn_training_effects_none(&effects) && job_over(sight.job))
-        *ret_gone = true;
-    return rc;
-}
-
-static int
-trim_checkpoints(struct syn_server *server, const char *job, struct syn_err *err)
-{
-    char prefix[SRV_KEY_MAX];
-    struct syn_store_range range = {
-        .prefix = srv_key(prefix, "checkpoint", job, ""), .limit = 100, .reverse = true};
-    struct syn_store_page page = {0};
-    SRV_TXN(txn);
-    int rc = syn_store_list(server->store, &range, &page, err);
-
-    for (size_t i = CHECKPOINTS_KEPT; rc == SYN_OK && i < page.count; i++)
-        rc = srv_txn_delete(&txn, page.docs[i]->key, err);
-    if (rc == SYN_OK && txn.count > 0)
-        rc = srv_txn_commit(server, &txn, NULL, err);
-    syn_store_page_fini(&page);
-    return rc;
-}
-
 static void
 run_job(struct srv_controller *controller, const char *id)
 {
+    const struct ctl_world world = {controller->server, controller->cluster,
+                                    controller->observing_since_ms};
+    struct ctl_outcome outcome = {.wake_at_ms = SYN_DOCUMENT_NONE};
     struct syn_err err = {0};
-    int64_t wake_ms = INT64_MAX;
-    bool gone = false;
     struct job *job = syn_map_find(controller->jobs, id);
+    int64_t wake_ms = INT64_MAX;
     int rc;
 
     job->due_ms = INT64_MAX;
-    rc = step(controller, id, &wake_ms, &gone, &err);
-    if (rc == SYN_OK)
-        rc = trim_checkpoints(controller->server, id, &err);
+    rc = kind_of(id)->step(&world, id, &outcome, &err);
+    take_created(controller, outcome.created);
+    json_decref(outcome.created);
     job->failures = rc < 0 ? job->failures + 1 : 0;
     if (rc < 0) {
         int64_t pause_ms = (int64_t)RETRY_MS << SYN_MIN(job->failures - 1, 10U);
@@ -554,15 +399,17 @@ run_job(struct srv_controller *controller, const char *id)
         wake_ms = now_mono(controller) + SYN_MIN(pause_ms, RETRY_MAX_MS);
     } else if (rc == SYN_STORE_CONFLICT) {
         wake_ms = now_mono(controller);
+    } else if (outcome.wake_at_ms != SYN_DOCUMENT_NONE) {
+        wake_ms = now_mono(controller) + SYN_MAX(outcome.wake_at_ms - outcome.now_ms, 0);
     }
-    if (gone)
+    if (outcome.gone)
         forget_job(controller, id);
     else
         make_due(controller, id, wake_ms);
 }
 
-/* The job that is due and comes first: waiting jobs are stepped by priority, so collect and sort.
- */
+/* The job that is due and comes first: what runs, which is claimed before anything new is placed;
+ * then those that wait, by priority. */
 struct due {
     char id[SYN_ID_MAX];
     json_t *job;
@@ -571,6 +418,11 @@ struct due {
 static int
 by_order(const void *a, const void *b)
 {
+    const json_t *one = ((const struct due *)a)->job, *two = ((const struct due *)b)->job;
+    bool waits = syn_str_eq(syn_document_state(one), "pending");
+
+    if (waits != syn_str_eq(syn_document_state(two), "pending"))
+        return waits ? 1 : -1;
     return syn_training_order(((const struct due *)a)->job, ((const struct due *)b)->job);
 }
 
@@ -595,8 +447,8 @@ run_due(struct srv_controller *controller)
             break;
         due[count].job = NULL;
         (void)syn_str_copy(due[count].id, sizeof(due[count].id), id);
-        rc = srv_load(controller->server, srv_key(key, "training", id, NULL), &due[count].job, NULL,
-                      NULL);
+        rc = srv_load(controller->server, srv_key(key, kind_of(id)->documents, id, NULL),
+                      &due[count].job, NULL, NULL);
         if (rc == SRV_ABSENT)
             forget_job(controller, id);
         else if (rc < 0) /* the store is in trouble: the job is not */
@@ -619,8 +471,11 @@ decided_due(struct srv_controller *controller)
 {
     char id[SYN_ID_MAX];
 
-    while (syn_place_next(controller->cluster, id))
-        make_due(controller, id, 0);
+    while (syn_place_next(controller->cluster, id)) {
+        char owner[SYN_ID_MAX];
+
+        make_due(controller, srv_service_of(id, owner) ? owner : id, 0);
+    }
 }
 
 static void
@@ -729,6 +584,19 @@ look_at_prices(struct srv_controller *controller)
         all_due(controller);
 }
 
+/* What is kept for the market; nobody offers any more meanwhile: see srv_market_promise(). */
+static void
+look_at_keeps(struct srv_controller *controller)
+{
+    struct syn_err err = {0};
+    bool changed = false;
+
+    if (srv_keeps_tell(controller->server, controller->cluster, &changed, &err) < 0)
+        syn_log_err(SYN_LOG_WARN, "controller.keeps", &err);
+    if (changed)
+        all_due(controller);
+}
+
 /* --- waiting ------------------------------------------------------------------------------- */
 
 static int64_t
@@ -791,6 +659,7 @@ static int
 first_sight(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
 {
     struct srv_controller *controller = arg;
+    const struct ctl_kind *kind;
 
     (void)revision;
     if (syn_str_starts(key, "node/"))
@@ -799,12 +668,14 @@ first_sight(void *arg, const char *key, json_t *doc, int64_t revision, struct sy
         return syn_cluster_put_instance(controller->cluster, doc, err);
     if (syn_str_starts(key, "rtt/"))
         return srv_trip_take(controller->cluster, key, doc, err);
-    if (syn_str_starts(key, "training/") && !job_over(doc))
+    kind = kind_of_key(key);
+    if (kind != NULL && !kind->over(doc))
         make_due(controller, syn_document_id(doc), 0);
     return SYN_OK;
 }
 
-static const char *const watched[] = {"node/", "instance/", "account/", "training/", "rtt/"};
+static const char *const watched[] = {"node/",     "instance/", "account/",
+                                      "training/", "service/",  "rtt/"};
 
 /* Read everything, then hear what follows. `watch` false: the watches stand. */
 static int
@@ -814,6 +685,7 @@ begin_watching(struct srv_controller *controller, bool watch, struct syn_err *er
     int64_t revision;
     int rc = syn_store_revision(store, &revision, err);
 
+    assert(SYN_LEN(watched) == SYN_LEN(controller->watches));
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(watched); i++)
         rc = srv_each(controller->server, watched[i], first_sight, controller, err);
     for (size_t i = 0; rc == SYN_OK && watch && i < SYN_LEN(watched); i++) {
@@ -886,10 +758,13 @@ run(void *arg)
         if (missed.events)
             look_again(controller, missed.watches);
         look_at_prices(controller);
+        srv_market_promise(controller->server);
+        look_at_keeps(controller);
         decided_due(controller);
         run_due(controller);
         empty_nodes(controller);
         decided_due(controller);
+        srv_market_promised(controller->server);
         (void)pthread_mutex_unlock(&controller->looking);
         deadline = SYN_MIN(watch_nodes(controller), next_due(controller));
         deadline = SYN_MIN(deadline, controller->spot_due_ms);

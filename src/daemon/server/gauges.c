@@ -68,8 +68,8 @@ resident_bytes(void)
 static void
 collect(void *arg)
 {
-    static const char *const kinds[] = {"account", "node", "training", "instance",
-                                        "bill",    "name", "tx"};
+    static const char *const kinds[] = {"account",  "node", "training", "service",
+                                        "instance", "bill", "name",     "tx"};
     struct syn_server *server = arg;
     struct syn_content_usage usage;
     struct rusage self;

@@ -94,7 +94,8 @@ static int
 apply_status(struct syn_server *server, json_t *doc, const json_t *report, struct syn_err *err)
 {
     static const char *const copied[] = {"exit_code", "signal",         "started_at", "ended_at",
-                                         "isolation", "usage_seq_last", "logs",       "detail"};
+                                         "isolation", "usage_seq_last", "logs",       "detail",
+                                         "address",   "port",           "health"};
     json_t *status = syn_document_status(doc);
     const char *to_name = syn_json_str(report, "state", "");
     int from = syn_instance_state_find(syn_document_state(doc));
@@ -541,6 +542,17 @@ post_result(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
 /* --- table ------------------------------------------------------------------------------------ */
 
+static const struct syn_field health_fields[] = {
+    {.name = "ready", .kind = SYN_FIELD_BOOL, .required = true, .help = "It may be given requests"},
+    {.name = "message",
+     .kind = SYN_FIELD_STR,
+     .min = 0,
+     .max = 256,
+     .fallback = "\"\"",
+     .help = "What the last check said"},
+};
+static const struct syn_schema health_schema = SYN_SCHEMA("InstanceHealth", health_fields);
+
 static const struct syn_field status_fields[] = {
     {.name = "state",
      .kind = SYN_FIELD_STR,
@@ -570,6 +582,13 @@ static const struct syn_field status_fields[] = {
      .help = "Number of the last sample there will be, or null"},
     {.name = "logs", .kind = SYN_FIELD_OBJ, .help = "Bytes of each stream"},
     {.name = "detail", .kind = SYN_FIELD_OBJ, .help = "What an explanation may use"},
+    {.name = "address",
+     .kind = SYN_FIELD_STR,
+     .min = 0,
+     .max = 64,
+     .help = "Where it is reached from its node and its account's instances"},
+    {.name = "port", .kind = SYN_FIELD_I64, .min = 0, .max = 65535, .help = "On which port"},
+    {.name = "health", .kind = SYN_FIELD_OBJ, .sub = &health_schema, .help = "What checks found"},
 };
 static const struct syn_schema status_schema = SYN_SCHEMA("InstanceStatus", status_fields);
 

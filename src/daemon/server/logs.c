@@ -553,9 +553,9 @@ struct srv_follow {
     struct syn_server *server;
     struct follower *first;
     unsigned count;
-    struct syn_store_watch *watch; /* jobs that end */
-    struct syn_watch *timer;       /* while somebody is behind */
-    atomic_bool poked;             /* a letter is under way: it does for all */
+    struct syn_store_watch *watches[2]; /* jobs and services that end */
+    struct syn_watch *timer;            /* while somebody is behind */
+    atomic_bool poked;                  /* a letter is under way: it does for all */
 };
 
 static void advance_all(void *arg);
@@ -617,6 +617,19 @@ follow_instance(struct follower *follower, const json_t *instance, bool *ret_mor
     return rc;
 }
 
+static bool
+is_service(const char *id)
+{
+    return syn_str_starts(id, "svc-");
+}
+
+static bool
+workload_ended(const json_t *doc)
+{
+    return is_service(syn_document_id(doc)) ? syn_str_eq(syn_document_state(doc), "stopped")
+                                            : srv_job_ended(doc);
+}
+
 /* Send what is new, no faster than the client reads; end the stream once the job has ended and all
  * of it is sent. Returns true when there is more. */
 static bool
@@ -634,7 +647,10 @@ advance(struct follower *follower)
 
     if (follower->done)
         return false;
-    rc = srv_load(server, srv_key(key, "training", follower->job, NULL), &job, NULL, &err);
+    rc = srv_load(
+        server,
+        srv_key(key, is_service(follower->job) ? "service" : "training", follower->job, NULL), &job,
+        NULL, &err);
     if (rc == SYN_OK)
         rc = srv_instances_of(server, follower->job, &instances, &err);
     json_array_foreach (instances, i, instance) {
@@ -643,7 +659,7 @@ advance(struct follower *follower)
     }
     if (rc == SYN_OK && more)
         return true;
-    if (rc != SYN_OK || srv_job_ended(job)) {
+    if (rc != SYN_OK || workload_ended(job)) {
         if (rc == SYN_OK && syn_http_sse_send(follower->http, NULL, "end", "{}", 2, &err) < 0)
             syn_log_err(SYN_LOG_DEBUG, "follow.end-unsent", &err);
         follower->done = true;
@@ -716,6 +732,7 @@ on_job_event(void *arg, const struct syn_store_event *event)
 int
 srv_follow_new(struct syn_server *server, struct srv_follow **ret, struct syn_err *err)
 {
+    static const char *const ending[] = {"training/", "service/"};
     struct srv_follow *follow = syn_calloc(1, sizeof(*follow));
     int64_t revision;
     int rc;
@@ -724,11 +741,11 @@ srv_follow_new(struct syn_server *server, struct srv_follow **ret, struct syn_er
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for log followers");
     follow->server = server;
     rc = syn_store_revision(server->store, &revision, err);
-    if (rc == SYN_OK)
-        rc = syn_store_watch(server->store, "training/", revision, on_job_event, follow,
-                             &follow->watch, err);
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(ending); i++)
+        rc = syn_store_watch(server->store, ending[i], revision, on_job_event, follow,
+                             &follow->watches[i], err);
     if (rc < 0) {
-        syn_free(follow);
+        (void)srv_follow_free(follow);
         return rc;
     }
     *ret = follow;
@@ -740,7 +757,8 @@ srv_follow_free(struct srv_follow *follow)
 {
     if (follow == NULL)
         return NULL;
-    (void)syn_store_unwatch(follow->server->store, follow->watch);
+    for (size_t i = 0; i < SYN_LEN(follow->watches); i++)
+        (void)syn_store_unwatch(follow->server->store, follow->watches[i]);
     follow->timer = syn_watch_drop(follow->timer);
     assert(follow->first == NULL); /* the HTTP server closed every stream before */
     syn_free(follow);
@@ -776,17 +794,20 @@ follow_logs(struct syn_http_req *req, struct syn_server *server, const char *job
     return SYN_OK;
 }
 
+/* Whose logs the route is about. */
+typedef int (*load_fn)(struct syn_server *server, struct syn_http_req *req, json_t **ret,
+                       int64_t *ret_revision, struct syn_err *err);
+
 static int
-get_logs(struct syn_http_req *req, void *ctx, struct syn_err *err)
+reply_logs(struct syn_http_req *req, struct syn_server *server, load_fn load, struct syn_err *err)
 {
-    struct syn_server *server = ctx;
     int64_t tail = syn_json_i64(syn_http_req_query_json(req), "tail", 0);
     struct wish wish;
     int64_t revision;
     SYN_BUF(out);
     SYN_JSON(job);
     SYN_JSON(instances);
-    int rc = srv_training_load(server, req, &job, &revision, err);
+    int rc = load(server, req, &job, &revision, err);
 
     if (rc == SYN_OK)
         rc = read_wish(req, &wish, err);
@@ -803,16 +824,40 @@ get_logs(struct syn_http_req *req, void *ctx, struct syn_err *err)
 }
 
 static int
-get_follow(struct syn_http_req *req, void *ctx, struct syn_err *err)
+get_logs(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    return reply_logs(req, ctx, srv_training_load, err);
+}
+
+static int
+get_service_logs(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    return reply_logs(req, ctx, srv_service_load, err);
+}
+
+static int
+reply_follow(struct syn_http_req *req, struct syn_server *server, load_fn load, struct syn_err *err)
 {
     struct wish wish;
     int64_t revision;
     SYN_JSON(job);
-    int rc = srv_training_load(ctx, req, &job, &revision, err);
+    int rc = load(server, req, &job, &revision, err);
 
     if (rc == SYN_OK)
         rc = read_wish(req, &wish, err);
-    return rc < 0 ? rc : follow_logs(req, ctx, syn_document_id(job), &wish, err);
+    return rc < 0 ? rc : follow_logs(req, server, syn_document_id(job), &wish, err);
+}
+
+static int
+get_follow(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    return reply_follow(req, ctx, srv_training_load, err);
+}
+
+static int
+get_service_follow(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    return reply_follow(req, ctx, srv_service_load, err);
 }
 
 /* --- table ------------------------------------------------------------------------------------ */
@@ -864,6 +909,23 @@ static const struct syn_http_route rows[] = {
      .query = &log_schema,
      .name = "training.follow",
      .summary = "The same as it comes, until the job ends"},
+    {.method = "GET",
+     .pattern = "/v1/services/{id}/logs",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_READ,
+     .handler = get_service_logs,
+     .query = &log_schema,
+     .name = "services.logs",
+     .summary = "What its replicas printed"},
+    {.method = "GET",
+     .pattern = "/v1/services/{id}/logs/follow",
+     .kind = SYN_HTTP_LOOP,
+     .flags = SYN_HTTP_EVENTS,
+     .scopes = SYN_SCOPE_READ,
+     .handler = get_service_follow,
+     .query = &log_schema,
+     .name = "services.follow",
+     .summary = "The same as it comes, until the service stops"},
     {.method = "GET",
      .pattern = "/v1/training/{id}/metrics",
      .kind = SYN_HTTP_POOL,

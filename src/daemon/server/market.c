@@ -343,6 +343,8 @@ read_market(struct reading *reading, struct syn_err *err)
     if (rc == SYN_OK)
         rc = srv_each(reading->server, ISSUED_PREFIX, add_issued, market->issued, err);
     if (rc == SYN_OK)
+        rc = srv_market_uses_read(market, err);
+    if (rc == SYN_OK)
         rc = restore_any(reading, err);
     if (rc < 0)
         return rc;
@@ -570,8 +572,8 @@ chores_of(struct srv_market *market)
         chores.pass = syn_books_next_end_ms(syn_exchange_books(exchange)) <=
                       syn_wall_ms(market->server->world);
         chores.save = syn_exchange_events(exchange) - market->saved >= MARKET_SAVE_EVERY;
-        chores.fit =
-            syn_map_count(market->issued) > 0 && market->looked_ms + MARKET_LOOK_MS <= now_ms;
+        chores.fit = syn_map_count(market->issued) + syn_map_count(market->uses) > 0 &&
+                     market->looked_ms + MARKET_LOOK_MS <= now_ms;
     }
     if (chores.fit)
         market->looked_ms = now_ms;
@@ -591,6 +593,8 @@ srv_market_tick(struct syn_server *server, struct syn_err *err)
         rc = srv_market_run(server, NULL, NULL, NULL, NULL, err);
     if (rc == SYN_OK && chores.fit)
         rc = srv_market_fit(server, err);
+    if (rc == SYN_OK && chores.fit)
+        rc = srv_market_uses_sweep(server, err);
     if (rc == SYN_OK && chores.save)
         rc = srv_market_save(server, err);
     return rc;
@@ -634,6 +638,7 @@ srv_market_new(struct syn_server *server, struct srv_market **ret, struct syn_er
     market->server = server;
     atomic_init(&market->ticking, false);
     (void)pthread_mutex_init(&market->lock, NULL);
+    (void)pthread_mutex_init(&market->capacity, NULL);
     srv_market_reread(market);
     rc = syn_loop_timer(server->loop, MARKET_TICK_MS, MARKET_TICK_MS, on_timer, market,
                         &market->timer, err);
@@ -659,7 +664,9 @@ srv_market_free(struct srv_market *market)
     srv_market_quiet(market);
     market->exchange = syn_exchange_free(market->exchange);
     market->issued = syn_map_free(market->issued);
+    market->uses = syn_map_free(market->uses);
     (void)pthread_mutex_destroy(&market->lock);
+    (void)pthread_mutex_destroy(&market->capacity);
     syn_free(market);
     return NULL;
 }

@@ -135,6 +135,7 @@ void
 srv_market_supply_fini(struct market_supply *supply)
 {
     supply->counts = syn_map_free(supply->counts);
+    supply->taken = syn_map_free(supply->taken);
 }
 
 static int
@@ -156,7 +157,8 @@ add_count(struct market_supply *supply, const char *key, int64_t count, struct s
     return SYN_OK;
 }
 
-/* A node under the reading. */
+/* A node under the reading. `taken` is of what runs there and holds no units: a provider cannot
+ * sell it. */
 struct offer {
     struct market_supply *supply;
     const char *provider;
@@ -165,7 +167,7 @@ struct offer {
 
 static int
 add_processors(struct offer *offer, const char *kind, const char *model, int64_t count,
-               struct syn_err *err)
+               int64_t taken, struct syn_err *err)
 {
     char triple[4 * MARKET_WORD_MAX];
     char key[SRV_KEY_MAX];
@@ -177,9 +179,9 @@ add_processors(struct offer *offer, const char *kind, const char *model, int64_t
     if (count <= 0 || strlen(triple) + sizeof("/minute") > SYN_MARKET_NAME_MAX)
         return SYN_OK;
     rc = add_count(offer->supply, triple, count, err);
-    return rc < 0
-               ? rc
-               : add_count(offer->supply, srv_key(key, offer->provider, triple, NULL), count, err);
+    return rc < 0 ? rc
+                  : add_count(offer->supply, srv_key(key, offer->provider, triple, NULL),
+                              SYN_MAX(count - taken, 0), err);
 }
 
 /* The profile says most of what cores can do, and many processors have it in common. */
@@ -193,6 +195,77 @@ model_of(const json_t *device)
     return syn_str_starts(profile, "cpu-") ? profile + sizeof("cpu-") - 1 : profile;
 }
 
+/* Of a group's cards. */
+static int64_t
+cards_taken(const struct syn_node_view *runs, const struct syn_gpu_group *group)
+{
+    for (unsigned i = 0; runs != NULL && i < runs->gpus_count; i++)
+        if (syn_str_eq(runs->gpus[i].model, group->model) &&
+            (runs->gpus[i].vram_bytes == 0 || runs->gpus[i].vram_bytes == group->vram_bytes))
+            return runs->gpus[i].used;
+    return 0;
+}
+
+/* A core of which a part is taken is none that could be sold. */
+static int64_t
+cores_taken(const struct syn_node_view *runs, const struct syn_node_view *node)
+{
+    int64_t left;
+
+    if (runs == NULL)
+        return 0;
+    left = SYN_MAX(node->capacity.cpu_millicores - runs->used.cpu_millicores, 0);
+    return node->capacity.cpu_millicores / 1000 - left / 1000;
+}
+
+/* "instance-on/NODE/ID": all that hold something are among them. Spot work gives way, and what
+ * holds units is counted as those. */
+static int
+add_taken(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    struct market_supply *supply = arg;
+    struct syn_instance_view view;
+    struct syn_node_view *runs;
+    struct syn_gpu_group *group;
+    char instance_key[SRV_KEY_MAX];
+    const char *kind;
+    SYN_JSON(instance);
+    int rc =
+        srv_load(supply->server, srv_key(instance_key, "instance", strrchr(key, '/') + 1, NULL),
+                 &instance, NULL, err);
+
+    (void)doc;
+    (void)revision;
+    if (rc != SYN_OK)
+        return rc == SRV_ABSENT ? SYN_OK : rc;
+    rc = syn_instance_view_read(instance, &view, err);
+    kind = syn_json_str(syn_json_at(instance, "spec.lease.terms"), "kind", "");
+    if (rc < 0 || !view.holds || syn_str_eq(kind, "spot") || syn_str_eq(kind, "reserved"))
+        return rc;
+    runs = syn_map_find(supply->taken, view.node);
+    if (runs == NULL) {
+        runs = syn_calloc(1, sizeof(*runs));
+        if (runs == NULL)
+            return SYN_FAIL(err, SYN_E_NOMEM, "no memory for what runs on nodes");
+        rc = syn_map_put_take(supply->taken, view.node, runs, err);
+        if (rc < 0)
+            return rc;
+    }
+    runs->used.cpu_millicores += view.amounts.cpu_millicores;
+    for (group = runs->gpus; view.gpus > 0 && group < runs->gpus + SYN_LEN(runs->gpus); group++) {
+        if (group == runs->gpus + runs->gpus_count) {
+            (void)syn_str_copy(group->model, sizeof(group->model), view.gpu_model);
+            group->vram_bytes = view.gpu_vram_bytes;
+            runs->gpus_count++;
+        }
+        if (syn_str_eq(group->model, view.gpu_model) && group->vram_bytes == view.gpu_vram_bytes) {
+            group->used += view.gpus;
+            break;
+        }
+    }
+    return SYN_OK;
+}
+
 /* Cores and cards that a job can be given, and every processor of another kind. What cores they are
  * a node tells a moment after it has joined; until then it has none to sell, since what was sold
  * under another name could not be served. */
@@ -200,6 +273,7 @@ static int
 add_node(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
 {
     struct offer offer = {.supply = arg};
+    const struct syn_node_view *runs;
     const json_t *devices = json_object_get(syn_document_status(doc), "devices");
     struct syn_node_view view;
     size_t i;
@@ -213,25 +287,35 @@ add_node(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_e
     if (view.state == SYN_NODE_LEFT || view.unschedulable)
         return SYN_OK;
     offer.provider = syn_json_str(syn_document_spec(doc), "provider", "");
+    runs = syn_map_find(offer.supply->taken, view.id);
     make_word(view.region, SYN_GOOD_REGION, offer.region);
     for (unsigned g = 0; rc == SYN_OK && g < view.gpus_count; g++)
-        rc = add_processors(&offer, "gpu", view.gpus[g].model, view.gpus[g].count, err);
+        rc = add_processors(&offer, "gpu", view.gpus[g].model, view.gpus[g].count,
+                            cards_taken(runs, &view.gpus[g]), err);
     json_array_foreach (devices, i, device) {
         const char *kind = syn_json_str(device, "kind", "");
 
         if (rc == SYN_OK && word_ok(kind) && !syn_str_eq(kind, "cpu") && !syn_str_eq(kind, "gpu"))
-            rc = add_processors(&offer, kind, model_of(device), 1, err);
+            rc = add_processors(&offer, kind, model_of(device), 1, 0, err);
     }
     if (rc < 0 || view.cores[0] == '\0')
         return rc;
-    return add_processors(&offer, "cpu", view.cores, view.capacity.cpu_millicores / 1000, err);
+    return add_processors(&offer, "cpu", view.cores, view.capacity.cpu_millicores / 1000,
+                          cores_taken(runs, &view), err);
 }
 
 int
 srv_market_supply_read(struct syn_server *server, struct market_supply *supply, struct syn_err *err)
 {
-    int rc = syn_map_new(syn_free, &supply->counts, err);
+    int rc;
 
+    srv_market_supply_fini(supply);
+    supply->server = server;
+    rc = syn_map_new(syn_free, &supply->counts, err);
+    if (rc == SYN_OK)
+        rc = syn_map_new(syn_free, &supply->taken, err);
+    if (rc == SYN_OK)
+        rc = srv_each(server, "instance-on/", add_taken, supply, err);
     return rc < 0 ? rc : srv_each(server, "node/", add_node, supply, err);
 }
 
@@ -261,12 +345,22 @@ int64_t
 srv_market_committed(const struct srv_market *market, const char *account, const char *triple)
 {
     int64_t sum = 0;
+    size_t cursor = 0;
+    void *value;
 
     for (size_t i = 0; i < SYN_LEN(durations); i++) {
         char class[MARKET_TRIPLE_MAX + 16];
 
         (void)snprintf(class, sizeof(class), "%s/%s", triple, durations[i].name);
         sum += srv_market_issued(market, account, class);
+    }
+    while (syn_map_next(market->uses, &cursor, NULL, &value)) {
+        const struct market_use *use = value;
+        size_t len = strlen(triple);
+
+        if (syn_str_eq(use->provider, account) && strncmp(use->class, triple, len) == 0 &&
+            use->class[len] == '/')
+            sum += use->units;
     }
     return sum;
 }

@@ -118,11 +118,11 @@ check_units(const struct srv_market *market, const struct placing *placing, int6
     if (processors == 0)
         return SYN_FAIL(err, SYN_E_FUNDS,
                         "the account holds %" PRId64 " free %s of %s, not %" PRId64
-                        ", and has no node with %s",
+                        ", and has no node with %s that is free of jobs",
                         have, syn_plural(have, "unit", "units"), placing->class.text,
                         have + placing->units, placing->class.triple);
     return SYN_FAIL(err, SYN_E_FUNDS,
-                    "the account's nodes have %" PRId64 " of %s, %" PRId64
+                    "the account's nodes have %" PRId64 " of %s free of jobs, %" PRId64
                     " of them offered or sold already; this takes %" PRId64 " more",
                     processors, placing->class.triple, promised, placing->units);
 }
@@ -313,14 +313,20 @@ post_order(struct syn_http_req *req, void *ctx, struct syn_err *err)
     struct syn_server *server = ctx;
     SYN_SCOPED(placing_fini) struct placing placing = {.account = ""};
     SYN_JSON(order);
+    bool plan = syn_json_bool(syn_http_req_query_json(req), "plan", false);
     int rc = read_placing(server, req, &placing, err);
+    bool sells = placing.side == SYN_SELL && !plan;
 
+    if (sells) /* what nodes have free must stay so until it is offered */
+        srv_market_promise(server);
     if (rc == SYN_OK)
         rc = look_if_needed(server, &placing, err);
-    if (rc == SYN_OK && syn_json_bool(syn_http_req_query_json(req), "plan", false))
-        return reply_plan(server, req, &placing, err);
-    if (rc == SYN_OK)
+    if (rc == SYN_OK && !plan)
         rc = run_looking(server, req, place, &placing, &placing.supply, &order, err);
+    if (sells)
+        srv_market_promised(server);
+    if (rc == SYN_OK && plan)
+        return reply_plan(server, req, &placing, err);
     hint_of(req, &placing, rc);
     if (rc != SYN_OK)
         return rc == SRV_REPLAYED ? SYN_OK : rc;
@@ -449,8 +455,10 @@ change_order(struct syn_server *server, struct amending *amending, market_attemp
     SYN_JSON(order);
     int rc = srv_market_order_number(syn_http_req_param(amending->req, "id"), &amending->id, err);
 
+    srv_market_promise(server);
     if (rc == SYN_OK)
         rc = run_looking(server, amending->req, attempt, amending, &amending->supply, &order, err);
+    srv_market_promised(server);
     if (rc != SYN_OK)
         return rc == SRV_REPLAYED ? SYN_OK : rc;
     return syn_http_reply_json(amending->req, 200, order, err);

@@ -9,7 +9,7 @@
 #include "server_priv.h"
 
 #define MARKET_NONE       UINT32_MAX
-#define MARKET_CHUNK      32 /* orders whose traces one store transaction carries */
+#define MARKET_CHUNK      30 /* orders whose traces one store transaction carries */
 #define MARKET_WORD_MAX   64 /* bytes of one part of a class's name, terminator included */
 #define MARKET_TRIPLE_MAX (SYN_MARKET_NAME_MAX + 1)
 #define MARKET_SAVE_EVERY 4096 /* events between two snapshots */
@@ -22,12 +22,29 @@ struct market_issued {
     bool dirty; /* not as its document says */
 };
 
+/** Units that a job has begun. */
+struct market_use {
+    char id[SYN_ID_MAX];
+    char job[SYN_ID_MAX];
+    char account[SYN_ID_MAX];
+    char provider[SYN_ID_MAX];
+    char class[SYN_MARKET_NAME_MAX + 1];
+    int64_t units;
+    int64_t run;     /* of the job, */
+    int64_t attempt; /* and attempt, for which they were begun */
+    int64_t at_ms;
+    int64_t until_ms;
+    int64_t paid; /* what the account gave for them, base units */
+};
+
 struct srv_market {
     struct syn_server *server;
+    pthread_mutex_t capacity; /* held while processors are promised: offered, or given to work */
     pthread_mutex_t lock;
     struct syn_exchange *exchange; /* NULL: it could not be read; `why` says why */
     struct syn_err why;
     struct syn_map *issued; /* "ACCOUNT/CLASS" -> struct market_issued */
+    struct syn_map *uses;   /* job -> struct market_use */
     uint64_t saved;         /* events in the newest snapshot */
     int64_t looked_ms;      /* when nodes were last looked at */
     int64_t tried_ms;       /* when it was last tried to read the exchange again */
@@ -54,9 +71,12 @@ SYN_MUST int srv_market_class_parse(const char *text, struct market_class_name *
 /** Durations by number, from the shortest; NULL behind the last. */
 const char *srv_market_duration(size_t index);
 
-/** What nodes have to sell: "TRIPLE" and "PROVIDER/TRIPLE" -> how many processors. */
+/** What nodes have: "TRIPLE" -> how many processors, "PROVIDER/TRIPLE" -> those that it can sell.
+ */
 struct market_supply {
+    struct syn_server *server;
     struct syn_map *counts;
+    struct syn_map *taken; /* node -> struct syn_node_view: `used` by work that holds no units */
 };
 #define MARKET_SUPPLY(name) \
     SYN_SCOPED(srv_market_supply_fini) struct market_supply name = {.counts = NULL}
@@ -74,7 +94,7 @@ bool srv_market_list_price(const struct syn_server *server, const struct market_
 
 /** Units of the class that the account has issued. Under the lock. */
 int64_t srv_market_issued(const struct srv_market *market, const char *account, const char *class);
-/** The same of all durations of these processors. */
+/** Of these, and of what jobs have begun: of all durations of these processors. */
 int64_t srv_market_committed(const struct srv_market *market, const char *account,
                              const char *triple);
 
@@ -127,6 +147,14 @@ struct market_work {
     bool written; /* the batch that did it all is in the log */
     char memo[160];
     json_t *order; /* document of the actor, once it is written */
+    /* What else the batch writes, and money that goes with it: units that are begun, or given back.
+     */
+    int (*also)(struct market_work *work, struct srv_txn *txn, void *arg, struct syn_err *err);
+    void *also_arg;
+    struct {
+        char from[SYN_ID_MAX], to[SYN_ID_MAX];
+        int64_t amount;
+    } refund;
 };
 
 typedef int (*market_attempt_fn)(struct market_work *work, void *arg, struct syn_err *err);
@@ -162,6 +190,12 @@ SYN_MUST int srv_market_grant(struct market_work *work, uint32_t account, uint32
                               int64_t qty, struct syn_err *err);
 /** Write what is left of a change that was cut off. `done` chunks are written. */
 SYN_MUST int srv_market_resume(struct market_work *work, size_t done, struct syn_err *err);
+/** Have an account's capacity of a class looked at, and written down. */
+SYN_MUST int srv_market_look_at(struct market_work *work, uint32_t account, uint32_t class,
+                                struct syn_err *err);
+/** Units that a provider issued, changed by so many; what somebody else holds changed likewise. */
+SYN_MUST int srv_market_reissue(struct market_work *work, uint32_t provider, uint32_t class,
+                                int64_t units, struct syn_err *err);
 void srv_market_work_init(struct market_work *work, struct srv_market *market);
 void srv_market_work_fini(struct market_work *work);
 /** Note what an event did, without applying it: for reading a log. */
@@ -182,6 +216,21 @@ const char *srv_market_type_name(unsigned kind);
 /** -1 for other words. */
 int srv_market_type_find(const char *name);
 int srv_market_stp_find(const char *name);
+
+/* --- units in use (market_use.c) -------------------------------------------------------------- */
+
+/** Read what is in use from its documents, under the lock. */
+SYN_MUST int srv_market_uses_read(struct srv_market *market, struct syn_err *err);
+/** What was bought, and at what cost, or sold again: by the traces of a chunk. */
+SYN_MUST int srv_market_put_paid(struct market_work *work, struct srv_txn *txn,
+                                 const struct market_touch *touches, const json_t *docs,
+                                 size_t count, struct syn_err *err);
+/** Units of the class that the provider has sold and nobody has begun. Under the lock. */
+int64_t srv_market_owed(const struct srv_market *market, const char *provider, const char *class);
+/** Units of the class that the account's jobs use. Under the lock. */
+int64_t srv_market_in_use(const struct srv_market *market, const char *account, const char *class);
+/** End what is over and was not ended, because a server died between two steps. */
+SYN_MUST int srv_market_uses_sweep(struct syn_server *server, struct syn_err *err);
 
 /* --- keeping (market.c) ----------------------------------------------------------------------- */
 

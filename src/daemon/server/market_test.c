@@ -123,7 +123,8 @@ a_provider_offers_no_more_than_it_has(void **state)
 
     fair_open(&fair, *state);
     assert_int_equal(place(fair.seller, "sell", 641, "1", "", NULL), SYN_E_FUNDS);
-    assert_non_null(strstr(message_of(fair.seller), "have 640 of cpu/x86-avx2/fair, 0 of them"));
+    assert_non_null(
+        strstr(message_of(fair.seller), "have 640 of cpu/x86-avx2/fair free of jobs, 0 of them"));
     assert_int_equal(place(fair.seller, "sell", 640, "1", "", NULL), SYN_OK);
     assert_int_equal(place(fair.seller, "sell", 1, "1", "", NULL), SYN_E_FUNDS);
     assert_non_null(strstr(message_of(fair.seller), "640 of them offered or sold"));

@@ -550,12 +550,14 @@ view_holdings(struct syn_server *server, struct syn_http_req *req, json_t **ret,
         int64_t issued = srv_market_issued(server->market, account, name);
         json_t *item = NULL;
 
-        if (units.free == 0 && units.held == 0 && issued == 0)
+        int64_t in_use = srv_market_in_use(server->market, account, name);
+
+        if (units.free == 0 && units.held == 0 && issued == 0 && in_use == 0)
             continue;
         /* What is issued and not here is somebody else's now. */
-        rc = syn_json_pack(&item, err, "{s:s, s:I, s:I, s:I, s:I}", "class", name, "free",
-                           (json_int_t)units.free, "held", (json_int_t)units.held, "issued",
-                           (json_int_t)issued, "sold",
+        rc = syn_json_pack(&item, err, "{s:s, s:I, s:I, s:I, s:I, s:I}", "class", name, "free",
+                           (json_int_t)units.free, "held", (json_int_t)units.held, "in_use",
+                           (json_int_t)in_use, "issued", (json_int_t)issued, "sold",
                            (json_int_t)SYN_MAX(issued - units.free - units.held, 0));
         if (rc == SYN_OK)
             rc = syn_json_append_take(items, item, err);

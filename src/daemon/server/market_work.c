@@ -30,10 +30,10 @@
 
 #define MARK_KEY "market-mark"
 
-/* An order's document and lists, what its account holds, what was issued, the account's part of the
- * ledger's transaction; and what there is once. */
-static_assert(MARKET_CHUNK * (2 + 1 + 1 + 3) + 16 <= SYN_STORE_OPS_MAX, "a chunk fits");
-static_assert(MARKET_CHUNK + 2 <= SYN_LEDGER_ENTRIES_MAX, "so does its money");
+/* An order's document and lists, what its account holds, what was issued, what was paid, the
+ * account's part of the ledger's transaction; and what there is once. */
+static_assert(MARKET_CHUNK * (2 + 1 + 1 + 1 + 3) + 16 <= SYN_STORE_OPS_MAX, "a chunk fits");
+static_assert(MARKET_CHUNK + 4 <= SYN_LEDGER_ENTRIES_MAX, "so does its money");
 
 void
 srv_market_work_init(struct market_work *work, struct srv_market *market)
@@ -302,13 +302,40 @@ srv_market_grant(struct market_work *work, uint32_t account, uint32_t class, int
     return SYN_OK;
 }
 
+int
+srv_market_look_at(struct market_work *work, uint32_t account, uint32_t class, struct syn_err *err)
+{
+    const struct market_touch touch = {.account = account, .class = class};
+    int rc = touch_add(work, &touch, err);
+
+    if (rc < 0)
+        work->batch.failed = true;
+    return rc;
+}
+
+int
+srv_market_reissue(struct market_work *work, uint32_t provider, uint32_t class, int64_t units,
+                   struct syn_err *err)
+{
+    struct market_issued *issued;
+    int rc = issued_row(work, syn_exchange_account_name(work->exchange, provider),
+                        syn_exchange_class_name(work->exchange, class), &issued, err);
+
+    if (rc < 0)
+        return rc;
+    issued->count += units;
+    issued->dirty = true;
+    assert(issued->count >= 0);
+    return srv_market_look_at(work, provider, class, err);
+}
+
 /* --- money and capacity out ------------------------------------------------------------------- */
 
 /* Some of the touches, and what goes out with them. */
 struct chunk {
     const struct market_touch *touches;
     size_t count;
-    struct syn_ledger_entry entries[2 + MARKET_CHUNK];
+    struct syn_ledger_entry entries[4 + MARKET_CHUNK];
     size_t entry_count;
     json_t *docs; /* of the orders, in the order of the touches */
     size_t done;  /* chunks of this batch, with this one */
@@ -499,7 +526,8 @@ put_traces(struct market_work *work, struct srv_txn *txn, const struct chunk *ch
         if (rc == SYN_OK && json_is_object(doc))
             rc = put_order(txn, doc, err);
     }
-    return rc;
+    return rc < 0 ? rc
+                  : srv_market_put_paid(work, txn, chunk->touches, chunk->docs, chunk->count, err);
 }
 
 /* How far this batch has got, while it is not through. */
@@ -570,6 +598,8 @@ write_once(struct market_work *work, const struct chunk *chunk, uint64_t first,
         rc = put_mark(work, &txn, chunk, err);
     if (rc == SYN_OK)
         rc = put_money(work, &txn, chunk, err);
+    if (rc == SYN_OK && chunk->done == 1 && work->also != NULL)
+        rc = work->also(work, &txn, work->also_arg, err);
     if (rc == SYN_OK && chunk->done == 1 && work->req != NULL && work->order != NULL)
         rc = srv_idem_keep(work->server, &work->idem, &txn, work->status, work->order, err);
     if (rc == SYN_OK && txn.count > 0)
@@ -703,6 +733,10 @@ srv_market_resume(struct market_work *work, size_t done, struct syn_err *err)
             add_entry(&chunk, syn_exchange_account_name(work->exchange, work->payer),
                       -work->deposit);
             add_entry(&chunk, SYN_LEDGER_MARKET, work->deposit);
+        }
+        if (done == 1 && work->refund.amount > 0) {
+            add_entry(&chunk, work->refund.from, -work->refund.amount);
+            add_entry(&chunk, work->refund.to, work->refund.amount);
         }
         rc = let_out(work, &chunk, err);
         if (rc == SYN_OK)

@@ -177,3 +177,27 @@ srv_account_find(struct syn_server *server, const struct srv_identity *who, cons
     (void)syn_str_copy(ret_id, SYN_ID_MAX, id);
     return SYN_OK;
 }
+
+int
+srv_escrow_lock(struct syn_server *server, struct srv_txn *txn, const struct srv_lock *lock,
+                struct syn_err *err)
+{
+    struct srv_ledger_place place;
+    struct syn_ledger_tx tx;
+    char amount[SYN_FORMAT_MAX];
+    char key[SRV_KEY_MAX];
+    int rc = srv_ledger_next(server, &place, err);
+
+    if (rc == SYN_OK) {
+        struct syn_ledger_head head = {place.id, place.seq, syn_wall_ms(server->world), lock->ref,
+                                       lock->memo};
+
+        rc = syn_ledger_build_escrow(&head, lock->account, lock->amount, &tx, err);
+    }
+    if (rc == SYN_OK)
+        rc = srv_ledger_add(server, txn, &place, &tx, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_put_text(txn, srv_key(key, "escrow-of", lock->account, lock->ref),
+                              syn_format_amount(lock->held + lock->amount, amount), err);
+    return rc;
+}

@@ -281,6 +281,17 @@ SYN_MUST int srv_account_complete(struct syn_server *server, json_t *doc, bool u
 SYN_MUST int srv_account_find(struct syn_server *server, const struct srv_identity *who,
                               const char *text, char *ret_id, struct syn_err *err);
 
+/** Lock `amount` more of the account's in the escrow of `ref`, in which `held` is now. FUNDS. At
+ *  most one ledger transaction a store transaction. */
+struct srv_lock {
+    const char *account;
+    const char *ref;
+    int64_t amount, held;
+    const char *memo;
+};
+SYN_MUST int srv_escrow_lock(struct syn_server *server, struct srv_txn *txn,
+                             const struct srv_lock *lock, struct syn_err *err);
+
 /* --- quotas (quota.c) --------------------------------------------------------------------------
  */
 
@@ -346,6 +357,18 @@ SYN_MUST int srv_keep(struct syn_server *server, struct syn_content_guard **guar
                       struct syn_err *err);
 /** PRECONDITION when the request's If-Match names another revision. */
 SYN_MUST int srv_if_match(struct syn_http_req *req, int64_t revision, struct syn_err *err);
+
+/* --- services (services.c) --------------------------------------------------------------------
+ */
+
+/** The service that an instance's id is a replica's of, into out[SYN_ID_MAX]; false: none. */
+bool srv_service_of(const char *instance, char *out);
+/** The service that `{id}` names, if it is the caller's. */
+SYN_MUST int srv_service_load(struct syn_server *server, struct syn_http_req *req,
+                              json_t **ret_service, int64_t *ret_revision, struct syn_err *err);
+/** Its version documents, oldest first. */
+SYN_MUST int srv_service_versions(struct syn_server *server, const char *id, json_t **ret_list,
+                                  struct syn_err *err);
 
 /* --- places (places.c) ------------------------------------------------------------------------
  */
@@ -463,6 +486,75 @@ SYN_MUST int srv_market_spot(struct syn_server *server, srv_spot_fn fn, void *ar
                              size_t *ret_count, struct syn_err *err);
 struct srv_market *srv_market_free(struct srv_market *market);
 
+/** While processors are promised, to a buyer or to work, nobody else promises any. Around looking
+ * at what is free and writing down what becomes of it. */
+void srv_market_promise(struct syn_server *server);
+void srv_market_promised(struct syn_server *server);
+struct syn_keep;
+/** What providers keep for the market: offered, or sold and not begun. *ret is the caller's to
+ *  syn_free(). Returns 0; UNAVAILABLE; NOMEM. */
+SYN_MUST int srv_market_keeps(struct syn_server *server, struct syn_keep **ret, size_t *ret_count,
+                              struct syn_err *err);
+
+/* Units that jobs use (market_use.c). */
+#define SRV_SELLERS_MAX 64
+struct srv_units {
+    int64_t have;    /* free units of the account, those that the job uses included */
+    int64_t unit_ms; /* how long one lasts */
+    char good[192];
+    int64_t until_ms;                     /* of what the job uses; 0: nothing */
+    int64_t attempt;                      /* of the job, for which it was begun */
+    const char *sellers[SRV_SELLERS_MAX]; /* who owe units of the class; into `names` */
+    size_t sellers_count;
+    char names[SRV_SELLERS_MAX + 1][SYN_ID_MAX]; /* the last: the seller of what is used */
+};
+/** Returns 0; INVALID: no class; UNAVAILABLE. */
+SYN_MUST int srv_units_look(struct syn_server *server, const char *account, const char *class,
+                            const char *job, struct srv_units *ret, struct syn_err *err);
+struct syn_training_units;
+/** The same for the step, the plan and the explanation of a job; all zero when its spec takes none.
+ *  What it points to is in `units`. */
+SYN_MUST int srv_units_view(struct syn_server *server, const char *account, const json_t *spec,
+                            const char *job, struct srv_units *units,
+                            struct syn_training_units *ret, struct syn_err *err);
+struct srv_units_begin {
+    const char *job, *account, *provider, *class;
+    int64_t units, run, attempt;
+};
+/** Begin units for a job; no-op when these were begun for it. Returns 0; FUNDS, CONFLICT: there are
+ *  fewer; UNAVAILABLE, NOMEM. */
+SYN_MUST int srv_units_begin(struct syn_server *server, const struct srv_units_begin *wanted,
+                             struct syn_err *err);
+/** Begin as many more when these are over. Returns as srv_units_begin(). */
+SYN_MUST int srv_units_extend(struct syn_server *server, const char *job, struct syn_err *err);
+/** What units the run used, and what was paid for them, into the spec of its bill. */
+SYN_MUST int srv_units_bill(struct syn_server *server, const char *job, int64_t run, json_t *spec,
+                            struct syn_err *err);
+enum srv_units_end { SRV_UNITS_OVER, SRV_UNITS_UNUSED, SRV_UNITS_LOST };
+/** The job uses them no more; no-op when it uses none. */
+SYN_MUST int srv_units_end(struct syn_server *server, const char *job, enum srv_units_end how,
+                           struct syn_err *err);
+
+struct syn_cluster;
+/** Tell a cluster what providers keep. Returns 0, also when the market is closed; NOMEM. */
+SYN_MUST int srv_keeps_tell(struct syn_server *server, struct syn_cluster *cluster,
+                            bool *ret_changed, struct syn_err *err);
+/* The same in the steps of the controller (job_units.c). */
+struct syn_training_effects;
+/** What the market has to say of a job that takes reserved units; more are begun when those that it
+ *  uses are nearly over. As srv_units_view(). */
+SYN_MUST int srv_job_units_look(struct syn_server *server, const json_t *job,
+                                struct srv_units *units, struct syn_training_units *ret,
+                                struct syn_err *err);
+/** Begin the units that the instances which are about to be written take. Returns 0;
+ *  SYN_STORE_CONFLICT: somebody was faster. */
+SYN_MUST int srv_job_units_begin(struct syn_server *server, const json_t *job,
+                                 const struct syn_training_effects *effects, struct syn_err *err);
+/** End them when the attempt that used them is over, or never began. */
+SYN_MUST int srv_job_units_end(struct syn_server *server, const json_t *job,
+                               const json_t *instances, const struct syn_training_effects *effects,
+                               const struct srv_units *units, struct syn_err *err);
+
 /* --- controller (controller.c) ------------------------------------------------------------------
  */
 
@@ -490,7 +582,8 @@ struct srv_routes {
 extern const struct srv_routes srv_account_routes, srv_training_routes, srv_instance_routes,
     srv_node_routes, srv_content_routes, srv_upload_routes, srv_name_routes, srv_bill_routes,
     srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes, srv_watch_routes,
-    srv_market_order_routes, srv_market_view_routes, srv_offer_routes, srv_place_routes;
+    srv_market_order_routes, srv_market_view_routes, srv_offer_routes, srv_service_routes,
+    srv_place_routes;
 
 /** Metrics that are read when somebody asks (gauges.c). */
 SYN_MUST int srv_gauges_open(struct syn_server *server, struct syn_err *err);

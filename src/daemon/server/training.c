@@ -243,6 +243,7 @@ srv_cluster_read(struct syn_server *server, struct syn_cluster **ret_cluster, st
     SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
     struct reading reading = {server, NULL};
     size_t goods;
+    bool changed;
     int rc = syn_cluster_new(0, &cluster, err);
 
     reading.cluster = cluster;
@@ -259,37 +260,26 @@ srv_cluster_read(struct syn_server *server, struct syn_cluster **ret_cluster, st
     if (rc == SYN_OK)
         rc = srv_each(server, "instance-on/", add_instance, &reading, err);
     if (rc == SYN_OK)
+        rc = srv_keeps_tell(server, cluster, &changed, err);
+    if (rc == SYN_OK)
         *ret_cluster = SYN_TAKE(cluster);
     return rc;
 }
 
-/* Lock the run's budget: the escrow, its index entry, and the ledger transaction. */
+/* Lock the run's budget. */
 static int
 lock_budget(struct syn_server *server, struct srv_txn *txn, const json_t *job, struct syn_err *err)
 {
-    const char *account = syn_json_str(job, "account", "");
-    struct srv_ledger_place place;
-    struct syn_ledger_tx tx;
     char ref[SYN_LEDGER_REF_MAX];
-    char amount[SYN_FORMAT_MAX];
-    char key[SRV_KEY_MAX];
-    int64_t budget = syn_document_amount(syn_document_spec(job), "max_budget");
-    int64_t run = syn_json_i64(syn_document_status(job), "run", 1);
-    int rc = srv_ledger_next(server, &place, err);
+    const struct srv_lock lock = {
+        .account = syn_json_str(job, "account", ""),
+        .ref = ref,
+        .amount = syn_document_amount(syn_document_spec(job), "max_budget"),
+        .memo = "budget of a training run",
+    };
 
-    srv_escrow_ref(syn_document_id(job), run, ref);
-    if (rc == SYN_OK) {
-        struct syn_ledger_head head = {place.id, place.seq, syn_wall_ms(server->world), ref,
-                                       "budget of a training run"};
-
-        rc = syn_ledger_build_escrow(&head, account, budget, &tx, err);
-    }
-    if (rc == SYN_OK)
-        rc = srv_ledger_add(server, txn, &place, &tx, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_put_text(txn, srv_key(key, "escrow-of", account, ref),
-                              syn_format_amount(budget, amount), err);
-    return rc;
+    srv_escrow_ref(syn_document_id(job), syn_json_i64(syn_document_status(job), "run", 1), ref);
+    return srv_escrow_lock(server, txn, &lock, err);
 }
 
 void
@@ -452,11 +442,15 @@ reply_plan(struct syn_server *server, struct syn_http_req *req, const json_t *sp
 {
     SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
     struct syn_quota quota;
-    const struct syn_training_tenant tenant = {srv_identity(req)->account, &quota};
+    struct syn_training_units units;
+    struct srv_units held;
+    const struct syn_training_tenant tenant = {srv_identity(req)->account, &quota, &units};
     json_t *refusal = NULL;
     SYN_JSON(plan);
     int rc = srv_quota_load(server, tenant.account, &quota, err);
 
+    if (rc == SYN_OK)
+        rc = srv_units_view(server, tenant.account, spec, "", &held, &units, err);
     if (rc == SYN_OK)
         rc = srv_cluster_read(server, &cluster, err);
     if (rc == SYN_OK)
@@ -871,11 +865,16 @@ explain_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
     SYN_JSON(answer);
     struct syn_quota quota;
     struct syn_place_turn turn;
-    struct syn_training_explain_view view = {.quota = &quota};
+    struct syn_training_units units;
+    struct srv_units held;
+    struct syn_training_explain_view view = {.quota = &quota, .units = &units};
     int rc = srv_training_load(server, req, &job, &revision, err);
 
     if (rc == SYN_OK)
         rc = srv_quota_load(server, syn_json_str(job, "account", "?"), &quota, err);
+    if (rc == SYN_OK)
+        rc = srv_units_view(server, syn_json_str(job, "account", ""), syn_document_spec(job),
+                            syn_document_id(job), &held, &units, err);
     if (rc == SYN_OK)
         rc = srv_cluster_read(server, &cluster, err);
     if (rc == SYN_OK)

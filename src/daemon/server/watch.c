@@ -34,6 +34,7 @@ complete_account(struct syn_server *server, json_t *doc, struct syn_err *err)
 
 static const struct watched table[] = {
     {.kind = "training", .prefixes = {"training"}, .index = "training-of"},
+    {.kind = "service", .prefixes = {"service"}, .index = "service-of"},
     {.kind = "node", .prefixes = {"node"}, .shared = true},
     {.kind = "account",
      .prefixes = {"account", "balance", "escrow-of"},
@@ -123,7 +124,7 @@ get_watch(struct syn_http_req *req, void *ctx, struct syn_err *err)
 static const struct syn_field watch_fields[] = {
     {.name = "kind",
      .kind = SYN_FIELD_STR,
-     .choices = "training|node|account|bill|order",
+     .choices = "training|service|node|account|bill|order",
      .required = true,
      .help = "What to watch"},
     {.name = "id",

@@ -7,8 +7,8 @@
 #include <synor/base/str.h>
 #include <synor/base/test.h>
 
-static const struct syn_net_port good_ports[] = {{SYN_NET_TCP, "192.0.2.1", 80, 8080},
-                                                 {SYN_NET_UDP, NULL, 53, 53}};
+static const struct syn_net_port good_ports[] = {{"192.0.2.1", SYN_NET_TCP, 80, 8080},
+                                                 {NULL, SYN_NET_UDP, 53, 53}};
 static const struct syn_net_rule good_rules[] = {{true, SYN_NET_TCP, "10.0.0.0/8", 80, 443},
                                                  {false, SYN_NET_ANY, "2001:db8::/32", 0, 0}};
 
@@ -54,10 +54,10 @@ static void
 bad_fields_are_named(void **state)
 {
     static const struct syn_net_port ports[] = {
-        {SYN_NET_ANY, NULL, 80, 80},        {SYN_NET_TCP, NULL, 0, 80},
-        {SYN_NET_TCP, NULL, 80, 0},         {SYN_NET_TCP, "127.0.0.1", 80, 80},
-        {SYN_NET_TCP, "::1", 80, 80},       {SYN_NET_TCP, "192.0.2.256", 80, 80},
-        {SYN_NET_TCP, "fe80::1%lo", 80, 80}};
+        {NULL, SYN_NET_ANY, 80, 80},        {NULL, SYN_NET_TCP, 0, 80},
+        {NULL, SYN_NET_TCP, 80, 0},         {"127.0.0.1", SYN_NET_TCP, 80, 80},
+        {"::1", SYN_NET_TCP, 80, 80},       {"192.0.2.256", SYN_NET_TCP, 80, 80},
+        {"fe80::1%lo", SYN_NET_TCP, 80, 80}};
     static const struct syn_net_rule rules[] = {
         {true, SYN_NET_ANY, NULL, 80, 80},         {true, SYN_NET_TCP, NULL, 81, 80},
         {true, SYN_NET_TCP, NULL, 0, 80},          {true, SYN_NET_TCP, "10.0.0.1/8", 0, 0},
@@ -102,13 +102,13 @@ one_port_has_one_owner(void **state)
         struct syn_net_port a, b;
         bool clash;
     } rows[] = {
-        {{SYN_NET_TCP, NULL, 80, 1}, {SYN_NET_TCP, NULL, 80, 2}, true},
-        {{SYN_NET_TCP, NULL, 80, 1}, {SYN_NET_TCP, "192.0.2.1", 80, 2}, true},
-        {{SYN_NET_TCP, "192.0.2.1", 80, 1}, {SYN_NET_TCP, "192.0.2.1", 80, 2}, true},
-        {{SYN_NET_TCP, "192.0.2.1", 80, 1}, {SYN_NET_TCP, "192.0.2.2", 80, 2}, false},
-        {{SYN_NET_TCP, "192.0.2.1", 80, 1}, {SYN_NET_TCP, "2001:db8::1", 80, 2}, false},
-        {{SYN_NET_TCP, NULL, 80, 1}, {SYN_NET_UDP, NULL, 80, 1}, false},
-        {{SYN_NET_TCP, NULL, 80, 1}, {SYN_NET_TCP, NULL, 81, 1}, false},
+        {{NULL, SYN_NET_TCP, 80, 1}, {NULL, SYN_NET_TCP, 80, 2}, true},
+        {{NULL, SYN_NET_TCP, 80, 1}, {"192.0.2.1", SYN_NET_TCP, 80, 2}, true},
+        {{"192.0.2.1", SYN_NET_TCP, 80, 1}, {"192.0.2.1", SYN_NET_TCP, 80, 2}, true},
+        {{"192.0.2.1", SYN_NET_TCP, 80, 1}, {"192.0.2.2", SYN_NET_TCP, 80, 2}, false},
+        {{"192.0.2.1", SYN_NET_TCP, 80, 1}, {"2001:db8::1", SYN_NET_TCP, 80, 2}, false},
+        {{NULL, SYN_NET_TCP, 80, 1}, {NULL, SYN_NET_UDP, 80, 1}, false},
+        {{NULL, SYN_NET_TCP, 80, 1}, {NULL, SYN_NET_TCP, 81, 1}, false},
     };
 
     (void)state;

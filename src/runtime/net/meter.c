@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../native/file_priv.h"
 #include "netlink_priv.h"
 
 static const struct {
@@ -43,10 +44,9 @@ on_counter(void *arg, uint16_t type, const void *body, size_t len)
     const struct listener *listener = arg;
     const size_t skip = NLMSG_ALIGN(sizeof(struct nfgenmsg));
     const struct nlattr *name, *data, *bytes = NULL;
-    char text[32] = "", kind = '\0';
-    uint64_t count = 0;
-    unsigned number = 0;
-    int end = 0;
+    char text[32] = "";
+    uint64_t count = 0, number = 0;
+    const char *end;
 
     if (type != ((NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_NEWOBJ) || len < skip)
         return;
@@ -59,8 +59,10 @@ on_counter(void *arg, uint16_t type, const void *body, size_t len)
     memcpy(text, syn_nl_data(name), syn_nl_size(name));
     text[sizeof(text) - 1] = '\0';
     memcpy(&count, syn_nl_data(bytes), sizeof(count));
-    if (sscanf(text, "%c_%6x%n", &kind, &number, &end) == 2 && text[end] == '\0')
-        listener->fn(listener->arg, kind, number, (int64_t)(be64toh(count) & INT64_MAX));
+    if (text[0] != '\0' && text[1] == '_' && syn_scan_u64(text + 2, 16, &number, &end) &&
+        *end == '\0' && number <= UINT32_MAX)
+        listener->fn(listener->arg, text[0], (uint32_t)number,
+                     (int64_t)(be64toh(count) & INT64_MAX));
 }
 
 static void
@@ -105,13 +107,16 @@ syn_meter_read(int fd, const char *table, uint32_t number, struct syn_net_usage 
 int
 syn_meter_read_port(int fd, const char *port, struct syn_net_usage *ret_usage, struct syn_err *err)
 {
-    char table[SYN_NET_NAME_MAX], tag[7];
-    unsigned number;
+    const size_t tag_at = strlen("sy"), number_at = strlen("syTTTTTTp");
+    char table[SYN_NET_NAME_MAX];
+    uint64_t number = 0;
+    const char *end;
 
-    if (sscanf(port, "sy%6[0-9a-f]p%6x", tag, &number) != 2)
+    if (strlen(port) <= number_at || port[number_at - 1] != 'p' ||
+        !syn_scan_u64(port + number_at, 16, &number, &end) || *end != '\0' || number > UINT32_MAX)
         return SYN_FAIL(err, SYN_E_INVALID, "%s is no port of an instance", port);
-    (void)snprintf(table, sizeof(table), "synor_%s", tag);
-    return syn_meter_read(fd, table, number, ret_usage, err);
+    (void)snprintf(table, sizeof(table), "synor_%.6s", port + tag_at);
+    return syn_meter_read(fd, table, (uint32_t)number, ret_usage, err);
 }
 
 int

@@ -102,41 +102,49 @@ struct question {
     void *arg;
 };
 
-/* One datagram of the answer. Returns 1 when it was the last, 0 when more comes. */
+/* One message that answers the question. Returns 1 when it was the last, 0 when more
+ * comes. */
+static int
+take_message(const char *data, const struct nlmsghdr *head, const struct question *question,
+             struct syn_err *err)
+{
+    uint16_t flags = question->nl->head.nlmsg_flags;
+    struct nlmsgerr result;
+
+    if (head->nlmsg_type == NLMSG_ERROR && head->nlmsg_len >= NLMSG_LENGTH(sizeof(result))) {
+        memcpy(&result, data + NLMSG_HDRLEN, sizeof(result));
+        return result.error == 0 ? 1 : SYN_FAIL_SYS(err, -result.error, "%s", question->what);
+    }
+    if (head->nlmsg_type == NLMSG_DONE)
+        return 1;
+    if (question->fn)
+        question->fn(question->arg, head->nlmsg_type, data + NLMSG_HDRLEN,
+                     head->nlmsg_len - NLMSG_HDRLEN);
+    return !is_dump(question->nl) && !(flags & NLM_F_ACK);
+}
+
+/* One datagram of the answer; the same result. */
 static int
 take_answer(const char *data, size_t len, const struct question *question, bool *changed,
             struct syn_err *err)
 {
-    const struct syn_nl *nl = question->nl;
-    const char *what = question->what;
+    int rc = 0;
 
-    while (len >= NLMSG_HDRLEN) {
+    while (rc == 0 && len >= NLMSG_HDRLEN) {
         struct nlmsghdr head;
-        struct nlmsgerr result;
 
         memcpy(&head, data, sizeof(head));
         if (head.nlmsg_len < NLMSG_HDRLEN || head.nlmsg_len > len)
-            return SYN_FAIL(err, SYN_E_IO, "%s: a broken answer from the kernel", what);
+            return SYN_FAIL(err, SYN_E_IO, "%s: a broken answer from the kernel", question->what);
         /* What a call before this one left unread is not ours. */
-        if (head.nlmsg_seq == nl->head.nlmsg_seq) {
-            if (head.nlmsg_flags & NLM_F_DUMP_INTR)
-                *changed = true;
-            if (head.nlmsg_type == NLMSG_ERROR && head.nlmsg_len >= NLMSG_LENGTH(sizeof(result))) {
-                memcpy(&result, data + NLMSG_HDRLEN, sizeof(result));
-                return result.error == 0 ? 1 : SYN_FAIL_SYS(err, -result.error, "%s", what);
-            }
-            if (head.nlmsg_type == NLMSG_DONE)
-                return 1;
-            if (question->fn)
-                question->fn(question->arg, head.nlmsg_type, data + NLMSG_HDRLEN,
-                             head.nlmsg_len - NLMSG_HDRLEN);
-            if (!is_dump(nl) && !(nl->head.nlmsg_flags & NLM_F_ACK))
-                return 1;
+        if (head.nlmsg_seq == question->nl->head.nlmsg_seq) {
+            *changed = *changed || (head.nlmsg_flags & NLM_F_DUMP_INTR);
+            rc = take_message(data, &head, question, err);
         }
         data += SYN_MIN(NLMSG_ALIGN((size_t)head.nlmsg_len), len);
         len -= SYN_MIN(NLMSG_ALIGN((size_t)head.nlmsg_len), len);
     }
-    return 0;
+    return rc;
 }
 
 int

@@ -100,75 +100,7 @@ checkpoint_text(const struct step *step, char *out, size_t cap)
     return out;
 }
 
-int
-member_stop(struct member *member, const char *reason, int64_t grace_ms, struct syn_err *err)
-{
-    bool asked = syn_str_eq(syn_json_str(member->spec, "desired", ""), "stopped");
-    int rc;
-
-    if (member->ended || (asked && syn_json_i64(member->spec, "stop_grace_ms", 0) <= grace_ms))
-        return SYN_OK;
-    rc = syn_json_set_str(member->spec, "desired", "stopped", err);
-    if (rc == SYN_OK && !asked)
-        rc = syn_json_set_str(member->spec, "stop_reason", reason, err);
-    if (rc == SYN_OK)
-        rc = syn_json_set_i64(member->spec, "stop_grace_ms", grace_ms, err);
-    if (rc == SYN_OK)
-        rc = syn_document_bump(member->doc, err);
-    return rc;
-}
-
 /* ---- reading ---- */
-
-static int
-member_read(const json_t *given, struct member *ret, struct syn_err *err)
-{
-    struct member member = {.given = given, .doc = json_deep_copy(given)};
-    int state;
-
-    ret->doc = member.doc; /* released with the step from here on */
-    if (!member.doc)
-        return SYN_FAIL(err, SYN_E_NOMEM, "copying an instance: out of memory");
-    member.spec = json_object_get(member.doc, "spec");
-    member.status = json_object_get(member.doc, "status");
-    member.id = syn_json_str(member.doc, "id", "");
-    member.node = syn_json_str(member.spec, "node", "");
-    member.reason = syn_json_str(member.status, "reason", "");
-    state = syn_instance_state_find(syn_json_str(member.status, "state", ""));
-    member.run = syn_json_i64(member.spec, "run", -1);
-    member.attempt = syn_json_i64(member.spec, "attempt", -1);
-    member.rank = syn_json_i64(member.spec, "rank", -1);
-    if (!json_is_object(member.spec) || !json_is_object(member.status) || state < 0 ||
-        !*member.id || !*member.node || member.run < 1 || member.attempt < 1 || member.rank < 0)
-        return SYN_FAIL(err, SYN_E_CORRUPT, "instance \"%s\" is no training instance", member.id);
-    member.state = (enum syn_instance_phase)state;
-    member.ended = syn_instance_ended(member.state);
-    *ret = member;
-    return SYN_OK;
-}
-
-static int
-members_read(struct step *step, struct syn_err *err)
-{
-    const json_t *instances = step->view->instances;
-    size_t count = json_array_size(instances);
-
-    if (count > CONTROL_INSTANCES_MAX)
-        return SYN_FAIL(err, SYN_E_LIMIT, "job has %zu instances, at most %d", count,
-                        CONTROL_INSTANCES_MAX);
-    step->members = syn_calloc(count + 1, sizeof(*step->members));
-    if (!step->members)
-        return SYN_FAIL(err, SYN_E_NOMEM, "reading a job's instances: out of memory");
-    for (size_t i = 0; i < count; i++) {
-        int rc;
-
-        step->members_count = i + 1;
-        rc = member_read(json_array_get(instances, i), &step->members[i], err);
-        if (rc < 0)
-            return rc;
-    }
-    return SYN_OK;
-}
 
 static int
 step_read(const struct syn_training_view *view, struct step *step, struct syn_err *err)
@@ -192,15 +124,13 @@ step_read(const struct syn_training_view *view, struct step *step, struct syn_er
                         syn_json_str(view->job, "id", ""));
     step->state = (enum syn_job_state)state;
     syn_training_spec_read(syn_document_spec(step->job), &step->spec);
-    return members_read(step, err);
+    return members_read(view->instances, &step->members, &step->members_count, err);
 }
 
 static void
 step_fini(struct step *step)
 {
-    for (size_t i = 0; i < step->members_count; i++)
-        json_decref(step->members[i].doc);
-    syn_free(step->members);
+    members_free(step->members, step->members_count);
     json_decref(step->job);
     json_decref(step->created);
     json_decref(step->events);
@@ -386,8 +316,10 @@ place_lease(const struct step *step, const struct syn_place_slot *slot, json_t *
     const struct syn_node_view *node = syn_cluster_find(step->view->cluster, slot->node);
     const struct syn_lease_ask ask = {.gpu_model = slot->gpu_model,
                                       .spot = step->spec.spot,
-                                      .notice_ms = step->spec.spot ? step->spec.notice_ms
-                                                                   : step->spec.stop_grace_ms,
+                                      .reserved = *step->spec.reserved != '\0',
+                                      .notice_ms = step->spec.spot || *step->spec.reserved
+                                                       ? step->spec.notice_ms
+                                                       : step->spec.stop_grace_ms,
                                       .max_price = step->spec.max_price,
                                       .now_ms = step->view->now_ms};
 
@@ -456,6 +388,8 @@ place_waits(struct step *step, const char *reason, const char *message, struct s
 {
     const char *before = syn_json_str(step->status, "reason", "");
 
+    if (syn_str_eq(reason, "no-units"))
+        return step_state(step, SYN_JOB_PENDING, reason, err, "%s", message);
     if (syn_str_eq(before, "node-lost"))
         return step_state(step, SYN_JOB_PENDING, before, err,
                           "its node was lost; it starts again when there is room: %s", message);
@@ -504,7 +438,11 @@ ask_quota(struct step *step, struct syn_place_request *request, bool *ret_waits,
 struct syn_place_request
 step_request(const struct step *step)
 {
-    return syn_training_place_request(&step->spec, syn_json_str(step->job, "account", ""));
+    struct syn_place_request request =
+        syn_training_place_request(&step->spec, syn_json_str(step->job, "account", ""));
+
+    syn_training_take_units(&step->spec, step->view->units, &request);
+    return request;
 }
 
 struct syn_place_who
@@ -530,6 +468,28 @@ run_members(const struct step *step)
     return count;
 }
 
+/* Does the account hold the units? Sets *ret_waits, with the job's state, when not. */
+static int
+ask_units(struct step *step, const struct syn_place_request *request, bool *ret_waits,
+          struct syn_err *err)
+{
+    const struct syn_training_units *units = step->view->units;
+    int64_t need = syn_place_units(request);
+    char message[CONTROL_MESSAGE_MAX];
+
+    *ret_waits = false;
+    if (!*step->spec.reserved)
+        return SYN_OK;
+    assert(units); /* the caller has looked */
+    if (units->have >= need)
+        return SYN_OK;
+    *ret_waits = true;
+    (void)snprintf(message, sizeof(message), "it takes %lld %s of %s, and the account holds %lld",
+                   (long long)need, syn_plural(need, "unit", "units"), step->spec.reserved,
+                   (long long)units->have);
+    return place_waits(step, "no-units", message, err);
+}
+
 /* Place the job, or say what it waits for. */
 static int
 try_place(struct step *step, struct syn_err *err)
@@ -546,6 +506,8 @@ try_place(struct step *step, struct syn_err *err)
         return step_end(step, SYN_JOB_FAILED, "interrupted",
                         "it was interrupted and placed again too often", err);
     rc = ask_quota(step, &request, &waits, err);
+    if (rc == SYN_OK && !waits)
+        rc = ask_units(step, &request, &waits, err);
     if (rc == SYN_OK && waits)
         syn_place_withdraw(step->view->cluster, who.job);
     if (rc < 0 || waits)
@@ -592,29 +554,16 @@ phase_place(struct step *step, struct syn_err *err)
 
 /* ---- settle ---- */
 
-/* Has everything that this instance used been told? A node that is gone tells nothing more, and
- * then the tenant is charged for what is known. */
 static bool
 usage_complete(struct step *step, const struct member *member)
 {
-    const struct syn_node_view *node = syn_cluster_find(step->view->cluster, member->node);
-    int64_t last = syn_json_i64(member->status, "usage_seq_last", -1);
-    int64_t known = syn_json_i64(member->status, "usage_seq", 0);
-    int64_t ended_ms = syn_document_time(member->status, "ended_at");
-    bool started = syn_document_time(member->status, "started_at") != SYN_DOCUMENT_NONE;
-    int64_t deadline_ms;
+    int64_t until_ms;
+    bool complete =
+        member_usage_complete(member, step->view->cluster, step->view->now_ms, &until_ms);
 
-    if (!member->ended)
-        return false;
-    if (last >= 0 ? known >= last : !started || member->state == SYN_PHASE_LOST)
-        return true;
-    if (!node || node->state == SYN_NODE_LEFT)
-        return true;
-    deadline_ms = SYN_MAX(ended_ms, 0) + SYN_TRAINING_USAGE_WAIT_MAX_MS;
-    if (step->view->now_ms >= deadline_ms)
-        return true;
-    step_wake(step, deadline_ms);
-    return false;
+    if (!complete && until_ms != SYN_DOCUMENT_NONE)
+        step_wake(step, until_ms);
+    return complete;
 }
 
 static int
@@ -648,25 +597,15 @@ phase_settle(struct step *step, struct syn_err *err)
 static int
 step_write(struct step *step, struct syn_training_effects *ret, struct syn_err *err)
 {
-    SYN_JSON(changed);
+    json_t *changed = NULL;
+    int rc = members_changed(step->members, step->members_count, &changed, err);
 
-    changed = json_array();
-    if (!changed)
-        return SYN_FAIL(err, SYN_E_NOMEM, "stepping a job: out of memory");
-    for (size_t i = 0; i < step->members_count; i++) {
-        const struct member *member = &step->members[i];
-        int rc;
-
-        if (json_equal(member->doc, member->given))
-            continue;
-        rc = syn_json_append_take(changed, json_incref(member->doc), err);
-        if (rc < 0)
-            return rc;
-    }
+    if (rc < 0)
+        return rc;
     *ret = (struct syn_training_effects){
         .job = json_equal(step->job, step->view->job) ? NULL : json_incref(step->job),
         .created = SYN_TAKE(step->created),
-        .changed = SYN_TAKE(changed),
+        .changed = changed,
         .events = SYN_TAKE(step->events),
         .settle = step->settle,
         .wake_at_ms = step->wake_at_ms,

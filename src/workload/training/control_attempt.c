@@ -47,18 +47,12 @@ completed(const struct member *member)
     return member->state == SYN_PHASE_EXITED && syn_str_eq(member->reason, "completed");
 }
 
-static bool
-asked_to_stop(const struct member *member)
-{
-    return syn_str_eq(syn_json_str(member->spec, "desired", ""), "stopped");
-}
-
 /* Lost with its node, or stopped there without anybody here having asked for it. */
 static bool
 lost(const struct member *member)
 {
-    return member->state == SYN_PHASE_LOST ||
-           (member->ended && !completed(member) && !cause_of(member) && !asked_to_stop(member));
+    return member->state == SYN_PHASE_LOST || (member->ended && !completed(member) &&
+                                               !cause_of(member) && !member_asked_to_stop(member));
 }
 
 /* What the ranks of the attempt under way look like together. */
@@ -71,18 +65,18 @@ struct attempt {
     const struct member *lost;   /* the first that is */
     const struct member *cause;  /* the first to fail by itself */
     const struct member *silent; /* the first live one whose node is silent */
-    const char *way;             /* it gives way: "preempted", "outbid", "drained"; or NULL */
+    const char *way; /* it gives way: "preempted", "outbid", "drained", "units-over"; or NULL */
 };
 
 /* Is the member on its way out, to make way? Whoever is stays so, whatever prices do. */
 static const char *
 gives_way(const struct member *member)
 {
-    static const char *const words[] = {"preempted", "outbid", "drained"};
+    static const char *const words[] = {"preempted", "outbid", "drained", "units-over"};
     const char *said = syn_json_str(member->spec, "stop_reason", "");
 
     for (size_t i = 0; i < SYN_LEN(words); i++)
-        if (asked_to_stop(member) && syn_str_eq(said, words[i]))
+        if (member_asked_to_stop(member) && syn_str_eq(said, words[i]))
             return words[i];
     return NULL;
 }
@@ -107,6 +101,22 @@ outbid(const struct step *step, const struct member *member)
            cost.rate_hour > step->spec.max_price;
 }
 
+/* Are its units nearly over, and no more begun? */
+static bool
+units_over(struct step *step)
+{
+    const struct syn_training_units *units = step->view->units;
+    int64_t lead_ms;
+
+    if (!units || units->until_ms == 0)
+        return false;
+    lead_ms = syn_training_units_lead(step->job, units->until_ms, units->unit_ms);
+    if (step->view->now_ms >= lead_ms)
+        return true;
+    step_wake(step, lead_ms);
+    return false;
+}
+
 /* Did `a` fail before `b`? Ranks that were told to end come last: they did not begin it. */
 static bool
 failed_before(const struct member *a, const struct member *b)
@@ -114,13 +124,13 @@ failed_before(const struct member *a, const struct member *b)
     int64_t a_ms = syn_document_time(a->status, "ended_at");
     int64_t b_ms = syn_document_time(b->status, "ended_at");
 
-    if (asked_to_stop(a) != asked_to_stop(b))
-        return !asked_to_stop(a);
+    if (member_asked_to_stop(a) != member_asked_to_stop(b))
+        return !member_asked_to_stop(a);
     return a_ms != b_ms ? a_ms < b_ms : a->rank < b->rank;
 }
 
 static struct attempt
-attempt_read(const struct step *step)
+attempt_read(struct step *step)
 {
     struct attempt attempt = {0};
 
@@ -147,6 +157,8 @@ attempt_read(const struct step *step)
         if (node && node->state == SYN_NODE_SILENT && !attempt.silent)
             attempt.silent = member;
     }
+    if (!attempt.way && attempt.ended < attempt.count && units_over(step))
+        attempt.way = "units-over";
     if (!attempt.way)
         attempt.way = syn_place_evicted(step->view->cluster, syn_document_id(step->job));
     return attempt;
@@ -185,7 +197,7 @@ given_up(struct step *step, const struct member *member)
     if (node->state != SYN_NODE_SILENT)
         return false;
     if (silent_ms >= silent_max_ms(step))
-        return asked_to_stop(member) || step_stop_requested(step) || room_elsewhere(step);
+        return member_asked_to_stop(member) || step_stop_requested(step) || room_elsewhere(step);
     step_wake(step, view->now_ms + silent_max_ms(step) - silent_ms);
     return false;
 }
@@ -199,17 +211,9 @@ attempt_mark_lost(struct step *step, struct syn_err *err)
 
         if (member->ended || !given_up(step, member))
             continue;
-        rc = member_stop(member, "node-lost", 0, err);
-        if (rc == SYN_OK)
-            rc = syn_document_set_state(member->doc, "lost", "node-lost",
-                                        "its node is gone or was silent for too long", err);
-        if (rc == SYN_OK)
-            rc = syn_document_set_time(member->status, "ended_at", step->view->now_ms, err);
+        rc = member_lose(member, step->view->now_ms, err);
         if (rc < 0)
             return rc;
-        member->state = SYN_PHASE_LOST;
-        member->reason = "node-lost";
-        member->ended = true;
     }
     return SYN_OK;
 }
@@ -241,6 +245,8 @@ wind_down(struct step *step, const struct attempt *attempt, struct syn_err *err)
 
     if (!stop && first)
         grace_ms = SYN_MIN(grace_ms, SYN_TRAINING_PEER_GRACE_MAX_MS);
+    else if (!stop && syn_str_eq(attempt->way, "units-over"))
+        grace_ms = SYN_MIN(step->spec.notice_ms, step->view->units->unit_ms / 2);
     else if (!stop && step->spec.spot)
         grace_ms = step->spec.notice_ms;
     if (!stop)
@@ -401,9 +407,10 @@ end_gave_way(struct step *step, const char *way, struct syn_err *err)
     int rc;
 
     (void)snprintf(message, sizeof(message), "attempt %lld %s%s", (long long)step->attempt,
-                   syn_str_eq(way, "outbid")    ? "was outbid"
-                   : syn_str_eq(way, "drained") ? "left a node that is emptied"
-                                                : "gave way to work that comes before it",
+                   syn_str_eq(way, "outbid")       ? "was outbid"
+                   : syn_str_eq(way, "drained")    ? "left a node that is emptied"
+                   : syn_str_eq(way, "units-over") ? "used up its reserved units"
+                                                   : "gave way to work that comes before it",
                    checkpoint_text(step, from, sizeof(from)));
     rc = step_event(step, way, way, message, NULL, err);
     return rc < 0 ? rc : step_state(step, SYN_JOB_PENDING, way, err, "%s", message);
@@ -474,7 +481,7 @@ conclude(struct step *step, const struct attempt *attempt, struct syn_err *err)
         return rc;
     if (stop)
         return end_stopped(step, stop, err);
-    if (attempt->way && !attempt->lost && (!attempt->cause || asked_to_stop(attempt->cause)))
+    if (attempt->way && !attempt->lost && (!attempt->cause || member_asked_to_stop(attempt->cause)))
         return end_gave_way(step, attempt->way, err);
     if (attempt->lost || !attempt->cause)
         return end_lost(step, attempt->lost, err);

@@ -6,24 +6,9 @@
 #include <synor/workload/training_control.h>
 #include <synor/workload/training_spec.h>
 
-#define CONTROL_INSTANCES_MAX 4096
-#define CONTROL_MESSAGE_MAX   400
+#include "../member_priv.h"
 
-/* An instance of the job, read. */
-struct member {
-    const json_t *given; /* the caller's document */
-    json_t *doc;         /* our copy */
-    json_t *spec;        /* of our copy */
-    json_t *status;
-    const char *id;
-    const char *node;
-    const char *reason;
-    enum syn_instance_phase state;
-    bool ended;
-    int64_t run;
-    int64_t attempt;
-    int64_t rank;
-};
+#define CONTROL_MESSAGE_MAX   400
 
 struct step {
     const struct syn_training_view *view;
@@ -57,8 +42,6 @@ int step_state(struct step *step, enum syn_job_state state, const char *reason, 
                const char *format, ...) SYN_PRINTF(5, 6);
 int step_event(struct step *step, const char *type, const char *reason, const char *message,
                const char *instance, struct syn_err *err);
-/* Ask an instance to stop; no-op when it was asked already with no longer grace. */
-int member_stop(struct member *member, const char *reason, int64_t grace_ms, struct syn_err *err);
 /* The end of the run: state, ended_at, event. */
 int step_end(struct step *step, enum syn_job_state state, const char *reason, const char *message,
              struct syn_err *err);

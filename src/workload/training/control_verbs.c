@@ -163,12 +163,31 @@ syn_training_may_delete(const json_t *job, struct syn_err *err)
     return SYN_OK;
 }
 
+int64_t
+syn_training_units(const json_t *job)
+{
+    struct syn_training_spec spec;
+    struct syn_place_request request;
+
+    syn_training_spec_read(syn_document_spec(job), &spec);
+    request = syn_training_place_request(&spec, "");
+    return syn_place_units(&request);
+}
+
+int64_t
+syn_training_units_lead(const json_t *job, int64_t until_ms, int64_t unit_ms)
+{
+    int64_t notice_ms = syn_json_i64(syn_document_spec(job), "notice_ms", 0);
+
+    return until_ms - SYN_MIN(notice_ms, unit_ms / 2);
+}
+
 static int64_t
 priority_of(const json_t *json)
 {
     struct syn_training_spec spec;
 
-    if (!syn_json_bool(json, "spot", false))
+    if (!syn_json_bool(json, "spot", false) && !*syn_json_str(json, "reserved", ""))
         return syn_json_i64(json, "priority", 0);
     syn_training_spec_read(json, &spec);
     return syn_training_priority(&spec);

@@ -177,8 +177,12 @@ explain_placement(struct explain *explain, struct syn_err *err)
         syn_training_place_request(&explain->spec, syn_json_str(explain->view->job, "account", ""));
     SYN_JSON(why);
     SYN_JSON(fix);
-    int rc = syn_place_explain(explain->view->cluster, &request, &why, &fix, err);
+    int rc = syn_training_units_explain(&explain->spec, explain->view->units, explain->why,
+                                        explain->fix, err);
 
+    syn_training_take_units(&explain->spec, explain->view->units, &request);
+    if (rc == SYN_OK)
+        rc = syn_place_explain(explain->view->cluster, &request, &why, &fix, err);
     if (rc < 0)
         return rc;
     if (json_array_extend(explain->why, why) < 0 || json_array_extend(explain->fix, fix) < 0)

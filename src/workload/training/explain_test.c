@@ -10,7 +10,7 @@
     "{\"source\":\"synor://code\",\"entry\":\"train.py\",\"max_budget\":\"10\",\"gpus\":8," \
     "\"gpu_model\":\"h100\"}"
 
-static const struct syn_training_tenant tenant = {"acct-1", NULL};
+static const struct syn_training_tenant tenant = {"acct-1", NULL, NULL};
 
 static struct syn_training_explain_view
 view_of(const struct world *world)
@@ -210,7 +210,7 @@ static void
 test_quota_is_explained_and_planned(void **state)
 {
     struct world *world = world_new(WORLD_SPEC_SMALL);
-    struct syn_training_tenant limited = {"acct-1", &world->quota};
+    struct syn_training_tenant limited = {"acct-1", &world->quota, NULL};
     struct syn_training_explain_view view;
     SYN_SCOPED(syn_pricebook_free_scope) struct syn_pricebook *book = book_read();
     struct syn_err err;

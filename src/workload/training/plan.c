@@ -18,6 +18,7 @@ struct plan {
     struct syn_holding held;
     struct syn_holding ask;
     enum syn_quota_dim over; /* SYN_QUOTA_COUNT: the quota allows it */
+    bool short_units;        /* the account holds fewer than it takes */
     bool placeable;
     json_t *out;
 };
@@ -42,8 +43,12 @@ slot_cost(const struct plan *plan, const struct syn_place_slot *slot, struct syn
           struct syn_err *err)
 {
     const struct syn_node_view *node = syn_cluster_find(plan->cluster, slot->node);
-    const struct syn_cost_ask ask = {
-        plan->spec.amounts, plan->placement.gpus, slot->gpu_model, 1, 0, plan->spec.spot};
+    const struct syn_cost_ask ask = {.amounts = plan->spec.amounts,
+                                     .gpus = plan->placement.gpus,
+                                     .gpu_model = slot->gpu_model,
+                                     .count = 1,
+                                     .spot = plan->spec.spot,
+                                     .reserved = plan->request.good != NULL};
 
     return node ? syn_cost_on(node, plan->book, &ask, ret_cost, err) : SYN_COST_UNPRICED;
 }
@@ -161,9 +166,13 @@ plan_alternatives(struct plan *plan, struct syn_err *err)
 static int
 whole_cost(const struct plan *plan, struct syn_cost *ret_cost, struct syn_err *err)
 {
-    const struct syn_cost_ask ask = {plan->spec.amounts,    plan->spec.gpus,
-                                     plan->spec.gpu_model,  plan->spec.workers,
-                                     plan->spec.max_budget, plan->spec.spot};
+    const struct syn_cost_ask ask = {.amounts = plan->spec.amounts,
+                                     .gpus = plan->spec.gpus,
+                                     .gpu_model = plan->spec.gpu_model,
+                                     .count = plan->spec.workers,
+                                     .budget = plan->spec.max_budget,
+                                     .spot = plan->spec.spot,
+                                     .reserved = plan->request.good != NULL};
 
     return plan->placeable
                ? syn_cost_placed(plan->cluster, plan->book, &plan->placement, &ask, ret_cost, err)
@@ -216,6 +225,10 @@ plan_verdict(struct plan *plan, struct syn_err *err)
         reason = "quota";
         syn_quota_say(plan->tenant->quota, &plan->held, &plan->ask, plan->over, message,
                       sizeof(message));
+    } else if (plan->short_units) {
+        reason = "no-units";
+        (void)snprintf(message, sizeof(message), "the account holds too few units of %.150s",
+                       plan->spec.reserved);
     } else {
         syn_place_why(plan->cluster, &plan->request, &reason, message, sizeof(message));
     }
@@ -244,6 +257,8 @@ plan_why(struct plan *plan, struct syn_err *err)
     if (plan->tenant->quota)
         rc = syn_quota_explain(plan->tenant->quota, &plan->held, &plan->ask, plan->tenant->account,
                                why, fix, err);
+    if (rc == SYN_OK)
+        rc = syn_training_units_explain(&plan->spec, plan->tenant->units, why, fix, err);
     if (rc == SYN_OK)
         rc = syn_place_explain(plan->cluster, &plan->request, &place_why, &place_fix, err);
     if (rc < 0)
@@ -293,12 +308,15 @@ syn_training_plan(const json_t *spec, const struct syn_training_tenant *tenant,
 
     syn_training_spec_read(spec, &plan.spec);
     plan.request = syn_training_place_request(&plan.spec, tenant->account);
+    syn_training_take_units(&plan.spec, tenant->units, &plan.request);
     rc = plan_quota(&plan, err);
     if (rc == SYN_OK)
         rc = syn_place(cluster, &plan.request, &plan.placement, err);
     if (rc < 0)
         return rc;
-    plan.placeable = rc == SYN_OK && plan.over == SYN_QUOTA_COUNT;
+    plan.short_units = *plan.spec.reserved &&
+                       (!tenant->units || tenant->units->have < syn_place_units(&plan.request));
+    plan.placeable = rc == SYN_OK && plan.over == SYN_QUOTA_COUNT && !plan.short_units;
     out = plan.out = json_object();
     if (!out)
         return SYN_FAIL(err, SYN_E_NOMEM, "planning: out of memory");

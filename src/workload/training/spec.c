@@ -12,6 +12,7 @@
 #define COUNT_MAX         INT64_C(1000000000)
 #define MIB               (INT64_C(1) << 20)
 #define NOTICE_MAX_MS     (INT64_C(3600) * 1000)
+#define RESERVED_MAX      191
 #define STOP_GRACE_MAX_MS (INT64_C(3600) * 1000)
 #define TIME_LIMIT_MAX_MS (INT64_C(365) * 24 * 3600 * 1000)
 
@@ -91,8 +92,10 @@ static const struct syn_field spec_fields[] = {
      .help = "SYNOR an hour that one worker may cost, all in; dearer nodes are left out"},
     {.name = "spot", .kind = SYN_FIELD_BOOL, .fallback = "false",
      .help = "at spot prices, up to max_price; gives way, after a notice, to who pays more"},
+    {.name = "reserved", .kind = SYN_FIELD_STR, .min = 0, .max = RESERVED_MAX, .fallback = "\"\"",
+     .help = "class of units the account holds, which its cards are taken from; its cores without cards"},
     {.name = "notice_ms", .kind = SYN_FIELD_MS, .min = 0, .max = NOTICE_MAX_MS, .fallback = "120000",
-     .help = "notice before spot work is interrupted"},
+     .help = "notice before spot work is interrupted, or reserved units end"},
     {.name = "policy", .kind = SYN_FIELD_STR, .fallback = "\"balanced\"",
      .choices = "balanced|binpack|spread|fragmentation|latency|energy|price",
      .help = "which of the nodes that can take it is chosen"},
@@ -333,6 +336,16 @@ check_numbers(const json_t *obj, const struct syn_training_spec *spec, struct sy
     if (spec->spot && spec->max_price == 0)
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.spot: needs max_price, what a worker would pay an hour at most");
+    if (*spec->reserved && spec->spot)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.reserved: what is paid for is no spot work");
+    if (*spec->reserved && !syn_str_starts(spec->reserved, spec->gpus > 0 ? "gpu/" : "cpu/"))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.reserved: expected a class of %s, as %s/MODEL/REGION/hour; got "
+                        "\"%.60s\"",
+                        spec->gpus > 0 ? "cards, since gpus are asked for" : "cores",
+                        spec->gpus > 0 ? "gpu" : "cpu", spec->reserved);
+    if (*spec->reserved && spec->gpus_max > spec->gpus)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.gpus_max: units are of gpus, no more");
     if (spec->max_budget <= 0)
         return SYN_FAIL(err, SYN_E_INVALID, "spec.max_budget: expected more than 0 SYNOR");
     return SYN_OK;
@@ -478,6 +491,7 @@ syn_training_spec_read(const json_t *spec, struct syn_training_spec *ret)
         .max_budget = syn_document_amount(spec, "max_budget"),
         .max_price = SYN_MAX(syn_document_amount(spec, "max_price"), 0),
         .spot = syn_json_bool(spec, "spot", false),
+        .reserved = syn_json_str(spec, "reserved", ""),
         .notice_ms = syn_json_i64(spec, "notice_ms", 0),
         .policy = (uint32_t)policy,
         .priority = syn_json_i64(spec, "priority", 0),
@@ -529,6 +543,8 @@ needs_framework(const struct syn_training_spec *spec)
 int64_t
 syn_training_priority(const struct syn_training_spec *spec)
 {
+    if (*spec->reserved)
+        return SYN_PLACE_PRIORITY_HELD;
     if (!spec->spot)
         return spec->priority;
     return SPOT_LOWEST + SYN_MIN(spec->max_price / SPOT_BID_STEP, SPOT_BIDS_MAX);
@@ -582,4 +598,40 @@ syn_training_place_request(const struct syn_training_spec *spec, const char *acc
         if (i < SYN_PLACE_LABELS_MAX)
             request.labels[i] = json_string_value(text);
     return request;
+}
+
+void
+syn_training_take_units(const struct syn_training_spec *spec,
+                        const struct syn_training_units *units, struct syn_place_request *request)
+{
+    if (!*spec->reserved || !units)
+        return;
+    request->good = units->good;
+    request->sellers = units->sellers;
+    request->sellers_count = units->sellers_count;
+}
+
+int
+syn_training_units_explain(const struct syn_training_spec *spec,
+                           const struct syn_training_units *units, json_t *why, json_t *fix,
+                           struct syn_err *err)
+{
+    const struct syn_place_request request = syn_training_place_request(spec, "");
+    int64_t need = syn_place_units(&request), have = units ? units->have : 0;
+    char text[512];
+    json_t *row = NULL;
+    int rc;
+
+    if (!*spec->reserved || have >= need)
+        return SYN_OK;
+    (void)snprintf(text, sizeof(text), "it takes %lld %s of %s, and the account holds %lld",
+                   (long long)need, syn_plural(need, "unit", "units"), spec->reserved,
+                   (long long)have);
+    rc = syn_json_pack(&row, err, "{s:s, s:n, s:I, s:I, s:s}", "dimension", "units", "node", "need",
+                       (json_int_t)need, "have", (json_int_t)have, "message", text);
+    if (rc == SYN_OK)
+        rc = syn_json_append_take(why, row, err);
+    (void)snprintf(text, sizeof(text), "buy %lld more: synor market buy %s %lld --price PRICE",
+                   (long long)(need - have), spec->reserved, (long long)(need - have));
+    return rc < 0 ? rc : syn_json_append_take(fix, json_string(text), err);
 }

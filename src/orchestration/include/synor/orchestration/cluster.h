@@ -25,6 +25,24 @@ void syn_cluster_prices_watch(struct syn_cluster *cluster, const struct syn_pric
  */
 SYN_MUST int syn_cluster_set_spot(struct syn_cluster *cluster, const char *good, int64_t hour,
                                   bool *ret_changed, struct syn_err *err);
+/** Processors of a good that a provider keeps for the market: offered there, or sold and not begun.
+ */
+struct syn_keep {
+    char provider[SYN_ID_MAX];
+    char good[SYN_GOOD_MAX];
+    int64_t units;
+};
+/**
+ * Tell all that is kept, anew. The cluster chooses on which of the provider's nodes, and places
+ * nothing else there but what holds units (syn_place_request.sellers) and, until somebody who does
+ * comes, spot work. What finds no room is kept as soon as there is some.
+ *
+ * True when it changed. Returns 0 with *ret_changed; SYN_E_NOMEM, and nothing changed.
+ */
+SYN_MUST int syn_cluster_set_keeps(struct syn_cluster *cluster, const struct syn_keep *keeps,
+                                   size_t count, bool *ret_changed, struct syn_err *err);
+/** Processors of the good that the node keeps now, lent ones included. */
+int64_t syn_cluster_kept(const struct syn_cluster *cluster, const char *node, const char *good);
 /**
  * Say the round trip between two regions, both ways; the last word counts. Negative: nobody says,
  * and what is measured counts.

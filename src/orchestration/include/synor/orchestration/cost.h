@@ -16,6 +16,7 @@ struct syn_cost_ask {
     int64_t count;
     int64_t budget; /* base units */
     bool spot;      /* at spot prices, on a node */
+    bool reserved;  /* its cards, or without cards its cores, are paid for */
 };
 
 struct syn_cost {
@@ -50,6 +51,7 @@ SYN_MUST int syn_cost_placed(const struct syn_cluster *cluster, const struct syn
 struct syn_lease_ask {
     const char *gpu_model; /* "" without GPUs */
     bool spot;             /* at spot prices, and "spot"; else "on-demand" */
+    bool reserved;         /* "reserved": its cards, or without cards its cores, cost nothing */
     int64_t notice_ms;
     int64_t max_price; /* base units an hour; 0: no ceiling was given */
     int64_t now_ms;

@@ -277,6 +277,8 @@ uint32_t syn_fleet_find_node(const struct syn_fleet *fleet, const char *name);
 const char *syn_fleet_node_name(const struct syn_fleet *fleet, uint32_t node);
 /** What is left of an amount of it. */
 int64_t syn_fleet_node_free(const struct syn_fleet *fleet, uint32_t node, enum syn_fleet_dim dim);
+/** Whole cards of these models that nobody uses. */
+uint32_t syn_fleet_node_cards(const struct syn_fleet *fleet, uint32_t node, uint64_t models);
 /** Nothing new goes there, and what runs there is placed elsewhere as room allows. Undone by
  *  syn_fleet_put_node(). Returns 0; SYN_E_NOTFOUND, SYN_E_NOMEM. */
 SYN_MUST int syn_fleet_drain(struct syn_fleet *fleet, uint32_t node, struct syn_err *err);

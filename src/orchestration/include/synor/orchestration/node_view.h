@@ -119,6 +119,7 @@ struct syn_instance_view {
     char node[SYN_ID_MAX];
     char account[SYN_ID_MAX]; /* who asked for it; "" when the document does not say */
     char job[SYN_ID_MAX];     /* likewise */
+    char place[SYN_ID_MAX];   /* what its room was asked for as: its job, or itself */
     int32_t priority;         /* of its job */
     bool holds;               /* false once it has ended: it takes nothing any more */
     struct syn_amounts amounts;

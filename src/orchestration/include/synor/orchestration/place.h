@@ -39,6 +39,9 @@ struct syn_place_request {
     int64_t price_max;             /* base units an hour, one member, all in; 0: any price */
     bool spot;                     /* at spot prices: price_max is what it bids */
     enum syn_fleet_policy policy;
+    const char *good;           /* in what these providers keep of it; NULL: in what is nobody's */
+    const char *const *sellers; /* accounts that owe who asks units of the good */
+    size_t sellers_count;
 
     int64_t bandwidth_bps; /* of each member, of its node's way out */
     uint32_t capability;   /* cards of at least this compute capability; 80 means 8.0 */
@@ -53,6 +56,11 @@ struct syn_place_request {
                                  * more; 0: they may. What shares a node counts as one member. */
     enum syn_fleet_scope even_scope;
 };
+
+/** What holds units gives way to nobody, and is given the room of no other work than spot. */
+#define SYN_PLACE_PRIORITY_HELD 2000000000
+/** Units of its good that a request takes. */
+int64_t syn_place_units(const struct syn_place_request *request);
 
 /** Whose request it is. Text is borrowed for the call. */
 struct syn_place_who {

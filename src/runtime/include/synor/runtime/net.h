@@ -58,8 +58,8 @@ struct syn_net_options {
 
 /** A port of the instance that the outside reaches at the node. */
 struct syn_net_port {
-    enum syn_net_protocol protocol; /* TCP or UDP */
     const char *host_address;       /* one of the node's but loopback; NULL: all of them */
+    enum syn_net_protocol protocol; /* TCP or UDP */
     uint16_t host_port;
     uint16_t port; /* the instance's */
 };

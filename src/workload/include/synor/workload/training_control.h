@@ -5,6 +5,7 @@
 
 #include <synor/base/world.h>
 #include <synor/orchestration/cluster.h>
+#include <synor/workload/training_spec.h>
 
 /** Attempts of one run that may be lost to nodes before the run fails. */
 #define SYN_TRAINING_LOSSES_MAX 20
@@ -20,13 +21,19 @@
 /** Ranks that must end because a peer did have nothing to save. */
 #define SYN_TRAINING_PEER_GRACE_MAX_MS 5000
 
+/** Units that a job takes, all its workers together. */
+int64_t syn_training_units(const json_t *job);
+/** When it is told that its units are over: notice_ms before, and no more than half a unit. */
+int64_t syn_training_units_lead(const json_t *job, int64_t until_ms, int64_t unit_ms);
+
 /** What the step looks at. Everything is borrowed for the call; documents are left unchanged. */
 struct syn_training_view {
-    const json_t *job;             /* the job's document */
-    const json_t *instances;       /* all its instance documents; NULL is none */
-    struct syn_cluster *cluster;   /* complete: a node that is not in it is gone */
-    const struct syn_quota *quota; /* the account's; NULL is no limit */
-    int64_t spent;                 /* metered so far in this run, base units */
+    const json_t *job;                      /* the job's document */
+    const json_t *instances;                /* all its instance documents; NULL is none */
+    struct syn_cluster *cluster;            /* complete: a node that is not in it is gone */
+    const struct syn_quota *quota;          /* the account's; NULL is no limit */
+    const struct syn_training_units *units; /* of a job that takes reserved ones, which needs it */
+    int64_t spent;                          /* metered so far in this run, base units */
     int64_t rate_hour;             /* of the instances that hold something now, base units */
     const json_t *progress;        /* newest progress object, or NULL */
     const char *progress_instance; /* whose it is; only rank 0 of this attempt counts */

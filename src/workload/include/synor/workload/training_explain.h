@@ -7,6 +7,8 @@
 
 #define SYN_TRAINING_EXPLAIN_LINES_MAX 20
 
+struct syn_training_units;
+
 /** What there is to explain from. Borrowed for the call. */
 struct syn_training_explain_view {
     const json_t *job;
@@ -21,7 +23,8 @@ struct syn_training_explain_view {
     const struct syn_quota *quota;     /* the account's; NULL is no limit */
     const struct syn_place_turn *turn; /* its place in the queue; NULL: it has none, or who knows */
     int64_t now_ms;
-    const struct syn_pricebook *book; /* prices what has no lease; NULL: nothing */
+    const struct syn_pricebook *book;       /* prices what has no lease; NULL: nothing */
+    const struct syn_training_units *units; /* of a job that takes reserved ones; NULL: not known */
 };
 
 /**

@@ -8,9 +8,11 @@
 #define SYN_TRAINING_ALTERNATIVES_MAX 16
 
 /** Whose job it would be. Borrowed for the call. */
+struct syn_training_units;
 struct syn_training_tenant {
     const char *account;
-    const struct syn_quota *quota; /* NULL is no limit */
+    const struct syn_quota *quota;          /* NULL is no limit */
+    const struct syn_training_units *units; /* NULL: none were looked for */
 };
 
 /**

@@ -60,10 +60,11 @@ struct syn_training_spec {
     uint32_t workers;
     const char *distributed;
     int64_t max_budget;
-    int64_t max_price; /* an hour, one worker, base units; 0: none */
-    uint32_t policy;   /* enum syn_fleet_policy */
-    bool spot;         /* at spot prices; gives way to who pays more */
-    int64_t notice_ms; /* before that */
+    int64_t max_price;    /* an hour, one worker, base units; 0: none */
+    uint32_t policy;      /* enum syn_fleet_policy */
+    bool spot;            /* at spot prices; gives way to who pays more */
+    const char *reserved; /* class of the units that it takes its processors from; "": none */
+    int64_t notice_ms;    /* before that */
     int64_t priority;
     const char *region;
     int64_t bandwidth_bps;   /* per worker */
@@ -93,5 +94,25 @@ int64_t syn_training_priority(const struct syn_training_spec *spec);
  *  `account`. */
 struct syn_place_request syn_training_place_request(const struct syn_training_spec *spec,
                                                     const char *account);
+/** Units of a class that a job takes its processors from. Text is borrowed. */
+struct syn_training_units {
+    const char *good;
+    int64_t have;    /* that the account holds and nobody has begun; with those that the job uses */
+    int64_t unit_ms; /* how long one lasts */
+    int64_t until_ms;           /* when those are over that it uses; 0: it uses none */
+    const char *const *sellers; /* who owe such units */
+    size_t sellers_count;
+};
+
+/** Have it in units that the account holds, when the spec takes reserved ones. `units`: NULL, none
+ * were looked for. Text is borrowed from it. */
+void syn_training_take_units(const struct syn_training_spec *spec,
+                             const struct syn_training_units *units,
+                             struct syn_place_request *request);
+/** Say that the account holds fewer units than the request takes: a row of `why`, a sentence of
+ * `fix`; nothing when it holds them, or takes none. */
+SYN_MUST int syn_training_units_explain(const struct syn_training_spec *spec,
+                                        const struct syn_training_units *units, json_t *why,
+                                        json_t *fix, struct syn_err *err);
 
 #endif

@@ -1,0 +1,101 @@
+/* A service as small as one can be: it answers every request with who it is.
+ *
+ *     GET /health    200, or what HEALTH says
+ *     GET /anything  200 "hello from replica 0 of version 1 (inst-...)"
+ *
+ * PORT is where it listens; on SIGTERM it takes no new connections and ends. Built static it is the
+ * whole image: cc -static -O2 -o hello hello.c */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define REQUEST_MAX 4096
+
+static volatile sig_atomic_t stopping;
+
+static void
+on_term(int signo)
+{
+    (void)signo;
+    stopping = 1;
+}
+
+static const char *
+env(const char *name, const char *otherwise)
+{
+    const char *value = getenv(name);
+
+    return value != NULL && value[0] != '\0' ? value : otherwise;
+}
+
+static void
+answer(int fd)
+{
+    char request[REQUEST_MAX] = "", body[256], head[512];
+    const char *status = "200 OK";
+    size_t len = 0;
+    ssize_t got;
+
+    while (len + 1 < sizeof(request) && strstr(request, "\r\n\r\n") == NULL) {
+        got = read(fd, request + len, sizeof(request) - 1 - len);
+        if (got <= 0)
+            return;
+        len += (size_t)got;
+        request[len] = '\0';
+    }
+    if (strncmp(request, "GET /health ", 12) == 0)
+        status = env("HEALTH", status);
+    (void)snprintf(body, sizeof(body), "%s from replica %s of version %s (%s)\n",
+                   env("GREETING", "hello"), env("SYNOR_REPLICA", "?"), env("SYNOR_VERSION", "?"),
+                   env("SYNOR_INSTANCE_ID", "?"));
+    (void)snprintf(head, sizeof(head),
+                   "HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n"
+                   "Connection: close\r\n\r\n%s",
+                   status, strlen(body), body);
+    if (write(fd, head, strlen(head)) < 0)
+        perror("hello: answering");
+    (void)shutdown(fd, SHUT_WR);
+    while (read(fd, request, sizeof(request)) > 0)
+        continue;
+}
+
+int
+main(void)
+{
+    struct sigaction term = {.sa_handler = on_term}; /* no SA_RESTART: accept() returns */
+    struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_addr = in6addr_any};
+    const int on = 1;
+    int listener = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (getenv("CRASH") != NULL) {
+        fprintf(stderr, "hello: told to crash\n");
+        return 3;
+    }
+    (void)sigaction(SIGTERM, &term, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    address.sin6_port = htons((unsigned short)atoi(env("PORT", "8080")));
+    if (listener < 0 ||
+        setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+        bind(listener, (struct sockaddr *)&address, sizeof(address)) != 0 ||
+        listen(listener, 128) != 0) {
+        perror("hello: listening");
+        return 1;
+    }
+    printf("hello: listening on port %s\n", env("PORT", "8080"));
+    (void)fflush(stdout);
+    while (!stopping) {
+        int fd = accept(listener, NULL, NULL);
+
+        if (fd < 0)
+            continue;
+        answer(fd);
+        (void)close(fd);
+    }
+    printf("hello: ending\n");
+    return 0;
+}

@@ -1,0 +1,341 @@
+/* compute service deploy and update: from options to a spec, with plan and price shown first. */
+#include <stdio.h>
+#include <string.h>
+
+#include <synor/base/str.h>
+
+#include "commands_priv.h"
+#include "service_priv.h"
+#include "train_priv.h"
+
+/* What both say of the spec; deploy has its own words for name and image. */
+/* clang-format off */
+#define SPEC_OPTIONS(image_required) \
+    {"image", 0, "REF", SYN_CLI_TEXT, 0, 0, image_required, false, NULL, NULL, "synor://NAME or synor://CID of an OCI layout"}, \
+    {"command", 0, "WORD", SYN_CLI_TEXT, 0, 0, false, true, NULL, "the image's", "Word of the command, instead of the entry point; may be given again"}, \
+    {"arg", 0, "WORD", SYN_CLI_TEXT, 0, 0, false, true, NULL, "the image's", "Argument of the program; may be given again"}, \
+    {"env", 0, "NAME=VALUE", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Environment variable; may be given again"}, \
+    {"port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "none", "Where the program listens; it is told as PORT"}, \
+    {"health-check", 0, "PATH", SYN_CLI_TEXT, 0, 0, false, false, NULL, "by TCP", "Ask this by HTTP: 200 to 399 is well"}, \
+    {"health-interval", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5s", "Between two checks"}, \
+    {"health-timeout", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "2s", "Within which it must answer"}, \
+    {"start-time", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "1m", "Time to become ready first"}, \
+    {"replicas", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "1", "How many run at once"}, \
+    {"cpu", 0, "N", SYN_CLI_CPUS, 0, 0, false, false, NULL, "1", "CPU cores a replica: 2, 0.5, 250m"}, \
+    {"memory", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "512mb", "Memory a replica"}, \
+    {"scratch", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "1gb", "Writable disk a replica"}, \
+    {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "any", "Where it must run"}, \
+    {"isolation", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "auto|gvisor|runc", "auto", "Sandbox"}, \
+    {"policy", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "balanced|binpack|spread|fragmentation|latency|energy|price", "spread", "How a node is chosen"}, \
+    {"priority", 0, "N", SYN_CLI_INT, 0, 1000, false, false, NULL, "500", "Who waits less when nodes are full"}, \
+    {"stop-grace", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10s", "Time to end after the stop signal"}, \
+    {"drain", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "2s", "Between leaving traffic and the stop signal"}, \
+    {"max-surge", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "1", "So many more may run during an update"}, \
+    {"max-unavailable", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "0", "So many may be missing during an update"}, \
+    {"update-deadline", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10m", "An update that is not done by then is rolled back"}, \
+    {"max-price", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, false, false, NULL, "any", "The most an hour of one replica may cost, all in"}, \
+    {"max-budget", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, false, false, NULL, "what the account has", "The most it may cost until it is stopped"}, \
+    {"wait", 'w', NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Show progress until it is done; exit status 1 if it will not be"}
+/* clang-format on */
+
+static const struct syn_cli_option deploy_options[] = {
+    {"name", 0, "NAME", SYN_CLI_TEXT, 0, 0, true, false, NULL, NULL, "Name of the service"},
+    SPEC_OPTIONS(true),
+    {"plan", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
+     "Show nodes and price; deploy nothing"},
+};
+
+static const struct syn_cli_option update_options[] = {
+    SPEC_OPTIONS(false),
+};
+
+/* An option that becomes a key of the spec, or of its health check, as it is. */
+struct mapping {
+    const char *option;
+    const char *key;
+};
+
+static const struct mapping numbers[] = {
+    {"port", "port"},
+    {"replicas", "replicas"},
+    {"cpu", "cpu_millicores"},
+    {"memory", "memory_bytes"},
+    {"scratch", "scratch_bytes"},
+    {"priority", "priority"},
+    {"stop-grace", "stop_grace_ms"},
+    {"drain", "drain_ms"},
+    {"max-surge", "max_surge"},
+    {"max-unavailable", "max_unavailable"},
+    {"update-deadline", "update_deadline_ms"},
+};
+static const struct mapping texts[] = {
+    {"image", "image"},   {"region", "region"},       {"isolation", "isolation"},
+    {"policy", "policy"}, {"max-price", "max_price"}, {"max-budget", "max_budget"},
+};
+static const struct mapping health_numbers[] = {
+    {"health-interval", "interval_ms"},
+    {"health-timeout", "timeout_ms"},
+    {"start-time", "start_ms"},
+};
+
+static int
+set_words(const struct syn_cli *cli, const char *option, const char *key, json_t *spec,
+          struct syn_err *err)
+{
+    const struct syn_cli_value *value;
+    json_t *list;
+    size_t cursor = 0;
+    int rc;
+
+    if (!syn_cli_has(cli, option))
+        return SYN_OK;
+    list = json_array();
+    rc = syn_json_set_take(spec, key, list, err);
+    while (rc == SYN_OK && (value = syn_cli_next(cli, option, &cursor)) != NULL)
+        rc = syn_json_append_take(list, json_string(value->text), err);
+    return rc;
+}
+
+static int
+set_health(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
+{
+    const char *path = syn_cli_text(cli, "health-check", NULL);
+    json_t *health = json_object_get(spec, "health");
+    int rc = SYN_OK;
+
+    if (health == NULL) {
+        health = json_object();
+        rc = syn_json_set_take(spec, "health", health, err);
+    }
+    if (rc == SYN_OK && path != NULL) {
+        rc = syn_json_set_str(health, "path", path, err);
+        if (rc == SYN_OK)
+            rc = syn_json_set_str(health, "kind", "http", err);
+    }
+    for (size_t i = 0; i < SYN_LEN(health_numbers) && rc == SYN_OK; i++)
+        if (syn_cli_has(cli, health_numbers[i].option))
+            rc = syn_json_set_i64(health, health_numbers[i].key,
+                                  syn_cli_number(cli, health_numbers[i].option, 0), err);
+    return rc;
+}
+
+/* What the options say, laid over `spec`. */
+static int
+build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    for (size_t i = 0; i < SYN_LEN(numbers) && rc == SYN_OK; i++)
+        if (syn_cli_has(cli, numbers[i].option))
+            rc = syn_json_set_i64(spec, numbers[i].key, syn_cli_number(cli, numbers[i].option, 0),
+                                  err);
+    for (size_t i = 0; i < SYN_LEN(texts) && rc == SYN_OK; i++)
+        if (syn_cli_has(cli, texts[i].option))
+            rc = syn_json_set_str(spec, texts[i].key, syn_cli_text(cli, texts[i].option, ""), err);
+    if (rc == SYN_OK)
+        rc = set_words(cli, "command", "command", spec, err);
+    if (rc == SYN_OK)
+        rc = set_words(cli, "arg", "args", spec, err);
+    if (rc == SYN_OK)
+        rc = syn_cli_env(cli, spec, err);
+    return rc < 0 ? rc : set_health(cli, spec, err);
+}
+
+/* --- the plan -------------------------------------------------------------------------------- */
+
+static void
+show_plan(const struct syn_cli *cli, const json_t *plan)
+{
+    const char *hour = syn_json_str(plan, "rate_hour", NULL);
+    size_t i;
+    json_t *row;
+
+    if (!syn_json_bool(plan, "placeable", false)) {
+        syn_cli_note(cli, "Plan: there is no room for all replicas now; they would wait.");
+        json_array_foreach (json_object_get(plan, "why"), i, row)
+            syn_cli_note(cli, "  %s", syn_json_str(row, "message", "?"));
+        syn_cli_note(cli, "What would help:");
+        json_array_foreach (json_object_get(plan, "fix"), i, row)
+            syn_cli_note(cli, "  %s", json_string_value(row));
+    }
+    json_array_foreach (json_object_get(plan, "nodes"), i, row)
+        syn_cli_note(cli, "Plan: %lld %s on %s, %s SYNOR an hour each",
+                     (long long)syn_json_i64(row, "replicas", 0),
+                     syn_plural(syn_json_i64(row, "replicas", 0), "replica", "replicas"),
+                     syn_json_str(row, "node", "?"),
+                     syn_json_str(row, "rate_hour", "no price for"));
+    if (hour != NULL)
+        syn_cli_note(cli, "Price: %s SYNOR an hour, %s a month; %s are locked to begin with.", hour,
+                     syn_json_str(plan, "rate_month", "more than can be paid"),
+                     syn_json_str(plan, "locked", "?"));
+}
+
+/* What the server would refuse it with, or SYN_OK. */
+static int
+refusal_of(const json_t *plan, struct syn_err *err)
+{
+    const json_t *refused = json_object_get(plan, "refused");
+    const struct syn_err_info *info;
+
+    if (!json_is_object(refused))
+        return SYN_OK;
+    info = syn_err_info_by_wire(syn_json_str(refused, "code", ""));
+    return SYN_FAIL(err, info != NULL ? info->code : SYN_E_INVALID, "%s",
+                    syn_json_str(refused, "message", "the server refuses it"));
+}
+
+/* --plan: that is all. Returns the exit status. */
+static int
+end_with_plan(struct syn_cli *cli, const json_t *plan)
+{
+    struct syn_err err;
+    int refusal = refusal_of(plan, &err);
+    int status = 0;
+
+    if (!syn_json_bool(plan, "placeable", false))
+        status = syn_err_info(SYN_E_UNPLACEABLE)->exit;
+    else if (refusal < 0)
+        status = syn_err_info(refusal)->exit;
+    if (cli->json)
+        return syn_cli_print_json_take(cli, json_incref((json_t *)(uintptr_t)plan)) != 0 ? 1
+                                                                                         : status;
+    show_plan(cli, plan);
+    if (refusal < 0)
+        syn_cli_note(cli, "It would be refused: %s.", err.msg);
+    return status;
+}
+
+/* --- deploy, update -------------------------------------------------------------------------- */
+
+static int
+finish(struct syn_cli *cli, json_t *service_take)
+{
+    SYN_JSON(service);
+    const char *name;
+
+    service = service_take;
+    name = syn_json_str(service, "name", "?");
+    if (syn_cli_has(cli, "wait"))
+        return syn_cli_service_wait(cli, syn_json_str(service, "id", "?"), false);
+    if (cli->json)
+        return syn_cli_print_json_take(cli, SYN_TAKE(service));
+    syn_cli_say(cli, "%s  %s", name,
+                syn_json_str(json_object_get(service, "status"), "state", "?"));
+    syn_cli_say(cli, "\nNext:\n  synor compute service get --wait %s", name);
+    syn_cli_say(cli, "  synor compute service logs -f %s", name);
+    syn_cli_say(cli, "  synor compute service explain %s", name);
+    return 0;
+}
+
+static int
+run_deploy(struct syn_cli *cli)
+{
+    SYN_JSON(spec);
+    SYN_JSON(body);
+    SYN_JSON(plan);
+    json_t *service = NULL;
+    struct syn_err err;
+    int rc = syn_json_pack(&spec, &err, "{}");
+
+    if (rc == SYN_OK)
+        rc = build_spec(cli, spec, &err);
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&body, &err, "{s:s, s:O}", "name", syn_cli_text(cli, "name", ""), "spec",
+                           spec);
+    if (rc == SYN_OK)
+        rc = syn_cli_call(cli, "POST", "/v1/services?plan=true", body, &plan, &err);
+    if (rc < 0)
+        return syn_cli_fail(cli, &err);
+    if (syn_cli_has(cli, "plan"))
+        return end_with_plan(cli, plan);
+    show_plan(cli, plan);
+    if (refusal_of(plan, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (!syn_cli_confirm(cli, "Deploy it?")) {
+        syn_cli_note(cli, "Nothing was deployed.");
+        return 1;
+    }
+    if (syn_cli_call(cli, "POST", "/v1/services", body, &service, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    return finish(cli, service);
+}
+
+const struct syn_cli_command syn_cli_service_deploy = {
+    .path = "compute service deploy",
+    .summary = "Deploy a service, or bring one to what the options say",
+    .detail =
+        "A service keeps so many replicas of an image running: what ends is replaced, a new "
+        "version "
+        "replaces the old one replica by replica, and one that fails its checks is rolled back. "
+        "Deploying the same again changes nothing. Plan and price are shown first; usage is "
+        "metered "
+        "every second and paid from what is locked, which is topped up from the account.",
+    .examples = "  synor compute service deploy --name web --image synor://images/web \\\n"
+                "    --port 8080 --replicas 3 --health-check /health --wait\n"
+                "  synor compute service deploy --name web --image synor://images/web --plan\n",
+    .options = deploy_options,
+    .option_count = SYN_LEN(deploy_options),
+    .run = run_deploy};
+
+/* A part of the health check is other than it was: the rest of it stays. */
+static int
+known_health(struct syn_cli *cli, json_t *spec, struct syn_err *err)
+{
+    SYN_BUF(path);
+    SYN_JSON(service);
+    json_t *health;
+    int rc;
+
+    syn_cli_workload_path(cli, "", &path);
+    rc = syn_buf_ok(&path, err);
+    if (rc == SYN_OK)
+        rc = syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &service, err);
+    if (rc < 0)
+        return rc;
+    health = json_deep_copy(syn_json_at(service, "spec.health"));
+    return syn_json_set_take(spec, "health", health, err);
+}
+
+static int
+run_update(struct syn_cli *cli)
+{
+    SYN_BUF(path);
+    SYN_JSON(spec);
+    SYN_JSON(body);
+    json_t *service = NULL;
+    struct syn_err err;
+    int rc = syn_json_pack(&spec, &err, "{}");
+
+    if (rc == SYN_OK)
+        rc = known_health(cli, spec, &err);
+    if (rc == SYN_OK)
+        rc = build_spec(cli, spec, &err);
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&body, &err, "{s:O}", "spec", spec);
+    if (rc < 0)
+        return syn_cli_fail(cli, &err);
+    if (!syn_cli_confirm(cli, "Update it, replica by replica?")) {
+        syn_cli_note(cli, "Nothing was changed.");
+        return 1;
+    }
+    syn_cli_workload_path(cli, "", &path);
+    if (syn_buf_ok(&path, &err) < 0 ||
+        syn_cli_call(cli, "PATCH", syn_buf_text(&path), body, &service, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    return finish(cli, service);
+}
+
+static const struct syn_cli_operand service_operand[] = {
+    {"SERVICE", SYN_CLI_TEXT, true, false, "Name of the service, or its id"},
+};
+
+const struct syn_cli_command syn_cli_service_update = {
+    .path = "compute service update",
+    .summary = "Change parts of a service; replicas are replaced one after the other",
+    .detail = "What is not named stays as it is. A name of an image is looked up again: the same "
+              "name with other content is a new version.",
+    .options = update_options,
+    .option_count = SYN_LEN(update_options),
+    .operands = service_operand,
+    .operand_count = 1,
+    .run = run_update};

@@ -1,0 +1,52 @@
+/* One machine for start-up, readiness and liveness:
+ *
+ *     starting --healthy passes--> ready --unhealthy failures--> not ready --as many more--> lost
+ *        |                           ^________healthy passes________|
+ *        `--start_ms over--> lost
+ *
+ * Three kinds of checks with settings each were refused: a replica that does not answer is first
+ * spared (no requests), then replaced, and the same answers tell both. */
+#include "health_priv.h"
+
+void
+agt_health_init(struct agt_health *health, const struct agt_health_rules *rules, int64_t now_ms)
+{
+    *health = (struct agt_health){.rules = *rules,
+                                  .since_ms = now_ms,
+                                  .due_ms = now_ms,
+                                  .pause_ms = SYN_MIN(AGT_HEALTH_FIRST_MS, rules->interval_ms)};
+    health->ready = health->began = !rules->checked;
+}
+
+bool
+agt_health_due(const struct agt_health *health, int64_t now_ms)
+{
+    return health->rules.checked && now_ms >= health->due_ms;
+}
+
+bool
+agt_health_take(struct agt_health *health, bool passed, int64_t now_ms)
+{
+    bool before = health->ready;
+
+    health->passed = passed ? health->passed + 1 : 0;
+    health->failed = passed ? 0 : health->failed + 1;
+    if (health->passed >= health->rules.healthy)
+        health->ready = health->began = true;
+    if (health->failed >= health->rules.unhealthy)
+        health->ready = false;
+    health->due_ms = now_ms + (health->began ? health->rules.interval_ms : health->pause_ms);
+    if (!health->began && !passed)
+        health->pause_ms = SYN_MIN(health->pause_ms * 3 / 2, health->rules.interval_ms);
+    return health->ready != before;
+}
+
+bool
+agt_health_lost(const struct agt_health *health, int64_t now_ms)
+{
+    if (!health->rules.checked)
+        return false;
+    if (!health->began)
+        return now_ms - health->since_ms >= health->rules.start_ms;
+    return health->failed >= 2 * health->rules.unhealthy;
+}

@@ -1,0 +1,209 @@
+/* The machine of health by itself, and its checks against sockets that answer as they are told. */
+#include "health_priv.h"
+#include "probe_priv.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <synor/base/test.h>
+
+static const struct agt_health_rules rules = {
+    .checked = true, .interval_ms = 1000, .healthy = 2, .unhealthy = 3, .start_ms = 10000};
+
+static void
+test_starts_fast_and_slows_down(void **state)
+{
+    struct agt_health health;
+    int64_t now = 100, last = 0;
+    unsigned checks = 0;
+
+    (void)state;
+    agt_health_init(&health, &rules, now);
+    assert_true(agt_health_due(&health, now));
+    while (!agt_health_lost(&health, now)) {
+        assert_false(health.ready);
+        if (agt_health_due(&health, now)) {
+            assert_false(agt_health_take(&health, false, now));
+            assert_true(health.due_ms - now >= last);
+            last = health.due_ms - now;
+            checks++;
+        }
+        now++;
+    }
+    assert_int_equal(now, 100 + rules.start_ms);
+    assert_int_equal(last, rules.interval_ms);
+    assert_true(checks > 10 && checks < 40);
+}
+
+static void
+test_ready_not_ready_lost(void **state)
+{
+    struct agt_health health;
+
+    (void)state;
+    agt_health_init(&health, &rules, 0);
+    assert_false(agt_health_take(&health, true, 10));
+    assert_true(agt_health_take(&health, true, 20));
+    assert_true(health.ready);
+    assert_int_equal(health.due_ms, 20 + rules.interval_ms);
+    assert_false(agt_health_lost(&health, 1000000)); /* the time to start is over, and was enough */
+    assert_false(agt_health_take(&health, false, 30));
+    assert_false(agt_health_take(&health, false, 40));
+    assert_true(agt_health_take(&health, false, 50));
+    assert_false(health.ready);
+    assert_false(agt_health_take(&health, true, 60)); /* one answer is not enough */
+    assert_true(agt_health_take(&health, true, 70));
+    for (int i = 0; i < 6; i++) {
+        assert_false(agt_health_lost(&health, 80));
+        (void)agt_health_take(&health, false, 80 + i);
+    }
+    assert_true(agt_health_lost(&health, 90));
+}
+
+static void
+test_unchecked_is_well_while_it_runs(void **state)
+{
+    const struct agt_health_rules none = {.checked = false};
+    struct agt_health health;
+
+    (void)state;
+    agt_health_init(&health, &none, 0);
+    assert_true(health.ready);
+    assert_false(agt_health_due(&health, INT64_MAX));
+    assert_false(agt_health_lost(&health, INT64_MAX));
+}
+
+/* --- probes ----------------------------------------------------------------------------------- */
+
+static int
+listen_on(uint16_t *ret_port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t len = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(fd, 8), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
+    *ret_port = ntohs(address.sin_port);
+    return fd;
+}
+
+/* Turn it until it is over; time stands still, so only the other side decides. */
+static enum agt_probe_state
+settle(struct agt_probe *probe, int64_t now_ms)
+{
+    enum agt_probe_state state = AGT_PROBE_RUNS;
+
+    for (int i = 0; i < 6000 && state == AGT_PROBE_RUNS; i++) {
+        struct pollfd ready = {.fd = probe->fd, .events = probe->events};
+
+        (void)poll(&ready, 1, 10);
+        state = agt_probe_turn(probe, now_ms);
+    }
+    return state;
+}
+
+/* What a check gives when it is answered with this; the request it sent into `request`. */
+static enum agt_probe_state
+ask(const char *answer, char *request, size_t cap)
+{
+    uint16_t port;
+    int listener = listen_on(&port);
+    struct agt_probe probe = AGT_PROBE_INIT;
+    const struct agt_probe_target target = {"127.0.0.1", port, "/health"};
+    enum agt_probe_state state = agt_probe_begin(&probe, &target, 0, 1000);
+    size_t len = 0;
+    int fd;
+
+    assert_int_equal(state, AGT_PROBE_RUNS);
+    fd = accept(listener, NULL, NULL);
+    assert_true(fd >= 0);
+    while (len + 1 < cap && (len < 4 || memcmp(request + len - 4, "\r\n\r\n", 4) != 0)) {
+        ssize_t got;
+
+        (void)agt_probe_turn(&probe, 0);
+        got = recv(fd, request + len, cap - 1 - len, MSG_DONTWAIT);
+        if (got > 0)
+            len += (size_t)got;
+    }
+    request[len] = '\0';
+    assert_int_equal(write(fd, answer, strlen(answer)), (ssize_t)strlen(answer));
+    (void)close(fd);
+    state = settle(&probe, 0);
+    assert_true(probe.message[0] != '\0');
+    assert_int_equal(probe.fd, -1);
+    (void)close(listener);
+    return state;
+}
+
+static void
+test_http_answers(void **state)
+{
+    static const struct {
+        const char *answer;
+        enum agt_probe_state state;
+    } rows[] = {
+        {"HTTP/1.1 200 OK\r\n\r\n", AGT_PROBE_PASSED},
+        {"HTTP/1.0 204 No Content\r\n\r\n", AGT_PROBE_PASSED},
+        {"HTTP/1.1 302 Found\r\nLocation: /x\r\n\r\n", AGT_PROBE_PASSED},
+        {"HTTP/1.1 500 No\r\n\r\n", AGT_PROBE_FAILED},
+        {"HTTP/1.1 404 Not Found\r\n\r\n", AGT_PROBE_FAILED},
+        {"HTTP/1.1 2x0 OK\r\n\r\n", AGT_PROBE_FAILED},
+        {"HTTP/2 200\r\n\r\n", AGT_PROBE_FAILED},
+        {"SSH-2.0-OpenSSH\r\n", AGT_PROBE_FAILED},
+        {"HTTP/1.1 2", AGT_PROBE_FAILED},
+        {"", AGT_PROBE_FAILED},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        char request[AGT_PROBE_REQUEST_MAX] = "";
+
+        if (ask(rows[i].answer, request, sizeof(request)) != rows[i].state)
+            fail_msg("\"%s\" is judged wrongly", rows[i].answer);
+        assert_ptr_equal(strstr(request, "GET /health HTTP/1.1\r\nHost: 127.0.0.1:"), request);
+    }
+}
+
+static void
+test_silence_and_refusal(void **state)
+{
+    uint16_t port;
+    int listener = listen_on(&port);
+    struct agt_probe probe = AGT_PROBE_INIT;
+    const struct agt_probe_target http = {"127.0.0.1", port, "/"}, tcp = {"127.0.0.1", port, NULL};
+    const struct agt_probe_target nowhere = {"", port, NULL};
+
+    (void)state;
+    assert_int_equal(agt_probe_begin(&probe, &http, 0, 1000), AGT_PROBE_RUNS);
+    assert_int_equal(agt_probe_turn(&probe, 999), AGT_PROBE_RUNS);
+    assert_int_equal(settle(&probe, 1000), AGT_PROBE_FAILED);
+    assert_int_equal(agt_probe_turn(&probe, 1001), AGT_PROBE_NONE);
+    assert_int_equal(agt_probe_begin(&probe, &tcp, 0, 1000), AGT_PROBE_RUNS);
+    assert_int_equal(settle(&probe, 0), AGT_PROBE_PASSED);
+    (void)close(listener);
+    if (agt_probe_begin(&probe, &tcp, 0, 1000) == AGT_PROBE_RUNS)
+        assert_int_equal(settle(&probe, 0), AGT_PROBE_FAILED);
+    assert_int_equal(agt_probe_begin(&probe, &nowhere, 0, 1000), AGT_PROBE_FAILED);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_starts_fast_and_slows_down),
+        cmocka_unit_test(test_ready_not_ready_lost),
+        cmocka_unit_test(test_unchecked_is_well_while_it_runs),
+        cmocka_unit_test(test_http_answers),
+        cmocka_unit_test(test_silence_and_refusal),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

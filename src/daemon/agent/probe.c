@@ -1,0 +1,173 @@
+#include "probe_priv.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define STATUS_LINE_LEN 12 /* "HTTP/1.1 200" */
+
+void
+agt_probe_end(struct agt_probe *probe)
+{
+    if (probe->fd >= 0)
+        (void)close(probe->fd);
+    probe->fd = -1;
+}
+
+static enum agt_probe_state over(struct agt_probe *probe, enum agt_probe_state state,
+                                 const char *format, ...) SYN_PRINTF(3, 4);
+
+static enum agt_probe_state
+over(struct agt_probe *probe, enum agt_probe_state state, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(probe->message, sizeof(probe->message), format, args);
+    va_end(args);
+    agt_probe_end(probe);
+    return state;
+}
+
+int
+agt_probe_status(const char *answer, size_t len)
+{
+    static const char version[] = "HTTP/1.";
+    int status = 0;
+
+    for (size_t i = 0; i < len && i < sizeof(version) - 1; i++)
+        if (answer[i] != version[i])
+            return -1;
+    if (len < STATUS_LINE_LEN)
+        return 0;
+    if ((answer[7] != '0' && answer[7] != '1') || answer[8] != ' ')
+        return -1;
+    for (size_t i = 9; i < STATUS_LINE_LEN; i++) {
+        if (answer[i] < '0' || answer[i] > '9')
+            return -1;
+        status = status * 10 + (answer[i] - '0');
+    }
+    return status >= 100 ? status : -1;
+}
+
+/* Write and read as far as it goes. */
+static enum agt_probe_state
+exchange(struct agt_probe *probe)
+{
+    while (probe->sent < probe->request_len) {
+        ssize_t put = send(probe->fd, probe->request + probe->sent,
+                           probe->request_len - probe->sent, MSG_NOSIGNAL);
+
+        if (put < 0 && (errno == EAGAIN || errno == EINTR))
+            return AGT_PROBE_RUNS;
+        if (put < 0)
+            return over(probe, AGT_PROBE_FAILED, "sending the check: %s", strerror(errno));
+        probe->sent += (size_t)put;
+    }
+    probe->events = POLLIN;
+    for (;;) {
+        ssize_t got = recv(probe->fd, probe->answer + probe->answer_len,
+                           sizeof(probe->answer) - probe->answer_len, 0);
+        int status;
+
+        if (got < 0 && (errno == EAGAIN || errno == EINTR))
+            return AGT_PROBE_RUNS;
+        if (got < 0)
+            return over(probe, AGT_PROBE_FAILED, "waiting for the answer: %s", strerror(errno));
+        probe->answer_len += (size_t)got;
+        status = agt_probe_status(probe->answer, probe->answer_len);
+        if (status >= 200 && status < 400)
+            return over(probe, AGT_PROBE_PASSED, "it answers %d", status);
+        if (status > 0)
+            return over(probe, AGT_PROBE_FAILED, "it answers %d", status);
+        if (status < 0)
+            return over(probe, AGT_PROBE_FAILED, "it answers with something else than HTTP/1");
+        if (got == 0)
+            return over(probe, AGT_PROBE_FAILED, "it closes the connection without an answer");
+    }
+}
+
+static enum agt_probe_state
+go_on(struct agt_probe *probe)
+{
+    struct pollfd ready = {.fd = probe->fd, .events = probe->events};
+    socklen_t len = sizeof(int);
+    int error = 0;
+
+    if (poll(&ready, 1, 0) <= 0)
+        return AGT_PROBE_RUNS;
+    if (probe->sent == 0) { /* the connection is made, or not */
+        if (getsockopt(probe->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
+            error = errno;
+        if (error != 0)
+            return over(probe, AGT_PROBE_FAILED, "connecting: %s", strerror(error));
+        if (probe->request_len == 0)
+            return over(probe, AGT_PROBE_PASSED, "it takes connections");
+    }
+    return exchange(probe);
+}
+
+enum agt_probe_state
+agt_probe_turn(struct agt_probe *probe, int64_t now_ms)
+{
+    enum agt_probe_state state;
+
+    if (probe->fd < 0)
+        return AGT_PROBE_NONE;
+    state = go_on(probe);
+    if (state == AGT_PROBE_RUNS && now_ms >= probe->deadline_ms)
+        return over(probe, AGT_PROBE_FAILED, "no answer within its time");
+    return state;
+}
+
+/* The address in the kernel's words; 0 when it is none. */
+static socklen_t
+address_of(const struct agt_probe_target *target, struct sockaddr_storage *ret)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(target->port)};
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(target->port)};
+
+    if (inet_pton(AF_INET, target->address, &in.sin_addr) == 1) {
+        memcpy(ret, &in, sizeof(in));
+        return sizeof(in);
+    }
+    if (inet_pton(AF_INET6, target->address, &in6.sin6_addr) == 1) {
+        memcpy(ret, &in6, sizeof(in6));
+        return sizeof(in6);
+    }
+    return 0;
+}
+
+enum agt_probe_state
+agt_probe_begin(struct agt_probe *probe, const struct agt_probe_target *target, int64_t now_ms,
+                int64_t timeout_ms)
+{
+    bool v6 = strchr(target->address, ':') != NULL;
+    struct sockaddr_storage address = {0};
+    socklen_t len = address_of(target, &address);
+    int n = 0;
+
+    *probe = (struct agt_probe){.fd = -1, .events = POLLOUT, .deadline_ms = now_ms + timeout_ms};
+    if (len == 0)
+        return over(probe, AGT_PROBE_FAILED, "it has no address yet");
+    if (target->path != NULL)
+        n = snprintf(probe->request, sizeof(probe->request),
+                     "GET %s HTTP/1.1\r\nHost: %s%s%s:%u\r\nUser-Agent: synor-health\r\n"
+                     "Connection: close\r\n\r\n",
+                     target->path, v6 ? "[" : "", target->address, v6 ? "]" : "",
+                     (unsigned)target->port);
+    assert(n >= 0 && (size_t)n < sizeof(probe->request)); /* paths are shorter */
+    probe->request_len = (size_t)n;
+    probe->fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (probe->fd < 0)
+        return over(probe, AGT_PROBE_FAILED, "opening a socket: %s", strerror(errno));
+    if (connect(probe->fd, (const struct sockaddr *)&address, len) != 0 && errno != EINPROGRESS)
+        return over(probe, AGT_PROBE_FAILED, "connecting: %s", strerror(errno));
+    return AGT_PROBE_RUNS;
+}

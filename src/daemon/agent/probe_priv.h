@@ -1,0 +1,47 @@
+/* One check of a replica, by TCP or HTTP, without waiting: begun, looked after from a loop, over by
+ * its deadline. */
+#ifndef SYN_AGENT_PROBE_PRIV_H
+#define SYN_AGENT_PROBE_PRIV_H
+
+#include <synor/base/core.h>
+
+#define AGT_PROBE_REQUEST_MAX 1024
+#define AGT_PROBE_ANSWER_MAX  256 /* of an answer that is read: the status line is at its front */
+#define AGT_PROBE_MESSAGE_MAX 200
+
+enum agt_probe_state { AGT_PROBE_NONE, AGT_PROBE_RUNS, AGT_PROBE_PASSED, AGT_PROBE_FAILED };
+
+struct agt_probe_target {
+    const char *address; /* numeric, of either family */
+    uint16_t port;
+    const char *path; /* NULL: that it can be connected to is enough */
+};
+
+struct agt_probe {
+    int fd; /* to poll; -1: none */
+    short events;
+    int64_t deadline_ms;
+    char request[AGT_PROBE_REQUEST_MAX];
+    size_t request_len, sent; /* 0: TCP alone */
+    char answer[AGT_PROBE_ANSWER_MAX];
+    size_t answer_len;
+    char message[AGT_PROBE_MESSAGE_MAX]; /* what came of it, for people */
+};
+
+#define AGT_PROBE_INIT \
+    {                  \
+        .fd = -1       \
+    }
+
+/** Begin. It may be over at once. Thread: one. */
+enum agt_probe_state agt_probe_begin(struct agt_probe *probe, const struct agt_probe_target *target,
+                                     int64_t now_ms, int64_t timeout_ms);
+/** Look after it: its descriptor is ready, or time has passed. */
+enum agt_probe_state agt_probe_turn(struct agt_probe *probe, int64_t now_ms);
+/** Give it up. */
+void agt_probe_end(struct agt_probe *probe);
+/** The status that an HTTP answer's beginning tells: 100..999; 0: more is needed; -1: it is none.
+ */
+int agt_probe_status(const char *answer, size_t len);
+
+#endif

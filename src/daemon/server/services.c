@@ -1,0 +1,824 @@
+/* Routes of services: what a tenant says and sees. What follows from it is the controller's. */
+#include <inttypes.h>
+
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+#include <synor/orchestration/cost.h>
+#include <synor/orchestration/document.h>
+#include <synor/workload/service_control.h>
+#include <synor/workload/service_spec.h>
+
+#include "server_priv.h"
+
+/* --- finding ---------------------------------------------------------------------------------- */
+
+bool
+srv_service_of(const char *instance, char *out)
+{
+    const char *own = instance + strlen("inst-");
+
+    if (!syn_str_starts(instance, "inst-"))
+        return false;
+    (void)snprintf(out, SYN_ID_MAX, "svc-%.*s", (int)strcspn(own, "-"), own);
+    return true;
+}
+
+/* The service of that name or id in the account. Returns 0; SRV_ABSENT. */
+static int
+find_service(struct syn_server *server, const char *account, const char *text, json_t **ret_service,
+             int64_t *ret_revision, struct syn_err *err)
+{
+    char key[SRV_KEY_MAX];
+    SYN_JSON(id);
+    int rc;
+
+    if (!syn_name_ok(text))
+        return SRV_ABSENT;
+    rc = srv_load(server, srv_key(key, "service-name", account, text), &id, NULL, err);
+    if (rc < 0)
+        return rc;
+    (void)srv_key(key, "service", rc == SYN_OK ? json_string_value(id) : text, NULL);
+    return srv_load(server, key, ret_service, ret_revision, err);
+}
+
+int
+srv_service_load(struct syn_server *server, struct syn_http_req *req, json_t **ret_service,
+                 int64_t *ret_revision, struct syn_err *err)
+{
+    const char *text = syn_http_req_param(req, "id");
+    SYN_JSON(service);
+    int rc = find_service(server, srv_identity(req)->account, text, &service, ret_revision, err);
+
+    if (rc == SRV_ABSENT)
+        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no service %.60s", text);
+    if (rc == SYN_OK)
+        rc = srv_own(srv_identity(req), service, "service", text, err);
+    if (rc == SYN_OK)
+        *ret_service = SYN_TAKE(service);
+    return rc;
+}
+
+static int
+collect(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    (void)key;
+    (void)revision;
+    return syn_json_append_take(arg, json_incref(doc), err);
+}
+
+/* Everything below PREFIX/ID/. */
+static int
+list_below(struct syn_server *server, const char *prefix, const char *id, json_t **ret_list,
+           struct syn_err *err)
+{
+    char key[SRV_KEY_MAX];
+    SYN_JSON(list);
+    int rc;
+
+    list = json_array();
+    if (list == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a list");
+    rc = srv_each(server, srv_key(key, prefix, id, ""), collect, list, err);
+    if (rc == SYN_OK)
+        *ret_list = SYN_TAKE(list);
+    return rc;
+}
+
+int
+srv_service_versions(struct syn_server *server, const char *id, json_t **ret_list,
+                     struct syn_err *err)
+{
+    return list_below(server, "service-version", id, ret_list, err);
+}
+
+static int
+get_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    int64_t revision = 0;
+    SYN_JSON(service);
+    int rc = srv_service_load(ctx, req, &service, &revision, err);
+
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, service, err);
+}
+
+static int
+list_item(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err *err)
+{
+    char service_key[SRV_KEY_MAX];
+    json_t *service;
+    int rc = srv_load(arg, srv_key(service_key, "service", strrchr(key, '/') + 1, NULL), &service,
+                      NULL, err);
+
+    (void)doc;
+    if (rc != SYN_OK)
+        return rc == SRV_ABSENT ? SYN_OK : rc;
+    return syn_json_append_take(items, service, err);
+}
+
+static int
+list_services(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    char prefix[SRV_KEY_MAX];
+
+    return srv_reply_list(ctx, req, srv_key(prefix, "service-of", srv_identity(req)->account, ""),
+                          true, list_item, ctx, err);
+}
+
+/* --- changing --------------------------------------------------------------------------------- */
+
+/* A change of a service, or the deployment of a new one. */
+struct change {
+    struct syn_http_req *req;
+    /* What is wanted of it. Sets the new spec (owned), or leaves NULL where the verb has changed
+     * the document itself. NULL: the request's spec. */
+    int (*apply)(struct syn_server *server, struct change *change, json_t **ret_spec,
+                 struct syn_err *err);
+    const json_t *body;
+    bool fresh;   /* a new version even of the same */
+    bool by_name; /* the body names it, and it may not be there yet */
+    /* Of one attempt: */
+    json_t *service;
+    json_t *versions;
+    json_t *version; /* a new one */
+    bool created;
+    char id[SYN_ID_MAX]; /* of a new service: the same in every attempt */
+    struct syn_content_guard *guard;
+};
+
+static void
+change_fini(struct change *change)
+{
+    json_decref(change->service);
+    json_decref(change->versions);
+    json_decref(change->version);
+    syn_content_guard_free(change->guard);
+}
+
+static int
+event_of(struct syn_server *server, struct srv_txn *txn, const char *id, const char *type,
+         const char *message, struct syn_err *err)
+{
+    SYN_JSON(event);
+    int rc = syn_json_pack(&event, err, "{s:s, s:s, s:s, s:n}", "type", type, "reason", type,
+                           "message", message, "instance");
+
+    return rc < 0 ? rc : srv_event(server, txn, id, event, err);
+}
+
+/* Lock what a run begins with: a reserve at the price book's rates, or what there is of it, but
+ * enough for an hour. */
+static int
+lock_reserve(struct syn_server *server, struct srv_txn *txn, json_t *service, struct syn_err *err)
+{
+    const json_t *spec = syn_document_spec(service);
+    const char *account = syn_json_str(service, "account", "");
+    char ref[SYN_LEDGER_REF_MAX], has[SYN_FORMAT_MAX], needs[SYN_FORMAT_MAX];
+    struct srv_lock lock = {.account = account, .ref = ref, .memo = "reserve of a service"};
+    struct syn_service_spec read;
+    struct syn_cost cost;
+    int64_t balance = 0;
+    int rc;
+
+    syn_service_spec_read(spec, &read);
+    rc = syn_cost_of(server->prices,
+                     &(struct syn_cost_ask){.amounts = read.amounts,
+                                            .gpu_model = "",
+                                            .count = SYN_MAX(read.replicas, 1U)},
+                     &cost, err);
+    if (rc == SYN_OK)
+        rc = srv_balance(server, account, &balance, err);
+    if (rc != SYN_OK)
+        return rc < 0 ? rc : SYN_FAIL(err, SYN_E_INVALID, "the price book has no price for it");
+    lock.amount = SYN_MIN(syn_service_reserve(spec, cost.rate_hour), balance);
+    if (lock.amount < cost.rate_hour && (read.max_budget == 0 || lock.amount < read.max_budget))
+        return SYN_FAIL(err, SYN_E_FUNDS, "%s has %s SYNOR, an hour costs %s", account,
+                        syn_format_amount(balance, has), syn_format_amount(cost.rate_hour, needs));
+    srv_escrow_ref(syn_document_id(service), syn_json_i64(syn_document_status(service), "run", 1),
+                   ref);
+    rc = lock.amount > 0 ? srv_escrow_lock(server, txn, &lock, err) : SYN_OK;
+    return rc < 0 ? rc
+                  : syn_document_set_amount(json_object_get(syn_document_status(service), "cost"),
+                                            "locked", lock.amount, err);
+}
+
+/* The image that the spec names, as it is now, kept until the change is written. */
+static int
+resolve_image(struct syn_server *server, struct change *change, const json_t *spec, char *ret_cid,
+              struct syn_err *err)
+{
+    int rc = srv_resolve(server, srv_identity(change->req)->account,
+                         syn_json_str(spec, "image", ""), ret_cid, err);
+
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "spec.image");
+    return srv_keep(server, &change->guard, ret_cid, err);
+}
+
+static int
+make_service(struct syn_server *server, struct srv_txn *txn, struct change *change,
+             const char *name, json_t *spec, struct syn_err *err)
+{
+    const char *account = srv_identity(change->req)->account;
+    char cid[SYN_CID_TEXT_MAX];
+    char key[SRV_KEY_MAX];
+    struct syn_service_new made = {.id = change->id,
+                                   .name = name,
+                                   .account = account,
+                                   .image_cid = cid,
+                                   .now_ms = syn_wall_ms(server->world)};
+    int rc = resolve_image(server, change, spec, cid, err);
+
+    if (rc == SYN_OK)
+        rc = syn_service_make_take(&made, json_incref(spec), &change->service, &change->version,
+                                   err);
+    if (rc == SYN_OK)
+        rc =
+            srv_txn_put_text(txn, srv_key(key, "service-of", account, change->id), change->id, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_check(txn, srv_key(key, "service-name", account, name), 0, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_put_text(txn, key, change->id, err);
+    if (rc == SYN_OK)
+        rc = event_of(server, txn, change->id, "created", "The service was deployed.", err);
+    change->created = true;
+    return rc < 0 ? rc : lock_reserve(server, txn, change->service, err);
+}
+
+static const json_t *
+find_version(const json_t *versions, int64_t number)
+{
+    const json_t *version;
+    size_t i;
+
+    json_array_foreach (versions, i, version)
+        if (syn_json_i64(version, "version", 0) == number)
+            return version;
+    return NULL;
+}
+
+static int
+update_service(struct syn_server *server, struct srv_txn *txn, struct change *change, json_t *spec,
+               struct syn_err *err)
+{
+    json_t *status = syn_document_status(change->service);
+    int64_t run = syn_json_i64(status, "run", 1);
+    char cid[SYN_CID_TEXT_MAX], message[96];
+    const struct syn_service_new now = {.image_cid = cid, .now_ms = syn_wall_ms(server->world)};
+    int rc = resolve_image(server, change, spec, cid, err);
+
+    if (rc == SYN_OK)
+        rc = syn_service_update_take(
+            change->service, find_version(change->versions, syn_json_i64(status, "target", 0)),
+            &now, json_incref(spec), change->fresh, &change->version, err);
+    if (rc == SYN_OK && syn_json_i64(status, "run", 1) != run)
+        rc = lock_reserve(server, txn, change->service, err);
+    if (rc < 0 || change->version == NULL)
+        return rc;
+    (void)snprintf(message, sizeof(message), "Version %lld is wanted.",
+                   (long long)syn_json_i64(status, "target", 0));
+    return event_of(server, txn, syn_document_id(change->service), "updated", message, err);
+}
+
+#define VERSIONS_SLACK 1 /* the new one */
+
+/* Those that are neither wanted nor known to work go when there are too many. */
+static int
+trim_versions(struct srv_txn *txn, const struct change *change, struct syn_err *err)
+{
+    const json_t *status = syn_document_status(change->service);
+    size_t count = json_array_size(change->versions);
+    int rc = SYN_OK;
+
+    for (size_t i = 0;
+         i < count && count - i > SYN_SERVICE_VERSIONS_MAX - VERSIONS_SLACK && rc == SYN_OK; i++) {
+        int64_t number = syn_json_i64(json_array_get(change->versions, i), "version", 0);
+        char key[SRV_KEY_MAX];
+
+        if (number != syn_json_i64(status, "target", 0) &&
+            number != syn_json_i64(status, "stable", 0))
+            rc = srv_txn_delete(
+                txn, srv_key_seq(key, "service-version", syn_document_id(change->service), number),
+                err);
+    }
+    return rc;
+}
+
+static int
+write_change(struct srv_txn *txn, struct change *change, int64_t revision, struct syn_err *err)
+{
+    const char *id = syn_document_id(change->service);
+    char key[SRV_KEY_MAX];
+    int rc =
+        srv_txn_replace(txn, srv_key(key, "service", id, NULL), revision, change->service, err);
+
+    if (rc < 0 || change->version == NULL)
+        return rc;
+    rc = srv_txn_put(
+        txn, srv_key_seq(key, "service-version", id, syn_json_i64(change->version, "version", 0)),
+        change->version, err);
+    return rc < 0 ? rc : trim_versions(txn, change, err);
+}
+
+/* The spec that is wanted, checked. */
+static int
+wanted_spec(struct syn_server *server, struct change *change, json_t **ret_spec,
+            struct syn_err *err)
+{
+    SYN_JSON(spec);
+    int rc = change->apply(server, change, &spec, err);
+
+    if (rc == SYN_OK && spec != NULL)
+        rc = syn_service_spec_check(spec, err);
+    if (rc == SYN_OK)
+        *ret_spec = SYN_TAKE(spec);
+    return rc;
+}
+
+static int
+attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
+{
+    struct change *change = arg;
+    const char *name = syn_json_str(change->body, "name", NULL);
+    int64_t revision = 0;
+    struct srv_idem idem;
+    SYN_JSON(spec);
+    int rc = srv_idem_begin(server, change->req, &idem, err);
+
+    if (rc != SYN_OK)
+        return rc;
+    (void)srv_again(&change->service);
+    (void)srv_again(&change->versions);
+    (void)srv_again(&change->version);
+    change->created = false;
+    rc = change->by_name ? find_service(server, srv_identity(change->req)->account, name,
+                                        &change->service, &revision, err)
+                         : srv_service_load(server, change->req, &change->service, &revision, err);
+    if (rc == SYN_OK)
+        rc = srv_if_match(change->req, revision, err);
+    if (rc == SYN_OK)
+        rc = srv_service_versions(server, syn_document_id(change->service), &change->versions, err);
+    if (rc >= 0)
+        rc = wanted_spec(server, change, &spec, err);
+    if (rc == SYN_OK && change->service == NULL)
+        rc = make_service(server, txn, change, name, spec, err);
+    else if (rc == SYN_OK && spec != NULL)
+        rc = update_service(server, txn, change, spec, err);
+    if (rc == SYN_OK)
+        rc = write_change(txn, change, revision, err);
+    return rc < 0 ? rc
+                  : srv_idem_keep(server, &idem, txn, change->created ? 201 : 200, change->service,
+                                  err);
+}
+
+/* Make the change, have the controller look, and answer with the service. */
+static int
+reply_changed(struct syn_server *server, struct change *change, struct syn_err *err)
+{
+    int64_t revision;
+    int rc;
+
+    change->body = syn_http_req_json(change->req);
+    (void)syn_make_id(server->world, "svc", change->id);
+    rc = srv_change(server, "the service", attempt, change, &revision, err);
+    if (rc == SRV_REPLAYED)
+        return SYN_OK;
+    if (rc == SYN_OK)
+        rc = syn_json_set_i64(change->service, "revision", revision, err);
+    if (rc < 0)
+        return rc;
+    srv_controller_poke(server->controller, syn_document_id(change->service));
+    return syn_http_reply_json(change->req, change->created ? 201 : 200, change->service, err);
+}
+
+/* --- deploy, update --------------------------------------------------------------------------- */
+
+static int
+copy_spec(const json_t *spec, json_t **ret, struct syn_err *err)
+{
+    *ret = json_deep_copy(spec);
+    return *ret != NULL ? SYN_OK : SYN_FAIL(err, SYN_E_NOMEM, "no memory for a spec");
+}
+
+static int
+apply_deploy(struct syn_server *server, struct change *change, json_t **ret_spec,
+             struct syn_err *err)
+{
+    (void)server;
+    return copy_spec(json_object_get(change->body, "spec"), ret_spec, err);
+}
+
+/* What is over the account's quota by itself would wait for ever. */
+static int
+check_quota(struct syn_server *server, const char *account, const json_t *spec, struct syn_err *err)
+{
+    static const struct syn_holding nothing = {{0}};
+    struct syn_service_spec read;
+    struct syn_holding ask;
+    struct syn_quota quota;
+    enum syn_quota_dim over;
+    char message[160];
+    int rc = srv_quota_load(server, account, &quota, err);
+
+    if (rc < 0)
+        return rc;
+    syn_service_spec_read(spec, &read);
+    read.max_surge = 0;
+    ask = syn_service_holding(&read);
+    over = syn_quota_over(&quota, &nothing, &ask);
+    if (over == SYN_QUOTA_COUNT)
+        return SYN_OK;
+    syn_quota_say(&quota, &nothing, &ask, over, message, sizeof(message));
+    return SYN_FAIL(err, SYN_E_LIMIT, "%s", message);
+}
+
+/* What deploying it would be refused with now, {"code", "message"}, or null. */
+static int
+foresee(struct syn_server *server, const char *account, const json_t *spec, json_t **ret,
+        struct syn_err *err)
+{
+    char cid[SYN_CID_TEXT_MAX];
+    struct syn_err why = {0};
+    int rc = check_quota(server, account, spec, &why);
+
+    if (rc == SYN_OK)
+        rc = srv_resolve(server, account, syn_json_str(spec, "image", ""), cid, &why);
+    if (rc == SYN_OK) {
+        *ret = json_null();
+        return SYN_OK;
+    }
+    if (rc == SYN_E_INVALID || rc == SYN_E_LIMIT || rc == SYN_E_NOTFOUND)
+        return syn_json_pack(ret, err, "{s:s, s:s}", "code", syn_err_info(rc)->wire, "message",
+                             why.msg);
+    *err = why;
+    return rc;
+}
+
+static int
+reply_plan(struct syn_server *server, struct syn_http_req *req, const json_t *spec,
+           struct syn_err *err)
+{
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+    struct syn_quota quota;
+    const struct syn_service_tenant tenant = {srv_identity(req)->account, &quota};
+    json_t *refusal = NULL;
+    SYN_JSON(plan);
+    int rc = srv_quota_load(server, tenant.account, &quota, err);
+
+    if (rc == SYN_OK)
+        rc = srv_cluster_read(server, &cluster, err);
+    if (rc == SYN_OK)
+        rc = syn_service_plan(spec, &tenant, cluster, server->prices, &plan, err);
+    if (rc == SYN_OK)
+        rc = foresee(server, tenant.account, spec, &refusal, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_take(plan, "refused", refusal, err);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, plan, err);
+}
+
+static int
+deploy_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    SYN_SCOPED(change_fini)
+    struct change change = {.req = req, .apply = apply_deploy, .by_name = true};
+    SYN_JSON(spec);
+    int rc = copy_spec(json_object_get(syn_http_req_json(req), "spec"), &spec, err);
+
+    if (rc == SYN_OK)
+        rc = syn_service_spec_check(spec, err);
+    if (rc == SYN_OK && syn_json_bool(syn_http_req_query_json(req), "plan", false))
+        return reply_plan(server, req, spec, err);
+    if (rc == SYN_OK)
+        rc = check_quota(server, srv_identity(req)->account, spec, err);
+    if (rc == SYN_E_LIMIT)
+        syn_http_error_hint(req, "ask for less, or have an operator raise it: synor account quota");
+    return rc < 0 ? rc : reply_changed(server, &change, err);
+}
+
+/* Keys that are given are laid over the spec, null takes one back to its default. */
+static int
+apply_patch(struct syn_server *server, struct change *change, json_t **ret_spec,
+            struct syn_err *err)
+{
+    const char *name;
+    json_t *value;
+    SYN_JSON(spec);
+    int rc = copy_spec(syn_document_spec(change->service), &spec, err);
+
+    (void)server;
+    json_object_foreach (json_object_get(change->body, "spec"), name, value) {
+        if (rc == SYN_OK && json_is_null(value))
+            (void)json_object_del(spec, name);
+        else if (rc == SYN_OK)
+            rc = syn_json_set_take(spec, name, json_deep_copy(value), err);
+    }
+    if (rc == SYN_OK)
+        *ret_spec = SYN_TAKE(spec);
+    return rc;
+}
+
+static int
+patch_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    SYN_SCOPED(change_fini) struct change change = {.req = req, .apply = apply_patch};
+
+    return reply_changed(ctx, &change, err);
+}
+
+static int
+apply_restart(struct syn_server *server, struct change *change, json_t **ret_spec,
+              struct syn_err *err)
+{
+    (void)server;
+    return copy_spec(syn_document_spec(change->service), ret_spec, err);
+}
+
+static int
+restart_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    SYN_SCOPED(change_fini)
+    struct change change = {.req = req, .apply = apply_restart, .fresh = true};
+
+    return reply_changed(ctx, &change, err);
+}
+
+/* --- rollback, stop --------------------------------------------------------------------------- */
+
+/* The newest version before the wanted one, or the one that was asked for. */
+static const json_t *
+version_before(const struct change *change)
+{
+    int64_t target = syn_json_i64(syn_document_status(change->service), "target", 0);
+    int64_t asked = syn_json_i64(change->body, "version", 0);
+    const json_t *version, *found = NULL;
+    size_t i;
+
+    if (asked > 0)
+        return find_version(change->versions, asked);
+    json_array_foreach (change->versions, i, version)
+        if (syn_json_i64(version, "version", 0) < target)
+            found = version;
+    return found;
+}
+
+static int
+apply_rollback(struct syn_server *server, struct change *change, json_t **ret_spec,
+               struct syn_err *err)
+{
+    const json_t *version = version_before(change);
+
+    (void)ret_spec;
+    if (version == NULL)
+        return SYN_FAIL(err, SYN_E_NOTFOUND,
+                        "there is no such version of %s; its history lists those that are kept",
+                        syn_json_str(change->service, "name", ""));
+    return syn_service_rollback(change->service, version, syn_wall_ms(server->world), err);
+}
+
+static int
+rollback_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    SYN_SCOPED(change_fini) struct change change = {.req = req, .apply = apply_rollback};
+
+    return reply_changed(ctx, &change, err);
+}
+
+static int
+apply_stop(struct syn_server *server, struct change *change, json_t **ret_spec, struct syn_err *err)
+{
+    (void)server;
+    (void)ret_spec;
+    return syn_service_request_stop(change->service, err);
+}
+
+static int
+stop_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    SYN_SCOPED(change_fini) struct change change = {.req = req, .apply = apply_stop};
+
+    return reply_changed(ctx, &change, err);
+}
+
+/* --- delete ----------------------------------------------------------------------------------- */
+
+/* Deletes what it finds, in transactions of their own when there is much of it: all of it belongs
+ * to a service that has ended, and nobody reads it any more. */
+struct sweep {
+    struct syn_server *server;
+    struct srv_txn *txn;
+    const char *key;
+    int64_t revision;
+};
+
+static int
+sweep_key(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    struct sweep *sweep = arg;
+
+    (void)doc;
+    (void)revision;
+    if (sweep->txn->count > SYN_STORE_OPS_MAX - 16) {
+        int rc = srv_txn_commit(sweep->server, sweep->txn, NULL, err);
+
+        if (rc != SYN_OK)
+            return rc < 0 ? rc : SYN_FAIL(err, SYN_E_CONFLICT, "the service changed meanwhile");
+        srv_txn_fini(sweep->txn);
+        rc = srv_txn_check(sweep->txn, sweep->key, sweep->revision, err);
+        if (rc < 0)
+            return rc;
+    }
+    return srv_txn_delete(sweep->txn, key, err);
+}
+
+/* Bills, transactions, usage and instances stay: they are the proof of what was paid. */
+static int
+forget_service(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
+{
+    static const char *const prefixes[] = {"event", "service-version"};
+    struct syn_http_req *req = arg;
+    char service_key[SRV_KEY_MAX];
+    char key[SRV_KEY_MAX];
+    struct sweep sweep = {server, txn, service_key, 0};
+    const char *account;
+    const char *id;
+    SYN_JSON(service);
+    int rc = srv_service_load(server, req, &service, &sweep.revision, err);
+
+    if (rc == SYN_OK)
+        rc = srv_if_match(req, sweep.revision, err);
+    if (rc == SYN_OK)
+        rc = syn_service_may_delete(service, err);
+    if (rc < 0)
+        return rc;
+    id = syn_document_id(service);
+    account = syn_json_str(service, "account", "");
+    rc = srv_txn_check(txn, srv_key(service_key, "service", id, NULL), sweep.revision, err);
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(prefixes); i++)
+        rc = srv_each(server, srv_key(key, prefixes[i], id, ""), sweep_key, &sweep, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_delete(txn, service_key, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_delete(txn, srv_key(key, "service-of", account, id), err);
+    return rc < 0
+               ? rc
+               : srv_txn_delete(
+                     txn, srv_key(key, "service-name", account, syn_json_str(service, "name", id)),
+                     err);
+}
+
+static int
+delete_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    return srv_change(ctx, "the service", forget_service, req, NULL, err);
+}
+
+/* --- looking closer --------------------------------------------------------------------------- */
+
+static int
+reply_below(struct syn_http_req *req, struct syn_server *server, const char *prefix,
+            struct syn_err *err)
+{
+    int64_t revision = 0;
+    SYN_JSON(service);
+    SYN_JSON(items);
+    SYN_JSON(answer);
+    int rc = srv_service_load(server, req, &service, &revision, err);
+
+    if (rc == SYN_OK)
+        rc = list_below(server, prefix, syn_document_id(service), &items, err);
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&answer, err, "{s:O, s:n}", "items", items, "next");
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
+}
+
+static int
+list_versions(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    return reply_below(req, ctx, "service-version", err);
+}
+
+static int
+list_events(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    return reply_below(req, ctx, "event", err);
+}
+
+static int
+explain_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+    struct syn_service_explain_view view = {.now_ms = syn_wall_ms(server->world)};
+    struct syn_quota quota;
+    int64_t revision = 0;
+    SYN_JSON(service);
+    SYN_JSON(versions);
+    SYN_JSON(instances);
+    SYN_JSON(lines);
+    SYN_JSON(answer);
+    int rc = srv_service_load(server, req, &service, &revision, err);
+
+    if (rc == SYN_OK)
+        rc = srv_quota_load(server, syn_json_str(service, "account", "?"), &quota, err);
+    if (rc == SYN_OK)
+        rc = srv_cluster_read(server, &cluster, err);
+    if (rc == SYN_OK)
+        rc = srv_service_versions(server, syn_document_id(service), &versions, err);
+    if (rc == SYN_OK)
+        rc = srv_instances_of(server, syn_document_id(service), &instances, err);
+    if (rc == SYN_OK && !syn_str_eq(syn_document_state(service), "running"))
+        rc = srv_log_tail(server, instances, 10, &lines, err);
+    if (rc < 0)
+        return rc;
+    view.service = service;
+    view.versions = versions;
+    view.instances = instances;
+    view.last_lines = lines;
+    view.cluster = cluster;
+    view.quota = &quota;
+    rc = syn_service_explain(&view, &answer, err);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
+}
+
+/* --- table ------------------------------------------------------------------------------------ */
+
+static const struct syn_field deploy_fields[] = {
+    {.name = "name", .kind = SYN_FIELD_NAME, .required = true, .help = "Name of the service"},
+    {.name = "spec", .kind = SYN_FIELD_OBJ, .required = true, .help = "See ServiceSpec"},
+};
+static const struct syn_schema deploy_schema = SYN_SCHEMA("ServiceDeploy", deploy_fields);
+
+static const struct syn_field patch_fields[] = {
+    {.name = "spec",
+     .kind = SYN_FIELD_OBJ,
+     .required = true,
+     .help = "Keys of ServiceSpec that are to be other than they are; null: the default"},
+};
+static const struct syn_schema patch_schema = SYN_SCHEMA("ServicePatch", patch_fields);
+
+static const struct syn_field plan_fields[] = {
+    {.name = "plan",
+     .kind = SYN_FIELD_BOOL,
+     .fallback = "false",
+     .help = "Answer with the plan; deploy nothing"},
+};
+static const struct syn_schema plan_schema = SYN_SCHEMA("PlanQuery", plan_fields);
+
+static const struct syn_field rollback_fields[] = {
+    {.name = "version",
+     .kind = SYN_FIELD_I64,
+     .min = 1,
+     .max = INT64_MAX,
+     .help = "Which; without it the one before"},
+};
+static const struct syn_schema rollback_schema = SYN_SCHEMA("ServiceRollback", rollback_fields);
+
+#define READ(pattern_, handler_, query_, name_, summary_)                                      \
+    {                                                                                          \
+        .method = "GET", .pattern = pattern_, .kind = SYN_HTTP_POOL, .scopes = SYN_SCOPE_READ, \
+        .handler = handler_, .query = query_, .name = name_, .summary = summary_               \
+    }
+#define WRITE(method_, pattern_, handler_, body_, name_, summary_)                                 \
+    {                                                                                              \
+        .method = method_, .pattern = pattern_, .kind = SYN_HTTP_POOL, .scopes = SYN_SCOPE_TENANT, \
+        .body_max = SRV_BODY_MAX, .handler = handler_, .body = body_, .name = name_,               \
+        .summary = summary_                                                                        \
+    }
+
+static const struct syn_http_route rows[] = {
+    READ("/v1/services", list_services, &srv_list_query, "services.list",
+         "List services, newest first"),
+    {.method = "POST",
+     .pattern = "/v1/services",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_TENANT,
+     .body_max = SRV_BODY_MAX,
+     .handler = deploy_service,
+     .body = &deploy_schema,
+     .query = &plan_schema,
+     .name = "services.deploy",
+     .summary = "Deploy a service, new or as it is to be from now on; or plan one"},
+    READ("/v1/services/{id}", get_service, NULL, "services.get", "One service, by id or name"),
+    WRITE("PATCH", "/v1/services/{id}", patch_service, &patch_schema, "services.update",
+          "Change parts of its spec: scale it, or roll to a new version"),
+    {.method = "DELETE",
+     .pattern = "/v1/services/{id}",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_TENANT,
+     .handler = delete_service,
+     .name = "services.delete",
+     .summary = "Forget a service that has stopped"},
+    WRITE("POST", "/v1/services/{id}/rollback", rollback_service, &rollback_schema,
+          "services.rollback", "Go back to an earlier version"),
+    WRITE("POST", "/v1/services/{id}/restart", restart_service, NULL, "services.restart",
+          "Replace every replica, as an update does"),
+    WRITE("POST", "/v1/services/{id}/stop", stop_service, NULL, "services.stop",
+          "Stop every replica; deploying it again starts it"),
+    READ("/v1/services/{id}/versions", list_versions, NULL, "services.versions",
+         "Versions that are kept, oldest first"),
+    READ("/v1/services/{id}/events", list_events, NULL, "services.events", "What happened to it"),
+    READ("/v1/services/{id}/explain", explain_service, NULL, "services.explain",
+         "Why it is where it is"),
+};
+
+const struct srv_routes srv_service_routes = {rows, SYN_LEN(rows)};

@@ -1,0 +1,152 @@
+/* The controller of services as a pure step: from what is (documents, nodes, money, the time) to
+ * what must be written. The caller writes all effects of one step in one store transaction. */
+#ifndef SYNOR_WORKLOAD_SERVICE_CONTROL_H
+#define SYNOR_WORKLOAD_SERVICE_CONTROL_H
+
+#include <synor/base/sm.h>
+#include <synor/base/world.h>
+#include <synor/orchestration/cluster.h>
+#include <synor/orchestration/cost.h>
+
+/** Instances that one run may have: what one bill is made of. */
+#define SYN_SERVICE_RUN_MAX 1024
+/** Versions that are kept. */
+#define SYN_SERVICE_VERSIONS_MAX 20
+/** A node silent for so long is given up when its replica finds room elsewhere. */
+#define SYN_SERVICE_SILENT_MAX_MS (INT64_C(60) * 1000)
+/** A replica that lived for so long did not fail at starting: its successor comes at once. */
+#define SYN_SERVICE_STABLE_MS INT64_C(10000)
+/** Pause after the first failure; doubled each time up to the second. */
+#define SYN_SERVICE_BACKOFF_FIRST_MS INT64_C(1000)
+#define SYN_SERVICE_BACKOFF_MAX_MS   (INT64_C(300) * 1000)
+/** Failures longer ago than this do not count. */
+#define SYN_SERVICE_BACKOFF_WINDOW_MS (INT64_C(600) * 1000)
+/** A new version that failed so often, for each replica wanted, is rolled back at once. */
+#define SYN_SERVICE_FAILURES_MAX 3
+/** Money is locked for so many hours at a time, and again when a quarter of that is left. */
+#define SYN_SERVICE_RESERVE_HOURS 24
+
+/** States of a service. Reasons are in syn_service_reasons(). */
+enum syn_service_state {
+    SYN_SERVICE_DEPLOYING,
+    SYN_SERVICE_RUNNING,
+    SYN_SERVICE_DEGRADED,
+    SYN_SERVICE_STOPPING,
+    SYN_SERVICE_STOPPED,
+};
+extern const struct syn_sm syn_service_life;
+
+/** The sentence of a reason of a service, or NULL when it is none (those of placement are
+ *  syn_job_reason()'s). */
+const char *syn_service_reason(unsigned state, const char *word);
+
+/** What the step looks at. Everything is borrowed for the call; documents are left unchanged. */
+struct syn_service_view {
+    const json_t *service;
+    const json_t *versions;        /* array of its version documents, any order */
+    const json_t *instances;       /* all its instance documents; NULL is none */
+    struct syn_cluster *cluster;   /* complete: a node that is not in it is gone */
+    const struct syn_quota *quota; /* the account's; NULL is no limit */
+    int64_t spent;                 /* metered so far in this run, base units */
+    int64_t rate_hour;             /* of the instances that hold something now */
+    int64_t escrow;                /* locked for this run */
+    int64_t balance;               /* what the account has besides */
+    int64_t now_ms;
+    int64_t observing_since_ms; /* since when this server has been able to hear nodes */
+};
+
+/** What must be written, in one transaction. NULL and empty mean nothing. */
+struct syn_service_effects {
+    json_t *service; /* the whole new document, or NULL when it did not change */
+    json_t *created; /* array of new instance documents */
+    json_t *changed; /* array of whole instance documents that changed */
+    json_t *events;  /* array of {type, reason, message, instance|null} */
+    int64_t lock;    /* so much more goes into the run's escrow; 0: nothing */
+    bool settle;     /* final: write the bill below and release the escrow */
+    char bill_id[SYN_ID_MAX];
+    int64_t wake_at_ms; /* step again then, even if nothing happens; SYN_DOCUMENT_NONE: never */
+};
+void syn_service_effects_fini(struct syn_service_effects *effects);
+/** True when the step has nothing to write. */
+bool syn_service_effects_none(const struct syn_service_effects *effects);
+
+/**
+ * Decide what must happen now. Stepping again with the effects applied, at the same time, gives
+ * none, unless it asks to be woken at once. Replicas ask the cluster for room one by one, each
+ * under its own id.
+ *
+ * Owner: the caller's to fini, on success. The documents must be ones that the functions here made.
+ * Returns 0; SYN_E_NOMEM; SYN_E_CORRUPT for a document nobody here made.
+ */
+SYN_MUST int syn_service_step(const struct syn_service_view *view, struct syn_service_effects *ret,
+                              struct syn_err *err);
+
+/* --- verbs: each changes the document alone; the next step acts on it ------------------------- */
+
+/** What a new service, or version, is made of. Text is borrowed for the call. */
+struct syn_service_new {
+    const char *id;
+    const char *name; /* syn_name_ok() */
+    const char *account;
+    const char *image_cid; /* what the spec's image stands for now */
+    int64_t now_ms;
+};
+
+/** Make the document of a new service and its version 1. Takes `spec`, checked, from the call on.
+ */
+SYN_MUST int syn_service_make_take(const struct syn_service_new *new_service, json_t *spec,
+                                   json_t **ret, json_t **ret_version, struct syn_err *err);
+/**
+ * Give it another spec, checked, taken from the call on. *ret_version is a new version's document,
+ * or NULL when its replicas stay as they are. A stopped one begins a new run.
+ *
+ * `fresh`: a new version even of the same (restart). Returns 0; CONFLICT while it stops or its bill
+ * is not written; NOMEM.
+ */
+SYN_MUST int syn_service_update_take(json_t *service, const json_t *current_version,
+                                     const struct syn_service_new *change, json_t *spec, bool fresh,
+                                     json_t **ret_version, struct syn_err *err);
+/** Go back to the version, which its document describes: no new one is made. CONFLICT when it is
+ *  the one it has, or stops. */
+SYN_MUST int syn_service_rollback(json_t *service, const json_t *version, int64_t now_ms,
+                                  struct syn_err *err);
+/** Note that a user wants it stopped. CONFLICT when it has stopped. */
+SYN_MUST int syn_service_request_stop(json_t *service, struct syn_err *err);
+/** CONFLICT, with the way out, unless it has stopped and its bill is written. */
+SYN_MUST int syn_service_may_delete(const json_t *service, struct syn_err *err);
+/** Locked at the beginning of a run for what the spec asks at `rate_hour`, base units. */
+int64_t syn_service_reserve(const json_t *spec, int64_t rate_hour);
+
+/** "inst-SERVICE-RUN-SERIAL" and "bill-SERVICE-RUN": the same facts always give the same id. */
+void syn_service_instance_id(const json_t *service, int64_t serial, char out[SYN_ID_MAX]);
+void syn_service_bill_id(const json_t *service, char out[SYN_ID_MAX]);
+
+struct syn_place_turn;
+/** What there is to explain from. Borrowed for the call. */
+struct syn_service_explain_view {
+    const json_t *service;
+    const json_t *versions;
+    const json_t *instances;
+    const json_t *last_lines; /* array of text: the end of the newest failure's log; or NULL */
+    struct syn_cluster *cluster;
+    const struct syn_quota *quota;
+    int64_t now_ms;
+};
+/** Explain: {id, state, reason, message, why[{dimension,node,need,have,message}], fix[text]}. `why`
+ *  is never empty. Owner: *ret is the caller's. Returns 0; SYN_E_NOMEM. */
+SYN_MUST int syn_service_explain(const struct syn_service_explain_view *view, json_t **ret,
+                                 struct syn_err *err);
+
+/** Whose service it would be. Borrowed for the call. */
+struct syn_service_tenant {
+    const char *account;
+    const struct syn_quota *quota; /* NULL is no limit */
+};
+/** Plan a checked spec: {placeable, reason, message, why[], fix[], replicas, nodes[{node,replicas,
+ *  region,rate_hour|null}], rate_hour|null, rate_month|null, locked|null}. Owner: *ret is the
+ *  caller's. Returns 0; SYN_E_NOMEM, SYN_E_INVALID. */
+SYN_MUST int syn_service_plan(const json_t *spec, const struct syn_service_tenant *tenant,
+                              struct syn_cluster *cluster, const struct syn_pricebook *book,
+                              json_t **ret, struct syn_err *err);
+
+#endif

@@ -1,0 +1,224 @@
+/* From a version and a place to the instance that a node is to run. */
+#include "control_priv.h"
+
+#include <synor/base/str.h>
+#include <synor/orchestration/document.h>
+#include <synor/orchestration/place.h>
+
+const char *
+service_own_part(const json_t *service)
+{
+    const char *id = syn_document_id(service), *dash = strchr(id, '-');
+
+    return dash && dash[1] ? dash + 1 : id;
+}
+
+static int64_t
+run_of(const json_t *service)
+{
+    return syn_json_i64(syn_document_status(service), "run", 0);
+}
+
+void
+syn_service_instance_id(const json_t *service, int64_t serial, char out[SYN_ID_MAX])
+{
+    int n = snprintf(out, SYN_ID_MAX, "inst-%s-%lld-%lld", service_own_part(service),
+                     (long long)run_of(service), (long long)serial);
+
+    assert(n > 0 && n < SYN_ID_MAX);
+}
+
+void
+syn_service_bill_id(const json_t *service, char out[SYN_ID_MAX])
+{
+    int n = snprintf(out, SYN_ID_MAX, "bill-%s-%lld", service_own_part(service),
+                     (long long)run_of(service));
+
+    assert(n > 0 && n < SYN_ID_MAX);
+}
+
+const json_t *
+service_version(const json_t *versions, int64_t number)
+{
+    const json_t *version;
+    size_t i;
+
+    json_array_foreach (versions, i, version)
+        if (syn_json_i64(version, "version", 0) == number)
+            return version;
+    return NULL;
+}
+
+/* One replica in the making. */
+struct replica {
+    const json_t *service;
+    const json_t *version;
+    const struct syn_place_slot *slot;
+    struct syn_service_spec spec;
+    int64_t serial;
+    int64_t number;
+    char id[SYN_ID_MAX];
+};
+
+static int
+make_env(const struct replica *replica, json_t **ret, struct syn_err *err)
+{
+    char text[32];
+    SYN_JSON(env);
+    int rc = SYN_OK;
+
+    env = json_deep_copy(replica->spec.env);
+    if (!env)
+        return SYN_FAIL(err, SYN_E_NOMEM, "making an environment: out of memory");
+    if (replica->spec.port > 0) {
+        (void)snprintf(text, sizeof(text), "%lld", (long long)replica->spec.port);
+        rc = syn_json_set_str(env, "PORT", text, err);
+    }
+    if (rc == SYN_OK)
+        rc =
+            syn_json_set_str(env, "SYNOR_SERVICE", syn_json_str(replica->service, "name", ""), err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_str(env, "SYNOR_INSTANCE_ID", replica->id, err);
+    (void)snprintf(text, sizeof(text), "%lld",
+                   (long long)syn_json_i64(replica->version, "version", 0));
+    if (rc == SYN_OK)
+        rc = syn_json_set_str(env, "SYNOR_VERSION", text, err);
+    (void)snprintf(text, sizeof(text), "%lld", (long long)replica->number);
+    if (rc == SYN_OK)
+        rc = syn_json_set_str(env, "SYNOR_REPLICA", text, err);
+    if (rc < 0)
+        return rc;
+    *ret = SYN_TAKE(env);
+    return SYN_OK;
+}
+
+static int
+spec_texts(const struct replica *replica, json_t *spec, struct syn_err *err)
+{
+    const struct {
+        const char *name;
+        const char *value;
+    } texts[] = {
+        {"workload", "service"},
+        {"job", syn_document_id(replica->service)},
+        {"place", replica->id}, /* what its room was asked for as */
+        {"service", syn_json_str(replica->service, "name", "")},
+        {"node", replica->slot->node},
+        {"runtime", "native"},
+        {"isolation", syn_isolation_name(replica->slot->isolation)},
+        {"image", replica->spec.image},
+        {"image_cid", syn_json_str(replica->version, "image_cid", "")},
+        {"code_cid", ""},
+        {"dataset_cid", ""},
+        {"checkpoint_cid", ""},
+        {"desired", "running"},
+        {"stop_reason", ""},
+    };
+    int rc = SYN_OK;
+
+    for (size_t i = 0; i < SYN_LEN(texts) && rc == SYN_OK; i++)
+        rc = syn_json_set_str(spec, texts[i].name, texts[i].value, err);
+    return rc;
+}
+
+static int
+spec_numbers(const struct replica *replica, json_t *spec, struct syn_err *err)
+{
+    const struct {
+        const char *name;
+        int64_t value;
+    } numbers[] = {
+        {"version", syn_json_i64(replica->version, "version", 0)},
+        {"run", run_of(replica->service)},
+        {"attempt", replica->serial},
+        {"rank", replica->number},
+        {"port", replica->spec.port},
+        {"stop_grace_ms", replica->spec.stop_grace_ms},
+        {"drain_ms", replica->spec.drain_ms},
+        {"time_limit_ms", 0},
+        {"priority", syn_json_i64(syn_document_spec(replica->service), "priority", 0)},
+    };
+    int rc = SYN_OK;
+
+    for (size_t i = 0; i < SYN_LEN(numbers) && rc == SYN_OK; i++)
+        rc = syn_json_set_i64(spec, numbers[i].name, numbers[i].value, err);
+    return rc;
+}
+
+static int
+spec_parts(const struct replica *replica, json_t *spec, struct syn_err *err)
+{
+    const struct syn_amounts *amounts = &replica->spec.amounts;
+    const json_t *given = json_object_get(replica->version, "spec");
+    static const char *const copied[] = {"command", "args", "health"};
+    json_t *part = NULL;
+    int rc = make_env(replica, &part, err);
+
+    if (rc == SYN_OK)
+        rc = syn_json_set_take(spec, "env", part, err);
+    for (size_t i = 0; i < SYN_LEN(copied) && rc == SYN_OK; i++)
+        rc = syn_json_set_take(spec, copied[i], json_deep_copy(json_object_get(given, copied[i])),
+                               err);
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&part, err, "{s:I, s:I, s:I, s:i, s:s, s:i, s:i}", "cpu_millicores",
+                           (json_int_t)amounts->cpu_millicores, "memory_bytes",
+                           (json_int_t)amounts->memory_bytes, "scratch_bytes",
+                           (json_int_t)amounts->scratch_bytes, "gpus", 0, "gpu_model", "",
+                           "gpu_vram_bytes", 0, "pids", SYN_SERVICE_PIDS);
+    if (rc == SYN_OK)
+        rc = syn_json_set_take(spec, "resources", part, err);
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&part, err, "{s:s}", "mode", "account");
+    return rc < 0 ? rc : syn_json_set_take(spec, "network", part, err);
+}
+
+static int
+status_init(json_t *doc, struct syn_err *err)
+{
+    static const char *const nulls[] = {"exit_code", "signal",         "started_at",
+                                        "ended_at",  "usage_seq_last", "health"};
+    json_t *status = syn_document_status(doc);
+    int rc = syn_document_set_state(doc, "assigned", "assigned", "the node has not taken it up yet",
+                                    err);
+
+    for (size_t i = 0; i < SYN_LEN(nulls) && rc == SYN_OK; i++)
+        rc = syn_json_set_str(status, nulls[i], NULL, err);
+    return rc < 0 ? rc : syn_json_set_i64(status, "usage_seq", 0, err);
+}
+
+int
+service_instance_make(const json_t *service, const json_t *version, int64_t serial, int64_t number,
+                      const struct syn_place_slot *slot, const json_t *lease, int64_t now_ms,
+                      json_t **ret, struct syn_err *err)
+{
+    struct replica replica = {
+        .service = service, .version = version, .slot = slot, .serial = serial, .number = number};
+    const struct syn_document_new new_doc = {.kind = "instance",
+                                             .id = replica.id,
+                                             .account = syn_json_str(service, "account", ""),
+                                             .now_ms = now_ms};
+    SYN_JSON(spec);
+    SYN_JSON(doc);
+    int rc;
+
+    syn_service_instance_id(service, serial, replica.id);
+    syn_service_spec_read(json_object_get(version, "spec"), &replica.spec);
+    spec = json_object();
+    if (!spec)
+        return SYN_FAIL(err, SYN_E_NOMEM, "making %s: out of memory", replica.id);
+    rc = spec_texts(&replica, spec, err);
+    if (rc == SYN_OK)
+        rc = spec_numbers(&replica, spec, err);
+    if (rc == SYN_OK)
+        rc = spec_parts(&replica, spec, err);
+    if (rc == SYN_OK && lease)
+        rc = syn_json_set_take(spec, "lease", json_deep_copy(lease), err);
+    if (rc == SYN_OK)
+        rc = syn_document_make_take(&new_doc, SYN_TAKE(spec), &doc, err);
+    if (rc == SYN_OK)
+        rc = status_init(doc, err);
+    if (rc < 0)
+        return rc;
+    *ret = SYN_TAKE(doc);
+    return SYN_OK;
+}

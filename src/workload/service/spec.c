@@ -1,0 +1,339 @@
+#include <synor/workload/service_spec.h>
+
+#include <synor/base/str.h>
+#include <synor/base/units.h>
+#include <synor/orchestration/document.h>
+#include <synor/orchestration/fleet.h>
+
+#define REF_MAX           512
+#define MIB               (INT64_C(1) << 20)
+#define STOP_GRACE_MAX_MS (INT64_C(3600) * 1000)
+#define CHECK_MIN_MS      100
+#define CHECK_MAX_MS      (INT64_C(3600) * 1000)
+#define DEADLINE_MAX_MS   (INT64_C(24) * 3600 * 1000)
+
+/* clang-format off */
+static const struct syn_field check_fields[] = {
+    {.name = "kind", .kind = SYN_FIELD_STR, .choices = "none|tcp|http",
+     .help = "how it is found out; default http with a path, tcp with a port, else none"},
+    {.name = "path", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_SERVICE_PATH_MAX, .fallback = "\"\"",
+     .help = "http: what is asked for; an answer of 200 to 399 is well"},
+    {.name = "port", .kind = SYN_FIELD_I64, .min = 0, .max = 65535, .fallback = "0", .help = "0: the service's own"},
+    {.name = "interval_ms", .kind = SYN_FIELD_MS, .min = CHECK_MIN_MS, .max = CHECK_MAX_MS, .fallback = "5000",
+     .help = "between two checks; while it starts they come faster"},
+    {.name = "timeout_ms", .kind = SYN_FIELD_MS, .min = CHECK_MIN_MS, .max = CHECK_MAX_MS, .fallback = "2000",
+     .help = "within which it must answer"},
+    {.name = "healthy", .kind = SYN_FIELD_I64, .min = 1, .max = 100, .fallback = "1",
+     .help = "so many answers in a row make it ready"},
+    {.name = "unhealthy", .kind = SYN_FIELD_I64, .min = 1, .max = 100, .fallback = "3",
+     .help = "so many failures in a row take it out of traffic; as many more end it"},
+    {.name = "start_ms", .kind = SYN_FIELD_MS, .min = 1000, .max = CHECK_MAX_MS, .fallback = "60000",
+     .help = "time to become ready first"},
+};
+static const struct syn_schema check_schema = SYN_SCHEMA("ServiceCheck", check_fields);
+
+static const struct syn_field spec_fields[] = {
+    {.name = "image", .kind = SYN_FIELD_STR, .required = true, .min = 1, .max = REF_MAX,
+     .help = "synor://NAME or synor://CID of an OCI layout; what a name stands for is kept at deployment"},
+    {.name = "command", .kind = SYN_FIELD_LIST, .min = 0, .max = SYN_SERVICE_ARGS_MAX, .fallback = "[]",
+     .help = "instead of the image's entry point"},
+    {.name = "args", .kind = SYN_FIELD_LIST, .min = 0, .max = SYN_SERVICE_ARGS_MAX, .fallback = "[]",
+     .help = "instead of the image's own arguments"},
+    {.name = "env", .kind = SYN_FIELD_MAP, .min = 0, .max = SYN_SERVICE_ENV_MAX, .fallback = "{}",
+     .help = "environment of the program"},
+    {.name = "port", .kind = SYN_FIELD_I64, .min = 0, .max = 65535, .fallback = "0",
+     .help = "where the program listens; 0: nowhere"},
+    {.name = "health", .kind = SYN_FIELD_OBJ, .sub = &check_schema, .fallback = "{}",
+     .help = "how it is found out that a replica is well"},
+    {.name = "cpu_millicores", .kind = SYN_FIELD_CPUS, .min = 10, .max = 4096000, .fallback = "1000",
+     .help = "CPU of a replica"},
+    {.name = "memory_bytes", .kind = SYN_FIELD_BYTES, .min = 16 * MIB, .max = SYN_NODE_QUANTITY_MAX,
+     .fallback = "536870912", .help = "memory of a replica"},
+    {.name = "scratch_bytes", .kind = SYN_FIELD_BYTES, .min = MIB, .max = SYN_NODE_QUANTITY_MAX,
+     .fallback = "1073741824", .help = "quota of a replica's writable volume"},
+    {.name = "region", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_REGION_MAX - 1, .fallback = "\"\"",
+     .help = "where it may run; \"\" anywhere"},
+    {.name = "isolation", .kind = SYN_FIELD_STR, .choices = "auto|gvisor|runc", .fallback = "\"auto\"",
+     .help = "the sandbox"},
+    {.name = "stop_grace_ms", .kind = SYN_FIELD_MS, .min = 0, .max = STOP_GRACE_MAX_MS, .fallback = "10000",
+     .help = "time to end after a stop signal"},
+    {.name = "drain_ms", .kind = SYN_FIELD_MS, .min = 0, .max = STOP_GRACE_MAX_MS, .fallback = "2000",
+     .help = "between leaving traffic and the stop signal"},
+    {.name = "replicas", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_SERVICE_REPLICAS_MAX, .fallback = "1",
+     .help = "how many run at once"},
+    {.name = "max_surge", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_SERVICE_REPLICAS_MAX, .fallback = "1",
+     .help = "so many more may run during an update"},
+    {.name = "max_unavailable", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_SERVICE_REPLICAS_MAX, .fallback = "0",
+     .help = "so many may be missing during an update"},
+    {.name = "update_deadline_ms", .kind = SYN_FIELD_MS, .min = 1000, .max = DEADLINE_MAX_MS, .fallback = "600000",
+     .help = "an update that is not done by then is rolled back"},
+    {.name = "policy", .kind = SYN_FIELD_STR, .fallback = "\"spread\"",
+     .choices = "balanced|binpack|spread|fragmentation|latency|energy|price",
+     .help = "which of the nodes that can take it is chosen"},
+    {.name = "priority", .kind = SYN_FIELD_I64, .min = 0, .max = 1000, .fallback = "500",
+     .help = "higher is placed first"},
+    {.name = "max_price", .kind = SYN_FIELD_AMOUNT, .help = "SYNOR an hour that one replica may cost, all in"},
+    {.name = "max_budget", .kind = SYN_FIELD_AMOUNT,
+     .help = "SYNOR that it may cost until it is stopped; without it, what the account has"},
+};
+/* clang-format on */
+
+const struct syn_schema syn_service_spec_schema = SYN_SCHEMA("ServiceSpec", spec_fields);
+
+/* What replicas are not made of: a change of these makes no new version. */
+static const char *const kept[] = {"replicas", "max_surge", "max_unavailable", "update_deadline_ms",
+                                   "policy",   "priority",  "max_price",       "max_budget"};
+
+static bool
+is_kept(const char *key)
+{
+    for (size_t i = 0; i < SYN_LEN(kept); i++)
+        if (syn_str_eq(kept[i], key))
+            return true;
+    return false;
+}
+
+bool
+syn_service_spec_same(const json_t *a, const json_t *b)
+{
+    for (size_t i = 0; i < SYN_LEN(spec_fields); i++) {
+        const json_t *x = json_object_get(a, spec_fields[i].name);
+        const json_t *y = json_object_get(b, spec_fields[i].name);
+
+        if (!is_kept(spec_fields[i].name) && !(x == y || (x && y && json_equal(x, y))))
+            return false;
+    }
+    return true;
+}
+
+int
+syn_service_spec_adopt(json_t *spec, const json_t *from, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    for (size_t i = 0; i < SYN_LEN(spec_fields) && rc == SYN_OK; i++) {
+        json_t *value = json_object_get(from, spec_fields[i].name);
+
+        if (value && !is_kept(spec_fields[i].name))
+            rc = syn_json_set_take(spec, spec_fields[i].name, json_deep_copy(value), err);
+    }
+    return rc;
+}
+
+/* ---- rules between keys ---- */
+
+static int
+check_words(const json_t *words, const char *key, struct syn_err *err)
+{
+    const json_t *word;
+    size_t i;
+
+    json_array_foreach (words, i, word)
+        if (json_string_length(word) > SYN_SERVICE_ARG_BYTES_MAX)
+            return SYN_FAIL(err, SYN_E_INVALID, "spec.%s[%zu]: longer than %d bytes", key, i,
+                            SYN_SERVICE_ARG_BYTES_MAX);
+    if (json_array_size(words) > 0 && json_string_length(json_array_get(words, 0)) == 0 &&
+        syn_str_eq(key, "command"))
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.command[0]: expected a program");
+    return SYN_OK;
+}
+
+static bool
+env_name_ok(const char *name)
+{
+    if (!*name || (*name >= '0' && *name <= '9'))
+        return false;
+    for (; *name; name++)
+        if (!(*name == '_' || (*name >= '0' && *name <= '9') || (*name >= 'A' && *name <= 'Z') ||
+              (*name >= 'a' && *name <= 'z')))
+            return false;
+    return true;
+}
+
+static int
+check_env(json_t *env, struct syn_err *err)
+{
+    size_t total = 0;
+    void *at;
+
+    for (at = json_object_iter(env); at; at = json_object_iter_next(env, at)) {
+        const char *name = json_object_iter_key(at);
+
+        if (!env_name_ok(name))
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "spec.env: \"%s\" is no variable name; use letters, digits and _, not "
+                            "beginning with a digit",
+                            name);
+        if (syn_str_starts(name, "SYNOR_") || syn_str_eq(name, "PORT"))
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "spec.env: %s is set by the platform; choose another name", name);
+        total += strlen(name) + json_string_length(json_object_iter_value(at)) + 2;
+    }
+    if (total > SYN_SERVICE_ENV_BYTES_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.env: %zu bytes in all, at most %d", total,
+                        SYN_SERVICE_ENV_BYTES_MAX);
+    return SYN_OK;
+}
+
+/* What is asked for goes into a request line as it is. */
+static bool
+path_ok(const char *path)
+{
+    if (*path != '/')
+        return false;
+    for (; *path; path++)
+        if ((unsigned char)*path <= 0x20 || (unsigned char)*path >= 0x7f)
+            return false;
+    return true;
+}
+
+static int
+check_health(const struct syn_service_spec *spec, struct syn_err *err)
+{
+    if (spec->check != SYN_SERVICE_CHECK_NONE && spec->check_port == 0)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.health: there is no port to check; set port or health.port");
+    if (spec->check == SYN_SERVICE_CHECK_HTTP && !path_ok(spec->check_path))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.health.path: \"%s\": expected a path such as /health",
+                        spec->check_path);
+    if (spec->check != SYN_SERVICE_CHECK_HTTP && *spec->check_path)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.health.path: only a check by http has one");
+    return SYN_OK;
+}
+
+static int
+check_numbers(const json_t *obj, const struct syn_service_spec *spec, struct syn_err *err)
+{
+    if (spec->max_surge + spec->max_unavailable == 0)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.max_surge: 0 needs max_unavailable of 1 or more: an update could not "
+                        "begin");
+    if (json_object_get(obj, "max_price") && spec->max_price == 0)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.max_price: expected more than 0 SYNOR an hour; leave it out for any "
+                        "price");
+    if (json_object_get(obj, "max_budget") && spec->max_budget == 0)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.max_budget: expected more than 0 SYNOR");
+    return SYN_OK;
+}
+
+/* Defaults that depend on other keys. */
+static int
+derive(json_t *spec, struct syn_err *err)
+{
+    json_t *health = json_object_get(spec, "health");
+    int64_t port = syn_json_i64(spec, "port", 0);
+    int rc = SYN_OK;
+
+    if (syn_json_i64(health, "port", 0) == 0)
+        rc = syn_json_set_i64(health, "port", port, err);
+    if (rc == SYN_OK && !json_object_get(health, "kind"))
+        rc = syn_json_set_str(health, "kind",
+                              syn_json_str(health, "path", "")[0]    ? "http"
+                              : syn_json_i64(health, "port", 0) != 0 ? "tcp"
+                                                                     : "none",
+                              err);
+    return rc;
+}
+
+int
+syn_service_spec_check(json_t *spec, struct syn_err *err)
+{
+    struct syn_service_spec read;
+    int rc = syn_schema_apply(&syn_service_spec_schema, spec, "spec", err);
+
+    if (rc == SYN_OK)
+        rc = derive(spec, err);
+    if (rc < 0)
+        return rc;
+    syn_service_spec_read(spec, &read);
+    if (!syn_str_starts(read.image, "synor://") || !read.image[strlen("synor://")])
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.image: \"%s\" is no reference; expected synor://NAME or synor://CID "
+                        "of an OCI layout (synor storage put makes one)",
+                        read.image);
+    rc = check_words(read.command, "command", err);
+    if (rc == SYN_OK)
+        rc = check_words(read.args, "args", err);
+    if (rc == SYN_OK)
+        rc = check_env(json_object_get(spec, "env"), err);
+    if (rc == SYN_OK)
+        rc = check_health(&read, err);
+    return rc < 0 ? rc : check_numbers(spec, &read, err);
+}
+
+/* ---- reading ---- */
+
+static enum syn_service_check
+check_kind(const char *word)
+{
+    return syn_str_eq(word, "http")  ? SYN_SERVICE_CHECK_HTTP
+           : syn_str_eq(word, "tcp") ? SYN_SERVICE_CHECK_TCP
+                                     : SYN_SERVICE_CHECK_NONE;
+}
+
+void
+syn_service_spec_read(const json_t *spec, struct syn_service_spec *ret)
+{
+    const json_t *health = json_object_get(spec, "health");
+    int isolation = syn_isolation_find(syn_json_str(spec, "isolation", "auto"));
+    int policy = syn_fleet_policy_find(syn_json_str(spec, "policy", "spread"));
+
+    assert(isolation >= 0 && policy >= 0);
+    *ret = (struct syn_service_spec){
+        .image = syn_json_str(spec, "image", ""),
+        .command = json_object_get(spec, "command"),
+        .args = json_object_get(spec, "args"),
+        .env = json_object_get(spec, "env"),
+        .port = syn_json_i64(spec, "port", 0),
+        .check = check_kind(syn_json_str(health, "kind", "none")),
+        .check_path = syn_json_str(health, "path", ""),
+        .check_port = syn_json_i64(health, "port", 0),
+        .check_interval_ms = syn_json_i64(health, "interval_ms", 5000),
+        .check_timeout_ms = syn_json_i64(health, "timeout_ms", 2000),
+        .check_healthy = syn_json_i64(health, "healthy", 1),
+        .check_unhealthy = syn_json_i64(health, "unhealthy", 3),
+        .check_start_ms = syn_json_i64(health, "start_ms", 60000),
+        .replicas = (uint32_t)syn_json_i64(spec, "replicas", 0),
+        .max_surge = (uint32_t)syn_json_i64(spec, "max_surge", 0),
+        .max_unavailable = (uint32_t)syn_json_i64(spec, "max_unavailable", 0),
+        .update_deadline_ms = syn_json_i64(spec, "update_deadline_ms", 0),
+        .amounts = {syn_json_i64(spec, "cpu_millicores", 0), syn_json_i64(spec, "memory_bytes", 0),
+                    syn_json_i64(spec, "scratch_bytes", 0)},
+        .region = syn_json_str(spec, "region", ""),
+        .isolation = (enum syn_isolation)isolation,
+        .policy = (enum syn_fleet_policy)policy,
+        .priority = syn_json_i64(spec, "priority", 0),
+        .max_price = SYN_MAX(syn_document_amount(spec, "max_price"), 0),
+        .max_budget = SYN_MAX(syn_document_amount(spec, "max_budget"), 0),
+        .stop_grace_ms = syn_json_i64(spec, "stop_grace_ms", 0),
+        .drain_ms = syn_json_i64(spec, "drain_ms", 0),
+    };
+    assert(*ret->image && json_is_array(ret->command) && json_is_object(ret->env));
+}
+
+struct syn_holding
+syn_service_holding(const struct syn_service_spec *spec)
+{
+    int64_t count = (int64_t)spec->replicas + SYN_MIN(spec->max_surge, spec->replicas);
+    struct syn_holding holding = {{0}};
+
+    holding.amounts[SYN_QUOTA_JOBS] = 1;
+    holding.amounts[SYN_QUOTA_CPU] = spec->amounts.cpu_millicores * count;
+    holding.amounts[SYN_QUOTA_MEMORY] = spec->amounts.memory_bytes * count;
+    return holding;
+}
+
+struct syn_place_request
+syn_service_place_request(const struct syn_service_spec *spec)
+{
+    return (struct syn_place_request){
+        .count = 1,
+        .amounts = spec->amounts,
+        .region = spec->region,
+        .isolation = spec->isolation,
+        .price_max = spec->max_price,
+        .policy = spec->policy,
+    };
+}

@@ -1,0 +1,148 @@
+#include <synor/workload/service_spec.h>
+
+#include <synor/base/str.h>
+#include <synor/base/test.h>
+#include <synor/base/units.h>
+
+#define BASE "\"image\":\"synor://images/web\""
+
+static json_t *
+parse(const char *text)
+{
+    struct syn_err err;
+    json_t *value;
+
+    assert_done(syn_json_parse(text, strlen(text), &value, &err), &err);
+    return value;
+}
+
+static void
+test_defaults(void **state)
+{
+    struct syn_service_spec read;
+    struct syn_err err;
+    SYN_JSON(spec);
+    SYN_JSON(again);
+
+    (void)state;
+    spec = parse("{" BASE "}");
+    assert_done(syn_service_spec_check(spec, &err), &err);
+    syn_service_spec_read(spec, &read);
+    assert_int_equal(read.replicas, 1);
+    assert_int_equal(read.max_surge, 1);
+    assert_int_equal(read.max_unavailable, 0);
+    assert_int_equal(read.check, SYN_SERVICE_CHECK_NONE);
+    assert_int_equal(read.amounts.memory_bytes, INT64_C(512) << 20);
+    assert_int_equal(read.policy, syn_fleet_policy_find("spread"));
+    assert_int_equal(syn_service_place_request(&read).count, 1);
+    again = json_deep_copy(spec);
+    assert_done(syn_service_spec_check(again, &err), &err);
+    assert_true(json_equal(spec, again));
+}
+
+static void
+test_the_check_follows_from_what_is_given(void **state)
+{
+    static const struct {
+        const char *text;
+        enum syn_service_check check;
+        int64_t port;
+    } rows[] = {
+        {"{" BASE ",\"port\":80}", SYN_SERVICE_CHECK_TCP, 80},
+        {"{" BASE ",\"port\":80,\"health\":{\"path\":\"/up\"}}", SYN_SERVICE_CHECK_HTTP, 80},
+        {"{" BASE ",\"port\":80,\"health\":{\"path\":\"/up\",\"port\":81}}", SYN_SERVICE_CHECK_HTTP,
+         81},
+        {"{" BASE ",\"port\":80,\"health\":{\"kind\":\"none\"}}", SYN_SERVICE_CHECK_NONE, 80},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        struct syn_service_spec read;
+        struct syn_err err;
+        SYN_JSON(spec);
+
+        spec = parse(rows[i].text);
+        assert_done(syn_service_spec_check(spec, &err), &err);
+        syn_service_spec_read(spec, &read);
+        assert_int_equal(read.check, rows[i].check);
+        assert_int_equal(read.check_port, rows[i].port);
+    }
+}
+
+static void
+test_refused(void **state)
+{
+    static const struct {
+        const char *text, *says;
+    } rows[] = {
+        {"{}", "spec.image"},
+        {"{\"image\":\"busybox:latest\"}", "synor://"},
+        {"{\"image\":\"synor://\"}", "synor://"},
+        {"{" BASE ",\"replica\":1}", "replicas"},
+        {"{" BASE ",\"replicas\":65}", "spec.replicas"},
+        {"{" BASE ",\"replicas\":-1}", "spec.replicas"},
+        {"{" BASE ",\"port\":70000}", "spec.port"},
+        {"{" BASE ",\"max_surge\":0}", "max_unavailable"},
+        {"{" BASE ",\"health\":{\"path\":\"/x\"}}", "no port"},
+        {"{" BASE ",\"port\":1,\"health\":{\"path\":\"x\"}}", "spec.health.path"},
+        {"{" BASE ",\"port\":1,\"health\":{\"path\":\"/x y\"}}", "spec.health.path"},
+        {"{" BASE ",\"port\":1,\"health\":{\"path\":\"/x\\r\\nHost: y\"}}", "spec.health.path"},
+        {"{" BASE ",\"port\":1,\"health\":{\"kind\":\"tcp\",\"path\":\"/x\"}}", "http"},
+        {"{" BASE ",\"env\":{\"A B\":\"1\"}}", "spec.env"},
+        {"{" BASE ",\"env\":{\"PORT\":\"1\"}}", "PORT"},
+        {"{" BASE ",\"env\":{\"SYNOR_X\":\"1\"}}", "SYNOR_X"},
+        {"{" BASE ",\"command\":[\"\"]}", "spec.command"},
+        {"{" BASE ",\"command\":[1]}", "spec.command"},
+        {"{" BASE ",\"max_price\":\"0\"}", "spec.max_price"},
+        {"{" BASE ",\"max_budget\":\"0\"}", "spec.max_budget"},
+        {"{" BASE ",\"policy\":\"whim\"}", "spec.policy"},
+        {"{" BASE ",\"memory_bytes\":\"1kb\"}", "spec.memory_bytes"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        struct syn_err err = {0};
+        SYN_JSON(spec);
+
+        spec = parse(rows[i].text);
+        assert_code(syn_service_spec_check(spec, &err), SYN_E_INVALID, &err);
+        if (!strstr(err.msg, rows[i].says))
+            fail_msg("%s: \"%s\" does not say \"%s\"", rows[i].text, err.msg, rows[i].says);
+    }
+}
+
+static void
+test_scale_and_money_make_no_version(void **state)
+{
+    struct syn_err err;
+    SYN_JSON(one);
+    SYN_JSON(scaled);
+    SYN_JSON(other);
+
+    (void)state;
+    one = parse("{" BASE "}");
+    scaled = parse("{" BASE ",\"replicas\":9,\"max_budget\":\"3\",\"priority\":1}");
+    other = parse("{" BASE ",\"env\":{\"A\":\"1\"}}");
+    assert_done(syn_service_spec_check(one, &err), &err);
+    assert_done(syn_service_spec_check(scaled, &err), &err);
+    assert_done(syn_service_spec_check(other, &err), &err);
+    assert_true(syn_service_spec_same(one, scaled));
+    assert_false(syn_service_spec_same(one, other));
+    assert_done(syn_service_spec_adopt(scaled, other, &err), &err);
+    assert_true(syn_service_spec_same(scaled, other));
+    assert_int_equal(syn_json_i64(scaled, "replicas", 0), 9);
+    assert_string_equal(syn_json_str(scaled, "max_budget", ""), "3");
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_the_check_follows_from_what_is_given),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_scale_and_money_make_no_version),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,213 @@
+#!/usr/bin/env python3
+"""Services from outside: deployed, reached, killed, scaled, updated, rolled back, billed."""
+import http.client
+import json
+import os
+import pathlib
+import signal
+import shutil
+import subprocess
+import sys
+
+from harness import SOURCE, Skip, case, check, equal, need_sandbox, run, wait_until
+
+EXAMPLE = SOURCE / "examples/hello-service"
+PORT = 8080
+DEPLOY = ["--name", "web", "--image", "synor://images/hello", "--port", PORT, "--replicas", 3,
+          "--health-check", "/health", "--health-interval", "200ms", "--health-timeout", "5s",
+          "--cpu", "0.1", "--memory", "64mb", "--scratch", "16mb", "--drain", "100ms",
+          "--stop-grace", "5s", "--update-deadline", "60s"]
+
+
+def service(p, name="web"):
+    return p.json("compute", "service", "get", name)
+
+
+def endpoints(p, name="web"):
+    return service(p, name)["status"]["endpoints"]
+
+
+def ready(p, name="web"):
+    return [e for e in endpoints(p, name) if e["ready"]]
+
+
+def wait_ready(p, count, name="web", seconds=90):
+    def look():
+        said = service(p, name)
+        status = said["status"]
+        good = (status["state"] == "running" and status["replicas"]["ready"] == count and
+                len(status["endpoints"]) == count and
+                status["settled_generation"] == said["generation"])
+        return said if good else None
+    return wait_until(f"{count} replicas are ready", seconds, look, 0.2)
+
+
+def get(endpoint, path="/"):
+    connection = http.client.HTTPConnection(endpoint["address"], endpoint["port"], timeout=20)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def process_of(instance):
+    """The pid of the program of an instance."""
+    for entry in pathlib.Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            around = (entry / "environ").read_bytes().split(b"\0")
+            command = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if f"SYNOR_INSTANCE_ID={instance}".encode() in around and command.startswith(b"/hello"):
+            return int(entry.name)
+    return None
+
+
+def events(p, *types):
+    said = p.json("compute", "service", "events", "web")["items"]
+    return [e for e in said if e["type"] in types]
+
+
+@case
+def an_image_is_built_and_stored(p):
+    if shutil.which("cc") is None:
+        raise Skip("needs a C compiler")
+    p.start()
+    p.works = need_sandbox(p)
+    if "runc" not in p.works:
+        raise Skip("needs runc")  # the test kills programs, and those of gVisor are not the host's
+    layout = p.home / "layout"
+    built = subprocess.run([sys.executable, EXAMPLE / "build-image", layout], capture_output=True,
+                           text=True, check=False)
+    if built.returncode != 0:
+        raise Skip(f"no static program can be built: {built.stderr[-200:]}")
+    p.json("storage", "put", layout, "--name", "images/hello")
+    p.wait_node()
+
+
+def need(p):
+    if not getattr(p, "deployed", False):
+        raise Skip("no service was deployed")
+
+
+@case
+def it_is_deployed_and_reached(p):
+    if "runc" not in getattr(p, "works", ()):
+        raise Skip("there is no image")
+    plan = p.json("compute", "service", "deploy", *DEPLOY, "--isolation", "runc", "--plan")
+    check(plan["placeable"] and plan["rate_hour"], plan)
+    done = p.cli("compute", "service", "deploy", *DEPLOY, "--isolation", "runc", "--yes", code=None)
+    equal(done.code, 0, done)
+    said = wait_until("it has come up, or never will", 90, lambda: next(
+        (s for s in [service(p)] if s["status"]["state"] == "running" or
+         s["status"]["replicas"]["live"] == 0 or events(p, "ended")), None))
+    ends = events(p, "ended")
+    if ends and "network" in ends[0]["message"]:
+        raise Skip(f"no network for instances here: {ends[0]['message']}")
+    equal(said["status"]["state"], "running", json.dumps(said["status"], indent=1), ends)
+    p.deployed = True
+    wait_ready(p, 3)
+    addresses = {e["address"] for e in ready(p)}
+    equal(len(addresses), 3, "each replica has an address of its own")
+    for endpoint in ready(p):
+        status, text = get(endpoint)
+        equal(status, 200)
+        check(endpoint["instance"] in text, text)
+    # The same again changes nothing.
+    again = p.json("compute", "service", "deploy", *DEPLOY, "--isolation", "runc", "--yes")
+    equal(again["status"]["target"], 1)
+    equal(again["generation"], service(p)["generation"])
+
+
+@case
+def a_killed_replica_comes_back(p):
+    need(p)
+    victim = ready(p)[0]
+    pid = process_of(victim["instance"])
+    check(pid, "its program is not found")
+    os.kill(pid, signal.SIGKILL)
+    wait_until("it takes no more traffic", 30, lambda: victim["instance"] not in
+               {e["instance"] for e in ready(p)}, 0.05)
+    wait_ready(p, 3)
+    check(events(p, "ended"), "it is not told")
+    said = p.json("compute", "service", "explain", "web")
+    check(any(victim["instance"] or row for row in said["why"]), said)
+
+
+@case
+def it_is_scaled_both_ways(p):
+    need(p)
+    p.cli("compute", "service", "scale", "web", "--replicas", 4, "--yes", "--wait")
+    wait_ready(p, 4)
+    p.cli("compute", "service", "scale", "web", "--replicas", 2, "--yes", "--wait")
+    wait_ready(p, 2)
+    equal(service(p)["status"]["target"], 1, "scaling makes no version")
+
+
+@case
+def an_update_replaces_replicas_without_a_gap(p):
+    need(p)
+    p.json("compute", "service", "update", "web", "--env", "GREETING=servus", "--yes")
+    while True:
+        said = service(p)
+        check(said["status"]["replicas"]["ready"] >= 2, json.dumps(said["status"], indent=1))
+        if said["status"]["stable"] == 2 and said["status"]["state"] == "running":
+            break
+    for endpoint in wait_ready(p, 2)["status"]["endpoints"]:
+        check(get(endpoint)[1].startswith("servus from"), "the new version does not answer")
+
+
+@case
+def an_update_that_fails_is_rolled_back(p):
+    need(p)
+    done = p.cli("compute", "service", "update", "web", "--env", "CRASH=yes", "--yes", "--wait",
+                 code=1)
+    check("rolled back" in done.out + done.err, done)
+    said = wait_ready(p, 2)
+    equal(said["status"]["reason"], "rolled-back")
+    equal(said["status"]["target"], 2)
+    check("told to crash" in p.cli("compute", "service", "logs", "web").out, "its last words")
+    versions = p.json("compute", "service", "history", "web")["items"]
+    equal([v["version"] for v in versions], [1, 2, 3])
+    p.cli("compute", "service", "rollback", "web", "--version", 1, "--yes", "--wait")
+    for endpoint in wait_ready(p, 2)["status"]["endpoints"]:
+        check(get(endpoint)[1].startswith("hello from"), "version 1 does not answer")
+
+
+@case
+def replicas_outlive_the_platform(p):
+    need(p)
+    before = ready(p)
+    pids = {e["instance"]: process_of(e["instance"]) for e in before}
+    p.kill()
+    for endpoint in before:
+        equal(get(endpoint)[0], 200, "it served while nobody looked after it")
+    p.start()
+    wait_ready(p, 2)
+    equal({e["instance"]: process_of(e["instance"]) for e in ready(p)}, pids)
+
+
+@case
+def it_is_stopped_billed_and_deleted(p):
+    need(p)
+    p.error("compute", "service", "delete", "web", "--yes")
+    said = p.json("compute", "service", "stop", "web", "--yes", "--wait")
+    equal(said["status"]["state"], "stopped")
+    equal(said["status"]["endpoints"], [])
+    bill = p.json("bill", "show", said["status"]["bill"])
+    items = {line["item"] for line in bill["status"]["lines"]}
+    check({"cpu", "memory"} <= items, items)
+    equal(bill["spec"]["job"], said["id"])
+    verdict = p.json("bill", "verify", bill["id"])
+    check(verdict["agrees"] and verdict["signatures_ok"], json.dumps(verdict, indent=1))
+    p.json("compute", "service", "delete", "web", "--yes")
+    p.error("compute", "service", "get", "web")
+    wait_until("the agent destroys what has ended", 60, lambda: not p.instance_folders())
+
+
+if __name__ == "__main__":
+    run()
