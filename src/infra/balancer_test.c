@@ -28,7 +28,7 @@ expect(const struct syn_balancer_table *table, const char *why)
 }
 
 static void
-test_addresses(void **state)
+test_addresses(void **state) /* NOLINT(readability-function-size): cmocka's macros nest */
 {
     static const struct {
         const char *text, *canonical;
@@ -72,7 +72,7 @@ test_addresses(void **state)
 }
 
 static void
-test_route_keys(void **state)
+test_route_keys(void **state) /* NOLINT(readability-function-size): cmocka's macros nest */
 {
     static const struct {
         const char *host, *path, *key;
@@ -575,7 +575,7 @@ first_model(void)
 }
 
 static void
-test_random_histories(void **state)
+test_random_histories(void **state) /* NOLINT(readability-function-size): cmocka's macros nest */
 {
     struct dice *dice = syn_alloc(sizeof(*dice));
     unsigned reloads = 0, steps = 0;

@@ -271,6 +271,7 @@ read_answer(int fd, char *text, size_t size, bool *ret_close)
         text[len] = '\0';
         end = strstr(text, "\r\n\r\n");
         length = strcasestr(text, "content-length: ");
+        /* NOLINTNEXTLINE(cert-err34-c) */
         if (end != NULL && length != NULL && sscanf(length + 16, "%u", &body) == 1)
             want = (size_t)(end - text) + 4 + body;
     }
