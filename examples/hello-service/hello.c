@@ -79,8 +79,7 @@ main(void)
     (void)sigaction(SIGTERM, &term, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     address.sin6_port = htons((unsigned short)atoi(env("PORT", "8080")));
-    if (listener < 0 ||
-        setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+    if (listener < 0 || setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
         bind(listener, (struct sockaddr *)&address, sizeof(address)) != 0 ||
         listen(listener, 128) != 0) {
         perror("hello: listening");

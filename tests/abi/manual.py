@@ -2,7 +2,7 @@
 
     manual.py MESON BUILD
 
-Every header has a page and every function leads to one; every page says what it is about in a form
+Every header has a page, every function and public object leads to one; every page says what it is about in a form
 that `man -k` reads, and formats without a warning by whichever of groff and mandoc are installed.
 """
 import os
@@ -34,7 +34,7 @@ def check_complete(found):
               for header in api.public(installed.ROOT)} | {"libsynor.7"}
     for header in api.public(installed.ROOT):
         for what, name, _, _ in api.items(api.read(installed.ROOT, header)):
-            if what not in ("function", "inline"):
+            if what not in ("function", "inline", "data"):
                 continue
             target = f"man3/synor_{os.path.basename(header).removesuffix('.h')}.3"
             if f"{name}.3" not in found or read(found[f"{name}.3"]) != f".so {target}\n":

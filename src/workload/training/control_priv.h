@@ -8,7 +8,7 @@
 
 #include "../member_priv.h"
 
-#define CONTROL_MESSAGE_MAX   400
+#define CONTROL_MESSAGE_MAX 400
 
 struct step {
     const struct syn_training_view *view;
