@@ -8,6 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <synor/base/mem.h>
@@ -203,25 +204,50 @@ dial(unsigned port)
     return -1;
 }
 
+/* HAProxy shares addresses (SO_REUSEPORT), so two tests side by side would get each other's
+ * answers: a port is ours while we hold a name. */
+static bool
+reserve(unsigned port)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int len = snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "synor-test-port-%u", port);
+
+    if (bind(fd, (const struct sockaddr *)&name,
+             (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len)) == 0)
+        return true; /* until the process ends */
+    (void)close(fd);
+    return false;
+}
+
+static bool
+is_free(unsigned port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)port),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int one = 1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int rc;
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    rc = bind(fd, (const struct sockaddr *)&address, sizeof(address));
+    if (rc == 0) /* one that listens is told only now */
+        rc = listen(fd, 1);
+    (void)close(fd);
+    return rc == 0 && reserve(port);
+}
+
 unsigned
 free_port(void)
 {
     static unsigned next;
-    int one = 1;
 
-    /* Below what the kernel gives to clients. */
-    for (unsigned i = 0; i < 8000; i++) {
-        unsigned port = 20000 + ((unsigned)getpid() * 61 + next++) % 12000;
-        struct sockaddr_in address = {.sin_family = AF_INET,
-                                      .sin_port = htons((uint16_t)port),
-                                      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        int rc;
+    /* Below what the kernel gives to clients. The one behind it is free as well. */
+    for (unsigned i = 0; i < 4000; i++) {
+        unsigned port = 20000 + ((unsigned)getpid() * 62 + 2 * next++) % 12000;
 
-        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-        rc = bind(fd, (const struct sockaddr *)&address, sizeof(address));
-        (void)close(fd);
-        if (rc == 0)
+        if (is_free(port) && is_free(port + 1))
             return port;
     }
     assert(!"no port is free");

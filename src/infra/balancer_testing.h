@@ -27,7 +27,8 @@ struct origin {
 void origin_start(struct origin *origin, const char *name);
 void origin_stop(struct origin *origin);
 
-/** A port of the loopback on which nobody listens, and that is given to no client. */
+/** A port of the loopback on which nobody listens, nor on the next one, and that is given to no
+ *  client and to no other test. */
 unsigned free_port(void);
 /** Connect, ask, read everything: the whole answer. Empty: refused, or broken off at once. */
 void ask(unsigned port, const char *host, const char *path, const char *headers,
