@@ -310,7 +310,7 @@ run_history(struct syn_cli *cli)
     if (cli->json)
         return syn_cli_print_json_take(cli, SYN_TAKE(answer));
     if (get_below(cli, "", &service, &err) < 0 ||
-        syn_cli_rows_new(">VERSION|WHEN|IMAGE|CONTENT|", &rows, &err) < 0)
+        syn_cli_rows_new(">VERSION|WHEN|IMAGE|CONTENT|STATE", &rows, &err) < 0)
         return syn_cli_fail(cli, &err);
     status = json_object_get(service, "status");
     json_array_foreach (json_object_get(answer, "items"), i, version) {
@@ -321,7 +321,7 @@ run_history(struct syn_cli *cli)
         syn_cli_cell(rows, "%s", syn_json_str(json_object_get(version, "spec"), "image", ""));
         syn_cli_cell(rows, "synor://%s", syn_json_str(version, "image_cid", ""));
         syn_cli_cell(rows, "%s",
-                     number == syn_json_i64(status, "rolled_back", 0) ? "failed"
+                     number == syn_json_i64(status, "rolled_back", 0) ? "rolled back"
                      : number == syn_json_i64(status, "target", 0)    ? "wanted"
                                                                       : "");
     }

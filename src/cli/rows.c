@@ -1,6 +1,8 @@
 /* Tables for people: columns as wide as their widest cell, two blanks apart. */
 #include "cli_priv.h"
 
+#include <assert.h>
+
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 
@@ -90,6 +92,7 @@ width_of(const char *text)
 size_t
 syn_cli_rows_count(const struct syn_cli_table_out *rows)
 {
+    assert(rows->failed || rows->count % rows->columns == 0); /* a cell for each title */
     return rows->count / rows->columns;
 }
 

@@ -40,16 +40,14 @@ syn_cli_service_show(const struct syn_cli *cli, const json_t *service)
     if (address[0] != '\0')
         syn_cli_say(cli, "  address     %s", address);
     json_array_foreach (json_object_get(status, "endpoints"), i, endpoint)
-        syn_cli_say(cli, "  replica %-3lld %s on %s%s%s%s",
+        syn_cli_say(cli, "  replica %-3lld %s on %s%s%s, version %lld",
                     (long long)syn_json_i64(endpoint, "replica", 0),
                     syn_json_bool(endpoint, "ready", false) ? "ready"
                                                             : syn_json_str(endpoint, "state", "?"),
                     syn_json_str(endpoint, "node", "?"),
                     syn_json_str(endpoint, "address", "")[0] != '\0' ? " at " : "",
                     syn_json_str(endpoint, "address", ""),
-                    syn_json_i64(endpoint, "version", 0) == syn_json_i64(status, "target", 0)
-                        ? ""
-                        : ", an older version");
+                    (long long)syn_json_i64(endpoint, "version", 0));
     syn_cli_say(cli, "  cost        %s SYNOR, %s an hour; %s are locked",
                 syn_json_str(cost, "spent", "0"), syn_json_str(cost, "rate_hour", "0"),
                 syn_json_str(cost, "locked", "0"));

@@ -296,6 +296,18 @@ def the_terms_of_spot_work(p):
 
 
 @case
+def units_that_the_account_holds(p):
+    """How they are bought, used and billed: daemon/reserved_test.c; here nobody has any."""
+    folder = job_folder(p.home, "#!/bin/sh\n")
+    one = p.json("market", "classes")["items"][0]["class"]
+    planned = plan(p, folder, *SMALL, "--reserved", one, code=3)
+    equal(planned["reason"], "no-units", planned)
+    explained = waits(p, folder, "no-units", *SMALL, "--reserved", one)
+    check(any("market buy" in fix for fix in explained["fix"]), explained)
+    p.cli(*base(folder, "--reserved", "no such class", "--plan"), code=2)
+
+
+@case
 def the_more_important_goes_first(p):
     node = p.wait_node()["status"]["capacity"]
     all_cpus = ("--cpus", f"{node['cpu_millicores']}m", "--memory", "64mb", "--scratch", "32mb")

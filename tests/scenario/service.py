@@ -173,6 +173,9 @@ def an_update_that_fails_is_rolled_back(p):
     check("told to crash" in p.cli("compute", "service", "logs", "web").out, "its last words")
     versions = p.json("compute", "service", "history", "web")["items"]
     equal([v["version"] for v in versions], [1, 2, 3])
+    rows = p.cli("compute", "service", "history", "web").out.splitlines()
+    equal([row.split()[0] for row in rows], ["VERSION", "1", "2", "3"])
+    check(rows[2].endswith("wanted") and rows[3].endswith("rolled back"), rows)
     p.cli("compute", "service", "rollback", "web", "--version", 1, "--yes", "--wait")
     for endpoint in wait_ready(p, 2)["status"]["endpoints"]:
         check(get(endpoint)[1].startswith("hello from"), "version 1 does not answer")
