@@ -154,7 +154,7 @@ look_at_lines(struct syn_engine *engine)
         text[i] = i * i % 61 % 26;
         want |= (int64_t)1 << text[i];
     }
-    for (int i = 0; i < LINES; i++) {
+    for (size_t i = 0; i < LINES; i++) {
         lines[i] = wrap(engine, text + i * (N / LINES), N / LINES);
         must(syn_engine_submit(
             engine, &(struct syn_task_call){.kernel = &look, .tensors = {lines[i], letters}}, NULL,

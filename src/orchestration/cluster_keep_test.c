@@ -76,7 +76,7 @@ put_instance(struct bench *bench, int at, bool runs)
         priority = SYN_PLACE_PRIORITY_HELD;
     doc = json_pack("{s:s, s:{s:s, s:s, s:i, s:{s:I, s:I, s:I, s:I, s:s}}, s:{s:s}}", "id", id,
                     "spec", "node", node, "job", name, "priority", priority, "resources",
-                    "cpu_millicores", (json_int_t)(job->cores * 1000), "memory_bytes",
+                    "cpu_millicores", (json_int_t)job->cores * 1000, "memory_bytes",
                     (json_int_t)1024, "scratch_bytes", (json_int_t)10, "gpus", (json_int_t)0,
                     "gpu_model", "", "status", "state", runs ? "running" : "exited");
     assert_non_null(doc);

@@ -456,8 +456,14 @@ start_on(struct step *step, const struct syn_place_slot *slot, struct syn_err *e
     assert(node); /* it was just placed there */
     rc = syn_cost_lease(node, &ask, &lease, err);
     if (rc == SYN_OK)
-        rc = service_instance_make(step->service, version, step->serial + 1, number, slot, lease,
-                                   step->view->now_ms, &doc, err);
+        rc = service_instance_make(&(struct service_replica_new){.service = step->service,
+                                                                 .version = version,
+                                                                 .slot = slot,
+                                                                 .lease = lease,
+                                                                 .serial = step->serial + 1,
+                                                                 .number = number,
+                                                                 .now_ms = step->view->now_ms},
+                                   &doc, err);
     if (rc == SYN_OK)
         rc = step_event(step, "placed", "assigned", syn_document_id(doc), err,
                         "replica %lld of version %lld on %s", (long long)number,
@@ -608,7 +614,7 @@ phase_rollout(struct step *step, struct syn_err *err)
         return stop_all(step, stop_requested(step), err);
     }
     replicas = syn_calloc(step->members_count + 1, sizeof(*replicas));
-    live = syn_calloc(step->members_count + 1, sizeof(*live));
+    live = syn_calloc(step->members_count + 1, sizeof(struct member *));
     if (!replicas || !live)
         return SYN_FAIL(err, SYN_E_NOMEM, "stepping a service: out of memory");
     for (size_t i = 0; i < step->members_count; i++) {

@@ -16,11 +16,19 @@ const char *service_own_part(const json_t *service);
 /* The version's document, or NULL. */
 const json_t *service_version(const json_t *versions, int64_t number);
 
-/* Make the instance document of a new replica, assigned, desired running. `lease` is borrowed.
- * Owner: *ret is the caller's. */
-SYN_MUST int service_instance_make(const json_t *service, const json_t *version, int64_t serial,
-                                   int64_t replica, const struct syn_place_slot *slot,
-                                   const json_t *lease, int64_t now_ms, json_t **ret,
+/* What a new replica is made of; all borrowed. */
+struct service_replica_new {
+    const json_t *service;
+    const json_t *version;
+    const struct syn_place_slot *slot; /* where it was placed */
+    const json_t *lease;               /* or NULL */
+    int64_t serial;                    /* of the instance in its run */
+    int64_t number;                    /* of the replica, from 0; reused */
+    int64_t now_ms;
+};
+
+/* Make its instance document, assigned, desired running. Owner: *ret is the caller's. */
+SYN_MUST int service_instance_make(const struct service_replica_new *made, json_t **ret,
                                    struct syn_err *err);
 
 #endif

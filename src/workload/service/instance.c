@@ -51,12 +51,8 @@ service_version(const json_t *versions, int64_t number)
 
 /* One replica in the making. */
 struct replica {
-    const json_t *service;
-    const json_t *version;
-    const struct syn_place_slot *slot;
+    const struct service_replica_new *made;
     struct syn_service_spec spec;
-    int64_t serial;
-    int64_t number;
     char id[SYN_ID_MAX];
 };
 
@@ -75,15 +71,15 @@ make_env(const struct replica *replica, json_t **ret, struct syn_err *err)
         rc = syn_json_set_str(env, "PORT", text, err);
     }
     if (rc == SYN_OK)
-        rc =
-            syn_json_set_str(env, "SYNOR_SERVICE", syn_json_str(replica->service, "name", ""), err);
+        rc = syn_json_set_str(env, "SYNOR_SERVICE",
+                              syn_json_str(replica->made->service, "name", ""), err);
     if (rc == SYN_OK)
         rc = syn_json_set_str(env, "SYNOR_INSTANCE_ID", replica->id, err);
     (void)snprintf(text, sizeof(text), "%lld",
-                   (long long)syn_json_i64(replica->version, "version", 0));
+                   (long long)syn_json_i64(replica->made->version, "version", 0));
     if (rc == SYN_OK)
         rc = syn_json_set_str(env, "SYNOR_VERSION", text, err);
-    (void)snprintf(text, sizeof(text), "%lld", (long long)replica->number);
+    (void)snprintf(text, sizeof(text), "%lld", (long long)replica->made->number);
     if (rc == SYN_OK)
         rc = syn_json_set_str(env, "SYNOR_REPLICA", text, err);
     if (rc < 0)
@@ -100,14 +96,14 @@ spec_texts(const struct replica *replica, json_t *spec, struct syn_err *err)
         const char *value;
     } texts[] = {
         {"workload", "service"},
-        {"job", syn_document_id(replica->service)},
+        {"job", syn_document_id(replica->made->service)},
         {"place", replica->id}, /* what its room was asked for as */
-        {"service", syn_json_str(replica->service, "name", "")},
-        {"node", replica->slot->node},
+        {"service", syn_json_str(replica->made->service, "name", "")},
+        {"node", replica->made->slot->node},
         {"runtime", "native"},
-        {"isolation", syn_isolation_name(replica->slot->isolation)},
+        {"isolation", syn_isolation_name(replica->made->slot->isolation)},
         {"image", replica->spec.image},
-        {"image_cid", syn_json_str(replica->version, "image_cid", "")},
+        {"image_cid", syn_json_str(replica->made->version, "image_cid", "")},
         {"code_cid", ""},
         {"dataset_cid", ""},
         {"checkpoint_cid", ""},
@@ -128,15 +124,15 @@ spec_numbers(const struct replica *replica, json_t *spec, struct syn_err *err)
         const char *name;
         int64_t value;
     } numbers[] = {
-        {"version", syn_json_i64(replica->version, "version", 0)},
-        {"run", run_of(replica->service)},
-        {"attempt", replica->serial},
-        {"rank", replica->number},
+        {"version", syn_json_i64(replica->made->version, "version", 0)},
+        {"run", run_of(replica->made->service)},
+        {"attempt", replica->made->serial},
+        {"rank", replica->made->number},
         {"port", replica->spec.port},
         {"stop_grace_ms", replica->spec.stop_grace_ms},
         {"drain_ms", replica->spec.drain_ms},
         {"time_limit_ms", 0},
-        {"priority", syn_json_i64(syn_document_spec(replica->service), "priority", 0)},
+        {"priority", syn_json_i64(syn_document_spec(replica->made->service), "priority", 0)},
     };
     int rc = SYN_OK;
 
@@ -149,7 +145,7 @@ static int
 spec_parts(const struct replica *replica, json_t *spec, struct syn_err *err)
 {
     const struct syn_amounts *amounts = &replica->spec.amounts;
-    const json_t *given = json_object_get(replica->version, "spec");
+    const json_t *given = json_object_get(replica->made->version, "spec");
     static const char *const copied[] = {"command", "args", "health"};
     json_t *part = NULL;
     int rc = make_env(replica, &part, err);
@@ -187,22 +183,19 @@ status_init(json_t *doc, struct syn_err *err)
 }
 
 int
-service_instance_make(const json_t *service, const json_t *version, int64_t serial, int64_t number,
-                      const struct syn_place_slot *slot, const json_t *lease, int64_t now_ms,
-                      json_t **ret, struct syn_err *err)
+service_instance_make(const struct service_replica_new *made, json_t **ret, struct syn_err *err)
 {
-    struct replica replica = {
-        .service = service, .version = version, .slot = slot, .serial = serial, .number = number};
+    struct replica replica = {.made = made};
     const struct syn_document_new new_doc = {.kind = "instance",
                                              .id = replica.id,
-                                             .account = syn_json_str(service, "account", ""),
-                                             .now_ms = now_ms};
+                                             .account = syn_json_str(made->service, "account", ""),
+                                             .now_ms = made->now_ms};
     SYN_JSON(spec);
     SYN_JSON(doc);
     int rc;
 
-    syn_service_instance_id(service, serial, replica.id);
-    syn_service_spec_read(json_object_get(version, "spec"), &replica.spec);
+    syn_service_instance_id(made->service, made->serial, replica.id);
+    syn_service_spec_read(json_object_get(made->version, "spec"), &replica.spec);
     spec = json_object();
     if (!spec)
         return SYN_FAIL(err, SYN_E_NOMEM, "making %s: out of memory", replica.id);
@@ -211,8 +204,8 @@ service_instance_make(const json_t *service, const json_t *version, int64_t seri
         rc = spec_numbers(&replica, spec, err);
     if (rc == SYN_OK)
         rc = spec_parts(&replica, spec, err);
-    if (rc == SYN_OK && lease)
-        rc = syn_json_set_take(spec, "lease", json_deep_copy(lease), err);
+    if (rc == SYN_OK && made->lease)
+        rc = syn_json_set_take(spec, "lease", json_deep_copy(made->lease), err);
     if (rc == SYN_OK)
         rc = syn_document_make_take(&new_doc, SYN_TAKE(spec), &doc, err);
     if (rc == SYN_OK)

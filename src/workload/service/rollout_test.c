@@ -88,9 +88,7 @@ event(struct history *history, bool calm)
     if (history->count == 0)
         return;
     at = below(history, (uint32_t)history->count);
-    if (history->replicas[at].stopping)
-        remove_at(history, at);
-    else if (!calm && below(history, 12) == 0)
+    if (history->replicas[at].stopping || (!calm && below(history, 12) == 0))
         remove_at(history, at);
     else if (!calm && below(history, 12) == 0)
         history->replicas[at].ready = false;
