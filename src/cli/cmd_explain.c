@@ -4,14 +4,11 @@
 
 #include "cli_priv.h"
 #include "commands_priv.h"
+#include "service_priv.h"
 #include "train_priv.h"
 
 static const struct syn_cli_operand workload_operand[] = {
     {"ID", SYN_CLI_TEXT, true, false, "Id of the workload, or its name: the newest of that name"},
-};
-
-static const struct syn_cli_operand job_operand[] = {
-    {"JOB", SYN_CLI_TEXT, true, false, "Id of the job, or its name: the newest of that name"},
 };
 
 /* The rows that say more than the first line did. */
@@ -111,15 +108,10 @@ show_leases(const struct syn_cli *cli, const json_t *answer, struct syn_err *err
 static int
 run_explain(struct syn_cli *cli)
 {
-    SYN_BUF(path);
     SYN_JSON(answer);
     struct syn_err err;
-    int rc;
+    int rc = syn_cli_workload_call(cli, "GET", "/explain", NULL, &answer, &err);
 
-    syn_cli_workload_path(cli, "/explain", &path);
-    rc = syn_buf_ok(&path, &err);
-    if (rc == SYN_OK)
-        rc = syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &answer, &err);
     if (rc == SYN_OK && cli->json)
         return syn_cli_print_json_take(cli, SYN_TAKE(answer));
     if (rc == SYN_OK) {
@@ -147,20 +139,18 @@ const struct syn_cli_command syn_cli_explain = {
     .operand_count = 1,
     .run = run_explain};
 
-static const struct syn_cli_operand service_operand[] = {
-    {"SERVICE", SYN_CLI_TEXT, true, false, "Name of the service, or its id"},
-};
-
 const struct syn_cli_command syn_cli_service_explain = {
     .path = "compute service explain",
     .summary = "Say why a service is where it is, and what would change that",
-    .operands = service_operand,
+    .operands = syn_cli_service_operand,
     .operand_count = 1,
+    .workload = &syn_cli_service_workload,
     .run = run_explain};
 
 const struct syn_cli_command syn_cli_train_explain = {
     .path = "compute train explain",
     .summary = "Say why a job is where it is, and what would change that",
-    .operands = job_operand,
+    .operands = syn_cli_job_operand,
     .operand_count = 1,
+    .workload = &syn_cli_train_workload,
     .run = run_explain};

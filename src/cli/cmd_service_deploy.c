@@ -6,7 +6,6 @@
 
 #include "commands_priv.h"
 #include "service_priv.h"
-#include "train_priv.h"
 
 /* What both say of the spec; deploy has its own words for name and image. */
 /* clang-format off */
@@ -49,13 +48,7 @@ static const struct syn_cli_option update_options[] = {
     SPEC_OPTIONS(false),
 };
 
-/* An option that becomes a key of the spec, or of its health check, as it is. */
-struct mapping {
-    const char *option;
-    const char *key;
-};
-
-static const struct mapping numbers[] = {
+static const struct syn_cli_spec_key numbers[] = {
     {"port", "port"},
     {"replicas", "replicas"},
     {"cpu", "cpu_millicores"},
@@ -68,33 +61,15 @@ static const struct mapping numbers[] = {
     {"max-unavailable", "max_unavailable"},
     {"update-deadline", "update_deadline_ms"},
 };
-static const struct mapping texts[] = {
+static const struct syn_cli_spec_key texts[] = {
     {"image", "image"},   {"region", "region"},       {"isolation", "isolation"},
     {"policy", "policy"}, {"max-price", "max_price"}, {"max-budget", "max_budget"},
 };
-static const struct mapping health_numbers[] = {
+static const struct syn_cli_spec_key health_numbers[] = {
     {"health-interval", "interval_ms"},
     {"health-timeout", "timeout_ms"},
     {"start-time", "start_ms"},
 };
-
-static int
-set_words(const struct syn_cli *cli, const char *option, const char *key, json_t *spec,
-          struct syn_err *err)
-{
-    const struct syn_cli_value *value;
-    json_t *list;
-    size_t cursor = 0;
-    int rc;
-
-    if (!syn_cli_has(cli, option))
-        return SYN_OK;
-    list = json_array();
-    rc = syn_json_set_take(spec, key, list, err);
-    while (rc == SYN_OK && (value = syn_cli_next(cli, option, &cursor)) != NULL)
-        rc = syn_json_append_take(list, json_string(value->text), err);
-    return rc;
-}
 
 static int
 set_health(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
@@ -112,10 +87,8 @@ set_health(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
         if (rc == SYN_OK)
             rc = syn_json_set_str(health, "kind", "http", err);
     }
-    for (size_t i = 0; i < SYN_LEN(health_numbers) && rc == SYN_OK; i++)
-        if (syn_cli_has(cli, health_numbers[i].option))
-            rc = syn_json_set_i64(health, health_numbers[i].key,
-                                  syn_cli_number(cli, health_numbers[i].option, 0), err);
+    if (rc == SYN_OK)
+        rc = syn_cli_spec_numbers(cli, health_numbers, SYN_LEN(health_numbers), health, err);
     return rc;
 }
 
@@ -123,21 +96,16 @@ set_health(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 static int
 build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
-    int rc = SYN_OK;
+    int rc = syn_cli_spec_numbers(cli, numbers, SYN_LEN(numbers), spec, err);
 
-    for (size_t i = 0; i < SYN_LEN(numbers) && rc == SYN_OK; i++)
-        if (syn_cli_has(cli, numbers[i].option))
-            rc = syn_json_set_i64(spec, numbers[i].key, syn_cli_number(cli, numbers[i].option, 0),
-                                  err);
-    for (size_t i = 0; i < SYN_LEN(texts) && rc == SYN_OK; i++)
-        if (syn_cli_has(cli, texts[i].option))
-            rc = syn_json_set_str(spec, texts[i].key, syn_cli_text(cli, texts[i].option, ""), err);
     if (rc == SYN_OK)
-        rc = set_words(cli, "command", "command", spec, err);
+        rc = syn_cli_spec_texts(cli, texts, SYN_LEN(texts), spec, err);
     if (rc == SYN_OK)
-        rc = set_words(cli, "arg", "args", spec, err);
+        rc = syn_cli_spec_words(cli, "command", "command", spec, err);
     if (rc == SYN_OK)
-        rc = syn_cli_env(cli, spec, err);
+        rc = syn_cli_spec_words(cli, "arg", "args", spec, err);
+    if (rc == SYN_OK)
+        rc = syn_cli_spec_env(cli, spec, err);
     return rc < 0 ? rc : set_health(cli, spec, err);
 }
 
@@ -152,11 +120,7 @@ show_plan(const struct syn_cli *cli, const json_t *plan)
 
     if (!syn_json_bool(plan, "placeable", false)) {
         syn_cli_note(cli, "Plan: there is no room for all replicas now; they would wait.");
-        json_array_foreach (json_object_get(plan, "why"), i, row)
-            syn_cli_note(cli, "  %s", syn_json_str(row, "message", "?"));
-        syn_cli_note(cli, "What would help:");
-        json_array_foreach (json_object_get(plan, "fix"), i, row)
-            syn_cli_note(cli, "  %s", json_string_value(row));
+        syn_cli_plan_why(cli, plan);
     }
     json_array_foreach (json_object_get(plan, "nodes"), i, row)
         syn_cli_note(cli, "Plan: %lld %s on %s, %s SYNOR an hour each",
@@ -170,40 +134,8 @@ show_plan(const struct syn_cli *cli, const json_t *plan)
                      syn_json_str(plan, "locked", "?"));
 }
 
-/* What the server would refuse it with, or SYN_OK. */
-static int
-refusal_of(const json_t *plan, struct syn_err *err)
-{
-    const json_t *refused = json_object_get(plan, "refused");
-    const struct syn_err_info *info;
-
-    if (!json_is_object(refused))
-        return SYN_OK;
-    info = syn_err_info_by_wire(syn_json_str(refused, "code", ""));
-    return SYN_FAIL(err, info != NULL ? info->code : SYN_E_INVALID, "%s",
-                    syn_json_str(refused, "message", "the server refuses it"));
-}
-
-/* --plan: that is all. Returns the exit status. */
-static int
-end_with_plan(struct syn_cli *cli, const json_t *plan)
-{
-    struct syn_err err;
-    int refusal = refusal_of(plan, &err);
-    int status = 0;
-
-    if (!syn_json_bool(plan, "placeable", false))
-        status = syn_err_info(SYN_E_UNPLACEABLE)->exit;
-    else if (refusal < 0)
-        status = syn_err_info(refusal)->exit;
-    if (cli->json)
-        return syn_cli_print_json_take(cli, json_incref((json_t *)(uintptr_t)plan)) != 0 ? 1
-                                                                                         : status;
-    show_plan(cli, plan);
-    if (refusal < 0)
-        syn_cli_note(cli, "It would be refused: %s.", err.msg);
-    return status;
-}
+static const struct syn_cli_plan_view plan_view = {
+    .show = show_plan, .question = "Deploy it?", .declined = "Nothing was deployed."};
 
 /* --- deploy, update -------------------------------------------------------------------------- */
 
@@ -216,7 +148,7 @@ finish(struct syn_cli *cli, json_t *service_take)
     service = service_take;
     name = syn_json_str(service, "name", "?");
     if (syn_cli_has(cli, "wait"))
-        return syn_cli_service_wait(cli, syn_json_str(service, "id", "?"), false);
+        return syn_cli_workload_wait(cli, syn_json_str(service, "id", "?"), "running");
     if (cli->json)
         return syn_cli_print_json_take(cli, SYN_TAKE(service));
     syn_cli_say(cli, "%s  %s", name,
@@ -235,6 +167,7 @@ run_deploy(struct syn_cli *cli)
     SYN_JSON(plan);
     json_t *service = NULL;
     struct syn_err err;
+    int status;
     int rc = syn_json_pack(&spec, &err, "{}");
 
     if (rc == SYN_OK)
@@ -246,15 +179,8 @@ run_deploy(struct syn_cli *cli)
         rc = syn_cli_call(cli, "POST", "/v1/services?plan=true", body, &plan, &err);
     if (rc < 0)
         return syn_cli_fail(cli, &err);
-    if (syn_cli_has(cli, "plan"))
-        return end_with_plan(cli, plan);
-    show_plan(cli, plan);
-    if (refusal_of(plan, &err) < 0)
-        return syn_cli_fail(cli, &err);
-    if (!syn_cli_confirm(cli, "Deploy it?")) {
-        syn_cli_note(cli, "Nothing was deployed.");
-        return 1;
-    }
+    if (!syn_cli_plan_agreed(cli, &plan_view, plan, &status))
+        return status;
     if (syn_cli_call(cli, "POST", "/v1/services", body, &service, &err) < 0)
         return syn_cli_fail(cli, &err);
     return finish(cli, service);
@@ -275,21 +201,17 @@ const struct syn_cli_command syn_cli_service_deploy = {
                 "  synor compute service deploy --name web --image synor://images/web --plan\n",
     .options = deploy_options,
     .option_count = SYN_LEN(deploy_options),
+    .workload = &syn_cli_service_workload,
     .run = run_deploy};
 
 /* A part of the health check is other than it was: the rest of it stays. */
 static int
 known_health(struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
-    SYN_BUF(path);
     SYN_JSON(service);
     json_t *health;
-    int rc;
+    int rc = syn_cli_workload_call(cli, "GET", "", NULL, &service, err);
 
-    syn_cli_workload_path(cli, "", &path);
-    rc = syn_buf_ok(&path, err);
-    if (rc == SYN_OK)
-        rc = syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &service, err);
     if (rc < 0)
         return rc;
     health = json_deep_copy(syn_json_at(service, "spec.health"));
@@ -299,7 +221,6 @@ known_health(struct syn_cli *cli, json_t *spec, struct syn_err *err)
 static int
 run_update(struct syn_cli *cli)
 {
-    SYN_BUF(path);
     SYN_JSON(spec);
     SYN_JSON(body);
     json_t *service = NULL;
@@ -314,20 +235,12 @@ run_update(struct syn_cli *cli)
         rc = syn_json_pack(&body, &err, "{s:O}", "spec", spec);
     if (rc < 0)
         return syn_cli_fail(cli, &err);
-    if (!syn_cli_confirm(cli, "Update it, replica by replica?")) {
-        syn_cli_note(cli, "Nothing was changed.");
+    if (!syn_cli_workload_confirm(cli, "Update it, replica by replica?"))
         return 1;
-    }
-    syn_cli_workload_path(cli, "", &path);
-    if (syn_buf_ok(&path, &err) < 0 ||
-        syn_cli_call(cli, "PATCH", syn_buf_text(&path), body, &service, &err) < 0)
+    if (syn_cli_workload_call(cli, "PATCH", "", body, &service, &err) < 0)
         return syn_cli_fail(cli, &err);
     return finish(cli, service);
 }
-
-static const struct syn_cli_operand service_operand[] = {
-    {"SERVICE", SYN_CLI_TEXT, true, false, "Name of the service, or its id"},
-};
 
 const struct syn_cli_command syn_cli_service_update = {
     .path = "compute service update",
@@ -336,6 +249,7 @@ const struct syn_cli_command syn_cli_service_update = {
               "name with other content is a new version.",
     .options = update_options,
     .option_count = SYN_LEN(update_options),
-    .operands = service_operand,
+    .operands = syn_cli_service_operand,
     .operand_count = 1,
+    .workload = &syn_cli_service_workload,
     .run = run_update};

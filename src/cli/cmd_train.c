@@ -1,82 +1,12 @@
 /* compute train: looking at jobs and steering them. Creating one is in cmd_train_create.c. */
 #include <stdio.h>
-#include <string.h>
 
 #include <synor/base/str.h>
 
 #include "commands_priv.h"
 #include "train_priv.h"
 
-static const struct syn_cli_operand job_operand[] = {
-    {"JOB", SYN_CLI_TEXT, true, false, "Id of the job, or its name: the newest of that name"},
-};
-
-void
-syn_cli_workload_path(const struct syn_cli *cli, const char *tail, struct syn_buf *out)
-{
-    const char *operand = syn_cli_operand(cli, 0);
-    bool service =
-        syn_str_starts(cli->line.command->path, "compute service") ||
-        (syn_str_eq(cli->line.command->path, "compute explain") && syn_str_starts(operand, "svc-"));
-
-    syn_buf_adds(out, service ? "/v1/services/" : "/v1/training/");
-    syn_cli_escape(out, operand);
-    syn_buf_adds(out, tail);
-}
-
-/* GET /v1/training/JOB + tail. */
-static int
-get_job(struct syn_cli *cli, const char *tail, json_t **ret, struct syn_err *err)
-{
-    SYN_BUF(path);
-    int rc;
-
-    syn_cli_workload_path(cli, tail, &path);
-    rc = syn_buf_ok(&path, err);
-    return rc < 0 ? rc : syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, ret, err);
-}
-
 /* --- list, get ------------------------------------------------------------------------------- */
-
-static void
-state_cells(struct syn_cli_table_out *rows, const json_t *status)
-{
-    syn_cli_cell(rows, "%s", syn_json_str(status, "state", ""));
-    syn_cli_cell(rows, "%s", syn_json_str(status, "reason", ""));
-    syn_cli_cell(rows, "%lld", (long long)json_integer_value(syn_json_at(status, "progress.step")));
-    syn_cli_cell(rows, "%s", syn_json_str(json_object_get(status, "cost"), "spent", "0"));
-}
-
-static void
-list_cells(struct syn_cli_table_out *rows, const json_t *job)
-{
-    syn_cli_cell(rows, "%s", syn_json_str(job, "name", ""));
-    syn_cli_cell(rows, "%s", syn_json_str(job, "id", ""));
-    state_cells(rows, json_object_get(job, "status"));
-    syn_cli_cell(rows, "%s", syn_json_str(job, "created_at", ""));
-}
-
-static const struct syn_cli_view list_view = {
-    .kind = "training",
-    .titles = "NAME|ID|STATE|REASON|>STEP|>SPENT|CREATED",
-    .empty = "No training jobs. Make one: synor compute train create --help",
-    .cells = list_cells,
-    .newest_first = true,
-    .own = true};
-
-static int
-run_list(struct syn_cli *cli)
-{
-    const char *state = syn_cli_text(cli, "state", NULL);
-    SYN_BUF(path);
-
-    if (syn_cli_has(cli, "watch"))
-        return syn_cli_watch(cli, &list_view, NULL, state);
-    syn_buf_adds(&path, "/v1/training");
-    if (state != NULL)
-        syn_buf_addf(&path, "?state=%s", state);
-    return syn_cli_show_list(cli, &list_view, syn_buf_text(&path));
-}
 
 /* clang-format off */
 static const struct syn_cli_option list_options[] = {
@@ -91,46 +21,8 @@ const struct syn_cli_command syn_cli_train_list = {
     .detail = SYN_CLI_WATCH_DETAIL " With --state, a job that leaves that state is told once more.",
     .options = list_options,
     .option_count = SYN_LEN(list_options),
-    .run = run_list};
-
-static void
-one_cells(struct syn_cli_table_out *rows, const json_t *job)
-{
-    const json_t *status = json_object_get(job, "status");
-
-    syn_cli_cell(rows, "%s", syn_json_str(job, "name", ""));
-    state_cells(rows, status);
-    syn_cli_cell(rows, "%s", syn_json_str(status, "message", ""));
-}
-
-static const struct syn_cli_view one_view = {.kind = "training",
-                                             .titles = "NAME|STATE|REASON|>STEP|>SPENT|MESSAGE",
-                                             .empty = "It is gone.",
-                                             .cells = one_cells};
-
-static int
-run_get(struct syn_cli *cli)
-{
-    bool wait = syn_cli_has(cli, "wait");
-    bool watch = syn_cli_has(cli, "watch");
-    SYN_JSON(job);
-    struct syn_err err;
-
-    if (wait && watch) {
-        (void)SYN_FAIL(&err, SYN_E_INVALID, "--wait ends with the job, --watch does not; use one");
-        return syn_cli_fail(cli, &err);
-    }
-    if (get_job(cli, "", &job, &err) < 0)
-        return syn_cli_fail(cli, &err);
-    if (wait)
-        return syn_cli_train_wait(cli, syn_json_str(job, "id", "?"), "succeeded");
-    if (watch)
-        return syn_cli_watch(cli, &one_view, syn_json_str(job, "id", "?"), NULL);
-    if (cli->json)
-        return syn_cli_print_json_take(cli, SYN_TAKE(job));
-    syn_cli_train_show(cli, job);
-    return 0;
-}
+    .workload = &syn_cli_train_workload,
+    .run = syn_cli_workload_list};
 
 /* clang-format off */
 static const struct syn_cli_option get_options[] = {
@@ -145,41 +37,12 @@ const struct syn_cli_command syn_cli_train_get = {.path = "compute train get",
                                                   .detail = SYN_CLI_WATCH_DETAIL,
                                                   .options = get_options,
                                                   .option_count = SYN_LEN(get_options),
-                                                  .operands = job_operand,
+                                                  .operands = syn_cli_job_operand,
                                                   .operand_count = 1,
-                                                  .run = run_get};
+                                                  .workload = &syn_cli_train_workload,
+                                                  .run = syn_cli_workload_get};
 
 /* --- stop, resume, delete -------------------------------------------------------------------- */
-
-static int
-declined(const struct syn_cli *cli)
-{
-    syn_cli_note(cli, "Nothing was changed.");
-    return 1;
-}
-
-/* POST /v1/training/JOB + tail; then wait, or show the job. */
-static int
-change_job(struct syn_cli *cli, const char *tail, const json_t *body, const char *wanted)
-{
-    SYN_BUF(path);
-    SYN_JSON(job);
-    struct syn_err err;
-    const json_t *status;
-
-    syn_cli_workload_path(cli, tail, &path);
-    if (syn_buf_ok(&path, &err) < 0 ||
-        syn_cli_call(cli, "POST", syn_buf_text(&path), body, &job, &err) < 0)
-        return syn_cli_fail(cli, &err);
-    if (syn_cli_has(cli, "wait"))
-        return syn_cli_train_wait(cli, syn_json_str(job, "id", "?"), wanted);
-    if (cli->json)
-        return syn_cli_print_json_take(cli, SYN_TAKE(job));
-    status = json_object_get(job, "status");
-    syn_cli_say(cli, "%s  %s: %s", syn_json_str(job, "id", "?"), syn_json_str(status, "state", "?"),
-                syn_json_str(status, "message", syn_json_str(status, "reason", "?")));
-    return 0;
-}
 
 static int
 run_stop(struct syn_cli *cli)
@@ -188,12 +51,13 @@ run_stop(struct syn_cli *cli)
     struct syn_err err;
     int rc = SYN_OK;
 
-    if (!syn_cli_confirm(cli, "Ask it to save and stop?"))
-        return declined(cli);
+    if (!syn_cli_workload_confirm(cli, "Ask it to save and stop?"))
+        return 1;
     body = json_object();
     if (syn_cli_has(cli, "grace"))
         rc = syn_json_set_i64(body, "grace_ms", syn_cli_number(cli, "grace", 0), &err);
-    return rc < 0 ? syn_cli_fail(cli, &err) : change_job(cli, "/stop", body, "stopped");
+    return rc < 0 ? syn_cli_fail(cli, &err)
+                  : syn_cli_workload_change(cli, "POST", "/stop", body, "stopped");
 }
 
 /* clang-format off */
@@ -208,8 +72,9 @@ const struct syn_cli_command syn_cli_train_stop = {
     .summary = "Ask a job to save and stop; resume goes on from there",
     .options = stop_options,
     .option_count = SYN_LEN(stop_options),
-    .operands = job_operand,
+    .operands = syn_cli_job_operand,
     .operand_count = 1,
+    .workload = &syn_cli_train_workload,
     .run = run_stop};
 
 static int
@@ -224,12 +89,13 @@ run_resume(struct syn_cli *cli)
     (void)snprintf(question, sizeof(question), "Resume it, locking %.60s%s?",
                    budget != NULL ? budget : "the last run's budget",
                    budget != NULL ? " SYNOR" : "");
-    if (!syn_cli_confirm(cli, question))
-        return declined(cli);
+    if (!syn_cli_workload_confirm(cli, question))
+        return 1;
     body = json_object();
     if (budget != NULL)
         rc = syn_json_set_str(body, "max_budget", budget, &err);
-    return rc < 0 ? syn_cli_fail(cli, &err) : change_job(cli, "/resume", body, "succeeded");
+    return rc < 0 ? syn_cli_fail(cli, &err)
+                  : syn_cli_workload_change(cli, "POST", "/resume", body, "succeeded");
 }
 
 /* clang-format off */
@@ -244,59 +110,19 @@ const struct syn_cli_command syn_cli_train_resume = {
     .summary = "Go on from the last checkpoint, as a new run with a bill of its own",
     .options = resume_options,
     .option_count = SYN_LEN(resume_options),
-    .operands = job_operand,
+    .operands = syn_cli_job_operand,
     .operand_count = 1,
+    .workload = &syn_cli_train_workload,
     .run = run_resume};
-
-static int
-run_delete(struct syn_cli *cli)
-{
-    SYN_BUF(path);
-    struct syn_err err;
-
-    if (!syn_cli_confirm(cli, "Forget the job and its checkpoints? Its bills stay."))
-        return declined(cli);
-    syn_cli_workload_path(cli, "", &path);
-    if (syn_buf_ok(&path, &err) < 0 ||
-        syn_cli_call(cli, "DELETE", syn_buf_text(&path), NULL, NULL, &err) < 0)
-        return syn_cli_fail(cli, &err);
-    if (cli->json)
-        return syn_cli_print_json_take(
-            cli, json_pack("{s:s, s:b}", "id", syn_cli_operand(cli, 0), "deleted", 1));
-    syn_cli_say(cli, "%s is deleted.", syn_cli_operand(cli, 0));
-    return 0;
-}
 
 const struct syn_cli_command syn_cli_train_delete = {.path = "compute train delete",
                                                      .summary = "Forget a job that has ended",
-                                                     .operands = job_operand,
+                                                     .operands = syn_cli_job_operand,
                                                      .operand_count = 1,
-                                                     .run = run_delete};
+                                                     .workload = &syn_cli_train_workload,
+                                                     .run = syn_cli_workload_delete};
 
 /* --- checkpoints, metrics, events ------------------------------------------------------------ */
-
-/* Fetch the items of a list below the job; true when they were printed as JSON or an error was:
- * *ret_status is the exit status then. */
-static bool
-job_items(struct syn_cli *cli, const char *tail, const char *titles, json_t **ret_items,
-          struct syn_cli_table_out **ret_rows, int *ret_status)
-{
-    SYN_JSON(answer);
-    struct syn_err err;
-    json_t *items;
-
-    if (get_job(cli, tail, &answer, &err) < 0 || syn_cli_rows_new(titles, ret_rows, &err) < 0) {
-        *ret_status = syn_cli_fail(cli, &err);
-        return true;
-    }
-    if (cli->json) {
-        *ret_status = syn_cli_print_json_take(cli, SYN_TAKE(answer));
-        return true;
-    }
-    items = json_object_get(answer, "items");
-    *ret_items = json_incref(items);
-    return false;
-}
 
 static int
 run_checkpoints(struct syn_cli *cli)
@@ -308,8 +134,8 @@ run_checkpoints(struct syn_cli *cli)
     json_t *item;
     int status;
 
-    if (job_items(cli, "/checkpoints", ">STEP|>EPOCH|>RUN|>SIZE|WHEN|CONTENT", &items, &rows,
-                  &status))
+    if (!syn_cli_workload_items(cli, "/checkpoints", ">STEP|>EPOCH|>RUN|>SIZE|WHEN|CONTENT", &items,
+                                &rows, &status))
         return status;
     json_array_foreach (items, i, item) {
         syn_cli_cell(rows, "%lld", (long long)syn_json_i64(item, "step", 0));
@@ -325,35 +151,17 @@ run_checkpoints(struct syn_cli *cli)
 const struct syn_cli_command syn_cli_train_checkpoints = {.path = "compute train checkpoints",
                                                           .summary =
                                                               "List the checkpoints of a job",
-                                                          .operands = job_operand,
+                                                          .operands = syn_cli_job_operand,
                                                           .operand_count = 1,
+                                                          .workload = &syn_cli_train_workload,
                                                           .run = run_checkpoints};
-
-static int
-run_events(struct syn_cli *cli)
-{
-    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
-    SYN_JSON(items);
-    size_t i;
-    json_t *item;
-    int status;
-
-    if (job_items(cli, "/events", "WHEN|EVENT|REASON|MESSAGE", &items, &rows, &status))
-        return status;
-    json_array_foreach (items, i, item) {
-        syn_cli_cell(rows, "%s", syn_json_str(item, "at", ""));
-        syn_cli_cell(rows, "%s", syn_json_str(item, "type", ""));
-        syn_cli_cell(rows, "%s", syn_json_str(item, "reason", ""));
-        syn_cli_cell(rows, "%s", syn_json_str(item, "message", ""));
-    }
-    return syn_cli_rows_print(cli, rows, "No events yet.");
-}
 
 const struct syn_cli_command syn_cli_train_events = {.path = "compute train events",
                                                      .summary = "List what happened to a job",
-                                                     .operands = job_operand,
+                                                     .operands = syn_cli_job_operand,
                                                      .operand_count = 1,
-                                                     .run = run_events};
+                                                     .workload = &syn_cli_train_workload,
+                                                     .run = syn_cli_workload_events};
 
 /* First, last, lowest and highest value of one metric. */
 static void
@@ -417,8 +225,8 @@ run_metrics(struct syn_cli *cli)
     json_t *metric;
     int status;
 
-    if (job_items(cli, "/metrics", "METRIC|>POINTS|>FIRST|>LAST|>LOWEST|>HIGHEST", &items, &rows,
-                  &status))
+    if (!syn_cli_workload_items(cli, "/metrics", "METRIC|>POINTS|>FIRST|>LAST|>LOWEST|>HIGHEST",
+                                &items, &rows, &status))
         return status;
     if (syn_cli_has(cli, "metric"))
         return print_points(cli, items, syn_cli_text(cli, "metric", ""));
@@ -438,6 +246,7 @@ const struct syn_cli_command syn_cli_train_metrics = {
     .summary = "Show what the program reported: loss and every other metric",
     .options = metrics_options,
     .option_count = SYN_LEN(metrics_options),
-    .operands = job_operand,
+    .operands = syn_cli_job_operand,
     .operand_count = 1,
+    .workload = &syn_cli_train_workload,
     .run = run_metrics};

@@ -100,13 +100,7 @@ static const struct syn_cli_option create_options[] = {
      "Show node and price; create nothing"},
 };
 
-/* An option that becomes a key of the spec as it is. */
-struct mapping {
-    const char *option;
-    const char *key;
-};
-
-static const struct mapping number_keys[] = {
+static const struct syn_cli_spec_key number_keys[] = {
     {"gpus", "gpus"},
     {"max-gpus", "gpus_max"},
     {"min-vram", "vram_min_bytes"},
@@ -125,7 +119,7 @@ static const struct mapping number_keys[] = {
     {"retries", "retries_max"},
 };
 
-static const struct mapping text_keys[] = {
+static const struct syn_cli_spec_key text_keys[] = {
     {"image", "image"},           {"dataset", "dataset"},
     {"gpu-type", "gpu_model"},    {"distributed", "distributed"},
     {"optimizer", "optimizer"},   {"mixed-precision", "mixed_precision"},
@@ -151,32 +145,6 @@ set_framework(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     rc = syn_json_set_str(spec, "framework", name, err);
     if (rc == SYN_OK && given[len] == ':')
         rc = syn_json_set_str(spec, "framework_version", given + len + 1, err);
-    return rc;
-}
-
-int
-syn_cli_env(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
-{
-    const struct syn_cli_value *value;
-    json_t *env;
-    size_t cursor = 0;
-    int rc;
-
-    if (!syn_cli_has(cli, "env"))
-        return SYN_OK;
-    env = json_object();
-    rc = syn_json_set_take(spec, "env", env, err);
-    while (rc == SYN_OK && (value = syn_cli_next(cli, "env", &cursor)) != NULL) {
-        const char *equals = strchr(value->text, '=');
-        char name[128];
-
-        if (equals == NULL || equals == value->text ||
-            (size_t)(equals - value->text) >= sizeof(name))
-            return SYN_FAIL(err, SYN_E_INVALID, "--env: expected NAME=VALUE, got \"%s\"",
-                            value->text);
-        (void)snprintf(name, sizeof(name), "%.*s", (int)(equals - value->text), value->text);
-        rc = syn_json_set_str(env, name, equals + 1, err);
-    }
     return rc;
 }
 
@@ -230,10 +198,7 @@ set_latency(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 static int
 set_places(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
-    const struct syn_cli_value *value;
-    size_t cursor = 0;
     int64_t bps;
-    json_t *labels;
     int rc = set_tie(cli, "affinity", "affinity", spec, err);
 
     if (rc == SYN_OK)
@@ -245,13 +210,7 @@ set_places(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
         if (rc == SYN_OK)
             rc = syn_json_set_i64(spec, "bandwidth_bps", bps, err);
     }
-    if (rc < 0 || !syn_cli_has(cli, "label"))
-        return rc;
-    labels = json_array();
-    rc = syn_json_set_take(spec, "labels", labels, err);
-    while (rc == SYN_OK && (value = syn_cli_next(cli, "label", &cursor)) != NULL)
-        rc = syn_json_append_take(labels, json_string(value->text), err);
-    return rc;
+    return rc < 0 ? rc : syn_cli_spec_words(cli, "label", "labels", spec, err);
 }
 
 /* What the options say; the server lays the model file under it. */
@@ -260,16 +219,10 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
     int rc = set_framework(cli, spec, err);
 
-    for (size_t i = 0; i < SYN_LEN(number_keys) && rc == SYN_OK; i++) {
-        if (syn_cli_has(cli, number_keys[i].option))
-            rc = syn_json_set_i64(spec, number_keys[i].key,
-                                  syn_cli_number(cli, number_keys[i].option, 0), err);
-    }
-    for (size_t i = 0; i < SYN_LEN(text_keys) && rc == SYN_OK; i++) {
-        if (syn_cli_has(cli, text_keys[i].option))
-            rc = syn_json_set_str(spec, text_keys[i].key,
-                                  syn_cli_text(cli, text_keys[i].option, ""), err);
-    }
+    if (rc == SYN_OK)
+        rc = syn_cli_spec_numbers(cli, number_keys, SYN_LEN(number_keys), spec, err);
+    if (rc == SYN_OK)
+        rc = syn_cli_spec_texts(cli, text_keys, SYN_LEN(text_keys), spec, err);
     if (rc == SYN_OK && syn_cli_has(cli, "learning-rate")) {
         double rate;
 
@@ -287,7 +240,7 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     if (rc == SYN_OK)
         rc = set_places(cli, spec, err);
     if (rc == SYN_OK)
-        rc = syn_cli_env(cli, spec, err);
+        rc = syn_cli_spec_env(cli, spec, err);
     return rc;
 }
 
@@ -446,11 +399,7 @@ show_plan(const struct syn_cli *cli, const json_t *plan)
 
     if (!syn_json_bool(plan, "placeable", false)) {
         syn_cli_note(cli, "Plan: no node can take this now; it would wait as pending.");
-        json_array_foreach (json_object_get(plan, "why"), i, row)
-            syn_cli_note(cli, "  %s", syn_json_str(row, "message", "?"));
-        syn_cli_note(cli, "What would help:");
-        json_array_foreach (json_object_get(plan, "fix"), i, row)
-            syn_cli_note(cli, "  %s", json_string_value(row));
+        syn_cli_plan_why(cli, plan);
     } else {
         json_array_foreach (json_object_get(plan, "nodes"), i, row)
             syn_cli_note(cli, "Plan: rank %lld on %s (%s)", (long long)syn_json_i64(row, "rank", 0),
@@ -490,7 +439,7 @@ create_and_follow(struct syn_cli *cli, const struct request *request, const char
     id = syn_json_str(job, "id", "?");
     if (syn_cli_has(cli, "wait")) {
         syn_cli_note(cli, "%s (%s)", syn_json_str(job, "name", "?"), id);
-        return syn_cli_train_wait(cli, id, "succeeded");
+        return syn_cli_workload_wait(cli, id, "succeeded");
     }
     if (cli->json)
         return syn_cli_print_json_take(cli, SYN_TAKE(job));
@@ -573,72 +522,14 @@ ask_plan(struct syn_cli *cli, const struct request *request, json_t **ret, struc
     }
 }
 
-/* What the server would refuse the job with, or SYN_OK. */
-static int
-refusal_of(const json_t *plan, struct syn_err *err)
-{
-    const json_t *refused = json_object_get(plan, "refused");
-    const struct syn_err_info *info;
-
-    if (!json_is_object(refused))
-        return SYN_OK;
-    info = syn_err_info_by_wire(syn_json_str(refused, "code", ""));
-    return SYN_FAIL(err, info != NULL ? info->code : SYN_E_INVALID, "%s",
-                    syn_json_str(refused, "message", "the server refuses it"));
-}
-
-/* --plan: that is all. Returns the exit status. */
-static int
-end_with_plan(struct syn_cli *cli, const json_t *plan)
-{
-    struct syn_err err;
-    int refusal = refusal_of(plan, &err);
-    int status = 0;
-
-    if (!syn_json_bool(plan, "placeable", false))
-        status = syn_err_info(SYN_E_UNPLACEABLE)->exit;
-    else if (refusal < 0)
-        status = syn_err_info(refusal)->exit;
-    if (cli->json)
-        return syn_cli_print_json_take(cli, json_incref((json_t *)(uintptr_t)plan)) != 0 ? 1
-                                                                                         : status;
-    show_plan(cli, plan);
-    if (refusal < 0)
-        syn_cli_note(cli, "It would be refused: %s.", err.msg);
-    return status;
-}
-
-/* Show plan and price. True when that is all, and *ret_status the exit status. */
-static bool
-plan_only(struct syn_cli *cli, const struct request *request, int *ret_status)
-{
-    SYN_JSON(plan);
-    struct syn_err err;
-
-    if (ask_plan(cli, request, &plan, &err) < 0) {
-        *ret_status = syn_cli_fail(cli, &err);
-        return true;
-    }
-    if (syn_cli_has(cli, "plan")) {
-        *ret_status = end_with_plan(cli, plan);
-        return true;
-    }
-    show_plan(cli, plan);
-    if (refusal_of(plan, &err) < 0) { /* before the source is uploaded for nothing */
-        *ret_status = syn_cli_fail(cli, &err);
-        return true;
-    }
-    if (syn_cli_confirm(cli, "Create it?"))
-        return false;
-    syn_cli_note(cli, "Nothing was created.");
-    *ret_status = 1;
-    return true;
-}
+static const struct syn_cli_plan_view plan_view = {
+    .show = show_plan, .question = "Create it?", .declined = "Nothing was created."};
 
 static int
 create(struct syn_cli *cli, struct request *request)
 {
     SYN_BUF(reference);
+    SYN_JSON(plan);
     struct syn_err err;
     int status;
     int rc = syn_json_pack(&request->spec, &err, "{}");
@@ -647,9 +538,11 @@ create(struct syn_cli *cli, struct request *request)
         rc = read_model(cli, request, &err);
     if (rc == SYN_OK)
         rc = build_spec(cli, request->spec, &err);
+    if (rc == SYN_OK)
+        rc = ask_plan(cli, request, &plan, &err);
     if (rc < 0)
         return syn_cli_fail(cli, &err);
-    if (plan_only(cli, request, &status))
+    if (!syn_cli_plan_agreed(cli, &plan_view, plan, &status))
         return status;
     if (upload_source(cli, request, &reference, &err) < 0)
         return syn_cli_fail(cli, &err);
@@ -679,4 +572,5 @@ const struct syn_cli_command syn_cli_train_create = {
                 "  synor compute train create --model-config model.yaml --max-budget 10 --plan\n",
     .options = create_options,
     .option_count = SYN_LEN(create_options),
+    .workload = &syn_cli_train_workload,
     .run = run_create};

@@ -7,6 +7,7 @@
 #include <synor/base/str.h>
 
 #include "commands_priv.h"
+#include "service_priv.h"
 #include "train_priv.h"
 
 #define RANKS_MAX 64
@@ -148,14 +149,9 @@ follow(struct following *following, const char *path, struct syn_err *err)
 static int
 count_workers(struct syn_cli *cli, bool *ret_many, struct syn_err *err)
 {
-    SYN_BUF(path);
     SYN_JSON(job);
-    int rc;
+    int rc = syn_cli_workload_call(cli, "GET", "", NULL, &job, err);
 
-    syn_cli_workload_path(cli, "", &path);
-    rc = syn_buf_ok(&path, err);
-    if (rc == SYN_OK)
-        rc = syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &job, err);
     if (rc == SYN_OK)
         *ret_many = !syn_cli_has(cli, "rank") && !syn_cli_has(cli, "replica") &&
                     (syn_json_i64(json_object_get(job, "spec"), "workers", 1) > 1 ||
@@ -280,16 +276,13 @@ static const struct syn_cli_option logs_options[] = {
 };
 /* clang-format on */
 
-static const struct syn_cli_operand job_operand[] = {
-    {"JOB", SYN_CLI_TEXT, true, false, "Id of the job, or its name: the newest of that name"},
-};
-
 const struct syn_cli_command syn_cli_train_logs = {.path = "compute train logs",
                                                    .summary = "Show what a job printed",
                                                    .options = logs_options,
                                                    .option_count = SYN_LEN(logs_options),
-                                                   .operands = job_operand,
+                                                   .operands = syn_cli_job_operand,
                                                    .operand_count = 1,
+                                                   .workload = &syn_cli_train_workload,
                                                    .run = run_logs};
 
 /* clang-format off */
@@ -302,14 +295,11 @@ static const struct syn_cli_option service_options[] = {
 };
 /* clang-format on */
 
-static const struct syn_cli_operand service_operand[] = {
-    {"SERVICE", SYN_CLI_TEXT, true, false, "Name of the service, or its id"},
-};
-
 const struct syn_cli_command syn_cli_service_logs = {.path = "compute service logs",
                                                      .summary = "Show what a service printed",
                                                      .options = service_options,
                                                      .option_count = SYN_LEN(service_options),
-                                                     .operands = service_operand,
+                                                     .operands = syn_cli_service_operand,
                                                      .operand_count = 1,
+                                                     .workload = &syn_cli_service_workload,
                                                      .run = run_logs};

@@ -48,6 +48,7 @@ struct syn_cli_operand {
 };
 
 struct syn_cli;
+struct syn_cli_workload;
 
 struct syn_cli_command {
     const char *path;     /* "compute train create" */
@@ -58,7 +59,8 @@ struct syn_cli_command {
     size_t option_count;
     const struct syn_cli_operand *operands;
     size_t operand_count;
-    int (*run)(struct syn_cli *cli); /* returns the exit status */
+    const struct syn_cli_workload *workload; /* the kind it is about, or NULL */
+    int (*run)(struct syn_cli *cli);         /* returns the exit status */
     bool hidden;
 };
 

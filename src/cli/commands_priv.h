@@ -10,7 +10,7 @@ extern const struct syn_cli_command syn_cli_up_command, syn_cli_down_command,
 /* cmd_shell.c */
 extern const struct syn_cli_command syn_cli_version_command, syn_cli_completion_command,
     syn_cli_manual_command;
-/* cmd_train.c, cmd_train_create.c, cmd_train_logs.c */
+/* cmd_train.c, cmd_train_create.c, cmd_train_logs.c; what every workload has: workload.c */
 extern const struct syn_cli_command syn_cli_train_create, syn_cli_train_list, syn_cli_train_get,
     syn_cli_train_logs, syn_cli_train_stop, syn_cli_train_resume, syn_cli_train_delete,
     syn_cli_train_explain, syn_cli_train_checkpoints, syn_cli_train_metrics, syn_cli_train_events;

@@ -2,12 +2,13 @@
 #ifndef SYN_CLI_SERVICE_PRIV_H
 #define SYN_CLI_SERVICE_PRIV_H
 
-#include "cli_priv.h"
+#include "workload_priv.h"
 
-/** Show how the service comes to what is wanted of it, then how it stands. `stopped`: until it has
- * stopped, with its bill. Returns the exit status: 0 when it is as wanted, else 1. */
-int syn_cli_service_wait(struct syn_cli *cli, const char *id, bool stopped);
-/** What stands in a service's document, for people. */
-void syn_cli_service_show(const struct syn_cli *cli, const json_t *service);
+/** Waited for are "running", which is the version that is wanted, with all its replicas, and
+ * "stopped", which is with its bill. The exit status is 0 when it came to that, 4 when its budget
+ * stopped it, else 1. */
+extern const struct syn_cli_workload syn_cli_service_workload;
+/** The service that a command is about. */
+extern const struct syn_cli_operand syn_cli_service_operand[1];
 
 #endif

@@ -1,0 +1,142 @@
+/* What a service is to the commands that every workload has. */
+#include <synor/base/str.h>
+
+#include "service_priv.h"
+
+const struct syn_cli_operand syn_cli_service_operand[] = {
+    {"SERVICE", SYN_CLI_TEXT, true, false, "Name of the service, or its id"},
+};
+
+/* --- rows ------------------------------------------------------------------------------------ */
+
+static void
+state_cells(struct syn_cli_table_out *rows, const json_t *service)
+{
+    const json_t *status = json_object_get(service, "status");
+    const json_t *replicas = json_object_get(status, "replicas");
+
+    syn_cli_cell(rows, "%s", syn_json_str(status, "state", ""));
+    syn_cli_cell(rows, "%s", syn_json_str(status, "reason", ""));
+    syn_cli_cell(rows, "%lld/%lld", (long long)syn_json_i64(replicas, "ready", 0),
+                 (long long)syn_json_i64(replicas, "wanted", 0));
+    syn_cli_cell(rows, "%lld", (long long)syn_json_i64(status, "target", 0));
+    syn_cli_cell(rows, "%s", syn_json_str(json_object_get(status, "cost"), "rate_hour", "0"));
+}
+
+static void
+list_cells(struct syn_cli_table_out *rows, const json_t *service)
+{
+    syn_cli_cell(rows, "%s", syn_json_str(service, "name", ""));
+    syn_cli_cell(rows, "%s", syn_json_str(service, "id", ""));
+    state_cells(rows, service);
+    syn_cli_cell(rows, "%s", syn_json_str(service, "created_at", ""));
+}
+
+static const struct syn_cli_view list_view = {
+    .kind = "service",
+    .titles = "NAME|ID|STATE|REASON|>READY|>VERSION|>AN HOUR|CREATED",
+    .empty = "No services. Make one: synor compute service deploy --help",
+    .cells = list_cells,
+    .newest_first = true,
+    .own = true};
+
+static void
+one_cells(struct syn_cli_table_out *rows, const json_t *service)
+{
+    syn_cli_cell(rows, "%s", syn_json_str(service, "name", ""));
+    state_cells(rows, service);
+    syn_cli_cell(rows, "%s", syn_json_str(json_object_get(service, "status"), "message", ""));
+}
+
+static const struct syn_cli_view one_view = {
+    .kind = "service",
+    .titles = "NAME|STATE|REASON|>READY|>VERSION|>AN HOUR|MESSAGE",
+    .empty = "It is gone.",
+    .cells = one_cells};
+
+static void
+show(const struct syn_cli *cli, const json_t *service)
+{
+    const json_t *status = json_object_get(service, "status");
+    const json_t *spec = json_object_get(service, "spec");
+    const json_t *cost = json_object_get(status, "cost");
+    const json_t *replicas = json_object_get(status, "replicas");
+    const char *bill = syn_json_str(status, "bill", NULL);
+    const char *address = syn_json_str(status, "address", "");
+    size_t i;
+    const json_t *endpoint;
+
+    syn_cli_say(cli, "%s (%s)  %s", syn_json_str(service, "name", "?"),
+                syn_json_str(service, "id", "?"), syn_json_str(status, "state", "?"));
+    syn_cli_say(cli, "  reason      %s: %s", syn_json_str(status, "reason", "?"),
+                syn_json_str(status, "message", ""));
+    syn_cli_say(cli, "  version     %lld of %s", (long long)syn_json_i64(status, "target", 0),
+                syn_json_str(spec, "image", "?"));
+    syn_cli_say(cli, "  replicas    %lld wanted, %lld ready",
+                (long long)syn_json_i64(replicas, "wanted", 0),
+                (long long)syn_json_i64(replicas, "ready", 0));
+    if (address[0] != '\0')
+        syn_cli_say(cli, "  address     %s", address);
+    json_array_foreach (json_object_get(status, "endpoints"), i, endpoint)
+        syn_cli_say(cli, "  replica %-3lld %s on %s%s%s, version %lld",
+                    (long long)syn_json_i64(endpoint, "replica", 0),
+                    syn_json_bool(endpoint, "ready", false) ? "ready"
+                                                            : syn_json_str(endpoint, "state", "?"),
+                    syn_json_str(endpoint, "node", "?"),
+                    syn_json_str(endpoint, "address", "")[0] != '\0' ? " at " : "",
+                    syn_json_str(endpoint, "address", ""),
+                    (long long)syn_json_i64(endpoint, "version", 0));
+    syn_cli_say(cli, "  cost        %s SYNOR, %s an hour; %s are locked",
+                syn_json_str(cost, "spent", "0"), syn_json_str(cost, "rate_hour", "0"),
+                syn_json_str(cost, "locked", "0"));
+    if (bill != NULL)
+        syn_cli_say(cli, "  bill        %s", bill);
+}
+
+/* --- waiting --------------------------------------------------------------------------------- */
+
+/* Is it what was waited for, or will it never be? */
+static bool
+ended(const json_t *service, const char *wanted)
+{
+    const json_t *status = json_object_get(service, "status");
+    const char *state = syn_json_str(status, "state", "");
+    bool to_stop = syn_str_eq(wanted, "stopped");
+
+    if (syn_str_eq(state, "stopped"))
+        return !to_stop || json_is_string(json_object_get(status, "bill"));
+    if (to_stop)
+        return false;
+    if (syn_str_eq(state, "running"))
+        return syn_json_i64(status, "settled_generation", 0) ==
+               syn_json_i64(service, "generation", 0);
+    return syn_str_eq(syn_json_str(status, "reason", ""), "deploy-failed");
+}
+
+static int
+exit_status(const json_t *service, const char *wanted)
+{
+    const json_t *status = json_object_get(service, "status");
+    const char *state = syn_json_str(status, "state", "");
+
+    if (syn_str_eq(wanted, "stopped"))
+        return syn_str_eq(state, "stopped") ? 0 : 1;
+    if (syn_str_eq(syn_json_str(status, "reason", ""), "budget"))
+        return syn_err_info(SYN_E_BUDGET)->exit;
+    return syn_str_eq(state, "running") && syn_json_i64(status, "rolled_back", 0) == 0 ? 0 : 1;
+}
+
+const struct syn_cli_workload syn_cli_service_workload = {
+    .route = "/v1/services",
+    .id_prefix = "svc-",
+    .noun = "service",
+    .label = "name",
+    .list = &list_view,
+    .one = &one_view,
+    .show = show,
+    .forget = "Forget the service and its versions? Its bills stay.",
+    .wait_or_watch = "--wait ends, --watch does not; use one",
+    .wanted = "running",
+    .ended = ended,
+    .exit_status = exit_status,
+    .look_again = "It goes on without us. Look again: synor compute service get"};

@@ -1,0 +1,73 @@
+/* From options to keys of a workload's spec. */
+#include <stdio.h>
+#include <string.h>
+
+#include "workload_priv.h"
+
+int
+syn_cli_spec_numbers(const struct syn_cli *cli, const struct syn_cli_spec_key *keys, size_t count,
+                     json_t *spec, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    for (size_t i = 0; i < count && rc == SYN_OK; i++)
+        if (syn_cli_has(cli, keys[i].option))
+            rc = syn_json_set_i64(spec, keys[i].key, syn_cli_number(cli, keys[i].option, 0), err);
+    return rc;
+}
+
+int
+syn_cli_spec_texts(const struct syn_cli *cli, const struct syn_cli_spec_key *keys, size_t count,
+                   json_t *spec, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    for (size_t i = 0; i < count && rc == SYN_OK; i++)
+        if (syn_cli_has(cli, keys[i].option))
+            rc = syn_json_set_str(spec, keys[i].key, syn_cli_text(cli, keys[i].option, ""), err);
+    return rc;
+}
+
+int
+syn_cli_spec_words(const struct syn_cli *cli, const char *option, const char *key, json_t *spec,
+                   struct syn_err *err)
+{
+    const struct syn_cli_value *value;
+    json_t *list;
+    size_t cursor = 0;
+    int rc;
+
+    if (!syn_cli_has(cli, option))
+        return SYN_OK;
+    list = json_array();
+    rc = syn_json_set_take(spec, key, list, err);
+    while (rc == SYN_OK && (value = syn_cli_next(cli, option, &cursor)) != NULL)
+        rc = syn_json_append_take(list, json_string(value->text), err);
+    return rc;
+}
+
+int
+syn_cli_spec_env(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
+{
+    const struct syn_cli_value *value;
+    json_t *env;
+    size_t cursor = 0;
+    int rc;
+
+    if (!syn_cli_has(cli, "env"))
+        return SYN_OK;
+    env = json_object();
+    rc = syn_json_set_take(spec, "env", env, err);
+    while (rc == SYN_OK && (value = syn_cli_next(cli, "env", &cursor)) != NULL) {
+        const char *equals = strchr(value->text, '=');
+        char name[128];
+
+        if (equals == NULL || equals == value->text ||
+            (size_t)(equals - value->text) >= sizeof(name))
+            return SYN_FAIL(err, SYN_E_INVALID, "--env: expected NAME=VALUE, got \"%s\"",
+                            value->text);
+        (void)snprintf(name, sizeof(name), "%.*s", (int)(equals - value->text), value->text);
+        rc = syn_json_set_str(env, name, equals + 1, err);
+    }
+    return rc;
+}
