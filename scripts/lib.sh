@@ -66,6 +66,7 @@ build_options() {
 # that AddressSanitizer lent them.
 export_sanitizer_options() {
     export ASAN_OPTIONS=strict_string_checks=1:detect_stack_use_after_return=1:check_initialization_order=1:use_sigaltstack=0
+    ASAN_OPTIONS+=:suppressions=$PWD/scripts/asan-suppressions
     export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
     export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 }
