@@ -726,7 +726,7 @@ begin_watching(struct srv_controller *controller, bool watch, struct syn_err *er
     int64_t revision;
     int rc = syn_store_revision(store, &revision, err);
 
-    assert(SYN_LEN(watched) == SYN_LEN(controller->watches));
+    static_assert(SYN_LEN(watched) == SYN_LEN(controller->watches), "a watch for each prefix");
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(watched); i++)
         rc = srv_each(controller->server, watched[i], first_sight, controller, err);
     for (size_t i = 0; rc == SYN_OK && watch && i < SYN_LEN(watched); i++) {

@@ -33,19 +33,18 @@ get_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
     static const char zero[] = ",\"revision\":0,\"spec\":";
     struct syn_server *server = ctx;
     const struct srv_identity *who = srv_identity(req);
+    const char *text = syn_http_req_param(req, "id");
     SYN_SCOPED(syn_store_doc_scope) const struct syn_store_doc *stored = NULL;
     char key[SRV_KEY_MAX];
     char owner[SYN_ID_MAX + 16];
     char number[48];
     const char *at;
     SYN_BUF(out);
-    const char *text = syn_http_req_param(req, "id");
     int rc = srv_work_key(server, &srv_training, who->account, text, key, err);
 
-    if (rc == SRV_ABSENT)
-        return srv_work_absent(&srv_training, text, err);
-    if (rc == SYN_OK)
-        rc = syn_store_get(server->store, key, &stored, err);
+    if (rc != SYN_OK)
+        return rc == SRV_ABSENT ? srv_work_absent(&srv_training, text, err) : rc;
+    rc = syn_store_get(server->store, key, &stored, err);
     if (rc < 0)
         return rc;
     (void)snprintf(owner, sizeof(owner), "{\"account\":\"%s\",", who->account);
