@@ -280,7 +280,7 @@ srv_settle(struct syn_server *server, struct srv_txn *txn, const json_t *job,
     rc = syn_invoice_build(&terms, usages.rows, usages.count, server->prices, &invoice, err);
     if (rc == SYN_OK) {
         struct syn_ledger_head head = {place.id, place.seq, syn_wall_ms(server->world), ref,
-                                       syn_str_starts(syn_document_id(job), "svc-")
+                                       syn_str_starts(syn_document_id(job), srv_service.ids)
                                            ? "settlement of a service"
                                            : "settlement of a training run"};
 
@@ -677,19 +677,13 @@ get_evidence(struct syn_http_req *req, void *ctx, struct syn_err *err)
     return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }
 
-#define READ(pattern_, handler_, query_, name_, summary_)                                      \
-    {                                                                                          \
-        .method = "GET", .pattern = pattern_, .kind = SYN_HTTP_POOL, .scopes = SYN_SCOPE_READ, \
-        .handler = handler_, .query = query_, .name = name_, .summary = summary_               \
-    }
-
 static const struct syn_http_route rows[] = {
-    READ("/v1/bills", list_bills, &srv_list_query, "bills.list", "List bills, newest first"),
-    READ("/v1/bills/{id}", get_bill, NULL, "bills.get", "One bill, by its id or its job's"),
-    READ("/v1/bills/{id}/verify", verify_bill, NULL, "bills.verify",
-         "Recompute it from the signed samples and the ledger"),
-    READ("/v1/bills/{id}/evidence", get_evidence, NULL, "bills.evidence",
-         "The signed reports and the leases it was made from"),
+    SRV_READ("/v1/bills", list_bills, &srv_list_query, "bills.list", "List bills, newest first"),
+    SRV_READ("/v1/bills/{id}", get_bill, NULL, "bills.get", "One bill, by its id or its job's"),
+    SRV_READ("/v1/bills/{id}/verify", verify_bill, NULL, "bills.verify",
+             "Recompute it from the signed samples and the ledger"),
+    SRV_READ("/v1/bills/{id}/evidence", get_evidence, NULL, "bills.evidence",
+             "The signed reports and the leases it was made from"),
 };
 
 const struct srv_routes srv_bill_routes = {rows, SYN_LEN(rows)};

@@ -81,7 +81,7 @@ static const struct ctl_kind *
 kind_of(const char *id)
 {
     for (size_t i = 1; i < SYN_LEN(kinds); i++)
-        if (syn_str_starts(id, kinds[i]->ids))
+        if (syn_str_starts(id, kinds[i]->work->ids))
             return kinds[i];
     return kinds[0];
 }
@@ -91,9 +91,9 @@ static const struct ctl_kind *
 kind_of_key(const char *key)
 {
     for (size_t i = 0; i < SYN_LEN(kinds); i++) {
-        size_t len = strlen(kinds[i]->documents);
+        size_t len = strlen(kinds[i]->work->documents);
 
-        if (strncmp(key, kinds[i]->documents, len) == 0 && key[len] == '/')
+        if (strncmp(key, kinds[i]->work->documents, len) == 0 && key[len] == '/')
             return kinds[i];
     }
     return NULL;
@@ -292,8 +292,9 @@ take_doc(struct srv_controller *controller, const struct syn_store_doc *stored, 
 
 /* --- what kinds share ------------------------------------------------------------------------- */
 
-int
-ctl_overlay_usage(struct syn_server *server, json_t *instances, struct syn_err *err)
+/* The meter knows better than the instance's document how far the reports have come. */
+static int
+overlay_usage(struct syn_server *server, json_t *instances, struct syn_err *err)
 {
     size_t i;
     json_t *instance;
@@ -314,7 +315,27 @@ ctl_overlay_usage(struct syn_server *server, json_t *instances, struct syn_err *
 }
 
 int
-ctl_write_instances(struct srv_txn *txn, const json_t *list, bool created, struct syn_err *err)
+ctl_load(struct syn_server *server, const struct srv_work *work, const char *id,
+         struct ctl_loaded *ret, struct syn_err *err)
+{
+    char key[SRV_KEY_MAX];
+    int rc =
+        srv_load(server, srv_key(key, work->documents, id, NULL), &ret->doc, &ret->revision, err);
+
+    if (rc == SYN_OK)
+        rc = srv_instances_of(server, id, &ret->instances, err);
+    return rc != SYN_OK ? rc : overlay_usage(server, ret->instances, err);
+}
+
+void
+ctl_loaded_fini(struct ctl_loaded *loaded)
+{
+    json_decref(loaded->doc);
+    json_decref(loaded->instances);
+}
+
+static int
+write_instances(struct srv_txn *txn, const json_t *list, bool created, struct syn_err *err)
 {
     size_t i;
     json_t *doc;
@@ -342,9 +363,9 @@ ctl_write_instances(struct srv_txn *txn, const json_t *list, bool created, struc
     return rc;
 }
 
-int
-ctl_write_events(struct syn_server *server, struct srv_txn *txn, const char *job,
-                 const json_t *events, struct syn_err *err)
+static int
+write_events(struct syn_server *server, struct srv_txn *txn, const char *job, const json_t *events,
+             struct syn_err *err)
 {
     size_t i;
     json_t *event;
@@ -355,6 +376,26 @@ ctl_write_events(struct syn_server *server, struct srv_txn *txn, const char *job
             rc = srv_event(server, txn, job, event, err);
     }
     return rc;
+}
+
+int
+ctl_write(struct syn_server *server, struct srv_txn *txn, const struct srv_work *work,
+          const struct ctl_loaded *loaded, const struct ctl_writing *writing, struct syn_err *err)
+{
+    const char *id = syn_document_id(loaded->doc);
+    char key[SRV_KEY_MAX];
+    int rc;
+
+    (void)srv_key(key, work->documents, id, NULL);
+    rc = writing->doc != NULL ? srv_txn_replace(txn, key, loaded->revision, writing->doc, err)
+                              : srv_txn_check(txn, key, loaded->revision, err);
+    if (rc == SYN_OK)
+        rc = write_instances(txn, writing->created, true, err);
+    if (rc == SYN_OK)
+        rc = write_instances(txn, writing->changed, false, err);
+    if (rc == SYN_OK)
+        rc = write_events(server, txn, id, writing->events, err);
+    return rc < 0 ? rc : srv_txn_commit(server, txn, NULL, err);
 }
 
 /* --- one step --------------------------------------------------------------------------------- */
@@ -447,7 +488,7 @@ run_due(struct srv_controller *controller)
             break;
         due[count].job = NULL;
         (void)syn_str_copy(due[count].id, sizeof(due[count].id), id);
-        rc = srv_load(controller->server, srv_key(key, kind_of(id)->documents, id, NULL),
+        rc = srv_load(controller->server, srv_key(key, kind_of(id)->work->documents, id, NULL),
                       &due[count].job, NULL, NULL);
         if (rc == SRV_ABSENT)
             forget_job(controller, id);
@@ -669,7 +710,7 @@ first_sight(void *arg, const char *key, json_t *doc, int64_t revision, struct sy
     if (syn_str_starts(key, "rtt/"))
         return srv_trip_take(controller->cluster, key, doc, err);
     kind = kind_of_key(key);
-    if (kind != NULL && !kind->over(doc))
+    if (kind != NULL && !srv_work_over(kind->work, doc))
         make_due(controller, syn_document_id(doc), 0);
     return SYN_OK;
 }

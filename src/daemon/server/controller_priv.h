@@ -21,10 +21,7 @@ struct ctl_outcome {
 };
 
 struct ctl_kind {
-    const char *documents; /* prefix of the keys of its documents: "training" */
-    const char *ids;       /* what its ids begin with: "train-" */
-    /* Has it ended, with its bill written? Then nothing more follows from it. */
-    bool (*over)(const json_t *doc);
+    const struct srv_work *work;
     /* One look at one of them. Returns 0; SYN_STORE_CONFLICT: again. */
     int (*step)(const struct ctl_world *world, const char *id, struct ctl_outcome *ret,
                 struct syn_err *err);
@@ -32,11 +29,29 @@ struct ctl_kind {
 
 extern const struct ctl_kind ctl_training, ctl_service;
 
-/** The meter knows better than the instance's document how far the reports have come. */
-SYN_MUST int ctl_overlay_usage(struct syn_server *server, json_t *instances, struct syn_err *err);
-SYN_MUST int ctl_write_instances(struct srv_txn *txn, const json_t *list, bool created,
-                                 struct syn_err *err);
-SYN_MUST int ctl_write_events(struct syn_server *server, struct srv_txn *txn, const char *job,
-                              const json_t *events, struct syn_err *err);
+/** What every kind's step reads: the workload, and its instances as far as the reports have come.
+ */
+struct ctl_loaded {
+    json_t *doc;
+    int64_t revision;
+    json_t *instances;
+};
+void ctl_loaded_fini(struct ctl_loaded *loaded);
+/** Into an empty *ret, which the caller finishes also on failure. Returns 0; SRV_ABSENT. */
+SYN_MUST int ctl_load(struct syn_server *server, const struct srv_work *work, const char *id,
+                      struct ctl_loaded *ret, struct syn_err *err);
+
+/** What every kind's step may want written. */
+struct ctl_writing {
+    const json_t *doc;     /* the workload as it is to be; NULL: as it is */
+    const json_t *created; /* instances, lists */
+    const json_t *changed;
+    const json_t *events;
+};
+/** Add it to `txn`, for the workload as it was loaded, and commit. Returns 0; SYN_STORE_CONFLICT.
+ */
+SYN_MUST int ctl_write(struct syn_server *server, struct srv_txn *txn, const struct srv_work *work,
+                       const struct ctl_loaded *loaded, const struct ctl_writing *writing,
+                       struct syn_err *err);
 
 #endif

@@ -9,10 +9,8 @@
 
 /* Everything the step reads, owned. */
 struct sight {
-    json_t *service;
+    struct ctl_loaded own;
     json_t *versions;
-    json_t *instances;
-    int64_t revision;
     char ref[SYN_LEDGER_REF_MAX];
     int64_t escrow;
 };
@@ -20,35 +18,21 @@ struct sight {
 static void
 sight_fini(struct sight *sight)
 {
-    json_decref(sight->service);
+    ctl_loaded_fini(&sight->own);
     json_decref(sight->versions);
-    json_decref(sight->instances);
-}
-
-static bool
-over(const json_t *service)
-{
-    return syn_service_may_delete(service, NULL) == SYN_OK;
 }
 
 static int
 look(struct syn_server *server, const char *id, struct sight *ret, struct syn_err *err)
 {
-    char key[SRV_KEY_MAX];
     char escrow[SYN_LEDGER_ACCOUNT_MAX];
-    int rc =
-        srv_load(server, srv_key(key, "service", id, NULL), &ret->service, &ret->revision, err);
+    int rc = ctl_load(server, &srv_service, id, &ret->own, err);
 
+    if (rc == SYN_OK)
+        rc = srv_service_versions(server, id, &ret->versions, err);
     if (rc != SYN_OK)
         return rc;
-    rc = srv_service_versions(server, id, &ret->versions, err);
-    if (rc == SYN_OK)
-        rc = srv_instances_of(server, id, &ret->instances, err);
-    if (rc == SYN_OK)
-        rc = ctl_overlay_usage(server, ret->instances, err);
-    if (rc < 0)
-        return rc;
-    srv_escrow_ref(id, syn_json_i64(syn_document_status(ret->service), "run", 1), ret->ref);
+    srv_escrow_ref(id, syn_json_i64(syn_document_status(ret->own.doc), "run", 1), ret->ref);
     rc = syn_ledger_escrow_name(ret->ref, escrow, err);
     return rc < 0 ? rc : srv_balance(server, escrow, &ret->escrow, err);
 }
@@ -58,13 +42,13 @@ view_make(const struct ctl_world *world, const struct sight *sight, struct syn_q
           struct syn_service_view *view, struct syn_err *err)
 {
     struct syn_server *server = world->server;
-    const char *account = syn_json_str(sight->service, "account", "?");
+    const char *account = syn_json_str(sight->own.doc, "account", "?");
     int rc = srv_quota_load(server, account, quota, err);
 
     *view = (struct syn_service_view){
-        .service = sight->service,
+        .service = sight->own.doc,
         .versions = sight->versions,
-        .instances = sight->instances,
+        .instances = sight->own.instances,
         .cluster = world->cluster,
         .quota = quota,
         .escrow = sight->escrow,
@@ -74,8 +58,8 @@ view_make(const struct ctl_world *world, const struct sight *sight, struct syn_q
     if (rc == SYN_OK)
         rc = srv_balance(server, account, &view->balance, err);
     return rc < 0 ? rc
-                  : srv_run_cost(server, sight->instances,
-                                 syn_json_i64(syn_document_status(sight->service), "run", 1),
+                  : srv_run_cost(server, sight->own.instances,
+                                 syn_json_i64(syn_document_status(sight->own.doc), "run", 1),
                                  &view->spent, &view->rate_hour, err);
 }
 
@@ -83,33 +67,22 @@ static int
 write_effects(struct syn_server *server, const struct sight *sight,
               const struct syn_service_effects *effects, struct syn_err *err)
 {
-    const char *id = syn_document_id(sight->service);
-    const struct srv_lock lock = {.account = syn_json_str(sight->service, "account", ""),
+    const struct ctl_writing writing = {effects->service, effects->created, effects->changed,
+                                        effects->events};
+    const struct srv_lock lock = {.account = syn_json_str(sight->own.doc, "account", ""),
                                   .ref = sight->ref,
                                   .amount = effects->lock,
                                   .held = sight->escrow,
                                   .memo = "reserve of a service"};
-    char key[SRV_KEY_MAX];
     SRV_TXN(txn);
     int rc = SYN_OK;
 
-    (void)srv_key(key, "service", id, NULL);
     if (effects->settle)
-        rc = srv_settle(server, &txn, effects->service != NULL ? effects->service : sight->service,
-                        sight->instances, effects->bill_id, err);
+        rc = srv_settle(server, &txn, effects->service != NULL ? effects->service : sight->own.doc,
+                        sight->own.instances, effects->bill_id, err);
     else if (effects->lock > 0)
         rc = srv_escrow_lock(server, &txn, &lock, err);
-    if (rc == SYN_OK && effects->service != NULL)
-        rc = srv_txn_replace(&txn, key, sight->revision, effects->service, err);
-    else if (rc == SYN_OK)
-        rc = srv_txn_check(&txn, key, sight->revision, err);
-    if (rc == SYN_OK)
-        rc = ctl_write_instances(&txn, effects->created, true, err);
-    if (rc == SYN_OK)
-        rc = ctl_write_instances(&txn, effects->changed, false, err);
-    if (rc == SYN_OK)
-        rc = ctl_write_events(server, &txn, id, effects->events, err);
-    return rc < 0 ? rc : srv_txn_commit(server, &txn, NULL, err);
+    return rc < 0 ? rc : ctl_write(server, &txn, &srv_service, &sight->own, &writing, err);
 }
 
 static int
@@ -134,9 +107,10 @@ step(const struct ctl_world *world, const char *id, struct ctl_outcome *ret, str
         ret->created = json_incref(effects.created);
     ret->wake_at_ms = effects.wake_at_ms;
     ret->now_ms = view.now_ms;
-    if (rc == SYN_OK && syn_service_effects_none(&effects) && over(sight.service))
+    if (rc == SYN_OK && syn_service_effects_none(&effects) &&
+        srv_work_over(&srv_service, sight.own.doc))
         ret->gone = true;
     return rc;
 }
 
-const struct ctl_kind ctl_service = {"service", "svc-", over, step};
+const struct ctl_kind ctl_service = {&srv_service, step};

@@ -10,27 +10,18 @@
 
 #define CHECKPOINTS_KEPT 5
 
-static bool
-over(const json_t *job)
-{
-    return syn_training_may_delete(job, NULL) == SYN_OK;
-}
-
 /* Everything the step reads, owned. */
 struct sight {
-    json_t *job;
-    json_t *instances;
+    struct ctl_loaded own;
     json_t *progress;
     json_t *checkpoint;
     json_t *result;
-    int64_t job_revision;
 };
 
 static void
 sight_fini(struct sight *sight)
 {
-    json_decref(sight->job);
-    json_decref(sight->instances);
+    ctl_loaded_fini(&sight->own);
     json_decref(sight->progress);
     json_decref(sight->checkpoint);
     json_decref(sight->result);
@@ -73,22 +64,17 @@ static int
 look(struct syn_server *server, const char *id, struct sight *ret, struct syn_err *err)
 {
     char key[SRV_KEY_MAX];
-    int rc =
-        srv_load(server, srv_key(key, "training", id, NULL), &ret->job, &ret->job_revision, err);
+    int rc = ctl_load(server, &srv_training, id, &ret->own, err);
 
     if (rc != SYN_OK)
         return rc;
-    rc = srv_instances_of(server, id, &ret->instances, err);
-    if (rc == SYN_OK)
-        rc = ctl_overlay_usage(server, ret->instances, err);
-    if (rc == SYN_OK) {
-        rc = srv_load(server, srv_key(key, "progress", id, NULL), &ret->progress, NULL, err);
-        rc = rc == SRV_ABSENT ? SYN_OK : rc;
-    }
+    rc = srv_load(server, srv_key(key, "progress", id, NULL), &ret->progress, NULL, err);
+    if (rc == SRV_ABSENT)
+        rc = SYN_OK;
     if (rc == SYN_OK)
         rc = srv_each(server, srv_key(key, "checkpoint", id, ""), newest, &ret->checkpoint, err);
     if (rc == SYN_OK)
-        ret->result = find_result(ret->job, ret->instances);
+        ret->result = find_result(ret->own.doc, ret->own.instances);
     return rc;
 }
 
@@ -96,26 +82,15 @@ static int
 write_effects(struct syn_server *server, const struct sight *sight,
               const struct syn_training_effects *effects, struct syn_err *err)
 {
-    const char *id = syn_document_id(sight->job);
-    char key[SRV_KEY_MAX];
+    const struct ctl_writing writing = {effects->job, effects->created, effects->changed,
+                                        effects->events};
     SRV_TXN(txn);
     int rc = SYN_OK;
 
     if (effects->settle)
-        rc = srv_settle(server, &txn, effects->job != NULL ? effects->job : sight->job,
-                        sight->instances, effects->bill_id, err);
-    if (rc == SYN_OK && effects->job != NULL)
-        rc = srv_txn_replace(&txn, srv_key(key, "training", id, NULL), sight->job_revision,
-                             effects->job, err);
-    else if (rc == SYN_OK)
-        rc = srv_txn_check(&txn, srv_key(key, "training", id, NULL), sight->job_revision, err);
-    if (rc == SYN_OK)
-        rc = ctl_write_instances(&txn, effects->created, true, err);
-    if (rc == SYN_OK)
-        rc = ctl_write_instances(&txn, effects->changed, false, err);
-    if (rc == SYN_OK)
-        rc = ctl_write_events(server, &txn, id, effects->events, err);
-    return rc < 0 ? rc : srv_txn_commit(server, &txn, NULL, err);
+        rc = srv_settle(server, &txn, effects->job != NULL ? effects->job : sight->own.doc,
+                        sight->own.instances, effects->bill_id, err);
+    return rc < 0 ? rc : ctl_write(server, &txn, &srv_training, &sight->own, &writing, err);
 }
 
 static int
@@ -142,11 +117,11 @@ view_make(const struct ctl_world *world, const struct sight *sight, struct syn_q
           struct syn_training_view *view, struct syn_err *err)
 {
     struct syn_server *server = world->server;
-    int rc = srv_quota_load(server, syn_json_str(sight->job, "account", "?"), quota, err);
+    int rc = srv_quota_load(server, syn_json_str(sight->own.doc, "account", "?"), quota, err);
 
     *view = (struct syn_training_view){
-        .job = sight->job,
-        .instances = sight->instances,
+        .job = sight->own.doc,
+        .instances = sight->own.instances,
         .cluster = world->cluster,
         .quota = quota,
         .progress = json_object_get(sight->progress, "progress"),
@@ -157,8 +132,8 @@ view_make(const struct ctl_world *world, const struct sight *sight, struct syn_q
         .observing_since_ms = world->observing_since_ms,
     };
     return rc < 0 ? rc
-                  : srv_run_cost(server, sight->instances,
-                                 syn_json_i64(json_object_get(sight->job, "status"), "run", 1),
+                  : srv_run_cost(server, sight->own.instances,
+                                 syn_json_i64(json_object_get(sight->own.doc, "status"), "run", 1),
                                  &view->spent, &view->rate_hour, err);
 }
 
@@ -175,10 +150,10 @@ units_look(struct syn_server *server, const struct sight *sight, struct job_unit
 {
     int rc;
 
-    units->reserved = *syn_json_str(syn_document_spec(sight->job), "reserved", "") != '\0';
+    units->reserved = *syn_json_str(syn_document_spec(sight->own.doc), "reserved", "") != '\0';
     if (!units->reserved)
         return SYN_OK;
-    rc = srv_job_units_look(server, sight->job, &units->held, &units->view, err);
+    rc = srv_job_units_look(server, sight->own.doc, &units->held, &units->view, err);
     view->units = &units->view;
     return rc < 0 ? rc : SYN_OK;
 }
@@ -191,11 +166,12 @@ take_effects(struct syn_server *server, const struct sight *sight, struct job_un
     int rc = SYN_OK;
 
     if (units->reserved && json_array_size(effects->created) > 0)
-        rc = srv_job_units_begin(server, sight->job, effects, err);
+        rc = srv_job_units_begin(server, sight->own.doc, effects, err);
     if (rc == SYN_OK && !syn_training_effects_none(effects))
         rc = write_effects(server, sight, effects, err);
     if (rc == SYN_OK && units->reserved)
-        rc = srv_job_units_end(server, sight->job, sight->instances, effects, &units->held, err);
+        rc = srv_job_units_end(server, sight->own.doc, sight->own.instances, effects, &units->held,
+                               err);
     return rc;
 }
 
@@ -226,9 +202,10 @@ step(const struct ctl_world *world, const char *id, struct ctl_outcome *ret, str
         ret->created = json_incref(effects.created);
     ret->wake_at_ms = effects.wake_at_ms;
     ret->now_ms = view.now_ms;
-    if (rc == SYN_OK && syn_training_effects_none(&effects) && over(sight.job))
+    if (rc == SYN_OK && syn_training_effects_none(&effects) &&
+        srv_work_over(&srv_training, sight.own.doc))
         ret->gone = true;
     return rc == SYN_OK ? trim_checkpoints(server, id, err) : rc;
 }
 
-const struct ctl_kind ctl_training = {"training", "train-", over, step};
+const struct ctl_kind ctl_training = {&srv_training, step};

@@ -42,6 +42,17 @@ srv_event(struct syn_server *server, struct srv_txn *txn, const char *job, const
 }
 
 int
+srv_event_say(struct syn_server *server, struct srv_txn *txn, const char *job, const char *type,
+              const char *message, struct syn_err *err)
+{
+    SYN_JSON(event);
+    int rc = syn_json_pack(&event, err, "{s:s, s:s, s:s, s:n}", "type", type, "reason", type,
+                           "message", message, "instance");
+
+    return rc < 0 ? rc : srv_event(server, txn, job, event, err);
+}
+
+int
 srv_if_match(struct syn_http_req *req, int64_t revision, struct syn_err *err)
 {
     const char *given = syn_http_req_header(req, "if-match");

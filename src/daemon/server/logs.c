@@ -335,7 +335,7 @@ get_metrics(struct syn_http_req *req, void *ctx, struct syn_err *err)
     size_t i;
     json_t *instance;
     int64_t revision;
-    int rc = srv_training_load(server, req, &job, &revision, err);
+    int rc = srv_work_load(server, &srv_training, req, &job, &revision, err);
 
     if (rc == SYN_OK)
         rc = srv_instances_of(server, syn_document_id(job), &instances, err);
@@ -620,7 +620,7 @@ follow_instance(struct follower *follower, const json_t *instance, bool *ret_mor
 static bool
 is_service(const char *id)
 {
-    return syn_str_starts(id, "svc-");
+    return syn_str_starts(id, srv_service.ids);
 }
 
 static bool
@@ -636,6 +636,7 @@ static bool
 advance(struct follower *follower)
 {
     struct syn_server *server = follower->hub->server;
+    const struct srv_work *work;
     struct syn_err err = {0};
     char key[SRV_KEY_MAX];
     size_t i;
@@ -647,10 +648,8 @@ advance(struct follower *follower)
 
     if (follower->done)
         return false;
-    rc = srv_load(
-        server,
-        srv_key(key, is_service(follower->job) ? "service" : "training", follower->job, NULL), &job,
-        NULL, &err);
+    work = is_service(follower->job) ? &srv_service : &srv_training;
+    rc = srv_load(server, srv_key(key, work->documents, follower->job, NULL), &job, NULL, &err);
     if (rc == SYN_OK)
         rc = srv_instances_of(server, follower->job, &instances, &err);
     json_array_foreach (instances, i, instance) {
@@ -794,12 +793,9 @@ follow_logs(struct syn_http_req *req, struct syn_server *server, const char *job
     return SYN_OK;
 }
 
-/* Whose logs the route is about. */
-typedef int (*load_fn)(struct syn_server *server, struct syn_http_req *req, json_t **ret,
-                       int64_t *ret_revision, struct syn_err *err);
-
 static int
-reply_logs(struct syn_http_req *req, struct syn_server *server, load_fn load, struct syn_err *err)
+reply_logs(struct syn_http_req *req, struct syn_server *server, const struct srv_work *work,
+           struct syn_err *err)
 {
     int64_t tail = syn_json_i64(syn_http_req_query_json(req), "tail", 0);
     struct wish wish;
@@ -807,7 +803,7 @@ reply_logs(struct syn_http_req *req, struct syn_server *server, load_fn load, st
     SYN_BUF(out);
     SYN_JSON(job);
     SYN_JSON(instances);
-    int rc = load(server, req, &job, &revision, err);
+    int rc = srv_work_load(server, work, req, &job, &revision, err);
 
     if (rc == SYN_OK)
         rc = read_wish(req, &wish, err);
@@ -826,22 +822,23 @@ reply_logs(struct syn_http_req *req, struct syn_server *server, load_fn load, st
 static int
 get_logs(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    return reply_logs(req, ctx, srv_training_load, err);
+    return reply_logs(req, ctx, &srv_training, err);
 }
 
 static int
 get_service_logs(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    return reply_logs(req, ctx, srv_service_load, err);
+    return reply_logs(req, ctx, &srv_service, err);
 }
 
 static int
-reply_follow(struct syn_http_req *req, struct syn_server *server, load_fn load, struct syn_err *err)
+reply_follow(struct syn_http_req *req, struct syn_server *server, const struct srv_work *work,
+             struct syn_err *err)
 {
     struct wish wish;
     int64_t revision;
     SYN_JSON(job);
-    int rc = load(server, req, &job, &revision, err);
+    int rc = srv_work_load(server, work, req, &job, &revision, err);
 
     if (rc == SYN_OK)
         rc = read_wish(req, &wish, err);
@@ -851,13 +848,13 @@ reply_follow(struct syn_http_req *req, struct syn_server *server, load_fn load, 
 static int
 get_follow(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    return reply_follow(req, ctx, srv_training_load, err);
+    return reply_follow(req, ctx, &srv_training, err);
 }
 
 static int
 get_service_follow(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    return reply_follow(req, ctx, srv_service_load, err);
+    return reply_follow(req, ctx, &srv_service, err);
 }
 
 /* --- table ------------------------------------------------------------------------------------ */

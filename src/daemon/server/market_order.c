@@ -625,17 +625,8 @@ static const struct syn_field amend_fields[] = {
 static const struct syn_schema amend_schema = SYN_SCHEMA("OrderChange", amend_fields);
 
 static const struct syn_field list_fields[] = {
-    {.name = "limit",
-     .kind = SYN_FIELD_I64,
-     .min = 1,
-     .max = 1000,
-     .fallback = "100",
-     .help = "How many at most"},
-    {.name = "after",
-     .kind = SYN_FIELD_STR,
-     .min = 1,
-     .max = SRV_KEY_MAX - 1,
-     .help = "The `next` of the page before"},
+    SRV_LIMIT_FIELD("How many at most"),
+    SRV_AFTER_FIELD,
     {.name = "state",
      .kind = SYN_FIELD_STR,
      .choices = "open|filled|canceled|expired|dropped",
@@ -653,10 +644,7 @@ static const struct syn_field list_fields[] = {
 static const struct syn_schema list_schema = SYN_SCHEMA("OrderListQuery", list_fields);
 
 static const struct syn_field plan_fields[] = {
-    {.name = "plan",
-     .kind = SYN_FIELD_BOOL,
-     .fallback = "false",
-     .help = "Answer with what it would do; place nothing"},
+    SRV_PLAN_FIELD("Answer with what it would do; place nothing"),
 };
 static const struct syn_schema plan_schema = SYN_SCHEMA("OrderPlanQuery", plan_fields);
 

@@ -578,11 +578,6 @@ get_holdings(struct syn_http_req *req, void *ctx, struct syn_err *err)
         .name = "class", .kind = SYN_FIELD_STR, .min = 1, .max = SYN_MARKET_NAME_MAX, \
         .required = (required_), .help = "kind/model/region/duration"                 \
     }
-#define LIMIT_FIELD(help_)                                                                \
-    {                                                                                     \
-        .name = "limit", .kind = SYN_FIELD_I64, .min = 1, .max = 1000, .fallback = "100", \
-        .help = (help_)                                                                   \
-    }
 
 static const struct syn_field book_fields[] = {
     CLASS_FIELD(true),
@@ -613,7 +608,7 @@ static const struct syn_schema quote_schema = SYN_SCHEMA("MarketQuoteQuery", quo
 
 static const struct syn_field trades_fields[] = {
     CLASS_FIELD(false),
-    LIMIT_FIELD("How many at most; a class remembers its last 256"),
+    SRV_LIMIT_FIELD("How many at most; a class remembers its last 256"),
     {.name = "mine", .kind = SYN_FIELD_BOOL, .fallback = "false", .help = "Only the account's own"},
 };
 static const struct syn_schema trades_schema = SYN_SCHEMA("MarketTradesQuery", trades_fields);
@@ -631,30 +626,25 @@ static const struct syn_schema index_schema = SYN_SCHEMA("MarketIndexQuery", ind
 
 static const struct syn_field offers_fields[] = {
     CLASS_FIELD(false),
-    LIMIT_FIELD("How many of a class at most"),
+    SRV_LIMIT_FIELD("How many of a class at most"),
 };
 static const struct syn_schema offers_schema = SYN_SCHEMA("MarketOffersQuery", offers_fields);
 
-#define READ(pattern_, handler_, query_, name_, summary_)                                      \
-    {                                                                                          \
-        .method = "GET", .pattern = pattern_, .kind = SYN_HTTP_POOL, .scopes = SYN_SCOPE_READ, \
-        .handler = handler_, .query = query_, .name = name_, .summary = summary_               \
-    }
-
 static const struct syn_http_route rows[] = {
-    READ("/v1/market/classes", get_classes, NULL, "market.classes",
-         "What is traded, and what could be"),
-    READ("/v1/market/book", get_book, &book_schema, "market.book",
-         "What is bid and asked, by price"),
-    READ("/v1/market/quote", get_quote, &quote_schema, "market.quote",
-         "What so many units would cost or bring now"),
-    READ("/v1/market/trades", get_trades, &trades_schema, "market.trades", "Trades, newest first"),
-    READ("/v1/market/index", get_index, &index_schema, "market.index",
-         "A class's price, and what it rests on"),
-    READ("/v1/market/offers", get_offers, &offers_schema, "market.offers",
-         "What is for sale, best first, beside the price book's prices"),
-    READ("/v1/market/holdings", get_holdings, NULL, "market.holdings",
-         "Units that the account holds, offers and has sold"),
+    SRV_READ("/v1/market/classes", get_classes, NULL, "market.classes",
+             "What is traded, and what could be"),
+    SRV_READ("/v1/market/book", get_book, &book_schema, "market.book",
+             "What is bid and asked, by price"),
+    SRV_READ("/v1/market/quote", get_quote, &quote_schema, "market.quote",
+             "What so many units would cost or bring now"),
+    SRV_READ("/v1/market/trades", get_trades, &trades_schema, "market.trades",
+             "Trades, newest first"),
+    SRV_READ("/v1/market/index", get_index, &index_schema, "market.index",
+             "A class's price, and what it rests on"),
+    SRV_READ("/v1/market/offers", get_offers, &offers_schema, "market.offers",
+             "What is for sale, best first, beside the price book's prices"),
+    SRV_READ("/v1/market/holdings", get_holdings, NULL, "market.holdings",
+             "Units that the account holds, offers and has sold"),
 };
 
 const struct srv_routes srv_market_view_routes = {rows, SYN_LEN(rows)};

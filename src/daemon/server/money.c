@@ -178,6 +178,12 @@ srv_account_find(struct syn_server *server, const struct srv_identity *who, cons
     return SYN_OK;
 }
 
+void
+srv_escrow_ref(const char *job, int64_t run, char *out)
+{
+    (void)snprintf(out, SYN_LEDGER_REF_MAX, "%s.%" PRId64, job, run);
+}
+
 int
 srv_escrow_lock(struct syn_server *server, struct srv_txn *txn, const struct srv_lock *lock,
                 struct syn_err *err)

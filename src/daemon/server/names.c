@@ -42,6 +42,41 @@ srv_keep(struct syn_server *server, struct syn_content_guard **guard, const char
     return rc < 0 ? rc : syn_content_guard_add(*guard, &parsed, err);
 }
 
+int
+srv_resolve(struct syn_server *server, const char *account, const char *reference, char *ret_cid,
+            struct syn_err *err)
+{
+    const char *text = reference;
+    char key[SRV_KEY_MAX];
+    struct syn_content_stat stat;
+    struct syn_cid cid;
+    SYN_JSON(name);
+    int rc;
+
+    ret_cid[0] = '\0';
+    if (reference[0] == '\0')
+        return SYN_OK;
+    if (syn_str_starts(text, "synor://"))
+        text += strlen("synor://");
+    if (syn_cid_parse(text, strlen(text), &cid, NULL) < 0) {
+        if (!srv_content_name_ok(text))
+            return SYN_FAIL(err, SYN_E_INVALID, "%.100s: neither a CID nor a name", reference);
+        rc = srv_need(server, srv_key(key, "name", account, text), "content named", &name, NULL,
+                      err);
+        if (rc < 0)
+            return syn_err_wrap(err, rc, "synor://%s", text);
+        text = syn_json_str(name, "cid", "");
+        rc = syn_cid_parse(text, strlen(text), &cid, err);
+        if (rc < 0)
+            return rc;
+    }
+    rc = syn_content_stat(server->content, &cid, &stat, err);
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "%s", reference);
+    (void)syn_cid_format(&cid, ret_cid);
+    return SYN_OK;
+}
+
 static int
 query_name(struct syn_http_req *req, const char **ret_name, struct syn_err *err)
 {

@@ -23,6 +23,25 @@ srv_quota_load(struct syn_server *server, const char *account, struct syn_quota 
     return rc < 0 ? rc : syn_quota_read(json_object_get(syn_document_spec(doc), "quota"), ret, err);
 }
 
+int
+srv_quota_bears(struct syn_server *server, const char *account, const struct syn_holding *ask,
+                struct syn_err *err)
+{
+    static const struct syn_holding nothing = {{0}};
+    struct syn_quota quota;
+    enum syn_quota_dim over;
+    char message[160];
+    int rc = srv_quota_load(server, account, &quota, err);
+
+    if (rc < 0)
+        return rc;
+    over = syn_quota_over(&quota, &nothing, ask);
+    if (over == SYN_QUOTA_COUNT)
+        return SYN_OK;
+    syn_quota_say(&quota, &nothing, ask, over, message, sizeof(message));
+    return SYN_FAIL(err, SYN_E_LIMIT, "%s", message);
+}
+
 /* --- storage ---------------------------------------------------------------------------------- */
 
 /* What an account keeps, each content once. */

@@ -281,6 +281,8 @@ SYN_MUST int srv_account_complete(struct syn_server *server, json_t *doc, bool u
 SYN_MUST int srv_account_find(struct syn_server *server, const struct srv_identity *who,
                               const char *text, char *ret_id, struct syn_err *err);
 
+/** "JOB.RUN" into out[SYN_LEDGER_REF_MAX]: what a run's escrow is about. */
+void srv_escrow_ref(const char *job, int64_t run, char *out);
 /** Lock `amount` more of the account's in the escrow of `ref`, in which `held` is now. FUNDS. At
  *  most one ledger transaction a store transaction. */
 struct srv_lock {
@@ -298,6 +300,11 @@ SYN_MUST int srv_escrow_lock(struct syn_server *server, struct srv_txn *txn,
 /** The account's limits. NOTFOUND. */
 SYN_MUST int srv_quota_load(struct syn_server *server, const char *account, struct syn_quota *ret,
                             struct syn_err *err);
+/** What is over the account's quota by itself would wait for ever: LIMIT. What only finds no room
+ * in it now is taken: the controller starts it when there is. */
+SYN_MUST int srv_quota_bears(struct syn_server *server, const char *account,
+                             const struct syn_holding *ask, struct syn_err *err);
+#define SRV_QUOTA_HINT "ask for less, or have an operator raise it: synor account quota"
 /** What the account holds now. */
 SYN_MUST int srv_account_holding(struct syn_server *server, const char *account,
                                  struct syn_holding *ret, struct syn_err *err);
@@ -326,23 +333,99 @@ SYN_MUST int srv_meter_load(struct syn_server *server, const char *instance,
 SYN_MUST int srv_report_verify(struct syn_server *server, const struct syn_report *report,
                                bool *ret_ok, struct syn_err *err);
 
-/* --- training (training.c)
- * ------------------------------------------------------------------------ */
+/* --- workloads (work.c) -----------------------------------------------------------------------
+ */
 
-struct syn_cluster;
-/** The job that `{id}` names, if it is the caller's. */
-SYN_MUST int srv_training_load(struct syn_server *server, struct syn_http_req *req,
-                               json_t **ret_job, int64_t *ret_revision, struct syn_err *err);
+#define SRV_WORK_PARTS_MAX 4
+
+/** A kind of workload, as far as what its routes share goes. Its documents are "DOCUMENTS/ID";
+ *  "OF/ACCOUNT/ID" lists those of an account, "NAMES/ACCOUNT/NAME" is the id that has the name. */
+struct srv_work {
+    const char *documents;                 /* "training" */
+    const char *of;                        /* "training-of" */
+    const char *names;                     /* "training-name" */
+    const char *ids;                       /* what its ids begin with: "train-" */
+    const char *noun;                      /* "training job" */
+    const char *the;                       /* "the job" */
+    const char *parts[SRV_WORK_PARTS_MAX]; /* what goes with it: "PART/ID/..." */
+    /* May it be forgotten: has it ended, with its bill written? CONFLICT, with the way out. */
+    int (*may_delete)(const json_t *doc, struct syn_err *err);
+    /* It is being forgotten: delete what else is its own, and see to its name. */
+    int (*release)(struct syn_server *server, struct srv_txn *txn, const json_t *doc,
+                   struct syn_err *err);
+};
+extern const struct srv_work srv_training, srv_service;
+
+/** NOTFOUND: there is none of that name or id. */
+SYN_MUST int srv_work_absent(const struct srv_work *work, const char *text, struct syn_err *err);
+/** The key of the document that `text` names, an id or the account's name for one, into
+ *  out[SRV_KEY_MAX]; whether there is one is not looked at. Returns 0; SRV_ABSENT: it is no name.
+ */
+SYN_MUST int srv_work_key(struct syn_server *server, const struct srv_work *work,
+                          const char *account, const char *text, char *out, struct syn_err *err);
+/** The document that `text` names, whoever's it is. Returns 0; SRV_ABSENT. */
+SYN_MUST int srv_work_find(struct syn_server *server, const struct srv_work *work,
+                           const char *account, const char *text, json_t **ret_doc,
+                           int64_t *ret_revision, struct syn_err *err);
+/** The document that `{id}` names, if it is the caller's. NOTFOUND. */
+SYN_MUST int srv_work_load(struct syn_server *server, const struct srv_work *work,
+                           struct syn_http_req *req, json_t **ret_doc, int64_t *ret_revision,
+                           struct syn_err *err);
+/** Nothing more follows from it: it may be forgotten. */
+bool srv_work_over(const struct srv_work *work, const json_t *doc);
+/** Answer with the account's, newest first; `state` not NULL: only those in it. */
+SYN_MUST int srv_work_reply_list(struct syn_server *server, const struct srv_work *work,
+                                 struct syn_http_req *req, const char *state, struct syn_err *err);
+/** Everything below "PART/ID/", oldest first. */
+SYN_MUST int srv_work_parts(struct syn_server *server, const char *part, const char *id,
+                            json_t **ret_list, struct syn_err *err);
+/** Answer with that of the one that `{id}` names. */
+SYN_MUST int srv_work_reply_parts(struct syn_server *server, const struct srv_work *work,
+                                  struct syn_http_req *req, const char *part, struct syn_err *err);
+/** All its instance documents, as a list, oldest first. */
+SYN_MUST int srv_instances_of(struct syn_server *server, const char *job, json_t **ret_list,
+                              struct syn_err *err);
+/** What a plan says of `rc`, with which it would be refused: {"code", "message"}, or null for 0.
+ *  What is no refusal but trouble of our own is returned. `err` is not NULL. */
+SYN_MUST int srv_work_refusal(int rc, const struct syn_err *why, json_t **ret_refusal,
+                              struct syn_err *err);
+/** What a verb does to a document, beside writing it; again from the beginning on a conflict. */
+typedef int (*srv_work_apply_fn)(struct syn_server *server, struct srv_txn *txn, json_t *doc,
+                                 void *arg, struct syn_err *err);
+/** Apply it to the one that `{id}` names, have the controller look, and answer with the document.
+ */
+SYN_MUST int srv_work_change(struct syn_server *server, const struct srv_work *work,
+                             struct syn_http_req *req, srv_work_apply_fn apply, void *arg,
+                             struct syn_err *err);
+/** The end of a change: it was written at `revision`. */
+SYN_MUST int srv_work_reply_changed(struct syn_server *server, struct syn_http_req *req, int status,
+                                    json_t *doc, int64_t revision, struct syn_err *err);
+/** Delete the one that `{id}` names with all that is its own. CONFLICT, PRECONDITION. */
+SYN_MUST int srv_work_forget(struct syn_server *server, const struct srv_work *work,
+                             struct syn_http_req *req, struct syn_err *err);
+
+/* --- training (training.c), services (services.c) -----------------------------------------------
+ */
+
 /** Succeeded, failed or stopped. */
 bool srv_job_ended(const json_t *job);
+/** The service that an instance's id is a replica's of, into out[SYN_ID_MAX]; false: none. */
+bool srv_service_of(const char *instance, char *out);
+/** Its version documents, oldest first. */
+SYN_MUST int srv_service_versions(struct syn_server *server, const char *id, json_t **ret_list,
+                                  struct syn_err *err);
+
+/* --- the cluster (cluster.c) --------------------------------------------------------------------
+ */
+
+struct syn_cluster;
 /** All nodes with what they hold. */
 SYN_MUST int srv_cluster_read(struct syn_server *server, struct syn_cluster **ret_cluster,
                               struct syn_err *err);
-/** All instance documents of a job, as a list. */
-SYN_MUST int srv_instances_of(struct syn_server *server, const char *job, json_t **ret_list,
-                              struct syn_err *err);
-/** "JOB.RUN" into out[SYN_LEDGER_REF_MAX]: what a run's escrow is about. */
-void srv_escrow_ref(const char *job, int64_t run, char *out);
+
+/* --- content (names.c) --------------------------------------------------------------------------
+ */
+
 /** A reference (synor://NAME, synor://CID, or either bare) -> text of a CID that is stored, into
  *  ret_cid[SYN_CID_TEXT_MAX]; "" stays "". NOTFOUND, INVALID. */
 SYN_MUST int srv_resolve(struct syn_server *server, const char *account, const char *reference,
@@ -355,21 +438,6 @@ SYN_MUST int srv_resolve(struct syn_server *server, const char *account, const c
  * NOTFOUND, INVALID. */
 SYN_MUST int srv_keep(struct syn_server *server, struct syn_content_guard **guard, const char *cid,
                       struct syn_err *err);
-/** PRECONDITION when the request's If-Match names another revision. */
-SYN_MUST int srv_if_match(struct syn_http_req *req, int64_t revision, struct syn_err *err);
-
-/* --- services (services.c) --------------------------------------------------------------------
- */
-
-/** The service that an instance's id is a replica's of, into out[SYN_ID_MAX]; false: none. */
-bool srv_service_of(const char *instance, char *out);
-/** The service that `{id}` names, if it is the caller's. */
-SYN_MUST int srv_service_load(struct syn_server *server, struct syn_http_req *req,
-                              json_t **ret_service, int64_t *ret_revision, struct syn_err *err);
-/** Its version documents, oldest first. */
-SYN_MUST int srv_service_versions(struct syn_server *server, const char *id, json_t **ret_list,
-                                  struct syn_err *err);
-
 /* --- places (places.c) ------------------------------------------------------------------------
  */
 
@@ -411,6 +479,11 @@ SYN_MUST int srv_log_tail(struct syn_server *server, const json_t *instances, si
 /** Append an event of a job to the transaction, numbered by the clock and a counter. */
 SYN_MUST int srv_event(struct syn_server *server, struct srv_txn *txn, const char *job,
                        const json_t *event, struct syn_err *err);
+/** The same of one that is its own reason and concerns no instance. */
+SYN_MUST int srv_event_say(struct syn_server *server, struct srv_txn *txn, const char *job,
+                           const char *type, const char *message, struct syn_err *err);
+/** PRECONDITION when the request's If-Match names another revision. */
+SYN_MUST int srv_if_match(struct syn_http_req *req, int64_t revision, struct syn_err *err);
 
 /* --- streams (stream.c, watch.c, logs.c) ------------------------------------------------------
  */
@@ -588,6 +661,35 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
 /** Metrics that are read when somebody asks (gauges.c). */
 SYN_MUST int srv_gauges_open(struct syn_server *server, struct syn_err *err);
 SYN_MUST int srv_openapi_build(struct syn_server *server, json_t **ret_doc, struct syn_err *err);
+
+/** Rows of a table of routes that have nothing more to say: a document is read, one is changed. */
+#define SRV_READ(pattern_, handler_, query_, name_, summary_)                                  \
+    {                                                                                          \
+        .method = "GET", .pattern = pattern_, .kind = SYN_HTTP_POOL, .scopes = SYN_SCOPE_READ, \
+        .handler = handler_, .query = query_, .name = name_, .summary = summary_               \
+    }
+#define SRV_WRITE(method_, pattern_, handler_, body_, name_, summary_)                             \
+    {                                                                                              \
+        .method = method_, .pattern = pattern_, .kind = SYN_HTTP_POOL, .scopes = SYN_SCOPE_TENANT, \
+        .body_max = SRV_BODY_MAX, .handler = handler_, .body = body_, .name = name_,               \
+        .summary = summary_                                                                        \
+    }
+
+/** Fields that many queries have. */
+#define SRV_LIMIT_FIELD(help_)                                                            \
+    {                                                                                     \
+        .name = "limit", .kind = SYN_FIELD_I64, .min = 1, .max = 1000, .fallback = "100", \
+        .help = (help_)                                                                   \
+    }
+#define SRV_AFTER_FIELD                                                           \
+    {                                                                             \
+        .name = "after", .kind = SYN_FIELD_STR, .min = 1, .max = SRV_KEY_MAX - 1, \
+        .help = "The `next` of the page before"                                   \
+    }
+#define SRV_PLAN_FIELD(help_)                                                        \
+    {                                                                                \
+        .name = "plan", .kind = SYN_FIELD_BOOL, .fallback = "false", .help = (help_) \
+    }
 
 /** Shared query schema of lists: limit, after. */
 extern const struct syn_schema srv_list_query;

@@ -1,6 +1,4 @@
 /* Routes of services: what a tenant says and sees. What follows from it is the controller's. */
-#include <inttypes.h>
-
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/orchestration/cost.h>
@@ -23,72 +21,11 @@ srv_service_of(const char *instance, char *out)
     return true;
 }
 
-/* The service of that name or id in the account. Returns 0; SRV_ABSENT. */
-static int
-find_service(struct syn_server *server, const char *account, const char *text, json_t **ret_service,
-             int64_t *ret_revision, struct syn_err *err)
-{
-    char key[SRV_KEY_MAX];
-    SYN_JSON(id);
-    int rc;
-
-    if (!syn_name_ok(text))
-        return SRV_ABSENT;
-    rc = srv_load(server, srv_key(key, "service-name", account, text), &id, NULL, err);
-    if (rc < 0)
-        return rc;
-    (void)srv_key(key, "service", rc == SYN_OK ? json_string_value(id) : text, NULL);
-    return srv_load(server, key, ret_service, ret_revision, err);
-}
-
-int
-srv_service_load(struct syn_server *server, struct syn_http_req *req, json_t **ret_service,
-                 int64_t *ret_revision, struct syn_err *err)
-{
-    const char *text = syn_http_req_param(req, "id");
-    SYN_JSON(service);
-    int rc = find_service(server, srv_identity(req)->account, text, &service, ret_revision, err);
-
-    if (rc == SRV_ABSENT)
-        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no service %.60s", text);
-    if (rc == SYN_OK)
-        rc = srv_own(srv_identity(req), service, "service", text, err);
-    if (rc == SYN_OK)
-        *ret_service = SYN_TAKE(service);
-    return rc;
-}
-
-static int
-collect(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
-{
-    (void)key;
-    (void)revision;
-    return syn_json_append_take(arg, json_incref(doc), err);
-}
-
-/* Everything below PREFIX/ID/. */
-static int
-list_below(struct syn_server *server, const char *prefix, const char *id, json_t **ret_list,
-           struct syn_err *err)
-{
-    char key[SRV_KEY_MAX];
-    SYN_JSON(list);
-    int rc;
-
-    list = json_array();
-    if (list == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a list");
-    rc = srv_each(server, srv_key(key, prefix, id, ""), collect, list, err);
-    if (rc == SYN_OK)
-        *ret_list = SYN_TAKE(list);
-    return rc;
-}
-
 int
 srv_service_versions(struct syn_server *server, const char *id, json_t **ret_list,
                      struct syn_err *err)
 {
-    return list_below(server, "service-version", id, ret_list, err);
+    return srv_work_parts(server, "service-version", id, ret_list, err);
 }
 
 static int
@@ -96,32 +33,15 @@ get_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     int64_t revision = 0;
     SYN_JSON(service);
-    int rc = srv_service_load(ctx, req, &service, &revision, err);
+    int rc = srv_work_load(ctx, &srv_service, req, &service, &revision, err);
 
     return rc < 0 ? rc : syn_http_reply_json(req, 200, service, err);
 }
 
 static int
-list_item(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err *err)
-{
-    char service_key[SRV_KEY_MAX];
-    json_t *service;
-    int rc = srv_load(arg, srv_key(service_key, "service", strrchr(key, '/') + 1, NULL), &service,
-                      NULL, err);
-
-    (void)doc;
-    if (rc != SYN_OK)
-        return rc == SRV_ABSENT ? SYN_OK : rc;
-    return syn_json_append_take(items, service, err);
-}
-
-static int
 list_services(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    char prefix[SRV_KEY_MAX];
-
-    return srv_reply_list(ctx, req, srv_key(prefix, "service-of", srv_identity(req)->account, ""),
-                          true, list_item, ctx, err);
+    return srv_work_reply_list(ctx, &srv_service, req, NULL, err);
 }
 
 /* --- changing --------------------------------------------------------------------------------- */
@@ -129,8 +49,7 @@ list_services(struct syn_http_req *req, void *ctx, struct syn_err *err)
 /* A change of a service, or the deployment of a new one. */
 struct change {
     struct syn_http_req *req;
-    /* What is wanted of it. Sets the new spec (owned), or leaves NULL where the verb has changed
-     * the document itself. NULL: the request's spec. */
+    /* What is wanted of it: the new spec (owned). */
     int (*apply)(struct syn_server *server, struct change *change, json_t **ret_spec,
                  struct syn_err *err);
     const json_t *body;
@@ -152,17 +71,6 @@ change_fini(struct change *change)
     json_decref(change->versions);
     json_decref(change->version);
     syn_content_guard_free(change->guard);
-}
-
-static int
-event_of(struct syn_server *server, struct srv_txn *txn, const char *id, const char *type,
-         const char *message, struct syn_err *err)
-{
-    SYN_JSON(event);
-    int rc = syn_json_pack(&event, err, "{s:s, s:s, s:s, s:n}", "type", type, "reason", type,
-                           "message", message, "instance");
-
-    return rc < 0 ? rc : srv_event(server, txn, id, event, err);
 }
 
 /* Lock what a run begins with: a reserve at the price book's rates, or what there is of it, but
@@ -239,7 +147,7 @@ make_service(struct syn_server *server, struct srv_txn *txn, struct change *chan
     if (rc == SYN_OK)
         rc = srv_txn_put_text(txn, key, change->id, err);
     if (rc == SYN_OK)
-        rc = event_of(server, txn, change->id, "created", "The service was deployed.", err);
+        rc = srv_event_say(server, txn, change->id, "created", "The service was deployed.", err);
     change->created = true;
     return rc < 0 ? rc : lock_reserve(server, txn, change->service, err);
 }
@@ -276,7 +184,7 @@ update_service(struct syn_server *server, struct srv_txn *txn, struct change *ch
         return rc;
     (void)snprintf(message, sizeof(message), "Version %lld is wanted.",
                    (long long)syn_json_i64(status, "target", 0));
-    return event_of(server, txn, syn_document_id(change->service), "updated", message, err);
+    return srv_event_say(server, txn, syn_document_id(change->service), "updated", message, err);
 }
 
 #define VERSIONS_SLACK 1 /* the new one */
@@ -327,7 +235,7 @@ wanted_spec(struct syn_server *server, struct change *change, json_t **ret_spec,
     SYN_JSON(spec);
     int rc = change->apply(server, change, &spec, err);
 
-    if (rc == SYN_OK && spec != NULL)
+    if (rc == SYN_OK)
         rc = syn_service_spec_check(spec, err);
     if (rc == SYN_OK)
         *ret_spec = SYN_TAKE(spec);
@@ -350,9 +258,10 @@ attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_er
     (void)srv_again(&change->versions);
     (void)srv_again(&change->version);
     change->created = false;
-    rc = change->by_name ? find_service(server, srv_identity(change->req)->account, name,
-                                        &change->service, &revision, err)
-                         : srv_service_load(server, change->req, &change->service, &revision, err);
+    rc = change->by_name
+             ? srv_work_find(server, &srv_service, srv_identity(change->req)->account, name,
+                             &change->service, &revision, err)
+             : srv_work_load(server, &srv_service, change->req, &change->service, &revision, err);
     if (rc == SYN_OK)
         rc = srv_if_match(change->req, revision, err);
     if (rc == SYN_OK)
@@ -361,7 +270,7 @@ attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_er
         rc = wanted_spec(server, change, &spec, err);
     if (rc == SYN_OK && change->service == NULL)
         rc = make_service(server, txn, change, name, spec, err);
-    else if (rc == SYN_OK && spec != NULL)
+    else if (rc == SYN_OK)
         rc = update_service(server, txn, change, spec, err);
     if (rc == SYN_OK)
         rc = write_change(txn, change, revision, err);
@@ -379,15 +288,11 @@ reply_changed(struct syn_server *server, struct change *change, struct syn_err *
 
     change->body = syn_http_req_json(change->req);
     (void)syn_make_id(server->world, "svc", change->id);
-    rc = srv_change(server, "the service", attempt, change, &revision, err);
-    if (rc == SRV_REPLAYED)
-        return SYN_OK;
-    if (rc == SYN_OK)
-        rc = syn_json_set_i64(change->service, "revision", revision, err);
-    if (rc < 0)
-        return rc;
-    srv_controller_poke(server->controller, syn_document_id(change->service));
-    return syn_http_reply_json(change->req, change->created ? 201 : 200, change->service, err);
+    rc = srv_change(server, srv_service.the, attempt, change, &revision, err);
+    if (rc != SYN_OK)
+        return rc == SRV_REPLAYED ? SYN_OK : rc;
+    return srv_work_reply_changed(server, change->req, change->created ? 201 : 200, change->service,
+                                  revision, err);
 }
 
 /* --- deploy, update --------------------------------------------------------------------------- */
@@ -407,28 +312,16 @@ apply_deploy(struct syn_server *server, struct change *change, json_t **ret_spec
     return copy_spec(json_object_get(change->body, "spec"), ret_spec, err);
 }
 
-/* What is over the account's quota by itself would wait for ever. */
 static int
 check_quota(struct syn_server *server, const char *account, const json_t *spec, struct syn_err *err)
 {
-    static const struct syn_holding nothing = {{0}};
     struct syn_service_spec read;
     struct syn_holding ask;
-    struct syn_quota quota;
-    enum syn_quota_dim over;
-    char message[160];
-    int rc = srv_quota_load(server, account, &quota, err);
 
-    if (rc < 0)
-        return rc;
     syn_service_spec_read(spec, &read);
     read.max_surge = 0;
     ask = syn_service_holding(&read);
-    over = syn_quota_over(&quota, &nothing, &ask);
-    if (over == SYN_QUOTA_COUNT)
-        return SYN_OK;
-    syn_quota_say(&quota, &nothing, &ask, over, message, sizeof(message));
-    return SYN_FAIL(err, SYN_E_LIMIT, "%s", message);
+    return srv_quota_bears(server, account, &ask, err);
 }
 
 /* What deploying it would be refused with now, {"code", "message"}, or null. */
@@ -442,15 +335,7 @@ foresee(struct syn_server *server, const char *account, const json_t *spec, json
 
     if (rc == SYN_OK)
         rc = srv_resolve(server, account, syn_json_str(spec, "image", ""), cid, &why);
-    if (rc == SYN_OK) {
-        *ret = json_null();
-        return SYN_OK;
-    }
-    if (rc == SYN_E_INVALID || rc == SYN_E_LIMIT || rc == SYN_E_NOTFOUND)
-        return syn_json_pack(ret, err, "{s:s, s:s}", "code", syn_err_info(rc)->wire, "message",
-                             why.msg);
-    *err = why;
-    return rc;
+    return srv_work_refusal(rc, &why, ret, err);
 }
 
 static int
@@ -491,7 +376,7 @@ deploy_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
     if (rc == SYN_OK)
         rc = check_quota(server, srv_identity(req)->account, spec, err);
     if (rc == SYN_E_LIMIT)
-        syn_http_error_hint(req, "ask for less, or have an operator raise it: synor account quota");
+        syn_http_error_hint(req, SRV_QUOTA_HINT);
     return rc < 0 ? rc : reply_changed(server, &change, err);
 }
 
@@ -544,163 +429,109 @@ restart_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
 /* --- rollback, stop --------------------------------------------------------------------------- */
 
-/* The newest version before the wanted one, or the one that was asked for. */
+/* The newest version before the wanted one, or the one that was asked for (0: none was). */
 static const json_t *
-version_before(const struct change *change)
+version_before(const json_t *service, const json_t *versions, int64_t asked)
 {
-    int64_t target = syn_json_i64(syn_document_status(change->service), "target", 0);
-    int64_t asked = syn_json_i64(change->body, "version", 0);
+    int64_t target = syn_json_i64(syn_document_status(service), "target", 0);
     const json_t *version, *found = NULL;
     size_t i;
 
     if (asked > 0)
-        return find_version(change->versions, asked);
-    json_array_foreach (change->versions, i, version)
+        return find_version(versions, asked);
+    json_array_foreach (versions, i, version)
         if (syn_json_i64(version, "version", 0) < target)
             found = version;
     return found;
 }
 
 static int
-apply_rollback(struct syn_server *server, struct change *change, json_t **ret_spec,
+apply_rollback(struct syn_server *server, struct srv_txn *txn, json_t *service, void *arg,
                struct syn_err *err)
 {
-    const json_t *version = version_before(change);
+    const int64_t *asked = arg;
+    const json_t *version;
+    SYN_JSON(versions);
+    int rc = srv_service_versions(server, syn_document_id(service), &versions, err);
 
-    (void)ret_spec;
+    (void)txn;
+    if (rc < 0)
+        return rc;
+    version = version_before(service, versions, *asked);
     if (version == NULL)
         return SYN_FAIL(err, SYN_E_NOTFOUND,
                         "there is no such version of %s; its history lists those that are kept",
-                        syn_json_str(change->service, "name", ""));
-    return syn_service_rollback(change->service, version, syn_wall_ms(server->world), err);
+                        syn_json_str(service, "name", ""));
+    return syn_service_rollback(service, version, syn_wall_ms(server->world), err);
 }
 
 static int
 rollback_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    SYN_SCOPED(change_fini) struct change change = {.req = req, .apply = apply_rollback};
+    int64_t asked = syn_json_i64(syn_http_req_json(req), "version", 0);
 
-    return reply_changed(ctx, &change, err);
+    return srv_work_change(ctx, &srv_service, req, apply_rollback, &asked, err);
 }
 
 static int
-apply_stop(struct syn_server *server, struct change *change, json_t **ret_spec, struct syn_err *err)
+apply_stop(struct syn_server *server, struct srv_txn *txn, json_t *service, void *arg,
+           struct syn_err *err)
 {
     (void)server;
-    (void)ret_spec;
-    return syn_service_request_stop(change->service, err);
+    (void)txn;
+    (void)arg;
+    return syn_service_request_stop(service, err);
 }
 
 static int
 stop_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    SYN_SCOPED(change_fini) struct change change = {.req = req, .apply = apply_stop};
-
-    return reply_changed(ctx, &change, err);
+    return srv_work_change(ctx, &srv_service, req, apply_stop, NULL, err);
 }
 
 /* --- delete ----------------------------------------------------------------------------------- */
 
-/* Deletes what it finds, in transactions of their own when there is much of it: all of it belongs
- * to a service that has ended, and nobody reads it any more. */
-struct sweep {
-    struct syn_server *server;
-    struct srv_txn *txn;
-    const char *key;
-    int64_t revision;
-};
-
 static int
-sweep_key(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+release(struct syn_server *server, struct srv_txn *txn, const json_t *service, struct syn_err *err)
 {
-    struct sweep *sweep = arg;
-
-    (void)doc;
-    (void)revision;
-    if (sweep->txn->count > SYN_STORE_OPS_MAX - 16) {
-        int rc = srv_txn_commit(sweep->server, sweep->txn, NULL, err);
-
-        if (rc != SYN_OK)
-            return rc < 0 ? rc : SYN_FAIL(err, SYN_E_CONFLICT, "the service changed meanwhile");
-        srv_txn_fini(sweep->txn);
-        rc = srv_txn_check(sweep->txn, sweep->key, sweep->revision, err);
-        if (rc < 0)
-            return rc;
-    }
-    return srv_txn_delete(sweep->txn, key, err);
-}
-
-/* Bills, transactions, usage and instances stay: they are the proof of what was paid. */
-static int
-forget_service(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
-{
-    static const char *const prefixes[] = {"event", "service-version"};
-    struct syn_http_req *req = arg;
-    char service_key[SRV_KEY_MAX];
+    const char *name = syn_json_str(service, "name", syn_document_id(service));
     char key[SRV_KEY_MAX];
-    struct sweep sweep = {server, txn, service_key, 0};
-    const char *account;
-    const char *id;
-    SYN_JSON(service);
-    int rc = srv_service_load(server, req, &service, &sweep.revision, err);
 
-    if (rc == SYN_OK)
-        rc = srv_if_match(req, sweep.revision, err);
-    if (rc == SYN_OK)
-        rc = syn_service_may_delete(service, err);
-    if (rc < 0)
-        return rc;
-    id = syn_document_id(service);
-    account = syn_json_str(service, "account", "");
-    rc = srv_txn_check(txn, srv_key(service_key, "service", id, NULL), sweep.revision, err);
-    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(prefixes); i++)
-        rc = srv_each(server, srv_key(key, prefixes[i], id, ""), sweep_key, &sweep, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_delete(txn, service_key, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_delete(txn, srv_key(key, "service-of", account, id), err);
-    return rc < 0
-               ? rc
-               : srv_txn_delete(
-                     txn, srv_key(key, "service-name", account, syn_json_str(service, "name", id)),
-                     err);
+    (void)server;
+    return srv_txn_delete(
+        txn, srv_key(key, "service-name", syn_json_str(service, "account", ""), name), err);
 }
+
+const struct srv_work srv_service = {
+    .documents = "service",
+    .of = "service-of",
+    .names = "service-name",
+    .ids = "svc-",
+    .noun = "service",
+    .the = "the service",
+    .parts = {"event", "service-version"},
+    .may_delete = syn_service_may_delete,
+    .release = release,
+};
 
 static int
 delete_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    return srv_change(ctx, "the service", forget_service, req, NULL, err);
+    return srv_work_forget(ctx, &srv_service, req, err);
 }
 
 /* --- looking closer --------------------------------------------------------------------------- */
 
 static int
-reply_below(struct syn_http_req *req, struct syn_server *server, const char *prefix,
-            struct syn_err *err)
-{
-    int64_t revision = 0;
-    SYN_JSON(service);
-    SYN_JSON(items);
-    SYN_JSON(answer);
-    int rc = srv_service_load(server, req, &service, &revision, err);
-
-    if (rc == SYN_OK)
-        rc = list_below(server, prefix, syn_document_id(service), &items, err);
-    if (rc == SYN_OK)
-        rc = syn_json_pack(&answer, err, "{s:O, s:n}", "items", items, "next");
-    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
-}
-
-static int
 list_versions(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    return reply_below(req, ctx, "service-version", err);
+    return srv_work_reply_parts(ctx, &srv_service, req, "service-version", err);
 }
 
 static int
 list_events(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    return reply_below(req, ctx, "event", err);
+    return srv_work_reply_parts(ctx, &srv_service, req, "event", err);
 }
 
 static int
@@ -716,7 +547,7 @@ explain_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
     SYN_JSON(instances);
     SYN_JSON(lines);
     SYN_JSON(answer);
-    int rc = srv_service_load(server, req, &service, &revision, err);
+    int rc = srv_work_load(server, &srv_service, req, &service, &revision, err);
 
     if (rc == SYN_OK)
         rc = srv_quota_load(server, syn_json_str(service, "account", "?"), &quota, err);
@@ -757,10 +588,7 @@ static const struct syn_field patch_fields[] = {
 static const struct syn_schema patch_schema = SYN_SCHEMA("ServicePatch", patch_fields);
 
 static const struct syn_field plan_fields[] = {
-    {.name = "plan",
-     .kind = SYN_FIELD_BOOL,
-     .fallback = "false",
-     .help = "Answer with the plan; deploy nothing"},
+    SRV_PLAN_FIELD("Answer with the plan; deploy nothing"),
 };
 static const struct syn_schema plan_schema = SYN_SCHEMA("PlanQuery", plan_fields);
 
@@ -773,21 +601,9 @@ static const struct syn_field rollback_fields[] = {
 };
 static const struct syn_schema rollback_schema = SYN_SCHEMA("ServiceRollback", rollback_fields);
 
-#define READ(pattern_, handler_, query_, name_, summary_)                                      \
-    {                                                                                          \
-        .method = "GET", .pattern = pattern_, .kind = SYN_HTTP_POOL, .scopes = SYN_SCOPE_READ, \
-        .handler = handler_, .query = query_, .name = name_, .summary = summary_               \
-    }
-#define WRITE(method_, pattern_, handler_, body_, name_, summary_)                                 \
-    {                                                                                              \
-        .method = method_, .pattern = pattern_, .kind = SYN_HTTP_POOL, .scopes = SYN_SCOPE_TENANT, \
-        .body_max = SRV_BODY_MAX, .handler = handler_, .body = body_, .name = name_,               \
-        .summary = summary_                                                                        \
-    }
-
 static const struct syn_http_route rows[] = {
-    READ("/v1/services", list_services, &srv_list_query, "services.list",
-         "List services, newest first"),
+    SRV_READ("/v1/services", list_services, &srv_list_query, "services.list",
+             "List services, newest first"),
     {.method = "POST",
      .pattern = "/v1/services",
      .kind = SYN_HTTP_POOL,
@@ -798,9 +614,9 @@ static const struct syn_http_route rows[] = {
      .query = &plan_schema,
      .name = "services.deploy",
      .summary = "Deploy a service, new or as it is to be from now on; or plan one"},
-    READ("/v1/services/{id}", get_service, NULL, "services.get", "One service, by id or name"),
-    WRITE("PATCH", "/v1/services/{id}", patch_service, &patch_schema, "services.update",
-          "Change parts of its spec: scale it, or roll to a new version"),
+    SRV_READ("/v1/services/{id}", get_service, NULL, "services.get", "One service, by id or name"),
+    SRV_WRITE("PATCH", "/v1/services/{id}", patch_service, &patch_schema, "services.update",
+              "Change parts of its spec: scale it, or roll to a new version"),
     {.method = "DELETE",
      .pattern = "/v1/services/{id}",
      .kind = SYN_HTTP_POOL,
@@ -808,17 +624,18 @@ static const struct syn_http_route rows[] = {
      .handler = delete_service,
      .name = "services.delete",
      .summary = "Forget a service that has stopped"},
-    WRITE("POST", "/v1/services/{id}/rollback", rollback_service, &rollback_schema,
-          "services.rollback", "Go back to an earlier version"),
-    WRITE("POST", "/v1/services/{id}/restart", restart_service, NULL, "services.restart",
-          "Replace every replica, as an update does"),
-    WRITE("POST", "/v1/services/{id}/stop", stop_service, NULL, "services.stop",
-          "Stop every replica; deploying it again starts it"),
-    READ("/v1/services/{id}/versions", list_versions, NULL, "services.versions",
-         "Versions that are kept, oldest first"),
-    READ("/v1/services/{id}/events", list_events, NULL, "services.events", "What happened to it"),
-    READ("/v1/services/{id}/explain", explain_service, NULL, "services.explain",
-         "Why it is where it is"),
+    SRV_WRITE("POST", "/v1/services/{id}/rollback", rollback_service, &rollback_schema,
+              "services.rollback", "Go back to an earlier version"),
+    SRV_WRITE("POST", "/v1/services/{id}/restart", restart_service, NULL, "services.restart",
+              "Replace every replica, as an update does"),
+    SRV_WRITE("POST", "/v1/services/{id}/stop", stop_service, NULL, "services.stop",
+              "Stop every replica; deploying it again starts it"),
+    SRV_READ("/v1/services/{id}/versions", list_versions, NULL, "services.versions",
+             "Versions that are kept, oldest first"),
+    SRV_READ("/v1/services/{id}/events", list_events, NULL, "services.events",
+             "What happened to it"),
+    SRV_READ("/v1/services/{id}/explain", explain_service, NULL, "services.explain",
+             "Why it is where it is"),
 };
 
 const struct srv_routes srv_service_routes = {rows, SYN_LEN(rows)};

@@ -17,43 +17,6 @@
 
 /* --- finding ---------------------------------------------------------------------------------- */
 
-/* The key of the job that `{id}` names: an id, or the newest of that name in the caller's account.
- */
-static int
-job_key(struct syn_server *server, struct syn_http_req *req, char *out, struct syn_err *err)
-{
-    const char *text = syn_http_req_param(req, "id");
-    char key[SRV_KEY_MAX];
-    SYN_JSON(id);
-    int rc;
-
-    if (!syn_name_ok(text))
-        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no training job %.60s", text);
-    rc = srv_load(server, srv_key(key, "training-name", srv_identity(req)->account, text), &id,
-                  NULL, err);
-    if (rc < 0)
-        return rc;
-    (void)srv_key(out, "training", rc == SYN_OK ? json_string_value(id) : text, NULL);
-    return SYN_OK;
-}
-
-int
-srv_training_load(struct syn_server *server, struct syn_http_req *req, json_t **ret_job,
-                  int64_t *ret_revision, struct syn_err *err)
-{
-    char key[SRV_KEY_MAX];
-    SYN_JSON(job);
-    int rc = job_key(server, req, key, err);
-
-    if (rc == SYN_OK)
-        rc = srv_need(server, key, "training job", &job, ret_revision, err);
-    if (rc == SYN_OK)
-        rc = srv_own(srv_identity(req), job, "training job", syn_http_req_param(req, "id"), err);
-    if (rc == SYN_OK)
-        *ret_job = SYN_TAKE(job);
-    return rc;
-}
-
 bool
 srv_job_ended(const json_t *job)
 {
@@ -70,22 +33,23 @@ get_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
     static const char zero[] = ",\"revision\":0,\"spec\":";
     struct syn_server *server = ctx;
     const struct srv_identity *who = srv_identity(req);
+    const char *text = syn_http_req_param(req, "id");
     SYN_SCOPED(syn_store_doc_scope) const struct syn_store_doc *stored = NULL;
     char key[SRV_KEY_MAX];
     char owner[SYN_ID_MAX + 16];
     char number[48];
     const char *at;
     SYN_BUF(out);
-    int rc = job_key(server, req, key, err);
+    int rc = srv_work_key(server, &srv_training, who->account, text, key, err);
 
-    if (rc == SYN_OK)
-        rc = syn_store_get(server->store, key, &stored, err);
+    if (rc != SYN_OK)
+        return rc == SRV_ABSENT ? srv_work_absent(&srv_training, text, err) : rc;
+    rc = syn_store_get(server->store, key, &stored, err);
     if (rc < 0)
         return rc;
     (void)snprintf(owner, sizeof(owner), "{\"account\":\"%s\",", who->account);
     if (rc == SYN_STORE_ABSENT || (!who->is_operator && !syn_str_starts(stored->value, owner)))
-        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no training job %s",
-                        syn_http_req_param(req, "id"));
+        return srv_work_absent(&srv_training, text, err);
     at = strstr(stored->value, zero);
     assert(at != NULL);
     (void)snprintf(number, sizeof(number),
@@ -98,79 +62,14 @@ get_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
     return rc < 0 ? rc : syn_http_reply_bytes(req, 200, "application/json", out.data, out.len, err);
 }
 
-struct listing {
-    const struct srv_identity *who;
-    const char *state;
-    struct syn_server *server;
-};
-
-static int
-list_item(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err *err)
-{
-    const struct listing *listing = arg;
-    char job_key_text[SRV_KEY_MAX];
-    json_t *job;
-    int rc;
-
-    (void)doc;
-    rc = srv_load(listing->server, srv_key(job_key_text, "training", strrchr(key, '/') + 1, NULL),
-                  &job, NULL, err);
-    if (rc != SYN_OK)
-        return rc == SRV_ABSENT ? SYN_OK : rc;
-    if (listing->state != NULL && !syn_str_eq(syn_document_state(job), listing->state)) {
-        json_decref(job);
-        return SYN_OK;
-    }
-    return syn_json_append_take(items, job, err);
-}
-
 static int
 list_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    const struct srv_identity *who = srv_identity(req);
-    struct listing listing = {who, syn_json_str(syn_http_req_query_json(req), "state", NULL), ctx};
-    char prefix[SRV_KEY_MAX];
-
-    return srv_reply_list(ctx, req, srv_key(prefix, "training-of", who->account, ""), true,
-                          list_item, &listing, err);
+    return srv_work_reply_list(ctx, &srv_training, req,
+                               syn_json_str(syn_http_req_query_json(req), "state", NULL), err);
 }
 
 /* --- creating --------------------------------------------------------------------------------- */
-
-int
-srv_resolve(struct syn_server *server, const char *account, const char *reference, char *ret_cid,
-            struct syn_err *err)
-{
-    const char *text = reference;
-    char key[SRV_KEY_MAX];
-    struct syn_content_stat stat;
-    struct syn_cid cid;
-    SYN_JSON(name);
-    int rc;
-
-    ret_cid[0] = '\0';
-    if (reference[0] == '\0')
-        return SYN_OK;
-    if (syn_str_starts(text, "synor://"))
-        text += strlen("synor://");
-    if (syn_cid_parse(text, strlen(text), &cid, NULL) < 0) {
-        if (!srv_content_name_ok(text))
-            return SYN_FAIL(err, SYN_E_INVALID, "%.100s: neither a CID nor a name", reference);
-        rc = srv_need(server, srv_key(key, "name", account, text), "content named", &name, NULL,
-                      err);
-        if (rc < 0)
-            return syn_err_wrap(err, rc, "synor://%s", text);
-        text = syn_json_str(name, "cid", "");
-        rc = syn_cid_parse(text, strlen(text), &cid, err);
-        if (rc < 0)
-            return rc;
-    }
-    rc = syn_content_stat(server->content, &cid, &stat, err);
-    if (rc < 0)
-        return syn_err_wrap(err, rc, "%s", reference);
-    (void)syn_cid_format(&cid, ret_cid);
-    return SYN_OK;
-}
 
 /* The checked spec from {spec, model}, owned by the caller. */
 static int
@@ -197,75 +96,6 @@ take_spec(struct syn_http_req *req, json_t **ret_spec, const char **ret_name, st
     return SYN_OK;
 }
 
-/* All nodes and what runs on them, read afresh: plans are rare. */
-static int
-add_node(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
-{
-    (void)key;
-    (void)revision;
-    return syn_cluster_put_node(arg, doc, err);
-}
-
-static int
-add_spot(void *arg, const char *good, int64_t hour, struct syn_err *err)
-{
-    bool changed;
-
-    return syn_cluster_set_spot(arg, good, hour, &changed, err);
-}
-
-/* "instance-on/NODE/ID": those whose run is not settled. All that hold something are among them. */
-struct reading {
-    struct syn_server *server;
-    struct syn_cluster *cluster;
-};
-
-static int
-add_instance(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
-{
-    const struct reading *reading = arg;
-    char instance_key[SRV_KEY_MAX];
-    SYN_JSON(instance);
-    int rc =
-        srv_load(reading->server, srv_key(instance_key, "instance", strrchr(key, '/') + 1, NULL),
-                 &instance, NULL, err);
-
-    (void)doc;
-    (void)revision;
-    if (rc != SYN_OK)
-        return rc == SRV_ABSENT ? SYN_OK : rc;
-    return syn_cluster_put_instance(reading->cluster, instance, err);
-}
-
-int
-srv_cluster_read(struct syn_server *server, struct syn_cluster **ret_cluster, struct syn_err *err)
-{
-    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
-    struct reading reading = {server, NULL};
-    size_t goods;
-    bool changed;
-    int rc = syn_cluster_new(0, &cluster, err);
-
-    reading.cluster = cluster;
-    if (rc == SYN_OK)
-        syn_cluster_prices_watch(cluster, server->prices);
-    if (rc == SYN_OK)
-        rc = srv_market_spot(server, add_spot, cluster, &goods, err);
-    if (rc == SYN_E_UNAVAILABLE) /* a closed market has no prices */
-        rc = SYN_OK;
-    if (rc == SYN_OK)
-        rc = srv_trips_read(server, cluster, err);
-    if (rc == SYN_OK)
-        rc = srv_each(server, "node/", add_node, cluster, err);
-    if (rc == SYN_OK)
-        rc = srv_each(server, "instance-on/", add_instance, &reading, err);
-    if (rc == SYN_OK)
-        rc = srv_keeps_tell(server, cluster, &changed, err);
-    if (rc == SYN_OK)
-        *ret_cluster = SYN_TAKE(cluster);
-    return rc;
-}
-
 /* Lock the run's budget. */
 static int
 lock_budget(struct syn_server *server, struct srv_txn *txn, const json_t *job, struct syn_err *err)
@@ -280,23 +110,6 @@ lock_budget(struct syn_server *server, struct srv_txn *txn, const json_t *job, s
 
     srv_escrow_ref(syn_document_id(job), syn_json_i64(syn_document_status(job), "run", 1), ref);
     return srv_escrow_lock(server, txn, &lock, err);
-}
-
-void
-srv_escrow_ref(const char *job, int64_t run, char *out)
-{
-    (void)snprintf(out, SYN_LEDGER_REF_MAX, "%s.%" PRId64, job, run);
-}
-
-static int
-event_of(struct syn_server *server, struct srv_txn *txn, const char *job, const char *type,
-         const char *message, struct syn_err *err)
-{
-    SYN_JSON(event);
-    int rc = syn_json_pack(&event, err, "{s:s, s:s, s:s, s:n}", "type", type, "reason", type,
-                           "message", message, "instance");
-
-    return rc < 0 ? rc : srv_event(server, txn, job, event, err);
 }
 
 static int
@@ -352,28 +165,15 @@ check_price(struct syn_server *server, const json_t *spec, struct syn_err *err)
     return rc;
 }
 
-/* What is over the account's quota by itself would wait for ever. What only finds no room in it now
- * is taken: the controller starts it when there is. */
 static int
 check_quota(struct syn_server *server, const char *account, const json_t *spec, struct syn_err *err)
 {
-    static const struct syn_holding nothing = {{0}};
     struct syn_training_spec read;
     struct syn_holding ask;
-    struct syn_quota quota;
-    enum syn_quota_dim over;
-    char message[160];
-    int rc = srv_quota_load(server, account, &quota, err);
 
-    if (rc < 0)
-        return rc;
     syn_training_spec_read(spec, &read);
     ask = syn_training_holding(&read);
-    over = syn_quota_over(&quota, &nothing, &ask);
-    if (over == SYN_QUOTA_COUNT)
-        return SYN_OK;
-    syn_quota_say(&quota, &nothing, &ask, over, message, sizeof(message));
-    return SYN_FAIL(err, SYN_E_LIMIT, "%s", message);
+    return srv_quota_bears(server, account, &ask, err);
 }
 
 /* Would the balance cover the budget, as it is now? The ledger decides when it is locked. */
@@ -426,14 +226,7 @@ foresee_refusal(struct syn_server *server, const char *account, const json_t *sp
     struct syn_err why = {0};
     int rc = foresee(server, account, spec, &why);
 
-    if (rc == SYN_OK)
-        *ret_refusal = json_null();
-    else if (rc == SYN_E_INVALID || rc == SYN_E_LIMIT || rc == SYN_E_FUNDS || rc == SYN_E_NOTFOUND)
-        return syn_json_pack(ret_refusal, err, "{s:s, s:s}", "code", syn_err_info(rc)->wire,
-                             "message", why.msg);
-    else
-        *err = why;
-    return rc;
+    return srv_work_refusal(rc, &why, ret_refusal, err);
 }
 
 static int
@@ -522,8 +315,8 @@ create_job(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn
             txn, srv_key(key, "training-name", account, syn_json_str(creation->job, "name", id)),
             id, err);
     if (rc == SYN_OK)
-        rc =
-            event_of(server, txn, id, "created", "The job was created and its budget locked.", err);
+        rc = srv_event_say(server, txn, id, "created", "The job was created and its budget locked.",
+                           err);
     return rc < 0 ? rc : srv_idem_keep(server, &idem, txn, 201, creation->job, err);
 }
 
@@ -542,7 +335,7 @@ create_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
     if (rc == SYN_OK)
         rc = check_quota(server, srv_identity(req)->account, creation.spec, err);
     if (rc == SYN_E_LIMIT)
-        syn_http_error_hint(req, "ask for less, or have an operator raise it: synor account quota");
+        syn_http_error_hint(req, SRV_QUOTA_HINT);
     if (rc == SYN_OK)
         rc = srv_change(server, "the ledger", create_job, &creation, &revision, err);
     if (rc == SYN_OK)
@@ -553,58 +346,6 @@ create_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
 }
 
 /* --- changing --------------------------------------------------------------------------------- */
-
-/* A change of the job that the request names. */
-struct job_change {
-    struct syn_http_req *req;
-    /* What it does to the job, beside writing it. */
-    int (*apply)(struct syn_server *server, struct srv_txn *txn, json_t *job, void *arg,
-                 struct syn_err *err);
-    void *arg;
-    json_t *job;
-};
-
-static int
-change_job(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
-{
-    struct job_change *change = arg;
-    char key[SRV_KEY_MAX];
-    struct srv_idem idem;
-    int64_t revision = 0;
-    int rc = srv_idem_begin(server, change->req, &idem, err);
-
-    if (rc != SYN_OK)
-        return rc;
-    rc = srv_training_load(server, change->req, srv_again(&change->job), &revision, err);
-    if (rc == SYN_OK)
-        rc = srv_if_match(change->req, revision, err);
-    if (rc == SYN_OK)
-        rc = change->apply(server, txn, change->job, change->arg, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_replace(txn, srv_key(key, "training", syn_document_id(change->job), NULL),
-                             revision, change->job, err);
-    return rc < 0 ? rc : srv_idem_keep(server, &idem, txn, 200, change->job, err);
-}
-
-/* Apply the change, have the controller look, and answer with the job. */
-static int
-reply_changed(struct syn_http_req *req, struct syn_server *server, struct job_change *change,
-              struct syn_err *err)
-{
-    int64_t revision;
-    int rc = srv_change(server, "the job", change_job, change, &revision, err);
-
-    if (rc == SYN_OK)
-        rc = syn_json_set_i64(change->job, "revision", revision, err);
-    if (rc == SYN_OK) {
-        srv_controller_poke(server->controller, syn_document_id(change->job));
-        rc = syn_http_reply_json(req, 200, change->job, err);
-    } else if (rc == SRV_REPLAYED) {
-        rc = SYN_OK;
-    }
-    (void)srv_again(&change->job);
-    return rc;
-}
 
 static int
 apply_stop(struct syn_server *server, struct srv_txn *txn, json_t *job, void *arg,
@@ -621,9 +362,8 @@ static int
 stop_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     int64_t grace_ms = syn_json_i64(syn_http_req_json(req), "grace_ms", -1);
-    struct job_change change = {req, apply_stop, &grace_ms, NULL};
 
-    return reply_changed(req, ctx, &change, err);
+    return srv_work_change(ctx, &srv_training, req, apply_stop, &grace_ms, err);
 }
 
 static int
@@ -641,40 +381,11 @@ resume_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     const char *text = syn_json_str(syn_http_req_json(req), "max_budget", NULL);
     int64_t budget = -1;
-    struct job_change change = {req, apply_resume, &budget, NULL};
     int rc = SYN_OK;
 
     if (text != NULL)
         rc = syn_parse_amount(text, "max_budget", &budget, err);
-    return rc < 0 ? rc : reply_changed(req, ctx, &change, err);
-}
-
-/* Everything kept under "PREFIX/JOB/": into the transaction, as far as it has room. */
-struct sweep {
-    struct syn_server *server;
-    struct srv_txn *txn;
-    const char *job_key; /* every part holds only while the job is as it was judged */
-    int64_t job_revision;
-};
-
-static int
-sweep_key(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
-{
-    struct sweep *sweep = arg;
-
-    (void)doc;
-    (void)revision;
-    if (sweep->txn->count > SYN_STORE_OPS_MAX - 16) {
-        int rc = srv_txn_commit(sweep->server, sweep->txn, NULL, err);
-
-        if (rc != SYN_OK)
-            return rc < 0 ? rc : SYN_FAIL(err, SYN_E_CONFLICT, "the job changed meanwhile");
-        srv_txn_fini(sweep->txn);
-        rc = srv_txn_check(sweep->txn, sweep->job_key, sweep->job_revision, err);
-        if (rc < 0)
-            return rc;
-    }
-    return srv_txn_delete(sweep->txn, key, err);
+    return rc < 0 ? rc : srv_work_change(ctx, &srv_training, req, apply_resume, &budget, err);
 }
 
 /* Looks for the newest job of a name. */
@@ -730,127 +441,45 @@ release_name(struct syn_server *server, struct srv_txn *txn, const json_t *job, 
                               : srv_txn_delete(txn, key, err);
 }
 
-/* Remove what belongs to the job alone. Bills, transactions, usage and instances stay: they are the
- * proof of what was paid. */
 static int
-forget_job(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
+release(struct syn_server *server, struct srv_txn *txn, const json_t *job, struct syn_err *err)
 {
-    static const char *const prefixes[] = {"checkpoint", "event"};
-    struct syn_http_req *req = arg;
-    char job_key[SRV_KEY_MAX];
     char key[SRV_KEY_MAX];
-    SYN_JSON(job);
-    struct sweep sweep = {server, txn, job_key, 0};
-    const char *id;
-    int rc = srv_training_load(server, req, &job, &sweep.job_revision, err);
+    int rc = srv_txn_delete(txn, srv_key(key, "progress", syn_document_id(job), NULL), err);
 
-    if (rc == SYN_OK)
-        rc = srv_if_match(req, sweep.job_revision, err);
-    if (rc == SYN_OK)
-        rc = syn_training_may_delete(job, err);
-    if (rc < 0)
-        return rc;
-    id = syn_document_id(job);
-    rc = srv_txn_check(txn, srv_key(job_key, "training", id, NULL), sweep.job_revision, err);
-    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(prefixes); i++)
-        rc = srv_each(server, srv_key(key, prefixes[i], id, ""), sweep_key, &sweep, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_delete(txn, job_key, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_delete(txn, srv_key(key, "progress", id, NULL), err);
-    if (rc == SYN_OK)
-        rc = srv_txn_delete(txn, srv_key(key, "training-of", syn_json_str(job, "account", ""), id),
-                            err);
     return rc < 0 ? rc : release_name(server, txn, job, err);
 }
+
+const struct srv_work srv_training = {
+    .documents = "training",
+    .of = "training-of",
+    .names = "training-name",
+    .ids = "train-",
+    .noun = "training job",
+    .the = "the job",
+    .parts = {"checkpoint", "event"},
+    .may_delete = syn_training_may_delete,
+    .release = release,
+};
 
 static int
 delete_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    return srv_change(ctx, "the job", forget_job, req, NULL, err);
+    return srv_work_forget(ctx, &srv_training, req, err);
 }
 
 /* --- looking closer --------------------------------------------------------------------------- */
 
 static int
-collect(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
-{
-    (void)key;
-    (void)revision;
-    return syn_json_append_take(arg, json_incref(doc), err);
-}
-
-static int
-list_under_job(struct syn_http_req *req, void *ctx, const char *what, struct syn_err *err)
-{
-    struct syn_server *server = ctx;
-    char prefix[SRV_KEY_MAX];
-    int64_t revision = 0;
-    SYN_JSON(job);
-    SYN_JSON(items);
-    SYN_JSON(answer);
-    int rc = srv_training_load(server, req, &job, &revision, err);
-
-    items = json_array();
-    if (rc == SYN_OK && items == NULL)
-        rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for a list");
-    if (rc == SYN_OK)
-        rc = srv_each(server, srv_key(prefix, what, syn_document_id(job), ""), collect, items, err);
-    if (rc == SYN_OK)
-        rc = syn_json_pack(&answer, err, "{s:O, s:n}", "items", items, "next");
-    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
-}
-
-static int
 list_checkpoints(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    return list_under_job(req, ctx, "checkpoint", err);
+    return srv_work_reply_parts(ctx, &srv_training, req, "checkpoint", err);
 }
 
 static int
 list_events(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    return list_under_job(req, ctx, "event", err);
-}
-
-/* The instances of a job, oldest first. */
-struct instances {
-    struct syn_server *server;
-    json_t *list;
-};
-
-static int
-load_instance(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
-{
-    struct instances *into = arg;
-    char instance_key[SRV_KEY_MAX];
-    json_t *instance;
-    int rc = srv_load(into->server, srv_key(instance_key, "instance", strrchr(key, '/') + 1, NULL),
-                      &instance, NULL, err);
-
-    (void)doc;
-    (void)revision;
-    if (rc != SYN_OK)
-        return rc == SRV_ABSENT ? SYN_OK : rc;
-    return syn_json_append_take(into->list, instance, err);
-}
-
-int
-srv_instances_of(struct syn_server *server, const char *job, json_t **ret_list, struct syn_err *err)
-{
-    char prefix[SRV_KEY_MAX];
-    SYN_JSON(list);
-    struct instances into = {server, NULL};
-    int rc;
-
-    list = json_array();
-    if (list == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a list");
-    into.list = list;
-    rc = srv_each(server, srv_key(prefix, "instance-of", job, ""), load_instance, &into, err);
-    if (rc == SYN_OK)
-        *ret_list = SYN_TAKE(list);
-    return rc;
+    return srv_work_reply_parts(ctx, &srv_training, req, "event", err);
 }
 
 static int
@@ -868,7 +497,7 @@ explain_training(struct syn_http_req *req, void *ctx, struct syn_err *err)
     struct syn_training_units units;
     struct srv_units held;
     struct syn_training_explain_view view = {.quota = &quota, .units = &units};
-    int rc = srv_training_load(server, req, &job, &revision, err);
+    int rc = srv_work_load(server, &srv_training, req, &job, &revision, err);
 
     if (rc == SYN_OK)
         rc = srv_quota_load(server, syn_json_str(job, "account", "?"), &quota, err);
@@ -908,10 +537,7 @@ static const struct syn_field create_fields[] = {
 static const struct syn_schema create_schema = SYN_SCHEMA("TrainingCreate", create_fields);
 
 static const struct syn_field plan_fields[] = {
-    {.name = "plan",
-     .kind = SYN_FIELD_BOOL,
-     .fallback = "false",
-     .help = "Answer with the plan; create nothing"},
+    SRV_PLAN_FIELD("Answer with the plan; create nothing"),
 };
 static const struct syn_schema plan_schema = SYN_SCHEMA("PlanQuery", plan_fields);
 
@@ -927,21 +553,9 @@ static const struct syn_field resume_fields[] = {
 };
 static const struct syn_schema resume_schema = SYN_SCHEMA("TrainingResume", resume_fields);
 
-#define READ(pattern_, handler_, kind_, query_, name_, summary_)                       \
-    {                                                                                  \
-        .method = "GET", .pattern = pattern_, .kind = kind_, .scopes = SYN_SCOPE_READ, \
-        .handler = handler_, .query = query_, .name = name_, .summary = summary_       \
-    }
-#define WRITE(method_, pattern_, handler_, body_, name_, summary_)                                 \
-    {                                                                                              \
-        .method = method_, .pattern = pattern_, .kind = SYN_HTTP_POOL, .scopes = SYN_SCOPE_TENANT, \
-        .body_max = SRV_BODY_MAX, .handler = handler_, .body = body_, .name = name_,               \
-        .summary = summary_                                                                        \
-    }
-
 static const struct syn_http_route rows[] = {
-    READ("/v1/training", list_training, SYN_HTTP_POOL, &srv_list_query, "training.list",
-         "List training jobs, newest first"),
+    SRV_READ("/v1/training", list_training, &srv_list_query, "training.list",
+             "List training jobs, newest first"),
     {.method = "POST",
      .pattern = "/v1/training",
      .kind = SYN_HTTP_POOL,
@@ -952,8 +566,13 @@ static const struct syn_http_route rows[] = {
      .query = &plan_schema,
      .name = "training.create",
      .summary = "Create a training job, or plan one"},
-    READ("/v1/training/{id}", get_training, SYN_HTTP_LOOP, NULL, "training.get",
-         "One job, by id or name"),
+    {.method = "GET",
+     .pattern = "/v1/training/{id}",
+     .kind = SYN_HTTP_LOOP,
+     .scopes = SYN_SCOPE_READ,
+     .handler = get_training,
+     .name = "training.get",
+     .summary = "One job, by id or name"},
     {.method = "DELETE",
      .pattern = "/v1/training/{id}",
      .kind = SYN_HTTP_POOL,
@@ -961,16 +580,16 @@ static const struct syn_http_route rows[] = {
      .handler = delete_training,
      .name = "training.delete",
      .summary = "Forget a job that has ended"},
-    WRITE("POST", "/v1/training/{id}/stop", stop_training, &stop_schema, "training.stop",
-          "Ask it to save and stop"),
-    WRITE("POST", "/v1/training/{id}/resume", resume_training, &resume_schema, "training.resume",
-          "Go on from the last checkpoint"),
-    READ("/v1/training/{id}/explain", explain_training, SYN_HTTP_POOL, NULL, "training.explain",
-         "Why it is where it is"),
-    READ("/v1/training/{id}/checkpoints", list_checkpoints, SYN_HTTP_POOL, NULL,
-         "training.checkpoints", "Its checkpoints, oldest first"),
-    READ("/v1/training/{id}/events", list_events, SYN_HTTP_POOL, NULL, "training.events",
-         "What happened to it"),
+    SRV_WRITE("POST", "/v1/training/{id}/stop", stop_training, &stop_schema, "training.stop",
+              "Ask it to save and stop"),
+    SRV_WRITE("POST", "/v1/training/{id}/resume", resume_training, &resume_schema,
+              "training.resume", "Go on from the last checkpoint"),
+    SRV_READ("/v1/training/{id}/explain", explain_training, NULL, "training.explain",
+             "Why it is where it is"),
+    SRV_READ("/v1/training/{id}/checkpoints", list_checkpoints, NULL, "training.checkpoints",
+             "Its checkpoints, oldest first"),
+    SRV_READ("/v1/training/{id}/events", list_events, NULL, "training.events",
+             "What happened to it"),
 };
 
 const struct srv_routes srv_training_routes = {rows, SYN_LEN(rows)};
