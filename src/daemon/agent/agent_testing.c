@@ -269,7 +269,7 @@ read_request(int fd, struct request *request)
     request->body = malloc(request->len + 1);
     assert_non_null(request->body);
     if (strcasestr(head, "\r\nExpect: 100-continue")) /* else the client waits a second */
-        (void)!write(fd, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+        (void)!send(fd, "HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_NOSIGNAL);
     have = SYN_MIN(len - (size_t)(end + 4 - head), request->len);
     memcpy(request->body, end + 4, have);
     while (have < request->len && (got = read(fd, request->body + have, request->len - have)) > 0)
