@@ -70,9 +70,13 @@ create_bridge(struct syn_net *net, const struct syn_member *member, struct syn_e
         rc = syn_link_address(net->route, member->bridge, &member->gateway4, err);
     if (rc < 0 || member->gateway6.addr.family == 0)
         return rc;
-    /* Nobody on the bridge tells the node where the world is. */
+    /* Nobody on the bridge tells the node where the world is; and addresses are ours to give, so
+     * that none is looked for twice: until that is over the bridge would ask for no neighbour. */
     (void)snprintf(name, sizeof(name), "ipv6/conf/%s/accept_ra", member->bridge);
     rc = syn_ns_set(name, "0", err);
+    (void)snprintf(name, sizeof(name), "ipv6/conf/%s/accept_dad", member->bridge);
+    if (rc == SYN_OK)
+        rc = syn_ns_set(name, "0", err);
     return rc < 0 ? rc : syn_link_address(net->route, member->bridge, &member->gateway6, err);
 }
 

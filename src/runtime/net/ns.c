@@ -111,17 +111,16 @@ struct visit {
 };
 
 /* Ports below 1024 and ping are nothing special to a program that has no privilege anywhere; nobody
- * on the bridge tells an instance where the world is. */
+ * on the bridge tells an instance where the world is; its addresses are its own from the start. */
 static int
 settle(struct syn_err *err)
 {
     static const struct {
         const char *name, *value;
     } settings[] = {
-        {"ipv4/ip_unprivileged_port_start", "0"},
-        {"ipv4/ping_group_range", "0 2147483647"},
-        {"ipv6/conf/all/accept_ra", "0"},
-        {"ipv6/conf/default/accept_ra", "0"},
+        {"ipv4/ip_unprivileged_port_start", "0"}, {"ipv4/ping_group_range", "0 2147483647"},
+        {"ipv6/conf/all/accept_ra", "0"},         {"ipv6/conf/default/accept_ra", "0"},
+        {"ipv6/conf/default/accept_dad", "0"},
     };
 
     for (size_t i = 0; i < SYN_LEN(settings); i++) {
