@@ -102,6 +102,7 @@ hint_of(const struct syn_cli *cli, int code)
     static const struct {
         const char *group, *hint;
     } lists[] = {{"compute train ", "what there is: synor compute train list"},
+                 {"compute service ", "what there is: synor compute service list"},
                  {"account ", "what there is: synor account list"},
                  {"bill ", "what there is: synor bill list"},
                  {"node ", "what there is: synor node list"}};

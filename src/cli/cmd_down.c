@@ -49,15 +49,20 @@ has_ended(const json_t *job)
            syn_str_eq(state, "stopped");
 }
 
-/* How many jobs have not ended; with `stop`, each of them is asked to. */
+/* What has not ended, by kind. */
+struct going {
+    size_t jobs, services;
+};
+
+/* How many of those at `route` have not ended; with `stop`, each of them is asked to. */
 static int
-count_jobs(struct syn_cli *cli, bool stop, size_t *ret_count, struct syn_err *err)
+count_at(struct syn_cli *cli, const char *route, bool stop, size_t *ret_count, struct syn_err *err)
 {
     SYN_JSON(jobs);
     SYN_JSON(body);
     size_t i;
     json_t *job;
-    int rc = syn_cli_list(cli, "/v1/training", &jobs, err);
+    int rc = syn_cli_list(cli, route, &jobs, err);
 
     *ret_count = 0;
     body = json_object();
@@ -69,7 +74,7 @@ count_jobs(struct syn_cli *cli, bool stop, size_t *ret_count, struct syn_err *er
         (*ret_count)++;
         if (!stop)
             continue;
-        syn_buf_addf(&path, "/v1/training/%s/stop", syn_json_str(job, "id", "?"));
+        syn_buf_addf(&path, "%s/%s/stop", route, syn_json_str(job, "id", "?"));
         rc = syn_buf_ok(&path, err);
         if (rc == SYN_OK)
             rc = syn_cli_call(cli, "POST", syn_buf_text(&path), body, NULL, err);
@@ -80,26 +85,36 @@ count_jobs(struct syn_cli *cli, bool stop, size_t *ret_count, struct syn_err *er
 }
 
 static int
+count_going(struct syn_cli *cli, bool stop, struct going *ret, struct syn_err *err)
+{
+    int rc = count_at(cli, "/v1/training", stop, &ret->jobs, err);
+
+    return rc < 0 ? rc : count_at(cli, "/v1/services", stop, &ret->services, err);
+}
+
+static int
 stop_jobs(struct syn_cli *cli, struct syn_err *err)
 {
     int64_t until = syn_mono_ms(syn_world_system()) + JOBS_WITHIN_MS;
     struct syn_cli_progress progress;
+    struct going going = {0};
     size_t left;
     size_t total;
-    int rc = count_jobs(cli, true, &total, err);
+    int rc = count_going(cli, true, &going, err);
 
-    left = total;
-    syn_cli_progress_init(&progress, cli, "Stopping jobs", (int64_t)total, false);
+    left = total = going.jobs + going.services;
+    syn_cli_progress_init(&progress, cli, "Stopping jobs and services", (int64_t)total, false);
     while (rc == SYN_OK && left > 0) {
         if (syn_cli_interrupted())
             return SYN_FAIL(err, SYN_E_CANCELED, "interrupted; the platform still runs");
         if (syn_mono_ms(syn_world_system()) > until)
             return SYN_FAIL(err, SYN_E_TIMEOUT,
-                            "%zu jobs have not stopped within %d minutes; the "
+                            "%zu jobs and services have not stopped within %d minutes; the "
                             "platform still runs",
                             left, (int)(JOBS_WITHIN_MS / 60000));
         (void)poll(NULL, 0, JOBS_PAUSE_MS);
-        rc = count_jobs(cli, false, &left, err);
+        rc = count_going(cli, false, &going, err);
+        left = going.jobs + going.services;
         syn_cli_progress_show(&progress, (int64_t)(total - SYN_MIN(left, total)), NULL);
     }
     if (rc == SYN_OK && total > 0)
@@ -184,19 +199,23 @@ open_daemon(struct syn_cli *cli, int64_t *ret_pid, int *ret_fd, struct syn_err *
 }
 
 static int
-say_down(const struct syn_cli *cli, bool was_running, size_t jobs)
+say_down(const struct syn_cli *cli, bool was_running, const struct going *going)
 {
+    size_t jobs = going->jobs, services = going->services;
+
     if (cli->json)
-        return syn_cli_print_json_take(cli, json_pack("{s:b, s:I, s:s}", "was_running",
+        return syn_cli_print_json_take(cli, json_pack("{s:b, s:I, s:I, s:s}", "was_running",
                                                       was_running ? 1 : 0, "jobs_running",
-                                                      (json_int_t)jobs, "data_dir", cli->home));
+                                                      (json_int_t)jobs, "services_running",
+                                                      (json_int_t)services, "data_dir", cli->home));
     if (!was_running)
         syn_cli_say(cli, "Nothing runs in %s.", cli->home);
-    else if (jobs == 0)
-        syn_cli_say(cli, "Stopped. No job was running.");
+    else if (jobs + services == 0)
+        syn_cli_say(cli, "Stopped. No job and no service was running.");
     else
-        syn_cli_say(cli, "Stopped. %zu job%s on; the next `synor up` adopts %s.", jobs,
-                    jobs == 1 ? " goes" : "s go", jobs == 1 ? "it" : "them");
+        syn_cli_say(cli,
+                    "Stopped. %zu job%s and %zu service%s go on; the next `synor up` adopts them.",
+                    jobs, jobs == 1 ? "" : "s", services, services == 1 ? "" : "s");
     return 0;
 }
 
@@ -204,34 +223,34 @@ static int
 run_down(struct syn_cli *cli)
 {
     struct syn_err err;
-    size_t jobs = 0;
+    struct going going = {0};
     int64_t pid;
     int pid_fd;
     int rc = open_daemon(cli, &pid, &pid_fd, &err);
 
     if (rc == SYN_OK && pid_fd < 0)
-        return say_down(cli, false, 0);
+        return say_down(cli, false, &going);
     if (rc == SYN_OK && syn_cli_has(cli, "stop-jobs"))
         rc = stop_jobs(cli, &err);
     if (rc == SYN_OK)
-        rc = count_jobs(cli, false, &jobs, &err);
+        rc = count_going(cli, false, &going, &err);
     if (rc == SYN_OK)
         rc = end_process(pid_fd, pid, &err);
     if (pid_fd >= 0)
         (void)close(pid_fd);
-    return rc < 0 ? syn_cli_fail(cli, &err) : say_down(cli, true, jobs);
+    return rc < 0 ? syn_cli_fail(cli, &err) : say_down(cli, true, &going);
 }
 
 /* clang-format off */
 static const struct syn_cli_option down_options[] = {
     {"data-dir", 0, "DIR", SYN_CLI_DIR, 0, 0, false, false, NULL, "--home", "Where its state is kept"},
-    {"stop-jobs", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "First ask every job to save and stop, and wait for them"},
+    {"stop-jobs", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "First ask every job and service to save and stop, and wait for them"},
 };
 /* clang-format on */
 
 const struct syn_cli_command syn_cli_down_command = {
     .path = "down",
-    .summary = "Stop the platform; jobs go on and are adopted by the next start",
+    .summary = "Stop the platform; jobs and services go on and are adopted by the next start",
     .options = down_options,
     .option_count = SYN_LEN(down_options),
     .run = run_down};

@@ -210,7 +210,8 @@ def it_is_stopped_billed_and_deleted(p):
     verdict = p.json("bill", "verify", bill["id"])
     check(verdict["agrees"] and verdict["signatures_ok"], json.dumps(verdict, indent=1))
     p.json("compute", "service", "delete", "web", "--yes")
-    p.error("compute", "service", "get", "web")
+    said = p.cli("compute", "service", "get", "web", code=1)
+    check("synor compute service list" in said.out + said.err, said)
     wait_until("the agent destroys what has ended", 60, lambda: not p.instance_folders())
 
 

@@ -41,7 +41,8 @@ get_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
 static int
 list_services(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    return srv_work_reply_list(ctx, &srv_service, req, NULL, err);
+    return srv_work_reply_list(ctx, &srv_service, req,
+                               syn_json_str(syn_http_req_query_json(req), "state", NULL), err);
 }
 
 /* --- changing --------------------------------------------------------------------------------- */

@@ -11,8 +11,6 @@
 
 struct syn_place_slot;
 
-/* "svc-k3j5h2a9b1" -> "k3j5h2a9b1". */
-const char *service_own_part(const json_t *service);
 /* The version's document, or NULL. */
 const json_t *service_version(const json_t *versions, int64_t number);
 

@@ -1,4 +1,5 @@
 /* Why a service is in the state it is in; and what one would do and cost before it is there. */
+#include "../work_priv.h"
 #include "control_priv.h"
 
 #include <synor/base/str.h>
@@ -6,7 +7,6 @@
 #include <synor/orchestration/cost.h>
 #include <synor/orchestration/document.h>
 
-#define MONTH_HOURS  730
 #define ENDS_SHOWN   5
 #define SENTENCE_MAX 400
 
@@ -186,19 +186,6 @@ struct plan {
     json_t *out;
 };
 
-static int
-set_rates(json_t *obj, bool priced, int64_t rate_hour, struct syn_err *err)
-{
-    bool month = priced && rate_hour <= SYN_AMOUNT_MAX / MONTH_HOURS;
-    int rc = priced ? syn_document_set_amount(obj, "rate_hour", rate_hour, err)
-                    : syn_json_set_str(obj, "rate_hour", NULL, err);
-
-    if (rc < 0)
-        return rc;
-    return month ? syn_document_set_amount(obj, "rate_month", rate_hour * MONTH_HOURS, err)
-                 : syn_json_set_str(obj, "rate_month", NULL, err);
-}
-
 /* One row a node: replicas on the same node stand next to each other. */
 static int
 plan_nodes(struct plan *plan, const struct syn_cluster *cluster, const struct syn_pricebook *book,
@@ -226,7 +213,7 @@ plan_nodes(struct plan *plan, const struct syn_cluster *cluster, const struct sy
             rc = syn_json_pack(&row, err, "{s:s, s:s, s:i}", "node", name, "region", node->region,
                                "replicas", (int)(same - i));
         if (rc == SYN_OK)
-            rc = set_rates(row, priced, cost.rate_hour, err);
+            rc = work_set_rates(row, priced, cost.rate_hour, err);
         if (rc == SYN_OK)
             rc = syn_json_append_take(nodes, row, err);
     }
@@ -246,7 +233,7 @@ plan_cost(struct plan *plan, const json_t *spec, const struct syn_cluster *clust
 
     if (rc < 0)
         return rc;
-    rc = set_rates(plan->out, priced, cost.rate_hour, err);
+    rc = work_set_rates(plan->out, priced, cost.rate_hour, err);
     if (rc == SYN_OK && priced)
         rc = syn_document_set_amount(plan->out, "locked", syn_service_reserve(spec, cost.rate_hour),
                                      err);

@@ -1,29 +1,16 @@
 /* From a version and a place to the instance that a node is to run. */
+#include "../work_priv.h"
 #include "control_priv.h"
 
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/place.h>
 
-const char *
-service_own_part(const json_t *service)
-{
-    const char *id = syn_document_id(service), *dash = strchr(id, '-');
-
-    return dash && dash[1] ? dash + 1 : id;
-}
-
-static int64_t
-run_of(const json_t *service)
-{
-    return syn_json_i64(syn_document_status(service), "run", 0);
-}
-
 void
 syn_service_instance_id(const json_t *service, int64_t serial, char out[SYN_ID_MAX])
 {
-    int n = snprintf(out, SYN_ID_MAX, "inst-%s-%lld-%lld", service_own_part(service),
-                     (long long)run_of(service), (long long)serial);
+    int n = snprintf(out, SYN_ID_MAX, "inst-%s-%lld-%lld", work_own_part(service),
+                     (long long)work_run(service), (long long)serial);
 
     assert(n > 0 && n < SYN_ID_MAX);
 }
@@ -31,8 +18,8 @@ syn_service_instance_id(const json_t *service, int64_t serial, char out[SYN_ID_M
 void
 syn_service_bill_id(const json_t *service, char out[SYN_ID_MAX])
 {
-    int n = snprintf(out, SYN_ID_MAX, "bill-%s-%lld", service_own_part(service),
-                     (long long)run_of(service));
+    int n = snprintf(out, SYN_ID_MAX, "bill-%s-%lld", work_own_part(service),
+                     (long long)work_run(service));
 
     assert(n > 0 && n < SYN_ID_MAX);
 }
@@ -125,7 +112,7 @@ spec_numbers(const struct replica *replica, json_t *spec, struct syn_err *err)
         int64_t value;
     } numbers[] = {
         {"version", syn_json_i64(replica->made->version, "version", 0)},
-        {"run", run_of(replica->made->service)},
+        {"run", work_run(replica->made->service)},
         {"attempt", replica->made->serial},
         {"rank", replica->made->number},
         {"port", replica->spec.port},

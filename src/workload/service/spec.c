@@ -5,12 +5,17 @@
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/fleet.h>
 
+#include "../work_priv.h"
+
 #define REF_MAX           512
 #define MIB               (INT64_C(1) << 20)
 #define STOP_GRACE_MAX_MS (INT64_C(3600) * 1000)
 #define CHECK_MIN_MS      100
 #define CHECK_MAX_MS      (INT64_C(3600) * 1000)
 #define DEADLINE_MAX_MS   (INT64_C(24) * 3600 * 1000)
+
+/* What the platform sets, besides SYNOR_*. */
+static const char *const reserved_env[] = {"PORT"};
 
 /* clang-format off */
 static const struct syn_field check_fields[] = {
@@ -138,43 +143,6 @@ check_words(const json_t *words, const char *key, struct syn_err *err)
     return SYN_OK;
 }
 
-static bool
-env_name_ok(const char *name)
-{
-    if (!*name || (*name >= '0' && *name <= '9'))
-        return false;
-    for (; *name; name++)
-        if (!(*name == '_' || (*name >= '0' && *name <= '9') || (*name >= 'A' && *name <= 'Z') ||
-              (*name >= 'a' && *name <= 'z')))
-            return false;
-    return true;
-}
-
-static int
-check_env(json_t *env, struct syn_err *err)
-{
-    size_t total = 0;
-    void *at;
-
-    for (at = json_object_iter(env); at; at = json_object_iter_next(env, at)) {
-        const char *name = json_object_iter_key(at);
-
-        if (!env_name_ok(name))
-            return SYN_FAIL(err, SYN_E_INVALID,
-                            "spec.env: \"%s\" is no variable name; use letters, digits and _, not "
-                            "beginning with a digit",
-                            name);
-        if (syn_str_starts(name, "SYNOR_") || syn_str_eq(name, "PORT"))
-            return SYN_FAIL(err, SYN_E_INVALID,
-                            "spec.env: %s is set by the platform; choose another name", name);
-        total += strlen(name) + json_string_length(json_object_iter_value(at)) + 2;
-    }
-    if (total > SYN_SERVICE_ENV_BYTES_MAX)
-        return SYN_FAIL(err, SYN_E_INVALID, "spec.env: %zu bytes in all, at most %d", total,
-                        SYN_SERVICE_ENV_BYTES_MAX);
-    return SYN_OK;
-}
-
 /* What is asked for goes into a request line as it is. */
 static bool
 path_ok(const char *path)
@@ -257,7 +225,8 @@ syn_service_spec_check(json_t *spec, struct syn_err *err)
     if (rc == SYN_OK)
         rc = check_words(read.args, "args", err);
     if (rc == SYN_OK)
-        rc = check_env(json_object_get(spec, "env"), err);
+        rc = work_check_env(json_object_get(spec, "env"), reserved_env, SYN_LEN(reserved_env),
+                            SYN_SERVICE_ENV_BYTES_MAX, err);
     if (rc == SYN_OK)
         rc = check_health(&read, err);
     return rc < 0 ? rc : check_numbers(spec, &read, err);

@@ -4,6 +4,8 @@
 #include <synor/orchestration/document.h>
 #include <synor/workload/training_spec.h>
 
+#include "../work_priv.h"
+
 /* Ranks of a gang share one small network of their own: 10.214.0.0/24 with rank r at .(r + 2). It
  * is private to the gang's network group, so every gang may use the same addresses. */
 #define GROUP_ADDRESS_FORMAT "10.214.0.%u"
@@ -22,26 +24,11 @@ struct rank {
     char id[SYN_ID_MAX];
 };
 
-/* The part of the job's id that is its own: "train-k3j5h2a9b1" -> "k3j5h2a9b1". */
-static const char *
-own_part(const json_t *job)
-{
-    const char *id = syn_document_id(job), *dash = strchr(id, '-');
-
-    return dash && dash[1] ? dash + 1 : id;
-}
-
-static int64_t
-run_of(const json_t *job)
-{
-    return syn_json_i64(syn_document_status(job), "run", 0);
-}
-
 void
 syn_training_instance_id(const json_t *job, int64_t attempt, uint32_t rank, char out[SYN_ID_MAX])
 {
-    int n = snprintf(out, SYN_ID_MAX, "inst-%s-%lld-%lld-%u", own_part(job), (long long)run_of(job),
-                     (long long)attempt, rank);
+    int n = snprintf(out, SYN_ID_MAX, "inst-%s-%lld-%lld-%u", work_own_part(job),
+                     (long long)work_run(job), (long long)attempt, rank);
 
     assert(n > 0 && n < SYN_ID_MAX);
 }
@@ -49,7 +36,7 @@ syn_training_instance_id(const json_t *job, int64_t attempt, uint32_t rank, char
 void
 syn_training_bill_id(const json_t *job, char out[SYN_ID_MAX])
 {
-    int n = snprintf(out, SYN_ID_MAX, "bill-%s-%lld", own_part(job), (long long)run_of(job));
+    int n = snprintf(out, SYN_ID_MAX, "bill-%s-%lld", work_own_part(job), (long long)work_run(job));
 
     assert(n > 0 && n < SYN_ID_MAX);
 }
@@ -262,8 +249,8 @@ make_network(const struct rank *rank, json_t **ret, struct syn_err *err)
         rc = add_host(rank, other, hosts, err);
     if (rc < 0)
         return rc;
-    (void)snprintf(group, sizeof(group), "%s-%lld-%lld", own_part(rank->job),
-                   (long long)run_of(rank->job),
+    (void)snprintf(group, sizeof(group), "%s-%lld-%lld", work_own_part(rank->job),
+                   (long long)work_run(rank->job),
                    (long long)syn_json_i64(rank->status, "attempt", 0));
     address_of(rank, rank->rank, address, sizeof(address));
     (void)snprintf(with_prefix, sizeof(with_prefix), "%s/24", address);
@@ -317,7 +304,7 @@ spec_numbers(const struct rank *rank, int64_t now_ms, json_t *spec, struct syn_e
         const char *name;
         int64_t value;
     } numbers[] = {
-        {"run", run_of(rank->job)},
+        {"run", work_run(rank->job)},
         {"attempt", syn_json_i64(rank->status, "attempt", 0)},
         {"rank", rank->rank},
         {"world", rank->spec.workers},

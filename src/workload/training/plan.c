@@ -6,7 +6,7 @@
 #include <synor/orchestration/document.h>
 #include <synor/workload/training_spec.h>
 
-#define MONTH_HOURS 730
+#include "../work_priv.h"
 
 struct plan {
     const struct syn_training_tenant *tenant;
@@ -22,20 +22,6 @@ struct plan {
     bool placeable;
     json_t *out;
 };
-
-/* A price an hour, and the same for a month: null without a price, or past the largest amount. */
-static int
-set_rates(json_t *obj, bool priced, int64_t rate_hour, struct syn_err *err)
-{
-    bool month = priced && rate_hour <= SYN_AMOUNT_MAX / MONTH_HOURS;
-    int rc = priced ? syn_document_set_amount(obj, "rate_hour", rate_hour, err)
-                    : syn_json_set_str(obj, "rate_hour", NULL, err);
-
-    if (rc < 0)
-        return rc;
-    return month ? syn_document_set_amount(obj, "rate_month", rate_hour * MONTH_HOURS, err)
-                 : syn_json_set_str(obj, "rate_month", NULL, err);
-}
 
 /* What a member costs in its place. */
 static int
@@ -76,7 +62,7 @@ plan_nodes(struct plan *plan, struct syn_err *err)
         if (rc == SYN_OK)
             rc = syn_json_append_take(nodes, row, err);
         if (rc == SYN_OK)
-            rc = set_rates(row, priced, cost.rate_hour, err);
+            rc = work_set_rates(row, priced, cost.rate_hour, err);
     }
     return rc;
 }
@@ -157,7 +143,7 @@ plan_alternatives(struct plan *plan, struct syn_err *err)
         if (rc == SYN_OK)
             rc = syn_json_append_take(rows, row, err);
         if (rc == SYN_OK)
-            rc = set_rates(row, others[i].rate_hour != INT64_MAX, others[i].rate_hour, err);
+            rc = work_set_rates(row, others[i].rate_hour != INT64_MAX, others[i].rate_hour, err);
     }
     return rc;
 }
@@ -191,7 +177,7 @@ plan_cost(struct plan *plan, struct syn_err *err)
     if (rc >= 0)
         rc = syn_document_set_amount(plan->out, "budget", plan->spec.max_budget, err);
     if (rc == SYN_OK)
-        rc = set_rates(plan->out, priced, cost.rate_hour, err);
+        rc = work_set_rates(plan->out, priced, cost.rate_hour, err);
     if (rc == SYN_OK && cost.lasts_ms != INT64_MAX)
         rc = syn_json_set_i64(plan->out, "budget_lasts_ms", cost.lasts_ms, err);
     else if (rc == SYN_OK)

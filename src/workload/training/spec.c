@@ -5,6 +5,8 @@
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/fleet.h>
 
+#include "../work_priv.h"
+
 #define REF_MAX           512
 #define PATH_BYTES_MAX    512
 #define HYPER_NAME_MAX    128
@@ -262,54 +264,6 @@ check_hyperparameters(json_t *values, struct syn_err *err)
     return SYN_OK;
 }
 
-static bool
-env_name_ok(const char *name)
-{
-    if (!*name || (*name >= '0' && *name <= '9'))
-        return false;
-    for (; *name; name++)
-        if (!(*name == '_' || (*name >= '0' && *name <= '9') || (*name >= 'A' && *name <= 'Z') ||
-              (*name >= 'a' && *name <= 'z')))
-            return false;
-    return true;
-}
-
-static bool
-env_name_reserved(const char *name)
-{
-    if (syn_str_starts(name, "SYNOR_"))
-        return true;
-    for (size_t i = 0; i < SYN_LEN(reserved_env); i++)
-        if (syn_str_eq(name, reserved_env[i]))
-            return true;
-    return false;
-}
-
-static int
-check_env(json_t *env, struct syn_err *err)
-{
-    size_t total = 0;
-    void *at;
-
-    for (at = json_object_iter(env); at; at = json_object_iter_next(env, at)) {
-        const char *name = json_object_iter_key(at);
-
-        if (!env_name_ok(name))
-            return SYN_FAIL(err, SYN_E_INVALID,
-                            "spec.env: \"%s\" is no variable name; use letters, digits and _, not "
-                            "beginning with a digit",
-                            name);
-        if (env_name_reserved(name))
-            return SYN_FAIL(err, SYN_E_INVALID,
-                            "spec.env: %s is set by the platform; choose another name", name);
-        total += strlen(name) + json_string_length(json_object_iter_value(at)) + 2;
-    }
-    if (total > SYN_TRAINING_ENV_BYTES_MAX)
-        return SYN_FAIL(err, SYN_E_INVALID, "spec.env: %zu bytes in all, at most %d", total,
-                        SYN_TRAINING_ENV_BYTES_MAX);
-    return SYN_OK;
-}
-
 static int
 check_numbers(const json_t *obj, const struct syn_training_spec *spec, struct syn_err *err)
 {
@@ -415,7 +369,8 @@ syn_training_spec_check(json_t *spec, struct syn_err *err)
     if (rc == SYN_OK)
         rc = check_hyperparameters(read.hyperparameters, err);
     if (rc == SYN_OK)
-        rc = check_env(read.env, err);
+        rc = work_check_env(read.env, reserved_env, SYN_LEN(reserved_env),
+                            SYN_TRAINING_ENV_BYTES_MAX, err);
     if (rc == SYN_OK)
         rc = check_numbers(spec, &read, err);
     if (rc == SYN_OK)

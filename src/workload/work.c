@@ -1,0 +1,86 @@
+#include "work_priv.h"
+
+#include <string.h>
+
+#include <synor/base/json.h>
+#include <synor/base/str.h>
+#include <synor/base/units.h>
+#include <synor/orchestration/document.h>
+
+#define MONTH_HOURS 730
+
+const char *
+work_own_part(const json_t *doc)
+{
+    const char *id = syn_document_id(doc), *dash = strchr(id, '-');
+
+    return dash && dash[1] ? dash + 1 : id;
+}
+
+int64_t
+work_run(const json_t *doc)
+{
+    return syn_json_i64(syn_document_status(doc), "run", 0);
+}
+
+static bool
+env_name_ok(const char *name)
+{
+    if (!*name || (*name >= '0' && *name <= '9'))
+        return false;
+    for (; *name; name++)
+        if (!(*name == '_' || (*name >= '0' && *name <= '9') || (*name >= 'A' && *name <= 'Z') ||
+              (*name >= 'a' && *name <= 'z')))
+            return false;
+    return true;
+}
+
+static bool
+env_name_reserved(const char *name, const char *const *reserved, size_t count)
+{
+    if (syn_str_starts(name, "SYNOR_"))
+        return true;
+    for (size_t i = 0; i < count; i++)
+        if (syn_str_eq(name, reserved[i]))
+            return true;
+    return false;
+}
+
+int
+work_check_env(json_t *env, const char *const *reserved, size_t count, size_t bytes_max,
+               struct syn_err *err)
+{
+    size_t total = 0;
+    void *at;
+
+    for (at = json_object_iter(env); at; at = json_object_iter_next(env, at)) {
+        const char *name = json_object_iter_key(at);
+
+        if (!env_name_ok(name))
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "spec.env: \"%s\" is no variable name; use letters, digits and _, not "
+                            "beginning with a digit",
+                            name);
+        if (env_name_reserved(name, reserved, count))
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "spec.env: %s is set by the platform; choose another name", name);
+        total += strlen(name) + json_string_length(json_object_iter_value(at)) + 2;
+    }
+    if (total > bytes_max)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.env: %zu bytes in all, at most %zu", total,
+                        bytes_max);
+    return SYN_OK;
+}
+
+int
+work_set_rates(json_t *obj, bool priced, int64_t rate_hour, struct syn_err *err)
+{
+    bool month = priced && rate_hour <= SYN_AMOUNT_MAX / MONTH_HOURS;
+    int rc = priced ? syn_document_set_amount(obj, "rate_hour", rate_hour, err)
+                    : syn_json_set_str(obj, "rate_hour", NULL, err);
+
+    if (rc < 0)
+        return rc;
+    return month ? syn_document_set_amount(obj, "rate_month", rate_hour * MONTH_HOURS, err)
+                 : syn_json_set_str(obj, "rate_month", NULL, err);
+}
