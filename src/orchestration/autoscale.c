@@ -3,8 +3,8 @@
  *     gather    each metric's sum over the replicas that told it, and how many did not
  *     average   a level and its slope (Holt's double smoothing): sum of now, and where it goes
  *     need      up: what the level will need when a replica that is started now is there
- *               down: what the level of now needs if every replica that is silent works at its target
- *     choose    the highest need of all metrics; between the two needs, and near them, all stays
+ *               down: what the level of now needs if every replica that is silent works at its
+ * target choose    the highest need of all metrics; between the two needs, and near them, all stays
  *     zero      none without demand for long; one for the first request that is held
  *     damp      windows that remember the most (or least) needed, cool-down, steps
  *     bound     min and max, which a schedule may move, hold above all
@@ -15,7 +15,8 @@
  * there when they are, not for the one that was there when they were asked for.
  *
  * Refused: a controller with an integral (PID) has no bound on how long it remembers, and what it
- * does is hard to explain; a forecast by the hour of the day needs weeks of history in the state. */
+ * does is hard to explain; a forecast by the hour of the day needs weeks of history in the state.
+ */
 #include "autoscale_priv.h"
 
 #include <stdio.h>
@@ -71,8 +72,8 @@ syn_autoscale_rule_default(void)
         .max = 1,
         .tolerance = 100,
         .every_ms = 5000,
-        .average_ms = 15000,
-        .lead_ms = 10000,
+        .average_ms = 5000,
+        .lead_ms = 20000,
         .idle_ms = 300000,
         .up = {.period_ms = 15000, .count = 4, .percent = 100},
         .down = {.stabilise_ms = 300000, .period_ms = 15000, .count = 4, .percent = 100},
@@ -210,6 +211,7 @@ struct sight {
     uint32_t silent;   /* ready, but nothing new is known */
     uint32_t starting; /* wanted, not ready yet */
     uint32_t need_up, need_down;
+    uint32_t solid; /* what the level alone needs, whatever it may become */
 };
 
 static int64_t
@@ -289,10 +291,11 @@ needs(const struct syn_autoscale_rule *rule, const struct syn_autoscale_now *now
 {
     int64_t target = rule->metrics[metric].target;
     uint32_t ready = sight->told + sight->silent;
-    syn_i128 rise = level->slope > 0 ? (syn_i128)level->slope *
-                                           (rule->lead_ms + rule->average_ms) / HOUR_MS
-                                     : 0;
-    syn_i128 low = level->level + rise;
+    syn_i128 rise = level->slope > 0
+                        ? (syn_i128)level->slope * (rule->lead_ms + rule->average_ms) / HOUR_MS
+                        : 0;
+    syn_i128 noise = (syn_i128)level->level * rule->tolerance / THOUSAND;
+    syn_i128 low = level->level + SYN_MAX(rise - noise, 0);
     syn_i128 high = level->level;
     syn_i128 have = (syn_i128)now->current * target;
 
@@ -302,6 +305,7 @@ needs(const struct syn_autoscale_rule *rule, const struct syn_autoscale_now *now
         low = low * sight->told / ready;
         high = high * sight->told / ready + (syn_i128)(sight->silent + sight->starting) * target;
     }
+    sight->solid = replicas_for(bounded(high - (syn_i128)sight->starting * target), target);
     sight->need_up = sight->need_down = now->current;
     if (low * THOUSAND > have * (THOUSAND + rule->tolerance))
         sight->need_up = SYN_MAX(replicas_for(bounded(low), target), now->current);
@@ -316,6 +320,8 @@ struct wish {
     enum syn_autoscale_reason reason;
     const struct syn_autoscale_metric *metric; /* that decides; or NULL */
     struct sight sight;                        /* of it */
+    uint32_t solid;                            /* what the levels alone need, of all metrics */
+    int64_t window_ms;                         /* that stabilises */
     bool demand;
 };
 
@@ -326,6 +332,7 @@ choose(const struct syn_autoscale_rule *rule, const struct syn_autoscale_now *no
     struct wish up = {.want = now->current, .reason = SYN_AUTOSCALE_STEADY};
     struct wish down = {.want = 0, .reason = SYN_AUTOSCALE_STEADY};
     bool blind = false, demand = now->held > 0;
+    uint32_t solid = 0;
 
     for (size_t i = 0; i < rule->metrics_count; i++) {
         const struct syn_autoscale_metric *metric = &rule->metrics[i];
@@ -340,11 +347,13 @@ choose(const struct syn_autoscale_rule *rule, const struct syn_autoscale_now *no
         }
         average(rule, &sight, passed_ms, now->current == 0, &state->levels[i]);
         needs(rule, now, i, &state->levels[i], &sight);
+        solid = SYN_MAX(solid, sight.solid);
         demand = demand || (tells_demand(metric) && sight.sum > 0);
         if (!up.metric || sight.need_up > up.want)
-            up = (struct wish){SYN_MAX(up.want, sight.need_up), up.reason, metric, sight, false};
+            up = (struct wish){
+                SYN_MAX(up.want, sight.need_up), up.reason, metric, sight, 0, 0, false};
         if (!down.metric || sight.need_down > down.want)
-            down = (struct wish){sight.need_down, down.reason, metric, sight, false};
+            down = (struct wish){sight.need_down, down.reason, metric, sight, 0, 0, false};
     }
     if (up.want > now->current)
         up.reason = SYN_AUTOSCALE_LOAD;
@@ -356,6 +365,7 @@ choose(const struct syn_autoscale_rule *rule, const struct syn_autoscale_now *no
             up.reason = SYN_AUTOSCALE_LOAD;
     }
     up.demand = demand;
+    up.solid = blind ? SYN_MAX(solid, now->current) : solid;
     return up;
 }
 
@@ -393,8 +403,8 @@ to_and_from_zero(const struct syn_autoscale_rule *rule, const struct syn_autosca
 
 /* ---- damping ---- */
 
-/* Remember what is needed; the most (or least) of the window. A window is cut into slots: it forgets
- * by the slot, and covers at least its length. */
+/* Remember what is needed; the most (or least) of the window. A window is cut into slots: it
+ * forgets by the slot, and covers at least its length. */
 static uint32_t
 remember(struct syn_autoscale_past *past, int64_t window_ms, int64_t now_ms, uint32_t needed,
          bool most)
@@ -425,18 +435,26 @@ remember(struct syn_autoscale_past *past, int64_t window_ms, int64_t now_ms, uin
     return found;
 }
 
+/* What the level needed counts for the whole window; what was wanted of a rise that did not come,
+ * only for a moment. */
 static void
 stabilise(const struct syn_autoscale_rule *rule, const struct syn_autoscale_now *now,
           struct syn_autoscale_state *state, struct wish *wish)
 {
+    int64_t hold_ms = SYN_MIN(rule->down.stabilise_ms, SYN_AUTOSCALE_HOLD_MS);
     uint32_t least = remember(&state->up, rule->up.stabilise_ms, now->now_ms, wish->want, false);
-    uint32_t most = remember(&state->down, rule->down.stabilise_ms, now->now_ms, wish->want, true);
+    uint32_t most = remember(&state->down, rule->down.stabilise_ms, now->now_ms, wish->solid, true);
+    uint32_t held = remember(&state->hold, hold_ms, now->now_ms, wish->want, true);
     uint32_t want = wish->want;
 
-    if (want > now->current && now->current > 0)
+    wish->window_ms = rule->up.stabilise_ms;
+    if (want > now->current && now->current > 0) {
         want = SYN_MAX(SYN_MIN(want, least), now->current);
-    else if (want < now->current && wish->reason != SYN_AUTOSCALE_IDLE)
+    } else if (want < now->current && wish->reason != SYN_AUTOSCALE_IDLE) {
+        wish->window_ms = most >= held ? rule->down.stabilise_ms : hold_ms;
+        most = SYN_MAX(most, held);
         want = SYN_MIN(SYN_MAX(want, most), now->current);
+    }
     if (want != wish->want)
         wish->reason = SYN_AUTOSCALE_STABILISING;
     wish->want = want;
@@ -463,9 +481,8 @@ limit_step(const struct syn_autoscale_rule *rule, const struct syn_autoscale_now
     bool up = wish->want > now->current;
     const struct syn_autoscale_pace *pace = up ? &rule->up : &rule->down;
     const struct syn_autoscale_period *period = &state->period;
-    bool running =
-        period->from_ms != 0 && now->now_ms - period->from_ms < pace->period_ms &&
-        now->now_ms >= period->from_ms;
+    bool running = period->from_ms != 0 && now->now_ms - period->from_ms < pace->period_ms &&
+                   now->now_ms >= period->from_ms;
     int64_t from = running ? period->replicas : now->current;
     int64_t part = (from * pace->percent + 99) / 100;
     int64_t step = SYN_MAX((int64_t)pace->count, part);
@@ -496,8 +513,8 @@ say_metric(const struct wish *wish, char out[SEEN_MAX])
         return;
     syn_autoscale_format(metric->kind, ready > 0 ? sight->sum / ready : sight->sum, is);
     syn_autoscale_format(metric->kind, metric->target, target);
-    used = snprintf(out, SEEN_MAX, "%s %s%s%.24s, target %.24s a replica; ", kind_names[metric->kind],
-                    metric->name, *metric->name ? " " : "", is, target);
+    used = snprintf(out, SEEN_MAX, "%s %s%s%.24s, target %.24s a replica; ",
+                    kind_names[metric->kind], metric->name, *metric->name ? " " : "", is, target);
     if (ready > 0 && (sight->silent > 0 || sight->starting > 0) && used > 0 && used < SEEN_MAX)
         (void)snprintf(out + used, SEEN_MAX - (size_t)used, "%u not heard of, %u starting; ",
                        sight->silent, sight->starting);
@@ -541,9 +558,7 @@ say(const struct syn_autoscale_rule *rule, const struct wish *wish, uint32_t nee
     case SYN_AUTOSCALE_STABILISING:
         (void)snprintf(out, cap, "%sthat needs %u, but %u %s needed within the last %s", seen,
                        needed, n, syn_plural(n, "was", "were"),
-                       syn_format_duration(needed > n ? rule->up.stabilise_ms
-                                                      : rule->down.stabilise_ms,
-                                           window));
+                       syn_format_duration(wish->window_ms, window));
         break;
     case SYN_AUTOSCALE_COOLING:
         (void)snprintf(out, cap, "%sthat needs %u; the last change is too near", seen, needed);

@@ -1,4 +1,5 @@
-/* The state of an autoscaled service as a document, small: a number for each metric and each slot. */
+/* The state of an autoscaled service as a document, small: a number for each metric and each slot.
+ */
 #include <synor/base/str.h>
 
 #include "autoscale_priv.h"
@@ -29,8 +30,8 @@ write_past(const struct syn_autoscale_past *past, json_t *doc, const char *key, 
     if (rc == SYN_OK)
         rc = syn_json_set_take(doc, key, row, err);
     for (uint32_t i = 0; i < past->used && rc == SYN_OK; i++)
-        rc = syn_json_append_take(json_object_get(row, "needed"),
-                                  json_integer(past->needed[i]), err);
+        rc = syn_json_append_take(json_object_get(row, "needed"), json_integer(past->needed[i]),
+                                  err);
     return rc;
 }
 
@@ -53,6 +54,8 @@ syn_autoscale_state_write(const struct syn_autoscale_rule *rule,
         rc = write_past(&state->up, doc, "up", err);
     if (rc == SYN_OK)
         rc = write_past(&state->down, doc, "down", err);
+    if (rc == SYN_OK)
+        rc = write_past(&state->hold, doc, "hold", err);
     if (rc == SYN_OK)
         *ret = SYN_TAKE(doc);
     return rc;
@@ -103,6 +106,7 @@ syn_autoscale_state_read(const struct syn_autoscale_rule *rule, const json_t *do
     }
     read_past(json_object_get(doc, "up"), &ret->up);
     read_past(json_object_get(doc, "down"), &ret->down);
+    read_past(json_object_get(doc, "hold"), &ret->hold);
     ret->period.from_ms = number_at(period, 0, 0, INT64_MAX);
     ret->period.replicas = (uint32_t)number_at(period, 1, 0, SYN_AUTOSCALE_REPLICAS_MAX);
 }

@@ -36,10 +36,10 @@ struct load_scaler {
 
 struct load_result {
     uint64_t requests;
-    uint64_t late;             /* waited for a second or more */
-    uint64_t replica_seconds;  /* that lived */
-    uint64_t wanted_mseconds;  /* thousandths: that the load needs at the target */
-    uint64_t over_mseconds;    /* more than that */
+    uint64_t late;            /* waited for a second or more */
+    uint64_t replica_seconds; /* that lived */
+    uint64_t wanted_mseconds; /* thousandths: that the load needs at the target */
+    uint64_t over_mseconds;   /* more than that */
     uint32_t changes;
 };
 /** Replicas that were too many, in thousandths of those needed; late ones in a million. */

@@ -137,7 +137,8 @@ syn_autoscale_format(enum syn_autoscale_kind kind, int64_t value, char *out)
     bool share = kind == SYN_AUTOSCALE_CPU || kind == SYN_AUTOSCALE_MEMORY;
     long long whole = share ? value / 10 : value / 1000;
     int rest = (int)(share ? value % 10 : value % 1000);
-    size_t len = (size_t)snprintf(out, SYN_FORMAT_MAX, share ? "%lld.%d" : "%lld.%03d", whole, rest);
+    size_t len =
+        (size_t)snprintf(out, SYN_FORMAT_MAX, share ? "%lld.%d" : "%lld.%03d", whole, rest);
 
     while (out[len - 1] == '0')
         out[--len] = '\0';

@@ -1,5 +1,5 @@
-/* How many replicas a service should have: a pure function of what was asked for (the rule), what is
- * seen now, and a small state that the last decision left. Whole numbers only, so that the same
+/* How many replicas a service should have: a pure function of what was asked for (the rule), what
+ * is seen now, and a small state that the last decision left. Whole numbers only, so that the same
  * inputs give the same decision on every machine; docs/autoscaling.md has the formula. */
 #ifndef SYNOR_ORCHESTRATION_AUTOSCALE_H
 #define SYNOR_ORCHESTRATION_AUTOSCALE_H
@@ -17,6 +17,8 @@
 #define SYN_AUTOSCALE_VALUE_MAX INT64_C(1000000000000000)
 /** No sample, no total. */
 #define SYN_AUTOSCALE_UNKNOWN INT64_C(-1)
+/** What was wanted is not taken away for so long, or the downward window where that is shorter. */
+#define SYN_AUTOSCALE_HOLD_MS INT64_C(30000)
 /** Knowing nothing new for so long, a replica counts as silent. */
 #define SYN_AUTOSCALE_FRESH_MS INT64_C(30000)
 
@@ -89,8 +91,8 @@ struct syn_autoscale_now {
     uint32_t current; /* so many are wanted until now */
     const struct syn_autoscale_sample *samples;
     size_t count;
-    int64_t totals[SYN_AUTOSCALE_METRICS_MAX]; /* of the whole service, where one number says it (the
-                                                  gateway's, a queue's); else UNKNOWN */
+    int64_t totals[SYN_AUTOSCALE_METRICS_MAX]; /* of the whole service, where one number says it
+                                                  (the gateway's, a queue's); else UNKNOWN */
     uint32_t held;                             /* requests that wait because there is no replica */
 };
 
@@ -105,10 +107,10 @@ struct syn_autoscale_state {
         int64_t slope; /* of it, thousandths an hour */
     } levels[SYN_AUTOSCALE_METRICS_MAX];
     struct syn_autoscale_past {
-        int64_t slot; /* number of the newest; 0: nothing yet */
+        int64_t slot;                         /* number of the newest; 0: nothing yet */
         uint32_t needed[SYN_AUTOSCALE_SLOTS]; /* newest first */
         uint32_t used;
-    } up, down; /* the least and the most that were needed */
+    } up, down, hold; /* the least that was wanted, the most that was needed and wanted */
     struct syn_autoscale_period {
         int64_t from_ms;
         uint32_t replicas; /* when it began */
@@ -116,14 +118,14 @@ struct syn_autoscale_state {
 };
 
 enum syn_autoscale_reason {
-    SYN_AUTOSCALE_WAITING,     /* it is not time to look yet: all stays */
-    SYN_AUTOSCALE_STEADY,      /* near enough to the target */
-    SYN_AUTOSCALE_LOAD,        /* as many as the load needs */
-    SYN_AUTOSCALE_AT_MIN,      /* the load needs fewer */
-    SYN_AUTOSCALE_AT_MAX,      /* the load needs more */
-    SYN_AUTOSCALE_BOUNDS,      /* bounds have changed: a window began or ended, or the rule is new */
-    SYN_AUTOSCALE_HELD,        /* requests wait at the door */
-    SYN_AUTOSCALE_IDLE,        /* no demand for long: none */
+    SYN_AUTOSCALE_WAITING, /* it is not time to look yet: all stays */
+    SYN_AUTOSCALE_STEADY,  /* near enough to the target */
+    SYN_AUTOSCALE_LOAD,    /* as many as the load needs */
+    SYN_AUTOSCALE_AT_MIN,  /* the load needs fewer */
+    SYN_AUTOSCALE_AT_MAX,  /* the load needs more */
+    SYN_AUTOSCALE_BOUNDS,  /* bounds have changed: a window began or ended, or the rule is new */
+    SYN_AUTOSCALE_HELD,    /* requests wait at the door */
+    SYN_AUTOSCALE_IDLE,    /* no demand for long: none */
     SYN_AUTOSCALE_STABILISING, /* the load of a moment ago needs what there is */
     SYN_AUTOSCALE_COOLING,     /* the last change is too near */
     SYN_AUTOSCALE_STEPPING,    /* as far as one step may go */
@@ -155,7 +157,8 @@ SYN_MUST int syn_autoscale_state_write(const struct syn_autoscale_rule *rule,
 void syn_autoscale_state_read(const struct syn_autoscale_rule *rule, const json_t *doc,
                               struct syn_autoscale_state *ret);
 
-/* --- as people write them (autoscale_text.c) --------------------------------------------------- */
+/* --- as people write them (autoscale_text.c) ---------------------------------------------------
+ */
 
 /** "2-10", or "4" for both. INVALID. */
 SYN_MUST int syn_autoscale_parse_range(const char *text, uint32_t *ret_min, uint32_t *ret_max,
