@@ -25,11 +25,12 @@
 #include <synor/base/str.h>
 #include <synor/base/units.h>
 
-#define THOUSAND INT64_C(1000)
-#define HOUR_MS  INT64_C(3600000)
-#define DAY_MS   (24 * HOUR_MS)
-#define PANIC    2 /* so many times what there is: the average is not waited for */
-#define SEEN_MAX 240
+#define THOUSAND  INT64_C(1000)
+#define HOUR_MS   INT64_C(3600000)
+#define DAY_MS    (24 * HOUR_MS)
+#define PANIC     2 /* so many times what there is: the average is not waited for */
+#define RISE_PART 4 /* a rise is believed up to a quarter of what is seen */
+#define SEEN_MAX  240
 
 static const char *const kind_names[] = {
     [SYN_AUTOSCALE_CPU] = "cpu",           [SYN_AUTOSCALE_MEMORY] = "memory",
@@ -297,8 +298,10 @@ needs(const struct syn_autoscale_rule *rule, const struct syn_autoscale_now *now
     syn_i128 noise = (syn_i128)level->level * rule->tolerance / THOUSAND;
     syn_i128 low = level->level + SYN_MAX(rise - noise, 0);
     syn_i128 high = level->level;
+    syn_i128 seen = SYN_MAX(level->level, sight->sum);
     syn_i128 have = (syn_i128)now->current * target;
 
+    low = SYN_MIN(low, seen + seen / RISE_PART);
     if ((syn_i128)sight->sum >= PANIC * have)
         low = SYN_MAX(low, (syn_i128)sight->sum);
     if (ready > 0) {
