@@ -20,6 +20,12 @@
     {"health-timeout", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "2s", "Within which it must answer"}, \
     {"start-time", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "1m", "Time to become ready first"}, \
     {"replicas", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "1", "How many run at once"}, \
+    {"autoscale", 0, "MIN-MAX", SYN_CLI_TEXT, 0, 0, false, false, NULL, "off", "Find out how many, within these, by load and time; \"off\" ends it"}, \
+    {"autoscale-metric", 0, "NAME=TARGET", SYN_CLI_TEXT, 0, 0, false, true, NULL, "cpu=70%", "Of one replica: cpu=70%, memory=80%, requests=50, inflight=8, queue=100, custom:NAME=2.5; may be given again"}, \
+    {"autoscale-schedule", 0, "WINDOW", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Bounds of a time: \"cron=0 8 * * mon-fri;zone=Europe/Berlin;for=10h;min=4\"; may be given again"}, \
+    {"autoscale-window", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5m", "What was needed within it is not taken away"}, \
+    {"autoscale-lead", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "20s", "How far ahead a rise is followed"}, \
+    {"autoscale-idle", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5m", "With MIN 0: without demand for so long, none runs"}, \
     {"cpu", 0, "N", SYN_CLI_CPUS, 0, 0, false, false, NULL, "1", "CPU cores a replica: 2, 0.5, 250m"}, \
     {"memory", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "512mb", "Memory a replica"}, \
     {"scratch", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "1gb", "Writable disk a replica"}, \
@@ -106,6 +112,8 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
         rc = syn_cli_spec_words(cli, "arg", "args", spec, err);
     if (rc == SYN_OK)
         rc = syn_cli_spec_env(cli, spec, err);
+    if (rc == SYN_OK)
+        rc = syn_cli_service_autoscale(cli, spec, err);
     return rc < 0 ? rc : set_health(cli, spec, err);
 }
 
@@ -204,18 +212,23 @@ const struct syn_cli_command syn_cli_service_deploy = {
     .workload = &syn_cli_service_workload,
     .run = run_deploy};
 
-/* A part of the health check is other than it was: the rest of it stays. */
+/* A part of the health check, or of autoscaling, is other than it was: the rest of it stays. */
 static int
-known_health(struct syn_cli *cli, json_t *spec, struct syn_err *err)
+known_parts(struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
     SYN_JSON(service);
+    const json_t *autoscale;
     json_t *health;
     int rc = syn_cli_workload_call(cli, "GET", "", NULL, &service, err);
 
     if (rc < 0)
         return rc;
     health = json_deep_copy(syn_json_at(service, "spec.health"));
-    return syn_json_set_take(spec, "health", health, err);
+    autoscale = syn_json_at(service, "spec.autoscale");
+    rc = syn_json_set_take(spec, "health", health, err);
+    return rc < 0 || autoscale == NULL
+               ? rc
+               : syn_json_set_take(spec, "autoscale", json_deep_copy(autoscale), err);
 }
 
 static int
@@ -228,7 +241,7 @@ run_update(struct syn_cli *cli)
     int rc = syn_json_pack(&spec, &err, "{}");
 
     if (rc == SYN_OK)
-        rc = known_health(cli, spec, &err);
+        rc = known_parts(cli, spec, &err);
     if (rc == SYN_OK)
         rc = build_spec(cli, spec, &err);
     if (rc == SYN_OK)

@@ -1,4 +1,4 @@
-/* Metrics, ranges, targets and states from strangers. What is a metric says itself again; any state
+/* Metrics, targets and states from strangers. What is a metric says itself again; any state
  * gives decisions within the bounds. */
 #include <stdlib.h>
 #include <string.h>
@@ -13,12 +13,8 @@ check_texts(const char *text)
 {
     struct syn_autoscale_metric metric;
     char out[SYN_FORMAT_MAX];
-    uint32_t min, max;
     int64_t again;
 
-    if (syn_autoscale_parse_range(text, &min, &max, NULL) == 0 &&
-        (min > max || max == 0 || max > SYN_AUTOSCALE_REPLICAS_MAX))
-        abort();
     if (syn_autoscale_parse_metric(text, &metric, NULL) < 0)
         return;
     syn_autoscale_format(metric.kind, metric.target, out);

@@ -8,14 +8,14 @@ static int
 write_level(const struct syn_autoscale_metric *metric, const struct syn_autoscale_level *level,
             json_t *levels, struct syn_err *err)
 {
-    char key[AUTOSCALE_KEY_MAX];
+    char key[SYN_AUTOSCALE_KEY_MAX];
     json_t *row = NULL;
     int rc;
 
     if (!level->known)
         return SYN_OK;
     rc = syn_json_pack(&row, err, "[I, I]", (json_int_t)level->level, (json_int_t)level->slope);
-    return rc < 0 ? rc : syn_json_set_take(levels, autoscale_key(metric, key), row, err);
+    return rc < 0 ? rc : syn_json_set_take(levels, syn_autoscale_metric_key(metric, key), row, err);
 }
 
 static int
@@ -95,8 +95,9 @@ syn_autoscale_state_read(const struct syn_autoscale_rule *rule, const json_t *do
                                         .changed_ms = SYN_MAX(syn_json_i64(doc, "changed", 0), 0),
                                         .busy_ms = SYN_MAX(syn_json_i64(doc, "busy", 0), 0)};
     for (size_t i = 0; i < rule->metrics_count; i++) {
-        char key[AUTOSCALE_KEY_MAX];
-        const json_t *row = json_object_get(levels, autoscale_key(&rule->metrics[i], key));
+        char key[SYN_AUTOSCALE_KEY_MAX];
+        const json_t *row =
+            json_object_get(levels, syn_autoscale_metric_key(&rule->metrics[i], key));
 
         if (json_array_size(row) == 2)
             ret->levels[i] = (struct syn_autoscale_level){

@@ -634,22 +634,11 @@ test_texts(void **state)
 }
 
 static void
-test_ranges(void **state)
+test_names(void **state)
 {
-    uint32_t min, max;
-
     (void)state;
-    assert_int_equal(syn_autoscale_parse_range("2-10", &min, &max, NULL), 0);
-    assert_true(min == 2 && max == 10);
-    assert_int_equal(syn_autoscale_parse_range("4", &min, &max, NULL), 0);
-    assert_true(min == 4 && max == 4);
-    assert_int_equal(syn_autoscale_parse_range("0-1", &min, &max, NULL), 0);
-    for (const char *const *text =
-             (const char *const[]){"", "-", "2-", "-2", "3-2", "0", "0-0", "1-10001", "a-b",
-                                   "1-2-3", "11111111111111111-2", NULL};
-         *text; text++)
-        if (syn_autoscale_parse_range(*text, &min, &max, NULL) != SYN_E_INVALID)
-            fail_msg("\"%s\" is a range", *text);
+    assert_string_equal(syn_autoscale_kind_name(SYN_AUTOSCALE_CPU), "cpu");
+    assert_string_equal(syn_autoscale_reason_name(SYN_AUTOSCALE_BLIND), "blind");
     assert_null(syn_autoscale_kind_name(SYN_AUTOSCALE_KINDS));
     assert_null(syn_autoscale_reason_name(SYN_AUTOSCALE_REASONS));
 }
@@ -717,7 +706,7 @@ main(void)
         cmocka_unit_test(test_constant_load),
         cmocka_unit_test(test_state),
         cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_names),
         cmocka_unit_test(test_beside_kubernetes),
     };
 

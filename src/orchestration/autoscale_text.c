@@ -1,4 +1,4 @@
-/* Ranges and metrics as people write them. */
+/* Metrics as people write them. */
 #include <stdio.h>
 #include <string.h>
 
@@ -10,38 +10,11 @@
 #define CUSTOM "custom:"
 
 const char *
-autoscale_key(const struct syn_autoscale_metric *metric, char out[AUTOSCALE_KEY_MAX])
+syn_autoscale_metric_key(const struct syn_autoscale_metric *metric, char out[SYN_AUTOSCALE_KEY_MAX])
 {
-    (void)snprintf(out, AUTOSCALE_KEY_MAX, "%s%s%s", syn_autoscale_kind_name(metric->kind),
+    (void)snprintf(out, SYN_AUTOSCALE_KEY_MAX, "%s%s%s", syn_autoscale_kind_name(metric->kind),
                    *metric->name ? ":" : "", metric->name);
     return out;
-}
-
-int
-syn_autoscale_parse_range(const char *text, uint32_t *ret_min, uint32_t *ret_max,
-                          struct syn_err *err)
-{
-    const char *dash = strchr(text, '-');
-    char first[16];
-    size_t len = dash ? (size_t)(dash - text) : strlen(text);
-    uint64_t min = 0, max = 0;
-    bool ok = len < sizeof(first);
-
-    if (ok) {
-        memcpy(first, text, len);
-        first[len] = '\0';
-        ok = syn_parse_u64(first, 0, SYN_AUTOSCALE_REPLICAS_MAX, "", &min, NULL) == SYN_OK;
-        max = min;
-    }
-    if (ok && dash)
-        ok = syn_parse_u64(dash + 1, 0, SYN_AUTOSCALE_REPLICAS_MAX, "", &max, NULL) == SYN_OK;
-    if (!ok || min > max || max == 0)
-        return SYN_FAIL(err, SYN_E_INVALID,
-                        "expected MIN-MAX replicas such as 2-10, at most %d, got \"%.40s\"",
-                        SYN_AUTOSCALE_REPLICAS_MAX, text);
-    *ret_min = (uint32_t)min;
-    *ret_max = (uint32_t)max;
-    return SYN_OK;
 }
 
 /* "2.5", "70%" in thousandths, exactly. */
@@ -108,7 +81,7 @@ syn_autoscale_parse_metric(const char *text, struct syn_autoscale_metric *ret, s
     const char *equals = strchr(text, '=');
     size_t len = equals ? (size_t)(equals - text) : 0;
     struct syn_autoscale_metric metric = {.kind = SYN_AUTOSCALE_KINDS};
-    char what[AUTOSCALE_KEY_MAX];
+    char what[SYN_AUTOSCALE_KEY_MAX];
     int rc;
 
     for (unsigned i = 0; i < SYN_AUTOSCALE_CUSTOM; i++)
@@ -125,7 +98,8 @@ syn_autoscale_parse_metric(const char *text, struct syn_autoscale_metric *ret, s
                         "expected cpu=70%%, memory=80%%, requests=50, inflight=8, queue=100 or "
                         "custom:NAME=2.5, got \"%.60s\"",
                         text);
-    rc = syn_autoscale_parse_target(equals + 1, autoscale_key(&metric, what), &metric.target, err);
+    rc = syn_autoscale_parse_target(equals + 1, syn_autoscale_metric_key(&metric, what),
+                                    &metric.target, err);
     if (rc == SYN_OK)
         *ret = metric;
     return rc;

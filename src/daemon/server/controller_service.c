@@ -6,6 +6,7 @@
 #include <synor/workload/service_control.h>
 
 #include "controller_priv.h"
+#include "loads_priv.h"
 
 /* Everything the step reads, owned. */
 struct sight {
@@ -13,6 +14,7 @@ struct sight {
     json_t *versions;
     char ref[SYN_LEDGER_REF_MAX];
     int64_t escrow;
+    struct srv_loads_view loads;
 };
 
 static void
@@ -38,7 +40,7 @@ look(struct syn_server *server, const char *id, struct sight *ret, struct syn_er
 }
 
 static int
-view_make(const struct ctl_world *world, const struct sight *sight, struct syn_quota *quota,
+view_make(const struct ctl_world *world, struct sight *sight, struct syn_quota *quota,
           struct syn_service_view *view, struct syn_err *err)
 {
     struct syn_server *server = world->server;
@@ -54,7 +56,10 @@ view_make(const struct ctl_world *world, const struct sight *sight, struct syn_q
         .escrow = sight->escrow,
         .now_ms = syn_wall_ms(server->world),
         .observing_since_ms = world->observing_since_ms,
+        .zones = &sight->loads.zones,
+        .loads = &sight->loads.sight,
     };
+    srv_loads_look(server->loads, syn_document_id(sight->own.doc), view->now_ms, &sight->loads);
     if (rc == SYN_OK)
         rc = srv_balance(server, account, &view->balance, err);
     return rc < 0 ? rc

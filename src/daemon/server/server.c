@@ -14,6 +14,7 @@
 #include <synor/infra/tls_cert.h>
 #include <synor/orchestration/document.h>
 
+#include "loads_priv.h"
 #include "server_priv.h"
 
 #define POOL_THREADS     8
@@ -398,6 +399,8 @@ build(struct syn_server *server, const struct syn_server_options *options, struc
     if (rc == SYN_OK)
         rc = srv_market_new(server, &server->market, err);
     if (rc == SYN_OK)
+        rc = srv_loads_new(&server->loads, err);
+    if (rc == SYN_OK)
         rc = srv_controller_new(server, &server->controller, err);
     return rc < 0 ? rc : serve(server, options, err);
 }
@@ -458,6 +461,7 @@ syn_server_free(struct syn_server *server)
     server->pool = syn_pool_free(server->pool); /* what runs there wakes the controller */
     server->controller = srv_controller_free(server->controller);
     server->market = srv_market_free(server->market);
+    server->loads = srv_loads_free(server->loads);
     server->streams = srv_streams_free(server->streams);
     server->follow = srv_follow_free(server->follow);
     server->progress = srv_progress_free(server->progress);

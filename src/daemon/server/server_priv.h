@@ -31,6 +31,7 @@
 #define SRV_BODY_MAX    ((size_t)1 << 20)
 
 struct srv_controller;
+struct srv_loads;
 struct srv_follow;   /* log followers; logs.c */
 struct srv_progress; /* progress readers; logs.c */
 struct srv_streams;  /* open streams; stream.c */
@@ -59,6 +60,7 @@ struct syn_server {
     struct srv_streams *streams;
     struct srv_sweeper *sweeper;
     struct srv_market *market;
+    struct srv_loads *loads;
     json_t *openapi;
     char data_dir[SRV_DATA_MAX];
     char socket[SRV_PATH_MAX];

@@ -6,6 +6,7 @@
  *     note      money into the status; what ended by itself is told as an event, once
  *     lost      replicas whose node is gone, or silent for long, become lost
  *     limits    what was locked is spent: as if a stop had been asked for; or more is locked
+ *     scale     how many replicas load and time ask for, where the service is autoscaled
  *     verdict   a new version is done, or has failed and the one before it is wanted again
  *     rollout   which replicas are started, and which go                       (rollout.c)
  *     state     one word and a sentence, and the replicas that take traffic
@@ -23,6 +24,7 @@
 #include <synor/orchestration/cost.h>
 #include <synor/orchestration/document.h>
 
+#include "autoscale_priv.h"
 #include "rollout_priv.h"
 
 #define BATCH_MAX   12  /* replicas started by one step: it is one transaction of the store */
@@ -94,6 +96,16 @@ step_state(struct step *step, enum syn_service_state state, const char *reason, 
 
 /* ---- reading ---- */
 
+/* The spec, with as many replicas as are wanted now. */
+static void
+step_read_spec(struct step *step)
+{
+    syn_service_spec_read(syn_document_spec(step->service), &step->spec);
+    if (step->spec.autoscale)
+        step->spec.replicas = (uint32_t)syn_json_i64(json_object_get(step->status, "autoscale"),
+                                                     "replicas", step->spec.replicas);
+}
+
 static int
 step_read(const struct syn_service_view *view, struct step *step, struct syn_err *err)
 {
@@ -118,7 +130,7 @@ step_read(const struct syn_service_view *view, struct step *step, struct syn_err
         return SYN_FAIL(err, SYN_E_CORRUPT, "\"%s\" is no service",
                         syn_json_str(view->service, "id", ""));
     step->state = (enum syn_service_state)state;
-    syn_service_spec_read(syn_document_spec(step->service), &step->spec);
+    step_read_spec(step);
     return members_read(view->instances, &step->members, &step->members_count, err);
 }
 
@@ -337,6 +349,45 @@ phase_limits(struct step *step, struct syn_err *err)
     return SYN_OK;
 }
 
+/* ---- scale ---- */
+
+/* How many do load and time ask for? */
+static int
+phase_scale(struct step *step, struct syn_err *err)
+{
+    SYN_SCOPED(syn_free_scope) struct service_scale_replica *replicas = NULL;
+    struct service_scale_view view = {.autoscale = step->spec.autoscale,
+                                      .view = step->view,
+                                      .amounts = step->spec.amounts,
+                                      .current = step->spec.replicas};
+    struct syn_autoscale_decision decision;
+    int rc;
+
+    if (!step->spec.autoscale || step->state == SYN_SERVICE_STOPPED || stop_requested(step))
+        return SYN_OK;
+    replicas = syn_calloc(step->members_count + 1, sizeof(*replicas));
+    if (!replicas)
+        return SYN_FAIL(err, SYN_E_NOMEM, "stepping a service: out of memory");
+    view.replicas = replicas;
+    for (size_t i = 0; i < step->members_count; i++) {
+        const struct member *member = &step->members[i];
+
+        if (!member->ended && !member_asked_to_stop(member))
+            replicas[view.count++] =
+                (struct service_scale_replica){member->id, ready(step, member)};
+    }
+    rc = service_autoscale_step(&view, step->status, &decision, err);
+    if (rc < 0)
+        return rc;
+    step_wake(step, decision.wake_at_ms);
+    if (decision.replicas == view.current)
+        return SYN_OK;
+    step->spec.replicas = decision.replicas;
+    return step_event(step, "scaled", syn_autoscale_reason_name(decision.reason), NULL, err,
+                      "%u -> %u %s: %.300s", view.current, decision.replicas,
+                      syn_plural(decision.replicas, "replica", "replicas"), decision.why);
+}
+
 /* ---- verdict ---- */
 
 /* How the wanted version has done: its failures, and when the next replica may be started. */
@@ -392,7 +443,7 @@ roll_back(struct step *step, const char *why, struct syn_err *err)
     step->target = step->stable;
     step->retry_ms = SYN_DOCUMENT_NONE;
     step->failures = 0;
-    syn_service_spec_read(syn_document_spec(step->service), &step->spec);
+    step_read_spec(step);
     look_at_failures(step, &failures);
     return rc;
 }
@@ -707,13 +758,18 @@ complete(const struct step *step)
 static bool
 under_way(const struct step *step)
 {
+    const json_t *scaled = json_object_get(step->status, "autoscale");
+
     return syn_json_i64(step->status, "settled_generation", 0) !=
-           syn_json_i64(step->service, "generation", 0);
+               syn_json_i64(step->service, "generation", 0) ||
+           (scaled && step->spec.autoscale &&
+            syn_json_i64(scaled, "settled", -1) != (int64_t)step->spec.replicas);
 }
 
 static int
 note_complete(struct step *step, struct syn_err *err)
 {
+    json_t *scaled = json_object_get(step->status, "autoscale");
     int rc = SYN_OK;
 
     if (!under_way(step))
@@ -725,6 +781,8 @@ note_complete(struct step *step, struct syn_err *err)
     step->stable = step->target;
     if (rc == SYN_OK)
         rc = syn_json_set_i64(step->status, "stable", step->stable, err);
+    if (rc == SYN_OK && scaled)
+        rc = syn_json_set_i64(scaled, "settled", step->spec.replicas, err);
     return rc < 0 ? rc
                   : syn_json_set_i64(step->status, "settled_generation",
                                      syn_json_i64(step->service, "generation", 0), err);
@@ -882,8 +940,8 @@ syn_service_step(const struct syn_service_view *view, struct syn_service_effects
                  struct syn_err *err)
 {
     static int (*const phases[])(struct step *, struct syn_err *) = {
-        phase_note,    phase_lost,  phase_limits, phase_verdict,
-        phase_rollout, phase_state, phase_settle};
+        phase_note,    phase_lost,    phase_limits, phase_scale,
+        phase_verdict, phase_rollout, phase_state,  phase_settle};
     SYN_SCOPED(step_fini) struct step step = {0};
     int rc = step_read(view, &step, err);
 

@@ -6,6 +6,7 @@
 #include <synor/orchestration/fleet.h>
 
 #include "../work_priv.h"
+#include "autoscale_priv.h"
 
 #define REF_MAX           512
 #define MIB               (INT64_C(1) << 20)
@@ -65,7 +66,9 @@ static const struct syn_field spec_fields[] = {
     {.name = "drain_ms", .kind = SYN_FIELD_MS, .min = 0, .max = STOP_GRACE_MAX_MS, .fallback = "2000",
      .help = "between leaving traffic and the stop signal"},
     {.name = "replicas", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_SERVICE_REPLICAS_MAX, .fallback = "1",
-     .help = "how many run at once"},
+     .help = "how many run at once; with autoscale, to begin with"},
+    {.name = "autoscale", .kind = SYN_FIELD_OBJ, .sub = &service_autoscale_schema,
+     .help = "how many run at once is found out by load and time"},
     {.name = "max_surge", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_SERVICE_REPLICAS_MAX, .fallback = "1",
      .help = "so many more may run during an update"},
     {.name = "max_unavailable", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_SERVICE_REPLICAS_MAX, .fallback = "0",
@@ -86,8 +89,9 @@ static const struct syn_field spec_fields[] = {
 const struct syn_schema syn_service_spec_schema = SYN_SCHEMA("ServiceSpec", spec_fields);
 
 /* What replicas are not made of: a change of these makes no new version. */
-static const char *const kept[] = {"replicas", "max_surge", "max_unavailable", "update_deadline_ms",
-                                   "policy",   "priority",  "max_price",       "max_budget"};
+static const char *const kept[] = {"replicas",        "autoscale",          "max_surge",
+                                   "max_unavailable", "update_deadline_ms", "policy",
+                                   "priority",        "max_price",          "max_budget"};
 
 static bool
 is_kept(const char *key)
@@ -186,6 +190,21 @@ check_numbers(const json_t *obj, const struct syn_service_spec *spec, struct syn
     return SYN_OK;
 }
 
+/* By CPU, unless something else is said. */
+static int
+derive_metrics(json_t *autoscale, struct syn_err *err)
+{
+    json_t *metrics = NULL;
+    int rc;
+
+    if (!autoscale || json_object_get(autoscale, "metrics"))
+        return SYN_OK;
+    if (json_array_size(json_object_get(autoscale, "schedule")) > 0)
+        return syn_json_set_take(autoscale, "metrics", json_array(), err);
+    rc = syn_json_pack(&metrics, err, "[{s:s, s:s}]", "metric", "cpu", "target", "70%");
+    return rc < 0 ? rc : syn_json_set_take(autoscale, "metrics", metrics, err);
+}
+
 /* Defaults that depend on other keys. */
 static int
 derive(json_t *spec, struct syn_err *err)
@@ -202,7 +221,7 @@ derive(json_t *spec, struct syn_err *err)
                               : syn_json_i64(health, "port", 0) != 0 ? "tcp"
                                                                      : "none",
                               err);
-    return rc;
+    return rc < 0 ? rc : derive_metrics(json_object_get(spec, "autoscale"), err);
 }
 
 int
@@ -229,6 +248,8 @@ syn_service_spec_check(json_t *spec, struct syn_err *err)
                             SYN_SERVICE_ENV_BYTES_MAX, err);
     if (rc == SYN_OK)
         rc = check_health(&read, err);
+    if (rc == SYN_OK && read.autoscale)
+        rc = service_autoscale_read(read.autoscale, NULL, &(struct service_autoscale){0}, err);
     return rc < 0 ? rc : check_numbers(spec, &read, err);
 }
 
@@ -265,6 +286,7 @@ syn_service_spec_read(const json_t *spec, struct syn_service_spec *ret)
         .check_unhealthy = syn_json_i64(health, "unhealthy", 3),
         .check_start_ms = syn_json_i64(health, "start_ms", 60000),
         .replicas = (uint32_t)syn_json_i64(spec, "replicas", 0),
+        .autoscale = json_object_get(spec, "autoscale"),
         .max_surge = (uint32_t)syn_json_i64(spec, "max_surge", 0),
         .max_unavailable = (uint32_t)syn_json_i64(spec, "max_unavailable", 0),
         .update_deadline_ms = syn_json_i64(spec, "update_deadline_ms", 0),
@@ -279,6 +301,7 @@ syn_service_spec_read(const json_t *spec, struct syn_service_spec *ret)
         .stop_grace_ms = syn_json_i64(spec, "stop_grace_ms", 0),
         .drain_ms = syn_json_i64(spec, "drain_ms", 0),
     };
+    ret->replicas = service_autoscale_begin(ret->autoscale, ret->replicas);
     assert(*ret->image && json_is_array(ret->command) && json_is_object(ret->env));
 }
 

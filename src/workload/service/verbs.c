@@ -67,6 +67,7 @@ run_begin(json_t *service, int64_t run, struct syn_err *err)
         rc = syn_json_set_i64(status, "settled_generation", 0, err);
     if (rc == SYN_OK)
         rc = syn_json_set_take(status, "endpoints", json_array(), err);
+    (void)json_object_del(status, "autoscale");
     if (rc == SYN_OK)
         rc = syn_json_pack(&counts, err, "{s:I, s:i, s:i, s:i}", "wanted",
                            (json_int_t)syn_json_i64(syn_document_spec(service), "replicas", 0),
@@ -155,6 +156,10 @@ syn_service_update_take(json_t *service, const json_t *current_version,
            syn_str_eq(syn_json_str(current_version, "image_cid", ""), change->image_cid);
     if (same && !stopped(service) && json_equal(syn_document_spec(service), spec))
         return SYN_OK;
+    if (syn_json_i64(syn_document_spec(service), "replicas", 0) !=
+            syn_json_i64(spec, "replicas", 0) ||
+        !json_object_get(spec, "autoscale"))
+        (void)json_object_del(status, "autoscale"); /* it goes on from the number that was said */
     rc = syn_json_set_take(service, "spec", SYN_TAKE(owned), err);
     if (rc == SYN_OK)
         rc = syn_document_bump(service, err);

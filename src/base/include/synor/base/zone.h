@@ -36,4 +36,11 @@ struct syn_zone_span syn_zone_at(const struct syn_zone *zone, int64_t unix_s);
 /** A name as zoneinfo has them ("Europe/Berlin"): no absolute path, no way up, printable. */
 bool syn_zone_name_ok(const char *name);
 
+/** Where zones come from: files in the daemon, made ones in tests. What is found lasts as long as
+ *  the source. */
+struct syn_zone_source {
+    const struct syn_zone *(*find)(void *self, const char *name); /* NULL: there is none */
+    void *self;
+};
+
 #endif

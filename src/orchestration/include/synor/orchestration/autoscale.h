@@ -35,11 +35,17 @@ enum syn_autoscale_kind {
 /** "cpu", ...; NULL from SYN_AUTOSCALE_KINDS on. */
 const char *syn_autoscale_kind_name(unsigned kind);
 
+#define SYN_AUTOSCALE_KEY_MAX (SYN_AUTOSCALE_NAME_MAX + 16)
+
 struct syn_autoscale_metric {
     enum syn_autoscale_kind kind;
     char name[SYN_AUTOSCALE_NAME_MAX]; /* of a custom one; else "" */
     int64_t target;                    /* of one replica, thousandths; > 0 */
 };
+
+/** Its name as people write it and the state has it: "cpu", "custom:NAME". */
+const char *syn_autoscale_metric_key(const struct syn_autoscale_metric *metric,
+                                     char out[SYN_AUTOSCALE_KEY_MAX]);
 
 /** Bounds of a time: from each moment that `from` names, for so long (of time that passes). Of
  *  several that hold the highest counts. */
@@ -160,9 +166,6 @@ void syn_autoscale_state_read(const struct syn_autoscale_rule *rule, const json_
 /* --- as people write them (autoscale_text.c) ---------------------------------------------------
  */
 
-/** "2-10", or "4" for both. INVALID. */
-SYN_MUST int syn_autoscale_parse_range(const char *text, uint32_t *ret_min, uint32_t *ret_max,
-                                       struct syn_err *err);
 /** "cpu=70%", "memory=80%", "requests=50", "inflight=8", "queue=100", "custom:NAME=2.5": a target
  *  of one replica. INVALID. */
 SYN_MUST int syn_autoscale_parse_metric(const char *text, struct syn_autoscale_metric *ret,
