@@ -446,8 +446,10 @@ stabilise(const struct syn_autoscale_rule *rule, const struct syn_autoscale_now 
 {
     int64_t hold_ms = SYN_MIN(rule->down.stabilise_ms, SYN_AUTOSCALE_HOLD_MS);
     bool first = state->at_ms == 0; /* what there is was wanted by somebody */
-    uint32_t low = first ? SYN_MIN(wish->want, now->current) : wish->want;
-    uint32_t high = first ? SYN_MAX(wish->solid, now->current) : wish->solid;
+    uint32_t low =
+        first && rule->up.stabilise_ms > 0 ? SYN_MIN(wish->want, now->current) : wish->want;
+    uint32_t high =
+        first && rule->down.stabilise_ms > 0 ? SYN_MAX(wish->solid, now->current) : wish->solid;
     uint32_t least = remember(&state->up, rule->up.stabilise_ms, now->now_ms, low, false);
     uint32_t most = remember(&state->down, rule->down.stabilise_ms, now->now_ms, high, true);
     uint32_t held = remember(&state->hold, hold_ms, now->now_ms, wish->want, true);
