@@ -13,6 +13,7 @@
 #include <synor/infra/store_sqlite.h>
 #include <synor/infra/tls_cert.h>
 #include <synor/orchestration/document.h>
+#include <synor/orchestration/node_view.h>
 
 #include "server_priv.h"
 
@@ -423,7 +424,7 @@ syn_server_new(const struct syn_server_options *options, struct syn_server **ret
                         options->data_dir);
     }
     (void)syn_str_copy(server->region, sizeof(server->region),
-                       options->region != NULL ? options->region : "");
+                       options->region != NULL ? options->region : SYN_NODE_REGION_LOCAL);
     rc = build(server, options, err);
     if (rc < 0) {
         (void)syn_server_free(server);
