@@ -37,6 +37,7 @@ bool syn_cli_has(const struct syn_cli *cli, const char *option);
 /** The last value's text, or `otherwise`. */
 const char *syn_cli_text(const struct syn_cli *cli, const char *option, const char *otherwise);
 int64_t syn_cli_number(const struct syn_cli *cli, const char *option, int64_t otherwise);
+double syn_cli_real(const struct syn_cli *cli, const char *option, double otherwise);
 /** The next occurrence of a repeatable option: start with *cursor = 0; NULL at the end. */
 const struct syn_cli_value *syn_cli_next(const struct syn_cli *cli, const char *option,
                                          size_t *cursor);

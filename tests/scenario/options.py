@@ -138,6 +138,16 @@ def a_framework_must_be_there(p):
 
 
 @case
+def a_refusal_names_the_option(p):
+    folder = job_folder(p.home, "#!/bin/sh\n")
+    for option, value in (("--gpus", "-1"), ("--memory", "1"), ("--cpus", "0"), ("--optimizer", ""),
+                          ("--max-gpus", "0"), ("--learning-rate", "-1"), ("--learning-rate", "x"),
+                          ("--dataset", "nowhere"), ("--max-budget", "0")):
+        said = p.cli(*base(folder, "--gpus", "1", option, value, "--plan"), code=2)
+        check(f"{option}: " in said.err and "spec." not in said.err, said)
+
+
+@case
 def an_image_is_looked_up(p):
     folder = job_folder(p.home, "#!/bin/sh\n")
     said = p.error(*base(folder, "--image", "synor://no/such", "--yes"), code=None)
