@@ -321,7 +321,9 @@ def units_that_the_account_holds(p):
 def the_more_important_goes_first(p):
     node = p.wait_node()["status"]["capacity"]
     all_cpus = ("--cpus", f"{node['cpu_millicores']}m", "--memory", "64mb", "--scratch", "32mb")
-    holder = p.json(*base(job_folder(p.home, "#!/bin/sh\nsleep 600\n"), *all_cpus, "--yes"))["id"]
+    # Nothing comes before it: it would give way.
+    holder = p.json(*base(job_folder(p.home, "#!/bin/sh\nsleep 600\n"), *all_cpus,
+                          "--priority", "1000", "--yes"))["id"]
     p.wait_state(holder, "running")
     folder = job_folder(p.home, "#!/bin/sh\nsleep 0.2\n")
     late = p.json(*base(folder, *all_cpus, "--priority", "100", "--yes"))["id"]
