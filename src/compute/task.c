@@ -506,6 +506,7 @@ recycle(struct syn_worker *worker, struct syn_task *task)
 void
 syn_task_ready(struct syn_runtime *runtime, struct syn_worker *worker, struct syn_task *task)
 {
+    __builtin_prefetch(task->arg, 1); /* whatever it is; mostly what the task looks at first */
     if (worker != NULL && task->level == SYN_LEVEL_PLAIN)
         syn_worker_push(worker, task);
     else
@@ -724,7 +725,8 @@ syn_task_later(struct syn_worker *worker)
     worker->current = NULL;
     defer(worker);
     SYN_PERTURB();
-    (void)atomic_compare_exchange_strong(&task->error, &running, 0);
+    if (task->more != NULL) /* else nobody can cancel it, see syn_task_begin() */
+        (void)atomic_compare_exchange_strong(&task->error, &running, 0);
     return task;
 }
 

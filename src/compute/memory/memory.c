@@ -101,6 +101,7 @@ memory_free(struct syn_memory *memory)
     (void)pthread_mutex_destroy(&memory->bell);
     (void)pthread_cond_destroy(&memory->settled);
     (void)pthread_cond_destroy(&memory->ring);
+    syn_kinds_free(memory);
     syn_free(memory->nodes);
     syn_free(memory->costs);
     syn_free(memory->devs);
