@@ -34,8 +34,8 @@
  * - Completing transfers in the drivers' call backs: they may call no driver, not even to ask
  *   whether the copy went well. See move.c.
  *
- * Files: shape.c (strides), tensor.c (handles), claim.c (acquire, release), block.c (pools,
- * eviction), move.c (transfers), divide.c (parts). */
+ * Files: shape.c (strides), tensor.c (handles), kind.c (those that are alike), claim.c (acquire,
+ * release), block.c (pools, eviction), move.c (transfers), divide.c (parts). */
 #include "memory_priv.h"
 
 #include <string.h>
