@@ -39,6 +39,8 @@ struct syn_plan {
     int64_t id_base;                   /* runc: first host id of its user namespace */
     char group[SYN_INSTANCE_PATH_MAX]; /* folder of the group's network, "" for none */
     char address[64];
+    char runtime[128]; /* container runtime's socket, "unix:..."; "": the tool is run natively */
+    char handler[32];  /* its runtime class */
     struct syn_net_place place; /* on the account's bridge; .netns "" for none */
 };
 
