@@ -21,8 +21,10 @@
 #define SYN_FILE_CONTROL "control" /* the shim's socket */
 #define SYN_FILE_IMAGE   "scratch.img"
 #define SYN_DIR_SCRATCH  "scratch"
-#define SYN_DIR_ROOT     "root" /* this instance's own files over the image's */
-#define SYN_DIR_TOOL     "oci"  /* the tool's --root */
+#define SYN_DIR_ROOT     "root"   /* this instance's own files over the image's */
+#define SYN_DIR_ROOTFS   "rootfs" /* a pod's root put together, from which is bound */
+#define SYN_DIR_SHM      "shm"    /* a pod's file system in memory, for /dev/shm */
+#define SYN_DIR_TOOL     "oci"    /* the tool's --root */
 
 struct syn_plan {
     char id[SYN_INSTANCE_ID_MAX + 1];
