@@ -1,5 +1,6 @@
 #include "cri_priv.h"
 
+#include <poll.h>
 #include <string.h>
 
 #include <synor/base/json.h>
@@ -9,11 +10,13 @@
 
 #include "message_priv.h"
 
-#define RUNTIME   "/runtime.v1.RuntimeService/"
-#define IMAGES    "/runtime.v1.ImageService/"
-#define QUICK_MS  10000
-#define START_MS  60000 /* a start took 21 s once on a loaded machine */
-#define REMOVE_MS 30000
+#define RUNTIME         "/runtime.v1.RuntimeService/"
+#define IMAGES          "/runtime.v1.ImageService/"
+#define QUICK_MS        10000
+#define START_MS        60000 /* a start took 21 s once on a loaded machine */
+#define REMOVE_MS       30000
+#define REMOVE_TRIES    50
+#define REMOVE_PAUSE_MS 100
 
 struct syn_cri {
     struct syn_grpc *grpc;
@@ -180,8 +183,8 @@ missing_is_fine(int rc)
     return rc == SYN_E_NOTFOUND ? SYN_OK : rc;
 }
 
-int
-syn_cri_remove_pod(struct syn_cri *cri, const char *pod, struct syn_err *err)
+static int
+remove_once(struct syn_cri *cri, const char *pod, struct syn_err *err)
 {
     SYN_MESSAGE(Cri__PodSandboxRequest, cri__pod_sandbox_request, request);
     int rc;
@@ -191,6 +194,19 @@ syn_cri_remove_pod(struct syn_cri *cri, const char *pod, struct syn_err *err)
     return rc < 0 ? rc
                   : missing_is_fine(
                         ask(cri, RUNTIME "RemovePodSandbox", &request, REMOVE_MS, NULL, NULL, err));
+}
+
+/* A runtime that is just told of the end of a container refuses to remove it for a moment. */
+int
+syn_cri_remove_pod(struct syn_cri *cri, const char *pod, struct syn_err *err)
+{
+    int rc = remove_once(cri, pod, err);
+
+    for (int i = 0; i < REMOVE_TRIES && (rc == SYN_E_IO || rc == SYN_E_CONFLICT); i++) {
+        (void)poll(NULL, 0, REMOVE_PAUSE_MS);
+        rc = remove_once(cri, pod, err);
+    }
+    return rc;
 }
 
 static int

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -25,7 +26,8 @@
 #include "message_priv.h"
 
 #define REQUEST_MAX   ((size_t)4 << 20)
-#define LINE_ROOM     (SYN_INSTANCE_LOG_LINE_MAX + 128)
+#define LINE_ROOM     ((size_t)64 << 10) /* a FIFO's fill; over SYN_INSTANCE_LOG_LINE_MAX */
+#define DRAIN_MS      5000               /* for output that the runtime still has after the end */
 #define LOOK_FIRST_MS 2
 #define LOOK_MAX_MS   250
 #define LOST_MS       60000 /* so long an ended program's status is asked for */
@@ -34,26 +36,47 @@ struct pod {
     struct syn_cri *cri;
     char pod_id[SYN_CRI_ID_MAX], container_id[SYN_CRI_ID_MAX];
     int64_t look_ms, lost_at_ms;
-    size_t line_len;
-    char line[LINE_ROOM];
+    int hold; /* the FIFO for writing: while we have it, no pause of the runtime is its end */
+    size_t line_len, text_len;
+    enum syn_logger_stream stream; /* whose text it is */
+    char line[LINE_ROOM], text[LINE_ROOM];
 };
 
 static struct pod the_pod; /* of this process */
 
 /* --- output ----------------------------------------------------------------------------------- */
 
+/* Lines of one stream that follow each other are logged together. */
+static void
+flush(struct shim *shim)
+{
+    struct pod *pod = shim->engine_data;
+
+    if (pod->text_len > 0)
+        syn_logger_feed(&shim->logger, pod->stream, pod->text, pod->text_len,
+                        syn_shim_wall_ms(shim));
+    pod->text_len = 0;
+}
+
 static void
 take_line(struct shim *shim, const char *line, size_t len)
 {
+    struct pod *pod = shim->engine_data;
     struct syn_log_record record;
     enum syn_logger_stream stream;
 
     if (syn_log_record_parse(line, len, &record, NULL) < 0)
         return;
     stream = syn_str_eq(record.stream, "stderr") ? SYN_LOGGER_STDERR : SYN_LOGGER_STDOUT;
-    syn_logger_feed(&shim->logger, stream, record.text, record.text_len, syn_shim_wall_ms(shim));
+    if (stream != pod->stream)
+        flush(shim);
+    pod->stream = stream;
+    /* There is room: what is decoded is shorter than what was read. */
+    assert(pod->text_len + record.text_len < sizeof(pod->text));
+    memcpy(pod->text + pod->text_len, record.text, record.text_len);
+    pod->text_len += record.text_len;
     if (!record.partial)
-        syn_logger_feed(&shim->logger, stream, "\n", 1, syn_shim_wall_ms(shim));
+        pod->text[pod->text_len++] = '\n';
 }
 
 /* What there is; false when there was nothing. */
@@ -72,6 +95,7 @@ read_some(struct shim *shim)
         take_line(shim, at, (size_t)(end - at));
         at = end + 1;
     }
+    flush(shim);
     pod->line_len -= (size_t)(at - pod->line);
     memmove(pod->line, at, pod->line_len);
     if (pod->line_len == sizeof(pod->line))
@@ -88,23 +112,35 @@ read_output(struct shim *shim, enum syn_logger_stream stream)
     (void)read_some(shim);
 }
 
-/* The runtime has told of the end after it had written everything. */
+/* The runtime closes its end once it has written everything, a moment after it has told of the end
+ * of the program. */
 static void
 drain(struct shim *shim)
 {
-    while (shim->pipes[0] >= 0 && read_some(shim))
-        ;
+    struct pod *pod = shim->engine_data;
+    int64_t deadline = syn_shim_mono_ms() + DRAIN_MS;
+    struct pollfd more = {.fd = shim->pipes[0], .events = POLLIN};
+
+    syn_fd_scope(&pod->hold);
+    while (more.fd >= 0 && syn_shim_mono_ms() < deadline) {
+        if (poll(&more, 1, DRAIN_MS) == 1 && !read_some(shim) && (more.revents & POLLHUP))
+            break;
+    }
 }
 
 static int
 open_output(struct shim *shim, struct syn_err *err)
 {
+    const int flags = O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW;
+    struct pod *pod = shim->engine_data;
+
     if (mkfifoat(shim->dir, SYN_FILE_OUTPUT, 0600) < 0 && errno != EEXIST)
         return SYN_FAIL_SYS(err, errno, "making %s", SYN_FILE_OUTPUT);
-    /* Also for writing: then the runtime may open it late, close it and come again. */
-    shim->pipes[0] =
-        openat(shim->dir, SYN_FILE_OUTPUT, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
-    return shim->pipes[0] < 0 ? SYN_FAIL_SYS(err, errno, "opening %s", SYN_FILE_OUTPUT) : SYN_OK;
+    shim->pipes[0] = openat(shim->dir, SYN_FILE_OUTPUT, O_RDONLY | flags);
+    pod->hold = openat(shim->dir, SYN_FILE_OUTPUT, O_WRONLY | flags);
+    if (shim->pipes[0] < 0 || pod->hold < 0)
+        return SYN_FAIL_SYS(err, errno, "opening %s", SYN_FILE_OUTPUT);
+    return SYN_OK;
 }
 
 /* --- the start -------------------------------------------------------------------------------- */
@@ -190,6 +226,7 @@ begin(struct shim *shim, struct syn_err *err)
 
     shim->engine_data = pod;
     pod->look_ms = LOOK_FIRST_MS;
+    pod->hold = -1;
     rc = make_cgroup(shim, err);
     if (rc == SYN_OK)
         rc = open_output(shim, err);

@@ -93,14 +93,22 @@ keep_path(struct request *request, const char **ret, struct syn_err *err, const 
 
 /* --- mounts ----------------------------------------------------------------------------------- */
 
-/* The runtime has these of its own, or they are mounted over anyway. */
+/* Two mounts on one place would be made in any order: what is mounted over is left out, as is what
+ * the runtime has of its own. */
 static bool
-is_runtimes(const char *name)
+is_covered(const char *name, const json_t *bundle)
 {
-    static const char *const names[] = {"proc", "dev", "sys", "synor", "tmp"};
+    static const char *const names[] = {"proc", "dev", "sys"};
+    const json_t *mounts = json_object_get(bundle, "mounts");
 
     for (size_t i = 0; i < SYN_LEN(names); i++) {
         if (syn_str_eq(name, names[i]))
+            return true;
+    }
+    for (size_t i = 0; i < json_array_size(mounts); i++) {
+        const char *target = syn_json_str(json_array_get(mounts, i), "destination", "");
+
+        if (target[0] == '/' && syn_str_eq(name, target + 1))
             return true;
     }
     return false;
@@ -128,7 +136,8 @@ add_top(struct request *request, const char *root, const char *name, struct syn_
 }
 
 static int
-add_root(struct request *request, const struct syn_instance_spec *spec, struct syn_err *err)
+add_root(struct request *request, const struct syn_instance_spec *spec, const json_t *bundle,
+         struct syn_err *err)
 {
     const char *root = NULL;
     const struct dirent *entry;
@@ -142,7 +151,7 @@ add_root(struct request *request, const struct syn_instance_spec *spec, struct s
         return SYN_FAIL_SYS(err, errno, "reading %s", root);
     while (rc == SYN_OK && (entry = readdir(dir)) != NULL) {
         if (!syn_str_eq(entry->d_name, ".") && !syn_str_eq(entry->d_name, "..") &&
-            !is_runtimes(entry->d_name))
+            !is_covered(entry->d_name, bundle))
             rc = add_top(request, root, entry->d_name, err);
     }
     (void)closedir(dir);
@@ -426,7 +435,7 @@ syn_request_write(const struct syn_instance_spec *spec, const struct syn_plan *p
         return SYN_FAIL_SYS(err, errno, "opening %s", spec->dir);
     init(request);
     request->image.image = syn_message_text(image);
-    rc = add_root(request, spec, err);
+    rc = add_root(request, spec, bundle, err);
     if (rc == SYN_OK)
         rc = add_own(request, spec, err);
     if (rc == SYN_OK)
