@@ -2,17 +2,20 @@
  *
  *      shim --gRPC--> containerd --> containerd-shim --+-- pause
  *        ^                |                            `-- the program, in DIR's cgroup
- *        `---- FIFO ------'  its output, a line a record
+ *        `-- DIR/output --'  a line a record
  *
  * The program is the runtime's child, not ours, so its end is seen by a pidfd and its status asked
- * for; signals go straight to it, so that stopping needs nobody. Its output comes through a FIFO in
- * place of the log file that the runtime believes it writes: what it writes is what we read, with
- * our limit, once, and while containerd is away it waits where containerd keeps it. */
+ * for; signals go straight to it, so that stopping needs nobody. Its output the runtime writes to a
+ * file, which we follow, log within our limit, and give back to the disk behind us.
+ *
+ * Refused: a FIFO in the file's place (a reader that pauses holds the runtime up, and containerd
+ * drops what it has not written when the program ends); asking for the status again and again. */
 #include "pod_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -26,7 +29,8 @@
 #include "message_priv.h"
 
 #define REQUEST_MAX   ((size_t)4 << 20)
-#define LINE_ROOM     ((size_t)64 << 10) /* a FIFO's fill; over SYN_INSTANCE_LOG_LINE_MAX */
+#define PUNCH_BYTES   ((off_t)1 << 20)
+#define LINE_ROOM     ((size_t)64 << 10) /* over SYN_INSTANCE_LOG_LINE_MAX */
 #define DRAIN_MS      5000               /* for output that the runtime still has after the end */
 #define LOOK_FIRST_MS 2
 #define LOOK_MAX_MS   250
@@ -36,7 +40,9 @@ struct pod {
     struct syn_cri *cri;
     char pod_id[SYN_CRI_ID_MAX], container_id[SYN_CRI_ID_MAX];
     int64_t look_ms, lost_at_ms;
-    int hold; /* the FIFO for writing: while we have it, no pause of the runtime is its end */
+    int output;                /* what the runtime logs */
+    off_t read_at, punched_at; /* in it */
+    bool closed;               /* the runtime has closed it since it last wrote */
     size_t line_len, text_len;
     enum syn_logger_stream stream; /* whose text it is */
     char line[LINE_ROOM], text[LINE_ROOM];
@@ -79,17 +85,29 @@ take_line(struct shim *shim, const char *line, size_t len)
         pod->text[pod->text_len++] = '\n';
 }
 
+/* What has been logged is given back to the disk: the file's size grows, its blocks do not. */
+static void
+punch(struct pod *pod)
+{
+    off_t len = pod->read_at - pod->punched_at;
+
+    if (len >= PUNCH_BYTES && fallocate(pod->output, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                        pod->punched_at, len) == 0)
+        pod->punched_at = pod->read_at;
+}
+
 /* What there is; false when there was nothing. */
 static bool
 read_some(struct shim *shim)
 {
     struct pod *pod = shim->engine_data;
-    ssize_t got =
-        read(shim->pipes[0], pod->line + pod->line_len, sizeof(pod->line) - pod->line_len);
+    ssize_t got = pread(pod->output, pod->line + pod->line_len, sizeof(pod->line) - pod->line_len,
+                        pod->read_at);
     const char *at = pod->line, *end;
 
     if (got <= 0)
         return false;
+    pod->read_at += got;
     pod->line_len += (size_t)got;
     while ((end = memchr(at, '\n', pod->line_len - (size_t)(at - pod->line))) != NULL) {
         take_line(shim, at, (size_t)(end - at));
@@ -100,16 +118,41 @@ read_some(struct shim *shim)
     memmove(pod->line, at, pod->line_len);
     if (pod->line_len == sizeof(pod->line))
         pod->line_len = 0; /* no runtime writes such a line */
-    syn_full_hear(&shim->full, &shim->logger, shim->scratch_path,
-                  shim->init_done ? 0 : (int)shim->init, syn_shim_mono_ms());
+    punch(pod);
     return true;
+}
+
+/* The runtime has written, or has closed its end. */
+static void
+take_events(struct shim *shim)
+{
+    struct pod *pod = shim->engine_data;
+    union {
+        struct inotify_event event;
+        char bytes[4096];
+    } events;
+    ssize_t got = read(shim->pipes[0], &events, sizeof(events));
+
+    for (ssize_t at = 0; at + (ssize_t)sizeof(events.event) <= got;) {
+        struct inotify_event event;
+
+        memcpy(&event, events.bytes + at, sizeof(event));
+        pod->closed = (event.mask & IN_CLOSE_WRITE) != 0;
+        at += (ssize_t)(sizeof(event) + event.len);
+    }
 }
 
 static void
 read_output(struct shim *shim, enum syn_logger_stream stream)
 {
     assert(stream == SYN_LOGGER_STDOUT);
-    (void)read_some(shim);
+    take_events(shim);
+    if (read_some(shim)) {
+        while (read_some(shim))
+            ;
+        syn_full_hear(&shim->full, &shim->logger, shim->scratch_path,
+                      shim->init_done ? 0 : (int)shim->init, syn_shim_mono_ms());
+    }
 }
 
 /* The runtime closes its end once it has written everything, a moment after it has told of the end
@@ -118,27 +161,31 @@ static void
 drain(struct shim *shim)
 {
     struct pod *pod = shim->engine_data;
-    int64_t deadline = syn_shim_mono_ms() + DRAIN_MS;
+    int64_t deadline = syn_shim_mono_ms() + DRAIN_MS, left;
     struct pollfd more = {.fd = shim->pipes[0], .events = POLLIN};
 
-    syn_fd_scope(&pod->hold);
-    while (more.fd >= 0 && syn_shim_mono_ms() < deadline) {
-        if (poll(&more, 1, DRAIN_MS) == 1 && !read_some(shim) && (more.revents & POLLHUP))
-            break;
+    while (more.fd >= 0 && !pod->closed && (left = deadline - syn_shim_mono_ms()) > 0) {
+        if (poll(&more, 1, (int)left) == 1)
+            read_output(shim, SYN_LOGGER_STDOUT);
     }
+    while (pod->output >= 0 && read_some(shim))
+        ;
 }
 
 static int
 open_output(struct shim *shim, struct syn_err *err)
 {
-    const int flags = O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW;
     struct pod *pod = shim->engine_data;
+    char path[SYN_PATH_MAX];
+    int rc = syn_path_format(path, sizeof(path), err, "%s/" SYN_FILE_OUTPUT, shim->dir_path);
 
-    if (mkfifoat(shim->dir, SYN_FILE_OUTPUT, 0600) < 0 && errno != EEXIST)
-        return SYN_FAIL_SYS(err, errno, "making %s", SYN_FILE_OUTPUT);
-    shim->pipes[0] = openat(shim->dir, SYN_FILE_OUTPUT, O_RDONLY | flags);
-    pod->hold = openat(shim->dir, SYN_FILE_OUTPUT, O_WRONLY | flags);
-    if (shim->pipes[0] < 0 || pod->hold < 0)
+    if (rc < 0)
+        return rc;
+    pod->output = openat(shim->dir, SYN_FILE_OUTPUT,
+                         O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    shim->pipes[0] = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (pod->output < 0 || shim->pipes[0] < 0 ||
+        inotify_add_watch(shim->pipes[0], path, IN_MODIFY | IN_CLOSE_WRITE) < 0)
         return SYN_FAIL_SYS(err, errno, "opening %s", SYN_FILE_OUTPUT);
     return SYN_OK;
 }
@@ -226,7 +273,7 @@ begin(struct shim *shim, struct syn_err *err)
 
     shim->engine_data = pod;
     pod->look_ms = LOOK_FIRST_MS;
-    pod->hold = -1;
+    pod->output = -1;
     rc = make_cgroup(shim, err);
     if (rc == SYN_OK)
         rc = open_output(shim, err);
@@ -304,6 +351,7 @@ remove_pod(struct shim *shim)
     else if (pod->cri)
         (void)!syn_cri_remove_pods(pod->cri, shim->plan.name, NULL);
     pod->cri = syn_cri_close(pod->cri);
+    syn_fd_scope(&pod->output);
     syn_fd_scope(&shim->pipes[0]);
 }
 

@@ -7,7 +7,7 @@
 #define SYN_FILE_POD       "pod.pb"       /* a RunPodSandboxRequest */
 #define SYN_FILE_CONTAINER "container.pb" /* a ContainerConfig */
 #define SYN_FILE_SECCOMP   "seccomp.json"
-#define SYN_FILE_OUTPUT    "output" /* a FIFO: what the runtime logs */
+#define SYN_FILE_OUTPUT    "output" /* what the runtime logs */
 
 #define SYN_POD_PAUSE_PIDS 1 /* what holds the pod open */
 

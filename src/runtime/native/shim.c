@@ -166,6 +166,8 @@ syn_shim_count_limits(struct shim *shim)
     shim->oom_kills_seen = SYN_MAX(shim->oom_kills_seen, SYN_MAX(own.oom_kills, program.oom_kills));
     shim->pids_hits_seen =
         SYN_MAX(shim->pids_hits_seen, SYN_MAX(own.pids_limit_hits, program.pids_limit_hits));
+    shim->throttled_us_seen =
+        SYN_MAX(shim->throttled_us_seen, SYN_MAX(own.throttled_us, program.throttled_us));
 }
 
 /* Write one sample that begins where the last one ended. The last sample ends at `to_ms`. */
@@ -183,7 +185,7 @@ sample(struct shim *shim, int64_t to_ms)
     (void)!syn_scratch_usage_read(shim->scratch_path, &scratch, NULL);
     syn_full_look(&shim->full, shim->scratch_path, syn_shim_mono_ms());
     cpu_ms = SYN_MAX((now.cpu_us - shim->cpu_us_base) / 1000, shim->cpu_ms_total);
-    throttled_ms = SYN_MAX(now.throttled_us / 1000, shim->throttled_ms_total);
+    throttled_ms = SYN_MAX(shim->throttled_us_seen / 1000, shim->throttled_ms_total);
     traffic = network_traffic(shim);
     shim->usage = (struct syn_usage_sample){
         .seq = shim->usage.seq + 1,

@@ -70,7 +70,7 @@ struct shim {
     int64_t stop_grace_ms; /* asked for before it ran */
     bool node_shutdown, killed, lost;
     int64_t own_pids; /* processes of its cgroup that are not the program's */
-    int64_t oom_kills_seen,
+    int64_t throttled_us_seen, oom_kills_seen,
         pids_hits_seen; /* below plan.cgroup, where they may be gone at the end */
 
     struct syn_usage_sample usage; /* the last sample written */
