@@ -185,6 +185,17 @@ struct syn_balancer *syn_balancer_close(struct syn_balancer *balancer, bool leav
 SYN_MUST int syn_balancer_set(struct syn_balancer *balancer, const struct syn_balancer_table *table,
                               struct syn_err *err);
 
+/**
+ * How many requests (TCP: connections) a server of the table has now, in processes that a change
+ * replaced as well: when it is off and this is 0, it can be ended and nothing is lost.
+ *
+ * Thread: any. Blocks: milliseconds. Returns 0; NOTFOUND: the table has no such server;
+ * UNAVAILABLE: nobody can tell (HAProxy is being started, or a process that an earlier owner left
+ * still ends what it has); TIMEOUT, CORRUPT, NOMEM.
+ */
+SYN_MUST int syn_balancer_open_at(struct syn_balancer *balancer, const char *backend,
+                                  const char *server, uint64_t *ret_open, struct syn_err *err);
+
 /** What one backend has done. Counters go on over reloads and restarts of HAProxy while the table
  *  has the backend; of a process that died, what the last reading did not see is lost. */
 struct syn_balancer_counts {
