@@ -95,6 +95,7 @@ struct syn_balancer_backend {
     unsigned response_ms;   /* 60000: silence that is borne */
     unsigned tunnel_ms;     /* 3600000: the same of WebSocket and TCP */
     unsigned queue_ms;      /* 5000 */
+    unsigned https_port;    /* HTTP: redirect every request to https at this port; 0: not */
     int retries;            /* 3 when 0, none when -1; 10 at most. What reached a server is tried
                                again for idempotent methods only */
     const struct syn_balancer_server *servers;
