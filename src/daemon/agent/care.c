@@ -59,7 +59,9 @@ agt_care_new(struct agt_instance *instance, const json_t *doc, struct agt_care *
     care->instance = instance;
     care->probe.fd = -1;
     care->port = syn_json_i64(spec, "port", 0);
-    care->check_port = syn_json_i64(health, "port", care->port);
+    care->check_port = syn_json_i64(health, "port", 0);
+    if (care->check_port == 0)
+        care->check_port = care->port;
     care->timeout_ms = syn_json_i64(health, "timeout_ms", 2000);
     if (place != NULL)
         (void)syn_str_copy(care->address, sizeof(care->address),

@@ -15,10 +15,11 @@
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
 
-#define TICK_MS     1000  /* is HAProxy there, and what was refused still? */
-#define POLL_MS     20    /* between two looks at what drains */
-#define SEARCH_MS   10000 /* for a HAProxy that is missing */
-#define INBOX_MAX   65536 /* then everything is told again instead */
+#define TICK_MS     1000                        /* is HAProxy there, and what was refused still? */
+#define POLL_MS     20                          /* between two looks at what drains */
+#define SEARCH_MS   10000                       /* for a HAProxy that is missing */
+#define AGAIN_MS    (INT64_C(12) * 3600 * 1000) /* all is looked at: certificates grow old */
+#define INBOX_MAX   65536                       /* then everything is told again instead */
 #define MESSAGE_MAX 320
 #define HOW_TO_GET  "apt-get install haproxy"
 
@@ -59,8 +60,8 @@ struct gtw {
     struct syn_map *refused;  /* that others have */
     bool dirty, adopted, draining;
     size_t open;
-    int64_t retry_ms, search_ms, poll_ms; /* monotonic */
-    char failure[MESSAGE_MAX];            /* why the last table was not reached; "": it was */
+    int64_t retry_ms, search_ms, poll_ms, again_ms; /* monotonic */
+    char failure[MESSAGE_MAX]; /* why the last table was not reached; "": it was */
     bool missing;
 };
 
@@ -558,24 +559,22 @@ look_at_process(struct gtw *gateway)
 static bool
 wait_for_news(struct gtw *gateway, struct letter **ret_letters, bool *ret_lost)
 {
-    int64_t until_ms = INT64_MAX;
+    int64_t until_ms = gateway->again_ms;
     struct timespec until;
     bool go_on;
 
     if (gateway->dirty || gateway->open > 0)
-        until_ms = gateway->retry_ms;
+        until_ms = SYN_MIN(until_ms, gateway->retry_ms);
     if (gateway->draining)
         until_ms = SYN_MIN(until_ms, gateway->poll_ms);
     until = (struct timespec){until_ms / 1000, until_ms % 1000 * 1000000};
     lock(gateway);
     while (!gateway->stop && gateway->first == NULL && !gateway->lost) {
-        if (until_ms == INT64_MAX)
-            (void)pthread_cond_wait(&gateway->wake, &gateway->lock);
-        else if (pthread_cond_timedwait(&gateway->wake, &gateway->lock, &until) != 0)
+        if (pthread_cond_timedwait(&gateway->wake, &gateway->lock, &until) != 0)
             break;
     }
     *ret_letters = gateway->first;
-    *ret_lost = gateway->lost;
+    *ret_lost = gateway->lost || now_ms() >= gateway->again_ms;
     gateway->lost = false;
     gateway->first = NULL;
     gateway->last = &gateway->first;
@@ -590,6 +589,7 @@ refresh(struct gtw *gateway)
 {
     struct syn_err err = {0};
 
+    gateway->again_ms = now_ms() + AGAIN_MS;
     if (gateway->options.refresh(gateway->options.arg, &err) == SYN_OK)
         return;
     syn_log_err(SYN_LOG_ERROR, "gateway.refresh", &err);

@@ -5,22 +5,33 @@
  *
  * An address is given when a service is deployed and lasts until it is deleted. It is written in
  * the same transaction as the service, so that no two have the same. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <synor/base/log.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/infra/crypto.h>
+#include <synor/infra/tls_cert.h>
 #include <synor/orchestration/document.h>
 #include <synor/workload/service_spec.h>
 
 #include "../gateway/gateway_priv.h"
 #include "server_priv.h"
 
-#define DEFAULT_HOST  "127.0.0.1"
-#define DEFAULT_FIRST 30000
-#define DEFAULT_LAST  32767
-#define PROBES_MAX    64 /* addresses that others have, before it is said that there is none */
+#define DEFAULT_HOST    "127.0.0.1"
+#define DEFAULT_FIRST   30000
+#define DEFAULT_LAST    32767
+#define CERT_NAMES      4
+#define CERT_BYTES_MAX  ((size_t)16 << 10)
+#define CERT_DAYS       397 /* browsers take no longer ones */
+#define CERT_RENEW_DAYS 180
+#define CA_DAYS         3650
+#define PROBES_MAX      64 /* addresses that others have, before it is said that there is none */
 
 struct srv_gateway {
     struct syn_server *server;
@@ -30,6 +41,118 @@ struct srv_gateway {
     unsigned first, last; /* ports to be given */
     unsigned http, https; /* of the shared fronts */
 };
+
+/* --- certificates ----------------------------------------------------------------------------- */
+
+static const char *
+ca_path(const struct syn_server *server, char out[SRV_PATH_MAX])
+{
+    (void)snprintf(out, SRV_PATH_MAX, "%s/server/tls/gateway-ca.pem", server->data_dir);
+    return out;
+}
+
+static int
+ca_ready(struct syn_server *server, struct syn_err *err)
+{
+    char path[SRV_PATH_MAX], name[SYN_ID_MAX + 16];
+    int rc;
+
+    if (access(ca_path(server, path), F_OK) == 0)
+        return SYN_OK;
+    (void)snprintf(name, sizeof(name), "Synor %s", server->cluster);
+    rc = syn_tls_ca_create(path, name, CA_DAYS, err);
+    return rc == SYN_E_EXISTS ? SYN_OK : rc;
+}
+
+static int
+read_file(const char *path, char **ret, struct syn_err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    SYN_BUF(text);
+    ssize_t got = -1;
+
+    if (fd < 0)
+        return SYN_FAIL_SYS(err, errno, "opening %s", path);
+    if (syn_buf_reserve(&text, CERT_BYTES_MAX) != NULL)
+        got = read(fd, text.data, CERT_BYTES_MAX);
+    (void)close(fd);
+    if (got < 0)
+        return SYN_FAIL(err, SYN_E_IO, "cannot read %s", path);
+    text.len = (size_t)got;
+    return syn_buf_take(&text, ret, NULL, err);
+}
+
+/* The names that a service is reached by. Returns how many. */
+static size_t
+names_of(const struct srv_gateway *gateway, const json_t *service, const char *names[CERT_NAMES])
+{
+    const json_t *lb = json_object_get(syn_document_spec(service), "lb");
+    const char *host = syn_json_str(lb, "host", "");
+    size_t count = 0;
+
+    if (host[0] != '\0')
+        names[count++] = host;
+    names[count++] = gateway->host;
+    if (syn_str_starts(gateway->host, "127.") || syn_str_eq(gateway->host, "::1"))
+        names[count++] = "localhost";
+    return count;
+}
+
+/* The certificate of a service: made for its names, kept, and made anew long before it ends. */
+static int
+certificate(void *arg, const json_t *service, char **ret_pem, struct syn_err *err)
+{
+    struct srv_gateway *gateway = arg;
+    const char *names[CERT_NAMES] = {NULL};
+    size_t count = names_of(gateway, service, names);
+    uint8_t digest[SYN_SHA256_LEN];
+    char ca[SRV_PATH_MAX], path[SRV_PATH_MAX + 128], tag[17];
+    struct stat seen;
+    SYN_BUF(all);
+    int rc = ca_ready(gateway->server, err);
+
+    for (size_t i = 0; i < count; i++)
+        syn_buf_addf(&all, "%s,", names[i]);
+    if (rc == SYN_OK)
+        rc = syn_buf_ok(&all, err);
+    if (rc < 0)
+        return rc;
+    syn_sha256(syn_buf_text(&all), all.len, digest);
+    syn_hex_encode(digest, (sizeof(tag) - 1) / 2, tag);
+    (void)snprintf(path, sizeof(path), "%s/server/tls/%s-%s.pem", gateway->server->data_dir,
+                   syn_document_id(service), tag);
+    if (stat(path, &seen) == 0 && syn_wall_ms(gateway->server->world) / 1000 - seen.st_mtime >
+                                      (int64_t)CERT_RENEW_DAYS * 24 * 3600)
+        (void)unlink(path);
+    rc = syn_tls_cert_issue(ca_path(gateway->server, ca), path, names, count, CERT_DAYS, err);
+    return rc < 0 && rc != SYN_E_EXISTS ? rc : read_file(path, ret_pem, err);
+}
+
+/* What a service had goes with it. */
+static void
+forget_certificates(const struct syn_server *server, const char *id)
+{
+    char dir[SRV_PATH_MAX];
+    DIR *all;
+    const struct dirent *entry;
+
+    (void)snprintf(dir, sizeof(dir), "%s/server/tls", server->data_dir);
+    all = opendir(dir);
+    while (all != NULL && (entry = readdir(all)) != NULL) /* NOLINT(concurrency-mt-unsafe) */
+        if (syn_str_starts(entry->d_name, id) && entry->d_name[strlen(id)] == '-')
+            (void)unlinkat(dirfd(all), entry->d_name, 0);
+    if (all != NULL)
+        (void)closedir(all);
+}
+
+int
+srv_gateway_ca(struct syn_server *server, struct syn_buf *out, struct syn_err *err)
+{
+    char path[SRV_PATH_MAX];
+    int rc = ca_ready(server, err);
+
+    return rc < 0 ? rc : syn_tls_cert_text(ca_path(server, path), out, err);
+}
 
 /* --- addresses -------------------------------------------------------------------------------- */
 
@@ -240,6 +363,7 @@ srv_unpublish(struct syn_server *server, struct srv_txn *txn, const json_t *serv
     copy = json_deep_copy(service);
     if (copy == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a service");
+    forget_certificates(server, syn_document_id(service));
     rc = take_address(txn, copy, err);
     return rc < 0 ? rc : set_route(server, txn, copy, "", err);
 }
@@ -530,8 +654,12 @@ static int
 make(struct srv_gateway *gateway, const struct syn_server_options *options, struct syn_err *err)
 {
     char dir[SRV_PATH_MAX];
-    struct gtw_options given = {
-        .dir = dir, .host = gateway->host, .refresh = refresh, .changed = changed, .arg = gateway};
+    struct gtw_options given = {.dir = dir,
+                                .host = gateway->host,
+                                .refresh = refresh,
+                                .changed = changed,
+                                .cert = certificate,
+                                .arg = gateway};
     int rc =
         parse_publish(options->publish != NULL ? options->publish : DEFAULT_HOST, gateway, err);
 

@@ -445,6 +445,8 @@ SYN_MUST int srv_gateway_explain(struct syn_server *server, const json_t *servic
 /** All that was counted at its address. Owner: *ret is the caller's. Blocks: milliseconds. */
 SYN_MUST int srv_gateway_stats(struct syn_server *server, const json_t *service, json_t **ret,
                                struct syn_err *err);
+/** Append the certificate of the authority that signs those of services with TLS. */
+SYN_MUST int srv_gateway_ca(struct syn_server *server, struct syn_buf *out, struct syn_err *err);
 void srv_gateway_metrics(struct syn_server *server, struct syn_buf *out);
 /** What the balancer has of the instances, as the step of services wants it; NULL: there is none.
  *  Owner: *ret is the caller's. */

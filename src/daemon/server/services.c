@@ -54,6 +54,18 @@ service_stats(struct syn_http_req *req, void *ctx, struct syn_err *err)
 }
 
 static int
+gateway_ca(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    SYN_JSON(answer);
+    SYN_BUF(pem);
+    int rc = srv_gateway_ca(ctx, &pem, err);
+
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&answer, err, "{s:s}", "pem", syn_buf_text(&pem));
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
+}
+
+static int
 list_services(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     return srv_work_reply_list(ctx, &srv_service, req,
@@ -661,6 +673,8 @@ static const struct syn_http_route rows[] = {
              "Why it is where it is"),
     SRV_READ("/v1/services/{id}/stats", service_stats, NULL, "services.stats",
              "What the balancer has counted at its address"),
+    SRV_READ("/v1/gateway/ca", gateway_ca, NULL, "gateway.ca",
+             "The authority behind the certificates of services with TLS"),
 };
 
 const struct srv_routes srv_service_routes = {rows, SYN_LEN(rows)};

@@ -268,23 +268,29 @@ check_numbers(const json_t *obj, const struct syn_service_spec *spec, struct syn
     return SYN_OK;
 }
 
+/* Where replicas are checked: the service's own port unless another is said, also when it changes.
+ */
+static int64_t
+check_port(const json_t *spec)
+{
+    int64_t port = syn_json_i64(json_object_get(spec, "health"), "port", 0);
+
+    return port != 0 ? port : syn_json_i64(spec, "port", 0);
+}
+
 /* Defaults that depend on other keys. */
 static int
 derive(json_t *spec, struct syn_err *err)
 {
     json_t *health = json_object_get(spec, "health");
-    int64_t port = syn_json_i64(spec, "port", 0);
-    int rc = SYN_OK;
 
-    if (syn_json_i64(health, "port", 0) == 0)
-        rc = syn_json_set_i64(health, "port", port, err);
-    if (rc == SYN_OK && !json_object_get(health, "kind"))
-        rc = syn_json_set_str(health, "kind",
-                              syn_json_str(health, "path", "")[0]    ? "http"
-                              : syn_json_i64(health, "port", 0) != 0 ? "tcp"
-                                                                     : "none",
-                              err);
-    return rc;
+    if (json_object_get(health, "kind"))
+        return SYN_OK;
+    return syn_json_set_str(health, "kind",
+                            syn_json_str(health, "path", "")[0] ? "http"
+                            : check_port(spec) != 0             ? "tcp"
+                                                                : "none",
+                            err);
 }
 
 int
@@ -392,7 +398,7 @@ syn_service_spec_read(const json_t *spec, struct syn_service_spec *ret)
         .port = syn_json_i64(spec, "port", 0),
         .check = check_kind(syn_json_str(health, "kind", "none")),
         .check_path = syn_json_str(health, "path", ""),
-        .check_port = syn_json_i64(health, "port", 0),
+        .check_port = check_port(spec),
         .check_interval_ms = syn_json_i64(health, "interval_ms", 5000),
         .check_timeout_ms = syn_json_i64(health, "timeout_ms", 2000),
         .check_healthy = syn_json_i64(health, "healthy", 1),
