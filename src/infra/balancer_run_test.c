@@ -776,6 +776,23 @@ test_address_in_use(void **state)
     wait_until(has(get(site, "h", "/", ""), "\r\n\r\no"));
 }
 
+/* Two balancers never share an address, though both are HAProxy's. */
+static void
+test_address_of_another_balancer(void **state)
+{
+    struct site *site = *state;
+    struct site *other = syn_calloc(1, sizeof(*other));
+    struct syn_err err;
+
+    assert_non_null(other);
+    site_init(other);
+    site_set(site);
+    other->front.address = site->address;
+    assert_code(syn_balancer_set(other->balancer, &other->table, &err), SYN_E_UNAVAILABLE, &err);
+    site_fini(other);
+    syn_free(other);
+}
+
 static void
 test_spare_addresses(void **state)
 {
@@ -889,6 +906,7 @@ main(void)
         real(test_killed),
         real(test_adopted),
         real(test_address_in_use),
+        real(test_address_of_another_balancer),
         real(test_spare_addresses),
         real(test_counters_go_on),
     };

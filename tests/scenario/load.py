@@ -7,13 +7,13 @@ import time
 class Load:
     """Clients that ask without a pause; half of them keep their connection.
 
-    A client that failed waits a moment before it asks again: so many failures are so many requests
-    that were under way or begun, and not how often a closed door can be knocked at.
+    What fails was under way; what is refused never began, and is counted by itself: how often a
+    closed door is knocked at says nothing but for how long it was closed.
     """
 
     def __init__(self, host, port, clients=4, path="/"):
         self.host, self.port, self.path = host, port, path
-        self.done, self.failed, self.answers = 0, [], {}
+        self.done, self.failed, self.refused, self.answers = 0, [], 0, {}
         self.lock, self.stopping = threading.Lock(), threading.Event()
         self.threads = [threading.Thread(target=self.ask, args=(number % 2 == 0,))
                         for number in range(clients)]
@@ -45,12 +45,16 @@ class Load:
                 with self.lock:
                     self.done += 1
                     self.answers[text] = self.answers.get(text, 0) + 1
+            except ConnectionRefusedError:
+                with self.lock:
+                    self.refused += 1
+                connection = None
+                self.stopping.wait(0.02)
             except (OSError, http.client.HTTPException) as error:
                 with self.lock:
                     self.failed.append(f"{time.monotonic():.3f} {error!r}")
                 connection.close()
                 connection = None
-                self.stopping.wait(0.2)
 
     def count(self):
         with self.lock:
@@ -63,12 +67,15 @@ class Load:
             assert time.monotonic() < deadline, f"no answers in {seconds} s: {self.failed[-3:]}"
             time.sleep(0.01)
 
-    def lost(self, what, act, at_most=0):
-        """Do it under load; more than so many requests that fail meanwhile are a failure."""
-        before = self.count()
+    def lost(self, what, act, at_most=0, closed=False):
+        """Do it under load; more than so many requests that fail meanwhile are a failure, and so
+        is one that is refused, unless the door may be closed for a moment."""
+        before, refused = self.count(), self.refused
         act()
         self.goes_on()
-        after = self.count()
+        after, refused = self.count(), self.refused - refused
         lost = self.failed[before[1]:after[1]]
-        print(f"# {what}: {after[0] - before[0]} requests, {len(lost)} failed", flush=True)
+        print(f"# {what}: {after[0] - before[0]} requests, {len(lost)} failed, {refused} refused",
+              flush=True)
         assert len(lost) <= at_most, f"{what}: {len(lost)} requests failed: {lost[:5]}"
+        assert closed or refused == 0, f"{what}: {refused} connections were refused"

@@ -548,11 +548,10 @@ poll_draining(struct gtw *gateway)
 static void
 look_at_process(struct gtw *gateway)
 {
-    if (gateway->balancer == NULL || gateway->open == 0 || now_ms() < gateway->retry_ms)
-        return;
-    if (syn_balancer_pid(gateway->balancer) == 0)
+    if (gateway->balancer != NULL && gateway->open > 0 && syn_balancer_pid(gateway->balancer) == 0)
         gateway->dirty = true;
-    gateway->retry_ms = now_ms() + TICK_MS;
+    if (!gateway->dirty)
+        gateway->retry_ms = now_ms() + TICK_MS;
 }
 
 /* Wait for news, or until something is due. False at the end. */
@@ -605,15 +604,16 @@ run(void *arg)
     bool lost;
 
     while (wait_for_news(gateway, &letters, &lost)) {
-        bool news = letters != NULL;
+        bool news = letters != NULL, due = now_ms() >= gateway->retry_ms;
 
         take_letters(gateway, letters);
         if (lost) {
             refresh(gateway);
             continue; /* what it told lies in the inbox */
         }
-        look_at_process(gateway);
-        if (news || (gateway->dirty && now_ms() >= gateway->retry_ms))
+        if (due)
+            look_at_process(gateway);
+        if (news || (due && gateway->dirty))
             apply(gateway);
         poll_draining(gateway);
     }
