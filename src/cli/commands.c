@@ -61,6 +61,8 @@ static const struct syn_cli_command *const commands[] = {
     &syn_cli_service_restart,
     &syn_cli_service_stop,
     &syn_cli_service_delete,
+    &syn_cli_service_stats,
+    &syn_cli_service_ca,
     &syn_cli_service_history,
     &syn_cli_service_events,
     &syn_cli_service_explain,

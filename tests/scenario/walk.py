@@ -302,6 +302,8 @@ ROWS = {
                                  (["web", "--version", "9", "--yes"], 1, error)],
     "compute service restart": [(["web", "--yes", "--wait"], 0, lambda d: resource(d, "service")),
                                 (["nobody", "--yes"], 1, error)],
+    "compute service stats": [(["web"], 0, anything), (["nobody"], 1, error)],
+    "compute service ca": [([], 0, anything), (["web"], 2, error)],
     "compute service history": [(["web"], 0, items), (["nobody"], 1, error)],
     "compute service events": [(["web"], 0, items), (["nobody"], 1, error)],
     "compute service explain": [(["web"], 0, explanation), (["nobody"], 1, error)],

@@ -398,8 +398,12 @@ build(struct syn_server *server, const struct syn_server_options *options, struc
         rc = srv_sweeper_new(server, &server->sweeper, err);
     if (rc == SYN_OK)
         rc = srv_market_new(server, &server->market, err);
+    if (rc == SYN_OK && !syn_str_eq(options->publish != NULL ? options->publish : "", "none"))
+        rc = srv_gateway_new(server, options, &server->gateway, err);
     if (rc == SYN_OK)
         rc = srv_controller_new(server, &server->controller, err);
+    if (rc == SYN_OK && server->gateway != NULL)
+        rc = srv_gateway_start(server->gateway, err);
     return rc < 0 ? rc : serve(server, options, err);
 }
 
@@ -457,7 +461,9 @@ syn_server_free(struct syn_server *server)
     if (server->market != NULL)
         srv_market_quiet(server->market);
     server->pool = syn_pool_free(server->pool); /* what runs there wakes the controller */
+    srv_gateway_stop(server->gateway);          /* what runs there wakes it, too */
     server->controller = srv_controller_free(server->controller);
+    server->gateway = srv_gateway_free(server->gateway);
     server->market = srv_market_free(server->market);
     server->streams = srv_streams_free(server->streams);
     server->follow = srv_follow_free(server->follow);
