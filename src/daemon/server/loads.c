@@ -18,6 +18,7 @@
 
 #define RING         8     /* reports of an instance that are remembered */
 #define SPAN_MS      5000  /* its CPU is that of about so long */
+#define MARK_MS      900   /* between two marks of the balancer's counter */
 #define TOLD_MS      30000 /* a number that somebody told counts for so long */
 #define TOLD_MAX     16    /* of a service */
 #define SERVICES_MAX 10000 /* that numbers are told of */
@@ -34,6 +35,11 @@ struct instance {
 };
 
 struct service {
+    struct mark {
+        int64_t at_ms;
+        uint64_t requests;
+    } marks[RING]; /* of the balancer's counter */
+    size_t next;
     size_t count;
     struct told {
         char name[SYN_AUTOSCALE_KEY_MAX];
@@ -216,6 +222,48 @@ srv_loads_tell(struct srv_loads *loads, const char *service, const char *name, i
     rc = known == NULL ? SYN_E_LIMIT : tell(known, name, value, now_ms, err);
     (void)pthread_mutex_unlock(&loads->lock);
     return rc;
+}
+
+/* Requests a second since the oldest mark of the last seconds; UNKNOWN with one mark alone. */
+static int64_t
+rate_of(struct service *service, uint64_t requests, int64_t now_ms)
+{
+    const struct mark *from = NULL;
+    size_t have = SYN_MIN(service->next, (size_t)RING);
+
+    for (size_t i = 1; i <= have; i++) {
+        const struct mark *mark = &service->marks[(service->next - i) % RING];
+
+        if (mark->requests > requests || mark->at_ms >= now_ms || now_ms - mark->at_ms > TOLD_MS)
+            break; /* it was started anew, or nobody looked for long */
+        from = mark;
+        if (now_ms - mark->at_ms >= SPAN_MS)
+            break;
+    }
+    if (have == 0 || now_ms - service->marks[(service->next - 1) % RING].at_ms >= MARK_MS)
+        service->marks[service->next++ % RING] = (struct mark){now_ms, requests};
+    if (from == NULL || now_ms - from->at_ms < MARK_MS)
+        return SYN_AUTOSCALE_UNKNOWN;
+    return (int64_t)((syn_u128)(requests - from->requests) * 1000000 /
+                     (uint64_t)(now_ms - from->at_ms));
+}
+
+void
+srv_loads_count(struct srv_loads *loads, const char *id, uint64_t requests, uint64_t open,
+                int64_t now_ms)
+{
+    struct service *service;
+    int64_t rate;
+
+    (void)pthread_mutex_lock(&loads->lock);
+    service = service_at(loads, id, NULL);
+    if (service != NULL) {
+        rate = rate_of(service, requests, now_ms);
+        if (rate != SYN_AUTOSCALE_UNKNOWN)
+            (void)!tell(service, "requests", rate, now_ms, NULL);
+        (void)!tell(service, "inflight", (int64_t)SYN_MIN(open, 1000000000U) * 1000, now_ms, NULL);
+    }
+    (void)pthread_mutex_unlock(&loads->lock);
 }
 
 void

@@ -18,6 +18,9 @@ void srv_loads_forget_service(struct srv_loads *loads, const char *service);
  *  wait at the door. LIMIT; NOMEM. */
 SYN_MUST int srv_loads_tell(struct srv_loads *loads, const char *service, const char *name,
                             int64_t value, int64_t now_ms, struct syn_err *err);
+/** Tell "requests" and "inflight" from what the balancer has counted until now. */
+void srv_loads_count(struct srv_loads *loads, const char *service, uint64_t requests, uint64_t open,
+                     int64_t now_ms);
 /** The machine's time zones. */
 struct syn_zone_source srv_loads_zones(struct srv_loads *loads);
 

@@ -2,6 +2,7 @@
 #include "control_priv.h"
 
 #include <synor/base/str.h>
+#include <synor/base/units.h>
 #include <synor/orchestration/document.h>
 
 static bool
@@ -223,4 +224,17 @@ syn_service_may_delete(const json_t *service, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_CONFLICT,
                         "%s: its last run is not billed yet; try again in a moment", name);
     return SYN_OK;
+}
+
+int64_t
+syn_service_reserve(const json_t *spec, int64_t rate_hour)
+{
+    struct syn_service_spec read;
+    int64_t amount;
+
+    syn_service_spec_read(spec, &read);
+    amount = rate_hour > SYN_AMOUNT_MAX / SYN_SERVICE_RESERVE_HOURS
+                 ? SYN_AMOUNT_MAX
+                 : rate_hour * SYN_SERVICE_RESERVE_HOURS;
+    return read.max_budget > 0 ? SYN_MIN(amount, read.max_budget) : amount;
 }

@@ -8,6 +8,8 @@
 #include <synor/orchestration/cluster.h>
 #include <synor/orchestration/cost.h>
 
+/** A replica that the balancer does not let go is stopped so long after its time to drain. */
+#define SYN_SERVICE_BALANCER_MAX_MS INT64_C(10000)
 /** Instances that one run may have: what one bill is made of. */
 #define SYN_SERVICE_RUN_MAX 1024
 /** Versions that are kept. */
@@ -70,7 +72,10 @@ struct syn_service_view {
     int64_t escrow;                /* locked for this run */
     int64_t balance;               /* what the account has besides */
     int64_t now_ms;
-    int64_t observing_since_ms;            /* since when this server has been able to hear nodes */
+    int64_t observing_since_ms; /* since when this server has been able to hear nodes */
+    /** What the balancer has of its replicas: {INSTANCE: "serving" (gets requests) | "busy" (ends
+     *  those it has)}; one that is not in it has none. NULL: there is no balancer. */
+    const json_t *balanced;
     const struct syn_zone_source *zones;   /* of schedules; NULL: none is known */
     const struct syn_service_loads *loads; /* NULL: nothing is known */
 };
