@@ -7,6 +7,7 @@
 #include "commands_priv.h"
 #include "image_priv.h"
 
+#define SECOND_MS    1000
 #define DIGEST_SHOWN 19 /* "sha256:" and twelve digits, as everybody shows them */
 
 static int
@@ -156,7 +157,8 @@ add_row(struct syn_cli_table_out *rows, const json_t *image, const json_t *count
     int64_t at_ms = 0;
 
     if (syn_parse_time(syn_json_str(image, "created_at", ""), &at_ms, NULL) == SYN_OK)
-        (void)syn_format_duration(SYN_MAX(syn_wall_ms(syn_world_system()) - at_ms, 0), age);
+        (void)syn_format_duration(
+            SYN_MAX(syn_wall_ms(syn_world_system()) - at_ms, 0) / SECOND_MS * SECOND_MS, age);
     syn_cli_cell(rows, "%s", syn_json_str(image, "ref", "?"));
     syn_cli_cell(rows, "%.*s", DIGEST_SHOWN, syn_json_str(image, "digest", "?"));
     syn_cli_cell(rows, "%s", syn_format_bytes(syn_json_i64(image, "size_bytes", 0), size));

@@ -174,7 +174,8 @@ on_progress(void *arg, curl_off_t total, curl_off_t now, curl_off_t up_total, cu
         exchange->seen_bytes = now;
         exchange->moved_ns = now_ns;
     }
-    exchange->rc = line_check(exchange->line, exchange->err);
+    if (exchange->rc == SYN_OK)
+        exchange->rc = line_check(exchange->line, exchange->err);
     if (exchange->rc == SYN_OK && now_ns - exchange->moved_ns > stall_ms * NS_PER_MS)
         exchange->rc = SYN_FAIL(exchange->err, SYN_E_TIMEOUT, "not a byte came for %lld ms",
                                 (long long)stall_ms);

@@ -603,7 +603,8 @@ blob_from(struct syn_oci_registry *registry, struct endpoint *endpoint, const ch
         rc = ask(registry, endpoint, &exchange, err);
         if (rc == SYN_OK && exchange.status / 100 != 2 && !worth_again(rc, exchange.status))
             return status_fail(registry, endpoint, exchange.status, err);
-        if (blob->done == blob->size && (rc == SYN_OK || blob->size > 0))
+        if (blob->done == blob->size &&
+            (rc == SYN_OK || (blob->size > 0 && worth_again(rc, exchange.status))))
             return blob_end(blob, digest, err);
         if (rc == SYN_OK && exchange.status / 100 == 2)
             rc = SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s ended a blob early", endpoint->host);

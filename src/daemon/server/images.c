@@ -244,7 +244,7 @@ need_image(struct syn_server *server, struct syn_http_req *req, char name[SYN_IM
         if (rc == SYN_OK)
             rc = srv_load(server, srv_key(key, "image", account, name), ret, ret_revision, err);
     }
-    return rc == SRV_ABSENT ? SYN_FAIL(err, SYN_E_NOTFOUND, "there is no image %s", name) : rc;
+    return rc == SRV_ABSENT ? SYN_FAIL(err, SYN_E_NOTFOUND, "there is no image %.300s", given) : rc;
 }
 
 static int
@@ -318,7 +318,7 @@ static const struct syn_schema post_schema = SYN_SCHEMA("ImagePost", post_fields
 
 #define WAIT_FIELD                                                                              \
     {                                                                                           \
-        .name = "wait_ms", .kind = SYN_FIELD_MS, .min = 0, .max = WAIT_MAX_MS, .fallback = "0", \
+        .name = "wait_ms", .kind = SYN_FIELD_I64, .min = 0, .max = WAIT_MAX_MS, .fallback = "0", \
         .help = "Answer when it has ended, or after this time"                                  \
     }
 static const struct syn_field wait_fields[] = {WAIT_FIELD};

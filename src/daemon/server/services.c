@@ -127,13 +127,13 @@ find_version(const json_t *versions, int64_t number)
 static const char *
 pinned_cid(const struct change *change, const char *image)
 {
-    const json_t *status = syn_document_status(change->service);
     const json_t *version;
 
     if (change->service == NULL || strchr(image, '@') == NULL ||
         !syn_str_eq(syn_json_str(syn_document_spec(change->service), "image", ""), image))
         return NULL;
-    version = find_version(change->versions, syn_json_i64(status, "target", 0));
+    version = find_version(change->versions,
+                           syn_json_i64(syn_document_status(change->service), "target", 0));
     return version != NULL ? syn_json_str(version, "image_cid", NULL) : NULL;
 }
 
