@@ -3,8 +3,6 @@
 import atexit
 import base64
 import contextlib
-import importlib.machinery
-import importlib.util
 import json
 import shutil
 import socket
@@ -12,7 +10,7 @@ import subprocess
 import urllib.error
 import urllib.request
 
-from harness import READY_S, SOURCE, Skip, case, check, equal, run, wait_until
+from harness import READY_S, Skip, case, check, equal, image_layout, run, wait_until
 
 USER, PASSWORD = "scenario", "pass-word-of-the-scenario"
 AUTH = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
@@ -28,17 +26,6 @@ def free_port():
     with contextlib.closing(socket.socket()) as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]
-
-
-def build(folder, text):
-    """An image layout whose one layer is a file with this text."""
-    path = str(SOURCE / "examples/hello-service/build-image")
-    loader = importlib.machinery.SourceFileLoader("build_image", path)
-    spec = importlib.util.spec_from_loader("build_image", loader)
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    module.program = text.encode
-    module.build(folder)
 
 
 def copy(source, target, *options):
@@ -91,7 +78,7 @@ def a_registry_is_started(p):
     (docker / "config.json").write_text(json.dumps({"auths": {p.registry: {"auth": AUTH}}}))
     p.docker = {"DOCKER_CONFIG": str(docker)}
     for layout, text in (("one", "one"), ("two", "two" * 1000)):
-        build(p.home / layout, text)
+        image_layout(p.home / layout, text)
     publish(p, "one", "team/web:1")
 
 
