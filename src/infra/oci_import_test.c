@@ -1,5 +1,5 @@
 /* Images that come as files: layouts and archives, good ones and those of an enemy. */
-#include "registry_testing.h"
+#include <synor/infra/registry_testing.h>
 
 #include <string.h>
 #include <sys/stat.h>

@@ -1,5 +1,5 @@
 /* Pulls from registries that are kind, broken, and hostile. */
-#include "registry_testing.h"
+#include <synor/infra/registry_testing.h>
 
 #include <stdlib.h>
 #include <string.h>

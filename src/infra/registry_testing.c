@@ -1,4 +1,4 @@
-#include "registry_testing.h"
+#include <synor/infra/registry_testing.h>
 
 #include <arpa/inet.h>
 #include <errno.h>

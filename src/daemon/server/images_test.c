@@ -1,8 +1,8 @@
 /* Images as clients of the API see them: pulled, listed, kept, forgotten, refused. */
 #include <synor/base/str.h>
 #include <synor/infra/oci_layout.h>
+#include <synor/infra/registry_testing.h>
 
-#include "registry_testing.h"
 #include "server_testing.h"
 
 #define AT_ONCE 4 /* pulls of one account */

@@ -1,6 +1,6 @@
 /* A registry that does what a test says, on a loopback port: resources in a table, and misdeeds. */
-#ifndef SYN_REGISTRY_TESTING_H
-#define SYN_REGISTRY_TESTING_H
+#ifndef SYNOR_INFRA_REGISTRY_TESTING_H
+#define SYNOR_INFRA_REGISTRY_TESTING_H
 
 #include <pthread.h>
 #include <stdatomic.h>
