@@ -5,12 +5,14 @@
 #include <synor/base/str.h>
 
 #include "commands_priv.h"
+#include "image_priv.h"
 #include "service_priv.h"
 
 /* What both say of the spec; deploy has its own words for name and image. */
 /* clang-format off */
 #define SPEC_OPTIONS(image_required) \
-    {"image", 0, "REF", SYN_CLI_TEXT, 0, 0, image_required, false, NULL, NULL, "synor://NAME or synor://CID of an OCI layout"}, \
+    {"image", 0, "REF", SYN_CLI_TEXT, 0, 0, image_required, false, NULL, NULL, "HOST/PATH:TAG of a registry, synor://NAME or synor://CID"}, \
+    {"auth-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "~/.docker/config.json", "Credentials for the registry of --image"}, \
     {"command", 0, "WORD", SYN_CLI_TEXT, 0, 0, false, true, NULL, "the image's", "Word of the command, instead of the entry point; may be given again"}, \
     {"arg", 0, "WORD", SYN_CLI_TEXT, 0, 0, false, true, NULL, "the image's", "Argument of the program; may be given again"}, \
     {"env", 0, "NAME=VALUE", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Environment variable; may be given again"}, \
@@ -225,6 +227,8 @@ run_deploy(struct syn_cli *cli)
 
     if (rc == SYN_OK)
         rc = build_spec(cli, spec, &err);
+    if (rc == SYN_OK && !syn_cli_has(cli, "plan"))
+        rc = syn_cli_image_ready(cli, spec, &err);
     if (rc == SYN_OK)
         rc = syn_json_pack(&body, &err, "{s:s, s:O}", "name", syn_cli_text(cli, "name", ""), "spec",
                            spec);
@@ -251,7 +255,8 @@ const struct syn_cli_command syn_cli_service_deploy = {
         "every second and paid from what is locked, which is topped up from the account.",
     .examples = "  synor compute service deploy --name web --image synor://images/web \\\n"
                 "    --port 8080 --replicas 3 --health-check /health --wait\n"
-                "  synor compute service deploy --name web --image synor://images/web --plan\n",
+                "  synor compute service deploy --name web --image synor://images/web --plan\n"
+                "  synor compute service deploy --name proxy --image nginx:1.25 --port 80\n",
     .options = deploy_options,
     .option_count = SYN_LEN(deploy_options),
     .workload = &syn_cli_service_workload,
@@ -288,6 +293,8 @@ run_update(struct syn_cli *cli)
     if (rc == SYN_OK)
         rc = build_spec(cli, spec, &err);
     if (rc == SYN_OK)
+        rc = syn_cli_image_ready(cli, spec, &err);
+    if (rc == SYN_OK)
         rc = syn_json_pack(&body, &err, "{s:O}", "spec", spec);
     if (rc < 0)
         return syn_cli_fail(cli, &err);
@@ -302,7 +309,8 @@ const struct syn_cli_command syn_cli_service_update = {
     .path = "compute service update",
     .summary = "Change parts of a service; replicas are replaced one after the other",
     .detail = "What is not named stays as it is. A name of an image is looked up again: the same "
-              "name with other content is a new version.",
+              "name with other content is a new version. An image of a registry is pulled, and "
+              "stays what it was then.",
     .options = update_options,
     .option_count = SYN_LEN(update_options),
     .operands = syn_cli_service_operand,
