@@ -138,13 +138,43 @@ lock_reserve(struct syn_server *server, struct srv_txn *txn, json_t *service, st
                                             "locked", lock.amount, err);
 }
 
+static const json_t *
+find_version(const json_t *versions, int64_t number)
+{
+    const json_t *version;
+    size_t i;
+
+    json_array_foreach (versions, i, version)
+        if (syn_json_i64(version, "version", 0) == number)
+            return version;
+    return NULL;
+}
+
+/* What the service runs already, when `image` names it by its digest: the same bits, whatever has
+ * become of the name since. NULL: it is to be looked up. */
+static const char *
+pinned_cid(const struct change *change, const char *image)
+{
+    const json_t *version;
+
+    if (change->service == NULL || strchr(image, '@') == NULL ||
+        !syn_str_eq(syn_json_str(syn_document_spec(change->service), "image", ""), image))
+        return NULL;
+    version = find_version(change->versions,
+                           syn_json_i64(syn_document_status(change->service), "target", 0));
+    return version != NULL ? syn_json_str(version, "image_cid", NULL) : NULL;
+}
+
 /* The image that the spec names, as it is now, kept until the change is written. */
 static int
 resolve_image(struct syn_server *server, struct change *change, const json_t *spec, char *ret_cid,
               struct syn_err *err)
 {
-    int rc = srv_resolve(server, srv_identity(change->req)->account,
-                         syn_json_str(spec, "image", ""), ret_cid, err);
+    const char *image = syn_json_str(spec, "image", "");
+    const char *pinned = pinned_cid(change, image);
+    int rc = pinned != NULL ? srv_resolve(server, "", pinned, ret_cid, err)
+                            : srv_image_resolve(server, srv_identity(change->req)->account, image,
+                                                ret_cid, err);
 
     if (rc < 0)
         return syn_err_wrap(err, rc, "spec.image");
@@ -179,18 +209,6 @@ make_service(struct syn_server *server, struct srv_txn *txn, struct change *chan
         rc = srv_event_say(server, txn, change->id, "created", "The service was deployed.", err);
     change->created = true;
     return rc < 0 ? rc : lock_reserve(server, txn, change->service, err);
-}
-
-static const json_t *
-find_version(const json_t *versions, int64_t number)
-{
-    const json_t *version;
-    size_t i;
-
-    json_array_foreach (versions, i, version)
-        if (syn_json_i64(version, "version", 0) == number)
-            return version;
-    return NULL;
 }
 
 static int
@@ -374,7 +392,7 @@ foresee(struct syn_server *server, const char *account, const json_t *spec, json
     int rc = check_quota(server, account, spec, &why);
 
     if (rc == SYN_OK)
-        rc = srv_resolve(server, account, syn_json_str(spec, "image", ""), cid, &why);
+        rc = srv_image_resolve(server, account, syn_json_str(spec, "image", ""), cid, &why);
     return srv_work_refusal(rc, &why, ret, err);
 }
 

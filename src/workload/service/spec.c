@@ -327,12 +327,9 @@ syn_service_spec_check(json_t *spec, struct syn_err *err)
     if (rc < 0)
         return rc;
     syn_service_spec_read(spec, &read);
-    if (!syn_str_starts(read.image, "synor://") || !read.image[strlen("synor://")])
-        return SYN_FAIL(err, SYN_E_INVALID,
-                        "spec.image: \"%s\" is no reference; expected synor://NAME or synor://CID "
-                        "of an OCI layout (synor storage put makes one)",
-                        read.image);
-    rc = check_words(read.command, "command", err);
+    rc = work_check_image(read.image, err);
+    if (rc == SYN_OK)
+        rc = check_words(read.command, "command", err);
     if (rc == SYN_OK)
         rc = check_words(read.args, "args", err);
     if (rc == SYN_OK)

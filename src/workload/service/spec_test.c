@@ -107,7 +107,8 @@ test_refused(void **state)
         const char *text, *says;
     } rows[] = {
         {"{}", "spec.image"},
-        {"{\"image\":\"busybox:latest\"}", "synor://"},
+        {"{\"image\":\"docker://busybox\"}", "HOST/PATH:TAG"},
+        {"{\"image\":\"Busybox:latest\"}", "spec: image"},
         {"{\"image\":\"synor://\"}", "synor://"},
         {"{" BASE ",\"replica\":1}", "replicas"},
         {"{" BASE ",\"replicas\":65}", "spec.replicas"},
