@@ -550,8 +550,8 @@ test_state(void **state)
 {
     static const char *const strange[] = {"{}", "[]",
                                           "{\"at\":-5,\"levels\":[],\"period\":{},\"down\":7}",
-                                          "{\"levels\":{\"cpu\":[-9,9223372036854775807]},\"down\":"
-                                          "{\"slot\":1,\"needed\":[-1,\"x\"]}}"};
+                                          "{\"levels\":{\"cpu\":[-9,9223372036854775807]}}",
+                                          "{\"down\":{\"slot\":1,\"needed\":[-1,\"x\"]}}"};
     struct syn_autoscale_state read;
     struct service service;
 
