@@ -29,6 +29,9 @@
     {"without-key", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Start although a key is lost; what it seals cannot be read"}, \
     {"price-book", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "the built-in one", "Prices and shares"}, \
     {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "where it was, else local", "Region of this machine"}, \
+    {"publish", 0, "ADDR:PORTS", SYN_CLI_TEXT, 0, 0, false, false, NULL, "127.0.0.1:30000-32767", "Where services get their addresses; none: nowhere"}, \
+    {"http-port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "its first port", "Front that services share by host and path"}, \
+    {"https-port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "its second port", "The same with TLS"}, \
     {"insecure", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Plain HTTP on --listen; loopback addresses only"}, \
     LOG_OPTIONS
 
@@ -214,6 +217,9 @@ start(struct syn_cli *cli, bool with_agent)
     struct syn_err err;
     struct syn_cli_up up = {.data_dir = cli->home,
                             .listen = syn_cli_text(cli, "listen", NULL),
+                            .publish = syn_cli_text(cli, "publish", NULL),
+                            .http_port = (uint16_t)syn_cli_number(cli, "http-port", 0),
+                            .https_port = (uint16_t)syn_cli_number(cli, "https-port", 0),
                             .log_level = syn_cli_text(cli, "log-level", NULL),
                             .without_key = syn_cli_has(cli, "without-key"),
                             .insecure = syn_cli_has(cli, "insecure"),

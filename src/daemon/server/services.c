@@ -35,7 +35,34 @@ get_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
     SYN_JSON(service);
     int rc = srv_work_load(ctx, &srv_service, req, &service, &revision, err);
 
+    if (rc == SYN_OK)
+        rc = srv_gateway_complete(ctx, service, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, service, err);
+}
+
+static int
+service_stats(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    int64_t revision = 0;
+    SYN_JSON(service);
+    SYN_JSON(stats);
+    int rc = srv_work_load(ctx, &srv_service, req, &service, &revision, err);
+
+    if (rc == SYN_OK)
+        rc = srv_gateway_stats(ctx, service, &stats, err);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, stats, err);
+}
+
+static int
+gateway_ca(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    SYN_JSON(answer);
+    SYN_BUF(pem);
+    int rc = srv_gateway_ca(ctx, &pem, err);
+
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&answer, err, "{s:s}", "pem", syn_buf_text(&pem));
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }
 
 static int
@@ -110,13 +137,43 @@ lock_reserve(struct syn_server *server, struct srv_txn *txn, json_t *service, st
                                             "locked", lock.amount, err);
 }
 
+static const json_t *
+find_version(const json_t *versions, int64_t number)
+{
+    const json_t *version;
+    size_t i;
+
+    json_array_foreach (versions, i, version)
+        if (syn_json_i64(version, "version", 0) == number)
+            return version;
+    return NULL;
+}
+
+/* What the service runs already, when `image` names it by its digest: the same bits, whatever has
+ * become of the name since. NULL: it is to be looked up. */
+static const char *
+pinned_cid(const struct change *change, const char *image)
+{
+    const json_t *version;
+
+    if (change->service == NULL || strchr(image, '@') == NULL ||
+        !syn_str_eq(syn_json_str(syn_document_spec(change->service), "image", ""), image))
+        return NULL;
+    version = find_version(change->versions,
+                           syn_json_i64(syn_document_status(change->service), "target", 0));
+    return version != NULL ? syn_json_str(version, "image_cid", NULL) : NULL;
+}
+
 /* The image that the spec names, as it is now, kept until the change is written. */
 static int
 resolve_image(struct syn_server *server, struct change *change, const json_t *spec, char *ret_cid,
               struct syn_err *err)
 {
-    int rc = srv_resolve(server, srv_identity(change->req)->account,
-                         syn_json_str(spec, "image", ""), ret_cid, err);
+    const char *image = syn_json_str(spec, "image", "");
+    const char *pinned = pinned_cid(change, image);
+    int rc = pinned != NULL ? srv_resolve(server, "", pinned, ret_cid, err)
+                            : srv_image_resolve(server, srv_identity(change->req)->account, image,
+                                                ret_cid, err);
 
     if (rc < 0)
         return syn_err_wrap(err, rc, "spec.image");
@@ -151,18 +208,6 @@ make_service(struct syn_server *server, struct srv_txn *txn, struct change *chan
         rc = srv_event_say(server, txn, change->id, "created", "The service was deployed.", err);
     change->created = true;
     return rc < 0 ? rc : lock_reserve(server, txn, change->service, err);
-}
-
-static const json_t *
-find_version(const json_t *versions, int64_t number)
-{
-    const json_t *version;
-    size_t i;
-
-    json_array_foreach (versions, i, version)
-        if (syn_json_i64(version, "version", 0) == number)
-            return version;
-    return NULL;
 }
 
 static int
@@ -274,6 +319,8 @@ attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_er
     else if (rc == SYN_OK)
         rc = update_service(server, txn, change, spec, err);
     if (rc == SYN_OK)
+        rc = srv_publish(server, txn, change->service, err);
+    if (rc == SYN_OK)
         rc = write_change(txn, change, revision, err);
     return rc < 0 ? rc
                   : srv_idem_keep(server, &idem, txn, change->created ? 201 : 200, change->service,
@@ -335,7 +382,7 @@ foresee(struct syn_server *server, const char *account, const json_t *spec, json
     int rc = check_quota(server, account, spec, &why);
 
     if (rc == SYN_OK)
-        rc = srv_resolve(server, account, syn_json_str(spec, "image", ""), cid, &why);
+        rc = srv_image_resolve(server, account, syn_json_str(spec, "image", ""), cid, &why);
     return srv_work_refusal(rc, &why, ret, err);
 }
 
@@ -497,10 +544,13 @@ release(struct syn_server *server, struct srv_txn *txn, const json_t *service, s
 {
     const char *name = syn_json_str(service, "name", syn_document_id(service));
     char key[SRV_KEY_MAX];
+    int rc = srv_unpublish(server, txn, service, err);
 
-    (void)server;
-    return srv_txn_delete(
-        txn, srv_key(key, "service-name", syn_json_str(service, "account", ""), name), err);
+    return rc < 0
+               ? rc
+               : srv_txn_delete(
+                     txn, srv_key(key, "service-name", syn_json_str(service, "account", ""), name),
+                     err);
 }
 
 const struct srv_work srv_service = {
@@ -569,6 +619,8 @@ explain_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
     view.cluster = cluster;
     view.quota = &quota;
     rc = syn_service_explain(&view, &answer, err);
+    if (rc == SYN_OK)
+        rc = srv_gateway_explain(server, service, answer, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }
 
@@ -637,6 +689,10 @@ static const struct syn_http_route rows[] = {
              "What happened to it"),
     SRV_READ("/v1/services/{id}/explain", explain_service, NULL, "services.explain",
              "Why it is where it is"),
+    SRV_READ("/v1/services/{id}/stats", service_stats, NULL, "services.stats",
+             "What the balancer has counted at its address"),
+    SRV_READ("/v1/gateway/ca", gateway_ca, NULL, "gateway.ca",
+             "The authority behind the certificates of services with TLS"),
 };
 
 const struct srv_routes srv_service_routes = {rows, SYN_LEN(rows)};
