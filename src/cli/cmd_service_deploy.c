@@ -134,6 +134,15 @@ set_lb(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     return rc;
 }
 
+/* Who gave an option is told of it, not of the key that it became. */
+static int
+fail(const struct syn_cli *cli, struct syn_err *err)
+{
+    syn_cli_spec_blame(cli, numbers, SYN_LEN(numbers), err);
+    syn_cli_spec_blame(cli, texts, SYN_LEN(texts), err);
+    return syn_cli_fail(cli, err);
+}
+
 /* What the options say, laid over `spec`. */
 static int
 build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
@@ -222,11 +231,11 @@ run_deploy(struct syn_cli *cli)
     if (rc == SYN_OK)
         rc = syn_cli_call(cli, "POST", "/v1/services?plan=true", body, &plan, &err);
     if (rc < 0)
-        return syn_cli_fail(cli, &err);
+        return fail(cli, &err);
     if (!syn_cli_plan_agreed(cli, &plan_view, plan, &status))
         return status;
     if (syn_cli_call(cli, "POST", "/v1/services", body, &service, &err) < 0)
-        return syn_cli_fail(cli, &err);
+        return fail(cli, &err);
     return finish(cli, service);
 }
 
@@ -285,7 +294,7 @@ run_update(struct syn_cli *cli)
     if (!syn_cli_workload_confirm(cli, "Update it, replica by replica?"))
         return 1;
     if (syn_cli_workload_call(cli, "PATCH", "", body, &service, &err) < 0)
-        return syn_cli_fail(cli, &err);
+        return fail(cli, &err);
     return finish(cli, service);
 }
 

@@ -645,13 +645,25 @@ static void
 log_is_complete(void **state)
 {
     const char *const argv[] = {"/usr/bin/seq", "-f", "line %.0f of the log", "100000", NULL};
-    struct syn_instance_spec spec = {.argv = argv};
+    const char *const stay_argv[] = {"/bin/sh", "-c",
+                                     "trap 'exit 0' USR1; seq -f 'line %.0f of the log' 100000; "
+                                     "echo ready >&2; while :; do sleep 0.1; done",
+                                     NULL};
+    struct syn_instance_spec spec = {.argv = syn_suite->end_may_be_cut ? stay_argv : argv};
+    struct syn_err err = {0};
     const char *line;
     char want[64];
     struct syn_run run;
 
     (void)state;
-    syn_run_all(&run, &spec);
+    syn_run_start(&run, &spec);
+    if (syn_suite->end_may_be_cut) {
+        await_word(&run, "stderr F ready");
+        await_word(&run, "line 100000 of the log");
+        assert_done(CALL(signal, run.instance, SIGUSR1, &err), &err);
+    }
+    syn_run_await(&run);
+    syn_run_read_log(&run);
     syn_suite_assert_reason(&run, SYN_EXIT_COMPLETED);
     line = syn_buf_text(&run.out);
     for (int i = 1; i <= LOG_LINES; i++) {

@@ -56,7 +56,7 @@ struct syn_agent {
     char server[AGT_PATH_MAX];
     char join_token[128];
     char fingerprint[80];
-    char region[64];
+    char region[64]; /* "": not said */
     json_t *labels;        /* of a new node */
     int64_t bandwidth_bps; /* 0: what the interface says */
     int64_t rtt_us;        /* to the server, as it was told last; 0: not yet. Of the heartbeat */

@@ -13,6 +13,7 @@
 #include <synor/infra/store_sqlite.h>
 #include <synor/infra/tls_cert.h>
 #include <synor/orchestration/document.h>
+#include <synor/orchestration/node_view.h>
 
 #include "server_priv.h"
 
@@ -296,7 +297,7 @@ add_routes(struct syn_server *server, struct syn_err *err)
         &srv_bill_routes,    &srv_content_routes,      &srv_upload_routes,      &srv_name_routes,
         &srv_node_routes,    &srv_instance_routes,     &srv_token_routes,       &srv_quota_routes,
         &srv_watch_routes,   &srv_market_order_routes, &srv_market_view_routes, &srv_offer_routes,
-        &srv_service_routes, &srv_place_routes,
+        &srv_service_routes, &srv_place_routes,        &srv_manifest_routes,
     };
     int rc = SYN_OK;
 
@@ -427,7 +428,7 @@ syn_server_new(const struct syn_server_options *options, struct syn_server **ret
                         options->data_dir);
     }
     (void)syn_str_copy(server->region, sizeof(server->region),
-                       options->region != NULL ? options->region : "");
+                       options->region != NULL ? options->region : SYN_NODE_REGION_LOCAL);
     rc = build(server, options, err);
     if (rc < 0) {
         (void)syn_server_free(server);

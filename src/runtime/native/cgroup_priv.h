@@ -61,10 +61,12 @@ void syn_cgroup_usage_read(const struct syn_cgroup_layout *layout, const char *n
 /** The pids in the group itself. Returns how many were stored. */
 size_t syn_cgroup_pids(const struct syn_cgroup_layout *layout, const char *name, int *out,
                        size_t max);
-/** Kill every process in it and wait for their end. Blocks: until they are gone, at most 10 s. */
+/** Kill every process in it and below it and wait for their end. Blocks: until they are gone, at
+ * most 10 s. */
 SYN_MUST int syn_cgroup_kill(const struct syn_cgroup_layout *layout, const char *name,
                              struct syn_err *err);
-/** Kill, then remove the group from every hierarchy. A missing group is fine. */
+/** Kill, then remove the group, with those below it, from every hierarchy. A missing group is fine.
+ */
 SYN_MUST int syn_cgroup_destroy(const struct syn_cgroup_layout *layout, const char *name,
                                 struct syn_err *err);
 
