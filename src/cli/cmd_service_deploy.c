@@ -28,7 +28,15 @@
     {"policy", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "balanced|binpack|spread|fragmentation|latency|energy|price", "spread", "How a node is chosen"}, \
     {"priority", 0, "N", SYN_CLI_INT, 0, 1000, false, false, NULL, "500", "Who waits less when nodes are full"}, \
     {"stop-grace", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10s", "Time to end after the stop signal"}, \
-    {"drain", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "2s", "Between leaving traffic and the stop signal"}, \
+    {"drain", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10s", "Time to end what it has, between leaving traffic and the stop signal"}, \
+    {"lb", 0, "ALGORITHM", SYN_CLI_TEXT, 0, 0, false, false, "round-robin|least-connections|weighted|ip-hash|random", "round-robin", "Which replica a request goes to"}, \
+    {"protocol", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "auto|tcp|http|h2|grpc", "auto", "What clients speak; auto: http with --health-check, --host or --path"}, \
+    {"sticky", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "A client comes back to its replica, by a cookie"}, \
+    {"host", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Be reached by this host on the shared front; *.NAME for one label"}, \
+    {"path", 0, "PREFIX", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Likewise by this path and what is below"}, \
+    {"tls", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Clients speak TLS with the balancer"}, \
+    {"redirect-http", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Send plain requests on the shared front to https"}, \
+    {"internal", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "No published address: replicas have their own"}, \
     {"max-surge", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "1", "So many more may run during an update"}, \
     {"max-unavailable", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "0", "So many may be missing during an update"}, \
     {"update-deadline", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10m", "An update that is not done by then is rolled back"}, \
@@ -92,6 +100,49 @@ set_health(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     return rc;
 }
 
+/* Who gave an option is told of it, not of the key that it became. */
+static int
+fail(const struct syn_cli *cli, struct syn_err *err)
+{
+    syn_cli_spec_blame(cli, numbers, SYN_LEN(numbers), err);
+    syn_cli_spec_blame(cli, texts, SYN_LEN(texts), err);
+    return syn_cli_fail(cli, err);
+}
+
+static const struct syn_cli_spec_key lb_texts[] = {
+    {"lb", "algorithm"},
+    {"protocol", "protocol"},
+    {"host", "host"},
+    {"path", "path"},
+};
+static const struct {
+    const char *option, *key;
+    bool value;
+} lb_flags[] = {
+    {"sticky", "sticky", true},
+    {"tls", "tls", true},
+    {"redirect-http", "redirect_http", true},
+    {"internal", "publish", false},
+};
+
+static int
+set_lb(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
+{
+    json_t *lb = json_object_get(spec, "lb");
+    int rc = SYN_OK;
+
+    if (lb == NULL) {
+        lb = json_object();
+        rc = syn_json_set_take(spec, "lb", lb, err);
+    }
+    if (rc == SYN_OK)
+        rc = syn_cli_spec_texts(cli, lb_texts, SYN_LEN(lb_texts), lb, err);
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(lb_flags); i++)
+        if (syn_cli_has(cli, lb_flags[i].option))
+            rc = syn_json_set_bool(lb, lb_flags[i].key, lb_flags[i].value, err);
+    return rc;
+}
+
 /* What the options say, laid over `spec`. */
 static int
 build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
@@ -106,7 +157,9 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
         rc = syn_cli_spec_words(cli, "arg", "args", spec, err);
     if (rc == SYN_OK)
         rc = syn_cli_spec_env(cli, spec, err);
-    return rc < 0 ? rc : set_health(cli, spec, err);
+    if (rc == SYN_OK)
+        rc = set_health(cli, spec, err);
+    return rc < 0 ? rc : set_lb(cli, spec, err);
 }
 
 /* --- the plan -------------------------------------------------------------------------------- */
@@ -178,11 +231,11 @@ run_deploy(struct syn_cli *cli)
     if (rc == SYN_OK)
         rc = syn_cli_call(cli, "POST", "/v1/services?plan=true", body, &plan, &err);
     if (rc < 0)
-        return syn_cli_fail(cli, &err);
+        return fail(cli, &err);
     if (!syn_cli_plan_agreed(cli, &plan_view, plan, &status))
         return status;
     if (syn_cli_call(cli, "POST", "/v1/services", body, &service, &err) < 0)
-        return syn_cli_fail(cli, &err);
+        return fail(cli, &err);
     return finish(cli, service);
 }
 
@@ -204,18 +257,21 @@ const struct syn_cli_command syn_cli_service_deploy = {
     .workload = &syn_cli_service_workload,
     .run = run_deploy};
 
-/* A part of the health check is other than it was: the rest of it stays. */
+/* A part of the health check, or of the balancing, is other than it was: the rest of it stays. */
 static int
-known_health(struct syn_cli *cli, json_t *spec, struct syn_err *err)
+known_parts(struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
+    static const char *const parts[] = {"health", "lb"};
     SYN_JSON(service);
-    json_t *health;
     int rc = syn_cli_workload_call(cli, "GET", "", NULL, &service, err);
 
-    if (rc < 0)
-        return rc;
-    health = json_deep_copy(syn_json_at(service, "spec.health"));
-    return syn_json_set_take(spec, "health", health, err);
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(parts); i++) {
+        const json_t *known = json_object_get(json_object_get(service, "spec"), parts[i]);
+
+        if (known != NULL)
+            rc = syn_json_set_take(spec, parts[i], json_deep_copy(known), err);
+    }
+    return rc;
 }
 
 static int
@@ -228,7 +284,7 @@ run_update(struct syn_cli *cli)
     int rc = syn_json_pack(&spec, &err, "{}");
 
     if (rc == SYN_OK)
-        rc = known_health(cli, spec, &err);
+        rc = known_parts(cli, spec, &err);
     if (rc == SYN_OK)
         rc = build_spec(cli, spec, &err);
     if (rc == SYN_OK)
@@ -238,7 +294,7 @@ run_update(struct syn_cli *cli)
     if (!syn_cli_workload_confirm(cli, "Update it, replica by replica?"))
         return 1;
     if (syn_cli_workload_call(cli, "PATCH", "", body, &service, &err) < 0)
-        return syn_cli_fail(cli, &err);
+        return fail(cli, &err);
     return finish(cli, service);
 }
 

@@ -49,6 +49,10 @@ int syn_cli_workload_change(struct syn_cli *cli, const char *method, const char 
 /** Show how the workload comes to the state `wanted`, then how it stands. It does not need us: a
  * signal ends the looking, never the workload. Returns the exit status, as the kind has it. */
 int syn_cli_workload_wait(struct syn_cli *cli, const char *id, const char *wanted);
+/** The same of any workload, and it is shown to nobody: *ret is the document in the end, or NULL
+ * when an error or the reason to look no longer was printed. */
+int syn_cli_workload_reach(struct syn_cli *cli, const struct syn_cli_workload *kind, const char *id,
+                           const char *wanted, json_t **ret);
 
 /* --- whole commands: .run --------------------------------------------------------------------- */
 
@@ -85,6 +89,9 @@ SYN_MUST int syn_cli_spec_numbers(const struct syn_cli *cli, const struct syn_cl
                                   size_t count, json_t *spec, struct syn_err *err);
 SYN_MUST int syn_cli_spec_texts(const struct syn_cli *cli, const struct syn_cli_spec_key *keys,
                                 size_t count, json_t *spec, struct syn_err *err);
+/** Where an error speaks of a spec's key that an option became, let it speak of the option. */
+void syn_cli_spec_blame(const struct syn_cli *cli, const struct syn_cli_spec_key *keys,
+                        size_t count, struct syn_err *err);
 /** A repeatable option as a list, when it was given. */
 SYN_MUST int syn_cli_spec_words(const struct syn_cli *cli, const char *option, const char *key,
                                 json_t *spec, struct syn_err *err);

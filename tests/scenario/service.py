@@ -117,6 +117,10 @@ def it_is_deployed_and_reached(p):
         status, text = get(endpoint)
         equal(status, 200)
         check(endpoint["instance"] in text, text)
+    for state, names in (("running", ["web"]), ("stopped", [])):
+        found = p.api("GET", f"/v1/services?state={state}")["items"]
+        equal([one["name"] for one in found], names, state)
+    p.api("GET", "/v1/services?state=dancing", want=400)
     # The same again changes nothing.
     again = p.json("compute", "service", "deploy", *DEPLOY, "--isolation", "runc", "--yes")
     equal(again["status"]["target"], 1)
@@ -136,6 +140,57 @@ def a_killed_replica_comes_back(p):
     check(events(p, "ended"), "it is not told")
     said = p.json("compute", "service", "explain", "web")
     check(any(victim["instance"] or row for row in said["why"]), said)
+
+
+@case
+def files_are_applied(p):
+    """What runs becomes what a compose file says; what is not in it any more goes."""
+    need(p)
+    file = p.home / "docker-compose.yaml"
+    body = """
+name: shop
+services:
+  back:
+    image: synor://images/hello
+    environment: {GREETING: "${GREETING:-hello}"}
+    ports: ["8080"]
+    cpus: 0.1
+    mem_limit: 64m
+  front:
+    image: synor://images/hello
+    depends_on: {back: {condition: service_healthy}}
+    cpus: 0.1
+    mem_limit: 64m
+    ports: ["8080"]
+    healthcheck: {test: "curl -f http://localhost:8080/health", interval: 200ms}
+"""
+    file.write_text(body)
+    (p.home / ".env").write_text("GREETING='hi there'\n")
+    plan = p.json("compute", "apply", "-f", file, "--plan")
+    equal([(i["name"], i["action"]) for i in plan["items"]],
+          [("back", "create"), ("front", "create")])
+    equal(plan["items"][0]["spec"]["env"], {"GREETING": "hi there"})
+    check(plan["items"][0]["rate_hour"], plan)
+    equal([s["name"] for s in p.json("compute", "service", "list")["items"]], ["web"])
+    p.cli("compute", "apply", "-f", file, "--yes", "--wait")
+    equal(service(p, "front")["status"]["state"], "running")
+    again = p.json("compute", "apply", "-f", file, "--yes")
+    equal({i["action"] for i in again["items"]}, {"unchanged"})
+    # One thing is other, one is gone, and what is not understood is refused by name.
+    file.write_text(body.split("  front:")[0].replace("cpus: 0.1", "cpus: 0.2"))
+    said = p.json("compute", "apply", "-f", file, "--prune", "--plan")
+    equal([(i["name"], i["action"]) for i in said["items"]],
+          [("back", "update"), ("front", "delete")])
+    equal(said["items"][0]["changes"], [{"path": "cpu_millicores", "from": 100, "to": 200}])
+    file.write_text(file.read_text() + "    privileged: true\n")
+    refused = p.cli("compute", "apply", "-f", file, "--prune", "--yes", code=2)
+    check("services.back.privileged" in refused.err, refused.err)
+    p.cli("compute", "apply", "-f", file, "--prune", "--yes", "--wait", "--allow-unknown")
+    equal(service(p, "back")["spec"]["cpu_millicores"], 200)
+    equal(sorted(s["name"] for s in p.json("compute", "service", "list")["items"]),
+          ["back", "web"])
+    p.json("compute", "service", "stop", "back", "--yes", "--wait")
+    p.json("compute", "service", "delete", "back", "--yes")
 
 
 @case

@@ -11,6 +11,7 @@
 struct sight {
     struct ctl_loaded own;
     json_t *versions;
+    json_t *balanced;
     char ref[SYN_LEDGER_REF_MAX];
     int64_t escrow;
 };
@@ -20,6 +21,7 @@ sight_fini(struct sight *sight)
 {
     ctl_loaded_fini(&sight->own);
     json_decref(sight->versions);
+    json_decref(sight->balanced);
 }
 
 static int
@@ -30,6 +32,8 @@ look(struct syn_server *server, const char *id, struct sight *ret, struct syn_er
 
     if (rc == SYN_OK)
         rc = srv_service_versions(server, id, &ret->versions, err);
+    if (rc == SYN_OK)
+        rc = srv_gateway_balanced(server, ret->own.instances, &ret->balanced, err);
     if (rc != SYN_OK)
         return rc;
     srv_escrow_ref(id, syn_json_i64(syn_document_status(ret->own.doc), "run", 1), ret->ref);
@@ -54,6 +58,7 @@ view_make(const struct ctl_world *world, const struct sight *sight, struct syn_q
         .escrow = sight->escrow,
         .now_ms = syn_wall_ms(server->world),
         .observing_since_ms = world->observing_since_ms,
+        .balanced = sight->balanced,
     };
     if (rc == SYN_OK)
         rc = srv_balance(server, account, &view->balance, err);

@@ -35,7 +35,34 @@ get_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
     SYN_JSON(service);
     int rc = srv_work_load(ctx, &srv_service, req, &service, &revision, err);
 
+    if (rc == SYN_OK)
+        rc = srv_gateway_complete(ctx, service, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, service, err);
+}
+
+static int
+service_stats(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    int64_t revision = 0;
+    SYN_JSON(service);
+    SYN_JSON(stats);
+    int rc = srv_work_load(ctx, &srv_service, req, &service, &revision, err);
+
+    if (rc == SYN_OK)
+        rc = srv_gateway_stats(ctx, service, &stats, err);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, stats, err);
+}
+
+static int
+gateway_ca(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    SYN_JSON(answer);
+    SYN_BUF(pem);
+    int rc = srv_gateway_ca(ctx, &pem, err);
+
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&answer, err, "{s:s}", "pem", syn_buf_text(&pem));
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }
 
 static int
@@ -274,6 +301,8 @@ attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_er
     else if (rc == SYN_OK)
         rc = update_service(server, txn, change, spec, err);
     if (rc == SYN_OK)
+        rc = srv_publish(server, txn, change->service, err);
+    if (rc == SYN_OK)
         rc = write_change(txn, change, revision, err);
     return rc < 0 ? rc
                   : srv_idem_keep(server, &idem, txn, change->created ? 201 : 200, change->service,
@@ -497,10 +526,13 @@ release(struct syn_server *server, struct srv_txn *txn, const json_t *service, s
 {
     const char *name = syn_json_str(service, "name", syn_document_id(service));
     char key[SRV_KEY_MAX];
+    int rc = srv_unpublish(server, txn, service, err);
 
-    (void)server;
-    return srv_txn_delete(
-        txn, srv_key(key, "service-name", syn_json_str(service, "account", ""), name), err);
+    return rc < 0
+               ? rc
+               : srv_txn_delete(
+                     txn, srv_key(key, "service-name", syn_json_str(service, "account", ""), name),
+                     err);
 }
 
 const struct srv_work srv_service = {
@@ -569,6 +601,8 @@ explain_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
     view.cluster = cluster;
     view.quota = &quota;
     rc = syn_service_explain(&view, &answer, err);
+    if (rc == SYN_OK)
+        rc = srv_gateway_explain(server, service, answer, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }
 
@@ -637,6 +671,10 @@ static const struct syn_http_route rows[] = {
              "What happened to it"),
     SRV_READ("/v1/services/{id}/explain", explain_service, NULL, "services.explain",
              "Why it is where it is"),
+    SRV_READ("/v1/services/{id}/stats", service_stats, NULL, "services.stats",
+             "What the balancer has counted at its address"),
+    SRV_READ("/v1/gateway/ca", gateway_ca, NULL, "gateway.ca",
+             "The authority behind the certificates of services with TLS"),
 };
 
 const struct srv_routes srv_service_routes = {rows, SYN_LEN(rows)};

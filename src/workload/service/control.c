@@ -8,6 +8,7 @@
  *     limits    what was locked is spent: as if a stop had been asked for; or more is locked
  *     verdict   a new version is done, or has failed and the one before it is wanted again
  *     rollout   which replicas are started, and which go                       (rollout.c)
+ *     drain     those that go and have ended what they had are asked to stop
  *     state     one word and a sentence, and the replicas that take traffic
  *     settle    a stopped one whose usage is all in gets its bill
  *
@@ -151,11 +152,24 @@ node_silent(const struct step *step, const struct member *member)
     return !node || node->state != SYN_NODE_READY;
 }
 
+/* Has it left traffic, to end what it has and then stop? */
+static bool
+draining(const struct member *member)
+{
+    return syn_document_time(member->spec, "draining_at") != SYN_DOCUMENT_NONE;
+}
+
+static bool
+on_its_way_out(const struct member *member)
+{
+    return member_asked_to_stop(member) || draining(member);
+}
+
 /* Does it take traffic? */
 static bool
 ready(const struct step *step, const struct member *member)
 {
-    return member->state == SYN_PHASE_RUNNING && !member_asked_to_stop(member) &&
+    return member->state == SYN_PHASE_RUNNING && !on_its_way_out(member) &&
            syn_json_bool(json_object_get(member->status, "health"), "ready", false) &&
            !node_silent(step, member);
 }
@@ -189,7 +203,7 @@ note_money(struct step *step, struct syn_err *err)
 static bool
 failed(const struct member *member)
 {
-    return member->state == SYN_PHASE_EXITED && !member_asked_to_stop(member);
+    return member->state == SYN_PHASE_EXITED && !on_its_way_out(member);
 }
 
 static int
@@ -265,7 +279,7 @@ phase_lost(struct step *step, struct syn_err *err)
         if (!way)
             continue;
         syn_place_withdraw(step->view->cluster, member->id);
-        if (leaving(member) || member_asked_to_stop(member))
+        if (leaving(member) || on_its_way_out(member))
             continue;
         rc = syn_json_set_str(member->spec, "leaving", way, err);
         if (rc == SYN_OK)
@@ -430,7 +444,7 @@ free_number(const struct step *step)
         size_t i;
 
         for (i = 0; i < step->members_count && !taken; i++)
-            taken = !step->members[i].ended && !member_asked_to_stop(&step->members[i]) &&
+            taken = !step->members[i].ended && !on_its_way_out(&step->members[i]) &&
                     step->members[i].rank == number;
         json_array_foreach (step->created, i, doc)
             taken = taken || syn_json_i64(syn_document_spec(doc), "rank", -1) == number;
@@ -574,14 +588,30 @@ start_missing(struct step *step, uint32_t missing, struct syn_err *err)
     return rc;
 }
 
+/* Ask it to stop. One that takes traffic leaves that first: its stop follows in phase_drain(). */
+static int
+let_go(struct step *step, struct member *member, const char *reason, struct syn_err *err)
+{
+    bool drains = ready(step, member) && syn_json_i64(member->spec, "port", 0) > 0;
+    int rc;
+
+    if (member->ended || draining(member))
+        return SYN_OK;
+    if (!drains)
+        return member_stop(member, reason, syn_json_i64(member->spec, "stop_grace_ms", 0), err);
+    rc = syn_document_set_time(member->spec, "draining_at", step->view->now_ms, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_str(member->spec, "stop_reason", reason, err);
+    return rc < 0 ? rc : syn_document_bump(member->doc, err);
+}
+
 static int
 stop_all(struct step *step, const char *reason, struct syn_err *err)
 {
     int rc = SYN_OK;
 
     for (size_t i = 0; i < step->members_count && rc == SYN_OK; i++)
-        rc = member_stop(&step->members[i], reason,
-                         syn_json_i64(step->members[i].spec, "stop_grace_ms", 0), err);
+        rc = let_go(step, &step->members[i], reason, err);
     return rc;
 }
 
@@ -628,36 +658,76 @@ phase_rollout(struct step *step, struct syn_err *err)
             .current =
                 version_of(member) == step->target && member->run == step->run && !leaving(member),
             .ready = ready(step, member),
-            .stopping = member_asked_to_stop(member),
+            .stopping = on_its_way_out(member),
         };
     }
     step->rollout = rollout_decide(replicas, count, &pace);
     for (size_t i = 0; i < count && rc == SYN_OK; i++)
         if (replicas[i].stop || syn_str_eq(syn_json_str(live[i]->spec, "leaving", ""), "preempted"))
-            rc = member_stop(live[i], why_it_goes(step, live[i]),
-                             syn_json_i64(live[i]->spec, "stop_grace_ms", 0), err);
+            rc = let_go(step, live[i], why_it_goes(step, live[i]), err);
     return rc < 0 ? rc : start_missing(step, step->rollout.create, err);
+}
+
+/* ---- drain ---- */
+
+/* When a replica that drains is asked to stop at the latest: it may end what it has for its time
+ * to drain, and the balancer has a little more to take it out at all. */
+static int64_t
+drained_by_ms(const struct step *step, const struct member *member)
+{
+    const char *has = syn_json_str(step->view->balanced, member->id, NULL);
+    int64_t since_ms = syn_document_time(member->spec, "draining_at");
+    int64_t limit_ms = since_ms + syn_json_i64(member->spec, "drain_ms", 0);
+
+    if (!step->view->balanced || syn_str_eq(has, "busy"))
+        return limit_ms;
+    return has ? limit_ms + SYN_SERVICE_BALANCER_MAX_MS : since_ms;
+}
+
+static int
+phase_drain(struct step *step, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    for (size_t i = 0; i < step->members_count && rc == SYN_OK; i++) {
+        struct member *member = &step->members[i];
+        int64_t until_ms;
+
+        if (member->ended || !draining(member) || member_asked_to_stop(member))
+            continue;
+        until_ms = drained_by_ms(step, member);
+        if (step->view->now_ms < until_ms) {
+            step_wake(step, until_ms);
+            continue;
+        }
+        rc = syn_json_set_i64(member->spec, "drain_ms", 0, err); /* it has had it */
+        if (rc == SYN_OK)
+            rc = member_stop(member, syn_json_str(member->spec, "stop_reason", "updated"),
+                             syn_json_i64(member->spec, "stop_grace_ms", 0), err);
+    }
+    return rc;
 }
 
 /* ---- state ---- */
 
 static int
-endpoint(const struct step *step, const json_t *doc, bool is_ready, json_t *list,
-         struct syn_err *err)
+endpoint(const json_t *doc, bool is_ready, json_t *list, struct syn_err *err)
 {
     const json_t *spec = json_object_get(doc, "spec");
     const json_t *status = json_object_get(doc, "status");
+    bool drains = syn_document_time(spec, "draining_at") != SYN_DOCUMENT_NONE;
     json_t *row = NULL;
     int rc = syn_json_pack(
-        &row, err, "{s:s, s:I, s:I, s:s, s:s, s:s, s:I, s:b}", "instance",
+        &row, err, "{s:s, s:I, s:I, s:s, s:s, s:s, s:I, s:I, s:b}", "instance",
         syn_json_str(doc, "id", ""), "replica", (json_int_t)syn_json_i64(spec, "rank", 0),
         "version", (json_int_t)syn_json_i64(spec, "version", 0), "node",
-        syn_json_str(spec, "node", ""), "state", syn_json_str(status, "state", ""), "address",
+        syn_json_str(spec, "node", ""), "state",
+        drains ? "draining" : syn_json_str(status, "state", ""), "address",
         syn_json_str(status, "address", ""), "port",
-        (json_int_t)syn_json_i64(status, "port", syn_json_i64(spec, "port", 0)), "ready",
+        (json_int_t)syn_json_i64(status, "port", syn_json_i64(spec, "port", 0)), "cpu_millicores",
+        (json_int_t)syn_json_i64(json_object_get(spec, "resources"), "cpu_millicores", 0), "ready",
         is_ready ? 1 : 0);
 
-    (void)step;
     return rc < 0 ? rc : syn_json_append_take(list, row, err);
 }
 
@@ -679,12 +749,12 @@ note_endpoints(struct step *step, struct syn_err *err)
             continue;
         live++;
         is_ready += ready(step, member);
-        rc = endpoint(step, member->doc, ready(step, member), list, err);
+        rc = endpoint(member->doc, ready(step, member), list, err);
     }
     json_array_foreach (step->created, i, doc) {
         live++;
         if (rc == SYN_OK)
-            rc = endpoint(step, doc, false, list, err);
+            rc = endpoint(doc, false, list, err);
     }
     if (rc == SYN_OK)
         rc = syn_json_pack(&counts, err, "{s:i, s:i, s:i, s:i}", "wanted",
@@ -883,7 +953,7 @@ syn_service_step(const struct syn_service_view *view, struct syn_service_effects
 {
     static int (*const phases[])(struct step *, struct syn_err *) = {
         phase_note,    phase_lost,  phase_limits, phase_verdict,
-        phase_rollout, phase_state, phase_settle};
+        phase_rollout, phase_drain, phase_state,  phase_settle};
     SYN_SCOPED(step_fini) struct step step = {0};
     int rc = step_read(view, &step, err);
 

@@ -16,6 +16,7 @@
 
 struct world {
     json_t *service, *versions, *instances, *events;
+    json_t *balanced; /* what the balancer has; NULL: there is none */
     json_t *nodes[NODES];
     struct syn_cluster *cluster;
     struct syn_quota quota;
@@ -68,6 +69,7 @@ world_new(const char *text)
     world->balance = 100 * SYN_SYNOR;
     world->instances = json_array();
     world->events = json_array();
+    world->balanced = json_object();
     world->versions = json_array();
     assert_done(syn_cluster_new(7, &world->cluster, &err), &err);
     assert_done(syn_quota_read(NULL, &world->quota, &err), &err);
@@ -85,6 +87,7 @@ world_free(struct world *world)
     json_decref(world->versions);
     json_decref(world->instances);
     json_decref(world->events);
+    json_decref(world->balanced);
     for (unsigned i = 0; i < NODES; i++)
         json_decref(world->nodes[i]);
     syn_cluster_free(world->cluster);
@@ -105,6 +108,7 @@ view_of(const struct world *world)
         .escrow = world->escrow,
         .balance = world->balance,
         .now_ms = world->now_ms,
+        .balanced = world->balanced,
         .observing_since_ms = NOW_MS,
     };
 }
@@ -349,6 +353,90 @@ test_updates_without_a_gap(void **state)
     update(world, SPEC, "btwo"); /* the same again is nothing new */
     assert_int_equal(json_array_size(world->versions), 2);
     world_free(world);
+}
+
+/* The first instance, which an update to a new image is about to replace. */
+static json_t *
+first_of_an_update(struct world *world, const char *has)
+{
+    json_t *first;
+
+    run(world, 2, 0);
+    first = json_array_get(world->instances, 0);
+    if (has != NULL)
+        assert_int_equal(
+            json_object_set_new(world->balanced, syn_document_id(first), json_string(has)), 0);
+    update(world, SPEC, "btwo");
+    step(world);
+    obey(world, 0);
+    step(world);
+    return json_array_get(world->instances, 0);
+}
+
+static const json_t *
+endpoint_of(const struct world *world, const json_t *doc)
+{
+    const json_t *row;
+    size_t i;
+
+    json_array_foreach (json_object_get(syn_document_status(world->service), "endpoints"), i, row)
+        if (syn_str_eq(syn_json_str(row, "instance", ""), syn_document_id(doc)))
+            return row;
+    fail_msg("%s is no endpoint", syn_document_id(doc));
+    return NULL;
+}
+
+/* One that goes leaves traffic, and is asked to stop when the balancer has nothing of it. */
+static void
+test_drains_before_it_stops(void **state)
+{
+    struct world *world = world_new(SPEC);
+    const json_t *first = first_of_an_update(world, "serving");
+    const char *id = syn_document_id(first);
+
+    (void)state;
+    assert_string_equal(syn_json_str(endpoint_of(world, first), "state", ""), "draining");
+    assert_false(syn_json_bool(endpoint_of(world, first), "ready", true));
+    for (int i = 0; i < 3; i++) {
+        assert_false(asked(json_array_get(world->instances, 0)));
+        world->now_ms += 5000; /* longer than its time to drain: the balancer is late */
+        step(world);
+    }
+    assert_int_equal(json_object_del(world->balanced, id), 0);
+    step(world);
+    assert_true(asked(json_array_get(world->instances, 0)));
+    assert_int_equal(
+        syn_json_i64(syn_document_spec(json_array_get(world->instances, 0)), "drain_ms", -1), 0);
+    assert_int_equal(events(world, "ended"), 0);
+    world_free(world);
+}
+
+/* What does not end has its time to drain; a balancer that does not take it out, some more. */
+static void
+test_drains_for_a_limited_time(void **state)
+{
+    static const struct {
+        const char *has;
+        int64_t limit_ms;
+    } cases[] = {{"busy", 10000}, {"serving", 10000 + SYN_SERVICE_BALANCER_MAX_MS}, {NULL, 10000}};
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(cases); i++) {
+        struct world *world = world_new(SPEC);
+
+        if (cases[i].has == NULL) {
+            json_decref(world->balanced);
+            world->balanced = NULL;
+        }
+        (void)first_of_an_update(world, cases[i].has);
+        world->now_ms += cases[i].limit_ms - 1;
+        step(world);
+        assert_false(asked(json_array_get(world->instances, 0)));
+        world->now_ms++;
+        step(world);
+        assert_true(asked(json_array_get(world->instances, 0)));
+        world_free(world);
+    }
 }
 
 static void
@@ -666,6 +754,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_comes_up_and_stays_up),
         cmocka_unit_test(test_updates_without_a_gap),
+        cmocka_unit_test(test_drains_before_it_stops),
+        cmocka_unit_test(test_drains_for_a_limited_time),
         cmocka_unit_test(test_rolls_back_what_does_not_become_ready),
         cmocka_unit_test(test_rolls_back_what_crashes_early),
         cmocka_unit_test(test_a_first_version_that_crashes_is_tried_ever_less),

@@ -8,6 +8,8 @@
 #include <synor/orchestration/cluster.h>
 #include <synor/orchestration/cost.h>
 
+/** A replica that the balancer does not let go is stopped so long after its time to drain. */
+#define SYN_SERVICE_BALANCER_MAX_MS INT64_C(10000)
 /** Instances that one run may have: what one bill is made of. */
 #define SYN_SERVICE_RUN_MAX 1024
 /** Versions that are kept. */
@@ -53,6 +55,9 @@ struct syn_service_view {
     int64_t balance;               /* what the account has besides */
     int64_t now_ms;
     int64_t observing_since_ms; /* since when this server has been able to hear nodes */
+    /** What the balancer has of its replicas: {INSTANCE: "serving" (gets requests) | "busy" (ends
+     *  those it has)}; one that is not in it has none. NULL: there is no balancer. */
+    const json_t *balanced;
 };
 
 /** What must be written, in one transaction. NULL and empty mean nothing. */
