@@ -11,13 +11,16 @@
 
 #include "cli_priv.h"
 #include "commands_priv.h"
+#include "image_priv.h"
 #include "train_priv.h"
 
 static const struct syn_cli_option create_options[] = {
     {"framework", 0, "NAME[:VERSION]", SYN_CLI_TEXT, 0, 0, false, false,
      "pytorch:|tensorflow:|jax:|onnx:|custom:", "pytorch", "What runs the program"},
     {"image", 0, "REF", SYN_CLI_TEXT, 0, 0, false, false, NULL, "host",
-     "Root file system: `host`, or synor://CID of an OCI layout"},
+     "Root file system: `host`, HOST/PATH:TAG of a registry, synor://NAME or synor://CID"},
+    {"auth-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "~/.docker/config.json",
+     "Credentials for the registry of --image"},
     {"model-config", 0, "FILE", SYN_CLI_FILE, 0, 0, true, false, NULL, NULL,
      "model.yaml: source folder, entry point, hyperparameters"},
     {"dataset", 0, "REF", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL,
@@ -542,6 +545,8 @@ create(struct syn_cli *cli, struct request *request)
         rc = read_model(cli, request, &err);
     if (rc == SYN_OK)
         rc = build_spec(cli, request->spec, &err);
+    if (rc == SYN_OK && !syn_cli_has(cli, "plan"))
+        rc = syn_cli_image_ready(cli, request->spec, &err);
     if (rc == SYN_OK)
         rc = ask_plan(cli, request, &plan, &err);
     if (rc < 0)

@@ -152,7 +152,12 @@ def an_image_is_looked_up(p):
     folder = job_folder(p.home, "#!/bin/sh\n")
     said = p.error(*base(folder, "--image", "synor://no/such", "--yes"), code=None)
     check("no/such" in said["message"], said)
-    p.cli(*base(folder, "--image", "docker.io/debian", "--yes"), code=2)
+    p.cli(*base(folder, "--image", "docker://debian", "--yes"), code=2)
+    said = p.error(*base(folder, "--image", "127.0.0.1:1/debian", "--yes"))
+    equal(said["code"], "unavailable", said)
+    said = p.error(*base(folder, "--image", "127.0.0.1:1/debian", "--auth-file", folder / "none",
+                         "--yes"))
+    equal(said["code"], "not-found", said)
 
 
 @case

@@ -31,12 +31,14 @@
 #define SRV_BODY_MAX    ((size_t)1 << 20)
 
 struct srv_controller;
+struct srv_loads;
 struct srv_follow;   /* log followers; logs.c */
 struct srv_progress; /* progress readers; logs.c */
 struct srv_streams;  /* open streams; stream.c */
 struct srv_sweeper;  /* what nobody fetched in time; sweep.c */
 struct srv_market;   /* the spot market; market.c */
 struct srv_gateway;  /* what publishes services; published.c */
+struct srv_pulls;    /* images on their way; pulls.c */
 
 struct syn_server {
     const struct syn_world *world;
@@ -60,7 +62,9 @@ struct syn_server {
     struct srv_streams *streams;
     struct srv_sweeper *sweeper;
     struct srv_market *market;
+    struct srv_loads *loads;
     struct srv_gateway *gateway; /* NULL: it publishes nothing */
+    struct srv_pulls *pulls;
     json_t *openapi;
     char data_dir[SRV_DATA_MAX];
     char socket[SRV_PATH_MAX];
@@ -446,6 +450,10 @@ SYN_MUST int srv_gateway_explain(struct syn_server *server, const json_t *servic
 SYN_MUST int srv_gateway_stats(struct syn_server *server, const json_t *service, json_t **ret,
                                struct syn_err *err);
 /** Append the certificate of the authority that signs those of services with TLS. */
+/** What the balancer has counted: requests in all, and those that are open or wait now. False: it
+ *  has nothing of the service. */
+bool srv_gateway_counts(struct syn_server *server, const json_t *service, uint64_t *ret_requests,
+                        uint64_t *ret_open);
 SYN_MUST int srv_gateway_ca(struct syn_server *server, struct syn_buf *out, struct syn_err *err);
 void srv_gateway_metrics(struct syn_server *server, struct syn_buf *out);
 /** What the balancer has of the instances, as the step of services wants it; NULL: there is none.
@@ -476,6 +484,20 @@ SYN_MUST int srv_resolve(struct syn_server *server, const char *account, const c
  * NOTFOUND, INVALID. */
 SYN_MUST int srv_keep(struct syn_server *server, struct syn_content_guard **guard, const char *cid,
                       struct syn_err *err);
+
+/* --- images (images.c, pulls.c) -----------------------------------------------------------------
+ */
+
+/** The CID of an image that is stored, into ret_cid[SYN_CID_TEXT_MAX]: of what was pulled or pushed
+ *  under this name, else as srv_resolve(). NOTFOUND, INVALID. */
+SYN_MUST int srv_image_resolve(struct syn_server *server, const char *account,
+                               const char *reference, char *ret_cid, struct syn_err *err);
+SYN_MUST int srv_pulls_new(struct syn_server *server, struct srv_pulls **ret, struct syn_err *err);
+/** What runs ends soon, and nobody waits for it. */
+void srv_pulls_quiet(struct srv_pulls *pulls);
+/** Waits for what runs. */
+struct srv_pulls *srv_pulls_free(struct srv_pulls *pulls);
+
 /* --- places (places.c) ------------------------------------------------------------------------
  */
 
@@ -694,7 +716,7 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
     srv_node_routes, srv_content_routes, srv_upload_routes, srv_name_routes, srv_bill_routes,
     srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes, srv_watch_routes,
     srv_market_order_routes, srv_market_view_routes, srv_offer_routes, srv_service_routes,
-    srv_place_routes, srv_manifest_routes;
+    srv_place_routes, srv_manifest_routes, srv_image_routes;
 
 /** Metrics that are read when somebody asks (gauges.c). */
 SYN_MUST int srv_gauges_open(struct syn_server *server, struct syn_err *err);

@@ -6,6 +6,7 @@
 #include <synor/workload/service_control.h>
 #include <synor/workload/service_spec.h>
 
+#include "loads_priv.h"
 #include "server_priv.h"
 
 /* --- finding ---------------------------------------------------------------------------------- */
@@ -137,13 +138,43 @@ lock_reserve(struct syn_server *server, struct srv_txn *txn, json_t *service, st
                                             "locked", lock.amount, err);
 }
 
+static const json_t *
+find_version(const json_t *versions, int64_t number)
+{
+    const json_t *version;
+    size_t i;
+
+    json_array_foreach (versions, i, version)
+        if (syn_json_i64(version, "version", 0) == number)
+            return version;
+    return NULL;
+}
+
+/* What the service runs already, when `image` names it by its digest: the same bits, whatever has
+ * become of the name since. NULL: it is to be looked up. */
+static const char *
+pinned_cid(const struct change *change, const char *image)
+{
+    const json_t *version;
+
+    if (change->service == NULL || strchr(image, '@') == NULL ||
+        !syn_str_eq(syn_json_str(syn_document_spec(change->service), "image", ""), image))
+        return NULL;
+    version = find_version(change->versions,
+                           syn_json_i64(syn_document_status(change->service), "target", 0));
+    return version != NULL ? syn_json_str(version, "image_cid", NULL) : NULL;
+}
+
 /* The image that the spec names, as it is now, kept until the change is written. */
 static int
 resolve_image(struct syn_server *server, struct change *change, const json_t *spec, char *ret_cid,
               struct syn_err *err)
 {
-    int rc = srv_resolve(server, srv_identity(change->req)->account,
-                         syn_json_str(spec, "image", ""), ret_cid, err);
+    const char *image = syn_json_str(spec, "image", "");
+    const char *pinned = pinned_cid(change, image);
+    int rc = pinned != NULL ? srv_resolve(server, "", pinned, ret_cid, err)
+                            : srv_image_resolve(server, srv_identity(change->req)->account, image,
+                                                ret_cid, err);
 
     if (rc < 0)
         return syn_err_wrap(err, rc, "spec.image");
@@ -178,18 +209,6 @@ make_service(struct syn_server *server, struct srv_txn *txn, struct change *chan
         rc = srv_event_say(server, txn, change->id, "created", "The service was deployed.", err);
     change->created = true;
     return rc < 0 ? rc : lock_reserve(server, txn, change->service, err);
-}
-
-static const json_t *
-find_version(const json_t *versions, int64_t number)
-{
-    const json_t *version;
-    size_t i;
-
-    json_array_foreach (versions, i, version)
-        if (syn_json_i64(version, "version", 0) == number)
-            return version;
-    return NULL;
 }
 
 static int
@@ -255,6 +274,15 @@ write_change(struct srv_txn *txn, struct change *change, int64_t revision, struc
     return rc < 0 ? rc : trim_versions(txn, change, err);
 }
 
+static int
+check_spec(struct syn_server *server, json_t *spec, struct syn_err *err)
+{
+    const struct syn_zone_source zones = srv_loads_zones(server->loads);
+    int rc = syn_service_spec_check(spec, err);
+
+    return rc < 0 ? rc : syn_service_spec_zones(spec, &zones, err);
+}
+
 /* The spec that is wanted, checked. */
 static int
 wanted_spec(struct syn_server *server, struct change *change, json_t **ret_spec,
@@ -264,7 +292,7 @@ wanted_spec(struct syn_server *server, struct change *change, json_t **ret_spec,
     int rc = change->apply(server, change, &spec, err);
 
     if (rc == SYN_OK)
-        rc = syn_service_spec_check(spec, err);
+        rc = check_spec(server, spec, err);
     if (rc == SYN_OK)
         *ret_spec = SYN_TAKE(spec);
     return rc;
@@ -364,7 +392,7 @@ foresee(struct syn_server *server, const char *account, const json_t *spec, json
     int rc = check_quota(server, account, spec, &why);
 
     if (rc == SYN_OK)
-        rc = srv_resolve(server, account, syn_json_str(spec, "image", ""), cid, &why);
+        rc = srv_image_resolve(server, account, syn_json_str(spec, "image", ""), cid, &why);
     return srv_work_refusal(rc, &why, ret, err);
 }
 
@@ -400,7 +428,7 @@ deploy_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
     int rc = copy_spec(json_object_get(syn_http_req_json(req), "spec"), &spec, err);
 
     if (rc == SYN_OK)
-        rc = syn_service_spec_check(spec, err);
+        rc = check_spec(server, spec, err);
     if (rc == SYN_OK && syn_json_bool(syn_http_req_query_json(req), "plan", false))
         return reply_plan(server, req, spec, err);
     if (rc == SYN_OK)
@@ -636,6 +664,15 @@ static const struct syn_field rollback_fields[] = {
 };
 static const struct syn_schema rollback_schema = SYN_SCHEMA("ServiceRollback", rollback_fields);
 
+static const struct syn_field metrics_fields[] = {
+    {.name = "metrics",
+     .kind = SYN_FIELD_OBJ,
+     .required = true,
+     .help = "Numbers of the whole service by name: requests (a second), inflight, queue, "
+             "custom:NAME"},
+};
+static const struct syn_schema metrics_schema = SYN_SCHEMA("ServiceMetrics", metrics_fields);
+
 static const struct syn_http_route rows[] = {
     SRV_READ("/v1/services", list_services, &srv_list_query, "services.list",
              "List services, newest first"),
@@ -665,6 +702,8 @@ static const struct syn_http_route rows[] = {
               "Replace every replica, as an update does"),
     SRV_WRITE("POST", "/v1/services/{id}/stop", stop_service, NULL, "services.stop",
               "Stop every replica; deploying it again starts it"),
+    SRV_WRITE("POST", "/v1/services/{id}/metrics", srv_loads_post, &metrics_schema,
+              "services.metrics", "Tell numbers that it is scaled by; each counts for 30 s"),
     SRV_READ("/v1/services/{id}/versions", list_versions, NULL, "services.versions",
              "Versions that are kept, oldest first"),
     SRV_READ("/v1/services/{id}/events", list_events, NULL, "services.events",
