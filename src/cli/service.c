@@ -123,6 +123,8 @@ exit_status(const json_t *service, const char *wanted)
         return syn_str_eq(state, "stopped") ? 0 : 1;
     if (syn_str_eq(syn_json_str(status, "reason", ""), "budget"))
         return syn_err_info(SYN_E_BUDGET)->exit;
+    if (syn_str_eq(syn_json_str(status, "reason", ""), "funds"))
+        return syn_err_info(SYN_E_FUNDS)->exit;
     return syn_str_eq(state, "running") && syn_json_i64(status, "rolled_back", 0) == 0 ? 0 : 1;
 }
 

@@ -172,6 +172,9 @@ typedef int (*srv_each_fn)(void *arg, const char *key, json_t *doc, int64_t revi
                            struct syn_err *err);
 SYN_MUST int srv_each(struct syn_server *server, const char *prefix, srv_each_fn fn, void *arg,
                       struct syn_err *err);
+/** The same for those whose keys come after `after`. */
+SYN_MUST int srv_each_after(struct syn_server *server, const char *prefix, const char *after,
+                            srv_each_fn fn, void *arg, struct syn_err *err);
 
 /* --- idempotency (idem.c) ----------------------------------------------------------------------
  */
@@ -262,8 +265,14 @@ struct srv_ledger_place {
 };
 SYN_MUST int srv_ledger_next(struct syn_server *server, struct srv_ledger_place *ret_place,
                              struct syn_err *err);
-/** Post `tx` (built with the place's seq) and add everything it writes to `txn`. FUNDS, CONFLICT as
- *  syn_ledger_post(). At most one ledger transaction a store transaction. */
+/** Where the one after that goes, in the same store transaction. */
+struct srv_ledger_place srv_ledger_after(const struct srv_ledger_place *place);
+/** Post `txs` in turn (built with the place's seq and those after it) and add everything they write
+ * to `txn`. FUNDS, CONFLICT as syn_ledger_post(). Once a store transaction. */
+SYN_MUST int srv_ledger_add_all(struct syn_server *server, struct srv_txn *txn,
+                                const struct srv_ledger_place *place,
+                                const struct syn_ledger_tx *txs, size_t count, struct syn_err *err);
+/** The same for one. */
 SYN_MUST int srv_ledger_add(struct syn_server *server, struct srv_txn *txn,
                             const struct srv_ledger_place *place, const struct syn_ledger_tx *tx,
                             struct syn_err *err);
@@ -453,12 +462,27 @@ SYN_MUST int srv_trip_take(struct syn_cluster *cluster, const char *key, const j
 /* --- bills (bills.c)
  * -------------------------------------------------------------------------------- */
 
-/** What the instances of a job's current run have cost so far, and cost an hour now. */
-SYN_MUST int srv_run_cost(struct syn_server *server, const json_t *instances, int64_t run,
+/** What a job's current run has cost so far in its period, and costs an hour now. */
+SYN_MUST int srv_run_cost(struct syn_server *server, const json_t *job, const json_t *instances,
                           int64_t *ret_spent, int64_t *ret_rate_hour, struct syn_err *err);
 /** Add to `txn` what ends a run's money: the bill `bill_id`, the settlement, the index entries. */
 SYN_MUST int srv_settle(struct syn_server *server, struct srv_txn *txn, const json_t *job,
                         const json_t *instances, const char *bill_id, struct syn_err *err);
+/** Add to `txn` what ends a run's period and begins the next one with `lock` in its escrow. */
+struct srv_renewal {
+    const char *bill_id;
+    int64_t lock;    /* > 0 */
+    bool new_window; /* the budget is whole again */
+};
+SYN_MUST int srv_renew(struct syn_server *server, struct srv_txn *txn, const json_t *job,
+                       const json_t *instances, const struct srv_renewal *renewal,
+                       struct syn_err *err);
+
+/** Note in `txn` that `item` of the service's network ("lb": its load balancer, "static-ip": an
+ * address of its own) is on from now, or off: it is charged by the ms while it is on. The same
+ * again changes nothing. */
+SYN_MUST int srv_network_set(struct syn_server *server, struct srv_txn *txn, const char *service,
+                             const char *item, bool on, struct syn_err *err);
 
 /* --- names and logs
  * ----------------------------------------------------------------------------------- */

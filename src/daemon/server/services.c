@@ -6,7 +6,7 @@
 #include <synor/workload/service_control.h>
 #include <synor/workload/service_spec.h>
 
-#include "server_priv.h"
+#include "bills_priv.h"
 
 /* --- finding ---------------------------------------------------------------------------------- */
 
@@ -105,6 +105,9 @@ lock_reserve(struct syn_server *server, struct srv_txn *txn, json_t *service, st
     srv_escrow_ref(syn_document_id(service), syn_json_i64(syn_document_status(service), "run", 1),
                    ref);
     rc = lock.amount > 0 ? srv_escrow_lock(server, txn, &lock, err) : SYN_OK;
+    if (rc == SYN_OK)
+        rc = srv_period_begin(server, txn, syn_document_id(service),
+                              syn_json_i64(syn_document_status(service), "run", 1), err);
     return rc < 0 ? rc
                   : syn_document_set_amount(json_object_get(syn_document_status(service), "cost"),
                                             "locked", lock.amount, err);

@@ -5,11 +5,13 @@
  *
  *     note      money into the status; what ended by itself is told as an event, once
  *     lost      replicas whose node is gone, or silent for long, become lost
- *     limits    what was locked is spent: as if a stop had been asked for; or more is locked
+ *     limits    a period is over: it is billed, and money is locked for the next one; more is
+ *               locked; or all of it is spent: as if a stop had been asked for        (money.c)
  *     verdict   a new version is done, or has failed and the one before it is wanted again
  *     rollout   which replicas are started, and which go                       (rollout.c)
  *     state     one word and a sentence, and the replicas that take traffic
  *     settle    a stopped one whose usage is all in gets its bill
+ *     forget    replicas that are over and billed leave the lists
  *
  * A replica is an instance of its own: it asks for room under its own id, lives, and is replaced
  * by another one with the next serial number. So the placement core, the meter and the bill know
@@ -25,8 +27,9 @@
 
 #include "rollout_priv.h"
 
-#define BATCH_MAX   12  /* replicas started by one step: it is one transaction of the store */
-#define NOTED_SHARE 360 /* what an hour costs, through this, is worth writing down */
+#define BATCH_MAX     12  /* replicas started by one step: it is one transaction of the store */
+#define FORGOTTEN_MAX 50  /* by one step; likewise */
+#define NOTED_SHARE   360 /* what an hour costs, through this, is worth writing down */
 
 struct step {
     const struct syn_service_view *view;
@@ -42,6 +45,7 @@ struct step {
     size_t members_count;
     json_t *created;
     json_t *events;
+    json_t *forgotten;
     struct rollout rollout;
     int64_t retry_ms;       /* no replica before that; SYN_DOCUMENT_NONE: now */
     uint32_t failures;      /* of the target that count */
@@ -49,7 +53,7 @@ struct step {
     char no_room_text[256]; /* the sentence */
     bool waits;             /* a replica is in the placement's queue */
     int64_t lock;
-    bool settle;
+    bool settle, renew, new_window;
     char bill_id[SYN_ID_MAX];
     int64_t wake_at_ms;
 };
@@ -105,7 +109,8 @@ step_read(const struct syn_service_view *view, struct step *step, struct syn_err
     step->service = json_deep_copy(view->service);
     step->created = json_array();
     step->events = json_array();
-    if (!step->service || !step->created || !step->events)
+    step->forgotten = json_array();
+    if (!step->service || !step->created || !step->events || !step->forgotten)
         return SYN_FAIL(err, SYN_E_NOMEM, "stepping a service: out of memory");
     step->status = json_object_get(step->service, "status");
     state = syn_sm_find(&syn_service_life, syn_json_str(step->status, "state", ""));
@@ -129,6 +134,7 @@ step_fini(struct step *step)
     json_decref(step->service);
     json_decref(step->created);
     json_decref(step->events);
+    json_decref(step->forgotten);
 }
 
 static int64_t
@@ -158,6 +164,15 @@ ready(const struct step *step, const struct member *member)
     return member->state == SYN_PHASE_RUNNING && !member_asked_to_stop(member) &&
            syn_json_bool(json_object_get(member->status, "health"), "ready", false) &&
            !node_silent(step, member);
+}
+
+/* Is everything that it used on a bill? */
+static bool
+billed(const struct step *step, const struct member *member)
+{
+    return member->run != step->run || json_is_string(json_object_get(step->status, "bill")) ||
+           syn_json_i64(member->status, "usage_seq", 0) <=
+               syn_json_i64(step->view->billed, member->id, 0);
 }
 
 static const char *
@@ -279,13 +294,14 @@ phase_lost(struct step *step, struct syn_err *err)
 
 /* ---- limits ---- */
 
+/* How many of this run have used something that is on no bill yet. */
 static size_t
-run_members(const struct step *step)
+unbilled_members(const struct step *step)
 {
     size_t count = 0;
 
     for (size_t i = 0; i < step->members_count; i++)
-        count += step->members[i].run == step->run;
+        count += step->members[i].run == step->run && !billed(step, &step->members[i]);
     return count;
 }
 
@@ -310,34 +326,106 @@ syn_service_reserve(const json_t *spec, int64_t rate_hour)
     return read.max_budget > 0 ? SYN_MIN(amount, read.max_budget) : amount;
 }
 
-/* Lock more when a quarter of a reserve is left, as far as budget and balance go. */
+/* Which period it is in, for people. */
+static int
+note_period(struct step *step, const struct service_money *money, struct syn_err *err)
+{
+    const struct syn_service_view *view = step->view;
+    int64_t number = SYN_MAX(view->period.number, 1) + money->renew;
+    int64_t since_ms = money->renew                ? view->now_ms
+                       : view->period.since_ms > 0 ? view->period.since_ms
+                                                   : syn_document_time(view->service, "created_at");
+    int64_t until_ms = money->new_window ? view->now_ms + step->spec.billing_ms : money->until_ms;
+    json_t *period = NULL;
+    int rc = syn_json_pack(&period, err, "{s:I}", "number", (json_int_t)number);
+
+    if (rc == SYN_OK)
+        rc = syn_document_set_time(period, "since", since_ms, err);
+    if (rc == SYN_OK)
+        rc = syn_document_set_time(period, "until", until_ms, err);
+    if (until_ms > view->now_ms)
+        step_wake(step, until_ms);
+    return rc < 0 ? rc : syn_json_set_take(step->status, "period", period, err);
+}
+
+/* The period's bill, and another period. */
+static int
+renew_period(struct step *step, const struct service_money *money, struct syn_err *err)
+{
+    json_t *cost = json_object_get(step->status, "cost");
+    int rc;
+
+    step->renew = true;
+    step->new_window = money->new_window;
+    syn_service_bill_id(step->service, SYN_MAX(step->view->period.number, 1), step->bill_id);
+    rc = syn_document_set_amount(cost, "spent", 0, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_str(step->status, "last_bill", step->bill_id, err);
+    return rc < 0 ? rc
+                  : step_event(step, "billed", money->new_window ? "period" : "bill-full", NULL,
+                               err, "period %lld of run %lld is billed: %s",
+                               (long long)SYN_MAX(step->view->period.number, 1),
+                               (long long)step->run, step->bill_id);
+}
+
+static int
+note_low(struct step *step, bool low, struct syn_err *err)
+{
+    json_t *cost = json_object_get(step->status, "cost");
+    char rate[SYN_FORMAT_MAX], has[SYN_FORMAT_MAX];
+    int rc = SYN_OK;
+
+    if (low == syn_json_bool(cost, "low", false))
+        return SYN_OK;
+    rc = syn_json_set_bool(cost, "low", low, err);
+    if (rc < 0 || !low)
+        return rc;
+    return step_event(step, "funds-low", "funds-low", NULL, err,
+                      "the account cannot pay for the next billing period: it has %s SYNOR, and an "
+                      "hour costs %s",
+                      syn_format_amount(step->view->balance, has),
+                      syn_format_amount(step->view->rate_hour, rate));
+}
+
+/* Bill the period when it is over, lock more when a quarter of a reserve is left, as far as budget
+ * and balance go, and stop when there is nothing left to lock. */
 static int
 phase_limits(struct step *step, struct syn_err *err)
 {
-    const struct syn_service_view *view = step->view;
-    int64_t reserve = syn_service_reserve(syn_document_spec(step->service), view->rate_hour);
-    int64_t more = SYN_MIN(reserve, view->balance);
+    struct service_money money;
     int rc;
 
     if (step->state == SYN_SERVICE_STOPPED || stop_requested(step))
         return SYN_OK;
-    if (run_members(step) + SYN_SERVICE_REPLICAS_MAX > SYN_SERVICE_RUN_MAX)
-        return limit_reached(step, "restarts",
-                             "its replicas were started more often than one bill holds", err);
-    if (step->spec.max_budget > 0)
-        more = SYN_MIN(more, step->spec.max_budget - view->escrow);
-    if (view->escrow - view->spent < reserve / 4 && more > 0)
-        step->lock = more;
+    service_money_decide(step->view, unbilled_members(step), &money);
+    step->lock = money.lock;
     rc = syn_document_set_amount(json_object_get(step->status, "cost"), "locked",
-                                 view->escrow + step->lock, err);
-    if (rc < 0 || step->lock > 0)
-        return rc;
-    if (view->spent > 0 && view->spent >= view->escrow)
-        return limit_reached(step, "budget", "what was locked for it is spent", err);
-    return SYN_OK;
+                                 (money.renew ? 0 : step->view->escrow) + money.lock, err);
+    if (rc == SYN_OK)
+        rc = note_period(step, &money, err);
+    if (rc == SYN_OK)
+        rc = note_low(step, money.low, err);
+    if (rc == SYN_OK && money.renew)
+        rc = renew_period(step, &money, err);
+    return rc < 0 || !money.stop
+               ? rc
+               : limit_reached(step, money.stop,
+                               syn_service_reason(SYN_SERVICE_STOPPING, money.stop), err);
 }
 
 /* ---- verdict ---- */
+
+/* Did it fail soon after its start, as one of the wanted version? */
+static bool
+failed_early(const struct step *step, const struct member *member)
+{
+    int64_t started_ms = syn_document_time(member->status, "started_at");
+    int64_t ended_ms = syn_document_time(member->status, "ended_at");
+
+    ended_ms = ended_ms == SYN_DOCUMENT_NONE ? 0 : SYN_MIN(ended_ms, step->view->now_ms);
+    return failed(member) && member->run == step->run && version_of(member) == step->target &&
+           (started_ms == SYN_DOCUMENT_NONE || ended_ms - started_ms < SYN_SERVICE_STABLE_MS);
+}
 
 /* How the wanted version has done: its failures, and when the next replica may be started. */
 static void
@@ -348,12 +436,10 @@ look_at_failures(struct step *step, uint32_t *ret_all)
     *ret_all = 0;
     for (size_t i = 0; i < step->members_count; i++) {
         const struct member *member = &step->members[i];
-        int64_t started_ms = syn_document_time(member->status, "started_at");
         int64_t ended_ms = syn_document_time(member->status, "ended_at");
 
         ended_ms = ended_ms == SYN_DOCUMENT_NONE ? 0 : SYN_MIN(ended_ms, step->view->now_ms);
-        if (!failed(member) || member->run != step->run || version_of(member) != step->target ||
-            (started_ms != SYN_DOCUMENT_NONE && ended_ms - started_ms >= SYN_SERVICE_STABLE_MS))
+        if (!failed_early(step, member))
             continue;
         (*ret_all)++;
         if (ended_ms + SYN_SERVICE_BACKOFF_WINDOW_MS <= step->view->now_ms)
@@ -734,6 +820,7 @@ static int
 state_complete(struct step *step, struct syn_err *err)
 {
     int64_t back = syn_json_i64(step->status, "rolled_back", 0);
+    bool low = syn_json_bool(json_object_get(step->status, "cost"), "low", false);
     uint32_t want = step->spec.replicas;
     char message[CONTROL_MESSAGE_MAX], failed_text[160] = "";
     int rc = note_complete(step, err);
@@ -747,7 +834,15 @@ state_complete(struct step *step, struct syn_err *err)
         return step_state(step, SYN_SERVICE_RUNNING, "scaled-to-zero", "no replica is wanted", err);
     (void)snprintf(message, sizeof(message), "%s%u of %u %s ready", failed_text, want, want,
                    syn_plural(want, "replica is", "replicas are"));
-    return step_state(step, SYN_SERVICE_RUNNING, back > 0 ? "rolled-back" : "ready", message, err);
+    if (back <= 0 && low)
+        (void)snprintf(message, sizeof(message),
+                       "%u of %u %s ready; its account cannot pay for the next billing period",
+                       want, want, syn_plural(want, "replica is", "replicas are"));
+    return step_state(step, SYN_SERVICE_RUNNING,
+                      back > 0 ? "rolled-back"
+                      : low    ? "funds-low"
+                               : "ready",
+                      message, err);
 }
 
 /* The word for what is going on while it is not all as wanted. */
@@ -843,14 +938,51 @@ phase_settle(struct step *step, struct syn_err *err)
             step_wake(step, until_ms);
         return SYN_OK;
     }
-    syn_service_bill_id(step->service, step->bill_id);
+    syn_service_bill_id(step->service, SYN_MAX(step->view->period.number, 1), step->bill_id);
     step->settle = true;
     rc = syn_json_set_str(step->status, "bill", step->bill_id, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_str(step->status, "last_bill", step->bill_id, err);
     if (rc == SYN_OK)
         rc = syn_document_set_amount(json_object_get(step->status, "cost"), "rate_hour", 0, err);
     return rc < 0 ? rc
                   : step_event(step, "settled", "settled", NULL, err, "run %lld is billed: %s",
                                (long long)step->run, step->bill_id);
+}
+
+/* ---- forget ---- */
+
+/* Replicas that are over and billed, and are neither among the newest nor counted as failures, are
+ * not looked at again: so a service of many years is no more work than one of a day. */
+static int
+phase_forget(struct step *step, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    if (step->renew || step->settle) { /* that is a large transaction already */
+        if (step->renew)
+            step_wake(step, step->view->now_ms);
+        return SYN_OK;
+    }
+    for (size_t i = 0; i < step->members_count && rc == SYN_OK; i++) {
+        const struct member *member = &step->members[i];
+        int64_t ended_ms = syn_document_time(member->status, "ended_at"), until_ms;
+        json_t *row = NULL;
+
+        if (member->attempt + SYN_SERVICE_ENDED_MAX > step->serial || !billed(step, member) ||
+            !member_usage_complete(member, step->view->cluster, step->view->now_ms, &until_ms) ||
+            (failed_early(step, member) &&
+             ended_ms + SYN_SERVICE_BACKOFF_WINDOW_MS > step->view->now_ms))
+            continue;
+        if (json_array_size(step->forgotten) == FORGOTTEN_MAX) {
+            step_wake(step, step->view->now_ms);
+            break;
+        }
+        rc = syn_json_pack(&row, err, "{s:s, s:s}", "instance", member->id, "node", member->node);
+        if (rc == SYN_OK)
+            rc = syn_json_append_take(step->forgotten, row, err);
+    }
+    return rc;
 }
 
 /* ---- the step ---- */
@@ -871,6 +1003,9 @@ step_write(struct step *step, struct syn_service_effects *ret, struct syn_err *e
         .events = SYN_TAKE(step->events),
         .lock = step->lock,
         .settle = step->settle,
+        .renew = step->renew,
+        .new_window = step->new_window,
+        .forgotten = SYN_TAKE(step->forgotten),
         .wake_at_ms = step->wake_at_ms,
     };
     memcpy(ret->bill_id, step->bill_id, sizeof(ret->bill_id));
@@ -883,7 +1018,7 @@ syn_service_step(const struct syn_service_view *view, struct syn_service_effects
 {
     static int (*const phases[])(struct step *, struct syn_err *) = {
         phase_note,    phase_lost,  phase_limits, phase_verdict,
-        phase_rollout, phase_state, phase_settle};
+        phase_rollout, phase_state, phase_settle, phase_forget};
     SYN_SCOPED(step_fini) struct step step = {0};
     int rc = step_read(view, &step, err);
 
@@ -899,13 +1034,14 @@ syn_service_effects_fini(struct syn_service_effects *effects)
     json_decref(effects->created);
     json_decref(effects->changed);
     json_decref(effects->events);
+    json_decref(effects->forgotten);
     *effects = (struct syn_service_effects){.wake_at_ms = SYN_DOCUMENT_NONE};
 }
 
 bool
 syn_service_effects_none(const struct syn_service_effects *effects)
 {
-    return !effects->service && !effects->settle && effects->lock == 0 &&
-           json_array_size(effects->created) == 0 && json_array_size(effects->changed) == 0 &&
-           json_array_size(effects->events) == 0;
+    return !effects->service && !effects->settle && !effects->renew && effects->lock == 0 &&
+           json_array_size(effects->forgotten) == 0 && json_array_size(effects->created) == 0 &&
+           json_array_size(effects->changed) == 0 && json_array_size(effects->events) == 0;
 }

@@ -21,6 +21,11 @@ struct world {
     struct syn_quota quota;
     int64_t spent, escrow, balance, now_ms;
     unsigned settled;
+    /* Of billing: */
+    json_t *billed; /* {instance: sample} */
+    int64_t number, since_ms, window_since_ms, window_spent;
+    int64_t paid; /* by the bills of periods */
+    unsigned renewed, forgotten;
 };
 
 static void
@@ -66,6 +71,9 @@ world_new(const char *text)
     world->now_ms = NOW_MS;
     world->escrow = 100 * SYN_SYNOR;
     world->balance = 100 * SYN_SYNOR;
+    world->billed = json_object();
+    world->number = 1;
+    world->since_ms = world->window_since_ms = NOW_MS;
     world->instances = json_array();
     world->events = json_array();
     world->versions = json_array();
@@ -85,6 +93,7 @@ world_free(struct world *world)
     json_decref(world->versions);
     json_decref(world->instances);
     json_decref(world->events);
+    json_decref(world->billed);
     for (unsigned i = 0; i < NODES; i++)
         json_decref(world->nodes[i]);
     syn_cluster_free(world->cluster);
@@ -100,6 +109,8 @@ view_of(const struct world *world)
         .instances = world->instances,
         .cluster = world->cluster,
         .quota = &world->quota,
+        .billed = world->billed,
+        .period = {world->number, world->since_ms, world->window_since_ms, world->window_spent},
         .spent = world->spent,
         .rate_hour = SYN_SYNOR,
         .escrow = world->escrow,
@@ -133,6 +144,48 @@ replace(struct world *world, json_t *doc)
     fail_msg("an instance changed that nobody created: %s", syn_document_id(doc));
 }
 
+/* What the server does: the bill of all that was used, and another escrow. */
+static void
+renew(struct world *world, const struct syn_service_effects *effects)
+{
+    int64_t charge = SYN_MIN(world->spent, world->escrow);
+    const json_t *doc;
+    size_t i;
+
+    world->paid += charge;
+    world->balance += world->escrow - charge;
+    world->escrow = world->spent = 0;
+    world->window_spent = effects->new_window ? 0 : world->window_spent + charge;
+    world->since_ms = world->now_ms;
+    if (effects->new_window)
+        world->window_since_ms = world->now_ms;
+    world->number++;
+    world->renewed++;
+    json_array_foreach (world->instances, i, doc)
+        assert_int_equal(json_object_set_new(
+                             world->billed, syn_document_id(doc),
+                             json_incref(json_object_get(syn_document_status(doc), "usage_seq"))),
+                         0);
+}
+
+static void
+forget(struct world *world, const char *instance)
+{
+    const json_t *doc;
+    size_t i;
+
+    json_array_foreach (world->instances, i, doc) {
+        if (!syn_str_eq(syn_document_id(doc), instance))
+            continue;
+        assert_true(syn_instance_ended((unsigned)syn_instance_state_find(syn_document_state(doc))));
+        assert_int_equal(json_array_remove(world->instances, i), 0);
+        (void)json_object_del(world->billed, instance);
+        world->forgotten++;
+        return;
+    }
+    fail_msg("%s was forgotten twice", instance);
+}
+
 static void
 apply(struct world *world, const struct syn_service_effects *effects)
 {
@@ -150,6 +203,10 @@ apply(struct world *world, const struct syn_service_effects *effects)
     json_array_foreach (effects->changed, i, doc)
         replace(world, doc);
     assert_int_equal(json_array_extend(world->events, effects->events), 0);
+    if (effects->renew)
+        renew(world, effects);
+    json_array_foreach (effects->forgotten, i, doc)
+        forget(world, syn_json_str(doc, "instance", ""));
     world->escrow += effects->lock;
     world->balance -= effects->lock;
     assert_true(world->balance >= 0);
@@ -523,8 +580,151 @@ test_money_is_topped_up_until_there_is_none(void **state)
     }
     assert_int_equal(world->balance, 0);
     run(world, 2, 0);
-    expect(world, "stopped", "budget");
+    expect(world, "stopped", "funds");
+    assert_int_equal(events(world, "funds-low"), 1);
     assert_int_equal(world->settled, 1);
+    world_free(world);
+}
+
+/* Half a year: a period each day, each with a bill, and the money of all of them adds up. */
+static void
+test_a_bill_for_each_period(void **state)
+{
+    struct world *world = world_new(SPEC);
+    int64_t all = world->escrow + (world->balance = 10000 * SYN_SYNOR), used = 0;
+    char id[SYN_ID_MAX];
+
+    (void)state;
+    run(world, 2, 0);
+    for (unsigned day = 1; day <= 180; day++) {
+        world->spent += 24 * SYN_SYNOR;
+        used += 24 * SYN_SYNOR;
+        world->now_ms += INT64_C(24) * 3600 * 1000;
+        step(world);
+        assert_int_equal(world->renewed, day);
+        assert_int_equal(world->paid, used);
+        assert_int_equal(world->escrow, 24 * SYN_SYNOR); /* locked a day at a time */
+        assert_int_equal(world->balance + world->escrow + world->paid, all);
+        expect(world, "running", "ready");
+    }
+    assert_int_equal(events(world, "billed"), 180);
+    assert_string_equal(syn_json_str(syn_document_status(world->service), "last_bill", ""),
+                        "bill-abc-1-000180");
+    syn_service_bill_id(world->service, 1, id);
+    assert_string_equal(id, "bill-abc-1");
+    assert_true(json_is_null(json_object_get(syn_document_status(world->service), "bill")));
+    world_free(world);
+}
+
+/* Nothing was used: there is nothing to bill, and it goes on. */
+static void
+test_no_bill_for_nothing(void **state)
+{
+    struct world *world = world_new(SPEC);
+
+    (void)state;
+    run(world, 2, 0);
+    world->now_ms += INT64_C(90) * 24 * 3600 * 1000;
+    run(world, 2, 0);
+    assert_int_equal(world->renewed, 0);
+    world->spent = 1;
+    step(world);
+    assert_int_equal(world->renewed, 1);
+    assert_int_equal(world->paid, 1);
+    world_free(world);
+}
+
+/* Replicas end ever again: far more than one bill holds. It goes on, and what a step looks at does
+ * not grow. */
+static void
+test_thousands_of_replicas_are_no_end(void **state)
+{
+    struct world *world = world_new(SPEC);
+    size_t most = 0;
+
+    (void)state;
+    world->balance = 10000 * SYN_SYNOR;
+    for (unsigned i = 0; i < 400; i++) {
+        json_t *doc;
+        size_t k;
+
+        run(world, 1, 0);
+        world->now_ms += SYN_SERVICE_STABLE_MS;
+        json_array_foreach (world->instances, k, doc)
+            if (!ended(doc) && !asked(doc))
+                report(world, doc, "exited", "failed", false);
+        world->spent += 1000;
+        most = SYN_MAX(most, json_array_size(world->instances));
+    }
+    run(world, 2, 0);
+    expect(world, "running", "ready");
+    assert_true(syn_json_i64(syn_document_status(world->service), "serial", 0) > 1100);
+    assert_true(world->renewed >= 2); /* full bills, long before the day is over */
+    assert_true(world->forgotten > 1000);
+    assert_true(most <= SYN_SERVICE_BILL_INSTANCES + 2 * SYN_SERVICE_ENDED_MAX);
+    world_free(world);
+}
+
+#define BUDGET_SPEC                                                               \
+    "{\"image\":\"synor://img\",\"port\":80,\"replicas\":1,\"max_budget\":\"5\"," \
+    "\"billing_period_ms\":36000000,\"cpu_millicores\":500}"
+
+/* A budget is a period's: it is whole again with the next one, and spent within one it ends the
+ * service, also when a full bill came between. */
+static void
+test_a_budget_is_a_periods(void **state)
+{
+    struct world *world = world_new(BUDGET_SPEC);
+
+    (void)state;
+    world->escrow = 5 * SYN_SYNOR;
+    run(world, 2, 0);
+    for (unsigned period = 1; period <= 5; period++) {
+        world->spent = 4 * SYN_SYNOR;
+        step(world);
+        assert_int_equal(world->renewed, period - 1);
+        world->now_ms += 36000000;
+        step(world);
+        assert_int_equal(world->renewed, period);
+        assert_int_equal(world->escrow, 5 * SYN_SYNOR);
+    }
+    world->window_spent = 3 * SYN_SYNOR; /* as after a full bill */
+    world->escrow = 2 * SYN_SYNOR;
+    world->spent = 2 * SYN_SYNOR;
+    step(world);
+    run(world, 2, 0);
+    expect(world, "stopped", "budget");
+    world_free(world);
+}
+
+/* When the account cannot pay for the next period, that is said, once, and seen; more money ends
+ * it, and without any the service ends when all of it is spent. */
+static void
+test_low_funds_are_said_once(void **state)
+{
+    struct world *world = world_new(SPEC);
+
+    (void)state;
+    world->escrow = 2 * SYN_SYNOR;
+    world->balance = 20 * SYN_SYNOR;
+    run(world, 3, 0);
+    expect(world, "running", "funds-low");
+    assert_int_equal(events(world, "funds-low"), 1);
+    world->balance += 100 * SYN_SYNOR;
+    step(world);
+    expect(world, "running", "ready");
+    world->balance = 0;
+    world->now_ms += INT64_C(24) * 3600 * 1000;
+    world->spent = world->escrow - 1;
+    step(world); /* what is left is little, but it is what there is */
+    assert_int_equal(world->renewed, 1);
+    assert_int_equal(world->escrow, 1);
+    expect(world, "running", "funds-low");
+    assert_int_equal(events(world, "funds-low"), 2);
+    world->spent = 1;
+    step(world);
+    run(world, 2, 0);
+    expect(world, "stopped", "funds");
     world_free(world);
 }
 
@@ -674,6 +874,11 @@ main(void)
         cmocka_unit_test(test_waits_for_room_and_says_so),
         cmocka_unit_test(test_stops_and_is_billed_and_starts_again),
         cmocka_unit_test(test_money_is_topped_up_until_there_is_none),
+        cmocka_unit_test(test_a_bill_for_each_period),
+        cmocka_unit_test(test_no_bill_for_nothing),
+        cmocka_unit_test(test_thousands_of_replicas_are_no_end),
+        cmocka_unit_test(test_a_budget_is_a_periods),
+        cmocka_unit_test(test_low_funds_are_said_once),
         cmocka_unit_test(test_verbs_refuse_what_makes_no_sense),
         cmocka_unit_test(test_any_history_ends_in_what_is_wanted),
         cmocka_unit_test(test_a_step_survives_without_memory),

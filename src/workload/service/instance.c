@@ -16,12 +16,14 @@ syn_service_instance_id(const json_t *service, int64_t serial, char out[SYN_ID_M
 }
 
 void
-syn_service_bill_id(const json_t *service, char out[SYN_ID_MAX])
+syn_service_bill_id(const json_t *service, int64_t period, char out[SYN_ID_MAX])
 {
     int n = snprintf(out, SYN_ID_MAX, "bill-%s-%lld", work_own_part(service),
                      (long long)work_run(service));
 
-    assert(n > 0 && n < SYN_ID_MAX);
+    assert(n > 0 && n < SYN_ID_MAX - 24);
+    if (period > 1) /* of one width: so they sort as they come */
+        (void)snprintf(out + n, SYN_ID_MAX - (size_t)n, "-%06lld", (long long)period);
 }
 
 const json_t *

@@ -13,6 +13,9 @@
 #define CHECK_MIN_MS      100
 #define CHECK_MAX_MS      (INT64_C(3600) * 1000)
 #define DEADLINE_MAX_MS   (INT64_C(24) * 3600 * 1000)
+#define BILLING_MIN_MS    1000
+#define BILLING_MAX_MS    (INT64_C(31) * 24 * 3600 * 1000)
+#define BILLING_MS        (INT64_C(24) * 3600 * 1000) /* of specs of before there was such a key */
 
 /* What the platform sets, besides SYNOR_*. */
 static const char *const reserved_env[] = {"PORT"};
@@ -79,15 +82,18 @@ static const struct syn_field spec_fields[] = {
      .help = "higher is placed first"},
     {.name = "max_price", .kind = SYN_FIELD_AMOUNT, .help = "SYNOR an hour that one replica may cost, all in"},
     {.name = "max_budget", .kind = SYN_FIELD_AMOUNT,
-     .help = "SYNOR that it may cost until it is stopped; without it, what the account has"},
+     .help = "SYNOR that a billing period may cost before it is stopped; without it, what the account has"},
+    {.name = "billing_period_ms", .kind = SYN_FIELD_MS, .min = BILLING_MIN_MS, .max = BILLING_MAX_MS,
+     .fallback = "86400000", .help = "so often a bill is written while it runs"},
 };
 /* clang-format on */
 
 const struct syn_schema syn_service_spec_schema = SYN_SCHEMA("ServiceSpec", spec_fields);
 
 /* What replicas are not made of: a change of these makes no new version. */
-static const char *const kept[] = {"replicas", "max_surge", "max_unavailable", "update_deadline_ms",
-                                   "policy",   "priority",  "max_price",       "max_budget"};
+static const char *const kept[] = {"replicas",           "max_surge",  "max_unavailable",
+                                   "update_deadline_ms", "policy",     "priority",
+                                   "max_price",          "max_budget", "billing_period_ms"};
 
 static bool
 is_kept(const char *key)
@@ -276,6 +282,7 @@ syn_service_spec_read(const json_t *spec, struct syn_service_spec *ret)
         .priority = syn_json_i64(spec, "priority", 0),
         .max_price = SYN_MAX(syn_document_amount(spec, "max_price"), 0),
         .max_budget = SYN_MAX(syn_document_amount(spec, "max_budget"), 0),
+        .billing_ms = syn_json_i64(spec, "billing_period_ms", BILLING_MS),
         .stop_grace_ms = syn_json_i64(spec, "stop_grace_ms", 0),
         .drain_ms = syn_json_i64(spec, "drain_ms", 0),
     };

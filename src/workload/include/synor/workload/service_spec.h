@@ -58,7 +58,8 @@ struct syn_service_spec {
     enum syn_fleet_policy policy;
     int64_t priority;
     int64_t max_price;
-    int64_t max_budget; /* 0: as much as the account has */
+    int64_t max_budget; /* of a billing period; 0: as much as the account has */
+    int64_t billing_ms; /* how long such a period is */
     int64_t stop_grace_ms;
     int64_t drain_ms; /* between leaving traffic and the stop signal */
 };
