@@ -9,52 +9,96 @@
 
 /* --- routes ----------------------------------------------------------------------------------- */
 
-static int
-last_key(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+/* Is the bill "bill-OWN-RUN[-PERIOD]" of a later run, or period of the same run? `own` is how far
+ * both are the same. */
+static bool
+newer(const char *id, const char *than, size_t own)
 {
+    size_t run = strcspn(id + own, "-"), other = strcspn(than + own, "-");
+
+    return run != other ? run > other : strcmp(id + own, than + own) > 0;
+}
+
+struct newest {
+    size_t own; /* bytes of "bill-OWN-" */
+    char id[SYN_ID_MAX];
+};
+
+static int
+newest_key(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    struct newest *newest = arg;
+    const char *id = strrchr(key, '/') + 1;
+
     (void)doc;
     (void)revision;
     (void)err;
-    (void)syn_str_copy(arg, SYN_ID_MAX, strrchr(key, '/') + 1);
+    if (newest->id[0] == '\0' || (strlen(id) > newest->own && newer(id, newest->id, newest->own)))
+        (void)syn_str_copy(newest->id, sizeof(newest->id), id);
     return SYN_OK;
 }
 
-/* Why there is no bill: the run of the caller's job `id` has not ended, or there is no such job. */
+/* What is billed, by kind. */
+static const struct srv_work *const kinds[] = {&srv_training, &srv_service};
+
+/* The id of the account's workload that is called `text`; false: it may be an id itself. */
+static int
+find_job(struct syn_server *server, const char *account, const char *text, char *ret_id,
+         struct syn_err *err)
+{
+    int rc = SRV_ABSENT;
+
+    (void)syn_str_copy(ret_id, SYN_ID_MAX, text);
+    for (size_t i = 0; rc == SRV_ABSENT && i < SYN_LEN(kinds); i++) {
+        char key[SRV_KEY_MAX];
+        SYN_JSON(id);
+
+        rc = srv_load(server, srv_key(key, kinds[i]->names, account, text), &id, NULL, err);
+        if (rc == SYN_OK)
+            (void)syn_str_copy(ret_id, SYN_ID_MAX, json_string_value(id));
+    }
+    return rc < 0 ? rc : SYN_OK;
+}
+
+/* Why there is no bill: the run of the caller's workload `id` has not ended, or there is none. */
 static int
 no_bill(struct syn_server *server, struct syn_http_req *req, const char *id, const char *text,
         struct syn_err *err)
 {
-    char key[SRV_KEY_MAX];
-    SYN_JSON(job);
-    int rc = srv_load(server, srv_key(key, "training", id, NULL), &job, NULL, err);
+    for (size_t i = 0; i < SYN_LEN(kinds); i++) {
+        char key[SRV_KEY_MAX];
+        SYN_JSON(job);
+        int rc = srv_load(server, srv_key(key, kinds[i]->documents, id, NULL), &job, NULL, err);
 
-    if (rc < 0)
-        return rc;
-    if (rc == SRV_ABSENT || srv_own(srv_identity(req), job, "job", id, NULL) < 0)
-        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no bill %.60s, and no job of that name",
-                        text);
+        if (rc < 0)
+            return rc;
+        if (rc == SYN_OK && srv_own(srv_identity(req), job, "job", id, NULL) == SYN_OK)
+            return SYN_FAIL(err, SYN_E_NOTFOUND,
+                            "there is no bill for %.60s yet: it is written when %s", text,
+                            kinds[i] == &srv_service ? "its billing period ends, or it is stopped"
+                                                     : "the run ends");
+    }
     return SYN_FAIL(err, SYN_E_NOTFOUND,
-                    "there is no bill for %.60s yet: it is written when the run ends", text);
+                    "there is no bill %.60s, and no job or service of that name", text);
 }
 
-/* The newest bill of the job that `text` names. */
+/* The newest bill of the workload that `text` names. */
 static int
 bill_of_job(struct syn_server *server, struct syn_http_req *req, const char *text, char *ret_id,
             struct syn_err *err)
 {
-    char key[SRV_KEY_MAX];
-    SYN_JSON(job);
-    const char *id = text;
-    int rc = srv_load(server, srv_key(key, "training-name", srv_identity(req)->account, text), &job,
-                      NULL, err);
+    struct newest newest = {.id = ""};
+    char key[SRV_KEY_MAX], id[SYN_ID_MAX];
+    int rc = find_job(server, srv_identity(req)->account, text, id, err);
 
     if (rc < 0)
         return rc;
-    if (rc == SYN_OK)
-        id = json_string_value(job);
-    ret_id[0] = '\0';
-    rc = srv_each(server, srv_key(key, "bill-job", id, ""), last_key, ret_id, err);
-    return rc == SYN_OK && ret_id[0] == '\0' ? no_bill(server, req, id, text, err) : rc;
+    newest.own = strlen("bill-") + strlen(id + strcspn(id, "-"));
+    rc = srv_each(server, srv_key(key, "bill-job", id, ""), newest_key, &newest, err);
+    if (rc == SYN_OK && newest.id[0] == '\0')
+        return no_bill(server, req, id, text, err);
+    memcpy(ret_id, newest.id, sizeof(newest.id));
+    return rc;
 }
 
 /* The bill that `{id}` names: its own id, or the newest of a job. */
@@ -118,9 +162,18 @@ list_item(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err
 static int
 list_bills(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    struct listing listing = {ctx, syn_json_str(syn_http_req_query_json(req), "job", NULL)};
-    char prefix[SRV_KEY_MAX];
+    const char *job = syn_json_str(syn_http_req_query_json(req), "job", NULL);
+    char prefix[SRV_KEY_MAX], id[SYN_ID_MAX];
+    struct listing listing = {ctx, job != NULL ? id : NULL};
 
+    if (job != NULL) {
+        int rc = syn_name_ok(job)
+                     ? find_job(ctx, srv_identity(req)->account, job, id, err)
+                     : SYN_FAIL(err, SYN_E_INVALID, "job: \"%.60s\" is no id or name", job);
+
+        if (rc < 0)
+            return rc;
+    }
     return srv_reply_list(ctx, req, srv_key(prefix, "bill-of", srv_identity(req)->account, ""),
                           true, list_item, &listing, err);
 }

@@ -930,6 +930,10 @@ phase_settle(struct step *step, struct syn_err *err)
     for (size_t i = 0; i < step->members_count; i++) {
         int64_t until_ms;
 
+        if (member_changed(&step->members[i])) { /* written now, off its lists with the next step */
+            step_wake(step, step->view->now_ms);
+            return SYN_OK;
+        }
         if (step->members[i].run != step->run ||
             member_usage_complete(&step->members[i], step->view->cluster, step->view->now_ms,
                                   &until_ms))
@@ -974,8 +978,8 @@ phase_forget(struct step *step, struct syn_err *err)
             (failed_early(step, member) &&
              ended_ms + SYN_SERVICE_BACKOFF_WINDOW_MS > step->view->now_ms))
             continue;
-        if (json_array_size(step->forgotten) == FORGOTTEN_MAX) {
-            step_wake(step, step->view->now_ms);
+        if (json_array_size(step->forgotten) == FORGOTTEN_MAX || member_changed(member)) {
+            step_wake(step, step->view->now_ms); /* written now, off its lists with the next step */
             break;
         }
         rc = syn_json_pack(&row, err, "{s:s, s:s}", "instance", member->id, "node", member->node);
