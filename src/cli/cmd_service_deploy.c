@@ -33,7 +33,8 @@
     {"max-unavailable", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "0", "So many may be missing during an update"}, \
     {"update-deadline", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10m", "An update that is not done by then is rolled back"}, \
     {"max-price", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, false, false, NULL, "any", "The most an hour of one replica may cost, all in"}, \
-    {"max-budget", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, false, false, NULL, "what the account has", "The most it may cost until it is stopped"}, \
+    {"max-budget", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, false, false, NULL, "what the account has", "The most a billing period may cost; then it is stopped"}, \
+    {"billing-period", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "24h", "So often a bill is written while it runs"}, \
     {"wait", 'w', NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Show progress until it is done; exit status 1 if it will not be"}
 /* clang-format on */
 
@@ -60,6 +61,7 @@ static const struct syn_cli_spec_key numbers[] = {
     {"max-surge", "max_surge"},
     {"max-unavailable", "max_unavailable"},
     {"update-deadline", "update_deadline_ms"},
+    {"billing-period", "billing_period_ms"},
 };
 static const struct syn_cli_spec_key texts[] = {
     {"image", "image"},   {"region", "region"},       {"isolation", "isolation"},

@@ -89,8 +89,12 @@ show(const struct syn_cli *cli, const json_t *service)
     syn_cli_say(cli, "  cost        %s SYNOR, %s an hour; %s are locked",
                 syn_json_str(cost, "spent", "0"), syn_json_str(cost, "rate_hour", "0"),
                 syn_json_str(cost, "locked", "0"));
-    if (bill != NULL)
-        syn_cli_say(cli, "  bill        %s", bill);
+    if (syn_json_at(status, "period.until") != NULL && bill == NULL)
+        syn_cli_say(cli, "  period      %lld, billed on %s",
+                    (long long)syn_json_i64(json_object_get(status, "period"), "number", 1),
+                    syn_json_str(json_object_get(status, "period"), "until", "?"));
+    if (syn_json_str(status, "last_bill", NULL) != NULL)
+        syn_cli_say(cli, "  bill        %s", syn_json_str(status, "last_bill", ""));
 }
 
 /* --- waiting --------------------------------------------------------------------------------- */

@@ -4,8 +4,8 @@
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
 
-/* What has ended, and whose end was told, is not changed any more: no copy is needed, and a list may
- * be long of such. */
+/* What has ended, and whose end was told, is not changed any more: no copy is needed, and a list
+ * may be long of such. */
 static json_t *
 copy_of(const json_t *given)
 {

@@ -582,7 +582,8 @@ get_evidence(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
 static const struct syn_http_route rows[] = {
     SRV_READ("/v1/bills", list_bills, &srv_list_query, "bills.list", "List bills, newest first"),
-    SRV_READ("/v1/bills/{id}", get_bill, NULL, "bills.get", "One bill, by its id or its job's"),
+    SRV_READ("/v1/bills/{id}", get_bill, NULL, "bills.get",
+             "One bill, by its id, or the newest of a job or service"),
     SRV_READ("/v1/bills/{id}/verify", verify_bill, NULL, "bills.verify",
              "Recompute it from the signed samples and the ledger"),
     SRV_READ("/v1/bills/{id}/evidence", get_evidence, NULL, "bills.evidence",

@@ -289,7 +289,7 @@ static const struct syn_field list_fields[] = {
      .kind = SYN_FIELD_STR,
      .min = 1,
      .max = 64,
-     .help = "Only what belongs to this job"},
+     .help = "Only what belongs to this job or service, by id or name"},
 };
 
 const struct syn_schema srv_list_query = SYN_SCHEMA("ListQuery", list_fields);

@@ -326,67 +326,6 @@ syn_service_reserve(const json_t *spec, int64_t rate_hour)
     return read.max_budget > 0 ? SYN_MIN(amount, read.max_budget) : amount;
 }
 
-/* Which period it is in, for people. */
-static int
-note_period(struct step *step, const struct service_money *money, struct syn_err *err)
-{
-    const struct syn_service_view *view = step->view;
-    int64_t number = SYN_MAX(view->period.number, 1) + money->renew;
-    int64_t since_ms = money->renew                ? view->now_ms
-                       : view->period.since_ms > 0 ? view->period.since_ms
-                                                   : syn_document_time(view->service, "created_at");
-    int64_t until_ms = money->new_window ? view->now_ms + step->spec.billing_ms : money->until_ms;
-    json_t *period = NULL;
-    int rc = syn_json_pack(&period, err, "{s:I}", "number", (json_int_t)number);
-
-    if (rc == SYN_OK)
-        rc = syn_document_set_time(period, "since", since_ms, err);
-    if (rc == SYN_OK)
-        rc = syn_document_set_time(period, "until", until_ms, err);
-    if (until_ms > view->now_ms)
-        step_wake(step, until_ms);
-    return rc < 0 ? rc : syn_json_set_take(step->status, "period", period, err);
-}
-
-/* The period's bill, and another period. */
-static int
-renew_period(struct step *step, const struct service_money *money, struct syn_err *err)
-{
-    json_t *cost = json_object_get(step->status, "cost");
-    int rc;
-
-    step->renew = true;
-    step->new_window = money->new_window;
-    syn_service_bill_id(step->service, SYN_MAX(step->view->period.number, 1), step->bill_id);
-    rc = syn_document_set_amount(cost, "spent", 0, err);
-    if (rc == SYN_OK)
-        rc = syn_json_set_str(step->status, "last_bill", step->bill_id, err);
-    return rc < 0 ? rc
-                  : step_event(step, "billed", money->new_window ? "period" : "bill-full", NULL,
-                               err, "period %lld of run %lld is billed: %s",
-                               (long long)SYN_MAX(step->view->period.number, 1),
-                               (long long)step->run, step->bill_id);
-}
-
-static int
-note_low(struct step *step, bool low, struct syn_err *err)
-{
-    json_t *cost = json_object_get(step->status, "cost");
-    char rate[SYN_FORMAT_MAX], has[SYN_FORMAT_MAX];
-    int rc = SYN_OK;
-
-    if (low == syn_json_bool(cost, "low", false))
-        return SYN_OK;
-    rc = syn_json_set_bool(cost, "low", low, err);
-    if (rc < 0 || !low)
-        return rc;
-    return step_event(step, "funds-low", "funds-low", NULL, err,
-                      "the account cannot pay for the next billing period: it has %s SYNOR, and an "
-                      "hour costs %s",
-                      syn_format_amount(step->view->balance, has),
-                      syn_format_amount(step->view->rate_hour, rate));
-}
-
 /* Bill the period when it is over, lock more when a quarter of a reserve is left, as far as budget
  * and balance go, and stop when there is nothing left to lock. */
 static int
@@ -399,14 +338,12 @@ phase_limits(struct step *step, struct syn_err *err)
         return SYN_OK;
     service_money_decide(step->view, unbilled_members(step), &money);
     step->lock = money.lock;
-    rc = syn_document_set_amount(json_object_get(step->status, "cost"), "locked",
-                                 (money.renew ? 0 : step->view->escrow) + money.lock, err);
-    if (rc == SYN_OK)
-        rc = note_period(step, &money, err);
-    if (rc == SYN_OK)
-        rc = note_low(step, money.low, err);
-    if (rc == SYN_OK && money.renew)
-        rc = renew_period(step, &money, err);
+    step->renew = money.renew;
+    step->new_window = money.new_window;
+    memcpy(step->bill_id, money.bill_id, sizeof(step->bill_id));
+    if (money.until_ms > step->view->now_ms)
+        step_wake(step, money.until_ms);
+    rc = service_money_note(step->view, &money, step->status, step->events, err);
     return rc < 0 || !money.stop
                ? rc
                : limit_reached(step, money.stop,
