@@ -424,6 +424,22 @@ bool srv_service_of(const char *instance, char *out);
 SYN_MUST int srv_service_versions(struct syn_server *server, const char *id, json_t **ret_list,
                                   struct syn_err *err);
 
+/** A new version of each of the account's services that live and use the secret. *ret_ids is the
+ *  caller's: theirs. */
+SYN_MUST int srv_services_renew_secret(struct syn_server *server, struct srv_txn *txn,
+                                       const char *account, const char *secret, json_t **ret_ids,
+                                       struct syn_err *err);
+/** The name of one of the account's services that uses it, into out[SYN_ID_MAX]; "" for none. */
+SYN_MUST int srv_service_with_secret(struct syn_server *server, const char *account,
+                                     const char *secret, char *out, struct syn_err *err);
+
+/* --- secrets (secrets.c) ------------------------------------------------------------------------
+ */
+
+/** Are all of {VARIABLE: NAME} there? NOTFOUND. */
+SYN_MUST int srv_secrets_check(struct syn_server *server, const char *account,
+                               const json_t *secrets, struct syn_err *err);
+
 /* --- the cluster (cluster.c) --------------------------------------------------------------------
  */
 
@@ -680,7 +696,7 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
     srv_node_routes, srv_content_routes, srv_upload_routes, srv_name_routes, srv_bill_routes,
     srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes, srv_watch_routes,
     srv_market_order_routes, srv_market_view_routes, srv_offer_routes, srv_service_routes,
-    srv_place_routes;
+    srv_place_routes, srv_secret_routes;
 
 /** Metrics that are read when somebody asks (gauges.c). */
 SYN_MUST int srv_gauges_open(struct syn_server *server, struct syn_err *err);

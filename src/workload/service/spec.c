@@ -49,6 +49,8 @@ static const struct syn_field spec_fields[] = {
      .help = "instead of the image's own arguments"},
     {.name = "env", .kind = SYN_FIELD_MAP, .min = 0, .max = SYN_SERVICE_ENV_MAX, .fallback = "{}",
      .help = "environment of the program"},
+    {.name = "secrets", .kind = SYN_FIELD_MAP, .min = 0, .max = SYN_SERVICE_SECRETS_MAX, .fallback = "{}",
+     .help = "variables of the environment that are set to secrets of the account: {VARIABLE: NAME}"},
     {.name = "port", .kind = SYN_FIELD_I64, .min = 0, .max = 65535, .fallback = "0",
      .help = "where the program listens; 0: nowhere"},
     {.name = "health", .kind = SYN_FIELD_OBJ, .sub = &check_schema, .fallback = "{}",
@@ -177,6 +179,26 @@ check_health(const struct syn_service_spec *spec, struct syn_err *err)
 }
 
 static int
+check_secrets(json_t *secrets, const json_t *env, struct syn_err *err)
+{
+    const char *variable;
+    json_t *name;
+    int rc = work_check_env(secrets, reserved_env, SYN_LEN(reserved_env), SYN_SERVICE_ENV_BYTES_MAX,
+                            err);
+
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "spec.secrets");
+    json_object_foreach (secrets, variable, name) {
+        if (!syn_name_ok(json_string_value(name)))
+            return SYN_FAIL(err, SYN_E_INVALID, "spec.secrets.%s: \"%.63s\" is no name of a secret",
+                            variable, json_string_value(name));
+        if (json_object_get(env, variable))
+            return SYN_FAIL(err, SYN_E_INVALID, "spec.secrets.%s: spec.env sets it, too", variable);
+    }
+    return SYN_OK;
+}
+
+static int
 check_numbers(const json_t *obj, const struct syn_service_spec *spec, struct syn_err *err)
 {
     if (spec->max_surge + spec->max_unavailable == 0)
@@ -233,6 +255,8 @@ syn_service_spec_check(json_t *spec, struct syn_err *err)
     if (rc == SYN_OK)
         rc = work_check_env(json_object_get(spec, "env"), reserved_env, SYN_LEN(reserved_env),
                             SYN_SERVICE_ENV_BYTES_MAX, err);
+    if (rc == SYN_OK)
+        rc = check_secrets(json_object_get(spec, "secrets"), json_object_get(spec, "env"), err);
     if (rc == SYN_OK)
         rc = check_health(&read, err);
     return rc < 0 ? rc : check_numbers(spec, &read, err);

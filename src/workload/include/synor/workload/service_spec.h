@@ -11,6 +11,7 @@
 #define SYN_SERVICE_ARG_BYTES_MAX 4096
 #define SYN_SERVICE_ENV_MAX       256
 #define SYN_SERVICE_ENV_BYTES_MAX 65536
+#define SYN_SERVICE_SECRETS_MAX   64
 #define SYN_SERVICE_PATH_MAX      512 /* of an HTTP check */
 #define SYN_SERVICE_PIDS          4096
 
