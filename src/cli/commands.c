@@ -52,6 +52,7 @@ static const struct syn_cli_command *const commands[] = {
     &syn_cli_train_checkpoints,
     &syn_cli_train_metrics,
     &syn_cli_train_events,
+    &syn_cli_apply,
     &syn_cli_service_deploy,
     &syn_cli_service_list,
     &syn_cli_service_get,

@@ -87,15 +87,17 @@ static const struct syn_field spec_fields[] = {
      .help = "SYNOR that a billing period may cost before it is stopped; without it, what the account has"},
     {.name = "billing_period_ms", .kind = SYN_FIELD_MS, .min = BILLING_MIN_MS, .max = BILLING_MAX_MS,
      .fallback = "86400000", .help = "so often a bill is written while it runs"},
+    {.name = "app", .kind = SYN_FIELD_STR, .min = 0, .max = 63, .fallback = "\"\"",
+     .help = "the file that it is kept in, by which what is in it no more is found; \"\" none"},
 };
 /* clang-format on */
 
 const struct syn_schema syn_service_spec_schema = SYN_SCHEMA("ServiceSpec", spec_fields);
 
 /* What replicas are not made of: a change of these makes no new version. */
-static const char *const kept[] = {"replicas",           "max_surge",  "max_unavailable",
-                                   "update_deadline_ms", "policy",     "priority",
-                                   "max_price",          "max_budget", "billing_period_ms"};
+static const char *const kept[] = {
+    "replicas", "max_surge", "max_unavailable", "update_deadline_ms", "policy",
+    "priority", "max_price", "max_budget",      "billing_period_ms",  "app"};
 
 static bool
 is_kept(const char *key)
