@@ -95,6 +95,11 @@ test_refused(void **state)
         {"{" BASE ",\"command\":[1]}", "spec.command"},
         {"{" BASE ",\"max_price\":\"0\"}", "spec.max_price"},
         {"{" BASE ",\"max_budget\":\"0\"}", "spec.max_budget"},
+        {"{" BASE ",\"billing_period_ms\":999}", "spec.billing_period_ms"},
+        {"{" BASE ",\"secrets\":{\"A\":\"No Name\"}}", "spec.secrets.A"},
+        {"{" BASE ",\"secrets\":{\"PORT\":\"s\"}}", "spec.secrets"},
+        {"{" BASE ",\"secrets\":{\"SYNOR_X\":\"s\"}}", "spec.secrets"},
+        {"{" BASE ",\"secrets\":{\"A\":\"s\"},\"env\":{\"A\":\"b\"}}", "spec.secrets.A"},
         {"{" BASE ",\"policy\":\"whim\"}", "spec.policy"},
         {"{" BASE ",\"memory_bytes\":\"1kb\"}", "spec.memory_bytes"},
     };
