@@ -44,7 +44,7 @@ struct fake {
     int64_t usage_seq; /* of the last sample */
     int64_t usage_samples;
     int64_t egress_bytes; /* of all of them */
-    json_t *status; /* the newest status report */
+    json_t *status;       /* the newest status report */
     int status_count;
     char told[FAKE_TOLD_MAX]; /* all of them: "state/reason state/reason " */
 

@@ -8,6 +8,16 @@
 
 #include "bills_priv.h"
 
+/* A run's period on its way into a bill, or looked at. */
+struct closing {
+    const json_t *job;
+    const json_t *instances;
+    const struct srv_period *period;
+    struct srv_counted *counted;
+    struct syn_invoice *invoice;
+    int64_t now_ms; /* the end of all that the server counts by itself */
+};
+
 static void
 counted_fini(struct srv_counted *counted)
 {
@@ -124,21 +134,22 @@ run_of(const json_t *job)
     return syn_json_i64(json_object_get(job, "status"), "run", 1);
 }
 
-/* Everything that was used in the period. */
+/* Everything that was used in the period until now: what nodes sent, and what the server counted.
+ */
 static int
-count_period(struct syn_server *server, const struct srv_period *period, const json_t *job,
-             const json_t *instances, struct srv_counted *ret, struct syn_err *err)
+count_period(struct syn_server *server, const struct closing *closing, struct syn_err *err)
 {
+    struct srv_counted *counted = closing->counted;
     size_t i;
     json_t *instance;
-    int rc = counted_make(ret, json_array_size(instances), err);
+    int rc = counted_make(counted, json_array_size(closing->instances), err);
 
-    json_array_foreach (instances, i, instance)
-        if (rc == SYN_OK && in_run(instance, run_of(job)))
-            rc = count_instance(server, period, instance, ret, err);
+    json_array_foreach (closing->instances, i, instance)
+        if (rc == SYN_OK && in_run(instance, run_of(closing->job)))
+            rc = count_instance(server, closing->period, instance, counted, err);
     return rc < 0 ? rc
-                  : count_network(server, period, syn_document_id(job), syn_wall_ms(server->world),
-                                  ret, err);
+                  : count_network(server, closing->period, syn_document_id(closing->job),
+                                  closing->now_ms, counted, err);
 }
 
 static_assert(SYN_TRAINING_RUN_MAX <= SYN_INVOICE_USAGES_MAX, "a run that ends can be billed");
@@ -176,7 +187,10 @@ srv_run_cost(struct syn_server *server, const json_t *job, const json_t *instanc
     int rc = srv_period_load(server, syn_document_id(job), run_of(job), &period, err);
 
     if (rc == SYN_OK)
-        rc = count_period(server, &period, job, instances, &counted, err);
+        rc = count_period(
+            server,
+            &(struct closing){job, instances, &period, &counted, NULL, syn_wall_ms(server->world)},
+            err);
     if (rc == SYN_OK)
         rc = syn_invoice_total(counted.rows, counted.count, server->prices, ret_spent, err);
     if (rc == SYN_OK)
@@ -206,16 +220,6 @@ build_settlement(const struct syn_invoice *invoice, const struct syn_ledger_head
     }
     return syn_ledger_build_settle(head, &settlement, ret_tx, err);
 }
-
-/* A run's period on its way into a bill. */
-struct closing {
-    const json_t *job;
-    const json_t *instances;
-    const struct srv_period *period;
-    struct srv_counted *counted;
-    struct syn_invoice *invoice;
-    int64_t now_ms;
-};
 
 /* Whose samples the bill is made of, and which: what it is proved by. */
 static int
@@ -365,8 +369,7 @@ close_period(struct syn_server *server, struct srv_txn *txn, struct closing *clo
     if (rc == SYN_OK)
         rc = freeze_meters(server, txn, terms->ref, err);
     if (rc == SYN_OK)
-        rc = count_period(server, closing->period, closing->job, closing->instances,
-                          closing->counted, err);
+        rc = count_period(server, closing, err);
     return rc < 0 ? rc
                   : syn_invoice_build(terms, closing->counted->rows, closing->counted->count,
                                       server->prices, &closing->invoice, err);

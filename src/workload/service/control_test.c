@@ -634,17 +634,17 @@ test_no_bill_for_nothing(void **state)
     world_free(world);
 }
 
-/* Replicas end ever again: far more than one bill holds. It goes on, and what a step looks at does
- * not grow. */
+/* Replicas end ever again: more than one bill holds. It goes on, and what a step looks at does not
+ * grow. */
 static void
-test_thousands_of_replicas_are_no_end(void **state)
+test_more_replicas_than_a_bill_holds(void **state)
 {
     struct world *world = world_new(SPEC);
     size_t most = 0;
 
     (void)state;
     world->balance = 10000 * SYN_SYNOR;
-    for (unsigned i = 0; i < 400; i++) {
+    for (unsigned i = 0; i < 130; i++) {
         json_t *doc;
         size_t k;
 
@@ -658,9 +658,9 @@ test_thousands_of_replicas_are_no_end(void **state)
     }
     run(world, 2, 0);
     expect(world, "running", "ready");
-    assert_true(syn_json_i64(syn_document_status(world->service), "serial", 0) > 1100);
-    assert_true(world->renewed >= 2); /* full bills, long before the day is over */
-    assert_true(world->forgotten > 1000);
+    assert_true(syn_json_i64(syn_document_status(world->service), "serial", 0) > 380);
+    assert_true(world->renewed >= 1); /* a full bill, long before the day is over */
+    assert_true(world->forgotten > 250);
     assert_true(most <= SYN_SERVICE_BILL_INSTANCES + 2 * SYN_SERVICE_ENDED_MAX);
     world_free(world);
 }
@@ -876,7 +876,7 @@ main(void)
         cmocka_unit_test(test_money_is_topped_up_until_there_is_none),
         cmocka_unit_test(test_a_bill_for_each_period),
         cmocka_unit_test(test_no_bill_for_nothing),
-        cmocka_unit_test(test_thousands_of_replicas_are_no_end),
+        cmocka_unit_test(test_more_replicas_than_a_bill_holds),
         cmocka_unit_test(test_a_budget_is_a_periods),
         cmocka_unit_test(test_low_funds_are_said_once),
         cmocka_unit_test(test_verbs_refuse_what_makes_no_sense),
