@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <synor/base/str.h>
+
 #include "workload_priv.h"
 
 int
@@ -26,6 +28,24 @@ syn_cli_spec_texts(const struct syn_cli *cli, const struct syn_cli_spec_key *key
         if (syn_cli_has(cli, keys[i].option))
             rc = syn_json_set_str(spec, keys[i].key, syn_cli_text(cli, keys[i].option, ""), err);
     return rc;
+}
+
+void
+syn_cli_spec_blame(const struct syn_cli *cli, const struct syn_cli_spec_key *keys, size_t count,
+                   struct syn_err *err)
+{
+    static const char prefix[] = "spec.";
+    const char *key = err->msg + sizeof(prefix) - 1;
+    size_t len = strcspn(key, ":");
+    struct syn_err named = *err;
+
+    if (!syn_str_starts(err->msg, prefix))
+        return;
+    for (size_t i = 0; i < count; i++)
+        if (strlen(keys[i].key) == len && strncmp(keys[i].key, key, len) == 0 &&
+            syn_cli_has(cli, keys[i].option))
+            (void)snprintf(named.msg, sizeof(named.msg), "--%s%s", keys[i].option, key + len);
+    *err = named;
 }
 
 int

@@ -75,13 +75,19 @@ int
 srv_period_begin(struct syn_server *server, struct srv_txn *txn, const char *job, int64_t run,
                  struct syn_err *err)
 {
+    int64_t now_ms = syn_wall_ms(server->world);
     char run_ref[SYN_LEDGER_REF_MAX];
     char key[SRV_KEY_MAX];
+    json_t *network = NULL; /* what it was before is another run's, or nobody's */
     SYN_JSON(doc);
     int rc;
 
     srv_escrow_ref(job, run, run_ref);
-    rc = first_period(run_ref, syn_wall_ms(server->world), &doc, err);
+    rc = first_period(run_ref, now_ms, &doc, err);
+    if (rc == SYN_OK)
+        rc = srv_network_read(server, job, now_ms, &network, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_take(doc, "network", network, err);
     return rc < 0 ? rc : srv_txn_replace(txn, srv_key(key, "period", run_ref, NULL), 0, doc, err);
 }
 

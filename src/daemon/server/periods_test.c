@@ -379,6 +379,16 @@ network_is_billed(void **state)
                     &err);
         assert_int_equal(syn_json_i64(totals, "lb", 0), second); /* it was turned off */
     }
+    { /* the next run begins where this one ended: it does not pay for it again */
+        SYN_SCOPED(srv_period_fini) struct srv_period period = {.doc = NULL};
+        struct syn_err err;
+        SRV_TXN(txn);
+
+        assert_done(srv_period_begin(run.house->server, &txn, run.job, 2, &err), &err);
+        assert_done(srv_txn_commit(run.house->server, &txn, NULL, &err), &err);
+        assert_done(srv_period_load(run.house->server, run.job, 2, &period, &err), &err);
+        assert_int_equal(syn_json_i64(json_object_get(period.doc, "network"), "lb", 0), second);
+    }
     run_fini(&run);
 }
 
