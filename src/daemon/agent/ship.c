@@ -197,6 +197,7 @@ to_sample(const struct agt_ship *ship, const struct syn_usage_sample *usage, int
                                .from_ms = usage->from_ms,
                                .to_ms = usage->to_ms,
                                .reserved = ship->reserved,
+                               .egress_bytes = usage->egress_bytes,
                                .used = {.cpu_ms = usage->cpu_ms,
                                         .memory_peak_bytes = peak,
                                         .scratch_used_bytes = usage->scratch_bytes,

@@ -151,10 +151,11 @@ add_fix(const struct syn_service_explain_view *view, const char *reason, json_t 
         (void)snprintf(text, sizeof(text), "read what it said: synor compute service logs %s",
                        name);
     else if (syn_str_eq(reason, "budget"))
-        (void)snprintf(text, sizeof(text),
-                       "deploy it again with a higher --max-budget, or with more in the account");
-    else if (syn_str_eq(reason, "restarts"))
-        (void)snprintf(text, sizeof(text), "deploy it again: it begins a new bill");
+        (void)snprintf(text, sizeof(text), "deploy it again with a higher --max-budget");
+    else if (syn_str_eq(reason, "funds"))
+        (void)snprintf(text, sizeof(text), "put more into its account, then deploy it again");
+    else if (syn_str_eq(reason, "funds-low"))
+        (void)snprintf(text, sizeof(text), "put more into its account");
     return *text ? syn_json_append_take(fix, json_string(text), err) : SYN_OK;
 }
 

@@ -12,6 +12,7 @@
 #define SYN_SERVICE_ARG_BYTES_MAX 4096
 #define SYN_SERVICE_ENV_MAX       256
 #define SYN_SERVICE_ENV_BYTES_MAX 65536
+#define SYN_SERVICE_SECRETS_MAX   64
 #define SYN_SERVICE_PATH_MAX      512 /* of an HTTP check */
 #define SYN_SERVICE_PIDS          4096
 #define SYN_SERVICE_HOST_MAX      253
@@ -93,7 +94,8 @@ struct syn_service_spec {
     enum syn_fleet_policy policy;
     int64_t priority;
     int64_t max_price;
-    int64_t max_budget; /* 0: as much as the account has */
+    int64_t max_budget; /* of a billing period; 0: as much as the account has */
+    int64_t billing_ms; /* how long such a period is */
     int64_t stop_grace_ms;
     int64_t drain_ms; /* at most between leaving traffic and the stop signal */
     struct syn_service_lb lb;
