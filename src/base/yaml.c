@@ -22,6 +22,8 @@ struct reader {
     struct frame frames[SYN_YAML_DEPTH_MAX];
     unsigned depth;
     unsigned documents;
+    unsigned most;    /* documents that may come */
+    json_t *finished; /* documents before this one, or NULL where there is only one; borrowed */
 };
 
 static SYN_PRINTF(4, 5) int fail_at(struct syn_err *err, int code, yaml_mark_t mark,
@@ -288,6 +290,20 @@ check_properties(const yaml_event_t *event, struct syn_err *err)
     return SYN_OK;
 }
 
+/* Of several, to the others; a single one stays at the root. */
+static SYN_MUST int
+finish_document(struct reader *reader, struct syn_err *err)
+{
+    SYN_SCOPED(syn_json_scope) json_t *document = NULL;
+
+    if (reader->finished == NULL)
+        return SYN_OK;
+    document = SYN_TAKE(reader->root);
+    return document == NULL || json_is_null(document)
+               ? SYN_OK
+               : syn_json_append_take(reader->finished, SYN_TAKE(document), err);
+}
+
 static SYN_MUST int
 on_event(struct reader *reader, const yaml_event_t *event, struct syn_err *err)
 {
@@ -310,13 +326,16 @@ on_event(struct reader *reader, const yaml_event_t *event, struct syn_err *err)
     case YAML_ALIAS_EVENT:
         return fail_at(err, SYN_E_INVALID, event->start_mark, "aliases are not supported");
     case YAML_DOCUMENT_START_EVENT:
-        if (++reader->documents > 1)
-            return fail_at(err, SYN_E_INVALID, event->start_mark, "more than one document");
-        return SYN_OK;
+        if (++reader->documents <= reader->most)
+            return SYN_OK;
+        return fail_at(err, SYN_E_INVALID, event->start_mark,
+                       reader->most == 1 ? "more than one document" : "more than %u documents",
+                       reader->most);
+    case YAML_DOCUMENT_END_EVENT:
+        return finish_document(reader, err);
     case YAML_NO_EVENT:
     case YAML_STREAM_START_EVENT:
     case YAML_STREAM_END_EVENT:
-    case YAML_DOCUMENT_END_EVENT:
         return SYN_OK;
     }
     return SYN_FAIL(err, SYN_E_INTERNAL, "unknown YAML event %d", (int)event->type);
@@ -340,10 +359,10 @@ read_events(struct reader *reader, const char *data, size_t len, struct syn_err 
     return rc;
 }
 
-int
-syn_yaml_parse(const char *data, size_t len, json_t **ret, struct syn_err *err)
+/* What was read of the last document stays in reader->root, also on failure. */
+static SYN_MUST int
+read_text(struct reader *reader, const char *data, size_t len, struct syn_err *err)
 {
-    struct reader reader = {.root = NULL};
     int rc;
 
     if (len >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0) { /* a byte order mark */
@@ -353,20 +372,47 @@ syn_yaml_parse(const char *data, size_t len, json_t **ret, struct syn_err *err)
     if (len > SYN_YAML_BYTES_MAX)
         return SYN_FAIL(err, SYN_E_TOOBIG, "YAML of %zu bytes, at most %zu", len,
                         SYN_YAML_BYTES_MAX);
-    if (!yaml_parser_initialize(&reader.parser))
+    if (!yaml_parser_initialize(&reader->parser))
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory to parse YAML");
     if (len == 0)
         data = ""; /* libyaml takes no NULL */
-    yaml_parser_set_encoding(&reader.parser, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&reader.parser, (const unsigned char *)data, len);
-    rc = read_events(&reader, data, len, err);
-    yaml_parser_delete(&reader.parser);
-    for (unsigned i = 0; i < reader.depth; i++)
-        syn_free(reader.frames[i].key);
+    yaml_parser_set_encoding(&reader->parser, YAML_UTF8_ENCODING);
+    yaml_parser_set_input_string(&reader->parser, (const unsigned char *)data, len);
+    rc = read_events(reader, data, len, err);
+    yaml_parser_delete(&reader->parser);
+    for (unsigned i = 0; i < reader->depth; i++)
+        syn_free(reader->frames[i].key);
+    return rc;
+}
+
+int
+syn_yaml_parse(const char *data, size_t len, json_t **ret, struct syn_err *err)
+{
+    struct reader reader = {.root = NULL, .most = 1};
+    int rc = read_text(&reader, data, len, err);
+
     if (rc < 0) {
         json_decref(reader.root);
         return rc;
     }
     *ret = reader.root != NULL ? reader.root : json_null();
     return SYN_OK;
+}
+
+int
+syn_yaml_parse_all(const char *data, size_t len, unsigned most, json_t **ret, struct syn_err *err)
+{
+    SYN_JSON(documents);
+    struct reader reader = {.root = NULL, .most = most};
+    int rc;
+
+    documents = json_array();
+    if (documents == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for YAML documents");
+    reader.finished = documents;
+    rc = read_text(&reader, data, len, err);
+    json_decref(reader.root);
+    if (rc == SYN_OK)
+        *ret = SYN_TAKE(documents);
+    return rc;
 }

@@ -146,6 +146,44 @@ test_size(void **state)
     free(text);
 }
 
+static void
+test_several_documents(void **state)
+{
+    static const struct {
+        const char *yaml, *json;
+    } rows[] = {
+        {"", "[]"},
+        {"a: 1\n", "[{\"a\":1}]"},
+        {"---\na: 1\n---\n---\n# none\n---\n[b]\n...\n---\nc\n", "[{\"a\":1},[\"b\"],\"c\"]"},
+    };
+    SYN_JSON(documents);
+    struct syn_err err;
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        SYN_JSON(value);
+        SYN_BUF(text);
+
+        assert_done(syn_yaml_parse_all(rows[i].yaml, strlen(rows[i].yaml), 8, &value, &err), &err);
+        assert_done(syn_json_write(value, &text, &err), &err);
+        assert_string_equal(syn_buf_text(&text), rows[i].json);
+    }
+    assert_int_equal(syn_yaml_parse_all("a\n---\nb\n---\nc\n", 14, 2, &documents, &err),
+                     SYN_E_INVALID);
+    assert_string_equal(err.msg, "line 4, column 1: more than 2 documents");
+    assert_int_equal(syn_yaml_parse_all("a\n---\n{b\n", 9, 2, &documents, &err), SYN_E_INVALID);
+}
+
+static int
+scenario_all(void *arg, struct syn_err *err)
+{
+    static const char text[] = "a: 1\n---\nb: [x]\n---\n";
+    SYN_JSON(value);
+
+    (void)arg;
+    return syn_yaml_parse_all(text, sizeof(text) - 1, 8, &value, err);
+}
+
 static int
 scenario(void *arg, struct syn_err *err)
 {
@@ -161,6 +199,7 @@ test_sweep(void **state)
 {
     (void)state;
     assert_true(syn_test_sweep_alloc(scenario, NULL) > 10);
+    assert_true(syn_test_sweep_alloc(scenario_all, NULL) > 5);
 }
 
 int
@@ -169,7 +208,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_accepted), cmocka_unit_test(test_refused),
         cmocka_unit_test(test_no_input), cmocka_unit_test(test_depth),
-        cmocka_unit_test(test_size),     cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_size),     cmocka_unit_test(test_several_documents),
+        cmocka_unit_test(test_sweep),
     };
 
     syn_json_init();

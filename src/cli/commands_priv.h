@@ -14,6 +14,9 @@ extern const struct syn_cli_command syn_cli_version_command, syn_cli_completion_
 extern const struct syn_cli_command syn_cli_train_create, syn_cli_train_list, syn_cli_train_get,
     syn_cli_train_logs, syn_cli_train_stop, syn_cli_train_resume, syn_cli_train_delete,
     syn_cli_train_explain, syn_cli_train_checkpoints, syn_cli_train_metrics, syn_cli_train_events;
+/* cmd_apply.c */
+extern const struct syn_cli_command syn_cli_apply;
+
 /* cmd_service.c, cmd_service_deploy.c; explain and logs where training's are */
 extern const struct syn_cli_command syn_cli_service_deploy, syn_cli_service_list,
     syn_cli_service_get, syn_cli_service_scale, syn_cli_service_update, syn_cli_service_rollback,

@@ -49,6 +49,10 @@ int syn_cli_workload_change(struct syn_cli *cli, const char *method, const char 
 /** Show how the workload comes to the state `wanted`, then how it stands. It does not need us: a
  * signal ends the looking, never the workload. Returns the exit status, as the kind has it. */
 int syn_cli_workload_wait(struct syn_cli *cli, const char *id, const char *wanted);
+/** The same of any workload, and it is shown to nobody: *ret is the document in the end, or NULL
+ * when an error or the reason to look no longer was printed. */
+int syn_cli_workload_reach(struct syn_cli *cli, const struct syn_cli_workload *kind, const char *id,
+                           const char *wanted, json_t **ret);
 
 /* --- whole commands: .run --------------------------------------------------------------------- */
 

@@ -88,31 +88,16 @@ follow(struct wait *wait, const char *id, struct syn_err *err)
     return rc;
 }
 
-/* How it stands in the end. */
-static int
-finish(const struct wait *wait)
-{
-    const struct syn_cli_workload *kind = wait->kind;
-
-    if (wait->cli->json) {
-        (void)syn_cli_print_json_take(wait->cli, json_incref(wait->workload));
-    } else {
-        kind->show(wait->cli, wait->workload);
-        if (kind->next != NULL)
-            kind->next(wait->cli, wait->workload);
-    }
-    return kind->exit_status(wait->workload, wait->wanted);
-}
-
 int
-syn_cli_workload_wait(struct syn_cli *cli, const char *id, const char *wanted)
+syn_cli_workload_reach(struct syn_cli *cli, const struct syn_cli_workload *kind, const char *id,
+                       const char *wanted, json_t **ret)
 {
-    const struct syn_cli_workload *kind = syn_cli_workload_of(cli);
     struct wait wait = {.cli = cli, .kind = kind, .wanted = wanted};
     struct syn_err err = {0};
     int status;
     int rc;
 
+    *ret = NULL;
     syn_cli_progress_init(&wait.progress, cli, kind->going, 0, false);
     rc = follow(&wait, id, &err);
     if (wait.progress.drawn && cli->err_tty)
@@ -128,8 +113,28 @@ syn_cli_workload_wait(struct syn_cli *cli, const char *id, const char *wanted)
         (void)SYN_FAIL(&err, SYN_E_NOTFOUND, "%s was deleted", id);
         status = syn_cli_fail(cli, &err);
     } else {
-        status = finish(&wait);
+        status = kind->exit_status(wait.workload, wanted);
+        *ret = SYN_TAKE(wait.workload);
     }
     json_decref(wait.workload);
+    return status;
+}
+
+int
+syn_cli_workload_wait(struct syn_cli *cli, const char *id, const char *wanted)
+{
+    const struct syn_cli_workload *kind = syn_cli_workload_of(cli);
+    SYN_JSON(workload);
+    int status = syn_cli_workload_reach(cli, kind, id, wanted, &workload);
+
+    if (workload == NULL)
+        return status;
+    if (cli->json) {
+        (void)syn_cli_print_json_take(cli, SYN_TAKE(workload));
+        return status;
+    }
+    kind->show(cli, workload);
+    if (kind->next != NULL)
+        kind->next(cli, workload);
     return status;
 }

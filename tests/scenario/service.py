@@ -139,6 +139,57 @@ def a_killed_replica_comes_back(p):
 
 
 @case
+def files_are_applied(p):
+    """What runs becomes what a compose file says; what is not in it any more goes."""
+    need(p)
+    file = p.home / "docker-compose.yaml"
+    body = """
+name: shop
+services:
+  back:
+    image: synor://images/hello
+    environment: {GREETING: "${GREETING:-hello}"}
+    ports: ["8080"]
+    cpus: 0.1
+    mem_limit: 64m
+  front:
+    image: synor://images/hello
+    depends_on: {back: {condition: service_healthy}}
+    cpus: 0.1
+    mem_limit: 64m
+    ports: ["8080"]
+    healthcheck: {test: "curl -f http://localhost:8080/health", interval: 200ms}
+"""
+    file.write_text(body)
+    (p.home / ".env").write_text("GREETING='hi there'\n")
+    plan = p.json("compute", "apply", "-f", file, "--plan")
+    equal([(i["name"], i["action"]) for i in plan["items"]],
+          [("back", "create"), ("front", "create")])
+    equal(plan["items"][0]["spec"]["env"], {"GREETING": "hi there"})
+    check(plan["items"][0]["rate_hour"], plan)
+    equal([s["name"] for s in p.json("compute", "service", "list")["items"]], ["web"])
+    p.cli("compute", "apply", "-f", file, "--yes", "--wait")
+    equal(service(p, "front")["status"]["state"], "running")
+    again = p.json("compute", "apply", "-f", file, "--yes")
+    equal({i["action"] for i in again["items"]}, {"unchanged"})
+    # One thing is other, one is gone, and what is not understood is refused by name.
+    file.write_text(body.split("  front:")[0].replace("cpus: 0.1", "cpus: 0.2"))
+    said = p.json("compute", "apply", "-f", file, "--prune", "--plan")
+    equal([(i["name"], i["action"]) for i in said["items"]],
+          [("back", "update"), ("front", "delete")])
+    equal(said["items"][0]["changes"], [{"path": "cpu_millicores", "from": 100, "to": 200}])
+    file.write_text(file.read_text() + "    privileged: true\n")
+    refused = p.cli("compute", "apply", "-f", file, "--prune", "--yes", code=2)
+    check("services.back.privileged" in refused.err, refused.err)
+    p.cli("compute", "apply", "-f", file, "--prune", "--yes", "--wait", "--allow-unknown")
+    equal(service(p, "back")["spec"]["cpu_millicores"], 200)
+    equal(sorted(s["name"] for s in p.json("compute", "service", "list")["items"]),
+          ["back", "web"])
+    p.json("compute", "service", "stop", "back", "--yes", "--wait")
+    p.json("compute", "service", "delete", "back", "--yes")
+
+
+@case
 def it_is_scaled_both_ways(p):
     need(p)
     p.cli("compute", "service", "scale", "web", "--replicas", 4, "--yes", "--wait")

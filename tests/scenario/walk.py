@@ -129,6 +129,13 @@ def create(p):
             "--max-budget", "1"]
 
 
+def manifest(name, more=""):
+    file = FACTS["folder"] / f"manifest-{len(list(FACTS['folder'].glob('manifest-*')))}.yaml"
+    file.write_text(f"kind: service\nname: {name}\n{more}"
+                    "spec: {image: 'synor://walk/file', replicas: 0}\n")
+    return file
+
+
 # path -> [(arguments, exit status, shape), ...]; a text in braces is a fact.
 # No replica is wanted: every command works where instances have no network, too.
 SERVICE = ["--name", "web", "--image", "synor://walk/file", "--replicas", "0"]
@@ -269,6 +276,11 @@ ROWS = {
                              (["train-nobody", "--yes"], 1, error)],
     "compute train delete": [(["{stuck}", "--yes"], 1, error), (["{job}", "--yes"], 0, anything),
                              (["train-nobody", "--yes"], 1, error)],
+    "compute apply": [
+        (lambda p: ["-f", manifest("web"), "--plan"], 0, anything),
+        (lambda p: ["-f", manifest("web", "color: red\n"), "--plan"], 2, error),
+        (lambda p: ["-f", manifest("WEB"), "--yes"], 2, error),
+        (["-f", "/nonexistent", "--yes"], 1, error)],
     "compute service deploy": [
         ([*SERVICE, "--plan"], 0, anything),
         ([*SERVICE, "--cpu", "4000", "--plan"], 3, anything),

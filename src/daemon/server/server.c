@@ -296,7 +296,7 @@ add_routes(struct syn_server *server, struct syn_err *err)
         &srv_bill_routes,    &srv_content_routes,      &srv_upload_routes,      &srv_name_routes,
         &srv_node_routes,    &srv_instance_routes,     &srv_token_routes,       &srv_quota_routes,
         &srv_watch_routes,   &srv_market_order_routes, &srv_market_view_routes, &srv_offer_routes,
-        &srv_service_routes, &srv_place_routes,
+        &srv_service_routes, &srv_place_routes,        &srv_manifest_routes,
     };
     int rc = SYN_OK;
 

@@ -85,14 +85,17 @@ static const struct syn_field spec_fields[] = {
     {.name = "max_price", .kind = SYN_FIELD_AMOUNT, .help = "SYNOR an hour that one replica may cost, all in"},
     {.name = "max_budget", .kind = SYN_FIELD_AMOUNT,
      .help = "SYNOR that it may cost until it is stopped; without it, what the account has"},
+    {.name = "app", .kind = SYN_FIELD_STR, .min = 0, .max = 63, .fallback = "\"\"",
+     .help = "the file that it is kept in, by which what is in it no more is found; \"\" none"},
 };
 /* clang-format on */
 
 const struct syn_schema syn_service_spec_schema = SYN_SCHEMA("ServiceSpec", spec_fields);
 
 /* What replicas are not made of: a change of these makes no new version. */
-static const char *const kept[] = {"replicas", "max_surge", "max_unavailable", "update_deadline_ms",
-                                   "policy",   "priority",  "max_price",       "max_budget"};
+static const char *const kept[] = {"replicas",           "max_surge",  "max_unavailable",
+                                   "update_deadline_ms", "policy",     "priority",
+                                   "max_price",          "max_budget", "app"};
 
 static bool
 is_kept(const char *key)

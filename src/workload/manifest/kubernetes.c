@@ -1,0 +1,561 @@
+/* Deployment (apps/v1) and Service (v1) of Kubernetes, as far as a service here means the same. A
+ * Service finds its Deployment in the same file, by labels; what it adds is the port. */
+#include "manifest_priv.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <synor/base/str.h>
+
+bool
+manifest_is_kubernetes(json_t *document)
+{
+    return json_is_object(document) && json_object_get(document, "apiVersion") != NULL;
+}
+
+/* --- quantities ------------------------------------------------------------------------------- */
+
+/* "128Mi", "1G", "1048576": bytes, as text that our parser takes. 500m of a byte is nothing. */
+static int
+take_memory(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct {
+        const char *suffix;
+        int64_t factor;
+    } units[] = {
+        {"Ki", INT64_C(1) << 10},
+        {"Mi", INT64_C(1) << 20},
+        {"Gi", INT64_C(1) << 30},
+        {"Ti", INT64_C(1) << 40},
+        {"k", 1000},
+        {"M", 1000000},
+        {"G", 1000000000},
+        {"T", 1000000000000},
+        {"", 1},
+    };
+    SYN_BUF(text);
+    char digits[24];
+    int64_t number = 0;
+    size_t len;
+    int rc;
+
+    if (!manifest_text(value, &text))
+        return manifest_wrong(at, err, "a quantity such as 128Mi");
+    rc = syn_buf_ok(&text, err);
+    if (rc < 0)
+        return rc;
+    len = strspn(syn_buf_text(&text), "0123456789");
+    (void)snprintf(digits, sizeof(digits), "%.*s", (int)SYN_MIN(len, sizeof(digits) - 1),
+                   syn_buf_text(&text));
+    for (size_t i = 0; i < SYN_LEN(units); i++) {
+        if (!syn_str_eq(syn_buf_text(&text) + len, units[i].suffix))
+            continue;
+        rc = syn_parse_i64(digits, 1, INT64_MAX / units[i].factor, at->path, &number, err);
+        return rc < 0 ? rc
+                      : manifest_set_take(at, at->rule->to, json_integer(number * units[i].factor),
+                                          err);
+    }
+    return manifest_wrong(at, err, "a quantity such as 128Mi");
+}
+
+/* Seconds, here text with its unit. */
+static int
+take_seconds(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    int64_t seconds = 0;
+    int rc = manifest_whole(at, value, &seconds, err);
+
+    if (rc == SYN_OK && seconds > INT64_MAX / 1000)
+        rc = manifest_wrong(at, err, "fewer seconds");
+    return rc < 0 ? rc : manifest_set_take(at, at->rule->to, json_integer(seconds * 1000), err);
+}
+
+/* --- the container ---------------------------------------------------------------------------- */
+
+static int
+take_env(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    SYN_JSON(env);
+    json_t *row;
+    size_t i;
+    int rc = SYN_OK;
+
+    env = json_object();
+    if (env == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for variables");
+    if (!json_is_array(value))
+        return manifest_wrong(at, err, "a list");
+    json_array_foreach (value, i, row) {
+        struct manifest_at below;
+        const char *name = syn_json_str(row, "name", NULL);
+        SYN_BUF(text);
+
+        manifest_below(at, NULL, i, &below);
+        if (name == NULL)
+            return manifest_wrong(&below, err, "name and value");
+        if (json_object_get(row, "valueFrom") != NULL) {
+            rc = manifest_unknown(&below, err, "%.63s: only `value` is understood", name);
+        } else {
+            (void)manifest_text(json_object_get(row, "value"), &text);
+            rc = syn_buf_ok(&text, err);
+            if (rc == SYN_OK)
+                rc = syn_json_set_str(env, name, syn_buf_text(&text), err);
+        }
+        if (rc < 0)
+            return rc;
+    }
+    return manifest_set_take(at, "env", SYN_TAKE(env), err);
+}
+
+/* The first port is the service's, unless a Service of the file names another. */
+static int
+take_container_ports(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    json_t *row;
+    size_t i;
+    int rc = SYN_OK;
+
+    if (!json_is_array(value))
+        return manifest_wrong(at, err, "a list");
+    json_array_foreach (value, i, row) {
+        struct manifest_at below;
+        int64_t port = 0;
+
+        manifest_below(at, NULL, i, &below);
+        if (!syn_str_eq(syn_json_str(row, "protocol", "TCP"), "TCP"))
+            rc = manifest_unknown(&below, err, "services speak TCP");
+        else
+            rc = manifest_whole(&below, json_object_get(row, "containerPort"), &port, err);
+        if (rc == SYN_OK && i == 0)
+            rc = syn_json_set_i64(at->spec, "port", port, err);
+        if (rc < 0)
+            return rc;
+    }
+    return syn_json_set_take(at->item, "ports", json_deep_copy(value), err);
+}
+
+static int
+take_limits(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        {"cpu", manifest_take_text, "cpu_millicores", NULL},
+        {"memory", take_memory, "memory_bytes", NULL},
+        {"ephemeral-storage", take_memory, "scratch_bytes", NULL},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+
+    return manifest_walk(at, &rules, value, err);
+}
+
+/* Limits are what a replica has; requests stand for them where there are none. */
+static int
+take_resources(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        {"limits", take_limits, NULL, NULL},
+        {"requests", NULL, NULL, NULL},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+    json_t *requests = json_object_get(value, "requests");
+    struct manifest_at below;
+    int rc = SYN_OK;
+
+    manifest_below(at, "requests", 0, &below);
+    if (requests != NULL && json_object_get(value, "limits") == NULL)
+        rc = take_limits(&below, requests, err);
+    else if (requests != NULL)
+        rc = manifest_note(&below, err, "a replica has what `limits` says, all of it reserved");
+    return rc < 0 ? rc : manifest_walk(at, &rules, value, err);
+}
+
+/* A number, or the name of one of the container's ports. */
+static int
+resolve_port(const struct manifest_at *at, json_t *value, int64_t *ret, struct syn_err *err)
+{
+    json_t *row;
+    size_t i;
+
+    if (!json_is_string(value))
+        return manifest_whole(at, value, ret, err);
+    json_array_foreach (json_object_get(at->item, "ports"), i, row)
+        if (syn_str_eq(syn_json_str(row, "name", NULL), json_string_value(value)))
+            return manifest_whole(at, json_object_get(row, "containerPort"), ret, err);
+    return SYN_FAIL(err, SYN_E_INVALID, "%s: no port of the container is called \"%.40s\"",
+                    at->path, json_string_value(value));
+}
+
+static int
+take_probe_port(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    int64_t port = 0;
+    int rc = resolve_port(at, value, &port, err);
+
+    return rc < 0 ? rc : manifest_set_take(at, "health.port", json_integer(port), err);
+}
+
+static int
+take_http(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        {"path", manifest_take_text, "health.path", NULL},
+        {"port", take_probe_port, NULL, NULL},
+        {"scheme", NULL, NULL, "checks speak plain HTTP"},
+        {"host", NULL, NULL, "the replica itself is asked"},
+        {"httpHeaders", NULL, NULL, "a check has no headers of its own"},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+    int rc = manifest_set_take(at, "health.kind", json_string("http"), err);
+
+    return rc < 0 ? rc : manifest_walk(at, &rules, value, err);
+}
+
+static int
+take_tcp(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        {"port", take_probe_port, NULL, NULL},
+        {"host", NULL, NULL, "the replica itself is asked"},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+    int rc = manifest_set_take(at, "health.kind", json_string("tcp"), err);
+
+    return rc < 0 ? rc : manifest_walk(at, &rules, value, err);
+}
+
+static int
+take_readiness(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        {"httpGet", take_http, NULL, NULL},
+        {"tcpSocket", take_tcp, NULL, NULL},
+        {"exec", NULL, NULL, "a check asks over the network: httpGet or tcpSocket"},
+        {"grpc", NULL, NULL, "a check asks by HTTP or TCP: httpGet or tcpSocket"},
+        {"periodSeconds", take_seconds, "health.interval_ms", NULL},
+        {"timeoutSeconds", take_seconds, "health.timeout_ms", NULL},
+        {"successThreshold", manifest_take_whole, "health.healthy", NULL},
+        {"failureThreshold", manifest_take_whole, "health.unhealthy", NULL},
+        {"initialDelaySeconds", NULL, NULL, NULL}, /* it is asked from its start, and may fail */
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+
+    return manifest_walk(at, &rules, value, err);
+}
+
+/* One check says both here: a replica that stays unready is ended. */
+static int
+take_liveness(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    if (json_object_get(at->spec, "health") != NULL)
+        return manifest_note(at, err,
+                             "one check says both: a replica that stays unready is replaced");
+    return take_readiness(at, value, err);
+}
+
+static int
+take_pull_policy(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    (void)value;
+    return manifest_note(at, err, "a version's image is pinned when it is deployed");
+}
+
+static int
+take_container(const struct manifest_at *at, json_t *container, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        {"name", NULL, NULL, NULL},
+        {"image", manifest_take_text, "image", NULL},
+        {"command", manifest_take_words, "command", NULL},
+        {"args", manifest_take_words, "args", NULL},
+        {"env", take_env, NULL, NULL},
+        {"envFrom", NULL, NULL, "write the variables under env"},
+        {"ports", take_container_ports, NULL, NULL},
+        {"resources", take_resources, NULL, NULL},
+        {"readinessProbe", take_readiness, NULL, NULL},
+        {"livenessProbe", take_liveness, NULL, NULL},
+        {"startupProbe", NULL, NULL, "see --start-time of service deploy"},
+        {"imagePullPolicy", take_pull_policy, NULL, NULL},
+        {"volumeMounts", NULL, NULL, "a replica keeps nothing; it may write to /tmp"},
+        {"securityContext", NULL, NULL, "replicas never run as root, on a read-only root"},
+        {"lifecycle", NULL, NULL, "see --drain and --stop-grace of service deploy"},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+    json_t *ports = json_object_get(container, "ports");
+    struct manifest_at below;
+    int rc = SYN_OK;
+
+    manifest_below(at, "ports", 0, &below); /* probes name them */
+    if (ports != NULL)
+        rc = take_container_ports(&below, ports, err);
+    return rc < 0 ? rc : manifest_walk(at, &rules, container, err);
+}
+
+static int
+take_containers(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    struct manifest_at below;
+
+    manifest_below(at, NULL, 0, &below);
+    if (json_array_size(value) != 1)
+        return manifest_wrong(at, err, "one container: a replica here is one");
+    return take_container(&below, json_array_get(value, 0), err);
+}
+
+/* --- Deployment ------------------------------------------------------------------------------- */
+
+static int
+take_restart(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    return syn_str_eq(json_string_value(value), "Always")
+               ? SYN_OK
+               : manifest_unknown(at, err, "replicas of a service are always started again");
+}
+
+static int
+take_pod(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        {"containers", take_containers, NULL, NULL},
+        {"initContainers", NULL, NULL, "a replica is one container"},
+        {"volumes", NULL, NULL, "a replica keeps nothing; it may write to /tmp"},
+        {"restartPolicy", take_restart, NULL, NULL},
+        {"terminationGracePeriodSeconds", take_seconds, "stop_grace_ms", NULL},
+        {"nodeSelector", NULL, NULL, "see --region of service deploy"},
+        {"affinity", NULL, NULL, "replicas are spread; see --policy of service deploy"},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+
+    return manifest_walk(at, &rules, value, err);
+}
+
+static int
+take_labels(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    return syn_json_set_take(at->item, "labels", json_deep_copy(value), err);
+}
+
+static int
+take_template_metadata(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        {"labels", take_labels, NULL, NULL},
+        {"annotations", NULL, NULL, "nobody here reads them"},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+
+    return manifest_walk(at, &rules, value, err);
+}
+
+static int
+take_template(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        {"metadata", take_template_metadata, NULL, NULL},
+        {"spec", take_pod, NULL, NULL},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+
+    return manifest_walk(at, &rules, value, err);
+}
+
+/* A number, or a percentage of the replicas: rounded up for the surge, down for the rest. */
+static int
+take_part(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    const char *text = json_string_value(value);
+    bool surge = syn_str_eq(at->rule->to, "max_surge");
+    int64_t replicas = syn_json_i64(at->spec, "replicas", 1), part = 0;
+    char digits[8];
+    int rc;
+
+    if (text == NULL || !syn_str_ends(text, "%"))
+        return manifest_take_whole(at, value, err);
+    (void)snprintf(digits, sizeof(digits), "%.*s", (int)SYN_MIN(strlen(text) - 1, (size_t)7), text);
+    rc = syn_parse_i64(digits, 0, 100, at->path, &part, err);
+    if (rc < 0)
+        return rc;
+    if (replicas > INT64_MAX / 100 - 1)
+        return manifest_wrong(at, err, "fewer replicas");
+    return manifest_set_take(at, at->rule->to,
+                             json_integer((replicas * part + (surge ? 99 : 0)) / 100), err);
+}
+
+static int
+take_rolling(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        {"maxSurge", take_part, "max_surge", NULL},
+        {"maxUnavailable", take_part, "max_unavailable", NULL},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+
+    return manifest_walk(at, &rules, value, err);
+}
+
+static int
+take_strategy_type(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    return syn_str_eq(json_string_value(value), "RollingUpdate")
+               ? SYN_OK
+               : manifest_unknown(at, err, "services are updated by RollingUpdate");
+}
+
+static int
+take_strategy(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        {"type", take_strategy_type, NULL, NULL},
+        {"rollingUpdate", take_rolling, NULL, NULL},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+
+    return manifest_walk(at, &rules, value, err);
+}
+
+static int
+take_deployment_spec(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        {"replicas", manifest_take_whole, "replicas", NULL},
+        {"selector", NULL, NULL, NULL}, /* it is the template's own labels */
+        {"template", take_template, NULL, NULL},
+        {"strategy", take_strategy, NULL, NULL},
+        {"progressDeadlineSeconds", take_seconds, "update_deadline_ms", NULL},
+        {"minReadySeconds", NULL, NULL, "see --health-check of service deploy"},
+        {"revisionHistoryLimit", NULL, NULL, NULL}, /* 20 versions are kept */
+        {"paused", NULL, NULL, "an update runs, or is rolled back"},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+    struct manifest_at below;
+    int rc = SYN_OK;
+
+    manifest_below(at, "replicas", 0, &below); /* percentages are of them */
+    below.rule = &rows[0];
+    if (json_object_get(value, "replicas") != NULL)
+        rc = manifest_take_whole(&below, json_object_get(value, "replicas"), err);
+    return rc < 0 ? rc : manifest_walk(at, &rules, value, err);
+}
+
+static int
+take_deployment(const struct manifest_at *at, json_t *document, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        {"apiVersion", NULL, NULL, NULL}, {"kind", NULL, NULL, NULL},
+        {"metadata", NULL, NULL, NULL},   {"spec", take_deployment_spec, NULL, NULL},
+        {"status", NULL, NULL, NULL}, /* of a document that was read from a cluster */
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+    struct manifest_at made;
+    int rc = manifest_item(
+        at, "service", syn_json_str(json_object_get(document, "metadata"), "name", ""), &made, err);
+
+    if (rc == SYN_OK)
+        rc = manifest_walk(&made, &rules, document, err);
+    if (rc == SYN_OK && json_object_get(made.spec, "image") == NULL)
+        return SYN_FAIL(err, SYN_E_INVALID, "%s: has no image", at->path);
+    return rc;
+}
+
+/* --- Service ---------------------------------------------------------------------------------- */
+
+static int
+take_type(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    const char *type = json_string_value(value);
+
+    return syn_str_eq(type, "ClusterIP") || syn_str_eq(type, "LoadBalancer")
+               ? SYN_OK
+               : manifest_unknown(at, err, "the platform gives the address");
+}
+
+static bool
+selects(json_t *selector, json_t *item)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach (selector, key, value)
+        if (!json_equal(json_object_get(json_object_get(item, "labels"), key), value))
+            return false;
+    return json_object_size(selector) > 0;
+}
+
+/* Its one port becomes the service's. */
+static int
+join_ports(const struct manifest_at *at, json_t *ports, struct syn_err *err)
+{
+    json_t *port = json_array_get(ports, 0), *target;
+    int64_t number = 0;
+    int rc;
+
+    if (json_array_size(ports) != 1)
+        return manifest_unknown(at, err, "a service has one port");
+    if (!syn_str_eq(syn_json_str(port, "protocol", "TCP"), "TCP"))
+        return manifest_unknown(at, err, "services speak TCP");
+    target = json_object_get(port, "targetPort");
+    rc = resolve_port(at, target != NULL ? target : json_object_get(port, "port"), &number, err);
+    return rc < 0 ? rc : syn_json_set_i64(at->spec, "port", number, err);
+}
+
+static int
+join_service(struct manifest *file, json_t *document, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        {"selector", NULL, NULL, NULL},
+        {"ports", NULL, NULL, NULL},
+        {"type", take_type, NULL, NULL},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+    json_t *spec = json_object_get(document, "spec");
+    struct manifest_at at = {.file = file};
+    const char *name = syn_json_str(json_object_get(document, "metadata"), "name", "?");
+    json_t *item;
+    size_t i;
+    int rc;
+
+    (void)snprintf(at.path, sizeof(at.path), "Service %.63s", name);
+    rc = manifest_walk(&at, &rules, spec, err);
+    if (rc < 0)
+        return rc;
+    json_array_foreach (file->items, i, item) {
+        if (!selects(json_object_get(spec, "selector"), item))
+            continue;
+        at.item = item;
+        at.spec = json_object_get(item, "spec");
+        if (!syn_str_eq(name, syn_json_str(item, "name", "")))
+            rc = manifest_note(&at, err, "is called %s here, as its Deployment",
+                               syn_json_str(item, "name", ""));
+        return rc < 0 ? rc : join_ports(&at, json_object_get(spec, "ports"), err);
+    }
+    return manifest_unknown(&at, err, "selects no Deployment of this file");
+}
+
+int
+manifest_kubernetes_join(struct manifest *file, struct syn_err *err)
+{
+    json_t *row;
+    size_t i;
+    int rc = SYN_OK;
+
+    json_array_foreach (file->ports, i, row)
+        if (rc == SYN_OK)
+            rc = join_service(file, row, err);
+    json_array_foreach (file->items, i, row) { /* what only the joining needed */
+        (void)json_object_del(row, "labels");
+        (void)json_object_del(row, "ports");
+    }
+    return rc;
+}
+
+int
+manifest_kubernetes(const struct manifest_at *at, json_t *document, struct syn_err *err)
+{
+    const char *kind = syn_json_str(document, "kind", "");
+    const char *version = syn_json_str(document, "apiVersion", "");
+
+    if (syn_str_eq(kind, "Deployment") && syn_str_eq(version, "apps/v1"))
+        return take_deployment(at, document, err);
+    if (syn_str_eq(kind, "Service") && syn_str_eq(version, "v1"))
+        return syn_json_append_take(at->file->ports, json_incref(document), err);
+    return manifest_unknown(at, err, "%.40s of %.40s: Deployment and Service are understood", kind,
+                            version);
+}
