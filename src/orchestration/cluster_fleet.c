@@ -285,7 +285,8 @@ adopt(struct syn_cluster *cluster, struct cluster_instance *instance, struct clu
     struct syn_fleet_request request;
     struct syn_fleet_slot slot = {.cards =
                                       syn_node_view_cards(&node->view, instance->view.gpu_cards),
-                                  .part = instance->view.gpu_part};
+                                  .part = instance->view.gpu_part,
+                                  .mode = instance->view.gpu_mode};
     int rc = alone_ask(cluster, &node->view, &instance->view, &request, err);
 
     if (rc == SYN_OK)

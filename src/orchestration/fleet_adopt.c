@@ -34,14 +34,18 @@ cards_for(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, const 
 /* The ask's part of this card; CARD_NONE where it is not free. */
 static card_t
 card_claim(card_t card, const struct syn_fleet_ask *ask, const struct syn_fleet_model *model,
-           uint32_t part)
+           const struct syn_fleet_slot *known)
 {
-    uint32_t chosen;
+    struct syn_fleet_ask own = *ask;
+    uint32_t part = known->part;
 
     if (!card_suits(ask, model))
         return CARD_NONE;
+    if (ask->mode == SYN_FLEET_SHARED &&
+        (known->mode == SYN_FLEET_MPS || known->mode == SYN_FLEET_TIME_SLICE))
+        own.mode = known->mode; /* as it is had there, not as it would be now */
     if (ask->mode != SYN_FLEET_MIG)
-        return card_take(card, ask, model, &chosen);
+        return card_take(card, &own, model, &part);
     if ((card != CARD_NEW && card_mode(card) != CARD_PARTED) ||
         !card_profile_starts(model->geometry, ask->profile, part))
         return CARD_NONE;
@@ -64,7 +68,7 @@ cards_claim(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, cons
 
         if (!(known->cards & SYN_BIT(i)))
             continue;
-        card = card_claim(node->cards[i], ask, model, known->part);
+        card = card_claim(node->cards[i], ask, model, known);
         if (card == CARD_NONE)
             return false;
         ret->mode = (uint16_t)card_mode(card);

@@ -616,6 +616,7 @@ claim_slots(const struct syn_cluster *cluster, const struct claim *claim, struct
         named = named && (view->gpus == 0 || cards != 0);
         slot->cards |= cards;
         slot->part = view->gpu_part;
+        slot->mode = view->gpu_mode;
     }
     for (uint32_t i = 0; i < job->request.members && !named; i++)
         job->slots[i].cards = 0;
