@@ -16,6 +16,8 @@ enum {
     REPLAYED = 5000,    /* calls of a graph */
     TENSORS = 64,
     CANDIDATES = 8,
+    REDUCING = 2000,     /* calls of a round */
+    DOT_LENGTH = 65536,  /* some 10 us each */
     FLAT_TASKS = 200000, /* a round of the cost of priorities */
     URGENT_EVERY = 100,
     MANY = 100000000,   /* tasks after which memory has to be what it was */
@@ -245,6 +247,72 @@ measure_replay(void)
     measure_replay_by("heft", "replay_planned_ns");
 }
 
+/* ---- reducing beside commuting ---- */
+
+static struct syn_tensor *
+zeros(struct syn_engine *engine, uint64_t count)
+{
+    const struct syn_shape shape = {.dtype = SYN_DTYPE_FP32, .dims = 1, .sizes = {count}};
+    struct syn_tensor *tensor;
+    void *data;
+
+    must(syn_tensor_new(syn_engine_memory(engine), &shape, &tensor, &error));
+    must(syn_engine_map(engine, tensor, SYN_WRITE, &data, &error));
+    memset(data, 0, count * sizeof(float));
+    syn_engine_unmap(engine, tensor);
+    return tensor;
+}
+
+/* Dot products onto one sum: seconds until it is there. */
+static double
+dots(struct syn_engine *engine, const struct syn_kernel *kernel, struct syn_tensor **tensors)
+{
+    const struct syn_task_call call = {.kernel = kernel,
+                                       .tensors = {tensors[0], tensors[1], tensors[2]},
+                                       .pieces = SYN_PIECES_ONE};
+    double begun = now_s();
+
+    for (unsigned i = 0; i < REDUCING; i++)
+        must(syn_engine_submit(engine, &call, NULL, &error));
+    must(syn_engine_wait(engine, &error));
+    return now_s() - begun;
+}
+
+/* The same kernel, once with its operator and once without. */
+static void
+measure_reduce(void)
+{
+    const struct syn_engine_options options = {.devices = "cpu0", .runtime = {.workers = 2}};
+    const struct syn_kernel *reducing = syn_kernel_find("dot");
+    struct syn_kernel commuting = *reducing;
+    struct syn_engine *engine;
+    struct syn_tensor *tensors[3];
+    double ratios[ROUNDS], ours[ROUNDS], theirs[ROUNDS];
+
+    memset(commuting.reductions, 0, sizeof(commuting.reductions));
+    commuting.name = "dot-commuting";
+    must(syn_engine_open(&options, &engine, &error));
+    for (unsigned i = 0; i < 3; i++)
+        tensors[i] = zeros(engine, i < 2 ? DOT_LENGTH : 1);
+    (void)dots(engine, reducing, tensors);
+    (void)dots(engine, &commuting, tensors);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        ours[i] = dots(engine, reducing, tensors) * 1e9 / REDUCING;
+        theirs[i] = dots(engine, &commuting, tensors) * 1e9 / REDUCING;
+        ratios[i] = ours[i] / theirs[i];
+    }
+    for (unsigned i = 0; i < 3; i++)
+        must(syn_tensor_free(tensors[i], &error));
+    engine = syn_engine_close(engine);
+    {
+        double ratio = median(ratios, ROUNDS);
+
+        printf("reduce_vs_commute\t%.0f\tns a call\tthe same calls, commuting\t%.0f\t%.3f\t1.000\t"
+               "%s\n",
+               median(ours, ROUNDS), median(theirs, ROUNDS), ratio, ratio <= 1 ? "ok" : "short");
+    }
+}
+
 /* ---- what priorities cost the rest ---- */
 
 static void
@@ -462,10 +530,8 @@ static const struct {
     const char *name;
     void (*measure)(void);
 } figures[] = {
-    {"memory", measure_memory},
-    {"decision", measure_decision},
-    {"replay", measure_replay},
-    {"priorities", measure_priorities},
+    {"memory", measure_memory}, {"decision", measure_decision},     {"replay", measure_replay},
+    {"reduce", measure_reduce}, {"priorities", measure_priorities},
 };
 
 /* Of those named, or of all. */

@@ -75,6 +75,14 @@ syn_cli_number(const struct syn_cli *cli, const char *option, int64_t otherwise)
     return value != NULL ? value->number : otherwise;
 }
 
+double
+syn_cli_real(const struct syn_cli *cli, const char *option, double otherwise)
+{
+    const struct syn_cli_value *value = last_value(cli, option);
+
+    return value != NULL ? value->real : otherwise;
+}
+
 const struct syn_cli_value *
 syn_cli_next(const struct syn_cli *cli, const char *option, size_t *cursor)
 {

@@ -29,7 +29,10 @@
     {"old-key", 0, "KEYFILE", SYN_CLI_FILE, 0, 0, false, true, NULL, NULL, "Key that content was sealed under before; may be given again"}, \
     {"without-key", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Start although a key is lost; what it seals cannot be read"}, \
     {"price-book", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "the built-in one", "Prices and shares"}, \
-    {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "local", "Region of this machine"}, \
+    {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "where it was, else local", "Region of this machine"}, \
+    {"publish", 0, "ADDR:PORTS", SYN_CLI_TEXT, 0, 0, false, false, NULL, "127.0.0.1:30000-32767", "Where services get their addresses; none: nowhere"}, \
+    {"http-port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "its first port", "Front that services share by host and path"}, \
+    {"https-port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "its second port", "The same with TLS"}, \
     {"insecure", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Plain HTTP on --listen; loopback addresses only"}, \
     LOG_OPTIONS
 
@@ -54,7 +57,7 @@ static const struct syn_cli_option agent_options[] = {
     {"token", 0, "TOKEN", SYN_CLI_TEXT, 0, 0, false, false, NULL, "SYNOR_TOKEN", "Join token; needed until the node is registered"},
     {"fingerprint", 0, "HEX", SYN_CLI_TEXT, 0, 0, false, false, NULL, "SYNOR_FINGERPRINT", "Sha256 of the server's key, which is trusted then"},
     DATA_DIR,
-    {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "local", "Region of this machine"},
+    {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "where it was, else local", "Region of this machine"},
     {"name", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the host's", "Name of the node"},
     CACHE_LIMIT,
     NODE_OPTIONS,
@@ -173,6 +176,18 @@ prices_of(struct node_words *words)
     return words->prices.len > 0 ? syn_buf_text(&words->prices) : NULL;
 }
 
+static int
+take_region(const struct syn_cli *cli, const char **ret_region, struct syn_err *err)
+{
+    const char *region = syn_cli_text(cli, "region", NULL);
+
+    if (region != NULL && !syn_name_ok(region))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "--region: expected a name of a-z, 0-9 and hyphens, got \"%.80s\"", region);
+    *ret_region = region;
+    return SYN_OK;
+}
+
 /* --- up, server ------------------------------------------------------------------------------ */
 
 static int
@@ -241,7 +256,9 @@ start(struct syn_cli *cli, bool with_agent)
     struct syn_err err;
     struct syn_cli_up up = {.data_dir = cli->home,
                             .listen = syn_cli_text(cli, "listen", NULL),
-                            .region = syn_cli_text(cli, "region", NULL),
+                            .publish = syn_cli_text(cli, "publish", NULL),
+                            .http_port = (uint16_t)syn_cli_number(cli, "http-port", 0),
+                            .https_port = (uint16_t)syn_cli_number(cli, "https-port", 0),
                             .log_level = syn_cli_text(cli, "log-level", NULL),
                             .without_key = syn_cli_has(cli, "without-key"),
                             .insecure = syn_cli_has(cli, "insecure"),
@@ -252,7 +269,7 @@ start(struct syn_cli *cli, bool with_agent)
 
     if (syn_cli_probe_home(cli, &status, &err) == SYN_OK)
         return already_running(cli, status);
-    if (take_paths(cli, &paths, &up, &err) < 0 ||
+    if (take_paths(cli, &paths, &up, &err) < 0 || take_region(cli, &up.region, &err) < 0 ||
         (with_agent && (take_words(cli, &words, &err) < 0 || take_prices(cli, &words, &err) < 0)))
         return syn_cli_fail(cli, &err);
     up.offer = prices_of(&words);
@@ -305,7 +322,6 @@ run_agent(struct syn_cli *cli)
                                   .token = syn_cli_text(cli, "token", getenv("SYNOR_TOKEN")),
                                   .fingerprint =
                                       syn_cli_text(cli, "fingerprint", getenv("SYNOR_FINGERPRINT")),
-                                  .region = syn_cli_text(cli, "region", NULL),
                                   .name = syn_cli_text(cli, "name", NULL),
                                   .cache_bytes_max = syn_cli_number(cli, "cache-limit", 0),
                                   .log_level = syn_cli_text(cli, "log-level", NULL),
@@ -321,8 +337,8 @@ run_agent(struct syn_cli *cli)
         return syn_cli_fail(cli, &err);
     }
     /* What can never be reached is told here, not in a log. */
-    if (syn_client_new(&target, &client, &err) < 0 || take_words(cli, &words, &err) < 0 ||
-        take_prices(cli, &words, &err) < 0)
+    if (syn_client_new(&target, &client, &err) < 0 || take_region(cli, &agent.region, &err) < 0 ||
+        take_words(cli, &words, &err) < 0 || take_prices(cli, &words, &err) < 0)
         return syn_cli_fail(cli, &err);
     agent.offer = prices_of(&words);
     agent.labels = words.labels;

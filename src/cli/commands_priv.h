@@ -21,7 +21,11 @@ extern const struct syn_cli_command syn_cli_apply;
 extern const struct syn_cli_command syn_cli_service_deploy, syn_cli_service_list,
     syn_cli_service_get, syn_cli_service_scale, syn_cli_service_update, syn_cli_service_rollback,
     syn_cli_service_restart, syn_cli_service_stop, syn_cli_service_delete, syn_cli_service_history,
-    syn_cli_service_events, syn_cli_service_explain, syn_cli_service_logs;
+    syn_cli_service_stats, syn_cli_service_ca, syn_cli_service_events, syn_cli_service_explain,
+    syn_cli_service_logs;
+/* cmd_image.c */
+extern const struct syn_cli_command syn_cli_image_push, syn_cli_image_pull_command,
+    syn_cli_image_list, syn_cli_image_inspect, syn_cli_image_rm;
 /* cmd_explain.c; train explain as well */
 extern const struct syn_cli_command syn_cli_explain;
 /* cmd_run_graph.c */

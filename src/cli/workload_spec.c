@@ -30,6 +30,24 @@ syn_cli_spec_texts(const struct syn_cli *cli, const struct syn_cli_spec_key *key
     return rc;
 }
 
+void
+syn_cli_spec_blame(const struct syn_cli *cli, const struct syn_cli_spec_key *keys, size_t count,
+                   struct syn_err *err)
+{
+    static const char prefix[] = "spec.";
+    const char *key = err->msg + sizeof(prefix) - 1;
+    size_t len = strcspn(key, ":");
+    struct syn_err named = *err;
+
+    if (!syn_str_starts(err->msg, prefix))
+        return;
+    for (size_t i = 0; i < count; i++)
+        if (strlen(keys[i].key) == len && strncmp(keys[i].key, key, len) == 0 &&
+            syn_cli_has(cli, keys[i].option))
+            (void)snprintf(named.msg, sizeof(named.msg), "--%s%s", keys[i].option, key + len);
+    *err = named;
+}
+
 int
 syn_cli_spec_words(const struct syn_cli *cli, const char *option, const char *key, json_t *spec,
                    struct syn_err *err)

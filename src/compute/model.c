@@ -338,6 +338,12 @@ follow(struct model_cell *cell, double ns)
     cell->spread = within(spread, SPREAD_MIN, SPREAD_MAX);
 }
 
+static void
+settle(struct syn_model_entry *entry, uint32_t class_id)
+{
+    __atomic_store_n(&entry->settled, entry->settled | UINT64_C(1) << class_id, __ATOMIC_RELAXED);
+}
+
 void
 syn_model_record(struct syn_model_entry *entry, uint32_t class_id, uint64_t ns)
 {
@@ -352,6 +358,8 @@ syn_model_record(struct syn_model_entry *entry, uint32_t class_id, uint64_t ns)
         cell->count += cell->count < UINT32_MAX;
         follow(cell, sample);
     }
+    if (cell->count == MODEL_WINDOW)
+        settle(entry, class_id);
     publish(entry, class_id, cell->mean_ns);
     tell(entry, class_id);
 }
@@ -369,6 +377,8 @@ model_adopt(struct syn_model_entry *entry, uint32_t class_id, uint64_t count, do
     cell->spread = fmin(fmax(spread, SPREAD_MIN), SPREAD_MAX);
     for (size_t i = 0; i < MODEL_WINDOW; i++)
         cell->window[i] = (float)mean_ns;
+    if (count >= MODEL_WINDOW)
+        settle(entry, class_id);
     publish(entry, class_id, mean_ns);
     tell(entry, class_id);
 }

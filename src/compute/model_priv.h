@@ -23,6 +23,7 @@ struct syn_model_entry {
     struct model_kernel *kernel;
     uint64_t size, footprint;
     struct syn_model_entry *next; /* of the kernel */
+    uint64_t settled;             /* bits of classes: with all the samples that a window has */
     struct model_cell cells[];
 };
 
@@ -37,6 +38,13 @@ struct syn_model {
     struct syn_map *kernels; /* name: struct model_kernel */
     struct syn_map *entries; /* "name size footprint": struct syn_model_entry */
 };
+
+/** Is what it takes there known well? Any thread may ask. */
+static inline bool
+syn_model_is_settled(const struct syn_model_entry *entry, uint32_t class_id)
+{
+    return (__atomic_load_n(&entry->settled, __ATOMIC_RELAXED) >> class_id & 1) != 0;
+}
 
 /** Make `cell` what text says it is, unless it knows more already, and publish it. */
 void model_adopt(struct syn_model_entry *entry, uint32_t class_id, uint64_t count, double mean_ns,

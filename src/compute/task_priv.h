@@ -10,7 +10,7 @@
 #include "worker_priv.h"
 
 #define SYN_TASK_BYTES  128 /* also the alignment: an edge finds its task by clearing low bits */
-#define SYN_USES_INLINE 3
+#define SYN_USES_INLINE 4
 
 /* A reference to a task that may have ended and been used again since: its address, and in the
  * upper 16 bits the generation that it had. 0 refers to nothing. */
@@ -76,7 +76,6 @@ struct syn_task {
                       that is remembered, or 0 */
     struct syn_graph *graph; /* captured: whose it is; else NULL */
     struct syn_task_use uses[SYN_USES_INLINE];
-    uint64_t reserved[2];
 };
 
 /* Its function is called even when the task is not to run, because it was cancelled or because of

@@ -629,13 +629,14 @@ static void
 test_commute_refusals(void **unused)
 {
     struct syn_runtime *runtime = runtime_with(0);
-    struct syn_use uses[4];
-    struct syn_task_spec spec = {.run = run_step, .uses = uses, .uses_count = 4};
-    struct syn_data *data[4];
+    enum { MANY = 5 }; /* one more than a task can */
+    struct syn_use uses[MANY];
+    struct syn_task_spec spec = {.run = run_step, .uses = uses, .uses_count = MANY};
+    struct syn_data *data[MANY];
     struct syn_err err;
 
     (void)unused;
-    for (unsigned i = 0; i < 4; i++) {
+    for (unsigned i = 0; i < MANY; i++) {
         assert_done(syn_data_new(runtime, NULL, 8, &data[i], &err), &err);
         uses[i] = (struct syn_use){data[i], SYN_COMMUTE};
     }
@@ -645,7 +646,7 @@ test_commute_refusals(void **unused)
     assert_code(syn_task_submit(runtime, &spec, NULL, &err), SYN_E_INVALID, &err);
     assert_done(syn_data_reduction(data[0], to_zero, add_to, &err), &err);
     assert_code(syn_data_reduction(data[0], to_zero, add_to, &err), SYN_E_EXISTS, &err);
-    for (unsigned i = 0; i < 4; i++)
+    for (unsigned i = 0; i < MANY; i++)
         data[i] = syn_data_free(data[i]);
     (void)syn_runtime_free(runtime);
 }

@@ -19,6 +19,7 @@
 
 #define PACE_NS     2000 /* what a worker keeps to itself lasts about this long */
 #define PACE_CALLS  64
+#define SOURCE_ROW  8  /* times in a row that the source is asked first, while calls are short */
 #define SHARE_MAX   32 /* short tasks moved between worker and pile at a time */
 #define SPIN_PAUSES 4
 #define ABOVE_PLAIN (~((UINT32_C(2) << SYN_LEVEL_PLAIN) - 1))
@@ -296,11 +297,24 @@ run_one(struct syn_worker *worker)
         syn_worker_count(worker, 1);
         return true;
     }
+    if (worker->source_row > 0) {
+        worker->source_row--;
+        if (take_source(worker))
+            return true;
+        worker->source_row = 0;
+    }
     if (take_pile(worker, &worker->pile) || refill_batch(worker) || steal(worker)) {
         syn_worker_stop_watching(worker);
         return true;
     }
-    return run_level(worker, urgent) || take_source(worker);
+    if (run_level(worker, urgent))
+        return true;
+    if (!take_source(worker))
+        return false;
+    /* Where it had something it will have more, and looking everywhere else takes as long as a
+     * short call. */
+    worker->source_row = SYN_MIN(worker->chunk - 1, (uint32_t)SOURCE_ROW);
+    return true;
 }
 
 /* Is there anything that run_one() would find? Looks only. */

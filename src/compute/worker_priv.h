@@ -63,6 +63,7 @@ struct syn_worker {
     int64_t pace_ns;
     int64_t patience_ns; /* how long it watches before it sleeps */
     int64_t idle_ns;     /* since when it has been watching, or slept after that; 0: it has not */
+    uint32_t source_row; /* times more that the source is asked first */
     uint32_t turns;      /* times that it began to look for work, after something else or nothing */
     uint32_t index;
     uint32_t scan;                             /* where the last search for work succeeded */

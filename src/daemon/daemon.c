@@ -327,6 +327,9 @@ syn_daemon_up(const struct syn_daemon_options *options)
                                             .without_key = options->without_key,
                                             .price_book = options->price_book,
                                             .region = options->region,
+                                            .publish = options->publish,
+                                            .http_port = options->http_port,
+                                            .https_port = options->https_port,
                                             .insecure = options->insecure};
 
         rc = syn_server_new(&server, &process.server, &err);

@@ -256,7 +256,7 @@ syn_node_view_good(const struct syn_node_view *node, const char *model, char *ou
     if (!good_word(model ? model : node->cores, word, sizeof(word)))
         return false;
     if (!good_word(node->region, region, sizeof(region)))
-        (void)syn_str_copy(region, sizeof(region), SYN_GOOD_REGION);
+        (void)syn_str_copy(region, sizeof(region), SYN_NODE_REGION_LOCAL);
     (void)snprintf(out, SYN_GOOD_MAX, "%s/%s/%s", model ? "gpu" : "cpu", word, region);
     return true;
 }
@@ -466,6 +466,8 @@ syn_node_view_read(const json_t *doc, struct syn_node_view *ret, struct syn_err 
         rc = amounts_read(capacity, "status.capacity", &node.capacity, err);
     if (rc == SYN_OK)
         rc = text_read(spec, "spec", "region", node.region, sizeof(node.region), err);
+    if (rc == SYN_OK && *node.region == '\0')
+        (void)syn_str_copy(node.region, sizeof(node.region), SYN_NODE_REGION_LOCAL);
     if (rc == SYN_OK)
         rc = gpus_read(capacity, &node, err);
     if (rc == SYN_OK)

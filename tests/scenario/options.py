@@ -138,11 +138,26 @@ def a_framework_must_be_there(p):
 
 
 @case
+def a_refusal_names_the_option(p):
+    folder = job_folder(p.home, "#!/bin/sh\n")
+    for option, value in (("--gpus", "-1"), ("--memory", "1"), ("--cpus", "0"), ("--optimizer", ""),
+                          ("--max-gpus", "0"), ("--learning-rate", "-1"), ("--learning-rate", "x"),
+                          ("--dataset", "nowhere"), ("--max-budget", "0")):
+        said = p.cli(*base(folder, "--gpus", "1", option, value, "--plan"), code=2)
+        check(f"{option}: " in said.err and "spec." not in said.err, said)
+
+
+@case
 def an_image_is_looked_up(p):
     folder = job_folder(p.home, "#!/bin/sh\n")
     said = p.error(*base(folder, "--image", "synor://no/such", "--yes"), code=None)
     check("no/such" in said["message"], said)
-    p.cli(*base(folder, "--image", "docker.io/debian", "--yes"), code=2)
+    p.cli(*base(folder, "--image", "docker://debian", "--yes"), code=2)
+    said = p.error(*base(folder, "--image", "127.0.0.1:1/debian", "--yes"))
+    equal(said["code"], "unavailable", said)
+    said = p.error(*base(folder, "--image", "127.0.0.1:1/debian", "--auth-file", folder / "none",
+                         "--yes"))
+    equal(said["code"], "not-found", said)
 
 
 @case
@@ -326,7 +341,9 @@ def units_that_the_account_holds(p):
 def the_more_important_goes_first(p):
     node = p.wait_node()["status"]["capacity"]
     all_cpus = ("--cpus", f"{node['cpu_millicores']}m", "--memory", "64mb", "--scratch", "32mb")
-    holder = p.json(*base(job_folder(p.home, "#!/bin/sh\nsleep 600\n"), *all_cpus, "--yes"))["id"]
+    # Nothing comes before it: it would give way.
+    holder = p.json(*base(job_folder(p.home, "#!/bin/sh\nsleep 600\n"), *all_cpus,
+                          "--priority", "1000", "--yes"))["id"]
     p.wait_state(holder, "running")
     folder = job_folder(p.home, "#!/bin/sh\nsleep 0.2\n")
     late = p.json(*base(folder, *all_cpus, "--priority", "100", "--yes"))["id"]

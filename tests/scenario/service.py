@@ -117,6 +117,10 @@ def it_is_deployed_and_reached(p):
         status, text = get(endpoint)
         equal(status, 200)
         check(endpoint["instance"] in text, text)
+    for state, names in (("running", ["web"]), ("stopped", [])):
+        found = p.api("GET", f"/v1/services?state={state}")["items"]
+        equal([one["name"] for one in found], names, state)
+    p.api("GET", "/v1/services?state=dancing", want=400)
     # The same again changes nothing.
     again = p.json("compute", "service", "deploy", *DEPLOY, "--isolation", "runc", "--yes")
     equal(again["status"]["target"], 1)

@@ -13,6 +13,7 @@
 #include <synor/trace.h>
 
 #include "../data_priv.h"
+#include "../model_priv.h"
 #include "../spin_priv.h"
 #include "../task_priv.h"
 #include "../worker_priv.h"
@@ -38,8 +39,8 @@ struct syn_engine_task {
     struct syn_model_entry *entry;
     struct syn_engine_seat *seat;        /* whose it is since it was popped */
     struct syn_engine_task *next, *prev; /* in the list that it is in */
-    int64_t popped_ns, begun_ns;
-    struct syn_engine_split *split; /* of a piece; see split.c */
+    int64_t popped_ns, begun_ns;         /* popped: 0 where nobody looked at the clock then */
+    struct syn_engine_split *split;      /* of a piece; see split.c */
 
     /* What few calls need: tensors that come later, a device, a trace, pieces. */
     struct syn_memory_request request;
@@ -100,11 +101,15 @@ struct syn_engine_seat {
     int64_t idle_ns;                                /* when the last call ended there */
     struct syn_dev_event *events[SYN_ENGINE_DEPTH]; /* spare ones */
     unsigned events_count;
-    /* The runtime's thread's own: what time it was when it had ended so many calls in that turn,
-     * see run.c. */
+    /* The runtime's thread's own: what time it was, about, when it had ended so many calls in that
+     * turn, see run.c. */
     int64_t clock_ns;
     uint64_t clock_at;
     uint32_t clock_turn;
+    struct syn_engine_task *spent[SYN_ENGINE_ROOMS]; /* records that it has used, and their last */
+    struct syn_engine_task *spent_last[SYN_ENGINE_ROOMS];
+    unsigned spent_count[SYN_ENGINE_ROOMS];
+    uint32_t briefs;                 /* calls that were too brief to measure all of them */
     struct syn_engine_worker report; /* under the engine's lock */
 };
 
@@ -117,6 +122,7 @@ struct syn_engine_memo {
 };
 #define SYN_ENGINE_MEMOS 1024
 
+struct syn_engine_recipe;
 struct syn_engine_slab;
 
 /* Padded on purpose: submitters, workers, and whoever only looks have lines of their own.
@@ -134,7 +140,9 @@ struct syn_engine {
     bool without_cpu; /* the runtime's threads run no calls */
     _Atomic bool closing;
     struct syn_source source;
-    _Atomic(struct syn_engine_memo *) memos[SYN_ENGINE_MEMOS]; /* added to under `lock` */
+    _Atomic(struct syn_engine_memo *) memos[SYN_ENGINE_MEMOS];     /* added to under `lock` */
+    _Atomic(struct syn_engine_recipe *) recipes[SYN_ENGINE_MEMOS]; /* as well */
+    _Atomic uint32_t recipes_count;
     struct syn_worker_class classes[SYN_CLASSES_MAX];
     struct syn_worker_desc descs[SYN_ENGINE_WORKERS_MAX];
     struct syn_link_desc *links;
@@ -214,6 +222,15 @@ bool syn_engine_possible(const struct syn_engine_task *call);
 
 void syn_engine_records_free(struct syn_engine *engine);
 
+/* ---- recipe.c ---- */
+
+/* Has a call like this one been checked before? Then its `entry` and `access` are set. */
+bool syn_engine_recipe_find(struct syn_engine_task *call, struct syn_tensor *const *tensors);
+/* It has been checked, and those are set. */
+void syn_engine_recipe_remember(const struct syn_engine_task *call,
+                                struct syn_tensor *const *tensors);
+void syn_engine_recipes_free(struct syn_engine *engine);
+
 /* ---- run.c ---- */
 
 /* A call that will not run: what it depended on failed, or it was cancelled. The record stays. */
@@ -240,7 +257,8 @@ void syn_engine_grant(struct syn_engine_seat *seat, struct syn_engine_task *call
 struct syn_engine_outcome {
     int code;
     bool held;
-    bool ran;         /* `busy_ns` is a measurement */
+    bool ran;         /* `busy_ns` is a measurement, or */
+    bool assumed;     /* what the model says: it is brief, see run.c */
     int64_t ended_ns; /* 0: now */
     uint64_t busy_ns;
     uint64_t energy_uj;

@@ -95,9 +95,15 @@ syn_engine_pushed_out(struct syn_engine_task *call)
  * A look at the clock costs as much as the rest of a push. While a worker has done nothing since it
  * last looked but pass on what became ready, it need not look again for a strategy's sake: it is
  * still looking for work in the same turn, and every call that it has counted since was such a one.
- * What is measured is always between two looks of its own. */
+ * What is measured is always between two looks of its own.
+ *
+ * Of calls that are known to be over before one could look twice, most are not measured: they count
+ * for what the model says, which one of BRIEF_TIMES of them goes on to learn. A call that is brief
+ * no more is one of those soon, or else the clock is looked at again after CLOCK_CALLS. */
 
 #define CLOCK_CALLS 32 /* a power of two; passed on between two looks, at most */
+#define BRIEF_NS    1000
+#define BRIEF_TIMES 8
 
 static uint64_t
 calls_of(const struct syn_worker *worker)
@@ -114,6 +120,14 @@ looked(struct syn_engine_seat *seat, const struct syn_worker *worker, int64_t no
     seat->clock_turn = worker->turns;
 }
 
+/* Does it know what time it is, about? */
+static bool
+knows_time(const struct syn_engine_seat *seat, const struct syn_worker *worker)
+{
+    return seat->clock_at == calls_of(worker) && seat->clock_turn == worker->turns &&
+           seat->clock_at % CLOCK_CALLS != 0;
+}
+
 /* A graph's calls and pieces are not counted, so they leave the time as they find it. */
 static uint64_t
 push_ns(const struct syn_engine *engine, const struct syn_engine_task *call)
@@ -124,12 +138,28 @@ push_ns(const struct syn_engine *engine, const struct syn_engine_task *call)
     if (self == NULL || self->runtime != engine->runtime || self->index >= engine->cpus)
         return (uint64_t)syn_clock_ns();
     seat = &engine->seats[self->index];
-    if (seat->clock_at != calls_of(self) || seat->clock_turn != self->turns ||
-        seat->clock_at % CLOCK_CALLS == 0)
+    if (!knows_time(seat, self))
         looked(seat, self, syn_clock_ns(), call->task != NULL);
     else if (call->task != NULL)
         seat->clock_at++;
     return (uint64_t)seat->clock_ns;
+}
+
+/* For a strategy. *ret_looked: it is that exactly. */
+static int64_t
+pop_ns(const struct syn_engine_seat *seat, bool *ret_looked)
+{
+    *ret_looked =
+        seat->dev != NULL || syn_trace_on(seat->engine->trace) || !knows_time(seat, syn_self);
+    return *ret_looked ? syn_clock_ns() : seat->clock_ns;
+}
+
+/* Is it so brief that it need not be measured? */
+static bool
+is_brief(struct syn_engine_seat *seat, const struct syn_engine_task *call)
+{
+    return call->popped_ns == 0 && syn_engine_cost(call, seat->class_id) < BRIEF_NS &&
+           ++seat->briefs % BRIEF_TIMES != 0 && syn_model_is_settled(call->entry, seat->class_id);
 }
 
 /* ---- pushing and popping ---- */
@@ -172,6 +202,7 @@ syn_engine_pop(struct syn_engine_seat *seat)
     struct syn_engine *engine = seat->engine;
     struct syn_engine_task *call;
     struct syn_pop pop = {0};
+    bool exact;
     int64_t now;
 
     SYN_PERTURB();
@@ -179,7 +210,7 @@ syn_engine_pop(struct syn_engine_seat *seat)
         (atomic_load_explicit(&seat->hint, memory_order_relaxed) == 0 &&
          atomic_load_explicit(&engine->queued, memory_order_relaxed) == 0))
         return NULL;
-    now = syn_clock_ns();
+    now = pop_ns(seat, &exact);
     syn_spin_lock(&engine->lock);
     engine->ops->pop(engine->strategy, seat->index, (uint64_t)now, &pop);
     call = (struct syn_engine_task *)(void *)pop.ready;
@@ -193,7 +224,7 @@ syn_engine_pop(struct syn_engine_seat *seat)
     if (call == NULL)
         return NULL;
     call->seat = seat;
-    call->popped_ns = now;
+    call->popped_ns = exact ? now : 0;
     return call;
 }
 
@@ -356,7 +387,7 @@ report(struct syn_engine *engine, struct syn_engine_task *call,
     if (seat != NULL) {
         engine->ops->done(engine->strategy, seat->index, &call->ready, outcome->busy_ns,
                           (uint64_t)now);
-        if (outcome->ran)
+        if (outcome->ran && !outcome->assumed)
             syn_model_record(call->entry, seat->class_id, SYN_MAX(outcome->busy_ns, 1));
         seat->report.tasks += outcome->ran;
         seat->report.failed += outcome->code < 0;
@@ -475,6 +506,38 @@ init_shares(struct syn_worker *worker, struct syn_fork *at, struct syn_engine_ta
 }
 
 static void
+begin_timing(struct syn_engine_task *call, bool waited, struct syn_engine_outcome *outcome)
+{
+    struct syn_engine_seat *seat = call->seat;
+
+    outcome->assumed = !waited && is_brief(seat, call);
+    if (outcome->assumed)
+        call->begun_ns = seat->clock_ns;
+    else if (waited || call->popped_ns == 0)
+        call->begun_ns = syn_clock_ns();
+    else /* nothing had to be brought, so little has happened since */
+        call->begun_ns = call->popped_ns;
+}
+
+static void
+end_timing(struct syn_engine_task *call, const struct syn_worker *worker,
+           struct syn_engine_outcome *outcome)
+{
+    struct syn_engine_seat *seat = call->seat;
+
+    if (outcome->assumed) {
+        outcome->busy_ns = syn_engine_cost(call, seat->class_id);
+        outcome->ended_ns = call->begun_ns + (int64_t)outcome->busy_ns;
+        seat->clock_ns = outcome->ended_ns;
+        seat->clock_at += call->task != NULL;
+    } else {
+        outcome->ended_ns = syn_clock_ns();
+        outcome->busy_ns = (uint64_t)(outcome->ended_ns - call->begun_ns);
+        looked(seat, worker, outcome->ended_ns, call->task != NULL);
+    }
+}
+
+static void
 run_native(struct syn_worker *worker, struct syn_engine_task *call, bool waited)
 {
     struct syn_fork *at = worker->deque.head;
@@ -492,13 +555,10 @@ run_native(struct syn_worker *worker, struct syn_engine_task *call, bool waited)
         outcome.code = init_shares(worker, at, call, &err);
         waited = true;
     }
-    /* Where nothing had to be brought, little has happened since. */
-    call->begun_ns = waited ? syn_clock_ns() : call->popped_ns;
+    begin_timing(call, waited, &outcome);
     if (outcome.code >= 0)
         outcome.code = impl->run(&seen, worker, at, &err);
-    outcome.ended_ns = syn_clock_ns();
-    looked(seat, worker, outcome.ended_ns, call->task != NULL);
-    outcome.busy_ns = (uint64_t)(outcome.ended_ns - call->begun_ns);
+    end_timing(call, worker, &outcome);
     worker->deque.head = at;
     outcome.ran = outcome.code >= 0;
     outcome.code = SYN_MIN(outcome.code, 0);

@@ -219,14 +219,62 @@ test_parts_of_the_caller(void **unused)
     bench_close(&bench);
 }
 
+/* Where the host's memory is short as well, those who gather pieces wait for room there, on a
+ * worker that may have been granted other calls: nobody waits for ever, and all sums are right. */
+static void
+test_small_host(void **unused)
+{
+    enum { TENSORS = 16, CALLS = 600 };
+    static const uint64_t bytes[] = {18 * 512};
+    const struct syn_engine_options options = {.modelled = "h100-sxm",
+                                               .devices = "cpu0,modelled0",
+                                               .strategy = "round-robin",
+                                               .node_bytes = bytes,
+                                               .node_bytes_count = SYN_LEN(bytes),
+                                               .runtime = {.workers = 1}};
+    struct syn_tensor *tensors[TENSORS];
+    struct syn_engine_stats stats;
+    int64_t last[TENSORS];
+    struct bench bench;
+    struct syn_err err;
+
+    (void)unused;
+    assert_done(syn_engine_open(&options, &bench.engine, &err), &err);
+    for (unsigned i = 0; i < TENSORS; i++) {
+        tensors[i] = numbers(bench.engine);
+        last[i] = N - 1;
+    }
+    for (unsigned i = 0; i < CALLS; i++) {
+        unsigned a = i * 7 % TENSORS, c = (a + 1 + i * 5 % (TENSORS - 1)) % TENSORS;
+        const struct syn_task_call call = {.kernel = &add,
+                                           .tensors = {tensors[a], tensors[c]},
+                                           .pieces = i % 2 == 0 ? SYN_PIECES_ONE : 4,
+                                           .device = i % 2 == 0 ? "modelled0" : "cpu0"};
+
+        assert_done(syn_engine_submit(bench.engine, &call, NULL, &err), &err);
+        last[c] = (int64_t)((uint64_t)last[c] + (uint64_t)last[a]);
+    }
+    assert_done(syn_engine_wait(bench.engine, &err), &err);
+    for (unsigned i = 0; i < TENSORS; i++) {
+        void *data;
+
+        assert_done(syn_engine_map(bench.engine, tensors[i], SYN_READ, &data, &err), &err);
+        assert_int_equal(((const int64_t *)data)[N - 1], last[i]);
+        syn_engine_unmap(bench.engine, tensors[i]);
+        assert_done(syn_tensor_free(tensors[i], &err), &err);
+    }
+    syn_engine_stats(bench.engine, &stats);
+    assert_int_equal(stats.divided, CALLS / 2);
+    bench.engine = syn_engine_close(bench.engine);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fits_nowhere),
-        cmocka_unit_test(test_goes_elsewhere),
-        cmocka_unit_test(test_fits_not_there),
-        cmocka_unit_test(test_parts_of_the_caller),
+        cmocka_unit_test(test_fits_nowhere),   cmocka_unit_test(test_goes_elsewhere),
+        cmocka_unit_test(test_fits_not_there), cmocka_unit_test(test_parts_of_the_caller),
+        cmocka_unit_test(test_small_host),
     };
 
     return cmocka_run_group_tests_name("split", tests, NULL, NULL);

@@ -9,6 +9,7 @@
 
 #define SLAB_RECORDS 64
 #define RECORD_ALIGN 64
+#define RETURN_BATCH 16   /* records that a thread gives back at a time */
 #define WAYS_MAX     4096 /* in which the tensors of a call may lie, that are looked through */
 #define HASH_MUL     UINT64_C(0x9e3779b97f4a7c15)
 
@@ -99,17 +100,43 @@ syn_engine_record_new(struct syn_engine *engine, const struct syn_kernel *kernel
     return SYN_OK;
 }
 
+/* A chain of records of one room. */
+static void
+return_records(struct syn_engine_task *first, struct syn_engine_task *last)
+{
+    _Atomic(struct syn_engine_task *) *returned = &first->engine->returned[first->room];
+    struct syn_engine_task *top = atomic_load_explicit(returned, memory_order_relaxed);
+
+    do {
+        last->next = top;
+    } while (!atomic_compare_exchange_weak_explicit(returned, &top, first, memory_order_release,
+                                                    memory_order_relaxed));
+}
+
+/* The runtime's threads return them by the dozen. */
 void
 syn_engine_record_free(struct syn_engine_task *call)
 {
-    _Atomic(struct syn_engine_task *) *returned = &call->engine->returned[call->room];
-    struct syn_engine_task *top = atomic_load_explicit(returned, memory_order_relaxed);
+    const struct syn_worker *self = syn_self;
+    struct syn_engine *engine = call->engine;
+    struct syn_engine_seat *seat;
+    unsigned room = call->room;
 
     assert(call->event == NULL && call->scratch == NULL && call->why == NULL);
-    do {
-        call->next = top;
-    } while (!atomic_compare_exchange_weak_explicit(returned, &top, call, memory_order_release,
-                                                    memory_order_relaxed));
+    if (self == NULL || self->runtime != engine->runtime || self->index >= engine->cpus) {
+        return_records(call, call);
+        return;
+    }
+    seat = &engine->seats[self->index];
+    if (seat->spent_count[room]++ == 0)
+        seat->spent_last[room] = call;
+    call->next = seat->spent[room];
+    seat->spent[room] = call;
+    if (seat->spent_count[room] < RETURN_BATCH)
+        return;
+    return_records(call, seat->spent_last[room]);
+    seat->spent[room] = NULL;
+    seat->spent_count[room] = 0;
 }
 
 void
@@ -119,6 +146,7 @@ syn_engine_records_free(struct syn_engine *engine)
         next = slab->next;
         syn_free(slab);
     }
+    syn_engine_recipes_free(engine);
     for (unsigned i = 0; i < SYN_ENGINE_MEMOS; i++) {
         struct syn_engine_memo *memo = engine->memos[i];
 
@@ -348,18 +376,16 @@ find_entry(const struct syn_engine_task *task, const struct syn_kernel_call *cal
 }
 
 static void
-fill_uses(struct syn_engine_task *call, struct syn_tensor *const *tensors,
-          const struct syn_kernel_call *seen)
+fill_uses(struct syn_engine_task *call, struct syn_tensor *const *tensors)
 {
     unsigned count = 0, reduces = 0;
 
     for (unsigned i = 0; i < call->operands_count; i++) {
         const struct syn_replicas *data = syn_tensor_replicas(tensors[i]);
-        enum syn_access access = syn_kernel_access(seen, i);
+        enum syn_access access = (enum syn_access)call->access[i];
         bool alone;
         unsigned at = 0;
 
-        call->access[i] = (uint8_t)access;
         while (at < count && call->uses[at].data != data)
             at++;
         /* What it does something else with as well it just updates. */
@@ -379,9 +405,9 @@ fill_uses(struct syn_engine_task *call, struct syn_tensor *const *tensors,
     call->ready.access_stride = sizeof(call->uses[0]);
 }
 
-int
-syn_engine_record_fill(struct syn_engine_task *call, struct syn_tensor *const *tensors,
-                       struct syn_err *err)
+/* Find it all out. */
+static __attribute__((noinline)) SYN_MUST int
+check(struct syn_engine_task *call, struct syn_tensor *const *tensors, struct syn_err *err)
 {
     const struct syn_kernel *kernel = call->kernel;
     struct syn_kernel_call seen; /* as much of it as the kernel takes */
@@ -402,8 +428,25 @@ syn_engine_record_fill(struct syn_engine_task *call, struct syn_tensor *const *t
     rc = syn_kernel_check_call(&seen, err);
     if (rc < 0)
         return rc;
-    fill_uses(call, tensors, &seen);
+    for (unsigned i = 0; i < kernel->operands_count; i++)
+        call->access[i] = (uint8_t)syn_kernel_access(&seen, i);
+    fill_uses(call, tensors);
     rc = find_entry(call, &seen, gaps, &call->entry, err);
+    if (rc == SYN_OK)
+        syn_engine_recipe_remember(call, tensors);
+    return rc;
+}
+
+int
+syn_engine_record_fill(struct syn_engine_task *call, struct syn_tensor *const *tensors,
+                       struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    if (syn_engine_recipe_find(call, tensors))
+        fill_uses(call, tensors);
+    else
+        rc = check(call, tensors, err);
     if (rc == SYN_OK)
         call->ready.cost = syn_model_estimate(call->entry);
     return rc;
@@ -486,6 +529,16 @@ syn_engine_possible(const struct syn_engine_task *call)
     return false;
 }
 
+/* It has been made a while ago, by another thread: fetch at once what is looked at now. */
+static void
+foresee(const struct syn_engine_task *call)
+{
+    __builtin_prefetch(&call->kernel, 1);
+    __builtin_prefetch(&call->params, 1);
+    __builtin_prefetch(call->uses);
+    __builtin_prefetch(&call->uses[2]);
+}
+
 /* Everything it waited for is there. */
 static int
 dispatch(struct syn_worker *worker, struct syn_fork *at, void *arg)
@@ -494,6 +547,7 @@ dispatch(struct syn_worker *worker, struct syn_fork *at, void *arg)
     int code = worker->current_code;
 
     (void)at;
+    foresee(call);
     if (code < 0) {
         syn_engine_drop(call, code);
         syn_engine_record_free(call);
@@ -509,20 +563,25 @@ dispatch(struct syn_worker *worker, struct syn_fork *at, void *arg)
 }
 
 /* What the order of tasks follows from: commuting calls go in any order, one at a time, and so does
- * what cannot reduce side by side; whoever does more than one thing with a tensor updates it. */
-static void
+ * what cannot reduce side by side; whoever does more than one thing with a tensor updates it. True:
+ * there is nothing in it but reading and writing. */
+static bool
 fill_order(const struct syn_engine_task *call, struct syn_use *uses)
 {
+    bool plain = call->reduces == 0;
+
     for (unsigned i = 0; i < call->operands_count; i++) {
         struct syn_use *use = &uses[call->use_of[i]];
         enum syn_access access = (enum syn_access)call->access[i];
 
+        plain = plain && access <= SYN_UPDATE;
         if ((call->reduces & SYN_BIT(call->use_of[i])) != 0)
             continue; /* it says so already */
         if (access == SYN_REDUCE)
             access = SYN_COMMUTE;
         use->access = use->access == 0 || use->access == access ? access : SYN_UPDATE;
     }
+    return plain;
 }
 
 static SYN_MUST int
@@ -540,13 +599,13 @@ submit(struct syn_engine_task *call, const struct syn_task_call *wish, struct sy
                                  .priority = wish->priority,
                                  .done = wish->done,
                                  .done_arg = wish->done_arg};
+    uint8_t flags = SYN_TASK_ALWAYS;
     int rc = SYN_OK;
 
     for (unsigned i = 0; i < call->uses_count; i++) {
         struct syn_engine_handle *handle;
 
         rc = syn_engine_handle(engine, syn_tensor_of(call->uses[i].data), &handle, err);
-
         if (rc < 0)
             return rc;
         uses[i] = (struct syn_use){.data = handle->data};
@@ -557,10 +616,12 @@ submit(struct syn_engine_task *call, const struct syn_task_call *wish, struct sy
         if (rc < 0)
             return rc;
     }
-    fill_order(call, uses);
+    /* Each tensor once, checked here: the core need not look. */
+    if (fill_order(call, uses) && wish->after_count == 0)
+        flags |= SYN_TASK_DISTINCT;
     if (syn_trace_on(engine->trace))
         syn_engine_trace_order(call);
-    return syn_task_submit_flagged(engine->runtime, &spec, SYN_TASK_ALWAYS, ret_task, err);
+    return syn_task_submit_flagged(engine->runtime, &spec, flags, ret_task, err);
 }
 
 int

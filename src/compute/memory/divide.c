@@ -96,6 +96,7 @@ make_part(struct syn_tensor *whole, unsigned dim, size_t count, size_t index,
         syn_shape_label(&part->kin->packed[k]);
     }
     syn_shape_pack(&shape, &part->kin->packed[part->kin->depth]);
+    syn_kind_give(part);
     *ret_part = part;
     return SYN_OK;
 }

@@ -34,8 +34,8 @@
  * - Completing transfers in the drivers' call backs: they may call no driver, not even to ask
  *   whether the copy went well. See move.c.
  *
- * Files: shape.c (strides), tensor.c (handles), claim.c (acquire, release), block.c (pools,
- * eviction), move.c (transfers), divide.c (parts). */
+ * Files: shape.c (strides), tensor.c (handles), kind.c (those that are alike), claim.c (acquire,
+ * release), block.c (pools, eviction), move.c (transfers), divide.c (parts). */
 #include "memory_priv.h"
 
 #include <string.h>
@@ -101,6 +101,7 @@ memory_free(struct syn_memory *memory)
     (void)pthread_mutex_destroy(&memory->bell);
     (void)pthread_cond_destroy(&memory->settled);
     (void)pthread_cond_destroy(&memory->ring);
+    syn_kinds_free(memory);
     syn_free(memory->nodes);
     syn_free(memory->costs);
     syn_free(memory->devs);

@@ -14,6 +14,7 @@
 #define SYN_BLOCK_CLASSES    (64 * 8) /* sizes of blocks: eight steps to each doubling */
 #define SYN_EVICT_WINDOW_MAX 32       /* candidates looked at before a modified one has to go */
 #define SYN_MOVE_TRIES_MAX   4        /* of a copy that others' failures took with them */
+#define SYN_KIND_CHAINS      256      /* lists of kinds, by hash */
 #define SYN_CACHE_MIN_BYTES  (UINT64_C(64) << 20) /* of free host blocks kept in any case */
 
 /* A slot's word: who holds the replica, and how good it is. Changed with and without the lock;
@@ -29,6 +30,7 @@
 
 struct syn_move;
 struct syn_claim;
+struct syn_tensor_kind;
 
 /* Memory on a node: a replica's own, shared by the parts of what it is a replica of, or free. */
 struct syn_block {
@@ -65,6 +67,7 @@ struct syn_tensor {
     struct syn_memory *memory;
     _Atomic(void *) user; /* the engine's word */
     uint64_t number;
+    uint32_t kind; /* 0: none; see kind.c */
     struct syn_shape shape;
     struct syn_kin *kin;    /* of what is divided, part of something, or wrapped with gaps */
     struct syn_move *moves; /* transfers on their way */
@@ -186,6 +189,8 @@ struct syn_memory {
     const void *privileged; /* the claim, or the whole being gathered, that holds something while it
                                waits for room */
     uint64_t next_number;
+    struct syn_tensor_kind *kinds[SYN_KIND_CHAINS];
+    uint32_t kinds_count;
     void (*drop)(void *user);
     struct syn_trace *trace; /* or NULL */
     struct syn_memory_stats stats;
@@ -273,6 +278,12 @@ void syn_tensor_quiet(struct syn_tensor *tensor);
 /* Acquire one tensor and wait for it; not from a request's `ready`. */
 int syn_tensor_await(struct syn_tensor *tensor, unsigned node, enum syn_access access,
                      struct syn_err *err);
+
+/* kind.c */
+
+/* Find out of what kind a new tensor is, or a part whose place is known. Nobody else has it yet. */
+void syn_kind_give(struct syn_tensor *tensor);
+void syn_kinds_free(struct syn_memory *memory);
 
 /* divide.c */
 

@@ -187,24 +187,35 @@ device_of(const struct mrig *rig, unsigned node)
 }
 
 static int
-device_image(struct mrig *rig, unsigned node, const struct syn_tensor_place *place, char *image,
-             bool to_device, struct syn_err *err)
+open_queue(struct mrig *rig, unsigned node, struct syn_err *err)
+{
+    if (rig->queues[node])
+        return SYN_OK;
+    return syn_dev_queue_create(device_of(rig, node), 0, &rig->queues[node], err);
+}
+
+/* What was given may still run after an error: with the queue gone it does not. */
+static int
+await_commands(struct mrig *rig, unsigned node, int rc, struct syn_err *err)
+{
+    rc = rc < 0 ? rc : syn_dev_event_wait(rig->events[node], -1, err);
+    if (rc < 0)
+        rig->queues[node] = syn_dev_queue_destroy(rig->queues[node]);
+    return rc;
+}
+
+static int
+read_image(struct mrig *rig, unsigned node, const struct syn_tensor_place *place, char *image,
+           struct syn_err *err)
 {
     struct syn_dev_cmd cmd = {.signal = rig->events[node]};
-    uint64_t span = syn_shape_span(place->shape);
-    int rc = SYN_OK;
+    int rc = open_queue(rig, node, err);
 
-    if (!rig->queues[node])
-        rc = syn_dev_queue_create(device_of(rig, node), 0, &rig->queues[node], err);
     if (rc < 0)
         return rc;
     cmd.queue = rig->queues[node];
-    rc = to_device ? syn_dev_write(place->buf, place->offset, image, span, &cmd, err)
-                   : syn_dev_read(image, place->buf, place->offset, span, &cmd, err);
-    rc = rc < 0 ? rc : syn_dev_event_wait(rig->events[node], -1, err);
-    if (rc < 0) /* it may still run: with the queue gone it does not */
-        rig->queues[node] = syn_dev_queue_destroy(rig->queues[node]);
-    return rc;
+    rc = syn_dev_read(image, place->buf, place->offset, syn_shape_span(place->shape), &cmd, err);
+    return await_commands(rig, node, rc, err);
 }
 
 int
@@ -221,14 +232,52 @@ mrig_read(struct mrig *rig, unsigned node, const struct syn_tensor *tensor, void
         return SYN_OK;
     }
     image = malloc(syn_shape_span(place.shape));
-    rc = device_image(rig, node, &place, image, false, err);
+    rc = read_image(rig, node, &place, image, err);
     if (rc == SYN_OK)
         walk(place.shape, image, to, false);
     free(image);
     return rc;
 }
 
-/* What lies in the gaps is read and written back: on a device nobody else uses it meanwhile. */
+/* One run of bytes, on a new queue where that one is full, which then has been waited for. */
+static int
+write_run(struct mrig *rig, unsigned node, const struct syn_tensor_place *place, const char *image,
+          const uint64_t run[2], struct syn_err *err)
+{
+    bool last = run[1] == syn_shape_span(place->shape);
+    struct syn_dev_cmd cmd = {.signal = last ? rig->events[node] : NULL};
+    int rc = SYN_E_LIMIT;
+
+    for (unsigned tries = 0; tries < 2 && rc == SYN_E_LIMIT; tries++) {
+        if (tries > 0)
+            rig->queues[node] = syn_dev_queue_destroy(rig->queues[node]);
+        rc = open_queue(rig, node, err);
+        cmd.queue = rig->queues[node];
+        if (rc == SYN_OK)
+            rc = syn_dev_write(place->buf, place->offset + run[0], image + run[0], run[1] - run[0],
+                               &cmd, err);
+    }
+    return rc;
+}
+
+/* The bytes that `own` marks. What lies in the gaps is others', and may be on its way there. */
+static int
+write_image(struct mrig *rig, unsigned node, const struct syn_tensor_place *place,
+            const char *image, const char *own, struct syn_err *err)
+{
+    uint64_t span = syn_shape_span(place->shape), run[2] = {0};
+    int rc = SYN_OK;
+
+    while (rc == SYN_OK && run[1] < span) {
+        for (run[0] = run[1]; !own[run[0]]; run[0]++)
+            ;
+        for (run[1] = run[0]; run[1] < span && own[run[1]]; run[1]++)
+            ;
+        rc = write_run(rig, node, place, image, run, err);
+    }
+    return await_commands(rig, node, rc, err);
+}
+
 int
 mrig_write(struct mrig *rig, unsigned node, const struct syn_tensor *tensor, const void *from,
            struct syn_err *err)
@@ -238,7 +287,8 @@ mrig_write(struct mrig *rig, unsigned node, const struct syn_tensor *tensor, con
         void *out;
     } plain = {from}; /* only read */
     struct syn_tensor_place place = {0};
-    char *image = NULL;
+    char *image, *own, *marks;
+    uint64_t span;
     int rc;
 
     syn_tensor_at(tensor, node, &place);
@@ -246,13 +296,17 @@ mrig_write(struct mrig *rig, unsigned node, const struct syn_tensor *tensor, con
         walk(place.shape, place.host, plain.out, true);
         return SYN_OK;
     }
-    image = malloc(syn_shape_span(place.shape));
-    rc = device_image(rig, node, &place, image, false, err);
-    if (rc == SYN_OK) {
-        walk(place.shape, image, plain.out, true);
-        rc = device_image(rig, node, &place, image, true, err);
-    }
+    span = syn_shape_span(place.shape);
+    image = malloc(span);
+    own = calloc(span, 1);
+    marks = malloc(span);
+    memset(marks, 1, span); /* of its elements, of which the span has room for all */
+    walk(place.shape, image, plain.out, true);
+    walk(place.shape, own, marks, true);
+    rc = write_image(rig, node, &place, image, own, err);
     free(image);
+    free(own);
+    free(marks);
     return rc;
 }
 

@@ -605,6 +605,33 @@ test_parts(void **state)
     assert_int_equal(stats(&rig).tensors, 0);
 }
 
+/* One part comes to the block that another is being written in, a column of the same rows: each
+ * finds its own. */
+static void
+test_parts_beside_each_other(void **state)
+{
+    enum { TIMES = 100, HALF = N / 2 };
+    const struct syn_shape square = {.dtype = SYN_DTYPE_UINT32, .dims = 2, .sizes = {32, 32}};
+    struct syn_tensor *tensor = NULL, *parts[2];
+    uint32_t want[N], got[HALF];
+    RIG(0);
+
+    assert_done(syn_tensor_new(rig.memory, &square, &tensor, &err), &err);
+    put(&rig, 1, tensor, 1);
+    assert_done(syn_tensor_divide(tensor, 1, 2, parts, &err), &err);
+    for (uint32_t i = 0; i < TIMES; i++) {
+        pattern(want, i);
+        assert_done(mrig_put(&rig, 0, parts[1], want + HALF, &err), &err);
+        syn_memory_prefetch(rig.memory, 1, parts[1]);
+        assert_done(mrig_put(&rig, 1, parts[0], want, &err), &err);
+        assert_done(mrig_get(&rig, 1, parts[1], got, &err), &err);
+        assert_memory_equal(got, want + HALF, sizeof(got));
+        assert_done(mrig_get(&rig, 1, parts[0], got, &err), &err);
+        assert_memory_equal(got, want, sizeof(got));
+    }
+    assert_done(syn_tensor_free(tensor, &err), &err);
+}
+
 /* Columns of a wrapped tensor with gaps; one of them is in rows besides. */
 static struct syn_tensor *
 wrap_in_parts(struct mrig *rig, uint32_t *mine, struct syn_tensor **ret_parts)
@@ -646,7 +673,6 @@ expect_home(const uint32_t *mine, bool lost)
     }
 }
 
-/* A wrapped tensor comes home from all its parts that are left, whatever became of the others. */
 /* Where the device has no room for the whole, and will have none before who gathers goes on. */
 static void
 test_gathering_waits_for_nobody(void **state)
@@ -678,6 +704,7 @@ test_gathering_waits_for_nobody(void **state)
     assert_done(syn_tensor_free(tensor, &err), &err);
 }
 
+/* A wrapped tensor comes home from all its parts that are left, whatever became of the others. */
 static void
 test_parts_come_home(void **state)
 {
@@ -821,6 +848,7 @@ main(void)
         cmocka_unit_test(test_links_are_measured),
         cmocka_unit_test(test_loss),
         cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_parts_beside_each_other),
         cmocka_unit_test(test_gathering_waits_for_nobody),
         cmocka_unit_test(test_parts_come_home),
         cmocka_unit_test(test_half_bytes),

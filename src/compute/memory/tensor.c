@@ -229,7 +229,10 @@ syn_tensor_new(struct syn_memory *memory, const struct syn_shape *shape,
     struct syn_shape whole = *shape;
     int rc = syn_shape_complete(&whole, err);
 
-    return rc < 0 ? rc : syn_tensor_make(memory, &whole, 0, ret_tensor, err);
+    rc = rc < 0 ? rc : syn_tensor_make(memory, &whole, 0, ret_tensor, err);
+    if (rc == SYN_OK)
+        syn_kind_give(*ret_tensor);
+    return rc;
 }
 
 /* A box of rows that end within a byte cannot be copied without its neighbours. */
@@ -268,6 +271,7 @@ syn_tensor_wrap(struct syn_memory *memory, const struct syn_shape *shape, void *
     tensor->wrapped = true;
     if (gaps)
         syn_shape_pack(&whole, &tensor->kin->packed[0]);
+    syn_kind_give(tensor);
     (void)pthread_mutex_lock(&memory->lock);
     rc = syn_block_wrap(tensor, address, err);
     if (rc < 0)

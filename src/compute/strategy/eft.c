@@ -333,37 +333,53 @@ is_plain(const struct eft *eft, const struct syn_ready *ready)
            (ready->index >= eft->rank_count || (eft->dues == NULL && eft->pace_ns == 0));
 }
 
+/* What is known of a task while groups are looked at. */
+struct eft_look {
+    const struct syn_ready *ready;
+    uint64_t *moves;       /* by group, once they are `filled` */
+    uint64_t now_ns, here; /* here: bits of nodes where all is that it reads */
+    uint32_t band;
+    bool found, filled; /* found: some group can */
+};
+
+/* True: the group is the best so far. Few are looked at so closely. */
+static __attribute__((noinline)) bool
+consider(struct eft *eft, struct eft_look *look, uint32_t g, uint64_t ns, struct eft_choice *best)
+{
+    struct eft_choice choice = {.group = g, .ns = ns};
+
+    if ((look->here >> eft->topology.groups[g].node & 1) == 0) {
+        if (!look->filled)
+            topology_moves(&eft->topology, look->ready, look->moves);
+        look->filled = true;
+        choice.move_ns = look->moves[g];
+    }
+    choice.there_ns = look->now_ns + choice.move_ns;
+    if (!assess(eft, look->ready, look->band, look->now_ns, &choice) ||
+        (look->found && choice.score >= best->score))
+        return false;
+    look->found = true;
+    *best = choice;
+    return true;
+}
+
 /* Of all groups, where only the score counts. Waiting, transfers and weights only add to the time
- * at which a group could end it at the soonest; most groups lose by that alone, and then nobody
- * asks what their transfers would take. */
+ * at which a group could end it at the soonest, by which alone most groups lose. */
 static bool
 choose_least(struct eft *eft, const struct syn_ready *ready, uint32_t band, uint64_t now_ns,
              struct eft_choice *ret_best)
 {
-    uint64_t moves[SYN_PLATFORM_WORKERS_MAX], here = topology_here(ready), least = UINT64_MAX;
-    bool found = false, filled = false;
+    uint64_t moves[SYN_PLATFORM_WORKERS_MAX], least = UINT64_MAX;
+    struct eft_look look = {ready, moves, now_ns, topology_here(ready), band, false, false};
 
     for (uint32_t g = 0; g < eft->topology.group_count; g++) {
-        const struct strategy_group *group = &eft->topology.groups[g];
+        uint64_t ns = task_ns(eft, ready, eft->topology.groups[g].class_id);
         uint64_t begin = SYN_MAX(now_ns, eft->groups[g].free_ns);
-        struct eft_choice choice = {.group = g, .ns = task_ns(eft, ready, group->class_id)};
 
-        if (found && begin >= least - SYN_MIN(least, choice.ns))
-            continue;
-        if ((here >> group->node & 1) == 0) {
-            if (!filled)
-                topology_moves(&eft->topology, ready, moves);
-            filled = true;
-            choice.move_ns = moves[g];
-        }
-        choice.there_ns = now_ns + choice.move_ns;
-        if (!assess(eft, ready, band, now_ns, &choice) || (found && choice.score >= least))
-            continue;
-        found = true;
-        least = choice.score;
-        *ret_best = choice;
+        if (begin < least && ns < least - begin && consider(eft, &look, g, ns, ret_best))
+            least = ret_best->score;
     }
-    return found;
+    return look.found;
 }
 
 /* Of all groups. False: none can. */

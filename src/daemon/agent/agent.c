@@ -79,7 +79,7 @@ describe(struct syn_agent *agent, json_t **ret, struct syn_err *err)
     syn_hex_encode(syn_key_public(agent->key), SYN_SIGN_PUBLIC_LEN, hex);
     if (rc == SYN_OK)
         rc = syn_json_set_str(body, "name", agent->name, err);
-    if (rc == SYN_OK)
+    if (rc == SYN_OK && *agent->region != '\0')
         rc = syn_json_set_str(body, "region", agent->region, err);
     if (rc == SYN_OK && agent->labels != NULL)
         rc = syn_json_set_take(body, "labels", json_deep_copy(agent->labels), err);

@@ -66,7 +66,7 @@ struct syn_agent {
     char server[AGT_PATH_MAX];
     char join_token[128];
     char fingerprint[80];
-    char region[64];
+    char region[64]; /* "": not said */
     json_t *labels;        /* of a new node */
     json_t *offer;         /* its provider's prices; NULL: the price book's */
     int64_t bandwidth_bps; /* 0: what the interface says */
@@ -295,7 +295,7 @@ void agt_care_turn(struct agt_care *care);
 int agt_care_fd(const struct agt_care *care, short *ret_events);
 int64_t agt_care_pause_ms(const struct agt_care *care);
 /** It is to stop: has it had time to leave traffic? Counts from the first time that it is asked. */
-bool agt_care_may_stop(struct agt_care *care);
+bool agt_care_may_stop(struct agt_care *care, int64_t drain_ms);
 bool agt_care_leaves(const struct agt_care *care);
 /** Is it being ended because it is not well? And what the last check said. */
 bool agt_care_lost(const struct agt_care *care);

@@ -31,11 +31,14 @@
 #define SRV_BODY_MAX    ((size_t)1 << 20)
 
 struct srv_controller;
+struct srv_loads;
 struct srv_follow;   /* log followers; logs.c */
 struct srv_progress; /* progress readers; logs.c */
 struct srv_streams;  /* open streams; stream.c */
 struct srv_sweeper;  /* what nobody fetched in time; sweep.c */
 struct srv_market;   /* the spot market; market.c */
+struct srv_gateway;  /* what publishes services; published.c */
+struct srv_pulls;    /* images on their way; pulls.c */
 
 struct syn_server {
     const struct syn_world *world;
@@ -59,6 +62,9 @@ struct syn_server {
     struct srv_streams *streams;
     struct srv_sweeper *sweeper;
     struct srv_market *market;
+    struct srv_loads *loads;
+    struct srv_gateway *gateway; /* NULL: it publishes nothing */
+    struct srv_pulls *pulls;
     json_t *openapi;
     char data_dir[SRV_DATA_MAX];
     char socket[SRV_PATH_MAX];
@@ -415,6 +421,46 @@ bool srv_service_of(const char *instance, char *out);
 SYN_MUST int srv_service_versions(struct syn_server *server, const char *id, json_t **ret_list,
                                   struct syn_err *err);
 
+/* --- published addresses (published.c) ----------------------------------------------------------
+ */
+
+#define SRV_GATEWAY_MESSAGE_MAX 320
+
+/** Read the options. Nothing runs before srv_gateway_start(), which needs the controller, nor after
+ *  srv_gateway_stop(). INVALID for what is no address or range. */
+SYN_MUST int srv_gateway_new(struct syn_server *server, const struct syn_server_options *options,
+                             struct srv_gateway **ret, struct syn_err *err);
+SYN_MUST int srv_gateway_start(struct srv_gateway *gateway, struct syn_err *err);
+void srv_gateway_stop(struct srv_gateway *gateway);
+struct srv_gateway *srv_gateway_free(struct srv_gateway *gateway);
+/** Give the service the address and the place on the shared fronts that its spec asks for, or take
+ *  them back, in its document and within `txn`. No-op when it is so. CONFLICT: another service has
+ *  the host and path; LIMIT: no address is left. */
+SYN_MUST int srv_publish(struct syn_server *server, struct srv_txn *txn, json_t *service,
+                         struct syn_err *err);
+/** The service is being forgotten: what it has goes back. */
+SYN_MUST int srv_unpublish(struct syn_server *server, struct srv_txn *txn, const json_t *service,
+                           struct syn_err *err);
+/** Put into its status how its address is, and what was counted there. */
+SYN_MUST int srv_gateway_complete(struct syn_server *server, json_t *service, struct syn_err *err);
+/** Put into the explanation why its address is not served. */
+SYN_MUST int srv_gateway_explain(struct syn_server *server, const json_t *service, json_t *answer,
+                                 struct syn_err *err);
+/** All that was counted at its address. Owner: *ret is the caller's. Blocks: milliseconds. */
+SYN_MUST int srv_gateway_stats(struct syn_server *server, const json_t *service, json_t **ret,
+                               struct syn_err *err);
+/** Append the certificate of the authority that signs those of services with TLS. */
+/** What the balancer has counted: requests in all, and those that are open or wait now. False: it
+ *  has nothing of the service. */
+bool srv_gateway_counts(struct syn_server *server, const json_t *service, uint64_t *ret_requests,
+                        uint64_t *ret_open);
+SYN_MUST int srv_gateway_ca(struct syn_server *server, struct syn_buf *out, struct syn_err *err);
+void srv_gateway_metrics(struct syn_server *server, struct syn_buf *out);
+/** What the balancer has of the instances, as the step of services wants it; NULL: there is none.
+ *  Owner: *ret is the caller's. */
+SYN_MUST int srv_gateway_balanced(struct syn_server *server, const json_t *instances, json_t **ret,
+                                  struct syn_err *err);
+
 /* --- the cluster (cluster.c) --------------------------------------------------------------------
  */
 
@@ -438,6 +484,20 @@ SYN_MUST int srv_resolve(struct syn_server *server, const char *account, const c
  * NOTFOUND, INVALID. */
 SYN_MUST int srv_keep(struct syn_server *server, struct syn_content_guard **guard, const char *cid,
                       struct syn_err *err);
+
+/* --- images (images.c, pulls.c) -----------------------------------------------------------------
+ */
+
+/** The CID of an image that is stored, into ret_cid[SYN_CID_TEXT_MAX]: of what was pulled or pushed
+ *  under this name, else as srv_resolve(). NOTFOUND, INVALID. */
+SYN_MUST int srv_image_resolve(struct syn_server *server, const char *account,
+                               const char *reference, char *ret_cid, struct syn_err *err);
+SYN_MUST int srv_pulls_new(struct syn_server *server, struct srv_pulls **ret, struct syn_err *err);
+/** What runs ends soon, and nobody waits for it. */
+void srv_pulls_quiet(struct srv_pulls *pulls);
+/** Waits for what runs. */
+struct srv_pulls *srv_pulls_free(struct srv_pulls *pulls);
+
 /* --- places (places.c) ------------------------------------------------------------------------
  */
 
@@ -661,7 +721,7 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
     srv_node_routes, srv_content_routes, srv_upload_routes, srv_name_routes, srv_bill_routes,
     srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes, srv_watch_routes,
     srv_market_order_routes, srv_market_view_routes, srv_offer_routes, srv_service_routes,
-    srv_place_routes, srv_manifest_routes;
+    srv_place_routes, srv_manifest_routes, srv_image_routes;
 
 /** Metrics that are read when somebody asks (gauges.c). */
 SYN_MUST int srv_gauges_open(struct syn_server *server, struct syn_err *err);

@@ -6,6 +6,7 @@
 #include <synor/workload/service_control.h>
 #include <synor/workload/service_spec.h>
 
+#include "loads_priv.h"
 #include "server_priv.h"
 
 /* --- finding ---------------------------------------------------------------------------------- */
@@ -35,7 +36,34 @@ get_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
     SYN_JSON(service);
     int rc = srv_work_load(ctx, &srv_service, req, &service, &revision, err);
 
+    if (rc == SYN_OK)
+        rc = srv_gateway_complete(ctx, service, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, service, err);
+}
+
+static int
+service_stats(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    int64_t revision = 0;
+    SYN_JSON(service);
+    SYN_JSON(stats);
+    int rc = srv_work_load(ctx, &srv_service, req, &service, &revision, err);
+
+    if (rc == SYN_OK)
+        rc = srv_gateway_stats(ctx, service, &stats, err);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, stats, err);
+}
+
+static int
+gateway_ca(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    SYN_JSON(answer);
+    SYN_BUF(pem);
+    int rc = srv_gateway_ca(ctx, &pem, err);
+
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&answer, err, "{s:s}", "pem", syn_buf_text(&pem));
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }
 
 static int
@@ -108,13 +136,43 @@ lock_reserve(struct syn_server *server, struct srv_txn *txn, json_t *service, st
                                             "locked", lock.amount, err);
 }
 
+static const json_t *
+find_version(const json_t *versions, int64_t number)
+{
+    const json_t *version;
+    size_t i;
+
+    json_array_foreach (versions, i, version)
+        if (syn_json_i64(version, "version", 0) == number)
+            return version;
+    return NULL;
+}
+
+/* What the service runs already, when `image` names it by its digest: the same bits, whatever has
+ * become of the name since. NULL: it is to be looked up. */
+static const char *
+pinned_cid(const struct change *change, const char *image)
+{
+    const json_t *version;
+
+    if (change->service == NULL || strchr(image, '@') == NULL ||
+        !syn_str_eq(syn_json_str(syn_document_spec(change->service), "image", ""), image))
+        return NULL;
+    version = find_version(change->versions,
+                           syn_json_i64(syn_document_status(change->service), "target", 0));
+    return version != NULL ? syn_json_str(version, "image_cid", NULL) : NULL;
+}
+
 /* The image that the spec names, as it is now, kept until the change is written. */
 static int
 resolve_image(struct syn_server *server, struct change *change, const json_t *spec, char *ret_cid,
               struct syn_err *err)
 {
-    int rc = srv_resolve(server, srv_identity(change->req)->account,
-                         syn_json_str(spec, "image", ""), ret_cid, err);
+    const char *image = syn_json_str(spec, "image", "");
+    const char *pinned = pinned_cid(change, image);
+    int rc = pinned != NULL ? srv_resolve(server, "", pinned, ret_cid, err)
+                            : srv_image_resolve(server, srv_identity(change->req)->account, image,
+                                                ret_cid, err);
 
     if (rc < 0)
         return syn_err_wrap(err, rc, "spec.image");
@@ -149,18 +207,6 @@ make_service(struct syn_server *server, struct srv_txn *txn, struct change *chan
         rc = srv_event_say(server, txn, change->id, "created", "The service was deployed.", err);
     change->created = true;
     return rc < 0 ? rc : lock_reserve(server, txn, change->service, err);
-}
-
-static const json_t *
-find_version(const json_t *versions, int64_t number)
-{
-    const json_t *version;
-    size_t i;
-
-    json_array_foreach (versions, i, version)
-        if (syn_json_i64(version, "version", 0) == number)
-            return version;
-    return NULL;
 }
 
 static int
@@ -226,6 +272,15 @@ write_change(struct srv_txn *txn, struct change *change, int64_t revision, struc
     return rc < 0 ? rc : trim_versions(txn, change, err);
 }
 
+static int
+check_spec(struct syn_server *server, json_t *spec, struct syn_err *err)
+{
+    const struct syn_zone_source zones = srv_loads_zones(server->loads);
+    int rc = syn_service_spec_check(spec, err);
+
+    return rc < 0 ? rc : syn_service_spec_zones(spec, &zones, err);
+}
+
 /* The spec that is wanted, checked. */
 static int
 wanted_spec(struct syn_server *server, struct change *change, json_t **ret_spec,
@@ -235,7 +290,7 @@ wanted_spec(struct syn_server *server, struct change *change, json_t **ret_spec,
     int rc = change->apply(server, change, &spec, err);
 
     if (rc == SYN_OK)
-        rc = syn_service_spec_check(spec, err);
+        rc = check_spec(server, spec, err);
     if (rc == SYN_OK)
         *ret_spec = SYN_TAKE(spec);
     return rc;
@@ -271,6 +326,8 @@ attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_er
         rc = make_service(server, txn, change, name, spec, err);
     else if (rc == SYN_OK)
         rc = update_service(server, txn, change, spec, err);
+    if (rc == SYN_OK)
+        rc = srv_publish(server, txn, change->service, err);
     if (rc == SYN_OK)
         rc = write_change(txn, change, revision, err);
     return rc < 0 ? rc
@@ -333,7 +390,7 @@ foresee(struct syn_server *server, const char *account, const json_t *spec, json
     int rc = check_quota(server, account, spec, &why);
 
     if (rc == SYN_OK)
-        rc = srv_resolve(server, account, syn_json_str(spec, "image", ""), cid, &why);
+        rc = srv_image_resolve(server, account, syn_json_str(spec, "image", ""), cid, &why);
     return srv_work_refusal(rc, &why, ret, err);
 }
 
@@ -369,7 +426,7 @@ deploy_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
     int rc = copy_spec(json_object_get(syn_http_req_json(req), "spec"), &spec, err);
 
     if (rc == SYN_OK)
-        rc = syn_service_spec_check(spec, err);
+        rc = check_spec(server, spec, err);
     if (rc == SYN_OK && syn_json_bool(syn_http_req_query_json(req), "plan", false))
         return reply_plan(server, req, spec, err);
     if (rc == SYN_OK)
@@ -495,10 +552,13 @@ release(struct syn_server *server, struct srv_txn *txn, const json_t *service, s
 {
     const char *name = syn_json_str(service, "name", syn_document_id(service));
     char key[SRV_KEY_MAX];
+    int rc = srv_unpublish(server, txn, service, err);
 
-    (void)server;
-    return srv_txn_delete(
-        txn, srv_key(key, "service-name", syn_json_str(service, "account", ""), name), err);
+    return rc < 0
+               ? rc
+               : srv_txn_delete(
+                     txn, srv_key(key, "service-name", syn_json_str(service, "account", ""), name),
+                     err);
 }
 
 const struct srv_work srv_service = {
@@ -567,6 +627,8 @@ explain_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
     view.cluster = cluster;
     view.quota = &quota;
     rc = syn_service_explain(&view, &answer, err);
+    if (rc == SYN_OK)
+        rc = srv_gateway_explain(server, service, answer, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }
 
@@ -600,6 +662,15 @@ static const struct syn_field rollback_fields[] = {
 };
 static const struct syn_schema rollback_schema = SYN_SCHEMA("ServiceRollback", rollback_fields);
 
+static const struct syn_field metrics_fields[] = {
+    {.name = "metrics",
+     .kind = SYN_FIELD_OBJ,
+     .required = true,
+     .help = "Numbers of the whole service by name: requests (a second), inflight, queue, "
+             "custom:NAME"},
+};
+static const struct syn_schema metrics_schema = SYN_SCHEMA("ServiceMetrics", metrics_fields);
+
 static const struct syn_http_route rows[] = {
     SRV_READ("/v1/services", list_services, &srv_list_query, "services.list",
              "List services, newest first"),
@@ -629,12 +700,18 @@ static const struct syn_http_route rows[] = {
               "Replace every replica, as an update does"),
     SRV_WRITE("POST", "/v1/services/{id}/stop", stop_service, NULL, "services.stop",
               "Stop every replica; deploying it again starts it"),
+    SRV_WRITE("POST", "/v1/services/{id}/metrics", srv_loads_post, &metrics_schema,
+              "services.metrics", "Tell numbers that it is scaled by; each counts for 30 s"),
     SRV_READ("/v1/services/{id}/versions", list_versions, NULL, "services.versions",
              "Versions that are kept, oldest first"),
     SRV_READ("/v1/services/{id}/events", list_events, NULL, "services.events",
              "What happened to it"),
     SRV_READ("/v1/services/{id}/explain", explain_service, NULL, "services.explain",
              "Why it is where it is"),
+    SRV_READ("/v1/services/{id}/stats", service_stats, NULL, "services.stats",
+             "What the balancer has counted at its address"),
+    SRV_READ("/v1/gateway/ca", gateway_ca, NULL, "gateway.ca",
+             "The authority behind the certificates of services with TLS"),
 };
 
 const struct srv_routes srv_service_routes = {rows, SYN_LEN(rows)};

@@ -6,8 +6,10 @@
  *     note      money into the status; what ended by itself is told as an event, once
  *     lost      replicas whose node is gone, or silent for long, become lost
  *     limits    what was locked is spent: as if a stop had been asked for; or more is locked
+ *     scale     how many replicas load and time ask for, where the service is autoscaled
  *     verdict   a new version is done, or has failed and the one before it is wanted again
  *     rollout   which replicas are started, and which go                       (rollout.c)
+ *     drain     those that go and have ended what they had are asked to stop
  *     state     one word and a sentence, and the replicas that take traffic
  *     settle    a stopped one whose usage is all in gets its bill
  *
@@ -23,6 +25,7 @@
 #include <synor/orchestration/cost.h>
 #include <synor/orchestration/document.h>
 
+#include "autoscale_priv.h"
 #include "rollout_priv.h"
 
 #define BATCH_MAX   12  /* replicas started by one step: it is one transaction of the store */
@@ -94,6 +97,16 @@ step_state(struct step *step, enum syn_service_state state, const char *reason, 
 
 /* ---- reading ---- */
 
+/* The spec, with as many replicas as are wanted now. */
+static void
+step_read_spec(struct step *step)
+{
+    syn_service_spec_read(syn_document_spec(step->service), &step->spec);
+    if (step->spec.autoscale)
+        step->spec.replicas = (uint32_t)syn_json_i64(json_object_get(step->status, "autoscale"),
+                                                     "replicas", step->spec.replicas);
+}
+
 static int
 step_read(const struct syn_service_view *view, struct step *step, struct syn_err *err)
 {
@@ -118,7 +131,7 @@ step_read(const struct syn_service_view *view, struct step *step, struct syn_err
         return SYN_FAIL(err, SYN_E_CORRUPT, "\"%s\" is no service",
                         syn_json_str(view->service, "id", ""));
     step->state = (enum syn_service_state)state;
-    syn_service_spec_read(syn_document_spec(step->service), &step->spec);
+    step_read_spec(step);
     return members_read(view->instances, &step->members, &step->members_count, err);
 }
 
@@ -151,11 +164,24 @@ node_silent(const struct step *step, const struct member *member)
     return !node || node->state != SYN_NODE_READY;
 }
 
+/* Has it left traffic, to end what it has and then stop? */
+static bool
+draining(const struct member *member)
+{
+    return syn_document_time(member->spec, "draining_at") != SYN_DOCUMENT_NONE;
+}
+
+static bool
+on_its_way_out(const struct member *member)
+{
+    return member_asked_to_stop(member) || draining(member);
+}
+
 /* Does it take traffic? */
 static bool
 ready(const struct step *step, const struct member *member)
 {
-    return member->state == SYN_PHASE_RUNNING && !member_asked_to_stop(member) &&
+    return member->state == SYN_PHASE_RUNNING && !on_its_way_out(member) &&
            syn_json_bool(json_object_get(member->status, "health"), "ready", false) &&
            !node_silent(step, member);
 }
@@ -189,7 +215,7 @@ note_money(struct step *step, struct syn_err *err)
 static bool
 failed(const struct member *member)
 {
-    return member->state == SYN_PHASE_EXITED && !member_asked_to_stop(member);
+    return member->state == SYN_PHASE_EXITED && !on_its_way_out(member);
 }
 
 static int
@@ -265,7 +291,7 @@ phase_lost(struct step *step, struct syn_err *err)
         if (!way)
             continue;
         syn_place_withdraw(step->view->cluster, member->id);
-        if (leaving(member) || member_asked_to_stop(member))
+        if (leaving(member) || on_its_way_out(member))
             continue;
         rc = syn_json_set_str(member->spec, "leaving", way, err);
         if (rc == SYN_OK)
@@ -297,19 +323,6 @@ limit_reached(struct step *step, const char *reason, const char *message, struct
     return rc < 0 ? rc : step_event(step, "stop-requested", reason, NULL, err, "%s", message);
 }
 
-int64_t
-syn_service_reserve(const json_t *spec, int64_t rate_hour)
-{
-    struct syn_service_spec read;
-    int64_t amount;
-
-    syn_service_spec_read(spec, &read);
-    amount = rate_hour > SYN_AMOUNT_MAX / SYN_SERVICE_RESERVE_HOURS
-                 ? SYN_AMOUNT_MAX
-                 : rate_hour * SYN_SERVICE_RESERVE_HOURS;
-    return read.max_budget > 0 ? SYN_MIN(amount, read.max_budget) : amount;
-}
-
 /* Lock more when a quarter of a reserve is left, as far as budget and balance go. */
 static int
 phase_limits(struct step *step, struct syn_err *err)
@@ -335,6 +348,45 @@ phase_limits(struct step *step, struct syn_err *err)
     if (view->spent > 0 && view->spent >= view->escrow)
         return limit_reached(step, "budget", "what was locked for it is spent", err);
     return SYN_OK;
+}
+
+/* ---- scale ---- */
+
+/* How many do load and time ask for? */
+static int
+phase_scale(struct step *step, struct syn_err *err)
+{
+    SYN_SCOPED(syn_free_scope) struct service_scale_replica *replicas = NULL;
+    struct service_scale_view view = {.autoscale = step->spec.autoscale,
+                                      .view = step->view,
+                                      .amounts = step->spec.amounts,
+                                      .current = step->spec.replicas};
+    struct syn_autoscale_decision decision;
+    int rc;
+
+    if (!step->spec.autoscale || step->state == SYN_SERVICE_STOPPED || stop_requested(step))
+        return SYN_OK;
+    replicas = syn_calloc(step->members_count + 1, sizeof(*replicas));
+    if (!replicas)
+        return SYN_FAIL(err, SYN_E_NOMEM, "stepping a service: out of memory");
+    view.replicas = replicas;
+    for (size_t i = 0; i < step->members_count; i++) {
+        const struct member *member = &step->members[i];
+
+        if (!member->ended && !member_asked_to_stop(member))
+            replicas[view.count++] =
+                (struct service_scale_replica){member->id, ready(step, member)};
+    }
+    rc = service_autoscale_step(&view, step->status, &decision, err);
+    if (rc < 0)
+        return rc;
+    step_wake(step, decision.wake_at_ms);
+    if (decision.replicas == view.current)
+        return SYN_OK;
+    step->spec.replicas = decision.replicas;
+    return step_event(step, "scaled", syn_autoscale_reason_name(decision.reason), NULL, err,
+                      "%u -> %u %s: %.300s", view.current, decision.replicas,
+                      syn_plural(decision.replicas, "replica", "replicas"), decision.why);
 }
 
 /* ---- verdict ---- */
@@ -392,7 +444,7 @@ roll_back(struct step *step, const char *why, struct syn_err *err)
     step->target = step->stable;
     step->retry_ms = SYN_DOCUMENT_NONE;
     step->failures = 0;
-    syn_service_spec_read(syn_document_spec(step->service), &step->spec);
+    step_read_spec(step);
     look_at_failures(step, &failures);
     return rc;
 }
@@ -430,7 +482,7 @@ free_number(const struct step *step)
         size_t i;
 
         for (i = 0; i < step->members_count && !taken; i++)
-            taken = !step->members[i].ended && !member_asked_to_stop(&step->members[i]) &&
+            taken = !step->members[i].ended && !on_its_way_out(&step->members[i]) &&
                     step->members[i].rank == number;
         json_array_foreach (step->created, i, doc)
             taken = taken || syn_json_i64(syn_document_spec(doc), "rank", -1) == number;
@@ -575,14 +627,30 @@ start_missing(struct step *step, uint32_t missing, struct syn_err *err)
     return rc;
 }
 
+/* Ask it to stop. One that takes traffic leaves that first: its stop follows in phase_drain(). */
+static int
+let_go(struct step *step, struct member *member, const char *reason, struct syn_err *err)
+{
+    bool drains = ready(step, member) && syn_json_i64(member->spec, "port", 0) > 0;
+    int rc;
+
+    if (member->ended || draining(member))
+        return SYN_OK;
+    if (!drains)
+        return member_stop(member, reason, syn_json_i64(member->spec, "stop_grace_ms", 0), err);
+    rc = syn_document_set_time(member->spec, "draining_at", step->view->now_ms, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_str(member->spec, "stop_reason", reason, err);
+    return rc < 0 ? rc : syn_document_bump(member->doc, err);
+}
+
 static int
 stop_all(struct step *step, const char *reason, struct syn_err *err)
 {
     int rc = SYN_OK;
 
     for (size_t i = 0; i < step->members_count && rc == SYN_OK; i++)
-        rc = member_stop(&step->members[i], reason,
-                         syn_json_i64(step->members[i].spec, "stop_grace_ms", 0), err);
+        rc = let_go(step, &step->members[i], reason, err);
     return rc;
 }
 
@@ -629,38 +697,57 @@ phase_rollout(struct step *step, struct syn_err *err)
             .current =
                 version_of(member) == step->target && member->run == step->run && !leaving(member),
             .ready = ready(step, member),
-            .stopping = member_asked_to_stop(member),
+            .stopping = on_its_way_out(member),
         };
     }
     step->rollout = rollout_decide(replicas, count, &pace);
     for (size_t i = 0; i < count && rc == SYN_OK; i++)
         if (replicas[i].stop || syn_str_eq(syn_json_str(live[i]->spec, "leaving", ""), "preempted"))
-            rc = member_stop(live[i], why_it_goes(step, live[i]),
-                             syn_json_i64(live[i]->spec, "stop_grace_ms", 0), err);
+            rc = let_go(step, live[i], why_it_goes(step, live[i]), err);
     return rc < 0 ? rc : start_missing(step, step->rollout.create, err);
 }
 
-/* ---- state ---- */
+/* ---- drain ---- */
+
+/* When a replica that drains is asked to stop at the latest: it may end what it has for its time
+ * to drain, and the balancer has a little more to take it out at all. */
+static int64_t
+drained_by_ms(const struct step *step, const struct member *member)
+{
+    const char *has = syn_json_str(step->view->balanced, member->id, NULL);
+    int64_t since_ms = syn_document_time(member->spec, "draining_at");
+    int64_t limit_ms = since_ms + syn_json_i64(member->spec, "drain_ms", 0);
+
+    if (!step->view->balanced || syn_str_eq(has, "busy"))
+        return limit_ms;
+    return has ? limit_ms + SYN_SERVICE_BALANCER_MAX_MS : since_ms;
+}
 
 static int
-endpoint(const struct step *step, const json_t *doc, bool is_ready, json_t *list,
-         struct syn_err *err)
+phase_drain(struct step *step, struct syn_err *err)
 {
-    const json_t *spec = json_object_get(doc, "spec");
-    const json_t *status = json_object_get(doc, "status");
-    json_t *row = NULL;
-    int rc = syn_json_pack(
-        &row, err, "{s:s, s:I, s:I, s:s, s:s, s:s, s:I, s:b}", "instance",
-        syn_json_str(doc, "id", ""), "replica", (json_int_t)syn_json_i64(spec, "rank", 0),
-        "version", (json_int_t)syn_json_i64(spec, "version", 0), "node",
-        syn_json_str(spec, "node", ""), "state", syn_json_str(status, "state", ""), "address",
-        syn_json_str(status, "address", ""), "port",
-        (json_int_t)syn_json_i64(status, "port", syn_json_i64(spec, "port", 0)), "ready",
-        is_ready ? 1 : 0);
+    int rc = SYN_OK;
 
-    (void)step;
-    return rc < 0 ? rc : syn_json_append_take(list, row, err);
+    for (size_t i = 0; i < step->members_count && rc == SYN_OK; i++) {
+        struct member *member = &step->members[i];
+        int64_t until_ms;
+
+        if (member->ended || !draining(member) || member_asked_to_stop(member))
+            continue;
+        until_ms = drained_by_ms(step, member);
+        if (step->view->now_ms < until_ms) {
+            step_wake(step, until_ms);
+            continue;
+        }
+        rc = syn_json_set_i64(member->spec, "drain_ms", 0, err); /* it has had it */
+        if (rc == SYN_OK)
+            rc = member_stop(member, syn_json_str(member->spec, "stop_reason", "updated"),
+                             syn_json_i64(member->spec, "stop_grace_ms", 0), err);
+    }
+    return rc;
 }
+
+/* ---- state ---- */
 
 /* What lives, and which of it takes traffic: the balancer reads it here. */
 static int
@@ -680,12 +767,12 @@ note_endpoints(struct step *step, struct syn_err *err)
             continue;
         live++;
         is_ready += ready(step, member);
-        rc = endpoint(step, member->doc, ready(step, member), list, err);
+        rc = service_endpoint_add(member->doc, ready(step, member), list, err);
     }
     json_array_foreach (step->created, i, doc) {
         live++;
         if (rc == SYN_OK)
-            rc = endpoint(step, doc, false, list, err);
+            rc = service_endpoint_add(doc, false, list, err);
     }
     if (rc == SYN_OK)
         rc = syn_json_pack(&counts, err, "{s:i, s:i, s:i, s:i}", "wanted",
@@ -708,13 +795,18 @@ complete(const struct step *step)
 static bool
 under_way(const struct step *step)
 {
+    const json_t *scaled = json_object_get(step->status, "autoscale");
+
     return syn_json_i64(step->status, "settled_generation", 0) !=
-           syn_json_i64(step->service, "generation", 0);
+               syn_json_i64(step->service, "generation", 0) ||
+           (scaled && step->spec.autoscale &&
+            syn_json_i64(scaled, "settled", -1) != (int64_t)step->spec.replicas);
 }
 
 static int
 note_complete(struct step *step, struct syn_err *err)
 {
+    json_t *scaled = json_object_get(step->status, "autoscale");
     int rc = SYN_OK;
 
     if (!under_way(step))
@@ -726,6 +818,8 @@ note_complete(struct step *step, struct syn_err *err)
     step->stable = step->target;
     if (rc == SYN_OK)
         rc = syn_json_set_i64(step->status, "stable", step->stable, err);
+    if (rc == SYN_OK && scaled)
+        rc = syn_json_set_i64(scaled, "settled", step->spec.replicas, err);
     return rc < 0 ? rc
                   : syn_json_set_i64(step->status, "settled_generation",
                                      syn_json_i64(step->service, "generation", 0), err);
@@ -883,30 +977,12 @@ syn_service_step(const struct syn_service_view *view, struct syn_service_effects
                  struct syn_err *err)
 {
     static int (*const phases[])(struct step *, struct syn_err *) = {
-        phase_note,    phase_lost,  phase_limits, phase_verdict,
-        phase_rollout, phase_state, phase_settle};
+        phase_note,    phase_lost,  phase_limits, phase_scale, phase_verdict,
+        phase_rollout, phase_drain, phase_state,  phase_settle};
     SYN_SCOPED(step_fini) struct step step = {0};
     int rc = step_read(view, &step, err);
 
     for (size_t i = 0; i < SYN_LEN(phases) && rc == SYN_OK; i++)
         rc = phases[i](&step, err);
     return rc < 0 ? rc : step_write(&step, ret, err);
-}
-
-void
-syn_service_effects_fini(struct syn_service_effects *effects)
-{
-    json_decref(effects->service);
-    json_decref(effects->created);
-    json_decref(effects->changed);
-    json_decref(effects->events);
-    *effects = (struct syn_service_effects){.wake_at_ms = SYN_DOCUMENT_NONE};
-}
-
-bool
-syn_service_effects_none(const struct syn_service_effects *effects)
-{
-    return !effects->service && !effects->settle && effects->lock == 0 &&
-           json_array_size(effects->created) == 0 && json_array_size(effects->changed) == 0 &&
-           json_array_size(effects->events) == 0;
 }

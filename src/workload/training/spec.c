@@ -219,7 +219,7 @@ check_program(const struct syn_training_spec *spec, struct syn_err *err)
             return rc;
     }
     if (!syn_str_eq(spec->image, "host"))
-        return check_ref("image", spec->image, err);
+        return work_check_image(spec->image, err);
     return SYN_OK;
 }
 

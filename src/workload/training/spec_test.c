@@ -230,7 +230,7 @@ test_bad_specs_are_named(void **state)
         {"{" BASE ",\"env\":{\"SYNOR_X\":\"0\"}}", "spec.env: SYNOR_X"},
         {"{" BASE ",\"dataset\":\"/data\"}", "spec.dataset"},
         {"{" BASE ",\"dataset\":\"synor://\"}", "spec.dataset"},
-        {"{" BASE ",\"image\":\"ubuntu\"}", "spec.image"},
+        {"{" BASE ",\"image\":\"ubuntu:\"}", "spec: image"},
         {"{" BASE ",\"framework\":\"caffe\"}", "spec.framework"},
         {"{" BASE ",\"mixed_precision\":\"fp8\"}", "spec.mixed_precision"},
         {"{" BASE ",\"isolation\":\"vm\"}", "spec.isolation"},

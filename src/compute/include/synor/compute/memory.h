@@ -116,6 +116,8 @@ void syn_shape_copy(const struct syn_shape *dst_shape, void *dst, const struct s
 
 /** A number for messages and traces, counted from 0 in order of making. */
 uint64_t syn_tensor_number(const struct syn_tensor *tensor);
+/** Tensors of one kind have one shape and lie in the same ways; 0: it has none. */
+uint32_t syn_tensor_kind(const struct syn_tensor *tensor);
 /** What strategies look at, which is the head of a tensor; and the tensor whose that is. */
 static inline const struct syn_replicas *
 syn_tensor_replicas(const struct syn_tensor *tensor)

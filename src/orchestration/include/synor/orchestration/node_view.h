@@ -101,7 +101,7 @@ struct syn_node_prices {
 /** A good of the spot market: processors of one model in one region, "gpu/h100/eu-west". */
 #define SYN_GOOD_MAX 192
 /** What says nothing of its region is here. */
-#define SYN_GOOD_REGION "local"
+#define SYN_NODE_REGION_LOCAL "local"
 
 struct syn_node_view {
     char id[SYN_ID_MAX];
