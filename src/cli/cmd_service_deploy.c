@@ -22,6 +22,12 @@
     {"health-timeout", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "2s", "Within which it must answer"}, \
     {"start-time", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "1m", "Time to become ready first"}, \
     {"replicas", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "1", "How many run at once"}, \
+    {"autoscale", 0, "MIN-MAX", SYN_CLI_TEXT, 0, 0, false, false, NULL, "off", "Find out how many, within these, by load and time; \"off\" ends it"}, \
+    {"autoscale-metric", 0, "NAME=TARGET", SYN_CLI_TEXT, 0, 0, false, true, NULL, "cpu=70%", "What each should have: cpu=70%, requests=50, queue=100, ...; repeatable"}, \
+    {"autoscale-schedule", 0, "WINDOW", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Bounds of a time, \"cron=0 8 * * *;for=10h;min=4\"; may be given again"}, \
+    {"autoscale-window", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5m", "What was needed within it is not taken away"}, \
+    {"autoscale-lead", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "20s", "How far ahead a rise is followed"}, \
+    {"autoscale-idle", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5m", "With MIN 0: without demand for so long, none runs"}, \
     {"cpu", 0, "N", SYN_CLI_CPUS, 0, 0, false, false, NULL, "1", "CPU cores a replica: 2, 0.5, 250m"}, \
     {"memory", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "512mb", "Memory a replica"}, \
     {"scratch", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "1gb", "Writable disk a replica"}, \
@@ -102,15 +108,6 @@ set_health(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     return rc;
 }
 
-/* Who gave an option is told of it, not of the key that it became. */
-static int
-fail(const struct syn_cli *cli, struct syn_err *err)
-{
-    syn_cli_spec_blame(cli, numbers, SYN_LEN(numbers), err);
-    syn_cli_spec_blame(cli, texts, SYN_LEN(texts), err);
-    return syn_cli_fail(cli, err);
-}
-
 static const struct syn_cli_spec_key lb_texts[] = {
     {"lb", "algorithm"},
     {"protocol", "protocol"},
@@ -145,6 +142,15 @@ set_lb(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     return rc;
 }
 
+/* Who gave an option is told of it, not of the key that it became. */
+static int
+fail(const struct syn_cli *cli, struct syn_err *err)
+{
+    syn_cli_spec_blame(cli, numbers, SYN_LEN(numbers), err);
+    syn_cli_spec_blame(cli, texts, SYN_LEN(texts), err);
+    return syn_cli_fail(cli, err);
+}
+
 /* What the options say, laid over `spec`. */
 static int
 build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
@@ -159,6 +165,8 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
         rc = syn_cli_spec_words(cli, "arg", "args", spec, err);
     if (rc == SYN_OK)
         rc = syn_cli_spec_env(cli, spec, err);
+    if (rc == SYN_OK)
+        rc = syn_cli_service_autoscale(cli, spec, err);
     if (rc == SYN_OK)
         rc = set_health(cli, spec, err);
     return rc < 0 ? rc : set_lb(cli, spec, err);
@@ -262,11 +270,12 @@ const struct syn_cli_command syn_cli_service_deploy = {
     .workload = &syn_cli_service_workload,
     .run = run_deploy};
 
-/* A part of the health check, or of the balancing, is other than it was: the rest of it stays. */
+/* A part of the health check, of the balancing or of autoscaling is other than it was: the rest of
+ * it stays. */
 static int
 known_parts(struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
-    static const char *const parts[] = {"health", "lb"};
+    static const char *const parts[] = {"health", "lb", "autoscale"};
     SYN_JSON(service);
     int rc = syn_cli_workload_call(cli, "GET", "", NULL, &service, err);
 

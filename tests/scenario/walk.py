@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Every command of the table against a running platform: with --json it prints one JSON document of
 the promised shape, whatever happens, and its exit status says what happened."""
+import concurrent.futures
 import json
 import pathlib
 import re
@@ -400,13 +401,18 @@ def without_a_platform_every_command_says_so(p):
     alone = ("version", "completion", "doctor", "up", "server", "agent", "down",
              "compute devices list", "compute devices describe", "compute devices profiles",
              "compute devices bench", "compute run-graph", "sim")
-    for path, rows in ROWS.items():
-        arguments, code, _ = rows[0]
+
+    def say(path):
+        arguments = ROWS[path][0][0]
         arguments = arguments(p) if callable(arguments) else arguments
-        if path in alone or code == 2:
-            continue
         filled = [str(one).format(**FACTS) if "{" in str(one) else one for one in arguments]
-        result = p.cli(*path.split(), *filled, "--json", code=None, env={"SYNOR_HOME": empty})
+        return p.cli(*path.split(), *filled, "--json", code=None, env={"SYNOR_HOME": empty})
+
+    paths = [path for path, rows in ROWS.items() if path not in alone and rows[0][1] != 2]
+    # Side by side: each tries again for a third of a second before it gives up.
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(say, paths))
+    for path, result in zip(paths, results):
         try:
             said = json.loads(result.out)
             equal((result.code, said["code"]), (1, "unavailable"))

@@ -102,6 +102,10 @@ take_usage(struct fake *fake, const struct request *request, struct reply *reply
     if (first != fake->usage_seq + 1) {
         refuse(reply, 409, "conflict", 0);
     } else {
+        for (size_t i = 0; i < json_array_size(samples); i++)
+            if (fake->usage_samples + (int64_t)i < (int64_t)SYN_LEN(fake->usage_peaks))
+                fake->usage_peaks[fake->usage_samples + (int64_t)i] = syn_json_i64(
+                    json_object_get(json_array_get(samples, i), "used"), "memory_peak_bytes", -1);
         fake->usage_samples += (int64_t)json_array_size(samples);
         fake->usage_seq += (int64_t)json_array_size(samples);
         say(reply, 200, "{\"seq\":%" PRId64 "}", fake->usage_seq);

@@ -21,6 +21,7 @@
 #include <synor/workload/training_control.h>
 
 #include "controller_priv.h"
+#include "loads_priv.h"
 
 #define SILENT_AFTER_MS 15000
 #define RETRY_MS        200 /* after an error; doubled with each that follows */
@@ -201,6 +202,7 @@ static void
 forget_job(struct srv_controller *controller, const char *id)
 {
     syn_place_withdraw(controller->cluster, id);
+    srv_loads_forget_service(controller->server->loads, id);
     (void)syn_map_remove(controller->jobs, id);
 }
 
@@ -246,6 +248,7 @@ take_instance(struct srv_controller *controller, const char *id, const json_t *d
     int rc;
 
     if (doc == NULL) {
+        srv_loads_forget(controller->server->loads, id);
         (void)syn_cluster_remove_instance(controller->cluster, id);
         all_due(controller);
         return SYN_OK;
@@ -254,9 +257,10 @@ take_instance(struct srv_controller *controller, const char *id, const json_t *d
     if (rc < 0)
         return rc;
     state = syn_instance_state_find(syn_document_state(doc));
-    if (state >= 0 && syn_instance_ended((unsigned)state))
+    if (state >= 0 && syn_instance_ended((unsigned)state)) {
+        srv_loads_forget(controller->server->loads, id);
         all_due(controller); /* room for those who wait */
-    else
+    } else
         make_due(controller, syn_json_str(json_object_get(doc, "spec"), "job", ""), 0);
     return SYN_OK;
 }

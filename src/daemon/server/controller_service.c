@@ -6,6 +6,7 @@
 #include <synor/workload/service_control.h>
 
 #include "controller_priv.h"
+#include "loads_priv.h"
 
 /* Everything the step reads, owned. */
 struct sight {
@@ -14,6 +15,7 @@ struct sight {
     json_t *balanced;
     char ref[SYN_LEDGER_REF_MAX];
     int64_t escrow;
+    struct srv_loads_view loads;
 };
 
 static void
@@ -41,8 +43,27 @@ look(struct syn_server *server, const char *id, struct sight *ret, struct syn_er
     return rc < 0 ? rc : srv_balance(server, escrow, &ret->escrow, err);
 }
 
+/* Where it is scaled by what comes through the balancer: how much that is. */
+static void
+count_requests(struct syn_server *server, const json_t *service)
+{
+    const json_t *row;
+    uint64_t requests, open;
+    bool counts = false;
+    size_t i;
+
+    json_array_foreach (syn_json_at(service, "spec.autoscale.metrics"), i, row) {
+        const char *metric = syn_json_str(row, "metric", "");
+
+        counts = counts || syn_str_eq(metric, "requests") || syn_str_eq(metric, "inflight");
+    }
+    if (counts && srv_gateway_counts(server, service, &requests, &open))
+        srv_loads_count(server->loads, syn_document_id(service), requests, open,
+                        syn_wall_ms(server->world));
+}
+
 static int
-view_make(const struct ctl_world *world, const struct sight *sight, struct syn_quota *quota,
+view_make(const struct ctl_world *world, struct sight *sight, struct syn_quota *quota,
           struct syn_service_view *view, struct syn_err *err)
 {
     struct syn_server *server = world->server;
@@ -58,8 +79,12 @@ view_make(const struct ctl_world *world, const struct sight *sight, struct syn_q
         .escrow = sight->escrow,
         .now_ms = syn_wall_ms(server->world),
         .observing_since_ms = world->observing_since_ms,
+        .zones = &sight->loads.zones,
+        .loads = &sight->loads.sight,
         .balanced = sight->balanced,
     };
+    count_requests(server, sight->own.doc);
+    srv_loads_look(server->loads, syn_document_id(sight->own.doc), view->now_ms, &sight->loads);
     if (rc == SYN_OK)
         rc = srv_balance(server, account, &view->balance, err);
     return rc < 0 ? rc

@@ -8,6 +8,7 @@
 #include <synor/orchestration/life.h>
 #include <synor/workload/training_explain.h>
 
+#include "loads_priv.h"
 #include "server_priv.h"
 
 /* The instance, if the caller is its node's agent. */
@@ -375,6 +376,8 @@ post_usage(struct syn_http_req *req, void *ctx, struct syn_err *err)
     usage.instance = instance;
     usage.report = report;
     rc = srv_change(server, "the meter", accept_usage, &usage, NULL, err);
+    if (rc == SYN_OK)
+        srv_loads_report(server->loads, report, syn_wall_ms(server->world));
     if (rc >= 0)
         rc = syn_json_pack(&answer, err, "{s:I}", "seq", (json_int_t)usage.meter.seq);
     if (rc == SYN_OK)

@@ -398,6 +398,20 @@ count(const struct srv_gateway *gateway, const json_t *service)
     return counted;
 }
 
+bool
+srv_gateway_counts(struct syn_server *server, const json_t *service, uint64_t *ret_requests,
+                   uint64_t *ret_open)
+{
+    struct counted counted;
+
+    if (server->gateway == NULL)
+        return false;
+    counted = count(server->gateway, service);
+    *ret_requests = counted.counts.requests;
+    *ret_open = counted.counts.open + counted.counts.queued;
+    return counted.counts.backend[0] != '\0';
+}
+
 /* Requests that failed on our side of the door; of TCP, connections that reached nobody. */
 static json_int_t
 errors_of(const struct counted *counted)

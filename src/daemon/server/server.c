@@ -15,6 +15,7 @@
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/node_view.h>
 
+#include "loads_priv.h"
 #include "server_priv.h"
 
 #define POOL_THREADS     8
@@ -401,6 +402,8 @@ build(struct syn_server *server, const struct syn_server_options *options, struc
     if (rc == SYN_OK && !syn_str_eq(options->publish != NULL ? options->publish : "", "none"))
         rc = srv_gateway_new(server, options, &server->gateway, err);
     if (rc == SYN_OK)
+        rc = srv_loads_new(&server->loads, err);
+    if (rc == SYN_OK)
         rc = srv_pulls_new(server, &server->pulls, err);
     if (rc == SYN_OK)
         rc = srv_controller_new(server, &server->controller, err);
@@ -469,6 +472,7 @@ syn_server_free(struct syn_server *server)
     server->controller = srv_controller_free(server->controller);
     server->gateway = srv_gateway_free(server->gateway);
     server->market = srv_market_free(server->market);
+    server->loads = srv_loads_free(server->loads);
     server->streams = srv_streams_free(server->streams);
     server->follow = srv_follow_free(server->follow);
     server->progress = srv_progress_free(server->progress);

@@ -31,6 +31,7 @@
 #define SRV_BODY_MAX    ((size_t)1 << 20)
 
 struct srv_controller;
+struct srv_loads;
 struct srv_follow;   /* log followers; logs.c */
 struct srv_progress; /* progress readers; logs.c */
 struct srv_streams;  /* open streams; stream.c */
@@ -61,6 +62,7 @@ struct syn_server {
     struct srv_streams *streams;
     struct srv_sweeper *sweeper;
     struct srv_market *market;
+    struct srv_loads *loads;
     struct srv_gateway *gateway; /* NULL: it publishes nothing */
     struct srv_pulls *pulls;
     json_t *openapi;
@@ -448,6 +450,10 @@ SYN_MUST int srv_gateway_explain(struct syn_server *server, const json_t *servic
 SYN_MUST int srv_gateway_stats(struct syn_server *server, const json_t *service, json_t **ret,
                                struct syn_err *err);
 /** Append the certificate of the authority that signs those of services with TLS. */
+/** What the balancer has counted: requests in all, and those that are open or wait now. False: it
+ *  has nothing of the service. */
+bool srv_gateway_counts(struct syn_server *server, const json_t *service, uint64_t *ret_requests,
+                        uint64_t *ret_open);
 SYN_MUST int srv_gateway_ca(struct syn_server *server, struct syn_buf *out, struct syn_err *err);
 void srv_gateway_metrics(struct syn_server *server, struct syn_buf *out);
 /** What the balancer has of the instances, as the step of services wants it; NULL: there is none.

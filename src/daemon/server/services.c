@@ -6,6 +6,7 @@
 #include <synor/workload/service_control.h>
 #include <synor/workload/service_spec.h>
 
+#include "loads_priv.h"
 #include "server_priv.h"
 
 /* --- finding ---------------------------------------------------------------------------------- */
@@ -273,6 +274,15 @@ write_change(struct srv_txn *txn, struct change *change, int64_t revision, struc
     return rc < 0 ? rc : trim_versions(txn, change, err);
 }
 
+static int
+check_spec(struct syn_server *server, json_t *spec, struct syn_err *err)
+{
+    const struct syn_zone_source zones = srv_loads_zones(server->loads);
+    int rc = syn_service_spec_check(spec, err);
+
+    return rc < 0 ? rc : syn_service_spec_zones(spec, &zones, err);
+}
+
 /* The spec that is wanted, checked. */
 static int
 wanted_spec(struct syn_server *server, struct change *change, json_t **ret_spec,
@@ -282,7 +292,7 @@ wanted_spec(struct syn_server *server, struct change *change, json_t **ret_spec,
     int rc = change->apply(server, change, &spec, err);
 
     if (rc == SYN_OK)
-        rc = syn_service_spec_check(spec, err);
+        rc = check_spec(server, spec, err);
     if (rc == SYN_OK)
         *ret_spec = SYN_TAKE(spec);
     return rc;
@@ -418,7 +428,7 @@ deploy_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
     int rc = copy_spec(json_object_get(syn_http_req_json(req), "spec"), &spec, err);
 
     if (rc == SYN_OK)
-        rc = syn_service_spec_check(spec, err);
+        rc = check_spec(server, spec, err);
     if (rc == SYN_OK && syn_json_bool(syn_http_req_query_json(req), "plan", false))
         return reply_plan(server, req, spec, err);
     if (rc == SYN_OK)
@@ -654,6 +664,15 @@ static const struct syn_field rollback_fields[] = {
 };
 static const struct syn_schema rollback_schema = SYN_SCHEMA("ServiceRollback", rollback_fields);
 
+static const struct syn_field metrics_fields[] = {
+    {.name = "metrics",
+     .kind = SYN_FIELD_OBJ,
+     .required = true,
+     .help = "Numbers of the whole service by name: requests (a second), inflight, queue, "
+             "custom:NAME"},
+};
+static const struct syn_schema metrics_schema = SYN_SCHEMA("ServiceMetrics", metrics_fields);
+
 static const struct syn_http_route rows[] = {
     SRV_READ("/v1/services", list_services, &srv_list_query, "services.list",
              "List services, newest first"),
@@ -683,6 +702,8 @@ static const struct syn_http_route rows[] = {
               "Replace every replica, as an update does"),
     SRV_WRITE("POST", "/v1/services/{id}/stop", stop_service, NULL, "services.stop",
               "Stop every replica; deploying it again starts it"),
+    SRV_WRITE("POST", "/v1/services/{id}/metrics", srv_loads_post, &metrics_schema,
+              "services.metrics", "Tell numbers that it is scaled by; each counts for 30 s"),
     SRV_READ("/v1/services/{id}/versions", list_versions, NULL, "services.versions",
              "Versions that are kept, oldest first"),
     SRV_READ("/v1/services/{id}/events", list_events, NULL, "services.events",

@@ -6,6 +6,7 @@
  *     note      money into the status; what ended by itself is told as an event, once
  *     lost      replicas whose node is gone, or silent for long, become lost
  *     limits    what was locked is spent: as if a stop had been asked for; or more is locked
+ *     scale     how many replicas load and time ask for, where the service is autoscaled
  *     verdict   a new version is done, or has failed and the one before it is wanted again
  *     rollout   which replicas are started, and which go                       (rollout.c)
  *     drain     those that go and have ended what they had are asked to stop
@@ -24,6 +25,7 @@
 #include <synor/orchestration/cost.h>
 #include <synor/orchestration/document.h>
 
+#include "autoscale_priv.h"
 #include "rollout_priv.h"
 
 #define BATCH_MAX   12  /* replicas started by one step: it is one transaction of the store */
@@ -95,6 +97,16 @@ step_state(struct step *step, enum syn_service_state state, const char *reason, 
 
 /* ---- reading ---- */
 
+/* The spec, with as many replicas as are wanted now. */
+static void
+step_read_spec(struct step *step)
+{
+    syn_service_spec_read(syn_document_spec(step->service), &step->spec);
+    if (step->spec.autoscale)
+        step->spec.replicas = (uint32_t)syn_json_i64(json_object_get(step->status, "autoscale"),
+                                                     "replicas", step->spec.replicas);
+}
+
 static int
 step_read(const struct syn_service_view *view, struct step *step, struct syn_err *err)
 {
@@ -119,7 +131,7 @@ step_read(const struct syn_service_view *view, struct step *step, struct syn_err
         return SYN_FAIL(err, SYN_E_CORRUPT, "\"%s\" is no service",
                         syn_json_str(view->service, "id", ""));
     step->state = (enum syn_service_state)state;
-    syn_service_spec_read(syn_document_spec(step->service), &step->spec);
+    step_read_spec(step);
     return members_read(view->instances, &step->members, &step->members_count, err);
 }
 
@@ -311,19 +323,6 @@ limit_reached(struct step *step, const char *reason, const char *message, struct
     return rc < 0 ? rc : step_event(step, "stop-requested", reason, NULL, err, "%s", message);
 }
 
-int64_t
-syn_service_reserve(const json_t *spec, int64_t rate_hour)
-{
-    struct syn_service_spec read;
-    int64_t amount;
-
-    syn_service_spec_read(spec, &read);
-    amount = rate_hour > SYN_AMOUNT_MAX / SYN_SERVICE_RESERVE_HOURS
-                 ? SYN_AMOUNT_MAX
-                 : rate_hour * SYN_SERVICE_RESERVE_HOURS;
-    return read.max_budget > 0 ? SYN_MIN(amount, read.max_budget) : amount;
-}
-
 /* Lock more when a quarter of a reserve is left, as far as budget and balance go. */
 static int
 phase_limits(struct step *step, struct syn_err *err)
@@ -349,6 +348,45 @@ phase_limits(struct step *step, struct syn_err *err)
     if (view->spent > 0 && view->spent >= view->escrow)
         return limit_reached(step, "budget", "what was locked for it is spent", err);
     return SYN_OK;
+}
+
+/* ---- scale ---- */
+
+/* How many do load and time ask for? */
+static int
+phase_scale(struct step *step, struct syn_err *err)
+{
+    SYN_SCOPED(syn_free_scope) struct service_scale_replica *replicas = NULL;
+    struct service_scale_view view = {.autoscale = step->spec.autoscale,
+                                      .view = step->view,
+                                      .amounts = step->spec.amounts,
+                                      .current = step->spec.replicas};
+    struct syn_autoscale_decision decision;
+    int rc;
+
+    if (!step->spec.autoscale || step->state == SYN_SERVICE_STOPPED || stop_requested(step))
+        return SYN_OK;
+    replicas = syn_calloc(step->members_count + 1, sizeof(*replicas));
+    if (!replicas)
+        return SYN_FAIL(err, SYN_E_NOMEM, "stepping a service: out of memory");
+    view.replicas = replicas;
+    for (size_t i = 0; i < step->members_count; i++) {
+        const struct member *member = &step->members[i];
+
+        if (!member->ended && !member_asked_to_stop(member))
+            replicas[view.count++] =
+                (struct service_scale_replica){member->id, ready(step, member)};
+    }
+    rc = service_autoscale_step(&view, step->status, &decision, err);
+    if (rc < 0)
+        return rc;
+    step_wake(step, decision.wake_at_ms);
+    if (decision.replicas == view.current)
+        return SYN_OK;
+    step->spec.replicas = decision.replicas;
+    return step_event(step, "scaled", syn_autoscale_reason_name(decision.reason), NULL, err,
+                      "%u -> %u %s: %.300s", view.current, decision.replicas,
+                      syn_plural(decision.replicas, "replica", "replicas"), decision.why);
 }
 
 /* ---- verdict ---- */
@@ -406,7 +444,7 @@ roll_back(struct step *step, const char *why, struct syn_err *err)
     step->target = step->stable;
     step->retry_ms = SYN_DOCUMENT_NONE;
     step->failures = 0;
-    syn_service_spec_read(syn_document_spec(step->service), &step->spec);
+    step_read_spec(step);
     look_at_failures(step, &failures);
     return rc;
 }
@@ -710,27 +748,6 @@ phase_drain(struct step *step, struct syn_err *err)
 
 /* ---- state ---- */
 
-static int
-endpoint(const json_t *doc, bool is_ready, json_t *list, struct syn_err *err)
-{
-    const json_t *spec = json_object_get(doc, "spec");
-    const json_t *status = json_object_get(doc, "status");
-    bool drains = syn_document_time(spec, "draining_at") != SYN_DOCUMENT_NONE;
-    json_t *row = NULL;
-    int rc = syn_json_pack(
-        &row, err, "{s:s, s:I, s:I, s:s, s:s, s:s, s:I, s:I, s:b}", "instance",
-        syn_json_str(doc, "id", ""), "replica", (json_int_t)syn_json_i64(spec, "rank", 0),
-        "version", (json_int_t)syn_json_i64(spec, "version", 0), "node",
-        syn_json_str(spec, "node", ""), "state",
-        drains ? "draining" : syn_json_str(status, "state", ""), "address",
-        syn_json_str(status, "address", ""), "port",
-        (json_int_t)syn_json_i64(status, "port", syn_json_i64(spec, "port", 0)), "cpu_millicores",
-        (json_int_t)syn_json_i64(json_object_get(spec, "resources"), "cpu_millicores", 0), "ready",
-        is_ready ? 1 : 0);
-
-    return rc < 0 ? rc : syn_json_append_take(list, row, err);
-}
-
 /* What lives, and which of it takes traffic: the balancer reads it here. */
 static int
 note_endpoints(struct step *step, struct syn_err *err)
@@ -749,12 +766,12 @@ note_endpoints(struct step *step, struct syn_err *err)
             continue;
         live++;
         is_ready += ready(step, member);
-        rc = endpoint(member->doc, ready(step, member), list, err);
+        rc = service_endpoint_add(member->doc, ready(step, member), list, err);
     }
     json_array_foreach (step->created, i, doc) {
         live++;
         if (rc == SYN_OK)
-            rc = endpoint(doc, false, list, err);
+            rc = service_endpoint_add(doc, false, list, err);
     }
     if (rc == SYN_OK)
         rc = syn_json_pack(&counts, err, "{s:i, s:i, s:i, s:i}", "wanted",
@@ -777,13 +794,18 @@ complete(const struct step *step)
 static bool
 under_way(const struct step *step)
 {
+    const json_t *scaled = json_object_get(step->status, "autoscale");
+
     return syn_json_i64(step->status, "settled_generation", 0) !=
-           syn_json_i64(step->service, "generation", 0);
+               syn_json_i64(step->service, "generation", 0) ||
+           (scaled && step->spec.autoscale &&
+            syn_json_i64(scaled, "settled", -1) != (int64_t)step->spec.replicas);
 }
 
 static int
 note_complete(struct step *step, struct syn_err *err)
 {
+    json_t *scaled = json_object_get(step->status, "autoscale");
     int rc = SYN_OK;
 
     if (!under_way(step))
@@ -795,6 +817,8 @@ note_complete(struct step *step, struct syn_err *err)
     step->stable = step->target;
     if (rc == SYN_OK)
         rc = syn_json_set_i64(step->status, "stable", step->stable, err);
+    if (rc == SYN_OK && scaled)
+        rc = syn_json_set_i64(scaled, "settled", step->spec.replicas, err);
     return rc < 0 ? rc
                   : syn_json_set_i64(step->status, "settled_generation",
                                      syn_json_i64(step->service, "generation", 0), err);
@@ -952,7 +976,7 @@ syn_service_step(const struct syn_service_view *view, struct syn_service_effects
                  struct syn_err *err)
 {
     static int (*const phases[])(struct step *, struct syn_err *) = {
-        phase_note,    phase_lost,  phase_limits, phase_verdict,
+        phase_note,    phase_lost,  phase_limits, phase_scale, phase_verdict,
         phase_rollout, phase_drain, phase_state,  phase_settle};
     SYN_SCOPED(step_fini) struct step step = {0};
     int rc = step_read(view, &step, err);
@@ -960,22 +984,4 @@ syn_service_step(const struct syn_service_view *view, struct syn_service_effects
     for (size_t i = 0; i < SYN_LEN(phases) && rc == SYN_OK; i++)
         rc = phases[i](&step, err);
     return rc < 0 ? rc : step_write(&step, ret, err);
-}
-
-void
-syn_service_effects_fini(struct syn_service_effects *effects)
-{
-    json_decref(effects->service);
-    json_decref(effects->created);
-    json_decref(effects->changed);
-    json_decref(effects->events);
-    *effects = (struct syn_service_effects){.wake_at_ms = SYN_DOCUMENT_NONE};
-}
-
-bool
-syn_service_effects_none(const struct syn_service_effects *effects)
-{
-    return !effects->service && !effects->settle && effects->lock == 0 &&
-           json_array_size(effects->created) == 0 && json_array_size(effects->changed) == 0 &&
-           json_array_size(effects->events) == 0;
 }

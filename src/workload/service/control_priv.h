@@ -29,4 +29,8 @@ struct service_replica_new {
 SYN_MUST int service_instance_make(const struct service_replica_new *made, json_t **ret,
                                    struct syn_err *err);
 
+/* Append what clients need to know of an instance to the service's endpoints. */
+SYN_MUST int service_endpoint_add(const json_t *doc, bool is_ready, json_t *list,
+                                  struct syn_err *err);
+
 #endif

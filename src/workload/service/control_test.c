@@ -5,6 +5,7 @@
 #include <synor/base/str.h>
 #include <synor/base/test.h>
 #include <synor/base/units.h>
+#include <synor/orchestration/autoscale.h>
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/place.h>
 
@@ -22,6 +23,10 @@ struct world {
     struct syn_quota quota;
     int64_t spent, escrow, balance, now_ms;
     unsigned settled;
+    int64_t cpu;      /* that each replica uses, thousandths of what it asked; < 0: unknown */
+    int64_t requests; /* of the whole service; < 0: unknown */
+    const struct syn_zone_source *zones;
+    struct syn_service_loads loads;
 };
 
 static void
@@ -54,6 +59,24 @@ spec_of(const char *text)
     return spec;
 }
 
+static bool
+load_of(void *self, const char *instance, struct syn_service_load *ret)
+{
+    const struct world *world = self;
+
+    assert_true(syn_str_starts(instance, "inst-abc-"));
+    *ret = (struct syn_service_load){.at_ms = world->now_ms, .cpu_millicores = world->cpu / 2};
+    return world->cpu >= 0;
+}
+
+static int64_t
+total_of(void *self, const char *metric)
+{
+    const struct world *world = self;
+
+    return syn_str_eq(metric, "requests") ? world->requests : SYN_AUTOSCALE_UNKNOWN;
+}
+
 static struct world *
 world_new(const char *text)
 {
@@ -67,6 +90,8 @@ world_new(const char *text)
     world->now_ms = NOW_MS;
     world->escrow = 100 * SYN_SYNOR;
     world->balance = 100 * SYN_SYNOR;
+    world->cpu = world->requests = SYN_AUTOSCALE_UNKNOWN;
+    world->loads = (struct syn_service_loads){.of = load_of, .total = total_of, .self = world};
     world->instances = json_array();
     world->events = json_array();
     world->balanced = json_object();
@@ -110,6 +135,8 @@ view_of(const struct world *world)
         .now_ms = world->now_ms,
         .balanced = world->balanced,
         .observing_since_ms = NOW_MS,
+        .zones = world->zones,
+        .loads = &world->loads,
     };
 }
 
@@ -718,6 +745,154 @@ test_any_history_ends_in_what_is_wanted(void **state)
     }
 }
 
+/* ---- autoscaling ---- */
+
+#define SCALED(scale, more)                                                \
+    "{\"image\":\"synor://img\",\"port\":80,\"update_deadline_ms\":60000," \
+    "\"cpu_millicores\":500" more ",\"autoscale\":{\"min\":2,\"max\":5,"   \
+    "\"every_ms\":1000" scale "}}"
+#define BY_REQUESTS ",\"metrics\":[{\"metric\":\"requests\",\"target\":\"10\"}]"
+
+static int64_t
+wanted(const struct world *world)
+{
+    return syn_json_i64(syn_json_at(world->service, "status.replicas"), "wanted", -1);
+}
+
+static bool
+explains(const struct world *world, const char *text)
+{
+    const struct syn_service_explain_view view = {.service = world->service,
+                                                  .versions = world->versions,
+                                                  .instances = world->instances,
+                                                  .cluster = world->cluster,
+                                                  .now_ms = world->now_ms};
+    struct syn_err err;
+    const json_t *row;
+    bool found = false;
+    size_t i;
+    SYN_JSON(said);
+
+    assert_done(syn_service_explain(&view, &said, &err), &err);
+    json_array_foreach (json_object_get(said, "why"), i, row)
+        found = found || (syn_str_eq(syn_json_str(row, "dimension", ""), "autoscale") &&
+                          strstr(syn_json_str(row, "message", ""), text) != NULL);
+    return found;
+}
+
+static void
+test_scales_by_load(void **state)
+{
+    struct world *world = world_new(SCALED("", ""));
+
+    (void)state;
+    run(world, 3, 0);
+    expect(world, "running", "ready");
+    assert_int_equal(count(world, 1, true), 2); /* the minimum, though replicas says 1 */
+    assert_true(explains(world, "a metric is not known: nothing is taken away"));
+    world->cpu = 700;
+    run(world, 20, 0);
+    assert_int_equal(wanted(world), 2);
+    assert_int_equal(events(world, "scaled"), 0);
+
+    world->cpu = 1000;
+    for (int i = 0; i < 60 && wanted(world) == 2; i++) {
+        world->now_ms += 1000;
+        step(world);
+    }
+    expect(world, "deploying", "scaling"); /* that is no damage */
+    assert_true(explains(world, "cpu 100%, target 70% a replica"));
+    assert_true(events(world, "scaled") == 1 && wanted(world) > 2);
+    run(world, 60, 0);
+    expect(world, "running", "ready");
+    assert_int_equal(count(world, 1, true), 5);
+    assert_true(explains(world, "5 wanted (2 to 5): "));
+    assert_int_equal(events(world, "deployed"), 1);
+
+    world->cpu = 10;
+    run(world, 120, 0);
+    assert_int_equal(wanted(world), 5); /* what was needed within five minutes */
+    world->cpu = SYN_AUTOSCALE_UNKNOWN;
+    run(world, 400, 0);
+    assert_int_equal(wanted(world), 5); /* nothing goes unseen */
+    world->cpu = 10;
+    run(world, 400, 0);
+    assert_int_equal(count(world, 1, true), 2);
+    expect(world, "running", "ready");
+    world_free(world);
+}
+
+/* Another image keeps the number; another number is gone on from; without autoscaling the spec's
+ * own number counts. */
+static void
+test_scaling_and_people(void **state)
+{
+    struct world *world = world_new(SCALED(BY_REQUESTS, ""));
+
+    (void)state;
+    world->requests = 40000;
+    run(world, 60, 0);
+    assert_int_equal(count(world, 1, true), 4);
+    update(world, SCALED(BY_REQUESTS, ",\"env\":{\"A\":\"b\"}"), "btwo");
+    run(world, 12, 0);
+    assert_int_equal(count(world, 2, true), 4);
+    expect(world, "running", "ready");
+    update(world, SCALED(BY_REQUESTS, ",\"env\":{\"A\":\"b\"},\"replicas\":5"), "btwo");
+    run(world, 3, 0);
+    assert_int_equal(count(world, 2, true), 5);
+    update(world, SPEC, "btwo");
+    run(world, 12, 0);
+    assert_int_equal(count(world, 0, true), 3);
+    assert_null(syn_json_at(world->service, "status.autoscale"));
+    assert_false(explains(world, ""));
+    world_free(world);
+}
+
+/* A zone of our own: UTC and an hour. */
+static const struct syn_zone *
+find_zone(void *self, const char *name)
+{
+    return syn_str_eq(name, "Some/Where") ? self : NULL;
+}
+
+static void
+test_scales_by_schedule(void **state)
+{
+    SYN_SCOPED(syn_zone_free_scope) struct syn_zone *zone = NULL;
+    struct syn_zone_source zones = {find_zone, NULL};
+    struct world *world =
+        world_new(SCALED(",\"schedule\":[{\"cron\":\"0 8 * * *\",\"zone\":\"Some/Where\","
+                         "\"for_ms\":\"2h\",\"min\":4},{\"cron\":\"* * * * *\","
+                         "\"zone\":\"No/Where\",\"for_ms\":\"2h\",\"min\":5}]",
+                         ""));
+    struct syn_err err;
+    int64_t eight;
+
+    (void)state;
+    assert_done(syn_zone_rule("XST-1", &zone, &err), &err);
+    zones.self = zone;
+    world->zones = &zones;
+    assert_done(syn_parse_time("2026-11-29T07:00:00Z", &eight, &err), &err);
+    world->now_ms = eight - 3000;
+    for (unsigned i = 0; i < NODES; i++)
+        put_node(world, i, "ready");
+    run(world, 2, 0);
+    assert_int_equal(count(world, 1, true), 2);
+    world->now_ms = eight;
+    run(world, 6, 0);
+    assert_int_equal(count(world, 1, true), 4);
+    assert_true(explains(world, "4 wanted (4 to 5): "));
+    world->now_ms = eight + 7200 * 1000;
+    for (unsigned i = 0; i < NODES; i++)
+        put_node(world, i, "ready");
+    run(world, 6, 0);
+    assert_int_equal(count(world, 1, true), 2);
+    assert_code(syn_service_spec_zones(syn_document_spec(world->service), &zones, &err),
+                SYN_E_INVALID, &err);
+    assert_non_null(strstr(err.msg, "schedule[1].zone"));
+    world_free(world);
+}
+
 /* ---- memory ---- */
 
 static int
@@ -766,6 +941,9 @@ main(void)
         cmocka_unit_test(test_money_is_topped_up_until_there_is_none),
         cmocka_unit_test(test_verbs_refuse_what_makes_no_sense),
         cmocka_unit_test(test_any_history_ends_in_what_is_wanted),
+        cmocka_unit_test(test_scales_by_load),
+        cmocka_unit_test(test_scaling_and_people),
+        cmocka_unit_test(test_scales_by_schedule),
         cmocka_unit_test(test_a_step_survives_without_memory),
     };
 

@@ -95,6 +95,20 @@ why_log(const struct syn_service_explain_view *view, json_t *why, struct syn_err
     return rc;
 }
 
+/* What autoscaling decided last, and why. */
+static int
+why_scaled(const struct syn_service_explain_view *view, json_t *why, struct syn_err *err)
+{
+    const json_t *scaled = syn_json_at(view->service, "status.autoscale");
+
+    if (!scaled || !json_object_get(syn_document_spec(view->service), "autoscale"))
+        return SYN_OK;
+    return add_why(why, "autoscale", NULL, err, "%lld wanted (%lld to %lld): %s",
+                   (long long)syn_json_i64(scaled, "replicas", 0),
+                   (long long)syn_json_i64(scaled, "min", 0),
+                   (long long)syn_json_i64(scaled, "max", 0), syn_json_str(scaled, "message", "?"));
+}
+
 /* Why one more replica finds no room. */
 static int
 why_room(const struct syn_service_explain_view *view, json_t *why, json_t *fix, struct syn_err *err)
@@ -158,6 +172,8 @@ syn_service_explain(const struct syn_service_explain_view *view, json_t **ret, s
     if (!why || !fix)
         return SYN_FAIL(err, SYN_E_NOMEM, "explaining: out of memory");
     rc = add_why(why, "state", NULL, err, "%s", syn_json_str(status, "message", "?"));
+    if (rc == SYN_OK)
+        rc = why_scaled(view, why, err);
     if (rc == SYN_OK && syn_str_eq(reason, "no-room"))
         rc = why_room(view, why, fix, err);
     if (rc == SYN_OK)

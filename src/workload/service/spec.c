@@ -8,6 +8,7 @@
 #include <synor/orchestration/fleet.h>
 
 #include "../work_priv.h"
+#include "autoscale_priv.h"
 
 #define REF_MAX           512
 #define MIB               (INT64_C(1) << 20)
@@ -90,7 +91,9 @@ static const struct syn_field spec_fields[] = {
     {.name = "drain_ms", .kind = SYN_FIELD_MS, .min = 0, .max = STOP_GRACE_MAX_MS, .fallback = "10000",
      .help = "time to end what it has, between leaving traffic and the stop signal"},
     {.name = "replicas", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_SERVICE_REPLICAS_MAX, .fallback = "1",
-     .help = "how many run at once"},
+     .help = "how many run at once; with autoscale, to begin with"},
+    {.name = "autoscale", .kind = SYN_FIELD_OBJ, .sub = &service_autoscale_schema,
+     .help = "how many run at once is found out by load and time"},
     {.name = "max_surge", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_SERVICE_REPLICAS_MAX, .fallback = "1",
      .help = "so many more may run during an update"},
     {.name = "max_unavailable", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_SERVICE_REPLICAS_MAX, .fallback = "0",
@@ -113,9 +116,10 @@ static const struct syn_field spec_fields[] = {
 const struct syn_schema syn_service_spec_schema = SYN_SCHEMA("ServiceSpec", spec_fields);
 
 /* What replicas are not made of: a change of these makes no new version. */
-static const char *const kept[] = {"replicas", "max_surge", "max_unavailable", "update_deadline_ms",
-                                   "policy",   "priority",  "max_price",       "max_budget",
-                                   "lb",       "app"};
+static const char *const kept[] = {
+    "replicas", "autoscale",          "max_surge", "max_unavailable", "policy",
+    "priority", "update_deadline_ms", "max_price", "max_budget",      "lb",
+    "app"};
 
 static bool
 is_kept(const char *key)
@@ -270,6 +274,21 @@ check_numbers(const json_t *obj, const struct syn_service_spec *spec, struct syn
     return SYN_OK;
 }
 
+/* By CPU, unless something else is said. */
+static int
+derive_metrics(json_t *autoscale, struct syn_err *err)
+{
+    json_t *metrics = NULL;
+    int rc;
+
+    if (!autoscale || json_object_get(autoscale, "metrics"))
+        return SYN_OK;
+    if (json_array_size(json_object_get(autoscale, "schedule")) > 0)
+        return syn_json_set_take(autoscale, "metrics", json_array(), err);
+    rc = syn_json_pack(&metrics, err, "[{s:s, s:s}]", "metric", "cpu", "target", "70%");
+    return rc < 0 ? rc : syn_json_set_take(autoscale, "metrics", metrics, err);
+}
+
 /* Where replicas are checked: the service's own port unless another is said, also when it changes.
  */
 static int64_t
@@ -286,13 +305,15 @@ derive(json_t *spec, struct syn_err *err)
 {
     json_t *health = json_object_get(spec, "health");
 
-    if (json_object_get(health, "kind"))
-        return SYN_OK;
-    return syn_json_set_str(health, "kind",
-                            syn_json_str(health, "path", "")[0] ? "http"
-                            : check_port(spec) != 0             ? "tcp"
-                                                                : "none",
-                            err);
+    int rc = SYN_OK;
+
+    if (!json_object_get(health, "kind"))
+        rc = syn_json_set_str(health, "kind",
+                              syn_json_str(health, "path", "")[0] ? "http"
+                              : check_port(spec) != 0             ? "tcp"
+                                                                  : "none",
+                              err);
+    return rc < 0 ? rc : derive_metrics(json_object_get(spec, "autoscale"), err);
 }
 
 int
@@ -316,6 +337,8 @@ syn_service_spec_check(json_t *spec, struct syn_err *err)
                             SYN_SERVICE_ENV_BYTES_MAX, err);
     if (rc == SYN_OK)
         rc = check_health(&read, err);
+    if (rc == SYN_OK && read.autoscale)
+        rc = service_autoscale_read(read.autoscale, NULL, &(struct service_autoscale){0}, err);
     if (rc == SYN_OK)
         rc = check_lb(&read, err);
     return rc < 0 ? rc : check_numbers(spec, &read, err);
@@ -404,6 +427,7 @@ syn_service_spec_read(const json_t *spec, struct syn_service_spec *ret)
         .check_unhealthy = syn_json_i64(health, "unhealthy", 3),
         .check_start_ms = syn_json_i64(health, "start_ms", 60000),
         .replicas = (uint32_t)syn_json_i64(spec, "replicas", 0),
+        .autoscale = json_object_get(spec, "autoscale"),
         .max_surge = (uint32_t)syn_json_i64(spec, "max_surge", 0),
         .max_unavailable = (uint32_t)syn_json_i64(spec, "max_unavailable", 0),
         .update_deadline_ms = syn_json_i64(spec, "update_deadline_ms", 0),
@@ -419,6 +443,7 @@ syn_service_spec_read(const json_t *spec, struct syn_service_spec *ret)
         .drain_ms = syn_json_i64(spec, "drain_ms", 0),
         .lb = read_lb(spec),
     };
+    ret->replicas = service_autoscale_begin(ret->autoscale, ret->replicas);
     assert(*ret->image && json_is_array(ret->command) && json_is_object(ret->env));
 }
 

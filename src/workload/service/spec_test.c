@@ -143,6 +143,21 @@ test_refused(void **state)
         {"{" BASE ",\"port\":1,\"lb\":{\"redirect_http\":true,\"tls\":true}}", "host"},
         {"{" BASE ",\"policy\":\"whim\"}", "spec.policy"},
         {"{" BASE ",\"memory_bytes\":\"1kb\"}", "spec.memory_bytes"},
+        {"{" BASE ",\"autoscale\":{\"max\":2}}", "spec.autoscale.min"},
+        {"{" BASE ",\"autoscale\":{\"min\":3,\"max\":2}}", "spec.autoscale: 3 to 2"},
+        {"{" BASE ",\"autoscale\":{\"min\":0,\"max\":2}}", "a metric of demand"},
+        {"{" BASE ",\"autoscale\":{\"min\":1,\"max\":65}}", "spec.autoscale.max"},
+        {"{" BASE ",\"autoscale\":{\"min\":1,\"max\":2,\"metrics\":[{\"metric\":\"cpus\","
+         "\"target\":\"1\"}]}}",
+         "spec.autoscale.metrics[0]"},
+        {"{" BASE ",\"autoscale\":{\"min\":1,\"max\":2,\"metrics\":[],\"schedule\":[]}}",
+         "neither a metric nor a schedule"},
+        {"{" BASE ",\"autoscale\":{\"min\":1,\"max\":2,\"schedule\":[{\"cron\":\"0 0 30 2 *\","
+         "\"for_ms\":\"1h\"}]}}",
+         "schedule[0]: schedule: no month"},
+        {"{" BASE ",\"autoscale\":{\"min\":1,\"max\":2,\"schedule\":[{\"cron\":\"0 0 * * *\","
+         "\"zone\":\"../x\",\"for_ms\":\"1h\"}]}}",
+         "no name of a time zone"},
     };
 
     (void)state;

@@ -42,6 +42,24 @@ extern const struct syn_sm syn_service_life;
  *  syn_job_reason()'s). */
 const char *syn_service_reason(unsigned state, const char *word);
 
+/** What a replica used lately. */
+struct syn_service_load {
+    int64_t at_ms;
+    int64_t cpu_millicores;
+    int64_t memory_bytes;
+};
+
+/** What is known of a service's load now. */
+struct syn_service_loads {
+    /** False: nothing of that instance. */
+    bool (*of)(void *self, const char *instance, struct syn_service_load *ret);
+    /** Of the whole service, thousandths: "requests", "inflight", "queue", "custom:NAME";
+     *  SYN_AUTOSCALE_UNKNOWN where nobody says it. */
+    int64_t (*total)(void *self, const char *metric);
+    uint32_t held; /* requests that wait at the door */
+    void *self;
+};
+
 /** What the step looks at. Everything is borrowed for the call; documents are left unchanged. */
 struct syn_service_view {
     const json_t *service;
@@ -58,6 +76,8 @@ struct syn_service_view {
     /** What the balancer has of its replicas: {INSTANCE: "serving" (gets requests) | "busy" (ends
      *  those it has)}; one that is not in it has none. NULL: there is no balancer. */
     const json_t *balanced;
+    const struct syn_zone_source *zones;   /* of schedules; NULL: none is known */
+    const struct syn_service_loads *loads; /* NULL: nothing is known */
 };
 
 /** What must be written, in one transaction. NULL and empty mean nothing. */

@@ -4,6 +4,7 @@
 #define SYNOR_WORKLOAD_SERVICE_SPEC_H
 
 #include <synor/base/schema.h>
+#include <synor/base/zone.h>
 #include <synor/orchestration/place.h>
 
 #define SYN_SERVICE_REPLICAS_MAX  64
@@ -62,6 +63,9 @@ struct syn_service_lb {
  * `spec` may be half converted.
  */
 SYN_MUST int syn_service_spec_check(json_t *spec, struct syn_err *err);
+/** Are all time zones of a checked spec known here? INVALID names the first that is not. */
+SYN_MUST int syn_service_spec_zones(const json_t *spec, const struct syn_zone_source *zones,
+                                    struct syn_err *err);
 
 /** A checked spec, read. All pointers are borrowed from the JSON. */
 struct syn_service_spec {
@@ -78,7 +82,8 @@ struct syn_service_spec {
     int64_t check_healthy;   /* so many answers in a row, and it is ready */
     int64_t check_unhealthy; /* so many failures in a row, and it is not; as many more: restarted */
     int64_t check_start_ms;  /* until then it must have been ready once */
-    uint32_t replicas;
+    uint32_t replicas;       /* with autoscaling: to begin with */
+    const json_t *autoscale; /* or NULL */
     uint32_t max_surge;
     uint32_t max_unavailable;
     int64_t update_deadline_ms;
