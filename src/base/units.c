@@ -4,6 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include <synor/base/date.h>
+
 /* A decimal number scaled by 10^9, exactly: "1.5" -> 1500000000. `*ret_rest` is what follows. */
 #define SCALE INT64_C(1000000000)
 
@@ -284,35 +286,6 @@ syn_format_cpus(int64_t millicores, char *out)
     return format_decimal(millicores, 1000, 3, out);
 }
 
-/* Days from 1970-01-01 to a civil date, and back: Howard Hinnant's "chrono-compatible low-level
- * date algorithms", proleptic Gregorian, years counted from March. */
-static int64_t
-days_from_civil(int64_t year, int month, int day)
-{
-    int64_t y = month <= 2 ? year - 1 : year;
-    int64_t era = (y >= 0 ? y : y - 399) / 400;
-    int64_t yoe = y - era * 400;
-    int64_t doy = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-    int64_t doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
-
-    return era * 146097 + doe - 719468;
-}
-
-static void
-civil_from_days(int64_t days, int64_t *ret_year, int *ret_month, int *ret_day)
-{
-    int64_t z = days + 719468;
-    int64_t era = (z >= 0 ? z : z - 146096) / 146097;
-    int64_t doe = z - era * 146097;
-    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    int64_t mp = (5 * doy + 2) / 153;
-
-    *ret_day = (int)(doy - (153 * mp + 2) / 5 + 1);
-    *ret_month = (int)(mp < 10 ? mp + 3 : mp - 9);
-    *ret_year = yoe + era * 400 + (*ret_month <= 2 ? 1 : 0);
-}
-
 #define TIME_MAX_MS INT64_C(253402300799999) /* 9999-12-31T23:59:59.999Z */
 
 const char *
@@ -320,14 +293,11 @@ syn_format_time(int64_t unix_ms, char *out)
 {
     int64_t ms = unix_ms < 0 ? 0 : SYN_MIN(unix_ms, TIME_MAX_MS);
     int64_t day_ms = ms % 86400000;
-    int64_t year;
-    int month;
-    int day;
+    struct syn_date date = syn_date_of_days(ms / 86400000);
 
-    civil_from_days(ms / 86400000, &year, &month, &day);
-    (void)snprintf(out, SYN_FORMAT_MAX, "%04lld-%02d-%02dT%02d:%02d:%02d.%03dZ", (long long)year,
-                   month, day, (int)(day_ms / 3600000), (int)(day_ms / 60000 % 60),
-                   (int)(day_ms / 1000 % 60), (int)(day_ms % 1000));
+    (void)snprintf(out, SYN_FORMAT_MAX, "%04lld-%02d-%02dT%02d:%02d:%02d.%03dZ",
+                   (long long)date.year, date.month, date.day, (int)(day_ms / 3600000),
+                   (int)(day_ms / 60000 % 60), (int)(day_ms / 1000 % 60), (int)(day_ms % 1000));
     return out;
 }
 
@@ -399,15 +369,6 @@ take_fraction(const char **at)
     return ms;
 }
 
-static int
-days_in_month(int year, int month)
-{
-    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-
-    return month == 2 && leap ? 29 : days[month - 1];
-}
-
 int
 syn_parse_time(const char *text, int64_t *ret_unix_ms, struct syn_err *err)
 {
@@ -427,9 +388,10 @@ syn_parse_time(const char *text, int64_t *ret_unix_ms, struct syn_err *err)
     if (ms < 0 || !take_offset(&at, &offset) || *at != '\0')
         goto fail;
     if (part[0] < 1970 || part[1] < 1 || part[1] > 12 || part[2] < 1 ||
-        part[2] > days_in_month(part[0], part[1]) || part[3] > 23 || part[4] > 59 || part[5] > 59)
+        part[2] > syn_date_month_days(part[0], part[1]) || part[3] > 23 || part[4] > 59 ||
+        part[5] > 59)
         goto fail;
-    value = days_from_civil(part[0], part[1], part[2]) * 86400000 + part[3] * INT64_C(3600000) +
+    value = syn_date_days(part[0], part[1], part[2]) * 86400000 + part[3] * INT64_C(3600000) +
             part[4] * INT64_C(60000) + part[5] * INT64_C(1000) + ms - offset * INT64_C(60000);
     if (value < 0 || value > TIME_MAX_MS)
         goto fail;

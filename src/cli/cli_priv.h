@@ -16,7 +16,9 @@ struct syn_cli {
     struct syn_client *client; /* opened by the first request */
     char home[512];            /* SYNOR_HOME or ~/.synor, absolute */
     char key[SYN_ID_MAX];      /* idempotency keys of this invocation start so */
+    const char *acting;        /* see syn_cli_act_for() */
     unsigned calls;
+    bool at_home; /* speak to the platform of `home`, whatever SYNOR_SERVER says */
     bool patient; /* a call may take long; set before the first one */
     bool json;
     bool json_lines; /* each document on one line */
@@ -35,6 +37,7 @@ bool syn_cli_has(const struct syn_cli *cli, const char *option);
 /** The last value's text, or `otherwise`. */
 const char *syn_cli_text(const struct syn_cli *cli, const char *option, const char *otherwise);
 int64_t syn_cli_number(const struct syn_cli *cli, const char *option, int64_t otherwise);
+double syn_cli_real(const struct syn_cli *cli, const char *option, double otherwise);
 /** The next occurrence of a repeatable option: start with *cursor = 0; NULL at the end. */
 const struct syn_cli_value *syn_cli_next(const struct syn_cli *cli, const char *option,
                                          size_t *cursor);
@@ -85,6 +88,8 @@ SYN_MUST int syn_cli_list(struct syn_cli *cli, const char *path, json_t **ret_it
                           struct syn_err *err);
 /** The client, opened on first use: --server, SYNOR_SERVER, or the socket in SYNOR_HOME. */
 SYN_MUST int syn_cli_client(struct syn_cli *cli, struct syn_client **ret, struct syn_err *err);
+/** Make the next calls for this account (borrowed) instead of one's own or --account's. */
+void syn_cli_act_for(struct syn_cli *cli, const char *account);
 /** A client of one's own, for looking whether something is there. `answer_ms` 0: the default. */
 SYN_MUST int syn_cli_connect(const struct syn_cli *cli, unsigned retries_max, int64_t answer_ms,
                              struct syn_client **ret, struct syn_err *err);

@@ -56,7 +56,7 @@ struct going {
 
 /* How many of those at `route` have not ended; with `stop`, each of them is asked to. */
 static int
-count_at(struct syn_cli *cli, const char *route, bool stop, size_t *ret_count, struct syn_err *err)
+count_at(struct syn_cli *cli, const char *route, bool stop, size_t *count, struct syn_err *err)
 {
     SYN_JSON(jobs);
     SYN_JSON(body);
@@ -64,14 +64,13 @@ count_at(struct syn_cli *cli, const char *route, bool stop, size_t *ret_count, s
     json_t *job;
     int rc = syn_cli_list(cli, route, &jobs, err);
 
-    *ret_count = 0;
     body = json_object();
     json_array_foreach (jobs, i, job) {
         SYN_BUF(path);
 
         if (rc < 0 || has_ended(job))
             continue;
-        (*ret_count)++;
+        (*count)++;
         if (!stop)
             continue;
         syn_buf_addf(&path, "%s/%s/stop", route, syn_json_str(job, "id", "?"));
@@ -84,23 +83,38 @@ count_at(struct syn_cli *cli, const char *route, bool stop, size_t *ret_count, s
     return rc;
 }
 
+/* Those of every account: the platform is everybody's. An account that has nothing going leaves
+ * `accounts`; *ret counts what is left. */
 static int
-count_going(struct syn_cli *cli, bool stop, struct going *ret, struct syn_err *err)
+count_going(struct syn_cli *cli, json_t *accounts, bool stop, struct going *ret,
+            struct syn_err *err)
 {
-    int rc = count_at(cli, "/v1/training", stop, &ret->jobs, err);
+    int rc = SYN_OK;
 
-    return rc < 0 ? rc : count_at(cli, "/v1/services", stop, &ret->services, err);
+    *ret = (struct going){0};
+    for (size_t i = json_array_size(accounts); rc == SYN_OK && i > 0; i--) {
+        size_t before = ret->jobs + ret->services;
+
+        syn_cli_act_for(cli, syn_json_str(json_array_get(accounts, i - 1), "id", "?"));
+        rc = count_at(cli, "/v1/training", stop, &ret->jobs, err);
+        if (rc == SYN_OK)
+            rc = count_at(cli, "/v1/services", stop, &ret->services, err);
+        syn_cli_act_for(cli, NULL);
+        if (rc == SYN_OK && ret->jobs + ret->services == before)
+            (void)json_array_remove(accounts, i - 1);
+    }
+    return rc;
 }
 
 static int
-stop_jobs(struct syn_cli *cli, struct syn_err *err)
+stop_jobs(struct syn_cli *cli, json_t *accounts, struct syn_err *err)
 {
     int64_t until = syn_mono_ms(syn_world_system()) + JOBS_WITHIN_MS;
     struct syn_cli_progress progress;
     struct going going = {0};
     size_t left;
     size_t total;
-    int rc = count_going(cli, true, &going, err);
+    int rc = count_going(cli, accounts, true, &going, err);
 
     left = total = going.jobs + going.services;
     syn_cli_progress_init(&progress, cli, "Stopping jobs and services", (int64_t)total, false);
@@ -113,7 +127,7 @@ stop_jobs(struct syn_cli *cli, struct syn_err *err)
                             "platform still runs",
                             left, (int)(JOBS_WITHIN_MS / 60000));
         (void)poll(NULL, 0, JOBS_PAUSE_MS);
-        rc = count_going(cli, false, &going, err);
+        rc = count_going(cli, accounts, false, &going, err);
         left = going.jobs + going.services;
         syn_cli_progress_show(&progress, (int64_t)(total - SYN_MIN(left, total)), NULL);
     }
@@ -198,10 +212,26 @@ open_daemon(struct syn_cli *cli, int64_t *ret_pid, int *ret_fd, struct syn_err *
                     (long long)pid, (long long)answered);
 }
 
+/* "2 jobs, 1 service" */
+static const char *
+going_text(const struct going *going, char *out, size_t cap)
+{
+    char jobs[32] = "", services[32] = "";
+
+    if (going->jobs > 0)
+        (void)snprintf(jobs, sizeof(jobs), "%zu job%s", going->jobs, going->jobs == 1 ? "" : "s");
+    if (going->services > 0)
+        (void)snprintf(services, sizeof(services), "%zu service%s", going->services,
+                       going->services == 1 ? "" : "s");
+    (void)snprintf(out, cap, "%s%s%s", jobs, *jobs && *services ? ", " : "", services);
+    return out;
+}
+
 static int
 say_down(const struct syn_cli *cli, bool was_running, const struct going *going)
 {
     size_t jobs = going->jobs, services = going->services;
+    char text[80];
 
     if (cli->json)
         return syn_cli_print_json_take(cli, json_pack("{s:b, s:I, s:I, s:s}", "was_running",
@@ -213,9 +243,8 @@ say_down(const struct syn_cli *cli, bool was_running, const struct going *going)
     else if (jobs + services == 0)
         syn_cli_say(cli, "Stopped. No job and no service was running.");
     else
-        syn_cli_say(cli,
-                    "Stopped. %zu job%s and %zu service%s go on; the next `synor up` adopts them.",
-                    jobs, jobs == 1 ? "" : "s", services, services == 1 ? "" : "s");
+        syn_cli_say(cli, "Stopped. What goes on (%s) is adopted by the next `synor up`.",
+                    going_text(going, text, sizeof(text)));
     return 0;
 }
 
@@ -226,14 +255,18 @@ run_down(struct syn_cli *cli)
     struct going going = {0};
     int64_t pid;
     int pid_fd;
+    SYN_JSON(accounts);
     int rc = open_daemon(cli, &pid, &pid_fd, &err);
 
     if (rc == SYN_OK && pid_fd < 0)
         return say_down(cli, false, &going);
-    if (rc == SYN_OK && syn_cli_has(cli, "stop-jobs"))
-        rc = stop_jobs(cli, &err);
+    cli->at_home = true;
     if (rc == SYN_OK)
-        rc = count_going(cli, false, &going, &err);
+        rc = syn_cli_list(cli, "/v1/accounts", &accounts, &err);
+    if (rc == SYN_OK && syn_cli_has(cli, "stop-jobs"))
+        rc = stop_jobs(cli, accounts, &err);
+    if (rc == SYN_OK)
+        rc = count_going(cli, accounts, false, &going, &err);
     if (rc == SYN_OK)
         rc = end_process(pid_fd, pid, &err);
     if (pid_fd >= 0)

@@ -159,6 +159,88 @@ const struct syn_cli_command syn_cli_service_delete = {.path = "compute service 
                                                        .workload = &syn_cli_service_workload,
                                                        .run = syn_cli_workload_delete};
 
+/* --- stats ----------------------------------------------------------------------------------- */
+
+static void
+show_stats(const struct syn_cli *cli, const json_t *stats)
+{
+    static const struct {
+        const char *title, *key;
+    } rows[] = {
+        {"open", "open"},
+        {"queued", "queued"},
+        {"replicas up", "replicas_up"},
+        {"connections that failed", "connect_errors"},
+        {"answers that broke off", "response_errors"},
+        {"tried again", "retries"},
+        {"bytes received", "received_bytes"},
+        {"bytes sent", "sent_bytes"},
+        {"to connect, ms", "connect_ms"},
+        {"to answer, ms", "response_ms"},
+        {"as a whole, ms", "total_ms"},
+    };
+    const json_t *answers = json_object_get(stats, "answers");
+    const char *message = syn_json_str(stats, "message", "");
+
+    syn_cli_say(cli, "%s  %s%s%s", syn_json_str(stats, "address", ""),
+                syn_json_str(stats, "state", "?"), message[0] != '\0' ? ": " : "", message);
+    syn_cli_say(cli, "  %-24s %lld, of which %lld failed", "requests",
+                (long long)syn_json_i64(stats, "requests", 0),
+                (long long)syn_json_i64(stats, "errors", 0));
+    syn_cli_say(
+        cli, "  %-24s 2xx %lld, 3xx %lld, 4xx %lld, 5xx %lld", "answers",
+        (long long)syn_json_i64(answers, "2xx", 0), (long long)syn_json_i64(answers, "3xx", 0),
+        (long long)syn_json_i64(answers, "4xx", 0), (long long)syn_json_i64(answers, "5xx", 0));
+    for (size_t i = 0; i < SYN_LEN(rows); i++)
+        syn_cli_say(cli, "  %-24s %lld", rows[i].title,
+                    (long long)syn_json_i64(stats, rows[i].key, 0));
+}
+
+static int
+run_stats(struct syn_cli *cli)
+{
+    SYN_JSON(stats);
+    struct syn_err err;
+
+    if (syn_cli_workload_call(cli, "GET", "/stats", NULL, &stats, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (cli->json)
+        return syn_cli_print_json_take(cli, SYN_TAKE(stats));
+    show_stats(cli, stats);
+    return 0;
+}
+
+const struct syn_cli_command syn_cli_service_stats = {
+    .path = "compute service stats",
+    .summary = "Show what came to the address of a service, and how it was answered",
+    .detail = "Counted by the balancer since the service has its address, or since the balancer "
+              "died last. Times are means of the last 1024 requests.",
+    .operands = syn_cli_service_operand,
+    .operand_count = 1,
+    .workload = &syn_cli_service_workload,
+    .run = run_stats};
+
+static int
+run_ca(struct syn_cli *cli)
+{
+    SYN_JSON(answer);
+    struct syn_err err;
+
+    if (syn_cli_call(cli, "GET", "/v1/gateway/ca", NULL, &answer, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (cli->json)
+        return syn_cli_print_json_take(cli, SYN_TAKE(answer));
+    (void)fputs(syn_json_str(answer, "pem", ""), stdout);
+    return 0;
+}
+
+const struct syn_cli_command syn_cli_service_ca = {
+    .path = "compute service ca",
+    .summary = "Print the authority that services with --tls are certified by",
+    .detail = "Clients that trust it can check whom they speak to.",
+    .examples = "  synor compute service ca > ca.pem; curl --cacert ca.pem https://...\n",
+    .run = run_ca};
+
 /* --- history, events ------------------------------------------------------------------------- */
 
 static int

@@ -5,35 +5,58 @@
 #include <synor/base/str.h>
 
 #include "commands_priv.h"
+#include "image_priv.h"
 #include "service_priv.h"
 
 /* What both say of the spec; deploy has its own words for name and image. */
 /* clang-format off */
 #define SPEC_OPTIONS(image_required) \
-    {"image", 0, "REF", SYN_CLI_TEXT, 0, 0, image_required, false, NULL, NULL, "synor://NAME or synor://CID of an OCI layout"}, \
+    {"image", 0, "REF", SYN_CLI_TEXT, 0, 0, image_required, false, NULL, NULL, "HOST/PATH:TAG of a registry, synor://NAME or synor://CID"}, \
+    {"auth-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "~/.docker/config.json", "Credentials for the registry of --image"}, \
     {"command", 0, "WORD", SYN_CLI_TEXT, 0, 0, false, true, NULL, "the image's", "Word of the command, instead of the entry point; may be given again"}, \
     {"arg", 0, "WORD", SYN_CLI_TEXT, 0, 0, false, true, NULL, "the image's", "Argument of the program; may be given again"}, \
     {"env", 0, "NAME=VALUE", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Environment variable; may be given again"}, \
+    {"secret", 0, "[VAR=]NAME", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Set a variable to a secret; VAR is DB_PASSWORD of db-password; may be given again"}, \
     {"port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "none", "Where the program listens; it is told as PORT"}, \
     {"health-check", 0, "PATH", SYN_CLI_TEXT, 0, 0, false, false, NULL, "by TCP", "Ask this by HTTP: 200 to 399 is well"}, \
     {"health-interval", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5s", "Between two checks"}, \
     {"health-timeout", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "2s", "Within which it must answer"}, \
     {"start-time", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "1m", "Time to become ready first"}, \
     {"replicas", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "1", "How many run at once"}, \
+    {"autoscale", 0, "MIN-MAX", SYN_CLI_TEXT, 0, 0, false, false, NULL, "off", "Find out how many, within these, by load and time; \"off\" ends it"}, \
+    {"autoscale-metric", 0, "NAME=TARGET", SYN_CLI_TEXT, 0, 0, false, true, NULL, "cpu=70%", "What each should have: cpu=70%, requests=50, queue=100, ...; repeatable"}, \
+    {"autoscale-schedule", 0, "WINDOW", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Bounds of a time, \"cron=0 8 * * *;for=10h;min=4\"; may be given again"}, \
+    {"autoscale-window", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5m", "What was needed within it is not taken away"}, \
+    {"autoscale-lead", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "20s", "How far ahead a rise is followed"}, \
+    {"autoscale-idle", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5m", "With MIN 0: without demand for so long, none runs"}, \
     {"cpu", 0, "N", SYN_CLI_CPUS, 0, 0, false, false, NULL, "1", "CPU cores a replica: 2, 0.5, 250m"}, \
     {"memory", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "512mb", "Memory a replica"}, \
     {"scratch", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "1gb", "Writable disk a replica"}, \
+    {"gpus", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "0", "GPUs a replica"}, \
+    {"gpu-type", 0, "MODEL", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Model of the GPUs, as h100"}, \
+    {"gpu-share", 0, "PART", SYN_CLI_TEXT, 0, 0, false, false, NULL, "whole ones", "Part of one GPU's time, as 0.25"}, \
+    {"gpu-memory", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "its share", "Memory of that GPU, with --gpu-share"}, \
+    {"mig", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "whole ones", "One partition (MIG) of a GPU, as 1g.10gb"}, \
     {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "any", "Where it must run"}, \
     {"isolation", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "auto|gvisor|runc", "auto", "Sandbox"}, \
     {"policy", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "balanced|binpack|spread|fragmentation|latency|energy|price", "spread", "How a node is chosen"}, \
     {"priority", 0, "N", SYN_CLI_INT, 0, 1000, false, false, NULL, "500", "Who waits less when nodes are full"}, \
     {"stop-grace", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10s", "Time to end after the stop signal"}, \
-    {"drain", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "2s", "Between leaving traffic and the stop signal"}, \
+    {"drain", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10s", "Time to end what it has, between leaving traffic and the stop signal"}, \
+    {"lb", 0, "ALGORITHM", SYN_CLI_TEXT, 0, 0, false, false, "round-robin|least-connections|weighted|ip-hash|random", "round-robin", "Which replica a request goes to"}, \
+    {"protocol", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "auto|tcp|http|h2|grpc", "auto", "What clients speak; auto: http with --health-check, --host or --path"}, \
+    {"sticky", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "A client comes back to its replica, by a cookie"}, \
+    {"host", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Be reached by this host on the shared front; *.NAME for one label"}, \
+    {"path", 0, "PREFIX", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Likewise by this path and what is below"}, \
+    {"tls", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Clients speak TLS with the balancer"}, \
+    {"redirect-http", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Send plain requests on the shared front to https"}, \
+    {"internal", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "No published address: replicas have their own"}, \
     {"max-surge", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "1", "So many more may run during an update"}, \
     {"max-unavailable", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "0", "So many may be missing during an update"}, \
     {"update-deadline", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10m", "An update that is not done by then is rolled back"}, \
     {"max-price", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, false, false, NULL, "any", "The most an hour of one replica may cost, all in"}, \
-    {"max-budget", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, false, false, NULL, "what the account has", "The most it may cost until it is stopped"}, \
+    {"max-budget", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, false, false, NULL, "what the account has", "The most a billing period may cost; then it is stopped"}, \
+    {"billing-period", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "24h", "So often a bill is written while it runs"}, \
     {"wait", 'w', NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Show progress until it is done; exit status 1 if it will not be"}
 /* clang-format on */
 
@@ -54,16 +77,19 @@ static const struct syn_cli_spec_key numbers[] = {
     {"cpu", "cpu_millicores"},
     {"memory", "memory_bytes"},
     {"scratch", "scratch_bytes"},
+    {"gpus", "gpus"},
     {"priority", "priority"},
     {"stop-grace", "stop_grace_ms"},
     {"drain", "drain_ms"},
     {"max-surge", "max_surge"},
     {"max-unavailable", "max_unavailable"},
     {"update-deadline", "update_deadline_ms"},
+    {"billing-period", "billing_period_ms"},
 };
 static const struct syn_cli_spec_key texts[] = {
-    {"image", "image"},   {"region", "region"},       {"isolation", "isolation"},
-    {"policy", "policy"}, {"max-price", "max_price"}, {"max-budget", "max_budget"},
+    {"image", "image"},        {"region", "region"},       {"isolation", "isolation"},
+    {"policy", "policy"},      {"max-price", "max_price"}, {"max-budget", "max_budget"},
+    {"gpu-type", "gpu_model"},
 };
 static const struct syn_cli_spec_key health_numbers[] = {
     {"health-interval", "interval_ms"},
@@ -92,6 +118,88 @@ set_health(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     return rc;
 }
 
+/* "VAR=name", or "a-name", which is A_NAME's. */
+static int
+add_secret(json_t *secrets, const char *word, struct syn_err *err)
+{
+    const char *equals = strchr(word, '='), *name = equals != NULL ? equals + 1 : word;
+    char variable[128];
+    size_t len = equals != NULL ? (size_t)(equals - word) : strlen(word);
+
+    if (len == 0 || len >= sizeof(variable) || *name == '\0')
+        return SYN_FAIL(err, SYN_E_INVALID, "--secret: expected NAME or VAR=NAME, got \"%.80s\"",
+                        word);
+    for (size_t i = 0; i < len; i++) {
+        char c = word[i];
+
+        if (equals == NULL && c >= 'a' && c <= 'z')
+            c = (char)(c - 'a' + 'A');
+        variable[i] = equals == NULL && c == '-' ? '_' : c;
+    }
+    variable[len] = '\0';
+    return syn_json_set_str(secrets, variable, name, err);
+}
+
+static int
+set_secrets(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
+{
+    const struct syn_cli_value *value;
+    json_t *secrets;
+    size_t cursor = 0;
+    int rc;
+
+    if (!syn_cli_has(cli, "secret"))
+        return SYN_OK;
+    secrets = json_object();
+    rc = syn_json_set_take(spec, "secrets", secrets, err);
+    while (rc == SYN_OK && (value = syn_cli_next(cli, "secret", &cursor)) != NULL)
+        rc = add_secret(secrets, value->text, err);
+    return rc;
+}
+
+static const struct syn_cli_spec_key lb_texts[] = {
+    {"lb", "algorithm"},
+    {"protocol", "protocol"},
+    {"host", "host"},
+    {"path", "path"},
+};
+static const struct {
+    const char *option, *key;
+    bool value;
+} lb_flags[] = {
+    {"sticky", "sticky", true},
+    {"tls", "tls", true},
+    {"redirect-http", "redirect_http", true},
+    {"internal", "publish", false},
+};
+
+static int
+set_lb(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
+{
+    json_t *lb = json_object_get(spec, "lb");
+    int rc = SYN_OK;
+
+    if (lb == NULL) {
+        lb = json_object();
+        rc = syn_json_set_take(spec, "lb", lb, err);
+    }
+    if (rc == SYN_OK)
+        rc = syn_cli_spec_texts(cli, lb_texts, SYN_LEN(lb_texts), lb, err);
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(lb_flags); i++)
+        if (syn_cli_has(cli, lb_flags[i].option))
+            rc = syn_json_set_bool(lb, lb_flags[i].key, lb_flags[i].value, err);
+    return rc;
+}
+
+/* Who gave an option is told of it, not of the key that it became. */
+static int
+fail(const struct syn_cli *cli, struct syn_err *err)
+{
+    syn_cli_spec_blame(cli, numbers, SYN_LEN(numbers), err);
+    syn_cli_spec_blame(cli, texts, SYN_LEN(texts), err);
+    return syn_cli_fail(cli, err);
+}
+
 /* What the options say, laid over `spec`. */
 static int
 build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
@@ -105,8 +213,16 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     if (rc == SYN_OK)
         rc = syn_cli_spec_words(cli, "arg", "args", spec, err);
     if (rc == SYN_OK)
+        rc = syn_cli_spec_card(cli, spec, err);
+    if (rc == SYN_OK)
         rc = syn_cli_spec_env(cli, spec, err);
-    return rc < 0 ? rc : set_health(cli, spec, err);
+    if (rc == SYN_OK)
+        rc = set_secrets(cli, spec, err);
+    if (rc == SYN_OK)
+        rc = syn_cli_service_autoscale(cli, spec, err);
+    if (rc == SYN_OK)
+        rc = set_health(cli, spec, err);
+    return rc < 0 ? rc : set_lb(cli, spec, err);
 }
 
 /* --- the plan -------------------------------------------------------------------------------- */
@@ -172,17 +288,19 @@ run_deploy(struct syn_cli *cli)
 
     if (rc == SYN_OK)
         rc = build_spec(cli, spec, &err);
+    if (rc == SYN_OK && !syn_cli_has(cli, "plan"))
+        rc = syn_cli_image_ready(cli, spec, &err);
     if (rc == SYN_OK)
         rc = syn_json_pack(&body, &err, "{s:s, s:O}", "name", syn_cli_text(cli, "name", ""), "spec",
                            spec);
     if (rc == SYN_OK)
         rc = syn_cli_call(cli, "POST", "/v1/services?plan=true", body, &plan, &err);
     if (rc < 0)
-        return syn_cli_fail(cli, &err);
+        return fail(cli, &err);
     if (!syn_cli_plan_agreed(cli, &plan_view, plan, &status))
         return status;
     if (syn_cli_call(cli, "POST", "/v1/services", body, &service, &err) < 0)
-        return syn_cli_fail(cli, &err);
+        return fail(cli, &err);
     return finish(cli, service);
 }
 
@@ -198,24 +316,29 @@ const struct syn_cli_command syn_cli_service_deploy = {
         "every second and paid from what is locked, which is topped up from the account.",
     .examples = "  synor compute service deploy --name web --image synor://images/web \\\n"
                 "    --port 8080 --replicas 3 --health-check /health --wait\n"
-                "  synor compute service deploy --name web --image synor://images/web --plan\n",
+                "  synor compute service deploy --name web --image synor://images/web --plan\n"
+                "  synor compute service deploy --name proxy --image nginx:1.25 --port 80\n",
     .options = deploy_options,
     .option_count = SYN_LEN(deploy_options),
     .workload = &syn_cli_service_workload,
     .run = run_deploy};
 
-/* A part of the health check is other than it was: the rest of it stays. */
+/* A part of the health check, of the balancing or of autoscaling is other than it was: the rest of
+ * it stays. */
 static int
-known_health(struct syn_cli *cli, json_t *spec, struct syn_err *err)
+known_parts(struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
+    static const char *const parts[] = {"health", "lb", "autoscale"};
     SYN_JSON(service);
-    json_t *health;
     int rc = syn_cli_workload_call(cli, "GET", "", NULL, &service, err);
 
-    if (rc < 0)
-        return rc;
-    health = json_deep_copy(syn_json_at(service, "spec.health"));
-    return syn_json_set_take(spec, "health", health, err);
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(parts); i++) {
+        const json_t *known = json_object_get(json_object_get(service, "spec"), parts[i]);
+
+        if (known != NULL)
+            rc = syn_json_set_take(spec, parts[i], json_deep_copy(known), err);
+    }
+    return rc;
 }
 
 static int
@@ -228,9 +351,11 @@ run_update(struct syn_cli *cli)
     int rc = syn_json_pack(&spec, &err, "{}");
 
     if (rc == SYN_OK)
-        rc = known_health(cli, spec, &err);
+        rc = known_parts(cli, spec, &err);
     if (rc == SYN_OK)
         rc = build_spec(cli, spec, &err);
+    if (rc == SYN_OK)
+        rc = syn_cli_image_ready(cli, spec, &err);
     if (rc == SYN_OK)
         rc = syn_json_pack(&body, &err, "{s:O}", "spec", spec);
     if (rc < 0)
@@ -238,7 +363,7 @@ run_update(struct syn_cli *cli)
     if (!syn_cli_workload_confirm(cli, "Update it, replica by replica?"))
         return 1;
     if (syn_cli_workload_call(cli, "PATCH", "", body, &service, &err) < 0)
-        return syn_cli_fail(cli, &err);
+        return fail(cli, &err);
     return finish(cli, service);
 }
 
@@ -246,7 +371,8 @@ const struct syn_cli_command syn_cli_service_update = {
     .path = "compute service update",
     .summary = "Change parts of a service; replicas are replaced one after the other",
     .detail = "What is not named stays as it is. A name of an image is looked up again: the same "
-              "name with other content is a new version.",
+              "name with other content is a new version. An image of a registry is pulled, and "
+              "stays what it was then.",
     .options = update_options,
     .option_count = SYN_LEN(update_options),
     .operands = syn_cli_service_operand,

@@ -11,13 +11,16 @@
 
 #include "cli_priv.h"
 #include "commands_priv.h"
+#include "image_priv.h"
 #include "train_priv.h"
 
 static const struct syn_cli_option create_options[] = {
     {"framework", 0, "NAME[:VERSION]", SYN_CLI_TEXT, 0, 0, false, false,
      "pytorch:|tensorflow:|jax:|onnx:|custom:", "pytorch", "What runs the program"},
     {"image", 0, "REF", SYN_CLI_TEXT, 0, 0, false, false, NULL, "host",
-     "Root file system: `host`, or synor://CID of an OCI layout"},
+     "Root file system: `host`, HOST/PATH:TAG of a registry, synor://NAME or synor://CID"},
+    {"auth-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "~/.docker/config.json",
+     "Credentials for the registry of --image"},
     {"model-config", 0, "FILE", SYN_CLI_FILE, 0, 0, true, false, NULL, NULL,
      "model.yaml: source folder, entry point, hyperparameters"},
     {"dataset", 0, "REF", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL,
@@ -29,6 +32,12 @@ static const struct syn_cli_option create_options[] = {
      "Its model, as h100, a100-80gb or rtx-4090"},
     {"min-vram", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, NULL,
      "Memory each GPU must have"},
+    {"gpu-share", 0, "PART", SYN_CLI_TEXT, 0, 0, false, false, NULL, "whole ones",
+     "Part of one processor's time, as 0.25"},
+    {"gpu-memory", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "its share",
+     "Memory of that processor, with --gpu-share"},
+    {"mig", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "whole ones",
+     "One partition (MIG) of a processor, as 1g.10gb"},
     {"gpu-capability", 0, "X.Y", SYN_CLI_TEXT, 0, 0, false, false, NULL, "any",
      "Least compute capability of each GPU, as 8.0"},
     {"cpus", 0, "N", SYN_CLI_CPUS, 0, 0, false, false, NULL, "1",
@@ -45,7 +54,7 @@ static const struct syn_cli_option create_options[] = {
     {"epochs", 0, "N", SYN_CLI_INT, 1, 1000000, false, false, NULL, NULL,
      "Passes over the dataset"},
     {"batch-size", 0, "N", SYN_CLI_INT, 1, 1000000000, false, false, NULL, NULL, "Samples a step"},
-    {"learning-rate", 0, "X", SYN_CLI_REAL, 0, 0, false, false, NULL, NULL, "Step size"},
+    {"learning-rate", 0, "X", SYN_CLI_REAL, 0, 1000000, false, false, NULL, NULL, "Step size"},
     {"optimizer", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL,
      "What the program knows: sgd, adam, adamw"},
     {"mixed-precision", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "no|fp16|bf16", NULL,
@@ -223,20 +232,17 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
         rc = syn_cli_spec_numbers(cli, number_keys, SYN_LEN(number_keys), spec, err);
     if (rc == SYN_OK)
         rc = syn_cli_spec_texts(cli, text_keys, SYN_LEN(text_keys), spec, err);
-    if (rc == SYN_OK && syn_cli_has(cli, "learning-rate")) {
-        double rate;
-
-        rc = syn_parse_double(syn_cli_text(cli, "learning-rate", ""), 0, 1e6, "learning-rate",
-                              &rate, err);
-        if (rc == SYN_OK)
-            rc = syn_json_set_take(spec, "learning_rate", json_real(rate), err);
-    }
+    if (rc == SYN_OK && syn_cli_has(cli, "learning-rate"))
+        rc = syn_json_set_take(spec, "learning_rate",
+                               json_real(syn_cli_real(cli, "learning-rate", 0)), err);
     if (rc == SYN_OK && syn_cli_has(cli, "notice") && !syn_cli_has(cli, "spot") &&
         !syn_cli_has(cli, "reserved"))
         return SYN_FAIL(err, SYN_E_INVALID,
                         "--notice: only spot work has one, and what is --reserved; add either");
     if (rc == SYN_OK && syn_cli_has(cli, "spot"))
         rc = syn_json_set_bool(spec, "spot", true, err);
+    if (rc == SYN_OK)
+        rc = syn_cli_spec_card(cli, spec, err);
     if (rc == SYN_OK)
         rc = set_places(cli, spec, err);
     if (rc == SYN_OK)
@@ -427,6 +433,15 @@ post_job(struct syn_cli *cli, const struct request *request, const char *route, 
     return rc < 0 ? rc : syn_cli_call(cli, "POST", route, body, ret, err);
 }
 
+/* Who gave an option is told of it, not of the key that it became. */
+static int
+fail(const struct syn_cli *cli, struct syn_err *err)
+{
+    syn_cli_spec_blame(cli, number_keys, SYN_LEN(number_keys), err);
+    syn_cli_spec_blame(cli, text_keys, SYN_LEN(text_keys), err);
+    return syn_cli_fail(cli, err);
+}
+
 static int
 create_and_follow(struct syn_cli *cli, const struct request *request, const char *source)
 {
@@ -435,7 +450,7 @@ create_and_follow(struct syn_cli *cli, const struct request *request, const char
     const char *id;
 
     if (post_job(cli, request, "/v1/training", source, &job, &err) < 0)
-        return syn_cli_fail(cli, &err);
+        return fail(cli, &err);
     id = syn_json_str(job, "id", "?");
     if (syn_cli_has(cli, "wait")) {
         syn_cli_note(cli, "%s (%s)", syn_json_str(job, "name", "?"), id);
@@ -538,10 +553,12 @@ create(struct syn_cli *cli, struct request *request)
         rc = read_model(cli, request, &err);
     if (rc == SYN_OK)
         rc = build_spec(cli, request->spec, &err);
+    if (rc == SYN_OK && !syn_cli_has(cli, "plan"))
+        rc = syn_cli_image_ready(cli, request->spec, &err);
     if (rc == SYN_OK)
         rc = ask_plan(cli, request, &plan, &err);
     if (rc < 0)
-        return syn_cli_fail(cli, &err);
+        return fail(cli, &err);
     if (!syn_cli_plan_agreed(cli, &plan_view, plan, &status))
         return status;
     if (upload_source(cli, request, &reference, &err) < 0)

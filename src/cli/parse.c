@@ -178,21 +178,23 @@ static int
 convert(const struct syn_cli_option *option, struct syn_cli_value *value, struct syn_err *err)
 {
     int64_t max = option->min == 0 && option->max == 0 ? INT64_MAX : option->max;
-    char choices[128];
+    char choices[128], what[64];
 
+    (void)snprintf(what, sizeof(what), "--%s", option->name);
     switch (option->kind) {
     case SYN_CLI_INT:
-        return syn_parse_i64(value->text, option->min, max, option->name, &value->number, err);
+        return syn_parse_i64(value->text, option->min, max, what, &value->number, err);
     case SYN_CLI_REAL:
-        return syn_parse_double(value->text, -1e300, 1e300, option->name, &value->real, err);
+        return syn_parse_double(value->text, (double)option->min, (double)max, what, &value->real,
+                                err);
     case SYN_CLI_BYTES:
-        return syn_parse_bytes(value->text, option->name, &value->number, err);
+        return syn_parse_bytes(value->text, what, &value->number, err);
     case SYN_CLI_CPUS:
-        return syn_parse_cpus(value->text, option->name, &value->number, err);
+        return syn_parse_cpus(value->text, what, &value->number, err);
     case SYN_CLI_DURATION:
-        return syn_parse_duration_ms(value->text, option->name, &value->number, err);
+        return syn_parse_duration_ms(value->text, what, &value->number, err);
     case SYN_CLI_AMOUNT:
-        return syn_parse_amount(value->text, option->name, &value->number, err);
+        return syn_parse_amount(value->text, what, &value->number, err);
     case SYN_CLI_FLAG:
     case SYN_CLI_TEXT:
     case SYN_CLI_FILE:

@@ -19,7 +19,7 @@
 static const char *
 server_of(const struct syn_cli *cli)
 {
-    return syn_cli_text(cli, "server", getenv("SYNOR_SERVER"));
+    return cli->at_home ? NULL : syn_cli_text(cli, "server", getenv("SYNOR_SERVER"));
 }
 
 int
@@ -37,7 +37,9 @@ syn_cli_connect(const struct syn_cli *cli, unsigned retries_max, int64_t answer_
         options.token = getenv("SYNOR_TOKEN");
         options.fingerprint = getenv("SYNOR_FINGERPRINT");
     }
-    if (syn_cli_has(cli, "account"))
+    if (cli->acting != NULL)
+        options.account = cli->acting;
+    else if (syn_cli_has(cli, "account"))
         options.account = syn_cli_text(cli, "account", "");
     return syn_client_new(&options, ret, err);
 }
@@ -55,6 +57,14 @@ syn_cli_client(struct syn_cli *cli, struct syn_client **ret, struct syn_err *err
     }
     *ret = cli->client;
     return SYN_OK;
+}
+
+void
+syn_cli_act_for(struct syn_cli *cli, const char *account)
+{
+    syn_cli_cancel_on_signal(NULL);
+    cli->client = syn_client_free(cli->client);
+    cli->acting = account;
 }
 
 int

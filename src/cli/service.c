@@ -54,6 +54,30 @@ static const struct syn_cli_view one_view = {
     .empty = "It is gone.",
     .cells = one_cells};
 
+/* Where it is published, how, and what came of it. */
+static void
+show_address(const struct syn_cli *cli, const json_t *service, const char *address)
+{
+    const json_t *lb = json_object_get(json_object_get(service, "spec"), "lb");
+    const json_t *gateway = json_object_get(json_object_get(service, "status"), "gateway");
+    const char *route = syn_json_str(json_object_get(service, "status"), "route", "");
+    const char *message = syn_json_str(gateway, "message", "");
+
+    syn_cli_say(cli, "  address     %s%s  %s%s%s%s", address,
+                syn_json_bool(lb, "tls", false) ? " (TLS)" : "",
+                syn_json_str(lb, "algorithm", "round-robin"),
+                syn_json_bool(lb, "sticky", false) ? ", sticky" : "", route[0] != '\0' ? ", " : "",
+                route);
+    if (gateway == NULL)
+        return;
+    if (message[0] != '\0')
+        syn_cli_say(cli, "  balancer    %s: %s", syn_json_str(gateway, "state", "?"), message);
+    else if (syn_str_eq(syn_json_str(gateway, "state", ""), "open"))
+        syn_cli_say(cli, "  requests    %lld, of which %lld failed",
+                    (long long)syn_json_i64(gateway, "requests", 0),
+                    (long long)syn_json_i64(gateway, "errors", 0));
+}
+
 static void
 show(const struct syn_cli *cli, const json_t *service)
 {
@@ -76,7 +100,7 @@ show(const struct syn_cli *cli, const json_t *service)
                 (long long)syn_json_i64(replicas, "wanted", 0),
                 (long long)syn_json_i64(replicas, "ready", 0));
     if (address[0] != '\0')
-        syn_cli_say(cli, "  address     %s", address);
+        show_address(cli, service, address);
     json_array_foreach (json_object_get(status, "endpoints"), i, endpoint)
         syn_cli_say(cli, "  replica %-3lld %s on %s%s%s, version %lld",
                     (long long)syn_json_i64(endpoint, "replica", 0),
@@ -89,8 +113,12 @@ show(const struct syn_cli *cli, const json_t *service)
     syn_cli_say(cli, "  cost        %s SYNOR, %s an hour; %s are locked",
                 syn_json_str(cost, "spent", "0"), syn_json_str(cost, "rate_hour", "0"),
                 syn_json_str(cost, "locked", "0"));
-    if (bill != NULL)
-        syn_cli_say(cli, "  bill        %s", bill);
+    if (syn_json_at(status, "period.until") != NULL && bill == NULL)
+        syn_cli_say(cli, "  period      %lld, billed on %s",
+                    (long long)syn_json_i64(json_object_get(status, "period"), "number", 1),
+                    syn_json_str(json_object_get(status, "period"), "until", "?"));
+    if (syn_json_str(status, "last_bill", NULL) != NULL)
+        syn_cli_say(cli, "  bill        %s", syn_json_str(status, "last_bill", ""));
 }
 
 /* --- waiting --------------------------------------------------------------------------------- */
@@ -123,6 +151,8 @@ exit_status(const json_t *service, const char *wanted)
         return syn_str_eq(state, "stopped") ? 0 : 1;
     if (syn_str_eq(syn_json_str(status, "reason", ""), "budget"))
         return syn_err_info(SYN_E_BUDGET)->exit;
+    if (syn_str_eq(syn_json_str(status, "reason", ""), "funds"))
+        return syn_err_info(SYN_E_FUNDS)->exit;
     return syn_str_eq(state, "running") && syn_json_i64(status, "rolled_back", 0) == 0 ? 0 : 1;
 }
 

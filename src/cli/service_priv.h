@@ -11,4 +11,8 @@ extern const struct syn_cli_workload syn_cli_service_workload;
 /** The service that a command is about. */
 extern const struct syn_cli_operand syn_cli_service_operand[1];
 
+/** What --autoscale... says, laid over spec.autoscale. */
+SYN_MUST int syn_cli_service_autoscale(const struct syn_cli *cli, json_t *spec,
+                                       struct syn_err *err);
+
 #endif

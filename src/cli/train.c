@@ -76,8 +76,12 @@ describe(const json_t *status, struct syn_buf *out)
         syn_buf_addf(out, "  epoch %lld/%lld", (long long)syn_json_i64(progress, "epoch", 0),
                      (long long)epochs);
     add_metric(out, "loss", json_object_get(progress, "loss"));
-    if (eta_ms >= 0 && syn_str_eq(syn_json_str(status, "state", ""), "running"))
-        syn_buf_addf(out, "  eta %s", syn_format_duration(eta_ms / 1000 * 1000, text));
+    if (eta_ms < 1000 || !syn_str_eq(syn_json_str(status, "state", ""), "running"))
+        return;
+    if (eta_ms < 60000) /* a guess needs no tenths */
+        syn_buf_addf(out, "  eta %llds", (long long)(eta_ms / 1000));
+    else
+        syn_buf_addf(out, "  eta %s", syn_format_duration(eta_ms, text));
 }
 
 static void

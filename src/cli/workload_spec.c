@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <synor/base/str.h>
+
 #include "workload_priv.h"
 
 int
@@ -28,6 +30,24 @@ syn_cli_spec_texts(const struct syn_cli *cli, const struct syn_cli_spec_key *key
     return rc;
 }
 
+void
+syn_cli_spec_blame(const struct syn_cli *cli, const struct syn_cli_spec_key *keys, size_t count,
+                   struct syn_err *err)
+{
+    static const char prefix[] = "spec.";
+    const char *key = err->msg + sizeof(prefix) - 1;
+    size_t len = strcspn(key, ":");
+    struct syn_err named = *err;
+
+    if (!syn_str_starts(err->msg, prefix))
+        return;
+    for (size_t i = 0; i < count; i++)
+        if (strlen(keys[i].key) == len && strncmp(keys[i].key, key, len) == 0 &&
+            syn_cli_has(cli, keys[i].option))
+            (void)snprintf(named.msg, sizeof(named.msg), "--%s%s", keys[i].option, key + len);
+    *err = named;
+}
+
 int
 syn_cli_spec_words(const struct syn_cli *cli, const char *option, const char *key, json_t *spec,
                    struct syn_err *err)
@@ -44,6 +64,22 @@ syn_cli_spec_words(const struct syn_cli *cli, const char *option, const char *ke
     while (rc == SYN_OK && (value = syn_cli_next(cli, option, &cursor)) != NULL)
         rc = syn_json_append_take(list, json_string(value->text), err);
     return rc;
+}
+
+int
+syn_cli_spec_card(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
+{
+    static const struct syn_cli_spec_key memory = {"gpu-memory", "gpu_memory_bytes"};
+    static const struct syn_cli_spec_key mig = {"mig", "gpu_mig"};
+    double share = 0;
+    int rc = syn_cli_spec_numbers(cli, &memory, 1, spec, err);
+
+    if (rc == SYN_OK)
+        rc = syn_cli_spec_texts(cli, &mig, 1, spec, err);
+    if (rc < 0 || !syn_cli_has(cli, "gpu-share"))
+        return rc;
+    rc = syn_parse_double(syn_cli_text(cli, "gpu-share", ""), 0.001, 1, "--gpu-share", &share, err);
+    return rc < 0 ? rc : syn_json_set_take(spec, "gpu_share", json_real(share), err);
 }
 
 int

@@ -217,6 +217,9 @@ start_agent(void *arg)
                                         .region = given->region,
                                         .labels = given->labels,
                                         .bandwidth_bps = given->bandwidth_bps,
+                                        .offer = given->offer,
+                                        .gpu_sharing = given->gpu_sharing,
+                                        .mps_pipes = given->mps_pipes,
                                         .name = given->name,
                                         .cache_bytes_max = given->cache_bytes_max,
                                         .devices_argv = devices_argv};
@@ -324,6 +327,9 @@ syn_daemon_up(const struct syn_daemon_options *options)
                                             .without_key = options->without_key,
                                             .price_book = options->price_book,
                                             .region = options->region,
+                                            .publish = options->publish,
+                                            .http_port = options->http_port,
+                                            .https_port = options->https_port,
                                             .insecure = options->insecure};
 
         rc = syn_server_new(&server, &process.server, &err);

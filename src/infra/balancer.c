@@ -4,7 +4,8 @@
  *   thread   HAProxy died: start it again from the model (later and later while it keeps dying)
  *            a table was not reached: try again
  *            servers that leave: delete them when their last request has ended
- *            processes that were replaced: note their end
+ *            processes that were replaced: note their end. The connection to their runtime API
+ *            is kept, or nobody could ask them what they still have: it is their last one
  *
  * Whatever goes wrong on the runtime API, a reload from the model puts right: the model is
  * complete, nothing is ever read back from HAProxy but counters. Time-outs of HAProxy itself are
@@ -58,9 +59,11 @@ struct syn_balancer {
     struct lb_model *model; /* what runs, or (`adrift`) what is wanted */
     struct syn_map *tallies;
     struct lb_process now, old[OLD_MAX];
+    struct lb_wire *old_wire[OLD_MAX]; /* NULL: it was replaced before our time, or has nothing */
     size_t old_count;
     unsigned generation;
     bool stopping, adrift, begun; /* begun: a table was set */
+    bool ours;                    /* `now` was started by us, and not found */
     int64_t started_ms, retry_ms, backoff_ms;
     uint64_t reloads, restarts, changes;
     atomic_int pid;
@@ -281,10 +284,14 @@ static void
 old_drop(struct syn_balancer *balancer, size_t at)
 {
     remove_files(balancer, balancer->old[at].generation);
+    balancer->old_wire[at] = lb_wire_close(balancer->old_wire[at]);
     lb_process_end(&balancer->old[at]);
     balancer->old_count--;
-    memmove(&balancer->old[at], &balancer->old[at + 1],
-            (balancer->old_count - at) * sizeof(balancer->old[0]));
+    for (size_t i = at; i < balancer->old_count; i++) {
+        balancer->old[i] = balancer->old[i + 1];
+        balancer->old_wire[i] = balancer->old_wire[i + 1];
+    }
+    balancer->old_wire[balancer->old_count] = NULL;
 }
 
 /* The file `running` as it is. Whoever comes after us finds less without it, so it is no failure.
@@ -300,10 +307,12 @@ note_running(struct syn_balancer *balancer)
         syn_log_err(SYN_LOG_WARN, "balancer.note", &err);
 }
 
+/* It ends when it has nothing left. Takes the connection (or NULL) from the call on. */
 static void
-retire(struct syn_balancer *balancer, struct lb_process process)
+retire_take(struct syn_balancer *balancer, struct lb_process process, struct lb_wire *wire)
 {
     if (!lb_process_alive(&process)) {
+        (void)lb_wire_close(wire);
         if (process.pid > 0)
             remove_files(balancer, process.generation);
         lb_process_forget(&process);
@@ -311,7 +320,8 @@ retire(struct syn_balancer *balancer, struct lb_process process)
     }
     if (balancer->old_count == OLD_MAX)
         old_drop(balancer, 0);
-    balancer->old[balancer->old_count++] = process;
+    balancer->old[balancer->old_count] = process;
+    balancer->old_wire[balancer->old_count++] = wire;
 }
 
 /* Frontends that nobody uses yet are bound, and refuse. */
@@ -353,7 +363,9 @@ reload(struct syn_balancer *balancer, struct syn_err *err)
         remove_files(balancer, generation);
         return rc;
     }
-    retire(balancer, balancer->now);
+    /* Of what was found running, sections have other numbers: it cannot be asked about ours. */
+    retire_take(balancer, balancer->now, balancer->ours ? SYN_TAKE(before) : NULL);
+    balancer->ours = true;
     balancer->now = fresh;
     balancer->started_ms = now_ms();
     atomic_store(&balancer->pid, (int)fresh.pid);
@@ -487,14 +499,39 @@ let_leave(struct syn_balancer *balancer)
     return true;
 }
 
+/* What "show info" says of a process, after "\nNAME: ". */
+static int
+ask_info(struct lb_wire *wire, const char *label, uint64_t *ret, struct syn_err *err)
+{
+    SYN_BUF(reply);
+    char *at;
+    int rc = lb_wire_ask(wire, "show info\n", 1, &reply, err);
+
+    if (rc < 0)
+        return rc;
+    at = strstr(reply.data, label);
+    if (at == NULL)
+        return SYN_FAIL(err, SYN_E_CORRUPT, "HAProxy does not say how much it has");
+    at += strlen(label);
+    at[strcspn(at, "\n")] = '\0';
+    return syn_parse_u64(at, 0, UINT64_MAX, "a number of HAProxy's", ret, err);
+}
+
 static void
 look_at_old(struct syn_balancer *balancer)
 {
     size_t before = balancer->old_count;
 
-    for (size_t i = balancer->old_count; i-- > 0;)
+    for (size_t i = balancer->old_count; i-- > 0;) {
+        struct lb_wire **wire = &balancer->old_wire[i];
+        uint64_t jobs;
+
+        /* Our connection is a job of its own, and must not be what keeps it. */
+        if (*wire != NULL && (ask_info(*wire, "\nJobs: ", &jobs, NULL) < 0 || jobs <= 1))
+            *wire = lb_wire_close(*wire);
         if (!lb_process_alive(&balancer->old[i]))
             old_drop(balancer, i);
+    }
     if (balancer->old_count != before)
         note_running(balancer);
 }
@@ -568,8 +605,10 @@ release(struct syn_balancer *balancer)
     const int fds[] = {balancer->wake, balancer->dir, balancer->lock_file};
 
     lb_process_forget(&balancer->now);
-    for (size_t i = 0; i < balancer->old_count; i++)
+    for (size_t i = 0; i < balancer->old_count; i++) {
         lb_process_forget(&balancer->old[i]);
+        (void)lb_wire_close(balancer->old_wire[i]);
+    }
     (void)lb_model_free(balancer->model);
     (void)syn_map_free(balancer->tallies);
     for (size_t i = 0; i < SYN_LEN(fds); i++)
@@ -837,22 +876,67 @@ fill_stats(struct syn_balancer *balancer, struct syn_balancer_stats *stats, stru
     return SYN_OK;
 }
 
+/* What one server has in one process. NOTFOUND: the process knows no such server. */
 static int
-read_connections(struct lb_wire *wire, uint64_t *ret, struct syn_err *err)
+ask_open(struct lb_wire *wire, const struct lb_slot *slot, unsigned server, uint64_t *ret_open,
+         struct syn_err *err)
 {
-    static const char label[] = "\nCurrConns: ";
-    SYN_BUF(reply);
-    char *at;
-    int rc = lb_wire_ask(wire, "show info\n", 1, &reply, err);
+    SYN_SCOPED(syn_free_scope) struct lb_stat *stats = NULL;
+    char command[64];
+    size_t count = 0;
+    int rc;
 
-    if (rc < 0)
-        return rc;
-    at = strstr(reply.data, label);
-    if (at == NULL)
-        return SYN_FAIL(err, SYN_E_CORRUPT, "HAProxy does not say how many connections it has");
-    at += strlen(label);
-    at[strcspn(at, "\n")] = '\0';
-    return syn_parse_u64(at, 0, UINT64_MAX, "CurrConns", ret, err);
+    (void)snprintf(command, sizeof(command), "show stat b%u 4 %u\n", slot->number, server);
+    rc = show_stat(wire, command, &stats, &count, err);
+    if (rc == SYN_OK && count == 0)
+        return SYN_FAIL(err, SYN_E_NOTFOUND, "a process knows no b%u/s%u", slot->number, server);
+    for (size_t i = 0; rc == SYN_OK && i < count; i++)
+        *ret_open += stats[i].value[LB_SCUR];
+    return rc;
+}
+
+static int
+open_locked(struct syn_balancer *balancer, const char *backend, const char *server,
+            uint64_t *ret_open, struct syn_err *err)
+{
+    SYN_SCOPED(lb_wire_close_scope) struct lb_wire *wire = NULL;
+    const struct lb_slot *slot = lb_model_slot(balancer->model, backend);
+    size_t at = 0;
+    int rc;
+
+    while (slot != NULL && at < slot->server_count && strcmp(slot->servers[at].id, server) != 0)
+        at++;
+    if (slot == NULL || at == slot->server_count)
+        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no server %s of %s", server, backend);
+    if (!balancer->begun || balancer->adrift)
+        return SYN_FAIL(err, SYN_E_UNAVAILABLE, "HAProxy does not run as it should");
+    rc = connect_wire(balancer, &wire, err);
+    if (rc == SYN_OK)
+        rc = ask_open(wire, slot, slot->servers[at].number, ret_open, err);
+    for (size_t i = 0; rc == SYN_OK && i < balancer->old_count; i++) {
+        if (!lb_process_alive(&balancer->old[i]))
+            continue;
+        /* It may have the backend in a section of another shape, under another number. */
+        if (balancer->old_wire[i] == NULL ||
+            ask_open(balancer->old_wire[i], slot, slot->servers[at].number, ret_open, err) < 0)
+            return SYN_FAIL(err, SYN_E_UNAVAILABLE, "a process of before ends what it has");
+    }
+    return rc;
+}
+
+int
+syn_balancer_open_at(struct syn_balancer *balancer, const char *backend, const char *server,
+                     uint64_t *ret_open, struct syn_err *err)
+{
+    uint64_t open = 0;
+    int rc;
+
+    lock(balancer);
+    rc = open_locked(balancer, backend, server, &open, err);
+    unlock(balancer);
+    if (rc == SYN_OK)
+        *ret_open = open;
+    return rc;
 }
 
 static int
@@ -870,7 +954,7 @@ read_locked(struct syn_balancer *balancer, struct syn_balancer_stats *stats, str
     if (rc == SYN_OK)
         rc = read_counts(balancer, wire, err);
     if (rc == SYN_OK)
-        rc = read_connections(wire, &stats->connections, err);
+        rc = ask_info(wire, "\nCurrConns: ", &stats->connections, err);
     return rc < 0 ? rc : fill_stats(balancer, stats, err);
 }
 

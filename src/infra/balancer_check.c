@@ -240,14 +240,17 @@ check_backend(const struct syn_balancer_backend *backend, struct syn_err *err)
 
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(ranges); i++)
         rc = check_range(ranges[i].what, ranges[i].value, ranges[i].max, err);
+    if (rc == SYN_OK)
+        rc = check_range("https_port", backend->https_port, 65535, err);
     if (rc == SYN_OK && backend->cookie != NULL)
         rc = check_text("a cookie's name", backend->cookie, 64, LETTERS DIGITS "-_", err);
     if (rc == SYN_OK)
         rc = check_health(backend, err);
     if (rc < 0)
         return rc;
-    if (tcp && (backend->cookie != NULL || backend->protocol != SYN_BALANCER_HTTP1))
-        return SYN_FAIL(err, SYN_E_INVALID, "mode TCP knows no cookie and no protocol");
+    if (tcp && (backend->cookie != NULL || backend->protocol != SYN_BALANCER_HTTP1 ||
+                backend->https_port > 0))
+        return SYN_FAIL(err, SYN_E_INVALID, "mode TCP knows no cookie, protocol and redirect");
     return check_servers(backend, err);
 }
 

@@ -15,6 +15,8 @@ render_global(const struct lb_setup *setup, const char *control, struct syn_buf 
                  "  maxconn %u\n"
                  "  no strict-limits\n"
                  "  hard-stop-after 10m\n"
+                 /* Or an address that another balancer has would be shared with it. */
+                 "  noreuseport\n"
                  "  ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets\n"
                  "  ssl-default-bind-ciphers ECDHE+AESGCM:ECDHE+CHACHA20\n",
                  control, setup->threads, setup->connections);

@@ -170,6 +170,17 @@ teardown(void **state)
     return 0;
 }
 
+/* Is the socket of the process of this generation there? Its end removes it. */
+static int
+access_control(const struct site *site, unsigned generation)
+{
+    char path[sizeof(site->dir) + LB_CONTROL_SIZE], control[LB_CONTROL_SIZE];
+
+    lb_control(generation, control);
+    (void)snprintf(path, sizeof(path), "%s/%s", site->dir, control);
+    return access(path, F_OK);
+}
+
 /* --- who is asked ----------------------------------------------------------------------------- */
 
 static void
@@ -498,10 +509,10 @@ test_tcp(void **state)
     assert_string_equal(get(site, "h", "/", ""), "");
 }
 
-static void
-test_websocket(void **state)
+/* A connection that stays: a WebSocket that is open. */
+static int
+open_websocket(struct site *site)
 {
-    struct site *site = *state;
     char request[256], text[1024] = "";
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_port = htons((uint16_t)site->port),
@@ -509,7 +520,6 @@ test_websocket(void **state)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     ssize_t got;
 
-    site_set(site);
     assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
     (void)snprintf(
         request, sizeof(request),
@@ -519,6 +529,18 @@ test_websocket(void **state)
     got = recv(fd, text, sizeof(text) - 1, 0);
     assert_true(got > 0);
     assert_true(has(text, "101"));
+    return fd;
+}
+
+static void
+test_websocket(void **state)
+{
+    struct site *site = *state;
+    char text[1024] = "";
+    int fd;
+
+    site_set(site);
+    fd = open_websocket(site);
     /* It lives on through changes and a reload. */
     site->backend.server_count = 1;
     site_set(site);
@@ -528,6 +550,40 @@ test_websocket(void **state)
     assert_int_equal(recv(fd, text, 5, MSG_WAITALL), 5);
     assert_memory_equal(text, "hello", 5);
     (void)close(fd);
+}
+
+/* What a server has is known to the end, also of processes that were replaced. */
+static void
+test_open_at(void **state)
+{
+    struct site *site = *state;
+    uint64_t open;
+    struct syn_err err;
+    int fd;
+
+    site->backend.server_count = 2;
+    site->servers[1].state = SYN_BALANCER_OFF;
+    site_set(site);
+    fd = open_websocket(site);
+    assert_done(syn_balancer_open_at(site->balancer, "acct/web", "o1", &open, &err), &err);
+    assert_int_equal(open, 1);
+    assert_done(syn_balancer_open_at(site->balancer, "acct/web", "o2", &open, &err), &err);
+    assert_int_equal(open, 0);
+    site->servers[0].state = SYN_BALANCER_OFF;
+    site->servers[1].state = SYN_BALANCER_READY;
+    site_set(site);
+    site->front.client_idle_ms = 70000; /* another shape */
+    site_set(site);
+    expect_get(site, "h", "/", "o2");
+    assert_done(syn_balancer_open_at(site->balancer, "acct/web", "o1", &open, &err), &err);
+    assert_int_equal(open, 1);
+    (void)close(fd);
+    wait_until(syn_balancer_open_at(site->balancer, "acct/web", "o1", &open, &err) == SYN_OK &&
+               open == 0);
+    assert_code(syn_balancer_open_at(site->balancer, "acct/web", "o9", &open, &err), SYN_E_NOTFOUND,
+                &err);
+    /* Asking keeps nobody alive: the process that was replaced ends. */
+    wait_until(access_control(site, 1) < 0);
 }
 
 /* --- TLS -------------------------------------------------------------------------------------- */
@@ -720,6 +776,23 @@ test_address_in_use(void **state)
     wait_until(has(get(site, "h", "/", ""), "\r\n\r\no"));
 }
 
+/* Two balancers never share an address, though both are HAProxy's. */
+static void
+test_address_of_another_balancer(void **state)
+{
+    struct site *site = *state;
+    struct site *other = syn_calloc(1, sizeof(*other));
+    struct syn_err err;
+
+    assert_non_null(other);
+    site_init(other);
+    site_set(site);
+    other->front.address = site->address;
+    assert_code(syn_balancer_set(other->balancer, &other->table, &err), SYN_E_UNAVAILABLE, &err);
+    site_fini(other);
+    syn_free(other);
+}
+
 static void
 test_spare_addresses(void **state)
 {
@@ -828,10 +901,12 @@ main(void)
         real(test_redirect),
         real(test_tcp),
         real(test_websocket),
+        real(test_open_at),
         real(test_tls),
         real(test_killed),
         real(test_adopted),
         real(test_address_in_use),
+        real(test_address_of_another_balancer),
         real(test_spare_addresses),
         real(test_counters_go_on),
     };

@@ -12,9 +12,23 @@
 /* --- backends --------------------------------------------------------------------------------- */
 
 static void
+redirect_line(unsigned https_port, struct syn_buf *out)
+{
+    if (https_port == 443)
+        syn_buf_adds(out, "  http-request redirect code 308 location"
+                          " https://%[req.hdr(host),host_only]%[pathq]\n");
+    else if (https_port > 0)
+        syn_buf_addf(out,
+                     "  http-request redirect code 308 location"
+                     " https://%%[req.hdr(host),host_only]:%u%%[pathq]\n",
+                     https_port);
+}
+
+static void
 http_lines(const struct syn_balancer_backend *backend, const struct lb_setup *setup,
            struct syn_buf *out)
 {
+    redirect_line(backend->https_port, out);
     /* What a server may have begun to answer is asked again only if that changes nothing. */
     if (backend->retries >= 0)
         syn_buf_adds(out, "  retry-on conn-failure empty-response\n"
@@ -150,14 +164,7 @@ http_door(const struct syn_balancer_frontend *frontend, unsigned number, struct 
                  "  option idle-close-on-response\n  timeout http-request 10000ms\n"
                  "  timeout http-keep-alive %ums\n",
                  OR(frontend->client_idle_ms, 60000));
-    if (frontend->https_port == 443)
-        syn_buf_adds(out, "  http-request redirect code 308 location"
-                          " https://%[req.hdr(host),host_only]%[pathq]\n");
-    else if (frontend->https_port > 0)
-        syn_buf_addf(out,
-                     "  http-request redirect code 308 location"
-                     " https://%%[req.hdr(host),host_only]:%u%%[pathq]\n",
-                     frontend->https_port);
+    redirect_line(frontend->https_port, out);
     if (frontend->https_port > 0)
         return;
     for (size_t i = 0; i < frontend->route_count; i++) {

@@ -3,6 +3,8 @@
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 
+#define OCI_PREFIX "application/vnd.oci."
+
 static const struct {
     const char *media_type;
     enum syn_oci_kind kind;
@@ -24,14 +26,24 @@ static const struct {
     {"application/vnd.docker.image.rootfs.diff.tar.zstd", SYN_OCI_TAR_ZSTD},
 };
 
-static enum syn_oci_kind
-kind_of(const char *media_type)
+enum syn_oci_kind
+syn_oci_kind_of(const char *media_type)
 {
     for (size_t i = 0; i < SYN_LEN(media_types); i++) {
         if (syn_str_eq(media_type, media_types[i].media_type))
             return media_types[i].kind;
     }
     return SYN_OCI_OTHER;
+}
+
+const char *
+syn_oci_media_of(enum syn_oci_kind kind)
+{
+    for (size_t i = 0; i < SYN_LEN(media_types); i++) {
+        if (media_types[i].kind == kind && syn_str_starts(media_types[i].media_type, OCI_PREFIX))
+            return media_types[i].media_type;
+    }
+    return "application/octet-stream";
 }
 
 /* "sha256:" and 64 lower-case digits; the hexadecimal part is borrowed from `digest`. */
@@ -66,7 +78,7 @@ blob_read(const json_t *descriptor, const char *path, struct syn_oci_blob *ret, 
         rc = syn_json_get_i64(descriptor, path, "size", 0, (int64_t)1 << 50, &ret->size, err);
     if (rc < 0)
         return rc;
-    ret->kind = kind_of(media_type);
+    ret->kind = syn_oci_kind_of(media_type);
     rc = digest_parse(digest, raw, &hex, err);
     if (rc < 0)
         return syn_err_wrap(err, rc, "%s", path);

@@ -64,5 +64,28 @@ SYN_MUST int syn_oci_manifest_parse(const char *data, size_t len, struct syn_oci
 SYN_MUST int syn_oci_image_parse(const char *data, size_t len, struct syn_oci_image *ret,
                                  struct syn_err *err);
 void syn_oci_image_fini(struct syn_oci_image *image);
+/** What a media type means to us; OTHER for what it does not. */
+enum syn_oci_kind syn_oci_kind_of(const char *media_type);
+/** The media type of an OCI image that means `kind`. Static. */
+const char *syn_oci_media_of(enum syn_oci_kind kind);
+
+/** Which of an index's images (oci_choose.c), and how the indexes in it are read. */
+struct syn_oci_chooser {
+    int (*read)(void *arg, const struct syn_oci_blob *blob, struct syn_buf *out,
+                struct syn_err *err);
+    void *arg;
+    const char *architecture;
+    const char *ref; /* or NULL */
+    bool first;      /* of several that fit, the first; else they are INVALID */
+};
+
+/** Returns 0; NOTFOUND, UNSUPPORTED, INVALID, LIMIT, and what `read` gives. */
+SYN_MUST int syn_oci_choose(const struct syn_oci_chooser *chooser, const struct syn_buf *index,
+                            struct syn_oci_blob *ret, struct syn_err *err);
+/** Is it an image for linux and `architecture`, with a digest for each layer? UNSUPPORTED, INVALID.
+ */
+SYN_MUST int syn_oci_image_fits(const struct syn_oci_image *image,
+                                const struct syn_oci_manifest *manifest, const char *architecture,
+                                struct syn_err *err);
 
 #endif

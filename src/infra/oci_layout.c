@@ -1,11 +1,5 @@
-/* Choosing an image is a walk over indexes: index.json, and the indexes it names, are flattened
- * into candidates, of which exactly one must be left.
- *
- *      index.json --ref name--> descriptor --+--> manifest ----platform----> candidate
- *                                            +--> index --> descriptor --> ...
- *
- * A descriptor need not name its platform, so the chosen image's configuration has the last word.
- * Blobs are read only through open_blob(): beneath the layout, through no link. */
+/* A layout as a folder: its files are read through open_file(), beneath the layout, through no
+ * link, and what a digest leads to is held against it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -153,108 +147,30 @@ read_blob(const struct syn_oci_layout *layout, const struct syn_oci_blob *blob, 
 
 /* --- choosing --------------------------------------------------------------------------------- */
 
-struct search {
-    const struct syn_oci_layout *layout;
-    const struct syn_oci_choice *choice;
-    const char *architecture;
-    struct syn_oci_blob found;
-    unsigned found_count;
-    size_t seen;
-    bool ref_seen;
-    char others[128]; /* what there is instead: platforms, or refs when several fit */
-};
-
-static void
-remember(struct search *search, const char *first, const char *slash, const char *second)
+static int
+read_index(void *arg, const struct syn_oci_blob *blob, struct syn_buf *out, struct syn_err *err)
 {
-    size_t len = strlen(search->others);
-
-    (void)snprintf(search->others + len, sizeof(search->others) - len, "%s%s%s%s",
-                   len > 0 ? ", " : "", first, slash, second);
-}
-
-static void
-consider(struct search *search, const struct syn_oci_entry *entry)
-{
-    bool fits =
-        (entry->os[0] == '\0' || syn_str_eq(entry->os, "linux")) &&
-        (entry->architecture[0] == '\0' || syn_str_eq(entry->architecture, search->architecture));
-
-    if (!fits) {
-        if (search->found_count == 0)
-            remember(search, entry->os, "/", entry->architecture);
-        return;
-    }
-    if (search->found_count > 0 && syn_str_eq(search->found.hex, entry->blob.hex))
-        return; /* the same image under another name */
-    if (search->found_count++ == 0)
-        search->others[0] = '\0';
-    remember(search, entry->ref[0] != '\0' ? entry->ref : entry->blob.hex, "", "");
-    search->found = entry->blob;
+    return read_blob(arg, blob, out, err);
 }
 
 static int
-search_index(struct search *search, const struct syn_buf *text, unsigned nesting,
-             struct syn_err *err)
+choose(struct syn_oci_layout *layout, struct syn_oci_chooser *chooser, struct syn_oci_blob *ret,
+       struct syn_err *err)
 {
-    SYN_SCOPED(syn_oci_index_fini) struct syn_oci_index index = {0};
-    int rc = syn_oci_index_parse(syn_buf_text(text), text->len, &index, err);
-
-    if (rc < 0)
-        return rc;
-    search->seen += index.count;
-    if (nesting > SYN_OCI_NESTING_MAX || search->seen > SYN_OCI_MANIFESTS_MAX)
-        return SYN_FAIL(err, SYN_E_LIMIT, "image layout: more than %d manifests or %d levels",
-                        SYN_OCI_MANIFESTS_MAX, SYN_OCI_NESTING_MAX);
-    for (size_t i = 0; rc == SYN_OK && i < index.count; i++) {
-        const struct syn_oci_entry *entry = &index.entries[i];
-        SYN_BUF(inner);
-
-        if (nesting == 0 && search->choice->ref != NULL) {
-            if (!syn_str_eq(entry->ref, search->choice->ref))
-                continue;
-            search->ref_seen = true;
-        }
-        if (entry->blob.kind == SYN_OCI_MANIFEST)
-            consider(search, entry);
-        if (entry->blob.kind != SYN_OCI_INDEX)
-            continue;
-        rc = read_blob(search->layout, &entry->blob, &inner, err);
-        if (rc == SYN_OK)
-            rc = search_index(search, &inner, nesting + 1, err);
-    }
-    return rc;
-}
-
-static int
-choose(struct search *search, struct syn_err *err)
-{
-    const char *ref = search->choice->ref;
     SYN_BUF(text);
-    int rc = read_file(search->layout->dir, "index.json", &text, err);
+    int rc = read_file(layout->dir, "index.json", &text, err);
 
-    if (rc == SYN_OK)
-        rc = search_index(search, &text, 0, err);
-    if (rc < 0)
-        return rc;
-    if (ref != NULL && !search->ref_seen)
-        return SYN_FAIL(err, SYN_E_NOTFOUND, "the image layout has no image named %.80s", ref);
-    if (search->found_count == 0)
-        return SYN_FAIL(err, SYN_E_UNSUPPORTED, "no image for linux/%s in the layout; it has %s",
-                        search->architecture, search->others[0] != '\0' ? search->others : "none");
-    if (search->found_count > 1)
-        return SYN_FAIL(err, SYN_E_INVALID,
-                        "the layout has several images (%s); copy one into a layout of its own",
-                        search->others);
-    return SYN_OK;
+    chooser->read = read_index;
+    chooser->arg = layout;
+    return rc < 0 ? rc : syn_oci_choose(chooser, &text, ret, err);
 }
 
 static int
-load_image(struct syn_oci_layout *layout, const struct search *search, struct syn_err *err)
+load_image(struct syn_oci_layout *layout, const struct syn_oci_blob *found,
+           const char *architecture, struct syn_err *err)
 {
-    const struct syn_oci_config *config = &layout->image.config;
     SYN_BUF(text);
-    int rc = read_blob(layout, &search->found, &text, err);
+    int rc = read_blob(layout, found, &text, err);
 
     if (rc == SYN_OK)
         rc = syn_oci_manifest_parse(syn_buf_text(&text), text.len, &layout->manifest, err);
@@ -265,25 +181,20 @@ load_image(struct syn_oci_layout *layout, const struct search *search, struct sy
         rc = syn_oci_image_parse(syn_buf_text(&text), text.len, &layout->image, err);
     if (rc < 0)
         return rc;
-    (void)snprintf(layout->digest, sizeof(layout->digest), "sha256:%s", search->found.hex);
-    if (!syn_str_eq(config->os, "linux") || !syn_str_eq(config->architecture, search->architecture))
-        return SYN_FAIL(err, SYN_E_UNSUPPORTED, "the image is for %.40s/%.40s, not linux/%s",
-                        config->os, config->architecture, search->architecture);
-    if (layout->image.count != layout->manifest.count)
-        return SYN_FAIL(err, SYN_E_INVALID, "the image has %zu layers, its configuration names %zu",
-                        layout->manifest.count, layout->image.count);
-    return SYN_OK;
+    (void)snprintf(layout->digest, sizeof(layout->digest), "sha256:%s", found->hex);
+    return syn_oci_image_fits(&layout->image, &layout->manifest, architecture, err);
 }
 
 static int
 open_layout(struct syn_oci_layout *layout, const char *path, const struct syn_oci_choice *choice,
             struct syn_err *err)
 {
-    struct search search = {.layout = layout, .choice = choice};
+    struct syn_oci_chooser chooser = {.ref = choice->ref};
+    struct syn_oci_blob found;
     SYN_BUF(marker);
     int rc;
 
-    search.architecture =
+    chooser.architecture =
         choice->architecture != NULL ? choice->architecture : syn_oci_architecture();
     layout->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (layout->dir < 0)
@@ -294,8 +205,8 @@ open_layout(struct syn_oci_layout *layout, const char *path, const struct syn_oc
     if (rc == SYN_OK)
         rc = syn_oci_marker_parse(syn_buf_text(&marker), marker.len, err);
     if (rc == SYN_OK)
-        rc = choose(&search, err);
-    return rc < 0 ? rc : load_image(layout, &search, err);
+        rc = choose(layout, &chooser, &found, err);
+    return rc < 0 ? rc : load_image(layout, &found, chooser.architecture, err);
 }
 
 int

@@ -58,6 +58,17 @@ is_host(const char *name)
     return strstr(name, "..") == NULL;
 }
 
+/* What a certificate is to be. */
+struct plan {
+    const char *common; /* its name */
+    const char *const *names;
+    size_t count;
+    unsigned days;
+    bool authority; /* it signs others */
+    X509 *issuer;   /* NULL: itself */
+    EVP_PKEY *issuer_key;
+};
+
 static int
 add_extension(X509 *cert, int nid, const char *value, struct syn_err *err)
 {
@@ -109,42 +120,57 @@ set_serial(X509 *cert)
 }
 
 static int
-fill_cert(X509 *cert, EVP_PKEY *key, const char *const *names, size_t count, unsigned days,
-          struct syn_err *err)
+add_uses(X509 *cert, const struct plan *plan, struct syn_err *err)
 {
-    const unsigned char *common = (const unsigned char *)names[0];
+    int rc =
+        add_extension(cert, NID_basic_constraints,
+                      plan->authority ? "critical,CA:TRUE,pathlen:0" : "critical,CA:FALSE", err);
+
+    if (rc == SYN_OK)
+        rc = add_extension(cert, NID_key_usage,
+                           plan->authority ? "critical,keyCertSign" : "critical,digitalSignature",
+                           err);
+    if (rc == SYN_OK && plan->authority)
+        rc = add_extension(cert, NID_subject_key_identifier, "hash", err);
+    if (rc == SYN_OK && !plan->authority)
+        rc = add_extension(cert, NID_ext_key_usage, "serverAuth", err);
+    return rc;
+}
+
+static int
+fill_cert(X509 *cert, EVP_PKEY *key, const struct plan *plan, struct syn_err *err)
+{
+    const unsigned char *common = (const unsigned char *)plan->common;
     X509_NAME *subject = X509_get_subject_name(cert);
-    int rc;
+    int rc = SYN_OK;
 
     if (X509_set_version(cert, X509_VERSION_3) != 1 || !set_serial(cert) ||
         X509_gmtime_adj(X509_getm_notBefore(cert), -3600) == NULL ||
-        X509_time_adj_ex(X509_getm_notAfter(cert), (int)days, 0, NULL) == NULL ||
+        X509_time_adj_ex(X509_getm_notAfter(cert), (int)plan->days, 0, NULL) == NULL ||
         X509_set_pubkey(cert, key) != 1)
         return SYN_FAIL(err, SYN_E_NOMEM, "filling a certificate");
-    rc = add_names(cert, names, count, err);
+    if (plan->count > 0)
+        rc = add_names(cert, plan->names, plan->count, err);
     if (rc < 0)
         return rc;
     /* A common name holds 64 bytes at most; verifiers read the alternative names anyway. */
-    if (strlen(names[0]) > 64)
+    if (strlen(plan->common) > 64)
         common = (const unsigned char *)"synor";
     if (X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, common, -1, -1, 0) != 1 ||
-        X509_set_issuer_name(cert, subject) != 1)
+        X509_set_issuer_name(cert, plan->issuer != NULL ? X509_get_subject_name(plan->issuer)
+                                                        : subject) != 1)
         return SYN_FAIL(err, SYN_E_NOMEM, "naming a certificate");
-    rc = add_extension(cert, NID_basic_constraints, "critical,CA:FALSE", err);
-    if (rc == SYN_OK)
-        rc = add_extension(cert, NID_key_usage, "critical,digitalSignature", err);
-    if (rc == SYN_OK)
-        rc = add_extension(cert, NID_ext_key_usage, "serverAuth", err);
+    rc = add_uses(cert, plan, err);
     if (rc < 0)
         return rc;
-    if (X509_sign(cert, key, EVP_sha256()) == 0)
+    if (X509_sign(cert, plan->issuer != NULL ? plan->issuer_key : key, EVP_sha256()) == 0)
         return SYN_FAIL(err, SYN_E_INTERNAL, "signing a certificate");
     return SYN_OK;
 }
 
-int
-syn_tls_cert_create(const char *path, const char *const *names, size_t count, unsigned days,
-                    struct syn_err *err)
+/* Key and certificate as one file: also the issuer's certificate, where that is another. */
+static int
+create(const char *path, const struct plan *plan, struct syn_err *err)
 {
     SYN_SCOPED(pkey_scope) EVP_PKEY *key = NULL;
     SYN_SCOPED(x509_scope) X509 *cert = NULL;
@@ -153,24 +179,111 @@ syn_tls_cert_create(const char *path, const char *const *names, size_t count, un
     long len;
     int rc;
 
-    if (count < 1 || count > SYN_TLS_NAMES_MAX)
-        return SYN_FAIL(err, SYN_E_INVALID, "a certificate takes 1..%d names, got %zu",
-                        SYN_TLS_NAMES_MAX, count);
-    if (days < 1 || days > 3650)
-        return SYN_FAIL(err, SYN_E_INVALID, "a certificate is valid 1..3650 days, got %u", days);
+    if (plan->days < 1 || plan->days > 3650)
+        return SYN_FAIL(err, SYN_E_INVALID, "a certificate is valid 1..3650 days, got %u",
+                        plan->days);
     key = EVP_EC_gen("P-256");
     cert = X509_new();
     out = BIO_new(BIO_s_secmem());
     if (key == NULL || cert == NULL || out == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "making a key for %s", path);
-    rc = fill_cert(cert, key, names, count, days, err);
+    rc = fill_cert(cert, key, plan, err);
     if (rc < 0)
         return rc;
     if (PEM_write_bio_PKCS8PrivateKey(out, key, NULL, NULL, 0, NULL, NULL) != 1 ||
-        PEM_write_bio_X509(out, cert) != 1)
+        PEM_write_bio_X509(out, cert) != 1 ||
+        (plan->issuer != NULL && PEM_write_bio_X509(out, plan->issuer) != 1))
         return SYN_FAIL(err, SYN_E_NOMEM, "writing key and certificate for %s", path);
     len = BIO_get_mem_data(out, &pem);
     return syn_secret_file_create(path, pem, (size_t)len, err);
+}
+
+static int
+check_count(size_t count, struct syn_err *err)
+{
+    if (count < 1 || count > SYN_TLS_NAMES_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "a certificate takes 1..%d names, got %zu",
+                        SYN_TLS_NAMES_MAX, count);
+    return SYN_OK;
+}
+
+int
+syn_tls_cert_create(const char *path, const char *const *names, size_t count, unsigned days,
+                    struct syn_err *err)
+{
+    int rc = check_count(count, err);
+
+    return rc < 0 ? rc
+                  : create(path,
+                           &(struct plan){
+                               .common = names[0], .names = names, .count = count, .days = days},
+                           err);
+}
+
+int
+syn_tls_ca_create(const char *path, const char *name, unsigned days, struct syn_err *err)
+{
+    return create(path, &(struct plan){.common = name, .days = days, .authority = true}, err);
+}
+
+static int
+open_pem(const char *path, BIO **ret, struct syn_err *err)
+{
+    errno = 0;
+    *ret = BIO_new_file(path, "re");
+    if (*ret != NULL)
+        return SYN_OK;
+    ERR_clear_error();
+    return SYN_FAIL_SYS(err, errno != 0 ? errno : ENOMEM, "opening %s", path);
+}
+
+int
+syn_tls_cert_issue(const char *ca, const char *path, const char *const *names, size_t count,
+                   unsigned days, struct syn_err *err)
+{
+    SYN_SCOPED(pkey_scope) EVP_PKEY *key = NULL;
+    SYN_SCOPED(x509_scope) X509 *cert = NULL;
+    SYN_SCOPED(bio_scope) BIO *in = NULL;
+    struct plan plan = {.names = names, .count = count, .days = days};
+    int rc = check_count(count, err);
+
+    if (rc == SYN_OK)
+        rc = open_pem(ca, &in, err);
+    if (rc < 0)
+        return rc;
+    key = PEM_read_bio_PrivateKey(in, NULL, NULL, NULL);
+    cert = PEM_read_bio_X509(in, NULL, NULL, NULL);
+    ERR_clear_error();
+    if (key == NULL || cert == NULL)
+        return SYN_FAIL(err, SYN_E_CORRUPT, "%s is no authority's key and certificate", ca);
+    plan.common = names[0];
+    plan.issuer = cert;
+    plan.issuer_key = key;
+    return create(path, &plan, err);
+}
+
+int
+syn_tls_cert_text(const char *path, struct syn_buf *out, struct syn_err *err)
+{
+    SYN_SCOPED(x509_scope) X509 *cert = NULL;
+    SYN_SCOPED(bio_scope) BIO *in = NULL;
+    SYN_SCOPED(bio_scope) BIO *text = NULL;
+    char *pem = NULL;
+    long len;
+    int rc = open_pem(path, &in, err);
+
+    if (rc < 0)
+        return rc;
+    cert = PEM_read_bio_X509(in, NULL, NULL, NULL);
+    ERR_clear_error();
+    if (cert == NULL)
+        return SYN_FAIL(err, SYN_E_CORRUPT, "%s holds no certificate", path);
+    text = BIO_new(BIO_s_mem());
+    if (text == NULL || PEM_write_bio_X509(text, cert) != 1)
+        return SYN_FAIL(err, SYN_E_NOMEM, "writing a certificate");
+    len = BIO_get_mem_data(text, &pem);
+    syn_buf_add(out, pem, (size_t)len);
+    return syn_buf_ok(out, err);
 }
 
 int
@@ -182,13 +295,10 @@ syn_tls_cert_fingerprint(const char *path, char ret_hex[SYN_TLS_FINGERPRINT_SIZE
     uint8_t digest[SYN_SHA256_LEN];
     unsigned char *der = NULL;
     int len;
+    int rc = open_pem(path, &in, err);
 
-    errno = 0;
-    in = BIO_new_file(path, "re");
-    if (in == NULL) {
-        ERR_clear_error();
-        return SYN_FAIL_SYS(err, errno != 0 ? errno : ENOMEM, "opening %s", path);
-    }
+    if (rc < 0)
+        return rc;
     cert = PEM_read_bio_X509(in, NULL, NULL, NULL);
     ERR_clear_error();
     if (cert == NULL)

@@ -572,12 +572,32 @@ test_a_price_ceiling_is_a_limit(void **state)
     }
 }
 
+/* Documents from before regions had to be said, and those of who does not say one. */
+static void
+test_no_region_is_local(void **state)
+{
+    struct plain_node node = plain;
+    struct syn_place_request request = small;
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+    struct syn_placement placement;
+    struct syn_err err;
+
+    (void)state;
+    node.region = "";
+    cluster = cluster_make(&node, 1);
+    request.region = "local";
+    assert_done(syn_place(cluster, &request, &placement, &err), &err);
+    request.region = "eu";
+    assert_code(syn_place(cluster, &request, &placement, &err), SYN_PLACE_NONE, &err);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_price_ceiling_is_a_limit),
         cmocka_unit_test(test_every_dimension_is_explained),
+        cmocka_unit_test(test_no_region_is_local),
         cmocka_unit_test(test_a_framework_counts_where_nodes_tell_of_it),
         cmocka_unit_test(test_an_empty_cluster_and_bad_requests),
         cmocka_unit_test(test_policies),

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include <synor/base/image_ref.h>
 #include <synor/base/json.h>
 #include <synor/base/str.h>
 #include <synor/base/units.h>
@@ -70,6 +71,23 @@ work_check_env(json_t *env, const char *const *reserved, size_t count, size_t by
         return SYN_FAIL(err, SYN_E_INVALID, "spec.env: %zu bytes in all, at most %zu", total,
                         bytes_max);
     return SYN_OK;
+}
+
+int
+work_check_image(const char *image, struct syn_err *err)
+{
+    struct syn_image_ref ref;
+    int rc;
+
+    if (syn_str_starts(image, "synor://") && image[strlen("synor://")] != '\0')
+        return SYN_OK;
+    if (strstr(image, "://") != NULL)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.image: \"%.80s\" is no image; expected synor://NAME, synor://CID or "
+                        "HOST/PATH:TAG of a registry",
+                        image);
+    rc = syn_image_ref_parse(image, &ref, err);
+    return rc < 0 ? syn_err_wrap(err, SYN_E_INVALID, "spec") : SYN_OK;
 }
 
 int

@@ -17,6 +17,9 @@ int64_t work_run(const json_t *doc);
 SYN_MUST int work_check_env(json_t *env, const char *const *reserved, size_t count,
                             size_t bytes_max, struct syn_err *err);
 
+/* Check the image of a spec: synor://NAME, synor://CID, or a reference to a registry. INVALID. */
+SYN_MUST int work_check_image(const char *image, struct syn_err *err);
+
 /* Set "rate_hour" to a price an hour, and "rate_month" to the same for a month: null without a
  * price, or past the largest amount. */
 SYN_MUST int work_set_rates(json_t *obj, bool priced, int64_t rate_hour, struct syn_err *err);

@@ -6,6 +6,8 @@ daemon starts is ended by the platform's own means; then nothing may be left of 
 mount, loop device or cgroup. A case skips with a reason where the machine cannot run it.
 """
 import http.client
+import importlib.machinery
+import importlib.util
 import json
 import os
 import pathlib
@@ -394,6 +396,16 @@ while [ $step -lt ${1:-20} ]; do
 done
 echo done >"$SYNOR_OUTPUT_DIR/result"
 """
+
+
+def image_layout(folder, text):
+    """An image layout whose one layer is a file with this text."""
+    path = str(SOURCE / "examples/hello-service/build-image")
+    loader = importlib.machinery.SourceFileLoader("build_image", path)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("build_image", loader))
+    loader.exec_module(module)
+    module.program = text.encode
+    module.build(folder)
 
 
 def steps_in(text):

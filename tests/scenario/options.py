@@ -138,11 +138,26 @@ def a_framework_must_be_there(p):
 
 
 @case
+def a_refusal_names_the_option(p):
+    folder = job_folder(p.home, "#!/bin/sh\n")
+    for option, value in (("--gpus", "-1"), ("--memory", "1"), ("--cpus", "0"), ("--optimizer", ""),
+                          ("--max-gpus", "0"), ("--learning-rate", "-1"), ("--learning-rate", "x"),
+                          ("--dataset", "nowhere"), ("--max-budget", "0")):
+        said = p.cli(*base(folder, "--gpus", "1", option, value, "--plan"), code=2)
+        check(f"{option}: " in said.err and "spec." not in said.err, said)
+
+
+@case
 def an_image_is_looked_up(p):
     folder = job_folder(p.home, "#!/bin/sh\n")
     said = p.error(*base(folder, "--image", "synor://no/such", "--yes"), code=None)
     check("no/such" in said["message"], said)
-    p.cli(*base(folder, "--image", "docker.io/debian", "--yes"), code=2)
+    p.cli(*base(folder, "--image", "docker://debian", "--yes"), code=2)
+    said = p.error(*base(folder, "--image", "127.0.0.1:1/debian", "--yes"))
+    equal(said["code"], "unavailable", said)
+    said = p.error(*base(folder, "--image", "127.0.0.1:1/debian", "--auth-file", folder / "none",
+                         "--yes"))
+    equal(said["code"], "not-found", said)
 
 
 @case
@@ -242,6 +257,21 @@ def the_labels_and_groups_asked_for(p):
 
 
 @case
+def a_part_of_a_card(p):
+    """No card here: it is refused by name, or waits, and says what for."""
+    folder = job_folder(p.home, "#!/bin/sh\n")
+    planned = plan(p, folder, "--gpu-share", "0.25", "--gpu-memory", "10gb", code=3)
+    equal(planned["reason"], "no-gpu", planned)
+    check("0.250 of one GPU" in planned["message"], planned)
+    check("1g.10gb" in plan(p, folder, "--mig", "1g.10gb", code=3)["message"])
+    for options in (("--gpu-share", "0"), ("--gpu-share", "1.5"), ("--gpu-memory", "10gb"),
+                    ("--mig", "half"), ("--mig", "1g.10gb", "--gpu-share", "0.5"),
+                    ("--gpu-share", "0.5", "--gpus", "2"),
+                    ("--gpu-share", "0.5", "--workers", "2")):
+        p.cli(*base(folder, *options, "--plan"), code=2)
+
+
+@case
 def the_bandwidth_asked_for(p):
     folder = job_folder(p.home, "#!/bin/sh\n")
     equal(p.wait_node()["status"]["capacity"]["bandwidth_bps"], 1000000000)
@@ -311,7 +341,9 @@ def units_that_the_account_holds(p):
 def the_more_important_goes_first(p):
     node = p.wait_node()["status"]["capacity"]
     all_cpus = ("--cpus", f"{node['cpu_millicores']}m", "--memory", "64mb", "--scratch", "32mb")
-    holder = p.json(*base(job_folder(p.home, "#!/bin/sh\nsleep 600\n"), *all_cpus, "--yes"))["id"]
+    # Nothing comes before it: it would give way.
+    holder = p.json(*base(job_folder(p.home, "#!/bin/sh\nsleep 600\n"), *all_cpus,
+                          "--priority", "1000", "--yes"))["id"]
     p.wait_state(holder, "running")
     folder = job_folder(p.home, "#!/bin/sh\nsleep 0.2\n")
     late = p.json(*base(folder, *all_cpus, "--priority", "100", "--yes"))["id"]

@@ -87,7 +87,9 @@ def uninstall_leaves_nothing(p):
         raise Skip("no job ran")
     bystander = Platform().start()
     try:
-        script(p, "uninstall", "--yes")
+        said = script(p, "uninstall", "--yes")
+        # The job was asked to stop; not its processes were looked for.
+        check("ending" not in said, said)
         check(not p.home.exists(), "the data is still there")
         check(not (CHECKOUT / "build").exists(), "what was built is still there")
         check(pathlib.Path(SYNOR).exists(), "it followed a link out of the checkout")
@@ -98,6 +100,48 @@ def uninstall_leaves_nothing(p):
         check("nothing to remove" in script(p, "uninstall", "--yes"), "it is not idempotent")
     finally:
         bystander.clean()
+
+
+def networks(home):
+    """What the kernel has of a platform's networks, by the tag of docs/networks.md."""
+    tag = 2166136261
+    for byte in str(home / "agent/net").encode():
+        tag = (tag ^ byte) * 16777619 & 0xffffffff
+    tag = f"{(tag >> 24 ^ tag) & 0xffffff:06x}"
+    links = [path.name for path in pathlib.Path("/sys/class/net").glob(f"sy{tag}*")]
+    tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True)
+    return links + [line for line in tables.stdout.splitlines() if line.endswith(f"synor_{tag}")]
+
+
+@case
+def uninstall_sweeps_what_a_killed_platform_left(_):
+    killed = Platform()
+    try:
+        killed.start()
+        if "runc" not in need_sandbox(killed):
+            raise Skip("needs runc")
+        layout = killed.home / "layout"
+        if subprocess.run([SOURCE / "examples/hello-service/build-image", layout], check=False,
+                          capture_output=True).returncode != 0:
+            raise Skip("no static program can be built")
+        killed.json("storage", "put", layout, "--name", "images/hello")
+        killed.wait_node()
+        killed.cli("compute", "service", "deploy", "--name", "web", "--image",
+                   "synor://images/hello", "--port", "8080", "--cpu", "0.1", "--memory", "64mb",
+                   "--scratch", "16mb", "--isolation", "runc", "--yes", "--wait", code=None)
+        seen = networks(killed.home)
+        if not seen:
+            raise Skip("no network for instances here")
+        killed.instances = {path.name for path in killed.home.glob("agent/instances/*")}
+        killed.kill()
+        equal(networks(killed.home), seen, "they ended with the daemon")
+        said = script(killed, "uninstall", "--yes", "--data-dir", killed.home)
+        check("ending" in said, said)
+        equal(networks(killed.home), [])
+        left = wait_until_empty(killed.leftovers)
+        check(not left, "left behind:\n  " + "\n  ".join(left))
+    finally:
+        killed.sweep()
 
 
 try:

@@ -189,14 +189,27 @@ def acknowledged_writes_survive_a_kill(p):
 @case
 def down_stops_it_and_is_idempotent(p):
     pid = p.process.pid
-    said = p.json("down")
-    equal(said["was_running"], True)
+    p.json("account", "create", "guest")
+    p.json("account", "faucet", "guest")
+    # It waits for a machine that there is none of; a platform counts everybody's.
+    job = p.json("compute", "train", "create", "--account", "guest", "--framework", "custom",
+                 "--model-config", job_folder(p.home, HELLO) / "model.yaml", "--max-budget", "1",
+                 "--gpus", "64", "--yes")["id"]
+    said = p.json("down", env={"SYNOR_SERVER": "https://192.0.2.1:1"})
+    equal((said["was_running"], said["jobs_running"]), (True, 1))
+    p.process.wait(timeout=20)
+    p.process = None
+    p.start()
+    pid = p.process.pid
+    said = p.json("down", "--stop-jobs")
+    equal((said["was_running"], said["jobs_running"]), (True, 0))
     p.process.wait(timeout=20)
     equal(p.process.returncode, 0)
     p.process = None
     check(not alive(pid))
     equal(p.json("down")["was_running"], False)
     p.start()
+    equal(p.json("compute", "train", "get", job, "--account", "guest")["status"]["state"], "stopped")
 
 
 @case
@@ -205,6 +218,9 @@ def wrong_usage_exits_2(p):
                  ["compute", "train", "list", "--state", "dancing"]):
         result = p.cli(*args, code=2)
         check(result.err or result.out, args)
+    for region in ("", "EU West!"):
+        said = p.cli("up", "--region", region, "--data-dir", p.home / "no", code=2)
+        check("--region" in said.err, said)
     check("--listen" in p.cli("up", "--lisen", "x", code=2).err, "no near miss is suggested")
     for args in (["--help"], ["up", "--help"], ["compute", "train", "create", "--help"]):
         text = p.cli(*args).out

@@ -43,7 +43,9 @@ struct fake {
     int64_t logs_len, progress_len;
     int64_t usage_seq; /* of the last sample */
     int64_t usage_samples;
-    json_t *status; /* the newest status report */
+    int64_t egress_bytes;   /* of all of them */
+    int64_t usage_peaks[8]; /* of memory, of the first samples */
+    json_t *status;         /* the newest status report */
     int status_count;
     char told[FAKE_TOLD_MAX]; /* all of them: "state/reason state/reason " */
 

@@ -21,7 +21,6 @@ struct agt_care {
     int64_t check_port;
     char path[CARE_PATH_MAX]; /* "": by TCP */
     int64_t timeout_ms;
-    int64_t drain_ms;
     int64_t leaves_ms; /* when it was first asked to stop; 0: it was not */
     bool told;         /* the server knows `told_ready` */
     bool told_ready;
@@ -60,9 +59,10 @@ agt_care_new(struct agt_instance *instance, const json_t *doc, struct agt_care *
     care->instance = instance;
     care->probe.fd = -1;
     care->port = syn_json_i64(spec, "port", 0);
-    care->check_port = syn_json_i64(health, "port", care->port);
+    care->check_port = syn_json_i64(health, "port", 0);
+    if (care->check_port == 0)
+        care->check_port = care->port;
     care->timeout_ms = syn_json_i64(health, "timeout_ms", 2000);
-    care->drain_ms = syn_json_i64(spec, "drain_ms", 0);
     if (place != NULL)
         (void)syn_str_copy(care->address, sizeof(care->address),
                            place->address4[0] != '\0' ? place->address4 : place->address6);
@@ -155,11 +155,11 @@ agt_care_pause_ms(const struct agt_care *care)
 }
 
 bool
-agt_care_may_stop(struct agt_care *care)
+agt_care_may_stop(struct agt_care *care, int64_t drain_ms)
 {
     if (care->leaves_ms == 0)
         care->leaves_ms = SYN_MAX(mono(care), 1);
-    return !care->health.ready || mono(care) - care->leaves_ms >= care->drain_ms;
+    return !care->health.ready || mono(care) - care->leaves_ms >= drain_ms;
 }
 
 bool

@@ -380,7 +380,8 @@ heed(struct agt_instance *instance, const json_t *doc, bool gone, struct syn_err
 
     if (!gone && syn_str_eq(syn_json_str(spec, "desired", "running"), "running"))
         return SYN_OK;
-    if (!gone && instance->care != NULL && !agt_care_may_stop(instance->care))
+    if (!gone && instance->care != NULL &&
+        !agt_care_may_stop(instance->care, syn_json_i64(spec, "drain_ms", 0)))
         return SYN_OK;
     if (!gone)
         lay_notice(instance, spec);

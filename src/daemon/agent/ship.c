@@ -34,8 +34,11 @@ struct agt_ship {
     struct tail progress;
     struct syn_progress *reader; /* over the progress file, for steps */
     int64_t read_offset;
-    int64_t usage_seq;    /* the server's */
-    int64_t usage_offset; /* of the first line after it in the usage file */
+    int64_t usage_seq; /* the server's */
+    struct bookmark {
+        int64_t offset;      /* of the first line after it in the usage file */
+        int64_t memory_peak; /* until there */
+    } usage;
     struct syn_capacity reserved;
     char lease[SYN_DIGEST_MAX]; /* what it is served for; every report is signed with it */
 };
@@ -65,7 +68,8 @@ agt_ship_new(struct agt_instance *instance, struct agt_ship **ret, struct syn_er
         (struct syn_capacity){.cpu_millicores = syn_json_i64(resources, "cpu_millicores", 0),
                               .memory_bytes = syn_json_i64(resources, "memory_bytes", 0),
                               .scratch_bytes = syn_json_i64(resources, "scratch_bytes", 0),
-                              .gpus = syn_json_i64(resources, "gpus", 0)};
+                              .gpus = syn_json_i64(resources, "gpus", 0),
+                              .gpu_permille = syn_json_i64(resources, "gpu_permille", 0)};
     if (ship->reserved.gpus > 0)
         (void)syn_str_copy(ship->reserved.gpu_model, sizeof(ship->reserved.gpu_model),
                            syn_json_str(resources, "gpu_model", ""));
@@ -175,45 +179,61 @@ agt_ship_progress(const struct agt_ship *ship, int64_t *ret_step, int64_t *ret_e
 /* --- usage -------------------------------------------------------------------------------------
  */
 
+/* The kernel's peak is that of the whole life. Where it has not risen, the span's own lies between
+ * what is there now and that: now is what is known of it. The highest of all stays the same. */
+static int64_t
+peak_of_span(const struct syn_usage_sample *usage, int64_t *peak)
+{
+    if (usage->memory_peak_bytes <= *peak)
+        return SYN_MIN(usage->memory_bytes, *peak);
+    *peak = usage->memory_peak_bytes;
+    return *peak;
+}
+
 static void
-to_sample(const struct agt_ship *ship, const struct syn_usage_sample *usage, struct syn_sample *ret)
+to_sample(const struct agt_ship *ship, const struct syn_usage_sample *usage, int64_t peak,
+          struct syn_sample *ret)
 {
     *ret = (struct syn_sample){.seq = usage->seq,
                                .from_ms = usage->from_ms,
                                .to_ms = usage->to_ms,
                                .reserved = ship->reserved,
+                               .egress_bytes = usage->egress_bytes,
                                .used = {.cpu_ms = usage->cpu_ms,
-                                        .memory_peak_bytes = usage->memory_peak_bytes,
+                                        .memory_peak_bytes = peak,
                                         .scratch_used_bytes = usage->scratch_bytes,
                                         .throttled_ms = usage->throttled_ms}};
 }
 
-/* Gather samples behind the server's into `report`; *ret_offset is behind the last line taken. */
+/* Gather samples behind the server's into `report`; *ret is behind the last line taken. */
 static int
-gather(struct agt_ship *ship, FILE *file, struct syn_report *report, int64_t *ret_offset,
+gather(struct agt_ship *ship, FILE *file, struct syn_report *report, struct bookmark *ret,
        struct syn_err *err)
 {
     char line[USAGE_LINE_MAX];
     int rc = SYN_OK;
 
-    if (fseeko(file, (off_t)ship->usage_offset, SEEK_SET) != 0)
+    if (fseeko(file, (off_t)ship->usage.offset, SEEK_SET) != 0)
         return SYN_FAIL_SYS(err, errno, "usage of %s", ship->instance->id);
-    *ret_offset = ship->usage_offset;
+    *ret = ship->usage;
     while (rc == SYN_OK && report->count < AGT_REPORT_MAX &&
            fgets(line, sizeof(line), file) != NULL) {
         size_t len = strlen(line);
         struct syn_usage_sample usage;
         struct syn_sample sample;
+        int64_t peak = 0;
 
         if (len == 0 || line[len - 1] != '\n')
             break; /* being written */
         rc = syn_usage_parse(line, len - 1, &usage, err);
+        if (rc == SYN_OK)
+            peak = peak_of_span(&usage, &ret->memory_peak);
         if (rc == SYN_OK && usage.seq > ship->usage_seq) {
-            to_sample(ship, &usage, &sample);
+            to_sample(ship, &usage, peak, &sample);
             rc = syn_report_add(report, &sample, err);
         }
         if (rc == SYN_OK)
-            *ret_offset += (int64_t)len;
+            ret->offset += (int64_t)len;
     }
     return rc;
 }
@@ -240,7 +260,7 @@ send_report(struct agt_ship *ship, FILE *file, bool *ret_more, struct syn_err *e
     struct agt_instance *instance = ship->instance;
     SYN_SCOPED(syn_report_free_scope) struct syn_report *report = NULL;
     char path[128];
-    int64_t offset = 0;
+    struct bookmark bookmark = {0};
     SYN_JSON(body);
     SYN_JSON(answer);
     int rc = syn_report_new(instance->agent->node_id, instance->id,
@@ -250,7 +270,7 @@ send_report(struct agt_ship *ship, FILE *file, bool *ret_more, struct syn_err *e
     if (rc == SYN_OK)
         rc = syn_report_set_lease(report, ship->lease, err);
     if (rc == SYN_OK)
-        rc = gather(ship, file, report, &offset, err);
+        rc = gather(ship, file, report, &bookmark, err);
     if (rc < 0 || report->count == 0)
         return rc;
     rc = sign(ship, report, err);
@@ -268,7 +288,7 @@ send_report(struct agt_ship *ship, FILE *file, bool *ret_more, struct syn_err *e
             *err = why; /* it has those that we think it has: the same again would not help */
             return SYN_E_CONFLICT;
         }
-        offset = 0;
+        bookmark = (struct bookmark){0};
     }
     if (rc == SYN_E_PRECONDITION) { /* the run is settled: nobody counts what comes now */
         syn_log_err(SYN_LOG_INFO, "instance.usage-late", err);
@@ -277,7 +297,7 @@ send_report(struct agt_ship *ship, FILE *file, bool *ret_more, struct syn_err *e
     if (rc < 0)
         return rc;
     ship->usage_seq = syn_json_i64(answer, "seq", ship->usage_seq);
-    ship->usage_offset = offset;
+    ship->usage = bookmark;
     *ret_more = true;
     return SYN_OK;
 }

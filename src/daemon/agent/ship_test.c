@@ -46,8 +46,8 @@ put_usage(int first, int count, bool torn)
         syn_buf_addf(&text,
                      "{\"seq\":%d,\"from_ms\":%d000,\"to_ms\":%d000,\"cpu_ms\":10,"
                      "\"memory_bytes\":1,\"memory_peak_bytes\":1,\"scratch_bytes\":1,\"pids\":1,"
-                     "\"throttled_ms\":0}\n",
-                     seq, seq, seq + 1);
+                     "\"throttled_ms\":0,\"egress_bytes\":%d,\"received_bytes\":9}\n",
+                     seq, seq, seq + 1, 100 * seq);
     assert_int_equal(syn_buf_ok(&text, NULL), SYN_OK);
     bench_put(bench, "run/usage.log", text.data, text.len - (torn ? 20 : 0));
 }
@@ -85,6 +85,7 @@ each_byte_is_sent_once(void **state)
     assert_int_equal(bench->fake.logs_len, 8);
     assert_memory_equal(bench->fake.logs, "one\ntwo\n", 8);
     assert_int_equal(bench->fake.usage_samples, 5);
+    assert_int_equal(bench->fake.egress_bytes, 1500); /* and what came in is free */
     assert_int_equal(agt_ship_usage_seq(ship), 5);
     {
         int64_t step = 0, epoch = 0;
@@ -126,6 +127,39 @@ server_is_the_bookmark(void **state)
     assert_int_equal(bench->fake.logs_len, 8);
     assert_memory_equal(bench->fake.logs, "old\nnew\n", 8);
     assert_int_equal(bench->fake.usage_samples, 6);
+}
+
+/* A sample's peak is its own span's as far as it is known: the kernel's where that rose, else what
+ * is there now. A new agent goes on as the old one would have. */
+static void
+memory_that_is_given_back_is_seen(void **state)
+{
+    static const struct {
+        int now, peak, sent;
+    } rows[] = {{5, 9, 9}, {4, 9, 4}, {9, 12, 12}, {12, 12, 12}, {3, 12, 3}, {3, 13, 13}};
+    struct syn_err err = {0};
+
+    (void)state;
+    for (size_t count = 1; count <= SYN_LEN(rows); count++) {
+        SYN_BUF(text);
+
+        for (size_t i = 0; i < count; i++)
+            syn_buf_addf(&text,
+                         "{\"seq\":%zu,\"from_ms\":%zu000,\"to_ms\":%zu000,\"cpu_ms\":10,"
+                         "\"memory_bytes\":%d,\"memory_peak_bytes\":%d,\"scratch_bytes\":1,"
+                         "\"pids\":1,\"throttled_ms\":0}\n",
+                         i + 1, i + 1, i + 2, rows[i].now, rows[i].peak);
+        assert_int_equal(syn_buf_ok(&text, NULL), SYN_OK);
+        bench_put(bench, "run/usage.log", text.data, text.len);
+        if (count == 4) {
+            ship = agt_ship_free(ship);
+            assert_done(agt_ship_new(&bench->instance, &ship, &err), &err);
+            bench->instance.ship = ship;
+        }
+        ship_now();
+    }
+    for (size_t i = 0; i < SYN_LEN(rows); i++)
+        assert_int_equal(bench->fake.usage_peaks[i], rows[i].sent);
 }
 
 /* The program owns its folder: what it puts in the file's place is not read. */
@@ -245,6 +279,7 @@ main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(each_byte_is_sent_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_being_written_waits, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(memory_that_is_given_back_is_seen, set_up, tear_down),
         cmocka_unit_test_setup_teardown(server_is_the_bookmark, set_up, tear_down),
         cmocka_unit_test_setup_teardown(progress_is_a_plain_file_or_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(long_reports_are_cut, set_up, tear_down),

@@ -398,8 +398,8 @@ add_bad(void *arg, const struct syn_cid *cid, const struct syn_err *why)
 
 /* What must stay: names, pins, and whatever jobs and checkpoints refer to; and, for gc, instances
  * whose run is not settled. */
-static const char *const root_prefixes[] = {"name/",       "pin/",     "training/",
-                                            "checkpoint/", "service/", "service-version/"};
+static const char *const root_prefixes[] = {
+    "name/", "pin/", "image/", "training/", "checkpoint/", "service/", "service-version/"};
 
 typedef int (*root_fn)(void *arg, const char *key, const struct syn_cid *cid, struct syn_err *err);
 
@@ -490,7 +490,8 @@ add_affected(void *arg, const char *key, const struct syn_cid *cid, struct syn_e
 
     if (rc < 0 || blocks == 0 || json_array_size(affected->items) >= AFFECTED_MAX)
         return rc;
-    if (syn_str_starts(key, "name/") || syn_str_starts(key, "pin/"))
+    if (syn_str_starts(key, "name/") || syn_str_starts(key, "pin/") ||
+        syn_str_starts(key, "image/"))
         slash = strchr(slash + 1, '/');
     rc = syn_json_pack(&item, err, "{s:s%, s:s, s:s, s:I}", "kind", key, strcspn(key, "/"), "id",
                        slash + 1, "cid", text, "blocks", (json_int_t)blocks);

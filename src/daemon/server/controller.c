@@ -21,6 +21,7 @@
 #include <synor/workload/training_control.h>
 
 #include "controller_priv.h"
+#include "loads_priv.h"
 
 #define SILENT_AFTER_MS 15000
 #define RETRY_MS        200 /* after an error; doubled with each that follows */
@@ -201,7 +202,24 @@ static void
 forget_job(struct srv_controller *controller, const char *id)
 {
     syn_place_withdraw(controller->cluster, id);
+    srv_loads_forget_service(controller->server->loads, id);
     (void)syn_map_remove(controller->jobs, id);
+}
+
+/* Cards, what is asked for them, and how they may be had. */
+static bool
+cards_changed(const struct syn_node_view *before, const struct syn_node_view *after)
+{
+    if (before->gpus_count != after->gpus_count)
+        return true;
+    for (unsigned i = 0; i < after->gpus_count; i++) {
+        const struct syn_gpu_group *a = &before->gpus[i], *b = &after->gpus[i];
+
+        if (!syn_gpu_group_same(a, b) || a->count != b->count || a->modes != b->modes ||
+            a->price_hour != b->price_hour || a->spot_hour != b->spot_hour)
+            return true;
+    }
+    return false;
 }
 
 /* Does the change of a node matter to anybody, or was it only a heartbeat? */
@@ -210,8 +228,7 @@ node_changed(const struct syn_node_view *before, const struct syn_node_view *aft
 {
     return before->state != after->state || before->unschedulable != after->unschedulable ||
            before->evacuate != after->evacuate || before->sandboxes != after->sandboxes ||
-           before->gpu_sandboxes != after->gpu_sandboxes ||
-           before->gpus_count != after->gpus_count ||
+           before->gpu_sandboxes != after->gpu_sandboxes || cards_changed(before, after) ||
            memcmp(&before->prices, &after->prices, sizeof(before->prices)) != 0 ||
            memcmp(&before->spot, &after->spot, sizeof(before->spot)) != 0 ||
            memcmp(&before->capacity, &after->capacity, sizeof(before->capacity)) != 0;
@@ -246,6 +263,7 @@ take_instance(struct srv_controller *controller, const char *id, const json_t *d
     int rc;
 
     if (doc == NULL) {
+        srv_loads_forget(controller->server->loads, id);
         (void)syn_cluster_remove_instance(controller->cluster, id);
         all_due(controller);
         return SYN_OK;
@@ -254,9 +272,10 @@ take_instance(struct srv_controller *controller, const char *id, const json_t *d
     if (rc < 0)
         return rc;
     state = syn_instance_state_find(syn_document_state(doc));
-    if (state >= 0 && syn_instance_ended((unsigned)state))
+    if (state >= 0 && syn_instance_ended((unsigned)state)) {
+        srv_loads_forget(controller->server->loads, id);
         all_due(controller); /* room for those who wait */
-    else
+    } else
         make_due(controller, syn_json_str(json_object_get(doc, "spec"), "job", ""), 0);
     return SYN_OK;
 }

@@ -5,14 +5,19 @@
 #include <synor/orchestration/place.h>
 #include <synor/workload/service_control.h>
 
+#include "bills_priv.h"
 #include "controller_priv.h"
+#include "loads_priv.h"
 
 /* Everything the step reads, owned. */
 struct sight {
     struct ctl_loaded own;
     json_t *versions;
-    char ref[SYN_LEDGER_REF_MAX];
+    struct srv_period period;
+    json_t *billed;
+    json_t *balanced;
     int64_t escrow;
+    struct srv_loads_view loads;
 };
 
 static void
@@ -20,6 +25,9 @@ sight_fini(struct sight *sight)
 {
     ctl_loaded_fini(&sight->own);
     json_decref(sight->versions);
+    json_decref(sight->billed);
+    srv_period_fini(&sight->period);
+    json_decref(sight->balanced);
 }
 
 static int
@@ -30,15 +38,40 @@ look(struct syn_server *server, const char *id, struct sight *ret, struct syn_er
 
     if (rc == SYN_OK)
         rc = srv_service_versions(server, id, &ret->versions, err);
+    if (rc == SYN_OK)
+        rc = srv_gateway_balanced(server, ret->own.instances, &ret->balanced, err);
     if (rc != SYN_OK)
         return rc;
-    srv_escrow_ref(id, syn_json_i64(syn_document_status(ret->own.doc), "run", 1), ret->ref);
-    rc = syn_ledger_escrow_name(ret->ref, escrow, err);
+    rc = srv_period_load(server, id, syn_json_i64(syn_document_status(ret->own.doc), "run", 1),
+                         &ret->period, err);
+    if (rc == SYN_OK)
+        rc = srv_period_billed(&ret->period, &ret->billed, err);
+    if (rc == SYN_OK)
+        rc = syn_ledger_escrow_name(ret->period.ref, escrow, err);
     return rc < 0 ? rc : srv_balance(server, escrow, &ret->escrow, err);
 }
 
+/* Where it is scaled by what comes through the balancer: how much that is. */
+static void
+count_requests(struct syn_server *server, const json_t *service)
+{
+    const json_t *row;
+    uint64_t requests, open;
+    bool counts = false;
+    size_t i;
+
+    json_array_foreach (syn_json_at(service, "spec.autoscale.metrics"), i, row) {
+        const char *metric = syn_json_str(row, "metric", "");
+
+        counts = counts || syn_str_eq(metric, "requests") || syn_str_eq(metric, "inflight");
+    }
+    if (counts && srv_gateway_counts(server, service, &requests, &open))
+        srv_loads_count(server->loads, syn_document_id(service), requests, open,
+                        syn_wall_ms(server->world));
+}
+
 static int
-view_make(const struct ctl_world *world, const struct sight *sight, struct syn_quota *quota,
+view_make(const struct ctl_world *world, struct sight *sight, struct syn_quota *quota,
           struct syn_service_view *view, struct syn_err *err)
 {
     struct syn_server *server = world->server;
@@ -51,16 +84,48 @@ view_make(const struct ctl_world *world, const struct sight *sight, struct syn_q
         .instances = sight->own.instances,
         .cluster = world->cluster,
         .quota = quota,
+        .billed = sight->billed,
+        .period = {.number = sight->period.number,
+                   .since_ms = sight->period.since_ms,
+                   .window_since_ms = sight->period.window_since_ms,
+                   .window_spent = sight->period.window_spent},
         .escrow = sight->escrow,
         .now_ms = syn_wall_ms(server->world),
         .observing_since_ms = world->observing_since_ms,
+        .zones = &sight->loads.zones,
+        .loads = &sight->loads.sight,
+        .balanced = sight->balanced,
     };
+    count_requests(server, sight->own.doc);
+    srv_loads_look(server->loads, syn_document_id(sight->own.doc), view->now_ms, &sight->loads);
     if (rc == SYN_OK)
         rc = srv_balance(server, account, &view->balance, err);
     return rc < 0 ? rc
-                  : srv_run_cost(server, sight->own.instances,
-                                 syn_json_i64(syn_document_status(sight->own.doc), "run", 1),
-                                 &view->spent, &view->rate_hour, err);
+                  : srv_run_cost(server, sight->own.doc, sight->own.instances, &view->spent,
+                                 &view->rate_hour, err);
+}
+
+/* Replicas that are over and billed leave the lists that are read again and again; their documents
+ * and samples stay: they are the proof of what was paid. */
+static int
+forget(struct srv_txn *txn, const struct sight *sight, const json_t *forgotten, struct syn_err *err)
+{
+    const char *service = syn_document_id(sight->own.doc);
+    const json_t *instance;
+    size_t i;
+    int rc = SYN_OK;
+
+    json_array_foreach (forgotten, i, instance) {
+        const char *id = syn_json_str(instance, "instance", "");
+        char key[SRV_KEY_MAX];
+
+        if (rc == SYN_OK)
+            rc = srv_txn_delete(txn, srv_key(key, "instance-of", service, id), err);
+        if (rc == SYN_OK)
+            rc = srv_txn_delete(
+                txn, srv_key(key, "instance-on", syn_json_str(instance, "node", "?"), id), err);
+    }
+    return rc;
 }
 
 static int
@@ -70,7 +135,7 @@ write_effects(struct syn_server *server, const struct sight *sight,
     const struct ctl_writing writing = {effects->service, effects->created, effects->changed,
                                         effects->events};
     const struct srv_lock lock = {.account = syn_json_str(sight->own.doc, "account", ""),
-                                  .ref = sight->ref,
+                                  .ref = sight->period.ref,
                                   .amount = effects->lock,
                                   .held = sight->escrow,
                                   .memo = "reserve of a service"};
@@ -78,10 +143,15 @@ write_effects(struct syn_server *server, const struct sight *sight,
     int rc = SYN_OK;
 
     if (effects->settle)
-        rc = srv_settle(server, &txn, effects->service != NULL ? effects->service : sight->own.doc,
-                        sight->own.instances, effects->bill_id, err);
+        rc = srv_settle(server, &txn, sight->own.doc, sight->own.instances, effects->bill_id, err);
+    else if (effects->renew)
+        rc = srv_renew(server, &txn, sight->own.doc, sight->own.instances,
+                       &(struct srv_renewal){effects->bill_id, effects->lock, effects->new_window},
+                       err);
     else if (effects->lock > 0)
         rc = srv_escrow_lock(server, &txn, &lock, err);
+    if (rc == SYN_OK)
+        rc = forget(&txn, sight, effects->forgotten, err);
     return rc < 0 ? rc : ctl_write(server, &txn, &srv_service, &sight->own, &writing, err);
 }
 

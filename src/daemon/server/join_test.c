@@ -76,6 +76,42 @@ rejoin_ends_the_token_before(void **state)
     joiner_fini(&joiner);
 }
 
+/* Join with a region, or NULL; the node's region afterwards must be `want`. */
+static void
+join_from(struct joiner *joiner, const char *region, const char *want)
+{
+    SYN_JSON(answer);
+    SYN_JSON(request);
+
+    request = joiner_request(joiner, "moving", 22);
+    if (region != NULL)
+        assert_int_equal(syn_json_set_str(request, "region", region, NULL), SYN_OK);
+    else
+        assert_int_equal(json_object_del(request, "region"), 0);
+    joiner_sign(request, 22, joiner->house->server->cluster, joiner->token);
+    assert_int_equal(post(joiner, request, &answer), SYN_OK);
+    assert_string_equal(syn_json_str(syn_json_at(answer, "node.spec"), "region", "?"), want);
+}
+
+/* A node says where it stands when it was moved, and need not say it again. */
+static void
+region_is_local_until_said_and_moves_with_the_node(void **state)
+{
+    struct house *house = *state;
+    struct joiner joiner;
+    SYN_JSON(request);
+
+    joiner_init(&joiner, house, "prov-moves");
+    join_from(&joiner, NULL, "local");
+    join_from(&joiner, "west", "west");
+    join_from(&joiner, NULL, "west");
+    request = joiner_request(&joiner, "moving", 22);
+    assert_int_equal(syn_json_set_str(request, "region", "EU West!", NULL), SYN_OK);
+    joiner_sign(request, 22, house->server->cluster, joiner.token);
+    assert_int_equal(post(&joiner, request, NULL), SYN_E_INVALID);
+    joiner_fini(&joiner);
+}
+
 /* The token's owner names a key that is another's, and signs with its own, or not at all. */
 static void
 wrong_key_is_refused(void **state)
@@ -298,6 +334,8 @@ main(void)
         cmocka_unit_test_setup_teardown(right_key_joins_and_may_report, house_setup,
                                         house_teardown),
         cmocka_unit_test_setup_teardown(rejoin_ends_the_token_before, house_setup, house_teardown),
+        cmocka_unit_test_setup_teardown(region_is_local_until_said_and_moves_with_the_node,
+                                        house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(wrong_key_is_refused, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(key_id_must_be_the_keys, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(tampered_request_is_refused, house_setup, house_teardown),

@@ -288,7 +288,7 @@ add_node(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_e
         return SYN_OK;
     offer.provider = syn_json_str(syn_document_spec(doc), "provider", "");
     runs = syn_map_find(offer.supply->taken, view.id);
-    make_word(view.region, SYN_GOOD_REGION, offer.region);
+    make_word(view.region, SYN_NODE_REGION_LOCAL, offer.region);
     for (unsigned g = 0; rc == SYN_OK && g < view.gpus_count; g++)
         rc = add_processors(&offer, "gpu", view.gpus[g].model, view.gpus[g].count,
                             cards_taken(runs, &view.gpus[g]), err);

@@ -88,7 +88,7 @@ make_node(struct syn_server *server, const char *provider, const json_t *body, j
 
     if (rc == SYN_OK)
         rc = syn_json_pack(&spec, err, "{s:s, s:s, s:O, s:b}", "provider", provider, "region",
-                           syn_json_str(body, "region", ""), "labels",
+                           syn_json_str(body, "region", SYN_NODE_REGION_LOCAL), "labels",
                            json_object_get(body, "labels"), "unschedulable", 0);
     if (rc == SYN_OK)
         rc = syn_document_make_take(&new_doc, spec, &node, err);
@@ -221,6 +221,20 @@ joining_fini(struct joining *joining)
     json_decref(joining->node);
 }
 
+/* A node that joins again may have been moved. */
+static int
+take_region(json_t *node, const json_t *body, struct syn_err *err)
+{
+    json_t *region = json_object_get(body, "region");
+
+    int rc = SYN_OK;
+
+    if (region == NULL || json_equal(region, json_object_get(syn_document_spec(node), "region")))
+        return SYN_OK;
+    rc = syn_json_set_take(syn_document_spec(node), "region", json_incref(region), err);
+    return rc < 0 ? rc : syn_document_bump(node, err);
+}
+
 /* The node that has the key, or a new one; *ret_revision is 0 for that. */
 static int
 find_or_make(struct syn_server *server, struct joining *joining, const char *id_key,
@@ -237,7 +251,9 @@ find_or_make(struct syn_server *server, struct joining *joining, const char *id_
     if (rc == SYN_OK)
         rc = srv_need(server, srv_key(key, "node", json_string_value(known), NULL), "node",
                       srv_again(&joining->node), ret_revision, err);
-    return rc < 0 ? rc : check_rejoin(joining->who, joining->node, joining->body, err);
+    if (rc == SYN_OK)
+        rc = check_rejoin(joining->who, joining->node, joining->body, err);
+    return rc < 0 ? rc : take_region(joining->node, joining->body, err);
 }
 
 /* Give the node a token and end the one it had: a node has one agent. The token is not made with
@@ -289,6 +305,8 @@ join_once(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_
     if (rc == SYN_OK)
         rc = take_report(syn_document_status(joining->node), joining->body,
                          syn_wall_ms(server->world), err);
+    if (rc == SYN_OK && revision == 0)
+        rc = srv_offer_take(server, joining->who, joining->body, joining->node, err);
     if (rc == SYN_OK)
         rc = set_ready(joining->node, err);
     if (rc == SYN_OK) {
@@ -525,16 +543,18 @@ static const struct syn_schema device_schema = SYN_SCHEMA("NodeDevice", device_f
 static const struct syn_field join_fields[] = {
     {.name = "name", .kind = SYN_FIELD_NAME, .required = true, .help = "Host name"},
     {.name = "region",
-     .kind = SYN_FIELD_STR,
-     .min = 0,
-     .max = 63,
-     .fallback = "\"\"",
-     .help = "Where it stands"},
+     .kind = SYN_FIELD_NAME,
+     .help = "Where it stands; where it is not given, a new node is in \"" SYN_NODE_REGION_LOCAL
+             "\" and one that was known stays where it was"},
     {.name = "labels",
      .kind = SYN_FIELD_MAP,
      .max = SYN_NODE_LABELS_MAX,
      .fallback = "{}",
      .help = "What a new node is called; synor.io/zone and synor.io/rack say where it stands"},
+    {.name = "offer",
+     .kind = SYN_FIELD_OBJ,
+     .sub = &srv_offer_schema,
+     .help = "What a new node's provider asks; else what the price book says"},
     {.name = "key_id",
      .kind = SYN_FIELD_NAME,
      .required = true,

@@ -1,8 +1,9 @@
 /* Quotas of accounts: what an operator allows them to hold at once. Compute is judged where it is
  * given away, by the controller; storage here, where a name or a pin is to keep something.
  *
- * An account's storage is the size of the distinct contents that its names and pins keep. What it
- * uploaded and keeps by neither is collected; what jobs store beside is theirs, and goes with them.
+ * The storage of an account is the size of the distinct contents that its names, pins and images
+ * keep. What it uploaded and keeps by none of them is collected; what jobs store beside is theirs,
+ * and goes with them.
  */
 #include <synor/base/map.h>
 #include <synor/base/mem.h>
@@ -82,7 +83,7 @@ static int
 count_kept(struct syn_server *server, const char *account, struct keeping *keeping,
            struct syn_err *err)
 {
-    static const char *const kinds[] = {"name", "pin"};
+    static const char *const kinds[] = {"name", "pin", "image"};
     char prefix[SRV_KEY_MAX];
     int rc = SYN_OK;
 

@@ -13,7 +13,9 @@
 #include <synor/infra/store_sqlite.h>
 #include <synor/infra/tls_cert.h>
 #include <synor/orchestration/document.h>
+#include <synor/orchestration/node_view.h>
 
+#include "loads_priv.h"
 #include "server_priv.h"
 
 #define POOL_THREADS     8
@@ -296,7 +298,8 @@ add_routes(struct syn_server *server, struct syn_err *err)
         &srv_bill_routes,    &srv_content_routes,      &srv_upload_routes,      &srv_name_routes,
         &srv_node_routes,    &srv_instance_routes,     &srv_token_routes,       &srv_quota_routes,
         &srv_watch_routes,   &srv_market_order_routes, &srv_market_view_routes, &srv_offer_routes,
-        &srv_service_routes, &srv_place_routes,        &srv_manifest_routes,
+        &srv_service_routes, &srv_place_routes,        &srv_manifest_routes,    &srv_image_routes,
+        &srv_secret_routes,
     };
     int rc = SYN_OK;
 
@@ -397,8 +400,16 @@ build(struct syn_server *server, const struct syn_server_options *options, struc
         rc = srv_sweeper_new(server, &server->sweeper, err);
     if (rc == SYN_OK)
         rc = srv_market_new(server, &server->market, err);
+    if (rc == SYN_OK && !syn_str_eq(options->publish != NULL ? options->publish : "", "none"))
+        rc = srv_gateway_new(server, options, &server->gateway, err);
+    if (rc == SYN_OK)
+        rc = srv_loads_new(&server->loads, err);
+    if (rc == SYN_OK)
+        rc = srv_pulls_new(server, &server->pulls, err);
     if (rc == SYN_OK)
         rc = srv_controller_new(server, &server->controller, err);
+    if (rc == SYN_OK && server->gateway != NULL)
+        rc = srv_gateway_start(server->gateway, err);
     return rc < 0 ? rc : serve(server, options, err);
 }
 
@@ -423,7 +434,7 @@ syn_server_new(const struct syn_server_options *options, struct syn_server **ret
                         options->data_dir);
     }
     (void)syn_str_copy(server->region, sizeof(server->region),
-                       options->region != NULL ? options->region : "");
+                       options->region != NULL ? options->region : SYN_NODE_REGION_LOCAL);
     rc = build(server, options, err);
     if (rc < 0) {
         (void)syn_server_free(server);
@@ -446,6 +457,7 @@ syn_server_free(struct syn_server *server)
 
     if (server == NULL)
         return NULL;
+    srv_pulls_quiet(server->pulls);
     if (server->http != NULL &&
         syn_http_server_stop(server->http, STOP_LIMIT_MS, stopped, &done, NULL) == SYN_OK) {
         while (!done && syn_loop_turn(server->loop, 100, NULL) == SYN_OK)
@@ -456,8 +468,12 @@ syn_server_free(struct syn_server *server)
     if (server->market != NULL)
         srv_market_quiet(server->market);
     server->pool = syn_pool_free(server->pool); /* what runs there wakes the controller */
+    srv_gateway_stop(server->gateway);          /* what runs there wakes it, too */
+    server->pulls = srv_pulls_free(server->pulls);
     server->controller = srv_controller_free(server->controller);
+    server->gateway = srv_gateway_free(server->gateway);
     server->market = srv_market_free(server->market);
+    server->loads = srv_loads_free(server->loads);
     server->streams = srv_streams_free(server->streams);
     server->follow = srv_follow_free(server->follow);
     server->progress = srv_progress_free(server->progress);

@@ -31,11 +31,14 @@
 #define SRV_BODY_MAX    ((size_t)1 << 20)
 
 struct srv_controller;
+struct srv_loads;
 struct srv_follow;   /* log followers; logs.c */
 struct srv_progress; /* progress readers; logs.c */
 struct srv_streams;  /* open streams; stream.c */
 struct srv_sweeper;  /* what nobody fetched in time; sweep.c */
 struct srv_market;   /* the spot market; market.c */
+struct srv_gateway;  /* what publishes services; published.c */
+struct srv_pulls;    /* images on their way; pulls.c */
 
 struct syn_server {
     const struct syn_world *world;
@@ -59,6 +62,9 @@ struct syn_server {
     struct srv_streams *streams;
     struct srv_sweeper *sweeper;
     struct srv_market *market;
+    struct srv_loads *loads;
+    struct srv_gateway *gateway; /* NULL: it publishes nothing */
+    struct srv_pulls *pulls;
     json_t *openapi;
     char data_dir[SRV_DATA_MAX];
     char socket[SRV_PATH_MAX];
@@ -172,6 +178,9 @@ typedef int (*srv_each_fn)(void *arg, const char *key, json_t *doc, int64_t revi
                            struct syn_err *err);
 SYN_MUST int srv_each(struct syn_server *server, const char *prefix, srv_each_fn fn, void *arg,
                       struct syn_err *err);
+/** The same for those whose keys come after `after`. */
+SYN_MUST int srv_each_after(struct syn_server *server, const char *prefix, const char *after,
+                            srv_each_fn fn, void *arg, struct syn_err *err);
 
 /* --- idempotency (idem.c) ----------------------------------------------------------------------
  */
@@ -262,8 +271,14 @@ struct srv_ledger_place {
 };
 SYN_MUST int srv_ledger_next(struct syn_server *server, struct srv_ledger_place *ret_place,
                              struct syn_err *err);
-/** Post `tx` (built with the place's seq) and add everything it writes to `txn`. FUNDS, CONFLICT as
- *  syn_ledger_post(). At most one ledger transaction a store transaction. */
+/** Where the one after that goes, in the same store transaction. */
+struct srv_ledger_place srv_ledger_after(const struct srv_ledger_place *place);
+/** Post `txs` in turn (built with the place's seq and those after it) and add everything they write
+ * to `txn`. FUNDS, CONFLICT as syn_ledger_post(). Once a store transaction. */
+SYN_MUST int srv_ledger_add_all(struct syn_server *server, struct srv_txn *txn,
+                                const struct srv_ledger_place *place,
+                                const struct syn_ledger_tx *txs, size_t count, struct syn_err *err);
+/** The same for one. */
 SYN_MUST int srv_ledger_add(struct syn_server *server, struct srv_txn *txn,
                             const struct srv_ledger_place *place, const struct syn_ledger_tx *tx,
                             struct syn_err *err);
@@ -415,6 +430,61 @@ bool srv_service_of(const char *instance, char *out);
 SYN_MUST int srv_service_versions(struct syn_server *server, const char *id, json_t **ret_list,
                                   struct syn_err *err);
 
+/** A new version of each of the account's services that live and use the secret. *ret_ids is the
+ *  caller's: theirs. */
+SYN_MUST int srv_services_renew_secret(struct syn_server *server, struct srv_txn *txn,
+                                       const char *account, const char *secret, json_t **ret_ids,
+                                       struct syn_err *err);
+/** The name of one of the account's services that uses it, into out[SYN_ID_MAX]; "" for none. */
+SYN_MUST int srv_service_with_secret(struct syn_server *server, const char *account,
+                                     const char *secret, char *out, struct syn_err *err);
+
+/* --- secrets (secrets.c) ------------------------------------------------------------------------
+ */
+
+/** Are all of {VARIABLE: NAME} there? NOTFOUND. */
+SYN_MUST int srv_secrets_check(struct syn_server *server, const char *account,
+                               const json_t *secrets, struct syn_err *err);
+/* --- published addresses (published.c) ----------------------------------------------------------
+ */
+
+#define SRV_GATEWAY_MESSAGE_MAX 320
+
+/** Read the options. Nothing runs before srv_gateway_start(), which needs the controller, nor after
+ *  srv_gateway_stop(). INVALID for what is no address or range. */
+SYN_MUST int srv_gateway_new(struct syn_server *server, const struct syn_server_options *options,
+                             struct srv_gateway **ret, struct syn_err *err);
+SYN_MUST int srv_gateway_start(struct srv_gateway *gateway, struct syn_err *err);
+void srv_gateway_stop(struct srv_gateway *gateway);
+struct srv_gateway *srv_gateway_free(struct srv_gateway *gateway);
+/** Give the service the address and the place on the shared fronts that its spec asks for, or take
+ *  them back, in its document and within `txn`. No-op when it is so. CONFLICT: another service has
+ *  the host and path; LIMIT: no address is left. */
+SYN_MUST int srv_publish(struct syn_server *server, struct srv_txn *txn, json_t *service,
+                         struct syn_err *err);
+/** The service is being forgotten: what it has goes back. */
+SYN_MUST int srv_unpublish(struct syn_server *server, struct srv_txn *txn, const json_t *service,
+                           struct syn_err *err);
+/** Put into its status how its address is, and what was counted there. */
+SYN_MUST int srv_gateway_complete(struct syn_server *server, json_t *service, struct syn_err *err);
+/** Put into the explanation why its address is not served. */
+SYN_MUST int srv_gateway_explain(struct syn_server *server, const json_t *service, json_t *answer,
+                                 struct syn_err *err);
+/** All that was counted at its address. Owner: *ret is the caller's. Blocks: milliseconds. */
+SYN_MUST int srv_gateway_stats(struct syn_server *server, const json_t *service, json_t **ret,
+                               struct syn_err *err);
+/** Append the certificate of the authority that signs those of services with TLS. */
+/** What the balancer has counted: requests in all, and those that are open or wait now. False: it
+ *  has nothing of the service. */
+bool srv_gateway_counts(struct syn_server *server, const json_t *service, uint64_t *ret_requests,
+                        uint64_t *ret_open);
+SYN_MUST int srv_gateway_ca(struct syn_server *server, struct syn_buf *out, struct syn_err *err);
+void srv_gateway_metrics(struct syn_server *server, struct syn_buf *out);
+/** What the balancer has of the instances, as the step of services wants it; NULL: there is none.
+ *  Owner: *ret is the caller's. */
+SYN_MUST int srv_gateway_balanced(struct syn_server *server, const json_t *instances, json_t **ret,
+                                  struct syn_err *err);
+
 /* --- the cluster (cluster.c) --------------------------------------------------------------------
  */
 
@@ -438,9 +508,28 @@ SYN_MUST int srv_resolve(struct syn_server *server, const char *account, const c
  * NOTFOUND, INVALID. */
 SYN_MUST int srv_keep(struct syn_server *server, struct syn_content_guard **guard, const char *cid,
                       struct syn_err *err);
+
+/* --- images (images.c, pulls.c) -----------------------------------------------------------------
+ */
+
+/** The CID of an image that is stored, into ret_cid[SYN_CID_TEXT_MAX]: of what was pulled or pushed
+ *  under this name, else as srv_resolve(). NOTFOUND, INVALID. */
+SYN_MUST int srv_image_resolve(struct syn_server *server, const char *account,
+                               const char *reference, char *ret_cid, struct syn_err *err);
+SYN_MUST int srv_pulls_new(struct syn_server *server, struct srv_pulls **ret, struct syn_err *err);
+/** What runs ends soon, and nobody waits for it. */
+void srv_pulls_quiet(struct srv_pulls *pulls);
+/** Waits for what runs. */
+struct srv_pulls *srv_pulls_free(struct srv_pulls *pulls);
+
 /* --- places (places.c) ------------------------------------------------------------------------
  */
 
+/** Set the prices of `body`'s "offer" in the document of a node that is `who`'s. INVALID names the
+ *  key. */
+SYN_MUST int srv_offer_take(const struct syn_server *server, const struct srv_identity *who,
+                            const json_t *body, json_t *node, struct syn_err *err);
+extern const struct syn_schema srv_offer_schema;
 /** Check labels that are to be set: an object of texts. INVALID. */
 SYN_MUST int srv_labels_check(json_t *labels, struct syn_err *err);
 /** Put into the cluster what was said of round trips, and where the server is. */
@@ -453,12 +542,27 @@ SYN_MUST int srv_trip_take(struct syn_cluster *cluster, const char *key, const j
 /* --- bills (bills.c)
  * -------------------------------------------------------------------------------- */
 
-/** What the instances of a job's current run have cost so far, and cost an hour now. */
-SYN_MUST int srv_run_cost(struct syn_server *server, const json_t *instances, int64_t run,
+/** What a job's current run has cost so far in its period, and costs an hour now. */
+SYN_MUST int srv_run_cost(struct syn_server *server, const json_t *job, const json_t *instances,
                           int64_t *ret_spent, int64_t *ret_rate_hour, struct syn_err *err);
 /** Add to `txn` what ends a run's money: the bill `bill_id`, the settlement, the index entries. */
 SYN_MUST int srv_settle(struct syn_server *server, struct srv_txn *txn, const json_t *job,
                         const json_t *instances, const char *bill_id, struct syn_err *err);
+/** Add to `txn` what ends a run's period and begins the next one with `lock` in its escrow. */
+struct srv_renewal {
+    const char *bill_id;
+    int64_t lock;    /* > 0 */
+    bool new_window; /* the budget is whole again */
+};
+SYN_MUST int srv_renew(struct syn_server *server, struct srv_txn *txn, const json_t *job,
+                       const json_t *instances, const struct srv_renewal *renewal,
+                       struct syn_err *err);
+
+/** Note in `txn` that `item` of the service's network ("lb": its load balancer, "static-ip": an
+ * address of its own) is on from now, or off: it is charged by the ms while it is on. The same
+ * again changes nothing. */
+SYN_MUST int srv_network_set(struct syn_server *server, struct srv_txn *txn, const char *service,
+                             const char *item, bool on, struct syn_err *err);
 
 /* --- names and logs
  * ----------------------------------------------------------------------------------- */
@@ -656,7 +760,7 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
     srv_node_routes, srv_content_routes, srv_upload_routes, srv_name_routes, srv_bill_routes,
     srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes, srv_watch_routes,
     srv_market_order_routes, srv_market_view_routes, srv_offer_routes, srv_service_routes,
-    srv_place_routes, srv_manifest_routes;
+    srv_place_routes, srv_manifest_routes, srv_image_routes, srv_secret_routes;
 
 /** Metrics that are read when somebody asks (gauges.c). */
 SYN_MUST int srv_gauges_open(struct syn_server *server, struct syn_err *err);

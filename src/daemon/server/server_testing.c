@@ -15,7 +15,7 @@ house_main(void *arg)
 {
     struct house *house = arg;
     struct syn_err err = {0};
-    struct syn_server_options options = {.data_dir = house->dir};
+    struct syn_server_options options = {.data_dir = house->dir, .publish = "none"};
 
     assert_int_equal(syn_loop_new(&house->loop, &err), SYN_OK);
     options.loop = house->loop;

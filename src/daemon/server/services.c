@@ -6,7 +6,8 @@
 #include <synor/workload/service_control.h>
 #include <synor/workload/service_spec.h>
 
-#include "server_priv.h"
+#include "bills_priv.h"
+#include "loads_priv.h"
 
 /* --- finding ---------------------------------------------------------------------------------- */
 
@@ -35,7 +36,34 @@ get_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
     SYN_JSON(service);
     int rc = srv_work_load(ctx, &srv_service, req, &service, &revision, err);
 
+    if (rc == SYN_OK)
+        rc = srv_gateway_complete(ctx, service, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, service, err);
+}
+
+static int
+service_stats(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    int64_t revision = 0;
+    SYN_JSON(service);
+    SYN_JSON(stats);
+    int rc = srv_work_load(ctx, &srv_service, req, &service, &revision, err);
+
+    if (rc == SYN_OK)
+        rc = srv_gateway_stats(ctx, service, &stats, err);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, stats, err);
+}
+
+static int
+gateway_ca(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    SYN_JSON(answer);
+    SYN_BUF(pem);
+    int rc = srv_gateway_ca(ctx, &pem, err);
+
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&answer, err, "{s:s}", "pem", syn_buf_text(&pem));
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }
 
 static int
@@ -84,16 +112,14 @@ lock_reserve(struct syn_server *server, struct srv_txn *txn, json_t *service, st
     char ref[SYN_LEDGER_REF_MAX], has[SYN_FORMAT_MAX], needs[SYN_FORMAT_MAX];
     struct srv_lock lock = {.account = account, .ref = ref, .memo = "reserve of a service"};
     struct syn_service_spec read;
+    struct syn_cost_ask ask;
     struct syn_cost cost;
     int64_t balance = 0;
     int rc;
 
     syn_service_spec_read(spec, &read);
-    rc = syn_cost_of(server->prices,
-                     &(struct syn_cost_ask){.amounts = read.amounts,
-                                            .gpu_model = "",
-                                            .count = SYN_MAX(read.replicas, 1U)},
-                     &cost, err);
+    ask = syn_service_cost_ask(&read);
+    rc = syn_cost_of(server->prices, &ask, &cost, err);
     if (rc == SYN_OK)
         rc = srv_balance(server, account, &balance, err);
     if (rc != SYN_OK)
@@ -105,9 +131,39 @@ lock_reserve(struct syn_server *server, struct srv_txn *txn, json_t *service, st
     srv_escrow_ref(syn_document_id(service), syn_json_i64(syn_document_status(service), "run", 1),
                    ref);
     rc = lock.amount > 0 ? srv_escrow_lock(server, txn, &lock, err) : SYN_OK;
+    if (rc == SYN_OK)
+        rc = srv_period_begin(server, txn, syn_document_id(service),
+                              syn_json_i64(syn_document_status(service), "run", 1), err);
     return rc < 0 ? rc
                   : syn_document_set_amount(json_object_get(syn_document_status(service), "cost"),
                                             "locked", lock.amount, err);
+}
+
+static const json_t *
+find_version(const json_t *versions, int64_t number)
+{
+    const json_t *version;
+    size_t i;
+
+    json_array_foreach (versions, i, version)
+        if (syn_json_i64(version, "version", 0) == number)
+            return version;
+    return NULL;
+}
+
+/* What the service runs already, when `image` names it by its digest: the same bits, whatever has
+ * become of the name since. NULL: it is to be looked up. */
+static const char *
+pinned_cid(const struct change *change, const char *image)
+{
+    const json_t *version;
+
+    if (change->service == NULL || strchr(image, '@') == NULL ||
+        !syn_str_eq(syn_json_str(syn_document_spec(change->service), "image", ""), image))
+        return NULL;
+    version = find_version(change->versions,
+                           syn_json_i64(syn_document_status(change->service), "target", 0));
+    return version != NULL ? syn_json_str(version, "image_cid", NULL) : NULL;
 }
 
 /* The image that the spec names, as it is now, kept until the change is written. */
@@ -115,8 +171,11 @@ static int
 resolve_image(struct syn_server *server, struct change *change, const json_t *spec, char *ret_cid,
               struct syn_err *err)
 {
-    int rc = srv_resolve(server, srv_identity(change->req)->account,
-                         syn_json_str(spec, "image", ""), ret_cid, err);
+    const char *image = syn_json_str(spec, "image", "");
+    const char *pinned = pinned_cid(change, image);
+    int rc = pinned != NULL ? srv_resolve(server, "", pinned, ret_cid, err)
+                            : srv_image_resolve(server, srv_identity(change->req)->account, image,
+                                                ret_cid, err);
 
     if (rc < 0)
         return syn_err_wrap(err, rc, "spec.image");
@@ -151,18 +210,6 @@ make_service(struct syn_server *server, struct srv_txn *txn, struct change *chan
         rc = srv_event_say(server, txn, change->id, "created", "The service was deployed.", err);
     change->created = true;
     return rc < 0 ? rc : lock_reserve(server, txn, change->service, err);
-}
-
-static const json_t *
-find_version(const json_t *versions, int64_t number)
-{
-    const json_t *version;
-    size_t i;
-
-    json_array_foreach (versions, i, version)
-        if (syn_json_i64(version, "version", 0) == number)
-            return version;
-    return NULL;
 }
 
 static int
@@ -228,6 +275,15 @@ write_change(struct srv_txn *txn, struct change *change, int64_t revision, struc
     return rc < 0 ? rc : trim_versions(txn, change, err);
 }
 
+static int
+check_spec(struct syn_server *server, json_t *spec, struct syn_err *err)
+{
+    const struct syn_zone_source zones = srv_loads_zones(server->loads);
+    int rc = syn_service_spec_check(spec, err);
+
+    return rc < 0 ? rc : syn_service_spec_zones(spec, &zones, err);
+}
+
 /* The spec that is wanted, checked. */
 static int
 wanted_spec(struct syn_server *server, struct change *change, json_t **ret_spec,
@@ -237,7 +293,10 @@ wanted_spec(struct syn_server *server, struct change *change, json_t **ret_spec,
     int rc = change->apply(server, change, &spec, err);
 
     if (rc == SYN_OK)
-        rc = syn_service_spec_check(spec, err);
+        rc = check_spec(server, spec, err);
+    if (rc == SYN_OK)
+        rc = srv_secrets_check(server, srv_identity(change->req)->account,
+                               json_object_get(spec, "secrets"), err);
     if (rc == SYN_OK)
         *ret_spec = SYN_TAKE(spec);
     return rc;
@@ -274,6 +333,8 @@ attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_er
     else if (rc == SYN_OK)
         rc = update_service(server, txn, change, spec, err);
     if (rc == SYN_OK)
+        rc = srv_publish(server, txn, change->service, err);
+    if (rc == SYN_OK)
         rc = write_change(txn, change, revision, err);
     return rc < 0 ? rc
                   : srv_idem_keep(server, &idem, txn, change->created ? 201 : 200, change->service,
@@ -294,6 +355,126 @@ reply_changed(struct syn_server *server, struct change *change, struct syn_err *
         return rc == SRV_REPLAYED ? SYN_OK : rc;
     return srv_work_reply_changed(server, change->req, change->created ? 201 : 200, change->service,
                                   revision, err);
+}
+
+/* --- secrets ---------------------------------------------------------------------------------- */
+
+/* Does its wanted spec name the secret? */
+static bool
+uses_secret(const json_t *service, const char *secret)
+{
+    const char *variable;
+    json_t *name;
+
+    json_object_foreach (json_object_get(syn_document_spec(service), "secrets"), variable, name)
+        if (syn_str_eq(json_string_value(name), secret))
+            return true;
+    return false;
+}
+
+struct search {
+    struct syn_server *server;
+    const char *secret;
+    json_t *found; /* services */
+};
+
+static int
+look_for_secret(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    struct search *search = arg;
+    char own_key[SRV_KEY_MAX];
+    SYN_JSON(service);
+    int rc = srv_load(search->server, srv_key(own_key, "service", strrchr(key, '/') + 1, NULL),
+                      &service, NULL, err);
+
+    (void)doc;
+    (void)revision;
+    if (rc != SYN_OK || !uses_secret(service, search->secret))
+        return rc < 0 ? rc : SYN_OK;
+    return syn_json_append_take(search->found, SYN_TAKE(service), err);
+}
+
+/* The account's services that use it. */
+static int
+services_with(struct syn_server *server, const char *account, const char *secret, json_t **ret,
+              struct syn_err *err)
+{
+    struct search search = {server, secret, json_array()};
+    char prefix[SRV_KEY_MAX];
+    SYN_JSON(found);
+    int rc;
+
+    found = search.found;
+    if (found == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a list of services");
+    rc =
+        srv_each(server, srv_key(prefix, "service-of", account, ""), look_for_secret, &search, err);
+    if (rc == SYN_OK)
+        *ret = SYN_TAKE(found);
+    return rc;
+}
+
+int
+srv_service_with_secret(struct syn_server *server, const char *account, const char *secret,
+                        char *out, struct syn_err *err)
+{
+    SYN_JSON(found);
+    int rc = services_with(server, account, secret, &found, err);
+
+    if (rc == SYN_OK && json_array_size(found) > 0)
+        (void)syn_str_copy(out, SYN_ID_MAX, syn_json_str(json_array_get(found, 0), "name", "?"));
+    return rc;
+}
+
+/* Another version of the same, so that its replicas are replaced. */
+static int
+renew_one(struct syn_server *server, struct srv_txn *txn, json_t *service, const char *secret,
+          struct syn_err *err)
+{
+    SYN_SCOPED(change_fini) struct change change = {.service = json_incref(service)};
+    const json_t *current;
+    char message[128];
+    int rc = srv_service_versions(server, syn_document_id(service), &change.versions, err);
+
+    if (rc < 0)
+        return rc;
+    current =
+        find_version(change.versions, syn_json_i64(syn_document_status(service), "target", 0));
+    rc = syn_service_update_take(
+        service, current,
+        &(struct syn_service_new){.image_cid = syn_json_str(current, "image_cid", ""),
+                                  .now_ms = syn_wall_ms(server->world)},
+        json_deep_copy(syn_document_spec(service)), true, &change.version, err);
+    (void)snprintf(message, sizeof(message), "The secret %s was set anew.", secret);
+    if (rc == SYN_OK)
+        rc = srv_event_say(server, txn, syn_document_id(service), "updated", message, err);
+    return rc < 0 ? rc : write_change(txn, &change, syn_json_i64(service, "revision", 0), err);
+}
+
+int
+srv_services_renew_secret(struct syn_server *server, struct srv_txn *txn, const char *account,
+                          const char *secret, json_t **ret_ids, struct syn_err *err)
+{
+    SYN_JSON(found);
+    SYN_JSON(ids);
+    json_t *service;
+    size_t i;
+    int rc = services_with(server, account, secret, &found, err);
+
+    ids = json_array();
+    if (rc == SYN_OK && ids == NULL)
+        rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for a list of services");
+    json_array_foreach (found, i, service) {
+        if (rc < 0 || syn_str_eq(syn_document_state(service), "stopped") ||
+            json_is_string(json_object_get(syn_document_status(service), "stop_requested")))
+            continue;
+        rc = renew_one(server, txn, service, secret, err);
+        if (rc == SYN_OK)
+            rc = syn_json_append_take(ids, json_string(syn_document_id(service)), err);
+    }
+    if (rc == SYN_OK)
+        *ret_ids = SYN_TAKE(ids);
+    return rc;
 }
 
 /* --- deploy, update --------------------------------------------------------------------------- */
@@ -335,7 +516,9 @@ foresee(struct syn_server *server, const char *account, const json_t *spec, json
     int rc = check_quota(server, account, spec, &why);
 
     if (rc == SYN_OK)
-        rc = srv_resolve(server, account, syn_json_str(spec, "image", ""), cid, &why);
+        rc = srv_image_resolve(server, account, syn_json_str(spec, "image", ""), cid, &why);
+    if (rc == SYN_OK)
+        rc = srv_secrets_check(server, account, json_object_get(spec, "secrets"), &why);
     return srv_work_refusal(rc, &why, ret, err);
 }
 
@@ -371,7 +554,7 @@ deploy_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
     int rc = copy_spec(json_object_get(syn_http_req_json(req), "spec"), &spec, err);
 
     if (rc == SYN_OK)
-        rc = syn_service_spec_check(spec, err);
+        rc = check_spec(server, spec, err);
     if (rc == SYN_OK && syn_json_bool(syn_http_req_query_json(req), "plan", false))
         return reply_plan(server, req, spec, err);
     if (rc == SYN_OK)
@@ -497,10 +680,13 @@ release(struct syn_server *server, struct srv_txn *txn, const json_t *service, s
 {
     const char *name = syn_json_str(service, "name", syn_document_id(service));
     char key[SRV_KEY_MAX];
+    int rc = srv_unpublish(server, txn, service, err);
 
-    (void)server;
-    return srv_txn_delete(
-        txn, srv_key(key, "service-name", syn_json_str(service, "account", ""), name), err);
+    return rc < 0
+               ? rc
+               : srv_txn_delete(
+                     txn, srv_key(key, "service-name", syn_json_str(service, "account", ""), name),
+                     err);
 }
 
 const struct srv_work srv_service = {
@@ -569,6 +755,8 @@ explain_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
     view.cluster = cluster;
     view.quota = &quota;
     rc = syn_service_explain(&view, &answer, err);
+    if (rc == SYN_OK)
+        rc = srv_gateway_explain(server, service, answer, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }
 
@@ -602,6 +790,15 @@ static const struct syn_field rollback_fields[] = {
 };
 static const struct syn_schema rollback_schema = SYN_SCHEMA("ServiceRollback", rollback_fields);
 
+static const struct syn_field metrics_fields[] = {
+    {.name = "metrics",
+     .kind = SYN_FIELD_OBJ,
+     .required = true,
+     .help = "Numbers of the whole service by name: requests (a second), inflight, queue, "
+             "custom:NAME"},
+};
+static const struct syn_schema metrics_schema = SYN_SCHEMA("ServiceMetrics", metrics_fields);
+
 static const struct syn_http_route rows[] = {
     SRV_READ("/v1/services", list_services, &srv_list_query, "services.list",
              "List services, newest first"),
@@ -631,12 +828,18 @@ static const struct syn_http_route rows[] = {
               "Replace every replica, as an update does"),
     SRV_WRITE("POST", "/v1/services/{id}/stop", stop_service, NULL, "services.stop",
               "Stop every replica; deploying it again starts it"),
+    SRV_WRITE("POST", "/v1/services/{id}/metrics", srv_loads_post, &metrics_schema,
+              "services.metrics", "Tell numbers that it is scaled by; each counts for 30 s"),
     SRV_READ("/v1/services/{id}/versions", list_versions, NULL, "services.versions",
              "Versions that are kept, oldest first"),
     SRV_READ("/v1/services/{id}/events", list_events, NULL, "services.events",
              "What happened to it"),
     SRV_READ("/v1/services/{id}/explain", explain_service, NULL, "services.explain",
              "Why it is where it is"),
+    SRV_READ("/v1/services/{id}/stats", service_stats, NULL, "services.stats",
+             "What the balancer has counted at its address"),
+    SRV_READ("/v1/gateway/ca", gateway_ca, NULL, "gateway.ca",
+             "The authority behind the certificates of services with TLS"),
 };
 
 const struct srv_routes srv_service_routes = {rows, SYN_LEN(rows)};

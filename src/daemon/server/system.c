@@ -72,6 +72,10 @@ get_metrics(struct syn_http_req *req, void *ctx, struct syn_err *err)
     SYN_BUF(out);
     int rc = syn_metrics_write(server->metrics, &out, err);
 
+    if (rc == SYN_OK) {
+        srv_gateway_metrics(server, &out);
+        rc = syn_buf_ok(&out, err);
+    }
     return rc < 0 ? rc
                   : syn_http_reply_bytes(req, 200, SYN_METRICS_CONTENT_TYPE, syn_buf_text(&out),
                                          out.len, err);

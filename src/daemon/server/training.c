@@ -136,7 +136,7 @@ make_job(struct syn_server *server, struct syn_http_req *req, json_t *spec, cons
     if (rc < 0)
         return syn_err_wrap(err, rc, "spec.dataset");
     if (!syn_str_eq(syn_json_str(spec, "image", "host"), "host"))
-        rc = srv_resolve(server, account, syn_json_str(spec, "image", ""), image, err);
+        rc = srv_image_resolve(server, account, syn_json_str(spec, "image", ""), image, err);
     if (rc < 0)
         return syn_err_wrap(err, rc, "spec.image");
     return syn_training_make_take(&new_job, json_incref(spec), ret_job, err);
@@ -210,7 +210,7 @@ foresee(struct syn_server *server, const char *account, const json_t *spec, stru
             return syn_err_wrap(err, rc, "spec.dataset");
     }
     if (rc == SYN_OK && !syn_str_eq(syn_json_str(spec, "image", "host"), "host")) {
-        rc = srv_resolve(server, account, syn_json_str(spec, "image", ""), cid, err);
+        rc = srv_image_resolve(server, account, syn_json_str(spec, "image", ""), cid, err);
         if (rc < 0)
             return syn_err_wrap(err, rc, "spec.image");
     }

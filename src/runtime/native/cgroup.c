@@ -16,6 +16,7 @@
  * outlives the container, so that its counters can be read after the last process is gone. */
 #include "cgroup_priv.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -349,6 +350,21 @@ syn_cgroup_usage_read(const struct syn_cgroup_layout *layout, const char *name,
     ret->pids_limit_hits = read_number(layout, layout->pids, name, "pids.events", "max");
 }
 
+int
+syn_cgroup_watch_pids(const struct syn_cgroup_layout *layout, const char *name)
+{
+    char path[SYN_PATH_MAX], now[64];
+    int fd;
+
+    if (!group_path(layout, layout->pids, name, "pids.events", path))
+        return -1;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* What poll(2) tells is a change since the last reading. */
+    if (fd >= 0)
+        (void)!read(fd, now, sizeof(now));
+    return fd;
+}
+
 static size_t
 pids_in(const char *path, int *out, size_t max)
 {
@@ -425,8 +441,32 @@ await_batch(int *fds, size_t count)
     }
 }
 
-int
-syn_cgroup_kill(const struct syn_cgroup_layout *layout, const char *name, struct syn_err *err)
+/* A container runtime makes groups below the one that it is given: `fn` for each of them. */
+static int
+for_subgroups(const struct syn_cgroup_layout *layout, const char *name,
+              int (*fn)(const struct syn_cgroup_layout *, const char *, struct syn_err *),
+              struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    for (int i = 0; rc == SYN_OK && i < layout->count; i++) {
+        char path[SYN_PATH_MAX], below[SYN_CGROUP_PATH_MAX];
+        const struct dirent *entry;
+        DIR *dir = group_path(layout, i, name, "", path) ? opendir(path) : NULL;
+
+        while (dir && rc == SYN_OK && (entry = readdir(dir)) != NULL) {
+            if (entry->d_type == DT_DIR && entry->d_name[0] != '.' &&
+                snprintf(below, sizeof(below), "%s/%s", name, entry->d_name) < (int)sizeof(below))
+                rc = fn(layout, below, err);
+        }
+        if (dir)
+            (void)closedir(dir);
+    }
+    return rc;
+}
+
+static int
+kill_group(const struct syn_cgroup_layout *layout, const char *name, struct syn_err *err)
 {
     int pids[KILL_BATCH_MAX], fds[KILL_BATCH_MAX];
 
@@ -444,6 +484,14 @@ syn_cgroup_kill(const struct syn_cgroup_layout *layout, const char *name, struct
         await_batch(fds, count);
     }
     return SYN_FAIL(err, SYN_E_IO, "processes of cgroup %s do not end", name);
+}
+
+int
+syn_cgroup_kill(const struct syn_cgroup_layout *layout, const char *name, struct syn_err *err)
+{
+    int rc = kill_group(layout, name, err);
+
+    return rc < 0 ? rc : for_subgroups(layout, name, syn_cgroup_kill, err);
 }
 
 static int
@@ -464,8 +512,10 @@ int
 syn_cgroup_destroy(const struct syn_cgroup_layout *layout, const char *name, struct syn_err *err)
 {
     char path[SYN_PATH_MAX];
-    int rc = syn_cgroup_kill(layout, name, err);
+    int rc = kill_group(layout, name, err);
 
+    if (rc == SYN_OK)
+        rc = for_subgroups(layout, name, syn_cgroup_destroy, err);
     for (int i = 0; rc == SYN_OK && i < layout->count; i++) {
         if (group_path(layout, i, name, "", path))
             rc = remove_group(path, err);

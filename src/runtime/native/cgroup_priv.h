@@ -58,13 +58,18 @@ SYN_MUST int syn_cgroup_create(const struct syn_cgroup_layout *layout, const cha
 /** Current counters; what cannot be read stays 0. Counts of subgroups are included. */
 void syn_cgroup_usage_read(const struct syn_cgroup_layout *layout, const char *name,
                            struct syn_cgroup_usage *ret);
+/** A descriptor (the caller's) for poll(2), POLLPRI: a process of the group could not be made for a
+ *  limit. -1 where there is none. */
+int syn_cgroup_watch_pids(const struct syn_cgroup_layout *layout, const char *name);
 /** The pids in the group itself. Returns how many were stored. */
 size_t syn_cgroup_pids(const struct syn_cgroup_layout *layout, const char *name, int *out,
                        size_t max);
-/** Kill every process in it and wait for their end. Blocks: until they are gone, at most 10 s. */
+/** Kill every process in it and below it and wait for their end. Blocks: until they are gone, at
+ * most 10 s. */
 SYN_MUST int syn_cgroup_kill(const struct syn_cgroup_layout *layout, const char *name,
                              struct syn_err *err);
-/** Kill, then remove the group from every hierarchy. A missing group is fine. */
+/** Kill, then remove the group, with those below it, from every hierarchy. A missing group is fine.
+ */
 SYN_MUST int syn_cgroup_destroy(const struct syn_cgroup_layout *layout, const char *name,
                                 struct syn_err *err);
 

@@ -331,8 +331,8 @@ syn_instance_remount(struct syn_instance *instance, struct syn_err *err)
 
 /* End the supervisor, if it lives, and take its status: where the agent is the subreaper of its
  * process tree, nobody else does. */
-static void
-end_shim(int dir)
+void
+syn_instance_end_supervisor(int dir)
 {
     struct shim_record record;
     struct pollfd gone;
@@ -351,12 +351,26 @@ end_shim(int dir)
     syn_proc_reap(record.pid, record.ticks);
 }
 
+static int
+unmount_all(const char *dir, struct syn_err *err)
+{
+    static const char *const names[] = {SYN_DIR_ROOTFS, SYN_DIR_SHM, SYN_DIR_SCRATCH};
+    char path[SYN_PATH_MAX];
+    int rc = SYN_OK;
+
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(names); i++) {
+        rc = syn_path_format(path, sizeof(path), err, "%s/%s", dir, names[i]);
+        if (rc == SYN_OK)
+            rc = syn_scratch_unmount(path, err);
+    }
+    return rc;
+}
+
 int
 syn_instance_destroy(const char *dir, struct syn_net *net, struct syn_err *err)
 {
     struct syn_cgroup_layout layout;
     struct syn_plan plan = {0};
-    char path[SYN_PATH_MAX];
     struct syn_err local;
     SYN_FD(fd);
     int rc;
@@ -364,7 +378,7 @@ syn_instance_destroy(const char *dir, struct syn_net *net, struct syn_err *err)
     fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return errno == ENOENT ? SYN_OK : SYN_FAIL_SYS(err, errno, "opening instance %s", dir);
-    end_shim(fd);
+    syn_instance_end_supervisor(fd);
     /* Without a readable plan nothing was ever started: there are only files and a mount. */
     if (syn_plan_read(fd, &plan, &local) == SYN_OK) {
         rc = syn_cgroup_layout_read(&layout, err);
@@ -373,9 +387,7 @@ syn_instance_destroy(const char *dir, struct syn_net *net, struct syn_err *err)
         if (rc < 0)
             return rc;
     }
-    rc = syn_path_format(path, sizeof(path), err, "%s/" SYN_DIR_SCRATCH, dir);
-    if (rc == SYN_OK)
-        rc = syn_scratch_unmount(path, err);
+    rc = unmount_all(dir, err);
     if (rc == SYN_OK && plan.group[0] != '\0')
         rc = syn_group_leave(plan.group, plan.name, err);
     if (rc == SYN_OK && plan.place.netns[0] != '\0' && net)

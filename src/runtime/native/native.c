@@ -51,6 +51,9 @@ make_plan(const struct syn_native *native, const struct syn_sandbox_choice *choi
                    plan.name);
     (void)snprintf(plan.tool, sizeof(plan.tool), "%s", choice->tool);
     (void)snprintf(plan.platform, sizeof(plan.platform), "%s", choice->platform);
+    if (choice->runtime && (!syn_str_copy(plan.runtime, sizeof(plan.runtime), choice->runtime) ||
+                            !syn_str_copy(plan.handler, sizeof(plan.handler), choice->handler)))
+        return SYN_FAIL(err, SYN_E_INVALID, "the container runtime's address is too long");
     if (spec->network == SYN_NETWORK_GROUP) {
         struct syn_prefix parsed;
 
@@ -62,6 +65,9 @@ make_plan(const struct syn_native *native, const struct syn_sandbox_choice *choi
     }
     /* The instances of a group trust each other and may share folders: one range of user ids. */
     plan.id_base = syn_bundle_id_base(plan.group[0] != '\0' ? plan.group : plan.name);
+    /* The Container Runtime Interface of today's containerd has no user namespaces. */
+    if (choice->runtime)
+        plan.id_base = 0;
     if (rc == SYN_OK)
         rc = syn_rootfs_cover_find(spec, plan.cover, sizeof(plan.cover), err);
     if (rc == SYN_OK && spec->rootfs)
@@ -118,8 +124,8 @@ make_scratch(struct syn_native *native, const struct syn_instance_spec *spec,
 }
 
 static int
-fill_folder(struct syn_native *native, const struct syn_instance_spec *spec,
-            const struct syn_plan *plan, struct syn_err *err)
+fill_folder(struct syn_native *native, const struct syn_sandbox_choice *choice,
+            const struct syn_instance_spec *spec, const struct syn_plan *plan, struct syn_err *err)
 {
     SYN_JSON(config);
     SYN_BUF(text);
@@ -137,8 +143,11 @@ fill_folder(struct syn_native *native, const struct syn_instance_spec *spec,
     dir = open(spec->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0)
         return SYN_FAIL_SYS(err, errno, "opening %s", spec->dir);
-    rc = syn_dir_make(dir, SYN_DIR_TOOL, 0700, err);
-    if (rc == SYN_OK)
+    if (choice->furnish)
+        rc = choice->furnish(choice->arg, spec, plan, config, err);
+    else
+        rc = syn_dir_make(dir, SYN_DIR_TOOL, 0700, err);
+    if (rc == SYN_OK && !choice->furnish)
         rc = syn_file_write(dir, SYN_FILE_CONFIG, text.data, text.len, err);
     if (rc == SYN_OK && plan->group[0] != '\0')
         rc = syn_group_join(plan->group, plan->name, err);
@@ -175,7 +184,7 @@ syn_native_prepare_with(struct syn_native *native, const struct syn_sandbox_choi
     if (spec->network == SYN_NETWORK_ACCOUNT)
         rc = attach(native, spec, &plan, err);
     if (rc == SYN_OK)
-        rc = fill_folder(native, spec, &plan, err);
+        rc = fill_folder(native, choice, spec, &plan, err);
     if (rc == SYN_OK)
         rc = syn_instance_open(spec->dir, ret_instance, err);
     if (rc < 0) {

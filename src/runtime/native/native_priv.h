@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include <synor/base/json.h>
 #include <synor/runtime/native.h>
 
 #include "plan_priv.h"
@@ -15,6 +16,12 @@ struct syn_sandbox_choice {
     bool gvisor;
     char tool[SYN_INSTANCE_PATH_MAX];
     char platform[16];
+    /** A container runtime's, for ../container: its address, its runtime class, and who writes what
+     *  it is asked for in place of an OCI bundle. */
+    const char *runtime, *handler;
+    int (*furnish)(void *arg, const struct syn_instance_spec *spec, const struct syn_plan *plan,
+                   const json_t *bundle, struct syn_err *err);
+    void *arg;
 };
 
 struct syn_native {

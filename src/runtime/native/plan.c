@@ -22,6 +22,10 @@ struct plan_field {
     {                                                    \
 #name, offsetof(struct syn_plan, name), 0, false \
     }
+#define TEXT_LATER(name)                                                                   \
+    {                                                                                      \
+#name, offsetof(struct syn_plan, name), sizeof(((struct syn_plan *)0)->name), true \
+    }
 #define PLACE_TEXT(name)                                       \
     {                                                          \
         "place_" #name, offsetof(struct syn_plan, place.name), \
@@ -50,6 +54,8 @@ static const struct plan_field plan_fields[] = {
     NUMBER(grace_ms),
     NUMBER(log_bytes_max),
     NUMBER(id_base),
+    TEXT_LATER(runtime),
+    TEXT_LATER(handler),
     PLACE_TEXT(netns),
     PLACE_TEXT(bridge),
     PLACE_TEXT(port),

@@ -21,8 +21,10 @@
 #define SYN_FILE_CONTROL "control" /* the shim's socket */
 #define SYN_FILE_IMAGE   "scratch.img"
 #define SYN_DIR_SCRATCH  "scratch"
-#define SYN_DIR_ROOT     "root" /* this instance's own files over the image's */
-#define SYN_DIR_TOOL     "oci"  /* the tool's --root */
+#define SYN_DIR_ROOT     "root"   /* this instance's own files over the image's */
+#define SYN_DIR_ROOTFS   "rootfs" /* a pod's root put together, from which is bound */
+#define SYN_DIR_SHM      "shm"    /* a pod's file system in memory, for /dev/shm */
+#define SYN_DIR_TOOL     "oci"    /* the tool's --root */
 
 struct syn_plan {
     char id[SYN_INSTANCE_ID_MAX + 1];
@@ -39,6 +41,8 @@ struct syn_plan {
     int64_t id_base;                   /* runc: first host id of its user namespace */
     char group[SYN_INSTANCE_PATH_MAX]; /* folder of the group's network, "" for none */
     char address[64];
+    char runtime[128]; /* container runtime's socket, "unix:..."; "": the tool is run natively */
+    char handler[32];  /* its runtime class */
     struct syn_net_place place; /* on the account's bridge; .netns "" for none */
 };
 

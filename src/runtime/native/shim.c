@@ -19,9 +19,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -36,76 +34,28 @@
 #include <synor/base/world.h>
 
 #include "../net/meter_priv.h"
-#include "../net/netlink_priv.h"
-#include "cgroup_priv.h"
 #include "file_priv.h"
-#include "full_priv.h"
-#include "group_priv.h"
-#include "logger_priv.h"
-#include "plan_priv.h"
 #include "record_priv.h"
-#include "rootfs_priv.h"
 #include "scratch_priv.h"
-#include "tool_priv.h"
+#include "shim_priv.h"
 
-#define READY_FD         3
-#define CLIENTS_MAX      8
-#define REAPED_MAX       64
-#define SAMPLE_MS        1000
-#define DRAIN_MS         2000 /* for output still in the pipes after the end */
-#define TOOL_DELETE_MS   15000
-#define GVISOR_PIDS_SELF 64 /* the sandbox's own threads count against the host's limit too */
-#define CHILDREN_MAX     256
-#define NEVER            INT64_MAX
+#define READY_FD     3
+#define SAMPLE_MS    1000
+#define CHILDREN_MAX 256
+#define FDS_FIXED    6
 
-enum stop_cause { STOP_NONE, STOP_ASKED, STOP_TIME };
-
-struct shim {
-    char dir_path[SYN_INSTANCE_PATH_MAX];
-    char scratch_path[SYN_INSTANCE_PATH_MAX + 16];
-    int dir, lock, ready, signals, listener, usage_fd, log_fd;
-    int filter; /* NETLINK_NETFILTER of the node; -1: it has no network that is counted */
-    int pipes[SYN_LOGGER_STREAMS];
-    int clients[CLIENTS_MAX];
-    struct syn_plan plan;
-    struct syn_cgroup_layout layout;
-    struct syn_logger logger;
-    struct syn_full full;
-
-    pid_t runner, init;
-    bool runner_done, init_done;
-    int runner_status, init_status;
-    struct {
-        pid_t pid;
-        int status;
-    } reaped[REAPED_MAX]; /* ends seen before we knew whose they were */
-    size_t reaped_count;
-
-    int64_t mono_base_ms, wall_base_ms;
-    int64_t started_ms; /* wall; 0 until it runs */
-    int64_t ended_ms;
-    int64_t sample_at_ms, kill_at_ms, limit_at_ms; /* monotonic */
-    enum stop_cause stop;
-    int64_t stop_grace_ms; /* asked for before it ran */
-    bool node_shutdown, killed;
-
-    struct syn_usage_sample usage; /* the last sample written */
-    int64_t cpu_us_base, cpu_ms_total, throttled_ms_total;
-    struct syn_net_usage traffic; /* up to the last sample */
-};
-
-static int64_t
-mono_ms(void)
+int64_t
+syn_shim_mono_ms(void)
 {
     return syn_mono_ms(syn_world_system());
 }
 
 /* Wall time that never jumps: the wall clock at our start plus what the monotonic clock says since.
  */
-static int64_t
-wall_ms(const struct shim *shim)
+int64_t
+syn_shim_wall_ms(const struct shim *shim)
 {
-    return shim->wall_base_ms + (mono_ms() - shim->mono_base_ms);
+    return shim->wall_base_ms + (syn_shim_mono_ms() - shim->mono_base_ms);
 }
 
 /* ---- set-up ---- */
@@ -144,7 +94,7 @@ listen_control(struct shim *shim, struct syn_err *err)
     shim->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (shim->listener < 0 ||
         bind(shim->listener, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-        listen(shim->listener, CLIENTS_MAX) < 0)
+        listen(shim->listener, SYN_SHIM_CLIENTS_MAX) < 0)
         return SYN_FAIL_SYS(err, errno, "opening the control socket");
     return SYN_OK;
 }
@@ -173,85 +123,6 @@ open_files(struct shim *shim, struct syn_err *err)
     if (shim->signals < 0)
         return SYN_FAIL_SYS(err, errno, "opening a signal descriptor");
     return listen_control(shim, err);
-}
-
-/* Into the namespace that was made for the instance. Its counters are the node's: whoever asks for
- * them does so by a socket that stays behind. */
-static int
-enter_network(struct shim *shim, struct syn_err *err)
-{
-    const char *netns = shim->plan.place.netns;
-    int rc = syn_nl_open(NETLINK_NETFILTER, &shim->filter, err);
-    SYN_FD(fd);
-
-    if (rc < 0)
-        return rc;
-    fd = open(netns, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || setns(fd, CLONE_NEWNET) < 0)
-        return SYN_FAIL_SYS(err, errno, "entering %s", netns);
-    return SYN_OK;
-}
-
-/* Namespaces and mounts of our own, in the order their effects need. */
-static int
-enter_world(struct shim *shim, struct syn_err *err)
-{
-    const struct syn_plan *plan = &shim->plan;
-    struct syn_cgroup_limits limits = {plan->cpu_millicores, plan->memory_bytes, plan->pids_max};
-    int rc = syn_cgroup_layout_read(&shim->layout, err);
-
-    if (plan->gvisor && limits.pids_max > 0)
-        limits.pids_max += GVISOR_PIDS_SELF;
-    if (rc == SYN_OK)
-        rc = syn_cgroup_create(&shim->layout, plan->cgroup, &limits, err);
-    if (rc == SYN_OK && plan->group[0] != '\0')
-        rc = syn_group_enter(plan->group, plan->address, err);
-    else if (rc == SYN_OK && plan->place.netns[0] != '\0')
-        rc = enter_network(shim, err);
-    if (rc < 0)
-        return rc;
-    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_SLAVE | MS_REC, NULL) < 0)
-        return SYN_FAIL_SYS(err, errno, "making a mount namespace");
-    rc = syn_rootfs_mount(shim->dir_path, plan, err);
-    if (rc < 0)
-        return rc;
-    /* runsc refuses to set up its network where it sees /proc/sys/net/core/rmem_default, taking
-     * that for the host's own namespace; newer kernels show the file in every one. */
-    if (plan->gvisor && syn_plan_networked(plan) &&
-        mount("synor", "/proc/sys/net", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-              "size=4k,mode=755") < 0)
-        return SYN_FAIL_SYS(err, errno, "hiding /proc/sys/net");
-    return SYN_OK;
-}
-
-static int
-run_tool(struct shim *shim, struct syn_err *err)
-{
-    struct syn_tool_args args;
-    int out[2], log[2];
-    int rc;
-
-    if (pipe2(out, O_CLOEXEC) < 0)
-        return SYN_FAIL_SYS(err, errno, "making pipes");
-    shim->pipes[SYN_LOGGER_STDOUT] = out[0];
-    if (pipe2(log, O_CLOEXEC) < 0) {
-        (void)close(out[1]);
-        return SYN_FAIL_SYS(err, errno, "making pipes");
-    }
-    shim->pipes[SYN_LOGGER_STDERR] = log[0];
-    (void)fcntl(out[0], F_SETFL, O_NONBLOCK);
-    (void)fcntl(log[0], F_SETFL, O_NONBLOCK);
-    syn_tool_begin(&args, shim->dir_path, &shim->plan);
-    syn_tool_add(&args, "run");
-    syn_tool_add(&args, "--detach");
-    syn_tool_add_path(&args, "--pid-file=", shim->dir_path, SYN_FILE_PID);
-    syn_tool_add(&args, "--bundle");
-    syn_tool_add(&args, shim->dir_path);
-    syn_tool_add(&args, shim->plan.name);
-    rc = syn_tool_spawn(&args, out[1], log[1], &shim->runner, err);
-    (void)close(out[1]);
-    (void)close(log[1]);
-    return rc;
 }
 
 /* Tell the starter how it went, once. */
@@ -284,6 +155,21 @@ network_traffic(const struct shim *shim)
     return now;
 }
 
+void
+syn_shim_count_limits(struct shim *shim)
+{
+    struct syn_cgroup_usage own = {0}, program = {0};
+
+    syn_cgroup_usage_read(&shim->layout, shim->plan.cgroup, &own);
+    if (!syn_str_eq(shim->program_cgroup, shim->plan.cgroup))
+        syn_cgroup_usage_read(&shim->layout, shim->program_cgroup, &program);
+    shim->oom_kills_seen = SYN_MAX(shim->oom_kills_seen, SYN_MAX(own.oom_kills, program.oom_kills));
+    shim->pids_hits_seen =
+        SYN_MAX(shim->pids_hits_seen, SYN_MAX(own.pids_limit_hits, program.pids_limit_hits));
+    shim->throttled_us_seen =
+        SYN_MAX(shim->throttled_us_seen, SYN_MAX(own.throttled_us, program.throttled_us));
+}
+
 /* Write one sample that begins where the last one ended. The last sample ends at `to_ms`. */
 static void
 sample(struct shim *shim, int64_t to_ms)
@@ -295,10 +181,11 @@ sample(struct shim *shim, int64_t to_ms)
     SYN_BUF(line);
 
     syn_cgroup_usage_read(&shim->layout, shim->plan.cgroup, &now);
+    syn_shim_count_limits(shim);
     (void)!syn_scratch_usage_read(shim->scratch_path, &scratch, NULL);
-    syn_full_look(&shim->full, shim->scratch_path, mono_ms());
+    syn_full_look(&shim->full, shim->scratch_path, syn_shim_mono_ms());
     cpu_ms = SYN_MAX((now.cpu_us - shim->cpu_us_base) / 1000, shim->cpu_ms_total);
-    throttled_ms = SYN_MAX(now.throttled_us / 1000, shim->throttled_ms_total);
+    throttled_ms = SYN_MAX(shim->throttled_us_seen / 1000, shim->throttled_ms_total);
     traffic = network_traffic(shim);
     shim->usage = (struct syn_usage_sample){
         .seq = shim->usage.seq + 1,
@@ -308,7 +195,7 @@ sample(struct shim *shim, int64_t to_ms)
         .memory_bytes = now.memory_bytes,
         .memory_peak_bytes = now.memory_peak_bytes,
         .scratch_bytes = scratch.used_bytes,
-        .pids = now.pids,
+        .pids = SYN_MAX(now.pids - shim->own_pids, 0),
         .throttled_ms = throttled_ms - shim->throttled_ms_total,
         .egress_bytes = traffic.egress_bytes - shim->traffic.egress_bytes,
         .node_bytes = traffic.node_bytes - shim->traffic.node_bytes,
@@ -359,24 +246,9 @@ static void
 kill_now(struct shim *shim)
 {
     shim->killed = true;
-    shim->kill_at_ms = NEVER;
+    shim->kill_at_ms = SYN_SHIM_NEVER;
     if (shim->init > 0 && !shim->init_done)
         (void)kill(shim->init, SIGKILL);
-}
-
-static void
-tool_signal(struct shim *shim, int signo)
-{
-    struct syn_tool_args args;
-    char number[16];
-    pid_t pid;
-
-    (void)snprintf(number, sizeof(number), "%d", signo);
-    syn_tool_begin(&args, shim->dir_path, &shim->plan);
-    syn_tool_add(&args, "kill");
-    syn_tool_add(&args, shim->plan.name);
-    syn_tool_add(&args, number);
-    (void)!syn_tool_spawn(&args, -1, -1, &pid, NULL);
 }
 
 /* The kernel drops signals that the first process of a pid namespace leaves at their default.
@@ -387,7 +259,7 @@ static void
 terminate_default(struct shim *shim, int signo)
 {
     int pids[CHILDREN_MAX];
-    size_t count = syn_cgroup_pids(&shim->layout, shim->plan.cgroup, pids, CHILDREN_MAX);
+    size_t count = syn_cgroup_pids(&shim->layout, shim->program_cgroup, pids, CHILDREN_MAX);
     bool handled = false;
 
     for (size_t i = 0; i < count; i++) {
@@ -415,8 +287,8 @@ deliver(struct shim *shim, int signo)
         kill_now(shim);
         return;
     }
-    if (shim->plan.gvisor) {
-        tool_signal(shim, signo);
+    if (shim->plan.gvisor && shim->engine->signal) {
+        shim->engine->signal(shim, signo);
         return;
     }
     if (ends && read_disposition(shim->init, signo, &init) && !init.caught && !init.ignored)
@@ -426,32 +298,32 @@ deliver(struct shim *shim, int signo)
 }
 
 static void
-ask_stop(struct shim *shim, enum stop_cause cause, int64_t grace_ms)
+ask_stop(struct shim *shim, enum syn_shim_stop cause, int64_t grace_ms)
 {
-    int64_t at = mono_ms() + SYN_MIN(grace_ms, NEVER / 2);
+    int64_t at = syn_shim_mono_ms() + SYN_MIN(grace_ms, SYN_SHIM_NEVER / 2);
 
-    if (shim->stop != STOP_NONE) {
-        shim->kill_at_ms = shim->killed ? NEVER : SYN_MIN(shim->kill_at_ms, at);
+    if (shim->stop != SYN_SHIM_STOP_NONE) {
+        shim->kill_at_ms = shim->killed ? SYN_SHIM_NEVER : SYN_MIN(shim->kill_at_ms, at);
         return;
     }
     shim->stop = cause;
     shim->stop_grace_ms = grace_ms;
     if (shim->init <= 0)
-        return; /* still starting: on_started() goes on */
+        return; /* still starting: syn_shim_started() goes on */
     shim->kill_at_ms = at;
     deliver(shim, SIGTERM);
 }
 
 /* ---- children ---- */
 
-static void
-on_started(struct shim *shim)
+void
+syn_shim_started(struct shim *shim)
 {
     struct syn_cgroup_usage usage;
     SYN_JSON(doc);
-    int64_t now = mono_ms();
+    int64_t now = syn_shim_mono_ms();
 
-    shim->started_ms = wall_ms(shim);
+    shim->started_ms = syn_shim_wall_ms(shim);
     shim->sample_at_ms = now + SAMPLE_MS;
     if (shim->plan.wall_ms > 0)
         shim->limit_at_ms = now + shim->plan.wall_ms;
@@ -469,32 +341,14 @@ on_started(struct shim *shim)
     syn_file_sync(shim->dir, SYN_FILE_STATE);
     syn_file_sync(shim->dir, ".");
     syn_scratch_harden(shim->scratch_path);
-    if (shim->stop != STOP_NONE) {
+    if (shim->stop != SYN_SHIM_STOP_NONE) {
         shim->kill_at_ms = now + shim->stop_grace_ms;
         deliver(shim, SIGTERM);
     }
 }
 
-static void
-learn_init(struct shim *shim)
-{
-    SYN_BUF(text);
-    uint64_t pid;
-
-    if (shim->init > 0 || syn_file_read(shim->dir, SYN_FILE_PID, 64, &text, NULL) < 0 ||
-        !syn_scan_u64(syn_buf_text(&text), 10, &pid, NULL) || pid > INT32_MAX)
-        return;
-    shim->init = (pid_t)pid;
-    for (size_t i = 0; i < shim->reaped_count; i++) {
-        if (shim->reaped[i].pid == shim->init) {
-            shim->init_done = true;
-            shim->init_status = shim->reaped[i].status;
-        }
-    }
-}
-
-static void
-reap(struct shim *shim)
+void
+syn_shim_reap(struct shim *shim)
 {
     int status;
     pid_t pid;
@@ -506,49 +360,16 @@ reap(struct shim *shim)
         } else if (pid == shim->init) {
             shim->init_done = true;
             shim->init_status = status;
-        } else if (shim->init <= 0 && shim->reaped_count < REAPED_MAX) {
+        } else if (shim->init <= 0 && shim->reaped_count < SYN_SHIM_REAPED_MAX) {
             shim->reaped[shim->reaped_count].pid = pid;
             shim->reaped[shim->reaped_count++].status = status;
         }
     }
     if (shim->init_done && shim->ended_ms == 0)
-        shim->ended_ms = wall_ms(shim);
-}
-
-/* True once the instance has ended, or will never begin. */
-static bool
-over(struct shim *shim)
-{
-    if (!shim->runner_done)
-        return false;
-    if (!WIFEXITED(shim->runner_status) || WEXITSTATUS(shim->runner_status) != 0)
-        return true;
-    if (shim->started_ms == 0) {
-        learn_init(shim);
-        if (shim->init <= 0)
-            return true;
-        on_started(shim);
-    }
-    return shim->init_done;
+        shim->ended_ms = syn_shim_wall_ms(shim);
 }
 
 /* ---- the loop ---- */
-
-static void
-read_output(struct shim *shim, enum syn_logger_stream stream)
-{
-    char data[32768];
-    ssize_t got = read(shim->pipes[stream], data, sizeof(data));
-
-    if (got > 0) {
-        syn_logger_feed(&shim->logger, stream, data, (size_t)got, wall_ms(shim));
-        syn_full_hear(&shim->full, &shim->logger, shim->scratch_path,
-                      shim->plan.gvisor || shim->init_done ? 0 : (int)shim->init, mono_ms());
-    } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
-        (void)close(shim->pipes[stream]);
-        shim->pipes[stream] = -1;
-    }
-}
 
 static void
 on_signal(struct shim *shim)
@@ -558,10 +379,10 @@ on_signal(struct shim *shim)
     while (read(shim->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
         if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) {
             shim->node_shutdown = true;
-            ask_stop(shim, STOP_ASKED, shim->plan.grace_ms);
+            ask_stop(shim, SYN_SHIM_STOP_ASKED, shim->plan.grace_ms);
         }
     }
-    reap(shim);
+    syn_shim_reap(shim);
 }
 
 static const char *
@@ -579,7 +400,8 @@ answer(struct shim *shim, const char *request)
     if (syn_str_eq(request, "stop") ||
         (syn_str_starts(request, "stop ") &&
          syn_parse_u64(request + 5, 0, INT64_MAX / 4, "grace", &number, NULL) == SYN_OK)) {
-        ask_stop(shim, STOP_ASKED, request[4] == '\0' ? shim->plan.grace_ms : (int64_t)number);
+        ask_stop(shim, SYN_SHIM_STOP_ASKED,
+                 request[4] == '\0' ? shim->plan.grace_ms : (int64_t)number);
         return "ok";
     }
     if (syn_str_eq(request, "status"))
@@ -606,12 +428,34 @@ on_client(struct shim *shim, int *client)
     *client = -1;
 }
 
+/* A limit was met, or the group is gone, which poll(2) tells in the same way. */
+static void
+on_limit(struct shim *shim)
+{
+    char now[64];
+
+    if (pread(shim->limits, now, sizeof(now), 0) > 0)
+        syn_shim_count_limits(shim);
+    else
+        syn_fd_scope(&shim->limits);
+}
+
+/* Whose child it is takes its status; what it went over is looked at while it can be. */
+static void
+on_ended(struct shim *shim)
+{
+    shim->ended_ms = syn_shim_wall_ms(shim);
+    syn_shim_count_limits(shim);
+    syn_fd_scope(&shim->ended);
+    shim->look_at_ms = 0;
+}
+
 static void
 on_listener(struct shim *shim)
 {
     int fd = accept4(shim->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-    for (size_t i = 0; fd >= 0 && i < CLIENTS_MAX; i++) {
+    for (size_t i = 0; fd >= 0 && i < SYN_SHIM_CLIENTS_MAX; i++) {
         if (shim->clients[i] < 0) {
             shim->clients[i] = fd;
             return;
@@ -624,45 +468,51 @@ on_listener(struct shim *shim)
 static void
 on_timers(struct shim *shim)
 {
-    int64_t now = mono_ms();
+    int64_t now = syn_shim_mono_ms();
 
     if (now >= shim->sample_at_ms) {
-        sample(shim, wall_ms(shim));
+        sample(shim, syn_shim_wall_ms(shim));
         shim->sample_at_ms += SAMPLE_MS * SYN_MAX((now - shim->sample_at_ms) / SAMPLE_MS + 1, 1);
     }
     if (now >= shim->limit_at_ms) {
-        shim->limit_at_ms = NEVER;
-        ask_stop(shim, STOP_TIME, shim->plan.grace_ms);
+        shim->limit_at_ms = SYN_SHIM_NEVER;
+        ask_stop(shim, SYN_SHIM_STOP_TIME, shim->plan.grace_ms);
     }
     if (now >= shim->kill_at_ms)
         kill_now(shim);
 }
 
 /* One turn: wait for something, at most until `deadline_ms`, and handle it. */
-static void
-turn(struct shim *shim, int64_t deadline_ms)
+void
+syn_shim_turn(struct shim *shim, int64_t deadline_ms)
 {
-    struct pollfd fds[4 + CLIENTS_MAX];
-    int64_t wake = SYN_MIN(SYN_MIN(shim->sample_at_ms, shim->kill_at_ms),
+    struct pollfd fds[FDS_FIXED + SYN_SHIM_CLIENTS_MAX];
+    int64_t wake = SYN_MIN(SYN_MIN(SYN_MIN(shim->sample_at_ms, shim->kill_at_ms), shim->look_at_ms),
                            SYN_MIN(shim->limit_at_ms, deadline_ms));
-    int64_t wait = wake == NEVER ? -1 : SYN_MAX(wake - mono_ms(), 0);
+    int64_t wait = wake == SYN_SHIM_NEVER ? -1 : SYN_MAX(wake - syn_shim_mono_ms(), 0);
 
     fds[0] = (struct pollfd){.fd = shim->signals, .events = POLLIN};
     fds[1] = (struct pollfd){.fd = shim->listener, .events = POLLIN};
     fds[2] = (struct pollfd){.fd = shim->pipes[0], .events = POLLIN};
     fds[3] = (struct pollfd){.fd = shim->pipes[1], .events = POLLIN};
-    for (size_t i = 0; i < CLIENTS_MAX; i++)
-        fds[4 + i] = (struct pollfd){.fd = shim->clients[i], .events = POLLIN};
+    fds[4] = (struct pollfd){.fd = shim->ended, .events = POLLIN};
+    fds[5] = (struct pollfd){.fd = shim->limits, .events = POLLPRI};
+    for (size_t i = 0; i < SYN_SHIM_CLIENTS_MAX; i++)
+        fds[FDS_FIXED + i] = (struct pollfd){.fd = shim->clients[i], .events = POLLIN};
     if (poll(fds, SYN_LEN(fds), (int)SYN_MIN(wait, 60000)) < 0)
         return;
     if (fds[0].revents)
         on_signal(shim);
     if (fds[2].revents)
-        read_output(shim, SYN_LOGGER_STDOUT);
+        shim->engine->read(shim, SYN_LOGGER_STDOUT);
     if (fds[3].revents)
-        read_output(shim, SYN_LOGGER_STDERR);
-    for (size_t i = 0; i < CLIENTS_MAX; i++) {
-        if (fds[4 + i].revents)
+        shim->engine->read(shim, SYN_LOGGER_STDERR);
+    if (fds[5].revents)
+        on_limit(shim);
+    if (fds[4].revents)
+        on_ended(shim);
+    for (size_t i = 0; i < SYN_SHIM_CLIENTS_MAX; i++) {
+        if (fds[FDS_FIXED + i].revents)
             on_client(shim, &shim->clients[i]);
     }
     if (fds[1].revents)
@@ -672,149 +522,12 @@ turn(struct shim *shim, int64_t deadline_ms)
 
 /* ---- the end ---- */
 
-static void
-drain(struct shim *shim)
-{
-    int64_t deadline = mono_ms() + DRAIN_MS;
-
-    while ((shim->pipes[0] >= 0 || shim->pipes[1] >= 0) && mono_ms() < deadline)
-        turn(shim, deadline);
-    syn_logger_finish(&shim->logger, wall_ms(shim));
-}
-
-static void say(struct syn_instance_status *exit, const char *format, ...) SYN_PRINTF(2, 3);
-
-static void
-say(struct syn_instance_status *exit, const char *format, ...)
-{
-    size_t len = strlen(exit->message);
-    va_list args;
-
-    if (len > 0 && len + 2 < sizeof(exit->message)) {
-        memcpy(exit->message + len, "; ", 3);
-        len += 2;
-    }
-    va_start(args, format);
-    (void)vsnprintf(exit->message + len, sizeof(exit->message) - len, format, args);
-    va_end(args);
-}
-
-static void
-decode_status(const struct shim *shim, struct syn_instance_status *exit)
-{
-    int status = shim->init_status;
-
-    if (WIFSIGNALED(status)) {
-        exit->signal = WTERMSIG(status);
-        exit->exit_code = 128 + exit->signal;
-    } else {
-        exit->exit_code = WEXITSTATUS(status);
-        /* gVisor's sandbox exits with what a shell would say. */
-        if (shim->plan.gvisor && exit->exit_code > 128 && exit->exit_code <= 128 + 64)
-            exit->signal = exit->exit_code - 128;
-    }
-}
-
-static void
-explain_scratch(const struct shim *shim, struct syn_instance_status *exit)
-{
-    enum syn_full_verdict verdict =
-        syn_full_judge(&shim->full, &shim->logger, exit->exit_code != 0, mono_ms());
-    long long size = (long long)shim->plan.scratch_bytes;
-
-    exit->scratch_full =
-        verdict == SYN_FULL_BYTES || verdict == SYN_FULL_FILES || verdict == SYN_FULL_WORDS;
-    if (verdict == SYN_FULL_BYTES)
-        say(exit, "its scratch space of %lld bytes is full", size);
-    else if (verdict == SYN_FULL_FILES)
-        say(exit, "its scratch space of %lld bytes has no room for one more file", size);
-    else if (verdict == SYN_FULL_WORDS)
-        say(exit,
-            "its last words were of no space left: its scratch space has %lld bytes, of which at "
-            "least %lld were free when they were looked at",
-            size, (long long)SYN_MIN(shim->full.bytes_free_least, (int64_t)size));
-    else if (verdict == SYN_FULL_SHM)
-        say(exit, "its shared memory, /dev/shm, is full");
-}
-
-static void
-explain(const struct shim *shim, struct syn_instance_status *exit)
-{
-    bool failed = exit->exit_code != 0;
-
-    if (shim->stop == STOP_TIME) {
-        exit->reason = SYN_EXIT_TIME;
-        say(exit, "the wall time limit of %lld ms is over", (long long)shim->plan.wall_ms);
-    } else if (shim->stop == STOP_ASKED) {
-        exit->reason = SYN_EXIT_STOPPED;
-        say(exit, shim->node_shutdown ? "the node is shutting down" : "stopped as asked");
-    } else if (failed && exit->oom_kills > 0) {
-        exit->reason = SYN_EXIT_OOM;
-        say(exit, "out of memory: the limit of %lld bytes was reached and %s was killed",
-            (long long)shim->plan.memory_bytes,
-            shim->plan.gvisor ? "the gVisor sandbox" : "a process");
-    } else if (failed) {
-        exit->reason = SYN_EXIT_FAILED;
-        if (exit->signal)
-            say(exit, "killed by signal %d", exit->signal);
-        else
-            say(exit, "exited with status %d", exit->exit_code);
-    } else {
-        exit->reason = SYN_EXIT_COMPLETED;
-        say(exit, "exited with status 0");
-    }
-    if (shim->stop != STOP_NONE && shim->killed)
-        say(exit, "it did not end within its grace period and was killed");
-    if (exit->oom_kills > 0 && exit->reason != SYN_EXIT_OOM)
-        say(exit, "%lld of its processes were killed for memory", (long long)exit->oom_kills);
-    if (exit->pids_limit_hits > 0)
-        say(exit, "the limit of %lld processes was reached %lld times",
-            (long long)shim->plan.pids_max, (long long)exit->pids_limit_hits);
-    explain_scratch(shim, exit);
-}
-
-/* The tool's words, told as a shell would by number: 127 not found, 126 not executable, 125 other.
- */
-static void
-explain_start(struct shim *shim, const struct syn_err *cause, struct syn_instance_status *exit)
-{
-    char words[SYN_EXIT_MESSAGE_MAX];
-
-    exit->reason = SYN_EXIT_START;
-    exit->exit_code = 125;
-    if (cause) {
-        say(exit, "%s", cause->msg);
-        return;
-    }
-    syn_tool_message(shim->dir, words, sizeof(words));
-    say(exit, "%s", words[0] ? words : "the sandbox did not start and said nothing");
-    if (strstr(words, "no such file") || strstr(words, "not found"))
-        exit->exit_code = 127;
-    else if (strstr(words, "permission denied"))
-        exit->exit_code = 126;
-}
-
 /* Remove what only a running instance needs. What fails here is left for destroy(). */
 static void
 clear_up(struct shim *shim)
 {
-    struct syn_tool_args args;
-    int64_t deadline = mono_ms() + TOOL_DELETE_MS;
-
     (void)!syn_cgroup_kill(&shim->layout, shim->plan.cgroup, NULL);
-    syn_tool_begin(&args, shim->dir_path, &shim->plan);
-    syn_tool_add(&args, "delete");
-    syn_tool_add(&args, "--force");
-    syn_tool_add(&args, shim->plan.name);
-    shim->sample_at_ms = NEVER;
-    shim->runner_done = false;
-    if (syn_tool_spawn(&args, -1, -1, &shim->runner, NULL) == SYN_OK) {
-        while (!shim->runner_done && mono_ms() < deadline)
-            turn(shim, deadline);
-        if (!shim->runner_done)
-            (void)kill(shim->runner, SIGKILL);
-    }
-    reap(shim);
+    shim->engine->clear(shim);
     (void)!syn_cgroup_destroy(&shim->layout, shim->plan.cgroup, NULL);
     (void)unlinkat(shim->dir, SYN_FILE_CONTROL, 0);
 }
@@ -823,34 +536,33 @@ static void
 finish(struct shim *shim, const struct syn_err *cause)
 {
     struct syn_instance_status exit = {.state = SYN_INSTANCE_EXITED};
-    struct syn_cgroup_usage usage;
     char time[SYN_FORMAT_MAX];
     struct syn_err err;
 
-    shim->limit_at_ms = shim->kill_at_ms = shim->sample_at_ms = NEVER;
+    shim->limit_at_ms = shim->kill_at_ms = shim->sample_at_ms = SYN_SHIM_NEVER;
+    shim->look_at_ms = SYN_SHIM_NEVER;
     (void)!syn_cgroup_kill(&shim->layout, shim->plan.cgroup, NULL);
-    drain(shim);
+    shim->engine->drain(shim);
+    syn_logger_finish(&shim->logger, syn_shim_wall_ms(shim));
     if (shim->ended_ms == 0)
-        shim->ended_ms = wall_ms(shim);
+        shim->ended_ms = syn_shim_wall_ms(shim);
     if (shim->started_ms > 0)
         sample(shim, SYN_MAX(shim->ended_ms, SYN_MAX(shim->started_ms, shim->usage.to_ms)));
-    syn_cgroup_usage_read(&shim->layout, shim->plan.cgroup, &usage);
-    syn_full_look(&shim->full, shim->scratch_path, mono_ms());
+    syn_shim_count_limits(shim);
+    syn_full_look(&shim->full, shim->scratch_path, syn_shim_mono_ms());
     exit.started_at_ms = shim->started_ms;
     exit.ended_at_ms = SYN_MAX(shim->ended_ms, shim->usage.to_ms);
-    exit.oom_kills = usage.oom_kills;
-    exit.pids_limit_hits = usage.pids_limit_hits;
-    if (shim->started_ms > 0) {
-        decode_status(shim, &exit);
-        explain(shim, &exit);
-    } else {
-        explain_start(shim, cause, &exit);
-    }
+    exit.oom_kills = shim->oom_kills_seen;
+    exit.pids_limit_hits = shim->pids_hits_seen;
+    if (shim->started_ms > 0)
+        syn_shim_explain(shim, &exit);
+    else
+        syn_shim_explain_start(shim, cause, &exit);
     (void)fdatasync(shim->log_fd);
     (void)fdatasync(shim->usage_fd);
     if (syn_exit_write(shim->dir, &exit, &err) < 0)
         (void)dprintf(shim->log_fd, "%s synor F the result could not be written: %s\n",
-                      syn_format_time(wall_ms(shim), time), err.msg);
+                      syn_format_time(syn_shim_wall_ms(shim), time), err.msg);
     report_ready(shim, exit.message);
     clear_up(shim);
 }
@@ -863,12 +575,13 @@ shim_open(struct shim *shim, const char *dir, struct syn_err *err)
     int rc;
 
     shim->lock = shim->signals = shim->listener = shim->usage_fd = shim->log_fd = shim->filter = -1;
-    shim->pipes[0] = shim->pipes[1] = -1;
-    for (size_t i = 0; i < CLIENTS_MAX; i++)
+    shim->pipes[0] = shim->pipes[1] = shim->ended = shim->limits = -1;
+    for (size_t i = 0; i < SYN_SHIM_CLIENTS_MAX; i++)
         shim->clients[i] = -1;
     syn_full_init(&shim->full);
-    shim->sample_at_ms = shim->kill_at_ms = shim->limit_at_ms = NEVER;
-    shim->mono_base_ms = mono_ms();
+    shim->sample_at_ms = shim->kill_at_ms = shim->limit_at_ms = SYN_SHIM_NEVER;
+    shim->look_at_ms = SYN_SHIM_NEVER;
+    shim->mono_base_ms = syn_shim_mono_ms();
     shim->wall_base_ms = syn_wall_ms(syn_world_system());
     if (!syn_str_copy(shim->dir_path, sizeof(shim->dir_path), dir))
         return SYN_FAIL(err, SYN_E_INVALID, "instance folder's path is too long");
@@ -877,6 +590,7 @@ shim_open(struct shim *shim, const char *dir, struct syn_err *err)
     if (shim->dir < 0)
         return SYN_FAIL_SYS(err, errno, "opening %s", dir);
     rc = syn_plan_read(shim->dir, &shim->plan, err);
+    (void)syn_str_copy(shim->program_cgroup, sizeof(shim->program_cgroup), shim->plan.cgroup);
     if (rc == SYN_OK)
         rc = take_lock(shim, err);
     return rc < 0 ? rc : open_files(shim, err);
@@ -906,7 +620,7 @@ leave_starter(void)
 }
 
 int
-syn_shim_main(int argc, char **argv)
+syn_shim_run(int argc, char **argv, const struct syn_shim_engine *engine)
 {
     static struct shim shim; /* 170 kB: not for the stack */
     struct syn_err err = {0};
@@ -916,6 +630,7 @@ syn_shim_main(int argc, char **argv)
         (void)dprintf(STDERR_FILENO, "usage: shim DIR (started by the agent)\n");
         return 2;
     }
+    shim.engine = engine;
     shim.ready = fcntl(READY_FD, F_GETFD) >= 0 ? READY_FD : -1;
     if (leave_starter() < 0)
         return 1;
@@ -925,13 +640,17 @@ syn_shim_main(int argc, char **argv)
         report_ready(&shim, err.msg);
         return 1;
     }
-    rc = enter_world(&shim, &err);
-    if (rc == SYN_OK)
-        rc = run_tool(&shim, &err);
+    rc = engine->begin(&shim, &err);
     if (rc == SYN_OK) {
-        while (!over(&shim))
-            turn(&shim, NEVER);
+        while (!engine->over(&shim))
+            syn_shim_turn(&shim, SYN_SHIM_NEVER);
     }
     finish(&shim, rc < 0 ? &err : NULL);
     return 0;
+}
+
+int
+syn_shim_main(int argc, char **argv)
+{
+    return syn_shim_run(argc, argv, &syn_shim_native);
 }

@@ -1,303 +1,5 @@
-/* The controller's step in a small world: documents, nodes, agents and a clock, all in memory.
- * Every step is taken twice: the second must have nothing to do. */
-#include "control_priv.h"
-
-#include <synor/base/str.h>
-#include <synor/base/test.h>
-#include <synor/base/units.h>
-#include <synor/orchestration/document.h>
-#include <synor/orchestration/place.h>
-
-#define NODES  3
-#define NOW_MS INT64_C(1795460000000)
-#define SPEC                                                                              \
-    "{\"image\":\"synor://img\",\"port\":80,\"replicas\":3,\"update_deadline_ms\":60000," \
-    "\"cpu_millicores\":500}"
-
-struct world {
-    json_t *service, *versions, *instances, *events;
-    json_t *nodes[NODES];
-    struct syn_cluster *cluster;
-    struct syn_quota quota;
-    int64_t spent, escrow, balance, now_ms;
-    unsigned settled;
-};
-
-static void
-put_node(struct world *world, unsigned index, const char *state)
-{
-    char id[16];
-    struct syn_err err;
-
-    (void)snprintf(id, sizeof(id), "node-%u", index);
-    json_decref(world->nodes[index]);
-    world->nodes[index] =
-        json_pack("{s:s, s:{s:s}, s:{s:s, s:{s:i, s:I, s:I}, s:[{s:s, s:s}], s:s}}", "id", id,
-                  "spec", "region", "eu", "status", "state", state, "capacity", "cpu_millicores",
-                  4000, "memory_bytes", (json_int_t)8 << 30, "scratch_bytes", (json_int_t)64 << 30,
-                  "sandboxes", "name", "gvisor", "state", "ready", "default_isolation", "gvisor");
-    assert_done(syn_document_set_time(syn_document_status(world->nodes[index]), "last_seen_at",
-                                      world->now_ms, &err),
-                &err);
-    assert_done(syn_cluster_put_node(world->cluster, world->nodes[index], &err), &err);
-}
-
-static json_t *
-spec_of(const char *text)
-{
-    struct syn_err err;
-    json_t *spec;
-
-    assert_done(syn_json_parse(text, strlen(text), &spec, &err), &err);
-    assert_done(syn_service_spec_check(spec, &err), &err);
-    return spec;
-}
-
-static struct world *
-world_new(const char *text)
-{
-    struct world *world = syn_calloc(1, sizeof(*world));
-    const struct syn_service_new made = {
-        .id = "svc-abc", .name = "web", .account = "acct-1", .image_cid = "bone", .now_ms = NOW_MS};
-    struct syn_err err;
-    json_t *version;
-
-    assert_non_null(world);
-    world->now_ms = NOW_MS;
-    world->escrow = 100 * SYN_SYNOR;
-    world->balance = 100 * SYN_SYNOR;
-    world->instances = json_array();
-    world->events = json_array();
-    world->versions = json_array();
-    assert_done(syn_cluster_new(7, &world->cluster, &err), &err);
-    assert_done(syn_quota_read(NULL, &world->quota, &err), &err);
-    assert_done(syn_service_make_take(&made, spec_of(text), &world->service, &version, &err), &err);
-    assert_int_equal(json_array_append_new(world->versions, version), 0);
-    for (unsigned i = 0; i < NODES; i++)
-        put_node(world, i, "ready");
-    return world;
-}
-
-static void
-world_free(struct world *world)
-{
-    json_decref(world->service);
-    json_decref(world->versions);
-    json_decref(world->instances);
-    json_decref(world->events);
-    for (unsigned i = 0; i < NODES; i++)
-        json_decref(world->nodes[i]);
-    syn_cluster_free(world->cluster);
-    syn_free(world);
-}
-
-static struct syn_service_view
-view_of(const struct world *world)
-{
-    return (struct syn_service_view){
-        .service = world->service,
-        .versions = world->versions,
-        .instances = world->instances,
-        .cluster = world->cluster,
-        .quota = &world->quota,
-        .spent = world->spent,
-        .rate_hour = SYN_SYNOR,
-        .escrow = world->escrow,
-        .balance = world->balance,
-        .now_ms = world->now_ms,
-        .observing_since_ms = NOW_MS,
-    };
-}
-
-static void
-put_instance(struct world *world, json_t *doc)
-{
-    struct syn_err err;
-
-    assert_done(syn_cluster_put_instance(world->cluster, doc, &err), &err);
-}
-
-static void
-replace(struct world *world, json_t *doc)
-{
-    json_t *known;
-    size_t i;
-
-    json_array_foreach (world->instances, i, known) {
-        if (!syn_str_eq(syn_document_id(known), syn_document_id(doc)))
-            continue;
-        assert_int_equal(json_array_set(world->instances, i, doc), 0);
-        put_instance(world, doc);
-        return;
-    }
-    fail_msg("an instance changed that nobody created: %s", syn_document_id(doc));
-}
-
-static void
-apply(struct world *world, const struct syn_service_effects *effects)
-{
-    json_t *doc;
-    size_t i;
-
-    if (effects->service) {
-        json_decref(world->service);
-        world->service = json_incref(effects->service);
-    }
-    json_array_foreach (effects->created, i, doc) {
-        assert_int_equal(json_array_append(world->instances, doc), 0);
-        put_instance(world, doc);
-    }
-    json_array_foreach (effects->changed, i, doc)
-        replace(world, doc);
-    assert_int_equal(json_array_extend(world->events, effects->events), 0);
-    world->escrow += effects->lock;
-    world->balance -= effects->lock;
-    assert_true(world->balance >= 0);
-    world->settled += effects->settle;
-}
-
-static void
-step(struct world *world)
-{
-    struct syn_service_effects effects;
-    struct syn_service_view view;
-    struct syn_err err;
-    bool again = true;
-
-    for (int i = 0; again; i++) {
-        view = view_of(world);
-        assert_done(syn_service_step(&view, &effects, &err), &err);
-        apply(world, &effects);
-        again = effects.wake_at_ms == world->now_ms && !syn_service_effects_none(&effects);
-        syn_service_effects_fini(&effects);
-        assert_true(i < 10);
-    }
-    view = view_of(world);
-    assert_done(syn_service_step(&view, &effects, &err), &err);
-    if (!syn_service_effects_none(&effects))
-        fail_msg("a second step still writes: %s, events %s",
-                 effects.service ? json_dumps(effects.service, JSON_SORT_KEYS) : "same",
-                 json_dumps(effects.events, 0));
-    syn_service_effects_fini(&effects);
-}
-
-static bool
-ended(const json_t *doc)
-{
-    return syn_instance_ended((unsigned)syn_instance_state_find(syn_document_state(doc)));
-}
-
-static bool
-asked(const json_t *doc)
-{
-    return syn_str_eq(syn_json_str(syn_document_spec(doc), "desired", ""), "stopped");
-}
-
-static int64_t
-version_of(const json_t *doc)
-{
-    return syn_json_i64(syn_document_spec(doc), "version", 0);
-}
-
-/* What the agent of the instance reports. */
-static void
-report(struct world *world, json_t *doc, const char *state, const char *reason, bool ready)
-{
-    json_t *status = syn_document_status(doc);
-    struct syn_err err;
-
-    assert_done(syn_document_set_state(doc, state, reason, "said the agent", &err), &err);
-    if (syn_document_time(status, "started_at") == SYN_DOCUMENT_NONE)
-        assert_done(syn_document_set_time(status, "started_at", world->now_ms, &err), &err);
-    assert_done(
-        syn_json_set_take(status, "health", json_pack("{s:b}", "ready", ready ? 1 : 0), &err),
-        &err);
-    if (ended(doc)) {
-        assert_done(syn_document_set_time(status, "ended_at", world->now_ms, &err), &err);
-        assert_done(syn_json_set_i64(status, "usage_seq_last", 3, &err), &err);
-        assert_done(syn_json_set_i64(status, "usage_seq", 3, &err), &err);
-    }
-    put_instance(world, doc);
-}
-
-/* Agents do what they are asked: what is to stop ends, what is of a good version becomes ready. */
-static void
-obey(struct world *world, int64_t bad_version)
-{
-    json_t *doc;
-    size_t i;
-
-    json_array_foreach (world->instances, i, doc) {
-        if (ended(doc))
-            continue;
-        if (asked(doc))
-            report(world, doc, "exited", "stopped", false);
-        else if (version_of(doc) != bad_version)
-            report(world, doc, "running", "running", true);
-    }
-}
-
-static unsigned
-count(const struct world *world, int64_t version, bool only_ready)
-{
-    const json_t *doc;
-    unsigned found = 0;
-    size_t i;
-
-    json_array_foreach (world->instances, i, doc)
-        found += !ended(doc) && !asked(doc) && (version == 0 || version_of(doc) == version) &&
-                 (!only_ready || syn_json_bool(syn_json_at(doc, "status.health"), "ready", false));
-    return found;
-}
-
-static void
-expect(const struct world *world, const char *state, const char *reason)
-{
-    const json_t *status = syn_document_status(world->service);
-
-    assert_string_equal(syn_json_str(status, "state", ""), state);
-    assert_string_equal(syn_json_str(status, "reason", ""), reason);
-}
-
-static unsigned
-events(const struct world *world, const char *type)
-{
-    const json_t *event;
-    unsigned found = 0;
-    size_t i;
-
-    json_array_foreach (world->events, i, event)
-        found += syn_str_eq(syn_json_str(event, "type", ""), type);
-    return found;
-}
-
-static void
-run(struct world *world, unsigned turns, int64_t bad_version)
-{
-    for (unsigned i = 0; i < turns; i++) {
-        step(world);
-        obey(world, bad_version);
-        world->now_ms += 1000;
-    }
-    step(world);
-}
-
-static void
-update(struct world *world, const char *text, const char *cid)
-{
-    const struct syn_service_new change = {.image_cid = cid, .now_ms = world->now_ms};
-    json_t *version = NULL;
-    struct syn_err err;
-
-    assert_done(syn_service_update_take(
-                    world->service,
-                    service_version(world->versions,
-                                    syn_json_i64(syn_document_status(world->service), "target", 0)),
-                    &change, spec_of(text), false, &version, &err),
-                &err);
-    if (version)
-        assert_int_equal(json_array_append_new(world->versions, version), 0);
-}
+/* The controller's step of services. */
+#include "control_testing.h"
 
 /* ---- the tests ---- */
 
@@ -349,6 +51,90 @@ test_updates_without_a_gap(void **state)
     update(world, SPEC, "btwo"); /* the same again is nothing new */
     assert_int_equal(json_array_size(world->versions), 2);
     world_free(world);
+}
+
+/* The first instance, which an update to a new image is about to replace. */
+static json_t *
+first_of_an_update(struct world *world, const char *has)
+{
+    json_t *first;
+
+    run(world, 2, 0);
+    first = json_array_get(world->instances, 0);
+    if (has != NULL)
+        assert_int_equal(
+            json_object_set_new(world->balanced, syn_document_id(first), json_string(has)), 0);
+    update(world, SPEC, "btwo");
+    step(world);
+    obey(world, 0);
+    step(world);
+    return json_array_get(world->instances, 0);
+}
+
+static const json_t *
+endpoint_of(const struct world *world, const json_t *doc)
+{
+    const json_t *row;
+    size_t i;
+
+    json_array_foreach (json_object_get(syn_document_status(world->service), "endpoints"), i, row)
+        if (syn_str_eq(syn_json_str(row, "instance", ""), syn_document_id(doc)))
+            return row;
+    fail_msg("%s is no endpoint", syn_document_id(doc));
+    return NULL;
+}
+
+/* One that goes leaves traffic, and is asked to stop when the balancer has nothing of it. */
+static void
+test_drains_before_it_stops(void **state)
+{
+    struct world *world = world_new(SPEC);
+    const json_t *first = first_of_an_update(world, "serving");
+    const char *id = syn_document_id(first);
+
+    (void)state;
+    assert_string_equal(syn_json_str(endpoint_of(world, first), "state", ""), "draining");
+    assert_false(syn_json_bool(endpoint_of(world, first), "ready", true));
+    for (int i = 0; i < 3; i++) {
+        assert_false(asked(json_array_get(world->instances, 0)));
+        world->now_ms += 5000; /* longer than its time to drain: the balancer is late */
+        step(world);
+    }
+    assert_int_equal(json_object_del(world->balanced, id), 0);
+    step(world);
+    assert_true(asked(json_array_get(world->instances, 0)));
+    assert_int_equal(
+        syn_json_i64(syn_document_spec(json_array_get(world->instances, 0)), "drain_ms", -1), 0);
+    assert_int_equal(events(world, "ended"), 0);
+    world_free(world);
+}
+
+/* What does not end has its time to drain; a balancer that does not take it out, some more. */
+static void
+test_drains_for_a_limited_time(void **state)
+{
+    static const struct {
+        const char *has;
+        int64_t limit_ms;
+    } cases[] = {{"busy", 10000}, {"serving", 10000 + SYN_SERVICE_BALANCER_MAX_MS}, {NULL, 10000}};
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(cases); i++) {
+        struct world *world = world_new(SPEC);
+
+        if (cases[i].has == NULL) {
+            json_decref(world->balanced);
+            world->balanced = NULL;
+        }
+        (void)first_of_an_update(world, cases[i].has);
+        world->now_ms += cases[i].limit_ms - 1;
+        step(world);
+        assert_false(asked(json_array_get(world->instances, 0)));
+        world->now_ms++;
+        step(world);
+        assert_true(asked(json_array_get(world->instances, 0)));
+        world_free(world);
+    }
 }
 
 static void
@@ -523,7 +309,8 @@ test_money_is_topped_up_until_there_is_none(void **state)
     }
     assert_int_equal(world->balance, 0);
     run(world, 2, 0);
-    expect(world, "stopped", "budget");
+    expect(world, "stopped", "funds");
+    assert_int_equal(events(world, "funds-low"), 1);
     assert_int_equal(world->settled, 1);
     world_free(world);
 }
@@ -630,6 +417,154 @@ test_any_history_ends_in_what_is_wanted(void **state)
     }
 }
 
+/* ---- autoscaling ---- */
+
+#define SCALED(scale, more)                                                \
+    "{\"image\":\"synor://img\",\"port\":80,\"update_deadline_ms\":60000," \
+    "\"cpu_millicores\":500" more ",\"autoscale\":{\"min\":2,\"max\":5,"   \
+    "\"every_ms\":1000" scale "}}"
+#define BY_REQUESTS ",\"metrics\":[{\"metric\":\"requests\",\"target\":\"10\"}]"
+
+static int64_t
+wanted(const struct world *world)
+{
+    return syn_json_i64(syn_json_at(world->service, "status.replicas"), "wanted", -1);
+}
+
+static bool
+explains(const struct world *world, const char *text)
+{
+    const struct syn_service_explain_view view = {.service = world->service,
+                                                  .versions = world->versions,
+                                                  .instances = world->instances,
+                                                  .cluster = world->cluster,
+                                                  .now_ms = world->now_ms};
+    struct syn_err err;
+    const json_t *row;
+    bool found = false;
+    size_t i;
+    SYN_JSON(said);
+
+    assert_done(syn_service_explain(&view, &said, &err), &err);
+    json_array_foreach (json_object_get(said, "why"), i, row)
+        found = found || (syn_str_eq(syn_json_str(row, "dimension", ""), "autoscale") &&
+                          strstr(syn_json_str(row, "message", ""), text) != NULL);
+    return found;
+}
+
+static void
+test_scales_by_load(void **state)
+{
+    struct world *world = world_new(SCALED("", ""));
+
+    (void)state;
+    run(world, 3, 0);
+    expect(world, "running", "ready");
+    assert_int_equal(count(world, 1, true), 2); /* the minimum, though replicas says 1 */
+    assert_true(explains(world, "a metric is not known: nothing is taken away"));
+    world->cpu = 700;
+    run(world, 20, 0);
+    assert_int_equal(wanted(world), 2);
+    assert_int_equal(events(world, "scaled"), 0);
+
+    world->cpu = 1000;
+    for (int i = 0; i < 60 && wanted(world) == 2; i++) {
+        world->now_ms += 1000;
+        step(world);
+    }
+    expect(world, "deploying", "scaling"); /* that is no damage */
+    assert_true(explains(world, "cpu 100%, target 70% a replica"));
+    assert_true(events(world, "scaled") == 1 && wanted(world) > 2);
+    run(world, 60, 0);
+    expect(world, "running", "ready");
+    assert_int_equal(count(world, 1, true), 5);
+    assert_true(explains(world, "5 wanted (2 to 5): "));
+    assert_int_equal(events(world, "deployed"), 1);
+
+    world->cpu = 10;
+    run(world, 120, 0);
+    assert_int_equal(wanted(world), 5); /* what was needed within five minutes */
+    world->cpu = SYN_AUTOSCALE_UNKNOWN;
+    run(world, 400, 0);
+    assert_int_equal(wanted(world), 5); /* nothing goes unseen */
+    world->cpu = 10;
+    run(world, 400, 0);
+    assert_int_equal(count(world, 1, true), 2);
+    expect(world, "running", "ready");
+    world_free(world);
+}
+
+/* Another image keeps the number; another number is gone on from; without autoscaling the spec's
+ * own number counts. */
+static void
+test_scaling_and_people(void **state)
+{
+    struct world *world = world_new(SCALED(BY_REQUESTS, ""));
+
+    (void)state;
+    world->requests = 40000;
+    run(world, 60, 0);
+    assert_int_equal(count(world, 1, true), 4);
+    update(world, SCALED(BY_REQUESTS, ",\"env\":{\"A\":\"b\"}"), "btwo");
+    run(world, 12, 0);
+    assert_int_equal(count(world, 2, true), 4);
+    expect(world, "running", "ready");
+    update(world, SCALED(BY_REQUESTS, ",\"env\":{\"A\":\"b\"},\"replicas\":5"), "btwo");
+    run(world, 3, 0);
+    assert_int_equal(count(world, 2, true), 5);
+    update(world, SPEC, "btwo");
+    run(world, 12, 0);
+    assert_int_equal(count(world, 0, true), 3);
+    assert_null(syn_json_at(world->service, "status.autoscale"));
+    assert_false(explains(world, ""));
+    world_free(world);
+}
+
+/* A zone of our own: UTC and an hour. */
+static const struct syn_zone *
+find_zone(void *self, const char *name)
+{
+    return syn_str_eq(name, "Some/Where") ? self : NULL;
+}
+
+static void
+test_scales_by_schedule(void **state)
+{
+    SYN_SCOPED(syn_zone_free_scope) struct syn_zone *zone = NULL;
+    struct syn_zone_source zones = {find_zone, NULL};
+    struct world *world =
+        world_new(SCALED(",\"schedule\":[{\"cron\":\"0 8 * * *\",\"zone\":\"Some/Where\","
+                         "\"for_ms\":\"2h\",\"min\":4},{\"cron\":\"* * * * *\","
+                         "\"zone\":\"No/Where\",\"for_ms\":\"2h\",\"min\":5}]",
+                         ""));
+    struct syn_err err;
+    int64_t eight;
+
+    (void)state;
+    assert_done(syn_zone_rule("XST-1", &zone, &err), &err);
+    zones.self = zone;
+    world->zones = &zones;
+    assert_done(syn_parse_time("2026-11-29T07:00:00Z", &eight, &err), &err);
+    world->now_ms = eight - 3000;
+    for (unsigned i = 0; i < NODES; i++)
+        put_node(world, i, "ready");
+    run(world, 2, 0);
+    assert_int_equal(count(world, 1, true), 2);
+    world->now_ms = eight;
+    run(world, 6, 0);
+    assert_int_equal(count(world, 1, true), 4);
+    assert_true(explains(world, "4 wanted (4 to 5): "));
+    world->now_ms = eight + 7200 * 1000;
+    for (unsigned i = 0; i < NODES; i++)
+        put_node(world, i, "ready");
+    run(world, 6, 0);
+    assert_int_equal(count(world, 1, true), 2);
+    assert_code(syn_service_spec_zones(syn_document_spec(world->service), &zones, &err),
+                SYN_E_INVALID, &err);
+    assert_non_null(strstr(err.msg, "schedule[1].zone"));
+    world_free(world);
+}
+
 /* ---- memory ---- */
 
 static int
@@ -666,6 +601,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_comes_up_and_stays_up),
         cmocka_unit_test(test_updates_without_a_gap),
+        cmocka_unit_test(test_drains_before_it_stops),
+        cmocka_unit_test(test_drains_for_a_limited_time),
         cmocka_unit_test(test_rolls_back_what_does_not_become_ready),
         cmocka_unit_test(test_rolls_back_what_crashes_early),
         cmocka_unit_test(test_a_first_version_that_crashes_is_tried_ever_less),
@@ -676,6 +613,9 @@ main(void)
         cmocka_unit_test(test_money_is_topped_up_until_there_is_none),
         cmocka_unit_test(test_verbs_refuse_what_makes_no_sense),
         cmocka_unit_test(test_any_history_ends_in_what_is_wanted),
+        cmocka_unit_test(test_scales_by_load),
+        cmocka_unit_test(test_scaling_and_people),
+        cmocka_unit_test(test_scales_by_schedule),
         cmocka_unit_test(test_a_step_survives_without_memory),
     };
 

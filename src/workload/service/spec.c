@@ -1,11 +1,14 @@
 #include <synor/workload/service_spec.h>
 
+#include <string.h>
+
 #include <synor/base/str.h>
 #include <synor/base/units.h>
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/fleet.h>
 
 #include "../work_priv.h"
+#include "autoscale_priv.h"
 
 #define REF_MAX           512
 #define MIB               (INT64_C(1) << 20)
@@ -13,6 +16,9 @@
 #define CHECK_MIN_MS      100
 #define CHECK_MAX_MS      (INT64_C(3600) * 1000)
 #define DEADLINE_MAX_MS   (INT64_C(24) * 3600 * 1000)
+#define BILLING_MIN_MS    1000
+#define BILLING_MAX_MS    (INT64_C(31) * 24 * 3600 * 1000)
+#define BILLING_MS        (INT64_C(24) * 3600 * 1000) /* of specs of before there was such a key */
 
 /* What the platform sets, besides SYNOR_*. */
 static const char *const reserved_env[] = {"PORT"};
@@ -37,6 +43,27 @@ static const struct syn_field check_fields[] = {
 };
 static const struct syn_schema check_schema = SYN_SCHEMA("ServiceCheck", check_fields);
 
+static const struct syn_field lb_fields[] = {
+    {.name = "publish", .kind = SYN_FIELD_BOOL, .fallback = "true",
+     .help = "a service with a port gets a lasting address of the platform's balancer"},
+    {.name = "protocol", .kind = SYN_FIELD_STR, .choices = "auto|tcp|http|h2|grpc", .fallback = "\"auto\"",
+     .help = "what clients speak; auto: http with a check by http, a host or a path, else tcp"},
+    {.name = "algorithm", .kind = SYN_FIELD_STR, .fallback = "\"round-robin\"",
+     .choices = "round-robin|least-connections|weighted|ip-hash|random",
+     .help = "which replica a request goes to; weighted: in proportion to their CPU"},
+    {.name = "sticky", .kind = SYN_FIELD_BOOL, .fallback = "false",
+     .help = "a client comes back to its replica, by a cookie"},
+    {.name = "host", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_SERVICE_HOST_MAX, .fallback = "\"\"",
+     .help = "requests for this host on the shared front are its own; *.NAME stands for one label"},
+    {.name = "path", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_SERVICE_PREFIX_MAX, .fallback = "\"\"",
+     .help = "of those, what is at or below this path"},
+    {.name = "tls", .kind = SYN_FIELD_BOOL, .fallback = "false",
+     .help = "clients speak TLS, which ends at the balancer"},
+    {.name = "redirect_http", .kind = SYN_FIELD_BOOL, .fallback = "false",
+     .help = "requests in plain text on the shared front are sent to https"},
+};
+static const struct syn_schema lb_schema = SYN_SCHEMA("ServiceBalancing", lb_fields);
+
 static const struct syn_field spec_fields[] = {
     {.name = "image", .kind = SYN_FIELD_STR, .required = true, .min = 1, .max = REF_MAX,
      .help = "synor://NAME or synor://CID of an OCI layout; what a name stands for is kept at deployment"},
@@ -46,26 +73,37 @@ static const struct syn_field spec_fields[] = {
      .help = "instead of the image's own arguments"},
     {.name = "env", .kind = SYN_FIELD_MAP, .min = 0, .max = SYN_SERVICE_ENV_MAX, .fallback = "{}",
      .help = "environment of the program"},
+    {.name = "secrets", .kind = SYN_FIELD_MAP, .min = 0, .max = SYN_SERVICE_SECRETS_MAX, .fallback = "{}",
+     .help = "variables of the environment that are set to secrets of the account: {VARIABLE: NAME}"},
     {.name = "port", .kind = SYN_FIELD_I64, .min = 0, .max = 65535, .fallback = "0",
      .help = "where the program listens; 0: nowhere"},
     {.name = "health", .kind = SYN_FIELD_OBJ, .sub = &check_schema, .fallback = "{}",
      .help = "how it is found out that a replica is well"},
+    {.name = "lb", .kind = SYN_FIELD_OBJ, .sub = &lb_schema, .fallback = "{}",
+     .help = "how clients reach it through the platform's balancer"},
     {.name = "cpu_millicores", .kind = SYN_FIELD_CPUS, .min = 10, .max = 4096000, .fallback = "1000",
      .help = "CPU of a replica"},
     {.name = "memory_bytes", .kind = SYN_FIELD_BYTES, .min = 16 * MIB, .max = SYN_NODE_QUANTITY_MAX,
      .fallback = "536870912", .help = "memory of a replica"},
     {.name = "scratch_bytes", .kind = SYN_FIELD_BYTES, .min = MIB, .max = SYN_NODE_QUANTITY_MAX,
      .fallback = "1073741824", .help = "quota of a replica's writable volume"},
+    {.name = "gpus", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_PLACE_GPUS_MAX,
+     .help = "GPUs of a replica, all of one model"},
+    {.name = "gpu_model", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_GPU_MODEL_MAX - 1,
+     .help = "model of the GPUs; \"\" any"},
+    SYN_CARD_FIELDS,
     {.name = "region", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_REGION_MAX - 1, .fallback = "\"\"",
      .help = "where it may run; \"\" anywhere"},
     {.name = "isolation", .kind = SYN_FIELD_STR, .choices = "auto|gvisor|runc", .fallback = "\"auto\"",
      .help = "the sandbox"},
     {.name = "stop_grace_ms", .kind = SYN_FIELD_MS, .min = 0, .max = STOP_GRACE_MAX_MS, .fallback = "10000",
      .help = "time to end after a stop signal"},
-    {.name = "drain_ms", .kind = SYN_FIELD_MS, .min = 0, .max = STOP_GRACE_MAX_MS, .fallback = "2000",
-     .help = "between leaving traffic and the stop signal"},
+    {.name = "drain_ms", .kind = SYN_FIELD_MS, .min = 0, .max = STOP_GRACE_MAX_MS, .fallback = "10000",
+     .help = "time to end what it has, between leaving traffic and the stop signal"},
     {.name = "replicas", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_SERVICE_REPLICAS_MAX, .fallback = "1",
-     .help = "how many run at once"},
+     .help = "how many run at once; with autoscale, to begin with"},
+    {.name = "autoscale", .kind = SYN_FIELD_OBJ, .sub = &service_autoscale_schema,
+     .help = "how many run at once is found out by load and time"},
     {.name = "max_surge", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_SERVICE_REPLICAS_MAX, .fallback = "1",
      .help = "so many more may run during an update"},
     {.name = "max_unavailable", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_SERVICE_REPLICAS_MAX, .fallback = "0",
@@ -79,7 +117,9 @@ static const struct syn_field spec_fields[] = {
      .help = "higher is placed first"},
     {.name = "max_price", .kind = SYN_FIELD_AMOUNT, .help = "SYNOR an hour that one replica may cost, all in"},
     {.name = "max_budget", .kind = SYN_FIELD_AMOUNT,
-     .help = "SYNOR that it may cost until it is stopped; without it, what the account has"},
+     .help = "SYNOR that a billing period may cost before it is stopped; without it, what the account has"},
+    {.name = "billing_period_ms", .kind = SYN_FIELD_MS, .min = BILLING_MIN_MS, .max = BILLING_MAX_MS,
+     .fallback = "86400000", .help = "so often a bill is written while it runs"},
     {.name = "app", .kind = SYN_FIELD_STR, .min = 0, .max = 63, .fallback = "\"\"",
      .help = "the file that it is kept in, by which what is in it no more is found; \"\" none"},
 };
@@ -88,9 +128,10 @@ static const struct syn_field spec_fields[] = {
 const struct syn_schema syn_service_spec_schema = SYN_SCHEMA("ServiceSpec", spec_fields);
 
 /* What replicas are not made of: a change of these makes no new version. */
-static const char *const kept[] = {"replicas",           "max_surge",  "max_unavailable",
-                                   "update_deadline_ms", "policy",     "priority",
-                                   "max_price",          "max_budget", "app"};
+static const char *const kept[] = {
+    "replicas",   "autoscale", "max_surge",          "max_unavailable",
+    "policy",     "priority",  "update_deadline_ms", "max_price",
+    "max_budget", "lb",        "billing_period_ms",  "app"};
 
 static bool
 is_kept(const char *key)
@@ -173,9 +214,91 @@ check_health(const struct syn_service_spec *spec, struct syn_err *err)
     return SYN_OK;
 }
 
+/* Letters, digits, hyphens and dots; no part is empty. The balancer's configuration gets it. */
+static bool
+host_ok(const char *host)
+{
+    const char *rest = syn_str_starts(host, "*.") ? host + 2 : host;
+
+    for (const char *at = rest; *at; at++) {
+        bool word = (*at >= 'a' && *at <= 'z') || (*at >= '0' && *at <= '9') || *at == '-';
+
+        if (!word && (*at != '.' || at == rest || at[1] == '\0' || at[1] == '.'))
+            return false;
+    }
+    return *rest != '\0';
+}
+
+static bool
+prefix_ok(const char *path)
+{
+    static const char good[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+                               "/-._~%!$&*+,=:@";
+
+    return *path == '/' && path[strspn(path, good)] == '\0' && !strstr(path, "//");
+}
+
+static int
+check_lb(const struct syn_service_spec *spec, struct syn_err *err)
+{
+    const struct syn_service_lb *lb = &spec->lb;
+    bool http = lb->protocol != SYN_SERVICE_TCP;
+    bool shared = *lb->host || *lb->path;
+
+    if (spec->port == 0 && (lb->sticky || lb->tls || shared))
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.lb: there is no port to balance; set port");
+    if (!lb->publish && (lb->tls || shared))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.lb.publish: false leaves nothing to reach by "
+                        "host, path or TLS");
+    if (!http && (lb->sticky || shared))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.lb.protocol: tcp knows no %s; set http, h2 or grpc",
+                        lb->sticky ? "cookie to be sticky by" : "host or path");
+    if (*lb->host && !host_ok(lb->host))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.lb.host: \"%s\": expected a host in small letters such as "
+                        "api.example or *.example",
+                        lb->host);
+    if (*lb->path && !prefix_ok(lb->path))
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.lb.path: \"%s\": expected a path such as /api",
+                        lb->path);
+    if (lb->redirect_http && !(lb->tls && shared))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.lb.redirect_http: needs tls, and a host or path: its own address "
+                        "speaks TLS alone");
+    return SYN_OK;
+}
+
+static int
+check_secrets(json_t *secrets, const json_t *env, struct syn_err *err)
+{
+    const char *variable;
+    json_t *name;
+    int rc = work_check_env(secrets, reserved_env, SYN_LEN(reserved_env), SYN_SERVICE_ENV_BYTES_MAX,
+                            err);
+
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "spec.secrets");
+    json_object_foreach (secrets, variable, name) {
+        if (!syn_name_ok(json_string_value(name)))
+            return SYN_FAIL(err, SYN_E_INVALID, "spec.secrets.%s: \"%.63s\" is no name of a secret",
+                            variable, json_string_value(name));
+        if (json_object_get(env, variable))
+            return SYN_FAIL(err, SYN_E_INVALID, "spec.secrets.%s: spec.env sets it, too", variable);
+    }
+    return SYN_OK;
+}
+
 static int
 check_numbers(const json_t *obj, const struct syn_service_spec *spec, struct syn_err *err)
 {
+    if (spec->gpus == 0 && *spec->gpu_model)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.gpu_model: no GPU is asked for; set gpus");
+    if (spec->gpus > 0 && !*spec->gpu_model)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.gpu_model: expected a model: what is locked to begin with goes by "
+                        "its price");
     if (spec->max_surge + spec->max_unavailable == 0)
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.max_surge: 0 needs max_unavailable of 1 or more: an update could not "
@@ -189,23 +312,45 @@ check_numbers(const json_t *obj, const struct syn_service_spec *spec, struct syn
     return SYN_OK;
 }
 
+/* By CPU, unless something else is said. */
+static int
+derive_metrics(json_t *autoscale, struct syn_err *err)
+{
+    json_t *metrics = NULL;
+    int rc;
+
+    if (!autoscale || json_object_get(autoscale, "metrics"))
+        return SYN_OK;
+    if (json_array_size(json_object_get(autoscale, "schedule")) > 0)
+        return syn_json_set_take(autoscale, "metrics", json_array(), err);
+    rc = syn_json_pack(&metrics, err, "[{s:s, s:s}]", "metric", "cpu", "target", "70%");
+    return rc < 0 ? rc : syn_json_set_take(autoscale, "metrics", metrics, err);
+}
+
+/* Where replicas are checked: the service's own port unless another is said, also when it changes.
+ */
+static int64_t
+check_port(const json_t *spec)
+{
+    int64_t port = syn_json_i64(json_object_get(spec, "health"), "port", 0);
+
+    return port != 0 ? port : syn_json_i64(spec, "port", 0);
+}
+
 /* Defaults that depend on other keys. */
 static int
 derive(json_t *spec, struct syn_err *err)
 {
     json_t *health = json_object_get(spec, "health");
-    int64_t port = syn_json_i64(spec, "port", 0);
-    int rc = SYN_OK;
+    int rc = syn_card_derive(spec, err);
 
-    if (syn_json_i64(health, "port", 0) == 0)
-        rc = syn_json_set_i64(health, "port", port, err);
     if (rc == SYN_OK && !json_object_get(health, "kind"))
         rc = syn_json_set_str(health, "kind",
-                              syn_json_str(health, "path", "")[0]    ? "http"
-                              : syn_json_i64(health, "port", 0) != 0 ? "tcp"
-                                                                     : "none",
+                              syn_json_str(health, "path", "")[0] ? "http"
+                              : check_port(spec) != 0             ? "tcp"
+                                                                  : "none",
                               err);
-    return rc;
+    return rc < 0 ? rc : derive_metrics(json_object_get(spec, "autoscale"), err);
 }
 
 int
@@ -219,19 +364,24 @@ syn_service_spec_check(json_t *spec, struct syn_err *err)
     if (rc < 0)
         return rc;
     syn_service_spec_read(spec, &read);
-    if (!syn_str_starts(read.image, "synor://") || !read.image[strlen("synor://")])
-        return SYN_FAIL(err, SYN_E_INVALID,
-                        "spec.image: \"%s\" is no reference; expected synor://NAME or synor://CID "
-                        "of an OCI layout (synor storage put makes one)",
-                        read.image);
-    rc = check_words(read.command, "command", err);
+    rc = work_check_image(read.image, err);
+    if (rc == SYN_OK)
+        rc = check_words(read.command, "command", err);
     if (rc == SYN_OK)
         rc = check_words(read.args, "args", err);
     if (rc == SYN_OK)
         rc = work_check_env(json_object_get(spec, "env"), reserved_env, SYN_LEN(reserved_env),
                             SYN_SERVICE_ENV_BYTES_MAX, err);
     if (rc == SYN_OK)
+        rc = check_secrets(json_object_get(spec, "secrets"), json_object_get(spec, "env"), err);
+    if (rc == SYN_OK)
         rc = check_health(&read, err);
+    if (rc == SYN_OK)
+        rc = syn_card_check(spec, 1, err);
+    if (rc == SYN_OK && read.autoscale)
+        rc = service_autoscale_read(read.autoscale, NULL, &(struct service_autoscale){0}, err);
+    if (rc == SYN_OK)
+        rc = check_lb(&read, err);
     return rc < 0 ? rc : check_numbers(spec, &read, err);
 }
 
@@ -243,6 +393,56 @@ check_kind(const char *word)
     return syn_str_eq(word, "http")  ? SYN_SERVICE_CHECK_HTTP
            : syn_str_eq(word, "tcp") ? SYN_SERVICE_CHECK_TCP
                                      : SYN_SERVICE_CHECK_NONE;
+}
+
+/* The place of a word in its field's choices. */
+static unsigned
+choice(const char *const *words, size_t count, const char *word)
+{
+    for (size_t i = 0; i < count; i++)
+        if (syn_str_eq(words[i], word))
+            return (unsigned)i;
+    return 0;
+}
+
+static const char *const protocols[] = {[SYN_SERVICE_TCP] = "tcp",
+                                        [SYN_SERVICE_HTTP] = "http",
+                                        [SYN_SERVICE_H2] = "h2",
+                                        [SYN_SERVICE_GRPC] = "grpc"};
+static const char *const algorithms[] = {[SYN_SERVICE_ROUND_ROBIN] = "round-robin",
+                                         [SYN_SERVICE_LEAST_CONNECTIONS] = "least-connections",
+                                         [SYN_SERVICE_WEIGHTED] = "weighted",
+                                         [SYN_SERVICE_IP_HASH] = "ip-hash",
+                                         [SYN_SERVICE_RANDOM] = "random"};
+
+static struct syn_service_lb
+read_lb(const json_t *spec)
+{
+    const json_t *lb = json_object_get(spec, "lb"); /* older ones have none */
+    const char *protocol = syn_json_str(lb, "protocol", "auto");
+    struct syn_service_lb read = {
+        .publish = syn_json_bool(lb, "publish", true),
+        .protocol = (enum syn_service_protocol)choice(protocols, SYN_LEN(protocols), protocol),
+        .algorithm = (enum syn_service_algorithm)choice(
+            algorithms, SYN_LEN(algorithms), syn_json_str(lb, "algorithm", "round-robin")),
+        .sticky = syn_json_bool(lb, "sticky", false),
+        .host = syn_json_str(lb, "host", ""),
+        .path = syn_json_str(lb, "path", ""),
+        .tls = syn_json_bool(lb, "tls", false),
+        .redirect_http = syn_json_bool(lb, "redirect_http", false),
+    };
+
+    if (syn_str_eq(protocol, "auto") &&
+        (*read.host || *read.path || read.sticky ||
+         syn_str_eq(syn_json_str(json_object_get(spec, "health"), "kind", ""), "http")))
+        read.protocol = SYN_SERVICE_HTTP;
+    return read;
+}
+
+const char *
+syn_service_protocol_name(enum syn_service_protocol protocol)
+{
+    return protocols[protocol];
 }
 
 void
@@ -261,27 +461,34 @@ syn_service_spec_read(const json_t *spec, struct syn_service_spec *ret)
         .port = syn_json_i64(spec, "port", 0),
         .check = check_kind(syn_json_str(health, "kind", "none")),
         .check_path = syn_json_str(health, "path", ""),
-        .check_port = syn_json_i64(health, "port", 0),
+        .check_port = check_port(spec),
         .check_interval_ms = syn_json_i64(health, "interval_ms", 5000),
         .check_timeout_ms = syn_json_i64(health, "timeout_ms", 2000),
         .check_healthy = syn_json_i64(health, "healthy", 1),
         .check_unhealthy = syn_json_i64(health, "unhealthy", 3),
         .check_start_ms = syn_json_i64(health, "start_ms", 60000),
         .replicas = (uint32_t)syn_json_i64(spec, "replicas", 0),
+        .autoscale = json_object_get(spec, "autoscale"),
         .max_surge = (uint32_t)syn_json_i64(spec, "max_surge", 0),
         .max_unavailable = (uint32_t)syn_json_i64(spec, "max_unavailable", 0),
         .update_deadline_ms = syn_json_i64(spec, "update_deadline_ms", 0),
         .amounts = {syn_json_i64(spec, "cpu_millicores", 0), syn_json_i64(spec, "memory_bytes", 0),
                     syn_json_i64(spec, "scratch_bytes", 0)},
+        .gpus = syn_json_i64(spec, "gpus", 0),
+        .gpu_model = syn_json_str(spec, "gpu_model", ""),
+        .card = syn_card_read(spec),
         .region = syn_json_str(spec, "region", ""),
         .isolation = (enum syn_isolation)isolation,
         .policy = (enum syn_fleet_policy)policy,
         .priority = syn_json_i64(spec, "priority", 0),
         .max_price = SYN_MAX(syn_document_amount(spec, "max_price"), 0),
         .max_budget = SYN_MAX(syn_document_amount(spec, "max_budget"), 0),
+        .billing_ms = syn_json_i64(spec, "billing_period_ms", BILLING_MS),
         .stop_grace_ms = syn_json_i64(spec, "stop_grace_ms", 0),
         .drain_ms = syn_json_i64(spec, "drain_ms", 0),
+        .lb = read_lb(spec),
     };
+    ret->replicas = service_autoscale_begin(ret->autoscale, ret->replicas);
     assert(*ret->image && json_is_array(ret->command) && json_is_object(ret->env));
 }
 
@@ -294,18 +501,35 @@ syn_service_holding(const struct syn_service_spec *spec)
     holding.amounts[SYN_QUOTA_JOBS] = 1;
     holding.amounts[SYN_QUOTA_CPU] = spec->amounts.cpu_millicores * count;
     holding.amounts[SYN_QUOTA_MEMORY] = spec->amounts.memory_bytes * count;
+    holding.amounts[SYN_QUOTA_GPUS] = spec->gpus * count;
     return holding;
+}
+
+struct syn_cost_ask
+syn_service_cost_ask(const struct syn_service_spec *spec)
+{
+    return (struct syn_cost_ask){.amounts = spec->amounts,
+                                 .gpus = spec->gpus,
+                                 .gpu_permille = spec->card.share,
+                                 .gpu_model = spec->gpu_model,
+                                 .count = SYN_MAX(spec->replicas, 1U)};
 }
 
 struct syn_place_request
 syn_service_place_request(const struct syn_service_spec *spec)
 {
-    return (struct syn_place_request){
+    struct syn_place_request request = {
         .count = 1,
         .amounts = spec->amounts,
+        .gpus = spec->gpus,
+        .gpus_max = spec->gpus,
+        .gpu_model = spec->gpu_model,
         .region = spec->region,
         .isolation = spec->isolation,
         .price_max = spec->max_price,
         .policy = spec->policy,
     };
+
+    syn_card_request(&spec->card, &request);
+    return request;
 }

@@ -70,13 +70,45 @@ test_the_check_follows_from_what_is_given(void **state)
 }
 
 static void
+test_the_protocol_follows_from_what_is_given(void **state)
+{
+    static const struct {
+        const char *text;
+        enum syn_service_protocol protocol;
+    } rows[] = {
+        {"{" BASE ",\"port\":80}", SYN_SERVICE_TCP},
+        {"{" BASE ",\"port\":80,\"health\":{\"path\":\"/up\"}}", SYN_SERVICE_HTTP},
+        {"{" BASE ",\"port\":80,\"lb\":{\"host\":\"*.a-1.example\"}}", SYN_SERVICE_HTTP},
+        {"{" BASE ",\"port\":80,\"lb\":{\"sticky\":true}}", SYN_SERVICE_HTTP},
+        {"{" BASE ",\"port\":80,\"lb\":{\"protocol\":\"grpc\"}}", SYN_SERVICE_GRPC},
+        {"{" BASE ",\"port\":80,\"health\":{\"path\":\"/\"},\"lb\":{\"protocol\":\"tcp\"}}",
+         SYN_SERVICE_TCP},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        struct syn_service_spec read;
+        struct syn_err err;
+        SYN_JSON(spec);
+
+        spec = parse(rows[i].text);
+        assert_done(syn_service_spec_check(spec, &err), &err);
+        syn_service_spec_read(spec, &read);
+        if (read.lb.protocol != rows[i].protocol)
+            fail_msg("%s: %s", rows[i].text, syn_service_protocol_name(read.lb.protocol));
+        assert_true(read.lb.publish);
+    }
+}
+
+static void
 test_refused(void **state)
 {
     static const struct {
         const char *text, *says;
     } rows[] = {
         {"{}", "spec.image"},
-        {"{\"image\":\"busybox:latest\"}", "synor://"},
+        {"{\"image\":\"docker://busybox\"}", "HOST/PATH:TAG"},
+        {"{\"image\":\"Busybox:latest\"}", "spec: image"},
         {"{\"image\":\"synor://\"}", "synor://"},
         {"{" BASE ",\"replica\":1}", "replicas"},
         {"{" BASE ",\"replicas\":65}", "spec.replicas"},
@@ -95,8 +127,42 @@ test_refused(void **state)
         {"{" BASE ",\"command\":[1]}", "spec.command"},
         {"{" BASE ",\"max_price\":\"0\"}", "spec.max_price"},
         {"{" BASE ",\"max_budget\":\"0\"}", "spec.max_budget"},
+        {"{" BASE ",\"billing_period_ms\":999}", "spec.billing_period_ms"},
+        {"{" BASE ",\"secrets\":{\"A\":\"No Name\"}}", "spec.secrets.A"},
+        {"{" BASE ",\"secrets\":{\"PORT\":\"s\"}}", "spec.secrets"},
+        {"{" BASE ",\"secrets\":{\"SYNOR_X\":\"s\"}}", "spec.secrets"},
+        {"{" BASE ",\"secrets\":{\"A\":\"s\"},\"env\":{\"A\":\"b\"}}", "spec.secrets.A"},
+        {"{" BASE ",\"lb\":{\"tls\":true}}", "no port"},
+        {"{" BASE ",\"port\":1,\"lb\":{\"publish\":false,\"tls\":true}}", "spec.lb.publish"},
+        {"{" BASE ",\"port\":1,\"lb\":{\"protocol\":\"tcp\",\"sticky\":true}}", "cookie"},
+        {"{" BASE ",\"port\":1,\"lb\":{\"protocol\":\"tcp\",\"host\":\"a\"}}", "host"},
+        {"{" BASE ",\"port\":1,\"lb\":{\"protocol\":\"udp\"}}", "spec.lb.protocol"},
+        {"{" BASE ",\"port\":1,\"lb\":{\"algorithm\":\"luck\"}}", "spec.lb.algorithm"},
+        {"{" BASE ",\"port\":1,\"lb\":{\"host\":\"A.example\"}}", "spec.lb.host"},
+        {"{" BASE ",\"port\":1,\"lb\":{\"host\":\"a..example\"}}", "spec.lb.host"},
+        {"{" BASE ",\"port\":1,\"lb\":{\"host\":\"*.\"}}", "spec.lb.host"},
+        {"{" BASE ",\"port\":1,\"lb\":{\"host\":\"a b\"}}", "spec.lb.host"},
+        {"{" BASE ",\"port\":1,\"lb\":{\"path\":\"api\"}}", "spec.lb.path"},
+        {"{" BASE ",\"port\":1,\"lb\":{\"path\":\"/a//b\"}}", "spec.lb.path"},
+        {"{" BASE ",\"port\":1,\"lb\":{\"redirect_http\":true,\"host\":\"a\"}}", "tls"},
+        {"{" BASE ",\"port\":1,\"lb\":{\"redirect_http\":true,\"tls\":true}}", "host"},
         {"{" BASE ",\"policy\":\"whim\"}", "spec.policy"},
         {"{" BASE ",\"memory_bytes\":\"1kb\"}", "spec.memory_bytes"},
+        {"{" BASE ",\"autoscale\":{\"max\":2}}", "spec.autoscale.min"},
+        {"{" BASE ",\"autoscale\":{\"min\":3,\"max\":2}}", "spec.autoscale: 3 to 2"},
+        {"{" BASE ",\"autoscale\":{\"min\":0,\"max\":2}}", "a metric of demand"},
+        {"{" BASE ",\"autoscale\":{\"min\":1,\"max\":65}}", "spec.autoscale.max"},
+        {"{" BASE ",\"autoscale\":{\"min\":1,\"max\":2,\"metrics\":[{\"metric\":\"cpus\","
+         "\"target\":\"1\"}]}}",
+         "spec.autoscale.metrics[0]"},
+        {"{" BASE ",\"autoscale\":{\"min\":1,\"max\":2,\"metrics\":[],\"schedule\":[]}}",
+         "neither a metric nor a schedule"},
+        {"{" BASE ",\"autoscale\":{\"min\":1,\"max\":2,\"schedule\":[{\"cron\":\"0 0 30 2 *\","
+         "\"for_ms\":\"1h\"}]}}",
+         "schedule[0]: schedule: no month"},
+        {"{" BASE ",\"autoscale\":{\"min\":1,\"max\":2,\"schedule\":[{\"cron\":\"0 0 * * *\","
+         "\"zone\":\"../x\",\"for_ms\":\"1h\"}]}}",
+         "no name of a time zone"},
     };
 
     (void)state;
@@ -121,7 +187,8 @@ test_scale_and_money_make_no_version(void **state)
 
     (void)state;
     one = parse("{" BASE "}");
-    scaled = parse("{" BASE ",\"replicas\":9,\"max_budget\":\"3\",\"priority\":1}");
+    scaled = parse("{" BASE ",\"replicas\":9,\"max_budget\":\"3\",\"priority\":1,"
+                   "\"lb\":{\"algorithm\":\"random\"}}");
     other = parse("{" BASE ",\"env\":{\"A\":\"1\"}}");
     assert_done(syn_service_spec_check(one, &err), &err);
     assert_done(syn_service_spec_check(scaled, &err), &err);
@@ -140,6 +207,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_the_check_follows_from_what_is_given),
+        cmocka_unit_test(test_the_protocol_follows_from_what_is_given),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_scale_and_money_make_no_version),
     };

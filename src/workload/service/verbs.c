@@ -2,6 +2,7 @@
 #include "control_priv.h"
 
 #include <synor/base/str.h>
+#include <synor/base/units.h>
 #include <synor/orchestration/document.h>
 
 static bool
@@ -67,6 +68,7 @@ run_begin(json_t *service, int64_t run, struct syn_err *err)
         rc = syn_json_set_i64(status, "settled_generation", 0, err);
     if (rc == SYN_OK)
         rc = syn_json_set_take(status, "endpoints", json_array(), err);
+    (void)json_object_del(status, "autoscale");
     if (rc == SYN_OK)
         rc = syn_json_pack(&counts, err, "{s:I, s:i, s:i, s:i}", "wanted",
                            (json_int_t)syn_json_i64(syn_document_spec(service), "replicas", 0),
@@ -155,6 +157,10 @@ syn_service_update_take(json_t *service, const json_t *current_version,
            syn_str_eq(syn_json_str(current_version, "image_cid", ""), change->image_cid);
     if (same && !stopped(service) && json_equal(syn_document_spec(service), spec))
         return SYN_OK;
+    if (syn_json_i64(syn_document_spec(service), "replicas", 0) !=
+            syn_json_i64(spec, "replicas", 0) ||
+        !json_object_get(spec, "autoscale"))
+        (void)json_object_del(status, "autoscale"); /* it goes on from the number that was said */
     rc = syn_json_set_take(service, "spec", SYN_TAKE(owned), err);
     if (rc == SYN_OK)
         rc = syn_document_bump(service, err);
@@ -218,4 +224,17 @@ syn_service_may_delete(const json_t *service, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_CONFLICT,
                         "%s: its last run is not billed yet; try again in a moment", name);
     return SYN_OK;
+}
+
+int64_t
+syn_service_reserve(const json_t *spec, int64_t rate_hour)
+{
+    struct syn_service_spec read;
+    int64_t amount;
+
+    syn_service_spec_read(spec, &read);
+    amount = rate_hour > SYN_AMOUNT_MAX / SYN_SERVICE_RESERVE_HOURS
+                 ? SYN_AMOUNT_MAX
+                 : rate_hour * SYN_SERVICE_RESERVE_HOURS;
+    return read.max_budget > 0 ? SYN_MIN(amount, read.max_budget) : amount;
 }

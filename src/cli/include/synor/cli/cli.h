@@ -17,9 +17,14 @@ struct syn_cli_up {
     const char *key_file; /* --encrypt: AES-256 key file for content at rest, made if absent */
     const char *const *old_key_files; /* --old-key: NULL-ended */
     const char *price_book;           /* file, NULL: the built-in one */
+    const char *publish;              /* --publish: "ADDRESS", "ADDRESS:FIRST-LAST", "none" */
+    uint16_t http_port, https_port;   /* of the shared fronts; 0: the default */
     const char *region;
     const char *const *labels; /* "key=value" of a new node, NULL-ended; or NULL */
     int64_t bandwidth_bps;     /* of the node's way out; 0: what its interface says */
+    const char *offer; /* prices of a new node, JSON as nodes.change has it; NULL: the book's */
+    const char *gpu_sharing; /* off, time-slice or mps; NULL: off */
+    const char *mps_pipes;   /* folder of the pipes of NVIDIA's MPS daemon; NULL: its default */
     const char *log_level;
     int64_t cache_bytes_max; /* of the node's content on disk; 0: its default */
     bool without_key;        /* start although the key of some content is not given */
@@ -37,7 +42,10 @@ struct syn_cli_agent {
     const char *region;
     const char *const *labels; /* "key=value" of a new node, NULL-ended; or NULL */
     int64_t bandwidth_bps;     /* of the node's way out; 0: what its interface says */
-    const char *name;          /* of the node; NULL: the host's */
+    const char *offer; /* prices of a new node, JSON as nodes.change has it; NULL: the book's */
+    const char *gpu_sharing; /* off, time-slice or mps; NULL: off */
+    const char *mps_pipes;   /* folder of the pipes of NVIDIA's MPS daemon; NULL: its default */
+    const char *name;        /* of the node; NULL: the host's */
     const char *log_level;
     int64_t cache_bytes_max; /* of content on disk; 0: the default */
     bool log_json;

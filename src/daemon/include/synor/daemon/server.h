@@ -17,6 +17,10 @@ struct syn_server_options {
     const char *price_book; /* file, or NULL: the built-in one */
     const char *region;     /* told in /v1/status */
     bool insecure;          /* plain HTTP, loopback only */
+    /** Where services are published: "127.0.0.1", "0.0.0.0:30000-30999"; "none"; NULL: the first,
+     *  with ports 30000 to 32767. The shared fronts: 0 is the first port, and the one after. */
+    const char *publish;
+    uint16_t http_port, https_port;
 };
 
 /** Open the state, make what a first start needs, listen. CONFLICT: another process has this

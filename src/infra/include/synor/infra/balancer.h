@@ -95,6 +95,7 @@ struct syn_balancer_backend {
     unsigned response_ms;   /* 60000: silence that is borne */
     unsigned tunnel_ms;     /* 3600000: the same of WebSocket and TCP */
     unsigned queue_ms;      /* 5000 */
+    unsigned https_port;    /* HTTP: redirect every request to https at this port; 0: not */
     int retries;            /* 3 when 0, none when -1; 10 at most. What reached a server is tried
                                again for idempotent methods only */
     const struct syn_balancer_server *servers;
@@ -184,6 +185,17 @@ struct syn_balancer *syn_balancer_close(struct syn_balancer *balancer, bool leav
  */
 SYN_MUST int syn_balancer_set(struct syn_balancer *balancer, const struct syn_balancer_table *table,
                               struct syn_err *err);
+
+/**
+ * How many requests (TCP: connections) a server of the table has now, in processes that a change
+ * replaced as well: when it is off and this is 0, it can be ended and nothing is lost.
+ *
+ * Thread: any. Blocks: milliseconds. Returns 0; NOTFOUND: the table has no such server;
+ * UNAVAILABLE: nobody can tell (HAProxy is being started, or a process that an earlier owner left
+ * still ends what it has); TIMEOUT, CORRUPT, NOMEM.
+ */
+SYN_MUST int syn_balancer_open_at(struct syn_balancer *balancer, const char *backend,
+                                  const char *server, uint64_t *ret_open, struct syn_err *err);
 
 /** What one backend has done. Counters go on over reloads and restarts of HAProxy while the table
  *  has the backend; of a process that died, what the last reading did not see is lost. */

@@ -1,8 +1,10 @@
-/* A server's own TLS identity: an ECDSA P-256 key and a self-signed certificate, both in one PEM
- * file, so that they can never be a mismatched pair. Clients pin the fingerprint. */
+/* A server's own TLS identity: an ECDSA P-256 key and its certificate, both in one PEM file, so
+ * that they can never be a mismatched pair. A self-signed one's fingerprint is pinned by clients;
+ * those that an authority of ours signed are trusted by who trusts the authority. */
 #ifndef SYNOR_INFRA_TLS_CERT_H
 #define SYNOR_INFRA_TLS_CERT_H
 
+#include <synor/base/buf.h>
 #include <synor/base/err.h>
 
 /** 64 hexadecimal digits and a zero. */
@@ -14,6 +16,17 @@
  * when there is a file; INVALID for a bad name. */
 SYN_MUST int syn_tls_cert_create(const char *path, const char *const *names, size_t count,
                                  unsigned days, struct syn_err *err);
+/** Make an authority's key and certificate at `path`, mode 0600: it signs servers' and no
+ *  authorities. Blocks: yes. Returns as syn_tls_cert_create(). */
+SYN_MUST int syn_tls_ca_create(const char *path, const char *name, unsigned days,
+                               struct syn_err *err);
+/** As syn_tls_cert_create(), signed by the authority in the file `ca`, whose certificate comes
+ *  behind. Also CORRUPT: `ca` is none. */
+SYN_MUST int syn_tls_cert_issue(const char *ca, const char *path, const char *const *names,
+                                size_t count, unsigned days, struct syn_err *err);
+/** Append the first certificate of `path`, and nothing of its key. Blocks: yes. Returns 0;
+ * NOTFOUND; CORRUPT. */
+SYN_MUST int syn_tls_cert_text(const char *path, struct syn_buf *out, struct syn_err *err);
 /** SHA-256 over the public key (SubjectPublicKeyInfo, DER) of the first certificate in `path`: it
  *  survives a renewal with the same key, and is what `openssl x509 -pubkey` and curl's pins digest.
  *  Blocks: yes. Returns 0; NOTFOUND; CORRUPT. */

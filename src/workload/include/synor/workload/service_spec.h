@@ -4,15 +4,20 @@
 #define SYNOR_WORKLOAD_SERVICE_SPEC_H
 
 #include <synor/base/schema.h>
-#include <synor/orchestration/place.h>
+#include <synor/base/zone.h>
+#include <synor/orchestration/cost.h>
+#include <synor/workload/card.h>
 
 #define SYN_SERVICE_REPLICAS_MAX  64
 #define SYN_SERVICE_ARGS_MAX      256
 #define SYN_SERVICE_ARG_BYTES_MAX 4096
 #define SYN_SERVICE_ENV_MAX       256
 #define SYN_SERVICE_ENV_BYTES_MAX 65536
+#define SYN_SERVICE_SECRETS_MAX   64
 #define SYN_SERVICE_PATH_MAX      512 /* of an HTTP check */
 #define SYN_SERVICE_PIDS          4096
+#define SYN_SERVICE_HOST_MAX      253
+#define SYN_SERVICE_PREFIX_MAX    255 /* of a path on the shared front */
 
 /** The spec of POST /v1/services; amounts are decimal text in documents. */
 extern const struct syn_schema syn_service_spec_schema;
@@ -24,6 +29,34 @@ enum syn_service_check {
     SYN_SERVICE_CHECK_HTTP,
 };
 
+/** What clients speak with the balancer, and it with replicas. */
+enum syn_service_protocol {
+    SYN_SERVICE_TCP,
+    SYN_SERVICE_HTTP, /* 1.1 to replicas */
+    SYN_SERVICE_H2,   /* 2 to replicas, in plain text */
+    SYN_SERVICE_GRPC, /* is HTTP/2 */
+};
+
+enum syn_service_algorithm {
+    SYN_SERVICE_ROUND_ROBIN,
+    SYN_SERVICE_LEAST_CONNECTIONS,
+    SYN_SERVICE_WEIGHTED, /* round robin in proportion to their CPU */
+    SYN_SERVICE_IP_HASH,
+    SYN_SERVICE_RANDOM,
+};
+
+/** How clients reach it through the balancer. Nothing of it is in a version: it changes at once. */
+struct syn_service_lb {
+    bool publish; /* false: only by its replicas' own addresses */
+    enum syn_service_protocol protocol;
+    enum syn_service_algorithm algorithm;
+    bool sticky;
+    const char *host; /* on the shared front; "": any */
+    const char *path; /* "": all */
+    bool tls;
+    bool redirect_http;
+};
+
 /**
  * Check a spec in place: units become integers, defaults are filled in, amounts become decimal
  * text. What passed passes again unchanged. `synor://` references are only checked for their form.
@@ -32,6 +65,9 @@ enum syn_service_check {
  * `spec` may be half converted.
  */
 SYN_MUST int syn_service_spec_check(json_t *spec, struct syn_err *err);
+/** Are all time zones of a checked spec known here? INVALID names the first that is not. */
+SYN_MUST int syn_service_spec_zones(const json_t *spec, const struct syn_zone_source *zones,
+                                    struct syn_err *err);
 
 /** A checked spec, read. All pointers are borrowed from the JSON. */
 struct syn_service_spec {
@@ -48,22 +84,30 @@ struct syn_service_spec {
     int64_t check_healthy;   /* so many answers in a row, and it is ready */
     int64_t check_unhealthy; /* so many failures in a row, and it is not; as many more: restarted */
     int64_t check_start_ms;  /* until then it must have been ready once */
-    uint32_t replicas;
+    uint32_t replicas;       /* with autoscaling: to begin with */
+    const json_t *autoscale; /* or NULL */
     uint32_t max_surge;
     uint32_t max_unavailable;
     int64_t update_deadline_ms;
     struct syn_amounts amounts; /* of one replica */
+    int64_t gpus;
+    const char *gpu_model; /* "": any */
+    struct syn_card card;  /* the part of one that it has */
     const char *region;
     enum syn_isolation isolation;
     enum syn_fleet_policy policy;
     int64_t priority;
     int64_t max_price;
-    int64_t max_budget; /* 0: as much as the account has */
+    int64_t max_budget; /* of a billing period; 0: as much as the account has */
+    int64_t billing_ms; /* how long such a period is */
     int64_t stop_grace_ms;
-    int64_t drain_ms; /* between leaving traffic and the stop signal */
+    int64_t drain_ms; /* at most between leaving traffic and the stop signal */
+    struct syn_service_lb lb;
 };
 
 void syn_service_spec_read(const json_t *spec, struct syn_service_spec *ret);
+/** "tcp", "http", "h2", "grpc". */
+const char *syn_service_protocol_name(enum syn_service_protocol protocol);
 /** Would replicas of the one be replicas of the other? Scale, pace and money are not in them. */
 bool syn_service_spec_same(const json_t *a, const json_t *b);
 /** Give `spec` everything that replicas are made of from `from`; how many, how fast and for how
@@ -72,6 +116,8 @@ SYN_MUST int syn_service_spec_adopt(json_t *spec, const json_t *from, struct syn
 
 /** What the account holds with all replicas, and the surge of an update. */
 struct syn_holding syn_service_holding(const struct syn_service_spec *spec);
+/** What all replicas cost by the book; a partition counts as its card, of which it is a part. */
+struct syn_cost_ask syn_service_cost_ask(const struct syn_service_spec *spec);
 /** What one replica asks of the placement. */
 struct syn_place_request syn_service_place_request(const struct syn_service_spec *spec);
 

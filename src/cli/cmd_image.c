@@ -1,0 +1,280 @@
+/* compute image: from registries, layouts and archives into the content store. */
+#include <stdio.h>
+#include <string.h>
+
+#include <synor/base/str.h>
+
+#include "commands_priv.h"
+#include "image_priv.h"
+
+#define SECOND_MS    1000
+#define DIGEST_SHOWN 19 /* "sha256:" and twelve digits, as everybody shows them */
+
+static int
+show_image(struct syn_cli *cli, json_t *image_take)
+{
+    char size[SYN_FORMAT_MAX];
+    SYN_JSON(image);
+
+    image = image_take;
+    if (cli->json)
+        return syn_cli_print_json_take(cli, SYN_TAKE(image));
+    syn_cli_say(cli, "%s", syn_json_str(image, "ref", "?"));
+    syn_cli_say(cli, "  digest   %s", syn_json_str(image, "digest", "?"));
+    syn_cli_say(cli, "  content  synor://%s", syn_json_str(image, "cid", "?"));
+    syn_cli_say(cli, "  size     %s in %zu layers for %s",
+                syn_format_bytes(syn_json_i64(image, "size_bytes", 0), size),
+                json_array_size(json_object_get(image, "layers")),
+                syn_json_str(image, "platform", "?"));
+    return 0;
+}
+
+/* --- pull ------------------------------------------------------------------------------------ */
+
+static const struct syn_cli_operand ref_operand[] = {
+    {"REF", SYN_CLI_TEXT, true, false, "HOST/PATH:TAG or HOST/PATH@DIGEST; HOST is docker.io"},
+};
+
+/* clang-format off */
+static const struct syn_cli_option pull_options[] = {
+    {"auth-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "~/.docker/config.json", "Credentials, as docker writes them"},
+};
+/* clang-format on */
+
+static int
+run_pull(struct syn_cli *cli)
+{
+    json_t *image = NULL;
+    struct syn_err err;
+
+    if (syn_cli_image_pull(cli, syn_cli_operand(cli, 0), &image, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    return show_image(cli, image);
+}
+
+const struct syn_cli_command syn_cli_image_pull_command = {
+    .path = "compute image pull",
+    .summary = "Bring an image from a registry into the content store",
+    .detail = "The server asks the registry, over TLS (without it only on its own loopback "
+              "addresses), and holds every byte against its digest. Layers that another image of "
+              "the account has do not come again. Credentials for the registry are taken from "
+              "docker's file, sent with this one request and kept nowhere. `service deploy` and "
+              "`train create` pull by themselves what their --image names.",
+    .examples = "  synor compute image pull nginx:1.25\n"
+                "  synor compute image pull registry.example.com/team/api:latest\n",
+    .options = pull_options,
+    .option_count = SYN_LEN(pull_options),
+    .operands = ref_operand,
+    .operand_count = SYN_LEN(ref_operand),
+    .run = run_pull};
+
+/* --- push ------------------------------------------------------------------------------------ */
+
+static const struct syn_cli_operand push_operands[] = {
+    {"PATH", SYN_CLI_FILE, true, false, "Image layout, OCI archive, or what `docker save` wrote"},
+    {"NAME", SYN_CLI_TEXT, true, false, "What it is called: images/web, then synor://images/web"},
+};
+
+/* clang-format off */
+static const struct syn_cli_option push_options[] = {
+    {"tag", 0, "TAG", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the only one", "Which image, when PATH holds several"},
+};
+/* clang-format on */
+
+static int
+run_push(struct syn_cli *cli)
+{
+    const struct syn_cli_upload upload = {.path = syn_cli_operand(cli, 0)};
+    json_t *image = NULL;
+    SYN_JSON(stored);
+    SYN_JSON(body);
+    struct syn_err err;
+    const char *name = syn_cli_operand(cli, 1);
+    int rc;
+
+    if (syn_str_starts(name, "synor://"))
+        name += strlen("synor://");
+    rc = syn_cli_upload(cli, &upload, &stored, &err);
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&body, &err, "{s:s, s:s}", "cid", syn_json_str(stored, "cid", ""),
+                           "name", name);
+    if (rc == SYN_OK && syn_cli_has(cli, "tag"))
+        rc = syn_json_set_str(body, "tag", syn_cli_text(cli, "tag", ""), &err);
+    if (rc == SYN_OK)
+        rc = syn_cli_image_fetch(cli, "Storing", body, &image, &err);
+    return rc < 0 ? syn_cli_fail(cli, &err) : show_image(cli, image);
+}
+
+const struct syn_cli_command syn_cli_image_push = {
+    .path = "compute image push",
+    .summary = "Put a locally built image into the content store, without a registry",
+    .detail = "PATH is a folder that is an OCI image layout, a tar archive of one, or what `docker "
+              "save` writes. Its blobs are held against their digests; what is not of the chosen "
+              "image is left out.",
+    .examples = "  docker save web:1 -o web.tar && synor compute image push web.tar images/web\n"
+                "  synor compute image push ./layout images/web --tag v2\n",
+    .options = push_options,
+    .option_count = SYN_LEN(push_options),
+    .operands = push_operands,
+    .operand_count = SYN_LEN(push_operands),
+    .run = run_push};
+
+/* --- list ------------------------------------------------------------------------------------ */
+
+/* How many images have a layer of this digest. */
+static int
+count_layers(const json_t *items, json_t *counts, struct syn_err *err)
+{
+    const json_t *item, *layer;
+    size_t i, k;
+    int rc = SYN_OK;
+
+    json_array_foreach (items, i, item)
+        json_array_foreach (json_object_get(item, "layers"), k, layer) {
+            const char *digest = syn_json_str(layer, "digest", "?");
+
+            if (rc == SYN_OK)
+                rc = syn_json_set_i64(counts, digest, syn_json_i64(counts, digest, 0) + 1, err);
+        }
+    return rc;
+}
+
+static size_t
+shared_layers(const json_t *image, const json_t *counts)
+{
+    const json_t *layer;
+    size_t i, shared = 0;
+
+    json_array_foreach (json_object_get(image, "layers"), i, layer)
+        shared += syn_json_i64(counts, syn_json_str(layer, "digest", "?"), 0) > 1;
+    return shared;
+}
+
+static void
+add_row(struct syn_cli_table_out *rows, const json_t *image, const json_t *counts)
+{
+    char size[SYN_FORMAT_MAX], age[SYN_FORMAT_MAX] = "?";
+    int64_t at_ms = 0;
+
+    if (syn_parse_time(syn_json_str(image, "created_at", ""), &at_ms, NULL) == SYN_OK)
+        (void)syn_format_duration(
+            SYN_MAX(syn_wall_ms(syn_world_system()) - at_ms, 0) / SECOND_MS * SECOND_MS, age);
+    syn_cli_cell(rows, "%s", syn_json_str(image, "ref", "?"));
+    syn_cli_cell(rows, "%.*s", DIGEST_SHOWN, syn_json_str(image, "digest", "?"));
+    syn_cli_cell(rows, "%s", syn_format_bytes(syn_json_i64(image, "size_bytes", 0), size));
+    syn_cli_cell(rows, "%zu", json_array_size(json_object_get(image, "layers")));
+    syn_cli_cell(rows, "%zu", shared_layers(image, counts));
+    syn_cli_cell(rows, "%s", age);
+}
+
+static int
+run_list(struct syn_cli *cli)
+{
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    SYN_JSON(items);
+    SYN_JSON(counts);
+    struct syn_err err;
+    const json_t *image;
+    size_t i;
+    int rc = syn_cli_list(cli, "/v1/images", &items, &err);
+
+    if (rc == SYN_OK && cli->json)
+        return syn_cli_print_json_take(cli, json_pack("{s:O, s:n}", "items", items, "next"));
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&counts, &err, "{}");
+    if (rc == SYN_OK)
+        rc = count_layers(items, counts, &err);
+    if (rc == SYN_OK)
+        rc = syn_cli_rows_new("IMAGE|DIGEST|>SIZE|>LAYERS|>SHARED|>AGE", &rows, &err);
+    if (rc < 0)
+        return syn_cli_fail(cli, &err);
+    json_array_foreach (items, i, image)
+        add_row(rows, image, counts);
+    return syn_cli_rows_print(cli, rows, "No images yet. Pull one: synor compute image pull REF");
+}
+
+const struct syn_cli_command syn_cli_image_list = {
+    .path = "compute image list",
+    .summary = "List images that were pulled or pushed",
+    .detail = "SHARED counts the layers that other images in the list have as well: they are "
+              "stored once.",
+    .run = run_list};
+
+/* --- inspect, rm ----------------------------------------------------------------------------- */
+
+static const struct syn_cli_operand image_operand[] = {
+    {"IMAGE", SYN_CLI_TEXT, true, false, "As `image list` shows it, or as it was pulled"},
+};
+
+static int
+image_path(struct syn_cli *cli, const char *route, struct syn_buf *path, struct syn_err *err)
+{
+    syn_buf_addf(path, "%s?name=", route);
+    syn_cli_escape(path, syn_cli_operand(cli, 0));
+    return syn_buf_ok(path, err);
+}
+
+static int
+run_inspect(struct syn_cli *cli)
+{
+    SYN_BUF(path);
+    SYN_JSON(image);
+    struct syn_err err;
+    const json_t *layer;
+    size_t i;
+    int rc = image_path(cli, "/v1/images/lookup", &path, &err);
+
+    if (rc == SYN_OK)
+        rc = syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &image, &err);
+    if (rc < 0)
+        return syn_cli_fail(cli, &err);
+    (void)show_image(cli, json_incref(image));
+    if (cli->json)
+        return 0;
+    syn_cli_say(cli, "  manifest %s", syn_json_str(image, "manifest", "?"));
+    syn_cli_say(cli, "  since    %s", syn_json_str(image, "created_at", "?"));
+    json_array_foreach (json_object_get(image, "layers"), i, layer) {
+        char size[SYN_FORMAT_MAX];
+
+        syn_cli_say(cli, "  layer    %s  %s", syn_json_str(layer, "digest", "?"),
+                    syn_format_bytes(syn_json_i64(layer, "size_bytes", 0), size));
+    }
+    return 0;
+}
+
+const struct syn_cli_command syn_cli_image_inspect = {.path = "compute image inspect",
+                                                      .summary = "Show an image and its layers",
+                                                      .operands = image_operand,
+                                                      .operand_count = 1,
+                                                      .run = run_inspect};
+
+static int
+run_rm(struct syn_cli *cli)
+{
+    SYN_BUF(path);
+    struct syn_err err;
+    int rc = image_path(cli, "/v1/images", &path, &err);
+
+    if (rc == SYN_OK && !syn_cli_confirm(cli, "Forget this image?")) {
+        syn_cli_note(cli, "Nothing was removed.");
+        return 1;
+    }
+    if (rc == SYN_OK)
+        rc = syn_cli_call(cli, "DELETE", syn_buf_text(&path), NULL, NULL, &err);
+    if (rc < 0)
+        return syn_cli_fail(cli, &err);
+    if (cli->json)
+        return syn_cli_print_json_take(
+            cli, json_pack("{s:s, s:b}", "name", syn_cli_operand(cli, 0), "removed", 1));
+    syn_cli_say(cli,
+                "%s is forgotten; what runs it keeps it, and the rest goes with: synor storage gc",
+                syn_cli_operand(cli, 0));
+    return 0;
+}
+
+const struct syn_cli_command syn_cli_image_rm = {.path = "compute image rm",
+                                                 .summary =
+                                                     "Forget an image; services that run it go on",
+                                                 .operands = image_operand,
+                                                 .operand_count = 1,
+                                                 .run = run_rm};

@@ -1,0 +1,152 @@
+#include "loads_priv.h"
+
+#include <synor/base/test.h>
+#include <synor/market/meter.h>
+#include <synor/orchestration/autoscale.h>
+
+#define NOW INT64_C(1800000000000)
+
+static struct srv_loads *loads;
+
+static int
+setup(void **state)
+{
+    struct syn_err err;
+
+    (void)state;
+    assert_done(srv_loads_new(&loads, &err), &err);
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    (void)state;
+    loads = srv_loads_free(loads);
+    return 0;
+}
+
+/* One second of an instance that used so much. */
+static void
+report(const char *instance, int64_t at_ms, int64_t cpu_ms, int64_t memory)
+{
+    struct syn_sample sample = {
+        .from_ms = at_ms - 1000,
+        .to_ms = at_ms,
+        .used = {.cpu_ms = cpu_ms, .memory_peak_bytes = memory},
+    };
+    struct syn_report one = {.samples = &sample, .count = 1};
+
+    (void)snprintf(one.instance, sizeof(one.instance), "%s", instance);
+    srv_loads_report(loads, &one, at_ms);
+}
+
+static int64_t
+total(const char *metric, int64_t now_ms)
+{
+    struct srv_loads_view view;
+
+    srv_loads_look(loads, "svc-a", now_ms, &view);
+    return view.sight.total(view.sight.self, metric);
+}
+
+static void
+test_what_replicas_use(void **state)
+{
+    struct syn_service_load load;
+    struct srv_loads_view view;
+
+    (void)state;
+    srv_loads_look(loads, "svc-a", NOW, &view);
+    assert_false(view.sight.of(view.sight.self, "inst-a", &load));
+    for (int i = 0; i < 20; i++)
+        report("inst-a", NOW + i * 1000, i < 15 ? 900 : 100, 1000 - i);
+    report("inst-b", NOW, 7, 7);
+    assert_true(view.sight.of(view.sight.self, "inst-a", &load));
+    assert_int_equal(load.cpu_millicores, 100); /* of the last five seconds */
+    assert_int_equal(load.memory_bytes, 981);
+    assert_int_equal(load.at_ms, NOW + 19000);
+    srv_loads_forget(loads, "inst-a");
+    assert_false(view.sight.of(view.sight.self, "inst-a", &load));
+    assert_true(view.sight.of(view.sight.self, "inst-b", &load));
+}
+
+static void
+test_what_is_told(void **state)
+{
+    struct srv_loads_view view;
+    struct syn_err err;
+
+    (void)state;
+    assert_int_equal(total("queue", NOW), SYN_AUTOSCALE_UNKNOWN);
+    assert_done(srv_loads_tell(loads, "svc-a", "queue", 5000, NOW, &err), &err);
+    assert_done(srv_loads_tell(loads, "svc-a", "queue", 7000, NOW + 1000, &err), &err);
+    assert_int_equal(total("queue", NOW + 31000), 7000);
+    assert_int_equal(total("queue", NOW + 31001), SYN_AUTOSCALE_UNKNOWN);
+    /* Sixteen at once, and room again when they count no more. */
+    for (int i = 0; i < 16; i++) {
+        char name[16];
+
+        (void)snprintf(name, sizeof(name), "custom:n%d", i);
+        assert_done(srv_loads_tell(loads, "svc-a", name, i, NOW + 40000, &err), &err);
+    }
+    assert_int_equal(total("custom:n15", NOW + 40000), 15);
+    assert_code(srv_loads_tell(loads, "svc-a", "queue", 1, NOW + 40000, &err), SYN_E_LIMIT, &err);
+    assert_done(srv_loads_tell(loads, "svc-a", "queue", 1, NOW + 80000, &err), &err);
+    assert_done(srv_loads_tell(loads, "svc-a", "held", 3000, NOW + 80000, &err), &err);
+    srv_loads_look(loads, "svc-a", NOW + 80000, &view);
+    assert_int_equal(view.sight.held, 3);
+    srv_loads_forget_service(loads, "svc-a");
+    assert_int_equal(total("queue", NOW + 80000), SYN_AUTOSCALE_UNKNOWN);
+}
+
+static void
+test_what_the_balancer_counts(void **state)
+{
+    (void)state;
+    srv_loads_count(loads, "svc-a", 1000, 3, NOW);
+    assert_int_equal(total("inflight", NOW), 3000);
+    assert_int_equal(total("requests", NOW), SYN_AUTOSCALE_UNKNOWN);
+    for (int i = 1; i <= 20; i++) /* ten a second, then fifty */
+        srv_loads_count(loads, "svc-a", 1000 + (uint64_t)(i <= 10 ? i * 10 : 100 + (i - 10) * 50),
+                        0, NOW + i * 1000);
+    assert_int_equal(total("requests", NOW + 20000), 50000);
+    /* Its counter begins again: nothing is known until two looks later. */
+    srv_loads_count(loads, "svc-a", 5, 0, NOW + 60000);
+    assert_int_equal(total("requests", NOW + 60000), SYN_AUTOSCALE_UNKNOWN);
+    srv_loads_count(loads, "svc-a", 25, 0, NOW + 62000);
+    assert_int_equal(total("requests", NOW + 62000), 10000);
+}
+
+static void
+test_zones(void **state)
+{
+    struct syn_zone_source zones = srv_loads_zones(loads);
+    const struct syn_zone *berlin;
+
+    (void)state;
+    assert_ptr_equal(zones.find(zones.self, "UTC"), syn_zone_utc());
+    assert_null(zones.find(zones.self, "../zoneinfo/Europe/Berlin"));
+    assert_null(zones.find(zones.self, "Europe"));
+    assert_null(zones.find(zones.self, "No/Where"));
+    berlin = zones.find(zones.self, "Europe/Berlin");
+    if (berlin == NULL) {
+        print_message("# no Europe/Berlin here: package tzdata\n");
+        skip();
+    }
+    assert_ptr_equal(zones.find(zones.self, "Europe/Berlin"), berlin);
+    assert_int_equal(syn_zone_at(berlin, 1784000000).offset_s, 7200);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_what_replicas_use, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_the_balancer_counts, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_zones, setup, teardown),
+    };
+
+    return cmocka_run_group_tests_name("loads", tests, NULL, NULL);
+}

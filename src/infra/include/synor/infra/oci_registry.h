@@ -1,0 +1,74 @@
+/* Images in registries: a client of the OCI distribution API that takes nothing on trust.
+ *
+ * A registry is asked over TLS; without it only on this machine's loopback addresses. What comes is
+ * held against the digest that leads to it, and against the size that was said, while it streams.
+ * Credentials go to the registry that they are for and to the token servers it is known to have,
+ * and are nowhere in messages. Private addresses are not asked unless the caller says so: whoever
+ * names an image must not reach with it what only this machine can.
+ *
+ * Thread: one registry, one thread. Blocks: all but close. */
+#ifndef SYNOR_INFRA_OCI_REGISTRY_H
+#define SYNOR_INFRA_OCI_REGISTRY_H
+
+#include <stdatomic.h>
+
+#include <synor/base/image_ref.h>
+#include <synor/base/json.h>
+
+#define SYN_OCI_BLOB_MAX    ((int64_t)32 << 30)
+#define SYN_OCI_MIRRORS_MAX 8
+#define SYN_OCI_MEDIA_MAX   128
+
+/** How to ask. Borrowed until the registry is closed. Zeros are the defaults. */
+struct syn_oci_remote {
+    const json_t *rules;       /* what syn_oci_rules_check() took, or NULL */
+    const char *auth;          /* base64 of "user:password" for the reference's host, or NULL */
+    bool any_address;          /* private networks and this machine may be asked, too */
+    int64_t connect_ms;        /* 10 s */
+    int64_t stall_ms;          /* without a byte: 30 s */
+    int64_t total_ms;          /* for everything: 2 h */
+    int64_t pause_ms;          /* before the first repetition, doubled for each more: 250 ms */
+    unsigned tries_max;        /* of a request in a row that brings nothing: 4 */
+    const atomic_bool *cancel; /* or NULL */
+};
+
+/** Check the rules of a platform: {"registries": {HOST: {"mirrors": [HOST], "token_hosts": [HOST],
+ *  "tls": true, "ca_file": PATH, "private": true}}}. INVALID names the key. */
+SYN_MUST int syn_oci_rules_check(const json_t *rules, struct syn_err *err);
+
+/** Where an image is: its registry and the mirrors before it. */
+struct syn_oci_registry;
+
+SYN_MUST int syn_oci_registry_open(const struct syn_oci_remote *remote,
+                                   const struct syn_image_ref *ref,
+                                   struct syn_oci_registry **ret_registry, struct syn_err *err);
+/** NULL is fine. Returns NULL. */
+struct syn_oci_registry *syn_oci_registry_close(struct syn_oci_registry *registry);
+void syn_oci_registry_close_scope(struct syn_oci_registry **slot);
+
+/**
+ * Append the manifest or index that `what`, a tag or a digest, stands for; its digest is written to
+ * `ret_digest`, and its media type as the registry says to `ret_media`.
+ *
+ * Returns 0; NOTFOUND; FORBIDDEN (credentials missing, refused, or asked for by somebody who must
+ * not have them; a private address; a way without TLS); CORRUPT (not what its digest says); TOOBIG;
+ * TIMEOUT; UNAVAILABLE; CANCELED; UNSUPPORTED; NOMEM.
+ */
+SYN_MUST int syn_oci_registry_manifest(struct syn_oci_registry *registry, const char *what,
+                                       struct syn_buf *out, char ret_digest[SYN_IMAGE_DIGEST_MAX],
+                                       char ret_media[SYN_OCI_MEDIA_MAX], struct syn_err *err);
+
+/** Takes a blob. `begin` may be called again: what came before was of no use. */
+struct syn_oci_sink {
+    int (*begin)(void *arg, struct syn_err *err);
+    int (*write)(void *arg, const void *data, size_t len, struct syn_err *err);
+    void *arg;
+};
+
+/** Give the blob to `sink`, from where a connection broke on when one does. 0 means that all bytes
+ *  came and are what `digest` says. Returns as above, or the sink's error. */
+SYN_MUST int syn_oci_registry_blob(struct syn_oci_registry *registry, const char *digest,
+                                   int64_t size, const struct syn_oci_sink *sink,
+                                   struct syn_err *err);
+
+#endif

@@ -1,0 +1,486 @@
+/* The driver. An instance's folder, scratch space, layer and network are made as natively; in place
+ * of an OCI bundle it gets the requests that its supervisor will make of the container runtime
+ * (request.c), and the supervisor is another one (pod.c). From the start on it is watched, stopped
+ * and adopted through the same files. */
+#include <synor/runtime/container.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+
+#include "../native/file_priv.h"
+#include "../native/instance_priv.h"
+#include "../native/native_priv.h"
+#include "containerd_priv.h"
+#include "cri_priv.h"
+#include "request_priv.h"
+
+struct syn_container {
+    struct syn_container_options options;
+    char root[SYN_INSTANCE_PATH_MAX], address[128];
+    struct syn_native *native; /* makes the folders; its tools are not used */
+    struct syn_runtime base;
+    struct syn_supervisor supervisor;
+    struct syn_containerd *containerd;
+    struct syn_container_report report;
+};
+
+/* --- prepare ---------------------------------------------------------------------------------- */
+
+static int
+mount_root(const struct syn_instance_spec *spec, const struct syn_plan *plan, struct syn_err *err)
+{
+    char at[SYN_PATH_MAX], options[2 * SYN_PATH_MAX + 64];
+    int rc = syn_path_format(at, sizeof(at), err, "%s/" SYN_DIR_ROOTFS, spec->dir);
+
+    if (rc == SYN_OK)
+        rc = syn_path_format(options, sizeof(options), err, "lowerdir=%s/" SYN_DIR_ROOT ":%s",
+                             spec->dir, plan->image);
+    if (rc < 0)
+        return rc;
+    if (mkdir(at, 0755) < 0 ||
+        mount("synor", at, "overlay", MS_RDONLY | MS_NOSUID | MS_NODEV, options) < 0)
+        return SYN_FAIL_SYS(err, errno, "mounting the root of %s", plan->id);
+    return SYN_OK;
+}
+
+static int
+mount_shm(const struct syn_instance_spec *spec, struct syn_err *err)
+{
+    char at[SYN_PATH_MAX], options[64];
+    int rc = syn_path_format(at, sizeof(at), err, "%s/" SYN_DIR_SHM, spec->dir);
+
+    if (rc < 0)
+        return rc;
+    (void)snprintf(options, sizeof(options), "mode=1777,size=%lld",
+                   (long long)(spec->shm_bytes > 0 ? spec->shm_bytes : (int64_t)64 << 20));
+    if (mkdir(at, 0755) < 0 ||
+        mount("synor", at, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
+        return SYN_FAIL_SYS(err, errno, "making %s", at);
+    return SYN_OK;
+}
+
+/* The runtime puts something over each of these, for which there must be a file. */
+static int
+add_files(const struct syn_instance_spec *spec, struct syn_err *err)
+{
+    static const char *const names[] = {"hosts", "hostname", "resolv.conf"};
+    int rc = SYN_OK;
+
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(names); i++) {
+        char path[SYN_PATH_MAX];
+
+        rc = syn_path_format(path, sizeof(path), err, "%s/" SYN_DIR_ROOT "/etc/%s", spec->dir,
+                             names[i]);
+        if (rc == SYN_OK && access(path, F_OK) < 0)
+            rc = syn_file_write(AT_FDCWD, path, "", 0, err);
+    }
+    return rc;
+}
+
+/* For dirfd order: the same links in whatever order give the same image. */
+static int
+by_name(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+/* The links at the top of the root, which are all of its image. */
+static int
+make_image(const struct syn_instance_spec *spec, struct syn_pod_image *image, struct syn_err *err)
+{
+    char root[SYN_PATH_MAX], names[64][100], target[100];
+    const struct dirent *entry;
+    size_t count = 0;
+    DIR *dir;
+    int rc = syn_path_format(root, sizeof(root), err, "%s/" SYN_DIR_ROOTFS, spec->dir);
+
+    if (rc < 0)
+        return rc;
+    dir = opendir(root);
+    if (!dir)
+        return SYN_FAIL_SYS(err, errno, "reading %s", root);
+    while ((entry = readdir(dir)) != NULL) {
+        if (count < SYN_LEN(names) &&
+            readlinkat(dirfd(dir), entry->d_name, target, sizeof(target)) >= 0 &&
+            syn_str_copy(names[count], sizeof(names[count]), entry->d_name))
+            count++;
+    }
+    qsort(names, count, sizeof(names[0]), by_name);
+    for (size_t i = 0; rc == SYN_OK && i < count; i++) {
+        ssize_t len = readlinkat(dirfd(dir), names[i], target, sizeof(target) - 1);
+
+        target[len > 0 ? len : 0] = '\0';
+        rc = syn_pod_image_link(image, names[i], target, err);
+    }
+    (void)closedir(dir);
+    return rc < 0 ? rc : syn_pod_image_close(image, "root", NULL, err);
+}
+
+static int
+link_pod(const struct syn_container *container, const struct syn_instance_spec *spec,
+         const struct syn_plan *plan, struct syn_err *err)
+{
+    char path[SYN_PATH_MAX];
+    int rc = syn_path_format(path, sizeof(path), err, "%s/%s",
+                             syn_containerd_pods(container->containerd), plan->name);
+
+    if (rc < 0)
+        return rc;
+    (void)unlink(path);
+    if (symlink(spec->dir, path) < 0)
+        return SYN_FAIL_SYS(err, errno, "linking %s", path);
+    return SYN_OK;
+}
+
+static int
+furnish(void *arg, const struct syn_instance_spec *spec, const struct syn_plan *plan,
+        const json_t *bundle, struct syn_err *err)
+{
+    struct syn_container *container = arg;
+    struct syn_pod_image image;
+    int rc = add_files(spec, err);
+
+    syn_pod_image_init(&image);
+    if (rc == SYN_OK)
+        rc = mount_root(spec, plan, err);
+    if (rc == SYN_OK)
+        rc = mount_shm(spec, err);
+    if (rc == SYN_OK)
+        rc = make_image(spec, &image, err);
+    if (rc == SYN_OK)
+        rc = syn_containerd_image(container->containerd, &image, err);
+    if (rc == SYN_OK)
+        rc = syn_request_write(spec, plan, bundle, image.name, err);
+    if (rc == SYN_OK)
+        rc = link_pod(container, spec, plan, err);
+    syn_pod_image_fini(&image);
+    return rc;
+}
+
+/* Is `name` among the words of `words`? */
+static bool
+has_word(const char *words, const char *name)
+{
+    size_t len = strlen(name);
+
+    while (*words != '\0') {
+        size_t word = strcspn(words, " ");
+
+        if (word == len && strncmp(words, name, len) == 0)
+            return true;
+        words += word + (words[word] == ' ');
+    }
+    return false;
+}
+
+/* gVisor where containerd has its shim, else runc; another class only by its name. */
+static int
+choose_class(const struct syn_container *container, const char *isolation, const char **ret,
+             struct syn_err *err)
+{
+    const char *classes = container->report.classes;
+
+    if (!isolation || syn_str_eq(isolation, "auto")) {
+        *ret = has_word(classes, "gvisor") ? "gvisor" : "runc";
+        return SYN_OK;
+    }
+    if (!syn_name_ok(isolation) || !has_word("gvisor kata runc", isolation))
+        return SYN_FAIL(err, SYN_E_INVALID, "isolation %s: expected auto, gvisor, kata or runc",
+                        isolation);
+    if (!has_word(classes, isolation))
+        return SYN_FAIL(err, SYN_E_UNSUPPORTED,
+                        "isolation %s: containerd has no such runtime class here (it has %s)",
+                        isolation, classes);
+    *ret = has_word(classes, "kata") && syn_str_eq(isolation, "kata")       ? "kata"
+           : has_word(classes, "gvisor") && syn_str_eq(isolation, "gvisor") ? "gvisor"
+                                                                            : "runc";
+    return SYN_OK;
+}
+
+static int
+container_prepare(void *self, const struct syn_instance_spec *spec,
+                  struct syn_instance **ret_instance, struct syn_err *err)
+{
+    struct syn_container *container = self;
+    struct syn_sandbox_choice choice = {.runtime = syn_containerd_address(container->containerd),
+                                        .furnish = furnish,
+                                        .arg = container};
+    int rc = choose_class(container, spec->isolation, &choice.handler, err);
+
+    if (rc == SYN_OK)
+        rc = syn_containerd_ensure(container->containerd, err);
+    return rc < 0 ? rc
+                  : syn_native_prepare_with(container->native, &choice, spec, ret_instance, err);
+}
+
+/* --- the other ops ---------------------------------------------------------------------------- */
+
+static int
+container_probe(void *self, struct syn_runtime_info *ret_info, struct syn_err *err)
+{
+    struct syn_container *container = self;
+    int rc;
+
+    if (!container->report.found)
+        return SYN_FAIL(err, SYN_E_UNSUPPORTED, "%s", container->report.detail);
+    rc = syn_containerd_ensure(container->containerd, err);
+    if (rc < 0)
+        return syn_err_wrap(err, SYN_E_UNSUPPORTED, "containerd");
+    *ret_info = (struct syn_runtime_info){
+        .driver = "container",
+        .sandbox = has_word(container->report.classes, "gvisor") ? "gvisor" : "runc",
+        .version = container->report.version,
+        .platform = "",
+        .detail = container->report.classes,
+    };
+    return SYN_OK;
+}
+
+static int
+container_start(void *self, struct syn_instance *instance, struct syn_err *err)
+{
+    struct syn_container *container = self;
+
+    return syn_instance_start(instance, &container->supervisor, err);
+}
+
+static void
+container_warm(void *self)
+{
+    struct syn_container *container = self;
+
+    (void)!syn_containerd_ensure(container->containerd, NULL);
+    container->base.ops->warm(container->base.self);
+}
+
+static int
+container_signal(void *self, struct syn_instance *instance, int signo, struct syn_err *err)
+{
+    const struct syn_container *container = self;
+
+    return container->base.ops->signal(container->base.self, instance, signo, err);
+}
+
+static int
+container_stop(void *self, struct syn_instance *instance, int64_t grace_ms, struct syn_err *err)
+{
+    const struct syn_container *container = self;
+
+    return container->base.ops->stop(container->base.self, instance, grace_ms, err);
+}
+
+static int
+container_poll(void *self, struct syn_instance *instance, struct syn_instance_status *ret_status,
+               struct syn_err *err)
+{
+    (void)self;
+    return syn_instance_poll(instance, ret_status, err);
+}
+
+static int
+container_exit_fd(void *self, struct syn_instance *instance, int *ret_fd, struct syn_err *err)
+{
+    (void)self;
+    return syn_instance_exit_fd(instance, ret_fd, err);
+}
+
+static int
+container_stats(void *self, struct syn_instance *instance, struct syn_usage_sample *ret_usage,
+                struct syn_err *err)
+{
+    const struct syn_container *container = self;
+
+    return container->base.ops->stats(container->base.self, instance, ret_usage, err);
+}
+
+static const struct syn_instance_paths *
+container_paths(const struct syn_instance *instance)
+{
+    return &instance->paths;
+}
+
+static const char *
+container_isolation(const struct syn_instance *instance)
+{
+    return instance->plan.handler;
+}
+
+static const struct syn_net_place *
+container_place(const struct syn_instance *instance)
+{
+    return instance->plan.place.netns[0] != '\0' ? &instance->plan.place : NULL;
+}
+
+static int
+container_adopt(void *self, const char *dir, struct syn_instance **ret_instance,
+                struct syn_instance_status *ret_status, struct syn_err *err)
+{
+    const struct syn_container *container = self;
+
+    return container->base.ops->adopt(container->base.self, dir, ret_instance, ret_status, err);
+}
+
+/* Its pods first: what they hold could not be removed under them. */
+static int
+remove_pods(struct syn_container *container, const char *dir, struct syn_err *err)
+{
+    SYN_SCOPED(syn_cri_scope) struct syn_cri *cri = NULL;
+    struct syn_plan plan = {0};
+    char path[SYN_PATH_MAX];
+    SYN_FD(fd);
+    int rc;
+
+    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return SYN_OK;
+    syn_instance_end_supervisor(fd);
+    if (syn_plan_read(fd, &plan, NULL) < 0)
+        return SYN_OK;
+    /* Where it was never started there is nothing to ask for. */
+    if (faccessat(fd, SYN_FILE_SHIM, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+        rc = syn_containerd_ensure(container->containerd, err);
+        if (rc == SYN_OK)
+            rc = syn_cri_open(plan.runtime, &cri, err);
+        if (rc == SYN_OK)
+            rc = syn_cri_remove_pods(cri, plan.name, err);
+        if (rc < 0)
+            return rc;
+    }
+    rc = syn_path_format(path, sizeof(path), err, "%s/%s",
+                         syn_containerd_pods(container->containerd), plan.name);
+    if (rc == SYN_OK)
+        (void)unlink(path);
+    return rc;
+}
+
+static int
+container_destroy(void *self, const char *dir, struct syn_err *err)
+{
+    struct syn_container *container = self;
+    int rc = remove_pods(container, dir, err);
+
+    return rc < 0 ? syn_err_wrap(err, rc, "removing the pod of %s", dir)
+                  : syn_instance_destroy(dir, container->options.net, err);
+}
+
+static const struct syn_runtime_ops container_ops = {
+    .version = SYN_RUNTIME_VERSION,
+    .probe = container_probe,
+    .prepare = container_prepare,
+    .start = container_start,
+    .warm = container_warm,
+    .signal = container_signal,
+    .stop = container_stop,
+    .poll = container_poll,
+    .exit_fd = container_exit_fd,
+    .stats = container_stats,
+    .paths = container_paths,
+    .isolation = container_isolation,
+    .place = container_place,
+    .adopt = container_adopt,
+    .destroy = container_destroy,
+    .close = syn_instance_close,
+};
+
+struct syn_runtime
+syn_container_runtime(struct syn_container *container)
+{
+    return (struct syn_runtime){&container_ops, container};
+}
+
+const char *
+syn_container_address(const struct syn_container *container)
+{
+    return syn_containerd_address(container->containerd);
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+static void
+container_scope(struct syn_container **slot)
+{
+    *slot = syn_container_free(*slot);
+}
+
+int
+syn_container_new(const struct syn_container_options *options, struct syn_container **ret_container,
+                  struct syn_err *err)
+{
+    static const char *const self_argv[] = {"/proc/self/exe", "pod", NULL};
+    SYN_SCOPED(container_scope)
+    struct syn_container *container = syn_calloc(1, sizeof(*container));
+    struct syn_native_options native = {.net = options->net};
+    int rc;
+
+    if (!container)
+        return SYN_FAIL(err, SYN_E_NOMEM, "container driver");
+    container->supervisor.image = -1;
+    container->options = *options;
+    if (!options->root || !syn_str_copy(container->root, sizeof(container->root), options->root) ||
+        (options->address &&
+         !syn_str_copy(container->address, sizeof(container->address), options->address)))
+        return SYN_FAIL(err, SYN_E_INVALID, "container driver: a path is missing or too long");
+    container->options.root = native.root = container->root;
+    container->options.address = options->address ? container->address : NULL;
+    syn_container_look(&container->report);
+    rc = syn_native_new(&native, &container->native, err);
+    if (rc < 0)
+        return rc;
+    container->base = syn_native_runtime(container->native);
+    rc = syn_supervisor_init(&container->supervisor, options->pod_program, options->pod_program_len,
+                             options->pod_argv ? options->pod_argv : self_argv, err);
+    if (rc == SYN_OK)
+        rc = syn_containerd_new(&container->options, &container->containerd, err);
+    if (rc == SYN_OK)
+        *ret_container = SYN_TAKE(container);
+    return rc;
+}
+
+struct syn_container *
+syn_container_free(struct syn_container *container)
+{
+    SYN_SCOPED(syn_cri_scope) struct syn_cri *cri = NULL;
+    size_t pods = 1;
+
+    if (!container)
+        return NULL;
+    if (container->containerd && !container->options.address) {
+        if (syn_cri_open(syn_containerd_address(container->containerd), &cri, NULL) < 0 ||
+            syn_cri_count_pods(cri, &pods, NULL) < 0)
+            pods = 1;
+    }
+    container->containerd = syn_containerd_free(container->containerd, pods == 0);
+    syn_supervisor_fini(&container->supervisor);
+    container->native = syn_native_free(container->native);
+    syn_free(container);
+    return NULL;
+}
+
+static bool
+still_there(void *arg, const char *name)
+{
+    const struct syn_container *container = arg;
+    char path[SYN_PATH_MAX];
+
+    return syn_path_format(path, sizeof(path), NULL, "%s/%s/" SYN_FILE_PLAN,
+                           syn_containerd_pods(container->containerd), name) == SYN_OK &&
+           access(path, F_OK) == 0;
+}
+
+int
+syn_container_sweep(struct syn_container *container, struct syn_err *err)
+{
+    SYN_SCOPED(syn_cri_scope) struct syn_cri *cri = NULL;
+    int rc = syn_containerd_ensure(container->containerd, err);
+
+    if (rc == SYN_OK)
+        rc = syn_cri_open(syn_containerd_address(container->containerd), &cri, err);
+    return rc < 0 ? rc : syn_cri_sweep(cri, still_there, container, err);
+}

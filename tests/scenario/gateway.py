@@ -1,0 +1,341 @@
+#!/usr/bin/env python3
+"""Published addresses from outside: steady load through updates, scaling, and what dies."""
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+
+from harness import SOURCE, Platform, Skip, case, check, equal, need_sandbox, run, wait_until
+from load import Load
+
+EXAMPLE = SOURCE / "examples/hello-service"
+CLIENTS = 4
+SERVICE = ["--image", "synor://images/hello", "--port", 8080, "--health-check", "/health",
+           "--health-interval", "200ms", "--health-timeout", "5s", "--cpu", "0.1", "--memory",
+           "64mb", "--scratch", "16mb", "--stop-grace", "5s", "--isolation", "runc", "--yes"]
+
+
+def ports(count):
+    """So many ports of the loopback in a row that nobody has, below those given to clients."""
+    for first in range(20000 + os.getpid() % 400 * 20, 32000, count):
+        taken = []
+        for port in range(first, first + count):
+            with socket.socket() as probe:
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    taken.append(port)
+        if not taken:
+            return first
+    raise Skip("no free ports")
+
+
+FIRST = ports(20)
+HTTP, HTTPS = FIRST, FIRST + 1
+
+
+def service(p, name="web"):
+    return p.json("compute", "service", "get", name)
+
+
+def address(p, name="web"):
+    host, port = service(p, name)["status"]["address"].rsplit(":", 1)
+    return host, int(port)
+
+
+def ready(p, name="web"):
+    return [e for e in service(p, name)["status"]["endpoints"] if e["ready"]]
+
+
+def get(where, path="/", headers=None, tls=None):
+    if tls is None:
+        connection = http.client.HTTPConnection(*where, timeout=20)
+    else:
+        connection = http.client.HTTPSConnection(*where, timeout=20, context=tls)
+    try:
+        connection.request("GET", path, headers=headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(), dict(answer.getheaders())
+    finally:
+        connection.close()
+
+
+def answers(where, status=200, **more):
+    """Wait until it does."""
+    def look():
+        try:
+            seen = get(where, **more)
+        except OSError:
+            return None
+        return seen if seen[0] == status else None
+    return wait_until(f"{where} answers {status}", 60, look, 0.05)
+
+
+def need(p):
+    if not getattr(p, "deployed", False):
+        raise Skip("no service was deployed")
+
+
+def haproxy(p):
+    """The process that serves; 0: none."""
+    try:
+        words = (p.home / "server/gateway/running").read_text().split()
+    except OSError:
+        return 0
+    return int(words[0]) if words else 0
+
+
+def deploy(p, name, *options, code=0):
+    return p.json("compute", "service", "deploy", "--name", name, *SERVICE, *options, code=code)
+
+
+@case
+def it_is_deployed_and_published(p):
+    if shutil.which("cc") is None:
+        raise Skip("needs a C compiler")
+    if shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin") is None:
+        raise Skip("needs HAProxy")
+    p.start()
+    if "runc" not in need_sandbox(p):
+        raise Skip("needs runc")
+    layout = p.home / "layout"
+    built = subprocess.run([sys.executable, EXAMPLE / "build-image", layout], capture_output=True,
+                           text=True, check=False)
+    if built.returncode != 0:
+        raise Skip(f"no static program can be built: {built.stderr[-200:]}")
+    p.json("storage", "put", layout, "--name", "images/hello")
+    said = deploy(p, "web", "--replicas", 2)
+    where = said["status"]["address"]
+    check(where.startswith("127.0.0.1:") and
+          FIRST + 2 <= int(where.split(":")[1]) < FIRST + 20, where)
+    events = wait_until("it has come up, or never will", 90, lambda: next(
+        (s for s in [service(p)] if s["status"]["state"] == "running" or
+         s["status"]["replicas"]["live"] == 0), None))
+    if events["status"]["state"] != "running":
+        raise Skip(f"no service runs here: {events['status']['message']}")
+    p.deployed = True
+    answers(address(p))
+    equal(service(p)["status"]["address"], where, "the address lasts")
+    instances = set()
+    for _ in range(8):
+        status, text, _ = get(address(p))
+        equal(status, 200)
+        instances.add(text)
+    equal(len(instances), 2, "both replicas are asked", instances)
+    shown = p.cli("compute", "service", "get", "web").out
+    check(where in shown and "requests" in shown, shown)
+    stats = p.json("compute", "service", "stats", "web")
+    check(stats["answers"]["2xx"] >= 8 and stats["errors"] == 0 and stats["replicas_up"] == 2,
+          stats)
+    metrics = p.http("GET", "/metrics")[2].decode()
+    check('synor_balancer_requests_total{service="' in metrics, metrics[-2000:])
+
+
+@case
+def no_request_is_lost_in_updates_and_scaling(p):
+    need(p)
+    where = address(p)
+    with Load(*where, clients=CLIENTS) as load:
+        load.goes_on()
+        for greeting in ("servus", "moin", "gruezi"):
+            load.lost(f"update to {greeting}", lambda word=greeting: p.json(
+                "compute", "service", "update", "web", "--env", f"GREETING={word}", "--yes",
+                "--wait"))
+            equal(address(p), where, "the address lasts")
+        for count in (3, 1, 2):
+            load.lost(f"scale to {count}", lambda n=count: p.json(
+                "compute", "service", "scale", "web", "--replicas", n, "--yes", "--wait"))
+    check(any(text.startswith("gruezi") for text in load.answers), load.answers.keys())
+
+
+def draining(p):
+    return {e["instance"] for e in service(p)["status"]["endpoints"] if e["state"] == "draining"}
+
+
+@case
+def a_request_that_takes_long_is_ended_first(p):
+    """What a replica has is finished before it is stopped, also over a longer connection."""
+    need(p)
+    with socket.create_connection(address(p), timeout=60) as slow:
+        slow.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
+        wait_until("the balancer has it", 30, lambda: p.json(
+            "compute", "service", "stats", "web")["open"] >= 1)
+        p.json("compute", "service", "restart", "web", "--yes")
+        for _ in range(3):  # the other one drains, too, but has nothing to wait for
+            mine = wait_until("a replica drains", 60, lambda: draining(p))
+            time.sleep(0.5)
+            if mine & draining(p):
+                break
+        check(mine & draining(p), "a replica that has a request is not waited for")
+        slow.sendall(b"cd")
+        seen = slow.recv(4096).decode()
+        check(seen.startswith("HTTP/1.1 "), seen)
+        check(" 502 " not in seen and " 503 " not in seen and " 504 " not in seen, seen)
+    p.json("compute", "service", "get", "web", "--wait")
+
+
+def program_of(instance):
+    for entry in pathlib.Path("/proc").iterdir():
+        try:
+            if (entry.name.isdigit() and
+                    f"SYNOR_INSTANCE_ID={instance}".encode() in (entry / "environ").read_bytes()
+                    and (entry / "cmdline").read_bytes().startswith(b"/hello")):
+                return int(entry.name)
+        except OSError:
+            continue
+    return None
+
+
+@case
+def what_dies_costs_what_it_had(p):
+    need(p)
+    where = address(p)
+
+    def kill_replica():
+        victim = ready(p)[0]["instance"]
+        os.kill(program_of(victim), signal.SIGKILL)
+        wait_until("another takes its place", 60, lambda: len(ready(p)) == 2 and
+                   victim not in {e["instance"] for e in ready(p)})
+
+    def kill_balancer():
+        before = haproxy(p)
+        os.kill(before, signal.SIGKILL)
+        wait_until("another serves", 60, lambda: haproxy(p) not in (0, before), 0.01)
+
+    def kill_daemon():
+        p.kill()
+        load.goes_on()
+        p.start()
+        wait_until("the replicas are known again", 60, lambda: len(ready(p)) == 2)
+
+    with Load(*where, clients=CLIENTS) as load:
+        load.goes_on()
+        load.lost("a replica is killed", kill_replica, at_most=CLIENTS)
+        # What it had, and what came to it while it was dying.
+        load.lost("HAProxy is killed", kill_balancer, at_most=2 * CLIENTS, closed=True)
+        load.lost("the daemon is killed", kill_daemon)
+        equal(address(p), where, "the address lasts")
+        load.lost("an update after that", lambda: p.json(
+            "compute", "service", "update", "web", "--env", "GREETING=hej", "--yes", "--wait"))
+
+
+@case
+def services_share_a_front(p):
+    need(p)
+    p.json("compute", "service", "update", "web", "--host", "a.example", "--yes")
+    deploy(p, "api", "--replicas", 1, "--host", "a.example", "--path", "/api", "--env",
+           "GREETING=api", "--wait")
+    said = p.error("compute", "service", "deploy", "--name", "thief", *SERVICE, "--host",
+                   "a.example", "--path", "/api/")
+    check("a.example/api belongs to the service api" in said["message"], said)
+    p.error("compute", "service", "get", "thief")
+    for path, word in (("/", "hej"), ("/api/x", "api"), ("/apix", "hej")):
+        wait_until(f"{path} is {word}'s", 30, lambda at=path, is_=word: answers(
+            ("127.0.0.1", HTTP), path=at, headers={"Host": "a.example"})[1].startswith(is_))
+    equal(answers(("127.0.0.1", HTTP), status=404, headers={"Host": "b.example"})[0], 404)
+    check("a.example/api" in p.cli("compute", "service", "get", "api").out, "its place is shown")
+
+
+@case
+def tls_ends_at_the_balancer(p):
+    need(p)
+    deploy(p, "api", "--replicas", 1, "--host", "api.example", "--env", "GREETING=api", "--tls",
+           "--redirect-http", "--sticky", "--lb", "least-connections", "--wait")
+    authority = p.home / "ca.pem"
+    authority.write_text(p.cli("compute", "service", "ca").out)
+    trust = ssl.create_default_context(cafile=str(authority))
+    seen = answers(address(p, "api"), tls=trust)
+    check(seen[1].startswith("api") and "synor-replica=" in seen[2].get("set-cookie", ""), seen)
+    moved = answers(("127.0.0.1", HTTP), status=308, path="/x?y", headers={"Host": "api.example"})
+    equal(moved[2]["location"], f"https://api.example:{HTTPS}/x?y")
+    with socket.create_connection(("127.0.0.1", HTTPS), timeout=20) as plain:
+        with trust.wrap_socket(plain, server_hostname="api.example") as tls:
+            tls.sendall(b"GET / HTTP/1.1\r\nHost: api.example\r\nConnection: close\r\n\r\n")
+            check(tls.recv(100).startswith(b"HTTP/1.1 200"), "the shared front speaks TLS")
+
+
+@case
+def a_port_that_another_has(p):
+    need(p)
+    for options, word in ((["--protocol", "tcp", "--sticky"], "cookie"),
+                          (["--host", "A B"], "host"), (["--redirect-http"], "tls")):
+        said = p.error("compute", "service", "deploy", "--name", "bad", *SERVICE, *options, code=2)
+        check(word in said["message"], said)
+    # The program's port changes: the address does not.
+    where = address(p)
+    p.json("compute", "service", "update", "web", "--port", 8081, "--yes", "--wait")
+    equal(address(p), where, "the address lasts")
+    equal({e["port"] for e in ready(p)}, {8081})
+    answers(where)
+    p.json("compute", "service", "scale", "web", "--replicas", 0, "--yes", "--wait")
+    equal(answers(where, status=503)[0], 503, "nobody is there")
+    # While the platform is down somebody takes the address: that is said, and it comes back.
+    p.stop()
+    os.kill(haproxy(p), signal.SIGKILL)
+    wait_until("it lets go", 30, lambda: free(where))
+    with socket.socket() as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        thief.bind(where)
+        thief.listen()
+        p.start()
+        wait_until("it is told", 60, lambda: service(p)["status"]["gateway"]["state"] == "failed")
+        why = p.json("compute", "service", "explain", "web")["why"]
+        check(any(f"{where[1]}" in row["message"] and row["dimension"] == "gateway"
+                  for row in why), why)
+        answers(address(p, "api"), tls=ssl._create_unverified_context())
+    answers(where, status=503)
+
+
+def free(where):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(where)
+        except OSError:
+            return False
+    return True
+
+
+@case
+def what_is_deleted_gives_its_address_back(p):
+    need(p)
+    where = address(p)
+    p.json("compute", "service", "stop", "web", "--yes", "--wait")
+    wait_until("its address is closed", 30, lambda: free(where))
+    p.json("compute", "service", "delete", "web", "--yes")
+    p.json("compute", "service", "stop", "api", "--yes", "--wait")
+    deploy(p, "api", "--replicas", 0, "--host", "a.example", "--wait")
+    equal(answers(("127.0.0.1", HTTP), status=503, headers={"Host": "a.example"})[0], 503)
+    p.json("compute", "service", "stop", "api", "--yes", "--wait")
+    p.json("compute", "service", "delete", "api", "--yes")
+    p.stop()
+    check(not alive(haproxy(p)), "HAProxy ends with the last service")
+
+
+def alive(pid):
+    try:
+        return pid > 0 and "State:\tZ" not in pathlib.Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def end(platform):
+    """Should a case have left it: HAProxy outlives the platform while there are services."""
+    pid = haproxy(platform)
+    if alive(pid) and "haproxy" in pathlib.Path(f"/proc/{pid}/comm").read_text():
+        os.kill(pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    here = Platform("--publish", f"127.0.0.1:{FIRST}-{FIRST + 19}")
+    try:
+        run(here)
+    finally:
+        end(here)

@@ -1,0 +1,214 @@
+#!/usr/bin/env python3
+"""Images from a real registry, from archives and layouts, into the content store and into services."""
+import atexit
+import base64
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+
+from harness import READY_S, Skip, case, check, equal, image_layout, run, wait_until
+
+USER, PASSWORD = "scenario", "pass-word-of-the-scenario"
+AUTH = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+CONFIG = """version: 0.1
+log: {{level: error}}
+storage: {{filesystem: {{rootdirectory: {root}}}, delete: {{enabled: true}}}}
+http: {{addr: "127.0.0.1:{port}"}}
+auth: {{htpasswd: {{realm: scenario, path: {users}}}}}
+"""
+
+
+def free_port():
+    with contextlib.closing(socket.socket()) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def copy(source, target, *options):
+    done = subprocess.run(["skopeo", "--insecure-policy", "copy", "--quiet", *options, source, target],
+                          capture_output=True, text=True, timeout=120, check=False)
+    equal(done.returncode, 0, done.stdout, done.stderr)
+
+
+def publish(p, layout, name):
+    copy(f"oci:{p.home / layout}", f"docker://{p.registry}/{name}", "--dest-tls-verify=false",
+         "--dest-creds", f"{USER}:{PASSWORD}")
+
+
+def pull(p, name, *options, **more):
+    return p.json("compute", "image", "pull", f"{p.registry}/{name}", *options, env=p.docker, **more)
+
+
+def answers(p):
+    check(p.serving.poll() is None, "the registry ended")
+    try:
+        urllib.request.urlopen(f"http://{p.registry}/v2/", timeout=5).close()
+    except urllib.error.HTTPError as error:
+        return error.code == 401
+    except OSError:
+        return False
+    return True
+
+
+@case
+def a_registry_is_started(p):
+    missing = [tool for tool in ("docker-registry", "skopeo", "htpasswd") if not shutil.which(tool)]
+    if missing:
+        raise Skip(f"needs {', '.join(missing)}")
+    p.start()
+    folder = p.home / "registry"
+    folder.mkdir()
+    users = subprocess.run(["htpasswd", "-Bbn", USER, PASSWORD], capture_output=True, check=True).stdout
+    (folder / "users").write_bytes(users)
+    port = free_port()
+    (folder / "config.yml").write_text(
+        CONFIG.format(root=folder / "data", port=port, users=folder / "users"))
+    with open(folder / "log", "wb") as log:
+        p.serving = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")],
+                                     stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    atexit.register(p.serving.kill)  # whatever happens; once it has ended, nothing
+    p.registry = f"127.0.0.1:{port}"
+    wait_until("the registry answers", READY_S, lambda: answers(p))
+    docker = p.home / "docker"
+    docker.mkdir()
+    (docker / "config.json").write_text(json.dumps({"auths": {p.registry: {"auth": AUTH}}}))
+    p.docker = {"DOCKER_CONFIG": str(docker)}
+    for layout, text in (("one", "one"), ("two", "two" * 1000)):
+        image_layout(p.home / layout, text)
+    publish(p, "one", "team/web:1")
+
+
+def need(p):
+    if not getattr(p, "docker", None):
+        raise Skip("there is no registry")
+
+
+@case
+def it_is_pulled_with_credentials_that_stay_nowhere(p):
+    need(p)
+    nothing = {"DOCKER_CONFIG": str(p.home / "absent")}
+    said = p.error("compute", "image", "pull", f"{p.registry}/team/web:1", env=nothing)
+    equal(said["code"], "forbidden", said)
+    image = pull(p, "team/web:1")
+    equal(image["name"], f"{p.registry}/team/web:1")
+    manifest = json.loads((p.home / "one/index.json").read_text())["manifests"][0]
+    equal(image["digest"], manifest["digest"])
+    equal(len(image["layers"]), 1)
+    p.first = image
+    # Verified as any content is, and an image layout.
+    names = {i["path"] for i in p.json("storage", "ls", f"synor://{image['cid']}", "-R")["items"]}
+    check({"index.json", "oci-layout"} <= names, names)
+    for path in [*p.home.rglob("*"), p.log]:
+        if path.is_file() and p.home / "docker" not in path.parents:
+            data = path.read_bytes()
+            check(PASSWORD.encode() not in data and AUTH.encode() not in data, path)
+    equal(p.error("compute", "image", "pull", f"{p.registry}/team/absent:1", env=p.docker)["code"],
+          "not-found")
+    equal(p.error("compute", "image", "pull", "Not/An/Image", code=2)["code"], "invalid")
+
+
+@case
+def layers_are_shared_and_names_are_one_folder(p):
+    need(p)
+    publish(p, "one", "team/same:latest")
+    image = pull(p, "team/same")
+    equal(image["cid"], p.first["cid"])
+    listed = p.json("compute", "image", "list")["items"]
+    equal([i["name"] for i in listed],
+          sorted([f"{p.registry}/team/same:latest", f"{p.registry}/team/web:1"]))
+    text = p.cli("compute", "image", "list").out
+    check(text.splitlines()[1].split()[-2] == "1", text)
+
+
+@case
+def archives_and_layouts_are_pushed(p):
+    need(p)
+    copy(f"oci:{p.home / 'one'}", f"docker-archive:{p.home / 'docker.tar'}:web:1")
+    copy(f"oci:{p.home / 'one'}", f"oci-archive:{p.home / 'oci.tar'}:v1")
+    for source, name in (("docker.tar", "images/docker"), ("oci.tar", "images/oci"),
+                         ("one", "images/layout")):
+        image = p.json("compute", "image", "push", p.home / source, name)
+        equal(image["ref"], f"synor://{name}")
+        equal(p.json("compute", "image", "inspect", name)["cid"], image["cid"])
+        if source != "docker.tar":  # there docker's kind of manifest was made anew
+            equal(image["cid"], p.first["cid"])
+    (p.home / "text").write_text("no image")
+    equal(p.error("compute", "image", "push", p.home / "text", "images/x", code=2)["code"], "invalid")
+    equal(p.error("compute", "image", "push", p.home / "oci.tar", "images/x", "--tag", "v2")["code"],
+          "not-found")
+    p.json("compute", "image", "rm", "images/docker", "--yes")
+    equal(p.error("compute", "image", "inspect", "images/docker")["code"], "not-found")
+
+
+@case
+def a_deployed_tag_stays_what_it_was(p):
+    need(p)
+    wanted = ["compute", "service", "deploy", "--name", "web", "--image", f"{p.registry}/team/web:1",
+              "--replicas", "0", "--yes"]
+    service = p.json(*wanted, env=p.docker)
+    equal(service["spec"]["image"], f"{p.registry}/team/web:1@{p.first['digest']}")
+    publish(p, "two", "team/web:1")
+    moved = pull(p, "team/web:1")
+    check(moved["cid"] != p.first["cid"], moved)
+    # Pulled anew, and forgotten: what is deployed stays, also when it is changed and collected.
+    p.json("compute", "image", "rm", f"{p.registry}/team/web:1", "--yes")
+    p.json("compute", "image", "rm", f"{p.registry}/team/same", "--yes")
+    for name in ("images/oci", "images/layout"):
+        p.json("compute", "image", "rm", name, "--yes")
+    p.json("storage", "gc", "--yes", "--grace", "0s")
+    p.json("compute", "service", "update", "web", "--env", "A=1", "--yes", env=p.docker)
+    versions = p.json("compute", "service", "history", "web")["items"]
+    equal([v["image_cid"] for v in versions], [p.first["cid"]] * 2)
+    p.json("storage", "ls", f"synor://{p.first['cid']}")
+    # Deployed again by its tag it is what the tag is now.
+    p.json(*wanted, env=p.docker)
+    versions = p.json("compute", "service", "history", "web")["items"]
+    equal(versions[-1]["image_cid"], moved["cid"])
+
+
+@case
+def a_tenant_reaches_no_private_registry_unless_it_is_called_one(p):
+    need(p)
+    account = p.json("account", "create", "tenant")
+    token = p.json("account", "token", "tenant", "--scope", "tenant")["token"]
+    body = json.dumps({"ref": f"{p.registry}/team/web:1",
+                       "credentials": {"username": USER, "password": PASSWORD}})
+    headers = {"Authorization": f"Bearer {token}", "X-Synor-Account": account["id"]}
+
+    def ask():
+        def said():
+            status, _, text = p.http("GET", f"/v1/images/pulls/{pulled['id']}?wait_ms=1000",
+                                     headers=headers)
+            equal(status, 200, text)
+            found = json.loads(text)
+            return found if found["state"] != "running" else None
+        status, _, text = p.http("POST", "/v1/images", body, headers)
+        equal(status in (200, 202), True, status, text)
+        pulled = json.loads(text)
+        return wait_until("the pull has ended", 60, said)
+
+    refused = ask()
+    equal(refused["error"]["code"], "forbidden", refused)
+    (p.home / "registries.json").write_text(
+        json.dumps({"registries": {p.registry: {"private": True}}}))
+    equal(ask()["state"], "done")
+    (p.home / "registries.json").write_text("{\"registries\": {\"x\": {\"mirror\": 1}}}")
+    check("mirror" in ask()["error"]["message"])
+
+
+@case
+def the_registry_is_ended(p):
+    need(p)
+    p.serving.terminate()
+    p.serving.wait(timeout=60)
+    (p.home / "registries.json").unlink(missing_ok=True)
+    said = p.error("compute", "image", "pull", f"{p.registry}/team/web:1", env=p.docker)
+    equal(said["code"], "unavailable", said)
+
+
+if __name__ == "__main__":
+    run()
