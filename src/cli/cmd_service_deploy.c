@@ -32,6 +32,11 @@
     {"cpu", 0, "N", SYN_CLI_CPUS, 0, 0, false, false, NULL, "1", "CPU cores a replica: 2, 0.5, 250m"}, \
     {"memory", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "512mb", "Memory a replica"}, \
     {"scratch", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "1gb", "Writable disk a replica"}, \
+    {"gpus", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "0", "GPUs a replica"}, \
+    {"gpu-type", 0, "MODEL", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Model of the GPUs, as h100"}, \
+    {"gpu-share", 0, "PART", SYN_CLI_TEXT, 0, 0, false, false, NULL, "whole ones", "Part of one GPU's time, as 0.25"}, \
+    {"gpu-memory", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "its share", "Memory of that GPU, with --gpu-share"}, \
+    {"mig", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "whole ones", "One partition (MIG) of a GPU, as 1g.10gb"}, \
     {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "any", "Where it must run"}, \
     {"isolation", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "auto|gvisor|runc", "auto", "Sandbox"}, \
     {"policy", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "balanced|binpack|spread|fragmentation|latency|energy|price", "spread", "How a node is chosen"}, \
@@ -72,6 +77,7 @@ static const struct syn_cli_spec_key numbers[] = {
     {"cpu", "cpu_millicores"},
     {"memory", "memory_bytes"},
     {"scratch", "scratch_bytes"},
+    {"gpus", "gpus"},
     {"priority", "priority"},
     {"stop-grace", "stop_grace_ms"},
     {"drain", "drain_ms"},
@@ -81,8 +87,9 @@ static const struct syn_cli_spec_key numbers[] = {
     {"billing-period", "billing_period_ms"},
 };
 static const struct syn_cli_spec_key texts[] = {
-    {"image", "image"},   {"region", "region"},       {"isolation", "isolation"},
-    {"policy", "policy"}, {"max-price", "max_price"}, {"max-budget", "max_budget"},
+    {"image", "image"},        {"region", "region"},       {"isolation", "isolation"},
+    {"policy", "policy"},      {"max-price", "max_price"}, {"max-budget", "max_budget"},
+    {"gpu-type", "gpu_model"},
 };
 static const struct syn_cli_spec_key health_numbers[] = {
     {"health-interval", "interval_ms"},
@@ -205,6 +212,8 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
         rc = syn_cli_spec_words(cli, "command", "command", spec, err);
     if (rc == SYN_OK)
         rc = syn_cli_spec_words(cli, "arg", "args", spec, err);
+    if (rc == SYN_OK)
+        rc = syn_cli_spec_card(cli, spec, err);
     if (rc == SYN_OK)
         rc = syn_cli_spec_env(cli, spec, err);
     if (rc == SYN_OK)

@@ -116,6 +116,7 @@ static const struct syn_cli_command *const commands[] = {
     &syn_cli_market_cancel,
     &syn_cli_market_orders,
     &syn_cli_market_holdings,
+    &syn_cli_market_reservations,
     &syn_cli_node_list,
     &syn_cli_node_get,
     &syn_cli_node_price,

@@ -51,7 +51,7 @@ extern const struct syn_cli_command syn_cli_bill_list, syn_cli_bill_show, syn_cl
 extern const struct syn_cli_command syn_cli_market_classes, syn_cli_market_book,
     syn_cli_market_quote, syn_cli_market_buy, syn_cli_market_sell, syn_cli_market_amend,
     syn_cli_market_cancel, syn_cli_market_orders, syn_cli_market_trades, syn_cli_market_index,
-    syn_cli_market_offers, syn_cli_market_holdings;
+    syn_cli_market_offers, syn_cli_market_holdings, syn_cli_market_reservations;
 /* cmd_node_offer.c */
 struct syn_cli;
 /** Table or JSON of GET /v1/capacity; of one node when `id` is not NULL. Returns the exit status.

@@ -31,6 +31,8 @@ syn_capacity_check(const struct syn_capacity *capacity, const char *path, struct
                          err);
     if (rc == 0)
         rc = check_range(capacity->gpus, SYN_CAPACITY_GPUS_MAX, path, "gpus", err);
+    if (rc == 0)
+        rc = check_range(capacity->gpu_permille, 1000, path, "gpu_permille", err);
     if (rc != 0)
         return rc;
     if ((capacity->gpus > 0) != (capacity->gpu_model[0] != '\0'))
@@ -38,6 +40,8 @@ syn_capacity_check(const struct syn_capacity *capacity, const char *path, struct
     if (capacity->gpus > 0 && !syn_name_ok(capacity->gpu_model))
         return SYN_FAIL(err, SYN_E_INVALID, "%s.gpu_model: '%.31s' must be of a-z 0-9 -", path,
                         capacity->gpu_model);
+    if (capacity->gpu_permille > 0 && capacity->gpus != 1)
+        return SYN_FAIL(err, SYN_E_INVALID, "%s.gpu_permille: a part is one of one card", path);
     return SYN_OK;
 }
 
@@ -137,7 +141,11 @@ syn_usage_add_capacity(struct syn_usage_sum *usage, const struct syn_capacity *c
                            (syn_u128)capacity->scratch_bytes * span, err);
     if (rc == 0 && capacity->gpus > 0) {
         (void)snprintf(gpu, sizeof(gpu), "gpu:%s", capacity->gpu_model);
-        rc = syn_usage_add(&sum, gpu, SYN_MEASURE_GPU_MS, (syn_u128)capacity->gpus * span, err);
+        rc = capacity->gpu_permille > 0
+                 ? syn_usage_add(&sum, gpu, SYN_MEASURE_GPU_PERMILLE_MS,
+                                 (syn_u128)capacity->gpu_permille * span, err)
+                 : syn_usage_add(&sum, gpu, SYN_MEASURE_GPU_MS, (syn_u128)capacity->gpus * span,
+                                 err);
     }
     if (rc == 0)
         *usage = sum;
@@ -343,8 +351,13 @@ decode_observed(const json_t *doc, struct syn_observed *used, struct syn_err *er
 static int
 decode_capacity(const json_t *doc, struct syn_capacity *capacity, struct syn_err *err)
 {
-    static const char *const known[] = {"cpu_millicores", "memory_bytes", "scratch_bytes",
-                                        "gpu_model",      "gpus",         NULL};
+    static const char *const known[] = {"cpu_millicores",
+                                        "memory_bytes",
+                                        "scratch_bytes",
+                                        "gpu_model",
+                                        "gpus",
+                                        "gpu_permille",
+                                        NULL};
     json_t *obj;
     int rc = syn_json_get_obj(doc, "sample", "reserved", &obj, err);
 
@@ -365,6 +378,9 @@ decode_capacity(const json_t *doc, struct syn_capacity *capacity, struct syn_err
     if (rc == 0)
         rc = syn_json_get_i64(obj, "reserved", "gpus", 0, SYN_CAPACITY_GPUS_MAX, &capacity->gpus,
                               err);
+    if (rc == 0 && json_object_get(obj, "gpu_permille"))
+        rc = syn_json_get_i64(obj, "reserved", "gpu_permille", 1, 1000, &capacity->gpu_permille,
+                              err);
     return rc;
 }
 
@@ -384,6 +400,9 @@ syn_sample_encode(const struct syn_sample *sample, json_t **ret, struct syn_err 
                            (json_int_t)reserved->memory_bytes, "scratch_bytes",
                            (json_int_t)reserved->scratch_bytes, "gpu_model", reserved->gpu_model,
                            "gpus", (json_int_t)reserved->gpus);
+    if (rc == 0 && reserved->gpu_permille > 0) /* as throttled_ms */
+        rc = syn_json_set_i64(json_object_get(doc, "reserved"), "gpu_permille",
+                              reserved->gpu_permille, err);
     if (rc == 0)
         rc = encode_observed(&sample->used, &used, err);
     if (rc == 0)

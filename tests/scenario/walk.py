@@ -261,6 +261,7 @@ ROWS = {
     "market cancel": [(["3"], 0, items), (["--all"], 0, items), (["3"], 1, error),
                       ([], 2, error), (["77"], 1, error)],
     "market holdings": [([], 0, items), (["--account", "provider"], 0, items)],
+    "market reservations": [([], 0, items), (["--account", "provider"], 0, items)],
     "compute train create": [
         (lambda p: [*create(p), "--plan"], 0, anything),
         (lambda p: [*create(p), "--gpus", "64", "--plan"], 3, anything),

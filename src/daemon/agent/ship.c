@@ -68,7 +68,8 @@ agt_ship_new(struct agt_instance *instance, struct agt_ship **ret, struct syn_er
         (struct syn_capacity){.cpu_millicores = syn_json_i64(resources, "cpu_millicores", 0),
                               .memory_bytes = syn_json_i64(resources, "memory_bytes", 0),
                               .scratch_bytes = syn_json_i64(resources, "scratch_bytes", 0),
-                              .gpus = syn_json_i64(resources, "gpus", 0)};
+                              .gpus = syn_json_i64(resources, "gpus", 0),
+                              .gpu_permille = syn_json_i64(resources, "gpu_permille", 0)};
     if (ship->reserved.gpus > 0)
         (void)syn_str_copy(ship->reserved.gpu_model, sizeof(ship->reserved.gpu_model),
                            syn_json_str(resources, "gpu_model", ""));

@@ -208,10 +208,10 @@ wish_image(struct agt_instance *instance, struct agt_wish *wish, const json_t *s
 }
 
 static void
-add_bind(struct agt_wish *wish, const char *host, const char *container)
+add_bind(struct agt_wish *wish, struct syn_bind bind)
 {
     assert(wish->spec.binds_count < AGT_WISH_BINDS_MAX);
-    wish->binds[wish->spec.binds_count++] = (struct syn_bind){host, container, true};
+    wish->binds[wish->spec.binds_count++] = bind;
     wish->spec.binds = wish->binds;
 }
 
@@ -250,7 +250,7 @@ write_config(struct agt_instance *instance, struct agt_wish *wish, const json_t 
     if (bad)
         return SYN_FAIL_SYS(err, errno, "writing %s", path);
     (void)chmod(path, 0644);
-    add_bind(wish, wish->config, "/synor/config");
+    add_bind(wish, (struct syn_bind){wish->config, "/synor/config", true});
     return SYN_OK;
 }
 
@@ -264,13 +264,13 @@ wish_content(struct agt_instance *instance, struct agt_wish *wish, const json_t 
 
     if (code[0] != '\0') {
         rc = agt_fetch(instance, code, wish->code, err);
-        add_bind(wish, wish->code, "/synor/code");
+        add_bind(wish, (struct syn_bind){wish->code, "/synor/code", true});
     }
     if (rc == SYN_OK)
         rc = dataset[0] != '\0' ? agt_fetch(instance, dataset, wish->dataset, err)
                                 : make_folder(instance, "dataset", wish->dataset, err);
     if (rc == SYN_OK)
-        add_bind(wish, wish->dataset, "/synor/dataset");
+        add_bind(wish, (struct syn_bind){wish->dataset, "/synor/dataset", true});
     return rc < 0 ? rc
                   : write_config(instance, wish, json_object_get(spec, "hyperparameters"), err);
 }
@@ -305,17 +305,21 @@ wish_gpus(struct agt_instance *instance, struct agt_wish *wish, const json_t *do
           struct syn_err *err)
 {
     struct syn_gpu gpus[SYN_GPUS_MAX];
+    struct syn_gpu_use use;
     size_t count = 0;
-    int rc = agt_gpus_claim(instance, doc, gpus, &count, err);
+    int rc = agt_gpus_claim(instance, doc, gpus, &count, &use, err);
 
     if (rc < 0 || count == 0)
         return rc;
-    rc = syn_gpu_grant_new(gpus, count, "", wish->spec.rootfs, &wish->gpus, err);
+    rc = syn_gpu_grant_new(gpus, count, use.part || use.permille > 0 ? &use : NULL, "",
+                           wish->spec.rootfs, &wish->gpus, err);
     if (rc < 0)
         return rc;
     wish->spec.devices = wish->gpus->devices;
     wish->spec.drivers = wish->gpus->libraries;
     wish->spec.drivers_count = wish->gpus->libraries_count;
+    if (wish->gpus->mps != NULL)
+        add_bind(wish, *wish->gpus->mps);
     return SYN_OK;
 }
 

@@ -264,6 +264,7 @@ check_samples(const json_t *instance, const struct syn_report *report, int64_t n
             have->memory_bytes != syn_json_i64(want, "memory_bytes", 0) ||
             have->scratch_bytes != syn_json_i64(want, "scratch_bytes", 0) ||
             have->gpus != syn_json_i64(want, "gpus", 0) ||
+            have->gpu_permille != syn_json_i64(want, "gpu_permille", 0) ||
             (have->gpus > 0 && !syn_str_eq(have->gpu_model, syn_json_str(want, "gpu_model", ""))))
             return SYN_FAIL(err, SYN_E_INVALID,
                             "sample %lld reports another capacity than instance %s was given",

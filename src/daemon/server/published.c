@@ -543,16 +543,14 @@ static void
 on_event(void *arg, const struct syn_store_event *event)
 {
     struct srv_gateway *gateway = arg;
-    const char *id = event->doc != NULL ? strrchr(event->doc->key, '/') + 1 : "";
     struct syn_err err = {0};
     json_t *doc = NULL;
 
-    if (event->kind == SYN_STORE_EVENT_LOST ||
-        (event->kind == SYN_STORE_EVENT_PUT &&
-         syn_json_parse(event->doc->value, event->doc->len, &doc, &err) < 0))
+    if (event->doc == NULL || (event->kind == SYN_STORE_EVENT_PUT &&
+                               syn_json_parse(event->doc->value, event->doc->len, &doc, &err) < 0))
         gtw_lost(gateway->gtw);
     else
-        gtw_tell_take(gateway->gtw, id, doc);
+        gtw_tell_take(gateway->gtw, strrchr(event->doc->key, '/') + 1, doc);
 }
 
 /* A service of a platform that published nothing yet, or elsewhere. */

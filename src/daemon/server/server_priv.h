@@ -525,6 +525,11 @@ struct srv_pulls *srv_pulls_free(struct srv_pulls *pulls);
 /* --- places (places.c) ------------------------------------------------------------------------
  */
 
+/** Set the prices of `body`'s "offer" in the document of a node that is `who`'s. INVALID names the
+ *  key. */
+SYN_MUST int srv_offer_take(const struct syn_server *server, const struct srv_identity *who,
+                            const json_t *body, json_t *node, struct syn_err *err);
+extern const struct syn_schema srv_offer_schema;
 /** Check labels that are to be set: an object of texts. INVALID. */
 SYN_MUST int srv_labels_check(json_t *labels, struct syn_err *err);
 /** Put into the cluster what was said of round trips, and where the server is. */

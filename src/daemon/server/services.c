@@ -112,16 +112,14 @@ lock_reserve(struct syn_server *server, struct srv_txn *txn, json_t *service, st
     char ref[SYN_LEDGER_REF_MAX], has[SYN_FORMAT_MAX], needs[SYN_FORMAT_MAX];
     struct srv_lock lock = {.account = account, .ref = ref, .memo = "reserve of a service"};
     struct syn_service_spec read;
+    struct syn_cost_ask ask;
     struct syn_cost cost;
     int64_t balance = 0;
     int rc;
 
     syn_service_spec_read(spec, &read);
-    rc = syn_cost_of(server->prices,
-                     &(struct syn_cost_ask){.amounts = read.amounts,
-                                            .gpu_model = "",
-                                            .count = SYN_MAX(read.replicas, 1U)},
-                     &cost, err);
+    ask = syn_service_cost_ask(&read);
+    rc = syn_cost_of(server->prices, &ask, &cost, err);
     if (rc == SYN_OK)
         rc = srv_balance(server, account, &balance, err);
     if (rc != SYN_OK)

@@ -32,18 +32,23 @@ take_up(struct run *run)
     run_take(run);
 }
 
-/* `offer` is what the node asks before the job comes, or NULL. */
+/* `offer` is what the node asks before the job comes, `capacity` what it says that it has, or NULL;
+ * `wants` more of the job. */
 static void
-run_init_at(struct run *run, struct house *house, const char *name, uint8_t seed, const char *offer)
+run_init_at(struct run *run, struct house *house, const char *name, uint8_t seed, const char *offer,
+            const char *capacity, const char *wants)
 {
     char cid[SYN_CID_TEXT_MAX];
     char text[640];
-    char more[96];
+    char more[192];
     SYN_JSON(job);
 
     run_join(run, house, name, seed, offer);
+    (void)snprintf(text, sizeof(text), "/v1/nodes/%s/heartbeat", run->node);
+    if (capacity != NULL)
+        must(run->agent, "POST", text, capacity, NULL);
     store_source(run->tenant, cid);
-    (void)snprintf(more, sizeof(more), ",'region':'%s'", name);
+    (void)snprintf(more, sizeof(more), ",'region':'%s'%s", name, wants);
     job_body(text, sizeof(text), cid, "job", more);
     must(run->tenant, "POST", "/v1/training", text, &job);
     (void)syn_str_copy(run->job, sizeof(run->job), syn_document_id(job));
@@ -53,7 +58,7 @@ run_init_at(struct run *run, struct house *house, const char *name, uint8_t seed
 static void
 run_init(struct run *run, struct house *house, const char *name, uint8_t seed)
 {
-    run_init_at(run, house, name, seed, NULL);
+    run_init_at(run, house, name, seed, NULL, NULL, "");
 }
 
 /* The bill of the job's newest run, once it is there. */
@@ -425,7 +430,8 @@ offers_become_leases(void **state)
     SYN_JSON(bill);
     SYN_JSON(evidence);
 
-    run_init_at(&run, house, "lease", 20, "{'offer':{'cpu_core_hour':'3','scratch_gib_hour':'0'}}");
+    run_init_at(&run, house, "lease", 20, "{'offer':{'cpu_core_hour':'3','scratch_gib_hour':'0'}}",
+                NULL, "");
     sent(&run, 1, 3, SYN_OK, 3);
     (void)snprintf(path, sizeof(path), "/v1/nodes/%s", run.node);
     must(house->client, "PATCH", path, "{'offer':{'cpu_core_hour':'5'}}", NULL);
@@ -454,6 +460,47 @@ offers_become_leases(void **state)
     run_fini(&run);
 }
 
+/* Nobody's card: the node says that it has one, and shares it. */
+static void
+a_part_of_a_card_is_billed_as_such(void **state)
+{
+    struct run run;
+    const json_t *resources, *line, *part = NULL;
+    char path[128];
+    size_t i;
+    SYN_JSON(instance);
+    SYN_JSON(bill);
+
+    (void)state;
+    run_init_at(&run, *state, "share", 21, NULL,
+                "{'capacity':{'cpu_millicores':8000,'memory_bytes':85899345920,'scratch_bytes':"
+                "85899345920,'gpus':[{'model':'h100','count':1,'vram_bytes':85899345920,"
+                "'sharing':'time-slice'}]}}",
+                ",'gpu_share':0.25,'gpu_memory_bytes':'10gb'");
+    (void)snprintf(path, sizeof(path), "/v1/instances/%s", run.instance);
+    must(run.agent, "GET", path, NULL, &instance);
+    resources = syn_json_at(instance, "spec.resources");
+    assert_int_equal(syn_json_i64(resources, "gpus", 0), 1);
+    assert_int_equal(syn_json_i64(resources, "gpu_permille", 0), 250);
+    assert_int_equal(syn_json_i64(resources, "gpu_share_mib", 0), 10240);
+    assert_string_equal(syn_json_str(resources, "gpu_sharing", ""), "time-slice");
+    assert_int_equal(json_array_size(json_object_get(resources, "gpu_cards")), 1);
+    run.reserved.gpu_permille = 0; /* as if the card were its own */
+    sent(&run, 1, 2, SYN_E_INVALID, 0);
+    run.reserved.gpu_permille = 250;
+    sent(&run, 1, 2, SYN_OK, 2);
+    end(&run, 2);
+    bill = await_bill(&run, 1);
+    json_array_foreach (syn_json_at(bill, "status.lines"), i, line)
+        if (syn_str_eq(syn_json_str(line, "item", ""), "gpu:h100"))
+            part = line;
+    assert_non_null(part);
+    assert_string_equal(syn_json_str(part, "unit", ""), "gpu-part-hour");
+    assert_string_equal(syn_json_str(part, "quantity", ""), "5000"); /* 250 x 2 x 10 ms */
+    assert_string_equal(syn_json_str(part, "price", ""), "4");
+    run_fini(&run);
+}
+
 int
 main(void)
 {
@@ -463,6 +510,8 @@ main(void)
         cmocka_unit_test_setup_teardown(restarts_lose_nothing, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(late_is_not_paid, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(offers_become_leases, house_setup, house_teardown),
+        cmocka_unit_test_setup_teardown(a_part_of_a_card_is_billed_as_such, house_setup,
+                                        house_teardown),
         cmocka_unit_test_setup_teardown(report_within_a_settlement, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(senders_race_the_settlement, house_setup, house_teardown),
     };

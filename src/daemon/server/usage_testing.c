@@ -44,7 +44,11 @@ run_take(struct run *run)
     run->reserved =
         (struct syn_capacity){.cpu_millicores = syn_json_i64(resources, "cpu_millicores", 0),
                               .memory_bytes = syn_json_i64(resources, "memory_bytes", 0),
-                              .scratch_bytes = syn_json_i64(resources, "scratch_bytes", 0)};
+                              .scratch_bytes = syn_json_i64(resources, "scratch_bytes", 0),
+                              .gpus = syn_json_i64(resources, "gpus", 0),
+                              .gpu_permille = syn_json_i64(resources, "gpu_permille", 0)};
+    (void)syn_str_copy(run->reserved.gpu_model, sizeof(run->reserved.gpu_model),
+                       syn_json_str(resources, "gpu_model", ""));
     run->begun_ms = syn_document_time(instance, "created_at");
     assert_int_equal(syn_lease_digest(instance, run->lease, NULL), SYN_OK);
     assert_int_equal(strlen(run->lease), SYN_DIGEST_MAX - 1);

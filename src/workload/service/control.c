@@ -407,7 +407,7 @@ start_on(struct step *step, const struct syn_place_slot *slot, struct syn_err *e
 {
     const struct syn_node_view *node = syn_cluster_find(step->view->cluster, slot->node);
     const json_t *version = service_version(step->view->versions, step->target);
-    const struct syn_lease_ask ask = {.gpu_model = "",
+    const struct syn_lease_ask ask = {.gpu_model = slot->gpu_model,
                                       .notice_ms = step->spec.stop_grace_ms,
                                       .max_price = step->spec.max_price,
                                       .now_ms = step->view->now_ms};
@@ -459,6 +459,7 @@ ask_quota(struct step *step, struct syn_err *err)
     ask.amounts[SYN_QUOTA_JOBS] = first;
     ask.amounts[SYN_QUOTA_CPU] = step->spec.amounts.cpu_millicores * more;
     ask.amounts[SYN_QUOTA_MEMORY] = step->spec.amounts.memory_bytes * more;
+    ask.amounts[SYN_QUOTA_GPUS] = step->spec.gpus * more;
     over = syn_quota_over(quota, &held, &ask);
     if (over == SYN_QUOTA_COUNT)
         return SYN_OK;

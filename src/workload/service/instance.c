@@ -134,6 +134,7 @@ static int
 spec_parts(const struct replica *replica, json_t *spec, struct syn_err *err)
 {
     const struct syn_amounts *amounts = &replica->spec.amounts;
+    const struct syn_place_request request = syn_service_place_request(&replica->spec);
     const json_t *given = json_object_get(replica->made->version, "spec");
     static const char *const copied[] = {"command", "args", "health", "secrets"};
     json_t *part = NULL;
@@ -146,11 +147,15 @@ spec_parts(const struct replica *replica, json_t *spec, struct syn_err *err)
             rc = syn_json_set_take(spec, copied[i],
                                    json_deep_copy(json_object_get(given, copied[i])), err);
     if (rc == SYN_OK)
-        rc = syn_json_pack(&part, err, "{s:I, s:I, s:I, s:i, s:s, s:i, s:i}", "cpu_millicores",
-                           (json_int_t)amounts->cpu_millicores, "memory_bytes",
-                           (json_int_t)amounts->memory_bytes, "scratch_bytes",
-                           (json_int_t)amounts->scratch_bytes, "gpus", 0, "gpu_model", "",
-                           "gpu_vram_bytes", 0, "pids", SYN_SERVICE_PIDS);
+        rc = syn_json_pack(
+            &part, err, "{s:I, s:I, s:I, s:I, s:s, s:I, s:i}", "cpu_millicores",
+            (json_int_t)amounts->cpu_millicores, "memory_bytes", (json_int_t)amounts->memory_bytes,
+            "scratch_bytes", (json_int_t)amounts->scratch_bytes, "gpus",
+            (json_int_t)replica->spec.gpus, "gpu_model", replica->made->slot->gpu_model,
+            "gpu_vram_bytes", (json_int_t)replica->made->slot->gpu_vram_bytes, "pids",
+            SYN_SERVICE_PIDS);
+    if (rc == SYN_OK)
+        rc = syn_place_resources(&request, replica->made->slot, replica->spec.gpus, part, err);
     if (rc == SYN_OK)
         rc = syn_json_set_take(spec, "resources", part, err);
     if (rc == SYN_OK)

@@ -87,6 +87,11 @@ static const struct syn_field spec_fields[] = {
      .fallback = "536870912", .help = "memory of a replica"},
     {.name = "scratch_bytes", .kind = SYN_FIELD_BYTES, .min = MIB, .max = SYN_NODE_QUANTITY_MAX,
      .fallback = "1073741824", .help = "quota of a replica's writable volume"},
+    {.name = "gpus", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_PLACE_GPUS_MAX,
+     .help = "GPUs of a replica, all of one model"},
+    {.name = "gpu_model", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_GPU_MODEL_MAX - 1,
+     .help = "model of the GPUs; \"\" any"},
+    SYN_CARD_FIELDS,
     {.name = "region", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_REGION_MAX - 1, .fallback = "\"\"",
      .help = "where it may run; \"\" anywhere"},
     {.name = "isolation", .kind = SYN_FIELD_STR, .choices = "auto|gvisor|runc", .fallback = "\"auto\"",
@@ -288,6 +293,12 @@ check_secrets(json_t *secrets, const json_t *env, struct syn_err *err)
 static int
 check_numbers(const json_t *obj, const struct syn_service_spec *spec, struct syn_err *err)
 {
+    if (spec->gpus == 0 && *spec->gpu_model)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.gpu_model: no GPU is asked for; set gpus");
+    if (spec->gpus > 0 && !*spec->gpu_model)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.gpu_model: expected a model: what is locked to begin with goes by "
+                        "its price");
     if (spec->max_surge + spec->max_unavailable == 0)
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.max_surge: 0 needs max_unavailable of 1 or more: an update could not "
@@ -331,10 +342,9 @@ static int
 derive(json_t *spec, struct syn_err *err)
 {
     json_t *health = json_object_get(spec, "health");
+    int rc = syn_card_derive(spec, err);
 
-    int rc = SYN_OK;
-
-    if (!json_object_get(health, "kind"))
+    if (rc == SYN_OK && !json_object_get(health, "kind"))
         rc = syn_json_set_str(health, "kind",
                               syn_json_str(health, "path", "")[0] ? "http"
                               : check_port(spec) != 0             ? "tcp"
@@ -366,6 +376,8 @@ syn_service_spec_check(json_t *spec, struct syn_err *err)
         rc = check_secrets(json_object_get(spec, "secrets"), json_object_get(spec, "env"), err);
     if (rc == SYN_OK)
         rc = check_health(&read, err);
+    if (rc == SYN_OK)
+        rc = syn_card_check(spec, 1, err);
     if (rc == SYN_OK && read.autoscale)
         rc = service_autoscale_read(read.autoscale, NULL, &(struct service_autoscale){0}, err);
     if (rc == SYN_OK)
@@ -462,6 +474,9 @@ syn_service_spec_read(const json_t *spec, struct syn_service_spec *ret)
         .update_deadline_ms = syn_json_i64(spec, "update_deadline_ms", 0),
         .amounts = {syn_json_i64(spec, "cpu_millicores", 0), syn_json_i64(spec, "memory_bytes", 0),
                     syn_json_i64(spec, "scratch_bytes", 0)},
+        .gpus = syn_json_i64(spec, "gpus", 0),
+        .gpu_model = syn_json_str(spec, "gpu_model", ""),
+        .card = syn_card_read(spec),
         .region = syn_json_str(spec, "region", ""),
         .isolation = (enum syn_isolation)isolation,
         .policy = (enum syn_fleet_policy)policy,
@@ -486,18 +501,35 @@ syn_service_holding(const struct syn_service_spec *spec)
     holding.amounts[SYN_QUOTA_JOBS] = 1;
     holding.amounts[SYN_QUOTA_CPU] = spec->amounts.cpu_millicores * count;
     holding.amounts[SYN_QUOTA_MEMORY] = spec->amounts.memory_bytes * count;
+    holding.amounts[SYN_QUOTA_GPUS] = spec->gpus * count;
     return holding;
+}
+
+struct syn_cost_ask
+syn_service_cost_ask(const struct syn_service_spec *spec)
+{
+    return (struct syn_cost_ask){.amounts = spec->amounts,
+                                 .gpus = spec->gpus,
+                                 .gpu_permille = spec->card.share,
+                                 .gpu_model = spec->gpu_model,
+                                 .count = SYN_MAX(spec->replicas, 1U)};
 }
 
 struct syn_place_request
 syn_service_place_request(const struct syn_service_spec *spec)
 {
-    return (struct syn_place_request){
+    struct syn_place_request request = {
         .count = 1,
         .amounts = spec->amounts,
+        .gpus = spec->gpus,
+        .gpus_max = spec->gpus,
+        .gpu_model = spec->gpu_model,
         .region = spec->region,
         .isolation = spec->isolation,
         .price_max = spec->max_price,
         .policy = spec->policy,
     };
+
+    syn_card_request(&spec->card, &request);
+    return request;
 }

@@ -41,6 +41,7 @@ struct syn_capacity {
     int64_t memory_bytes;
     int64_t scratch_bytes;
     int64_t gpus;
+    int64_t gpu_permille;              /* of the one card; 0: its cards are its own */
     char gpu_model[SYN_GPU_MODEL_MAX]; /* "h100"; "" exactly when gpus is 0 */
 };
 
