@@ -134,9 +134,9 @@ note_ends(struct step *step, struct syn_err *err)
             continue;
         rc = syn_json_set_bool(member->status, "noted", true, err);
         if (rc == SYN_OK)
-            rc = step_event(step, "ended", member->reason, member->id, err,
-                            "replica %lld on %s: %s", (long long)member->rank, member->node,
-                            syn_json_str(member->status, "message", ""));
+            rc = service_step_event(step, "ended", member->reason, member->id, err,
+                                    "replica %lld on %s: %s", (long long)member->rank, member->node,
+                                    syn_json_str(member->status, "message", ""));
     }
     return rc;
 }
@@ -166,7 +166,7 @@ given_up(struct step *step, const struct member *member)
     silent_ms = syn_node_view_silent_ms(node, step->view->observing_since_ms, step->view->now_ms);
     if (silent_ms >= SYN_SERVICE_SILENT_MAX_MS)
         return true;
-    step_wake(step, step->view->now_ms + SYN_SERVICE_SILENT_MAX_MS - silent_ms);
+    service_step_wake(step, step->view->now_ms + SYN_SERVICE_SILENT_MAX_MS - silent_ms);
     return false;
 }
 
@@ -184,9 +184,9 @@ phase_lost(struct step *step, struct syn_err *err)
         if (given_up(step, member)) {
             rc = member_lose(member, step->view->now_ms, err);
             if (rc == SYN_OK)
-                rc = step_event(step, "lost", "node-lost", member->id, err,
-                                "replica %lld: its node %s is lost", (long long)member->rank,
-                                member->node);
+                rc = service_step_event(step, "lost", "node-lost", member->id, err,
+                                        "replica %lld: its node %s is lost",
+                                        (long long)member->rank, member->node);
             continue;
         }
         way = syn_place_evicted(step->view->cluster, member->id);
@@ -199,8 +199,8 @@ phase_lost(struct step *step, struct syn_err *err)
         if (rc == SYN_OK)
             rc = syn_document_bump(member->doc, err);
         if (rc == SYN_OK)
-            rc = step_event(step, "leaving", way, member->id, err, "replica %lld leaves %s",
-                            (long long)member->rank, member->node);
+            rc = service_step_event(step, "leaving", way, member->id, err, "replica %lld leaves %s",
+                                    (long long)member->rank, member->node);
     }
     return rc;
 }
@@ -223,7 +223,8 @@ limit_reached(struct step *step, const char *reason, const char *message, struct
 {
     int rc = syn_json_set_str(step->status, "stop_requested", reason, err);
 
-    return rc < 0 ? rc : step_event(step, "stop-requested", reason, NULL, err, "%s", message);
+    return rc < 0 ? rc
+                  : service_step_event(step, "stop-requested", reason, NULL, err, "%s", message);
 }
 
 /* Bill the period when it is over, lock more when a quarter of a reserve is left, as far as budget
@@ -242,7 +243,7 @@ phase_limits(struct step *step, struct syn_err *err)
     step->new_window = money.new_window;
     memcpy(step->bill_id, money.bill_id, sizeof(step->bill_id));
     if (money.until_ms > step->view->now_ms)
-        step_wake(step, money.until_ms);
+        service_step_wake(step, money.until_ms);
     rc = service_money_note(step->view, &money, step->status, step->events, err);
     return rc < 0 || !money.stop
                ? rc
@@ -280,13 +281,13 @@ phase_scale(struct step *step, struct syn_err *err)
     rc = service_autoscale_step(&view, step->status, &decision, err);
     if (rc < 0)
         return rc;
-    step_wake(step, decision.wake_at_ms);
+    service_step_wake(step, decision.wake_at_ms);
     if (decision.replicas == view.current)
         return SYN_OK;
     step->spec.replicas = decision.replicas;
-    return step_event(step, "scaled", syn_autoscale_reason_name(decision.reason), NULL, err,
-                      "%u -> %u %s: %.300s", view.current, decision.replicas,
-                      syn_plural(decision.replicas, "replica", "replicas"), decision.why);
+    return service_step_event(step, "scaled", syn_autoscale_reason_name(decision.reason), NULL, err,
+                              "%u -> %u %s: %.300s", view.current, decision.replicas,
+                              syn_plural(decision.replicas, "replica", "replicas"), decision.why);
 }
 
 /* ---- verdict ---- */
@@ -348,13 +349,13 @@ roll_back(struct step *step, const char *why, struct syn_err *err)
     if (rc == SYN_OK)
         rc = syn_json_set_str(step->status, "rolled_back_why", why, err);
     if (rc == SYN_OK)
-        rc = step_event(step, "rolled-back", "rolled-back", NULL, err,
-                        "version %lld %s; version %lld is wanted again", (long long)from, why,
-                        (long long)step->stable);
+        rc = service_step_event(step, "rolled-back", "rolled-back", NULL, err,
+                                "version %lld %s; version %lld is wanted again", (long long)from,
+                                why, (long long)step->stable);
     step->target = step->stable;
     step->retry_ms = SYN_DOCUMENT_NONE;
     step->failures = 0;
-    step_read_spec(step);
+    service_step_read_spec(step);
     look_at_failures(step, &failures);
     return rc;
 }
@@ -376,7 +377,7 @@ phase_verdict(struct step *step, struct syn_err *err)
         return roll_back(step, "failed again and again", err);
     if (step->view->now_ms >= deadline_ms)
         return roll_back(step, "did not become ready in time", err);
-    step_wake(step, deadline_ms);
+    service_step_wake(step, deadline_ms);
     return SYN_OK;
 }
 
@@ -427,9 +428,9 @@ start_on(struct step *step, const struct syn_place_slot *slot, struct syn_err *e
                                                                  .now_ms = step->view->now_ms},
                                    &doc, err);
     if (rc == SYN_OK)
-        rc = step_event(step, "placed", "assigned", syn_document_id(doc), err,
-                        "replica %lld of version %lld on %s", (long long)number,
-                        (long long)step->target, slot->node);
+        rc = service_step_event(step, "placed", "assigned", syn_document_id(doc), err,
+                                "replica %lld of version %lld on %s", (long long)number,
+                                (long long)step->target, slot->node);
     if (rc == SYN_OK)
         rc = syn_json_append_take(step->created, SYN_TAKE(doc), err);
     step->serial++;
@@ -494,7 +495,7 @@ start_one(struct step *step, const struct syn_place_request *request, struct syn
     step->waits = true;
     if (json_array_size(step->created) > 0) {
         /* What was given away just now is in no document yet: the next step says why. */
-        step_wake(step, step->view->now_ms);
+        service_step_wake(step, step->view->now_ms);
         return SYN_OK;
     }
     step->no_room = "making-room";
@@ -517,7 +518,7 @@ start_missing(struct step *step, uint32_t missing, struct syn_err *err)
     int rc = SYN_OK;
 
     if (missing > 0 && step->retry_ms > step->view->now_ms) {
-        step_wake(step, step->retry_ms);
+        service_step_wake(step, step->retry_ms);
         missing = 0;
     }
     syn_service_spec_read(json_object_get(version, "spec"), &spec);
@@ -525,7 +526,7 @@ start_missing(struct step *step, uint32_t missing, struct syn_err *err)
     request.price_max = step->spec.max_price;
     request.policy = step->spec.policy;
     if (missing > BATCH_MAX) {
-        step_wake(step, step->view->now_ms);
+        service_step_wake(step, step->view->now_ms);
         missing = BATCH_MAX;
     }
     for (; missing > 0 && !step->no_room && !step->waits && rc == SYN_OK; missing--)
@@ -646,7 +647,7 @@ phase_drain(struct step *step, struct syn_err *err)
             continue;
         until_ms = drained_by_ms(step, member);
         if (step->view->now_ms < until_ms) {
-            step_wake(step, until_ms);
+            service_step_wake(step, until_ms);
             continue;
         }
         rc = syn_json_set_i64(member->spec, "drain_ms", 0, err); /* it has had it */
@@ -722,9 +723,9 @@ note_complete(struct step *step, struct syn_err *err)
     if (!under_way(step))
         return SYN_OK;
     if (step->stable != step->target)
-        rc = step_event(step, "deployed", "ready", NULL, err, "version %lld: %u %s ready",
-                        (long long)step->target, step->spec.replicas,
-                        syn_plural(step->spec.replicas, "replica is", "replicas are"));
+        rc = service_step_event(step, "deployed", "ready", NULL, err, "version %lld: %u %s ready",
+                                (long long)step->target, step->spec.replicas,
+                                syn_plural(step->spec.replicas, "replica is", "replicas are"));
     step->stable = step->target;
     if (rc == SYN_OK)
         rc = syn_json_set_i64(step->status, "stable", step->stable, err);
@@ -750,18 +751,19 @@ state_complete(struct step *step, struct syn_err *err)
         (void)snprintf(failed_text, sizeof(failed_text), "version %lld %s and was rolled back; ",
                        (long long)back, syn_json_str(step->status, "rolled_back_why", "failed"));
     if (want == 0)
-        return step_state(step, SYN_SERVICE_RUNNING, "scaled-to-zero", "no replica is wanted", err);
+        return service_step_state(step, SYN_SERVICE_RUNNING, "scaled-to-zero",
+                                  "no replica is wanted", err);
     (void)snprintf(message, sizeof(message), "%s%u of %u %s ready", failed_text, want, want,
                    syn_plural(want, "replica is", "replicas are"));
     if (back <= 0 && low)
         (void)snprintf(message, sizeof(message),
                        "%u of %u %s ready; its account cannot pay for the next billing period",
                        want, want, syn_plural(want, "replica is", "replicas are"));
-    return step_state(step, SYN_SERVICE_RUNNING,
-                      back > 0 ? "rolled-back"
-                      : low    ? "funds-low"
-                               : "ready",
-                      message, err);
+    return service_step_state(step, SYN_SERVICE_RUNNING,
+                              back > 0 ? "rolled-back"
+                              : low    ? "funds-low"
+                                       : "ready",
+                              message, err);
 }
 
 /* The word for what is going on while it is not all as wanted. */
@@ -802,11 +804,11 @@ state_incomplete(struct step *step, struct syn_err *err)
         (void)snprintf(pause, sizeof(pause), ": %u %s soon after the start", step->failures,
                        syn_plural(step->failures, "replica ended", "replicas ended"));
     if (step->stable == 0 && state == SYN_SERVICE_DEPLOYING)
-        step_wake(step,
-                  syn_document_time(step->status, "deployed_at") + step->spec.update_deadline_ms);
+        service_step_wake(step, syn_document_time(step->status, "deployed_at") +
+                                    step->spec.update_deadline_ms);
     (void)snprintf(message, sizeof(message), "version %lld: %u of %u ready%s",
                    (long long)step->target, step->rollout.updated, want, pause);
-    return step_state(step, state, reason, message, err);
+    return service_step_state(step, state, reason, message, err);
 }
 
 static int
@@ -828,13 +830,13 @@ phase_state(struct step *step, struct syn_err *err)
         (void)snprintf(message, sizeof(message), "%s; %zu %s left",
                        syn_service_reason(SYN_SERVICE_STOPPING, stop), live,
                        syn_plural((int64_t)live, "replica is", "replicas are"));
-        return step_state(step, SYN_SERVICE_STOPPING, stop, message, err);
+        return service_step_state(step, SYN_SERVICE_STOPPING, stop, message, err);
     }
-    rc = step_state(step, SYN_SERVICE_STOPPED, stop, syn_service_reason(SYN_SERVICE_STOPPED, stop),
-                    err);
+    rc = service_step_state(step, SYN_SERVICE_STOPPED, stop,
+                            syn_service_reason(SYN_SERVICE_STOPPED, stop), err);
     return rc < 0 ? rc
-                  : step_event(step, "stopped", stop, NULL, err, "%s",
-                               syn_service_reason(SYN_SERVICE_STOPPED, stop));
+                  : service_step_event(step, "stopped", stop, NULL, err, "%s",
+                                       syn_service_reason(SYN_SERVICE_STOPPED, stop));
 }
 
 /* ---- settle ---- */
@@ -850,7 +852,7 @@ phase_settle(struct step *step, struct syn_err *err)
         int64_t until_ms;
 
         if (member_changed(&step->members[i])) { /* written now, off its lists with the next step */
-            step_wake(step, step->view->now_ms);
+            service_step_wake(step, step->view->now_ms);
             return SYN_OK;
         }
         if (step->members[i].run != step->run ||
@@ -858,7 +860,7 @@ phase_settle(struct step *step, struct syn_err *err)
                                   &until_ms))
             continue;
         if (until_ms != SYN_DOCUMENT_NONE)
-            step_wake(step, until_ms);
+            service_step_wake(step, until_ms);
         return SYN_OK;
     }
     syn_service_bill_id(step->service, SYN_MAX(step->view->period.number, 1), step->bill_id);
@@ -868,9 +870,10 @@ phase_settle(struct step *step, struct syn_err *err)
         rc = syn_json_set_str(step->status, "last_bill", step->bill_id, err);
     if (rc == SYN_OK)
         rc = syn_document_set_amount(json_object_get(step->status, "cost"), "rate_hour", 0, err);
-    return rc < 0 ? rc
-                  : step_event(step, "settled", "settled", NULL, err, "run %lld is billed: %s",
-                               (long long)step->run, step->bill_id);
+    return rc < 0
+               ? rc
+               : service_step_event(step, "settled", "settled", NULL, err, "run %lld is billed: %s",
+                                    (long long)step->run, step->bill_id);
 }
 
 /* ---- forget ---- */
@@ -884,7 +887,7 @@ phase_forget(struct step *step, struct syn_err *err)
 
     if (step->renew || step->settle) { /* that is a large transaction already */
         if (step->renew)
-            step_wake(step, step->view->now_ms);
+            service_step_wake(step, step->view->now_ms);
         return SYN_OK;
     }
     for (size_t i = 0; i < step->members_count && rc == SYN_OK; i++) {
@@ -898,7 +901,8 @@ phase_forget(struct step *step, struct syn_err *err)
              ended_ms + SYN_SERVICE_BACKOFF_WINDOW_MS > step->view->now_ms))
             continue;
         if (json_array_size(step->forgotten) == FORGOTTEN_MAX || member_changed(member)) {
-            step_wake(step, step->view->now_ms); /* written now, off its lists with the next step */
+            service_step_wake(
+                step, step->view->now_ms); /* written now, off its lists with the next step */
             break;
         }
         rc = syn_json_pack(&row, err, "{s:s, s:s}", "instance", member->id, "node", member->node);
@@ -942,8 +946,8 @@ syn_service_step(const struct syn_service_view *view, struct syn_service_effects
     static int (*const phases[])(struct step *, struct syn_err *) = {
         phase_note,    phase_lost,  phase_limits, phase_scale,  phase_verdict,
         phase_rollout, phase_drain, phase_state,  phase_settle, phase_forget};
-    SYN_SCOPED(step_fini) struct step step = {0};
-    int rc = step_read(view, &step, err);
+    SYN_SCOPED(service_step_fini) struct step step = {0};
+    int rc = service_step_read(view, &step, err);
 
     for (size_t i = 0; i < SYN_LEN(phases) && rc == SYN_OK; i++)
         rc = phases[i](&step, err);

@@ -129,8 +129,6 @@ test_refused(void **state)
         {"{" BASE ",\"max_budget\":\"0\"}", "spec.max_budget"},
         {"{" BASE ",\"billing_period_ms\":999}", "spec.billing_period_ms"},
         {"{" BASE ",\"secrets\":{\"A\":\"No Name\"}}", "spec.secrets.A"},
-        {"{" BASE ",\"secrets\":{\"PORT\":\"s\"}}", "spec.secrets"},
-        {"{" BASE ",\"secrets\":{\"SYNOR_X\":\"s\"}}", "spec.secrets"},
         {"{" BASE ",\"secrets\":{\"A\":\"s\"},\"env\":{\"A\":\"b\"}}", "spec.secrets.A"},
         {"{" BASE ",\"lb\":{\"tls\":true}}", "no port"},
         {"{" BASE ",\"port\":1,\"lb\":{\"publish\":false,\"tls\":true}}", "spec.lb.publish"},

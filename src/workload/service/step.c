@@ -4,15 +4,15 @@
 #include <synor/orchestration/document.h>
 
 void
-step_wake(struct step *step, int64_t at_ms)
+service_step_wake(struct step *step, int64_t at_ms)
 {
     if (step->wake_at_ms == SYN_DOCUMENT_NONE || at_ms < step->wake_at_ms)
         step->wake_at_ms = at_ms;
 }
 
 int
-step_event(struct step *step, const char *type, const char *reason, const char *instance,
-           struct syn_err *err, const char *format, ...)
+service_step_event(struct step *step, const char *type, const char *reason, const char *instance,
+                   struct syn_err *err, const char *format, ...)
 {
     char message[CONTROL_MESSAGE_MAX];
     SYN_JSON(event);
@@ -28,8 +28,8 @@ step_event(struct step *step, const char *type, const char *reason, const char *
 }
 
 int
-step_state(struct step *step, enum syn_service_state state, const char *reason, const char *message,
-           struct syn_err *err)
+service_step_state(struct step *step, enum syn_service_state state, const char *reason,
+                   const char *message, struct syn_err *err)
 {
     assert(syn_service_reason(state, reason));
     if (state != step->state)
@@ -40,7 +40,7 @@ step_state(struct step *step, enum syn_service_state state, const char *reason, 
 
 /* The spec, with as many replicas as are wanted now. */
 void
-step_read_spec(struct step *step)
+service_step_read_spec(struct step *step)
 {
     syn_service_spec_read(syn_document_spec(step->service), &step->spec);
     if (step->spec.autoscale)
@@ -49,7 +49,7 @@ step_read_spec(struct step *step)
 }
 
 int
-step_read(const struct syn_service_view *view, struct step *step, struct syn_err *err)
+service_step_read(const struct syn_service_view *view, struct step *step, struct syn_err *err)
 {
     int state;
 
@@ -73,12 +73,12 @@ step_read(const struct syn_service_view *view, struct step *step, struct syn_err
         return SYN_FAIL(err, SYN_E_CORRUPT, "\"%s\" is no service",
                         syn_json_str(view->service, "id", ""));
     step->state = (enum syn_service_state)state;
-    step_read_spec(step);
+    service_step_read_spec(step);
     return members_read(view->instances, &step->members, &step->members_count, err);
 }
 
 void
-step_fini(struct step *step)
+service_step_fini(struct step *step)
 {
     members_free(step->members, step->members_count);
     json_decref(step->service);

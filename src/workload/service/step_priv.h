@@ -33,14 +33,18 @@ struct step {
 };
 
 /* Look again then at the latest. */
-void step_wake(struct step *step, int64_t at_ms);
-SYN_MUST int step_event(struct step *step, const char *type, const char *reason,
-                        const char *instance, struct syn_err *err, const char *format, ...)
+void service_step_wake(struct step *step, int64_t at_ms);
+SYN_MUST int service_step_event(struct step *step, const char *type, const char *reason,
+                                const char *instance, struct syn_err *err, const char *format, ...)
     SYN_PRINTF(6, 7);
-SYN_MUST int step_state(struct step *step, enum syn_service_state state, const char *reason,
-                        const char *message, struct syn_err *err);
-/* Copy and check the documents. Owner: the caller's to step_fini(), also after a failure. */
-SYN_MUST int step_read(const struct syn_service_view *view, struct step *step, struct syn_err *err);
-void step_fini(struct step *step);
+SYN_MUST int service_step_state(struct step *step, enum syn_service_state state, const char *reason,
+                                const char *message, struct syn_err *err);
+/* Copy and check the documents. Owner: the caller's to service_step_fini(), also after a failure.
+ */
+SYN_MUST int service_step_read(const struct syn_service_view *view, struct step *step,
+                               struct syn_err *err);
+/* Read the spec of our copy again: it, or how many replicas there are to be, has changed. */
+void service_step_read_spec(struct step *step);
+void service_step_fini(struct step *step);
 
 #endif
