@@ -350,6 +350,9 @@ srv_publish(struct syn_server *server, struct srv_txn *txn, json_t *service, str
         rc = take_address(txn, service, err);
     else if (spec.port > 0 && !has)
         rc = give_address(server->gateway, txn, service, err);
+    has = syn_json_str(syn_document_status(service), "address", "")[0] != '\0';
+    if (rc == SYN_OK) /* charged while it has one; a stopped service's run ends that by itself */
+        rc = srv_network_set(server, txn, syn_document_id(service), "lb", has, err);
     return rc < 0 ? rc : set_route(server, txn, service, route, err);
 }
 
