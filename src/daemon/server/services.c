@@ -690,6 +690,7 @@ release(struct syn_server *server, struct srv_txn *txn, const json_t *service, s
 }
 
 const struct srv_work srv_service = {
+    .life = &syn_service_life,
     .documents = "service",
     .of = "service-of",
     .names = "service-name",
