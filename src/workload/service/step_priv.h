@@ -39,6 +39,8 @@ SYN_MUST int step_event(struct step *step, const char *type, const char *reason,
     SYN_PRINTF(6, 7);
 SYN_MUST int step_state(struct step *step, enum syn_service_state state, const char *reason,
                         const char *message, struct syn_err *err);
+/* Read its spec, with as many replicas as are wanted now. */
+void step_read_spec(struct step *step);
 /* Copy and check the documents. Owner: the caller's to step_fini(), also after a failure. */
 SYN_MUST int step_read(const struct syn_service_view *view, struct step *step, struct syn_err *err);
 void step_fini(struct step *step);
