@@ -254,6 +254,7 @@ syn_oci_assembly_end(struct syn_oci_assembly *assembly, const struct syn_buf *ma
     char own[SYN_IMAGE_DIGEST_MAX] = "sha256:", text[SYN_CID_TEXT_MAX];
     char platform[SYN_OCI_WORD_MAX + 8];
     char *hex = own + strlen("sha256:");
+    json_int_t size = assembly->progress.bytes + assembly->manifest.config.size;
     struct syn_cid cid;
     SYN_JSON(image);
     int rc;
@@ -270,9 +271,7 @@ syn_oci_assembly_end(struct syn_oci_assembly *assembly, const struct syn_buf *ma
     if (rc == SYN_OK)
         rc = syn_json_pack(&image, err, "{s:s, s:s, s:s, s:I, s:s}", "digest",
                            digest != NULL ? digest : own, "manifest", own, "cid",
-                           syn_cid_format(&cid, text), "size_bytes",
-                           (json_int_t)(assembly->progress.bytes + assembly->manifest.config.size),
-                           "platform", platform);
+                           syn_cid_format(&cid, text), "size_bytes", size, "platform", platform);
     if (rc == SYN_OK)
         rc = describe(assembly, image, err);
     if (rc == SYN_OK)

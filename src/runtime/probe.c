@@ -9,6 +9,7 @@
 
 #include <synor/base/str.h>
 #include <synor/infra/balancer.h>
+#include <synor/runtime/container.h>
 #include <synor/runtime/gpu.h>
 #include <synor/runtime/net.h>
 
@@ -251,13 +252,15 @@ probe_nvidia(struct syn_probe *probe)
             device ? "; /dev/nvidiactl is there" : "");
     else if (list.count == 0)
         add(probe, id, name, SYN_PROBE_MISSING, "look at dmesg: the driver finds no GPU",
-            "driver %s sees none (%zu partitioned by MIG, which is not supported)", list.driver,
-            list.partitioned);
+            "driver %s sees none that could be given (%zu in MIG mode without partitions)",
+            list.driver, list.partitioned);
     else
         add(probe, id, name,
             reachable == list.count && list.partitioned == 0 ? SYN_PROBE_OK : SYN_PROBE_LIMITED,
-            "nvidia-modprobe -u -c 0 makes device nodes; nvidia-smi -mig 0 undoes partitions",
-            "%zu (%s), %zu of them with device nodes, %zu partitioned by MIG, driver %s",
+            "nvidia-modprobe -u -c 0 makes device nodes; nvidia-smi mig -cgi PROFILE -C makes "
+            "partitions",
+            "%zu (%s), %zu of them with device nodes, %zu more in MIG mode without partitions, "
+            "driver %s",
             list.count, list.gpus[0].name, reachable, list.partitioned, list.driver);
 }
 
@@ -305,6 +308,21 @@ probe_balancer(struct syn_probe *probe)
             "%s", err.msg);
 }
 
+static void
+probe_containers(struct syn_probe *probe)
+{
+    static const char name[] = "Container runtime (containerd)";
+    struct syn_container_report report;
+
+    syn_container_look(&report);
+    if (report.found)
+        add(probe, "containerd", name, SYN_PROBE_OK, "", "version %s, runtime classes: %s",
+            report.version, report.classes);
+    else
+        add(probe, "containerd", name, SYN_PROBE_MISSING,
+            "apt-get install containerd (its own service is not needed)", "%s", report.detail);
+}
+
 void
 syn_probe_run(struct syn_native *native, struct syn_probe *ret)
 {
@@ -320,6 +338,7 @@ syn_probe_run(struct syn_native *native, struct syn_probe *ret)
     probe_drm(ret);
     probe_frameworks(ret);
     probe_balancer(ret);
+    probe_containers(ret);
 }
 
 const char *

@@ -180,8 +180,7 @@ def what_cannot_be_placed_waits_and_says_why(p):
     job = p.json("compute", "train", "create", "--framework", "custom", "--model-config",
                  folder / "model.yaml", "--gpus", "8", "--gpu-type", "h100", "--max-budget", "1",
                  "--yes")["id"]
-    time.sleep(2)
-    equal(reason(p, job), ("pending", "no-gpu"))
+    wait_until("it was tried", 30, lambda: reason(p, job) == ("pending", "no-gpu"))
     told = p.json("compute", "train", "explain", job)
     rows = [row for row in told["why"] if row["dimension"] == "gpus" and
             row["node"] in (node["id"], node["name"])]
@@ -265,7 +264,7 @@ def budget_runs_out_and_more_of_it_goes_on(p):
 @case
 def a_killed_daemon_loses_nothing(p):
     talker = ("#!/bin/sh\ni=0\n"
-              "while [ $i -lt 120 ]; do i=$((i + 1)); echo line $i; sleep 0.1; done\n")
+              "while [ $i -lt 80 ]; do i=$((i + 1)); echo line $i; sleep 0.1; done\n")
     job = p.create(job_folder(p.home, talker))["id"]
     p.wait_state(job, "running")
     wait_until("it talks", 30, lambda: "line 10\n" in p.logs(job))
@@ -278,7 +277,7 @@ def a_killed_daemon_loses_nothing(p):
     equal(reason(p, job), ("succeeded", "completed"))
     equal((done["status"]["run"], done["status"]["attempt"]), (1, 1), "it was started anew")
     lines = [line for line in p.logs(job).splitlines() if line.startswith("line")]
-    equal(lines, [f"line {i}" for i in range(1, 121)])
+    equal(lines, [f"line {i}" for i in range(1, 81)])
     bill = p.agreed_bill(job)
     evidence = p.api("GET", f"/v1/bills/{bill['id']}/evidence")
     spans = sorted((r["from_ms"], r["to_ms"]) for r in reports_of(evidence))
@@ -286,7 +285,7 @@ def a_killed_daemon_loses_nothing(p):
     for (_, end), (begin, _) in zip(spans, spans[1:]):
         equal(begin, end, "a gap or an overlap in the usage;", spans)
     lived = (spans[-1][1] - spans[0][0]) / 1000
-    check(lived > 12, f"only {lived} s of more than 12 were metered")
+    check(lived > 8, f"only {lived} s of more than 8 were metered")
 
 
 @case
@@ -294,7 +293,7 @@ def job_that_ends_while_the_daemon_is_away(p):
     job = p.create(job_folder(p.home, COUNTER, args=["6"]))["id"]
     p.wait_state(job, "running")
     p.kill()
-    time.sleep(6)
+    wait_until("it has ended, with nobody there to hear of it", 60, lambda: not p.processes())
     p.start()
     done = p.wait_end(job)
     equal(reason(p, job), ("succeeded", "completed"))

@@ -299,6 +299,7 @@ add_routes(struct syn_server *server, struct syn_err *err)
         &srv_node_routes,    &srv_instance_routes,     &srv_token_routes,       &srv_quota_routes,
         &srv_watch_routes,   &srv_market_order_routes, &srv_market_view_routes, &srv_offer_routes,
         &srv_service_routes, &srv_place_routes,        &srv_manifest_routes,    &srv_image_routes,
+        &srv_secret_routes,
     };
     int rc = SYN_OK;
 

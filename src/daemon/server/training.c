@@ -451,6 +451,7 @@ release(struct syn_server *server, struct srv_txn *txn, const json_t *job, struc
 }
 
 const struct srv_work srv_training = {
+    .life = &syn_job_life,
     .documents = "training",
     .of = "training-of",
     .names = "training-name",

@@ -98,6 +98,8 @@ srv_work_reply_list(struct syn_server *server, const struct srv_work *work,
     struct listing listing = {server, work, state};
     char prefix[SRV_KEY_MAX];
 
+    if (state != NULL && syn_sm_find(work->life, state) < 0)
+        return SYN_FAIL(err, SYN_E_INVALID, "state: a %s is never \"%s\"", work->noun, state);
     return srv_reply_list(server, req, srv_key(prefix, work->of, srv_identity(req)->account, ""),
                           true, list_item, &listing, err);
 }

@@ -29,6 +29,7 @@ manifest_wrong(const struct manifest_at *at, struct syn_err *err, const char *ex
     return SYN_FAIL(err, SYN_E_INVALID, "%s: expected %s", at->path, expected);
 }
 
+SYN_PRINTF(4, 0)
 static int
 say(json_t *list, const struct manifest_at *at, struct syn_err *err, const char *format,
     va_list args)
