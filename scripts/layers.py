@@ -32,6 +32,8 @@ PURE_REFUSED = {"synor/base/child.h", "synor/base/clock.h", "synor/base/log.h", 
 LIBRARIES = {
     r"yaml\.h": {"base"},
     r"curl/.*": {"client", "infra"},
+    r"nghttp2/.*": {"infra"},
+    r"protobuf-c/.*": {"runtime"},
     r"microhttpd\.h": {"infra", "daemon"},
     r"(sqlite3\.h|openssl/.*|sodium\.h|sodium/.*|zstd\.h|archive.*\.h)": {"infra"},
 }

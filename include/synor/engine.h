@@ -219,8 +219,7 @@ struct syn_engine_worker {
     char reason[SYN_DEVICE_TEXT_MAX]; /* why it was lost */
     uint64_t tasks;
     uint64_t failed;
-    uint64_t
-        busy_ns; /* of a modelled device: modelled; of calls of less than 1 us: mostly learnt */
+    uint64_t busy_ns;   /* of a modelled device: modelled; of the briefest calls: mostly learnt */
     uint64_t energy_uj; /* of busy time; see energy_source */
     enum syn_power_source energy_source;
 };

@@ -108,15 +108,6 @@ set_health(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     return rc;
 }
 
-/* Who gave an option is told of it, not of the key that it became. */
-static int
-fail(const struct syn_cli *cli, struct syn_err *err)
-{
-    syn_cli_spec_blame(cli, numbers, SYN_LEN(numbers), err);
-    syn_cli_spec_blame(cli, texts, SYN_LEN(texts), err);
-    return syn_cli_fail(cli, err);
-}
-
 static const struct syn_cli_spec_key lb_texts[] = {
     {"lb", "algorithm"},
     {"protocol", "protocol"},
@@ -149,6 +140,15 @@ set_lb(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
         if (syn_cli_has(cli, lb_flags[i].option))
             rc = syn_json_set_bool(lb, lb_flags[i].key, lb_flags[i].value, err);
     return rc;
+}
+
+/* Who gave an option is told of it, not of the key that it became. */
+static int
+fail(const struct syn_cli *cli, struct syn_err *err)
+{
+    syn_cli_spec_blame(cli, numbers, SYN_LEN(numbers), err);
+    syn_cli_spec_blame(cli, texts, SYN_LEN(texts), err);
+    return syn_cli_fail(cli, err);
 }
 
 /* What the options say, laid over `spec`. */

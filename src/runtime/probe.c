@@ -9,6 +9,7 @@
 
 #include <synor/base/str.h>
 #include <synor/infra/balancer.h>
+#include <synor/runtime/container.h>
 #include <synor/runtime/gpu.h>
 #include <synor/runtime/net.h>
 
@@ -305,6 +306,21 @@ probe_balancer(struct syn_probe *probe)
             "%s", err.msg);
 }
 
+static void
+probe_containers(struct syn_probe *probe)
+{
+    static const char name[] = "Container runtime (containerd)";
+    struct syn_container_report report;
+
+    syn_container_look(&report);
+    if (report.found)
+        add(probe, "containerd", name, SYN_PROBE_OK, "", "version %s, runtime classes: %s",
+            report.version, report.classes);
+    else
+        add(probe, "containerd", name, SYN_PROBE_MISSING,
+            "apt-get install containerd (its own service is not needed)", "%s", report.detail);
+}
+
 void
 syn_probe_run(struct syn_native *native, struct syn_probe *ret)
 {
@@ -320,6 +336,7 @@ syn_probe_run(struct syn_native *native, struct syn_probe *ret)
     probe_drm(ret);
     probe_frameworks(ret);
     probe_balancer(ret);
+    probe_containers(ret);
 }
 
 const char *

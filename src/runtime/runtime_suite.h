@@ -7,10 +7,10 @@
 /** How the suite meets one driver. */
 struct syn_runtime_suite {
     struct syn_runtime runtime;
-    const char *dir;     /* private folder for instances */
-    bool kernel_shared;  /* the program's system calls reach the host's kernel, behind a filter */
-    bool networks;       /* it has been given some */
-    bool end_may_be_cut; /* of output that nobody has taken yet when the program ends */
+    const char *dir;    /* private folder for instances */
+    bool kernel_shared; /* the program's system calls reach the host's kernel, behind a filter */
+    bool networks;      /* it has been given some */
+    bool loose_end; /* of a program's last moments it may miss output and limits that were met */
     /** Make the same driver anew, as a restarted agent would. Owned by `arg`. */
     struct syn_runtime (*reopen)(void *arg);
     void *arg;

@@ -218,7 +218,8 @@ def what_dies_costs_what_it_had(p):
     with Load(*where, clients=CLIENTS) as load:
         load.goes_on()
         load.lost("a replica is killed", kill_replica, at_most=CLIENTS)
-        load.lost("HAProxy is killed", kill_balancer, at_most=CLIENTS, closed=True)
+        # What it had, and what came to it while it was dying.
+        load.lost("HAProxy is killed", kill_balancer, at_most=2 * CLIENTS, closed=True)
         load.lost("the daemon is killed", kill_daemon)
         equal(address(p), where, "the address lasts")
         load.lost("an update after that", lambda: p.json(

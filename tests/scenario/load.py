@@ -55,6 +55,7 @@ class Load:
                     self.failed.append(f"{time.monotonic():.3f} {error!r}")
                 connection.close()
                 connection = None
+                self.stopping.wait(0.05)
 
     def count(self):
         with self.lock:

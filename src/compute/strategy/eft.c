@@ -336,10 +336,10 @@ is_plain(const struct eft *eft, const struct syn_ready *ready)
 /* What is known of a task while groups are looked at. */
 struct eft_look {
     const struct syn_ready *ready;
+    uint64_t *moves;       /* by group, once they are `filled` */
     uint64_t now_ns, here; /* here: bits of nodes where all is that it reads */
     uint32_t band;
-    bool found, filled; /* some group can; `moves` are known */
-    uint64_t *moves;    /* by group */
+    bool found, filled; /* found: some group can */
 };
 
 /* True: the group is the best so far. Few are looked at so closely. */
@@ -364,26 +364,19 @@ consider(struct eft *eft, struct eft_look *look, uint32_t g, uint64_t ns, struct
 }
 
 /* Of all groups, where only the score counts. Waiting, transfers and weights only add to the time
- * at which a group could end it at the soonest; most groups lose by that alone, and then nobody
- * asks what their transfers would take. */
+ * at which a group could end it at the soonest, by which alone most groups lose. */
 static bool
 choose_least(struct eft *eft, const struct syn_ready *ready, uint32_t band, uint64_t now_ns,
              struct eft_choice *ret_best)
 {
     uint64_t moves[SYN_PLATFORM_WORKERS_MAX], least = UINT64_MAX;
-    struct eft_look look = {.ready = ready,
-                            .now_ns = now_ns,
-                            .here = topology_here(ready),
-                            .band = band,
-                            .moves = moves};
+    struct eft_look look = {ready, moves, now_ns, topology_here(ready), band, false, false};
 
     for (uint32_t g = 0; g < eft->topology.group_count; g++) {
         uint64_t ns = task_ns(eft, ready, eft->topology.groups[g].class_id);
         uint64_t begin = SYN_MAX(now_ns, eft->groups[g].free_ns);
 
-        if (begin >= least || ns >= least - begin)
-            continue;
-        if (consider(eft, &look, g, ns, ret_best))
+        if (begin < least && ns < least - begin && consider(eft, &look, g, ns, ret_best))
             least = ret_best->score;
     }
     return look.found;

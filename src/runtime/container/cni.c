@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/mount.h>
@@ -21,8 +22,10 @@
 #include "../net/link_priv.h"
 #include "../net/netlink_priv.h"
 
-#define CONFIG_MAX ((size_t)64 << 10)
-#define FAILED     100 /* CNI's codes from here on are the plugin's own */
+#define CONFIG_MAX     ((size_t)64 << 10)
+#define ENTER_TRIES    500
+#define ENTER_PAUSE_MS 10
+#define FAILED         100 /* CNI's codes from here on are the plugin's own */
 
 static int
 print_json_take(json_t *doc)
@@ -110,17 +113,31 @@ find_plan(struct syn_plan *ret, struct syn_err *err)
     return syn_plan_read(dir, ret, err);
 }
 
+/* A runtime may run the plugins side by side: for a moment the other one has nothing on the file.
+ */
+static int
+enter(const char *netns, struct syn_err *err)
+{
+    for (int i = 0;; i++) {
+        SYN_FD(fd);
+
+        fd = open(netns, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0 && setns(fd, CLONE_NEWNET) == 0)
+            return SYN_OK;
+        if (i == ENTER_TRIES)
+            return SYN_FAIL_SYS(err, errno, "entering %s", netns);
+        (void)poll(NULL, 0, ENTER_PAUSE_MS);
+    }
+}
+
 static int
 lo_up(const char *netns, struct syn_err *err)
 {
-    SYN_FD(fd);
     SYN_FD(route);
-    int rc;
+    int rc = enter(netns, err);
 
-    fd = open(netns, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || setns(fd, CLONE_NEWNET) < 0)
-        return SYN_FAIL_SYS(err, errno, "entering %s", netns);
-    rc = syn_nl_open(NETLINK_ROUTE, &route, err);
+    if (rc == SYN_OK)
+        rc = syn_nl_open(NETLINK_ROUTE, &route, err);
     return rc < 0 ? rc : syn_link_up(route, "lo", 0, err);
 }
 

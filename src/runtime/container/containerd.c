@@ -27,6 +27,7 @@
 
 #define START_MS    60000
 #define POLL_MS     10
+#define TELL_EVERY  50
 #define END_MS      10000
 #define BACKOFF_MS  200
 #define LOG_MAX     ((off_t)4 << 20)
@@ -267,15 +268,14 @@ syn_containerd_image(struct syn_containerd *containerd, const struct syn_pod_ima
     rc = syn_cri_open(containerd->address, &cri, err);
     if (rc == SYN_OK)
         rc = syn_cri_has_image(cri, image->name, err);
-    if (rc == SYN_E_NOTFOUND)
-        rc = syn_pod_image_give(image, containerd->address, err);
-    /* The other half of containerd hears of it a moment later. */
-    for (int i = 0; rc == SYN_OK && i < START_MS / POLL_MS; i++) {
-        rc = syn_cri_has_image(cri, image->name, err);
+    /* The half of containerd that runs pods hears of it a moment later; if that half was not there
+     * yet when it was told, it has to be told again. */
+    for (int i = 0; rc == SYN_E_NOTFOUND && i < START_MS / POLL_MS; i++) {
+        rc = i % TELL_EVERY == 0 ? syn_pod_image_give(image, containerd->address, err) : SYN_OK;
         if (rc == SYN_OK)
-            break;
-        rc = rc == SYN_E_NOTFOUND && i + 1 < START_MS / POLL_MS ? SYN_OK : rc;
-        (void)poll(NULL, 0, POLL_MS);
+            rc = syn_cri_has_image(cri, image->name, err);
+        if (rc == SYN_E_NOTFOUND)
+            (void)poll(NULL, 0, POLL_MS);
     }
     if (rc < 0)
         return rc;

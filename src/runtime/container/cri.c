@@ -128,6 +128,15 @@ syn_cri_start(struct syn_cri *cri, const char *container, struct syn_err *err)
     return ask(cri, RUNTIME "StartContainer", &request, START_MS, NULL, NULL, err);
 }
 
+int
+syn_cri_stop(struct syn_cri *cri, const char *container, struct syn_err *err)
+{
+    SYN_MESSAGE(Cri__StopContainerRequest, cri__stop_container_request, request);
+
+    request.container_id = syn_message_text(container);
+    return ask(cri, RUNTIME "StopContainer", &request, QUICK_MS, NULL, NULL, err);
+}
+
 /* The pid out of what the runtime adds for people: {"info": "{\"pid\": 123, ...}"}. */
 static int
 find_pid(const Cri__ContainerStatusResponse *answer)

@@ -34,6 +34,8 @@ SYN_MUST int syn_cri_run_pod(struct syn_cri *cri, const Cri__RunPodSandboxReques
 SYN_MUST int syn_cri_create(struct syn_cri *cri, const Cri__CreateContainerRequest *request,
                             char ret_id[SYN_CRI_ID_MAX], struct syn_err *err);
 SYN_MUST int syn_cri_start(struct syn_cri *cri, const char *container, struct syn_err *err);
+/** Kill it. One that has ended is fine. */
+SYN_MUST int syn_cri_stop(struct syn_cri *cri, const char *container, struct syn_err *err);
 SYN_MUST int syn_cri_status(struct syn_cri *cri, const char *container, struct syn_cri_status *ret,
                             struct syn_err *err);
 /** Stop and remove it with all that is in it. One that is not there is fine. */

@@ -20,6 +20,7 @@
 #define TYPE_CONFIG "application/vnd.oci.image.config.v1+json"
 #define TYPE_LAYER  "application/vnd.oci.image.layer.v1.tar"
 #define TYPE_IMAGE  "application/vnd.oci.image.manifest.v1+json"
+#define IMAGES      "/containerd.services.images.v1.Images/"
 #define GIVE_MS     30000
 #define LABELS_MAX  2
 
@@ -229,9 +230,9 @@ give_name(struct syn_grpc *grpc, const struct syn_pod_image *image, struct syn_e
     syn_message_pack(&request, &out);
     rc = syn_buf_ok(&out, err);
     if (rc == SYN_OK)
-        rc = syn_grpc_ask(grpc, "/containerd.services.images.v1.Images/Create", &out, GIVE_MS, &in,
-                          err);
-    return rc == SYN_E_EXISTS ? SYN_OK : rc;
+        rc = syn_grpc_ask(grpc, IMAGES "Create", &out, GIVE_MS, &in, err);
+    /* Once more, for the sake of who had not begun to listen. */
+    return rc == SYN_E_EXISTS ? syn_grpc_ask(grpc, IMAGES "Update", &out, GIVE_MS, &in, err) : rc;
 }
 
 int

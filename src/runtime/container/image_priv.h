@@ -28,8 +28,8 @@ SYN_MUST int syn_pod_image_program(struct syn_pod_image *image, const char *path
 /** No more entries: name it and describe it. `entry` is its program, or NULL. */
 SYN_MUST int syn_pod_image_close(struct syn_pod_image *image, const char *kind, const char *entry,
                                  struct syn_err *err);
-/** Give it to the containerd at `address`, under its name. One that is there is fine.
- *  Blocks: some ms. */
+/** Give it to the containerd at `address`, under its name. One that is there is announced
+ *  again. Blocks: some ms. */
 SYN_MUST int syn_pod_image_give(const struct syn_pod_image *image, const char *address,
                                 struct syn_err *err);
 

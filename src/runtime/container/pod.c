@@ -34,12 +34,14 @@
 #define DRAIN_MS      5000               /* for output that the runtime still has after the end */
 #define LOOK_FIRST_MS 2
 #define LOOK_MAX_MS   250
+#define REMIND_MS     5000
 #define LOST_MS       60000 /* so long an ended program's status is asked for */
 
 struct pod {
     struct syn_cri *cri;
     char pod_id[SYN_CRI_ID_MAX], container_id[SYN_CRI_ID_MAX];
     int64_t look_ms, lost_at_ms;
+    bool reminded;
     int output;                /* what the runtime logs */
     off_t read_at, punched_at; /* in it */
     bool closed;               /* the runtime has closed it since it last wrote */
@@ -290,6 +292,7 @@ begin(struct shim *shim, struct syn_err *err)
     /* Making the pod is not the program's time. */
     syn_cgroup_usage_read(&shim->layout, shim->plan.cgroup, &usage);
     shim->cpu_us_base = usage.cpu_us;
+    shim->limits = syn_cgroup_watch_pids(&shim->layout, shim->program_cgroup);
     rc = syn_cri_start(pod->cri, pod->container_id, err);
     if (rc == SYN_OK)
         rc = watch_init(shim, err);
@@ -321,6 +324,11 @@ look(struct shim *shim)
         shim->init_status = 255 << 8;
         shim->lost = true;
     } else {
+        /* One that missed the end of its child is reminded of it. */
+        if (rc == SYN_OK && now > pod->lost_at_ms - LOST_MS + REMIND_MS && !pod->reminded) {
+            (void)!syn_cri_stop(pod->cri, pod->container_id, NULL);
+            pod->reminded = true;
+        }
         shim->look_at_ms = now + pod->look_ms;
         pod->look_ms = SYN_MIN(2 * pod->look_ms, LOOK_MAX_MS);
     }

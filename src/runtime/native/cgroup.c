@@ -350,6 +350,21 @@ syn_cgroup_usage_read(const struct syn_cgroup_layout *layout, const char *name,
     ret->pids_limit_hits = read_number(layout, layout->pids, name, "pids.events", "max");
 }
 
+int
+syn_cgroup_watch_pids(const struct syn_cgroup_layout *layout, const char *name)
+{
+    char path[SYN_PATH_MAX], now[64];
+    int fd;
+
+    if (!group_path(layout, layout->pids, name, "pids.events", path))
+        return -1;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* What poll(2) tells is a change since the last reading. */
+    if (fd >= 0)
+        (void)!read(fd, now, sizeof(now));
+    return fd;
+}
+
 static size_t
 pids_in(const char *path, int *out, size_t max)
 {

@@ -58,6 +58,9 @@ SYN_MUST int syn_cgroup_create(const struct syn_cgroup_layout *layout, const cha
 /** Current counters; what cannot be read stays 0. Counts of subgroups are included. */
 void syn_cgroup_usage_read(const struct syn_cgroup_layout *layout, const char *name,
                            struct syn_cgroup_usage *ret);
+/** A descriptor (the caller's) for poll(2), POLLPRI: a process of the group could not be made for a
+ *  limit. -1 where there is none. */
+int syn_cgroup_watch_pids(const struct syn_cgroup_layout *layout, const char *name);
 /** The pids in the group itself. Returns how many were stored. */
 size_t syn_cgroup_pids(const struct syn_cgroup_layout *layout, const char *name, int *out,
                        size_t max);

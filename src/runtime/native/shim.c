@@ -42,7 +42,7 @@
 #define READY_FD     3
 #define SAMPLE_MS    1000
 #define CHILDREN_MAX 256
-#define FDS_FIXED    5
+#define FDS_FIXED    6
 
 int64_t
 syn_shim_mono_ms(void)
@@ -428,6 +428,18 @@ on_client(struct shim *shim, int *client)
     *client = -1;
 }
 
+/* A limit was met, or the group is gone, which poll(2) tells in the same way. */
+static void
+on_limit(struct shim *shim)
+{
+    char now[64];
+
+    if (pread(shim->limits, now, sizeof(now), 0) > 0)
+        syn_shim_count_limits(shim);
+    else
+        syn_fd_scope(&shim->limits);
+}
+
 /* Whose child it is takes its status; what it went over is looked at while it can be. */
 static void
 on_ended(struct shim *shim)
@@ -484,6 +496,7 @@ syn_shim_turn(struct shim *shim, int64_t deadline_ms)
     fds[2] = (struct pollfd){.fd = shim->pipes[0], .events = POLLIN};
     fds[3] = (struct pollfd){.fd = shim->pipes[1], .events = POLLIN};
     fds[4] = (struct pollfd){.fd = shim->ended, .events = POLLIN};
+    fds[5] = (struct pollfd){.fd = shim->limits, .events = POLLPRI};
     for (size_t i = 0; i < SYN_SHIM_CLIENTS_MAX; i++)
         fds[FDS_FIXED + i] = (struct pollfd){.fd = shim->clients[i], .events = POLLIN};
     if (poll(fds, SYN_LEN(fds), (int)SYN_MIN(wait, 60000)) < 0)
@@ -494,6 +507,8 @@ syn_shim_turn(struct shim *shim, int64_t deadline_ms)
         shim->engine->read(shim, SYN_LOGGER_STDOUT);
     if (fds[3].revents)
         shim->engine->read(shim, SYN_LOGGER_STDERR);
+    if (fds[5].revents)
+        on_limit(shim);
     if (fds[4].revents)
         on_ended(shim);
     for (size_t i = 0; i < SYN_SHIM_CLIENTS_MAX; i++) {
@@ -560,7 +575,7 @@ shim_open(struct shim *shim, const char *dir, struct syn_err *err)
     int rc;
 
     shim->lock = shim->signals = shim->listener = shim->usage_fd = shim->log_fd = shim->filter = -1;
-    shim->pipes[0] = shim->pipes[1] = shim->ended = -1;
+    shim->pipes[0] = shim->pipes[1] = shim->ended = shim->limits = -1;
     for (size_t i = 0; i < SYN_SHIM_CLIENTS_MAX; i++)
         shim->clients[i] = -1;
     syn_full_init(&shim->full);

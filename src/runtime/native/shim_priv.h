@@ -46,6 +46,7 @@ struct shim {
     int dir, lock, ready, signals, listener, usage_fd, log_fd;
     int filter; /* NETLINK_NETFILTER of the node; -1: it has no network that is counted */
     int ended;  /* readable once the first process is gone that is no child of ours; -1: none */
+    int limits; /* as of syn_cgroup_watch_pids(), where the group may be gone at the end; -1 */
     int pipes[SYN_LOGGER_STREAMS];
     int clients[SYN_SHIM_CLIENTS_MAX];
     struct syn_plan plan;
