@@ -237,11 +237,13 @@ syn_cli_read_file(const char *path, size_t most, struct syn_buf *out, struct syn
     if (fd < 0)
         return SYN_FAIL_SYS(err, errno, "%s", path);
     while (got > 0 && out->len <= most) {
-        char *room = syn_buf_reserve(out, 65536);
+        char *room = syn_buf_reserve(out, 65536 + 1); /* it is a text: a zero follows */
 
         if (room == NULL)
             break;
         got = read(fd, room, 65536);
+        if (got >= 0)
+            room[got] = '\0';
         if (got > 0)
             out->len += (size_t)got;
     }

@@ -5,8 +5,18 @@
 #include "commands_priv.h"
 
 static const struct syn_cli_operand bill_operand[] = {
-    {"BILL", SYN_CLI_TEXT, true, false, "Id of the bill, or of the job it belongs to"},
+    {"BILL", SYN_CLI_TEXT, true, false, "Id of the bill, or the job or service that it is about"},
 };
+
+/* Which period of a service; a job has one bill a run. */
+static void
+period_cell(struct syn_cli_table_out *rows, const json_t *period)
+{
+    if (period == NULL)
+        syn_cli_cell(rows, "-");
+    else
+        syn_cli_cell(rows, "%lld", (long long)syn_json_i64(period, "number", 1));
+}
 
 static void
 bill_cells(struct syn_cli_table_out *rows, const json_t *bill)
@@ -15,34 +25,53 @@ bill_cells(struct syn_cli_table_out *rows, const json_t *bill)
 
     syn_cli_cell(rows, "%s", syn_json_str(bill, "id", ""));
     syn_cli_cell(rows, "%s", syn_json_str(json_object_get(bill, "spec"), "job", ""));
+    period_cell(rows, syn_json_at(bill, "spec.period"));
     syn_cli_cell(rows, "%s", syn_json_str(status, "state", ""));
     syn_cli_cell(rows, "%s", syn_json_str(status, "charge", "0"));
     syn_cli_cell(rows, "%s", syn_json_str(status, "refund", "0"));
     syn_cli_cell(rows, "%s", syn_json_str(bill, "created_at", ""));
 }
 
-static const struct syn_cli_view bill_view = {.kind = "bill",
-                                              .titles = "BILL|JOB|STATE|>CHARGE|>REFUND|WHEN",
-                                              .empty =
-                                                  "No bills yet: one is written when a run ends.",
-                                              .cells = bill_cells,
-                                              .newest_first = true,
-                                              .own = true};
+static const struct syn_cli_view bill_view = {
+    .kind = "bill",
+    .titles = "BILL|JOB|>PERIOD|STATE|>CHARGE|>REFUND|WHEN",
+    .empty = "No bills yet: one is written when a run ends.",
+    .cells = bill_cells,
+    .newest_first = true,
+    .own = true};
 
-static const struct syn_cli_option watch_options[] = {SYN_CLI_WATCH_OPTION};
+static const struct syn_cli_option list_options[] = {
+    {"of", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "all",
+     "Only those of this job or service; not with --watch"},
+    SYN_CLI_WATCH_OPTION,
+};
 
 static int
 run_bill_list(struct syn_cli *cli)
 {
-    return syn_cli_has(cli, "watch") ? syn_cli_watch(cli, &bill_view, NULL, NULL)
-                                     : syn_cli_show_list(cli, &bill_view, "/v1/bills");
+    const char *of = syn_cli_text(cli, "of", NULL);
+    struct syn_err err;
+    SYN_BUF(path);
+
+    if (syn_cli_has(cli, "watch") && of != NULL) {
+        (void)SYN_FAIL(&err, SYN_E_INVALID, "--watch shows all bills: leave --of out");
+        return syn_cli_fail(cli, &err);
+    }
+    if (syn_cli_has(cli, "watch"))
+        return syn_cli_watch(cli, &bill_view, NULL, NULL);
+    syn_buf_adds(&path, "/v1/bills");
+    if (of != NULL) {
+        syn_buf_adds(&path, "?job=");
+        syn_cli_escape(&path, of);
+    }
+    return syn_cli_show_list(cli, &bill_view, syn_buf_text(&path));
 }
 
 const struct syn_cli_command syn_cli_bill_list = {.path = "bill list",
                                                   .summary = "List bills, newest first",
                                                   .detail = SYN_CLI_WATCH_DETAIL,
-                                                  .options = watch_options,
-                                                  .option_count = SYN_LEN(watch_options),
+                                                  .options = list_options,
+                                                  .option_count = SYN_LEN(list_options),
                                                   .run = run_bill_list};
 
 /* A quantity is counted in a small measure (millicore-ms) and priced by a large unit (core-hour);
@@ -65,6 +94,7 @@ show_bill(struct syn_cli *cli, const json_t *bill)
     SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
     const json_t *spec = json_object_get(bill, "spec");
     const json_t *status = json_object_get(bill, "status");
+    const json_t *period = json_object_get(spec, "period");
     struct syn_err err;
     size_t i;
     json_t *line;
@@ -72,6 +102,12 @@ show_bill(struct syn_cli *cli, const json_t *bill)
     syn_cli_say(cli, "Bill %s  job %s  run %lld  %s", syn_json_str(bill, "id", "?"),
                 syn_json_str(spec, "job", "?"), (long long)syn_json_i64(spec, "run", 1),
                 syn_json_str(status, "state", "?"));
+    if (period != NULL)
+        syn_cli_say(cli, "period    %lld, from %s to %s%s",
+                    (long long)syn_json_i64(period, "number", 1),
+                    syn_json_str(period, "since", "?"), syn_json_str(period, "until", "?"),
+                    syn_json_str(status, "rest", NULL) != NULL ? "; the service runs on"
+                                                               : ", the last one");
     if (syn_cli_rows_new("ITEM|>QUANTITY|UNIT|>PRICE|>AMOUNT", &rows, &err) < 0)
         return syn_cli_fail(cli, &err);
     json_array_foreach (json_object_get(status, "lines"), i, line) {
@@ -153,7 +189,9 @@ const struct syn_cli_command syn_cli_bill_verify = {
     .detail =
         "Checks every sample's signature and sequence, recomputes the charges from the leases that "
         "the samples were signed for and the price book, and compares them with the bill and with "
-        "the ledger's settlement. Exit status 1 when anything differs.",
+        "the ledger's settlement; that of a service's period also with the period before it, whose "
+        "last samples and rest of a base unit it must go on from. Exit status 1 when anything "
+        "differs.",
     .operands = bill_operand,
     .operand_count = 1,
     .run = run_bill_verify};

@@ -492,6 +492,54 @@ holding_rows(const json_t *before, const json_t *now, bool whole, struct syn_cli
 }
 
 static int
+reservation_rows(const json_t *before, const json_t *now, bool whole,
+                 struct syn_cli_table_out **ret, struct syn_err *err)
+{
+    struct syn_cli_table_out *rows;
+    size_t i;
+    json_t *item;
+    int rc = syn_cli_rows_new("RESERVATION|STATE|JOB|CLASS|>UNITS|SELLER|UNTIL|>PAID|>REFUND",
+                              &rows, err);
+
+    (void)before;
+    (void)whole;
+    if (rc < 0)
+        return rc;
+    json_array_foreach (json_object_get(now, "items"), i, item) {
+        const json_t *spec = json_object_get(item, "spec");
+        const json_t *status = json_object_get(item, "status");
+
+        syn_cli_cell(rows, "%s", syn_json_str(item, "id", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(status, "state", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(spec, "job", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(spec, "class", ""));
+        syn_cli_cell(rows, "%lld", (long long)syn_json_i64(spec, "units", 0));
+        syn_cli_cell(rows, "%s", syn_json_str(spec, "provider", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(status, "until", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(status, "paid", "0"));
+        syn_cli_cell(rows, "%s", syn_json_str(status, "refund", "0"));
+    }
+    *ret = rows;
+    return SYN_OK;
+}
+
+static int
+run_reservations(struct syn_cli *cli)
+{
+    return show_once(cli, "/v1/market/reservations?limit=1000", reservation_rows,
+                     "No job has begun units. One does with: synor compute train create --reserved "
+                     "CLASS");
+}
+
+const struct syn_cli_command syn_cli_market_reservations = {
+    .path = "market reservations",
+    .summary = "List the units that your jobs have begun, newest first",
+    .detail = "UNTIL is when they are over, unless more begin by then. PAID is what they cost you "
+              "on the market, REFUND what a seller paid back whose node was lost. Units that no "
+              "job has begun are in `synor market holdings`.",
+    .run = run_reservations};
+
+static int
 run_holdings(struct syn_cli *cli)
 {
     return show_once(cli, "/v1/market/holdings", holding_rows,

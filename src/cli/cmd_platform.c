@@ -12,8 +12,9 @@
 #include "platform_priv.h"
 
 #define PROBE_MS        5000
-#define NODE_LABELS_MAX 16 /* of one node: what a server takes */
-#define OLD_KEYS_MAX    15 /* beside the current one: what a content store takes */
+#define NODE_LABELS_MAX 16                 /* of one node: what a server takes */
+#define PRICES_MAX      ((size_t)64 << 10) /* of a file of them */
+#define OLD_KEYS_MAX    15                 /* beside the current one: what a content store takes */
 
 /* clang-format off */
 #define DATA_DIR {"data-dir", 0, "DIR", SYN_CLI_DIR, 0, 0, false, false, NULL, "--home", "Where its state is kept"}
@@ -43,7 +44,10 @@
     {"label", 0, "KEY=VALUE", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Label of a new node, for jobs to ask for; may be given again"}, \
     {"zone", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Zone of its region: the label synor.io/zone"}, \
     {"rack", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Rack of its zone: the label synor.io/rack"}, \
-    {"bandwidth", 0, "RATE", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the interface's", "Of the way out, as 1gbit"}
+    {"bandwidth", 0, "RATE", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the interface's", "Of the way out, as 1gbit"}, \
+    {"price-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "the price book", "What a new node asks: JSON, as `node price` sets it"}, \
+    {"gpu-sharing", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "off|time-slice|mps", "off", "Let jobs have shares of one GPU"}, \
+    {"mps-pipes", 0, "DIR", SYN_CLI_TEXT, 0, 0, false, false, NULL, "/tmp/nvidia-mps", "Where NVIDIA's MPS daemon, which you run, has its pipes"}
 
 static const struct syn_cli_option server_options[] = {SERVER_OPTIONS};
 static const struct syn_cli_option up_options[] = {SERVER_OPTIONS, CACHE_LIMIT, NODE_OPTIONS};
@@ -96,7 +100,15 @@ struct node_words {
     char zone[96], rack[96];
     const char *labels[NODE_LABELS_MAX + 1]; /* NULL ends */
     int64_t bandwidth_bps;
+    const char *mps_pipes; /* NULL: the usual place */
+    struct syn_buf prices; /* JSON */
 };
+
+static void
+words_fini(struct node_words *words)
+{
+    syn_buf_fini(&words->prices);
+}
 
 static int
 add_word(struct node_words *words, size_t *count, const char *text, struct syn_err *err)
@@ -121,6 +133,10 @@ take_words(const struct syn_cli *cli, struct node_words *words, struct syn_err *
 
     words->labels[0] = NULL;
     words->bandwidth_bps = 0;
+    words->mps_pipes = syn_cli_text(cli, "mps-pipes", NULL);
+    if (words->mps_pipes != NULL && words->mps_pipes[0] != '/')
+        return SYN_FAIL(err, SYN_E_INVALID, "--mps-pipes: expected an absolute path, got \"%.80s\"",
+                        words->mps_pipes);
     while (rc == SYN_OK && (value = syn_cli_next(cli, "label", &cursor)) != NULL)
         rc = add_word(words, &count, value->text, err);
     (void)snprintf(words->zone, sizeof(words->zone), "synor.io/zone=%s",
@@ -135,6 +151,29 @@ take_words(const struct syn_cli *cli, struct node_words *words, struct syn_err *
         rc = syn_parse_rate(syn_cli_text(cli, "bandwidth", ""), "--bandwidth",
                             &words->bandwidth_bps, err);
     return rc;
+}
+
+/* A provider's own prices. What they may be, the server says; that it is JSON, and an object, is
+ * said here. */
+static int
+take_prices(const struct syn_cli *cli, struct node_words *words, struct syn_err *err)
+{
+    const char *path = syn_cli_text(cli, "price-file", NULL);
+    SYN_JSON(offer);
+    int rc;
+
+    if (path == NULL)
+        return SYN_OK;
+    rc = syn_cli_read_file(path, PRICES_MAX, &words->prices, err);
+    if (rc == SYN_OK)
+        rc = syn_json_parse_object(words->prices.data, words->prices.len, &offer, err);
+    return rc < 0 ? syn_err_wrap(err, rc, "--price-file %s", path) : SYN_OK;
+}
+
+static const char *
+prices_of(struct node_words *words)
+{
+    return words->prices.len > 0 ? syn_buf_text(&words->prices) : NULL;
 }
 
 static int
@@ -212,7 +251,7 @@ static int
 start(struct syn_cli *cli, bool with_agent)
 {
     struct paths paths;
-    struct node_words words = {.labels = {NULL}};
+    SYN_SCOPED(words_fini) struct node_words words = {.labels = {NULL}, .prices = SYN_BUF_INIT};
     SYN_JSON(status);
     struct syn_err err;
     struct syn_cli_up up = {.data_dir = cli->home,
@@ -231,10 +270,13 @@ start(struct syn_cli *cli, bool with_agent)
     if (syn_cli_probe_home(cli, &status, &err) == SYN_OK)
         return already_running(cli, status);
     if (take_paths(cli, &paths, &up, &err) < 0 || take_region(cli, &up.region, &err) < 0 ||
-        (with_agent && take_words(cli, &words, &err) < 0))
+        (with_agent && (take_words(cli, &words, &err) < 0 || take_prices(cli, &words, &err) < 0)))
         return syn_cli_fail(cli, &err);
+    up.offer = prices_of(&words);
     up.labels = words.labels;
     up.bandwidth_bps = words.bandwidth_bps;
+    up.gpu_sharing = syn_cli_text(cli, "gpu-sharing", NULL);
+    up.mps_pipes = words.mps_pipes;
     return syn_cli_start(cli, &up, syn_cli_has(cli, "detach"));
 }
 
@@ -274,7 +316,7 @@ const struct syn_cli_command syn_cli_server_command = {
 static int
 run_agent(struct syn_cli *cli)
 {
-    struct node_words words = {.labels = {NULL}};
+    SYN_SCOPED(words_fini) struct node_words words = {.labels = {NULL}, .prices = SYN_BUF_INIT};
     struct syn_cli_agent agent = {.data_dir = cli->home,
                                   .server = syn_cli_text(cli, "server", NULL),
                                   .token = syn_cli_text(cli, "token", getenv("SYNOR_TOKEN")),
@@ -296,10 +338,13 @@ run_agent(struct syn_cli *cli)
     }
     /* What can never be reached is told here, not in a log. */
     if (syn_client_new(&target, &client, &err) < 0 || take_region(cli, &agent.region, &err) < 0 ||
-        take_words(cli, &words, &err) < 0)
+        take_words(cli, &words, &err) < 0 || take_prices(cli, &words, &err) < 0)
         return syn_cli_fail(cli, &err);
+    agent.offer = prices_of(&words);
     agent.labels = words.labels;
     agent.bandwidth_bps = words.bandwidth_bps;
+    agent.gpu_sharing = syn_cli_text(cli, "gpu-sharing", NULL);
+    agent.mps_pipes = words.mps_pipes;
     syn_cli_signals_reset();
     return cli->host->agent(&agent);
 }

@@ -16,6 +16,7 @@
     {"command", 0, "WORD", SYN_CLI_TEXT, 0, 0, false, true, NULL, "the image's", "Word of the command, instead of the entry point; may be given again"}, \
     {"arg", 0, "WORD", SYN_CLI_TEXT, 0, 0, false, true, NULL, "the image's", "Argument of the program; may be given again"}, \
     {"env", 0, "NAME=VALUE", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Environment variable; may be given again"}, \
+    {"secret", 0, "[VAR=]NAME", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Set a variable to a secret; VAR is DB_PASSWORD of db-password; may be given again"}, \
     {"port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "none", "Where the program listens; it is told as PORT"}, \
     {"health-check", 0, "PATH", SYN_CLI_TEXT, 0, 0, false, false, NULL, "by TCP", "Ask this by HTTP: 200 to 399 is well"}, \
     {"health-interval", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5s", "Between two checks"}, \
@@ -31,6 +32,11 @@
     {"cpu", 0, "N", SYN_CLI_CPUS, 0, 0, false, false, NULL, "1", "CPU cores a replica: 2, 0.5, 250m"}, \
     {"memory", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "512mb", "Memory a replica"}, \
     {"scratch", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "1gb", "Writable disk a replica"}, \
+    {"gpus", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "0", "GPUs a replica"}, \
+    {"gpu-type", 0, "MODEL", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Model of the GPUs, as h100"}, \
+    {"gpu-share", 0, "PART", SYN_CLI_TEXT, 0, 0, false, false, NULL, "whole ones", "Part of one GPU's time, as 0.25"}, \
+    {"gpu-memory", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "its share", "Memory of that GPU, with --gpu-share"}, \
+    {"mig", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "whole ones", "One partition (MIG) of a GPU, as 1g.10gb"}, \
     {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "any", "Where it must run"}, \
     {"isolation", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "auto|gvisor|runc", "auto", "Sandbox"}, \
     {"policy", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "balanced|binpack|spread|fragmentation|latency|energy|price", "spread", "How a node is chosen"}, \
@@ -49,7 +55,8 @@
     {"max-unavailable", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "0", "So many may be missing during an update"}, \
     {"update-deadline", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10m", "An update that is not done by then is rolled back"}, \
     {"max-price", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, false, false, NULL, "any", "The most an hour of one replica may cost, all in"}, \
-    {"max-budget", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, false, false, NULL, "what the account has", "The most it may cost until it is stopped"}, \
+    {"max-budget", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, false, false, NULL, "what the account has", "The most a billing period may cost; then it is stopped"}, \
+    {"billing-period", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "24h", "So often a bill is written while it runs"}, \
     {"wait", 'w', NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Show progress until it is done; exit status 1 if it will not be"}
 /* clang-format on */
 
@@ -70,16 +77,19 @@ static const struct syn_cli_spec_key numbers[] = {
     {"cpu", "cpu_millicores"},
     {"memory", "memory_bytes"},
     {"scratch", "scratch_bytes"},
+    {"gpus", "gpus"},
     {"priority", "priority"},
     {"stop-grace", "stop_grace_ms"},
     {"drain", "drain_ms"},
     {"max-surge", "max_surge"},
     {"max-unavailable", "max_unavailable"},
     {"update-deadline", "update_deadline_ms"},
+    {"billing-period", "billing_period_ms"},
 };
 static const struct syn_cli_spec_key texts[] = {
-    {"image", "image"},   {"region", "region"},       {"isolation", "isolation"},
-    {"policy", "policy"}, {"max-price", "max_price"}, {"max-budget", "max_budget"},
+    {"image", "image"},        {"region", "region"},       {"isolation", "isolation"},
+    {"policy", "policy"},      {"max-price", "max_price"}, {"max-budget", "max_budget"},
+    {"gpu-type", "gpu_model"},
 };
 static const struct syn_cli_spec_key health_numbers[] = {
     {"health-interval", "interval_ms"},
@@ -105,6 +115,45 @@ set_health(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     }
     if (rc == SYN_OK)
         rc = syn_cli_spec_numbers(cli, health_numbers, SYN_LEN(health_numbers), health, err);
+    return rc;
+}
+
+/* "VAR=name", or "a-name", which is A_NAME's. */
+static int
+add_secret(json_t *secrets, const char *word, struct syn_err *err)
+{
+    const char *equals = strchr(word, '='), *name = equals != NULL ? equals + 1 : word;
+    char variable[128];
+    size_t len = equals != NULL ? (size_t)(equals - word) : strlen(word);
+
+    if (len == 0 || len >= sizeof(variable) || *name == '\0')
+        return SYN_FAIL(err, SYN_E_INVALID, "--secret: expected NAME or VAR=NAME, got \"%.80s\"",
+                        word);
+    for (size_t i = 0; i < len; i++) {
+        char c = word[i];
+
+        if (equals == NULL && c >= 'a' && c <= 'z')
+            c = (char)(c - 'a' + 'A');
+        variable[i] = equals == NULL && c == '-' ? '_' : c;
+    }
+    variable[len] = '\0';
+    return syn_json_set_str(secrets, variable, name, err);
+}
+
+static int
+set_secrets(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
+{
+    const struct syn_cli_value *value;
+    json_t *secrets;
+    size_t cursor = 0;
+    int rc;
+
+    if (!syn_cli_has(cli, "secret"))
+        return SYN_OK;
+    secrets = json_object();
+    rc = syn_json_set_take(spec, "secrets", secrets, err);
+    while (rc == SYN_OK && (value = syn_cli_next(cli, "secret", &cursor)) != NULL)
+        rc = add_secret(secrets, value->text, err);
     return rc;
 }
 
@@ -164,7 +213,11 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     if (rc == SYN_OK)
         rc = syn_cli_spec_words(cli, "arg", "args", spec, err);
     if (rc == SYN_OK)
+        rc = syn_cli_spec_card(cli, spec, err);
+    if (rc == SYN_OK)
         rc = syn_cli_spec_env(cli, spec, err);
+    if (rc == SYN_OK)
+        rc = set_secrets(cli, spec, err);
     if (rc == SYN_OK)
         rc = syn_cli_service_autoscale(cli, spec, err);
     if (rc == SYN_OK)

@@ -32,6 +32,12 @@ static const struct syn_cli_option create_options[] = {
      "Its model, as h100, a100-80gb or rtx-4090"},
     {"min-vram", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, NULL,
      "Memory each GPU must have"},
+    {"gpu-share", 0, "PART", SYN_CLI_TEXT, 0, 0, false, false, NULL, "whole ones",
+     "Part of one processor's time, as 0.25"},
+    {"gpu-memory", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "its share",
+     "Memory of that processor, with --gpu-share"},
+    {"mig", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "whole ones",
+     "One partition (MIG) of a processor, as 1g.10gb"},
     {"gpu-capability", 0, "X.Y", SYN_CLI_TEXT, 0, 0, false, false, NULL, "any",
      "Least compute capability of each GPU, as 8.0"},
     {"cpus", 0, "N", SYN_CLI_CPUS, 0, 0, false, false, NULL, "1",
@@ -235,6 +241,8 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
                         "--notice: only spot work has one, and what is --reserved; add either");
     if (rc == SYN_OK && syn_cli_has(cli, "spot"))
         rc = syn_json_set_bool(spec, "spot", true, err);
+    if (rc == SYN_OK)
+        rc = syn_cli_spec_card(cli, spec, err);
     if (rc == SYN_OK)
         rc = set_places(cli, spec, err);
     if (rc == SYN_OK)

@@ -38,7 +38,8 @@ extern const struct syn_cli_command syn_cli_sim_command;
 /* cmd_storage.c */
 extern const struct syn_cli_command syn_cli_storage_put, syn_cli_storage_get, syn_cli_storage_ls,
     syn_cli_storage_info, syn_cli_storage_name, syn_cli_storage_pin, syn_cli_storage_rm,
-    syn_cli_storage_gc, syn_cli_storage_verify;
+    syn_cli_secret_set, syn_cli_secret_list, syn_cli_secret_rm, syn_cli_storage_gc,
+    syn_cli_storage_verify;
 /* cmd_account.c */
 extern const struct syn_cli_command syn_cli_account_create, syn_cli_account_list,
     syn_cli_account_balance, syn_cli_account_history, syn_cli_account_faucet,
@@ -50,7 +51,7 @@ extern const struct syn_cli_command syn_cli_bill_list, syn_cli_bill_show, syn_cl
 extern const struct syn_cli_command syn_cli_market_classes, syn_cli_market_book,
     syn_cli_market_quote, syn_cli_market_buy, syn_cli_market_sell, syn_cli_market_amend,
     syn_cli_market_cancel, syn_cli_market_orders, syn_cli_market_trades, syn_cli_market_index,
-    syn_cli_market_offers, syn_cli_market_holdings;
+    syn_cli_market_offers, syn_cli_market_holdings, syn_cli_market_reservations;
 /* cmd_node_offer.c */
 struct syn_cli;
 /** Table or JSON of GET /v1/capacity; of one node when `id` is not NULL. Returns the exit status.

@@ -113,8 +113,12 @@ show(const struct syn_cli *cli, const json_t *service)
     syn_cli_say(cli, "  cost        %s SYNOR, %s an hour; %s are locked",
                 syn_json_str(cost, "spent", "0"), syn_json_str(cost, "rate_hour", "0"),
                 syn_json_str(cost, "locked", "0"));
-    if (bill != NULL)
-        syn_cli_say(cli, "  bill        %s", bill);
+    if (syn_json_at(status, "period.until") != NULL && bill == NULL)
+        syn_cli_say(cli, "  period      %lld, billed on %s",
+                    (long long)syn_json_i64(json_object_get(status, "period"), "number", 1),
+                    syn_json_str(json_object_get(status, "period"), "until", "?"));
+    if (syn_json_str(status, "last_bill", NULL) != NULL)
+        syn_cli_say(cli, "  bill        %s", syn_json_str(status, "last_bill", ""));
 }
 
 /* --- waiting --------------------------------------------------------------------------------- */
@@ -147,6 +151,8 @@ exit_status(const json_t *service, const char *wanted)
         return syn_str_eq(state, "stopped") ? 0 : 1;
     if (syn_str_eq(syn_json_str(status, "reason", ""), "budget"))
         return syn_err_info(SYN_E_BUDGET)->exit;
+    if (syn_str_eq(syn_json_str(status, "reason", ""), "funds"))
+        return syn_err_info(SYN_E_FUNDS)->exit;
     return syn_str_eq(state, "running") && syn_json_i64(status, "rolled_back", 0) == 0 ? 0 : 1;
 }
 

@@ -95,6 +95,8 @@ void syn_cli_spec_blame(const struct syn_cli *cli, const struct syn_cli_spec_key
 /** A repeatable option as a list, when it was given. */
 SYN_MUST int syn_cli_spec_words(const struct syn_cli *cli, const char *option, const char *key,
                                 json_t *spec, struct syn_err *err);
+/** --gpu-share, --gpu-memory, --mig: a part of a card. */
+SYN_MUST int syn_cli_spec_card(const struct syn_cli *cli, json_t *spec, struct syn_err *err);
 /** --env NAME=VALUE, as often as given. */
 SYN_MUST int syn_cli_spec_env(const struct syn_cli *cli, json_t *spec, struct syn_err *err);
 

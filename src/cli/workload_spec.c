@@ -67,6 +67,22 @@ syn_cli_spec_words(const struct syn_cli *cli, const char *option, const char *ke
 }
 
 int
+syn_cli_spec_card(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
+{
+    static const struct syn_cli_spec_key memory = {"gpu-memory", "gpu_memory_bytes"};
+    static const struct syn_cli_spec_key mig = {"mig", "gpu_mig"};
+    double share = 0;
+    int rc = syn_cli_spec_numbers(cli, &memory, 1, spec, err);
+
+    if (rc == SYN_OK)
+        rc = syn_cli_spec_texts(cli, &mig, 1, spec, err);
+    if (rc < 0 || !syn_cli_has(cli, "gpu-share"))
+        return rc;
+    rc = syn_parse_double(syn_cli_text(cli, "gpu-share", ""), 0.001, 1, "--gpu-share", &share, err);
+    return rc < 0 ? rc : syn_json_set_take(spec, "gpu_share", json_real(share), err);
+}
+
+int
 syn_cli_spec_env(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
     const struct syn_cli_value *value;

@@ -217,6 +217,9 @@ start_agent(void *arg)
                                         .region = given->region,
                                         .labels = given->labels,
                                         .bandwidth_bps = given->bandwidth_bps,
+                                        .offer = given->offer,
+                                        .gpu_sharing = given->gpu_sharing,
+                                        .mps_pipes = given->mps_pipes,
                                         .name = given->name,
                                         .cache_bytes_max = given->cache_bytes_max,
                                         .devices_argv = devices_argv};

@@ -117,7 +117,7 @@ is(const uint8_t *name, size_t len, const char *want)
     return len == strlen(want) && memcmp(name, want, len) == 0;
 }
 
-static int
+static int /* nghttp2's signature: NOLINTNEXTLINE(readability-function-size) */
 on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t namelen,
           const uint8_t *value, size_t valuelen, uint8_t flags, void *arg)
 {
@@ -674,6 +674,7 @@ ask_once(struct syn_grpc *grpc, const char *method, const struct syn_buf *reques
     *ret_again = false;
     if (rc < 0)
         return rc;
+    assert(call != NULL);
     rc = syn_grpc_next(call, -1, reply, err);
     *ret_again = rc < 0 && unseen(call);
     if (rc == SYN_GRPC_END)

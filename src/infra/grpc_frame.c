@@ -199,8 +199,11 @@ grpc_message_decode(const char *text, size_t len, char ret[GRPC_MESSAGE_MAX])
     for (const char *c = text; c < end; count++) {
         char byte = decode_one(&c, end);
 
+        if (byte == '\0')
+            byte = ' ';
+
         if (count >= skip)
-            ret[at++] = byte == '\0' ? ' ' : byte;
+            ret[at++] = byte;
     }
     assert(at <= room);
     ret[at] = '\0';

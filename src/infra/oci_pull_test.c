@@ -88,7 +88,11 @@ pull(struct world *world, const char *rest)
     assert_done(syn_image_ref_parse(text, &ref, &world->err), &world->err);
     json_decref(world->pulled);
     world->pulled = NULL;
+    fake_settle(world->fake);
+    fake_settle(world->other);
     rc = syn_oci_pull(&world->move, &world->remote, &ref, &world->pulled, &world->err);
+    fake_settle(world->fake);
+    fake_settle(world->other);
     assert_true((rc == 0) == (world->pulled != NULL));
     return rc;
 }

@@ -241,6 +241,13 @@ fake_add(struct fake *fake, const char *path, const void *body, size_t len)
     return resource;
 }
 
+void
+fake_settle(struct fake *fake)
+{
+    (void)pthread_mutex_lock(&fake->lock);
+    (void)pthread_mutex_unlock(&fake->lock);
+}
+
 unsigned
 fake_seen(struct fake *fake, const char *text)
 {

@@ -33,13 +33,11 @@ exact_charge(const struct syn_invoice_line *line, struct exact *ret, struct syn_
     return SYN_OK;
 }
 
-/* Scale all parts to one denominator. */
+/* Scale all parts to one denominator, a multiple of `den`. */
 static int
 common_denominator(const struct syn_invoice_line *lines, struct exact *exact, size_t count,
-                   syn_u128 *ret_den, struct syn_err *err)
+                   syn_u128 den, syn_u128 *ret_den, struct syn_err *err)
 {
-    syn_u128 den = 1;
-
     for (size_t i = 0; i < count; i++) {
         if (!syn_exact_lcm(den, (syn_u128)lines[i].unit->per, &den))
             return SYN_FAIL(err, SYN_E_LIMIT, "the units of the lines have no common denominator");
@@ -98,19 +96,34 @@ workings_make(struct workings *ret, size_t count, struct syn_err *err)
     return SYN_OK;
 }
 
-/* Set each line's amount; *ret_total is the floor of the exact sum, and their sum. */
+static struct syn_invoice_rest
+make_rest(syn_u128 num, syn_u128 den)
+{
+    syn_u128 gcd = syn_exact_gcd(num, den);
+
+    return (struct syn_invoice_rest){num / gcd, den / gcd};
+}
+
+/* Set each line's amount; *ret_total is the floor of the exact sum and of what was carried, and the
+ * sum of the amounts; *ret_rest is what the floor left. A carried rest is less than one base unit,
+ * so there are never more units to give away than lines. */
 static int
-charge_lines(struct syn_invoice_line *lines, size_t count, int64_t *ret_total, struct syn_err *err)
+charge_lines(struct syn_invoice_line *lines, size_t count, const struct syn_invoice_rest *carried,
+             int64_t *ret_total, struct syn_invoice_rest *ret_rest, struct syn_err *err)
 {
     SYN_SCOPED(workings_fini) struct workings w = {0};
-    syn_u128 den = 1, sum = 0;
+    syn_u128 from = SYN_MAX(carried->den, (syn_u128)1), den = 1, sum = 0;
     syn_i128 total = 0;
     int rc = workings_make(&w, count, err);
 
+    if (rc == 0 && carried->num >= from)
+        rc = SYN_FAIL(err, SYN_E_INVALID, "a rest of a whole base unit or more cannot be carried");
     for (size_t i = 0; rc == 0 && i < count; i++)
         rc = exact_charge(&lines[i], &w.exact[i], err);
     if (rc == 0)
-        rc = common_denominator(lines, w.exact, count, &den, err);
+        rc = common_denominator(lines, w.exact, count, from, &den, err);
+    if (rc == 0 && !syn_exact_mul(carried->num, den / from, &sum))
+        rc = SYN_FAIL(err, SYN_E_LIMIT, "the rest that is carried passes 128 bits");
     if (rc != 0)
         return rc;
     for (size_t i = 0; i < count; i++) {
@@ -126,6 +139,7 @@ charge_lines(struct syn_invoice_line *lines, size_t count, int64_t *ret_total, s
     for (size_t i = 0; i < count; i++)
         lines[i].amount = w.exact[i].whole + w.taken[i];
     *ret_total = (int64_t)total;
+    *ret_rest = make_rest(sum % den, den);
     return SYN_OK;
 }
 
@@ -219,10 +233,11 @@ syn_invoice_total(const struct syn_invoice_usage *usages, size_t count,
                   const struct syn_pricebook *book, int64_t *ret_total, struct syn_err *err)
 {
     SYN_SCOPED(syn_free_scope) struct syn_invoice_line *lines = NULL;
+    struct syn_invoice_rest none = {0}, rest;
     size_t line_count;
     int rc = gather_lines(usages, count, book, &lines, &line_count, err);
 
-    return rc != 0 ? rc : charge_lines(lines, line_count, ret_total, err);
+    return rc != 0 ? rc : charge_lines(lines, line_count, &none, ret_total, &rest, err);
 }
 
 /* ---- payees ---- */
@@ -322,6 +337,8 @@ fill_terms(const struct syn_invoice_terms *terms, struct syn_invoice *invoice, s
         rc = SYN_FAIL(err, SYN_E_INVALID, "invoice %s: an escrow of %lld base units cannot be",
                       terms->id, (long long)terms->escrow);
     invoice->escrow = terms->escrow;
+    invoice->carried = terms->carried;
+    invoice->goes_on = terms->goes_on;
     return rc;
 }
 
@@ -340,7 +357,8 @@ syn_invoice_build(const struct syn_invoice_terms *terms, const struct syn_invoic
     if (rc == 0)
         rc = gather_lines(usages, count, book, &invoice->lines, &invoice->line_count, err);
     if (rc == 0)
-        rc = charge_lines(invoice->lines, invoice->line_count, &invoice->total, err);
+        rc = charge_lines(invoice->lines, invoice->line_count, &invoice->carried, &invoice->total,
+                          &invoice->rest, err);
     for (size_t i = 0; rc == 0 && i < invoice->line_count; i++)
         rc = add_to_payee(invoice, &invoice->lines[i], book, err);
     if (rc != 0)

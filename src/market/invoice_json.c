@@ -81,6 +81,50 @@ static const struct {
     {"transaction", offsetof(struct syn_invoice, transaction)},
 };
 
+const char *
+syn_invoice_rest_format(const struct syn_invoice_rest *rest, char *out)
+{
+    char num[SYN_EXACT_TEXT_MAX], den[SYN_EXACT_TEXT_MAX];
+
+    static_assert(SYN_INVOICE_REST_MAX >= 2 * SYN_EXACT_TEXT_MAX, "room for both");
+    (void)snprintf(out, SYN_INVOICE_REST_MAX, "%s/%s", syn_exact_format(rest->num, num),
+                   syn_exact_format(SYN_MAX(rest->den, (syn_u128)1), den));
+    return out;
+}
+
+int
+syn_invoice_rest_parse(const char *text, const char *what, struct syn_invoice_rest *ret,
+                       struct syn_err *err)
+{
+    const char *slash = strchr(text, '/');
+    char num[SYN_EXACT_TEXT_MAX];
+    struct syn_invoice_rest rest;
+    int rc;
+
+    if (!slash || slash - text >= (ptrdiff_t)sizeof(num))
+        return SYN_FAIL(err, SYN_E_INVALID, "%s: '%.80s' is no fraction", what, text);
+    memcpy(num, text, (size_t)(slash - text));
+    num[slash - text] = '\0';
+    rc = syn_exact_parse(num, what, &rest.num, err);
+    if (rc == 0)
+        rc = syn_exact_parse(slash + 1, what, &rest.den, err);
+    if (rc == 0 &&
+        (rest.den == 0 || rest.num >= rest.den || syn_exact_gcd(rest.num, rest.den) != 1))
+        rc = SYN_FAIL(err, SYN_E_INVALID, "%s: '%.80s' is no fraction below 1 in lowest terms",
+                      what, text);
+    if (rc == 0)
+        *ret = rest;
+    return rc;
+}
+
+static int
+set_rest(json_t *doc, const char *key, const struct syn_invoice_rest *rest, struct syn_err *err)
+{
+    char text[SYN_INVOICE_REST_MAX];
+
+    return syn_json_set_str(doc, key, syn_invoice_rest_format(rest, text), err);
+}
+
 int
 syn_invoice_encode(const struct syn_invoice *invoice, json_t **ret, struct syn_err *err)
 {
@@ -96,6 +140,10 @@ syn_invoice_encode(const struct syn_invoice *invoice, json_t **ret, struct syn_e
         memcpy(&amount, (const char *)invoice + totals[i].offset, sizeof(amount));
         rc = set_amount(doc, totals[i].key, amount, err);
     }
+    if (rc == 0 && invoice->carried.num != 0)
+        rc = set_rest(doc, "carried", &invoice->carried, err);
+    if (rc == 0 && invoice->goes_on)
+        rc = set_rest(doc, "rest", &invoice->rest, err);
     for (size_t i = 0; rc == 0 && i < invoice->line_count; i++) {
         json_t *line = NULL;
 
@@ -124,6 +172,18 @@ get_amount(const json_t *doc, const char *path, const char *key, int64_t *ret, s
     int rc = syn_json_get_str(doc, path, key, &text, err);
 
     return rc != 0 ? rc : syn_parse_amount(text, key, ret, err);
+}
+
+/* What may be absent. */
+static int
+get_rest(const json_t *doc, const char *key, struct syn_invoice_rest *ret, bool *ret_is,
+         struct syn_err *err)
+{
+    const char *text = NULL;
+    int rc = syn_json_opt_str(doc, "invoice", key, &text, err);
+
+    *ret_is = rc == 0 && text != NULL;
+    return *ret_is ? syn_invoice_rest_parse(text, key, ret, err) : rc;
 }
 
 static int
@@ -251,9 +311,10 @@ int
 syn_invoice_decode(const json_t *doc, struct syn_invoice **ret_invoice, struct syn_err *err)
 {
     static const char *const known[] = {
-        "version", "id",     "ref",   "tenant", "transaction",     "book",
-        "lines",   "payees", "total", "charge", "provider_amount", "protocol_amount",
-        "refund",  "escrow", NULL};
+        "version", "id",    "ref",    "tenant",          "transaction",     "book",   "lines",
+        "payees",  "total", "charge", "provider_amount", "protocol_amount", "refund", "escrow",
+        "carried", "rest",  NULL};
+    bool carried = false;
     SYN_SCOPED(syn_invoice_free_scope) struct syn_invoice *invoice = NULL;
     int64_t version;
     int rc = syn_json_get_i64(doc, "invoice", "version", SYN_INVOICE_VERSION, SYN_INVOICE_VERSION,
@@ -277,6 +338,10 @@ syn_invoice_decode(const json_t *doc, struct syn_invoice **ret_invoice, struct s
         if (rc == 0)
             memcpy((char *)invoice + totals[i].offset, &amount, sizeof(amount));
     }
+    if (rc == 0)
+        rc = get_rest(doc, "carried", &invoice->carried, &carried, err);
+    if (rc == 0)
+        rc = get_rest(doc, "rest", &invoice->rest, &invoice->goes_on, err);
     if (rc == 0)
         rc = decode_lists(doc, invoice, err);
     if (rc == 0)

@@ -7,8 +7,11 @@ static struct syn_err err;
 
 #define T0 INT64_C(1764000000000)
 
-static const struct syn_invoice_terms terms = {"bill-1", "train-x.1", "alice", "settle:train-x.1",
-                                               10 * SYN_SYNOR};
+static const struct syn_invoice_terms terms = {.id = "bill-1",
+                                               .ref = "train-x.1",
+                                               .tenant = "alice",
+                                               .transaction = "settle:train-x.1",
+                                               .escrow = 10 * SYN_SYNOR};
 
 static struct syn_usage_sum
 usage_of(const struct syn_capacity *capacity, int64_t span_ms)

@@ -25,6 +25,7 @@ struct instance {
     const struct syn_lease *lease; /* likewise; NULL without one */
     const char *digest;            /* of the lease; "" without one */
     bool lease_doubted;            /* told once */
+    int64_t last_seq;              /* where its span ends; 0: nobody says */
     struct syn_meter meter;
 };
 
@@ -144,6 +145,22 @@ find_lease(const struct syn_invoice_evidence *evidence, const char *instance)
     return NULL;
 }
 
+/* Begin where the periods before ended. */
+static void
+begin_span(const struct syn_invoice_evidence *evidence, struct instance *instance)
+{
+    for (size_t i = 0; i < evidence->span_count; i++) {
+        const struct syn_invoice_span *span = &evidence->spans[i];
+
+        if (!syn_str_eq(span->instance, instance->meter.instance))
+            continue;
+        instance->meter.seq = span->after_seq;
+        instance->meter.to_ms = span->after_ms;
+        instance->last_seq = span->last_seq;
+        return;
+    }
+}
+
 static int
 find_instance(struct check *check, const struct syn_invoice_report *report, struct instance **ret,
               struct syn_err *err)
@@ -168,6 +185,7 @@ find_instance(struct check *check, const struct syn_invoice_report *report, stru
     rc = syn_meter_init(&fresh->meter, name, err);
     if (rc != 0)
         return rc;
+    begin_span(check->evidence, fresh);
     *ret = fresh;
     return syn_map_put_take(check->instances, name, SYN_TAKE(fresh), err);
 }
@@ -223,15 +241,39 @@ meter_report(struct check *check, const struct syn_invoice_report *report, struc
     return differ(check, field, NULL, NULL, why.msg, err);
 }
 
+/* Do the reports reach to where the bill says that the period ended, and no further? */
+static int
+check_spans(struct check *check, struct syn_err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < check->evidence->span_count; i++) {
+        const struct syn_invoice_span *span = &check->evidence->spans[i];
+        const struct instance *instance = syn_map_find(check->instances, span->instance);
+        int64_t seq = instance ? instance->meter.seq : span->after_seq;
+        char field[PATH_MAX_BYTES];
+
+        if (seq == span->last_seq)
+            continue;
+        (void)snprintf(field, sizeof(field), "samples.%s", span->instance);
+        rc = differ(check, field, NULL, NULL,
+                    seq < span->last_seq ? "samples of the period are missing"
+                                         : "there are samples of another period among them",
+                    err);
+    }
+    return rc;
+}
+
 /* Build the invoice again. *ret stays NULL when the evidence cannot be priced: then that is the
  * difference. */
 static int
 rebuild(struct check *check, const struct syn_pricebook *book, struct syn_invoice **ret,
         struct syn_err *err)
 {
-    const struct syn_invoice_terms terms = {check->invoice->id, check->invoice->ref,
+    const struct syn_invoice_terms terms = {check->invoice->id,     check->invoice->ref,
                                             check->invoice->tenant, check->invoice->transaction,
-                                            check->invoice->escrow};
+                                            check->invoice->escrow, check->invoice->carried,
+                                            check->invoice->goes_on};
     struct syn_invoice_usage usages[SYN_INVOICE_USAGES_MAX];
     struct syn_err why = {0};
     const char *name;
@@ -246,6 +288,8 @@ rebuild(struct check *check, const struct syn_pricebook *book, struct syn_invoic
         usages[count++] =
             (struct syn_invoice_usage){instance->provider, &instance->meter.usage, instance->lease};
     }
+    for (size_t i = 0; i < check->evidence->other_count && count < SYN_LEN(usages); i++)
+        usages[count++] = check->evidence->others[i];
     rc = syn_invoice_build(&terms, usages, count, book, ret, &why);
     if (rc == 0)
         return SYN_OK;
@@ -359,6 +403,8 @@ run_checks(struct check *check, const struct syn_pricebook *book,
     check->instances = instances;
     for (size_t i = 0; rc == 0 && i < evidence->report_count; i++)
         rc = meter_report(check, &evidence->reports[i], err);
+    if (rc == 0)
+        rc = check_spans(check, err);
     if (rc == 0)
         rc = rebuild(check, book, ret_recomputed, err);
     if (rc == 0 && *ret_recomputed)

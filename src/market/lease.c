@@ -60,11 +60,12 @@ syn_lease_get(const struct syn_lease *lease, const struct syn_pricebook *book, c
     const struct syn_price *row;
     int rc;
 
-    if (own && own->unit->measure != measure)
+    if (own && !syn_unit_in(own->unit, measure))
         return SYN_FAIL(err, SYN_E_INVALID, "%s is metered in %s, its lease sells it by the %s",
                         item, syn_measure_name(measure), own->unit->name);
     if (own) {
         *ret = *own;
+        ret->unit = syn_unit_in(own->unit, measure);
         return SYN_OK;
     }
     if (!book)
@@ -72,7 +73,7 @@ syn_lease_get(const struct syn_lease *lease, const struct syn_pricebook *book, c
     rc = syn_pricebook_get(book, item, measure, &row, err);
     if (rc < 0)
         return rc;
-    *ret = (struct syn_lease_price){.unit = row->unit, .price = row->price};
+    *ret = (struct syn_lease_price){.unit = syn_unit_in(row->unit, measure), .price = row->price};
     (void)syn_str_copy(ret->item, sizeof(ret->item), item);
     return SYN_OK;
 }

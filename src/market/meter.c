@@ -31,6 +31,8 @@ syn_capacity_check(const struct syn_capacity *capacity, const char *path, struct
                          err);
     if (rc == 0)
         rc = check_range(capacity->gpus, SYN_CAPACITY_GPUS_MAX, path, "gpus", err);
+    if (rc == 0)
+        rc = check_range(capacity->gpu_permille, 1000, path, "gpu_permille", err);
     if (rc != 0)
         return rc;
     if ((capacity->gpus > 0) != (capacity->gpu_model[0] != '\0'))
@@ -38,6 +40,8 @@ syn_capacity_check(const struct syn_capacity *capacity, const char *path, struct
     if (capacity->gpus > 0 && !syn_name_ok(capacity->gpu_model))
         return SYN_FAIL(err, SYN_E_INVALID, "%s.gpu_model: '%.31s' must be of a-z 0-9 -", path,
                         capacity->gpu_model);
+    if (capacity->gpu_permille > 0 && capacity->gpus != 1)
+        return SYN_FAIL(err, SYN_E_INVALID, "%s.gpu_permille: a part is one of one card", path);
     return SYN_OK;
 }
 
@@ -80,6 +84,40 @@ syn_usage_add(struct syn_usage_sum *usage, const char *item, enum syn_measure me
     return SYN_OK;
 }
 
+static const struct syn_usage_item *
+usage_find(const struct syn_usage_sum *usage, const char *item)
+{
+    size_t at = usage_place(usage, item);
+
+    return at < usage->count && syn_str_eq(usage->items[at].item, item) ? &usage->items[at] : NULL;
+}
+
+int
+syn_usage_since(const struct syn_usage_sum *now, const struct syn_usage_sum *before,
+                struct syn_usage_sum *ret, struct syn_err *err)
+{
+    struct syn_usage_sum since = {0};
+    size_t met = 0;
+    int rc = SYN_OK;
+
+    for (size_t i = 0; rc == SYN_OK && i < now->count; i++) {
+        const struct syn_usage_item *item = &now->items[i];
+        const struct syn_usage_item *old = usage_find(before, item->item);
+
+        if (old && (old->measure != item->measure || old->quantity > item->quantity))
+            return SYN_FAIL(err, SYN_E_INVALID, "usage of %s: there was more of it before",
+                            item->item);
+        met += old != NULL;
+        rc = syn_usage_add(&since, item->item, item->measure,
+                           item->quantity - (old ? old->quantity : 0), err);
+    }
+    if (rc == SYN_OK && met < before->count)
+        return SYN_FAIL(err, SYN_E_INVALID, "usage: an item of before is missing");
+    if (rc == SYN_OK)
+        *ret = since;
+    return rc;
+}
+
 int
 syn_usage_add_capacity(struct syn_usage_sum *usage, const struct syn_capacity *capacity,
                        int64_t span_ms, struct syn_err *err)
@@ -103,7 +141,11 @@ syn_usage_add_capacity(struct syn_usage_sum *usage, const struct syn_capacity *c
                            (syn_u128)capacity->scratch_bytes * span, err);
     if (rc == 0 && capacity->gpus > 0) {
         (void)snprintf(gpu, sizeof(gpu), "gpu:%s", capacity->gpu_model);
-        rc = syn_usage_add(&sum, gpu, SYN_MEASURE_GPU_MS, (syn_u128)capacity->gpus * span, err);
+        rc = capacity->gpu_permille > 0
+                 ? syn_usage_add(&sum, gpu, SYN_MEASURE_GPU_PERMILLE_MS,
+                                 (syn_u128)capacity->gpu_permille * span, err)
+                 : syn_usage_add(&sum, gpu, SYN_MEASURE_GPU_MS, (syn_u128)capacity->gpus * span,
+                                 err);
     }
     if (rc == 0)
         *usage = sum;
@@ -149,6 +191,9 @@ check_sample(const struct syn_sample *sample, struct syn_err *err)
                         (long long)sample->seq, (long long)(sample->to_ms - sample->from_ms),
                         (long long)SYN_SAMPLE_SPAN_MAX_MS);
     rc = syn_capacity_check(&sample->reserved, "reserved", err);
+    if (rc == 0)
+        rc =
+            check_range(sample->egress_bytes, SYN_SAMPLE_EGRESS_MAX, "sample", "egress_bytes", err);
     if (rc == 0)
         rc = check_range(sample->used.cpu_ms, INT64_MAX, "used", "cpu_ms", err);
     if (rc == 0)
@@ -200,6 +245,7 @@ int
 syn_meter_add(struct syn_meter *meter, const struct syn_sample *sample, struct syn_err *err)
 {
     struct syn_observed used = meter->used;
+    struct syn_usage_sum usage = meter->usage;
     int rc = check_sample(sample, err);
 
     if (rc == 0)
@@ -210,8 +256,10 @@ syn_meter_add(struct syn_meter *meter, const struct syn_sample *sample, struct s
             return syn_err_wrap(err, rc, "sample %lld", (long long)sample->seq);
     }
     if (rc == 0)
-        rc = syn_usage_add_capacity(&meter->usage, &sample->reserved,
-                                    sample->to_ms - sample->from_ms, err);
+        rc =
+            syn_usage_add_capacity(&usage, &sample->reserved, sample->to_ms - sample->from_ms, err);
+    if (rc == 0)
+        rc = syn_usage_add(&usage, "egress", SYN_MEASURE_BYTE, (syn_u128)sample->egress_bytes, err);
     if (rc != 0)
         return rc;
     if (meter->seq == 0)
@@ -219,6 +267,7 @@ syn_meter_add(struct syn_meter *meter, const struct syn_sample *sample, struct s
     meter->seq = sample->seq;
     meter->to_ms = sample->to_ms;
     meter->used = used;
+    meter->usage = usage;
     return SYN_OK;
 }
 
@@ -259,8 +308,8 @@ get_text(const json_t *doc, const char *path, const char *key, char *out, size_t
     return rc;
 }
 
-/* `throttled_ms` stands there when it is not zero: what was signed before there was such a field
- * keeps its bytes. */
+/* `throttled_ms`, and `egress_bytes` of a sample, stand there when they are not zero: what was
+ * signed before there was such a field keeps its bytes. */
 static int
 encode_observed(const struct syn_observed *used, json_t **ret, struct syn_err *err)
 {
@@ -302,8 +351,13 @@ decode_observed(const json_t *doc, struct syn_observed *used, struct syn_err *er
 static int
 decode_capacity(const json_t *doc, struct syn_capacity *capacity, struct syn_err *err)
 {
-    static const char *const known[] = {"cpu_millicores", "memory_bytes", "scratch_bytes",
-                                        "gpu_model",      "gpus",         NULL};
+    static const char *const known[] = {"cpu_millicores",
+                                        "memory_bytes",
+                                        "scratch_bytes",
+                                        "gpu_model",
+                                        "gpus",
+                                        "gpu_permille",
+                                        NULL};
     json_t *obj;
     int rc = syn_json_get_obj(doc, "sample", "reserved", &obj, err);
 
@@ -324,6 +378,9 @@ decode_capacity(const json_t *doc, struct syn_capacity *capacity, struct syn_err
     if (rc == 0)
         rc = syn_json_get_i64(obj, "reserved", "gpus", 0, SYN_CAPACITY_GPUS_MAX, &capacity->gpus,
                               err);
+    if (rc == 0 && json_object_get(obj, "gpu_permille"))
+        rc = syn_json_get_i64(obj, "reserved", "gpu_permille", 1, 1000, &capacity->gpu_permille,
+                              err);
     return rc;
 }
 
@@ -343,10 +400,15 @@ syn_sample_encode(const struct syn_sample *sample, json_t **ret, struct syn_err 
                            (json_int_t)reserved->memory_bytes, "scratch_bytes",
                            (json_int_t)reserved->scratch_bytes, "gpu_model", reserved->gpu_model,
                            "gpus", (json_int_t)reserved->gpus);
+    if (rc == 0 && reserved->gpu_permille > 0) /* as throttled_ms */
+        rc = syn_json_set_i64(json_object_get(doc, "reserved"), "gpu_permille",
+                              reserved->gpu_permille, err);
     if (rc == 0)
         rc = encode_observed(&sample->used, &used, err);
     if (rc == 0)
         rc = syn_json_set_take(doc, "used", used, err);
+    if (rc == 0 && sample->egress_bytes != 0)
+        rc = syn_json_set_i64(doc, "egress_bytes", sample->egress_bytes, err);
     if (rc == 0)
         *ret = SYN_TAKE(doc);
     return rc;
@@ -355,7 +417,8 @@ syn_sample_encode(const struct syn_sample *sample, json_t **ret, struct syn_err 
 int
 syn_sample_decode(const json_t *doc, struct syn_sample *ret_sample, struct syn_err *err)
 {
-    static const char *const known[] = {"seq", "from_ms", "to_ms", "reserved", "used", NULL};
+    static const char *const known[] = {"seq",  "from_ms",      "to_ms", "reserved",
+                                        "used", "egress_bytes", NULL};
     struct syn_sample sample = {0};
     int rc = syn_json_only_keys(doc, "sample", known, err);
 
@@ -369,6 +432,9 @@ syn_sample_decode(const json_t *doc, struct syn_sample *ret_sample, struct syn_e
         rc = decode_capacity(doc, &sample.reserved, err);
     if (rc == 0)
         rc = decode_observed(doc, &sample.used, err);
+    if (rc == 0 && json_object_get(doc, "egress_bytes"))
+        rc = syn_json_get_i64(doc, "sample", "egress_bytes", 1, SYN_SAMPLE_EGRESS_MAX,
+                              &sample.egress_bytes, err);
     if (rc == 0)
         rc = check_sample(&sample, err);
     if (rc == 0)

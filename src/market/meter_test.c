@@ -1,5 +1,7 @@
 #include <synor/market/meter.h>
 
+#include <synor/market/lease.h>
+
 #include "exact_priv.h"
 #include "market_test_priv.h"
 
@@ -44,6 +46,44 @@ sums_are_capacity_times_time(void **state)
     assert_int_equal(meter.used.memory_peak_bytes, 123);
     assert_int_equal(meter.used.scratch_used_bytes, 10);
     assert_int_equal(meter.used.throttled_ms, 34);
+}
+
+/* A part of a card adds up to what it is of it, however the time is cut, at the card's price. */
+static void
+parts_of_cards_are_counted_as_such(void **state)
+{
+    struct syn_capacity capacity = test_capacity(1000, 1, 1);
+    struct syn_sample first, second, decoded;
+    struct syn_meter meter;
+    struct syn_lease lease = {.count = 0};
+    struct syn_lease_price price;
+    SYN_JSON(doc);
+
+    (void)state;
+    capacity.gpus = 1;
+    capacity.gpu_permille = 125;
+    (void)syn_str_copy(capacity.gpu_model, sizeof(capacity.gpu_model), "h100");
+    first = test_sample(1, T0, T0 + 7, &capacity);
+    second = test_sample(2, T0 + 7, T0 + 1000, &capacity);
+    assert_done(syn_meter_init(&meter, "inst-1", &err), &err);
+    assert_done(syn_meter_add(&meter, &first, &err), &err);
+    assert_done(syn_sample_encode(&second, &doc, &err), &err);
+    assert_done(syn_sample_decode(doc, &decoded, &err), &err);
+    assert_int_equal(decoded.reserved.gpu_permille, 125);
+    assert_done(syn_meter_add(&meter, &decoded, &err), &err);
+    assert_true(quantity(&meter.usage, "gpu:h100") == (syn_u128)125 * 1000);
+    assert_done(syn_lease_set(&lease, "gpu:h100", "gpu-hour", 40, &err), &err);
+    assert_done(syn_lease_get(&lease, NULL, "gpu:h100", SYN_MEASURE_GPU_PERMILLE_MS, &price, &err),
+                &err);
+    assert_string_equal(price.unit->name, "gpu-part-hour");
+    assert_int_equal(price.price, 40);
+    assert_code(syn_lease_get(&lease, NULL, "gpu:h100", SYN_MEASURE_BYTE_MS, &price, &err),
+                SYN_E_INVALID, &err);
+    second.reserved.gpus = 2;
+    assert_code(syn_sample_encode(&second, &doc, &err), SYN_E_INVALID, &err);
+    second.reserved.gpus = 1;
+    second.reserved.gpu_permille = 1001;
+    assert_code(syn_sample_encode(&second, &doc, &err), SYN_E_INVALID, &err);
 }
 
 static void
@@ -397,6 +437,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums_are_capacity_times_time),
+        cmocka_unit_test(parts_of_cards_are_counted_as_such),
         cmocka_unit_test(sequence_is_kept),
         cmocka_unit_test(capacity_is_checked),
         cmocka_unit_test(usage_has_limits),

@@ -17,6 +17,7 @@ static const char *const measure_names[] = {
     [SYN_MEASURE_MILLICORE_MS] = "millicore-ms",
     [SYN_MEASURE_BYTE_MS] = "byte-ms",
     [SYN_MEASURE_GPU_MS] = "gpu-ms",
+    [SYN_MEASURE_GPU_PERMILLE_MS] = "gpu-permille-ms",
     [SYN_MEASURE_MS] = "ms",
     [SYN_MEASURE_BYTE] = "byte",
     [SYN_MEASURE_TOKEN] = "token",
@@ -31,6 +32,7 @@ static const struct syn_unit units[] = {
     {"gb-month", SYN_MEASURE_BYTE_MS, SYN_GB_BYTES *SYN_MONTH_MS},
     {"gb-second", SYN_MEASURE_BYTE_MS, SYN_GB_BYTES * 1000},
     {"gpu-hour", SYN_MEASURE_GPU_MS, SYN_HOUR_MS},
+    {"gpu-part-hour", SYN_MEASURE_GPU_PERMILLE_MS, 1000 * SYN_HOUR_MS},
     {"hour", SYN_MEASURE_MS, SYN_HOUR_MS},
     {"month", SYN_MEASURE_MS, SYN_MONTH_MS},
     {"minute", SYN_MEASURE_MS, 60000},
@@ -66,6 +68,16 @@ syn_unit_find(const char *name)
             return &units[i];
     }
     return NULL;
+}
+
+const struct syn_unit *
+syn_unit_in(const struct syn_unit *unit, enum syn_measure measure)
+{
+    if (unit->measure == measure)
+        return unit;
+    return measure == SYN_MEASURE_GPU_PERMILLE_MS && syn_str_eq(unit->name, "gpu-hour")
+               ? syn_unit_find("gpu-part-hour")
+               : NULL;
 }
 
 /* ---- parsing ---- */
@@ -388,7 +400,7 @@ syn_pricebook_get(const struct syn_pricebook *book, const char *item, enum syn_m
     if (!price)
         return SYN_FAIL(err, SYN_E_NOTFOUND, "price book %s has no price for '%.48s'", book->id,
                         item);
-    if (price->unit->measure != measure)
+    if (!syn_unit_in(price->unit, measure))
         return SYN_FAIL(err, SYN_E_INVALID, "%s is metered in %s, price book %s sells it by the %s",
                         item, syn_measure_name(measure), book->id, price->unit->name);
     *ret_price = price;

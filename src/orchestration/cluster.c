@@ -121,8 +121,7 @@ same_groups(const struct syn_node_view *a, const struct syn_node_view *b)
     if (a->gpus_count != b->gpus_count)
         return false;
     for (unsigned i = 0; i < a->gpus_count; i++)
-        if (!syn_str_eq(a->gpus[i].model, b->gpus[i].model) ||
-            a->gpus[i].vram_bytes != b->gpus[i].vram_bytes)
+        if (!syn_gpu_group_same(&a->gpus[i], &b->gpus[i]) || a->gpus[i].count != b->gpus[i].count)
             return false;
     return true;
 }
@@ -213,6 +212,7 @@ syn_cluster_put_node(struct syn_cluster *cluster, const json_t *doc, struct syn_
     if (found && same_groups(&view, &cluster->nodes[at]->view)) {
         view.used = cluster->nodes[at]->view.used;
         view.bandwidth_used_bps = cluster->nodes[at]->view.bandwidth_used_bps;
+        memcpy(view.cards, cluster->nodes[at]->view.cards, sizeof(view.cards));
         for (unsigned i = 0; i < view.gpus_count; i++)
             view.gpus[i].used = cluster->nodes[at]->view.gpus[i].used;
     } else {
@@ -253,7 +253,10 @@ same_hold(const struct syn_instance_view *a, const struct syn_instance_view *b)
            syn_str_eq(a->gpu_model, b->gpu_model) && syn_str_eq(a->group, b->group) &&
            a->bandwidth_bps == b->bandwidth_bps &&
            memcmp(&a->amounts, &b->amounts, sizeof(a->amounts)) == 0 && a->gpus == b->gpus &&
-           a->gpu_vram_bytes == b->gpu_vram_bytes && a->priority == b->priority;
+           a->gpu_vram_bytes == b->gpu_vram_bytes && a->priority == b->priority &&
+           a->gpu_cards == b->gpu_cards && a->gpu_mode == b->gpu_mode &&
+           a->gpu_share == b->gpu_share && a->gpu_share_mib == b->gpu_share_mib &&
+           a->gpu_part == b->gpu_part && syn_str_eq(a->gpu_mig, b->gpu_mig);
 }
 
 /* What it holds is given back. */

@@ -63,29 +63,27 @@ model_of(struct syn_cluster *cluster, const struct syn_gpu_group *group, uint32_
          struct syn_err *err)
 {
     char text[SYN_FLEET_NAME_MAX];
-    struct syn_fleet_model model = {
-        .name = text, .vram_mib = (uint32_t)SYN_MIN(group->vram_bytes >> 20, INT64_C(1) << 24)};
-    struct cluster_model *known;
+    struct syn_fleet_model model = part_model(group);
+    const enum syn_fleet_geometry geometry = model.geometry;
+    const struct syn_gpu_group *known;
     int rc;
 
     for (*ret = 0; *ret < cluster->models_count; (*ret)++) {
-        known = &cluster->models[*ret];
-        if (syn_str_eq(known->name, group->model) && known->vram_bytes == group->vram_bytes &&
+        known = &cluster->models[*ret].like;
+        if (syn_gpu_group_same(known, group) && known->modes == group->modes &&
             syn_str_eq(known->profile, group->profile) && known->capability == group->capability)
             return SYN_OK;
     }
+    model.name = text;
     rc = syn_power_card(group->profile, group->model, &model, err);
+    model.geometry = geometry; /* it is cut as its node says, or not at all */
     (void)snprintf(text, sizeof(text), "%s/%u", group->model, cluster->models_count);
     if (rc >= 0)
         rc = syn_fleet_model_add(cluster->fleet, &model, ret, err);
     if (rc < 0)
         return rc;
     assert(*ret == cluster->models_count);
-    known = &cluster->models[cluster->models_count++];
-    (void)syn_str_copy(known->name, sizeof(known->name), group->model);
-    (void)syn_str_copy(known->profile, sizeof(known->profile), group->profile);
-    known->vram_bytes = group->vram_bytes;
-    known->capability = group->capability;
+    cluster->models[cluster->models_count++].like = *group;
     return SYN_OK;
 }
 
@@ -105,8 +103,8 @@ prices_of(const struct syn_node_prices *prices)
                                     .disk = price_of(prices->scratch_gib)};
 }
 
-/* Cards beyond what the core counts on one node, or of models beyond those it knows, are not used.
- */
+/* Cards beyond what the core counts on one node, or from the first on whose model is beyond those
+ * that it knows, are not used: the others have the numbers that they have on their node. */
 static int
 cards_of(struct syn_cluster *cluster, const struct syn_node_view *view, struct syn_fleet_node *ret,
          struct syn_err *err)
@@ -120,7 +118,7 @@ cards_of(struct syn_cluster *cluster, const struct syn_node_view *view, struct s
             continue;
         rc = model_of(cluster, group, &model, err);
         if (rc == SYN_E_LIMIT)
-            continue;
+            break;
         if (rc < 0)
             return rc;
         for (int64_t i = 0; i < group->count && ret->cards < SYN_FLEET_CARDS_MAX; i++) {
@@ -237,9 +235,26 @@ fleet_put_node(struct syn_cluster *cluster, struct cluster_node *node, struct sy
 
 /* ---- instances ---- */
 
+/* What it has of a card; its partition's profile is what its node has there. */
+static void
+alone_part(const struct syn_node_view *node, const struct syn_instance_view *view,
+           struct syn_fleet_ask *ask)
+{
+    ask->mode = view->gpu_mode;
+    ask->share = view->gpu_share;
+    ask->vram_mib = view->gpu_share_mib;
+    for (unsigned g = 0; g < node->gpus_count && view->gpu_mode == SYN_FLEET_MIG; g++) {
+        const struct syn_gpu_cut *cut =
+            syn_gpu_cut_find(&node->gpus[g], view->gpu_mig, view->gpu_part);
+
+        if (cut && syn_str_eq(node->gpus[g].model, view->gpu_model))
+            ask->profile = cut->profile;
+    }
+}
+
 static int
-alone_ask(struct syn_cluster *cluster, const struct syn_instance_view *view,
-          struct syn_fleet_request *ret, struct syn_err *err)
+alone_ask(struct syn_cluster *cluster, const struct syn_node_view *node,
+          const struct syn_instance_view *view, struct syn_fleet_request *ret, struct syn_err *err)
 {
     int rc;
 
@@ -250,9 +265,12 @@ alone_ask(struct syn_cluster *cluster, const struct syn_instance_view *view,
     ret->ask.need[SYN_FLEET_BANDWIDTH] = view->bandwidth_bps;
     ret->ask.cards = (uint32_t)SYN_MIN(view->gpus, (int64_t)SYN_FLEET_CARDS_MAX + 1);
     for (uint32_t i = 0; i < cluster->models_count && view->gpus > 0; i++)
-        if (syn_str_eq(cluster->models[i].name, view->gpu_model) &&
-            (view->gpu_vram_bytes == 0 || cluster->models[i].vram_bytes == view->gpu_vram_bytes))
+        if (syn_str_eq(cluster->models[i].like.model, view->gpu_model) &&
+            (view->gpu_vram_bytes == 0 ||
+             cluster->models[i].like.vram_bytes == view->gpu_vram_bytes))
             ret->ask.models |= UINT64_C(1) << i;
+    if (view->gpus > 0)
+        alone_part(node, view, &ret->ask);
     rc = fleet_group(cluster, view->account, view->group, &ret->ask.group, err);
     if (rc < 0 || *view->account == '\0')
         return rc;
@@ -265,8 +283,11 @@ adopt(struct syn_cluster *cluster, struct cluster_instance *instance, struct clu
       struct syn_err *err)
 {
     struct syn_fleet_request request;
-    struct syn_fleet_slot slot;
-    int rc = alone_ask(cluster, &instance->view, &request, err);
+    struct syn_fleet_slot slot = {.cards =
+                                      syn_node_view_cards(&node->view, instance->view.gpu_cards),
+                                  .part = instance->view.gpu_part,
+                                  .mode = instance->view.gpu_mode};
+    int rc = alone_ask(cluster, &node->view, &instance->view, &request, err);
 
     if (rc == SYN_OK)
         rc = fleet_key(cluster, "+", instance->view.id, &request.key, err);
@@ -502,7 +523,6 @@ static int
 fleet_make(struct syn_cluster *cluster, struct syn_err *err)
 {
     const struct syn_fleet_options options = {.seed = cluster->seed, .learn = true};
-    size_t cursor = 0;
     void *value;
     int rc = syn_map_new(syn_free, &cluster->owners, err);
 
@@ -514,8 +534,17 @@ fleet_make(struct syn_cluster *cluster, struct syn_err *err)
         rc = fleet_trip(cluster, &cluster->trips.items[i], err);
     for (size_t i = 0; rc == SYN_OK && i < cluster->count; i++)
         rc = fleet_put_node(cluster, cluster->nodes[i], err);
-    while (rc == SYN_OK && syn_map_next(cluster->instances, &cursor, NULL, &value))
-        rc = instance_put(cluster, value, err);
+    /* Who names its cards has them; who does not gets what is left. */
+    for (int named = 1; named >= 0; named--) {
+        size_t cursor = 0;
+
+        while (rc == SYN_OK && syn_map_next(cluster->instances, &cursor, NULL, &value)) {
+            struct cluster_instance *instance = value;
+
+            if ((instance->view.gpu_cards != 0) == (named == 1))
+                rc = instance_put(cluster, instance, err);
+        }
+    }
     return rc < 0 ? rc : keep_all(cluster, err);
 }
 

@@ -69,8 +69,8 @@ models_of(const struct syn_cluster *cluster, const struct syn_gpu_group *group)
     uint64_t models = 0;
 
     for (uint32_t i = 0; i < cluster->models_count; i++)
-        if (syn_str_eq(cluster->models[i].name, group->model) &&
-            cluster->models[i].vram_bytes == group->vram_bytes)
+        if (syn_gpu_group_same(&cluster->models[i].like, group) &&
+            cluster->models[i].like.modes == group->modes)
             models |= UINT64_C(1) << i;
     return models;
 }
@@ -103,7 +103,8 @@ takeover_add(struct takeover *takeover, uint64_t key)
         takeover->keys[takeover->count++] = key;
 }
 
-/* Adopt `request` in their place. What is not so any more is made again from the documents. */
+/* Adopt `request` in their place, on the slot's cards where it names some. What is not so any more
+ * is made again from the documents. */
 static int
 take_over(struct syn_cluster *cluster, const struct takeover *takeover,
           const struct syn_fleet_request *request, uint32_t node, struct syn_fleet_slot *slot,
@@ -128,7 +129,7 @@ keeper_set(struct syn_cluster *cluster, struct cluster_node *node, unsigned at, 
     const struct syn_instance_view was = units_view(node, at, keeper->units);
     const struct syn_instance_view now = units_view(node, at, units);
     struct syn_fleet_request request = {.members = 1, .priority = PRIORITY_KEEPER};
-    struct syn_fleet_slot slot;
+    struct syn_fleet_slot slot = {.cards = 0};
     int rc = SYN_OK;
 
     assert(units >= 0);
@@ -292,7 +293,7 @@ stand_in(struct syn_cluster *cluster, const struct syn_keep *keep, int64_t *unit
         unsigned k = 0;
 
         if (!job->placed || !job->begun || job->kept_units > 0 || ask->spot == 0 ||
-            job->request.members != 1)
+            job->request.members != 1 || ask->mode != SYN_FLEET_CARDS)
             continue;
         for (size_t i = 0; i < cluster->count && !node; i++)
             if (cluster->nodes[i]->number == job->slots[0].node)
@@ -622,6 +623,7 @@ berth_ok(struct syn_cluster *cluster, const struct syn_place_request *request, i
 
     wanted.gpus = wanted.gpus_max = gpus;
     if (node->number == SYN_FLEET_NONE || node->over || (berth->keeper > 0) != (gpus > 0) ||
+        fit_part(request) || /* units are whole cards */
         (berth->keeper > 0 && !fit_card(&node->view.gpus[berth->keeper - 1], request)))
         return false;
     if (berth->keeper > 0) {
@@ -694,6 +696,7 @@ berth_take(struct syn_cluster *cluster, const struct berth *berth, struct cluste
         takeover_add(&takeover, berth->victims[i]->key);
     syn_node_view_sub(&node->view, &kept);
     *keeper = (struct cluster_keeper){0};
+    job->slots[0] = (struct syn_fleet_slot){.cards = 0};
     rc = take_over(cluster, &takeover, &job->request, node->number, job->slots, err);
     for (size_t i = 0; i < berth->victims_count; i++)
         victim_gone(berth->victims[i]);

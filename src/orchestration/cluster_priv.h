@@ -85,12 +85,9 @@ struct cluster_trip {
     bool measured;
 };
 
-/* Cards of one model, size and build: a model of the fleet, by its number. */
+/* Cards of one model, size and build, cut and shared alike: a model of the fleet, by its number. */
 struct cluster_model {
-    char name[SYN_NODE_GPU_MODEL_MAX];
-    char profile[SYN_NODE_PROFILE_MAX];
-    int64_t vram_bytes;
-    uint32_t capability;
+    struct syn_gpu_group like; /* count, use and prices mean nothing */
 };
 
 struct syn_cluster {
@@ -194,6 +191,13 @@ void keep_why(const struct syn_cluster *cluster, const struct syn_place_request 
 /* The same as a row of an explanation; none when it would have room. */
 SYN_MUST int keep_row(const struct syn_cluster *cluster, const struct syn_place_request *request,
                       json_t *why, struct syn_err *err);
+
+/* What of a card the request asks for, as the core counts it; the profile of a partition is that of
+ * the group. False: the group has no such partition. */
+bool part_ask(const struct syn_gpu_group *group, const struct syn_place_request *request,
+              struct syn_fleet_ask *ret);
+/* The group's cards, as the core counts them. */
+struct syn_fleet_model part_model(const struct syn_gpu_group *group);
 
 /* place.c */
 /* In the core's terms. Returns 0; SYN_PLACE_NONE: no node that was ever here would do; < 0. */

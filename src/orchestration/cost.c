@@ -7,14 +7,15 @@
 #include "place_priv.h"
 
 static int
-capacity_make(const struct syn_amounts *amounts, int64_t gpus, const char *gpu_model,
-              struct syn_capacity *ret, struct syn_err *err)
+capacity_make(const struct syn_amounts *amounts, int64_t gpus, int64_t gpu_permille,
+              const char *gpu_model, struct syn_capacity *ret, struct syn_err *err)
 {
     *ret = (struct syn_capacity){
         .cpu_millicores = amounts->cpu_millicores,
         .memory_bytes = amounts->memory_bytes,
         .scratch_bytes = amounts->scratch_bytes,
         .gpus = gpus,
+        .gpu_permille = gpu_permille,
     };
     if (gpus > 0 && !syn_str_copy(ret->gpu_model, sizeof(ret->gpu_model), gpu_model))
         return SYN_FAIL(err, SYN_E_INVALID, "GPU model \"%s\" is too long", gpu_model);
@@ -99,7 +100,7 @@ rate_ask(struct syn_rate *rate, const struct syn_lease *lease, const struct syn_
 
     if (ask->gpus > 0 && !*ask->gpu_model)
         return SYN_COST_UNPRICED; /* any model will do: the price is known once it is placed */
-    rc = capacity_make(&ask->amounts, ask->gpus, ask->gpu_model, &capacity, err);
+    rc = capacity_make(&ask->amounts, ask->gpus, ask->gpu_permille, ask->gpu_model, &capacity, err);
     if (rc == SYN_OK)
         rc = syn_rate_add(rate, &capacity, ask->count, lease, book, err);
     return rc == SYN_E_NOTFOUND ? SYN_COST_UNPRICED : rc;
@@ -162,6 +163,7 @@ syn_cost_member(const struct syn_node_view *node, const struct syn_pricebook *bo
         if (!fit_card(&node->gpus[i], request))
             continue;
         ask.gpu_model = node->gpus[i].model;
+        ask.gpu_permille = fit_charge(&node->gpus[i], request);
         rc = syn_cost_on(node, book, &ask, &cost, err);
         if (rc < 0)
             return rc;
@@ -186,6 +188,7 @@ syn_cost_placed(const struct syn_cluster *cluster, const struct syn_pricebook *b
         const struct syn_node_view *node = syn_cluster_find(cluster, slot->node);
         const struct syn_cost_ask ask = {.amounts = member->amounts,
                                          .gpus = placement->gpus,
+                                         .gpu_permille = slot->gpu_permille,
                                          .gpu_model = slot->gpu_model,
                                          .count = 1,
                                          .spot = member->spot,
@@ -210,7 +213,7 @@ rate_live(struct syn_rate *rate, const struct syn_pricebook *book, const json_t 
 
     if (rc < 0 || !view.holds)
         return rc;
-    rc = capacity_make(&view.amounts, view.gpus, view.gpu_model, &capacity, err);
+    rc = capacity_make(&view.amounts, view.gpus, view.gpu_permille, view.gpu_model, &capacity, err);
     if (rc == SYN_OK && agreed)
         rc = syn_lease_decode(agreed, &lease, err);
     if (rc == SYN_OK)

@@ -26,7 +26,7 @@ static void
 test_rates_come_from_the_book(void **state)
 {
     SYN_SCOPED(syn_pricebook_free_scope) struct syn_pricebook *book = book_read();
-    struct syn_cost_ask ask = {{2000, 4 * GIB, 10 * GIB}, 0, "", 1, 7 * SYN_SYNOR, false, false};
+    struct syn_cost_ask ask = {{2000, 4 * GIB, 10 * GIB}, 0, "", 1, 7 * SYN_SYNOR, false, false, 0};
     struct syn_cost cost;
     struct syn_err err;
 
@@ -100,7 +100,8 @@ test_nodes_ask_their_own_prices(void **state)
 {
     SYN_SCOPED(syn_pricebook_free_scope) struct syn_pricebook *book = book_read();
     struct syn_node_view node = node_make("0.05", NULL);
-    struct syn_cost_ask ask = {{2000, 4 * GIB, 10 * GIB}, 0, "", 1, 13 * SYN_SYNOR, false, false};
+    struct syn_cost_ask ask = {
+        {2000, 4 * GIB, 10 * GIB}, 0, "", 1, 13 * SYN_SYNOR, false, false, 0};
     struct syn_place_request request = {.count = 1, .amounts = ask.amounts, .gpus = 1};
     struct syn_cost cost;
     struct syn_err err;
@@ -167,7 +168,7 @@ test_gangs_cost_the_sum_of_their_places(void **state)
     SYN_SCOPED(syn_pricebook_free_scope) struct syn_pricebook *book = book_read();
     SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
     struct syn_placement placement = {.count = 3};
-    const struct syn_cost_ask member = {{1, 0, 0}, 0, "", 1, SYN_SYNOR, false, false};
+    const struct syn_cost_ask member = {{1, 0, 0}, 0, "", 1, SYN_SYNOR, false, false, 0};
     static const char *const prices[] = {"0.000000001", "0.000000002"};
     struct syn_cost cost;
     struct syn_err err;

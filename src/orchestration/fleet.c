@@ -183,6 +183,11 @@ model_fault(const struct syn_fleet *fleet, const struct syn_fleet_model *model)
         return "kind: no such word";
     if (model->geometry >= SYN_FLEET_GEOMETRIES)
         return "geometry: not one of the geometries";
+    for (uint32_t p = 0; p < SYN_FLEET_PROFILES; p++)
+        for (uint32_t start = 0; start < 8; start++)
+            if ((model->places[p] & SYN_BIT(start)) &&
+                !card_profile_starts(model->geometry, p, start))
+                return "places: no partition of its geometry begins there";
     if (model->modes >> SYN_FLEET_MODES)
         return "modes: not of the modes";
     if (model->vram_mib > UINT32_C(1) << 24)
@@ -559,7 +564,8 @@ syn_fleet_node_cards(const struct syn_fleet *fleet, uint32_t number, uint64_t mo
 
     assert(number < fleet->nodes.count);
     for (uint32_t i = 0; i < node->cards_count; i++)
-        count += node->cards[i] == CARD_NEW && (models >> node->models[i] & 1) != 0;
+        count += node->cards[i] == CARD_NEW && (models >> node->models[i] & 1) != 0 &&
+                 !card_cut(&fleet->models[node->models[i]].facts);
     return count;
 }
 

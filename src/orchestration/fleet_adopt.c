@@ -31,9 +31,55 @@ cards_for(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, const 
     return true;
 }
 
+/* The ask's part of this card; CARD_NONE where it is not free. */
+static card_t
+card_claim(card_t card, const struct syn_fleet_ask *ask, const struct syn_fleet_model *model,
+           const struct syn_fleet_slot *known)
+{
+    struct syn_fleet_ask own = *ask;
+    uint32_t part = known->part;
+
+    if (!card_suits(ask, model))
+        return CARD_NONE;
+    if (ask->mode == SYN_FLEET_SHARED &&
+        (known->mode == SYN_FLEET_MPS || known->mode == SYN_FLEET_TIME_SLICE))
+        own.mode = known->mode; /* as it is had there, not as it would be now */
+    if (ask->mode != SYN_FLEET_MIG)
+        return card_take(card, &own, model, &part);
+    if ((card != CARD_NEW && card_mode(card) != CARD_PARTED) ||
+        !card_profile_starts(model->geometry, ask->profile, part))
+        return CARD_NONE;
+    return card_parted(model, card_slices(card), ask->profile, part);
+}
+
+/* The same, of the cards that it is known to have. */
+static bool
+cards_claim(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, const struct node *node,
+            const struct syn_fleet_slot *known, struct instance *ret)
+{
+    if ((uint32_t)__builtin_popcount(known->cards) != ask_cards(ask) ||
+        known->cards >> node->cards_count)
+        return false;
+    ret->cards = known->cards;
+    ret->part = ask->mode == SYN_FLEET_MIG ? known->part : 0;
+    for (uint32_t i = 0; i < node->cards_count; i++) {
+        const struct syn_fleet_model *model = &fleet->models[node->models[i]].facts;
+        card_t card;
+
+        if (!(known->cards & SYN_BIT(i)))
+            continue;
+        card = card_claim(node->cards[i], ask, model, known);
+        if (card == CARD_NONE)
+            return false;
+        ret->mode = (uint16_t)card_mode(card);
+        ret->vram = (uint16_t)card_vram_share(ask, model);
+    }
+    return true;
+}
+
 static int
 adopt_member(struct syn_fleet *fleet, const struct syn_fleet_ask *ask, uint32_t at, uint32_t number,
-             struct syn_err *err)
+             const struct syn_fleet_slot *known, struct syn_err *err)
 {
     const struct node *node;
     struct instance was = {.node = number};
@@ -45,7 +91,8 @@ adopt_member(struct syn_fleet *fleet, const struct syn_fleet_ask *ask, uint32_t 
         if (node->free[d] < ask->need[d])
             return SYN_FAIL(err, SYN_E_CONFLICT, "node %s: what runs there is more than it has",
                             node->name);
-    if (!cards_for(fleet, ask, node, &was))
+    if (known->cards ? !cards_claim(fleet, ask, node, known, &was)
+                     : !cards_for(fleet, ask, node, &was))
         return SYN_FAIL(err, SYN_E_CONFLICT, "node %s: has not the cards of what runs there",
                         node->name);
     restore(fleet, at, &was);
@@ -68,7 +115,7 @@ syn_fleet_adopt(struct syn_fleet *fleet, const struct syn_fleet_request *wanted,
          i = fleet->instances.items[i].sibling) {
         uint32_t member = fleet->instances.items[i].member;
 
-        rc = adopt_member(fleet, &wanted->ask, i, nodes[member], err);
+        rc = adopt_member(fleet, &wanted->ask, i, nodes[member], &slots[member], err);
         if (rc == SYN_OK)
             slots[member] = tell_slot(fleet, &fleet->instances.items[i]);
     }

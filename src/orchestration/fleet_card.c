@@ -30,6 +30,31 @@ static const struct profile profiles[SYN_FLEET_GEOMETRIES][SYN_FLEET_PROFILES] =
         {[SYN_FLEET_1G] = {1, 0x0f}, [SYN_FLEET_2G] = {2, 0x05}, [SYN_FLEET_4G] = {4, 0x01}},
 };
 
+bool
+card_cut(const struct syn_fleet_model *model)
+{
+    for (unsigned p = 0; p < SYN_FLEET_PROFILES; p++)
+        if (model->places[p])
+            return true;
+    return false;
+}
+
+bool
+card_profile_starts(enum syn_fleet_geometry geometry, uint32_t profile, uint32_t start)
+{
+    return profile < SYN_FLEET_PROFILES && start < 8 &&
+           (profiles[geometry][profile].starts & SYN_BIT(start));
+}
+
+/* Where partitions of the profile may begin on this model. */
+static uint32_t
+starts_of(const struct syn_fleet_model *model, uint32_t profile)
+{
+    uint32_t starts = profiles[model->geometry][profile].starts;
+
+    return card_cut(model) ? starts & model->places[profile] : starts;
+}
+
 static uint32_t
 slices_of(enum syn_fleet_geometry geometry)
 {
@@ -54,6 +79,17 @@ card_vram_share(const struct syn_fleet_ask *ask, const struct syn_fleet_model *m
     return (uint32_t)(((uint64_t)ask->vram_mib * WHOLE + model->vram_mib - 1) / model->vram_mib);
 }
 
+uint32_t
+card_charge(const struct syn_fleet_ask *ask, const struct syn_fleet_model *model)
+{
+    uint32_t milli = ask_milli(ask), vram;
+
+    if (ask->vram_mib == 0 || ask->share == 0) /* no share, or one of both alike */
+        return milli;
+    vram = card_vram_share(ask, model);
+    return SYN_MAX(milli, SYN_MIN(vram, SYN_FLEET_WHOLE));
+}
+
 bool
 card_suits(const struct syn_fleet_ask *ask, const struct syn_fleet_model *model)
 {
@@ -61,13 +97,16 @@ card_suits(const struct syn_fleet_ask *ask, const struct syn_fleet_model *model)
 
     if ((ask->kind != 0 && ask->kind != model->kind) || ask->capability > model->capability)
         return false;
+    if (ask->mode != SYN_FLEET_MIG && card_cut(model))
+        return false;
     if (ask->mode == SYN_FLEET_CARDS)
         return ask->vram_mib <= model->vram_mib;
     if (ask->mode == SYN_FLEET_MIG) {
         uint32_t slices = card_profile_slices(model->geometry, ask->profile);
 
-        return slices != 0 && (uint64_t)ask->vram_mib * slices_of(model->geometry) <=
-                                  (uint64_t)model->vram_mib * slices;
+        return slices != 0 && starts_of(model, ask->profile) != 0 &&
+               (uint64_t)ask->vram_mib * slices_of(model->geometry) <=
+                   (uint64_t)model->vram_mib * slices;
     }
     if (ask->mode == SYN_FLEET_SHARED)
         modes &= SYN_BIT(SYN_FLEET_MPS) | SYN_BIT(SYN_FLEET_TIME_SLICE);
@@ -112,6 +151,7 @@ part_take(card_t card, const struct syn_fleet_ask *ask, const struct syn_fleet_m
           uint32_t *ret_part)
 {
     const struct profile *profile = &profiles[model->geometry][ask->profile];
+    uint32_t starts = starts_of(model, ask->profile);
     uint32_t held = card_slices(card), best = NONE, most = 0;
 
     if (card != CARD_NEW && card_mode(card) != CARD_PARTED)
@@ -119,7 +159,7 @@ part_take(card_t card, const struct syn_fleet_ask *ask, const struct syn_fleet_m
     for (uint32_t at = 0; at < 8; at++) {
         uint32_t with, room;
 
-        if (!(profile->starts & SYN_BIT(at)) || (held & slices_at(profile->slices, at)))
+        if (!(starts & SYN_BIT(at)) || (held & slices_at(profile->slices, at)))
             continue;
         with = held | slices_at(profile->slices, at);
         room = room_beside(model->geometry, with);

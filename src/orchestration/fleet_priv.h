@@ -18,7 +18,7 @@
 #ifndef SYN_ORCHESTRATION_FLEET_PRIV_H
 #define SYN_ORCHESTRATION_FLEET_PRIV_H
 
-#include <synor/orchestration/fleet.h>
+#include "card_priv.h"
 
 #include <synor/base/map.h>
 
@@ -37,45 +37,6 @@
 #define WHOLE     SYN_FLEET_WHOLE
 #define MIX_ONE   65536 /* a probability of one */
 #define RATIO_ONE (INT64_C(1) << 20)
-
-/* A card: what is free of it, packed so that equal cards are equal numbers.
- *     bits 0-9 thousandths of time, 10-19 of VRAM, 20-21 how it is shared now, 22-29 memory slices
- *     that partitions hold */
-typedef uint32_t card_t;
-
-enum { CARD_PLAIN, CARD_MPS, CARD_SLICED, CARD_PARTED };
-
-#define CARD_NEW (WHOLE | (WHOLE << 10))
-
-static inline uint32_t
-card_time(card_t card)
-{
-    return card & 1023;
-}
-
-static inline uint32_t
-card_vram(card_t card)
-{
-    return (card >> 10) & 1023;
-}
-
-static inline uint32_t
-card_mode(card_t card)
-{
-    return (card >> 20) & 3;
-}
-
-static inline uint32_t
-card_slices(card_t card)
-{
-    return (card >> 22) & 255;
-}
-
-static inline card_t
-card_pack(uint32_t time, uint32_t vram, uint32_t mode, uint32_t slices)
-{
-    return time | (vram << 10) | (mode << 20) | (slices << 22);
-}
 
 /* A grown array: `items` of `count`, room for `cap`. */
 #define LIST(type)    \
@@ -376,24 +337,6 @@ void table_fini(struct table *table);
 uint64_t hash_bytes(const void *data, size_t len, uint64_t seed);
 uint64_t hash_mix(uint64_t value);
 
-/* fleet_card.c */
-/* What a share of `ask` takes of the VRAM of a card of this model, in thousandths; > WHOLE: more
- * than it has. */
-uint32_t card_vram_share(const struct syn_fleet_ask *ask, const struct syn_fleet_model *model);
-/* Is the card, were it unused, one that will do? */
-bool card_suits(const struct syn_fleet_ask *ask, const struct syn_fleet_model *model);
-/* Take the ask's part of a card; CARD_NONE where it does not fit. *ret_part: the first slice. */
-#define CARD_NONE UINT32_MAX
-card_t card_take(card_t card, const struct syn_fleet_ask *ask, const struct syn_fleet_model *model,
-                 uint32_t *ret_part);
-card_t card_give(card_t card, const struct syn_fleet_ask *ask, const struct syn_fleet_model *model,
-                 uint32_t part, uint32_t vram);
-/* A card with these slices held, and a partition more that begins at `part`. */
-card_t card_parted(const struct syn_fleet_model *model, uint32_t held, uint32_t profile,
-                   uint32_t part);
-/* The slices that the profile holds when it begins at 0; 0: this geometry has no such profile. */
-uint32_t card_profile_slices(enum syn_fleet_geometry geometry, uint32_t profile);
-
 /* fleet_index.c */
 SYN_MUST int index_class(struct syn_fleet *fleet, const struct class_key *key, uint32_t *ret,
                          struct syn_err *err);
@@ -425,7 +368,7 @@ bool score(struct syn_fleet *fleet, const struct syn_fleet_ask *ask, struct buck
            uint32_t fit, struct rank *ret_rank, struct pick *ret);
 /* An hour of the ask at these prices on this card of theirs, in base units, rounded up. */
 int64_t score_price(const struct syn_fleet_price *price, const struct syn_fleet_ask *ask,
-                    uint32_t card);
+                    uint32_t milli, uint32_t card);
 /* The least that it can cost on a node of this class, on cards that will do; INT64_MAX: on none. */
 int64_t score_price_least(const struct syn_fleet *fleet, const struct class_key *class,
                           const struct syn_fleet_ask *ask);

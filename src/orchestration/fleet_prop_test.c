@@ -577,9 +577,9 @@ step(struct life *life)
 }
 
 /* Another fleet takes over what runs: the same room is left, unless shares of cards, which it puts
- * together in its own way, find no place. */
+ * together in its own way, find no place; when it is told which cards they have, all do. */
 static void
-take_over(const struct life *life)
+take_over(const struct life *life, bool named)
 {
     const struct syn_fleet_options options = {.seed = 5};
     struct syn_fleet *fleet;
@@ -597,17 +597,23 @@ take_over(const struct life *life)
     for (int key = 0; key < KEYS; key++) {
         const struct shadow_request *request = &life->requests[key];
         uint32_t nodes[MEMBERS] = {0};
-        struct syn_fleet_slot slots[MEMBERS];
+        struct syn_fleet_slot slots[MEMBERS] = {{0}};
         int rc;
 
         if (!request->known || !request->members[0].placed)
             continue;
-        for (uint32_t m = 0; m < request->asked.members; m++)
+        for (uint32_t m = 0; m < request->asked.members; m++) {
             nodes[m] = request->members[m].slot.node;
+            if (named)
+                slots[m] = request->members[m].slot;
+        }
         rc = syn_fleet_adopt(fleet, &request->asked, nodes, slots, &err);
         for (uint32_t m = 0; rc == SYN_OK && m < request->asked.members; m++)
-            assert_int_equal(slots[m].node, nodes[m]);
-        assert_true(rc == SYN_OK || (rc == SYN_E_CONFLICT && request->asked.ask.cards > 0));
+            assert_true(slots[m].node == nodes[m] &&
+                        (!named || (slots[m].cards == request->members[m].slot.cards &&
+                                    slots[m].part == request->members[m].slot.part)));
+        assert_true(rc == SYN_OK ||
+                    (!named && rc == SYN_E_CONFLICT && request->asked.ask.cards > 0));
         all = all && rc == SYN_OK;
     }
     for (uint32_t i = 0; all && i < NODES; i++)
@@ -626,7 +632,8 @@ live(bool scan)
         begin(&life, seed, scan);
         for (int i = 0; i < STEPS; i++)
             step(&life);
-        take_over(&life);
+        take_over(&life, false);
+        take_over(&life, true);
         syn_fleet_free(life.fleet);
     }
 }

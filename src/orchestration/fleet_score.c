@@ -33,14 +33,15 @@ ask_milli(const struct syn_fleet_ask *ask)
     return ask->mode == SYN_FLEET_MIG ? parts[ask->profile] : ask->share;
 }
 
-/* Everything over the one denominator, 1000 GiB, so that it is exact; and since that is 125 shifted
- * by 33, most of the division is a shift. */
+/* `milli`: card_charge() of the ask. Everything over the one denominator, 1000 GiB, so that it is
+ * exact; and since that is 125 shifted by 33, most of the division is a shift. */
 int64_t
-score_price(const struct syn_fleet_price *price, const struct syn_fleet_ask *ask, uint32_t card)
+score_price(const struct syn_fleet_price *price, const struct syn_fleet_ask *ask, uint32_t milli,
+            uint32_t card)
 {
     syn_u128 memory = (syn_u128)price->gib * (uint64_t)ask->need[SYN_FLEET_MEMORY];
     syn_u128 disk = (syn_u128)price->disk * (uint64_t)ask->need[SYN_FLEET_DISK];
-    syn_u128 sum = (syn_u128)price->cards[card] * ask_cards(ask) * ask_milli(ask);
+    syn_u128 sum = (syn_u128)price->cards[card] * ask_cards(ask) * milli;
 
     sum = (sum + (syn_u128)price->core * (uint64_t)ask->need[SYN_FLEET_CPU]) * GIB;
     sum += (memory + disk) * 1000;
@@ -57,10 +58,11 @@ score_price_least(const struct syn_fleet *fleet, const struct class_key *class,
     int64_t least = INT64_MAX;
 
     if (ask_milli(ask) == 0)
-        return score_price(price, ask, 0);
+        return score_price(price, ask, 0, 0);
     for (uint32_t i = 0; i < class->cards; i++)
         if (seek_model_suits(fleet, ask, class->models[i])) {
-            int64_t one = score_price(price, ask, i);
+            int64_t one = score_price(price, ask,
+                                      card_charge(ask, &fleet->models[class->models[i]].facts), i);
 
             least = SYN_MIN(least, one);
         }
@@ -257,18 +259,20 @@ power(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, const stru
 static int64_t
 price_thousandths(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, int64_t price)
 {
-    int64_t most = score_price(&fleet->dearest[ask->spot], ask, 0);
+    int64_t most = score_price(&fleet->dearest[ask->spot], ask, ask_milli(ask), 0);
 
     return most > 0 ? (int64_t)((syn_i128)price * 1000 / most) : 0;
 }
 
 /* On the cards that were picked: all of one price. */
 static int64_t
-price_of(const struct syn_fleet_ask *ask, const struct class_key *class, const struct pick *pick)
+price_of(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
+         const struct class_key *class, const struct pick *pick)
 {
     uint32_t card = pick->taken ? (uint32_t)__builtin_ctz(pick->taken) : 0;
+    uint32_t milli = pick->taken ? card_charge(ask, &fleet->models[class->models[card]].facts) : 0;
 
-    return score_price(&class->price[ask->spot], ask, card);
+    return score_price(&class->price[ask->spot], ask, milli, card);
 }
 
 static int64_t
@@ -285,7 +289,7 @@ balance(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask, const st
     const struct class_key *class = &fleet->classes.items[bucket->key.class].key;
     int64_t rtt = SYN_MIN(rtt_for(fleet, ask, class), RTT_FAR_US);
     int64_t sum = lost / 16 * WEIGH_FRAGMENTS;
-    int64_t rest = WEIGH_PRICE * price_thousandths(fleet, ask, price_of(ask, class, pick)) +
+    int64_t rest = WEIGH_PRICE * price_thousandths(fleet, ask, price_of(fleet, ask, class, pick)) +
                    WEIGH_LATENCY * (rtt * 1000 / RTT_FAR_US);
 
     if (fleet->power_max_mw > 0)
@@ -324,7 +328,7 @@ score(struct syn_fleet *fleet, const struct syn_fleet_ask *ask, struct bucket *b
         first = -power(fleet, ask, bucket, ret, lost);
         break;
     case SYN_FLEET_PRICE:
-        first = -price_of(ask, class, ret);
+        first = -price_of(fleet, ask, class, ret);
         break;
     case SYN_FLEET_BALANCED:
         first = -balance(fleet, ask, bucket, ret, lost);

@@ -40,7 +40,9 @@ seek_card_suits(const struct syn_fleet *fleet, const struct syn_fleet_ask *ask,
 {
     return seek_model_suits(fleet, ask, class->models[card]) &&
            (ask->price_max == 0 ||
-            score_price(&class->price[ask->spot], ask, card) <= ask->price_max);
+            score_price(&class->price[ask->spot], ask,
+                        card_charge(ask, &fleet->models[class->models[card]].facts),
+                        card) <= ask->price_max);
 }
 
 /* The same of a card of this model in the class. */

@@ -6,6 +6,8 @@
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/life.h>
 
+#include "card_priv.h"
+
 static const char *const isolation_names[] = {
     [SYN_ISOLATION_AUTO] = "auto",
     [SYN_ISOLATION_GVISOR] = "gvisor",
@@ -274,6 +276,59 @@ syn_node_view_spot(struct syn_node_view *node, const char *good, int64_t hour)
     }
 }
 
+/* A partition as the core knows such ones; what it does not know is not let. */
+static int
+cut_read(const json_t *part, struct syn_gpu_group *group, struct syn_err *err)
+{
+    static const struct {
+        int64_t slices, eighths;
+        enum syn_fleet_profile profile;
+    } rows[] = {{1, 1, SYN_FLEET_1G}, {1, 2, SYN_FLEET_1G_PLUS}, {2, 2, SYN_FLEET_2G},
+                {3, 4, SYN_FLEET_3G}, {4, 4, SYN_FLEET_4G},      {7, 8, SYN_FLEET_7G}};
+    struct syn_gpu_cut *cut = &group->cuts[group->cuts_count];
+    int64_t start = syn_json_i64(part, "start", -1);
+    int rc = text_read(part, "parts", "name", cut->name, sizeof(cut->name), err);
+
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < SYN_LEN(rows); i++)
+        if (rows[i].slices == syn_json_i64(part, "slices", 0) &&
+            rows[i].eighths == syn_json_i64(part, "eighths", 0) && start >= 0 && start < 8 &&
+            card_profile_starts(SYN_FLEET_EIGHTHS, rows[i].profile, (uint32_t)start)) {
+            cut->profile = (uint8_t)rows[i].profile;
+            cut->start = (uint8_t)start;
+            group->cuts_count++;
+            return SYN_OK;
+        }
+    *cut = (struct syn_gpu_cut){0};
+    return SYN_OK;
+}
+
+/* How its cards are divided, and may be. */
+static int
+cuts_read(const json_t *obj, struct syn_gpu_group *group, struct syn_err *err)
+{
+    const json_t *parts = json_object_get(obj, "parts"), *part;
+    const char *sharing = syn_json_str(obj, "sharing", "");
+    size_t i;
+    int rc = SYN_OK;
+
+    if (syn_str_eq(sharing, "mps"))
+        group->modes = SYN_BIT(SYN_FLEET_MPS);
+    else if (syn_str_eq(sharing, "time-slice"))
+        group->modes = SYN_BIT(SYN_FLEET_TIME_SLICE);
+    if (json_array_size(parts) > SYN_NODE_CUTS_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "parts: at most %d", SYN_NODE_CUTS_MAX);
+    json_array_foreach (parts, i, part) {
+        rc = cut_read(part, group, err);
+        if (rc < 0)
+            return rc;
+    }
+    if (group->cuts_count > 0)
+        group->modes = SYN_BIT(SYN_FLEET_MIG);
+    return rc;
+}
+
 static int
 gpus_read(const json_t *capacity, struct syn_node_view *node, struct syn_err *err)
 {
@@ -297,6 +352,11 @@ gpus_read(const json_t *capacity, struct syn_node_view *node, struct syn_err *er
         if (rc == SYN_OK)
             rc = text_read(group, "gpus", "profile", view->profile, sizeof(view->profile), err);
         view->capability = capability_of(syn_json_str(group, "capability", ""));
+        if (rc == SYN_OK)
+            rc = cuts_read(group, view, err);
+        view->first = (uint32_t)SYN_MIN(
+            SYN_MAX(syn_json_i64(group, "first", syn_node_view_first(node, (unsigned)i)), 0),
+            INT64_C(1) << 20);
         if (rc < 0)
             return syn_err_wrap(err, rc, "status.capacity.gpus[%zu]", i);
         node->gpus_count++;
@@ -444,6 +504,40 @@ syn_node_view_read(const json_t *doc, struct syn_node_view *ret, struct syn_err 
     return SYN_OK;
 }
 
+/* Which cards, and what of them. */
+static int
+cards_read(const json_t *resources, struct syn_instance_view *view, struct syn_err *err)
+{
+    const char *sharing = syn_json_str(resources, "gpu_sharing", "");
+    const json_t *card;
+    int64_t share = 0, mib = 0, part = 0;
+    size_t i;
+    int rc = text_read(resources, "spec.resources", "gpu_mig", view->gpu_mig, sizeof(view->gpu_mig),
+                       err);
+
+    json_array_foreach (json_object_get(resources, "gpu_cards"), i, card)
+        if (json_is_integer(card) && json_integer_value(card) >= 0 && json_integer_value(card) < 32)
+            view->gpu_cards |= SYN_BIT(json_integer_value(card));
+    if (rc == SYN_OK)
+        rc = syn_json_opt_i64(resources, "spec.resources", "gpu_share", 1, SYN_FLEET_WHOLE, &share,
+                              err);
+    if (rc == SYN_OK)
+        rc = syn_json_opt_i64(resources, "spec.resources", "gpu_share_mib", 0, 1 << 24, &mib, err);
+    if (rc == SYN_OK)
+        rc = syn_json_opt_i64(resources, "spec.resources", "gpu_part", 0, 7, &part, err);
+    if (rc == SYN_OK)
+        rc = syn_json_opt_i64(resources, "spec.resources", "gpu_permille", 1, SYN_FLEET_WHOLE,
+                              &view->gpu_permille, err);
+    view->gpu_share = (uint32_t)share;
+    view->gpu_share_mib = (uint32_t)mib;
+    view->gpu_part = (uint32_t)part;
+    if (*view->gpu_mig)
+        view->gpu_mode = SYN_FLEET_MIG;
+    else if (share > 0)
+        view->gpu_mode = syn_str_eq(sharing, "mps") ? SYN_FLEET_MPS : SYN_FLEET_TIME_SLICE;
+    return rc;
+}
+
 int
 syn_instance_view_read(const json_t *doc, struct syn_instance_view *ret, struct syn_err *err)
 {
@@ -484,6 +578,8 @@ syn_instance_view_read(const json_t *doc, struct syn_instance_view *ret, struct 
                        sizeof(view.gpu_model), err);
     if (rc == SYN_OK)
         rc = quantity(resources, "spec.resources", "gpu_vram_bytes", &view.gpu_vram_bytes, err);
+    if (rc == SYN_OK)
+        rc = cards_read(resources, &view, err);
     if (rc < 0)
         return syn_err_wrap(err, rc, "instance %s", id);
     state = syn_instance_state_find(syn_json_str(status, "state", ""));
@@ -514,20 +610,172 @@ group_find(struct syn_node_view *node, const struct syn_instance_view *instance)
     return first;
 }
 
+uint32_t
+syn_node_view_first(const struct syn_node_view *node, unsigned group)
+{
+    int64_t first = 0;
+
+    for (unsigned i = 0; i < group; i++)
+        first += node->gpus[i].count;
+    return (uint32_t)SYN_MIN(first, (int64_t)UINT32_MAX);
+}
+
+const struct syn_gpu_cut *
+syn_gpu_cut_find(const struct syn_gpu_group *group, const char *name, uint32_t start)
+{
+    for (unsigned i = 0; i < group->cuts_count; i++)
+        if (group->cuts[i].start == start && syn_str_eq(group->cuts[i].name, name))
+            return &group->cuts[i];
+    return NULL;
+}
+
+bool
+syn_gpu_group_same(const struct syn_gpu_group *a, const struct syn_gpu_group *b)
+{
+    return syn_str_eq(a->model, b->model) && a->vram_bytes == b->vram_bytes &&
+           a->cuts_count == b->cuts_count && memcmp(a->cuts, b->cuts, sizeof(a->cuts)) == 0;
+}
+
+uint32_t
+syn_node_view_cards(const struct syn_node_view *node, uint32_t named)
+{
+    uint32_t cards = 0, known = 0;
+
+    for (unsigned g = 0; g < node->gpus_count; g++) {
+        uint32_t first = syn_node_view_first(node, g);
+
+        for (uint32_t i = 0; i < node->gpus[g].count; i++) {
+            uint32_t name = node->gpus[g].first + i;
+
+            if (first + i >= SYN_FLEET_CARDS_MAX || name >= 32)
+                break;
+            if (!(named & SYN_BIT(name)))
+                continue;
+            known |= SYN_BIT(name);
+            cards |= SYN_BIT(first + i);
+        }
+    }
+    return known == named ? cards : 0;
+}
+
+uint32_t
+syn_node_view_named(const struct syn_node_view *node, uint32_t cards)
+{
+    uint32_t named = 0;
+
+    for (unsigned g = 0; g < node->gpus_count; g++) {
+        uint32_t first = syn_node_view_first(node, g);
+
+        for (uint32_t i = 0; i < node->gpus[g].count && first + i < SYN_FLEET_CARDS_MAX; i++)
+            if ((cards & SYN_BIT(first + i)) && node->gpus[g].first + i < 32)
+                named |= SYN_BIT(node->gpus[g].first + i);
+    }
+    return named;
+}
+
+/* The group that has all of these cards, and what the instance has of them; NULL: none. */
+static struct syn_gpu_group *
+group_having(struct syn_node_view *node, const struct syn_instance_view *instance, uint32_t cards)
+{
+    for (unsigned i = 0; i < node->gpus_count && cards; i++) {
+        struct syn_gpu_group *group = &node->gpus[i];
+        uint32_t first = syn_node_view_first(node, i);
+
+        if (first >= SYN_FLEET_CARDS_MAX || (cards & (SYN_BIT(first) - 1)) ||
+            (int64_t)(cards >> first) >= INT64_C(1) << SYN_MIN(group->count, INT64_C(32)))
+            continue;
+        if (syn_str_eq(group->model, instance->gpu_model) &&
+            (instance->gpu_mode != SYN_FLEET_MIG ||
+             syn_gpu_cut_find(group, instance->gpu_mig, instance->gpu_part)))
+            return group;
+    }
+    return NULL;
+}
+
+/* What the instance has of each card that it names. */
+static struct syn_card_use
+use_of(const struct syn_gpu_group *group, const struct syn_instance_view *instance)
+{
+    const struct syn_fleet_ask ask = {.mode = instance->gpu_mode,
+                                      .cards = 1,
+                                      .share = instance->gpu_share,
+                                      .vram_mib = instance->gpu_share_mib};
+    const struct syn_fleet_model model = {.vram_mib = (uint32_t)(group->vram_bytes >> 20)};
+    const struct syn_gpu_cut *cut;
+    struct syn_card_use use = {.time = SYN_FLEET_WHOLE, .vram = SYN_FLEET_WHOLE, .holders = 1};
+
+    use.mode = (uint8_t)instance->gpu_mode;
+    if (instance->gpu_mode == SYN_FLEET_CARDS)
+        return use;
+    if (instance->gpu_mode != SYN_FLEET_MIG) {
+        use.time = (uint16_t)instance->gpu_share;
+        use.vram = (uint16_t)SYN_MIN(card_vram_share(&ask, &model), SYN_FLEET_WHOLE);
+        return use;
+    }
+    cut = syn_gpu_cut_find(group, instance->gpu_mig, instance->gpu_part);
+    assert(cut); /* group_having() found it */
+    use.time = use.vram = 0;
+    use.slices =
+        (uint8_t)(((1U << card_profile_slices(SYN_FLEET_EIGHTHS, cut->profile)) - 1) << cut->start);
+    return use;
+}
+
+static void
+card_count(struct syn_card_use *card, const struct syn_card_use *use, int sign)
+{
+    if (sign > 0) {
+        card->time = (uint16_t)(card->time + use->time);
+        card->vram = (uint16_t)(card->vram + use->vram);
+        card->slices |= use->slices;
+        card->mode = use->mode;
+        card->holders++;
+        return;
+    }
+    assert(card->holders > 0 && card->time >= use->time && card->vram >= use->vram);
+    card->time = (uint16_t)(card->time - use->time);
+    card->vram = (uint16_t)(card->vram - use->vram);
+    card->slices &= (uint8_t)~use->slices;
+    card->holders--;
+}
+
+/* A group's cards in use are those that somebody has a part of, and those of who does not say
+ * which. */
+static void
+cards_count(struct syn_node_view *node, const struct syn_instance_view *instance, int sign)
+{
+    uint32_t cards = syn_node_view_cards(node, instance->gpu_cards);
+    struct syn_gpu_group *group = group_having(node, instance, cards);
+    struct syn_card_use use;
+
+    if (!group) {
+        group = group_find(node, instance);
+        if (group)
+            group->used += sign * instance->gpus;
+        return;
+    }
+    use = use_of(group, instance);
+    for (uint32_t i = 0; i < SYN_FLEET_CARDS_MAX; i++) {
+        struct syn_card_use *card = &node->cards[i];
+
+        if (!(cards & SYN_BIT(i)))
+            continue;
+        group->used += sign > 0 && card->holders == 0;
+        card_count(card, &use, sign);
+        group->used -= sign < 0 && card->holders == 0;
+    }
+}
+
 static void
 node_view_count(struct syn_node_view *node, const struct syn_instance_view *instance, int sign)
 {
-    struct syn_gpu_group *group;
-
     if (!instance->holds)
         return;
     node->used.cpu_millicores += sign * instance->amounts.cpu_millicores;
     node->used.memory_bytes += sign * instance->amounts.memory_bytes;
     node->used.scratch_bytes += sign * instance->amounts.scratch_bytes;
     node->bandwidth_used_bps += sign * instance->bandwidth_bps;
-    group = instance->gpus > 0 ? group_find(node, instance) : NULL;
-    if (group)
-        group->used += sign * instance->gpus;
+    if (instance->gpus > 0)
+        cards_count(node, instance, sign);
 }
 
 void

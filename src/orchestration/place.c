@@ -151,22 +151,29 @@ ask_ties(struct syn_cluster *cluster, const struct syn_place_request *request,
     return SYN_OK;
 }
 
-/* Bits of the models that will do; SYN_PLACE_NONE: none of those that were ever here. */
+/* Bits of the models that will do, and what is asked of them; SYN_PLACE_NONE: none of those that
+ * were ever here. */
 static int
 ask_models(const struct syn_cluster *cluster, const struct syn_place_request *request,
-           uint64_t *ret)
+           struct syn_fleet_ask *ask, uint64_t *ret)
 {
-    bool named = request->gpu_model && *request->gpu_model;
+    bool any = !fit_text(request->gpu_model) && request->vram_min_bytes == 0 &&
+               request->capability == 0 && !fit_part(request);
 
     *ret = 0;
-    if (!named && request->vram_min_bytes == 0 && request->capability == 0)
-        return SYN_OK;
-    for (uint32_t i = 0; i < cluster->models_count; i++)
-        if (cluster->models[i].vram_bytes >= request->vram_min_bytes &&
-            cluster->models[i].capability >= request->capability &&
-            (!named || syn_str_eq(cluster->models[i].name, request->gpu_model)))
+    for (uint32_t i = 0; i < cluster->models_count && !any; i++) {
+        const struct syn_gpu_group *group = &cluster->models[i].like;
+        struct syn_fleet_ask own = {.cards = 0};
+
+        if (!fit_card(group, request) || (fit_part(request) && !part_ask(group, request, &own)))
+            continue;
+        if (*ret == 0 && fit_part(request))
+            (void)part_ask(group, request, ask);
+        /* The same name may be of other slices on another card. */
+        if (own.profile == ask->profile)
             *ret |= UINT64_C(1) << i;
-    return *ret ? SYN_OK : SYN_PLACE_NONE;
+    }
+    return any || *ret ? SYN_OK : SYN_PLACE_NONE;
 }
 
 static int
@@ -219,7 +226,7 @@ place_ask_make(struct syn_cluster *cluster, const struct syn_place_request *requ
     ask->isolation = ask_isolation(request);
     rc = ask_region(cluster, request, &ask->region, err);
     if (rc == SYN_OK && gpus > 0)
-        rc = ask_models(cluster, request, &ask->models);
+        rc = ask_models(cluster, request, ask, &ask->models);
     if (rc == SYN_OK)
         rc = ask_ties(cluster, request, ask, err);
     return rc != SYN_OK ? rc : ask_labels(cluster, request, &ask->labels, err);
@@ -242,6 +249,64 @@ by_node(const void *a, const void *b)
     return (x->node > y->node) - (x->node < y->node);
 }
 
+/* Which cards those of the members are; a member that shares its node with others has its part of
+ * the cards of all. */
+static void
+slot_cards(const struct syn_cluster *cluster, const struct syn_place_request *request,
+           const struct cluster_node *node, const struct syn_fleet_slot *slot, uint32_t member,
+           struct syn_place_slot *out)
+{
+    uint32_t all = (uint32_t)__builtin_popcount(slot->cards), seen = 0;
+    uint32_t each = request->one_node ? all / request->count : all;
+    uint32_t skip = request->one_node ? each * member : 0;
+
+    for (uint32_t card = 0; card < node->told.cards; card++) {
+        const struct syn_gpu_group *group = &cluster->models[node->told.models[card]].like;
+
+        if (!(slot->cards & SYN_BIT(card)) || seen++ < skip || seen > skip + each)
+            continue;
+        (void)syn_str_copy(out->gpu_model, sizeof(out->gpu_model), group->model);
+        out->gpu_vram_bytes = group->vram_bytes;
+        out->gpu_cards |= SYN_BIT(card);
+        out->gpu_permille = fit_charge(group, request);
+    }
+    out->gpu_named = syn_node_view_named(&node->view, out->gpu_cards);
+    out->gpu_mode = slot->mode;
+    out->gpu_part = slot->part;
+    out->gpu_share_mib = (request->gpu_share_bytes + (1 << 20) - 1) >> 20;
+}
+
+int
+syn_place_resources(const struct syn_place_request *request, const struct syn_place_slot *slot,
+                    int64_t gpus, json_t *resources, struct syn_err *err)
+{
+    json_t *cards = json_array();
+    int rc = SYN_OK;
+
+    for (uint32_t i = 0; cards && rc == SYN_OK && i < 32; i++)
+        if (slot->gpu_named & SYN_BIT(i))
+            rc = syn_json_append_take(cards, json_integer(i), err);
+    if (rc < 0 || gpus == 0 || slot->gpu_named == 0) {
+        json_decref(cards);
+        return rc;
+    }
+    rc = syn_json_set_take(resources, "gpu_cards", cards, err);
+    if (rc < 0 || !fit_part(request))
+        return rc;
+    rc = syn_json_set_i64(resources, "gpu_permille", slot->gpu_permille, err);
+    if (rc == SYN_OK && fit_text(request->mig)) {
+        rc = syn_json_set_str(resources, "gpu_mig", request->mig, err);
+        return rc < 0 ? rc : syn_json_set_i64(resources, "gpu_part", slot->gpu_part, err);
+    }
+    if (rc == SYN_OK)
+        rc = syn_json_set_i64(resources, "gpu_share", request->gpu_share, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_i64(resources, "gpu_share_mib", slot->gpu_share_mib, err);
+    return rc < 0 ? rc
+                  : syn_json_set_str(resources, "gpu_sharing",
+                                     slot->gpu_mode == SYN_FLEET_MPS ? "mps" : "time-slice", err);
+}
+
 static void
 placement_make(const struct syn_cluster *cluster, const struct syn_place_request *request,
                const struct syn_fleet_slot *given, int64_t gpus, struct syn_placement *ret)
@@ -260,15 +325,7 @@ placement_make(const struct syn_cluster *cluster, const struct syn_place_request
         assert(node); /* whatever leaves takes its placements with it */
         (void)syn_str_copy(out->node, sizeof(out->node), node->view.id);
         out->isolation = syn_node_view_sandbox(&node->view, request->isolation, gpus > 0);
-        for (uint32_t card = 0; card < node->told.cards; card++) {
-            const struct cluster_model *model = &cluster->models[node->told.models[card]];
-
-            if (!(slot->cards & SYN_BIT(card)))
-                continue;
-            (void)syn_str_copy(out->gpu_model, sizeof(out->gpu_model), model->name);
-            out->gpu_vram_bytes = model->vram_bytes;
-            break;
-        }
+        slot_cards(cluster, request, node, slot, i, out);
     }
 }
 
@@ -326,6 +383,9 @@ free_now(const struct syn_cluster *cluster, const struct syn_place_request *requ
             same++;
         wanted.gpu_model = placement->slots[i].gpu_model;
         wanted.count = same - i;
+        for (uint32_t k = i; k < same; k++)
+            if (!fit_slot(node, &wanted, &placement->slots[k]))
+                return false;
         if (fit_units(node, &wanted, view) < wanted.count ||
             (fit_text(request->apart.group) && (node->ties & SYN_BIT(DIM_APART))))
             return false;
@@ -539,6 +599,29 @@ claim_read(const struct syn_cluster *cluster, const char *job, uint32_t wanted, 
     return ret->count == wanted;
 }
 
+/* The cards that the instances have; where one does not say it of its own, the core chooses. */
+static void
+claim_slots(const struct syn_cluster *cluster, const struct claim *claim, struct cluster_job *job)
+{
+    bool named = true;
+
+    memset(job->slots, 0, sizeof(job->slots));
+    for (uint32_t i = 0; i < claim->count; i++) {
+        const struct syn_instance_view *view = &claim->instances[i]->view;
+        struct syn_fleet_slot *slot = &job->slots[job->request.members == 1 ? 0 : i];
+
+        const struct cluster_node *node = cluster_node_find(cluster, view->node);
+        uint32_t cards = node ? syn_node_view_cards(&node->view, view->gpu_cards) : 0;
+
+        named = named && (view->gpus == 0 || cards != 0);
+        slot->cards |= cards;
+        slot->part = view->gpu_part;
+        slot->mode = view->gpu_mode;
+    }
+    for (uint32_t i = 0; i < job->request.members && !named; i++)
+        job->slots[i].cards = 0;
+}
+
 static int
 claim_make(struct syn_cluster *cluster, const struct claim *claim, struct cluster_job *job,
            struct syn_err *err)
@@ -548,6 +631,7 @@ claim_make(struct syn_cluster *cluster, const struct claim *claim, struct cluste
     if (rc < 0)
         return rc;
     job->request.key = job->key;
+    claim_slots(cluster, claim, job);
     rc = syn_fleet_merge(cluster->fleet, claim->keys, claim->count, &job->request, claim->nodes,
                          job->slots, err);
     if (rc < 0) {

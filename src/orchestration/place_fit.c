@@ -7,7 +7,10 @@
  *     fit_units(node)  = min over cpu, memory, scratch of free / need, and over cards of
  *                        sum over groups of free / need        (a member's cards are of one group)
  *
- * Members that must share a node have cards of one group together. */
+ * Members that must share a node have cards of one group together. Parts of cards are counted card
+ * by card, with the core's own arithmetic (fleet_card.c). */
+#include "card_priv.h"
+#include "cluster_priv.h"
 #include "place_priv.h"
 
 #include <synor/orchestration/cost.h>
@@ -38,7 +41,184 @@ place_check(const struct syn_place_request *request, struct syn_err *err)
         request->gpus_max > SYN_PLACE_GPUS_MAX)
         return SYN_FAIL(err, SYN_E_INVALID, "gpus: expected 0 <= gpus <= gpus_max <= %d",
                         SYN_PLACE_GPUS_MAX);
+    if (request->gpu_share > SYN_FLEET_WHOLE || request->gpu_share_bytes < 0 ||
+        request->gpu_share_bytes > SYN_NODE_QUANTITY_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "the share of a GPU is out of range");
+    if (fit_part(request) && (request->gpus != 1 || request->gpus_max != 1 || request->one_node ||
+                              (request->gpu_share > 0) == fit_text(request->mig)))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "a part is a share or a partition of one GPU, and "
+                        "a member's own");
     return tie_check(request, err);
+}
+
+/* ---- cards ---- */
+
+bool
+fit_part(const struct syn_place_request *request)
+{
+    return request->gpu_share > 0 || request->gpu_share_bytes > 0 || fit_text(request->mig);
+}
+
+struct syn_fleet_model
+part_model(const struct syn_gpu_group *group)
+{
+    struct syn_fleet_model model = {
+        .vram_mib = (uint32_t)SYN_MIN(group->vram_bytes >> 20, INT64_C(1) << 24),
+        .modes = group->modes,
+        .geometry = group->cuts_count > 0 ? SYN_FLEET_EIGHTHS : SYN_FLEET_UNDIVIDED,
+    };
+
+    for (unsigned i = 0; i < group->cuts_count; i++)
+        model.places[group->cuts[i].profile] |= (uint8_t)SYN_BIT(group->cuts[i].start);
+    return model;
+}
+
+bool
+part_ask(const struct syn_gpu_group *group, const struct syn_place_request *request,
+         struct syn_fleet_ask *ret)
+{
+    const int64_t mib = (request->gpu_share_bytes + (1 << 20) - 1) >> 20;
+
+    ret->cards = 1;
+    if (!fit_text(request->mig)) {
+        ret->mode = SYN_FLEET_SHARED;
+        ret->share = request->gpu_share;
+        ret->vram_mib = (uint32_t)SYN_MIN(mib, INT64_C(1) << 30);
+        return true;
+    }
+    ret->mode = SYN_FLEET_MIG;
+    for (unsigned i = 0; i < group->cuts_count; i++)
+        if (syn_str_eq(group->cuts[i].name, request->mig)) {
+            ret->profile = group->cuts[i].profile;
+            return true;
+        }
+    return false;
+}
+
+/* Were it unused, would a card of the group do for the part that is asked for? */
+static bool
+part_suits(const struct syn_gpu_group *group, const struct syn_place_request *request)
+{
+    const struct syn_fleet_model model = part_model(group);
+    struct syn_fleet_ask ask = {.cards = 1};
+
+    return (!fit_part(request) || part_ask(group, request, &ask)) && card_suits(&ask, &model);
+}
+
+int64_t
+fit_charge(const struct syn_gpu_group *group, const struct syn_place_request *request)
+{
+    const struct syn_fleet_model model = part_model(group);
+    struct syn_fleet_ask ask = {.cards = 1};
+
+    return fit_part(request) && part_ask(group, request, &ask) ? card_charge(&ask, &model) : 0;
+}
+
+/* What the documents say is free of it. */
+static card_t
+card_of(const struct syn_card_use *use)
+{
+    static const uint32_t modes[SYN_FLEET_MODES] = {[SYN_FLEET_MPS] = CARD_MPS,
+                                                    [SYN_FLEET_TIME_SLICE] = CARD_SLICED,
+                                                    [SYN_FLEET_MIG] = CARD_PARTED};
+
+    if (use->holders == 0)
+        return CARD_NEW;
+    if (use->mode == SYN_FLEET_CARDS)
+        return 0;
+    return card_pack(SYN_FLEET_WHOLE - SYN_MIN(use->time, SYN_FLEET_WHOLE),
+                     SYN_FLEET_WHOLE - SYN_MIN(use->vram, SYN_FLEET_WHOLE), modes[use->mode],
+                     use->slices);
+}
+
+/* How many such parts a group's cards have room for, up to `most`. */
+static int64_t
+part_units(const struct syn_node_view *node, unsigned g, const struct syn_place_request *request,
+           struct fit_view view)
+{
+    const struct syn_gpu_group *group = &node->gpus[g];
+    const struct syn_fleet_model model = part_model(group);
+    uint32_t first = syn_node_view_first(node, g), part;
+    int64_t whole = SYN_MAX(group->count - (view.empty ? 0 : group->used), 0), units = 0;
+    struct syn_fleet_ask ask = {.cards = 1};
+
+    if (!part_ask(group, request, &ask) || !card_suits(&ask, &model))
+        return 0;
+    for (int64_t i = first; i < first + group->count && i < SYN_FLEET_CARDS_MAX; i++) {
+        const struct syn_card_use *use = &node->cards[i];
+        card_t card = view.empty ? CARD_NEW : card_of(use);
+
+        if (card == CARD_NEW && whole-- <= 0)
+            continue; /* somebody has it who does not say which */
+        while (units < request->count) {
+            card = card_take(card, &ask, &model, &part);
+            if (card == CARD_NONE)
+                break;
+            units++;
+        }
+    }
+    return units;
+}
+
+struct fit_left
+fit_left(const struct syn_node_view *node, unsigned g, const char *mig)
+{
+    const struct syn_gpu_group *group = &node->gpus[g];
+    const struct syn_fleet_model model = part_model(group);
+    uint32_t first = syn_node_view_first(node, g);
+    int64_t whole = SYN_MAX(group->count - group->used, 0);
+    struct fit_left left = {0};
+
+    for (int64_t i = first; i < first + group->count && i < SYN_FLEET_CARDS_MAX; i++) {
+        const struct syn_card_use *use = &node->cards[i];
+        card_t card = card_of(use);
+
+        for (unsigned c = 0; mig && c < group->cuts_count; c++) {
+            if (!syn_str_eq(group->cuts[c].name, mig))
+                continue;
+            left.parts_all++;
+            left.parts += card_parted(&model, use->slices, group->cuts[c].profile,
+                                      group->cuts[c].start) != CARD_NONE;
+        }
+        if ((card == CARD_NEW && whole-- <= 0) || (int64_t)card_time(card) <= left.time)
+            continue;
+        left.time = card_time(card);
+        left.vram = card_vram(card);
+    }
+    return left;
+}
+
+static bool
+slot_card(const struct syn_card_use *use, const struct syn_gpu_group *group,
+          const struct syn_place_request *request, const struct syn_place_slot *slot)
+{
+    const struct syn_fleet_model model = part_model(group);
+    struct syn_fleet_ask ask = {.cards = 1};
+    uint32_t part;
+
+    if (!fit_part(request))
+        return use->holders == 0;
+    if (!part_ask(group, request, &ask))
+        return false;
+    if (ask.mode == SYN_FLEET_MIG)
+        return card_parted(&model, use->slices, ask.profile, slot->gpu_part) != CARD_NONE;
+    return card_take(card_of(use), &ask, &model, &part) != CARD_NONE;
+}
+
+bool
+fit_slot(const struct syn_node_view *node, const struct syn_place_request *request,
+         const struct syn_place_slot *slot)
+{
+    for (unsigned g = 0; g < node->gpus_count; g++) {
+        uint32_t first = syn_node_view_first(node, g);
+
+        for (int64_t i = first; i < first + node->gpus[g].count && i < SYN_FLEET_CARDS_MAX; i++)
+            if ((slot->gpu_cards >> i & 1) &&
+                !slot_card(&node->cards[i], &node->gpus[g], request, slot))
+                return false;
+    }
+    return true;
 }
 
 bool
@@ -46,17 +226,19 @@ fit_card(const struct syn_gpu_group *group, const struct syn_place_request *requ
 {
     return group->vram_bytes >= request->vram_min_bytes &&
            group->capability >= request->capability &&
-           (!fit_text(request->gpu_model) || syn_str_eq(group->model, request->gpu_model));
+           (!fit_text(request->gpu_model) || syn_str_eq(group->model, request->gpu_model)) &&
+           part_suits(group, request);
 }
 
-/* What a member costs an hour there with cards of `model`. */
+/* What a member costs an hour there with cards of the group. */
 static int64_t
-price_with(const struct syn_node_view *node, const char *model,
+price_with(const struct syn_node_view *node, const struct syn_gpu_group *group,
            const struct syn_place_request *request)
 {
     const struct syn_cost_ask ask = {.amounts = request->amounts,
                                      .gpus = request->gpus,
-                                     .gpu_model = model,
+                                     .gpu_permille = fit_charge(group, request),
+                                     .gpu_model = group->model,
                                      .count = 1,
                                      .spot = request->spot};
     struct syn_cost cost;
@@ -91,9 +273,8 @@ static bool
 takes_card(const struct syn_node_view *node, const struct syn_gpu_group *group,
            const struct syn_place_request *request)
 {
-    return fit_card(group, request) &&
-           (request->price_max == 0 || too_dear(node, request) ||
-            price_with(node, group->model, request) <= request->price_max);
+    return fit_card(group, request) && (request->price_max == 0 || too_dear(node, request) ||
+                                        price_with(node, group, request) <= request->price_max);
 }
 
 int64_t
@@ -132,7 +313,9 @@ gpu_units(const struct syn_node_view *node, const struct syn_place_request *requ
 
         if (!takes_card(node, &node->gpus[i], request))
             continue;
-        one = ratio(node->gpus[i].count, node->gpus[i].used, request->gpus, view);
+        one = fit_part(request)
+                  ? part_units(node, i, request, view)
+                  : ratio(node->gpus[i].count, node->gpus[i].used, request->gpus, view);
         units = request->one_node ? SYN_MAX(units, one) : units + one;
     }
     return units;

@@ -135,6 +135,63 @@ fitting_model(const struct fixer *fixer)
     return "";
 }
 
+/* Another partition with which it fits, the first that a node has; "" when there is none. */
+static const char *
+fitting_part(const struct fixer *fixer)
+{
+    struct syn_place_request trial = *fixer->request;
+
+    for (size_t i = 0; i < syn_cluster_count(fixer->cluster); i++) {
+        const struct syn_node_view *node = syn_cluster_at(fixer->cluster, i);
+
+        for (unsigned g = 0; g < node->gpus_count; g++)
+            for (unsigned c = 0; c < node->gpus[g].cuts_count; c++) {
+                trial.mig = node->gpus[g].cuts[c].name;
+                if (fits(fixer, &trial))
+                    return trial.mig;
+            }
+    }
+    return "";
+}
+
+static int
+fix_part(struct fixer *fixer, struct syn_err *err)
+{
+    struct syn_place_request trial = *fixer->request;
+    int64_t low = 0, high = trial.gpu_share, value;
+    const char *other = fit_text(trial.mig) ? fitting_part(fixer) : "";
+    char text[SYN_FORMAT_MAX];
+    int rc = SYN_OK;
+
+    if (!fit_part(&trial) || fits(fixer, &trial))
+        return SYN_OK;
+    while (high - low > 1) {
+        trial.gpu_share = (uint32_t)((low + high) / 2);
+        if (fits(fixer, &trial))
+            low = trial.gpu_share;
+        else
+            high = trial.gpu_share;
+    }
+    if (low > 0 && ++fixer->request_changes)
+        rc = fix_add(fixer, err, "ask for less of the GPU's time: --gpu-share 0.%03lld",
+                     (long long)low);
+    trial = *fixer->request;
+    value = largest(fixer, &trial, &trial.gpu_share_bytes);
+    if (rc == SYN_OK && value > 0 && ++fixer->request_changes)
+        rc = fix_add(fixer, err, "ask for less of the GPU's memory: --gpu-memory %s",
+                     size_option(rounded(value, INT64_C(1) << 20), text));
+    if (rc == SYN_OK && *other && ++fixer->request_changes)
+        rc = fix_add(fixer, err, "take a partition that is free: --mig %s", other);
+    trial = *fixer->request;
+    trial.gpu_share = 0;
+    trial.gpu_share_bytes = 0;
+    trial.mig = NULL;
+    if (rc == SYN_OK && fits(fixer, &trial) && ++fixer->request_changes)
+        rc = fix_add(fixer, err, "take a whole GPU: --gpus 1, without %s",
+                     fit_text(fixer->request->mig) ? "--mig" : "--gpu-share");
+    return rc;
+}
+
 static int
 fix_gpus(struct fixer *fixer, struct syn_err *err)
 {
@@ -142,14 +199,14 @@ fix_gpus(struct fixer *fixer, struct syn_err *err)
     const char *model;
     char text[SYN_FORMAT_MAX];
     int64_t value;
-    int rc = SYN_OK;
+    int rc = fix_part(fixer, err);
 
-    if (trial.gpus == 0)
-        return SYN_OK;
+    if (rc < 0 || trial.gpus == 0)
+        return rc;
     do {
         trial.gpus--;
     } while (trial.gpus > 0 && !fits(fixer, &trial));
-    if (fits(fixer, &trial) && ++fixer->request_changes)
+    if (!fit_part(&trial) && fits(fixer, &trial) && ++fixer->request_changes)
         rc = fix_add(fixer, err, "ask for fewer GPUs a worker: --gpus %lld", (long long)trial.gpus);
     trial = *fixer->request;
     model = trial.gpu_model && *trial.gpu_model ? fitting_model(fixer) : "";
@@ -371,7 +428,7 @@ fix_together(struct fixer *fixer, struct syn_err *err)
     char text[SYN_FORMAT_MAX];
     int rc;
 
-    if (fixer->request_changes > 0 || !node)
+    if (fixer->request_changes > 0 || !node || fit_part(request))
         return SYN_OK;
     lower_to(&trial, node, units);
     if (trial.amounts.cpu_millicores == 0 || trial.amounts.memory_bytes == 0 ||

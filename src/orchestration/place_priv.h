@@ -58,6 +58,20 @@ int64_t fit_cards(const struct syn_node_view *node, const struct syn_place_reque
 /* What keeps the request off a node for good, whatever ends there. */
 uint32_t fit_class(const struct syn_node_view *node, const struct syn_place_request *request,
                    struct fit_view view);
+/* Does it ask for a part of a card? */
+bool fit_part(const struct syn_place_request *request);
+/* What of a card of the group a member is charged for, in thousandths; 0: whole ones. */
+int64_t fit_charge(const struct syn_gpu_group *group, const struct syn_place_request *request);
+/* What one card of the group has left for a share, and how many partitions of the name are left,
+ * and are there. */
+struct fit_left {
+    int64_t time, vram; /* thousandths, of the card with the most time */
+    int64_t parts, parts_all;
+};
+struct fit_left fit_left(const struct syn_node_view *node, unsigned g, const char *mig);
+/* Have these very cards the room, as the documents say it? */
+bool fit_slot(const struct syn_node_view *node, const struct syn_place_request *request,
+              const struct syn_place_slot *slot);
 /* Is there a text, and does it say anything? */
 bool fit_text(const char *text);
 

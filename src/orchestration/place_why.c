@@ -115,6 +115,24 @@ free_of(const struct syn_node_view *node, enum dim dim)
     return SYN_MAX(0, all_of(node, dim) - used);
 }
 
+/* "0.250 of an h100 with 10 GiB", "1g.10gb of an h100" */
+static struct text
+part_text(const struct syn_place_request *request)
+{
+    const char *model = fit_text(request->gpu_model) ? request->gpu_model : "GPU";
+    char memory[SYN_FORMAT_MAX];
+    struct text text;
+
+    if (fit_text(request->mig))
+        (void)snprintf(text.s, sizeof(text.s), "the partition %s of one %s", request->mig, model);
+    else
+        (void)snprintf(text.s, sizeof(text.s), "0.%03u of one %s%s%s", request->gpu_share, model,
+                       request->gpu_share_bytes ? " and of its memory " : "",
+                       request->gpu_share_bytes ? syn_format_bytes(request->gpu_share_bytes, memory)
+                                                : "");
+    return text;
+}
+
 /* "8 x h100 with 40 GiB", "2 GPUs" */
 static struct text
 cards_text(const struct syn_place_request *request, uint32_t units)
@@ -125,6 +143,8 @@ cards_text(const struct syn_place_request *request, uint32_t units)
     int64_t cards = request->gpus * units;
     char capability[40] = "";
 
+    if (fit_part(request))
+        return part_text(request);
     if (request->capability)
         (void)snprintf(capability, sizeof(capability), " of compute capability %u.%u",
                        request->capability / 10, request->capability % 10);
@@ -147,6 +167,50 @@ capability_text(const struct syn_gpu_group *group, bool matters)
     else if (matters)
         (void)snprintf(text.s, sizeof(text.s), " of %u.%u", group->capability / 10,
                        group->capability % 10);
+    return text;
+}
+
+/* Of one group, what there is of the part that is asked for. */
+static struct text
+group_part_text(const struct syn_node_view *node, unsigned g,
+                const struct syn_place_request *request)
+{
+    const struct syn_gpu_group *group = &node->gpus[g];
+    struct fit_left left = fit_left(node, g, request->mig);
+    struct text text;
+
+    if (fit_text(request->mig) && left.parts_all > 0)
+        (void)snprintf(text.s, sizeof(text.s), "%lld x %s of %s (%lld free)",
+                       (long long)left.parts_all, request->mig, group->model,
+                       (long long)left.parts);
+    else if (fit_text(request->mig))
+        (void)snprintf(text.s, sizeof(text.s), "%lld x %s, %s", (long long)group->count,
+                       group->model, group->cuts_count ? "cut otherwise" : "not cut");
+    else if (group->cuts_count > 0 || group->modes == 0)
+        (void)snprintf(text.s, sizeof(text.s), "%lld x %s, %s", (long long)group->count,
+                       group->model, group->cuts_count ? "cut" : "not shared");
+    else
+        (void)snprintf(text.s, sizeof(text.s),
+                       "%lld x %s (of one %lld.%03lld free, and %lld.%03lld"
+                       " of its memory)",
+                       (long long)group->count, group->model, (long long)left.time / 1000,
+                       (long long)left.time % 1000, (long long)left.vram / 1000,
+                       (long long)left.vram % 1000);
+    return text;
+}
+
+/* The same of all of a node's groups; a long list ends early. */
+static struct text
+node_parts_text(const struct syn_node_view *node, const struct syn_place_request *request)
+{
+    struct text text = {"no GPU"};
+    size_t len = 0;
+
+    for (unsigned i = 0; i < node->gpus_count && len + 96 < sizeof(text.s); i++) {
+        (void)snprintf(text.s + len, sizeof(text.s) - len, "%s%.90s", len ? ", " : "",
+                       group_part_text(node, i, request).s);
+        len = strlen(text.s);
+    }
     return text;
 }
 
@@ -319,7 +383,8 @@ row_add_node(json_t *why, const struct syn_node_view *node, const struct syn_pla
                        need.s);
     } else {
         need = cards_text(request, units);
-        have = node_cards_text(node, request->capability > 0);
+        have = fit_part(request) ? node_parts_text(node, request)
+                                 : node_cards_text(node, request->capability > 0);
         (void)snprintf(message, sizeof(message), "%s: %s needed; it has %s", node->id, need.s,
                        have.s);
     }

@@ -7,7 +7,9 @@
  *      nvidia-smi
  *
  * The kernel's device cgroup allows just those nodes; the container's runtime writes its rules from
- * the same list, for version 1 and 2. Left out: what draws and what encodes, MIG slices, and the
+ * the same list, for version 1 and 2. A partition (MIG) is its card's node and two capabilities,
+ * nodes whose numbers /proc tells. A share is the whole card, and what its program is told; with
+ * NVIDIA's MPS daemon in between, which goes by it. Left out: what draws and what encodes, and the
  * filtered copy of /proc/driver/nvidia, so that a program may read that other cards are there.
  *
  * Why not the container toolkit: it is not in Debian, it wants to write into the image (ldconfig),
@@ -26,9 +28,10 @@
 #include <synor/base/str.h>
 
 #define PATH_ROOM     1024
-#define DEVICES_MAX   (SYN_GPUS_MAX + 4)
+#define DEVICES_MAX   (SYN_GPUS_MAX + 6)
 #define LIBRARIES_MAX 64
-#define ENV_MAX       3
+#define ENV_MAX       9
+#define MPS_FOLDER    "/synor/mps" /* inside */
 
 /* Owns every text that the lists point at. */
 struct grant {
@@ -36,8 +39,9 @@ struct grant {
     const char *devices[DEVICES_MAX + 1];
     struct syn_bind libraries[LIBRARIES_MAX];
     const char *env[ENV_MAX + 1];
+    struct syn_bind mps; /* host: NULL without */
     size_t devices_count, libraries_count, env_count;
-    char *texts[DEVICES_MAX + 2 * LIBRARIES_MAX + ENV_MAX];
+    char *texts[DEVICES_MAX + 2 * LIBRARIES_MAX + ENV_MAX + 1];
     size_t texts_count;
 };
 
@@ -186,6 +190,55 @@ add_devices(struct grant *grant, const struct syn_gpu *gpus, size_t count, const
     return rc;
 }
 
+/* The capability's node, as the kernel's driver numbers it: "DeviceFileMinor: 12". */
+static int
+add_capability(struct grant *grant, const char *host, const char *file, struct syn_err *err)
+{
+    static const char key[] = "DeviceFileMinor:";
+    char path[PATH_ROOM], text[256] = "", node[64];
+    const char *at;
+    int64_t minor = -1;
+    FILE *in;
+
+    (void)snprintf(path, sizeof(path), "%.700s%.200s", host, file);
+    in = fopen(path, "re");
+    if (in) {
+        text[fread(text, 1, sizeof(text) - 1, in)] = '\0';
+        (void)fclose(in);
+    }
+    at = strstr(text, key);
+    if (at) {
+        char number[24] = "";
+
+        at += sizeof(key) - 1;
+        at += strspn(at, " \t");
+        (void)snprintf(number, sizeof(number), "%.*s", (int)SYN_MIN(strspn(at, "0123456789"), 9U),
+                       at);
+        if (syn_parse_i64(number, 0, INT32_MAX, "minor", &minor, NULL) < 0)
+            minor = -1;
+    }
+    if (minor < 0)
+        return SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s does not tell the partition's device", file);
+    (void)snprintf(node, sizeof(node), "/dev/nvidia-caps/nvidia-cap%lld", (long long)minor);
+    return add_device(grant, host, node, true, err);
+}
+
+static int
+add_part(struct grant *grant, const struct syn_gpu *gpu, const struct syn_gpu_part *part,
+         const char *host, struct syn_err *err)
+{
+    char file[192];
+    int rc;
+
+    (void)snprintf(file, sizeof(file), "/proc/driver/nvidia/capabilities/gpu%d/mig/gi%d/access",
+                   gpu->minor, part->instance);
+    rc = add_capability(grant, host, file, err);
+    (void)snprintf(file, sizeof(file),
+                   "/proc/driver/nvidia/capabilities/gpu%d/mig/gi%d/ci%d/access", gpu->minor,
+                   part->instance, part->compute);
+    return rc < 0 ? rc : add_capability(grant, host, file, err);
+}
+
 /* ---- libraries ---- */
 
 #if defined(__x86_64__)
@@ -325,7 +378,58 @@ add_libraries(struct grant *grant, const char *host, const char *rootfs, struct 
 /* ---- the whole ---- */
 
 static int
-add_env(struct grant *grant, const struct syn_gpu *gpus, size_t count, struct syn_err *err)
+add_word(struct grant *grant, struct syn_err *err, const char *name, const char *value)
+{
+    assert(grant->env_count < ENV_MAX);
+    return keep(grant, &grant->env[grant->env_count++], err, "%s=%s", name, value);
+}
+
+/* What a program is told of its share, in words that are understood: MPS' own, JAX's, and ours. */
+static int
+add_share(struct grant *grant, const struct syn_gpu *gpu, const struct syn_gpu_use *use,
+          struct syn_err *err)
+{
+    int64_t vram = SYN_MAX(gpu->vram_bytes >> 20, 1), mib = use->vram_bytes >> 20;
+    char text[64];
+    int rc;
+
+    (void)snprintf(text, sizeof(text), "%lld.%03lld", (long long)(use->permille / 1000),
+                   (long long)(use->permille % 1000));
+    rc = add_word(grant, err, "SYNOR_GPU_SHARE", text);
+    (void)snprintf(text, sizeof(text), "%lld", (long long)use->vram_bytes);
+    if (rc == SYN_OK)
+        rc = add_word(grant, err, "SYNOR_GPU_MEMORY_BYTES", text);
+    (void)snprintf(text, sizeof(text), "0.%03lld", (long long)SYN_MIN(mib * 1000 / vram, 999));
+    if (rc == SYN_OK)
+        rc = add_word(grant, err, "XLA_PYTHON_CLIENT_MEM_FRACTION", text);
+    if (rc < 0 || !use->mps)
+        return rc;
+    rc = add_word(grant, err, "CUDA_MPS_PIPE_DIRECTORY", MPS_FOLDER);
+    (void)snprintf(text, sizeof(text), "%lld", (long long)SYN_MAX(use->permille / 10, 1));
+    if (rc == SYN_OK)
+        rc = add_word(grant, err, "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", text);
+    (void)snprintf(text, sizeof(text), "0=%lldM", (long long)SYN_MAX(mib, 1));
+    return rc < 0 ? rc : add_word(grant, err, "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", text);
+}
+
+static int
+add_mps(struct grant *grant, const char *folder, struct syn_err *err)
+{
+    char control[PATH_ROOM];
+    int rc;
+
+    (void)snprintf(control, sizeof(control), "%.900s/control", folder);
+    if (access(control, F_OK) < 0)
+        return SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s: NVIDIA's MPS daemon has no pipes here",
+                        folder);
+    rc = keep(grant, &grant->mps.host, err, "%s", folder);
+    grant->mps.container = MPS_FOLDER;
+    return rc;
+}
+
+static int
+add_env(struct grant *grant, const struct syn_gpu *gpus, size_t count,
+        const struct syn_gpu_use *use, struct syn_err *err)
 {
     static const char *const names[] = {"NVIDIA_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"};
     SYN_BUF(list);
@@ -333,15 +437,14 @@ add_env(struct grant *grant, const struct syn_gpu *gpus, size_t count, struct sy
 
     /* By UUID: true whether or not the driver counts the cards that are out of reach. */
     for (size_t i = 0; i < count; i++)
-        syn_buf_addf(&list, "%s%s", i > 0 ? "," : "", gpus[i].uuid);
+        syn_buf_addf(&list, "%s%s", i > 0 ? "," : "",
+                     use && use->part ? use->part->uuid : gpus[i].uuid);
     rc = syn_buf_ok(&list, err);
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(names); i++)
-        rc = keep(grant, &grant->env[grant->env_count++], err, "%s=%s", names[i],
-                  syn_buf_text(&list));
+        rc = add_word(grant, err, names[i], syn_buf_text(&list));
     if (rc == SYN_OK)
-        rc = keep(grant, &grant->env[grant->env_count++], err,
-                  "NVIDIA_DRIVER_CAPABILITIES=compute,utility");
-    return rc;
+        rc = add_word(grant, err, "NVIDIA_DRIVER_CAPABILITIES", "compute,utility");
+    return rc < 0 || !use || use->part ? rc : add_share(grant, &gpus[0], use, err);
 }
 
 struct syn_gpu_grant *
@@ -358,20 +461,25 @@ syn_gpu_grant_free(struct syn_gpu_grant *face)
 }
 
 int
-syn_gpu_grant_new(const struct syn_gpu *gpus, size_t count, const char *host, const char *rootfs,
-                  struct syn_gpu_grant **ret, struct syn_err *err)
+syn_gpu_grant_new(const struct syn_gpu *gpus, size_t count, const struct syn_gpu_use *use,
+                  const char *host, const char *rootfs, struct syn_gpu_grant **ret,
+                  struct syn_err *err)
 {
     struct grant *grant = syn_calloc(1, sizeof(*grant));
     int rc;
 
-    assert(count <= SYN_GPUS_MAX);
+    assert(count <= SYN_GPUS_MAX && (!use || count == 1));
     if (!grant)
         return SYN_FAIL(err, SYN_E_NOMEM, "what GPUs need");
     rc = add_devices(grant, gpus, count, host, err);
+    if (rc == SYN_OK && use && use->part)
+        rc = add_part(grant, &gpus[0], use->part, host, err);
     if (rc == SYN_OK)
         rc = add_libraries(grant, host, rootfs, err);
+    if (rc == SYN_OK && use && !use->part && use->mps)
+        rc = add_mps(grant, use->mps, err);
     if (rc == SYN_OK)
-        rc = add_env(grant, gpus, count, err);
+        rc = add_env(grant, gpus, count, use, err);
     if (rc < 0) {
         (void)syn_gpu_grant_free(&grant->face);
         return rc;
@@ -379,7 +487,8 @@ syn_gpu_grant_new(const struct syn_gpu *gpus, size_t count, const char *host, co
     grant->face = (struct syn_gpu_grant){.devices = grant->devices,
                                          .libraries = grant->libraries,
                                          .libraries_count = grant->libraries_count,
-                                         .env = grant->env};
+                                         .env = grant->env,
+                                         .mps = grant->mps.host ? &grant->mps : NULL};
     *ret = &grant->face;
     return SYN_OK;
 }

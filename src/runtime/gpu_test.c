@@ -20,15 +20,31 @@ cards_are_listed(void **state)
 
     (void)state;
     assert_done(syn_gpu_list_read(getenv("SYN_TEST_NVML"), &list, &err), &err);
-    assert_int_equal(list.count, 3);
-    assert_int_equal(list.partitioned, 1);
+    assert_int_equal(list.count, 4);
+    assert_int_equal(list.partitioned, 0);
     assert_string_equal(list.driver, "550.1");
     assert_string_equal(list.gpus[0].name, "NVIDIA H100 80GB HBM3");
     assert_string_equal(list.gpus[0].uuid, "GPU-0");
     assert_int_equal(list.gpus[0].minor, 1); /* not its index */
     assert_int_equal(list.gpus[0].vram_bytes, INT64_C(85899345920));
-    assert_string_equal(list.gpus[1].uuid, "GPU-3");
-    assert_string_equal(list.gpus[2].uuid, "GPU-4");
+    assert_string_equal(list.gpus[1].uuid, "GPU-2");
+    assert_string_equal(list.gpus[2].uuid, "GPU-3");
+    assert_string_equal(list.gpus[3].uuid, "GPU-4");
+    assert_int_equal(list.gpus[0].parts_count, 0);
+    assert_int_equal(list.gpus[1].parts_count, 3); /* one is cut further, which is none of ours */
+    for (size_t i = 0; i < 3; i++) {
+        static const char *const names[] = {"3g.40gb", "1g.20gb", "1g.10gb"};
+        static const char *const uuids[] = {"MIG-a", "MIG-c", "MIG-b"};
+        static const int starts[] = {0, 4, 6}, eighths[] = {4, 2, 1}, instances[] = {2, 5, 9};
+        const struct syn_gpu_part *part = &list.gpus[1].parts[i];
+
+        assert_string_equal(part->name, names[i]);
+        assert_string_equal(part->uuid, uuids[i]);
+        assert_int_equal(part->start, starts[i]);
+        assert_int_equal(part->eighths, eighths[i]);
+        assert_int_equal(part->instance, instances[i]);
+        assert_int_equal(part->slices, i == 0 ? 3 : 1);
+    }
     assert_code(syn_gpu_list_read("libno-such.so", &list, &err), SYN_E_NOTFOUND, &err);
     assert_code(syn_gpu_list_read("libc.so.6", &list, &err), SYN_E_UNAVAILABLE, &err);
 }
@@ -181,7 +197,7 @@ only_its_own_card_is_granted(void **state)
     (void)state;
     make_host();
     assert_true(syn_gpu_reachable(&two[0], host));
-    assert_done(syn_gpu_grant_new(two, 1, host, NULL, &grant, &err), &err);
+    assert_done(syn_gpu_grant_new(two, 1, NULL, host, NULL, &grant, &err), &err);
     assert_true(has_device(grant, "/dev/nvidia1"));
     assert_false(has_device(grant, "/dev/nvidia0"));
     assert_true(has_device(grant, "/dev/nvidiactl") && has_device(grant, "/dev/nvidia-uvm"));
@@ -191,7 +207,7 @@ only_its_own_card_is_granted(void **state)
     assert_string_equal(grant->env[0], "NVIDIA_VISIBLE_DEVICES=GPU-b");
     assert_string_equal(grant->env[1], "CUDA_VISIBLE_DEVICES=GPU-b");
     assert_null(syn_gpu_grant_free(grant));
-    assert_done(syn_gpu_grant_new(two, 2, host, NULL, &grant, &err), &err);
+    assert_done(syn_gpu_grant_new(two, 2, NULL, host, NULL, &grant, &err), &err);
     assert_true(has_device(grant, "/dev/nvidia0") && has_device(grant, "/dev/nvidia1"));
     assert_string_equal(grant->env[1], "CUDA_VISIBLE_DEVICES=GPU-b,GPU-a");
     assert_null(syn_gpu_grant_free(grant));
@@ -211,7 +227,8 @@ images_get_the_hosts_driver(void **state)
     skip();
 #endif
     make_host();
-    assert_done(syn_gpu_grant_new(two, 1, host, make_rootfs(debian, NULL), &grant, &err), &err);
+    assert_done(syn_gpu_grant_new(two, 1, NULL, host, make_rootfs(debian, NULL), &grant, &err),
+                &err);
     bind = find_bind(grant, "/usr/lib/x86_64-linux-gnu/libcuda.so.1");
     if (bind == NULL)
         fail_msg("libcuda.so.1 is not shown");
@@ -224,10 +241,11 @@ images_get_the_hosts_driver(void **state)
     assert_null(syn_gpu_grant_free(grant));
     /* Elsewhere libraries are in lib64; a link in the way would be replaced, so it is none. */
     assert_done(
-        syn_gpu_grant_new(two, 1, host, make_rootfs("/usr/lib64", "/usr/lib"), &grant, &err), &err);
+        syn_gpu_grant_new(two, 1, NULL, host, make_rootfs("/usr/lib64", "/usr/lib"), &grant, &err),
+        &err);
     assert_non_null(find_bind(grant, "/usr/lib64/libcuda.so.1"));
     assert_null(syn_gpu_grant_free(grant));
-    assert_code(syn_gpu_grant_new(two, 1, host, make_rootfs("/bin", NULL), &grant, &err),
+    assert_code(syn_gpu_grant_new(two, 1, NULL, host, make_rootfs("/bin", NULL), &grant, &err),
                 SYN_E_NOTFOUND, &err);
     assert_non_null(strstr(err.msg, "image"));
 }
@@ -245,8 +263,96 @@ programs_come_along(void **state)
     rootfs = make_rootfs("/usr/lib64", NULL);
     (void)snprintf(bin, sizeof(bin), "%s/usr/bin", rootfs);
     assert_int_equal(mkdir(bin, 0755), 0);
-    assert_done(syn_gpu_grant_new(two, 1, host, rootfs, &grant, &err), &err);
+    assert_done(syn_gpu_grant_new(two, 1, NULL, host, rootfs, &grant, &err), &err);
     assert_non_null(find_bind(grant, "/usr/bin/nvidia-smi"));
+    assert_null(syn_gpu_grant_free(grant));
+}
+
+static bool
+has_env(const struct syn_gpu_grant *grant, const char *pair)
+{
+    for (size_t i = 0; grant->env[i]; i++) {
+        if (syn_str_eq(grant->env[i], pair))
+            return true;
+    }
+    return false;
+}
+
+static void
+put_text(const char *path, const char *text)
+{
+    char full[SYN_PATH_MAX];
+    struct syn_err err = {0};
+
+    put(path);
+    (void)snprintf(full, sizeof(full), "%s%s", host, path);
+    assert_done(syn_file_write(AT_FDCWD, full, text, strlen(text), &err), &err);
+}
+
+static void
+a_partition_is_its_capabilities(void **state)
+{
+    static const char instance[] = "/proc/driver/nvidia/capabilities/gpu1/mig/gi2/access";
+    static const char compute[] = "/proc/driver/nvidia/capabilities/gpu1/mig/gi2/ci0/access";
+    const struct syn_gpu_part part = {.uuid = "MIG-a", .instance = 2};
+    const struct syn_gpu_use use = {.part = &part};
+    struct syn_gpu_grant *grant = NULL;
+    struct syn_err err = {0};
+
+    (void)state;
+    make_host();
+    assert_code(syn_gpu_grant_new(two, 1, &use, host, NULL, &grant, &err), SYN_E_UNAVAILABLE, &err);
+    put_text(instance, "DeviceFileMinor: 21\nDeviceFileMode: 292\n");
+    put_text(compute, "DeviceFileMinor: no\n");
+    put("/dev/nvidia-caps/nvidia-cap21");
+    assert_code(syn_gpu_grant_new(two, 1, &use, host, NULL, &grant, &err), SYN_E_UNAVAILABLE, &err);
+    assert_non_null(strstr(err.msg, "ci0"));
+    put_text(compute, "DeviceFileMinor: 22\n");
+    assert_code(syn_gpu_grant_new(two, 1, &use, host, NULL, &grant, &err), SYN_E_UNAVAILABLE, &err);
+    assert_non_null(strstr(err.msg, "nvidia-cap22"));
+    put("/dev/nvidia-caps/nvidia-cap22");
+    assert_done(syn_gpu_grant_new(two, 1, &use, host, NULL, &grant, &err), &err);
+    assert_true(has_device(grant, "/dev/nvidia1"));
+    assert_false(has_device(grant, "/dev/nvidia0"));
+    assert_true(has_device(grant, "/dev/nvidia-caps/nvidia-cap21"));
+    assert_true(has_device(grant, "/dev/nvidia-caps/nvidia-cap22"));
+    assert_true(has_env(grant, "CUDA_VISIBLE_DEVICES=MIG-a"));
+    assert_true(has_env(grant, "NVIDIA_VISIBLE_DEVICES=MIG-a"));
+    assert_null(grant->env[3]);
+    assert_null(syn_gpu_grant_free(grant));
+}
+
+static void
+a_share_is_told_to_its_program(void **state)
+{
+    static const struct syn_gpu card = {.uuid = "GPU-b", .minor = 1, .vram_bytes = 80 * GIB};
+    char folder[SYN_PATH_MAX / 2];
+    struct syn_gpu_use use = {.permille = 250, .vram_bytes = 10 * GIB};
+    struct syn_gpu_grant *grant = NULL;
+    struct syn_err err = {0};
+
+    (void)state;
+    make_host();
+    assert_done(syn_gpu_grant_new(&card, 1, &use, host, NULL, &grant, &err), &err);
+    assert_true(has_env(grant, "CUDA_VISIBLE_DEVICES=GPU-b"));
+    assert_true(has_env(grant, "SYNOR_GPU_SHARE=0.250"));
+    assert_true(has_env(grant, "SYNOR_GPU_MEMORY_BYTES=10737418240"));
+    assert_true(has_env(grant, "XLA_PYTHON_CLIENT_MEM_FRACTION=0.125"));
+    assert_null(grant->env[6]);
+    assert_null(grant->mps);
+    assert_null(syn_gpu_grant_free(grant));
+    (void)snprintf(folder, sizeof(folder), "%s/mps", host);
+    use.mps = folder;
+    assert_code(syn_gpu_grant_new(&card, 1, &use, host, NULL, &grant, &err), SYN_E_UNAVAILABLE,
+                &err);
+    assert_non_null(strstr(err.msg, "MPS"));
+    put("/mps/control");
+    assert_done(syn_gpu_grant_new(&card, 1, &use, host, NULL, &grant, &err), &err);
+    assert_true(has_env(grant, "CUDA_MPS_PIPE_DIRECTORY=/synor/mps"));
+    assert_true(has_env(grant, "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE=25"));
+    assert_true(has_env(grant, "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT=0=10240M"));
+    assert_string_equal(grant->mps ? grant->mps->host : "", folder);
+    assert_true(grant->mps && !grant->mps->ro);
     assert_null(syn_gpu_grant_free(grant));
 }
 
@@ -273,7 +379,7 @@ what_is_missing_is_named(void **state)
 
         make_host();
         take_away(rows[i].file);
-        assert_code(syn_gpu_grant_new(two, 1, host, NULL, &grant, &err), rows[i].code, &err);
+        assert_code(syn_gpu_grant_new(two, 1, NULL, host, NULL, &grant, &err), rows[i].code, &err);
         assert_non_null(strstr(err.msg, strrchr(rows[i].file, '/') + 1));
         assert_null(grant);
     }
@@ -285,8 +391,12 @@ static int
 grant_scenario(void *arg, struct syn_err *err)
 {
     struct syn_gpu_grant *grant = NULL;
-    int rc = syn_gpu_grant_new(two, 2, host, arg, &grant, err);
+    const struct syn_gpu_use use = {.permille = 500};
+    int rc = syn_gpu_grant_new(two, 2, NULL, host, arg, &grant, err);
 
+    grant = syn_gpu_grant_free(rc == SYN_OK ? grant : NULL);
+    if (rc == SYN_OK)
+        rc = syn_gpu_grant_new(two, 1, &use, host, arg, &grant, err);
     (void)syn_gpu_grant_free(grant);
     return rc;
 }
@@ -309,6 +419,8 @@ main(void)
         cmocka_unit_test(only_its_own_card_is_granted),
         cmocka_unit_test(images_get_the_hosts_driver),
         cmocka_unit_test(programs_come_along),
+        cmocka_unit_test(a_partition_is_its_capabilities),
+        cmocka_unit_test(a_share_is_told_to_its_program),
         cmocka_unit_test(what_is_missing_is_named),
         cmocka_unit_test(grants_survive_short_memory),
     };

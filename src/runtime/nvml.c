@@ -14,6 +14,17 @@ struct nvml_memory {
     unsigned long long total, free, used;
 };
 
+struct nvml_place {
+    void *device;
+    unsigned id, profile, start, size;
+};
+
+struct nvml_shape {
+    unsigned counts[6];
+    unsigned slices, compute_slices;
+    unsigned long long memory_mib;
+};
+
 struct nvml {
     int (*init)(void);
     int (*shutdown)(void);
@@ -26,6 +37,15 @@ struct nvml {
     int (*minor)(void *, unsigned *);
     int (*mig)(void *, unsigned *, unsigned *); /* NULL before driver 450 */
     int (*capability)(void *, int *, int *);    /* NULL before driver 410 */
+
+    /* Partitions; any NULL before driver 450. */
+    int (*parts_max)(void *, unsigned *);
+    int (*part)(void *, unsigned, void **);
+    int (*part_instance)(void *, unsigned *);
+    int (*part_compute)(void *, unsigned *);
+    int (*part_shape)(void *, struct nvml_shape *);
+    int (*instance)(void *, unsigned, void **);
+    int (*place)(void *, struct nvml_place *);
 };
 
 static bool
@@ -51,6 +71,13 @@ load(void *library, struct nvml *ret)
         if (!*symbols[i].slot)
             return false;
     }
+    *(void **)&ret->parts_max = dlsym(library, "nvmlDeviceGetMaxMigDeviceCount");
+    *(void **)&ret->part = dlsym(library, "nvmlDeviceGetMigDeviceHandleByIndex");
+    *(void **)&ret->part_instance = dlsym(library, "nvmlDeviceGetGpuInstanceId");
+    *(void **)&ret->part_compute = dlsym(library, "nvmlDeviceGetComputeInstanceId");
+    *(void **)&ret->part_shape = dlsym(library, "nvmlDeviceGetAttributes_v2");
+    *(void **)&ret->instance = dlsym(library, "nvmlDeviceGetGpuInstanceById");
+    *(void **)&ret->place = dlsym(library, "nvmlGpuInstanceGetInfo");
     *(void **)&ret->mig = dlsym(library, "nvmlDeviceGetMigMode");
     *(void **)&ret->capability = dlsym(library, "nvmlDeviceGetCudaComputeCapability");
     return true;
@@ -76,6 +103,74 @@ capability_of(const struct nvml *nvml, void *device)
     return major * 10 + minor;
 }
 
+/* What the driver calls it: slices of compute, and GB, of which the eighths that it has are
+ * rounded. It has less than those: some is the driver's own. */
+static bool
+part_name(const struct nvml_shape *shape, int64_t vram_bytes, char *out, size_t cap)
+{
+    int64_t mib = (int64_t)shape->memory_mib, all = vram_bytes >> 20;
+    int64_t eighths = (mib * SYN_GPU_EIGHTHS + all - 1) / SYN_MAX(all, 1);
+    int64_t gb = (all + 1023) / 1024;
+
+    if (all <= 0 || mib <= 0 || eighths > SYN_GPU_EIGHTHS || shape->slices > 7)
+        return false;
+    gb = (eighths * gb * 2 + SYN_GPU_EIGHTHS) / (2 * SYN_GPU_EIGHTHS);
+    (void)snprintf(out, cap, "%ug.%ugb", shape->slices, (unsigned)gb);
+    return true;
+}
+
+/* False for what cannot be given: no partition, or one that is cut further. */
+static bool
+read_part(const struct nvml *nvml, void *device, unsigned index, int64_t vram_bytes,
+          struct syn_gpu_part *ret)
+{
+    struct nvml_place place = {0};
+    struct nvml_shape shape = {0};
+    unsigned instance = 0, compute = 0;
+    void *part = NULL, *whole = NULL;
+
+    *ret = (struct syn_gpu_part){0};
+    if (nvml->part(device, index, &part) != NVML_SUCCESS ||
+        nvml->uuid(part, ret->uuid, sizeof(ret->uuid)) != NVML_SUCCESS ||
+        nvml->part_instance(part, &instance) != NVML_SUCCESS ||
+        nvml->part_compute(part, &compute) != NVML_SUCCESS ||
+        nvml->part_shape(part, &shape) != NVML_SUCCESS ||
+        nvml->instance(device, instance, &whole) != NVML_SUCCESS ||
+        nvml->place(whole, &place) != NVML_SUCCESS || shape.compute_slices != shape.slices ||
+        place.size < 1 || place.size > SYN_GPU_EIGHTHS ||
+        place.start > SYN_GPU_EIGHTHS - place.size ||
+        !part_name(&shape, vram_bytes, ret->name, sizeof(ret->name)))
+        return false;
+    ret->start = (int)place.start;
+    ret->eighths = (int)place.size;
+    ret->slices = (int)shape.slices;
+    ret->instance = (int)instance;
+    ret->compute = (int)compute;
+    return true;
+}
+
+static void
+read_parts(const struct nvml *nvml, void *device, struct syn_gpu *gpu)
+{
+    unsigned count = 0;
+
+    if (!nvml->parts_max || !nvml->part || !nvml->part_instance || !nvml->part_compute ||
+        !nvml->part_shape || !nvml->instance || !nvml->place ||
+        nvml->parts_max(device, &count) != NVML_SUCCESS)
+        return;
+    for (unsigned i = 0; i < count && gpu->parts_count < SYN_GPU_PARTS_MAX; i++) {
+        struct syn_gpu_part part;
+        size_t at = gpu->parts_count;
+
+        if (!read_part(nvml, device, i, gpu->vram_bytes, &part))
+            continue;
+        for (; at > 0 && gpu->parts[at - 1].start > part.start; at--)
+            gpu->parts[at] = gpu->parts[at - 1];
+        gpu->parts[at] = part;
+        gpu->parts_count++;
+    }
+}
+
 static void
 read_devices(const struct nvml *nvml, struct syn_gpu_list *list)
 {
@@ -95,11 +190,14 @@ read_devices(const struct nvml *nvml, struct syn_gpu_list *list)
             nvml->uuid(device, gpu->uuid, sizeof(gpu->uuid)) != NVML_SUCCESS ||
             nvml->memory(device, &memory) != NVML_SUCCESS)
             continue; /* fell off the bus */
-        if (is_partitioned(nvml, device)) {
-            list->partitioned++;
-            continue;
-        }
         gpu->vram_bytes = (int64_t)memory.total;
+        if (is_partitioned(nvml, device)) {
+            read_parts(nvml, device, gpu);
+            if (gpu->parts_count == 0) {
+                list->partitioned++;
+                continue;
+            }
+        }
         gpu->capability = capability_of(nvml, device);
         if (nvml->minor(device, &minor) == NVML_SUCCESS && minor <= INT16_MAX)
             gpu->minor = (int)minor;

@@ -252,13 +252,15 @@ probe_nvidia(struct syn_probe *probe)
             device ? "; /dev/nvidiactl is there" : "");
     else if (list.count == 0)
         add(probe, id, name, SYN_PROBE_MISSING, "look at dmesg: the driver finds no GPU",
-            "driver %s sees none (%zu partitioned by MIG, which is not supported)", list.driver,
-            list.partitioned);
+            "driver %s sees none that could be given (%zu in MIG mode without partitions)",
+            list.driver, list.partitioned);
     else
         add(probe, id, name,
             reachable == list.count && list.partitioned == 0 ? SYN_PROBE_OK : SYN_PROBE_LIMITED,
-            "nvidia-modprobe -u -c 0 makes device nodes; nvidia-smi -mig 0 undoes partitions",
-            "%zu (%s), %zu of them with device nodes, %zu partitioned by MIG, driver %s",
+            "nvidia-modprobe -u -c 0 makes device nodes; nvidia-smi mig -cgi PROFILE -C makes "
+            "partitions",
+            "%zu (%s), %zu of them with device nodes, %zu more in MIG mode without partitions, "
+            "driver %s",
             list.count, list.gpus[0].name, reachable, list.partitioned, list.driver);
 }
 

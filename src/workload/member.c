@@ -4,10 +4,24 @@
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
 
+/* What has ended, and whose end was told, is not changed any more: no copy is needed, and a list
+ * may be long of such. */
+static json_t *
+copy_of(const json_t *given)
+{
+    const json_t *status = json_object_get(given, "status");
+    int state = syn_instance_state_find(syn_json_str(status, "state", ""));
+
+    if (state >= 0 && syn_instance_ended((enum syn_instance_phase)state) &&
+        syn_json_bool(status, "noted", false))
+        return json_incref((json_t *)(uintptr_t)given);
+    return json_deep_copy(given);
+}
+
 static int
 member_read(const json_t *given, struct member *ret, struct syn_err *err)
 {
-    struct member member = {.given = given, .doc = json_deep_copy(given)};
+    struct member member = {.given = given, .doc = copy_of(given)};
     int state;
 
     ret->doc = member.doc; /* released with the others from here on */
@@ -60,6 +74,12 @@ members_free(struct member *members, size_t count)
     syn_free(members);
 }
 
+bool
+member_changed(const struct member *member)
+{
+    return member->doc != member->given && !json_equal(member->doc, member->given);
+}
+
 int
 members_changed(const struct member *members, size_t count, json_t **ret, struct syn_err *err)
 {
@@ -71,7 +91,7 @@ members_changed(const struct member *members, size_t count, json_t **ret, struct
     for (size_t i = 0; i < count; i++) {
         int rc;
 
-        if (json_equal(members[i].doc, members[i].given))
+        if (!member_changed(&members[i]))
             continue;
         rc = syn_json_append_take(changed, json_incref(members[i].doc), err);
         if (rc < 0)

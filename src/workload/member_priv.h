@@ -31,6 +31,8 @@ struct member {
 SYN_MUST int members_read(const json_t *instances, struct member **ret, size_t *ret_count,
                           struct syn_err *err);
 void members_free(struct member *members, size_t count);
+/* Is its document another one than was given? */
+bool member_changed(const struct member *member);
 /* The documents of those that changed, as a list. */
 SYN_MUST int members_changed(const struct member *members, size_t count, json_t **ret,
                              struct syn_err *err);

@@ -284,7 +284,8 @@ settle_once(struct shop *shop, struct run *run, enum crash crash, int64_t *ret_c
     char escrow[SYN_LEDGER_ACCOUNT_MAX];
     char id[32];
     struct syn_ledger_head head = head_of(shop, run->ref, id);
-    struct syn_invoice_terms terms = {"bill-1", run->ref, "alice", id, 0};
+    struct syn_invoice_terms terms = {
+        .id = "bill-1", .ref = run->ref, .tenant = "alice", .transaction = id};
     struct syn_ledger_settlement settlement = {.tenant = "alice", .slices = slices};
     struct syn_ledger_tx tx;
     int rc = syn_ledger_escrow_name(run->ref, escrow, &err);

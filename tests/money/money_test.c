@@ -148,7 +148,11 @@ run_once(uint64_t *random)
     struct syn_invoice_usage usages[PROVIDERS];
     /* Small enough that the escrow caps about half of the runs. */
     int64_t escrow = (int64_t)(syn_test_random(random) % 60000000) + 1;
-    const struct syn_invoice_terms terms = {"bill-1", "run-1", "alice", "settle:run-1", escrow};
+    const struct syn_invoice_terms terms = {.id = "bill-1",
+                                            .ref = "run-1",
+                                            .tenant = "alice",
+                                            .transaction = "settle:run-1",
+                                            .escrow = escrow};
 
     assert_done(syn_pricebook_parse(book_text, sizeof(book_text) - 1, &run.book, &err), &err);
     open_ledger(&run, escrow);

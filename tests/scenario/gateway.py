@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Published addresses from outside: steady load through updates, scaling, and what dies."""
+"""Published addresses from outside: steady load through updates, scaling, and what dies.
+
+With SYNOR_FULL=1 at length: 20 updates, 5 kills of replicas, 100,000 requests.
+"""
 import http.client
 import json
 import os
@@ -17,6 +20,7 @@ from load import Load
 
 EXAMPLE = SOURCE / "examples/hello-service"
 CLIENTS = 4
+FULL = os.environ.get("SYNOR_FULL") == "1"
 SERVICE = ["--image", "synor://images/hello", "--port", 8080, "--health-check", "/health",
            "--health-interval", "200ms", "--health-timeout", "5s", "--cpu", "0.1", "--memory",
            "64mb", "--scratch", "16mb", "--stop-grace", "5s", "--isolation", "runc", "--yes"]
@@ -144,7 +148,7 @@ def no_request_is_lost_in_updates_and_scaling(p):
     where = address(p)
     with Load(*where, clients=CLIENTS) as load:
         load.goes_on()
-        for greeting in ("servus", "moin", "gruezi"):
+        for greeting in ("servus", "moin", "gruezi", *(f"hi-{n}" for n in range(17 * FULL))):
             load.lost(f"update to {greeting}", lambda word=greeting: p.json(
                 "compute", "service", "update", "web", "--env", f"GREETING={word}", "--yes",
                 "--wait"))
@@ -152,6 +156,9 @@ def no_request_is_lost_in_updates_and_scaling(p):
         for count in (3, 1, 2):
             load.lost(f"scale to {count}", lambda n=count: p.json(
                 "compute", "service", "scale", "web", "--replicas", n, "--yes", "--wait"))
+        while FULL and load.count()[0] < 100000:
+            load.lost("restart", lambda: p.json("compute", "service", "restart", "web", "--yes",
+                                                "--wait"))
     check(any(text.startswith("gruezi") for text in load.answers), load.answers.keys())
 
 
@@ -217,7 +224,8 @@ def what_dies_costs_what_it_had(p):
 
     with Load(*where, clients=CLIENTS) as load:
         load.goes_on()
-        load.lost("a replica is killed", kill_replica, at_most=CLIENTS)
+        for _ in range(5 if FULL else 1):
+            load.lost("a replica is killed", kill_replica, at_most=CLIENTS)
         # What it had, and what came to it while it was dying.
         load.lost("HAProxy is killed", kill_balancer, at_most=2 * CLIENTS, closed=True)
         load.lost("the daemon is killed", kill_daemon)

@@ -28,18 +28,24 @@ def two_nodes_ask_different_prices(p):
     need_sandbox(p)
     FACTS["dear"] = p.wait_node()
     token = p.json("account", "token", "provider", "--scope", "join")["token"]
+    prices = p.home / "prices.json"
+    prices.write_text("[1")
     FACTS["agent"] = Platform("--server", str(p.home / "synor.sock"), "--token", token, "--name",
-                              "cheap", command="agent")
+                              "cheap", "--price-file", str(prices), command="agent")
+    p.cli("agent", "--server", str(p.home / "synor.sock"), "--token", token, "--price-file",
+          str(prices), code=2)
+    prices.write_text('{"cpu_core_hour": "0.030", "spot_floor_percent": 50}')
     FACTS["agent"].start()
     cheap = wait_until("it joined", 20, lambda: next(
         (n for n in p.json("node", "list")["items"] if n["name"] == "cheap"), None))
     FACTS["cheap"] = cheap
+    equal(cheap["spec"]["offer"], {"cpu_core_hour": "0.03", "spot_floor_percent": 50})
     listed = p.json("node", "price", "cheap", "--cpu", "0.01", "--memory", "0.001")
     equal({row["item"]: (row["price"], row["offered"]) for row in listed["prices"]},
           {"cpu": ("0.01", True), "memory": ("0.001", True), "scratch": ("0.001", False)}, listed)
     p.json("node", "price", FACTS["dear"]["id"], "--cpu", "0.08", "--memory", "0.02")
     equal(p.json("node", "get", "cheap")["spec"]["offer"],
-          {"cpu_core_hour": "0.01", "memory_gib_hour": "0.001"})
+          {"cpu_core_hour": "0.01", "memory_gib_hour": "0.001", "spot_floor_percent": 50})
 
 
 @case

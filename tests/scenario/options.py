@@ -274,6 +274,21 @@ def the_labels_and_groups_asked_for(p):
 
 
 @case
+def a_part_of_a_card(p):
+    """No card here: it is refused by name, or waits, and says what for."""
+    folder = job_folder(p.home, "#!/bin/sh\n")
+    planned = plan(p, folder, "--gpu-share", "0.25", "--gpu-memory", "10gb", code=3)
+    equal(planned["reason"], "no-gpu", planned)
+    check("0.250 of one GPU" in planned["message"], planned)
+    check("1g.10gb" in plan(p, folder, "--mig", "1g.10gb", code=3)["message"])
+    for options in (("--gpu-share", "0"), ("--gpu-share", "1.5"), ("--gpu-memory", "10gb"),
+                    ("--mig", "half"), ("--mig", "1g.10gb", "--gpu-share", "0.5"),
+                    ("--gpu-share", "0.5", "--gpus", "2"),
+                    ("--gpu-share", "0.5", "--workers", "2")):
+        p.cli(*base(folder, *options, "--plan"), code=2)
+
+
+@case
 def the_bandwidth_asked_for(p):
     folder = job_folder(p.home, "#!/bin/sh\n")
     equal(p.wait_node()["status"]["capacity"]["bandwidth_bps"], 1000000000)

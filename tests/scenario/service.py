@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 
-from harness import SOURCE, Skip, case, check, equal, need_sandbox, run, wait_until
+from harness import SOURCE, Skip, case, check, conserved, equal, need_sandbox, run, wait_until
 
 EXAMPLE = SOURCE / "examples/hello-service"
 PORT = 8080
@@ -237,6 +237,39 @@ def an_update_that_fails_is_rolled_back(p):
 
 
 @case
+def secrets_are_given_and_changed(p):
+    need(p)
+    p.cli("secret", "set", "greeting", stdin="whispering\n")
+    p.error("compute", "service", "update", "web", "--secret", "GREETING=gone", "--yes")
+    p.cli("compute", "service", "update", "web", "--secret", "GREETING=greeting", "--yes", "--wait")
+    for endpoint in wait_ready(p, 2)["status"]["endpoints"]:
+        check(get(endpoint)[1].startswith("whispering from"), get(endpoint))
+    before = service(p)["status"]["target"]
+    p.cli("secret", "set", "greeting", stdin="shouting\n")
+    check(service(p)["status"]["target"] > before, "a secret that is set anew makes a version")
+    for endpoint in wait_ready(p, 2)["status"]["endpoints"]:
+        check(get(endpoint)[1].startswith("shouting from"), get(endpoint))
+    equal(p.error("secret", "rm", "greeting", "--yes")["code"], "conflict")
+    for said in (service(p), p.json("secret", "list"), events(p, "updated"),
+                 p.json("compute", "service", "history", "web")):
+        check("shouting" not in json.dumps(said), said)
+    logs = [path for path in p.home.rglob("*.log") if "shouting" in path.read_text(errors="ignore")]
+    check(all("instances" in str(path) for path in logs), "it stands in a log of the platform")
+
+
+def periods(p):
+    return sorted(p.json("bill", "list", "--of", "web")["items"],
+                  key=lambda b: b["spec"]["period"]["number"])
+
+
+@case
+def it_is_billed_while_it_runs(p):
+    need(p)
+    p.json("compute", "service", "update", "web", "--billing-period", "1s", "--yes")
+    wait_until("two periods are billed", 90, lambda: len(periods(p)) >= 2, 0.2)
+
+
+@case
 def replicas_outlive_the_platform(p):
     need(p)
     before = ready(p)
@@ -254,6 +287,7 @@ def replicas_outlive_the_platform(p):
 @case
 def it_is_stopped_billed_and_deleted(p):
     need(p)
+    p.json("compute", "service", "update", "web", "--billing-period", "24h", "--yes")
     p.error("compute", "service", "delete", "web", "--yes")
     said = p.json("compute", "service", "stop", "web", "--yes", "--wait")
     equal(said["status"]["state"], "stopped")
@@ -264,6 +298,16 @@ def it_is_stopped_billed_and_deleted(p):
     equal(bill["spec"]["job"], said["id"])
     verdict = p.json("bill", "verify", bill["id"])
     check(verdict["agrees"] and verdict["signatures_ok"], json.dumps(verdict, indent=1))
+    # Also the periods before, one of which was billed as the platform was killed or came back: each
+    # verifies, and goes on where the one before ended.
+    bills = periods(p)
+    equal([b["spec"]["period"]["number"] for b in bills], list(range(1, len(bills) + 1)))
+    check(len(bills) >= 3 and bills[-1]["id"] == bill["id"], [b["id"] for b in bills])
+    for one in bills[:3] + bills[-3:]:
+        verdict = p.json("bill", "verify", one["id"])
+        check(verdict["agrees"] and verdict["signatures_ok"], json.dumps(verdict, indent=1))
+    equal(p.json("bill", "show", "web")["id"], bill["id"], "by its name the newest is meant")
+    conserved(p)
     p.json("compute", "service", "delete", "web", "--yes")
     said = p.cli("compute", "service", "get", "web", code=1)
     check("synor compute service list" in said.out + said.err, said)

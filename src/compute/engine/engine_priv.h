@@ -101,15 +101,15 @@ struct syn_engine_seat {
     int64_t idle_ns;                                /* when the last call ended there */
     struct syn_dev_event *events[SYN_ENGINE_DEPTH]; /* spare ones */
     unsigned events_count;
-    /* The runtime's thread's own: what time it was, about, when it had ended so many calls in that
-     * turn, see run.c. */
-    int64_t clock_ns;
-    uint64_t clock_at;
+    /* The runtime's thread's own. */
+    uint32_t briefs; /* calls that were too brief to measure all of them */
+    /* What time it was, about, when it had ended so many calls in that turn, see run.c. */
     uint32_t clock_turn;
-    struct syn_engine_task *spent[SYN_ENGINE_ROOMS]; /* records that it has used, and their last */
-    struct syn_engine_task *spent_last[SYN_ENGINE_ROOMS];
+    uint64_t clock_at;
+    int64_t clock_ns;
+    /* Records that it has used, and their last. */
+    struct syn_engine_task *spent[SYN_ENGINE_ROOMS], *spent_last[SYN_ENGINE_ROOMS];
     unsigned spent_count[SYN_ENGINE_ROOMS];
-    uint32_t briefs;                 /* calls that were too brief to measure all of them */
     struct syn_engine_worker report; /* under the engine's lock */
 };
 

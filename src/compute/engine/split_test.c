@@ -225,7 +225,7 @@ static void
 test_small_host(void **unused)
 {
     enum { TENSORS = 16, CALLS = 600 };
-    static const uint64_t bytes[] = {18 * 512};
+    static const uint64_t bytes[] = {UINT64_C(18) * 512};
     const struct syn_engine_options options = {.modelled = "h100-sxm",
                                                .devices = "cpu0,modelled0",
                                                .strategy = "round-robin",

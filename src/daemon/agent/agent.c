@@ -83,6 +83,8 @@ describe(struct syn_agent *agent, json_t **ret, struct syn_err *err)
         rc = syn_json_set_str(body, "region", agent->region, err);
     if (rc == SYN_OK && agent->labels != NULL)
         rc = syn_json_set_take(body, "labels", json_deep_copy(agent->labels), err);
+    if (rc == SYN_OK && agent->offer != NULL)
+        rc = syn_json_set_take(body, "offer", json_deep_copy(agent->offer), err);
     if (rc == SYN_OK)
         rc = syn_json_set_str(body, "key_id", syn_key_id(agent->key), err);
     if (rc == SYN_OK)
@@ -411,6 +413,7 @@ copy_options(struct syn_agent *agent, const struct syn_agent_options *options)
     (void)snprintf(agent->data_dir, sizeof(agent->data_dir), "%s/agent", options->data_dir);
     agent->cache_bytes_max = options->cache_bytes_max;
     agent->bandwidth_bps = options->bandwidth_bps;
+    agt_gpus_options(agent, options);
     agent->devices_argv = options->devices_argv;
     (void)syn_str_copy(agent->server, sizeof(agent->server), options->server);
     (void)syn_str_copy(agent->join_token, sizeof(agent->join_token),
@@ -492,6 +495,7 @@ syn_agent_new(const struct syn_agent_options *options, struct syn_agent **ret_ag
 {
     struct syn_agent *agent = syn_calloc(1, sizeof(*agent));
     pthread_condattr_t attributes;
+    int rc;
 
     if (agent == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the agent");
@@ -502,10 +506,14 @@ syn_agent_new(const struct syn_agent_options *options, struct syn_agent **ret_ag
                                     .answer_ms = AGT_ANSWER_MS,
                                     .devices_ms = AGT_DEVICES_MS};
     copy_options(agent, options);
-    if (copy_labels(agent, options, err) < 0) {
+    rc = copy_labels(agent, options, err);
+    if (rc == SYN_OK && options->offer != NULL)
+        rc = syn_json_parse_object(options->offer, strlen(options->offer), &agent->offer, err);
+    if (rc < 0) {
         json_decref(agent->labels);
+        json_decref(agent->offer);
         syn_free(agent);
-        return SYN_E_NOMEM;
+        return rc;
     }
     (void)pthread_mutex_init(&agent->lock, NULL);
     (void)pthread_mutex_init(&agent->fetch_lock, NULL);
@@ -572,6 +580,7 @@ syn_agent_free(struct syn_agent *agent)
     (void)pthread_mutex_destroy(&agent->fetch_lock);
     (void)pthread_mutex_destroy(&agent->lock);
     json_decref(agent->labels);
+    json_decref(agent->offer);
     syn_free(agent);
     return NULL;
 }

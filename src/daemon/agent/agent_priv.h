@@ -49,6 +49,16 @@ struct agt_pace {
     int64_t beat_ms, ship_ms, retry_ms, answer_ms, devices_ms;
 };
 
+/** How a card is shared by instances that take a part of its time. */
+enum agt_sharing { AGT_SHARING_OFF, AGT_SHARING_TIME_SLICE, AGT_SHARING_MPS };
+
+/** What an instance has of each of its cards: thousandths; eighths of the memory, as bits, where
+ * they are cut. */
+struct agt_gpu_hold {
+    int64_t time, vram;
+    unsigned eighths;
+};
+
 struct syn_agent {
     struct agt_pace pace;
     const struct syn_world *world;
@@ -58,6 +68,7 @@ struct syn_agent {
     char fingerprint[80];
     char region[64]; /* "": not said */
     json_t *labels;        /* of a new node */
+    json_t *offer;         /* its provider's prices; NULL: the price book's */
     int64_t bandwidth_bps; /* 0: what the interface says */
     int64_t rtt_us;        /* to the server, as it was told last; 0: not yet. Of the heartbeat */
     int64_t rtt_due_ms;
@@ -77,6 +88,8 @@ struct syn_agent {
     struct syn_runtime_info infos[AGT_RUNTIMES];
     bool works[AGT_RUNTIMES];
     struct syn_gpu_list gpus;        /* those that can be given */
+    enum agt_sharing sharing;        /* how several instances may have one */
+    char mps_pipes[256];             /* of NVIDIA's MPS daemon */
     const char *const *devices_argv; /* what tells of devices; NULL: nobody */
     pthread_t devices_thread;
     json_t *devices; /* under `lock`; NULL: not known yet */
@@ -118,8 +131,9 @@ struct agt_instance {
     /* Under the agent's lock: */
     struct agt_doc *doc; /* newest that the server sent, or what was kept */
     size_t gpus_count;
-    bool gone; /* the server needs it no more */
-    bool over; /* the thread has ended */
+    struct agt_gpu_hold gpus_hold; /* what it has of each */
+    bool gone;                     /* the server needs it no more */
+    bool over;                     /* the thread has ended */
 
     atomic_bool changed; /* since the thread looked */
     bool started;        /* `thread` is one */
@@ -185,18 +199,21 @@ void agt_network_sweep(struct syn_agent *agent, bool starting);
 /* --- GPUs (gpus.c)
  * ------------------------------------------------------------------------------ */
 
+/** How they are shared. */
+void agt_gpus_options(struct syn_agent *agent, const struct syn_agent_options *options);
 /** Find the machine's cards; those that cannot be given are told in the log. */
 void agt_gpus_open(struct syn_agent *agent);
-/** [{model, count, vram_bytes}]. Owner: the caller's reference. */
+/** [{model, count, vram_bytes, first, sharing, parts}]. Owner: the caller's reference. */
 SYN_MUST int agt_gpus_report(const struct syn_agent *agent, json_t **ret, struct syn_err *err);
 /** The cards that an earlier agent gave the instance. Called under the agent's lock, before any
  * other instance may claim. */
 void agt_gpus_recall(struct agt_instance *instance);
-/** Give the instance the cards that its document asks for: nobody else has them until they are
- * released. Into out[SYN_GPUS_MAX]. CONFLICT when there are not enough; what is written down is in
- * the instance's folder. */
+/** Give the instance the cards, or the part of one, that its document asks for: nobody else has
+ * them until they are released. Into out[SYN_GPUS_MAX]; *ret_use says how it has a part, and has
+ * neither part nor permille when the cards are its own. CONFLICT when they are not free; what is
+ * written down is in the instance's folder. */
 SYN_MUST int agt_gpus_claim(struct agt_instance *instance, const json_t *doc, struct syn_gpu *out,
-                            size_t *ret_count, struct syn_err *err);
+                            size_t *ret_count, struct syn_gpu_use *ret_use, struct syn_err *err);
 /** Its program has ended: others may have them. Before the server hears of the end, which may place
  * the next one at once. */
 void agt_gpus_release(struct agt_instance *instance);

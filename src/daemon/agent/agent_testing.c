@@ -102,10 +102,12 @@ take_usage(struct fake *fake, const struct request *request, struct reply *reply
     if (first != fake->usage_seq + 1) {
         refuse(reply, 409, "conflict", 0);
     } else {
-        for (size_t i = 0; i < json_array_size(samples); i++)
+        for (size_t i = 0; i < json_array_size(samples); i++) {
+            fake->egress_bytes += syn_json_i64(json_array_get(samples, i), "egress_bytes", 0);
             if (fake->usage_samples + (int64_t)i < (int64_t)SYN_LEN(fake->usage_peaks))
                 fake->usage_peaks[fake->usage_samples + (int64_t)i] = syn_json_i64(
                     json_object_get(json_array_get(samples, i), "used"), "memory_peak_bytes", -1);
+        }
         fake->usage_samples += (int64_t)json_array_size(samples);
         fake->usage_seq += (int64_t)json_array_size(samples);
         say(reply, 200, "{\"seq\":%" PRId64 "}", fake->usage_seq);
@@ -241,6 +243,8 @@ handle(struct fake *fake, const struct request *request, struct reply *reply)
         take_bytes(request, fake->progress, &fake->progress_len, reply);
     else if (syn_str_eq(last, "usage"))
         take_usage(fake, request, reply);
+    else if (syn_str_eq(last, "secrets"))
+        say(reply, 200, "{\"env\":{\"TOKEN\":\"s3cr3t\",\"A\":\"late\"}}");
     else if (syn_str_eq(last, "checkpoints") || syn_str_eq(last, "result")) {
         (void)snprintf(fake->announced[fake->announced_count++], 32, "%s", last);
         say(reply, 200, "{}");

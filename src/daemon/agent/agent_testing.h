@@ -43,6 +43,7 @@ struct fake {
     int64_t logs_len, progress_len;
     int64_t usage_seq; /* of the last sample */
     int64_t usage_samples;
+    int64_t egress_bytes;   /* of all of them */
     int64_t usage_peaks[8]; /* of memory, of the first samples */
     json_t *status;         /* the newest status report */
     int status_count;

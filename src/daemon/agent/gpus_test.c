@@ -66,10 +66,11 @@ static int
 claim(unsigned i, int count, const char *model, struct syn_gpu *out, size_t *ret_count,
       struct syn_err *err)
 {
+    struct syn_gpu_use use;
     SYN_JSON(doc);
 
     doc = json_pack("{s:{s:{s:i, s:s}}}", "spec", "resources", "gpus", count, "gpu_model", model);
-    return agt_gpus_claim(&instances[i], doc, out, ret_count, err);
+    return agt_gpus_claim(&instances[i], doc, out, ret_count, &use, err);
 }
 
 static void
@@ -177,16 +178,166 @@ damaged_notes_claim_nothing(void **state)
     }
 }
 
+/* ---- parts: the cards are pretended, what is counted is not ---- */
+
+static void
+add_part(struct syn_gpu *gpu, const char *name, int start, int eighths, int slices)
+{
+    struct syn_gpu_part *part = &gpu->parts[gpu->parts_count++];
+
+    *part = (struct syn_gpu_part){.start = start, .eighths = eighths, .slices = slices};
+    (void)snprintf(part->name, sizeof(part->name), "%s", name);
+    (void)snprintf(part->uuid, sizeof(part->uuid), "MIG-%.40s-%d", gpu->uuid, start);
+}
+
+/* Cards 0 and 1 of the list are h100, 2 is the rtx4090, 3 a cut h100 and 4 another one. */
+static void
+add_more(void)
+{
+    add_gpu("NVIDIA H100 80GB HBM3", "GPU-d", 80);
+    add_part(&agent.gpus.gpus[3], "3g.40gb", 0, 4, 3);
+    add_part(&agent.gpus.gpus[3], "1g.10gb", 4, 1, 1);
+    add_part(&agent.gpus.gpus[3], "1g.10gb", 5, 1, 1);
+    add_gpu("NVIDIA H100 80GB HBM3", "GPU-e", 80);
+}
+
+static int
+claim_part(unsigned i, int card, json_t *part_take, struct syn_gpu_use *use, struct syn_err *err)
+{
+    struct syn_gpu out[SYN_GPUS_MAX];
+    size_t count;
+    SYN_JSON(doc);
+
+    doc = json_pack("{s:{s:o}}", "spec", "resources", part_take);
+    assert_int_equal(json_object_set_new(json_object_get(json_object_get(doc, "spec"), "resources"),
+                                         "gpus", json_integer(1)),
+                     0);
+    assert_int_equal(json_object_set_new(json_object_get(json_object_get(doc, "spec"), "resources"),
+                                         "gpu_cards", json_pack("[i]", card)),
+                     0);
+    return agt_gpus_claim(&instances[i], doc, out, &count, use, err);
+}
+
+static json_t *
+share(const char *sharing, int permille, int mib)
+{
+    return json_pack("{s:s, s:I, s:s, s:i, s:i}", "gpu_model", "h100", "gpu_vram_bytes",
+                     (json_int_t)(80 * GIB), "gpu_sharing", sharing, "gpu_share", permille,
+                     "gpu_share_mib", mib);
+}
+
+static json_t *
+mig(const char *name, int start)
+{
+    return json_pack("{s:s, s:I, s:s, s:i}", "gpu_model", "h100", "gpu_vram_bytes",
+                     (json_int_t)(80 * GIB), "gpu_mig", name, "gpu_part", start);
+}
+
+static void
+parts_and_sharing_are_reported(void **state)
+{
+    struct syn_err err = {0};
+    const json_t *group, *part;
+    SYN_JSON(groups);
+
+    (void)state;
+    add_more();
+    agent.sharing = AGT_SHARING_MPS;
+    assert_done(agt_gpus_report(&agent, &groups, &err), &err);
+    assert_int_equal(json_array_size(groups), 3);
+    group = json_array_get(groups, 0);
+    assert_int_equal(syn_json_i64(group, "count", 0), 3);
+    assert_int_equal(syn_json_i64(group, "first", -1), 0);
+    assert_string_equal(syn_json_str(group, "sharing", ""), "mps");
+    group = json_array_get(groups, 1);
+    assert_string_equal(syn_json_str(group, "model", ""), "rtx4090");
+    assert_int_equal(syn_json_i64(group, "first", -1), 3);
+    assert_null(json_object_get(group, "sharing")); /* its capability is not known */
+    group = json_array_get(groups, 2);
+    assert_int_equal(syn_json_i64(group, "first", -1), 4);
+    assert_null(json_object_get(group, "sharing"));
+    assert_int_equal(json_array_size(json_object_get(group, "parts")), 3);
+    part = json_array_get(json_object_get(group, "parts"), 2);
+    assert_string_equal(syn_json_str(part, "name", ""), "1g.10gb");
+    assert_int_equal(syn_json_i64(part, "start", 0), 5);
+    assert_int_equal(syn_json_i64(part, "eighths", 0), 1);
+    assert_int_equal(syn_json_i64(part, "slices", 0), 1);
+}
+
+static void
+shares_of_a_card_add_up(void **state)
+{
+    struct syn_gpu_use use;
+    struct syn_gpu out[SYN_GPUS_MAX];
+    struct syn_err err = {0};
+    size_t count;
+
+    (void)state;
+    add_more();
+    assert_code(claim_part(0, 1, share("mps", 500, 0), &use, &err), SYN_E_CONFLICT, &err);
+    assert_non_null(strstr(err.msg, "not at all"));
+    agent.sharing = AGT_SHARING_MPS;
+    (void)snprintf(agent.mps_pipes, sizeof(agent.mps_pipes), "/pipes");
+    assert_code(claim_part(0, 1, share("time-slice", 500, 0), &use, &err), SYN_E_CONFLICT, &err);
+    assert_done(claim_part(0, 1, share("mps", 500, 0), &use, &err), &err);
+    assert_string_equal(instances[0].gpus[0], "GPU-b");
+    assert_int_equal(use.permille, 500);
+    assert_int_equal(use.vram_bytes, 40 * GIB);
+    assert_string_equal(use.mps, "/pipes");
+    assert_code(claim_part(1, 1, share("mps", 501, 0), &use, &err), SYN_E_CONFLICT, &err);
+    assert_code(claim_part(1, 1, share("mps", 100, 40961), &use, &err), SYN_E_CONFLICT, &err);
+    assert_done(claim_part(1, 1, share("mps", 100, 40960), &use, &err), &err);
+    assert_int_equal(use.vram_bytes, 40 * GIB);
+    assert_code(claim_part(2, 1, share("mps", 1, 1), &use, &err), SYN_E_CONFLICT, &err);
+    /* A whole card is none that somebody has a share of, whoever names it. */
+    assert_done(claim(2, 1, "h100", out, &count, &err), &err);
+    assert_string_equal(out[0].uuid, "GPU-a");
+    assert_code(claim_part(3, 0, share("mps", 1, 1), &use, &err), SYN_E_CONFLICT, &err);
+    agt_gpus_release(&instances[0]);
+    agt_gpus_release(&instances[1]);
+    assert_done(claim(3, 2, "h100", out, &count, &err), &err);
+}
+
+static void
+partitions_are_somebodys(void **state)
+{
+    struct syn_gpu_use use;
+    struct syn_err err = {0};
+
+    (void)state;
+    add_more();
+    assert_done(claim_part(0, 4, mig("1g.10gb", 5), &use, &err), &err);
+    assert_string_equal(use.part->uuid, "MIG-GPU-d-5");
+    assert_string_equal(instances[0].gpus[0], "GPU-d");
+    assert_code(claim_part(1, 4, mig("1g.10gb", 5), &use, &err), SYN_E_CONFLICT, &err);
+    assert_code(claim_part(1, 4, mig("1g.10gb", 0), &use, &err), SYN_E_CONFLICT, &err);
+    assert_code(claim_part(1, 0, mig("1g.10gb", 4), &use, &err), SYN_E_CONFLICT, &err);
+    assert_code(claim_part(1, 9, mig("1g.10gb", 4), &use, &err), SYN_E_CONFLICT, &err);
+    assert_done(claim_part(1, 4, mig("3g.40gb", 0), &use, &err), &err);
+    assert_done(claim_part(2, 4, mig("1g.10gb", 4), &use, &err), &err);
+    for (unsigned i = 0; i < 3; i++) { /* as a new agent finds them */
+        instances[i].gpus_count = 0;
+        instances[i].gpus_hold = (struct agt_gpu_hold){.time = 0};
+        agt_gpus_recall(&instances[i]);
+    }
+    assert_int_equal(instances[0].gpus_hold.eighths, 0x20);
+    assert_int_equal(instances[1].gpus_hold.eighths, 0x0f);
+    assert_code(claim_part(3, 4, mig("1g.10gb", 4), &use, &err), SYN_E_CONFLICT, &err);
+    agt_gpus_release(&instances[2]);
+    assert_done(claim_part(3, 4, mig("1g.10gb", 4), &use, &err), &err);
+}
+
 static int
 claim_scenario(void *arg, struct syn_err *err)
 {
     const json_t *doc = arg;
     struct syn_gpu out[SYN_GPUS_MAX];
+    struct syn_gpu_use use;
     SYN_JSON(groups);
     size_t count;
     int rc = agt_gpus_report(&agent, &groups, err);
 
-    return rc < 0 ? rc : agt_gpus_claim(&instances[0], doc, out, &count, err);
+    return rc < 0 ? rc : agt_gpus_claim(&instances[0], doc, out, &count, &use, err);
 }
 
 static void
@@ -209,6 +360,9 @@ main(void)
         cmocka_unit_test_setup_teardown(who_tries_again_keeps_its_cards, set_up, tear_down),
         cmocka_unit_test_setup_teardown(claims_outlive_the_agent, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_notes_claim_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(parts_and_sharing_are_reported, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(shares_of_a_card_add_up, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(partitions_are_somebodys, set_up, tear_down),
         cmocka_unit_test_setup_teardown(claims_survive_short_memory, set_up, tear_down),
     };
 

@@ -68,7 +68,8 @@ agt_ship_new(struct agt_instance *instance, struct agt_ship **ret, struct syn_er
         (struct syn_capacity){.cpu_millicores = syn_json_i64(resources, "cpu_millicores", 0),
                               .memory_bytes = syn_json_i64(resources, "memory_bytes", 0),
                               .scratch_bytes = syn_json_i64(resources, "scratch_bytes", 0),
-                              .gpus = syn_json_i64(resources, "gpus", 0)};
+                              .gpus = syn_json_i64(resources, "gpus", 0),
+                              .gpu_permille = syn_json_i64(resources, "gpu_permille", 0)};
     if (ship->reserved.gpus > 0)
         (void)syn_str_copy(ship->reserved.gpu_model, sizeof(ship->reserved.gpu_model),
                            syn_json_str(resources, "gpu_model", ""));
@@ -197,6 +198,7 @@ to_sample(const struct agt_ship *ship, const struct syn_usage_sample *usage, int
                                .from_ms = usage->from_ms,
                                .to_ms = usage->to_ms,
                                .reserved = ship->reserved,
+                               .egress_bytes = usage->egress_bytes,
                                .used = {.cpu_ms = usage->cpu_ms,
                                         .memory_peak_bytes = peak,
                                         .scratch_used_bytes = usage->scratch_bytes,

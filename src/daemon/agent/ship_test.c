@@ -46,8 +46,8 @@ put_usage(int first, int count, bool torn)
         syn_buf_addf(&text,
                      "{\"seq\":%d,\"from_ms\":%d000,\"to_ms\":%d000,\"cpu_ms\":10,"
                      "\"memory_bytes\":1,\"memory_peak_bytes\":1,\"scratch_bytes\":1,\"pids\":1,"
-                     "\"throttled_ms\":0}\n",
-                     seq, seq, seq + 1);
+                     "\"throttled_ms\":0,\"egress_bytes\":%d,\"received_bytes\":9}\n",
+                     seq, seq, seq + 1, 100 * seq);
     assert_int_equal(syn_buf_ok(&text, NULL), SYN_OK);
     bench_put(bench, "run/usage.log", text.data, text.len - (torn ? 20 : 0));
 }
@@ -85,6 +85,7 @@ each_byte_is_sent_once(void **state)
     assert_int_equal(bench->fake.logs_len, 8);
     assert_memory_equal(bench->fake.logs, "one\ntwo\n", 8);
     assert_int_equal(bench->fake.usage_samples, 5);
+    assert_int_equal(bench->fake.egress_bytes, 1500); /* and what came in is free */
     assert_int_equal(agt_ship_usage_seq(ship), 5);
     {
         int64_t step = 0, epoch = 0;

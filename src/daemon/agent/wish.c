@@ -15,6 +15,7 @@ agt_wish_fini(struct agt_wish *wish)
         syn_free(wish->env[i]);
     syn_free((void *)wish->env);
     syn_free((void *)wish->argv);
+    json_decref(wish->secrets);
     wish->image = syn_oci_layout_close(wish->image);
     wish->gpus = syn_gpu_grant_free(wish->gpus);
 }
@@ -112,14 +113,33 @@ wish_image_env(struct agt_wish *wish, const char *const *pairs, struct syn_err *
 
 /* In this order, the first one wins: what the node gives, the job, the image. */
 static int
+add_pairs(struct agt_wish *wish, json_t *env, const char *const *before, struct syn_err *err)
+{
+    const char *name;
+    json_t *value;
+    int rc = SYN_OK;
+
+    json_object_foreach (env, name, value) {
+        SYN_BUF(text);
+        char *pair = NULL;
+
+        if (rc < 0 || env_has(before, name))
+            continue;
+        syn_buf_addf(&text, "%s=%s", name, json_string_value(value));
+        rc = syn_buf_take(&text, &pair, NULL, err);
+        if (rc == SYN_OK)
+            rc = add_env_take(wish, pair, err);
+    }
+    return rc;
+}
+
+static int
 wish_env(struct agt_wish *wish, json_t *env, struct syn_err *err)
 {
     static const char *const none[] = {NULL};
     const char *const *image = wish->image != NULL ? syn_oci_layout_config(wish->image)->env : none;
     const char *const *node = wish->gpus != NULL ? wish->gpus->env : none;
-    size_t room = json_object_size(env) + 1;
-    const char *name;
-    json_t *value;
+    size_t room = json_object_size(env) + json_object_size(wish->secrets) + 1;
     int rc = SYN_OK;
 
     for (size_t i = 0; image[i] != NULL; i++)
@@ -131,19 +151,34 @@ wish_env(struct agt_wish *wish, json_t *env, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an environment");
     for (size_t i = 0; rc == SYN_OK && node[i] != NULL; i++)
         rc = add_env_take(wish, syn_strdup(node[i]), err);
-    json_object_foreach (env, name, value) {
-        SYN_BUF(text);
-        char *pair = NULL;
-
-        if (rc < 0 || env_has(node, name))
-            continue;
-        syn_buf_addf(&text, "%s=%s", name, json_string_value(value));
-        rc = syn_buf_take(&text, &pair, NULL, err);
-        if (rc == SYN_OK)
-            rc = add_env_take(wish, pair, err);
-    }
+    if (rc == SYN_OK)
+        rc = add_pairs(wish, env, node, err);
+    if (rc == SYN_OK)
+        rc = add_pairs(wish, wish->secrets, node, err);
     wish->spec.env = (const char *const *)wish->env;
     return rc < 0 ? rc : wish_image_env(wish, image, err);
+}
+
+/* The environment with the secrets that the server has for this instance: nobody else is told, and
+ * here they stand in the sandbox's own files alone. */
+static int
+wish_secrets(struct agt_instance *instance, struct agt_wish *wish, const json_t *spec,
+             struct syn_err *err)
+{
+    char path[128];
+    SYN_JSON(answer);
+    int rc;
+
+    if (json_object_size(json_object_get(spec, "secrets")) == 0)
+        return SYN_OK;
+    (void)snprintf(path, sizeof(path), "/v1/instances/%s/secrets", instance->id);
+    rc = agt_call(instance->agent, instance->client, "GET", path, NULL, &answer, err);
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "secrets");
+    wish->secrets = json_incref(json_object_get(answer, "env"));
+    return json_is_object(wish->secrets)
+               ? SYN_OK
+               : SYN_FAIL(err, SYN_E_INTERNAL, "secrets: the server did not give any");
 }
 
 /* The root file system, and what the image says where the job says nothing. */
@@ -173,10 +208,10 @@ wish_image(struct agt_instance *instance, struct agt_wish *wish, const json_t *s
 }
 
 static void
-add_bind(struct agt_wish *wish, const char *host, const char *container)
+add_bind(struct agt_wish *wish, struct syn_bind bind)
 {
     assert(wish->spec.binds_count < AGT_WISH_BINDS_MAX);
-    wish->binds[wish->spec.binds_count++] = (struct syn_bind){host, container, true};
+    wish->binds[wish->spec.binds_count++] = bind;
     wish->spec.binds = wish->binds;
 }
 
@@ -215,7 +250,7 @@ write_config(struct agt_instance *instance, struct agt_wish *wish, const json_t 
     if (bad)
         return SYN_FAIL_SYS(err, errno, "writing %s", path);
     (void)chmod(path, 0644);
-    add_bind(wish, wish->config, "/synor/config");
+    add_bind(wish, (struct syn_bind){wish->config, "/synor/config", true});
     return SYN_OK;
 }
 
@@ -229,13 +264,13 @@ wish_content(struct agt_instance *instance, struct agt_wish *wish, const json_t 
 
     if (code[0] != '\0') {
         rc = agt_fetch(instance, code, wish->code, err);
-        add_bind(wish, wish->code, "/synor/code");
+        add_bind(wish, (struct syn_bind){wish->code, "/synor/code", true});
     }
     if (rc == SYN_OK)
         rc = dataset[0] != '\0' ? agt_fetch(instance, dataset, wish->dataset, err)
                                 : make_folder(instance, "dataset", wish->dataset, err);
     if (rc == SYN_OK)
-        add_bind(wish, wish->dataset, "/synor/dataset");
+        add_bind(wish, (struct syn_bind){wish->dataset, "/synor/dataset", true});
     return rc < 0 ? rc
                   : write_config(instance, wish, json_object_get(spec, "hyperparameters"), err);
 }
@@ -270,17 +305,21 @@ wish_gpus(struct agt_instance *instance, struct agt_wish *wish, const json_t *do
           struct syn_err *err)
 {
     struct syn_gpu gpus[SYN_GPUS_MAX];
+    struct syn_gpu_use use;
     size_t count = 0;
-    int rc = agt_gpus_claim(instance, doc, gpus, &count, err);
+    int rc = agt_gpus_claim(instance, doc, gpus, &count, &use, err);
 
     if (rc < 0 || count == 0)
         return rc;
-    rc = syn_gpu_grant_new(gpus, count, "", wish->spec.rootfs, &wish->gpus, err);
+    rc = syn_gpu_grant_new(gpus, count, use.part || use.permille > 0 ? &use : NULL, "",
+                           wish->spec.rootfs, &wish->gpus, err);
     if (rc < 0)
         return rc;
     wish->spec.devices = wish->gpus->devices;
     wish->spec.drivers = wish->gpus->libraries;
     wish->spec.drivers_count = wish->gpus->libraries_count;
+    if (wish->gpus->mps != NULL)
+        add_bind(wish, *wish->gpus->mps);
     return SYN_OK;
 }
 
@@ -310,6 +349,8 @@ agt_wish_make(struct agt_instance *instance, const json_t *doc, struct agt_wish 
     if (rc == SYN_OK)
         rc = service ? wish_command(wish, spec, err)
                      : wish_argv(wish, json_object_get(spec, "argv"), err);
+    if (rc == SYN_OK)
+        rc = wish_secrets(instance, wish, spec, err);
     if (rc == SYN_OK)
         rc = wish_env(wish, json_object_get(spec, "env"), err);
     return rc < 0 || service ? rc : wish_content(instance, wish, spec, err);

@@ -115,6 +115,28 @@ documents_are_put_in_a_drivers_words(void **state)
     }
 }
 
+/* What the document names, the server tells; no file of ours has it. */
+static void
+secrets_are_asked_for(void **state)
+{
+    SYN_SCOPED(agt_wish_fini) struct agt_wish wish = {0}, refused = {0};
+    struct syn_err err = {0};
+    SYN_JSON(doc);
+    SYN_BUF(text);
+
+    (void)state;
+    doc = document("{\"argv\": [\"a\"], \"env\": {\"B\": \"1\"}, \"secrets\": {\"TOKEN\": "
+                   "\"token\"}, \"hyperparameters\": {}}");
+    assert_done(agt_wish_make(&bench->instance, doc, &wish, &err), &err);
+    describe(&wish.spec, &text);
+    assert_string_equal(syn_buf_text(&text),
+                        HEAD " argv=[a] env=[B=1,TOKEN=s3cr3t,A=late] cwd=- 0:0" BINDS NONE);
+    fake_refuse(&bench->fake, "secrets", 1, 404,
+                "{\"error\":{\"code\":\"not-found\",\"message\":\"none\"}}");
+    assert_true(agt_wish_make(&bench->instance, doc, &refused, &err) < 0);
+    assert_non_null(strstr(err.msg, "secrets"));
+}
+
 /* The program, which is another user, must be able to read it. */
 static void
 hyperparameters_are_a_file(void **state)
@@ -170,6 +192,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(documents_are_put_in_a_drivers_words, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(secrets_are_asked_for, set_up, tear_down),
         cmocka_unit_test_setup_teardown(hyperparameters_are_a_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(making_survives_short_memory, set_up, tear_down),
     };

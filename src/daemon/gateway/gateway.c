@@ -40,29 +40,27 @@ struct gtw {
     char *dir, *program, *host;
     struct gtw_fronts fronts;
     pthread_t thread;
-    bool started;
 
     pthread_mutex_t lock;
     pthread_cond_t wake;
     /* Under `lock`: */
     struct letter *first, **last;
     size_t letters;
-    bool stop, lost;
     struct syn_balancer *balancer; /* NULL: there is none yet; stays once it is there */
-    bool known;                    /* what it has is in `has` */
     struct syn_map *has;           /* instance -> enum gtw_has */
     struct syn_map *verdicts;      /* service -> struct verdict */
+    bool stop, lost;
+    bool known; /* what the balancer has is in `has` */
 
     /* The thread's: */
     struct syn_map *services; /* id -> struct gtw_service */
     struct syn_map *news;     /* of this round: id -> itself */
     struct syn_map *bound;    /* addresses that our HAProxy has */
     struct syn_map *refused;  /* that others have */
-    bool dirty, adopted, draining;
     size_t open;
     int64_t retry_ms, search_ms, poll_ms, again_ms; /* monotonic */
     char failure[MESSAGE_MAX]; /* why the last table was not reached; "": it was */
-    bool missing;
+    bool started, dirty, adopted, draining, missing;
 };
 
 static void

@@ -1,39 +1,37 @@
-/* Bills: what a run cost, paid in the same transaction that ends it, and the proof of it
- * afterwards. */
-#include <inttypes.h>
-
+/* Bills: what a run, or a period of it, cost, paid in the same transaction that ends it. */
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
-#include <synor/daemon/lease.h>
-#include <synor/infra/crypto.h>
 #include <synor/market/invoice.h>
 #include <synor/orchestration/cost.h>
 #include <synor/orchestration/document.h>
 #include <synor/workload/training_control.h>
 
-#include "server_priv.h"
+#include "bills_priv.h"
 
-/* The meters of a run's instances, the accounts that provided them, and at what prices. */
-struct usages {
-    struct syn_invoice_usage *rows;
-    struct syn_meter *meters;
-    char (*providers)[SYN_ID_MAX];
-    struct syn_lease *leases;
-    size_t count;
+/* A run's period on its way into a bill, or looked at. */
+struct closing {
+    const json_t *job;
+    const json_t *instances;
+    const struct srv_period *period;
+    struct srv_counted *counted;
+    struct syn_invoice *invoice;
+    int64_t now_ms; /* the end of all that the server counts by itself */
 };
 
 static void
-usages_fini(struct usages *usages)
+counted_fini(struct srv_counted *counted)
 {
-    syn_free(usages->rows);
-    syn_free(usages->meters);
-    syn_free(usages->providers);
-    syn_free(usages->leases);
+    syn_free(counted->rows);
+    syn_free(counted->spans);
+    syn_free(counted->meters);
+    syn_free(counted->sums);
+    syn_free(counted->providers);
+    syn_free(counted->leases);
+    json_decref(counted->network);
 }
 
-/* What the instance was leased for; false in *ret_is when that was before there were leases. */
-static int
-lease_of(const json_t *instance, struct syn_lease *ret, bool *ret_is, struct syn_err *err)
+int
+srv_lease_of(const json_t *instance, struct syn_lease *ret, bool *ret_is, struct syn_err *err)
 {
     const json_t *lease = json_object_get(json_object_get(instance, "spec"), "lease");
     int rc = lease != NULL ? syn_lease_decode(lease, ret, err) : SYN_OK;
@@ -42,9 +40,8 @@ lease_of(const json_t *instance, struct syn_lease *ret, bool *ret_is, struct syn
     return rc < 0 ? syn_err_wrap(err, rc, "%s", syn_json_str(instance, "id", "?")) : SYN_OK;
 }
 
-/* Who provides the node that an instance ran on. */
-static int
-provider_of(struct syn_server *server, const json_t *instance, char *out, struct syn_err *err)
+int
+srv_provider_of(struct syn_server *server, const json_t *instance, char *out, struct syn_err *err)
 {
     char key[SRV_KEY_MAX];
     SYN_JSON(node);
@@ -60,46 +57,99 @@ provider_of(struct syn_server *server, const json_t *instance, char *out, struct
 }
 
 static bool
+is_service(const json_t *job)
+{
+    return syn_str_starts(syn_document_id(job), srv_service.ids);
+}
+
+static bool
 in_run(const json_t *instance, int64_t run)
 {
     return syn_json_i64(json_object_get(instance, "spec"), "run", 0) == run;
 }
 
 static int
-usages_load(struct syn_server *server, const json_t *instances, int64_t run, struct usages *ret,
-            struct syn_err *err)
+counted_make(struct srv_counted *ret, size_t most, struct syn_err *err)
 {
-    size_t most = json_array_size(instances) + 1;
+    ret->rows = syn_calloc(most + 1, sizeof(*ret->rows));
+    ret->spans = syn_calloc(most + 1, sizeof(*ret->spans));
+    ret->meters = syn_calloc(most + 1, sizeof(*ret->meters));
+    ret->sums = syn_calloc(most + 1, sizeof(*ret->sums));
+    ret->providers = syn_calloc(most + 1, sizeof(*ret->providers));
+    ret->leases = syn_calloc(most + 1, sizeof(*ret->leases));
+    if (ret->rows == NULL || ret->spans == NULL || ret->meters == NULL || ret->sums == NULL ||
+        ret->providers == NULL || ret->leases == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the usage of %zu instances", most);
+    return SYN_OK;
+}
+
+/* What one instance used in the period: nothing, or a row. */
+static int
+count_instance(struct syn_server *server, const struct srv_period *period, const json_t *instance,
+               struct srv_counted *ret, struct syn_err *err)
+{
+    size_t at = ret->meter_count++;
+    struct syn_meter *meter = &ret->meters[at], before;
+    int64_t revision;
+    bool leased = false;
+    int rc = srv_meter_load(server, syn_json_str(instance, "id", ""), meter, &revision, err);
+
+    if (rc == SYN_OK)
+        rc = srv_period_after(period, meter->instance, &before, err);
+    if (rc < 0 || meter->seq == before.seq)
+        return rc;
+    rc = syn_usage_since(&meter->usage, &before.usage, &ret->sums[at], err);
+    if (rc == SYN_OK)
+        rc = srv_provider_of(server, instance, ret->providers[at], err);
+    if (rc == SYN_OK)
+        rc = srv_lease_of(instance, &ret->leases[at], &leased, err);
+    if (rc < 0)
+        return rc;
+    ret->spans[ret->span_count++] =
+        (struct syn_invoice_span){meter->instance, before.seq, before.to_ms, meter->seq};
+    ret->rows[ret->count++] = (struct syn_invoice_usage){ret->providers[at], &ret->sums[at],
+                                                         leased ? &ret->leases[at] : NULL};
+    return SYN_OK;
+}
+
+/* What the server counted by itself is served by the platform. */
+static int
+count_network(struct syn_server *server, const struct srv_period *period, const char *job,
+              int64_t now_ms, struct srv_counted *ret, struct syn_err *err)
+{
+    int rc = srv_network_read(server, job, now_ms, &ret->network, err);
+
+    if (rc == SYN_OK)
+        rc = srv_network_usage(json_object_get(period->doc, "network"), ret->network,
+                               &ret->network_sum, err);
+    if (rc == SYN_OK && ret->network_sum.count > 0)
+        ret->rows[ret->count++] =
+            (struct syn_invoice_usage){server->provider_id, &ret->network_sum, NULL};
+    return rc;
+}
+
+static int64_t
+run_of(const json_t *job)
+{
+    return syn_json_i64(json_object_get(job, "status"), "run", 1);
+}
+
+/* Everything that was used in the period until now: what nodes sent, and what the server counted.
+ */
+static int
+count_period(struct syn_server *server, const struct closing *closing, struct syn_err *err)
+{
+    struct srv_counted *counted = closing->counted;
     size_t i;
     json_t *instance;
-    int rc = SYN_OK;
+    int rc = counted_make(counted, json_array_size(closing->instances), err);
 
-    ret->rows = syn_calloc(most, sizeof(*ret->rows));
-    ret->meters = syn_calloc(most, sizeof(*ret->meters));
-    ret->providers = syn_calloc(most, sizeof(*ret->providers));
-    ret->leases = syn_calloc(most, sizeof(*ret->leases));
-    if (ret->rows == NULL || ret->meters == NULL || ret->providers == NULL || ret->leases == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the usage of %zu instances", most);
-    json_array_foreach (instances, i, instance) {
-        struct syn_meter *meter = &ret->meters[ret->count];
-        int64_t revision;
-        bool leased = false;
-
-        if (!in_run(instance, run))
-            continue;
-        rc = srv_meter_load(server, syn_json_str(instance, "id", ""), meter, &revision, err);
-        if (rc == SYN_OK)
-            rc = provider_of(server, instance, ret->providers[ret->count], err);
-        if (rc == SYN_OK)
-            rc = lease_of(instance, &ret->leases[ret->count], &leased, err);
-        if (rc < 0)
-            return rc;
-        ret->rows[ret->count].provider = ret->providers[ret->count];
-        ret->rows[ret->count].usage = &meter->usage;
-        ret->rows[ret->count].lease = leased ? &ret->leases[ret->count] : NULL;
-        ret->count++;
-    }
-    return rc;
+    json_array_foreach (closing->instances, i, instance)
+        if (rc == SYN_OK && in_run(instance, run_of(closing->job)))
+            rc = count_instance(server, closing->period, instance, counted, err);
+    return rc < 0 ? rc
+                  : count_network(server, closing->period, syn_document_id(closing->job),
+                                  closing->now_ms, counted, err);
 }
 
 static_assert(SYN_TRAINING_RUN_MAX <= SYN_INVOICE_USAGES_MAX, "a run that ends can be billed");
@@ -128,17 +178,23 @@ of_run(const json_t *instances, int64_t run, json_t **ret, struct syn_err *err)
 }
 
 int
-srv_run_cost(struct syn_server *server, const json_t *instances, int64_t run, int64_t *ret_spent,
-             int64_t *ret_rate_hour, struct syn_err *err)
+srv_run_cost(struct syn_server *server, const json_t *job, const json_t *instances,
+             int64_t *ret_spent, int64_t *ret_rate_hour, struct syn_err *err)
 {
-    SYN_SCOPED(usages_fini) struct usages usages = {0};
+    SYN_SCOPED(srv_period_fini) struct srv_period period = {.doc = NULL};
+    SYN_SCOPED(counted_fini) struct srv_counted counted = {0};
     SYN_JSON(live);
-    int rc = usages_load(server, instances, run, &usages, err);
+    int rc = srv_period_load(server, syn_document_id(job), run_of(job), &period, err);
 
     if (rc == SYN_OK)
-        rc = syn_invoice_total(usages.rows, usages.count, server->prices, ret_spent, err);
+        rc = count_period(
+            server,
+            &(struct closing){job, instances, &period, &counted, NULL, syn_wall_ms(server->world)},
+            err);
     if (rc == SYN_OK)
-        rc = of_run(instances, run, &live, err);
+        rc = syn_invoice_total(counted.rows, counted.count, server->prices, ret_spent, err);
+    if (rc == SYN_OK)
+        rc = of_run(instances, run_of(job), &live, err);
     return rc < 0 ? rc : syn_cost_live(server->prices, live, ret_rate_hour, err);
 }
 
@@ -165,26 +221,76 @@ build_settlement(const struct syn_invoice *invoice, const struct syn_ledger_head
     return syn_ledger_build_settle(head, &settlement, ret_tx, err);
 }
 
+/* Whose samples the bill is made of, and which: what it is proved by. */
+static int
+set_spans(const struct srv_counted *counted, json_t *spec, struct syn_err *err)
+{
+    json_t *list = json_array();
+    int rc = syn_json_set_take(spec, "instances", list, err);
+
+    for (size_t i = 0; rc == SYN_OK && i < counted->span_count; i++) {
+        const struct syn_invoice_span *span = &counted->spans[i];
+        json_t *row = NULL;
+
+        rc = syn_json_pack(&row, err, "{s:s, s:I, s:I, s:I}", "instance", span->instance,
+                           "after_seq", (json_int_t)span->after_seq, "after_ms",
+                           (json_int_t)span->after_ms, "last_seq", (json_int_t)span->last_seq);
+        if (rc == SYN_OK)
+            rc = syn_json_append_take(list, row, err);
+    }
+    return rc;
+}
+
+/* Which part of the run it is about. */
+static int
+set_period(const struct closing *closing, json_t *spec, struct syn_err *err)
+{
+    const struct srv_period *period = closing->period;
+    int64_t since_ms =
+        period->since_ms > 0 ? period->since_ms : syn_document_time(closing->job, "created_at");
+    char since[SYN_FORMAT_MAX], until[SYN_FORMAT_MAX];
+    json_t *part = NULL;
+    int rc = syn_json_pack(&part, err, "{s:I, s:s, s:s, s:O?}", "number",
+                           (json_int_t)period->number, "since", syn_format_time(since_ms, since),
+                           "until", syn_format_time(closing->now_ms, until), "previous",
+                           json_object_get(period->doc, "previous"));
+
+    if (rc == SYN_OK)
+        rc = syn_json_set_take(spec, "period", part, err);
+    if (rc == SYN_OK)
+        rc = set_spans(closing->counted, spec, err);
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&part, err, "{s:O?, s:O?}", "before",
+                           json_object_get(period->doc, "network"), "until",
+                           closing->counted->network);
+    return rc < 0 ? rc : syn_json_set_take(spec, "network", part, err);
+}
+
 /* The bill as people see it: the invoice's figures under `status`, what it is about under `spec`.
  */
 static int
-bill_document(struct syn_server *server, const struct syn_invoice *invoice, const json_t *job,
-              int64_t run, json_t **ret_doc, struct syn_err *err)
+bill_document(struct syn_server *server, const struct closing *closing, json_t **ret_doc,
+              struct syn_err *err)
 {
-    struct syn_document_new new_doc = {"bill", invoice->id, NULL, invoice->tenant,
-                                       syn_wall_ms(server->world)};
+    const struct syn_invoice *invoice = closing->invoice;
+    const char *job = syn_document_id(closing->job);
+    struct syn_document_new new_doc = {"bill", invoice->id, NULL, invoice->tenant, closing->now_ms};
     SYN_JSON(doc);
     SYN_JSON(figures);
     json_t *spec = NULL;
     int rc = syn_invoice_encode(invoice, &figures, err);
 
     if (rc == SYN_OK)
-        rc = syn_json_pack(&spec, err, "{s:s, s:I, s:s}", "job", syn_document_id(job), "run",
-                           (json_int_t)run, "ref", invoice->ref);
+        rc = syn_json_pack(&spec, err, "{s:s, s:I, s:s}", "job", job, "run",
+                           (json_int_t)run_of(closing->job), "ref", invoice->ref);
+    if (rc == SYN_OK && is_service(closing->job))
+        rc = set_period(closing, spec, err);
     if (rc == SYN_OK)
-        rc = srv_units_bill(server, syn_document_id(job), run, spec, err);
+        rc = srv_units_bill(server, job, run_of(closing->job), spec, err);
     if (rc == SYN_OK)
         rc = syn_document_make_take(&new_doc, spec, &doc, err);
+    else
+        json_decref(spec);
     if (rc == SYN_OK && json_object_update(syn_document_status(doc), figures) != 0)
         rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for a bill");
     if (rc == SYN_OK)
@@ -247,443 +353,149 @@ freeze_meters(struct syn_server *server, struct srv_txn *txn, const char *ref, s
     return rc < 0 ? rc : srv_txn_delete(txn, key, err);
 }
 
+/* Build the invoice of the period, which does not move any more, and the settlement. */
+static int
+close_period(struct syn_server *server, struct srv_txn *txn, struct closing *closing,
+             struct syn_invoice_terms *terms, struct syn_err *err)
+{
+    char escrow[SYN_LEDGER_ACCOUNT_MAX];
+    int rc = syn_ledger_escrow_name(closing->period->ref, escrow, err);
+
+    terms->ref = closing->period->ref;
+    terms->tenant = syn_json_str(closing->job, "account", "");
+    terms->carried = closing->period->carried;
+    if (rc == SYN_OK)
+        rc = srv_balance(server, escrow, &terms->escrow, err);
+    if (rc == SYN_OK)
+        rc = freeze_meters(server, txn, terms->ref, err);
+    if (rc == SYN_OK)
+        rc = count_period(server, closing, err);
+    return rc < 0 ? rc
+                  : syn_invoice_build(terms, closing->counted->rows, closing->counted->count,
+                                      server->prices, &closing->invoice, err);
+}
+
+static int
+settlement_tx(const struct closing *closing, const struct srv_ledger_place *place,
+              struct syn_ledger_tx *ret, struct syn_err *err)
+{
+    struct syn_ledger_head head = {place->id, place->seq, closing->now_ms, closing->period->ref,
+                                   is_service(closing->job) ? "settlement of a service"
+                                                            : "settlement of a training run"};
+
+    return build_settlement(closing->invoice, &head, ret, err);
+}
+
+/* The bill's document and where it is found. */
+static int
+write_bill(struct syn_server *server, struct srv_txn *txn, const struct closing *closing,
+           struct syn_err *err)
+{
+    const char *account = syn_json_str(closing->job, "account", "");
+    const char *id = closing->invoice->id;
+    char key[SRV_KEY_MAX];
+    SYN_JSON(doc);
+    int rc = srv_txn_delete(txn, srv_key(key, "escrow-of", account, closing->period->ref), err);
+
+    if (rc == SYN_OK)
+        rc = bill_document(server, closing, &doc, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_replace(txn, srv_key(key, "bill", id, NULL), 0, doc, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_put_text(txn, srv_key(key, "bill-of", account, id), id, err);
+    return rc < 0 ? rc
+                  : srv_txn_put_text(
+                        txn, srv_key(key, "bill-job", syn_document_id(closing->job), id), id, err);
+}
+
+static void
+closing_fini(struct closing *closing)
+{
+    (void)syn_invoice_free(closing->invoice);
+}
+
 int
 srv_settle(struct syn_server *server, struct srv_txn *txn, const json_t *job,
            const json_t *instances, const char *bill_id, struct syn_err *err)
 {
-    SYN_SCOPED(usages_fini) struct usages usages = {0};
-    SYN_SCOPED(syn_invoice_free_scope) struct syn_invoice *invoice = NULL;
-    const char *account = syn_json_str(job, "account", "");
-    int64_t run = syn_json_i64(json_object_get(job, "status"), "run", 1);
+    SYN_SCOPED(srv_period_fini) struct srv_period period = {.doc = NULL};
+    SYN_SCOPED(counted_fini) struct srv_counted counted = {0};
+    SYN_SCOPED(closing_fini)
+    struct closing closing = {job, instances, &period, &counted, NULL, syn_wall_ms(server->world)};
     struct srv_ledger_place place;
     struct syn_ledger_tx tx;
-    char ref[SYN_LEDGER_REF_MAX];
-    char escrow[SYN_LEDGER_ACCOUNT_MAX];
-    char key[SRV_KEY_MAX];
-    SYN_JSON(doc);
-    struct syn_invoice_terms terms = {.id = bill_id, .ref = ref, .tenant = account};
-    int rc;
+    struct syn_invoice_terms terms = {.id = bill_id, .transaction = place.id};
+    int rc = srv_period_load(server, syn_document_id(job), run_of(job), &period, err);
 
-    srv_escrow_ref(syn_document_id(job), run, ref);
-    rc = syn_ledger_escrow_name(ref, escrow, err);
-    if (rc == SYN_OK)
-        rc = srv_balance(server, escrow, &terms.escrow, err);
     if (rc == SYN_OK)
         rc = srv_ledger_next(server, &place, err);
     if (rc == SYN_OK)
-        rc = freeze_meters(server, txn, ref, err);
+        rc = close_period(server, txn, &closing, &terms, err);
     if (rc == SYN_OK)
-        rc = usages_load(server, instances, run, &usages, err);
-    if (rc < 0)
-        return rc;
-    terms.transaction = place.id;
-    rc = syn_invoice_build(&terms, usages.rows, usages.count, server->prices, &invoice, err);
-    if (rc == SYN_OK) {
-        struct syn_ledger_head head = {place.id, place.seq, syn_wall_ms(server->world), ref,
-                                       syn_str_starts(syn_document_id(job), srv_service.ids)
-                                           ? "settlement of a service"
-                                           : "settlement of a training run"};
-
-        rc = build_settlement(invoice, &head, &tx, err);
-    }
+        rc = settlement_tx(&closing, &place, &tx, err);
     if (rc == SYN_OK)
         rc = srv_ledger_add(server, txn, &place, &tx, err);
     if (rc == SYN_OK)
-        rc = srv_txn_delete(txn, srv_key(key, "escrow-of", account, ref), err);
-    if (rc == SYN_OK)
-        rc = bill_document(server, invoice, job, run, &doc, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_replace(txn, srv_key(key, "bill", bill_id, NULL), 0, doc, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_put_text(txn, srv_key(key, "bill-of", account, bill_id), bill_id, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_put_text(txn, srv_key(key, "bill-job", syn_document_id(job), bill_id), bill_id,
-                              err);
-    return rc < 0 ? rc : release_instances(server, txn, instances, run, err);
+        rc = write_bill(server, txn, &closing, err);
+    if (rc == SYN_OK && period.revision > 0)
+        rc = srv_txn_check(txn, period.key, period.revision, err);
+    if (rc == SYN_OK && is_service(job))
+        rc = srv_network_end(server, txn, syn_document_id(job), closing.now_ms, err);
+    return rc < 0 ? rc : release_instances(server, txn, instances, run_of(job), err);
 }
 
-/* --- routes ----------------------------------------------------------------------------------- */
-
+/* Both movements of money, and nothing between them. */
 static int
-last_key(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
-{
-    (void)doc;
-    (void)revision;
-    (void)err;
-    (void)syn_str_copy(arg, SYN_ID_MAX, strrchr(key, '/') + 1);
-    return SYN_OK;
-}
-
-/* Why there is no bill: the run of the caller's job `id` has not ended, or there is no such job. */
-static int
-no_bill(struct syn_server *server, struct syn_http_req *req, const char *id, const char *text,
-        struct syn_err *err)
-{
-    char key[SRV_KEY_MAX];
-    SYN_JSON(job);
-    int rc = srv_load(server, srv_key(key, "training", id, NULL), &job, NULL, err);
-
-    if (rc < 0)
-        return rc;
-    if (rc == SRV_ABSENT || srv_own(srv_identity(req), job, "job", id, NULL) < 0)
-        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no bill %.60s, and no job of that name",
-                        text);
-    return SYN_FAIL(err, SYN_E_NOTFOUND,
-                    "there is no bill for %.60s yet: it is written when the run ends", text);
-}
-
-/* The newest bill of the job that `text` names. */
-static int
-bill_of_job(struct syn_server *server, struct syn_http_req *req, const char *text, char *ret_id,
+renewal_txs(const struct closing *closing, const struct srv_renewal *renewal,
+            const struct srv_ledger_place *place, const char *ref, struct syn_ledger_tx ret[2],
             struct syn_err *err)
 {
-    char key[SRV_KEY_MAX];
-    SYN_JSON(job);
-    const char *id = text;
-    int rc = srv_load(server, srv_key(key, "training-name", srv_identity(req)->account, text), &job,
-                      NULL, err);
+    struct srv_ledger_place after = srv_ledger_after(place);
+    struct syn_ledger_head head = {after.id, after.seq, closing->now_ms, ref,
+                                   "reserve of a service"};
+    int rc = settlement_tx(closing, place, &ret[0], err);
 
-    if (rc < 0)
-        return rc;
-    if (rc == SYN_OK)
-        id = json_string_value(job);
-    ret_id[0] = '\0';
-    rc = srv_each(server, srv_key(key, "bill-job", id, ""), last_key, ret_id, err);
-    return rc == SYN_OK && ret_id[0] == '\0' ? no_bill(server, req, id, text, err) : rc;
-}
-
-/* The bill that `{id}` names: its own id, or the newest of a job. */
-static int
-load_bill(struct syn_server *server, struct syn_http_req *req, json_t **ret_doc,
-          struct syn_err *err)
-{
-    const char *text = syn_http_req_param(req, "id");
-    char id[SYN_ID_MAX];
-    char key[SRV_KEY_MAX];
-    SYN_JSON(doc);
-    int rc = SYN_OK;
-
-    if (!syn_name_ok(text))
-        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no bill %.60s", text);
-    (void)syn_str_copy(id, sizeof(id), text);
-    if (!syn_str_starts(text, "bill-"))
-        rc = bill_of_job(server, req, text, id, err);
-    if (rc == SYN_OK)
-        rc = srv_need(server, srv_key(key, "bill", id, NULL), "bill", &doc, NULL, err);
-    if (rc == SYN_OK)
-        rc = srv_own(srv_identity(req), doc, "bill", text, err); /* not the id behind a job */
-    if (rc == SYN_OK)
-        *ret_doc = SYN_TAKE(doc);
-    return rc;
-}
-
-static int
-get_bill(struct syn_http_req *req, void *ctx, struct syn_err *err)
-{
-    SYN_JSON(doc);
-    int rc = load_bill(ctx, req, &doc, err);
-
-    return rc < 0 ? rc : syn_http_reply_json(req, 200, doc, err);
-}
-
-struct listing {
-    struct syn_server *server;
-    const char *job;
-};
-
-static int
-list_item(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err *err)
-{
-    const struct listing *listing = arg;
-    char bill_key[SRV_KEY_MAX];
-    SYN_JSON(bill);
-    int rc;
-
-    (void)doc;
-    rc = srv_need(listing->server, srv_key(bill_key, "bill", strrchr(key, '/') + 1, NULL), "bill",
-                  &bill, NULL, err);
-    if (rc < 0)
-        return rc;
-    if (listing->job != NULL &&
-        !syn_str_eq(syn_json_str(syn_document_spec(bill), "job", ""), listing->job))
-        return SYN_OK;
-    return syn_json_append_take(items, SYN_TAKE(bill), err);
-}
-
-static int
-list_bills(struct syn_http_req *req, void *ctx, struct syn_err *err)
-{
-    struct listing listing = {ctx, syn_json_str(syn_http_req_query_json(req), "job", NULL)};
-    char prefix[SRV_KEY_MAX];
-
-    return srv_reply_list(ctx, req, srv_key(prefix, "bill-of", srv_identity(req)->account, ""),
-                          true, list_item, &listing, err);
-}
-
-/* --- proof ------------------------------------------------------------------------------------ */
-
-/* Everything that a run's bill is recomputed from. */
-struct evidence {
-    struct syn_server *server;
-    struct syn_invoice_report *reports;
-    size_t count, cap;
-    char provider[SYN_ID_MAX];
-    struct syn_map *providers; /* interned names */
-    json_t *documents;       /* the reports as they were signed, for who wants to check elsewhere */
-    json_t *lease_documents; /* instance -> its lease */
-    struct {
-        char instance[SYN_ID_MAX];
-        char digest[SYN_DIGEST_MAX];
-        struct syn_lease lease;
-    } * leases;
-    struct syn_invoice_lease *lease_rows; /* into `leases` */
-    size_t lease_count;
-};
-
-static void
-evidence_fini(struct evidence *evidence)
-{
-    for (size_t i = 0; i < evidence->count; i++)
-        (void)syn_report_free((struct syn_report *)(uintptr_t)evidence->reports[i].report);
-    syn_free(evidence->reports);
-    (void)syn_map_free(evidence->providers);
-    json_decref(evidence->documents);
-    json_decref(evidence->lease_documents);
-    syn_free(evidence->leases);
-    syn_free(evidence->lease_rows);
-}
-
-static int
-intern(struct evidence *evidence, const char **ret_name, struct syn_err *err)
-{
-    char *name = syn_map_find(evidence->providers, evidence->provider);
-
-    if (name == NULL) {
-        int rc;
-
-        name = syn_strdup(evidence->provider);
-        if (name == NULL)
-            return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a name");
-        rc = syn_map_put_take(evidence->providers, evidence->provider, name, err);
-        if (rc < 0)
-            return rc;
-    }
-    *ret_name = name;
-    return SYN_OK;
-}
-
-static int
-add_report(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
-{
-    struct evidence *evidence = arg;
-    struct syn_invoice_report *row;
-    struct syn_report *report;
-    bool ok;
-    int rc;
-
-    (void)revision;
-    if (!syn_grow((void *)&evidence->reports, &evidence->cap, evidence->count + 1,
-                  sizeof(*evidence->reports)))
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for reports");
-    rc = syn_report_decode(doc, &report, err);
-    if (rc < 0)
-        return syn_err_wrap(err, rc, "%s", key);
-    row = &evidence->reports[evidence->count++];
-    *row = (struct syn_invoice_report){.report = report};
-    rc = srv_report_verify(evidence->server, report, &ok, err);
-    if (rc == SYN_OK)
-        rc = intern(evidence, &row->provider, err);
-    if (rc == SYN_OK)
-        rc = syn_json_append_take(evidence->documents, json_incref(doc), err);
-    row->signature_ok = rc == SYN_OK && ok;
-    return rc;
-}
-
-/* What the instance was leased for, and the name of that: what its reports must be signed for. */
-static int
-add_lease(struct evidence *evidence, const json_t *instance, struct syn_err *err)
-{
-    json_t *lease = json_object_get(json_object_get(instance, "spec"), "lease");
-    const char *id = syn_json_str(instance, "id", "");
-    struct syn_invoice_lease *row = &evidence->lease_rows[evidence->lease_count];
-    bool leased;
-    int rc = lease_of(instance, &evidence->leases[evidence->lease_count].lease, &leased, err);
-
-    if (rc < 0 || !leased)
-        return rc;
-    rc = syn_lease_digest(instance, evidence->leases[evidence->lease_count].digest, err);
-    if (rc == SYN_OK)
-        rc = syn_json_set_take(evidence->lease_documents, id, json_incref(lease), err);
-    (void)syn_str_copy(evidence->leases[evidence->lease_count].instance, SYN_ID_MAX, id);
-    row->instance = evidence->leases[evidence->lease_count].instance;
-    row->digest = evidence->leases[evidence->lease_count].digest;
-    row->lease = &evidence->leases[evidence->lease_count].lease;
-    evidence->lease_count++;
-    return rc;
-}
-
-/* Reports and lease of one instance. */
-static int
-add_instance(struct evidence *evidence, const json_t *instance, struct syn_err *err)
-{
-    char key[SRV_KEY_MAX];
-    int rc = provider_of(evidence->server, instance, evidence->provider, err);
-
-    if (rc == SYN_OK)
-        rc = add_lease(evidence, instance, err);
     return rc < 0 ? rc
-                  : srv_each(evidence->server,
-                             srv_key(key, "usage", syn_json_str(instance, "id", ""), ""),
-                             add_report, evidence, err);
+                  : syn_ledger_build_escrow(&head, closing->invoice->tenant, renewal->lock, &ret[1],
+                                            err);
 }
 
-static int
-evidence_load(struct syn_server *server, const json_t *bill, struct evidence *ret,
-              struct syn_err *err)
+int
+srv_renew(struct syn_server *server, struct srv_txn *txn, const json_t *job,
+          const json_t *instances, const struct srv_renewal *renewal, struct syn_err *err)
 {
-    const json_t *spec = syn_document_spec(bill);
-    size_t i, most;
-    json_t *instance;
-    SYN_JSON(instances);
+    SYN_SCOPED(srv_period_fini) struct srv_period period = {.doc = NULL};
+    SYN_SCOPED(counted_fini) struct srv_counted counted = {0};
+    SYN_SCOPED(closing_fini)
+    struct closing closing = {job, instances, &period, &counted, NULL, syn_wall_ms(server->world)};
+    SYN_SCOPED(syn_free_scope) struct syn_ledger_tx *txs = syn_calloc(2, sizeof(*txs));
+    struct srv_ledger_place place;
+    struct syn_invoice_terms terms = {
+        .id = renewal->bill_id, .transaction = place.id, .goes_on = true};
+    char ref[SYN_LEDGER_REF_MAX], key[SRV_KEY_MAX], amount[SYN_FORMAT_MAX];
     int rc;
 
-    ret->server = server;
-    ret->documents = json_array();
-    ret->lease_documents = json_object();
-    if (ret->documents == NULL || ret->lease_documents == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for evidence");
-    rc = syn_map_new(syn_free, &ret->providers, err);
-    if (rc == SYN_OK)
-        rc = srv_instances_of(server, syn_json_str(spec, "job", ""), &instances, err);
+    if (txs == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a renewal");
+    rc = srv_period_load(server, syn_document_id(job), run_of(job), &period, err);
     if (rc < 0)
         return rc;
-    most = json_array_size(instances) + 1;
-    ret->leases = syn_calloc(most, sizeof(*ret->leases));
-    ret->lease_rows = syn_calloc(most, sizeof(*ret->lease_rows));
-    if (ret->leases == NULL || ret->lease_rows == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for evidence");
-    json_array_foreach (instances, i, instance) {
-        if (!in_run(instance, syn_json_i64(spec, "run", 1)))
-            continue;
-        rc = add_instance(ret, instance, err);
-        if (rc < 0)
-            return rc;
-    }
-    return SYN_OK;
+    srv_period_next_ref(&period, syn_document_id(job), run_of(job), ref);
+    rc = srv_ledger_next(server, &place, err);
+    if (rc == SYN_OK)
+        rc = close_period(server, txn, &closing, &terms, err);
+    if (rc == SYN_OK)
+        rc = renewal_txs(&closing, renewal, &place, ref, txs, err);
+    if (rc == SYN_OK)
+        rc = srv_ledger_add_all(server, txn, &place, txs, 2, err);
+    if (rc == SYN_OK)
+        rc = write_bill(server, txn, &closing, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_put_text(txn, srv_key(key, "escrow-of", syn_json_str(job, "account", ""), ref),
+                              syn_format_amount(renewal->lock, amount), err);
+    return rc < 0 ? rc
+                  : srv_period_turn(txn, &period,
+                                    &(struct srv_period_turn){ref, closing.invoice, &counted,
+                                                              closing.now_ms, renewal->new_window},
+                                    err);
 }
-
-/* The ledger's transaction that the bill names, or an absent one. */
-static int
-load_settlement(struct syn_server *server, const struct syn_invoice *invoice,
-                struct syn_ledger_tx *ret_tx, bool *ret_found, struct syn_err *err)
-{
-    char key[SRV_KEY_MAX];
-    int64_t seq;
-    SYN_JSON(doc);
-    int rc;
-
-    *ret_found = false;
-    if (!syn_str_starts(invoice->transaction, "tx-") ||
-        syn_parse_i64(invoice->transaction + 3, 1, INT64_MAX, "transaction", &seq, NULL) < 0)
-        return SYN_OK;
-    rc = srv_load(server, srv_key_seq(key, "tx", NULL, seq), &doc, NULL, err);
-    if (rc != SYN_OK)
-        return rc == SRV_ABSENT ? SYN_OK : rc;
-    rc = syn_ledger_tx_decode(doc, ret_tx, err);
-    *ret_found = rc == SYN_OK;
-    return rc;
-}
-
-/* The invoice inside the bill: its status without what every resource has. */
-static int
-read_invoice(const json_t *bill, struct syn_invoice **ret_invoice, struct syn_err *err)
-{
-    static const char *const envelope[] = {"state", "reason", "message"};
-    SYN_JSON(figures);
-
-    figures = json_copy(syn_document_status(bill));
-    if (figures == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a bill");
-    for (size_t i = 0; i < SYN_LEN(envelope); i++)
-        (void)json_object_del(figures, envelope[i]);
-    return syn_invoice_decode(figures, ret_invoice, err);
-}
-
-static int
-verify(struct syn_server *server, const json_t *bill, const struct evidence *evidence,
-       json_t **ret_answer, struct syn_err *err)
-{
-    SYN_SCOPED(syn_invoice_free_scope) struct syn_invoice *invoice = NULL;
-    struct syn_invoice_entry entries[SYN_LEDGER_ENTRIES_MAX];
-    struct syn_ledger_tx tx;
-    char escrow[SYN_LEDGER_ACCOUNT_MAX];
-    bool found = false;
-    struct syn_invoice_settlement settlement = {
-        .entries = entries, .escrow_account = escrow, .protocol_account = SYN_LEDGER_PROTOCOL};
-    struct syn_invoice_evidence all = {.reports = evidence->reports,
-                                       .report_count = evidence->count,
-                                       .leases = evidence->lease_rows,
-                                       .lease_count = evidence->lease_count};
-    int rc = read_invoice(bill, &invoice, err);
-
-    if (rc == SYN_OK)
-        rc = syn_ledger_escrow_name(invoice->ref, escrow, err);
-    if (rc == SYN_OK)
-        rc = load_settlement(server, invoice, &tx, &found, err);
-    if (rc < 0)
-        return rc;
-    if (found) {
-        for (size_t i = 0; i < tx.count; i++)
-            entries[i] = (struct syn_invoice_entry){tx.entries[i].account, tx.entries[i].amount};
-        settlement.id = tx.id;
-        settlement.ref = tx.ref;
-        settlement.kind = syn_ledger_kind_name(tx.kind);
-        settlement.count = tx.count;
-        all.settlement = &settlement;
-    }
-    return syn_invoice_verify(invoice, &all, server->prices, ret_answer, err);
-}
-
-static int
-verify_bill(struct syn_http_req *req, void *ctx, struct syn_err *err)
-{
-    SYN_SCOPED(evidence_fini) struct evidence evidence = {0};
-    SYN_JSON(bill);
-    SYN_JSON(answer);
-    int rc = load_bill(ctx, req, &bill, err);
-
-    if (rc == SYN_OK)
-        rc = evidence_load(ctx, bill, &evidence, err);
-    if (rc == SYN_OK)
-        rc = verify(ctx, bill, &evidence, &answer, err);
-    if (rc == SYN_OK)
-        rc = syn_json_set_str(answer, "bill", syn_document_id(bill), err);
-    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
-}
-
-static int
-get_evidence(struct syn_http_req *req, void *ctx, struct syn_err *err)
-{
-    SYN_SCOPED(evidence_fini) struct evidence evidence = {0};
-    SYN_JSON(bill);
-    SYN_JSON(answer);
-    int rc = load_bill(ctx, req, &bill, err);
-
-    if (rc == SYN_OK)
-        rc = evidence_load(ctx, bill, &evidence, err);
-    if (rc == SYN_OK)
-        rc = syn_json_pack(&answer, err, "{s:O, s:O, s:O}", "bill", bill, "reports",
-                           evidence.documents, "leases", evidence.lease_documents);
-    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
-}
-
-static const struct syn_http_route rows[] = {
-    SRV_READ("/v1/bills", list_bills, &srv_list_query, "bills.list", "List bills, newest first"),
-    SRV_READ("/v1/bills/{id}", get_bill, NULL, "bills.get", "One bill, by its id or its job's"),
-    SRV_READ("/v1/bills/{id}/verify", verify_bill, NULL, "bills.verify",
-             "Recompute it from the signed samples and the ledger"),
-    SRV_READ("/v1/bills/{id}/evidence", get_evidence, NULL, "bills.evidence",
-             "The signed reports and the leases it was made from"),
-};
-
-const struct srv_routes srv_bill_routes = {rows, SYN_LEN(rows)};

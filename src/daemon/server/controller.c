@@ -206,14 +206,29 @@ forget_job(struct srv_controller *controller, const char *id)
     (void)syn_map_remove(controller->jobs, id);
 }
 
+/* Cards, what is asked for them, and how they may be had. */
+static bool
+cards_changed(const struct syn_node_view *before, const struct syn_node_view *after)
+{
+    if (before->gpus_count != after->gpus_count)
+        return true;
+    for (unsigned i = 0; i < after->gpus_count; i++) {
+        const struct syn_gpu_group *a = &before->gpus[i], *b = &after->gpus[i];
+
+        if (!syn_gpu_group_same(a, b) || a->count != b->count || a->modes != b->modes ||
+            a->price_hour != b->price_hour || a->spot_hour != b->spot_hour)
+            return true;
+    }
+    return false;
+}
+
 /* Does the change of a node matter to anybody, or was it only a heartbeat? */
 static bool
 node_changed(const struct syn_node_view *before, const struct syn_node_view *after)
 {
     return before->state != after->state || before->unschedulable != after->unschedulable ||
            before->evacuate != after->evacuate || before->sandboxes != after->sandboxes ||
-           before->gpu_sandboxes != after->gpu_sandboxes ||
-           before->gpus_count != after->gpus_count ||
+           before->gpu_sandboxes != after->gpu_sandboxes || cards_changed(before, after) ||
            memcmp(&before->prices, &after->prices, sizeof(before->prices)) != 0 ||
            memcmp(&before->spot, &after->spot, sizeof(before->spot)) != 0 ||
            memcmp(&before->capacity, &after->capacity, sizeof(before->capacity)) != 0;

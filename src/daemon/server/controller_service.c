@@ -5,6 +5,7 @@
 #include <synor/orchestration/place.h>
 #include <synor/workload/service_control.h>
 
+#include "bills_priv.h"
 #include "controller_priv.h"
 #include "loads_priv.h"
 
@@ -12,8 +13,9 @@
 struct sight {
     struct ctl_loaded own;
     json_t *versions;
+    struct srv_period period;
+    json_t *billed;
     json_t *balanced;
-    char ref[SYN_LEDGER_REF_MAX];
     int64_t escrow;
     struct srv_loads_view loads;
 };
@@ -23,6 +25,8 @@ sight_fini(struct sight *sight)
 {
     ctl_loaded_fini(&sight->own);
     json_decref(sight->versions);
+    json_decref(sight->billed);
+    srv_period_fini(&sight->period);
     json_decref(sight->balanced);
 }
 
@@ -38,8 +42,12 @@ look(struct syn_server *server, const char *id, struct sight *ret, struct syn_er
         rc = srv_gateway_balanced(server, ret->own.instances, &ret->balanced, err);
     if (rc != SYN_OK)
         return rc;
-    srv_escrow_ref(id, syn_json_i64(syn_document_status(ret->own.doc), "run", 1), ret->ref);
-    rc = syn_ledger_escrow_name(ret->ref, escrow, err);
+    rc = srv_period_load(server, id, syn_json_i64(syn_document_status(ret->own.doc), "run", 1),
+                         &ret->period, err);
+    if (rc == SYN_OK)
+        rc = srv_period_billed(&ret->period, &ret->billed, err);
+    if (rc == SYN_OK)
+        rc = syn_ledger_escrow_name(ret->period.ref, escrow, err);
     return rc < 0 ? rc : srv_balance(server, escrow, &ret->escrow, err);
 }
 
@@ -76,6 +84,11 @@ view_make(const struct ctl_world *world, struct sight *sight, struct syn_quota *
         .instances = sight->own.instances,
         .cluster = world->cluster,
         .quota = quota,
+        .billed = sight->billed,
+        .period = {.number = sight->period.number,
+                   .since_ms = sight->period.since_ms,
+                   .window_since_ms = sight->period.window_since_ms,
+                   .window_spent = sight->period.window_spent},
         .escrow = sight->escrow,
         .now_ms = syn_wall_ms(server->world),
         .observing_since_ms = world->observing_since_ms,
@@ -88,9 +101,31 @@ view_make(const struct ctl_world *world, struct sight *sight, struct syn_quota *
     if (rc == SYN_OK)
         rc = srv_balance(server, account, &view->balance, err);
     return rc < 0 ? rc
-                  : srv_run_cost(server, sight->own.instances,
-                                 syn_json_i64(syn_document_status(sight->own.doc), "run", 1),
-                                 &view->spent, &view->rate_hour, err);
+                  : srv_run_cost(server, sight->own.doc, sight->own.instances, &view->spent,
+                                 &view->rate_hour, err);
+}
+
+/* Replicas that are over and billed leave the lists that are read again and again; their documents
+ * and samples stay: they are the proof of what was paid. */
+static int
+forget(struct srv_txn *txn, const struct sight *sight, const json_t *forgotten, struct syn_err *err)
+{
+    const char *service = syn_document_id(sight->own.doc);
+    const json_t *instance;
+    size_t i;
+    int rc = SYN_OK;
+
+    json_array_foreach (forgotten, i, instance) {
+        const char *id = syn_json_str(instance, "instance", "");
+        char key[SRV_KEY_MAX];
+
+        if (rc == SYN_OK)
+            rc = srv_txn_delete(txn, srv_key(key, "instance-of", service, id), err);
+        if (rc == SYN_OK)
+            rc = srv_txn_delete(
+                txn, srv_key(key, "instance-on", syn_json_str(instance, "node", "?"), id), err);
+    }
+    return rc;
 }
 
 static int
@@ -100,7 +135,7 @@ write_effects(struct syn_server *server, const struct sight *sight,
     const struct ctl_writing writing = {effects->service, effects->created, effects->changed,
                                         effects->events};
     const struct srv_lock lock = {.account = syn_json_str(sight->own.doc, "account", ""),
-                                  .ref = sight->ref,
+                                  .ref = sight->period.ref,
                                   .amount = effects->lock,
                                   .held = sight->escrow,
                                   .memo = "reserve of a service"};
@@ -108,10 +143,15 @@ write_effects(struct syn_server *server, const struct sight *sight,
     int rc = SYN_OK;
 
     if (effects->settle)
-        rc = srv_settle(server, &txn, effects->service != NULL ? effects->service : sight->own.doc,
-                        sight->own.instances, effects->bill_id, err);
+        rc = srv_settle(server, &txn, sight->own.doc, sight->own.instances, effects->bill_id, err);
+    else if (effects->renew)
+        rc = srv_renew(server, &txn, sight->own.doc, sight->own.instances,
+                       &(struct srv_renewal){effects->bill_id, effects->lock, effects->new_window},
+                       err);
     else if (effects->lock > 0)
         rc = srv_escrow_lock(server, &txn, &lock, err);
+    if (rc == SYN_OK)
+        rc = forget(&txn, sight, effects->forgotten, err);
     return rc < 0 ? rc : ctl_write(server, &txn, &srv_service, &sight->own, &writing, err);
 }
 

@@ -132,9 +132,8 @@ view_make(const struct ctl_world *world, const struct sight *sight, struct syn_q
         .observing_since_ms = world->observing_since_ms,
     };
     return rc < 0 ? rc
-                  : srv_run_cost(server, sight->own.instances,
-                                 syn_json_i64(json_object_get(sight->own.doc, "status"), "run", 1),
-                                 &view->spent, &view->rate_hour, err);
+                  : srv_run_cost(server, sight->own.doc, sight->own.instances, &view->spent,
+                                 &view->rate_hour, err);
 }
 
 /* The units on the market that the job runs on, as they are before the step and after it. */

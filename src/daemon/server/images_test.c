@@ -62,7 +62,9 @@ pull_web(struct rig *rig, struct syn_client *client, json_t **ret)
     char body[256];
 
     (void)snprintf(body, sizeof(body), "{'ref':'%s/team/web:1'}", rig->fake->host);
+    fake_settle(rig->fake);
     fetch(client, body, ret);
+    fake_settle(rig->fake);
 }
 
 static void
@@ -212,6 +214,7 @@ test_limit_and_stop(void **state)
     char body[256];
 
     rig->image.tag->deed = FAKE_SILENT;
+    fake_settle(rig->fake);
     (void)snprintf(body, sizeof(body), "{'ref':'%s/team/web:1'}", rig->fake->host);
     for (int i = 0; i < AT_ONCE; i++)
         must(house->client, "POST", "/v1/images", body, NULL);

@@ -8,8 +8,8 @@
 #include <synor/orchestration/life.h>
 #include <synor/workload/training_explain.h>
 
+#include "bills_priv.h"
 #include "loads_priv.h"
-#include "server_priv.h"
 
 /* The instance, if the caller is its node's agent. */
 static int
@@ -264,6 +264,7 @@ check_samples(const json_t *instance, const struct syn_report *report, int64_t n
             have->memory_bytes != syn_json_i64(want, "memory_bytes", 0) ||
             have->scratch_bytes != syn_json_i64(want, "scratch_bytes", 0) ||
             have->gpus != syn_json_i64(want, "gpus", 0) ||
+            have->gpu_permille != syn_json_i64(want, "gpu_permille", 0) ||
             (have->gpus > 0 && !syn_str_eq(have->gpu_model, syn_json_str(want, "gpu_model", ""))))
             return SYN_FAIL(err, SYN_E_INVALID,
                             "sample %lld reports another capacity than instance %s was given",
@@ -286,6 +287,23 @@ check_lease(const json_t *instance, const struct syn_report *report, struct syn_
     return rc;
 }
 
+/* The run is over, or its next period began between our two looks: then we look again. */
+static int
+no_escrow(struct syn_server *server, struct srv_txn *txn, const struct srv_period *period,
+          struct syn_err *err)
+{
+    int64_t revision = 0;
+    SYN_JSON(doc);
+    int rc = srv_load(server, period->key, &doc, &revision, err);
+
+    if (rc < 0)
+        return rc;
+    if (revision != period->revision)
+        return srv_txn_check(txn, period->key, period->revision, err); /* a conflict */
+    return SYN_FAIL(err, SYN_E_PRECONDITION, "run %s is settled: nothing more is metered",
+                    period->ref);
+}
+
 /* Usage counts until its run is settled, and a settlement must have seen all of it: its escrow has
  * to be open still, and the run's mark moves, which is what srv_settle() checks. Reports of many
  * ranks move the mark without getting into each other's way. */
@@ -294,20 +312,25 @@ add_run_mark(struct syn_server *server, struct srv_txn *txn, const json_t *insta
              struct syn_err *err)
 {
     const json_t *spec = json_object_get(instance, "spec");
-    char ref[SYN_LEDGER_REF_MAX];
+    SYN_SCOPED(srv_period_fini) struct srv_period period = {.doc = NULL};
     char key[SRV_KEY_MAX];
     int64_t revision;
     SYN_JSON(escrow);
-    int rc;
+    int rc = srv_period_load(server, syn_json_str(spec, "job", "?"), syn_json_i64(spec, "run", 0),
+                             &period, err);
 
-    srv_escrow_ref(syn_json_str(spec, "job", "?"), syn_json_i64(spec, "run", 0), ref);
-    rc = srv_load(server, srv_key(key, "escrow-of", syn_json_str(instance, "account", "?"), ref),
+    if (rc < 0)
+        return rc;
+    rc = srv_load(server,
+                  srv_key(key, "escrow-of", syn_json_str(instance, "account", "?"), period.ref),
                   &escrow, &revision, err);
     if (rc == SRV_ABSENT)
-        return SYN_FAIL(err, SYN_E_PRECONDITION, "run %s is settled: nothing more is metered", ref);
+        return no_escrow(server, txn, &period, err);
     if (rc == SYN_OK)
         rc = srv_txn_check(txn, key, revision, err);
-    return rc < 0 ? rc : srv_txn_put_text(txn, srv_key(key, "metered", ref, NULL), ref, err);
+    return rc < 0
+               ? rc
+               : srv_txn_put_text(txn, srv_key(key, "metered", period.ref, NULL), period.ref, err);
 }
 
 /* A report that was found to be the node's own. */

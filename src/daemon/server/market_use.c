@@ -9,6 +9,7 @@
  *     "reservation/ID"         the document, as all resources have one
  *     "reservation-open/JOB"   the job's, while it is in use
  *     "reservation-of/JOB/ID"  all that it had, for its bills
+ *     "reservation-by/ACCOUNT/ID"  all that the account had
  *     "market-paid/ACCOUNT/CLASS"  what the account gave for the units that it holds
  *
  * A reservation is begun before the job's instances are written, under the job's name: when a
@@ -304,6 +305,9 @@ write_using(struct market_work *work, struct srv_txn *txn, void *arg, struct syn
                                     err);
     if (rc == SYN_OK && !using->ends)
         rc = srv_txn_put_text(txn, srv_key(key, "reservation-of", use->job, use->id), use->id, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_put_text(txn, srv_key(key, "reservation-by", use->account, use->id), use->id,
+                              err);
     if (rc == SYN_OK && (using->began || (using->ends && using->how == SRV_UNITS_UNUSED)))
         rc = paid_put(txn, use->account, use->class, &using->left, err);
     return rc;

@@ -571,6 +571,42 @@ get_holdings(struct syn_http_req *req, void *ctx, struct syn_err *err)
     return reply_view(ctx, req, view_holdings, err);
 }
 
+/* --- reservations ----------------------------------------------------------------------------- */
+
+struct listing {
+    struct syn_server *server;
+    const char *job;
+};
+
+static int
+list_reservation(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err *err)
+{
+    const struct listing *listing = arg;
+    char doc_key[SRV_KEY_MAX];
+    SYN_JSON(reservation);
+    int rc;
+
+    (void)doc;
+    rc = srv_need(listing->server, srv_key(doc_key, "reservation", strrchr(key, '/') + 1, NULL),
+                  "reservation", &reservation, NULL, err);
+    if (rc < 0 ||
+        (listing->job != NULL &&
+         !syn_str_eq(syn_json_str(syn_document_spec(reservation), "job", ""), listing->job)))
+        return rc;
+    return syn_json_append_take(items, SYN_TAKE(reservation), err);
+}
+
+static int
+list_reservations(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct listing listing = {ctx, syn_json_str(syn_http_req_query_json(req), "job", NULL)};
+    char prefix[SRV_KEY_MAX];
+
+    return srv_reply_list(ctx, req,
+                          srv_key(prefix, "reservation-by", srv_identity(req)->account, ""), true,
+                          list_reservation, &listing, err);
+}
+
 /* --- table ------------------------------------------------------------------------------------ */
 
 #define CLASS_FIELD(required_)                                                        \
@@ -645,6 +681,8 @@ static const struct syn_http_route rows[] = {
              "What is for sale, best first, beside the price book's prices"),
     SRV_READ("/v1/market/holdings", get_holdings, NULL, "market.holdings",
              "Units that the account holds, offers and has sold"),
+    SRV_READ("/v1/market/reservations", list_reservations, &srv_list_query, "market.reservations",
+             "Units that jobs of the account have begun, newest first"),
 };
 
 const struct srv_routes srv_market_view_routes = {rows, SYN_LEN(rows)};

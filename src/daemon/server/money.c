@@ -44,32 +44,119 @@ load_account(struct syn_server *server, const char *name, struct syn_ledger_acco
     return syn_ledger_account_decode(doc, ret_account, err);
 }
 
-/* Write what the receipt changed, each checked against the revision it was read at. */
+struct srv_ledger_place
+srv_ledger_after(const struct srv_ledger_place *place)
+{
+    struct srv_ledger_place after = {.seq = place->seq + 1, .head_revision = place->head_revision};
+
+    (void)snprintf(after.id, sizeof(after.id), "tx-%" PRId64, after.seq);
+    return after;
+}
+
+/* Some ledger transactions on their way into one store transaction. */
+struct posting {
+    struct syn_server *server;
+    struct srv_txn *txn;
+    const struct srv_ledger_place *place;
+    struct syn_ledger *book;
+    bool stale; /* somebody posted since the place was taken */
+};
+
+static void
+posting_fini(struct posting *posting)
+{
+    (void)syn_ledger_free(posting->book);
+}
+
+/* Load the accounts that it touches and that are not in the book yet, each to be written back as it
+ * was read. */
 static int
-add_accounts(struct srv_txn *txn, const struct syn_ledger_receipt *receipt,
-             const struct syn_ledger_tx *tx, const int64_t *revisions, struct syn_err *err)
+load_accounts(struct posting *posting, const struct syn_ledger_tx *tx, struct syn_err *err)
 {
     int rc = SYN_OK;
 
-    for (size_t i = 0; rc == SYN_OK && i < receipt->count; i++) {
-        const struct syn_ledger_account *account = &receipt->accounts[i];
+    for (size_t i = 0; rc == SYN_OK && !posting->stale && i < tx->count; i++) {
+        const char *name = tx->entries[i].account;
+        struct syn_ledger_account account;
         char key[SRV_KEY_MAX];
-        int64_t revision = -1;
+        int64_t revision;
+
+        if (syn_ledger_find(posting->book, name) != NULL)
+            continue;
+        rc = load_account(posting->server, name, &account, &revision, err);
+        posting->stale = rc == SYN_OK && account.seq >= posting->place->seq;
+        if (rc == SYN_OK && !posting->stale)
+            rc = syn_ledger_load(posting->book, &account, err);
+        if (rc == SYN_OK)
+            rc = srv_txn_check(posting->txn, srv_key(key, "balance", name, NULL), revision, err);
+    }
+    return rc;
+}
+
+static int
+post(struct posting *posting, const struct syn_ledger_tx *tx, struct syn_err *err)
+{
+    struct syn_ledger_receipt receipt;
+    char key[SRV_KEY_MAX];
+    SYN_JSON(doc);
+    int rc = load_accounts(posting, tx, err);
+
+    if (rc < 0 || posting->stale)
+        return rc;
+    rc = syn_ledger_post(posting->book, tx, &receipt, err);
+    if (rc < 0)
+        return rc;
+    assert(rc == SYN_OK); /* a fresh book knows no earlier transaction */
+    rc = syn_ledger_tx_encode(tx, &doc, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_replace(posting->txn, srv_key_seq(key, "tx", NULL, tx->seq), 0, doc, err);
+    for (size_t i = 0; rc == SYN_OK && i < receipt.count; i++)
+        rc = srv_txn_put_text(posting->txn,
+                              srv_key_seq(key, "tx-of", receipt.accounts[i].name, tx->seq), tx->id,
+                              err);
+    return rc;
+}
+
+/* Write what they made of the accounts together. */
+static int
+write_accounts(const struct posting *posting, struct syn_err *err)
+{
+    const struct syn_ledger_account *account;
+    size_t cursor = 0;
+    int rc = SYN_OK;
+
+    while (rc == SYN_OK && (account = syn_ledger_next(posting->book, &cursor)) != NULL) {
+        char key[SRV_KEY_MAX];
         SYN_JSON(doc);
 
-        for (size_t j = 0; j < tx->count; j++) {
-            if (syn_str_eq(tx->entries[j].account, account->name))
-                revision = revisions[j];
-        }
-        assert(revision >= 0);
         rc = syn_ledger_account_encode(account, &doc, err);
         if (rc == SYN_OK)
-            rc = srv_txn_replace(txn, srv_key(key, "balance", account->name, NULL), revision, doc,
-                                 err);
-        if (rc == SYN_OK)
-            rc = srv_txn_put_text(txn, srv_key_seq(key, "tx-of", account->name, tx->seq), tx->id,
-                                  err);
+            rc = srv_txn_put(posting->txn, srv_key(key, "balance", account->name, NULL), doc, err);
     }
+    return rc;
+}
+
+int
+srv_ledger_add_all(struct syn_server *server, struct srv_txn *txn,
+                   const struct srv_ledger_place *place, const struct syn_ledger_tx *txs,
+                   size_t count, struct syn_err *err)
+{
+    SYN_SCOPED(posting_fini)
+    struct posting posting = {.server = server, .txn = txn, .place = place};
+    SYN_JSON(head);
+    int rc = syn_ledger_new(&posting.book, err);
+
+    for (size_t i = 0; rc == SYN_OK && !posting.stale && i < count; i++)
+        rc = post(&posting, &txs[i], err);
+    /* The head has moved with an account that somebody else posted to, so the commit is a conflict,
+     * which callers know how to meet: with a new place. */
+    if (rc < 0 || posting.stale)
+        return rc < 0 ? rc : srv_txn_check(txn, "ledger/head", place->head_revision, err);
+    rc = write_accounts(&posting, err);
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&head, err, "{s:I}", "seq", (json_int_t)txs[count - 1].seq);
+    if (rc == SYN_OK)
+        rc = srv_txn_replace(txn, "ledger/head", place->head_revision, head, err);
     return rc;
 }
 
@@ -77,40 +164,7 @@ int
 srv_ledger_add(struct syn_server *server, struct srv_txn *txn, const struct srv_ledger_place *place,
                const struct syn_ledger_tx *tx, struct syn_err *err)
 {
-    SYN_SCOPED(syn_ledger_free_scope) struct syn_ledger *book = NULL;
-    struct syn_ledger_receipt receipt;
-    int64_t revisions[SYN_LEDGER_ENTRIES_MAX];
-    char key[SRV_KEY_MAX];
-    SYN_JSON(doc);
-    SYN_JSON(head);
-    int rc = syn_ledger_new(&book, err);
-
-    for (size_t i = 0; rc == SYN_OK && i < tx->count; i++) {
-        struct syn_ledger_account account;
-
-        rc = load_account(server, tx->entries[i].account, &account, &revisions[i], err);
-        /* Somebody posted since `place` was taken. The head has moved with the account, so the
-         * commit is a conflict, which callers know how to meet: with a new place. */
-        if (rc == SYN_OK && account.seq >= tx->seq)
-            return srv_txn_check(txn, "ledger/head", place->head_revision, err);
-        if (rc == SYN_OK)
-            rc = syn_ledger_load(book, &account, err);
-    }
-    if (rc == SYN_OK)
-        rc = syn_ledger_post(book, tx, &receipt, err);
-    if (rc < 0)
-        return rc;
-    assert(rc == SYN_OK); /* a fresh book knows no earlier transaction */
-    rc = add_accounts(txn, &receipt, tx, revisions, err);
-    if (rc == SYN_OK)
-        rc = syn_ledger_tx_encode(tx, &doc, err);
-    if (rc == SYN_OK)
-        rc = srv_txn_replace(txn, srv_key_seq(key, "tx", NULL, tx->seq), 0, doc, err);
-    if (rc == SYN_OK)
-        rc = syn_json_pack(&head, err, "{s:I}", "seq", (json_int_t)tx->seq);
-    if (rc == SYN_OK)
-        rc = srv_txn_replace(txn, "ledger/head", place->head_revision, head, err);
-    return rc;
+    return srv_ledger_add_all(server, txn, place, tx, 1, err);
 }
 
 int

@@ -305,6 +305,8 @@ join_once(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_
     if (rc == SYN_OK)
         rc = take_report(syn_document_status(joining->node), joining->body,
                          syn_wall_ms(server->world), err);
+    if (rc == SYN_OK && revision == 0)
+        rc = srv_offer_take(server, joining->who, joining->body, joining->node, err);
     if (rc == SYN_OK)
         rc = set_ready(joining->node, err);
     if (rc == SYN_OK) {
@@ -549,6 +551,10 @@ static const struct syn_field join_fields[] = {
      .max = SYN_NODE_LABELS_MAX,
      .fallback = "{}",
      .help = "What a new node is called; synor.io/zone and synor.io/rack say where it stands"},
+    {.name = "offer",
+     .kind = SYN_FIELD_OBJ,
+     .sub = &srv_offer_schema,
+     .help = "What a new node's provider asks; else what the price book says"},
     {.name = "key_id",
      .kind = SYN_FIELD_NAME,
      .required = true,

@@ -182,6 +182,16 @@ apply_offer(void *arg, json_t *node, struct syn_err *err)
     return rc < 0 ? rc : syn_node_view_read(node, &view, err);
 }
 
+int
+srv_offer_take(const struct syn_server *server, const struct srv_identity *who, const json_t *body,
+               json_t *node, struct syn_err *err)
+{
+    struct offer_change change = {server, who, body};
+
+    return json_object_size(json_object_get(body, "offer")) == 0 ? SYN_OK
+                                                                 : apply_offer(&change, node, err);
+}
+
 static int
 change_node(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
@@ -440,12 +450,12 @@ static const struct syn_field offer_fields[] = {
      .max = 100,
      .help = "Spot work pays for processors no less than so much of their price; default 100"},
 };
-static const struct syn_schema offer_schema = SYN_SCHEMA("NodeOffer", offer_fields);
+const struct syn_schema srv_offer_schema = SYN_SCHEMA("NodeOffer", offer_fields);
 
 static const struct syn_field change_fields[] = {
     {.name = "offer",
      .kind = SYN_FIELD_OBJ,
-     .sub = &offer_schema,
+     .sub = &srv_offer_schema,
      .help = "Prices to set; the others stay. What is not offered costs what the price book says"},
     {.name = "reset_offer",
      .kind = SYN_FIELD_BOOL,

@@ -350,6 +350,9 @@ srv_publish(struct syn_server *server, struct srv_txn *txn, json_t *service, str
         rc = take_address(txn, service, err);
     else if (spec.port > 0 && !has)
         rc = give_address(server->gateway, txn, service, err);
+    has = syn_json_str(syn_document_status(service), "address", "")[0] != '\0';
+    if (rc == SYN_OK) /* charged while it has one; a stopped service's run ends that by itself */
+        rc = srv_network_set(server, txn, syn_document_id(service), "lb", has, err);
     return rc < 0 ? rc : set_route(server, txn, service, route, err);
 }
 
@@ -540,16 +543,14 @@ static void
 on_event(void *arg, const struct syn_store_event *event)
 {
     struct srv_gateway *gateway = arg;
-    const char *id = event->doc != NULL ? strrchr(event->doc->key, '/') + 1 : "";
     struct syn_err err = {0};
     json_t *doc = NULL;
 
-    if (event->kind == SYN_STORE_EVENT_LOST ||
-        (event->kind == SYN_STORE_EVENT_PUT &&
-         syn_json_parse(event->doc->value, event->doc->len, &doc, &err) < 0))
+    if (event->doc == NULL || (event->kind == SYN_STORE_EVENT_PUT &&
+                               syn_json_parse(event->doc->value, event->doc->len, &doc, &err) < 0))
         gtw_lost(gateway->gtw);
     else
-        gtw_tell_take(gateway->gtw, id, doc);
+        gtw_tell_take(gateway->gtw, strrchr(event->doc->key, '/') + 1, doc);
 }
 
 /* A service of a platform that published nothing yet, or elsewhere. */

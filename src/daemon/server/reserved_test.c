@@ -196,6 +196,23 @@ expect_units(struct syn_client *client, int64_t free_units, int64_t in_use)
              (long long)is_in_use, (long long)free_units, (long long)in_use);
 }
 
+/* Its account's list has the document, and nobody else's has. */
+static void
+listed(struct scene *scene, const char *job, const json_t *doc)
+{
+    char path[128];
+    SYN_JSON(own);
+    SYN_JSON(other);
+
+    (void)snprintf(path, sizeof(path), "/v1/market/reservations?job=%s", job);
+    must(scene->ann, "GET", path, NULL, &own);
+    assert_int_equal(json_array_size(json_object_get(own, "items")), 1);
+    assert_string_equal(syn_document_id(json_array_get(json_object_get(own, "items"), 0)),
+                        syn_document_id(doc));
+    must(scene->bob, "GET", "/v1/market/reservations", NULL, &other);
+    assert_int_equal(json_array_size(json_object_get(other, "items")), 0);
+}
+
 static void
 expect_reservation(struct scene *scene, const char *job, const char *state, const char *reason)
 {
@@ -214,6 +231,7 @@ expect_reservation(struct scene *scene, const char *job, const char *state, cons
     assert_string_equal(syn_json_str(syn_document_status(doc), "reason", ""), reason);
     assert_int_equal(syn_document_amount(syn_document_status(doc), "paid"),
                      scene->cores * SYN_SYNOR / 100);
+    listed(scene, job, doc);
 }
 
 /* The bill has the cores at nothing. */

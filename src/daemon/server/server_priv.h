@@ -178,6 +178,9 @@ typedef int (*srv_each_fn)(void *arg, const char *key, json_t *doc, int64_t revi
                            struct syn_err *err);
 SYN_MUST int srv_each(struct syn_server *server, const char *prefix, srv_each_fn fn, void *arg,
                       struct syn_err *err);
+/** The same for those whose keys come after `after`. */
+SYN_MUST int srv_each_after(struct syn_server *server, const char *prefix, const char *after,
+                            srv_each_fn fn, void *arg, struct syn_err *err);
 
 /* --- idempotency (idem.c) ----------------------------------------------------------------------
  */
@@ -268,8 +271,14 @@ struct srv_ledger_place {
 };
 SYN_MUST int srv_ledger_next(struct syn_server *server, struct srv_ledger_place *ret_place,
                              struct syn_err *err);
-/** Post `tx` (built with the place's seq) and add everything it writes to `txn`. FUNDS, CONFLICT as
- *  syn_ledger_post(). At most one ledger transaction a store transaction. */
+/** Where the one after that goes, in the same store transaction. */
+struct srv_ledger_place srv_ledger_after(const struct srv_ledger_place *place);
+/** Post `txs` in turn (built with the place's seq and those after it) and add everything they write
+ * to `txn`. FUNDS, CONFLICT as syn_ledger_post(). Once a store transaction. */
+SYN_MUST int srv_ledger_add_all(struct syn_server *server, struct srv_txn *txn,
+                                const struct srv_ledger_place *place,
+                                const struct syn_ledger_tx *txs, size_t count, struct syn_err *err);
+/** The same for one. */
 SYN_MUST int srv_ledger_add(struct syn_server *server, struct srv_txn *txn,
                             const struct srv_ledger_place *place, const struct syn_ledger_tx *tx,
                             struct syn_err *err);
@@ -421,6 +430,21 @@ bool srv_service_of(const char *instance, char *out);
 SYN_MUST int srv_service_versions(struct syn_server *server, const char *id, json_t **ret_list,
                                   struct syn_err *err);
 
+/** A new version of each of the account's services that live and use the secret. *ret_ids is the
+ *  caller's: theirs. */
+SYN_MUST int srv_services_renew_secret(struct syn_server *server, struct srv_txn *txn,
+                                       const char *account, const char *secret, json_t **ret_ids,
+                                       struct syn_err *err);
+/** The name of one of the account's services that uses it, into out[SYN_ID_MAX]; "" for none. */
+SYN_MUST int srv_service_with_secret(struct syn_server *server, const char *account,
+                                     const char *secret, char *out, struct syn_err *err);
+
+/* --- secrets (secrets.c) ------------------------------------------------------------------------
+ */
+
+/** Are all of {VARIABLE: NAME} there? NOTFOUND. */
+SYN_MUST int srv_secrets_check(struct syn_server *server, const char *account,
+                               const json_t *secrets, struct syn_err *err);
 /* --- published addresses (published.c) ----------------------------------------------------------
  */
 
@@ -501,6 +525,11 @@ struct srv_pulls *srv_pulls_free(struct srv_pulls *pulls);
 /* --- places (places.c) ------------------------------------------------------------------------
  */
 
+/** Set the prices of `body`'s "offer" in the document of a node that is `who`'s. INVALID names the
+ *  key. */
+SYN_MUST int srv_offer_take(const struct syn_server *server, const struct srv_identity *who,
+                            const json_t *body, json_t *node, struct syn_err *err);
+extern const struct syn_schema srv_offer_schema;
 /** Check labels that are to be set: an object of texts. INVALID. */
 SYN_MUST int srv_labels_check(json_t *labels, struct syn_err *err);
 /** Put into the cluster what was said of round trips, and where the server is. */
@@ -513,12 +542,27 @@ SYN_MUST int srv_trip_take(struct syn_cluster *cluster, const char *key, const j
 /* --- bills (bills.c)
  * -------------------------------------------------------------------------------- */
 
-/** What the instances of a job's current run have cost so far, and cost an hour now. */
-SYN_MUST int srv_run_cost(struct syn_server *server, const json_t *instances, int64_t run,
+/** What a job's current run has cost so far in its period, and costs an hour now. */
+SYN_MUST int srv_run_cost(struct syn_server *server, const json_t *job, const json_t *instances,
                           int64_t *ret_spent, int64_t *ret_rate_hour, struct syn_err *err);
 /** Add to `txn` what ends a run's money: the bill `bill_id`, the settlement, the index entries. */
 SYN_MUST int srv_settle(struct syn_server *server, struct srv_txn *txn, const json_t *job,
                         const json_t *instances, const char *bill_id, struct syn_err *err);
+/** Add to `txn` what ends a run's period and begins the next one with `lock` in its escrow. */
+struct srv_renewal {
+    const char *bill_id;
+    int64_t lock;    /* > 0 */
+    bool new_window; /* the budget is whole again */
+};
+SYN_MUST int srv_renew(struct syn_server *server, struct srv_txn *txn, const json_t *job,
+                       const json_t *instances, const struct srv_renewal *renewal,
+                       struct syn_err *err);
+
+/** Note in `txn` that `item` of the service's network ("lb": its load balancer, "static-ip": an
+ * address of its own) is on from now, or off: it is charged by the ms while it is on. The same
+ * again changes nothing. */
+SYN_MUST int srv_network_set(struct syn_server *server, struct srv_txn *txn, const char *service,
+                             const char *item, bool on, struct syn_err *err);
 
 /* --- names and logs
  * ----------------------------------------------------------------------------------- */
@@ -716,7 +760,7 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
     srv_node_routes, srv_content_routes, srv_upload_routes, srv_name_routes, srv_bill_routes,
     srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes, srv_watch_routes,
     srv_market_order_routes, srv_market_view_routes, srv_offer_routes, srv_service_routes,
-    srv_place_routes, srv_manifest_routes, srv_image_routes;
+    srv_place_routes, srv_manifest_routes, srv_image_routes, srv_secret_routes;
 extern const struct srv_routes *const srv_all_routes[]; /* these, then NULL */
 
 /** Metrics that are read when somebody asks (gauges.c). */

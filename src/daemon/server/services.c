@@ -6,8 +6,8 @@
 #include <synor/workload/service_control.h>
 #include <synor/workload/service_spec.h>
 
+#include "bills_priv.h"
 #include "loads_priv.h"
-#include "server_priv.h"
 
 /* --- finding ---------------------------------------------------------------------------------- */
 
@@ -112,16 +112,14 @@ lock_reserve(struct syn_server *server, struct srv_txn *txn, json_t *service, st
     char ref[SYN_LEDGER_REF_MAX], has[SYN_FORMAT_MAX], needs[SYN_FORMAT_MAX];
     struct srv_lock lock = {.account = account, .ref = ref, .memo = "reserve of a service"};
     struct syn_service_spec read;
+    struct syn_cost_ask ask;
     struct syn_cost cost;
     int64_t balance = 0;
     int rc;
 
     syn_service_spec_read(spec, &read);
-    rc = syn_cost_of(server->prices,
-                     &(struct syn_cost_ask){.amounts = read.amounts,
-                                            .gpu_model = "",
-                                            .count = SYN_MAX(read.replicas, 1U)},
-                     &cost, err);
+    ask = syn_service_cost_ask(&read);
+    rc = syn_cost_of(server->prices, &ask, &cost, err);
     if (rc == SYN_OK)
         rc = srv_balance(server, account, &balance, err);
     if (rc != SYN_OK)
@@ -133,6 +131,9 @@ lock_reserve(struct syn_server *server, struct srv_txn *txn, json_t *service, st
     srv_escrow_ref(syn_document_id(service), syn_json_i64(syn_document_status(service), "run", 1),
                    ref);
     rc = lock.amount > 0 ? srv_escrow_lock(server, txn, &lock, err) : SYN_OK;
+    if (rc == SYN_OK)
+        rc = srv_period_begin(server, txn, syn_document_id(service),
+                              syn_json_i64(syn_document_status(service), "run", 1), err);
     return rc < 0 ? rc
                   : syn_document_set_amount(json_object_get(syn_document_status(service), "cost"),
                                             "locked", lock.amount, err);
@@ -294,6 +295,9 @@ wanted_spec(struct syn_server *server, struct change *change, json_t **ret_spec,
     if (rc == SYN_OK)
         rc = check_spec(server, spec, err);
     if (rc == SYN_OK)
+        rc = srv_secrets_check(server, srv_identity(change->req)->account,
+                               json_object_get(spec, "secrets"), err);
+    if (rc == SYN_OK)
         *ret_spec = SYN_TAKE(spec);
     return rc;
 }
@@ -353,6 +357,126 @@ reply_changed(struct syn_server *server, struct change *change, struct syn_err *
                                   revision, err);
 }
 
+/* --- secrets ---------------------------------------------------------------------------------- */
+
+/* Does its wanted spec name the secret? */
+static bool
+uses_secret(const json_t *service, const char *secret)
+{
+    const char *variable;
+    json_t *name;
+
+    json_object_foreach (json_object_get(syn_document_spec(service), "secrets"), variable, name)
+        if (syn_str_eq(json_string_value(name), secret))
+            return true;
+    return false;
+}
+
+struct search {
+    struct syn_server *server;
+    const char *secret;
+    json_t *found; /* services */
+};
+
+static int
+look_for_secret(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    struct search *search = arg;
+    char own_key[SRV_KEY_MAX];
+    SYN_JSON(service);
+    int rc = srv_load(search->server, srv_key(own_key, "service", strrchr(key, '/') + 1, NULL),
+                      &service, NULL, err);
+
+    (void)doc;
+    (void)revision;
+    if (rc != SYN_OK || !uses_secret(service, search->secret))
+        return rc < 0 ? rc : SYN_OK;
+    return syn_json_append_take(search->found, SYN_TAKE(service), err);
+}
+
+/* The account's services that use it. */
+static int
+services_with(struct syn_server *server, const char *account, const char *secret, json_t **ret,
+              struct syn_err *err)
+{
+    struct search search = {server, secret, json_array()};
+    char prefix[SRV_KEY_MAX];
+    SYN_JSON(found);
+    int rc;
+
+    found = search.found;
+    if (found == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a list of services");
+    rc =
+        srv_each(server, srv_key(prefix, "service-of", account, ""), look_for_secret, &search, err);
+    if (rc == SYN_OK)
+        *ret = SYN_TAKE(found);
+    return rc;
+}
+
+int
+srv_service_with_secret(struct syn_server *server, const char *account, const char *secret,
+                        char *out, struct syn_err *err)
+{
+    SYN_JSON(found);
+    int rc = services_with(server, account, secret, &found, err);
+
+    if (rc == SYN_OK && json_array_size(found) > 0)
+        (void)syn_str_copy(out, SYN_ID_MAX, syn_json_str(json_array_get(found, 0), "name", "?"));
+    return rc;
+}
+
+/* Another version of the same, so that its replicas are replaced. */
+static int
+renew_one(struct syn_server *server, struct srv_txn *txn, json_t *service, const char *secret,
+          struct syn_err *err)
+{
+    SYN_SCOPED(change_fini) struct change change = {.service = json_incref(service)};
+    const json_t *current;
+    char message[128];
+    int rc = srv_service_versions(server, syn_document_id(service), &change.versions, err);
+
+    if (rc < 0)
+        return rc;
+    current =
+        find_version(change.versions, syn_json_i64(syn_document_status(service), "target", 0));
+    rc = syn_service_update_take(
+        service, current,
+        &(struct syn_service_new){.image_cid = syn_json_str(current, "image_cid", ""),
+                                  .now_ms = syn_wall_ms(server->world)},
+        json_deep_copy(syn_document_spec(service)), true, &change.version, err);
+    (void)snprintf(message, sizeof(message), "The secret %s was set anew.", secret);
+    if (rc == SYN_OK)
+        rc = srv_event_say(server, txn, syn_document_id(service), "updated", message, err);
+    return rc < 0 ? rc : write_change(txn, &change, syn_json_i64(service, "revision", 0), err);
+}
+
+int
+srv_services_renew_secret(struct syn_server *server, struct srv_txn *txn, const char *account,
+                          const char *secret, json_t **ret_ids, struct syn_err *err)
+{
+    SYN_JSON(found);
+    SYN_JSON(ids);
+    json_t *service;
+    size_t i;
+    int rc = services_with(server, account, secret, &found, err);
+
+    ids = json_array();
+    if (rc == SYN_OK && ids == NULL)
+        rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for a list of services");
+    json_array_foreach (found, i, service) {
+        if (rc < 0 || syn_str_eq(syn_document_state(service), "stopped") ||
+            json_is_string(json_object_get(syn_document_status(service), "stop_requested")))
+            continue;
+        rc = renew_one(server, txn, service, secret, err);
+        if (rc == SYN_OK)
+            rc = syn_json_append_take(ids, json_string(syn_document_id(service)), err);
+    }
+    if (rc == SYN_OK)
+        *ret_ids = SYN_TAKE(ids);
+    return rc;
+}
+
 /* --- deploy, update --------------------------------------------------------------------------- */
 
 static int
@@ -393,6 +517,8 @@ foresee(struct syn_server *server, const char *account, const json_t *spec, json
 
     if (rc == SYN_OK)
         rc = srv_image_resolve(server, account, syn_json_str(spec, "image", ""), cid, &why);
+    if (rc == SYN_OK)
+        rc = srv_secrets_check(server, account, json_object_get(spec, "secrets"), &why);
     return srv_work_refusal(rc, &why, ret, err);
 }
 

@@ -289,7 +289,7 @@ static const struct syn_field list_fields[] = {
      .kind = SYN_FIELD_STR,
      .min = 1,
      .max = 64,
-     .help = "Only what belongs to this job"},
+     .help = "Only what belongs to this job or service, by id or name"},
 };
 
 const struct syn_schema srv_list_query = SYN_SCHEMA("ListQuery", list_fields);
@@ -344,7 +344,14 @@ int
 srv_each(struct syn_server *server, const char *prefix, srv_each_fn fn, void *arg,
          struct syn_err *err)
 {
-    struct syn_store_range range = {.prefix = prefix};
+    return srv_each_after(server, prefix, NULL, fn, arg, err);
+}
+
+int
+srv_each_after(struct syn_server *server, const char *prefix, const char *first, srv_each_fn fn,
+               void *arg, struct syn_err *err)
+{
+    struct syn_store_range range = {.prefix = prefix, .after = first};
     char after[SRV_KEY_MAX];
     bool more = true;
     int rc = SYN_OK;

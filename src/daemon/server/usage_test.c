@@ -1,7 +1,7 @@
 /* Usage and settlement: reports that come twice, in the wrong order, after a restart, while a run
  * is being settled and afterwards. Whatever the order, a sample that was answered for is paid once,
  * one that was not is not paid, and no money is made or lost. The test is the node's agent. */
-#include "server_testing.h"
+#include "usage_testing.h"
 
 #include <unistd.h>
 
@@ -10,31 +10,11 @@
 #include <synor/market/meter.h>
 #include <synor/orchestration/document.h>
 
-#define SAMPLE_MS 10
-
-/* One job of one rank on a node of its own, and the agent of that node. */
-struct run {
-    struct house *house;
-    struct syn_client *tenant;
-    struct syn_client *agent;
-    char agent_token[SYN_TOKEN_LEN + 1];
-    struct syn_key *key;
-    const char *name; /* of tenant and node; the provider's is "paid-NAME" */
-    char node[SYN_ID_MAX];
-    char job[SYN_ID_MAX];
-    char instance[SYN_ID_MAX];
-    char lease[SYN_DIGEST_MAX]; /* what reports are signed for */
-    struct syn_capacity reserved;
-    int64_t begun_ms;
-};
-
 /* Take the instance of the job's newest attempt as ours, and say that it runs. */
 static void
 take_up(struct run *run)
 {
-    const json_t *resources;
     char path[128];
-    SYN_JSON(instance);
 
     for (int i = 0; i < 500; i++) {
         SYN_JSON(job);
@@ -49,51 +29,26 @@ take_up(struct run *run)
         }
         (void)usleep(10000);
     }
-    (void)snprintf(path, sizeof(path), "/v1/instances/%s", run->instance);
-    must(run->agent, "GET", path, NULL, &instance);
-    resources = syn_json_at(instance, "spec.resources");
-    run->reserved =
-        (struct syn_capacity){.cpu_millicores = syn_json_i64(resources, "cpu_millicores", 0),
-                              .memory_bytes = syn_json_i64(resources, "memory_bytes", 0),
-                              .scratch_bytes = syn_json_i64(resources, "scratch_bytes", 0)};
-    run->begun_ms = syn_document_time(instance, "created_at");
-    assert_int_equal(syn_lease_digest(instance, run->lease, NULL), SYN_OK);
-    assert_int_equal(strlen(run->lease), SYN_DIGEST_MAX - 1);
-    (void)snprintf(path, sizeof(path), "/v1/instances/%s/status", run->instance);
-    must(run->agent, "POST", path, "{'state':'running','reason':'running','message':'m'}", NULL);
+    run_take(run);
 }
 
-/* `offer` is what the node asks before the job comes, or NULL. */
+/* `offer` is what the node asks before the job comes, `capacity` what it says that it has, or NULL;
+ * `wants` more of the job. */
 static void
-run_init_at(struct run *run, struct house *house, const char *name, uint8_t seed, const char *offer)
+run_init_at(struct run *run, struct house *house, const char *name, uint8_t seed, const char *offer,
+            const char *capacity, const char *wants)
 {
-    struct joiner joiner;
     char cid[SYN_CID_TEXT_MAX];
     char text[640];
-    char more[96];
+    char more[192];
     SYN_JSON(job);
-    SYN_JSON(joined);
 
-    *run = (struct run){.house = house, .name = name, .key = joiner_key(seed)};
-    run->tenant = tenant(house, name, "tenant");
-    await_token(run->tenant);
-    (void)snprintf(text, sizeof(text), "/v1/accounts/%s/faucet", name);
-    must(house->client, "POST", text, "{'amount':'10'}", NULL);
-    (void)snprintf(text, sizeof(text), "paid-%s", name);
-    joiner_init(&joiner, house, text);
-    assert_int_equal(join_node_as(&joiner, name, seed, &joined), SYN_OK);
-    joiner_fini(&joiner);
-    (void)syn_str_copy(run->node, sizeof(run->node),
-                       syn_json_str(json_object_get(joined, "node"), "id", ""));
-    (void)syn_str_copy(run->agent_token, sizeof(run->agent_token),
-                       syn_json_str(joined, "token", ""));
-    run->agent = client_of(house, run->agent_token);
-    await_token(run->agent);
-    (void)snprintf(text, sizeof(text), "/v1/nodes/%s", run->node);
-    if (offer != NULL)
-        must(house->client, "PATCH", text, offer, NULL);
+    run_join(run, house, name, seed, offer);
+    (void)snprintf(text, sizeof(text), "/v1/nodes/%s/heartbeat", run->node);
+    if (capacity != NULL)
+        must(run->agent, "POST", text, capacity, NULL);
     store_source(run->tenant, cid);
-    (void)snprintf(more, sizeof(more), ",'region':'%s'", name);
+    (void)snprintf(more, sizeof(more), ",'region':'%s'%s", name, wants);
     job_body(text, sizeof(text), cid, "job", more);
     must(run->tenant, "POST", "/v1/training", text, &job);
     (void)syn_str_copy(run->job, sizeof(run->job), syn_document_id(job));
@@ -103,115 +58,7 @@ run_init_at(struct run *run, struct house *house, const char *name, uint8_t seed
 static void
 run_init(struct run *run, struct house *house, const char *name, uint8_t seed)
 {
-    run_init_at(run, house, name, seed, NULL);
-}
-
-static void
-run_fini(struct run *run)
-{
-    run->tenant = syn_client_free(run->tenant);
-    run->agent = syn_client_free(run->agent);
-    run->key = syn_key_free(run->key);
-}
-
-/* The signed report of samples first..last: the same every time it is made. */
-static json_t *
-report(const struct run *run, int64_t first, int64_t last)
-{
-    SYN_SCOPED(syn_report_free_scope) struct syn_report *made = NULL;
-    uint8_t signature[SYN_SIGNATURE_LEN];
-    char hex[2 * SYN_SIGNATURE_LEN + 1];
-    struct syn_err err;
-    json_t *body = NULL;
-    SYN_BUF(payload);
-
-    assert_done(syn_report_new(run->node, run->instance, syn_key_id(run->key), &made, &err), &err);
-    assert_done(syn_report_set_lease(made, run->lease, &err), &err);
-    for (int64_t seq = first; seq <= last; seq++) {
-        struct syn_sample sample = {.seq = seq,
-                                    .from_ms = run->begun_ms + (seq - 1) * SAMPLE_MS,
-                                    .to_ms = run->begun_ms + seq * SAMPLE_MS,
-                                    .reserved = run->reserved};
-
-        assert_done(syn_report_add(made, &sample, &err), &err);
-    }
-    assert_done(syn_report_payload(made, &payload, &err), &err);
-    syn_key_sign(run->key, payload.data, payload.len, signature);
-    syn_hex_encode(signature, sizeof(signature), hex);
-    assert_done(syn_report_set_signature(made, hex, &err), &err);
-    assert_done(syn_report_encode(made, &body, &err), &err);
-    return body;
-}
-
-/* Send samples first..last. Returns the code; *ret_seq (may be NULL) is how far the server says to
- * have come. */
-static int
-send_as(const struct run *run, struct syn_client *agent, int64_t first, int64_t last,
-        int64_t *ret_seq)
-{
-    char path[128];
-    SYN_JSON(body);
-    SYN_JSON(answer);
-    int rc;
-
-    body = report(run, first, last);
-    (void)snprintf(path, sizeof(path), "/v1/instances/%s/usage", run->instance);
-    rc = call_json(agent, "POST", path, body, &answer);
-    if (ret_seq != NULL)
-        *ret_seq = rc == SYN_OK ? syn_json_i64(answer, "seq", -1) : -1;
-    return rc;
-}
-
-/* How far the server says to have come. */
-static int64_t
-ask(const struct run *run, struct syn_client *agent)
-{
-    char path[128];
-    SYN_JSON(answer);
-
-    (void)snprintf(path, sizeof(path), "/v1/instances/%s/usage", run->instance);
-    must(agent, "GET", path, NULL, &answer);
-    return syn_json_i64(answer, "seq", 0);
-}
-
-static int64_t
-metered(const struct run *run)
-{
-    struct syn_meter meter;
-    int64_t revision;
-
-    assert_int_equal(srv_meter_load(run->house->server, run->instance, &meter, &revision, NULL),
-                     SYN_OK);
-    return meter.seq;
-}
-
-static void
-sent(const struct run *run, int64_t first, int64_t last, int code, int64_t meter_after)
-{
-    int64_t seq;
-    int rc = send_as(run, run->agent, first, last, &seq);
-
-    if (rc != code)
-        fail_msg("samples %lld to %lld: %d, not %d", (long long)first, (long long)last, rc, code);
-    if (rc == SYN_OK)
-        assert_int_equal(seq, meter_after);
-    assert_int_equal(metered(run), meter_after);
-}
-
-/* The agent says that the program ended; `last` is the last sample that there will be. */
-static void
-end(const struct run *run, int64_t last)
-{
-    char path[128];
-    char body[256];
-    char at[SYN_FORMAT_MAX];
-
-    (void)snprintf(path, sizeof(path), "/v1/instances/%s/status", run->instance);
-    (void)snprintf(body, sizeof(body),
-                   "{'state':'exited','reason':'failed','message':'m','exit_code':1,"
-                   "'ended_at':'%s','usage_seq_last':%lld}",
-                   syn_format_time(syn_wall_ms(run->house->server->world), at), (long long)last);
-    must(run->agent, "POST", path, body, NULL);
+    run_init_at(run, house, name, seed, NULL, NULL, "");
 }
 
 /* The bill of the job's newest run, once it is there. */
@@ -583,7 +430,8 @@ offers_become_leases(void **state)
     SYN_JSON(bill);
     SYN_JSON(evidence);
 
-    run_init_at(&run, house, "lease", 20, "{'offer':{'cpu_core_hour':'3','scratch_gib_hour':'0'}}");
+    run_init_at(&run, house, "lease", 20, "{'offer':{'cpu_core_hour':'3','scratch_gib_hour':'0'}}",
+                NULL, "");
     sent(&run, 1, 3, SYN_OK, 3);
     (void)snprintf(path, sizeof(path), "/v1/nodes/%s", run.node);
     must(house->client, "PATCH", path, "{'offer':{'cpu_core_hour':'5'}}", NULL);
@@ -612,6 +460,47 @@ offers_become_leases(void **state)
     run_fini(&run);
 }
 
+/* Nobody's card: the node says that it has one, and shares it. */
+static void
+a_part_of_a_card_is_billed_as_such(void **state)
+{
+    struct run run;
+    const json_t *resources, *line, *part = NULL;
+    char path[128];
+    size_t i;
+    SYN_JSON(instance);
+    SYN_JSON(bill);
+
+    (void)state;
+    run_init_at(&run, *state, "share", 21, NULL,
+                "{'capacity':{'cpu_millicores':8000,'memory_bytes':85899345920,'scratch_bytes':"
+                "85899345920,'gpus':[{'model':'h100','count':1,'vram_bytes':85899345920,"
+                "'sharing':'time-slice'}]}}",
+                ",'gpu_share':0.25,'gpu_memory_bytes':'10gb'");
+    (void)snprintf(path, sizeof(path), "/v1/instances/%s", run.instance);
+    must(run.agent, "GET", path, NULL, &instance);
+    resources = syn_json_at(instance, "spec.resources");
+    assert_int_equal(syn_json_i64(resources, "gpus", 0), 1);
+    assert_int_equal(syn_json_i64(resources, "gpu_permille", 0), 250);
+    assert_int_equal(syn_json_i64(resources, "gpu_share_mib", 0), 10240);
+    assert_string_equal(syn_json_str(resources, "gpu_sharing", ""), "time-slice");
+    assert_int_equal(json_array_size(json_object_get(resources, "gpu_cards")), 1);
+    run.reserved.gpu_permille = 0; /* as if the card were its own */
+    sent(&run, 1, 2, SYN_E_INVALID, 0);
+    run.reserved.gpu_permille = 250;
+    sent(&run, 1, 2, SYN_OK, 2);
+    end(&run, 2);
+    bill = await_bill(&run, 1);
+    json_array_foreach (syn_json_at(bill, "status.lines"), i, line)
+        if (syn_str_eq(syn_json_str(line, "item", ""), "gpu:h100"))
+            part = line;
+    assert_non_null(part);
+    assert_string_equal(syn_json_str(part, "unit", ""), "gpu-part-hour");
+    assert_string_equal(syn_json_str(part, "quantity", ""), "5000"); /* 250 x 2 x 10 ms */
+    assert_string_equal(syn_json_str(part, "price", ""), "4");
+    run_fini(&run);
+}
+
 int
 main(void)
 {
@@ -621,6 +510,8 @@ main(void)
         cmocka_unit_test_setup_teardown(restarts_lose_nothing, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(late_is_not_paid, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(offers_become_leases, house_setup, house_teardown),
+        cmocka_unit_test_setup_teardown(a_part_of_a_card_is_billed_as_such, house_setup,
+                                        house_teardown),
         cmocka_unit_test_setup_teardown(report_within_a_settlement, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(senders_race_the_settlement, house_setup, house_teardown),
     };

@@ -34,7 +34,7 @@ print_json_take(json_t *doc)
     SYN_BUF(out);
 
     owned = doc;
-    return syn_json_write(doc, &out, NULL) == SYN_OK &&
+    return syn_json_write(owned, &out, NULL) == SYN_OK &&
                    syn_fd_write_all(STDOUT_FILENO, out.data, out.len, NULL) == SYN_OK
                ? 0
                : 1;

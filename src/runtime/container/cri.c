@@ -105,7 +105,10 @@ syn_cri_run_pod(struct syn_cri *cri, const Cri__RunPodSandboxRequest *request,
     int rc = ask(cri, RUNTIME "RunPodSandbox", request, START_MS,
                  &cri__run_pod_sandbox_response__descriptor, &answer, err);
 
-    return rc < 0 ? rc : keep_id(answer->pod_sandbox_id, ret_id, err);
+    if (rc < 0)
+        return rc;
+    assert(answer != NULL);
+    return keep_id(answer->pod_sandbox_id, ret_id, err);
 }
 
 int
@@ -116,7 +119,10 @@ syn_cri_create(struct syn_cri *cri, const Cri__CreateContainerRequest *request,
     int rc = ask(cri, RUNTIME "CreateContainer", request, START_MS,
                  &cri__create_container_response__descriptor, &answer, err);
 
-    return rc < 0 ? rc : keep_id(answer->container_id, ret_id, err);
+    if (rc < 0)
+        return rc;
+    assert(answer != NULL);
+    return keep_id(answer->container_id, ret_id, err);
 }
 
 int
@@ -175,6 +181,7 @@ syn_cri_status(struct syn_cri *cri, const char *container, struct syn_cri_status
              &cri__container_status_response__descriptor, &answer, err);
     if (rc < 0)
         return rc;
+    assert(answer != NULL);
     if (!answer->status || (unsigned)answer->status->state >= SYN_LEN(states))
         return SYN_FAIL(err, SYN_E_CORRUPT, "the container runtime answers without a state");
     *ret = (struct syn_cri_status){

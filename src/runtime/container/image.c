@@ -61,7 +61,7 @@ add_head(struct syn_buf *out, const char *path, char type, unsigned mode, size_t
     if (strlen(path) >= 100 || strlen(target) >= 100)
         return SYN_FAIL(err, SYN_E_TOOBIG, "%s: a name of over 99 bytes at the top of an image",
                         path);
-    memcpy(head, path, strlen(path));
+    (void)syn_str_copy(head, 100, path);
     (void)snprintf(head + 100, 8, "%07o", mode);
     (void)snprintf(head + 108, 8, "%07o", 0U);
     (void)snprintf(head + 116, 8, "%07o", 0U);
@@ -69,8 +69,9 @@ add_head(struct syn_buf *out, const char *path, char type, unsigned mode, size_t
     (void)snprintf(head + 136, 12, "%011o", 0U);
     memset(head + 148, ' ', 8);
     head[156] = type;
-    memcpy(head + 157, target, strlen(target));
-    memcpy(head + 257, "ustar\00000", 8);
+    (void)syn_str_copy(head + 157, 100, target);
+    (void)syn_str_copy(head + 257, 6, "ustar");
+    head[263] = head[264] = '0';
     for (size_t i = 0; i < sizeof(head); i++)
         sum += (unsigned char)head[i];
     (void)snprintf(head + 148, 8, "%06o", sum);
@@ -107,7 +108,7 @@ digest(const struct syn_buf *blob, char ret[SYN_POD_IMAGE_DIGEST_MAX])
     uint8_t hash[SYN_SHA256_LEN];
 
     syn_sha256(syn_buf_text(blob), blob->len, hash);
-    memcpy(ret, "sha256:", 7);
+    (void)syn_str_copy(ret, SYN_POD_IMAGE_DIGEST_MAX, "sha256:");
     syn_hex_encode(hash, sizeof(hash), ret + 7);
 }
 

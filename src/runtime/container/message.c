@@ -1,7 +1,5 @@
 #include "message_priv.h"
 
-#include <string.h>
-
 #include <synor/base/mem.h>
 
 static void *
@@ -41,7 +39,9 @@ syn_message_unpack(const ProtobufCMessageDescriptor *kind, const struct syn_buf 
         protobuf_c_message_unpack(kind, &allocator, data->len, (const uint8_t *)syn_buf_text(data));
 
     if (message) {
-        memcpy(ret, &message, sizeof(message));
+        void **slot = ret;
+
+        *slot = message;
         return SYN_OK;
     }
     /* It does not say which of the two it was. */
@@ -62,10 +62,9 @@ syn_message_free(void *message)
 void
 syn_message_scope(void *slot)
 {
-    void *message;
+    void **message = slot;
 
-    memcpy(&message, slot, sizeof(message));
-    syn_message_free(message);
+    syn_message_free(*message);
 }
 
 char *

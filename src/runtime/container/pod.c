@@ -35,7 +35,7 @@
 #define LOOK_FIRST_MS 2
 #define LOOK_MAX_MS   250
 #define REMIND_MS     5000
-#define LOST_MS       60000 /* so long an ended program's status is asked for */
+#define LOST_MS       20000 /* so long an ended program's status is asked for */
 
 struct pod {
     struct syn_cri *cri;

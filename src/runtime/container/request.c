@@ -117,7 +117,7 @@ is_covered(const char *name, const json_t *bundle)
 static int
 add_top(struct request *request, const char *root, const char *name, struct syn_err *err)
 {
-    const char *target, *source;
+    const char *target = NULL, *source = NULL;
     struct stat st;
     int rc;
 
@@ -127,6 +127,7 @@ add_top(struct request *request, const char *root, const char *name, struct syn_
     rc = keep_path(request, &source, err, root, name);
     if (rc < 0)
         return rc;
+    assert(source != NULL);
     if (lstat(source, &st) < 0)
         return SYN_FAIL_SYS(err, errno, "looking at %s", source);
     if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
@@ -146,6 +147,7 @@ add_root(struct request *request, const struct syn_instance_spec *spec, const js
 
     if (rc < 0)
         return rc;
+    assert(root != NULL);
     dir = opendir(root);
     if (!dir)
         return SYN_FAIL_SYS(err, errno, "reading %s", root);
@@ -163,7 +165,7 @@ static int
 add_own(struct request *request, const struct syn_instance_spec *spec, struct syn_err *err)
 {
     static const char *const files[] = {"hosts", "hostname", "resolv.conf"};
-    const char *source, *target;
+    const char *source = NULL, *target = NULL;
     int rc = SYN_OK;
 
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(files); i++) {

@@ -5,13 +5,15 @@
  *
  *     note      money into the status; what ended by itself is told as an event, once
  *     lost      replicas whose node is gone, or silent for long, become lost
- *     limits    what was locked is spent: as if a stop had been asked for; or more is locked
+ *     limits    a period is over: it is billed, and money is locked for the next one; more is
+ *               locked; or all of it is spent: as if a stop had been asked for        (money.c)
  *     scale     how many replicas load and time ask for, where the service is autoscaled
  *     verdict   a new version is done, or has failed and the one before it is wanted again
  *     rollout   which replicas are started, and which go                       (rollout.c)
  *     drain     those that go and have ended what they had are asked to stop
  *     state     one word and a sentence, and the replicas that take traffic
  *     settle    a stopped one whose usage is all in gets its bill
+ *     forget    replicas that are over and billed leave the lists
  *
  * A replica is an instance of its own: it asks for room under its own id, lives, and is replaced
  * by another one with the next serial number. So the placement core, the meter and the bill know
@@ -27,122 +29,13 @@
 
 #include "autoscale_priv.h"
 #include "rollout_priv.h"
+#include "step_priv.h"
 
-#define BATCH_MAX   12  /* replicas started by one step: it is one transaction of the store */
-#define NOTED_SHARE 360 /* what an hour costs, through this, is worth writing down */
-
-struct step {
-    const struct syn_service_view *view;
-    struct syn_service_spec spec; /* the service's: scale, pace, money */
-    json_t *service;              /* our copy */
-    json_t *status;
-    enum syn_service_state state;
-    int64_t run;
-    int64_t serial; /* of the last replica made */
-    int64_t target; /* the version wanted */
-    int64_t stable; /* the last one that worked; 0: none yet */
-    struct member *members;
-    size_t members_count;
-    json_t *created;
-    json_t *events;
-    struct rollout rollout;
-    int64_t retry_ms;       /* no replica before that; SYN_DOCUMENT_NONE: now */
-    uint32_t failures;      /* of the target that count */
-    const char *no_room;    /* why a replica has no place: a reason of a pending job; or NULL */
-    char no_room_text[256]; /* the sentence */
-    bool waits;             /* a replica is in the placement's queue */
-    int64_t lock;
-    bool settle;
-    char bill_id[SYN_ID_MAX];
-    int64_t wake_at_ms;
-};
-
-static void
-step_wake(struct step *step, int64_t at_ms)
-{
-    if (step->wake_at_ms == SYN_DOCUMENT_NONE || at_ms < step->wake_at_ms)
-        step->wake_at_ms = at_ms;
-}
-
-static int step_event(struct step *step, const char *type, const char *reason, const char *instance,
-                      struct syn_err *err, const char *format, ...) SYN_PRINTF(6, 7);
-
-static int
-step_event(struct step *step, const char *type, const char *reason, const char *instance,
-           struct syn_err *err, const char *format, ...)
-{
-    char message[CONTROL_MESSAGE_MAX];
-    SYN_JSON(event);
-    va_list args;
-    int rc;
-
-    va_start(args, format);
-    (void)vsnprintf(message, sizeof(message), format, args);
-    va_end(args);
-    rc = syn_json_pack(&event, err, "{s:s, s:s, s:s, s:s?}", "type", type, "reason", reason,
-                       "message", message, "instance", instance);
-    return rc < 0 ? rc : syn_json_append_take(step->events, SYN_TAKE(event), err);
-}
-
-static int
-step_state(struct step *step, enum syn_service_state state, const char *reason, const char *message,
-           struct syn_err *err)
-{
-    assert(syn_service_reason(state, reason));
-    if (state != step->state)
-        step->state = (enum syn_service_state)syn_sm_move(&syn_service_life, step->state, state);
-    return syn_document_set_state(step->service, syn_service_life.states[state].name, reason,
-                                  message, err);
-}
+#define BATCH_MAX     12  /* replicas started by one step: it is one transaction of the store */
+#define FORGOTTEN_MAX 50  /* by one step; likewise */
+#define NOTED_SHARE   360 /* what an hour costs, through this, is worth writing down */
 
 /* ---- reading ---- */
-
-/* The spec, with as many replicas as are wanted now. */
-static void
-step_read_spec(struct step *step)
-{
-    syn_service_spec_read(syn_document_spec(step->service), &step->spec);
-    if (step->spec.autoscale)
-        step->spec.replicas = (uint32_t)syn_json_i64(json_object_get(step->status, "autoscale"),
-                                                     "replicas", step->spec.replicas);
-}
-
-static int
-step_read(const struct syn_service_view *view, struct step *step, struct syn_err *err)
-{
-    int state;
-
-    step->view = view;
-    step->wake_at_ms = SYN_DOCUMENT_NONE;
-    step->retry_ms = SYN_DOCUMENT_NONE;
-    step->service = json_deep_copy(view->service);
-    step->created = json_array();
-    step->events = json_array();
-    if (!step->service || !step->created || !step->events)
-        return SYN_FAIL(err, SYN_E_NOMEM, "stepping a service: out of memory");
-    step->status = json_object_get(step->service, "status");
-    state = syn_sm_find(&syn_service_life, syn_json_str(step->status, "state", ""));
-    step->run = syn_json_i64(step->status, "run", 0);
-    step->serial = syn_json_i64(step->status, "serial", -1);
-    step->target = syn_json_i64(step->status, "target", 0);
-    step->stable = syn_json_i64(step->status, "stable", -1);
-    if (!json_is_object(json_object_get(step->service, "spec")) || state < 0 || step->run < 1 ||
-        step->serial < 0 || step->stable < 0 || !service_version(view->versions, step->target))
-        return SYN_FAIL(err, SYN_E_CORRUPT, "\"%s\" is no service",
-                        syn_json_str(view->service, "id", ""));
-    step->state = (enum syn_service_state)state;
-    step_read_spec(step);
-    return members_read(view->instances, &step->members, &step->members_count, err);
-}
-
-static void
-step_fini(struct step *step)
-{
-    members_free(step->members, step->members_count);
-    json_decref(step->service);
-    json_decref(step->created);
-    json_decref(step->events);
-}
 
 static int64_t
 version_of(const struct member *member)
@@ -184,6 +77,15 @@ ready(const struct step *step, const struct member *member)
     return member->state == SYN_PHASE_RUNNING && !on_its_way_out(member) &&
            syn_json_bool(json_object_get(member->status, "health"), "ready", false) &&
            !node_silent(step, member);
+}
+
+/* Is everything that it used on a bill? */
+static bool
+billed(const struct step *step, const struct member *member)
+{
+    return member->run != step->run || json_is_string(json_object_get(step->status, "bill")) ||
+           syn_json_i64(member->status, "usage_seq", 0) <=
+               syn_json_i64(step->view->billed, member->id, 0);
 }
 
 static const char *
@@ -232,9 +134,9 @@ note_ends(struct step *step, struct syn_err *err)
             continue;
         rc = syn_json_set_bool(member->status, "noted", true, err);
         if (rc == SYN_OK)
-            rc = step_event(step, "ended", member->reason, member->id, err,
-                            "replica %lld on %s: %s", (long long)member->rank, member->node,
-                            syn_json_str(member->status, "message", ""));
+            rc = service_step_event(step, "ended", member->reason, member->id, err,
+                                    "replica %lld on %s: %s", (long long)member->rank, member->node,
+                                    syn_json_str(member->status, "message", ""));
     }
     return rc;
 }
@@ -264,7 +166,7 @@ given_up(struct step *step, const struct member *member)
     silent_ms = syn_node_view_silent_ms(node, step->view->observing_since_ms, step->view->now_ms);
     if (silent_ms >= SYN_SERVICE_SILENT_MAX_MS)
         return true;
-    step_wake(step, step->view->now_ms + SYN_SERVICE_SILENT_MAX_MS - silent_ms);
+    service_step_wake(step, step->view->now_ms + SYN_SERVICE_SILENT_MAX_MS - silent_ms);
     return false;
 }
 
@@ -282,9 +184,9 @@ phase_lost(struct step *step, struct syn_err *err)
         if (given_up(step, member)) {
             rc = member_lose(member, step->view->now_ms, err);
             if (rc == SYN_OK)
-                rc = step_event(step, "lost", "node-lost", member->id, err,
-                                "replica %lld: its node %s is lost", (long long)member->rank,
-                                member->node);
+                rc = service_step_event(step, "lost", "node-lost", member->id, err,
+                                        "replica %lld: its node %s is lost",
+                                        (long long)member->rank, member->node);
             continue;
         }
         way = syn_place_evicted(step->view->cluster, member->id);
@@ -297,21 +199,22 @@ phase_lost(struct step *step, struct syn_err *err)
         if (rc == SYN_OK)
             rc = syn_document_bump(member->doc, err);
         if (rc == SYN_OK)
-            rc = step_event(step, "leaving", way, member->id, err, "replica %lld leaves %s",
-                            (long long)member->rank, member->node);
+            rc = service_step_event(step, "leaving", way, member->id, err, "replica %lld leaves %s",
+                                    (long long)member->rank, member->node);
     }
     return rc;
 }
 
 /* ---- limits ---- */
 
+/* How many of this run have used something that is on no bill yet. */
 static size_t
-run_members(const struct step *step)
+unbilled_members(const struct step *step)
 {
     size_t count = 0;
 
     for (size_t i = 0; i < step->members_count; i++)
-        count += step->members[i].run == step->run;
+        count += step->members[i].run == step->run && !billed(step, &step->members[i]);
     return count;
 }
 
@@ -320,34 +223,32 @@ limit_reached(struct step *step, const char *reason, const char *message, struct
 {
     int rc = syn_json_set_str(step->status, "stop_requested", reason, err);
 
-    return rc < 0 ? rc : step_event(step, "stop-requested", reason, NULL, err, "%s", message);
+    return rc < 0 ? rc
+                  : service_step_event(step, "stop-requested", reason, NULL, err, "%s", message);
 }
 
-/* Lock more when a quarter of a reserve is left, as far as budget and balance go. */
+/* Bill the period when it is over, lock more when a quarter of a reserve is left, as far as budget
+ * and balance go, and stop when there is nothing left to lock. */
 static int
 phase_limits(struct step *step, struct syn_err *err)
 {
-    const struct syn_service_view *view = step->view;
-    int64_t reserve = syn_service_reserve(syn_document_spec(step->service), view->rate_hour);
-    int64_t more = SYN_MIN(reserve, view->balance);
+    struct service_money money;
     int rc;
 
     if (step->state == SYN_SERVICE_STOPPED || stop_requested(step))
         return SYN_OK;
-    if (run_members(step) + SYN_SERVICE_REPLICAS_MAX > SYN_SERVICE_RUN_MAX)
-        return limit_reached(step, "restarts",
-                             "its replicas were started more often than one bill holds", err);
-    if (step->spec.max_budget > 0)
-        more = SYN_MIN(more, step->spec.max_budget - view->escrow);
-    if (view->escrow - view->spent < reserve / 4 && more > 0)
-        step->lock = more;
-    rc = syn_document_set_amount(json_object_get(step->status, "cost"), "locked",
-                                 view->escrow + step->lock, err);
-    if (rc < 0 || step->lock > 0)
-        return rc;
-    if (view->spent > 0 && view->spent >= view->escrow)
-        return limit_reached(step, "budget", "what was locked for it is spent", err);
-    return SYN_OK;
+    service_money_decide(step->view, unbilled_members(step), &money);
+    step->lock = money.lock;
+    step->renew = money.renew;
+    step->new_window = money.new_window;
+    memcpy(step->bill_id, money.bill_id, sizeof(step->bill_id));
+    if (money.until_ms > step->view->now_ms)
+        service_step_wake(step, money.until_ms);
+    rc = service_money_note(step->view, &money, step->status, step->events, err);
+    return rc < 0 || !money.stop
+               ? rc
+               : limit_reached(step, money.stop,
+                               syn_service_reason(SYN_SERVICE_STOPPING, money.stop), err);
 }
 
 /* ---- scale ---- */
@@ -380,16 +281,28 @@ phase_scale(struct step *step, struct syn_err *err)
     rc = service_autoscale_step(&view, step->status, &decision, err);
     if (rc < 0)
         return rc;
-    step_wake(step, decision.wake_at_ms);
+    service_step_wake(step, decision.wake_at_ms);
     if (decision.replicas == view.current)
         return SYN_OK;
     step->spec.replicas = decision.replicas;
-    return step_event(step, "scaled", syn_autoscale_reason_name(decision.reason), NULL, err,
-                      "%u -> %u %s: %.300s", view.current, decision.replicas,
-                      syn_plural(decision.replicas, "replica", "replicas"), decision.why);
+    return service_step_event(step, "scaled", syn_autoscale_reason_name(decision.reason), NULL, err,
+                              "%u -> %u %s: %.300s", view.current, decision.replicas,
+                              syn_plural(decision.replicas, "replica", "replicas"), decision.why);
 }
 
 /* ---- verdict ---- */
+
+/* Did it fail soon after its start, as one of the wanted version? */
+static bool
+failed_early(const struct step *step, const struct member *member)
+{
+    int64_t started_ms = syn_document_time(member->status, "started_at");
+    int64_t ended_ms = syn_document_time(member->status, "ended_at");
+
+    ended_ms = ended_ms == SYN_DOCUMENT_NONE ? 0 : SYN_MIN(ended_ms, step->view->now_ms);
+    return failed(member) && member->run == step->run && version_of(member) == step->target &&
+           (started_ms == SYN_DOCUMENT_NONE || ended_ms - started_ms < SYN_SERVICE_STABLE_MS);
+}
 
 /* How the wanted version has done: its failures, and when the next replica may be started. */
 static void
@@ -400,12 +313,10 @@ look_at_failures(struct step *step, uint32_t *ret_all)
     *ret_all = 0;
     for (size_t i = 0; i < step->members_count; i++) {
         const struct member *member = &step->members[i];
-        int64_t started_ms = syn_document_time(member->status, "started_at");
         int64_t ended_ms = syn_document_time(member->status, "ended_at");
 
         ended_ms = ended_ms == SYN_DOCUMENT_NONE ? 0 : SYN_MIN(ended_ms, step->view->now_ms);
-        if (!failed(member) || member->run != step->run || version_of(member) != step->target ||
-            (started_ms != SYN_DOCUMENT_NONE && ended_ms - started_ms >= SYN_SERVICE_STABLE_MS))
+        if (!failed_early(step, member))
             continue;
         (*ret_all)++;
         if (ended_ms + SYN_SERVICE_BACKOFF_WINDOW_MS <= step->view->now_ms)
@@ -438,13 +349,13 @@ roll_back(struct step *step, const char *why, struct syn_err *err)
     if (rc == SYN_OK)
         rc = syn_json_set_str(step->status, "rolled_back_why", why, err);
     if (rc == SYN_OK)
-        rc = step_event(step, "rolled-back", "rolled-back", NULL, err,
-                        "version %lld %s; version %lld is wanted again", (long long)from, why,
-                        (long long)step->stable);
+        rc = service_step_event(step, "rolled-back", "rolled-back", NULL, err,
+                                "version %lld %s; version %lld is wanted again", (long long)from,
+                                why, (long long)step->stable);
     step->target = step->stable;
     step->retry_ms = SYN_DOCUMENT_NONE;
     step->failures = 0;
-    step_read_spec(step);
+    service_step_read_spec(step);
     look_at_failures(step, &failures);
     return rc;
 }
@@ -466,7 +377,7 @@ phase_verdict(struct step *step, struct syn_err *err)
         return roll_back(step, "failed again and again", err);
     if (step->view->now_ms >= deadline_ms)
         return roll_back(step, "did not become ready in time", err);
-    step_wake(step, deadline_ms);
+    service_step_wake(step, deadline_ms);
     return SYN_OK;
 }
 
@@ -496,7 +407,7 @@ start_on(struct step *step, const struct syn_place_slot *slot, struct syn_err *e
 {
     const struct syn_node_view *node = syn_cluster_find(step->view->cluster, slot->node);
     const json_t *version = service_version(step->view->versions, step->target);
-    const struct syn_lease_ask ask = {.gpu_model = "",
+    const struct syn_lease_ask ask = {.gpu_model = slot->gpu_model,
                                       .notice_ms = step->spec.stop_grace_ms,
                                       .max_price = step->spec.max_price,
                                       .now_ms = step->view->now_ms};
@@ -517,9 +428,9 @@ start_on(struct step *step, const struct syn_place_slot *slot, struct syn_err *e
                                                                  .now_ms = step->view->now_ms},
                                    &doc, err);
     if (rc == SYN_OK)
-        rc = step_event(step, "placed", "assigned", syn_document_id(doc), err,
-                        "replica %lld of version %lld on %s", (long long)number,
-                        (long long)step->target, slot->node);
+        rc = service_step_event(step, "placed", "assigned", syn_document_id(doc), err,
+                                "replica %lld of version %lld on %s", (long long)number,
+                                (long long)step->target, slot->node);
     if (rc == SYN_OK)
         rc = syn_json_append_take(step->created, SYN_TAKE(doc), err);
     step->serial++;
@@ -548,6 +459,7 @@ ask_quota(struct step *step, struct syn_err *err)
     ask.amounts[SYN_QUOTA_JOBS] = first;
     ask.amounts[SYN_QUOTA_CPU] = step->spec.amounts.cpu_millicores * more;
     ask.amounts[SYN_QUOTA_MEMORY] = step->spec.amounts.memory_bytes * more;
+    ask.amounts[SYN_QUOTA_GPUS] = step->spec.gpus * more;
     over = syn_quota_over(quota, &held, &ask);
     if (over == SYN_QUOTA_COUNT)
         return SYN_OK;
@@ -583,7 +495,7 @@ start_one(struct step *step, const struct syn_place_request *request, struct syn
     step->waits = true;
     if (json_array_size(step->created) > 0) {
         /* What was given away just now is in no document yet: the next step says why. */
-        step_wake(step, step->view->now_ms);
+        service_step_wake(step, step->view->now_ms);
         return SYN_OK;
     }
     step->no_room = "making-room";
@@ -606,7 +518,7 @@ start_missing(struct step *step, uint32_t missing, struct syn_err *err)
     int rc = SYN_OK;
 
     if (missing > 0 && step->retry_ms > step->view->now_ms) {
-        step_wake(step, step->retry_ms);
+        service_step_wake(step, step->retry_ms);
         missing = 0;
     }
     syn_service_spec_read(json_object_get(version, "spec"), &spec);
@@ -614,7 +526,7 @@ start_missing(struct step *step, uint32_t missing, struct syn_err *err)
     request.price_max = step->spec.max_price;
     request.policy = step->spec.policy;
     if (missing > BATCH_MAX) {
-        step_wake(step, step->view->now_ms);
+        service_step_wake(step, step->view->now_ms);
         missing = BATCH_MAX;
     }
     for (; missing > 0 && !step->no_room && !step->waits && rc == SYN_OK; missing--)
@@ -735,7 +647,7 @@ phase_drain(struct step *step, struct syn_err *err)
             continue;
         until_ms = drained_by_ms(step, member);
         if (step->view->now_ms < until_ms) {
-            step_wake(step, until_ms);
+            service_step_wake(step, until_ms);
             continue;
         }
         rc = syn_json_set_i64(member->spec, "drain_ms", 0, err); /* it has had it */
@@ -811,9 +723,9 @@ note_complete(struct step *step, struct syn_err *err)
     if (!under_way(step))
         return SYN_OK;
     if (step->stable != step->target)
-        rc = step_event(step, "deployed", "ready", NULL, err, "version %lld: %u %s ready",
-                        (long long)step->target, step->spec.replicas,
-                        syn_plural(step->spec.replicas, "replica is", "replicas are"));
+        rc = service_step_event(step, "deployed", "ready", NULL, err, "version %lld: %u %s ready",
+                                (long long)step->target, step->spec.replicas,
+                                syn_plural(step->spec.replicas, "replica is", "replicas are"));
     step->stable = step->target;
     if (rc == SYN_OK)
         rc = syn_json_set_i64(step->status, "stable", step->stable, err);
@@ -828,6 +740,7 @@ static int
 state_complete(struct step *step, struct syn_err *err)
 {
     int64_t back = syn_json_i64(step->status, "rolled_back", 0);
+    bool low = syn_json_bool(json_object_get(step->status, "cost"), "low", false);
     uint32_t want = step->spec.replicas;
     char message[CONTROL_MESSAGE_MAX], failed_text[160] = "";
     int rc = note_complete(step, err);
@@ -838,10 +751,19 @@ state_complete(struct step *step, struct syn_err *err)
         (void)snprintf(failed_text, sizeof(failed_text), "version %lld %s and was rolled back; ",
                        (long long)back, syn_json_str(step->status, "rolled_back_why", "failed"));
     if (want == 0)
-        return step_state(step, SYN_SERVICE_RUNNING, "scaled-to-zero", "no replica is wanted", err);
+        return service_step_state(step, SYN_SERVICE_RUNNING, "scaled-to-zero",
+                                  "no replica is wanted", err);
     (void)snprintf(message, sizeof(message), "%s%u of %u %s ready", failed_text, want, want,
                    syn_plural(want, "replica is", "replicas are"));
-    return step_state(step, SYN_SERVICE_RUNNING, back > 0 ? "rolled-back" : "ready", message, err);
+    if (back <= 0 && low)
+        (void)snprintf(message, sizeof(message),
+                       "%u of %u %s ready; its account cannot pay for the next billing period",
+                       want, want, syn_plural(want, "replica is", "replicas are"));
+    return service_step_state(step, SYN_SERVICE_RUNNING,
+                              back > 0 ? "rolled-back"
+                              : low    ? "funds-low"
+                                       : "ready",
+                              message, err);
 }
 
 /* The word for what is going on while it is not all as wanted. */
@@ -882,11 +804,11 @@ state_incomplete(struct step *step, struct syn_err *err)
         (void)snprintf(pause, sizeof(pause), ": %u %s soon after the start", step->failures,
                        syn_plural(step->failures, "replica ended", "replicas ended"));
     if (step->stable == 0 && state == SYN_SERVICE_DEPLOYING)
-        step_wake(step,
-                  syn_document_time(step->status, "deployed_at") + step->spec.update_deadline_ms);
+        service_step_wake(step, syn_document_time(step->status, "deployed_at") +
+                                    step->spec.update_deadline_ms);
     (void)snprintf(message, sizeof(message), "version %lld: %u of %u ready%s",
                    (long long)step->target, step->rollout.updated, want, pause);
-    return step_state(step, state, reason, message, err);
+    return service_step_state(step, state, reason, message, err);
 }
 
 static int
@@ -908,13 +830,13 @@ phase_state(struct step *step, struct syn_err *err)
         (void)snprintf(message, sizeof(message), "%s; %zu %s left",
                        syn_service_reason(SYN_SERVICE_STOPPING, stop), live,
                        syn_plural((int64_t)live, "replica is", "replicas are"));
-        return step_state(step, SYN_SERVICE_STOPPING, stop, message, err);
+        return service_step_state(step, SYN_SERVICE_STOPPING, stop, message, err);
     }
-    rc = step_state(step, SYN_SERVICE_STOPPED, stop, syn_service_reason(SYN_SERVICE_STOPPED, stop),
-                    err);
+    rc = service_step_state(step, SYN_SERVICE_STOPPED, stop,
+                            syn_service_reason(SYN_SERVICE_STOPPED, stop), err);
     return rc < 0 ? rc
-                  : step_event(step, "stopped", stop, NULL, err, "%s",
-                               syn_service_reason(SYN_SERVICE_STOPPED, stop));
+                  : service_step_event(step, "stopped", stop, NULL, err, "%s",
+                                       syn_service_reason(SYN_SERVICE_STOPPED, stop));
 }
 
 /* ---- settle ---- */
@@ -929,22 +851,65 @@ phase_settle(struct step *step, struct syn_err *err)
     for (size_t i = 0; i < step->members_count; i++) {
         int64_t until_ms;
 
+        if (member_changed(&step->members[i])) { /* written now, off its lists with the next step */
+            service_step_wake(step, step->view->now_ms);
+            return SYN_OK;
+        }
         if (step->members[i].run != step->run ||
             member_usage_complete(&step->members[i], step->view->cluster, step->view->now_ms,
                                   &until_ms))
             continue;
         if (until_ms != SYN_DOCUMENT_NONE)
-            step_wake(step, until_ms);
+            service_step_wake(step, until_ms);
         return SYN_OK;
     }
-    syn_service_bill_id(step->service, step->bill_id);
+    syn_service_bill_id(step->service, SYN_MAX(step->view->period.number, 1), step->bill_id);
     step->settle = true;
     rc = syn_json_set_str(step->status, "bill", step->bill_id, err);
     if (rc == SYN_OK)
+        rc = syn_json_set_str(step->status, "last_bill", step->bill_id, err);
+    if (rc == SYN_OK)
         rc = syn_document_set_amount(json_object_get(step->status, "cost"), "rate_hour", 0, err);
-    return rc < 0 ? rc
-                  : step_event(step, "settled", "settled", NULL, err, "run %lld is billed: %s",
-                               (long long)step->run, step->bill_id);
+    return rc < 0
+               ? rc
+               : service_step_event(step, "settled", "settled", NULL, err, "run %lld is billed: %s",
+                                    (long long)step->run, step->bill_id);
+}
+
+/* ---- forget ---- */
+
+/* Replicas that are over and billed, and are neither among the newest nor counted as failures, are
+ * not looked at again: so a service of many years is no more work than one of a day. */
+static int
+phase_forget(struct step *step, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    if (step->renew || step->settle) { /* that is a large transaction already */
+        if (step->renew)
+            service_step_wake(step, step->view->now_ms);
+        return SYN_OK;
+    }
+    for (size_t i = 0; i < step->members_count && rc == SYN_OK; i++) {
+        const struct member *member = &step->members[i];
+        int64_t ended_ms = syn_document_time(member->status, "ended_at"), until_ms;
+        json_t *row = NULL;
+
+        if (member->attempt + SYN_SERVICE_ENDED_MAX > step->serial || !billed(step, member) ||
+            !member_usage_complete(member, step->view->cluster, step->view->now_ms, &until_ms) ||
+            (failed_early(step, member) &&
+             ended_ms + SYN_SERVICE_BACKOFF_WINDOW_MS > step->view->now_ms))
+            continue;
+        if (json_array_size(step->forgotten) == FORGOTTEN_MAX || member_changed(member)) {
+            service_step_wake(
+                step, step->view->now_ms); /* written now, off its lists with the next step */
+            break;
+        }
+        rc = syn_json_pack(&row, err, "{s:s, s:s}", "instance", member->id, "node", member->node);
+        if (rc == SYN_OK)
+            rc = syn_json_append_take(step->forgotten, row, err);
+    }
+    return rc;
 }
 
 /* ---- the step ---- */
@@ -965,6 +930,9 @@ step_write(struct step *step, struct syn_service_effects *ret, struct syn_err *e
         .events = SYN_TAKE(step->events),
         .lock = step->lock,
         .settle = step->settle,
+        .renew = step->renew,
+        .new_window = step->new_window,
+        .forgotten = SYN_TAKE(step->forgotten),
         .wake_at_ms = step->wake_at_ms,
     };
     memcpy(ret->bill_id, step->bill_id, sizeof(ret->bill_id));
@@ -976,10 +944,10 @@ syn_service_step(const struct syn_service_view *view, struct syn_service_effects
                  struct syn_err *err)
 {
     static int (*const phases[])(struct step *, struct syn_err *) = {
-        phase_note,    phase_lost,  phase_limits, phase_scale, phase_verdict,
-        phase_rollout, phase_drain, phase_state,  phase_settle};
-    SYN_SCOPED(step_fini) struct step step = {0};
-    int rc = step_read(view, &step, err);
+        phase_note,    phase_lost,  phase_limits, phase_scale,  phase_verdict,
+        phase_rollout, phase_drain, phase_state,  phase_settle, phase_forget};
+    SYN_SCOPED(service_step_fini) struct step step = {0};
+    int rc = service_step_read(view, &step, err);
 
     for (size_t i = 0; i < SYN_LEN(phases) && rc == SYN_OK; i++)
         rc = phases[i](&step, err);

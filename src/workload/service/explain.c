@@ -128,6 +128,7 @@ why_room(const struct syn_service_explain_view *view, json_t *why, json_t *fix, 
         ask = (struct syn_holding){{0}};
         ask.amounts[SYN_QUOTA_CPU] = spec.amounts.cpu_millicores;
         ask.amounts[SYN_QUOTA_MEMORY] = spec.amounts.memory_bytes;
+        ask.amounts[SYN_QUOTA_GPUS] = spec.gpus;
         if (rc == SYN_OK)
             rc = syn_quota_explain(view->quota, &held, &ask, account, why, fix, err);
     }
@@ -151,10 +152,11 @@ add_fix(const struct syn_service_explain_view *view, const char *reason, json_t 
         (void)snprintf(text, sizeof(text), "read what it said: synor compute service logs %s",
                        name);
     else if (syn_str_eq(reason, "budget"))
-        (void)snprintf(text, sizeof(text),
-                       "deploy it again with a higher --max-budget, or with more in the account");
-    else if (syn_str_eq(reason, "restarts"))
-        (void)snprintf(text, sizeof(text), "deploy it again: it begins a new bill");
+        (void)snprintf(text, sizeof(text), "deploy it again with a higher --max-budget");
+    else if (syn_str_eq(reason, "funds"))
+        (void)snprintf(text, sizeof(text), "put more into its account, then deploy it again");
+    else if (syn_str_eq(reason, "funds-low"))
+        (void)snprintf(text, sizeof(text), "put more into its account");
     return *text ? syn_json_append_take(fix, json_string(text), err) : SYN_OK;
 }
 
@@ -213,8 +215,12 @@ plan_nodes(struct plan *plan, const struct syn_cluster *cluster, const struct sy
     for (uint32_t i = 0, same; i < plan->fit && rc == SYN_OK; i = same) {
         const char *name = plan->placement.slots[i].node;
         const struct syn_node_view *node = syn_cluster_find(cluster, name);
-        const struct syn_cost_ask ask = {
-            .amounts = plan->spec.amounts, .gpu_model = "", .count = 1};
+        const struct syn_place_slot *slot = &plan->placement.slots[i];
+        const struct syn_cost_ask ask = {.amounts = plan->spec.amounts,
+                                         .gpus = plan->spec.gpus,
+                                         .gpu_permille = slot->gpu_permille,
+                                         .gpu_model = slot->gpu_model,
+                                         .count = 1};
         struct syn_cost cost = {0, INT64_MAX};
         json_t *row = NULL;
         bool priced;
@@ -240,8 +246,7 @@ static int
 plan_cost(struct plan *plan, const json_t *spec, const struct syn_cluster *cluster,
           const struct syn_pricebook *book, struct syn_err *err)
 {
-    const struct syn_cost_ask ask = {
-        .amounts = plan->spec.amounts, .gpu_model = "", .count = SYN_MAX(plan->spec.replicas, 1U)};
+    const struct syn_cost_ask ask = syn_service_cost_ask(&plan->spec);
     struct syn_cost cost = {0, INT64_MAX};
     int rc = plan->placeable ? syn_cost_placed(cluster, book, &plan->placement, &ask, &cost, err)
                              : syn_cost_of(book, &ask, &cost, err);

@@ -16,12 +16,14 @@ syn_service_instance_id(const json_t *service, int64_t serial, char out[SYN_ID_M
 }
 
 void
-syn_service_bill_id(const json_t *service, char out[SYN_ID_MAX])
+syn_service_bill_id(const json_t *service, int64_t period, char out[SYN_ID_MAX])
 {
     int n = snprintf(out, SYN_ID_MAX, "bill-%s-%lld", work_own_part(service),
                      (long long)work_run(service));
 
-    assert(n > 0 && n < SYN_ID_MAX);
+    assert(n > 0 && n < SYN_ID_MAX - 24);
+    if (period > 1) /* of one width: so they sort as they come */
+        (void)snprintf(out + n, SYN_ID_MAX - (size_t)n, "-%06lld", (long long)period);
 }
 
 const json_t *
@@ -132,22 +134,28 @@ static int
 spec_parts(const struct replica *replica, json_t *spec, struct syn_err *err)
 {
     const struct syn_amounts *amounts = &replica->spec.amounts;
+    const struct syn_place_request request = syn_service_place_request(&replica->spec);
     const json_t *given = json_object_get(replica->made->version, "spec");
-    static const char *const copied[] = {"command", "args", "health"};
+    static const char *const copied[] = {"command", "args", "health", "secrets"};
     json_t *part = NULL;
     int rc = make_env(replica, &part, err);
 
     if (rc == SYN_OK)
         rc = syn_json_set_take(spec, "env", part, err);
     for (size_t i = 0; i < SYN_LEN(copied) && rc == SYN_OK; i++)
-        rc = syn_json_set_take(spec, copied[i], json_deep_copy(json_object_get(given, copied[i])),
-                               err);
+        if (json_object_get(given, copied[i])) /* versions of before there were secrets */
+            rc = syn_json_set_take(spec, copied[i],
+                                   json_deep_copy(json_object_get(given, copied[i])), err);
     if (rc == SYN_OK)
-        rc = syn_json_pack(&part, err, "{s:I, s:I, s:I, s:i, s:s, s:i, s:i}", "cpu_millicores",
-                           (json_int_t)amounts->cpu_millicores, "memory_bytes",
-                           (json_int_t)amounts->memory_bytes, "scratch_bytes",
-                           (json_int_t)amounts->scratch_bytes, "gpus", 0, "gpu_model", "",
-                           "gpu_vram_bytes", 0, "pids", SYN_SERVICE_PIDS);
+        rc = syn_json_pack(
+            &part, err, "{s:I, s:I, s:I, s:I, s:s, s:I, s:i}", "cpu_millicores",
+            (json_int_t)amounts->cpu_millicores, "memory_bytes", (json_int_t)amounts->memory_bytes,
+            "scratch_bytes", (json_int_t)amounts->scratch_bytes, "gpus",
+            (json_int_t)replica->spec.gpus, "gpu_model", replica->made->slot->gpu_model,
+            "gpu_vram_bytes", (json_int_t)replica->made->slot->gpu_vram_bytes, "pids",
+            SYN_SERVICE_PIDS);
+    if (rc == SYN_OK)
+        rc = syn_place_resources(&request, replica->made->slot, replica->spec.gpus, part, err);
     if (rc == SYN_OK)
         rc = syn_json_set_take(spec, "resources", part, err);
     if (rc == SYN_OK)

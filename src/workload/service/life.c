@@ -27,6 +27,7 @@ static const struct {
     {SYN_SERVICE_DEPLOYING, "rolling-back", "it goes back to the version that worked"},
     {SYN_SERVICE_RUNNING, "ready", "every replica is ready"},
     {SYN_SERVICE_RUNNING, "scaled-to-zero", "no replica is wanted"},
+    {SYN_SERVICE_RUNNING, "funds-low", "its account cannot pay for the next billing period"},
     {SYN_SERVICE_RUNNING, "rolled-back", "a version failed; the one before it serves"},
     {SYN_SERVICE_DEGRADED, "replica-down", "a replica is not ready; it is replaced"},
     {SYN_SERVICE_DEGRADED, "crash-loop", "replicas end soon after they start"},
@@ -34,10 +35,10 @@ static const struct {
     {SYN_SERVICE_DEGRADED, "no-room", "no node has room for a replica"},
     {SYN_SERVICE_STOPPING, "user", "it was asked to stop"},
     {SYN_SERVICE_STOPPING, "budget", "what was locked for it is spent"},
-    {SYN_SERVICE_STOPPING, "restarts", "its replicas were started more often than one bill holds"},
+    {SYN_SERVICE_STOPPING, "funds", "its account has no more to pay it with"},
     {SYN_SERVICE_STOPPED, "user", "it was stopped on request"},
     {SYN_SERVICE_STOPPED, "budget", "what was locked for it is spent"},
-    {SYN_SERVICE_STOPPED, "restarts", "its replicas were started more often than one bill holds"},
+    {SYN_SERVICE_STOPPED, "funds", "its account has no more to pay it with"},
 };
 
 const char *

@@ -16,6 +16,9 @@
 #define CHECK_MIN_MS      100
 #define CHECK_MAX_MS      (INT64_C(3600) * 1000)
 #define DEADLINE_MAX_MS   (INT64_C(24) * 3600 * 1000)
+#define BILLING_MIN_MS    1000
+#define BILLING_MAX_MS    (INT64_C(31) * 24 * 3600 * 1000)
+#define BILLING_MS        (INT64_C(24) * 3600 * 1000) /* of specs of before there was such a key */
 
 /* What the platform sets, besides SYNOR_*. */
 static const char *const reserved_env[] = {"PORT"};
@@ -70,6 +73,8 @@ static const struct syn_field spec_fields[] = {
      .help = "instead of the image's own arguments"},
     {.name = "env", .kind = SYN_FIELD_MAP, .min = 0, .max = SYN_SERVICE_ENV_MAX, .fallback = "{}",
      .help = "environment of the program"},
+    {.name = "secrets", .kind = SYN_FIELD_MAP, .min = 0, .max = SYN_SERVICE_SECRETS_MAX, .fallback = "{}",
+     .help = "variables of the environment that are set to secrets of the account: {VARIABLE: NAME}"},
     {.name = "port", .kind = SYN_FIELD_I64, .min = 0, .max = 65535, .fallback = "0",
      .help = "where the program listens; 0: nowhere"},
     {.name = "health", .kind = SYN_FIELD_OBJ, .sub = &check_schema, .fallback = "{}",
@@ -82,6 +87,11 @@ static const struct syn_field spec_fields[] = {
      .fallback = "536870912", .help = "memory of a replica"},
     {.name = "scratch_bytes", .kind = SYN_FIELD_BYTES, .min = MIB, .max = SYN_NODE_QUANTITY_MAX,
      .fallback = "1073741824", .help = "quota of a replica's writable volume"},
+    {.name = "gpus", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_PLACE_GPUS_MAX,
+     .help = "GPUs of a replica, all of one model"},
+    {.name = "gpu_model", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_GPU_MODEL_MAX - 1,
+     .help = "model of the GPUs; \"\" any"},
+    SYN_CARD_FIELDS,
     {.name = "region", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_REGION_MAX - 1, .fallback = "\"\"",
      .help = "where it may run; \"\" anywhere"},
     {.name = "isolation", .kind = SYN_FIELD_STR, .choices = "auto|gvisor|runc", .fallback = "\"auto\"",
@@ -107,7 +117,9 @@ static const struct syn_field spec_fields[] = {
      .help = "higher is placed first"},
     {.name = "max_price", .kind = SYN_FIELD_AMOUNT, .help = "SYNOR an hour that one replica may cost, all in"},
     {.name = "max_budget", .kind = SYN_FIELD_AMOUNT,
-     .help = "SYNOR that it may cost until it is stopped; without it, what the account has"},
+     .help = "SYNOR that a billing period may cost before it is stopped; without it, what the account has"},
+    {.name = "billing_period_ms", .kind = SYN_FIELD_MS, .min = BILLING_MIN_MS, .max = BILLING_MAX_MS,
+     .fallback = "86400000", .help = "so often a bill is written while it runs"},
     {.name = "app", .kind = SYN_FIELD_STR, .min = 0, .max = 63, .fallback = "\"\"",
      .help = "the file that it is kept in, by which what is in it no more is found; \"\" none"},
 };
@@ -117,9 +129,9 @@ const struct syn_schema syn_service_spec_schema = SYN_SCHEMA("ServiceSpec", spec
 
 /* What replicas are not made of: a change of these makes no new version. */
 static const char *const kept[] = {
-    "replicas", "autoscale",          "max_surge", "max_unavailable", "policy",
-    "priority", "update_deadline_ms", "max_price", "max_budget",      "lb",
-    "app"};
+    "replicas",   "autoscale", "max_surge",          "max_unavailable",
+    "policy",     "priority",  "update_deadline_ms", "max_price",
+    "max_budget", "lb",        "billing_period_ms",  "app"};
 
 static bool
 is_kept(const char *key)
@@ -259,8 +271,34 @@ check_lb(const struct syn_service_spec *spec, struct syn_err *err)
 }
 
 static int
+check_secrets(json_t *secrets, const json_t *env, struct syn_err *err)
+{
+    const char *variable;
+    json_t *name;
+    int rc = work_check_env(secrets, reserved_env, SYN_LEN(reserved_env), SYN_SERVICE_ENV_BYTES_MAX,
+                            err);
+
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "spec.secrets");
+    json_object_foreach (secrets, variable, name) {
+        if (!syn_name_ok(json_string_value(name)))
+            return SYN_FAIL(err, SYN_E_INVALID, "spec.secrets.%s: \"%.63s\" is no name of a secret",
+                            variable, json_string_value(name));
+        if (json_object_get(env, variable))
+            return SYN_FAIL(err, SYN_E_INVALID, "spec.secrets.%s: spec.env sets it, too", variable);
+    }
+    return SYN_OK;
+}
+
+static int
 check_numbers(const json_t *obj, const struct syn_service_spec *spec, struct syn_err *err)
 {
+    if (spec->gpus == 0 && *spec->gpu_model)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.gpu_model: no GPU is asked for; set gpus");
+    if (spec->gpus > 0 && !*spec->gpu_model)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.gpu_model: expected a model: what is locked to begin with goes by "
+                        "its price");
     if (spec->max_surge + spec->max_unavailable == 0)
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.max_surge: 0 needs max_unavailable of 1 or more: an update could not "
@@ -304,10 +342,9 @@ static int
 derive(json_t *spec, struct syn_err *err)
 {
     json_t *health = json_object_get(spec, "health");
+    int rc = syn_card_derive(spec, err);
 
-    int rc = SYN_OK;
-
-    if (!json_object_get(health, "kind"))
+    if (rc == SYN_OK && !json_object_get(health, "kind"))
         rc = syn_json_set_str(health, "kind",
                               syn_json_str(health, "path", "")[0] ? "http"
                               : check_port(spec) != 0             ? "tcp"
@@ -336,7 +373,11 @@ syn_service_spec_check(json_t *spec, struct syn_err *err)
         rc = work_check_env(json_object_get(spec, "env"), reserved_env, SYN_LEN(reserved_env),
                             SYN_SERVICE_ENV_BYTES_MAX, err);
     if (rc == SYN_OK)
+        rc = check_secrets(json_object_get(spec, "secrets"), json_object_get(spec, "env"), err);
+    if (rc == SYN_OK)
         rc = check_health(&read, err);
+    if (rc == SYN_OK)
+        rc = syn_card_check(spec, 1, err);
     if (rc == SYN_OK && read.autoscale)
         rc = service_autoscale_read(read.autoscale, NULL, &(struct service_autoscale){0}, err);
     if (rc == SYN_OK)
@@ -433,12 +474,16 @@ syn_service_spec_read(const json_t *spec, struct syn_service_spec *ret)
         .update_deadline_ms = syn_json_i64(spec, "update_deadline_ms", 0),
         .amounts = {syn_json_i64(spec, "cpu_millicores", 0), syn_json_i64(spec, "memory_bytes", 0),
                     syn_json_i64(spec, "scratch_bytes", 0)},
+        .gpus = syn_json_i64(spec, "gpus", 0),
+        .gpu_model = syn_json_str(spec, "gpu_model", ""),
+        .card = syn_card_read(spec),
         .region = syn_json_str(spec, "region", ""),
         .isolation = (enum syn_isolation)isolation,
         .policy = (enum syn_fleet_policy)policy,
         .priority = syn_json_i64(spec, "priority", 0),
         .max_price = SYN_MAX(syn_document_amount(spec, "max_price"), 0),
         .max_budget = SYN_MAX(syn_document_amount(spec, "max_budget"), 0),
+        .billing_ms = syn_json_i64(spec, "billing_period_ms", BILLING_MS),
         .stop_grace_ms = syn_json_i64(spec, "stop_grace_ms", 0),
         .drain_ms = syn_json_i64(spec, "drain_ms", 0),
         .lb = read_lb(spec),
@@ -456,18 +501,35 @@ syn_service_holding(const struct syn_service_spec *spec)
     holding.amounts[SYN_QUOTA_JOBS] = 1;
     holding.amounts[SYN_QUOTA_CPU] = spec->amounts.cpu_millicores * count;
     holding.amounts[SYN_QUOTA_MEMORY] = spec->amounts.memory_bytes * count;
+    holding.amounts[SYN_QUOTA_GPUS] = spec->gpus * count;
     return holding;
+}
+
+struct syn_cost_ask
+syn_service_cost_ask(const struct syn_service_spec *spec)
+{
+    return (struct syn_cost_ask){.amounts = spec->amounts,
+                                 .gpus = spec->gpus,
+                                 .gpu_permille = spec->card.share,
+                                 .gpu_model = spec->gpu_model,
+                                 .count = SYN_MAX(spec->replicas, 1U)};
 }
 
 struct syn_place_request
 syn_service_place_request(const struct syn_service_spec *spec)
 {
-    return (struct syn_place_request){
+    struct syn_place_request request = {
         .count = 1,
         .amounts = spec->amounts,
+        .gpus = spec->gpus,
+        .gpus_max = spec->gpus,
+        .gpu_model = spec->gpu_model,
         .region = spec->region,
         .isolation = spec->isolation,
         .price_max = spec->max_price,
         .policy = spec->policy,
     };
+
+    syn_card_request(&spec->card, &request);
+    return request;
 }

@@ -275,14 +275,21 @@ static int
 make_resources(const struct rank *rank, json_t **ret, struct syn_err *err)
 {
     const struct syn_amounts *amounts = &rank->spec.amounts;
-
-    return syn_json_pack(
-        ret, err, "{s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:i}", "cpu_millicores",
+    const struct syn_place_request request = syn_training_place_request(&rank->spec, "");
+    SYN_JSON(made);
+    int rc = syn_json_pack(
+        &made, err, "{s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:i}", "cpu_millicores",
         (json_int_t)amounts->cpu_millicores, "memory_bytes", (json_int_t)amounts->memory_bytes,
         "scratch_bytes", (json_int_t)amounts->scratch_bytes, "bandwidth_bps",
         (json_int_t)rank->spec.bandwidth_bps, "gpus", (json_int_t)rank->placement->gpus,
         "gpu_model", rank->slot->gpu_model, "gpu_vram_bytes",
         (json_int_t)rank->slot->gpu_vram_bytes, "pids", SYN_TRAINING_PIDS);
+
+    if (rc == SYN_OK)
+        rc = syn_place_resources(&request, rank->slot, rank->placement->gpus, made, err);
+    if (rc == SYN_OK)
+        *ret = SYN_TAKE(made);
+    return rc;
 }
 
 /* What is left of the run's time; at least 1 ms, since 0 means no limit. */

@@ -66,6 +66,12 @@ step_state(struct step *step, enum syn_job_state state, const char *reason, stru
     va_start(args, format);
     (void)vsnprintf(message, sizeof(message), format, args);
     va_end(args);
+    if (state != step->state && state == SYN_JOB_PENDING) {
+        int rc = syn_document_set_time(step->status, "waiting_since", step->view->now_ms, err);
+
+        if (rc < 0)
+            return rc;
+    }
     if (state != step->state)
         step->state = (enum syn_job_state)syn_sm_move(&syn_job_life, step->state, state);
     return syn_document_set_state(step->job, syn_job_life.states[state].name, reason, message, err);

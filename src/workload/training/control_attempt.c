@@ -90,6 +90,7 @@ outbid(const struct step *step, const struct member *member)
     const struct syn_cost_ask ask = {
         .amounts = step->spec.amounts,
         .gpus = syn_json_i64(resources, "gpus", 0),
+        .gpu_permille = syn_json_i64(resources, "gpu_permille", 0),
         .gpu_model = syn_json_str(resources, "gpu_model", ""),
         .count = 1,
         .spot = true,

@@ -737,6 +737,12 @@ test_order_of_waiting_jobs(void **state)
     assert_true(syn_training_order(low, late) < 0);
     assert_true(syn_training_order(late, low) > 0);
     assert_int_equal(syn_training_order(low, low), 0);
+    /* Who had room and gave it up waits behind who has waited since. */
+    assert_int_equal(
+        json_object_set_new(low, "status",
+                            json_pack("{s:s}", "waiting_since", "2026-11-23T10:00:02.000Z")),
+        0);
+    assert_true(syn_training_order(low, late) > 0);
     json_decref(low);
     json_decref(high);
     json_decref(late);

@@ -193,12 +193,21 @@ priority_of(const json_t *json)
     return syn_training_priority(&spec);
 }
 
+/* Since when it waits: since it was made, or last gave up what it had. */
+static int64_t
+waits_since(const json_t *job)
+{
+    int64_t since_ms = syn_document_time(json_object_get(job, "status"), "waiting_since");
+
+    return since_ms != SYN_DOCUMENT_NONE ? since_ms : syn_document_time(job, "created_at");
+}
+
 int
 syn_training_order(const json_t *a, const json_t *b)
 {
     int64_t a_priority = priority_of(json_object_get(a, "spec"));
     int64_t b_priority = priority_of(json_object_get(b, "spec"));
-    int64_t a_ms = syn_document_time(a, "created_at"), b_ms = syn_document_time(b, "created_at");
+    int64_t a_ms = waits_since(a), b_ms = waits_since(b);
 
     if (a_priority != b_priority)
         return a_priority > b_priority ? -1 : 1;

@@ -31,6 +31,7 @@ slot_cost(const struct plan *plan, const struct syn_place_slot *slot, struct syn
     const struct syn_node_view *node = syn_cluster_find(plan->cluster, slot->node);
     const struct syn_cost_ask ask = {.amounts = plan->spec.amounts,
                                      .gpus = plan->placement.gpus,
+                                     .gpu_permille = slot->gpu_permille,
                                      .gpu_model = slot->gpu_model,
                                      .count = 1,
                                      .spot = plan->spec.spot,
@@ -152,13 +153,16 @@ plan_alternatives(struct plan *plan, struct syn_err *err)
 static int
 whole_cost(const struct plan *plan, struct syn_cost *ret_cost, struct syn_err *err)
 {
-    const struct syn_cost_ask ask = {.amounts = plan->spec.amounts,
-                                     .gpus = plan->spec.gpus,
-                                     .gpu_model = plan->spec.gpu_model,
-                                     .count = plan->spec.workers,
-                                     .budget = plan->spec.max_budget,
-                                     .spot = plan->spec.spot,
-                                     .reserved = plan->request.good != NULL};
+    const struct syn_cost_ask ask = {
+        .amounts = plan->spec.amounts,
+        .gpus = plan->spec.gpus,
+        .gpu_permille = plan->spec.card.share,
+        /* What a partition is of its card, only its node says. */
+        .gpu_model = *plan->spec.card.mig && !plan->placeable ? "" : plan->spec.gpu_model,
+        .count = plan->spec.workers,
+        .budget = plan->spec.max_budget,
+        .spot = plan->spec.spot,
+        .reserved = plan->request.good != NULL};
 
     return plan->placeable
                ? syn_cost_placed(plan->cluster, plan->book, &plan->placement, &ask, ret_cost, err)
@@ -190,6 +194,9 @@ plan_cost(struct plan *plan, struct syn_err *err)
         rc = syn_json_set_str(plan->out, "max_price", NULL, err);
     if (rc == SYN_OK)
         rc = syn_json_set_i64(plan->out, "gpus", gpus, err);
+    if (rc == SYN_OK && plan->placeable && plan->placement.slots[0].gpu_permille > 0)
+        rc =
+            syn_json_set_i64(plan->out, "gpu_permille", plan->placement.slots[0].gpu_permille, err);
     return rc < 0 ? rc : syn_json_set_str(plan->out, "gpu_model", model, err);
 }
 

@@ -69,6 +69,7 @@ static const struct syn_field spec_fields[] = {
      .help = "least memory of each GPU"},
     {.name = "gpu_capability", .kind = SYN_FIELD_STR, .min = 0, .max = 8, .fallback = "\"\"",
      .help = "least compute capability of each GPU, as 8.0; \"\" any"},
+    SYN_CARD_FIELDS,
     {.name = "bandwidth_bps", .kind = SYN_FIELD_I64, .min = 0, .max = SYN_FLEET_QUANTITY_MAX, .fallback = "0",
      .help = "bits a second per worker, of those that its node has"},
     {.name = "labels", .kind = SYN_FIELD_LIST, .min = 0, .max = SYN_PLACE_LABELS_MAX, .fallback = "[]",
@@ -343,9 +344,9 @@ static int
 derive(json_t *spec, struct syn_err *err)
 {
     bool many = syn_json_i64(spec, "workers", 1) > 1;
-    int rc = SYN_OK;
+    int rc = syn_card_derive(spec, err);
 
-    if (!json_object_get(spec, "gpus_max"))
+    if (rc == SYN_OK && !json_object_get(spec, "gpus_max"))
         rc = syn_json_set_i64(spec, "gpus_max", syn_json_i64(spec, "gpus", 0), err);
     if (rc == SYN_OK && !json_object_get(spec, "distributed"))
         rc = syn_json_set_str(spec, "distributed", many ? "ddp" : "none", err);
@@ -373,6 +374,8 @@ syn_training_spec_check(json_t *spec, struct syn_err *err)
                             SYN_TRAINING_ENV_BYTES_MAX, err);
     if (rc == SYN_OK)
         rc = check_numbers(spec, &read, err);
+    if (rc == SYN_OK)
+        rc = syn_card_check(spec, read.workers, err);
     if (rc == SYN_OK)
         rc = check_placing(spec, &read, err);
     return rc;
@@ -441,6 +444,7 @@ syn_training_spec_read(const json_t *spec, struct syn_training_spec *ret)
         .gpus_max = syn_json_i64(spec, "gpus_max", 0),
         .gpu_model = syn_json_str(spec, "gpu_model", ""),
         .vram_min_bytes = syn_json_i64(spec, "vram_min_bytes", 0),
+        .card = syn_card_read(spec),
         .workers = (uint32_t)syn_json_i64(spec, "workers", 0),
         .distributed = syn_json_str(spec, "distributed", ""),
         .max_budget = syn_document_amount(spec, "max_budget"),
@@ -549,6 +553,7 @@ syn_training_place_request(const struct syn_training_spec *spec, const char *acc
     const json_t *text;
     size_t i;
 
+    syn_card_request(&spec->card, &request);
     json_array_foreach (spec->labels, i, text)
         if (i < SYN_PLACE_LABELS_MAX)
             request.labels[i] = json_string_value(text);

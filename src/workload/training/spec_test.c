@@ -168,6 +168,34 @@ test_a_checked_spec_passes_unchanged(void **state)
 }
 
 static void
+test_a_part_of_a_gpu(void **state)
+{
+    struct syn_training_spec read;
+    struct syn_place_request request;
+    struct syn_err err;
+    SYN_JSON(share);
+    SYN_JSON(mig);
+
+    (void)state;
+    share = parse("{" BASE ",\"gpu_share\":0.25,\"gpu_memory_bytes\":\"10gb\"}");
+    assert_done(syn_training_spec_check(share, &err), &err);
+    syn_training_spec_read(share, &read);
+    request = syn_training_place_request(&read, "acct-1");
+    assert_int_equal(request.gpus, 1);
+    assert_int_equal(request.gpus_max, 1);
+    assert_int_equal(request.gpu_share, 250);
+    assert_int_equal(request.gpu_share_bytes, INT64_C(10) << 30);
+    assert_done(syn_training_spec_check(share, &err), &err); /* once more */
+    mig = parse("{" BASE ",\"gpu_mig\":\"1g.10gb\",\"gpu_model\":\"h100\"}");
+    assert_done(syn_training_spec_check(mig, &err), &err);
+    syn_training_spec_read(mig, &read);
+    request = syn_training_place_request(&read, "acct-1");
+    assert_string_equal(request.mig, "1g.10gb");
+    assert_int_equal(request.gpus, 1);
+    assert_int_equal(request.gpu_share, 0);
+}
+
+static void
 test_bad_specs_are_named(void **state)
 {
     static const struct {
@@ -182,6 +210,16 @@ test_bad_specs_are_named(void **state)
         {"{" BASE ",\"gpu_model\":\"h100\"}", "spec.gpu_model"},
         {"{" BASE ",\"vram_min_bytes\":1}", "spec.vram_min_bytes"},
         {"{" BASE ",\"learning_rate\":0}", "spec.learning_rate"},
+        {"{" BASE ",\"gpu_share\":0}", "spec.gpu_share"},
+        {"{" BASE ",\"gpu_share\":0.0001}", "spec.gpu_share"},
+        {"{" BASE ",\"gpu_share\":2}", "spec.gpu_share"},
+        {"{" BASE ",\"gpu_memory_bytes\":\"1gb\"}", "spec.gpu_memory_bytes"},
+        {"{" BASE ",\"gpu_mig\":\"half\"}", "spec.gpu_mig"},
+        {"{" BASE ",\"gpu_mig\":\"1g.10gb\",\"gpu_share\":0.5}", "spec.gpu_mig"},
+        {"{" BASE ",\"gpu_share\":0.5,\"gpus\":2}", "spec.gpus"},
+        {"{" BASE ",\"gpu_share\":0.5,\"gpus_max\":2}", "spec.gpus"},
+        {"{" BASE ",\"gpu_share\":0.5,\"workers\":2}", "spec.workers"},
+        {"{" BASE ",\"gpu_share\":0.5,\"reserved\":\"gpu/h100/eu/hour\"}", "spec.reserved"},
         {"{" BASE ",\"hyperparameters\":{\"a\":{}}}", "spec.hyperparameters.a"},
         {"{" BASE ",\"hyperparameters\":{\"a\":[1]}}", "spec.hyperparameters.a"},
         {"{" BASE ",\"hyperparameters\":{\"\":1}}", "spec.hyperparameters"},
@@ -289,6 +327,7 @@ main(void)
         cmocka_unit_test(test_where_it_may_go),
         cmocka_unit_test(test_price_and_policy),
         cmocka_unit_test(test_a_checked_spec_passes_unchanged),
+        cmocka_unit_test(test_a_part_of_a_gpu),
         cmocka_unit_test(test_bad_specs_are_named),
         cmocka_unit_test(test_long_arguments),
         cmocka_unit_test(test_the_model_file_lies_under_the_spec),

@@ -22,6 +22,9 @@ struct syn_cli_up {
     const char *region;
     const char *const *labels; /* "key=value" of a new node, NULL-ended; or NULL */
     int64_t bandwidth_bps;     /* of the node's way out; 0: what its interface says */
+    const char *offer; /* prices of a new node, JSON as nodes.change has it; NULL: the book's */
+    const char *gpu_sharing; /* off, time-slice or mps; NULL: off */
+    const char *mps_pipes;   /* folder of the pipes of NVIDIA's MPS daemon; NULL: its default */
     const char *log_level;
     int64_t cache_bytes_max; /* of the node's content on disk; 0: its default */
     bool without_key;        /* start although the key of some content is not given */
@@ -39,7 +42,10 @@ struct syn_cli_agent {
     const char *region;
     const char *const *labels; /* "key=value" of a new node, NULL-ended; or NULL */
     int64_t bandwidth_bps;     /* of the node's way out; 0: what its interface says */
-    const char *name;          /* of the node; NULL: the host's */
+    const char *offer; /* prices of a new node, JSON as nodes.change has it; NULL: the book's */
+    const char *gpu_sharing; /* off, time-slice or mps; NULL: off */
+    const char *mps_pipes;   /* folder of the pipes of NVIDIA's MPS daemon; NULL: its default */
+    const char *name;        /* of the node; NULL: the host's */
     const char *log_level;
     int64_t cache_bytes_max; /* of content on disk; 0: the default */
     bool log_json;

@@ -16,10 +16,13 @@ struct syn_agent_options {
     const char *token;       /* of scope join; needed until the node is registered */
     const char *fingerprint; /* pinned key of an https server */
     const char *region;
-    const char *const *labels;         /* "key=value" of a new node, NULL-ended; or NULL */
-    int64_t bandwidth_bps;             /* of the node's way out; 0: what its interface says */
-    const char *name;                  /* host name */
-    int64_t cache_bytes_max;           /* of content kept on disk; 0: half of the file system */
+    const char *const *labels; /* "key=value" of a new node, NULL-ended; or NULL */
+    int64_t bandwidth_bps;     /* of the node's way out; 0: what its interface says */
+    const char *offer; /* prices of a new node, JSON as nodes.change has it; NULL: the book's */
+    const char *gpu_sharing; /* off, time-slice or mps; NULL: off */
+    const char *mps_pipes;   /* folder of the pipes of NVIDIA's MPS daemon; NULL: its default */
+    const char *name;        /* host name */
+    int64_t cache_bytes_max; /* of content kept on disk; 0: half of the file system */
     const struct syn_runtime *runtime; /* runs the instances, instead of the sandboxes found here;
                                           kept: its state outlives the agent */
     const char *const *devices_argv;   /* a program that prints what `synor compute devices list

@@ -17,13 +17,16 @@ struct syn_daemon_options {
     const char *region;
     const char *const *labels; /* "key=value" of a new node, NULL-ended; or NULL */
     int64_t bandwidth_bps;     /* of the node's way out; 0: what its interface says */
-    const char *log_level;     /* debug, info, warn, error */
-    const char *server;        /* agent alone: whom it serves */
-    const char *token;         /* agent alone */
-    const char *fingerprint;   /* agent alone */
-    const char *name;          /* of the node */
-    bool without_key;          /* start although content is sealed under a key that is not given */
-    int64_t cache_bytes_max;   /* of the agent's content on disk; 0: its default */
+    const char *offer; /* prices of a new node, JSON as nodes.change has it; NULL: the book's */
+    const char *gpu_sharing; /* off, time-slice or mps; NULL: off */
+    const char *mps_pipes;   /* folder of the pipes of NVIDIA's MPS daemon; NULL: its default */
+    const char *log_level;   /* debug, info, warn, error */
+    const char *server;      /* agent alone: whom it serves */
+    const char *token;       /* agent alone */
+    const char *fingerprint; /* agent alone */
+    const char *name;        /* of the node */
+    bool without_key;        /* start although content is sealed under a key that is not given */
+    int64_t cache_bytes_max; /* of the agent's content on disk; 0: its default */
     bool insecure;
     bool log_json;
     bool with_agent; /* the server brings its own agent */

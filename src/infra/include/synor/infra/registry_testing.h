@@ -55,6 +55,8 @@ struct fake *fake_new(void);
 struct fake *fake_free(struct fake *fake);
 /** Owner of the result: the fake. `body` is copied. */
 struct fake_resource *fake_add(struct fake *fake, const char *path, const void *body, size_t len);
+/** Between what a test changes in the table and a request, and back: no request is under way. */
+void fake_settle(struct fake *fake);
 /** How often was something asked for that has `text` in it (path and authorization)? */
 unsigned fake_seen(struct fake *fake, const char *text);
 /** "sha256:..." of bytes into out. Returns out. */

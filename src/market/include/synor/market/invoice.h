@@ -17,7 +17,15 @@
  * The price of a unit is that of the instance's lease, and the book's where it has none (lease.h).
  * So one item of one provider has as many lines as it had prices.
  *
- * In documents amounts are decimal text in SYNOR, quantities decimal text in the measure. Pure. */
+ * A workload that runs on is billed in *periods*, and what the floor leaves of one is carried into
+ * the next:
+ *
+ *     total_n = floor(rest_(n-1) + sum of exact_i),   rest_n = what the floor leaves
+ *
+ * So the totals of all periods add up to the floor of everything, wherever the periods are cut.
+ *
+ * In documents amounts are decimal text in SYNOR, quantities decimal text in the measure, a rest
+ * "NUM/DEN" of a base unit. Pure. */
 #ifndef SYNOR_MARKET_INVOICE_H
 #define SYNOR_MARKET_INVOICE_H
 
@@ -55,13 +63,20 @@ struct syn_invoice_payee {
     int64_t protocol_amount;
 };
 
+/** Less than a base unit: num / den in lowest terms, or nothing (den is 0 or 1). */
+struct syn_invoice_rest {
+    syn_u128 num, den;
+};
+
 /** What an invoice is about. */
 struct syn_invoice_terms {
-    const char *id;          /* "bill-..." */
-    const char *ref;         /* the escrow's reference */
-    const char *tenant;      /* account that paid the escrow */
-    const char *transaction; /* id that the settlement has or will have */
-    int64_t escrow;          /* > 0 */
+    const char *id;                  /* "bill-..." */
+    const char *ref;                 /* the escrow's reference */
+    const char *tenant;              /* account that paid the escrow */
+    const char *transaction;         /* id that the settlement has or will have */
+    int64_t escrow;                  /* > 0 */
+    struct syn_invoice_rest carried; /* what the period before left */
+    bool goes_on;                    /* another period follows, which takes the rest */
 };
 
 struct syn_invoice {
@@ -71,6 +86,8 @@ struct syn_invoice {
     char transaction[SYN_INVOICE_NAME_MAX];
     char book[SYN_PRICEBOOK_ID_MAX];
     int64_t escrow, total, charge, provider_amount, protocol_amount, refund;
+    struct syn_invoice_rest carried, rest; /* `rest` only when it goes on */
+    bool goes_on;
     size_t line_count, payee_count;
     struct syn_invoice_line *lines;                          /* sorted by provider, item, price */
     struct syn_invoice_payee payees[SYN_INVOICE_PAYEES_MAX]; /* sorted by provider, share */
@@ -97,6 +114,13 @@ SYN_MUST int syn_invoice_total(const struct syn_invoice_usage *usages, size_t co
                                const struct syn_pricebook *book, int64_t *ret_total,
                                struct syn_err *err);
 
+#define SYN_INVOICE_REST_MAX 84 /* two of 39 digits, a slash, the terminator */
+/** "NUM/DEN" into out[SYN_INVOICE_REST_MAX]; returns out. */
+const char *syn_invoice_rest_format(const struct syn_invoice_rest *rest, char *out);
+/** The same back. INVALID names `what`. */
+SYN_MUST int syn_invoice_rest_parse(const char *text, const char *what,
+                                    struct syn_invoice_rest *ret, struct syn_err *err);
+
 SYN_MUST int syn_invoice_encode(const struct syn_invoice *invoice, json_t **ret,
                                 struct syn_err *err);
 /** Shape and ranges only: whether the figures are right is for syn_invoice_verify() to say. */
@@ -119,6 +143,14 @@ struct syn_invoice_lease {
     const struct syn_lease *lease;
 };
 
+/** Where an instance's samples of this period begin and end. */
+struct syn_invoice_span {
+    const char *instance;
+    int64_t after_seq; /* the last sample of the periods before; 0: none */
+    int64_t after_ms;  /* where that ended */
+    int64_t last_seq;  /* the last one of this period */
+};
+
 /** The settlement as the ledger has it. */
 struct syn_invoice_settlement {
     const char *id;
@@ -138,6 +170,10 @@ struct syn_invoice_evidence {
     size_t report_count;
     const struct syn_invoice_lease *leases; /* of the instances that have one */
     size_t lease_count;
+    const struct syn_invoice_span *spans; /* of the instances that had a period before, or all */
+    size_t span_count;
+    const struct syn_invoice_usage *others; /* what no node signs for: the server's own counts */
+    size_t other_count;
     const struct syn_invoice_settlement *settlement; /* NULL: the ledger has none */
 };
 
@@ -149,7 +185,8 @@ struct syn_invoice_evidence {
  *    "signatures_ok", "recomputed": the invoice as it should be, or null}; at most
  *    SYN_INVOICE_FINDINGS_MAX differences are listed.
  * `field` is a path: "lines.acct-1/cpu.amount", "transaction.entries.alice", "samples.inst-1",
- * "leases.inst-1": its reports were signed under another lease than the one that is shown.
+ * "leases.inst-1": its reports were signed under another lease than the one that is shown. A span
+ * that the reports do not fill is a difference of its samples.
  * Returns 0 whatever it finds; < 0 only when it could not look: NOMEM, LIMIT.
  */
 SYN_MUST int syn_invoice_verify(const struct syn_invoice *invoice,

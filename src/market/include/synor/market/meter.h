@@ -1,9 +1,9 @@
 /* Metering: samples of one instance's reserved capacity over time, and their exact sums.
  *
- * The charge is for what was reserved, times how long; what was observed in use is information. A
- * sample covers [from_ms, to_ms). An instance's samples are numbered 1, 2, 3, ... and touch: each
- * starts where the one before ended. So nothing is charged twice and nothing is left out, and a
- * sample that came late, twice or never is seen by its number.
+ * The charge is for what was reserved, times how long, and for each byte that left the node; what
+ * was observed in use is information. A sample covers [from_ms, to_ms). An instance's samples are
+ * numbered 1, 2, 3, ... and touch: each starts where the one before ended. So nothing is charged
+ * twice and nothing is left out, and a sample that came late, twice or never is seen by its number.
  *
  * Sums are 128-bit integers of capacity times milliseconds: no rounding, so cutting an interval
  * anywhere never changes the total. Rounding happens once, in the invoice.
@@ -32,6 +32,7 @@
 #define SYN_CAPACITY_CPU_MAX   INT64_C(1000000000) /* a million cores */
 #define SYN_CAPACITY_BYTES_MAX (INT64_C(1) << 60)
 #define SYN_CAPACITY_GPUS_MAX  1024
+#define SYN_SAMPLE_EGRESS_MAX  (INT64_C(1) << 52) /* an hour at ten terabit a second */
 #define SYN_GPU_MODEL_MAX      32
 
 /** What an instance has to itself, used or not. */
@@ -40,6 +41,7 @@ struct syn_capacity {
     int64_t memory_bytes;
     int64_t scratch_bytes;
     int64_t gpus;
+    int64_t gpu_permille;              /* of the one card; 0: its cards are its own */
     char gpu_model[SYN_GPU_MODEL_MAX]; /* "h100"; "" exactly when gpus is 0 */
 };
 
@@ -57,6 +59,7 @@ struct syn_sample {
     int64_t to_ms;   /* excluded; at most SYN_SAMPLE_SPAN_MAX_MS later */
     struct syn_capacity reserved;
     struct syn_observed used;
+    int64_t egress_bytes; /* left the node: charged by the byte; what came in is free */
 };
 
 /** Sums by item, sorted by item name. */
@@ -99,6 +102,9 @@ SYN_MUST int syn_capacity_check(const struct syn_capacity *capacity, const char 
  *  item stands there in another measure. */
 SYN_MUST int syn_usage_add(struct syn_usage_sum *usage, const char *item, enum syn_measure measure,
                            syn_u128 quantity, struct syn_err *err);
+/** What came to `before` until it was `now`, into *ret. INVALID when an item has become less. */
+SYN_MUST int syn_usage_since(const struct syn_usage_sum *now, const struct syn_usage_sum *before,
+                             struct syn_usage_sum *ret, struct syn_err *err);
 /** Add what `capacity` amounts to over `span_ms` >= 0. */
 SYN_MUST int syn_usage_add_capacity(struct syn_usage_sum *usage,
                                     const struct syn_capacity *capacity, int64_t span_ms,

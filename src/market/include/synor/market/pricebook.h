@@ -33,6 +33,7 @@ enum syn_measure {
     SYN_MEASURE_MILLICORE_MS,
     SYN_MEASURE_BYTE_MS,
     SYN_MEASURE_GPU_MS,
+    SYN_MEASURE_GPU_PERMILLE_MS, /* of parts of cards; sold at the price of a whole one */
     SYN_MEASURE_MS,
     SYN_MEASURE_BYTE,
     SYN_MEASURE_TOKEN,
@@ -100,5 +101,8 @@ const char *syn_measure_name(enum syn_measure measure);
 bool syn_measure_find(const char *name, enum syn_measure *ret);
 /** The row, or NULL. */
 const struct syn_unit *syn_unit_find(const char *name);
+/** The unit in which what is sold by `unit` is sold in that measure, at the same price: itself, or
+ *  of cards that of their parts. NULL: in none. */
+const struct syn_unit *syn_unit_in(const struct syn_unit *unit, enum syn_measure measure);
 
 #endif

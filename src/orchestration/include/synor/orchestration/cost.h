@@ -14,9 +14,10 @@ struct syn_cost_ask {
     int64_t gpus;
     const char *gpu_model; /* "" without GPUs, or when any will do */
     int64_t count;
-    int64_t budget; /* base units */
-    bool spot;      /* at spot prices, on a node */
-    bool reserved;  /* its cards, or without cards its cores, are paid for */
+    int64_t budget;       /* base units */
+    bool spot;            /* at spot prices, on a node */
+    bool reserved;        /* its cards, or without cards its cores, are paid for */
+    int64_t gpu_permille; /* of one card, what is charged; 0: whole ones */
 };
 
 struct syn_cost {

@@ -112,6 +112,9 @@ struct syn_fleet_model {
     uint32_t capability; /* 80 means 8.0 */
     uint32_t modes;      /* SYN_BIT(enum syn_fleet_mode) of the ways to share it */
     enum syn_fleet_geometry geometry;
+    /** Of a card that its administrator has cut: bits of the first slices of its partitions of each
+     *  profile. All zero: partitions are made as they are asked for. */
+    uint8_t places[SYN_FLEET_PROFILES];
     uint32_t idle_mw;    /* milliwatts: powered, unused */
     uint32_t context_mw; /* with a context on it, not computing */
     uint32_t busy_mw;
@@ -277,7 +280,7 @@ uint32_t syn_fleet_find_node(const struct syn_fleet *fleet, const char *name);
 const char *syn_fleet_node_name(const struct syn_fleet *fleet, uint32_t node);
 /** What is left of an amount of it. */
 int64_t syn_fleet_node_free(const struct syn_fleet *fleet, uint32_t node, enum syn_fleet_dim dim);
-/** Whole cards of these models that nobody uses. */
+/** Whole cards of these models that nobody uses; what is cut is none. */
 uint32_t syn_fleet_node_cards(const struct syn_fleet *fleet, uint32_t node, uint64_t models);
 /** Nothing new goes there, and what runs there is placed elsewhere as room allows. Undone by
  *  syn_fleet_put_node(). Returns 0; SYN_E_NOTFOUND, SYN_E_NOMEM. */
@@ -299,9 +302,10 @@ SYN_MUST int syn_fleet_submit(struct syn_fleet *fleet, const struct syn_fleet_re
 SYN_MUST int syn_fleet_probe(struct syn_fleet *fleet, const struct syn_fleet_request *request,
                              struct syn_fleet_slot *slots, struct syn_err *err);
 /** Take over a request that runs already: member i on nodes[i], on cards that are chosen here and
- *  told in slots[i]. Room must be there; what only chooses (region, labels, price, whether the
- *  node is closed) is not asked again. Returns 0; SYN_E_CONFLICT: a node has not that much;
- * SYN_E_NOTFOUND: no such node; as syn_fleet_try(). On failure nothing changed. */
+ *  told in slots[i]; where that names cards already, it has these, and this part of them. Room must
+ * be there; what only chooses (region, labels, price, whether the node is closed) is not asked
+ * again. Returns 0; SYN_E_CONFLICT: a node has not that much; SYN_E_NOTFOUND: no such node; as
+ * syn_fleet_try(). On failure nothing changed. */
 SYN_MUST int syn_fleet_adopt(struct syn_fleet *fleet, const struct syn_fleet_request *request,
                              const uint32_t *nodes, struct syn_fleet_slot *slots,
                              struct syn_err *err);

@@ -5,6 +5,7 @@
 
 #include <synor/base/json.h>
 #include <synor/base/world.h>
+#include <synor/orchestration/fleet.h>
 #include <synor/orchestration/label.h>
 
 /** Market's; whoever prices hands it through. */
@@ -19,6 +20,8 @@ struct syn_pricebook;
 #define SYN_NODE_CORES_MAX      64
 #define SYN_NODE_PROFILE_MAX    32
 #define SYN_NODE_LABELS_MAX     16
+#define SYN_NODE_CUTS_MAX       8
+#define SYN_NODE_CUT_MAX        13
 /** No single quantity of a node or a request is larger: sums and products of gangs stay exact. */
 #define SYN_NODE_QUANTITY_MAX (INT64_C(1) << 52)
 
@@ -40,7 +43,14 @@ enum syn_node_state {
 /** A price that the provider does not name: the price book's counts. */
 #define SYN_NODE_PRICE_BOOK INT64_C(-1)
 
-/** Cards of one model and memory size. */
+/** A partition (MIG) of each card of a group: its administrator has cut them alike. */
+struct syn_gpu_cut {
+    char name[SYN_NODE_CUT_MAX]; /* the driver's: "1g.10gb" */
+    uint8_t profile;             /* enum syn_fleet_profile */
+    uint8_t start;               /* first eighth of the memory */
+};
+
+/** Cards of one model and memory size, cut and shared alike. */
 struct syn_gpu_group {
     char model[SYN_NODE_GPU_MODEL_MAX];
     int64_t vram_bytes;
@@ -50,6 +60,17 @@ struct syn_gpu_group {
     int64_t spot_hour;                  /* the same for who gives way when it must */
     char profile[SYN_NODE_PROFILE_MAX]; /* the capability profile that they match; "" not told */
     uint32_t capability;                /* 80 means compute capability 8.0; 0: not told */
+    uint32_t first; /* what its node calls the first of them; the others follow */
+    uint32_t modes; /* SYN_BIT(enum syn_fleet_mode) of the ways in which its node shares them */
+    struct syn_gpu_cut cuts[SYN_NODE_CUTS_MAX]; /* in the order of their places */
+    unsigned cuts_count;                        /* > 0: nobody gets one whole */
+};
+
+/** What instances that name it have of a card, in thousandths; and slices of its memory. */
+struct syn_card_use {
+    uint16_t time, vram, holders;
+    uint8_t slices;
+    uint8_t mode; /* enum syn_fleet_mode */
 };
 
 /** What the node's own Python can import. */
@@ -105,6 +126,7 @@ struct syn_node_view {
     int64_t spot_floor_percent;  /* of the node's prices of processors: spot work pays no less */
     struct syn_gpu_group gpus[SYN_NODE_GPU_GROUPS_MAX];
     unsigned gpus_count;
+    struct syn_card_use cards[SYN_FLEET_CARDS_MAX]; /* group by group; later ones are not counted */
     uint32_t sandboxes;     /* SYN_BIT(enum syn_isolation) of each ready one */
     uint32_t gpu_sandboxes; /* of those, the ones that can pass GPUs on */
     enum syn_isolation default_isolation;
@@ -128,6 +150,13 @@ struct syn_instance_view {
     int64_t gpus;
     char gpu_model[SYN_NODE_GPU_MODEL_MAX];
     int64_t gpu_vram_bytes; /* 0: any group of that model */
+    uint32_t gpu_cards;     /* bits of its cards, as its node calls them; 0: it does not say */
+    uint32_t gpu_mode;      /* enum syn_fleet_mode */
+    uint32_t gpu_share;     /* thousandths of the card's time, when it has a share */
+    uint32_t gpu_share_mib; /* of its memory; 0: as much as of its time */
+    char gpu_mig[SYN_NODE_CUT_MAX]; /* the partition that it has, and where that begins */
+    uint32_t gpu_part;
+    int64_t gpu_permille; /* what is charged of the card; 0: whole ones */
 };
 
 /** "8.0" is 80, as fleet.h counts them. Returns 0; SYN_E_INVALID. */
@@ -166,6 +195,18 @@ bool syn_node_view_framework(const struct syn_node_view *node, const char *name,
  * on: a server that was away itself cannot tell before. */
 int64_t syn_node_view_silent_ms(const struct syn_node_view *node, int64_t observing_since_ms,
                                 int64_t now_ms);
+
+/** The number of a group's first card, of those of the node. */
+uint32_t syn_node_view_first(const struct syn_node_view *node, unsigned group);
+/** Bits of `cards` of those that the node calls so; 0 when it has not all of them. */
+uint32_t syn_node_view_cards(const struct syn_node_view *node, uint32_t named);
+/** What the node calls these of `cards`, as bits. */
+uint32_t syn_node_view_named(const struct syn_node_view *node, uint32_t cards);
+/** The group's partition of this name that begins there; NULL: it has none. Borrowed from it. */
+const struct syn_gpu_cut *syn_gpu_cut_find(const struct syn_gpu_group *group, const char *name,
+                                           uint32_t start);
+/** Are they cards of one kind, cut and shared alike? */
+bool syn_gpu_group_same(const struct syn_gpu_group *a, const struct syn_gpu_group *b);
 
 const char *syn_isolation_name(enum syn_isolation isolation);
 /** "auto", "gvisor", "runc"; -1 for other words. */

@@ -27,11 +27,14 @@ struct syn_place_tie {
 struct syn_place_request {
     uint32_t count; /* 1..SYN_PLACE_GANG_MAX */
     struct syn_amounts amounts;
-    int64_t gpus;           /* at least so many cards, all of one model */
-    int64_t gpus_max;       /* and up to so many where they are free; >= gpus */
-    const char *gpu_model;  /* NULL or "": any */
-    int64_t vram_min_bytes; /* per card */
-    const char *region;     /* NULL or "": any */
+    int64_t gpus;            /* at least so many cards, all of one model */
+    int64_t gpus_max;        /* and up to so many where they are free; >= gpus */
+    const char *gpu_model;   /* NULL or "": any */
+    int64_t vram_min_bytes;  /* per card */
+    uint32_t gpu_share;      /* instead of a whole card, thousandths of one's time */
+    int64_t gpu_share_bytes; /* and so much of its memory; 0: as much as of its time */
+    const char *mig; /* or a partition of this name, as 1g.10gb; NULL or "": whole cards, a share */
+    const char *region; /* NULL or "": any */
     enum syn_isolation isolation;
     const char *framework;         /* that the node itself must have; NULL or "": none */
     const char *framework_version; /* NULL or "": any */
@@ -76,6 +79,12 @@ struct syn_place_slot {
     enum syn_isolation isolation;
     char gpu_model[SYN_NODE_GPU_MODEL_MAX]; /* "" without GPUs */
     int64_t gpu_vram_bytes;
+    uint32_t gpu_cards;    /* bits of the view's cards that it has */
+    uint32_t gpu_named;    /* the same, as the node calls them; 0: the node chooses */
+    uint32_t gpu_mode;     /* enum syn_fleet_mode */
+    uint32_t gpu_part;     /* where its partition begins */
+    int64_t gpu_share_mib; /* as asked for */
+    int64_t gpu_permille;  /* what is charged of the card; 0: whole ones */
 };
 
 /** Slot i is member i's; members on the same node stand next to each other. */
@@ -84,6 +93,12 @@ struct syn_placement {
     int64_t gpus; /* cards each member gets */
     struct syn_place_slot slots[SYN_PLACE_GANG_MAX];
 };
+
+/** The resources of an instance in that place, as its document has them: what it has of its cards.
+ *  Adds to `resources`. */
+SYN_MUST int syn_place_resources(const struct syn_place_request *request,
+                                 const struct syn_place_slot *slot, int64_t gpus, json_t *resources,
+                                 struct syn_err *err);
 
 /**
  * Where a request would go now, by itself. Nothing changes. The same cluster and request always

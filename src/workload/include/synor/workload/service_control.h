@@ -8,10 +8,13 @@
 #include <synor/orchestration/cluster.h>
 #include <synor/orchestration/cost.h>
 
+/** A period of a run is billed before its time when its bill has so many instances. */
+#define SYN_SERVICE_BILL_INSTANCES 256
+/** More replicas than that are not kept in the lists once they are over and billed; of fewer, those
+ * that ended long ago are not. */
+#define SYN_SERVICE_ENDED_MAX 32
 /** A replica that the balancer does not let go is stopped so long after its time to drain. */
 #define SYN_SERVICE_BALANCER_MAX_MS INT64_C(10000)
-/** Instances that one run may have: what one bill is made of. */
-#define SYN_SERVICE_RUN_MAX 1024
 /** Versions that are kept. */
 #define SYN_SERVICE_VERSIONS_MAX 20
 /** A node silent for so long is given up when its replica finds room elsewhere. */
@@ -67,10 +70,17 @@ struct syn_service_view {
     const json_t *instances;       /* all its instance documents; NULL is none */
     struct syn_cluster *cluster;   /* complete: a node that is not in it is gone */
     const struct syn_quota *quota; /* the account's; NULL is no limit */
-    int64_t spent;                 /* metered so far in this run, base units */
-    int64_t rate_hour;             /* of the instances that hold something now */
-    int64_t escrow;                /* locked for this run */
-    int64_t balance;               /* what the account has besides */
+    const json_t *billed;          /* {instance: its last sample that is billed}; NULL is none */
+    struct {
+        int64_t number;          /* of the billing period; 0: the first */
+        int64_t since_ms;        /* 0: since the service was made */
+        int64_t window_since_ms; /* since when the budget is spent from; likewise */
+        int64_t window_spent;    /* billed of it */
+    } period;
+    int64_t spent;     /* metered so far in this period, base units */
+    int64_t rate_hour; /* of the instances that hold something now */
+    int64_t escrow;    /* locked for this period */
+    int64_t balance;   /* what the account has besides */
     int64_t now_ms;
     int64_t observing_since_ms; /* since when this server has been able to hear nodes */
     /** What the balancer has of its replicas: {INSTANCE: "serving" (gets requests) | "busy" (ends
@@ -88,7 +98,10 @@ struct syn_service_effects {
     json_t *events;  /* array of {type, reason, message, instance|null} */
     int64_t lock;    /* so much more goes into the run's escrow; 0: nothing */
     bool settle;     /* final: write the bill below and release the escrow */
+    bool renew;      /* bill the period; `lock` is the next one's escrow */
+    bool new_window; /* with it the budget is whole again */
     char bill_id[SYN_ID_MAX];
+    json_t *forgotten;  /* array of {instance, node}: over, billed, and no longer listed */
     int64_t wake_at_ms; /* step again then, even if nothing happens; SYN_DOCUMENT_NONE: never */
 };
 void syn_service_effects_fini(struct syn_service_effects *effects);
@@ -142,9 +155,10 @@ SYN_MUST int syn_service_may_delete(const json_t *service, struct syn_err *err);
 /** Locked at the beginning of a run for what the spec asks at `rate_hour`, base units. */
 int64_t syn_service_reserve(const json_t *spec, int64_t rate_hour);
 
-/** "inst-SERVICE-RUN-SERIAL" and "bill-SERVICE-RUN": the same facts always give the same id. */
+/** "inst-SERVICE-RUN-SERIAL", "bill-SERVICE-RUN" and, from the second period of a run on,
+ * "bill-SERVICE-RUN-PERIOD": the same facts always give the same id. */
 void syn_service_instance_id(const json_t *service, int64_t serial, char out[SYN_ID_MAX]);
-void syn_service_bill_id(const json_t *service, char out[SYN_ID_MAX]);
+void syn_service_bill_id(const json_t *service, int64_t period, char out[SYN_ID_MAX]);
 
 struct syn_place_turn;
 /** What there is to explain from. Borrowed for the call. */

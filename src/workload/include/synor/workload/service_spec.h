@@ -5,13 +5,15 @@
 
 #include <synor/base/schema.h>
 #include <synor/base/zone.h>
-#include <synor/orchestration/place.h>
+#include <synor/orchestration/cost.h>
+#include <synor/workload/card.h>
 
 #define SYN_SERVICE_REPLICAS_MAX  64
 #define SYN_SERVICE_ARGS_MAX      256
 #define SYN_SERVICE_ARG_BYTES_MAX 4096
 #define SYN_SERVICE_ENV_MAX       256
 #define SYN_SERVICE_ENV_BYTES_MAX 65536
+#define SYN_SERVICE_SECRETS_MAX   64
 #define SYN_SERVICE_PATH_MAX      512 /* of an HTTP check */
 #define SYN_SERVICE_PIDS          4096
 #define SYN_SERVICE_HOST_MAX      253
@@ -88,12 +90,16 @@ struct syn_service_spec {
     uint32_t max_unavailable;
     int64_t update_deadline_ms;
     struct syn_amounts amounts; /* of one replica */
+    int64_t gpus;
+    const char *gpu_model; /* "": any */
+    struct syn_card card;  /* the part of one that it has */
     const char *region;
     enum syn_isolation isolation;
     enum syn_fleet_policy policy;
     int64_t priority;
     int64_t max_price;
-    int64_t max_budget; /* 0: as much as the account has */
+    int64_t max_budget; /* of a billing period; 0: as much as the account has */
+    int64_t billing_ms; /* how long such a period is */
     int64_t stop_grace_ms;
     int64_t drain_ms; /* at most between leaving traffic and the stop signal */
     struct syn_service_lb lb;
@@ -110,6 +116,8 @@ SYN_MUST int syn_service_spec_adopt(json_t *spec, const json_t *from, struct syn
 
 /** What the account holds with all replicas, and the surge of an update. */
 struct syn_holding syn_service_holding(const struct syn_service_spec *spec);
+/** What all replicas cost by the book; a partition counts as its card, of which it is a part. */
+struct syn_cost_ask syn_service_cost_ask(const struct syn_service_spec *spec);
 /** What one replica asks of the placement. */
 struct syn_place_request syn_service_place_request(const struct syn_service_spec *spec);
 

@@ -95,7 +95,8 @@ SYN_MUST int syn_training_resume(json_t *job, int64_t max_budget, struct syn_err
 /** CONFLICT, with the way out, unless the job has ended and its bill is written. */
 SYN_MUST int syn_training_may_delete(const json_t *job, struct syn_err *err);
 
-/** Order in which waiting jobs are stepped: priority, then age, then id. As for qsort(). */
+/** Order in which waiting jobs are stepped, and after a restart of the server ask for room, as they
+ *  did before: priority, then since when each waits, then id. As for qsort(). */
 int syn_training_order(const json_t *a, const json_t *b);
 
 #endif

@@ -4,7 +4,7 @@
 #define SYNOR_WORKLOAD_TRAINING_SPEC_H
 
 #include <synor/base/schema.h>
-#include <synor/orchestration/place.h>
+#include <synor/workload/card.h>
 
 #define SYN_TRAINING_WORKERS_MAX         SYN_PLACE_GANG_MAX
 #define SYN_TRAINING_ARGS_MAX            256
@@ -57,6 +57,7 @@ struct syn_training_spec {
     int64_t gpus_max;
     const char *gpu_model;
     int64_t vram_min_bytes;
+    struct syn_card card; /* the part of one that it has */
     uint32_t workers;
     const char *distributed;
     int64_t max_budget;
