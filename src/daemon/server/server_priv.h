@@ -362,6 +362,7 @@ struct srv_work {
     const char *ids;                       /* what its ids begin with: "train-" */
     const char *noun;                      /* "training job" */
     const char *the;                       /* "the job" */
+    const struct syn_sm *life;             /* the states that it can be in */
     const char *parts[SRV_WORK_PARTS_MAX]; /* what goes with it: "PART/ID/..." */
     /* May it be forgotten: has it ended, with its bill written? CONFLICT, with the way out. */
     int (*may_delete)(const json_t *doc, struct syn_err *err);
@@ -388,7 +389,8 @@ SYN_MUST int srv_work_load(struct syn_server *server, const struct srv_work *wor
                            struct syn_err *err);
 /** Nothing more follows from it: it may be forgotten. */
 bool srv_work_over(const struct srv_work *work, const json_t *doc);
-/** Answer with the account's, newest first; `state` not NULL: only those in it. */
+/** Answer with the account's, newest first; `state` not NULL: only those in it, INVALID
+ *  when no such work can be in it. */
 SYN_MUST int srv_work_reply_list(struct syn_server *server, const struct srv_work *work,
                                  struct syn_http_req *req, const char *state, struct syn_err *err);
 /** Everything below "PART/ID/", oldest first. */

@@ -696,6 +696,7 @@ const struct srv_work srv_service = {
     .ids = "svc-",
     .noun = "service",
     .the = "the service",
+    .life = &syn_service_life,
     .parts = {"event", "service-version"},
     .may_delete = syn_service_may_delete,
     .release = release,

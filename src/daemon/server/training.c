@@ -457,6 +457,7 @@ const struct srv_work srv_training = {
     .ids = "train-",
     .noun = "training job",
     .the = "the job",
+    .life = &syn_job_life,
     .parts = {"checkpoint", "event"},
     .may_delete = syn_training_may_delete,
     .release = release,
