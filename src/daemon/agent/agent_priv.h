@@ -66,7 +66,7 @@ struct syn_agent {
     char server[AGT_PATH_MAX];
     char join_token[128];
     char fingerprint[80];
-    char region[64]; /* "": not said */
+    char region[64];       /* "": not said */
     json_t *labels;        /* of a new node */
     json_t *offer;         /* its provider's prices; NULL: the price book's */
     int64_t bandwidth_bps; /* 0: what the interface says */

@@ -316,10 +316,10 @@ static const struct syn_field post_fields[] = {
 };
 static const struct syn_schema post_schema = SYN_SCHEMA("ImagePost", post_fields);
 
-#define WAIT_FIELD                                                                              \
-    {                                                                                           \
+#define WAIT_FIELD                                                                               \
+    {                                                                                            \
         .name = "wait_ms", .kind = SYN_FIELD_I64, .min = 0, .max = WAIT_MAX_MS, .fallback = "0", \
-        .help = "Answer when it has ended, or after this time"                                  \
+        .help = "Answer when it has ended, or after this time"                                   \
     }
 static const struct syn_field wait_fields[] = {WAIT_FIELD};
 static const struct syn_schema wait_schema = SYN_SCHEMA("ImageWait", wait_fields);

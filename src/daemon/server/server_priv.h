@@ -12,6 +12,7 @@
 
 #include <synor/base/json.h>
 #include <synor/base/map.h>
+#include <synor/base/sm.h>
 #include <synor/base/units.h>
 #include <synor/base/world.h>
 #include <synor/chain/ledger.h>
@@ -362,8 +363,8 @@ struct srv_work {
     const char *ids;                       /* what its ids begin with: "train-" */
     const char *noun;                      /* "training job" */
     const char *the;                       /* "the job" */
-    const struct syn_sm *life;             /* the states that it can be in */
     const char *parts[SRV_WORK_PARTS_MAX]; /* what goes with it: "PART/ID/..." */
+    const struct syn_sm *life;             /* the states that it may be in */
     /* May it be forgotten: has it ended, with its bill written? CONFLICT, with the way out. */
     int (*may_delete)(const json_t *doc, struct syn_err *err);
     /* It is being forgotten: delete what else is its own, and see to its name. */

@@ -690,13 +690,13 @@ release(struct syn_server *server, struct srv_txn *txn, const json_t *service, s
 }
 
 const struct srv_work srv_service = {
+    .life = &syn_service_life,
     .documents = "service",
     .of = "service-of",
     .names = "service-name",
     .ids = "svc-",
     .noun = "service",
     .the = "the service",
-    .life = &syn_service_life,
     .parts = {"event", "service-version"},
     .may_delete = syn_service_may_delete,
     .release = release,

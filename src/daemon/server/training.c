@@ -451,13 +451,13 @@ release(struct syn_server *server, struct srv_txn *txn, const json_t *job, struc
 }
 
 const struct srv_work srv_training = {
+    .life = &syn_job_life,
     .documents = "training",
     .of = "training-of",
     .names = "training-name",
     .ids = "train-",
     .noun = "training job",
     .the = "the job",
-    .life = &syn_job_life,
     .parts = {"checkpoint", "event"},
     .may_delete = syn_training_may_delete,
     .release = release,

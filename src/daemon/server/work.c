@@ -1,7 +1,6 @@
 /* What the routes of every kind of workload share: finding, listing, changing and forgetting its
  * documents. What is a kind's own stands in its `struct srv_work` and in its own file. */
 #include <synor/base/mem.h>
-#include <synor/base/sm.h>
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
 
