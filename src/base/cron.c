@@ -315,6 +315,11 @@ syn_cron_next(const struct syn_cron *cron, const struct syn_zone *zone, int64_t 
         int64_t local_s = at_s + span.offset_s;
         int64_t fits_s;
 
+        if (!by_passing && at_s == span.from_s &&
+            local_next(cron, at_s + span.before_s) < at_s + span.offset_s) {
+            *ret_ms = at_s * 1000; /* it falls into the gap that ends here */
+            return SYN_OK;
+        }
         if (!by_passing && span.from_s != INT64_MIN && span.before_s > span.offset_s)
             local_s = SYN_MAX(local_s, span.from_s + span.before_s); /* not again */
         fits_s = local_next(cron, local_s);
@@ -325,9 +330,5 @@ syn_cron_next(const struct syn_cron *cron, const struct syn_zone *zone, int64_t 
             return SYN_OK;
         }
         at_s = span.until_s;
-        if (!by_passing && fits_s < at_s + syn_zone_at(zone, at_s).offset_s) {
-            *ret_ms = at_s * 1000; /* it falls into the gap */
-            return SYN_OK;
-        }
     }
 }

@@ -548,10 +548,10 @@ write_state(void *arg, struct syn_err *err)
 static void
 test_state(void **state)
 {
-    static const char *const strange[] = {"{}", "[]",
-                                          "{\"at\":-5,\"levels\":[],\"period\":{},\"down\":7}",
-                                          "{\"levels\":{\"cpu\":[-9,9223372036854775807]},\"down\":"
-                                          "{\"slot\":1,\"needed\":[-1,\"x\"]}}"};
+    static const char nines[] = "{\"levels\":{\"cpu\":[-9,9223372036854775807]},\"down\":"
+                                "{\"slot\":1,\"needed\":[-1,\"x\"]}}";
+    static const char *const strange[] = {
+        "{}", "[]", "{\"at\":-5,\"levels\":[],\"period\":{},\"down\":7}", nines};
     struct syn_autoscale_state read;
     struct service service;
 
