@@ -145,6 +145,8 @@ syn_cli_workload_change(struct syn_cli *cli, const char *method, const char *tai
     SYN_JSON(workload);
     struct syn_err err;
     const json_t *status;
+    const char *state;
+    bool stops;
 
     if (syn_cli_workload_call(cli, method, tail, body, &workload, &err) < 0)
         return syn_cli_fail(cli, &err);
@@ -153,8 +155,10 @@ syn_cli_workload_change(struct syn_cli *cli, const char *method, const char *tai
     if (cli->json)
         return syn_cli_print_json_take(cli, SYN_TAKE(workload));
     status = json_object_get(workload, "status");
-    syn_cli_say(cli, "%s  %s: %s", syn_json_str(workload, syn_cli_workload_of(cli)->label, "?"),
-                syn_json_str(status, "state", "?"),
+    state = syn_json_str(status, "state", "?");
+    stops = syn_str_eq(wanted, "stopped") && !syn_str_eq(state, wanted); /* asked, not done yet */
+    syn_cli_say(cli, "%s  %s%s: %s", syn_json_str(workload, syn_cli_workload_of(cli)->label, "?"),
+                stops ? "is being stopped; now " : "", state,
                 syn_json_str(status, "message", syn_json_str(status, "reason", "?")));
     return 0;
 }

@@ -22,6 +22,8 @@
 #define CBOR_TAG      6U
 #define CID_TAG       42U
 
+#define NO_CAR "this is no CAR file of version 1"
+
 struct cbor {
     const uint8_t *at;
     const uint8_t *end;
@@ -92,7 +94,7 @@ syn_car_header_decode(const void *data, size_t len, struct syn_cid *roots, size_
 
     if (!cbor_head(&cbor, CBOR_MAP, &keys) || keys != 2 || !cbor_text(&cbor, "roots") ||
         !cbor_head(&cbor, CBOR_ARRAY, &count))
-        return SYN_FAIL(err, SYN_E_INVALID, "this is no CAR file of version 1");
+        return SYN_FAIL(err, SYN_E_INVALID, NO_CAR);
     if (count == 0 || count > SYN_CONTENT_CAR_ROOTS_MAX)
         return SYN_FAIL(err, SYN_E_INVALID, "CAR file must have 1 to %d roots",
                         SYN_CONTENT_CAR_ROOTS_MAX);
@@ -102,7 +104,7 @@ syn_car_header_decode(const void *data, size_t len, struct syn_cid *roots, size_
     }
     if (!cbor_text(&cbor, "version") || !cbor_head(&cbor, CBOR_UNSIGNED, &version) ||
         version != 1 || cbor.at != cbor.end)
-        return SYN_FAIL(err, SYN_E_INVALID, "this is no CAR file of version 1");
+        return SYN_FAIL(err, SYN_E_INVALID, NO_CAR);
     *ret_count = (size_t)count;
     return SYN_OK;
 }
@@ -379,14 +381,17 @@ take_length(struct syn_content_car *car, const uint8_t **at, size_t *left, struc
         bool last = (**at & 0x80U) == 0;
 
         if (car->length_len == sizeof(car->length))
-            return SYN_FAIL(err, SYN_E_INVALID, "CAR file with a malformed length");
+            return SYN_FAIL(err, SYN_E_INVALID, "%s",
+                            car->have_header ? "CAR file with a malformed length" : NO_CAR);
         car->length[car->length_len++] = *(*at)++;
         (*left)--;
         if (!last)
             continue;
         if (syn_varint_decode(car->length, car->length_len, &value) == 0 || value == 0 ||
             value > most)
-            return SYN_FAIL(err, SYN_E_INVALID, "CAR file with a section of unusable length");
+            return SYN_FAIL(err, SYN_E_INVALID, "%s",
+                            car->have_header ? "CAR file with a section of unusable length"
+                                             : NO_CAR);
         car->length_len = 0;
         car->want = (size_t)value;
         return SYN_OK;
@@ -485,6 +490,20 @@ syn_content_car_write(struct syn_content_car *car, const void *data, size_t len,
     return SYN_OK;
 }
 
+/* Input that ended too early: a CAR file that was cut, or something else altogether? */
+static SYN_MUST int
+cut_short(const struct syn_content_car *car, struct syn_err *err)
+{
+    static const char start[] = "\xa2\x65roots"; /* a map of two, the text "roots" */
+    size_t len = SYN_MIN(car->header.len, sizeof(start) - 1);
+
+    if (!car->have_header && car->want == 0 && car->length_len == 0)
+        return SYN_FAIL(err, SYN_E_INVALID, "an empty file is no CAR file");
+    if (!car->have_header && len > 0 && memcmp(car->header.data, start, len) != 0)
+        return SYN_FAIL(err, SYN_E_INVALID, NO_CAR);
+    return SYN_FAIL(err, SYN_E_INVALID, "CAR file is cut short");
+}
+
 int
 syn_content_car_commit(struct syn_content_car *car, const struct syn_cid **ret_roots,
                        size_t *ret_count, struct syn_err *err)
@@ -496,7 +515,7 @@ syn_content_car_commit(struct syn_content_car *car, const struct syn_cid **ret_r
     if (car->failed != 0)
         return car->failed;
     if (!car->have_header || car->want != 0 || car->length_len != 0)
-        rc = SYN_FAIL(err, SYN_E_INVALID, "CAR file is cut short");
+        rc = cut_short(car, err);
     if (rc == 0)
         rc = syn_pipe_drain(car->pipe, err);
     for (size_t i = 0; rc == 0 && i < car->wanted.count; i++)

@@ -159,6 +159,38 @@ every_flipped_byte_is_refused(void **state)
     }
 }
 
+/* What a user hands over by mistake; a CAR file that lost its end is told apart from these. */
+static void
+what_is_no_archive_is_named(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t len;
+        const char *said;
+    } rows[] = {
+        {"", 0, "empty"},
+        {"hello\n", 6, "no CAR file"},              /* the length of a header that never ends */
+        {"\x1f\x8b\x08\x00", 4, "no CAR file"},     /* gzip */
+        {"\xff\xff\xff\xff\x7f", 5, "no CAR file"}, /* a length that no header has */
+        {"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 12, "no CAR file"},
+        {"\x0a\xa1\x67version\x02", 11, "no CAR file of version 1"}, /* of version 2 */
+        {"\x3a\xa2\x65ro", 5, "cut short"},
+        {"\x3a", 1, "cut short"},
+    };
+    struct place *place = *state;
+
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        struct syn_err err = {0};
+        struct syn_cid back;
+        SYN_BUF(archive);
+
+        syn_buf_add(&archive, rows[i].bytes, rows[i].len);
+        assert_int_equal(import(place, &archive, archive.len, 4096, &back, &err), SYN_E_INVALID);
+        if (strstr(err.msg, rows[i].said) == NULL)
+            fail_msg("row %zu: \"%s\" does not say \"%s\"", i, err.msg, rows[i].said);
+    }
+}
+
 static void
 headers_round_trip(void **state)
 {
@@ -186,8 +218,11 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        store_test(folders_travel),           store_test(bytes_may_come_one_by_one),
-        store_test(every_cut_is_refused),     store_test(every_flipped_byte_is_refused),
+        store_test(folders_travel),
+        store_test(bytes_may_come_one_by_one),
+        store_test(every_cut_is_refused),
+        store_test(every_flipped_byte_is_refused),
+        store_test(what_is_no_archive_is_named),
         cmocka_unit_test(headers_round_trip),
     };
 

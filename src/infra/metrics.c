@@ -280,7 +280,7 @@ syn_series_add(struct syn_series *series, int64_t n)
 void
 syn_series_set(struct syn_series *series, int64_t value)
 {
-    assert(series->metric->type == SYN_METRIC_GAUGE);
+    assert(series->metric->type != SYN_METRIC_HISTOGRAM);
     atomic_store_explicit(&series->value, value, memory_order_relaxed);
 }
 

@@ -154,6 +154,7 @@ def health_and_metrics(p):
     kind = {k.lower(): v for k, v in headers.items()}["content-type"]
     check(kind.startswith("text/plain"), kind)
     check(b"# TYPE" in text and b"synor_" in text, text[:500])
+    check(b"# TYPE synor_process_cpu_seconds_total counter\n" in text, text[:2000])
 
 
 @case

@@ -1,9 +1,10 @@
 /* Bodies and query strings of every route, as they come after the JSON parser: a JSON object is
  * held against the shape of each route. What passes once passes again unchanged, so that a document
- * that was taken can be stored, read and taken again; the same for a training job and its model,
- * and for the names of what the market trades. */
+ * that was taken can be stored, read and taken again; the same for a training job and its model, a
+ * service, and for the names of what the market trades. */
 #include <stdint.h>
 
+#include <synor/workload/service_spec.h>
 #include <synor/workload/training_spec.h>
 
 #include <synor/base/str.h>
@@ -37,20 +38,30 @@ try_schema(const struct syn_schema *schema, const json_t *given)
 static void
 try_routes(const json_t *given)
 {
-    static const struct srv_routes *const tables[] = {
-        &srv_system_routes, &srv_account_routes,  &srv_training_routes,     &srv_log_routes,
-        &srv_bill_routes,   &srv_content_routes,  &srv_upload_routes,       &srv_name_routes,
-        &srv_node_routes,   &srv_instance_routes, &srv_market_order_routes, &srv_market_view_routes,
-    };
+    for (size_t t = 0; srv_all_routes[t] != NULL; t++) {
+        const struct srv_routes *table = srv_all_routes[t];
 
-    for (size_t t = 0; t < SYN_LEN(tables); t++) {
-        for (size_t i = 0; i < tables[t]->count; i++) {
-            if (tables[t]->rows[i].body != NULL)
-                try_schema(tables[t]->rows[i].body, given);
-            if (tables[t]->rows[i].query != NULL)
-                try_schema(tables[t]->rows[i].query, given);
+        for (size_t i = 0; i < table->count; i++) {
+            if (table->rows[i].body != NULL)
+                try_schema(table->rows[i].body, given);
+            if (table->rows[i].query != NULL)
+                try_schema(table->rows[i].query, given);
         }
     }
+}
+
+/* What a kind of workload takes as its spec, it takes again as it stands then. */
+static void
+try_spec(const json_t *given, int (*check)(json_t *spec, struct syn_err *err))
+{
+    SYN_JSON(spec);
+    SYN_JSON(again);
+
+    spec = json_deep_copy(json_object_get(given, "spec"));
+    if (!json_is_object(spec) || check(spec, NULL) < 0)
+        return;
+    again = json_deep_copy(spec);
+    need(again == NULL || (check(again, NULL) == SYN_OK && json_equal(spec, again)));
 }
 
 static void
@@ -58,7 +69,7 @@ try_training(const json_t *given)
 {
     SYN_JSON(spec);
     SYN_JSON(model);
-    SYN_JSON(again);
+    SYN_JSON(merged);
 
     spec = json_deep_copy(json_object_get(given, "spec"));
     model = json_deep_copy(json_object_get(given, "model"));
@@ -66,11 +77,9 @@ try_training(const json_t *given)
         return;
     if (json_is_object(model) && syn_training_model_merge(model, spec, NULL, NULL) < 0)
         return;
-    if (syn_training_spec_check(spec, NULL) < 0)
-        return;
-    again = json_deep_copy(spec);
-    need(again == NULL ||
-         (syn_training_spec_check(again, NULL) == SYN_OK && json_equal(spec, again)));
+    merged = json_pack("{s:O}", "spec", spec);
+    if (merged != NULL)
+        try_spec(merged, syn_training_spec_check);
 }
 
 /* A class's name is its parts, and an order's number is its id's. */
@@ -105,6 +114,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     try_routes(given);
     try_training(given);
+    try_spec(given, syn_service_spec_check);
     try_market(given);
     return 0;
 }

@@ -1,4 +1,4 @@
-/* Gauges that are read when somebody asks: how much there is, and what the process takes. */
+/* Figures that are read when somebody asks: how much there is, and what the process takes. */
 #include <stdio.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -30,9 +30,9 @@ static const struct syn_metric gauges[GAUGE_COUNT] = {
     [GAUGE_RESIDENT] = {.name = "synor_process_resident_memory_bytes",
                         .help = "Resident memory of the process",
                         .type = SYN_METRIC_GAUGE},
-    [GAUGE_CPU] = {.name = "synor_process_cpu_seconds",
+    [GAUGE_CPU] = {.name = "synor_process_cpu_seconds_total",
                    .help = "CPU time the process has used",
-                   .type = SYN_METRIC_GAUGE,
+                   .type = SYN_METRIC_COUNTER,
                    .scale = 1e-6},
 };
 

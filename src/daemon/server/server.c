@@ -290,21 +290,28 @@ read_meta(struct syn_server *server, struct syn_err *err)
 
 /* --- serving ---------------------------------------------------------------------------------- */
 
+const struct srv_routes *const srv_all_routes[] = {
+    &srv_system_routes,      &srv_account_routes,
+    &srv_training_routes,    &srv_log_routes,
+    &srv_bill_routes,        &srv_content_routes,
+    &srv_upload_routes,      &srv_name_routes,
+    &srv_node_routes,        &srv_instance_routes,
+    &srv_token_routes,       &srv_quota_routes,
+    &srv_watch_routes,       &srv_market_order_routes,
+    &srv_market_view_routes, &srv_offer_routes,
+    &srv_service_routes,     &srv_place_routes,
+    &srv_manifest_routes,    &srv_image_routes,
+    &srv_secret_routes,      NULL,
+};
+
 static int
 add_routes(struct syn_server *server, struct syn_err *err)
 {
-    static const struct srv_routes *const tables[] = {
-        &srv_system_routes,  &srv_account_routes,      &srv_training_routes,    &srv_log_routes,
-        &srv_bill_routes,    &srv_content_routes,      &srv_upload_routes,      &srv_name_routes,
-        &srv_node_routes,    &srv_instance_routes,     &srv_token_routes,       &srv_quota_routes,
-        &srv_watch_routes,   &srv_market_order_routes, &srv_market_view_routes, &srv_offer_routes,
-        &srv_service_routes, &srv_place_routes,        &srv_manifest_routes,    &srv_image_routes,
-        &srv_secret_routes,
-    };
     int rc = SYN_OK;
 
-    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(tables); i++)
-        rc = syn_http_server_add(server->http, tables[i]->rows, tables[i]->count, server, err);
+    for (size_t i = 0; rc == SYN_OK && srv_all_routes[i] != NULL; i++)
+        rc = syn_http_server_add(server->http, srv_all_routes[i]->rows, srv_all_routes[i]->count,
+                                 server, err);
     return rc;
 }
 

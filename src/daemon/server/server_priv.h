@@ -390,7 +390,8 @@ SYN_MUST int srv_work_load(struct syn_server *server, const struct srv_work *wor
                            struct syn_err *err);
 /** Nothing more follows from it: it may be forgotten. */
 bool srv_work_over(const struct srv_work *work, const json_t *doc);
-/** Answer with the account's, newest first; `state` not NULL: only those in it. */
+/** Answer with the account's, newest first; `state` not NULL: only those in it, INVALID
+ *  when no such work can be in it. */
 SYN_MUST int srv_work_reply_list(struct syn_server *server, const struct srv_work *work,
                                  struct syn_http_req *req, const char *state, struct syn_err *err);
 /** Everything below "PART/ID/", oldest first. */
@@ -763,6 +764,7 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
     srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes, srv_watch_routes,
     srv_market_order_routes, srv_market_view_routes, srv_offer_routes, srv_service_routes,
     srv_place_routes, srv_manifest_routes, srv_image_routes, srv_secret_routes;
+extern const struct srv_routes *const srv_all_routes[]; /* these, then NULL */
 
 /** Metrics that are read when somebody asks (gauges.c). */
 SYN_MUST int srv_gauges_open(struct syn_server *server, struct syn_err *err);

@@ -495,6 +495,24 @@ count_in_state(struct house *house, const char *state)
     return json_array_size(json_object_get(list, "items"));
 }
 
+/* A state that nothing can be in is a slip of whoever asks, and no empty list. */
+static void
+test_unknown_state_is_refused(void **state)
+{
+    static const char *const kinds[] = {"training", "services"};
+    struct house *house = *state;
+    char path[64];
+
+    for (size_t i = 0; i < SYN_LEN(kinds); i++) {
+        SYN_JSON(list);
+
+        (void)snprintf(path, sizeof(path), "/v1/%s?state=stopping", kinds[i]);
+        must(house->client, "GET", path, NULL, &list);
+        (void)snprintf(path, sizeof(path), "/v1/%s?state=dancing", kinds[i]);
+        assert_int_equal(call(house->client, "GET", path, NULL, NULL, NULL), SYN_E_INVALID);
+    }
+}
+
 /* Two jobs that wait for the same room and are looked at in one round: one gets it. */
 static void
 test_room_is_given_once(void **state)
@@ -549,6 +567,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_one_key_moves_money_once, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(test_ledger_sums_to_zero_under_conflicts, house_setup,
                                         house_teardown),
+        cmocka_unit_test_setup_teardown(test_unknown_state_is_refused, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(test_room_is_given_once, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(test_largest_gang_is_placed, house_setup, house_teardown),
     };

@@ -91,6 +91,18 @@ list_item(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err
     return syn_json_append_take(items, SYN_TAKE(own), err);
 }
 
+/* Name the states there are: a word that is none would otherwise look like an empty list. */
+static SYN_MUST int
+refuse_state(const struct srv_work *work, const char *state, struct syn_err *err)
+{
+    SYN_BUF(states);
+
+    for (unsigned i = 0; i < work->life->count; i++)
+        syn_buf_addf(&states, "%s%s", i == 0 ? "" : ", ", work->life->states[i].name);
+    return SYN_FAIL(err, SYN_E_INVALID, "state: \"%s\" is not one of %s", state,
+                    syn_buf_text(&states));
+}
+
 int
 srv_work_reply_list(struct syn_server *server, const struct srv_work *work,
                     struct syn_http_req *req, const char *state, struct syn_err *err)
@@ -99,7 +111,7 @@ srv_work_reply_list(struct syn_server *server, const struct srv_work *work,
     char prefix[SRV_KEY_MAX];
 
     if (state != NULL && syn_sm_find(work->life, state) < 0)
-        return SYN_FAIL(err, SYN_E_INVALID, "state: a %s is never \"%s\"", work->noun, state);
+        return refuse_state(work, state, err);
     return srv_reply_list(server, req, srv_key(prefix, work->of, srv_identity(req)->account, ""),
                           true, list_item, &listing, err);
 }

@@ -54,7 +54,7 @@ SYN_MUST int syn_metrics_write(struct syn_metrics *metrics, struct syn_buf *out,
 
 /** Counter: n >= 0. Gauge: any n. */
 void syn_series_add(struct syn_series *series, int64_t n);
-/** Gauge only. */
+/** Gauge; or a counter that somebody else counts, as it stands there. */
 void syn_series_set(struct syn_series *series, int64_t value);
 /** Histogram only. */
 void syn_series_observe(struct syn_series *series, int64_t value);
