@@ -174,6 +174,16 @@ struct syn_cli_view {
     "is drawn anew, elsewhere a row is added, and with --json each is one document on one "     \
     "line. A restart of the server is waited for. Ctrl-C ends it, with exit status 130."
 
+/** What is to be forgotten for good: asked about, said when it is done. */
+struct syn_cli_removal {
+    const char *path; /* of the API */
+    const char *name; /* what people call it */
+    const char *question;
+    const char *said; /* after "NAME is forgotten" */
+};
+/** Ask, DELETE it and say so. Returns the exit status. */
+int syn_cli_remove(struct syn_cli *cli, const struct syn_cli_removal *removal);
+
 /** GET every page of the list at `path` and show it. Returns the exit status. */
 int syn_cli_show_list(struct syn_cli *cli, const struct syn_cli_view *view, const char *path);
 /** Show the resources as they are, then every change as it comes: the table redrawn on a terminal,

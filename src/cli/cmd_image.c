@@ -253,23 +253,14 @@ run_rm(struct syn_cli *cli)
 {
     SYN_BUF(path);
     struct syn_err err;
-    int rc = image_path(cli, "/v1/images", &path, &err);
 
-    if (rc == SYN_OK && !syn_cli_confirm(cli, "Forget this image?")) {
-        syn_cli_note(cli, "Nothing was removed.");
-        return 1;
-    }
-    if (rc == SYN_OK)
-        rc = syn_cli_call(cli, "DELETE", syn_buf_text(&path), NULL, NULL, &err);
-    if (rc < 0)
+    if (image_path(cli, "/v1/images", &path, &err) < 0)
         return syn_cli_fail(cli, &err);
-    if (cli->json)
-        return syn_cli_print_json_take(
-            cli, json_pack("{s:s, s:b}", "name", syn_cli_operand(cli, 0), "removed", 1));
-    syn_cli_say(cli,
-                "%s is forgotten; what runs it keeps it, and the rest goes with: synor storage gc",
-                syn_cli_operand(cli, 0));
-    return 0;
+    return syn_cli_remove(cli,
+                          &(struct syn_cli_removal){
+                              syn_buf_text(&path), syn_cli_operand(cli, 0), "Forget this image?",
+                              "; what runs it keeps it, and the rest goes with: synor storage "
+                              "gc"});
 }
 
 const struct syn_cli_command syn_cli_image_rm = {.path = "compute image rm",

@@ -145,21 +145,11 @@ run_rm(struct syn_cli *cli)
     char question[160];
     SYN_BUF(path);
     struct syn_err err;
-    int rc = path_of(cli, &path, &err);
 
-    (void)snprintf(question, sizeof(question), "Forget the secret %.63s?", name);
-    if (rc == SYN_OK && !syn_cli_confirm(cli, question)) {
-        syn_cli_note(cli, "Nothing was removed.");
-        return 1;
-    }
-    if (rc == SYN_OK)
-        rc = syn_cli_call(cli, "DELETE", syn_buf_text(&path), NULL, NULL, &err);
-    if (rc < 0)
+    if (path_of(cli, &path, &err) < 0)
         return syn_cli_fail(cli, &err);
-    if (cli->json)
-        return syn_cli_print_json_take(cli, json_pack("{s:s, s:b}", "name", name, "removed", 1));
-    syn_cli_say(cli, "%s is forgotten", name);
-    return 0;
+    (void)snprintf(question, sizeof(question), "Forget the secret %.63s?", name);
+    return syn_cli_remove(cli, &(struct syn_cli_removal){syn_buf_text(&path), name, question, ""});
 }
 
 const struct syn_cli_command syn_cli_secret_rm = {.path = "secret rm",

@@ -569,26 +569,16 @@ run_rm(struct syn_cli *cli)
     char question[300];
     SYN_BUF(path);
     struct syn_err err;
-    int rc;
 
     if (syn_str_starts(name, "synor://"))
         name += strlen("synor://");
-    (void)snprintf(question, sizeof(question), "Forget the name %.200s?", name);
-    if (!syn_cli_confirm(cli, question)) {
-        syn_cli_note(cli, "Nothing was removed.");
-        return 1;
-    }
     syn_buf_adds(&path, "/v1/names?name=");
     syn_cli_escape(&path, name);
-    rc = syn_buf_ok(&path, &err);
-    if (rc == SYN_OK)
-        rc = syn_cli_call(cli, "DELETE", syn_buf_text(&path), NULL, NULL, &err);
-    if (rc < 0)
+    if (syn_buf_ok(&path, &err) < 0)
         return syn_cli_fail(cli, &err);
-    if (cli->json)
-        return syn_cli_print_json_take(cli, json_pack("{s:s, s:b}", "name", name, "removed", 1));
-    syn_cli_say(cli, "%s is forgotten; its blocks go with: synor storage gc", name);
-    return 0;
+    (void)snprintf(question, sizeof(question), "Forget the name %.200s?", name);
+    return syn_cli_remove(cli, &(struct syn_cli_removal){syn_buf_text(&path), name, question,
+                                                         "; its blocks go with: synor storage gc"});
 }
 
 const struct syn_cli_command syn_cli_storage_rm = {

@@ -188,3 +188,21 @@ syn_cli_rows_print(const struct syn_cli *cli, struct syn_cli_table_out *rows, co
     }
     return 0;
 }
+
+int
+syn_cli_remove(struct syn_cli *cli, const struct syn_cli_removal *removal)
+{
+    struct syn_err err;
+
+    if (!syn_cli_confirm(cli, removal->question)) {
+        syn_cli_note(cli, "Nothing was removed.");
+        return 1;
+    }
+    if (syn_cli_call(cli, "DELETE", removal->path, NULL, NULL, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (cli->json)
+        return syn_cli_print_json_take(
+            cli, json_pack("{s:s, s:b}", "name", removal->name, "removed", 1));
+    syn_cli_say(cli, "%s is forgotten%s", removal->name, removal->said);
+    return 0;
+}

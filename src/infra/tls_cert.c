@@ -262,22 +262,31 @@ syn_tls_cert_issue(const char *ca, const char *path, const char *const *names, s
     return create(path, &plan, err);
 }
 
-int
-syn_tls_cert_text(const char *path, struct syn_buf *out, struct syn_err *err)
+/* The first certificate of a file. */
+static int
+read_cert(const char *path, X509 **ret, struct syn_err *err)
 {
-    SYN_SCOPED(x509_scope) X509 *cert = NULL;
     SYN_SCOPED(bio_scope) BIO *in = NULL;
-    SYN_SCOPED(bio_scope) BIO *text = NULL;
-    char *pem = NULL;
-    long len;
     int rc = open_pem(path, &in, err);
 
     if (rc < 0)
         return rc;
-    cert = PEM_read_bio_X509(in, NULL, NULL, NULL);
+    *ret = PEM_read_bio_X509(in, NULL, NULL, NULL);
     ERR_clear_error();
-    if (cert == NULL)
-        return SYN_FAIL(err, SYN_E_CORRUPT, "%s holds no certificate", path);
+    return *ret != NULL ? SYN_OK : SYN_FAIL(err, SYN_E_CORRUPT, "%s holds no certificate", path);
+}
+
+int
+syn_tls_cert_text(const char *path, struct syn_buf *out, struct syn_err *err)
+{
+    SYN_SCOPED(x509_scope) X509 *cert = NULL;
+    SYN_SCOPED(bio_scope) BIO *text = NULL;
+    char *pem = NULL;
+    long len;
+    int rc = read_cert(path, &cert, err);
+
+    if (rc < 0)
+        return rc;
     text = BIO_new(BIO_s_mem());
     if (text == NULL || PEM_write_bio_X509(text, cert) != 1)
         return SYN_FAIL(err, SYN_E_NOMEM, "writing a certificate");
@@ -291,18 +300,13 @@ syn_tls_cert_fingerprint(const char *path, char ret_hex[SYN_TLS_FINGERPRINT_SIZE
                          struct syn_err *err)
 {
     SYN_SCOPED(x509_scope) X509 *cert = NULL;
-    SYN_SCOPED(bio_scope) BIO *in = NULL;
     uint8_t digest[SYN_SHA256_LEN];
     unsigned char *der = NULL;
     int len;
-    int rc = open_pem(path, &in, err);
+    int rc = read_cert(path, &cert, err);
 
     if (rc < 0)
         return rc;
-    cert = PEM_read_bio_X509(in, NULL, NULL, NULL);
-    ERR_clear_error();
-    if (cert == NULL)
-        return SYN_FAIL(err, SYN_E_CORRUPT, "%s holds no certificate", path);
     len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
     if (len <= 0)
         return SYN_FAIL(err, SYN_E_CORRUPT, "%s holds a certificate without public key", path);
