@@ -83,7 +83,10 @@ def trains_to_the_promised_accuracy(p):
 def a_stopped_run_resumes_with_the_same_losses(p):
     if p.process is None:
         raise Skip("the first case could not run")
-    job = create(p, "--epochs", "5", "--checkpoint-interval", "50")
+    model = model_with(p, train_images=25600, epochs=3)
+    whole = create(p, "--checkpoint-interval", "50", model=model)
+    want = succeeded(p, whole)
+    job = create(p, "--checkpoint-interval", "50", model=model)
     at = stop_in_the_middle(p, job)
     p.agreed_bill(job)
     p.cli("compute", "train", "resume", job, "--yes")
@@ -92,8 +95,7 @@ def a_stopped_run_resumes_with_the_same_losses(p):
     # The program tells its step every 20, so the checkpoint may be a little newer than its record.
     check(len(begun) == 1 and at <= int(begun[0]) < at + 20, "not from the last checkpoint:", at,
           p.logs(job)[-2000:])
-    want = p.job("undisturbed")["status"]
-    undisturbed, resumed = losses(p, "undisturbed"), losses(p, job)
+    undisturbed, resumed = losses(p, whole), losses(p, job)
     check(any(step > at for step in undisturbed), at, sorted(undisturbed))
     equal(resumed, undisturbed, f"losses of the run that was stopped at {at}")
     equal(accuracy(got), accuracy(want))
