@@ -134,7 +134,9 @@ add_secret(json_t *secrets, const char *word, struct syn_err *err)
 
         if (equals == NULL && c >= 'a' && c <= 'z')
             c = (char)(c - 'a' + 'A');
-        variable[i] = equals == NULL && c == '-' ? '_' : c;
+        if (equals == NULL && c == '-')
+            c = '_';
+        variable[i] = c;
     }
     variable[len] = '\0';
     return syn_json_set_str(secrets, variable, name, err);

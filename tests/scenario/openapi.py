@@ -8,7 +8,7 @@ from harness import case, check, equal, run, wait_until
 TOKENLESS = ("/healthz", "/v1/version", "/v1/openapi.json")
 IDS = {"id": "train-nosuchjob1",
        "cid": "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku",
-       "token": "no-such-token"}
+       "token": "no-such-token", "name": "no-such-name"}
 
 
 def routes(p):

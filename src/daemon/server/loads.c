@@ -409,7 +409,7 @@ srv_loads_post(struct syn_http_req *req, void *ctx, struct syn_err *err)
             rc = srv_loads_tell(server->loads, syn_document_id(service), name, value, now_ms, err);
     }
     if (rc == SYN_OK)
-        rc = syn_json_pack(&answer, err, "{s:I}", "until_ms", (json_int_t)(now_ms + TOLD_MS));
+        rc = syn_json_pack(&answer, err, "{s:I}", "until_ms", (json_int_t)now_ms + TOLD_MS);
     if (rc < 0)
         return rc;
     srv_controller_poke(server->controller, syn_document_id(service));
