@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -285,17 +286,50 @@ ignore_event(void *arg, const struct syn_store_event *event)
     (void)event;
 }
 
+/* What a watch was told. */
+struct told {
+    _Atomic int changes;
+    atomic_bool lost;
+};
+
+static void
+count_event(void *arg, const struct syn_store_event *event)
+{
+    struct told *told = arg;
+
+    if (event->kind == SYN_STORE_EVENT_LOST)
+        atomic_store(&told->lost, true);
+    else
+        (void)atomic_fetch_add(&told->changes, 1);
+}
+
+/* Every change is told of, or that some are lost: none goes without a word. */
+static void
+wait_told(const struct told *told, int changes)
+{
+    for (int tries = 0; atomic_load(&told->changes) < changes && !atomic_load(&told->lost);
+         tries++) {
+        if (tries == 20000)
+            fail_msg("a watch was told of %d changes of %d", atomic_load(&told->changes), changes);
+        (void)usleep(1000);
+    }
+    assert_true(atomic_load(&told->changes) <= changes);
+}
+
 static int
 use_everything(struct syn_store *store, struct syn_err *err)
 {
     struct syn_store_value value = {.data = "value", .len = 5};
     struct syn_store_range range = {.prefix = ""};
     struct syn_store_page page = {0};
-    struct syn_store_watch *watch = NULL;
+    struct syn_store_watch *watch = NULL, *live = NULL;
     const struct syn_store_doc *doc = NULL;
+    struct told told = {0};
     int64_t revision = 0;
-    int rc = syn_store_put(store, "a", value, &revision, err);
+    int rc = syn_store_watch(store, "", 0, count_event, &told, &live, err);
 
+    if (rc == SYN_OK)
+        rc = syn_store_put(store, "a", value, &revision, err);
     if (rc == SYN_OK)
         rc = syn_store_lease_grant(store, 60000, &value.lease, err);
     if (rc == SYN_OK)
@@ -310,9 +344,12 @@ use_everything(struct syn_store *store, struct syn_err *err)
         rc = syn_store_put_if(store, "a", revision, value, NULL, err);
     if (rc == SYN_OK)
         rc = syn_store_lease_revoke(store, value.lease, err);
+    if (rc == SYN_OK)
+        wait_told(&told, 5); /* three were written, the two under the lease went with it */
     syn_store_doc_unref(doc);
     syn_store_page_fini(&page);
     syn_store_unwatch(store, watch);
+    syn_store_unwatch(store, live);
     return rc;
 }
 
