@@ -239,23 +239,33 @@ release(struct stream *stream)
     *stream = (struct stream){0};
 }
 
+/* The stream of this id, begun if it is new; NULL: there are too many. */
+static struct stream *
+find_or_begin(struct peer *peer, int32_t id)
+{
+    struct stream *stream = find(peer, id);
+
+    if (stream != NULL)
+        return stream;
+    stream = find(peer, 0);
+    if (stream == NULL)
+        return NULL;
+    *stream = (struct stream){.peer = peer, .id = id};
+    stream->request = malloc(REQUEST_MAX);
+    assert_non_null(stream->request);
+    return stream;
+}
+
 static int
 on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t namelen,
           const uint8_t *value, size_t valuelen, uint8_t flags, void *arg)
 {
-    struct peer *peer = arg;
-    struct stream *stream = find(peer, frame->hd.stream_id);
+    struct stream *stream = find_or_begin(arg, frame->hd.stream_id);
 
     (void)session;
     (void)flags;
-    if (stream == NULL) {
-        stream = find(peer, 0);
-        if (stream == NULL)
-            return NGHTTP2_ERR_CALLBACK_FAILURE;
-        *stream = (struct stream){.peer = peer, .id = frame->hd.stream_id};
-        stream->request = malloc(REQUEST_MAX);
-        assert_non_null(stream->request);
-    }
+    if (stream == NULL)
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
     if (namelen == 5 && memcmp(name, ":path", 5) == 0 && valuelen < sizeof(stream->path))
         memcpy(stream->path, value, valuelen);
     if (namelen == 6 && memcmp(name, "x-word", 6) == 0 && valuelen < sizeof(stream->word))

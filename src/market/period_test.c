@@ -8,7 +8,8 @@
 #include "exact_priv.h"
 #include "market_test_priv.h"
 
-#define T0 INT64_C(1764000000000)
+#define T0        INT64_C(1764000000000)
+#define SAMPLE_MS INT64_C(997)
 
 static struct syn_err err;
 
@@ -88,6 +89,29 @@ reread(struct syn_invoice *invoice)
     return again;
 }
 
+/* Two providers' next period, after the one that is billed: its bill, and what they used in it into
+ * `all`. */
+static struct syn_invoice *
+next_period(struct syn_invoice *before, struct syn_usage_sum all[2],
+            const struct syn_pricebook *book, uint64_t *random)
+{
+    struct syn_usage_sum part[2] = {{0}, {0}};
+    const struct syn_invoice_usage rows[] = {{"bob", &part[0], NULL}, {"carol", &part[1], NULL}};
+    const struct syn_invoice_terms terms = terms_of(before);
+    struct syn_invoice *now = NULL;
+
+    for (size_t k = 0; k < 2; k++) {
+        if (syn_test_random(random) % 5 != 0) /* and some in which one used nothing */
+            use_something(&part[k], random);
+        add_all(&all[k], &part[k]);
+    }
+    assert_done(syn_invoice_build(&terms, rows, 2, book, &now, &err), &err);
+    check_amounts(now);
+    assert_true(now->rest.num < now->rest.den);
+    (void)syn_invoice_free(before);
+    return reread(now);
+}
+
 static void
 cutting_into_periods_changes_nothing(void **state)
 {
@@ -104,24 +128,9 @@ cutting_into_periods_changes_nothing(void **state)
         int64_t total = 0, uncut;
 
         for (size_t i = 0; i < periods; i++) {
-            struct syn_usage_sum part[2] = {{0}, {0}};
-            const struct syn_invoice_usage rows[] = {{"bob", &part[0], NULL},
-                                                     {"carol", &part[1], NULL}};
-            const struct syn_invoice_terms terms = terms_of(before);
-            struct syn_invoice *now = NULL;
-
-            for (size_t k = 0; k < 2; k++) {
-                if (syn_test_random(&random) % 5 != 0) /* and some in which one used nothing */
-                    use_something(&part[k], &random);
-                add_all(&all[k], &part[k]);
-            }
-            assert_done(syn_invoice_build(&terms, rows, 2, book, &now, &err), &err);
-            check_amounts(now);
-            assert_true(now->rest.num < now->rest.den);
-            carried += now->carried.num != 0;
-            total += now->total;
-            (void)syn_invoice_free(before);
-            before = reread(now);
+            before = next_period(before, all, book, &random);
+            carried += before->carried.num != 0;
+            total += before->total;
         }
         assert_done(syn_invoice_total(whole, 2, book, &uncut, &err), &err);
         assert_int_equal(total, uncut);
@@ -274,8 +283,8 @@ span_doubted(int64_t after_seq, int64_t after_ms, int64_t last_seq, bool by_char
     size_t i;
     bool doubted = false, charge = false;
 
-    assert_done(syn_usage_add_capacity(&usage, &capacity, 3 * 997, &err), &err);
-    assert_done(syn_usage_add(&usage, "egress", SYN_MEASURE_BYTE, 3 * 31, &err), &err);
+    assert_done(syn_usage_add_capacity(&usage, &capacity, 3 * SAMPLE_MS, &err), &err);
+    assert_done(syn_usage_add(&usage, "egress", SYN_MEASURE_BYTE, INT64_C(93), &err), &err);
     assert_done(syn_usage_add(&network, "lb", SYN_MEASURE_MS, 3000, &err), &err);
     assert_done(syn_invoice_build(&terms, rows, 2, book, &invoice, &err), &err);
     assert_done(syn_invoice_verify(invoice,
@@ -301,11 +310,11 @@ static void
 spans_must_be_filled(void **state)
 {
     (void)state;
-    assert_false(span_doubted(3, T0 + 3 * 997, 6, false));
-    assert_true(span_doubted(3, T0 + 3 * 997, 7, false));    /* one is missing at the end */
-    assert_true(span_doubted(3, T0 + 3 * 997, 5, false));    /* one is another period's */
-    assert_true(span_doubted(2, T0 + 2 * 997, 6, true));     /* one is missing at the start */
-    assert_true(span_doubted(3, T0 + 3 * 997 - 1, 6, true)); /* a gap in time */
+    assert_false(span_doubted(3, T0 + 3 * SAMPLE_MS, 6, false));
+    assert_true(span_doubted(3, T0 + 3 * SAMPLE_MS, 7, false));    /* one is missing at the end */
+    assert_true(span_doubted(3, T0 + 3 * SAMPLE_MS, 5, false));    /* one is another period's */
+    assert_true(span_doubted(2, T0 + 2 * SAMPLE_MS, 6, true));     /* one is missing at the start */
+    assert_true(span_doubted(3, T0 + 3 * SAMPLE_MS - 1, 6, true)); /* a gap in time */
 }
 
 int

@@ -11,6 +11,7 @@
 #define T0     INT64_C(1800000000000)
 #define SECOND INT64_C(1000)
 #define MINUTE (60 * SECOND)
+#define HOUR   (60 * MINUTE)
 
 /* A service of one metric whose replicas all say the same. */
 struct service {
@@ -271,7 +272,7 @@ static void
 test_bounds_move(void **state)
 {
     struct syn_autoscale_window windows[2] = {
-        {.zone = syn_zone_utc(), .for_ms = 8 * 60 * MINUTE, .min = 4, .max = 8},
+        {.zone = syn_zone_utc(), .for_ms = 8 * HOUR, .min = 4, .max = 8},
         {.zone = syn_zone_utc(), .for_ms = 60 * MINUTE, .min = 6, .max = 12},
     };
     struct service service;
@@ -289,10 +290,10 @@ test_bounds_move(void **state)
     service.now.current = 1;
     assert_int_equal(look(&service, MINUTE), 1);
     assert_true(service.decision.wake_at_ms <= eight);
-    assert_int_equal(look(&service, 4 * 60 * MINUTE), 4);
+    assert_int_equal(look(&service, 4 * HOUR), 4);
     assert_why(&service, SYN_AUTOSCALE_BOUNDS, "bounds are 4 to 8 now: 4 replicas");
     assert_int_equal(look(&service, 60 * MINUTE), 6);
-    assert_int_equal(look(&service, 3 * 60 * MINUTE), 4);
+    assert_int_equal(look(&service, 3 * HOUR), 4);
     assert_int_equal(look(&service, MINUTE), 1);
     /* With a metric they bound it. */
     service_init(&service, SYN_AUTOSCALE_REQUESTS, 1000);
@@ -501,7 +502,7 @@ test_constant_load(void **state)
         struct service service;
         int64_t target = between(&seed, 1, 5000);
         int64_t load = target * between(&seed, 0, 30000) / 1000;
-        int64_t ends = 4 * 60 * MINUTE, changed = 0;
+        int64_t ends = 4 * HOUR, changed = 0;
         uint32_t ready;
 
         service_init(&service, run % 2 ? SYN_AUTOSCALE_CUSTOM : SYN_AUTOSCALE_REQUESTS, target);
@@ -522,7 +523,7 @@ test_constant_load(void **state)
                 changed = t;
             ready = before; /* those that were started then are ready at the next look */
         }
-        if (changed > 2 * 60 * MINUTE)
+        if (changed > 2 * HOUR)
             fail_msg("run %d: changed after %lld s: %s", run, (long long)(changed / SECOND),
                      service.decision.why);
         if (load * 1000 > (int64_t)service.now.current * target * (1000 + service.rule.tolerance) ||

@@ -132,7 +132,7 @@ load_run(const struct load *load, const struct load_scaler *scaler, uint64_t see
         const uint32_t *rate = &load->rates[t / LOAD_EVERY_S];
         uint64_t now = (uint64_t)rate[0] * 1000 * (uint64_t)(LOAD_EVERY_S - t % LOAD_EVERY_S) +
                        (uint64_t)rate[1] * 1000 * (uint64_t)(t % LOAD_EVERY_S);
-        uint64_t need = now / LOAD_EVERY_S * 100 / (REPLICA_RPS * REPLICA_TARGET);
+        uint64_t need = now / LOAD_EVERY_S * 100 / ((uint64_t)REPLICA_RPS * REPLICA_TARGET);
         uint32_t arrived = arrivals(now / LOAD_EVERY_S, &seed);
         uint64_t served, late;
 

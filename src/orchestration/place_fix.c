@@ -487,7 +487,7 @@ fix_join(struct fixer *fixer, struct syn_err *err)
     bool model = request->gpu_model && *request->gpu_model;
 
     if (request->gpus > 0)
-        (void)snprintf(gpus, sizeof(gpus), ", %lld %s%s", (long long)(request->gpus * units),
+        (void)snprintf(gpus, sizeof(gpus), ", %lld %s%s", (long long)request->gpus * units,
                        model ? "x " : syn_plural(request->gpus * units, "GPU", "GPUs"),
                        model ? request->gpu_model : "");
     return fix_add(fixer, err,

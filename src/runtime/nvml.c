@@ -114,7 +114,7 @@ part_name(const struct nvml_shape *shape, int64_t vram_bytes, char *out, size_t 
 
     if (all <= 0 || mib <= 0 || eighths > SYN_GPU_EIGHTHS || shape->slices > 7)
         return false;
-    gb = (eighths * gb * 2 + SYN_GPU_EIGHTHS) / (2 * SYN_GPU_EIGHTHS);
+    gb = (eighths * gb * 2 + SYN_GPU_EIGHTHS) / (INT64_C(2) * SYN_GPU_EIGHTHS);
     (void)snprintf(out, cap, "%ug.%ugb", shape->slices, (unsigned)gb);
     return true;
 }

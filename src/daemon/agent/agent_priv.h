@@ -139,6 +139,7 @@ struct agt_instance {
     bool started;        /* `thread` is one */
     bool preparing_told; /* the thread's */
     bool noticed;        /* likewise: the program has been told why it must stop */
+    bool finished;       /* likewise: it has ended, and the server knows all of it */
     char id[SYN_ID_MAX];
     char gpus[SYN_GPUS_MAX][sizeof(((struct syn_gpu *)0)->uuid)]; /* its own, until it ends; under
                                                                      the agent's lock */

@@ -528,15 +528,37 @@ any_runtime(struct agt_instance *instance, const json_t *doc)
         instance->runtime = agent->runtimes[i];
 }
 
-/* Wait for the server's word, then remove every trace. */
+/* Give back what it ran in. False when the agent stops before that. */
+static bool
+clear_away(struct agt_instance *instance)
+{
+    struct syn_err err = {0};
+    char path[AGT_PATH_MAX];
+
+    if (instance->handle != NULL)
+        instance->handle = instance->runtime.ops->close(instance->handle);
+    while (instance->runtime.ops != NULL &&
+           instance->runtime.ops->destroy(instance->runtime.self, agt_run_path(instance, path),
+                                          &err) < 0) {
+        syn_log_err(SYN_LOG_WARN, "instance.destroy-failed", &err);
+        if (!agt_sleep(instance->agent, NULL, instance->agent->pace.retry_ms))
+            return false;
+    }
+    return true;
+}
+
+/* What has told its end to the last gives its space back at once: a service's bill, until which the
+ * server wants to know of it, may be a month away. Then wait for the server's word, and remove
+ * every trace. */
 static void
 bury(struct agt_instance *instance)
 {
     struct syn_agent *agent = instance->agent;
-    struct syn_err err = {0};
     char path[AGT_PATH_MAX];
     bool gone = false;
 
+    if (instance->finished && !clear_away(instance))
+        return;
     while (!gone) {
         struct agt_doc *doc = newest_doc(instance, &gone);
 
@@ -546,15 +568,8 @@ bury(struct agt_instance *instance)
         if (!gone && !agt_sleep(agent, instance, (int64_t)3600 * 1000))
             return;
     }
-    if (instance->handle != NULL)
-        instance->handle = instance->runtime.ops->close(instance->handle);
-    while (instance->runtime.ops != NULL &&
-           instance->runtime.ops->destroy(instance->runtime.self, agt_run_path(instance, path),
-                                          &err) < 0) {
-        syn_log_err(SYN_LOG_WARN, "instance.destroy-failed", &err);
-        if (!agt_sleep(agent, NULL, agent->pace.retry_ms))
-            return;
-    }
+    if (!instance->finished && !clear_away(instance))
+        return;
     (void)unlink(agt_job_path(agent, instance->id, "config/hyperparameters.json", path));
     (void)rmdir(agt_job_path(agent, instance->id, "config", path));
     (void)rmdir(agt_job_path(agent, instance->id, "dataset", path));
@@ -694,6 +709,7 @@ live(struct agt_instance *instance)
         if (!agt_sleep(instance->agent, NULL, instance->agent->pace.retry_ms))
             return;
     }
+    instance->finished = true;
 }
 
 /* Other threads cancel its client at the end: it comes and goes under the lock. */

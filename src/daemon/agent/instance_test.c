@@ -311,6 +311,23 @@ full_disk_does_not_end_what_runs(void **state)
     end();
 }
 
+/* The server may want to know of it for a month: what it ran in is not kept until then. */
+static void
+what_has_ended_gives_its_space_back(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir(bench_path(bench, RUN), 0700), 0);
+    stage.status = (struct syn_instance_status){.state = SYN_INSTANCE_RUNNING};
+    begin("{}");
+    await(was_told("running/running "));
+    stage_end();
+    await(was_told("exited/completed "));
+    await(access(bench_path(bench, RUN), F_OK) < 0);
+    assert_int_equal(known(), 1);
+    end();
+    assert_string_equal(stage.calls, "adopt destroy ");
+}
+
 /* --- how it ends ------------------------------------------------------------------------------ */
 
 static const struct ending {
@@ -738,6 +755,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_beginning_is_told_as_it_is, set_up, tear_down),
         cmocka_unit_test_setup_teardown(disk_trouble_is_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_has_ended_gives_its_space_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(full_disk_does_not_end_what_runs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_end_is_told_as_it_is, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stops_carry_their_grace, set_up, tear_down),

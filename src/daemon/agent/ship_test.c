@@ -129,28 +129,38 @@ server_is_the_bookmark(void **state)
     assert_int_equal(bench->fake.usage_samples, 6);
 }
 
+struct memory_row {
+    int now, peak, sent;
+};
+
+/* The usage log of the first `count` of these, one a second. */
+static void
+put_memory(const struct memory_row *rows, size_t count)
+{
+    SYN_BUF(text);
+
+    for (size_t i = 0; i < count; i++)
+        syn_buf_addf(&text,
+                     "{\"seq\":%zu,\"from_ms\":%zu000,\"to_ms\":%zu000,\"cpu_ms\":10,"
+                     "\"memory_bytes\":%d,\"memory_peak_bytes\":%d,\"scratch_bytes\":1,"
+                     "\"pids\":1,\"throttled_ms\":0}\n",
+                     i + 1, i + 1, i + 2, rows[i].now, rows[i].peak);
+    assert_int_equal(syn_buf_ok(&text, NULL), SYN_OK);
+    bench_put(bench, "run/usage.log", text.data, text.len);
+}
+
 /* A sample's peak is its own span's as far as it is known: the kernel's where that rose, else what
  * is there now. A new agent goes on as the old one would have. */
 static void
 memory_that_is_given_back_is_seen(void **state)
 {
-    static const struct {
-        int now, peak, sent;
-    } rows[] = {{5, 9, 9}, {4, 9, 4}, {9, 12, 12}, {12, 12, 12}, {3, 12, 3}, {3, 13, 13}};
+    static const struct memory_row rows[] = {{5, 9, 9},    {4, 9, 4},  {9, 12, 12},
+                                             {12, 12, 12}, {3, 12, 3}, {3, 13, 13}};
     struct syn_err err = {0};
 
     (void)state;
     for (size_t count = 1; count <= SYN_LEN(rows); count++) {
-        SYN_BUF(text);
-
-        for (size_t i = 0; i < count; i++)
-            syn_buf_addf(&text,
-                         "{\"seq\":%zu,\"from_ms\":%zu000,\"to_ms\":%zu000,\"cpu_ms\":10,"
-                         "\"memory_bytes\":%d,\"memory_peak_bytes\":%d,\"scratch_bytes\":1,"
-                         "\"pids\":1,\"throttled_ms\":0}\n",
-                         i + 1, i + 1, i + 2, rows[i].now, rows[i].peak);
-        assert_int_equal(syn_buf_ok(&text, NULL), SYN_OK);
-        bench_put(bench, "run/usage.log", text.data, text.len);
+        put_memory(rows, count);
         if (count == 4) {
             ship = agt_ship_free(ship);
             assert_done(agt_ship_new(&bench->instance, &ship, &err), &err);

@@ -89,7 +89,7 @@ count_instance(struct syn_server *server, const struct srv_period *period, const
                struct srv_counted *ret, struct syn_err *err)
 {
     size_t at = ret->meter_count++;
-    struct syn_meter *meter = &ret->meters[at], before;
+    struct syn_meter *meter = &ret->meters[at], before = {0};
     int64_t revision;
     bool leased = false;
     int rc = srv_meter_load(server, syn_json_str(instance, "id", ""), meter, &revision, err);

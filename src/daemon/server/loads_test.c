@@ -60,7 +60,7 @@ test_what_replicas_use(void **state)
     srv_loads_look(loads, "svc-a", NOW, &view);
     assert_false(view.sight.of(view.sight.self, "inst-a", &load));
     for (int i = 0; i < 20; i++)
-        report("inst-a", NOW + i * 1000, i < 15 ? 900 : 100, 1000 - i);
+        report("inst-a", NOW + i * INT64_C(1000), i < 15 ? 900 : 100, 1000 - i);
     report("inst-b", NOW, 7, 7);
     assert_true(view.sight.of(view.sight.self, "inst-a", &load));
     assert_int_equal(load.cpu_millicores, 100); /* of the last five seconds */
@@ -109,7 +109,7 @@ test_what_the_balancer_counts(void **state)
     assert_int_equal(total("requests", NOW), SYN_AUTOSCALE_UNKNOWN);
     for (int i = 1; i <= 20; i++) /* ten a second, then fifty */
         srv_loads_count(loads, "svc-a", 1000 + (uint64_t)(i <= 10 ? i * 10 : 100 + (i - 10) * 50),
-                        0, NOW + i * 1000);
+                        0, NOW + i * INT64_C(1000));
     assert_int_equal(total("requests", NOW + 20000), 50000);
     /* Its counter begins again: nothing is known until two looks later. */
     srv_loads_count(loads, "svc-a", 5, 0, NOW + 60000);

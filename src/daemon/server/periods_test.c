@@ -435,7 +435,7 @@ seams_are_checked(void **state)
           json_incref(json_object_get(syn_document_status(bill), "carried")));
     assert_true(agrees(&run, bill, NULL));
     rows = json_pack("[{s:s, s:i, s:I, s:i}]", "instance", run.instance, "after_seq", 4, "after_ms",
-                     (json_int_t)(run.begun_ms + 4 * SAMPLE_MS), "last_seq", 5);
+                     (json_int_t)run.begun_ms + (json_int_t)4 * SAMPLE_MS, "last_seq", 5);
     alter(&run, 2, "spec", "instances", rows);
     (void)snprintf(field, sizeof(field), "samples.%s", run.instance);
     assert_false(agrees(&run, bill, field)); /* a sample is in no bill */

@@ -2,6 +2,7 @@
  */
 #include "spare_priv.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -52,17 +53,21 @@ is_mount(const char *at)
 static unsigned
 count_loops(void)
 {
+    DIR *devices = opendir("/sys/block");
+    const struct dirent *device;
     unsigned found = 0;
 
-    for (int i = 0; i < 256; i++) {
-        char path[64];
+    assert_non_null(devices);
+    while ((device = readdir(devices)) != NULL) {
+        char path[320];
         SYN_BUF(text);
 
-        (void)snprintf(path, sizeof(path), "/sys/block/loop%d/loop/backing_file", i);
+        (void)snprintf(path, sizeof(path), "/sys/block/%s/loop/backing_file", device->d_name);
         if (syn_file_read(AT_FDCWD, path, 4096, &text, NULL) == SYN_OK &&
             strstr(syn_buf_text(&text), syn_test_dir()))
             found++;
     }
+    (void)closedir(devices);
     return found;
 }
 
