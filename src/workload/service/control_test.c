@@ -554,7 +554,7 @@ test_scales_by_schedule(void **state)
     run(world, 6, 0);
     assert_int_equal(count(world, 1, true), 4);
     assert_true(explains(world, "4 wanted (4 to 5): "));
-    world->now_ms = eight + 7200 * 1000;
+    world->now_ms = eight + INT64_C(7200000);
     for (unsigned i = 0; i < NODES; i++)
         put_node(world, i, "ready");
     run(world, 6, 0);

@@ -100,78 +100,78 @@ test_the_protocol_follows_from_what_is_given(void **state)
     }
 }
 
+static const struct {
+    const char *text, *says;
+} refused[] = {
+    {"{}", "spec.image"},
+    {"{\"image\":\"docker://busybox\"}", "HOST/PATH:TAG"},
+    {"{\"image\":\"Busybox:latest\"}", "spec: image"},
+    {"{\"image\":\"synor://\"}", "synor://"},
+    {"{" BASE ",\"replica\":1}", "replicas"},
+    {"{" BASE ",\"replicas\":65}", "spec.replicas"},
+    {"{" BASE ",\"replicas\":-1}", "spec.replicas"},
+    {"{" BASE ",\"port\":70000}", "spec.port"},
+    {"{" BASE ",\"max_surge\":0}", "max_unavailable"},
+    {"{" BASE ",\"health\":{\"path\":\"/x\"}}", "no port"},
+    {"{" BASE ",\"port\":1,\"health\":{\"path\":\"x\"}}", "spec.health.path"},
+    {"{" BASE ",\"port\":1,\"health\":{\"path\":\"/x y\"}}", "spec.health.path"},
+    {"{" BASE ",\"port\":1,\"health\":{\"path\":\"/x\\r\\nHost: y\"}}", "spec.health.path"},
+    {"{" BASE ",\"port\":1,\"health\":{\"kind\":\"tcp\",\"path\":\"/x\"}}", "http"},
+    {"{" BASE ",\"env\":{\"A B\":\"1\"}}", "spec.env"},
+    {"{" BASE ",\"env\":{\"PORT\":\"1\"}}", "PORT"},
+    {"{" BASE ",\"env\":{\"SYNOR_X\":\"1\"}}", "SYNOR_X"},
+    {"{" BASE ",\"command\":[\"\"]}", "spec.command"},
+    {"{" BASE ",\"command\":[1]}", "spec.command"},
+    {"{" BASE ",\"max_price\":\"0\"}", "spec.max_price"},
+    {"{" BASE ",\"max_budget\":\"0\"}", "spec.max_budget"},
+    {"{" BASE ",\"billing_period_ms\":999}", "spec.billing_period_ms"},
+    {"{" BASE ",\"secrets\":{\"A\":\"No Name\"}}", "spec.secrets.A"},
+    {"{" BASE ",\"secrets\":{\"A\":\"s\"},\"env\":{\"A\":\"b\"}}", "spec.secrets.A"},
+    {"{" BASE ",\"lb\":{\"tls\":true}}", "no port"},
+    {"{" BASE ",\"port\":1,\"lb\":{\"publish\":false,\"tls\":true}}", "spec.lb.publish"},
+    {"{" BASE ",\"port\":1,\"lb\":{\"protocol\":\"tcp\",\"sticky\":true}}", "cookie"},
+    {"{" BASE ",\"port\":1,\"lb\":{\"protocol\":\"tcp\",\"host\":\"a\"}}", "host"},
+    {"{" BASE ",\"port\":1,\"lb\":{\"protocol\":\"udp\"}}", "spec.lb.protocol"},
+    {"{" BASE ",\"port\":1,\"lb\":{\"algorithm\":\"luck\"}}", "spec.lb.algorithm"},
+    {"{" BASE ",\"port\":1,\"lb\":{\"host\":\"A.example\"}}", "spec.lb.host"},
+    {"{" BASE ",\"port\":1,\"lb\":{\"host\":\"a..example\"}}", "spec.lb.host"},
+    {"{" BASE ",\"port\":1,\"lb\":{\"host\":\"*.\"}}", "spec.lb.host"},
+    {"{" BASE ",\"port\":1,\"lb\":{\"host\":\"a b\"}}", "spec.lb.host"},
+    {"{" BASE ",\"port\":1,\"lb\":{\"path\":\"api\"}}", "spec.lb.path"},
+    {"{" BASE ",\"port\":1,\"lb\":{\"path\":\"/a//b\"}}", "spec.lb.path"},
+    {"{" BASE ",\"port\":1,\"lb\":{\"redirect_http\":true,\"host\":\"a\"}}", "tls"},
+    {"{" BASE ",\"port\":1,\"lb\":{\"redirect_http\":true,\"tls\":true}}", "host"},
+    {"{" BASE ",\"policy\":\"whim\"}", "spec.policy"},
+    {"{" BASE ",\"memory_bytes\":\"1kb\"}", "spec.memory_bytes"},
+    {"{" BASE ",\"autoscale\":{\"max\":2}}", "spec.autoscale.min"},
+    {"{" BASE ",\"autoscale\":{\"min\":3,\"max\":2}}", "spec.autoscale: 3 to 2"},
+    {"{" BASE ",\"autoscale\":{\"min\":0,\"max\":2}}", "a metric of demand"},
+    {"{" BASE ",\"autoscale\":{\"min\":1,\"max\":65}}", "spec.autoscale.max"},
+    {"{" BASE ",\"autoscale\":{\"min\":1,\"max\":2,\"metrics\":[{\"metric\":\"cpus\","
+     "\"target\":\"1\"}]}}",
+     "spec.autoscale.metrics[0]"},
+    {"{" BASE ",\"autoscale\":{\"min\":1,\"max\":2,\"metrics\":[],\"schedule\":[]}}",
+     "neither a metric nor a schedule"},
+    {"{" BASE ",\"autoscale\":{\"min\":1,\"max\":2,\"schedule\":[{\"cron\":\"0 0 30 2 *\","
+     "\"for_ms\":\"1h\"}]}}",
+     "schedule[0]: schedule: no month"},
+    {"{" BASE ",\"autoscale\":{\"min\":1,\"max\":2,\"schedule\":[{\"cron\":\"0 0 * * *\","
+     "\"zone\":\"../x\",\"for_ms\":\"1h\"}]}}",
+     "no name of a time zone"},
+};
+
 static void
 test_refused(void **state)
 {
-    static const struct {
-        const char *text, *says;
-    } rows[] = {
-        {"{}", "spec.image"},
-        {"{\"image\":\"docker://busybox\"}", "HOST/PATH:TAG"},
-        {"{\"image\":\"Busybox:latest\"}", "spec: image"},
-        {"{\"image\":\"synor://\"}", "synor://"},
-        {"{" BASE ",\"replica\":1}", "replicas"},
-        {"{" BASE ",\"replicas\":65}", "spec.replicas"},
-        {"{" BASE ",\"replicas\":-1}", "spec.replicas"},
-        {"{" BASE ",\"port\":70000}", "spec.port"},
-        {"{" BASE ",\"max_surge\":0}", "max_unavailable"},
-        {"{" BASE ",\"health\":{\"path\":\"/x\"}}", "no port"},
-        {"{" BASE ",\"port\":1,\"health\":{\"path\":\"x\"}}", "spec.health.path"},
-        {"{" BASE ",\"port\":1,\"health\":{\"path\":\"/x y\"}}", "spec.health.path"},
-        {"{" BASE ",\"port\":1,\"health\":{\"path\":\"/x\\r\\nHost: y\"}}", "spec.health.path"},
-        {"{" BASE ",\"port\":1,\"health\":{\"kind\":\"tcp\",\"path\":\"/x\"}}", "http"},
-        {"{" BASE ",\"env\":{\"A B\":\"1\"}}", "spec.env"},
-        {"{" BASE ",\"env\":{\"PORT\":\"1\"}}", "PORT"},
-        {"{" BASE ",\"env\":{\"SYNOR_X\":\"1\"}}", "SYNOR_X"},
-        {"{" BASE ",\"command\":[\"\"]}", "spec.command"},
-        {"{" BASE ",\"command\":[1]}", "spec.command"},
-        {"{" BASE ",\"max_price\":\"0\"}", "spec.max_price"},
-        {"{" BASE ",\"max_budget\":\"0\"}", "spec.max_budget"},
-        {"{" BASE ",\"billing_period_ms\":999}", "spec.billing_period_ms"},
-        {"{" BASE ",\"secrets\":{\"A\":\"No Name\"}}", "spec.secrets.A"},
-        {"{" BASE ",\"secrets\":{\"A\":\"s\"},\"env\":{\"A\":\"b\"}}", "spec.secrets.A"},
-        {"{" BASE ",\"lb\":{\"tls\":true}}", "no port"},
-        {"{" BASE ",\"port\":1,\"lb\":{\"publish\":false,\"tls\":true}}", "spec.lb.publish"},
-        {"{" BASE ",\"port\":1,\"lb\":{\"protocol\":\"tcp\",\"sticky\":true}}", "cookie"},
-        {"{" BASE ",\"port\":1,\"lb\":{\"protocol\":\"tcp\",\"host\":\"a\"}}", "host"},
-        {"{" BASE ",\"port\":1,\"lb\":{\"protocol\":\"udp\"}}", "spec.lb.protocol"},
-        {"{" BASE ",\"port\":1,\"lb\":{\"algorithm\":\"luck\"}}", "spec.lb.algorithm"},
-        {"{" BASE ",\"port\":1,\"lb\":{\"host\":\"A.example\"}}", "spec.lb.host"},
-        {"{" BASE ",\"port\":1,\"lb\":{\"host\":\"a..example\"}}", "spec.lb.host"},
-        {"{" BASE ",\"port\":1,\"lb\":{\"host\":\"*.\"}}", "spec.lb.host"},
-        {"{" BASE ",\"port\":1,\"lb\":{\"host\":\"a b\"}}", "spec.lb.host"},
-        {"{" BASE ",\"port\":1,\"lb\":{\"path\":\"api\"}}", "spec.lb.path"},
-        {"{" BASE ",\"port\":1,\"lb\":{\"path\":\"/a//b\"}}", "spec.lb.path"},
-        {"{" BASE ",\"port\":1,\"lb\":{\"redirect_http\":true,\"host\":\"a\"}}", "tls"},
-        {"{" BASE ",\"port\":1,\"lb\":{\"redirect_http\":true,\"tls\":true}}", "host"},
-        {"{" BASE ",\"policy\":\"whim\"}", "spec.policy"},
-        {"{" BASE ",\"memory_bytes\":\"1kb\"}", "spec.memory_bytes"},
-        {"{" BASE ",\"autoscale\":{\"max\":2}}", "spec.autoscale.min"},
-        {"{" BASE ",\"autoscale\":{\"min\":3,\"max\":2}}", "spec.autoscale: 3 to 2"},
-        {"{" BASE ",\"autoscale\":{\"min\":0,\"max\":2}}", "a metric of demand"},
-        {"{" BASE ",\"autoscale\":{\"min\":1,\"max\":65}}", "spec.autoscale.max"},
-        {"{" BASE ",\"autoscale\":{\"min\":1,\"max\":2,\"metrics\":[{\"metric\":\"cpus\","
-         "\"target\":\"1\"}]}}",
-         "spec.autoscale.metrics[0]"},
-        {"{" BASE ",\"autoscale\":{\"min\":1,\"max\":2,\"metrics\":[],\"schedule\":[]}}",
-         "neither a metric nor a schedule"},
-        {"{" BASE ",\"autoscale\":{\"min\":1,\"max\":2,\"schedule\":[{\"cron\":\"0 0 30 2 *\","
-         "\"for_ms\":\"1h\"}]}}",
-         "schedule[0]: schedule: no month"},
-        {"{" BASE ",\"autoscale\":{\"min\":1,\"max\":2,\"schedule\":[{\"cron\":\"0 0 * * *\","
-         "\"zone\":\"../x\",\"for_ms\":\"1h\"}]}}",
-         "no name of a time zone"},
-    };
-
     (void)state;
-    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+    for (size_t i = 0; i < SYN_LEN(refused); i++) {
         struct syn_err err = {0};
         SYN_JSON(spec);
 
-        spec = parse(rows[i].text);
+        spec = parse(refused[i].text);
         assert_code(syn_service_spec_check(spec, &err), SYN_E_INVALID, &err);
-        if (!strstr(err.msg, rows[i].says))
-            fail_msg("%s: \"%s\" does not say \"%s\"", rows[i].text, err.msg, rows[i].says);
+        if (!strstr(err.msg, refused[i].says))
+            fail_msg("%s: \"%s\" does not say \"%s\"", refused[i].text, err.msg, refused[i].says);
     }
 }
 
