@@ -281,7 +281,7 @@ static int
 take_reservations(const struct manifest_at *at, json_t *value, struct syn_err *err)
 {
     if (json_object_get(value, "devices") != NULL)
-        return manifest_unknown(at, err, "services have no devices yet");
+        return manifest_unknown(at, err, "see --gpus of service deploy");
     if (json_object_get(at->spec, "cpu_millicores") != NULL ||
         json_object_get(at->spec, "memory_bytes") != NULL)
         return manifest_note(at, err, "a replica has what `limits` says, all of it reserved");
@@ -499,7 +499,7 @@ manifest_compose(struct manifest *file, json_t *document, struct syn_err *err)
         {"networks", take_networks, NULL, NULL},
         {"volumes", NULL, NULL, "services keep nothing yet"},
         {"configs", NULL, NULL, "use environment, or put the file into the image"},
-        {"secrets", NULL, NULL, "use environment"},
+        {"secrets", NULL, NULL, "see synor secret set, and --secret of service deploy"},
     };
     static const struct manifest_rules rules = MANIFEST_RULES(rows);
     const struct manifest_at at = {.file = file};
