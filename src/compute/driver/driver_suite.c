@@ -887,6 +887,10 @@ test_threads(void **state)
     pthread_t threads[THREADS];
     RIG(rig);
 
+    if (suite.with->one_thread != NULL && rig.dev->info.kind == SYN_KIND_CPU) {
+        print_message("# skipped: %s\n", suite.with->one_thread);
+        skip();
+    }
     for (int i = 0; i < THREADS; i++) {
         hands[i] = (struct hand){.dev = rig.dev, .program = rig.program, .number = i};
         assert_int_equal(pthread_create(&threads[i], NULL, hand_work, &hands[i]), 0);

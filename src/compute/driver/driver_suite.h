@@ -17,6 +17,7 @@ struct syn_driver_case {
     struct syn_dev_source source;
     struct syn_dev_source broken; /* does not compile; no text and no entries: left out */
     bool can_fail;
+    const char *one_thread; /* why threads cannot share a device in software, or NULL: they can */
 };
 
 /** The kernels as functions, for drivers that take SYN_FORMAT_NATIVE. */
