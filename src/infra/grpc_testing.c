@@ -256,7 +256,7 @@ find_or_begin(struct peer *peer, int32_t id)
     return stream;
 }
 
-static int
+static int /* nghttp2's signature: NOLINTNEXTLINE(readability-function-size) */
 on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t namelen,
           const uint8_t *value, size_t valuelen, uint8_t flags, void *arg)
 {

@@ -149,6 +149,17 @@ put_memory(const struct memory_row *rows, size_t count)
     bench_put(bench, "run/usage.log", text.data, text.len);
 }
 
+/* Another agent takes over. */
+static void
+renew_ship(void)
+{
+    struct syn_err err = {0};
+
+    ship = agt_ship_free(ship);
+    assert_done(agt_ship_new(&bench->instance, &ship, &err), &err);
+    bench->instance.ship = ship;
+}
+
 /* A sample's peak is its own span's as far as it is known: the kernel's where that rose, else what
  * is there now. A new agent goes on as the old one would have. */
 static void
@@ -156,16 +167,12 @@ memory_that_is_given_back_is_seen(void **state)
 {
     static const struct memory_row rows[] = {{5, 9, 9},    {4, 9, 4},  {9, 12, 12},
                                              {12, 12, 12}, {3, 12, 3}, {3, 13, 13}};
-    struct syn_err err = {0};
 
     (void)state;
     for (size_t count = 1; count <= SYN_LEN(rows); count++) {
         put_memory(rows, count);
-        if (count == 4) {
-            ship = agt_ship_free(ship);
-            assert_done(agt_ship_new(&bench->instance, &ship, &err), &err);
-            bench->instance.ship = ship;
-        }
+        if (count == 4)
+            renew_ship();
         ship_now();
     }
     for (size_t i = 0; i < SYN_LEN(rows); i++)
