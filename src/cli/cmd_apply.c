@@ -8,6 +8,7 @@
 #include <synor/base/str.h>
 
 #include "commands_priv.h"
+#include "image_priv.h"
 #include "service_priv.h"
 #include "train_priv.h"
 #include "workload_priv.h"
@@ -22,6 +23,7 @@ static const struct syn_cli_option apply_options[] = {
     {"prune", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Stop and forget services of the app that the file has no more"},
     {"allow-unknown", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Go on without what is not understood"},
     {"plan", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Show what would be done and do nothing"},
+    {"auth-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "~/.docker/config.json", "Credentials for registries, as docker writes them"},
     {"wait", 'w', NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Wait until everything is as the file says; exit status 1 if it will not be"},
 };
 /* clang-format on */
@@ -192,8 +194,12 @@ load_plan(struct syn_cli *cli, json_t **ret, struct syn_err *err)
     if (rc == SYN_OK)
         rc = syn_cli_call(cli, "POST", "/v1/manifests", body, &plan, err);
     json_array_foreach (json_object_get(plan, "items"), i, item)
-        if (rc == SYN_OK && deploys(item))
-            rc = price(cli, item, err);
+        if (rc == SYN_OK && deploys(item)) {
+            if (!syn_cli_has(cli, "plan"))
+                rc = syn_cli_image_ready(cli, json_object_get(item, "spec"), err);
+            if (rc == SYN_OK)
+                rc = price(cli, item, err);
+        }
     if (rc == SYN_OK)
         *ret = SYN_TAKE(plan);
     return rc;
@@ -269,13 +275,10 @@ check_unknown(const struct syn_cli *cli, const json_t *plan, struct syn_err *err
 
     if (count == 0 || syn_cli_has(cli, "allow-unknown"))
         return SYN_OK;
-    if (count == 1)
-        return SYN_FAIL(err, SYN_E_INVALID, "%s: %s; --allow-unknown goes on without it",
-                        syn_json_str(first, "path", "?"), syn_json_str(first, "message", "?"));
     return SYN_FAIL(err, SYN_E_INVALID,
-                    "%s: %s; and %zu more of the file; --allow-unknown goes on without them",
-                    syn_json_str(first, "path", "?"), syn_json_str(first, "message", "?"),
-                    count - 1);
+                    "the file has %zu %s not understood (%s%s); --allow-unknown goes on without",
+                    count, count == 1 ? "thing that is" : "things that are",
+                    syn_json_str(first, "path", "?"), count == 1 ? "" : ", ...");
 }
 
 /* --- doing it --------------------------------------------------------------------------------- */

@@ -357,14 +357,13 @@ run_update(struct syn_cli *cli)
     if (rc == SYN_OK)
         rc = build_spec(cli, spec, &err);
     if (rc == SYN_OK)
-        rc = syn_cli_image_ready(cli, spec, &err);
-    if (rc == SYN_OK)
         rc = syn_json_pack(&body, &err, "{s:O}", "spec", spec);
     if (rc < 0)
-        return syn_cli_fail(cli, &err);
+        return fail(cli, &err);
     if (!syn_cli_workload_confirm(cli, "Update it, replica by replica?"))
         return 1;
-    if (syn_cli_workload_call(cli, "PATCH", "", body, &service, &err) < 0)
+    if (syn_cli_image_ready(cli, spec, &err) < 0 ||
+        syn_cli_workload_call(cli, "PATCH", "", body, &service, &err) < 0)
         return fail(cli, &err);
     return finish(cli, service);
 }

@@ -171,6 +171,20 @@ def a_deployed_tag_stays_what_it_was(p):
 
 
 @case
+def a_file_names_images_of_registries(p):
+    need(p)
+    file = p.home / "compose.yaml"
+    file.write_text(f"services:\n  filed:\n    image: {p.registry}/team/web:1\n    scale: 0\n")
+    p.json("compute", "apply", "-f", file, "--yes", env=p.docker)
+    image = p.json("compute", "service", "get", "filed")["spec"]["image"]
+    check(image.startswith(f"{p.registry}/team/web:1@sha256:"), image)
+    publish(p, "one", "team/web:1")  # the tag moves; what is deployed does not
+    again = p.json("compute", "apply", "-f", file, "--yes", env=p.docker)
+    equal([i["action"] for i in again["items"]], ["unchanged"], again)
+    equal(p.json("compute", "service", "get", "filed")["spec"]["image"], image)
+
+
+@case
 def a_tenant_reaches_no_private_registry_unless_it_is_called_one(p):
     need(p)
     account = p.json("account", "create", "tenant")

@@ -342,7 +342,7 @@ struct eft_look {
     bool found, filled; /* found: some group can */
 };
 
-/* True: the group is the best so far. Few are looked at so closely. */
+/* True: it is the best so far. */
 static __attribute__((noinline)) bool
 consider(struct eft *eft, struct eft_look *look, uint32_t g, uint64_t ns, struct eft_choice *best)
 {

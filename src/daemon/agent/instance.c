@@ -547,6 +547,35 @@ clear_away(struct agt_instance *instance)
     return true;
 }
 
+static bool
+already_ended(const json_t *doc)
+{
+    const char *state = syn_json_str(json_object_get(doc, "status"), "state", "");
+
+    return syn_str_eq(state, "exited") || syn_str_eq(state, "lost");
+}
+
+/* An agent that comes back finds nothing but the document then: it must say that it has ended, or
+ * the program would be run again. */
+static int
+keep_ended(struct agt_instance *instance, struct syn_err *err)
+{
+    bool gone;
+    SYN_SCOPED(doc_scope) struct agt_doc *doc = newest_doc(instance, &gone);
+    SYN_JSON(ended);
+    json_t *status;
+
+    ended = json_deep_copy(doc->json);
+    status = json_object_get(ended, "status");
+    if (already_ended(doc->json))
+        return keep_doc(instance, doc->json, err);
+    if (status == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the end of %s", instance->id);
+    if (syn_json_set_str(status, "state", "exited", err) < 0)
+        return SYN_E_NOMEM;
+    return keep_doc(instance, ended, err);
+}
+
 /* What has told its end to the last gives its space back at once: a service's bill, until which the
  * server wants to know of it, may be a month away. Then wait for the server's word, and remove
  * every trace. */
@@ -555,8 +584,13 @@ bury(struct agt_instance *instance)
 {
     struct syn_agent *agent = instance->agent;
     char path[AGT_PATH_MAX];
+    struct syn_err err = {0};
     bool gone = false;
 
+    if (instance->finished && keep_ended(instance, &err) < 0) {
+        syn_log_err(SYN_LOG_WARN, "instance.not-kept", &err);
+        instance->finished = false; /* its folder says it until then */
+    }
     if (instance->finished && !clear_away(instance))
         return;
     while (!gone) {
@@ -642,14 +676,6 @@ bring_up(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_CANCELED, "stopped before it was started");
     rc = choose_runtime(instance, doc, err);
     return rc < 0 ? rc : prepare(instance, doc, err);
-}
-
-static bool
-already_ended(const json_t *doc)
-{
-    const char *state = syn_json_str(json_object_get(doc, "status"), "state", "");
-
-    return syn_str_eq(state, "exited") || syn_str_eq(state, "lost");
 }
 
 /* Tell why it never lived, unless the agent stops or the server does not want to know. */

@@ -10,6 +10,7 @@
 
 #include <synor/base/log.h>
 #include <synor/base/str.h>
+#include <synor/infra/secret_file.h>
 
 #define PATIENCE_MS 60000
 #define RUN         "instances/inst-1"
@@ -311,10 +312,25 @@ full_disk_does_not_end_what_runs(void **state)
     end();
 }
 
+static json_t *
+kept_doc(void)
+{
+    struct syn_err err = {0};
+    json_t *doc = NULL;
+    SYN_BUF(text);
+
+    assert_done(syn_secret_file_read(bench_path(bench, "jobs/inst-1/doc.json"), &text, &err), &err);
+    assert_done(syn_json_parse_object(text.data, text.len, &doc, &err), &err);
+    return doc;
+}
+
 /* The server may want to know of it for a month: what it ran in is not kept until then. */
 static void
 what_has_ended_gives_its_space_back(void **state)
 {
+    struct syn_err err = {0};
+    SYN_JSON(kept);
+
     (void)state;
     assert_int_equal(mkdir(bench_path(bench, RUN), 0700), 0);
     stage.status = (struct syn_instance_status){.state = SYN_INSTANCE_RUNNING};
@@ -324,8 +340,15 @@ what_has_ended_gives_its_space_back(void **state)
     await(was_told("exited/completed "));
     await(access(bench_path(bench, RUN), F_OK) < 0);
     assert_int_equal(known(), 1);
+    /* Nor is it run again by an agent that comes back before the server can be asked. */
+    stop_agent();
+    kept = kept_doc();
+    assert_string_equal(syn_json_str(json_object_get(kept, "status"), "state", ""), "exited");
+    assert_done(agt_table_take(&bench->agent, kept, &err), &err);
+    assert_int_equal(known(), 1);
     end();
     assert_string_equal(stage.calls, "adopt destroy ");
+    assert_string_equal(bench->fake.told, LIFE);
 }
 
 /* --- how it ends ------------------------------------------------------------------------------ */

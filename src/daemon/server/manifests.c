@@ -1,6 +1,7 @@
 /* Files that say what is to run, compared with what runs: POST /v1/manifests answers with what
  * would have to be done, and does nothing. Whoever asked does it, one call of a kind's own routes
  * after the other, so that there is one way to deploy a thing. */
+#include <synor/base/image_ref.h>
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
 #include <synor/workload/manifest.h>
@@ -59,6 +60,26 @@ judge(const struct kind *kind, json_t *item, const json_t *before, struct syn_er
     return rc < 0 ? rc : syn_json_set_str(item, "action", action, err);
 }
 
+/* A file names an image of a registry by its tag; what was deployed has the digest that the tag had
+ * then, and stays: a file that says the same asks for no other. */
+static int
+keep_pinned(json_t *spec, const json_t *before, struct syn_err *err)
+{
+    const char *had = syn_json_str(json_object_get(before, "spec"), "image", "");
+    const char *image = syn_json_str(spec, "image", "");
+    char now[SYN_IMAGE_REF_MAX], then[SYN_IMAGE_REF_MAX];
+    struct syn_image_ref wanted, pinned;
+
+    if (strstr(image, "://") != NULL || strstr(had, "://") != NULL ||
+        syn_image_ref_parse(image, &wanted, NULL) < 0 ||
+        syn_image_ref_parse(had, &pinned, NULL) < 0 || wanted.digest[0] != '\0')
+        return SYN_OK;
+    pinned.digest[0] = '\0';
+    if (!syn_str_eq(syn_image_ref_format(&wanted, now), syn_image_ref_format(&pinned, then)))
+        return SYN_OK;
+    return syn_json_set_str(spec, "image", had, err);
+}
+
 static int
 plan_item(const struct plan *plan, json_t *item, struct syn_err *err)
 {
@@ -80,6 +101,8 @@ plan_item(const struct plan *plan, json_t *item, struct syn_err *err)
     if (rc < 0)
         return syn_err_wrap(err, rc, "%s", syn_json_str(item, "from", "?"));
     rc = srv_work_find(plan->server, kind->work, plan->account, name, &before, &revision, err);
+    if (rc == SYN_OK)
+        rc = keep_pinned(spec, before, err);
     return rc < 0 ? rc : judge(kind, item, before, err);
 }
 
