@@ -6,7 +6,7 @@ import pathlib
 import shutil
 import subprocess
 
-from harness import Skip, case, check, equal, image_layout, need_sandbox, run, wait_until
+from harness import Platform, Skip, case, check, equal, image_layout, need_sandbox, run, wait_until
 
 SERVICE = ["--image", "synor://images/resolve", "--port", 8080, "--health-interval", "200ms",
            "--health-timeout", "5s", "--cpu", "0.1", "--memory", "64mb", "--scratch", "16mb",
@@ -85,8 +85,8 @@ def a_service_is_found_by_its_name(p):
         for e in endpoints(p, "web"):
             said = look_up(p, sandbox, f"{e['replica']}.web.{p.account}.synor")
             equal(fours(said), {e["address"]}, sandbox, said)
-        # What is not there, of us and of others; neither goes on to the world's name servers.
-        for name in ("api", f"7.web.{p.account}.synor", "web.nobody.synor"):
+        # What is not there, of us and of others; and what the node was told not to ask for.
+        for name in ("api", f"7.web.{p.account}.synor", "web.nobody.synor", "example.org"):
             said = look_up(p, sandbox, name + ("." if "." in name else ""))
             check(said[0].startswith("error"), sandbox, name, said)
 
@@ -129,4 +129,4 @@ def nothing_is_left(p):
 
 
 if __name__ == "__main__":
-    run()
+    run(Platform("--instance-dns", "own"))
