@@ -180,15 +180,15 @@ report(struct agt_instance *instance, json_t *status_take, struct syn_err *err)
 static const char *
 sandbox_name(const struct agt_instance *instance)
 {
-    const struct syn_agent *agent = instance->agent;
-
     if (instance->handle != NULL)
         return instance->runtime.ops->isolation(instance->handle);
-    for (size_t i = 0; i < AGT_RUNTIMES; i++) {
-        if (agent->works[i] && agent->runtimes[i].self == instance->runtime.self)
-            return agent->infos[i].sandbox;
-    }
-    return "";
+    return instance->made_by != NULL ? instance->made_by->sandbox : "";
+}
+
+static const char *
+driver_name(const struct agt_instance *instance)
+{
+    return instance->made_by != NULL ? instance->made_by->driver : "";
 }
 
 static int
@@ -198,10 +198,10 @@ report_running(struct agt_instance *instance, const struct syn_instance_status *
     char at[SYN_FORMAT_MAX];
 
     return report(instance,
-                  json_pack("{s:s, s:s, s:s, s:s, s:s}", "state", "running", "reason", "running",
-                            "message", "The program runs.", "started_at",
+                  json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "state", "running", "reason",
+                            "running", "message", "The program runs.", "started_at",
                             syn_format_time(status->started_at_ms, at), "isolation",
-                            sandbox_name(instance)),
+                            sandbox_name(instance), "runtime", driver_name(instance)),
                   err);
 }
 
@@ -257,12 +257,12 @@ report_exit(struct agt_instance *instance, const struct syn_instance_status *sta
                           : status->message[0] != '\0' ? status->message
                                                        : "The program has ended.";
     json_t *body = json_pack(
-        "{s:s, s:s, s:s, s:i, s:i, s:s?, s:s, s:s, s:I, s:{s:I, s:I, s:b}}", "state",
+        "{s:s, s:s, s:s, s:i, s:i, s:s?, s:s, s:s, s:s, s:I, s:{s:I, s:I, s:b}}", "state",
         lost ? "lost" : "exited", "reason", reason, "message", message, "exit_code",
         status->exit_code, "signal", status->signal, "started_at",
         status->started_at_ms > 0 ? syn_format_time(status->started_at_ms, started) : NULL,
         "ended_at", syn_format_time(status->ended_at_ms, ended), "isolation",
-        sandbox_name(instance), "usage_seq_last",
+        sandbox_name(instance), "runtime", driver_name(instance), "usage_seq_last",
         (json_int_t)(instance->ship != NULL ? agt_ship_usage_seq(instance->ship) : 0), "detail",
         "oom_kills", (json_int_t)status->oom_kills, "pids_limit_hits",
         (json_int_t)status->pids_limit_hits, "scratch_full", status->scratch_full ? 1 : 0);
@@ -285,25 +285,6 @@ report_unborn(struct agt_instance *instance, const struct syn_err *why, struct s
 /* --- preparing ---------------------------------------------------------------------------------
  */
 
-/* The driver that the document's isolation means here. */
-static int
-choose_runtime(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
-{
-    struct syn_agent *agent = instance->agent;
-    const char *wanted = syn_json_str(json_object_get(doc, "spec"), "isolation", "auto");
-    bool gpus = json_integer_value(syn_json_at(doc, "spec.resources.gpus")) > 0;
-
-    for (size_t i = 0; i < AGT_RUNTIMES; i++) {
-        if (agent->works[i] && (!gpus || agent->infos[i].gpus) &&
-            (syn_str_eq(wanted, "auto") || syn_str_eq(wanted, agent->infos[i].sandbox))) {
-            instance->runtime = agent->runtimes[i];
-            return SYN_OK;
-        }
-    }
-    return SYN_FAIL(err, SYN_E_UNSUPPORTED, "the sandbox %s does not work on this node%s", wanted,
-                    gpus ? ", or cannot pass GPUs on" : "");
-}
-
 /* Rank 0's folder is the checkpoint. */
 static int
 open_snapshots(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
@@ -323,6 +304,7 @@ prepare(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
     const char *checkpoint = syn_json_str(json_object_get(doc, "spec"), "checkpoint_cid", "");
     int rc = agt_wish_make(instance, doc, &wish, err);
 
+    wish.spec.isolation = instance->made_by->sandbox;
     if (rc == SYN_OK)
         rc = instance->runtime.ops->prepare(instance->runtime.self, &wish.spec, &instance->handle,
                                             err);
@@ -515,19 +497,6 @@ is_there(const struct agt_instance *instance)
     return access(agt_run_path(instance, path), F_OK) == 0;
 }
 
-/* The driver of what is there. Any one adopts and destroys: how it is isolated is in its folder,
- * also when that sandbox does not work any more. */
-static void
-any_runtime(struct agt_instance *instance, const json_t *doc)
-{
-    const struct syn_agent *agent = instance->agent;
-
-    if (choose_runtime(instance, doc, NULL) == SYN_OK)
-        return;
-    for (size_t i = 0; i < AGT_RUNTIMES && instance->runtime.ops == NULL; i++)
-        instance->runtime = agent->runtimes[i];
-}
-
 /* Give back what it ran in. False when the agent stops before that. */
 static bool
 clear_away(struct agt_instance *instance)
@@ -597,7 +566,7 @@ bury(struct agt_instance *instance)
         struct agt_doc *doc = newest_doc(instance, &gone);
 
         if (instance->runtime.ops == NULL && is_there(instance))
-            any_runtime(instance, doc->json);
+            agt_runtime_of_folder(instance, doc->json);
         (void)agt_doc_unref(doc);
         if (!gone && !agt_sleep(agent, instance, (int64_t)3600 * 1000))
             return;
@@ -647,7 +616,7 @@ take_over(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
 
     if (!is_there(instance))
         return NOTHING_TAKEN_OVER;
-    any_runtime(instance, doc);
+    agt_runtime_of_folder(instance, doc);
     do { /* it may well run: what passes must not cost its life */
         rc = instance->runtime.ops->adopt(instance->runtime.self, agt_run_path(instance, path),
                                           &instance->handle, &status, err);
@@ -674,7 +643,7 @@ bring_up(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
         return rc;
     if (!syn_str_eq(syn_json_str(json_object_get(doc, "spec"), "desired", "running"), "running"))
         return SYN_FAIL(err, SYN_E_CANCELED, "stopped before it was started");
-    rc = choose_runtime(instance, doc, err);
+    rc = agt_runtime_choose(instance, doc, err);
     return rc < 0 ? rc : prepare(instance, doc, err);
 }
 

@@ -126,6 +126,22 @@ syn_container_look(struct syn_container_report *ret)
     }
 }
 
+bool
+syn_container_has_class(const struct syn_container_report *report, const char *name)
+{
+    const char *at = report->classes;
+    size_t len = strlen(name);
+
+    while (*at != '\0') {
+        size_t word = strcspn(at, " ");
+
+        if (word == len && strncmp(at, name, len) == 0)
+            return true;
+        at += word + (at[word] == ' ');
+    }
+    return false;
+}
+
 /* --- its folder ------------------------------------------------------------------------------- */
 
 static int
