@@ -86,6 +86,8 @@ class Platform:
 
     def __init__(self, *options, command="up", home=None):
         self.options, self.command = list(options), command
+        if os.environ.get("SYNOR_TEST_RUNTIME") and command != "server":
+            self.options += ["--runtime", os.environ["SYNOR_TEST_RUNTIME"]]
         self.home = pathlib.Path(home or tempfile.mkdtemp(prefix="synor-scenario-"))
         self.process = None
         self.log = self.home.with_name(self.home.name + ".log")
