@@ -89,7 +89,6 @@ spec_texts(const struct replica *replica, json_t *spec, struct syn_err *err)
         {"place", replica->id}, /* what its room was asked for as */
         {"service", syn_json_str(replica->made->service, "name", "")},
         {"node", replica->made->slot->node},
-        {"runtime", "native"},
         {"isolation", syn_isolation_name(replica->made->slot->isolation)},
         {"image", replica->spec.image},
         {"image_cid", syn_json_str(replica->made->version, "image_cid", "")},
