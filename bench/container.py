@@ -72,8 +72,8 @@ class Bare:
         self.link = runtime / "containerd/pods/bench-bare"
         self.link.symlink_to(self.folder)
         self.process = subprocess.Popen(
-            [os.environ.get("SYNOR_CALLS", "build/bench/bench_container_calls"), f"unix:{runtime}/containerd/sock", str(source),
-             str(self.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            [os.environ.get("SYNOR_CALLS", "build/bench/bench_container_calls"),
+             f"unix:{runtime}/containerd/sock", str(source), str(self.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self):
         return self
