@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -602,6 +603,8 @@ open_helpers(struct agt_instance *instance, const json_t *doc)
     return true;
 }
 
+#define STACK_KEPT ((uintptr_t)16 << 10)
+
 #define ADOPT_TRIES_MAX    5
 #define NOTHING_TAKEN_OVER 1
 
@@ -660,6 +663,28 @@ end_unborn(struct agt_instance *instance, const struct syn_err *why)
         continue;
 }
 
+/* Bringing it up went deep, and looking after it does not: the pages below are given back, as there
+ * is one such thread for each instance, for as long as that runs. */
+static void
+give_back_stack(void)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    pthread_attr_t attributes;
+    uintptr_t here, low;
+    void *stack = NULL;
+    size_t size = 0;
+
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0)
+        return;
+    if (pthread_attr_getstack(&attributes, &stack, &size) != 0)
+        size = 0;
+    (void)pthread_attr_destroy(&attributes);
+    low = (uintptr_t)stack;
+    here = (uintptr_t)__builtin_frame_address(0);
+    if (size > 0 && here > low + STACK_KEPT && here < low + size)
+        (void)madvise(stack, (here - low - STACK_KEPT) & ~(page - 1), MADV_DONTNEED);
+}
+
 static void
 live(struct agt_instance *instance)
 {
@@ -695,6 +720,7 @@ live(struct agt_instance *instance)
         syn_log_err(SYN_LOG_WARN, "instance.report-failed", &err);
     if (status.state == SYN_INSTANCE_RUNNING && instance->runtime.ops->warm != NULL)
         instance->runtime.ops->warm(instance->runtime.self); /* for the one after this */
+    give_back_stack();
     if (!watch(instance, &status))
         return;
     agt_gpus_release(instance);
