@@ -568,6 +568,31 @@ test_interruptions_are_bounded(void **state)
     world_free(world);
 }
 
+/* Each node may be another provider's: a run ends before its bill would pay too many. */
+static void
+test_nodes_are_bounded(void **state)
+{
+    struct world *world = running(WORLD_SPEC_SMALL);
+    json_t *first = world_instance(world, 0);
+
+    (void)state;
+    world_report(world, first, "lost", "node-rebooted", -1);
+    for (unsigned i = 1; i < SYN_TRAINING_NODES_MAX; i++) {
+        json_t *more = json_deep_copy(first);
+        char id[SYN_ID_MAX], node[SYN_ID_MAX];
+
+        (void)snprintf(id, sizeof(id), "inst-abc-1-1-%u", i);
+        (void)snprintf(node, sizeof(node), "node-far-%u", i);
+        assert_int_equal(json_object_set_new(more, "id", json_string(id)), 0);
+        assert_int_equal(
+            json_object_set_new(json_object_get(more, "spec"), "node", json_string(node)), 0);
+        assert_int_equal(json_array_append_new(world->instances, more), 0);
+    }
+    world_step(world);
+    world_expect(world, "failed", "interrupted");
+    world_free(world);
+}
+
 static void
 test_a_silent_node(void **state)
 {
@@ -808,6 +833,7 @@ main(void)
         cmocka_unit_test(test_nothing_starts_beside_a_live_rank),
         cmocka_unit_test(test_losses_are_bounded),
         cmocka_unit_test(test_interruptions_are_bounded),
+        cmocka_unit_test(test_nodes_are_bounded),
         cmocka_unit_test(test_a_silent_node),
         cmocka_unit_test(test_budget),
         cmocka_unit_test(test_time_limit),

@@ -9,7 +9,7 @@
 #include <synor/orchestration/cost.h>
 
 /** A period of a run is billed before its time when its bill has so many instances. */
-#define SYN_SERVICE_BILL_INSTANCES 256
+#define SYN_SERVICE_BILL_INSTANCES 120
 /** More replicas than that are not kept in the lists once they are over and billed; of fewer, those
  * that ended long ago are not. */
 #define SYN_SERVICE_ENDED_MAX 32

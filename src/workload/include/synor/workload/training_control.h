@@ -11,6 +11,8 @@
 #define SYN_TRAINING_LOSSES_MAX 20
 /** Instances that one run may have, all its attempts together: what one bill is made of. */
 #define SYN_TRAINING_RUN_MAX 1024
+/** And on so many nodes: each may be another provider's, and a bill pays only so many. */
+#define SYN_TRAINING_NODES_MAX 250
 /** A node silent for so long is given up when the job can go on elsewhere, or has to end. */
 #define SYN_TRAINING_SILENT_MAX_MS (INT64_C(10) * 60 * 1000)
 /** So long after an instance's end a bill waits for usage that its node still owes. */
