@@ -252,14 +252,16 @@ test_stop_names_the_checkpoint_and_resume_starts_from_it(void **state)
                         "stopped");
     assert_int_equal(syn_json_i64(syn_document_spec(world_instance(world, 0)), "stop_grace_ms", 0),
                      1234);
-    assert_code(syn_training_resume(world->job, -1, &err), SYN_E_CONFLICT, &err);
+    assert_code(syn_training_resume(world->job, -1, world->now_ms, &err), SYN_E_CONFLICT, &err);
     assert_code(syn_training_may_delete(world->job, &err), SYN_E_CONFLICT, &err);
     world_report_all(world, "exited", "stopped", 143);
     world_step(world);
     world_expect(world, "stopped", "user");
     assert_non_null(strstr(world_message(world), "step 400 (bcheckpoint)"));
-    assert_done(syn_training_resume(world->job, 20 * SYN_SYNOR, &err), &err);
+    assert_done(syn_training_resume(world->job, 20 * SYN_SYNOR, world->now_ms, &err), &err);
     world_expect(world, "pending", "waiting-for-start");
+    /* It waits from now on, not from when it was made. */
+    assert_int_equal(syn_document_time(status_of(world), "waiting_since"), world->now_ms);
     assert_string_equal(syn_json_str(syn_document_spec(world->job), "max_budget", ""), "20");
     world_step(world);
     assert_string_equal(syn_document_id(world_instance(world, 0)), "inst-abc-2-1-0");
@@ -270,7 +272,7 @@ test_stop_names_the_checkpoint_and_resume_starts_from_it(void **state)
     world_step(world);
     assert_string_equal(syn_json_str(status_of(world), "bill", ""), "bill-abc-2");
     assert_int_equal(world->settled, 2);
-    assert_code(syn_training_resume(world->job, -1, &err), SYN_E_CONFLICT, &err);
+    assert_code(syn_training_resume(world->job, -1, world->now_ms, &err), SYN_E_CONFLICT, &err);
     world_free(world);
 }
 
@@ -648,7 +650,7 @@ test_budget(void **state)
     world_expect(world, "stopped", "budget");
     assert_string_equal(syn_json_str(json_object_get(status_of(world), "cost"), "spent", ""), "10");
     world->spent = 0;
-    assert_done(syn_training_resume(world->job, 20 * SYN_SYNOR, &err), &err);
+    assert_done(syn_training_resume(world->job, 20 * SYN_SYNOR, world->now_ms, &err), &err);
     world_step(world);
     world_expect(world, "starting", "assigned");
     assert_int_equal(syn_json_i64(json_object_get(status_of(world), "cost"), "percent", -1), 0);
