@@ -128,7 +128,7 @@ why_room(const struct syn_service_explain_view *view, json_t *why, json_t *fix, 
         ask = (struct syn_holding){{0}};
         ask.amounts[SYN_QUOTA_CPU] = spec.amounts.cpu_millicores;
         ask.amounts[SYN_QUOTA_MEMORY] = spec.amounts.memory_bytes;
-        ask.amounts[SYN_QUOTA_GPUS] = spec.gpus;
+        ask.amounts[SYN_QUOTA_GPUS] = syn_place_gpu_least(view->cluster, &request);
         if (rc == SYN_OK)
             rc = syn_quota_explain(view->quota, &held, &ask, account, why, fix, err);
     }

@@ -417,7 +417,7 @@ ask_quota(struct step *step, struct syn_place_request *request, bool *ret_waits,
           struct syn_err *err)
 {
     const struct syn_quota *quota = step->view->quota;
-    const struct syn_holding ask = syn_training_holding(&step->spec);
+    const struct syn_holding ask = syn_training_holding_on(&step->spec, step->view->cluster);
     struct syn_holding held;
     enum syn_quota_dim over;
     char message[CONTROL_MESSAGE_MAX];
@@ -432,8 +432,10 @@ ask_quota(struct step *step, struct syn_place_request *request, bool *ret_waits,
         return rc;
     over = syn_quota_over(quota, &held, &ask);
     if (over == SYN_QUOTA_COUNT) {
-        request->gpus_max = SYN_MIN(request->gpus_max,
-                                    syn_quota_room(quota, &held, SYN_QUOTA_GPUS) / request->count);
+        request->gpus_max =
+            SYN_MIN(request->gpus_max, SYN_MAX(syn_quota_room(quota, &held, SYN_QUOTA_GPUS) /
+                                                   SYN_QUOTA_GPU / request->count,
+                                               request->gpus));
         return SYN_OK;
     }
     *ret_waits = true;

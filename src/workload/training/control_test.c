@@ -185,7 +185,8 @@ test_cards_are_cut_to_the_quota(void **state)
                        rows[i].workers, rows[i].gpus, rows[i].gpus_max);
         world = world_new(spec);
         put_cards(world, rows[i].held);
-        world->quota.limits[SYN_QUOTA_GPUS] = rows[i].quota;
+        world->quota.limits[SYN_QUOTA_GPUS] =
+            rows[i].quota == SYN_QUOTA_NONE ? SYN_QUOTA_NONE : rows[i].quota * SYN_QUOTA_GPU;
         world_step(world);
         world_expect(world, rows[i].want > 0 ? "starting" : "pending",
                      rows[i].want > 0 ? "assigned" : "quota");

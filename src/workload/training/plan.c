@@ -279,7 +279,7 @@ plan_quota(struct plan *plan, struct syn_err *err)
     int rc;
 
     plan->over = SYN_QUOTA_COUNT;
-    plan->ask = syn_training_holding(&plan->spec);
+    plan->ask = syn_training_holding_on(&plan->spec, plan->cluster);
     if (!plan->tenant->quota)
         return SYN_OK;
     rc = syn_cluster_holding(plan->cluster, plan->tenant->account, &plan->held, err);
