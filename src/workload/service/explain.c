@@ -242,6 +242,19 @@ plan_nodes(struct plan *plan, const struct syn_cluster *cluster, const struct sy
     return rc;
 }
 
+/* Where else replicas would fit now. */
+static int
+plan_alternatives(struct plan *plan, struct syn_cluster *cluster, const struct syn_pricebook *book,
+                  struct syn_err *err)
+{
+    struct syn_place_request all = plan->request;
+    const struct work_placed placed = {cluster,          book,      &all,
+                                       &plan->placement, plan->fit, "replicas"};
+
+    all.count = SYN_MAX(plan->spec.replicas, 1U);
+    return work_alternatives(&placed, plan->out, err);
+}
+
 static int
 plan_cost(struct plan *plan, const json_t *spec, const struct syn_cluster *cluster,
           const struct syn_pricebook *book, struct syn_err *err)
@@ -347,6 +360,8 @@ syn_service_plan(const json_t *spec, const struct syn_service_tenant *tenant,
         rc = plan_nodes(&plan, cluster, book, err);
     if (rc == SYN_OK)
         rc = plan_cost(&plan, spec, cluster, book, err);
+    if (rc == SYN_OK)
+        rc = plan_alternatives(&plan, cluster, book, err);
     if (rc < 0)
         return rc;
     *ret = SYN_TAKE(out);
