@@ -221,6 +221,7 @@ start_agent(void *arg)
                                         .gpu_sharing = given->gpu_sharing,
                                         .mps_pipes = given->mps_pipes,
                                         .driver = given->runtime,
+                                        .dns = given->dns,
                                         .name = given->name,
                                         .cache_bytes_max = given->cache_bytes_max,
                                         .devices_argv = devices_argv};
