@@ -66,6 +66,28 @@ mount_shm(const struct syn_instance_spec *spec, struct syn_err *err)
     return SYN_OK;
 }
 
+/* What is in memory is bound like all else: the interface of the runtime knows no file systems. */
+static int
+mount_tmpfs(const struct syn_instance_spec *spec, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    for (size_t i = 0; rc == SYN_OK && i < spec->tmpfs_count; i++) {
+        char at[SYN_PATH_MAX], options[64];
+
+        rc = syn_path_format(at, sizeof(at), err, "%s/" SYN_DIR_TMPFS "/%zu", spec->dir, i);
+        if (rc == SYN_OK)
+            rc = syn_dir_make(AT_FDCWD, at, 0755, err);
+        if (rc < 0)
+            return rc;
+        (void)snprintf(options, sizeof(options), "mode=1777,size=%lld",
+                       (long long)spec->tmpfs[i].bytes);
+        if (mount("synor", at, "tmpfs", MS_NOSUID | MS_NODEV, options) < 0)
+            return SYN_FAIL_SYS(err, errno, "making %s", at);
+    }
+    return rc;
+}
+
 /* The runtime puts something over each of these, for which there must be a file. */
 static int
 add_files(const struct syn_instance_spec *spec, struct syn_err *err)
@@ -152,6 +174,8 @@ furnish(void *arg, const struct syn_instance_spec *spec, const struct syn_plan *
         rc = mount_root(spec, plan, err);
     if (rc == SYN_OK)
         rc = mount_shm(spec, err);
+    if (rc == SYN_OK)
+        rc = mount_tmpfs(spec, err);
     if (rc == SYN_OK)
         rc = make_image(spec, &image, err);
     if (rc == SYN_OK)

@@ -354,10 +354,18 @@ syn_instance_end_supervisor(int dir)
 static int
 unmount_all(const char *dir, struct syn_err *err)
 {
-    static const char *const names[] = {SYN_DIR_ROOTFS, SYN_DIR_SHM, SYN_DIR_SCRATCH};
+    static const char *const names[] = {SYN_DIR_ROOTFS, SYN_DIR_SHM, SYN_DIR_SECRETS,
+                                        SYN_DIR_SCRATCH};
     char path[SYN_PATH_MAX];
     int rc = SYN_OK;
 
+    for (unsigned i = 0; rc == SYN_OK && i < SYN_INSTANCE_MOUNTS_MAX; i++) {
+        rc = syn_path_format(path, sizeof(path), err, "%s/" SYN_DIR_TMPFS "/%u", dir, i);
+        if (rc == SYN_OK && access(path, F_OK) < 0)
+            break;
+        if (rc == SYN_OK)
+            rc = syn_scratch_unmount(path, err);
+    }
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(names); i++) {
         rc = syn_path_format(path, sizeof(path), err, "%s/%s", dir, names[i]);
         if (rc == SYN_OK)

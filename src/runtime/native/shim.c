@@ -297,6 +297,12 @@ deliver(struct shim *shim, int signo)
         (void)kill(shim->init, signo);
 }
 
+static int
+stop_signal(const struct shim *shim)
+{
+    return shim->plan.stop_signal > 0 ? (int)shim->plan.stop_signal : SIGTERM;
+}
+
 static void
 ask_stop(struct shim *shim, enum syn_shim_stop cause, int64_t grace_ms)
 {
@@ -311,7 +317,7 @@ ask_stop(struct shim *shim, enum syn_shim_stop cause, int64_t grace_ms)
     if (shim->init <= 0)
         return; /* still starting: syn_shim_started() goes on */
     shim->kill_at_ms = at;
-    deliver(shim, SIGTERM);
+    deliver(shim, stop_signal(shim));
 }
 
 /* ---- children ---- */
@@ -343,7 +349,7 @@ syn_shim_started(struct shim *shim)
     syn_scratch_harden(shim->scratch_path);
     if (shim->stop != SYN_SHIM_STOP_NONE) {
         shim->kill_at_ms = now + shim->stop_grace_ms;
-        deliver(shim, SIGTERM);
+        deliver(shim, stop_signal(shim));
     }
 }
 
