@@ -17,6 +17,11 @@
     {"arg", 0, "WORD", SYN_CLI_TEXT, 0, 0, false, true, NULL, "the image's", "Argument of the program; may be given again"}, \
     {"env", 0, "NAME=VALUE", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Environment variable; may be given again"}, \
     {"secret", 0, "[VAR=]NAME", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Set a variable to a secret; VAR is DB_PASSWORD of db-password; may be given again"}, \
+    {"secret-file", 0, "PATH=NAME", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Give it a secret as a file in memory, mode 0400 of its user; \"none\" ends it; repeatable"}, \
+    {"tmpfs", 0, "PATH[:SIZE]", SYN_CLI_TEXT, 0, 0, false, true, NULL, "64mb each", "Mount an empty file system in its memory; \"none\" ends it; may be given again"}, \
+    {"user", 0, "UID[:GID]", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the image's", "Run as this user, never as root"}, \
+    {"workdir", 0, "PATH", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the image's", "Where the program starts"}, \
+    {"hostname", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "its id", "What a replica is called within"}, \
     {"port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "none", "Where the program listens; it is told as PORT"}, \
     {"health-check", 0, "PATH", SYN_CLI_TEXT, 0, 0, false, false, NULL, "by TCP", "Ask this by HTTP: 200 to 399 is well"}, \
     {"health-interval", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5s", "Between two checks"}, \
@@ -42,6 +47,7 @@
     {"policy", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "balanced|binpack|spread|fragmentation|latency|energy|price", "spread", "How a node is chosen"}, \
     {"priority", 0, "N", SYN_CLI_INT, 0, 1000, false, false, NULL, "500", "Who waits less when nodes are full"}, \
     {"stop-grace", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10s", "Time to end after the stop signal"}, \
+    {"stop-signal", 0, "SIGNAL", SYN_CLI_TEXT, 0, 0, false, false, "SIGTERM|SIGINT|SIGQUIT|SIGHUP|SIGUSR1|SIGUSR2|SIGWINCH", "the image's, else SIGTERM", "What asks the program to end"}, \
     {"drain", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10s", "Time to end what it has, between leaving traffic and the stop signal"}, \
     {"lb", 0, "ALGORITHM", SYN_CLI_TEXT, 0, 0, false, false, "round-robin|least-connections|weighted|ip-hash|random", "round-robin", "Which replica a request goes to"}, \
     {"protocol", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "auto|tcp|http|h2|grpc", "auto", "What clients speak; auto: http with --health-check, --host or --path"}, \
@@ -87,9 +93,17 @@ static const struct syn_cli_spec_key numbers[] = {
     {"billing-period", "billing_period_ms"},
 };
 static const struct syn_cli_spec_key texts[] = {
-    {"image", "image"},        {"region", "region"},       {"isolation", "isolation"},
-    {"policy", "policy"},      {"max-price", "max_price"}, {"max-budget", "max_budget"},
+    {"image", "image"},
+    {"region", "region"},
+    {"isolation", "isolation"},
+    {"policy", "policy"},
+    {"max-price", "max_price"},
+    {"max-budget", "max_budget"},
     {"gpu-type", "gpu_model"},
+    {"user", "user"},
+    {"workdir", "workdir"},
+    {"hostname", "hostname"},
+    {"stop-signal", "stop_signal"},
 };
 static const struct syn_cli_spec_key health_numbers[] = {
     {"health-interval", "interval_ms"},
@@ -199,6 +213,7 @@ fail(const struct syn_cli *cli, struct syn_err *err)
 {
     syn_cli_spec_blame(cli, numbers, SYN_LEN(numbers), err);
     syn_cli_spec_blame(cli, texts, SYN_LEN(texts), err);
+    syn_cli_service_mounts_blame(err);
     return syn_cli_fail(cli, err);
 }
 
@@ -220,6 +235,8 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
         rc = syn_cli_spec_env(cli, spec, err);
     if (rc == SYN_OK)
         rc = set_secrets(cli, spec, err);
+    if (rc == SYN_OK)
+        rc = syn_cli_service_mounts(cli, spec, err);
     if (rc == SYN_OK)
         rc = syn_cli_service_autoscale(cli, spec, err);
     if (rc == SYN_OK)
@@ -325,12 +342,12 @@ const struct syn_cli_command syn_cli_service_deploy = {
     .workload = &syn_cli_service_workload,
     .run = run_deploy};
 
-/* A part of the health check, of the balancing or of autoscaling is other than it was: the rest of
- * it stays. */
+/* A part of the health check, of the mounts, of the balancing or of autoscaling is other than it
+ * was: the rest of it stays. */
 static int
 known_parts(struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
-    static const char *const parts[] = {"health", "lb", "autoscale"};
+    static const char *const parts[] = {"health", "lb", "autoscale", "mounts"};
     SYN_JSON(service);
     int rc = syn_cli_workload_call(cli, "GET", "", NULL, &service, err);
 

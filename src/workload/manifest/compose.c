@@ -421,10 +421,19 @@ take_service(const struct manifest_at *at, const char *name, json_t *service, st
         {"mem_limit", manifest_take_text, "memory_bytes", NULL},
         {"restart", take_if_word, "always|unless-stopped", NULL},
         {"stop_grace_period", manifest_take_text, "stop_grace_ms", NULL},
-        {"stop_signal", take_if_word, "SIGTERM|15|TERM", NULL},
+        {"stop_signal", manifest_take_signal, NULL, NULL},
+        {"user", manifest_take_user, NULL, NULL},
+        {"working_dir", manifest_take_text, "workdir", NULL},
+        {"hostname", manifest_take_text, "hostname", NULL},
+        {"tmpfs", manifest_take_tmpfs, NULL, NULL},
+        {"secrets", manifest_take_secrets, NULL, NULL},
+        {"cap_drop", NULL, NULL, NULL}, /* a replica has none */
+        {"cap_add", NULL, NULL, "a replica has no capabilities"},
+        {"security_opt", manifest_take_only,
+         "no-new-privileges|no-new-privileges:true|no-new-privileges=true", NULL},
         {"depends_on", take_depends, NULL, NULL},
         {"networks", take_networks, NULL, NULL},
-        {"read_only", take_if_word, "true", NULL},
+        {"read_only", take_if_word, "true", NULL}, /* see tmpfs */
         {"init", take_if_word, "true|false", NULL},
         {"privileged", take_if_word, "false", NULL},
         {"tty", take_if_word, "false", NULL},
@@ -433,7 +442,6 @@ take_service(const struct manifest_at *at, const char *name, json_t *service, st
         {"container_name", NULL, NULL, "replicas are named by the platform"},
         {"volumes", NULL, NULL, "a replica keeps nothing; it may write to /tmp"},
         {"network_mode", NULL, NULL, "a replica has an address of its own"},
-        {"user", NULL, NULL, "the image's user is taken, never root"},
     };
     static const struct manifest_rules rules = MANIFEST_RULES(rows);
     struct manifest_at made;
@@ -499,7 +507,7 @@ manifest_compose(struct manifest *file, json_t *document, struct syn_err *err)
         {"networks", take_networks, NULL, NULL},
         {"volumes", NULL, NULL, "services keep nothing yet"},
         {"configs", NULL, NULL, "use environment, or put the file into the image"},
-        {"secrets", NULL, NULL, "see synor secret set, and --secret of service deploy"},
+        {"secrets", manifest_take_secret_sources, NULL, NULL},
     };
     static const struct manifest_rules rules = MANIFEST_RULES(rows);
     const struct manifest_at at = {.file = file};

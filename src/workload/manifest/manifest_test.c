@@ -77,6 +77,19 @@ test_own_documents(void **state)
                       "\"from\":\"document 1\",\"after\":[{\"name\":\"db\",\"ready\":true}]}]}");
 }
 
+/* Where what is not understood stands. */
+static void
+assert_paths(const json_t *read, const char *expected)
+{
+    SYN_BUF(paths);
+    json_t *row;
+    size_t i;
+
+    json_array_foreach (json_object_get(read, "unknown"), i, row)
+        syn_buf_addf(&paths, "%s ", syn_json_str(row, "path", "?"));
+    assert_string_equal(syn_buf_text(&paths), expected);
+}
+
 static const char compose[] = "name: shop\n"
                               "version: '3.9'\n"
                               "x-common: {a: 1}\n"
@@ -124,6 +137,45 @@ test_compose(void **state)
                 "\"health\":{\"path\":\"/up\",\"port\":8080,\"interval_ms\":\"10s\","
                 "\"unhealthy\":4},\"replicas\":3,\"cpu_millicores\":\"0.5\","
                 "\"memory_bytes\":\"64M\",\"max_surge\":2,\"max_unavailable\":0}");
+}
+
+/* Users, mounts and signals, as docker-compose and Kubernetes say them. */
+static void
+test_what_a_container_is_given(void **state)
+{
+    SYN_JSON(read);
+
+    (void)state;
+    assert_spec(
+        "services:\n  web:\n    image: w\n    user: '1001:1002'\n    working_dir: /app\n"
+        "    hostname: web-1\n    tmpfs: [/run, '/cache:size=16m']\n"
+        "    secrets: [db, {source: key, target: /etc/key}]\n    stop_signal: QUIT\n"
+        "    read_only: true\n    cap_drop: [ALL]\n"
+        "    security_opt: ['no-new-privileges:true']\nsecrets: {db: {external: true}}\n",
+        "{\"image\":\"w\",\"user\":\"1001:1002\",\"workdir\":\"/app\",\"hostname\":\"web-1\","
+        "\"mounts\":[{\"path\":\"/run\",\"kind\":\"tmpfs\"},"
+        "{\"path\":\"/cache\",\"kind\":\"tmpfs\",\"size_bytes\":\"16m\"},"
+        "{\"path\":\"/run/secrets/db\",\"kind\":\"secret\",\"source\":\"db\"},"
+        "{\"path\":\"/etc/key\",\"kind\":\"secret\",\"source\":\"key\"}],"
+        "\"stop_signal\":\"SIGQUIT\"}");
+    assert_spec("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n"
+                "  template:\n    spec:\n      containers:\n      - image: w\n"
+                "        workingDir: /app\n"
+                "        securityContext: {runAsUser: 7, allowPrivilegeEscalation: false, "
+                "capabilities: {drop: [ALL]}}\n"
+                "        volumeMounts: [{name: c, mountPath: /c}]\n"
+                "      securityContext: {runAsUser: 5, runAsNonRoot: true}\n"
+                "      volumes: [{name: c, emptyDir: {medium: Memory, sizeLimit: 8Mi}}]\n",
+                "{\"user\":\"7\",\"image\":\"w\",\"workdir\":\"/app\",\"mounts\":[{\"path\":\"/c\","
+                "\"kind\":\"tmpfs\",\"size_bytes\":8388608}]}");
+    read = read_file("services:\n  w:\n    image: w\n    user: root\n    tmpfs: '/a:uid=5'\n"
+                     "    secrets: [{source: s, mode: 292}, Bad_Name]\n    stop_signal: SIGKILL\n"
+                     "    cap_add: [NET_ADMIN]\n    read_only: false\n"
+                     "    security_opt: ['seccomp:unconfined']\nsecrets: {s: {file: ./s}}\n",
+                     NULL);
+    assert_paths(read, "services.w.user services.w.tmpfs services.w.secrets[0].mode "
+                       "services.w.secrets[1] services.w.stop_signal services.w.cap_add "
+                       "services.w.read_only services.w.security_opt[0] secrets.s ");
 }
 
 static void
@@ -336,6 +388,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_own_documents),
         cmocka_unit_test(test_compose),
+        cmocka_unit_test(test_what_a_container_is_given),
         cmocka_unit_test(test_what_is_not_understood_is_named),
         cmocka_unit_test(test_kubernetes),
         cmocka_unit_test(test_refused),

@@ -9,6 +9,7 @@
 
 #include "../work_priv.h"
 #include "autoscale_priv.h"
+#include "mounts_priv.h"
 
 #define REF_MAX           512
 #define MIB               (INT64_C(1) << 20)
@@ -75,6 +76,16 @@ static const struct syn_field spec_fields[] = {
      .help = "environment of the program"},
     {.name = "secrets", .kind = SYN_FIELD_MAP, .min = 0, .max = SYN_SERVICE_SECRETS_MAX, .fallback = "{}",
      .help = "variables of the environment that are set to secrets of the account: {VARIABLE: NAME}"},
+    {.name = "user", .kind = SYN_FIELD_STR, .min = 1, .max = 32,
+     .help = "UID[:GID] that the program runs as, never 0; default the image's, else 1000"},
+    {.name = "workdir", .kind = SYN_FIELD_STR, .min = 1, .max = SYN_SERVICE_MOUNT_PATH_MAX,
+     .help = "where the program starts; default the image's"},
+    {.name = "hostname", .kind = SYN_FIELD_NAME, .help = "what a replica is called within; default its id"},
+    {.name = "mounts", .kind = SYN_FIELD_LIST, .sub = &service_mount_schema, .min = 0, .max = SYN_SERVICE_MOUNTS_MAX,
+     .help = "what is mounted over the image, which is read-only"},
+    {.name = "stop_signal", .kind = SYN_FIELD_STR,
+     .choices = "SIGTERM|SIGINT|SIGQUIT|SIGHUP|SIGUSR1|SIGUSR2|SIGWINCH",
+     .help = "what asks the program to end; default the image's, else SIGTERM"},
     {.name = "port", .kind = SYN_FIELD_I64, .min = 0, .max = 65535, .fallback = "0",
      .help = "where the program listens; 0: nowhere"},
     {.name = "health", .kind = SYN_FIELD_OBJ, .sub = &check_schema, .fallback = "{}",
@@ -290,6 +301,41 @@ check_secrets(json_t *secrets, const json_t *env, struct syn_err *err)
     return SYN_OK;
 }
 
+int
+syn_service_user(const char *text, uint32_t *ret_uid, uint32_t *ret_gid, struct syn_err *err)
+{
+    const char *colon = strchr(text, ':');
+    size_t len = colon ? (size_t)(colon - text) : strlen(text);
+    char digits[16] = "";
+    uint64_t uid = 0, gid = 0;
+
+    (void)snprintf(digits, sizeof(digits), "%.*s", (int)SYN_MIN(len, sizeof(digits) - 1), text);
+    if (syn_parse_u64(digits, 1, SYN_SERVICE_ID_MAX, "uid", &uid, NULL) < 0 ||
+        (colon && syn_parse_u64(colon + 1, 1, SYN_SERVICE_ID_MAX, "gid", &gid, NULL) < 0))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "\"%.40s\": expected UID[:GID], numbers of 1 to %d: nothing runs as root",
+                        text, SYN_SERVICE_ID_MAX);
+    *ret_uid = (uint32_t)uid;
+    *ret_gid = (uint32_t)(colon ? gid : uid);
+    return SYN_OK;
+}
+
+/* Whose the process is, and where it begins. */
+static int
+check_process(const json_t *spec, struct syn_err *err)
+{
+    const char *user = syn_json_str(spec, "user", NULL), *cwd = syn_json_str(spec, "workdir", "/");
+    uint32_t uid, gid;
+    int rc = user ? syn_service_user(user, &uid, &gid, err) : SYN_OK;
+
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "spec.user");
+    if (!service_path_plain(cwd) && !syn_str_eq(cwd, "/"))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.workdir: \"%.100s\": expected an absolute path such as /app", cwd);
+    return SYN_OK;
+}
+
 static int
 check_numbers(const json_t *obj, const struct syn_service_spec *spec, struct syn_err *err)
 {
@@ -374,6 +420,10 @@ syn_service_spec_check(json_t *spec, struct syn_err *err)
                             SYN_SERVICE_ENV_BYTES_MAX, err);
     if (rc == SYN_OK)
         rc = check_secrets(json_object_get(spec, "secrets"), json_object_get(spec, "env"), err);
+    if (rc == SYN_OK)
+        rc = check_process(spec, err);
+    if (rc == SYN_OK)
+        rc = service_mounts_check(spec, err);
     if (rc == SYN_OK)
         rc = check_health(&read, err);
     if (rc == SYN_OK)
