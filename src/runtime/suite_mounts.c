@@ -1,9 +1,11 @@
-/* The drivers' suite: file systems in memory, secrets, names, and how one is asked to stop. */
+/* The drivers' suite: binds, file systems in memory, secrets, names, and how one is asked to stop.
+ */
 #include "suite_run_priv.h"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -12,6 +14,35 @@
 
 #define RAMFS_MAGIC_ 0x858458f6
 #define SECRET_TEXT  "a secret of the suite"
+
+void
+syn_suite_binds_are_shown(void **state)
+{
+    char host[SYN_INSTANCE_PATH_MAX], file[SYN_INSTANCE_PATH_MAX + 8];
+    const struct syn_bind binds[] = {
+        {host, "/synor/dataset", true}, {host, "/data", false}, {file, "/some/file", true}};
+    const char *const argv[] = {"/bin/sh", "-c",
+                                "cat /synor/dataset/f /some/file; echo x > /data/new && "
+                                "cat /data/new; touch /synor/dataset/y 2>/dev/null && echo WROTE; "
+                                "echo z > /some/file || echo refused",
+                                NULL};
+    struct syn_instance_spec spec = {.argv = argv, .binds = binds, .binds_count = SYN_LEN(binds)};
+    struct syn_run run;
+    int fd;
+
+    (void)state;
+    (void)snprintf(host, sizeof(host), "%s/bind", syn_suite->dir);
+    (void)snprintf(file, sizeof(file), "%s/f", host);
+    assert_int_equal(mkdir(host, 0777), 0);
+    assert_int_equal(chmod(host, 0777), 0);
+    fd = open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, "host\n", 5), 5);
+    (void)close(fd);
+    syn_run_all(&run, &spec);
+    assert_string_equal(syn_buf_text(&run.out), "host\nhost\nx\nrefused\n");
+    syn_run_end(&run);
+}
 
 void
 syn_suite_memory_is_mounted(void **state)

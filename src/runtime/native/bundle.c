@@ -326,6 +326,10 @@ add_kernel_mounts(json_t *mounts, const struct syn_instance_spec *spec, bool gvi
                    (long long)(spec->shm_bytes > 0 ? spec->shm_bytes : (int64_t)64 << 20));
     if (rc == SYN_OK)
         rc = add_mount(mounts, "/dev/shm", "tmpfs", "shm", shm, err);
+    /* For programs that are run within it on a terminal; gVisor has one of its own. */
+    if (rc == SYN_OK && !gvisor)
+        rc = add_mount(mounts, "/dev/pts", "devpts", "devpts",
+                       "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5", err);
     if (rc == SYN_OK && gvisor)
         rc = add_mount(mounts, "/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro", err);
     /* Of the host's /sys a program under runc sees the processors' layout and nothing else. */

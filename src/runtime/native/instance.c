@@ -129,6 +129,14 @@ shim_pidfd(const struct shim_record *record)
     return fd;
 }
 
+pid_t
+syn_instance_supervisor(const struct syn_instance *instance)
+{
+    struct shim_record record;
+
+    return shim_alive(instance->dir, &record) ? record.pid : 0;
+}
+
 /* The supervisor's word: "ok", or why not. TIMEOUT and IO when there is none. */
 static int
 await_ready(int fd, char *out, size_t cap, struct syn_err *err)

@@ -11,6 +11,7 @@
 #include <synor/base/str.h>
 
 #include "bundle_priv.h"
+#include "exec_priv.h"
 #include "file_priv.h"
 #include "group_priv.h"
 #include "instance_priv.h"
@@ -353,6 +354,30 @@ native_stats(void *self, struct syn_instance *instance, struct syn_usage_sample 
     return syn_usage_last(instance->dir, ret_usage, err);
 }
 
+static int
+native_exec(void *self, struct syn_instance *instance, const struct syn_exec_spec *spec,
+            struct syn_exec **ret_exec, struct syn_err *err)
+{
+    char root[SYN_PATH_MAX];
+    struct syn_exec_place place = {.tool = instance->plan.tool,
+                                   .root = root,
+                                   .name = instance->plan.name,
+                                   .bundle = instance->dir_path,
+                                   .gvisor = instance->plan.gvisor};
+    int rc = syn_exec_check(instance, spec, err);
+
+    (void)self;
+    /* runc wants to see the root folder, which its supervisor alone sees. */
+    if (rc == SYN_OK && !place.gvisor) {
+        place.mounts = syn_instance_supervisor(instance);
+        if (place.mounts == 0)
+            rc = SYN_FAIL(err, SYN_E_CONFLICT, "instance %s is ending", instance->plan.id);
+    }
+    if (rc == SYN_OK)
+        rc = syn_path_format(root, sizeof(root), err, "%s/" SYN_DIR_TOOL, instance->dir_path);
+    return rc < 0 ? rc : syn_exec_start(instance, &place, spec, ret_exec, err);
+}
+
 static const struct syn_instance_paths *
 native_paths(const struct syn_instance *instance)
 {
@@ -408,6 +433,7 @@ static const struct syn_runtime_ops native_ops = {
     .poll = native_poll,
     .exit_fd = native_exit_fd,
     .stats = native_stats,
+    .exec = native_exec,
     .paths = native_paths,
     .isolation = native_isolation,
     .place = native_place,

@@ -338,8 +338,8 @@ syn_shim_started(struct shim *shim)
         syn_cgroup_usage_read(&shim->layout, shim->plan.cgroup, &usage);
         shim->cpu_us_base = usage.cpu_us;
     }
-    if (syn_json_pack(&doc, NULL, "{s:I, s:i}", "started_at_ms", (json_int_t)shim->started_ms,
-                      "pid", (int)shim->init) == SYN_OK)
+    if (syn_json_pack(&doc, NULL, "{s:I, s:i, s:s}", "started_at_ms", (json_int_t)shim->started_ms,
+                      "pid", (int)shim->init, "cgroup", shim->program_cgroup) == SYN_OK)
         (void)!syn_file_write_json(shim->dir, SYN_FILE_STATE, doc, false, NULL);
     report_ready(shim, "ok");
     /* Made durable here, off the way to the first instruction. */

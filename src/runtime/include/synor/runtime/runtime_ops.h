@@ -27,6 +27,8 @@
 #define SYN_INSTANCE_PATH_MAX     1024
 
 struct syn_instance; /* a handle on one instance folder */
+struct syn_exec;     /* a program run within it: exec.h */
+struct syn_exec_spec;
 
 /** One host path shown inside. The container path must lie outside /usr, /etc, /proc, /sys, /dev,
  * unless there is a rootfs: then outside /proc, /sys and /dev. */
@@ -234,6 +236,14 @@ struct syn_runtime_ops {
     /** The newest usage sample. Returns 0; NOTFOUND before the first. */
     int (*stats)(void *self, struct syn_instance *instance, struct syn_usage_sample *ret_usage,
                  struct syn_err *err);
+
+    /** Run a program within the running instance: exec.h. Optional: NULL for a driver that cannot.
+     *  Owner: *ret_exec is the caller's, until syn_exec_free(). Blocks: until it is being started;
+     *  that it could not be is told by its result.
+     *  Returns 0; CONFLICT when the instance does not run; INVALID; UNSUPPORTED; LIMIT, NOMEM, IO.
+     */
+    int (*exec)(void *self, struct syn_instance *instance, const struct syn_exec_spec *spec,
+                struct syn_exec **ret_exec, struct syn_err *err);
 
     /** Borrowed from the instance. */
     const struct syn_instance_paths *(*paths)(const struct syn_instance *instance);
