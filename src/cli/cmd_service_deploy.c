@@ -17,7 +17,7 @@
     {"arg", 0, "WORD", SYN_CLI_TEXT, 0, 0, false, true, NULL, "the image's", "Argument of the program; may be given again"}, \
     {"env", 0, "NAME=VALUE", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Environment variable; may be given again"}, \
     {"secret", 0, "[VAR=]NAME", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Set a variable to a secret; VAR is DB_PASSWORD of db-password; may be given again"}, \
-    {"secret-file", 0, "PATH=NAME", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Give it a secret as a file in memory, mode 0400 of its user; \"none\" ends it; repeatable"}, \
+    {"secret-file", 0, "PATH=NAME", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "A secret as a file in memory; \"none\" ends it; repeatable"}, \
     {"tmpfs", 0, "PATH[:SIZE]", SYN_CLI_TEXT, 0, 0, false, true, NULL, "64mb each", "Mount an empty file system in its memory; \"none\" ends it; may be given again"}, \
     {"user", 0, "UID[:GID]", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the image's", "Run as this user, never as root"}, \
     {"workdir", 0, "PATH", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the image's", "Where the program starts"}, \
@@ -47,7 +47,7 @@
     {"policy", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "balanced|binpack|spread|fragmentation|latency|energy|price", "spread", "How a node is chosen"}, \
     {"priority", 0, "N", SYN_CLI_INT, 0, 1000, false, false, NULL, "500", "Who waits less when nodes are full"}, \
     {"stop-grace", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10s", "Time to end after the stop signal"}, \
-    {"stop-signal", 0, "SIGNAL", SYN_CLI_TEXT, 0, 0, false, false, "SIGTERM|SIGINT|SIGQUIT|SIGHUP|SIGUSR1|SIGUSR2|SIGWINCH", "the image's, else SIGTERM", "What asks the program to end"}, \
+    {"stop-signal", 0, "SIGNAL", SYN_CLI_TEXT, 0, 0, false, false, "SIGTERM|SIGINT|SIGQUIT|SIGHUP|SIGUSR1|SIGUSR2|SIGWINCH", "the image's", "What asks it to end"}, \
     {"drain", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10s", "Time to end what it has, between leaving traffic and the stop signal"}, \
     {"lb", 0, "ALGORITHM", SYN_CLI_TEXT, 0, 0, false, false, "round-robin|least-connections|weighted|ip-hash|random", "round-robin", "Which replica a request goes to"}, \
     {"protocol", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "auto|tcp|http|h2|grpc", "auto", "What clients speak; auto: http with --health-check, --host or --path"}, \
