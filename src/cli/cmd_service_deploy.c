@@ -23,10 +23,15 @@
     {"workdir", 0, "PATH", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the image's", "Where the program starts"}, \
     {"hostname", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "its id", "What a replica is called within"}, \
     {"port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "none", "Where the program listens; it is told as PORT"}, \
-    {"health-check", 0, "PATH", SYN_CLI_TEXT, 0, 0, false, false, NULL, "by TCP", "Ask this by HTTP: 200 to 399 is well"}, \
+    {"health-check", 0, "CHECK", SYN_CLI_TEXT, 0, 0, false, false, NULL, "by TCP", "Is it well: /PATH, :PORT/PATH, tcp[:PORT], exec:COMMAND, none"}, \
+    {"readiness-check", 0, "CHECK", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "The same, for traffic alone: it never ends a replica"}, \
+    {"liveness-check", 0, "CHECK", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "What ends a replica that fails it three times"}, \
+    {"startup-check", 0, "CHECK", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "What must pass once before the others begin"}, \
+    {"check-host", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "its address", "Host that checks by HTTP ask"}, \
+    {"check-header", 0, "NAME=VALUE", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Header of checks by HTTP; may be given again"}, \
     {"health-interval", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5s", "Between two checks"}, \
     {"health-timeout", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "2s", "Within which it must answer"}, \
-    {"start-time", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "1m", "Time to become ready first"}, \
+    {"start-time", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "1m", "Time to pass the start-up check, or to become ready, first"}, \
     {"replicas", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "1", "How many run at once"}, \
     {"autoscale", 0, "MIN-MAX", SYN_CLI_TEXT, 0, 0, false, false, NULL, "off", "Find out how many, within these, by load and time; \"off\" ends it"}, \
     {"autoscale-metric", 0, "NAME=TARGET", SYN_CLI_TEXT, 0, 0, false, true, NULL, "cpu=70%", "What each should have: cpu=70%, requests=50, queue=100, ...; repeatable"}, \
@@ -105,33 +110,6 @@ static const struct syn_cli_spec_key texts[] = {
     {"hostname", "hostname"},
     {"stop-signal", "stop_signal"},
 };
-static const struct syn_cli_spec_key health_numbers[] = {
-    {"health-interval", "interval_ms"},
-    {"health-timeout", "timeout_ms"},
-    {"start-time", "start_ms"},
-};
-
-static int
-set_health(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
-{
-    const char *path = syn_cli_text(cli, "health-check", NULL);
-    json_t *health = json_object_get(spec, "health");
-    int rc = SYN_OK;
-
-    if (health == NULL) {
-        health = json_object();
-        rc = syn_json_set_take(spec, "health", health, err);
-    }
-    if (rc == SYN_OK && path != NULL) {
-        rc = syn_json_set_str(health, "path", path, err);
-        if (rc == SYN_OK)
-            rc = syn_json_set_str(health, "kind", "http", err);
-    }
-    if (rc == SYN_OK)
-        rc = syn_cli_spec_numbers(cli, health_numbers, SYN_LEN(health_numbers), health, err);
-    return rc;
-}
-
 /* "VAR=name", or "a-name", which is A_NAME's. */
 static int
 add_secret(json_t *secrets, const char *word, struct syn_err *err)
@@ -214,6 +192,7 @@ fail(const struct syn_cli *cli, struct syn_err *err)
     syn_cli_spec_blame(cli, numbers, SYN_LEN(numbers), err);
     syn_cli_spec_blame(cli, texts, SYN_LEN(texts), err);
     syn_cli_service_mounts_blame(err);
+    syn_cli_service_checks_blame(cli, err);
     return syn_cli_fail(cli, err);
 }
 
@@ -240,7 +219,7 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     if (rc == SYN_OK)
         rc = syn_cli_service_autoscale(cli, spec, err);
     if (rc == SYN_OK)
-        rc = set_health(cli, spec, err);
+        rc = syn_cli_service_checks(cli, spec, err);
     return rc < 0 ? rc : set_lb(cli, spec, err);
 }
 
@@ -347,7 +326,8 @@ const struct syn_cli_command syn_cli_service_deploy = {
 static int
 known_parts(struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
-    static const char *const parts[] = {"health", "lb", "autoscale", "mounts"};
+    static const char *const parts[] = {"health", "liveness",  "startup",
+                                        "lb",     "autoscale", "mounts"};
     SYN_JSON(service);
     int rc = syn_cli_workload_call(cli, "GET", "", NULL, &service, err);
 

@@ -184,27 +184,58 @@ resolve_port(const struct manifest_at *at, json_t *value, int64_t *ret, struct s
                     at->path, json_string_value(value));
 }
 
+/* A threshold that is 1 whatever is said. */
+static int
+take_if_one(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    int64_t number = 0;
+    int rc = manifest_whole(at, value, &number, err);
+
+    return rc < 0 || number == 1 ? rc : manifest_unknown(at, err, "is always 1 here");
+}
+
+/* Of a probe, at->spec is the check that it becomes. */
 static int
 take_probe_port(const struct manifest_at *at, json_t *value, struct syn_err *err)
 {
     int64_t port = 0;
     int rc = resolve_port(at, value, &port, err);
 
-    return rc < 0 ? rc : manifest_set_take(at, "health.port", json_integer(port), err);
+    return rc < 0 ? rc : manifest_set_take(at, "port", json_integer(port), err);
+}
+
+static int
+take_headers(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    json_t *headers = json_object(), *row;
+    size_t i;
+    int rc = manifest_set_take(at, "headers", headers, err);
+
+    if (rc == SYN_OK && !json_is_array(value))
+        return manifest_wrong(at, err, "a list");
+    json_array_foreach (value, i, row) {
+        const char *name = syn_json_str(row, "name", ""), *text = syn_json_str(row, "value", "");
+
+        if (rc == SYN_OK && strcasecmp(name, "Host") == 0)
+            rc = manifest_set_take(at, "host", json_string(text), err);
+        else if (rc == SYN_OK)
+            rc = syn_json_set_str(headers, name, text, err);
+    }
+    return rc;
 }
 
 static int
 take_http(const struct manifest_at *at, json_t *value, struct syn_err *err)
 {
     static const struct manifest_rule rows[] = {
-        {"path", manifest_take_text, "health.path", NULL},
+        {"path", manifest_take_text, "path", NULL},
         {"port", take_probe_port, NULL, NULL},
         {"scheme", NULL, NULL, "checks speak plain HTTP"},
-        {"host", NULL, NULL, "the replica itself is asked"},
-        {"httpHeaders", NULL, NULL, "a check has no headers of its own"},
+        {"host", NULL, NULL, "the replica itself is asked; httpHeaders may say Host"},
+        {"httpHeaders", take_headers, NULL, NULL},
     };
     static const struct manifest_rules rules = MANIFEST_RULES(rows);
-    int rc = manifest_set_take(at, "health.kind", json_string("http"), err);
+    int rc = manifest_set_take(at, "kind", json_string("http"), err);
 
     return rc < 0 ? rc : manifest_walk(at, &rules, value, err);
 }
@@ -217,38 +248,95 @@ take_tcp(const struct manifest_at *at, json_t *value, struct syn_err *err)
         {"host", NULL, NULL, "the replica itself is asked"},
     };
     static const struct manifest_rules rules = MANIFEST_RULES(rows);
-    int rc = manifest_set_take(at, "health.kind", json_string("tcp"), err);
+    int rc = manifest_set_take(at, "kind", json_string("tcp"), err);
 
     return rc < 0 ? rc : manifest_walk(at, &rules, value, err);
 }
 
 static int
+take_exec(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {{"command", manifest_take_words, "command", NULL}};
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+    int rc = manifest_set_take(at, "kind", json_string("exec"), err);
+
+    return rc < 0 ? rc : manifest_walk(at, &rules, value, err);
+}
+
+#define PROBE_RULES                                                                           \
+    {"httpGet", take_http, NULL, NULL}, {"tcpSocket", take_tcp, NULL, NULL},                  \
+        {"exec", take_exec, NULL, NULL},                                                      \
+        {"grpc", NULL, NULL, "a check asks by HTTP, TCP or exec"},                            \
+        {"periodSeconds", take_seconds, "interval_ms", NULL},                                 \
+        {"timeoutSeconds", take_seconds, "timeout_ms", NULL},                                 \
+        {"initialDelaySeconds", NULL, NULL, NULL}, /* it is asked from its start, may fail */ \
+    {                                                                                         \
+        "terminationGracePeriodSeconds", NULL, NULL, "see that of the pod"                    \
+    }
+
+/* A probe as the check `key` of the spec. */
+static int
+take_probe(const struct manifest_at *at, const struct manifest_rules *rules, const char *key,
+           json_t *value, struct syn_err *err)
+{
+    struct manifest_at probe = *at;
+    int rc;
+
+    probe.spec = json_object();
+    rc = manifest_set_take(at, key, probe.spec, err);
+    return rc < 0 ? rc : manifest_walk(&probe, rules, value, err);
+}
+
+/* It takes a replica out of traffic, no more. */
+static int
 take_readiness(const struct manifest_at *at, json_t *value, struct syn_err *err)
 {
     static const struct manifest_rule rows[] = {
-        {"httpGet", take_http, NULL, NULL},
-        {"tcpSocket", take_tcp, NULL, NULL},
-        {"exec", NULL, NULL, "a check asks over the network: httpGet or tcpSocket"},
-        {"grpc", NULL, NULL, "a check asks by HTTP or TCP: httpGet or tcpSocket"},
-        {"periodSeconds", take_seconds, "health.interval_ms", NULL},
-        {"timeoutSeconds", take_seconds, "health.timeout_ms", NULL},
-        {"successThreshold", manifest_take_whole, "health.healthy", NULL},
-        {"failureThreshold", manifest_take_whole, "health.unhealthy", NULL},
-        {"initialDelaySeconds", NULL, NULL, NULL}, /* it is asked from its start, and may fail */
+        PROBE_RULES,
+        {"successThreshold", manifest_take_whole, "healthy", NULL},
+        {"failureThreshold", manifest_take_whole, "unhealthy", NULL},
     };
     static const struct manifest_rules rules = MANIFEST_RULES(rows);
+    int rc = take_probe(at, &rules, "health", value, err);
 
-    return manifest_walk(at, &rules, value, err);
+    return rc < 0 ? rc : manifest_set_take(at, "health.ends", json_false(), err);
 }
 
-/* One check says both here: a replica that stays unready is ended. */
 static int
 take_liveness(const struct manifest_at *at, json_t *value, struct syn_err *err)
 {
-    if (json_object_get(at->spec, "health") != NULL)
-        return manifest_note(at, err,
-                             "one check says both: a replica that stays unready is replaced");
-    return take_readiness(at, value, err);
+    static const struct manifest_rule rows[] = {
+        PROBE_RULES,
+        {"successThreshold", take_if_one, NULL, NULL},
+        {"failureThreshold", manifest_take_whole, "unhealthy", NULL},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+
+    return take_probe(at, &rules, "liveness", value, err);
+}
+
+/* So many periods are the time that it has. */
+static int
+take_startup(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        PROBE_RULES,
+        {"successThreshold", take_if_one, NULL, NULL},
+        {"failureThreshold", NULL, NULL, NULL},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+    int64_t period = 10, failures = 3;
+    int rc = take_probe(at, &rules, "startup", value, err);
+
+    if (rc == SYN_OK && json_object_get(value, "periodSeconds") != NULL)
+        rc = manifest_whole(at, json_object_get(value, "periodSeconds"), &period, err);
+    if (rc == SYN_OK && json_object_get(value, "failureThreshold") != NULL)
+        rc = manifest_whole(at, json_object_get(value, "failureThreshold"), &failures, err);
+    if (rc == SYN_OK && (period > 3600 || failures > 3600))
+        rc = manifest_wrong(at, err, "fewer, or shorter, periods");
+    return rc < 0 ? rc
+                  : manifest_set_take(at, "health.start_ms", json_integer(period * failures * 1000),
+                                      err);
 }
 
 /* --- security and volumes --------------------------------------------------------------------- */
@@ -417,7 +505,7 @@ take_container(const struct manifest_at *at, json_t *container, struct syn_err *
         {"resources", take_resources, NULL, NULL},
         {"readinessProbe", take_readiness, NULL, NULL},
         {"livenessProbe", take_liveness, NULL, NULL},
-        {"startupProbe", NULL, NULL, "see --start-time of service deploy"},
+        {"startupProbe", NULL, NULL, NULL}, /* after the others, below */
         {"imagePullPolicy", take_pull_policy, NULL, NULL},
         {"workingDir", manifest_take_text, "workdir", NULL},
         {"volumeMounts", take_volume_mounts, NULL, NULL},
@@ -426,13 +514,23 @@ take_container(const struct manifest_at *at, json_t *container, struct syn_err *
     };
     static const struct manifest_rules rules = MANIFEST_RULES(rows);
     json_t *ports = json_object_get(container, "ports");
+    json_t *startup = json_object_get(container, "startupProbe");
     struct manifest_at below;
     int rc = SYN_OK;
 
     manifest_below(at, "ports", 0, &below); /* probes name them */
     if (ports != NULL)
         rc = take_container_ports(&below, ports, err);
-    return rc < 0 ? rc : manifest_walk(at, &rules, container, err);
+    if (rc == SYN_OK)
+        rc = manifest_walk(at, &rules, container, err);
+    manifest_below(at, "startupProbe", 0, &below); /* its time is the readiness probe's, too */
+    if (rc == SYN_OK && startup != NULL)
+        rc = take_startup(&below, startup, err);
+    /* Without a readiness probe it is ready once it runs. */
+    if (rc == SYN_OK && json_object_get(container, "readinessProbe") == NULL &&
+        (startup != NULL || json_object_get(container, "livenessProbe") != NULL))
+        rc = manifest_set_take(at, "health.kind", json_string("none"), err);
+    return rc;
 }
 
 static int

@@ -179,6 +179,36 @@ test_what_a_container_is_given(void **state)
 }
 
 static void
+test_checks(void **state)
+{
+    (void)state;
+    assert_spec("services: {w: {image: w, healthcheck: {test: [CMD, pg_isready, -q]}}}\n",
+                "{\"image\":\"w\",\"health\":{\"command\":[\"pg_isready\",\"-q\"]}}");
+    assert_spec("services: {w: {image: w, healthcheck: {test: 'test -f /x && y'}}}\n",
+                "{\"image\":\"w\",\"health\":{\"command\":[\"/bin/sh\",\"-c\",\"test -f /x && "
+                "y\"]}}");
+    assert_spec("services: {w: {image: w, healthcheck: {test: [CMD-SHELL, 'a b']}}}\n",
+                "{\"image\":\"w\",\"health\":{\"command\":[\"/bin/sh\",\"-c\",\"a b\"]}}");
+    assert_spec("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n"
+                "  template:\n    spec:\n      containers:\n      - image: w\n"
+                "        readinessProbe: {tcpSocket: {port: 5}, successThreshold: 2}\n"
+                "        livenessProbe: {exec: {command: [a, b]}, failureThreshold: 4}\n"
+                "        startupProbe: {httpGet: {path: /s, port: 5, httpHeaders: "
+                "[{name: Host, value: h}, {name: X, value: y}]}, periodSeconds: 2, "
+                "failureThreshold: 30}\n",
+                "{\"image\":\"w\",\"health\":{\"kind\":\"tcp\",\"port\":5,\"healthy\":2,"
+                "\"ends\":false,\"start_ms\":60000},"
+                "\"liveness\":{\"kind\":\"exec\",\"command\":[\"a\",\"b\"],\"unhealthy\":4},"
+                "\"startup\":{\"kind\":\"http\",\"path\":\"/s\",\"port\":5,\"host\":\"h\","
+                "\"headers\":{\"X\":\"y\"},\"interval_ms\":2000}}");
+    assert_spec("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n"
+                "  template:\n    spec:\n      containers:\n      - image: w\n"
+                "        livenessProbe: {tcpSocket: {port: 5}}\n",
+                "{\"image\":\"w\",\"liveness\":{\"kind\":\"tcp\",\"port\":5},"
+                "\"health\":{\"kind\":\"none\"}}");
+}
+
+static void
 test_what_is_not_understood_is_named(void **state)
 {
     SYN_JSON(read);
@@ -201,8 +231,6 @@ test_what_is_not_understood_is_named(void **state)
         "{\"path\":\"services.web.ports[0]\",\"message\":\"services speak TCP\"},"
         "{\"path\":\"services.web.ports[2]\",\"message\":\"a service has one port; this one has "
         "80\"},"
-        "{\"path\":\"services.web.healthcheck.test\",\"message\":\"a check asks over the network: "
-        "curl -f http://localhost:PORT/PATH is understood\"},"
         "{\"path\":\"services.web.restart\",\"message\":\"no is not to be had; here it is always "
         "always|unless-stopped\"},"
         "{\"path\":\"configs\",\"message\":\"use environment, or put the file into the image\"}]");
@@ -232,7 +260,7 @@ static const char deployment[] =
 #define SPEC(port_)                                                                              \
     "{\"replicas\":5,\"max_surge\":2,\"max_unavailable\":1,\"stop_grace_ms\":20000,"             \
     "\"image\":\"synor://images/web\",\"args\":[\"serve\",\"1\"],\"health\":{\"kind\":\"http\"," \
-    "\"path\":\"/up\",\"port\":8080,\"interval_ms\":3000},\"port\":" port_                       \
+    "\"path\":\"/up\",\"port\":8080,\"interval_ms\":3000,\"ends\":false},\"port\":" port_        \
     ",\"env\":{\"A\":\"x\",\"B\":\"\"},\"cpu_millicores\":\"250m\",\"memory_bytes\":134217728}"
 
 static void
@@ -389,6 +417,7 @@ main(void)
         cmocka_unit_test(test_own_documents),
         cmocka_unit_test(test_compose),
         cmocka_unit_test(test_what_a_container_is_given),
+        cmocka_unit_test(test_checks),
         cmocka_unit_test(test_what_is_not_understood_is_named),
         cmocka_unit_test(test_kubernetes),
         cmocka_unit_test(test_refused),

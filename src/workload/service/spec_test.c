@@ -54,6 +54,8 @@ test_the_check_follows_from_what_is_given(void **state)
         {"{" BASE ",\"port\":80,\"health\":{\"path\":\"/up\",\"port\":81}}", SYN_SERVICE_CHECK_HTTP,
          81},
         {"{" BASE ",\"port\":80,\"health\":{\"kind\":\"none\"}}", SYN_SERVICE_CHECK_NONE, 80},
+        {"{" BASE ",\"health\":{\"command\":[\"a\"]}}", SYN_SERVICE_CHECK_EXEC, 0},
+        {"{" BASE ",\"port\":80,\"liveness\":{\"path\":\"/up\"}}", SYN_SERVICE_CHECK_TCP, 80},
     };
 
     (void)state;
@@ -142,6 +144,17 @@ static const struct {
     {"{" BASE ",\"port\":1,\"lb\":{\"path\":\"/a//b\"}}", "spec.lb.path"},
     {"{" BASE ",\"port\":1,\"lb\":{\"redirect_http\":true,\"host\":\"a\"}}", "tls"},
     {"{" BASE ",\"port\":1,\"lb\":{\"redirect_http\":true,\"tls\":true}}", "host"},
+    {"{" BASE ",\"liveness\":{\"path\":\"/x\"}}", "spec.liveness: there is no port"},
+    {"{" BASE ",\"startup\":{\"kind\":\"exec\"}}", "spec.startup.command"},
+    {"{" BASE ",\"health\":{\"command\":[\"\"]}}", "spec.health.command"},
+    {"{" BASE ",\"port\":1,\"health\":{\"kind\":\"tcp\",\"command\":[\"a\"]}}", "by exec"},
+    {"{" BASE ",\"port\":1,\"health\":{\"kind\":\"tcp\",\"host\":\"a\"}}", "by http has a host"},
+    {"{" BASE ",\"port\":1,\"health\":{\"path\":\"/\",\"host\":\"a b\"}}", "spec.health.host"},
+    {"{" BASE ",\"port\":1,\"health\":{\"path\":\"/\",\"headers\":{\"Host\":\"a\"}}}",
+     "said by host"},
+    {"{" BASE ",\"port\":1,\"health\":{\"path\":\"/\",\"headers\":{\"A\":\"a\\r\\nB: c\"}}}",
+     "spec.health.headers"},
+    {"{" BASE ",\"liveness\":{\"healthy\":2}}", "healthy"},
     {"{" BASE ",\"user\":\"0\"}", "spec.user"},
     {"{" BASE ",\"user\":\"1000:0\"}", "nothing runs as root"},
     {"{" BASE ",\"user\":\"postgres\"}", "numbers of 1 to"},
