@@ -301,6 +301,50 @@ def a_replica_has_what_it_asks_for(p):
     p.json("compute", "service", "delete", "one", "--yes")
 
 
+@case
+def start_readiness_and_life_are_three_questions(p):
+    need(p)
+    has = "exec:/hello has /tmp/"
+    for option, value in (("--startup-check", "exec:"), ("--liveness-check", "ftp"),
+                          ("--readiness-check", ":x/y"), ("--health-check", "tcp:70000")):
+        said = p.cli("compute", "service", "deploy", *ONE, option, value, "--yes", code=2)
+        check(option in said.err and "spec." not in said.err, option, value, said)
+    p.json("compute", "service", "deploy", *ONE, "--startup-check",
+           has + "started", "--readiness-check", has + "ready", "--liveness-check", has + "alive",
+           "--health-interval", "200ms", "--health-timeout", "20s", "--yes")
+
+    def replica():
+        return next((e["instance"] for e in endpoints(p, "one")
+                     if e["state"] == "running" and process_of(e["instance"])), None)
+
+    def says(instance, words):
+        health = p.api("GET", f"/v1/instances/{instance}")["status"]["health"] or {}
+        return words in health.get("message", "")
+
+    first = wait_until("a replica runs", 60, replica, 0.1)
+    flags = pathlib.Path(f"/proc/{process_of(first)}/root/tmp")
+    wait_until("its start is asked for", 60, lambda: says(
+        first, "start-up check: it exits with 1: there is no /tmp/started"), 0.1)
+    (flags / "alive").touch()
+    (flags / "started").touch()
+    wait_until("it is asked whether it is ready", 60, lambda: says(
+        first, "it exits with 1: there is no /tmp/ready") and not says(first, "start-up"), 0.1)
+    (flags / "ready").touch()
+    wait_until("it is ready", 60, lambda: ready(p, "one"), 0.1)
+    (flags / "ready").unlink()
+    wait_until("it leaves traffic", 60, lambda: not ready(p, "one"), 0.1)
+    (flags / "ready").touch()
+    wait_until("it is ready again", 60, lambda: ready(p, "one"), 0.1)
+    equal(replica(), first, "readiness ends nobody")
+    (flags / "alive").unlink()
+    wait_until("it is replaced", 60, lambda: (replica() or first) != first, 0.1)
+    ends = [e for e in p.json("compute", "service", "events", "one")["items"]
+            if e["type"] == "ended"]
+    check(any("liveness check: it exits with 1" in e["message"] for e in ends), ends)
+    p.json("compute", "service", "stop", "one", "--yes", "--wait")
+    p.json("compute", "service", "delete", "one", "--yes")
+
+
 def periods(p):
     return sorted(p.json("bill", "list", "--of", "web")["items"],
                   key=lambda b: b["spec"]["period"]["number"])

@@ -21,6 +21,7 @@
 #define CARE_PATH_MAX    (SYN_SERVICE_PATH_MAX + 1)
 #define CARE_HOST_MAX    (SYN_SERVICE_HOST_MAX + 1)
 #define CARE_MESSAGE_MAX (AGT_PROBE_MESSAGE_MAX + 32)
+#define CARE_REASON_MS   1000
 
 enum { CARE_STARTUP, CARE_READY, CARE_LIVE };
 _Static_assert(CARE_LIVE + 1 == AGT_CARE_FDS, "a descriptor for each check");
@@ -35,6 +36,7 @@ struct care_check {
     const char **argv; /* NULL: over the network; its texts are `command`'s */
     json_t *command;
     int64_t timeout_ms;
+    char said[AGT_PROBE_MESSAGE_MAX]; /* what came of the last one */
 };
 
 struct agt_care {
@@ -45,6 +47,8 @@ struct agt_care {
     int64_t leaves_ms;              /* when it was first asked to stop; 0: it was not */
     bool told;                      /* the server knows `told_ready` */
     bool told_ready;
+    int64_t told_ms;
+    char told_message[CARE_MESSAGE_MAX];
     bool lost; /* it is being ended for its health */
     char message[CARE_MESSAGE_MAX];
 };
@@ -220,7 +224,27 @@ set_message(struct agt_care *care, unsigned which)
     static const char *const of[] = {"start-up check: ", "", "liveness check: "};
 
     (void)snprintf(care->message, sizeof(care->message), "%s%s", of[which],
-                   care->checks[which].probe.message);
+                   care->checks[which].said);
+}
+
+static void
+set_present_message(struct agt_care *care)
+{
+    if (!care->checks[CARE_STARTUP].health.began)
+        set_message(care, CARE_STARTUP);
+    else if (care->checks[CARE_READY].health.rules.checked)
+        set_message(care, CARE_READY);
+    else
+        (void)syn_str_copy(care->message, sizeof(care->message), "It runs.");
+}
+
+/* Does the server know? Why it is not ready may wait a little: a start needs no reports. */
+static bool
+is_known(const struct agt_care *care, bool ready)
+{
+    return care->told && care->told_ready == ready &&
+           (ready || syn_str_eq(care->message, care->told_message) ||
+            mono(care) - care->told_ms < CARE_REASON_MS);
 }
 
 /* The server gives it requests, or no longer. Trouble is logged, and tried again. */
@@ -231,14 +255,11 @@ tell(struct agt_care *care)
     struct syn_err err = {0};
     int rc;
 
-    if (care->told && care->told_ready == ready)
+    if (care->lost)
         return;
-    if (!care->checks[CARE_STARTUP].health.began)
-        set_message(care, CARE_STARTUP);
-    else if (care->checks[CARE_READY].health.rules.checked)
-        set_message(care, CARE_READY);
-    else
-        (void)syn_str_copy(care->message, sizeof(care->message), "It runs.");
+    set_present_message(care);
+    if (is_known(care, ready))
+        return;
     rc = agt_report_health(care->instance, care->address, care->port, ready, care->message, &err);
     if (rc < 0) {
         syn_log_err(SYN_LOG_WARN, "instance.health-untold", &err);
@@ -246,6 +267,8 @@ tell(struct agt_care *care)
     }
     care->told = true;
     care->told_ready = ready;
+    care->told_ms = mono(care);
+    memcpy(care->told_message, care->message, sizeof(care->message));
 }
 
 static void
@@ -286,6 +309,7 @@ ask(struct agt_care *care, unsigned which)
         state = agt_probe_begin(&check->probe, &target, mono(care), check->timeout_ms);
     if (state != AGT_PROBE_PASSED && state != AGT_PROBE_FAILED)
         return;
+    memcpy(check->said, check->probe.message, sizeof(check->said));
     (void)agt_health_take(&check->health, state == AGT_PROBE_PASSED, mono(care));
     if (which == CARE_STARTUP && check->health.began) { /* it has started: the others begin */
         begin(care, CARE_READY);

@@ -27,6 +27,7 @@
 #define SYN_DIR_SECRETS  "secrets" /* a file system in memory that is never swapped out */
 #define SYN_DIR_TMPFS    "tmpfs"   /* a pod's file systems in memory: 0, 1, ... */
 #define SYN_DIR_TOOL     "oci"     /* the tool's --root */
+#define SYN_DIR_JOINED   "joined"  /* the same for `exec` where its network was made before */
 
 struct syn_plan {
     char id[SYN_INSTANCE_ID_MAX + 1];
