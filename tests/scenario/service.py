@@ -280,6 +280,10 @@ def a_replica_has_what_it_asks_for(p):
     said = service(p, "one")
     equal([(m["path"], m["kind"]) for m in said["spec"]["mounts"]],
           [("/cache", "tmpfs"), ("/run", "tmpfs"), ("/run/secrets/key", "secret")])
+    seen = p.cli("compute", "service", "get", "one").out
+    for line in ("user        1234:4321", "mount       /cache  tmpfs 1 MiB",
+                 "mount       /run/secrets/key  secret file-key", "readiness   tcp"):
+        check(line in seen, line, seen)
     process = pathlib.Path(f"/proc/{process_of(ready(p, 'one')[0]['instance'])}")
     inside = process / "root"
     equal((inside / "run/secrets/key").read_text(), "k3pt in memory")
