@@ -135,14 +135,16 @@ spec_parts(const struct replica *replica, json_t *spec, struct syn_err *err)
     const struct syn_amounts *amounts = &replica->spec.amounts;
     const struct syn_place_request request = syn_service_place_request(&replica->spec);
     const json_t *given = json_object_get(replica->made->version, "spec");
-    static const char *const copied[] = {"command", "args", "health", "secrets"};
+    static const char *const copied[] = {"command", "args",     "health",     "liveness",
+                                         "startup", "secrets",  "mounts",     "user",
+                                         "workdir", "hostname", "stop_signal"};
     json_t *part = NULL;
     int rc = make_env(replica, &part, err);
 
     if (rc == SYN_OK)
         rc = syn_json_set_take(spec, "env", part, err);
     for (size_t i = 0; i < SYN_LEN(copied) && rc == SYN_OK; i++)
-        if (json_object_get(given, copied[i])) /* versions of before there were secrets */
+        if (json_object_get(given, copied[i])) /* not all have all */
             rc = syn_json_set_take(spec, copied[i],
                                    json_deep_copy(json_object_get(given, copied[i])), err);
     if (rc == SYN_OK)
