@@ -21,8 +21,8 @@ put(struct agt_names *names, const char *text)
     SYN_JSON(doc);
 
     (void)syn_str_copy(copy, sizeof(copy), text);
-    for (char *c = copy; *c != '\0'; c++)
-        *c = *c == '\'' ? '"' : *c;
+    for (char *c = strchr(copy, '\''); c != NULL; c = strchr(c, '\''))
+        *c = '"';
     assert_done(syn_json_parse_object(copy, strlen(copy), &doc, &err), &err);
     assert_done(agt_names_put(names, doc, &err), &err);
 }
@@ -225,8 +225,8 @@ test_strange_services(void **state)
         SYN_JSON(doc);
 
         (void)syn_str_copy(copy, sizeof(copy), docs[i]);
-        for (char *c = copy; *c != '\0'; c++)
-            *c = *c == '\'' ? '"' : *c;
+        for (char *c = strchr(copy, '\''); c != NULL; c = strchr(c, '\''))
+            *c = '"';
         assert_done(syn_json_parse_object(copy, strlen(copy), &doc, &err), &err);
         assert_code(agt_names_put(names, doc, &err), SYN_E_CORRUPT, &err);
     }

@@ -115,7 +115,9 @@ question(const char *name, uint8_t number, uint8_t *out)
         used += len;
         name += len + (name[len] == '.');
     }
-    memcpy(out + used, "\0\0\1\0\1", 5);
+    memset(out + used, 0, 5);
+    out[used + 2] = SYN_DNS_A;
+    out[used + 4] = 1;
     return used + 5;
 }
 

@@ -138,6 +138,7 @@ stream_services(struct syn_http_req *req, void *ctx, struct syn_err *err)
         rc = accounts_on(ctx, id, &accounts, err);
     if (rc < 0)
         return rc;
+    assert(accounts != NULL);
     if (accounts->count == 1)
         (void)srv_key(plan.index, "service-of", accounts->ids[0], "");
     plan.arg = accounts;
