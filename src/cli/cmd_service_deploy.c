@@ -246,6 +246,10 @@ show_plan(const struct syn_cli *cli, const json_t *plan)
                      syn_plural(syn_json_i64(row, "replicas", 0), "replica", "replicas"),
                      syn_json_str(row, "node", "?"),
                      syn_json_str(row, "rate_hour", "no price for"));
+    json_array_foreach (json_object_get(plan, "alternatives"), i, row)
+        syn_cli_note(cli, "Or up to %lld on %s, %s SYNOR an hour each",
+                     (long long)syn_json_i64(row, "replicas", 0), syn_json_str(row, "node", "?"),
+                     syn_json_str(row, "rate_hour", "no price for"));
     if (hour != NULL)
         syn_cli_note(cli, "Price: %s SYNOR an hour, %s a month; %s are locked to begin with.", hour,
                      syn_json_str(plan, "rate_month", "more than can be paid"),

@@ -555,6 +555,14 @@ syn_place_why(const struct syn_cluster *cluster, const struct syn_place_request 
     }
     tie_look(cluster, request);
     dim = main_dim(cluster, request);
+    if (fit_gang(cluster, request, fit_now) && place_labels_full(cluster, request)) {
+        (void)snprintf(message, cap,
+                       "work that waits or runs says %d different things of labels, "
+                       "as many as can be told apart",
+                       SYN_FLEET_LABELS_MAX);
+        *ret_reason = "labels-full";
+        return;
+    }
     if (fit_gang(cluster, request, fit_now)) {
         (void)snprintf(message, cap, "there is room, which goes to work that comes before it");
         *ret_reason = "turn";

@@ -144,7 +144,7 @@ why_room(const struct syn_service_explain_view *view, json_t *why, json_t *fix, 
         ask = (struct syn_holding){{0}};
         ask.amounts[SYN_QUOTA_CPU] = spec.amounts.cpu_millicores;
         ask.amounts[SYN_QUOTA_MEMORY] = spec.amounts.memory_bytes;
-        ask.amounts[SYN_QUOTA_GPUS] = spec.gpus;
+        ask.amounts[SYN_QUOTA_GPUS] = syn_place_gpu_least(view->cluster, &request);
         if (rc == SYN_OK)
             rc = syn_quota_explain(view->quota, &held, &ask, account, why, fix, err);
     }
@@ -258,6 +258,19 @@ plan_nodes(struct plan *plan, const struct syn_cluster *cluster, const struct sy
     return rc;
 }
 
+/* Where else replicas would fit now. */
+static int
+plan_alternatives(struct plan *plan, struct syn_cluster *cluster, const struct syn_pricebook *book,
+                  struct syn_err *err)
+{
+    struct syn_place_request all = plan->request;
+    const struct work_placed placed = {cluster,          book,      &all,
+                                       &plan->placement, plan->fit, "replicas"};
+
+    all.count = SYN_MAX(plan->spec.replicas, 1U);
+    return work_alternatives(&placed, plan->out, err);
+}
+
 static int
 plan_cost(struct plan *plan, const json_t *spec, const struct syn_cluster *cluster,
           const struct syn_pricebook *book, struct syn_err *err)
@@ -363,6 +376,8 @@ syn_service_plan(const json_t *spec, const struct syn_service_tenant *tenant,
         rc = plan_nodes(&plan, cluster, book, err);
     if (rc == SYN_OK)
         rc = plan_cost(&plan, spec, cluster, book, err);
+    if (rc == SYN_OK)
+        rc = plan_alternatives(&plan, cluster, book, err);
     if (rc < 0)
         return rc;
     *ret = SYN_TAKE(out);

@@ -501,7 +501,7 @@ syn_service_holding(const struct syn_service_spec *spec)
     holding.amounts[SYN_QUOTA_JOBS] = 1;
     holding.amounts[SYN_QUOTA_CPU] = spec->amounts.cpu_millicores * count;
     holding.amounts[SYN_QUOTA_MEMORY] = spec->amounts.memory_bytes * count;
-    holding.amounts[SYN_QUOTA_GPUS] = spec->gpus * count;
+    holding.amounts[SYN_QUOTA_GPUS] = syn_card_least(&spec->card, spec->gpus) * count;
     return holding;
 }
 

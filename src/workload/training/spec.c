@@ -482,7 +482,17 @@ syn_training_holding(const struct syn_training_spec *spec)
     holding.amounts[SYN_QUOTA_JOBS] = 1;
     holding.amounts[SYN_QUOTA_CPU] = spec->amounts.cpu_millicores * spec->workers;
     holding.amounts[SYN_QUOTA_MEMORY] = spec->amounts.memory_bytes * spec->workers;
-    holding.amounts[SYN_QUOTA_GPUS] = spec->gpus * spec->workers;
+    holding.amounts[SYN_QUOTA_GPUS] = syn_card_least(&spec->card, spec->gpus) * spec->workers;
+    return holding;
+}
+
+struct syn_holding
+syn_training_holding_on(const struct syn_training_spec *spec, const struct syn_cluster *cluster)
+{
+    const struct syn_place_request request = syn_training_place_request(spec, "");
+    struct syn_holding holding = syn_training_holding(spec);
+
+    holding.amounts[SYN_QUOTA_GPUS] = syn_place_gpu_least(cluster, &request) * spec->workers;
     return holding;
 }
 
