@@ -64,7 +64,7 @@ struct syn_server {
     struct srv_sweeper *sweeper;
     struct srv_market *market;
     struct srv_loads *loads;
-    struct srv_trials *trials; /* the controller's */
+    struct srv_trials *trials;   /* the controller's */
     struct srv_gateway *gateway; /* NULL: it publishes nothing */
     struct srv_pulls *pulls;
     json_t *openapi;
