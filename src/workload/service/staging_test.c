@@ -3,7 +3,7 @@
 
 #include "stage_priv.h"
 
-#define SEEDS 8 /* of histories made at random */
+#define SEEDS 5 /* of histories made at random */
 
 #define STAGED(more)                                                                      \
     "{\"image\":\"synor://img\",\"port\":80,\"replicas\":4,\"update_deadline_ms\":60000," \
@@ -565,7 +565,7 @@ test_any_history_keeps_its_promises(void **state)
         struct world *world = world_new(specs[seed % SYN_LEN(specs)]);
         uint64_t random = seed * 991;
 
-        for (int i = 0; i < 80; i++) {
+        for (int i = 0; i < 60; i++) {
             step_and_check(world);
             something_happens(world, &random);
         }
