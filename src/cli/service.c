@@ -113,19 +113,21 @@ static void
 show_replica(const struct syn_cli *cli, const json_t *endpoint, int64_t all)
 {
     int64_t permille = all > 0 ? syn_json_i64(endpoint, "weight", 0) * 1000 / all : 0;
+    const char *isolation = syn_json_str(endpoint, "isolation", "");
+    const char *runtime = syn_json_str(endpoint, "runtime", "");
     char share[48] = "";
 
     if (permille > 0)
         (void)snprintf(share, sizeof(share), ", %lld.%lld%% of what comes",
                        (long long)(permille / 10), (long long)(permille % 10));
-    syn_cli_say(cli, "  replica %-3lld %s on %s%s%s, version %lld%s",
-                (long long)syn_json_i64(endpoint, "replica", 0),
-                syn_json_bool(endpoint, "ready", false) ? "ready"
-                                                        : syn_json_str(endpoint, "state", "?"),
-                syn_json_str(endpoint, "node", "?"),
-                syn_json_str(endpoint, "address", "")[0] != '\0' ? " at " : "",
-                syn_json_str(endpoint, "address", ""),
-                (long long)syn_json_i64(endpoint, "version", 0), share);
+    syn_cli_say(
+        cli, "  replica %-3lld %s on %s%s%s, version %lld%s%s%s%s%s",
+        (long long)syn_json_i64(endpoint, "replica", 0),
+        syn_json_bool(endpoint, "ready", false) ? "ready" : syn_json_str(endpoint, "state", "?"),
+        syn_json_str(endpoint, "node", "?"),
+        syn_json_str(endpoint, "address", "")[0] != '\0' ? " at " : "",
+        syn_json_str(endpoint, "address", ""), (long long)syn_json_i64(endpoint, "version", 0),
+        isolation[0] ? ", in " : "", isolation, runtime[0] ? " by " : "", runtime, share);
 }
 
 static void
