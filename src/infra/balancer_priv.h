@@ -21,6 +21,7 @@
 #define LB_SPARES_MAX    512 /* backends, of all shapes */
 #define LB_COOKIE_KEY    33  /* hexadecimal, and a zero */
 #define LB_COMMAND_MAX   (SYN_BALANCER_ID_MAX + 1024)
+#define LB_HOLD_FILE     "hold.lua"
 #define LB_REPLY_MAX     ((size_t)64 << 20)
 #define LB_PEM_BYTES_MAX ((size_t)256 << 10)
 /* Of what goes through the runtime API: HAProxy's buffer is 16 KiB. */
@@ -78,6 +79,7 @@ struct lb_setup {
     unsigned spare_port, spare_count;
     unsigned threads, connections;
     bool privileged; /* gives up root */
+    bool lua;        /* requests can wait for a first server */
 };
 
 struct lb_model {
@@ -87,7 +89,7 @@ struct lb_model {
     size_t door_count, door_cap;
     struct lb_cert *certs;
     size_t cert_count, cert_cap;
-    struct syn_map *routes; /* key -> "b7" */
+    struct syn_map *routes; /* key -> "b7"; "b7" -> how long requests wait there */
     unsigned next_slot, next_door, next_cert;
 };
 
@@ -122,6 +124,8 @@ SYN_MUST int lb_slot_shape(const struct lb_setup *setup, const struct syn_balanc
 SYN_MUST int lb_door_shape(const struct lb_setup *setup, const struct lb_model *model,
                            const struct syn_balancer_frontend *frontend, struct lb_door *door,
                            struct syn_err *err);
+/** The program that lets requests wait, of which LB_HOLD_FILE has a copy. */
+extern const char lb_hold_lua[];
 /** The configuration, of which `control` is the socket. */
 SYN_MUST int lb_render(const struct lb_setup *setup, const struct lb_model *model,
                        const char *control, struct syn_buf *out, struct syn_err *err);
@@ -212,6 +216,8 @@ void lb_control(unsigned generation, char ret[LB_CONTROL_SIZE]);
 SYN_MUST int lb_process_start(const char *program, const char *dir, unsigned generation,
                               const struct lb_process *old, struct lb_process *ret,
                               struct syn_err *err);
+/** Was it built with Lua? */
+bool lb_program_has_lua(const char *program);
 bool lb_process_alive(const struct lb_process *process);
 /** End it, gently and then not. */
 void lb_process_end(struct lb_process *process);
