@@ -20,7 +20,7 @@ const char lb_hold_lua[] =
     /* While a server changes, the number of them is none for a moment: look again in any case.
      * A process that was replaced hears of no servers any more, and says of all that they are none:
      * it goes on with those that it has. */
-    "  local pause_ms = 1\n"
+    "  local pause_ms = 10\n"
     "  repeat\n"
     "    core.msleep(pause_ms)\n"
     "    local over = txn.f:stopping()\n"

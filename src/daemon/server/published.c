@@ -21,6 +21,7 @@
 #include <synor/workload/service_spec.h>
 
 #include "../gateway/gateway_priv.h"
+#include "loads_priv.h"
 #include "server_priv.h"
 
 #define DEFAULT_HOST    "127.0.0.1"
@@ -448,9 +449,12 @@ srv_gateway_complete(struct syn_server *server, json_t *service, struct syn_err 
 
     if (syn_str_eq(state, states[GTW_OPEN]))
         counted = count(server->gateway, service);
-    rc = syn_json_pack(&gateway, err, "{s:s, s:s, s:I, s:I}", "state", state, "message", message,
-                       "requests", (json_int_t)counted.counts.requests, "errors",
-                       errors_of(&counted));
+    rc = syn_json_pack(&gateway, err, "{s:s, s:s, s:I, s:I, s:I}", "state", state, "message",
+                       message, "requests", (json_int_t)counted.counts.requests, "errors",
+                       errors_of(&counted), "held",
+                       server->gateway == NULL
+                           ? (json_int_t)0
+                           : (json_int_t)gtw_held(server->gateway->gtw, syn_document_id(service)));
     return rc < 0 ? rc : syn_json_set_take(syn_document_status(service), "gateway", gateway, err);
 }
 
@@ -626,6 +630,20 @@ changed(void *arg, const char *service)
     srv_controller_poke(gateway->server->controller, service);
 }
 
+/* Somebody waits at the door of a service without replicas: scaling hears of it. */
+static void
+held(void *arg, const char *service, uint64_t count)
+{
+    struct srv_gateway *gateway = arg;
+    struct syn_err err = {0};
+
+    if (srv_loads_tell(gateway->server->loads, service, "held",
+                       (int64_t)SYN_MIN(count, 1000000U) * 1000,
+                       syn_wall_ms(gateway->server->world), &err) < 0)
+        syn_log_err(SYN_LOG_WARN, "gateway.held", &err);
+    srv_controller_poke(gateway->server->controller, service);
+}
+
 /* --- beginning and end ------------------------------------------------------------------------ */
 
 /* "ADDR", "ADDR:FIRST-LAST", "[ADDR]:FIRST-LAST". */
@@ -673,6 +691,7 @@ make(struct srv_gateway *gateway, const struct syn_server_options *options, stru
                                 .host = gateway->host,
                                 .refresh = refresh,
                                 .changed = changed,
+                                .held = held,
                                 .cert = certificate,
                                 .arg = gateway};
     int rc =

@@ -15,6 +15,9 @@
 #define STOP_GRACE_MAX_MS (INT64_C(3600) * 1000)
 #define CHECK_MIN_MS      100
 #define CHECK_MAX_MS      (INT64_C(3600) * 1000)
+#define HOLD_MAX_MS       (INT64_C(600) * 1000)
+#define HOLD_MS           5000
+#define HOLD_ZERO_MS      30000 /* where a replica has to be started first */
 #define DEADLINE_MAX_MS   (INT64_C(24) * 3600 * 1000)
 #define BILLING_MIN_MS    1000
 #define BILLING_MAX_MS    (INT64_C(31) * 24 * 3600 * 1000)
@@ -61,6 +64,12 @@ static const struct syn_field lb_fields[] = {
      .help = "clients speak TLS, which ends at the balancer"},
     {.name = "redirect_http", .kind = SYN_FIELD_BOOL, .fallback = "false",
      .help = "requests in plain text on the shared front are sent to https"},
+    {.name = "hold_ms", .kind = SYN_FIELD_MS, .min = 0, .max = HOLD_MAX_MS,
+     .help = "requests wait so long for a first replica; default 30s where none may run, else 5s"},
+    {.name = "slow_start_ms", .kind = SYN_FIELD_MS, .min = 0, .max = CHECK_MAX_MS, .fallback = "0",
+     .help = "a new replica's share of requests grows for so long"},
+    {.name = "errors_max", .kind = SYN_FIELD_I64, .min = 0, .max = 1000, .fallback = "0",
+     .help = "so many errors of requests in a row take a replica out until it answers a check; 0: never"},
 };
 static const struct syn_schema lb_schema = SYN_SCHEMA("ServiceBalancing", lb_fields);
 
@@ -420,6 +429,8 @@ read_lb(const json_t *spec)
 {
     const json_t *lb = json_object_get(spec, "lb"); /* older ones have none */
     const char *protocol = syn_json_str(lb, "protocol", "auto");
+    const json_t *autoscale = json_object_get(spec, "autoscale");
+    bool none = autoscale && syn_json_i64(autoscale, "min", 1) == 0;
     struct syn_service_lb read = {
         .publish = syn_json_bool(lb, "publish", true),
         .protocol = (enum syn_service_protocol)choice(protocols, SYN_LEN(protocols), protocol),
@@ -430,6 +441,9 @@ read_lb(const json_t *spec)
         .path = syn_json_str(lb, "path", ""),
         .tls = syn_json_bool(lb, "tls", false),
         .redirect_http = syn_json_bool(lb, "redirect_http", false),
+        .hold_ms = syn_json_i64(lb, "hold_ms", none ? HOLD_ZERO_MS : HOLD_MS),
+        .slow_start_ms = syn_json_i64(lb, "slow_start_ms", 0),
+        .errors_max = (uint32_t)syn_json_i64(lb, "errors_max", 0),
     };
 
     if (syn_str_eq(protocol, "auto") &&
