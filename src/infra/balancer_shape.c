@@ -94,6 +94,21 @@ server_options(const struct lb_setup *setup, const struct syn_balancer_backend *
     }
 }
 
+/* The delay bounds how long a rule may take, and delays nobody. It is one of a few, so that another
+ * time to wait is seldom another shape. */
+static void
+hold_lines(const struct syn_balancer_backend *backend, struct syn_buf *out)
+{
+    unsigned limit = backend->hold_ms <= 10000   ? 11000
+                     : backend->hold_ms <= 60000 ? 61000
+                                                 : SYN_BALANCER_WAIT_MAX_MS;
+
+    syn_buf_addf(out,
+                 "  tcp-request inspect-delay %ums\n"
+                 "  tcp-request content lua.hold-tcp if { nbsrv eq 0 } !{ stopping }\n",
+                 limit);
+}
+
 int
 lb_slot_shape(const struct lb_setup *setup, const struct syn_balancer_backend *backend,
               struct lb_slot *slot, struct syn_err *err)
@@ -121,11 +136,8 @@ lb_slot_shape(const struct lb_setup *setup, const struct syn_balancer_backend *b
         syn_buf_adds(&shape, "  option redispatch 1\n");
     if (!tcp)
         http_lines(backend, setup, &shape);
-    else if (setup->lua) /* the delay bounds how long a rule may take, and delays nobody */
-        syn_buf_addf(&shape,
-                     "  tcp-request inspect-delay %dms\n"
-                     "  tcp-request content lua.hold-tcp if { nbsrv eq 0 } !{ stopping }\n",
-                     SYN_BALANCER_WAIT_MAX_MS);
+    else if (setup->lua)
+        hold_lines(backend, &shape);
     check_lines(backend, &shape);
     server_options(setup, backend, &options);
     slot->sticky = backend->cookie != NULL;

@@ -13,6 +13,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 
 from harness import SOURCE, Platform, Skip, case, check, equal, need_sandbox, run, wait_until
@@ -60,7 +61,7 @@ def ready(p, name="web"):
 
 def get(where, path="/", headers=None, tls=None):
     if tls is None:
-        connection = http.client.HTTPConnection(*where, timeout=20)
+        connection = http.client.HTTPConnection(*where, timeout=90)
     else:
         connection = http.client.HTTPSConnection(*where, timeout=20, context=tls)
     try:
@@ -211,6 +212,13 @@ def what_dies_costs_what_it_had(p):
         wait_until("another takes its place", 60, lambda: len(ready(p)) == 2 and
                    victim not in {e["instance"] for e in ready(p)})
 
+    def kill_all():
+        victims = {e["instance"] for e in ready(p)}
+        for pid in [program_of(victim) for victim in victims]:
+            os.kill(pid, signal.SIGKILL)
+        wait_until("others take their place", 60, lambda: len(ready(p)) == 2 and
+                   not victims & {e["instance"] for e in ready(p)})
+
     def kill_balancer():
         before = haproxy(p)
         os.kill(before, signal.SIGKILL)
@@ -225,12 +233,39 @@ def what_dies_costs_what_it_had(p):
     with Load(*where, clients=CLIENTS) as load:
         load.goes_on()
         load.lost("a replica is killed", kill_replica, at_most=CLIENTS)
+        # Who comes while nobody is there waits.
+        load.lost("all replicas are killed", kill_all, at_most=2 * CLIENTS)
         # What it had, and what came to it while it was dying.
         load.lost("HAProxy is killed", kill_balancer, at_most=2 * CLIENTS, closed=True)
         load.lost("the daemon is killed", kill_daemon)
         equal(address(p), where, "the address lasts")
         load.lost("an update after that", lambda: p.json(
             "compute", "service", "update", "web", "--env", "GREETING=hej", "--yes", "--wait"))
+
+
+@case
+def requests_wait_for_a_service_at_zero(p):
+    need(p)
+    where = tuple(deploy(p, "sleeper", "--replicas", 0, "--autoscale", "0-1", "--autoscale-metric",
+                         "inflight=100", "--hold", "60s")["status"]["address"].rsplit(":", 1))
+    answers(where, status=200)  # so the door is open; and it falls asleep again
+    p.api("PATCH", f"/v1/services/{service(p, 'sleeper')['id']}", {"spec": {
+        "autoscale": {"min": 0, "max": 1, "every_ms": 1000, "average_ms": 0, "idle_ms": 1000,
+                      "metrics": [{"metric": "inflight", "target": "100"}],
+                      "down": {"stabilise_ms": 0}}}})
+    wait_until("it sleeps", 60, lambda: not service(p, "sleeper")["status"]["endpoints"])
+    seen, began = [], time.monotonic()
+    clients = [threading.Thread(target=lambda: seen.append(get(where)[0])) for _ in range(50)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    print(f"# 50 requests woke it in {time.monotonic() - began:.1f} s", flush=True)
+    equal(seen, [200] * 50, "all are answered")
+    check(any(e["type"] == "scaled" and "wait" in e["message"] for e in
+              p.json("compute", "service", "events", "sleeper")["items"]), "it is said why")
+    p.json("compute", "service", "stop", "sleeper", "--yes", "--wait")
+    p.json("compute", "service", "delete", "sleeper", "--yes")
 
 
 @case
