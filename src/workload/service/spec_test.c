@@ -141,6 +141,8 @@ static const struct {
     {"{" BASE ",\"port\":1,\"lb\":{\"path\":\"/a//b\"}}", "spec.lb.path"},
     {"{" BASE ",\"port\":1,\"lb\":{\"redirect_http\":true,\"host\":\"a\"}}", "tls"},
     {"{" BASE ",\"port\":1,\"lb\":{\"redirect_http\":true,\"tls\":true}}", "host"},
+    {"{" BASE ",\"lb\":{\"hold_ms\":\"11m\"}}", "spec.lb.hold_ms"},
+    {"{" BASE ",\"lb\":{\"errors_max\":1001}}", "spec.lb.errors_max"},
     {"{" BASE ",\"policy\":\"whim\"}", "spec.policy"},
     {"{" BASE ",\"memory_bytes\":\"1kb\"}", "spec.memory_bytes"},
     {"{" BASE ",\"autoscale\":{\"max\":2}}", "spec.autoscale.min"},
