@@ -653,7 +653,7 @@ cert_next(struct work *work, const struct syn_balancer_cert *given)
     if (same)
         cert->pem = syn_strdup(old->pem);
     else
-        rc = lb_pem(given->pem, given->pem_len, &cert->pem, work->err);
+        rc = syn_balancer_pem(given->pem, given->pem_len, &cert->pem, work->err);
     if (rc < 0)
         return syn_err_wrap(work->err, rc, "certificate %s", given->id);
     if (cert->pem == NULL)

@@ -135,12 +135,6 @@ SYN_MUST int lb_render_map(const struct lb_model *model, struct syn_buf *out, st
 void lb_server_words(const struct lb_slot *slot, const struct lb_server *server,
                      struct syn_buf *out);
 
-/* --- certificates ----------------------------------------------------------------------------- */
-
-/** Certificate, chain and key as HAProxy wants them. INVALID when a part is missing or unreadable,
- *  or the key is another's. */
-SYN_MUST int lb_pem(const char *pem, size_t len, char **ret_pem, struct syn_err *err);
-
 /* --- counters --------------------------------------------------------------------------------- */
 
 enum lb_field {

@@ -303,6 +303,66 @@ def tls_ends_at_the_balancer(p):
             check(tls.recv(100).startswith(b"HTTP/1.1 200"), "the shared front speaks TLS")
 
 
+def make_certificate(p, host, word):
+    """A certificate of another authority than the platform's: itself."""
+    cert, key = p.home / f"{word}.pem", p.home / f"{word}.key"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:prime256v1", "-nodes", "-days", "9", "-subj", f"/O={word}",
+                    "-addext", f"subjectAltName=DNS:{host}", "-keyout", key, "-out", cert],
+                   check=True, capture_output=True)
+    return cert, key
+
+
+def issuer(where, host):
+    with socket.create_connection(where, timeout=20) as plain:
+        with ssl._create_unverified_context().wrap_socket(plain, server_hostname=host) as tls:
+            return tls.getpeercert(binary_form=True)
+
+
+@case
+def a_given_certificate(p):
+    need(p)
+    if shutil.which("openssl") is None:
+        raise Skip("needs openssl")
+    cert, key = make_certificate(p, "shop.example", "first")
+    said = p.error("compute", "service", "update", "api", "--tls-cert", "shop", "--yes")
+    check("no certificate shop" in said["message"], said)
+    other = make_certificate(p, "shop.example", "other")
+    said = p.error("compute", "certificate", "add", "shop", "--cert", cert, "--key", other[1],
+                   code=2)
+    check("key" in said["message"], said)
+    seen = p.json("compute", "certificate", "add", "shop", "--cert", cert, "--key", key)
+    equal([seen["hosts"], seen["state"], seen["version"]], [["shop.example"], "ends-soon", 1])
+    p.json("compute", "service", "update", "api", "--tls-cert", "shop", "--host", "shop.example",
+           "--yes")
+    front, pid = ("127.0.0.1", HTTPS), haproxy(p)
+    der = ssl.PEM_cert_to_DER_cert(cert.read_text())
+    wait_until("it is served", 60, lambda: issuer(front, "shop.example") == der, 0.05)
+    pid = haproxy(p)
+    with socket.create_connection(front, timeout=60) as plain:
+        context = ssl._create_unverified_context()
+        with context.wrap_socket(plain, server_hostname="shop.example") as kept:
+            p.json("compute", "certificate", "add", "shop", "--cert", other[0], "--key", other[1])
+            der = ssl.PEM_cert_to_DER_cert(other[0].read_text())
+            wait_until("the new one is served", 60,
+                       lambda: issuer(front, "shop.example") == der, 0.05)
+            kept.sendall(b"GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n")
+            check(kept.recv(100).startswith(b"HTTP/1.1 200"), "what was open goes on")
+    equal(haproxy(p), pid, "without a reload")
+    said = p.error("compute", "certificate", "rm", "shop", "--yes")
+    check("api" in said["message"], said)
+    listed = p.json("compute", "certificate", "list")["items"][0]
+    equal([listed["services"], listed["version"]], [["api"], 2])
+    check(b"BEGIN" not in p.http("GET", "/v1/certificates/shop")[2], "no key is shown")
+    check('synor_certificate_left_seconds{certificate="' in p.http("GET", "/metrics")[2].decode(),
+          "it is measured")
+    check(any(e["type"] == "certificate-ends" for e in
+              p.json("compute", "service", "events", "api")["items"]), "it is warned of")
+    p.json("compute", "service", "update", "api", "--tls-cert", "", "--host", "api.example",
+           "--yes")
+    p.json("compute", "certificate", "rm", "shop", "--yes")
+
+
 @case
 def a_port_that_another_has(p):
     need(p)

@@ -104,13 +104,20 @@ static int
 certificate(void *arg, const json_t *service, char **ret_pem, struct syn_err *err)
 {
     struct srv_gateway *gateway = arg;
+    const char *given =
+        syn_json_str(json_object_get(syn_document_spec(service), "lb"), "certificate", "");
     const char *names[CERT_NAMES] = {NULL};
     size_t count = names_of(gateway, service, names);
     uint8_t digest[SYN_SHA256_LEN];
     char ca[SRV_PATH_MAX], path[SRV_PATH_MAX + 128], tag[17];
     struct stat seen;
     SYN_BUF(all);
-    int rc = ca_ready(gateway->server, err);
+    int rc;
+
+    if (given[0] != '\0')
+        return srv_certificate_pem(gateway->server, syn_json_str(service, "account", ""), given,
+                                   ret_pem, err);
+    rc = ca_ready(gateway->server, err);
 
     for (size_t i = 0; i < count; i++)
         syn_buf_addf(&all, "%s,", names[i]);
@@ -507,6 +514,13 @@ srv_gateway_stats(struct syn_server *server, const json_t *service, json_t **ret
 }
 
 void
+srv_gateway_look_again(struct syn_server *server)
+{
+    if (server->gateway != NULL)
+        gtw_lost(server->gateway->gtw);
+}
+
+void
 srv_gateway_metrics(struct syn_server *server, struct syn_buf *out)
 {
     if (server->gateway != NULL)
@@ -607,6 +621,7 @@ refresh(void *arg, struct syn_err *err)
 {
     struct srv_gateway *gateway = arg;
     struct syn_store *store = gateway->server->store;
+    struct syn_err why = {0};
     int64_t revision;
     int rc = syn_store_revision(store, &revision, err);
 
@@ -614,6 +629,8 @@ refresh(void *arg, struct syn_err *err)
         return rc;
     gateway->watch = syn_store_unwatch(store, gateway->watch);
     gtw_again(gateway->gtw);
+    if (srv_certificates_warn(gateway->server, &why) < 0)
+        syn_log_err(SYN_LOG_WARN, "gateway.certificates", &why);
     rc = srv_each(gateway->server, "service/", see_service, gateway, err);
     if (rc == SYN_OK)
         rc = syn_store_watch(store, "service/", revision, on_event, gateway, &gateway->watch, err);

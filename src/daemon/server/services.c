@@ -298,6 +298,8 @@ wanted_spec(struct syn_server *server, struct change *change, json_t **ret_spec,
         rc = srv_secrets_check(server, srv_identity(change->req)->account,
                                json_object_get(spec, "secrets"), err);
     if (rc == SYN_OK)
+        rc = srv_certificate_check(server, srv_identity(change->req)->account, spec, err);
+    if (rc == SYN_OK)
         *ret_spec = SYN_TAKE(spec);
     return rc;
 }
@@ -374,12 +376,13 @@ uses_secret(const json_t *service, const char *secret)
 
 struct search {
     struct syn_server *server;
-    const char *secret;
+    bool (*uses)(const json_t *service, const char *name);
+    const char *name;
     json_t *found; /* services */
 };
 
 static int
-look_for_secret(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+look_for_user(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
 {
     struct search *search = arg;
     char own_key[SRV_KEY_MAX];
@@ -389,17 +392,18 @@ look_for_secret(void *arg, const char *key, json_t *doc, int64_t revision, struc
 
     (void)doc;
     (void)revision;
-    if (rc != SYN_OK || !uses_secret(service, search->secret))
+    if (rc != SYN_OK || !search->uses(service, search->name))
         return rc < 0 ? rc : SYN_OK;
     return syn_json_append_take(search->found, SYN_TAKE(service), err);
 }
 
 /* The account's services that use it. */
 static int
-services_with(struct syn_server *server, const char *account, const char *secret, json_t **ret,
+services_with(struct syn_server *server, const char *account,
+              bool (*uses)(const json_t *service, const char *name), const char *name, json_t **ret,
               struct syn_err *err)
 {
-    struct search search = {server, secret, json_array()};
+    struct search search = {server, uses, name, json_array()};
     char prefix[SRV_KEY_MAX];
     SYN_JSON(found);
     int rc;
@@ -407,11 +411,24 @@ services_with(struct syn_server *server, const char *account, const char *secret
     found = search.found;
     if (found == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a list of services");
-    rc =
-        srv_each(server, srv_key(prefix, "service-of", account, ""), look_for_secret, &search, err);
+    rc = srv_each(server, srv_key(prefix, "service-of", account, ""), look_for_user, &search, err);
     if (rc == SYN_OK)
         *ret = SYN_TAKE(found);
     return rc;
+}
+
+static bool
+uses_certificate(const json_t *service, const char *name)
+{
+    return syn_str_eq(
+        syn_json_str(json_object_get(syn_document_spec(service), "lb"), "certificate", ""), name);
+}
+
+int
+srv_services_with_certificate(struct syn_server *server, const char *account, const char *name,
+                              json_t **ret_services, struct syn_err *err)
+{
+    return services_with(server, account, uses_certificate, name, ret_services, err);
 }
 
 int
@@ -419,7 +436,7 @@ srv_service_with_secret(struct syn_server *server, const char *account, const ch
                         char *out, struct syn_err *err)
 {
     SYN_JSON(found);
-    int rc = services_with(server, account, secret, &found, err);
+    int rc = services_with(server, account, uses_secret, secret, &found, err);
 
     if (rc == SYN_OK && json_array_size(found) > 0)
         (void)syn_str_copy(out, SYN_ID_MAX, syn_json_str(json_array_get(found, 0), "name", "?"));
@@ -459,7 +476,7 @@ srv_services_renew_secret(struct syn_server *server, struct srv_txn *txn, const 
     SYN_JSON(ids);
     json_t *service;
     size_t i;
-    int rc = services_with(server, account, secret, &found, err);
+    int rc = services_with(server, account, uses_secret, secret, &found, err);
 
     ids = json_array();
     if (rc == SYN_OK && ids == NULL)
@@ -519,6 +536,8 @@ foresee(struct syn_server *server, const char *account, const json_t *spec, json
         rc = srv_image_resolve(server, account, syn_json_str(spec, "image", ""), cid, &why);
     if (rc == SYN_OK)
         rc = srv_secrets_check(server, account, json_object_get(spec, "secrets"), &why);
+    if (rc == SYN_OK)
+        rc = srv_certificate_check(server, account, spec, &why);
     return srv_work_refusal(rc, &why, ret, err);
 }
 

@@ -62,6 +62,8 @@ static const struct syn_field lb_fields[] = {
      .help = "of those, what is at or below this path"},
     {.name = "tls", .kind = SYN_FIELD_BOOL, .fallback = "false",
      .help = "clients speak TLS, which ends at the balancer"},
+    {.name = "certificate", .kind = SYN_FIELD_STR, .min = 0, .max = 63, .fallback = "\"\"",
+     .help = "with tls: the account's certificate of this name; \"\": the platform's own"},
     {.name = "redirect_http", .kind = SYN_FIELD_BOOL, .fallback = "false",
      .help = "requests in plain text on the shared front are sent to https"},
     {.name = "hold_ms", .kind = SYN_FIELD_MS, .min = 0, .max = HOLD_MAX_MS,
@@ -272,6 +274,8 @@ check_lb(const struct syn_service_spec *spec, struct syn_err *err)
     if (*lb->path && !prefix_ok(lb->path))
         return SYN_FAIL(err, SYN_E_INVALID, "spec.lb.path: \"%s\": expected a path such as /api",
                         lb->path);
+    if (*lb->certificate && !lb->tls)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.lb.certificate: needs tls");
     if (lb->redirect_http && !(lb->tls && shared))
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.lb.redirect_http: needs tls, and a host or path: its own address "
@@ -440,6 +444,7 @@ read_lb(const json_t *spec)
         .host = syn_json_str(lb, "host", ""),
         .path = syn_json_str(lb, "path", ""),
         .tls = syn_json_bool(lb, "tls", false),
+        .certificate = syn_json_str(lb, "certificate", ""),
         .redirect_http = syn_json_bool(lb, "redirect_http", false),
         .hold_ms = syn_json_i64(lb, "hold_ms", none ? HOLD_ZERO_MS : HOLD_MS),
         .slow_start_ms = syn_json_i64(lb, "slow_start_ms", 0),

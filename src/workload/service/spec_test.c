@@ -141,6 +141,7 @@ static const struct {
     {"{" BASE ",\"port\":1,\"lb\":{\"path\":\"/a//b\"}}", "spec.lb.path"},
     {"{" BASE ",\"port\":1,\"lb\":{\"redirect_http\":true,\"host\":\"a\"}}", "tls"},
     {"{" BASE ",\"port\":1,\"lb\":{\"redirect_http\":true,\"tls\":true}}", "host"},
+    {"{" BASE ",\"port\":1,\"lb\":{\"certificate\":\"a\"}}", "spec.lb.certificate"},
     {"{" BASE ",\"lb\":{\"hold_ms\":\"11m\"}}", "spec.lb.hold_ms"},
     {"{" BASE ",\"lb\":{\"errors_max\":1001}}", "spec.lb.errors_max"},
     {"{" BASE ",\"policy\":\"whim\"}", "spec.policy"},

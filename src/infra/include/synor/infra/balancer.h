@@ -146,6 +146,10 @@ struct syn_balancer_table {
     size_t cert_count;
 };
 
+/** A certificate, its chain and its key, in any order, as the balancer writes them: certificate,
+ *  chain, key, nothing else. INVALID: it is none, or the key is not the certificate's. */
+SYN_MUST int syn_balancer_pem(const char *pem, size_t len, char **ret_pem, struct syn_err *err);
+
 struct syn_balancer_options {
     const char *dir;          /* private, made when absent: configuration, sockets, certificates */
     const char *program;      /* a path; NULL: as syn_balancer_find() finds it */
