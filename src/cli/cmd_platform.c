@@ -47,7 +47,9 @@
     {"bandwidth", 0, "RATE", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the interface's", "Of the way out, as 1gbit"}, \
     {"price-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "the price book", "What a new node asks: JSON, as `node price` sets it"}, \
     {"gpu-sharing", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "off|time-slice|mps", "off", "Let jobs have shares of one GPU"}, \
-    {"mps-pipes", 0, "DIR", SYN_CLI_TEXT, 0, 0, false, false, NULL, "/tmp/nvidia-mps", "Where NVIDIA's MPS daemon, which you run, has its pipes"}
+    {"mps-pipes", 0, "DIR", SYN_CLI_TEXT, 0, 0, false, false, NULL, "/tmp/nvidia-mps", "Where NVIDIA's MPS daemon, which you run, has its pipes"}, \
+    {"runtime", 0, "DRIVER", SYN_CLI_TEXT, 0, 0, false, false, "native|container", "native", "What runs instances: runc and gVisor, or containerd first"}, \
+    {"instance-dns", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "forward|own|off", "forward", "Names for services: theirs and others', theirs alone, none"}
 
 static const struct syn_cli_option server_options[] = {SERVER_OPTIONS};
 static const struct syn_cli_option up_options[] = {SERVER_OPTIONS, CACHE_LIMIT, NODE_OPTIONS};
@@ -275,8 +277,10 @@ start(struct syn_cli *cli, bool with_agent)
     up.offer = prices_of(&words);
     up.labels = words.labels;
     up.bandwidth_bps = words.bandwidth_bps;
+    up.runtime = syn_cli_text(cli, "runtime", NULL);
     up.gpu_sharing = syn_cli_text(cli, "gpu-sharing", NULL);
     up.mps_pipes = words.mps_pipes;
+    up.dns = syn_cli_text(cli, "instance-dns", NULL);
     return syn_cli_start(cli, &up, syn_cli_has(cli, "detach"));
 }
 
@@ -343,8 +347,10 @@ run_agent(struct syn_cli *cli)
     agent.offer = prices_of(&words);
     agent.labels = words.labels;
     agent.bandwidth_bps = words.bandwidth_bps;
+    agent.runtime = syn_cli_text(cli, "runtime", NULL);
     agent.gpu_sharing = syn_cli_text(cli, "gpu-sharing", NULL);
     agent.mps_pipes = words.mps_pipes;
+    agent.dns = syn_cli_text(cli, "instance-dns", NULL);
     syn_cli_signals_reset();
     return cli->host->agent(&agent);
 }

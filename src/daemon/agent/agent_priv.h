@@ -23,6 +23,7 @@
 #include <synor/infra/content.h>
 #include <synor/infra/crypto.h>
 #include <synor/infra/oci_layout.h>
+#include <synor/runtime/container.h>
 #include <synor/runtime/gpu.h>
 #include <synor/runtime/native.h>
 
@@ -36,13 +37,16 @@
 #define AGT_RETRY_MS      1000
 #define AGT_INSTANCES_MAX 256
 #define AGT_ANSWER_MS     15000 /* then a call has failed; the end of a process waits no longer */
-#define AGT_RUNTIMES      2
+#define AGT_RUNTIMES      5
 #define AGT_DEVICES_MS    10000 /* for all drivers together to say what they know */
 #define AGT_DEVICES_MAX   256
 #define AGT_REPORT_MAX    120 /* samples in one report */
 
 struct agt_instance;
 struct agt_care;
+struct agt_names;
+struct agt_resolver;
+struct agt_follower;
 
 /** How long the agent waits. Tests wait less. */
 struct agt_pace {
@@ -81,11 +85,18 @@ struct syn_agent {
     int64_t cache_bytes_max;    /* 0: the cache's default */
     struct agt_cache cache;     /* under `fetch_lock` */
     struct syn_net *net;        /* of instances; NULL: this node has none */
+    const char *names_mode;     /* forward, own or off; NULL: forward */
+    struct agt_names *names; /* what instances may ask for; NULL: they ask the node's resolvers */
+    struct agt_resolver *resolver; /* answers them */
+    struct agt_follower *follower; /* learns them */
     char resolvers[SYN_INSTANCE_DNS_MAX][AGT_RESOLVER_MAX];
     const char *dns[SYN_INSTANCE_DNS_MAX + 1]; /* whom instances ask for names, NULL-ended */
-    struct syn_native *natives[AGT_RUNTIMES];  /* what is behind `runtimes`, where it is ours */
-    struct syn_runtime runtimes[AGT_RUNTIMES]; /* gVisor, runc; or the one that was given */
-    struct syn_runtime_info infos[AGT_RUNTIMES];
+    struct syn_native *natives[2];             /* gVisor, runc; NULL: what runs things was given */
+    struct syn_container *container;           /* NULL: containerd has nothing to do here */
+    bool wants_container;                      /* --runtime container */
+    size_t slots;                              /* in use of what follows: see runtimes.c */
+    struct syn_runtime runtimes[AGT_RUNTIMES]; /* a driver, or the one that was given, */
+    struct syn_runtime_info infos[AGT_RUNTIMES]; /* and a class of sandboxes by it */
     bool works[AGT_RUNTIMES];
     struct syn_gpu_list gpus;        /* those that can be given */
     enum agt_sharing sharing;        /* how several instances may have one */
@@ -122,6 +133,7 @@ struct agt_instance {
     /* The thread's: */
     struct syn_client *client;
     struct syn_runtime runtime;
+    const struct syn_runtime_info *made_by; /* what of the node runs it; NULL: not chosen yet */
     struct syn_instance *handle;
     const struct syn_instance_paths *paths;
     struct agt_ship *ship;
@@ -135,11 +147,12 @@ struct agt_instance {
     bool gone;                     /* the server needs it no more */
     bool over;                     /* the thread has ended */
 
-    atomic_bool changed; /* since the thread looked */
-    bool started;        /* `thread` is one */
-    bool preparing_told; /* the thread's */
-    bool noticed;        /* likewise: the program has been told why it must stop */
-    bool finished;       /* likewise: it has ended, and the server knows all of it */
+    atomic_bool changed;            /* since the thread looked */
+    bool started;                   /* `thread` is one */
+    bool preparing_told;            /* the thread's */
+    bool noticed;                   /* likewise: the program has been told why it must stop */
+    bool finished;                  /* likewise: it has ended, and the server knows all of it */
+    char gateway[AGT_RESOLVER_MAX]; /* likewise: where it asks for names; "": nowhere of ours */
     char id[SYN_ID_MAX];
     char gpus[SYN_GPUS_MAX][sizeof(((struct syn_gpu *)0)->uuid)]; /* its own, until it ends; under
                                                                      the agent's lock */
@@ -177,8 +190,6 @@ int64_t agt_line_rtt_us(const char *url);
 /** Put the distance into what a heartbeat says; it is measured once a minute. */
 SYN_MUST int agt_line_report(struct syn_agent *agent, json_t *report, struct syn_err *err);
 
-SYN_MUST int agt_runtimes_open(struct syn_agent *agent, struct syn_err *err);
-void agt_runtimes_close(struct syn_agent *agent);
 #define AGT_BOOT_MAX 64
 /** What the machine's own Python has of the frameworks we know, below `root`: {"pytorch": "1.13"}.
  *  A version that is not told is "". */
@@ -188,12 +199,38 @@ void agt_boot_id(char *out, size_t cap);
 /** The body of join and heartbeat: capacity, sandboxes, versions. */
 SYN_MUST int agt_inventory(struct syn_agent *agent, json_t **ret, struct syn_err *err);
 
+/* --- who runs instances (runtimes.c)
+ * ------------------------------------------------------------------------------ */
+
+SYN_MUST int agt_runtimes_open(struct syn_agent *agent, struct syn_err *err);
+void agt_runtimes_close(struct syn_agent *agent);
+/** Give the instance the driver that its document's isolation means here. Returns 0; UNSUPPORTED.
+ */
+SYN_MUST int agt_runtime_choose(struct agt_instance *instance, const json_t *doc,
+                                struct syn_err *err);
+/** Give it the driver that made its folder, also one that does not work any more. */
+void agt_runtime_of_folder(struct agt_instance *instance, const json_t *doc);
+/** The class of those who do not say. */
+const char *agt_sandbox_default(const struct syn_agent *agent);
+/** [{name, version, platform, state, gpus, runtime}]. Owner: the caller's reference. */
+SYN_MUST int agt_sandboxes(const struct syn_agent *agent, json_t **ret, struct syn_err *err);
+
 /* --- instance networks (network.c)
  * ------------------------------------------------------------------------------ */
 
 /** Open the node's networks; where there can be none, that is told in the log. */
 void agt_network_open(struct syn_agent *agent);
 void agt_network_close(struct syn_agent *agent);
+/** Begin to answer names, where that is wanted and can be; where it cannot, the log says so, and
+ * instances ask the node's resolvers. Once the node is registered, before any instance is there. */
+void agt_names_open(struct syn_agent *agent);
+/** When no instance is there any more. */
+void agt_names_close(struct syn_agent *agent);
+/** The instance, which has its network, may ask for names from now on; until it is cleared away. */
+void agt_names_enter(struct agt_instance *instance, const json_t *doc);
+void agt_names_leave(struct agt_instance *instance);
+/** Wait a moment until what it may ask for is known. */
+void agt_names_await(const struct agt_instance *instance);
 /** Make again what somebody broke; `starting`: remove what no instance of ours has. */
 void agt_network_sweep(struct syn_agent *agent, bool starting);
 
