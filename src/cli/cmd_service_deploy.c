@@ -60,7 +60,11 @@
     {"host", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Be reached by this host on the shared front; *.NAME for one label"}, \
     {"path", 0, "PREFIX", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Likewise by this path and what is below"}, \
     {"tls", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Clients speak TLS with the balancer"}, \
+    {"tls-cert", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the platform's own", "The account's certificate for it; \"\" goes back to the platform's"}, \
     {"redirect-http", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Send plain requests on the shared front to https"}, \
+    {"hold", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5s; 30s with --autoscale 0-N", "Requests wait so long for a first replica"}, \
+    {"slow-start", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "off", "A new replica's share of requests grows for so long"}, \
+    {"eject-after", 0, "N", SYN_CLI_INT, 0, 1000, false, false, NULL, "off", "So many errors in a row take a replica out until a check is well"}, \
     {"internal", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "No published address: replicas have their own"}, \
     {"max-surge", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "1", "So many more may run during an update"}, \
     {"max-unavailable", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "0", "So many may be missing during an update"}, \
@@ -158,10 +162,13 @@ set_secrets(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 }
 
 static const struct syn_cli_spec_key lb_texts[] = {
-    {"lb", "algorithm"},
-    {"protocol", "protocol"},
-    {"host", "host"},
-    {"path", "path"},
+    {"lb", "algorithm"}, {"protocol", "protocol"},    {"host", "host"},
+    {"path", "path"},    {"tls-cert", "certificate"},
+};
+static const struct syn_cli_spec_key lb_numbers[] = {
+    {"hold", "hold_ms"},
+    {"slow-start", "slow_start_ms"},
+    {"eject-after", "errors_max"},
 };
 static const struct {
     const char *option, *key;
@@ -213,9 +220,13 @@ set_lb(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     }
     if (rc == SYN_OK)
         rc = syn_cli_spec_texts(cli, lb_texts, SYN_LEN(lb_texts), lb, err);
+    if (rc == SYN_OK)
+        rc = syn_cli_spec_numbers(cli, lb_numbers, SYN_LEN(lb_numbers), lb, err);
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(lb_flags); i++)
         if (syn_cli_has(cli, lb_flags[i].option))
             rc = syn_json_set_bool(lb, lb_flags[i].key, lb_flags[i].value, err);
+    if (rc == SYN_OK && syn_cli_text(cli, "tls-cert", "")[0] != '\0')
+        rc = syn_json_set_bool(lb, "tls", true, err);
     return rc;
 }
 

@@ -40,6 +40,9 @@ extern const struct syn_cli_command syn_cli_storage_put, syn_cli_storage_get, sy
     syn_cli_storage_info, syn_cli_storage_name, syn_cli_storage_pin, syn_cli_storage_rm,
     syn_cli_secret_set, syn_cli_secret_list, syn_cli_secret_rm, syn_cli_storage_gc,
     syn_cli_storage_verify;
+/* cmd_certificate.c */
+extern const struct syn_cli_command syn_cli_certificate_add, syn_cli_certificate_list,
+    syn_cli_certificate_get, syn_cli_certificate_rm;
 /* cmd_account.c */
 extern const struct syn_cli_command syn_cli_account_create, syn_cli_account_list,
     syn_cli_account_balance, syn_cli_account_history, syn_cli_account_faucet,

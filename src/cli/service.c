@@ -80,6 +80,9 @@ show_address(const struct syn_cli *cli, const json_t *service, const char *addre
         syn_cli_say(cli, "  requests    %lld, of which %lld failed",
                     (long long)syn_json_i64(gateway, "requests", 0),
                     (long long)syn_json_i64(gateway, "errors", 0));
+    if (syn_json_i64(gateway, "held", 0) > 0)
+        syn_cli_say(cli, "  waiting     %lld requests, for a first replica",
+                    (long long)syn_json_i64(gateway, "held", 0));
 }
 
 /* How an update that has stages goes on. */

@@ -10,13 +10,11 @@
  * Whatever goes wrong on the runtime API, a reload from the model puts right: the model is
  * complete, nothing is ever read back from HAProxy but counters. Time-outs of HAProxy itself are
  * the API's (balancer_wire.c) and the start's (balancer_process.c). */
-#include "balancer_priv.h"
+#include "balancer_live_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -31,43 +29,14 @@
 #include <synor/base/str.h>
 #include <synor/infra/secret_file.h>
 
-#define OLD_MAX        16  /* processes that end what they had; one more and the oldest ends now */
 #define LEAVING_MS     200 /* between two attempts to delete what leaves */
 #define LEAVING_BATCH  256 /* commands of one attempt */
 #define BACKOFF_MIN_MS 50
 #define BACKOFF_MAX_MS 10000
 #define STEADY_MS      10000 /* who lives so long has not died at once */
 
-/* What a backend counted. Its counts are base + seen. */
-struct tally {
-    unsigned slot;
-    uint64_t base[LB_COUNTERS];   /* in processes and sections before */
-    uint64_t offset[LB_COUNTERS]; /* of its section, when it got it */
-    uint64_t seen[LB_COUNTERS];   /* in its section since, at the last reading */
-    uint64_t now[LB_FIELDS];      /* gauges at the last reading */
-};
-
-struct syn_balancer {
-    pthread_mutex_t lock;
-    pthread_t thread;
-    int wake, dir, lock_file;
-    char *path, *program;
-    struct lb_setup setup;
-    struct lb_model *model; /* what runs, or (`adrift`) what is wanted */
-    struct syn_map *tallies;
-    struct lb_process now, old[OLD_MAX];
-    struct lb_wire *old_wire[OLD_MAX]; /* NULL: it was replaced before our time, or has nothing */
-    size_t old_count;
-    unsigned generation;
-    bool stopping, adrift, begun; /* begun: a table was set */
-    bool ours;                    /* `now` was started by us, and not found */
-    int64_t started_ms, retry_ms, backoff_ms;
-    uint64_t reloads, restarts, changes;
-    atomic_int pid;
-};
-
-static void
-lock(struct syn_balancer *balancer)
+void
+lb_lock(struct syn_balancer *balancer)
 {
     int rc = pthread_mutex_lock(&balancer->lock);
 
@@ -75,8 +44,8 @@ lock(struct syn_balancer *balancer)
     (void)rc;
 }
 
-static void
-unlock(struct syn_balancer *balancer)
+void
+lb_unlock(struct syn_balancer *balancer)
 {
     int rc = pthread_mutex_unlock(&balancer->lock);
 
@@ -98,8 +67,8 @@ wake(struct syn_balancer *balancer)
     (void)!write(balancer->wake, &one, sizeof(one));
 }
 
-static int
-connect_wire(const struct syn_balancer *balancer, struct lb_wire **ret, struct syn_err *err)
+int
+lb_connect(const struct syn_balancer *balancer, struct lb_wire **ret, struct syn_err *err)
 {
     char control[LB_CONTROL_SIZE];
 
@@ -109,9 +78,9 @@ connect_wire(const struct syn_balancer *balancer, struct lb_wire **ret, struct s
 
 /* --- counters --------------------------------------------------------------------------------- */
 
-static int
-show_stat(struct lb_wire *wire, const char *command, struct lb_stat **ret, size_t *ret_count,
-          struct syn_err *err)
+int
+lb_show_stat(struct lb_wire *wire, const char *command, struct lb_stat **ret, size_t *ret_count,
+             struct syn_err *err)
 {
     SYN_BUF(reply);
     int rc = lb_wire_ask(wire, command, 1, &reply, err);
@@ -120,7 +89,7 @@ show_stat(struct lb_wire *wire, const char *command, struct lb_stat **ret, size_
 }
 
 static void
-tally_take(struct tally *tally, const struct lb_stat *stat)
+tally_take(struct lb_tally *tally, const struct lb_stat *stat)
 {
     for (size_t i = 0; i < LB_COUNTERS; i++)
         tally->seen[i] = stat->value[i] - SYN_MIN(tally->offset[i], stat->value[i]);
@@ -139,24 +108,24 @@ tallies_by_slot(struct syn_balancer *balancer, struct syn_map **ret, struct syn_
     while (rc == SYN_OK && syn_map_next(balancer->tallies, &cursor, &id, &value)) {
         char name[16];
 
-        (void)snprintf(name, sizeof(name), "b%u", ((struct tally *)value)->slot);
+        (void)snprintf(name, sizeof(name), "b%u", ((struct lb_tally *)value)->slot);
         rc = syn_map_put_take(*ret, name, value, err);
     }
     return rc;
 }
 
-static int
-read_counts(struct syn_balancer *balancer, struct lb_wire *wire, struct syn_err *err)
+int
+lb_read_counts(struct syn_balancer *balancer, struct lb_wire *wire, struct syn_err *err)
 {
     SYN_SCOPED(syn_free_scope) struct lb_stat *stats = NULL;
     SYN_SCOPED(syn_map_free_scope) struct syn_map *by_slot = NULL;
     size_t count = 0;
-    int rc = show_stat(wire, "show stat -1 2 -1\n", &stats, &count, err);
+    int rc = lb_show_stat(wire, "show stat -1 2 -1\n", &stats, &count, err);
 
     if (rc == SYN_OK)
         rc = tallies_by_slot(balancer, &by_slot, err);
     for (size_t i = 0; rc == SYN_OK && i < count; i++) {
-        struct tally *tally = syn_map_find(by_slot, stats[i].proxy);
+        struct lb_tally *tally = syn_map_find(by_slot, stats[i].proxy);
 
         if (tally != NULL)
             tally_take(tally, &stats[i]);
@@ -173,7 +142,7 @@ tallies_move_on(struct syn_balancer *balancer)
     size_t cursor = 0;
 
     while (syn_map_next(balancer->tallies, &cursor, &id, &value)) {
-        struct tally *tally = value;
+        struct lb_tally *tally = value;
 
         for (size_t i = 0; i < LB_COUNTERS; i++) {
             tally->base[i] += tally->seen[i];
@@ -186,8 +155,8 @@ static int
 tally_new(struct syn_balancer *balancer, const struct lb_slot *slot, struct lb_wire *wire,
           struct syn_err *err)
 {
-    SYN_SCOPED(syn_free_scope) struct tally *tally = syn_calloc(1, sizeof(*tally));
-    struct tally *before = syn_map_find(balancer->tallies, slot->id);
+    SYN_SCOPED(syn_free_scope) struct lb_tally *tally = syn_calloc(1, sizeof(*tally));
+    struct lb_tally *before = syn_map_find(balancer->tallies, slot->id);
     int rc;
 
     if (tally == NULL)
@@ -201,7 +170,7 @@ tally_new(struct syn_balancer *balancer, const struct lb_slot *slot, struct lb_w
         size_t count = 0;
 
         (void)snprintf(command, sizeof(command), "show stat b%u 2 -1\n", slot->number);
-        rc = show_stat(wire, command, &stats, &count, err);
+        rc = lb_show_stat(wire, command, &stats, &count, err);
         if (rc < 0)
             return rc;
         if (count > 0)
@@ -222,7 +191,7 @@ tallies_follow(struct syn_balancer *balancer, struct lb_wire *wire, struct syn_e
 
     for (size_t i = 0; rc == SYN_OK && i < balancer->model->slot_count; i++) {
         const struct lb_slot *slot = &balancer->model->slots[i];
-        const struct tally *tally;
+        const struct lb_tally *tally;
 
         if (slot->id == NULL)
             continue;
@@ -253,6 +222,8 @@ write_files(struct syn_balancer *balancer, unsigned generation, struct syn_err *
         rc = lb_file_write(balancer->dir, name, model->certs[i].pem, strlen(model->certs[i].pem),
                            err);
     }
+    if (rc == SYN_OK && balancer->setup.lua)
+        rc = lb_file_write(balancer->dir, LB_HOLD_FILE, lb_hold_lua, strlen(lb_hold_lua), err);
     if (rc == SYN_OK)
         rc = lb_render_map(model, &map, err);
     if (rc == SYN_OK)
@@ -296,7 +267,7 @@ old_drop(struct syn_balancer *balancer, size_t at)
 static void
 note_running(struct syn_balancer *balancer)
 {
-    struct lb_process all[OLD_MAX + 1] = {balancer->now};
+    struct lb_process all[LB_OLD_MAX + 1] = {balancer->now};
     struct syn_err err;
 
     memcpy(&all[1], balancer->old, balancer->old_count * sizeof(all[0]));
@@ -315,7 +286,7 @@ retire_take(struct syn_balancer *balancer, struct lb_process process, struct lb_
         lb_process_forget(&process);
         return;
     }
-    if (balancer->old_count == OLD_MAX)
+    if (balancer->old_count == LB_OLD_MAX)
         old_drop(balancer, 0);
     balancer->old[balancer->old_count] = process;
     balancer->old_wire[balancer->old_count++] = wire;
@@ -351,8 +322,8 @@ reload(struct syn_balancer *balancer, struct syn_err *err)
     unsigned generation = ++balancer->generation;
     int rc = write_files(balancer, generation, err);
 
-    if (rc == SYN_OK && balancer->now.pid > 0 && connect_wire(balancer, &before, NULL) == SYN_OK)
-        (void)!read_counts(balancer, before, NULL);
+    if (rc == SYN_OK && balancer->now.pid > 0 && lb_connect(balancer, &before, NULL) == SYN_OK)
+        (void)!lb_read_counts(balancer, before, NULL);
     if (rc == SYN_OK)
         rc = lb_process_start(balancer->program, balancer->path, generation, &balancer->now, &fresh,
                               err);
@@ -369,7 +340,7 @@ reload(struct syn_balancer *balancer, struct syn_err *err)
     tallies_move_on(balancer);
     note_running(balancer);
     lb_model_fresh(balancer->model);
-    rc = connect_wire(balancer, &wire, err);
+    rc = lb_connect(balancer, &wire, err);
     if (rc == SYN_OK)
         rc = close_doors(balancer, wire, err);
     return rc < 0 ? rc : tallies_follow(balancer, NULL, err);
@@ -395,7 +366,7 @@ static int
 apply(struct syn_balancer *balancer, const struct lb_change *change, struct syn_err *err)
 {
     SYN_SCOPED(lb_wire_close_scope) struct lb_wire *wire = NULL;
-    int rc = connect_wire(balancer, &wire, err);
+    int rc = lb_connect(balancer, &wire, err);
 
     if (rc == SYN_OK)
         rc = lb_wire_do(wire, syn_buf_text(&change->commands), change->command_count, err);
@@ -443,9 +414,9 @@ syn_balancer_set(struct syn_balancer *balancer, const struct syn_balancer_table 
 
     if (rc < 0)
         return rc;
-    lock(balancer);
+    lb_lock(balancer);
     rc = set_locked(balancer, table, err);
-    unlock(balancer);
+    lb_unlock(balancer);
     wake(balancer);
     return rc;
 }
@@ -479,7 +450,7 @@ let_leave(struct syn_balancer *balancer)
     }
     if (count == 0)
         return false;
-    if (syn_buf_ok(&commands, NULL) < 0 || connect_wire(balancer, &wire, NULL) < 0 ||
+    if (syn_buf_ok(&commands, NULL) < 0 || lb_connect(balancer, &wire, NULL) < 0 ||
         lb_wire_ask(wire, syn_buf_text(&commands), count, &replies, NULL) < 0)
         return true;
     reply = replies.data;
@@ -497,8 +468,8 @@ let_leave(struct syn_balancer *balancer)
 }
 
 /* What "show info" says of a process, after "\nNAME: ". */
-static int
-ask_info(struct lb_wire *wire, const char *label, uint64_t *ret, struct syn_err *err)
+int
+lb_ask_info(struct lb_wire *wire, const char *label, uint64_t *ret, struct syn_err *err)
 {
     SYN_BUF(reply);
     char *at;
@@ -524,7 +495,7 @@ look_at_old(struct syn_balancer *balancer)
         uint64_t jobs;
 
         /* Our connection is a job of its own, and must not be what keeps it. */
-        if (*wire != NULL && (ask_info(*wire, "\nJobs: ", &jobs, NULL) < 0 || jobs <= 1))
+        if (*wire != NULL && (lb_ask_info(*wire, "\nJobs: ", &jobs, NULL) < 0 || jobs <= 1))
             *wire = lb_wire_close(*wire);
         if (!lb_process_alive(&balancer->old[i]))
             old_drop(balancer, i);
@@ -575,7 +546,7 @@ run(void *arg)
 {
     struct syn_balancer *balancer = arg;
 
-    lock(balancer);
+    lb_lock(balancer);
     while (!balancer->stopping) {
         int wait_ms = tend(balancer);
         struct pollfd pollers[2] = {
@@ -583,14 +554,14 @@ run(void *arg)
             {.fd = balancer->begun ? dup(balancer->now.fd) : -1, .events = POLLIN}};
         uint64_t count;
 
-        unlock(balancer);
+        lb_unlock(balancer);
         (void)poll(pollers, 2, wait_ms);
         (void)!read(balancer->wake, &count, sizeof(count));
         if (pollers[1].fd >= 0)
             (void)close(pollers[1].fd);
-        lock(balancer);
+        lb_lock(balancer);
     }
-    unlock(balancer);
+    lb_unlock(balancer);
     return NULL;
 }
 
@@ -662,8 +633,8 @@ open_dir(struct syn_balancer *balancer, const char *dir, struct syn_err *err)
 static void
 adopt(struct syn_balancer *balancer)
 {
-    struct lb_process found[OLD_MAX];
-    size_t count = lb_process_adopt(balancer->dir, found, OLD_MAX);
+    struct lb_process found[LB_OLD_MAX];
+    size_t count = lb_process_adopt(balancer->dir, found, LB_OLD_MAX);
 
     balancer->now = LB_PROCESS_NONE;
     for (size_t i = 0; i < count; i++) {
@@ -688,6 +659,8 @@ begin(struct syn_balancer *balancer, const struct syn_balancer_options *options,
         rc = lb_setup_fill(&balancer->setup, options, err);
     if (rc == SYN_OK)
         rc = lb_setup_cookie_key(&balancer->setup, balancer->dir, err);
+    if (rc == SYN_OK)
+        balancer->setup.lua = lb_program_has_lua(balancer->program);
     if (rc == SYN_OK)
         rc = lb_model_new(&balancer->model, err);
     if (rc == SYN_OK)
@@ -729,9 +702,9 @@ syn_balancer_close(struct syn_balancer *balancer, bool leave)
 {
     if (balancer == NULL)
         return NULL;
-    lock(balancer);
+    lb_lock(balancer);
     balancer->stopping = true;
-    unlock(balancer);
+    lb_unlock(balancer);
     wake(balancer);
     (void)pthread_join(balancer->thread, NULL);
     if (!leave) {
@@ -749,206 +722,4 @@ int
 syn_balancer_pid(const struct syn_balancer *balancer)
 {
     return atomic_load(&balancer->pid);
-}
-
-/* --- reading ---------------------------------------------------------------------------------- */
-
-static uint64_t
-total(const struct tally *tally, enum lb_field field)
-{
-    return tally->base[field] + tally->seen[field];
-}
-
-static void
-fill_counts(const struct tally *tally, bool tcp, struct syn_balancer_counts *ret)
-{
-    *ret = (struct syn_balancer_counts){
-        .requests = total(tally, tcp ? LB_STOT : LB_REQUESTS),
-        .connect_errors = total(tally, LB_ECON),
-        .response_errors = total(tally, LB_ERESP),
-        .retries = total(tally, LB_WRETR),
-        .redispatches = total(tally, LB_WREDIS),
-        .bytes_in = total(tally, LB_BIN),
-        .bytes_out = total(tally, LB_BOUT),
-        .open = tally->now[LB_SCUR],
-        .queued = tally->now[LB_QCUR],
-        .servers_up = tally->now[LB_ACT],
-        .queue_ms = tally->now[LB_QTIME],
-        .connect_ms = tally->now[LB_CTIME],
-        .response_ms = tally->now[LB_RTIME],
-        .total_ms = tally->now[LB_TTIME],
-    };
-    for (unsigned i = 1; i <= 5; i++)
-        ret->answers[i] = total(tally, (enum lb_field)(LB_1XX + i - 1));
-    ret->answers[0] = total(tally, LB_OTHER);
-}
-
-static int
-by_name(const void *a, const void *b)
-{
-    const struct syn_balancer_counts *left = a, *right = b;
-
-    return strcmp(left->backend, right->backend);
-}
-
-static int
-fill_stats(struct syn_balancer *balancer, struct syn_balancer_stats *stats, struct syn_err *err)
-{
-    const struct lb_model *model = balancer->model;
-    size_t bytes = 1;
-    char *name;
-
-    for (size_t i = 0; i < model->slot_count; i++)
-        bytes += model->slots[i].id == NULL ? 0 : strlen(model->slots[i].id) + 1;
-    stats->backends = syn_calloc(model->slot_count + 1, sizeof(*stats->backends));
-    stats->names = name = syn_alloc(bytes);
-    if (stats->backends == NULL || stats->names == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for counters");
-    for (size_t i = 0; i < model->slot_count; i++) {
-        const struct lb_slot *slot = &model->slots[i];
-        const struct tally *tally;
-
-        if (slot->id == NULL || (tally = syn_map_find(balancer->tallies, slot->id)) == NULL)
-            continue;
-        fill_counts(tally, strstr(slot->shape, "mode tcp") != NULL, &stats->backends[stats->count]);
-        memcpy(name, slot->id, strlen(slot->id) + 1);
-        stats->backends[stats->count++].backend = name;
-        name += strlen(name) + 1;
-    }
-    qsort(stats->backends, stats->count, sizeof(*stats->backends), by_name);
-    return SYN_OK;
-}
-
-/* What one server has in one process. NOTFOUND: the process knows no such server. */
-static int
-ask_open(struct lb_wire *wire, const struct lb_slot *slot, unsigned server, uint64_t *ret_open,
-         struct syn_err *err)
-{
-    SYN_SCOPED(syn_free_scope) struct lb_stat *stats = NULL;
-    char command[64];
-    size_t count = 0;
-    int rc;
-
-    (void)snprintf(command, sizeof(command), "show stat b%u 4 %u\n", slot->number, server);
-    rc = show_stat(wire, command, &stats, &count, err);
-    if (rc == SYN_OK && count == 0)
-        return SYN_FAIL(err, SYN_E_NOTFOUND, "a process knows no b%u/s%u", slot->number, server);
-    for (size_t i = 0; rc == SYN_OK && i < count; i++)
-        *ret_open += stats[i].value[LB_SCUR];
-    return rc;
-}
-
-static int
-open_locked(struct syn_balancer *balancer, const char *backend, const char *server,
-            uint64_t *ret_open, struct syn_err *err)
-{
-    SYN_SCOPED(lb_wire_close_scope) struct lb_wire *wire = NULL;
-    const struct lb_slot *slot = lb_model_slot(balancer->model, backend);
-    size_t at = 0;
-    int rc;
-
-    while (slot != NULL && at < slot->server_count && strcmp(slot->servers[at].id, server) != 0)
-        at++;
-    if (slot == NULL || at == slot->server_count)
-        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no server %s of %s", server, backend);
-    if (!balancer->begun || balancer->adrift)
-        return SYN_FAIL(err, SYN_E_UNAVAILABLE, "HAProxy does not run as it should");
-    rc = connect_wire(balancer, &wire, err);
-    if (rc == SYN_OK)
-        rc = ask_open(wire, slot, slot->servers[at].number, ret_open, err);
-    for (size_t i = 0; rc == SYN_OK && i < balancer->old_count; i++) {
-        if (!lb_process_alive(&balancer->old[i]))
-            continue;
-        /* It may have the backend in a section of another shape, under another number. */
-        if (balancer->old_wire[i] == NULL ||
-            ask_open(balancer->old_wire[i], slot, slot->servers[at].number, ret_open, err) < 0)
-            return SYN_FAIL(err, SYN_E_UNAVAILABLE, "a process of before ends what it has");
-    }
-    return rc;
-}
-
-int
-syn_balancer_open_at(struct syn_balancer *balancer, const char *backend, const char *server,
-                     uint64_t *ret_open, struct syn_err *err)
-{
-    uint64_t open = 0;
-    int rc;
-
-    lock(balancer);
-    rc = open_locked(balancer, backend, server, &open, err);
-    unlock(balancer);
-    if (rc == SYN_OK)
-        *ret_open = open;
-    return rc;
-}
-
-static int
-read_locked(struct syn_balancer *balancer, struct syn_balancer_stats *stats, struct syn_err *err)
-{
-    SYN_SCOPED(lb_wire_close_scope) struct lb_wire *wire = NULL;
-    int rc;
-
-    stats->reloads = balancer->reloads;
-    stats->restarts = balancer->restarts;
-    stats->changes = balancer->changes;
-    if (!balancer->begun)
-        return SYN_OK;
-    rc = connect_wire(balancer, &wire, err);
-    if (rc == SYN_OK)
-        rc = read_counts(balancer, wire, err);
-    if (rc == SYN_OK)
-        rc = ask_info(wire, "\nCurrConns: ", &stats->connections, err);
-    return rc < 0 ? rc : fill_stats(balancer, stats, err);
-}
-
-int
-syn_balancer_read(struct syn_balancer *balancer, struct syn_balancer_stats *ret_stats,
-                  struct syn_err *err)
-{
-    struct syn_balancer_stats stats = {.backends = NULL};
-    int rc;
-
-    lock(balancer);
-    rc = read_locked(balancer, &stats, err);
-    unlock(balancer);
-    if (rc < 0)
-        syn_balancer_stats_fini(&stats);
-    else
-        *ret_stats = stats;
-    return rc;
-}
-
-static int
-servers_locked(struct syn_balancer *balancer, const char *backend,
-               struct syn_balancer_server_counts **ret, size_t *ret_count, struct syn_err *err)
-{
-    SYN_SCOPED(lb_wire_close_scope) struct lb_wire *wire = NULL;
-    SYN_SCOPED(syn_free_scope) struct lb_stat *stats = NULL;
-    const struct lb_slot *slot = lb_model_slot(balancer->model, backend);
-    char command[64];
-    size_t count = 0;
-    int rc;
-
-    if (slot == NULL)
-        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no backend %s", backend);
-    if (!balancer->begun || balancer->adrift)
-        return SYN_FAIL(err, SYN_E_UNAVAILABLE, "HAProxy does not run as it should");
-    (void)snprintf(command, sizeof(command), "show stat b%u 4 -1\n", slot->number);
-    rc = connect_wire(balancer, &wire, err);
-    if (rc == SYN_OK)
-        rc = show_stat(wire, command, &stats, &count, err);
-    return rc < 0 ? rc : lb_stat_servers(slot, stats, count, ret, ret_count, err);
-}
-
-int
-syn_balancer_read_servers(struct syn_balancer *balancer, const char *backend,
-                          struct syn_balancer_server_counts **ret, size_t *ret_count,
-                          struct syn_err *err)
-{
-    int rc;
-
-    lock(balancer);
-    rc = servers_locked(balancer, backend, ret, ret_count, err);
-    unlock(balancer);
-    return rc;
 }

@@ -234,6 +234,7 @@ check_backend(const struct syn_balancer_backend *backend, struct syn_err *err)
         {"response_ms", backend->response_ms, SYN_BALANCER_WAIT_MAX_MS},
         {"tunnel_ms", backend->tunnel_ms, SYN_BALANCER_WAIT_MAX_MS},
         {"queue_ms", backend->queue_ms, SYN_BALANCER_WAIT_MAX_MS},
+        {"hold_ms", backend->hold_ms, SYN_BALANCER_WAIT_MAX_MS},
         {"retries (from -1)", (int64_t)backend->retries + 1, 11},
     };
     int rc = SYN_OK;

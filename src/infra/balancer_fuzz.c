@@ -249,7 +249,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (data[0] == 'S' &&
         lb_stat_parse((const char *)data + 1, size - 1, &stats, &count, NULL) == 0)
         syn_free(stats);
-    else if (data[0] == 'P' && lb_pem((const char *)data + 1, size - 1, &pem, NULL) == 0)
+    else if (data[0] == 'P' && syn_balancer_pem((const char *)data + 1, size - 1, &pem, NULL) == 0)
         syn_free(pem);
     else
         try_rows(text);

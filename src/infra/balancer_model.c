@@ -518,6 +518,24 @@ routes_next(struct work *work, const struct syn_balancer_frontend *frontend, uns
     return rc;
 }
 
+/* How long requests wait for a first server of the backend, under its section's name. */
+static int
+hold_next(struct work *work, const struct syn_balancer_backend *backend)
+{
+    size_t at = (size_t)(uintptr_t)syn_map_find(work->slot_of, backend->id);
+    char name[16], limit[16];
+    char *value;
+
+    if (backend->hold_ms == 0 || !work->setup->lua)
+        return SYN_OK;
+    assert(at > 0);
+    (void)snprintf(name, sizeof(name), "b%u", work->next->slots[at - 1].number);
+    (void)snprintf(limit, sizeof(limit), "%u", backend->hold_ms);
+    value = syn_strdup(limit);
+    return value == NULL ? no_memory(work->err)
+                         : syn_map_put_take(work->next->routes, name, value, work->err);
+}
+
 static int
 door_next(struct work *work, const struct syn_balancer_frontend *frontend,
           const struct syn_map *by_address)
@@ -635,7 +653,7 @@ cert_next(struct work *work, const struct syn_balancer_cert *given)
     if (same)
         cert->pem = syn_strdup(old->pem);
     else
-        rc = lb_pem(given->pem, given->pem_len, &cert->pem, work->err);
+        rc = syn_balancer_pem(given->pem, given->pem_len, &cert->pem, work->err);
     if (rc < 0)
         return syn_err_wrap(work->err, rc, "certificate %s", given->id);
     if (cert->pem == NULL)
@@ -771,6 +789,8 @@ work_run(struct work *work)
         rc = backends_next(work);
     if (rc == SYN_OK)
         rc = doors_next(work);
+    for (size_t i = 0; rc == SYN_OK && i < work->table->backend_count; i++)
+        rc = hold_next(work, &work->table->backends[i]);
     if (rc < 0)
         return rc;
     routes_compare(work);

@@ -113,7 +113,7 @@ write_parts(const struct parts *parts, char **ret_pem, struct syn_err *err)
 }
 
 int
-lb_pem(const char *pem, size_t len, char **ret_pem, struct syn_err *err)
+syn_balancer_pem(const char *pem, size_t len, char **ret_pem, struct syn_err *err)
 {
     SYN_SCOPED(parts_scope) struct parts parts = {.count = 0};
     int rc;

@@ -21,6 +21,7 @@
 #define LB_SPARES_MAX    512 /* backends, of all shapes */
 #define LB_COOKIE_KEY    33  /* hexadecimal, and a zero */
 #define LB_COMMAND_MAX   (SYN_BALANCER_ID_MAX + 1024)
+#define LB_HOLD_FILE     "hold.lua"
 #define LB_REPLY_MAX     ((size_t)64 << 20)
 #define LB_PEM_BYTES_MAX ((size_t)256 << 10)
 /* Of what goes through the runtime API: HAProxy's buffer is 16 KiB. */
@@ -78,6 +79,7 @@ struct lb_setup {
     unsigned spare_port, spare_count;
     unsigned threads, connections;
     bool privileged; /* gives up root */
+    bool lua;        /* requests can wait for a first server */
 };
 
 SYN_MUST int lb_setup_fill(struct lb_setup *setup, const struct syn_balancer_options *options,
@@ -92,7 +94,7 @@ struct lb_model {
     size_t door_count, door_cap;
     struct lb_cert *certs;
     size_t cert_count, cert_cap;
-    struct syn_map *routes; /* key -> "b7" */
+    struct syn_map *routes; /* key -> "b7"; "b7" -> how long requests wait there */
     unsigned next_slot, next_door, next_cert;
 };
 
@@ -127,6 +129,8 @@ SYN_MUST int lb_slot_shape(const struct lb_setup *setup, const struct syn_balanc
 SYN_MUST int lb_door_shape(const struct lb_setup *setup, const struct lb_model *model,
                            const struct syn_balancer_frontend *frontend, struct lb_door *door,
                            struct syn_err *err);
+/** The program that lets requests wait, of which LB_HOLD_FILE has a copy. */
+extern const char lb_hold_lua[];
 /** The configuration, of which `control` is the socket. */
 SYN_MUST int lb_render(const struct lb_setup *setup, const struct lb_model *model,
                        const char *control, struct syn_buf *out, struct syn_err *err);
@@ -135,12 +139,6 @@ SYN_MUST int lb_render_map(const struct lb_model *model, struct syn_buf *out, st
 /** The words of a server behind its name, weight and id included. */
 void lb_server_words(const struct lb_slot *slot, const struct lb_server *server,
                      struct syn_buf *out);
-
-/* --- certificates ----------------------------------------------------------------------------- */
-
-/** Certificate, chain and key as HAProxy wants them. INVALID when a part is missing or unreadable,
- *  or the key is another's. */
-SYN_MUST int lb_pem(const char *pem, size_t len, char **ret_pem, struct syn_err *err);
 
 /* --- counters --------------------------------------------------------------------------------- */
 
@@ -222,6 +220,8 @@ void lb_control(unsigned generation, char ret[LB_CONTROL_SIZE]);
 SYN_MUST int lb_process_start(const char *program, const char *dir, unsigned generation,
                               const struct lb_process *old, struct lb_process *ret,
                               struct syn_err *err);
+/** Was it built with Lua? */
+bool lb_program_has_lua(const char *program);
 bool lb_process_alive(const struct lb_process *process);
 /** End it, gently and then not. */
 void lb_process_end(struct lb_process *process);

@@ -36,16 +36,23 @@ static const char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=
 /* --- the program ------------------------------------------------------------------------------ */
 
 static int
-ask_version(const char *program, char *ret, size_t size, struct syn_err *err)
+ask_about(const char *program, const char *flag, struct syn_buf *out, struct syn_err *err)
 {
-    const char *const argv[] = {"haproxy", "-v", NULL};
+    const char *const argv[] = {"haproxy", flag, NULL};
     struct syn_child_question question = {
         .program = program, .argv = argv, .env = env, .limit_ms = 10000, .bytes_max = OUTPUT_MAX};
+    int status = 0;
+
+    return syn_child_ask(&question, out, &status, err);
+}
+
+static int
+ask_version(const char *program, char *ret, size_t size, struct syn_err *err)
+{
     SYN_BUF(out);
     const char *at;
     size_t len;
-    int status = 0;
-    int rc = syn_child_ask(&question, &out, &status, err);
+    int rc = ask_about(program, "-v", &out, err);
 
     if (rc < 0)
         return rc;
@@ -59,6 +66,15 @@ ask_version(const char *program, char *ret, size_t size, struct syn_err *err)
     memcpy(ret, at, len);
     ret[len] = '\0';
     return SYN_OK;
+}
+
+bool
+lb_program_has_lua(const char *program)
+{
+    SYN_BUF(out);
+
+    return ask_about(program, "-vv", &out, NULL) == SYN_OK &&
+           strstr(syn_buf_text(&out), "+LUA") != NULL;
 }
 
 /* Two numbers of a version, or 0. */

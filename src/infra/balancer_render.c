@@ -3,6 +3,43 @@
 
 #include <string.h>
 
+/* Requests that find no server wait here: how long, the map says under the backend's name. It looks
+ * again and again, because nothing wakes a rule when a server comes. (HAProxy forgets a rule of TCP
+ * that wants to sleep for less time than a thread may lose on the way to bed: 25 ms.) A limit on
+ * how many keeps clients without end from taking all connections. */
+const char lb_hold_lua[] =
+    "-- Written by synor; what is changed here is lost.\n"
+    "local limits = Map.new(\"routes.map\", Map._str)\n"
+    "local function now_ms()\n"
+    "  local now = core.now()\n"
+    "  return now.sec * 1000 + now.usec // 1000\n"
+    "end\n"
+    "local function wait(txn, pause_ms)\n"
+    "  local backend = txn.f:be_name()\n"
+    "  local until_ms = now_ms() + tonumber(limits:lookup(backend) or 0)\n"
+    "  if txn.f:be_conn(backend) > 1024 then until_ms = 0 end\n"
+    /* While a server changes, the number of them is none for a moment: look again in any case.
+     * A process that was replaced hears of no servers any more, and says of all that they are none:
+     * it goes on with those that it has. */
+    "  repeat\n"
+    "    core.msleep(pause_ms)\n"
+    "    local over = txn.f:stopping()\n"
+    "    if txn.f:nbsrv(backend) > 0 or over == 1 or over == true then return true end\n"
+    "  until now_ms() >= until_ms\n"
+    "  return false\n"
+    "end\n"
+    "core.register_action(\"hold-tcp\", {\"tcp-req\"}, function(txn)\n"
+    "  if not wait(txn, 25) then txn:done() end\n"
+    "end)\n"
+    "core.register_action(\"hold-http\", {\"http-req\"}, function(txn)\n"
+    "  if wait(txn, 10) then return end\n"
+    "  local reply = txn:reply({status = 503})\n"
+    "  reply:add_header(\"retry-after\", \"5\")\n"
+    "  reply:add_header(\"content-type\", \"text/plain\")\n"
+    "  reply:set_body(\"nobody is ready to answer this yet\\n\")\n"
+    "  txn:done(reply)\n"
+    "end)\n";
+
 static void
 render_global(const struct lb_setup *setup, const char *control, struct syn_buf *out)
 {
@@ -20,6 +57,8 @@ render_global(const struct lb_setup *setup, const char *control, struct syn_buf 
                  "  ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets\n"
                  "  ssl-default-bind-ciphers ECDHE+AESGCM:ECDHE+CHACHA20\n",
                  control, setup->threads, setup->connections);
+    if (setup->lua)
+        syn_buf_adds(out, "  lua-load-per-thread " LB_HOLD_FILE "\n");
     if (setup->privileged)
         syn_buf_adds(out, "  chroot empty\n  uid 65534\n  gid 65534\n");
 }

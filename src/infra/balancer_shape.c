@@ -29,6 +29,8 @@ http_lines(const struct syn_balancer_backend *backend, const struct lb_setup *se
            struct syn_buf *out)
 {
     redirect_line(backend->https_port, out);
+    if (setup->lua && backend->https_port == 0)
+        syn_buf_adds(out, "  http-request lua.hold-http if { nbsrv eq 0 } !{ stopping }\n");
     /* What a server may have begun to answer is asked again only if that changes nothing. */
     if (backend->retries >= 0)
         syn_buf_adds(out, "  retry-on conn-failure empty-response\n"
@@ -65,13 +67,19 @@ check_lines(const struct syn_balancer_backend *backend, struct syn_buf *out)
 }
 
 static void
-server_options(const struct syn_balancer_backend *backend, struct syn_buf *out)
+server_options(const struct lb_setup *setup, const struct syn_balancer_backend *backend,
+               struct syn_buf *out)
 {
     const struct syn_balancer_health *health = &backend->health;
 
     if (health->check != SYN_BALANCER_UNCHECKED)
         syn_buf_addf(out, " check inter %ums rise %u fall %u", OR(health->interval_ms, 2000),
                      OR(health->rise, 2), OR(health->fall, 3));
+    /* Retries go to other servers at once: when several died together and it is not known yet, they
+     * would be used up in a millisecond. One that cannot be connected to is out until a check of it
+     * is well; who comes when none is left waits. */
+    if (health->errors_max == 0 && setup->lua && health->check != SYN_BALANCER_UNCHECKED)
+        syn_buf_adds(out, " observe layer4 error-limit 1 on-error mark-down");
     if (health->errors_max > 0)
         syn_buf_addf(out, " observe %s error-limit %u on-error mark-down",
                      backend->mode == SYN_BALANCER_HTTP ? "layer7" : "layer4", health->errors_max);
@@ -84,6 +92,21 @@ server_options(const struct syn_balancer_backend *backend, struct syn_buf *out)
         if (health->check != SYN_BALANCER_UNCHECKED)
             syn_buf_adds(out, " check-send-proxy");
     }
+}
+
+/* The delay bounds how long a rule may take, and delays nobody. It is one of a few, so that another
+ * time to wait is seldom another shape. */
+static void
+hold_lines(const struct syn_balancer_backend *backend, struct syn_buf *out)
+{
+    unsigned limit = backend->hold_ms <= 10000   ? 11000
+                     : backend->hold_ms <= 60000 ? 61000
+                                                 : SYN_BALANCER_WAIT_MAX_MS;
+
+    syn_buf_addf(out,
+                 "  tcp-request inspect-delay %ums\n"
+                 "  tcp-request content lua.hold-tcp if { nbsrv eq 0 } !{ stopping }\n",
+                 limit);
 }
 
 int
@@ -113,8 +136,10 @@ lb_slot_shape(const struct lb_setup *setup, const struct syn_balancer_backend *b
         syn_buf_adds(&shape, "  option redispatch 1\n");
     if (!tcp)
         http_lines(backend, setup, &shape);
+    else if (setup->lua)
+        hold_lines(backend, &shape);
     check_lines(backend, &shape);
-    server_options(backend, &options);
+    server_options(setup, backend, &options);
     slot->sticky = backend->cookie != NULL;
     slot->checked = backend->health.check != SYN_BALANCER_UNCHECKED;
     syn_buf_adds(&options, "");

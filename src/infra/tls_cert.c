@@ -7,6 +7,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <time.h>
 
 #include <synor/base/buf.h>
 #include <synor/base/str.h>
@@ -313,5 +314,82 @@ syn_tls_cert_fingerprint(const char *path, char ret_hex[SYN_TLS_FINGERPRINT_SIZE
     syn_sha256(der, (size_t)len, digest);
     OPENSSL_free(der);
     syn_hex_encode(digest, sizeof(digest), ret_hex);
+    return SYN_OK;
+}
+
+static void
+names_scope(GENERAL_NAMES **slot)
+{
+    GENERAL_NAMES_free(*slot);
+}
+
+/* A name of a certificate as text; false: it is of another kind, or too long. */
+static bool
+name_text(const GENERAL_NAME *name, char *out, size_t size)
+{
+    int kind;
+    const ASN1_STRING *value = GENERAL_NAME_get0_value(name, &kind);
+    const unsigned char *data;
+    size_t len;
+
+    if (kind != GEN_DNS && kind != GEN_IPADD)
+        return false;
+    data = ASN1_STRING_get0_data(value);
+    len = (size_t)ASN1_STRING_length(value);
+    if (kind == GEN_IPADD)
+        return (len == 4 || len == 16) &&
+               inet_ntop(len == 4 ? AF_INET : AF_INET6, data, out, (socklen_t)size) != NULL;
+    if (len >= size || memchr(data, '\0', len) != NULL)
+        return false;
+    memcpy(out, data, len);
+    out[len] = '\0';
+    return is_host(out);
+}
+
+static int
+read_times(const X509 *cert, struct syn_tls_look *ret)
+{
+    const ASN1_TIME *times[] = {X509_get0_notBefore(cert), X509_get0_notAfter(cert)};
+    int64_t ms[2];
+
+    for (size_t i = 0; i < SYN_LEN(times); i++) {
+        struct tm tm;
+
+        if (ASN1_TIME_to_tm(times[i], &tm) != 1)
+            return -1;
+        ms[i] = (int64_t)timegm(&tm) * 1000;
+    }
+    ret->from_ms = ms[0];
+    ret->until_ms = ms[1];
+    return 0;
+}
+
+int
+syn_tls_cert_look(const char *pem, size_t len, struct syn_tls_look *ret, struct syn_err *err)
+{
+    SYN_SCOPED(bio_scope) BIO *in = BIO_new_mem_buf(pem, (int)len);
+    SYN_SCOPED(x509_scope) X509 *cert = NULL;
+    SYN_SCOPED(names_scope) GENERAL_NAMES *names = NULL;
+    SYN_SCOPED(bio_scope) BIO *issuer = BIO_new(BIO_s_mem());
+    struct syn_tls_look look = {.count = 0};
+    int got;
+
+    if (in == NULL || issuer == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a certificate");
+    cert = PEM_read_bio_X509(in, NULL, NULL, NULL);
+    ERR_clear_error();
+    if (cert == NULL || read_times(cert, &look) < 0)
+        return SYN_FAIL(err, SYN_E_CORRUPT, "there is no certificate in it");
+    names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+    for (int i = 0; i < sk_GENERAL_NAME_num(names) && look.count < SYN_TLS_NAMES_MAX; i++)
+        look.count += name_text(sk_GENERAL_NAME_value(names, i), look.names[look.count],
+                                sizeof(look.names[0]));
+    if (X509_NAME_print_ex(issuer, X509_get_issuer_name(cert), 0,
+                           XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB) >= 0) {
+        got = BIO_read(issuer, look.issuer, sizeof(look.issuer) - 1);
+        look.issuer[got > 0 ? got : 0] = '\0';
+    }
+    ERR_clear_error();
+    *ret = look;
     return SYN_OK;
 }

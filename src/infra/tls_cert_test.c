@@ -69,12 +69,36 @@ test_cert_refuses(void **state)
     assert_code(syn_tls_cert_fingerprint("/dev/null", fingerprint, &err), SYN_E_CORRUPT, &err);
 }
 
+/* What a certificate says of itself is what it was made with. */
+static void
+test_cert_look(void **state)
+{
+    static const char *const names[] = {"a.example", "*.b.example", "127.0.0.1", "::1"};
+    char path[256];
+    struct syn_tls_look look;
+    struct syn_err err;
+    SYN_BUF(pem);
+
+    (void)state;
+    (void)snprintf(path, sizeof(path), "%s/look.pem", syn_test_dir());
+    assert_done(syn_tls_cert_create(path, names, SYN_LEN(names), 3, &err), &err);
+    assert_done(syn_tls_cert_text(path, &pem, &err), &err);
+    assert_done(syn_tls_cert_look(pem.data, pem.len, &look, &err), &err);
+    assert_int_equal(look.count, SYN_LEN(names));
+    for (size_t i = 0; i < look.count; i++)
+        assert_string_equal(look.names[i], names[i]);
+    assert_true(look.until_ms - look.from_ms >= INT64_C(3) * 24 * 3600 * 1000);
+    assert_non_null(strstr(look.issuer, "a.example"));
+    assert_code(syn_tls_cert_look("nothing", 7, &look, &err), SYN_E_CORRUPT, &err);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cert_create),
         cmocka_unit_test(test_cert_refuses),
+        cmocka_unit_test(test_cert_look),
     };
 
     return cmocka_run_group_tests_name("tls_cert", tests, NULL, NULL);

@@ -81,6 +81,8 @@ test_a_service(void **state)
     assert_int_equal(service->servers[1].state, SYN_BALANCER_OFF);
     assert_int_equal(service->backend.mode, SYN_BALANCER_HTTP);
     assert_int_equal(service->backend.health.interval_ms, 2500); /* twice within its own 5 s */
+    assert_int_equal(service->backend.hold_ms, 5000);
+    assert_int_equal(service->ready, 1);
     assert_false(service->routed);
     (void)gtw_service_free(service);
 }
@@ -111,6 +113,11 @@ test_what_its_spec_says(void **state)
     assert_int_equal(service->front.mode, SYN_BALANCER_TCP);
     assert_int_equal(service->backend.algorithm, SYN_BALANCER_IP_HASH);
     assert_int_equal(service->servers[0].weight, service->servers[1].weight);
+    (void)gtw_service_free(service);
+    service = service_of("{\"hold_ms\":\"7s\",\"slow_start_ms\":\"9s\",\"errors_max\":4}", two);
+    assert_int_equal(service->backend.hold_ms, 7000);
+    assert_int_equal(service->backend.slow_start_ms, 9000);
+    assert_int_equal(service->backend.health.errors_max, 4);
     (void)gtw_service_free(service);
     service = service_of("{\"publish\":false}", two);
     assert_false(service->open);
@@ -202,7 +209,7 @@ struct site {
     struct origin origins[ORIGINS];
     char dir[256], address[GTW_ADDRESS_SIZE];
     unsigned port;
-    atomic_uint changes, refreshes;
+    atomic_uint changes, refreshes, held;
     struct syn_buf answer;
 };
 
@@ -224,6 +231,15 @@ changed(void *arg, const char *service)
 
     assert_string_equal(service, "svc-web");
     (void)atomic_fetch_add(&site->changes, 1);
+}
+
+static void
+held(void *arg, const char *service, uint64_t count)
+{
+    struct site *site = arg;
+
+    assert_string_equal(service, "svc-web");
+    atomic_store(&site->held, (unsigned)count);
 }
 
 static void
@@ -257,6 +273,7 @@ setup(void **state)
                                          .https_port = (uint16_t)(shared + 1),
                                          .refresh = refresh,
                                          .changed = changed,
+                                         .held = held,
                                          .arg = site};
     *state = site;
     return 0;
@@ -427,6 +444,44 @@ test_lost_news(void **state)
     wait_until(!is_open(site)); /* nothing was told again */
 }
 
+static bool
+can_hold(const struct site *site)
+{
+    char dir[sizeof(site->dir) + 8];
+    const struct syn_balancer_options options = {.dir = dir};
+    struct syn_balancer *balancer;
+    struct syn_err err;
+    bool holds;
+
+    (void)snprintf(dir, sizeof(dir), "%s-lua", site->dir);
+    assert_done(syn_balancer_open(&options, &balancer, &err), &err);
+    holds = syn_balancer_holds(balancer);
+    (void)syn_balancer_close(balancer, false);
+    return holds;
+}
+
+/* Requests for a service without replicas wait, somebody hears of it, and they are answered. */
+static void
+test_who_waits_is_told_of(void **state)
+{
+    struct site *site = *state;
+    struct load load;
+
+    if (!can_hold(site))
+        skip();
+    site_start(site);
+    tell(site, "starting", "starting");
+    wait_until(is_open(site));
+    load_start(&load, site->port, 3);
+    wait_until(atomic_load(&site->held) == 3);
+    assert_int_equal(gtw_held(site->gateway, "svc-web"), 3);
+    tell(site, "ready", "starting");
+    wait_until(atomic_load(&load.done) >= 10);
+    wait_until(atomic_load(&site->held) == 0);
+    load_stop(&load);
+    assert_int_equal(atomic_load(&load.failed), 0);
+}
+
 static void
 test_without_haproxy(void **state)
 {
@@ -476,6 +531,7 @@ main(void)
         real(test_comes_and_goes),
         real(test_an_address_that_is_taken),
         real(test_lost_news),
+        real(test_who_waits_is_told_of),
     };
     char path[4096], version[32];
 

@@ -13,6 +13,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 
 from harness import SOURCE, Platform, Skip, case, check, equal, need_sandbox, run, wait_until
@@ -60,7 +61,7 @@ def ready(p, name="web"):
 
 def get(where, path="/", headers=None, tls=None):
     if tls is None:
-        connection = http.client.HTTPConnection(*where, timeout=20)
+        connection = http.client.HTTPConnection(*where, timeout=90)
     else:
         connection = http.client.HTTPSConnection(*where, timeout=20, context=tls)
     try:
@@ -303,6 +304,13 @@ def what_dies_costs_what_it_had(p):
         wait_until("another takes its place", 60, lambda: len(ready(p)) == 2 and
                    victim not in {e["instance"] for e in ready(p)})
 
+    def kill_all():
+        victims = {e["instance"] for e in ready(p)}
+        for pid in [program_of(victim) for victim in victims]:
+            os.kill(pid, signal.SIGKILL)
+        wait_until("others take their place", 60, lambda: len(ready(p)) == 2 and
+                   not victims & {e["instance"] for e in ready(p)})
+
     def kill_balancer():
         before = haproxy(p)
         os.kill(before, signal.SIGKILL)
@@ -317,12 +325,39 @@ def what_dies_costs_what_it_had(p):
     with Load(*where, clients=CLIENTS) as load:
         load.goes_on()
         load.lost("a replica is killed", kill_replica, at_most=CLIENTS)
+        # Who comes while nobody is there waits.
+        load.lost("all replicas are killed", kill_all, at_most=2 * CLIENTS)
         # What it had, and what came to it while it was dying.
         load.lost("HAProxy is killed", kill_balancer, at_most=2 * CLIENTS, closed=True)
         load.lost("the daemon is killed", kill_daemon)
         equal(address(p), where, "the address lasts")
         load.lost("an update after that", lambda: p.json(
             "compute", "service", "update", "web", "--env", "GREETING=hej", "--yes", "--wait"))
+
+
+@case
+def requests_wait_for_a_service_at_zero(p):
+    need(p)
+    where = tuple(deploy(p, "sleeper", "--replicas", 0, "--autoscale", "0-1", "--autoscale-metric",
+                         "inflight=100", "--hold", "60s")["status"]["address"].rsplit(":", 1))
+    answers(where, status=200)  # so the door is open; and it falls asleep again
+    p.api("PATCH", f"/v1/services/{service(p, 'sleeper')['id']}", {"spec": {
+        "autoscale": {"min": 0, "max": 1, "every_ms": 1000, "average_ms": 0, "idle_ms": 1000,
+                      "metrics": [{"metric": "inflight", "target": "100"}],
+                      "down": {"stabilise_ms": 0}}}})
+    wait_until("it sleeps", 60, lambda: not service(p, "sleeper")["status"]["endpoints"])
+    seen, began = [], time.monotonic()
+    clients = [threading.Thread(target=lambda: seen.append(get(where)[0])) for _ in range(50)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    print(f"# 50 requests woke it in {time.monotonic() - began:.1f} s", flush=True)
+    equal(seen, [200] * 50, "all are answered")
+    check(any(e["type"] == "scaled" and "wait" in e["message"] for e in
+              p.json("compute", "service", "events", "sleeper")["items"]), "it is said why")
+    p.json("compute", "service", "stop", "sleeper", "--yes", "--wait")
+    p.json("compute", "service", "delete", "sleeper", "--yes")
 
 
 @case
@@ -358,6 +393,66 @@ def tls_ends_at_the_balancer(p):
         with trust.wrap_socket(plain, server_hostname="api.example") as tls:
             tls.sendall(b"GET / HTTP/1.1\r\nHost: api.example\r\nConnection: close\r\n\r\n")
             check(tls.recv(100).startswith(b"HTTP/1.1 200"), "the shared front speaks TLS")
+
+
+def make_certificate(p, host, word):
+    """A certificate of another authority than the platform's: itself."""
+    cert, key = p.home / f"{word}.pem", p.home / f"{word}.key"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:prime256v1", "-nodes", "-days", "9", "-subj", f"/O={word}",
+                    "-addext", f"subjectAltName=DNS:{host}", "-keyout", key, "-out", cert],
+                   check=True, capture_output=True)
+    return cert, key
+
+
+def issuer(where, host):
+    with socket.create_connection(where, timeout=20) as plain:
+        with ssl._create_unverified_context().wrap_socket(plain, server_hostname=host) as tls:
+            return tls.getpeercert(binary_form=True)
+
+
+@case
+def a_given_certificate(p):
+    need(p)
+    if shutil.which("openssl") is None:
+        raise Skip("needs openssl")
+    cert, key = make_certificate(p, "shop.example", "first")
+    said = p.error("compute", "service", "update", "api", "--tls-cert", "shop", "--yes")
+    check("no certificate shop" in said["message"], said)
+    other = make_certificate(p, "shop.example", "other")
+    said = p.error("compute", "certificate", "add", "shop", "--cert", cert, "--key", other[1],
+                   code=2)
+    check("key" in said["message"], said)
+    seen = p.json("compute", "certificate", "add", "shop", "--cert", cert, "--key", key)
+    equal([seen["hosts"], seen["state"], seen["version"]], [["shop.example"], "ends-soon", 1])
+    p.json("compute", "service", "update", "api", "--tls-cert", "shop", "--host", "shop.example",
+           "--yes")
+    front, pid = ("127.0.0.1", HTTPS), haproxy(p)
+    der = ssl.PEM_cert_to_DER_cert(cert.read_text())
+    wait_until("it is served", 60, lambda: issuer(front, "shop.example") == der, 0.05)
+    pid = haproxy(p)
+    with socket.create_connection(front, timeout=60) as plain:
+        context = ssl._create_unverified_context()
+        with context.wrap_socket(plain, server_hostname="shop.example") as kept:
+            p.json("compute", "certificate", "add", "shop", "--cert", other[0], "--key", other[1])
+            der = ssl.PEM_cert_to_DER_cert(other[0].read_text())
+            wait_until("the new one is served", 60,
+                       lambda: issuer(front, "shop.example") == der, 0.05)
+            kept.sendall(b"GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n")
+            check(kept.recv(100).startswith(b"HTTP/1.1 200"), "what was open goes on")
+    equal(haproxy(p), pid, "without a reload")
+    said = p.error("compute", "certificate", "rm", "shop", "--yes")
+    check("api" in said["message"], said)
+    listed = p.json("compute", "certificate", "list")["items"][0]
+    equal([listed["services"], listed["version"]], [["api"], 2])
+    check(b"BEGIN" not in p.http("GET", "/v1/certificates/shop")[2], "no key is shown")
+    check('synor_certificate_left_seconds{certificate="' in p.http("GET", "/metrics")[2].decode(),
+          "it is measured")
+    check(any(e["type"] == "certificate-ends" for e in
+              p.json("compute", "service", "events", "api")["items"]), "it is warned of")
+    p.json("compute", "service", "update", "api", "--tls-cert", "", "--host", "api.example",
+           "--yes")
+    p.json("compute", "certificate", "rm", "shop", "--yes")
 
 
 @case

@@ -17,6 +17,7 @@
 
 #define TICK_MS     1000                        /* is HAProxy there, and what was refused still? */
 #define POLL_MS     20                          /* between two looks at what drains */
+#define HELD_MS     200                         /* between two looks at who waits */
 #define SEARCH_MS   10000                       /* for a HAProxy that is missing */
 #define AGAIN_MS    (INT64_C(12) * 3600 * 1000) /* all is looked at: certificates grow old */
 #define INBOX_MAX   65536                       /* then everything is told again instead */
@@ -49,6 +50,7 @@ struct gtw {
     struct syn_balancer *balancer; /* NULL: there is none yet; stays once it is there */
     struct syn_map *has;           /* instance -> enum gtw_has */
     struct syn_map *verdicts;      /* service -> struct verdict */
+    struct syn_map *held;          /* service -> how many requests wait for a first replica */
     bool stop, lost;
     bool known; /* what the balancer has is in `has` */
 
@@ -58,9 +60,10 @@ struct gtw {
     struct syn_map *bound;    /* addresses that our HAProxy has */
     struct syn_map *refused;  /* that others have */
     size_t open;
-    int64_t retry_ms, search_ms, poll_ms, again_ms; /* monotonic */
+    int64_t retry_ms, search_ms, poll_ms, held_ms, again_ms; /* monotonic */
     char failure[MESSAGE_MAX]; /* why the last table was not reached; "": it was */
     bool started, dirty, adopted, draining, missing;
+    bool holding; /* there are services without a replica, for which requests may wait */
 };
 
 static void
@@ -471,8 +474,14 @@ count_open(struct gtw *gateway)
     void *value;
 
     gateway->open = 0;
-    while (syn_map_next(gateway->services, &cursor, NULL, &value))
-        gateway->open += ((const struct gtw_service *)value)->open;
+    gateway->holding = false;
+    while (syn_map_next(gateway->services, &cursor, NULL, &value)) {
+        const struct gtw_service *service = value;
+
+        gateway->open += service->open;
+        gateway->holding = gateway->holding ||
+                           (service->open && service->ready == 0 && service->backend.hold_ms > 0);
+    }
 }
 
 static void
@@ -541,6 +550,71 @@ poll_draining(struct gtw *gateway)
     gateway->poll_ms = now_ms() + POLL_MS;
 }
 
+/* --- who waits for a first replica ------------------------------------------------------------ */
+
+struct waiting {
+    struct syn_map *by_backend;
+    bool failed;
+};
+
+static void
+see_waiting(void *arg, const char *backend, uint64_t count)
+{
+    struct waiting *waiting = arg;
+
+    /* A number in a pointer's place. */
+    if (syn_map_put_take(waiting->by_backend, backend,
+                         (void *)(uintptr_t)count, /* NOLINT(performance-no-int-to-ptr) */
+                         NULL) < 0)
+        waiting->failed = true;
+}
+
+/* Note it, and say whether it is news. It is told again and again while there are some. */
+static bool
+note_waiting(struct gtw *gateway, const char *service, uint64_t count)
+{
+    bool had;
+    int rc = SYN_OK;
+
+    lock(gateway);
+    had = syn_map_find(gateway->held, service) != NULL;
+    if (count > 0)
+        rc = syn_map_put_take(gateway->held, service,
+                              (void *)(uintptr_t)count, /* NOLINT(performance-no-int-to-ptr) */
+                              NULL);
+    else
+        (void)syn_map_remove(gateway->held, service);
+    unlock(gateway);
+    return had || (count > 0 && rc == SYN_OK);
+}
+
+static void
+poll_held(struct gtw *gateway)
+{
+    struct waiting waiting = {NULL, false};
+    size_t cursor = 0;
+    void *value;
+
+    if ((!gateway->holding && syn_map_count(gateway->held) == 0) || gateway->balancer == NULL ||
+        now_ms() < gateway->held_ms)
+        return;
+    gateway->held_ms = now_ms() + HELD_MS;
+    if (syn_map_new(NULL, &waiting.by_backend, NULL) < 0)
+        return;
+    if (syn_balancer_held(gateway->balancer, see_waiting, &waiting, NULL) < 0)
+        waiting.failed = true; /* it is asked again */
+    while (!waiting.failed && syn_map_next(gateway->services, &cursor, NULL, &value)) {
+        const struct gtw_service *service = value;
+        uint64_t count = (uintptr_t)syn_map_find(waiting.by_backend, service->name);
+
+        if (service->ready > 0 || !service->open)
+            count = 0; /* a replica is there: it is a matter of milliseconds */
+        if (note_waiting(gateway, service->id, count) && gateway->options.held != NULL)
+            gateway->options.held(gateway->options.arg, service->id, count);
+    }
+    (void)syn_map_free(waiting.by_backend);
+}
+
 /* A HAProxy that is not there is started again by the balancer, unless somebody has taken one of
  * its addresses: then by us, without that one. */
 static void
@@ -564,6 +638,8 @@ wait_for_news(struct gtw *gateway, struct letter **ret_letters, bool *ret_lost)
         until_ms = SYN_MIN(until_ms, gateway->retry_ms);
     if (gateway->draining)
         until_ms = SYN_MIN(until_ms, gateway->poll_ms);
+    if (gateway->balancer != NULL && (gateway->holding || syn_map_count(gateway->held) > 0))
+        until_ms = SYN_MIN(until_ms, gateway->held_ms);
     until = (struct timespec){until_ms / 1000, until_ms % 1000 * 1000000};
     lock(gateway);
     while (!gateway->stop && gateway->first == NULL && !gateway->lost) {
@@ -614,6 +690,7 @@ run(void *arg)
         if (news || (due && gateway->dirty))
             apply(gateway);
         poll_draining(gateway);
+        poll_held(gateway);
     }
     letters_free(letters);
     return NULL;
@@ -665,6 +742,17 @@ gtw_state(struct gtw *gateway, const char *service, char *message, size_t size)
     }
     unlock(gateway);
     return state;
+}
+
+uint64_t
+gtw_held(struct gtw *gateway, const char *service)
+{
+    uint64_t count;
+
+    lock(gateway);
+    count = (uintptr_t)syn_map_find(gateway->held, service);
+    unlock(gateway);
+    return count;
 }
 
 int
@@ -735,6 +823,7 @@ begin(struct gtw *gateway, const struct gtw_options *options, struct syn_err *er
         return SYN_FAIL(err, SYN_E_INVALID, "\"%s\" is no address to publish on", options->host);
     if (syn_map_new(NULL, &gateway->has, err) < 0 ||
         syn_map_new(syn_free, &gateway->verdicts, err) < 0 ||
+        syn_map_new(NULL, &gateway->held, err) < 0 ||
         syn_map_new(service_drop, &gateway->services, err) < 0 ||
         syn_map_new(NULL, &gateway->news, err) < 0 || syn_map_new(NULL, &gateway->bound, err) < 0 ||
         syn_map_new(NULL, &gateway->refused, err) < 0)
@@ -798,6 +887,7 @@ gtw_free(struct gtw *gateway)
     letters_free(gateway->first);
     (void)syn_map_free(gateway->has);
     (void)syn_map_free(gateway->verdicts);
+    (void)syn_map_free(gateway->held);
     (void)syn_map_free(gateway->services);
     (void)syn_map_free(gateway->news);
     (void)syn_map_free(gateway->bound);

@@ -27,6 +27,7 @@
 struct gtw_service {
     json_t *doc; /* what text is borrowed from */
     const char *id;
+    size_t ready;                   /* servers that get requests */
     bool open;                      /* it is to be reached: not stopped, with port and address */
     char name[GTW_BACKEND_SIZE];    /* of its backend: "ACCOUNT/NAME" */
     char address[GTW_ADDRESS_SIZE]; /* published */
@@ -89,6 +90,8 @@ struct gtw_options {
     int (*refresh)(void *arg, struct syn_err *err);
     /** What the balancer has of the service's replicas has changed. Likewise. */
     void (*changed)(void *arg, const char *service);
+    /** So many requests wait for a first replica of the service; 0: none any more. Likewise. */
+    void (*held)(void *arg, const char *service, uint64_t count);
     /** The certificate of a service that wants TLS. Likewise. Owner of *ret_pem: the caller. */
     int (*cert)(void *arg, const json_t *service, char **ret_pem, struct syn_err *err);
     void *arg;
@@ -131,6 +134,8 @@ bool gtw_works(struct gtw *gateway);
 enum gtw_has gtw_has(struct gtw *gateway, const char *instance);
 /** How the service's address is, and a sentence when there is something to say. */
 enum gtw_state gtw_state(struct gtw *gateway, const char *service, char *message, size_t size);
+/** How many requests wait for a first replica of it. */
+uint64_t gtw_held(struct gtw *gateway, const char *service);
 /** NOTFOUND: it has no backend. Blocks: milliseconds. */
 SYN_MUST int gtw_counts(struct gtw *gateway, const char *backend, struct syn_balancer_counts *ret,
                         struct syn_err *err);

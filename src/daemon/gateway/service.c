@@ -67,10 +67,20 @@ read_servers(struct gtw_service *service, const struct syn_service_lb *lb, struc
             .weight = weight_of(lb, row, most),
             .state = is_off(row) ? SYN_BALANCER_OFF : SYN_BALANCER_READY,
         };
+        service->ready += !is_off(row);
         count++;
     }
     service->backend.server_count = count;
     return SYN_OK;
+}
+
+/* Does somebody mind that requests wait? A service that is to have no replica has nobody. */
+static bool
+may_come(const struct syn_service_spec *spec)
+{
+    return spec->autoscale != NULL
+               ? json_array_size(json_object_get(spec->autoscale, "metrics")) > 0
+               : spec->replicas > 0;
 }
 
 static void
@@ -94,6 +104,8 @@ read_backend(struct gtw_service *service, const struct syn_service_spec *spec)
     backend->protocol = lb->protocol == SYN_SERVICE_H2 || lb->protocol == SYN_SERVICE_GRPC
                             ? SYN_BALANCER_H2
                             : SYN_BALANCER_HTTP1;
+    backend->hold_ms = may_come(spec) ? (unsigned)lb->hold_ms : 0;
+    backend->slow_start_ms = (unsigned)lb->slow_start_ms;
     backend->cookie = lb->sticky ? COOKIE : NULL;
     backend->health = (struct syn_balancer_health){
         .check = SYN_BALANCER_CHECK_TCP,
@@ -101,6 +113,7 @@ read_backend(struct gtw_service *service, const struct syn_service_spec *spec)
         .timeout_ms = CONNECT_MS,
         .rise = 1,
         .fall = CHECKS,
+        .errors_max = lb->errors_max,
     };
 }
 

@@ -21,6 +21,7 @@
 #include <synor/workload/service_spec.h>
 
 #include "../gateway/gateway_priv.h"
+#include "loads_priv.h"
 #include "server_priv.h"
 
 #define DEFAULT_HOST    "127.0.0.1"
@@ -103,13 +104,20 @@ static int
 certificate(void *arg, const json_t *service, char **ret_pem, struct syn_err *err)
 {
     struct srv_gateway *gateway = arg;
+    const char *given =
+        syn_json_str(json_object_get(syn_document_spec(service), "lb"), "certificate", "");
     const char *names[CERT_NAMES] = {NULL};
     size_t count = names_of(gateway, service, names);
     uint8_t digest[SYN_SHA256_LEN];
     char ca[SRV_PATH_MAX], path[SRV_PATH_MAX + 128], tag[17];
     struct stat seen;
     SYN_BUF(all);
-    int rc = ca_ready(gateway->server, err);
+    int rc;
+
+    if (given[0] != '\0')
+        return srv_certificate_pem(gateway->server, syn_json_str(service, "account", ""), given,
+                                   ret_pem, err);
+    rc = ca_ready(gateway->server, err);
 
     for (size_t i = 0; i < count; i++)
         syn_buf_addf(&all, "%s,", names[i]);
@@ -461,9 +469,12 @@ srv_gateway_complete(struct syn_server *server, json_t *service, struct syn_err 
 
     if (syn_str_eq(state, states[GTW_OPEN]))
         counted = count(server->gateway, service);
-    rc = syn_json_pack(&gateway, err, "{s:s, s:s, s:I, s:I}", "state", state, "message", message,
-                       "requests", (json_int_t)counted.counts.requests, "errors",
-                       errors_of(&counted));
+    rc = syn_json_pack(&gateway, err, "{s:s, s:s, s:I, s:I, s:I}", "state", state, "message",
+                       message, "requests", (json_int_t)counted.counts.requests, "errors",
+                       errors_of(&counted), "held",
+                       server->gateway == NULL
+                           ? (json_int_t)0
+                           : (json_int_t)gtw_held(server->gateway->gtw, syn_document_id(service)));
     return rc < 0 ? rc : syn_json_set_take(syn_document_status(service), "gateway", gateway, err);
 }
 
@@ -513,6 +524,13 @@ srv_gateway_stats(struct syn_server *server, const json_t *service, json_t **ret
         (json_int_t)counts->queued, "replicas_up", (json_int_t)counts->servers_up, "connect_ms",
         (json_int_t)counts->connect_ms, "response_ms", (json_int_t)counts->response_ms, "total_ms",
         (json_int_t)counts->total_ms);
+}
+
+void
+srv_gateway_look_again(struct syn_server *server)
+{
+    if (server->gateway != NULL)
+        gtw_lost(server->gateway->gtw);
 }
 
 void
@@ -616,6 +634,7 @@ refresh(void *arg, struct syn_err *err)
 {
     struct srv_gateway *gateway = arg;
     struct syn_store *store = gateway->server->store;
+    struct syn_err why = {0};
     int64_t revision;
     int rc = syn_store_revision(store, &revision, err);
 
@@ -623,6 +642,8 @@ refresh(void *arg, struct syn_err *err)
         return rc;
     gateway->watch = syn_store_unwatch(store, gateway->watch);
     gtw_again(gateway->gtw);
+    if (srv_certificates_warn(gateway->server, &why) < 0)
+        syn_log_err(SYN_LOG_WARN, "gateway.certificates", &why);
     rc = srv_each(gateway->server, "service/", see_service, gateway, err);
     if (rc == SYN_OK)
         rc = syn_store_watch(store, "service/", revision, on_event, gateway, &gateway->watch, err);
@@ -636,6 +657,20 @@ changed(void *arg, const char *service)
 {
     struct srv_gateway *gateway = arg;
 
+    srv_controller_poke(gateway->server->controller, service);
+}
+
+/* Somebody waits at the door of a service without replicas: scaling hears of it. */
+static void
+held(void *arg, const char *service, uint64_t count)
+{
+    struct srv_gateway *gateway = arg;
+    struct syn_err err = {0};
+
+    if (srv_loads_tell(gateway->server->loads, service, "held",
+                       (int64_t)SYN_MIN(count, 1000000U) * 1000,
+                       syn_wall_ms(gateway->server->world), &err) < 0)
+        syn_log_err(SYN_LOG_WARN, "gateway.held", &err);
     srv_controller_poke(gateway->server->controller, service);
 }
 
@@ -686,6 +721,7 @@ make(struct srv_gateway *gateway, const struct syn_server_options *options, stru
                                 .host = gateway->host,
                                 .refresh = refresh,
                                 .changed = changed,
+                                .held = held,
                                 .cert = certificate,
                                 .arg = gateway};
     int rc =

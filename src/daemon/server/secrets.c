@@ -61,9 +61,9 @@ label_of(const char *account, const char *name, int64_t version, char out[SRV_KE
     (void)snprintf(out, SRV_KEY_MAX, "secret/%s/%s/%" PRId64, account, name, version);
 }
 
-static int
-seal_value(struct syn_server *server, const char *label, const char *value, char **ret_text,
-           struct syn_err *err)
+int
+srv_seal(struct syn_server *server, const char *label, const char *value, char **ret_text,
+         struct syn_err *err)
 {
     uint8_t key[SYN_SEAL_KEY_LEN];
     size_t len = strlen(value), sealed_len = SYN_SEAL_NONCE_LEN + len + SYN_SEAL_TAG_LEN;
@@ -86,42 +86,47 @@ seal_value(struct syn_server *server, const char *label, const char *value, char
     return SYN_OK;
 }
 
-/* The value of a stored secret, as JSON text. */
-static int
-unseal_value(struct syn_server *server, const char *account, const json_t *doc, json_t **ret,
-             struct syn_err *err)
+int
+srv_unseal(struct syn_server *server, const char *label, const char *text, json_t **ret,
+           struct syn_err *err)
 {
-    const char *name = syn_json_str(doc, "name", ""), *text = syn_json_str(doc, "sealed", "");
     size_t len = strlen(text) / 2, plain_len;
     uint8_t key[SYN_SEAL_KEY_LEN];
-    char label[SRV_KEY_MAX];
     SYN_SCOPED(syn_free_scope) uint8_t *sealed = syn_alloc(len + 1);
-    const struct syn_seal seal = {key, sealed, label, 0};
-    struct syn_seal use = seal;
+    const struct syn_seal seal = {key, sealed, label, strlen(label)};
     int rc;
 
     if (sealed == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a secret");
     if (len < SYN_SEAL_NONCE_LEN + SYN_SEAL_TAG_LEN || len > SEALED_MAX)
-        return SYN_FAIL(err, SYN_E_CORRUPT, "secret %s is damaged", name);
-    label_of(account, name, syn_json_i64(doc, "version", 0), label);
-    use.aad_len = strlen(label);
+        return SYN_FAIL(err, SYN_E_CORRUPT, "%s is damaged", label);
     rc = syn_hex_decode(text, sealed, len, err);
     if (rc == SYN_OK)
         rc = load_key(server, key, err);
     plain_len = len - SYN_SEAL_NONCE_LEN - SYN_SEAL_TAG_LEN;
     if (rc == SYN_OK)
-        rc = syn_unseal(&use, sealed + SYN_SEAL_NONCE_LEN, len - SYN_SEAL_NONCE_LEN,
+        rc = syn_unseal(&seal, sealed + SYN_SEAL_NONCE_LEN, len - SYN_SEAL_NONCE_LEN,
                         sealed + SYN_SEAL_NONCE_LEN, err);
     syn_secret_wipe(key, sizeof(key));
     if (rc < 0)
         return syn_err_wrap(err, rc,
-                            "secret %s: it is sealed under another key than that of "
+                            "%s: it is sealed under another key than that of "
                             "server/secrets.key, or damaged",
-                            name);
+                            label);
     *ret = json_stringn((const char *)sealed + SYN_SEAL_NONCE_LEN, plain_len);
     syn_secret_wipe(sealed, len);
     return *ret != NULL ? SYN_OK : SYN_FAIL(err, SYN_E_NOMEM, "no memory for a secret");
+}
+
+/* The value of a stored secret, as JSON text. */
+static int
+unseal_value(struct syn_server *server, const char *account, const json_t *doc, json_t **ret,
+             struct syn_err *err)
+{
+    char label[SRV_KEY_MAX];
+
+    label_of(account, syn_json_str(doc, "name", ""), syn_json_i64(doc, "version", 0), label);
+    return srv_unseal(server, label, syn_json_str(doc, "sealed", ""), ret, err);
 }
 
 /* --- setting, listing, removing --------------------------------------------------------------- */
@@ -194,7 +199,7 @@ set_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct sy
     version = syn_json_i64(before, "version", 0) + 1;
     label_of(setting->account, setting->name, version, label);
     if (rc == SYN_OK)
-        rc = seal_value(server, label, setting->value, &sealed, err);
+        rc = srv_seal(server, label, setting->value, &sealed, err);
     if (rc == SYN_OK)
         rc = syn_json_pack(&doc, err, "{s:s, s:I, s:s, s:s}", "name", setting->name, "version",
                            (json_int_t)version, "updated_at",

@@ -449,9 +449,33 @@ SYN_MUST int srv_service_with_secret(struct syn_server *server, const char *acco
 /* --- secrets (secrets.c) ------------------------------------------------------------------------
  */
 
+/** Seal a text under the server's key; `label` is sealed with it, so that none can be put in
+ *  another's place. Owner: *ret_text (hexadecimal) is the caller's. */
+SYN_MUST int srv_seal(struct syn_server *server, const char *label, const char *value,
+                      char **ret_text, struct syn_err *err);
+/** The text again, as JSON, which is the caller's. CORRUPT. */
+SYN_MUST int srv_unseal(struct syn_server *server, const char *label, const char *text,
+                        json_t **ret, struct syn_err *err);
 /** Are all that a service's spec names there? NOTFOUND. */
 SYN_MUST int srv_secrets_check(struct syn_server *server, const char *account, const json_t *spec,
                                struct syn_err *err);
+
+/* --- certificates (certificates.c) ---------------------------------------------------------------
+ */
+
+/** Is the certificate that the spec names there? NOTFOUND. */
+SYN_MUST int srv_certificate_check(struct syn_server *server, const char *account,
+                                   const json_t *spec, struct syn_err *err);
+/** The account's certificate of this name, with its key. Owner: *ret_pem is the caller's. */
+SYN_MUST int srv_certificate_pem(struct syn_server *server, const char *account, const char *name,
+                                 char **ret_pem, struct syn_err *err);
+/** Say in the events of who uses them that certificates end soon, once each. */
+SYN_MUST int srv_certificates_warn(struct syn_server *server, struct syn_err *err);
+void srv_certificate_metrics(struct syn_server *server, struct syn_buf *out);
+/** Names of the account's services that use it. Owner: *ret_services is the caller's. */
+SYN_MUST int srv_services_with_certificate(struct syn_server *server, const char *account,
+                                           const char *name, json_t **ret_services,
+                                           struct syn_err *err);
 /* --- published addresses (published.c) ----------------------------------------------------------
  */
 
@@ -493,6 +517,8 @@ SYN_MUST int srv_gateway_servers(struct syn_server *server, const json_t *servic
                                  struct syn_err *err);
 SYN_MUST int srv_gateway_ca(struct syn_server *server, struct syn_buf *out, struct syn_err *err);
 void srv_gateway_metrics(struct syn_server *server, struct syn_buf *out);
+/** What it knows of services or their certificates is old. */
+void srv_gateway_look_again(struct syn_server *server);
 /** What the balancer has of the instances, as the step of services wants it; NULL: there is none.
  *  Owner: *ret is the caller's. */
 SYN_MUST int srv_gateway_balanced(struct syn_server *server, const json_t *instances, json_t **ret,
@@ -773,7 +799,8 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
     srv_node_routes, srv_content_routes, srv_upload_routes, srv_name_routes, srv_bill_routes,
     srv_endpoint_routes, srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes,
     srv_watch_routes, srv_market_order_routes, srv_market_view_routes, srv_offer_routes,
-    srv_service_routes, srv_place_routes, srv_manifest_routes, srv_image_routes, srv_secret_routes;
+    srv_service_routes, srv_place_routes, srv_manifest_routes, srv_image_routes, srv_secret_routes,
+    srv_certificate_routes;
 extern const struct srv_routes *const srv_all_routes[]; /* these, then NULL */
 
 /** Metrics that are read when somebody asks (gauges.c). */

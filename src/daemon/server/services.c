@@ -297,6 +297,8 @@ wanted_spec(struct syn_server *server, struct change *change, json_t **ret_spec,
     if (rc == SYN_OK)
         rc = srv_secrets_check(server, srv_identity(change->req)->account, spec, err);
     if (rc == SYN_OK)
+        rc = srv_certificate_check(server, srv_identity(change->req)->account, spec, err);
+    if (rc == SYN_OK)
         *ret_spec = SYN_TAKE(spec);
     return rc;
 }
@@ -373,14 +375,17 @@ uses_secret(const json_t *service, const char *secret, bool *ret, struct syn_err
     return rc;
 }
 
+typedef int uses_fn(const json_t *service, const char *name, bool *ret, struct syn_err *err);
+
 struct search {
     struct syn_server *server;
-    const char *secret;
+    uses_fn *uses;
+    const char *name;
     json_t *found; /* services */
 };
 
 static int
-look_for_secret(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+look_for_user(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
 {
     struct search *search = arg;
     char own_key[SRV_KEY_MAX];
@@ -392,7 +397,7 @@ look_for_secret(void *arg, const char *key, json_t *doc, int64_t revision, struc
     (void)doc;
     (void)revision;
     if (rc == SYN_OK)
-        rc = uses_secret(service, search->secret, &uses, err);
+        rc = search->uses(service, search->name, &uses, err);
     if (!uses)
         return rc < 0 ? rc : SYN_OK;
     return syn_json_append_take(search->found, SYN_TAKE(service), err);
@@ -400,10 +405,10 @@ look_for_secret(void *arg, const char *key, json_t *doc, int64_t revision, struc
 
 /* The account's services that use it. */
 static int
-services_with(struct syn_server *server, const char *account, const char *secret, json_t **ret,
-              struct syn_err *err)
+services_with(struct syn_server *server, const char *account, uses_fn *uses, const char *name,
+              json_t **ret, struct syn_err *err)
 {
-    struct search search = {server, secret, json_array()};
+    struct search search = {server, uses, name, json_array()};
     char prefix[SRV_KEY_MAX];
     SYN_JSON(found);
     int rc;
@@ -411,11 +416,27 @@ services_with(struct syn_server *server, const char *account, const char *secret
     found = search.found;
     if (found == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a list of services");
-    rc =
-        srv_each(server, srv_key(prefix, "service-of", account, ""), look_for_secret, &search, err);
+    rc = srv_each(server, srv_key(prefix, "service-of", account, ""), look_for_user, &search, err);
     if (rc == SYN_OK)
         *ret = SYN_TAKE(found);
     return rc;
+}
+
+static int
+uses_certificate(const json_t *service, const char *name, bool *ret, struct syn_err *err)
+{
+    const json_t *lb = json_object_get(syn_document_spec(service), "lb");
+
+    (void)err;
+    *ret = syn_str_eq(syn_json_str(lb, "certificate", ""), name);
+    return SYN_OK;
+}
+
+int
+srv_services_with_certificate(struct syn_server *server, const char *account, const char *name,
+                              json_t **ret_services, struct syn_err *err)
+{
+    return services_with(server, account, uses_certificate, name, ret_services, err);
 }
 
 int
@@ -423,7 +444,7 @@ srv_service_with_secret(struct syn_server *server, const char *account, const ch
                         char *out, struct syn_err *err)
 {
     SYN_JSON(found);
-    int rc = services_with(server, account, secret, &found, err);
+    int rc = services_with(server, account, uses_secret, secret, &found, err);
 
     if (rc == SYN_OK && json_array_size(found) > 0)
         (void)syn_str_copy(out, SYN_ID_MAX, syn_json_str(json_array_get(found, 0), "name", "?"));
@@ -463,7 +484,7 @@ srv_services_renew_secret(struct syn_server *server, struct srv_txn *txn, const 
     SYN_JSON(ids);
     json_t *service;
     size_t i;
-    int rc = services_with(server, account, secret, &found, err);
+    int rc = services_with(server, account, uses_secret, secret, &found, err);
 
     ids = json_array();
     if (rc == SYN_OK && ids == NULL)
@@ -524,6 +545,8 @@ foresee(struct syn_server *server, const char *account, const json_t *spec, json
         rc = srv_image_resolve(server, account, syn_json_str(spec, "image", ""), cid, &why);
     if (rc == SYN_OK)
         rc = srv_secrets_check(server, account, spec, &why);
+    if (rc == SYN_OK)
+        rc = srv_certificate_check(server, account, spec, &why);
     return srv_work_refusal(rc, &why, ret, err);
 }
 

@@ -17,6 +17,10 @@
 #define REF_MAX           512
 #define MIB               (INT64_C(1) << 20)
 #define STOP_GRACE_MAX_MS (INT64_C(3600) * 1000)
+#define SLOW_START_MAX_MS (INT64_C(3600) * 1000)
+#define HOLD_MAX_MS       (INT64_C(600) * 1000)
+#define HOLD_MS           5000
+#define HOLD_ZERO_MS      30000 /* where a replica has to be started first */
 #define DEADLINE_MAX_MS   (INT64_C(24) * 3600 * 1000)
 #define BILLING_MIN_MS    1000
 #define BILLING_MAX_MS    (INT64_C(31) * 24 * 3600 * 1000)
@@ -42,8 +46,16 @@ static const struct syn_field lb_fields[] = {
      .help = "of those, what is at or below this path"},
     {.name = "tls", .kind = SYN_FIELD_BOOL, .fallback = "false",
      .help = "clients speak TLS, which ends at the balancer"},
+    {.name = "certificate", .kind = SYN_FIELD_STR, .min = 0, .max = 63, .fallback = "\"\"",
+     .help = "with tls: the account's certificate of this name; \"\": the platform's own"},
     {.name = "redirect_http", .kind = SYN_FIELD_BOOL, .fallback = "false",
      .help = "requests in plain text on the shared front are sent to https"},
+    {.name = "hold_ms", .kind = SYN_FIELD_MS, .min = 0, .max = HOLD_MAX_MS,
+     .help = "requests wait so long for a first replica; default 30s where none may run, else 5s"},
+    {.name = "slow_start_ms", .kind = SYN_FIELD_MS, .min = 0, .max = SLOW_START_MAX_MS, .fallback = "0",
+     .help = "a new replica's share of requests grows for so long"},
+    {.name = "errors_max", .kind = SYN_FIELD_I64, .min = 0, .max = 1000, .fallback = "0",
+     .help = "so many errors of requests in a row take a replica out until it answers a check; 0: never"},
 };
 static const struct syn_schema lb_schema = SYN_SCHEMA("ServiceBalancing", lb_fields);
 
@@ -252,6 +264,8 @@ check_lb(const struct syn_service_spec *spec, struct syn_err *err)
     if (*lb->path && !prefix_ok(lb->path))
         return SYN_FAIL(err, SYN_E_INVALID, "spec.lb.path: \"%s\": expected a path such as /api",
                         lb->path);
+    if (*lb->certificate && !lb->tls)
+        return SYN_FAIL(err, SYN_E_INVALID, "spec.lb.certificate: needs tls");
     if (lb->redirect_http && !(lb->tls && shared))
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.lb.redirect_http: needs tls, and a host or path: its own address "
@@ -489,6 +503,8 @@ read_lb(const json_t *spec)
 {
     const json_t *lb = json_object_get(spec, "lb"); /* older ones have none */
     const char *protocol = syn_json_str(lb, "protocol", "auto");
+    const json_t *autoscale = json_object_get(spec, "autoscale");
+    bool none = autoscale && syn_json_i64(autoscale, "min", 1) == 0;
     struct syn_service_lb read = {
         .publish = syn_json_bool(lb, "publish", true),
         .protocol = (enum syn_service_protocol)choice(protocols, SYN_LEN(protocols), protocol),
@@ -498,7 +514,11 @@ read_lb(const json_t *spec)
         .host = syn_json_str(lb, "host", ""),
         .path = syn_json_str(lb, "path", ""),
         .tls = syn_json_bool(lb, "tls", false),
+        .certificate = syn_json_str(lb, "certificate", ""),
         .redirect_http = syn_json_bool(lb, "redirect_http", false),
+        .hold_ms = syn_json_i64(lb, "hold_ms", none ? HOLD_ZERO_MS : HOLD_MS),
+        .slow_start_ms = syn_json_i64(lb, "slow_start_ms", 0),
+        .errors_max = (uint32_t)syn_json_i64(lb, "errors_max", 0),
     };
 
     if (syn_str_eq(protocol, "auto") &&

@@ -179,6 +179,9 @@ static const struct {
     {"{" BASE ",\"mounts\":[{\"kind\":\"tmpfs\",\"path\":\"/a\"},{\"kind\":\"tmpfs\","
      "\"path\":\"/a\"}]}",
      "there are two"},
+    {"{" BASE ",\"port\":1,\"lb\":{\"certificate\":\"a\"}}", "spec.lb.certificate"},
+    {"{" BASE ",\"lb\":{\"hold_ms\":\"11m\"}}", "spec.lb.hold_ms"},
+    {"{" BASE ",\"lb\":{\"errors_max\":1001}}", "spec.lb.errors_max"},
     {"{" BASE ",\"policy\":\"whim\"}", "spec.policy"},
     {"{" BASE ",\"memory_bytes\":\"1kb\"}", "spec.memory_bytes"},
     {"{" BASE ",\"autoscale\":{\"max\":2}}", "spec.autoscale.min"},

@@ -95,9 +95,13 @@ struct syn_balancer_backend {
     unsigned response_ms;   /* 60000: silence that is borne */
     unsigned tunnel_ms;     /* 3600000: the same of WebSocket and TCP */
     unsigned queue_ms;      /* 5000 */
-    unsigned https_port;    /* HTTP: redirect every request to https at this port; 0: not */
-    int retries;            /* 3 when 0, none when -1; 10 at most. What reached a server is tried
-                               again for idempotent methods only */
+    /** While no server gets requests, those that come wait so long for one: then, and when 1024
+     *  wait already, 503 with Retry-After (TCP: closed). 0: at once. Changes without a reload.
+     *  Needs syn_balancer_holds(). */
+    unsigned hold_ms;
+    unsigned https_port; /* HTTP: redirect every request to https at this port; 0: not */
+    int retries;         /* 3 when 0, none when -1; 10 at most. What reached a server is tried
+                            again for idempotent methods only */
     const struct syn_balancer_server *servers;
     size_t server_count;
 };
@@ -141,6 +145,10 @@ struct syn_balancer_table {
     const struct syn_balancer_cert *certs;
     size_t cert_count;
 };
+
+/** A certificate, its chain and its key, in any order, as the balancer writes them: certificate,
+ *  chain, key, nothing else. INVALID: it is none, or the key is not the certificate's. */
+SYN_MUST int syn_balancer_pem(const char *pem, size_t len, char **ret_pem, struct syn_err *err);
 
 struct syn_balancer_options {
     const char *dir;          /* private, made when absent: configuration, sockets, certificates */
@@ -196,6 +204,20 @@ SYN_MUST int syn_balancer_set(struct syn_balancer *balancer, const struct syn_ba
  */
 SYN_MUST int syn_balancer_open_at(struct syn_balancer *balancer, const char *backend,
                                   const char *server, uint64_t *ret_open, struct syn_err *err);
+
+/** Can requests wait for a first server? (It needs a HAProxy with Lua; without one they never do.)
+ */
+bool syn_balancer_holds(const struct syn_balancer *balancer);
+/**
+ * Tell of each backend without a server that gets requests how many wait for one, in processes that
+ * a change replaced as well. Of those where nobody waits nothing is told.
+ *
+ * Thread: any; `each` may not call the balancer. Blocks: milliseconds. Returns 0; UNAVAILABLE,
+ * TIMEOUT, CORRUPT, NOMEM.
+ */
+SYN_MUST int syn_balancer_held(struct syn_balancer *balancer,
+                               void (*each)(void *arg, const char *backend, uint64_t count),
+                               void *arg, struct syn_err *err);
 
 /** What one backend has done. Counters go on over reloads and restarts of HAProxy while the table
  *  has the backend; of a process that died, what the last reading did not see is lost. */

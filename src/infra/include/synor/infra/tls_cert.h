@@ -33,4 +33,15 @@ SYN_MUST int syn_tls_cert_text(const char *path, struct syn_buf *out, struct syn
 SYN_MUST int syn_tls_cert_fingerprint(const char *path, char ret_hex[SYN_TLS_FINGERPRINT_SIZE],
                                       struct syn_err *err);
 
+/** What the first certificate of a PEM says of itself. */
+struct syn_tls_look {
+    int64_t from_ms, until_ms;
+    char issuer[256];                   /* "CN=...,O=..." */
+    char names[SYN_TLS_NAMES_MAX][254]; /* host names and addresses; more are left out */
+    size_t count;
+};
+/** CORRUPT: there is no certificate in it. */
+SYN_MUST int syn_tls_cert_look(const char *pem, size_t len, struct syn_tls_look *ret,
+                               struct syn_err *err);
+
 #endif

@@ -80,7 +80,11 @@ struct syn_service_lb {
     const char *host; /* on the shared front; "": any */
     const char *path; /* "": all */
     bool tls;
+    const char *certificate; /* the account's of this name; "": the platform's own */
     bool redirect_http;
+    int64_t hold_ms;       /* requests wait so long for a first replica */
+    int64_t slow_start_ms; /* a replica's share of them grows for so long */
+    uint32_t errors_max;   /* so many in a row take a replica out; 0: off */
 };
 
 /**
