@@ -11,6 +11,7 @@
 #ifndef SYN_AGENT_PRIV_H
 #define SYN_AGENT_PRIV_H
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -329,8 +330,10 @@ SYN_MUST int agt_care_new(struct agt_instance *instance, const json_t *doc, stru
 struct agt_care *agt_care_free(struct agt_care *care);
 /** Check what is due, tell the server what is news, end what is lost. Blocks: a report. */
 void agt_care_turn(struct agt_care *care);
-/** A descriptor that the next turn waits for, or -1; and for how long that can wait otherwise. */
-int agt_care_fd(const struct agt_care *care, short *ret_events);
+#define AGT_CARE_FDS 3
+/** Descriptors that the next turn waits for, -1 for none, into ret[AGT_CARE_FDS]; and for how long
+ * that can wait otherwise. */
+void agt_care_fds(const struct agt_care *care, struct pollfd *ret);
 int64_t agt_care_pause_ms(const struct agt_care *care);
 /** It is to stop: has it had time to leave traffic? Counts from the first time that it is asked. */
 bool agt_care_may_stop(struct agt_care *care, int64_t drain_ms);

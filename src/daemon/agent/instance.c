@@ -401,15 +401,17 @@ wait_turn(struct agt_instance *instance, const struct pollfd *exits)
     int64_t until_ms = syn_mono_ms(world) + instance->agent->pace.ship_ms;
 
     do {
-        struct pollfd ready[2] = {*exits, {-1, 0, 0}};
+        struct pollfd ready[1 + AGT_CARE_FDS] = {*exits};
+        nfds_t count = 1;
         int64_t pause_ms = 100;
 
         if (instance->care != NULL) {
             agt_care_turn(instance->care);
-            ready[1].fd = agt_care_fd(instance->care, &ready[1].events);
+            agt_care_fds(instance->care, ready + 1);
+            count += AGT_CARE_FDS;
             pause_ms = agt_care_pause_ms(instance->care);
         }
-        (void)poll(ready, SYN_LEN(ready), (int)pause_ms);
+        (void)poll(ready, count, (int)pause_ms);
         if (ready[0].revents != 0 || instance->changed || atomic_load(&instance->agent->stop) ||
             (instance->care != NULL && agt_care_leaves(instance->care)))
             break;

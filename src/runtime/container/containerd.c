@@ -39,6 +39,7 @@ struct syn_containerd {
     char dir[SYN_INSTANCE_PATH_MAX];
     char address[SYN_INSTANCE_PATH_MAX];
     char pods[SYN_INSTANCE_PATH_MAX];
+    char state[SYN_INSTANCE_PATH_MAX];
     bool foreign;           /* somebody else's process: only the pod's image is given */
     pthread_mutex_t giving; /* images: containerd takes each from one at a time; before `lock` */
     pthread_mutex_t lock;
@@ -55,8 +56,8 @@ struct syn_containerd {
 
 /* --- what is installed ------------------------------------------------------------------------ */
 
-static bool
-find_program(const char *name, char *out, size_t cap)
+bool
+syn_container_find(const char *name, char *out, size_t cap)
 {
     static const char *const folders[] = {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin",
                                           "/usr/bin"};
@@ -108,7 +109,7 @@ syn_container_look(struct syn_container_report *ret)
     for (size_t i = 0; i < SYN_LEN(needed); i++) {
         size_t len = strlen(ret->detail);
 
-        if (find_program(needed[i], path, sizeof(path)))
+        if (syn_container_find(needed[i], path, sizeof(path)))
             continue;
         ret->found = false;
         (void)snprintf(ret->detail + len, sizeof(ret->detail) - len, "%s%s",
@@ -116,13 +117,13 @@ syn_container_look(struct syn_container_report *ret)
     }
     if (!ret->found)
         return;
-    (void)find_program("containerd", path, sizeof(path));
+    (void)syn_container_find("containerd", path, sizeof(path));
     ask_version(path, ret->version, sizeof(ret->version));
     (void)snprintf(ret->classes, sizeof(ret->classes), "runc");
     for (size_t i = 0; i < SYN_LEN(classes); i++) {
         size_t len = strlen(ret->classes);
 
-        if (find_program(classes[i].shim, path, sizeof(path)))
+        if (syn_container_find(classes[i].shim, path, sizeof(path)))
             (void)snprintf(ret->classes + len, sizeof(ret->classes) - len, " %s", classes[i].name);
     }
 }
@@ -164,7 +165,7 @@ add_classes(const struct syn_containerd *containerd, struct syn_buf *out)
 {
     char path[SYN_PATH_MAX];
 
-    if (find_program("runc", path, sizeof(path)))
+    if (syn_container_find("runc", path, sizeof(path)))
         syn_buf_addf(out,
                      "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\n"
                      "runtime_type = \"io.containerd.runc.v2\"\n"
@@ -174,7 +175,7 @@ add_classes(const struct syn_containerd *containerd, struct syn_buf *out)
                      "SystemdCgroup = false\n",
                      path, containerd->dir);
     for (size_t i = 0; i < SYN_LEN(classes); i++) {
-        if (find_program(classes[i].shim, path, sizeof(path)))
+        if (syn_container_find(classes[i].shim, path, sizeof(path)))
             syn_buf_addf(out,
                          "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.%s]\n"
                          "runtime_type = \"%s\"\n",
@@ -434,8 +435,8 @@ spawn(struct syn_containerd *containerd, struct syn_err *err)
     pid_t pid = 0;
     int rc;
 
-    if (!find_program("containerd", program, sizeof(program)) ||
-        !find_program("setsid", setsid, sizeof(setsid)))
+    if (!syn_container_find("containerd", program, sizeof(program)) ||
+        !syn_container_find("setsid", setsid, sizeof(setsid)))
         return SYN_FAIL(err, SYN_E_UNSUPPORTED, "containerd is not installed");
     rc = syn_path_format(config, sizeof(config), err, "%s/config.toml", containerd->dir);
     if (rc == SYN_OK)
@@ -594,6 +595,10 @@ syn_containerd_new(const struct syn_container_options *options,
     if (rc == SYN_OK)
         rc = syn_path_format(containerd->pods, sizeof(containerd->pods), err, "%s/containerd/pods",
                              options->root);
+    if (rc == SYN_OK)
+        rc = syn_path_format(containerd->state, sizeof(containerd->state), err, "%s%s",
+                             options->address ? "/run" : options->root,
+                             options->address ? "/containerd" : "/containerd/state");
     if (rc == SYN_OK && options->address)
         rc = syn_path_format(containerd->address, sizeof(containerd->address), err, "%s",
                              options->address);
@@ -659,4 +664,16 @@ const char *
 syn_containerd_pods(const struct syn_containerd *containerd)
 {
     return containerd->pods;
+}
+
+const char *
+syn_containerd_state(const struct syn_containerd *containerd)
+{
+    return containerd->state;
+}
+
+const char *
+syn_containerd_tools(const struct syn_containerd *containerd)
+{
+    return containerd->foreign ? "/run/containerd" : containerd->dir;
 }

@@ -25,6 +25,10 @@ struct plan_field {
     {                                                    \
 #name, offsetof(struct syn_plan, name), 0, false \
     }
+#define NUMBER_LATER(name)                              \
+    {                                                   \
+#name, offsetof(struct syn_plan, name), 0, true \
+    }
 #define TEXT_LATER(name)                                                                   \
     {                                                                                      \
 #name, offsetof(struct syn_plan, name), sizeof(((struct syn_plan *)0)->name), true \
@@ -57,6 +61,7 @@ static const struct plan_field plan_fields[] = {
     NUMBER(grace_ms),
     NUMBER(log_bytes_max),
     NUMBER(id_base),
+    NUMBER_LATER(stop_signal),
     TEXT_LATER(runtime),
     TEXT_LATER(handler),
     PLACE_TEXT(netns),

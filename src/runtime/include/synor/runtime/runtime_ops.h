@@ -22,17 +22,34 @@
 #define SYN_INSTANCE_BINDS_MAX    64
 #define SYN_INSTANCE_DEVICES_MAX  64
 #define SYN_INSTANCE_HOSTS_MAX    256
+#define SYN_INSTANCE_MOUNTS_MAX   32 /* of each kind below */
 #define SYN_INSTANCE_LOG_LINE_MAX ((size_t)16384)
 #define SYN_INSTANCE_PATH_MAX     1024
 
 struct syn_instance; /* a handle on one instance folder */
+struct syn_exec;     /* a program run within it: exec.h */
+struct syn_exec_spec;
 
-/** One host path shown inside. The container path must lie outside /usr, /etc, /proc, /sys, /dev.
- */
+/** One host path shown inside. The container path must lie outside /usr, /etc, /proc, /sys, /dev,
+ * unless there is a rootfs: then outside /proc, /sys and /dev. */
 struct syn_bind {
     const char *host;
     const char *container;
     bool ro;
+};
+
+/** An empty file system in memory, which counts as the instance's own; anybody in it may write. */
+struct syn_tmpfs {
+    const char *container; /* as of a bind; also /tmp itself */
+    int64_t bytes;
+};
+
+/** A file that never reaches a disk: in memory that is not swapped out, mode 0400 of the instance's
+ * user, gone with the instance. */
+struct syn_secret_file {
+    const char *container; /* as of a bind */
+    const char *data;
+    size_t len;
 };
 
 /** One extra line of /etc/hosts. */
@@ -71,13 +88,19 @@ struct syn_instance_spec {
     /** Files of the host's drivers, read-only, for names below /usr that a rootfs lacks. */
     const struct syn_bind *drivers;
     size_t drivers_count;
+    const struct syn_tmpfs *tmpfs;
+    size_t tmpfs_count;
+    const struct syn_secret_file *secrets;
+    size_t secrets_count;
+    const char *hostname;   /* a host name; default the id */
+    int stop_signal;        /* what stop() delivers; default SIGTERM */
     int64_t scratch_bytes;  /* real limit of /synor and /tmp; default 1 GiB */
     int64_t shm_bytes;      /* /dev/shm; default 64 MiB */
     int64_t cpu_millicores; /* default: no quota */
     int64_t memory_bytes;   /* default: no limit */
     int64_t pids_max;       /* default 4096 */
     int64_t wall_ms;        /* default: no limit */
-    int64_t grace_ms;       /* between SIGTERM and SIGKILL; default 10 s */
+    int64_t grace_ms;       /* between the stop signal and SIGKILL; default 10 s */
     int64_t log_bytes_max;  /* default 64 MiB */
     enum syn_network_mode network;
     const char *group;   /* GROUP: syn_name_ok(), usually the job's id */
@@ -199,9 +222,9 @@ struct syn_runtime_ops {
     /** Deliver a signal to its first process. Returns 0; CONFLICT when it does not run. */
     int (*signal)(void *self, struct syn_instance *instance, int signo, struct syn_err *err);
 
-    /** Ask it to end: SIGTERM now, SIGKILL after grace_ms (< 0: the spec's). Does not wait. A
-     * second call can only shorten the wait. Returns 0, also when it has ended; CONFLICT when never
-     * started. */
+    /** Ask it to end: its stop signal now, SIGKILL after grace_ms (< 0: the spec's). Does not wait.
+     * A second call can only shorten the wait. Returns 0, also when it has ended; CONFLICT when
+     * never started. */
     int (*stop)(void *self, struct syn_instance *instance, int64_t grace_ms, struct syn_err *err);
 
     /** The state now. Blocks: reads two small files. Returns 0; CORRUPT, IO. */
@@ -215,6 +238,14 @@ struct syn_runtime_ops {
     /** The newest usage sample. Returns 0; NOTFOUND before the first. */
     int (*stats)(void *self, struct syn_instance *instance, struct syn_usage_sample *ret_usage,
                  struct syn_err *err);
+
+    /** Run a program within the running instance: exec.h. Optional: NULL for a driver that cannot.
+     *  Owner: *ret_exec is the caller's, until syn_exec_free(). Blocks: until it is being started;
+     *  that it could not be is told by its result.
+     *  Returns 0; CONFLICT when the instance does not run; INVALID; UNSUPPORTED; LIMIT, NOMEM, IO.
+     */
+    int (*exec)(void *self, struct syn_instance *instance, const struct syn_exec_spec *spec,
+                struct syn_exec **ret_exec, struct syn_err *err);
 
     /** Borrowed from the instance. */
     const struct syn_instance_paths *(*paths)(const struct syn_instance *instance);
