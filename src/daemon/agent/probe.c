@@ -128,9 +128,11 @@ hear(struct agt_probe *probe)
     ssize_t got;
 
     while ((got = read(probe->words_fd, chunk, sizeof(chunk))) > 0)
-        for (ssize_t i = 0; i < got && probe->words_len + 1 < sizeof(probe->words); i++)
-            probe->words[probe->words_len++] =
-                (unsigned char)chunk[i] < 0x20 || chunk[i] == 0x7f ? ' ' : chunk[i];
+        for (ssize_t i = 0; i < got && probe->words_len + 1 < sizeof(probe->words); i++) {
+            bool control = (unsigned char)chunk[i] < 0x20 || chunk[i] == 0x7f;
+
+            probe->words[probe->words_len++] = (char)(control ? ' ' : chunk[i]);
+        }
     while (probe->words_len > 0 && probe->words[probe->words_len - 1] == ' ')
         probe->words_len--;
     probe->words[probe->words_len] = '\0';

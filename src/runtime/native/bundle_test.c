@@ -106,9 +106,7 @@ static const struct syn_bind driver_good = {"/usr/lib/x", "/usr/lib/x", true};
                                 row(binds_count = 65, "binds") row(hosts_count = 257, "hosts")    \
                                     row(devices = devices_outside, "devices[1]")                  \
                                         row(devices = devices_odd, "devices[0]")                  \
-                                            row(drivers_count = 65, "drivers")                    \
-                                                row(hostname = "a.b", "hostname")                 \
-                                                    row(stop_signal = 65, "stop_signal")
+                                            row(drivers_count = 65, "drivers")
 
 static void
 bad_specs_are_refused(void **state)
@@ -125,6 +123,21 @@ bad_specs_are_refused(void **state)
     assert_non_null(strstr(err.msg, word));
     SPEC_ROWS(SPEC_ROW)
 #undef SPEC_ROW
+}
+
+static void
+bad_names_and_signals_are_refused(void **state)
+{
+    struct syn_instance_spec named = good_spec(), stopped = good_spec();
+    struct syn_err err = {0};
+
+    (void)state;
+    named.hostname = "a.b";
+    assert_code(syn_bundle_check(&named, &err), SYN_E_INVALID, &err);
+    assert_non_null(strstr(err.msg, "hostname"));
+    stopped.stop_signal = 65;
+    assert_code(syn_bundle_check(&stopped, &err), SYN_E_INVALID, &err);
+    assert_non_null(strstr(err.msg, "stop_signal"));
 }
 
 static void
@@ -393,6 +406,7 @@ main(void)
         cmocka_unit_test(bad_binds_are_refused),
         cmocka_unit_test(an_image_may_be_covered),
         cmocka_unit_test(bad_specs_are_refused),
+        cmocka_unit_test(bad_names_and_signals_are_refused),
         cmocka_unit_test(bad_lists_are_refused),
         cmocka_unit_test(bad_drivers_are_refused),
         cmocka_unit_test(bundle_isolates),

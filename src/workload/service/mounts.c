@@ -101,24 +101,30 @@ check_mount(const json_t *spec, json_t *mount, struct syn_err *err)
     return SYN_OK;
 }
 
+struct row {
+    const char *path;
+    json_t *mount;
+};
+
 static int
 by_path(const void *a, const void *b)
 {
-    return strcmp(syn_json_str(*(json_t *const *)a, "path", ""),
-                  syn_json_str(*(json_t *const *)b, "path", ""));
+    return strcmp(((const struct row *)a)->path, ((const struct row *)b)->path);
 }
 
 /* The same mounts in another order are the same spec. */
 static int
 put_in_order(json_t *spec, const json_t *mounts, struct syn_err *err)
 {
-    json_t *rows[SYN_SERVICE_MOUNTS_MAX];
+    struct row rows[SYN_SERVICE_MOUNTS_MAX];
     size_t count = json_array_size(mounts);
     SYN_JSON(sorted);
 
     assert(count <= SYN_SERVICE_MOUNTS_MAX);
-    for (size_t i = 0; i < count; i++)
-        rows[i] = json_array_get(mounts, i);
+    for (size_t i = 0; i < count; i++) {
+        rows[i].mount = json_array_get(mounts, i);
+        rows[i].path = syn_json_str(rows[i].mount, "path", "");
+    }
     qsort(rows, count, sizeof(rows[0]), by_path);
     sorted = json_array();
     if (!sorted)
@@ -127,9 +133,8 @@ put_in_order(json_t *spec, const json_t *mounts, struct syn_err *err)
         int rc;
 
         if (i > 0 && by_path(&rows[i - 1], &rows[i]) == 0)
-            return SYN_FAIL(err, SYN_E_INVALID, "spec.mounts: %s: there are two",
-                            syn_json_str(rows[i], "path", ""));
-        rc = syn_json_append_take(sorted, json_incref(rows[i]), err);
+            return SYN_FAIL(err, SYN_E_INVALID, "spec.mounts: %s: there are two", rows[i].path);
+        rc = syn_json_append_take(sorted, json_incref(rows[i].mount), err);
         if (rc < 0)
             return rc;
     }
