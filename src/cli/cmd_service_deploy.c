@@ -17,11 +17,21 @@
     {"arg", 0, "WORD", SYN_CLI_TEXT, 0, 0, false, true, NULL, "the image's", "Argument of the program; may be given again"}, \
     {"env", 0, "NAME=VALUE", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Environment variable; may be given again"}, \
     {"secret", 0, "[VAR=]NAME", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Set a variable to a secret; VAR is DB_PASSWORD of db-password; may be given again"}, \
+    {"secret-file", 0, "PATH=NAME", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "A secret as a file in memory; \"none\" ends it; repeatable"}, \
+    {"tmpfs", 0, "PATH[:SIZE]", SYN_CLI_TEXT, 0, 0, false, true, NULL, "64mb each", "Mount an empty file system in its memory; \"none\" ends it; may be given again"}, \
+    {"user", 0, "UID[:GID]", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the image's", "Run as this user, never as root"}, \
+    {"workdir", 0, "PATH", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the image's", "Where the program starts"}, \
+    {"hostname", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "its id", "What a replica is called within"}, \
     {"port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "none", "Where the program listens; it is told as PORT"}, \
-    {"health-check", 0, "PATH", SYN_CLI_TEXT, 0, 0, false, false, NULL, "by TCP", "Ask this by HTTP: 200 to 399 is well"}, \
+    {"health-check", 0, "CHECK", SYN_CLI_TEXT, 0, 0, false, false, NULL, "by TCP", "Is it well: /PATH, :PORT/PATH, tcp[:PORT], exec:COMMAND, none"}, \
+    {"readiness-check", 0, "CHECK", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "The same, for traffic alone: it never ends a replica"}, \
+    {"liveness-check", 0, "CHECK", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "What ends a replica that fails it three times"}, \
+    {"startup-check", 0, "CHECK", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "What must pass once before the others begin"}, \
+    {"check-host", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "its address", "Host that checks by HTTP ask"}, \
+    {"check-header", 0, "NAME=VALUE", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Header of checks by HTTP; may be given again"}, \
     {"health-interval", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5s", "Between two checks"}, \
     {"health-timeout", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "2s", "Within which it must answer"}, \
-    {"start-time", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "1m", "Time to become ready first"}, \
+    {"start-time", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "1m", "Time to pass the start-up check, or to become ready, first"}, \
     {"replicas", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "1", "How many run at once"}, \
     {"autoscale", 0, "MIN-MAX", SYN_CLI_TEXT, 0, 0, false, false, NULL, "off", "Find out how many, within these, by load and time; \"off\" ends it"}, \
     {"autoscale-metric", 0, "NAME=TARGET", SYN_CLI_TEXT, 0, 0, false, true, NULL, "cpu=70%", "What each should have: cpu=70%, requests=50, queue=100, ...; repeatable"}, \
@@ -38,13 +48,14 @@
     {"gpu-memory", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "its share", "Memory of that GPU, with --gpu-share"}, \
     {"mig", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "whole ones", "One partition (MIG) of a GPU, as 1g.10gb"}, \
     {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "any", "Where it must run"}, \
-    {"isolation", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "auto|gvisor|runc", "auto", "Sandbox"}, \
+    {"isolation", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "auto|gvisor|runc|kata", "auto", "Sandbox"}, \
     {"policy", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "balanced|binpack|spread|fragmentation|latency|energy|price", "spread", "How a node is chosen"}, \
     {"priority", 0, "N", SYN_CLI_INT, 0, 1000, false, false, NULL, "500", "Who waits less when nodes are full"}, \
     {"stop-grace", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10s", "Time to end after the stop signal"}, \
+    {"stop-signal", 0, "SIGNAL", SYN_CLI_TEXT, 0, 0, false, false, "SIGTERM|SIGINT|SIGQUIT|SIGHUP|SIGUSR1|SIGUSR2|SIGWINCH", "the image's", "What asks it to end"}, \
     {"drain", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10s", "Time to end what it has, between leaving traffic and the stop signal"}, \
     {"lb", 0, "ALGORITHM", SYN_CLI_TEXT, 0, 0, false, false, "round-robin|least-connections|weighted|ip-hash|random", "round-robin", "Which replica a request goes to"}, \
-    {"protocol", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "auto|tcp|http|h2|grpc", "auto", "What clients speak; auto: http with --health-check, --host or --path"}, \
+    {"protocol", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "auto|tcp|http|h2|grpc", "auto", "What clients speak; auto: http with a check by HTTP, --host or --path"}, \
     {"sticky", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "A client comes back to its replica, by a cookie"}, \
     {"host", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Be reached by this host on the shared front; *.NAME for one label"}, \
     {"path", 0, "PREFIX", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Likewise by this path and what is below"}, \
@@ -87,37 +98,18 @@ static const struct syn_cli_spec_key numbers[] = {
     {"billing-period", "billing_period_ms"},
 };
 static const struct syn_cli_spec_key texts[] = {
-    {"image", "image"},        {"region", "region"},       {"isolation", "isolation"},
-    {"policy", "policy"},      {"max-price", "max_price"}, {"max-budget", "max_budget"},
+    {"image", "image"},
+    {"region", "region"},
+    {"isolation", "isolation"},
+    {"policy", "policy"},
+    {"max-price", "max_price"},
+    {"max-budget", "max_budget"},
     {"gpu-type", "gpu_model"},
+    {"user", "user"},
+    {"workdir", "workdir"},
+    {"hostname", "hostname"},
+    {"stop-signal", "stop_signal"},
 };
-static const struct syn_cli_spec_key health_numbers[] = {
-    {"health-interval", "interval_ms"},
-    {"health-timeout", "timeout_ms"},
-    {"start-time", "start_ms"},
-};
-
-static int
-set_health(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
-{
-    const char *path = syn_cli_text(cli, "health-check", NULL);
-    json_t *health = json_object_get(spec, "health");
-    int rc = SYN_OK;
-
-    if (health == NULL) {
-        health = json_object();
-        rc = syn_json_set_take(spec, "health", health, err);
-    }
-    if (rc == SYN_OK && path != NULL) {
-        rc = syn_json_set_str(health, "path", path, err);
-        if (rc == SYN_OK)
-            rc = syn_json_set_str(health, "kind", "http", err);
-    }
-    if (rc == SYN_OK)
-        rc = syn_cli_spec_numbers(cli, health_numbers, SYN_LEN(health_numbers), health, err);
-    return rc;
-}
-
 /* "VAR=name", or "a-name", which is A_NAME's. */
 static int
 add_secret(json_t *secrets, const char *word, struct syn_err *err)
@@ -199,6 +191,8 @@ fail(const struct syn_cli *cli, struct syn_err *err)
 {
     syn_cli_spec_blame(cli, numbers, SYN_LEN(numbers), err);
     syn_cli_spec_blame(cli, texts, SYN_LEN(texts), err);
+    syn_cli_service_mounts_blame(err);
+    syn_cli_service_checks_blame(cli, err);
     return syn_cli_fail(cli, err);
 }
 
@@ -221,9 +215,11 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     if (rc == SYN_OK)
         rc = set_secrets(cli, spec, err);
     if (rc == SYN_OK)
+        rc = syn_cli_service_mounts(cli, spec, err);
+    if (rc == SYN_OK)
         rc = syn_cli_service_autoscale(cli, spec, err);
     if (rc == SYN_OK)
-        rc = set_health(cli, spec, err);
+        rc = syn_cli_service_checks(cli, spec, err);
     return rc < 0 ? rc : set_lb(cli, spec, err);
 }
 
@@ -329,12 +325,13 @@ const struct syn_cli_command syn_cli_service_deploy = {
     .workload = &syn_cli_service_workload,
     .run = run_deploy};
 
-/* A part of the health check, of the balancing or of autoscaling is other than it was: the rest of
- * it stays. */
+/* A part of the health check, of the mounts, of the balancing or of autoscaling is other than it
+ * was: the rest of it stays. */
 static int
 known_parts(struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
-    static const char *const parts[] = {"health", "lb", "autoscale"};
+    static const char *const parts[] = {"health", "liveness",  "startup",
+                                        "lb",     "autoscale", "mounts"};
     SYN_JSON(service);
     int rc = syn_cli_workload_call(cli, "GET", "", NULL, &service, err);
 

@@ -1,5 +1,7 @@
 /* What a service is to the commands that every workload has. */
+#include <synor/base/buf.h>
 #include <synor/base/str.h>
+#include <synor/base/units.h>
 
 #include "service_priv.h"
 
@@ -79,6 +81,48 @@ show_address(const struct syn_cli *cli, const json_t *service, const char *addre
 }
 
 static void
+show_check(const struct syn_cli *cli, const json_t *spec, const char *key, const char *label)
+{
+    const json_t *check = json_object_get(spec, key);
+    const char *kind = syn_json_str(check, "kind", "none");
+    const json_t *word;
+    SYN_BUF(words);
+    size_t i;
+
+    if (syn_str_eq(kind, "none"))
+        return;
+    syn_buf_adds(&words, syn_json_str(check, "path", ""));
+    json_array_foreach (json_object_get(check, "command"), i, word)
+        syn_buf_addf(&words, "%s%s", i > 0 ? " " : "", json_string_value(word));
+    if (syn_buf_ok(&words, NULL) == SYN_OK)
+        syn_cli_say(cli, "  %-11s %s %s", label, kind, syn_buf_text(&words));
+}
+
+/* What replicas are given, where it was said; and how they are checked. */
+static void
+show_given(const struct syn_cli *cli, const json_t *spec)
+{
+    const char *user = syn_json_str(spec, "user", NULL);
+    const json_t *mount;
+    size_t i;
+
+    if (user != NULL)
+        syn_cli_say(cli, "  user        %s", user);
+    json_array_foreach (json_object_get(spec, "mounts"), i, mount) {
+        char size[SYN_FORMAT_MAX];
+        bool tmpfs = syn_str_eq(syn_json_str(mount, "kind", ""), "tmpfs");
+
+        syn_cli_say(cli, "  mount       %s  %s %s", syn_json_str(mount, "path", "?"),
+                    syn_json_str(mount, "kind", "?"),
+                    tmpfs ? syn_format_bytes(syn_json_i64(mount, "size_bytes", 0), size)
+                          : syn_json_str(mount, "source", ""));
+    }
+    show_check(cli, spec, "startup", "start-up");
+    show_check(cli, spec, "health", "readiness");
+    show_check(cli, spec, "liveness", "liveness");
+}
+
+static void
 show(const struct syn_cli *cli, const json_t *service)
 {
     const json_t *status = json_object_get(service, "status");
@@ -99,17 +143,23 @@ show(const struct syn_cli *cli, const json_t *service)
     syn_cli_say(cli, "  replicas    %lld wanted, %lld ready",
                 (long long)syn_json_i64(replicas, "wanted", 0),
                 (long long)syn_json_i64(replicas, "ready", 0));
+    show_given(cli, spec);
     if (address[0] != '\0')
         show_address(cli, service, address);
-    json_array_foreach (json_object_get(status, "endpoints"), i, endpoint)
-        syn_cli_say(cli, "  replica %-3lld %s on %s%s%s, version %lld",
+    json_array_foreach (json_object_get(status, "endpoints"), i, endpoint) {
+        const char *isolation = syn_json_str(endpoint, "isolation", "");
+        const char *runtime = syn_json_str(endpoint, "runtime", "");
+
+        syn_cli_say(cli, "  replica %-3lld %s on %s%s%s, version %lld%s%s%s%s",
                     (long long)syn_json_i64(endpoint, "replica", 0),
                     syn_json_bool(endpoint, "ready", false) ? "ready"
                                                             : syn_json_str(endpoint, "state", "?"),
                     syn_json_str(endpoint, "node", "?"),
                     syn_json_str(endpoint, "address", "")[0] != '\0' ? " at " : "",
                     syn_json_str(endpoint, "address", ""),
-                    (long long)syn_json_i64(endpoint, "version", 0));
+                    (long long)syn_json_i64(endpoint, "version", 0), isolation[0] ? ", in " : "",
+                    isolation, runtime[0] ? " by " : "", runtime);
+    }
     syn_cli_say(cli, "  cost        %s SYNOR, %s an hour; %s are locked",
                 syn_json_str(cost, "spent", "0"), syn_json_str(cost, "rate_hour", "0"),
                 syn_json_str(cost, "locked", "0"));

@@ -15,4 +15,12 @@ extern const struct syn_cli_operand syn_cli_service_operand[1];
 SYN_MUST int syn_cli_service_autoscale(const struct syn_cli *cli, json_t *spec,
                                        struct syn_err *err);
 
+/** What --health-check and the others say, laid over spec.health, spec.liveness, spec.startup. */
+SYN_MUST int syn_cli_service_checks(const struct syn_cli *cli, json_t *spec, struct syn_err *err);
+void syn_cli_service_checks_blame(const struct syn_cli *cli, struct syn_err *err);
+/** What --tmpfs, --secret-file say, laid over spec.mounts. */
+SYN_MUST int syn_cli_service_mounts(const struct syn_cli *cli, json_t *spec, struct syn_err *err);
+/** Who gave an option is told of the mount, not of the key that it became. */
+void syn_cli_service_mounts_blame(struct syn_err *err);
+
 #endif

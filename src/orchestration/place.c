@@ -209,7 +209,8 @@ ask_region(struct syn_cluster *cluster, const struct syn_place_request *request,
 static uint32_t
 ask_isolation(const struct syn_place_request *request)
 {
-    uint32_t classes = SYN_BIT(SYN_ISOLATION_GVISOR) | SYN_BIT(SYN_ISOLATION_RUNC);
+    uint32_t classes =
+        SYN_BIT(SYN_ISOLATION_GVISOR) | SYN_BIT(SYN_ISOLATION_RUNC) | SYN_BIT(SYN_ISOLATION_KATA);
 
     if (request->isolation != SYN_ISOLATION_AUTO)
         classes = SYN_BIT(request->isolation);

@@ -448,9 +448,9 @@ SYN_MUST int srv_service_with_secret(struct syn_server *server, const char *acco
 /* --- secrets (secrets.c) ------------------------------------------------------------------------
  */
 
-/** Are all of {VARIABLE: NAME} there? NOTFOUND. */
-SYN_MUST int srv_secrets_check(struct syn_server *server, const char *account,
-                               const json_t *secrets, struct syn_err *err);
+/** Are all that a service's spec names there? NOTFOUND. */
+SYN_MUST int srv_secrets_check(struct syn_server *server, const char *account, const json_t *spec,
+                               struct syn_err *err);
 /* --- published addresses (published.c) ----------------------------------------------------------
  */
 

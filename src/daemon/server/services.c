@@ -295,8 +295,7 @@ wanted_spec(struct syn_server *server, struct change *change, json_t **ret_spec,
     if (rc == SYN_OK)
         rc = check_spec(server, spec, err);
     if (rc == SYN_OK)
-        rc = srv_secrets_check(server, srv_identity(change->req)->account,
-                               json_object_get(spec, "secrets"), err);
+        rc = srv_secrets_check(server, srv_identity(change->req)->account, spec, err);
     if (rc == SYN_OK)
         *ret_spec = SYN_TAKE(spec);
     return rc;
@@ -360,16 +359,18 @@ reply_changed(struct syn_server *server, struct change *change, struct syn_err *
 /* --- secrets ---------------------------------------------------------------------------------- */
 
 /* Does its wanted spec name the secret? */
-static bool
-uses_secret(const json_t *service, const char *secret)
+static int
+uses_secret(const json_t *service, const char *secret, bool *ret, struct syn_err *err)
 {
-    const char *variable;
+    const char *where;
     json_t *name;
+    SYN_JSON(named);
+    int rc = syn_service_secrets(syn_document_spec(service), &named, err);
 
-    json_object_foreach (json_object_get(syn_document_spec(service), "secrets"), variable, name)
-        if (syn_str_eq(json_string_value(name), secret))
-            return true;
-    return false;
+    *ret = false;
+    json_object_foreach (named, where, name)
+        *ret = *ret || syn_str_eq(json_string_value(name), secret);
+    return rc;
 }
 
 struct search {
@@ -383,13 +384,16 @@ look_for_secret(void *arg, const char *key, json_t *doc, int64_t revision, struc
 {
     struct search *search = arg;
     char own_key[SRV_KEY_MAX];
+    bool uses = false;
     SYN_JSON(service);
     int rc = srv_load(search->server, srv_key(own_key, "service", strrchr(key, '/') + 1, NULL),
                       &service, NULL, err);
 
     (void)doc;
     (void)revision;
-    if (rc != SYN_OK || !uses_secret(service, search->secret))
+    if (rc == SYN_OK)
+        rc = uses_secret(service, search->secret, &uses, err);
+    if (!uses)
         return rc < 0 ? rc : SYN_OK;
     return syn_json_append_take(search->found, SYN_TAKE(service), err);
 }
@@ -518,7 +522,7 @@ foresee(struct syn_server *server, const char *account, const json_t *spec, json
     if (rc == SYN_OK)
         rc = srv_image_resolve(server, account, syn_json_str(spec, "image", ""), cid, &why);
     if (rc == SYN_OK)
-        rc = srv_secrets_check(server, account, json_object_get(spec, "secrets"), &why);
+        rc = srv_secrets_check(server, account, spec, &why);
     return srv_work_refusal(rc, &why, ret, err);
 }
 

@@ -30,6 +30,19 @@ add_why(json_t *why, const char *dimension, const char *node, struct syn_err *er
     return rc < 0 ? rc : syn_json_append_take(why, row, err);
 }
 
+/* What runs it, or ran it, as far as its node has said. */
+static const char *
+made_by(const json_t *status, char *out, size_t cap)
+{
+    const char *runtime = syn_json_str(status, "runtime", "");
+
+    out[0] = '\0';
+    if (runtime[0] != '\0')
+        (void)snprintf(out, cap, ", %.20s by %.20s", syn_json_str(status, "isolation", "?"),
+                       runtime);
+    return out;
+}
+
 /* The replicas that are not ready, and what is known of each. */
 static int
 why_replicas(const struct syn_service_explain_view *view, json_t *why, struct syn_err *err)
@@ -43,14 +56,16 @@ why_replicas(const struct syn_service_explain_view *view, json_t *why, struct sy
         const json_t *status = json_object_get(instance, "status");
         const json_t *health = json_object_get(status, "health");
         int state = syn_instance_state_find(syn_document_state(instance));
+        char by[64];
 
         if (rc < 0 || state < 0 || syn_instance_ended((unsigned)state) ||
             syn_json_bool(health, "ready", false))
             continue;
         rc = add_why(why, "replica", syn_json_str(spec, "node", ""), err,
-                     "replica %lld (version %lld) is %s: %s",
+                     "replica %lld (version %lld%s) is %s: %s",
                      (long long)syn_json_i64(spec, "rank", 0),
-                     (long long)syn_json_i64(spec, "version", 0), syn_document_state(instance),
+                     (long long)syn_json_i64(spec, "version", 0), made_by(status, by, sizeof(by)),
+                     syn_document_state(instance),
                      syn_json_str(health, "message", syn_json_str(status, "message", "")));
     }
     return rc;
@@ -67,15 +82,16 @@ why_ends(const struct syn_service_explain_view *view, json_t *why, struct syn_er
         const json_t *instance = json_array_get(view->instances, i - 1);
         const json_t *spec = json_object_get(instance, "spec");
         const json_t *status = json_object_get(instance, "status");
+        char by[64];
 
         if (!syn_str_eq(syn_document_state(instance), "exited") ||
             syn_str_eq(syn_json_str(spec, "desired", ""), "stopped"))
             continue;
         shown++;
         rc = add_why(why, "ended", syn_json_str(spec, "node", ""), err,
-                     "replica %lld (version %lld) ended at %s: %s: %s",
+                     "replica %lld (version %lld%s) ended at %s: %s: %s",
                      (long long)syn_json_i64(spec, "rank", 0),
-                     (long long)syn_json_i64(spec, "version", 0),
+                     (long long)syn_json_i64(spec, "version", 0), made_by(status, by, sizeof(by)),
                      syn_json_str(status, "ended_at", "?"), syn_json_str(status, "reason", "?"),
                      syn_json_str(status, "message", ""));
     }

@@ -106,7 +106,7 @@ static const struct syn_field spec_fields[] = {
      .help = "higher is placed first"},
     {.name = "region", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_REGION_MAX - 1, .fallback = "\"\"",
      .help = "where it may run; \"\" anywhere"},
-    {.name = "isolation", .kind = SYN_FIELD_STR, .choices = "auto|gvisor|runc", .fallback = "\"auto\"",
+    {.name = "isolation", .kind = SYN_FIELD_STR, .choices = "auto|gvisor|runc|kata", .fallback = "\"auto\"",
      .help = "the sandbox"},
     {.name = "stop_grace_ms", .kind = SYN_FIELD_MS, .min = 0, .max = STOP_GRACE_MAX_MS, .fallback = "30000",
      .help = "time to save a checkpoint after a stop signal"},

@@ -8,16 +8,21 @@
 #include <synor/orchestration/cost.h>
 #include <synor/workload/card.h>
 
-#define SYN_SERVICE_REPLICAS_MAX  64
-#define SYN_SERVICE_ARGS_MAX      256
-#define SYN_SERVICE_ARG_BYTES_MAX 4096
-#define SYN_SERVICE_ENV_MAX       256
-#define SYN_SERVICE_ENV_BYTES_MAX 65536
-#define SYN_SERVICE_SECRETS_MAX   64
-#define SYN_SERVICE_PATH_MAX      512 /* of an HTTP check */
-#define SYN_SERVICE_PIDS          4096
-#define SYN_SERVICE_HOST_MAX      253
-#define SYN_SERVICE_PREFIX_MAX    255 /* of a path on the shared front */
+#define SYN_SERVICE_REPLICAS_MAX           64
+#define SYN_SERVICE_ARGS_MAX               256
+#define SYN_SERVICE_ARG_BYTES_MAX          4096
+#define SYN_SERVICE_ENV_MAX                256
+#define SYN_SERVICE_ENV_BYTES_MAX          65536
+#define SYN_SERVICE_SECRETS_MAX            64
+#define SYN_SERVICE_PATH_MAX               512 /* of an HTTP check */
+#define SYN_SERVICE_CHECK_HEADERS_MAX      16
+#define SYN_SERVICE_CHECK_HEADER_BYTES_MAX 1024
+#define SYN_SERVICE_PIDS                   4096
+#define SYN_SERVICE_HOST_MAX               253
+#define SYN_SERVICE_MOUNTS_MAX             32
+#define SYN_SERVICE_MOUNT_PATH_MAX         1000
+#define SYN_SERVICE_ID_MAX                 65535 /* of a user or group inside */
+#define SYN_SERVICE_PREFIX_MAX             255   /* of a path on the shared front */
 
 /** The spec of POST /v1/services; amounts are decimal text in documents. */
 extern const struct syn_schema syn_service_spec_schema;
@@ -27,6 +32,7 @@ enum syn_service_check {
     SYN_SERVICE_CHECK_NONE, /* it runs: that is all there is to know */
     SYN_SERVICE_CHECK_TCP,
     SYN_SERVICE_CHECK_HTTP,
+    SYN_SERVICE_CHECK_EXEC,
 };
 
 /** What clients speak with the balancer, and it with replicas. */
@@ -68,6 +74,14 @@ SYN_MUST int syn_service_spec_check(json_t *spec, struct syn_err *err);
 /** Are all time zones of a checked spec known here? INVALID names the first that is not. */
 SYN_MUST int syn_service_spec_zones(const json_t *spec, const struct syn_zone_source *zones,
                                     struct syn_err *err);
+
+/** All secrets that a checked spec, or an instance's, names: {VARIABLE or /PATH: NAME}.
+ *  Owner: *ret is the caller's. Returns 0; SYN_E_NOMEM. */
+SYN_MUST int syn_service_secrets(const json_t *spec, json_t **ret, struct syn_err *err);
+/** Take "UID[:GID]" apart, 1 to SYN_SERVICE_ID_MAX each; without one the group has the user's
+ *  number. INVALID says what is wrong. */
+SYN_MUST int syn_service_user(const char *text, uint32_t *ret_uid, uint32_t *ret_gid,
+                              struct syn_err *err);
 
 /** A checked spec, read. All pointers are borrowed from the JSON. */
 struct syn_service_spec {
