@@ -1,7 +1,7 @@
 /* A service as small as one can be: it answers every request with who it is.
  *
  *     GET /health    200, or what HEALTH says
- *     GET /anything  200 "hello from replica 0 of version 1 (inst-...)"
+ *     GET /anything  200, or what ANSWER says: "hello from replica 0 of version 1 (inst-...)"
  *     hello has FILE is a check to be run within it: is FILE there?
  *
  * PORT is where it listens; on SIGTERM it takes no new connections and ends. Built static it is the
@@ -49,8 +49,7 @@ answer(int fd)
         len += (size_t)got;
         request[len] = '\0';
     }
-    if (strncmp(request, "GET /health ", 12) == 0)
-        status = env("HEALTH", status);
+    status = env(strncmp(request, "GET /health ", 12) == 0 ? "HEALTH" : "ANSWER", status);
     (void)snprintf(body, sizeof(body), "%s from replica %s of version %s (%s)\n",
                    env("GREETING", "hello"), env("SYNOR_REPLICA", "?"), env("SYNOR_VERSION", "?"),
                    env("SYNOR_INSTANCE_ID", "?"));

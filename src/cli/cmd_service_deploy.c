@@ -65,6 +65,12 @@
     {"max-surge", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "1", "So many more may run during an update"}, \
     {"max-unavailable", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "0", "So many may be missing during an update"}, \
     {"update-deadline", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10m", "An update that is not done by then is rolled back"}, \
+    {"strategy", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "rolling|canary|blue-green", "rolling", "How a new version takes the place of the one before"}, \
+    {"promote", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "auto|manual", "auto", "Canary, blue-green: go on by itself, or by service promote"}, \
+    {"canary-weight", 0, "PERCENT", SYN_CLI_TEXT, 0, 0, false, false, NULL, "10%", "Part of what comes that it is tried with; several as 10%,50%"}, \
+    {"canary-pause", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "1m", "How long each part lasts"}, \
+    {"canary-max-errors", 0, "PERCENT", SYN_CLI_TEXT, 0, 0, false, false, NULL, "1%", "Roll back when so much more of its answers are errors (5xx)"}, \
+    {"keep-old", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5m", "Blue-green: keep the old replicas so long, for a rollback"}, \
     {"max-price", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, false, false, NULL, "any", "The most an hour of one replica may cost, all in"}, \
     {"max-budget", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, false, false, NULL, "what the account has", "The most a billing period may cost; then it is stopped"}, \
     {"billing-period", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "24h", "So often a bill is written while it runs"}, \
@@ -167,6 +173,34 @@ static const struct {
     {"internal", "publish", false},
 };
 
+static const struct syn_cli_spec_key rollout_texts[] = {
+    {"strategy", "strategy"},
+    {"promote", "promote"},
+    {"canary-weight", "weight"},
+    {"canary-max-errors", "max_errors"},
+};
+static const struct syn_cli_spec_key rollout_numbers[] = {
+    {"canary-pause", "pause_ms"},
+    {"keep-old", "keep_old_ms"},
+};
+
+static int
+set_rollout(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
+{
+    json_t *rollout = json_object_get(spec, "rollout");
+    int rc = SYN_OK;
+
+    if (rollout == NULL) {
+        rollout = json_object();
+        rc = syn_json_set_take(spec, "rollout", rollout, err);
+    }
+    if (rc == SYN_OK)
+        rc = syn_cli_spec_texts(cli, rollout_texts, SYN_LEN(rollout_texts), rollout, err);
+    return rc < 0
+               ? rc
+               : syn_cli_spec_numbers(cli, rollout_numbers, SYN_LEN(rollout_numbers), rollout, err);
+}
+
 static int
 set_lb(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
@@ -220,6 +254,8 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
         rc = syn_cli_service_autoscale(cli, spec, err);
     if (rc == SYN_OK)
         rc = syn_cli_service_checks(cli, spec, err);
+    if (rc == SYN_OK)
+        rc = set_rollout(cli, spec, err);
     return rc < 0 ? rc : set_lb(cli, spec, err);
 }
 
@@ -229,6 +265,7 @@ static void
 show_plan(const struct syn_cli *cli, const json_t *plan)
 {
     const char *hour = syn_json_str(plan, "rate_hour", NULL);
+    const json_t *peak = json_object_get(plan, "peak");
     size_t i;
     json_t *row;
 
@@ -242,6 +279,12 @@ show_plan(const struct syn_cli *cli, const json_t *plan)
                      syn_plural(syn_json_i64(row, "replicas", 0), "replica", "replicas"),
                      syn_json_str(row, "node", "?"),
                      syn_json_str(row, "rate_hour", "no price for"));
+    if (syn_json_i64(peak, "replicas", 0) > 0)
+        syn_cli_note(cli,
+                     "Plan: an update has up to %lld %s at once, all paid for: %s SYNOR an hour",
+                     (long long)syn_json_i64(peak, "replicas", 0),
+                     syn_plural(syn_json_i64(peak, "replicas", 0), "replica", "replicas"),
+                     syn_json_str(peak, "rate_hour", "no price for"));
     json_array_foreach (json_object_get(plan, "alternatives"), i, row)
         syn_cli_note(cli, "Or up to %lld on %s, %s SYNOR an hour each",
                      (long long)syn_json_i64(row, "replicas", 0), syn_json_str(row, "node", "?"),
@@ -325,13 +368,13 @@ const struct syn_cli_command syn_cli_service_deploy = {
     .workload = &syn_cli_service_workload,
     .run = run_deploy};
 
-/* A part of the health check, of the mounts, of the balancing or of autoscaling is other than it
- * was: the rest of it stays. */
+/* A part of the health check, of the mounts, of the balancing, of autoscaling or of how it is
+ * updated is other than it was: the rest of it stays. */
 static int
 known_parts(struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
-    static const char *const parts[] = {"health", "liveness",  "startup",
-                                        "lb",     "autoscale", "mounts"};
+    static const char *const parts[] = {"health",    "liveness", "startup", "lb",
+                                        "autoscale", "mounts",   "rollout"};
     SYN_JSON(service);
     int rc = syn_cli_workload_call(cli, "GET", "", NULL, &service, err);
 

@@ -4,10 +4,12 @@
 
 #include "workload_priv.h"
 
-/** Waited for are "running", which is the version that is wanted, with all its replicas, and
- * "stopped", which is with its bill. The exit status is 0 when it came to that, 4 when its budget
- * stopped it, else 1. */
+/** Waited for are "running", which is the version that is wanted, with all its replicas, or one
+ * that waits to be promoted, and "stopped", which is with its bill. The exit status is 0 when it
+ * came to that, 4 when its budget stopped it, else 1. */
 extern const struct syn_cli_workload syn_cli_service_workload;
+/** The same as "running", of an update that is not to be done. */
+#define SYN_CLI_SERVICE_ABORTED "aborted"
 /** The service that a command is about. */
 extern const struct syn_cli_operand syn_cli_service_operand[1];
 

@@ -125,6 +125,37 @@ why_scaled(const struct syn_service_explain_view *view, json_t *why, struct syn_
                    (long long)syn_json_i64(scaled, "max", 0), syn_json_str(scaled, "message", "?"));
 }
 
+/* How far an update by canary or blue-green has come, and what it waits for. */
+static int
+why_staged(const struct syn_service_explain_view *view, json_t *why, json_t *fix,
+           struct syn_err *err)
+{
+    const json_t *rollout = syn_json_at(view->service, "status.rollout");
+    const char *stage = syn_json_str(rollout, "stage", ""), *name, *rest;
+    const char *strategy = syn_json_str(rollout, "strategy", "");
+    bool waits = syn_json_bool(rollout, "waits", false);
+    char text[SENTENCE_MAX];
+    int rc;
+
+    if (!*stage)
+        return SYN_OK;
+    name = syn_json_str(view->service, "name", "");
+    rest = syn_str_eq(stage, "starting")    ? "its replicas are coming"
+           : syn_str_eq(stage, "testing")   ? (waits ? "it waits to be promoted" : "it is tried")
+           : syn_str_eq(stage, "kept")      ? "it has taken over, the other is kept for a rollback"
+           : syn_str_eq(stage, "finishing") ? "it replaces the other, replica by replica"
+                                            : "it has taken over";
+    rc = add_why(why, "update", NULL, err, "%s: version %lld beside version %lld: %s", strategy,
+                 (long long)syn_json_i64(rollout, "version", 0),
+                 (long long)syn_json_i64(rollout, "from", 0), rest);
+    if (rc < 0 || !waits)
+        return rc;
+    (void)snprintf(text, sizeof(text),
+                   "synor compute service promote %s, or back: synor compute service abort %s",
+                   name, name);
+    return syn_json_append_take(fix, json_string(text), err);
+}
+
 /* Why one more replica finds no room. */
 static int
 why_room(const struct syn_service_explain_view *view, json_t *why, json_t *fix, struct syn_err *err)
@@ -192,6 +223,8 @@ syn_service_explain(const struct syn_service_explain_view *view, json_t **ret, s
     rc = add_why(why, "state", NULL, err, "%s", syn_json_str(status, "message", "?"));
     if (rc == SYN_OK)
         rc = why_scaled(view, why, err);
+    if (rc == SYN_OK)
+        rc = why_staged(view, why, fix, err);
     if (rc == SYN_OK && syn_str_eq(reason, "no-room"))
         rc = why_room(view, why, fix, err);
     if (rc == SYN_OK)
@@ -219,6 +252,31 @@ struct plan {
     bool placeable;
     json_t *out;
 };
+
+/* What an update takes: so many replicas at once, each of them paid for. */
+static int
+plan_peak(struct plan *plan, const struct syn_pricebook *book, struct syn_err *err)
+{
+    struct syn_cost_ask ask = syn_service_cost_ask(&plan->spec);
+    struct syn_cost cost = {0, INT64_MAX};
+    json_t *peak = NULL;
+    int rc;
+
+    ask.count = syn_service_peak(&plan->spec);
+    if (ask.count <= plan->spec.replicas)
+        return SYN_OK;
+    rc = syn_cost_of(book, &ask, &cost, err);
+    if (rc >= 0) {
+        bool priced = rc == SYN_OK;
+
+        rc = syn_json_pack(&peak, err, "{s:i}", "replicas", (int)ask.count);
+        if (rc == SYN_OK)
+            rc = syn_json_set_take(plan->out, "peak", peak, err);
+        if (rc == SYN_OK)
+            rc = work_set_rates(peak, priced, cost.rate_hour, err);
+    }
+    return rc;
+}
 
 /* One row a node: replicas on the same node stand next to each other. */
 static int
@@ -376,6 +434,8 @@ syn_service_plan(const json_t *spec, const struct syn_service_tenant *tenant,
         rc = plan_nodes(&plan, cluster, book, err);
     if (rc == SYN_OK)
         rc = plan_cost(&plan, spec, cluster, book, err);
+    if (rc == SYN_OK)
+        rc = plan_peak(&plan, book, err);
     if (rc == SYN_OK)
         rc = plan_alternatives(&plan, cluster, book, err);
     if (rc < 0)

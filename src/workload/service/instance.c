@@ -213,7 +213,8 @@ service_instance_make(const struct service_replica_new *made, json_t **ret, stru
 }
 
 int
-service_endpoint_add(const json_t *doc, bool is_ready, json_t *list, struct syn_err *err)
+service_endpoint_add(const json_t *doc, const struct service_endpoint *endpoint, json_t *list,
+                     struct syn_err *err)
 {
     const json_t *spec = json_object_get(doc, "spec");
     const json_t *status = json_object_get(doc, "status");
@@ -224,12 +225,20 @@ service_endpoint_add(const json_t *doc, bool is_ready, json_t *list, struct syn_
         syn_json_str(doc, "id", ""), "replica", (json_int_t)syn_json_i64(spec, "rank", 0),
         "version", (json_int_t)syn_json_i64(spec, "version", 0), "node",
         syn_json_str(spec, "node", ""), "state",
-        drains ? "draining" : syn_json_str(status, "state", ""), "address",
-        syn_json_str(status, "address", ""), "port",
+        drains              ? "draining"
+        : endpoint->standby ? "standby"
+                            : syn_json_str(status, "state", ""),
+        "address", syn_json_str(status, "address", ""), "port",
         (json_int_t)syn_json_i64(status, "port", syn_json_i64(spec, "port", 0)), "cpu_millicores",
         (json_int_t)syn_json_i64(json_object_get(spec, "resources"), "cpu_millicores", 0), "ready",
-        is_ready ? 1 : 0, "isolation", syn_json_str(status, "isolation", ""), "runtime",
+        endpoint->ready ? 1 : 0, "isolation", syn_json_str(status, "isolation", ""), "runtime",
         syn_json_str(status, "runtime", ""));
 
-    return rc < 0 ? rc : syn_json_append_take(list, row, err);
+    if (rc == SYN_OK && endpoint->ready && endpoint->weight > 0)
+        rc = syn_json_set_i64(row, "weight", endpoint->weight, err);
+    if (rc < 0) {
+        json_decref(row);
+        return rc;
+    }
+    return syn_json_append_take(list, row, err);
 }

@@ -4,6 +4,7 @@
 
 #include <synor/base/str.h>
 #include <synor/base/units.h>
+#include <synor/orchestration/autoscale.h>
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/fleet.h>
 
@@ -11,6 +12,7 @@
 #include "autoscale_priv.h"
 #include "checks_priv.h"
 #include "mounts_priv.h"
+#include "stage_priv.h"
 
 #define REF_MAX           512
 #define MIB               (INT64_C(1) << 20)
@@ -44,6 +46,22 @@ static const struct syn_field lb_fields[] = {
      .help = "requests in plain text on the shared front are sent to https"},
 };
 static const struct syn_schema lb_schema = SYN_SCHEMA("ServiceBalancing", lb_fields);
+
+static const struct syn_field rollout_fields[] = {
+    {.name = "strategy", .kind = SYN_FIELD_STR, .choices = "rolling|canary|blue-green", .fallback = "\"rolling\"",
+     .help = "replica by replica; a part of what comes first; beside the old ones and then all at once"},
+    {.name = "promote", .kind = SYN_FIELD_STR, .choices = "auto|manual", .fallback = "\"auto\"",
+     .help = "canary, blue-green: whether it goes on by itself, or when services.promote says so"},
+    {.name = "weight", .kind = SYN_FIELD_STR, .min = 2, .max = 79, .fallback = "\"10%\"",
+     .help = "canary: parts of what comes that the new version gets, one after the other: 10%,50%"},
+    {.name = "pause_ms", .kind = SYN_FIELD_MS, .min = 0, .max = DEADLINE_MAX_MS, .fallback = "60000",
+     .help = "canary: how long each part lasts"},
+    {.name = "max_errors", .kind = SYN_FIELD_STR, .min = 2, .max = 8, .fallback = "\"1%\"",
+     .help = "canary: so much larger a part of its answers may be errors than of the old version's"},
+    {.name = "keep_old_ms", .kind = SYN_FIELD_MS, .min = 0, .max = DEADLINE_MAX_MS, .fallback = "300000",
+     .help = "blue-green: so long the old replicas stay, for a rollback in an instant"},
+};
+static const struct syn_schema rollout_schema = SYN_SCHEMA("ServiceRollout", rollout_fields);
 
 static const struct syn_field spec_fields[] = {
     {.name = "image", .kind = SYN_FIELD_STR, .required = true, .min = 1, .max = REF_MAX,
@@ -105,6 +123,8 @@ static const struct syn_field spec_fields[] = {
      .help = "so many may be missing during an update"},
     {.name = "update_deadline_ms", .kind = SYN_FIELD_MS, .min = 1000, .max = DEADLINE_MAX_MS, .fallback = "600000",
      .help = "an update that is not done by then is rolled back"},
+    {.name = "rollout", .kind = SYN_FIELD_OBJ, .sub = &rollout_schema, .fallback = "{}",
+     .help = "how a new version takes the place of the one before"},
     {.name = "policy", .kind = SYN_FIELD_STR, .fallback = "\"spread\"",
      .choices = "balanced|binpack|spread|fragmentation|latency|energy|price",
      .help = "which of the nodes that can take it is chosen"},
@@ -126,7 +146,8 @@ const struct syn_schema syn_service_spec_schema = SYN_SCHEMA("ServiceSpec", spec
 static const char *const kept[] = {
     "replicas",   "autoscale", "max_surge",          "max_unavailable",
     "policy",     "priority",  "update_deadline_ms", "max_price",
-    "max_budget", "lb",        "billing_period_ms",  "app"};
+    "max_budget", "lb",        "billing_period_ms",  "app",
+    "rollout"};
 
 static bool
 is_kept(const char *key)
@@ -235,6 +256,59 @@ check_lb(const struct syn_service_spec *spec, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.lb.redirect_http: needs tls, and a host or path: its own address "
                         "speaks TLS alone");
+    return SYN_OK;
+}
+
+/* "10%,50%,100%": percentages that grow. False: it is none. */
+static bool
+read_weights(const char *text, struct syn_service_rollout *ret)
+{
+    uint32_t last = 0;
+
+    for (ret->steps = 0; ret->steps < SYN_SERVICE_STEPS_MAX; text++) {
+        uint32_t percent = 0;
+
+        for (; *text >= '0' && *text <= '9' && percent <= 100; text++)
+            percent = percent * 10 + (uint32_t)(*text - '0');
+        if (percent <= last || percent > 100 || *text++ != '%')
+            return false;
+        ret->weights[ret->steps++] = last = percent;
+        if (*text == '\0')
+            return true;
+        if (*text != ',')
+            return false;
+    }
+    return false;
+}
+
+/* "1%", "0.5%" in thousandths. */
+static bool
+read_errors(const char *text, struct syn_service_rollout *ret)
+{
+    int64_t permille = 0;
+
+    if (!strchr(text, '%') || syn_autoscale_parse_target(text, "", &permille, NULL) < 0 ||
+        permille > 1000)
+        return false;
+    ret->max_errors_permille = (uint32_t)permille;
+    return true;
+}
+
+static int
+check_rollout(const json_t *rollout, struct syn_err *err)
+{
+    const char *weight = syn_json_str(rollout, "weight", "");
+    const char *errors = syn_json_str(rollout, "max_errors", "");
+    struct syn_service_rollout read;
+
+    if (!read_weights(weight, &read))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.rollout.weight: \"%s\": expected at most %d whole percentages of 1%% "
+                        "to 100%% that grow, such as 10%%,50%%",
+                        weight, SYN_SERVICE_STEPS_MAX);
+    if (!read_errors(errors, &read))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.rollout.max_errors: \"%s\": expected 0.1%% to 100%%", errors);
     return SYN_OK;
 }
 
@@ -374,6 +448,8 @@ syn_service_spec_check(json_t *spec, struct syn_err *err)
         rc = service_autoscale_read(read.autoscale, NULL, &(struct service_autoscale){0}, err);
     if (rc == SYN_OK)
         rc = check_lb(&read, err);
+    if (rc == SYN_OK)
+        rc = check_rollout(json_object_get(spec, "rollout"), err);
     return rc < 0 ? rc : check_numbers(spec, &read, err);
 }
 
@@ -432,6 +508,26 @@ read_lb(const json_t *spec)
     return read;
 }
 
+static struct syn_service_rollout
+read_rollout(const json_t *rollout) /* older ones have none */
+{
+    static const char *const strategies[] = {[SYN_SERVICE_ROLLING] = "rolling",
+                                             [SYN_SERVICE_CANARY] = "canary",
+                                             [SYN_SERVICE_BLUE_GREEN] = "blue-green"};
+    struct syn_service_rollout read = {
+        .strategy = (enum syn_service_strategy)choice(strategies, SYN_LEN(strategies),
+                                                      syn_json_str(rollout, "strategy", "rolling")),
+        .by_hand = syn_str_eq(syn_json_str(rollout, "promote", "auto"), "manual"),
+        .pause_ms = syn_json_i64(rollout, "pause_ms", 0),
+        .keep_old_ms = syn_json_i64(rollout, "keep_old_ms", 0),
+    };
+
+    if (!read_weights(syn_json_str(rollout, "weight", ""), &read))
+        read.steps = 0; /* what is being checked may be anything */
+    (void)read_errors(syn_json_str(rollout, "max_errors", ""), &read);
+    return read;
+}
+
 const char *
 syn_service_protocol_name(enum syn_service_protocol protocol)
 {
@@ -480,15 +576,30 @@ syn_service_spec_read(const json_t *spec, struct syn_service_spec *ret)
         .stop_grace_ms = syn_json_i64(spec, "stop_grace_ms", 0),
         .drain_ms = syn_json_i64(spec, "drain_ms", 0),
         .lb = read_lb(spec),
+        .rollout = read_rollout(json_object_get(spec, "rollout")),
     };
     ret->replicas = service_autoscale_begin(ret->autoscale, ret->replicas);
     assert(*ret->image && json_is_array(ret->command) && json_is_object(ret->env));
 }
 
+uint32_t
+syn_service_peak(const struct syn_service_spec *spec)
+{
+    const struct syn_service_rollout *rollout = &spec->rollout;
+    uint32_t surge = SYN_MIN(spec->max_surge, spec->replicas), besides = 0;
+
+    if (rollout->strategy == SYN_SERVICE_BLUE_GREEN)
+        return 2 * spec->replicas;
+    for (uint32_t i = 0; rollout->strategy == SYN_SERVICE_CANARY && i < rollout->steps; i++)
+        if (rollout->weights[i] < 100)
+            besides = stage_replicas(spec->replicas, rollout->weights[i]);
+    return spec->replicas + SYN_MAX(surge, besides);
+}
+
 struct syn_holding
 syn_service_holding(const struct syn_service_spec *spec)
 {
-    int64_t count = (int64_t)spec->replicas + SYN_MIN(spec->max_surge, spec->replicas);
+    int64_t count = syn_service_peak(spec);
     struct syn_holding holding = {{0}};
 
     holding.amounts[SYN_QUOTA_JOBS] = 1;

@@ -51,6 +51,26 @@ enum syn_service_algorithm {
     SYN_SERVICE_RANDOM,
 };
 
+/** How a new version takes the place of the one before. */
+enum syn_service_strategy {
+    SYN_SERVICE_ROLLING,    /* replica by replica */
+    SYN_SERVICE_CANARY,     /* a part of what comes first */
+    SYN_SERVICE_BLUE_GREEN, /* beside it, and then all at once */
+};
+
+#define SYN_SERVICE_STEPS_MAX 16
+
+/** Nothing of it is in a version: a change counts at once, also in an update that is under way. */
+struct syn_service_rollout {
+    enum syn_service_strategy strategy;
+    bool by_hand;                            /* each stage waits to be promoted */
+    uint32_t weights[SYN_SERVICE_STEPS_MAX]; /* canary: percentages, growing, 1 .. 100 */
+    uint32_t steps;                          /* of them */
+    int64_t pause_ms;                        /* of each */
+    uint32_t max_errors_permille;            /* so many more of its answers may be errors */
+    int64_t keep_old_ms;                     /* blue-green: the old replicas stay so long */
+};
+
 /** How clients reach it through the balancer. Nothing of it is in a version: it changes at once. */
 struct syn_service_lb {
     bool publish; /* false: only by its replicas' own addresses */
@@ -117,6 +137,7 @@ struct syn_service_spec {
     int64_t stop_grace_ms;
     int64_t drain_ms; /* at most between leaving traffic and the stop signal */
     struct syn_service_lb lb;
+    struct syn_service_rollout rollout;
 };
 
 void syn_service_spec_read(const json_t *spec, struct syn_service_spec *ret);
@@ -128,6 +149,8 @@ bool syn_service_spec_same(const json_t *a, const json_t *b);
  *  much stays. Both are checked specs. */
 SYN_MUST int syn_service_spec_adopt(json_t *spec, const json_t *from, struct syn_err *err);
 
+/** So many replicas may live at once during an update. */
+uint32_t syn_service_peak(const struct syn_service_spec *spec);
 /** What the account holds with all replicas, and the surge of an update. */
 struct syn_holding syn_service_holding(const struct syn_service_spec *spec);
 /** What all replicas cost by the book; a partition counts as its card, of which it is a part. */
