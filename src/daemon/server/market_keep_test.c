@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
 
@@ -437,6 +438,71 @@ many_at_once(void **state)
     fair_close(&fair);
 }
 
+/* --- memory ----------------------------------------------------------------------------------- */
+
+/* Units are begun and given back: orders, holdings, debts, documents and log all change. The
+ * allocation `nth` of it fails, here or in a thread beside. Returns whether it was reached. */
+static bool
+change_without(struct house *house, const char *ann, const char *prov, uint64_t nth)
+{
+    const struct srv_units_begin begin = {"train-x", ann, prov, CLASS, 3, 1, 1};
+    struct syn_err err = {0};
+    bool reached;
+    int rc;
+
+    syn_mem_fault_arm(nth, false);
+    rc = srv_units_begin(house->server, &begin, &err);
+    if (rc == SYN_OK)
+        rc = srv_units_end(house->server, begin.job, SRV_UNITS_UNUSED, &err);
+    reached = syn_mem_fault_count() >= nth;
+    syn_mem_fault_arm(0, false);
+    if (rc < 0)
+        assert_true(err.msg[0] != '\0');
+    return reached;
+}
+
+/* As it is after a moment, when the market's own clock has tried again. */
+static void
+open_again(struct house *house)
+{
+    struct srv_market *market = house->server->market;
+    struct syn_err err = {0};
+
+    (void)pthread_mutex_lock(&market->lock);
+    if (market->exchange == NULL)
+        srv_market_reread(market);
+    (void)pthread_mutex_unlock(&market->lock);
+    assert_done(srv_market_debts_write(house->server, &err), &err);
+    assert_done(srv_units_end(house->server, "train-x", SRV_UNITS_UNUSED, &err), &err);
+}
+
+static void
+nothing_is_lost_without_memory(void **state)
+{
+    struct house *house = *state;
+    struct fair fair;
+    unsigned seen = 0;
+    SYN_JSON(ann);
+    SYN_JSON(prov);
+
+    fair_open(&fair, house);
+    must(fair.ann, "GET", "/v1/accounts/me", NULL, &ann);
+    must(fair.seller, "GET", "/v1/accounts/me", NULL, &prov);
+    assert_int_equal(place(fair.seller, "sell", 5, "0.01", "", NULL), SYN_OK);
+    assert_int_equal(place(fair.ann, "buy", 4, "0.01", "", NULL), SYN_OK);
+    for (uint64_t nth = 1; nth < 5000; nth += nth < 40 ? 1 : 9) {
+        if (!change_without(house, syn_document_id(ann), syn_document_id(prov), nth))
+            break;
+        seen++;
+        open_again(house);
+        check_market(house);
+        expect_holding(fair.ann, "4 0 0 0");
+        expect_holding(fair.seller, "0 1 5 4");
+    }
+    assert_true(seen > 60);
+    fair_close(&fair);
+}
+
 int
 main(void)
 {
@@ -452,6 +518,7 @@ main(void)
         cmocka_unit_test_setup_teardown(what_was_lost_is_told, fresh_house, end_house),
         cmocka_unit_test_setup_teardown(nothing_is_lost_by_any_sequence, fresh_house, end_house),
         cmocka_unit_test_setup_teardown(many_at_once, fresh_house, end_house),
+        cmocka_unit_test_setup_teardown(nothing_is_lost_without_memory, fresh_house, end_house),
     };
 
     return cmocka_run_group_tests_name("market_keep", tests, NULL, NULL);
