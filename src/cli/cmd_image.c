@@ -1,6 +1,7 @@
 /* compute image: from registries, layouts and archives into the content store. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <synor/base/str.h>
 
@@ -71,15 +72,57 @@ const struct syn_cli_command syn_cli_image_pull_command = {
 /* --- push ------------------------------------------------------------------------------------ */
 
 static const struct syn_cli_operand push_operands[] = {
-    {"PATH", SYN_CLI_FILE, true, false, "Image layout, OCI archive, or what `docker save` wrote"},
-    {"NAME", SYN_CLI_TEXT, true, false, "What it is called: images/web, then synor://images/web"},
+    {"IMAGE", SYN_CLI_FILE, true, false,
+     "Image layout, OCI archive, or what `docker save` wrote; or an image that is here"},
+    {"TARGET", SYN_CLI_TEXT, true, false,
+     "NAME to call it here (images/web), or HOST/PATH:TAG in a registry"},
 };
 
 /* clang-format off */
 static const struct syn_cli_option push_options[] = {
-    {"tag", 0, "TAG", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the only one", "Which image, when PATH holds several"},
+    {"tag", 0, "TAG", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the only one", "Which image, when IMAGE is a file that holds several"},
+    {"auth-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "~/.docker/config.json", "Credentials, as docker writes them"},
 };
 /* clang-format on */
+
+static int
+show_pushed(struct syn_cli *cli, json_t *pushed_take)
+{
+    char size[SYN_FORMAT_MAX];
+    SYN_JSON(pushed);
+
+    pushed = pushed_take;
+    if (cli->json)
+        return syn_cli_print_json_take(cli, SYN_TAKE(pushed));
+    syn_cli_say(cli, "%s", syn_json_str(pushed, "ref", "?"));
+    syn_cli_say(cli, "  digest   %s", syn_json_str(pushed, "digest", "?"));
+    syn_cli_say(cli, "  sent     %s; layers: %lld sent, %lld there, %lld mounted",
+                syn_format_bytes(syn_json_i64(pushed, "bytes_sent", 0), size),
+                (long long)syn_json_i64(pushed, "layers_sent", 0),
+                (long long)syn_json_i64(pushed, "layers_there", 0),
+                (long long)syn_json_i64(pushed, "layers_mounted", 0));
+    return 0;
+}
+
+/* To a registry: what is here, or a file, which comes here first. */
+static int
+push_away(struct syn_cli *cli, const char *image, const char *ref)
+{
+    const struct syn_cli_upload upload = {.path = image};
+    bool file = strstr(image, "://") == NULL && access(image, F_OK) == 0;
+    json_t *pushed = NULL;
+    SYN_JSON(stored);
+    struct syn_err err;
+    int rc = SYN_OK;
+
+    if (file)
+        rc = syn_cli_upload(cli, &upload, &stored, &err);
+    if (file && rc == SYN_OK)
+        image = syn_json_str(stored, "cid", "");
+    if (rc == SYN_OK)
+        rc = syn_cli_image_send(cli, image, syn_cli_text(cli, "tag", NULL), ref, &pushed, &err);
+    return rc < 0 ? syn_cli_fail(cli, &err) : show_pushed(cli, pushed);
+}
 
 static int
 run_push(struct syn_cli *cli)
@@ -94,6 +137,8 @@ run_push(struct syn_cli *cli)
 
     if (syn_str_starts(name, "synor://"))
         name += strlen("synor://");
+    if (strpbrk(name, ":@") != NULL) /* no name of content has one, and where it goes has a tag */
+        return push_away(cli, upload.path, name);
     rc = syn_cli_upload(cli, &upload, &stored, &err);
     if (rc == SYN_OK)
         rc = syn_json_pack(&body, &err, "{s:s, s:s}", "cid", syn_json_str(stored, "cid", ""),
@@ -101,18 +146,24 @@ run_push(struct syn_cli *cli)
     if (rc == SYN_OK && syn_cli_has(cli, "tag"))
         rc = syn_json_set_str(body, "tag", syn_cli_text(cli, "tag", ""), &err);
     if (rc == SYN_OK)
-        rc = syn_cli_image_fetch(cli, "Storing", body, &image, &err);
+        rc = syn_cli_image_work(cli, &(struct syn_cli_image_work){"/v1/images", "Storing", body},
+                                &image, &err);
     return rc < 0 ? syn_cli_fail(cli, &err) : show_image(cli, image);
 }
 
 const struct syn_cli_command syn_cli_image_push = {
     .path = "compute image push",
-    .summary = "Put a locally built image into the content store, without a registry",
-    .detail = "PATH is a folder that is an OCI image layout, a tar archive of one, or what `docker "
-              "save` writes. Its blobs are held against their digests; what is not of the chosen "
-              "image is left out.",
+    .summary = "Put a locally built image into the content store, or an image into a registry",
+    .detail = "A file or folder (an OCI image layout, a tar archive of one, or what `docker save` "
+              "writes) goes into the content store under a NAME; no registry is needed. Its blobs "
+              "are held against their digests; what is not of the chosen image is left out. With "
+              "HOST/PATH:TAG the image goes on into that registry, as does one that is here "
+              "already (synor://NAME, or as `image list` shows it). What the registry has is not "
+              "sent; a connection that breaks goes on where it was. Credentials are taken from "
+              "docker's file, sent with this one request and kept nowhere.",
     .examples = "  docker save web:1 -o web.tar && synor compute image push web.tar images/web\n"
-                "  synor compute image push ./layout images/web --tag v2\n",
+                "  synor compute image push ./layout images/web --tag v2\n"
+                "  synor compute image push synor://images/web registry.example.com/team/web:1\n",
     .options = push_options,
     .option_count = SYN_LEN(push_options),
     .operands = push_operands,

@@ -85,7 +85,7 @@ failed(const json_t *pull, struct syn_err *err)
     const struct syn_err_info *info = syn_err_info_by_wire(syn_json_str(error, "code", "internal"));
 
     return SYN_FAIL(err, info != NULL ? info->code : SYN_E_INTERNAL, "%s",
-                    syn_json_str(error, "message", "the pull failed"));
+                    syn_json_str(error, "message", "it failed"));
 }
 
 static int
@@ -106,17 +106,17 @@ look_again(struct syn_cli *cli, json_t **pull, struct syn_err *err)
 }
 
 int
-syn_cli_image_fetch(struct syn_cli *cli, const char *label, const json_t *body, json_t **ret_image,
-                    struct syn_err *err)
+syn_cli_image_work(struct syn_cli *cli, const struct syn_cli_image_work *work, json_t **ret_image,
+                   struct syn_err *err)
 {
     struct syn_cli_progress progress;
-    char path[48];
+    char path[64];
     SYN_JSON(pull);
     int rc;
 
-    (void)snprintf(path, sizeof(path), "/v1/images?wait_ms=%d", FIRST_WAIT_MS);
-    rc = syn_cli_call(cli, "POST", path, body, &pull, err);
-    syn_cli_progress_init(&progress, cli, label, 0, true);
+    (void)snprintf(path, sizeof(path), "%s?wait_ms=%d", work->route, FIRST_WAIT_MS);
+    rc = syn_cli_call(cli, "POST", path, work->body, &pull, err);
+    syn_cli_progress_init(&progress, cli, work->label, 0, true);
     while (rc == SYN_OK && syn_str_eq(syn_json_str(pull, "state", ""), "running")) {
         show(&progress, pull);
         if (syn_cli_interrupted())
@@ -141,7 +141,27 @@ syn_cli_image_pull(struct syn_cli *cli, const char *ref, json_t **ret_image, str
 
     if (rc == SYN_OK)
         rc = add_credentials(cli, ref, body, err);
-    return rc < 0 ? rc : syn_cli_image_fetch(cli, "Pulling", body, ret_image, err);
+    return rc < 0 ? rc
+                  : syn_cli_image_work(cli,
+                                       &(struct syn_cli_image_work){"/v1/images", "Pulling", body},
+                                       ret_image, err);
+}
+
+int
+syn_cli_image_send(struct syn_cli *cli, const char *image, const char *tag, const char *ref,
+                   json_t **ret_pushed, struct syn_err *err)
+{
+    SYN_JSON(body);
+    int rc = syn_json_pack(&body, err, "{s:s, s:s}", "image", image, "ref", ref);
+
+    if (rc == SYN_OK && tag != NULL)
+        rc = syn_json_set_str(body, "tag", tag, err);
+    if (rc == SYN_OK)
+        rc = add_credentials(cli, ref, body, err);
+    return rc < 0 ? rc
+                  : syn_cli_image_work(
+                        cli, &(struct syn_cli_image_work){"/v1/images/pushes", "Pushing", body},
+                        ret_pushed, err);
 }
 
 int

@@ -51,4 +51,21 @@ SYN_MUST int syn_oci_pull(const struct syn_oci_move *move, const struct syn_oci_
 SYN_MUST int syn_oci_import(const struct syn_oci_move *move, const struct syn_cid *source,
                             const char *name, json_t **ret_image, struct syn_err *err);
 
+/** Where an image is sent. Borrowed for the call. */
+struct syn_oci_target {
+    const struct syn_image_ref *ref; /* a digest in it must be the image's */
+    const char *from; /* a repository of the same registry that may have its layers, or NULL */
+};
+
+/**
+ * Send an image of the content store to a registry; `image` is what pull or import made. What the
+ * registry has is not sent; the manifest comes last.
+ *
+ * *ret_pushed, the caller's: {"ref", "digest", "size_bytes", "layers_sent", "layers_there",
+ * "layers_mounted", "bytes_sent"}. Returns 0; as syn_oci_registry_send().
+ */
+SYN_MUST int syn_oci_push(const struct syn_oci_move *move, const struct syn_oci_remote *remote,
+                          const struct syn_oci_target *target, const json_t *image,
+                          json_t **ret_pushed, struct syn_err *err);
+
 #endif
