@@ -144,6 +144,46 @@ def archives_and_layouts_are_pushed(p):
     equal(p.error("compute", "image", "inspect", "images/docker")["code"], "not-found")
 
 
+def pushed(p, source, name, *options):
+    return p.json("compute", "image", "push", source, f"{p.registry}/{name}", *options, env=p.docker)
+
+
+def in_registry(p, name):
+    done = subprocess.run(["skopeo", "inspect", "--tls-verify=false", "--creds", f"{USER}:{PASSWORD}",
+                           f"docker://{p.registry}/{name}"], capture_output=True, timeout=120, check=False)
+    equal(done.returncode, 0, done.stderr)
+    return json.loads(done.stdout)
+
+
+@case
+def images_are_sent_to_the_registry(p):
+    need(p)
+    # What is here, and came from that registry: not a byte goes.
+    sent = pushed(p, p.first["name"], "sent/web:1")
+    equal((sent["layers_mounted"], sent["bytes_sent"]), (1, 0), sent)
+    equal(in_registry(p, "sent/web:1")["Digest"], p.first["digest"])
+    # From an archive that is nowhere else, in one request.
+    sent = pushed(p, p.home / "docker.tar", "sent/docker:1")
+    equal(sent["layers_sent"], 1, sent)
+    equal(in_registry(p, "sent/docker:1")["Digest"], sent["digest"])
+    # A large one, in pieces; the second time it is there.
+    image_layout(p.home / "large", "0" * (33 << 20))
+    copy(f"oci:{p.home / 'large'}", f"docker-archive:{p.home / 'large.tar'}:large:1")  # unpacked
+    sent = pushed(p, p.home / "large.tar", "sent/large:1")
+    check(sent["bytes_sent"] > 32 << 20, sent)
+    equal(in_registry(p, "sent/large:1")["Digest"], sent["digest"])
+    equal(pushed(p, p.home / "large.tar", "sent/large:2")["layers_there"], 1)
+    # Not without credentials, and not as another digest than it has.
+    wrong = f"{p.registry}/sent/web@sha256:{'0' * 64}"
+    equal(p.error("compute", "image", "push", "images/oci", wrong, code=2, env=p.docker)["code"], "invalid")
+    nothing = p.home / "no-credentials.json"
+    nothing.write_text("{}")
+    said = p.error("compute", "image", "push", "images/oci", f"{p.registry}/sent/no:1", "--auth-file", nothing)
+    equal(said["code"], "forbidden", said)
+    check(p.registry in p.cli("compute", "image", "push", "images/oci", f"{p.registry}/sent/oci:1",
+                              env=p.docker).out)
+
+
 @case
 def a_deployed_tag_stays_what_it_was(p):
     need(p)
