@@ -12,6 +12,10 @@ SYN_MUST int syn_cli_image_pull(struct syn_cli *cli, const char *ref, json_t **r
  *  which of several. *ret_pushed tells what it took. */
 SYN_MUST int syn_cli_image_send(struct syn_cli *cli, const char *image, const char *tag,
                                 const char *ref, json_t **ret_pushed, struct syn_err *err);
+/** Put into `body` what docker's file (or --auth-file), or a program that it names, has for the
+ * host of `ref`, if anything. */
+SYN_MUST int syn_cli_image_credentials(struct syn_cli *cli, const char *ref, json_t *body,
+                                       struct syn_err *err);
 /** POST a request for an image to `route` and see it to its end. */
 struct syn_cli_image_work {
     const char *route;

@@ -4,6 +4,7 @@ import atexit
 import base64
 import contextlib
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -109,6 +110,35 @@ def it_is_pulled_with_credentials_that_stay_nowhere(p):
     equal(p.error("compute", "image", "pull", f"{p.registry}/team/absent:1", env=p.docker)["code"],
           "not-found")
     equal(p.error("compute", "image", "pull", "Not/An/Image", code=2)["code"], "invalid")
+
+
+@case
+def a_helper_program_has_the_credentials(p):
+    need(p)
+    folder = p.home / "helped"
+    folder.mkdir()
+    programs = p.home / "bin"
+    programs.mkdir()
+    (folder / "config.json").write_text(json.dumps({"credHelpers": {p.registry: "scenario"}}))
+    env = {"DOCKER_CONFIG": str(folder), "PATH": f"{programs}:{os.environ['PATH']}"}
+    ref = f"{p.registry}/team/web:1"
+    done = p.cli("compute", "image", "pull", ref, env=env, code=1)
+    check("docker-credential-scenario is not in PATH" in done.err, done)
+    helper = programs / "docker-credential-scenario"
+    helper.write_text("#!/bin/sh\nread -r host\n[ \"$1 $host\" = \"get " + p.registry + "\" ] || exit 3\n"
+                      f"echo '{{\"Username\": \"{USER}\", \"Secret\": \"'$(cat {p.home}/docker/secret)'\"}}'\n")
+    helper.chmod(0o755)
+    (p.home / "docker/secret").write_text(PASSWORD)
+    equal(p.json("compute", "image", "pull", ref, env=env)["digest"], p.first["digest"])
+    # It has none, or fails: what needs credentials is refused, with the reason when there is one.
+    helper.write_text("#!/bin/sh\necho credentials not found in native keychain\nexit 1\n")
+    done = p.cli("compute", "image", "pull", ref, env=env, code=1)
+    check("docker-credential" not in done.err, done)
+    helper.write_text("#!/bin/sh\necho the keychain is locked\nexit 1\n")
+    done = p.cli("compute", "image", "pull", ref, env=env, code=1)
+    check("docker-credential-scenario fails (status 1)" in done.err, done)
+    said = p.error("compute", "image", "pull", ref, "--auth-file", folder / "config.json", env=env)
+    equal(said["code"], "unavailable", said)
 
 
 @case
