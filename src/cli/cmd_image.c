@@ -11,22 +11,42 @@
 #define SECOND_MS    1000
 #define DIGEST_SHOWN 19 /* "sha256:" and twelve digits, as everybody shows them */
 
+/* "linux/amd64 (of linux/amd64, linux/arm64)" */
+static int
+platform_text(const json_t *image, struct syn_buf *out, struct syn_err *err)
+{
+    const json_t *all = json_object_get(image, "platforms");
+    const json_t *item;
+    size_t i;
+
+    syn_buf_adds(out, syn_json_str(image, "platform", "?"));
+    if (json_array_size(all) > 1)
+        json_array_foreach (all, i, item)
+            syn_buf_addf(out, "%s%s", i == 0 ? " (of " : ", ", json_string_value(item));
+    if (json_array_size(all) > 1)
+        syn_buf_addc(out, ')');
+    return syn_buf_ok(out, err);
+}
+
 static int
 show_image(struct syn_cli *cli, json_t *image_take)
 {
     char size[SYN_FORMAT_MAX];
+    struct syn_err err;
+    SYN_BUF(platform);
     SYN_JSON(image);
 
     image = image_take;
     if (cli->json)
         return syn_cli_print_json_take(cli, SYN_TAKE(image));
+    if (platform_text(image, &platform, &err) < 0)
+        return syn_cli_fail(cli, &err);
     syn_cli_say(cli, "%s", syn_json_str(image, "ref", "?"));
     syn_cli_say(cli, "  digest   %s", syn_json_str(image, "digest", "?"));
     syn_cli_say(cli, "  content  synor://%s", syn_json_str(image, "cid", "?"));
     syn_cli_say(cli, "  size     %s in %zu layers for %s",
                 syn_format_bytes(syn_json_i64(image, "size_bytes", 0), size),
-                json_array_size(json_object_get(image, "layers")),
-                syn_json_str(image, "platform", "?"));
+                json_array_size(json_object_get(image, "layers")), syn_buf_text(&platform));
     return 0;
 }
 
@@ -37,7 +57,9 @@ static const struct syn_cli_operand ref_operand[] = {
 };
 
 /* clang-format off */
+#define PLATFORM_OPTION {"platform", 0, "PLATFORM", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the server's", "Which image of several, as linux/arm64"}
 static const struct syn_cli_option pull_options[] = {
+    PLATFORM_OPTION,
     {"auth-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "~/.docker/config.json", "Credentials, as docker writes them"},
 };
 /* clang-format on */
@@ -80,6 +102,7 @@ static const struct syn_cli_operand push_operands[] = {
 
 /* clang-format off */
 static const struct syn_cli_option push_options[] = {
+    PLATFORM_OPTION,
     {"tag", 0, "TAG", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the only one", "Which image, when IMAGE is a file that holds several"},
     {"auth-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "~/.docker/config.json", "Credentials, as docker writes them"},
 };
@@ -145,6 +168,8 @@ run_push(struct syn_cli *cli)
                            "name", name);
     if (rc == SYN_OK && syn_cli_has(cli, "tag"))
         rc = syn_json_set_str(body, "tag", syn_cli_text(cli, "tag", ""), &err);
+    if (rc == SYN_OK && syn_cli_has(cli, "platform"))
+        rc = syn_json_set_str(body, "platform", syn_cli_text(cli, "platform", ""), &err);
     if (rc == SYN_OK)
         rc = syn_cli_image_work(cli, &(struct syn_cli_image_work){"/v1/images", "Storing", body},
                                 &image, &err);

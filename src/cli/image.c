@@ -81,12 +81,22 @@ syn_cli_image_work(struct syn_cli *cli, const struct syn_cli_image_work *work, j
     return SYN_OK;
 }
 
+static int
+add_platform(const struct syn_cli *cli, json_t *body, struct syn_err *err)
+{
+    const char *platform = syn_cli_text(cli, "platform", NULL);
+
+    return platform != NULL ? syn_json_set_str(body, "platform", platform, err) : SYN_OK;
+}
+
 int
 syn_cli_image_pull(struct syn_cli *cli, const char *ref, json_t **ret_image, struct syn_err *err)
 {
     SYN_JSON(body);
     int rc = syn_json_pack(&body, err, "{s:s}", "ref", ref);
 
+    if (rc == SYN_OK)
+        rc = add_platform(cli, body, err);
     if (rc == SYN_OK)
         rc = syn_cli_image_credentials(cli, ref, body, err);
     return rc < 0 ? rc
@@ -104,6 +114,8 @@ syn_cli_image_send(struct syn_cli *cli, const char *image, const char *tag, cons
 
     if (rc == SYN_OK && tag != NULL)
         rc = syn_json_set_str(body, "tag", tag, err);
+    if (rc == SYN_OK)
+        rc = add_platform(cli, body, err);
     if (rc == SYN_OK)
         rc = syn_cli_image_credentials(cli, ref, body, err);
     return rc < 0 ? rc

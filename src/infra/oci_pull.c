@@ -158,6 +158,7 @@ manifest_find(struct pull *pull, const struct syn_image_ref *ref, struct syn_buf
     const struct syn_oci_chooser chooser = {.read = manifest_fetch,
                                             .arg = pull,
                                             .architecture = pull->assembly->architecture,
+                                            .platforms = pull->assembly->platforms,
                                             .first = true};
     char media[SYN_OCI_MEDIA_MAX];
     enum syn_oci_kind kind = SYN_OCI_OTHER;

@@ -317,6 +317,40 @@ test_index(void **state)
     assert_code(oci_world_pull(world, "liar:1"), SYN_E_UNSUPPORTED, &world->err);
 }
 
+/* All that there are are named, and another than this machine's may be chosen. */
+static void
+test_platforms(void **state)
+{
+    struct oci_world *world = *state;
+    struct fake_image images[2];
+    const char *const names[] = {syn_oci_architecture(), "s390y"};
+    char want[64];
+    const json_t *platforms;
+    SYN_BUF(text);
+
+    begin_index(&text);
+    for (size_t i = 0; i < SYN_LEN(names); i++) {
+        fake_image(world->fake, "both", 1, 1000 + i, names[i], &images[i]);
+        images[i].tag->path[strlen(images[i].tag->path) - 1] = '0'; /* the tag is the index's */
+        add_entry(&text, "manifest", images[i].by_digest, names[i]);
+    }
+    add_entry(&text, "manifest", images[0].by_digest, names[0]); /* the same once more */
+    (void)serve_index(world, "both", &text);
+    for (size_t i = 0; i < SYN_LEN(names); i++) {
+        world->move.architecture = names[i];
+        assert_done(oci_world_pull(world, "both:1"), &world->err);
+        assert_string_equal(syn_json_str(world->made, "manifest", ""), images[i].manifest);
+        (void)snprintf(want, sizeof(want), "linux/%s", names[i]);
+        assert_string_equal(syn_json_str(world->made, "platform", ""), want);
+        platforms = json_object_get(world->made, "platforms");
+        assert_int_equal(json_array_size(platforms), 2);
+        assert_string_equal(json_string_value(json_array_get(platforms, i)), want);
+    }
+    world->move.architecture = "z80";
+    assert_code(oci_world_pull(world, "both:1"), SYN_E_UNSUPPORTED, &world->err);
+    assert_non_null(strstr(world->err.msg, "linux/s390y"));
+}
+
 static void
 test_index_bombs(void **state)
 {
@@ -591,6 +625,7 @@ main(void)
         TEST(test_bad_manifests),
         TEST(test_too_large),
         TEST(test_index),
+        TEST(test_platforms),
         TEST(test_index_bombs),
         TEST(test_redirected),
         cmocka_unit_test(test_away_from_tls),

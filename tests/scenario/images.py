@@ -99,6 +99,9 @@ def it_is_pulled_with_credentials_that_stay_nowhere(p):
     manifest = json.loads((p.home / "one/index.json").read_text())["manifests"][0]
     equal(image["digest"], manifest["digest"])
     equal(len(image["layers"]), 1)
+    equal(image["platforms"], [image["platform"]])
+    said = p.error("compute", "image", "pull", f"{p.registry}/team/web:1", "--platform", "linux/s390y", env=p.docker)
+    equal(said["code"], "unsupported", said)
     p.first = image
     # Verified as any content is, and an image layout.
     names = {i["path"] for i in p.json("storage", "ls", f"synor://{image['cid']}", "-R")["items"]}

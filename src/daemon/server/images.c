@@ -159,6 +159,25 @@ read_auth(const json_t *credentials, char *out, struct syn_err *err)
     return SYN_OK;
 }
 
+/* "linux/arm64", of which the latter is kept; "" is this machine's. */
+static int
+read_platform(const char *text, char out[SYN_OCI_WORD_MAX], struct syn_err *err)
+{
+    const char *architecture = text + strlen("linux/");
+
+    out[0] = '\0';
+    if (text[0] == '\0')
+        return SYN_OK;
+    if (!syn_str_starts(text, "linux/") || architecture[0] == '\0' ||
+        strspn(architecture, "abcdefghijklmnopqrstuvwxyz0123456789_") != strlen(architecture) ||
+        !syn_str_copy(out, SYN_OCI_WORD_MAX, architecture))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "platform: expected linux/ and an architecture (amd64, arm64, ...), got "
+                        "\"%.40s\"",
+                        text);
+    return SYN_OK;
+}
+
 /* From a registry, by `ref`; or from content, with `cid` and `name`. */
 static int
 read_want(struct syn_server *server, struct syn_http_req *req, struct srv_image_want *want,
@@ -216,6 +235,9 @@ post_image(struct syn_http_req *req, void *ctx, struct syn_err *err)
     struct syn_quota quota;
     int rc = read_want(server, req, &want, err);
 
+    if (rc == SYN_OK)
+        rc = read_platform(syn_json_str(syn_http_req_json(req), "platform", ""), want.architecture,
+                           err);
     if (rc == SYN_OK)
         rc = srv_disk_room(server, err);
     if (rc == SYN_OK)
@@ -294,6 +316,8 @@ post_push(struct syn_http_req *req, void *ctx, struct syn_err *err)
     (void)syn_str_copy(want.account, sizeof(want.account), who->account);
     (void)syn_str_copy(want.tag, sizeof(want.tag), syn_json_str(body, "tag", ""));
     if (rc == SYN_OK)
+        rc = read_platform(syn_json_str(body, "platform", ""), want.architecture, err);
+    if (rc == SYN_OK)
         (void)syn_image_ref_format(&want.ref, want.name);
     if (rc == SYN_OK)
         rc = read_source(server, syn_json_str(body, "image", ""), &want, err);
@@ -350,6 +374,11 @@ static const struct syn_field credentials_fields[] = {
 static const struct syn_schema credentials_schema =
     SYN_SCHEMA("RegistryCredentials", credentials_fields);
 
+#define PLATFORM_FIELD                                                                \
+    {                                                                                 \
+        .name = "platform", .kind = SYN_FIELD_STR, .max = SYN_OCI_WORD_MAX,           \
+        .help = "linux/ARCHITECTURE, of several that there are; the server's if none" \
+    }
 static const struct syn_field post_fields[] = {
     {.name = "ref",
      .kind = SYN_FIELD_STR,
@@ -364,6 +393,7 @@ static const struct syn_field post_fields[] = {
      .max = 256,
      .help = "CID or name of a stored image layout, OCI archive or `docker save` archive"},
     {.name = "name", .kind = SYN_FIELD_STR, .max = 200, .help = "What it is called, with cid"},
+    PLATFORM_FIELD,
     {.name = "tag",
      .kind = SYN_FIELD_STR,
      .max = SRV_IMAGE_TAG_MAX - 1,
@@ -388,6 +418,7 @@ static const struct syn_field push_fields[] = {
      .kind = SYN_FIELD_OBJ,
      .sub = &credentials_schema,
      .help = "For ref's host; used for this push and kept nowhere"},
+    PLATFORM_FIELD,
     {.name = "tag",
      .kind = SYN_FIELD_STR,
      .max = SRV_IMAGE_TAG_MAX - 1,

@@ -201,6 +201,8 @@ work(struct pull *pull, json_t **ret, struct syn_err *err)
     SYN_JSON(image);
     int rc = syn_content_guard_new(server->content, &guard, err);
 
+    if (pull->want.architecture[0] != '\0')
+        move.architecture = pull->want.architecture;
     if (rc == SYN_OK && pull->want.push)
         return push_image(pull, &move, &guard, ret, err);
     if (rc == SYN_OK && pull->want.cid[0] != '\0')

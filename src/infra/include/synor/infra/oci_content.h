@@ -32,7 +32,7 @@ struct syn_oci_move {
  * digests on the way; what `known` has is not asked for again.
  *
  * *ret_image, the caller's: {"digest": what the reference stands for, "manifest": of the image for
- * this platform, "cid", "size_bytes", "platform", "config": BLOB, "layers": [BLOB]} with BLOB
+ * this platform, "cid", "size_bytes", "platform", "platforms": all that there are, "config": BLOB, "layers": [BLOB]} with BLOB
  * {"digest", "size_bytes", "cid"}.
  * Returns 0; as syn_oci_registry_manifest(); UNSUPPORTED (nothing for this platform), INVALID
  * (malformed), LIMIT (too many or too large layers), NOSPACE, IO.
