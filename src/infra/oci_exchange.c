@@ -35,6 +35,7 @@ syn_oci_line_init(struct syn_oci_line *line, const struct syn_oci_remote *remote
 
     (void)pthread_once(&curl_once, curl_start);
     line->remote = remote;
+    line->stop = NULL;
     line->deadline_ns = syn_clock_ns() + total_ms * NS_PER_MS;
     line->easy = curl_easy_init();
     return line->easy != NULL ? SYN_OK : SYN_FAIL(err, SYN_E_NOMEM, "no memory for a registry");
@@ -52,7 +53,8 @@ syn_oci_line_fini(struct syn_oci_line *line)
 static int
 line_check(const struct syn_oci_line *line, struct syn_err *err)
 {
-    if (line->remote->cancel != NULL && atomic_load(line->remote->cancel))
+    if ((line->remote->cancel != NULL && atomic_load(line->remote->cancel)) ||
+        (line->stop != NULL && atomic_load(line->stop)))
         return SYN_FAIL(err, SYN_E_CANCELED, "canceled");
     if (syn_clock_ns() > line->deadline_ns)
         return SYN_FAIL(err, SYN_E_TIMEOUT, "it took longer than is allowed in all");

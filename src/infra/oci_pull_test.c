@@ -4,10 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <synor/base/str.h>
 #include <synor/infra/oci_layout.h>
 
+#include "oci_part_priv.h"
 #include "oci_registry_priv.h"
 
 #define MEDIA "application/vnd.oci.image."
@@ -66,6 +68,108 @@ test_again(void **state)
     assert_int_equal(world->image.blobs[1]->asked, 1);
     assert_int_equal(world->image.config->asked, 2);
     assert_int_equal(world->last.bytes_done, 2 * OCI_LAYER_BYTES);
+}
+
+/* --- layers beside each other, and after each other ------------------------------------------- */
+
+/* One layer comes only once the other is asked for as well. */
+static void
+test_side_by_side(void **state)
+{
+    struct oci_world *world = *state;
+
+    world->image.blobs[0]->deed = world->image.blobs[1]->deed = FAKE_TOGETHER;
+    assert_done(oci_world_pull(world, "a/b:1"), &world->err);
+    assert_int_equal(world->last.bytes_done, 2 * OCI_LAYER_BYTES);
+    assert_int_equal(world->last.layers_done, 2);
+    world->fake->met = false;
+    world->move.lanes = 1;
+    world->remote.stall_ms = STALL;
+    world->remote.tries_max = 1;
+    assert_code(oci_world_pull(world, "a/b:1"), SYN_E_TIMEOUT, &world->err);
+}
+
+/* One that fails ends those beside it, and is what is told. */
+static void
+test_one_fails(void **state)
+{
+    struct oci_world *world = *state;
+
+    world->image.blobs[1]->deed = FAKE_LIE_LENGTH;
+    world->image.blobs[0]->deed = FAKE_BREAK_ONCE;
+    world->remote.pause_ms = OCI_PATIENT_MS;
+    assert_code(oci_world_pull(world, "a/b:1"), SYN_E_CORRUPT, &world->err);
+    assert_non_null(strstr(world->err.msg, "layer 1"));
+}
+
+#define LARGE ((size_t)3 << 20)
+#define MARK  ((int64_t)1 << 20)
+
+/* A pull that is cut off in the second of two layers, with a folder for parts. */
+static void
+cut_off(struct oci_world *world, struct fake_image *image)
+{
+    static char parts[256];
+
+    (void)snprintf(parts, sizeof(parts), "%s/parts", syn_test_dir());
+    (void)mkdir(parts, 0700);
+    if (image->tag == NULL)
+        fake_image(world->fake, "large", 2, LARGE, syn_oci_architecture(), image);
+    world->move.parts = parts;
+    world->move.stride_bytes = MARK;
+    world->move.lanes = 1;
+    world->remote.tries_max = 1;
+    image->blobs[1]->deed = FAKE_SHORT;
+    assert_code(oci_world_pull(world, "large:1"), SYN_E_UNAVAILABLE, &world->err);
+    image->blobs[1]->deed = FAKE_GIVE;
+    image->blobs[1]->asked = 0;
+}
+
+/* What another process had is not asked for again. */
+static void
+test_goes_on_after_an_end(void **state)
+{
+    struct oci_world *world = *state;
+    struct fake_image image = {.tag = NULL};
+    char path[512];
+
+    cut_off(world, &image);
+    assert_done(oci_world_pull(world, "large:1"), &world->err);
+    assert_int_equal(image.blobs[0]->asked, 1);
+    assert_int_equal(image.blobs[1]->asked, 1);
+    assert_int_equal(image.blobs[1]->from, MARK);
+    assert_int_equal(world->last.bytes_done, 2 * LARGE);
+    for (size_t i = 0; i < 2; i++) { /* it is in an image now */
+        (void)snprintf(path, sizeof(path), "%s/%s", world->move.parts, image.layers[i] + 7);
+        assert_int_equal(access(path, F_OK), -1);
+    }
+}
+
+/* What stands there may be damaged, or lead to something else: then it comes from its beginning. */
+static void
+test_bad_parts(void **state)
+{
+    struct oci_world *world = *state;
+    struct fake_image image = {.tag = NULL};
+    struct syn_oci_part part = {.done = 0};
+    const char *hex;
+
+    cut_off(world, &image);
+    hex = image.layers[1] + strlen("sha256:");
+    assert_true(syn_oci_part_read(world->move.parts, hex, &part));
+    assert_int_equal(part.done, MARK);
+    part.hash.opaque[3] ^= 1;
+    syn_oci_part_write(world->move.parts, hex, &part);
+    assert_done(oci_world_pull(world, "large:1"), &world->err);
+    assert_int_equal(image.blobs[1]->asked, 2);
+    assert_int_equal(image.blobs[1]->from, 0);
+    cut_off(world, &image);
+    part.done = MARK + 1;
+    syn_buf_addc(&part.state, 'x');
+    syn_oci_part_write(world->move.parts, hex, &part);
+    assert_done(oci_world_pull(world, "large:1"), &world->err);
+    assert_int_equal(image.blobs[1]->from, 0);
+    syn_oci_part_fini(&part);
 }
 
 /* --- what breaks ------------------------------------------------------------------------------ */
@@ -615,6 +719,10 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_pull),
         TEST(test_again),
+        TEST(test_side_by_side),
+        TEST(test_one_fails),
+        TEST(test_goes_on_after_an_end),
+        TEST(test_bad_parts),
         TEST(test_goes_on_where_it_broke),
         TEST(test_another_part),
         TEST(test_busy),

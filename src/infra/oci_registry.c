@@ -165,6 +165,36 @@ syn_oci_registry_open_push(const struct syn_oci_remote *remote, const struct syn
     return rc;
 }
 
+void
+syn_oci_registry_stop_watch(struct syn_oci_registry *registry, const atomic_bool *stop)
+{
+    registry->line.stop = stop;
+}
+
+int
+syn_oci_registry_open_beside(const struct syn_oci_registry *registry, const atomic_bool *stop,
+                             struct syn_oci_registry **ret_registry, struct syn_err *err)
+{
+    SYN_SCOPED(syn_oci_registry_close_scope) struct syn_oci_registry *beside = NULL;
+    int rc = open_as(registry->line.remote, &registry->ref, registry->push, &beside, err);
+
+    if (rc < 0)
+        return rc;
+    syn_oci_registry_stop_watch(beside, stop);
+    beside->line.deadline_ns = registry->line.deadline_ns;
+    for (size_t i = 0; i < registry->count; i++) {
+        const char *authorization = registry->endpoints[i].authorization;
+
+        if (authorization == NULL)
+            continue;
+        beside->endpoints[i].authorization = syn_strdup(authorization);
+        if (beside->endpoints[i].authorization == NULL)
+            return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a registry");
+    }
+    *ret_registry = SYN_TAKE(beside);
+    return SYN_OK;
+}
+
 static void
 forget(struct syn_oci_endpoint *endpoint)
 {
@@ -549,18 +579,19 @@ syn_oci_registry_manifest(struct syn_oci_registry *registry, const char *what, s
 
 struct blob {
     const struct syn_oci_sink *sink;
-    struct syn_oci_exchange *exchange;
+    struct syn_oci_exchange exchange;
     int64_t size;
     int64_t done; /* taken by the sink */
     int64_t skip; /* of this answer: the sink has it */
     bool looked;  /* at this answer's headers */
+    bool begun;
     struct syn_sha256 hash;
 };
 
 static int
 blob_look(struct blob *blob, struct syn_err *err)
 {
-    const struct syn_oci_exchange *exchange = blob->exchange;
+    const struct syn_oci_exchange *exchange = &blob->exchange;
     int64_t from = exchange->status == 206 ? exchange->from : 0;
 
     blob->looked = true;
@@ -571,6 +602,31 @@ blob_look(struct blob *blob, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_CORRUPT, "the blob has %lld bytes, its descriptor says %lld",
                         (long long)(exchange->length + from), (long long)blob->size);
     return SYN_OK;
+}
+
+/* To the sink, in parts that end where it wants to be told. */
+static int
+blob_give(struct blob *blob, const char *at, size_t len, struct syn_err *err)
+{
+    const struct syn_oci_sink *sink = blob->sink;
+    int rc = SYN_OK;
+
+    while (rc == SYN_OK && len > 0) {
+        size_t part = len;
+
+        if (sink->mark != NULL)
+            part = (size_t)SYN_MIN((int64_t)len, sink->stride - blob->done % sink->stride);
+        syn_sha256_update(&blob->hash, at, part);
+        rc = sink->write(sink->arg, at, part, err);
+        if (rc < 0)
+            break;
+        blob->done += (int64_t)part;
+        at += part;
+        len -= part;
+        if (sink->mark != NULL && blob->done % sink->stride == 0)
+            rc = sink->mark(sink->arg, blob->done, &blob->hash, err);
+    }
+    return rc;
 }
 
 static int
@@ -592,11 +648,7 @@ blob_write(void *arg, const void *data, size_t len, struct syn_err *err)
     if ((int64_t)len > blob->size - blob->done)
         return SYN_FAIL(err, SYN_E_CORRUPT, "the blob has more than the %lld bytes it should have",
                         (long long)blob->size);
-    syn_sha256_update(&blob->hash, at, len);
-    rc = blob->sink->write(blob->sink->arg, at, len, err);
-    if (rc == SYN_OK)
-        blob->done += (int64_t)len;
-    return rc;
+    return blob_give(blob, at, len, err);
 }
 
 static int
@@ -612,37 +664,51 @@ blob_end(struct blob *blob, const char *digest, struct syn_err *err)
     return SYN_OK;
 }
 
+/* From the beginning, or the first time from where the sink is. */
+static int
+blob_begin(struct blob *blob, struct syn_err *err)
+{
+    const struct syn_oci_sink *sink = blob->sink;
+
+    blob->done = 0;
+    syn_sha256_init(&blob->hash);
+    if (sink->from == 0 || blob->begun)
+        return sink->begin(sink->arg, err);
+    blob->begun = true;
+    blob->done = sink->from;
+    blob->hash = sink->hash;
+    return SYN_OK;
+}
+
 /* From one endpoint, going on where a connection broke. */
 static int
 blob_from(struct syn_oci_registry *registry, struct syn_oci_endpoint *endpoint, const char *digest,
           struct blob *blob, struct syn_err *err)
 {
-    struct syn_oci_exchange exchange = {.write = blob_write, .arg = blob};
-    int rc = blob->sink->begin(blob->sink->arg, err);
+    struct syn_oci_exchange *exchange = &blob->exchange;
+    int rc = blob_begin(blob, err);
 
-    blob->exchange = &exchange;
-    blob->done = 0;
-    syn_sha256_init(&blob->hash);
+    *exchange = (struct syn_oci_exchange){.write = blob_write, .arg = blob};
     for (unsigned n = 1; rc == SYN_OK; n++) {
         int64_t before = blob->done, pause_ms;
 
-        exchange.foreign = false;
-        syn_oci_endpoint_url(registry, endpoint, "blobs", digest, exchange.url);
-        exchange.from = blob->done;
+        exchange->foreign = false;
+        syn_oci_endpoint_url(registry, endpoint, "blobs", digest, exchange->url);
+        exchange->from = blob->done;
         blob->looked = false;
-        rc = syn_oci_endpoint_ask(registry, endpoint, &exchange, err);
-        if (rc == SYN_OK && exchange.status / 100 != 2 && !worth_again(rc, exchange.status))
-            return status_fail(registry, endpoint, exchange.status, err);
+        rc = syn_oci_endpoint_ask(registry, endpoint, exchange, err);
+        if (rc == SYN_OK && exchange->status / 100 != 2 && !worth_again(rc, exchange->status))
+            return status_fail(registry, endpoint, exchange->status, err);
         if (blob->done == blob->size &&
-            (rc == SYN_OK || (blob->size > 0 && worth_again(rc, exchange.status))))
+            (rc == SYN_OK || (blob->size > 0 && worth_again(rc, exchange->status))))
             return blob_end(blob, digest, err);
-        if (rc == SYN_OK && exchange.status / 100 == 2)
+        if (rc == SYN_OK && exchange->status / 100 == 2)
             rc = SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s ended a blob early", endpoint->host);
         if (blob->done > before)
             n = 1;
-        pause_ms = syn_oci_again_ms(registry, &exchange, rc, n);
+        pause_ms = syn_oci_again_ms(registry, exchange, rc, n);
         if (pause_ms < 0)
-            return rc < 0 ? rc : status_fail(registry, endpoint, exchange.status, err);
+            return rc < 0 ? rc : status_fail(registry, endpoint, exchange->status, err);
         rc = syn_oci_pause(&registry->line, pause_ms, err);
     }
     return rc;

@@ -35,6 +35,7 @@ bool syn_oci_address_loopback(const struct sockaddr *address);
 struct syn_oci_line {
     CURL *easy;
     const struct syn_oci_remote *remote;
+    const atomic_bool *stop; /* or NULL: besides the remote's */
     int64_t deadline_ns;
 };
 

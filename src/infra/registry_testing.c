@@ -43,6 +43,16 @@ fake_wait_gone(struct fake *fake, int fd)
         continue;
 }
 
+static void
+wait_for_another(struct fake *fake, int fd)
+{
+    struct pollfd look[2] = {{.fd = fake->listener, .events = POLLIN},
+                             {.fd = fd, .events = POLLIN}};
+
+    while (!atomic_load(&fake->stop) && poll(look, 2, LOOK_MS) == 0)
+        continue;
+}
+
 static bool
 read_request(int fd, char *out, size_t *ret_len)
 {
@@ -111,6 +121,10 @@ give(struct fake *fake, int fd, struct fake_resource *resource, size_t from)
         fake_wait_gone(fake, fd);
         return;
     }
+    if (deed == FAKE_TOGETHER && !fake->met) {
+        fake->met = true;
+        wait_for_another(fake, fd);
+    }
     fake_head(fd, from > 0 ? 206 : 200,
               deed == FAKE_ENDLESS ? -1
                                    : (int64_t)(resource->len - from) + (deed == FAKE_LIE_LENGTH),
@@ -170,6 +184,7 @@ answer(struct fake *fake, int fd, const char *request, size_t request_len)
         fake_head(fd, resource->status, 0, resource->headers);
     } else {
         resource->asked++;
+        resource->from = from;
         give(fake, fd, resource, (size_t)from);
     }
 }

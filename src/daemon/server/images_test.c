@@ -242,6 +242,40 @@ test_bad_requests(void **state)
                      SYN_E_NOTFOUND);
 }
 
+/* A server that ended in the middle asks for what it does not have, and no more. */
+static void
+test_goes_on(void **state)
+{
+    struct rig *rig = *state;
+    struct house *house = rig->house;
+    struct fake_image image; /* which no test has had yet */
+    char body[256], path[128];
+    SYN_JSON(pulled);
+    json_t *pull = NULL;
+
+    fake_image(rig->fake, "team/cut", 2, 6000, syn_oci_architecture(), &image);
+    image.blobs[1]->status = 503; /* until the server has ended */
+    (void)syn_str_copy(image.blobs[1]->headers, FAKE_TEXT_MAX, "Retry-After: 30\r\n");
+    fake_settle(rig->fake);
+    (void)snprintf(body, sizeof(body), "{'ref':'%s/team/cut:1'}", rig->fake->host);
+    must(house->client, "POST", "/v1/images", body, &pull);
+    (void)snprintf(path, sizeof(path), "/v1/images/pulls/%s?wait_ms=50",
+                   syn_json_str(pull, "id", "?"));
+    while (syn_json_i64(pull, "layers_done", 0) < 1 &&
+           syn_str_eq(syn_json_str(pull, "state", ""), "running")) {
+        json_decref(pull);
+        must(house->client, "GET", path, NULL, &pull);
+    }
+    json_decref(pull);
+    house_close(house);
+    image.blobs[1]->status = 0;
+    fake_settle(rig->fake);
+    house_open(house);
+    fetch(house->client, body, &pulled);
+    assert_string_equal(syn_json_str(pulled, "state", ""), "done");
+    assert_int_equal(image.blobs[0]->asked, 1);
+}
+
 /* So many at once, and a server that stops waits for none of them. */
 static void
 test_limit_and_stop(void **state)
@@ -273,6 +307,7 @@ main(void)
         TEST(test_taken_in),
         TEST(test_sent),
         TEST(test_bad_requests),
+        TEST(test_goes_on),
         TEST(test_limit_and_stop),
         TEST(test_quota), /* last: it stays in the folder */
     };

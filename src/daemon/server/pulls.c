@@ -3,9 +3,12 @@
  * taken its place. Credentials live as long as the pull and are in no document.
  *
  * Threads: everything in a pull that is read by others changes under the lock. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <synor/base/clock.h>
@@ -71,6 +74,33 @@ load_rules(struct syn_server *server, json_t **ret, struct syn_err *err)
     return rc < 0 ? syn_err_wrap(err, rc, "registries.json of the platform") : SYN_OK;
 }
 
+/* Where it is written down how far this account's layers came, without what nobody came back for:
+ * its content is not kept any longer either. "" when there is no such place. */
+static void
+parts_of(const struct pull *pull, char out[SRV_PATH_MAX])
+{
+    const char *data_dir = pull->pulls->server->data_dir;
+    const struct dirent *entry;
+    time_t old = time(NULL) - SYN_CONTENT_GRACE_MS / 1000;
+    struct stat st;
+    DIR *dir;
+
+    (void)snprintf(out, SRV_PATH_MAX, "%s/server/pulls", data_dir);
+    (void)mkdir(out, 0700);
+    (void)snprintf(out, SRV_PATH_MAX, "%s/server/pulls/%s", data_dir, pull->want.account);
+    (void)mkdir(out, 0700);
+    dir = opendir(out);
+    if (dir == NULL) {
+        out[0] = '\0';
+        return;
+    }
+    while ((entry = readdir(dir)) != NULL)
+        if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(st.st_mode) && st.st_mtime < old)
+            (void)unlinkat(dirfd(dir), entry->d_name, 0);
+    (void)closedir(dir);
+}
+
 /* The blobs of the images that the account has: what is there need not come again. */
 static int
 add_known(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
@@ -113,7 +143,7 @@ pull_image(struct pull *pull, struct syn_oci_move *move, json_t **ret, struct sy
 {
     struct syn_server *server = pull->pulls->server;
     struct syn_oci_remote remote;
-    char prefix[SRV_KEY_MAX];
+    char prefix[SRV_KEY_MAX], parts[SRV_PATH_MAX];
     SYN_JSON(rules);
     SYN_JSON(known);
     int rc = load_rules(server, &rules, err);
@@ -126,6 +156,8 @@ pull_image(struct pull *pull, struct syn_oci_move *move, json_t **ret, struct sy
                       err);
     remote = remote_of(pull, rules);
     move->known = known;
+    parts_of(pull, parts);
+    move->parts = parts[0] != '\0' ? parts : NULL;
     return rc < 0 ? rc : syn_oci_pull(move, &remote, &pull->want.ref, ret, err);
 }
 

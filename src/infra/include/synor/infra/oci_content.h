@@ -9,12 +9,14 @@
 #include <synor/infra/content.h>
 #include <synor/infra/oci_registry.h>
 
+#define SYN_OCI_LANES     3 /* each takes some MiB of memory, a connection and a thread */
 #define SYN_OCI_BYTES_MAX ((int64_t)64 << 30) /* of all blobs of an image */
 
 struct syn_oci_progress {
     int64_t bytes, bytes_done; /* of layers; known after the manifest */
     unsigned layers, layers_done;
 };
+/** From any thread, one at a time. */
 typedef void syn_oci_progress_fn(void *arg, const struct syn_oci_progress *progress);
 
 /** From where to where. Borrowed for the call. */
@@ -24,7 +26,10 @@ struct syn_oci_move {
     const json_t *known;           /* digest -> CID of blobs that the content store has, or NULL */
     syn_oci_progress_fn *progress; /* or NULL */
     void *arg;
-    int64_t bytes_max; /* 0: SYN_OCI_BYTES_MAX */
+    int64_t bytes_max;    /* 0: SYN_OCI_BYTES_MAX */
+    const char *parts;    /* a folder where it is written down how far layers came, or NULL */
+    unsigned lanes;       /* layers at a time; 0: SYN_OCI_LANES */
+    int64_t stride_bytes; /* written down each; 0: 64 MiB. A multiple of 1 MiB */
 };
 
 /**
@@ -32,7 +37,8 @@ struct syn_oci_move {
  * digests on the way; what `known` has is not asked for again.
  *
  * *ret_image, the caller's: {"digest": what the reference stands for, "manifest": of the image for
- * this platform, "cid", "size_bytes", "platform", "platforms": all that there are, "config": BLOB, "layers": [BLOB]} with BLOB
+ * this platform, "cid", "size_bytes", "platform", "platforms": all that there are, "config": BLOB,
+ * "layers": [BLOB]} with BLOB
  * {"digest", "size_bytes", "cid"}.
  * Returns 0; as syn_oci_registry_manifest(); UNSUPPORTED (nothing for this platform), INVALID
  * (malformed), LIMIT (too many or too large layers), NOSPACE, IO.

@@ -15,6 +15,7 @@
 #include <synor/base/buf.h>
 #include <synor/base/image_ref.h>
 #include <synor/base/json.h>
+#include <synor/infra/crypto.h>
 
 #define SYN_OCI_BLOB_MAX    ((int64_t)32 << 30)
 #define SYN_OCI_MIRRORS_MAX 8
@@ -44,6 +45,14 @@ struct syn_oci_registry;
 SYN_MUST int syn_oci_registry_open(const struct syn_oci_remote *remote,
                                    const struct syn_image_ref *ref,
                                    struct syn_oci_registry **ret_registry, struct syn_err *err);
+/** What is asked ends with CANCELED once `stop`, which must live as long, is true. */
+void syn_oci_registry_stop_watch(struct syn_oci_registry *registry, const atomic_bool *stop);
+/** Another line to the same registry, signed in as `registry` is, within the same time: for another
+ *  thread; with `stop` as above. */
+SYN_MUST int syn_oci_registry_open_beside(const struct syn_oci_registry *registry,
+                                          const atomic_bool *stop,
+                                          struct syn_oci_registry **ret_registry,
+                                          struct syn_err *err);
 /** NULL is fine. Returns NULL. */
 struct syn_oci_registry *syn_oci_registry_close(struct syn_oci_registry *registry);
 void syn_oci_registry_close_scope(struct syn_oci_registry **slot);
@@ -65,6 +74,13 @@ struct syn_oci_sink {
     int (*begin)(void *arg, struct syn_err *err);
     int (*write)(void *arg, const void *data, size_t len, struct syn_err *err);
     void *arg;
+    /** Told at each multiple of `stride` bytes, with the hash of what came so far. Or NULL. */
+    int (*mark)(void *arg, int64_t done, const struct syn_sha256 *hash, struct syn_err *err);
+    int64_t stride;
+    /** The sink has the first `from` bytes, which have this hash: `begin` is not called before the
+     *  first try. Or 0. */
+    int64_t from;
+    struct syn_sha256 hash;
 };
 
 /** Give the blob to `sink`, from where a connection broke on when one does. 0 means that all bytes

@@ -24,6 +24,7 @@ enum fake_deed {
     FAKE_ENDLESS,    /* without a length, and more than there is */
     FAKE_LIE_LENGTH, /* says that there is one byte more */
     FAKE_WRONG_PART, /* another part than asked for, after a break */
+    FAKE_TOGETHER,   /* the first: not before something else is asked for as well (`met`) */
 };
 
 /* What goes wrong with what is sent. */
@@ -58,6 +59,7 @@ struct fake_resource {
     size_t len;
     bool needs_auth; /* 401 without the token or credentials that `fake` wants */
     unsigned asked;
+    uint64_t from; /* the last time: the first byte */
 };
 
 struct fake {
@@ -68,6 +70,7 @@ struct fake {
     pthread_mutex_t lock;
     struct fake_resource resources[FAKE_RESOURCES_MAX];
     size_t count;
+    bool met;
     char wants[FAKE_TEXT_MAX];     /* value of Authorization that lets in */
     char challenge[FAKE_TEXT_MAX]; /* what is said to the others */
     struct syn_buf seen;           /* "PATH|AUTHORIZATION\n" of every request */
