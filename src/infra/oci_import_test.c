@@ -256,6 +256,39 @@ test_too_much(void **state)
     assert_code(import(world, NULL), SYN_E_LIMIT, &world->oci.err);
 }
 
+/* --- short memory ----------------------------------------------------------------------------- */
+
+struct sweep {
+    const struct syn_oci_move *move;
+    struct syn_cid cid;
+};
+
+static int
+sweep_import(void *arg, struct syn_err *err)
+{
+    const struct sweep *sweep = arg;
+    json_t *image = NULL;
+    int rc = syn_oci_import(sweep->move, &sweep->cid, NULL, &image, err);
+
+    assert_true((rc == 0) == (image != NULL));
+    json_decref(image);
+    return rc;
+}
+
+static void
+test_short_memory(void **state)
+{
+    struct world *world = *state;
+    struct sweep sweep = {.move = &world->oci.move};
+
+    docker_begin(world, ROW("x/layer.tar"));
+    tar_link(world, "x/layer.tar", "../y", false);
+    tar_add(world, "y", world->layer, sizeof(world->layer));
+    assert_done(import(world, NULL), &world->oci.err); /* what is remembered is so from here on */
+    put(world, world->bytes, world->len, &sweep.cid);
+    assert_true(syn_test_sweep_alloc(sweep_import, &sweep) > 60);
+}
+
 /* --- layouts ---------------------------------------------------------------------------------- */
 
 struct layout {
@@ -376,9 +409,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_docker),         TEST(test_docker_hostile), TEST(test_paths_out),
-        TEST(test_no_image),       TEST(test_too_much),       TEST(test_oci_archive),
-        TEST(test_layout_damaged), TEST(test_folder_lies),
+        TEST(test_docker),      TEST(test_docker_hostile), TEST(test_paths_out),
+        TEST(test_no_image),    TEST(test_too_much),       TEST(test_short_memory),
+        TEST(test_oci_archive), TEST(test_layout_damaged), TEST(test_folder_lies),
     };
 
     syn_json_init();

@@ -3,7 +3,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <synor/base/str.h>
@@ -68,6 +70,75 @@ test_again(void **state)
     assert_int_equal(world->image.blobs[1]->asked, 1);
     assert_int_equal(world->image.config->asked, 2);
     assert_int_equal(world->last.bytes_done, 2 * OCI_LAYER_BYTES);
+}
+
+/* --- short memory ----------------------------------------------------------------------------- */
+
+/* The registry in a process of its own, whose memory is not short: it ends with ours. */
+static pid_t
+fork_registry(char host[SYN_IMAGE_HOST_MAX], int *ret_fd)
+{
+    int fds[2];
+    pid_t pid;
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct fake *fake = fake_new();
+        struct fake_image image;
+        char end;
+
+        (void)close(fds[0]);
+        fake_image(fake, "a/b", 1, 1000, syn_oci_architecture(), &image);
+        (void)!write(fds[1], fake->host, sizeof(fake->host));
+        (void)!read(fds[1], &end, 1);
+        _exit(0);
+    }
+    (void)close(fds[1]);
+    assert_int_equal(read(fds[0], host, SYN_IMAGE_HOST_MAX), SYN_IMAGE_HOST_MAX);
+    *ret_fd = fds[0];
+    return pid;
+}
+
+struct sweep {
+    struct oci_world world;
+    struct syn_image_ref ref;
+};
+
+static int
+sweep_pull(void *arg, struct syn_err *err)
+{
+    const struct sweep *sweep = arg;
+    json_t *image = NULL;
+    int rc = syn_oci_pull(&sweep->world.move, &sweep->world.remote, &sweep->ref, &image, err);
+
+    assert_true((rc == 0) == (image != NULL));
+    json_decref(image);
+    return rc;
+}
+
+static void
+test_short_memory(void **state)
+{
+    char host[SYN_IMAGE_HOST_MAX], text[SYN_IMAGE_REF_MAX];
+    struct sweep sweep = {.world = {.content = NULL}};
+    struct syn_err err = {0};
+    int fd;
+    pid_t pid = fork_registry(host, &fd);
+
+    (void)state;
+    oci_world_init(&sweep.world);
+    sweep.world.move.lanes = 1; /* so that runs are alike */
+    sweep.world.remote = (struct syn_oci_remote){
+        .any_address = true, .stall_ms = OCI_PATIENT_MS, .pause_ms = 1, .tries_max = 3};
+    (void)snprintf(text, sizeof(text), "%s/a/b:1", host);
+    assert_done(syn_image_ref_parse(text, &sweep.ref, &err), &err);
+    assert_done(sweep_pull(&sweep, &err), &err); /* what is remembered is so from here on */
+    assert_true(syn_test_sweep_alloc(sweep_pull, &sweep) > 60);
+    oci_world_fini(&sweep.world);
+    (void)close(fd);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
 /* --- layers beside each other, and after each other ------------------------------------------- */
@@ -717,6 +788,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_short_memory), /* first: it forks */
         TEST(test_pull),
         TEST(test_again),
         TEST(test_side_by_side),
