@@ -399,12 +399,12 @@ echo done >"$SYNOR_OUTPUT_DIR/result"
 
 
 def image_layout(folder, text):
-    """An image layout whose one layer is a file with this text."""
+    """An image layout whose one layer is a file with this text, or these bytes."""
     path = str(SOURCE / "examples/hello-service/build-image")
     loader = importlib.machinery.SourceFileLoader("build_image", path)
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader("build_image", loader))
     loader.exec_module(module)
-    module.program = text.encode
+    module.program = lambda: text if isinstance(text, bytes) else text.encode()
     module.build(folder)
 
 
