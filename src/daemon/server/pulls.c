@@ -139,10 +139,11 @@ remote_of(const struct pull *pull, const json_t *rules)
 }
 
 static int
-pull_image(struct pull *pull, struct syn_oci_move *move, json_t **ret, struct syn_err *err)
+pull_image(struct pull *pull, const struct syn_oci_move *plain, json_t **ret, struct syn_err *err)
 {
     struct syn_server *server = pull->pulls->server;
     struct syn_oci_remote remote;
+    struct syn_oci_move move = *plain;
     char prefix[SRV_KEY_MAX], parts[SRV_PATH_MAX];
     SYN_JSON(rules);
     SYN_JSON(known);
@@ -155,10 +156,10 @@ pull_image(struct pull *pull, struct syn_oci_move *move, json_t **ret, struct sy
         rc = srv_each(server, srv_key(prefix, "image", pull->want.account, ""), add_known, known,
                       err);
     remote = remote_of(pull, rules);
-    move->known = known;
+    move.known = known;
     parts_of(pull, parts);
-    move->parts = parts[0] != '\0' ? parts : NULL;
-    return rc < 0 ? rc : syn_oci_pull(move, &remote, &pull->want.ref, ret, err);
+    move.parts = parts[0] != '\0' ? parts : NULL;
+    return rc < 0 ? rc : syn_oci_pull(&move, &remote, &pull->want.ref, ret, err);
 }
 
 static int
