@@ -131,21 +131,24 @@ static void
 go_on(struct fake *fake, int fd, const struct fake_request *request)
 {
     struct fake_upload *upload = NULL;
-    int number = 0;
+    char text[16];
+    uint64_t number = 0;
     bool first = fake->push_bodies == 0;
     bool breaks = first && (fake->push_deed == FAKE_PUSH_BREAK_ONCE ||
                             fake->push_deed == FAKE_PUSH_FORGET_ONCE);
     size_t length = body_length(request);
 
-    if (sscanf(request->path, "/up/%d", &number) == 1 && number >= 0 &&
-        number < (int)fake->upload_count)
+    (void)snprintf(text, sizeof(text), "%.*s", (int)strcspn(request->path + 4, "?"),
+                   request->path + 4); /* behind "/up/" */
+    if (syn_parse_u64(text, 0, FAKE_UPLOADS_MAX, "session", &number, NULL) == SYN_OK &&
+        number < fake->upload_count)
         upload = &fake->uploads[number];
     if (upload == NULL || upload->gone) {
         fake_head(fd, 404, 0, "");
         return;
     }
     if (syn_str_eq(request->method, "GET")) {
-        tell(fake, fd, 204, (size_t)number);
+        tell(fake, fd, 204, number);
         return;
     }
     take_body(fd, request, breaks ? length / 2 : length, &upload->body);
@@ -165,7 +168,7 @@ go_on(struct fake *fake, int fd, const struct fake_request *request)
     if (syn_str_eq(request->method, "PUT"))
         end(fake, fd, upload, request->path);
     else
-        tell(fake, fd, 202, (size_t)number);
+        tell(fake, fd, 202, number);
 }
 
 static void
