@@ -1,7 +1,8 @@
 /* A service as small as one can be: it answers every request with who it is.
  *
  *     GET /health    200, or what HEALTH says
- *     GET /anything  200 "hello from replica 0 of version 1 (inst-...)"
+ *     GET /anything  200, or what ANSWER says: "hello from replica 0 of version 1 (inst-...)"
+ *     hello has FILE is a check to be run within it: is FILE there?
  *
  * PORT is where it listens; on SIGTERM it takes no new connections and ends. Built static it is the
  * whole image: cc -static -O2 -o hello hello.c */
@@ -48,8 +49,7 @@ answer(int fd)
         len += (size_t)got;
         request[len] = '\0';
     }
-    if (strncmp(request, "GET /health ", 12) == 0)
-        status = env("HEALTH", status);
+    status = env(strncmp(request, "GET /health ", 12) == 0 ? "HEALTH" : "ANSWER", status);
     (void)snprintf(body, sizeof(body), "%s from replica %s of version %s (%s)\n",
                    env("GREETING", "hello"), env("SYNOR_REPLICA", "?"), env("SYNOR_VERSION", "?"),
                    env("SYNOR_INSTANCE_ID", "?"));
@@ -64,14 +64,25 @@ answer(int fd)
         continue;
 }
 
+static int
+has(const char *file)
+{
+    if (access(file, F_OK) == 0)
+        return 0;
+    fprintf(stderr, "there is no %s\n", file);
+    return 1;
+}
+
 int
-main(void)
+main(int argc, char **argv)
 {
     struct sigaction term = {.sa_handler = on_term}; /* no SA_RESTART: accept() returns */
     struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_addr = in6addr_any};
     const int on = 1;
     int listener = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+    if (argc == 3 && strcmp(argv[1], "has") == 0)
+        return has(argv[2]);
     if (getenv("CRASH") != NULL) {
         fprintf(stderr, "hello: told to crash\n");
         return 3;

@@ -125,7 +125,12 @@ fill_actions(posix_spawn_file_actions_t *actions, const struct syn_child_options
     const int given[] = {options->in, options->out, options->err};
     int rc = 0;
 
-    for (int i = 0; rc == 0 && i < PASSED_FD; i++) {
+    /* A new session is begun before any of this: it is opened as its controlling terminal. */
+    if (options->terminal)
+        rc = posix_spawn_file_actions_addopen(actions, 0, options->terminal, O_RDWR, 0);
+    for (int i = 1; rc == 0 && options->terminal && i < PASSED_FD; i++)
+        rc = posix_spawn_file_actions_adddup2(actions, 0, i);
+    for (int i = 0; rc == 0 && !options->terminal && i < PASSED_FD; i++) {
         rc = given[i] == SYN_CHILD_NULL
                  ? posix_spawn_file_actions_addopen(actions, i, "/dev/null", O_RDWR, 0)
                  : posix_spawn_file_actions_adddup2(actions, given[i], i);
@@ -140,8 +145,9 @@ fill_actions(posix_spawn_file_actions_t *actions, const struct syn_child_options
 }
 
 static int
-fill_signals(posix_spawnattr_t *attr)
+fill_signals(posix_spawnattr_t *attr, bool session)
 {
+    const int flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
     sigset_t none, all;
     int rc;
 
@@ -150,8 +156,9 @@ fill_signals(posix_spawnattr_t *attr)
     rc = posix_spawnattr_setsigmask(attr, &none);
     if (rc == 0)
         rc = posix_spawnattr_setsigdefault(attr, &all);
-    return rc != 0 ? rc
-                   : posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    if (rc == 0)
+        rc = posix_spawnattr_setflags(attr, (short)(session ? flags | POSIX_SPAWN_SETSID : flags));
+    return rc;
 }
 
 /* Returns 0 or an errno. */
@@ -168,7 +175,7 @@ spawn(const char *program, const struct syn_child_options *options, pid_t *ret_p
     if (rc == 0) {
         rc = fill_actions(&actions, options);
         if (rc == 0)
-            rc = fill_signals(&attr);
+            rc = fill_signals(&attr, options->terminal != NULL);
         if (rc == 0)
             rc = posix_spawn(ret_pid, program, &actions, &attr,
                              (char *const *)(uintptr_t)options->argv,

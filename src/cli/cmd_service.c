@@ -112,6 +112,48 @@ const struct syn_cli_command syn_cli_service_rollback = {
     .run = run_rollback};
 
 static int
+run_promote(struct syn_cli *cli)
+{
+    SYN_JSON(body);
+    struct syn_err err;
+
+    if (!syn_cli_workload_confirm(cli, syn_cli_has(cli, "all")
+                                           ? "Let the new version replace the other?"
+                                           : "Let the new version go on?"))
+        return 1;
+    if (syn_json_pack(&body, &err, "{s:b}", "all", syn_cli_has(cli, "all") ? 1 : 0) < 0)
+        return syn_cli_fail(cli, &err);
+    return syn_cli_workload_change(cli, "POST", "/promote", body, "running");
+}
+
+/* clang-format off */
+static const struct syn_cli_option promote_options[] = {
+    {"all", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Try it no further: it replaces the other now"},
+    {"wait", 'w', NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Show progress until it is done, or waits to be promoted again"},
+};
+/* clang-format on */
+
+const struct syn_cli_command syn_cli_service_promote = {
+    .path = "compute service promote",
+    .summary = "Let a version that is tried go on",
+    .detail = "A canary goes on to its next part of what comes, or to all; the new replicas of "
+              "blue-green take over; the old ones that are kept for a rollback are let go.",
+    .options = promote_options,
+    .option_count = SYN_LEN(promote_options),
+    .operands = syn_cli_service_operand,
+    .operand_count = 1,
+    .workload = &syn_cli_service_workload,
+    .run = run_promote};
+
+static int
+run_abort(struct syn_cli *cli)
+{
+    if (!syn_cli_workload_confirm(cli, "End the update and go back to the version that worked?"))
+        return 1;
+    return syn_cli_workload_change(cli, "POST", "/abort", NULL, SYN_CLI_SERVICE_ABORTED);
+}
+
+static int
 run_restart(struct syn_cli *cli)
 {
     if (!syn_cli_workload_confirm(cli, "Replace every replica, one after the other?"))
@@ -122,6 +164,16 @@ run_restart(struct syn_cli *cli)
 static const struct syn_cli_option wait_options[] = {
     WAIT_OPTION,
 };
+
+const struct syn_cli_command syn_cli_service_abort = {
+    .path = "compute service abort",
+    .summary = "End an update that is under way: back to the version that worked",
+    .options = wait_options,
+    .option_count = SYN_LEN(wait_options),
+    .operands = syn_cli_service_operand,
+    .operand_count = 1,
+    .workload = &syn_cli_service_workload,
+    .run = run_abort};
 
 const struct syn_cli_command syn_cli_service_restart = {
     .path = "compute service restart",
@@ -243,6 +295,22 @@ const struct syn_cli_command syn_cli_service_ca = {
 
 /* --- history, events ------------------------------------------------------------------------- */
 
+/* What a version is to the service now. */
+static const char *
+state_of(const json_t *status, int64_t number)
+{
+    const json_t *rollout = json_object_get(status, "rollout");
+
+    if (number == syn_json_i64(status, "rolled_back", 0))
+        return "rolled back";
+    if (number == syn_json_i64(status, "target", 0))
+        return number != syn_json_i64(status, "stable", 0) && rollout != NULL ? "wanted, tried"
+                                                                              : "wanted";
+    if (number == syn_json_i64(rollout, "from", 0))
+        return syn_str_eq(syn_json_str(rollout, "stage", ""), "kept") ? "kept" : "serves";
+    return "";
+}
+
 static int
 run_history(struct syn_cli *cli)
 {
@@ -268,10 +336,7 @@ run_history(struct syn_cli *cli)
         syn_cli_cell(rows, "%s", syn_json_str(version, "created_at", ""));
         syn_cli_cell(rows, "%s", syn_json_str(json_object_get(version, "spec"), "image", ""));
         syn_cli_cell(rows, "synor://%s", syn_json_str(version, "image_cid", ""));
-        syn_cli_cell(rows, "%s",
-                     number == syn_json_i64(status, "rolled_back", 0) ? "rolled back"
-                     : number == syn_json_i64(status, "target", 0)    ? "wanted"
-                                                                      : "");
+        syn_cli_cell(rows, "%s", state_of(status, number));
     }
     return syn_cli_rows_print(cli, rows, "No versions.");
 }

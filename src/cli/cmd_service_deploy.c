@@ -17,11 +17,21 @@
     {"arg", 0, "WORD", SYN_CLI_TEXT, 0, 0, false, true, NULL, "the image's", "Argument of the program; may be given again"}, \
     {"env", 0, "NAME=VALUE", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Environment variable; may be given again"}, \
     {"secret", 0, "[VAR=]NAME", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Set a variable to a secret; VAR is DB_PASSWORD of db-password; may be given again"}, \
+    {"secret-file", 0, "PATH=NAME", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "A secret as a file in memory; \"none\" ends it; repeatable"}, \
+    {"tmpfs", 0, "PATH[:SIZE]", SYN_CLI_TEXT, 0, 0, false, true, NULL, "64mb each", "Mount an empty file system in its memory; \"none\" ends it; may be given again"}, \
+    {"user", 0, "UID[:GID]", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the image's", "Run as this user, never as root"}, \
+    {"workdir", 0, "PATH", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the image's", "Where the program starts"}, \
+    {"hostname", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "its id", "What a replica is called within"}, \
     {"port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "none", "Where the program listens; it is told as PORT"}, \
-    {"health-check", 0, "PATH", SYN_CLI_TEXT, 0, 0, false, false, NULL, "by TCP", "Ask this by HTTP: 200 to 399 is well"}, \
+    {"health-check", 0, "CHECK", SYN_CLI_TEXT, 0, 0, false, false, NULL, "by TCP", "Is it well: /PATH, :PORT/PATH, tcp[:PORT], exec:COMMAND, none"}, \
+    {"readiness-check", 0, "CHECK", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "The same, for traffic alone: it never ends a replica"}, \
+    {"liveness-check", 0, "CHECK", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "What ends a replica that fails it three times"}, \
+    {"startup-check", 0, "CHECK", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "What must pass once before the others begin"}, \
+    {"check-host", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "its address", "Host that checks by HTTP ask"}, \
+    {"check-header", 0, "NAME=VALUE", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Header of checks by HTTP; may be given again"}, \
     {"health-interval", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5s", "Between two checks"}, \
     {"health-timeout", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "2s", "Within which it must answer"}, \
-    {"start-time", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "1m", "Time to become ready first"}, \
+    {"start-time", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "1m", "Time to pass the start-up check, or to become ready, first"}, \
     {"replicas", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "1", "How many run at once"}, \
     {"autoscale", 0, "MIN-MAX", SYN_CLI_TEXT, 0, 0, false, false, NULL, "off", "Find out how many, within these, by load and time; \"off\" ends it"}, \
     {"autoscale-metric", 0, "NAME=TARGET", SYN_CLI_TEXT, 0, 0, false, true, NULL, "cpu=70%", "What each should have: cpu=70%, requests=50, queue=100, ...; repeatable"}, \
@@ -38,13 +48,14 @@
     {"gpu-memory", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "its share", "Memory of that GPU, with --gpu-share"}, \
     {"mig", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "whole ones", "One partition (MIG) of a GPU, as 1g.10gb"}, \
     {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "any", "Where it must run"}, \
-    {"isolation", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "auto|gvisor|runc", "auto", "Sandbox"}, \
+    {"isolation", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "auto|gvisor|runc|kata", "auto", "Sandbox"}, \
     {"policy", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "balanced|binpack|spread|fragmentation|latency|energy|price", "spread", "How a node is chosen"}, \
     {"priority", 0, "N", SYN_CLI_INT, 0, 1000, false, false, NULL, "500", "Who waits less when nodes are full"}, \
     {"stop-grace", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10s", "Time to end after the stop signal"}, \
+    {"stop-signal", 0, "SIGNAL", SYN_CLI_TEXT, 0, 0, false, false, "SIGTERM|SIGINT|SIGQUIT|SIGHUP|SIGUSR1|SIGUSR2|SIGWINCH", "the image's", "What asks it to end"}, \
     {"drain", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10s", "Time to end what it has, between leaving traffic and the stop signal"}, \
     {"lb", 0, "ALGORITHM", SYN_CLI_TEXT, 0, 0, false, false, "round-robin|least-connections|weighted|ip-hash|random", "round-robin", "Which replica a request goes to"}, \
-    {"protocol", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "auto|tcp|http|h2|grpc", "auto", "What clients speak; auto: http with --health-check, --host or --path"}, \
+    {"protocol", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "auto|tcp|http|h2|grpc", "auto", "What clients speak; auto: http with a check by HTTP, --host or --path"}, \
     {"sticky", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "A client comes back to its replica, by a cookie"}, \
     {"host", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Be reached by this host on the shared front; *.NAME for one label"}, \
     {"path", 0, "PREFIX", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Likewise by this path and what is below"}, \
@@ -54,6 +65,12 @@
     {"max-surge", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "1", "So many more may run during an update"}, \
     {"max-unavailable", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "0", "So many may be missing during an update"}, \
     {"update-deadline", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10m", "An update that is not done by then is rolled back"}, \
+    {"strategy", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "rolling|canary|blue-green", "rolling", "How a new version takes the place of the one before"}, \
+    {"promote", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "auto|manual", "auto", "Canary, blue-green: go on by itself, or by service promote"}, \
+    {"canary-weight", 0, "PERCENT", SYN_CLI_TEXT, 0, 0, false, false, NULL, "10%", "Part of what comes that it is tried with; several as 10%,50%"}, \
+    {"canary-pause", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "1m", "How long each part lasts"}, \
+    {"canary-max-errors", 0, "PERCENT", SYN_CLI_TEXT, 0, 0, false, false, NULL, "1%", "Roll back when so much more of its answers are errors (5xx)"}, \
+    {"keep-old", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5m", "Blue-green: keep the old replicas so long, for a rollback"}, \
     {"max-price", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, false, false, NULL, "any", "The most an hour of one replica may cost, all in"}, \
     {"max-budget", 0, "SYNOR", SYN_CLI_AMOUNT, 0, 0, false, false, NULL, "what the account has", "The most a billing period may cost; then it is stopped"}, \
     {"billing-period", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "24h", "So often a bill is written while it runs"}, \
@@ -87,37 +104,18 @@ static const struct syn_cli_spec_key numbers[] = {
     {"billing-period", "billing_period_ms"},
 };
 static const struct syn_cli_spec_key texts[] = {
-    {"image", "image"},        {"region", "region"},       {"isolation", "isolation"},
-    {"policy", "policy"},      {"max-price", "max_price"}, {"max-budget", "max_budget"},
+    {"image", "image"},
+    {"region", "region"},
+    {"isolation", "isolation"},
+    {"policy", "policy"},
+    {"max-price", "max_price"},
+    {"max-budget", "max_budget"},
     {"gpu-type", "gpu_model"},
+    {"user", "user"},
+    {"workdir", "workdir"},
+    {"hostname", "hostname"},
+    {"stop-signal", "stop_signal"},
 };
-static const struct syn_cli_spec_key health_numbers[] = {
-    {"health-interval", "interval_ms"},
-    {"health-timeout", "timeout_ms"},
-    {"start-time", "start_ms"},
-};
-
-static int
-set_health(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
-{
-    const char *path = syn_cli_text(cli, "health-check", NULL);
-    json_t *health = json_object_get(spec, "health");
-    int rc = SYN_OK;
-
-    if (health == NULL) {
-        health = json_object();
-        rc = syn_json_set_take(spec, "health", health, err);
-    }
-    if (rc == SYN_OK && path != NULL) {
-        rc = syn_json_set_str(health, "path", path, err);
-        if (rc == SYN_OK)
-            rc = syn_json_set_str(health, "kind", "http", err);
-    }
-    if (rc == SYN_OK)
-        rc = syn_cli_spec_numbers(cli, health_numbers, SYN_LEN(health_numbers), health, err);
-    return rc;
-}
-
 /* "VAR=name", or "a-name", which is A_NAME's. */
 static int
 add_secret(json_t *secrets, const char *word, struct syn_err *err)
@@ -175,6 +173,34 @@ static const struct {
     {"internal", "publish", false},
 };
 
+static const struct syn_cli_spec_key rollout_texts[] = {
+    {"strategy", "strategy"},
+    {"promote", "promote"},
+    {"canary-weight", "weight"},
+    {"canary-max-errors", "max_errors"},
+};
+static const struct syn_cli_spec_key rollout_numbers[] = {
+    {"canary-pause", "pause_ms"},
+    {"keep-old", "keep_old_ms"},
+};
+
+static int
+set_rollout(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
+{
+    json_t *rollout = json_object_get(spec, "rollout");
+    int rc = SYN_OK;
+
+    if (rollout == NULL) {
+        rollout = json_object();
+        rc = syn_json_set_take(spec, "rollout", rollout, err);
+    }
+    if (rc == SYN_OK)
+        rc = syn_cli_spec_texts(cli, rollout_texts, SYN_LEN(rollout_texts), rollout, err);
+    return rc < 0
+               ? rc
+               : syn_cli_spec_numbers(cli, rollout_numbers, SYN_LEN(rollout_numbers), rollout, err);
+}
+
 static int
 set_lb(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
@@ -199,6 +225,8 @@ fail(const struct syn_cli *cli, struct syn_err *err)
 {
     syn_cli_spec_blame(cli, numbers, SYN_LEN(numbers), err);
     syn_cli_spec_blame(cli, texts, SYN_LEN(texts), err);
+    syn_cli_service_mounts_blame(err);
+    syn_cli_service_checks_blame(cli, err);
     return syn_cli_fail(cli, err);
 }
 
@@ -221,9 +249,13 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
     if (rc == SYN_OK)
         rc = set_secrets(cli, spec, err);
     if (rc == SYN_OK)
+        rc = syn_cli_service_mounts(cli, spec, err);
+    if (rc == SYN_OK)
         rc = syn_cli_service_autoscale(cli, spec, err);
     if (rc == SYN_OK)
-        rc = set_health(cli, spec, err);
+        rc = syn_cli_service_checks(cli, spec, err);
+    if (rc == SYN_OK)
+        rc = set_rollout(cli, spec, err);
     return rc < 0 ? rc : set_lb(cli, spec, err);
 }
 
@@ -233,6 +265,7 @@ static void
 show_plan(const struct syn_cli *cli, const json_t *plan)
 {
     const char *hour = syn_json_str(plan, "rate_hour", NULL);
+    const json_t *peak = json_object_get(plan, "peak");
     size_t i;
     json_t *row;
 
@@ -245,6 +278,16 @@ show_plan(const struct syn_cli *cli, const json_t *plan)
                      (long long)syn_json_i64(row, "replicas", 0),
                      syn_plural(syn_json_i64(row, "replicas", 0), "replica", "replicas"),
                      syn_json_str(row, "node", "?"),
+                     syn_json_str(row, "rate_hour", "no price for"));
+    if (syn_json_i64(peak, "replicas", 0) > 0)
+        syn_cli_note(cli,
+                     "Plan: an update has up to %lld %s at once, all paid for: %s SYNOR an hour",
+                     (long long)syn_json_i64(peak, "replicas", 0),
+                     syn_plural(syn_json_i64(peak, "replicas", 0), "replica", "replicas"),
+                     syn_json_str(peak, "rate_hour", "no price for"));
+    json_array_foreach (json_object_get(plan, "alternatives"), i, row)
+        syn_cli_note(cli, "Or up to %lld on %s, %s SYNOR an hour each",
+                     (long long)syn_json_i64(row, "replicas", 0), syn_json_str(row, "node", "?"),
                      syn_json_str(row, "rate_hour", "no price for"));
     if (hour != NULL)
         syn_cli_note(cli, "Price: %s SYNOR an hour, %s a month; %s are locked to begin with.", hour,
@@ -325,12 +368,13 @@ const struct syn_cli_command syn_cli_service_deploy = {
     .workload = &syn_cli_service_workload,
     .run = run_deploy};
 
-/* A part of the health check, of the balancing or of autoscaling is other than it was: the rest of
- * it stays. */
+/* A part of the health check, of the mounts, of the balancing, of autoscaling or of how it is
+ * updated is other than it was: the rest of it stays. */
 static int
 known_parts(struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
-    static const char *const parts[] = {"health", "lb", "autoscale"};
+    static const char *const parts[] = {"health",    "liveness", "startup", "lb",
+                                        "autoscale", "mounts",   "rollout"};
     SYN_JSON(service);
     int rc = syn_cli_workload_call(cli, "GET", "", NULL, &service, err);
 

@@ -60,6 +60,8 @@ static const struct syn_cli_command *const commands[] = {
     &syn_cli_service_scale,
     &syn_cli_service_update,
     &syn_cli_service_rollback,
+    &syn_cli_service_promote,
+    &syn_cli_service_abort,
     &syn_cli_service_restart,
     &syn_cli_service_stop,
     &syn_cli_service_delete,

@@ -31,15 +31,12 @@
 #include <synor/base/str.h>
 #include <synor/infra/secret_file.h>
 
-#define OLD_MAX         16  /* processes that end what they had; one more and the oldest ends now */
-#define LEAVING_MS      200 /* between two attempts to delete what leaves */
-#define LEAVING_BATCH   256 /* commands of one attempt */
-#define BACKOFF_MIN_MS  50
-#define BACKOFF_MAX_MS  10000
-#define STEADY_MS       10000 /* who lives so long has not died at once */
-#define CONNECTIONS     20000
-#define THREADS_MAX     8
-#define FILES_FOR_OTHER 512 /* open files that are no connections */
+#define OLD_MAX        16  /* processes that end what they had; one more and the oldest ends now */
+#define LEAVING_MS     200 /* between two attempts to delete what leaves */
+#define LEAVING_BATCH  256 /* commands of one attempt */
+#define BACKOFF_MIN_MS 50
+#define BACKOFF_MAX_MS 10000
+#define STEADY_MS      10000 /* who lives so long has not died at once */
 
 /* What a backend counted. Its counts are base + seen. */
 struct tally {
@@ -661,60 +658,6 @@ open_dir(struct syn_balancer *balancer, const char *dir, struct syn_err *err)
     return SYN_OK;
 }
 
-/* The secret behind the cookies of sticky backends stays what it is, or clients would lose theirs.
- */
-static int
-open_cookie_key(struct syn_balancer *balancer, struct syn_err *err)
-{
-    char *key = balancer->setup.cookie_key;
-    uint8_t secret[(LB_COOKIE_KEY - 1) / 2];
-    int fd = openat(balancer->dir, "cookie-key", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    ssize_t len = 0;
-
-    if (fd >= 0) {
-        len = read(fd, key, LB_COOKIE_KEY - 1);
-        (void)close(fd);
-    }
-    key[LB_COOKIE_KEY - 1] = '\0';
-    if (len == LB_COOKIE_KEY - 1 && syn_hex_decode(key, secret, sizeof(secret), NULL) == SYN_OK)
-        return SYN_OK;
-    syn_secret_random(secret, sizeof(secret));
-    syn_hex_encode(secret, sizeof(secret), key);
-    return lb_file_write(balancer->dir, "cookie-key", key, LB_COOKIE_KEY - 1, err);
-}
-
-static int
-fill_setup(struct syn_balancer *balancer, const struct syn_balancer_options *options,
-           struct syn_err *err)
-{
-    struct lb_setup *setup = &balancer->setup;
-    struct rlimit files = {.rlim_max = 1024};
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    char address[LB_ADDRESS_SIZE];
-    uint64_t connections = options->connections_max == 0 ? CONNECTIONS : options->connections_max;
-    uint64_t limit;
-
-    (void)getrlimit(RLIMIT_NOFILE, &files);
-    limit = SYN_MIN((uint64_t)files.rlim_max, 1u << 24);
-    limit -= SYN_MIN(limit / 2, FILES_FOR_OTHER + (uint64_t)options->spare_count);
-    setup->connections = (unsigned)SYN_MIN(connections, limit);
-    setup->threads = options->threads != 0 ? options->threads
-                                           : (unsigned)SYN_MIN(SYN_MAX(processors, 1), THREADS_MAX);
-    setup->privileged = geteuid() == 0;
-    if (options->spare_host == NULL || options->spare_count == 0)
-        return SYN_OK;
-    if (strlen(options->spare_host) + 8 > sizeof(address) || options->spare_count > 4096 ||
-        options->spare_port == 0 || options->spare_port + options->spare_count > 65536)
-        return SYN_FAIL(err, SYN_E_INVALID, "no such spare addresses");
-    (void)snprintf(address, sizeof(address), "%s:1", options->spare_host);
-    if (lb_address(address, setup->spare_host, NULL) < 0)
-        return SYN_FAIL(err, SYN_E_INVALID, "the spare address is none");
-    setup->spare_host[strlen(setup->spare_host) - 2] = '\0';
-    setup->spare_port = options->spare_port;
-    setup->spare_count = options->spare_count;
-    return SYN_OK;
-}
-
 /* What an earlier process of ours left. It serves as it did; the first table takes it over. */
 static void
 adopt(struct syn_balancer *balancer)
@@ -742,9 +685,9 @@ begin(struct syn_balancer *balancer, const struct syn_balancer_options *options,
     if (rc == SYN_OK)
         rc = choose_program(balancer, options->program, err);
     if (rc == SYN_OK)
-        rc = fill_setup(balancer, options, err);
+        rc = lb_setup_fill(&balancer->setup, options, err);
     if (rc == SYN_OK)
-        rc = open_cookie_key(balancer, err);
+        rc = lb_setup_cookie_key(&balancer->setup, balancer->dir, err);
     if (rc == SYN_OK)
         rc = lb_model_new(&balancer->model, err);
     if (rc == SYN_OK)
@@ -972,5 +915,40 @@ syn_balancer_read(struct syn_balancer *balancer, struct syn_balancer_stats *ret_
         syn_balancer_stats_fini(&stats);
     else
         *ret_stats = stats;
+    return rc;
+}
+
+static int
+servers_locked(struct syn_balancer *balancer, const char *backend,
+               struct syn_balancer_server_counts **ret, size_t *ret_count, struct syn_err *err)
+{
+    SYN_SCOPED(lb_wire_close_scope) struct lb_wire *wire = NULL;
+    SYN_SCOPED(syn_free_scope) struct lb_stat *stats = NULL;
+    const struct lb_slot *slot = lb_model_slot(balancer->model, backend);
+    char command[64];
+    size_t count = 0;
+    int rc;
+
+    if (slot == NULL)
+        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no backend %s", backend);
+    if (!balancer->begun || balancer->adrift)
+        return SYN_FAIL(err, SYN_E_UNAVAILABLE, "HAProxy does not run as it should");
+    (void)snprintf(command, sizeof(command), "show stat b%u 4 -1\n", slot->number);
+    rc = connect_wire(balancer, &wire, err);
+    if (rc == SYN_OK)
+        rc = show_stat(wire, command, &stats, &count, err);
+    return rc < 0 ? rc : lb_stat_servers(slot, stats, count, ret, ret_count, err);
+}
+
+int
+syn_balancer_read_servers(struct syn_balancer *balancer, const char *backend,
+                          struct syn_balancer_server_counts **ret, size_t *ret_count,
+                          struct syn_err *err)
+{
+    int rc;
+
+    lock(balancer);
+    rc = servers_locked(balancer, backend, ret, ret_count, err);
+    unlock(balancer);
     return rc;
 }

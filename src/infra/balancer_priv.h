@@ -80,6 +80,11 @@ struct lb_setup {
     bool privileged; /* gives up root */
 };
 
+SYN_MUST int lb_setup_fill(struct lb_setup *setup, const struct syn_balancer_options *options,
+                           struct syn_err *err);
+/** The secret behind cookies, which is kept in the folder. */
+SYN_MUST int lb_setup_cookie_key(struct lb_setup *setup, int dir, struct syn_err *err);
+
 struct lb_model {
     struct lb_slot *slots;
     size_t slot_count, slot_cap;
@@ -174,6 +179,11 @@ struct lb_stat {
 /** CORRUPT for what is no such table. *ret_stats is the caller's. */
 SYN_MUST int lb_stat_parse(const char *text, size_t len, struct lb_stat **ret_stats,
                            size_t *ret_count, struct syn_err *err);
+
+/** What each of the slot's servers has answered, by lines about them. *ret is the caller's. */
+SYN_MUST int lb_stat_servers(const struct lb_slot *slot, const struct lb_stat *stats, size_t count,
+                             struct syn_balancer_server_counts **ret, size_t *ret_count,
+                             struct syn_err *err);
 
 /* --- the runtime API -------------------------------------------------------------------------- */
 

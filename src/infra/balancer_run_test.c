@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <synor/base/child.h>
+#include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/infra/tls_cert.h>
 
@@ -214,6 +215,50 @@ test_algorithms(void **state)
     for (unsigned i = 0; i < 3; i++)
         used += n[i] == 20;
     assert_int_equal(used, 1);
+}
+
+/* What each has answered, and how badly. */
+static void
+expect_answered(struct site *site, const char *server, uint64_t answers, uint64_t errors)
+{
+    struct syn_balancer_server_counts *answered = NULL;
+    size_t count = 0, found = 0;
+    struct syn_err err;
+
+    assert_done(syn_balancer_read_servers(site->balancer, "acct/web", &answered, &count, &err),
+                &err);
+    assert_int_equal(count, site->backend.server_count);
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(answered[i].server, server) != 0)
+            continue;
+        found++;
+        assert_int_equal(answered[i].answers, answers);
+        assert_int_equal(answered[i].errors, errors);
+    }
+    assert_int_equal(found, 1);
+    syn_free(answered);
+}
+
+static void
+test_answers_are_counted_by_server(void **state)
+{
+    struct syn_balancer_server_counts *answered = NULL;
+    struct site *site = *state;
+    struct syn_err err;
+    size_t count;
+
+    site->backend.server_count = 2;
+    site->servers[0].weight = 20;
+    site_set(site);
+    for (unsigned i = 0; i < 6; i++)
+        expect_get(site, "h", "/", "200");
+    atomic_store(&site->origins[1].status, 500);
+    for (unsigned i = 0; i < 3; i++) /* two of three are the first one's */
+        expect_get(site, "h", "/", "HTTP/1.1 ");
+    expect_answered(site, "o1", 6, 0);
+    expect_answered(site, "o2", 3, 1);
+    assert_code(syn_balancer_read_servers(site->balancer, "acct/none", &answered, &count, &err),
+                SYN_E_NOTFOUND, &err);
 }
 
 /* Copy the value of Set-Cookie. */
@@ -891,6 +936,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         real(test_algorithms),
+        real(test_answers_are_counted_by_server),
         real(test_sticky),
         real(test_changes_lose_nothing),
         real(test_removed_servers_go),

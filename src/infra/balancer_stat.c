@@ -174,6 +174,43 @@ lb_stat_parse(const char *text, size_t len, struct lb_stat **ret_stats, size_t *
     return SYN_OK;
 }
 
+/* HAProxy counts an answer that broke off as no answer of the server's. */
+static void
+fill_server(const struct lb_stat *stat, bool tcp, struct syn_balancer_server_counts *ret)
+{
+    ret->errors = stat->value[LB_ERESP] + (tcp ? stat->value[LB_ECON] : stat->value[LB_5XX]);
+    ret->answers = tcp ? stat->value[LB_STOT] : stat->value[LB_ERESP];
+    for (unsigned field = LB_1XX; !tcp && field <= LB_OTHER; field++)
+        ret->answers += stat->value[field];
+}
+
+int
+lb_stat_servers(const struct lb_slot *slot, const struct lb_stat *stats, size_t count,
+                struct syn_balancer_server_counts **ret, size_t *ret_count, struct syn_err *err)
+{
+    struct syn_balancer_server_counts *counts = syn_calloc(count + 1, sizeof(*counts));
+    bool tcp = strstr(slot->shape, "mode tcp") != NULL;
+
+    if (counts == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for counters");
+    *ret_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        for (size_t k = 0; k < slot->server_count; k++) {
+            const struct lb_server *server = &slot->servers[k];
+            char name[16];
+
+            (void)snprintf(name, sizeof(name), "s%u", server->number);
+            if (server->leaving || strcmp(name, stats[i].server) != 0 ||
+                !syn_str_copy(counts[*ret_count].server, sizeof(counts->server), server->id))
+                continue;
+            fill_server(&stats[i], tcp, &counts[(*ret_count)++]);
+            break;
+        }
+    }
+    *ret = counts;
+    return SYN_OK;
+}
+
 void
 syn_balancer_stats_fini(struct syn_balancer_stats *stats)
 {

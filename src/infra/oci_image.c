@@ -265,6 +265,7 @@ config_read(struct syn_oci_image *image, struct syn_err *err)
 
     config->working_dir = "";
     config->user = "";
+    config->stop_signal = "";
     if (rc == SYN_OK)
         rc = syn_json_get_str(image->doc, NULL, "architecture", &config->architecture, err);
     if (rc == SYN_OK)
@@ -279,6 +280,8 @@ config_read(struct syn_oci_image *image, struct syn_err *err)
         rc = syn_json_opt_str(run, "config", "WorkingDir", &config->working_dir, err);
     if (rc == SYN_OK)
         rc = syn_json_opt_str(run, "config", "User", &config->user, err);
+    if (rc == SYN_OK)
+        rc = syn_json_opt_str(run, "config", "StopSignal", &config->stop_signal, err);
     for (size_t i = 0; rc == SYN_OK && image->lists[2][i] != NULL; i++) {
         const char *equals = strchr(image->lists[2][i], '=');
 

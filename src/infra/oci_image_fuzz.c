@@ -34,7 +34,7 @@ try_image(const char *text, size_t size)
     check_list(image.config.env);
     if (image.config.os == NULL || image.config.architecture == NULL ||
         image.config.working_dir == NULL || image.config.user == NULL ||
-        image.count > SYN_OCI_LAYERS_MAX)
+        image.config.stop_signal == NULL || image.count > SYN_OCI_LAYERS_MAX)
         abort();
     for (size_t i = 0; image.config.env[i] != NULL; i++) {
         if (strchr(image.config.env[i], '=') == NULL)

@@ -235,6 +235,19 @@ probe_networks(struct syn_probe *probe)
 }
 
 static void
+probe_names(struct syn_probe *probe)
+{
+    struct syn_err err = {0};
+    int rc = syn_net_probe_dns(&err);
+
+    add(probe, "names", "Names of services", rc == SYN_OK ? SYN_PROBE_OK : SYN_PROBE_LIMITED,
+        rc == SYN_E_CONFLICT ? "have it listen on its own addresses alone; `ss -lnp 'sport = 53'` "
+                               "shows it"
+                             : "root",
+        "%s", rc == SYN_OK ? "port 53 is free for instances to ask" : err.msg);
+}
+
+static void
 probe_nvidia(struct syn_probe *probe)
 {
     static const char id[] = "gpu-nvidia", name[] = "NVIDIA GPUs";
@@ -316,8 +329,9 @@ probe_containers(struct syn_probe *probe)
 
     syn_container_look(&report);
     if (report.found)
-        add(probe, "containerd", name, SYN_PROBE_OK, "", "version %s, runtime classes: %s",
-            report.version, report.classes);
+        add(probe, "containerd", name, SYN_PROBE_OK, "",
+            "version %s, runtime classes: %s; used with --runtime container", report.version,
+            report.classes);
     else
         add(probe, "containerd", name, SYN_PROBE_MISSING,
             "apt-get install containerd (its own service is not needed)", "%s", report.detail);
@@ -333,6 +347,7 @@ syn_probe_run(struct syn_native *native, struct syn_probe *ret)
     probe_kernel_features(ret);
     probe_kvm(ret);
     probe_networks(ret);
+    probe_names(ret);
     probe_wireguard(ret);
     probe_nvidia(ret);
     probe_drm(ret);

@@ -13,10 +13,10 @@
 static void
 every_fact_is_complete(void **state)
 {
-    static const char *const ids[] = {"kernel",    "gvisor",     "runc",      "isolation",
-                                      "cgroups",   "userns",     "overlayfs", "kvm",
-                                      "wireguard", "gpu-nvidia", "loop",      "mkfs",
-                                      "gpu-drm",   "python",     "root",      "networks"};
+    static const char *const ids[] = {"kernel",   "gvisor",    "runc",    "isolation", "cgroups",
+                                      "userns",   "overlayfs", "kvm",     "wireguard", "gpu-nvidia",
+                                      "loop",     "mkfs",      "gpu-drm", "python",    "root",
+                                      "networks", "names"};
     static struct syn_probe probe;
     const char *const shim[] = {getenv("SYN_TEST_SHIM"), NULL};
     struct syn_native_options options = {.root = syn_test_dir(), .shim_argv = shim};

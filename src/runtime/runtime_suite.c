@@ -116,35 +116,6 @@ root_is_read_only(void **state)
     syn_run_end(&run);
 }
 
-static void
-binds_are_shown(void **state)
-{
-    char host[SYN_INSTANCE_PATH_MAX], file[SYN_INSTANCE_PATH_MAX + 8];
-    const struct syn_bind binds[] = {
-        {host, "/synor/dataset", true}, {host, "/data", false}, {file, "/some/file", true}};
-    const char *const argv[] = {"/bin/sh", "-c",
-                                "cat /synor/dataset/f /some/file; echo x > /data/new && "
-                                "cat /data/new; touch /synor/dataset/y 2>/dev/null && echo WROTE; "
-                                "echo z > /some/file || echo refused",
-                                NULL};
-    struct syn_instance_spec spec = {.argv = argv, .binds = binds, .binds_count = SYN_LEN(binds)};
-    struct syn_run run;
-    int fd;
-
-    (void)state;
-    (void)snprintf(host, sizeof(host), "%s/bind", syn_suite->dir);
-    (void)snprintf(file, sizeof(file), "%s/f", host);
-    assert_int_equal(mkdir(host, 0777), 0);
-    assert_int_equal(chmod(host, 0777), 0);
-    fd = open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, "host\n", 5), 5);
-    (void)close(fd);
-    syn_run_all(&run, &spec);
-    assert_string_equal(syn_buf_text(&run.out), "host\nhost\nx\nrefused\n");
-    syn_run_end(&run);
-}
-
 /* ---- limits ---- */
 
 static void
@@ -953,9 +924,16 @@ syn_runtime_suite_run(const char *name, const struct syn_runtime_suite *given)
         cmocka_unit_test_teardown(failed_start_is_told, clear_up),
         cmocka_unit_test_teardown(environment_is_as_specified, clear_up),
         cmocka_unit_test_teardown(root_is_read_only, clear_up),
-        cmocka_unit_test_teardown(binds_are_shown, clear_up),
+        cmocka_unit_test_teardown(syn_suite_binds_are_shown, clear_up),
         cmocka_unit_test_teardown(syn_suite_image_replaces_the_host, clear_up),
         cmocka_unit_test_teardown(syn_suite_devices_are_passed_on, clear_up),
+        cmocka_unit_test_teardown(syn_suite_memory_is_mounted, clear_up),
+        cmocka_unit_test_teardown(syn_suite_secrets_are_files, clear_up),
+        cmocka_unit_test_teardown(syn_suite_names_and_signals_are_chosen, clear_up),
+        cmocka_unit_test_teardown(syn_suite_exec_is_within, clear_up),
+        cmocka_unit_test_teardown(syn_suite_exec_keeps_streams_apart, clear_up),
+        cmocka_unit_test_teardown(syn_suite_exec_has_a_terminal, clear_up),
+        cmocka_unit_test_teardown(syn_suite_exec_is_ended, clear_up),
         cmocka_unit_test_teardown(scratch_is_limited, clear_up),
         cmocka_unit_test_teardown(full_scratch_is_named, clear_up),
         cmocka_unit_test_teardown(warm_start_is_a_start, clear_up),

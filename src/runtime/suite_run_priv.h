@@ -47,8 +47,18 @@ void syn_suite_assert_has_not(const char *text, const char *part);
 
 /* A test of suite_net.c. */
 void syn_suite_account_is_a_network(void **state);
+/* Tests of suite_exec.c. */
+void syn_suite_exec_is_within(void **state);
+void syn_suite_exec_keeps_streams_apart(void **state);
+void syn_suite_exec_has_a_terminal(void **state);
+void syn_suite_exec_is_ended(void **state);
 /* Tests of suite_image.c. */
 void syn_suite_image_replaces_the_host(void **state);
 void syn_suite_devices_are_passed_on(void **state);
+/* Tests of suite_mounts.c. */
+void syn_suite_binds_are_shown(void **state);
+void syn_suite_memory_is_mounted(void **state);
+void syn_suite_secrets_are_files(void **state);
+void syn_suite_names_and_signals_are_chosen(void **state);
 
 #endif

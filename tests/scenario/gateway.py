@@ -162,6 +162,98 @@ def no_request_is_lost_in_updates_and_scaling(p):
     check(any(text.startswith("gruezi") for text in load.answers), load.answers.keys())
 
 
+def versions(where, requests):
+    """Whose answers they were: {version: so many}."""
+    seen = {}
+    for _ in range(requests):
+        _, text, _ = get(where)
+        version = text.split("of version ")[1].split(" ")[0]
+        seen[version] = seen.get(version, 0) + 1
+    return seen
+
+
+def stage(p, name, word):
+    return wait_until(f"{name} is {word}", 60, lambda: next((s for s in [
+        service(p, name)["status"]] if s.get("rollout", {}).get("stage") == word), None), 0.05)
+
+
+def weighted(p, name):
+    """Its replicas that take traffic, and by which weights."""
+    return sorted((e["version"], e.get("weight")) for e in ready(p, name))
+
+
+@case
+def a_canary_has_its_part_and_takes_over(p):
+    need(p)
+    deploy(p, "tried", "--replicas", 2, "--strategy", "canary", "--promote", "manual", "--wait")
+    where = address(p, "tried")
+    answers(where)
+    said = p.json("compute", "service", "update", "tried", "--env", "GREETING=two", "--yes",
+                  "--wait")  # which ends where somebody is asked
+    equal(said["status"]["reason"], "waiting")
+    equal((said["status"]["rollout"]["percent"], said["status"]["rollout"]["from"]), (10, 1))
+    equal(weighted(p, "tried"), [(1, 9), (1, 9), (2, 2)], "2 of 20 are the new one's")
+    wait_until("the balancer knows", 30, lambda: "2" in versions(where, 20))
+    seen = versions(where, 200)
+    check(16 <= seen["2"] <= 24, "10 % of the requests", seen)
+    shown = p.cli("compute", "service", "get", "tried").out
+    check("10.0% of what comes" in shown and "it waits to be promoted" in shown, shown)
+    check(any("promote tried" in fix for fix in
+              p.json("compute", "service", "explain", "tried")["fix"]), "explain says what to do")
+    p.kill()  # the server may die in the middle of it
+    p.start()
+    equal(stage(p, "tried", "testing")["rollout"]["percent"], 10)
+    with Load(*where, clients=CLIENTS) as load:
+        load.goes_on()
+        load.lost("the canary takes over", lambda: p.json(
+            "compute", "service", "promote", "tried", "--yes", "--wait"))
+    equal(set(versions(where, 10)), {"2"})
+    p.error("compute", "service", "promote", "tried", "--yes")
+
+
+@case
+def a_bad_canary_goes_by_itself(p):
+    need(p)
+    where = address(p, "tried")
+    p.json("compute", "service", "update", "tried", "--promote", "auto", "--canary-weight",
+           "30%,60%", "--env", "ANSWER=500 no", "--yes")
+
+    def back():
+        get(where)
+        return service(p, "tried")["status"]["rolled_back"] == 3
+    stage(p, "tried", "testing")
+    wait_until("it is rolled back", 60, back, 0.02)
+    p.json("compute", "service", "get", "tried", "--wait", code=1)
+    status = service(p, "tried")["status"]
+    check("with errors" in status["rolled_back_why"], status["rolled_back_why"])
+    equal(weighted(p, "tried"), [(2, None), (2, None)])
+    equal(set(versions(where, 10)), {"2"})
+
+
+@case
+def blue_green_switches_at_once(p):
+    need(p)
+    where = address(p, "tried")
+    with Load(*where, clients=CLIENTS) as load:
+        load.goes_on()
+        load.lost("the switch", lambda: p.json(
+            "compute", "service", "update", "tried", "--strategy", "blue-green", "--env",
+            "GREETING=green", "--yes", "--wait"))
+        kept = stage(p, "tried", "kept")
+        equal(sorted(e["state"] for e in kept["endpoints"] if not e["ready"]), ["standby"] * 2)
+        wait_until("all is green", 30, lambda: set(versions(where, 10)) == {"4"})
+        load.lost("the way back", lambda: p.json(
+            "compute", "service", "rollback", "tried", "--yes", "--wait"))
+        wait_until("nothing is green", 30, lambda: set(versions(where, 10)) == {"2"})
+    history = p.cli("compute", "service", "history", "tried").out
+    check("kept" in history, history)
+    p.json("compute", "service", "promote", "tried", "--yes")
+    wait_until("the green ones are let go", 60, lambda: "rollout" not in service(
+        p, "tried")["status"])
+    p.json("compute", "service", "stop", "tried", "--yes", "--wait")
+    p.json("compute", "service", "delete", "tried", "--yes")
+
+
 def draining(p):
     return {e["instance"] for e in service(p)["status"]["endpoints"] if e["state"] == "draining"}
 

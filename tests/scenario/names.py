@@ -8,24 +8,30 @@ import subprocess
 
 from harness import Platform, Skip, case, check, equal, image_layout, need_sandbox, run, wait_until
 
-SERVICE = ["--image", "synor://images/resolve", "--port", 8080, "--health-interval", "200ms",
+SERVICE = ["--port", 8080, "--health-interval", "200ms",
            "--health-timeout", "5s", "--cpu", "0.1", "--memory", "64mb", "--scratch", "16mb",
            "--drain", "0s", "--stop-grace", "5s", "--yes"]
+SPY = ("--account", "spy")
 
 
-def endpoints(p, name):
-    said = p.json("compute", "service", "get", name)["status"]["endpoints"]
+def endpoints(p, name, *whose):
+    said = p.json("compute", "service", "get", name, *whose)["status"]["endpoints"]
     return [e for e in said if e["ready"]]
 
 
-def wait_ready(p, name, count):
+def wait_ready(p, name, count, *whose):
     return wait_until(f"{count} of {name} are ready", 90, lambda: (
-        lambda found: found if len(found) == count else None)(endpoints(p, name)), 0.1)
+        lambda found: found if len(found) == count else None)(endpoints(p, name, *whose)), 0.1)
+
+
+def deploy(p, name, *options):
+    p.json("compute", "service", "deploy", "--name", name, "--image", f"synor://{p.image}",
+           *SERVICE, *options)
 
 
 def look_up(p, asker, name):
     """What getaddrinfo() says inside of the service `asker`: lines."""
-    where = p.askers[asker]
+    where = p.spy if asker == "spy" else p.askers[asker]
     connection = http.client.HTTPConnection(where["address"], where["port"], timeout=30)
     try:
         connection.request("GET", f"/{name}")
@@ -53,11 +59,13 @@ def services_are_deployed(p):
     works = [s for s in need_sandbox(p) if s in ("runc", "gvisor")]
     image_layout(p.home / "layout", program.read_bytes())
     os.unlink(program)
-    p.json("storage", "put", p.home / "layout", "--name", "images/resolve")
-    p.json("compute", "service", "deploy", "--name", "web", *SERVICE, "--replicas", 2)
+    p.image = p.json("storage", "put", p.home / "layout", "--name", "images/resolve")["cid"]
+    deploy(p, "web", "--replicas", 2)
     for sandbox in works:
-        p.json("compute", "service", "deploy", "--name", f"ask-{sandbox}", *SERVICE, "--isolation",
-               sandbox)
+        deploy(p, f"ask-{sandbox}", "--isolation", sandbox)
+    p.json("account", "create", "spy")
+    p.json("account", "faucet", "spy", "--amount", "10")
+    deploy(p, "spy", *SPY)
     def came_up():
         said = p.json("compute", "service", "events", "web")["items"]
         return len(endpoints(p, "web")) == 2 or [e for e in said if e["type"] == "ended"]
@@ -66,6 +74,7 @@ def services_are_deployed(p):
         raise Skip(f"no network for instances here: {ended[0]['message']}")
     for sandbox in works:
         p.askers[sandbox] = wait_ready(p, f"ask-{sandbox}", 1)[0]
+    p.spy = wait_ready(p, "spy", 1, *SPY)[0]
     p.account = p.api("GET", "/v1/accounts/me")["name"]
 
 
@@ -89,6 +98,17 @@ def a_service_is_found_by_its_name(p):
         for name in ("api", f"7.web.{p.account}.synor", "web.nobody.synor", "example.org"):
             said = look_up(p, sandbox, name + ("." if "." in name else ""))
             check(said[0].startswith("error"), sandbox, name, said)
+
+
+@case
+def accounts_do_not_see_each_other(p):
+    need(p)
+    equal(fours(look_up(p, "spy", "spy.spy.synor.")), {p.spy["address"]})
+    for name in ("web", f"web.{p.account}.synor.", f"{p.account}.synor."):
+        said = look_up(p, "spy", name)
+        check(said[0].startswith("error"), name, said)
+    said = look_up(p, next(iter(p.askers)), "spy.spy.synor.")
+    check(said[0].startswith("error"), said)
 
 
 @case
@@ -120,12 +140,12 @@ def names_outlive_a_killed_platform(p):
 @case
 def nothing_is_left(p):
     need(p)
-    names = ["web", *(f"ask-{s}" for s in p.askers)]
+    names = [("web",), *((f"ask-{s}",) for s in p.askers), ("spy", *SPY)]
     for name in names:
-        p.json("compute", "service", "stop", name, "--yes")
+        p.json("compute", "service", "stop", *name, "--yes")
     for name in names:
         wait_until(f"{name} has stopped", 60, lambda asked=name: p.json(
-            "compute", "service", "get", asked)["status"]["state"] == "stopped", 0.1)
+            "compute", "service", "get", *asked)["status"]["state"] == "stopped", 0.1)
 
 
 if __name__ == "__main__":

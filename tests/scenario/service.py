@@ -257,6 +257,98 @@ def secrets_are_given_and_changed(p):
     check(all("instances" in str(path) for path in logs), "it stands in a log of the platform")
 
 
+ONE = ["--name", "one", "--image", "synor://images/hello", "--port", PORT, "--isolation", "runc",
+       "--cpu", "0.1", "--memory", "64mb", "--scratch", "16mb", "--drain", "0s"]
+
+
+@case
+def a_replica_has_what_it_asks_for(p):
+    need(p)
+    p.cli("secret", "set", "file-key", stdin="k3pt in memory\n")
+    for option, value, word in (
+            ("--tmpfs", "cache", "--tmpfs"), ("--tmpfs", "/proc/x", "mount /proc/x"),
+            ("--tmpfs", "/x:1gb", "of the replica's memory"), ("--user", "0", "--user"),
+            ("--user", "root", "--user"), ("--secret-file", "/a", "--secret-file"),
+            ("--workdir", "app", "--workdir"), ("--hostname", "a.b", "--hostname"),
+            ("--stop-signal", "SIGKILL", "--stop-signal")):
+        said = p.cli("compute", "service", "deploy", *ONE, option, value, "--yes", code=2)
+        check(word in said.err and "spec." not in said.err, option, value, said)
+    p.error("compute", "service", "deploy", *ONE, "--secret-file", "/a=nobody", "--yes")
+    p.cli("compute", "service", "deploy", *ONE, "--secret-file", "/run/secrets/key=file-key",
+          "--tmpfs", "/cache:1mb", "--tmpfs", "/run", "--user", "1234:4321", "--workdir", "/cache",
+          "--hostname", "a-host", "--stop-signal", "SIGQUIT", "--yes", "--wait")
+    said = service(p, "one")
+    equal([(m["path"], m["kind"]) for m in said["spec"]["mounts"]],
+          [("/cache", "tmpfs"), ("/run", "tmpfs"), ("/run/secrets/key", "secret")])
+    seen = p.cli("compute", "service", "get", "one").out
+    for line in ("user        1234:4321", "mount       /cache  tmpfs 1 MiB",
+                 "mount       /run/secrets/key  secret file-key", "readiness   tcp"):
+        check(line in seen, line, seen)
+    process = pathlib.Path(f"/proc/{process_of(ready(p, 'one')[0]['instance'])}")
+    inside = process / "root"
+    equal((inside / "run/secrets/key").read_text(), "k3pt in memory")
+    seen = (inside / "run/secrets/key").stat()
+    equal((seen.st_mode & 0o777, seen.st_uid % 65536, seen.st_gid % 65536), (0o400, 1234, 4321))
+    ids = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines()
+               if ":\t" in line)
+    equal([int(ids[key].split()[0]) % 65536 for key in ("Uid", "Gid")], [1234, 4321])
+    equal((ids["NoNewPrivs"], ids["Seccomp"], int(ids["CapBnd"], 16)), ("1", "2", 0))
+    equal((inside / "etc/hostname").read_text().strip(), "a-host")
+    equal(os.readlink(process / "cwd"), "/cache")
+    mounts = [line.split() for line in (process / "mounts").read_text().splitlines()]
+    equal({m[1]: m[2] for m in mounts if m[1] in ("/cache", "/run", "/run/secrets/key")},
+          {"/cache": "tmpfs", "/run": "tmpfs", "/run/secrets/key": "ramfs"})
+    held = subprocess.run(["grep", "-rls", "k3pt in memory", p.home], capture_output=True, text=True,
+                          check=False).stdout.split()
+    equal([path for path in held if "/secrets/" not in path], [], "the secret stands on a disk")
+    p.json("compute", "service", "stop", "one", "--yes", "--wait")
+    p.json("compute", "service", "delete", "one", "--yes")
+
+
+@case
+def start_readiness_and_life_are_three_questions(p):
+    need(p)
+    has = "exec:/hello has /tmp/"
+    for option, value in (("--startup-check", "exec:"), ("--liveness-check", "ftp"),
+                          ("--readiness-check", ":x/y"), ("--health-check", "tcp:70000")):
+        said = p.cli("compute", "service", "deploy", *ONE, option, value, "--yes", code=2)
+        check(option in said.err and "spec." not in said.err, option, value, said)
+    p.json("compute", "service", "deploy", *ONE, "--startup-check",
+           has + "started", "--readiness-check", has + "ready", "--liveness-check", has + "alive",
+           "--health-interval", "200ms", "--health-timeout", "20s", "--yes")
+
+    def replica():
+        return next((e["instance"] for e in endpoints(p, "one")
+                     if e["state"] == "running" and process_of(e["instance"])), None)
+
+    def says(instance, words):
+        health = p.api("GET", f"/v1/instances/{instance}")["status"]["health"] or {}
+        return words in health.get("message", "")
+
+    first = wait_until("a replica runs", 60, replica, 0.1)
+    flags = pathlib.Path(f"/proc/{process_of(first)}/root/tmp")
+    wait_until("its start is asked for", 60, lambda: says(
+        first, "start-up check: it exits with 1: there is no /tmp/started"), 0.1)
+    (flags / "alive").touch()
+    (flags / "started").touch()
+    wait_until("it is asked whether it is ready", 60, lambda: says(
+        first, "it exits with 1: there is no /tmp/ready") and not says(first, "start-up"), 0.1)
+    (flags / "ready").touch()
+    wait_until("it is ready", 60, lambda: ready(p, "one"), 0.1)
+    (flags / "ready").unlink()
+    wait_until("it leaves traffic", 60, lambda: not ready(p, "one"), 0.1)
+    (flags / "ready").touch()
+    wait_until("it is ready again", 60, lambda: ready(p, "one"), 0.1)
+    equal(replica(), first, "readiness ends nobody")
+    (flags / "alive").unlink()
+    wait_until("it is replaced", 60, lambda: (replica() or first) != first, 0.1)
+    ends = [e for e in p.json("compute", "service", "events", "one")["items"]
+            if e["type"] == "ended"]
+    check(any("liveness check: it exits with 1" in e["message"] for e in ends), ends)
+    p.json("compute", "service", "stop", "one", "--yes", "--wait")
+    p.json("compute", "service", "delete", "one", "--yes")
+
+
 def periods(p):
     return sorted(p.json("bill", "list", "--of", "web")["items"],
                   key=lambda b: b["spec"]["period"]["number"])

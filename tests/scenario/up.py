@@ -137,7 +137,7 @@ def doctor_names_what_is_missing_and_how_to_get_it(p):
     found = p.json("doctor", code=None)
     check("code" not in found, found)
     text = json.dumps(found).lower()
-    for subject in ("gvisor", "runc", "cgroup", "kvm", "networks", "wireguard", "gpu"):
+    for subject in ("gvisor", "runc", "cgroup", "kvm", "networks", "names", "wireguard", "gpu"):
         check(subject in text, f"doctor does not speak of {subject}:", text[:3000])
     checks = found.get("checks") or found.get("items")
     check(checks, found)

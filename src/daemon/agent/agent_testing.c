@@ -244,7 +244,8 @@ handle(struct fake *fake, const struct request *request, struct reply *reply)
     else if (syn_str_eq(last, "usage"))
         take_usage(fake, request, reply);
     else if (syn_str_eq(last, "secrets"))
-        say(reply, 200, "{\"env\":{\"TOKEN\":\"s3cr3t\",\"A\":\"late\"}}");
+        say(reply, 200,
+            "{\"env\":{\"TOKEN\":\"s3cr3t\",\"A\":\"late\"},\"files\":{\"/run/key\":\"k3y\"}}");
     else if (syn_str_eq(last, "checkpoints") || syn_str_eq(last, "result")) {
         (void)snprintf(fake->announced[fake->announced_count++], 32, "%s", last);
         say(reply, 200, "{}");

@@ -1,36 +1,158 @@
 /* What a replica of a service gets beyond what every instance gets: checks of its health, told to
  * the server when they change, an end when it is lost, and time to leave traffic before it is asked
- * to stop. */
+ * to stop.
+ *
+ *     start-up --passed once--> readiness: does it get requests?
+ *                          `--> liveness: does it go on?
+ *
+ * Each is asked only where it was asked for. Without a liveness check readiness answers for both,
+ * unless it is said not to; without a start-up check the time to start is liveness' to pass first.
+ */
 #include <synor/base/log.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/workload/service_spec.h>
 
 #include "agent_priv.h"
 #include "health_priv.h"
 #include "probe_priv.h"
 
 #define CARE_ADDRESS_MAX 64
-#define CARE_PATH_MAX    513
+#define CARE_PATH_MAX    (SYN_SERVICE_PATH_MAX + 1)
+#define CARE_HOST_MAX    (SYN_SERVICE_HOST_MAX + 1)
+#define CARE_MESSAGE_MAX (AGT_PROBE_MESSAGE_MAX + 32)
+#define CARE_REASON_MS   1000
+
+enum { CARE_STARTUP, CARE_READY, CARE_LIVE };
+_Static_assert(CARE_LIVE + 1 == AGT_CARE_FDS, "a descriptor for each check");
+
+struct care_check {
+    struct agt_health health;
+    struct agt_probe probe;
+    int64_t port;
+    char path[CARE_PATH_MAX]; /* "": by TCP */
+    char host[CARE_HOST_MAX];
+    char headers[SYN_SERVICE_CHECK_HEADER_BYTES_MAX + 1];
+    const char **argv; /* NULL: over the network; its texts are `command`'s */
+    json_t *command;
+    int64_t timeout_ms;
+    char said[AGT_PROBE_MESSAGE_MAX]; /* what came of the last one */
+};
 
 struct agt_care {
     struct agt_instance *instance;
-    struct agt_health health;
-    struct agt_probe probe;
+    struct care_check checks[AGT_CARE_FDS];
     char address[CARE_ADDRESS_MAX]; /* "": none */
     int64_t port;                   /* that it serves */
-    int64_t check_port;
-    char path[CARE_PATH_MAX]; /* "": by TCP */
-    int64_t timeout_ms;
-    int64_t leaves_ms; /* when it was first asked to stop; 0: it was not */
-    bool told;         /* the server knows `told_ready` */
+    int64_t leaves_ms;              /* when it was first asked to stop; 0: it was not */
+    bool told;                      /* the server knows `told_ready` */
     bool told_ready;
+    int64_t told_ms;
+    char told_message[CARE_MESSAGE_MAX];
     bool lost; /* it is being ended for its health */
+    char message[CARE_MESSAGE_MAX];
 };
 
 static int64_t
 mono(const struct agt_care *care)
 {
     return syn_mono_ms(care->instance->agent->world);
+}
+
+/* --- from the document ------------------------------------------------------------------------ */
+
+static int
+set_command(struct care_check *check, json_t *command, struct syn_err *err)
+{
+    size_t count = json_array_size(command);
+
+    check->argv = syn_calloc(count + 1, sizeof(*check->argv));
+    if (check->argv == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a check");
+    check->command = json_incref(command);
+    for (size_t i = 0; i < count; i++)
+        check->argv[i] = json_string_value(json_array_get(command, i));
+    return SYN_OK;
+}
+
+static void
+set_headers(struct care_check *check, json_t *headers)
+{
+    const char *name;
+    json_t *value;
+    size_t used = 0;
+
+    json_object_foreach (headers, name, value) {
+        int n = snprintf(check->headers + used, sizeof(check->headers) - used, "%s: %s\r\n", name,
+                         json_string_value(value));
+
+        if (n < 0 ||
+            (size_t)n >= sizeof(check->headers) - used) { /* the spec's check is stricter */
+            check->headers[used] = '\0';
+            return;
+        }
+        used += (size_t)n;
+    }
+}
+
+/* What is asked, and how often; what follows from the answers is its machine's. */
+static int
+set_check(struct care_check *check, const json_t *spec, const char *name,
+          struct agt_health_rules rules, struct syn_err *err)
+{
+    const json_t *said = json_object_get(spec, name);
+    const char *kind = syn_json_str(said, "kind", "none");
+
+    rules.checked = !syn_str_eq(kind, "none");
+    rules.interval_ms = syn_json_i64(said, "interval_ms", 5000);
+    check->health.rules = rules;
+    check->timeout_ms = syn_json_i64(said, "timeout_ms", 2000);
+    check->port = syn_json_i64(said, "port", 0);
+    if (check->port == 0)
+        check->port = syn_json_i64(spec, "port", 0);
+    if (syn_str_eq(kind, "exec"))
+        return set_command(check, json_object_get(said, "command"), err);
+    if (!syn_str_eq(kind, "http"))
+        return SYN_OK;
+    (void)syn_str_copy(check->path, sizeof(check->path), syn_json_str(said, "path", "/"));
+    (void)syn_str_copy(check->host, sizeof(check->host), syn_json_str(said, "host", ""));
+    set_headers(check, json_object_get(said, "headers"));
+    return SYN_OK;
+}
+
+static int
+set_checks(struct agt_care *care, const json_t *spec, struct syn_err *err)
+{
+    const json_t *health = json_object_get(spec, "health");
+    const json_t *live = json_object_get(spec, "liveness");
+    bool lives = !syn_str_eq(syn_json_str(live, "kind", "none"), "none");
+    bool ends = syn_json_bool(health, "ends", !lives);
+    int64_t unhealthy = syn_json_i64(health, "unhealthy", 3);
+    int64_t start_ms = syn_json_i64(health, "start_ms", 60000);
+    struct agt_health_rules rules = {.healthy = 1, .unhealthy = 1, .start_ms = start_ms};
+    int rc = set_check(&care->checks[CARE_STARTUP], spec, "startup", rules, err);
+
+    if (care->checks[CARE_STARTUP].health.rules.checked)
+        start_ms = 0;
+    rules.start_ms = start_ms;
+    rules.lost = syn_json_i64(live, "unhealthy", 3);
+    if (rc == SYN_OK)
+        rc = set_check(&care->checks[CARE_LIVE], spec, "liveness", rules, err);
+    rules = (struct agt_health_rules){.healthy = syn_json_i64(health, "healthy", 1),
+                                      .unhealthy = unhealthy,
+                                      .lost = ends ? 2 * unhealthy : 0,
+                                      .start_ms = ends ? start_ms : 0};
+    return rc < 0 ? rc : set_check(&care->checks[CARE_READY], spec, "health", rules, err);
+}
+
+/* Asked from now on. */
+static void
+begin(struct agt_care *care, unsigned which)
+{
+    struct agt_health *health = &care->checks[which].health;
+    const struct agt_health_rules rules = health->rules;
+
+    agt_health_init(health, &rules, mono(care));
 }
 
 int
@@ -41,15 +163,8 @@ agt_care_new(struct agt_instance *instance, const json_t *doc, struct agt_care *
     const struct syn_net_place *place =
         ops->place != NULL && instance->handle != NULL ? ops->place(instance->handle) : NULL;
     const json_t *spec = json_object_get(doc, "spec");
-    const json_t *health = json_object_get(spec, "health");
-    const struct agt_health_rules rules = {
-        .checked = !syn_str_eq(syn_json_str(health, "kind", "none"), "none"),
-        .interval_ms = syn_json_i64(health, "interval_ms", 5000),
-        .healthy = syn_json_i64(health, "healthy", 1),
-        .unhealthy = syn_json_i64(health, "unhealthy", 3),
-        .start_ms = syn_json_i64(health, "start_ms", 60000),
-    };
     struct agt_care *care;
+    int rc;
 
     if (!syn_str_eq(syn_json_str(spec, "workload", ""), "service"))
         return SYN_OK;
@@ -57,18 +172,19 @@ agt_care_new(struct agt_instance *instance, const json_t *doc, struct agt_care *
     if (care == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory to look after %s", instance->id);
     care->instance = instance;
-    care->probe.fd = -1;
     care->port = syn_json_i64(spec, "port", 0);
-    care->check_port = syn_json_i64(health, "port", 0);
-    if (care->check_port == 0)
-        care->check_port = care->port;
-    care->timeout_ms = syn_json_i64(health, "timeout_ms", 2000);
     if (place != NULL)
         (void)syn_str_copy(care->address, sizeof(care->address),
                            place->address4[0] != '\0' ? place->address4 : place->address6);
-    if (syn_str_eq(syn_json_str(health, "kind", ""), "http"))
-        (void)syn_str_copy(care->path, sizeof(care->path), syn_json_str(health, "path", "/"));
-    agt_health_init(&care->health, &rules, mono(care));
+    for (size_t i = 0; i < SYN_LEN(care->checks); i++)
+        care->checks[i].probe = (struct agt_probe)AGT_PROBE_INIT;
+    rc = set_checks(care, spec, err);
+    if (rc < 0) {
+        (void)agt_care_free(care);
+        return rc;
+    }
+    for (unsigned i = 0; i < SYN_LEN(care->checks); i++)
+        begin(care, i);
     *ret = care;
     return SYN_OK;
 }
@@ -76,82 +192,165 @@ agt_care_new(struct agt_instance *instance, const json_t *doc, struct agt_care *
 struct agt_care *
 agt_care_free(struct agt_care *care)
 {
-    if (care != NULL)
-        agt_probe_end(&care->probe);
+    if (care == NULL)
+        return NULL;
+    for (size_t i = 0; i < SYN_LEN(care->checks); i++) {
+        agt_probe_end(&care->checks[i].probe);
+        syn_free((void *)care->checks[i].argv);
+        json_decref(care->checks[i].command);
+    }
     syn_free(care);
     return NULL;
+}
+
+/* --- turns ------------------------------------------------------------------------------------ */
+
+static bool
+is_ready(const struct agt_care *care)
+{
+    return care->checks[CARE_STARTUP].health.began && care->checks[CARE_READY].health.ready;
+}
+
+/* Is its question asked now? */
+static bool
+is_asked(const struct agt_care *care, unsigned which)
+{
+    return care->checks[CARE_STARTUP].health.began == (which != CARE_STARTUP);
+}
+
+static void
+set_message(struct agt_care *care, unsigned which)
+{
+    static const char *const of[] = {"start-up check: ", "", "liveness check: "};
+
+    (void)snprintf(care->message, sizeof(care->message), "%s%s", of[which],
+                   care->checks[which].said);
+}
+
+static void
+set_present_message(struct agt_care *care)
+{
+    if (!care->checks[CARE_STARTUP].health.began)
+        set_message(care, CARE_STARTUP);
+    else if (care->checks[CARE_READY].health.rules.checked)
+        set_message(care, CARE_READY);
+    else
+        (void)syn_str_copy(care->message, sizeof(care->message), "It runs.");
+}
+
+/* Does the server know? Why it is not ready may wait a little: a start needs no reports. */
+static bool
+is_known(const struct agt_care *care, bool ready)
+{
+    return care->told && care->told_ready == ready &&
+           (ready || syn_str_eq(care->message, care->told_message) ||
+            mono(care) - care->told_ms < CARE_REASON_MS);
 }
 
 /* The server gives it requests, or no longer. Trouble is logged, and tried again. */
 static void
 tell(struct agt_care *care)
 {
-    const char *message = care->health.rules.checked ? care->probe.message : "It runs.";
+    bool ready = is_ready(care);
     struct syn_err err = {0};
     int rc;
 
-    if (care->told && care->told_ready == care->health.ready)
+    if (care->lost)
         return;
-    rc = agt_report_health(care->instance, care->address, care->port, care->health.ready, message,
-                           &err);
+    set_present_message(care);
+    if (is_known(care, ready))
+        return;
+    rc = agt_report_health(care->instance, care->address, care->port, ready, care->message, &err);
     if (rc < 0) {
         syn_log_err(SYN_LOG_WARN, "instance.health-untold", &err);
         return;
     }
     care->told = true;
-    care->told_ready = care->health.ready;
+    care->told_ready = ready;
+    care->told_ms = mono(care);
+    memcpy(care->told_message, care->message, sizeof(care->message));
 }
 
 static void
-end_lost(struct agt_care *care)
+end_lost(struct agt_care *care, unsigned which)
 {
     struct agt_instance *instance = care->instance;
     struct syn_err err = {0};
 
-    if (care->lost || !agt_health_lost(&care->health, mono(care)))
+    if (care->lost || !agt_health_lost(&care->checks[which].health, mono(care)))
         return;
     care->lost = true;
+    set_message(care, which);
     syn_log(SYN_LOG_WARN, "instance.unhealthy", "instance=%s check=\"%s\"", instance->id,
-            care->probe.message);
+            care->message);
     if (instance->runtime.ops->stop(instance->runtime.self, instance->handle, -1, &err) < 0) {
         syn_log_err(SYN_LOG_WARN, "instance.stop-failed", &err);
         care->lost = false;
     }
 }
 
+static void
+ask(struct agt_care *care, unsigned which)
+{
+    struct care_check *check = &care->checks[which];
+    const struct agt_probe_target target = {
+        .address = care->address,
+        .port = (uint16_t)check->port,
+        .path = check->path[0] != '\0' ? check->path : NULL,
+        .host = check->host[0] != '\0' ? check->host : NULL,
+        .headers = check->headers,
+        .argv = check->argv,
+        .runtime = &care->instance->runtime,
+        .instance = care->instance->handle,
+    };
+    enum agt_probe_state state = agt_probe_turn(&check->probe, mono(care));
+
+    if (state == AGT_PROBE_NONE && agt_health_due(&check->health, mono(care)))
+        state = agt_probe_begin(&check->probe, &target, mono(care), check->timeout_ms);
+    if (state != AGT_PROBE_PASSED && state != AGT_PROBE_FAILED)
+        return;
+    memcpy(check->said, check->probe.message, sizeof(check->said));
+    (void)agt_health_take(&check->health, state == AGT_PROBE_PASSED, mono(care));
+    if (which == CARE_STARTUP && check->health.began) { /* it has started: the others begin */
+        begin(care, CARE_READY);
+        begin(care, CARE_LIVE);
+    }
+}
+
 void
 agt_care_turn(struct agt_care *care)
 {
-    struct agt_probe_target target = {.address = care->address,
-                                      .port = (uint16_t)care->check_port,
-                                      .path = care->path[0] != '\0' ? care->path : NULL};
-    enum agt_probe_state state = agt_probe_turn(&care->probe, mono(care));
-
-    if (state == AGT_PROBE_NONE && agt_health_due(&care->health, mono(care)))
-        state = agt_probe_begin(&care->probe, &target, mono(care), care->timeout_ms);
-    if (state == AGT_PROBE_PASSED || state == AGT_PROBE_FAILED)
-        (void)agt_health_take(&care->health, state == AGT_PROBE_PASSED, mono(care));
+    for (unsigned i = 0; i < SYN_LEN(care->checks); i++) {
+        if (!is_asked(care, i))
+            continue;
+        ask(care, i);
+        end_lost(care, i);
+    }
     tell(care);
-    end_lost(care);
 }
 
-int
-agt_care_fd(const struct agt_care *care, short *ret_events)
+void
+agt_care_fds(const struct agt_care *care, struct pollfd *ret)
 {
-    *ret_events = care->probe.events;
-    return care->probe.fd;
+    for (size_t i = 0; i < SYN_LEN(care->checks); i++)
+        ret[i] =
+            (struct pollfd){.fd = care->checks[i].probe.fd, .events = care->checks[i].probe.events};
 }
 
 int64_t
 agt_care_pause_ms(const struct agt_care *care)
 {
-    int64_t left_ms = care->health.due_ms - mono(care);
+    int64_t pause_ms = 100;
 
     if (care->leaves_ms > 0)
         return 20;
-    if (!care->health.rules.checked || care->probe.fd >= 0 || left_ms > 100)
-        return 100;
-    return SYN_MAX(left_ms, 1);
+    for (unsigned i = 0; i < SYN_LEN(care->checks); i++) {
+        const struct care_check *check = &care->checks[i];
+
+        if (is_asked(care, i) && check->health.rules.checked && check->probe.fd < 0)
+            pause_ms = SYN_MIN(pause_ms, check->health.due_ms - mono(care));
+    }
+    return SYN_MAX(pause_ms, 1);
 }
 
 bool
@@ -159,7 +358,7 @@ agt_care_may_stop(struct agt_care *care, int64_t drain_ms)
 {
     if (care->leaves_ms == 0)
         care->leaves_ms = SYN_MAX(mono(care), 1);
-    return !care->health.ready || mono(care) - care->leaves_ms >= drain_ms;
+    return !is_ready(care) || mono(care) - care->leaves_ms >= drain_ms;
 }
 
 bool
@@ -177,5 +376,5 @@ agt_care_lost(const struct agt_care *care)
 const char *
 agt_care_message(const struct agt_care *care)
 {
-    return care->probe.message;
+    return care->message;
 }

@@ -1,20 +1,25 @@
-/* One machine for start-up, readiness and liveness:
+/* One machine for a check:
  *
- *     starting --healthy passes--> ready --unhealthy failures--> not ready --as many more--> lost
- *        |                           ^________healthy passes________|
+ *     starting --healthy passes--> ready --unhealthy failures--> not ready --more, to `lost`-->
+ * lost |                           ^________healthy passes________|
  *        `--start_ms over--> lost
  *
- * Three kinds of checks with settings each were refused: a replica that does not answer is first
- * spared (no requests), then replaced, and the same answers tell both. */
+ * A replica has one of them, which tells of its start, its readiness and its life: what does not
+ * answer is first spared (no requests), then replaced. Who asks different questions has up to three
+ * (care.c), each with the part of the rules that is its own. */
 #include "health_priv.h"
 
 void
 agt_health_init(struct agt_health *health, const struct agt_health_rules *rules, int64_t now_ms)
 {
-    *health = (struct agt_health){.rules = *rules,
-                                  .since_ms = now_ms,
-                                  .due_ms = now_ms,
-                                  .pause_ms = SYN_MIN(AGT_HEALTH_FIRST_MS, rules->interval_ms)};
+    /* Where failures count from the first on, they come no faster than it was said. */
+    bool counts = rules->lost > 0 && rules->start_ms == 0;
+
+    *health = (struct agt_health){
+        .rules = *rules,
+        .since_ms = now_ms,
+        .due_ms = now_ms,
+        .pause_ms = counts ? rules->interval_ms : SYN_MIN(AGT_HEALTH_FIRST_MS, rules->interval_ms)};
     health->ready = health->began = !rules->checked;
 }
 
@@ -46,7 +51,7 @@ agt_health_lost(const struct agt_health *health, int64_t now_ms)
 {
     if (!health->rules.checked)
         return false;
-    if (!health->began)
+    if (!health->began && health->rules.start_ms > 0)
         return now_ms - health->since_ms >= health->rules.start_ms;
-    return health->failed >= 2 * health->rules.unhealthy;
+    return health->rules.lost > 0 && health->failed >= health->rules.lost;
 }

@@ -12,8 +12,9 @@ struct agt_health_rules {
     bool checked; /* false: it is well while it runs */
     int64_t interval_ms;
     int64_t healthy;   /* so many answers in a row: ready */
-    int64_t unhealthy; /* so many failures in a row: not ready; twice as many: to be ended */
-    int64_t start_ms;  /* time to become ready first */
+    int64_t unhealthy; /* so many failures in a row: not ready */
+    int64_t lost;      /* so many failures in a row: to be ended; 0: however many */
+    int64_t start_ms;  /* time to become ready first; 0: as long as it takes */
 };
 
 struct agt_health {

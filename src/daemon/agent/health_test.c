@@ -11,8 +11,12 @@
 
 #include <synor/base/test.h>
 
-static const struct agt_health_rules rules = {
-    .checked = true, .interval_ms = 1000, .healthy = 2, .unhealthy = 3, .start_ms = 10000};
+static const struct agt_health_rules rules = {.checked = true,
+                                              .interval_ms = 1000,
+                                              .healthy = 2,
+                                              .unhealthy = 3,
+                                              .lost = 6,
+                                              .start_ms = 10000};
 
 static void
 test_starts_fast_and_slows_down(void **state)
@@ -64,6 +68,35 @@ test_ready_not_ready_lost(void **state)
     assert_true(agt_health_lost(&health, 90));
 }
 
+/* Of three questions each machine has its part of the rules. */
+static void
+test_parts_of_the_rules(void **state)
+{
+    static const struct agt_health_rules readiness = {
+        .checked = true, .interval_ms = 1000, .healthy = 1, .unhealthy = 2};
+    static const struct agt_health_rules liveness = {
+        .checked = true, .interval_ms = 1000, .healthy = 1, .unhealthy = 1, .lost = 3};
+    struct agt_health health;
+
+    (void)state;
+    agt_health_init(&health, &readiness, 0);
+    for (int i = 0; i < 100; i++)
+        (void)agt_health_take(&health, false, i);
+    assert_false(agt_health_lost(&health, INT64_MAX)); /* it may take as long as it likes */
+    assert_true(agt_health_take(&health, true, 100));
+    for (int i = 0; i < 100; i++)
+        (void)agt_health_take(&health, false, i);
+    assert_false(health.ready);
+    assert_false(agt_health_lost(&health, INT64_MAX)); /* nor does it ever end it */
+    agt_health_init(&health, &liveness, 0);
+    for (int i = 0; i < 3; i++) {
+        assert_false(agt_health_lost(&health, 20));
+        (void)agt_health_take(&health, false, 20);
+        assert_int_equal(health.due_ms, 20 + liveness.interval_ms);
+    }
+    assert_true(agt_health_lost(&health, 20)); /* also one that never passed */
+}
+
 static void
 test_unchecked_is_well_while_it_runs(void **state)
 {
@@ -112,12 +145,13 @@ settle(struct agt_probe *probe, int64_t now_ms)
 
 /* What a check gives when it is answered with this; the request it sent into `request`. */
 static enum agt_probe_state
-ask(const char *answer, char *request, size_t cap)
+ask(const char *answer, const char *host, const char *headers, char *request, size_t cap)
 {
     uint16_t port;
     int listener = listen_on(&port);
     struct agt_probe probe = AGT_PROBE_INIT;
-    const struct agt_probe_target target = {"127.0.0.1", port, "/health"};
+    const struct agt_probe_target target = {
+        .address = "127.0.0.1", .port = port, .path = "/health", .host = host, .headers = headers};
     enum agt_probe_state state = agt_probe_begin(&probe, &target, 0, 1000);
     size_t len = 0;
     int fd;
@@ -166,10 +200,24 @@ test_http_answers(void **state)
     for (size_t i = 0; i < SYN_LEN(rows); i++) {
         char request[AGT_PROBE_REQUEST_MAX] = "";
 
-        if (ask(rows[i].answer, request, sizeof(request)) != rows[i].state)
+        if (ask(rows[i].answer, NULL, NULL, request, sizeof(request)) != rows[i].state)
             fail_msg("\"%s\" is judged wrongly", rows[i].answer);
         assert_ptr_equal(strstr(request, "GET /health HTTP/1.1\r\nHost: 127.0.0.1:"), request);
     }
+}
+
+static void
+test_requests_have_what_is_said(void **state)
+{
+    char request[AGT_PROBE_REQUEST_MAX] = "";
+
+    (void)state;
+    assert_int_equal(
+        ask("HTTP/1.1 200 OK\r\n\r\n", "a.example", "X-A: b\r\n", request, sizeof(request)),
+        AGT_PROBE_PASSED);
+    assert_string_equal(request, "GET /health HTTP/1.1\r\nHost: a.example\r\n"
+                                 "User-Agent: synor-health\r\nX-A: b\r\n"
+                                 "Connection: close\r\n\r\n");
 }
 
 static void
@@ -178,8 +226,9 @@ test_silence_and_refusal(void **state)
     uint16_t port;
     int listener = listen_on(&port);
     struct agt_probe probe = AGT_PROBE_INIT;
-    const struct agt_probe_target http = {"127.0.0.1", port, "/"}, tcp = {"127.0.0.1", port, NULL};
-    const struct agt_probe_target nowhere = {"", port, NULL};
+    const struct agt_probe_target http = {.address = "127.0.0.1", .port = port, .path = "/"},
+                                  tcp = {.address = "127.0.0.1", .port = port},
+                                  nowhere = {.address = "", .port = port};
 
     (void)state;
     assert_int_equal(agt_probe_begin(&probe, &http, 0, 1000), AGT_PROBE_RUNS);
@@ -200,8 +249,10 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_starts_fast_and_slows_down),
         cmocka_unit_test(test_ready_not_ready_lost),
+        cmocka_unit_test(test_parts_of_the_rules),
         cmocka_unit_test(test_unchecked_is_well_while_it_runs),
         cmocka_unit_test(test_http_answers),
+        cmocka_unit_test(test_requests_have_what_is_said),
         cmocka_unit_test(test_silence_and_refusal),
     };
 

@@ -1,8 +1,6 @@
 /* The node's instance networks: opened with the agent, swept when it is known what runs. */
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <synor/base/log.h>
 #include <synor/base/str.h>
@@ -12,7 +10,6 @@
 
 #define RESOLV_LINE_MAX 512
 #define RESOLV_CONF     "/etc/resolv.conf"
-#define PROBED          "127.53.53.53" /* loopback, and nobody's */
 
 /* Those of a resolv.conf that an instance reaches as well: loopback is another one's inside. */
 static size_t
@@ -84,43 +81,16 @@ agt_network_sweep(struct syn_agent *agent, bool starting)
 
 /* --- names ------------------------------------------------------------------------------------ */
 
-/* Does another program have the port of every address? */
-static bool
-port_is_free(void)
-{
-    const struct sockaddr_in addr = {.sin_family = AF_INET,
-                                     .sin_port = htons(SYN_DNS_PORT),
-                                     .sin_addr.s_addr = inet_addr(PROBED)};
-    static const int types[] = {SOCK_DGRAM, SOCK_STREAM};
-    bool is_free = true;
-
-    for (size_t i = 0; i < SYN_LEN(types); i++) {
-        int fd = socket(AF_INET, types[i] | SOCK_CLOEXEC, 0), on = 1;
-
-        if (fd < 0)
-            return false;
-        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-        if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-            (types[i] == SOCK_STREAM && listen(fd, 1) < 0))
-            is_free = false;
-        (void)close(fd);
-    }
-    return is_free;
-}
-
 static int
 open_names(struct syn_agent *agent, struct syn_err *err)
 {
     struct agt_resolver_options options = {
         .others = syn_str_eq(agent->names_mode, "own") ? AGT_DNS_REFUSE : AGT_DNS_FORWARD,
         .resolv_conf = RESOLV_CONF};
-    int rc;
+    int rc = syn_net_probe_dns(err);
 
-    if (!port_is_free())
-        return SYN_FAIL(err, SYN_E_CONFLICT,
-                        "another program has port %d of every address, so that instances ask the "
-                        "node's resolvers and know no names of services",
-                        SYN_DNS_PORT);
+    if (rc < 0)
+        return rc;
     rc = agt_names_new(agent->net, agent->node_id, &agent->names, err);
     options.names = agent->names;
     if (rc == SYN_OK)

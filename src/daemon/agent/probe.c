@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -15,9 +16,13 @@
 void
 agt_probe_end(struct agt_probe *probe)
 {
-    if (probe->fd >= 0)
+    if (probe->exec != NULL)
+        probe->exec = syn_exec_free(probe->exec);
+    else if (probe->fd >= 0)
         (void)close(probe->fd);
-    probe->fd = -1;
+    if (probe->words_fd >= 0)
+        (void)close(probe->words_fd);
+    probe->fd = probe->words_fd = -1;
 }
 
 static enum agt_probe_state over(struct agt_probe *probe, enum agt_probe_state state,
@@ -113,6 +118,66 @@ go_on(struct agt_probe *probe)
     return exchange(probe);
 }
 
+/* --- programs --------------------------------------------------------------------------------- */
+
+/* Take what it has printed, so that it is never held up; the beginning is kept, as one line. */
+static void
+hear(struct agt_probe *probe)
+{
+    char chunk[4096];
+    ssize_t got;
+
+    while ((got = read(probe->words_fd, chunk, sizeof(chunk))) > 0)
+        for (ssize_t i = 0; i < got && probe->words_len + 1 < sizeof(probe->words); i++)
+            probe->words[probe->words_len++] =
+                (unsigned char)chunk[i] < 0x20 || chunk[i] == 0x7f ? ' ' : chunk[i];
+    while (probe->words_len > 0 && probe->words[probe->words_len - 1] == ' ')
+        probe->words_len--;
+    probe->words[probe->words_len] = '\0';
+}
+
+static enum agt_probe_state
+ask_program(struct agt_probe *probe)
+{
+    struct pollfd ready = {.fd = probe->fd, .events = probe->events};
+    struct syn_exec_result result;
+
+    hear(probe);
+    if (poll(&ready, 1, 0) <= 0)
+        return AGT_PROBE_RUNS;
+    hear(probe);
+    syn_exec_result(probe->exec, &result);
+    if (!result.started)
+        return over(probe, AGT_PROBE_FAILED, "it could not be run: %.150s", result.message);
+    return over(probe, result.exit_code == 0 ? AGT_PROBE_PASSED : AGT_PROBE_FAILED,
+                "it exits with %d%s%s", result.exit_code, probe->words_len > 0 ? ": " : "",
+                probe->words);
+}
+
+static enum agt_probe_state
+begin_program(struct agt_probe *probe, const struct agt_probe_target *target)
+{
+    struct syn_exec_spec spec = {.argv = target->argv, .in = SYN_EXEC_NULL};
+    const struct syn_runtime_ops *ops = target->runtime->ops;
+    struct syn_err err = {0};
+    int fds[2], rc;
+
+    if (ops->exec == NULL)
+        return over(probe, AGT_PROBE_FAILED, "this node runs no programs within replicas");
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return over(probe, AGT_PROBE_FAILED, "making a pipe: %s", strerror(errno));
+    probe->words_fd = fds[0];
+    (void)fcntl(fds[0], F_SETFL, O_NONBLOCK);
+    spec.out = spec.err = fds[1];
+    rc = ops->exec(target->runtime->self, target->instance, &spec, &probe->exec, &err);
+    (void)close(fds[1]);
+    if (rc < 0)
+        return over(probe, AGT_PROBE_FAILED, "it could not be run: %.150s", err.msg);
+    probe->fd = syn_exec_fd(probe->exec);
+    probe->events = POLLIN;
+    return AGT_PROBE_RUNS;
+}
+
 enum agt_probe_state
 agt_probe_turn(struct agt_probe *probe, int64_t now_ms)
 {
@@ -120,7 +185,7 @@ agt_probe_turn(struct agt_probe *probe, int64_t now_ms)
 
     if (probe->fd < 0)
         return AGT_PROBE_NONE;
-    state = go_on(probe);
+    state = probe->exec != NULL ? ask_program(probe) : go_on(probe);
     if (state == AGT_PROBE_RUNS && now_ms >= probe->deadline_ms)
         return over(probe, AGT_PROBE_FAILED, "no answer within its time");
     return state;
@@ -144,25 +209,40 @@ address_of(const struct agt_probe_target *target, struct sockaddr_storage *ret)
     return 0;
 }
 
+static int
+write_request(struct agt_probe *probe, const struct agt_probe_target *target)
+{
+    bool v6 = strchr(target->address, ':') != NULL;
+    char host[300];
+
+    if (target->host != NULL)
+        (void)snprintf(host, sizeof(host), "%s", target->host);
+    else
+        (void)snprintf(host, sizeof(host), "%s%s%s:%u", v6 ? "[" : "", target->address,
+                       v6 ? "]" : "", (unsigned)target->port);
+    return snprintf(probe->request, sizeof(probe->request),
+                    "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: synor-health\r\n%s"
+                    "Connection: close\r\n\r\n",
+                    target->path, host, target->headers != NULL ? target->headers : "");
+}
+
 enum agt_probe_state
 agt_probe_begin(struct agt_probe *probe, const struct agt_probe_target *target, int64_t now_ms,
                 int64_t timeout_ms)
 {
-    bool v6 = strchr(target->address, ':') != NULL;
     struct sockaddr_storage address = {0};
     socklen_t len = address_of(target, &address);
     int n = 0;
 
-    *probe = (struct agt_probe){.fd = -1, .events = POLLOUT, .deadline_ms = now_ms + timeout_ms};
+    *probe = (struct agt_probe){
+        .fd = -1, .words_fd = -1, .events = POLLOUT, .deadline_ms = now_ms + timeout_ms};
+    if (target->argv != NULL)
+        return begin_program(probe, target);
     if (len == 0)
         return over(probe, AGT_PROBE_FAILED, "it has no address yet");
     if (target->path != NULL)
-        n = snprintf(probe->request, sizeof(probe->request),
-                     "GET %s HTTP/1.1\r\nHost: %s%s%s:%u\r\nUser-Agent: synor-health\r\n"
-                     "Connection: close\r\n\r\n",
-                     target->path, v6 ? "[" : "", target->address, v6 ? "]" : "",
-                     (unsigned)target->port);
-    assert(n >= 0 && (size_t)n < sizeof(probe->request)); /* paths are shorter */
+        n = write_request(probe, target);
+    assert(n >= 0 && (size_t)n < sizeof(probe->request)); /* all parts are shorter */
     probe->request_len = (size_t)n;
     probe->fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (probe->fd < 0)

@@ -1,11 +1,13 @@
-/* One check of a replica, by TCP or HTTP, without waiting: begun, looked after from a loop, over by
- * its deadline. */
+/* One check of a replica, by TCP, HTTP or a program within it, without waiting: begun, looked after
+ * from a loop, over by its deadline. */
 #ifndef SYN_AGENT_PROBE_PRIV_H
 #define SYN_AGENT_PROBE_PRIV_H
 
 #include <synor/base/core.h>
+#include <synor/runtime/exec.h>
 
-#define AGT_PROBE_REQUEST_MAX 1024
+#define AGT_PROBE_REQUEST_MAX 3072
+#define AGT_PROBE_WORDS_MAX   120 /* of what a program printed that are kept */
 #define AGT_PROBE_ANSWER_MAX  256 /* of an answer that is read: the status line is at its front */
 #define AGT_PROBE_MESSAGE_MAX 200
 
@@ -14,11 +16,21 @@ enum agt_probe_state { AGT_PROBE_NONE, AGT_PROBE_RUNS, AGT_PROBE_PASSED, AGT_PRO
 struct agt_probe_target {
     const char *address; /* numeric, of either family */
     uint16_t port;
-    const char *path; /* NULL: that it can be connected to is enough */
+    const char *path;    /* NULL: that it can be connected to is enough */
+    const char *host;    /* of the request; NULL: the address */
+    const char *headers; /* more lines of the request, each with its line end; NULL: none */
+    /** NULL-ended: a program that is run within `instance` instead; status 0 is well. */
+    const char *const *argv;
+    const struct syn_runtime *runtime;
+    struct syn_instance *instance;
 };
 
 struct agt_probe {
-    int fd; /* to poll; -1: none */
+    int fd; /* to poll; -1: none; a program's belongs to `exec` */
+    struct syn_exec *exec;
+    int words_fd; /* what it prints */
+    char words[AGT_PROBE_WORDS_MAX];
+    size_t words_len;
     short events;
     int64_t deadline_ms;
     char request[AGT_PROBE_REQUEST_MAX];
@@ -28,9 +40,9 @@ struct agt_probe {
     char message[AGT_PROBE_MESSAGE_MAX]; /* what came of it, for people */
 };
 
-#define AGT_PROBE_INIT \
-    {                  \
-        .fd = -1       \
+#define AGT_PROBE_INIT           \
+    {                            \
+        .fd = -1, .words_fd = -1 \
     }
 
 /** Begin. It may be over at once. Thread: one. */

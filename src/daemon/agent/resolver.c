@@ -527,8 +527,9 @@ agt_resolver_new(const struct agt_resolver_options *options, struct agt_resolver
     resolver->names = options->names;
     resolver->others = options->others;
     resolver->resolv_conf = options->resolv_conf;
-    resolver->port = options->port > 0 ? options->port : SYN_DNS_PORT;
-    resolver->upstream_port = options->upstream_port > 0 ? options->upstream_port : SYN_DNS_PORT;
+    resolver->port = options->port > 0 ? options->port : SYN_NET_DNS_PORT;
+    resolver->upstream_port =
+        options->upstream_port > 0 ? options->upstream_port : SYN_NET_DNS_PORT;
     resolver->flight_ms = options->flight_ms > 0 ? options->flight_ms : AGT_DNS_FLIGHT_MS;
     resolver->upstreams_stamp = -1;
     (void)pthread_mutex_init(&resolver->lock, NULL);

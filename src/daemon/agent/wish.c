@@ -2,11 +2,13 @@
 #include "wish_priv.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/workload/service_spec.h>
 
 #include "names_priv.h"
 
@@ -141,7 +143,8 @@ wish_env(struct agt_wish *wish, json_t *env, struct syn_err *err)
     static const char *const none[] = {NULL};
     const char *const *image = wish->image != NULL ? syn_oci_layout_config(wish->image)->env : none;
     const char *const *node = wish->gpus != NULL ? wish->gpus->env : none;
-    size_t room = json_object_size(env) + json_object_size(wish->secrets) + 1;
+    size_t room =
+        json_object_size(env) + json_object_size(json_object_get(wish->secrets, "env")) + 1;
     int rc = SYN_OK;
 
     for (size_t i = 0; image[i] != NULL; i++)
@@ -156,31 +159,87 @@ wish_env(struct agt_wish *wish, json_t *env, struct syn_err *err)
     if (rc == SYN_OK)
         rc = add_pairs(wish, env, node, err);
     if (rc == SYN_OK)
-        rc = add_pairs(wish, wish->secrets, node, err);
+        rc = add_pairs(wish, json_object_get(wish->secrets, "env"), node, err);
     wish->spec.env = (const char *const *)wish->env;
     return rc < 0 ? rc : wish_image_env(wish, image, err);
 }
 
-/* The environment with the secrets that the server has for this instance: nobody else is told, and
- * here they stand in the sandbox's own files alone. */
+/* Secrets that are files, for which the driver has a place that no disk is under. */
+static int
+wish_files(struct agt_wish *wish, struct syn_err *err)
+{
+    const char *path;
+    json_t *value;
+
+    json_object_foreach (json_object_get(wish->secrets, "files"), path, value) {
+        if (wish->spec.secrets_count == SYN_INSTANCE_MOUNTS_MAX || !json_is_string(value))
+            return SYN_FAIL(err, SYN_E_INTERNAL, "secrets: more, or other, than are understood");
+        wish->files[wish->spec.secrets_count++] =
+            (struct syn_secret_file){path, json_string_value(value), json_string_length(value)};
+    }
+    wish->spec.secrets = wish->files;
+    return SYN_OK;
+}
+
+/* The secrets that the server has for this instance: nobody else is told. Those of the environment
+ * stand in the sandbox's own files alone. */
 static int
 wish_secrets(struct agt_instance *instance, struct agt_wish *wish, const json_t *spec,
              struct syn_err *err)
 {
     char path[128];
-    SYN_JSON(answer);
-    int rc;
+    SYN_JSON(named);
+    int rc = syn_service_secrets(spec, &named, err);
 
-    if (json_object_size(json_object_get(spec, "secrets")) == 0)
-        return SYN_OK;
+    if (rc < 0 || json_object_size(named) == 0)
+        return rc;
     (void)snprintf(path, sizeof(path), "/v1/instances/%s/secrets", instance->id);
-    rc = agt_call(instance->agent, instance->client, "GET", path, NULL, &answer, err);
+    rc = agt_call(instance->agent, instance->client, "GET", path, NULL, &wish->secrets, err);
     if (rc < 0)
         return syn_err_wrap(err, rc, "secrets");
-    wish->secrets = json_incref(json_object_get(answer, "env"));
-    return json_is_object(wish->secrets)
-               ? SYN_OK
+    return json_is_object(json_object_get(wish->secrets, "env"))
+               ? wish_files(wish, err)
                : SYN_FAIL(err, SYN_E_INTERNAL, "secrets: the server did not give any");
+}
+
+/* The number of "SIGQUIT", "QUIT" or "3"; 0: it is none. */
+static int
+signal_number(const char *name)
+{
+    uint64_t number = 0;
+
+    if (syn_parse_u64(name, 1, 64, "signal", &number, NULL) == SYN_OK)
+        return (int)number;
+    if (syn_str_starts(name, "SIG"))
+        name += strlen("SIG");
+    for (int signo = 1; signo < SIGRTMIN; signo++)
+        if (sigabbrev_np(signo) != NULL && syn_str_eq(sigabbrev_np(signo), name))
+            return signo;
+    return 0;
+}
+
+/* What a service says of its process and its mounts, over what the image says. */
+static int
+wish_service(struct agt_wish *wish, const json_t *spec, struct syn_err *err)
+{
+    const char *user = syn_json_str(spec, "user", NULL);
+    const char *image = wish->image != NULL ? syn_oci_layout_config(wish->image)->stop_signal : "";
+    json_t *mount;
+    size_t i;
+
+    wish->spec.cwd = syn_json_str(spec, "workdir", wish->spec.cwd);
+    wish->spec.hostname = syn_json_str(spec, "hostname", NULL);
+    wish->spec.stop_signal = signal_number(syn_json_str(spec, "stop_signal", image));
+    json_array_foreach (json_object_get(spec, "mounts"), i, mount) {
+        if (!syn_str_eq(syn_json_str(mount, "kind", ""), "tmpfs"))
+            continue;
+        if (wish->spec.tmpfs_count == SYN_INSTANCE_MOUNTS_MAX)
+            return SYN_FAIL(err, SYN_E_INTERNAL, "mounts: more than are understood");
+        wish->tmpfs[wish->spec.tmpfs_count++] = (struct syn_tmpfs){
+            syn_json_str(mount, "path", ""), syn_json_i64(mount, "size_bytes", 0)};
+    }
+    wish->spec.tmpfs = wish->tmpfs;
+    return user != NULL ? syn_service_user(user, &wish->spec.uid, &wish->spec.gid, err) : SYN_OK;
 }
 
 /* The root file system, and what the image says where the job says nothing. */
@@ -351,6 +410,8 @@ agt_wish_make(struct agt_instance *instance, const json_t *doc, struct agt_wish 
     wish->spec.grace_ms = syn_json_i64(spec, "stop_grace_ms", 0);
     wish_network(instance, wish, doc);
     rc = wish_image(instance, wish, spec, err);
+    if (rc == SYN_OK && service)
+        rc = wish_service(wish, spec, err);
     if (rc == SYN_OK)
         rc = wish_gpus(instance, wish, doc, err);
     if (rc == SYN_OK)

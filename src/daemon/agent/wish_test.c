@@ -2,6 +2,7 @@
 #include "wish_priv.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -137,6 +138,33 @@ secrets_are_asked_for(void **state)
     assert_non_null(strstr(err.msg, "secrets"));
 }
 
+static void
+services_say_more(void **state)
+{
+    SYN_SCOPED(agt_wish_fini) struct agt_wish wish = {0};
+    struct syn_err err = {0};
+    SYN_JSON(doc);
+
+    (void)state;
+    doc = document("{\"workload\": \"service\", \"command\": [\"a\"], \"user\": \"5:6\", "
+                   "\"workdir\": \"/w\", \"hostname\": \"h\", \"stop_signal\": \"SIGQUIT\", "
+                   "\"mounts\": [{\"path\": \"/run\", \"kind\": \"tmpfs\", \"size_bytes\": 4096}, "
+                   "{\"path\": \"/run/key\", \"kind\": \"secret\", \"source\": \"key\"}]}");
+    assert_done(agt_wish_make(&bench->instance, doc, &wish, &err), &err);
+    assert_int_equal(wish.spec.uid, 5);
+    assert_int_equal(wish.spec.gid, 6);
+    assert_string_equal(wish.spec.cwd, "/w");
+    assert_string_equal(wish.spec.hostname, "h");
+    assert_int_equal(wish.spec.stop_signal, SIGQUIT);
+    assert_int_equal(wish.spec.tmpfs_count, 1);
+    assert_string_equal(wish.spec.tmpfs[0].container, "/run");
+    assert_int_equal(wish.spec.tmpfs[0].bytes, 4096);
+    assert_int_equal(wish.spec.secrets_count, 1);
+    assert_string_equal(wish.spec.secrets[0].container, "/run/key");
+    assert_int_equal(wish.spec.secrets[0].len, 3);
+    assert_memory_equal(wish.spec.secrets[0].data, "k3y", 3);
+}
+
 /* The program, which is another user, must be able to read it. */
 static void
 hyperparameters_are_a_file(void **state)
@@ -193,6 +221,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(documents_are_put_in_a_drivers_words, set_up, tear_down),
         cmocka_unit_test_setup_teardown(secrets_are_asked_for, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(services_say_more, set_up, tear_down),
         cmocka_unit_test_setup_teardown(hyperparameters_are_a_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(making_survives_short_memory, set_up, tear_down),
     };

@@ -689,6 +689,16 @@ gtw_counts(struct gtw *gateway, const char *backend, struct syn_balancer_counts 
     return found ? SYN_OK : SYN_FAIL(err, SYN_E_NOTFOUND, "the balancer has no %s", backend);
 }
 
+int
+gtw_servers(struct gtw *gateway, const char *backend, struct syn_balancer_server_counts **ret,
+            size_t *ret_count, struct syn_err *err)
+{
+    struct syn_balancer *balancer = balancer_of(gateway);
+
+    return balancer != NULL ? syn_balancer_read_servers(balancer, backend, ret, ret_count, err)
+                            : SYN_FAIL(err, SYN_E_NOTFOUND, "there is no balancer");
+}
+
 void
 gtw_metrics(struct gtw *gateway, struct syn_buf *out)
 {

@@ -134,6 +134,10 @@ enum gtw_state gtw_state(struct gtw *gateway, const char *service, char *message
 /** NOTFOUND: it has no backend. Blocks: milliseconds. */
 SYN_MUST int gtw_counts(struct gtw *gateway, const char *backend, struct syn_balancer_counts *ret,
                         struct syn_err *err);
+/** What each of its servers has answered, as syn_balancer_read_servers(). */
+SYN_MUST int gtw_servers(struct gtw *gateway, const char *backend,
+                         struct syn_balancer_server_counts **ret, size_t *ret_count,
+                         struct syn_err *err);
 /** Append the balancer's metrics; nothing without one. */
 void gtw_metrics(struct gtw *gateway, struct syn_buf *out);
 

@@ -17,18 +17,25 @@
  * node or its agent died. Twice within the service's own interval. */
 #define CHECKS 2
 
+/* It ends what it has: it is to go, or stands by. */
 static bool
 is_off(const json_t *row)
 {
-    return syn_str_eq(syn_json_str(row, "state", ""), "draining");
+    const char *state = syn_json_str(row, "state", "");
+
+    return syn_str_eq(state, "draining") || syn_str_eq(state, "standby");
 }
 
-/* Weights of the one algorithm that minds them: of replicas that differ in size, in an update. */
+/* Where a version is tried, what its share makes of it; else the weight of the one algorithm that
+ * minds the size of replicas, which may differ in an update. */
 static unsigned
 weight_of(const struct syn_service_lb *lb, const json_t *row, int64_t most)
 {
     int64_t cpu = syn_json_i64(row, "cpu_millicores", 0);
+    int64_t weight = syn_json_i64(row, "weight", 0);
 
+    if (weight > 0)
+        return (unsigned)SYN_MIN(weight, (int64_t)SYN_BALANCER_WEIGHT_MAX);
     if (lb->algorithm != SYN_SERVICE_WEIGHTED || most <= 0 || cpu <= 0)
         return 100;
     return (unsigned)SYN_MAX(cpu * SYN_BALANCER_WEIGHT_MAX / most, 1);

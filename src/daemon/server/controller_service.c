@@ -8,6 +8,7 @@
 #include "bills_priv.h"
 #include "controller_priv.h"
 #include "loads_priv.h"
+#include "trials_priv.h"
 
 /* Everything the step reads, owned. */
 struct sight {
@@ -18,6 +19,7 @@ struct sight {
     json_t *balanced;
     int64_t escrow;
     struct srv_loads_view loads;
+    struct syn_service_answers answers[SYN_SERVICE_SIDES];
 };
 
 static void
@@ -70,6 +72,21 @@ count_requests(struct syn_server *server, const json_t *service)
                         syn_wall_ms(server->world));
 }
 
+/* Where a canary has its part of what comes: what both versions have answered. NULL: nobody can
+ * tell, or it is not asked for. */
+static const struct syn_service_answers *
+count_answers(struct syn_server *server, const json_t *service,
+              struct syn_service_answers ret[SYN_SERVICE_SIDES])
+{
+    SYN_SCOPED(syn_free_scope) struct syn_balancer_server_counts *counts = NULL;
+    size_t count = 0;
+
+    if (srv_trials_wants(service) &&
+        srv_gateway_servers(server, service, &counts, &count, NULL) < 0)
+        return NULL;
+    return srv_trials_take(server->trials, service, counts, count, ret) ? ret : NULL;
+}
+
 static int
 view_make(const struct ctl_world *world, struct sight *sight, struct syn_quota *quota,
           struct syn_service_view *view, struct syn_err *err)
@@ -97,6 +114,7 @@ view_make(const struct ctl_world *world, struct sight *sight, struct syn_quota *
         .balanced = sight->balanced,
     };
     count_requests(server, sight->own.doc);
+    view->answers = count_answers(server, sight->own.doc, sight->answers);
     srv_loads_look(server->loads, syn_document_id(sight->own.doc), view->now_ms, &sight->loads);
     if (rc == SYN_OK)
         rc = srv_balance(server, account, &view->balance, err);
@@ -166,6 +184,8 @@ step(const struct ctl_world *world, const char *id, struct ctl_outcome *ret, str
     int rc = look(server, id, &sight, err);
 
     ret->gone = rc == SRV_ABSENT;
+    if (ret->gone)
+        srv_trials_forget(server->trials, id);
     if (rc != SYN_OK)
         return rc < 0 ? rc : SYN_OK;
     rc = view_make(world, &sight, &quota, &view, err);

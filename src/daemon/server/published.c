@@ -415,6 +415,19 @@ srv_gateway_counts(struct syn_server *server, const json_t *service, uint64_t *r
     return counted.counts.backend[0] != '\0';
 }
 
+int
+srv_gateway_servers(struct syn_server *server, const json_t *service,
+                    struct syn_balancer_server_counts **ret, size_t *ret_count, struct syn_err *err)
+{
+    char backend[GTW_BACKEND_SIZE];
+
+    if (server->gateway == NULL)
+        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no balancer");
+    (void)snprintf(backend, sizeof(backend), "%s/%s", syn_json_str(service, "account", "?"),
+                   syn_json_str(service, "name", "?"));
+    return gtw_servers(server->gateway->gtw, backend, ret, ret_count, err);
+}
+
 /* Requests that failed on our side of the door; of TCP, connections that reached nobody. */
 static json_int_t
 errors_of(const struct counted *counted)

@@ -13,6 +13,7 @@
 #include <synor/infra/secret_file.h>
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/life.h>
+#include <synor/workload/service_spec.h>
 
 #include "server_priv.h"
 
@@ -282,62 +283,74 @@ delete_secret(struct syn_http_req *req, void *ctx, struct syn_err *err)
 }
 
 int
-srv_secrets_check(struct syn_server *server, const char *account, const json_t *secrets,
+srv_secrets_check(struct syn_server *server, const char *account, const json_t *spec,
                   struct syn_err *err)
 {
-    const char *variable;
+    const char *where;
     json_t *name;
+    SYN_JSON(named);
+    int rc = syn_service_secrets(spec, &named, err);
 
-    json_object_foreach ((json_t *)(uintptr_t)secrets, variable, name) {
+    json_object_foreach (named, where, name) {
         char key[SRV_KEY_MAX];
         SYN_JSON(doc);
-        int rc = srv_load(server, srv_key(key, "secret", account, json_string_value(name)), &doc,
-                          NULL, err);
 
+        rc = srv_load(server, srv_key(key, "secret", account, json_string_value(name)), &doc, NULL,
+                      err);
         if (rc == SRV_ABSENT)
             return SYN_FAIL(err, SYN_E_NOTFOUND,
-                            "spec.secrets: there is no secret %.63s; synor secret set makes it",
-                            json_string_value(name));
+                            "spec.%s: there is no secret %.63s; synor secret set makes it",
+                            where[0] == '/' ? "mounts" : "secrets", json_string_value(name));
         if (rc < 0)
             return rc;
     }
-    return SYN_OK;
+    return rc;
 }
 
 /* --- for the node ----------------------------------------------------------------------------- */
+
+/* The text of one of the account's secrets. */
+static int
+read_secret(struct syn_server *server, const char *account, const char *name, json_t **ret,
+            struct syn_err *err)
+{
+    char key[SRV_KEY_MAX];
+    SYN_JSON(doc);
+    int rc = srv_need(server, srv_key(key, "secret", account, name), "secret", &doc, NULL, err);
+
+    return rc < 0 ? rc : unseal_value(server, account, doc, ret, err);
+}
 
 /* What an instance is given, as its node's agent may know it while it is to run. */
 static int
 instance_secrets(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    const char *account, *variable;
-    json_t *name, *env;
+    const char *where;
+    json_t *name;
     SYN_JSON(instance);
     SYN_JSON(answer);
+    SYN_JSON(named);
     int state;
     int rc = srv_instance_mine(ctx, req, &instance, err);
 
     if (rc == SYN_OK)
-        rc = syn_json_pack(&answer, err, "{s:{}}", "env");
+        rc = syn_json_pack(&answer, err, "{s:{}, s:{}}", "env", "files");
+    if (rc == SYN_OK)
+        rc = syn_service_secrets(syn_document_spec(instance), &named, err);
     if (rc < 0)
         return rc;
     state = syn_instance_state_find(syn_document_state(instance));
     if (state < 0 || syn_instance_ended((unsigned)state))
         return SYN_FAIL(err, SYN_E_PRECONDITION, "instance %s has ended",
                         syn_document_id(instance));
-    account = syn_json_str(instance, "account", "");
-    env = json_object_get(answer, "env");
-    json_object_foreach (json_object_get(syn_document_spec(instance), "secrets"), variable, name) {
-        char key[SRV_KEY_MAX];
+    json_object_foreach (named, where, name) {
         json_t *value = NULL;
-        SYN_JSON(doc);
 
-        rc = srv_need(ctx, srv_key(key, "secret", account, json_string_value(name)), "secret", &doc,
-                      NULL, err);
+        rc = read_secret(ctx, syn_json_str(instance, "account", ""), json_string_value(name),
+                         &value, err);
         if (rc == SYN_OK)
-            rc = unseal_value(ctx, account, doc, &value, err);
-        if (rc == SYN_OK)
-            rc = syn_json_set_take(env, variable, value, err);
+            rc = syn_json_set_take(json_object_get(answer, where[0] == '/' ? "files" : "env"),
+                                   where, value, err);
         if (rc < 0)
             return rc;
     }

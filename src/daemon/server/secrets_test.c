@@ -64,14 +64,15 @@ absent_from(struct syn_client *client, const char *path, const char *text)
 static void
 service_init(struct run *run, struct house *house, const char *name, uint8_t seed)
 {
-    char cid[SYN_CID_TEXT_MAX], text[640];
+    char cid[SYN_CID_TEXT_MAX], text[768];
     SYN_JSON(service);
 
     run_join(run, house, name, seed, NULL);
     store_source(run->tenant, cid);
     (void)snprintf(text, sizeof(text),
                    "{'name':'web','spec':{'image':'synor://%s','region':'%s','cpu_millicores':100,"
-                   "'secrets':{'DB_PASSWORD':'db-password'}}}",
+                   "'secrets':{'DB_PASSWORD':'db-password'},'mounts':[{'path':'/run/key',"
+                   "'kind':'secret','source':'db-password'}]}}",
                    cid, name);
     assert_int_equal(call(run->tenant, "POST", "/v1/services", text, NULL, NULL), SYN_E_NOTFOUND);
     must(run->tenant, "PUT", "/v1/secrets/db-password", "{'value':'" VALUE "'}", NULL);
@@ -102,6 +103,7 @@ only_the_node_is_told(void **state)
     (void)snprintf(path, sizeof(path), "/v1/instances/%s/secrets", run.instance);
     must(run.agent, "GET", path, NULL, &given);
     assert_string_equal(syn_json_str(json_object_get(given, "env"), "DB_PASSWORD", ""), VALUE);
+    assert_string_equal(syn_json_str(json_object_get(given, "files"), "/run/key", ""), VALUE);
     assert_int_equal(call(run.tenant, "GET", path, NULL, NULL, NULL), SYN_E_FORBIDDEN);
     other = tenant(house, "stranger", "tenant");
     await_token(other);
@@ -149,6 +151,9 @@ set_anew_it_rolls_services(void **state)
     must(run.agent, "GET", path, NULL, &given);
     assert_string_equal(syn_json_str(json_object_get(given, "env"), "DB_PASSWORD", ""), SECOND);
     must(run.tenant, "PATCH", "/v1/services/web", "{'spec':{'secrets':null}}", NULL);
+    assert_int_equal(call(run.tenant, "DELETE", "/v1/secrets/db-password", NULL, NULL, NULL),
+                     SYN_E_CONFLICT); /* as a file, still */
+    must(run.tenant, "PATCH", "/v1/services/web", "{'spec':{'mounts':null}}", NULL);
     must(run.tenant, "DELETE", "/v1/secrets/db-password", NULL, NULL);
     must(run.tenant, "DELETE", "/v1/secrets/unused", NULL, NULL);
     assert_int_equal(call(run.tenant, "DELETE", "/v1/secrets/unused", NULL, NULL, NULL),

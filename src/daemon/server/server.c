@@ -17,6 +17,7 @@
 
 #include "loads_priv.h"
 #include "server_priv.h"
+#include "trials_priv.h"
 
 #define POOL_THREADS     8
 #define POOL_QUEUE_MAX   1024
@@ -413,6 +414,8 @@ build(struct syn_server *server, const struct syn_server_options *options, struc
     if (rc == SYN_OK)
         rc = srv_loads_new(&server->loads, err);
     if (rc == SYN_OK)
+        rc = srv_trials_new(&server->trials, err);
+    if (rc == SYN_OK)
         rc = srv_pulls_new(server, &server->pulls, err);
     if (rc == SYN_OK)
         rc = srv_controller_new(server, &server->controller, err);
@@ -482,6 +485,7 @@ syn_server_free(struct syn_server *server)
     server->gateway = srv_gateway_free(server->gateway);
     server->market = srv_market_free(server->market);
     server->loads = srv_loads_free(server->loads);
+    server->trials = srv_trials_free(server->trials);
     server->streams = srv_streams_free(server->streams);
     server->follow = srv_follow_free(server->follow);
     server->progress = srv_progress_free(server->progress);

@@ -64,6 +64,7 @@ struct syn_server {
     struct srv_sweeper *sweeper;
     struct srv_market *market;
     struct srv_loads *loads;
+    struct srv_trials *trials;   /* the controller's */
     struct srv_gateway *gateway; /* NULL: it publishes nothing */
     struct srv_pulls *pulls;
     json_t *openapi;
@@ -104,10 +105,10 @@ SYN_MUST int srv_need(struct syn_server *server, const char *key, const char *wh
 
 /** One transaction in the making. Texts and values are its own. */
 struct srv_txn {
-    struct syn_store_op ops[SYN_STORE_OPS_MAX];
-    size_t count;
-    char *owned[2 * SYN_STORE_OPS_MAX];
-    size_t owned_count;
+    struct syn_store_op *ops;
+    size_t count, cap;
+    char **owned;
+    size_t owned_count, owned_cap;
 };
 
 void srv_txn_init(struct srv_txn *txn);
@@ -448,9 +449,9 @@ SYN_MUST int srv_service_with_secret(struct syn_server *server, const char *acco
 /* --- secrets (secrets.c) ------------------------------------------------------------------------
  */
 
-/** Are all of {VARIABLE: NAME} there? NOTFOUND. */
-SYN_MUST int srv_secrets_check(struct syn_server *server, const char *account,
-                               const json_t *secrets, struct syn_err *err);
+/** Are all that a service's spec names there? NOTFOUND. */
+SYN_MUST int srv_secrets_check(struct syn_server *server, const char *account, const json_t *spec,
+                               struct syn_err *err);
 /* --- published addresses (published.c) ----------------------------------------------------------
  */
 
@@ -484,6 +485,12 @@ SYN_MUST int srv_gateway_stats(struct syn_server *server, const json_t *service,
  *  has nothing of the service. */
 bool srv_gateway_counts(struct syn_server *server, const json_t *service, uint64_t *ret_requests,
                         uint64_t *ret_open);
+/** What each of its replicas has answered. *ret is the caller's, to be freed with syn_free().
+ *  NOTFOUND, UNAVAILABLE and the like: nobody can tell. */
+struct syn_balancer_server_counts;
+SYN_MUST int srv_gateway_servers(struct syn_server *server, const json_t *service,
+                                 struct syn_balancer_server_counts **ret, size_t *ret_count,
+                                 struct syn_err *err);
 SYN_MUST int srv_gateway_ca(struct syn_server *server, struct syn_buf *out, struct syn_err *err);
 void srv_gateway_metrics(struct syn_server *server, struct syn_buf *out);
 /** What the balancer has of the instances, as the step of services wants it; NULL: there is none.

@@ -295,8 +295,7 @@ wanted_spec(struct syn_server *server, struct change *change, json_t **ret_spec,
     if (rc == SYN_OK)
         rc = check_spec(server, spec, err);
     if (rc == SYN_OK)
-        rc = srv_secrets_check(server, srv_identity(change->req)->account,
-                               json_object_get(spec, "secrets"), err);
+        rc = srv_secrets_check(server, srv_identity(change->req)->account, spec, err);
     if (rc == SYN_OK)
         *ret_spec = SYN_TAKE(spec);
     return rc;
@@ -360,16 +359,18 @@ reply_changed(struct syn_server *server, struct change *change, struct syn_err *
 /* --- secrets ---------------------------------------------------------------------------------- */
 
 /* Does its wanted spec name the secret? */
-static bool
-uses_secret(const json_t *service, const char *secret)
+static int
+uses_secret(const json_t *service, const char *secret, bool *ret, struct syn_err *err)
 {
-    const char *variable;
+    const char *where;
     json_t *name;
+    SYN_JSON(named);
+    int rc = syn_service_secrets(syn_document_spec(service), &named, err);
 
-    json_object_foreach (json_object_get(syn_document_spec(service), "secrets"), variable, name)
-        if (syn_str_eq(json_string_value(name), secret))
-            return true;
-    return false;
+    *ret = false;
+    json_object_foreach (named, where, name)
+        *ret = *ret || syn_str_eq(json_string_value(name), secret);
+    return rc;
 }
 
 struct search {
@@ -383,13 +384,16 @@ look_for_secret(void *arg, const char *key, json_t *doc, int64_t revision, struc
 {
     struct search *search = arg;
     char own_key[SRV_KEY_MAX];
+    bool uses = false;
     SYN_JSON(service);
     int rc = srv_load(search->server, srv_key(own_key, "service", strrchr(key, '/') + 1, NULL),
                       &service, NULL, err);
 
     (void)doc;
     (void)revision;
-    if (rc != SYN_OK || !uses_secret(service, search->secret))
+    if (rc == SYN_OK)
+        rc = uses_secret(service, search->secret, &uses, err);
+    if (!uses)
         return rc < 0 ? rc : SYN_OK;
     return syn_json_append_take(search->found, SYN_TAKE(service), err);
 }
@@ -502,6 +506,7 @@ check_quota(struct syn_server *server, const char *account, const json_t *spec, 
 
     syn_service_spec_read(spec, &read);
     read.max_surge = 0;
+    read.rollout.strategy = SYN_SERVICE_ROLLING;
     ask = syn_service_holding(&read);
     return srv_quota_bears(server, account, &ask, err);
 }
@@ -518,7 +523,7 @@ foresee(struct syn_server *server, const char *account, const json_t *spec, json
     if (rc == SYN_OK)
         rc = srv_image_resolve(server, account, syn_json_str(spec, "image", ""), cid, &why);
     if (rc == SYN_OK)
-        rc = srv_secrets_check(server, account, json_object_get(spec, "secrets"), &why);
+        rc = srv_secrets_check(server, account, spec, &why);
     return srv_work_refusal(rc, &why, ret, err);
 }
 
@@ -611,18 +616,24 @@ restart_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
     return reply_changed(ctx, &change, err);
 }
 
-/* --- rollback, stop --------------------------------------------------------------------------- */
+/* --- rollback --------------------------------------------------------------------------------- */
 
-/* The newest version before the wanted one, or the one that was asked for (0: none was). */
+/* The one that was asked for (0: none was), the one that is kept for it, or the newest before the
+ * wanted one. */
 static const json_t *
 version_before(const json_t *service, const json_t *versions, int64_t asked)
 {
     int64_t target = syn_json_i64(syn_document_status(service), "target", 0);
+    const json_t *rollout = json_object_get(syn_document_status(service), "rollout");
     const json_t *version, *found = NULL;
     size_t i;
 
     if (asked > 0)
         return find_version(versions, asked);
+    if (syn_str_eq(syn_json_str(rollout, "stage", ""), "kept"))
+        found = find_version(versions, syn_json_i64(rollout, "from", 0));
+    if (found != NULL)
+        return found;
     json_array_foreach (versions, i, version)
         if (syn_json_i64(version, "version", 0) < target)
             found = version;
@@ -656,6 +667,57 @@ rollback_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
     return srv_work_change(ctx, &srv_service, req, apply_rollback, &asked, err);
 }
+
+/* --- promote, abort --------------------------------------------------------------------------- */
+
+static int
+apply_promote(struct syn_server *server, struct srv_txn *txn, json_t *service, void *arg,
+              struct syn_err *err)
+{
+    const bool *fully = arg;
+    int rc = syn_service_promote(service, *fully, err);
+
+    return rc < 0 ? rc
+                  : srv_event_say(server, txn, syn_document_id(service), "promotion-requested",
+                                  *fully ? "The new version is to replace the other."
+                                         : "The new version is to go on.",
+                                  err);
+}
+
+static int
+promote_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    bool fully = syn_json_bool(syn_http_req_json(req), "all", false);
+
+    return srv_work_change(ctx, &srv_service, req, apply_promote, &fully, err);
+}
+
+static int
+apply_abort(struct syn_server *server, struct srv_txn *txn, json_t *service, void *arg,
+            struct syn_err *err)
+{
+    const json_t *status = syn_document_status(service);
+    long long target = (long long)syn_json_i64(status, "target", 0);
+    char message[96];
+    SYN_JSON(versions);
+    int rc = srv_service_versions(server, syn_document_id(service), &versions, err);
+
+    (void)arg;
+    if (rc == SYN_OK)
+        rc = syn_service_abort(service, find_version(versions, syn_json_i64(status, "stable", 0)),
+                               err);
+    (void)snprintf(message, sizeof(message), "Version %lld was aborted.", target);
+    return rc < 0 ? rc
+                  : srv_event_say(server, txn, syn_document_id(service), "aborted", message, err);
+}
+
+static int
+abort_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    return srv_work_change(ctx, &srv_service, req, apply_abort, NULL, err);
+}
+
+/* --- stop ------------------------------------------------------------------------------------- */
 
 static int
 apply_stop(struct syn_server *server, struct srv_txn *txn, json_t *service, void *arg,
@@ -791,6 +853,11 @@ static const struct syn_field rollback_fields[] = {
 };
 static const struct syn_schema rollback_schema = SYN_SCHEMA("ServiceRollback", rollback_fields);
 
+static const struct syn_field promote_fields[] = {
+    {.name = "all", .kind = SYN_FIELD_BOOL, .help = "Try it no further: it replaces the other now"},
+};
+static const struct syn_schema promote_schema = SYN_SCHEMA("ServicePromotion", promote_fields);
+
 static const struct syn_field metrics_fields[] = {
     {.name = "metrics",
      .kind = SYN_FIELD_OBJ,
@@ -825,6 +892,10 @@ static const struct syn_http_route rows[] = {
      .summary = "Forget a service that has stopped"},
     SRV_WRITE("POST", "/v1/services/{id}/rollback", rollback_service, &rollback_schema,
               "services.rollback", "Go back to an earlier version"),
+    SRV_WRITE("POST", "/v1/services/{id}/promote", promote_service, &promote_schema,
+              "services.promote", "Let a version that is tried go on"),
+    SRV_WRITE("POST", "/v1/services/{id}/abort", abort_service, NULL, "services.abort",
+              "End an update that is under way: the version that worked is wanted again"),
     SRV_WRITE("POST", "/v1/services/{id}/restart", restart_service, NULL, "services.restart",
               "Replace every replica, as an update does"),
     SRV_WRITE("POST", "/v1/services/{id}/stop", stop_service, NULL, "services.stop",

@@ -115,14 +115,15 @@ send_doc(struct stream *stream, const char *changed, int64_t revision, bool gone
     }
     if (gone && plan->lasting)
         return SYN_OK;
+    /* First of all: most of what changes is not for most of those who listen. */
+    if (rc == SYN_OK && !gone && plan->seen != NULL && !plan->seen(plan->arg, key, value))
+        return SYN_OK;
     if (gone)
         rc = syn_json_pack(&value, err, "{s:s}", "id", strrchr(key, '/') + 1);
     else if (rc == SYN_OK && plan->complete != NULL)
         rc = plan->complete(stream->server, value, err);
     if (rc < 0)
         return rc;
-    if (!gone && plan->seen != NULL && !plan->seen(plan->arg, key, value))
-        return SYN_OK;
     rc = syn_json_write(value, &text, err);
     if (rc < 0)
         return rc;

@@ -14,6 +14,7 @@
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 
+#include "../native/exec_priv.h"
 #include "../native/file_priv.h"
 #include "../native/instance_priv.h"
 #include "../native/native_priv.h"
@@ -64,6 +65,28 @@ mount_shm(const struct syn_instance_spec *spec, struct syn_err *err)
         mount("synor", at, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
         return SYN_FAIL_SYS(err, errno, "making %s", at);
     return SYN_OK;
+}
+
+/* What is in memory is bound like all else: the interface of the runtime knows no file systems. */
+static int
+mount_tmpfs(const struct syn_instance_spec *spec, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    for (size_t i = 0; rc == SYN_OK && i < spec->tmpfs_count; i++) {
+        char at[SYN_PATH_MAX], options[64];
+
+        rc = syn_path_format(at, sizeof(at), err, "%s/" SYN_DIR_TMPFS "/%zu", spec->dir, i);
+        if (rc == SYN_OK)
+            rc = syn_dir_make(AT_FDCWD, at, 0755, err);
+        if (rc < 0)
+            return rc;
+        (void)snprintf(options, sizeof(options), "mode=1777,size=%lld",
+                       (long long)spec->tmpfs[i].bytes);
+        if (mount("synor", at, "tmpfs", MS_NOSUID | MS_NODEV, options) < 0)
+            return SYN_FAIL_SYS(err, errno, "making %s", at);
+    }
+    return rc;
 }
 
 /* The runtime puts something over each of these, for which there must be a file. */
@@ -153,6 +176,8 @@ furnish(void *arg, const struct syn_instance_spec *spec, const struct syn_plan *
     if (rc == SYN_OK)
         rc = mount_shm(spec, err);
     if (rc == SYN_OK)
+        rc = mount_tmpfs(spec, err);
+    if (rc == SYN_OK)
         rc = make_image(spec, &image, err);
     if (rc == SYN_OK)
         rc = syn_containerd_image(container->containerd, &image, err);
@@ -164,44 +189,29 @@ furnish(void *arg, const struct syn_instance_spec *spec, const struct syn_plan *
     return rc;
 }
 
-/* Is `name` among the words of `words`? */
-static bool
-has_word(const char *words, const char *name)
-{
-    size_t len = strlen(name);
-
-    while (*words != '\0') {
-        size_t word = strcspn(words, " ");
-
-        if (word == len && strncmp(words, name, len) == 0)
-            return true;
-        words += word + (words[word] == ' ');
-    }
-    return false;
-}
-
 /* gVisor where containerd has its shim, else runc; another class only by its name. */
 static int
 choose_class(const struct syn_container *container, const char *isolation, const char **ret,
              struct syn_err *err)
 {
-    const char *classes = container->report.classes;
+    static const char *const names[] = {"gvisor", "runc", "kata"};
+    const struct syn_container_report *report = &container->report;
 
-    if (!isolation || syn_str_eq(isolation, "auto")) {
-        *ret = has_word(classes, "gvisor") ? "gvisor" : "runc";
-        return SYN_OK;
+    for (size_t i = 0; i < SYN_LEN(names); i++) {
+        bool wanted = !isolation || syn_str_eq(isolation, "auto") ? !syn_str_eq(names[i], "kata")
+                                                                  : syn_str_eq(isolation, names[i]);
+
+        if (wanted && syn_container_has_class(report, names[i])) {
+            *ret = names[i];
+            return SYN_OK;
+        }
+        if (wanted && isolation && syn_str_eq(isolation, names[i]))
+            return SYN_FAIL(err, SYN_E_UNSUPPORTED,
+                            "isolation %s: containerd has no such runtime class here (it has %s)",
+                            isolation, report->classes);
     }
-    if (!syn_name_ok(isolation) || !has_word("gvisor kata runc", isolation))
-        return SYN_FAIL(err, SYN_E_INVALID, "isolation %s: expected auto, gvisor, kata or runc",
-                        isolation);
-    if (!has_word(classes, isolation))
-        return SYN_FAIL(err, SYN_E_UNSUPPORTED,
-                        "isolation %s: containerd has no such runtime class here (it has %s)",
-                        isolation, classes);
-    *ret = has_word(classes, "kata") && syn_str_eq(isolation, "kata")       ? "kata"
-           : has_word(classes, "gvisor") && syn_str_eq(isolation, "gvisor") ? "gvisor"
-                                                                            : "runc";
-    return SYN_OK;
+    return SYN_FAIL(err, SYN_E_INVALID, "isolation %s: expected auto, gvisor, kata or runc",
+                    isolation ? isolation : "auto");
 }
 
 static int
@@ -235,7 +245,7 @@ container_probe(void *self, struct syn_runtime_info *ret_info, struct syn_err *e
         return syn_err_wrap(err, SYN_E_UNSUPPORTED, "containerd");
     *ret_info = (struct syn_runtime_info){
         .driver = "container",
-        .sandbox = has_word(container->report.classes, "gvisor") ? "gvisor" : "runc",
+        .sandbox = syn_container_has_class(&container->report, "gvisor") ? "gvisor" : "runc",
         .version = container->report.version,
         .platform = "",
         .detail = container->report.classes,
@@ -298,6 +308,44 @@ container_stats(void *self, struct syn_instance *instance, struct syn_usage_samp
     const struct syn_container *container = self;
 
     return container->base.ops->stats(container->base.self, instance, ret_usage, err);
+}
+
+/* By the container's own tool, in the state that containerd's shim keeps for it: see
+ * ../native/exec.c. */
+static int
+container_exec(void *self, struct syn_instance *instance, const struct syn_exec_spec *spec,
+               struct syn_exec **ret_exec, struct syn_err *err)
+{
+    const struct syn_container *container = self;
+    bool gvisor = syn_str_eq(instance->plan.handler, "gvisor");
+    const char *tool = gvisor ? "runsc" : "runc", *name;
+    char path[SYN_PATH_MAX], root[SYN_PATH_MAX], bundle[SYN_PATH_MAX];
+    struct syn_exec_place place = {.tool = path, .root = root, .bundle = bundle, .gvisor = gvisor};
+    SYN_JSON(state);
+    int rc = syn_exec_check(instance, spec, err);
+
+    if (rc == SYN_OK && !gvisor && !syn_str_eq(instance->plan.handler, "runc"))
+        return SYN_FAIL(err, SYN_E_UNSUPPORTED, "exec: not within the runtime class %s",
+                        instance->plan.handler);
+    if (rc == SYN_OK)
+        rc = syn_file_read_json(instance->dir, SYN_FILE_STATE, &state, err);
+    if (rc < 0)
+        return rc;
+    name = strrchr(syn_json_str(state, "cgroup", ""), '/');
+    place.name = name ? name + 1 : "";
+    if (place.name[0] == '\0' || strspn(place.name, "0123456789abcdef") != strlen(place.name))
+        return SYN_FAIL(err, SYN_E_UNSUPPORTED, "exec: instance %s was started before there was it",
+                        instance->plan.id);
+    if (!syn_container_find(tool, path, sizeof(path)))
+        return SYN_FAIL(err, SYN_E_UNSUPPORTED, "exec: there is no %s on this node", tool);
+    rc = syn_path_format(root, sizeof(root), err, "%s/%s/k8s.io",
+                         gvisor ? "/run/containerd" : syn_containerd_tools(container->containerd),
+                         tool);
+    if (rc == SYN_OK)
+        rc = syn_path_format(bundle, sizeof(bundle), err,
+                             "%s/io.containerd.runtime.v2.task/k8s.io/%s",
+                             syn_containerd_state(container->containerd), place.name);
+    return rc < 0 ? rc : syn_exec_start(instance, &place, spec, ret_exec, err);
 }
 
 static const struct syn_instance_paths *
@@ -381,6 +429,7 @@ static const struct syn_runtime_ops container_ops = {
     .poll = container_poll,
     .exit_fd = container_exit_fd,
     .stats = container_stats,
+    .exec = container_exec,
     .paths = container_paths,
     .isolation = container_isolation,
     .place = container_place,

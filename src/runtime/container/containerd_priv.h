@@ -20,6 +20,12 @@ SYN_MUST int syn_containerd_ensure(struct syn_containerd *containerd, struct syn
 /** "unix:...", and the folder of links from a pod's name to its instance. Borrowed. */
 const char *syn_containerd_address(const struct syn_containerd *containerd);
 const char *syn_containerd_pods(const struct syn_containerd *containerd);
+/** Its folder of what runs now; of a containerd that is not ours, where it is by default. */
+const char *syn_containerd_state(const struct syn_containerd *containerd);
+/** The same for the folders of runc's and runsc's state. */
+const char *syn_containerd_tools(const struct syn_containerd *containerd);
+/** The path of an installed program. False when there is none. */
+bool syn_container_find(const char *name, char *out, size_t cap);
 /** Give it an image unless it has it. */
 SYN_MUST int syn_containerd_image(struct syn_containerd *containerd,
                                   const struct syn_pod_image *image, struct syn_err *err);

@@ -15,7 +15,7 @@
 #include "pod_priv.h"
 
 #define TOP_MAX    64
-#define MOUNTS_MAX (2 * SYN_INSTANCE_BINDS_MAX + TOP_MAX + 16)
+#define MOUNTS_MAX (2 * SYN_INSTANCE_BINDS_MAX + 2 * SYN_INSTANCE_MOUNTS_MAX + TOP_MAX + 16)
 #define ENV_MAX    (SYN_INSTANCE_ENV_MAX + 8)
 #define NAME_MAX_  256
 #define PATHS_MAX  24 /* of /proc and /sys, covered or read-only */
@@ -39,8 +39,8 @@ struct request {
     Cri__Device devices[SYN_INSTANCE_DEVICES_MAX], *device_list[SYN_INSTANCE_DEVICES_MAX];
     char *argv[SYN_INSTANCE_ARGS_MAX];
     char *masked[PATHS_MAX], *readonly[PATHS_MAX], *dropped[1];
-    char *env_names[ENV_MAX]; /* owned */
-    char *paths[2 * TOP_MAX]; /* owned */
+    char *env_names[ENV_MAX];                           /* owned */
+    char *paths[2 * TOP_MAX + SYN_INSTANCE_MOUNTS_MAX]; /* owned */
     size_t paths_count;
 };
 
@@ -208,6 +208,23 @@ add_binds(struct request *request, const json_t *bundle, struct syn_err *err)
         if (syn_str_eq(syn_json_str(mount, "type", ""), "bind") && !syn_str_starts(target, "/sys/"))
             rc = add_mount(request, target, syn_json_str(mount, "source", ""),
                            has_option(mount, "ro"), err);
+    }
+    return rc;
+}
+
+static int
+add_tmpfs(struct request *request, const struct syn_instance_spec *spec, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    for (size_t i = 0; rc == SYN_OK && i < spec->tmpfs_count; i++) {
+        const char *source = NULL;
+        char name[40];
+
+        (void)snprintf(name, sizeof(name), SYN_DIR_TMPFS "/%zu", i);
+        rc = keep_path(request, &source, err, spec->dir, name);
+        if (rc == SYN_OK)
+            rc = add_mount(request, spec->tmpfs[i].container, source, false, err);
     }
     return rc;
 }
@@ -391,7 +408,7 @@ write_pod(int dir, const struct syn_instance_spec *spec, const struct syn_plan *
     linux_config.cgroup_parent = cgroup;
     linux_config.security_context = &security;
     config.metadata = &metadata;
-    config.hostname = syn_message_text(spec->id);
+    config.hostname = syn_message_text(spec->hostname ? spec->hostname : spec->id);
     config.log_directory = syn_message_text(spec->dir);
     config.labels = labels;
     config.n_labels = 1;
@@ -442,6 +459,8 @@ syn_request_write(const struct syn_instance_spec *spec, const struct syn_plan *p
         rc = add_own(request, spec, err);
     if (rc == SYN_OK)
         rc = add_binds(request, bundle, err);
+    if (rc == SYN_OK)
+        rc = add_tmpfs(request, spec, err);
     if (rc == SYN_OK)
         rc = add_process(request, bundle, err);
     if (rc == SYN_OK)

@@ -68,22 +68,62 @@ below(const char *path, const char *parent)
     return strncmp(path, parent, len) == 0 && (path[len] == '\0' || path[len] == '/');
 }
 
+/* Where something is mounted. An image's own root may be covered but where it is not its own. */
 static int
-check_bind(const struct syn_bind *bind, size_t index, struct syn_err *err)
+check_target(const struct syn_instance_spec *spec, const char *path, const char *what, size_t index,
+             struct syn_err *err)
 {
-    if (!path_clean(bind->host))
-        return SYN_FAIL(err, SYN_E_INVALID, "binds[%zu]: host path must be absolute and plain: %s",
-                        index, bind->host ? bind->host : "(none)");
-    if (!path_clean(bind->container) || syn_str_eq(bind->container, "/synor"))
+    static const char *const kernels[] = {"/proc", "/sys", "/dev"};
+    static const char *const ours[] = {"/synor", "/etc", "/etc/hosts", "/etc/hostname",
+                                       "/etc/resolv.conf"};
+    const char *const *reserved = spec->rootfs ? kernels : reserved_paths;
+    size_t count = spec->rootfs ? SYN_LEN(kernels) : SYN_LEN(reserved_paths);
+
+    if (!path_clean(path))
         return SYN_FAIL(err, SYN_E_INVALID,
-                        "binds[%zu]: container path must be absolute and plain: %s", index,
-                        bind->container ? bind->container : "(none)");
-    for (size_t i = 0; i < SYN_LEN(reserved_paths); i++) {
-        if (below(bind->container, reserved_paths[i]))
-            return SYN_FAIL(err, SYN_E_INVALID, "binds[%zu]: %s is reserved; use a path like /data",
-                            index, reserved_paths[i]);
+                        "%s[%zu]: container path must be absolute and plain: %s", what, index,
+                        path ? path : "(none)");
+    for (size_t i = 0; i < count; i++) {
+        if (below(path, reserved[i]))
+            return SYN_FAIL(err, SYN_E_INVALID, "%s[%zu]: %s is reserved; use a path like /data",
+                            what, index, reserved[i]);
+    }
+    for (size_t i = 0; i < SYN_LEN(ours); i++) {
+        if (syn_str_eq(path, ours[i]))
+            return SYN_FAIL(err, SYN_E_INVALID, "%s[%zu]: %s is the platform's own", what, index,
+                            path);
     }
     return SYN_OK;
+}
+
+static int
+check_mounts(const struct syn_instance_spec *spec, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    if (spec->binds_count > SYN_INSTANCE_BINDS_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "binds: more than %d entries", SYN_INSTANCE_BINDS_MAX);
+    if (spec->tmpfs_count > SYN_INSTANCE_MOUNTS_MAX ||
+        spec->secrets_count > SYN_INSTANCE_MOUNTS_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "tmpfs and secrets: more than %d of one kind",
+                        SYN_INSTANCE_MOUNTS_MAX);
+    for (size_t i = 0; rc == SYN_OK && i < spec->binds_count; i++) {
+        if (!path_clean(spec->binds[i].host))
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "binds[%zu]: host path must be absolute and plain: %s", i,
+                            spec->binds[i].host ? spec->binds[i].host : "(none)");
+        rc = check_target(spec, spec->binds[i].container, "binds", i, err);
+    }
+    for (size_t i = 0; rc == SYN_OK && i < spec->tmpfs_count; i++) {
+        if (spec->tmpfs[i].bytes < 4096 || spec->tmpfs[i].bytes > (int64_t)1 << 44)
+            return SYN_FAIL(err, SYN_E_INVALID, "tmpfs[%zu]: expected 4096 bytes or more", i);
+        rc = syn_str_eq(spec->tmpfs[i].container, "/tmp")
+                 ? SYN_OK
+                 : check_target(spec, spec->tmpfs[i].container, "tmpfs", i, err);
+    }
+    for (size_t i = 0; rc == SYN_OK && i < spec->secrets_count; i++)
+        rc = check_target(spec, spec->secrets[i].container, "secrets", i, err);
+    return rc;
 }
 
 /* What is asked of the network itself, net.c checks. */
@@ -169,6 +209,7 @@ check_numbers(const struct syn_instance_spec *spec, struct syn_err *err)
         {"wall_ms", spec->wall_ms, 1, (int64_t)1 << 50},
         {"grace_ms", spec->grace_ms, 1, (int64_t)1 << 40},
         {"log_bytes_max", spec->log_bytes_max, 4096, (int64_t)1 << 44},
+        {"stop_signal", spec->stop_signal, 1, 64},
     };
 
     for (size_t i = 0; i < SYN_LEN(ranges); i++) {
@@ -200,13 +241,14 @@ syn_bundle_check(const struct syn_instance_spec *spec, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_INVALID, "argv is empty");
     if (spec->cwd && !syn_str_eq(spec->cwd, "/") && !path_clean(spec->cwd))
         return SYN_FAIL(err, SYN_E_INVALID, "cwd must be an absolute plain path");
-    if (spec->binds_count > SYN_INSTANCE_BINDS_MAX)
-        return SYN_FAIL(err, SYN_E_INVALID, "binds: more than %d entries", SYN_INSTANCE_BINDS_MAX);
+    if (spec->hostname && !syn_name_ok(spec->hostname))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "hostname: expected lower-case letters, digits and dashes");
     rc = check_list(spec->argv, SYN_INSTANCE_ARGS_MAX, "argv", err);
     if (rc == SYN_OK)
         rc = check_list(spec->env, SYN_INSTANCE_ENV_MAX, "env", err);
-    for (size_t i = 0; rc == SYN_OK && i < spec->binds_count; i++)
-        rc = check_bind(&spec->binds[i], i, err);
+    if (rc == SYN_OK)
+        rc = check_mounts(spec, err);
     if (rc == SYN_OK)
         rc = check_network(spec, err);
     if (rc == SYN_OK)
@@ -284,6 +326,10 @@ add_kernel_mounts(json_t *mounts, const struct syn_instance_spec *spec, bool gvi
                    (long long)(spec->shm_bytes > 0 ? spec->shm_bytes : (int64_t)64 << 20));
     if (rc == SYN_OK)
         rc = add_mount(mounts, "/dev/shm", "tmpfs", "shm", shm, err);
+    /* For programs that are run within it on a terminal; gVisor has one of its own. */
+    if (rc == SYN_OK && !gvisor)
+        rc = add_mount(mounts, "/dev/pts", "devpts", "devpts",
+                       "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5", err);
     if (rc == SYN_OK && gvisor)
         rc = add_mount(mounts, "/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro", err);
     /* Of the host's /sys a program under runc sees the processors' layout and nothing else. */
@@ -293,6 +339,71 @@ add_kernel_mounts(json_t *mounts, const struct syn_instance_spec *spec, bool gvi
                            err);
     }
     return rc;
+}
+
+/* What the instance's owner wants mounted. */
+struct wanted {
+    const char *target, *type, *source, *options; /* options: or, of a tmpfs, its size */
+    int64_t bytes;
+};
+
+/* What is below another comes after it. */
+static int
+by_target(const void *a, const void *b)
+{
+    return strcmp(((const struct wanted *)a)->target, ((const struct wanted *)b)->target);
+}
+
+static int
+add_wanted(json_t *mounts, const struct wanted *wanted, struct syn_err *err)
+{
+    char options[96];
+
+    if (wanted->options)
+        return add_mount(mounts, wanted->target, wanted->type, wanted->source, wanted->options,
+                         err);
+    (void)snprintf(options, sizeof(options), "nosuid,nodev,mode=1777,size=%lld",
+                   (long long)wanted->bytes);
+    return add_mount(mounts, wanted->target, wanted->type, wanted->source, options, err);
+}
+
+static int
+add_own_mounts(json_t *mounts, const struct syn_instance_spec *spec, struct syn_err *err)
+{
+    struct wanted rows[SYN_INSTANCE_BINDS_MAX + 2 * SYN_INSTANCE_MOUNTS_MAX];
+    char sources[SYN_INSTANCE_MOUNTS_MAX][SYN_PATH_MAX];
+    size_t count = 0;
+    int rc = SYN_OK;
+
+    for (size_t i = 0; i < spec->binds_count; i++)
+        rows[count++] = (struct wanted){
+            spec->binds[i].container, "bind", spec->binds[i].host,
+            spec->binds[i].ro ? "rbind,ro,nosuid,nodev" : "rbind,rw,nosuid,nodev", 0};
+    for (size_t i = 0; i < spec->tmpfs_count; i++)
+        rows[count++] =
+            (struct wanted){spec->tmpfs[i].container, "tmpfs", "tmpfs", NULL, spec->tmpfs[i].bytes};
+    for (size_t i = 0; rc == SYN_OK && i < spec->secrets_count; i++) {
+        rc = syn_path_format(sources[i], sizeof(sources[i]), err, "%s/" SYN_DIR_SECRETS "/%zu",
+                             spec->dir, i);
+        rows[count++] = (struct wanted){spec->secrets[i].container, "bind", sources[i],
+                                        "bind,ro,nosuid,nodev,noexec", 0};
+    }
+    if (count > 0)
+        qsort(rows, count, sizeof(rows[0]), by_target);
+    for (size_t i = 0; rc == SYN_OK && i < count; i++)
+        rc = add_wanted(mounts, &rows[i], err);
+    return rc;
+}
+
+/* In the scratch space, unless it is to be in memory. */
+static bool
+has_own_tmp(const struct syn_instance_spec *spec)
+{
+    for (size_t i = 0; i < spec->tmpfs_count; i++) {
+        if (syn_str_eq(spec->tmpfs[i].container, "/tmp"))
+            return false;
+    }
+    return true;
 }
 
 static int
@@ -313,14 +424,10 @@ make_mounts(const struct syn_instance_spec *spec, const struct syn_plan *plan, j
     if (rc == SYN_OK)
         rc = add_mount(mounts, "/synor", "bind", source, "rbind,rw,nosuid,nodev", err);
     (void)snprintf(source, sizeof(source), "%s/" SYN_DIR_SCRATCH "/tmp", spec->dir);
-    if (rc == SYN_OK)
+    if (rc == SYN_OK && has_own_tmp(spec))
         rc = add_mount(mounts, "/tmp", "bind", source, "bind,rw,nosuid,nodev", err);
-    for (size_t i = 0; rc == SYN_OK && i < spec->binds_count; i++) {
-        const struct syn_bind *bind = &spec->binds[i];
-
-        rc = add_mount(mounts, bind->container, "bind", bind->host,
-                       bind->ro ? "rbind,ro,nosuid,nodev" : "rbind,rw,nosuid,nodev", err);
-    }
+    if (rc == SYN_OK)
+        rc = add_own_mounts(mounts, spec, err);
     for (size_t i = 0; rc == SYN_OK && i < spec->drivers_count; i++)
         rc = add_mount(mounts, spec->drivers[i].container, "bind", spec->drivers[i].host,
                        "bind,ro,nosuid,nodev", err);
@@ -526,5 +633,6 @@ syn_bundle_json(const struct syn_instance_spec *spec, const struct syn_plan *pla
     (void)snprintf(root, sizeof(root), "%s/rootfs", plan->cover);
     return syn_json_pack(ret, err, "{s:s, s:O, s:{s:s, s:b}, s:s, s:O, s:O}", "ociVersion", "1.0.2",
                          "process", process, "root", "path", root, "readonly", 1, "hostname",
-                         spec->id, "mounts", mounts, "linux", linux_part);
+                         spec->hostname ? spec->hostname : spec->id, "mounts", mounts, "linux",
+                         linux_part);
 }

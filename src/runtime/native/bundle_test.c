@@ -56,6 +56,39 @@ bad_binds_are_refused(void **state)
     }
 }
 
+/* Over an image of its own more is free, but not what the kernel and the platform put there. */
+static void
+an_image_may_be_covered(void **state)
+{
+    static const struct {
+        const char *target, *word; /* NULL: it is fine */
+    } rows[] = {
+        {"/run/x", NULL},         {"/etc/x", NULL},     {"/usr/share/x", NULL}, {"/tmp/x", NULL},
+        {"/proc/x", "reserved"},  {"/dev", "reserved"}, {"/synor", "own"},      {"/etc", "own"},
+        {"/etc/hosts", "own"},    {"x", "plain"},       {"/a/../b", "plain"},   {NULL, "plain"},
+        {"/etc/hostname", "own"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        const struct syn_tmpfs tmpfs = {rows[i].target, 4096};
+        const struct syn_secret_file secret = {rows[i].target, "x", 1};
+        struct syn_instance_spec spec = good_spec(), other = good_spec();
+        struct syn_err err = {0};
+        int want = rows[i].word ? SYN_E_INVALID : SYN_OK;
+
+        spec.rootfs = other.rootfs = "/image";
+        spec.tmpfs = &tmpfs;
+        spec.tmpfs_count = 1;
+        assert_code(syn_bundle_check(&spec, &err), want, &err);
+        assert_true(rows[i].word == NULL || strstr(err.msg, rows[i].word));
+        other.secrets = &secret;
+        other.secrets_count = 1;
+        assert_code(syn_bundle_check(&other, &err), want, &err);
+        assert_true(rows[i].word == NULL || strstr(err.msg, rows[i].word));
+    }
+}
+
 static const char *const devices_outside[] = {"/dev/null", "/etc/shadow", NULL};
 static const char *const devices_odd[] = {"/dev/../etc/shadow", NULL};
 static const struct syn_bind driver_outside = {"/usr/lib/x", "/etc/x", true};
@@ -73,7 +106,9 @@ static const struct syn_bind driver_good = {"/usr/lib/x", "/usr/lib/x", true};
                                 row(binds_count = 65, "binds") row(hosts_count = 257, "hosts")    \
                                     row(devices = devices_outside, "devices[1]")                  \
                                         row(devices = devices_odd, "devices[0]")                  \
-                                            row(drivers_count = 65, "drivers")
+                                            row(drivers_count = 65, "drivers")                    \
+                                                row(hostname = "a.b", "hostname")                 \
+                                                    row(stop_signal = 65, "stop_signal")
 
 static void
 bad_specs_are_refused(void **state)
@@ -356,6 +391,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_binds_are_refused),
+        cmocka_unit_test(an_image_may_be_covered),
         cmocka_unit_test(bad_specs_are_refused),
         cmocka_unit_test(bad_lists_are_refused),
         cmocka_unit_test(bad_drivers_are_refused),

@@ -129,6 +129,14 @@ shim_pidfd(const struct shim_record *record)
     return fd;
 }
 
+pid_t
+syn_instance_supervisor(const struct syn_instance *instance)
+{
+    struct shim_record record;
+
+    return shim_alive(instance->dir, &record) ? record.pid : 0;
+}
+
 /* The supervisor's word: "ok", or why not. TIMEOUT and IO when there is none. */
 static int
 await_ready(int fd, char *out, size_t cap, struct syn_err *err)
@@ -354,10 +362,18 @@ syn_instance_end_supervisor(int dir)
 static int
 unmount_all(const char *dir, struct syn_err *err)
 {
-    static const char *const names[] = {SYN_DIR_ROOTFS, SYN_DIR_SHM, SYN_DIR_SCRATCH};
+    static const char *const names[] = {SYN_DIR_ROOTFS, SYN_DIR_SHM, SYN_DIR_SECRETS,
+                                        SYN_DIR_SCRATCH};
     char path[SYN_PATH_MAX];
     int rc = SYN_OK;
 
+    for (unsigned i = 0; rc == SYN_OK && i < SYN_INSTANCE_MOUNTS_MAX; i++) {
+        rc = syn_path_format(path, sizeof(path), err, "%s/" SYN_DIR_TMPFS "/%u", dir, i);
+        if (rc == SYN_OK && access(path, F_OK) < 0)
+            break;
+        if (rc == SYN_OK)
+            rc = syn_scratch_unmount(path, err);
+    }
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(names); i++) {
         rc = syn_path_format(path, sizeof(path), err, "%s/%s", dir, names[i]);
         if (rc == SYN_OK)

@@ -32,6 +32,8 @@ SYN_MUST int syn_instance_poll(struct syn_instance *instance,
 SYN_MUST int syn_instance_exit_fd(struct syn_instance *instance, int *ret_fd, struct syn_err *err);
 /** Mount the scratch space again after a reboot. Mounted already is fine. */
 SYN_MUST int syn_instance_remount(struct syn_instance *instance, struct syn_err *err);
+/** Its supervisor's pid; 0 when there is none. */
+pid_t syn_instance_supervisor(const struct syn_instance *instance);
 /** End its supervisor, if it lives. */
 void syn_instance_end_supervisor(int dir);
 /** See runtime_ops.h. `net` (may be NULL) is where its network is taken from. */

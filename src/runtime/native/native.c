@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <synor/base/str.h>
 
 #include "bundle_priv.h"
+#include "exec_priv.h"
 #include "file_priv.h"
 #include "group_priv.h"
 #include "instance_priv.h"
@@ -37,6 +39,7 @@ make_plan(const struct syn_native *native, const struct syn_sandbox_choice *choi
         .scratch_bytes = spec->scratch_bytes > 0 ? spec->scratch_bytes : SCRATCH_DEFAULT,
         .wall_ms = spec->wall_ms,
         .grace_ms = spec->grace_ms > 0 ? spec->grace_ms : GRACE_DEFAULT,
+        .stop_signal = spec->stop_signal,
         .log_bytes_max = spec->log_bytes_max > 0 ? spec->log_bytes_max : LOG_DEFAULT,
     };
     uint32_t hash = 2166136261u;
@@ -123,6 +126,49 @@ make_scratch(struct syn_native *native, const struct syn_instance_spec *spec,
     return rc < 0 ? rc : furnish_scratch(spec, plan, at, err);
 }
 
+/* Files of the instance's user alone, each bound where it belongs. */
+static int
+write_secrets(const struct syn_instance_spec *spec, const struct syn_plan *plan, int dir,
+              struct syn_err *err)
+{
+    uid_t uid = syn_bundle_host_id(plan, spec->uid ? spec->uid : SYN_UID_DEFAULT);
+    gid_t gid = syn_bundle_host_id(plan, spec->gid ? spec->gid : SYN_UID_DEFAULT);
+    int rc = SYN_OK;
+
+    for (size_t i = 0; rc == SYN_OK && i < spec->secrets_count; i++) {
+        char name[24];
+        SYN_FD(file);
+
+        (void)snprintf(name, sizeof(name), "%zu", i);
+        file = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0400);
+        if (file < 0)
+            return SYN_FAIL_SYS(err, errno, "making a secret's file");
+        rc = syn_fd_write_all(file, spec->secrets[i].data, spec->secrets[i].len, err);
+        if (rc == SYN_OK && (fchown(file, uid, gid) < 0 || fchmod(file, 0400) < 0))
+            rc = SYN_FAIL_SYS(err, errno, "giving a secret to the instance");
+    }
+    return rc;
+}
+
+/* Not a tmpfs, whose pages may be swapped out: what is written here is ours alone and small. */
+static int
+make_secrets(const struct syn_instance_spec *spec, const struct syn_plan *plan, struct syn_err *err)
+{
+    char at[SYN_PATH_MAX];
+    SYN_FD(dir);
+    int rc = syn_path_format(at, sizeof(at), err, "%s/" SYN_DIR_SECRETS, spec->dir);
+
+    if (rc < 0 || spec->secrets_count == 0)
+        return rc;
+    if (mkdir(at, 0700) < 0 ||
+        mount("synor", at, "ramfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=711") < 0)
+        return SYN_FAIL_SYS(err, errno, "making %s", at);
+    dir = open(at, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return SYN_FAIL_SYS(err, errno, "opening %s", at);
+    return write_secrets(spec, plan, dir, err);
+}
+
 static int
 fill_folder(struct syn_native *native, const struct syn_sandbox_choice *choice,
             const struct syn_instance_spec *spec, const struct syn_plan *plan, struct syn_err *err)
@@ -132,6 +178,8 @@ fill_folder(struct syn_native *native, const struct syn_sandbox_choice *choice,
     SYN_FD(dir);
     int rc = make_scratch(native, spec, plan, err);
 
+    if (rc == SYN_OK)
+        rc = make_secrets(spec, plan, err);
     if (rc == SYN_OK)
         rc = syn_rootfs_layer_create(spec, plan, err);
     if (rc == SYN_OK)
@@ -306,6 +354,32 @@ native_stats(void *self, struct syn_instance *instance, struct syn_usage_sample 
     return syn_usage_last(instance->dir, ret_usage, err);
 }
 
+static int
+native_exec(void *self, struct syn_instance *instance, const struct syn_exec_spec *spec,
+            struct syn_exec **ret_exec, struct syn_err *err)
+{
+    char root[SYN_PATH_MAX];
+    struct syn_exec_place place = {.tool = instance->plan.tool,
+                                   .root = root,
+                                   .name = instance->plan.name,
+                                   .bundle = instance->dir_path,
+                                   .gvisor = instance->plan.gvisor};
+    int rc = syn_exec_check(instance, spec, err);
+
+    (void)self;
+    /* runc wants to see the root folder, which its supervisor alone sees. */
+    if (rc == SYN_OK && !place.gvisor) {
+        place.beside = syn_instance_supervisor(instance);
+        if (place.beside == 0)
+            rc = SYN_FAIL(err, SYN_E_CONFLICT, "instance %s is ending", instance->plan.id);
+    }
+    if (rc == SYN_OK && !place.gvisor && syn_plan_networked(&instance->plan))
+        rc = syn_exec_joined(instance, root, err);
+    else if (rc == SYN_OK)
+        rc = syn_path_format(root, sizeof(root), err, "%s/" SYN_DIR_TOOL, instance->dir_path);
+    return rc < 0 ? rc : syn_exec_start(instance, &place, spec, ret_exec, err);
+}
+
 static const struct syn_instance_paths *
 native_paths(const struct syn_instance *instance)
 {
@@ -361,6 +435,7 @@ static const struct syn_runtime_ops native_ops = {
     .poll = native_poll,
     .exit_fd = native_exit_fd,
     .stats = native_stats,
+    .exec = native_exec,
     .paths = native_paths,
     .isolation = native_isolation,
     .place = native_place,

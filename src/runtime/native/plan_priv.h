@@ -21,10 +21,13 @@
 #define SYN_FILE_CONTROL "control" /* the shim's socket */
 #define SYN_FILE_IMAGE   "scratch.img"
 #define SYN_DIR_SCRATCH  "scratch"
-#define SYN_DIR_ROOT     "root"   /* this instance's own files over the image's */
-#define SYN_DIR_ROOTFS   "rootfs" /* a pod's root put together, from which is bound */
-#define SYN_DIR_SHM      "shm"    /* a pod's file system in memory, for /dev/shm */
-#define SYN_DIR_TOOL     "oci"    /* the tool's --root */
+#define SYN_DIR_ROOT     "root"    /* this instance's own files over the image's */
+#define SYN_DIR_ROOTFS   "rootfs"  /* a pod's root put together, from which is bound */
+#define SYN_DIR_SHM      "shm"     /* a pod's file system in memory, for /dev/shm */
+#define SYN_DIR_SECRETS  "secrets" /* a file system in memory that is never swapped out */
+#define SYN_DIR_TMPFS    "tmpfs"   /* a pod's file systems in memory: 0, 1, ... */
+#define SYN_DIR_TOOL     "oci"     /* the tool's --root */
+#define SYN_DIR_JOINED   "joined"  /* the same for `exec` where its network was made before */
 
 struct syn_plan {
     char id[SYN_INSTANCE_ID_MAX + 1];
@@ -38,6 +41,7 @@ struct syn_plan {
     char image[SYN_INSTANCE_PATH_MAX]; /* lower root folder */
     int64_t cpu_millicores, memory_bytes, pids_max;
     int64_t scratch_bytes, wall_ms, grace_ms, log_bytes_max;
+    int64_t stop_signal;               /* 0: SIGTERM */
     int64_t id_base;                   /* runc: first host id of its user namespace */
     char group[SYN_INSTANCE_PATH_MAX]; /* folder of the group's network, "" for none */
     char address[64];

@@ -250,34 +250,76 @@ syn_rootfs_host_image(const char *cache, char *out, size_t cap, struct syn_err *
     return rc;
 }
 
-/* Where `path` of the instance must exist: in the scratch space below /synor, else in the layer. */
+/* Where something will be mounted: in the scratch space below /synor, else in the layer. */
 static int
-make_mount_point(const struct syn_instance_spec *spec, const struct syn_bind *bind,
-                 struct syn_err *err)
+point_path(const struct syn_instance_spec *spec, const char *target, char out[SYN_PATH_MAX],
+           struct syn_err *err)
+{
+    bool scratch = syn_str_starts(target, "/synor/");
+
+    return syn_path_format(out, SYN_PATH_MAX, err, "%s/%s%s", spec->dir,
+                           scratch ? SYN_DIR_SCRATCH : SYN_DIR_ROOT,
+                           scratch ? target + strlen("/synor") : target);
+}
+
+static int
+make_folder_point(const struct syn_instance_spec *spec, const char *target, mode_t mode,
+                  struct syn_err *err)
 {
     char path[SYN_PATH_MAX];
-    struct stat st;
-    bool scratch = syn_str_starts(bind->container, "/synor/");
-    int rc = syn_path_format(path, sizeof(path), err, "%s/%s%s", spec->dir,
-                             scratch ? SYN_DIR_SCRATCH : SYN_DIR_ROOT,
-                             scratch ? bind->container + strlen("/synor") : bind->container);
+    int rc = point_path(spec, target, path, err);
+
+    if (rc == SYN_OK)
+        rc = syn_dir_make(AT_FDCWD, path, 0755, err);
+    if (rc == SYN_OK && chmod(path, mode) < 0)
+        rc = SYN_FAIL_SYS(err, errno, "setting the mode of %s", path);
+    return rc;
+}
+
+static int
+make_file_point(const struct syn_instance_spec *spec, const char *target, struct syn_err *err)
+{
+    char path[SYN_PATH_MAX], *slash;
+    int rc = point_path(spec, target, path, err);
 
     if (rc < 0)
         return rc;
+    slash = strrchr(path, '/');
+    *slash = '\0';
+    rc = syn_dir_make(AT_FDCWD, path, 0755, err);
+    *slash = '/';
+    return rc < 0 ? rc : syn_file_write(AT_FDCWD, path, "", 0, err);
+}
+
+static int
+make_bind_point(const struct syn_instance_spec *spec, const struct syn_bind *bind,
+                struct syn_err *err)
+{
+    struct stat st;
+
     if (stat(bind->host, &st) < 0)
         return SYN_FAIL_SYS(err, errno, "bind source %s", bind->host);
-    if (S_ISREG(st.st_mode)) {
-        char *slash = strrchr(path, '/');
-
-        *slash = '\0';
-        rc = syn_dir_make(AT_FDCWD, path, 0755, err);
-        *slash = '/';
-        return rc < 0 ? rc : syn_file_write(AT_FDCWD, path, "", 0, err);
-    }
-    if (!S_ISDIR(st.st_mode))
+    if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
         return SYN_FAIL(err, SYN_E_INVALID, "bind source %s is neither a file nor a folder",
                         bind->host);
-    return syn_dir_make(AT_FDCWD, path, 0755, err);
+    return S_ISREG(st.st_mode) ? make_file_point(spec, bind->container, err)
+                               : make_folder_point(spec, bind->container, 0755, err);
+}
+
+static int
+make_mount_points(const struct syn_instance_spec *spec, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    for (size_t i = 0; rc == SYN_OK && i < spec->binds_count; i++)
+        rc = make_bind_point(spec, &spec->binds[i], err);
+    for (size_t i = 0; rc == SYN_OK && i < spec->drivers_count; i++)
+        rc = make_bind_point(spec, &spec->drivers[i], err);
+    for (size_t i = 0; rc == SYN_OK && i < spec->tmpfs_count; i++)
+        rc = make_folder_point(spec, spec->tmpfs[i].container, 01777, err); /* which runc keeps */
+    for (size_t i = 0; rc == SYN_OK && i < spec->secrets_count; i++)
+        rc = make_file_point(spec, spec->secrets[i].container, err);
+    return rc;
 }
 
 static int
@@ -305,13 +347,19 @@ image_has(const struct syn_instance_spec *spec, const char *file)
            access(path, F_OK) == 0;
 }
 
+static const char *
+host_name(const struct syn_instance_spec *spec)
+{
+    return spec->hostname ? spec->hostname : spec->id;
+}
+
 static void
 add_own_names(const struct syn_instance_spec *spec, const struct syn_plan *plan,
               struct syn_buf *text)
 {
-    syn_buf_addf(text, "%s %s\n", plan->place.address4, spec->id);
+    syn_buf_addf(text, "%s %s\n", plan->place.address4, host_name(spec));
     if (plan->place.address6[0] != '\0')
-        syn_buf_addf(text, "%s %s\n", plan->place.address6, spec->id);
+        syn_buf_addf(text, "%s %s\n", plan->place.address6, host_name(spec));
 }
 
 /* Whom to ask for names, and, over the host's /usr, that names are asked for. */
@@ -345,17 +393,18 @@ write_names(const struct syn_instance_spec *spec, const struct syn_plan *plan, s
     unsigned gid = spec->gid ? spec->gid : SYN_UID_DEFAULT;
     int rc;
 
-    syn_buf_addf(&text, "%s\n", spec->id);
+    syn_buf_addf(&text, "%s\n", host_name(spec));
     rc = layer_file(spec, "hostname", &text, err);
     if (rc < 0)
         return rc;
     syn_buf_adds(&text, "127.0.0.1 localhost\n::1 localhost\n");
     if (spec->network == SYN_NETWORK_GROUP)
-        syn_buf_addf(&text, "%.*s %s\n", (int)strcspn(spec->address, "/"), spec->address, spec->id);
+        syn_buf_addf(&text, "%.*s %s\n", (int)strcspn(spec->address, "/"), spec->address,
+                     host_name(spec));
     else if (spec->network == SYN_NETWORK_ACCOUNT)
         add_own_names(spec, plan, &text);
     else
-        syn_buf_addf(&text, "127.0.1.1 %s\n", spec->id);
+        syn_buf_addf(&text, "127.0.1.1 %s\n", host_name(spec));
     for (size_t i = 0; i < spec->hosts_count; i++)
         syn_buf_addf(&text, "%s %s\n", spec->hosts[i].address, spec->hosts[i].name);
     rc = layer_file(spec, "hosts", &text, err);
@@ -401,10 +450,8 @@ syn_rootfs_layer_create(const struct syn_instance_spec *spec, const struct syn_p
         if (rc == SYN_OK)
             rc = syn_dir_make(AT_FDCWD, path, 0755, err);
     }
-    for (size_t i = 0; rc == SYN_OK && i < spec->binds_count; i++)
-        rc = make_mount_point(spec, &spec->binds[i], err);
-    for (size_t i = 0; rc == SYN_OK && i < spec->drivers_count; i++)
-        rc = make_mount_point(spec, &spec->drivers[i], err);
+    if (rc == SYN_OK)
+        rc = make_mount_points(spec, err);
     if (rc == SYN_OK)
         rc = write_resolver(spec, plan, err);
     return rc < 0 ? rc : write_names(spec, plan, err);

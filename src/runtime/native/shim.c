@@ -297,6 +297,12 @@ deliver(struct shim *shim, int signo)
         (void)kill(shim->init, signo);
 }
 
+static int
+stop_signal(const struct shim *shim)
+{
+    return shim->plan.stop_signal > 0 ? (int)shim->plan.stop_signal : SIGTERM;
+}
+
 static void
 ask_stop(struct shim *shim, enum syn_shim_stop cause, int64_t grace_ms)
 {
@@ -311,7 +317,7 @@ ask_stop(struct shim *shim, enum syn_shim_stop cause, int64_t grace_ms)
     if (shim->init <= 0)
         return; /* still starting: syn_shim_started() goes on */
     shim->kill_at_ms = at;
-    deliver(shim, SIGTERM);
+    deliver(shim, stop_signal(shim));
 }
 
 /* ---- children ---- */
@@ -332,8 +338,8 @@ syn_shim_started(struct shim *shim)
         syn_cgroup_usage_read(&shim->layout, shim->plan.cgroup, &usage);
         shim->cpu_us_base = usage.cpu_us;
     }
-    if (syn_json_pack(&doc, NULL, "{s:I, s:i}", "started_at_ms", (json_int_t)shim->started_ms,
-                      "pid", (int)shim->init) == SYN_OK)
+    if (syn_json_pack(&doc, NULL, "{s:I, s:i, s:s}", "started_at_ms", (json_int_t)shim->started_ms,
+                      "pid", (int)shim->init, "cgroup", shim->program_cgroup) == SYN_OK)
         (void)!syn_file_write_json(shim->dir, SYN_FILE_STATE, doc, false, NULL);
     report_ready(shim, "ok");
     /* Made durable here, off the way to the first instruction. */
@@ -343,7 +349,7 @@ syn_shim_started(struct shim *shim)
     syn_scratch_harden(shim->scratch_path);
     if (shim->stop != SYN_SHIM_STOP_NONE) {
         shim->kill_at_ms = now + shim->stop_grace_ms;
-        deliver(shim, SIGTERM);
+        deliver(shim, stop_signal(shim));
     }
 }
 

@@ -87,11 +87,17 @@ syn_tool_spawn(const struct syn_tool_args *args, int out, int log, pid_t *ret_pi
 void
 syn_tool_message(int dirfd, char *out, size_t cap)
 {
+    syn_tool_words(dirfd, SYN_FILE_RUNTIME, out, cap);
+}
+
+void
+syn_tool_words(int dirfd, const char *file, char *out, size_t cap)
+{
     SYN_BUF(text);
     const char *line;
 
     out[0] = '\0';
-    if (syn_file_read(dirfd, SYN_FILE_RUNTIME, LOG_BYTES_MAX, &text, NULL) < 0)
+    if (syn_file_read(dirfd, file, LOG_BYTES_MAX, &text, NULL) < 0)
         return;
     line = syn_buf_text(&text);
     while (line && *line != '\0') {

@@ -27,5 +27,7 @@ SYN_MUST int syn_tool_spawn(const struct syn_tool_args *args, int out, int log, 
                             struct syn_err *err);
 /** The tool's last words in DIR/runtime.log, or "" . */
 void syn_tool_message(int dirfd, char *out, size_t cap);
+/** The same in DIR/file. */
+void syn_tool_words(int dirfd, const char *file, char *out, size_t cap);
 
 #endif

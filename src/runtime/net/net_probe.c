@@ -1,9 +1,11 @@
+#include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <synor/base/tree.h>
@@ -67,4 +69,35 @@ syn_net_probe(struct syn_err *err)
     if (trial.rc == SYN_OK)
         return SYN_OK;
     return SYN_FAIL(err, SYN_E_UNSUPPORTED, "%s", trial.err.msg);
+}
+
+/* At an address that is nobody's: who has the port there has it everywhere. */
+int
+syn_net_probe_dns(struct syn_err *err)
+{
+    static const int types[] = {SOCK_DGRAM, SOCK_STREAM};
+    const struct sockaddr_in addr = {.sin_family = AF_INET,
+                                     .sin_port = htons(SYN_NET_DNS_PORT),
+                                     .sin_addr.s_addr = htonl(0x7f353535) /* 127.53.53.53 */};
+    int sys = 0;
+
+    for (size_t i = 0; i < SYN_LEN(types) && sys == 0; i++) {
+        int fd = socket(AF_INET, types[i] | SOCK_CLOEXEC, 0), on = 1;
+
+        if (fd < 0)
+            return SYN_FAIL_SYS(err, errno, "a socket for names");
+        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+        if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+            (types[i] == SOCK_STREAM && listen(fd, 1) < 0))
+            sys = errno;
+        (void)close(fd);
+    }
+    if (sys == EADDRINUSE)
+        return SYN_FAIL(err, SYN_E_CONFLICT,
+                        "another program has port %d of every address: instances know no names of "
+                        "services and ask the node's resolvers",
+                        SYN_NET_DNS_PORT);
+    return sys == 0 ? SYN_OK
+                    : SYN_FAIL(err, SYN_E_UNSUPPORTED, "port %d cannot be had: %s",
+                               SYN_NET_DNS_PORT, strerror(sys));
 }

@@ -913,6 +913,20 @@ probe_finds_it_works(void **state)
     assert_int_equal(count_links(), 0);
 }
 
+static void
+names_need_their_port(void **state)
+{
+    struct syn_err err = {0};
+    int taken;
+
+    (void)state;
+    assert_done(syn_net_probe_dns(&err), &err);
+    taken = net_bound(NULL, "0.0.0.0", SYN_NET_DNS_PORT, SOCK_STREAM);
+    assert_code(syn_net_probe_dns(&err), SYN_E_CONFLICT, &err);
+    (void)close(taken);
+    assert_done(syn_net_probe_dns(&err), &err);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -933,6 +947,7 @@ main(int argc, char **argv)
         cmocka_unit_test_setup(coming_and_going_leaves_nothing, set_up),
         cmocka_unit_test_setup(two_platforms_do_not_meet, set_up),
         cmocka_unit_test_setup(probe_finds_it_works, set_up),
+        cmocka_unit_test_setup(names_need_their_port, set_up),
     };
 
     if (argc > 1)

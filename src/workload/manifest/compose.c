@@ -195,8 +195,26 @@ local_path(const char *url, int64_t *ret_port)
     return NULL;
 }
 
-/* curl or wget of something on the replica itself is what our own check does; other commands have
- * nobody to run them. */
+/* What is run within: by a shell, or as it stands. */
+static int
+set_command(const struct manifest_at *at, const char *shell, json_t *list, struct syn_err *err)
+{
+    json_t *command = NULL;
+    int rc;
+
+    if (shell != NULL) {
+        rc = syn_json_pack(&command, err, "[s, s, s]", "/bin/sh", "-c", shell);
+        return rc < 0 ? rc : manifest_set_take(at, "health.command", command, err);
+    }
+    if (syn_str_eq(json_string_value(json_array_get(list, 0)), "CMD"))
+        (void)json_array_remove(list, 0);
+    if (json_array_size(list) == 0)
+        return manifest_wrong(at, err, "a command");
+    return manifest_set_take(at, "health.command", json_incref(list), err);
+}
+
+/* curl or wget of something on the replica itself is what our own check does, without a program in
+ * the image; other commands are run within the replica. */
 static int
 take_test(const struct manifest_at *at, json_t *value, struct syn_err *err)
 {
@@ -204,7 +222,7 @@ take_test(const struct manifest_at *at, json_t *value, struct syn_err *err)
     struct manifest_at words = *at;
     const struct manifest_rule rule = {.key = "test", .to = "words"};
     json_t *list, *word;
-    const char *path = NULL, *first;
+    const char *path = NULL, *first, *shell = json_string_value(value);
     int64_t port = 0;
     size_t i;
     int rc;
@@ -215,8 +233,10 @@ take_test(const struct manifest_at *at, json_t *value, struct syn_err *err)
     if (spec == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a check");
     if (json_array_size(value) == 2 &&
-        syn_str_eq(json_string_value(json_array_get(value, 0)), "CMD-SHELL"))
+        syn_str_eq(json_string_value(json_array_get(value, 0)), "CMD-SHELL")) {
         value = json_array_get(value, 1);
+        shell = json_string_value(value);
+    }
     rc = manifest_take_words(&words, value, err);
     if (rc < 0)
         return rc;
@@ -230,9 +250,7 @@ take_test(const struct manifest_at *at, json_t *value, struct syn_err *err)
     if (syn_str_eq(first, "CMD"))
         first = json_string_value(json_array_get(list, 1));
     if (path == NULL || !(syn_str_eq(first, "curl") || syn_str_eq(first, "wget")))
-        return manifest_unknown(at, err,
-                                "a check asks over the network: curl -f "
-                                "http://localhost:PORT/PATH is understood");
+        return set_command(at, shell, list, err);
     rc = manifest_set_take(at, "health.path", json_string(path), err);
     return rc < 0 ? rc : manifest_set_take(at, "health.port", json_integer(port), err);
 }
@@ -421,10 +439,19 @@ take_service(const struct manifest_at *at, const char *name, json_t *service, st
         {"mem_limit", manifest_take_text, "memory_bytes", NULL},
         {"restart", take_if_word, "always|unless-stopped", NULL},
         {"stop_grace_period", manifest_take_text, "stop_grace_ms", NULL},
-        {"stop_signal", take_if_word, "SIGTERM|15|TERM", NULL},
+        {"stop_signal", manifest_take_signal, NULL, NULL},
+        {"user", manifest_take_user, NULL, NULL},
+        {"working_dir", manifest_take_text, "workdir", NULL},
+        {"hostname", manifest_take_text, "hostname", NULL},
+        {"tmpfs", manifest_take_tmpfs, NULL, NULL},
+        {"secrets", manifest_take_secrets, NULL, NULL},
+        {"cap_drop", NULL, NULL, NULL}, /* a replica has none */
+        {"cap_add", NULL, NULL, "a replica has no capabilities"},
+        {"security_opt", manifest_take_only,
+         "no-new-privileges|no-new-privileges:true|no-new-privileges=true", NULL},
         {"depends_on", take_depends, NULL, NULL},
         {"networks", take_networks, NULL, NULL},
-        {"read_only", take_if_word, "true", NULL},
+        {"read_only", take_if_word, "true", NULL}, /* see tmpfs */
         {"init", take_if_word, "true|false", NULL},
         {"privileged", take_if_word, "false", NULL},
         {"tty", take_if_word, "false", NULL},
@@ -433,7 +460,6 @@ take_service(const struct manifest_at *at, const char *name, json_t *service, st
         {"container_name", NULL, NULL, "replicas are named by the platform"},
         {"volumes", NULL, NULL, "a replica keeps nothing; it may write to /tmp"},
         {"network_mode", NULL, NULL, "a replica has an address of its own"},
-        {"user", NULL, NULL, "the image's user is taken, never root"},
     };
     static const struct manifest_rules rules = MANIFEST_RULES(rows);
     struct manifest_at made;
@@ -499,7 +525,7 @@ manifest_compose(struct manifest *file, json_t *document, struct syn_err *err)
         {"networks", take_networks, NULL, NULL},
         {"volumes", NULL, NULL, "services keep nothing yet"},
         {"configs", NULL, NULL, "use environment, or put the file into the image"},
-        {"secrets", NULL, NULL, "see synor secret set, and --secret of service deploy"},
+        {"secrets", manifest_take_secret_sources, NULL, NULL},
     };
     static const struct manifest_rules rules = MANIFEST_RULES(rows);
     const struct manifest_at at = {.file = file};

@@ -184,27 +184,58 @@ resolve_port(const struct manifest_at *at, json_t *value, int64_t *ret, struct s
                     at->path, json_string_value(value));
 }
 
+/* A threshold that is 1 whatever is said. */
+static int
+take_if_one(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    int64_t number = 0;
+    int rc = manifest_whole(at, value, &number, err);
+
+    return rc < 0 || number == 1 ? rc : manifest_unknown(at, err, "is always 1 here");
+}
+
+/* Of a probe, at->spec is the check that it becomes. */
 static int
 take_probe_port(const struct manifest_at *at, json_t *value, struct syn_err *err)
 {
     int64_t port = 0;
     int rc = resolve_port(at, value, &port, err);
 
-    return rc < 0 ? rc : manifest_set_take(at, "health.port", json_integer(port), err);
+    return rc < 0 ? rc : manifest_set_take(at, "port", json_integer(port), err);
+}
+
+static int
+take_headers(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    json_t *headers = json_object(), *row;
+    size_t i;
+    int rc = manifest_set_take(at, "headers", headers, err);
+
+    if (rc == SYN_OK && !json_is_array(value))
+        return manifest_wrong(at, err, "a list");
+    json_array_foreach (value, i, row) {
+        const char *name = syn_json_str(row, "name", ""), *text = syn_json_str(row, "value", "");
+
+        if (rc == SYN_OK && strcasecmp(name, "Host") == 0)
+            rc = manifest_set_take(at, "host", json_string(text), err);
+        else if (rc == SYN_OK)
+            rc = syn_json_set_str(headers, name, text, err);
+    }
+    return rc;
 }
 
 static int
 take_http(const struct manifest_at *at, json_t *value, struct syn_err *err)
 {
     static const struct manifest_rule rows[] = {
-        {"path", manifest_take_text, "health.path", NULL},
+        {"path", manifest_take_text, "path", NULL},
         {"port", take_probe_port, NULL, NULL},
         {"scheme", NULL, NULL, "checks speak plain HTTP"},
-        {"host", NULL, NULL, "the replica itself is asked"},
-        {"httpHeaders", NULL, NULL, "a check has no headers of its own"},
+        {"host", NULL, NULL, "the replica itself is asked; httpHeaders may say Host"},
+        {"httpHeaders", take_headers, NULL, NULL},
     };
     static const struct manifest_rules rules = MANIFEST_RULES(rows);
-    int rc = manifest_set_take(at, "health.kind", json_string("http"), err);
+    int rc = manifest_set_take(at, "kind", json_string("http"), err);
 
     return rc < 0 ? rc : manifest_walk(at, &rules, value, err);
 }
@@ -217,38 +248,240 @@ take_tcp(const struct manifest_at *at, json_t *value, struct syn_err *err)
         {"host", NULL, NULL, "the replica itself is asked"},
     };
     static const struct manifest_rules rules = MANIFEST_RULES(rows);
-    int rc = manifest_set_take(at, "health.kind", json_string("tcp"), err);
+    int rc = manifest_set_take(at, "kind", json_string("tcp"), err);
 
     return rc < 0 ? rc : manifest_walk(at, &rules, value, err);
 }
 
 static int
+take_exec(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {{"command", manifest_take_words, "command", NULL}};
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+    int rc = manifest_set_take(at, "kind", json_string("exec"), err);
+
+    return rc < 0 ? rc : manifest_walk(at, &rules, value, err);
+}
+
+#define PROBE_RULES                                                                           \
+    {"httpGet", take_http, NULL, NULL}, {"tcpSocket", take_tcp, NULL, NULL},                  \
+        {"exec", take_exec, NULL, NULL},                                                      \
+        {"grpc", NULL, NULL, "a check asks by HTTP, TCP or exec"},                            \
+        {"periodSeconds", take_seconds, "interval_ms", NULL},                                 \
+        {"timeoutSeconds", take_seconds, "timeout_ms", NULL},                                 \
+        {"initialDelaySeconds", NULL, NULL, NULL}, /* it is asked from its start, may fail */ \
+    {                                                                                         \
+        "terminationGracePeriodSeconds", NULL, NULL, "see that of the pod"                    \
+    }
+
+/* A probe as the check `key` of the spec. */
+static int
+take_probe(const struct manifest_at *at, const struct manifest_rules *rules, const char *key,
+           json_t *value, struct syn_err *err)
+{
+    struct manifest_at probe = *at;
+    int rc;
+
+    probe.spec = json_object();
+    rc = manifest_set_take(at, key, probe.spec, err);
+    return rc < 0 ? rc : manifest_walk(&probe, rules, value, err);
+}
+
+/* It takes a replica out of traffic, no more. */
+static int
 take_readiness(const struct manifest_at *at, json_t *value, struct syn_err *err)
 {
     static const struct manifest_rule rows[] = {
-        {"httpGet", take_http, NULL, NULL},
-        {"tcpSocket", take_tcp, NULL, NULL},
-        {"exec", NULL, NULL, "a check asks over the network: httpGet or tcpSocket"},
-        {"grpc", NULL, NULL, "a check asks by HTTP or TCP: httpGet or tcpSocket"},
-        {"periodSeconds", take_seconds, "health.interval_ms", NULL},
-        {"timeoutSeconds", take_seconds, "health.timeout_ms", NULL},
-        {"successThreshold", manifest_take_whole, "health.healthy", NULL},
-        {"failureThreshold", manifest_take_whole, "health.unhealthy", NULL},
-        {"initialDelaySeconds", NULL, NULL, NULL}, /* it is asked from its start, and may fail */
+        PROBE_RULES,
+        {"successThreshold", manifest_take_whole, "healthy", NULL},
+        {"failureThreshold", manifest_take_whole, "unhealthy", NULL},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+    int rc = take_probe(at, &rules, "health", value, err);
+
+    return rc < 0 ? rc : manifest_set_take(at, "health.ends", json_false(), err);
+}
+
+static int
+take_liveness(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        PROBE_RULES,
+        {"successThreshold", take_if_one, NULL, NULL},
+        {"failureThreshold", manifest_take_whole, "unhealthy", NULL},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+
+    return take_probe(at, &rules, "liveness", value, err);
+}
+
+/* So many periods are the time that it has. */
+static int
+take_startup(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        PROBE_RULES,
+        {"successThreshold", take_if_one, NULL, NULL},
+        {"failureThreshold", NULL, NULL, NULL},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+    int64_t period = 10, failures = 3;
+    int rc = take_probe(at, &rules, "startup", value, err);
+
+    if (rc == SYN_OK && json_object_get(value, "periodSeconds") != NULL)
+        rc = manifest_whole(at, json_object_get(value, "periodSeconds"), &period, err);
+    if (rc == SYN_OK && json_object_get(value, "failureThreshold") != NULL)
+        rc = manifest_whole(at, json_object_get(value, "failureThreshold"), &failures, err);
+    if (rc == SYN_OK && (period > 3600 || failures > 3600))
+        rc = manifest_wrong(at, err, "fewer, or shorter, periods");
+    return rc < 0 ? rc
+                  : manifest_set_take(at, "health.start_ms", json_integer(period * failures * 1000),
+                                      err);
+}
+
+/* --- security and volumes --------------------------------------------------------------------- */
+
+/* Only this value, which is so anyway. */
+static int
+take_so(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    SYN_BUF(text);
+
+    (void)manifest_text(value, &text);
+    if (syn_buf_ok(&text, err) < 0)
+        return SYN_E_NOMEM;
+    return syn_str_eq(syn_buf_text(&text), at->rule->to)
+               ? SYN_OK
+               : manifest_unknown(at, err, "is always %s here", at->rule->to);
+}
+
+/* Which user, of runAsUser and runAsGroup, which stand beside each other. */
+static int
+take_run_as(const struct manifest_at *at, json_t *context, struct syn_err *err)
+{
+    json_t *user = json_object_get(context, "runAsUser");
+    json_t *group = json_object_get(context, "runAsGroup");
+    int64_t uid = 0, gid = 0;
+    struct manifest_at below;
+    SYN_JSON(text);
+    int rc = SYN_OK;
+
+    manifest_below(at, "runAsUser", 0, &below);
+    if (user != NULL)
+        rc = manifest_whole(&below, user, &uid, err);
+    if (rc == SYN_OK && group != NULL)
+        rc = manifest_whole(&below, group, &gid, err);
+    if (rc < 0 || (user == NULL && group == NULL))
+        return rc;
+    if (user == NULL)
+        return manifest_unknown(at, err, "runAsGroup is understood beside runAsUser");
+    text = group != NULL ? json_sprintf("%lld:%lld", (long long)uid, (long long)gid)
+                         : json_sprintf("%lld", (long long)uid);
+    if (text == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a user");
+    return manifest_take_user(&below, text, err);
+}
+
+static int
+take_capabilities(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        {"drop", NULL, NULL, NULL}, /* a replica has none */
+        {"add", NULL, NULL, "a replica has no capabilities"},
     };
     static const struct manifest_rules rules = MANIFEST_RULES(rows);
 
     return manifest_walk(at, &rules, value, err);
 }
 
-/* One check says both here: a replica that stays unready is ended. */
 static int
-take_liveness(const struct manifest_at *at, json_t *value, struct syn_err *err)
+take_seccomp(const struct manifest_at *at, json_t *value, struct syn_err *err)
 {
-    if (json_object_get(at->spec, "health") != NULL)
-        return manifest_note(at, err,
-                             "one check says both: a replica that stays unready is replaced");
-    return take_readiness(at, value, err);
+    static const struct manifest_rule rows[] = {{"type", take_so, "RuntimeDefault", NULL}};
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+
+    return manifest_walk(at, &rules, value, err);
+}
+
+/* Of the pod and of the container, whose word counts. */
+static int
+take_security(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        {"runAsUser", NULL, NULL, NULL}, /* taken together, below */
+        {"runAsGroup", NULL, NULL, NULL},
+        {"runAsNonRoot", take_so, "true", NULL},
+        {"readOnlyRootFilesystem", take_so, "true", NULL},
+        {"allowPrivilegeEscalation", take_so, "false", NULL},
+        {"privileged", take_so, "false", NULL},
+        {"capabilities", take_capabilities, NULL, NULL},
+        {"seccompProfile", take_seccomp, NULL, NULL},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+    int rc = manifest_walk(at, &rules, value, err);
+
+    return rc < 0 ? rc : take_run_as(at, value, err);
+}
+
+/* The volume of a name, from those that the pod has. */
+static json_t *
+find_volume(const struct manifest_at *at, const char *name)
+{
+    json_t *row;
+    size_t i;
+
+    json_array_foreach (json_object_get(at->item, "volumes"), i, row)
+        if (syn_str_eq(syn_json_str(row, "name", NULL), name))
+            return row;
+    return NULL;
+}
+
+/* An empty folder in memory, which is all that a replica may be given this way. */
+static int
+take_volume_mount(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    const char *name = syn_json_str(value, "name", ""),
+               *path = syn_json_str(value, "mountPath", "");
+    json_t *volume = find_volume(at, name), *empty = json_object_get(volume, "emptyDir");
+    static const struct manifest_rule size = {"sizeLimit", take_memory, "size_bytes", NULL};
+    struct manifest_at below;
+    json_t *mount = NULL;
+    int rc;
+
+    if (volume == NULL)
+        return SYN_FAIL(err, SYN_E_INVALID, "%s: no volume of the pod is called \"%.63s\"",
+                        at->path, name);
+    if (!syn_str_eq(syn_json_str(empty, "medium", ""), "Memory"))
+        return manifest_unknown(at, err,
+                                "%.63s: emptyDir with medium: Memory is understood; "
+                                "see --secret-file of service deploy for secrets",
+                                name);
+    rc = manifest_mount(at, "tmpfs", path, &mount, err);
+    if (rc < 0 || json_object_get(empty, "sizeLimit") == NULL)
+        return rc;
+    manifest_below(at, "sizeLimit", 0, &below);
+    below.spec = mount;
+    below.rule = &size;
+    return take_memory(&below, json_object_get(empty, "sizeLimit"), err);
+}
+
+static int
+take_volume_mounts(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    json_t *row;
+    size_t i;
+    int rc = SYN_OK;
+
+    if (!json_is_array(value))
+        return manifest_wrong(at, err, "a list");
+    json_array_foreach (value, i, row) {
+        struct manifest_at below;
+
+        manifest_below(at, NULL, i, &below);
+        if (rc == SYN_OK)
+            rc = take_volume_mount(&below, row, err);
+    }
+    return rc;
 }
 
 static int
@@ -272,21 +505,32 @@ take_container(const struct manifest_at *at, json_t *container, struct syn_err *
         {"resources", take_resources, NULL, NULL},
         {"readinessProbe", take_readiness, NULL, NULL},
         {"livenessProbe", take_liveness, NULL, NULL},
-        {"startupProbe", NULL, NULL, "see --start-time of service deploy"},
+        {"startupProbe", NULL, NULL, NULL}, /* after the others, below */
         {"imagePullPolicy", take_pull_policy, NULL, NULL},
-        {"volumeMounts", NULL, NULL, "a replica keeps nothing; it may write to /tmp"},
-        {"securityContext", NULL, NULL, "replicas never run as root, on a read-only root"},
+        {"workingDir", manifest_take_text, "workdir", NULL},
+        {"volumeMounts", take_volume_mounts, NULL, NULL},
+        {"securityContext", take_security, NULL, NULL},
         {"lifecycle", NULL, NULL, "see --drain and --stop-grace of service deploy"},
     };
     static const struct manifest_rules rules = MANIFEST_RULES(rows);
     json_t *ports = json_object_get(container, "ports");
+    json_t *startup = json_object_get(container, "startupProbe");
     struct manifest_at below;
     int rc = SYN_OK;
 
     manifest_below(at, "ports", 0, &below); /* probes name them */
     if (ports != NULL)
         rc = take_container_ports(&below, ports, err);
-    return rc < 0 ? rc : manifest_walk(at, &rules, container, err);
+    if (rc == SYN_OK)
+        rc = manifest_walk(at, &rules, container, err);
+    manifest_below(at, "startupProbe", 0, &below); /* its time is the readiness probe's, too */
+    if (rc == SYN_OK && startup != NULL)
+        rc = take_startup(&below, startup, err);
+    /* Without a readiness probe it is ready once it runs. */
+    if (rc == SYN_OK && json_object_get(container, "readinessProbe") == NULL &&
+        (startup != NULL || json_object_get(container, "livenessProbe") != NULL))
+        rc = manifest_set_take(at, "health.kind", json_string("none"), err);
+    return rc;
 }
 
 static int
@@ -316,15 +560,26 @@ take_pod(const struct manifest_at *at, json_t *value, struct syn_err *err)
     static const struct manifest_rule rows[] = {
         {"containers", take_containers, NULL, NULL},
         {"initContainers", NULL, NULL, "a replica is one container"},
-        {"volumes", NULL, NULL, "a replica keeps nothing; it may write to /tmp"},
+        {"volumes", NULL, NULL, NULL},         /* those that are mounted say what they are */
+        {"securityContext", NULL, NULL, NULL}, /* looked at first, below */
+        {"hostname", manifest_take_text, "hostname", NULL},
         {"restartPolicy", take_restart, NULL, NULL},
         {"terminationGracePeriodSeconds", take_seconds, "stop_grace_ms", NULL},
         {"nodeSelector", NULL, NULL, "see --region of service deploy"},
         {"affinity", NULL, NULL, "replicas are spread; see --policy of service deploy"},
     };
     static const struct manifest_rules rules = MANIFEST_RULES(rows);
+    json_t *volumes = json_object_get(value, "volumes");
+    json_t *security = json_object_get(value, "securityContext");
+    struct manifest_at below;
+    int rc = SYN_OK;
 
-    return manifest_walk(at, &rules, value, err);
+    manifest_below(at, "securityContext", 0, &below); /* the container's own counts more */
+    if (volumes != NULL)
+        rc = syn_json_set_take(at->item, "volumes", json_incref(volumes), err);
+    if (rc == SYN_OK && security != NULL)
+        rc = take_security(&below, security, err);
+    return rc < 0 ? rc : manifest_walk(at, &rules, value, err);
 }
 
 static int
@@ -542,6 +797,7 @@ manifest_kubernetes_join(struct manifest *file, struct syn_err *err)
     json_array_foreach (file->items, i, row) { /* what only the joining needed */
         (void)json_object_del(row, "labels");
         (void)json_object_del(row, "ports");
+        (void)json_object_del(row, "volumes");
     }
     return rc;
 }

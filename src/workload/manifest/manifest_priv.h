@@ -75,6 +75,22 @@ SYN_MUST int manifest_take_whole(const struct manifest_at *at, json_t *value, st
 /* A list of scalars, or one text that a shell would take apart. */
 SYN_MUST int manifest_take_words(const struct manifest_at *at, json_t *value, struct syn_err *err);
 
+/* A new mount of the spec, into which *ret leads; ret may be NULL. */
+SYN_MUST int manifest_mount(const struct manifest_at *at, const char *kind, const char *path,
+                            json_t **ret, struct syn_err *err);
+/* UID[:GID], into spec.user. */
+SYN_MUST int manifest_take_user(const struct manifest_at *at, json_t *value, struct syn_err *err);
+/* The name or number of a signal, into spec.stop_signal. */
+SYN_MUST int manifest_take_signal(const struct manifest_at *at, json_t *value, struct syn_err *err);
+/* A list of which each must be among rule->to, which is so anyway. */
+SYN_MUST int manifest_take_only(const struct manifest_at *at, json_t *value, struct syn_err *err);
+/* docker-compose's. */
+SYN_MUST int manifest_take_tmpfs(const struct manifest_at *at, json_t *value, struct syn_err *err);
+SYN_MUST int manifest_take_secrets(const struct manifest_at *at, json_t *value,
+                                   struct syn_err *err);
+SYN_MUST int manifest_take_secret_sources(const struct manifest_at *at, json_t *value,
+                                          struct syn_err *err);
+
 /* A document of each format. */
 bool manifest_is_compose(json_t *document);
 SYN_MUST int manifest_compose(struct manifest *file, json_t *document, struct syn_err *err);

@@ -77,6 +77,19 @@ test_own_documents(void **state)
                       "\"from\":\"document 1\",\"after\":[{\"name\":\"db\",\"ready\":true}]}]}");
 }
 
+/* Where what is not understood stands. */
+static void
+assert_paths(const json_t *read, const char *expected)
+{
+    SYN_BUF(paths);
+    json_t *row;
+    size_t i;
+
+    json_array_foreach (json_object_get(read, "unknown"), i, row)
+        syn_buf_addf(&paths, "%s ", syn_json_str(row, "path", "?"));
+    assert_string_equal(syn_buf_text(&paths), expected);
+}
+
 static const char compose[] = "name: shop\n"
                               "version: '3.9'\n"
                               "x-common: {a: 1}\n"
@@ -126,6 +139,75 @@ test_compose(void **state)
                 "\"memory_bytes\":\"64M\",\"max_surge\":2,\"max_unavailable\":0}");
 }
 
+/* Users, mounts and signals, as docker-compose and Kubernetes say them. */
+static void
+test_what_a_container_is_given(void **state)
+{
+    SYN_JSON(read);
+
+    (void)state;
+    assert_spec(
+        "services:\n  web:\n    image: w\n    user: '1001:1002'\n    working_dir: /app\n"
+        "    hostname: web-1\n    tmpfs: [/run, '/cache:size=16m']\n"
+        "    secrets: [db, {source: key, target: /etc/key}]\n    stop_signal: QUIT\n"
+        "    read_only: true\n    cap_drop: [ALL]\n"
+        "    security_opt: ['no-new-privileges:true']\nsecrets: {db: {external: true}}\n",
+        "{\"image\":\"w\",\"user\":\"1001:1002\",\"workdir\":\"/app\",\"hostname\":\"web-1\","
+        "\"mounts\":[{\"path\":\"/run\",\"kind\":\"tmpfs\"},"
+        "{\"path\":\"/cache\",\"kind\":\"tmpfs\",\"size_bytes\":\"16m\"},"
+        "{\"path\":\"/run/secrets/db\",\"kind\":\"secret\",\"source\":\"db\"},"
+        "{\"path\":\"/etc/key\",\"kind\":\"secret\",\"source\":\"key\"}],"
+        "\"stop_signal\":\"SIGQUIT\"}");
+    assert_spec("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n"
+                "  template:\n    spec:\n      containers:\n      - image: w\n"
+                "        workingDir: /app\n"
+                "        securityContext: {runAsUser: 7, allowPrivilegeEscalation: false, "
+                "capabilities: {drop: [ALL]}}\n"
+                "        volumeMounts: [{name: c, mountPath: /c}]\n"
+                "      securityContext: {runAsUser: 5, runAsNonRoot: true}\n"
+                "      volumes: [{name: c, emptyDir: {medium: Memory, sizeLimit: 8Mi}}]\n",
+                "{\"user\":\"7\",\"image\":\"w\",\"workdir\":\"/app\",\"mounts\":[{\"path\":\"/c\","
+                "\"kind\":\"tmpfs\",\"size_bytes\":8388608}]}");
+    read = read_file("services:\n  w:\n    image: w\n    user: root\n    tmpfs: '/a:uid=5'\n"
+                     "    secrets: [{source: s, mode: 292}, Bad_Name]\n    stop_signal: SIGKILL\n"
+                     "    cap_add: [NET_ADMIN]\n    read_only: false\n"
+                     "    security_opt: ['seccomp:unconfined']\nsecrets: {s: {file: ./s}}\n",
+                     NULL);
+    assert_paths(read, "services.w.user services.w.tmpfs services.w.secrets[0].mode "
+                       "services.w.secrets[1] services.w.stop_signal services.w.cap_add "
+                       "services.w.read_only services.w.security_opt[0] secrets.s ");
+}
+
+static void
+test_checks(void **state)
+{
+    (void)state;
+    assert_spec("services: {w: {image: w, healthcheck: {test: [CMD, pg_isready, -q]}}}\n",
+                "{\"image\":\"w\",\"health\":{\"command\":[\"pg_isready\",\"-q\"]}}");
+    assert_spec("services: {w: {image: w, healthcheck: {test: 'test -f /x && y'}}}\n",
+                "{\"image\":\"w\",\"health\":{\"command\":[\"/bin/sh\",\"-c\",\"test -f /x && "
+                "y\"]}}");
+    assert_spec("services: {w: {image: w, healthcheck: {test: [CMD-SHELL, 'a b']}}}\n",
+                "{\"image\":\"w\",\"health\":{\"command\":[\"/bin/sh\",\"-c\",\"a b\"]}}");
+    assert_spec("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n"
+                "  template:\n    spec:\n      containers:\n      - image: w\n"
+                "        readinessProbe: {tcpSocket: {port: 5}, successThreshold: 2}\n"
+                "        livenessProbe: {exec: {command: [a, b]}, failureThreshold: 4}\n"
+                "        startupProbe: {httpGet: {path: /s, port: 5, httpHeaders: "
+                "[{name: Host, value: h}, {name: X, value: y}]}, periodSeconds: 2, "
+                "failureThreshold: 30}\n",
+                "{\"image\":\"w\",\"health\":{\"kind\":\"tcp\",\"port\":5,\"healthy\":2,"
+                "\"ends\":false,\"start_ms\":60000},"
+                "\"liveness\":{\"kind\":\"exec\",\"command\":[\"a\",\"b\"],\"unhealthy\":4},"
+                "\"startup\":{\"kind\":\"http\",\"path\":\"/s\",\"port\":5,\"host\":\"h\","
+                "\"headers\":{\"X\":\"y\"},\"interval_ms\":2000}}");
+    assert_spec("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n"
+                "  template:\n    spec:\n      containers:\n      - image: w\n"
+                "        livenessProbe: {tcpSocket: {port: 5}}\n",
+                "{\"image\":\"w\",\"liveness\":{\"kind\":\"tcp\",\"port\":5},"
+                "\"health\":{\"kind\":\"none\"}}");
+}
+
 static void
 test_what_is_not_understood_is_named(void **state)
 {
@@ -149,8 +231,6 @@ test_what_is_not_understood_is_named(void **state)
         "{\"path\":\"services.web.ports[0]\",\"message\":\"services speak TCP\"},"
         "{\"path\":\"services.web.ports[2]\",\"message\":\"a service has one port; this one has "
         "80\"},"
-        "{\"path\":\"services.web.healthcheck.test\",\"message\":\"a check asks over the network: "
-        "curl -f http://localhost:PORT/PATH is understood\"},"
         "{\"path\":\"services.web.restart\",\"message\":\"no is not to be had; here it is always "
         "always|unless-stopped\"},"
         "{\"path\":\"configs\",\"message\":\"use environment, or put the file into the image\"}]");
@@ -180,7 +260,7 @@ static const char deployment[] =
 #define SPEC(port_)                                                                              \
     "{\"replicas\":5,\"max_surge\":2,\"max_unavailable\":1,\"stop_grace_ms\":20000,"             \
     "\"image\":\"synor://images/web\",\"args\":[\"serve\",\"1\"],\"health\":{\"kind\":\"http\"," \
-    "\"path\":\"/up\",\"port\":8080,\"interval_ms\":3000},\"port\":" port_                       \
+    "\"path\":\"/up\",\"port\":8080,\"interval_ms\":3000,\"ends\":false},\"port\":" port_        \
     ",\"env\":{\"A\":\"x\",\"B\":\"\"},\"cpu_millicores\":\"250m\",\"memory_bytes\":134217728}"
 
 static void
@@ -336,6 +416,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_own_documents),
         cmocka_unit_test(test_compose),
+        cmocka_unit_test(test_what_a_container_is_given),
+        cmocka_unit_test(test_checks),
         cmocka_unit_test(test_what_is_not_understood_is_named),
         cmocka_unit_test(test_kubernetes),
         cmocka_unit_test(test_refused),

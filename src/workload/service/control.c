@@ -8,9 +8,10 @@
  *     limits    a period is over: it is billed, and money is locked for the next one; more is
  *               locked; or all of it is spent: as if a stop had been asked for        (money.c)
  *     scale     how many replicas load and time ask for, where the service is autoscaled
- *     verdict   a new version is done, or has failed and the one before it is wanted again
- *     rollout   which replicas are started, and which go                       (rollout.c)
- *     drain     those that go and have ended what they had are asked to stop
+ *     verdict   a new version has failed, and the one before it is wanted again  (verdict.c)
+ *     stage     how far an update by canary or blue-green has come      (staging.c, stage.c)
+ *     rollout   which replicas are started, and which go             (replace.c, rollout.c)
+ *     drain     those that go and have ended what they had are asked to stop    (replace.c)
  *     state     one word and a sentence, and the replicas that take traffic
  *     settle    a stopped one whose usage is all in gets its bill
  *     forget    replicas that are over and billed leave the lists
@@ -31,53 +32,10 @@
 #include "rollout_priv.h"
 #include "step_priv.h"
 
-#define BATCH_MAX     12  /* replicas started by one step: it is one transaction of the store */
 #define FORGOTTEN_MAX 50  /* by one step; likewise */
 #define NOTED_SHARE   360 /* what an hour costs, through this, is worth writing down */
 
 /* ---- reading ---- */
-
-static int64_t
-version_of(const struct member *member)
-{
-    return syn_json_i64(member->spec, "version", 0);
-}
-
-static bool
-leaving(const struct member *member)
-{
-    return syn_json_str(member->spec, "leaving", "")[0] != '\0';
-}
-
-static bool
-node_silent(const struct step *step, const struct member *member)
-{
-    const struct syn_node_view *node = syn_cluster_find(step->view->cluster, member->node);
-
-    return !node || node->state != SYN_NODE_READY;
-}
-
-/* Has it left traffic, to end what it has and then stop? */
-static bool
-draining(const struct member *member)
-{
-    return syn_document_time(member->spec, "draining_at") != SYN_DOCUMENT_NONE;
-}
-
-static bool
-on_its_way_out(const struct member *member)
-{
-    return member_asked_to_stop(member) || draining(member);
-}
-
-/* Does it take traffic? */
-static bool
-ready(const struct step *step, const struct member *member)
-{
-    return member->state == SYN_PHASE_RUNNING && !on_its_way_out(member) &&
-           syn_json_bool(json_object_get(member->status, "health"), "ready", false) &&
-           !node_silent(step, member);
-}
 
 /* Is everything that it used on a bill? */
 static bool
@@ -113,13 +71,6 @@ note_money(struct step *step, struct syn_err *err)
     return rc;
 }
 
-/* Did it end without having been asked to? */
-static bool
-failed(const struct member *member)
-{
-    return member->state == SYN_PHASE_EXITED && !on_its_way_out(member);
-}
-
 static int
 note_ends(struct step *step, struct syn_err *err)
 {
@@ -127,8 +78,8 @@ note_ends(struct step *step, struct syn_err *err)
 
     for (size_t i = 0; i < step->members_count && rc == SYN_OK; i++) {
         struct member *member = &step->members[i];
-        bool by_itself = failed(member) || (member->state == SYN_PHASE_LOST &&
-                                            !syn_str_eq(member->reason, "node-lost"));
+        bool by_itself = service_failed(member) || (member->state == SYN_PHASE_LOST &&
+                                                    !syn_str_eq(member->reason, "node-lost"));
 
         if (!by_itself || syn_json_bool(member->status, "noted", false))
             continue;
@@ -193,7 +144,7 @@ phase_lost(struct step *step, struct syn_err *err)
         if (!way)
             continue;
         syn_place_withdraw(step->view->cluster, member->id);
-        if (leaving(member) || on_its_way_out(member))
+        if (service_leaving(member) || service_going(member))
             continue;
         rc = syn_json_set_str(member->spec, "leaving", way, err);
         if (rc == SYN_OK)
@@ -271,12 +222,14 @@ phase_scale(struct step *step, struct syn_err *err)
     if (!replicas)
         return SYN_FAIL(err, SYN_E_NOMEM, "stepping a service: out of memory");
     view.replicas = replicas;
+    service_stage_traffic(step);
     for (size_t i = 0; i < step->members_count; i++) {
         const struct member *member = &step->members[i];
 
-        if (!member->ended && !member_asked_to_stop(member))
+        if (!member->ended && !member_asked_to_stop(member) &&
+            !step->traffic.idle[service_group(step, member)]) /* what is idle would say little */
             replicas[view.count++] =
-                (struct service_scale_replica){member->id, ready(step, member)};
+                (struct service_scale_replica){member->id, service_ready(step, member)};
     }
     rc = service_autoscale_step(&view, step->status, &decision, err);
     if (rc < 0)
@@ -288,374 +241,6 @@ phase_scale(struct step *step, struct syn_err *err)
     return service_step_event(step, "scaled", syn_autoscale_reason_name(decision.reason), NULL, err,
                               "%u -> %u %s: %.300s", view.current, decision.replicas,
                               syn_plural(decision.replicas, "replica", "replicas"), decision.why);
-}
-
-/* ---- verdict ---- */
-
-/* Did it fail soon after its start, as one of the wanted version? */
-static bool
-failed_early(const struct step *step, const struct member *member)
-{
-    int64_t started_ms = syn_document_time(member->status, "started_at");
-    int64_t ended_ms = syn_document_time(member->status, "ended_at");
-
-    ended_ms = ended_ms == SYN_DOCUMENT_NONE ? 0 : SYN_MIN(ended_ms, step->view->now_ms);
-    return failed(member) && member->run == step->run && version_of(member) == step->target &&
-           (started_ms == SYN_DOCUMENT_NONE || ended_ms - started_ms < SYN_SERVICE_STABLE_MS);
-}
-
-/* How the wanted version has done: its failures, and when the next replica may be started. */
-static void
-look_at_failures(struct step *step, uint32_t *ret_all)
-{
-    int64_t last_ms = 0;
-
-    *ret_all = 0;
-    for (size_t i = 0; i < step->members_count; i++) {
-        const struct member *member = &step->members[i];
-        int64_t ended_ms = syn_document_time(member->status, "ended_at");
-
-        ended_ms = ended_ms == SYN_DOCUMENT_NONE ? 0 : SYN_MIN(ended_ms, step->view->now_ms);
-        if (!failed_early(step, member))
-            continue;
-        (*ret_all)++;
-        if (ended_ms + SYN_SERVICE_BACKOFF_WINDOW_MS <= step->view->now_ms)
-            continue;
-        step->failures++;
-        last_ms = SYN_MAX(last_ms, ended_ms);
-    }
-    if (step->failures > 0)
-        step->retry_ms = rollout_retry_at(step->failures, step->spec.replicas, last_ms);
-}
-
-static int
-roll_back(struct step *step, const char *why, struct syn_err *err)
-{
-    int64_t from = step->target;
-    const json_t *version = service_version(step->view->versions, step->stable);
-    uint32_t failures;
-    int rc;
-
-    if (!version)
-        return SYN_FAIL(err, SYN_E_CORRUPT, "version %lld is gone", (long long)step->stable);
-    rc = syn_service_spec_adopt(syn_document_spec(step->service), json_object_get(version, "spec"),
-                                err);
-    if (rc == SYN_OK)
-        rc = syn_document_bump(step->service, err);
-    if (rc == SYN_OK)
-        rc = syn_json_set_i64(step->status, "target", step->stable, err);
-    if (rc == SYN_OK)
-        rc = syn_json_set_i64(step->status, "rolled_back", from, err);
-    if (rc == SYN_OK)
-        rc = syn_json_set_str(step->status, "rolled_back_why", why, err);
-    if (rc == SYN_OK)
-        rc = service_step_event(step, "rolled-back", "rolled-back", NULL, err,
-                                "version %lld %s; version %lld is wanted again", (long long)from,
-                                why, (long long)step->stable);
-    step->target = step->stable;
-    step->retry_ms = SYN_DOCUMENT_NONE;
-    step->failures = 0;
-    service_step_read_spec(step);
-    look_at_failures(step, &failures);
-    return rc;
-}
-
-/* Has the new version had its time, or too many failures? Then the last that worked is wanted. */
-static int
-phase_verdict(struct step *step, struct syn_err *err)
-{
-    int64_t deadline_ms = syn_document_time(step->status, "deployed_at");
-    uint32_t all = 0;
-
-    if (step->state == SYN_SERVICE_STOPPED || stop_requested(step))
-        return SYN_OK;
-    look_at_failures(step, &all);
-    if (step->target == step->stable || step->stable == 0)
-        return SYN_OK;
-    deadline_ms += step->spec.update_deadline_ms;
-    if (all >= SYN_SERVICE_FAILURES_MAX * SYN_MAX(step->spec.replicas, 1U))
-        return roll_back(step, "failed again and again", err);
-    if (step->view->now_ms >= deadline_ms)
-        return roll_back(step, "did not become ready in time", err);
-    service_step_wake(step, deadline_ms);
-    return SYN_OK;
-}
-
-/* ---- rollout ---- */
-
-/* The lowest number that no replica that stays has. */
-static int64_t
-free_number(const struct step *step)
-{
-    for (int64_t number = 0;; number++) {
-        bool taken = false;
-        const json_t *doc;
-        size_t i;
-
-        for (i = 0; i < step->members_count && !taken; i++)
-            taken = !step->members[i].ended && !on_its_way_out(&step->members[i]) &&
-                    step->members[i].rank == number;
-        json_array_foreach (step->created, i, doc)
-            taken = taken || syn_json_i64(syn_document_spec(doc), "rank", -1) == number;
-        if (!taken)
-            return number;
-    }
-}
-
-static int
-start_on(struct step *step, const struct syn_place_slot *slot, struct syn_err *err)
-{
-    const struct syn_node_view *node = syn_cluster_find(step->view->cluster, slot->node);
-    const json_t *version = service_version(step->view->versions, step->target);
-    const struct syn_lease_ask ask = {.gpu_model = slot->gpu_model,
-                                      .notice_ms = step->spec.stop_grace_ms,
-                                      .max_price = step->spec.max_price,
-                                      .now_ms = step->view->now_ms};
-    int64_t number = free_number(step);
-    SYN_JSON(lease);
-    SYN_JSON(doc);
-    int rc;
-
-    assert(node); /* it was just placed there */
-    rc = syn_cost_lease(node, &ask, &lease, err);
-    if (rc == SYN_OK)
-        rc = service_instance_make(&(struct service_replica_new){.service = step->service,
-                                                                 .version = version,
-                                                                 .slot = slot,
-                                                                 .lease = lease,
-                                                                 .serial = step->serial + 1,
-                                                                 .number = number,
-                                                                 .now_ms = step->view->now_ms},
-                                   &doc, err);
-    if (rc == SYN_OK)
-        rc = service_step_event(step, "placed", "assigned", syn_document_id(doc), err,
-                                "replica %lld of version %lld on %s", (long long)number,
-                                (long long)step->target, slot->node);
-    if (rc == SYN_OK)
-        rc = syn_json_append_take(step->created, SYN_TAKE(doc), err);
-    step->serial++;
-    return rc < 0 ? rc : syn_json_set_i64(step->status, "serial", step->serial, err);
-}
-
-/* May the account hold one more? Sets no_room when not. */
-static int
-ask_quota(struct step *step, struct syn_err *err)
-{
-    const struct syn_quota *quota = step->view->quota;
-    struct syn_holding held, ask = {{0}};
-    enum syn_quota_dim over;
-    int64_t more = (int64_t)json_array_size(step->created) + 1;
-    bool first = true;
-    int rc;
-
-    if (!quota || !syn_quota_any(quota))
-        return SYN_OK;
-    rc = syn_cluster_holding(step->view->cluster, syn_json_str(step->service, "account", ""), &held,
-                             err);
-    if (rc < 0)
-        return rc;
-    for (size_t i = 0; i < step->members_count; i++)
-        first = first && step->members[i].ended;
-    ask.amounts[SYN_QUOTA_JOBS] = first;
-    ask.amounts[SYN_QUOTA_CPU] = step->spec.amounts.cpu_millicores * more;
-    ask.amounts[SYN_QUOTA_MEMORY] = step->spec.amounts.memory_bytes * more;
-    ask.amounts[SYN_QUOTA_GPUS] = step->spec.gpus * more;
-    over = syn_quota_over(quota, &held, &ask);
-    if (over == SYN_QUOTA_COUNT)
-        return SYN_OK;
-    step->no_room = "quota";
-    syn_quota_say(quota, &held, &ask, over, step->no_room_text, sizeof(step->no_room_text));
-    return SYN_OK;
-}
-
-/* Start one, or note why not. */
-static int
-start_one(struct step *step, const struct syn_place_request *request, struct syn_err *err)
-{
-    struct syn_placement placement;
-    char id[SYN_ID_MAX];
-    const struct syn_place_who who = {.job = id,
-                                      .account = syn_json_str(step->service, "account", ""),
-                                      .priority = step->spec.priority,
-                                      .now_ms = step->view->now_ms};
-    int rc = ask_quota(step, err);
-
-    syn_service_instance_id(step->service, step->serial + 1, id);
-    if (rc < 0)
-        return rc;
-    if (step->no_room) {
-        syn_place_withdraw(step->view->cluster, id);
-        return SYN_OK;
-    }
-    rc = syn_place_ask(step->view->cluster, &who, request, &placement, err);
-    if (rc == SYN_OK)
-        return start_on(step, &placement.slots[0], err);
-    if (rc < 0)
-        return rc;
-    step->waits = true;
-    if (json_array_size(step->created) > 0) {
-        /* What was given away just now is in no document yet: the next step says why. */
-        service_step_wake(step, step->view->now_ms);
-        return SYN_OK;
-    }
-    step->no_room = "making-room";
-    (void)snprintf(step->no_room_text, sizeof(step->no_room_text),
-                   "work of lower priority saves and stops to make room");
-    if (rc == SYN_PLACE_NONE)
-        syn_place_why(step->view->cluster, request, &step->no_room, step->no_room_text,
-                      sizeof(step->no_room_text));
-    return SYN_OK;
-}
-
-/* Start what is missing. What is not missing any more no longer asks for room. */
-static int
-start_missing(struct step *step, uint32_t missing, struct syn_err *err)
-{
-    const json_t *version = service_version(step->view->versions, step->target);
-    struct syn_service_spec spec;
-    struct syn_place_request request;
-    char id[SYN_ID_MAX];
-    int rc = SYN_OK;
-
-    if (missing > 0 && step->retry_ms > step->view->now_ms) {
-        service_step_wake(step, step->retry_ms);
-        missing = 0;
-    }
-    syn_service_spec_read(json_object_get(version, "spec"), &spec);
-    request = syn_service_place_request(&spec);
-    request.price_max = step->spec.max_price;
-    request.policy = step->spec.policy;
-    if (missing > BATCH_MAX) {
-        service_step_wake(step, step->view->now_ms);
-        missing = BATCH_MAX;
-    }
-    for (; missing > 0 && !step->no_room && !step->waits && rc == SYN_OK; missing--)
-        rc = start_one(step, &request, err);
-    if (step->waits)
-        return rc; /* the placement tells when there is room */
-    syn_service_instance_id(step->service, step->serial + 1, id);
-    syn_place_withdraw(step->view->cluster, id);
-    return rc;
-}
-
-/* Ask it to stop. One that takes traffic leaves that first: its stop follows in phase_drain(). */
-static int
-let_go(struct step *step, struct member *member, const char *reason, struct syn_err *err)
-{
-    bool drains = ready(step, member) && syn_json_i64(member->spec, "port", 0) > 0;
-    int rc;
-
-    if (member->ended || draining(member))
-        return SYN_OK;
-    if (!drains)
-        return member_stop(member, reason, syn_json_i64(member->spec, "stop_grace_ms", 0), err);
-    rc = syn_document_set_time(member->spec, "draining_at", step->view->now_ms, err);
-    if (rc == SYN_OK)
-        rc = syn_json_set_str(member->spec, "stop_reason", reason, err);
-    return rc < 0 ? rc : syn_document_bump(member->doc, err);
-}
-
-static int
-stop_all(struct step *step, const char *reason, struct syn_err *err)
-{
-    int rc = SYN_OK;
-
-    for (size_t i = 0; i < step->members_count && rc == SYN_OK; i++)
-        rc = let_go(step, &step->members[i], reason, err);
-    return rc;
-}
-
-/* Why a replica that goes does. */
-static const char *
-why_it_goes(const struct step *step, const struct member *member)
-{
-    const char *way = syn_json_str(member->spec, "leaving", "");
-
-    return *way ? way : version_of(member) != step->target ? "updated" : "scaled-down";
-}
-
-static int
-phase_rollout(struct step *step, struct syn_err *err)
-{
-    const struct rollout_pace pace = {step->spec.replicas, step->spec.max_surge,
-                                      step->spec.max_unavailable};
-    SYN_SCOPED(syn_free_scope) struct rollout_replica *replicas = NULL;
-    SYN_SCOPED(syn_free_scope) struct member **live = NULL;
-    size_t count = 0;
-    int rc = SYN_OK;
-
-    if (step->state == SYN_SERVICE_STOPPED)
-        return SYN_OK;
-    if (stop_requested(step)) {
-        char id[SYN_ID_MAX];
-
-        syn_service_instance_id(step->service, step->serial + 1, id);
-        syn_place_withdraw(step->view->cluster, id);
-        return stop_all(step, stop_requested(step), err);
-    }
-    replicas = syn_calloc(step->members_count + 1, sizeof(*replicas));
-    live = syn_calloc(step->members_count + 1, sizeof(struct member *));
-    if (!replicas || !live)
-        return SYN_FAIL(err, SYN_E_NOMEM, "stepping a service: out of memory");
-    for (size_t i = 0; i < step->members_count; i++) {
-        struct member *member = &step->members[i];
-
-        if (member->ended)
-            continue;
-        live[count] = member;
-        replicas[count++] = (struct rollout_replica){
-            .serial = member->attempt,
-            .current =
-                version_of(member) == step->target && member->run == step->run && !leaving(member),
-            .ready = ready(step, member),
-            .stopping = on_its_way_out(member),
-        };
-    }
-    step->rollout = rollout_decide(replicas, count, &pace);
-    for (size_t i = 0; i < count && rc == SYN_OK; i++)
-        if (replicas[i].stop || syn_str_eq(syn_json_str(live[i]->spec, "leaving", ""), "preempted"))
-            rc = let_go(step, live[i], why_it_goes(step, live[i]), err);
-    return rc < 0 ? rc : start_missing(step, step->rollout.create, err);
-}
-
-/* ---- drain ---- */
-
-/* When a replica that drains is asked to stop at the latest: it may end what it has for its time
- * to drain, and the balancer has a little more to take it out at all. */
-static int64_t
-drained_by_ms(const struct step *step, const struct member *member)
-{
-    const char *has = syn_json_str(step->view->balanced, member->id, NULL);
-    int64_t since_ms = syn_document_time(member->spec, "draining_at");
-    int64_t limit_ms = since_ms + syn_json_i64(member->spec, "drain_ms", 0);
-
-    if (!step->view->balanced || syn_str_eq(has, "busy"))
-        return limit_ms;
-    return has ? limit_ms + SYN_SERVICE_BALANCER_MAX_MS : since_ms;
-}
-
-static int
-phase_drain(struct step *step, struct syn_err *err)
-{
-    int rc = SYN_OK;
-
-    for (size_t i = 0; i < step->members_count && rc == SYN_OK; i++) {
-        struct member *member = &step->members[i];
-        int64_t until_ms;
-
-        if (member->ended || !draining(member) || member_asked_to_stop(member))
-            continue;
-        until_ms = drained_by_ms(step, member);
-        if (step->view->now_ms < until_ms) {
-            service_step_wake(step, until_ms);
-            continue;
-        }
-        rc = syn_json_set_i64(member->spec, "drain_ms", 0, err); /* it has had it */
-        if (rc == SYN_OK)
-            rc = member_stop(member, syn_json_str(member->spec, "stop_reason", "updated"),
-                             syn_json_i64(member->spec, "stop_grace_ms", 0), err);
-    }
-    return rc;
 }
 
 /* ---- state ---- */
@@ -671,19 +256,27 @@ note_endpoints(struct step *step, struct syn_err *err)
     size_t i;
     int rc = syn_json_set_take(step->status, "endpoints", list, err);
 
+    service_stage_traffic(step);
     for (i = 0; i < step->members_count && rc == SYN_OK; i++) {
         const struct member *member = &step->members[i];
+        enum rollout_group group = service_group(step, member);
+        bool is_well = service_ready(step, member), idle = step->traffic.idle[group];
 
         if (member->ended)
             continue;
         live++;
-        is_ready += ready(step, member);
-        rc = service_endpoint_add(member->doc, ready(step, member), list, err);
+        is_ready += is_well && !idle;
+        rc =
+            service_endpoint_add(member->doc,
+                                 &(struct service_endpoint){.ready = is_well && !idle,
+                                                            .standby = is_well && idle,
+                                                            .weight = step->traffic.weights[group]},
+                                 list, err);
     }
     json_array_foreach (step->created, i, doc) {
         live++;
         if (rc == SYN_OK)
-            rc = service_endpoint_add(doc, false, list, err);
+            rc = service_endpoint_add(doc, &(struct service_endpoint){.ready = false}, list, err);
     }
     if (rc == SYN_OK)
         rc = syn_json_pack(&counts, err, "{s:i, s:i, s:i, s:i}", "wanted",
@@ -692,14 +285,16 @@ note_endpoints(struct step *step, struct syn_err *err)
     return rc < 0 ? rc : syn_json_set_take(step->status, "replicas", counts, err);
 }
 
-/* All that is wanted is ready, and nothing else is there. */
+/* All that is wanted is ready, and nothing else is there but what is kept. */
 static bool
 complete(const struct step *step)
 {
     const struct rollout *rollout = &step->rollout;
+    bool tried =
+        step->staged && (step->stage.word == STAGE_STARTING || step->stage.word == STAGE_TESTING);
 
-    return rollout->updated >= step->spec.replicas && rollout->current == step->spec.replicas &&
-           rollout->old == 0;
+    return !tried && rollout->updated >= step->spec.replicas &&
+           rollout->current == step->spec.replicas && rollout->old == 0;
 }
 
 /* Is what is wanted other than what was last brought about? */
@@ -742,7 +337,7 @@ state_complete(struct step *step, struct syn_err *err)
     int64_t back = syn_json_i64(step->status, "rolled_back", 0);
     bool low = syn_json_bool(json_object_get(step->status, "cost"), "low", false);
     uint32_t want = step->spec.replicas;
-    char message[CONTROL_MESSAGE_MAX], failed_text[160] = "";
+    char message[CONTROL_MESSAGE_MAX], failed_text[160] = "", kept_text[96] = "";
     int rc = note_complete(step, err);
 
     if (rc < 0)
@@ -750,11 +345,14 @@ state_complete(struct step *step, struct syn_err *err)
     if (back > 0)
         (void)snprintf(failed_text, sizeof(failed_text), "version %lld %s and was rolled back; ",
                        (long long)back, syn_json_str(step->status, "rolled_back_why", "failed"));
+    if (step->staged && step->stage.word == STAGE_KEPT)
+        (void)snprintf(kept_text, sizeof(kept_text), "; version %lld is kept for a rollback",
+                       (long long)step->base);
     if (want == 0)
         return service_step_state(step, SYN_SERVICE_RUNNING, "scaled-to-zero",
                                   "no replica is wanted", err);
-    (void)snprintf(message, sizeof(message), "%s%u of %u %s ready", failed_text, want, want,
-                   syn_plural(want, "replica is", "replicas are"));
+    (void)snprintf(message, sizeof(message), "%s%u of %u %s ready%s", failed_text, want, want,
+                   syn_plural(want, "replica is", "replicas are"), kept_text);
     if (back <= 0 && low)
         (void)snprintf(message, sizeof(message),
                        "%u of %u %s ready; its account cannot pay for the next billing period",
@@ -785,9 +383,33 @@ going_on(const struct step *step, enum syn_service_state *ret_state)
     *ret_state = SYN_SERVICE_DEPLOYING;
     if (step->stable == 0)
         return "created";
+    if (step->staged && step->stage.word == STAGE_TESTING)
+        return service_stage_plan(step).by_hand ? "waiting" : "testing";
     if (syn_json_i64(step->status, "rolled_back", 0) > 0)
         return "rolling-back";
     return step->stable != step->target || step->rollout.old > 0 ? "updating" : "scaling";
+}
+
+/* How far a version that is tried has come. */
+static void
+say_trial(const struct step *step, char *ret, size_t size)
+{
+    const struct stage_plan plan = service_stage_plan(step);
+    bool canary = step->spec.rollout.strategy == SYN_SERVICE_CANARY;
+    char rest[80] = "";
+
+    if (plan.by_hand)
+        (void)snprintf(rest, sizeof(rest),
+                       "; it waits to be promoted: synor compute service "
+                       "promote");
+    if (canary)
+        (void)snprintf(ret, size, "version %lld has %u%% of what comes, on %u of %u%s",
+                       (long long)step->target, plan.percent, step->rollout.updated, plan.fresh,
+                       rest);
+    else
+        (void)snprintf(ret, size, "version %lld: %u of %u ready beside version %lld%s",
+                       (long long)step->target, step->rollout.updated, plan.fresh,
+                       (long long)step->base, rest);
 }
 
 static int
@@ -795,8 +417,7 @@ state_incomplete(struct step *step, struct syn_err *err)
 {
     enum syn_service_state state;
     const char *reason = going_on(step, &state);
-    char message[CONTROL_MESSAGE_MAX], pause[160] = "";
-    uint32_t want = step->spec.replicas;
+    char message[CONTROL_MESSAGE_MAX], sofar[200], pause[160] = "";
 
     if (step->no_room)
         (void)snprintf(pause, sizeof(pause), ": %.150s", step->no_room_text);
@@ -806,8 +427,11 @@ state_incomplete(struct step *step, struct syn_err *err)
     if (step->stable == 0 && state == SYN_SERVICE_DEPLOYING)
         service_step_wake(step, syn_document_time(step->status, "deployed_at") +
                                     step->spec.update_deadline_ms);
-    (void)snprintf(message, sizeof(message), "version %lld: %u of %u ready%s",
-                   (long long)step->target, step->rollout.updated, want, pause);
+    (void)snprintf(sofar, sizeof(sofar), "version %lld: %u of %u ready", (long long)step->target,
+                   step->rollout.updated, step->spec.replicas);
+    if (step->staged && step->stage.word != STAGE_FINISHING && step->target != step->stable)
+        say_trial(step, sofar, sizeof(sofar));
+    (void)snprintf(message, sizeof(message), "%s%s", sofar, pause);
     return service_step_state(step, state, reason, message, err);
 }
 
@@ -897,7 +521,7 @@ phase_forget(struct step *step, struct syn_err *err)
 
         if (member->attempt + SYN_SERVICE_ENDED_MAX > step->serial || !billed(step, member) ||
             !member_usage_complete(member, step->view->cluster, step->view->now_ms, &until_ms) ||
-            (failed_early(step, member) &&
+            (service_failed_early(step, member) &&
              ended_ms + SYN_SERVICE_BACKOFF_WINDOW_MS > step->view->now_ms))
             continue;
         if (json_array_size(step->forgotten) == FORGOTTEN_MAX || member_changed(member)) {
@@ -943,9 +567,18 @@ int
 syn_service_step(const struct syn_service_view *view, struct syn_service_effects *ret,
                  struct syn_err *err)
 {
-    static int (*const phases[])(struct step *, struct syn_err *) = {
-        phase_note,    phase_lost,  phase_limits, phase_scale,  phase_verdict,
-        phase_rollout, phase_drain, phase_state,  phase_settle, phase_forget};
+    static int (*const phases[])(struct step *, struct syn_err *) = {phase_note,
+                                                                     phase_lost,
+                                                                     phase_limits,
+                                                                     phase_scale,
+                                                                     service_phase_verdict,
+                                                                     service_phase_stage,
+                                                                     service_phase_rollout,
+                                                                     service_phase_drain,
+                                                                     phase_state,
+                                                                     service_stage_note,
+                                                                     phase_settle,
+                                                                     phase_forget};
     SYN_SCOPED(service_step_fini) struct step step = {0};
     int rc = service_step_read(view, &step, err);
 

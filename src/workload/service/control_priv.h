@@ -48,8 +48,20 @@ struct service_replica_new {
 SYN_MUST int service_instance_make(const struct service_replica_new *made, json_t **ret,
                                    struct syn_err *err);
 
+/* What the service knows of one of its replicas. */
+struct service_endpoint {
+    bool ready;      /* it takes traffic */
+    bool standby;    /* it is well, and takes none: it is kept, or not to have any yet */
+    uint32_t weight; /* by which it gets its part; 0: nothing is said */
+};
+
 /* Append what clients need to know of an instance to the service's endpoints. */
-SYN_MUST int service_endpoint_add(const json_t *doc, bool is_ready, json_t *list,
-                                  struct syn_err *err);
+SYN_MUST int service_endpoint_add(const json_t *doc, const struct service_endpoint *endpoint,
+                                  json_t *list, struct syn_err *err);
+
+/* Want the version again that works, instead of the one that is wanted now: what becomes of that is
+ * said by `why`. */
+SYN_MUST int service_go_back(json_t *service, const json_t *version, const char *why,
+                             struct syn_err *err);
 
 #endif

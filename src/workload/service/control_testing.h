@@ -35,6 +35,7 @@ struct world {
     int64_t requests; /* of the whole service; < 0: unknown */
     const struct syn_zone_source *zones;
     struct syn_service_loads loads;
+    const struct syn_service_answers *answers; /* of both versions; NULL: unknown */
 };
 
 static inline void
@@ -148,6 +149,7 @@ view_of(const struct world *world)
         .balance = world->balance,
         .now_ms = world->now_ms,
         .balanced = world->balanced,
+        .answers = world->answers,
         .observing_since_ms = NOW_MS,
         .zones = world->zones,
         .loads = &world->loads,

@@ -30,6 +30,19 @@ add_why(json_t *why, const char *dimension, const char *node, struct syn_err *er
     return rc < 0 ? rc : syn_json_append_take(why, row, err);
 }
 
+/* What runs it, or ran it, as far as its node has said. */
+static const char *
+made_by(const json_t *status, char *out, size_t cap)
+{
+    const char *runtime = syn_json_str(status, "runtime", "");
+
+    out[0] = '\0';
+    if (runtime[0] != '\0')
+        (void)snprintf(out, cap, ", %.20s by %.20s", syn_json_str(status, "isolation", "?"),
+                       runtime);
+    return out;
+}
+
 /* The replicas that are not ready, and what is known of each. */
 static int
 why_replicas(const struct syn_service_explain_view *view, json_t *why, struct syn_err *err)
@@ -43,14 +56,16 @@ why_replicas(const struct syn_service_explain_view *view, json_t *why, struct sy
         const json_t *status = json_object_get(instance, "status");
         const json_t *health = json_object_get(status, "health");
         int state = syn_instance_state_find(syn_document_state(instance));
+        char by[64];
 
         if (rc < 0 || state < 0 || syn_instance_ended((unsigned)state) ||
             syn_json_bool(health, "ready", false))
             continue;
         rc = add_why(why, "replica", syn_json_str(spec, "node", ""), err,
-                     "replica %lld (version %lld) is %s: %s",
+                     "replica %lld (version %lld%s) is %s: %s",
                      (long long)syn_json_i64(spec, "rank", 0),
-                     (long long)syn_json_i64(spec, "version", 0), syn_document_state(instance),
+                     (long long)syn_json_i64(spec, "version", 0), made_by(status, by, sizeof(by)),
+                     syn_document_state(instance),
                      syn_json_str(health, "message", syn_json_str(status, "message", "")));
     }
     return rc;
@@ -67,15 +82,16 @@ why_ends(const struct syn_service_explain_view *view, json_t *why, struct syn_er
         const json_t *instance = json_array_get(view->instances, i - 1);
         const json_t *spec = json_object_get(instance, "spec");
         const json_t *status = json_object_get(instance, "status");
+        char by[64];
 
         if (!syn_str_eq(syn_document_state(instance), "exited") ||
             syn_str_eq(syn_json_str(spec, "desired", ""), "stopped"))
             continue;
         shown++;
         rc = add_why(why, "ended", syn_json_str(spec, "node", ""), err,
-                     "replica %lld (version %lld) ended at %s: %s: %s",
+                     "replica %lld (version %lld%s) ended at %s: %s: %s",
                      (long long)syn_json_i64(spec, "rank", 0),
-                     (long long)syn_json_i64(spec, "version", 0),
+                     (long long)syn_json_i64(spec, "version", 0), made_by(status, by, sizeof(by)),
                      syn_json_str(status, "ended_at", "?"), syn_json_str(status, "reason", "?"),
                      syn_json_str(status, "message", ""));
     }
@@ -109,6 +125,37 @@ why_scaled(const struct syn_service_explain_view *view, json_t *why, struct syn_
                    (long long)syn_json_i64(scaled, "max", 0), syn_json_str(scaled, "message", "?"));
 }
 
+/* How far an update by canary or blue-green has come, and what it waits for. */
+static int
+why_staged(const struct syn_service_explain_view *view, json_t *why, json_t *fix,
+           struct syn_err *err)
+{
+    const json_t *rollout = syn_json_at(view->service, "status.rollout");
+    const char *stage = syn_json_str(rollout, "stage", ""), *name, *rest;
+    const char *strategy = syn_json_str(rollout, "strategy", "");
+    bool waits = syn_json_bool(rollout, "waits", false);
+    char text[SENTENCE_MAX];
+    int rc;
+
+    if (!*stage)
+        return SYN_OK;
+    name = syn_json_str(view->service, "name", "");
+    rest = syn_str_eq(stage, "starting")    ? "its replicas are coming"
+           : syn_str_eq(stage, "testing")   ? (waits ? "it waits to be promoted" : "it is tried")
+           : syn_str_eq(stage, "kept")      ? "it has taken over, the other is kept for a rollback"
+           : syn_str_eq(stage, "finishing") ? "it replaces the other, replica by replica"
+                                            : "it has taken over";
+    rc = add_why(why, "update", NULL, err, "%s: version %lld beside version %lld: %s", strategy,
+                 (long long)syn_json_i64(rollout, "version", 0),
+                 (long long)syn_json_i64(rollout, "from", 0), rest);
+    if (rc < 0 || !waits)
+        return rc;
+    (void)snprintf(text, sizeof(text),
+                   "synor compute service promote %s, or back: synor compute service abort %s",
+                   name, name);
+    return syn_json_append_take(fix, json_string(text), err);
+}
+
 /* Why one more replica finds no room. */
 static int
 why_room(const struct syn_service_explain_view *view, json_t *why, json_t *fix, struct syn_err *err)
@@ -128,7 +175,7 @@ why_room(const struct syn_service_explain_view *view, json_t *why, json_t *fix, 
         ask = (struct syn_holding){{0}};
         ask.amounts[SYN_QUOTA_CPU] = spec.amounts.cpu_millicores;
         ask.amounts[SYN_QUOTA_MEMORY] = spec.amounts.memory_bytes;
-        ask.amounts[SYN_QUOTA_GPUS] = spec.gpus;
+        ask.amounts[SYN_QUOTA_GPUS] = syn_place_gpu_least(view->cluster, &request);
         if (rc == SYN_OK)
             rc = syn_quota_explain(view->quota, &held, &ask, account, why, fix, err);
     }
@@ -176,6 +223,8 @@ syn_service_explain(const struct syn_service_explain_view *view, json_t **ret, s
     rc = add_why(why, "state", NULL, err, "%s", syn_json_str(status, "message", "?"));
     if (rc == SYN_OK)
         rc = why_scaled(view, why, err);
+    if (rc == SYN_OK)
+        rc = why_staged(view, why, fix, err);
     if (rc == SYN_OK && syn_str_eq(reason, "no-room"))
         rc = why_room(view, why, fix, err);
     if (rc == SYN_OK)
@@ -203,6 +252,31 @@ struct plan {
     bool placeable;
     json_t *out;
 };
+
+/* What an update takes: so many replicas at once, each of them paid for. */
+static int
+plan_peak(struct plan *plan, const struct syn_pricebook *book, struct syn_err *err)
+{
+    struct syn_cost_ask ask = syn_service_cost_ask(&plan->spec);
+    struct syn_cost cost = {0, INT64_MAX};
+    json_t *peak = NULL;
+    int rc;
+
+    ask.count = syn_service_peak(&plan->spec);
+    if (ask.count <= plan->spec.replicas)
+        return SYN_OK;
+    rc = syn_cost_of(book, &ask, &cost, err);
+    if (rc >= 0) {
+        bool priced = rc == SYN_OK;
+
+        rc = syn_json_pack(&peak, err, "{s:i}", "replicas", (int)ask.count);
+        if (rc == SYN_OK)
+            rc = syn_json_set_take(plan->out, "peak", peak, err);
+        if (rc == SYN_OK)
+            rc = work_set_rates(peak, priced, cost.rate_hour, err);
+    }
+    return rc;
+}
 
 /* One row a node: replicas on the same node stand next to each other. */
 static int
@@ -240,6 +314,19 @@ plan_nodes(struct plan *plan, const struct syn_cluster *cluster, const struct sy
             rc = syn_json_append_take(nodes, row, err);
     }
     return rc;
+}
+
+/* Where else replicas would fit now. */
+static int
+plan_alternatives(struct plan *plan, struct syn_cluster *cluster, const struct syn_pricebook *book,
+                  struct syn_err *err)
+{
+    struct syn_place_request all = plan->request;
+    const struct work_placed placed = {cluster,          book,      &all,
+                                       &plan->placement, plan->fit, "replicas"};
+
+    all.count = SYN_MAX(plan->spec.replicas, 1U);
+    return work_alternatives(&placed, plan->out, err);
 }
 
 static int
@@ -347,6 +434,10 @@ syn_service_plan(const json_t *spec, const struct syn_service_tenant *tenant,
         rc = plan_nodes(&plan, cluster, book, err);
     if (rc == SYN_OK)
         rc = plan_cost(&plan, spec, cluster, book, err);
+    if (rc == SYN_OK)
+        rc = plan_peak(&plan, book, err);
+    if (rc == SYN_OK)
+        rc = plan_alternatives(&plan, cluster, book, err);
     if (rc < 0)
         return rc;
     *ret = SYN_TAKE(out);

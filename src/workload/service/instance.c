@@ -89,7 +89,6 @@ spec_texts(const struct replica *replica, json_t *spec, struct syn_err *err)
         {"place", replica->id}, /* what its room was asked for as */
         {"service", syn_json_str(replica->made->service, "name", "")},
         {"node", replica->made->slot->node},
-        {"runtime", "native"},
         {"isolation", syn_isolation_name(replica->made->slot->isolation)},
         {"image", replica->spec.image},
         {"image_cid", syn_json_str(replica->made->version, "image_cid", "")},
@@ -136,14 +135,16 @@ spec_parts(const struct replica *replica, json_t *spec, struct syn_err *err)
     const struct syn_amounts *amounts = &replica->spec.amounts;
     const struct syn_place_request request = syn_service_place_request(&replica->spec);
     const json_t *given = json_object_get(replica->made->version, "spec");
-    static const char *const copied[] = {"command", "args", "health", "secrets"};
+    static const char *const copied[] = {"command", "args",     "health",     "liveness",
+                                         "startup", "secrets",  "mounts",     "user",
+                                         "workdir", "hostname", "stop_signal"};
     json_t *part = NULL;
     int rc = make_env(replica, &part, err);
 
     if (rc == SYN_OK)
         rc = syn_json_set_take(spec, "env", part, err);
     for (size_t i = 0; i < SYN_LEN(copied) && rc == SYN_OK; i++)
-        if (json_object_get(given, copied[i])) /* versions of before there were secrets */
+        if (json_object_get(given, copied[i])) /* not all have all */
             rc = syn_json_set_take(spec, copied[i],
                                    json_deep_copy(json_object_get(given, copied[i])), err);
     if (rc == SYN_OK)
@@ -212,22 +213,32 @@ service_instance_make(const struct service_replica_new *made, json_t **ret, stru
 }
 
 int
-service_endpoint_add(const json_t *doc, bool is_ready, json_t *list, struct syn_err *err)
+service_endpoint_add(const json_t *doc, const struct service_endpoint *endpoint, json_t *list,
+                     struct syn_err *err)
 {
     const json_t *spec = json_object_get(doc, "spec");
     const json_t *status = json_object_get(doc, "status");
     bool drains = syn_document_time(spec, "draining_at") != SYN_DOCUMENT_NONE;
     json_t *row = NULL;
     int rc = syn_json_pack(
-        &row, err, "{s:s, s:I, s:I, s:s, s:s, s:s, s:I, s:I, s:b}", "instance",
+        &row, err, "{s:s, s:I, s:I, s:s, s:s, s:s, s:I, s:I, s:b, s:s, s:s}", "instance",
         syn_json_str(doc, "id", ""), "replica", (json_int_t)syn_json_i64(spec, "rank", 0),
         "version", (json_int_t)syn_json_i64(spec, "version", 0), "node",
         syn_json_str(spec, "node", ""), "state",
-        drains ? "draining" : syn_json_str(status, "state", ""), "address",
-        syn_json_str(status, "address", ""), "port",
+        drains              ? "draining"
+        : endpoint->standby ? "standby"
+                            : syn_json_str(status, "state", ""),
+        "address", syn_json_str(status, "address", ""), "port",
         (json_int_t)syn_json_i64(status, "port", syn_json_i64(spec, "port", 0)), "cpu_millicores",
         (json_int_t)syn_json_i64(json_object_get(spec, "resources"), "cpu_millicores", 0), "ready",
-        is_ready ? 1 : 0);
+        endpoint->ready ? 1 : 0, "isolation", syn_json_str(status, "isolation", ""), "runtime",
+        syn_json_str(status, "runtime", ""));
 
-    return rc < 0 ? rc : syn_json_append_take(list, row, err);
+    if (rc == SYN_OK && endpoint->ready && endpoint->weight > 0)
+        rc = syn_json_set_i64(row, "weight", endpoint->weight, err);
+    if (rc < 0) {
+        json_decref(row);
+        return rc;
+    }
+    return syn_json_append_take(list, row, err);
 }

@@ -24,6 +24,8 @@ static const struct {
     {SYN_SERVICE_DEPLOYING, "created", "its first replicas are being started"},
     {SYN_SERVICE_DEPLOYING, "updating", "its replicas are being replaced by a newer version's"},
     {SYN_SERVICE_DEPLOYING, "scaling", "it is being brought to another number of replicas"},
+    {SYN_SERVICE_DEPLOYING, "testing", "a part of what comes goes to its new version"},
+    {SYN_SERVICE_DEPLOYING, "waiting", "its new version waits to be promoted"},
     {SYN_SERVICE_DEPLOYING, "rolling-back", "it goes back to the version that worked"},
     {SYN_SERVICE_RUNNING, "ready", "every replica is ready"},
     {SYN_SERVICE_RUNNING, "scaled-to-zero", "no replica is wanted"},

@@ -69,7 +69,7 @@ turn(struct history *history)
     for (uint32_t i = 0; i < sum.create; i++) {
         assert_true(history->count < REPLICAS_MAX);
         history->replicas[history->count++] =
-            (struct rollout_replica){.serial = ++history->serial, .current = true};
+            (struct rollout_replica){.serial = ++history->serial, .group = ROLLOUT_NEW};
     }
     assert_true(ready_count(history) >= SYN_MIN(before, floor));
     assert_true(live_count(history) <= SYN_MAX(live, pace->want + pace->surge));
@@ -92,7 +92,7 @@ event(struct history *history, bool calm)
         remove_at(history, at);
     else if (!calm && below(history, 12) == 0)
         history->replicas[at].ready = false;
-    else if (!(history->bad && history->replicas[at].current))
+    else if (!(history->bad && history->replicas[at].group == ROLLOUT_NEW))
         history->replicas[at].ready = true;
 }
 
@@ -101,7 +101,7 @@ static bool
 complete(const struct history *history)
 {
     for (size_t i = 0; i < history->count; i++)
-        if (!history->replicas[i].current || !history->replicas[i].ready)
+        if (history->replicas[i].group != ROLLOUT_NEW || !history->replicas[i].ready)
             return false;
     return history->count == history->pace.want;
 }
@@ -110,7 +110,7 @@ static void
 begin(struct history *history, uint64_t seed)
 {
     *history = (struct history){.random = seed};
-    history->pace.want = below(history, 12);
+    history->pace.want = history->pace.fresh = below(history, 12);
     history->pace.surge = below(history, 5);
     history->pace.unavailable = below(history, 5) + (history->pace.surge == 0);
 }
@@ -128,9 +128,9 @@ test_ends_in_what_is_wanted(void **state)
             event(&history, false);
             if (below(&history, 30) == 0) /* another version is wanted */
                 for (size_t r = 0; r < history.count; r++)
-                    history.replicas[r].current = false;
+                    history.replicas[r].group = below(&history, 2) ? ROLLOUT_OTHER : ROLLOUT_BASE;
             if (below(&history, 40) == 0) /* another number */
-                history.pace.want = below(&history, 12);
+                history.pace.want = history.pace.fresh = below(&history, 12);
         }
         for (int i = 0; i < 5000 && !complete(&history); i++) {
             turn(&history);
@@ -151,8 +151,8 @@ test_a_bad_version_takes_nothing_away(void **state)
 
         begin(&history, seed);
         for (uint32_t i = 0; i < history.pace.want; i++)
-            history.replicas[history.count++] =
-                (struct rollout_replica){.serial = ++history.serial, .ready = true};
+            history.replicas[history.count++] = (struct rollout_replica){
+                .serial = ++history.serial, .group = ROLLOUT_OTHER, .ready = true};
         history.bad = true;
         floor = history.pace.want > history.pace.unavailable
                     ? history.pace.want - history.pace.unavailable

@@ -4,17 +4,19 @@
 
 #include <synor/base/str.h>
 #include <synor/base/units.h>
+#include <synor/orchestration/autoscale.h>
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/fleet.h>
 
 #include "../work_priv.h"
 #include "autoscale_priv.h"
+#include "checks_priv.h"
+#include "mounts_priv.h"
+#include "stage_priv.h"
 
 #define REF_MAX           512
 #define MIB               (INT64_C(1) << 20)
 #define STOP_GRACE_MAX_MS (INT64_C(3600) * 1000)
-#define CHECK_MIN_MS      100
-#define CHECK_MAX_MS      (INT64_C(3600) * 1000)
 #define DEADLINE_MAX_MS   (INT64_C(24) * 3600 * 1000)
 #define BILLING_MIN_MS    1000
 #define BILLING_MAX_MS    (INT64_C(31) * 24 * 3600 * 1000)
@@ -24,25 +26,6 @@
 static const char *const reserved_env[] = {"PORT"};
 
 /* clang-format off */
-static const struct syn_field check_fields[] = {
-    {.name = "kind", .kind = SYN_FIELD_STR, .choices = "none|tcp|http",
-     .help = "how it is found out; default http with a path, tcp with a port, else none"},
-    {.name = "path", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_SERVICE_PATH_MAX, .fallback = "\"\"",
-     .help = "http: what is asked for; an answer of 200 to 399 is well"},
-    {.name = "port", .kind = SYN_FIELD_I64, .min = 0, .max = 65535, .fallback = "0", .help = "0: the service's own"},
-    {.name = "interval_ms", .kind = SYN_FIELD_MS, .min = CHECK_MIN_MS, .max = CHECK_MAX_MS, .fallback = "5000",
-     .help = "between two checks; while it starts they come faster"},
-    {.name = "timeout_ms", .kind = SYN_FIELD_MS, .min = CHECK_MIN_MS, .max = CHECK_MAX_MS, .fallback = "2000",
-     .help = "within which it must answer"},
-    {.name = "healthy", .kind = SYN_FIELD_I64, .min = 1, .max = 100, .fallback = "1",
-     .help = "so many answers in a row make it ready"},
-    {.name = "unhealthy", .kind = SYN_FIELD_I64, .min = 1, .max = 100, .fallback = "3",
-     .help = "so many failures in a row take it out of traffic; as many more end it"},
-    {.name = "start_ms", .kind = SYN_FIELD_MS, .min = 1000, .max = CHECK_MAX_MS, .fallback = "60000",
-     .help = "time to become ready first"},
-};
-static const struct syn_schema check_schema = SYN_SCHEMA("ServiceCheck", check_fields);
-
 static const struct syn_field lb_fields[] = {
     {.name = "publish", .kind = SYN_FIELD_BOOL, .fallback = "true",
      .help = "a service with a port gets a lasting address of the platform's balancer"},
@@ -64,6 +47,22 @@ static const struct syn_field lb_fields[] = {
 };
 static const struct syn_schema lb_schema = SYN_SCHEMA("ServiceBalancing", lb_fields);
 
+static const struct syn_field rollout_fields[] = {
+    {.name = "strategy", .kind = SYN_FIELD_STR, .choices = "rolling|canary|blue-green", .fallback = "\"rolling\"",
+     .help = "replica by replica; a part of what comes first; beside the old ones and then all at once"},
+    {.name = "promote", .kind = SYN_FIELD_STR, .choices = "auto|manual", .fallback = "\"auto\"",
+     .help = "canary, blue-green: whether it goes on by itself, or when services.promote says so"},
+    {.name = "weight", .kind = SYN_FIELD_STR, .min = 2, .max = 79, .fallback = "\"10%\"",
+     .help = "canary: parts of what comes that the new version gets, one after the other: 10%,50%"},
+    {.name = "pause_ms", .kind = SYN_FIELD_MS, .min = 0, .max = DEADLINE_MAX_MS, .fallback = "60000",
+     .help = "canary: how long each part lasts"},
+    {.name = "max_errors", .kind = SYN_FIELD_STR, .min = 2, .max = 8, .fallback = "\"1%\"",
+     .help = "canary: so much larger a part of its answers may be errors than of the old version's"},
+    {.name = "keep_old_ms", .kind = SYN_FIELD_MS, .min = 0, .max = DEADLINE_MAX_MS, .fallback = "300000",
+     .help = "blue-green: so long the old replicas stay, for a rollback in an instant"},
+};
+static const struct syn_schema rollout_schema = SYN_SCHEMA("ServiceRollout", rollout_fields);
+
 static const struct syn_field spec_fields[] = {
     {.name = "image", .kind = SYN_FIELD_STR, .required = true, .min = 1, .max = REF_MAX,
      .help = "synor://NAME or synor://CID of an OCI layout; what a name stands for is kept at deployment"},
@@ -75,10 +74,24 @@ static const struct syn_field spec_fields[] = {
      .help = "environment of the program"},
     {.name = "secrets", .kind = SYN_FIELD_MAP, .min = 0, .max = SYN_SERVICE_SECRETS_MAX, .fallback = "{}",
      .help = "variables of the environment that are set to secrets of the account: {VARIABLE: NAME}"},
+    {.name = "user", .kind = SYN_FIELD_STR, .min = 1, .max = 32,
+     .help = "UID[:GID] that the program runs as, never 0; default the image's, else 1000"},
+    {.name = "workdir", .kind = SYN_FIELD_STR, .min = 1, .max = SYN_SERVICE_MOUNT_PATH_MAX,
+     .help = "where the program starts; default the image's"},
+    {.name = "hostname", .kind = SYN_FIELD_NAME, .help = "what a replica is called within; default its id"},
+    {.name = "mounts", .kind = SYN_FIELD_LIST, .sub = &service_mount_schema, .min = 0, .max = SYN_SERVICE_MOUNTS_MAX,
+     .help = "what is mounted over the image, which is read-only"},
+    {.name = "stop_signal", .kind = SYN_FIELD_STR,
+     .choices = "SIGTERM|SIGINT|SIGQUIT|SIGHUP|SIGUSR1|SIGUSR2|SIGWINCH",
+     .help = "what asks the program to end; default the image's, else SIGTERM"},
     {.name = "port", .kind = SYN_FIELD_I64, .min = 0, .max = 65535, .fallback = "0",
      .help = "where the program listens; 0: nowhere"},
-    {.name = "health", .kind = SYN_FIELD_OBJ, .sub = &check_schema, .fallback = "{}",
+    {.name = "health", .kind = SYN_FIELD_OBJ, .sub = &service_health_schema, .fallback = "{}",
      .help = "how it is found out that a replica is well"},
+    {.name = "liveness", .kind = SYN_FIELD_OBJ, .sub = &service_check_schema,
+     .help = "how it is found out that it must be ended, if that is another question"},
+    {.name = "startup", .kind = SYN_FIELD_OBJ, .sub = &service_check_schema,
+     .help = "what must be well once before the other checks begin"},
     {.name = "lb", .kind = SYN_FIELD_OBJ, .sub = &lb_schema, .fallback = "{}",
      .help = "how clients reach it through the platform's balancer"},
     {.name = "cpu_millicores", .kind = SYN_FIELD_CPUS, .min = 10, .max = 4096000, .fallback = "1000",
@@ -94,7 +107,7 @@ static const struct syn_field spec_fields[] = {
     SYN_CARD_FIELDS,
     {.name = "region", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_REGION_MAX - 1, .fallback = "\"\"",
      .help = "where it may run; \"\" anywhere"},
-    {.name = "isolation", .kind = SYN_FIELD_STR, .choices = "auto|gvisor|runc", .fallback = "\"auto\"",
+    {.name = "isolation", .kind = SYN_FIELD_STR, .choices = "auto|gvisor|runc|kata", .fallback = "\"auto\"",
      .help = "the sandbox"},
     {.name = "stop_grace_ms", .kind = SYN_FIELD_MS, .min = 0, .max = STOP_GRACE_MAX_MS, .fallback = "10000",
      .help = "time to end after a stop signal"},
@@ -110,6 +123,8 @@ static const struct syn_field spec_fields[] = {
      .help = "so many may be missing during an update"},
     {.name = "update_deadline_ms", .kind = SYN_FIELD_MS, .min = 1000, .max = DEADLINE_MAX_MS, .fallback = "600000",
      .help = "an update that is not done by then is rolled back"},
+    {.name = "rollout", .kind = SYN_FIELD_OBJ, .sub = &rollout_schema, .fallback = "{}",
+     .help = "how a new version takes the place of the one before"},
     {.name = "policy", .kind = SYN_FIELD_STR, .fallback = "\"spread\"",
      .choices = "balanced|binpack|spread|fragmentation|latency|energy|price",
      .help = "which of the nodes that can take it is chosen"},
@@ -131,7 +146,8 @@ const struct syn_schema syn_service_spec_schema = SYN_SCHEMA("ServiceSpec", spec
 static const char *const kept[] = {
     "replicas",   "autoscale", "max_surge",          "max_unavailable",
     "policy",     "priority",  "update_deadline_ms", "max_price",
-    "max_budget", "lb",        "billing_period_ms",  "app"};
+    "max_budget", "lb",        "billing_period_ms",  "app",
+    "rollout"};
 
 static bool
 is_kept(const char *key)
@@ -184,33 +200,6 @@ check_words(const json_t *words, const char *key, struct syn_err *err)
     if (json_array_size(words) > 0 && json_string_length(json_array_get(words, 0)) == 0 &&
         syn_str_eq(key, "command"))
         return SYN_FAIL(err, SYN_E_INVALID, "spec.command[0]: expected a program");
-    return SYN_OK;
-}
-
-/* What is asked for goes into a request line as it is. */
-static bool
-path_ok(const char *path)
-{
-    if (*path != '/')
-        return false;
-    for (; *path; path++)
-        if ((unsigned char)*path <= 0x20 || (unsigned char)*path >= 0x7f)
-            return false;
-    return true;
-}
-
-static int
-check_health(const struct syn_service_spec *spec, struct syn_err *err)
-{
-    if (spec->check != SYN_SERVICE_CHECK_NONE && spec->check_port == 0)
-        return SYN_FAIL(err, SYN_E_INVALID,
-                        "spec.health: there is no port to check; set port or health.port");
-    if (spec->check == SYN_SERVICE_CHECK_HTTP && !path_ok(spec->check_path))
-        return SYN_FAIL(err, SYN_E_INVALID,
-                        "spec.health.path: \"%s\": expected a path such as /health",
-                        spec->check_path);
-    if (spec->check != SYN_SERVICE_CHECK_HTTP && *spec->check_path)
-        return SYN_FAIL(err, SYN_E_INVALID, "spec.health.path: only a check by http has one");
     return SYN_OK;
 }
 
@@ -270,6 +259,59 @@ check_lb(const struct syn_service_spec *spec, struct syn_err *err)
     return SYN_OK;
 }
 
+/* "10%,50%,100%": percentages that grow. False: it is none. */
+static bool
+read_weights(const char *text, struct syn_service_rollout *ret)
+{
+    uint32_t last = 0;
+
+    for (ret->steps = 0; ret->steps < SYN_SERVICE_STEPS_MAX; text++) {
+        uint32_t percent = 0;
+
+        for (; *text >= '0' && *text <= '9' && percent <= 100; text++)
+            percent = percent * 10 + (uint32_t)(*text - '0');
+        if (percent <= last || percent > 100 || *text++ != '%')
+            return false;
+        ret->weights[ret->steps++] = last = percent;
+        if (*text == '\0')
+            return true;
+        if (*text != ',')
+            return false;
+    }
+    return false;
+}
+
+/* "1%", "0.5%" in thousandths. */
+static bool
+read_errors(const char *text, struct syn_service_rollout *ret)
+{
+    int64_t permille = 0;
+
+    if (!strchr(text, '%') || syn_autoscale_parse_target(text, "", &permille, NULL) < 0 ||
+        permille > 1000)
+        return false;
+    ret->max_errors_permille = (uint32_t)permille;
+    return true;
+}
+
+static int
+check_rollout(const json_t *rollout, struct syn_err *err)
+{
+    const char *weight = syn_json_str(rollout, "weight", "");
+    const char *errors = syn_json_str(rollout, "max_errors", "");
+    struct syn_service_rollout read;
+
+    if (!read_weights(weight, &read))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.rollout.weight: \"%s\": expected at most %d whole percentages of 1%% "
+                        "to 100%% that grow, such as 10%%,50%%",
+                        weight, SYN_SERVICE_STEPS_MAX);
+    if (!read_errors(errors, &read))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.rollout.max_errors: \"%s\": expected 0.1%% to 100%%", errors);
+    return SYN_OK;
+}
+
 static int
 check_secrets(json_t *secrets, const json_t *env, struct syn_err *err)
 {
@@ -287,6 +329,41 @@ check_secrets(json_t *secrets, const json_t *env, struct syn_err *err)
         if (json_object_get(env, variable))
             return SYN_FAIL(err, SYN_E_INVALID, "spec.secrets.%s: spec.env sets it, too", variable);
     }
+    return SYN_OK;
+}
+
+int
+syn_service_user(const char *text, uint32_t *ret_uid, uint32_t *ret_gid, struct syn_err *err)
+{
+    const char *colon = strchr(text, ':');
+    size_t len = colon ? (size_t)(colon - text) : strlen(text);
+    char digits[16] = "";
+    uint64_t uid = 0, gid = 0;
+
+    (void)snprintf(digits, sizeof(digits), "%.*s", (int)SYN_MIN(len, sizeof(digits) - 1), text);
+    if (syn_parse_u64(digits, 1, SYN_SERVICE_ID_MAX, "uid", &uid, NULL) < 0 ||
+        (colon && syn_parse_u64(colon + 1, 1, SYN_SERVICE_ID_MAX, "gid", &gid, NULL) < 0))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "\"%.40s\": expected UID[:GID], numbers of 1 to %d: nothing runs as root",
+                        text, SYN_SERVICE_ID_MAX);
+    *ret_uid = (uint32_t)uid;
+    *ret_gid = (uint32_t)(colon ? gid : uid);
+    return SYN_OK;
+}
+
+/* Whose the process is, and where it begins. */
+static int
+check_process(const json_t *spec, struct syn_err *err)
+{
+    const char *user = syn_json_str(spec, "user", NULL), *cwd = syn_json_str(spec, "workdir", "/");
+    uint32_t uid, gid;
+    int rc = user ? syn_service_user(user, &uid, &gid, err) : SYN_OK;
+
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "spec.user");
+    if (!service_path_plain(cwd) && !syn_str_eq(cwd, "/"))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.workdir: \"%.100s\": expected an absolute path such as /app", cwd);
     return SYN_OK;
 }
 
@@ -327,29 +404,14 @@ derive_metrics(json_t *autoscale, struct syn_err *err)
     return rc < 0 ? rc : syn_json_set_take(autoscale, "metrics", metrics, err);
 }
 
-/* Where replicas are checked: the service's own port unless another is said, also when it changes.
- */
-static int64_t
-check_port(const json_t *spec)
-{
-    int64_t port = syn_json_i64(json_object_get(spec, "health"), "port", 0);
-
-    return port != 0 ? port : syn_json_i64(spec, "port", 0);
-}
-
 /* Defaults that depend on other keys. */
 static int
 derive(json_t *spec, struct syn_err *err)
 {
-    json_t *health = json_object_get(spec, "health");
     int rc = syn_card_derive(spec, err);
 
-    if (rc == SYN_OK && !json_object_get(health, "kind"))
-        rc = syn_json_set_str(health, "kind",
-                              syn_json_str(health, "path", "")[0] ? "http"
-                              : check_port(spec) != 0             ? "tcp"
-                                                                  : "none",
-                              err);
+    if (rc == SYN_OK)
+        rc = service_checks_derive(spec, err);
     return rc < 0 ? rc : derive_metrics(json_object_get(spec, "autoscale"), err);
 }
 
@@ -375,13 +437,19 @@ syn_service_spec_check(json_t *spec, struct syn_err *err)
     if (rc == SYN_OK)
         rc = check_secrets(json_object_get(spec, "secrets"), json_object_get(spec, "env"), err);
     if (rc == SYN_OK)
-        rc = check_health(&read, err);
+        rc = check_process(spec, err);
+    if (rc == SYN_OK)
+        rc = service_mounts_check(spec, err);
+    if (rc == SYN_OK)
+        rc = service_checks_check(spec, err);
     if (rc == SYN_OK)
         rc = syn_card_check(spec, 1, err);
     if (rc == SYN_OK && read.autoscale)
         rc = service_autoscale_read(read.autoscale, NULL, &(struct service_autoscale){0}, err);
     if (rc == SYN_OK)
         rc = check_lb(&read, err);
+    if (rc == SYN_OK)
+        rc = check_rollout(json_object_get(spec, "rollout"), err);
     return rc < 0 ? rc : check_numbers(spec, &read, err);
 }
 
@@ -390,9 +458,10 @@ syn_service_spec_check(json_t *spec, struct syn_err *err)
 static enum syn_service_check
 check_kind(const char *word)
 {
-    return syn_str_eq(word, "http")  ? SYN_SERVICE_CHECK_HTTP
-           : syn_str_eq(word, "tcp") ? SYN_SERVICE_CHECK_TCP
-                                     : SYN_SERVICE_CHECK_NONE;
+    return syn_str_eq(word, "http")   ? SYN_SERVICE_CHECK_HTTP
+           : syn_str_eq(word, "tcp")  ? SYN_SERVICE_CHECK_TCP
+           : syn_str_eq(word, "exec") ? SYN_SERVICE_CHECK_EXEC
+                                      : SYN_SERVICE_CHECK_NONE;
 }
 
 /* The place of a word in its field's choices. */
@@ -439,6 +508,26 @@ read_lb(const json_t *spec)
     return read;
 }
 
+static struct syn_service_rollout
+read_rollout(const json_t *rollout) /* older ones have none */
+{
+    static const char *const strategies[] = {[SYN_SERVICE_ROLLING] = "rolling",
+                                             [SYN_SERVICE_CANARY] = "canary",
+                                             [SYN_SERVICE_BLUE_GREEN] = "blue-green"};
+    struct syn_service_rollout read = {
+        .strategy = (enum syn_service_strategy)choice(strategies, SYN_LEN(strategies),
+                                                      syn_json_str(rollout, "strategy", "rolling")),
+        .by_hand = syn_str_eq(syn_json_str(rollout, "promote", "auto"), "manual"),
+        .pause_ms = syn_json_i64(rollout, "pause_ms", 0),
+        .keep_old_ms = syn_json_i64(rollout, "keep_old_ms", 0),
+    };
+
+    if (!read_weights(syn_json_str(rollout, "weight", ""), &read))
+        read.steps = 0; /* what is being checked may be anything */
+    (void)read_errors(syn_json_str(rollout, "max_errors", ""), &read);
+    return read;
+}
+
 const char *
 syn_service_protocol_name(enum syn_service_protocol protocol)
 {
@@ -461,7 +550,7 @@ syn_service_spec_read(const json_t *spec, struct syn_service_spec *ret)
         .port = syn_json_i64(spec, "port", 0),
         .check = check_kind(syn_json_str(health, "kind", "none")),
         .check_path = syn_json_str(health, "path", ""),
-        .check_port = check_port(spec),
+        .check_port = service_check_port(spec, health),
         .check_interval_ms = syn_json_i64(health, "interval_ms", 5000),
         .check_timeout_ms = syn_json_i64(health, "timeout_ms", 2000),
         .check_healthy = syn_json_i64(health, "healthy", 1),
@@ -487,21 +576,36 @@ syn_service_spec_read(const json_t *spec, struct syn_service_spec *ret)
         .stop_grace_ms = syn_json_i64(spec, "stop_grace_ms", 0),
         .drain_ms = syn_json_i64(spec, "drain_ms", 0),
         .lb = read_lb(spec),
+        .rollout = read_rollout(json_object_get(spec, "rollout")),
     };
     ret->replicas = service_autoscale_begin(ret->autoscale, ret->replicas);
     assert(*ret->image && json_is_array(ret->command) && json_is_object(ret->env));
 }
 
+uint32_t
+syn_service_peak(const struct syn_service_spec *spec)
+{
+    const struct syn_service_rollout *rollout = &spec->rollout;
+    uint32_t surge = SYN_MIN(spec->max_surge, spec->replicas), besides = 0;
+
+    if (rollout->strategy == SYN_SERVICE_BLUE_GREEN)
+        return 2 * spec->replicas;
+    for (uint32_t i = 0; rollout->strategy == SYN_SERVICE_CANARY && i < rollout->steps; i++)
+        if (rollout->weights[i] < 100)
+            besides = stage_replicas(spec->replicas, rollout->weights[i]);
+    return spec->replicas + SYN_MAX(surge, besides);
+}
+
 struct syn_holding
 syn_service_holding(const struct syn_service_spec *spec)
 {
-    int64_t count = (int64_t)spec->replicas + SYN_MIN(spec->max_surge, spec->replicas);
+    int64_t count = syn_service_peak(spec);
     struct syn_holding holding = {{0}};
 
     holding.amounts[SYN_QUOTA_JOBS] = 1;
     holding.amounts[SYN_QUOTA_CPU] = spec->amounts.cpu_millicores * count;
     holding.amounts[SYN_QUOTA_MEMORY] = spec->amounts.memory_bytes * count;
-    holding.amounts[SYN_QUOTA_GPUS] = spec->gpus * count;
+    holding.amounts[SYN_QUOTA_GPUS] = syn_card_least(&spec->card, spec->gpus) * count;
     return holding;
 }
 

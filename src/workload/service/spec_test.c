@@ -4,7 +4,8 @@
 #include <synor/base/test.h>
 #include <synor/base/units.h>
 
-#define BASE "\"image\":\"synor://images/web\""
+#define BASE              "\"image\":\"synor://images/web\""
+#define MOUNT(kind, path) ",\"mounts\":[{\"kind\":\"" kind "\",\"path\":\"" path "\"}]"
 
 static json_t *
 parse(const char *text)
@@ -53,6 +54,8 @@ test_the_check_follows_from_what_is_given(void **state)
         {"{" BASE ",\"port\":80,\"health\":{\"path\":\"/up\",\"port\":81}}", SYN_SERVICE_CHECK_HTTP,
          81},
         {"{" BASE ",\"port\":80,\"health\":{\"kind\":\"none\"}}", SYN_SERVICE_CHECK_NONE, 80},
+        {"{" BASE ",\"health\":{\"command\":[\"a\"]}}", SYN_SERVICE_CHECK_EXEC, 0},
+        {"{" BASE ",\"port\":80,\"liveness\":{\"path\":\"/up\"}}", SYN_SERVICE_CHECK_TCP, 80},
     };
 
     (void)state;
@@ -141,6 +144,41 @@ static const struct {
     {"{" BASE ",\"port\":1,\"lb\":{\"path\":\"/a//b\"}}", "spec.lb.path"},
     {"{" BASE ",\"port\":1,\"lb\":{\"redirect_http\":true,\"host\":\"a\"}}", "tls"},
     {"{" BASE ",\"port\":1,\"lb\":{\"redirect_http\":true,\"tls\":true}}", "host"},
+    {"{" BASE ",\"liveness\":{\"path\":\"/x\"}}", "spec.liveness: there is no port"},
+    {"{" BASE ",\"startup\":{\"kind\":\"exec\"}}", "spec.startup.command"},
+    {"{" BASE ",\"health\":{\"command\":[\"\"]}}", "spec.health.command"},
+    {"{" BASE ",\"port\":1,\"health\":{\"kind\":\"tcp\",\"command\":[\"a\"]}}", "by exec"},
+    {"{" BASE ",\"port\":1,\"health\":{\"kind\":\"tcp\",\"host\":\"a\"}}", "by http has a host"},
+    {"{" BASE ",\"port\":1,\"health\":{\"path\":\"/\",\"host\":\"a b\"}}", "spec.health.host"},
+    {"{" BASE ",\"port\":1,\"health\":{\"path\":\"/\",\"headers\":{\"Host\":\"a\"}}}",
+     "said by host"},
+    {"{" BASE ",\"port\":1,\"health\":{\"path\":\"/\",\"headers\":{\"A\":\"a\\r\\nB: c\"}}}",
+     "spec.health.headers"},
+    {"{" BASE ",\"liveness\":{\"healthy\":2}}", "healthy"},
+    {"{" BASE ",\"user\":\"0\"}", "spec.user"},
+    {"{" BASE ",\"user\":\"1000:0\"}", "nothing runs as root"},
+    {"{" BASE ",\"user\":\"postgres\"}", "numbers of 1 to"},
+    {"{" BASE ",\"user\":\"65536\"}", "spec.user"},
+    {"{" BASE ",\"workdir\":\"app\"}", "spec.workdir"},
+    {"{" BASE ",\"workdir\":\"/a/../b\"}", "spec.workdir"},
+    {"{" BASE ",\"hostname\":\"a.b\"}", "spec.hostname"},
+    {"{" BASE ",\"stop_signal\":\"SIGKILL\"}", "spec.stop_signal"},
+    {"{" BASE MOUNT("tmpfs", "data") "}", "spec.mounts: \"data\""},
+    {"{" BASE MOUNT("tmpfs", "/a//b") "}", "/a//b"},
+    {"{" BASE MOUNT("tmpfs", "/a/../b") "}", "/a/../b"},
+    {"{" BASE MOUNT("tmpfs", "/a\\n") "}", "expected an absolute path"},
+    {"{" BASE MOUNT("tmpfs", "/proc/x") "}", "the platform's own"},
+    {"{" BASE MOUNT("tmpfs", "/synor") "}", "the platform's own"},
+    {"{" BASE MOUNT("tmpfs", "/etc/hosts") "}", "the platform's own"},
+    {"{" BASE MOUNT("secret", "/tmp") "}", "the platform's own"},
+    {"{" BASE MOUNT("secret", "/run/x") "}", "no name of a secret"},
+    {"{" BASE MOUNT("nfs", "/run/x") "}", "spec.mounts[0].kind"},
+    {"{" BASE MOUNT("tmpfs", "/x\",\"source\":\"y") "}", "begins empty"},
+    {"{" BASE MOUNT("tmpfs", "/x\",\"size_bytes\":\"2gb") "}", "of the replica's memory"},
+    {"{" BASE MOUNT("secret", "/x\",\"source\":\"y\",\"size_bytes\":\"2gb") "}", "no size_bytes"},
+    {"{" BASE ",\"mounts\":[{\"kind\":\"tmpfs\",\"path\":\"/a\"},{\"kind\":\"tmpfs\","
+     "\"path\":\"/a\"}]}",
+     "there are two"},
     {"{" BASE ",\"policy\":\"whim\"}", "spec.policy"},
     {"{" BASE ",\"memory_bytes\":\"1kb\"}", "spec.memory_bytes"},
     {"{" BASE ",\"autoscale\":{\"max\":2}}", "spec.autoscale.min"},
@@ -175,6 +213,32 @@ test_refused(void **state)
     }
 }
 
+/* Whatever order they are given in; all secrets are found, of the environment and of files. */
+static void
+test_mounts_have_an_order(void **state)
+{
+    struct syn_err err;
+    SYN_JSON(one);
+    SYN_JSON(other);
+    SYN_JSON(secrets);
+    SYN_JSON(expected);
+
+    (void)state;
+    one = parse("{" BASE ",\"memory_bytes\":\"32mb\",\"secrets\":{\"A\":\"a\"},\"mounts\":["
+                "{\"path\":\"/run/s\",\"kind\":\"secret\",\"source\":\"b\"},"
+                "{\"path\":\"/run\",\"kind\":\"tmpfs\"}]}");
+    other = parse("{" BASE ",\"memory_bytes\":\"32mb\",\"secrets\":{\"A\":\"a\"},\"mounts\":["
+                  "{\"path\":\"/run\",\"kind\":\"tmpfs\",\"size_bytes\":\"32mb\"},"
+                  "{\"path\":\"/run/s\",\"kind\":\"secret\",\"source\":\"b\"}]}");
+    assert_done(syn_service_spec_check(one, &err), &err);
+    assert_done(syn_service_spec_check(other, &err), &err);
+    assert_true(syn_service_spec_same(one, other));
+    assert_true(json_equal(one, other));
+    assert_done(syn_service_secrets(one, &secrets, &err), &err);
+    expected = parse("{\"A\":\"a\",\"/run/s\":\"b\"}");
+    assert_true(json_equal(secrets, expected));
+}
+
 static void
 test_scale_and_money_make_no_version(void **state)
 {
@@ -207,6 +271,7 @@ main(void)
         cmocka_unit_test(test_the_check_follows_from_what_is_given),
         cmocka_unit_test(test_the_protocol_follows_from_what_is_given),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_mounts_have_an_order),
         cmocka_unit_test(test_scale_and_money_make_no_version),
     };
 

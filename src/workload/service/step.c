@@ -48,6 +48,80 @@ service_step_read_spec(struct step *step)
                                                      "replicas", step->spec.replicas);
 }
 
+/* ---- a replica ---- */
+
+int64_t
+service_version_of(const struct member *member)
+{
+    return syn_json_i64(member->spec, "version", 0);
+}
+
+bool
+service_leaving(const struct member *member)
+{
+    return syn_json_str(member->spec, "leaving", "")[0] != '\0';
+}
+
+bool
+service_draining(const struct member *member)
+{
+    return syn_document_time(member->spec, "draining_at") != SYN_DOCUMENT_NONE;
+}
+
+bool
+service_going(const struct member *member)
+{
+    return member_asked_to_stop(member) || service_draining(member);
+}
+
+static bool
+node_silent(const struct step *step, const struct member *member)
+{
+    const struct syn_node_view *node = syn_cluster_find(step->view->cluster, member->node);
+
+    return !node || node->state != SYN_NODE_READY;
+}
+
+bool
+service_ready(const struct step *step, const struct member *member)
+{
+    return member->state == SYN_PHASE_RUNNING && !service_going(member) &&
+           syn_json_bool(json_object_get(member->status, "health"), "ready", false) &&
+           !node_silent(step, member);
+}
+
+bool
+service_failed(const struct member *member)
+{
+    return member->state == SYN_PHASE_EXITED && !service_going(member);
+}
+
+bool
+service_failed_early(const struct step *step, const struct member *member)
+{
+    int64_t started_ms = syn_document_time(member->status, "started_at");
+    int64_t ended_ms = syn_document_time(member->status, "ended_at");
+
+    ended_ms = ended_ms == SYN_DOCUMENT_NONE ? 0 : SYN_MIN(ended_ms, step->view->now_ms);
+    return service_failed(member) && member->run == step->run &&
+           service_version_of(member) == step->target &&
+           (started_ms == SYN_DOCUMENT_NONE || ended_ms - started_ms < SYN_SERVICE_STABLE_MS);
+}
+
+enum rollout_group
+service_group(const struct step *step, const struct member *member)
+{
+    int64_t version = service_version_of(member);
+
+    if (member->run != step->run || service_leaving(member))
+        return ROLLOUT_OTHER;
+    if (version == step->target)
+        return ROLLOUT_NEW;
+    return step->staged && version == step->base ? ROLLOUT_BASE : ROLLOUT_OTHER;
+}
+
+/* ---- the documents ---- */
+
 int
 service_step_read(const struct syn_service_view *view, struct step *step, struct syn_err *err)
 {
@@ -74,6 +148,7 @@ service_step_read(const struct syn_service_view *view, struct step *step, struct
                         syn_json_str(view->service, "id", ""));
     step->state = (enum syn_service_state)state;
     service_step_read_spec(step);
+    service_stage_read(step);
     return members_read(view->instances, &step->members, &step->members_count, err);
 }
 

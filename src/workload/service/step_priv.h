@@ -4,6 +4,13 @@
 
 #include "control_priv.h"
 #include "rollout_priv.h"
+#include "stage_priv.h"
+
+/* Who takes traffic, of those that are well. */
+struct service_traffic {
+    bool idle[3];        /* by enum rollout_group: they take none */
+    uint32_t weights[3]; /* of each of them; 0: nothing is said */
+};
 
 struct step {
     const struct syn_service_view *view;
@@ -21,6 +28,10 @@ struct step {
     json_t *events;
     json_t *forgotten;
     struct rollout rollout;
+    bool staged; /* the update has stages: */
+    struct stage stage;
+    int64_t base; /* the version beside which the wanted one is tried */
+    struct service_traffic traffic;
     int64_t retry_ms;       /* no replica before that; SYN_DOCUMENT_NONE: now */
     uint32_t failures;      /* of the target that count */
     const char *no_room;    /* why a replica has no place: a reason of a pending job; or NULL */
@@ -31,6 +42,41 @@ struct step {
     char bill_id[SYN_ID_MAX];
     int64_t wake_at_ms;
 };
+
+/* --- a replica -------------------------------------------------------------------------------- */
+
+int64_t service_version_of(const struct member *member);
+/* Must it leave its node? */
+bool service_leaving(const struct member *member);
+/* Has it left traffic, to end what it has and then stop? */
+bool service_draining(const struct member *member);
+/* Does it drain, or was it asked to stop? */
+bool service_going(const struct member *member);
+/* Is it well, and could it be reached? */
+bool service_ready(const struct step *step, const struct member *member);
+/* Did it end without having been asked to? */
+bool service_failed(const struct member *member);
+/* The same, soon after its start, as one of the wanted version. */
+bool service_failed_early(const struct step *step, const struct member *member);
+enum rollout_group service_group(const struct step *step, const struct member *member);
+
+/* --- phases in files of their own ------------------------------------------------------------- */
+
+SYN_MUST int service_phase_verdict(struct step *step, struct syn_err *err); /* verdict.c */
+SYN_MUST int service_phase_stage(struct step *step, struct syn_err *err);   /* staging.c */
+SYN_MUST int service_phase_rollout(struct step *step, struct syn_err *err); /* replace.c */
+SYN_MUST int service_phase_drain(struct step *step, struct syn_err *err);
+
+/* The stage as the status has it. */
+void service_stage_read(struct step *step);
+/* What follows from it now. */
+struct stage_plan service_stage_plan(const struct step *step);
+/* Put it into the status, or take it from there when the update is over. */
+SYN_MUST int service_stage_note(struct step *step, struct syn_err *err);
+/* Find out who takes traffic as things are. */
+void service_stage_traffic(struct step *step);
+
+/* --- the step --------------------------------------------------------------------------------- */
 
 /* Look again then at the latest. */
 void service_step_wake(struct step *step, int64_t at_ms);

@@ -49,7 +49,28 @@ want_version(json_t *service, int64_t number, const char *image_cid, int64_t now
         rc = syn_json_set_i64(status, "rolled_back", 0, err);
     if (rc == SYN_OK)
         rc = syn_json_set_str(status, "rolled_back_why", "", err);
+    (void)json_object_del(status, "rollout");
     return rc < 0 ? rc : syn_document_set_time(status, "deployed_at", now_ms, err);
+}
+
+int
+service_go_back(json_t *service, const json_t *version, const char *why, struct syn_err *err)
+{
+    json_t *status = syn_document_status(service);
+    int64_t from = syn_json_i64(status, "target", 0);
+    int rc =
+        syn_service_spec_adopt(syn_document_spec(service), json_object_get(version, "spec"), err);
+
+    if (rc == SYN_OK)
+        rc = syn_document_bump(service, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_i64(status, "target", syn_json_i64(version, "version", 0), err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_str(status, "image_cid", syn_json_str(version, "image_cid", ""), err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_i64(status, "rolled_back", from, err);
+    (void)json_object_del(status, "rollout");
+    return rc < 0 ? rc : syn_json_set_str(status, "rolled_back_why", why, err);
 }
 
 /* A run begins: everything that belongs to one run is as if nothing had happened yet. */
@@ -69,6 +90,7 @@ run_begin(json_t *service, int64_t run, struct syn_err *err)
     if (rc == SYN_OK)
         rc = syn_json_set_take(status, "endpoints", json_array(), err);
     (void)json_object_del(status, "autoscale");
+    (void)json_object_del(status, "rollout");
     if (rc == SYN_OK)
         rc = syn_json_pack(&counts, err, "{s:I, s:i, s:i, s:i}", "wanted",
                            (json_int_t)syn_json_i64(syn_document_spec(service), "replicas", 0),
@@ -176,15 +198,25 @@ syn_service_update_take(json_t *service, const json_t *current_version,
     return rc < 0 ? rc : want_version(service, number, change->image_cid, change->now_ms, err);
 }
 
+/* Can it be told to go on or back? */
+static int
+may_steer(const json_t *service, struct syn_err *err)
+{
+    int rc = may_change(service, err);
+
+    return rc == SYN_OK && stopped(service)
+               ? SYN_FAIL(err, SYN_E_CONFLICT, "%s has stopped; deploy it again",
+                          syn_json_str(service, "name", ""))
+               : rc;
+}
+
 int
 syn_service_rollback(json_t *service, const json_t *version, int64_t now_ms, struct syn_err *err)
 {
     int64_t number = syn_json_i64(version, "version", 0);
-    int rc = may_change(service, err);
+    json_t *back = NULL;
+    int rc = may_steer(service, err);
 
-    if (rc == SYN_OK && stopped(service))
-        return SYN_FAIL(err, SYN_E_CONFLICT, "%s has stopped; deploy it again",
-                        syn_json_str(service, "name", ""));
     if (rc == SYN_OK && syn_json_i64(syn_document_status(service), "target", 0) == number)
         return SYN_FAIL(err, SYN_E_CONFLICT, "%s has version %lld already",
                         syn_json_str(service, "name", ""), (long long)number);
@@ -193,9 +225,52 @@ syn_service_rollback(json_t *service, const json_t *version, int64_t now_ms, str
                                     err);
     if (rc == SYN_OK)
         rc = syn_document_bump(service, err);
-    return rc < 0
-               ? rc
-               : want_version(service, number, syn_json_str(version, "image_cid", ""), now_ms, err);
+    if (rc == SYN_OK)
+        rc = want_version(service, number, syn_json_str(version, "image_cid", ""), now_ms, err);
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&back, err, "{s:b}", "back", 1); /* it is not tried first */
+    return rc < 0 ? rc : syn_json_set_take(syn_document_status(service), "rollout", back, err);
+}
+
+int
+syn_service_promote(json_t *service, bool fully, struct syn_err *err)
+{
+    json_t *rollout = json_object_get(syn_document_status(service), "rollout");
+    const char *name = syn_json_str(service, "name", "");
+    const char *stage = syn_json_str(rollout, "stage", "");
+    bool starts = syn_str_eq(stage, "starting");
+    int rc = may_steer(service, err);
+
+    if (rc < 0)
+        return rc;
+    if (starts && !(fully && syn_str_eq(syn_json_str(rollout, "strategy", ""), "canary")))
+        return SYN_FAIL(err, SYN_E_CONFLICT,
+                        "%s: the replicas of version %lld are still starting; try again when they "
+                        "are ready",
+                        name, (long long)syn_json_i64(rollout, "version", 0));
+    if (!starts && !syn_str_eq(stage, "testing") && !syn_str_eq(stage, "kept"))
+        return SYN_FAIL(err, SYN_E_CONFLICT,
+                        "%s has nothing to promote: no canary or blue-green update is under way",
+                        name);
+    return syn_json_set_str(rollout, "promotion", fully ? "all" : "step", err);
+}
+
+int
+syn_service_abort(json_t *service, const json_t *stable_version, struct syn_err *err)
+{
+    const json_t *status = syn_document_status(service);
+    int64_t stable = syn_json_i64(status, "stable", 0);
+    int rc = may_steer(service, err);
+
+    if (rc < 0)
+        return rc;
+    if (stable == 0 || stable == syn_json_i64(status, "target", 0))
+        return SYN_FAIL(err, SYN_E_CONFLICT,
+                        "%s has nothing to abort: no update is under way; go back by rollback",
+                        syn_json_str(service, "name", ""));
+    if (syn_json_i64(stable_version, "version", 0) != stable)
+        return SYN_FAIL(err, SYN_E_CORRUPT, "version %lld is gone", (long long)stable);
+    return service_go_back(service, stable_version, "was aborted", err);
 }
 
 int

@@ -25,6 +25,8 @@ struct syn_child_options {
     const char *const *env;  /* NULL-ended */
     int in, out, err;        /* SYN_CHILD_NULL, or a descriptor of ours */
     int passed;              /* becomes its descriptor 3; SYN_CHILD_NULL: it has none */
+    const char *terminal;    /* path of one, which becomes in, out and err in place of those, and
+                                controls the session that the child begins; NULL: none */
     bool by_descriptor;      /* `program` is /proc/self/fd/N: N must stay open until it runs */
 };
 

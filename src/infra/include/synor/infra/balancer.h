@@ -224,6 +224,19 @@ struct syn_balancer_stats {
 SYN_MUST int syn_balancer_read(struct syn_balancer *balancer, struct syn_balancer_stats *ret_stats,
                                struct syn_err *err);
 void syn_balancer_stats_fini(struct syn_balancer_stats *stats);
+/** What one server has answered since HAProxy was started or reloaded last, or it was added. */
+struct syn_balancer_server_counts {
+    char server[SYN_BALANCER_ID_MAX + 1];
+    uint64_t answers; /* TCP: connections */
+    uint64_t errors;  /* of them: 5xx, and what broke off; TCP: what could not be connected */
+};
+
+/** Each server of one backend, in any order; those that leave are left out. Thread: any. Blocks:
+ *  milliseconds. Returns 0 (*ret is the caller's, to be freed with syn_free()); NOTFOUND;
+ *  UNAVAILABLE, TIMEOUT, CORRUPT; NOMEM. */
+SYN_MUST int syn_balancer_read_servers(struct syn_balancer *balancer, const char *backend,
+                                       struct syn_balancer_server_counts **ret, size_t *ret_count,
+                                       struct syn_err *err);
 /** Append them as Prometheus' text, for /metrics: label `service` is the backend's id. */
 void syn_balancer_stats_write(const struct syn_balancer_stats *stats, struct syn_buf *out);
 

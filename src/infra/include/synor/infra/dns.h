@@ -14,7 +14,6 @@
 #define SYN_DNS_PLAIN_MAX   512  /* bytes over UDP to who does not say that it takes more */
 #define SYN_DNS_UDP_MAX     1232 /* to anybody: what no path has to cut up */
 #define SYN_DNS_MESSAGE_MAX 16384
-#define SYN_DNS_PORT        53
 
 enum syn_dns_type {
     SYN_DNS_A = 1,

@@ -37,7 +37,8 @@ struct syn_oci_config {
     const char *const *cmd;
     const char *const *env; /* "NAME=value" */
     const char *working_dir;
-    const char *user; /* "", "user", "uid", "uid:gid", ... */
+    const char *user;        /* "", "user", "uid", "uid:gid", ... */
+    const char *stop_signal; /* "", "SIGQUIT", "3", ... */
 };
 
 /** Bounds of one unpacking. */

@@ -25,6 +25,7 @@
 #define SYN_NET_RULES_MAX       64
 #define SYN_NET_OPEN_MAX        32
 #define SYN_NET_CONNECTIONS_MAX 1000000
+#define SYN_NET_DNS_PORT        53
 #define SYN_NET_RATE_MIN        INT64_C(8000) /* bits a second */
 #define SYN_NET_RATE_MAX        INT64_C(400000000000)
 
@@ -164,5 +165,8 @@ SYN_MUST int syn_net_sweep(struct syn_net *net, syn_net_keep_fn keep, void *arg,
 /** Can this machine have such networks? Makes and removes some in a namespace that is gone
  *  afterwards. Returns 0; UNSUPPORTED in one sentence. Blocks: tens of ms. */
 SYN_MUST int syn_net_probe(struct syn_err *err);
+/** Can names be answered at gateways, on SYN_NET_DNS_PORT? Returns 0; CONFLICT when another program
+ *  has that port of every address; UNSUPPORTED in one sentence. */
+SYN_MUST int syn_net_probe_dns(struct syn_err *err);
 
 #endif

@@ -22,17 +22,34 @@
 #define SYN_INSTANCE_BINDS_MAX    64
 #define SYN_INSTANCE_DEVICES_MAX  64
 #define SYN_INSTANCE_HOSTS_MAX    256
+#define SYN_INSTANCE_MOUNTS_MAX   32 /* of each kind below */
 #define SYN_INSTANCE_LOG_LINE_MAX ((size_t)16384)
 #define SYN_INSTANCE_PATH_MAX     1024
 
 struct syn_instance; /* a handle on one instance folder */
+struct syn_exec;     /* a program run within it: exec.h */
+struct syn_exec_spec;
 
-/** One host path shown inside. The container path must lie outside /usr, /etc, /proc, /sys, /dev.
- */
+/** One host path shown inside. The container path must lie outside /usr, /etc, /proc, /sys, /dev,
+ * unless there is a rootfs: then outside /proc, /sys and /dev. */
 struct syn_bind {
     const char *host;
     const char *container;
     bool ro;
+};
+
+/** An empty file system in memory, which counts as the instance's own; anybody in it may write. */
+struct syn_tmpfs {
+    const char *container; /* as of a bind; also /tmp itself */
+    int64_t bytes;
+};
+
+/** A file that never reaches a disk: in memory that is not swapped out, mode 0400 of the instance's
+ * user, gone with the instance. */
+struct syn_secret_file {
+    const char *container; /* as of a bind */
+    const char *data;
+    size_t len;
 };
 
 /** One extra line of /etc/hosts. */
@@ -57,7 +74,8 @@ struct syn_instance_spec {
     const char *id;     /* syn_name_ok() */
     const char *dir;    /* absolute; created by prepare(), owned by the driver until destroy() */
     const char *rootfs; /* NULL: the host's /usr read-only; else an unpacked image's root folder */
-    const char *isolation;   /* "auto" (or NULL), "gvisor", "runc": others are UNSUPPORTED */
+    const char *isolation;   /* "auto" (or NULL), "gvisor", "runc", "kata": what is not here is
+                                UNSUPPORTED */
     const char *const *argv; /* NULL-ended, argv[0] a path inside or a name found in PATH */
     const char *const *env; /* NULL-ended "NAME=value"; PATH, HOME, TMPDIR are added when missing */
     const char *cwd;        /* default /synor/scratch */
@@ -70,13 +88,19 @@ struct syn_instance_spec {
     /** Files of the host's drivers, read-only, for names below /usr that a rootfs lacks. */
     const struct syn_bind *drivers;
     size_t drivers_count;
+    const struct syn_tmpfs *tmpfs;
+    size_t tmpfs_count;
+    const struct syn_secret_file *secrets;
+    size_t secrets_count;
+    const char *hostname;   /* a host name; default the id */
+    int stop_signal;        /* what stop() delivers; default SIGTERM */
     int64_t scratch_bytes;  /* real limit of /synor and /tmp; default 1 GiB */
     int64_t shm_bytes;      /* /dev/shm; default 64 MiB */
     int64_t cpu_millicores; /* default: no quota */
     int64_t memory_bytes;   /* default: no limit */
     int64_t pids_max;       /* default 4096 */
     int64_t wall_ms;        /* default: no limit */
-    int64_t grace_ms;       /* between SIGTERM and SIGKILL; default 10 s */
+    int64_t grace_ms;       /* between the stop signal and SIGKILL; default 10 s */
     int64_t log_bytes_max;  /* default 64 MiB */
     enum syn_network_mode network;
     const char *group;   /* GROUP: syn_name_ok(), usually the job's id */
@@ -164,8 +188,8 @@ struct syn_instance_paths {
 
 /** What a driver chose and found. Strings live as long as the driver. */
 struct syn_runtime_info {
-    const char *driver;   /* "native" */
-    const char *sandbox;  /* "gvisor" or "runc" */
+    const char *driver;   /* "native", "container" */
+    const char *sandbox;  /* "gvisor", "runc", "kata" */
     const char *version;  /* the sandbox's own */
     const char *platform; /* "systrap", "ptrace"; "" for runc */
     const char *detail;   /* one sentence: why this one */
@@ -198,9 +222,9 @@ struct syn_runtime_ops {
     /** Deliver a signal to its first process. Returns 0; CONFLICT when it does not run. */
     int (*signal)(void *self, struct syn_instance *instance, int signo, struct syn_err *err);
 
-    /** Ask it to end: SIGTERM now, SIGKILL after grace_ms (< 0: the spec's). Does not wait. A
-     * second call can only shorten the wait. Returns 0, also when it has ended; CONFLICT when never
-     * started. */
+    /** Ask it to end: its stop signal now, SIGKILL after grace_ms (< 0: the spec's). Does not wait.
+     * A second call can only shorten the wait. Returns 0, also when it has ended; CONFLICT when
+     * never started. */
     int (*stop)(void *self, struct syn_instance *instance, int64_t grace_ms, struct syn_err *err);
 
     /** The state now. Blocks: reads two small files. Returns 0; CORRUPT, IO. */
@@ -215,10 +239,18 @@ struct syn_runtime_ops {
     int (*stats)(void *self, struct syn_instance *instance, struct syn_usage_sample *ret_usage,
                  struct syn_err *err);
 
+    /** Run a program within the running instance: exec.h. Optional: NULL for a driver that cannot.
+     *  Owner: *ret_exec is the caller's, until syn_exec_free(). Blocks: until it is being started;
+     *  that it could not be is told by its result.
+     *  Returns 0; CONFLICT when the instance does not run; INVALID; UNSUPPORTED; LIMIT, NOMEM, IO.
+     */
+    int (*exec)(void *self, struct syn_instance *instance, const struct syn_exec_spec *spec,
+                struct syn_exec **ret_exec, struct syn_err *err);
+
     /** Borrowed from the instance. */
     const struct syn_instance_paths *(*paths)(const struct syn_instance *instance);
 
-    /** What isolates it: "gvisor", "runc". Static. */
+    /** What isolates it: "gvisor", "runc", "kata". Static, or valid until close(). */
     const char *(*isolation)(const struct syn_instance *instance);
 
     /** Where it is on the account's bridge, from prepare() on; NULL when it is on none. Borrowed
@@ -247,6 +279,9 @@ struct syn_runtime {
     void *self;
 };
 
+/** Which driver made this instance folder: "native", "container"; "" while it is not prepared, when
+ *  any one may destroy it. Static. Blocks: reads a small file. */
+const char *syn_runtime_driver_of(const char *dir);
 /** "oom-killed" and so on. */
 const char *syn_exit_reason_name(enum syn_exit_reason reason);
 /** Parse one line of a log file (without its newline). INVALID when it is none. */

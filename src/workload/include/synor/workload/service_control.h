@@ -9,7 +9,7 @@
 #include <synor/orchestration/cost.h>
 
 /** A period of a run is billed before its time when its bill has so many instances. */
-#define SYN_SERVICE_BILL_INSTANCES 256
+#define SYN_SERVICE_BILL_INSTANCES 120
 /** More replicas than that are not kept in the lists once they are over and billed; of fewer, those
  * that ended long ago are not. */
 #define SYN_SERVICE_ENDED_MAX 32
@@ -28,6 +28,8 @@
 #define SYN_SERVICE_BACKOFF_WINDOW_MS (INT64_C(600) * 1000)
 /** A new version that failed so often, for each replica wanted, is rolled back at once. */
 #define SYN_SERVICE_FAILURES_MAX 3
+/** Fewer errors than that among a canary's answers are no verdict. */
+#define SYN_SERVICE_CANARY_ERRORS_MIN 5
 /** Money is locked for so many hours at a time, and again when a quarter of that is left. */
 #define SYN_SERVICE_RESERVE_HOURS 24
 
@@ -63,6 +65,13 @@ struct syn_service_loads {
     void *self;
 };
 
+/** What the balancer saw of the answers of one version's replicas. */
+struct syn_service_answers {
+    uint64_t answers; /* TCP: connections */
+    uint64_t errors;  /* of them; 5xx, and what broke off */
+};
+enum { SYN_SERVICE_NEW, SYN_SERVICE_OLD, SYN_SERVICE_SIDES };
+
 /** What the step looks at. Everything is borrowed for the call; documents are left unchanged. */
 struct syn_service_view {
     const json_t *service;
@@ -86,6 +95,9 @@ struct syn_service_view {
     /** What the balancer has of its replicas: {INSTANCE: "serving" (gets requests) | "busy" (ends
      *  those it has)}; one that is not in it has none. NULL: there is no balancer. */
     const json_t *balanced;
+    /** Of the version that is tried and of the one that works, since they have shared what comes as
+     *  they do; by SYN_SERVICE_NEW and OLD. NULL: nothing is known. */
+    const struct syn_service_answers *answers;
     const struct syn_zone_source *zones;   /* of schedules; NULL: none is known */
     const struct syn_service_loads *loads; /* NULL: nothing is known */
 };
@@ -148,6 +160,13 @@ SYN_MUST int syn_service_update_take(json_t *service, const json_t *current_vers
  *  the one it has, or stops. */
 SYN_MUST int syn_service_rollback(json_t *service, const json_t *version, int64_t now_ms,
                                   struct syn_err *err);
+/** Let the version that is tried go on: to its next part of what comes, or (`fully`) without
+ *  further trial; where the old one is kept after that, let it go. CONFLICT when there is nothing
+ * to promote, or it is not ready yet. */
+SYN_MUST int syn_service_promote(json_t *service, bool fully, struct syn_err *err);
+/** End an update that is under way: the version that worked, `stable_version`, is wanted again.
+ *  CONFLICT when none is. */
+SYN_MUST int syn_service_abort(json_t *service, const json_t *stable_version, struct syn_err *err);
 /** Note that a user wants it stopped. CONFLICT when it has stopped. */
 SYN_MUST int syn_service_request_stop(json_t *service, struct syn_err *err);
 /** CONFLICT, with the way out, unless it has stopped and its bill is written. */
@@ -182,8 +201,10 @@ struct syn_service_tenant {
     const struct syn_quota *quota; /* NULL is no limit */
 };
 /** Plan a checked spec: {placeable, reason, message, why[], fix[], replicas, nodes[{node,replicas,
- *  region,rate_hour|null}], rate_hour|null, rate_month|null, locked|null}. Owner: *ret is the
- *  caller's. Returns 0; SYN_E_NOMEM, SYN_E_INVALID. */
+ *  region,rate_hour|null}], rate_hour|null, rate_month|null, locked|null, alternatives[{node,
+ *  replicas,region,rate_hour|null,rate_month|null}]}: other nodes where some would fit, the
+ *  cheapest first, at most 16. Owner: *ret is the caller's. Returns 0; SYN_E_NOMEM, SYN_E_INVALID.
+ */
 SYN_MUST int syn_service_plan(const json_t *spec, const struct syn_service_tenant *tenant,
                               struct syn_cluster *cluster, const struct syn_pricebook *book,
                               json_t **ret, struct syn_err *err);

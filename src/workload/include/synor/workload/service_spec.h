@@ -8,16 +8,21 @@
 #include <synor/orchestration/cost.h>
 #include <synor/workload/card.h>
 
-#define SYN_SERVICE_REPLICAS_MAX  64
-#define SYN_SERVICE_ARGS_MAX      256
-#define SYN_SERVICE_ARG_BYTES_MAX 4096
-#define SYN_SERVICE_ENV_MAX       256
-#define SYN_SERVICE_ENV_BYTES_MAX 65536
-#define SYN_SERVICE_SECRETS_MAX   64
-#define SYN_SERVICE_PATH_MAX      512 /* of an HTTP check */
-#define SYN_SERVICE_PIDS          4096
-#define SYN_SERVICE_HOST_MAX      253
-#define SYN_SERVICE_PREFIX_MAX    255 /* of a path on the shared front */
+#define SYN_SERVICE_REPLICAS_MAX           64
+#define SYN_SERVICE_ARGS_MAX               256
+#define SYN_SERVICE_ARG_BYTES_MAX          4096
+#define SYN_SERVICE_ENV_MAX                256
+#define SYN_SERVICE_ENV_BYTES_MAX          65536
+#define SYN_SERVICE_SECRETS_MAX            64
+#define SYN_SERVICE_PATH_MAX               512 /* of an HTTP check */
+#define SYN_SERVICE_CHECK_HEADERS_MAX      16
+#define SYN_SERVICE_CHECK_HEADER_BYTES_MAX 1024
+#define SYN_SERVICE_PIDS                   4096
+#define SYN_SERVICE_HOST_MAX               253
+#define SYN_SERVICE_MOUNTS_MAX             32
+#define SYN_SERVICE_MOUNT_PATH_MAX         1000
+#define SYN_SERVICE_ID_MAX                 65535 /* of a user or group inside */
+#define SYN_SERVICE_PREFIX_MAX             255   /* of a path on the shared front */
 
 /** The spec of POST /v1/services; amounts are decimal text in documents. */
 extern const struct syn_schema syn_service_spec_schema;
@@ -27,6 +32,7 @@ enum syn_service_check {
     SYN_SERVICE_CHECK_NONE, /* it runs: that is all there is to know */
     SYN_SERVICE_CHECK_TCP,
     SYN_SERVICE_CHECK_HTTP,
+    SYN_SERVICE_CHECK_EXEC,
 };
 
 /** What clients speak with the balancer, and it with replicas. */
@@ -43,6 +49,26 @@ enum syn_service_algorithm {
     SYN_SERVICE_WEIGHTED, /* round robin in proportion to their CPU */
     SYN_SERVICE_IP_HASH,
     SYN_SERVICE_RANDOM,
+};
+
+/** How a new version takes the place of the one before. */
+enum syn_service_strategy {
+    SYN_SERVICE_ROLLING,    /* replica by replica */
+    SYN_SERVICE_CANARY,     /* a part of what comes first */
+    SYN_SERVICE_BLUE_GREEN, /* beside it, and then all at once */
+};
+
+#define SYN_SERVICE_STEPS_MAX 16
+
+/** Nothing of it is in a version: a change counts at once, also in an update that is under way. */
+struct syn_service_rollout {
+    enum syn_service_strategy strategy;
+    bool by_hand;                            /* each stage waits to be promoted */
+    uint32_t weights[SYN_SERVICE_STEPS_MAX]; /* canary: percentages, growing, 1 .. 100 */
+    uint32_t steps;                          /* of them */
+    int64_t pause_ms;                        /* of each */
+    uint32_t max_errors_permille;            /* so many more of its answers may be errors */
+    int64_t keep_old_ms;                     /* blue-green: the old replicas stay so long */
 };
 
 /** How clients reach it through the balancer. Nothing of it is in a version: it changes at once. */
@@ -68,6 +94,14 @@ SYN_MUST int syn_service_spec_check(json_t *spec, struct syn_err *err);
 /** Are all time zones of a checked spec known here? INVALID names the first that is not. */
 SYN_MUST int syn_service_spec_zones(const json_t *spec, const struct syn_zone_source *zones,
                                     struct syn_err *err);
+
+/** All secrets that a checked spec, or an instance's, names: {VARIABLE or /PATH: NAME}.
+ *  Owner: *ret is the caller's. Returns 0; SYN_E_NOMEM. */
+SYN_MUST int syn_service_secrets(const json_t *spec, json_t **ret, struct syn_err *err);
+/** Take "UID[:GID]" apart, 1 to SYN_SERVICE_ID_MAX each; without one the group has the user's
+ *  number. INVALID says what is wrong. */
+SYN_MUST int syn_service_user(const char *text, uint32_t *ret_uid, uint32_t *ret_gid,
+                              struct syn_err *err);
 
 /** A checked spec, read. All pointers are borrowed from the JSON. */
 struct syn_service_spec {
@@ -103,6 +137,7 @@ struct syn_service_spec {
     int64_t stop_grace_ms;
     int64_t drain_ms; /* at most between leaving traffic and the stop signal */
     struct syn_service_lb lb;
+    struct syn_service_rollout rollout;
 };
 
 void syn_service_spec_read(const json_t *spec, struct syn_service_spec *ret);
@@ -114,6 +149,8 @@ bool syn_service_spec_same(const json_t *a, const json_t *b);
  *  much stays. Both are checked specs. */
 SYN_MUST int syn_service_spec_adopt(json_t *spec, const json_t *from, struct syn_err *err);
 
+/** So many replicas may live at once during an update. */
+uint32_t syn_service_peak(const struct syn_service_spec *spec);
 /** What the account holds with all replicas, and the surge of an update. */
 struct syn_holding syn_service_holding(const struct syn_service_spec *spec);
 /** What all replicas cost by the book; a partition counts as its card, of which it is a part. */
