@@ -270,6 +270,28 @@ await_end(pid_t pid, int64_t deadline_ms, struct syn_err *err)
     return ended ? SYN_OK : SYN_FAIL(err, SYN_E_TIMEOUT, "it does not end");
 }
 
+/* Something to read that holds `text` and then ends. */
+static int
+make_input(const char *text, int *ret_fd, struct syn_err *err)
+{
+    size_t len = strlen(text);
+    ssize_t put;
+    int fds[2];
+
+    if (len > SYN_CHILD_INPUT_MAX)
+        return SYN_FAIL(err, SYN_E_TOOBIG, "the input has more than %d bytes", SYN_CHILD_INPUT_MAX);
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return SYN_FAIL_SYS(err, errno, "making a pipe");
+    put = write(fds[1], text, len);
+    (void)close(fds[1]);
+    if (put != (ssize_t)len) {
+        (void)close(fds[0]);
+        return SYN_FAIL(err, SYN_E_IO, "a pipe does not take the input");
+    }
+    *ret_fd = fds[0];
+    return SYN_OK;
+}
+
 int
 syn_child_ask(const struct syn_child_question *question, struct syn_buf *out, int *ret_status,
               struct syn_err *err)
@@ -280,16 +302,26 @@ syn_child_ask(const struct syn_child_question *question, struct syn_buf *out, in
                                         .in = SYN_CHILD_NULL,
                                         .err = SYN_CHILD_NULL,
                                         .passed = SYN_CHILD_NULL};
-    int fds[2], rc, status;
+    int fds[2], rc = SYN_OK, status;
     pid_t pid = 0;
 
-    if (pipe2(fds, O_CLOEXEC) < 0)
-        return SYN_FAIL_SYS(err, errno, "making a pipe");
+    if (question->input != NULL)
+        rc = make_input(question->input, &options.in, err);
+    if (rc < 0)
+        return rc;
+    if (pipe2(fds, O_CLOEXEC) < 0) {
+        rc = SYN_FAIL_SYS(err, errno, "making a pipe");
+        if (options.in >= 0)
+            (void)close(options.in);
+        return rc;
+    }
     options.out = fds[1];
     if (question->errors_too)
         options.err = fds[1];
     rc = syn_child_spawn(question->program, &options, &pid, err);
     (void)close(fds[1]);
+    if (options.in >= 0)
+        (void)close(options.in);
     if (rc == SYN_OK) {
         rc = read_all(fds[0], deadline_ms, question->bytes_max, out, err);
         if (rc == SYN_OK)

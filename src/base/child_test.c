@@ -47,6 +47,33 @@ ask_within(const char *script, int64_t limit_ms, size_t max, struct syn_buf *out
     return syn_child_ask(&question, out, ret_status, err);
 }
 
+static void
+input_is_read(void **state)
+{
+    static char large[SYN_CHILD_INPUT_MAX + 2];
+    const char *const argv[] = {"cat", NULL};
+    struct syn_child_question question = {.program = "/bin/cat",
+                                          .argv = argv,
+                                          .env = env,
+                                          .limit_ms = LONG_MS,
+                                          .bytes_max = BYTES,
+                                          .input = "a host\n"};
+    struct syn_err err = {0};
+    int status = -1;
+    SYN_BUF(out);
+
+    (void)state;
+    assert_done(syn_child_ask(&question, &out, &status, &err), &err);
+    assert_int_equal(status, 0);
+    assert_string_equal(syn_buf_text(&out), "a host\n");
+    /* Who does not read it does not stop us. */
+    question.program = "/bin/true";
+    assert_done(syn_child_ask(&question, &out, &status, &err), &err);
+    memset(large, 'x', sizeof(large) - 1);
+    question.input = large;
+    assert_code(syn_child_ask(&question, &out, &status, &err), SYN_E_TOOBIG, &err);
+}
+
 /* Wait until `pid`, a child or an orphan of ours, has ended, and leave it a zombie. */
 static void
 await_zombie(pid_t pid)
@@ -397,6 +424,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(status_is_told),
+        cmocka_unit_test(input_is_read),
         cmocka_unit_test(bad_programs_are_errors),
         cmocka_unit_test(descriptors_are_those_that_are_given),
         cmocka_unit_test(signals_are_as_new),

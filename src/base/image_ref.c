@@ -11,6 +11,7 @@
 #define LOWER         "abcdefghijklmnopqrstuvwxyz"
 #define UPPER         "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS        "0123456789"
+#define HELPER_MAX    64 /* of a helper program's name */
 #define DOCKER_KEY    "https://index.docker.io/v1/"
 #define PORT_DIGITS   5
 #define SHOWN(text_)  (int)SYN_MIN(strlen(text_), (size_t)80), (text_)
@@ -248,20 +249,27 @@ key_is(const char *key, const char *host)
     return len == strlen(host) && strncasecmp(key, host, len) == 0;
 }
 
-/* A helper program keeps the host's credentials, or those of all hosts. */
-static bool
-has_helper(const json_t *doc, const char *host)
+/* The program that keeps this host's credentials, or "". */
+static const char *
+helper_of(const json_t *doc, const char *host)
 {
-    const json_t *helpers = json_object_get(doc, "credHelpers");
     const char *key;
     json_t *value;
 
-    if (syn_json_str(doc, "credsStore", "")[0] != '\0')
-        return true;
-    json_object_foreach ((json_t *)(uintptr_t)helpers, key, value)
+    json_object_foreach (json_object_get(doc, "credHelpers"), key, value)
         if (key_is(key, host))
-            return true;
-    return false;
+            return json_is_string(value) ? json_string_value(value) : "";
+    return "";
+}
+
+static int
+take_helper(const char *name, char *out, struct syn_err *err)
+{
+    if (name[0] == '.' || strspn(name, LOWER UPPER DIGITS "._-") != strlen(name) ||
+        strlen(name) > HELPER_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "it names a helper program that cannot be one");
+    (void)syn_str_copy(out, SYN_IMAGE_AUTH_MAX, name);
+    return SYN_IMAGE_HELPER;
 }
 
 int
@@ -277,6 +285,8 @@ syn_image_auth_find(const char *data, size_t len, const char *host, char *out, s
     if (rc < 0)
         return SYN_FAIL(err, SYN_E_INVALID, "this is no file of credentials as docker writes it");
     out[0] = '\0';
+    if (helper_of(doc, host)[0] != '\0')
+        return take_helper(helper_of(doc, host), out, err);
     json_object_foreach (json_object_get(doc, "auths"), key, row) {
         const char *auth = syn_json_str(row, "auth", "");
 
@@ -289,8 +299,34 @@ syn_image_auth_find(const char *data, size_t len, const char *host, char *out, s
         }
         return SYN_OK;
     }
-    if (has_helper(doc, host))
-        return SYN_FAIL(err, SYN_E_UNSUPPORTED,
-                        "the credentials for %s are kept by a helper program", host);
+    key = syn_json_str(doc, "credsStore", "");
+    return key[0] != '\0' ? take_helper(key, out, err) : SYN_OK;
+}
+
+const char *
+syn_image_helper_key(const char *host)
+{
+    return syn_str_eq(host, DEFAULT_HOST) ? DOCKER_KEY : host;
+}
+
+int
+syn_image_helper_read(const char *data, size_t len, char *ret_user, char *ret_password,
+                      struct syn_err *err)
+{
+    const char *user, *password;
+    SYN_JSON(doc);
+    int rc = syn_json_parse_object(data, len, &doc, NULL);
+
+    if (rc == SYN_E_NOMEM)
+        return SYN_FAIL(err, rc, "no memory for credentials of registries");
+    user = syn_json_str(doc, "Username", "");
+    password = syn_json_str(doc, "Secret", "");
+    if (rc < 0 || user[0] == '\0' || strchr(user, ':') != NULL ||
+        strlen(user) >= SYN_IMAGE_AUTH_MAX || strlen(password) >= SYN_IMAGE_AUTH_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "its answer is not one of a credential helper");
+    if (syn_str_eq(user, "<token>"))
+        return SYN_FAIL(err, SYN_E_UNSUPPORTED, "it keeps an identity token, and no password");
+    (void)syn_str_copy(ret_user, SYN_IMAGE_AUTH_MAX, user);
+    (void)syn_str_copy(ret_password, SYN_IMAGE_AUTH_MAX, password);
     return SYN_OK;
 }

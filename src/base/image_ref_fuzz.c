@@ -10,10 +10,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char text[2 * SYN_IMAGE_REF_MAX];
     char first[SYN_IMAGE_REF_MAX], second[SYN_IMAGE_REF_MAX], auth[SYN_IMAGE_AUTH_MAX];
+    char password[SYN_IMAGE_AUTH_MAX];
     struct syn_image_ref ref;
 
     if (syn_image_auth_find((const char *)data, size, "r.io", auth, NULL) == SYN_OK &&
         strpbrk(auth, "\r\n: ") != NULL)
+        abort();
+    if (syn_image_helper_read((const char *)data, size, auth, password, NULL) == SYN_OK &&
+        (auth[0] == '\0' || strchr(auth, ':') != NULL))
         abort();
     if (size >= sizeof(text))
         return 0;

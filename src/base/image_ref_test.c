@@ -157,10 +157,58 @@ test_credentials(void **state)
     }
     assert_code(syn_image_auth_find(file, strlen(file), "bad.io", out, &err), SYN_E_INVALID, &err);
     assert_null(strstr(err.msg, "X: y"));
-    assert_code(syn_image_auth_find(file, strlen(file), "helped.io", out, &err), SYN_E_UNSUPPORTED,
-                &err);
+    assert_int_equal(syn_image_auth_find(file, strlen(file), "helped.io", out, &err),
+                     SYN_IMAGE_HELPER);
+    assert_string_equal(out, "x");
     assert_code(syn_image_auth_find("{\"secret", 8, "r.io", out, &err), SYN_E_INVALID, &err);
     assert_null(strstr(err.msg, "secret"));
+}
+
+static void
+test_helpers(void **state)
+{
+    static const char file[] =
+        "{\"auths\":{\"own.io\":{\"auth\":\"b3du\"},\"text.io\":{\"auth\":\"dGV4dA==\"},\"all.io\":"
+        "{}},\"credsStore\":\"for-all\",\"credHelpers\":{\"own.io\":\"its.own\",\"bad.io\":"
+        "\"../../bin/sh\",\"worse.io\":\"a b\",\"none.io\":\"\"}}";
+    static const char *const rows[][2] = {{"own.io", "its.own"},
+                                          {"all.io", "for-all"},
+                                          {"docker.io", "for-all"},
+                                          {"none.io", "for-all"}};
+    static const char *const answers[] = {"",
+                                          "[]",
+                                          "{}",
+                                          "{\"Username\":\"\",\"Secret\":\"s3cret\"}",
+                                          "{\"Username\":\"a:b\",\"Secret\":\"s3cret\"}",
+                                          "{\"Username\":1,\"Secret\":\"s3cret\"}"};
+    static const char token[] = "{\"Username\":\"<token>\",\"Secret\":\"s\"}";
+    static const char good[] = "{\"ServerURL\":\"x\",\"Username\":\"u\",\"Secret\":\"p:w\"}";
+    char out[SYN_IMAGE_AUTH_MAX], password[SYN_IMAGE_AUTH_MAX];
+    struct syn_err err = {0};
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        assert_int_equal(syn_image_auth_find(file, strlen(file), rows[i][0], out, &err),
+                         SYN_IMAGE_HELPER);
+        assert_string_equal(out, rows[i][1]);
+    }
+    assert_done(syn_image_auth_find(file, strlen(file), "text.io", out, &err), &err);
+    assert_string_equal(out, "dGV4dA==");
+    assert_code(syn_image_auth_find(file, strlen(file), "bad.io", out, &err), SYN_E_INVALID, &err);
+    assert_code(syn_image_auth_find(file, strlen(file), "worse.io", out, &err), SYN_E_INVALID,
+                &err);
+    for (size_t i = 0; i < SYN_LEN(answers); i++) {
+        assert_code(syn_image_helper_read(answers[i], strlen(answers[i]), out, password, &err),
+                    SYN_E_INVALID, &err);
+        assert_null(strstr(err.msg, "s3cret"));
+    }
+    assert_code(syn_image_helper_read(token, strlen(token), out, password, &err), SYN_E_UNSUPPORTED,
+                &err);
+    assert_done(syn_image_helper_read(good, strlen(good), out, password, &err), &err);
+    assert_string_equal(out, "u");
+    assert_string_equal(password, "p:w");
+    assert_string_equal(syn_image_helper_key("docker.io"), "https://index.docker.io/v1/");
+    assert_string_equal(syn_image_helper_key("r.io:5000"), "r.io:5000");
 }
 
 int
@@ -169,7 +217,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_complete),    cmocka_unit_test(test_refused),
         cmocka_unit_test(test_too_long),    cmocka_unit_test(test_loopback),
-        cmocka_unit_test(test_credentials),
+        cmocka_unit_test(test_credentials), cmocka_unit_test(test_helpers),
     };
 
     syn_json_init();

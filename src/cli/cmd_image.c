@@ -1,6 +1,7 @@
 /* compute image: from registries, layouts and archives into the content store. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <synor/base/str.h>
 
@@ -10,22 +11,42 @@
 #define SECOND_MS    1000
 #define DIGEST_SHOWN 19 /* "sha256:" and twelve digits, as everybody shows them */
 
+/* "linux/amd64 (of linux/amd64, linux/arm64)" */
+static int
+platform_text(const json_t *image, struct syn_buf *out, struct syn_err *err)
+{
+    const json_t *all = json_object_get(image, "platforms");
+    const json_t *item;
+    size_t i;
+
+    syn_buf_adds(out, syn_json_str(image, "platform", "?"));
+    if (json_array_size(all) > 1)
+        json_array_foreach (all, i, item)
+            syn_buf_addf(out, "%s%s", i == 0 ? " (of " : ", ", json_string_value(item));
+    if (json_array_size(all) > 1)
+        syn_buf_addc(out, ')');
+    return syn_buf_ok(out, err);
+}
+
 static int
 show_image(struct syn_cli *cli, json_t *image_take)
 {
     char size[SYN_FORMAT_MAX];
+    struct syn_err err;
+    SYN_BUF(platform);
     SYN_JSON(image);
 
     image = image_take;
     if (cli->json)
         return syn_cli_print_json_take(cli, SYN_TAKE(image));
+    if (platform_text(image, &platform, &err) < 0)
+        return syn_cli_fail(cli, &err);
     syn_cli_say(cli, "%s", syn_json_str(image, "ref", "?"));
     syn_cli_say(cli, "  digest   %s", syn_json_str(image, "digest", "?"));
     syn_cli_say(cli, "  content  synor://%s", syn_json_str(image, "cid", "?"));
     syn_cli_say(cli, "  size     %s in %zu layers for %s",
                 syn_format_bytes(syn_json_i64(image, "size_bytes", 0), size),
-                json_array_size(json_object_get(image, "layers")),
-                syn_json_str(image, "platform", "?"));
+                json_array_size(json_object_get(image, "layers")), syn_buf_text(&platform));
     return 0;
 }
 
@@ -36,7 +57,9 @@ static const struct syn_cli_operand ref_operand[] = {
 };
 
 /* clang-format off */
+#define PLATFORM_OPTION {"platform", 0, "PLATFORM", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the server's", "Which image of several, as linux/arm64"}
 static const struct syn_cli_option pull_options[] = {
+    PLATFORM_OPTION,
     {"auth-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "~/.docker/config.json", "Credentials, as docker writes them"},
 };
 /* clang-format on */
@@ -71,15 +94,58 @@ const struct syn_cli_command syn_cli_image_pull_command = {
 /* --- push ------------------------------------------------------------------------------------ */
 
 static const struct syn_cli_operand push_operands[] = {
-    {"PATH", SYN_CLI_FILE, true, false, "Image layout, OCI archive, or what `docker save` wrote"},
-    {"NAME", SYN_CLI_TEXT, true, false, "What it is called: images/web, then synor://images/web"},
+    {"IMAGE", SYN_CLI_FILE, true, false,
+     "Image layout, OCI archive, or what `docker save` wrote; or an image that is here"},
+    {"TARGET", SYN_CLI_TEXT, true, false,
+     "NAME to call it here (images/web), or HOST/PATH:TAG in a registry"},
 };
 
 /* clang-format off */
 static const struct syn_cli_option push_options[] = {
-    {"tag", 0, "TAG", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the only one", "Which image, when PATH holds several"},
+    PLATFORM_OPTION,
+    {"tag", 0, "TAG", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the only one", "Which image, when IMAGE is a file that holds several"},
+    {"auth-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "~/.docker/config.json", "Credentials, as docker writes them"},
 };
 /* clang-format on */
+
+static int
+show_pushed(struct syn_cli *cli, json_t *pushed_take)
+{
+    char size[SYN_FORMAT_MAX];
+    SYN_JSON(pushed);
+
+    pushed = pushed_take;
+    if (cli->json)
+        return syn_cli_print_json_take(cli, SYN_TAKE(pushed));
+    syn_cli_say(cli, "%s", syn_json_str(pushed, "ref", "?"));
+    syn_cli_say(cli, "  digest   %s", syn_json_str(pushed, "digest", "?"));
+    syn_cli_say(cli, "  sent     %s; layers: %lld sent, %lld there, %lld mounted",
+                syn_format_bytes(syn_json_i64(pushed, "bytes_sent", 0), size),
+                (long long)syn_json_i64(pushed, "layers_sent", 0),
+                (long long)syn_json_i64(pushed, "layers_there", 0),
+                (long long)syn_json_i64(pushed, "layers_mounted", 0));
+    return 0;
+}
+
+/* To a registry: what is here, or a file, which comes here first. */
+static int
+push_away(struct syn_cli *cli, const char *image, const char *ref)
+{
+    const struct syn_cli_upload upload = {.path = image};
+    bool file = strstr(image, "://") == NULL && access(image, F_OK) == 0;
+    json_t *pushed = NULL;
+    SYN_JSON(stored);
+    struct syn_err err;
+    int rc = SYN_OK;
+
+    if (file)
+        rc = syn_cli_upload(cli, &upload, &stored, &err);
+    if (file && rc == SYN_OK)
+        image = syn_json_str(stored, "cid", "");
+    if (rc == SYN_OK)
+        rc = syn_cli_image_send(cli, image, syn_cli_text(cli, "tag", NULL), ref, &pushed, &err);
+    return rc < 0 ? syn_cli_fail(cli, &err) : show_pushed(cli, pushed);
+}
 
 static int
 run_push(struct syn_cli *cli)
@@ -94,25 +160,35 @@ run_push(struct syn_cli *cli)
 
     if (syn_str_starts(name, "synor://"))
         name += strlen("synor://");
+    if (strpbrk(name, ":@") != NULL) /* no name of content has one, and where it goes has a tag */
+        return push_away(cli, upload.path, name);
     rc = syn_cli_upload(cli, &upload, &stored, &err);
     if (rc == SYN_OK)
         rc = syn_json_pack(&body, &err, "{s:s, s:s}", "cid", syn_json_str(stored, "cid", ""),
                            "name", name);
     if (rc == SYN_OK && syn_cli_has(cli, "tag"))
         rc = syn_json_set_str(body, "tag", syn_cli_text(cli, "tag", ""), &err);
+    if (rc == SYN_OK && syn_cli_has(cli, "platform"))
+        rc = syn_json_set_str(body, "platform", syn_cli_text(cli, "platform", ""), &err);
     if (rc == SYN_OK)
-        rc = syn_cli_image_fetch(cli, "Storing", body, &image, &err);
+        rc = syn_cli_image_work(cli, &(struct syn_cli_image_work){"/v1/images", "Storing", body},
+                                &image, &err);
     return rc < 0 ? syn_cli_fail(cli, &err) : show_image(cli, image);
 }
 
 const struct syn_cli_command syn_cli_image_push = {
     .path = "compute image push",
-    .summary = "Put a locally built image into the content store, without a registry",
-    .detail = "PATH is a folder that is an OCI image layout, a tar archive of one, or what `docker "
-              "save` writes. Its blobs are held against their digests; what is not of the chosen "
-              "image is left out.",
+    .summary = "Put a locally built image into the content store, or an image into a registry",
+    .detail = "A file or folder (an OCI image layout, a tar archive of one, or what `docker save` "
+              "writes) goes into the content store under a NAME; no registry is needed. Its blobs "
+              "are held against their digests; what is not of the chosen image is left out. With "
+              "HOST/PATH:TAG the image goes on into that registry, as does one that is here "
+              "already (synor://NAME, or as `image list` shows it). What the registry has is not "
+              "sent; a connection that breaks goes on where it was. Credentials are taken from "
+              "docker's file, sent with this one request and kept nowhere.",
     .examples = "  docker save web:1 -o web.tar && synor compute image push web.tar images/web\n"
-                "  synor compute image push ./layout images/web --tag v2\n",
+                "  synor compute image push ./layout images/web --tag v2\n"
+                "  synor compute image push synor://images/web registry.example.com/team/web:1\n",
     .options = push_options,
     .option_count = SYN_LEN(push_options),
     .operands = push_operands,

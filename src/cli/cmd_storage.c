@@ -160,7 +160,9 @@ import_car(struct syn_cli *cli, const char *file, json_t **ret, struct syn_err *
     (void)close(transfer.fd);
     if (rc == SYN_OK)
         syn_cli_progress_done(&progress, st.st_size, NULL);
-    return rc < 0 ? syn_cli_unreachable(cli, rc, err) : rc;
+    if (rc < 0)
+        rc = syn_cli_unreachable(cli, rc, err);
+    return rc < 0 ? syn_err_wrap(err, rc, "%s", file) : rc;
 }
 
 static int

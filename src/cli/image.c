@@ -1,67 +1,15 @@
 /* Pulls, seen from here: the server does the work, this end brings the credentials and shows how it
  * goes. Interrupted, it goes on without anybody who looks. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <synor/base/image_ref.h>
 #include <synor/base/str.h>
 
 #include "image_priv.h"
 
-#define AUTH_FILE_MAX ((size_t)1 << 20)
 #define FIRST_WAIT_MS 200
 #define LOOK_WAIT_MS  500
-
-/* --- credentials ------------------------------------------------------------------------------ */
-
-/* Where docker keeps them; false when nobody says. */
-static bool
-auth_path(const struct syn_cli *cli, char *out, size_t cap)
-{
-    const char *given = syn_cli_text(cli, "auth-file", NULL);
-    const char *docker = getenv("DOCKER_CONFIG"), *home = getenv("HOME");
-    int len = -1;
-
-    if (given != NULL)
-        len = snprintf(out, cap, "%s", given);
-    else if (docker != NULL && docker[0] != '\0')
-        len = snprintf(out, cap, "%s/config.json", docker);
-    else if (home != NULL && home[0] != '\0')
-        len = snprintf(out, cap, "%s/.docker/config.json", home);
-    return len > 0 && (size_t)len < cap && (given != NULL || access(out, F_OK) == 0);
-}
-
-static int
-add_credentials(struct syn_cli *cli, const char *ref, json_t *body, struct syn_err *err)
-{
-    char path[1024], auth[SYN_IMAGE_AUTH_MAX] = "";
-    struct syn_image_ref parsed;
-    json_t *credentials = NULL;
-    SYN_BUF(text);
-    int rc = syn_image_ref_parse(ref, &parsed, err);
-
-    if (rc < 0 || !auth_path(cli, path, sizeof(path)))
-        return rc;
-    rc = syn_cli_read_file(path, AUTH_FILE_MAX, &text, err);
-    if (rc == SYN_OK)
-        rc = syn_image_auth_find(syn_buf_text(&text), text.len, parsed.host, auth, err);
-    if (text.len > 0)
-        explicit_bzero(text.data, text.len);
-    if (rc == SYN_E_UNSUPPORTED && !syn_cli_has(cli, "auth-file")) {
-        syn_cli_note(cli, "%s: %s; pulling without.", path,
-                     "a helper program keeps the credentials, which are not asked for");
-        return SYN_OK;
-    }
-    if (rc < 0)
-        return syn_err_wrap(err, rc, "%s", path);
-    if (auth[0] == '\0')
-        return SYN_OK;
-    rc = syn_json_pack(&credentials, err, "{s:s}", "auth", auth);
-    explicit_bzero(auth, sizeof(auth));
-    return rc < 0 ? rc : syn_json_set_take(body, "credentials", credentials, err);
-}
 
 /* --- seeing it through ------------------------------------------------------------------------ */
 
@@ -85,7 +33,7 @@ failed(const json_t *pull, struct syn_err *err)
     const struct syn_err_info *info = syn_err_info_by_wire(syn_json_str(error, "code", "internal"));
 
     return SYN_FAIL(err, info != NULL ? info->code : SYN_E_INTERNAL, "%s",
-                    syn_json_str(error, "message", "the pull failed"));
+                    syn_json_str(error, "message", "it failed"));
 }
 
 static int
@@ -106,17 +54,17 @@ look_again(struct syn_cli *cli, json_t **pull, struct syn_err *err)
 }
 
 int
-syn_cli_image_fetch(struct syn_cli *cli, const char *label, const json_t *body, json_t **ret_image,
-                    struct syn_err *err)
+syn_cli_image_work(struct syn_cli *cli, const struct syn_cli_image_work *work, json_t **ret_image,
+                   struct syn_err *err)
 {
     struct syn_cli_progress progress;
-    char path[48];
+    char path[64];
     SYN_JSON(pull);
     int rc;
 
-    (void)snprintf(path, sizeof(path), "/v1/images?wait_ms=%d", FIRST_WAIT_MS);
-    rc = syn_cli_call(cli, "POST", path, body, &pull, err);
-    syn_cli_progress_init(&progress, cli, label, 0, true);
+    (void)snprintf(path, sizeof(path), "%s?wait_ms=%d", work->route, FIRST_WAIT_MS);
+    rc = syn_cli_call(cli, "POST", path, work->body, &pull, err);
+    syn_cli_progress_init(&progress, cli, work->label, 0, true);
     while (rc == SYN_OK && syn_str_eq(syn_json_str(pull, "state", ""), "running")) {
         show(&progress, pull);
         if (syn_cli_interrupted())
@@ -133,6 +81,14 @@ syn_cli_image_fetch(struct syn_cli *cli, const char *label, const json_t *body, 
     return SYN_OK;
 }
 
+static int
+add_platform(const struct syn_cli *cli, json_t *body, struct syn_err *err)
+{
+    const char *platform = syn_cli_text(cli, "platform", NULL);
+
+    return platform != NULL ? syn_json_set_str(body, "platform", platform, err) : SYN_OK;
+}
+
 int
 syn_cli_image_pull(struct syn_cli *cli, const char *ref, json_t **ret_image, struct syn_err *err)
 {
@@ -140,8 +96,32 @@ syn_cli_image_pull(struct syn_cli *cli, const char *ref, json_t **ret_image, str
     int rc = syn_json_pack(&body, err, "{s:s}", "ref", ref);
 
     if (rc == SYN_OK)
-        rc = add_credentials(cli, ref, body, err);
-    return rc < 0 ? rc : syn_cli_image_fetch(cli, "Pulling", body, ret_image, err);
+        rc = add_platform(cli, body, err);
+    if (rc == SYN_OK)
+        rc = syn_cli_image_credentials(cli, ref, body, err);
+    return rc < 0 ? rc
+                  : syn_cli_image_work(cli,
+                                       &(struct syn_cli_image_work){"/v1/images", "Pulling", body},
+                                       ret_image, err);
+}
+
+int
+syn_cli_image_send(struct syn_cli *cli, const char *image, const char *tag, const char *ref,
+                   json_t **ret_pushed, struct syn_err *err)
+{
+    SYN_JSON(body);
+    int rc = syn_json_pack(&body, err, "{s:s, s:s}", "image", image, "ref", ref);
+
+    if (rc == SYN_OK && tag != NULL)
+        rc = syn_json_set_str(body, "tag", tag, err);
+    if (rc == SYN_OK)
+        rc = add_platform(cli, body, err);
+    if (rc == SYN_OK)
+        rc = syn_cli_image_credentials(cli, ref, body, err);
+    return rc < 0 ? rc
+                  : syn_cli_image_work(
+                        cli, &(struct syn_cli_image_work){"/v1/images/pushes", "Pushing", body},
+                        ret_pushed, err);
 }
 
 int

@@ -15,14 +15,18 @@ int
 syn_oci_assembly_new(const struct syn_oci_move *move, struct syn_oci_assembly **ret_assembly,
                      struct syn_err *err)
 {
-    struct syn_oci_assembly *assembly = syn_calloc(1, sizeof(*assembly));
+    SYN_SCOPED(syn_oci_assembly_free_scope) struct syn_oci_assembly *assembly = NULL;
 
+    assembly = syn_calloc(1, sizeof(*assembly));
     if (assembly == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an image");
     assembly->move = move;
     assembly->architecture =
         move->architecture != NULL ? move->architecture : syn_oci_architecture();
-    *ret_assembly = assembly;
+    assembly->platforms = json_array();
+    if (assembly->platforms == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an image");
+    *ret_assembly = SYN_TAKE(assembly);
     return SYN_OK;
 }
 
@@ -31,6 +35,7 @@ syn_oci_assembly_free_scope(struct syn_oci_assembly **slot)
 {
     if (*slot == NULL)
         return;
+    json_decref((*slot)->platforms);
     syn_oci_image_fini(&(*slot)->image);
     syn_free(*slot);
     *slot = NULL;
@@ -268,10 +273,13 @@ syn_oci_assembly_end(struct syn_oci_assembly *assembly, const struct syn_buf *ma
         rc = put_layout(assembly, manifest, hex, &cid, err);
     }
     (void)snprintf(platform, sizeof(platform), "linux/%s", assembly->architecture);
+    if (rc == SYN_OK && json_array_size(assembly->platforms) == 0)
+        rc = syn_json_append_take(assembly->platforms, json_string(platform), err);
     if (rc == SYN_OK)
-        rc = syn_json_pack(&image, err, "{s:s, s:s, s:s, s:I, s:s}", "digest",
+        rc = syn_json_pack(&image, err, "{s:s, s:s, s:s, s:I, s:s, s:O}", "digest",
                            digest != NULL ? digest : own, "manifest", own, "cid",
-                           syn_cid_format(&cid, text), "size_bytes", size, "platform", platform);
+                           syn_cid_format(&cid, text), "size_bytes", size, "platform", platform,
+                           "platforms", assembly->platforms);
     if (rc == SYN_OK)
         rc = describe(assembly, image, err);
     if (rc == SYN_OK)

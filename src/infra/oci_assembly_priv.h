@@ -18,6 +18,7 @@ struct syn_oci_assembly {
         struct syn_cid cid;
     } blobs[SYN_OCI_BLOBS_MAX];
     size_t count;
+    json_t *platforms; /* of all images that there are to choose from */
     struct syn_oci_progress progress;
 };
 

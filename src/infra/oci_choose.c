@@ -49,6 +49,25 @@ consider(struct search *search, const struct syn_oci_entry *entry)
         search->found = entry->blob;
 }
 
+/* Whatever is not for a system (an attestation, which says "unknown") is left out. */
+static int
+note_platform(const struct search *search, const struct syn_oci_entry *entry, struct syn_err *err)
+{
+    json_t *platforms = search->chooser->platforms;
+    char text[2 * SYN_OCI_WORD_MAX + 1];
+    const json_t *item;
+    size_t i;
+
+    if (platforms == NULL || entry->os[0] == '\0' || entry->architecture[0] == '\0' ||
+        syn_str_eq(entry->os, "unknown"))
+        return SYN_OK;
+    (void)snprintf(text, sizeof(text), "%s/%s", entry->os, entry->architecture);
+    json_array_foreach (platforms, i, item)
+        if (syn_str_eq(json_string_value(item), text))
+            return SYN_OK;
+    return syn_json_append_take(platforms, json_string(text), err);
+}
+
 static int
 search_index(struct search *search, const struct syn_buf *text, unsigned nesting,
              struct syn_err *err)
@@ -71,8 +90,10 @@ search_index(struct search *search, const struct syn_buf *text, unsigned nesting
                 continue;
             search->ref_seen = true;
         }
-        if (entry->blob.kind == SYN_OCI_MANIFEST)
+        if (entry->blob.kind == SYN_OCI_MANIFEST) {
             consider(search, entry);
+            rc = note_platform(search, entry, err);
+        }
         if (entry->blob.kind != SYN_OCI_INDEX)
             continue;
         rc = search->chooser->read(search->chooser->arg, &entry->blob, &inner, err);

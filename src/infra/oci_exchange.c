@@ -17,6 +17,7 @@
 #define SLICE_MS   INT64_C(50)
 #define JUNK_MAX   (INT64_C(1) << 20) /* of an answer that is no success */
 #define AFTER_MAX  INT64_C(3600)
+#define PIECE      INT64_C(1048576) /* of a body, in memory */
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
 
@@ -34,6 +35,7 @@ syn_oci_line_init(struct syn_oci_line *line, const struct syn_oci_remote *remote
 
     (void)pthread_once(&curl_once, curl_start);
     line->remote = remote;
+    line->stop = NULL;
     line->deadline_ns = syn_clock_ns() + total_ms * NS_PER_MS;
     line->easy = curl_easy_init();
     return line->easy != NULL ? SYN_OK : SYN_FAIL(err, SYN_E_NOMEM, "no memory for a registry");
@@ -51,7 +53,8 @@ syn_oci_line_fini(struct syn_oci_line *line)
 static int
 line_check(const struct syn_oci_line *line, struct syn_err *err)
 {
-    if (line->remote->cancel != NULL && atomic_load(line->remote->cancel))
+    if ((line->remote->cancel != NULL && atomic_load(line->remote->cancel)) ||
+        (line->stop != NULL && atomic_load(line->stop)))
         return SYN_FAIL(err, SYN_E_CANCELED, "canceled");
     if (syn_clock_ns() > line->deadline_ns)
         return SYN_FAIL(err, SYN_E_TIMEOUT, "it took longer than is allowed in all");
@@ -115,6 +118,17 @@ header_is(const char *line, size_t len, const char *name, char *out, size_t cap)
     return true;
 }
 
+/* "Range: 0-N": so much of an upload is there. Some say "0-0" of nothing, too. */
+static void
+read_range(struct syn_oci_exchange *exchange, char *text)
+{
+    const char *end = strchr(text, '-');
+    int64_t last = 0;
+
+    if (end != NULL && syn_parse_i64(end + 1, 0, INT64_MAX - 1, "range", &last, NULL) == SYN_OK)
+        exchange->range_end = last > 0 ? last + 1 : 0;
+}
+
 static size_t
 on_header(char *line, size_t size, size_t count, void *arg)
 {
@@ -122,7 +136,11 @@ on_header(char *line, size_t size, size_t count, void *arg)
     size_t len = size * count;
     char text[64];
 
-    if (header_is(line, len, "Content-Type", exchange->media, sizeof(exchange->media)))
+    if (header_is(line, len, "Range", text, sizeof(text)))
+        read_range(exchange, text);
+    else if (header_is(line, len, "OCI-Chunk-Min-Length", text, sizeof(text)))
+        (void)!syn_parse_i64(text, 0, INT64_MAX, "length", &exchange->chunk_min, NULL);
+    else if (header_is(line, len, "Content-Type", exchange->media, sizeof(exchange->media)))
         exchange->media[strcspn(exchange->media, "; \t")] = '\0';
     else if (header_is(line, len, "Content-Length", text, sizeof(text)))
         (void)!syn_parse_i64(text, 0, INT64_MAX, "length", &exchange->length, NULL);
@@ -151,12 +169,53 @@ on_body(char *data, size_t size, size_t count, void *arg)
 
     if (exchange->status == 0)
         (void)curl_easy_getinfo(exchange->line->easy, CURLINFO_RESPONSE_CODE, &exchange->status);
-    if (exchange->status == 200 || exchange->status == 206) {
+    if (exchange->write != NULL && (exchange->status == 200 || exchange->status == 206)) {
         exchange->rc = exchange->write(exchange->arg, data, len, exchange->err);
         return exchange->rc == SYN_OK ? len : CURL_WRITEFUNC_ERROR;
     }
     exchange->junk_bytes += (int64_t)len;
     return exchange->junk_bytes <= JUNK_MAX ? len : CURL_WRITEFUNC_ERROR;
+}
+
+static size_t
+on_read(char *out, size_t size, size_t count, void *arg)
+{
+    struct syn_oci_exchange *exchange = arg;
+    int64_t at = exchange->body_from + exchange->body_done;
+    int64_t left = exchange->body_len - exchange->body_done;
+    int64_t skip = at - exchange->piece_from;
+    size_t len;
+
+    if (left == 0)
+        return 0;
+    if (skip < 0 || skip >= (int64_t)exchange->piece.len) {
+        syn_buf_clear(&exchange->piece);
+        exchange->piece_from = at;
+        skip = 0;
+        exchange->rc = exchange->body->read(exchange->body->arg, at, SYN_MIN(left, PIECE),
+                                            &exchange->piece, exchange->err);
+        if (exchange->rc == SYN_OK && exchange->piece.len == 0)
+            exchange->rc = SYN_FAIL(exchange->err, SYN_E_CORRUPT, "what is to be sent ends early");
+    }
+    if (exchange->rc < 0)
+        return CURL_READFUNC_ABORT;
+    len = SYN_MIN(exchange->piece.len - (size_t)skip, size * count);
+    len = SYN_MIN(len, (size_t)left);
+    memcpy(out, syn_buf_text(&exchange->piece) + skip, len);
+    exchange->body_done += (int64_t)len;
+    return len;
+}
+
+/* A connection that was kept, and had ended: what was read for it is sent again. */
+static int
+on_seek(void *arg, curl_off_t offset, int origin)
+{
+    struct syn_oci_exchange *exchange = arg;
+
+    if (origin != SEEK_SET || offset < 0 || offset > exchange->body_len)
+        return CURL_SEEKFUNC_FAIL;
+    exchange->body_done = offset;
+    return CURL_SEEKFUNC_OK;
 }
 
 static int
@@ -169,15 +228,16 @@ on_progress(void *arg, curl_off_t total, curl_off_t now, curl_off_t up_total, cu
 
     (void)total;
     (void)up_total;
-    (void)up;
-    if (now != exchange->seen_bytes) {
-        exchange->seen_bytes = now;
+    if (now + up != exchange->seen_bytes) {
+        exchange->seen_bytes = now + up;
         exchange->moved_ns = now_ns;
+        if (exchange->body != NULL && exchange->body->sent != NULL)
+            exchange->body->sent(exchange->body->arg, exchange->body_from + up);
     }
     if (exchange->rc == SYN_OK)
         exchange->rc = line_check(exchange->line, exchange->err);
     if (exchange->rc == SYN_OK && now_ns - exchange->moved_ns > stall_ms * NS_PER_MS)
-        exchange->rc = SYN_FAIL(exchange->err, SYN_E_TIMEOUT, "not a byte came for %lld ms",
+        exchange->rc = SYN_FAIL(exchange->err, SYN_E_TIMEOUT, "not a byte moved for %lld ms",
                                 (long long)stall_ms);
     return exchange->rc != SYN_OK;
 }
@@ -202,6 +262,27 @@ add_header(struct curl_slist **list, const char *name, const char *value, struct
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a request");
     *list = longer;
     return SYN_OK;
+}
+
+static void
+set_method(struct syn_oci_exchange *exchange)
+{
+    CURL *easy = exchange->line->easy;
+
+    if (exchange->method == NULL)
+        return;
+    if (syn_str_eq(exchange->method, "HEAD")) {
+        (void)curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+        return;
+    }
+    (void)curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
+    (void)curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, exchange->method);
+    (void)curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)exchange->body_len);
+    (void)curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 262144L);
+    (void)curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
+    (void)curl_easy_setopt(easy, CURLOPT_READDATA, exchange);
+    (void)curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_seek);
+    (void)curl_easy_setopt(easy, CURLOPT_SEEKDATA, exchange);
 }
 
 static void
@@ -233,6 +314,7 @@ set_options(struct syn_oci_exchange *exchange, struct curl_slist *headers)
     (void)curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
     (void)curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, on_progress);
     (void)curl_easy_setopt(easy, CURLOPT_XFERINFODATA, exchange);
+    set_method(exchange);
     if (exchange->ca_file != NULL)
         (void)curl_easy_setopt(easy, CURLOPT_CAINFO, exchange->ca_file);
     if (exchange->from > 0) { /* a server that gives no rest gives all, and says 200 */
@@ -265,6 +347,41 @@ ask_failed(const struct syn_oci_exchange *exchange, CURLcode code, const char *h
     }
 }
 
+/* Nothing is answered yet. */
+static void
+begin(struct syn_oci_line *line, struct syn_oci_exchange *exchange, struct syn_err *err)
+{
+    exchange->line = line;
+    exchange->err = err;
+    exchange->rc = SYN_OK;
+    exchange->refused = false;
+    exchange->status = 0;
+    exchange->length = exchange->range_from = exchange->range_end = -1;
+    exchange->retry_after_ms = exchange->seen_bytes = exchange->junk_bytes = 0;
+    exchange->chunk_min = exchange->body_done = 0;
+    exchange->media[0] = exchange->digest[0] = '\0';
+    exchange->challenge[0] = exchange->location[0] = '\0';
+    exchange->moved_ns = syn_clock_ns();
+}
+
+static int
+make_headers(const struct syn_oci_exchange *exchange, struct curl_slist **headers,
+             struct syn_err *err)
+{
+    const struct {
+        const char *name, *value;
+    } rows[] = {{"Accept", exchange->accept},
+                {"Authorization", exchange->authorization},
+                {"Content-Type", exchange->content_type},
+                {"Content-Range", exchange->content_range},
+                {"Expect", exchange->method != NULL ? "" : NULL}}; /* an empty one: curl's goes */
+    int rc = SYN_OK;
+
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(rows); i++)
+        rc = add_header(headers, rows[i].name, rows[i].value, err);
+    return rc;
+}
+
 int
 syn_oci_ask(struct syn_oci_line *line, struct syn_oci_exchange *exchange, struct syn_err *err)
 {
@@ -275,25 +392,15 @@ syn_oci_ask(struct syn_oci_line *line, struct syn_oci_exchange *exchange, struct
 
     if (rc == SYN_OK)
         rc = line_check(line, err);
-    exchange->line = line;
-    exchange->err = err;
-    exchange->rc = SYN_OK;
-    exchange->refused = false;
-    exchange->status = 0;
-    exchange->length = exchange->range_from = -1;
-    exchange->retry_after_ms = exchange->seen_bytes = exchange->junk_bytes = 0;
-    exchange->media[0] = exchange->digest[0] = '\0';
-    exchange->challenge[0] = exchange->location[0] = '\0';
-    exchange->moved_ns = syn_clock_ns();
+    begin(line, exchange, err);
     if (rc == SYN_OK)
-        rc = add_header(&headers, "Accept", exchange->accept, err);
-    if (rc == SYN_OK)
-        rc = add_header(&headers, "Authorization", exchange->authorization, err);
+        rc = make_headers(exchange, &headers, err);
     if (rc == SYN_OK) {
         set_options(exchange, headers);
         code = curl_easy_perform(line->easy);
     }
     curl_slist_free_all(headers);
+    syn_buf_fini(&exchange->piece);
     if (rc < 0)
         return rc;
     (void)curl_easy_getinfo(line->easy, CURLINFO_RESPONSE_CODE, &exchange->status);

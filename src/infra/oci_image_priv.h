@@ -75,8 +75,9 @@ struct syn_oci_chooser {
                 struct syn_err *err);
     void *arg;
     const char *architecture;
-    const char *ref; /* or NULL */
-    bool first;      /* of several that fit, the first; else they are INVALID */
+    const char *ref;   /* or NULL */
+    bool first;        /* of several that fit, the first; else they are INVALID */
+    json_t *platforms; /* those of all images are appended: "linux/amd64"; or NULL */
 };
 
 /** Returns 0; NOTFOUND, UNSUPPORTED, INVALID, LIMIT, and what `read` gives. */

@@ -65,6 +65,7 @@ from_layout(struct import *import, const char *name, struct syn_buf *manifest, s
     const struct syn_oci_chooser chooser = {.read = read_blob,
                                             .arg = import,
                                             .architecture = import->assembly->architecture,
+                                            .platforms = import->assembly->platforms,
                                             .ref = name};
     struct syn_oci_blob found;
     SYN_BUF(text);

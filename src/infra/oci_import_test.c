@@ -1,5 +1,5 @@
 /* Images that come as files: layouts and archives, good ones and those of an enemy. */
-#include <synor/infra/registry_testing.h>
+#include "oci_testing.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -9,7 +9,6 @@
 #include <archive_entry.h>
 
 #include <synor/base/str.h>
-#include <synor/infra/oci_content.h>
 #include <synor/infra/oci_layout.h>
 
 #include "oci_archive_priv.h"
@@ -17,10 +16,7 @@
 #define TAR_MAX ((size_t)1 << 20)
 
 struct world {
-    struct syn_content *content;
-    struct syn_oci_move move;
-    json_t *image;
-    struct syn_err err;
+    struct oci_world oci;
     struct archive *tar;
     char *bytes;
     size_t len;
@@ -44,14 +40,9 @@ make_parts(struct world *world)
 static int
 setup(void **state)
 {
-    static unsigned number;
     struct world *world = syn_calloc(1, sizeof(*world));
-    char dir[256];
-    struct syn_content_opts opts = {.dir = dir, .threads = 1};
 
-    (void)snprintf(dir, sizeof(dir), "%s/%u", syn_test_dir(), number++);
-    assert_done(syn_content_open(&opts, &world->content, &world->err), &world->err);
-    world->move = (struct syn_oci_move){.content = world->content};
+    oci_world_init(&world->oci);
     world->bytes = syn_alloc(TAR_MAX);
     make_parts(world);
     *state = world;
@@ -63,8 +54,7 @@ teardown(void **state)
 {
     struct world *world = *state;
 
-    json_decref(world->image);
-    world->content = syn_content_close(world->content);
+    oci_world_fini(&world->oci);
     syn_free(world->bytes);
     syn_free(world);
     return 0;
@@ -121,7 +111,8 @@ tar_link(struct world *world, const char *path, const char *target, bool hard)
 static void
 put(struct world *world, const void *data, size_t len, struct syn_cid *ret)
 {
-    assert_done(syn_oci_put_bytes(world->content, data, len, ret, &world->err), &world->err);
+    assert_done(syn_oci_put_bytes(world->oci.content, data, len, ret, &world->oci.err),
+                &world->oci.err);
 }
 
 static int
@@ -132,10 +123,10 @@ import(struct world *world, const char *name)
     assert_int_equal(archive_write_close(world->tar), ARCHIVE_OK);
     (void)archive_write_free(world->tar);
     put(world, world->bytes, world->len, &cid);
-    json_decref(world->image);
-    world->image = NULL;
-    world->err = (struct syn_err){0};
-    return syn_oci_import(&world->move, &cid, name, &world->image, &world->err);
+    json_decref(world->oci.made);
+    world->oci.made = NULL;
+    world->oci.err = (struct syn_err){0};
+    return syn_oci_import(&world->oci.move, &cid, name, &world->oci.made, &world->oci.err);
 }
 
 /* What `docker save` wrote: the layer, under whatever path `manifest` names. */
@@ -159,10 +150,10 @@ test_docker(void **state)
 
     docker_begin(world, ROW("x/layer.tar"));
     tar_add(world, "x/layer.tar", world->layer, sizeof(world->layer));
-    assert_done(import(world, NULL), &world->err);
-    layer = json_array_get(json_object_get(world->image, "layers"), 0);
+    assert_done(import(world, NULL), &world->oci.err);
+    layer = json_array_get(json_object_get(world->oci.made, "layers"), 0);
     assert_string_equal(syn_json_str(layer, "digest", ""), world->layer_digest);
-    (void)syn_str_copy(first, sizeof(first), syn_json_str(world->image, "cid", ""));
+    (void)syn_str_copy(first, sizeof(first), syn_json_str(world->oci.made, "cid", ""));
     /* The same by its tag, with the layer behind links, and packed. */
     tar_begin(world, true);
     tar_text(world, "./manifest.json", ROW("x/layer.tar"));
@@ -170,10 +161,10 @@ test_docker(void **state)
     tar_link(world, "y/layer.tar", "z.tar", true);
     tar_add(world, "z.tar", world->layer, sizeof(world->layer));
     tar_text(world, "config.json", world->config);
-    assert_done(import(world, "web:1"), &world->err);
-    assert_string_equal(syn_json_str(world->image, "cid", ""), first);
+    assert_done(import(world, "web:1"), &world->oci.err);
+    assert_string_equal(syn_json_str(world->oci.made, "cid", ""), first);
     docker_begin(world, ROW("x/layer.tar"));
-    assert_code(import(world, "web:2"), SYN_E_NOTFOUND, &world->err);
+    assert_code(import(world, "web:2"), SYN_E_NOTFOUND, &world->oci.err);
 }
 
 static void
@@ -202,7 +193,7 @@ test_docker_hostile(void **state)
         docker_begin(world, rows[i].manifest);
         tar_link(world, "loop", "loop2", false);
         tar_link(world, "loop2", "loop", false);
-        assert_code(import(world, NULL), rows[i].code, &world->err);
+        assert_code(import(world, NULL), rows[i].code, &world->oci.err);
     }
 }
 
@@ -217,15 +208,15 @@ test_paths_out(void **state)
     for (size_t i = 0; i < SYN_LEN(paths); i++) {
         docker_begin(world, ROW("x/layer.tar"));
         tar_text(world, paths[i], "x");
-        assert_code(import(world, NULL), SYN_E_CORRUPT, &world->err);
+        assert_code(import(world, NULL), SYN_E_CORRUPT, &world->oci.err);
     }
     for (size_t i = 0; i < SYN_LEN(targets); i++) {
         docker_begin(world, ROW("x/layer.tar"));
         tar_link(world, "x/layer.tar", targets[i], false);
-        assert_code(import(world, NULL), SYN_E_CORRUPT, &world->err);
+        assert_code(import(world, NULL), SYN_E_CORRUPT, &world->oci.err);
         docker_begin(world, ROW("layer.tar"));
         tar_link(world, "layer.tar", targets[i], true);
-        assert_code(import(world, NULL), SYN_E_CORRUPT, &world->err);
+        assert_code(import(world, NULL), SYN_E_CORRUPT, &world->oci.err);
     }
 }
 
@@ -236,11 +227,11 @@ test_no_image(void **state)
     struct syn_cid cid;
 
     put(world, "this is no archive, but some text that is long enough", 50, &cid);
-    assert_code(syn_oci_import(&world->move, &cid, NULL, &world->image, &world->err), SYN_E_INVALID,
-                &world->err);
+    assert_code(syn_oci_import(&world->oci.move, &cid, NULL, &world->oci.made, &world->oci.err),
+                SYN_E_INVALID, &world->oci.err);
     tar_begin(world, false);
     tar_text(world, "readme", "hello");
-    assert_code(import(world, NULL), SYN_E_INVALID, &world->err);
+    assert_code(import(world, NULL), SYN_E_INVALID, &world->oci.err);
 }
 
 static void
@@ -250,19 +241,52 @@ test_too_much(void **state)
     char name[32];
 
     /* A bomb: far more comes out of it than went in. */
-    world->move.bytes_max = 4096;
+    world->oci.move.bytes_max = 4096;
     tar_begin(world, true);
     for (int i = 0; i < 3; i++)
         tar_add(world, "zeros", world->layer, sizeof(world->layer));
-    assert_code(import(world, NULL), SYN_E_LIMIT, &world->err);
+    assert_code(import(world, NULL), SYN_E_LIMIT, &world->oci.err);
     assert_true(world->len < 2048);
-    world->move.bytes_max = 0;
+    world->oci.move.bytes_max = 0;
     tar_begin(world, true);
     for (int i = 0; i <= SYN_OCI_ARCHIVE_FILES_MAX; i++) {
         (void)snprintf(name, sizeof(name), "%d", i);
         tar_link(world, name, "x", false);
     }
-    assert_code(import(world, NULL), SYN_E_LIMIT, &world->err);
+    assert_code(import(world, NULL), SYN_E_LIMIT, &world->oci.err);
+}
+
+/* --- short memory ----------------------------------------------------------------------------- */
+
+struct sweep {
+    const struct syn_oci_move *move;
+    struct syn_cid cid;
+};
+
+static int
+sweep_import(void *arg, struct syn_err *err)
+{
+    const struct sweep *sweep = arg;
+    json_t *image = NULL;
+    int rc = syn_oci_import(sweep->move, &sweep->cid, NULL, &image, err);
+
+    assert_true((rc == 0) == (image != NULL));
+    json_decref(image);
+    return rc;
+}
+
+static void
+test_short_memory(void **state)
+{
+    struct world *world = *state;
+    struct sweep sweep = {.move = &world->oci.move};
+
+    docker_begin(world, ROW("x/layer.tar"));
+    tar_link(world, "x/layer.tar", "../y", false);
+    tar_add(world, "y", world->layer, sizeof(world->layer));
+    assert_done(import(world, NULL), &world->oci.err); /* what is remembered is so from here on */
+    put(world, world->bytes, world->len, &sweep.cid);
+    assert_true(syn_test_sweep_alloc(sweep_import, &sweep) > 60);
 }
 
 /* --- layouts ---------------------------------------------------------------------------------- */
@@ -322,18 +346,19 @@ test_oci_archive(void **state)
 
     make_layout(world, &layout);
     tar_layout(world, &layout, true);
-    assert_done(import(world, "v1"), &world->err);
-    assert_string_equal(syn_json_str(world->image, "digest", ""), layout.manifest_digest);
-    (void)syn_str_copy(first, sizeof(first), syn_json_str(world->image, "cid", ""));
+    assert_done(import(world, "v1"), &world->oci.err);
+    assert_string_equal(syn_json_str(world->oci.made, "digest", ""), layout.manifest_digest);
+    (void)syn_str_copy(first, sizeof(first), syn_json_str(world->oci.made, "cid", ""));
     tar_layout(world, &layout, true);
-    assert_code(import(world, "v2"), SYN_E_NOTFOUND, &world->err);
+    assert_code(import(world, "v2"), SYN_E_NOTFOUND, &world->oci.err);
     /* The layout that it was made into is one that can be taken in: the same. */
-    assert_done(syn_cid_parse(first, strlen(first), &cid, &world->err), &world->err);
-    assert_done(syn_oci_import(&world->move, &cid, NULL, &world->image, &world->err), &world->err);
-    assert_string_equal(syn_json_str(world->image, "cid", ""), first);
+    assert_done(syn_cid_parse(first, strlen(first), &cid, &world->oci.err), &world->oci.err);
+    assert_done(syn_oci_import(&world->oci.move, &cid, NULL, &world->oci.made, &world->oci.err),
+                &world->oci.err);
+    assert_string_equal(syn_json_str(world->oci.made, "cid", ""), first);
     (void)snprintf(path, sizeof(path), "%s/out", syn_test_dir());
-    assert_done(syn_content_get(world->content, &cid, path, 0, NULL, NULL, &world->err),
-                &world->err);
+    assert_done(syn_content_get(world->oci.content, &cid, path, 0, NULL, NULL, &world->oci.err),
+                &world->oci.err);
 }
 
 static void
@@ -344,16 +369,16 @@ test_layout_damaged(void **state)
 
     make_layout(world, &layout);
     tar_layout(world, &layout, false);
-    assert_code(import(world, NULL), SYN_E_CORRUPT, &world->err);
+    assert_code(import(world, NULL), SYN_E_CORRUPT, &world->oci.err);
     tar_layout(world, &layout, false);
     tar_blob(world, world->layer_digest, world->layer, sizeof(world->layer) - 1);
-    assert_code(import(world, NULL), SYN_E_CORRUPT, &world->err);
+    assert_code(import(world, NULL), SYN_E_CORRUPT, &world->oci.err);
     world->layer[5] = 1;
     tar_layout(world, &layout, true);
-    assert_code(import(world, NULL), SYN_E_CORRUPT, &world->err);
+    assert_code(import(world, NULL), SYN_E_CORRUPT, &world->oci.err);
     layout.manifest[0] = ' ';
     tar_layout(world, &layout, true);
-    assert_code(import(world, NULL), SYN_E_CORRUPT, &world->err);
+    assert_code(import(world, NULL), SYN_E_CORRUPT, &world->oci.err);
 }
 
 /* A layout as a folder, whose blob is another's bytes under its name. */
@@ -368,12 +393,14 @@ test_folder_lies(void **state)
     make_layout(world, &layout);
     put(world, layout.index, strlen(layout.index), &top[0].cid);
     put(world, "{\"imageLayoutVersion\":\"1.0.0\"}", 30, &top[1].cid);
-    assert_done(syn_content_put_dir(world->content, top, 2, &cid, &world->err), &world->err);
-    assert_code(syn_oci_import(&world->move, &cid, NULL, &world->image, &world->err), SYN_E_CORRUPT,
-                &world->err);
-    assert_done(syn_content_put_symlink(world->content, "/etc", &cid, &world->err), &world->err);
-    assert_code(syn_oci_import(&world->move, &cid, NULL, &world->image, &world->err), SYN_E_INVALID,
-                &world->err);
+    assert_done(syn_content_put_dir(world->oci.content, top, 2, &cid, &world->oci.err),
+                &world->oci.err);
+    assert_code(syn_oci_import(&world->oci.move, &cid, NULL, &world->oci.made, &world->oci.err),
+                SYN_E_CORRUPT, &world->oci.err);
+    assert_done(syn_content_put_symlink(world->oci.content, "/etc", &cid, &world->oci.err),
+                &world->oci.err);
+    assert_code(syn_oci_import(&world->oci.move, &cid, NULL, &world->oci.made, &world->oci.err),
+                SYN_E_INVALID, &world->oci.err);
 }
 
 #define TEST(name_) cmocka_unit_test_setup_teardown(name_, setup, teardown)
@@ -382,9 +409,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_docker),         TEST(test_docker_hostile), TEST(test_paths_out),
-        TEST(test_no_image),       TEST(test_too_much),       TEST(test_oci_archive),
-        TEST(test_layout_damaged), TEST(test_folder_lies),
+        TEST(test_docker),      TEST(test_docker_hostile), TEST(test_paths_out),
+        TEST(test_no_image),    TEST(test_too_much),       TEST(test_short_memory),
+        TEST(test_oci_archive), TEST(test_layout_damaged), TEST(test_folder_lies),
     };
 
     syn_json_init();

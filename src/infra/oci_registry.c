@@ -32,20 +32,6 @@ static const char *const token_hosts[][2] = {
     {"registry.gitlab.com", "gitlab.com"},
 };
 
-struct endpoint {
-    char host[SYN_IMAGE_HOST_MAX]; /* as references name it */
-    const json_t *rule;
-    bool mirror;
-    char *authorization; /* header value, or NULL: not asked for yet */
-};
-
-struct syn_oci_registry {
-    struct syn_oci_line line;
-    struct syn_image_ref ref;
-    struct endpoint endpoints[SYN_OCI_MIRRORS_MAX + 1];
-    size_t count;
-};
-
 /* --- rules ------------------------------------------------------------------------------------ */
 
 static const json_t *
@@ -128,16 +114,16 @@ syn_oci_rules_check(const json_t *rules, struct syn_err *err)
 static void
 add_endpoint(struct syn_oci_registry *registry, const char *host, bool mirror)
 {
-    struct endpoint *endpoint = &registry->endpoints[registry->count++];
+    struct syn_oci_endpoint *endpoint = &registry->endpoints[registry->count++];
 
     (void)syn_str_copy(endpoint->host, sizeof(endpoint->host), host);
     endpoint->rule = rule_of(registry->line.remote, host);
     endpoint->mirror = mirror;
 }
 
-int
-syn_oci_registry_open(const struct syn_oci_remote *remote, const struct syn_image_ref *ref,
-                      struct syn_oci_registry **ret_registry, struct syn_err *err)
+static int
+open_as(const struct syn_oci_remote *remote, const struct syn_image_ref *ref, bool push,
+        struct syn_oci_registry **ret_registry, struct syn_err *err)
 {
     SYN_SCOPED(syn_oci_registry_close_scope) struct syn_oci_registry *registry = NULL;
     const json_t *mirror;
@@ -148,18 +134,69 @@ syn_oci_registry_open(const struct syn_oci_remote *remote, const struct syn_imag
     if (registry == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a registry");
     registry->ref = *ref;
+    registry->push = push;
     rc = syn_oci_line_init(&registry->line, remote, err);
     if (rc < 0)
         return rc;
     json_array_foreach (json_object_get(rule_of(remote, ref->host), "mirrors"), i, mirror)
-        add_endpoint(registry, json_string_value(mirror), true);
+        if (!push)
+            add_endpoint(registry, json_string_value(mirror), true);
     add_endpoint(registry, ref->host, false);
     *ret_registry = SYN_TAKE(registry);
     return SYN_OK;
 }
 
+int
+syn_oci_registry_open(const struct syn_oci_remote *remote, const struct syn_image_ref *ref,
+                      struct syn_oci_registry **ret_registry, struct syn_err *err)
+{
+    return open_as(remote, ref, false, ret_registry, err);
+}
+
+int
+syn_oci_registry_open_push(const struct syn_oci_remote *remote, const struct syn_image_ref *ref,
+                           const char *from, struct syn_oci_registry **ret_registry,
+                           struct syn_err *err)
+{
+    int rc = open_as(remote, ref, true, ret_registry, err);
+
+    if (rc == SYN_OK && from != NULL && !syn_str_eq(from, ref->path))
+        (void)syn_str_copy((*ret_registry)->from, SYN_IMAGE_PATH_MAX, from);
+    return rc;
+}
+
+void
+syn_oci_registry_stop_watch(struct syn_oci_registry *registry, const atomic_bool *stop)
+{
+    registry->line.stop = stop;
+}
+
+int
+syn_oci_registry_open_beside(const struct syn_oci_registry *registry, const atomic_bool *stop,
+                             struct syn_oci_registry **ret_registry, struct syn_err *err)
+{
+    SYN_SCOPED(syn_oci_registry_close_scope) struct syn_oci_registry *beside = NULL;
+    int rc = open_as(registry->line.remote, &registry->ref, registry->push, &beside, err);
+
+    if (rc < 0)
+        return rc;
+    syn_oci_registry_stop_watch(beside, stop);
+    beside->line.deadline_ns = registry->line.deadline_ns;
+    for (size_t i = 0; i < registry->count; i++) {
+        const char *authorization = registry->endpoints[i].authorization;
+
+        if (authorization == NULL)
+            continue;
+        beside->endpoints[i].authorization = syn_strdup(authorization);
+        if (beside->endpoints[i].authorization == NULL)
+            return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a registry");
+    }
+    *ret_registry = SYN_TAKE(beside);
+    return SYN_OK;
+}
+
 static void
-forget(struct endpoint *endpoint)
+forget(struct syn_oci_endpoint *endpoint)
 {
     if (endpoint->authorization != NULL)
         syn_secret_wipe(endpoint->authorization, strlen(endpoint->authorization));
@@ -212,7 +249,7 @@ listed(const json_t *list, const char *host)
 
 /* Is the token server `host` the registry's own? */
 static bool
-may_have_auth(const struct endpoint *endpoint, const char *host, bool plain)
+may_have_auth(const struct syn_oci_endpoint *endpoint, const char *host, bool plain)
 {
     size_t own = strcspn(endpoint->host, ":"), len = strcspn(host, ":");
 
@@ -228,7 +265,7 @@ may_have_auth(const struct endpoint *endpoint, const char *host, bool plain)
 }
 
 static int
-keep_authorization(struct endpoint *endpoint, const char *scheme, const char *value,
+keep_authorization(struct syn_oci_endpoint *endpoint, const char *scheme, const char *value,
                    struct syn_err *err)
 {
     size_t len = 0;
@@ -259,13 +296,16 @@ token_url(const struct syn_oci_registry *registry, const struct syn_oci_challeng
     SYN_BUF(url);
     int rc;
 
-    (void)snprintf(scope, sizeof(scope), "repository:%s:pull", registry->ref.path);
+    (void)snprintf(scope, sizeof(scope), "repository:%s:%s", registry->ref.path,
+                   registry->push ? "pull,push" : "pull");
     syn_buf_adds(&url, challenge->realm);
     syn_buf_addc(&url, strchr(challenge->realm, '?') != NULL ? '&' : '?');
     rc = escape(registry->line.easy, &url, "service", challenge->service, err);
-    syn_buf_addc(&url, '&');
     if (rc == SYN_OK)
-        rc = escape(registry->line.easy, &url, "scope", scope, err);
+        rc = escape(registry->line.easy, &url, "&scope", scope, err);
+    (void)snprintf(scope, sizeof(scope), "repository:%s:pull", registry->from);
+    if (rc == SYN_OK && registry->from[0] != '\0')
+        rc = escape(registry->line.easy, &url, "&scope", scope, err);
     if (rc == SYN_OK)
         rc = syn_buf_ok(&url, err);
     if (rc == SYN_OK && !syn_str_copy(out, SYN_OCI_URL_MAX, syn_buf_text(&url)))
@@ -274,7 +314,7 @@ token_url(const struct syn_oci_registry *registry, const struct syn_oci_challeng
 }
 
 static int
-fetch_token(struct syn_oci_registry *registry, struct endpoint *endpoint,
+fetch_token(struct syn_oci_registry *registry, struct syn_oci_endpoint *endpoint,
             const struct syn_oci_challenge *challenge, struct syn_err *err)
 {
     const char *auth = endpoint->mirror ? NULL : registry->line.remote->auth;
@@ -320,7 +360,7 @@ fetch_token(struct syn_oci_registry *registry, struct endpoint *endpoint,
 }
 
 static int
-sign_in(struct syn_oci_registry *registry, struct endpoint *endpoint, const char *text,
+sign_in(struct syn_oci_registry *registry, struct syn_oci_endpoint *endpoint, const char *text,
         struct syn_err *err)
 {
     const char *auth = endpoint->mirror ? NULL : registry->line.remote->auth;
@@ -340,8 +380,8 @@ sign_in(struct syn_oci_registry *registry, struct endpoint *endpoint, const char
 /* --- asking ----------------------------------------------------------------------------------- */
 
 static int
-status_fail(const struct syn_oci_registry *registry, const struct endpoint *endpoint, long status,
-            struct syn_err *err)
+status_fail(const struct syn_oci_registry *registry, const struct syn_oci_endpoint *endpoint,
+            long status, struct syn_err *err)
 {
     const char *path = registry->ref.path;
 
@@ -356,9 +396,10 @@ status_fail(const struct syn_oci_registry *registry, const struct endpoint *endp
     return SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s answered with status %ld", endpoint->host, status);
 }
 
-static void
-endpoint_url(const struct syn_oci_registry *registry, const struct endpoint *endpoint,
-             const char *kind, const char *what, char out[SYN_OCI_URL_MAX])
+void
+syn_oci_endpoint_url(const struct syn_oci_registry *registry,
+                     const struct syn_oci_endpoint *endpoint, const char *kind, const char *what,
+                     char out[SYN_OCI_URL_MAX])
 {
     const char *host = endpoint->host;
     bool plain = syn_image_host_loopback(host) && !syn_json_bool(endpoint->rule, "tls", false);
@@ -369,45 +410,63 @@ endpoint_url(const struct syn_oci_registry *registry, const struct endpoint *end
                    registry->ref.path, kind, what);
 }
 
-/* Ask the endpoint until there is an answer that is neither a redirection nor a challenge. */
+/* What goes with a request depends on whose host it is. */
 static int
-ask(struct syn_oci_registry *registry, struct endpoint *endpoint, struct syn_oci_exchange *exchange,
-    struct syn_err *err)
+aim(const struct syn_oci_registry *registry, const struct syn_oci_endpoint *endpoint,
+    struct syn_oci_exchange *exchange, struct syn_err *err)
+{
+    const json_t *rule = endpoint->rule;
+    char host[SYN_IMAGE_HOST_MAX];
+    bool plain;
+    int rc = SYN_OK;
+
+    if (exchange->foreign) {
+        rc = syn_oci_url_host(exchange->url, host, &plain, err);
+        rule = rc == SYN_OK ? rule_of(registry->line.remote, host) : NULL;
+    }
+    exchange->private_ok = syn_json_bool(rule, "private", false);
+    exchange->ca_file = syn_json_str(rule, "ca_file", NULL);
+    exchange->authorization = exchange->foreign ? NULL : endpoint->authorization;
+    return rc;
+}
+
+/* Another place for the same request: what sends something may be led only with it. */
+static bool
+leads_on(const struct syn_oci_exchange *exchange)
+{
+    bool reads = exchange->method == NULL || syn_str_eq(exchange->method, "HEAD");
+
+    return exchange->location[0] != '\0' &&
+           (reads ? exchange->status / 100 == 3
+                  : exchange->status == 307 || exchange->status == 308);
+}
+
+int
+syn_oci_endpoint_ask(struct syn_oci_registry *registry, struct syn_oci_endpoint *endpoint,
+                     struct syn_oci_exchange *exchange, struct syn_err *err)
 {
     char first[SYN_OCI_URL_MAX];
-    const struct syn_oci_remote *remote = registry->line.remote;
-    bool signed_in = false;
+    bool signed_in = exchange->foreign, same = true;
     unsigned redirects = 0;
+    int rc;
 
     memcpy(first, exchange->url, sizeof(first));
-    exchange->private_ok = syn_json_bool(endpoint->rule, "private", false);
-    exchange->ca_file = syn_json_str(endpoint->rule, "ca_file", NULL);
-    exchange->authorization = endpoint->authorization;
     for (;;) {
-        char host[SYN_IMAGE_HOST_MAX];
-        bool same = true, plain;
-        int rc = syn_oci_ask(&registry->line, exchange, err);
-
+        rc = aim(registry, endpoint, exchange, err);
+        if (rc == SYN_OK)
+            rc = syn_oci_ask(&registry->line, exchange, err);
         if (rc < 0)
             return rc;
         if (exchange->status == 401 && !signed_in && redirects == 0) {
             signed_in = true;
             rc = sign_in(registry, endpoint, exchange->challenge, err);
-            exchange->authorization = endpoint->authorization;
             memcpy(exchange->url, first, sizeof(first));
-        } else if (exchange->status / 100 == 3 && exchange->location[0] != '\0') {
+        } else if (leads_on(exchange)) {
             if (++redirects > REDIRECTS_MAX)
                 return SYN_FAIL(err, SYN_E_FORBIDDEN, "%s leads on more than %d times",
                                 endpoint->host, REDIRECTS_MAX);
             rc = syn_oci_follow(exchange, &same, err);
-            if (rc == SYN_OK && !same) {
-                exchange->authorization = NULL;
-                rc = syn_oci_url_host(exchange->url, host, &plain, err);
-            }
-            if (rc == SYN_OK && !same) {
-                exchange->private_ok = syn_json_bool(rule_of(remote, host), "private", false);
-                exchange->ca_file = syn_json_str(rule_of(remote, host), "ca_file", NULL);
-            }
+            exchange->foreign = exchange->foreign || !same;
         } else {
             return SYN_OK;
         }
@@ -423,10 +482,9 @@ worth_again(int rc, long status)
                         : rc == SYN_E_UNAVAILABLE || rc == SYN_E_TIMEOUT;
 }
 
-/* How long to wait before try `n`, or -1: it is not worth another. */
-static int64_t
-again_ms(const struct syn_oci_registry *registry, const struct syn_oci_exchange *exchange, int rc,
-         unsigned n)
+int64_t
+syn_oci_again_ms(const struct syn_oci_registry *registry, const struct syn_oci_exchange *exchange,
+                 int rc, unsigned n)
 {
     const struct syn_oci_remote *remote = registry->line.remote;
     int64_t pause_ms = remote->pause_ms > 0 ? remote->pause_ms : PAUSE_MS;
@@ -454,8 +512,8 @@ collect_manifest(void *arg, const void *data, size_t len, struct syn_err *err)
 }
 
 static int
-manifest_once(struct syn_oci_registry *registry, struct endpoint *endpoint, const char *what,
-              struct syn_oci_exchange *exchange, struct syn_err *err)
+manifest_once(struct syn_oci_registry *registry, struct syn_oci_endpoint *endpoint,
+              const char *what, struct syn_oci_exchange *exchange, struct syn_err *err)
 {
     struct syn_buf *out = exchange->arg;
     int rc = SYN_OK;
@@ -464,11 +522,12 @@ manifest_once(struct syn_oci_registry *registry, struct endpoint *endpoint, cons
         int64_t pause_ms;
 
         syn_buf_clear(out);
-        endpoint_url(registry, endpoint, "manifests", what, exchange->url);
-        rc = ask(registry, endpoint, exchange, err);
+        exchange->foreign = false;
+        syn_oci_endpoint_url(registry, endpoint, "manifests", what, exchange->url);
+        rc = syn_oci_endpoint_ask(registry, endpoint, exchange, err);
         if (rc == SYN_OK && exchange->status == 200)
             return SYN_OK;
-        pause_ms = again_ms(registry, exchange, rc, n);
+        pause_ms = syn_oci_again_ms(registry, exchange, rc, n);
         if (pause_ms < 0)
             return rc < 0 ? rc : status_fail(registry, endpoint, exchange->status, err);
         rc = syn_oci_pause(&registry->line, pause_ms, err);
@@ -501,7 +560,7 @@ syn_oci_registry_manifest(struct syn_oci_registry *registry, const char *what, s
     int rc = SYN_OK;
 
     for (size_t i = 0; i < registry->count; i++) {
-        struct endpoint *endpoint = &registry->endpoints[i];
+        struct syn_oci_endpoint *endpoint = &registry->endpoints[i];
         struct syn_oci_exchange exchange = {.accept = ACCEPT, .write = collect_manifest};
 
         exchange.arg = out;
@@ -520,18 +579,19 @@ syn_oci_registry_manifest(struct syn_oci_registry *registry, const char *what, s
 
 struct blob {
     const struct syn_oci_sink *sink;
-    struct syn_oci_exchange *exchange;
+    struct syn_oci_exchange exchange;
     int64_t size;
     int64_t done; /* taken by the sink */
     int64_t skip; /* of this answer: the sink has it */
     bool looked;  /* at this answer's headers */
+    bool begun;
     struct syn_sha256 hash;
 };
 
 static int
 blob_look(struct blob *blob, struct syn_err *err)
 {
-    const struct syn_oci_exchange *exchange = blob->exchange;
+    const struct syn_oci_exchange *exchange = &blob->exchange;
     int64_t from = exchange->status == 206 ? exchange->from : 0;
 
     blob->looked = true;
@@ -542,6 +602,31 @@ blob_look(struct blob *blob, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_CORRUPT, "the blob has %lld bytes, its descriptor says %lld",
                         (long long)(exchange->length + from), (long long)blob->size);
     return SYN_OK;
+}
+
+/* To the sink, in parts that end where it wants to be told. */
+static int
+blob_give(struct blob *blob, const char *at, size_t len, struct syn_err *err)
+{
+    const struct syn_oci_sink *sink = blob->sink;
+    int rc = SYN_OK;
+
+    while (rc == SYN_OK && len > 0) {
+        size_t part = len;
+
+        if (sink->mark != NULL)
+            part = (size_t)SYN_MIN((int64_t)len, sink->stride - blob->done % sink->stride);
+        syn_sha256_update(&blob->hash, at, part);
+        rc = sink->write(sink->arg, at, part, err);
+        if (rc < 0)
+            break;
+        blob->done += (int64_t)part;
+        at += part;
+        len -= part;
+        if (sink->mark != NULL && blob->done % sink->stride == 0)
+            rc = sink->mark(sink->arg, blob->done, &blob->hash, err);
+    }
+    return rc;
 }
 
 static int
@@ -563,11 +648,7 @@ blob_write(void *arg, const void *data, size_t len, struct syn_err *err)
     if ((int64_t)len > blob->size - blob->done)
         return SYN_FAIL(err, SYN_E_CORRUPT, "the blob has more than the %lld bytes it should have",
                         (long long)blob->size);
-    syn_sha256_update(&blob->hash, at, len);
-    rc = blob->sink->write(blob->sink->arg, at, len, err);
-    if (rc == SYN_OK)
-        blob->done += (int64_t)len;
-    return rc;
+    return blob_give(blob, at, len, err);
 }
 
 static int
@@ -583,36 +664,51 @@ blob_end(struct blob *blob, const char *digest, struct syn_err *err)
     return SYN_OK;
 }
 
-/* From one endpoint, going on where a connection broke. */
+/* From the beginning, or the first time from where the sink is. */
 static int
-blob_from(struct syn_oci_registry *registry, struct endpoint *endpoint, const char *digest,
-          struct blob *blob, struct syn_err *err)
+blob_begin(struct blob *blob, struct syn_err *err)
 {
-    struct syn_oci_exchange exchange = {.write = blob_write, .arg = blob};
-    int rc = blob->sink->begin(blob->sink->arg, err);
+    const struct syn_oci_sink *sink = blob->sink;
 
-    blob->exchange = &exchange;
     blob->done = 0;
     syn_sha256_init(&blob->hash);
+    if (sink->from == 0 || blob->begun)
+        return sink->begin(sink->arg, err);
+    blob->begun = true;
+    blob->done = sink->from;
+    blob->hash = sink->hash;
+    return SYN_OK;
+}
+
+/* From one endpoint, going on where a connection broke. */
+static int
+blob_from(struct syn_oci_registry *registry, struct syn_oci_endpoint *endpoint, const char *digest,
+          struct blob *blob, struct syn_err *err)
+{
+    struct syn_oci_exchange *exchange = &blob->exchange;
+    int rc = blob_begin(blob, err);
+
+    *exchange = (struct syn_oci_exchange){.write = blob_write, .arg = blob};
     for (unsigned n = 1; rc == SYN_OK; n++) {
         int64_t before = blob->done, pause_ms;
 
-        endpoint_url(registry, endpoint, "blobs", digest, exchange.url);
-        exchange.from = blob->done;
+        exchange->foreign = false;
+        syn_oci_endpoint_url(registry, endpoint, "blobs", digest, exchange->url);
+        exchange->from = blob->done;
         blob->looked = false;
-        rc = ask(registry, endpoint, &exchange, err);
-        if (rc == SYN_OK && exchange.status / 100 != 2 && !worth_again(rc, exchange.status))
-            return status_fail(registry, endpoint, exchange.status, err);
+        rc = syn_oci_endpoint_ask(registry, endpoint, exchange, err);
+        if (rc == SYN_OK && exchange->status / 100 != 2 && !worth_again(rc, exchange->status))
+            return status_fail(registry, endpoint, exchange->status, err);
         if (blob->done == blob->size &&
-            (rc == SYN_OK || (blob->size > 0 && worth_again(rc, exchange.status))))
+            (rc == SYN_OK || (blob->size > 0 && worth_again(rc, exchange->status))))
             return blob_end(blob, digest, err);
-        if (rc == SYN_OK && exchange.status / 100 == 2)
+        if (rc == SYN_OK && exchange->status / 100 == 2)
             rc = SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s ended a blob early", endpoint->host);
         if (blob->done > before)
             n = 1;
-        pause_ms = again_ms(registry, &exchange, rc, n);
+        pause_ms = syn_oci_again_ms(registry, exchange, rc, n);
         if (pause_ms < 0)
-            return rc < 0 ? rc : status_fail(registry, endpoint, exchange.status, err);
+            return rc < 0 ? rc : status_fail(registry, endpoint, exchange->status, err);
         rc = syn_oci_pause(&registry->line, pause_ms, err);
     }
     return rc;

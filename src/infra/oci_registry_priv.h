@@ -35,12 +35,19 @@ bool syn_oci_address_loopback(const struct sockaddr *address);
 struct syn_oci_line {
     CURL *easy;
     const struct syn_oci_remote *remote;
+    const atomic_bool *stop; /* or NULL: besides the remote's */
     int64_t deadline_ns;
 };
 
 struct syn_oci_exchange {
     /* asked */
+    const char *method; /* NULL: GET */
     char url[SYN_OCI_URL_MAX];
+    bool foreign;                      /* not the registry's own host: without its credentials */
+    const struct syn_oci_source *body; /* or NULL; of it `body_len` bytes from `body_from` on */
+    int64_t body_from, body_len;
+    const char *content_type;  /* or NULL */
+    const char *content_range; /* or NULL */
     const char *accept;        /* or NULL */
     const char *authorization; /* header value, or NULL */
     const char *ca_file;       /* or NULL: the system's */
@@ -52,6 +59,8 @@ struct syn_oci_exchange {
     long status;
     int64_t length;     /* -1: not said */
     int64_t range_from; /* of 206; -1: not said */
+    int64_t range_end;  /* of an upload: so many bytes are there; -1: not said */
+    int64_t chunk_min;  /* of an upload: pieces are at least so large; 0: not said */
     int64_t retry_after_ms;
     char media[SYN_OCI_MEDIA_MAX];
     char digest[SYN_IMAGE_DIGEST_MAX];
@@ -62,6 +71,8 @@ struct syn_oci_exchange {
     bool refused; /* an address that must not be asked */
     bool plain;
     int64_t seen_bytes, moved_ns, junk_bytes;
+    int64_t body_done, piece_from;
+    struct syn_buf piece; /* of the body: [piece_from, + len) */
     const struct syn_oci_line *line;
     struct syn_err *err;
 };
@@ -82,5 +93,35 @@ SYN_MUST int syn_oci_url_host(const char *url, char out[SYN_IMAGE_HOST_MAX], boo
                               struct syn_err *err);
 /** Wait; CANCELED, TIMEOUT (over the deadline). */
 SYN_MUST int syn_oci_pause(const struct syn_oci_line *line, int64_t ms, struct syn_err *err);
+
+/* --- the registry (oci_registry.c) ------------------------------------------------------------ */
+
+struct syn_oci_endpoint {
+    char host[SYN_IMAGE_HOST_MAX]; /* as references name it */
+    const json_t *rule;
+    bool mirror;
+    char *authorization; /* header value, or NULL: not asked for yet */
+};
+
+struct syn_oci_registry {
+    struct syn_oci_line line;
+    struct syn_image_ref ref;
+    bool push;
+    char from[SYN_IMAGE_PATH_MAX]; /* of the same registry; "": none */
+    struct syn_oci_endpoint endpoints[SYN_OCI_MIRRORS_MAX + 1];
+    size_t count;
+};
+
+/** "https://HOST/v2/PATH/KIND/WHAT" */
+void syn_oci_endpoint_url(const struct syn_oci_registry *registry,
+                          const struct syn_oci_endpoint *endpoint, const char *kind,
+                          const char *what, char out[SYN_OCI_URL_MAX]);
+/** Ask until there is an answer that is neither a redirection nor a challenge. As syn_oci_ask(). */
+SYN_MUST int syn_oci_endpoint_ask(struct syn_oci_registry *registry,
+                                  struct syn_oci_endpoint *endpoint,
+                                  struct syn_oci_exchange *exchange, struct syn_err *err);
+/** How long to wait before try `n` + 1, or -1: it is not worth another. `rc` is ask()'s. */
+int64_t syn_oci_again_ms(const struct syn_oci_registry *registry,
+                         const struct syn_oci_exchange *exchange, int rc, unsigned n);
 
 #endif

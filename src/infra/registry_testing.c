@@ -1,4 +1,4 @@
-#include <synor/infra/registry_testing.h>
+#include "registry_push_priv.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -34,8 +34,8 @@ send_all(int fd, const void *data, size_t len)
 }
 
 /* Until the client has gone, or the test is over. */
-static void
-wait_gone(struct fake *fake, int fd)
+void
+fake_wait_gone(struct fake *fake, int fd)
 {
     struct pollfd look = {.fd = fd, .events = POLLIN};
 
@@ -43,8 +43,18 @@ wait_gone(struct fake *fake, int fd)
         continue;
 }
 
+static void
+wait_for_another(struct fake *fake, int fd)
+{
+    struct pollfd look[2] = {{.fd = fake->listener, .events = POLLIN},
+                             {.fd = fd, .events = POLLIN}};
+
+    while (!atomic_load(&fake->stop) && poll(look, 2, LOOK_MS) == 0)
+        continue;
+}
+
 static bool
-read_request(int fd, char *out)
+read_request(int fd, char *out, size_t *ret_len)
 {
     size_t len = 0;
 
@@ -55,6 +65,7 @@ read_request(int fd, char *out)
             return false;
         len += (size_t)got;
         out[len] = '\0';
+        *ret_len = len;
         if (strstr(out, "\r\n\r\n") != NULL)
             return true;
     }
@@ -62,8 +73,8 @@ read_request(int fd, char *out)
 }
 
 /* The value of a header into out, "" without one. */
-static void
-header_of(const char *request, const char *name, char *out, size_t cap)
+void
+fake_header_of(const char *request, const char *name, char *out, size_t cap)
 {
     const char *at = strcasestr(request, name);
 
@@ -75,12 +86,11 @@ header_of(const char *request, const char *name, char *out, size_t cap)
     (void)snprintf(out, cap, "%.*s", (int)strcspn(at, "\r\n"), at);
 }
 
-static void
-head(struct fake *fake, int fd, int status, int64_t length, const char *more)
+void
+fake_head(int fd, int status, int64_t length, const char *more)
 {
     SYN_BUF(text);
 
-    (void)fake;
     syn_buf_addf(&text, "HTTP/1.1 %d Whatever\r\nConnection: close\r\n", status);
     if (length >= 0)
         syn_buf_addf(&text, "Content-Length: %lld\r\n", (long long)length);
@@ -108,17 +118,22 @@ give(struct fake *fake, int fd, struct fake_resource *resource, size_t from)
         syn_buf_addf(&more, "Content-Range: bytes %zu-%zu/%zu\r\n", from, resource->len - 1,
                      resource->len);
     if (deed == FAKE_SILENT) {
-        wait_gone(fake, fd);
+        fake_wait_gone(fake, fd);
         return;
     }
-    head(fake, fd, from > 0 ? 206 : 200,
-         deed == FAKE_ENDLESS ? -1 : (int64_t)(resource->len - from) + (deed == FAKE_LIE_LENGTH),
-         syn_buf_text(&more));
+    if (deed == FAKE_TOGETHER && !fake->met) {
+        fake->met = true;
+        wait_for_another(fake, fd);
+    }
+    fake_head(fd, from > 0 ? 206 : 200,
+              deed == FAKE_ENDLESS ? -1
+                                   : (int64_t)(resource->len - from) + (deed == FAKE_LIE_LENGTH),
+              syn_buf_text(&more));
     if (deed == FAKE_STALL || deed == FAKE_SHORT) {
         if (from < half)
             send_all(fd, resource->body + from, half - from);
         if (deed == FAKE_STALL)
-            wait_gone(fake, fd);
+            fake_wait_gone(fake, fd);
         return;
     }
     send_all(fd, resource->body + from, resource->len - from);
@@ -127,35 +142,49 @@ give(struct fake *fake, int fd, struct fake_resource *resource, size_t from)
 }
 
 static void
-answer(struct fake *fake, int fd, const char *request)
+deny(struct fake *fake, int fd)
 {
-    char path[1024] = "", auth[FAKE_TEXT_MAX], range[64], more[FAKE_TEXT_MAX + 32];
-    struct fake_resource *resource = NULL;
-    uint64_t from = 0;
-    size_t len;
+    char more[FAKE_TEXT_MAX + 32];
 
-    (void)sscanf(request, "GET %1023s", path);
-    header_of(request, "\nAuthorization", auth, sizeof(auth));
-    header_of(request, "\nRange: bytes=", range, sizeof(range));
+    (void)snprintf(more, sizeof(more), "WWW-Authenticate: %s\r\n", fake->challenge);
+    fake_head(fd, 401, 0, more);
+}
+
+static void
+answer(struct fake *fake, int fd, const char *request, size_t request_len)
+{
+    struct fake_request parsed = {.head = request};
+    char auth[FAKE_TEXT_MAX], range[64];
+    struct fake_resource *resource = NULL;
+    const char *path = parsed.path;
+    uint64_t from = 0;
+
+    (void)sscanf(request, "%7s %1023s", parsed.method, parsed.path);
+    parsed.body = strstr(request, "\r\n\r\n") + 4;
+    parsed.body_len = request_len - (size_t)(parsed.body - request);
+    fake_header_of(request, "\nAuthorization", auth, sizeof(auth));
+    fake_header_of(request, "\nRange: bytes=", range, sizeof(range));
     range[strcspn(range, "-")] = '\0';
     (void)!syn_parse_u64(range, 0, UINT32_MAX, "range", &from, NULL);
     syn_buf_addf(&fake->seen, "%s|%s\n", path, auth);
-    len = strcspn(path, "?");
-    for (size_t i = 0; i < fake->count && resource == NULL; i++)
-        if (strlen(fake->resources[i].path) == len &&
-            strncmp(fake->resources[i].path, path, len) == 0)
-            resource = &fake->resources[i];
+    if (fake->push_auth && strstr(path, "/token") == NULL && !syn_str_eq(auth, fake->wants)) {
+        deny(fake, fd);
+        return;
+    }
+    if (fake_push(fake, fd, &parsed))
+        return;
+    resource = fake_find_locked(fake, path, strcspn(path, "?"));
     if (resource == NULL) {
-        head(fake, fd, 404, 0, "");
+        fake_head(fd, 404, 0, "");
     } else if (resource->needs_auth && !syn_str_eq(auth, fake->wants)) {
-        (void)snprintf(more, sizeof(more), "WWW-Authenticate: %s\r\n", fake->challenge);
-        head(fake, fd, 401, 0, more);
+        deny(fake, fd);
     } else if (resource->status != 0 &&
                (resource->fail_first == 0 || (int)resource->asked < resource->fail_first)) {
         resource->asked++;
-        head(fake, fd, resource->status, 0, resource->headers);
+        fake_head(fd, resource->status, 0, resource->headers);
     } else {
         resource->asked++;
+        resource->from = from;
         give(fake, fd, resource, (size_t)from);
     }
 }
@@ -165,6 +194,7 @@ fake_main(void *arg)
 {
     struct fake *fake = arg;
     char request[REQUEST_MAX];
+    size_t len = 0;
 
     while (!atomic_load(&fake->stop)) {
         struct pollfd look = {.fd = fake->listener, .events = POLLIN};
@@ -175,9 +205,9 @@ fake_main(void *arg)
         fd = accept4(fake->listener, NULL, NULL, SOCK_CLOEXEC);
         if (fd < 0)
             continue;
-        if (read_request(fd, request)) {
+        if (read_request(fd, request, &len)) {
             (void)pthread_mutex_lock(&fake->lock);
-            answer(fake, fd, request);
+            answer(fake, fd, request, len);
             (void)pthread_mutex_unlock(&fake->lock);
         }
         (void)shutdown(fd, SHUT_WR);
@@ -217,6 +247,8 @@ fake_free(struct fake *fake)
     (void)close(fake->listener);
     for (size_t i = 0; i < fake->count; i++)
         syn_free(fake->resources[i].body);
+    for (size_t i = 0; i < fake->upload_count; i++)
+        syn_buf_fini(&fake->uploads[i].body);
     syn_buf_fini(&fake->seen);
     (void)pthread_mutex_destroy(&fake->lock);
     syn_free(fake);
@@ -224,11 +256,31 @@ fake_free(struct fake *fake)
 }
 
 struct fake_resource *
-fake_add(struct fake *fake, const char *path, const void *body, size_t len)
+fake_find_locked(struct fake *fake, const char *path, size_t len)
+{
+    for (size_t i = 0; i < fake->count; i++)
+        if (strlen(fake->resources[i].path) == len &&
+            strncmp(fake->resources[i].path, path, len) == 0)
+            return &fake->resources[i];
+    return NULL;
+}
+
+struct fake_resource *
+fake_find(struct fake *fake, const char *path)
+{
+    struct fake_resource *found;
+
+    (void)pthread_mutex_lock(&fake->lock);
+    found = fake_find_locked(fake, path, strlen(path));
+    (void)pthread_mutex_unlock(&fake->lock);
+    return found;
+}
+
+struct fake_resource *
+fake_add_locked(struct fake *fake, const char *path, const void *body, size_t len)
 {
     struct fake_resource *resource;
 
-    (void)pthread_mutex_lock(&fake->lock);
     assert_true(fake->count < FAKE_RESOURCES_MAX);
     resource = &fake->resources[fake->count++];
     (void)syn_str_copy(resource->path, sizeof(resource->path), path);
@@ -237,6 +289,16 @@ fake_add(struct fake *fake, const char *path, const void *body, size_t len)
     if (len > 0)
         memcpy(resource->body, body, len);
     resource->len = len;
+    return resource;
+}
+
+struct fake_resource *
+fake_add(struct fake *fake, const char *path, const void *body, size_t len)
+{
+    struct fake_resource *resource;
+
+    (void)pthread_mutex_lock(&fake->lock);
+    resource = fake_add_locked(fake, path, body, len);
     (void)pthread_mutex_unlock(&fake->lock);
     return resource;
 }

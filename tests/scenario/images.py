@@ -4,6 +4,7 @@ import atexit
 import base64
 import contextlib
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -98,6 +99,9 @@ def it_is_pulled_with_credentials_that_stay_nowhere(p):
     manifest = json.loads((p.home / "one/index.json").read_text())["manifests"][0]
     equal(image["digest"], manifest["digest"])
     equal(len(image["layers"]), 1)
+    equal(image["platforms"], [image["platform"]])
+    said = p.error("compute", "image", "pull", f"{p.registry}/team/web:1", "--platform", "linux/s390y", env=p.docker)
+    equal(said["code"], "unsupported", said)
     p.first = image
     # Verified as any content is, and an image layout.
     names = {i["path"] for i in p.json("storage", "ls", f"synor://{image['cid']}", "-R")["items"]}
@@ -109,6 +113,35 @@ def it_is_pulled_with_credentials_that_stay_nowhere(p):
     equal(p.error("compute", "image", "pull", f"{p.registry}/team/absent:1", env=p.docker)["code"],
           "not-found")
     equal(p.error("compute", "image", "pull", "Not/An/Image", code=2)["code"], "invalid")
+
+
+@case
+def a_helper_program_has_the_credentials(p):
+    need(p)
+    folder = p.home / "helped"
+    folder.mkdir()
+    programs = p.home / "bin"
+    programs.mkdir()
+    (folder / "config.json").write_text(json.dumps({"credHelpers": {p.registry: "scenario"}}))
+    env = {"DOCKER_CONFIG": str(folder), "PATH": f"{programs}:{os.environ['PATH']}"}
+    ref = f"{p.registry}/team/web:1"
+    done = p.cli("compute", "image", "pull", ref, env=env, code=1)
+    check("docker-credential-scenario is not in PATH" in done.err, done)
+    helper = programs / "docker-credential-scenario"
+    helper.write_text("#!/bin/sh\nread -r host\n[ \"$1 $host\" = \"get " + p.registry + "\" ] || exit 3\n"
+                      f"echo '{{\"Username\": \"{USER}\", \"Secret\": \"'$(cat {p.home}/docker/secret)'\"}}'\n")
+    helper.chmod(0o755)
+    (p.home / "docker/secret").write_text(PASSWORD)
+    equal(p.json("compute", "image", "pull", ref, env=env)["digest"], p.first["digest"])
+    # It has none, or fails: what needs credentials is refused, with the reason when there is one.
+    helper.write_text("#!/bin/sh\necho credentials not found in native keychain\nexit 1\n")
+    done = p.cli("compute", "image", "pull", ref, env=env, code=1)
+    check("docker-credential" not in done.err, done)
+    helper.write_text("#!/bin/sh\necho the keychain is locked\nexit 1\n")
+    done = p.cli("compute", "image", "pull", ref, env=env, code=1)
+    check("docker-credential-scenario fails (status 1)" in done.err, done)
+    said = p.error("compute", "image", "pull", ref, "--auth-file", folder / "config.json", env=env)
+    equal(said["code"], "unavailable", said)
 
 
 @case
@@ -142,6 +175,46 @@ def archives_and_layouts_are_pushed(p):
           "not-found")
     p.json("compute", "image", "rm", "images/docker", "--yes")
     equal(p.error("compute", "image", "inspect", "images/docker")["code"], "not-found")
+
+
+def pushed(p, source, name, *options):
+    return p.json("compute", "image", "push", source, f"{p.registry}/{name}", *options, env=p.docker)
+
+
+def in_registry(p, name):
+    done = subprocess.run(["skopeo", "inspect", "--tls-verify=false", "--creds", f"{USER}:{PASSWORD}",
+                           f"docker://{p.registry}/{name}"], capture_output=True, timeout=120, check=False)
+    equal(done.returncode, 0, done.stderr)
+    return json.loads(done.stdout)
+
+
+@case
+def images_are_sent_to_the_registry(p):
+    need(p)
+    # What is here, and came from that registry: not a byte goes.
+    sent = pushed(p, p.first["name"], "sent/web:1")
+    equal((sent["layers_mounted"], sent["bytes_sent"]), (1, 0), sent)
+    equal(in_registry(p, "sent/web:1")["Digest"], p.first["digest"])
+    # From an archive that is nowhere else, in one request.
+    sent = pushed(p, p.home / "docker.tar", "sent/docker:1")
+    equal(sent["layers_sent"], 1, sent)
+    equal(in_registry(p, "sent/docker:1")["Digest"], sent["digest"])
+    # A large one, in pieces; the second time it is there.
+    image_layout(p.home / "large", "0" * (33 << 20))
+    copy(f"oci:{p.home / 'large'}", f"docker-archive:{p.home / 'large.tar'}:large:1")  # unpacked
+    sent = pushed(p, p.home / "large.tar", "sent/large:1")
+    check(sent["bytes_sent"] > 32 << 20, sent)
+    equal(in_registry(p, "sent/large:1")["Digest"], sent["digest"])
+    equal(pushed(p, p.home / "large.tar", "sent/large:2")["layers_there"], 1)
+    # Not without credentials, and not as another digest than it has.
+    wrong = f"{p.registry}/sent/web@sha256:{'0' * 64}"
+    equal(p.error("compute", "image", "push", "images/oci", wrong, code=2, env=p.docker)["code"], "invalid")
+    nothing = p.home / "no-credentials.json"
+    nothing.write_text("{}")
+    said = p.error("compute", "image", "push", "images/oci", f"{p.registry}/sent/no:1", "--auth-file", nothing)
+    equal(said["code"], "forbidden", said)
+    check(p.registry in p.cli("compute", "image", "push", "images/oci", f"{p.registry}/sent/oci:1",
+                              env=p.docker).out)
 
 
 @case

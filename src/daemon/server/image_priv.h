@@ -3,18 +3,22 @@
 #define SYN_SERVER_IMAGE_PRIV_H
 
 #include <synor/infra/oci_content.h>
+#include <synor/infra/oci_layout.h>
 
 #include "server_priv.h"
 
 #define SRV_IMAGE_TAG_MAX 256
 
-/** An image that is wanted: from a registry, or of content that is stored. */
+/** An image that is wanted: from a registry, or of content that is stored; here, or there. */
 struct srv_image_want {
     char account[SYN_ID_MAX];
-    char name[SYN_IMAGE_REF_MAX]; /* of its document */
-    struct syn_image_ref ref;     /* from a registry */
-    char cid[SYN_CID_TEXT_MAX];   /* of content; "": from a registry */
-    char tag[SRV_IMAGE_TAG_MAX];  /* which of several in the content */
+    char name[SYN_IMAGE_REF_MAX];        /* of its document; of a push, the whole reference */
+    struct syn_image_ref ref;            /* in a registry */
+    bool push;                           /* into it: `source`, or the content */
+    char source[SYN_IMAGE_REF_MAX];      /* the document of what is pushed */
+    char cid[SYN_CID_TEXT_MAX];          /* of content; "": from a registry */
+    char tag[SRV_IMAGE_TAG_MAX];         /* which of several in the content */
+    char architecture[SYN_OCI_WORD_MAX]; /* and for what; "": this machine's */
     char auth[SYN_IMAGE_AUTH_MAX];
     bool any_address;
     int64_t bytes_max;

@@ -159,6 +159,25 @@ read_auth(const json_t *credentials, char *out, struct syn_err *err)
     return SYN_OK;
 }
 
+/* "linux/arm64", of which the latter is kept; "" is this machine's. */
+static int
+read_platform(const char *text, char out[SYN_OCI_WORD_MAX], struct syn_err *err)
+{
+    const char *architecture = text + strlen("linux/");
+
+    out[0] = '\0';
+    if (text[0] == '\0')
+        return SYN_OK;
+    if (!syn_str_starts(text, "linux/") || architecture[0] == '\0' ||
+        strspn(architecture, "abcdefghijklmnopqrstuvwxyz0123456789_") != strlen(architecture) ||
+        !syn_str_copy(out, SYN_OCI_WORD_MAX, architecture))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "platform: expected linux/ and an architecture (amd64, arm64, ...), got "
+                        "\"%.40s\"",
+                        text);
+    return SYN_OK;
+}
+
 /* From a registry, by `ref`; or from content, with `cid` and `name`. */
 static int
 read_want(struct syn_server *server, struct syn_http_req *req, struct srv_image_want *want,
@@ -180,7 +199,7 @@ read_want(struct syn_server *server, struct syn_http_req *req, struct srv_image_
         rc = syn_image_ref_parse(ref, &want->ref, err);
         if (rc == SYN_OK)
             (void)syn_image_ref_format(&want->ref, want->name);
-        return rc < 0 ? rc : read_auth(json_object_get(body, "credentials"), want->auth, err);
+        return rc;
     }
     if (!srv_content_name_ok(name) || !syn_str_copy(want->name, sizeof(want->name), name))
         return SYN_FAIL(err, SYN_E_INVALID,
@@ -190,29 +209,42 @@ read_want(struct syn_server *server, struct syn_http_req *req, struct srv_image_
     return srv_resolve(server, who->account, cid, want->cid, err);
 }
 
+/* Begin what is wanted, with the request's credentials, and tell how it stands. */
+static int
+begin(struct syn_http_req *req, struct syn_server *server, struct srv_image_want *want,
+      struct syn_err *err)
+{
+    SYN_JSON(answer);
+    int rc = read_auth(json_object_get(syn_http_req_json(req), "credentials"), want->auth, err);
+
+    if (rc == SYN_OK)
+        rc = srv_pull_start(server->pulls, want,
+                            syn_json_i64(syn_http_req_query_json(req), "wait_ms", 0), &answer, err);
+    syn_secret_wipe(want->auth, sizeof(want->auth));
+    return rc < 0 ? rc
+                  : syn_http_reply_json(
+                        req, syn_str_eq(syn_json_str(answer, "state", ""), "done") ? 200 : 202,
+                        answer, err);
+}
+
 static int
 post_image(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct syn_server *server = ctx;
     struct srv_image_want want = {.bytes_max = SYN_OCI_BYTES_MAX};
     struct syn_quota quota;
-    SYN_JSON(answer);
     int rc = read_want(server, req, &want, err);
 
+    if (rc == SYN_OK)
+        rc = read_platform(syn_json_str(syn_http_req_json(req), "platform", ""), want.architecture,
+                           err);
     if (rc == SYN_OK)
         rc = srv_disk_room(server, err);
     if (rc == SYN_OK)
         rc = srv_quota_load(server, want.account, &quota, err);
     if (rc == SYN_OK && quota.limits[SYN_QUOTA_STORAGE] != SYN_QUOTA_NONE)
         want.bytes_max = SYN_MIN(want.bytes_max, SYN_MAX(quota.limits[SYN_QUOTA_STORAGE], 1));
-    if (rc == SYN_OK)
-        rc = srv_pull_start(server->pulls, &want,
-                            syn_json_i64(syn_http_req_query_json(req), "wait_ms", 0), &answer, err);
-    syn_secret_wipe(want.auth, sizeof(want.auth));
-    return rc < 0 ? rc
-                  : syn_http_reply_json(
-                        req, syn_str_eq(syn_json_str(answer, "state", ""), "done") ? 200 : 202,
-                        answer, err);
+    return rc < 0 ? rc : begin(req, server, &want, err);
 }
 
 static int
@@ -228,12 +260,11 @@ get_pull(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
 /* --- looking, forgetting ---------------------------------------------------------------------- */
 
+/* By the name of its document, as it was pushed, or a reference. SRV_ABSENT. */
 static int
-need_image(struct syn_server *server, struct syn_http_req *req, char name[SYN_IMAGE_REF_MAX],
-           json_t **ret, int64_t *ret_revision, struct syn_err *err)
+find_image(struct syn_server *server, const char *account, const char *given,
+           char name[SYN_IMAGE_REF_MAX], json_t **ret, int64_t *ret_revision, struct syn_err *err)
 {
-    const char *given = syn_json_str(syn_http_req_query_json(req), "name", "");
-    const char *account = srv_identity(req)->account;
     char key[SRV_KEY_MAX];
     int rc = SRV_ABSENT;
 
@@ -244,7 +275,55 @@ need_image(struct syn_server *server, struct syn_http_req *req, char name[SYN_IM
         if (rc == SYN_OK)
             rc = srv_load(server, srv_key(key, "image", account, name), ret, ret_revision, err);
     }
+    return rc;
+}
+
+static int
+need_image(struct syn_server *server, struct syn_http_req *req, char name[SYN_IMAGE_REF_MAX],
+           json_t **ret, int64_t *ret_revision, struct syn_err *err)
+{
+    const char *given = syn_json_str(syn_http_req_query_json(req), "name", "");
+    int rc = find_image(server, srv_identity(req)->account, given, name, ret, ret_revision, err);
+
     return rc == SRV_ABSENT ? SYN_FAIL(err, SYN_E_NOTFOUND, "there is no image %.300s", given) : rc;
+}
+
+/* --- push ------------------------------------------------------------------------------------- */
+
+/* What is pushed: an image of the account, or content that is one. */
+static int
+read_source(struct syn_server *server, const char *given, struct srv_image_want *want,
+            struct syn_err *err)
+{
+    SYN_JSON(doc);
+    int rc = find_image(server, want->account, given, want->source, &doc, NULL, NULL);
+
+    if (rc == SYN_OK || rc == SYN_E_NOMEM)
+        return rc;
+    want->source[0] = '\0';
+    return srv_resolve(server, want->account, given, want->cid, err);
+}
+
+static int
+post_push(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    const json_t *body = syn_http_req_json(req);
+    const struct srv_identity *who = srv_identity(req);
+    struct srv_image_want want = {.push = true, .any_address = who->is_operator};
+    int rc = syn_image_ref_parse(syn_json_str(body, "ref", ""), &want.ref, err);
+
+    (void)syn_str_copy(want.account, sizeof(want.account), who->account);
+    (void)syn_str_copy(want.tag, sizeof(want.tag), syn_json_str(body, "tag", ""));
+    if (rc == SYN_OK)
+        rc = read_platform(syn_json_str(body, "platform", ""), want.architecture, err);
+    if (rc == SYN_OK)
+        (void)syn_image_ref_format(&want.ref, want.name);
+    if (rc == SYN_OK)
+        rc = read_source(server, syn_json_str(body, "image", ""), &want, err);
+    if (rc == SYN_OK && want.cid[0] != '\0')
+        rc = srv_disk_room(server, err);
+    return rc < 0 ? rc : begin(req, server, &want, err);
 }
 
 static int
@@ -295,6 +374,11 @@ static const struct syn_field credentials_fields[] = {
 static const struct syn_schema credentials_schema =
     SYN_SCHEMA("RegistryCredentials", credentials_fields);
 
+#define PLATFORM_FIELD                                                                \
+    {                                                                                 \
+        .name = "platform", .kind = SYN_FIELD_STR, .max = SYN_OCI_WORD_MAX,           \
+        .help = "linux/ARCHITECTURE, of several that there are; the server's if none" \
+    }
 static const struct syn_field post_fields[] = {
     {.name = "ref",
      .kind = SYN_FIELD_STR,
@@ -309,12 +393,38 @@ static const struct syn_field post_fields[] = {
      .max = 256,
      .help = "CID or name of a stored image layout, OCI archive or `docker save` archive"},
     {.name = "name", .kind = SYN_FIELD_STR, .max = 200, .help = "What it is called, with cid"},
+    PLATFORM_FIELD,
     {.name = "tag",
      .kind = SYN_FIELD_STR,
      .max = SRV_IMAGE_TAG_MAX - 1,
      .help = "Which image, when the content holds several"},
 };
 static const struct syn_schema post_schema = SYN_SCHEMA("ImagePost", post_fields);
+
+static const struct syn_field push_fields[] = {
+    {.name = "image",
+     .kind = SYN_FIELD_STR,
+     .min = 1,
+     .max = SYN_IMAGE_REF_MAX - 1,
+     .required = true,
+     .help = "An image's name, or content that is an image layout or an archive"},
+    {.name = "ref",
+     .kind = SYN_FIELD_STR,
+     .min = 1,
+     .max = SYN_IMAGE_REF_MAX - 1,
+     .required = true,
+     .help = "HOST/PATH:TAG, where it goes"},
+    {.name = "credentials",
+     .kind = SYN_FIELD_OBJ,
+     .sub = &credentials_schema,
+     .help = "For ref's host; used for this push and kept nowhere"},
+    PLATFORM_FIELD,
+    {.name = "tag",
+     .kind = SYN_FIELD_STR,
+     .max = SRV_IMAGE_TAG_MAX - 1,
+     .help = "Which image, when the content holds several"},
+};
+static const struct syn_schema push_schema = SYN_SCHEMA("ImagePush", push_fields);
 
 #define WAIT_FIELD                                                                               \
     {                                                                                            \
@@ -347,8 +457,19 @@ static const struct syn_http_route rows[] = {
      .query = &wait_schema,
      .name = "images.post",
      .summary = "Pull an image from a registry, or take one in that is stored"},
+    {.method = "POST",
+     .pattern = "/v1/images/pushes",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_TENANT,
+     .body_max = SRV_BODY_MAX,
+     .handler = post_push,
+     .body = &push_schema,
+     .query = &wait_schema,
+     .name = "images.push",
+     .summary = "Send an image to a registry"},
     SRV_READ("/v1/images/lookup", lookup_image, &name_schema, "images.lookup", "One image"),
-    SRV_READ("/v1/images/pulls/{id}", get_pull, &wait_schema, "images.pull", "How a pull stands"),
+    SRV_READ("/v1/images/pulls/{id}", get_pull, &wait_schema, "images.pull",
+             "How a pull or push stands"),
     {.method = "DELETE",
      .pattern = "/v1/images",
      .kind = SYN_HTTP_POOL,

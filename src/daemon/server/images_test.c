@@ -39,14 +39,15 @@ teardown(void **state)
     return house_teardown(&house);
 }
 
-/* Ask for an image and see it to its end; the pull's document. */
+/* Ask for something and see it to its end; its document. */
 static void
-fetch(struct syn_client *client, const char *body, json_t **ret)
+see(struct syn_client *client, const char *route, const char *body, json_t **ret)
 {
     json_t *pull = NULL;
     char path[128];
 
-    must(client, "POST", "/v1/images?wait_ms=500", body, &pull);
+    (void)snprintf(path, sizeof(path), "%s?wait_ms=500", route);
+    must(client, "POST", path, body, &pull);
     while (syn_str_eq(syn_json_str(pull, "state", ""), "running")) {
         (void)snprintf(path, sizeof(path), "/v1/images/pulls/%s?wait_ms=1000",
                        syn_json_str(pull, "id", "?"));
@@ -54,6 +55,12 @@ fetch(struct syn_client *client, const char *body, json_t **ret)
         must(client, "GET", path, NULL, &pull);
     }
     *ret = pull;
+}
+
+static void
+fetch(struct syn_client *client, const char *body, json_t **ret)
+{
+    see(client, "/v1/images", body, ret);
 }
 
 static void
@@ -178,6 +185,36 @@ test_taken_in(void **state)
     assert_string_equal(syn_json_str(json_object_get(bad, "error"), "code", ""), "invalid");
 }
 
+/* Under the name that it was pulled by, and as content alone; and what another account has not. */
+static void
+test_sent(void **state)
+{
+    struct rig *rig = *state;
+    struct syn_client *client = rig->house->client;
+    char body[512];
+    SYN_JSON(pull);
+    SYN_JSON(sent);
+    SYN_JSON(again);
+
+    pull_web(rig, client, &pull);
+    (void)snprintf(body, sizeof(body), "{'image':'%s/team/web:1','ref':'%s/team/new:1'}",
+                   rig->fake->host, rig->fake->host);
+    see(client, "/v1/images/pushes", body, &sent);
+    assert_string_equal(syn_json_str(sent, "state", ""), "done");
+    assert_int_equal(syn_json_i64(json_object_get(sent, "image"), "layers_mounted", 0), 2);
+    (void)snprintf(body, sizeof(body), "{'image':'%s','ref':'%s/team/cid:1'}",
+                   syn_json_str(json_object_get(pull, "image"), "cid", ""), rig->fake->host);
+    see(client, "/v1/images/pushes", body, &again);
+    assert_int_equal(syn_json_i64(json_object_get(again, "image"), "layers_sent", 0), 2);
+    assert_non_null(fake_find(rig->fake, "/v2/team/cid/manifests/1"));
+    assert_int_equal(call(client, "POST", "/v1/images/pushes",
+                          "{'image':'images/none','ref':'127.0.0.1:1/x:1'}", NULL, NULL),
+                     SYN_E_NOTFOUND);
+    assert_int_equal(
+        call(client, "POST", "/v1/images/pushes", "{'image':'images/none','ref':'A'}", NULL, NULL),
+        SYN_E_INVALID);
+}
+
 static void
 test_bad_requests(void **state)
 {
@@ -203,6 +240,40 @@ test_bad_requests(void **state)
                      SYN_E_NOTFOUND);
     assert_int_equal(call(rig->house->client, "GET", "/v1/images/pulls/x", NULL, NULL, NULL),
                      SYN_E_NOTFOUND);
+}
+
+/* A server that ended in the middle asks for what it does not have, and no more. */
+static void
+test_goes_on(void **state)
+{
+    struct rig *rig = *state;
+    struct house *house = rig->house;
+    struct fake_image image; /* which no test has had yet */
+    char body[256], path[128];
+    SYN_JSON(pulled);
+    json_t *pull = NULL;
+
+    fake_image(rig->fake, "team/cut", 2, 6000, syn_oci_architecture(), &image);
+    image.blobs[1]->status = 503; /* until the server has ended */
+    (void)syn_str_copy(image.blobs[1]->headers, FAKE_TEXT_MAX, "Retry-After: 30\r\n");
+    fake_settle(rig->fake);
+    (void)snprintf(body, sizeof(body), "{'ref':'%s/team/cut:1'}", rig->fake->host);
+    must(house->client, "POST", "/v1/images", body, &pull);
+    (void)snprintf(path, sizeof(path), "/v1/images/pulls/%s?wait_ms=50",
+                   syn_json_str(pull, "id", "?"));
+    while (syn_json_i64(pull, "layers_done", 0) < 1 &&
+           syn_str_eq(syn_json_str(pull, "state", ""), "running")) {
+        json_decref(pull);
+        must(house->client, "GET", path, NULL, &pull);
+    }
+    json_decref(pull);
+    house_close(house);
+    image.blobs[1]->status = 0;
+    fake_settle(rig->fake);
+    house_open(house);
+    fetch(house->client, body, &pulled);
+    assert_string_equal(syn_json_str(pulled, "state", ""), "done");
+    assert_int_equal(image.blobs[0]->asked, 1);
 }
 
 /* So many at once, and a server that stops waits for none of them. */
@@ -234,7 +305,9 @@ main(void)
         TEST(test_accounts_are_apart),
 
         TEST(test_taken_in),
+        TEST(test_sent),
         TEST(test_bad_requests),
+        TEST(test_goes_on),
         TEST(test_limit_and_stop),
         TEST(test_quota), /* last: it stays in the folder */
     };

@@ -1,11 +1,14 @@
-/* Images on their way into the content store. Each has a thread, because a registry may take an
- * hour and the pool is for what ends; what it does is seen by its id until others have taken its
- * place. Credentials live as long as the pull and are in no document.
+/* Images on their way into the content store, or out of it. Each has a thread, because a registry
+ * may take an hour and the pool is for what ends; what it does is seen by its id until others have
+ * taken its place. Credentials live as long as the pull and are in no document.
  *
  * Threads: everything in a pull that is read by others changes under the lock. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <synor/base/clock.h>
@@ -71,6 +74,33 @@ load_rules(struct syn_server *server, json_t **ret, struct syn_err *err)
     return rc < 0 ? syn_err_wrap(err, rc, "registries.json of the platform") : SYN_OK;
 }
 
+/* Where it is written down how far this account's layers came, without what nobody came back for:
+ * its content is not kept any longer either. "" when there is no such place. */
+static void
+parts_of(const struct pull *pull, char out[SRV_PATH_MAX])
+{
+    const char *data_dir = pull->pulls->server->data_dir;
+    const struct dirent *entry;
+    time_t old = time(NULL) - SYN_CONTENT_GRACE_MS / 1000;
+    struct stat st;
+    DIR *dir;
+
+    (void)snprintf(out, SRV_PATH_MAX, "%s/server/pulls", data_dir);
+    (void)mkdir(out, 0700);
+    (void)snprintf(out, SRV_PATH_MAX, "%s/server/pulls/%s", data_dir, pull->want.account);
+    (void)mkdir(out, 0700);
+    dir = opendir(out);
+    if (dir == NULL) {
+        out[0] = '\0';
+        return;
+    }
+    while ((entry = readdir(dir)) != NULL)
+        if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(st.st_mode) && st.st_mtime < old)
+            (void)unlinkat(dirfd(dir), entry->d_name, 0);
+    (void)closedir(dir);
+}
+
 /* The blobs of the images that the account has: what is there need not come again. */
 static int
 add_known(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
@@ -99,14 +129,22 @@ on_progress(void *arg, const struct syn_oci_progress *progress)
     (void)pthread_mutex_unlock(&pull->pulls->lock);
 }
 
+static struct syn_oci_remote
+remote_of(const struct pull *pull, const json_t *rules)
+{
+    return (struct syn_oci_remote){.rules = rules,
+                                   .auth = pull->want.auth[0] != '\0' ? pull->want.auth : NULL,
+                                   .any_address = pull->want.any_address,
+                                   .cancel = &pull->pulls->cancel};
+}
+
 static int
-pull_image(struct pull *pull, struct syn_oci_move *move, json_t **ret, struct syn_err *err)
+pull_image(struct pull *pull, const struct syn_oci_move *plain, json_t **ret, struct syn_err *err)
 {
     struct syn_server *server = pull->pulls->server;
-    struct syn_oci_remote remote = {.auth = pull->want.auth[0] != '\0' ? pull->want.auth : NULL,
-                                    .any_address = pull->want.any_address,
-                                    .cancel = &pull->pulls->cancel};
-    char prefix[SRV_KEY_MAX];
+    struct syn_oci_remote remote;
+    struct syn_oci_move move = *plain;
+    char prefix[SRV_KEY_MAX], parts[SRV_PATH_MAX];
     SYN_JSON(rules);
     SYN_JSON(known);
     int rc = load_rules(server, &rules, err);
@@ -117,13 +155,15 @@ pull_image(struct pull *pull, struct syn_oci_move *move, json_t **ret, struct sy
     if (rc == SYN_OK)
         rc = srv_each(server, srv_key(prefix, "image", pull->want.account, ""), add_known, known,
                       err);
-    remote.rules = rules;
-    move->known = known;
-    return rc < 0 ? rc : syn_oci_pull(move, &remote, &pull->want.ref, ret, err);
+    remote = remote_of(pull, rules);
+    move.known = known;
+    parts_of(pull, parts);
+    move.parts = parts[0] != '\0' ? parts : NULL;
+    return rc < 0 ? rc : syn_oci_pull(&move, &remote, &pull->want.ref, ret, err);
 }
 
 static int
-import_image(struct pull *pull, struct syn_oci_move *move, json_t **ret, struct syn_err *err)
+import_image(struct pull *pull, const struct syn_oci_move *move, json_t **ret, struct syn_err *err)
 {
     struct syn_cid source;
     int rc = syn_cid_parse(pull->want.cid, strlen(pull->want.cid), &source, err);
@@ -131,6 +171,55 @@ import_image(struct pull *pull, struct syn_oci_move *move, json_t **ret, struct 
     return rc < 0 ? rc
                   : syn_oci_import(move, &source, pull->want.tag[0] != '\0' ? pull->want.tag : NULL,
                                    ret, err);
+}
+
+/* What is pushed, kept from here on: an image that has a document, or one made of content. */
+static int
+load_source(struct pull *pull, const struct syn_oci_move *move, struct syn_content_guard **guard,
+            json_t **ret, struct syn_err *err)
+{
+    struct syn_server *server = pull->pulls->server;
+    char key[SRV_KEY_MAX];
+    SYN_JSON(image);
+    int rc;
+
+    if (pull->want.cid[0] != '\0')
+        rc = import_image(pull, move, &image, err);
+    else
+        rc = srv_load(server, srv_key(key, "image", pull->want.account, pull->want.source), &image,
+                      NULL, err);
+    if (rc == SRV_ABSENT)
+        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no image %.300s any more",
+                        pull->want.source);
+    if (rc == SYN_OK)
+        rc = srv_keep(server, guard, syn_json_str(image, "cid", ""), err);
+    if (rc == SYN_OK)
+        *ret = SYN_TAKE(image);
+    return rc;
+}
+
+static int
+push_image(struct pull *pull, const struct syn_oci_move *move, struct syn_content_guard **guard,
+           json_t **ret, struct syn_err *err)
+{
+    struct syn_oci_target target = {.ref = &pull->want.ref};
+    struct syn_oci_remote remote;
+    struct syn_image_ref from;
+    SYN_JSON(rules);
+    SYN_JSON(image);
+    int rc = load_rules(pull->pulls->server, &rules, err);
+
+    if (rc == SYN_OK)
+        rc = load_source(pull, move, guard, &image, err);
+    if (rc < 0)
+        return rc;
+    remote = remote_of(pull, rules);
+    /* What came from the same registry need not be sent back to it. */
+    if (syn_str_eq(syn_json_str(image, "source", ""), "registry") &&
+        syn_image_ref_parse(pull->want.source, &from, NULL) == SYN_OK &&
+        syn_str_eq(from.host, pull->want.ref.host))
+        target.from = from.path;
+    return syn_oci_push(move, &remote, &target, image, ret, err);
 }
 
 static int
@@ -145,6 +234,10 @@ work(struct pull *pull, json_t **ret, struct syn_err *err)
     SYN_JSON(image);
     int rc = syn_content_guard_new(server->content, &guard, err);
 
+    if (pull->want.architecture[0] != '\0')
+        move.architecture = pull->want.architecture;
+    if (rc == SYN_OK && pull->want.push)
+        return push_image(pull, &move, &guard, ret, err);
     if (rc == SYN_OK && pull->want.cid[0] != '\0')
         rc = import_image(pull, &move, &image, err);
     else if (rc == SYN_OK)

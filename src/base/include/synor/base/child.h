@@ -50,14 +50,18 @@ struct syn_child_question {
     const char *const *env;
     int64_t limit_ms; /* then it is killed */
     size_t bytes_max;
-    bool errors_too; /* what it prints on its standard error as well */
+    bool errors_too;   /* what it prints on its standard error as well */
+    const char *input; /* what it reads, at most SYN_CHILD_INPUT_MAX bytes; NULL: nothing */
 };
 
+#define SYN_CHILD_INPUT_MAX 4096 /* a pipe takes as much at once */
+
 /**
- * Run the program with nothing to read, and append what it prints to `out`.
+ * Run the program, and append what it prints to `out`.
  *
  * Blocks: until the program has ended, or limit_ms.
- * Returns 0 (*ret_status as of syn_child_wait()); TIMEOUT, TOOBIG, what syn_child_spawn() returns.
+ * Returns 0 (*ret_status as of syn_child_wait()); TIMEOUT, TOOBIG (also the input), what
+ * syn_child_spawn() returns.
  */
 SYN_MUST int syn_child_ask(const struct syn_child_question *question, struct syn_buf *out,
                            int *ret_status, struct syn_err *err);

@@ -33,14 +33,23 @@ bool syn_image_host_ok(const char *text);
 /** localhost, 127.0.0.0/8 or [::1], with any port: the one place that is asked without TLS. */
 bool syn_image_host_loopback(const char *host);
 
+#define SYN_IMAGE_HELPER 1 /* a program keeps the credentials */
+
 /**
  * What docker's configuration file (`~/.docker/config.json`) has for `host`: the base64 text of
  * "user:password", into out[SYN_IMAGE_AUTH_MAX]; "" when it has nothing.
  *
- * Returns 0; INVALID: no such file; UNSUPPORTED: a helper program keeps them. Messages have nothing
- * of what is in it.
+ * Returns 0; SYN_IMAGE_HELPER, and `out` is X of the program docker-credential-X that is to be
+ * asked (the host's own before the file's text, the one for all hosts after it); INVALID: no such
+ * file. Messages have nothing of what is in it.
  */
 SYN_MUST int syn_image_auth_find(const char *data, size_t len, const char *host, char *out,
                                  struct syn_err *err);
+/** What such a program is to read for `host`. */
+const char *syn_image_helper_key(const char *host);
+/** Take its answer apart: user and password, each into text[SYN_IMAGE_AUTH_MAX]. INVALID;
+ *  UNSUPPORTED: a token that only docker's own registry takes. Messages have nothing of it. */
+SYN_MUST int syn_image_helper_read(const char *data, size_t len, char *ret_user, char *ret_password,
+                                   struct syn_err *err);
 
 #endif

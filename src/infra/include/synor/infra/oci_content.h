@@ -9,12 +9,14 @@
 #include <synor/infra/content.h>
 #include <synor/infra/oci_registry.h>
 
+#define SYN_OCI_LANES     3 /* each takes some MiB of memory, a connection and a thread */
 #define SYN_OCI_BYTES_MAX ((int64_t)64 << 30) /* of all blobs of an image */
 
 struct syn_oci_progress {
     int64_t bytes, bytes_done; /* of layers; known after the manifest */
     unsigned layers, layers_done;
 };
+/** From any thread, one at a time. */
 typedef void syn_oci_progress_fn(void *arg, const struct syn_oci_progress *progress);
 
 /** From where to where. Borrowed for the call. */
@@ -24,7 +26,10 @@ struct syn_oci_move {
     const json_t *known;           /* digest -> CID of blobs that the content store has, or NULL */
     syn_oci_progress_fn *progress; /* or NULL */
     void *arg;
-    int64_t bytes_max; /* 0: SYN_OCI_BYTES_MAX */
+    int64_t bytes_max;    /* 0: SYN_OCI_BYTES_MAX */
+    const char *parts;    /* a folder where it is written down how far layers came, or NULL */
+    unsigned lanes;       /* layers at a time; 0: SYN_OCI_LANES */
+    int64_t stride_bytes; /* written down each; 0: 64 MiB. A multiple of 1 MiB */
 };
 
 /**
@@ -32,7 +37,8 @@ struct syn_oci_move {
  * digests on the way; what `known` has is not asked for again.
  *
  * *ret_image, the caller's: {"digest": what the reference stands for, "manifest": of the image for
- * this platform, "cid", "size_bytes", "platform", "config": BLOB, "layers": [BLOB]} with BLOB
+ * this platform, "cid", "size_bytes", "platform", "platforms": all that there are, "config": BLOB,
+ * "layers": [BLOB]} with BLOB
  * {"digest", "size_bytes", "cid"}.
  * Returns 0; as syn_oci_registry_manifest(); UNSUPPORTED (nothing for this platform), INVALID
  * (malformed), LIMIT (too many or too large layers), NOSPACE, IO.
@@ -50,5 +56,22 @@ SYN_MUST int syn_oci_pull(const struct syn_oci_move *move, const struct syn_oci_
  */
 SYN_MUST int syn_oci_import(const struct syn_oci_move *move, const struct syn_cid *source,
                             const char *name, json_t **ret_image, struct syn_err *err);
+
+/** Where an image is sent. Borrowed for the call. */
+struct syn_oci_target {
+    const struct syn_image_ref *ref; /* a digest in it must be the image's */
+    const char *from; /* a repository of the same registry that may have its layers, or NULL */
+};
+
+/**
+ * Send an image of the content store to a registry; `image` is what pull or import made. What the
+ * registry has is not sent; the manifest comes last.
+ *
+ * *ret_pushed, the caller's: {"ref", "digest", "size_bytes", "layers_sent", "layers_there",
+ * "layers_mounted", "bytes_sent"}. Returns 0; as syn_oci_registry_send().
+ */
+SYN_MUST int syn_oci_push(const struct syn_oci_move *move, const struct syn_oci_remote *remote,
+                          const struct syn_oci_target *target, const json_t *image,
+                          json_t **ret_pushed, struct syn_err *err);
 
 #endif

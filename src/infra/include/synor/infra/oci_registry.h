@@ -12,8 +12,10 @@
 
 #include <stdatomic.h>
 
+#include <synor/base/buf.h>
 #include <synor/base/image_ref.h>
 #include <synor/base/json.h>
+#include <synor/infra/crypto.h>
 
 #define SYN_OCI_BLOB_MAX    ((int64_t)32 << 30)
 #define SYN_OCI_MIRRORS_MAX 8
@@ -29,6 +31,7 @@ struct syn_oci_remote {
     int64_t total_ms;          /* for everything: 2 h */
     int64_t pause_ms;          /* before the first repetition, doubled for each more: 250 ms */
     unsigned tries_max;        /* of a request in a row that brings nothing: 4 */
+    int64_t piece_bytes;       /* larger blobs are sent in pieces: 32 MiB */
     const atomic_bool *cancel; /* or NULL */
 };
 
@@ -42,6 +45,14 @@ struct syn_oci_registry;
 SYN_MUST int syn_oci_registry_open(const struct syn_oci_remote *remote,
                                    const struct syn_image_ref *ref,
                                    struct syn_oci_registry **ret_registry, struct syn_err *err);
+/** What is asked ends with CANCELED once `stop`, which must live as long, is true. */
+void syn_oci_registry_stop_watch(struct syn_oci_registry *registry, const atomic_bool *stop);
+/** Another line to the same registry, signed in as `registry` is, within the same time: for another
+ *  thread; with `stop` as above. */
+SYN_MUST int syn_oci_registry_open_beside(const struct syn_oci_registry *registry,
+                                          const atomic_bool *stop,
+                                          struct syn_oci_registry **ret_registry,
+                                          struct syn_err *err);
 /** NULL is fine. Returns NULL. */
 struct syn_oci_registry *syn_oci_registry_close(struct syn_oci_registry *registry);
 void syn_oci_registry_close_scope(struct syn_oci_registry **slot);
@@ -63,6 +74,13 @@ struct syn_oci_sink {
     int (*begin)(void *arg, struct syn_err *err);
     int (*write)(void *arg, const void *data, size_t len, struct syn_err *err);
     void *arg;
+    /** Told at each multiple of `stride` bytes, with the hash of what came so far. Or NULL. */
+    int (*mark)(void *arg, int64_t done, const struct syn_sha256 *hash, struct syn_err *err);
+    int64_t stride;
+    /** The sink has the first `from` bytes, which have this hash: `begin` is not called before the
+     *  first try. Or 0. */
+    int64_t from;
+    struct syn_sha256 hash;
 };
 
 /** Give the blob to `sink`, from where a connection broke on when one does. 0 means that all bytes
@@ -70,5 +88,45 @@ struct syn_oci_sink {
 SYN_MUST int syn_oci_registry_blob(struct syn_oci_registry *registry, const char *digest,
                                    int64_t size, const struct syn_oci_sink *sink,
                                    struct syn_err *err);
+
+/* ---- sending (oci_upload.c) ------------------------------------------------------------------ */
+
+/** The same for sending: the registry alone, no mirror before it. `from`: a repository of the same
+ *  registry that may have the blobs, or NULL. */
+SYN_MUST int syn_oci_registry_open_push(const struct syn_oci_remote *remote,
+                                        const struct syn_image_ref *ref, const char *from,
+                                        struct syn_oci_registry **ret_registry,
+                                        struct syn_err *err);
+
+/** Gives the bytes of a blob: any part, also again. */
+struct syn_oci_source {
+    int64_t size;
+    /** Append the `len` bytes from `at` on. */
+    int (*read)(void *arg, int64_t at, int64_t len, struct syn_buf *out, struct syn_err *err);
+    void (*sent)(void *arg, int64_t bytes); /* so many are on their way; may go back. Or NULL */
+    void *arg;
+};
+
+enum syn_oci_sent {
+    SYN_OCI_SENT,    /* byte by byte */
+    SYN_OCI_THERE,   /* the repository had it */
+    SYN_OCI_MOUNTED, /* another repository of the registry had it */
+};
+
+/**
+ * See to it that the repository has the blob: not at all when it has it, from `from` when that has
+ * it, else in one request, or, when it is large, in pieces, from where a connection broke on.
+ *
+ * Returns 0; FORBIDDEN; NOTFOUND (no such repository); TOOBIG; UNSUPPORTED (a registry that takes
+ * nothing); CORRUPT (it lies); TIMEOUT; UNAVAILABLE; CANCELED; NOMEM; what `source` gives.
+ */
+SYN_MUST int syn_oci_registry_send(struct syn_oci_registry *registry, const char *digest,
+                                   const struct syn_oci_source *source, enum syn_oci_sent *ret_how,
+                                   struct syn_err *err);
+/** Give it the manifest under the reference's tag, or without one under its digest, once it has all
+ *  blobs. CORRUPT: it says that it has something else. Returns as above. */
+SYN_MUST int syn_oci_registry_send_manifest(struct syn_oci_registry *registry,
+                                            const struct syn_buf *text, const char *media,
+                                            const char *digest, struct syn_err *err);
 
 #endif

@@ -24,6 +24,29 @@ enum fake_deed {
     FAKE_ENDLESS,    /* without a length, and more than there is */
     FAKE_LIE_LENGTH, /* says that there is one byte more */
     FAKE_WRONG_PART, /* another part than asked for, after a break */
+    FAKE_TOGETHER,   /* the first: not before something else is asked for as well (`met`) */
+};
+
+/* What goes wrong with what is sent. */
+enum fake_push_deed {
+    FAKE_PUSH_TAKE,        /* nothing */
+    FAKE_PUSH_BREAK_ONCE,  /* half of the first body, kept; then the connection ends */
+    FAKE_PUSH_FORGET_ONCE, /* the same, and the session is forgotten */
+    FAKE_PUSH_LOSE,        /* takes each body, and says that nothing is there */
+    FAKE_PUSH_MORE,        /* says that it has more than came */
+    FAKE_PUSH_STALL,       /* no answer to a body until the client goes */
+    FAKE_PUSH_NOWHERE,     /* opens a session and does not say where */
+    FAKE_PUSH_AWAY,        /* leads to `fake->away` */
+    FAKE_PUSH_LIE,         /* says that it has another manifest */
+    FAKE_PUSH_NO_MOUNT,    /* 403 to a mount */
+};
+
+#define FAKE_UPLOADS_MAX 16
+
+struct fake_upload {
+    char name[256]; /* of its repository */
+    struct syn_buf body;
+    bool gone;
 };
 
 struct fake_resource {
@@ -36,6 +59,7 @@ struct fake_resource {
     size_t len;
     bool needs_auth; /* 401 without the token or credentials that `fake` wants */
     unsigned asked;
+    uint64_t from; /* the last time: the first byte */
 };
 
 struct fake {
@@ -46,15 +70,27 @@ struct fake {
     pthread_mutex_t lock;
     struct fake_resource resources[FAKE_RESOURCES_MAX];
     size_t count;
+    bool met;
     char wants[FAKE_TEXT_MAX];     /* value of Authorization that lets in */
     char challenge[FAKE_TEXT_MAX]; /* what is said to the others */
     struct syn_buf seen;           /* "PATH|AUTHORIZATION\n" of every request */
+    /* pushes (registry_push_testing.c): what comes becomes resources */
+    enum fake_push_deed push_deed;
+    bool push_auth;       /* needs what `wants` says */
+    int push_status;      /* of each body and session that comes; 0: as it should be */
+    int push_fail_first;  /* so many times, then as it should be; 0: each time */
+    char away[256];       /* where sessions are */
+    unsigned push_bodies; /* so many have come */
+    struct fake_upload uploads[FAKE_UPLOADS_MAX];
+    size_t upload_count;
 };
 
 struct fake *fake_new(void);
 struct fake *fake_free(struct fake *fake);
 /** Owner of the result: the fake. `body` is copied. */
 struct fake_resource *fake_add(struct fake *fake, const char *path, const void *body, size_t len);
+/** What is at `path`, or NULL. */
+struct fake_resource *fake_find(struct fake *fake, const char *path);
 /** Between what a test changes in the table and a request, and back: no request is under way. */
 void fake_settle(struct fake *fake);
 /** How often was something asked for that has `text` in it (path and authorization)? */
