@@ -301,7 +301,8 @@ const struct srv_routes *const srv_all_routes[] = {
     &srv_market_view_routes, &srv_offer_routes,
     &srv_service_routes,     &srv_place_routes,
     &srv_manifest_routes,    &srv_image_routes,
-    &srv_secret_routes,      NULL,
+    &srv_secret_routes,      &srv_session_routes,
+    NULL,
 };
 
 static int
@@ -404,6 +405,8 @@ build(struct syn_server *server, const struct syn_server_options *options, struc
     if (rc == SYN_OK)
         rc = srv_streams_new(server, &server->streams, err);
     if (rc == SYN_OK)
+        rc = srv_sessions_new(server, &server->sessions, err);
+    if (rc == SYN_OK)
         rc = srv_sweeper_new(server, &server->sweeper, err);
     if (rc == SYN_OK)
         rc = srv_market_new(server, &server->market, err);
@@ -465,6 +468,7 @@ syn_server_free(struct syn_server *server)
     if (server == NULL)
         return NULL;
     srv_pulls_quiet(server->pulls);
+    srv_sessions_quiet(server->sessions);
     if (server->http != NULL &&
         syn_http_server_stop(server->http, STOP_LIMIT_MS, stopped, &done, NULL) == SYN_OK) {
         while (!done && syn_loop_turn(server->loop, 100, NULL) == SYN_OK)
@@ -477,6 +481,7 @@ syn_server_free(struct syn_server *server)
     server->pool = syn_pool_free(server->pool); /* what runs there wakes the controller */
     srv_gateway_stop(server->gateway);          /* what runs there wakes it, too */
     server->pulls = srv_pulls_free(server->pulls);
+    server->sessions = srv_sessions_free(server->sessions); /* of what ran there, letters come */
     server->controller = srv_controller_free(server->controller);
     server->gateway = srv_gateway_free(server->gateway);
     server->market = srv_market_free(server->market);

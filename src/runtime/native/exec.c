@@ -156,6 +156,44 @@ make_process(const char *bundle, const struct syn_exec_spec *spec, struct syn_bu
     return rc < 0 ? rc : syn_json_write(process, out, err);
 }
 
+/* It was told to join the network of who starts it, "/proc/self/ns/net". Now that would be the
+ * network of who runs `exec`, and comes after its user namespace, which may not join what it does
+ * not own. So runc is run in that network, and shown a state that names none: what it starts stays
+ * where it is. */
+int
+syn_exec_joined(struct syn_instance *instance, char *root, struct syn_err *err)
+{
+    const char *name = instance->plan.name;
+    char path[SYN_PATH_MAX];
+    json_t *spaces;
+    SYN_JSON(state);
+    int rc = syn_path_format(path, sizeof(path), err, SYN_DIR_TOOL "/%s/state.json", name);
+
+    if (rc == SYN_OK)
+        rc = syn_file_read_json(instance->dir, path, &state, err);
+    if (rc < 0)
+        return rc;
+    spaces = json_object_get(json_object_get(state, "config"), "namespaces");
+    if (!json_is_array(spaces))
+        return SYN_FAIL(err, SYN_E_CORRUPT, "runc's state of %s names no namespaces", name);
+    for (size_t i = json_array_size(spaces); i-- > 0;) {
+        if (syn_str_eq(syn_json_str(json_array_get(spaces, i), "type", ""), "NEWNET"))
+            (void)json_array_remove(spaces, i);
+    }
+    rc = syn_dir_make(instance->dir, SYN_DIR_JOINED, 0700, err);
+    if (rc == SYN_OK)
+        rc = syn_path_format(path, sizeof(path), err, SYN_DIR_JOINED "/%s", name);
+    if (rc == SYN_OK)
+        rc = syn_dir_make(instance->dir, path, 0700, err);
+    if (rc == SYN_OK)
+        rc = syn_path_format(path, sizeof(path), err, SYN_DIR_JOINED "/%s/state.json", name);
+    if (rc == SYN_OK)
+        rc = syn_file_write_json(instance->dir, path, state, false, err);
+    return rc < 0 ? rc
+                  : syn_path_format(root, SYN_PATH_MAX, err, "%s/" SYN_DIR_JOINED,
+                                    instance->dir_path);
+}
+
 /* --- the start -------------------------------------------------------------------------------- */
 
 static int
@@ -176,10 +214,10 @@ in_memory(const struct syn_buf *text, int *ret_fd, struct syn_err *err)
 }
 
 static int
-spawn_tool(struct syn_exec *exec, const struct syn_instance *instance, pid_t mounts,
+spawn_tool(struct syn_exec *exec, const struct syn_instance *instance, pid_t beside,
            const struct syn_exec_spec *spec, int process, struct syn_err *err)
 {
-    char enter[64], root[SYN_PATH_MAX + 16], log[SYN_PATH_MAX + 96], pid[SYN_PATH_MAX + 96],
+    char enter[64], net[64], root[SYN_PATH_MAX + 16], log[SYN_PATH_MAX + 96], pid[SYN_PATH_MAX + 96],
         platform[48];
     const char *argv[16];
     size_t count = 0;
@@ -191,15 +229,17 @@ spawn_tool(struct syn_exec *exec, const struct syn_instance *instance, pid_t mou
                                               .passed = process,
                                               .terminal = spec->terminal};
 
-    (void)snprintf(enter, sizeof(enter), "--mount=/proc/%d/ns/mnt", (int)mounts);
+    (void)snprintf(enter, sizeof(enter), "--mount=/proc/%d/ns/mnt", (int)beside);
+    (void)snprintf(net, sizeof(net), "--net=/proc/%d/ns/net", (int)beside);
     (void)snprintf(root, sizeof(root), "--root=%s", exec->root);
     (void)snprintf(log, sizeof(log), "--log=%s/%s", instance->dir_path, exec->log_file);
     (void)snprintf(pid, sizeof(pid), "--%spid-file=%s/%s", exec->gvisor ? "internal-" : "",
                    instance->dir_path, exec->pid_file);
     (void)snprintf(platform, sizeof(platform), "--platform=%s", instance->plan.platform);
-    if (mounts > 0) {
+    if (beside > 0) {
         argv[count++] = ENTER;
         argv[count++] = enter;
+        argv[count++] = net;
         argv[count++] = "--";
     }
     argv[count++] = exec->tool_path;
@@ -255,7 +295,7 @@ syn_exec_start(struct syn_instance *instance, const struct syn_exec_place *place
     if (rc == SYN_OK)
         rc = in_memory(&text, &process, err);
     if (rc == SYN_OK)
-        rc = spawn_tool(exec, instance, place->mounts, spec, process, err);
+        rc = spawn_tool(exec, instance, place->beside, spec, process, err);
     if (rc < 0)
         return rc;
     exec->waited = false;

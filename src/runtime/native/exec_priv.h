@@ -12,7 +12,7 @@ struct syn_exec_place {
     const char *root;   /* its --root */
     const char *name;   /* the container's */
     const char *bundle; /* folder of its config.json */
-    pid_t mounts;       /* whose mount namespace the tool must be in; 0: ours */
+    pid_t beside;       /* in whose mount and network namespaces the tool must be; 0: ours */
     bool gvisor;
 };
 
@@ -20,6 +20,9 @@ struct syn_exec_place {
 SYN_MUST int syn_exec_start(struct syn_instance *instance, const struct syn_exec_place *place,
                             const struct syn_exec_spec *spec, struct syn_exec **ret_exec,
                             struct syn_err *err);
+/** What runc knows of a container in a network that was made before it, as `exec` can use it. Into
+ *  root[SYN_PATH_MAX], instead of its --root. */
+SYN_MUST int syn_exec_joined(struct syn_instance *instance, char *root, struct syn_err *err);
 /** CONFLICT when it does not run. */
 SYN_MUST int syn_exec_check(struct syn_instance *instance, const struct syn_exec_spec *spec,
                             struct syn_err *err);

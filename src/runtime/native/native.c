@@ -322,11 +322,13 @@ native_exec(void *self, struct syn_instance *instance, const struct syn_exec_spe
     (void)self;
     /* runc wants to see the root folder, which its supervisor alone sees. */
     if (rc == SYN_OK && !place.gvisor) {
-        place.mounts = syn_instance_supervisor(instance);
-        if (place.mounts == 0)
+        place.beside = syn_instance_supervisor(instance);
+        if (place.beside == 0)
             rc = SYN_FAIL(err, SYN_E_CONFLICT, "instance %s is ending", instance->plan.id);
     }
-    if (rc == SYN_OK)
+    if (rc == SYN_OK && !place.gvisor && syn_plan_networked(&instance->plan))
+        rc = syn_exec_joined(instance, root, err);
+    else if (rc == SYN_OK)
         rc = syn_path_format(root, sizeof(root), err, "%s/" SYN_DIR_TOOL, instance->dir_path);
     return rc < 0 ? rc : syn_exec_start(instance, &place, spec, ret_exec, err);
 }

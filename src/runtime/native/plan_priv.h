@@ -25,6 +25,7 @@
 #define SYN_DIR_ROOTFS   "rootfs" /* a pod's root put together, from which is bound */
 #define SYN_DIR_SHM      "shm"    /* a pod's file system in memory, for /dev/shm */
 #define SYN_DIR_TOOL     "oci"    /* the tool's --root */
+#define SYN_DIR_JOINED   "joined" /* the same for `exec` where its network was made before */
 
 struct syn_plan {
     char id[SYN_INSTANCE_ID_MAX + 1];
