@@ -71,6 +71,8 @@ static const struct syn_cli_command *const commands[] = {
     &syn_cli_service_explain,
     &syn_cli_service_logs,
     &syn_cli_service_exec,
+    &syn_cli_service_copy,
+    &syn_cli_service_forward,
     &syn_cli_image_push,
     &syn_cli_image_pull_command,
     &syn_cli_image_list,

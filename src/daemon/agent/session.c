@@ -57,6 +57,7 @@ struct agt_session {
     int in, out, err;     /* ours; -1: closed. A terminal or a socket is both `in` and `out` */
     struct syn_buf input; /* for `in` */
     bool input_ends;      /* behind that */
+    bool full;            /* so much waits for `in` that no frame is taken */
 };
 
 static void
@@ -356,9 +357,14 @@ take_frame(struct agt_session *session, const struct syn_frame *frame)
 static bool
 take_frames(struct agt_session *session)
 {
-    while (session->input.len < PENDING_MAX) {
+    for (;;) {
         struct syn_frame frame;
-        int rc = syn_session_next(session->link, &frame, NULL);
+        int rc;
+
+        session->full = session->input.len >= PENDING_MAX;
+        if (session->full)
+            return true;
+        rc = syn_session_next(session->link, &frame, NULL);
 
         if (rc == SYN_OK)
             return true;
@@ -366,7 +372,16 @@ take_frames(struct agt_session *session)
             return false;
         take_frame(session, &frame);
     }
-    return true;
+}
+
+/* No frame was taken for want of room, and now there is some. */
+static bool
+was_full(struct agt_session *session)
+{
+    bool full = session->full;
+
+    session->full = session->input.len >= PENDING_MAX;
+    return full && !session->full;
 }
 
 static bool
@@ -420,6 +435,8 @@ converse(struct agt_session *session)
         if (!take_frames(session))
             return false;
         give_input(session);
+        if (was_full(session))
+            continue; /* frames may have come already that nobody would wake us for */
         do {
             more = take_output(session, &session->out, SYN_FRAME_OUT);
             more = take_output(session, &session->err, SYN_FRAME_ERR) || more;

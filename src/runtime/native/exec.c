@@ -189,9 +189,9 @@ syn_exec_joined(struct syn_instance *instance, char *root, struct syn_err *err)
         rc = syn_path_format(path, sizeof(path), err, SYN_DIR_JOINED "/%s/state.json", name);
     if (rc == SYN_OK)
         rc = syn_file_write_json(instance->dir, path, state, false, err);
-    return rc < 0 ? rc
-                  : syn_path_format(root, SYN_PATH_MAX, err, "%s/" SYN_DIR_JOINED,
-                                    instance->dir_path);
+    return rc < 0
+               ? rc
+               : syn_path_format(root, SYN_PATH_MAX, err, "%s/" SYN_DIR_JOINED, instance->dir_path);
 }
 
 /* --- the start -------------------------------------------------------------------------------- */
@@ -217,8 +217,8 @@ static int
 spawn_tool(struct syn_exec *exec, const struct syn_instance *instance, pid_t beside,
            const struct syn_exec_spec *spec, int process, struct syn_err *err)
 {
-    char enter[64], net[64], root[SYN_PATH_MAX + 16], log[SYN_PATH_MAX + 96], pid[SYN_PATH_MAX + 96],
-        platform[48];
+    char enter[64], net[64], root[SYN_PATH_MAX + 16], log[SYN_PATH_MAX + 96],
+        pid[SYN_PATH_MAX + 96], platform[48];
     const char *argv[16];
     size_t count = 0;
     const struct syn_child_options options = {.argv = argv,
