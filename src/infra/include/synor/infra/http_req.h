@@ -141,8 +141,8 @@ SYN_MUST int syn_http_sse_send(struct syn_http_stream *stream, const char *id, c
 size_t syn_http_sse_backlog(const struct syn_http_stream *stream);
 /** Send what is queued, then end. */
 void syn_http_sse_close(struct syn_http_stream *stream);
-/** End every open stream and tunnel whose caller may not go on: `may` gets what was set as its identity (NULL:
- *  nothing was). Thread: the loop. */
+/** End every open stream and tunnel whose caller may not go on: `may` gets what was set as its
+ * identity (NULL: nothing was). Thread: the loop. */
 struct syn_http_server;
 void syn_http_sse_recheck(struct syn_http_server *server,
                           bool (*may)(void *arg, const void *identity), void *arg);
@@ -150,10 +150,10 @@ void syn_http_sse_recheck(struct syn_http_server *server,
 /* --- tunnels ------------------------------------------------------------------------------------
  */
 
-/** Turn the request into a tunnel: it is answered with 101 and `protocol` (static), and what follows
- *  either way is not HTTP. Called before the handler returns 0, or before syn_http_finish() with 0.
- *  Nothing is read before it is joined. `on_close` as of syn_http_sse_open(). Thread: the loop.
- *  Returns 0; UNAVAILABLE: the client has gone, or the server is stopping; NOMEM. */
+/** Turn the request into a tunnel: it is answered with 101 and `protocol` (static), and what
+ * follows either way is not HTTP. Called before the handler returns 0, or before syn_http_finish()
+ * with 0. Nothing is read before it is joined. `on_close` as of syn_http_sse_open(). Thread: the
+ * loop. Returns 0; UNAVAILABLE: the client has gone, or the server is stopping; NOMEM. */
 SYN_MUST int syn_http_tunnel_open(struct syn_http_req *req, const char *protocol,
                                   void (*on_close)(void *arg), void *arg,
                                   struct syn_http_tunnel **ret_tunnel, struct syn_err *err);
