@@ -70,6 +70,7 @@ static const struct syn_cli_command *const commands[] = {
     &syn_cli_service_events,
     &syn_cli_service_explain,
     &syn_cli_service_logs,
+    &syn_cli_service_inspect,
     &syn_cli_service_exec,
     &syn_cli_service_copy,
     &syn_cli_service_forward,

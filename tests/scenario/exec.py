@@ -289,6 +289,17 @@ def an_archive_does_not_lead_out(p):
 
 
 @case
+def a_replica_is_inspected(p):
+    need(p)
+    said = p.json("compute", "service", "inspect", "box", "--replica", 0)
+    equal(len(said["instances"]), 1)
+    instance = said["instances"][0]
+    text = p.cli("compute", "service", "inspect", instance["id"]).out
+    for word in (instance["id"], instance["spec"]["node"], "memory_bytes", "running", "isolation"):
+        check(word in text, word, text)
+
+
+@case
 def another_account_is_refused(p):
     need(p)
     p.json("account", "create", "stranger")
@@ -304,6 +315,27 @@ def another_account_is_refused(p):
     for bad in ({}, {"argv": []}, {"kind": "forward"}, {"argv": ["x"], "env": ["x"]}):
         upgrade["Upgrade"] = "synor-session"
         equal(p.http("POST", f"/v1/instances/{instance}/sessions", bad, upgrade)[0], 400, bad)
+
+
+@case
+def a_killed_platform_is_told_and_leaves_nothing(p):
+    need(p)
+    left = "for f in /proc/[0-9]*/cmdline; do cat $f | { read l; case $l in *87654*) echo $l;; " \
+           "esac; }; done"
+    before = {e["instance"] for e in replicas(p)}
+    talk = subprocess.Popen([SYNOR, "compute", "service", "exec", "box", "-i", "--replica", "0", "--",
+                             "sh", "-c", "echo begun; exec sleep 87654"], stdin=subprocess.PIPE,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=p.environment())
+    equal(talk.stdout.readline(), b"begun\n")
+    p.kill()
+    said = talk.communicate(timeout=60)[1]
+    equal(talk.returncode, 1, said)
+    check(b"broke off" in said, said)
+    p.start()
+    wait_until("the same replicas are ready", 90,
+               lambda: {e["instance"] for e in replicas(p)} == before, 0.2)
+    wait_until("the program has ended", 60, lambda: "sleep" not in
+               within(p, "sh", "-c", left, options=["--replica", 0]).out, 0.3)
 
 
 run()

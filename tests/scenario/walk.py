@@ -322,6 +322,7 @@ ROWS = {
     "compute service events": [(["web"], 0, items), (["nobody"], 1, error)],
     "compute service explain": [(["web"], 0, explanation), (["nobody"], 1, error)],
     "compute service logs": [(["web"], 0, anything), (["nobody"], 1, error)],
+    "compute service inspect": [(["web"], 0, anything), (["nobody"], 1, error)],
     "compute service exec": [(["nobody", "--", "true"], 1, error), (["web"], 2, error)],
     "compute service cp": [(["nobody:/x", "."], 1, error), (["x", "y"], 2, error)],
     "compute service port-forward": [(["nobody", "80"], 1, error), (["web", "x"], 2, error)],
