@@ -24,9 +24,9 @@
 
 #define PATH_CAP   4096
 #define WORDS_MAX  1024
-#define DEPTH_MAX  128
 #define MODE_MASK  0777
 #define BLOCK_SIZE 65536
+#define LOOK_MS    500 /* for a signal */
 
 /* --- the two places --------------------------------------------------------------------------- */
 
@@ -119,9 +119,10 @@ take_frame(struct courier *courier, const struct syn_frame *frame)
     }
 }
 
-/* Take one frame, or wait until something can be done; false when that is no use. */
+/* Take one frame, or wait until something can be done: also until `wanted` bytes may be queued,
+ * unless that is 0. False when that is no use. */
 static bool
-turn(struct courier *courier)
+turn(struct courier *courier, size_t wanted)
 {
     struct pollfd ready = {.fd = syn_session_fd(courier->session.link)};
     struct syn_frame frame;
@@ -143,8 +144,10 @@ turn(struct courier *courier)
         take_frame(courier, &frame);
         return true;
     }
+    if (wanted > 0 && syn_session_room(courier->session.link) >= wanted)
+        return true;
     ready.events = syn_session_events(courier->session.link, true);
-    (void)poll(&ready, 1, 500);
+    (void)poll(&ready, 1, LOOK_MS);
     return true;
 }
 
@@ -169,7 +172,7 @@ courier_end(struct courier *courier, struct syn_err *err)
 {
     size_t len;
 
-    while (turn(courier))
+    while (turn(courier, 0))
         syn_buf_clear(&courier->block);
     if (courier->rc < 0)
         return courier->rc;
@@ -381,7 +384,7 @@ read_block(struct archive *archive, void *arg, const void **ret)
 
     (void)archive;
     syn_buf_clear(&courier->block);
-    while (courier->block.len == 0 && turn(courier))
+    while (courier->block.len == 0 && turn(courier, 0))
         continue;
     *ret = courier->block.data;
     return courier->rc < 0 ? ARCHIVE_FATAL : (la_ssize_t)courier->block.len;
@@ -467,7 +470,7 @@ write_block(struct archive *archive, void *arg, const void *data, size_t len)
     size_t part = SYN_MIN(len, SYN_FRAME_MAX);
 
     (void)archive;
-    while (syn_session_room(courier->session.link) < part && turn(courier))
+    while (syn_session_room(courier->session.link) < part && turn(courier, part))
         syn_buf_clear(&courier->block);
     if (courier->over || courier->rc < 0)
         return ARCHIVE_FATAL;
