@@ -165,7 +165,7 @@ close_candidates(struct syn_engine *engine, struct syn_tensor **tensors)
 {
     for (unsigned i = 0; i < TENSORS; i++)
         must(syn_tensor_free(tensors[i], &error));
-    engine = syn_engine_close(engine);
+    (void)syn_engine_close(engine);
 }
 
 static void

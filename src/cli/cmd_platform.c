@@ -47,7 +47,8 @@
     {"bandwidth", 0, "RATE", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the interface's", "Of the way out, as 1gbit"}, \
     {"price-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "the price book", "What a new node asks: JSON, as `node price` sets it"}, \
     {"gpu-sharing", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "off|time-slice|mps", "off", "Let jobs have shares of one GPU"}, \
-    {"mps-pipes", 0, "DIR", SYN_CLI_TEXT, 0, 0, false, false, NULL, "/tmp/nvidia-mps", "Where NVIDIA's MPS daemon, which you run, has its pipes"}
+    {"mps-pipes", 0, "DIR", SYN_CLI_TEXT, 0, 0, false, false, NULL, "/tmp/nvidia-mps", "Where NVIDIA's MPS daemon, which you run, has its pipes"}, \
+    {"instance-dns", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "forward|own|off", "forward", "Names for services: theirs and others', theirs alone, none"}
 
 static const struct syn_cli_option server_options[] = {SERVER_OPTIONS};
 static const struct syn_cli_option up_options[] = {SERVER_OPTIONS, CACHE_LIMIT, NODE_OPTIONS};
@@ -277,6 +278,7 @@ start(struct syn_cli *cli, bool with_agent)
     up.bandwidth_bps = words.bandwidth_bps;
     up.gpu_sharing = syn_cli_text(cli, "gpu-sharing", NULL);
     up.mps_pipes = words.mps_pipes;
+    up.dns = syn_cli_text(cli, "instance-dns", NULL);
     return syn_cli_start(cli, &up, syn_cli_has(cli, "detach"));
 }
 
@@ -345,6 +347,7 @@ run_agent(struct syn_cli *cli)
     agent.bandwidth_bps = words.bandwidth_bps;
     agent.gpu_sharing = syn_cli_text(cli, "gpu-sharing", NULL);
     agent.mps_pipes = words.mps_pipes;
+    agent.dns = syn_cli_text(cli, "instance-dns", NULL);
     syn_cli_signals_reset();
     return cli->host->agent(&agent);
 }

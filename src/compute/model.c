@@ -102,53 +102,81 @@ estimate_of(const struct syn_model_entry *entry, uint32_t class_id)
 /* The sizes of one kernel that were measured on one class, as a size to be guessed sees them. */
 struct view {
     const struct syn_model_entry *below, *above; /* nearest; either may be NULL */
-    double sum, x, y, xx, xy;                    /* weighted sums of logarithms */
 };
+
+static bool
+is_measured(const struct syn_model_entry *entry, uint32_t class_id)
+{
+    return entry->cells[class_id].count > 0;
+}
+
+static const struct syn_model_entry *
+first_of_size(const struct syn_model_entry *entry)
+{
+    while (entry->prev != NULL && entry->prev->size == entry->size)
+        entry = entry->prev;
+    return entry;
+}
+
+/* The newest of the entry's size that was measured; NULL if none was. */
+static const struct syn_model_entry *
+same_size(const struct syn_model_entry *entry, uint32_t class_id)
+{
+    const struct syn_model_entry *at = first_of_size(entry);
+
+    while (at != NULL && at->size == entry->size && !is_measured(at, class_id))
+        at = at->next;
+    return at != NULL && at->size == entry->size ? at : NULL;
+}
+
+static const struct syn_model_entry *
+smaller(const struct syn_model_entry *entry, uint32_t class_id)
+{
+    const struct syn_model_entry *at = first_of_size(entry)->prev;
+
+    while (at != NULL && !is_measured(at, class_id))
+        at = at->prev;
+    return at != NULL ? same_size(at, class_id) : NULL;
+}
+
+static const struct syn_model_entry *
+larger(const struct syn_model_entry *entry, uint32_t class_id)
+{
+    const struct syn_model_entry *at = entry;
+
+    while (at != NULL && (at->size == entry->size || !is_measured(at, class_id)))
+        at = at->next;
+    return at;
+}
 
 static struct view
 look(const struct syn_model_entry *entry, uint32_t class_id)
 {
-    struct view view = {0};
+    const struct syn_model_entry *same = same_size(entry, class_id);
 
-    for (const struct syn_model_entry *at = entry->kernel->entries; at != NULL; at = at->next) {
-        const struct model_cell *cell = &at->cells[class_id];
-        double weight = fmin((double)cell->count, WEIGHT_MAX);
-        double x = log(fmax((double)at->size, 1));
-        double y;
-
-        if (cell->count == 0)
-            continue;
-        y = log(cell->mean_ns);
-        view.sum += weight;
-        view.x += weight * x;
-        view.y += weight * y;
-        view.xx += weight * x * x;
-        view.xy += weight * x * y;
-        if (at->size <= entry->size && (view.below == NULL || at->size > view.below->size))
-            view.below = at;
-        if (at->size >= entry->size && (view.above == NULL || at->size < view.above->size))
-            view.above = at;
-    }
-    return view;
+    if (same != NULL)
+        return (struct view){same, same};
+    return (struct view){smaller(entry, class_id), larger(entry, class_id)};
 }
 
+/* Only outside what was measured does it matter how all of it goes. */
 static double
-exponent(const struct view *view)
+exponent(const struct model_sums *all)
 {
-    double variance = view->xx - view->x * view->x / view->sum;
+    double variance = all->xx - all->x * all->x / all->sum;
 
     if (variance < 1e-6) /* one size only: work grows with size */
         return 1;
-    return fmin(fmax((view->xy - view->x * view->y / view->sum) / variance, 0), EXPONENT_MAX);
+    return fmin(fmax((all->xy - all->x * all->y / all->sum) / variance, 0), EXPONENT_MAX);
 }
 
 /* What other sizes say of this one; 0: nothing. */
 static double
-regression(const struct syn_model_entry *entry, uint32_t class_id)
+regression(const struct syn_model_entry *entry, uint32_t class_id, const struct view *view)
 {
-    struct view view = look(entry, class_id);
-    const struct syn_model_entry *near = view.below != NULL ? view.below : view.above;
-    double x = log(fmax((double)entry->size, 1));
+    bool upper = view->below == NULL || (view->above != NULL && view->above->size == entry->size);
+    const struct syn_model_entry *near = upper ? view->above : view->below;
+    double x = entry->log_size;
     const struct model_cell *cell;
 
     if (near == NULL)
@@ -156,48 +184,114 @@ regression(const struct syn_model_entry *entry, uint32_t class_id)
     cell = &near->cells[class_id];
     if (near->size == entry->size)
         return cell->mean_ns;
-    if (view.below != NULL && view.above != NULL) {
-        double x0 = log(fmax((double)view.below->size, 1)), x1 = log((double)view.above->size);
-        double y0 = log(cell->mean_ns), y1 = log(view.above->cells[class_id].mean_ns);
+    if (view->below != NULL && view->above != NULL) {
+        double x0 = view->below->log_size, x1 = view->above->log_size;
+        double y0 = log(cell->mean_ns), y1 = log(view->above->cells[class_id].mean_ns);
 
         return exp(x1 > x0 ? y0 + (y1 - y0) * (x - x0) / (x1 - x0) : y0);
     }
     if (cell->prior_ns != 0 && entry->cells[class_id].prior_ns != 0)
         return cell->mean_ns * (double)entry->cells[class_id].prior_ns / (double)cell->prior_ns;
-    return cell->mean_ns * exp(exponent(&view) * (x - log(fmax((double)near->size, 1))));
+    return cell->mean_ns * exp(exponent(&entry->kernel->sums[class_id]) * (x - near->log_size));
+}
+
+/* What was not measured itself. */
+static void
+guess(struct syn_model_entry *entry, uint32_t class_id, const struct view *view)
+{
+    const struct model_cell *cell = &entry->cells[class_id];
+    double ns;
+
+    if (estimate_of(entry, class_id) == SYN_NEVER)
+        return;
+    ns = regression(entry, class_id, view);
+    if (ns > 0)
+        publish(entry, class_id, ns);
+    else if (cell->prior_ns != 0)
+        publish(entry, class_id, (double)cell->prior_ns);
 }
 
 static void
 refresh(struct syn_model_entry *entry, uint32_t class_id)
 {
     const struct model_cell *cell = &entry->cells[class_id];
-    double guess;
 
     if (cell->count > 0) {
         publish(entry, class_id, cell->mean_ns);
-        return;
+    } else {
+        const struct view view = look(entry, class_id);
+
+        guess(entry, class_id, &view);
     }
-    if (estimate_of(entry, class_id) == SYN_NEVER)
-        return;
-    guess = regression(entry, class_id);
-    if (guess > 0)
-        publish(entry, class_id, guess);
-    else if (cell->prior_ns != 0)
-        publish(entry, class_id, (double)cell->prior_ns);
 }
 
-/* The sizes without samples of their own follow. */
+/* Its part of the sums, as it is now. */
+static void
+weigh(struct syn_model_entry *entry, uint32_t class_id, double log_ns)
+{
+    struct model_cell *cell = &entry->cells[class_id];
+    struct model_sums *all = &entry->kernel->sums[class_id];
+    double x = entry->log_size, weight = fmin((double)cell->count, WEIGHT_MAX);
+    double more = weight - cell->weight, y = weight * log_ns - cell->weight * cell->log_ns;
+
+    all->sum += more;
+    all->x += more * x;
+    all->xx += more * x * x;
+    all->y += y;
+    all->xy += x * y;
+    cell->weight = weight;
+    cell->log_ns = log_ns;
+}
+
+/* What is smaller or larger than all that was measured follows all of it. */
+static void
+guess_outside(struct model_kernel *kernel, uint32_t class_id)
+{
+    struct syn_model_entry *at = kernel->entries, *end = kernel->last;
+    struct view low = {.above = NULL}, high = {.above = NULL};
+
+    while (at != NULL && !is_measured(at, class_id))
+        at = at->next;
+    while (end != NULL && !is_measured(end, class_id))
+        end = end->prev;
+    if (at == NULL || end == NULL)
+        return;
+    low.above = at;
+    high.below = same_size(end, class_id);
+    for (at = kernel->entries; at != low.above; at = at->next)
+        guess(at, class_id, &low);
+    for (at = end->next; at != NULL; at = at->next)
+        guess(at, class_id, &high);
+}
+
+/* The sizes without samples of their own follow: those down and up to the next that were measured,
+ * since a kernel may come to have thousands, and those outside. */
 static void
 tell(struct syn_model_entry *entry, uint32_t class_id)
 {
     struct model_cell *cell = &entry->cells[class_id];
+    const struct syn_model_entry *same, *below, *above;
+    struct syn_model_entry *at = entry;
 
-    if (fabs(cell->mean_ns - (double)cell->told) <= TOLD_CHANGE * (double)cell->told)
+    if (fabs(cell->mean_ns - (double)cell->told) <= TOLD_CHANGE * (double)cell->told) {
+        weigh(entry, class_id, cell->log_ns);
         return;
+    }
     cell->told = (float)cell->mean_ns;
-    for (struct syn_model_entry *at = entry->kernel->entries; at != NULL; at = at->next)
-        if (at->cells[class_id].count == 0)
-            refresh(at, class_id);
+    weigh(entry, class_id, log(cell->mean_ns));
+    same = same_size(entry, class_id);
+    below = smaller(entry, class_id);
+    above = larger(entry, class_id);
+    while (at->prev != NULL && (at->prev->size == entry->size || !is_measured(at->prev, class_id)))
+        at = at->prev;
+    for (; at != above; at = at->next) {
+        const struct view view = {at->size < entry->size ? below : same,
+                                  at->size > entry->size ? above : same};
+
+        if (!is_measured(at, class_id))
+            guess(at, class_id, &view);
+    }
+    guess_outside(entry->kernel, class_id);
 }
 
 static int
@@ -217,7 +311,7 @@ kernel_get(struct syn_model *model, const char *name, struct model_kernel **ret_
                             SYN_MODEL_NAME_MAX);
         if (syn_map_count(model->kernels) == SYN_MODEL_KERNELS_MAX)
             return SYN_FAIL(err, SYN_E_CONFLICT, "the model has %u kernels", SYN_MODEL_KERNELS_MAX);
-        kernel = syn_calloc(1, sizeof(*kernel));
+        kernel = syn_calloc(1, sizeof(*kernel) + model->class_count * sizeof(kernel->sums[0]));
         if (kernel == NULL)
             return SYN_FAIL(err, SYN_E_NOMEM, "out of memory for kernel %s", name);
         memcpy(kernel->name, name, len);
@@ -227,6 +321,21 @@ kernel_get(struct syn_model *model, const char *name, struct model_kernel **ret_
     }
     *ret_kernel = kernel;
     return SYN_OK;
+}
+
+static void
+insert(struct model_kernel *kernel, struct syn_model_entry *entry)
+{
+    struct syn_model_entry **at = &kernel->entries;
+
+    for (; *at != NULL && (*at)->size < entry->size; at = &(*at)->next)
+        entry->prev = *at;
+    entry->next = *at;
+    *at = entry;
+    if (entry->next != NULL)
+        entry->next->prev = entry;
+    else
+        kernel->last = entry;
 }
 
 int
@@ -259,13 +368,13 @@ syn_model_entry(struct syn_model *model, const char *kernel, uint64_t size, uint
     entry->kernel = owner;
     entry->size = size;
     entry->footprint = footprint;
+    entry->log_size = log(fmax((double)size, 1));
     rc = syn_map_put_take(model->entries, key, entry, err);
     if (rc < 0)
         return rc;
+    insert(owner, entry);
     for (uint32_t i = 0; i < model->class_count; i++)
         refresh(entry, i);
-    entry->next = owner->entries;
-    owner->entries = entry;
     *ret_entry = entry;
     return SYN_OK;
 }
@@ -400,7 +509,8 @@ syn_model_ask(const struct syn_model_entry *entry, uint32_t class_id,
     } else if (answer.ns == SYN_NEVER) {
         answer.source = SYN_MODEL_IMPOSSIBLE;
     } else if (answer.ns != SYN_UNKNOWN_NS) {
-        bool learnt = regression(entry, class_id) > 0;
+        const struct view view = look(entry, class_id);
+        bool learnt = regression(entry, class_id, &view) > 0;
 
         answer.source = learnt ? SYN_MODEL_REGRESSION : SYN_MODEL_PRIOR;
         answer.low_ns = answer.ns / PRIOR_MARGIN;

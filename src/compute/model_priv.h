@@ -14,7 +14,14 @@ struct model_cell {
     double mean_ns;    /* robust; 0 before the first sample */
     double spread;     /* mean distance from it, relative */
     float window[MODEL_WINDOW];
-    float told; /* mean_ns when other sizes were last told of it */
+    float told;    /* mean_ns when other sizes were last told of it */
+    double log_ns; /* of that */
+    double weight; /* with which it is among the kernel's sums */
+};
+
+/* Weighted sums of logarithms of sizes and times. */
+struct model_sums {
+    double sum, x, y, xx, xy;
 };
 
 struct syn_model_entry {
@@ -22,14 +29,16 @@ struct syn_model_entry {
     struct syn_model *model;
     struct model_kernel *kernel;
     uint64_t size, footprint;
-    struct syn_model_entry *next; /* of the kernel */
-    uint64_t settled;             /* bits of classes: with all the samples that a window has */
+    double log_size;
+    struct syn_model_entry *next, *prev; /* of the kernel; no smaller, no larger */
+    uint64_t settled; /* bits of classes: with all the samples that a window has */
     struct model_cell cells[];
 };
 
 struct model_kernel {
     char name[SYN_MODEL_NAME_MAX + 1];
-    struct syn_model_entry *entries; /* newest first */
+    struct syn_model_entry *entries, *last; /* by size, of one size the newest first */
+    struct model_sums sums[];               /* of each class */
 };
 
 struct syn_model {

@@ -106,6 +106,43 @@ test_regression(void **state)
     }
 }
 
+/* Whatever was measured in whatever order, what an unmeasured size was told is what a new one of
+ * that size finds when it looks by itself. */
+static void
+test_told(void **state)
+{
+    enum { ENTRIES = 120, SIZES = 40, ROUNDS = 20 };
+    uint64_t seed = 1, other = ENTRIES;
+
+    (void)state;
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        SYN_SCOPED(syn_model_free_scope) struct syn_model *model = model_of();
+        struct syn_model_entry *entries[ENTRIES], *fresh = NULL;
+        struct syn_model_answer told, found;
+        uint64_t sizes[ENTRIES];
+        struct syn_err err;
+
+        for (unsigned i = 0; i < ENTRIES; i++) {
+            sizes[i] = 1 + syn_test_random(&seed) % SIZES;
+            assert_done(syn_model_entry(model, "k", sizes[i], i, &entries[i], &err), &err);
+        }
+        for (unsigned i = 0; i < ENTRIES; i++) {
+            unsigned one = (unsigned)(syn_test_random(&seed) % ENTRIES);
+
+            syn_model_ask(entries[one], 0, &told);
+            if (told.samples == 0)
+                syn_model_record(entries[one], 0, 1000 + syn_test_random(&seed) % 100000);
+            one = (unsigned)(syn_test_random(&seed) % ENTRIES);
+            syn_model_ask(entries[one], 0, &told);
+            if (told.source != SYN_MODEL_REGRESSION)
+                continue;
+            assert_done(syn_model_entry(model, "k", sizes[one], other++, &fresh, &err), &err);
+            syn_model_ask(fresh, 0, &found);
+            assert_int_equal(told.ns, found.ns);
+        }
+    }
+}
+
 static void
 test_text(void **state)
 {
@@ -198,8 +235,9 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sources),    cmocka_unit_test(test_outliers),
-        cmocka_unit_test(test_regression), cmocka_unit_test(test_text),
-        cmocka_unit_test(test_refused),    cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_regression), cmocka_unit_test(test_told),
+        cmocka_unit_test(test_text),       cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_memory),
     };
 
     return cmocka_run_group_tests_name("compute/model", tests, NULL, NULL);

@@ -220,6 +220,7 @@ start_agent(void *arg)
                                         .offer = given->offer,
                                         .gpu_sharing = given->gpu_sharing,
                                         .mps_pipes = given->mps_pipes,
+                                        .dns = given->dns,
                                         .name = given->name,
                                         .cache_bytes_max = given->cache_bytes_max,
                                         .devices_argv = devices_argv};

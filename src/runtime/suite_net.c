@@ -115,21 +115,22 @@ assert_server_view(const struct syn_run *run)
 {
     char want[256];
 
-    (void)snprintf(want, sizeof(want), "%s\nsearch acme.synor\nnameserver 192.0.2.53\nready\n",
-                   place_of(run)->address4);
+    (void)snprintf(want, sizeof(want), "%s\nsearch acme.synor\nnameserver %s\nready\n",
+                   place_of(run)->address4, place_of(run)->gateway4);
     assert_string_equal(syn_buf_text(&run->out), want);
 }
 
 void
 syn_suite_account_is_a_network(void **state)
 {
-    const char *const dns[] = {"192.0.2.53", NULL};
+    const char *const dns[] = {"192.0.2.53", NULL}; /* not asked: the gateway is */
     const char *const serve[] = {"/usr/bin/python3", "-c", server_text, NULL};
     const char *ask[] = {"/usr/bin/python3", "-c", client_text, NULL, NULL, NULL};
     struct syn_instance_spec server = {.argv = serve,
                                        .network = SYN_NETWORK_ACCOUNT,
                                        .net = {.account = "acme"},
                                        .dns = dns,
+                                       .dns_gateway = true,
                                        .dns_search = "acme.synor"};
     struct syn_instance_spec client = {
         .argv = ask, .network = SYN_NETWORK_ACCOUNT, .net = {.account = "acme"}};

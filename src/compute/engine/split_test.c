@@ -78,18 +78,18 @@ struct bench {
 };
 
 static struct syn_tensor *
-numbers(struct syn_engine *engine)
+numbers(struct syn_engine *engine, const struct syn_shape *lies)
 {
     struct syn_tensor *tensor = NULL;
     struct syn_err err;
     int64_t *values;
     void *data;
 
-    assert_done(syn_tensor_new(syn_engine_memory(engine), &shape, &tensor, &err), &err);
+    assert_done(syn_tensor_new(syn_engine_memory(engine), lies, &tensor, &err), &err);
     assert_done(syn_engine_map(engine, tensor, SYN_WRITE, &data, &err), &err);
     values = data;
-    for (unsigned i = 0; i < N; i++)
-        values[i] = i;
+    for (uint64_t i = 0; i < lies->sizes[0] * lies->sizes[1]; i++)
+        values[i] = (int64_t)i;
     syn_engine_unmap(engine, tensor);
     return tensor;
 }
@@ -102,8 +102,8 @@ bench_open(struct bench *bench, const char *devices)
     struct syn_err err;
 
     assert_done(syn_engine_open(&options, &bench->engine, &err), &err);
-    bench->a = numbers(bench->engine);
-    bench->c = numbers(bench->engine);
+    bench->a = numbers(bench->engine, &shape);
+    bench->c = numbers(bench->engine, &shape);
 }
 
 static void
@@ -241,7 +241,7 @@ test_small_host(void **unused)
     (void)unused;
     assert_done(syn_engine_open(&options, &bench.engine, &err), &err);
     for (unsigned i = 0; i < TENSORS; i++) {
-        tensors[i] = numbers(bench.engine);
+        tensors[i] = numbers(bench.engine, &shape);
         last[i] = N - 1;
     }
     for (unsigned i = 0; i < CALLS; i++) {
@@ -268,13 +268,50 @@ test_small_host(void **unused)
     bench.engine = syn_engine_close(bench.engine);
 }
 
+/* A worker divides a tensor for the first time while calls on it are submitted that are the first
+ * of their kernels on such tensors: for those it is asked how it may lie. ThreadSanitizer sees what
+ * is wrong then. */
+static void
+test_submitted_meanwhile(void **unused)
+{
+    enum { ROUNDS = 40, CALLS = 8 };
+    static struct syn_kernel kernels[CALLS];
+    struct bench bench;
+    struct syn_err err;
+
+    (void)unused;
+    bench_open(&bench, "cpu0");
+    for (unsigned i = 0; i < CALLS; i++)
+        kernels[i] = add;
+    for (uint64_t rows = 1; rows <= ROUNDS; rows++) {
+        const struct syn_shape own = {.dtype = SYN_DTYPE_INT64, .dims = 2, .sizes = {rows, COLS}};
+        struct syn_tensor *a = numbers(bench.engine, &own), *c = numbers(bench.engine, &own);
+        uint64_t last = rows * COLS - 1;
+        void *data;
+
+        for (unsigned i = 0; i < CALLS; i++) {
+            const struct syn_task_call call = {
+                .kernel = &kernels[i], .tensors = {a, c}, .pieces = i == 0 ? 4 : SYN_PIECES_ONE};
+
+            assert_done(syn_engine_submit(bench.engine, &call, NULL, &err), &err);
+        }
+        assert_done(syn_engine_wait(bench.engine, &err), &err);
+        assert_done(syn_engine_map(bench.engine, c, SYN_READ, &data, &err), &err);
+        assert_int_equal(((const int64_t *)data)[last], last * (CALLS + 1));
+        syn_engine_unmap(bench.engine, c);
+        assert_done(syn_tensor_free(a, &err), &err);
+        assert_done(syn_tensor_free(c, &err), &err);
+    }
+    bench_close(&bench);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fits_nowhere),   cmocka_unit_test(test_goes_elsewhere),
-        cmocka_unit_test(test_fits_not_there), cmocka_unit_test(test_parts_of_the_caller),
-        cmocka_unit_test(test_small_host),
+        cmocka_unit_test(test_fits_nowhere),        cmocka_unit_test(test_goes_elsewhere),
+        cmocka_unit_test(test_fits_not_there),      cmocka_unit_test(test_parts_of_the_caller),
+        cmocka_unit_test(test_submitted_meanwhile), cmocka_unit_test(test_small_host),
     };
 
     return cmocka_run_group_tests_name("split", tests, NULL, NULL);

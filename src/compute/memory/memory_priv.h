@@ -69,7 +69,9 @@ struct syn_tensor {
     uint64_t number;
     uint32_t kind; /* 0: none; see kind.c */
     struct syn_shape shape;
-    struct syn_kin *kin;    /* of what is divided, part of something, or wrapped with gaps */
+    /* Of what is divided, part of something, or wrapped with gaps. A whole gets it when it is first
+     * divided, while others may ask how it lies in memory: set once, whole by then. */
+    _Atomic(struct syn_kin *) kin;
     struct syn_move *moves; /* transfers on their way */
     uint16_t writers;       /* who hold it for writing while others may be valid */
     uint8_t content;        /* enum syn_content */

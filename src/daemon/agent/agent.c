@@ -418,6 +418,7 @@ copy_options(struct syn_agent *agent, const struct syn_agent_options *options)
     agent->bandwidth_bps = options->bandwidth_bps;
     agt_gpus_options(agent, options);
     agent->devices_argv = options->devices_argv;
+    agent->names_mode = options->dns;
     (void)syn_str_copy(agent->server, sizeof(agent->server), options->server);
     (void)syn_str_copy(agent->join_token, sizeof(agent->join_token),
                        options->token != NULL ? options->token : "");
@@ -481,6 +482,7 @@ syn_agent_start(struct syn_agent *agent, struct syn_err *err)
         rc = agt_client_new(agent, agent->node_token, &agent->stream_client, err);
     if (rc < 0)
         return rc;
+    agt_names_open(agent);
     /* Nobody fetches, and so nothing is evicted, before all that runs is known. */
     (void)pthread_mutex_lock(&agent->fetch_lock);
     adopt_all(agent);
@@ -576,6 +578,7 @@ syn_agent_free(struct syn_agent *agent)
     stop_threads(agent);
     agt_sessions_close(agent);
     agt_table_free(agent);
+    agt_names_close(agent);
     agt_devices_close(agent);
     agent->stream_client = syn_client_free(agent->stream_client);
     agent->beat_client = syn_client_free(agent->beat_client);

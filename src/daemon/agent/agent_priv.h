@@ -44,6 +44,9 @@
 struct agt_instance;
 struct agt_care;
 struct agt_session;
+struct agt_names;
+struct agt_resolver;
+struct agt_follower;
 
 /** How long the agent waits. Tests wait less. */
 struct agt_pace {
@@ -82,6 +85,10 @@ struct syn_agent {
     int64_t cache_bytes_max;    /* 0: the cache's default */
     struct agt_cache cache;     /* under `fetch_lock` */
     struct syn_net *net;        /* of instances; NULL: this node has none */
+    const char *names_mode;     /* forward, own or off; NULL: forward */
+    struct agt_names *names; /* what instances may ask for; NULL: they ask the node's resolvers */
+    struct agt_resolver *resolver; /* answers them */
+    struct agt_follower *follower; /* learns them */
     char resolvers[SYN_INSTANCE_DNS_MAX][AGT_RESOLVER_MAX];
     const char *dns[SYN_INSTANCE_DNS_MAX + 1]; /* whom instances ask for names, NULL-ended */
     struct syn_native *natives[AGT_RUNTIMES];  /* what is behind `runtimes`, where it is ours */
@@ -142,11 +149,12 @@ struct agt_instance {
     struct syn_runtime door_runtime;
     char door_address[AGT_RESOLVER_MAX]; /* on the account's network; "": none */
 
-    atomic_bool changed; /* since the thread looked */
-    bool started;        /* `thread` is one */
-    bool preparing_told; /* the thread's */
-    bool noticed;        /* likewise: the program has been told why it must stop */
-    bool finished;       /* likewise: it has ended, and the server knows all of it */
+    atomic_bool changed;            /* since the thread looked */
+    bool started;                   /* `thread` is one */
+    bool preparing_told;            /* the thread's */
+    bool noticed;                   /* likewise: the program has been told why it must stop */
+    bool finished;                  /* likewise: it has ended, and the server knows all of it */
+    char gateway[AGT_RESOLVER_MAX]; /* likewise: where it asks for names; "": nowhere of ours */
     char id[SYN_ID_MAX];
     char gpus[SYN_GPUS_MAX][sizeof(((struct syn_gpu *)0)->uuid)]; /* its own, until it ends; under
                                                                      the agent's lock */
@@ -201,6 +209,16 @@ SYN_MUST int agt_inventory(struct syn_agent *agent, json_t **ret, struct syn_err
 /** Open the node's networks; where there can be none, that is told in the log. */
 void agt_network_open(struct syn_agent *agent);
 void agt_network_close(struct syn_agent *agent);
+/** Begin to answer names, where that is wanted and can be; where it cannot, the log says so, and
+ * instances ask the node's resolvers. Once the node is registered, before any instance is there. */
+void agt_names_open(struct syn_agent *agent);
+/** When no instance is there any more. */
+void agt_names_close(struct syn_agent *agent);
+/** The instance, which has its network, may ask for names from now on; until it is cleared away. */
+void agt_names_enter(struct agt_instance *instance, const json_t *doc);
+void agt_names_leave(struct agt_instance *instance);
+/** Wait a moment until what it may ask for is known. */
+void agt_names_await(const struct agt_instance *instance);
 /** Make again what somebody broke; `starting`: remove what no instance of ours has. */
 void agt_network_sweep(struct syn_agent *agent, bool starting);
 

@@ -329,6 +329,7 @@ prepare(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
     if (rc < 0)
         return rc;
     instance->paths = instance->runtime.ops->paths(instance->handle);
+    agt_names_enter(instance, doc);
     rc = keep_boot(instance, err);
     if (rc == SYN_OK && checkpoint[0] != '\0')
         rc = agt_fetch_into(instance, checkpoint, instance->paths->checkpoints, err);
@@ -336,8 +337,10 @@ prepare(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
         rc = open_snapshots(instance, doc, err);
     if (rc == SYN_OK && instance->snapshots != NULL)
         rc = agt_snapshots_known(instance->snapshots, err);
-    return rc < 0 ? rc
-                  : instance->runtime.ops->start(instance->runtime.self, instance->handle, err);
+    if (rc < 0)
+        return rc;
+    agt_names_await(instance);
+    return instance->runtime.ops->start(instance->runtime.self, instance->handle, err);
 }
 
 /* --- running -----------------------------------------------------------------------------------
@@ -535,6 +538,7 @@ clear_away(struct agt_instance *instance)
     struct syn_err err = {0};
     char path[AGT_PATH_MAX];
 
+    agt_names_leave(instance);
     if (instance->handle != NULL)
         instance->handle = instance->runtime.ops->close(instance->handle);
     while (instance->runtime.ops != NULL &&
@@ -657,6 +661,7 @@ take_over(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
         return rc;
     if (rc == SYN_OK && status.state != SYN_INSTANCE_PREPARED) {
         instance->paths = instance->runtime.ops->paths(instance->handle);
+        agt_names_enter(instance, doc);
         return SYN_OK;
     }
     instance->handle = instance->runtime.ops->close(instance->handle); /* half made: begin again */

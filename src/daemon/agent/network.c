@@ -1,13 +1,18 @@
 /* The node's instance networks: opened with the agent, swept when it is known what runs. */
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <synor/base/log.h>
 #include <synor/base/str.h>
 
 #include "agent_priv.h"
+#include "resolver_priv.h"
 
 #define RESOLV_LINE_MAX 512
+#define RESOLV_CONF     "/etc/resolv.conf"
+#define PROBED          "127.53.53.53" /* loopback, and nobody's */
 
 /* Those of a resolv.conf that an instance reaches as well: loopback is another one's inside. */
 static size_t
@@ -38,14 +43,15 @@ void
 agt_network_open(struct syn_agent *agent)
 {
     char dir[AGT_PATH_MAX + 8];
-    const struct syn_net_options options = {.dir = dir};
+    const struct syn_net_options options = {.dir = dir,
+                                            .dns = !syn_str_eq(agent->names_mode, "off")};
     struct syn_err err = {0};
 
     (void)snprintf(dir, sizeof(dir), "%s/net", agent->data_dir);
     if (syn_net_open(&options, &agent->net, &err) < 0)
         syn_log_err(SYN_LOG_INFO, "agent.networks-missing", &err);
     /* Where systemd resolves, the first names only itself. */
-    if (read_resolvers(agent, "/etc/resolv.conf") == 0)
+    if (read_resolvers(agent, RESOLV_CONF) == 0)
         (void)read_resolvers(agent, "/run/systemd/resolve/resolv.conf");
 }
 
@@ -74,4 +80,106 @@ agt_network_sweep(struct syn_agent *agent, bool starting)
 
     if (agent->net != NULL && syn_net_sweep(agent->net, starting ? is_ours : NULL, agent, &err) < 0)
         syn_log_err(SYN_LOG_WARN, "agent.network-sweep-failed", &err);
+}
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+/* Does another program have the port of every address? */
+static bool
+port_is_free(void)
+{
+    const struct sockaddr_in addr = {.sin_family = AF_INET,
+                                     .sin_port = htons(SYN_DNS_PORT),
+                                     .sin_addr.s_addr = inet_addr(PROBED)};
+    static const int types[] = {SOCK_DGRAM, SOCK_STREAM};
+    bool is_free = true;
+
+    for (size_t i = 0; i < SYN_LEN(types); i++) {
+        int fd = socket(AF_INET, types[i] | SOCK_CLOEXEC, 0), on = 1;
+
+        if (fd < 0)
+            return false;
+        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+        if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+            (types[i] == SOCK_STREAM && listen(fd, 1) < 0))
+            is_free = false;
+        (void)close(fd);
+    }
+    return is_free;
+}
+
+static int
+open_names(struct syn_agent *agent, struct syn_err *err)
+{
+    struct agt_resolver_options options = {
+        .others = syn_str_eq(agent->names_mode, "own") ? AGT_DNS_REFUSE : AGT_DNS_FORWARD,
+        .resolv_conf = RESOLV_CONF};
+    int rc;
+
+    if (!port_is_free())
+        return SYN_FAIL(err, SYN_E_CONFLICT,
+                        "another program has port %d of every address, so that instances ask the "
+                        "node's resolvers and know no names of services",
+                        SYN_DNS_PORT);
+    rc = agt_names_new(agent->net, agent->node_id, &agent->names, err);
+    options.names = agent->names;
+    if (rc == SYN_OK)
+        rc = agt_resolver_new(&options, &agent->resolver, err);
+    return rc < 0 ? rc : agt_follower_new(agent, agent->resolver, &agent->follower, err);
+}
+
+void
+agt_names_open(struct syn_agent *agent)
+{
+    struct syn_err err = {0};
+
+    if (agent->net == NULL || syn_str_eq(agent->names_mode, "off"))
+        return;
+    if (open_names(agent, &err) < 0) {
+        syn_log_err(SYN_LOG_WARN, "agent.names-missing", &err);
+        agt_names_close(agent);
+    }
+}
+
+void
+agt_names_close(struct syn_agent *agent)
+{
+    agent->follower = agt_follower_free(agent->follower);
+    agent->resolver = agt_resolver_free(agent->resolver);
+    agent->names = agt_names_free(agent->names);
+}
+
+void
+agt_names_enter(struct agt_instance *instance, const json_t *doc)
+{
+    const struct syn_runtime_ops *ops = instance->runtime.ops;
+    const struct syn_net_place *place = ops->place != NULL ? ops->place(instance->handle) : NULL;
+    struct agt_asker asker = {.account = ""};
+    struct syn_err err = {0};
+
+    if (instance->agent->resolver == NULL || place == NULL || place->gateway4[0] == '\0' ||
+        instance->gateway[0] != '\0')
+        return;
+    (void)syn_str_copy(asker.account, sizeof(asker.account), syn_json_str(doc, "account", ""));
+    (void)syn_str_copy(asker.label, sizeof(asker.label), syn_json_str(doc, "account_name", ""));
+    if (agt_resolver_enter(instance->agent->resolver, place->gateway4, &asker, &err) < 0)
+        syn_log_err(SYN_LOG_WARN, "instance.no-names", &err);
+    else
+        (void)syn_str_copy(instance->gateway, sizeof(instance->gateway), place->gateway4);
+}
+
+void
+agt_names_leave(struct agt_instance *instance)
+{
+    if (instance->gateway[0] != '\0')
+        agt_resolver_leave(instance->agent->resolver, instance->gateway);
+    instance->gateway[0] = '\0';
+}
+
+void
+agt_names_await(const struct agt_instance *instance)
+{
+    if (instance->gateway[0] != '\0' &&
+        !agt_resolver_await(instance->agent->resolver, instance->gateway, AGT_DNS_KNOWN_MS))
+        syn_log_kv(SYN_LOG_WARN, "instance.names-unknown", "instance", instance->id, NULL);
 }

@@ -8,6 +8,8 @@
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 
+#include "names_priv.h"
+
 void
 agt_wish_fini(struct agt_wish *wish)
 {
@@ -276,8 +278,9 @@ wish_content(struct agt_instance *instance, struct agt_wish *wish, const json_t 
 }
 
 static void
-wish_network(struct agt_wish *wish, const json_t *doc)
+wish_network(const struct agt_instance *instance, struct agt_wish *wish, const json_t *doc)
 {
+    const char *name = syn_json_str(doc, "account_name", "");
     const json_t *network = json_object_get(json_object_get(doc, "spec"), "network");
     size_t i;
     json_t *host;
@@ -285,6 +288,10 @@ wish_network(struct agt_wish *wish, const json_t *doc)
     if (syn_str_eq(syn_json_str(network, "mode", "none"), "account")) {
         wish->spec.network = SYN_NETWORK_ACCOUNT;
         wish->spec.net.account = syn_json_str(doc, "account", "");
+        wish->spec.dns_gateway = instance->agent->resolver != NULL;
+        (void)snprintf(wish->search, sizeof(wish->search), "%.63s." AGT_NAMES_ZONE, name);
+        if (wish->spec.dns_gateway && syn_name_ok(name))
+            wish->spec.dns_search = wish->search;
     }
     if (!syn_str_eq(syn_json_str(network, "mode", "none"), "group"))
         return;
@@ -342,7 +349,7 @@ agt_wish_make(struct agt_instance *instance, const json_t *doc, struct agt_wish 
     wish->spec.pids_max = syn_json_i64(resources, "pids", 0);
     wish->spec.wall_ms = syn_json_i64(spec, "time_limit_ms", 0);
     wish->spec.grace_ms = syn_json_i64(spec, "stop_grace_ms", 0);
-    wish_network(wish, doc);
+    wish_network(instance, wish, doc);
     rc = wish_image(instance, wish, spec, err);
     if (rc == SYN_OK)
         rc = wish_gpus(instance, wish, doc, err);

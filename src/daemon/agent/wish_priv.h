@@ -21,6 +21,7 @@ struct agt_wish {
     char dataset[AGT_PATH_MAX];
     char config[AGT_PATH_MAX];
     char rootfs[AGT_PATH_MAX];
+    char search[SYN_ID_MAX + 16]; /* "ACCOUNT.synor" */
     struct syn_oci_layout *image; /* NULL: the host's /usr */
     struct syn_gpu_grant *gpus;   /* NULL: it has none */
 };

@@ -460,12 +460,22 @@ instance_of(const char *key, char *out)
     (void)srv_key(out, "instance", strrchr(key, '/') + 1, NULL);
 }
 
+/* Its names are of its account's, which nodes know no other way. */
+static int
+name_account(struct syn_server *server, json_t *doc, struct syn_err *err)
+{
+    return srv_account_name(server, syn_json_str(doc, "account", ""), doc, err);
+}
+
 static int
 stream_instances(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     const char *id = syn_http_req_param(req, "id");
-    struct srv_stream_plan plan = {
-        .put_event = "instance", .delete_event = "gone", .snapshot = true, .subject = instance_of};
+    struct srv_stream_plan plan = {.put_event = "instance",
+                                   .delete_event = "gone",
+                                   .snapshot = true,
+                                   .subject = instance_of,
+                                   .complete = name_account};
     int rc = srv_own_node(srv_identity(req), id, err);
 
     if (rc == SYN_OK && !syn_name_ok(id))

@@ -301,7 +301,8 @@ const struct srv_routes *const srv_all_routes[] = {
     &srv_market_view_routes, &srv_offer_routes,
     &srv_service_routes,     &srv_place_routes,
     &srv_manifest_routes,    &srv_image_routes,
-    &srv_secret_routes,      &srv_session_routes,
+    &srv_secret_routes,      &srv_endpoint_routes,
+    &srv_session_routes,
     NULL,
 };
 

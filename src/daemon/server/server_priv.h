@@ -235,6 +235,9 @@ SYN_MUST int srv_token_issue(struct syn_server *server, struct srv_txn *txn,
  * void from then on. */
 SYN_MUST int srv_token_forget(struct srv_txn *txn, const char *id, const json_t *doc,
                               struct syn_err *err);
+/** Put what the account is called into `doc`, as "account_name"; "" when it is not known. */
+SYN_MUST int srv_account_name(struct syn_server *server, const char *account, json_t *doc,
+                              struct syn_err *err);
 /** The node that `text` names: its id or name. NOTFOUND. */
 SYN_MUST int srv_node_find(struct syn_server *server, const char *text, json_t **ret_doc,
                            int64_t *ret_revision, struct syn_err *err);
@@ -777,9 +780,9 @@ struct srv_routes {
 };
 extern const struct srv_routes srv_account_routes, srv_training_routes, srv_instance_routes,
     srv_node_routes, srv_content_routes, srv_upload_routes, srv_name_routes, srv_bill_routes,
-    srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes, srv_watch_routes,
-    srv_market_order_routes, srv_market_view_routes, srv_offer_routes, srv_service_routes,
-    srv_place_routes, srv_manifest_routes, srv_image_routes, srv_secret_routes,
+    srv_endpoint_routes, srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes,
+    srv_watch_routes, srv_market_order_routes, srv_market_view_routes, srv_offer_routes,
+    srv_service_routes, srv_place_routes, srv_manifest_routes, srv_image_routes, srv_secret_routes,
     srv_session_routes;
 extern const struct srv_routes *const srv_all_routes[]; /* these, then NULL */
 

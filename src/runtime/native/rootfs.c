@@ -316,17 +316,20 @@ add_own_names(const struct syn_instance_spec *spec, const struct syn_plan *plan,
 
 /* Whom to ask for names, and, over the host's /usr, that names are asked for. */
 static int
-write_resolver(const struct syn_instance_spec *spec, struct syn_err *err)
+write_resolver(const struct syn_instance_spec *spec, const struct syn_plan *plan,
+               struct syn_err *err)
 {
+    const char *const gateway[] = {plan->place.gateway4, NULL};
+    const char *const *dns = spec->dns_gateway ? gateway : spec->dns;
     SYN_BUF(text);
     int rc;
 
-    if (spec->network != SYN_NETWORK_ACCOUNT || !spec->dns || !spec->dns[0])
+    if (spec->network != SYN_NETWORK_ACCOUNT || !dns || !dns[0])
         return SYN_OK;
     if (spec->dns_search)
         syn_buf_addf(&text, "search %s\n", spec->dns_search);
-    for (size_t i = 0; spec->dns[i]; i++)
-        syn_buf_addf(&text, "nameserver %s\n", spec->dns[i]);
+    for (size_t i = 0; dns[i]; i++)
+        syn_buf_addf(&text, "nameserver %s\n", dns[i]);
     rc = layer_file(spec, "resolv.conf", &text, err);
     if (rc < 0 || spec->rootfs)
         return rc;
@@ -403,7 +406,7 @@ syn_rootfs_layer_create(const struct syn_instance_spec *spec, const struct syn_p
     for (size_t i = 0; rc == SYN_OK && i < spec->drivers_count; i++)
         rc = make_mount_point(spec, &spec->drivers[i], err);
     if (rc == SYN_OK)
-        rc = write_resolver(spec, err);
+        rc = write_resolver(spec, plan, err);
     return rc < 0 ? rc : write_names(spec, plan, err);
 }
 

@@ -3,7 +3,7 @@
  *
  *   instance --> [bridge prerouting: its own MAC and address, or dropped]
  *                  |-> same bridge  [bridge forward: counted as the account's]
- *                  |-> the node     [input: answers and what is open, counted; else refused]
+ *                  |-> the node     [input: answers, what is open, its gateway's DNS; else refused]
  *                  `-> elsewhere    [forward/out: no other bridge, no denied network, the
  *                                    instance's own rules; counted as egress] --> masquerade
  *   outside  --> [prerouting: published port to instance] --> [forward/in: only those, and answers]
@@ -32,6 +32,7 @@ static const char base_text[] =
     " set same { type ifname . ifname; }\n"
     " set open4 { type inet_proto . ipv4_addr . inet_service; }\n"
     " set open6 { type inet_proto . ipv6_addr . inet_service; }\n"
+    " set asked { type inet_proto . inet_service; }\n"
     " set deny4 { type ipv4_addr; flags interval; auto-merge; }\n"
     " set deny6 { type ipv6_addr; flags interval; auto-merge; }\n"
     " map egress4 { type ipv4_addr : counter; }\n"
@@ -70,6 +71,7 @@ static const char base_text[] =
     "}\n"
     "flush set inet %t open4\n"
     "flush set inet %t open6\n"
+    "flush set inet %t asked\n"
     "flush set inet %t deny4\n"
     "flush set inet %t deny6\n";
 
@@ -104,6 +106,8 @@ static const struct {
     {"inet", "node", "ct state established,related goto told"},
     {"inet", "node", "meta l4proto . ip daddr . th dport @open4 goto told"},
     {"inet", "node", "meta l4proto . ip6 daddr . th dport @open6 goto told"},
+    /* At the address of the bridge that it came by. */
+    {"inet", "node", "meta l4proto . th dport @asked fib daddr . iif type local goto told"},
     {"inet", "node", "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept"},
     {"inet", "node", "goto refuse"},
 
@@ -204,6 +208,8 @@ syn_filter_base(const struct syn_filter_node *node, struct syn_buf *out)
                      rules[i].rule);
     add_masquerade(node, out);
     add_open(node, out);
+    if (node->dns)
+        syn_buf_addf(out, "add element inet %s asked { udp . 53, tcp . 53 }\n", node->table);
     for (size_t i = 0; i < node->deny_count; i++)
         syn_buf_addf(out, "add element inet %s deny%s { %s }\n", node->table,
                      family_digit(&node->deny[i].addr), syn_prefix_format(&node->deny[i], text));

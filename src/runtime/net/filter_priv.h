@@ -14,6 +14,7 @@ struct syn_filter_node {
     struct syn_prefix pool4, pool6;         /* pool6.addr.family 0: no IPv6 */
     const struct syn_attachment_port *open; /* .host and .host_port */
     size_t open_count;
+    bool dns; /* is answered at gateways */
     const struct syn_prefix *deny;
     size_t deny_count;
 };

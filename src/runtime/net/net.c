@@ -48,6 +48,7 @@ set_open(struct syn_net *net, const struct syn_net_options *options, struct syn_
     }
     net->node.open = net->open;
     net->node.open_count = options->open_count;
+    net->node.dns = options->dns;
     return SYN_OK;
 }
 

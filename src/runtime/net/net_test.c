@@ -308,6 +308,47 @@ node_is_closed_but_for_what_is_open(void **state)
     (void)syn_net_close(net);
 }
 
+/* An instance asks its own gateway for names, by UDP and TCP, and nobody else's; and only where
+ * somebody answers there. */
+static void
+names_are_asked_at_the_own_gateway(void **state)
+{
+    for (int dns = 1; dns >= 0; dns--) {
+        const struct syn_net_options options = {.dir = dir, .net_prefix = 28, .dns = dns > 0};
+        struct syn_net *net = NULL;
+        struct syn_net_place acme, bolt;
+        struct sockaddr_storage from;
+        struct syn_err err = {0};
+        SYN_FD(ours);
+        SYN_FD(theirs);
+        SYN_FD(beside);
+        SYN_FD(udp);
+        SYN_FD(asker);
+
+        (void)state;
+        (void)snprintf(dir, sizeof(dir), "%s/names%d", root, dns);
+        assert_done(syn_net_open(&options, &net, &err), &err);
+        acme = attach(net, "a-1", "acme");
+        bolt = attach(net, "b-1", "bolt");
+        ours = net_bound(NULL, acme.gateway4, 53, SOCK_STREAM);
+        theirs = net_bound(NULL, bolt.gateway4, 53, SOCK_STREAM);
+        beside = net_bound(NULL, acme.gateway4, 54, SOCK_STREAM);
+        assert_int_equal(net_reaches(acme.netns, acme.gateway4, 53), dns);
+        assert_false(net_reaches(acme.netns, bolt.gateway4, 53));
+        assert_false(net_reaches(acme.netns, acme.gateway4, 54));
+        if (dns > 0) {
+            udp = net_bound(NULL, acme.gateway4, 53, SOCK_DGRAM);
+            asker = net_socket_in(acme.netns, AF_INET, SOCK_DGRAM);
+            net_send_dgrams(asker, acme.gateway4, 53, 1);
+            net_recv_dgrams(udp, 1, &from);
+        }
+        detach(net, "a-1");
+        detach(net, "b-1");
+        assert_nothing_left();
+        (void)syn_net_close(net);
+    }
+}
+
 static void
 outside_is_open_but_for_what_is_denied(void **state)
 {
@@ -879,6 +920,7 @@ main(int argc, char **argv)
         cmocka_unit_test_setup(accounts_do_not_meet, set_up),
         cmocka_unit_test_setup(node_is_closed_but_for_what_is_open, set_up),
         cmocka_unit_test_setup(outside_is_open_but_for_what_is_denied, set_up),
+        cmocka_unit_test_setup(names_are_asked_at_the_own_gateway, set_up),
         cmocka_unit_test_setup(only_what_is_published_is_reached, set_up),
         cmocka_unit_test_setup(bytes_are_counted_where_they_go, set_up),
         cmocka_unit_test_setup(stream_is_counted, set_up),

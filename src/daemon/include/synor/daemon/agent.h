@@ -21,6 +21,7 @@ struct syn_agent_options {
     const char *offer; /* prices of a new node, JSON as nodes.change has it; NULL: the book's */
     const char *gpu_sharing; /* off, time-slice or mps; NULL: off */
     const char *mps_pipes;   /* folder of the pipes of NVIDIA's MPS daemon; NULL: its default */
+    const char *dns;         /* of instances: forward, own or off; NULL: forward. Kept */
     const char *name;        /* host name */
     int64_t cache_bytes_max; /* of content kept on disk; 0: half of the file system */
     const struct syn_runtime *runtime; /* runs the instances, instead of the sandboxes found here;

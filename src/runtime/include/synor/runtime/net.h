@@ -51,6 +51,9 @@ struct syn_net_options {
     uint8_t net_prefix; /* of one account's share of pool4; 0: 24 */
     const struct syn_net_open *open;
     size_t open_count;
+    /** Somebody answers DNS at the gateway of each account's network: instances reach port 53, of
+     *  UDP and TCP, of their own gateway, and of no other. */
+    bool dns;
     /** NULL-ended: networks outside that no instance reaches, whatever its rules. NULL: link-local
      *  addresses, behind which clouds keep their machines' secrets. */
     const char *const *deny;

@@ -87,6 +87,7 @@ struct syn_instance_spec {
     struct syn_net_spec net;
     /** NULL-ended (or NULL): addresses for /etc/resolv.conf, at most SYN_INSTANCE_DNS_MAX. */
     const char *const *dns;
+    bool dns_gateway; /* ACCOUNT: names are asked for at the network's gateway, and of no `dns` */
     const char *dns_search; /* the domain that short names are tried in, or NULL */
     const struct syn_host_entry *hosts;
     size_t hosts_count;

@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""Internal names: a program in its sandbox looks up another service as programs do."""
+import http.client
+import os
+import pathlib
+import shutil
+import subprocess
+
+from harness import Platform, Skip, case, check, equal, image_layout, need_sandbox, run, wait_until
+
+SERVICE = ["--image", "synor://images/resolve", "--port", 8080, "--health-interval", "200ms",
+           "--health-timeout", "5s", "--cpu", "0.1", "--memory", "64mb", "--scratch", "16mb",
+           "--drain", "0s", "--stop-grace", "5s", "--yes"]
+
+
+def endpoints(p, name):
+    said = p.json("compute", "service", "get", name)["status"]["endpoints"]
+    return [e for e in said if e["ready"]]
+
+
+def wait_ready(p, name, count):
+    return wait_until(f"{count} of {name} are ready", 90, lambda: (
+        lambda found: found if len(found) == count else None)(endpoints(p, name)), 0.1)
+
+
+def look_up(p, asker, name):
+    """What getaddrinfo() says inside of the service `asker`: lines."""
+    where = p.askers[asker]
+    connection = http.client.HTTPConnection(where["address"], where["port"], timeout=30)
+    try:
+        connection.request("GET", f"/{name}")
+        return connection.getresponse().read().decode().split("\n")[:-1]
+    finally:
+        connection.close()
+
+
+def fours(lines):
+    return {line for line in lines if "." in line and not line.startswith("error")}
+
+
+@case
+def services_are_deployed(p):
+    if shutil.which("cc") is None:
+        raise Skip("needs a C compiler")
+    p.askers = {}
+    program = p.home.with_name(p.home.name + "-resolve")
+    source = pathlib.Path(__file__).with_name("resolve.c")
+    built = subprocess.run(["cc", "-static", "-O1", "-o", program, source], capture_output=True,
+                           text=True, check=False)
+    if built.returncode != 0:
+        raise Skip(f"no static program can be built: {built.stderr[-200:]}")
+    p.start()
+    works = [s for s in need_sandbox(p) if s in ("runc", "gvisor")]
+    image_layout(p.home / "layout", program.read_bytes())
+    os.unlink(program)
+    p.json("storage", "put", p.home / "layout", "--name", "images/resolve")
+    p.json("compute", "service", "deploy", "--name", "web", *SERVICE, "--replicas", 2)
+    for sandbox in works:
+        p.json("compute", "service", "deploy", "--name", f"ask-{sandbox}", *SERVICE, "--isolation",
+               sandbox)
+    def came_up():
+        said = p.json("compute", "service", "events", "web")["items"]
+        return len(endpoints(p, "web")) == 2 or [e for e in said if e["type"] == "ended"]
+    ended = wait_until("web comes up, or never will", 90, came_up)
+    if ended is not True and "network" in ended[0]["message"]:
+        raise Skip(f"no network for instances here: {ended[0]['message']}")
+    for sandbox in works:
+        p.askers[sandbox] = wait_ready(p, f"ask-{sandbox}", 1)[0]
+    p.account = p.api("GET", "/v1/accounts/me")["name"]
+
+
+def need(p):
+    if not p.askers:
+        raise Skip("no service was deployed")
+
+
+@case
+def a_service_is_found_by_its_name(p):
+    need(p)
+    web = {e["address"] for e in wait_ready(p, "web", 2)}
+    for sandbox in p.askers:
+        for name in ("web", f"web.{p.account}.synor", f"WEB.{p.account}.Synor."):
+            said = look_up(p, sandbox, name)
+            equal(fours(said), web, sandbox, name, said)
+        for e in endpoints(p, "web"):
+            said = look_up(p, sandbox, f"{e['replica']}.web.{p.account}.synor")
+            equal(fours(said), {e["address"]}, sandbox, said)
+        # What is not there, of us and of others; and what the node was told not to ask for.
+        for name in ("api", f"7.web.{p.account}.synor", "web.nobody.synor", "example.org"):
+            said = look_up(p, sandbox, name + ("." if "." in name else ""))
+            check(said[0].startswith("error"), sandbox, name, said)
+
+
+@case
+def a_name_goes_with_its_replica(p):
+    need(p)
+    asker = next(iter(p.askers))
+    p.json("compute", "service", "scale", "web", "--replicas", 1, "--yes")
+    left = wait_ready(p, "web", 1)[0]
+    wait_until("one address is left", 10, lambda: fours(look_up(p, asker, "web")) ==
+               {left["address"]}, 0.05)
+    p.json("compute", "service", "scale", "web", "--replicas", 0, "--yes")
+    wait_until("none is left", 10, lambda: look_up(p, asker, "web")[0].startswith("error"), 0.05)
+    p.json("compute", "service", "scale", "web", "--replicas", 1, "--yes")
+    web = wait_ready(p, "web", 1)[0]
+    wait_until("it is back", 10, lambda: fours(look_up(p, asker, "web")) == {web["address"]}, 0.05)
+
+
+@case
+def names_outlive_a_killed_platform(p):
+    need(p)
+    web = {e["address"] for e in wait_ready(p, "web", 1)}
+    p.kill()
+    p.start()
+    for sandbox in p.askers:
+        wait_until("names are answered again", 30,
+                   lambda asker=sandbox: fours(look_up(p, asker, "web")) == web)
+
+
+@case
+def nothing_is_left(p):
+    need(p)
+    names = ["web", *(f"ask-{s}" for s in p.askers)]
+    for name in names:
+        p.json("compute", "service", "stop", name, "--yes")
+    for name in names:
+        wait_until(f"{name} has stopped", 60, lambda asked=name: p.json(
+            "compute", "service", "get", asked)["status"]["state"] == "stopped", 0.1)
+
+
+if __name__ == "__main__":
+    run(Platform("--instance-dns", "own"))
