@@ -34,7 +34,8 @@ class Refused(Exception):
 class Platform:
     """Runs while the `with` block does; leaves nothing behind."""
 
-    def __init__(self):
+    def __init__(self, command="up"):
+        self.command = command
         self.synor = os.environ.get("SYNOR", os.path.join("build", "synor"))
         self.folder = tempfile.mkdtemp(prefix="synor-bench-", dir="/var/tmp")
         self.data = os.path.join(self.folder, "data")
@@ -45,11 +46,11 @@ class Platform:
     def __enter__(self):
         log = open(os.path.join(self.folder, "log"), "wb")
         self.process = subprocess.Popen(
-            [self.synor, "up", "--data-dir", self.data],
+            [self.synor, self.command, "--data-dir", self.data],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         log.close()
         try:
-            self._wait_until_ready()
+            self.wait_until_ready(0 if self.command == "server" else 1)
         except BaseException:
             self.__exit__()
             raise
@@ -66,13 +67,13 @@ class Platform:
                 self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _wait_until_ready(self):
+    def wait_until_ready(self, nodes=1):
         until = time.monotonic() + READY_S
         while time.monotonic() < until:
             if self.process.poll() is not None:
                 break
             try:
-                if self.call("GET", "/v1/status")["nodes"]["ready"] > 0:
+                if self.call("GET", "/v1/status")["nodes"]["ready"] >= nodes:
                     return
             except (OSError, http.client.HTTPException):
                 self.http.close()

@@ -342,10 +342,14 @@ builders_refuse(void **state)
         struct syn_ledger_settlement settlement;
         int code;
     } rows[] = {
-        {{100, "alice", over, 2}, SYN_E_FUNDS},       {{100, "alice", huge, 1}, SYN_E_FUNDS},
-        {{100, "alice", negative, 1}, SYN_E_INVALID}, {{100, "alice", share, 1}, SYN_E_INVALID},
-        {{100, "alice", mint, 1}, SYN_E_INVALID},     {{0, "alice", NULL, 0}, SYN_E_INVALID},
-        {{-1, "alice", NULL, 0}, SYN_E_INVALID},      {{100, "alice", over, 61}, SYN_E_LIMIT},
+        {{100, "alice", over, 2}, SYN_E_FUNDS},
+        {{100, "alice", huge, 1}, SYN_E_FUNDS},
+        {{100, "alice", negative, 1}, SYN_E_INVALID},
+        {{100, "alice", share, 1}, SYN_E_INVALID},
+        {{100, "alice", mint, 1}, SYN_E_INVALID},
+        {{0, "alice", NULL, 0}, SYN_E_INVALID},
+        {{-1, "alice", NULL, 0}, SYN_E_INVALID},
+        {{100, "alice", over, SYN_LEDGER_SLICES_MAX + 1}, SYN_E_LIMIT},
     };
     struct syn_ledger_head h = head("s", 1, "job1"), nameless = head("s", 1, NULL);
     struct syn_ledger_tx tx;

@@ -45,6 +45,8 @@ limit_text(size_t which, const json_t *value, char *out)
 {
     int64_t amount = json_integer_value(value);
 
+    if (json_is_real(value)) /* of GPUs, in parts */
+        return syn_format_cpus((int64_t)(json_real_value(value) * 1000 + 0.5), out);
     if (!json_is_integer(value))
         return "none";
     if (limits[which].kind == SYN_CLI_CPUS)

@@ -467,6 +467,28 @@ const struct syn_cli_command syn_cli_market_offers = {
     .operand_count = 1,
     .run = run_offers};
 
+/* "prov 5, other 3 (gone)" into out. */
+static void
+sellers_text(const json_t *of, char *out, size_t cap)
+{
+    size_t i, len = 0;
+    const json_t *row;
+
+    out[0] = '\0';
+    json_array_foreach (of, i, row) {
+        bool gone = json_is_string(json_object_get(row, "gone_since"));
+        int more = snprintf(out + len, cap - len, "%s%s %lld%s", i > 0 ? ", " : "",
+                            syn_json_str(row, "provider_name", "?"),
+                            (long long)syn_json_i64(row, "units", 0), gone ? " (gone)" : "");
+
+        if (more < 0 || (size_t)more >= cap - len) {
+            (void)snprintf(out + cap - 4, 4, "...");
+            return;
+        }
+        len += (size_t)more;
+    }
+}
+
 static int
 holding_rows(const json_t *before, const json_t *now, bool whole, struct syn_cli_table_out **ret,
              struct syn_err *err)
@@ -474,18 +496,22 @@ holding_rows(const json_t *before, const json_t *now, bool whole, struct syn_cli
     struct syn_cli_table_out *rows;
     size_t i;
     json_t *item;
-    int rc = syn_cli_rows_new("CLASS|>FREE|>OFFERED|>IN USE|>SOLD", &rows, err);
+    int rc = syn_cli_rows_new("CLASS|>FREE|>OFFERED|>IN USE|>SOLD|OF", &rows, err);
 
     (void)before;
     (void)whole;
     if (rc < 0)
         return rc;
     json_array_foreach (json_object_get(now, "items"), i, item) {
+        char of[96];
+
+        sellers_text(json_object_get(item, "of"), of, sizeof(of));
         syn_cli_cell(rows, "%s", syn_json_str(item, "class", ""));
         syn_cli_cell(rows, "%lld", (long long)syn_json_i64(item, "free", 0));
         syn_cli_cell(rows, "%lld", (long long)syn_json_i64(item, "held", 0));
         syn_cli_cell(rows, "%lld", (long long)syn_json_i64(item, "in_use", 0));
         syn_cli_cell(rows, "%lld", (long long)syn_json_i64(item, "sold", 0));
+        syn_cli_cell(rows, "%s", of);
     }
     *ret = rows;
     return SYN_OK;
@@ -550,6 +576,8 @@ const struct syn_cli_command syn_cli_market_holdings = {
     .path = "market holdings",
     .summary = "List the units that you hold, offer and have sold",
     .detail = "FREE can be sold or, later, used. OFFERED stands in sell orders. SOLD is what a "
-              "provider has issued and others hold. What your buy orders hold of your money is in "
+              "provider has issued and others hold. OF says whose your units are; \"gone\" is a "
+              "seller whose nodes take no work: after a day it pays back what you gave. What your "
+              "buy orders hold of your money is in "
               "`synor account balance`.",
     .run = run_holdings};

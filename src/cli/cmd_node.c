@@ -20,6 +20,15 @@ sum_gpus(const json_t *capacity)
     return sum;
 }
 
+/* Is what it takes first made by containerd? */
+static bool
+by_containerd(const json_t *status)
+{
+    const json_t *first = json_array_get(json_object_get(status, "sandboxes"), 0);
+
+    return syn_str_eq(syn_json_str(first, "runtime", ""), "container");
+}
+
 static void
 node_cells(struct syn_cli_table_out *rows, const json_t *node)
 {
@@ -34,7 +43,8 @@ node_cells(struct syn_cli_table_out *rows, const json_t *node)
     syn_cli_cell(rows, "%s", syn_format_cpus(syn_json_i64(capacity, "cpu_millicores", 0), text));
     syn_cli_cell(rows, "%s", syn_format_bytes(syn_json_i64(capacity, "memory_bytes", 0), text));
     syn_cli_cell(rows, "%lld", (long long)sum_gpus(capacity));
-    syn_cli_cell(rows, "%s", syn_json_str(status, "default_isolation", "none"));
+    syn_cli_cell(rows, "%s%s", syn_json_str(status, "default_isolation", "none"),
+                 by_containerd(status) ? ", containerd" : "");
     syn_cli_cell(rows, "%s", syn_json_str(status, "last_seen_at", "never"));
 }
 

@@ -48,6 +48,7 @@
     {"price-file", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "the price book", "What a new node asks: JSON, as `node price` sets it"}, \
     {"gpu-sharing", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "off|time-slice|mps", "off", "Let jobs have shares of one GPU"}, \
     {"mps-pipes", 0, "DIR", SYN_CLI_TEXT, 0, 0, false, false, NULL, "/tmp/nvidia-mps", "Where NVIDIA's MPS daemon, which you run, has its pipes"}, \
+    {"runtime", 0, "DRIVER", SYN_CLI_TEXT, 0, 0, false, false, "native|container", "native", "What runs instances: runc and gVisor, or containerd first"}, \
     {"instance-dns", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "forward|own|off", "forward", "Names for services: theirs and others', theirs alone, none"}
 
 static const struct syn_cli_option server_options[] = {SERVER_OPTIONS};
@@ -276,6 +277,7 @@ start(struct syn_cli *cli, bool with_agent)
     up.offer = prices_of(&words);
     up.labels = words.labels;
     up.bandwidth_bps = words.bandwidth_bps;
+    up.runtime = syn_cli_text(cli, "runtime", NULL);
     up.gpu_sharing = syn_cli_text(cli, "gpu-sharing", NULL);
     up.mps_pipes = words.mps_pipes;
     up.dns = syn_cli_text(cli, "instance-dns", NULL);
@@ -345,6 +347,7 @@ run_agent(struct syn_cli *cli)
     agent.offer = prices_of(&words);
     agent.labels = words.labels;
     agent.bandwidth_bps = words.bandwidth_bps;
+    agent.runtime = syn_cli_text(cli, "runtime", NULL);
     agent.gpu_sharing = syn_cli_text(cli, "gpu-sharing", NULL);
     agent.mps_pipes = words.mps_pipes;
     agent.dns = syn_cli_text(cli, "instance-dns", NULL);

@@ -38,7 +38,7 @@
     {"gpu-memory", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "its share", "Memory of that GPU, with --gpu-share"}, \
     {"mig", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "whole ones", "One partition (MIG) of a GPU, as 1g.10gb"}, \
     {"region", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "any", "Where it must run"}, \
-    {"isolation", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "auto|gvisor|runc", "auto", "Sandbox"}, \
+    {"isolation", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "auto|gvisor|runc|kata", "auto", "Sandbox"}, \
     {"policy", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, "balanced|binpack|spread|fragmentation|latency|energy|price", "spread", "How a node is chosen"}, \
     {"priority", 0, "N", SYN_CLI_INT, 0, 1000, false, false, NULL, "500", "Who waits less when nodes are full"}, \
     {"stop-grace", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10s", "Time to end after the stop signal"}, \
@@ -245,6 +245,10 @@ show_plan(const struct syn_cli *cli, const json_t *plan)
                      (long long)syn_json_i64(row, "replicas", 0),
                      syn_plural(syn_json_i64(row, "replicas", 0), "replica", "replicas"),
                      syn_json_str(row, "node", "?"),
+                     syn_json_str(row, "rate_hour", "no price for"));
+    json_array_foreach (json_object_get(plan, "alternatives"), i, row)
+        syn_cli_note(cli, "Or up to %lld on %s, %s SYNOR an hour each",
+                     (long long)syn_json_i64(row, "replicas", 0), syn_json_str(row, "node", "?"),
                      syn_json_str(row, "rate_hour", "no price for"));
     if (hour != NULL)
         syn_cli_note(cli, "Price: %s SYNOR an hour, %s a month; %s are locked to begin with.", hour,

@@ -91,7 +91,7 @@ static const struct syn_cli_option create_options[] = {
      "Where none of this group run"},
     {"spread", 0, "DOMAIN", SYN_CLI_TEXT, 0, 0, false, false, "node|rack|zone|region", NULL,
      "Keep the jobs of its group even between nodes, racks, zones or regions"},
-    {"isolation", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "auto|gvisor|runc", "auto",
+    {"isolation", 0, "KIND", SYN_CLI_TEXT, 0, 0, false, false, "auto|gvisor|runc|kata", "auto",
      "Sandbox"},
     {"time-limit", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "none",
      "Stop after this long"},

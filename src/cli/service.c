@@ -101,15 +101,20 @@ show(const struct syn_cli *cli, const json_t *service)
                 (long long)syn_json_i64(replicas, "ready", 0));
     if (address[0] != '\0')
         show_address(cli, service, address);
-    json_array_foreach (json_object_get(status, "endpoints"), i, endpoint)
-        syn_cli_say(cli, "  replica %-3lld %s on %s%s%s, version %lld",
+    json_array_foreach (json_object_get(status, "endpoints"), i, endpoint) {
+        const char *isolation = syn_json_str(endpoint, "isolation", "");
+        const char *runtime = syn_json_str(endpoint, "runtime", "");
+
+        syn_cli_say(cli, "  replica %-3lld %s on %s%s%s, version %lld%s%s%s%s",
                     (long long)syn_json_i64(endpoint, "replica", 0),
                     syn_json_bool(endpoint, "ready", false) ? "ready"
                                                             : syn_json_str(endpoint, "state", "?"),
                     syn_json_str(endpoint, "node", "?"),
                     syn_json_str(endpoint, "address", "")[0] != '\0' ? " at " : "",
                     syn_json_str(endpoint, "address", ""),
-                    (long long)syn_json_i64(endpoint, "version", 0));
+                    (long long)syn_json_i64(endpoint, "version", 0), isolation[0] ? ", in " : "",
+                    isolation, runtime[0] ? " by " : "", runtime);
+    }
     syn_cli_say(cli, "  cost        %s SYNOR, %s an hour; %s are locked",
                 syn_json_str(cost, "spent", "0"), syn_json_str(cost, "rate_hour", "0"),
                 syn_json_str(cost, "locked", "0"));

@@ -220,6 +220,7 @@ start_agent(void *arg)
                                         .offer = given->offer,
                                         .gpu_sharing = given->gpu_sharing,
                                         .mps_pipes = given->mps_pipes,
+                                        .driver = given->runtime,
                                         .dns = given->dns,
                                         .name = given->name,
                                         .cache_bytes_max = given->cache_bytes_max,
@@ -305,6 +306,14 @@ end(struct process *process)
     (void)pthread_mutex_destroy(&process->lock);
 }
 
+static enum syn_privilege_role
+node_role(const struct syn_daemon_options *options)
+{
+    return syn_str_eq(options->runtime != NULL ? options->runtime : "", "container")
+               ? SYN_PRIVILEGE_PODS
+               : SYN_PRIVILEGE_NODE;
+}
+
 int
 syn_daemon_up(const struct syn_daemon_options *options)
 {
@@ -313,7 +322,7 @@ syn_daemon_up(const struct syn_daemon_options *options)
     bool ready;
     int rc;
 
-    rc = begin(&process, options, options->with_agent ? SYN_PRIVILEGE_NODE : SYN_PRIVILEGE_SERVER,
+    rc = begin(&process, options, options->with_agent ? node_role(options) : SYN_PRIVILEGE_SERVER,
                &err);
     if (rc == SYN_OK)
         rc = take_pid_file(&process, "synor.pid", &err);
@@ -361,7 +370,7 @@ syn_daemon_agent(const struct syn_daemon_options *options)
     bool ready;
     int rc;
 
-    rc = begin(&process, options, SYN_PRIVILEGE_NODE, &err);
+    rc = begin(&process, options, node_role(options), &err);
     if (rc == SYN_OK)
         rc = take_pid_file(&process, "agent.pid", &err);
     if (rc == SYN_OK)

@@ -8,6 +8,7 @@
 enum syn_privilege_role {
     SYN_PRIVILEGE_SERVER, /* a control plane alone */
     SYN_PRIVILEGE_NODE,   /* what makes sandboxes */
+    SYN_PRIVILEGE_PODS,   /* the same with a containerd of its own */
 };
 
 /**

@@ -81,7 +81,13 @@ check_sets(enum syn_privilege_role role, uint64_t gone, uint64_t kept)
 static int
 node_sets(void)
 {
-    return check_sets(SYN_PRIVILEGE_NODE, never, nodes);
+    return check_sets(SYN_PRIVILEGE_NODE, never | BIT(CAP_AUDIT_WRITE), nodes);
+}
+
+static int
+pod_sets(void)
+{
+    return check_sets(SYN_PRIVILEGE_PODS, never, nodes | BIT(CAP_AUDIT_WRITE));
 }
 
 static int
@@ -101,6 +107,7 @@ only_what_is_used_is_kept(void **state)
     }
     assert_true((set_of("CapEff") & never) != 0); /* else nothing is shown */
     assert_int_equal(in_child(node_sets), 0);
+    assert_int_equal(in_child(pod_sets), 0);
     assert_int_equal(in_child(server_sets), 0);
 }
 

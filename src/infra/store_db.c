@@ -33,7 +33,7 @@ static const char schema_text[] =
 
 _Static_assert(SYN_STORE_APPLICATION == 1398361715, "the schema text carries the same number");
 _Static_assert(SYN_STORE_SCHEMA == 1, "the schema text carries the same number");
-_Static_assert(SYN_STORE_OPS_MAX <= 256, "a row id has eight bits for the place");
+_Static_assert(SYN_STORE_ROWS_MAX <= 256, "a row id has eight bits for the place");
 
 /* Errors */
 

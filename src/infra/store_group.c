@@ -172,6 +172,17 @@ write_step(struct syn_store_group *group, struct syn_store_step *step, int64_t i
                : syn_store_db_delete(group->parts.db, doc, id, step->row.id, err);
 }
 
+/* The next row is written. What one revision has no room for goes in the next one, still in one
+ * commit. */
+static void
+next_place(struct syn_store_group *group, int64_t *place)
+{
+    if (++*place < SYN_STORE_ROWS_MAX)
+        return;
+    group->revision++;
+    *place = 0;
+}
+
 static int
 apply_txn(struct syn_store_group *group, struct syn_store_request *request, struct syn_err *err)
 {
@@ -184,8 +195,10 @@ apply_txn(struct syn_store_group *group, struct syn_store_request *request, stru
         struct syn_store_step *step = &request->steps[i];
         bool idle =
             step->kind == SYN_STORE_CHECK || (step->kind == SYN_STORE_DELETE && !step->row.id);
-        if (!idle)
-            rc = write_step(group, step, syn_store_row_id(group->revision + 1, place++), err);
+        if (idle)
+            continue;
+        rc = write_step(group, step, syn_store_row_id(group->revision + 1, place), err);
+        next_place(group, &place);
     }
     forget(request);
     if (place > 0)
@@ -245,19 +258,14 @@ lease_delete_key(struct syn_store_group *group, int64_t lease, int64_t place, st
     return rc;
 }
 
-/* Keys beyond the size of a transaction go in the next revision, still in one commit. */
 static int
 lease_end(struct syn_store_group *group, int64_t lease, struct syn_err *err)
 {
     int64_t place = 0;
     int rc;
 
-    while ((rc = lease_delete_key(group, lease, place, err)) == SYN_OK) {
-        if (++place == SYN_STORE_OPS_MAX) {
-            group->revision++;
-            place = 0;
-        }
-    }
+    while ((rc = lease_delete_key(group, lease, place, err)) == SYN_OK)
+        next_place(group, &place);
     if (place > 0)
         group->revision++;
     if (rc < 0)

@@ -153,7 +153,8 @@ batch_from_ring(struct syn_store_hub *hub, const struct syn_store_watch *watch)
         const struct syn_store_event *event = ring_at(hub, i);
         if (event->revision <= watch->sent)
             continue;
-        if (event->revision != revision && batch->count > SYN_STORE_BATCH_MAX - SYN_STORE_OPS_MAX) {
+        if (event->revision != revision &&
+            batch->count > SYN_STORE_BATCH_MAX - SYN_STORE_ROWS_MAX) {
             batch->upto = revision;
             return;
         }

@@ -14,8 +14,8 @@
 
 #define SYN_STORE_RING_MAX       1024
 #define SYN_STORE_RING_BYTES_MAX ((size_t)4 << 20)
-/** Room for two transactions of the largest size. */
-#define SYN_STORE_BATCH_MAX       (2 * (size_t)SYN_STORE_OPS_MAX)
+/** Room for two revisions of the largest size. */
+#define SYN_STORE_BATCH_MAX       (2 * (size_t)SYN_STORE_ROWS_MAX)
 #define SYN_STORE_BATCH_BYTES_MAX ((size_t)8 << 20)
 
 struct syn_store_hub;

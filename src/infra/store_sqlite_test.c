@@ -599,7 +599,7 @@ counts_closed_time_for_leases(void **state)
 static void
 ends_a_lease_with_many_keys(void **state)
 {
-    enum { KEYS = 300 }; /* more than one transaction may hold */
+    enum { KEYS = 300 }; /* more than one revision holds */
     struct syn_store *store = opened();
     struct syn_store_value value = {.data = "x", .len = 1};
     char key[16];
@@ -618,7 +618,7 @@ ends_a_lease_with_many_keys(void **state)
     assert_done(syn_store_count(store, "", &count, &err), &err);
     assert_done(syn_store_revision(store, &after, &err), &err);
     assert_int_equal(count, 0);
-    assert_int_equal(after, before + (KEYS + SYN_STORE_OPS_MAX - 1) / SYN_STORE_OPS_MAX);
+    assert_int_equal(after, before + (KEYS + SYN_STORE_ROWS_MAX - 1) / SYN_STORE_ROWS_MAX);
     assert_done(syn_store_verify(store, &err), &err);
     syn_store_close(store);
 }

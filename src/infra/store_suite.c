@@ -211,7 +211,88 @@ refuses_what_is_too_large(void **state)
     free(value);
 }
 
+/* What a watch sees */
+
+struct seen {
+    struct syn_store_recorder *recorder;
+    struct syn_store_watch *watch;
+};
+
+static struct seen
+watch(struct world *w, const char *prefix, int64_t after)
+{
+    struct seen seen = {.recorder = syn_store_recorder_new()};
+
+    assert_done(syn_store_watch(w->store, prefix, after, syn_store_recorder_event, seen.recorder,
+                                &seen.watch, &w->err),
+                &w->err);
+    return seen;
+}
+
+static void
+unwatch(struct world *w, struct seen *seen)
+{
+    seen->watch = syn_store_unwatch(w->store, seen->watch);
+    seen->recorder = syn_store_recorder_free(seen->recorder);
+}
+
+static void
+expect_event(struct seen *seen, size_t i, struct syn_store_record want, const char *value)
+{
+    assert_true(syn_store_recorder_wait(seen->recorder, i + 1) > i);
+    struct syn_store_record got = syn_store_recorder_at(seen->recorder, i);
+    assert_int_equal(got.kind, want.kind);
+    assert_int_equal(got.revision, want.revision);
+    assert_int_equal(got.prev_revision, want.prev_revision);
+    assert_int_equal(got.more, want.more);
+    assert_string_equal(got.doc->value, value);
+    assert_int_equal(got.doc->mod_revision, want.revision);
+    assert_int_equal(got.prev != NULL, want.prev_revision != 0);
+    if (got.prev) {
+        assert_int_equal(got.prev->mod_revision, want.prev_revision);
+        assert_string_equal(got.prev->key, got.doc->key);
+    }
+}
+
 /* Transactions */
+
+/* What one revision has no room for goes in the next ones, and all of it is one change. */
+static void
+changes_more_than_a_revision_holds(void **state)
+{
+    enum { ROWS = 2 * SYN_STORE_ROWS_MAX + 5 };
+    struct world *w = *state;
+    struct syn_store_result result;
+    struct syn_store_op ops[ROWS + 1];
+    char keys[ROWS][16];
+    int64_t start = put(w, "guard", "1"), count = -1;
+    struct seen seen = watch(w, "k", start);
+
+    for (size_t i = 0; i < ROWS; i++) {
+        (void)snprintf(keys[i], sizeof(keys[i]), "k%zu", i);
+        ops[i] = (struct syn_store_op){
+            .kind = SYN_STORE_PUT, .key = keys[i], .value = keys[i], .len = strlen(keys[i])};
+    }
+    ops[ROWS] =
+        (struct syn_store_op){.kind = SYN_STORE_CHECK, .key = "guard", .mod_revision = start + 1};
+    assert_code(syn_store_txn(w->store, ops, ROWS + 1, &result, &w->err), SYN_STORE_CONFLICT,
+                &w->err);
+    assert_done(syn_store_count(w->store, "k", &count, &w->err), &w->err);
+    assert_int_equal(count, 0);
+    ops[ROWS].mod_revision = start;
+    assert_done(syn_store_txn(w->store, ops, ROWS + 1, &result, &w->err), &w->err);
+    assert_int_equal(result.revision, start + 3);
+    for (size_t i = 0; i < ROWS; i++) {
+        int64_t revision = start + 1 + (int64_t)(i / SYN_STORE_ROWS_MAX);
+        bool last = i + 1 == ROWS || (i + 1) % SYN_STORE_ROWS_MAX == 0;
+
+        expect_event(&seen, i, (struct syn_store_record){.revision = revision, .more = !last},
+                     keys[i]);
+    }
+    assert_int_equal(put(w, "guard", "2"), start + 4);
+    assert_done(syn_store_verify(w->store, &w->err), &w->err);
+    unwatch(w, &seen);
+}
 
 static void
 changes_all_or_nothing(void **state)
@@ -342,47 +423,6 @@ bounds_a_page(void **state)
 }
 
 /* Watches */
-
-struct seen {
-    struct syn_store_recorder *recorder;
-    struct syn_store_watch *watch;
-};
-
-static struct seen
-watch(struct world *w, const char *prefix, int64_t after)
-{
-    struct seen seen = {.recorder = syn_store_recorder_new()};
-
-    assert_done(syn_store_watch(w->store, prefix, after, syn_store_recorder_event, seen.recorder,
-                                &seen.watch, &w->err),
-                &w->err);
-    return seen;
-}
-
-static void
-unwatch(struct world *w, struct seen *seen)
-{
-    seen->watch = syn_store_unwatch(w->store, seen->watch);
-    seen->recorder = syn_store_recorder_free(seen->recorder);
-}
-
-static void
-expect_event(struct seen *seen, size_t i, struct syn_store_record want, const char *value)
-{
-    assert_true(syn_store_recorder_wait(seen->recorder, i + 1) > i);
-    struct syn_store_record got = syn_store_recorder_at(seen->recorder, i);
-    assert_int_equal(got.kind, want.kind);
-    assert_int_equal(got.revision, want.revision);
-    assert_int_equal(got.prev_revision, want.prev_revision);
-    assert_int_equal(got.more, want.more);
-    assert_string_equal(got.doc->value, value);
-    assert_int_equal(got.doc->mod_revision, want.revision);
-    assert_int_equal(got.prev != NULL, want.prev_revision != 0);
-    if (got.prev) {
-        assert_int_equal(got.prev->mod_revision, want.prev_revision);
-        assert_string_equal(got.prev->key, got.doc->key);
-    }
-}
 
 /* The same five changes must be told by a watch that was there and by one that came later. */
 static void
@@ -862,6 +902,7 @@ syn_store_suite(const char *name, const struct syn_store_factory *factory)
         TEST(holds_any_bytes),
         TEST(refuses_bad_keys),
         TEST(refuses_what_is_too_large),
+        TEST(changes_more_than_a_revision_holds),
         TEST(changes_all_or_nothing),
         TEST(grows_the_revision_only_for_changes),
         TEST(lists_in_key_order),

@@ -185,6 +185,41 @@ classes_have_their_own_shares(void **state)
     check_sums(invoice);
 }
 
+/* As many as a ledger transaction pays, each with charges of three classes. */
+static void
+many_providers_are_paid(void **state)
+{
+    static char names[SYN_INVOICE_PROVIDERS_MAX][16];
+    static struct syn_usage_sum usages[SYN_INVOICE_PROVIDERS_MAX];
+    static struct syn_invoice_usage inputs[SYN_INVOICE_PROVIDERS_MAX];
+    SYN_SCOPED(syn_invoice_free_scope) struct syn_invoice *invoice = NULL, *back = NULL;
+    struct syn_invoice_terms t = terms;
+    SYN_JSON(doc);
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(inputs); i++) {
+        const struct syn_capacity capacity = test_capacity((int64_t)i + 1, 3, 1);
+
+        (void)snprintf(names[i], sizeof(names[i]), "acct-%zu", i);
+        usages[i] = usage_of(&capacity, 1000 + (int64_t)i);
+        assert_done(syn_usage_add(&usages[i], "egress", SYN_MEASURE_BYTE, 12345678 + i, &err),
+                    &err);
+        assert_done(syn_usage_add(&usages[i], "storage:hot", SYN_MEASURE_BYTE_MS,
+                                  (syn_u128)SYN_GB_BYTES * SYN_HOUR_MS, &err),
+                    &err);
+        inputs[i] = (struct syn_invoice_usage){names[i], &usages[i], NULL};
+    }
+    t.escrow = SYN_SYNOR / 10; /* it is too little, so what there is is divided among all */
+    invoice = build(&t, inputs, SYN_LEN(inputs));
+    assert_int_equal(invoice->payee_count, 3 * SYN_INVOICE_PROVIDERS_MAX);
+    assert_int_equal(invoice->charge, t.escrow);
+    check_sums(invoice);
+    assert_done(syn_invoice_encode(invoice, &doc, &err), &err);
+    assert_done(syn_invoice_decode(doc, &back, &err), &err);
+    assert_int_equal(back->payee_count, invoice->payee_count);
+    check_sums(back);
+}
+
 /* Cut the usage of two providers at random: neither total nor any line moves. */
 static void
 cutting_changes_nothing(void **state)
@@ -885,6 +920,7 @@ main(void)
         cmocka_unit_test(rounded_once),
         cmocka_unit_test(nothing_used_nothing_charged),
         cmocka_unit_test(escrow_caps_the_charge),
+        cmocka_unit_test(many_providers_are_paid),
         cmocka_unit_test(classes_have_their_own_shares),
         cmocka_unit_test(cutting_changes_nothing),
         cmocka_unit_test(random_invoices_add_up),

@@ -334,7 +334,8 @@ syn_cluster_holding(const struct syn_cluster *cluster, const char *account, stru
             continue;
         sum.amounts[SYN_QUOTA_CPU] += instance->amounts.cpu_millicores;
         sum.amounts[SYN_QUOTA_MEMORY] += instance->amounts.memory_bytes;
-        sum.amounts[SYN_QUOTA_GPUS] += instance->gpus;
+        sum.amounts[SYN_QUOTA_GPUS] +=
+            instance->gpu_permille > 0 ? instance->gpu_permille : instance->gpus * SYN_QUOTA_GPU;
         rc = syn_map_put_take(jobs, instance->job, NULL, err);
     }
     if (rc < 0)

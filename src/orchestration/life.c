@@ -48,6 +48,7 @@ static const struct syn_reason job_reasons[] = {
     {SYN_JOB_PENDING, "insufficient-bandwidth", "no ready node has the bandwidth asked for free", "ask for less with --bandwidth, or wait for running work to end"},
     {SYN_JOB_PENDING, "too-far", "no ready node is near enough to the region asked for", "allow more with --latency-to, or say how far it is: synor region latency"},
     {SYN_JOB_PENDING, "no-label", "no ready node has the labels asked for", "leave out --label, or give them to a node: synor node label"},
+    {SYN_JOB_PENDING, "labels-full", "work says more of labels than can be told apart at once", "ask as other work does, or wait until some of it has ended"},
     {SYN_JOB_PENDING, "affinity", "no node with room is where its group is", "leave out --affinity, or start the group first"},
     {SYN_JOB_PENDING, "anti-affinity", "every node with room is where the group is to be kept away from", "leave out --anti-affinity, or join nodes elsewhere"},
     {SYN_JOB_PENDING, "spread", "where there is room more of its group runs than elsewhere", "leave out --spread, or join nodes elsewhere"},

@@ -12,6 +12,7 @@ static const char *const isolation_names[] = {
     [SYN_ISOLATION_AUTO] = "auto",
     [SYN_ISOLATION_GVISOR] = "gvisor",
     [SYN_ISOLATION_RUNC] = "runc",
+    [SYN_ISOLATION_KATA] = "kata",
 };
 
 static const char *const state_names[] = {

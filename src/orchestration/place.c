@@ -100,6 +100,24 @@ ask_label(struct syn_cluster *cluster, const struct cluster_label *wanted, uint6
     return label_make(cluster, wanted, *ret, ret, err);
 }
 
+bool
+place_labels_full(const struct syn_cluster *cluster, const struct syn_place_request *request)
+{
+    uint32_t unknown = 0, room = SYN_FLEET_LABELS_MAX - cluster->labels_count;
+
+    for (size_t i = 0; request->labels[i]; i++) {
+        struct cluster_label wanted = {.framework = ""};
+        bool known = syn_selector_parse(request->labels[i], &wanted.selector, NULL) < 0;
+
+        for (uint32_t k = 0; k < cluster->labels_count && !known; k++)
+            known = label_same(&cluster->labels[k], &wanted);
+        unknown += !known;
+    }
+    for (uint32_t k = 0; k < cluster->labels_count; k++)
+        room += !label_used(cluster, UINT64_C(1) << k);
+    return unknown > room;
+}
+
 /* Bits of all labels of the core that it takes. */
 static int
 ask_labels(struct syn_cluster *cluster, const struct syn_place_request *request, uint64_t *ret,
@@ -191,7 +209,8 @@ ask_region(struct syn_cluster *cluster, const struct syn_place_request *request,
 static uint32_t
 ask_isolation(const struct syn_place_request *request)
 {
-    uint32_t classes = SYN_BIT(SYN_ISOLATION_GVISOR) | SYN_BIT(SYN_ISOLATION_RUNC);
+    uint32_t classes =
+        SYN_BIT(SYN_ISOLATION_GVISOR) | SYN_BIT(SYN_ISOLATION_RUNC) | SYN_BIT(SYN_ISOLATION_KATA);
 
     if (request->isolation != SYN_ISOLATION_AUTO)
         classes = SYN_BIT(request->isolation);

@@ -138,6 +138,37 @@ test_queue(void **state)
     assert_int_equal(ask(cluster, "d", 500, &small, &second), SYN_OK);
 }
 
+/* So many wait, each for something else of labels, that one who says yet another thing has to; it
+ * is told that, and not that others come first. */
+static void
+test_more_labels_than_can_be_told_apart(void **state)
+{
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = cluster_make(4, 0);
+    struct syn_place_request large = cpus(5), small = cpus(1);
+    struct syn_placement placement;
+    char label[32], message[256];
+    const char *reason = "";
+
+    (void)state;
+    for (unsigned i = 0; i < SYN_FLEET_LABELS_MAX; i++) {
+        char job[16];
+
+        (void)snprintf(job, sizeof(job), "job-%u", i);
+        (void)snprintf(label, sizeof(label), "disk!=%u", i);
+        large.labels[0] = label;
+        assert_int_equal(ask(cluster, job, 500, &large, &placement), SYN_PLACE_NONE);
+    }
+    small.labels[0] = label; /* as one of them */
+    assert_int_equal(ask(cluster, "same", 500, &small, &placement), SYN_OK);
+    small.labels[0] = "disk!=another";
+    assert_int_equal(ask(cluster, "another", 500, &small, &placement), SYN_PLACE_NONE);
+    syn_place_why(cluster, &small, &reason, message, sizeof(message));
+    assert_string_equal(reason, "labels-full");
+    assert_non_null(strstr(message, "64 different things"));
+    syn_place_withdraw(cluster, "job-7");
+    assert_int_equal(ask(cluster, "another", 500, &small, &placement), SYN_OK);
+}
+
 static void
 test_giving_way(void **state)
 {
@@ -613,6 +644,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_queue),
+        cmocka_unit_test(test_more_labels_than_can_be_told_apart),
         cmocka_unit_test(test_giving_way),
         cmocka_unit_test(test_coming_back),
         cmocka_unit_test(test_an_emptied_node),

@@ -400,6 +400,23 @@ fit_units(const struct syn_node_view *node, const struct syn_place_request *requ
     return (uint32_t)units;
 }
 
+int64_t
+syn_place_gpu_least(const struct syn_cluster *cluster, const struct syn_place_request *request)
+{
+    int64_t least = INT64_MAX;
+
+    if (!fit_part(request))
+        return request->gpus * SYN_FLEET_WHOLE;
+    for (size_t i = 0; i < syn_cluster_count(cluster); i++) {
+        const struct syn_node_view *node = syn_cluster_at(cluster, i);
+
+        for (unsigned g = 0; g < node->gpus_count; g++)
+            if (node->state != SYN_NODE_LEFT && fit_card(&node->gpus[g], request))
+                least = SYN_MIN(least, fit_charge(&node->gpus[g], request));
+    }
+    return least < INT64_MAX ? least : SYN_MAX((int64_t)request->gpu_share, 1);
+}
+
 uint32_t
 syn_place_fits(const struct syn_node_view *node, const struct syn_place_request *request)
 {

@@ -225,6 +225,27 @@ fix_gpus(struct fixer *fixer, struct syn_err *err)
     return rc;
 }
 
+/* How a node comes to have a sandbox. */
+static const char *
+sandbox_source(enum syn_isolation isolation)
+{
+    if (isolation == SYN_ISOLATION_KATA)
+        return "install containerd and containerd-shim-kata-v2, and start it with "
+               "--runtime container";
+    return isolation == SYN_ISOLATION_RUNC ? "apt install runc, and start it anew"
+                                           : "apt install runsc, and start it anew";
+}
+
+static int
+fix_isolation(struct fixer *fixer, struct syn_err *err)
+{
+    int rc = fix_add(fixer, err, "take the isolation that is there: --isolation auto");
+
+    return rc < 0 ? rc
+                  : fix_add(fixer, err, "have a node make it: %s",
+                            sandbox_source(fixer->request->isolation));
+}
+
 static int
 fix_choices(struct fixer *fixer, struct syn_err *err)
 {
@@ -240,7 +261,7 @@ fix_choices(struct fixer *fixer, struct syn_err *err)
     trial.isolation = SYN_ISOLATION_AUTO;
     if (rc == SYN_OK && fixer->request->isolation != SYN_ISOLATION_AUTO && fits(fixer, &trial) &&
         ++fixer->request_changes)
-        rc = fix_add(fixer, err, "take the isolation that is there: --isolation auto");
+        rc = fix_isolation(fixer, err);
     trial = *fixer->request;
     trial.labels[0] = NULL;
     if (rc == SYN_OK && fixer->request->labels[0] && fits(fixer, &trial) &&

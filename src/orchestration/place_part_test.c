@@ -517,10 +517,30 @@ test_who_names_no_card_has_one(void **state)
     assert_int_equal(syn_place(cluster, &small, &placement, &err), SYN_OK);
 }
 
+/* What a quota is asked for: of a part what it is of the card that does for least. */
+static void
+test_what_is_least(void **state)
+{
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+    const struct syn_place_request asks[] = {whole(2),       share(250, 0),  share(250, 40 * GIB),
+                                             mig("1g.10gb"), mig("3g.40gb"), mig("7g.80gb")};
+    static const int64_t least[] = {2000, 250, 500, 125, 500, 1};
+    struct syn_err err;
+
+    (void)state;
+    assert_done(syn_cluster_new(1, &cluster, &err), &err);
+    assert_int_equal(syn_place_gpu_least(cluster, &asks[1]), 250); /* no node is there */
+    assert_int_equal(syn_place_gpu_least(cluster, &asks[3]), 1);
+    put_node(cluster, "node-1", "time-slice");
+    for (size_t i = 0; i < SYN_LEN(asks); i++)
+        assert_int_equal(syn_place_gpu_least(cluster, &asks[i]), least[i]);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_is_least),
         cmocka_unit_test(test_documents_name_the_part),
         cmocka_unit_test(test_a_part_costs_its_part),
         cmocka_unit_test(test_ceilings_count_the_part),

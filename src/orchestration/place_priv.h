@@ -96,6 +96,8 @@ uint32_t tie_most(const struct syn_cluster *cluster, const struct syn_place_requ
                   struct fit_view view);
 /* As syn_place_look(); the notes are no part of what a cluster is. */
 void tie_look(const struct syn_cluster *cluster, const struct syn_place_request *request);
+/* Is what it says of labels more than the core can tell apart now, beside what others say? */
+bool place_labels_full(const struct syn_cluster *cluster, const struct syn_place_request *request);
 /* Append the rows of a request that does not fit. */
 int place_rows(const struct syn_cluster *cluster, const struct syn_place_request *request,
                json_t *why, struct syn_err *err);

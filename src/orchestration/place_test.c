@@ -131,6 +131,8 @@ test_every_dimension_is_explained(void **state)
         {"framework image", "no-framework", "--image synor://NAME", plain, small},
         {"framework version", "no-framework", "that is there: --framework pytorch", plain, small},
         {"framework and cpu", "no-framework", "--framework custom", plain, small},
+        {"kata", "no-sandbox", "with --runtime container", plain, small},
+        {"gvisor", "no-sandbox", "apt install runsc", plain, small},
     };
 
     (void)state;
@@ -151,7 +153,10 @@ test_every_dimension_is_explained(void **state)
     cases[9].request.amounts.scratch_bytes = 101 * GIB;
     cases[10].request.count = 5;
     cases[11].request.amounts = (struct syn_amounts){8000, 16 * GIB, GIB};
-    for (size_t i = 12; i < SYN_LEN(cases); i++) {
+    cases[16].request.isolation = SYN_ISOLATION_KATA;
+    cases[17].request.isolation = SYN_ISOLATION_GVISOR;
+    cases[17].node.sandbox = "runc";
+    for (size_t i = 12; i < 16; i++) {
         cases[i].node.pytorch = "1.13.0a0";
         cases[i].request.framework = i == 14 ? "pytorch" : "jax";
     }

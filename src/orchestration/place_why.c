@@ -263,6 +263,22 @@ node_frameworks_text(const struct syn_node_view *node)
 }
 
 static struct text
+node_sandboxes_text(const struct syn_node_view *node)
+{
+    struct text text = {"none"};
+    size_t len = 0;
+
+    for (unsigned i = 1; i < SYN_ISOLATION_COUNT; i++) {
+        if (!(node->sandboxes & SYN_BIT(i)))
+            continue;
+        (void)snprintf(text.s + len, sizeof(text.s) - len, "%s%s", len ? ", " : "",
+                       syn_isolation_name((enum syn_isolation)i));
+        len = strlen(text.s);
+    }
+    return text;
+}
+
+static struct text
 node_state_text(const struct syn_node_view *node)
 {
     struct text text;
@@ -360,10 +376,7 @@ row_add_node(json_t *why, const struct syn_node_view *node, const struct syn_pla
                        have.s, need.s);
     } else if (dim == DIM_ISOLATION) {
         (void)syn_str_copy(need.s, sizeof(need.s), syn_isolation_name(request->isolation));
-        (void)syn_str_copy(have.s, sizeof(have.s),
-                           node->sandboxes & SYN_BIT(SYN_ISOLATION_GVISOR) ? "gvisor"
-                           : node->sandboxes                               ? "runc"
-                                                                           : "none");
+        have = node_sandboxes_text(node);
         (void)snprintf(message, sizeof(message), "%s has no %s sandbox ready%s (it has: %s)",
                        node->id, request->isolation == SYN_ISOLATION_AUTO ? "usable" : need.s,
                        request->gpus > 0 ? " that passes GPUs on" : "", have.s);
@@ -542,6 +555,14 @@ syn_place_why(const struct syn_cluster *cluster, const struct syn_place_request 
     }
     tie_look(cluster, request);
     dim = main_dim(cluster, request);
+    if (fit_gang(cluster, request, fit_now) && place_labels_full(cluster, request)) {
+        (void)snprintf(message, cap,
+                       "work that waits or runs says %d different things of labels, "
+                       "as many as can be told apart",
+                       SYN_FLEET_LABELS_MAX);
+        *ret_reason = "labels-full";
+        return;
+    }
     if (fit_gang(cluster, request, fit_now)) {
         (void)snprintf(message, cap, "there is room, which goes to work that comes before it");
         *ret_reason = "turn";

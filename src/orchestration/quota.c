@@ -29,6 +29,8 @@ syn_quota_read(const json_t *obj, struct syn_quota *ret, struct syn_err *err)
             return SYN_FAIL(err, SYN_E_INVALID, "quota.%s: expected a number of 0 or more",
                             dims[i].key);
         quota.limits[i] = json_integer_value(value);
+        if (i == SYN_QUOTA_GPUS)
+            quota.limits[i] = SYN_MIN(quota.limits[i], INT64_MAX / SYN_QUOTA_GPU) * SYN_QUOTA_GPU;
     }
     *ret = quota;
     return SYN_OK;
@@ -44,6 +46,16 @@ syn_quota_any(const struct syn_quota *quota)
     return false;
 }
 
+/* As a number in a document. */
+static json_t *
+amount_json(enum syn_quota_dim dim, int64_t amount)
+{
+    if (dim != SYN_QUOTA_GPUS || amount == INT64_MAX)
+        return json_integer((json_int_t)amount);
+    return amount % SYN_QUOTA_GPU == 0 ? json_integer((json_int_t)(amount / SYN_QUOTA_GPU))
+                                       : json_real((double)amount / (double)SYN_QUOTA_GPU);
+}
+
 int
 syn_holding_encode(const struct syn_holding *holding, json_t **ret, struct syn_err *err)
 {
@@ -54,7 +66,8 @@ syn_holding_encode(const struct syn_holding *holding, json_t **ret, struct syn_e
     if (obj == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a holding");
     for (size_t i = 0; rc == SYN_OK && i < SYN_QUOTA_COUNT; i++)
-        rc = syn_json_set_i64(obj, dims[i].key, holding->amounts[i], err);
+        rc = syn_json_set_take(obj, dims[i].key,
+                               amount_json((enum syn_quota_dim)i, holding->amounts[i]), err);
     if (rc == SYN_OK)
         *ret = SYN_TAKE(obj);
     return rc;
@@ -94,7 +107,7 @@ syn_quota_over(const struct syn_quota *quota, const struct syn_holding *held,
 static const char *
 amount_text(enum syn_quota_dim dim, int64_t amount, char *out)
 {
-    if (dim == SYN_QUOTA_CPU)
+    if (dim == SYN_QUOTA_CPU || dim == SYN_QUOTA_GPUS) /* both are thousandths */
         return syn_format_cpus(amount, out);
     if (dim == SYN_QUOTA_MEMORY || dim == SYN_QUOTA_STORAGE)
         return syn_format_bytes(amount, out);
@@ -162,16 +175,20 @@ syn_quota_explain(const struct syn_quota *quota, const struct syn_holding *held,
     for (size_t i = 0; rc == SYN_OK && i < SYN_QUOTA_COUNT; i++) {
         enum syn_quota_dim dim = (enum syn_quota_dim)i;
         char message[MESSAGE_MAX];
-        json_t *row = NULL;
+        SYN_JSON(row);
 
         if (!is_over(quota, held, ask, dim))
             continue;
         syn_quota_say(quota, held, ask, dim, message, sizeof(message));
-        rc = syn_json_pack(&row, err, "{s:s, s:n, s:I, s:I, s:s}", "dimension", "quota", "node",
-                           "need", (json_int_t)ask->amounts[i], "have",
-                           (json_int_t)syn_quota_room(quota, held, dim), "message", message);
+        rc = syn_json_pack(&row, err, "{s:s, s:n, s:s}", "dimension", "quota", "node", "message",
+                           message);
         if (rc == SYN_OK)
-            rc = syn_json_append_take(why, row, err);
+            rc = syn_json_set_take(row, "need", amount_json(dim, ask->amounts[i]), err);
+        if (rc == SYN_OK)
+            rc = syn_json_set_take(row, "have", amount_json(dim, syn_quota_room(quota, held, dim)),
+                                   err);
+        if (rc == SYN_OK)
+            rc = syn_json_append_take(why, SYN_TAKE(row), err);
     }
     if (rc == SYN_OK && syn_quota_over(quota, &nothing, ask) == SYN_QUOTA_COUNT)
         rc = fix_add(fix, err, "wait for other work of the account to end: it starts by itself");

@@ -117,6 +117,47 @@ test_explain(void **state)
 }
 
 /* What an account holds is what its live instances hold; a job counts once, however many ranks. */
+/* Four quarters of a card are a card. */
+static void
+test_parts_of_gpus(void **state)
+{
+    SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
+    const struct syn_quota quota = quota_of("{\"gpus\":1}");
+    const struct syn_holding quarter = {.amounts = {[SYN_QUOTA_GPUS] = SYN_QUOTA_GPU / 4}};
+    struct syn_holding held;
+    SYN_JSON(why);
+    SYN_JSON(fix);
+    SYN_JSON(text);
+
+    (void)state;
+    assert_done(syn_cluster_new(0, &cluster, &err), &err);
+    for (int i = 0; i < 4; i++) {
+        SYN_JSON(doc);
+
+        assert_done(syn_cluster_holding(cluster, "acct-1", &held, &err), &err);
+        assert_int_equal(held.amounts[SYN_QUOTA_GPUS], i * SYN_QUOTA_GPU / 4);
+        assert_int_equal(syn_quota_over(&quota, &held, &quarter), SYN_QUOTA_COUNT);
+        doc = json_pack("{s:s+, s:s, s:{s:s, s:s, s:{s:i, s:i, s:i, s:i, s:i, s:i, s:s}}, s:{s:s}}",
+                        "id", "inst-", (const char *[]){"a", "b", "c", "d"}[i], "account", "acct-1",
+                        "spec", "job", "train-a", "node", "node-1", "resources", "cpu_millicores",
+                        500, "memory_bytes", 1024, "scratch_bytes", 10, "gpus", 1, "gpu_share", 250,
+                        "gpu_permille", 250, "gpu_model", "a100", "status", "state", "running");
+        assert_non_null(doc);
+        assert_done(syn_cluster_put_instance(cluster, doc, &err), &err);
+        assert_done(syn_cluster_holding(cluster, "acct-1", &held, &err), &err);
+        json_decref(text);
+        assert_done(syn_holding_encode(&held, &text, &err), &err);
+        assert_true(json_number_value(json_object_get(text, "gpus")) == (i + 1) / 4.0);
+    }
+    assert_int_equal(syn_quota_over(&quota, &held, &quarter), SYN_QUOTA_GPUS);
+    why = json_array();
+    fix = json_array();
+    assert_done(syn_quota_explain(&quota, &held, &quarter, "ann", why, fix, &err), &err);
+    assert_non_null(strstr(syn_json_str(json_array_get(why, 0), "message", ""),
+                           "quota of GPUs is 1: 1 held, 0.25 asked for"));
+    assert_true(json_number_value(json_object_get(json_array_get(why, 0), "need")) == 0.25);
+}
+
 static void
 test_holding_of_cluster(void **state)
 {
@@ -149,7 +190,7 @@ test_holding_of_cluster(void **state)
     assert_int_equal(holding.amounts[SYN_QUOTA_JOBS], 2);
     assert_int_equal(holding.amounts[SYN_QUOTA_CPU], 1500);
     assert_int_equal(holding.amounts[SYN_QUOTA_MEMORY], 3072);
-    assert_int_equal(holding.amounts[SYN_QUOTA_GPUS], 6);
+    assert_int_equal(holding.amounts[SYN_QUOTA_GPUS], 6 * SYN_QUOTA_GPU);
     assert_int_equal(holding.amounts[SYN_QUOTA_STORAGE], 0);
     assert_done(syn_holding_encode(&holding, &text, &err), &err);
     assert_int_equal(syn_json_i64(text, "gpus", 0), 6);
@@ -185,8 +226,11 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_read),          cmocka_unit_test(test_over),
-        cmocka_unit_test(test_explain),       cmocka_unit_test(test_holding_of_cluster),
+        cmocka_unit_test(test_read),
+        cmocka_unit_test(test_over),
+        cmocka_unit_test(test_explain),
+        cmocka_unit_test(test_parts_of_gpus),
+        cmocka_unit_test(test_holding_of_cluster),
         cmocka_unit_test(test_explain_sweep),
     };
 

@@ -316,8 +316,9 @@ probe_containers(struct syn_probe *probe)
 
     syn_container_look(&report);
     if (report.found)
-        add(probe, "containerd", name, SYN_PROBE_OK, "", "version %s, runtime classes: %s",
-            report.version, report.classes);
+        add(probe, "containerd", name, SYN_PROBE_OK, "",
+            "version %s, runtime classes: %s; used with --runtime container", report.version,
+            report.classes);
     else
         add(probe, "containerd", name, SYN_PROBE_MISSING,
             "apt-get install containerd (its own service is not needed)", "%s", report.detail);

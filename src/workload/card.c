@@ -82,3 +82,11 @@ syn_card_request(const struct syn_card *card, struct syn_place_request *request)
     request->gpu_share_bytes = card->share_bytes;
     request->mig = card->mig;
 }
+
+int64_t
+syn_card_least(const struct syn_card *card, int64_t gpus)
+{
+    if (card->share > 0)
+        return card->share;
+    return *card->mig ? 1 : gpus * SYN_FLEET_WHOLE;
+}

@@ -1,11 +1,14 @@
 #include "work_priv.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <synor/base/image_ref.h>
 #include <synor/base/json.h>
+#include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/base/units.h>
+#include <synor/orchestration/cost.h>
 #include <synor/orchestration/document.h>
 
 #define MONTH_HOURS 730
@@ -101,4 +104,89 @@ work_set_rates(json_t *obj, bool priced, int64_t rate_hour, struct syn_err *err)
         return rc;
     return month ? syn_document_set_amount(obj, "rate_month", rate_hour * MONTH_HOURS, err)
                  : syn_json_set_str(obj, "rate_month", NULL, err);
+}
+
+/* ---- alternatives ---- */
+
+static bool
+chosen(const struct work_placed *placed, const char *node)
+{
+    for (uint32_t i = 0; i < placed->slots; i++)
+        if (syn_str_eq(placed->placement->slots[i].node, node))
+            return true;
+    return false;
+}
+
+/* Another node where some of it would fit as well. */
+struct other {
+    const struct syn_node_view *node;
+    uint32_t members;
+    int64_t rate_hour; /* of one; INT64_MAX: no price */
+};
+
+/* Cheapest first; what has no price comes last, and equals go by their ids. */
+static int
+other_order(const void *a, const void *b)
+{
+    const struct other *one = a, *two = b;
+
+    if (one->rate_hour != two->rate_hour)
+        return one->rate_hour < two->rate_hour ? -1 : 1;
+    return strcmp(one->node->id, two->node->id);
+}
+
+/* Fill others[] with every such node; the caller has made room for all nodes. */
+static int
+find_others(const struct work_placed *placed, struct other *others, size_t *ret_count,
+            struct syn_err *err)
+{
+    const struct syn_place_request *request = placed->request;
+    size_t count = 0;
+
+    syn_place_look(placed->cluster, request);
+    for (size_t i = 0; i < syn_cluster_count(placed->cluster); i++) {
+        const struct syn_node_view *node = syn_cluster_at(placed->cluster, i);
+        uint32_t members = syn_place_fits(node, request);
+        struct syn_cost cost;
+        int rc;
+
+        if (members == 0 || (request->one_node && members < request->count) ||
+            chosen(placed, node->id))
+            continue;
+        rc = syn_cost_member(node, placed->book, request, &cost, err);
+        if (rc < 0)
+            return rc;
+        others[count++] = (struct other){node, members, rc == SYN_OK ? cost.rate_hour : INT64_MAX};
+    }
+    *ret_count = count;
+    return SYN_OK;
+}
+
+int
+work_alternatives(const struct work_placed *placed, json_t *out, struct syn_err *err)
+{
+    SYN_SCOPED(syn_free_scope) struct other *others = NULL;
+    json_t *rows = json_array();
+    size_t count = 0;
+    int rc = syn_json_set_take(out, "alternatives", rows, err);
+
+    if (rc < 0 || placed->slots == 0)
+        return rc;
+    others = syn_calloc(syn_cluster_count(placed->cluster) + 1, sizeof(*others));
+    if (!others)
+        return SYN_FAIL(err, SYN_E_NOMEM, "planning: out of memory");
+    rc = find_others(placed, others, &count, err);
+    if (rc == SYN_OK)
+        qsort(others, count, sizeof(*others), other_order);
+    for (size_t i = 0; i < count && i < WORK_ALTERNATIVES_MAX && rc == SYN_OK; i++) {
+        json_t *row = NULL;
+
+        rc = syn_json_pack(&row, err, "{s:s, s:i, s:s}", "node", others[i].node->id, placed->count,
+                           (int)others[i].members, "region", others[i].node->region);
+        if (rc == SYN_OK)
+            rc = syn_json_append_take(rows, row, err);
+        if (rc == SYN_OK)
+            rc = work_set_rates(row, others[i].rate_hour != INT64_MAX, others[i].rate_hour, err);
+    }
+    return rc;
 }

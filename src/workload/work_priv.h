@@ -6,6 +6,9 @@
 #include <stdint.h>
 
 #include <synor/base/json.h>
+#include <synor/orchestration/place.h>
+
+struct syn_pricebook;
 
 /* The part of its id that is its own: "train-k3j5h2a9b1" -> "k3j5h2a9b1". Borrowed from it. */
 const char *work_own_part(const json_t *doc);
@@ -23,5 +26,22 @@ SYN_MUST int work_check_image(const char *image, struct syn_err *err);
 /* Set "rate_hour" to a price an hour, and "rate_month" to the same for a month: null without a
  * price, or past the largest amount. */
 SYN_MUST int work_set_rates(json_t *obj, bool priced, int64_t rate_hour, struct syn_err *err);
+
+#define WORK_ALTERNATIVES_MAX 16
+
+/* Where a plan would put something. */
+struct work_placed {
+    struct syn_cluster *cluster;
+    const struct syn_pricebook *book;
+    const struct syn_place_request *request; /* how many, and of what */
+    const struct syn_placement *placement;
+    uint32_t slots;    /* of the placement, which are filled; 0: nothing has room */
+    const char *count; /* what the members are called: "workers" */
+};
+
+/* Set "alternatives" to the other nodes where some of it would fit now, the cheapest first, at most
+ * WORK_ALTERNATIVES_MAX: [{node, COUNT, region, rate_hour|null, rate_month|null}], rates for one
+ * member. */
+SYN_MUST int work_alternatives(const struct work_placed *placed, json_t *out, struct syn_err *err);
 
 #endif

@@ -86,6 +86,8 @@ class Platform:
 
     def __init__(self, *options, command="up", home=None):
         self.options, self.command = list(options), command
+        if os.environ.get("SYNOR_TEST_RUNTIME") and command != "server":
+            self.options += ["--runtime", os.environ["SYNOR_TEST_RUNTIME"]]
         self.home = pathlib.Path(home or tempfile.mkdtemp(prefix="synor-scenario-"))
         self.process = None
         self.log = self.home.with_name(self.home.name + ".log")
@@ -508,6 +510,9 @@ def run(platform=None):
     print("TAP version 13")
     if not os.access(SYNOR, os.X_OK):
         print(f"1..0 # SKIP {SYNOR} is not built")
+        sys.exit(0)
+    if os.environ.get("SYNOR_TEST_RUNTIME") == "container" and shutil.which("containerd") is None:
+        print("1..0 # SKIP there is no containerd here")
         sys.exit(0)
     wanted = sys.argv[1:]
     cases = [c for c in CASES if not wanted or c.__name__ in wanted]

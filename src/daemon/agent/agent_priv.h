@@ -23,6 +23,7 @@
 #include <synor/infra/content.h>
 #include <synor/infra/crypto.h>
 #include <synor/infra/oci_layout.h>
+#include <synor/runtime/container.h>
 #include <synor/runtime/gpu.h>
 #include <synor/runtime/native.h>
 
@@ -36,7 +37,7 @@
 #define AGT_RETRY_MS      1000
 #define AGT_INSTANCES_MAX 256
 #define AGT_ANSWER_MS     15000 /* then a call has failed; the end of a process waits no longer */
-#define AGT_RUNTIMES      2
+#define AGT_RUNTIMES      5
 #define AGT_DEVICES_MS    10000 /* for all drivers together to say what they know */
 #define AGT_DEVICES_MAX   256
 #define AGT_REPORT_MAX    120 /* samples in one report */
@@ -91,9 +92,12 @@ struct syn_agent {
     struct agt_follower *follower; /* learns them */
     char resolvers[SYN_INSTANCE_DNS_MAX][AGT_RESOLVER_MAX];
     const char *dns[SYN_INSTANCE_DNS_MAX + 1]; /* whom instances ask for names, NULL-ended */
-    struct syn_native *natives[AGT_RUNTIMES];  /* what is behind `runtimes`, where it is ours */
-    struct syn_runtime runtimes[AGT_RUNTIMES]; /* gVisor, runc; or the one that was given */
-    struct syn_runtime_info infos[AGT_RUNTIMES];
+    struct syn_native *natives[2];             /* gVisor, runc; NULL: what runs things was given */
+    struct syn_container *container;           /* NULL: containerd has nothing to do here */
+    bool wants_container;                      /* --runtime container */
+    size_t slots;                              /* in use of what follows: see runtimes.c */
+    struct syn_runtime runtimes[AGT_RUNTIMES]; /* a driver, or the one that was given, */
+    struct syn_runtime_info infos[AGT_RUNTIMES]; /* and a class of sandboxes by it */
     bool works[AGT_RUNTIMES];
     struct syn_gpu_list gpus;        /* those that can be given */
     enum agt_sharing sharing;        /* how several instances may have one */
@@ -133,6 +137,7 @@ struct agt_instance {
     /* The thread's: */
     struct syn_client *client;
     struct syn_runtime runtime;
+    const struct syn_runtime_info *made_by; /* what of the node runs it; NULL: not chosen yet */
     struct syn_instance *handle;
     const struct syn_instance_paths *paths;
     struct agt_ship *ship;
@@ -192,8 +197,6 @@ int64_t agt_line_rtt_us(const char *url);
 /** Put the distance into what a heartbeat says; it is measured once a minute. */
 SYN_MUST int agt_line_report(struct syn_agent *agent, json_t *report, struct syn_err *err);
 
-SYN_MUST int agt_runtimes_open(struct syn_agent *agent, struct syn_err *err);
-void agt_runtimes_close(struct syn_agent *agent);
 #define AGT_BOOT_MAX 64
 /** What the machine's own Python has of the frameworks we know, below `root`: {"pytorch": "1.13"}.
  *  A version that is not told is "". */
@@ -202,6 +205,22 @@ SYN_MUST int agt_frameworks(const char *root, json_t **ret, struct syn_err *err)
 void agt_boot_id(char *out, size_t cap);
 /** The body of join and heartbeat: capacity, sandboxes, versions. */
 SYN_MUST int agt_inventory(struct syn_agent *agent, json_t **ret, struct syn_err *err);
+
+/* --- who runs instances (runtimes.c)
+ * ------------------------------------------------------------------------------ */
+
+SYN_MUST int agt_runtimes_open(struct syn_agent *agent, struct syn_err *err);
+void agt_runtimes_close(struct syn_agent *agent);
+/** Give the instance the driver that its document's isolation means here. Returns 0; UNSUPPORTED.
+ */
+SYN_MUST int agt_runtime_choose(struct agt_instance *instance, const json_t *doc,
+                                struct syn_err *err);
+/** Give it the driver that made its folder, also one that does not work any more. */
+void agt_runtime_of_folder(struct agt_instance *instance, const json_t *doc);
+/** The class of those who do not say. */
+const char *agt_sandbox_default(const struct syn_agent *agent);
+/** [{name, version, platform, state, gpus, runtime}]. Owner: the caller's reference. */
+SYN_MUST int agt_sandboxes(const struct syn_agent *agent, json_t **ret, struct syn_err *err);
 
 /* --- instance networks (network.c)
  * ------------------------------------------------------------------------------ */

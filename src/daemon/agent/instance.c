@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -180,15 +181,15 @@ report(struct agt_instance *instance, json_t *status_take, struct syn_err *err)
 static const char *
 sandbox_name(const struct agt_instance *instance)
 {
-    const struct syn_agent *agent = instance->agent;
-
     if (instance->handle != NULL)
         return instance->runtime.ops->isolation(instance->handle);
-    for (size_t i = 0; i < AGT_RUNTIMES; i++) {
-        if (agent->works[i] && agent->runtimes[i].self == instance->runtime.self)
-            return agent->infos[i].sandbox;
-    }
-    return "";
+    return instance->made_by != NULL ? instance->made_by->sandbox : "";
+}
+
+static const char *
+driver_name(const struct agt_instance *instance)
+{
+    return instance->made_by != NULL ? instance->made_by->driver : "";
 }
 
 static int
@@ -198,10 +199,10 @@ report_running(struct agt_instance *instance, const struct syn_instance_status *
     char at[SYN_FORMAT_MAX];
 
     return report(instance,
-                  json_pack("{s:s, s:s, s:s, s:s, s:s}", "state", "running", "reason", "running",
-                            "message", "The program runs.", "started_at",
+                  json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "state", "running", "reason",
+                            "running", "message", "The program runs.", "started_at",
                             syn_format_time(status->started_at_ms, at), "isolation",
-                            sandbox_name(instance)),
+                            sandbox_name(instance), "runtime", driver_name(instance)),
                   err);
 }
 
@@ -257,12 +258,12 @@ report_exit(struct agt_instance *instance, const struct syn_instance_status *sta
                           : status->message[0] != '\0' ? status->message
                                                        : "The program has ended.";
     json_t *body = json_pack(
-        "{s:s, s:s, s:s, s:i, s:i, s:s?, s:s, s:s, s:I, s:{s:I, s:I, s:b}}", "state",
+        "{s:s, s:s, s:s, s:i, s:i, s:s?, s:s, s:s, s:s, s:I, s:{s:I, s:I, s:b}}", "state",
         lost ? "lost" : "exited", "reason", reason, "message", message, "exit_code",
         status->exit_code, "signal", status->signal, "started_at",
         status->started_at_ms > 0 ? syn_format_time(status->started_at_ms, started) : NULL,
         "ended_at", syn_format_time(status->ended_at_ms, ended), "isolation",
-        sandbox_name(instance), "usage_seq_last",
+        sandbox_name(instance), "runtime", driver_name(instance), "usage_seq_last",
         (json_int_t)(instance->ship != NULL ? agt_ship_usage_seq(instance->ship) : 0), "detail",
         "oom_kills", (json_int_t)status->oom_kills, "pids_limit_hits",
         (json_int_t)status->pids_limit_hits, "scratch_full", status->scratch_full ? 1 : 0);
@@ -285,25 +286,6 @@ report_unborn(struct agt_instance *instance, const struct syn_err *why, struct s
 /* --- preparing ---------------------------------------------------------------------------------
  */
 
-/* The driver that the document's isolation means here. */
-static int
-choose_runtime(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
-{
-    struct syn_agent *agent = instance->agent;
-    const char *wanted = syn_json_str(json_object_get(doc, "spec"), "isolation", "auto");
-    bool gpus = json_integer_value(syn_json_at(doc, "spec.resources.gpus")) > 0;
-
-    for (size_t i = 0; i < AGT_RUNTIMES; i++) {
-        if (agent->works[i] && (!gpus || agent->infos[i].gpus) &&
-            (syn_str_eq(wanted, "auto") || syn_str_eq(wanted, agent->infos[i].sandbox))) {
-            instance->runtime = agent->runtimes[i];
-            return SYN_OK;
-        }
-    }
-    return SYN_FAIL(err, SYN_E_UNSUPPORTED, "the sandbox %s does not work on this node%s", wanted,
-                    gpus ? ", or cannot pass GPUs on" : "");
-}
-
 /* Rank 0's folder is the checkpoint. */
 static int
 open_snapshots(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
@@ -323,6 +305,7 @@ prepare(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
     const char *checkpoint = syn_json_str(json_object_get(doc, "spec"), "checkpoint_cid", "");
     int rc = agt_wish_make(instance, doc, &wish, err);
 
+    wish.spec.isolation = instance->made_by->sandbox;
     if (rc == SYN_OK)
         rc = instance->runtime.ops->prepare(instance->runtime.self, &wish.spec, &instance->handle,
                                             err);
@@ -518,19 +501,6 @@ is_there(const struct agt_instance *instance)
     return access(agt_run_path(instance, path), F_OK) == 0;
 }
 
-/* The driver of what is there. Any one adopts and destroys: how it is isolated is in its folder,
- * also when that sandbox does not work any more. */
-static void
-any_runtime(struct agt_instance *instance, const json_t *doc)
-{
-    const struct syn_agent *agent = instance->agent;
-
-    if (choose_runtime(instance, doc, NULL) == SYN_OK)
-        return;
-    for (size_t i = 0; i < AGT_RUNTIMES && instance->runtime.ops == NULL; i++)
-        instance->runtime = agent->runtimes[i];
-}
-
 /* Give back what it ran in. False when the agent stops before that. */
 static bool
 clear_away(struct agt_instance *instance)
@@ -601,7 +571,7 @@ bury(struct agt_instance *instance)
         struct agt_doc *doc = newest_doc(instance, &gone);
 
         if (instance->runtime.ops == NULL && is_there(instance))
-            any_runtime(instance, doc->json);
+            agt_runtime_of_folder(instance, doc->json);
         (void)agt_doc_unref(doc);
         if (!gone && !agt_sleep(agent, instance, (int64_t)3600 * 1000))
             return;
@@ -637,6 +607,8 @@ open_helpers(struct agt_instance *instance, const json_t *doc)
     return true;
 }
 
+#define STACK_KEPT ((uintptr_t)16 << 10)
+
 #define ADOPT_TRIES_MAX    5
 #define NOTHING_TAKEN_OVER 1
 
@@ -651,7 +623,7 @@ take_over(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
 
     if (!is_there(instance))
         return NOTHING_TAKEN_OVER;
-    any_runtime(instance, doc);
+    agt_runtime_of_folder(instance, doc);
     do { /* it may well run: what passes must not cost its life */
         rc = instance->runtime.ops->adopt(instance->runtime.self, agt_run_path(instance, path),
                                           &instance->handle, &status, err);
@@ -679,7 +651,7 @@ bring_up(struct agt_instance *instance, const json_t *doc, struct syn_err *err)
         return rc;
     if (!syn_str_eq(syn_json_str(json_object_get(doc, "spec"), "desired", "running"), "running"))
         return SYN_FAIL(err, SYN_E_CANCELED, "stopped before it was started");
-    rc = choose_runtime(instance, doc, err);
+    rc = agt_runtime_choose(instance, doc, err);
     return rc < 0 ? rc : prepare(instance, doc, err);
 }
 
@@ -694,6 +666,28 @@ end_unborn(struct agt_instance *instance, const struct syn_err *why)
     while (report_unborn(instance, why, &err) < 0 && !let_go(instance) &&
            agt_sleep(instance->agent, NULL, instance->agent->pace.retry_ms))
         continue;
+}
+
+/* Bringing it up went deep, and looking after it does not: the pages below are given back, as there
+ * is one such thread for each instance, for as long as that runs. */
+static void
+give_back_stack(void)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    pthread_attr_t attributes;
+    uintptr_t here, low;
+    void *stack = NULL;
+    size_t size = 0;
+
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0)
+        return;
+    if (pthread_attr_getstack(&attributes, &stack, &size) != 0)
+        size = 0;
+    (void)pthread_attr_destroy(&attributes);
+    low = (uintptr_t)stack;
+    here = (uintptr_t)__builtin_frame_address(0);
+    if (size > 0 && here > low + STACK_KEPT && here < low + size)
+        (void)madvise(stack, (here - low - STACK_KEPT) & ~(page - 1), MADV_DONTNEED);
 }
 
 static void
@@ -732,6 +726,7 @@ live(struct agt_instance *instance)
         syn_log_err(SYN_LOG_WARN, "instance.report-failed", &err);
     if (status.state == SYN_INSTANCE_RUNNING && instance->runtime.ops->warm != NULL)
         instance->runtime.ops->warm(instance->runtime.self); /* for the one after this */
+    give_back_stack();
     gone = !watch(instance, &status);
     agt_door(instance, false);
     if (gone)

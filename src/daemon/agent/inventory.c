@@ -8,70 +8,11 @@
 #include <synor/base/log.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
-#include <synor/runtime/shim.h>
 
 #include "agent_priv.h"
 
 #define MEMORY_KEPT_BYTES (INT64_C(512) << 20) /* for the machine and the platform */
 #define SCRATCH_SHARE     80                   /* percent of the free disk that may be promised */
-
-static int
-make_native(struct syn_agent *agent, size_t which, enum syn_sandbox kind, struct syn_err *err)
-{
-    char root[AGT_PATH_MAX + 16];
-    struct syn_native_options options = {.root = root,
-                                         .shim_image = syn_shim_image,
-                                         .shim_image_len = syn_shim_image_len,
-                                         .sandbox = kind,
-                                         .net = agent->net};
-    int rc;
-
-    (void)snprintf(root, sizeof(root), "%s/runtime", agent->data_dir);
-    rc = syn_native_new(&options, &agent->natives[which], err);
-    if (rc == SYN_OK)
-        agent->runtimes[which] = syn_native_runtime(agent->natives[which]);
-    return rc;
-}
-
-int
-agt_runtimes_open(struct syn_agent *agent, struct syn_err *err)
-{
-    static const enum syn_sandbox kinds[AGT_RUNTIMES] = {SYN_SANDBOX_GVISOR, SYN_SANDBOX_RUNC};
-    struct syn_err why[AGT_RUNTIMES] = {{0}};
-    bool given = agent->runtimes[0].ops != NULL;
-    struct syn_err swept = {0};
-    bool any = false;
-
-    if (!given)
-        agt_network_open(agent);
-    for (size_t i = 0; i < AGT_RUNTIMES; i++) {
-        const struct syn_runtime *runtime = &agent->runtimes[i];
-        int rc = given ? SYN_OK : make_native(agent, i, kinds[i], err);
-
-        if (rc < 0)
-            return rc;
-        if (i == 0 && !given && syn_native_sweep(agent->natives[i], &swept) < 0)
-            syn_log_err(SYN_LOG_WARN, "agent.sweep-failed", &swept);
-        if (runtime->ops == NULL)
-            continue;
-        agent->works[i] = runtime->ops->probe(runtime->self, &agent->infos[i], &why[i]) == SYN_OK;
-        any = any || agent->works[i];
-        if (!agent->works[i])
-            syn_log_err(SYN_LOG_INFO, "agent.sandbox-missing", &why[i]);
-    }
-    if (!any)
-        return SYN_FAIL(err, SYN_E_UNSUPPORTED, "no sandbox works here: %.90s; %.90s", why[0].msg,
-                        why[1].msg);
-    return SYN_OK;
-}
-
-void
-agt_runtimes_close(struct syn_agent *agent)
-{
-    for (size_t i = 0; i < AGT_RUNTIMES; i++)
-        agent->natives[i] = syn_native_free(agent->natives[i]);
-    agt_network_close(agent);
-}
 
 static int64_t
 memory_bytes(void)
@@ -129,31 +70,6 @@ agt_boot_id(char *out, size_t cap)
         (void)fclose(file);
 }
 
-static int
-sandboxes(const struct syn_agent *agent, json_t **ret, struct syn_err *err)
-{
-    SYN_JSON(list);
-    int rc = SYN_OK;
-
-    list = json_array();
-    if (list == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the inventory");
-    for (size_t i = 0; rc == SYN_OK && i < AGT_RUNTIMES; i++) {
-        json_t *row = NULL;
-
-        if (!agent->works[i])
-            continue;
-        rc = syn_json_pack(&row, err, "{s:s, s:s, s:s, s:s, s:b}", "name", agent->infos[i].sandbox,
-                           "version", agent->infos[i].version, "platform", agent->infos[i].platform,
-                           "state", "ready", "gpus", agent->infos[i].gpus ? 1 : 0);
-        if (rc == SYN_OK)
-            rc = syn_json_append_take(list, row, err);
-    }
-    if (rc == SYN_OK)
-        *ret = SYN_TAKE(list);
-    return rc;
-}
-
 int
 agt_inventory(struct syn_agent *agent, json_t **ret, struct syn_err *err)
 {
@@ -162,7 +78,7 @@ agt_inventory(struct syn_agent *agent, json_t **ret, struct syn_err *err)
     json_t *frameworks = NULL;
     json_t *gpus = NULL;
     json_t *devices = NULL;
-    int rc = sandboxes(agent, &boxes, err);
+    int rc = agt_sandboxes(agent, &boxes, err);
 
     if (rc == SYN_OK)
         rc = agt_gpus_report(agent, &gpus, err);
@@ -183,6 +99,6 @@ agt_inventory(struct syn_agent *agent, json_t **ret, struct syn_err *err)
         "scratch_bytes", (json_int_t)scratch_bytes(agent), "bandwidth_bps",
         (json_int_t)(agent->bandwidth_bps > 0 ? agent->bandwidth_bps : agt_line_bps("")), "gpus",
         gpus, "sandboxes", boxes, "frameworks", frameworks, "default_isolation",
-        agent->infos[agent->works[0] ? 0 : 1].sandbox, "agent_version", SYN_VERSION, "boot_id",
-        boot_id, "devices", devices);
+        agt_sandbox_default(agent), "agent_version", SYN_VERSION, "boot_id", boot_id, "devices",
+        devices);
 }

@@ -32,7 +32,7 @@ struct agt_ship {
     char progress_path[AGT_PATH_MAX]; /* where the training contract puts it */
     struct tail log;
     struct tail progress;
-    struct syn_progress *reader; /* over the progress file, for steps */
+    struct syn_progress *reader; /* over the progress file, for steps; NULL: it has nothing yet */
     int64_t read_offset;
     int64_t usage_seq; /* the server's */
     struct bookmark {
@@ -52,11 +52,6 @@ agt_ship_new(struct agt_instance *instance, struct agt_ship **ret, struct syn_er
 
     if (ship == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory to ship %s", instance->id);
-    rc = syn_progress_new(&ship->reader, err);
-    if (rc < 0) {
-        syn_free(ship);
-        return rc;
-    }
     ship->instance = instance;
     ship->log = (struct tail){instance->paths->log, "logs", 0, 0};
     (void)snprintf(ship->progress_path, sizeof(ship->progress_path), "%s/progress.jsonl",
@@ -154,6 +149,9 @@ read_progress(struct agt_ship *ship)
 
     while (fd >= 0 && got > 0 && ship->read_offset < PROGRESS_MAX) {
         got = pread(fd, chunk, sizeof(chunk), (off_t)ship->read_offset);
+        /* It has room for the longest line, which most instances never write one of. */
+        if (got > 0 && ship->reader == NULL && syn_progress_new(&ship->reader, NULL) < 0)
+            break;
         if (got > 0 && syn_progress_feed(ship->reader, chunk, (size_t)got,
                                          syn_wall_ms(ship->instance->agent->world), NULL) < 0)
             break;
@@ -170,7 +168,7 @@ agt_ship_progress(const struct agt_ship *ship, int64_t *ret_step, int64_t *ret_e
 
     *ret_step = 0;
     *ret_epoch = 0;
-    if (syn_progress_object(ship->reader, &now, NULL) == SYN_OK) {
+    if (ship->reader != NULL && syn_progress_object(ship->reader, &now, NULL) == SYN_OK) {
         *ret_step = syn_json_i64(now, "step", 0);
         *ret_epoch = syn_json_i64(now, "epoch", 0);
     }

@@ -4,9 +4,13 @@
 #include <synor/market/invoice.h>
 #include <synor/orchestration/cost.h>
 #include <synor/orchestration/document.h>
+#include <synor/workload/service_control.h>
+#include <synor/workload/service_spec.h>
 #include <synor/workload/training_control.h>
 
 #include "bills_priv.h"
+
+#define RELEASED_AT_ONCE 64 /* instances that leave their nodes' lists with the settlement */
 
 /* A run's period on its way into a bill, or looked at. */
 struct closing {
@@ -152,7 +156,16 @@ count_period(struct syn_server *server, const struct closing *closing, struct sy
                                   closing->now_ms, counted, err);
 }
 
-static_assert(SYN_TRAINING_RUN_MAX <= SYN_INVOICE_USAGES_MAX, "a run that ends can be billed");
+/* A run that ends can be billed, and the bill paid: to the platform for the network, too. Of a
+ * service's period the replicas that run are in it beside those that made it full. */
+static_assert(SYN_TRAINING_RUN_MAX <= SYN_INVOICE_USAGES_MAX, "usages");
+static_assert(SYN_TRAINING_NODES_MAX <= SYN_INVOICE_PROVIDERS_MAX, "nodes of a run");
+static_assert(SYN_SERVICE_BILL_INSTANCES + 2 * SYN_SERVICE_REPLICAS_MAX + 1 <=
+                  SYN_INVOICE_PROVIDERS_MAX,
+              "replicas of a period");
+static_assert(SYN_INVOICE_PROVIDERS_MAX + 3 <= SYN_LEDGER_ENTRIES_MAX, "and the escrow's");
+static_assert(3 * SYN_LEDGER_ENTRIES_MAX + 4 + RELEASED_AT_ONCE + 16 <= SYN_STORE_OPS_MAX,
+              "one transaction of the store");
 
 /* --- cost while running ----------------------------------------------------------------------- */
 
@@ -301,8 +314,6 @@ bill_document(struct syn_server *server, const struct closing *closing, json_t *
     return rc;
 }
 
-#define RELEASED_AT_ONCE 64
-
 /* Take the run's instances off their nodes' lists: the agents may forget them now. A run of many
  * attempts has more of them than one transaction holds; the first ones go ahead of the settlement,
  * which changes nothing: their usage is in, or given up. */
@@ -327,7 +338,7 @@ release_instances(struct syn_server *server, struct srv_txn *txn, const json_t *
                                        syn_json_str(json_object_get(instance, "spec"), "node", "?"),
                                        syn_json_str(instance, "id", "?")),
                                err);
-        if (rc == SYN_OK && ahead.count == SYN_STORE_OPS_MAX) {
+        if (rc == SYN_OK && ahead.count == SYN_STORE_ROWS_MAX) {
             rc = srv_txn_commit(server, &ahead, NULL, err);
             srv_txn_fini(&ahead);
         }

@@ -350,7 +350,9 @@ read_market(struct reading *reading, struct syn_err *err)
         return rc;
     market->saved = syn_exchange_events(reading->work.exchange);
     rc = replay_log(reading, err);
-    return rc < 0 ? rc : check_read(reading, err);
+    if (rc == SYN_OK)
+        rc = check_read(reading, err);
+    return rc < 0 ? rc : srv_market_debts_read(market, reading->work.exchange, err);
 }
 
 /* Go on with a batch whose traces were not through. */
@@ -547,7 +549,7 @@ srv_market_fit(struct syn_server *server, struct syn_err *err)
             break;
         rc = srv_market_run(server, NULL, cancel_excess, &excess, NULL, err);
     }
-    return rc;
+    return rc < 0 ? rc : srv_market_gone(server, &supply, err);
 }
 
 /* --- the timer -------------------------------------------------------------------------------- */
@@ -595,6 +597,8 @@ srv_market_tick(struct syn_server *server, struct syn_err *err)
         rc = srv_market_fit(server, err);
     if (rc == SYN_OK && chores.fit)
         rc = srv_market_uses_sweep(server, err);
+    if (rc == SYN_OK && !chores.reread)
+        rc = srv_market_debts_write(server, err);
     if (rc == SYN_OK && chores.save)
         rc = srv_market_save(server, err);
     return rc;
@@ -665,6 +669,7 @@ srv_market_free(struct srv_market *market)
     market->exchange = syn_exchange_free(market->exchange);
     market->issued = syn_map_free(market->issued);
     market->uses = syn_map_free(market->uses);
+    market->debts = syn_debts_free(market->debts);
     (void)pthread_mutex_destroy(&market->lock);
     (void)pthread_mutex_destroy(&market->capacity);
     syn_free(market);

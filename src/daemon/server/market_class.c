@@ -135,13 +135,14 @@ void
 srv_market_supply_fini(struct market_supply *supply)
 {
     supply->counts = syn_map_free(supply->counts);
+    supply->there = syn_map_free(supply->there);
     supply->taken = syn_map_free(supply->taken);
 }
 
 static int
-add_count(struct market_supply *supply, const char *key, int64_t count, struct syn_err *err)
+add_count(struct syn_map *counts, const char *key, int64_t count, struct syn_err *err)
 {
-    int64_t *known = syn_map_find(supply->counts, key);
+    int64_t *known = syn_map_find(counts, key);
 
     if (known == NULL) {
         int rc;
@@ -149,7 +150,7 @@ add_count(struct market_supply *supply, const char *key, int64_t count, struct s
         known = syn_calloc(1, sizeof(*known));
         if (known == NULL)
             return SYN_FAIL(err, SYN_E_NOMEM, "no memory for what nodes have");
-        rc = syn_map_put_take(supply->counts, key, known, err);
+        rc = syn_map_put_take(counts, key, known, err);
         if (rc < 0)
             return rc;
     }
@@ -163,6 +164,7 @@ struct offer {
     struct market_supply *supply;
     const char *provider;
     char region[MARKET_WORD_MAX];
+    bool heard; /* of the node, lately */
 };
 
 static int
@@ -178,10 +180,11 @@ add_processors(struct offer *offer, const char *kind, const char *model, int64_t
     (void)snprintf(triple, sizeof(triple), "%s/%s/%s", kind, word, offer->region);
     if (count <= 0 || strlen(triple) + sizeof("/minute") > SYN_MARKET_NAME_MAX)
         return SYN_OK;
-    rc = add_count(offer->supply, triple, count, err);
-    return rc < 0 ? rc
-                  : add_count(offer->supply, srv_key(key, offer->provider, triple, NULL),
-                              SYN_MAX(count - taken, 0), err);
+    rc = add_count(offer->supply->counts, triple, count, err);
+    if (rc == SYN_OK)
+        rc = add_count(offer->supply->counts, srv_key(key, offer->provider, triple, NULL),
+                       SYN_MAX(count - taken, 0), err);
+    return rc < 0 || !offer->heard ? rc : add_count(offer->supply->there, key, count, err);
 }
 
 /* The profile says most of what cores can do, and many processors have it in common. */
@@ -286,6 +289,7 @@ add_node(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_e
         return rc;
     if (view.state == SYN_NODE_LEFT || view.unschedulable)
         return SYN_OK;
+    offer.heard = view.state == SYN_NODE_READY;
     offer.provider = syn_json_str(syn_document_spec(doc), "provider", "");
     runs = syn_map_find(offer.supply->taken, view.id);
     make_word(view.region, SYN_NODE_REGION_LOCAL, offer.region);
@@ -312,6 +316,8 @@ srv_market_supply_read(struct syn_server *server, struct market_supply *supply, 
     srv_market_supply_fini(supply);
     supply->server = server;
     rc = syn_map_new(syn_free, &supply->counts, err);
+    if (rc == SYN_OK)
+        rc = syn_map_new(syn_free, &supply->there, err);
     if (rc == SYN_OK)
         rc = syn_map_new(syn_free, &supply->taken, err);
     if (rc == SYN_OK)

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include <synor/market/debts.h>
 #include <synor/market/exchange.h>
 
 #include "server_priv.h"
@@ -15,6 +16,9 @@
 #define MARKET_SAVE_EVERY 4096 /* events between two snapshots */
 #define MARKET_TICK_MS    1000
 #define MARKET_LOOK_MS    10000 /* between two looks at what nodes have */
+#define MARKET_GONE_MS                                                        \
+    (INT64_C(24) * 3600 * 1000) /* a seller whose nodes take no work has gone \
+                                 */
 
 /** Units of a class that a provider has issued: granted and not retired again. */
 struct market_issued {
@@ -43,11 +47,12 @@ struct srv_market {
     pthread_mutex_t lock;
     struct syn_exchange *exchange; /* NULL: it could not be read; `why` says why */
     struct syn_err why;
-    struct syn_map *issued; /* "ACCOUNT/CLASS" -> struct market_issued */
-    struct syn_map *uses;   /* job -> struct market_use */
-    uint64_t saved;         /* events in the newest snapshot */
-    int64_t looked_ms;      /* when nodes were last looked at */
-    int64_t tried_ms;       /* when it was last tried to read the exchange again */
+    struct syn_map *issued;  /* "ACCOUNT/CLASS" -> struct market_issued */
+    struct syn_map *uses;    /* job -> struct market_use */
+    struct syn_debts *debts; /* whose units are whose; NULL: to be read again */
+    uint64_t saved;          /* events in the newest snapshot */
+    int64_t looked_ms;       /* when nodes were last looked at */
+    int64_t tried_ms;        /* when it was last tried to read the exchange again */
     struct syn_watch *timer;
     atomic_bool ticking;
 };
@@ -76,6 +81,7 @@ const char *srv_market_duration(size_t index);
 struct market_supply {
     struct syn_server *server;
     struct syn_map *counts;
+    struct syn_map *there; /* "PROVIDER/TRIPLE": some node of it is heard of, and takes work */
     struct syn_map *taken; /* node -> struct syn_node_view: `used` by work that holds no units */
 };
 #define MARKET_SUPPLY(name) \
@@ -231,6 +237,35 @@ int64_t srv_market_owed(const struct srv_market *market, const char *provider, c
 int64_t srv_market_in_use(const struct srv_market *market, const char *account, const char *class);
 /** End what is over and was not ended, because a server died between two steps. */
 SYN_MUST int srv_market_uses_sweep(struct syn_server *server, struct syn_err *err);
+
+/** What an account gave for units of a class that it holds. */
+struct market_paid {
+    int64_t units;
+    int64_t amount;
+};
+SYN_MUST int srv_market_paid_load(struct syn_server *server, const char *account, const char *class,
+                                  struct market_paid *ret, struct syn_err *err);
+SYN_MUST int srv_market_paid_put(struct srv_txn *txn, const char *account, const char *class,
+                                 const struct market_paid *paid, struct syn_err *err);
+/** So many of them go, each at what they cost on the average. Returns what these did. */
+int64_t srv_market_paid_take(struct market_paid *paid, int64_t units);
+
+/* --- whose units are whose (market_debt.c) ---------------------------------------------------- */
+
+/** Read it from its documents, and bring it to what the exchange and the issued units say. Under
+ *  the lock. */
+SYN_MUST int srv_market_debts_read(struct srv_market *market, const struct syn_exchange *exchange,
+                                   struct syn_err *err);
+/** What a change did to it, by its touches. Under the lock. */
+void srv_market_debts_note(struct market_work *work);
+/** Write down what is not written yet. */
+SYN_MUST int srv_market_debts_write(struct syn_server *server, struct syn_err *err);
+/** [{provider, units, gone_since}] of the account's units of the class. Under the lock. */
+SYN_MUST int srv_market_sellers(struct syn_server *server, uint32_t account, uint32_t class,
+                                json_t **ret, struct syn_err *err);
+/** Note whose nodes take no work, and pay back what they owe when that has been so for a day. */
+SYN_MUST int srv_market_gone(struct syn_server *server, const struct market_supply *supply,
+                             struct syn_err *err);
 
 /* --- keeping (market.c) ----------------------------------------------------------------------- */
 

@@ -344,6 +344,156 @@ a_provider_offers_what_its_nodes_have(void **state)
     fair_close(&fair);
 }
 
+/* "PROVIDER UNITS[ gone]" of each of whom the account's units are, into out. */
+static void
+sellers_of(struct fair *fair, struct syn_client *client, char *text, size_t cap)
+{
+    const json_t *row;
+    SYN_JSON(answer);
+    SYN_JSON(prov);
+    size_t i, len = 0;
+
+    text[0] = '\0';
+    must(fair->seller, "GET", "/v1/accounts/me", NULL, &prov);
+    must(client, "GET", "/v1/market/holdings", NULL, &answer);
+    json_array_foreach (syn_json_at(json_array_get(json_object_get(answer, "items"), 0), "of"), i,
+                        row) {
+        bool ours = syn_str_eq(syn_json_str(row, "provider", ""), syn_document_id(prov));
+
+        len += (size_t)snprintf(text + len, cap - len, "%s%s %lld%s", len > 0 ? ", " : "",
+                                ours ? "prov" : syn_json_str(row, "provider", "?"),
+                                (long long)syn_json_i64(row, "units", 0),
+                                json_is_string(json_object_get(row, "gone_since")) ? " gone" : "");
+    }
+}
+
+static void
+expect_sellers(struct fair *fair, struct syn_client *client, const char *want)
+{
+    char text[256];
+
+    sellers_of(fair, client, text, sizeof(text));
+    assert_string_equal(text, want);
+}
+
+static int
+make_older(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    SRV_TXN(txn);
+    struct syn_server *server = arg;
+
+    assert_done(
+        syn_json_set_i64(doc, "since_ms", syn_json_i64(doc, "since_ms", 0) - MARKET_GONE_MS, err),
+        err);
+    assert_done(srv_txn_replace(&txn, key, revision, doc, err), err);
+    return srv_txn_commit(server, &txn, NULL, err) < 0 ? SYN_E_INTERNAL : SYN_OK;
+}
+
+/* A day goes by for who is gone, until the account's units are these of these sellers. The market's
+ * own clock looks, too, and may just have seen what was before. */
+static void
+after_a_day(struct fair *fair, struct syn_client *client, const char *want)
+{
+    struct syn_server *server = fair->house->server;
+    struct syn_err err = {0};
+    char text[256];
+
+    for (int i = 0; i < 100; i++) {
+        assert_done(srv_market_fit(server, &err), &err);
+        assert_true(srv_each(server, "market-gone/", make_older, server, &err) >= 0);
+        assert_done(srv_market_fit(server, &err), &err);
+        sellers_of(fair, client, text, sizeof(text));
+        if (syn_str_eq(text, want))
+            break;
+        (void)usleep(50000);
+    }
+    assert_string_equal(text, want);
+    check_market(fair->house);
+}
+
+/* Until the account's units are these, without a day between. */
+static void
+looked_at(struct fair *fair, struct syn_client *client, const char *want)
+{
+    struct syn_err err = {0};
+    char text[256];
+
+    for (int i = 0; i < 100; i++) {
+        assert_done(srv_market_fit(fair->house->server, &err), &err);
+        sellers_of(fair, client, text, sizeof(text));
+        if (syn_str_eq(text, want))
+            break;
+        (void)usleep(50000);
+    }
+    assert_string_equal(text, want);
+}
+
+static void
+restart(struct fair *fair)
+{
+    struct house *house = fair->house;
+
+    be_none(fair);
+    house_close(house);
+    house_open(house);
+    be_all(fair);
+}
+
+static void
+a_seller_that_left_pays_back(void **state)
+{
+    char offer[MARKET_ORDER_ID_MAX];
+    struct fair fair;
+    struct syn_err err = {0};
+
+    fair_open(&fair, *state);
+    assert_int_equal(place(fair.seller, "sell", 10, "0.01", "", NULL), SYN_OK);
+    assert_int_equal(place(fair.ann, "buy", 7, "0.01", "", NULL), SYN_OK);
+    assert_int_equal(place(fair.ann, "sell", 2, "0.03", "", NULL), SYN_OK);
+    cancel_orders(fair.seller);
+    assert_int_equal(place(fair.bob, "buy", 2, "0.03", "", NULL), SYN_OK);
+    assert_int_equal(place(fair.ann, "sell", 4, "0.5", "", offer), SYN_OK);
+    expect_sellers(&fair, fair.ann, "prov 5");
+    expect_sellers(&fair, fair.bob, "prov 2"); /* whoever sold them to him */
+    assert_done(srv_market_debts_write(fair.house->server, &err), &err);
+    restart(&fair);
+    expect_sellers(&fair, fair.bob, "prov 2");
+
+    after_a_day(&fair, fair.ann, "prov 5"); /* it is there */
+    must(fair.house->client, "POST", "/v1/nodes/fair/drain", "{'on':true}", NULL);
+    looked_at(&fair, fair.ann, "prov 5 gone");
+    must(fair.house->client, "POST", "/v1/nodes/fair/drain", "{'on':false}", NULL);
+    looked_at(&fair, fair.ann, "prov 5"); /* it is back */
+    after_a_day(&fair, fair.ann, "prov 5");
+    expect_holding(fair.ann, "1 4 0 0");
+
+    must(fair.house->client, "POST", "/v1/nodes/fair/drain", "{'on':true}", NULL);
+    looked_at(&fair, fair.ann, "prov 5 gone");
+    restart(&fair);
+    looked_at(&fair, fair.ann, "prov 5 gone");
+    expect_holding(fair.ann, "1 4 0 0"); /* not yet */
+    after_a_day(&fair, fair.ann, "");
+    /* It had 0.07: enough for five at 0.01, not for one more at 0.03. */
+    expect_order(fair.ann, offer, "canceled capacity 0 0 0");
+    expect_holding(fair.ann, "");
+    expect_holding(fair.bob, "2 0 0 0");
+    expect_holding(fair.seller, "0 0 2 2");
+    assert_int_equal(balance_of(fair.ann, "me", "balance"), 100040 * MILLI); /* it sold two */
+    assert_int_equal(balance_of(fair.seller, "me", "balance"), 20 * MILLI);
+    expect_sellers(&fair, fair.bob, "prov 2 gone");
+    must(fair.house->client, "POST", "/v1/accounts/prov/faucet", "{'amount':'0.02'}", NULL);
+    after_a_day(&fair, fair.bob, "prov 1 gone"); /* one can be paid for now */
+    expect_holding(fair.bob, "1 0 0 0");
+    must(fair.house->client, "POST", "/v1/accounts/prov/faucet", "{'amount':'1'}", NULL);
+    after_a_day(&fair, fair.bob, "");
+    after_a_day(&fair, fair.bob, ""); /* and once */
+    expect_holding(fair.bob, "");
+    expect_holding(fair.seller, "");
+    assert_int_equal(balance_of(fair.bob, "me", "balance"), 100000 * MILLI);
+    assert_int_equal(balance_of(fair.seller, "me", "balance"), 980 * MILLI);
+    fair_close(&fair);
+}
+
 static void
 a_plan_places_nothing(void **state)
 {
@@ -460,6 +610,7 @@ main(void)
         cmocka_unit_test_setup_teardown(one_key_places_one_order, fresh_house, end_house),
         cmocka_unit_test_setup_teardown(a_provider_offers_what_its_nodes_have, fresh_house,
                                         end_house),
+        cmocka_unit_test_setup_teardown(a_seller_that_left_pays_back, fresh_house, end_house),
         cmocka_unit_test_setup_teardown(a_plan_places_nothing, fresh_house, end_house),
         cmocka_unit_test_setup_teardown(the_market_is_asked, fresh_house, end_house),
     };

@@ -186,6 +186,27 @@ check_order(void *arg, const char *key, json_t *doc, int64_t revision, struct sy
     return SYN_OK;
 }
 
+/* Each unit that somebody holds is owed by somebody, and no other is. */
+static void
+check_debts(const struct srv_market *market, uint32_t class)
+{
+    uint32_t accounts = syn_exchange_accounts(market->exchange);
+    int64_t *nets = calloc((size_t)accounts + 1, sizeof(*nets));
+    struct syn_debt debt;
+    size_t cursor = 0;
+
+    assert_non_null(nets);
+    while (market->debts != NULL && syn_debts_next(market->debts, class, &cursor, &debt)) {
+        nets[debt.seller] += debt.units;
+        nets[debt.holder] -= debt.units;
+    }
+    for (uint32_t i = 0; market->debts != NULL && i < accounts; i++)
+        assert_int_equal(nets[i],
+                         srv_market_owed(market, syn_exchange_account_name(market->exchange, i),
+                                         syn_exchange_class_name(market->exchange, class)));
+    free(nets);
+}
+
 /* Money and capacity, counted in every way that there is. */
 void
 check_market(struct house *house)
@@ -212,6 +233,8 @@ check_market(struct house *house)
             assert_true(units.free == 0 || issued == 0);
         }
     }
+    for (uint32_t class = 0; class < syn_exchange_classes(exchange); class ++)
+        check_debts(market, class);
     for (uint32_t class = 0; class < syn_exchange_classes(exchange); class ++)
         resting += syn_books_resting(syn_exchange_books(exchange), class);
     assert_done(srv_each(house->server, "escrow-of/", add_held, &held, &err), &err);

@@ -151,29 +151,23 @@ use_document(struct market_work *work, const struct market_use *use, int64_t ref
 
 /* --- what units cost their holder ------------------------------------------------------------- */
 
-/* What an account gave for units of a class. */
-struct paid {
-    int64_t units;
-    int64_t amount;
-};
-
-static int
-paid_load(struct syn_server *server, const char *account, const char *class, struct paid *ret,
-          struct syn_err *err)
+int
+srv_market_paid_load(struct syn_server *server, const char *account, const char *class,
+                     struct market_paid *ret, struct syn_err *err)
 {
     char key[SRV_KEY_MAX];
     SYN_JSON(doc);
     int rc = srv_load(server, srv_key(key, "market-paid", account, class), &doc, NULL, err);
 
-    *ret = (struct paid){syn_json_i64(doc, "units", 0), 0};
+    *ret = (struct market_paid){syn_json_i64(doc, "units", 0), 0};
     if (rc == SYN_OK && ret->units > 0)
         ret->amount = SYN_MAX(syn_document_amount(doc, "paid"), 0);
     return rc < 0 ? rc : SYN_OK;
 }
 
-static int
-paid_put(struct srv_txn *txn, const char *account, const char *class, const struct paid *paid,
-         struct syn_err *err)
+int
+srv_market_paid_put(struct srv_txn *txn, const char *account, const char *class,
+                    const struct market_paid *paid, struct syn_err *err)
 {
     char key[SRV_KEY_MAX];
     SYN_JSON(doc);
@@ -188,9 +182,8 @@ paid_put(struct srv_txn *txn, const char *account, const char *class, const stru
     return rc < 0 ? rc : srv_txn_put(txn, key, doc, err);
 }
 
-/* So many of them go, each at what they cost on the average. Returns what these did. */
-static int64_t
-paid_take(struct paid *paid, int64_t units)
+int64_t
+srv_market_paid_take(struct market_paid *paid, int64_t units)
 {
     int64_t part;
 
@@ -219,7 +212,7 @@ put_paid_of(struct market_work *work, struct srv_txn *txn, const struct market_t
     int64_t sold = 0, bought = 0;
     syn_i128 cost = 0;
     size_t first = json_array_size(docs) - count;
-    struct paid paid;
+    struct market_paid paid;
     int rc;
 
     for (size_t i = 0; i < count; i++) {
@@ -236,13 +229,13 @@ put_paid_of(struct market_work *work, struct srv_txn *txn, const struct market_t
     }
     if (sold == 0 && bought == 0)
         return SYN_OK;
-    rc = paid_load(work->server, account, class, &paid, err);
+    rc = srv_market_paid_load(work->server, account, class, &paid, err);
     if (rc < 0)
         return rc;
     paid.units += bought;
     paid.amount = (int64_t)SYN_MIN((syn_i128)paid.amount + cost, (syn_i128)SYN_AMOUNT_MAX);
-    (void)paid_take(&paid, sold);
-    return paid_put(txn, account, class, &paid, err);
+    (void)srv_market_paid_take(&paid, sold);
+    return srv_market_paid_put(txn, account, class, &paid, err);
 }
 
 int
@@ -284,7 +277,7 @@ struct using
     bool ends;
     bool began; /* it is new, or lasts longer */
     int64_t refund;
-    struct paid left; /* what the account's other units cost */
+    struct market_paid left; /* what the account's other units cost */
 };
 
 static int
@@ -309,7 +302,7 @@ write_using(struct market_work *work, struct srv_txn *txn, void *arg, struct syn
         rc = srv_txn_put_text(txn, srv_key(key, "reservation-by", use->account, use->id), use->id,
                               err);
     if (rc == SYN_OK && (using->began || (using->ends && using->how == SRV_UNITS_UNUSED)))
-        rc = paid_put(txn, use->account, use->class, &using->left, err);
+        rc = srv_market_paid_put(txn, use->account, use->class, &using->left, err);
     return rc;
 }
 
@@ -354,10 +347,10 @@ take_units(struct market_work *work, struct using *using, struct syn_err *err)
     if (srv_market_owed(work->market, use->provider, use->class) < use->units)
         return SYN_FAIL(err, SYN_E_CONFLICT, "%s owes fewer units of %s", use->provider,
                         use->class);
-    rc = paid_load(work->server, use->account, use->class, &using->left, err);
+    rc = srv_market_paid_load(work->server, use->account, use->class, &using->left, err);
     if (rc < 0)
         return rc;
-    use->paid += paid_take(&using->left, use->units);
+    use->paid += srv_market_paid_take(&using->left, use->units);
     use->until_ms += name.duration_ms;
     using->began = true;
     work->also = write_using;
@@ -467,7 +460,7 @@ give_back(struct market_work *work, struct using *using, struct syn_err *err)
     struct syn_market_event event = {.kind = SYN_EVENT_GRANT, .qty = use->units};
     struct syn_market_outcome outcome;
     uint32_t provider = SYN_NO_INDEX;
-    int rc = paid_load(work->server, use->account, use->class, &using->left, err);
+    int rc = srv_market_paid_load(work->server, use->account, use->class, &using->left, err);
 
     if (rc == SYN_OK)
         rc = srv_market_account(work, use->account, &event.account, err);

@@ -548,17 +548,19 @@ view_holdings(struct syn_server *server, struct syn_http_req *req, json_t **ret,
         const char *name = syn_exchange_class_name(exchange, class);
         struct syn_balance units = syn_exchange_capacity(exchange, me, class);
         int64_t issued = srv_market_issued(server->market, account, name);
-        json_t *item = NULL;
-
         int64_t in_use = srv_market_in_use(server->market, account, name);
+        json_t *item = NULL, *sellers = NULL;
 
         if (units.free == 0 && units.held == 0 && issued == 0 && in_use == 0)
             continue;
         /* What is issued and not here is somebody else's now. */
-        rc = syn_json_pack(&item, err, "{s:s, s:I, s:I, s:I, s:I, s:I}", "class", name, "free",
-                           (json_int_t)units.free, "held", (json_int_t)units.held, "in_use",
-                           (json_int_t)in_use, "issued", (json_int_t)issued, "sold",
-                           (json_int_t)SYN_MAX(issued - units.free - units.held, 0));
+        rc = srv_market_sellers(server, me, class, &sellers, err);
+        if (rc == SYN_OK)
+            rc = syn_json_pack(&item, err, "{s:s, s:I, s:I, s:I, s:I, s:I, s:o}", "class", name,
+                               "free", (json_int_t)units.free, "held", (json_int_t)units.held,
+                               "in_use", (json_int_t)in_use, "issued", (json_int_t)issued, "sold",
+                               (json_int_t)SYN_MAX(issued - units.free - units.held, 0), "of",
+                               sellers);
         if (rc == SYN_OK)
             rc = syn_json_append_take(items, item, err);
     }
@@ -568,7 +570,20 @@ view_holdings(struct syn_server *server, struct syn_http_req *req, json_t **ret,
 static int
 get_holdings(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
-    return reply_view(ctx, req, view_holdings, err);
+    struct syn_server *server = ctx;
+    SYN_JSON(answer);
+    size_t i;
+    json_t *item;
+    int rc = srv_market_enter(server->market, err);
+
+    if (rc < 0)
+        return rc;
+    rc = view_holdings(server, req, &answer, err);
+    srv_market_leave(server->market);
+    json_array_foreach (json_object_get(answer, "items"), i, item)
+        if (rc == SYN_OK)
+            rc = name_providers(server, json_object_get(item, "of"), err);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }
 
 /* --- reservations ----------------------------------------------------------------------------- */

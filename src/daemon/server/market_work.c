@@ -719,6 +719,7 @@ srv_market_resume(struct market_work *work, size_t done, struct syn_err *err)
     int rc = SYN_OK;
 
     merge(work);
+    srv_market_debts_note(work);
     /* What goes out is touched already; what it would add is not wanted twice. */
     all = SYN_TAKE(work->touches);
     total = work->touch_count;

@@ -442,6 +442,68 @@ seams_are_checked(void **state)
     run_fini(&run);
 }
 
+/* A bill pays as many providers as a run can have been with: all of them at once, or none. */
+static void
+many_providers_are_paid_at_once(void **state)
+{
+    enum { PROVIDERS = SYN_INVOICE_PROVIDERS_MAX, CLASSES = 3, CHARGE = 1000 };
+    static struct syn_ledger_slice slices[CLASSES * PROVIDERS];
+    static char names[PROVIDERS][32];
+    static struct syn_ledger_tx tx;
+    struct house *house = *state;
+    struct syn_server *server = house->server;
+    const int64_t escrow = (int64_t)CLASSES * PROVIDERS * CHARGE + 77;
+    const struct syn_ledger_settlement settlement = {escrow, "many", slices, SYN_LEN(slices)};
+    struct srv_ledger_place place;
+    int64_t balance = -1, sum = ledger_sum(house);
+    struct syn_err err;
+
+    { /* whose money it is is nobody's */
+        SRV_TXN(txn);
+
+        assert_done(srv_ledger_next(server, &place, &err), &err);
+        assert_done(
+            syn_ledger_build_mint(&(struct syn_ledger_head){place.id, place.seq, 1, "", "many"},
+                                  "many", escrow, &tx, &err),
+            &err);
+        assert_done(srv_ledger_add(server, &txn, &place, &tx, &err), &err);
+        assert_done(srv_txn_commit(server, &txn, NULL, &err), &err);
+    }
+    {
+        SRV_TXN(txn);
+
+        assert_done(srv_escrow_lock(server, &txn,
+                                    &(struct srv_lock){"many", "svc-many.1", escrow, 0, "many"},
+                                    &err),
+                    &err);
+        assert_done(srv_txn_commit(server, &txn, NULL, &err), &err);
+    }
+    for (size_t i = 0; i < SYN_LEN(slices); i++) {
+        (void)snprintf(names[i % PROVIDERS], sizeof(names[0]), "acct-many-%zu", i % PROVIDERS);
+        slices[i] = (struct syn_ledger_slice){names[i % PROVIDERS], CHARGE, 8500};
+    }
+    {
+        SRV_TXN(txn);
+
+        assert_done(srv_ledger_next(server, &place, &err), &err);
+        assert_done(syn_ledger_build_settle(
+                        &(struct syn_ledger_head){place.id, place.seq, 1, "svc-many.1", "many"},
+                        &settlement, &tx, &err),
+                    &err);
+        assert_done(srv_ledger_add(server, &txn, &place, &tx, &err), &err);
+        assert_done(srv_balance(server, names[7], &balance, &err), &err);
+        assert_int_equal(balance, 0);
+        assert_done(srv_txn_commit(server, &txn, NULL, &err), &err);
+    }
+    for (size_t i = 0; i < PROVIDERS; i++) {
+        assert_done(srv_balance(server, names[i], &balance, &err), &err);
+        assert_int_equal(balance, CLASSES * CHARGE * 85 / 100);
+    }
+    assert_done(srv_balance(server, "escrow:svc-many.1", &balance, &err), &err);
+    assert_int_equal(balance, 0);
+    assert_int_equal(ledger_sum(house), sum);
+}
+
 int
 main(void)
 {
@@ -453,6 +515,8 @@ main(void)
                                         house_teardown),
         cmocka_unit_test_setup_teardown(network_is_billed, house_setup, house_teardown),
         cmocka_unit_test_setup_teardown(seams_are_checked, house_setup, house_teardown),
+        cmocka_unit_test_setup_teardown(many_providers_are_paid_at_once, house_setup,
+                                        house_teardown),
     };
 
     return cmocka_run_group_tests_name("periods", tests, NULL, NULL);

@@ -106,10 +106,10 @@ SYN_MUST int srv_need(struct syn_server *server, const char *key, const char *wh
 
 /** One transaction in the making. Texts and values are its own. */
 struct srv_txn {
-    struct syn_store_op ops[SYN_STORE_OPS_MAX];
-    size_t count;
-    char *owned[2 * SYN_STORE_OPS_MAX];
-    size_t owned_count;
+    struct syn_store_op *ops;
+    size_t count, cap;
+    char **owned;
+    size_t owned_count, owned_cap;
 };
 
 void srv_txn_init(struct srv_txn *txn);

@@ -371,7 +371,7 @@ apply_resume(struct syn_server *server, struct srv_txn *txn, json_t *job, void *
              struct syn_err *err)
 {
     const int64_t *budget = arg;
-    int rc = syn_training_resume(job, *budget, err);
+    int rc = syn_training_resume(job, *budget, syn_wall_ms(server->world), err);
 
     return rc < 0 ? rc : lock_budget(server, txn, job, err);
 }

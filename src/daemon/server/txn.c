@@ -83,8 +83,7 @@ srv_need(struct syn_server *server, const char *key, const char *what, json_t **
 void
 srv_txn_init(struct srv_txn *txn)
 {
-    txn->count = 0;
-    txn->owned_count = 0;
+    *txn = (struct srv_txn){.count = 0};
 }
 
 void
@@ -92,15 +91,19 @@ srv_txn_fini(struct srv_txn *txn)
 {
     for (size_t i = 0; i < txn->owned_count; i++)
         syn_free(txn->owned[i]);
+    syn_free(txn->owned);
+    syn_free(txn->ops);
     srv_txn_init(txn);
 }
 
 static int
 own_take(struct srv_txn *txn, char *text, struct syn_err *err)
 {
-    if (text == NULL)
+    if (text == NULL || !syn_grow((void *)&txn->owned, &txn->owned_cap, txn->owned_count + 1,
+                                  sizeof(*txn->owned))) {
+        syn_free(text);
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a transaction");
-    assert(txn->owned_count < SYN_LEN(txn->owned));
+    }
     txn->owned[txn->owned_count++] = text;
     return SYN_OK;
 }
@@ -117,6 +120,8 @@ add_op(struct srv_txn *txn, enum syn_store_op_kind kind, const char *key,
     if (txn->count == SYN_STORE_OPS_MAX)
         return SYN_FAIL(err, SYN_E_LIMIT, "more than %d operations in one transaction",
                         SYN_STORE_OPS_MAX);
+    if (!syn_grow((void *)&txn->ops, &txn->cap, txn->count + 1, sizeof(*txn->ops)))
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a transaction");
     copy = syn_strdup(key);
     rc = own_take(txn, copy, err);
     if (rc < 0)

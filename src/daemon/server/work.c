@@ -293,7 +293,7 @@ sweep_key(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_
 
     (void)doc;
     (void)revision;
-    if (sweep->txn->count > SYN_STORE_OPS_MAX - 16) {
+    if (sweep->txn->count > SYN_STORE_ROWS_MAX - 16) {
         int rc = srv_txn_commit(sweep->server, sweep->txn, NULL, err);
 
         if (rc != SYN_OK)

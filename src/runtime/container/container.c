@@ -165,44 +165,29 @@ furnish(void *arg, const struct syn_instance_spec *spec, const struct syn_plan *
     return rc;
 }
 
-/* Is `name` among the words of `words`? */
-static bool
-has_word(const char *words, const char *name)
-{
-    size_t len = strlen(name);
-
-    while (*words != '\0') {
-        size_t word = strcspn(words, " ");
-
-        if (word == len && strncmp(words, name, len) == 0)
-            return true;
-        words += word + (words[word] == ' ');
-    }
-    return false;
-}
-
 /* gVisor where containerd has its shim, else runc; another class only by its name. */
 static int
 choose_class(const struct syn_container *container, const char *isolation, const char **ret,
              struct syn_err *err)
 {
-    const char *classes = container->report.classes;
+    static const char *const names[] = {"gvisor", "runc", "kata"};
+    const struct syn_container_report *report = &container->report;
 
-    if (!isolation || syn_str_eq(isolation, "auto")) {
-        *ret = has_word(classes, "gvisor") ? "gvisor" : "runc";
-        return SYN_OK;
+    for (size_t i = 0; i < SYN_LEN(names); i++) {
+        bool wanted = !isolation || syn_str_eq(isolation, "auto") ? !syn_str_eq(names[i], "kata")
+                                                                  : syn_str_eq(isolation, names[i]);
+
+        if (wanted && syn_container_has_class(report, names[i])) {
+            *ret = names[i];
+            return SYN_OK;
+        }
+        if (wanted && isolation && syn_str_eq(isolation, names[i]))
+            return SYN_FAIL(err, SYN_E_UNSUPPORTED,
+                            "isolation %s: containerd has no such runtime class here (it has %s)",
+                            isolation, report->classes);
     }
-    if (!syn_name_ok(isolation) || !has_word("gvisor kata runc", isolation))
-        return SYN_FAIL(err, SYN_E_INVALID, "isolation %s: expected auto, gvisor, kata or runc",
-                        isolation);
-    if (!has_word(classes, isolation))
-        return SYN_FAIL(err, SYN_E_UNSUPPORTED,
-                        "isolation %s: containerd has no such runtime class here (it has %s)",
-                        isolation, classes);
-    *ret = has_word(classes, "kata") && syn_str_eq(isolation, "kata")       ? "kata"
-           : has_word(classes, "gvisor") && syn_str_eq(isolation, "gvisor") ? "gvisor"
-                                                                            : "runc";
-    return SYN_OK;
+    return SYN_FAIL(err, SYN_E_INVALID, "isolation %s: expected auto, gvisor, kata or runc",
+                    isolation ? isolation : "auto");
 }
 
 static int
@@ -236,7 +221,7 @@ container_probe(void *self, struct syn_runtime_info *ret_info, struct syn_err *e
         return syn_err_wrap(err, SYN_E_UNSUPPORTED, "containerd");
     *ret_info = (struct syn_runtime_info){
         .driver = "container",
-        .sandbox = has_word(container->report.classes, "gvisor") ? "gvisor" : "runc",
+        .sandbox = syn_container_has_class(&container->report, "gvisor") ? "gvisor" : "runc",
         .version = container->report.version,
         .platform = "",
         .detail = container->report.classes,

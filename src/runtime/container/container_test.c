@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -125,6 +126,53 @@ containerd_pid(void)
     return (pid_t)syn_json_i64(doc, "pid", 0);
 }
 
+#define SIDES 6
+
+struct side {
+    struct world *world;
+    char id[16];
+    pthread_t thread;
+    int rc;
+    struct syn_err err;
+};
+
+static void *
+prepare_one(void *arg)
+{
+    struct side *side = arg;
+    struct syn_runtime runtime = syn_container_runtime(side->world->container);
+    const char *const argv[] = {"/bin/true", NULL};
+    char dir[SYN_PATH_MAX];
+    struct syn_instance_spec spec = {
+        .id = side->id, .dir = dir, .argv = argv, .scratch_bytes = (int64_t)16 << 20};
+    struct syn_instance *instance = NULL;
+
+    (void)snprintf(dir, sizeof(dir), "%s/%s", side->world->dir, side->id);
+    side->rc = runtime.ops->prepare(runtime.self, &spec, &instance, &side->err);
+    instance = runtime.ops->close(instance);
+    return NULL;
+}
+
+/* The first ones of an image, all at once: containerd takes it from one of them. It goes first, as
+ * the image is not there yet. */
+static void
+the_first_begin_side_by_side(void **state)
+{
+    struct side sides[SIDES] = {0};
+
+    for (int i = 0; i < SIDES; i++) {
+        sides[i].world = *state;
+        (void)snprintf(sides[i].id, sizeof(sides[i].id), "side-%d", i);
+        assert_int_equal(pthread_create(&sides[i].thread, NULL, prepare_one, &sides[i]), 0);
+    }
+    for (int i = 0; i < SIDES; i++)
+        assert_int_equal(pthread_join(sides[i].thread, NULL), 0);
+    for (int i = 0; i < SIDES; i++) {
+        assert_done(sides[i].rc, &sides[i].err);
+        destroy_one(*state, sides[i].id);
+    }
+}
+
 /* It is killed; what runs goes on, a new one is there soon, and tells how it ended. */
 static void
 pods_outlive_containerd(void **state)
@@ -220,6 +268,7 @@ run_own(struct syn_container *container, const char *dir)
 {
     struct world world = {container, dir};
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_prestate(the_first_begin_side_by_side, &world),
         cmocka_unit_test_prestate(pods_outlive_containerd, &world),
         cmocka_unit_test_prestate(pods_of_nobody_are_swept, &world),
         cmocka_unit_test_prestate(unknown_classes_are_refused, &world),

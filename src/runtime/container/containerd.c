@@ -40,7 +40,8 @@ struct syn_containerd {
     char address[SYN_INSTANCE_PATH_MAX];
     char pods[SYN_INSTANCE_PATH_MAX];
     char state[SYN_INSTANCE_PATH_MAX];
-    bool foreign; /* somebody else's process: only the pod's image is given */
+    bool foreign;           /* somebody else's process: only the pod's image is given */
+    pthread_mutex_t giving; /* images: containerd takes each from one at a time; before `lock` */
     pthread_mutex_t lock;
     /* Guarded by the lock: */
     int pidfd;   /* -1: it is not known to run */
@@ -125,6 +126,22 @@ syn_container_look(struct syn_container_report *ret)
         if (syn_container_find(classes[i].shim, path, sizeof(path)))
             (void)snprintf(ret->classes + len, sizeof(ret->classes) - len, " %s", classes[i].name);
     }
+}
+
+bool
+syn_container_has_class(const struct syn_container_report *report, const char *name)
+{
+    const char *at = report->classes;
+    size_t len = strlen(name);
+
+    while (*at != '\0') {
+        size_t word = strcspn(at, " ");
+
+        if (word == len && strncmp(at, name, len) == 0)
+            return true;
+        at += word + (at[word] == ' ');
+    }
+    return false;
 }
 
 /* --- its folder ------------------------------------------------------------------------------- */
@@ -252,28 +269,33 @@ make_folders(const struct syn_containerd *containerd, struct syn_err *err)
 
 /* --- its images ------------------------------------------------------------------------------- */
 
-int
-syn_containerd_image(struct syn_containerd *containerd, const struct syn_pod_image *image,
-                     struct syn_err *err)
+static bool
+knows_image(struct syn_containerd *containerd, const char *name)
 {
-    SYN_SCOPED(syn_cri_scope) struct syn_cri *cri = NULL;
     bool known = false;
-    int rc;
 
     (void)pthread_mutex_lock(&containerd->lock);
     for (size_t i = 0; i < IMAGES_KEPT; i++)
-        known = known || syn_str_eq(containerd->images[i], image->name);
+        known = known || syn_str_eq(containerd->images[i], name);
     (void)pthread_mutex_unlock(&containerd->lock);
-    if (known)
-        return SYN_OK;
-    rc = syn_cri_open(containerd->address, &cri, err);
+    return known;
+}
+
+static int
+give_image(struct syn_containerd *containerd, const struct syn_pod_image *image,
+           struct syn_err *err)
+{
+    SYN_SCOPED(syn_cri_scope) struct syn_cri *cri = NULL;
+    int rc = syn_cri_open(containerd->address, &cri, err);
+
     if (rc == SYN_OK)
         rc = syn_cri_has_image(cri, image->name, err);
     /* The half of containerd that runs pods hears of it a moment later; if that half was not there
-     * yet when it was told, it has to be told again. */
+     * yet when it was told, it has to be told again. So has one to which an agent that was killed
+     * was still giving it. */
     for (int i = 0; rc == SYN_E_NOTFOUND && i < START_MS / POLL_MS; i++) {
         rc = i % TELL_EVERY == 0 ? syn_pod_image_give(image, containerd->address, err) : SYN_OK;
-        if (rc == SYN_OK)
+        if (rc == SYN_OK || rc == SYN_E_UNAVAILABLE)
             rc = syn_cri_has_image(cri, image->name, err);
         if (rc == SYN_E_NOTFOUND)
             (void)poll(NULL, 0, POLL_MS);
@@ -285,6 +307,21 @@ syn_containerd_image(struct syn_containerd *containerd, const struct syn_pod_ima
                        SYN_POD_IMAGE_NAME_MAX, image->name);
     (void)pthread_mutex_unlock(&containerd->lock);
     return SYN_OK;
+}
+
+int
+syn_containerd_image(struct syn_containerd *containerd, const struct syn_pod_image *image,
+                     struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    if (knows_image(containerd, image->name))
+        return SYN_OK;
+    (void)pthread_mutex_lock(&containerd->giving);
+    if (!knows_image(containerd, image->name))
+        rc = give_image(containerd, image, err);
+    (void)pthread_mutex_unlock(&containerd->giving);
+    return rc;
 }
 
 static int
@@ -575,6 +612,10 @@ syn_containerd_new(const struct syn_container_options *options,
         rc = SYN_FAIL_SYS(err, errno, "making an event descriptor");
     if (rc == SYN_OK && pthread_mutex_init(&containerd->lock, NULL) != 0)
         rc = SYN_FAIL(err, SYN_E_NOMEM, "containerd");
+    if (rc == SYN_OK && pthread_mutex_init(&containerd->giving, NULL) != 0) {
+        (void)pthread_mutex_destroy(&containerd->lock);
+        rc = SYN_FAIL(err, SYN_E_NOMEM, "containerd");
+    }
     if (rc < 0) {
         syn_fd_scope(&containerd->wake);
         syn_free(containerd);
@@ -607,6 +648,7 @@ syn_containerd_free(struct syn_containerd *containerd, bool end)
         syn_child_forget(containerd->child);
     syn_fd_scope(&containerd->pidfd);
     syn_fd_scope(&containerd->wake);
+    (void)pthread_mutex_destroy(&containerd->giving);
     (void)pthread_mutex_destroy(&containerd->lock);
     syn_free(containerd);
     return NULL;

@@ -1,5 +1,8 @@
 #include "plan_priv.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <synor/base/str.h>
 
 #include "file_priv.h"
@@ -71,6 +74,18 @@ bool
 syn_plan_networked(const struct syn_plan *plan)
 {
     return plan->group[0] != '\0' || plan->place.netns[0] != '\0';
+}
+
+const char *
+syn_runtime_driver_of(const char *dir)
+{
+    struct syn_plan plan;
+    SYN_FD(fd);
+
+    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || syn_plan_read(fd, &plan, NULL) < 0)
+        return "";
+    return plan.runtime[0] != '\0' ? "container" : "native";
 }
 
 int

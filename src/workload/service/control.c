@@ -439,7 +439,7 @@ start_on(struct step *step, const struct syn_place_slot *slot, struct syn_err *e
 
 /* May the account hold one more? Sets no_room when not. */
 static int
-ask_quota(struct step *step, struct syn_err *err)
+ask_quota(struct step *step, const struct syn_place_request *request, struct syn_err *err)
 {
     const struct syn_quota *quota = step->view->quota;
     struct syn_holding held, ask = {{0}};
@@ -459,7 +459,7 @@ ask_quota(struct step *step, struct syn_err *err)
     ask.amounts[SYN_QUOTA_JOBS] = first;
     ask.amounts[SYN_QUOTA_CPU] = step->spec.amounts.cpu_millicores * more;
     ask.amounts[SYN_QUOTA_MEMORY] = step->spec.amounts.memory_bytes * more;
-    ask.amounts[SYN_QUOTA_GPUS] = step->spec.gpus * more;
+    ask.amounts[SYN_QUOTA_GPUS] = syn_place_gpu_least(step->view->cluster, request) * more;
     over = syn_quota_over(quota, &held, &ask);
     if (over == SYN_QUOTA_COUNT)
         return SYN_OK;
@@ -478,7 +478,7 @@ start_one(struct step *step, const struct syn_place_request *request, struct syn
                                       .account = syn_json_str(step->service, "account", ""),
                                       .priority = step->spec.priority,
                                       .now_ms = step->view->now_ms};
-    int rc = ask_quota(step, err);
+    int rc = ask_quota(step, request, err);
 
     syn_service_instance_id(step->service, step->serial + 1, id);
     if (rc < 0)

@@ -250,6 +250,34 @@ test_a_lost_node_is_replaced(void **state)
     world_free(world);
 }
 
+/* A plan names where else replicas would fit, and how many of them. */
+static void
+test_plans_name_alternatives(void **state)
+{
+    struct world *world = world_new(SPEC);
+    const struct syn_service_tenant tenant = {"acct-1", NULL};
+    const json_t *rows, *row;
+    struct syn_err err;
+    size_t i;
+    SYN_JSON(spec);
+    SYN_JSON(plan);
+
+    (void)state;
+    spec = spec_of(SPEC);
+    assert_done(syn_json_set_i64(spec, "replicas", 1, &err), &err);
+    assert_done(syn_service_plan(spec, &tenant, world->cluster, NULL, &plan, &err), &err);
+    assert_true(syn_json_bool(plan, "placeable", false));
+    rows = json_object_get(plan, "alternatives");
+    assert_int_equal(json_array_size(rows), NODES - 1);
+    json_array_foreach (rows, i, row) {
+        assert_string_not_equal(
+            syn_json_str(row, "node", ""),
+            syn_json_str(json_array_get(json_object_get(plan, "nodes"), 0), "node", ""));
+        assert_int_equal(syn_json_i64(row, "replicas", 0), 1);
+    }
+    world_free(world);
+}
+
 static void
 test_waits_for_room_and_says_so(void **state)
 {
@@ -608,6 +636,7 @@ main(void)
         cmocka_unit_test(test_a_first_version_that_crashes_is_tried_ever_less),
         cmocka_unit_test(test_scales_both_ways),
         cmocka_unit_test(test_a_lost_node_is_replaced),
+        cmocka_unit_test(test_plans_name_alternatives),
         cmocka_unit_test(test_waits_for_room_and_says_so),
         cmocka_unit_test(test_stops_and_is_billed_and_starts_again),
         cmocka_unit_test(test_money_is_topped_up_until_there_is_none),

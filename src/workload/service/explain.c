@@ -30,6 +30,19 @@ add_why(json_t *why, const char *dimension, const char *node, struct syn_err *er
     return rc < 0 ? rc : syn_json_append_take(why, row, err);
 }
 
+/* What runs it, or ran it, as far as its node has said. */
+static const char *
+made_by(const json_t *status, char *out, size_t cap)
+{
+    const char *runtime = syn_json_str(status, "runtime", "");
+
+    out[0] = '\0';
+    if (runtime[0] != '\0')
+        (void)snprintf(out, cap, ", %.20s by %.20s", syn_json_str(status, "isolation", "?"),
+                       runtime);
+    return out;
+}
+
 /* The replicas that are not ready, and what is known of each. */
 static int
 why_replicas(const struct syn_service_explain_view *view, json_t *why, struct syn_err *err)
@@ -43,14 +56,16 @@ why_replicas(const struct syn_service_explain_view *view, json_t *why, struct sy
         const json_t *status = json_object_get(instance, "status");
         const json_t *health = json_object_get(status, "health");
         int state = syn_instance_state_find(syn_document_state(instance));
+        char by[64];
 
         if (rc < 0 || state < 0 || syn_instance_ended((unsigned)state) ||
             syn_json_bool(health, "ready", false))
             continue;
         rc = add_why(why, "replica", syn_json_str(spec, "node", ""), err,
-                     "replica %lld (version %lld) is %s: %s",
+                     "replica %lld (version %lld%s) is %s: %s",
                      (long long)syn_json_i64(spec, "rank", 0),
-                     (long long)syn_json_i64(spec, "version", 0), syn_document_state(instance),
+                     (long long)syn_json_i64(spec, "version", 0), made_by(status, by, sizeof(by)),
+                     syn_document_state(instance),
                      syn_json_str(health, "message", syn_json_str(status, "message", "")));
     }
     return rc;
@@ -67,15 +82,16 @@ why_ends(const struct syn_service_explain_view *view, json_t *why, struct syn_er
         const json_t *instance = json_array_get(view->instances, i - 1);
         const json_t *spec = json_object_get(instance, "spec");
         const json_t *status = json_object_get(instance, "status");
+        char by[64];
 
         if (!syn_str_eq(syn_document_state(instance), "exited") ||
             syn_str_eq(syn_json_str(spec, "desired", ""), "stopped"))
             continue;
         shown++;
         rc = add_why(why, "ended", syn_json_str(spec, "node", ""), err,
-                     "replica %lld (version %lld) ended at %s: %s: %s",
+                     "replica %lld (version %lld%s) ended at %s: %s: %s",
                      (long long)syn_json_i64(spec, "rank", 0),
-                     (long long)syn_json_i64(spec, "version", 0),
+                     (long long)syn_json_i64(spec, "version", 0), made_by(status, by, sizeof(by)),
                      syn_json_str(status, "ended_at", "?"), syn_json_str(status, "reason", "?"),
                      syn_json_str(status, "message", ""));
     }
@@ -128,7 +144,7 @@ why_room(const struct syn_service_explain_view *view, json_t *why, json_t *fix, 
         ask = (struct syn_holding){{0}};
         ask.amounts[SYN_QUOTA_CPU] = spec.amounts.cpu_millicores;
         ask.amounts[SYN_QUOTA_MEMORY] = spec.amounts.memory_bytes;
-        ask.amounts[SYN_QUOTA_GPUS] = spec.gpus;
+        ask.amounts[SYN_QUOTA_GPUS] = syn_place_gpu_least(view->cluster, &request);
         if (rc == SYN_OK)
             rc = syn_quota_explain(view->quota, &held, &ask, account, why, fix, err);
     }
@@ -242,6 +258,19 @@ plan_nodes(struct plan *plan, const struct syn_cluster *cluster, const struct sy
     return rc;
 }
 
+/* Where else replicas would fit now. */
+static int
+plan_alternatives(struct plan *plan, struct syn_cluster *cluster, const struct syn_pricebook *book,
+                  struct syn_err *err)
+{
+    struct syn_place_request all = plan->request;
+    const struct work_placed placed = {cluster,          book,      &all,
+                                       &plan->placement, plan->fit, "replicas"};
+
+    all.count = SYN_MAX(plan->spec.replicas, 1U);
+    return work_alternatives(&placed, plan->out, err);
+}
+
 static int
 plan_cost(struct plan *plan, const json_t *spec, const struct syn_cluster *cluster,
           const struct syn_pricebook *book, struct syn_err *err)
@@ -347,6 +376,8 @@ syn_service_plan(const json_t *spec, const struct syn_service_tenant *tenant,
         rc = plan_nodes(&plan, cluster, book, err);
     if (rc == SYN_OK)
         rc = plan_cost(&plan, spec, cluster, book, err);
+    if (rc == SYN_OK)
+        rc = plan_alternatives(&plan, cluster, book, err);
     if (rc < 0)
         return rc;
     *ret = SYN_TAKE(out);

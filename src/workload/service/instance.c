@@ -89,7 +89,6 @@ spec_texts(const struct replica *replica, json_t *spec, struct syn_err *err)
         {"place", replica->id}, /* what its room was asked for as */
         {"service", syn_json_str(replica->made->service, "name", "")},
         {"node", replica->made->slot->node},
-        {"runtime", "native"},
         {"isolation", syn_isolation_name(replica->made->slot->isolation)},
         {"image", replica->spec.image},
         {"image_cid", syn_json_str(replica->made->version, "image_cid", "")},
@@ -219,7 +218,7 @@ service_endpoint_add(const json_t *doc, bool is_ready, json_t *list, struct syn_
     bool drains = syn_document_time(spec, "draining_at") != SYN_DOCUMENT_NONE;
     json_t *row = NULL;
     int rc = syn_json_pack(
-        &row, err, "{s:s, s:I, s:I, s:s, s:s, s:s, s:I, s:I, s:b}", "instance",
+        &row, err, "{s:s, s:I, s:I, s:s, s:s, s:s, s:I, s:I, s:b, s:s, s:s}", "instance",
         syn_json_str(doc, "id", ""), "replica", (json_int_t)syn_json_i64(spec, "rank", 0),
         "version", (json_int_t)syn_json_i64(spec, "version", 0), "node",
         syn_json_str(spec, "node", ""), "state",
@@ -227,7 +226,8 @@ service_endpoint_add(const json_t *doc, bool is_ready, json_t *list, struct syn_
         syn_json_str(status, "address", ""), "port",
         (json_int_t)syn_json_i64(status, "port", syn_json_i64(spec, "port", 0)), "cpu_millicores",
         (json_int_t)syn_json_i64(json_object_get(spec, "resources"), "cpu_millicores", 0), "ready",
-        is_ready ? 1 : 0);
+        is_ready ? 1 : 0, "isolation", syn_json_str(status, "isolation", ""), "runtime",
+        syn_json_str(status, "runtime", ""));
 
     return rc < 0 ? rc : syn_json_append_take(list, row, err);
 }

@@ -94,7 +94,7 @@ static const struct syn_field spec_fields[] = {
     SYN_CARD_FIELDS,
     {.name = "region", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_REGION_MAX - 1, .fallback = "\"\"",
      .help = "where it may run; \"\" anywhere"},
-    {.name = "isolation", .kind = SYN_FIELD_STR, .choices = "auto|gvisor|runc", .fallback = "\"auto\"",
+    {.name = "isolation", .kind = SYN_FIELD_STR, .choices = "auto|gvisor|runc|kata", .fallback = "\"auto\"",
      .help = "the sandbox"},
     {.name = "stop_grace_ms", .kind = SYN_FIELD_MS, .min = 0, .max = STOP_GRACE_MAX_MS, .fallback = "10000",
      .help = "time to end after a stop signal"},
@@ -501,7 +501,7 @@ syn_service_holding(const struct syn_service_spec *spec)
     holding.amounts[SYN_QUOTA_JOBS] = 1;
     holding.amounts[SYN_QUOTA_CPU] = spec->amounts.cpu_millicores * count;
     holding.amounts[SYN_QUOTA_MEMORY] = spec->amounts.memory_bytes * count;
-    holding.amounts[SYN_QUOTA_GPUS] = spec->gpus * count;
+    holding.amounts[SYN_QUOTA_GPUS] = syn_card_least(&spec->card, spec->gpus) * count;
     return holding;
 }
 

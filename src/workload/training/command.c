@@ -338,7 +338,6 @@ spec_texts(const struct rank *rank, json_t *spec, struct syn_err *err)
     } texts[] = {
         {"job", syn_document_id(rank->job)},
         {"node", rank->slot->node},
-        {"runtime", "native"},
         {"isolation", syn_isolation_name(rank->slot->isolation)},
         {"image", rank->spec.image},
         {"cwd", SYN_TRAINING_DIR_CODE},

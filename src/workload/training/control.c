@@ -417,7 +417,7 @@ ask_quota(struct step *step, struct syn_place_request *request, bool *ret_waits,
           struct syn_err *err)
 {
     const struct syn_quota *quota = step->view->quota;
-    const struct syn_holding ask = syn_training_holding(&step->spec);
+    const struct syn_holding ask = syn_training_holding_on(&step->spec, step->view->cluster);
     struct syn_holding held;
     enum syn_quota_dim over;
     char message[CONTROL_MESSAGE_MAX];
@@ -432,8 +432,10 @@ ask_quota(struct step *step, struct syn_place_request *request, bool *ret_waits,
         return rc;
     over = syn_quota_over(quota, &held, &ask);
     if (over == SYN_QUOTA_COUNT) {
-        request->gpus_max = SYN_MIN(request->gpus_max,
-                                    syn_quota_room(quota, &held, SYN_QUOTA_GPUS) / request->count);
+        request->gpus_max =
+            SYN_MIN(request->gpus_max, SYN_MAX(syn_quota_room(quota, &held, SYN_QUOTA_GPUS) /
+                                                   SYN_QUOTA_GPU / request->count,
+                                               request->gpus));
         return SYN_OK;
     }
     *ret_waits = true;
@@ -474,6 +476,24 @@ run_members(const struct step *step)
     return count;
 }
 
+/* On how many nodes has this run been? */
+static size_t
+run_nodes(const struct step *step)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < step->members_count; i++) {
+        const struct member *member = &step->members[i];
+        bool first = member->run == step->run;
+
+        for (size_t j = 0; j < i && first; j++)
+            first = step->members[j].run != step->run ||
+                    !syn_str_eq(step->members[j].node, member->node);
+        count += first;
+    }
+    return count;
+}
+
 /* Does the account hold the units? Sets *ret_waits, with the job's state, when not. */
 static int
 ask_units(struct step *step, const struct syn_place_request *request, bool *ret_waits,
@@ -508,7 +528,8 @@ try_place(struct step *step, struct syn_err *err)
     bool waits;
     int rc;
 
-    if (run_members(step) + request.count > SYN_TRAINING_RUN_MAX)
+    if (run_members(step) + request.count > SYN_TRAINING_RUN_MAX ||
+        run_nodes(step) >= SYN_TRAINING_NODES_MAX)
         return step_end(step, SYN_JOB_FAILED, "interrupted",
                         "it was interrupted and placed again too often", err);
     rc = ask_quota(step, &request, &waits, err);

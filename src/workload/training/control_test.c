@@ -185,7 +185,8 @@ test_cards_are_cut_to_the_quota(void **state)
                        rows[i].workers, rows[i].gpus, rows[i].gpus_max);
         world = world_new(spec);
         put_cards(world, rows[i].held);
-        world->quota.limits[SYN_QUOTA_GPUS] = rows[i].quota;
+        world->quota.limits[SYN_QUOTA_GPUS] =
+            rows[i].quota == SYN_QUOTA_NONE ? SYN_QUOTA_NONE : rows[i].quota * SYN_QUOTA_GPU;
         world_step(world);
         world_expect(world, rows[i].want > 0 ? "starting" : "pending",
                      rows[i].want > 0 ? "assigned" : "quota");
@@ -252,14 +253,16 @@ test_stop_names_the_checkpoint_and_resume_starts_from_it(void **state)
                         "stopped");
     assert_int_equal(syn_json_i64(syn_document_spec(world_instance(world, 0)), "stop_grace_ms", 0),
                      1234);
-    assert_code(syn_training_resume(world->job, -1, &err), SYN_E_CONFLICT, &err);
+    assert_code(syn_training_resume(world->job, -1, world->now_ms, &err), SYN_E_CONFLICT, &err);
     assert_code(syn_training_may_delete(world->job, &err), SYN_E_CONFLICT, &err);
     world_report_all(world, "exited", "stopped", 143);
     world_step(world);
     world_expect(world, "stopped", "user");
     assert_non_null(strstr(world_message(world), "step 400 (bcheckpoint)"));
-    assert_done(syn_training_resume(world->job, 20 * SYN_SYNOR, &err), &err);
+    assert_done(syn_training_resume(world->job, 20 * SYN_SYNOR, world->now_ms, &err), &err);
     world_expect(world, "pending", "waiting-for-start");
+    /* It waits from now on, not from when it was made. */
+    assert_int_equal(syn_document_time(status_of(world), "waiting_since"), world->now_ms);
     assert_string_equal(syn_json_str(syn_document_spec(world->job), "max_budget", ""), "20");
     world_step(world);
     assert_string_equal(syn_document_id(world_instance(world, 0)), "inst-abc-2-1-0");
@@ -270,7 +273,7 @@ test_stop_names_the_checkpoint_and_resume_starts_from_it(void **state)
     world_step(world);
     assert_string_equal(syn_json_str(status_of(world), "bill", ""), "bill-abc-2");
     assert_int_equal(world->settled, 2);
-    assert_code(syn_training_resume(world->job, -1, &err), SYN_E_CONFLICT, &err);
+    assert_code(syn_training_resume(world->job, -1, world->now_ms, &err), SYN_E_CONFLICT, &err);
     world_free(world);
 }
 
@@ -568,6 +571,31 @@ test_interruptions_are_bounded(void **state)
     world_free(world);
 }
 
+/* Each node may be another provider's: a run ends before its bill would pay too many. */
+static void
+test_nodes_are_bounded(void **state)
+{
+    struct world *world = running(WORLD_SPEC_SMALL);
+    json_t *first = world_instance(world, 0);
+
+    (void)state;
+    world_report(world, first, "lost", "node-rebooted", -1);
+    for (unsigned i = 1; i < SYN_TRAINING_NODES_MAX; i++) {
+        json_t *more = json_deep_copy(first);
+        char id[SYN_ID_MAX], node[SYN_ID_MAX];
+
+        (void)snprintf(id, sizeof(id), "inst-abc-1-1-%u", i);
+        (void)snprintf(node, sizeof(node), "node-far-%u", i);
+        assert_int_equal(json_object_set_new(more, "id", json_string(id)), 0);
+        assert_int_equal(
+            json_object_set_new(json_object_get(more, "spec"), "node", json_string(node)), 0);
+        assert_int_equal(json_array_append_new(world->instances, more), 0);
+    }
+    world_step(world);
+    world_expect(world, "failed", "interrupted");
+    world_free(world);
+}
+
 static void
 test_a_silent_node(void **state)
 {
@@ -623,7 +651,7 @@ test_budget(void **state)
     world_expect(world, "stopped", "budget");
     assert_string_equal(syn_json_str(json_object_get(status_of(world), "cost"), "spent", ""), "10");
     world->spent = 0;
-    assert_done(syn_training_resume(world->job, 20 * SYN_SYNOR, &err), &err);
+    assert_done(syn_training_resume(world->job, 20 * SYN_SYNOR, world->now_ms, &err), &err);
     world_step(world);
     world_expect(world, "starting", "assigned");
     assert_int_equal(syn_json_i64(json_object_get(status_of(world), "cost"), "percent", -1), 0);
@@ -808,6 +836,7 @@ main(void)
         cmocka_unit_test(test_nothing_starts_beside_a_live_rank),
         cmocka_unit_test(test_losses_are_bounded),
         cmocka_unit_test(test_interruptions_are_bounded),
+        cmocka_unit_test(test_nodes_are_bounded),
         cmocka_unit_test(test_a_silent_node),
         cmocka_unit_test(test_budget),
         cmocka_unit_test(test_time_limit),

@@ -124,7 +124,7 @@ syn_training_request_stop(json_t *job, int64_t grace_ms, struct syn_err *err)
 }
 
 int
-syn_training_resume(json_t *job, int64_t max_budget, struct syn_err *err)
+syn_training_resume(json_t *job, int64_t max_budget, int64_t now_ms, struct syn_err *err)
 {
     const char *id = syn_document_id(job);
     enum syn_job_state state = state_of(job);
@@ -146,6 +146,8 @@ syn_training_resume(json_t *job, int64_t max_budget, struct syn_err *err)
         if (rc == SYN_OK)
             rc = syn_document_bump(job, err);
     }
+    if (rc == SYN_OK)
+        rc = syn_document_set_time(syn_document_status(job), "waiting_since", now_ms, err);
     return rc < 0 ? rc : run_begin(job, run + 1, err);
 }
 

@@ -199,7 +199,7 @@ static int
 explain_quota(struct explain *explain, struct syn_err *err)
 {
     const char *account = syn_json_str(explain->view->job, "account", "");
-    const struct syn_holding ask = syn_training_holding(&explain->spec);
+    const struct syn_holding ask = syn_training_holding_on(&explain->spec, explain->view->cluster);
     struct syn_holding held;
     int rc;
 

@@ -130,7 +130,7 @@ test_failures_and_stops(void **state)
     view = view_of(world);
     view.observed.memory_peak_bytes = INT64_C(3) << 30;
     check_explain(&view, "the limit is 2 GiB, the peak was 3 GiB", "--memory 4608mb");
-    assert_done(syn_training_resume(world->job, -1, &err), &err);
+    assert_done(syn_training_resume(world->job, -1, world->now_ms, &err), &err);
     world_step(world);
     world_report_all(world, "exited", "failed", 3);
     world_step(world);
@@ -139,7 +139,7 @@ test_failures_and_stops(void **state)
     view.last_lines = lines;
     check_explain(&view, "ValueError: bad shape", "synor compute train logs train-abc");
     check_explain(&view, "exit status 3", "synor compute train resume train-abc");
-    assert_done(syn_training_resume(world->job, -1, &err), &err);
+    assert_done(syn_training_resume(world->job, -1, world->now_ms, &err), &err);
     world_step(world);
     assert_done(syn_training_request_stop(world->job, -1, &err), &err);
     world_step(world);

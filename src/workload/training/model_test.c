@@ -229,7 +229,8 @@ user(struct history *history)
     }
     if (syn_json_i64(status_of(history), "run", 0) >= LIVE_RUNS_MAX - 1)
         return;
-    rc = syn_training_resume(world->job, pick(history, 2) ? -1 : 30 * SYN_SYNOR, &err);
+    rc = syn_training_resume(world->job, pick(history, 2) ? -1 : 30 * SYN_SYNOR, world->now_ms,
+                             &err);
     assert_true(rc == SYN_OK || rc == SYN_E_CONFLICT);
     if (rc == SYN_OK)
         world->spent = 0;

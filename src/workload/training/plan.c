@@ -68,85 +68,17 @@ plan_nodes(struct plan *plan, struct syn_err *err)
     return rc;
 }
 
-static bool
-chosen(const struct plan *plan, const char *node)
-{
-    for (uint32_t i = 0; i < plan->placement.count; i++)
-        if (syn_str_eq(plan->placement.slots[i].node, node))
-            return true;
-    return false;
-}
-
-/* Another node where some of it would fit as well. */
-struct other {
-    const struct syn_node_view *node;
-    uint32_t workers;
-    int64_t rate_hour; /* of one; INT64_MAX: no price */
-};
-
-/* Cheapest first; what has no price comes last, and equals go by their ids. */
-static int
-other_order(const void *a, const void *b)
-{
-    const struct other *one = a, *two = b;
-
-    if (one->rate_hour != two->rate_hour)
-        return one->rate_hour < two->rate_hour ? -1 : 1;
-    return strcmp(one->node->id, two->node->id);
-}
-
-/* Fill others[] with every such node; the caller has made room for all nodes. */
-static int
-find_others(const struct plan *plan, struct other *others, size_t *ret_count, struct syn_err *err)
-{
-    size_t count = 0;
-
-    syn_place_look(plan->cluster, &plan->request);
-    for (size_t i = 0; i < syn_cluster_count(plan->cluster); i++) {
-        const struct syn_node_view *node = syn_cluster_at(plan->cluster, i);
-        uint32_t workers = syn_place_fits(node, &plan->request);
-        struct syn_cost cost;
-        int rc;
-
-        if (workers == 0 || (plan->request.one_node && workers < plan->request.count) ||
-            chosen(plan, node->id))
-            continue;
-        rc = syn_cost_member(node, plan->book, &plan->request, &cost, err);
-        if (rc < 0)
-            return rc;
-        others[count++] = (struct other){node, workers, rc == SYN_OK ? cost.rate_hour : INT64_MAX};
-    }
-    *ret_count = count;
-    return SYN_OK;
-}
-
 static int
 plan_alternatives(struct plan *plan, struct syn_err *err)
 {
-    SYN_SCOPED(syn_free_scope) struct other *others = NULL;
-    json_t *rows = json_array();
-    size_t count = 0;
-    int rc = syn_json_set_take(plan->out, "alternatives", rows, err);
+    const struct work_placed placed = {plan->cluster,
+                                       plan->book,
+                                       &plan->request,
+                                       &plan->placement,
+                                       plan->placeable ? plan->placement.count : 0,
+                                       "workers"};
 
-    if (rc < 0 || !plan->placeable)
-        return rc;
-    others = syn_calloc(syn_cluster_count(plan->cluster) + 1, sizeof(*others));
-    if (!others)
-        return SYN_FAIL(err, SYN_E_NOMEM, "planning: out of memory");
-    rc = find_others(plan, others, &count, err);
-    if (rc == SYN_OK)
-        qsort(others, count, sizeof(*others), other_order);
-    for (size_t i = 0; i < count && i < SYN_TRAINING_ALTERNATIVES_MAX && rc == SYN_OK; i++) {
-        json_t *row = NULL;
-
-        rc = syn_json_pack(&row, err, "{s:s, s:i, s:s}", "node", others[i].node->id, "workers",
-                           (int)others[i].workers, "region", others[i].node->region);
-        if (rc == SYN_OK)
-            rc = syn_json_append_take(rows, row, err);
-        if (rc == SYN_OK)
-            rc = work_set_rates(row, others[i].rate_hour != INT64_MAX, others[i].rate_hour, err);
-    }
-    return rc;
+    return work_alternatives(&placed, plan->out, err);
 }
 
 /* By what the nodes ask where it would run there; else by the price book. */
@@ -279,7 +211,7 @@ plan_quota(struct plan *plan, struct syn_err *err)
     int rc;
 
     plan->over = SYN_QUOTA_COUNT;
-    plan->ask = syn_training_holding(&plan->spec);
+    plan->ask = syn_training_holding_on(&plan->spec, plan->cluster);
     if (!plan->tenant->quota)
         return SYN_OK;
     rc = syn_cluster_holding(plan->cluster, plan->tenant->account, &plan->held, err);

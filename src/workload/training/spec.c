@@ -106,7 +106,7 @@ static const struct syn_field spec_fields[] = {
      .help = "higher is placed first"},
     {.name = "region", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_NODE_REGION_MAX - 1, .fallback = "\"\"",
      .help = "where it may run; \"\" anywhere"},
-    {.name = "isolation", .kind = SYN_FIELD_STR, .choices = "auto|gvisor|runc", .fallback = "\"auto\"",
+    {.name = "isolation", .kind = SYN_FIELD_STR, .choices = "auto|gvisor|runc|kata", .fallback = "\"auto\"",
      .help = "the sandbox"},
     {.name = "stop_grace_ms", .kind = SYN_FIELD_MS, .min = 0, .max = STOP_GRACE_MAX_MS, .fallback = "30000",
      .help = "time to save a checkpoint after a stop signal"},
@@ -482,7 +482,17 @@ syn_training_holding(const struct syn_training_spec *spec)
     holding.amounts[SYN_QUOTA_JOBS] = 1;
     holding.amounts[SYN_QUOTA_CPU] = spec->amounts.cpu_millicores * spec->workers;
     holding.amounts[SYN_QUOTA_MEMORY] = spec->amounts.memory_bytes * spec->workers;
-    holding.amounts[SYN_QUOTA_GPUS] = spec->gpus * spec->workers;
+    holding.amounts[SYN_QUOTA_GPUS] = syn_card_least(&spec->card, spec->gpus) * spec->workers;
+    return holding;
+}
+
+struct syn_holding
+syn_training_holding_on(const struct syn_training_spec *spec, const struct syn_cluster *cluster)
+{
+    const struct syn_place_request request = syn_training_place_request(spec, "");
+    struct syn_holding holding = syn_training_holding(spec);
+
+    holding.amounts[SYN_QUOTA_GPUS] = syn_place_gpu_least(cluster, &request) * spec->workers;
     return holding;
 }
 

@@ -28,12 +28,12 @@
 #include <synor/base/json.h>
 #include <synor/base/units.h>
 
-#define SYN_LEDGER_ENTRIES_MAX 64
+#define SYN_LEDGER_ENTRIES_MAX 256
 #define SYN_LEDGER_MEMO_MAX    256 /* bytes, terminator included; so are the next three */
 #define SYN_LEDGER_ID_MAX      96
 #define SYN_LEDGER_REF_MAX     64
 #define SYN_LEDGER_ACCOUNT_MAX 80
-#define SYN_LEDGER_SLICES_MAX  60                /* payees of one settlement */
+#define SYN_LEDGER_SLICES_MAX  768               /* payees of one settlement; of 250 accounts */
 #define SYN_LEDGER_BOOK_MAX    ((size_t)1 << 24) /* accounts, and transactions, in one book */
 
 #define SYN_LEDGER_MINT          "system:mint"

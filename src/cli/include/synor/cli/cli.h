@@ -25,6 +25,7 @@ struct syn_cli_up {
     const char *offer; /* prices of a new node, JSON as nodes.change has it; NULL: the book's */
     const char *gpu_sharing; /* off, time-slice or mps; NULL: off */
     const char *mps_pipes;   /* folder of the pipes of NVIDIA's MPS daemon; NULL: its default */
+    const char *runtime;     /* native or container; NULL: native */
     const char *dns;         /* of instances: forward, own or off; NULL: forward */
     const char *log_level;
     int64_t cache_bytes_max; /* of the node's content on disk; 0: its default */
@@ -46,6 +47,7 @@ struct syn_cli_agent {
     const char *offer; /* prices of a new node, JSON as nodes.change has it; NULL: the book's */
     const char *gpu_sharing; /* off, time-slice or mps; NULL: off */
     const char *mps_pipes;   /* folder of the pipes of NVIDIA's MPS daemon; NULL: its default */
+    const char *runtime;     /* native or container; NULL: native */
     const char *dns;         /* of instances: forward, own or off; NULL: forward */
     const char *name;        /* of the node; NULL: the host's */
     const char *log_level;

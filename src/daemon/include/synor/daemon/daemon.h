@@ -20,6 +20,7 @@ struct syn_daemon_options {
     const char *offer; /* prices of a new node, JSON as nodes.change has it; NULL: the book's */
     const char *gpu_sharing; /* off, time-slice or mps; NULL: off */
     const char *mps_pipes;   /* folder of the pipes of NVIDIA's MPS daemon; NULL: its default */
+    const char *runtime;     /* "native" or "container"; NULL: native */
     const char *dns;         /* of instances: forward, own or off; NULL: forward */
     const char *log_level;   /* debug, info, warn, error */
     const char *server;      /* agent alone: whom it serves */

@@ -16,8 +16,11 @@
 #define SYN_STORE_KEY_MAX   512
 #define SYN_STORE_VALUE_MAX ((size_t)4 << 20)
 /** Operations in one transaction, and the sum of its values. */
-#define SYN_STORE_OPS_MAX       256
+#define SYN_STORE_OPS_MAX       1024
 #define SYN_STORE_TXN_BYTES_MAX ((size_t)8 << 20)
+/** Documents that one revision changes. A transaction that changes more takes several revisions, in
+ *  the order of its operations; it is still done as a whole or not at all. */
+#define SYN_STORE_ROWS_MAX 256
 /** Documents in one page of a list; a page also ends once its values exceed the bytes. */
 #define SYN_STORE_LIST_MAX       1000
 #define SYN_STORE_LIST_BYTES_MAX ((size_t)16 << 20)
@@ -109,7 +112,7 @@ struct syn_store_op {
 };
 
 struct syn_store_result {
-    int64_t revision; /* the transaction's; when it changed nothing, the store's */
+    int64_t revision; /* the transaction's (last); when it changed nothing, the store's */
     size_t failed;    /* CONFLICT: index of the first check that failed */
     int64_t actual;   /* CONFLICT: the key's mod_revision, 0 when absent */
 };

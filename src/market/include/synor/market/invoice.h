@@ -36,12 +36,13 @@
 #include <synor/market/meter.h>
 #include <synor/market/pricebook.h>
 
-#define SYN_INVOICE_VERSION      1
-#define SYN_INVOICE_LINES_MAX    2048 /* each instance's processors at a price of their own */
-#define SYN_INVOICE_PAYEES_MAX   60   /* what one ledger transaction can pay */
-#define SYN_INVOICE_USAGES_MAX   1024 /* instances of one run */
-#define SYN_INVOICE_FINDINGS_MAX 1000
-#define SYN_INVOICE_NAME_MAX     96 /* with terminator */
+#define SYN_INVOICE_VERSION       1
+#define SYN_INVOICE_LINES_MAX     2048 /* each instance's processors at a price of their own */
+#define SYN_INVOICE_PROVIDERS_MAX 250  /* what one ledger transaction can pay */
+#define SYN_INVOICE_PAYEES_MAX    768  /* of each provider a few classes of charges */
+#define SYN_INVOICE_USAGES_MAX    1024 /* instances of one run */
+#define SYN_INVOICE_FINDINGS_MAX  1000
+#define SYN_INVOICE_NAME_MAX      96 /* with terminator */
 
 struct syn_invoice_line {
     char provider[SYN_INVOICE_NAME_MAX];

@@ -32,6 +32,8 @@ enum syn_isolation {
     SYN_ISOLATION_AUTO, /* whatever the node prefers */
     SYN_ISOLATION_GVISOR,
     SYN_ISOLATION_RUNC,
+    SYN_ISOLATION_KATA, /* a machine of its own; by a container runtime */
+    SYN_ISOLATION_COUNT,
 };
 
 enum syn_node_state {
@@ -209,7 +211,7 @@ const struct syn_gpu_cut *syn_gpu_cut_find(const struct syn_gpu_group *group, co
 bool syn_gpu_group_same(const struct syn_gpu_group *a, const struct syn_gpu_group *b);
 
 const char *syn_isolation_name(enum syn_isolation isolation);
-/** "auto", "gvisor", "runc"; -1 for other words. */
+/** "auto", "gvisor", "runc", "kata"; -1 for other words. */
 int syn_isolation_find(const char *name);
 const char *syn_node_state_name(enum syn_node_state state);
 

@@ -163,6 +163,11 @@ void syn_place_look(struct syn_cluster *cluster, const struct syn_place_request 
  *  apart; at most request->count. */
 uint32_t syn_place_fits(const struct syn_node_view *node, const struct syn_place_request *request);
 
+/** What a member takes at least of cards, in thousandths of one: of a part what it is charged for
+ * on the card, of those here that will do, of which it is least. */
+int64_t syn_place_gpu_least(const struct syn_cluster *cluster,
+                            const struct syn_place_request *request);
+
 /**
  * Say in one word and one sentence why the request does not fit now.
  *

@@ -27,13 +27,17 @@ struct syn_quota {
     int64_t limits[SYN_QUOTA_COUNT]; /* SYN_QUOTA_NONE: there is none */
 };
 
+/** GPUs are counted in parts of one: who has a quarter of a card holds a quarter. In documents they
+ *  are numbers of GPUs. */
+#define SYN_QUOTA_GPU INT64_C(1000)
+
 /** What an account holds, or what is asked for on top of it. A value; nothing in it is negative. */
 struct syn_holding {
     int64_t amounts[SYN_QUOTA_COUNT];
 };
 
-/** Read limits: {"jobs": 2, ...}; a key that is missing or null is no limit, and so is `obj` NULL.
- *  INVALID for what is no number of 0 or more. */
+/** Read limits: {"jobs": 2, ...}, of GPUs whole ones; a key that is missing or null is no limit,
+ * and so is `obj` NULL. INVALID for what is no number of 0 or more. */
 SYN_MUST int syn_quota_read(const json_t *obj, struct syn_quota *ret, struct syn_err *err);
 /** Is there any limit? */
 bool syn_quota_any(const struct syn_quota *quota);

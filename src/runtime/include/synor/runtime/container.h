@@ -33,6 +33,8 @@ struct syn_container_report {
 };
 
 void syn_container_look(struct syn_container_report *ret);
+/** Is `name` one of its runtime classes? */
+bool syn_container_has_class(const struct syn_container_report *report, const char *name);
 
 /** Owner: *ret_container is the caller's; options are copied, the images borrowed.
  *  Returns 0; INVALID, NOMEM, IO. */

@@ -59,7 +59,8 @@ struct syn_instance_spec {
     const char *id;     /* syn_name_ok() */
     const char *dir;    /* absolute; created by prepare(), owned by the driver until destroy() */
     const char *rootfs; /* NULL: the host's /usr read-only; else an unpacked image's root folder */
-    const char *isolation;   /* "auto" (or NULL), "gvisor", "runc": others are UNSUPPORTED */
+    const char *isolation;   /* "auto" (or NULL), "gvisor", "runc", "kata": what is not here is
+                                UNSUPPORTED */
     const char *const *argv; /* NULL-ended, argv[0] a path inside or a name found in PATH */
     const char *const *env; /* NULL-ended "NAME=value"; PATH, HOME, TMPDIR are added when missing */
     const char *cwd;        /* default /synor/scratch */
@@ -166,8 +167,8 @@ struct syn_instance_paths {
 
 /** What a driver chose and found. Strings live as long as the driver. */
 struct syn_runtime_info {
-    const char *driver;   /* "native" */
-    const char *sandbox;  /* "gvisor" or "runc" */
+    const char *driver;   /* "native", "container" */
+    const char *sandbox;  /* "gvisor", "runc", "kata" */
     const char *version;  /* the sandbox's own */
     const char *platform; /* "systrap", "ptrace"; "" for runc */
     const char *detail;   /* one sentence: why this one */
@@ -228,7 +229,7 @@ struct syn_runtime_ops {
     /** Borrowed from the instance. */
     const struct syn_instance_paths *(*paths)(const struct syn_instance *instance);
 
-    /** What isolates it: "gvisor", "runc". Static. */
+    /** What isolates it: "gvisor", "runc", "kata". Static, or valid until close(). */
     const char *(*isolation)(const struct syn_instance *instance);
 
     /** Where it is on the account's bridge, from prepare() on; NULL when it is on none. Borrowed
@@ -257,6 +258,9 @@ struct syn_runtime {
     void *self;
 };
 
+/** Which driver made this instance folder: "native", "container"; "" while it is not prepared, when
+ *  any one may destroy it. Static. Blocks: reads a small file. */
+const char *syn_runtime_driver_of(const char *dir);
 /** "oom-killed" and so on. */
 const char *syn_exit_reason_name(enum syn_exit_reason reason);
 /** Parse one line of a log file (without its newline). INVALID when it is none. */

@@ -30,6 +30,9 @@ SYN_MUST int syn_card_derive(json_t *spec, struct syn_err *err);
 SYN_MUST int syn_card_check(const json_t *spec, int64_t members, struct syn_err *err);
 /** Read what was checked. */
 struct syn_card syn_card_read(const json_t *spec);
+/** What it is at least of `gpus` cards, in thousandths of one: of a partition, whose part of its
+ * card only a node can tell, next to nothing. */
+int64_t syn_card_least(const struct syn_card *card, int64_t gpus);
 /** Put it into the request. */
 void syn_card_request(const struct syn_card *card, struct syn_place_request *request);
 

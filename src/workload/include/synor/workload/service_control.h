@@ -9,7 +9,7 @@
 #include <synor/orchestration/cost.h>
 
 /** A period of a run is billed before its time when its bill has so many instances. */
-#define SYN_SERVICE_BILL_INSTANCES 256
+#define SYN_SERVICE_BILL_INSTANCES 120
 /** More replicas than that are not kept in the lists once they are over and billed; of fewer, those
  * that ended long ago are not. */
 #define SYN_SERVICE_ENDED_MAX 32
@@ -182,8 +182,10 @@ struct syn_service_tenant {
     const struct syn_quota *quota; /* NULL is no limit */
 };
 /** Plan a checked spec: {placeable, reason, message, why[], fix[], replicas, nodes[{node,replicas,
- *  region,rate_hour|null}], rate_hour|null, rate_month|null, locked|null}. Owner: *ret is the
- *  caller's. Returns 0; SYN_E_NOMEM, SYN_E_INVALID. */
+ *  region,rate_hour|null}], rate_hour|null, rate_month|null, locked|null, alternatives[{node,
+ *  replicas,region,rate_hour|null,rate_month|null}]}: other nodes where some would fit, the
+ *  cheapest first, at most 16. Owner: *ret is the caller's. Returns 0; SYN_E_NOMEM, SYN_E_INVALID.
+ */
 SYN_MUST int syn_service_plan(const json_t *spec, const struct syn_service_tenant *tenant,
                               struct syn_cluster *cluster, const struct syn_pricebook *book,
                               json_t **ret, struct syn_err *err);

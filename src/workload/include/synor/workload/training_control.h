@@ -11,6 +11,8 @@
 #define SYN_TRAINING_LOSSES_MAX 20
 /** Instances that one run may have, all its attempts together: what one bill is made of. */
 #define SYN_TRAINING_RUN_MAX 1024
+/** And on so many nodes: each may be another provider's, and a bill pays only so many. */
+#define SYN_TRAINING_NODES_MAX 250
 /** A node silent for so long is given up when the job can go on elsewhere, or has to end. */
 #define SYN_TRAINING_SILENT_MAX_MS (INT64_C(10) * 60 * 1000)
 /** So long after an instance's end a bill waits for usage that its node still owes. */
@@ -89,9 +91,10 @@ SYN_MUST int syn_training_make_take(const struct syn_training_new *new_job, json
  * the spec's. CONFLICT when it has ended. Asking again is no error and may only shorten the grace.
  */
 SYN_MUST int syn_training_request_stop(json_t *job, int64_t grace_ms, struct syn_err *err);
-/** Begin a new run with `max_budget` base units (< 0 keeps the spec's). CONFLICT unless it failed
- * or was stopped and its bill is written. */
-SYN_MUST int syn_training_resume(json_t *job, int64_t max_budget, struct syn_err *err);
+/** Begin a new run with `max_budget` base units (< 0 keeps the spec's); it waits from now on.
+ * CONFLICT unless it failed or was stopped and its bill is written. */
+SYN_MUST int syn_training_resume(json_t *job, int64_t max_budget, int64_t now_ms,
+                                 struct syn_err *err);
 /** CONFLICT, with the way out, unless the job has ended and its bill is written. */
 SYN_MUST int syn_training_may_delete(const json_t *job, struct syn_err *err);
 

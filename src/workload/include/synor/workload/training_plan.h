@@ -5,8 +5,6 @@
 #include <synor/base/json.h>
 #include <synor/orchestration/cost.h>
 
-#define SYN_TRAINING_ALTERNATIVES_MAX 16
-
 /** Whose job it would be. Borrowed for the call. */
 struct syn_training_units;
 struct syn_training_tenant {
@@ -22,9 +20,9 @@ struct syn_training_tenant {
  * alternatives[{node,workers,region,rate_hour|null,rate_month|null}]}.
  *
  * Rates are what the chosen nodes ask, all in; those of a row are for one worker. What cannot be
- * placed is priced by the book. Alternatives come cheapest first, at most
- * SYN_TRAINING_ALTERNATIVES_MAX. rate_hour is null when there is no price; budget_lasts_ms also
- * when it lasts for ever. Owner: *ret is the caller's. Returns 0; SYN_E_NOMEM, SYN_E_INVALID.
+ * placed is priced by the book. Alternatives come cheapest first, at most 16. rate_hour is null
+ * when there is no price; budget_lasts_ms also when it lasts for ever. Owner: *ret is the caller's.
+ * Returns 0; SYN_E_NOMEM, SYN_E_INVALID.
  */
 SYN_MUST int syn_training_plan(const json_t *spec, const struct syn_training_tenant *tenant,
                                struct syn_cluster *cluster, const struct syn_pricebook *book,

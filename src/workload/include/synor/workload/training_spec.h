@@ -86,8 +86,11 @@ struct syn_training_spec {
 
 /** Read a spec that syn_training_spec_check() passed; anything else is a bug. */
 void syn_training_spec_read(const json_t *spec, struct syn_training_spec *ret);
-/** What all its workers together hold of an account's quota. */
+/** What all its workers together hold of an account's quota, at least. */
 struct syn_holding syn_training_holding(const struct syn_training_spec *spec);
+/** The same, with parts of cards as the nodes here have them. */
+struct syn_holding syn_training_holding_on(const struct syn_training_spec *spec,
+                                           const struct syn_cluster *cluster);
 /** What comes before it, and what gives way to it: its priority; of spot work, what it bids, below
  *  all others. */
 int64_t syn_training_priority(const struct syn_training_spec *spec);
