@@ -333,7 +333,7 @@ make_entry(struct unpacking *into, struct archive *from, struct archive_entry *e
 
     if (rc == SYN_OK)
         rc = open_parent(into, path, &dir, &name);
-    if (rc < 0)
+    if (rc < 0 || name == NULL)
         return rc;
     if (hard == NULL && archive_entry_filetype(entry) == AE_IFREG) {
         rc = make_file(into, from, dir, name, mode);
@@ -360,11 +360,11 @@ finish_folders(struct unpacking *into)
 {
     while (into->folders != NULL) {
         struct folder *folder = into->folders;
-        char *name;
-        int dir;
+        char *name = NULL;
+        int dir = -1;
 
         into->folders = folder->next;
-        if (open_parent(into, folder->path, &dir, &name) == SYN_OK) {
+        if (open_parent(into, folder->path, &dir, &name) == SYN_OK && name != NULL) {
             int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
             if (fd >= 0) {

@@ -170,8 +170,10 @@ describe(const json_t *ask, char *out)
         len += (size_t)snprintf(out + len, WHAT_MAX - len, "%s%.60s", i > 0 ? " " : "",
                                 word != NULL ? word : "");
     }
-    for (size_t i = 0; i < len; i++)
-        out[i] = (unsigned char)out[i] < ' ' ? ' ' : out[i];
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)out[i] < ' ')
+            out[i] = ' ';
+    }
     (void)snprintf(out + len, WHAT_MAX - len, ", run in");
 }
 
