@@ -35,7 +35,8 @@ LIBRARIES = {
     r"nghttp2/.*": {"infra"},
     r"protobuf-c/.*": {"runtime"},
     r"microhttpd\.h": {"infra", "daemon"},
-    r"(sqlite3\.h|openssl/.*|sodium\.h|sodium/.*|zstd\.h|archive.*\.h)": {"infra"},
+    r"(sqlite3\.h|openssl/.*|sodium\.h|sodium/.*|zstd\.h)": {"infra"},
+    r"archive.*\.h": {"cli", "infra"},
 }
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)

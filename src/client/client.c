@@ -14,6 +14,7 @@
 #include <synor/base/str.h>
 #include <synor/base/world.h>
 
+#include "client_priv.h"
 #include "sse_priv.h"
 
 #define CONNECT_MS   5000
@@ -21,44 +22,6 @@
 #define ERROR_BYTES  65536
 #define HEX_DIGITS   64
 #define STREAM_QUIET 60 /* s; servers send a comment every 15 */
-
-struct syn_client {
-    CURLM *multi;
-    CURL *easy;
-    char *base_url; /* "http://localhost" for sockets */
-    char *socket_path;
-    char *pin;
-    char *ca_path;
-    struct curl_slist *headers; /* of every request */
-    char *name;                 /* of the target, for messages */
-    int64_t connect_ms, answer_ms;
-    unsigned retries_max;
-    atomic_bool canceled;
-    json_t *error;
-    char curl_text[CURL_ERROR_SIZE];
-};
-
-/* What one request is about, and where its bytes go. */
-struct exchange {
-    struct syn_client *client;
-    const struct syn_call *call;
-    bool long_lived; /* transfers and streams: no limit for the whole */
-    struct curl_slist *headers;
-    /* request body */
-    const char *body;
-    size_t body_len;
-    const struct syn_transfer *upload;
-    int64_t sent;
-    /* answer */
-    long status;
-    struct syn_buf text; /* errors, and answers without sink */
-    size_t text_max;
-    int (*sink)(void *arg, const void *data, size_t len, struct syn_err *err);
-    void *sink_arg;
-    int sink_rc;
-    struct syn_err *err;
-    bool connected; /* the request may have reached the server */
-};
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
 
@@ -253,7 +216,7 @@ syn_client_escape(struct syn_buf *out, const char *text)
 static size_t
 take_answer(char *data, size_t size, size_t count, void *arg)
 {
-    struct exchange *exchange = arg;
+    struct syn_exchange *exchange = arg;
     size_t len = size * count;
 
     if (exchange->status == 0)
@@ -275,7 +238,7 @@ take_answer(char *data, size_t size, size_t count, void *arg)
 static size_t
 give_upload(char *buf, size_t size, size_t count, void *arg)
 {
-    struct exchange *exchange = arg;
+    struct syn_exchange *exchange = arg;
     const struct syn_transfer *upload = exchange->upload;
     size_t want = (size_t)SYN_MIN((int64_t)(size * count), upload->len - exchange->sent);
     ssize_t got;
@@ -301,7 +264,7 @@ give_upload(char *buf, size_t size, size_t count, void *arg)
 static int
 seek_upload(void *arg, curl_off_t offset, int origin)
 {
-    struct exchange *exchange = arg;
+    struct syn_exchange *exchange = arg;
 
     if (origin != SEEK_SET)
         return CURL_SEEKFUNC_CANTSEEK;
@@ -309,8 +272,8 @@ seek_upload(void *arg, curl_off_t offset, int origin)
     return CURL_SEEKFUNC_OK;
 }
 
-static void
-set_options(struct exchange *exchange, const char *url)
+void
+syn_exchange_options(struct syn_exchange *exchange, const char *url)
 {
     struct syn_client *client = exchange->client;
     CURL *easy = client->easy;
@@ -364,8 +327,8 @@ set_options(struct exchange *exchange, const char *url)
         (void)curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
 }
 
-static int
-curl_failed(struct exchange *exchange, CURLcode code)
+int
+syn_exchange_curl_failed(struct syn_exchange *exchange, CURLcode code)
 {
     struct syn_client *client = exchange->client;
     const char *why = client->curl_text[0] != '\0' ? client->curl_text : curl_easy_strerror(code);
@@ -395,7 +358,7 @@ curl_failed(struct exchange *exchange, CURLcode code)
 
 /* Drive the transfer until it ends or somebody cancels. */
 static int
-run(struct exchange *exchange)
+run(struct syn_exchange *exchange)
 {
     struct syn_client *client = exchange->client;
     int running = 1;
@@ -419,7 +382,7 @@ run(struct exchange *exchange)
     (void)curl_multi_remove_handle(client->multi, client->easy);
     if (running > 0 && atomic_load(&client->canceled))
         return SYN_FAIL(exchange->err, SYN_E_CANCELED, "canceled");
-    return code == CURLE_OK ? SYN_OK : curl_failed(exchange, code);
+    return code == CURLE_OK ? SYN_OK : syn_exchange_curl_failed(exchange, code);
 }
 
 /* What a status says where the server gave no document (a proxy in between, most likely). */
@@ -442,8 +405,8 @@ code_of_status(long status)
     }
 }
 
-static int
-server_failed(struct exchange *exchange)
+int
+syn_exchange_server_failed(struct syn_exchange *exchange)
 {
     struct syn_client *client = exchange->client;
     const struct syn_err_info *info = NULL;
@@ -463,8 +426,8 @@ server_failed(struct exchange *exchange)
                     syn_json_str(client->error, "message", info->text));
 }
 
-static int
-prepare_headers(struct exchange *exchange, const char *range, const char *last_id)
+int
+syn_exchange_headers(struct syn_exchange *exchange, const char *range, const char *last_id)
 {
     const struct syn_call *call = exchange->call;
     int rc = SYN_OK;
@@ -501,7 +464,7 @@ prepare_headers(struct exchange *exchange, const char *range, const char *last_i
 
 /* One attempt. 0 only for a status below 400. */
 static int
-attempt(struct exchange *exchange, const char *range, const char *last_id)
+attempt(struct syn_exchange *exchange, const char *range, const char *last_id)
 {
     struct syn_client *client = exchange->client;
     SYN_BUF(url);
@@ -522,21 +485,21 @@ attempt(struct exchange *exchange, const char *range, const char *last_id)
     syn_buf_adds(&url, exchange->call->path);
     rc = syn_buf_ok(&url, exchange->err);
     if (rc == SYN_OK)
-        rc = prepare_headers(exchange, range, last_id);
+        rc = syn_exchange_headers(exchange, range, last_id);
     if (rc == SYN_OK) {
-        set_options(exchange, syn_buf_text(&url));
+        syn_exchange_options(exchange, syn_buf_text(&url));
         rc = run(exchange);
     }
     curl_slist_free_all(SYN_TAKE(exchange->headers));
     /* An early refusal of an upload arrives while it is still being sent: the answer is what
      * counts. */
     if (exchange->status >= 400 && (rc == SYN_OK || exchange->upload != NULL))
-        rc = server_failed(exchange);
+        rc = syn_exchange_server_failed(exchange);
     return rc;
 }
 
 static void
-exchange_fini(struct exchange *exchange)
+exchange_fini(struct syn_exchange *exchange)
 {
     syn_buf_fini(&exchange->text);
 }
@@ -574,7 +537,7 @@ syn_client_call(struct syn_client *client, const struct syn_call *call, json_t *
                 struct syn_err *err)
 {
     SYN_SCOPED(exchange_fini)
-    struct exchange exchange = {
+    struct syn_exchange exchange = {
         .client = client, .call = call, .text_max = SYN_JSON_BYTES_MAX, .err = err};
     SYN_BUF(body);
     SYN_JSON(answer);
@@ -620,12 +583,12 @@ syn_client_upload(struct syn_client *client, const struct syn_transfer *transfer
     const struct syn_call call = {.method = transfer->method != NULL ? transfer->method : "PUT",
                                   .path = transfer->path};
     SYN_SCOPED(exchange_fini)
-    struct exchange exchange = {.client = client,
-                                .call = &call,
-                                .long_lived = true,
-                                .upload = transfer,
-                                .text_max = SYN_JSON_BYTES_MAX,
-                                .err = err};
+    struct syn_exchange exchange = {.client = client,
+                                    .call = &call,
+                                    .long_lived = true,
+                                    .upload = transfer,
+                                    .text_max = SYN_JSON_BYTES_MAX,
+                                    .err = err};
     SYN_JSON(answer);
     int rc = attempt(&exchange, NULL, NULL);
 
@@ -642,7 +605,7 @@ syn_client_upload(struct syn_client *client, const struct syn_transfer *transfer
 }
 
 struct download {
-    struct exchange *exchange;
+    struct syn_exchange *exchange;
     const struct syn_transfer *transfer;
     int64_t received;
 };
@@ -684,13 +647,13 @@ syn_client_download(struct syn_client *client, const struct syn_transfer *transf
     const struct syn_call call = {.method = "GET", .path = transfer->path};
     struct download download = {NULL, transfer, 0};
     SYN_SCOPED(exchange_fini)
-    struct exchange exchange = {.client = client,
-                                .call = &call,
-                                .long_lived = true,
-                                .text_max = ERROR_BYTES,
-                                .sink = download_sink,
-                                .sink_arg = &download,
-                                .err = err};
+    struct syn_exchange exchange = {.client = client,
+                                    .call = &call,
+                                    .long_lived = true,
+                                    .text_max = ERROR_BYTES,
+                                    .sink = download_sink,
+                                    .sink_arg = &download,
+                                    .err = err};
     char range[64];
     int rc;
 
@@ -709,13 +672,13 @@ syn_client_read(struct syn_client *client, const char *path,
 {
     const struct syn_call call = {.method = "GET", .path = path};
     SYN_SCOPED(exchange_fini)
-    struct exchange exchange = {.client = client,
-                                .call = &call,
-                                .long_lived = true,
-                                .text_max = ERROR_BYTES,
-                                .sink = sink,
-                                .sink_arg = arg,
-                                .err = err};
+    struct syn_exchange exchange = {.client = client,
+                                    .call = &call,
+                                    .long_lived = true,
+                                    .text_max = ERROR_BYTES,
+                                    .sink = sink,
+                                    .sink_arg = arg,
+                                    .err = err};
 
     return attempt(&exchange, NULL, NULL);
 }
@@ -753,13 +716,13 @@ syn_client_follow(struct syn_client *client, const char *path, const char *last_
     struct follow follow = {on_event, arg, false};
     SYN_SCOPED(sse_parser_fini) struct sse_parser parser;
     SYN_SCOPED(exchange_fini)
-    struct exchange exchange = {.client = client,
-                                .call = &call,
-                                .long_lived = true,
-                                .text_max = ERROR_BYTES,
-                                .sink = stream_sink,
-                                .sink_arg = &parser,
-                                .err = err};
+    struct syn_exchange exchange = {.client = client,
+                                    .call = &call,
+                                    .long_lived = true,
+                                    .text_max = ERROR_BYTES,
+                                    .sink = stream_sink,
+                                    .sink_arg = &parser,
+                                    .err = err};
     unsigned failures = 0;
     int rc;
 

@@ -6,7 +6,7 @@
  *   HANDSHAKE -> HEAD -> BODY -> WORK -> REPLY -> HEAD ...
  *                  |       |       |        '-> LINGER -> CLOSED
  *                  '-------'-------'--- errors are replies like any other
- *                                  '-> STREAM -> CLOSED
+ *                                  '-> STREAM, TUNNEL -> CLOSED
  *
  * Reading stops while a request is worked on or answered: a client that pipelines more than it
  * reads is slowed down by TCP, not by our memory. */
@@ -789,6 +789,10 @@ step_reply(struct http_conn *conn)
         syn_buf_clear(&conn->out);
         conn->out_sent = 0;
         http_clock_set(conn, HTTP_CLOCK_SSE);
+    } else if (conn->out_sent == conn->out.len && conn->tunnel != NULL) {
+        account(conn);
+        conn->state = HTTP_TUNNEL;
+        http_clock_set(conn, HTTP_CLOCK_TUNNEL);
     }
     return true;
 }
@@ -848,6 +852,9 @@ step(struct http_conn *conn)
     case HTTP_STREAM:
     case HTTP_LINGER:
         return step_swallow(conn);
+    case HTTP_TUNNEL:
+        http_tunnel_turn(conn);
+        break;
     case HTTP_WORK:
     case HTTP_CLOSED:
         break;
@@ -897,6 +904,10 @@ http_conn_expired(struct http_conn *conn)
         http_sse_keepalive(conn);
         return;
     }
+    if (clock == HTTP_CLOCK_TUNNEL) {
+        http_tunnel_expired(conn);
+        return;
+    }
     http_clock_set(conn, HTTP_CLOCK_NONE);
     if ((conn->state == HTTP_HEAD && conn->in_len > 0) || conn->state == HTTP_BODY) {
         conn->close_after = true;
@@ -927,6 +938,8 @@ http_conn_close(struct http_conn *conn)
     conn->fd = -1;
     if (conn->stream != NULL)
         http_sse_ended(conn);
+    if (conn->tunnel != NULL)
+        http_tunnel_ended(conn);
     if (conn->job == HTTP_JOB_NONE && !conn->later)
         http_conn_release(conn);
 }

@@ -1,6 +1,6 @@
 /* The server's insides, shared by http_server.c (listeners, time, the pool's answers), http_conn.c
- * (one connection's life), http_io.c (bytes in and out, TLS), http_req.c (what handlers call) and
- * http_sse.c. */
+ * (one connection's life), http_io.c (bytes in and out, TLS), http_req.c (what handlers call),
+ * http_sse.c and http_tunnel.c. */
 #ifndef SYNOR_INFRA_HTTP_PRIV_H
 #define SYNOR_INFRA_HTTP_PRIV_H
 
@@ -21,6 +21,7 @@
 #define HTTP_PACE_BYTES   16384
 #define HTTP_READ_BYTES   16384
 #define HTTP_BLOCK_BYTES  262144 /* what goes to or comes from a worker at once */
+#define HTTP_TUNNEL_BYTES 65536 /* read from one side and not yet taken by the other */
 #define HTTP_LINGER_BYTES 1048576
 #define HTTP_LINGER_MS    2000
 
@@ -34,6 +35,7 @@ enum http_clock {
     HTTP_CLOCK_PACE,
     HTTP_CLOCK_SSE,
     HTTP_CLOCK_LINGER,
+    HTTP_CLOCK_TUNNEL,
     HTTP_CLOCK_COUNT,
 };
 
@@ -44,6 +46,7 @@ enum http_state {
     HTTP_WORK,      /* handler, begin, sink or pull on a worker, or SYN_HTTP_LATER */
     HTTP_REPLY,     /* sending */
     HTTP_STREAM,    /* server-sent events */
+    HTTP_TUNNEL,    /* bytes that mean nothing to us */
     HTTP_LINGER,    /* all said: swallow what the client still sends, so that it reads our answer */
     HTTP_CLOSED,    /* socket gone; a worker may still hold the request */
 };
@@ -143,6 +146,7 @@ struct http_conn {
     bool close_after;
 
     struct syn_http_stream *stream;
+    struct syn_http_tunnel *tunnel;
     size_t lingered;
     struct syn_http_req req;
 };
@@ -157,6 +161,18 @@ struct syn_http_stream {
     struct syn_buf queue; /* what is not in conn->out yet */
     void (*on_close)(void *arg);
     void *arg;
+};
+
+struct syn_http_tunnel {
+    struct http_conn *conn;
+    struct syn_http_tunnel *peer; /* NULL: not joined yet */
+    void (*on_close)(void *arg);
+    void *arg;
+    bool moved;     /* bytes, since the clock was looked at */
+    bool deaf;      /* takes nothing any more; its end has not been read yet */
+    bool widowed;   /* the peer ended before it began */
+    size_t at, len; /* of what is in `data`: [at, len) was read here and is the peer's */
+    char data[HTTP_TUNNEL_BYTES];
 };
 
 struct http_listener {
@@ -277,5 +293,17 @@ void http_sse_keepalive(struct http_conn *conn);
 void http_sse_flush(struct http_conn *conn);
 /** The connection has ended: tell the owner, free the stream. */
 void http_sse_ended(struct http_conn *conn);
+
+/* --- http_tunnel.c --- */
+
+/** Move what can be moved; may close the connection and its peer. */
+void http_tunnel_turn(struct http_conn *conn);
+/** As syn_http_sse_recheck(), for tunnels. */
+void http_tunnel_recheck(struct syn_http_server *server,
+                         bool (*may)(void *arg, const void *identity), void *arg);
+/** Nothing may have moved for a while: then it ends. */
+void http_tunnel_expired(struct http_conn *conn);
+/** The connection has ended: tell the owner, let the peer go, free the tunnel. */
+void http_tunnel_ended(struct http_conn *conn);
 
 #endif

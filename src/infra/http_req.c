@@ -463,6 +463,8 @@ http_reply_error(struct syn_http_req *req, int rc, const struct syn_err *err, in
         status = info->http;
     if (conn->stream != NULL)
         http_sse_ended(conn);
+    if (conn->tunnel != NULL)
+        http_tunnel_ended(conn);
     if (req->reply.stored)
         syn_buf_clear(&req->reply.extra);
     req->reply.stored = false;
@@ -484,6 +486,7 @@ static const struct {
     int status;
     const char *line;
 } status_lines[] = {
+    {101, "HTTP/1.1 101 Switching Protocols\r\n"},
     {200, "HTTP/1.1 200 OK\r\n"},
     {201, "HTTP/1.1 201 Created\r\n"},
     {202, "HTTP/1.1 202 Accepted\r\n"},
@@ -616,6 +619,10 @@ add_framing(struct syn_http_req *req, struct syn_buf *out)
     const struct http_reply *reply = &req->reply;
     bool bodyless = reply->status == 204 || reply->status == 304;
 
+    if (req->conn->tunnel != NULL) {
+        syn_buf_adds(out, "connection: upgrade\r\n");
+        return;
+    }
     if (req->conn->stream != NULL) {
         syn_buf_adds(out, "cache-control: no-cache\r\nx-accel-buffering: no\r\n");
         req->keep_alive = false;

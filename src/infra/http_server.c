@@ -564,6 +564,7 @@ limits_default(struct syn_http_limits *limits)
                                                     .idle_ms = 60000,
                                                     .pace_ms = 20000,
                                                     .sse_keepalive_ms = 15000,
+                                                    .tunnel_idle_ms = 3600000,
                                                     .sse_backlog_max = 1 << 20};
 
 #define OR_DEFAULT(field)   \
@@ -576,6 +577,7 @@ limits_default(struct syn_http_limits *limits)
     OR_DEFAULT(idle_ms);
     OR_DEFAULT(pace_ms);
     OR_DEFAULT(sse_keepalive_ms);
+    OR_DEFAULT(tunnel_idle_ms);
     OR_DEFAULT(sse_backlog_max);
 #undef OR_DEFAULT
 }
@@ -624,6 +626,7 @@ syn_http_server_new(const struct syn_http_options *options, struct syn_http_serv
     server->clocks[HTTP_CLOCK_PACE].duration_ms = server->limits.pace_ms;
     server->clocks[HTTP_CLOCK_SSE].duration_ms = server->limits.sse_keepalive_ms;
     server->clocks[HTTP_CLOCK_LINGER].duration_ms = HTTP_LINGER_MS;
+    server->clocks[HTTP_CLOCK_TUNNEL].duration_ms = server->limits.tunnel_idle_ms;
     (void)pthread_mutex_init(&server->lock, NULL);
     (void)pthread_cond_init(&server->idle, NULL);
     rc = server_init(server, err);
@@ -767,6 +770,8 @@ syn_http_server_stop(struct syn_http_server *server, int64_t limit_ms, void (*do
         next = conn->next;
         if (conn->state == HTTP_STREAM)
             syn_http_sse_close(conn->stream);
+        else if (conn->state == HTTP_TUNNEL)
+            http_conn_close(conn);
         else if (conn->state == HTTP_HANDSHAKE || (conn->state == HTTP_HEAD && conn->in_len == 0))
             http_conn_close(conn);
     }

@@ -426,6 +426,90 @@ test_graceful_stop(void **state)
     site_end(site);
 }
 
+/* More than all buffers on the way hold, while the other side does not read. */
+static void *
+say_much(void *arg)
+{
+    int fd = *(const int *)arg;
+
+    for (int i = 0; i < 4; i++)
+        site_say(fd, site_big, SITE_BIG_BYTES);
+    (void)shutdown(fd, SHUT_WR);
+    return NULL;
+}
+
+/* Both ways at once, what came before the answer included; the end of one is the other's. */
+static void
+test_tunnel(void **state)
+{
+    static char answer[SITE_ANSWER_SIZE], block[65536];
+    struct site *site = site_start(false, NULL);
+    const struct timespec pause = {0, 20000000};
+    int one = site_dial(site), two = site_dial(site);
+    size_t got = 0;
+    pthread_t thread;
+
+    (void)state;
+    site_ask(one, "GET /tunnel HTTP/1.1\r\nHost: x\r\nUpgrade: bytes\r\n\r\nfrom one");
+    site_ask(two, "GET /tunnel HTTP/1.1\r\nHost: x\r\nUpgrade: bytes\r\n\r\nfrom two");
+    site_hear_until(one, answer, sizeof(answer), "from two");
+    site_assert_holds(answer, "HTTP/1.1 101 Switching Protocols\r\n");
+    site_assert_holds(answer, "upgrade: bytes\r\n");
+    site_assert_holds(answer, "connection: upgrade\r\n");
+    site_hear_until(two, answer, sizeof(answer), "from one");
+    assert_int_equal(pthread_create(&thread, NULL, say_much, &one), 0);
+    (void)nanosleep(&pause, NULL);
+    site_say(two, "still heard", 11);
+    site_hear_until(one, answer, sizeof(answer), "still heard");
+    while (got < 4 * (size_t)SITE_BIG_BYTES) {
+        ssize_t n = recv(two, block, sizeof(block), 0);
+
+        assert_true(n > 0);
+        for (ssize_t i = 0; i < n; i++)
+            assert_int_equal(block[i], site_big[(got + (size_t)i) % SITE_BIG_BYTES]);
+        got += (size_t)n;
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(recv(two, block, sizeof(block), 0), 0);
+    site_wait(site, &site->tunnels_closed, 2);
+    (void)close(one);
+    (void)close(two);
+    site_end(site);
+}
+
+/* One that nothing goes through ends, and so does one whose other side dies without a word. */
+static void
+test_tunnel_ends(void **state)
+{
+    const struct syn_http_limits limits = {.tunnel_idle_ms = 100};
+    const struct linger reset = {1, 0};
+    static char answer[SITE_ANSWER_SIZE];
+    struct site *site = site_start(false, &limits);
+    int one = site_dial(site), two = site_dial(site);
+
+    (void)state;
+    site_ask(one, "GET /tunnel HTTP/1.1\r\nHost: x\r\n\r\n");
+    site_ask(two, "GET /tunnel HTTP/1.1\r\nHost: x\r\n\r\n");
+    (void)site_hear_all(one, answer, sizeof(answer));
+    site_wait(site, &site->tunnels_closed, 2);
+    (void)close(one);
+    (void)close(two);
+    site_end(site);
+
+    site = site_start(false, NULL);
+    one = site_dial(site);
+    two = site_dial(site);
+    site_ask(one, "GET /tunnel HTTP/1.1\r\nHost: x\r\n\r\n1");
+    site_ask(two, "GET /tunnel HTTP/1.1\r\nHost: x\r\n\r\n2");
+    site_hear_until(two, answer, sizeof(answer), "\r\n\r\n1");
+    assert_int_equal(setsockopt(one, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
+    (void)close(one);
+    assert_int_equal(site_hear_all(two, answer, sizeof(answer)), 0);
+    site_wait(site, &site->tunnels_closed, 2);
+    (void)close(two);
+    site_end(site);
+}
+
 static void
 test_thousand_connections(void **state)
 {
@@ -692,6 +776,8 @@ main(void)
         cmocka_unit_test(test_unix_socket),
         cmocka_unit_test(test_listen_refuses),
         cmocka_unit_test(test_graceful_stop),
+        cmocka_unit_test(test_tunnel),
+        cmocka_unit_test(test_tunnel_ends),
         cmocka_unit_test(test_thousand_connections),
         cmocka_unit_test(test_tls),
         cmocka_unit_test(test_metrics),

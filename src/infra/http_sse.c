@@ -133,6 +133,7 @@ syn_http_sse_recheck(struct syn_http_server *server, bool (*may)(void *arg, cons
         if (conn->stream != NULL && !conn->stream->closing && !may(arg, conn->req.identity))
             syn_http_sse_close(conn->stream);
     }
+    http_tunnel_recheck(server, may, arg);
 }
 
 void

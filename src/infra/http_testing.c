@@ -315,6 +315,34 @@ unpark(struct syn_http_req *req, void *ctx, struct syn_err *err)
     return hello(req, ctx, err);
 }
 
+static void
+tunnel_closed(void *arg)
+{
+    struct site *site = arg;
+
+    site_note(site, &site->tunnels_closed);
+}
+
+/* The first waits for the second, as a person does for a node. */
+static int
+tunnel(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct site *site = ctx;
+    struct syn_http_req *parked = SYN_TAKE(site->parked);
+    struct syn_http_tunnel *here = NULL, *there = NULL;
+    int rc;
+
+    if (parked == NULL)
+        return park(req, ctx, err);
+    rc = syn_http_tunnel_open(req, "bytes", tunnel_closed, site, &here, err);
+    if (rc == SYN_OK)
+        rc = syn_http_tunnel_open(parked, "bytes", tunnel_closed, site, &there, err);
+    if (rc == SYN_OK)
+        syn_http_tunnel_join(there, here);
+    syn_http_finish(parked, rc, err);
+    return rc;
+}
+
 static const struct syn_field item_fields[] = {
     {.name = "count", .kind = SYN_FIELD_I64, .required = true, .min = 1, .max = 9},
     {.name = "name", .kind = SYN_FIELD_STR, .fallback = "\"none\""},
@@ -410,6 +438,11 @@ const struct syn_http_route site_routes[] = {
      .flags = SYN_HTTP_PUBLIC,
      .handler = park,
      .name = "park"},
+    {.method = "GET",
+     .pattern = "/tunnel",
+     .flags = SYN_HTTP_PUBLIC,
+     .handler = tunnel,
+     .name = "tunnel"},
     {.method = "GET",
      .pattern = "/unpark",
      .flags = SYN_HTTP_PUBLIC,

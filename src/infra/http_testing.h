@@ -42,6 +42,7 @@ struct site {
     int send_rc;
     bool stopped;
     struct syn_http_req *parked;
+    int tunnels_closed;
 };
 
 /** Start a server on a loopback port and a socket. `limits` may be NULL. */

@@ -400,13 +400,16 @@ echo done >"$SYNOR_OUTPUT_DIR/result"
 """
 
 
-def image_layout(folder, text):
-    """An image layout whose one layer is a file with this text, or these bytes."""
+def image_layout(folder, text, layer=None):
+    """An image layout whose one layer is a file with this text, or these bytes, or `layer`, which
+    has a /hello."""
     path = str(SOURCE / "examples/hello-service/build-image")
     loader = importlib.machinery.SourceFileLoader("build_image", path)
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader("build_image", loader))
     loader.exec_module(module)
     module.program = lambda: text if isinstance(text, bytes) else text.encode()
+    if layer is not None:
+        module.layer = lambda name, data: layer
     module.build(folder)
 
 

@@ -205,6 +205,7 @@ beat_main(void *arg)
         if (beat(agent, &err) < 0 && !atomic_load(&agent->stop))
             syn_log_err(SYN_LOG_WARN, "agent.heartbeat-failed", &err);
         agt_table_reap(agent);
+        agt_sessions_reap(agent);
         agt_network_sweep(agent, false);
     } while (agt_sleep(agent, NULL, agent->pace.beat_ms));
     return NULL;
@@ -250,7 +251,9 @@ on_event(void *arg, const struct syn_event *event, struct syn_err *err)
     rc = syn_json_parse_object(event->data, event->len, &doc, err);
     if (rc < 0)
         return rc;
-    if (syn_str_eq(event->name, "gone")) {
+    if (syn_str_eq(event->name, "session")) {
+        agt_session_take(session->agent, doc);
+    } else if (syn_str_eq(event->name, "gone")) {
         agt_table_let_go(session->agent, syn_json_str(doc, "id", ""));
     } else if (syn_str_eq(event->name, "instance")) {
         if (session->named != NULL)
@@ -471,6 +474,8 @@ syn_agent_start(struct syn_agent *agent, struct syn_err *err)
         agt_gpus_open(agent);
     if (rc == SYN_OK)
         rc = syn_map_new(NULL, &agent->instances, err);
+    if (rc == SYN_OK)
+        rc = agt_sessions_open(agent, err);
     if (rc == SYN_OK && load_node(agent, err) < 0)
         rc = join(agent, err);
     if (rc == SYN_OK)
@@ -504,6 +509,7 @@ syn_agent_new(const struct syn_agent_options *options, struct syn_agent **ret_ag
     if (agent == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the agent");
     agent->world = syn_world_system();
+    agent->sessions_end = -1;
     agent->pace = (struct agt_pace){.beat_ms = AGT_BEAT_MS,
                                     .ship_ms = AGT_SHIP_MS,
                                     .retry_ms = AGT_RETRY_MS,
@@ -572,6 +578,7 @@ syn_agent_free(struct syn_agent *agent)
     if (agent == NULL)
         return NULL;
     stop_threads(agent);
+    agt_sessions_close(agent);
     agt_table_free(agent);
     agt_names_close(agent);
     agt_devices_close(agent);

@@ -45,6 +45,7 @@
 
 struct agt_instance;
 struct agt_care;
+struct agt_session;
 struct agt_names;
 struct agt_resolver;
 struct agt_follower;
@@ -115,6 +116,9 @@ struct syn_agent {
     pthread_cond_t wake;
     atomic_bool stop;
     struct syn_map *instances; /* id -> struct agt_instance, under `lock` */
+    struct agt_session *sessions; /* under `lock` */
+    unsigned sessions_count;
+    int sessions_end; /* readable once all of them must end */
 };
 
 /** A document that threads share. Jansson's own count of references is not for that: who lets go
@@ -147,6 +151,9 @@ struct agt_instance {
     struct agt_gpu_hold gpus_hold; /* what it has of each */
     bool gone;                     /* the server needs it no more */
     bool over;                     /* the thread has ended */
+    bool door;                     /* it runs: sessions may go in */
+    struct syn_runtime door_runtime;
+    char door_address[AGT_RESOLVER_MAX]; /* on the account's network; "": none */
 
     atomic_bool changed;            /* since the thread looked */
     bool started;                   /* `thread` is one */
@@ -341,6 +348,21 @@ bool agt_care_leaves(const struct agt_care *care);
 /** Is it being ended because it is not well? And what the last check said. */
 bool agt_care_lost(const struct agt_care *care);
 const char *agt_care_message(const struct agt_care *care);
+
+/* --- sessions (session.c)
+ * ---------------------------------------------------------------------------- */
+
+#define AGT_SESSIONS_MAX 64
+
+SYN_MUST int agt_sessions_open(struct syn_agent *agent, struct syn_err *err);
+/** End all, and wait for that. */
+void agt_sessions_close(struct syn_agent *agent);
+/** Somebody wants one: `ask` is the server's word. What cannot be is told by the session itself. */
+void agt_session_take(struct syn_agent *agent, const json_t *ask);
+/** Free those that have ended. */
+void agt_sessions_reap(struct syn_agent *agent);
+/** The instance runs, or no longer: sessions may go in, or not. The instance's thread. */
+void agt_door(struct agt_instance *instance, bool open);
 
 /* --- the table of instances (table.c)
  * ---------------------------------------------------------------------------- */

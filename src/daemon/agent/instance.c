@@ -721,6 +721,7 @@ live(struct agt_instance *instance)
     }
     if (!open_helpers(instance, doc->json))
         return;
+    agt_door(instance, true);
     if (instance->runtime.ops->poll(instance->runtime.self, instance->handle, &status, &err) ==
             SYN_OK &&
         status.state == SYN_INSTANCE_RUNNING && report_running(instance, &status, &err) < 0)
@@ -728,7 +729,9 @@ live(struct agt_instance *instance)
     if (status.state == SYN_INSTANCE_RUNNING && instance->runtime.ops->warm != NULL)
         instance->runtime.ops->warm(instance->runtime.self); /* for the one after this */
     give_back_stack();
-    if (!watch(instance, &status))
+    gone = !watch(instance, &status);
+    agt_door(instance, false);
+    if (gone)
         return;
     agt_gpus_release(instance);
     for (unsigned tries = 0; finish(instance, &status, tries, &err) < 0 && !let_go(instance);

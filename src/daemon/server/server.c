@@ -292,12 +292,31 @@ read_meta(struct syn_server *server, struct syn_err *err)
 /* --- serving ---------------------------------------------------------------------------------- */
 
 const struct srv_routes *const srv_all_routes[] = {
-    &srv_system_routes,  &srv_account_routes,      &srv_training_routes,    &srv_log_routes,
-    &srv_bill_routes,    &srv_content_routes,      &srv_upload_routes,      &srv_name_routes,
-    &srv_node_routes,    &srv_instance_routes,     &srv_token_routes,       &srv_quota_routes,
-    &srv_watch_routes,   &srv_market_order_routes, &srv_market_view_routes, &srv_offer_routes,
-    &srv_service_routes, &srv_place_routes,        &srv_manifest_routes,    &srv_image_routes,
-    &srv_secret_routes,  &srv_endpoint_routes,     &srv_certificate_routes, NULL,
+    &srv_system_routes,
+    &srv_account_routes,
+    &srv_training_routes,
+    &srv_log_routes,
+    &srv_bill_routes,
+    &srv_content_routes,
+    &srv_upload_routes,
+    &srv_name_routes,
+    &srv_node_routes,
+    &srv_instance_routes,
+    &srv_token_routes,
+    &srv_quota_routes,
+    &srv_watch_routes,
+    &srv_market_order_routes,
+    &srv_market_view_routes,
+    &srv_offer_routes,
+    &srv_service_routes,
+    &srv_place_routes,
+    &srv_manifest_routes,
+    &srv_image_routes,
+    &srv_secret_routes,
+    &srv_endpoint_routes,
+    &srv_certificate_routes,
+    &srv_session_routes,
+    NULL,
 };
 
 static int
@@ -400,6 +419,8 @@ build(struct syn_server *server, const struct syn_server_options *options, struc
     if (rc == SYN_OK)
         rc = srv_streams_new(server, &server->streams, err);
     if (rc == SYN_OK)
+        rc = srv_sessions_new(server, &server->sessions, err);
+    if (rc == SYN_OK)
         rc = srv_sweeper_new(server, &server->sweeper, err);
     if (rc == SYN_OK)
         rc = srv_market_new(server, &server->market, err);
@@ -463,6 +484,7 @@ syn_server_free(struct syn_server *server)
     if (server == NULL)
         return NULL;
     srv_pulls_quiet(server->pulls);
+    srv_sessions_quiet(server->sessions);
     if (server->http != NULL &&
         syn_http_server_stop(server->http, STOP_LIMIT_MS, stopped, &done, NULL) == SYN_OK) {
         while (!done && syn_loop_turn(server->loop, 100, NULL) == SYN_OK)
@@ -475,6 +497,7 @@ syn_server_free(struct syn_server *server)
     server->pool = syn_pool_free(server->pool); /* what runs there wakes the controller */
     srv_gateway_stop(server->gateway);          /* what runs there wakes it, too */
     server->pulls = srv_pulls_free(server->pulls);
+    server->sessions = srv_sessions_free(server->sessions); /* of what ran there, letters come */
     server->controller = srv_controller_free(server->controller);
     server->gateway = srv_gateway_free(server->gateway);
     server->market = srv_market_free(server->market);

@@ -40,6 +40,7 @@ struct srv_sweeper;  /* what nobody fetched in time; sweep.c */
 struct srv_market;   /* the spot market; market.c */
 struct srv_gateway;  /* what publishes services; published.c */
 struct srv_pulls;    /* images on their way; pulls.c */
+struct srv_sessions; /* people within instances; sessions.c */
 
 struct syn_server {
     const struct syn_world *world;
@@ -67,6 +68,7 @@ struct syn_server {
     struct srv_trials *trials;   /* the controller's */
     struct srv_gateway *gateway; /* NULL: it publishes nothing */
     struct srv_pulls *pulls;
+    struct srv_sessions *sessions; /* the loop's */
     json_t *openapi;
     char data_dir[SRV_DATA_MAX];
     char socket[SRV_PATH_MAX];
@@ -656,6 +658,10 @@ struct srv_stream_plan {
 SYN_MUST int srv_stream(struct syn_server *server, struct syn_http_req *req,
                         const struct srv_stream_plan *plan, struct syn_err *err);
 
+/** Say something to who watches the documents below `prefix`. On the loop. Returns to how many. */
+unsigned srv_stream_say(struct syn_server *server, const char *prefix, const char *event,
+                        const char *data, size_t len);
+
 SYN_MUST int srv_streams_new(struct syn_server *server, struct srv_streams **ret,
                              struct syn_err *err);
 struct srv_streams *srv_streams_free(struct srv_streams *streams);
@@ -668,6 +674,16 @@ void srv_follow_poke(struct syn_server *server);
 
 SYN_MUST int srv_progress_new(struct srv_progress **ret, struct syn_err *err);
 struct srv_progress *srv_progress_free(struct srv_progress *progress);
+
+/* --- sessions (sessions.c)
+ * ---------------------------------------------------------------------------- */
+
+SYN_MUST int srv_sessions_new(struct syn_server *server, struct srv_sessions **ret,
+                              struct syn_err *err);
+/** Who waits waits no longer, and nobody new comes. Before the HTTP server stops. */
+void srv_sessions_quiet(struct srv_sessions *sessions);
+/** After the HTTP server and the pool. Returns NULL. */
+struct srv_sessions *srv_sessions_free(struct srv_sessions *sessions);
 
 /* --- sweeping (sweep.c)
  * ---------------------------------------------------------------------------- */
@@ -800,7 +816,7 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
     srv_endpoint_routes, srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes,
     srv_watch_routes, srv_market_order_routes, srv_market_view_routes, srv_offer_routes,
     srv_service_routes, srv_place_routes, srv_manifest_routes, srv_image_routes, srv_secret_routes,
-    srv_certificate_routes;
+    srv_certificate_routes, srv_session_routes;
 extern const struct srv_routes *const srv_all_routes[]; /* these, then NULL */
 
 /** Metrics that are read when somebody asks (gauges.c). */

@@ -374,6 +374,21 @@ srv_stream(struct syn_server *server, struct syn_http_req *req, const struct srv
     return SYN_OK;
 }
 
+unsigned
+srv_stream_say(struct syn_server *server, const char *prefix, const char *event, const char *data,
+               size_t len)
+{
+    unsigned count = 0;
+
+    for (const struct stream *stream = server->streams->first; stream != NULL;
+         stream = stream->next) {
+        if (syn_str_eq(stream->plan.prefixes[0], prefix) &&
+            syn_http_sse_send(stream->http, NULL, event, data, len, NULL) == SYN_OK)
+            count++;
+    }
+    return count;
+}
+
 int
 srv_streams_new(struct syn_server *server, struct srv_streams **ret, struct syn_err *err)
 {

@@ -14,6 +14,7 @@
  * (no input, no terminal, sixteen megabytes of output in one answer). */
 #include "exec_priv.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -480,6 +481,67 @@ void
 syn_exec_free_scope(struct syn_exec **slot)
 {
     *slot = syn_exec_free(*slot);
+}
+
+/* --- what a killed process left -----------------------------------------------------------------
+ */
+
+/* A process of the instance? Its pid may mean another one by now. */
+static bool
+is_inside(const struct syn_instance *instance, pid_t pid)
+{
+    SYN_BUF(text);
+    char path[64];
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+    return syn_file_read(AT_FDCWD, path, 16384, &text, NULL) == SYN_OK &&
+           strstr(syn_buf_text(&text), instance->plan.cgroup) != NULL;
+}
+
+static void
+end_left(const struct syn_instance *instance, const char *pid_file)
+{
+    struct syn_exec left = {.dir = instance->dir, .waited = true};
+    pid_t pid;
+
+    (void)syn_str_copy(left.pid_file, sizeof(left.pid_file), pid_file);
+    pid = program_pid(&left);
+    if (pid <= 0)
+        return;
+    if (instance->plan.gvisor) {
+        (void)syn_str_copy(left.tool_path, sizeof(left.tool_path), instance->plan.tool);
+        (void)syn_str_copy(left.name, sizeof(left.name), instance->plan.name);
+        if (syn_path_format(left.root, sizeof(left.root), NULL, "%s/" SYN_DIR_TOOL,
+                            instance->dir_path) == SYN_OK)
+            (void)!kill_inside(&left, pid, SIGKILL, NULL);
+    } else if (is_inside(instance, pid)) {
+        (void)kill(pid, SIGKILL);
+    }
+}
+
+void
+syn_exec_sweep(struct syn_instance *instance)
+{
+    char ours[32];
+    const struct dirent *entry;
+    DIR *dir;
+    int fd = openat(instance->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        if (fd >= 0)
+            (void)close(fd);
+        return;
+    }
+    (void)snprintf(ours, sizeof(ours), "exec-%d-", (int)getpid());
+    while ((entry = readdir(dir)) != NULL) {
+        if (!syn_str_starts(entry->d_name, "exec-") || syn_str_starts(entry->d_name, ours))
+            continue;
+        if (syn_str_ends(entry->d_name, ".pid"))
+            end_left(instance, entry->d_name);
+        (void)unlinkat(instance->dir, entry->d_name, 0);
+    }
+    (void)closedir(dir);
 }
 
 /* --- questions -------------------------------------------------------------------------------- */

@@ -26,5 +26,7 @@ SYN_MUST int syn_exec_joined(struct syn_instance *instance, char *root, struct s
 /** CONFLICT when it does not run. */
 SYN_MUST int syn_exec_check(struct syn_instance *instance, const struct syn_exec_spec *spec,
                             struct syn_err *err);
+/** Kill what another process, which is gone, has run within it. */
+void syn_exec_sweep(struct syn_instance *instance);
 
 #endif

@@ -406,6 +406,8 @@ native_adopt(void *self, const char *dir, struct syn_instance **ret_instance,
         rc = syn_instance_remount(instance, err);
     if (rc < 0)
         return syn_err_wrap(err, rc, "adopting %s", dir);
+    if (ret_status->state == SYN_INSTANCE_RUNNING)
+        syn_exec_sweep(instance);
     *ret_instance = SYN_TAKE(instance);
     return SYN_OK;
 }

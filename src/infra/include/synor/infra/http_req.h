@@ -17,6 +17,7 @@
 struct syn_http_req;
 struct syn_http_route;
 struct syn_http_stream; /* one client listening to server-sent events */
+struct syn_http_tunnel; /* one side of a stream of bytes both ways */
 
 #define SYN_HTTP_HEADERS_MAX     64
 #define SYN_HTTP_QUERY_MAX       32 /* query parameters of one request */
@@ -140,10 +141,25 @@ SYN_MUST int syn_http_sse_send(struct syn_http_stream *stream, const char *id, c
 size_t syn_http_sse_backlog(const struct syn_http_stream *stream);
 /** Send what is queued, then end. */
 void syn_http_sse_close(struct syn_http_stream *stream);
-/** End every open stream whose caller may not go on: `may` gets what was set as its identity (NULL:
- *  nothing was). Thread: the loop. */
+/** End every open stream and tunnel whose caller may not go on: `may` gets what was set as its
+ * identity (NULL: nothing was). Thread: the loop. */
 struct syn_http_server;
 void syn_http_sse_recheck(struct syn_http_server *server,
                           bool (*may)(void *arg, const void *identity), void *arg);
+
+/* --- tunnels ------------------------------------------------------------------------------------
+ */
+
+/** Turn the request into a tunnel: it is answered with 101 and `protocol` (static), and what
+ * follows either way is not HTTP. Called before the handler returns 0, or before syn_http_finish()
+ * with 0. Nothing is read before it is joined. `on_close` as of syn_http_sse_open(). Thread: the
+ * loop. Returns 0; UNAVAILABLE: the client has gone, or the server is stopping; NOMEM. */
+SYN_MUST int syn_http_tunnel_open(struct syn_http_req *req, const char *protocol,
+                                  void (*on_close)(void *arg), void *arg,
+                                  struct syn_http_tunnel **ret_tunnel, struct syn_err *err);
+/** What comes out of one goes into the other, until one of them ends, which ends both. */
+void syn_http_tunnel_join(struct syn_http_tunnel *a, struct syn_http_tunnel *b);
+/** End it, and what it is joined to. Calls on_close. */
+void syn_http_tunnel_close(struct syn_http_tunnel *tunnel);
 
 #endif

@@ -86,6 +86,7 @@ struct syn_http_limits {
     int64_t idle_ms;          /* 60 s between requests */
     int64_t pace_ms;          /* 20 s for each 16 KiB of a body, read or written */
     int64_t sse_keepalive_ms; /* 15 s */
+    int64_t tunnel_idle_ms;   /* 1 hour without a byte either way ends a tunnel */
     size_t sse_backlog_max;   /* 1 MiB queued for one stream */
 };
 
