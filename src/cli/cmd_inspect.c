@@ -19,8 +19,7 @@ show_value(const struct syn_cli *cli, const char *key, const json_t *value)
         if (json_string_length(value) > 0)
             syn_cli_say(cli, "  %-32s %s", key, json_string_value(value));
     } else if (json_is_integer(value) && syn_str_ends(key, "_bytes")) {
-        syn_cli_say(cli, "  %-32s %s", key,
-                    syn_format_bytes(json_integer_value(value), text));
+        syn_cli_say(cli, "  %-32s %s", key, syn_format_bytes(json_integer_value(value), text));
     } else if (json_is_integer(value)) {
         syn_cli_say(cli, "  %-32s %lld", key, (long long)json_integer_value(value));
     } else if (json_is_real(value)) {

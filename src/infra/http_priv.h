@@ -21,7 +21,7 @@
 #define HTTP_PACE_BYTES   16384
 #define HTTP_READ_BYTES   16384
 #define HTTP_BLOCK_BYTES  262144 /* what goes to or comes from a worker at once */
-#define HTTP_TUNNEL_BYTES 65536 /* read from one side and not yet taken by the other */
+#define HTTP_TUNNEL_BYTES 65536  /* read from one side and not yet taken by the other */
 #define HTTP_LINGER_BYTES 1048576
 #define HTTP_LINGER_MS    2000
 

@@ -115,7 +115,7 @@ struct syn_agent {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     atomic_bool stop;
-    struct syn_map *instances; /* id -> struct agt_instance, under `lock` */
+    struct syn_map *instances;    /* id -> struct agt_instance, under `lock` */
     struct agt_session *sessions; /* under `lock` */
     unsigned sessions_count;
     int sessions_end; /* readable once all of them must end */
