@@ -106,40 +106,60 @@ test_regression(void **state)
     }
 }
 
-/* Whatever was measured in whatever order, what an unmeasured size was told is what a new one of
- * that size finds when it looks by itself. */
+enum { ENTRIES = 120, SIZES = 40 };
+
+struct sizes {
+    struct syn_model *model;
+    struct syn_model_entry *entries[ENTRIES];
+    uint64_t sizes[ENTRIES], seed, others;
+};
+
+static unsigned
+any(struct sizes *of)
+{
+    return (unsigned)(syn_test_random(&of->seed) % ENTRIES);
+}
+
+/* What an unmeasured size was told is what a new one of that size finds when it looks by itself. */
+static void
+measure_and_compare(struct sizes *of)
+{
+    struct syn_model_entry *fresh = NULL;
+    struct syn_model_answer told, found;
+    struct syn_err err;
+    unsigned one = any(of);
+
+    syn_model_ask(of->entries[one], 0, &told);
+    if (told.samples == 0)
+        syn_model_record(of->entries[one], 0, 1000 + syn_test_random(&of->seed) % 100000);
+    one = any(of);
+    syn_model_ask(of->entries[one], 0, &told);
+    if (told.source != SYN_MODEL_REGRESSION)
+        return;
+    assert_done(
+        syn_model_entry(of->model, "k", of->sizes[one], ENTRIES + of->others++, &fresh, &err),
+        &err);
+    syn_model_ask(fresh, 0, &found);
+    assert_int_equal(told.ns, found.ns);
+}
+
+/* In whatever order sizes are measured. */
 static void
 test_told(void **state)
 {
-    enum { ENTRIES = 120, SIZES = 40, ROUNDS = 20 };
-    uint64_t seed = 1, other = ENTRIES;
+    struct sizes of = {.seed = 1};
+    struct syn_err err;
 
     (void)state;
-    for (unsigned round = 0; round < ROUNDS; round++) {
-        SYN_SCOPED(syn_model_free_scope) struct syn_model *model = model_of();
-        struct syn_model_entry *entries[ENTRIES], *fresh = NULL;
-        struct syn_model_answer told, found;
-        uint64_t sizes[ENTRIES];
-        struct syn_err err;
-
+    for (unsigned round = 0; round < 20; round++) {
+        of.model = model_of();
         for (unsigned i = 0; i < ENTRIES; i++) {
-            sizes[i] = 1 + syn_test_random(&seed) % SIZES;
-            assert_done(syn_model_entry(model, "k", sizes[i], i, &entries[i], &err), &err);
+            of.sizes[i] = 1 + syn_test_random(&of.seed) % SIZES;
+            assert_done(syn_model_entry(of.model, "k", of.sizes[i], i, &of.entries[i], &err), &err);
         }
-        for (unsigned i = 0; i < ENTRIES; i++) {
-            unsigned one = (unsigned)(syn_test_random(&seed) % ENTRIES);
-
-            syn_model_ask(entries[one], 0, &told);
-            if (told.samples == 0)
-                syn_model_record(entries[one], 0, 1000 + syn_test_random(&seed) % 100000);
-            one = (unsigned)(syn_test_random(&seed) % ENTRIES);
-            syn_model_ask(entries[one], 0, &told);
-            if (told.source != SYN_MODEL_REGRESSION)
-                continue;
-            assert_done(syn_model_entry(model, "k", sizes[one], other++, &fresh, &err), &err);
-            syn_model_ask(fresh, 0, &found);
-            assert_int_equal(told.ns, found.ns);
-        }
+        for (unsigned i = 0; i < ENTRIES; i++)
+            measure_and_compare(&of);
+        of.model = syn_model_free(of.model);
     }
 }
 

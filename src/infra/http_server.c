@@ -770,9 +770,8 @@ syn_http_server_stop(struct syn_http_server *server, int64_t limit_ms, void (*do
         next = conn->next;
         if (conn->state == HTTP_STREAM)
             syn_http_sse_close(conn->stream);
-        else if (conn->state == HTTP_TUNNEL)
-            http_conn_close(conn);
-        else if (conn->state == HTTP_HANDSHAKE || (conn->state == HTTP_HEAD && conn->in_len == 0))
+        else if (conn->state == HTTP_TUNNEL || conn->state == HTTP_HANDSHAKE ||
+                 (conn->state == HTTP_HEAD && conn->in_len == 0))
             http_conn_close(conn);
     }
     stop_check_soon(server);

@@ -268,40 +268,47 @@ test_small_host(void **unused)
     bench.engine = syn_engine_close(bench.engine);
 }
 
+/* A divided call on two tensors of so many rows, and one of each other kernel while a worker
+ * divides. */
+static void
+submit_while_dividing(struct bench *bench, const struct syn_kernel *kernels, uint64_t count,
+                      uint64_t rows)
+{
+    const struct syn_shape own = {.dtype = SYN_DTYPE_INT64, .dims = 2, .sizes = {rows, COLS}};
+    struct syn_tensor *a = numbers(bench->engine, &own), *c = numbers(bench->engine, &own);
+    uint64_t last = rows * COLS - 1;
+    struct syn_err err;
+    void *data;
+
+    for (uint64_t i = 0; i < count; i++) {
+        const struct syn_task_call call = {
+            .kernel = &kernels[i], .tensors = {a, c}, .pieces = i == 0 ? 4 : SYN_PIECES_ONE};
+
+        assert_done(syn_engine_submit(bench->engine, &call, NULL, &err), &err);
+    }
+    assert_done(syn_engine_wait(bench->engine, &err), &err);
+    assert_done(syn_engine_map(bench->engine, c, SYN_READ, &data, &err), &err);
+    assert_int_equal(((const int64_t *)data)[last], last * (count + 1));
+    syn_engine_unmap(bench->engine, c);
+    assert_done(syn_tensor_free(a, &err), &err);
+    assert_done(syn_tensor_free(c, &err), &err);
+}
+
 /* A worker divides a tensor for the first time while calls on it are submitted that are the first
  * of their kernels on such tensors: for those it is asked how it may lie. ThreadSanitizer sees what
  * is wrong then. */
 static void
 test_submitted_meanwhile(void **unused)
 {
-    enum { ROUNDS = 40, CALLS = 8 };
-    static struct syn_kernel kernels[CALLS];
+    static struct syn_kernel kernels[8];
     struct bench bench;
-    struct syn_err err;
 
     (void)unused;
     bench_open(&bench, "cpu0");
-    for (unsigned i = 0; i < CALLS; i++)
+    for (unsigned i = 0; i < SYN_LEN(kernels); i++)
         kernels[i] = add;
-    for (uint64_t rows = 1; rows <= ROUNDS; rows++) {
-        const struct syn_shape own = {.dtype = SYN_DTYPE_INT64, .dims = 2, .sizes = {rows, COLS}};
-        struct syn_tensor *a = numbers(bench.engine, &own), *c = numbers(bench.engine, &own);
-        uint64_t last = rows * COLS - 1;
-        void *data;
-
-        for (unsigned i = 0; i < CALLS; i++) {
-            const struct syn_task_call call = {
-                .kernel = &kernels[i], .tensors = {a, c}, .pieces = i == 0 ? 4 : SYN_PIECES_ONE};
-
-            assert_done(syn_engine_submit(bench.engine, &call, NULL, &err), &err);
-        }
-        assert_done(syn_engine_wait(bench.engine, &err), &err);
-        assert_done(syn_engine_map(bench.engine, c, SYN_READ, &data, &err), &err);
-        assert_int_equal(((const int64_t *)data)[last], last * (CALLS + 1));
-        syn_engine_unmap(bench.engine, c);
-        assert_done(syn_tensor_free(a, &err), &err);
-        assert_done(syn_tensor_free(c, &err), &err);
-    }
+    for (uint64_t rows = 1; rows <= 40; rows++)
+        submit_while_dividing(&bench, kernels, SYN_LEN(kernels), rows);
     bench_close(&bench);
 }
 

@@ -200,18 +200,17 @@ syn_exec_joined(struct syn_instance *instance, char *root, struct syn_err *err)
 static int
 in_memory(const struct syn_buf *text, int *ret_fd, struct syn_err *err)
 {
-    SYN_FD(fd);
+    int fd = memfd_create("process.json", MFD_CLOEXEC);
     int rc;
 
-    fd = memfd_create("process.json", MFD_CLOEXEC);
     if (fd < 0)
         return SYN_FAIL_SYS(err, errno, "making a file in memory");
     rc = syn_fd_write_all(fd, text->data, text->len, err);
-    if (rc < 0)
-        return rc;
-    *ret_fd = fd;
-    fd = -1;
-    return SYN_OK;
+    if (rc == SYN_OK)
+        *ret_fd = fd;
+    else
+        (void)close(fd);
+    return rc;
 }
 
 static int

@@ -265,7 +265,7 @@ test_both_versions_are_scaled_and_mended(void **state)
     assert_int_equal(count(world, 2, true), 2);
     serving(world, 2, &fresh);
     serving(world, 1, &old);
-    assert_int_equal(11 * old, 9 * 2 * fresh);
+    assert_int_equal(11 * (int64_t)old, 18 * (int64_t)fresh);
     put_node(world, 1, "left"); /* what was there comes elsewhere, of both */
     run(world, 3, 0);
     expect_stage(world, "testing", 10);
