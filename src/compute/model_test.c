@@ -143,20 +143,26 @@ measure_and_compare(struct sizes *of)
     assert_int_equal(told.ns, found.ns);
 }
 
+static void
+make_entry(struct sizes *of, unsigned at)
+{
+    struct syn_err err;
+
+    of->sizes[at] = 1 + syn_test_random(&of->seed) % SIZES;
+    assert_done(syn_model_entry(of->model, "k", of->sizes[at], at, &of->entries[at], &err), &err);
+}
+
 /* In whatever order sizes are measured. */
 static void
 test_told(void **state)
 {
     struct sizes of = {.seed = 1};
-    struct syn_err err;
 
     (void)state;
     for (unsigned round = 0; round < 20; round++) {
         of.model = model_of();
-        for (unsigned i = 0; i < ENTRIES; i++) {
-            of.sizes[i] = 1 + syn_test_random(&of.seed) % SIZES;
-            assert_done(syn_model_entry(of.model, "k", of.sizes[i], i, &of.entries[i], &err), &err);
-        }
+        for (unsigned i = 0; i < ENTRIES; i++)
+            make_entry(&of, i);
         for (unsigned i = 0; i < ENTRIES; i++)
             measure_and_compare(&of);
         of.model = syn_model_free(of.model);
