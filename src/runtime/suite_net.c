@@ -7,6 +7,7 @@
 
 #include <synor/base/str.h>
 #include <synor/base/test.h>
+#include <synor/runtime/exec.h>
 
 #define WORD_TRIES 4000
 
@@ -120,6 +121,27 @@ assert_server_view(const struct syn_run *run)
     assert_string_equal(syn_buf_text(&run->out), want);
 }
 
+/* A program run within it has its network. */
+static void
+assert_exec_is_there(const struct syn_run *run)
+{
+    static const char *const argv[] = {
+        "/usr/bin/python3", "-c",
+        "import socket; print(socket.gethostbyname(socket.gethostname()))", NULL};
+    const struct syn_exec_question question = {
+        .spec = {.argv = argv}, .limit_ms = 60000, .bytes_max = 1024};
+    struct syn_exec_result result = {0};
+    struct syn_err err = {0};
+    SYN_BUF(out);
+    char want[64];
+
+    assert_done(syn_exec_ask(&syn_suite->runtime, run->instance, &question, &out, &result, &err),
+                &err);
+    (void)snprintf(want, sizeof(want), "%s\n", place_of(run)->address4);
+    assert_string_equal(syn_buf_text(&out), want);
+    assert_int_equal(result.exit_code, 0);
+}
+
 void
 syn_suite_account_is_a_network(void **state)
 {
@@ -147,6 +169,7 @@ syn_suite_account_is_a_network(void **state)
     syn_run_start(&first, &server);
     await_ready(&first);
     assert_server_view(&first);
+    assert_exec_is_there(&first);
     ask[3] = place_of(&first)->address4;
     ask[4] = place_of(&first)->address6;
     syn_run_all(&third, &stranger);

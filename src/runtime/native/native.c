@@ -367,8 +367,9 @@ native_exec(void *self, struct syn_instance *instance, const struct syn_exec_spe
     int rc = syn_exec_check(instance, spec, err);
 
     (void)self;
-    /* runc wants to see the root folder, which its supervisor alone sees. */
-    if (rc == SYN_OK && !place.gvisor) {
+    /* runc wants to see the root folder, which its supervisor alone sees; runsc reaches its sandbox
+     * by a socket with a name in the supervisor's network. */
+    if (rc == SYN_OK) {
         place.beside = syn_instance_supervisor(instance);
         if (place.beside == 0)
             rc = SYN_FAIL(err, SYN_E_CONFLICT, "instance %s is ending", instance->plan.id);
