@@ -234,8 +234,12 @@ set_lb(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 static int
 fail(const struct syn_cli *cli, struct syn_err *err)
 {
-    syn_cli_spec_blame(cli, numbers, SYN_LEN(numbers), err);
-    syn_cli_spec_blame(cli, texts, SYN_LEN(texts), err);
+    syn_cli_spec_blame(cli, "spec.", numbers, SYN_LEN(numbers), err);
+    syn_cli_spec_blame(cli, "spec.", texts, SYN_LEN(texts), err);
+    syn_cli_spec_blame(cli, "spec.lb.", lb_texts, SYN_LEN(lb_texts), err);
+    syn_cli_spec_blame(cli, "spec.lb.", lb_numbers, SYN_LEN(lb_numbers), err);
+    syn_cli_spec_blame(cli, "spec.rollout.", rollout_texts, SYN_LEN(rollout_texts), err);
+    syn_cli_spec_blame(cli, "spec.rollout.", rollout_numbers, SYN_LEN(rollout_numbers), err);
     syn_cli_service_mounts_blame(err);
     syn_cli_service_checks_blame(cli, err);
     return syn_cli_fail(cli, err);

@@ -437,8 +437,8 @@ post_job(struct syn_cli *cli, const struct request *request, const char *route, 
 static int
 fail(const struct syn_cli *cli, struct syn_err *err)
 {
-    syn_cli_spec_blame(cli, number_keys, SYN_LEN(number_keys), err);
-    syn_cli_spec_blame(cli, text_keys, SYN_LEN(text_keys), err);
+    syn_cli_spec_blame(cli, "spec.", number_keys, SYN_LEN(number_keys), err);
+    syn_cli_spec_blame(cli, "spec.", text_keys, SYN_LEN(text_keys), err);
     return syn_cli_fail(cli, err);
 }
 

@@ -89,9 +89,10 @@ SYN_MUST int syn_cli_spec_numbers(const struct syn_cli *cli, const struct syn_cl
                                   size_t count, json_t *spec, struct syn_err *err);
 SYN_MUST int syn_cli_spec_texts(const struct syn_cli *cli, const struct syn_cli_spec_key *keys,
                                 size_t count, json_t *spec, struct syn_err *err);
-/** Where an error speaks of a spec's key that an option became, let it speak of the option. */
-void syn_cli_spec_blame(const struct syn_cli *cli, const struct syn_cli_spec_key *keys,
-                        size_t count, struct syn_err *err);
+/** Where an error speaks of a key below `prefix` ("spec.", "spec.lb.") that an option became, let
+ * it speak of the option. */
+void syn_cli_spec_blame(const struct syn_cli *cli, const char *prefix,
+                        const struct syn_cli_spec_key *keys, size_t count, struct syn_err *err);
 /** A repeatable option as a list, when it was given. */
 SYN_MUST int syn_cli_spec_words(const struct syn_cli *cli, const char *option, const char *key,
                                 json_t *spec, struct syn_err *err);

@@ -31,16 +31,16 @@ syn_cli_spec_texts(const struct syn_cli *cli, const struct syn_cli_spec_key *key
 }
 
 void
-syn_cli_spec_blame(const struct syn_cli *cli, const struct syn_cli_spec_key *keys, size_t count,
-                   struct syn_err *err)
+syn_cli_spec_blame(const struct syn_cli *cli, const char *prefix,
+                   const struct syn_cli_spec_key *keys, size_t count, struct syn_err *err)
 {
-    static const char prefix[] = "spec.";
-    const char *key = err->msg + sizeof(prefix) - 1;
-    size_t len = strcspn(key, ":");
+    const char *key = err->msg + strlen(prefix);
     struct syn_err named = *err;
+    size_t len;
 
     if (!syn_str_starts(err->msg, prefix))
         return;
+    len = strcspn(key, ":");
     for (size_t i = 0; i < count; i++)
         if (strlen(keys[i].key) == len && strncmp(keys[i].key, key, len) == 0 &&
             syn_cli_has(cli, keys[i].option))

@@ -127,6 +127,14 @@ def error(document):
     check(re.fullmatch(r"[a-z-]+", document["code"]) and document["message"], document)
 
 
+def blames(option):
+    """It speaks of the option that was given, and not of what became of it."""
+    def told(document):
+        error(document)
+        check(document["message"].startswith(f"--{option}:"), document)
+    return told
+
+
 def book(document):
     has({"class": str, "bids": list, "asks": list, "at": str}, document)
 
@@ -303,7 +311,8 @@ ROWS = {
         ([*SERVICE, "--plan"], 0, anything),
         ([*SERVICE, "--cpu", "4000", "--plan"], 3, anything),
         ([*SERVICE, "--max-surge", "0", "--yes"], 2, error),
-        ([*SERVICE, "--canary-weight", "50%,10%", "--yes"], 2, error),
+        ([*SERVICE, "--canary-weight", "50%,10%", "--yes"], 2, blames("canary-weight")),
+        ([*SERVICE, "--port", "80", "--host", "a b", "--yes"], 2, blames("host")),
         (["--name", "web", "--image", "synor://nobody/none", "--yes"], 1, error),
         ([*SERVICE, "--yes"], 0, lambda d: resource(d, "service"))],
     "compute service list": [([], 0, lambda d: items(d, "service")), (["--odd"], 2, error)],
