@@ -34,6 +34,7 @@
 #define BACKOFF_MIN_MS 50
 #define BACKOFF_MAX_MS 10000
 #define STEADY_MS      10000 /* who lives so long has not died at once */
+#define STOPPING_TRIES 500   /* a millisecond each */
 
 void
 lb_lock(struct syn_balancer *balancer)
@@ -312,6 +313,21 @@ close_doors(struct syn_balancer *balancer, struct lb_wire *wire, struct syn_err 
     return rc < 0 ? rc : lb_wire_do(wire, syn_buf_text(&commands), count, err);
 }
 
+/* Until the process before has heard that it is replaced it takes connections, which would be
+ * served as before the change. */
+static void
+await_stopping(struct lb_wire *before)
+{
+    uint64_t stopping = 0;
+
+    for (unsigned i = 0; before != NULL && stopping == 0 && i < STOPPING_TRIES; i++) {
+        if (i > 0)
+            (void)poll(NULL, 0, 1);
+        if (lb_ask_info(before, "\nStopping: ", &stopping, NULL) < 0)
+            return;
+    }
+}
+
 /* Put a new process with the model in the place of what runs. */
 static int
 reload(struct syn_balancer *balancer, struct syn_err *err)
@@ -331,6 +347,7 @@ reload(struct syn_balancer *balancer, struct syn_err *err)
         remove_files(balancer, generation);
         return rc;
     }
+    await_stopping(before);
     /* Of what was found running, sections have other numbers: it cannot be asked about ours. */
     retire_take(balancer, balancer->now, balancer->ours ? SYN_TAKE(before) : NULL);
     balancer->ours = true;

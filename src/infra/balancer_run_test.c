@@ -50,9 +50,8 @@ test_algorithms(void **state)
     site->backend.algorithm = SYN_BALANCER_LEAST_CONNECTIONS;
     site_set(site);
     ask_often(site, 30, n);
-    assert_int_equal(n[0], 10);
-    assert_int_equal(n[1], 10);
-    assert_int_equal(n[2], 10);
+    for (unsigned i = 0; i < 3; i++) /* a connection may be there for a moment after its answer */
+        assert_in_range(n[i], 5, 15);
     site->backend.algorithm = SYN_BALANCER_RANDOM;
     site_set(site);
     ask_often(site, 90, n); /* none of three in 90 draws: once in 10^15 */
@@ -66,9 +65,10 @@ test_algorithms(void **state)
     assert_int_equal(used, 1);
 }
 
-/* What each has answered, and how badly. */
-static void
-expect_answered(struct site *site, const char *server, uint64_t answers, uint64_t errors)
+/* Has it answered so often, and so badly? An answer is counted when its thread comes to that, which
+ * is after the client has it. */
+static bool
+has_answered(struct site *site, const char *server, uint64_t answers, uint64_t errors)
 {
     struct syn_balancer_server_counts *answered = NULL;
     size_t count = 0, found = 0;
@@ -77,15 +77,11 @@ expect_answered(struct site *site, const char *server, uint64_t answers, uint64_
     assert_done(syn_balancer_read_servers(site->balancer, "acct/web", &answered, &count, &err),
                 &err);
     assert_int_equal(count, site->backend.server_count);
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(answered[i].server, server) != 0)
-            continue;
-        found++;
-        assert_int_equal(answered[i].answers, answers);
-        assert_int_equal(answered[i].errors, errors);
-    }
-    assert_int_equal(found, 1);
+    for (size_t i = 0; i < count; i++)
+        found += strcmp(answered[i].server, server) == 0 && answered[i].answers == answers &&
+                 answered[i].errors == errors;
     syn_free(answered);
+    return found == 1;
 }
 
 static void
@@ -104,8 +100,8 @@ test_answers_are_counted_by_server(void **state)
     atomic_store(&site->origins[1].status, 500);
     for (unsigned i = 0; i < 3; i++) /* two of three are the first one's */
         expect_get(site, "h", "/", "HTTP/1.1 ");
-    expect_answered(site, "o1", 6, 0);
-    expect_answered(site, "o2", 3, 1);
+    wait_until(has_answered(site, "o1", 6, 0));
+    wait_until(has_answered(site, "o2", 3, 1));
     assert_code(syn_balancer_read_servers(site->balancer, "acct/none", &answered, &count, &err),
                 SYN_E_NOTFOUND, &err);
 }
