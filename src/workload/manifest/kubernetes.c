@@ -468,20 +468,7 @@ take_volume_mount(const struct manifest_at *at, json_t *value, struct syn_err *e
 static int
 take_volume_mounts(const struct manifest_at *at, json_t *value, struct syn_err *err)
 {
-    json_t *row;
-    size_t i;
-    int rc = SYN_OK;
-
-    if (!json_is_array(value))
-        return manifest_wrong(at, err, "a list");
-    json_array_foreach (value, i, row) {
-        struct manifest_at below;
-
-        manifest_below(at, NULL, i, &below);
-        if (rc == SYN_OK)
-            rc = take_volume_mount(&below, row, err);
-    }
-    return rc;
+    return manifest_each(at, value, take_volume_mount, err);
 }
 
 static int

@@ -24,6 +24,27 @@ manifest_below(const struct manifest_at *at, const char *key, size_t i, struct m
 }
 
 int
+manifest_each(const struct manifest_at *at, json_t *list,
+              int (*take)(const struct manifest_at *at, json_t *value, struct syn_err *err),
+              struct syn_err *err)
+{
+    json_t *row;
+    size_t i;
+    int rc = SYN_OK;
+
+    if (!json_is_array(list))
+        return manifest_wrong(at, err, "a list");
+    json_array_foreach (list, i, row) {
+        struct manifest_at below;
+
+        manifest_below(at, NULL, i, &below);
+        if (rc == SYN_OK)
+            rc = take(&below, row, err);
+    }
+    return rc;
+}
+
+int
 manifest_wrong(const struct manifest_at *at, struct syn_err *err, const char *expected)
 {
     return SYN_FAIL(err, SYN_E_INVALID, "%s: expected %s", at->path, expected);

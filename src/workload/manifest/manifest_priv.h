@@ -50,6 +50,11 @@ SYN_MUST int manifest_walk(const struct manifest_at *at, const struct manifest_r
 /* The place below `at`: PATH.KEY, or PATH[i] with a NULL key. */
 void manifest_below(const struct manifest_at *at, const char *key, size_t i,
                     struct manifest_at *ret);
+/* Each entry of a list by `take`. */
+SYN_MUST int manifest_each(const struct manifest_at *at, json_t *list,
+                           int (*take)(const struct manifest_at *at, json_t *value,
+                                       struct syn_err *err),
+                           struct syn_err *err);
 /* A new item, into which ret->spec leads. */
 SYN_MUST int manifest_item(const struct manifest_at *at, const char *kind, const char *name,
                            struct manifest_at *ret, struct syn_err *err);

@@ -109,20 +109,8 @@ one_tmpfs(const struct manifest_at *at, json_t *value, struct syn_err *err)
 int
 manifest_take_tmpfs(const struct manifest_at *at, json_t *value, struct syn_err *err)
 {
-    json_t *row;
-    size_t i;
-    int rc = SYN_OK;
-
-    if (!json_is_array(value))
-        return one_tmpfs(at, value, err);
-    json_array_foreach (value, i, row) {
-        struct manifest_at below;
-
-        manifest_below(at, NULL, i, &below);
-        if (rc == SYN_OK)
-            rc = one_tmpfs(&below, row, err);
-    }
-    return rc;
+    return json_is_array(value) ? manifest_each(at, value, one_tmpfs, err)
+                                : one_tmpfs(at, value, err);
 }
 
 /* NAME, or {source, target}: a file in /run/secrets unless the target says another. */
@@ -163,20 +151,7 @@ one_secret(const struct manifest_at *at, json_t *value, struct syn_err *err)
 int
 manifest_take_secrets(const struct manifest_at *at, json_t *value, struct syn_err *err)
 {
-    json_t *row;
-    size_t i;
-    int rc = SYN_OK;
-
-    if (!json_is_array(value))
-        return manifest_wrong(at, err, "a list");
-    json_array_foreach (value, i, row) {
-        struct manifest_at below;
-
-        manifest_below(at, NULL, i, &below);
-        if (rc == SYN_OK)
-            rc = one_secret(&below, row, err);
-    }
-    return rc;
+    return manifest_each(at, value, one_secret, err);
 }
 
 /* Only what is always so: every capability is dropped, no new privileges are to be had. */
