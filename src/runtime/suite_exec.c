@@ -228,8 +228,10 @@ syn_suite_exec_has_a_terminal(void **state)
     static const char *const argv[] = {
         "/bin/sh", "-c",
         "test -t 0 && test -t 1 && test -t 2 && echo terminal; "
-        /* A trap that is sprung ends a `read`, and runc tells the size once by itself. */
-        "stty size; read x; echo got-$x; trap 'stty size' WINCH; trap 'echo INTERRUPTED' INT; "
+        /* A tool tells the size once it has started the program, which may be there first. A trap
+         * that is sprung ends a `read`. */
+        "while [ \"$(stty size)\" = '0 0' ]; do sleep 0.1; done; stty size; read x; echo got-$x; "
+        "trap 'stty size' WINCH; trap 'echo INTERRUPTED' INT; "
         "echo trapped; while :; do sleep 0.1; done",
         NULL};
     const struct winsize wider = {.ws_row = 44, .ws_col = 99};
