@@ -9,8 +9,7 @@
 #include "balancer_priv.h"
 #include "balancer_testing.h"
 
-#define SERVERS  4
-#define WAIT_MAX 3000 /* times 10 ms */
+#define SERVERS 4
 
 /* A table with one frontend and one backend of up to SERVERS servers, and the balancer for it. */
 struct site {
@@ -25,15 +24,6 @@ struct site {
     unsigned port;
     struct syn_buf answer;
 };
-
-#define wait_until(condition)                  \
-    do {                                       \
-        unsigned left_ = WAIT_MAX;             \
-        while (!(condition) && left_-- > 0)    \
-            (void)poll(NULL, 0, 10);           \
-        if (!(condition))                      \
-            fail_msg("never: %s", #condition); \
-    } while (0)
 
 void site_set(struct site *site);
 void site_open(struct site *site);

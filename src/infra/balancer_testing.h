@@ -2,6 +2,7 @@
 #ifndef SYNOR_INFRA_BALANCER_TESTING_H
 #define SYNOR_INFRA_BALANCER_TESTING_H
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -46,5 +47,15 @@ struct load {
 
 void load_start(struct load *load, unsigned port, unsigned clients);
 void load_stop(struct load *load);
+
+#define WAIT_MAX 3000 /* times 10 ms */
+#define wait_until(condition)                  \
+    do {                                       \
+        unsigned left_ = WAIT_MAX;             \
+        while (!(condition) && left_-- > 0)    \
+            (void)poll(NULL, 0, 10);           \
+        if (!(condition))                      \
+            fail_msg("never: %s", #condition); \
+    } while (0)
 
 #endif

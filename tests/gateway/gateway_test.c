@@ -14,17 +14,7 @@
 
 #include "balancer_testing.h"
 
-#define WAIT_MAX 3000 /* times 10 ms */
-#define WEB      "acct-1/web"
-
-#define wait_until(condition)                  \
-    do {                                       \
-        unsigned left_ = WAIT_MAX;             \
-        while (!(condition) && left_-- > 0)    \
-            (void)poll(NULL, 0, 10);           \
-        if (!(condition))                      \
-            fail_msg("never: %s", #condition); \
-    } while (0)
+#define WEB "acct-1/web"
 
 /* --- documents -------------------------------------------------------------------------------- */
 

@@ -23,10 +23,9 @@
 #define LOOK_HEAD_ONLINE 2  /* the same when no graph was shown */
 #define LOOK_TAIL_ONLINE 4
 #define SPEED_UNIT       1024
-
-#define CHECK_EVERY 64 /* ended tasks between two looks at the estimates */
-#define DRIFT_PART  16
-#define REPLANS_MAX 16U /* a graph */
+#define CHECK_EVERY      64 /* ended tasks between two looks at the estimates */
+#define DRIFT_PART       16
+#define REPLANS_MAX      16U /* a graph */
 
 struct eft_group {
     uint64_t barren_epoch, barren_ns; /* then nothing was worth stealing for it */

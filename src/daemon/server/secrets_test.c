@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
@@ -65,7 +64,6 @@ static void
 service_init(struct run *run, struct house *house, const char *name, uint8_t seed)
 {
     char cid[SYN_CID_TEXT_MAX], text[768];
-    SYN_JSON(service);
 
     run_join(run, house, name, seed, NULL);
     store_source(run->tenant, cid);
@@ -76,18 +74,7 @@ service_init(struct run *run, struct house *house, const char *name, uint8_t see
                    cid, name);
     assert_int_equal(call(run->tenant, "POST", "/v1/services", text, NULL, NULL), SYN_E_NOTFOUND);
     must(run->tenant, "PUT", "/v1/secrets/db-password", "{'value':'" VALUE "'}", NULL);
-    must(run->tenant, "POST", "/v1/services", text, &service);
-    (void)syn_str_copy(run->job, sizeof(run->job), syn_document_id(service));
-    for (int i = 0; i < 3000 && run->instance[0] == '\0'; i++) {
-        SYN_JSON(now);
-
-        must(run->tenant, "GET", "/v1/services/web", NULL, &now);
-        (void)syn_str_copy(
-            run->instance, sizeof(run->instance),
-            syn_json_str(json_array_get(syn_json_at(now, "status.endpoints"), 0), "instance", ""));
-        (void)usleep(10000);
-    }
-    assert_true(run->instance[0] != '\0');
+    run_serve(run, text);
 }
 
 static void

@@ -1,5 +1,7 @@
 #include "usage_testing.h"
 
+#include <unistd.h>
+
 #include <synor/base/str.h>
 #include <synor/daemon/lease.h>
 #include <synor/orchestration/document.h>
@@ -29,6 +31,25 @@ run_join(struct run *run, struct house *house, const char *name, uint8_t seed, c
     (void)snprintf(text, sizeof(text), "/v1/nodes/%s", run->node);
     if (offer != NULL)
         must(house->client, "PATCH", text, offer, NULL);
+}
+
+void
+run_serve(struct run *run, const char *body)
+{
+    SYN_JSON(service);
+
+    must(run->tenant, "POST", "/v1/services", body, &service);
+    (void)syn_str_copy(run->job, sizeof(run->job), syn_document_id(service));
+    for (int i = 0; i < 6000 && run->instance[0] == '\0'; i++) {
+        SYN_JSON(now);
+
+        must(run->tenant, "GET", "/v1/services/web", NULL, &now);
+        (void)syn_str_copy(
+            run->instance, sizeof(run->instance),
+            syn_json_str(json_array_get(syn_json_at(now, "status.endpoints"), 0), "instance", ""));
+        (void)usleep(10000);
+    }
+    assert_true(run->instance[0] != '\0');
 }
 
 void

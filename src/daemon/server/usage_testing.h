@@ -31,6 +31,9 @@ struct run {
 /** A tenant `name` with 10 SYNOR, and a node of that name. `offer` is what it asks, or NULL. */
 void run_join(struct run *run, struct house *house, const char *name, uint8_t seed,
               const char *offer);
+/** The tenant deploys the service "web" of one replica by this request, with ' for ", and
+ * `instance` is that replica. */
+void run_serve(struct run *run, const char *body);
 void run_fini(struct run *run);
 /** Take `instance` as ours, and say that it runs. */
 void run_take(struct run *run);
