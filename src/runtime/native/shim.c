@@ -322,6 +322,24 @@ ask_stop(struct shim *shim, enum syn_shim_stop cause, int64_t grace_ms)
 
 /* ---- children ---- */
 
+/* It was started with a core at least; from here on it has what it asked for. Not every runtime has
+ * a group of the program's own. */
+static void
+hold_cpu(struct shim *shim)
+{
+    const struct syn_plan *plan = &shim->plan;
+    int rc;
+
+    if (plan->cpu_millicores == 0)
+        return;
+    if (!syn_str_eq(shim->program_cgroup, plan->cgroup))
+        (void)!syn_cgroup_limit_cpu(&shim->layout, shim->program_cgroup, plan->cpu_millicores,
+                                    NULL);
+    rc = syn_cgroup_limit_cpu(&shim->layout, plan->cgroup, plan->cpu_millicores, NULL);
+    if (rc < 0 && rc != SYN_E_NOTFOUND)
+        kill_now(shim);
+}
+
 void
 syn_shim_started(struct shim *shim)
 {
@@ -331,6 +349,7 @@ syn_shim_started(struct shim *shim)
 
     shim->started_ms = syn_shim_wall_ms(shim);
     shim->sample_at_ms = now + SAMPLE_MS;
+    hold_cpu(shim);
     if (shim->plan.wall_ms > 0)
         shim->limit_at_ms = now + shim->plan.wall_ms;
     /* Setting up the sandbox is not the program's time, unless the program is over already. */
