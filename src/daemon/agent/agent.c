@@ -381,7 +381,7 @@ names_content(void *arg, const char *cid)
         const struct agt_instance *instance = value;
         const json_t *spec = json_object_get(instance->doc->json, "spec");
 
-        for (size_t i = 0; !instance->over && i < SYN_LEN(fields); i++)
+        for (size_t i = 0; instance->phase != AGT_OVER && i < SYN_LEN(fields); i++)
             named = named || syn_str_eq(syn_json_str(spec, fields[i], ""), cid);
     }
     (void)pthread_mutex_unlock(&agent->lock);
@@ -542,7 +542,7 @@ syn_agent_stop(struct syn_agent *agent)
     atomic_store(&agent->stop, true);
     if (agent->join_client != NULL)
         syn_client_cancel(agent->join_client);
-    (void)pthread_cond_broadcast(&agent->wake);
+    agt_wake(agent);
     (void)pthread_mutex_unlock(&agent->lock);
 }
 
@@ -560,7 +560,7 @@ stop_threads(struct syn_agent *agent)
         if (instance->client != NULL)
             syn_client_cancel(instance->client);
     }
-    (void)pthread_cond_broadcast(&agent->wake);
+    agt_wake(agent);
     (void)pthread_mutex_unlock(&agent->lock);
     if (agent->stream_client != NULL)
         syn_client_cancel(agent->stream_client);

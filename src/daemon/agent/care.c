@@ -22,6 +22,8 @@
 #define CARE_HOST_MAX    (SYN_SERVICE_HOST_MAX + 1)
 #define CARE_MESSAGE_MAX (AGT_PROBE_MESSAGE_MAX + 32)
 #define CARE_REASON_MS   1000
+#define CARE_LEAVE_MS    20
+#define CARE_HEAR_MS     100
 
 enum { CARE_STARTUP, CARE_READY, CARE_LIVE };
 _Static_assert(CARE_LIVE + 1 == AGT_CARE_FDS, "a descriptor for each check");
@@ -338,19 +340,28 @@ agt_care_fds(const struct agt_care *care, struct pollfd *ret)
 }
 
 int64_t
-agt_care_pause_ms(const struct agt_care *care)
+agt_care_due_ms(const struct agt_care *care)
 {
-    int64_t pause_ms = 100;
+    int64_t due_ms = INT64_MAX;
 
     if (care->leaves_ms > 0)
-        return 20;
+        due_ms = mono(care) + CARE_LEAVE_MS;
     for (unsigned i = 0; i < SYN_LEN(care->checks); i++) {
         const struct care_check *check = &care->checks[i];
 
-        if (is_asked(care, i) && check->health.rules.checked && check->probe.fd < 0)
-            pause_ms = SYN_MIN(pause_ms, check->health.due_ms - mono(care));
+        if (!is_asked(care, i) || !check->health.rules.checked)
+            continue;
+        if (check->probe.fd < 0)
+            due_ms = SYN_MIN(due_ms, check->health.due_ms);
+        else
+            due_ms = SYN_MIN(due_ms, check->probe.deadline_ms);
+        if (check->probe.exec != NULL) { /* what it prints is taken, or it would be held up */
+            int64_t hear_ms = mono(care) + CARE_HEAR_MS;
+
+            due_ms = SYN_MIN(due_ms, hear_ms);
+        }
     }
-    return SYN_MAX(pause_ms, 1);
+    return due_ms;
 }
 
 bool
