@@ -47,9 +47,9 @@ struct agt_care {
     char address[CARE_ADDRESS_MAX]; /* "": none */
     int64_t port;                   /* that it serves */
     int64_t leaves_ms;              /* when it was first asked to stop; 0: it was not */
-    bool told;                      /* the server knows `told_ready` */
+    bool told;                      /* the server knows `told_ready` and why */
     bool told_ready;
-    int64_t told_ms;
+    int64_t told_ms; /* or when it began */
     char told_message[CARE_MESSAGE_MAX];
     bool lost; /* it is being ended for its health */
     char message[CARE_MESSAGE_MAX];
@@ -174,6 +174,7 @@ agt_care_new(struct agt_instance *instance, const json_t *doc, struct agt_care *
     if (care == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory to look after %s", instance->id);
     care->instance = instance;
+    care->told_ms = mono(care);
     care->port = syn_json_i64(spec, "port", 0);
     if (place != NULL)
         (void)syn_str_copy(care->address, sizeof(care->address),
@@ -240,13 +241,15 @@ set_present_message(struct agt_care *care)
         (void)syn_str_copy(care->message, sizeof(care->message), "It runs.");
 }
 
-/* Does the server know? Why it is not ready may wait a little: a start needs no reports. */
+/* Does the server know? That it is not ready yet, and why, may wait a little: a start needs no
+ * reports. */
 static bool
 is_known(const struct agt_care *care, bool ready)
 {
-    return care->told && care->told_ready == ready &&
-           (ready || syn_str_eq(care->message, care->told_message) ||
-            mono(care) - care->told_ms < CARE_REASON_MS);
+    if (care->told_ready != ready)
+        return false;
+    return ready || mono(care) - care->told_ms < CARE_REASON_MS ||
+           (care->told && syn_str_eq(care->message, care->told_message));
 }
 
 /* The server gives it requests, or no longer. Trouble is logged, and tried again. */
