@@ -158,6 +158,7 @@ syn_run_usage(const struct syn_run *run)
         struct syn_err err = {0};
 
         assert_done(syn_usage_parse(line, strcspn(line, "\n"), &usage, &err), &err);
+        assert_true(usage.to_ms > usage.from_ms);
         sum.cpu_ms += usage.cpu_ms;
         sum.throttled_ms += usage.throttled_ms;
     }

@@ -197,24 +197,35 @@ syn_instance_start(struct syn_instance *instance, const struct syn_supervisor *s
     return SYN_OK;
 }
 
-int
-syn_instance_request(struct syn_instance *instance, const char *request, struct syn_err *err)
+/* A connection to its supervisor; -1: there is none that listens. */
+static int
+call_supervisor(const struct syn_instance *instance)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     struct timeval limit = {.tv_sec = REPLY_MS / 1000};
-    char reply[64];
-    SYN_FD(fd);
-    ssize_t got;
+    int fd;
 
     (void)snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/" SYN_FILE_CONTROL,
                    instance->dir);
     fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return SYN_FAIL_SYS(err, errno, "opening a socket");
+        return -1;
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-    if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-        send(fd, request, strlen(request), MSG_NOSIGNAL) < 0)
+    if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
+        syn_fd_scope(&fd);
+    return fd;
+}
+
+int
+syn_instance_request(struct syn_instance *instance, const char *request, struct syn_err *err)
+{
+    char reply[64];
+    SYN_FD(fd);
+    ssize_t got;
+
+    fd = call_supervisor(instance);
+    if (fd < 0 || send(fd, request, strlen(request), MSG_NOSIGNAL) < 0)
         return SYN_FAIL(err, SYN_E_CONFLICT, "instance %s does not run", instance->plan.id);
     got = recv(fd, reply, sizeof(reply) - 1, 0);
     if (got <= 0)
@@ -310,6 +321,8 @@ syn_instance_exit_fd(struct syn_instance *instance, int *ret_fd, struct syn_err 
     if (record.pid <= 0)
         return SYN_FAIL(err, SYN_E_CONFLICT, "instance %s was not started", instance->plan.id);
     if (alive)
+        fd = call_supervisor(instance); /* closed once there is a result */
+    if (alive && fd < 0)
         fd = shim_pidfd(&record);
     if (fd < 0)
         fd = eventfd(1, EFD_CLOEXEC); /* over: readable from the start */
