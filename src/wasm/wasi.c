@@ -83,7 +83,11 @@ add_header(struct syn_buf *to, const struct syn_wasm_header *header)
     for (size_t i = 0; i < header->name.size; i++) {
         char c = header->name.at[i];
 
-        syn_buf_addc(to, c == '-' ? '_' : (char)(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c));
+        if (c >= 'a' && c <= 'z')
+            c = (char)(c - 'a' + 'A');
+        if (c == '-')
+            c = '_';
+        syn_buf_addc(to, c);
     }
     syn_buf_addc(to, '=');
     syn_buf_add(to, header->value.at, header->value.size);
@@ -278,12 +282,12 @@ static void *
 vector(struct wasm_call *call, struct wt_caller *caller, uint32_t at, uint32_t index,
        uint32_t *ret_size)
 {
-    const uint8_t *pair = wasm_guest(call, caller, at, (index + 1) * 8);
+    const uint8_t *pair = wasm_guest(call, caller, at + index * 8, 8);
 
     if (!pair)
         return NULL;
-    *ret_size = (uint32_t)get(pair + index * 8 + 4, 4);
-    return wasm_guest(call, caller, (uint32_t)get(pair + index * 8, 4), *ret_size);
+    *ret_size = (uint32_t)get(pair + 4, 4);
+    return wasm_guest(call, caller, (uint32_t)get(pair, 4), *ret_size);
 }
 
 WASI(fd_read)

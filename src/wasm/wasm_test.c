@@ -182,7 +182,7 @@ close_module(struct syn_wasm_module **slot)
     "(module " IMPORTS "(func (export \"synor_handle\") (result i32) " code " (i32.const 0)))"
 #define WITH(rest, code)                                                                        \
     "(module " IMPORTS rest "(func (export \"synor_handle\") (result i32) " code " (i32.const " \
-                                                                                 "0)))"
+    "0)))"
 
 static void
 a_request_is_answered(void **state SYN_UNUSED)
