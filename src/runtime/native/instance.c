@@ -24,6 +24,7 @@
 #define START_MS    60000 /* a start took 21 s once on a loaded machine */
 #define REPLY_MS    5000
 #define SHIM_END_MS 5000
+#define CLEAR_MS    60000 /* a loaded container runtime takes its time to remove a pod */
 
 struct syn_instance *
 syn_instance_close(struct syn_instance *instance)
@@ -364,8 +365,7 @@ syn_instance_end_supervisor(int dir)
     fd = shim_pidfd(&record);
     gone = (struct pollfd){.fd = fd, .events = POLLIN};
     /* One that has a result is only clearing up: let it. */
-    if (fd >= 0 &&
-        (faccessat(dir, SYN_FILE_EXIT, F_OK, 0) != 0 || poll(&gone, 1, SHIM_END_MS) != 1)) {
+    if (fd >= 0 && (faccessat(dir, SYN_FILE_EXIT, F_OK, 0) != 0 || poll(&gone, 1, CLEAR_MS) != 1)) {
         (void)syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
         (void)poll(&gone, 1, SHIM_END_MS);
     }
