@@ -405,6 +405,8 @@ build(struct syn_server *server, const struct syn_server_options *options, struc
     if (rc == SYN_OK)
         rc = read_meta(server, err);
     if (rc == SYN_OK)
+        rc = srv_virtual_open(server, options->service_network, err);
+    if (rc == SYN_OK)
         rc = syn_metrics_new(&server->metrics, err);
     if (rc == SYN_OK)
         rc = srv_gauges_open(server, err);

@@ -42,6 +42,12 @@ struct srv_gateway;  /* what publishes services; published.c */
 struct srv_pulls;    /* images on their way; pulls.c */
 struct srv_sessions; /* people within instances; sessions.c */
 
+/** A network of IPv4, its bits as a number. */
+struct srv_network {
+    uint32_t base;
+    unsigned prefix;
+};
+
 struct syn_server {
     const struct syn_world *world;
     struct syn_loop *loop;
@@ -69,6 +75,7 @@ struct syn_server {
     struct srv_gateway *gateway; /* NULL: it publishes nothing */
     struct srv_pulls *pulls;
     struct srv_sessions *sessions; /* the loop's */
+    struct srv_network services;   /* that their virtual addresses are of */
     json_t *openapi;
     char data_dir[SRV_DATA_MAX];
     char socket[SRV_PATH_MAX];
@@ -525,6 +532,26 @@ void srv_gateway_look_again(struct syn_server *server);
  *  Owner: *ret is the caller's. */
 SYN_MUST int srv_gateway_balanced(struct syn_server *server, const json_t *instances, json_t **ret,
                                   struct syn_err *err);
+
+/* --- virtual addresses (virtual.c) --------------------------------------------------------------
+ */
+
+#define SRV_VIRTUAL "virtual_address" /* in a service's status */
+
+/** Read "10.127.0.0/16". INVALID says what is wrong with it. */
+SYN_MUST int srv_network_parse(const char *text, struct srv_network *ret, struct syn_err *err);
+/** Take the network (NULL: the usual one), and see that every service with a port has an address of
+ *  it. Blocks: disk. */
+SYN_MUST int srv_virtual_open(struct syn_server *server, const char *network, struct syn_err *err);
+/** See within `txn` that the service has a virtual address if and only if it has a port; the one
+ *  that it has it keeps. LIMIT: none is left. */
+SYN_MUST int srv_virtual_give(struct syn_server *server, struct srv_txn *txn, json_t *service,
+                              struct syn_err *err);
+/** The service is deleted within `txn`: its address is nobody's. */
+SYN_MUST int srv_virtual_take(struct srv_txn *txn, const json_t *service, struct syn_err *err);
+
+/* --- identities (identities.c) ------------------------------------------------------------------
+ */
 
 /* --- the cluster (cluster.c) --------------------------------------------------------------------
  */
