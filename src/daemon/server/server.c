@@ -314,6 +314,7 @@ const struct srv_routes *const srv_all_routes[] = {
     &srv_image_routes,
     &srv_secret_routes,
     &srv_endpoint_routes,
+    &srv_identity_routes,
     &srv_certificate_routes,
     &srv_session_routes,
     NULL,

@@ -338,6 +338,8 @@ attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_er
     if (rc == SYN_OK)
         rc = srv_virtual_give(server, txn, change->service, err);
     if (rc == SYN_OK)
+        rc = srv_service_index(server, txn, change->service, err);
+    if (rc == SYN_OK)
         rc = write_change(txn, change, revision, err);
     return rc < 0 ? rc
                   : srv_idem_keep(server, &idem, txn, change->created ? 201 : 200, change->service,
@@ -771,6 +773,8 @@ release(struct syn_server *server, struct srv_txn *txn, const json_t *service, s
 
     if (rc == SYN_OK)
         rc = srv_virtual_take(txn, service, err);
+    if (rc == SYN_OK)
+        rc = srv_service_unindex(server, txn, service, err);
     return rc < 0
                ? rc
                : srv_txn_delete(
