@@ -540,8 +540,10 @@ answers_do_not_change_what_happened(void **state)
         put_usage(1);
         fake_refuse(&bench->fake, rows[i].last, rows[i].times, rows[i].status, rows[i].body);
         begin("{}");
-        await(stage_was_asked("start"));
-        (void)usleep(20000);
+        if (syn_str_eq(rows[i].told, LIFE))
+            await(was_told("running/running "));
+        else
+            await(fake_requests(&bench->fake) > 0); /* what was said of it is refused by then */
         stage_end();
         await(was_told("exited/"));
         assert_string_equal(bench->fake.told, rows[i].told);
