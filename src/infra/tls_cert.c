@@ -160,10 +160,28 @@ add_uses(X509 *cert, const struct plan *plan, struct syn_err *err)
     return rc;
 }
 
+static bool
+add_word(X509_NAME *subject, int nid, const char *text)
+{
+    return X509_NAME_add_entry_by_NID(subject, nid, MBSTRING_UTF8, (const unsigned char *)text, -1,
+                                      -1, 0) == 1;
+}
+
+/* A common name holds 64 bytes at most: verifiers read the alternative names anyway. Who reads the
+ * subject alone, as HAProxy does of its clients, finds a whole name as its user id, which may be
+ * longer. */
+static bool
+set_subject(X509_NAME *subject, const struct plan *plan)
+{
+    const char *common = strlen(plan->common) > COMMON_MAX ? "synor" : plan->common;
+
+    return add_word(subject, NID_commonName, common) &&
+           (!plan->client || add_word(subject, NID_userId, plan->common));
+}
+
 static int
 fill_cert(X509 *cert, EVP_PKEY *key, const struct plan *plan, struct syn_err *err)
 {
-    const unsigned char *common = (const unsigned char *)plan->common;
     X509_NAME *subject = X509_get_subject_name(cert);
     int rc = SYN_OK;
 
@@ -176,10 +194,7 @@ fill_cert(X509 *cert, EVP_PKEY *key, const struct plan *plan, struct syn_err *er
         rc = add_names(cert, plan, err);
     if (rc < 0)
         return rc;
-    /* A common name holds so many; verifiers read the alternative names anyway. */
-    if (strlen(plan->common) > COMMON_MAX)
-        common = (const unsigned char *)"synor";
-    if (X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, common, -1, -1, 0) != 1 ||
+    if (!set_subject(subject, plan) ||
         X509_set_issuer_name(cert, plan->issuer != NULL ? X509_get_subject_name(plan->issuer)
                                                         : subject) != 1)
         return SYN_FAIL(err, SYN_E_NOMEM, "naming a certificate");
@@ -428,8 +443,6 @@ syn_tls_request_sign(const char *ca, const char *pem, size_t len,
 
     if (in == NULL || text == NULL || cert == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a certificate");
-    if (strlen(identity->name) > COMMON_MAX)
-        return SYN_FAIL(err, SYN_E_INVALID, "\"%s\" is too long for a common name", identity->name);
     request = PEM_read_bio_X509_REQ(in, NULL, NULL, NULL);
     rc = check_request(request, &key, err);
     ERR_clear_error();

@@ -7,9 +7,8 @@
 
 #include "mesh_priv.h"
 
-#define COMMON_MAX 64 /* bytes of a certificate's common name: X.520 */
-#define OWN        "own"
-#define EVERYBODY  "*"
+#define OWN       "own"
+#define EVERYBODY "*"
 
 /* clang-format off */
 static const struct syn_field mesh_fields[] = {
@@ -142,15 +141,9 @@ syn_mesh_is_open(const json_t *allow, const char *account)
 const char *
 syn_mesh_name(const struct syn_mesh_party *party, char out[SYN_MESH_NAME_SIZE])
 {
-    const char *service = party->service != NULL ? party->service : "";
-    int len = snprintf(out, SYN_MESH_NAME_SIZE, "%s%s%s.mesh", service,
-                       party->service != NULL ? "." : "", party->account);
-
-    /* Names end in letters and digits, and labels are no longer than a common name: what is made
-     * of an id cannot be made of names. */
-    if (len > COMMON_MAX)
-        (void)snprintf(out, SYN_MESH_NAME_SIZE, "%.56s.mesh-id",
-                       party->service != NULL ? party->service_id : party->account_id);
+    (void)snprintf(out, SYN_MESH_NAME_SIZE, "%s%s%s.mesh",
+                   party->service != NULL ? party->service : "", party->service != NULL ? "." : "",
+                   party->account);
     return out;
 }
 

@@ -92,25 +92,26 @@ accounts_hear_of_what_any_of_theirs_may_call(void **state)
 }
 
 static void
-names_are_short_and_nobody_elses(void **state)
+names_are_whole(void **state)
 {
-    static const char nearly[] = "a23456789-123456789-123456789-123456789-123456789-123456789-123";
-    const struct syn_mesh_party web = {"acme", "acct-1", "web", "svc-1"};
-    const struct syn_mesh_party jobs = {"acme", "acct-1", NULL, NULL};
-    const struct syn_mesh_party lengthy = {nearly, "acct-2", nearly, "svc-2"};
-    const struct syn_mesh_party lengthy_jobs = {nearly, "acct-2", NULL, NULL};
-    char name[SYN_MESH_NAME_SIZE], uri[SYN_MESH_URI_SIZE];
+    static const char lengthy[] = "a23456789-123456789-123456789-123456789-123456789-123456789-123";
+    const struct syn_mesh_party longest = {lengthy, lengthy};
+    char name[SYN_MESH_NAME_SIZE], uri[SYN_MESH_URI_SIZE], expected[256];
 
     (void)state;
-    assert_string_equal(syn_mesh_name(&web, name), "web.acme.mesh");
-    assert_string_equal(syn_mesh_name(&jobs, name), "acme.mesh");
-    assert_string_equal(syn_mesh_name(&lengthy, name), "svc-2.mesh-id");
-    assert_string_equal(syn_mesh_name(&lengthy_jobs, name), "acct-2.mesh-id");
-    assert_string_equal(syn_mesh_uri("cluster-1", &web, uri),
+    assert_true(syn_name_ok(lengthy));
+    assert_int_equal(strlen(lengthy), 63);
+    assert_string_equal(syn_mesh_name(CALLER("acme", "web"), name), "web.acme.mesh");
+    assert_string_equal(syn_mesh_name(CALLER("acme", NULL), name), "acme.mesh");
+    (void)snprintf(expected, sizeof(expected), "%s.%s.mesh", lengthy, lengthy);
+    assert_string_equal(syn_mesh_name(&longest, name), expected);
+    assert_string_equal(syn_mesh_uri("cluster-1", CALLER("acme", "web"), uri),
                         "spiffe://cluster-1/account/acme/service/web");
-    assert_string_equal(syn_mesh_uri("cluster-1", &jobs, uri), "spiffe://cluster-1/account/acme");
-    (void)syn_mesh_uri("cluster-1", &lengthy, uri);
-    assert_string_equal(uri + strlen(uri) - strlen(nearly), nearly); /* nothing was cut off */
+    assert_string_equal(syn_mesh_uri("cluster-1", CALLER("acme", NULL), uri),
+                        "spiffe://cluster-1/account/acme");
+    (void)snprintf(expected, sizeof(expected), "spiffe://cluster-1/account/%s/service/%s", lengthy,
+                   lengthy);
+    assert_string_equal(syn_mesh_uri("cluster-1", &longest, uri), expected);
 }
 
 static void
@@ -157,7 +158,7 @@ main(void)
         cmocka_unit_test(its_own_account_may_unless_it_says_otherwise),
         cmocka_unit_test(entries_mean_whom_they_name),
         cmocka_unit_test(accounts_hear_of_what_any_of_theirs_may_call),
-        cmocka_unit_test(names_are_short_and_nobody_elses),
+        cmocka_unit_test(names_are_whole),
         cmocka_unit_test(specs_say_who_may),
     };
 

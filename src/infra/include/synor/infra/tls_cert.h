@@ -31,7 +31,7 @@ SYN_MUST int syn_tls_request_create(const char *const *names, size_t count, stru
                                     struct syn_buf *request, struct syn_err *err);
 /** What a certificate says of who has it. */
 struct syn_tls_identity {
-    const char *name; /* as common name and as host name; at most 64 bytes */
+    const char *name; /* a host name; also the subject's user id (UID) and, if short, common name */
     const char *uri;  /* or NULL */
     int64_t from_ms, until_ms;
 };

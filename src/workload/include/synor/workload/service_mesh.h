@@ -7,22 +7,17 @@
 
 #define SYN_MESH_ALLOW_MAX 64  /* entries of one service */
 #define SYN_MESH_ENTRY_MAX 127 /* bytes of one: two names and a slash */
-#define SYN_MESH_NAME_SIZE 72  /* a name as a certificate's common name has it, with the NUL */
+#define SYN_MESH_NAME_SIZE 136 /* "NAME.ACCOUNT.mesh", with the NUL */
 #define SYN_MESH_URI_SIZE  256
 
 /** Who calls, or is called. */
 struct syn_mesh_party {
-    const char *account;    /* its name */
-    const char *account_id; /* for names that are too long for a certificate */
-    const char *service;    /* its name; NULL: what else the account runs, its jobs */
-    const char *service_id;
+    const char *account; /* its name */
+    const char *service; /* its name; NULL: what else the account runs, its jobs */
 };
 
-/**
- * "NAME.ACCOUNT.mesh", of jobs "ACCOUNT.mesh", into out: the name of a party in its certificate
- * (common name and DNS name), and in the TLS that asks for it. Where that is longer than the 64
- * bytes of a common name it is "ID.mesh-id". No two parties of a platform have the same.
- */
+/** "NAME.ACCOUNT.mesh", of jobs "ACCOUNT.mesh", into out: the name of a party in its certificate,
+ *  and of a service in the TLS that asks for it. */
 const char *syn_mesh_name(const struct syn_mesh_party *party, char out[SYN_MESH_NAME_SIZE]);
 /** "spiffe://CLUSTER/account/ACCOUNT/service/NAME", of jobs without the service, into out. */
 const char *syn_mesh_uri(const char *cluster, const struct syn_mesh_party *party,
