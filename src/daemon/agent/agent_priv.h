@@ -183,6 +183,8 @@ SYN_MUST int agt_upload(struct syn_client *client, const char *path, int fd, int
  * new.
  */
 SYN_MUST int agt_replace_file(const char *path, const void *data, size_t len, struct syn_err *err);
+/** The same for what need not survive a power cut. */
+SYN_MUST int agt_write_file(const char *path, const void *data, size_t len, struct syn_err *err);
 /** Sleep, or less when the agent stops or `instance` (may be NULL) changes. False when stopping. */
 bool agt_sleep(struct syn_agent *agent, const struct agt_instance *instance, int64_t ms);
 
