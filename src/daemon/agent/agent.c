@@ -13,6 +13,7 @@
 #include <synor/infra/token.h>
 
 #include "agent_priv.h"
+#include "mesh_priv.h"
 
 #define NODE_FILE "node.json"
 
@@ -190,6 +191,8 @@ beat(struct syn_agent *agent, struct syn_err *err)
 
     if (rc == SYN_OK)
         rc = agt_line_report(agent, body, err);
+    if (rc == SYN_OK && agent->mesh != NULL)
+        rc = agt_mesh_beat(agent->mesh, body, err);
     (void)snprintf(path, sizeof(path), "/v1/nodes/%s/heartbeat", agent->node_id);
     return rc < 0 ? rc : agt_call(agent, agent->beat_client, "POST", path, body, NULL, err);
 }

@@ -5,7 +5,10 @@
 #include <synor/base/log.h>
 #include <synor/base/str.h>
 
+#include <synor/workload/service_control.h>
+
 #include "agent_priv.h"
+#include "mesh_priv.h"
 #include "resolver_priv.h"
 
 #define RESOLV_LINE_MAX 512
@@ -95,6 +98,8 @@ open_names(struct syn_agent *agent, struct syn_err *err)
     options.names = agent->names;
     if (rc == SYN_OK)
         rc = agt_resolver_new(&options, &agent->resolver, err);
+    if (rc == SYN_OK && !syn_str_eq(agent->mesh_listen, "none"))
+        rc = agt_mesh_new(agent, &agent->mesh, err);
     return rc < 0 ? rc : agt_follower_new(agent, agent->resolver, &agent->follower, err);
 }
 
@@ -115,8 +120,26 @@ void
 agt_names_close(struct syn_agent *agent)
 {
     agent->follower = agt_follower_free(agent->follower);
+    agent->mesh = agt_mesh_free(agent->mesh);
     agent->resolver = agt_resolver_free(agent->resolver);
     agent->names = agt_names_free(agent->names);
+}
+
+static void
+enter_mesh(struct agt_instance *instance, const struct syn_net_place *place,
+           const struct agt_asker *asker, bool replica)
+{
+    struct agt_mesh_caller caller = {.service = ""};
+    struct syn_err err = {0};
+
+    (void)syn_str_copy(caller.instance, sizeof(caller.instance), instance->id);
+    (void)syn_str_copy(caller.address, sizeof(caller.address), place->address4);
+    (void)syn_str_copy(caller.account, sizeof(caller.account), asker->account);
+    (void)syn_str_copy(caller.label, sizeof(caller.label), asker->label);
+    if (replica)
+        (void)syn_service_of_instance(instance->id, caller.service);
+    if (agt_mesh_enter(instance->agent->mesh, &caller, &err) < 0)
+        syn_log_err(SYN_LOG_WARN, "instance.no-mesh", &err);
 }
 
 void
@@ -136,6 +159,10 @@ agt_names_enter(struct agt_instance *instance, const json_t *doc)
         syn_log_err(SYN_LOG_WARN, "instance.no-names", &err);
     else
         (void)syn_str_copy(instance->gateway, sizeof(instance->gateway), place->gateway4);
+    if (instance->agent->mesh != NULL)
+        enter_mesh(instance, place, &asker,
+                   syn_str_eq(syn_json_str(json_object_get(doc, "spec"), "workload", ""),
+                              "service"));
 }
 
 void
@@ -143,6 +170,8 @@ agt_names_leave(struct agt_instance *instance)
 {
     if (instance->gateway[0] != '\0')
         agt_resolver_leave(instance->agent->resolver, instance->gateway);
+    if (instance->gateway[0] != '\0' && instance->agent->mesh != NULL)
+        agt_mesh_leave(instance->agent->mesh, instance->id);
     instance->gateway[0] = '\0';
 }
 
