@@ -89,6 +89,7 @@ struct syn_agent {
     struct agt_cache cache;     /* under `fetch_lock` */
     struct syn_net *net;        /* of instances; NULL: this node has none */
     const char *names_mode;     /* forward, own or off; NULL: forward */
+    const char *mesh_listen;    /* where others reach its mesh, or none; NULL: not said */
     struct agt_names *names; /* what instances may ask for; NULL: they ask the node's resolvers */
     struct agt_resolver *resolver; /* answers them */
     struct agt_follower *follower; /* learns them */
