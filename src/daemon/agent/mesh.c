@@ -52,9 +52,9 @@ struct agt_mesh {
     /* The thread's: */
     struct agt_identity_signer signer;
     struct agt_identities *identities;
-    struct syn_map *services;  /* id -> json_t */
-    struct syn_map *callers;   /* instance -> struct agt_mesh_caller */
-    struct syn_map *pems;      /* subject -> PEM, of those that are ensured */
+    struct syn_map *services; /* id -> json_t */
+    struct syn_map *callers;  /* instance -> struct agt_mesh_caller */
+    struct syn_map *pems;     /* subject -> PEM, of those that are ensured */
     struct agt_mesh_fronts fronts;
     char *authority;
     bool known, dirty, missing;
@@ -659,15 +659,15 @@ report_pair(const struct agt_mesh_pair *pair, const struct syn_balancer_counts *
             json_t *list, struct syn_err *err)
 {
     json_t *row = NULL;
-    int rc = syn_json_pack(
-        &row, err, "{s:s, s:s, s:I, s:[I, I, I, I, I, I], s:I, s:I, s:I, s:I}", "caller",
-        pair->caller, "callee", pair->callee, "requests", (json_int_t)counts->requests, "answers",
-        (json_int_t)counts->answers[0], (json_int_t)counts->answers[1],
-        (json_int_t)counts->answers[2], (json_int_t)counts->answers[3],
-        (json_int_t)counts->answers[4], (json_int_t)counts->answers[5], "errors",
-        (json_int_t)(counts->connect_errors + counts->response_errors), "retries",
-        (json_int_t)counts->retries, "open", (json_int_t)counts->open, "mean_ms",
-        (json_int_t)counts->total_ms);
+    int rc = syn_json_pack(&row, err, "{s:s, s:s, s:I, s:[I, I, I, I, I, I], s:I, s:I, s:I, s:I}",
+                           "caller", pair->caller, "callee", pair->callee, "requests",
+                           (json_int_t)counts->requests, "answers", (json_int_t)counts->answers[0],
+                           (json_int_t)counts->answers[1], (json_int_t)counts->answers[2],
+                           (json_int_t)counts->answers[3], (json_int_t)counts->answers[4],
+                           (json_int_t)counts->answers[5], "errors",
+                           (json_int_t)(counts->connect_errors + counts->response_errors),
+                           "retries", (json_int_t)counts->retries, "open", (json_int_t)counts->open,
+                           "mean_ms", (json_int_t)counts->total_ms);
 
     return rc < 0 ? rc : syn_json_append_take(list, row, err);
 }
@@ -733,11 +733,8 @@ static int
 begin(struct agt_mesh *mesh, struct syn_err *err)
 {
     char path[AGT_PATH_MAX], path_of[AGT_PATH_MAX], version[32];
-    struct agt_identities_options options = {.dir = path,
-                                             .world = syn_world_system(),
-                                             .sign = sign,
-                                             .renewed = on_renewed,
-                                             .arg = mesh};
+    struct agt_identities_options options = {
+        .dir = path, .world = syn_world_system(), .sign = sign, .renewed = on_renewed, .arg = mesh};
     int rc = syn_map_new(json_drop, &mesh->services, err);
 
     if (rc == SYN_OK)
@@ -753,8 +750,8 @@ begin(struct agt_mesh *mesh, struct syn_err *err)
     if (rc == SYN_OK)
         rc = choose_ports(mesh, false, err);
     /* Others hear of it with the first heartbeat; it listens from the first instance on. */
-    if (rc == SYN_OK && syn_balancer_find(path_of, sizeof(path_of), version, sizeof(version),
-                                          NULL) == SYN_OK)
+    if (rc == SYN_OK &&
+        syn_balancer_find(path_of, sizeof(path_of), version, sizeof(version), NULL) == SYN_OK)
         (void)syn_str_copy(mesh->front, sizeof(mesh->front), mesh->fronts.in_http);
     if (rc == SYN_OK)
         rc = agt_identities_open(&options, &mesh->identities, err);

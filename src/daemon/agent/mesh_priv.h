@@ -13,6 +13,7 @@
 
 #include <synor/base/json.h>
 #include <synor/base/map.h>
+#include <synor/base/world.h>
 #include <synor/infra/balancer.h>
 #include <synor/runtime/net.h>
 
@@ -25,7 +26,7 @@
 /** An instance of this node that has an address of its account's network. */
 struct agt_mesh_caller {
     char instance[SYN_ID_MAX];
-    char address[SYN_NET_ADDR_MAX]; /* IPv4 */
+    char address[SYN_NET_ADDR_MAX];              /* IPv4 */
     char account[SYN_ID_MAX], label[SYN_ID_MAX]; /* its id, and what it is called */
     char service[SYN_ID_MAX];                    /* whose replica it is; "": none's */
 };
@@ -38,11 +39,12 @@ struct agt_mesh_fronts {
 
 /** All that the table is made of. Borrowed. */
 struct agt_mesh_world {
-    const char *node;                 /* this one's id */
-    const struct syn_map *services;   /* id -> const json_t, as GET /v1/nodes/{id}/services tells */
-    const struct syn_map *callers;    /* instance -> const struct agt_mesh_caller */
-    const struct syn_map *identities; /* of a service or account, by id -> certificate and key, PEM */
-    const char *authority;            /* PEM; NULL: not known yet, and no other node is reached */
+    const char *node;               /* this one's id */
+    const struct syn_map *services; /* id -> const json_t, as GET /v1/nodes/{id}/services tells */
+    const struct syn_map *callers;  /* instance -> const struct agt_mesh_caller */
+    const struct syn_map
+        *identities;       /* of a service or account, by id -> certificate and key, PEM */
+    const char *authority; /* PEM; NULL: not known yet, and no other node is reached */
     struct agt_mesh_fronts fronts;
 };
 
@@ -57,8 +59,8 @@ struct agt_mesh_table {
     struct syn_balancer_table table;
     struct syn_net_divert *diverts;
     size_t divert_count;
-    struct agt_mesh_pair *pairs; /* with a backend each */
-    size_t pair_count, left_out; /* left_out: beyond AGT_MESH_PAIRS_MAX */
+    struct agt_mesh_pair *pairs;   /* with a backend each */
+    size_t pair_count, left_out;   /* left_out: beyond AGT_MESH_PAIRS_MAX */
     struct agt_mesh_chunk *chunks; /* what all of it lies in */
 };
 

@@ -15,10 +15,10 @@
 #include <synor/workload/service_mesh.h>
 #include <synor/workload/service_spec.h>
 
-#define CHECK_MS    2000
-#define IN_HOLD_MS  2000
-#define WEIGHT      8 /* of a replica, where no share is said */
-#define TEXT_MAX    512
+#define CHECK_MS   2000
+#define IN_HOLD_MS 2000
+#define WEIGHT     8 /* of a replica, where no share is said */
+#define TEXT_MAX   512
 
 struct agt_mesh_chunk {
     struct agt_mesh_chunk *next;
@@ -64,7 +64,8 @@ room(struct make *make, size_t size)
     struct agt_mesh_chunk *chunk = syn_calloc(1, sizeof(*chunk) + size);
 
     if (chunk == NULL) {
-        make->rc = make->rc < 0 ? make->rc : SYN_FAIL(make->err, SYN_E_NOMEM, "no memory for a mesh");
+        make->rc =
+            make->rc < 0 ? make->rc : SYN_FAIL(make->err, SYN_E_NOMEM, "no memory for a mesh");
         return NULL;
     }
     chunk->next = make->out->chunks;
@@ -94,7 +95,8 @@ push(struct make *make, struct list *list, size_t size)
     char *items;
 
     if (!syn_grow(&list->items, &list->cap, list->count + 1, size)) {
-        make->rc = make->rc < 0 ? make->rc : SYN_FAIL(make->err, SYN_E_NOMEM, "no memory for a mesh");
+        make->rc =
+            make->rc < 0 ? make->rc : SYN_FAIL(make->err, SYN_E_NOMEM, "no memory for a mesh");
         return NULL;
     }
     items = list->items;
@@ -154,10 +156,10 @@ read_services(struct make *make)
             continue;
         divert = push(make, &make->diverts, sizeof(*divert));
         if (divert != NULL)
-            *divert = (struct syn_net_divert){
-                .address = syn_json_str(value, "address", ""),
-                .port = (uint16_t)syn_json_i64(value, "port", 0),
-                .to = service->tcp ? world->fronts.out_tcp : world->fronts.out_http};
+            *divert = (struct syn_net_divert){.address = syn_json_str(value, "address", ""),
+                                              .port = (uint16_t)syn_json_i64(value, "port", 0),
+                                              .to = service->tcp ? world->fronts.out_tcp
+                                                                 : world->fronts.out_http};
     }
 }
 
@@ -172,7 +174,8 @@ find_service(const struct make *make, const char *id)
 
 /* --- callers ---------------------------------------------------------------------------------- */
 
-/* The party that a caller belongs to, made when it is the first; NULL: its name is not known yet. */
+/* The party that a caller belongs to, made when it is the first; NULL: its name is not known yet.
+ */
 static const struct party *
 party_of(struct make *make, const struct agt_mesh_caller *caller)
 {
@@ -551,7 +554,7 @@ agt_mesh_table_make(const struct agt_mesh_world *world, struct agt_mesh_table *r
 {
     struct agt_mesh_table table = {.diverts = NULL};
     struct make make = {.world = world, .out = &table, .err = err};
-    struct list *const lists[] = {&make.parties, &make.backends, &make.pairs,   &make.certs,
+    struct list *const lists[] = {&make.parties, &make.backends, &make.pairs,    &make.certs,
                                   &make.diverts, &make.callers,  &make.out_http, &make.out_tcp,
                                   &make.in_http, &make.in_tcp,   &make.cert_ids};
 

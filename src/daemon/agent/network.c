@@ -160,9 +160,9 @@ agt_names_enter(struct agt_instance *instance, const json_t *doc)
     else
         (void)syn_str_copy(instance->gateway, sizeof(instance->gateway), place->gateway4);
     if (instance->agent->mesh != NULL)
-        enter_mesh(instance, place, &asker,
-                   syn_str_eq(syn_json_str(json_object_get(doc, "spec"), "workload", ""),
-                              "service"));
+        enter_mesh(
+            instance, place, &asker,
+            syn_str_eq(syn_json_str(json_object_get(doc, "spec"), "workload", ""), "service"));
 }
 
 void
