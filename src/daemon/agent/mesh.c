@@ -19,6 +19,7 @@
 
 #include "agent_priv.h"
 #include "identity_priv.h"
+#include "names_priv.h"
 
 #define RETRY_MS   1000
 #define SEARCH_MS  10000 /* for a HAProxy that is missing */
@@ -501,6 +502,22 @@ open_balancer(struct agt_mesh *mesh, struct syn_err *err)
     return SYN_OK;
 }
 
+/* Names stand for the addresses of these from now on: before, nothing led there. */
+static int
+tell_names(struct agt_mesh *mesh, const struct agt_mesh_table *table, struct syn_err *err)
+{
+    struct syn_map *ids = NULL;
+    int rc = syn_map_new(NULL, &ids, err);
+
+    for (size_t i = 0; rc == SYN_OK && i < table->divert_count; i++)
+        rc = syn_map_put_take(ids, table->services[i], mesh, err);
+    if (rc < 0)
+        (void)syn_map_free(ids);
+    else
+        agt_names_serve_take(mesh->agent->names, ids);
+    return rc;
+}
+
 /* What is set serves from now on. Takes the table. */
 static void
 note_set(struct agt_mesh *mesh, struct agt_mesh_table *table)
@@ -534,6 +551,8 @@ set_table(struct agt_mesh *mesh, struct syn_err *err)
     if (rc == SYN_OK)
         rc = syn_net_divert(mesh->agent->net, table.diverts, table.divert_count, err);
     if (rc == SYN_OK)
+        rc = tell_names(mesh, &table, err);
+    if (rc == SYN_OK)
         note_set(mesh, &table);
     agt_mesh_table_fini(&table);
     return rc;
@@ -546,6 +565,7 @@ without_proxy(struct agt_mesh *mesh, const struct syn_err *why)
     if (!mesh->missing)
         syn_log_err(SYN_LOG_WARN, "mesh.no-proxy", why);
     mesh->missing = true;
+    agt_names_serve_take(mesh->agent->names, NULL);
     (void)!syn_net_divert(mesh->agent->net, NULL, 0, NULL);
     mesh->retry_ms = now_ms() + SEARCH_MS;
 }

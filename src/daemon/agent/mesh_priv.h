@@ -58,6 +58,7 @@ struct agt_mesh_chunk;
 struct agt_mesh_table {
     struct syn_balancer_table table;
     struct syn_net_divert *diverts;
+    const char **services; /* their ids, as many */
     size_t divert_count;
     struct agt_mesh_pair *pairs;   /* with a backend each */
     size_t pair_count, left_out;   /* left_out: beyond AGT_MESH_PAIRS_MAX */

@@ -51,6 +51,7 @@ struct make {
     struct agt_mesh_table *out;
     struct service *services;
     size_t service_count;
+    struct list ids; /* of the services that are diverted */
     struct list parties, backends, pairs, certs, diverts, callers;
     struct list out_http, out_tcp, in_http, in_tcp; /* struct syn_balancer_pair */
     struct list cert_ids;
@@ -148,6 +149,7 @@ read_services(struct make *make)
     while (make->rc == SYN_OK && syn_map_next(world->services, &cursor, NULL, &value)) {
         struct service *service = &make->services[make->service_count];
         struct syn_net_divert *divert;
+        const char **id;
 
         if (!read_service(make, value, service))
             continue;
@@ -155,6 +157,9 @@ read_services(struct make *make)
         if (service->address == NULL)
             continue;
         divert = push(make, &make->diverts, sizeof(*divert));
+        id = push(make, &make->ids, sizeof(*id));
+        if (id != NULL)
+            *id = service->id;
         if (divert != NULL)
             *divert = (struct syn_net_divert){.address = syn_json_str(value, "address", ""),
                                               .port = (uint16_t)syn_json_i64(value, "port", 0),
@@ -543,6 +548,7 @@ finish(struct make *make)
     table->authority = make->world->authority;
     add_fronts(make);
     make->out->diverts = settle(make, &make->diverts, sizeof(*make->out->diverts));
+    make->out->services = settle(make, &make->ids, sizeof(const char *));
     make->out->divert_count = make->diverts.count;
     make->out->pairs = settle(make, &make->pairs, sizeof(*make->out->pairs));
     make->out->pair_count = make->pairs.count;
@@ -556,7 +562,7 @@ agt_mesh_table_make(const struct agt_mesh_world *world, struct agt_mesh_table *r
     struct make make = {.world = world, .out = &table, .err = err};
     struct list *const lists[] = {&make.parties, &make.backends, &make.pairs,    &make.certs,
                                   &make.diverts, &make.callers,  &make.out_http, &make.out_tcp,
-                                  &make.in_http, &make.in_tcp,   &make.cert_ids};
+                                  &make.in_http, &make.in_tcp,   &make.cert_ids, &make.ids};
 
     read_services(&make);
     read_callers(&make);
