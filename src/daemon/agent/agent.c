@@ -493,6 +493,7 @@ syn_agent_start(struct syn_agent *agent, struct syn_err *err)
     (void)pthread_mutex_lock(&agent->fetch_lock);
     adopt_all(agent);
     (void)pthread_mutex_unlock(&agent->fetch_lock);
+    agt_mesh_adopt(agent);
     agt_network_sweep(agent, true);
     agent->beat_started = pthread_create(&agent->beat_thread, NULL, beat_main, agent) == 0;
     agent->stream_started = pthread_create(&agent->stream_thread, NULL, stream_main, agent) == 0;

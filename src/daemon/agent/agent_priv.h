@@ -242,6 +242,8 @@ void agt_network_close(struct syn_agent *agent);
 void agt_names_open(struct syn_agent *agent);
 /** When no instance is there any more. */
 void agt_names_close(struct syn_agent *agent);
+/** Those that are adopted call before their threads say so. */
+void agt_mesh_adopt(struct syn_agent *agent);
 /** The instance, which has its network, may ask for names from now on; until it is cleared away. */
 void agt_names_enter(struct agt_instance *instance, const json_t *doc);
 void agt_names_leave(struct agt_instance *instance);

@@ -29,7 +29,7 @@
 #define THREADS    2 /* of HAProxy: the node's work is that of its instances */
 
 struct letter {
-    enum { PUT, REMOVE, KEEP, ENTER, LEAVE } kind;
+    enum kind { PUT, REMOVE, KEEP, ENTER, LEAVE, BEGIN } kind;
     json_t *doc;                    /* PUT: a service; KEEP: an object with ids as keys */
     struct agt_mesh_caller *caller; /* ENTER */
     char id[SYN_ID_MAX];            /* REMOVE, LEAVE */
@@ -58,7 +58,8 @@ struct agt_mesh {
     struct syn_map *pems;     /* subject -> PEM, of those that are ensured */
     struct agt_mesh_fronts fronts;
     char *authority;
-    bool known, dirty, missing;
+    bool begun, known; /* all callers, and all services, were told once */
+    bool dirty, missing;
     int64_t retry_ms, identities_ms; /* monotonic */
 };
 
@@ -118,7 +119,7 @@ post(struct agt_mesh *mesh, struct letter *letter)
 }
 
 static struct letter *
-letter_new(int kind, const char *id, struct syn_err *err)
+letter_new(enum kind kind, const char *id, struct syn_err *err)
 {
     struct letter *letter = syn_calloc(1, sizeof(*letter));
 
@@ -208,6 +209,17 @@ agt_mesh_leave(struct agt_mesh *mesh, const char *instance)
         post(mesh, letter);
 }
 
+int
+agt_mesh_begin(struct agt_mesh *mesh, struct syn_err *err)
+{
+    struct letter *letter = letter_new(BEGIN, "", err);
+
+    if (letter == NULL)
+        return SYN_E_NOMEM;
+    post(mesh, letter);
+    return SYN_OK;
+}
+
 static void
 keep_named(struct agt_mesh *mesh, const json_t *named)
 {
@@ -250,6 +262,9 @@ take_letter(struct agt_mesh *mesh, struct letter *letter, struct syn_err *err)
         return syn_map_put_take(mesh->callers, letter->id, SYN_TAKE(letter->caller), err);
     case LEAVE:
         (void)syn_map_remove(mesh->callers, letter->id);
+        return SYN_OK;
+    case BEGIN:
+        mesh->begun = true;
         return SYN_OK;
     }
     return SYN_OK;
@@ -577,7 +592,8 @@ apply(struct agt_mesh *mesh)
     int rc = SYN_OK;
 
     /* Before the first instance there is nobody to serve. */
-    if (!mesh->known || (mesh->balancer == NULL && syn_map_count(mesh->callers) == 0))
+    if (!mesh->begun || !mesh->known ||
+        (mesh->balancer == NULL && syn_map_count(mesh->callers) == 0))
         return;
     mesh->dirty = false;
     /* What serves is changed before others are asked for anything; at first it is complete, for an
@@ -615,7 +631,7 @@ wait_for_news(struct agt_mesh *mesh, struct letter **ret)
     struct timespec until;
     bool go_on;
 
-    if (mesh->dirty && mesh->known)
+    if (mesh->dirty && mesh->begun && mesh->known)
         until_ms = SYN_MIN(until_ms, mesh->retry_ms);
     until = (struct timespec){until_ms / 1000, until_ms % 1000 * 1000000};
     lock(mesh);

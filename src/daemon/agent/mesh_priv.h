@@ -90,6 +90,8 @@ SYN_MUST int agt_mesh_keep(struct agt_mesh *mesh, struct syn_map *named, struct 
 SYN_MUST int agt_mesh_enter(struct agt_mesh *mesh, const struct agt_mesh_caller *caller,
                             struct syn_err *err);
 void agt_mesh_leave(struct agt_mesh *mesh, const char *instance);
+/** All that called when the agent started have entered. Nothing is set before. */
+SYN_MUST int agt_mesh_begin(struct agt_mesh *mesh, struct syn_err *err);
 /** Do services' addresses lead to the proxy? */
 bool agt_mesh_serves(struct agt_mesh *mesh);
 /** Put into a heartbeat where other nodes reach it: "mesh": "HOST:PORT". Thread: any. */
