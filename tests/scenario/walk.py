@@ -313,6 +313,8 @@ ROWS = {
         ([*SERVICE, "--max-surge", "0", "--yes"], 2, error),
         ([*SERVICE, "--canary-weight", "50%,10%", "--yes"], 2, blames("canary-weight")),
         ([*SERVICE, "--port", "80", "--host", "a b", "--yes"], 2, blames("host")),
+        ([*SERVICE, "--allow-from", "own", "--allow-from", "*/web", "--yes"], 2, blames("allow-from")),
+        ([*SERVICE, "--allow-from", "own", "--allow-from", "none", "--yes"], 2, blames("allow-from")),
         (["--name", "web", "--image", "synor://nobody/none", "--yes"], 1, error),
         ([*SERVICE, "--yes"], 0, lambda d: resource(d, "service"))],
     "compute service list": [([], 0, lambda d: items(d, "service")), (["--odd"], 2, error)],
@@ -466,6 +468,12 @@ def what_cannot_be_started_is_refused(p):
             check(address in result.err, "not told:", result)
             error(document_of(result))
             equal(result.code, 2, result)
+        for network in ("10.127.0.1/16", "10.128.0.0/16", "nothing"):
+            result = p.cli(*command, "--service-network", network, "--json", code=2, env=home)
+            blames("service-network")(document_of(result))
+    for front in ("nowhere:7800", "127.0.0.1", "127.0.0.1:65535"):
+        result = p.cli("up", "--detach", "--mesh-listen", front, "--json", code=2, env=home)
+        blames("mesh-listen")(document_of(result))
     result = p.cli("agent", "--server", "https://127.0.0.1:1", "--fingerprint", "12", env=home,
                    code=2)
     check("fingerprint" in result.err, result)

@@ -129,6 +129,17 @@ nodes_hear_of_their_accounts(void **state)
     run_fini(&there);
 }
 
+/* The image by a name of the account's. */
+static void
+keep_image(struct run *run)
+{
+    char cid[SYN_CID_TEXT_MAX], text[256];
+
+    store_source(run->tenant, cid);
+    (void)snprintf(text, sizeof(text), "{'cid':'%s'}", cid);
+    must(run->tenant, "PUT", "/v1/names?name=web", text, NULL);
+}
+
 /* --- others' services ------------------------------------------------------------------------- */
 
 static bool
@@ -160,8 +171,11 @@ opens(struct listener *listener, const char *event, const json_t *doc)
 {
     if (syn_str_eq(event, "synced")) {
         assert_int_equal(listener->services, 1); /* our own */
+        must(listener->run->tenant, "POST", "/v1/services",
+             "{'name':'quiet','spec':{'image':'synor://web','port':8080,'replicas':0}}", NULL);
         allow(listener->run, "['west/web']");
     }
+    assert_string_not_equal(event, "gone"); /* of what we may not see, not even that */
     return until_told(listener, event, doc);
 }
 
@@ -186,6 +200,7 @@ nodes_hear_of_what_their_accounts_may_call(void **state)
     struct syn_err err = {0};
 
     service_init(&here, house, "east", 3);
+    keep_image(&here);
     service_init(&there, house, "west", 4);
     run_join(&nobody, house, "nobody", 5, NULL);
     (void)snprintf(path, sizeof(path), "/v1/nodes/%s/services", there.node);

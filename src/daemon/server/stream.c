@@ -73,6 +73,7 @@ struct letter {
     const struct syn_store_doc *prev; /* of a deleted one, what it was, or NULL */
     int64_t revision;
     bool gone;
+    bool fresh; /* there was none before */
 };
 
 static void
@@ -142,8 +143,8 @@ may_tell(const struct stream *stream, const struct letter *letter)
     const struct srv_stream_plan *plan = &stream->plan;
     SYN_JSON(before);
 
-    if (plan->seen == NULL)
-        return true;
+    if (plan->seen == NULL || letter->fresh)
+        return plan->seen == NULL;
     if (letter->prev != NULL &&
         syn_json_parse(letter->prev->value, letter->prev->len, &before, NULL) < 0)
         return false;
@@ -202,6 +203,7 @@ on_event(void *arg, const struct syn_store_event *event)
     letter->prev = event->prev == NULL ? NULL : syn_store_doc_ref(event->prev);
     letter->revision = event->revision;
     letter->gone = event->kind == SYN_STORE_EVENT_DELETE;
+    letter->fresh = event->prev_revision == 0;
     atomic_fetch_add(&stream->refs, 1);
     if (syn_loop_post(stream->server->loop, deliver, letter, letter_free, &err) < 0) {
         syn_log_err(SYN_LOG_WARN, "watch.mailbox-full", &err);
