@@ -139,7 +139,7 @@ lb_mesh_lines(const struct syn_balancer_frontend *frontend, unsigned number, str
         syn_buf_addf(out, "  %s reject unless { var(txn.caller) -m found }\n", rule);
         pair_line(rule, number, "%[var(txn.caller)]", "%[dst]:%[dst_port]", true, out);
     } else {
-        syn_buf_addf(out, "  %s set-var(txn.caller) ssl_c_s_dn(CN),lower\n", rule);
+        syn_buf_addf(out, "  %s set-var(txn.caller) ssl_c_s_dn(UID),lower\n", rule);
         pair_line(rule, number, "%[var(txn.caller)]", "%[ssl_fc_sni,lower]", true, out);
         pair_line(rule, number, "*%[var(txn.caller),regsub(^[^.]*,)]", "%[ssl_fc_sni,lower]", false,
                   out);

@@ -74,7 +74,8 @@ call(char *where, char *out, size_t cap)
         return;
     }
     snprintf(request, sizeof(request),
-             "GET /:me HTTP/1.1\r\nHost: %s\r\nX-Mesh-Caller: forged\r\nConnection: close\r\n\r\n",
+             "GET /:me HTTP/1.1\r\nHost: %s\r\nX-Mesh-Caller: forged\r\n"
+             "Connection: close\r\n\r\n",
              where);
     if (write(fd, request, strlen(request)) < 0)
         perror("write");
@@ -93,8 +94,8 @@ tell(const char *request, char *out, size_t cap)
     char own[128] = "?";
 
     gethostname(own, sizeof(own) - 1);
-    snprintf(out, cap, "%s %.*s\n", own,
-             caller != NULL ? (int)strcspn(caller + 17, "\r") : 1, caller != NULL ? caller + 17 : "-");
+    snprintf(out, cap, "%s %.*s\n", own, caller != NULL ? (int)strcspn(caller + 17, "\r") : 1,
+             caller != NULL ? caller + 17 : "-");
 }
 
 static void

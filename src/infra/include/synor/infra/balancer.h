@@ -126,8 +126,8 @@ enum syn_balancer_mesh {
     SYN_BALANCER_NO_MESH,
     SYN_BALANCER_MESH_OUT, /* the caller by its address, the callee by the address that it asked
                               for, which the machine's NAT led here */
-    SYN_BALANCER_MESH_IN, /* by TLS: the caller by its certificate (CN), which the table's authority
-                             has signed, the callee by the name that is asked for (SNI) */
+    SYN_BALANCER_MESH_IN,  /* by TLS: the caller by its certificate (UID), which the table's
+                              authority  has signed, the callee by the name that is asked for (SNI) */
 };
 
 /** OUT: whose address it is. Others are not heard. */
