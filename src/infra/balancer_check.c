@@ -297,11 +297,12 @@ check_frontend(const struct syn_balancer_frontend *frontend, const struct syn_ma
         rc = check_range("client_idle_ms", frontend->client_idle_ms, SYN_BALANCER_WAIT_MAX_MS, err);
     if (rc < 0)
         return rc;
-    if (frontend->mesh != SYN_BALANCER_NO_MESH) {
+    if (frontend->mesh != SYN_BALANCER_NO_MESH)
         rc = lb_check_mesh(frontend, backends, authority, err);
-        if (rc < 0)
-            return rc;
-    }
+    else if (frontend->pair_count > 0 || frontend->caller_count > 0)
+        rc = SYN_FAIL(err, SYN_E_INVALID, "callers and pairs are a mesh's");
+    if (rc < 0)
+        return rc;
     if (frontend->mode == SYN_BALANCER_TCP &&
         (frontend->route_count > 0 || frontend->https_port > 0))
         return SYN_FAIL(err, SYN_E_INVALID, "mode TCP knows no routes and no redirect");
