@@ -124,10 +124,12 @@ struct syn_balancer_route {
 /** How a frontend knows who calls whom: the two ends of a mesh. */
 enum syn_balancer_mesh {
     SYN_BALANCER_NO_MESH,
-    SYN_BALANCER_MESH_OUT, /* the caller by its address, the callee by the address that it asked
-                              for, which the machine's NAT led here */
-    SYN_BALANCER_MESH_IN,  /* by TLS: the caller by its certificate (UID), which the table's
-                              authority  has signed, the callee by the name that is asked for (SNI) */
+    /** The caller by its address, the callee by the address that it asked for, before the machine's
+     *  NAT led it here. */
+    SYN_BALANCER_MESH_OUT,
+    /** By TLS: the caller by its certificate (UID), which the table's authority has signed, the
+     *  callee by the name that is asked for (SNI). */
+    SYN_BALANCER_MESH_IN,
 };
 
 /** OUT: whose address it is. Others are not heard. */
