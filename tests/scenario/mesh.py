@@ -183,7 +183,7 @@ def the_mesh_comes_back(p):
         reaches(p, "web", "db")
     # Calls go on while the agents are away, and when they come back; names wait for them.
     address = p.json("compute", "service", "get", "db")["status"]["virtual_address"]
-    for one in (FACTS["far"], p):
+    for one in (p, FACTS["far"]):
         one.kill()
         said = call(p, "web", address)
         check(answered(said), said)
@@ -192,6 +192,24 @@ def the_mesh_comes_back(p):
             said = call(p, "web", address)
             check(answered(said), said)
     reaches(p, "web", "db")
+
+
+@case
+def calls_are_counted(p):
+    need()
+    here = {"caller": f"web.{p.account}.mesh", "callee": f"db.{p.account}.mesh"}
+
+    def told():
+        said = p.json("compute", "service", "mesh", "db")
+        return [c for c in said["calls"] if here.items() <= c.items() and c["2xx"] > 0]
+    found = wait_until("a heartbeat tells of calls", 30, told)
+    check(found[0]["requests"] >= found[0]["2xx"], found)
+    said = p.json("compute", "service", "mesh", "db")
+    equal((said["name"], said["allow"]), (here["callee"], ["own"]))
+    check(said["identity"].endswith(f"/account/{p.account}/service/db"), said)
+    check(here["caller"] in p.cli("compute", "service", "mesh", "db").out)
+    text = p.http("GET", "/metrics")[2].decode()
+    check(f'caller="{here["caller"]}",callee="{here["callee"]}",code="2xx"' in text, text[-2000:])
 
 
 @case

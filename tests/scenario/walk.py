@@ -339,6 +339,7 @@ ROWS = {
     "compute service ca": [([], 0, anything), (["web"], 2, error)],
     "compute service history": [(["web"], 0, items), (["nobody"], 1, error)],
     "compute service events": [(["web"], 0, items), (["nobody"], 1, error)],
+    "compute service mesh": [(["web"], 0, anything), (["nobody"], 1, error)],
     "compute service explain": [(["web"], 0, explanation), (["nobody"], 1, error)],
     "compute service logs": [(["web"], 0, anything), (["nobody"], 1, error)],
     "compute service inspect": [(["web"], 0, anything), (["nobody"], 1, error)],

@@ -25,8 +25,9 @@
 #define SEARCH_MS  10000 /* for a HAProxy that is missing */
 #define PORTS_FROM 20000
 #define PORTS_TO   32000
-#define PORT_PAIRS 2 /* out and in, of two ports each */
-#define THREADS    2 /* of HAProxy: the node's work is that of its instances */
+#define PORT_PAIRS 2   /* out and in, of two ports each */
+#define CALLS_MAX  512 /* as the server takes them in a heartbeat */
+#define THREADS    2   /* of HAProxy: the node's work is that of its instances */
 
 struct letter {
     enum kind { PUT, REMOVE, KEEP, ENTER, LEAVE, BEGIN } kind;
@@ -679,31 +680,20 @@ agt_mesh_serves(struct agt_mesh *mesh)
     return serves;
 }
 
-int
-agt_mesh_beat(struct agt_mesh *mesh, json_t *report, struct syn_err *err)
-{
-    char front[AGT_MESH_ADDRESS_SIZE];
-
-    lock(mesh);
-    (void)syn_str_copy(front, sizeof(front), mesh->front);
-    unlock(mesh);
-    return front[0] != '\0' ? syn_json_set_str(report, "mesh", front, err) : SYN_OK;
-}
-
 static int
 report_pair(const struct agt_mesh_pair *pair, const struct syn_balancer_counts *counts,
             json_t *list, struct syn_err *err)
 {
+    const uint64_t *answers = counts->answers;
+    uint64_t errors = answers[5] + counts->connect_errors + counts->response_errors;
     json_t *row = NULL;
-    int rc = syn_json_pack(&row, err, "{s:s, s:s, s:I, s:[I, I, I, I, I, I], s:I, s:I, s:I, s:I}",
-                           "caller", pair->caller, "callee", pair->callee, "requests",
-                           (json_int_t)counts->requests, "answers", (json_int_t)counts->answers[0],
-                           (json_int_t)counts->answers[1], (json_int_t)counts->answers[2],
-                           (json_int_t)counts->answers[3], (json_int_t)counts->answers[4],
-                           (json_int_t)counts->answers[5], "errors",
-                           (json_int_t)(counts->connect_errors + counts->response_errors),
-                           "retries", (json_int_t)counts->retries, "open", (json_int_t)counts->open,
-                           "mean_ms", (json_int_t)counts->total_ms);
+    int rc = syn_json_pack(
+        &row, err, "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "caller",
+        pair->caller, "callee", pair->callee, "requests", (json_int_t)counts->requests, "1xx",
+        (json_int_t)answers[1], "2xx", (json_int_t)answers[2], "3xx", (json_int_t)answers[3], "4xx",
+        (json_int_t)answers[4], "5xx", (json_int_t)answers[5], "other", (json_int_t)answers[0],
+        "errors", (json_int_t)errors, "retries", (json_int_t)counts->retries, "open",
+        (json_int_t)counts->open, "mean_ms", (json_int_t)counts->total_ms);
 
     return rc < 0 ? rc : syn_json_append_take(list, row, err);
 }
@@ -722,37 +712,51 @@ report_pairs(const struct agt_mesh *mesh, const struct syn_balancer_stats *stats
         const struct agt_mesh_pair *pair = &mesh->current.pairs[i];
         const struct syn_balancer_counts *counts = syn_map_find(by_backend, pair->backend);
 
-        if (counts != NULL && counts->requests > 0)
+        if (counts != NULL && counts->requests > 0 && json_array_size(list) < CALLS_MAX)
             rc = report_pair(pair, counts, list, err);
     }
     return rc;
 }
 
-int
-agt_mesh_report(struct agt_mesh *mesh, json_t **ret, struct syn_err *err)
+static int
+report_calls(struct agt_mesh *mesh, json_t *report, struct syn_err *err)
 {
     struct syn_balancer_stats stats = {.backends = NULL};
     struct syn_balancer *balancer;
-    SYN_JSON(list);
-    int rc = SYN_OK;
+    json_t *list;
+    int rc;
 
-    list = json_array();
-    if (list == NULL)
-        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the mesh");
     lock(mesh);
     balancer = mesh->serves ? mesh->balancer : NULL;
     unlock(mesh);
-    if (balancer != NULL)
-        rc = syn_balancer_read(balancer, &stats, err);
-    if (rc == SYN_OK && balancer != NULL) {
-        lock(mesh);
-        rc = report_pairs(mesh, &stats, list, err);
-        unlock(mesh);
-        syn_balancer_stats_fini(&stats);
+    /* HAProxy may be away for a moment; the next heartbeat tells. */
+    if (balancer == NULL || syn_balancer_read(balancer, &stats, NULL) < 0)
+        return SYN_OK;
+    list = json_array();
+    lock(mesh);
+    rc = list == NULL ? SYN_FAIL(err, SYN_E_NOMEM, "no memory for the mesh")
+                      : report_pairs(mesh, &stats, list, err);
+    unlock(mesh);
+    syn_balancer_stats_fini(&stats);
+    if (rc < 0) {
+        json_decref(list);
+        return rc;
     }
-    if (rc == SYN_OK)
-        *ret = SYN_TAKE(list);
-    return rc;
+    return syn_json_set_take(report, "calls", list, err);
+}
+
+int
+agt_mesh_beat(struct agt_mesh *mesh, json_t *report, struct syn_err *err)
+{
+    char front[AGT_MESH_ADDRESS_SIZE];
+    int rc = SYN_OK;
+
+    lock(mesh);
+    (void)syn_str_copy(front, sizeof(front), mesh->front);
+    unlock(mesh);
+    if (front[0] != '\0')
+        rc = syn_json_set_str(report, "mesh", front, err);
+    return rc < 0 ? rc : report_calls(mesh, report, err);
 }
 
 /* --- beginning and end ------------------------------------------------------------------------ */

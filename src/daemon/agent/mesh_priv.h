@@ -94,10 +94,8 @@ void agt_mesh_leave(struct agt_mesh *mesh, const char *instance);
 SYN_MUST int agt_mesh_begin(struct agt_mesh *mesh, struct syn_err *err);
 /** Do services' addresses lead to the proxy? */
 bool agt_mesh_serves(struct agt_mesh *mesh);
-/** Put into a heartbeat where other nodes reach it: "mesh": "HOST:PORT". Thread: any. */
+/** Put into a heartbeat where other nodes reach it, "mesh": "HOST:PORT", and what has been counted
+ * of every pair that has been used, "calls". Thread: any. Blocks: milliseconds. */
 SYN_MUST int agt_mesh_beat(struct agt_mesh *mesh, json_t *report, struct syn_err *err);
-/** [{caller, callee, requests, answers: [...], ...}] of every pair that has been used. Owner: the
- *  caller. Blocks: milliseconds. */
-SYN_MUST int agt_mesh_report(struct agt_mesh *mesh, json_t **ret, struct syn_err *err);
 
 #endif
