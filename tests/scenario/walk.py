@@ -315,6 +315,7 @@ ROWS = {
         ([*SERVICE, "--port", "80", "--host", "a b", "--yes"], 2, blames("host")),
         ([*SERVICE, "--allow-from", "own", "--allow-from", "*/web", "--yes"], 2, blames("allow-from")),
         ([*SERVICE, "--allow-from", "own", "--allow-from", "none", "--yes"], 2, blames("allow-from")),
+        ([*SERVICE, "--port", "80", "--mesh-rate", "5", "--yes"], 2, blames("mesh-rate")),
         (["--name", "web", "--image", "synor://nobody/none", "--yes"], 1, error),
         ([*SERVICE, "--yes"], 0, lambda d: resource(d, "service"))],
     "compute service list": [([], 0, lambda d: items(d, "service")), (["--odd"], 2, error)],
