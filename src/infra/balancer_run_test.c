@@ -15,6 +15,7 @@
 #include <synor/base/child.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/infra/acme.h>
 #include <synor/infra/tls_cert.h>
 
 #include "balancer_priv.h"
@@ -381,6 +382,51 @@ test_redirect(void **state)
     site->front.https_port = 443;
     site_set(site);
     expect_get(site, "a.example", "/", "location: https://a.example/\r\n");
+}
+
+/* Of the hosts that have a route to it, and for names of tokens alone. */
+static void
+test_challenges(void **state)
+{
+    static const char key[] = "YmIRCJ17cPU6EL4qvFl33HqqY2yz_VDa11BKANu8W0A";
+    struct site *site = *state;
+    struct syn_balancer_backend backends[] = {site->backend, {.id = "acme", .challenge_key = key}};
+    struct syn_balancer_route routes[] = {
+        {.host = "a.example", .backend = "acct/web"},
+        {.host = "b.example", .backend = "acct/web"},
+        {.host = "a.example", .path = SYN_ACME_PATH, .backend = "acme"},
+    };
+    struct syn_balancer_stats before, after;
+    struct syn_err err;
+    char long_token[200];
+
+    site->front.routes = routes;
+    site->front.route_count = 2;
+    site->table.backends = backends;
+    site->table.backend_count = 2;
+    site_set(site);
+    assert_false(has(get(site, "a.example", SYN_ACME_PATH "/tok", ""), key));
+    assert_done(syn_balancer_read(site->balancer, &before, &err), &err);
+    site->front.route_count = 3;
+    site_set(site);
+    assert_done(syn_balancer_read(site->balancer, &after, &err), &err);
+    assert_int_equal(after.reloads, before.reloads); /* hosts come and go without one */
+    syn_balancer_stats_fini(&before);
+    syn_balancer_stats_fini(&after);
+    expect_get(site, "A.example:80", SYN_ACME_PATH "/to-k_9", "HTTP/1.1 200");
+    expect_get(site, "a.example", SYN_ACME_PATH "/to-k_9",
+               "\r\n\r\nto-k_9.YmIRCJ17cPU6EL4qvFl33HqqY2yz_VDa11BKANu8W0A");
+    expect_get(site, "a.example", SYN_ACME_PATH "/", "404");
+    expect_get(site, "a.example", SYN_ACME_PATH "/a/b", "404");
+    expect_get(site, "a.example", SYN_ACME_PATH "/a%22", "404");
+    expect_get(site, "a.example", "/", "HTTP/1.1 200");
+    memset(long_token, 'a', sizeof(long_token) - 1);
+    long_token[sizeof(long_token) - 1] = '\0';
+    memcpy(long_token, SYN_ACME_PATH "/", strlen(SYN_ACME_PATH "/"));
+    expect_get(site, "a.example", long_token, "404");
+    assert_false(has(get(site, "b.example", SYN_ACME_PATH "/tok", ""), key));
+    backends[1].challenge_key = "a b";
+    assert_code(syn_balancer_check(&site->table, &err), SYN_E_INVALID, &err);
 }
 
 static void
@@ -788,6 +834,7 @@ main(void)
         real(test_routes),
         real(test_client_address),
         real(test_redirect),
+        real(test_challenges),
         real(test_tcp),
         real(test_websocket),
         real(test_open_at),

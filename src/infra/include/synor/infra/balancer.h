@@ -100,6 +100,9 @@ struct syn_balancer_backend {
      *  Needs syn_balancer_holds(). */
     unsigned hold_ms;
     unsigned https_port; /* HTTP: redirect every request to https at this port; 0: not */
+    /** HTTP: answer an ACME directory's challenges for the account whose key has this thumbprint,
+     *  at SYN_ACME_PATH, and nothing else. NULL: it is an ordinary backend. */
+    const char *challenge_key;
     int retries;         /* 3 when 0, none when -1; 10 at most. What reached a server is tried
                             again for idempotent methods only */
     const struct syn_balancer_server *servers;
