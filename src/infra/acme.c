@@ -334,18 +334,17 @@ static int
 failure_of(const char *path, struct syn_err *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    char reason[SYN_ACME_REASON_MAX];
-    SYN_BUF(said);
+    char reason[SYN_ACME_REASON_MAX], said[SAID_MAX + 1];
     struct stat seen;
     ssize_t got = -1;
 
-    if (fd >= 0 && fstat(fd, &seen) == 0 && syn_buf_reserve(&said, SAID_MAX) != NULL)
-        got = pread(fd, said.data, SAID_MAX,
+    if (fd >= 0 && fstat(fd, &seen) == 0)
+        got = pread(fd, said, SAID_MAX,
                     seen.st_size > (off_t)SAID_MAX ? seen.st_size - (off_t)SAID_MAX : 0);
     if (fd >= 0)
         (void)close(fd);
-    said.len = got > 0 ? (size_t)got : 0;
-    syn_acme_reason(syn_buf_text(&said), reason);
+    said[got > 0 ? got : 0] = '\0';
+    syn_acme_reason(said, reason);
     return SYN_FAIL(err, SYN_E_UNAVAILABLE, "%s", reason);
 }
 

@@ -233,6 +233,7 @@ ROWS = {
                                 (["walked", "--cert", "{file}", "--key", "{file}"], 2, error)],
     "compute certificate list": [([], 0, items)],
     "compute certificate get": [(["walked"], 1, error)],
+    "compute certificate renew": [(["walked"], 1, error), (["Walked"], 2, error)],
     "compute certificate rm": [(["walked", "--yes"], 1, error)],
     "secret set": [(["walked", "--from-file", "{file}"], 0, anything), (["Walked"], 2, error),
                    (["walked", "--from-file", "/no/such"], 1, error)],

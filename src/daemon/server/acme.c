@@ -283,9 +283,10 @@ key_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct sy
     struct srv_acme *acme = arg;
     SYN_SCOPED(syn_free_scope) char *sealed = NULL;
     char key[SRV_KEY_MAX];
+    int64_t revision = 0;
     SYN_JSON(doc);
     SYN_JSON(text);
-    int rc = srv_load(server, srv_key(key, "acme", "account", NULL), &doc, NULL, err);
+    int rc = srv_load(server, srv_key(key, "acme", "account", NULL), &doc, &revision, err);
 
     syn_free(acme->key);
     acme->key = NULL;
@@ -293,8 +294,9 @@ key_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct sy
         rc = srv_unseal(server, LABEL, syn_json_str(doc, "sealed", ""), &text, err);
         if (rc == SYN_OK)
             acme->key = syn_strdup(json_string_value(text));
-        return rc == SYN_OK && acme->key == NULL ? SYN_FAIL(err, SYN_E_NOMEM, "no memory for a key")
-                                                 : rc;
+        if (rc == SYN_OK && acme->key == NULL)
+            rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for a key");
+        return rc < 0 ? rc : srv_txn_check(txn, key, revision, err);
     }
     if (rc == SRV_ABSENT)
         rc = syn_acme_key_new(&acme->key, err);
