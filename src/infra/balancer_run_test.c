@@ -640,15 +640,48 @@ test_tls(void **state)
 
 /* --- processes -------------------------------------------------------------------------------- */
 
+/* Connects again and again, and counts whom it was refused. */
+struct knocker {
+    pthread_t thread;
+    unsigned port;
+    atomic_uint connected, refused;
+    atomic_bool stopping;
+};
+
+static void *
+knock(void *arg)
+{
+    struct knocker *knocker = arg;
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)knocker->port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+    while (!atomic_load(&knocker->stopping)) {
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        assert(fd >= 0);
+        if (connect(fd, (const struct sockaddr *)&to, sizeof(to)) == 0)
+            (void)atomic_fetch_add(&knocker->connected, 1);
+        else
+            (void)atomic_fetch_add(&knocker->refused, 1);
+        (void)close(fd);
+        (void)poll(NULL, 0, 1);
+    }
+    return NULL;
+}
+
 static void
 test_killed(void **state)
 {
     struct site *site = *state;
+    struct knocker knocker = {.port = site->port};
     struct syn_balancer_stats stats;
     struct syn_err err;
     int pid;
 
     site_set(site);
+    assert_int_equal(pthread_create(&knocker.thread, NULL, knock, &knocker), 0);
+    wait_until(atomic_load(&knocker.connected) > 10);
     for (unsigned i = 0; i < 3; i++) {
         pid = syn_balancer_pid(site->balancer);
         assert_true(pid > 0);
@@ -656,6 +689,11 @@ test_killed(void **state)
         wait_until(syn_balancer_pid(site->balancer) != pid && syn_balancer_pid(site->balancer) > 0);
         wait_until(has(get(site, "h", "/", ""), "200"));
     }
+    atomic_store(&knocker.stopping, true);
+    assert_int_equal(pthread_join(knocker.thread, NULL), 0);
+    print_message("# %u connected, %u refused\n", atomic_load(&knocker.connected),
+                  atomic_load(&knocker.refused));
+    assert_int_equal(atomic_load(&knocker.refused), 0);
     assert_done(syn_balancer_read(site->balancer, &stats, &err), &err);
     assert_int_equal(stats.restarts, 3);
     syn_balancer_stats_fini(&stats);

@@ -293,7 +293,7 @@ look_at_addresses(struct gtw *gateway, struct syn_err *err)
     void *value;
     int rc = start_over(&gateway->refused, err);
 
-    if (rc == SYN_OK && syn_balancer_pid(gateway->balancer) == 0)
+    if (rc == SYN_OK && !syn_balancer_listens(gateway->balancer))
         rc = start_over(&gateway->bound, err); /* nothing is ours now */
     while (rc == SYN_OK && syn_map_next(gateway->services, &cursor, NULL, &value)) {
         const struct gtw_service *service = value;

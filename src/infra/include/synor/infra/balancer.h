@@ -265,6 +265,9 @@ SYN_MUST int syn_balancer_read_servers(struct syn_balancer *balancer, const char
 /** Append them as Prometheus' text, for /metrics: label `service` is the backend's id. */
 void syn_balancer_stats_write(const struct syn_balancer_stats *stats, struct syn_buf *out);
 
+/** Are the addresses of the last table still bound, whether or not a process serves? Connections
+ *  wait while one that died is started again. Thread: any. Blocks: as syn_balancer_set(). */
+bool syn_balancer_listens(struct syn_balancer *balancer);
 /** The process that serves now; 0: none. */
 int syn_balancer_pid(const struct syn_balancer *balancer);
 
