@@ -332,8 +332,8 @@ def what_dies_costs_what_it_had(p):
         load.lost("a replica is killed", kill_replica, at_most=CLIENTS)
         # Who comes while nobody is there waits.
         load.lost("all replicas are killed", kill_all, at_most=2 * CLIENTS)
-        # What it had, and what came to it while it was dying.
-        load.lost("HAProxy is killed", kill_balancer, at_most=2 * CLIENTS, closed=True)
+        # What it had, and what came to it while it was dying. Who comes then waits for the next.
+        load.lost("HAProxy is killed", kill_balancer, at_most=2 * CLIENTS)
         load.lost("the daemon is killed", kill_daemon)
         equal(address(p), where, "the address lasts")
         load.lost("an update after that", lambda: p.json(
