@@ -222,6 +222,7 @@ start_agent(void *arg)
                                         .mps_pipes = given->mps_pipes,
                                         .driver = given->runtime,
                                         .dns = given->dns,
+                                        .mesh = given->mesh,
                                         .name = given->name,
                                         .cache_bytes_max = given->cache_bytes_max,
                                         .devices_argv = devices_argv};
@@ -343,6 +344,7 @@ syn_daemon_up(const struct syn_daemon_options *options)
                                             .acme_directory = options->acme_directory,
                                             .acme_contact = options->acme_contact,
                                             .acme_ca = options->acme_ca,
+                                            .service_network = options->service_network,
                                             .insecure = options->insecure};
 
         rc = syn_server_new(&server, &process.server, &err);

@@ -24,6 +24,7 @@ struct syn_server_options {
     /** Who gives certificates (RFC 8555), to whom what it has to say is sent, and the PEM file of
      *  who vouches for it; infra/acme.h says how. NULL: nobody; the system. */
     const char *acme_directory, *acme_contact, *acme_ca;
+    const char *service_network; /* of services' virtual addresses; NULL: 10.127.0.0/16 */
 };
 
 /** Open the state, make what a first start needs, listen. CONFLICT: another process has this
