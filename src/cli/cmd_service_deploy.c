@@ -60,7 +60,7 @@
     {"host", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Be reached by this host on the shared front; *.NAME for one label"}, \
     {"path", 0, "PREFIX", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Likewise by this path and what is below"}, \
     {"tls", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Clients speak TLS with the balancer"}, \
-    {"tls-cert", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the platform's own", "The account's certificate for it; \"\" goes back to the platform's"}, \
+    {"tls-cert", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the platform's own", "The account's certificate for it; acme: get one for --host; \"\" goes back"}, \
     {"redirect-http", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Send plain requests on the shared front to https"}, \
     {"hold", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5s; 30s with --autoscale 0-N", "Requests wait so long for a first replica"}, \
     {"slow-start", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "off", "A new replica's share of requests grows for so long"}, \

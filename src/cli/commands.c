@@ -101,6 +101,7 @@ static const struct syn_cli_command *const commands[] = {
     &syn_cli_certificate_add,
     &syn_cli_certificate_list,
     &syn_cli_certificate_get,
+    &syn_cli_certificate_renew,
     &syn_cli_certificate_rm,
     &syn_cli_queue_create,
     &syn_cli_queue_update,

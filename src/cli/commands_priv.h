@@ -45,7 +45,7 @@ extern const struct syn_cli_command syn_cli_storage_put, syn_cli_storage_get, sy
     syn_cli_storage_verify;
 /* cmd_certificate.c */
 extern const struct syn_cli_command syn_cli_certificate_add, syn_cli_certificate_list,
-    syn_cli_certificate_get, syn_cli_certificate_rm;
+    syn_cli_certificate_get, syn_cli_certificate_renew, syn_cli_certificate_rm;
 /* cmd_queue.c */
 extern const struct syn_cli_command syn_cli_queue_create, syn_cli_queue_update, syn_cli_queue_list,
     syn_cli_queue_get, syn_cli_queue_rm, syn_cli_queue_send, syn_cli_queue_receive,

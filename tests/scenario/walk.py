@@ -233,6 +233,7 @@ ROWS = {
                                 (["walked", "--cert", "{file}", "--key", "{file}"], 2, error)],
     "compute certificate list": [([], 0, items)],
     "compute certificate get": [(["walked"], 1, error)],
+    "compute certificate renew": [(["walked"], 1, error), (["Walked"], 2, error)],
     "compute certificate rm": [(["walked", "--yes"], 1, error)],
     "compute queue create": [(["walked", "--visibility", "1m"], 0, anything), (["walked"], 1, error),
                              (["Walked"], 2, error), (["x", "--visibility", "0s"], 2, error),

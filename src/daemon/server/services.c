@@ -427,7 +427,7 @@ uses_certificate(const json_t *service, const char *name, bool *ret, struct syn_
     const json_t *lb = json_object_get(syn_document_spec(service), "lb");
 
     (void)err;
-    *ret = syn_str_eq(syn_json_str(lb, "certificate", ""), name);
+    *ret = syn_str_eq(srv_certificate_of(lb), name);
     return SYN_OK;
 }
 
