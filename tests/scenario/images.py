@@ -91,6 +91,18 @@ def need(p):
 @case
 def it_is_pulled_with_credentials_that_stay_nowhere(p):
     need(p)
+    ref = f"{p.registry}/team/web:1"
+    # What is not here yet would be pulled, and is no reason to refuse; a plan pulls nothing.
+    file = p.home / "planned.yaml"
+    file.write_text(f"services:\n  filed:\n    image: {ref}\n    scale: 0\n")
+    wanted = ["compute", "service", "deploy", "--name", "planned", "--image", ref, "--plan"]
+    plan = p.json(*wanted, code=None)  # the node may not be there yet
+    equal((plan["pull"], plan["refused"]), ({"image": ref}, None), plan)
+    check(f"{ref} is not here; it would be pulled first." in p.cli(*wanted, code=None).err)
+    item = p.json("compute", "apply", "-f", file, "--plan")["items"][0]
+    equal((item["pull"], item["refused"]), ({"image": ref}, None), item)
+    check("would be pulled first" in p.cli("compute", "apply", "-f", file, "--plan").out)
+    equal(p.json("compute", "image", "list")["items"], [])
     nothing = {"DOCKER_CONFIG": str(p.home / "absent")}
     said = p.error("compute", "image", "pull", f"{p.registry}/team/web:1", env=nothing)
     equal(said["code"], "forbidden", said)
@@ -227,6 +239,7 @@ def a_deployed_tag_stays_what_it_was(p):
     publish(p, "two", "team/web:1")
     moved = pull(p, "team/web:1")
     check(moved["cid"] != p.first["cid"], moved)
+    equal(p.json(*wanted[:-1], "--plan", code=None)["pull"], None)
     # Pulled anew, and forgotten: what is deployed stays, also when it is changed and collected.
     p.json("compute", "image", "rm", f"{p.registry}/team/web:1", "--yes")
     p.json("compute", "image", "rm", f"{p.registry}/team/same", "--yes")

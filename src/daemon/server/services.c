@@ -532,22 +532,24 @@ check_quota(struct syn_server *server, const char *account, const json_t *spec, 
     return srv_quota_bears(server, account, &ask, err);
 }
 
-/* What deploying it would be refused with now, {"code", "message"}, or null. */
+/* Into the plan: the "pull" that comes first, or null, and "refused", what deploying it would be
+ * refused with now, {"code", "message"}, or null. */
 static int
-foresee(struct syn_server *server, const char *account, const json_t *spec, json_t **ret,
+foresee(struct syn_server *server, const char *account, const json_t *spec, json_t *plan,
         struct syn_err *err)
 {
-    char cid[SYN_CID_TEXT_MAX];
+    json_t *refusal = NULL;
     struct syn_err why = {0};
     int rc = check_quota(server, account, spec, &why);
 
     if (rc == SYN_OK)
-        rc = srv_image_resolve(server, account, syn_json_str(spec, "image", ""), cid, &why);
+        rc = srv_image_foresee(server, account, syn_json_str(spec, "image", ""), plan, &why);
     if (rc == SYN_OK)
         rc = srv_secrets_check(server, account, spec, &why);
     if (rc == SYN_OK)
         rc = srv_certificate_check(server, account, spec, &why);
-    return srv_work_refusal(rc, &why, ret, err);
+    rc = srv_work_refusal(rc, &why, &refusal, err);
+    return rc < 0 ? rc : syn_json_set_take(plan, "refused", refusal, err);
 }
 
 static int
@@ -557,7 +559,6 @@ reply_plan(struct syn_server *server, struct syn_http_req *req, const json_t *sp
     SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
     struct syn_quota quota;
     const struct syn_service_tenant tenant = {srv_identity(req)->account, &quota};
-    json_t *refusal = NULL;
     SYN_JSON(plan);
     int rc = srv_quota_load(server, tenant.account, &quota, err);
 
@@ -566,9 +567,7 @@ reply_plan(struct syn_server *server, struct syn_http_req *req, const json_t *sp
     if (rc == SYN_OK)
         rc = syn_service_plan(spec, &tenant, cluster, server->prices, &plan, err);
     if (rc == SYN_OK)
-        rc = foresee(server, tenant.account, spec, &refusal, err);
-    if (rc == SYN_OK)
-        rc = syn_json_set_take(plan, "refused", refusal, err);
+        rc = foresee(server, tenant.account, spec, plan, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, plan, err);
 }
 
