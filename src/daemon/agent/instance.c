@@ -218,6 +218,16 @@ agt_report_health(struct agt_instance *instance, const char *address, int64_t po
 }
 
 int
+agt_report_metrics(struct agt_instance *instance, const json_t *body, struct syn_err *err)
+{
+    char path[128];
+    SYN_JSON(answer);
+
+    (void)snprintf(path, sizeof(path), "/v1/instances/%s/metrics", instance->id);
+    return agt_call(instance->agent, instance->client, "POST", path, body, &answer, err);
+}
+
+int
 agt_report_preparing(struct agt_instance *instance, struct syn_err *err)
 {
     if (instance->preparing_told)
@@ -386,6 +396,8 @@ turn(struct agt_instance *instance)
 
     if (heed(instance, doc->json, gone, &err) < 0)
         syn_log_err(SYN_LOG_WARN, "instance.stop-failed", &err);
+    if (instance->care != NULL)
+        agt_care_heed(instance->care, doc->json);
     if (agt_ship_now(instance->ship, &err) < 0)
         syn_log_err(SYN_LOG_WARN, "instance.ship-failed", &err);
     if (instance->snapshots != NULL && agt_snapshots_look(instance->snapshots, false, &err) < 0)

@@ -4,6 +4,7 @@
 #include <synor/daemon/lease.h>
 #include <synor/infra/crypto.h>
 #include <synor/market/meter.h>
+#include <synor/orchestration/autoscale.h>
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/life.h>
 #include <synor/workload/training_explain.h>
@@ -649,6 +650,20 @@ static const struct syn_field usage_fields[] = {
 };
 static const struct syn_schema usage_schema = SYN_SCHEMA("UsageReport", usage_fields);
 
+static const struct syn_field metrics_fields[] = {
+    {.name = "metrics",
+     .kind = SYN_FIELD_OBJ,
+     .required = true,
+     .help = "Numbers by name, custom:NAME, as the instance's spec.scrape asks for them"},
+    {.name = "trouble",
+     .kind = SYN_FIELD_MAP,
+     .min = 0,
+     .max = SYN_AUTOSCALE_METRICS_MAX,
+     .fallback = "{}",
+     .help = "Why others could not be read, by name"},
+};
+static const struct syn_schema metrics_schema = SYN_SCHEMA("InstanceMetrics", metrics_fields);
+
 static const struct syn_field checkpoint_fields[] = {
     {.name = "cid",
      .kind = SYN_FIELD_STR,
@@ -696,6 +711,15 @@ static const struct syn_http_route rows[] = {
      .handler = get_usage,
      .name = "instances.usage-seq",
      .summary = "Number of the last sample that arrived"},
+    {.method = "POST",
+     .pattern = "/v1/instances/{id}/metrics",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_NODE,
+     .body_max = SRV_BODY_MAX,
+     .handler = srv_loads_post_scraped,
+     .body = &metrics_schema,
+     .name = "instances.metrics",
+     .summary = "An agent reports what it read of an instance's own metrics"},
     {.method = "POST",
      .pattern = "/v1/instances/{id}/checkpoints",
      .kind = SYN_HTTP_POOL,

@@ -100,6 +100,55 @@ test_what_is_told(void **state)
     assert_int_equal(total("queue", NOW + 80000), SYN_AUTOSCALE_UNKNOWN);
 }
 
+static int64_t
+scraped(const char *instance, const char *metric, int64_t now_ms)
+{
+    struct srv_loads_view view;
+
+    srv_loads_look(loads, "svc-a", now_ms, &view);
+    return view.sight.scraped(view.sight.self, instance, metric);
+}
+
+static void
+test_what_is_scraped(void **state)
+{
+    SYN_JSON(service);
+    SYN_JSON(answer);
+    struct syn_err err;
+    char name[16];
+
+    (void)state;
+    assert_int_equal(scraped("inst-a", "custom:a", NOW), SYN_AUTOSCALE_UNKNOWN);
+    srv_loads_scraped(loads, "inst-a", "custom:a", 5000, "", NOW);
+    srv_loads_scraped(loads, "inst-b", "custom:a", 7000, "", NOW);
+    srv_loads_scraped(loads, "inst-b", "custom:b", SYN_AUTOSCALE_UNKNOWN, "it answers 404", NOW);
+    assert_int_equal(scraped("inst-a", "custom:a", NOW + 30000), 5000);
+    assert_int_equal(scraped("inst-a", "custom:a", NOW + 30001), SYN_AUTOSCALE_UNKNOWN);
+    assert_int_equal(scraped("inst-b", "custom:a", NOW), 7000);
+    assert_int_equal(scraped("inst-b", "custom:b", NOW), SYN_AUTOSCALE_UNKNOWN);
+    assert_done(syn_json_pack(&service, &err, "{s:{s:{}}, s:{s:[{s:s}, {s:s}]}}", "spec",
+                              "autoscale", "status", "endpoints", "instance", "inst-a", "instance",
+                              "inst-b"),
+                &err);
+    assert_done(syn_json_pack(&answer, &err, "{s:[]}", "why"), &err);
+    assert_done(srv_loads_explain(loads, service, answer, &err), &err);
+    assert_int_equal(json_array_size(json_object_get(answer, "why")), 1);
+    assert_string_equal(
+        syn_json_str(json_array_get(json_object_get(answer, "why"), 0), "message", ""),
+        "custom:b of inst-b is not known: it answers 404");
+    /* Eight at once; one more is not kept until the others are old. */
+    for (int i = 0; i <= SYN_AUTOSCALE_METRICS_MAX; i++) {
+        (void)snprintf(name, sizeof(name), "custom:n%d", i);
+        srv_loads_scraped(loads, "inst-c", name, i, "", NOW);
+        assert_int_equal(scraped("inst-c", name, NOW),
+                         i < SYN_AUTOSCALE_METRICS_MAX ? i : SYN_AUTOSCALE_UNKNOWN);
+    }
+    srv_loads_scraped(loads, "inst-c", name, 9, "", NOW + 31000);
+    assert_int_equal(scraped("inst-c", name, NOW + 31000), 9);
+    srv_loads_forget(loads, "inst-a");
+    assert_int_equal(scraped("inst-a", "custom:a", NOW), SYN_AUTOSCALE_UNKNOWN);
+}
+
 static void
 test_what_the_balancer_counts(void **state)
 {
@@ -144,6 +193,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_what_replicas_use, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_is_scraped, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_the_balancer_counts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_zones, setup, teardown),
     };
