@@ -297,6 +297,25 @@ def a_replica_is_inspected(p):
     text = p.cli("compute", "service", "inspect", instance["id"]).out
     for word in (instance["id"], instance["spec"]["node"], "memory_bytes", "running", "isolation"):
         check(word in text, word, text)
+    # Its pid is that of a process of this machine, which is the node.
+    status = pathlib.Path(f"/proc/{instance['status']['pid']}/status").read_text()
+    check("Name:" in status, status)
+
+    def used():
+        rows = p.json("compute", "service", "stats", "box")["replicas"]
+        return rows if rows and all(r["memory_bytes"] and r["cpu_millicores"] is not None for r in rows) else None
+
+    rows = wait_until("its node has reported what it uses", 60, used, 0.3)
+    row = next(r for r in rows if r["instance"] == instance["id"])
+    equal((row["replica"], row["node"], row["restarts"]), (0, instance["spec"]["node"], 0))
+    check(row["memory_bytes"] < row["memory_max"] == instance["spec"]["resources"]["memory_bytes"], row)
+    text = p.cli("compute", "service", "stats", "box").out
+    for word in ("MEMORY", "RESTARTS", instance["id"]):
+        check(word in text, word, text)
+    watching = p.spawn("compute", "service", "stats", "box", "--watch", "--json")
+    equal(len(json.loads(watching.stdout.readline())["replicas"]), len(rows))
+    watching.send_signal(signal.SIGINT)
+    equal(watching.wait(timeout=30), 130)
 
 
 @case

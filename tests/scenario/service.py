@@ -138,6 +138,8 @@ def a_killed_replica_comes_back(p):
                {e["instance"] for e in ready(p)}, 0.05)
     wait_ready(p, 3)
     check(events(p, "ended"), "it is not told")
+    rows = p.json("compute", "service", "stats", "web")["replicas"]
+    equal(sorted(r["restarts"] for r in rows), [0, 0, 1], rows)
     said = p.json("compute", "service", "explain", "web")
     check(any(victim["instance"] or row for row in said["why"]), said)
 

@@ -199,10 +199,11 @@ report_running(struct agt_instance *instance, const struct syn_instance_status *
     char at[SYN_FORMAT_MAX];
 
     return report(instance,
-                  json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "state", "running", "reason",
+                  json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "state", "running", "reason",
                             "running", "message", "The program runs.", "started_at",
                             syn_format_time(status->started_at_ms, at), "isolation",
-                            sandbox_name(instance), "runtime", driver_name(instance)),
+                            sandbox_name(instance), "runtime", driver_name(instance), "pid",
+                            status->pid),
                   err);
 }
 

@@ -97,7 +97,8 @@ apply_status(struct syn_server *server, json_t *doc, const json_t *report, struc
 {
     static const char *const copied[] = {"exit_code", "signal",         "started_at", "ended_at",
                                          "isolation", "usage_seq_last", "logs",       "detail",
-                                         "address",   "port",           "health",     "runtime"};
+                                         "address",   "port",           "health",     "runtime",
+                                         "pid"};
     json_t *status = syn_document_status(doc);
     const char *to_name = syn_json_str(report, "state", "");
     int from = syn_instance_state_find(syn_document_state(doc));
@@ -605,6 +606,11 @@ static const struct syn_field status_fields[] = {
     {.name = "ended_at", .kind = SYN_FIELD_ANY, .help = "Time or null"},
     {.name = "isolation", .kind = SYN_FIELD_STR, .min = 0, .max = 64, .help = "Sandbox in use"},
     {.name = "runtime", .kind = SYN_FIELD_STR, .min = 0, .max = 32, .help = "Driver that runs it"},
+    {.name = "pid",
+     .kind = SYN_FIELD_I64,
+     .min = 0,
+     .max = INT32_MAX,
+     .help = "Its first process, as its node sees it while it runs; 0: not known"},
     {.name = "usage_seq_last",
      .kind = SYN_FIELD_ANY,
      .help = "Number of the last sample there will be, or null"},

@@ -28,7 +28,7 @@
 
 struct instance {
     struct point {
-        int64_t passed_ms, cpu_ms;
+        int64_t passed_ms, cpu_ms, sent_bytes;
     } ring[RING];
     size_t next;
     int64_t memory_bytes;
@@ -144,6 +144,8 @@ srv_loads_report(struct srv_loads *loads, const struct syn_report *report, int64
 
     for (size_t i = 0; i < report->count; i++)
         point.cpu_ms += report->samples[i].used.cpu_ms;
+    for (size_t i = 0; i < report->count; i++)
+        point.sent_bytes += report->samples[i].egress_bytes;
     (void)pthread_mutex_lock(&loads->lock);
     instance = instance_at(loads, report->instance);
     if (instance != NULL) {
@@ -268,22 +270,51 @@ srv_loads_explain(struct srv_loads *loads, const json_t *service, json_t *answer
 
 /* --- used ------------------------------------------------------------------------------------- */
 
-/* The CPU of the newest reports that make up a few seconds. */
+/* The newest reports that make up a few seconds, as one. */
+static struct point
+lately(const struct instance *instance)
+{
+    struct point sum = {0};
+
+    for (size_t i = 1; i <= SYN_MIN(instance->next, (size_t)RING) && sum.passed_ms < SPAN_MS; i++) {
+        const struct point *point = &instance->ring[(instance->next - i) % RING];
+
+        sum.cpu_ms += point->cpu_ms;
+        sum.passed_ms += point->passed_ms;
+        sum.sent_bytes += point->sent_bytes;
+    }
+    sum.passed_ms = SYN_MAX(sum.passed_ms, 1);
+    return sum;
+}
+
 static struct syn_service_load
 load_of(const struct instance *instance)
 {
-    struct syn_service_load load = {.at_ms = instance->heard_ms,
-                                    .memory_bytes = instance->memory_bytes};
-    int64_t cpu_ms = 0, passed_ms = 0;
+    const struct point point = lately(instance);
 
-    for (size_t i = 1; i <= SYN_MIN(instance->next, (size_t)RING) && passed_ms < SPAN_MS; i++) {
-        const struct point *point = &instance->ring[(instance->next - i) % RING];
+    return (struct syn_service_load){
+        .at_ms = instance->heard_ms,
+        .memory_bytes = instance->memory_bytes,
+        .cpu_millicores = (int64_t)((syn_i128)point.cpu_ms * 1000 / point.passed_ms)};
+}
 
-        cpu_ms += point->cpu_ms;
-        passed_ms += point->passed_ms;
+bool
+srv_loads_seen(struct srv_loads *loads, const char *id, int64_t now_ms, struct srv_load_seen *ret)
+{
+    const struct instance *instance;
+    bool seen;
+
+    (void)pthread_mutex_lock(&loads->lock);
+    instance = syn_map_find(loads->instances, id);
+    seen = instance != NULL && instance->next > 0 && now_ms - instance->heard_ms <= TOLD_MS;
+    if (seen) {
+        const struct point point = lately(instance);
+
+        ret->load = load_of(instance);
+        ret->sent_bps = (int64_t)((syn_i128)point.sent_bytes * 8000 / point.passed_ms);
     }
-    load.cpu_millicores = (int64_t)((syn_i128)cpu_ms * 1000 / SYN_MAX(passed_ms, 1));
-    return load;
+    (void)pthread_mutex_unlock(&loads->lock);
+    return seen;
 }
 
 static bool
@@ -291,13 +322,15 @@ find_load(void *self, const char *id, struct syn_service_load *ret)
 {
     const struct srv_loads_view *view = self;
     const struct instance *instance;
+    bool known;
 
     (void)pthread_mutex_lock(&view->loads->lock);
     instance = syn_map_find(view->loads->instances, id);
-    if (instance != NULL)
+    known = instance != NULL && instance->next > 0; /* it may only have been scraped */
+    if (known)
         *ret = load_of(instance);
     (void)pthread_mutex_unlock(&view->loads->lock);
-    return instance != NULL;
+    return known;
 }
 
 /* --- services --------------------------------------------------------------------------------- */

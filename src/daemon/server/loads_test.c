@@ -33,6 +33,7 @@ report(const char *instance, int64_t at_ms, int64_t cpu_ms, int64_t memory)
     struct syn_sample sample = {
         .from_ms = at_ms - 1000,
         .to_ms = at_ms,
+        .egress_bytes = 125,
         .used = {.cpu_ms = cpu_ms, .memory_peak_bytes = memory},
     };
     struct syn_report one = {.samples = &sample, .count = 1};
@@ -54,6 +55,7 @@ static void
 test_what_replicas_use(void **state)
 {
     struct syn_service_load load;
+    struct srv_load_seen seen;
     struct srv_loads_view view;
 
     (void)state;
@@ -66,6 +68,14 @@ test_what_replicas_use(void **state)
     assert_int_equal(load.cpu_millicores, 100); /* of the last five seconds */
     assert_int_equal(load.memory_bytes, 981);
     assert_int_equal(load.at_ms, NOW + 19000);
+    /* For people the same, and what was sent, until it is old. */
+    assert_true(srv_loads_seen(loads, "inst-a", NOW + 49000, &seen));
+    assert_int_equal(seen.load.memory_bytes, 981);
+    assert_int_equal(seen.sent_bps, 1000);
+    assert_false(srv_loads_seen(loads, "inst-a", NOW + 49001, &seen));
+    srv_loads_scraped(loads, "inst-c", "custom:a", 1, "", NOW);
+    assert_false(srv_loads_seen(loads, "inst-c", NOW, &seen)); /* read, but not metered yet */
+    assert_false(view.sight.of(view.sight.self, "inst-c", &load));
     srv_loads_forget(loads, "inst-a");
     assert_false(view.sight.of(view.sight.self, "inst-a", &load));
     assert_true(view.sight.of(view.sight.self, "inst-b", &load));

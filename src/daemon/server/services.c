@@ -51,6 +51,8 @@ service_stats(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
     if (rc == SYN_OK)
         rc = srv_gateway_stats(ctx, service, &stats, err);
+    if (rc == SYN_OK)
+        rc = srv_replicas_stats(ctx, service, stats, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, stats, err);
 }
 
@@ -933,7 +935,7 @@ static const struct syn_http_route rows[] = {
     SRV_READ("/v1/services/{id}/explain", explain_service, NULL, "services.explain",
              "Why it is where it is"),
     SRV_READ("/v1/services/{id}/stats", service_stats, NULL, "services.stats",
-             "What the balancer has counted at its address"),
+             "What the balancer has counted at its address, and what its replicas use"),
     SRV_READ("/v1/gateway/ca", gateway_ca, NULL, "gateway.ca",
              "The authority behind the certificates of services with TLS"),
 };
