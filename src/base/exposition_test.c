@@ -99,6 +99,8 @@ test_sums(void **state)
     }
 }
 
+#define ZEROS "00000000000000000000000000000000000000000000000000000000000000000000000000000000"
+
 /* What is asked for must be readable; what nobody asked for need not be. */
 static void
 test_broken(void **state)
@@ -112,8 +114,7 @@ test_broken(void **state)
         "\njobs \"2\"",
         "\njobs{a=\"1\"}2x",
         "\njobs{a=\"\\",
-        "\njobs 000000000000000000000000000000000000000000"
-        "0000000000000000000000000000000000000000000001",
+        "\njobs " ZEROS "1",
     };
     struct syn_series series;
     struct syn_series_value value;
