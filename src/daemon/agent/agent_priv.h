@@ -86,7 +86,8 @@ struct syn_agent {
     pthread_mutex_t fetch_lock; /* one download at a time: the second finds it in the cache */
     int64_t cache_bytes_max;    /* 0: the cache's default */
     struct agt_cache cache;     /* under `fetch_lock` */
-    struct syn_net *net;        /* of instances; NULL: this node has none */
+    struct syn_net *net;        /* of instances; NULL: this node has none, */
+    char net_missing[232];      /* and why */
     const char *names_mode;     /* forward, own or off; NULL: forward */
     struct agt_names *names; /* what instances may ask for; NULL: they ask the node's resolvers */
     struct agt_resolver *resolver; /* answers them */

@@ -79,6 +79,16 @@ serve(struct agt_scrape *scrape, const char *path, const char *answer, int64_t n
     (void)close(fd);
 }
 
+static void
+turn_once(struct agt_scrape *scrape, int64_t now_ms, json_t **ret_round)
+{
+    struct pollfd ready = agt_scrape_fd(scrape);
+    struct syn_err err;
+
+    (void)poll(&ready, 1, 10);
+    assert_done(agt_scrape_turn(scrape, "127.0.0.1", now_ms, ret_round, &err), &err);
+}
+
 /* One round whose questions are answered so, in this order. */
 static json_t *
 round_of(struct agt_scrape *scrape, const char *const answers[][2], size_t count, int64_t now_ms)
@@ -90,14 +100,12 @@ round_of(struct agt_scrape *scrape, const char *const answers[][2], size_t count
     for (size_t i = 0; i < count; i++) {
         assert_null(round);
         serve(scrape, answers[i][0], answers[i][1], now_ms, &round);
-        for (int k = 0; k < 1000 && round == NULL && agt_scrape_fd(scrape).fd >= 0; k++) {
-            struct pollfd ready = agt_scrape_fd(scrape);
-            int before = ready.fd;
+        for (int k = 0, before = agt_scrape_fd(scrape).fd; k < 6000 && round == NULL; k++) {
+            struct pollfd next;
 
-            (void)poll(&ready, 1, 10);
-            assert_done(agt_scrape_turn(scrape, "127.0.0.1", now_ms, &round, &err), &err);
-            if (i + 1 < count && agt_scrape_fd(scrape).fd >= 0 &&
-                (agt_scrape_fd(scrape).events == POLLOUT || agt_scrape_fd(scrape).fd != before))
+            turn_once(scrape, now_ms, &round);
+            next = agt_scrape_fd(scrape);
+            if (i + 1 < count && (next.events == POLLOUT || next.fd != before))
                 break; /* the next question */
         }
     }

@@ -445,6 +445,43 @@ test_any_history_ends_in_what_is_wanted(void **state)
     }
 }
 
+/* Nodes without networks for instances get none: it waits, and says why. */
+static void
+test_needs_networks(void **state)
+{
+    struct world *world = world_new(SPEC);
+    struct syn_service_explain_view view = {.cluster = world->cluster};
+    bool told = false;
+    struct syn_err err;
+    const json_t *row;
+    size_t i;
+    SYN_JSON(said);
+
+    (void)state;
+    for (i = 0; i < NODES; i++) {
+        json_t *status = syn_document_status(world->nodes[i]);
+
+        assert_int_equal(
+            json_object_set_new(status, "networks", json_pack("{s:s}", "state", "missing")), 0);
+        assert_done(syn_cluster_put_node(world->cluster, world->nodes[i], &err), &err);
+    }
+    run(world, 2, 0);
+    assert_int_equal(count(world, 0, false), 0);
+    view.service = world->service;
+    view.versions = world->versions;
+    view.instances = world->instances;
+    view.now_ms = world->now_ms;
+    assert_done(syn_service_explain(&view, &said, &err), &err);
+    json_array_foreach (json_object_get(said, "why"), i, row)
+        told = told || syn_str_eq(syn_json_str(row, "dimension", ""), "networks");
+    assert_true(told);
+    for (unsigned k = 0; k < NODES; k++)
+        put_node(world, k, "ready"); /* one that does not tell is taken to have them */
+    run(world, 3, 0);
+    expect(world, "running", "ready");
+    world_free(world);
+}
+
 /* ---- autoscaling ---- */
 
 #define SCALED(scale, more)                                                \
@@ -701,6 +738,7 @@ main(void)
         cmocka_unit_test(test_any_history_ends_in_what_is_wanted),
         cmocka_unit_test(test_scales_by_load),
         cmocka_unit_test(test_scaling_and_people),
+        cmocka_unit_test(test_needs_networks),
         cmocka_unit_test(test_scales_by_what_is_scraped),
         cmocka_unit_test(test_scales_by_schedule),
         cmocka_unit_test(test_a_step_survives_without_memory),
