@@ -13,8 +13,9 @@ struct wasm_call {
     const struct syn_wasm_limits *limits;
     const struct syn_wasm_sink *sink;
     void *ctx;
-    struct syn_err *err;
+    struct syn_err *err; /* of the step under way */
     struct syn_wasm_outcome *out;
+    int64_t wake_ns; /* the guest sleeps until then; 0: it does not */
 
     struct wt_memory memory;
     bool memory_known;
@@ -42,6 +43,7 @@ struct wasm_host_row {
     const char *name;
     const char *signature;
     wt_host_fn *fn;
+    wt_wait_fn *wait; /* instead of fn, where the guest may have to wait */
 };
 
 /** Our contract, module "synor". */

@@ -20,6 +20,7 @@
 #define INSTANCE_BYTES_MAX (1 << 20)
 #define KEPT_BYTES         (256 << 10)
 #define KEPT_TABLE_BYTES   (16 << 10)
+#define KEPT_STACK_BYTES   (32 << 10)
 #define SIGNATURE_MAX      16
 #define IDLE_TICKS         200
 
@@ -51,15 +52,18 @@ define(struct syn_wasm *wasm, const char *module, const struct wasm_host_row *ro
 {
     const struct wt_api *api = &wasm->api;
 
-    for (size_t i = 0; i < count; i++) {
-        struct wt_functype *type = functype(api, rows[i].signature);
+    for (const struct wasm_host_row *row = rows; row < rows + count; row++) {
+        struct wt_functype *type = functype(api, row->signature);
+        size_t outer = strlen(module), inner = strlen(row->name);
         struct wt_error *error =
-            api->linker_define(wasm->linker, module, strlen(module), rows[i].name,
-                               strlen(rows[i].name), type, rows[i].fn, &wasm->api, NULL);
+            row->wait ? api->linker_define_wait(wasm->linker, module, outer, row->name, inner, type,
+                                                row->wait, &wasm->api, NULL)
+                      : api->linker_define(wasm->linker, module, outer, row->name, inner, type,
+                                           row->fn, &wasm->api, NULL);
 
         api->functype_delete(type);
         if (error)
-            return wt_fail_take(api, error, SYN_E_UNSUPPORTED, rows[i].name, err);
+            return wt_fail_take(api, error, SYN_E_UNSUPPORTED, row->name, err);
     }
     return SYN_OK;
 }
@@ -83,6 +87,8 @@ static void
 set_pool(const struct wt_api *api, struct wt_config *config, struct wt_pool *pool, uint32_t count)
 {
     api->pool_instances(pool, count);
+    api->pool_stacks(pool, count);
+    api->pool_keep_stack(pool, KEPT_STACK_BYTES);
     api->pool_memories(pool, count);
     api->pool_tables(pool, count);
     api->pool_memory_size(pool, WASM_MEMORY_RESERVED);
@@ -108,6 +114,7 @@ make_engine(struct syn_wasm *wasm, uint32_t count, struct syn_err *err)
     api->config_fuel(config, true);
     api->config_epoch(config, true);
     api->config_stack(config, SYN_WASM_STACK_BYTES);
+    api->config_fiber(config, SYN_WASM_STACK_BYTES + SYN_WASM_HOST_STACK_BYTES);
     api->config_threads(config, false);
     api->config_memory64(config, false);
     api->config_cow(config, true);

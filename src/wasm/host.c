@@ -329,16 +329,16 @@ random_bytes(void *env, struct wt_caller *caller, union wt_raw *values, size_t S
 }
 
 const struct wasm_host_row wasm_own_rows[] = {
-    {"request_get", "iiii:i", request_get},
-    {"request_header", "iii:i", request_header},
-    {"request_header_named", "iiii:i", request_header_named},
-    {"environment", "iiii:i", environment},
-    {"response_status", "i:i", response_status},
-    {"response_header", "iiii:i", response_header},
-    {"response_write", "ii:", response_write},
-    {"log", "iii:", log_text},
-    {"time_ms", ":I", time_ms},
-    {"remaining_ms", ":I", remaining_ms},
-    {"random", "ii:i", random_bytes},
+    {"request_get", "iiii:i", request_get, NULL},
+    {"request_header", "iii:i", request_header, NULL},
+    {"request_header_named", "iiii:i", request_header_named, NULL},
+    {"environment", "iiii:i", environment, NULL},
+    {"response_status", "i:i", response_status, NULL},
+    {"response_header", "iiii:i", response_header, NULL},
+    {"response_write", "ii:", response_write, NULL},
+    {"log", "iii:", log_text, NULL},
+    {"time_ms", ":I", time_ms, NULL},
+    {"remaining_ms", ":I", remaining_ms, NULL},
+    {"random", "ii:i", random_bytes, NULL},
 };
 const size_t wasm_own_row_count = SYN_LEN(wasm_own_rows);

@@ -1,7 +1,7 @@
 /* WASI preview 1 for a command: the request is its standard input and, as CGI has it, its
  * environment; its standard output is the answer, its standard error the log. There are no other
  * files, no sockets and no signals: what needs them is refused with an error number, as a system
- * would that does not have them. A command sleeps no longer than it may run. */
+ * would that does not have them. While a command sleeps, others run. */
 #include "call_priv.h"
 
 #include <string.h>
@@ -442,43 +442,56 @@ earliest(const uint8_t *in, uint32_t number, uint32_t *ret_which)
     return first;
 }
 
-/* poll_oneoff(in, out, number, ret_number): tells of one of them. Files are always ready. */
-WASI(poll_oneoff)
+static bool
+slept(void *env)
 {
-    struct wasm_call *call = wasm_call_of(env, caller);
-    uint32_t number = values[2].u32, which = 0;
-    const uint8_t *in;
-    uint8_t *out, event[EVENT] = {0};
-    int64_t wait, left;
-    struct timespec span;
-    struct wt_trap *trap;
+    struct wasm_call *call = env;
 
-    if (number == 0 || number > SUBSCRIPTIONS)
-        return result(values, INVAL);
-    in = wasm_guest(call, caller, values[0].u32, number * SUBSCRIPTION);
-    out = wasm_guest(call, caller, values[1].u32, EVENT);
+    if (syn_clock_ns() < call->wake_ns)
+        return false;
+    call->wake_ns = 0;
+    return true;
+}
+
+/* The event of the first that is ready, written before the wait for it. Files are always ready. */
+static struct wt_trap *
+tell_first(struct wasm_call *call, struct wt_caller *caller, const struct wt_val *args,
+           int64_t *ret_wait)
+{
+    uint32_t number = (uint32_t)args[2].of.i32, which = 0;
+    const uint8_t *in = wasm_guest(call, caller, (uint32_t)args[0].of.i32, number * SUBSCRIPTION);
+    uint8_t *out = wasm_guest(call, caller, (uint32_t)args[1].of.i32, EVENT);
+    uint8_t event[EVENT] = {0};
+
     if (!in || !out)
         return wasm_bad_memory(call);
-    wait = earliest(in, number, &which);
-    left = call->limits->deadline_ns - syn_clock_ns();
-    if (wait > left) { /* its time is up before */
-        wait = SYN_MAX(left, 0);
-        call->ended = true;
-        call->out->end = SYN_WASM_DEADLINE;
-    }
-    if (wait > 0) {
-        span = (struct timespec){wait / 1000000000, wait % 1000000000};
-        while (nanosleep(&span, &span) != 0)
-            continue;
-    }
-    if (call->ended)
-        return wasm_end(call, SYN_WASM_DEADLINE);
-    memcpy(event, in + (size_t)which * SUBSCRIPTION, 8);
-    event[10] = in[(size_t)which * SUBSCRIPTION + 8];
+    *ret_wait = earliest(in, number, &which);
+    in += (size_t)which * SUBSCRIPTION;
+    memcpy(event, in, 8);
+    event[10] = in[8];
     put(event + 16, call->request->body.size - call->asked, 8);
     memcpy(out, event, EVENT);
-    trap = put_guest(call, caller, values[3].u32, 1, 4);
-    return trap ? trap : result(values, OK);
+    return put_guest(call, caller, (uint32_t)args[3].of.i32, 1, 4);
+}
+
+/* poll_oneoff(in, out, number, ret_number) */
+static void
+/* NOLINTNEXTLINE(readability-function-size): Wasmtime's parameters */
+poll_oneoff(void *env, struct wt_caller *caller, const struct wt_val *args,
+            size_t arg_count SYN_UNUSED, struct wt_val *results, size_t result_count SYN_UNUSED,
+            struct wt_trap **ret_trap, struct wt_continuation *ret_continuation)
+{
+    struct wasm_call *call = wasm_call_of(env, caller);
+    uint32_t number = (uint32_t)args[2].of.i32;
+    bool valid = number > 0 && number <= SUBSCRIPTIONS;
+    int64_t wait = 0;
+
+    if (valid)
+        *ret_trap = tell_first(call, caller, args, &wait);
+    results[0].kind = WT_I32;
+    results[0].of.i32 = valid ? OK : INVAL;
+    call->wake_ns = wait > 0 ? wait + SYN_MIN(syn_clock_ns(), INT64_MAX - wait) : 0;
+    *ret_continuation = (struct wt_continuation){slept, call, NULL};
 }
 
 WASI(proc_exit)
@@ -552,51 +565,51 @@ wasm_wasi_finish(struct wasm_call *call)
 }
 
 const struct wasm_host_row wasm_wasi_rows[] = {
-    {"args_get", "ii:i", args_get},
-    {"args_sizes_get", "ii:i", args_sizes_get},
-    {"environ_get", "ii:i", environ_get},
-    {"environ_sizes_get", "ii:i", environ_sizes_get},
-    {"clock_res_get", "ii:i", clock_res_get},
-    {"clock_time_get", "iIi:i", clock_time_get},
-    {"fd_advise", "iIIi:i", no_seek},
-    {"fd_allocate", "iII:i", no_seek},
-    {"fd_close", "i:i", fd_close},
-    {"fd_datasync", "i:i", no_seek},
-    {"fd_fdstat_get", "ii:i", fd_fdstat_get},
-    {"fd_fdstat_set_flags", "ii:i", not_known},
-    {"fd_fdstat_set_rights", "iII:i", not_known},
-    {"fd_filestat_get", "ii:i", fd_filestat_get},
-    {"fd_filestat_set_size", "iI:i", no_seek},
-    {"fd_filestat_set_times", "iIIi:i", no_seek},
-    {"fd_pread", "iiiIi:i", no_seek},
-    {"fd_prestat_get", "ii:i", no_file},
-    {"fd_prestat_dir_name", "iii:i", no_file},
-    {"fd_pwrite", "iiiIi:i", no_seek},
-    {"fd_read", "iiii:i", fd_read},
-    {"fd_readdir", "iiiIi:i", no_file},
-    {"fd_renumber", "ii:i", no_file},
-    {"fd_seek", "iIii:i", no_seek},
-    {"fd_sync", "i:i", no_seek},
-    {"fd_tell", "ii:i", no_seek},
-    {"fd_write", "iiii:i", fd_write},
-    {"path_create_directory", "iii:i", no_file},
-    {"path_filestat_get", "iiiii:i", no_file},
-    {"path_filestat_set_times", "iiiiIIi:i", no_file},
-    {"path_link", "iiiiiii:i", no_file},
-    {"path_open", "iiiiiIIii:i", no_file},
-    {"path_readlink", "iiiiii:i", no_file},
-    {"path_remove_directory", "iii:i", no_file},
-    {"path_rename", "iiiiii:i", no_file},
-    {"path_symlink", "iiiii:i", no_file},
-    {"path_unlink_file", "iii:i", no_file},
-    {"poll_oneoff", "iiii:i", poll_oneoff},
-    {"proc_exit", "i:", proc_exit},
-    {"proc_raise", "i:i", not_known},
-    {"random_get", "ii:i", random_get},
-    {"sched_yield", ":i", sched_yield},
-    {"sock_accept", "iii:i", not_there},
-    {"sock_recv", "iiiiii:i", not_there},
-    {"sock_send", "iiiii:i", not_there},
-    {"sock_shutdown", "ii:i", not_there},
+    {"args_get", "ii:i", args_get, NULL},
+    {"args_sizes_get", "ii:i", args_sizes_get, NULL},
+    {"environ_get", "ii:i", environ_get, NULL},
+    {"environ_sizes_get", "ii:i", environ_sizes_get, NULL},
+    {"clock_res_get", "ii:i", clock_res_get, NULL},
+    {"clock_time_get", "iIi:i", clock_time_get, NULL},
+    {"fd_advise", "iIIi:i", no_seek, NULL},
+    {"fd_allocate", "iII:i", no_seek, NULL},
+    {"fd_close", "i:i", fd_close, NULL},
+    {"fd_datasync", "i:i", no_seek, NULL},
+    {"fd_fdstat_get", "ii:i", fd_fdstat_get, NULL},
+    {"fd_fdstat_set_flags", "ii:i", not_known, NULL},
+    {"fd_fdstat_set_rights", "iII:i", not_known, NULL},
+    {"fd_filestat_get", "ii:i", fd_filestat_get, NULL},
+    {"fd_filestat_set_size", "iI:i", no_seek, NULL},
+    {"fd_filestat_set_times", "iIIi:i", no_seek, NULL},
+    {"fd_pread", "iiiIi:i", no_seek, NULL},
+    {"fd_prestat_get", "ii:i", no_file, NULL},
+    {"fd_prestat_dir_name", "iii:i", no_file, NULL},
+    {"fd_pwrite", "iiiIi:i", no_seek, NULL},
+    {"fd_read", "iiii:i", fd_read, NULL},
+    {"fd_readdir", "iiiIi:i", no_file, NULL},
+    {"fd_renumber", "ii:i", no_file, NULL},
+    {"fd_seek", "iIii:i", no_seek, NULL},
+    {"fd_sync", "i:i", no_seek, NULL},
+    {"fd_tell", "ii:i", no_seek, NULL},
+    {"fd_write", "iiii:i", fd_write, NULL},
+    {"path_create_directory", "iii:i", no_file, NULL},
+    {"path_filestat_get", "iiiii:i", no_file, NULL},
+    {"path_filestat_set_times", "iiiiIIi:i", no_file, NULL},
+    {"path_link", "iiiiiii:i", no_file, NULL},
+    {"path_open", "iiiiiIIii:i", no_file, NULL},
+    {"path_readlink", "iiiiii:i", no_file, NULL},
+    {"path_remove_directory", "iii:i", no_file, NULL},
+    {"path_rename", "iiiiii:i", no_file, NULL},
+    {"path_symlink", "iiiii:i", no_file, NULL},
+    {"path_unlink_file", "iii:i", no_file, NULL},
+    {"poll_oneoff", "iiii:i", NULL, poll_oneoff},
+    {"proc_exit", "i:", proc_exit, NULL},
+    {"proc_raise", "i:i", not_known, NULL},
+    {"random_get", "ii:i", random_get, NULL},
+    {"sched_yield", ":i", sched_yield, NULL},
+    {"sock_accept", "iii:i", not_there, NULL},
+    {"sock_recv", "iiiiii:i", not_there, NULL},
+    {"sock_send", "iiiii:i", not_there, NULL},
+    {"sock_shutdown", "ii:i", not_there, NULL},
 };
 const size_t wasm_wasi_row_count = SYN_LEN(wasm_wasi_rows);

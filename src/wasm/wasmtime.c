@@ -7,6 +7,7 @@
 #include <synor/wasm/wasm.h>
 
 _Static_assert(sizeof(union wt_raw) == 16, "wasmtime_val_raw_t");
+_Static_assert(sizeof(struct wt_val) == 32, "wasmtime_val_t");
 _Static_assert(sizeof(struct wt_func) == 16, "wasmtime_func_t");
 _Static_assert(sizeof(struct wt_memory) == 24, "wasmtime_memory_t");
 _Static_assert(sizeof(struct wt_extern) == 32, "wasmtime_extern_t");

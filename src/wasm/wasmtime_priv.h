@@ -23,6 +23,7 @@ struct wt_valtype;
 struct wt_functype;
 struct wt_externtype;
 struct wt_export;
+struct wt_future;
 
 struct wt_bytes { /* wasm_byte_vec_t */
     size_t size;
@@ -73,6 +74,19 @@ struct wt_extern {
     } of;
 };
 
+struct wt_val { /* wasmtime_val_t */
+    uint8_t kind;
+    union {
+        int32_t i32;
+        int64_t i64;
+        struct {
+            uint64_t store_id;
+            uint32_t priv[2];
+            void *more;
+        } ref;
+    } of;
+};
+
 /* wasmtime_val_raw_t: an argument or result as the guest's code passes it, little-endian */
 union wt_raw {
     int32_t i32;
@@ -86,13 +100,27 @@ union wt_raw {
 typedef struct wt_trap *wt_host_fn(void *env, struct wt_caller *caller, union wt_raw *values,
                                    size_t count);
 
-/* One row each: field, symbol, result, parameters. */
+/* How a wait goes on: true ends it. */
+struct wt_continuation {
+    bool (*callback)(void *env);
+    void *env;
+    void (*finalizer)(void *env);
+};
+
+/* The same for a function during which others may run. Results are to be there when it goes on. */
+typedef void wt_wait_fn(void *env, struct wt_caller *caller, const struct wt_val *args,
+                        size_t arg_count, struct wt_val *results, size_t result_count,
+                        struct wt_trap **ret_trap, struct wt_continuation *ret_continuation);
+
+/* One row each: field, symbol, result, parameters. yield_after returns nothing, whatever its own
+ * declaration says: what is in the register then is no error. */
 #define WT_FUNCTIONS(X)                                                                            \
     X(config_new, wasm_config_new, struct wt_config *, (void))                                     \
     X(config_delete, wasm_config_delete, void, (struct wt_config *))                               \
     X(config_fuel, wasmtime_config_consume_fuel_set, void, (struct wt_config *, bool))             \
     X(config_epoch, wasmtime_config_epoch_interruption_set, void, (struct wt_config *, bool))      \
     X(config_stack, wasmtime_config_max_wasm_stack_set, void, (struct wt_config *, size_t))        \
+    X(config_fiber, wasmtime_config_async_stack_size_set, void, (struct wt_config *, size_t))      \
     X(config_threads, wasmtime_config_wasm_threads_set, void, (struct wt_config *, bool))          \
     X(config_memory64, wasmtime_config_wasm_memory64_set, void, (struct wt_config *, bool))        \
     X(config_cow, wasmtime_config_memory_init_cow_set, void, (struct wt_config *, bool))           \
@@ -105,6 +133,10 @@ typedef struct wt_trap *wt_host_fn(void *env, struct wt_caller *caller, union wt
     X(pool_delete, wasmtime_pooling_allocation_config_delete, void, (struct wt_pool *))            \
     X(pool_instances, wasmtime_pooling_allocation_config_total_core_instances_set, void,           \
       (struct wt_pool *, uint32_t))                                                                \
+    X(pool_stacks, wasmtime_pooling_allocation_config_total_stacks_set, void,                      \
+      (struct wt_pool *, uint32_t))                                                                \
+    X(pool_keep_stack, wasmtime_pooling_allocation_config_async_stack_keep_resident_set, void,     \
+      (struct wt_pool *, size_t))                                                                  \
     X(pool_memories, wasmtime_pooling_allocation_config_total_memories_set, void,                  \
       (struct wt_pool *, uint32_t))                                                                \
     X(pool_tables, wasmtime_pooling_allocation_config_total_tables_set, void,                      \
@@ -156,11 +188,15 @@ typedef struct wt_trap *wt_host_fn(void *env, struct wt_caller *caller, union wt
     X(linker_define, wasmtime_linker_define_func_unchecked, struct wt_error *,                     \
       (struct wt_linker *, const char *, size_t, const char *, size_t, const struct wt_functype *, \
        wt_host_fn *, void *, void (*)(void *)))                                                    \
+    X(linker_define_wait, wasmtime_linker_define_async_func, struct wt_error *,                    \
+      (struct wt_linker *, const char *, size_t, const char *, size_t, const struct wt_functype *, \
+       wt_wait_fn *, void *, void (*)(void *)))                                                    \
     X(linker_pre, wasmtime_linker_instantiate_pre, struct wt_error *,                              \
       (const struct wt_linker *, const struct wt_module *, struct wt_pre **))                      \
     X(pre_delete, wasmtime_instance_pre_delete, void, (struct wt_pre *))                           \
-    X(pre_instantiate, wasmtime_instance_pre_instantiate, struct wt_error *,                       \
-      (const struct wt_pre *, struct wt_context *, struct wt_instance *, struct wt_trap **))       \
+    X(pre_instantiate, wasmtime_instance_pre_instantiate_async, struct wt_future *,                \
+      (const struct wt_pre *, struct wt_context *, struct wt_instance *, struct wt_trap **,        \
+       struct wt_error **))                                                                        \
     X(store_new, wasmtime_store_new, struct wt_store *,                                            \
       (struct wt_engine *, void *, void (*)(void *)))                                              \
     X(store_delete, wasmtime_store_delete, void, (struct wt_store *))                              \
@@ -170,6 +206,8 @@ typedef struct wt_trap *wt_host_fn(void *env, struct wt_caller *caller, union wt
     X(set_fuel, wasmtime_context_set_fuel, struct wt_error *, (struct wt_context *, uint64_t))     \
     X(get_fuel, wasmtime_context_get_fuel, struct wt_error *, (struct wt_context *, uint64_t *))   \
     X(set_ticks, wasmtime_context_set_epoch_deadline, void, (struct wt_context *, uint64_t))       \
+    X(yield_after, wasmtime_context_epoch_deadline_async_yield_and_update, void,                   \
+      (struct wt_context *, uint64_t))                                                             \
     X(get_data, wasmtime_context_get_data, void *, (const struct wt_context *))                    \
     X(export_get, wasmtime_instance_export_get, bool,                                              \
       (struct wt_context *, const struct wt_instance *, const char *, size_t, struct wt_extern *)) \
@@ -185,8 +223,11 @@ typedef struct wt_trap *wt_host_fn(void *env, struct wt_caller *caller, union wt
     X(functype_results, wasm_functype_results, const struct wt_valtypes *,                         \
       (const struct wt_functype *))                                                                \
     X(valtype_kind, wasm_valtype_kind, uint8_t, (const struct wt_valtype *))                       \
-    X(func_call, wasmtime_func_call_unchecked, struct wt_error *,                                  \
-      (struct wt_context *, const struct wt_func *, union wt_raw *, size_t, struct wt_trap **))
+    X(func_call, wasmtime_func_call_async, struct wt_future *,                                     \
+      (struct wt_context *, const struct wt_func *, const struct wt_val *, size_t,                 \
+       struct wt_val *, size_t, struct wt_trap **, struct wt_error **))                            \
+    X(future_poll, wasmtime_call_future_poll, bool, (struct wt_future *))                          \
+    X(future_delete, wasmtime_call_future_delete, void, (struct wt_future *))
 
 #define WT_FIELD(field, symbol, result, params) result(*field) params;
 struct wt_api {

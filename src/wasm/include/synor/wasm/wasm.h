@@ -26,18 +26,22 @@
 #define SYN_WASM_INSTANCES_MAX 1000
 /** Bytes of a module. */
 #define SYN_WASM_MODULE_MAX (INT64_C(64) << 20)
-/** The stack of a guest; the thread of a call needs as much and 256 KiB more. */
-#define SYN_WASM_STACK_BYTES (512 << 10)
+/** The stack of a guest, of its own, and what the host's functions and the sink have of it more. */
+#define SYN_WASM_STACK_BYTES      (512 << 10)
+#define SYN_WASM_HOST_STACK_BYTES (256 << 10)
 /** Headers of a request or an answer, and bytes of all their names and values. */
 #define SYN_WASM_HEADERS_MAX      64
 #define SYN_WASM_HEADER_BYTES_MAX (16 << 10)
 /** Bytes of one line in the log; what is longer is cut into several. */
 #define SYN_WASM_LOG_LINE_MAX 4096
-/** Finest step in which time is looked at. */
+/** How long a guest runs before it gives way: between nothing and this. */
 #define SYN_WASM_TICK_NS INT64_C(1000000)
+/** The guest gave way before its end. */
+#define SYN_WASM_PENDING 1
 
 struct syn_wasm;
 struct syn_wasm_module;
+struct syn_wasm_run;
 
 struct syn_wasm_options {
     const char *library;    /* path of libwasmtime.so, or NULL: where scripts/setup puts it */
@@ -74,8 +78,8 @@ struct syn_wasm_limits {
 
 enum syn_wasm_level { SYN_WASM_DEBUG, SYN_WASM_INFO, SYN_WASM_WARNING, SYN_WASM_ERROR };
 
-/** Where an answer goes. Called on the thread of the call, within it; a negative result ends the
- * guest and is returned from syn_wasm_call(). */
+/** Where an answer goes. Called on the thread of the step, within it; a negative result ends the
+ * guest and is returned from the step. */
 struct syn_wasm_sink {
     /** Once, before the first body(), or at the end if there is no body. Borrowed for the call. */
     int (*head)(void *ctx, int status, const struct syn_wasm_header *headers, size_t count,
@@ -93,7 +97,6 @@ enum syn_wasm_end {
     SYN_WASM_FUEL,     /* fuel is used up */
     SYN_WASM_MEMORY,   /* its memory at the start is more than it may have */
     SYN_WASM_TOO_MUCH, /* answered more than it may */
-    SYN_WASM_BUSY,     /* instances_max are under way; nothing ran */
 };
 
 /** How a call ended. */
@@ -152,12 +155,32 @@ SYN_MUST int syn_wasm_load(struct syn_wasm *wasm, const char *path,
 struct syn_wasm_module *syn_wasm_module_close(struct syn_wasm_module *module);
 
 /**
- * Answer one request with a fresh instance.
+ * Begin to answer one request with a fresh instance; nothing runs yet.
  *
- * Thread: any with a stack as SYN_WASM_STACK_BYTES says. Blocks: until the guest has answered, at
- * most 10 ms longer than the deadline. `ret_outcome` is set whenever 0 is returned.
- * Returns 0, however the guest ended; what the sink returned; SYN_E_NOMEM.
+ * Owner: the caller, of *ret_run. `request` with what it points to, `sink` and `ctx` are kept until
+ * syn_wasm_run_free(); `limits` are copied.
+ * Returns 0; SYN_E_LIMIT (instances_max are under way); SYN_E_NOMEM.
  */
+SYN_MUST int syn_wasm_begin(struct syn_wasm_module *module, const struct syn_wasm_request *request,
+                            const struct syn_wasm_limits *limits, const struct syn_wasm_sink *sink,
+                            void *ctx, struct syn_wasm_run **ret_run, struct syn_err *err);
+/**
+ * Let the guest run on, for SYN_WASM_TICK_NS at most. Not again after another result than PENDING.
+ *
+ * Thread: any, one at a time; which may change from step to step. Blocks: no longer than that, and
+ * than the sink does.
+ * Returns 0, however the guest ended; SYN_WASM_PENDING; what the sink returned; SYN_E_NOMEM.
+ */
+SYN_MUST int syn_wasm_step(struct syn_wasm_run *run, struct syn_err *err);
+/** After SYN_WASM_PENDING: when, on syn_clock_ns(), the next step is of use; 0: at once. */
+int64_t syn_wasm_wake_ns(const struct syn_wasm_run *run);
+/** After syn_wasm_step() returned 0. Borrowed until syn_wasm_run_free(). */
+const struct syn_wasm_outcome *syn_wasm_outcome(const struct syn_wasm_run *run);
+/** End the guest wherever it is, and forget it. Returns NULL. */
+struct syn_wasm_run *syn_wasm_run_free(struct syn_wasm_run *run);
+
+/** All steps of a run at once, on this thread. Blocks until the guest has ended, at most 10 ms
+ * longer than the deadline. Returns as syn_wasm_begin() and syn_wasm_step(), but not PENDING. */
 SYN_MUST int syn_wasm_call(struct syn_wasm_module *module, const struct syn_wasm_request *request,
                            const struct syn_wasm_limits *limits, const struct syn_wasm_sink *sink,
                            void *ctx, struct syn_wasm_outcome *ret_outcome, struct syn_err *err);
