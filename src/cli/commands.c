@@ -83,6 +83,7 @@ static const struct syn_cli_command *const commands[] = {
     &syn_cli_image_pull_command,
     &syn_cli_image_list,
     &syn_cli_image_inspect,
+    &syn_cli_image_export,
     &syn_cli_image_rm,
     &syn_cli_run_graph,
     &syn_cli_devices_list,

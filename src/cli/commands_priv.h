@@ -28,7 +28,7 @@ extern const struct syn_cli_command syn_cli_service_exec, syn_cli_train_exec, sy
     syn_cli_service_forward, syn_cli_service_inspect;
 /* cmd_image.c */
 extern const struct syn_cli_command syn_cli_image_push, syn_cli_image_pull_command,
-    syn_cli_image_list, syn_cli_image_inspect, syn_cli_image_rm;
+    syn_cli_image_list, syn_cli_image_inspect, syn_cli_image_export, syn_cli_image_rm;
 /* cmd_explain.c; train explain as well */
 extern const struct syn_cli_command syn_cli_explain;
 /* cmd_run_graph.c */

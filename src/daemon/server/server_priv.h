@@ -659,6 +659,10 @@ SYN_MUST int srv_keep(struct syn_server *server, struct syn_content_guard **guar
  *  under this name, else as srv_resolve(). NOTFOUND, INVALID. */
 SYN_MUST int srv_image_resolve(struct syn_server *server, const char *account,
                                const char *reference, char *ret_cid, struct syn_err *err);
+/** What a plan says of the image: its "pull" becomes {"image"} where that has to come from a
+ *  registry first, else null. NOTFOUND, INVALID: it would be refused. */
+SYN_MUST int srv_image_foresee(struct syn_server *server, const char *account,
+                               const char *reference, json_t *plan, struct syn_err *err);
 SYN_MUST int srv_pulls_new(struct syn_server *server, struct srv_pulls **ret, struct syn_err *err);
 /** What runs ends soon, and nobody waits for it. */
 void srv_pulls_quiet(struct srv_pulls *pulls);

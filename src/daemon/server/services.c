@@ -46,6 +46,8 @@ service_stats(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
     if (rc == SYN_OK)
         rc = srv_gateway_stats(ctx, service, &stats, err);
+    if (rc == SYN_OK)
+        rc = srv_replicas_stats(ctx, service, stats, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, stats, err);
 }
 
@@ -531,22 +533,24 @@ check_quota(struct syn_server *server, const char *account, const json_t *spec, 
     return srv_quota_bears(server, account, &ask, err);
 }
 
-/* What deploying it would be refused with now, {"code", "message"}, or null. */
+/* Into the plan: the "pull" that comes first, or null, and "refused", what deploying it would be
+ * refused with now, {"code", "message"}, or null. */
 static int
-foresee(struct syn_server *server, const char *account, const json_t *spec, json_t **ret,
+foresee(struct syn_server *server, const char *account, const json_t *spec, json_t *plan,
         struct syn_err *err)
 {
-    char cid[SYN_CID_TEXT_MAX];
+    json_t *refusal = NULL;
     struct syn_err why = {0};
     int rc = check_quota(server, account, spec, &why);
 
     if (rc == SYN_OK)
-        rc = srv_image_resolve(server, account, syn_json_str(spec, "image", ""), cid, &why);
+        rc = srv_image_foresee(server, account, syn_json_str(spec, "image", ""), plan, &why);
     if (rc == SYN_OK)
         rc = srv_secrets_check(server, account, spec, &why);
     if (rc == SYN_OK)
         rc = srv_certificate_check(server, account, spec, &why);
-    return srv_work_refusal(rc, &why, ret, err);
+    rc = srv_work_refusal(rc, &why, &refusal, err);
+    return rc < 0 ? rc : syn_json_set_take(plan, "refused", refusal, err);
 }
 
 static int
@@ -556,7 +560,6 @@ reply_plan(struct syn_server *server, struct syn_http_req *req, const json_t *sp
     SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
     struct syn_quota quota;
     const struct syn_service_tenant tenant = {srv_identity(req)->account, &quota};
-    json_t *refusal = NULL;
     SYN_JSON(plan);
     int rc = srv_quota_load(server, tenant.account, &quota, err);
 
@@ -565,9 +568,7 @@ reply_plan(struct syn_server *server, struct syn_http_req *req, const json_t *sp
     if (rc == SYN_OK)
         rc = syn_service_plan(spec, &tenant, cluster, server->prices, &plan, err);
     if (rc == SYN_OK)
-        rc = foresee(server, tenant.account, spec, &refusal, err);
-    if (rc == SYN_OK)
-        rc = syn_json_set_take(plan, "refused", refusal, err);
+        rc = foresee(server, tenant.account, spec, plan, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, plan, err);
 }
 
@@ -846,6 +847,8 @@ explain_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
     rc = syn_service_explain(&view, &answer, err);
     if (rc == SYN_OK)
         rc = srv_gateway_explain(server, service, answer, err);
+    if (rc == SYN_OK)
+        rc = srv_loads_explain(server->loads, service, answer, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }
 
@@ -935,7 +938,7 @@ static const struct syn_http_route rows[] = {
     SRV_READ("/v1/services/{id}/explain", explain_service, NULL, "services.explain",
              "Why it is where it is"),
     SRV_READ("/v1/services/{id}/stats", service_stats, NULL, "services.stats",
-             "What the balancer has counted at its address"),
+             "What the balancer has counted at its address, and what its replicas use"),
     SRV_READ("/v1/gateway/ca", gateway_ca, NULL, "gateway.ca",
              "The authority behind the certificates of services with TLS"),
 };

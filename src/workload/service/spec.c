@@ -655,6 +655,7 @@ syn_service_place_request(const struct syn_service_spec *spec)
         .gpu_model = spec->gpu_model,
         .region = spec->region,
         .isolation = spec->isolation,
+        .networks = true, /* each replica is on its account's */
         .price_max = spec->max_price,
         .policy = spec->policy,
     };
