@@ -1,5 +1,5 @@
-/* From --tmpfs, --secret-file to spec.mounts: what an option says takes the place of all mounts of
- * its kind; "none" alone is none. */
+/* From --tmpfs, --secret-file and --mount to spec.mounts: what an option says takes the place of
+ * all mounts of its kind; "none" alone is none. */
 #include <stdio.h>
 #include <string.h>
 
@@ -65,9 +65,27 @@ take_secret(const struct mount_option *option, const char *word, json_t *mounts,
     return rc < 0 ? rc : syn_json_set_str(mount, "source", equals + 1, err);
 }
 
+/* synor://NAME:PATH */
+static int
+take_content(const struct mount_option *option, const char *word, json_t *mounts,
+             struct syn_err *err)
+{
+    const char *colon = strrchr(word, ':');
+    json_t *mount = NULL;
+    int rc;
+
+    if (!syn_str_starts(word, "synor://") || colon[1] != '/' || colon[2] == '/')
+        return wrong(option, word, "synor://NAME:PATH such as synor://models/small:/model", err);
+    rc = add_mount(option, colon + 1, strlen(colon + 1), mounts, &mount, err);
+    return rc < 0 ? rc
+                  : syn_json_set_take(mount, "source", json_stringn(word, (size_t)(colon - word)),
+                                      err);
+}
+
 static const struct mount_option options[] = {
     {"tmpfs", "tmpfs", take_tmpfs},
     {"secret-file", "secret", take_secret},
+    {"mount", "content", take_content},
 };
 
 static void

@@ -270,23 +270,32 @@ def a_replica_has_what_it_asks_for(p):
             ("--tmpfs", "/x:1gb", "of the replica's memory"), ("--user", "0", "--user"),
             ("--user", "root", "--user"), ("--secret-file", "/a", "--secret-file"),
             ("--workdir", "app", "--workdir"), ("--hostname", "a.b", "--hostname"),
-            ("--stop-signal", "SIGKILL", "--stop-signal")):
+            ("--mount", "models:/x", "--mount"), ("--stop-signal", "SIGKILL", "--stop-signal")):
         said = p.cli("compute", "service", "deploy", *ONE, option, value, "--yes", code=2)
         check(word in said.err and "spec." not in said.err, option, value, said)
     p.error("compute", "service", "deploy", *ONE, "--secret-file", "/a=nobody", "--yes")
+    p.error("compute", "service", "deploy", *ONE, "--mount", "synor://not/there:/x", "--yes")
+    stored = p.home / "stored"
+    stored.mkdir()
+    (stored / "word").write_text("it is stored")
+    p.json("storage", "put", stored, "--name", "models/word")
     p.cli("compute", "service", "deploy", *ONE, "--secret-file", "/run/secrets/key=file-key",
-          "--tmpfs", "/cache:1mb", "--tmpfs", "/run", "--user", "1234:4321", "--workdir", "/cache",
+          "--tmpfs", "/cache:1mb", "--tmpfs", "/run", "--mount", "synor://models/word:/models",
+          "--user", "1234:4321", "--workdir", "/cache",
           "--hostname", "a-host", "--stop-signal", "SIGQUIT", "--yes", "--wait")
     said = service(p, "one")
     equal([(m["path"], m["kind"]) for m in said["spec"]["mounts"]],
-          [("/cache", "tmpfs"), ("/run", "tmpfs"), ("/run/secrets/key", "secret")])
+          [("/cache", "tmpfs"), ("/models", "content"), ("/run", "tmpfs"),
+           ("/run/secrets/key", "secret")])
     seen = p.cli("compute", "service", "get", "one").out
     for line in ("user        1234:4321", "mount       /cache  tmpfs 1 MiB",
+                 "mount       /models  content synor://models/word",
                  "mount       /run/secrets/key  secret file-key", "readiness   tcp"):
         check(line in seen, line, seen)
     process = pathlib.Path(f"/proc/{process_of(ready(p, 'one')[0]['instance'])}")
     inside = process / "root"
     equal((inside / "run/secrets/key").read_text(), "k3pt in memory")
+    equal((inside / "models/word").read_text(), "it is stored")
     seen = (inside / "run/secrets/key").stat()
     equal((seen.st_mode & 0o777, seen.st_uid % 65536, seen.st_gid % 65536), (0o400, 1234, 4321))
     ids = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines()

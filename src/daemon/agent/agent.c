@@ -13,6 +13,7 @@
 #include <synor/infra/token.h>
 
 #include "agent_priv.h"
+#include "wish_priv.h"
 
 #define NODE_FILE "node.json"
 
@@ -383,6 +384,7 @@ names_content(void *arg, const char *cid)
 
         for (size_t i = 0; !instance->over && i < SYN_LEN(fields); i++)
             named = named || syn_str_eq(syn_json_str(spec, fields[i], ""), cid);
+        named = named || (!instance->over && agt_wish_mounts(spec, cid));
     }
     (void)pthread_mutex_unlock(&agent->lock);
     return named;

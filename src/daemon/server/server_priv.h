@@ -448,6 +448,14 @@ SYN_MUST int srv_services_renew_secret(struct syn_server *server, struct srv_txn
 SYN_MUST int srv_service_with_secret(struct syn_server *server, const char *account,
                                      const char *secret, char *out, struct syn_err *err);
 
+/* --- mounts of services (mounts.c) --------------------------------------------------------------
+ */
+
+/** Set what the mounts of a checked spec stand for now: the CIDs of content that have none yet.
+ * What is named is kept until *guard is freed (NULL: it is only looked at). NOTFOUND. */
+SYN_MUST int srv_mounts_resolve(struct syn_server *server, const char *account, json_t *spec,
+                                struct syn_content_guard **guard, struct syn_err *err);
+
 /* --- secrets (secrets.c) ------------------------------------------------------------------------
  */
 

@@ -297,6 +297,9 @@ wanted_spec(struct syn_server *server, struct change *change, json_t **ret_spec,
     if (rc == SYN_OK)
         rc = srv_secrets_check(server, srv_identity(change->req)->account, spec, err);
     if (rc == SYN_OK)
+        rc = srv_mounts_resolve(server, srv_identity(change->req)->account, spec, &change->guard,
+                                err);
+    if (rc == SYN_OK)
         rc = srv_certificate_check(server, srv_identity(change->req)->account, spec, err);
     if (rc == SYN_OK)
         *ret_spec = SYN_TAKE(spec);
@@ -539,12 +542,17 @@ foresee(struct syn_server *server, const char *account, const json_t *spec, json
 {
     char cid[SYN_CID_TEXT_MAX];
     struct syn_err why = {0};
+    SYN_JSON(copy);
     int rc = check_quota(server, account, spec, &why);
 
     if (rc == SYN_OK)
         rc = srv_image_resolve(server, account, syn_json_str(spec, "image", ""), cid, &why);
     if (rc == SYN_OK)
         rc = srv_secrets_check(server, account, spec, &why);
+    if (rc == SYN_OK)
+        rc = copy_spec(spec, &copy, &why);
+    if (rc == SYN_OK)
+        rc = srv_mounts_resolve(server, account, copy, NULL, &why);
     if (rc == SYN_OK)
         rc = srv_certificate_check(server, account, spec, &why);
     return srv_work_refusal(rc, &why, ret, err);

@@ -172,6 +172,7 @@ static const struct {
     {"{" BASE MOUNT("tmpfs", "/etc/hosts") "}", "the platform's own"},
     {"{" BASE MOUNT("secret", "/tmp") "}", "the platform's own"},
     {"{" BASE MOUNT("secret", "/run/x") "}", "no name of a secret"},
+    {"{" BASE MOUNT("content", "/x\",\"source\":\"models") "}", "expected synor://NAME"},
     {"{" BASE MOUNT("nfs", "/run/x") "}", "spec.mounts[0].kind"},
     {"{" BASE MOUNT("tmpfs", "/x\",\"source\":\"y") "}", "begins empty"},
     {"{" BASE MOUNT("tmpfs", "/x\",\"size_bytes\":\"2gb") "}", "of the replica's memory"},
