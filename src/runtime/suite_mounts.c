@@ -74,16 +74,18 @@ void
 syn_suite_volumes_outlive_instances(void **state)
 {
     char dir[SYN_INSTANCE_PATH_MAX], data[SYN_INSTANCE_PATH_MAX + 8];
-    const char *const first[] = {"/bin/sh", "-c",
-                                 "cd /data && umask 077 && echo kept > mine && mkdir -m 777 all && "
-                                 "head -c 40000000 /dev/zero > full 2>/dev/null || echo full; "
-                                 "stat -c '%u %g %a' mine; [ $(stat -c %s full) -ge 16000000 ] && "
-                                 "[ $(stat -c %s full) -lt 19000000 ] && rm full && echo fits",
-                                 NULL};
-    const char *const second[] = {"/bin/sh", "-c",
-                                  "cd /data && cat mine; stat -c '%u %g' mine; echo on > all/x && "
-                                  "stat -c '%u %g' all/x; echo x > /ro/all/y || echo refused",
-                                  NULL};
+    const char *const first[] = {
+        "/bin/sh", "-c",
+        "cd /data && umask 077 && echo kept > mine && mkdir -m 777 all && "
+        "head -c 40000000 /dev/zero > full 2>/dev/null || echo full; "
+        "find mine -printf '%U %G %m\\n'; size=$(wc -c < full); "
+        "[ $size -ge 16000000 ] && [ $size -lt 19000000 ] && rm full && echo fits",
+        NULL};
+    const char *const second[] = {
+        "/bin/sh", "-c",
+        "cd /data && cat mine; echo on > all/x; find mine all/x -printf '%U %G\\n'; "
+        "(echo x > /ro/all/y) 2>/dev/null || echo refused",
+        NULL};
     struct syn_bind volumes[] = {{data, "/data", false}, {data, "/ro", true}};
     struct syn_instance_spec spec = {
         .argv = first, .uid = 1234, .gid = 4321, .volumes = volumes, .volumes_count = 1};
