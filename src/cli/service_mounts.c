@@ -1,5 +1,5 @@
-/* From --tmpfs, --secret-file and --mount to spec.mounts: what an option says takes the place of
- * all mounts of its kind; "none" alone is none. */
+/* From --tmpfs, --secret-file, --mount and --volume to spec.mounts: what an option says takes the
+ * place of all mounts of its kind; "none" alone is none. */
 #include <stdio.h>
 #include <string.h>
 
@@ -82,10 +82,31 @@ take_content(const struct mount_option *option, const char *word, json_t *mounts
                                       err);
 }
 
+/* NAME:PATH or NAME:PATH:ro */
+static int
+take_volume(const struct mount_option *option, const char *word, json_t *mounts,
+            struct syn_err *err)
+{
+    const char *colon = strchr(word, ':');
+    bool read_only = syn_str_ends(word, ":ro");
+    size_t len;
+    json_t *mount = NULL;
+    int rc;
+
+    if (colon == NULL || colon == word || colon[1] != '/')
+        return wrong(option, word, "NAME:PATH or NAME:PATH:ro such as data:/var/lib/data", err);
+    len = strlen(colon + 1) - (read_only ? strlen(":ro") : 0);
+    rc = add_mount(option, colon + 1, len, mounts, &mount, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_take(mount, "source", json_stringn(word, (size_t)(colon - word)), err);
+    return rc < 0 || !read_only ? rc : syn_json_set_bool(mount, "read_only", true, err);
+}
+
 static const struct mount_option options[] = {
     {"tmpfs", "tmpfs", take_tmpfs},
     {"secret-file", "secret", take_secret},
     {"mount", "content", take_content},
+    {"volume", "volume", take_volume},
 };
 
 static void

@@ -191,8 +191,12 @@ beat(struct syn_agent *agent, struct syn_err *err)
 
     if (rc == SYN_OK)
         rc = agt_line_report(agent, body, err);
+    if (rc == SYN_OK)
+        rc = agt_volumes_report(agent, body, err);
     (void)snprintf(path, sizeof(path), "/v1/nodes/%s/heartbeat", agent->node_id);
-    return rc < 0 ? rc : agt_call(agent, agent->beat_client, "POST", path, body, NULL, err);
+    if (rc == SYN_OK)
+        rc = agt_call(agent, agent->beat_client, "POST", path, body, NULL, err);
+    return rc < 0 ? rc : agt_volumes_sweep(agent, err);
 }
 
 static void *
@@ -331,7 +335,7 @@ adopt_all(struct syn_agent *agent)
 static int
 make_dirs(const struct syn_agent *agent, struct syn_err *err)
 {
-    static const char *const below[] = {"", "/instances", "/jobs", "/runtime"};
+    static const char *const below[] = {"", "/instances", "/jobs", "/runtime", "/volumes"};
 
     for (size_t i = 0; i < SYN_LEN(below); i++) {
         char path[AGT_PATH_MAX + 16];
@@ -529,6 +533,7 @@ syn_agent_new(const struct syn_agent_options *options, struct syn_agent **ret_ag
     }
     (void)pthread_mutex_init(&agent->lock, NULL);
     (void)pthread_mutex_init(&agent->fetch_lock, NULL);
+    (void)pthread_mutex_init(&agent->volumes_lock, NULL);
     (void)pthread_condattr_init(&attributes);
     (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&agent->wake, &attributes);
@@ -592,6 +597,7 @@ syn_agent_free(struct syn_agent *agent)
     agent->key = syn_key_free(agent->key);
     (void)pthread_cond_destroy(&agent->wake);
     (void)pthread_mutex_destroy(&agent->fetch_lock);
+    (void)pthread_mutex_destroy(&agent->volumes_lock);
     (void)pthread_mutex_destroy(&agent->lock);
     json_decref(agent->labels);
     json_decref(agent->offer);

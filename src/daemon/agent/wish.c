@@ -19,8 +19,8 @@ agt_wish_fini(struct agt_wish *wish)
         syn_free(wish->env[i]);
     syn_free((void *)wish->env);
     syn_free((void *)wish->argv);
-    for (size_t i = 0; i < wish->content_count; i++)
-        syn_free(wish->content[i]);
+    for (size_t i = 0; i < wish->shown_count; i++)
+        syn_free(wish->shown[i]);
     json_decref(wish->secrets);
     wish->image = syn_oci_layout_close(wish->image);
     wish->gpus = syn_gpu_grant_free(wish->gpus);
@@ -240,22 +240,30 @@ agt_wish_mounts(const json_t *spec, const char *cid)
     return false;
 }
 
-/* What is stored, fetched once for all that name it, and shown where it is wanted. */
+/* What is stored, fetched once for all that name it, or a volume, shown where it is wanted. */
 static int
-wish_stored(struct agt_instance *instance, struct agt_wish *wish, const json_t *mount,
+wish_folder(struct agt_instance *instance, struct agt_wish *wish, const json_t *mount, bool volume,
             struct syn_err *err)
 {
+    const char *inside = syn_json_str(mount, "path", "");
     char path[AGT_PATH_MAX];
     char *kept;
-    int rc = agt_fetch(instance, syn_json_str(mount, "cid", ""), path, err);
+    int rc = volume ? agt_volume_take(instance, mount, path, err)
+                    : agt_fetch(instance, syn_json_str(mount, "cid", ""), path, err);
 
     if (rc < 0)
-        return syn_err_wrap(err, rc, "%s", syn_json_str(mount, "path", ""));
+        return syn_err_wrap(err, rc, "%s", inside);
     kept = syn_strdup(path);
     if (kept == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a mount");
-    wish->content[wish->content_count++] = kept;
-    add_bind(wish, (struct syn_bind){kept, syn_json_str(mount, "path", ""), true});
+    wish->shown[wish->shown_count++] = kept;
+    if (!volume) {
+        add_bind(wish, (struct syn_bind){kept, inside, true});
+        return SYN_OK;
+    }
+    wish->volumes[wish->spec.volumes_count++] =
+        (struct syn_bind){kept, inside, syn_json_bool(mount, "read_only", false)};
+    wish->spec.volumes = wish->volumes;
     return SYN_OK;
 }
 
@@ -266,10 +274,10 @@ wish_mount(struct agt_instance *instance, struct agt_wish *wish, const json_t *m
     const char *kind = syn_json_str(mount, "kind", "");
 
     if (wish->spec.tmpfs_count == SYN_INSTANCE_MOUNTS_MAX ||
-        wish->content_count == SYN_INSTANCE_MOUNTS_MAX)
+        wish->shown_count == SYN_INSTANCE_MOUNTS_MAX)
         return SYN_FAIL(err, SYN_E_INTERNAL, "mounts: more than are understood");
-    if (syn_str_eq(kind, "content"))
-        return wish_stored(instance, wish, mount, err);
+    if (syn_str_eq(kind, "content") || syn_str_eq(kind, "volume"))
+        return wish_folder(instance, wish, mount, syn_str_eq(kind, "volume"), err);
     if (!syn_str_eq(kind, "tmpfs"))
         return SYN_OK;
     wish->tmpfs[wish->spec.tmpfs_count++] =

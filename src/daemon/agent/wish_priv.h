@@ -18,8 +18,9 @@ struct agt_wish {
     struct syn_secret_file files[SYN_INSTANCE_MOUNTS_MAX];
     struct syn_bind binds[AGT_WISH_BINDS_MAX];
     struct syn_host_entry hosts[AGT_WISH_HOSTS_MAX];
-    char *content[SYN_INSTANCE_MOUNTS_MAX]; /* paths of what is mounted */
-    size_t content_count;
+    struct syn_bind volumes[SYN_INSTANCE_MOUNTS_MAX];
+    char *shown[SYN_INSTANCE_MOUNTS_MAX]; /* paths of content and volumes */
+    size_t shown_count;
     char dir[AGT_PATH_MAX];
     char code[AGT_PATH_MAX];
     char dataset[AGT_PATH_MAX];

@@ -101,7 +101,8 @@ plan_item(const struct plan *plan, json_t *item, struct syn_err *err)
     if (rc < 0)
         return syn_err_wrap(err, rc, "%s", syn_json_str(item, "from", "?"));
     if (kind->work == &srv_service) {
-        rc = srv_mounts_resolve(plan->server, plan->account, spec, NULL, err);
+        rc = srv_mounts_resolve(plan->server, &(struct srv_mounting){plan->account, name, spec},
+                                NULL, err);
         if (rc < 0)
             return syn_err_wrap(err, rc, "%s", syn_json_str(item, "from", "?"));
     }

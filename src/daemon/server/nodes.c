@@ -53,9 +53,9 @@ srv_node_find(struct syn_server *server, const char *text, json_t **ret_doc, int
 static int
 take_report(json_t *status, const json_t *report, int64_t now_ms, struct syn_err *err)
 {
-    static const char *const keys[] = {"capacity",      "sandboxes", "default_isolation",
-                                       "agent_version", "boot_id",   "checks",
-                                       "frameworks",    "devices",   "rtt_us"};
+    static const char *const keys[] = {
+        "capacity", "sandboxes",  "default_isolation", "agent_version", "boot_id",
+        "checks",   "frameworks", "devices",           "rtt_us",        "volumes"};
     int rc = syn_document_set_time(status, "last_seen_at", now_ms, err);
 
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(keys); i++) {
@@ -550,6 +550,18 @@ static const struct syn_schema device_schema = SYN_SCHEMA("NodeDevice", device_f
         .name = "checks", .kind = SYN_FIELD_ANY, .help = "What `synor doctor` found"              \
     }
 
+#define VOLUMES_MAX 1024
+
+static const struct syn_field volume_fields[] = {
+    {.name = "id", .kind = SYN_FIELD_NAME, .required = true, .help = "Of a volume"},
+    {.name = "used_bytes",
+     .kind = SYN_FIELD_I64,
+     .min = 0,
+     .max = INT64_MAX,
+     .help = "What its files take; where it is not in use, what it has of the node's disk"},
+};
+static const struct syn_schema volume_schema = SYN_SCHEMA("NodeVolume", volume_fields);
+
 static const struct syn_field join_fields[] = {
     {.name = "name", .kind = SYN_FIELD_NAME, .required = true, .help = "Host name"},
     {.name = "region",
@@ -591,7 +603,15 @@ static const struct syn_field join_fields[] = {
 };
 static const struct syn_schema join_schema = SYN_SCHEMA("NodeJoin", join_fields);
 
-static const struct syn_field beat_fields[] = {REPORT_FIELDS};
+static const struct syn_field beat_fields[] = {
+    REPORT_FIELDS,
+    {.name = "volumes",
+     .kind = SYN_FIELD_LIST,
+     .sub = &volume_schema,
+     .min = 0,
+     .max = VOLUMES_MAX,
+     .help = "Volumes that the node has"},
+};
 static const struct syn_schema beat_schema = SYN_SCHEMA("NodeHeartbeat", beat_fields);
 
 static const struct syn_field drain_fields[] = {
