@@ -237,14 +237,18 @@ static int
 remove_one(struct syn_agent *agent, const char *id, struct syn_err *err)
 {
     char dir[AGT_PATH_MAX], path[AGT_PATH_MAX];
+    bool had;
     int rc;
 
-    if (!syn_name_ok(id) || is_had(agent, id))
+    if (!syn_name_ok(id))
         return SYN_OK;
     volume_dir(agent, id, dir);
     (void)pthread_mutex_lock(&agent->volumes_lock);
-    rc = syn_volume_destroy(dir, err);
+    had = is_had(agent, id);
+    rc = had ? SYN_OK : syn_volume_destroy(dir, err);
     (void)pthread_mutex_unlock(&agent->volumes_lock);
+    if (had)
+        return SYN_OK;
     (void)snprintf(path, sizeof(path), "/v1/nodes/%s/volumes/%s", agent->node_id, id);
     return rc < 0 ? rc : agt_call(agent, agent->beat_client, "DELETE", path, NULL, NULL, err);
 }

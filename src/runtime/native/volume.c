@@ -1,9 +1,14 @@
 #include <synor/runtime/volume.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <synor/base/str.h>
 
 #include "file_priv.h"
 #include "scratch_priv.h"
@@ -49,13 +54,49 @@ is_mounted(const char *dir, const char *data, bool *ret, struct syn_err *err)
     return SYN_OK;
 }
 
+/* Is the image mounted somewhere else still, by an instance that was not cleared away? Mounted a
+ * second time the file system would be ruined. */
+static int
+check_free(const char *disk, struct syn_err *err)
+{
+    DIR *devices = opendir("/sys/block");
+    const struct dirent *entry;
+    struct stat own, other;
+    bool busy = false;
+
+    if (stat(disk, &own) < 0) {
+        if (devices)
+            (void)closedir(devices);
+        return SYN_FAIL_SYS(err, errno, "looking at %s", disk);
+    }
+    while (devices && !busy && (entry = readdir(devices)) != NULL) {
+        char path[SYN_PATH_MAX];
+        SYN_BUF(backing);
+
+        if (!syn_str_starts(entry->d_name, "loop") ||
+            syn_path_format(path, sizeof(path), NULL, "/sys/block/%s/loop/backing_file",
+                            entry->d_name) < 0 ||
+            syn_file_read(AT_FDCWD, path, SYN_PATH_MAX, &backing, NULL) < 0 ||
+            syn_buf_ok(&backing, NULL) < 0)
+            continue;
+        backing.data[strcspn(syn_buf_text(&backing), "\n")] = '\0';
+        busy = stat(syn_buf_text(&backing), &other) == 0 && other.st_dev == own.st_dev &&
+               other.st_ino == own.st_ino;
+    }
+    if (devices)
+        (void)closedir(devices);
+    return busy ? SYN_FAIL(err, SYN_E_CONFLICT, "%s is still in use", disk) : SYN_OK;
+}
+
 /* Everybody inside may write at its top, like in a tmpfs: who uses it may come as another user. */
 static int
 mount_disk(const char *disk, const char *data, struct syn_err *err)
 {
     SYN_FD(top);
-    int rc = syn_scratch_mount(disk, data, err);
+    int rc = check_free(disk, err);
 
+    if (rc == SYN_OK)
+        rc = syn_scratch_mount(disk, data, err);
     if (rc < 0)
         return rc;
     syn_scratch_harden(data);
@@ -94,7 +135,10 @@ syn_volume_close(const char *dir, struct syn_err *err)
     char data[SYN_PATH_MAX];
     int rc = syn_path_format(data, sizeof(data), err, "%s/" DIR_DATA, dir);
 
-    return rc < 0 ? rc : syn_scratch_unmount(data, err);
+    if (rc < 0 || umount2(data, UMOUNT_NOFOLLOW) == 0 || errno == EINVAL || errno == ENOENT)
+        return rc;
+    return errno == EBUSY ? SYN_FAIL(err, SYN_E_CONFLICT, "%s is in use", data)
+                          : SYN_FAIL_SYS(err, errno, "unmounting %s", data);
 }
 
 int

@@ -19,11 +19,12 @@ struct syn_volume_usage {
 
 /** Have the volume at `dir` (absolute), of so many bytes, mounted: made when it is not there,
  *  durable before this returns. Its path goes to out[cap]. One at a time for each volume.
- *  Blocks: tens of ms. Returns 0; UNSUPPORTED without mkfs.ext4; INVALID, NOSPACE, IO. */
+ *  Blocks: tens of ms. Returns 0; CONFLICT while an instance that is not cleared away has it
+ * mounted; UNSUPPORTED without mkfs.ext4; INVALID, NOSPACE, IO. */
 SYN_MUST int syn_volume_open(const char *dir, int64_t bytes, char *out, size_t cap,
                              struct syn_err *err);
-/** Unmount it; all that was written is on the disk. It may be closed already, or not be there.
- *  Those who still have it bound keep it. */
+/** Unmount it, when no instance has it any more; all that was written is on the disk then. It may
+ * be closed already, or not be there. Returns 0; CONFLICT while somebody is in it; IO. */
 SYN_MUST int syn_volume_close(const char *dir, struct syn_err *err);
 /** Returns 0; NOTFOUND, IO. */
 SYN_MUST int syn_volume_usage(const char *dir, struct syn_volume_usage *ret, struct syn_err *err);
