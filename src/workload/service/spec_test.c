@@ -173,6 +173,8 @@ static const struct {
     {"{" BASE MOUNT("secret", "/tmp") "}", "the platform's own"},
     {"{" BASE MOUNT("secret", "/run/x") "}", "no name of a secret"},
     {"{" BASE MOUNT("content", "/x\",\"source\":\"models") "}", "expected synor://NAME"},
+    {"{" BASE MOUNT("volume", "/x\",\"source\":\"No") "}", "no name of a volume"},
+    {"{" BASE MOUNT("volume", "/tmp\",\"source\":\"data") "}", "platform's own"},
     {"{" BASE MOUNT("nfs", "/run/x") "}", "spec.mounts[0].kind"},
     {"{" BASE MOUNT("tmpfs", "/x\",\"source\":\"y") "}", "begins empty"},
     {"{" BASE MOUNT("tmpfs", "/x\",\"size_bytes\":\"2gb") "}", "of the replica's memory"},
