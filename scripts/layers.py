@@ -7,6 +7,7 @@ import re
 MAY_INCLUDE = {
     "base": [],
     "client": ["base"],
+    "wasm": ["base"],
     "compute": ["base"],
     "chain": ["base"],
     "market": ["base"],

@@ -10,6 +10,17 @@ die() {
     exit 1
 }
 
+# as_root COMMAND...: run as root, or say why not.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo -- "$@"
+    else
+        die "this needs root, and there is no sudo: $*"
+    fi
+}
+
 # usage [PROBLEM]: the comment at the head of the script is its help text.
 usage() {
     local text

@@ -12,12 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <synor/base/loader.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 
 #include "drivers_priv.h"
 #include "levelzero_priv.h"
-#include "loader_priv.h"
 
 #define GROUPS_MAX   16
 #define MEMORIES_MAX 8

@@ -7,12 +7,12 @@
 #include <time.h>
 
 #include <synor/base/buf.h>
+#include <synor/base/loader.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 
 #include "drivers_priv.h"
 #include "host_queue_priv.h"
-#include "loader_priv.h"
 #include "opencl_priv.h"
 
 #define PLATFORMS_MAX 16

@@ -8,9 +8,8 @@
 
 #include <pthread.h>
 
+#include <synor/base/loader.h>
 #include <synor/compute/driver_ops.h>
-
-#include "loader_priv.h"
 
 #define STREAM_DEVICES_MAX 64
 

@@ -7,12 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <synor/base/loader.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 
 #include "drivers_priv.h"
 #include "host_queue_priv.h"
-#include "loader_priv.h"
 #include "vulkan_priv.h"
 
 #define FAMILIES_MAX   16

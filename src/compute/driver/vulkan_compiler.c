@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 #include <synor/base/child.h>
+#include <synor/base/loader.h>
 #include <synor/base/mem.h>
 
-#include "loader_priv.h"
 #include "vulkan_priv.h"
 
 #define DEFINES_MAX 16

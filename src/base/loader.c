@@ -1,4 +1,4 @@
-#include "loader_priv.h"
+#include <synor/base/loader.h>
 
 #include <dlfcn.h>
 #include <string.h>

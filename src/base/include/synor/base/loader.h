@@ -1,12 +1,12 @@
 /* Vendors' libraries, loaded at run time. A library that was loaded stays loaded: most of them
  * leave threads or exit handlers behind that dlclose() would pull the ground from under. */
-#ifndef SYN_COMPUTE_LOADER_PRIV_H
-#define SYN_COMPUTE_LOADER_PRIV_H
+#ifndef SYNOR_BASE_LOADER_H
+#define SYNOR_BASE_LOADER_H
 
 #include <synor/base/core.h>
 #include <synor/base/err.h>
 
-/** One function of a library: where in the driver's table its address goes. */
+/** One function of a library: where in the caller's table its address goes. */
 struct syn_loader_row {
     const char *symbol; /* NULL: this library has no such function */
     size_t offset;
