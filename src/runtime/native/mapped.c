@@ -75,7 +75,8 @@ open_namespace(const struct syn_plan *plan, int *ret_fd, struct syn_err *err)
 static int
 mount_mapped(const char *from, const char *at, int namespace_fd, struct syn_err *err)
 {
-    struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (unsigned long long)namespace_fd};
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP,
+                              .userns_fd = (unsigned long long)namespace_fd};
     SYN_FD(tree);
     int rc = syn_dir_make(AT_FDCWD, at, 0755, err);
 

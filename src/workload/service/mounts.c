@@ -12,7 +12,8 @@ static const struct syn_field mount_fields[] = {
     {.name = "path", .kind = SYN_FIELD_STR, .required = true, .min = 2, .max = SYN_SERVICE_MOUNT_PATH_MAX,
      .help = "where it is found; absolute, outside /proc, /sys and /dev"},
     {.name = "kind", .kind = SYN_FIELD_STR, .required = true, .choices = "tmpfs|secret|content|volume",
-     .help = "tmpfs: empty, in the replica's memory; secret: one of the account's as a file that its user alone may read; content: what is stored, read-only; volume: what the account keeps on a node"},
+     .help = "tmpfs: empty, in the replica's memory; secret: one of the account's as a file that its user alone may "
+             "read; content: what is stored, read-only; volume: what the account keeps on a node"},
     {.name = "source", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_SERVICE_MOUNT_PATH_MAX,
      .help = "secret: its name; content: synor://NAME or synor://CID; volume: its name"},
     {.name = "size_bytes", .kind = SYN_FIELD_BYTES, .min = TMPFS_MIN, .max = INT64_C(1) << 44,
