@@ -64,10 +64,11 @@ static const struct syn_cli_option create_options[] = {
      "Several replicas, and services, may write to it at once"},
 };
 
+static const struct syn_cli_spec_key numbers[] = {{"size", "size_bytes"}};
+
 static int
 make_body(const struct syn_cli *cli, json_t **ret, struct syn_err *err)
 {
-    static const struct syn_cli_spec_key numbers[] = {{"size", "size_bytes"}};
     SYN_JSON(body);
     int rc = syn_json_pack(&body, err, "{s:s, s:s*, s:b}", "name", syn_cli_operand(cli, 0), "node",
                            syn_cli_text(cli, "node", NULL), "shared",
@@ -90,6 +91,8 @@ run_create(struct syn_cli *cli)
 
     if (rc == SYN_OK)
         rc = syn_cli_call(cli, "POST", "/v1/volumes", body, &volume, &err);
+    if (rc < 0)
+        syn_cli_spec_blame(cli, "body.", numbers, SYN_LEN(numbers), &err);
     return rc < 0 ? syn_cli_fail(cli, &err) : show_take(cli, volume);
 }
 

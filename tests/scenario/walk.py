@@ -237,7 +237,7 @@ ROWS = {
     "compute volume create": [(["walked", "--size", "16mb"], 0, anything),
                               (["walked"], 1, error), (["Walked"], 2, error),
                               (["walked", "--size", "1mb"], 2, blames("--size")),
-                              (["none", "--node", "no-such"], 1, blames("no-such"))],
+                              (["none", "--node", "no-such"], 1, error)],
     "compute volume list": [([], 0, items)],
     "compute volume get": [(["walked"], 0, anything), (["none"], 1, error)],
     "compute volume rm": [(["walked", "--yes"], 0, anything), (["walked", "--yes"], 1, error)],
