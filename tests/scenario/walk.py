@@ -236,7 +236,7 @@ ROWS = {
     "compute certificate rm": [(["walked", "--yes"], 1, error)],
     "compute volume create": [(["walked", "--size", "16mb"], 0, anything),
                               (["walked"], 1, error), (["Walked"], 2, error),
-                              (["walked", "--size", "1mb"], 2, blames("--size")),
+                              (["walked", "--size", "1mb"], 2, blames("size")),
                               (["none", "--node", "no-such"], 1, error)],
     "compute volume list": [([], 0, items)],
     "compute volume get": [(["walked"], 0, anything), (["none"], 1, error)],
