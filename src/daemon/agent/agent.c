@@ -427,6 +427,7 @@ copy_options(struct syn_agent *agent, const struct syn_agent_options *options)
     agt_gpus_options(agent, options);
     agent->devices_argv = options->devices_argv;
     agent->names_mode = options->dns;
+    agent->mesh_listen = options->mesh;
     (void)syn_str_copy(agent->server, sizeof(agent->server), options->server);
     (void)syn_str_copy(agent->join_token, sizeof(agent->join_token),
                        options->token != NULL ? options->token : "");

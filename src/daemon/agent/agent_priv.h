@@ -89,6 +89,7 @@ struct syn_agent {
     pthread_mutex_t volumes_lock; /* making, mounting and removing of volumes */
     struct syn_net *net;          /* of instances; NULL: this node has none */
     const char *names_mode;       /* forward, own or off; NULL: forward */
+    const char *mesh_listen;      /* where others reach its mesh, or none; NULL: not said */
     struct agt_names *names; /* what instances may ask for; NULL: they ask the node's resolvers */
     struct agt_resolver *resolver; /* answers them */
     struct agt_follower *follower; /* learns them */
@@ -186,6 +187,8 @@ SYN_MUST int agt_upload(struct syn_client *client, const char *path, int fd, int
  * new.
  */
 SYN_MUST int agt_replace_file(const char *path, const void *data, size_t len, struct syn_err *err);
+/** The same for what need not survive a power cut. */
+SYN_MUST int agt_write_file(const char *path, const void *data, size_t len, struct syn_err *err);
 /** Sleep, or less when the agent stops or `instance` (may be NULL) changes. False when stopping. */
 bool agt_sleep(struct syn_agent *agent, const struct agt_instance *instance, int64_t ms);
 

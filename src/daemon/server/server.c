@@ -303,8 +303,9 @@ const struct srv_routes *const srv_all_routes[] = {
     &srv_service_routes,     &srv_place_routes,
     &srv_manifest_routes,    &srv_image_routes,
     &srv_secret_routes,      &srv_volume_routes,
-    &srv_endpoint_routes,    &srv_certificate_routes,
-    &srv_session_routes,     NULL,
+    &srv_endpoint_routes,    &srv_identity_routes,
+    &srv_certificate_routes, &srv_session_routes,
+    &srv_queue_routes,       NULL,
 };
 
 static int
@@ -392,6 +393,8 @@ build(struct syn_server *server, const struct syn_server_options *options, struc
         rc = open_prices(server, options->price_book, err);
     if (rc == SYN_OK)
         rc = read_meta(server, err);
+    if (rc == SYN_OK)
+        rc = srv_virtual_open(server, options->service_network, err);
     if (rc == SYN_OK)
         rc = syn_metrics_new(&server->metrics, err);
     if (rc == SYN_OK)

@@ -348,6 +348,10 @@ attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_er
     if (rc == SYN_OK)
         rc = srv_publish(server, txn, change->service, err);
     if (rc == SYN_OK)
+        rc = srv_virtual_give(server, txn, change->service, err);
+    if (rc == SYN_OK)
+        rc = srv_service_index(server, txn, change->service, err);
+    if (rc == SYN_OK)
         rc = write_change(txn, change, revision, err);
     return rc < 0 ? rc
                   : srv_idem_keep(server, &idem, txn, change->created ? 201 : 200, change->service,
@@ -692,7 +696,6 @@ apply_rollback(struct syn_server *server, struct srv_txn *txn, json_t *service, 
     SYN_JSON(versions);
     int rc = srv_service_versions(server, syn_document_id(service), &versions, err);
 
-    (void)txn;
     if (rc < 0)
         return rc;
     version = version_before(service, versions, *asked);
@@ -700,7 +703,8 @@ apply_rollback(struct syn_server *server, struct srv_txn *txn, json_t *service, 
         return SYN_FAIL(err, SYN_E_NOTFOUND,
                         "there is no such version of %s; its history lists those that are kept",
                         syn_json_str(service, "name", ""));
-    return syn_service_rollback(service, version, syn_wall_ms(server->world), err);
+    rc = syn_service_rollback(service, version, syn_wall_ms(server->world), err);
+    return rc < 0 ? rc : srv_virtual_give(server, txn, service, err);
 }
 
 static int
@@ -787,6 +791,10 @@ release(struct syn_server *server, struct srv_txn *txn, const json_t *service, s
     char key[SRV_KEY_MAX];
     int rc = srv_unpublish(server, txn, service, err);
 
+    if (rc == SYN_OK)
+        rc = srv_virtual_take(txn, service, err);
+    if (rc == SYN_OK)
+        rc = srv_service_unindex(server, txn, service, err);
     return rc < 0
                ? rc
                : srv_txn_delete(
