@@ -18,6 +18,8 @@
     {"env", 0, "NAME=VALUE", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Environment variable; may be given again"}, \
     {"secret", 0, "[VAR=]NAME", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Set a variable to a secret; VAR is DB_PASSWORD of db-password; may be given again"}, \
     {"secret-file", 0, "PATH=NAME", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "A secret as a file in memory; \"none\" ends it; repeatable"}, \
+    {"mount", 0, "synor://NAME:PATH", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Show what is stored there, read-only; \"none\" ends it; may be given again"}, \
+    {"volume", 0, "NAME:PATH[:ro]", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Mount a volume of the account there; \"none\" ends it; may be given again"}, \
     {"tmpfs", 0, "PATH[:SIZE]", SYN_CLI_TEXT, 0, 0, false, true, NULL, "64mb each", "Mount an empty file system in its memory; \"none\" ends it; may be given again"}, \
     {"user", 0, "UID[:GID]", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the image's", "Run as this user, never as root"}, \
     {"workdir", 0, "PATH", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the image's", "Where the program starts"}, \

@@ -313,6 +313,7 @@ const struct srv_routes *const srv_all_routes[] = {
     &srv_manifest_routes,
     &srv_image_routes,
     &srv_secret_routes,
+    &srv_volume_routes,
     &srv_endpoint_routes,
     &srv_identity_routes,
     &srv_mesh_routes,

@@ -452,6 +452,10 @@ bool srv_service_of(const char *instance, char *out);
 SYN_MUST int srv_service_versions(struct syn_server *server, const char *id, json_t **ret_list,
                                   struct syn_err *err);
 
+typedef int srv_uses_fn(const json_t *service, const char *name, bool *ret, struct syn_err *err);
+/** The account's services of which that is so, an array. Owner: *ret is the caller's. */
+SYN_MUST int srv_services_with(struct syn_server *server, const char *account, srv_uses_fn *uses,
+                               const char *name, json_t **ret, struct syn_err *err);
 /** A new version of each of the account's services that live and use the secret. *ret_ids is the
  *  caller's: theirs. */
 SYN_MUST int srv_services_renew_secret(struct syn_server *server, struct srv_txn *txn,
@@ -460,6 +464,28 @@ SYN_MUST int srv_services_renew_secret(struct syn_server *server, struct srv_txn
 /** The name of one of the account's services that uses it, into out[SYN_ID_MAX]; "" for none. */
 SYN_MUST int srv_service_with_secret(struct syn_server *server, const char *account,
                                      const char *secret, char *out, struct syn_err *err);
+
+/* --- mounts of services (mounts.c) --------------------------------------------------------------
+ */
+
+/** A service whose mounts are meant. */
+struct srv_mounting {
+    const char *account;
+    const char *service; /* its name */
+    json_t *spec;        /* checked */
+};
+/** Set what the mounts stand for now: the CIDs of content that have none yet. Content is kept until
+ *  *guard is freed (NULL: it is only looked at). NOTFOUND; INVALID, CONFLICT where another one
+ *  writes to a volume. */
+SYN_MUST int srv_mounts_resolve(struct syn_server *server, const struct srv_mounting *mounting,
+                                struct syn_content_guard **guard, struct syn_err *err);
+/** The account's volumes that the spec and the versions (NULL: none) name, as {NAME: document}.
+ *  Owner: *ret is the caller's. */
+SYN_MUST int srv_volumes_named(struct syn_server *server, const char *account, const json_t *spec,
+                               const json_t *versions, json_t **ret, struct syn_err *err);
+/** Write where those are that have a node from now on, {NAME: node}, as they were read. */
+SYN_MUST int srv_volumes_bind(struct srv_txn *txn, const char *account, const json_t *volumes,
+                              json_t *bound, struct syn_err *err);
 
 /* --- secrets (secrets.c) ------------------------------------------------------------------------
  */
@@ -930,7 +956,7 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
     srv_watch_routes, srv_market_order_routes, srv_market_view_routes, srv_offer_routes,
     srv_service_routes, srv_place_routes, srv_manifest_routes, srv_image_routes, srv_secret_routes,
     srv_certificate_routes, srv_session_routes, srv_identity_routes, srv_mesh_routes,
-    srv_queue_routes;
+    srv_queue_routes, srv_volume_routes;
 extern const struct srv_routes *const srv_all_routes[]; /* these, then NULL */
 
 /** Metrics that are read when somebody asks (gauges.c). */
