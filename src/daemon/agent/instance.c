@@ -176,10 +176,11 @@ report_running(struct agt_instance *instance, const struct syn_instance_status *
     char at[SYN_FORMAT_MAX];
 
     return report(instance,
-                  json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "state", "running", "reason",
+                  json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "state", "running", "reason",
                             "running", "message", "The program runs.", "started_at",
                             syn_format_time(status->started_at_ms, at), "isolation",
-                            sandbox_name(instance), "runtime", driver_name(instance)),
+                            sandbox_name(instance), "runtime", driver_name(instance), "pid",
+                            status->pid),
                   err);
 }
 
@@ -192,6 +193,16 @@ agt_report_health(struct agt_instance *instance, const char *address, int64_t po
                             "running", "message", "The program runs.", "address", address, "port",
                             (json_int_t)port, "health", "ready", ready ? 1 : 0, "message", message),
                   err);
+}
+
+int
+agt_report_metrics(struct agt_instance *instance, const json_t *body, struct syn_err *err)
+{
+    char path[128];
+    SYN_JSON(answer);
+
+    (void)snprintf(path, sizeof(path), "/v1/instances/%s/metrics", instance->id);
+    return agt_call(instance->agent, instance->client, "POST", path, body, &answer, err);
 }
 
 int
@@ -362,6 +373,8 @@ obey(struct agt_instance *instance)
 
     if (heed(instance, doc->json, gone, &err) < 0)
         syn_log_err(SYN_LOG_WARN, "instance.stop-failed", &err);
+    if (instance->care != NULL)
+        agt_care_heed(instance->care, doc->json);
 }
 
 /* What it has produced. */
@@ -399,6 +412,7 @@ agt_instance_turn(struct agt_instance *instance, int64_t *ret_due_ms)
     if (has_ended(instance, &status)) {
         agt_door(instance, false);
         agt_gpus_release(instance);
+        agt_volumes_release(instance);
         return AGT_ENDS;
     }
     if (time || instance->changed || (instance->care != NULL && agt_care_leaves(instance->care)))
@@ -487,6 +501,7 @@ clear_away(struct agt_instance *instance)
         if (!agt_sleep(instance->agent, NULL, instance->agent->pace.retry_ms))
             return false;
     }
+    agt_volumes_leave(instance);
     return true;
 }
 
@@ -647,6 +662,7 @@ end_unborn(struct agt_instance *instance, const struct syn_err *why)
 
     syn_log_err(SYN_LOG_WARN, "instance.start-failed", why);
     agt_gpus_release(instance);
+    agt_volumes_release(instance);
     while (report_unborn(instance, why, &err) < 0 && !let_go(instance) &&
            agt_sleep(instance->agent, NULL, instance->agent->pace.retry_ms))
         continue;
@@ -681,6 +697,7 @@ begin(struct agt_instance *instance)
 
     if (already_ended(doc->json)) {
         agt_gpus_release(instance);
+        agt_volumes_release(instance);
         return bury(instance);
     }
     /* Without its document nobody would find it again after a crash; what is there has one. */
@@ -790,6 +807,8 @@ agt_instance_new(struct syn_agent *agent, const json_t *doc, struct agt_instance
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the document of an instance");
     }
     agt_gpus_recall(instance);
+    if (is_there(instance))
+        agt_volumes_recall(instance, !already_ended(doc));
     *ret = instance;
     return SYN_OK;
 }
