@@ -173,6 +173,15 @@ def both_ends_show_who_they_are(p):
 
 
 @case
+def callers_have_a_rate(p):
+    need()
+    deploy(p, "db", "far", "--allow-from", "own", "--mesh-rate", 1)
+    wait_until("a caller sends too much", 30, lambda: call(p, "web", "db").startswith("HTTP/1.1 429"))
+    deploy(p, "db", "far", "--allow-from", "own")
+    wait_until("it may again", 30, lambda: all(answered(call(p, "web", "db")) for _ in range(5)))
+
+
+@case
 def the_mesh_comes_back(p):
     need()
     for home in (p.home, FACTS["far"].home):
