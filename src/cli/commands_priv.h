@@ -46,6 +46,10 @@ extern const struct syn_cli_command syn_cli_storage_put, syn_cli_storage_get, sy
 /* cmd_certificate.c */
 extern const struct syn_cli_command syn_cli_certificate_add, syn_cli_certificate_list,
     syn_cli_certificate_get, syn_cli_certificate_rm;
+/* cmd_queue.c */
+extern const struct syn_cli_command syn_cli_queue_create, syn_cli_queue_update, syn_cli_queue_list,
+    syn_cli_queue_get, syn_cli_queue_rm, syn_cli_queue_send, syn_cli_queue_receive,
+    syn_cli_queue_acknowledge, syn_cli_queue_release, syn_cli_queue_peek, syn_cli_queue_purge;
 /* cmd_account.c */
 extern const struct syn_cli_command syn_cli_account_create, syn_cli_account_list,
     syn_cli_account_balance, syn_cli_account_history, syn_cli_account_faucet,

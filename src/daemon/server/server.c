@@ -318,6 +318,7 @@ const struct srv_routes *const srv_all_routes[] = {
     &srv_mesh_routes,
     &srv_certificate_routes,
     &srv_session_routes,
+    &srv_queue_routes,
     NULL,
 };
 

@@ -92,6 +92,7 @@ struct syn_server {
     uint8_t challenge_key[32];
     bool fresh;
     int64_t started_ms;
+    _Atomic int64_t message_sequence; /* of queues: the last one given out */
 };
 
 /** Who is asking. Made by `authenticate`, freed with the request. */
@@ -886,7 +887,8 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
     srv_endpoint_routes, srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes,
     srv_watch_routes, srv_market_order_routes, srv_market_view_routes, srv_offer_routes,
     srv_service_routes, srv_place_routes, srv_manifest_routes, srv_image_routes, srv_secret_routes,
-    srv_certificate_routes, srv_session_routes, srv_identity_routes, srv_mesh_routes;
+    srv_certificate_routes, srv_session_routes, srv_identity_routes, srv_mesh_routes,
+    srv_queue_routes;
 extern const struct srv_routes *const srv_all_routes[]; /* these, then NULL */
 
 /** Metrics that are read when somebody asks (gauges.c). */
