@@ -23,7 +23,7 @@
 #include "balancer_testing.h"
 
 #define ROUNDS 9
-#define CALLS  3000 /* of each way in a round */
+#define CALLS  2000 /* of each way in a round */
 #define CALLER "127.0.0.2"
 
 static char dir[] = "/tmp/synor-bench-mesh-XXXXXX";
