@@ -6,8 +6,8 @@
  *   peer ------TLS----> [IN: caller by its certificate, callee by SNI] --plain--> a replica here
  *
  * Who may call whom lies in the map of routes: "f1@10.0.0.7 web.a.mesh" says whose an address is,
- * "f1|web.a.mesh|10.127.0.5:80 b7" where the pair leads, and what is not there is refused. It is
- * looked up for each request, so that a change holds for open connections too. */
+ * "f1|web.a.mesh|10.127.0.5:80 b7" where the pair leads, and what is not there is refused. The pair
+ * is looked up for each request, so that a change of rules holds for open connections too. */
 #include "balancer_priv.h"
 
 #include <arpa/inet.h>
@@ -121,7 +121,10 @@ session_lines(bool out_front, unsigned number, struct syn_buf *out)
 
     if (out_front) {
         syn_buf_addf(out, "%s-fmt(sess.at) \"f%u@%%[src]\"\n", set, number);
-        syn_buf_addf(out, "%s-fmt(sess.callee) \"%%[dst]:%%[dst_port]\"\n", set);
+        syn_buf_addf(out, "%s(sess.caller) var(sess.at),map_str(routes.map)\n", set);
+        syn_buf_adds(out, "  tcp-request session reject unless { var(sess.caller) -m found }\n");
+        syn_buf_addf(out, "%s-fmt(sess.key) \"f%u|%%[var(sess.caller)]|%%[dst]:%%[dst_port]\"\n",
+                     set, number);
         return;
     }
     syn_buf_addf(out, "%s(sess.caller) ssl_c_s_dn(UID),lower\n", set);
@@ -151,15 +154,8 @@ lb_mesh_lines(const struct syn_balancer_frontend *frontend, unsigned number, str
     const char *rule = tcp ? "tcp-request content" : "http-request";
 
     session_lines(out_front, number, out);
-    if (out_front) {
-        syn_buf_addf(out, "  %s set-var(txn.caller) var(sess.at),map_str(routes.map)\n", rule);
-        syn_buf_addf(out, "  %s reject unless { var(txn.caller) -m found }\n", rule);
-        syn_buf_addf(out,
-                     "  %s set-var-fmt(txn.key) \"f%u|%%[var(txn.caller)]|%%[var(sess.callee)]\"\n",
-                     rule, number);
-        look_up(rule, "txn.key", true, out);
-    } else {
-        look_up(rule, "sess.key", true, out);
+    look_up(rule, "sess.key", true, out);
+    if (!out_front) {
         look_up(rule, "sess.wild", false, out);
         look_up(rule, "sess.any", false, out);
     }
@@ -170,8 +166,8 @@ lb_mesh_lines(const struct syn_balancer_frontend *frontend, unsigned number, str
                      "  %s return status 403 content-type text/plain"
                      " string \"this may not be called by who calls\""
                      " unless { var(txn.to) -m found }\n"
-                     "  %s set-header " SYN_BALANCER_CALLER " %%[var(%s)]\n",
-                     rule, rule, out_front ? "txn.caller" : "sess.caller");
+                     "  %s set-header " SYN_BALANCER_CALLER " %%[var(sess.caller)]\n",
+                     rule, rule);
     syn_buf_adds(out, "  use_backend %[var(txn.to)]\n");
 }
 
