@@ -47,6 +47,7 @@ static const char *const beginnings[] = {"# Written by synor",
                                          "  ssl-default-bind-",
                                          "frontend f",
                                          "backend b",
+                                         "backend none",
                                          "  mode ",
                                          "  balance ",
                                          "  hash-type ",
@@ -66,7 +67,8 @@ static const char *const beginnings[] = {"# Written by synor",
                                          "  http-check expect status 200-399",
                                          "  server s",
                                          "  bind ",
-                                         "  use_backend %["};
+                                         "  use_backend %[",
+                                         "  default_backend none"};
 
 static void
 look_at_line(const char *line, size_t len)

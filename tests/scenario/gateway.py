@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Published addresses from outside: steady load through updates, scaling, and what dies.
 
-With SYNOR_FULL=1 at length: 20 updates, 100,000 requests.
+With SYNOR_FULL=1 at length: 20 updates, 100,000 requests, 5 replicas killed.
 """
 import http.client
 import json
@@ -364,7 +364,8 @@ def what_dies_costs_what_it_had(p):
 
     with Load(*where, clients=CLIENTS) as load:
         load.goes_on()
-        load.lost("a replica is killed", kill_replica, at_most=CLIENTS)
+        for _ in range(5 if FULL else 1):
+            load.lost("a replica is killed", kill_replica, at_most=CLIENTS)
         # Who comes while nobody is there waits.
         load.lost("all replicas are killed", kill_all, at_most=2 * CLIENTS)
         # What it had, and what came to it while it was dying. Who comes then waits for the next.
