@@ -367,7 +367,10 @@ SYN_MUST int agt_care_new(struct agt_instance *instance, const json_t *doc, stru
 struct agt_care *agt_care_free(struct agt_care *care);
 /** Check what is due, tell the server what is news, end what is lost. Blocks: a report. */
 void agt_care_turn(struct agt_care *care);
-#define AGT_CARE_FDS 3
+#define AGT_CARE_FDS 4
+/** What is to be done before the stop signal: begun at the first call, looked after at the next
+ * ones. -1 while it goes on; else what is left of `grace_ms`, which is all the time that it has. */
+int64_t agt_care_before_stop(struct agt_care *care, int64_t grace_ms);
 /** Descriptors that the next turn waits for, -1 for none, into ret[AGT_CARE_FDS]; and for how long
  * that can wait otherwise. */
 void agt_care_fds(const struct agt_care *care, struct pollfd *ret);
