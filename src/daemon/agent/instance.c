@@ -651,7 +651,8 @@ end_unborn(struct agt_instance *instance, const struct syn_err *why)
 
     syn_log_err(SYN_LOG_WARN, "instance.start-failed", why);
     agt_gpus_release(instance);
-    agt_volumes_release(instance);
+    if (instance->handle != NULL || !is_there(instance)) /* else it may run, and cannot be asked */
+        agt_volumes_release(instance);
     while (report_unborn(instance, why, &err) < 0 && !let_go(instance) &&
            agt_sleep(instance->agent, NULL, instance->agent->pace.retry_ms))
         continue;
