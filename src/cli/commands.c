@@ -73,6 +73,7 @@ static const struct syn_cli_command *const commands[] = {
     &syn_cli_service_ca,
     &syn_cli_service_history,
     &syn_cli_service_events,
+    &syn_cli_service_mesh,
     &syn_cli_service_explain,
     &syn_cli_service_logs,
     &syn_cli_service_inspect,

@@ -22,7 +22,7 @@ extern const struct syn_cli_command syn_cli_service_deploy, syn_cli_service_list
     syn_cli_service_get, syn_cli_service_scale, syn_cli_service_update, syn_cli_service_rollback,
     syn_cli_service_promote, syn_cli_service_abort, syn_cli_service_restart, syn_cli_service_stop,
     syn_cli_service_delete, syn_cli_service_history, syn_cli_service_stats, syn_cli_service_ca,
-    syn_cli_service_events, syn_cli_service_explain, syn_cli_service_logs;
+    syn_cli_service_events, syn_cli_service_explain, syn_cli_service_mesh, syn_cli_service_logs;
 /* cmd_exec.c, cmd_copy.c, cmd_forward.c, cmd_inspect.c */
 extern const struct syn_cli_command syn_cli_service_exec, syn_cli_train_exec, syn_cli_service_copy,
     syn_cli_service_forward, syn_cli_service_inspect;

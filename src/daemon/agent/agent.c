@@ -13,6 +13,7 @@
 #include <synor/infra/token.h>
 
 #include "agent_priv.h"
+#include "mesh_priv.h"
 #include "wish_priv.h"
 
 #define NODE_FILE "node.json"
@@ -193,6 +194,8 @@ beat(struct syn_agent *agent, struct syn_err *err)
         rc = agt_line_report(agent, body, err);
     if (rc == SYN_OK)
         rc = agt_volumes_report(agent, body, err);
+    if (rc == SYN_OK && agent->mesh != NULL)
+        rc = agt_mesh_beat(agent->mesh, body, err);
     (void)snprintf(path, sizeof(path), "/v1/nodes/%s/heartbeat", agent->node_id);
     if (rc == SYN_OK)
         rc = agt_call(agent, agent->beat_client, "POST", path, body, NULL, err);
@@ -496,6 +499,7 @@ syn_agent_start(struct syn_agent *agent, struct syn_err *err)
     (void)pthread_mutex_lock(&agent->fetch_lock);
     adopt_all(agent);
     (void)pthread_mutex_unlock(&agent->fetch_lock);
+    agt_mesh_adopt(agent);
     agt_network_sweep(agent, true);
     agent->beat_started = pthread_create(&agent->beat_thread, NULL, beat_main, agent) == 0;
     agent->stream_started = pthread_create(&agent->stream_thread, NULL, stream_main, agent) == 0;

@@ -7,6 +7,8 @@
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/node_view.h>
 
+#include <synor/workload/service_mesh.h>
+
 #include "../gateway/gateway_priv.h"
 #include "server_priv.h"
 
@@ -457,8 +459,11 @@ heartbeat(struct syn_http_req *req, void *ctx, struct syn_err *err)
                                  .apply = apply_beat,
                                  .arg = &beat,
                                  .report = beat.report};
+    const json_t *calls = json_object_get(beat.report, "calls");
     int rc = srv_own_node(srv_identity(req), change.text, err);
 
+    if (rc == SYN_OK && calls != NULL)
+        rc = srv_meshes_report(ctx, change.text, calls, err);
     return rc < 0 ? rc : reply_change(ctx, req, &change, err);
 }
 
@@ -645,6 +650,37 @@ static const struct syn_field join_fields[] = {
 };
 static const struct syn_schema join_schema = SYN_SCHEMA("NodeJoin", join_fields);
 
+#define COUNT(key, text)                                                             \
+    {                                                                                \
+        .name = key, .kind = SYN_FIELD_I64, .min = 0, .max = INT64_MAX, .help = text \
+    }
+static const struct syn_field call_fields[] = {
+    {.name = "caller",
+     .kind = SYN_FIELD_STR,
+     .min = 1,
+     .max = SYN_MESH_NAME_SIZE - 1,
+     .required = true,
+     .help = "Who calls, as in its certificate"},
+    {.name = "callee",
+     .kind = SYN_FIELD_STR,
+     .min = 1,
+     .max = SYN_MESH_NAME_SIZE - 1,
+     .required = true,
+     .help = "Whom"},
+    COUNT("requests", "Requests; of TCP: connections"),
+    COUNT("1xx", "Answers of this class"),
+    COUNT("2xx", "Answers of this class"),
+    COUNT("3xx", "Answers of this class"),
+    COUNT("4xx", "Answers of this class"),
+    COUNT("5xx", "Answers of this class"),
+    COUNT("other", "Answers of none"),
+    COUNT("errors", "5xx, and what broke off"),
+    COUNT("retries", "Requests tried again"),
+    COUNT("open", "Requests under way"),
+    COUNT("mean_ms", "Mean time of a request, of the last 1024"),
+};
+static const struct syn_schema call_schema = SYN_SCHEMA("NodeCall", call_fields);
+
 static const struct syn_field beat_fields[] = {
     REPORT_FIELDS,
     {.name = "volumes",
@@ -653,6 +689,12 @@ static const struct syn_field beat_fields[] = {
      .min = 0,
      .max = VOLUMES_MAX,
      .help = "Volumes that the node has"},
+    {.name = "calls",
+     .kind = SYN_FIELD_LIST,
+     .sub = &call_schema,
+     .min = 0,
+     .max = SRV_CALLS_MAX,
+     .help = "What its mesh has counted, of each caller there and whom it called"},
 };
 static const struct syn_schema beat_schema = SYN_SCHEMA("NodeHeartbeat", beat_fields);
 

@@ -292,20 +292,35 @@ read_meta(struct syn_server *server, struct syn_err *err)
 /* --- serving ---------------------------------------------------------------------------------- */
 
 const struct srv_routes *const srv_all_routes[] = {
-    &srv_system_routes,      &srv_account_routes,
-    &srv_training_routes,    &srv_log_routes,
-    &srv_bill_routes,        &srv_content_routes,
-    &srv_upload_routes,      &srv_name_routes,
-    &srv_node_routes,        &srv_instance_routes,
-    &srv_token_routes,       &srv_quota_routes,
-    &srv_watch_routes,       &srv_market_order_routes,
-    &srv_market_view_routes, &srv_offer_routes,
-    &srv_service_routes,     &srv_place_routes,
-    &srv_manifest_routes,    &srv_image_routes,
-    &srv_secret_routes,      &srv_volume_routes,
-    &srv_endpoint_routes,    &srv_identity_routes,
-    &srv_certificate_routes, &srv_session_routes,
-    &srv_queue_routes,       NULL,
+    &srv_system_routes,
+    &srv_account_routes,
+    &srv_training_routes,
+    &srv_log_routes,
+    &srv_bill_routes,
+    &srv_content_routes,
+    &srv_upload_routes,
+    &srv_name_routes,
+    &srv_node_routes,
+    &srv_instance_routes,
+    &srv_token_routes,
+    &srv_quota_routes,
+    &srv_watch_routes,
+    &srv_market_order_routes,
+    &srv_market_view_routes,
+    &srv_offer_routes,
+    &srv_service_routes,
+    &srv_place_routes,
+    &srv_manifest_routes,
+    &srv_image_routes,
+    &srv_secret_routes,
+    &srv_volume_routes,
+    &srv_endpoint_routes,
+    &srv_identity_routes,
+    &srv_mesh_routes,
+    &srv_certificate_routes,
+    &srv_session_routes,
+    &srv_queue_routes,
+    NULL,
 };
 
 static int
@@ -420,6 +435,8 @@ build(struct syn_server *server, const struct syn_server_options *options, struc
     if (rc == SYN_OK)
         rc = srv_loads_new(&server->loads, err);
     if (rc == SYN_OK)
+        rc = srv_meshes_new(&server->meshes, err);
+    if (rc == SYN_OK)
         rc = srv_trials_new(&server->trials, err);
     if (rc == SYN_OK)
         rc = srv_pulls_new(server, &server->pulls, err);
@@ -493,6 +510,7 @@ syn_server_free(struct syn_server *server)
     server->gateway = srv_gateway_free(server->gateway);
     server->market = srv_market_free(server->market);
     server->loads = srv_loads_free(server->loads);
+    server->meshes = srv_meshes_free(server->meshes);
     server->trials = srv_trials_free(server->trials);
     server->streams = srv_streams_free(server->streams);
     server->follow = srv_follow_free(server->follow);

@@ -33,6 +33,7 @@
 
 struct srv_controller;
 struct srv_loads;
+struct srv_meshes;
 struct srv_follow;   /* log followers; logs.c */
 struct srv_progress; /* progress readers; logs.c */
 struct srv_streams;  /* open streams; stream.c */
@@ -71,6 +72,7 @@ struct syn_server {
     struct srv_sweeper *sweeper;
     struct srv_market *market;
     struct srv_loads *loads;
+    struct srv_meshes *meshes;
     struct srv_trials *trials;   /* the controller's */
     struct srv_gateway *gateway; /* NULL: it publishes nothing */
     struct srv_pulls *pulls;
@@ -581,6 +583,19 @@ SYN_MUST int srv_virtual_give(struct syn_server *server, struct srv_txn *txn, js
 /** The service is deleted within `txn`: its address is nobody's. */
 SYN_MUST int srv_virtual_take(struct srv_txn *txn, const json_t *service, struct syn_err *err);
 
+/* --- what nodes' meshes have counted (meshes.c) -------------------------------------------------
+ */
+
+#define SRV_CALLS_MAX 512 /* pairs that a heartbeat tells of */
+
+SYN_MUST int srv_meshes_new(struct srv_meshes **ret, struct syn_err *err);
+struct srv_meshes *srv_meshes_free(struct srv_meshes *meshes);
+/** All that the node's mesh has counted until now; INVALID: names that are none. Any thread. */
+SYN_MUST int srv_meshes_report(struct syn_server *server, const char *node, const json_t *pairs,
+                               struct syn_err *err);
+/** Append it as metrics. */
+void srv_mesh_metrics(struct syn_server *server, struct syn_buf *out);
+
 /* --- what nodes hear of services (endpoints.c) --------------------------------------------------
  */
 
@@ -898,8 +913,8 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
     srv_endpoint_routes, srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes,
     srv_watch_routes, srv_market_order_routes, srv_market_view_routes, srv_offer_routes,
     srv_service_routes, srv_place_routes, srv_manifest_routes, srv_image_routes, srv_secret_routes,
-    srv_certificate_routes, srv_session_routes, srv_identity_routes, srv_queue_routes,
-    srv_volume_routes;
+    srv_certificate_routes, srv_session_routes, srv_identity_routes, srv_mesh_routes,
+    srv_queue_routes, srv_volume_routes;
 extern const struct srv_routes *const srv_all_routes[]; /* these, then NULL */
 
 /** Metrics that are read when somebody asks (gauges.c). */

@@ -14,12 +14,7 @@
 bool
 srv_service_of(const char *instance, char *out)
 {
-    const char *own = instance + strlen("inst-");
-
-    if (!syn_str_starts(instance, "inst-"))
-        return false;
-    (void)snprintf(out, SYN_ID_MAX, "svc-%.*s", (int)strcspn(own, "-"), own);
-    return true;
+    return syn_service_of_instance(instance, out);
 }
 
 int

@@ -468,7 +468,7 @@ syn_service_spec_check(json_t *spec, struct syn_err *err)
     if (rc == SYN_OK)
         rc = check_lb(&read, err);
     if (rc == SYN_OK)
-        rc = service_mesh_check(spec, err);
+        rc = service_mesh_check(spec, read.lb.protocol == SYN_SERVICE_TCP, err);
     if (rc == SYN_OK)
         rc = check_rollout(json_object_get(spec, "rollout"), err);
     return rc < 0 ? rc : check_numbers(spec, &read, err);
