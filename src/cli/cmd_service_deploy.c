@@ -36,7 +36,7 @@
     {"start-time", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "1m", "Time to pass the start-up check, or to become ready, first"}, \
     {"replicas", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "1", "How many run at once"}, \
     {"autoscale", 0, "MIN-MAX", SYN_CLI_TEXT, 0, 0, false, false, NULL, "off", "Find out how many, within these, by load and time; \"off\" ends it"}, \
-    {"autoscale-metric", 0, "NAME=TARGET", SYN_CLI_TEXT, 0, 0, false, true, NULL, "cpu=70%", "What each should have: cpu=70%, requests=50, queue=100, ...; repeatable"}, \
+    {"autoscale-metric", 0, "NAME=TARGET", SYN_CLI_TEXT, 0, 0, false, true, NULL, "cpu=70%", "Of each: cpu=70%, queue=100, prometheus:PORT/PATH,SERIES,N; repeatable"}, \
     {"autoscale-schedule", 0, "WINDOW", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Bounds of a time, \"cron=0 8 * * *;for=10h;min=4\"; may be given again"}, \
     {"autoscale-window", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5m", "What was needed within it is not taken away"}, \
     {"autoscale-lead", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "20s", "How far ahead a rise is followed"}, \
@@ -63,7 +63,7 @@
     {"host", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Be reached by this host on the shared front; *.NAME for one label"}, \
     {"path", 0, "PREFIX", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Likewise by this path and what is below"}, \
     {"tls", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Clients speak TLS with the balancer"}, \
-    {"tls-cert", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the platform's own", "The account's certificate for it; \"\" goes back to the platform's"}, \
+    {"tls-cert", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the platform's own", "The account's certificate for it; acme: get one for --host; \"\" goes back"}, \
     {"redirect-http", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Send plain requests on the shared front to https"}, \
     {"hold", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5s; 30s with --autoscale 0-N", "Requests wait so long for a first replica"}, \
     {"slow-start", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "off", "A new replica's share of requests grows for so long"}, \

@@ -28,7 +28,7 @@ extern const struct syn_cli_command syn_cli_service_exec, syn_cli_train_exec, sy
     syn_cli_service_forward, syn_cli_service_inspect;
 /* cmd_image.c */
 extern const struct syn_cli_command syn_cli_image_push, syn_cli_image_pull_command,
-    syn_cli_image_list, syn_cli_image_inspect, syn_cli_image_rm;
+    syn_cli_image_list, syn_cli_image_inspect, syn_cli_image_export, syn_cli_image_rm;
 /* cmd_explain.c; train explain as well */
 extern const struct syn_cli_command syn_cli_explain;
 /* cmd_run_graph.c */
@@ -46,7 +46,7 @@ extern const struct syn_cli_command syn_cli_storage_put, syn_cli_storage_get, sy
     syn_cli_storage_verify;
 /* cmd_certificate.c */
 extern const struct syn_cli_command syn_cli_certificate_add, syn_cli_certificate_list,
-    syn_cli_certificate_get, syn_cli_certificate_rm;
+    syn_cli_certificate_get, syn_cli_certificate_renew, syn_cli_certificate_rm;
 /* cmd_queue.c */
 extern const struct syn_cli_command syn_cli_queue_create, syn_cli_queue_update, syn_cli_queue_list,
     syn_cli_queue_get, syn_cli_queue_rm, syn_cli_queue_send, syn_cli_queue_receive,

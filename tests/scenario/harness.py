@@ -500,6 +500,13 @@ def need_sandbox(platform):
     return works
 
 
+def need_networks(platform):
+    """Skip unless the node has networks for instances, without which no service is placed there."""
+    networks = platform.wait_node()["status"]["networks"]
+    if networks["state"] != "ready":
+        raise Skip(f"no network for instances here: {networks['message']}")
+
+
 def report(number, name, function):
     """Run one case; True unless it failed."""
     started = time.monotonic()

@@ -3,7 +3,7 @@
 service as programs do."""
 import http.client
 
-from harness import (Platform, Skip, case, check, equal, image_layout, need_sandbox, run,
+from harness import (Platform, Skip, case, check, equal, image_layout, need_networks, need_sandbox, run,
                      static_program, wait_until)
 
 SERVICE = ["--port", 8080, "--health-interval", "200ms",
@@ -50,18 +50,14 @@ def services_are_deployed(p):
     works = [s for s in need_sandbox(p) if s in ("runc", "gvisor")]
     image_layout(p.home / "layout", program)
     p.image = p.json("storage", "put", p.home / "layout", "--name", "images/resolve")["cid"]
+    need_networks(p)
     deploy(p, "web", "--replicas", 2)
     for sandbox in works:
         deploy(p, f"ask-{sandbox}", "--isolation", sandbox)
     p.json("account", "create", "spy")
     p.json("account", "faucet", "spy", "--amount", "10")
     deploy(p, "spy", *SPY)
-    def came_up():
-        said = p.json("compute", "service", "events", "web")["items"]
-        return len(endpoints(p, "web")) == 2 or [e for e in said if e["type"] == "ended"]
-    ended = wait_until("web comes up, or never will", 90, came_up)
-    if ended is not True and "network" in ended[0]["message"]:
-        raise Skip(f"no network for instances here: {ended[0]['message']}")
+    wait_until("web comes up", 90, lambda: len(endpoints(p, "web")) == 2)
     for sandbox in works:
         p.askers[sandbox] = wait_ready(p, f"ask-{sandbox}", 1)[0]
     p.spy = wait_ready(p, "spy", 1, *SPY)[0]

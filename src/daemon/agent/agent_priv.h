@@ -88,7 +88,8 @@ struct syn_agent {
     int64_t cache_bytes_max;      /* 0: the cache's default */
     struct agt_cache cache;       /* under `fetch_lock` */
     pthread_mutex_t volumes_lock; /* making, mounting and removing of volumes */
-    struct syn_net *net;          /* of instances; NULL: this node has none */
+    struct syn_net *net;          /* of instances; NULL: this node has none, */
+    char net_missing[232];        /* and why */
     const char *names_mode;       /* forward, own or off; NULL: forward */
     const char *mesh_listen;      /* where others reach its mesh, or none; NULL: not said */
     struct agt_names *names; /* what instances may ask for; NULL: they ask the node's resolvers */
@@ -374,10 +375,12 @@ SYN_MUST int agt_care_new(struct agt_instance *instance, const json_t *doc, stru
 struct agt_care *agt_care_free(struct agt_care *care);
 /** Check what is due, tell the server what is news, end what is lost. Blocks: a report. */
 void agt_care_turn(struct agt_care *care);
-#define AGT_CARE_FDS 4
+/** It is read, for scaling, as the newest document says. */
+void agt_care_heed(struct agt_care *care, const json_t *doc);
 /** What is to be done before the stop signal: begun at the first call, looked after at the next
  * ones. -1 while it goes on; else what is left of `grace_ms`, which is all the time that it has. */
 int64_t agt_care_before_stop(struct agt_care *care, int64_t grace_ms);
+#define AGT_CARE_FDS 5
 /** Descriptors that the next turn waits for, -1 for none, into ret[AGT_CARE_FDS]; and for how long
  * that can wait otherwise. */
 void agt_care_fds(const struct agt_care *care, struct pollfd *ret);
@@ -439,6 +442,11 @@ struct agt_instance *agt_instance_free(struct agt_instance *instance);
 /** Tell the server how a replica is, and where. */
 SYN_MUST int agt_report_health(struct agt_instance *instance, const char *address, int64_t port,
                                bool ready, const char *message, struct syn_err *err);
+/** Tell the server what was read of the replica: {"metrics": {NAME: number}, "trouble": {NAME:
+ * why}}.
+ */
+SYN_MUST int agt_report_metrics(struct agt_instance *instance, const json_t *body,
+                                struct syn_err *err);
 /** Tell the server, once, that the start takes a while. What is at hand is started without it: a
  * report costs more time than the rest of the preparation. */
 SYN_MUST int agt_report_preparing(struct agt_instance *instance, struct syn_err *err);

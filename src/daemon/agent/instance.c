@@ -178,10 +178,11 @@ report_running(struct agt_instance *instance, const struct syn_instance_status *
     char at[SYN_FORMAT_MAX];
 
     return report(instance,
-                  json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "state", "running", "reason",
+                  json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "state", "running", "reason",
                             "running", "message", "The program runs.", "started_at",
                             syn_format_time(status->started_at_ms, at), "isolation",
-                            sandbox_name(instance), "runtime", driver_name(instance)),
+                            sandbox_name(instance), "runtime", driver_name(instance), "pid",
+                            status->pid),
                   err);
 }
 
@@ -194,6 +195,16 @@ agt_report_health(struct agt_instance *instance, const char *address, int64_t po
                             "running", "message", "The program runs.", "address", address, "port",
                             (json_int_t)port, "health", "ready", ready ? 1 : 0, "message", message),
                   err);
+}
+
+int
+agt_report_metrics(struct agt_instance *instance, const json_t *body, struct syn_err *err)
+{
+    char path[128];
+    SYN_JSON(answer);
+
+    (void)snprintf(path, sizeof(path), "/v1/instances/%s/metrics", instance->id);
+    return agt_call(instance->agent, instance->client, "POST", path, body, &answer, err);
 }
 
 int
@@ -371,6 +382,8 @@ turn(struct agt_instance *instance)
 
     if (heed(instance, doc->json, gone, &err) < 0)
         syn_log_err(SYN_LOG_WARN, "instance.stop-failed", &err);
+    if (instance->care != NULL)
+        agt_care_heed(instance->care, doc->json);
     if (agt_ship_now(instance->ship, &err) < 0)
         syn_log_err(SYN_LOG_WARN, "instance.ship-failed", &err);
     if (instance->snapshots != NULL && agt_snapshots_look(instance->snapshots, false, &err) < 0)

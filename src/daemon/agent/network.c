@@ -48,8 +48,10 @@ agt_network_open(struct syn_agent *agent)
     struct syn_err err = {0};
 
     (void)snprintf(dir, sizeof(dir), "%s/net", agent->data_dir);
-    if (syn_net_open(&options, &agent->net, &err) < 0)
+    if (syn_net_open(&options, &agent->net, &err) < 0) {
+        (void)syn_str_copy(agent->net_missing, sizeof(agent->net_missing), err.msg);
         syn_log_err(SYN_LOG_INFO, "agent.networks-missing", &err);
+    }
     /* Where systemd resolves, the first names only itself. */
     if (read_resolvers(agent, RESOLV_CONF) == 0)
         (void)read_resolvers(agent, "/run/systemd/resolve/resolv.conf");

@@ -56,10 +56,9 @@ srv_node_find(struct syn_server *server, const char *text, json_t **ret_doc, int
 static int
 take_report(json_t *status, const json_t *report, int64_t now_ms, struct syn_err *err)
 {
-    static const char *const keys[] = {"capacity",      "sandboxes", "default_isolation",
-                                       "agent_version", "boot_id",   "checks",
-                                       "frameworks",    "devices",   "rtt_us",
-                                       "mesh",          "volumes"};
+    static const char *const keys[] = {
+        "capacity", "sandboxes",  "default_isolation", "agent_version", "boot_id", "checks",
+        "networks", "frameworks", "devices",           "rtt_us",        "mesh",    "volumes"};
     int rc = syn_document_set_time(status, "last_seen_at", now_ms, err);
 
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(keys); i++) {
@@ -563,6 +562,9 @@ static const struct syn_schema device_schema = SYN_SCHEMA("NodeDevice", device_f
 #define REPORT_FIELDS                                                                             \
     {.name = "capacity", .kind = SYN_FIELD_OBJ, .help = "What the node offers"},                  \
         {.name = "sandboxes", .kind = SYN_FIELD_ANY, .help = "Sandboxes and whether they work"},  \
+        {.name = "networks",                                                                      \
+         .kind = SYN_FIELD_OBJ,                                                                   \
+         .help = "Whether instances have account networks: state ready or missing, and why"},     \
         {.name = "default_isolation",                                                             \
          .kind = SYN_FIELD_STR,                                                                   \
          .min = 0,                                                                                \

@@ -46,6 +46,8 @@ service_stats(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
     if (rc == SYN_OK)
         rc = srv_gateway_stats(ctx, service, &stats, err);
+    if (rc == SYN_OK)
+        rc = srv_replicas_stats(ctx, service, stats, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, stats, err);
 }
 
@@ -436,7 +438,7 @@ uses_certificate(const json_t *service, const char *name, bool *ret, struct syn_
     const json_t *lb = json_object_get(syn_document_spec(service), "lb");
 
     (void)err;
-    *ret = syn_str_eq(syn_json_str(lb, "certificate", ""), name);
+    *ret = syn_str_eq(srv_certificate_of(lb), name);
     return SYN_OK;
 }
 
@@ -540,18 +542,19 @@ check_quota(struct syn_server *server, const char *account, const json_t *spec, 
     return srv_quota_bears(server, account, &ask, err);
 }
 
-/* What deploying it would be refused with now, {"code", "message"}, or null. */
+/* Into the plan: the "pull" that comes first, or null, and "refused", what deploying it would be
+ * refused with now, {"code", "message"}, or null. */
 static int
 foresee(struct syn_server *server, const char *account, const char *name, const json_t *spec,
-        json_t **ret, struct syn_err *err)
+        json_t *plan, struct syn_err *err)
 {
-    char cid[SYN_CID_TEXT_MAX];
+    json_t *refusal = NULL;
     struct syn_err why = {0};
     SYN_JSON(copy);
     int rc = check_quota(server, account, spec, &why);
 
     if (rc == SYN_OK)
-        rc = srv_image_resolve(server, account, syn_json_str(spec, "image", ""), cid, &why);
+        rc = srv_image_foresee(server, account, syn_json_str(spec, "image", ""), plan, &why);
     if (rc == SYN_OK)
         rc = srv_secrets_check(server, account, spec, &why);
     if (rc == SYN_OK)
@@ -560,7 +563,8 @@ foresee(struct syn_server *server, const char *account, const char *name, const 
         rc = srv_mounts_resolve(server, &(struct srv_mounting){account, name, copy}, NULL, &why);
     if (rc == SYN_OK)
         rc = srv_certificate_check(server, account, spec, &why);
-    return srv_work_refusal(rc, &why, ret, err);
+    rc = srv_work_refusal(rc, &why, &refusal, err);
+    return rc < 0 ? rc : syn_json_set_take(plan, "refused", refusal, err);
 }
 
 static int
@@ -570,7 +574,6 @@ reply_plan(struct syn_server *server, struct syn_http_req *req, const json_t *sp
     SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
     struct syn_quota quota;
     struct syn_service_tenant tenant = {.account = srv_identity(req)->account, .quota = &quota};
-    json_t *refusal = NULL;
     SYN_JSON(volumes);
     SYN_JSON(plan);
     int rc = srv_quota_load(server, tenant.account, &quota, err);
@@ -585,9 +588,7 @@ reply_plan(struct syn_server *server, struct syn_http_req *req, const json_t *sp
         rc = syn_service_plan(spec, &tenant, cluster, server->prices, &plan, err);
     if (rc == SYN_OK)
         rc = foresee(server, tenant.account, syn_json_str(syn_http_req_json(req), "name", ""), spec,
-                     &refusal, err);
-    if (rc == SYN_OK)
-        rc = syn_json_set_take(plan, "refused", refusal, err);
+                     plan, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, plan, err);
 }
 
@@ -871,6 +872,8 @@ explain_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
     rc = syn_service_explain(&view, &answer, err);
     if (rc == SYN_OK)
         rc = srv_gateway_explain(server, service, answer, err);
+    if (rc == SYN_OK)
+        rc = srv_loads_explain(server->loads, service, answer, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }
 
@@ -960,7 +963,7 @@ static const struct syn_http_route rows[] = {
     SRV_READ("/v1/services/{id}/explain", explain_service, NULL, "services.explain",
              "Why it is where it is"),
     SRV_READ("/v1/services/{id}/stats", service_stats, NULL, "services.stats",
-             "What the balancer has counted at its address"),
+             "What the balancer has counted at its address, and what its replicas use"),
     SRV_READ("/v1/gateway/ca", gateway_ca, NULL, "gateway.ca",
              "The authority behind the certificates of services with TLS"),
 };

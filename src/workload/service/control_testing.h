@@ -34,6 +34,7 @@ struct world {
     unsigned renewed, forgotten;
     int64_t cpu;      /* that each replica uses, thousandths of what it asked; < 0: unknown */
     int64_t requests; /* of the whole service; < 0: unknown */
+    int64_t jobs;     /* that each replica tells, as "custom:jobs"; < 0: unknown */
     const struct syn_zone_source *zones;
     struct syn_service_loads loads;
     const struct syn_service_answers *answers; /* of both versions; NULL: unknown */
@@ -87,6 +88,15 @@ total_of(void *self, const char *metric)
     return syn_str_eq(metric, "requests") ? world->requests : SYN_AUTOSCALE_UNKNOWN;
 }
 
+static inline int64_t
+scraped_of(void *self, const char *instance, const char *metric)
+{
+    const struct world *world = self;
+
+    assert_true(syn_str_starts(instance, "inst-abc-"));
+    return syn_str_eq(metric, "custom:jobs") ? world->jobs : SYN_AUTOSCALE_UNKNOWN;
+}
+
 static inline struct world *
 world_new(const char *text)
 {
@@ -103,8 +113,9 @@ world_new(const char *text)
     world->billed = json_object();
     world->number = 1;
     world->since_ms = world->window_since_ms = NOW_MS;
-    world->cpu = world->requests = SYN_AUTOSCALE_UNKNOWN;
-    world->loads = (struct syn_service_loads){.of = load_of, .total = total_of, .self = world};
+    world->cpu = world->requests = world->jobs = SYN_AUTOSCALE_UNKNOWN;
+    world->loads = (struct syn_service_loads){
+        .of = load_of, .total = total_of, .scraped = scraped_of, .self = world};
     world->instances = json_array();
     world->events = json_array();
     world->balanced = json_object();

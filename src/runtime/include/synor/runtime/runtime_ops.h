@@ -148,6 +148,7 @@ enum syn_exit_reason {
 struct syn_instance_status {
     enum syn_instance_state state;
     int64_t started_at_ms; /* Unix time; 0 before the start */
+    int pid;               /* of its first process (gVisor's: its kernel) while it runs; else 0 */
     /* Set when EXITED: */
     enum syn_exit_reason reason;
     int exit_code; /* as a shell says it: 128 + signal when killed */

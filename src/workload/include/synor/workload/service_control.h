@@ -61,6 +61,8 @@ struct syn_service_loads {
     /** Of the whole service, thousandths: "requests", "inflight", "queue", "custom:NAME";
      *  SYN_AUTOSCALE_UNKNOWN where nobody says it. */
     int64_t (*total)(void *self, const char *metric);
+    /** What an instance told of such a metric, where that is scraped; likewise. May be NULL. */
+    int64_t (*scraped)(void *self, const char *instance, const char *metric);
     uint32_t held; /* requests that wait at the door */
     void *self;
 };
