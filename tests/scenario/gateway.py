@@ -391,14 +391,16 @@ def requests_wait_for_a_service_at_zero(p):
     clients = [threading.Thread(target=lambda: seen.append(get(where)[0])) for _ in range(50)]
     for client in clients:
         client.start()
+    deploy(p, "beside", "--replicas", 0)  # a new address is a new process of HAProxy
     for client in clients:
         client.join()
     print(f"# 50 requests woke it in {time.monotonic() - began:.1f} s", flush=True)
     equal(seen, [200] * 50, "all are answered")
     check(any(e["type"] == "scaled" and "wait" in e["message"] for e in
               p.json("compute", "service", "events", "sleeper")["items"]), "it is said why")
-    p.json("compute", "service", "stop", "sleeper", "--yes", "--wait")
-    p.json("compute", "service", "delete", "sleeper", "--yes")
+    for name in ("sleeper", "beside"):
+        p.json("compute", "service", "stop", name, "--yes", "--wait")
+        p.json("compute", "service", "delete", name, "--yes")
 
 
 @case
