@@ -1,5 +1,6 @@
 /* up, server, agent, doctor: the platform itself. Looking at it is in cmd_status.c, stopping it in
  * cmd_down.c. */
+#include <arpa/inet.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +34,7 @@
     {"publish", 0, "ADDR:PORTS", SYN_CLI_TEXT, 0, 0, false, false, NULL, "127.0.0.1:30000-32767", "Where services get their addresses; none: nowhere"}, \
     {"http-port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "its first port", "Front that services share by host and path"}, \
     {"https-port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "its second port", "The same with TLS"}, \
+    {"service-network", 0, "NETWORK", SYN_CLI_TEXT, 0, 0, false, false, NULL, "10.127.0.0/16", "Of services' addresses, which are the same on every node"}, \
     {"insecure", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Plain HTTP on --listen; loopback addresses only"}, \
     LOG_OPTIONS
 
@@ -49,7 +51,8 @@
     {"gpu-sharing", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "off|time-slice|mps", "off", "Let jobs have shares of one GPU"}, \
     {"mps-pipes", 0, "DIR", SYN_CLI_TEXT, 0, 0, false, false, NULL, "/tmp/nvidia-mps", "Where NVIDIA's MPS daemon, which you run, has its pipes"}, \
     {"runtime", 0, "DRIVER", SYN_CLI_TEXT, 0, 0, false, false, "native|container", "native", "What runs instances: runc and gVisor, or containerd first"}, \
-    {"instance-dns", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "forward|own|off", "forward", "Names for services: theirs and others', theirs alone, none"}
+    {"instance-dns", 0, "HOW", SYN_CLI_TEXT, 0, 0, false, false, "forward|own|off", "forward", "Names for services: theirs and others', theirs alone, none"}, \
+    {"mesh-listen", 0, "ADDR:PORT", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the way to the server", "Where other nodes reach this one's mesh; none: it has none"}
 
 static const struct syn_cli_option server_options[] = {SERVER_OPTIONS};
 static const struct syn_cli_option up_options[] = {SERVER_OPTIONS, CACHE_LIMIT, NODE_OPTIONS};
@@ -153,6 +156,33 @@ take_words(const struct syn_cli *cli, struct node_words *words, struct syn_err *
         rc = syn_parse_rate(syn_cli_text(cli, "bandwidth", ""), "--bandwidth",
                             &words->bandwidth_bps, err);
     return rc;
+}
+
+/* Two ports of an address of this machine, or none: what others are told, so no host names. */
+static int
+take_mesh(const struct syn_cli *cli, const char **ret, struct syn_err *err)
+{
+    const char *text = syn_cli_text(cli, "mesh-listen", NULL);
+    const char *colon = text != NULL ? strrchr(text, ':') : NULL;
+    bool six = text != NULL && text[0] == '[';
+    char host[INET6_ADDRSTRLEN] = "";
+    uint8_t bin[16];
+    uint64_t port;
+
+    *ret = text;
+    if (text == NULL || syn_str_eq(text, "none"))
+        return SYN_OK;
+    if (colon != NULL && (!six || colon[-1] == ']'))
+        (void)snprintf(host, sizeof(host), "%.*s", (int)(colon - text) - (six ? 2 : 0),
+                       text + (six ? 1 : 0));
+    if (host[0] == '\0' || inet_pton(six ? AF_INET6 : AF_INET, host, bin) != 1 ||
+        syn_parse_u64(colon + 1, 1, UINT16_MAX - 1, "", &port, NULL) < 0)
+        return SYN_FAIL(
+            err, SYN_E_INVALID,
+            "--mesh-listen: \"%.80s\": expected ADDRESS:PORT such as 10.0.0.5:7800 (the "
+            "port after it is used, too), or none",
+            text);
+    return SYN_OK;
 }
 
 /* A provider's own prices. What they may be, the server says; that it is JSON, and an object, is
@@ -272,7 +302,8 @@ start(struct syn_cli *cli, bool with_agent)
     if (syn_cli_probe_home(cli, &status, &err) == SYN_OK)
         return already_running(cli, status);
     if (take_paths(cli, &paths, &up, &err) < 0 || take_region(cli, &up.region, &err) < 0 ||
-        (with_agent && (take_words(cli, &words, &err) < 0 || take_prices(cli, &words, &err) < 0)))
+        (with_agent && (take_words(cli, &words, &err) < 0 || take_prices(cli, &words, &err) < 0 ||
+                        take_mesh(cli, &up.mesh, &err) < 0)))
         return syn_cli_fail(cli, &err);
     up.offer = prices_of(&words);
     up.labels = words.labels;
@@ -281,6 +312,7 @@ start(struct syn_cli *cli, bool with_agent)
     up.gpu_sharing = syn_cli_text(cli, "gpu-sharing", NULL);
     up.mps_pipes = words.mps_pipes;
     up.dns = syn_cli_text(cli, "instance-dns", NULL);
+    up.service_network = syn_cli_text(cli, "service-network", NULL);
     return syn_cli_start(cli, &up, syn_cli_has(cli, "detach"));
 }
 
@@ -342,7 +374,8 @@ run_agent(struct syn_cli *cli)
     }
     /* What can never be reached is told here, not in a log. */
     if (syn_client_new(&target, &client, &err) < 0 || take_region(cli, &agent.region, &err) < 0 ||
-        take_words(cli, &words, &err) < 0 || take_prices(cli, &words, &err) < 0)
+        take_words(cli, &words, &err) < 0 || take_prices(cli, &words, &err) < 0 ||
+        take_mesh(cli, &agent.mesh, &err) < 0)
         return syn_cli_fail(cli, &err);
     agent.offer = prices_of(&words);
     agent.labels = words.labels;

@@ -417,6 +417,58 @@ const struct syn_cli_command syn_cli_service_history = {.path = "compute service
                                                         .workload = &syn_cli_service_workload,
                                                         .run = run_history};
 
+/* --- mesh ------------------------------------------------------------------------------------ */
+
+static void
+show_calls(struct syn_cli_table_out *rows, const json_t *calls)
+{
+    const json_t *call;
+    size_t i;
+
+    json_array_foreach (calls, i, call) {
+        syn_cli_cell(rows, "%s", syn_json_str(call, "caller", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(call, "callee", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(call, "node", ""));
+        syn_cli_cell(rows, "%lld", (long long)syn_json_i64(call, "requests", 0));
+        syn_cli_cell(rows, "%lld", (long long)syn_json_i64(call, "errors", 0));
+        syn_cli_cell(rows, "%lld ms", (long long)syn_json_i64(call, "mean_ms", 0));
+    }
+}
+
+static int
+run_mesh(struct syn_cli *cli)
+{
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    SYN_JSON(mesh);
+    SYN_BUF(who);
+    struct syn_err err;
+    const json_t *entry;
+    size_t i;
+
+    if (syn_cli_workload_call(cli, "GET", "/mesh", NULL, &mesh, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (cli->json)
+        return syn_cli_print_json_take(cli, SYN_TAKE(mesh));
+    json_array_foreach (json_object_get(mesh, "allow"), i, entry)
+        syn_buf_addf(&who, "%s%s", i > 0 ? ", " : "", json_string_value(entry));
+    if (syn_buf_ok(&who, &err) < 0 ||
+        syn_cli_rows_new("CALLER|CALLEE|AT NODE|>REQUESTS|>ERRORS|>MEAN", &rows, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    syn_cli_say(cli, "  address     %s", syn_json_str(mesh, "address", ""));
+    syn_cli_say(cli, "  identity    %s", syn_json_str(mesh, "identity", ""));
+    syn_cli_say(cli, "  callers     %s", who.len > 0 ? syn_buf_text(&who) : "none");
+    show_calls(rows, json_object_get(mesh, "calls"));
+    return syn_cli_rows_print(cli, rows, "Nobody has called it, nor has it called, lately.");
+}
+
+const struct syn_cli_command syn_cli_service_mesh = {
+    .path = "compute service mesh",
+    .summary = "Show who may call a service, who has, and whom it called",
+    .operands = syn_cli_service_operand,
+    .operand_count = 1,
+    .workload = &syn_cli_service_workload,
+    .run = run_mesh};
+
 const struct syn_cli_command syn_cli_service_events = {.path = "compute service events",
                                                        .summary = "List what happened to a service",
                                                        .operands = syn_cli_service_operand,

@@ -66,6 +66,10 @@
     {"slow-start", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "off", "A new replica's share of requests grows for so long"}, \
     {"eject-after", 0, "N", SYN_CLI_INT, 0, 1000, false, false, NULL, "off", "So many errors in a row take a replica out until a check is well"}, \
     {"internal", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "No published address: replicas have their own"}, \
+    {"allow-from", 0, "WHO", SYN_CLI_TEXT, 0, 0, false, true, NULL, "own", "Who may call it by name: own, NAME, ACCOUNT/NAME, ACCOUNT/*, *, none; repeatable"}, \
+    {"mesh-timeout", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "1m", "So long callers by name wait for an answer to begin; then 504"}, \
+    {"mesh-retries", 0, "N", SYN_CLI_INT, 0, 10, false, false, NULL, "3", "So often a call by name that failed is tried again"}, \
+    {"mesh-rate", 0, "N", SYN_CLI_INT, 1, 1000000, false, false, NULL, "any", "Requests a second of each caller by name and node; beyond them 429"}, \
     {"max-surge", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "1", "So many more may run during an update"}, \
     {"max-unavailable", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "0", "So many may be missing during an update"}, \
     {"update-deadline", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10m", "An update that is not done by then is rolled back"}, \
@@ -208,6 +212,44 @@ set_rollout(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
                : syn_cli_spec_numbers(cli, rollout_numbers, SYN_LEN(rollout_numbers), rollout, err);
 }
 
+static const struct syn_cli_spec_key mesh_lists[] = {{"allow-from", "allow"}};
+static const struct syn_cli_spec_key mesh_numbers[] = {
+    {"mesh-timeout", "timeout_ms"},
+    {"mesh-retries", "retries"},
+    {"mesh-rate", "rate"},
+};
+
+/* "none" alone is a list of nobody. */
+static int
+set_callers(const struct syn_cli *cli, json_t *mesh, struct syn_err *err)
+{
+    const struct syn_cli_value *value;
+    size_t cursor = 0, count = 0;
+    bool none = false;
+
+    for (; (value = syn_cli_next(cli, "allow-from", &cursor)) != NULL; count++)
+        none = none || syn_str_eq(value->text, "none");
+    if (none && count > 1)
+        return SYN_FAIL(err, SYN_E_INVALID, "--allow-from: none is nobody, and stands alone");
+    return none ? syn_json_set_take(mesh, "allow", json_array(), err)
+                : syn_cli_spec_words(cli, "allow-from", "allow", mesh, err);
+}
+
+static int
+set_mesh(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
+{
+    json_t *mesh = json_object_get(spec, "mesh");
+    int rc = SYN_OK;
+
+    if (mesh == NULL) {
+        mesh = json_object();
+        rc = syn_json_set_take(spec, "mesh", mesh, err);
+    }
+    if (rc == SYN_OK)
+        rc = set_callers(cli, mesh, err);
+    return rc < 0 ? rc : syn_cli_spec_numbers(cli, mesh_numbers, SYN_LEN(mesh_numbers), mesh, err);
+}
+
 static int
 set_lb(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
@@ -240,6 +282,8 @@ fail(const struct syn_cli *cli, struct syn_err *err)
     syn_cli_spec_blame(cli, "spec.lb.", lb_numbers, SYN_LEN(lb_numbers), err);
     syn_cli_spec_blame(cli, "spec.rollout.", rollout_texts, SYN_LEN(rollout_texts), err);
     syn_cli_spec_blame(cli, "spec.rollout.", rollout_numbers, SYN_LEN(rollout_numbers), err);
+    syn_cli_spec_blame(cli, "spec.mesh.", mesh_lists, SYN_LEN(mesh_lists), err);
+    syn_cli_spec_blame(cli, "spec.mesh.", mesh_numbers, SYN_LEN(mesh_numbers), err);
     syn_cli_service_mounts_blame(err);
     syn_cli_service_checks_blame(cli, err);
     return syn_cli_fail(cli, err);
@@ -271,6 +315,8 @@ build_spec(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
         rc = syn_cli_service_checks(cli, spec, err);
     if (rc == SYN_OK)
         rc = set_rollout(cli, spec, err);
+    if (rc == SYN_OK)
+        rc = set_mesh(cli, spec, err);
     return rc < 0 ? rc : set_lb(cli, spec, err);
 }
 
@@ -389,7 +435,7 @@ static int
 known_parts(struct syn_cli *cli, json_t *spec, struct syn_err *err)
 {
     static const char *const parts[] = {"health",    "liveness", "startup", "lb",
-                                        "autoscale", "mounts",   "rollout"};
+                                        "autoscale", "mounts",   "rollout", "mesh"};
     SYN_JSON(service);
     int rc = syn_cli_workload_call(cli, "GET", "", NULL, &service, err);
 

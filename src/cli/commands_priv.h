@@ -22,7 +22,7 @@ extern const struct syn_cli_command syn_cli_service_deploy, syn_cli_service_list
     syn_cli_service_get, syn_cli_service_scale, syn_cli_service_update, syn_cli_service_rollback,
     syn_cli_service_promote, syn_cli_service_abort, syn_cli_service_restart, syn_cli_service_stop,
     syn_cli_service_delete, syn_cli_service_history, syn_cli_service_stats, syn_cli_service_ca,
-    syn_cli_service_events, syn_cli_service_explain, syn_cli_service_logs;
+    syn_cli_service_events, syn_cli_service_explain, syn_cli_service_mesh, syn_cli_service_logs;
 /* cmd_exec.c, cmd_copy.c, cmd_forward.c, cmd_inspect.c */
 extern const struct syn_cli_command syn_cli_service_exec, syn_cli_train_exec, syn_cli_service_copy,
     syn_cli_service_forward, syn_cli_service_inspect;
@@ -46,6 +46,10 @@ extern const struct syn_cli_command syn_cli_storage_put, syn_cli_storage_get, sy
 /* cmd_certificate.c */
 extern const struct syn_cli_command syn_cli_certificate_add, syn_cli_certificate_list,
     syn_cli_certificate_get, syn_cli_certificate_rm;
+/* cmd_queue.c */
+extern const struct syn_cli_command syn_cli_queue_create, syn_cli_queue_update, syn_cli_queue_list,
+    syn_cli_queue_get, syn_cli_queue_rm, syn_cli_queue_send, syn_cli_queue_receive,
+    syn_cli_queue_acknowledge, syn_cli_queue_release, syn_cli_queue_peek, syn_cli_queue_purge;
 /* cmd_account.c */
 extern const struct syn_cli_command syn_cli_account_create, syn_cli_account_list,
     syn_cli_account_balance, syn_cli_account_history, syn_cli_account_faucet,

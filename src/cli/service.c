@@ -85,6 +85,27 @@ show_address(const struct syn_cli *cli, const json_t *service, const char *addre
                     (long long)syn_json_i64(gateway, "held", 0));
 }
 
+/* Where others of the platform reach it, and who may. */
+static void
+show_mesh(const struct syn_cli *cli, const json_t *service)
+{
+    const json_t *allow = syn_json_at(service, "spec.mesh.allow");
+    const char *address = syn_json_str(json_object_get(service, "status"), "virtual_address", NULL);
+    const json_t *entry;
+    SYN_BUF(who);
+    size_t i;
+
+    if (address == NULL)
+        return;
+    json_array_foreach (allow, i, entry)
+        syn_buf_addf(&who, "%s%s", i > 0 ? ", " : "", json_string_value(entry));
+    if (allow == NULL)
+        syn_buf_adds(&who, "own");
+    if (syn_buf_ok(&who, NULL) == SYN_OK)
+        syn_cli_say(cli, "  mesh        %s  callers: %s", address,
+                    who.len > 0 ? syn_buf_text(&who) : "none");
+}
+
 /* How an update that has stages goes on. */
 static void
 show_rollout(const struct syn_cli *cli, const json_t *rollout)
@@ -202,6 +223,7 @@ show(const struct syn_cli *cli, const json_t *service)
     show_given(cli, spec);
     if (address[0] != '\0')
         show_address(cli, service, address);
+    show_mesh(cli, service);
     if (json_object_get(json_object_get(status, "rollout"), "stage") != NULL)
         show_rollout(cli, json_object_get(status, "rollout"));
     json_array_foreach (json_object_get(status, "endpoints"), i, endpoint)

@@ -40,11 +40,12 @@ syn_cli_spec_blame(const struct syn_cli *cli, const char *prefix,
 
     if (!syn_str_starts(err->msg, prefix))
         return;
-    len = strcspn(key, ":");
+    len = strcspn(key, ":["); /* one of a list is known by what it says */
     for (size_t i = 0; i < count; i++)
         if (strlen(keys[i].key) == len && strncmp(keys[i].key, key, len) == 0 &&
             syn_cli_has(cli, keys[i].option))
-            (void)snprintf(named.msg, sizeof(named.msg), "--%s%s", keys[i].option, key + len);
+            (void)snprintf(named.msg, sizeof(named.msg), "--%s%s", keys[i].option,
+                           key + strcspn(key, ":"));
     *err = named;
 }
 

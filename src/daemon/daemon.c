@@ -222,6 +222,7 @@ start_agent(void *arg)
                                         .mps_pipes = given->mps_pipes,
                                         .driver = given->runtime,
                                         .dns = given->dns,
+                                        .mesh = given->mesh,
                                         .name = given->name,
                                         .cache_bytes_max = given->cache_bytes_max,
                                         .devices_argv = devices_argv};
@@ -340,6 +341,7 @@ syn_daemon_up(const struct syn_daemon_options *options)
                                             .publish = options->publish,
                                             .http_port = options->http_port,
                                             .https_port = options->https_port,
+                                            .service_network = options->service_network,
                                             .insecure = options->insecure};
 
         rc = syn_server_new(&server, &process.server, &err);

@@ -92,13 +92,167 @@ test_cert_look(void **state)
     assert_code(syn_tls_cert_look("nothing", 7, &look, &err), SYN_E_CORRUPT, &err);
 }
 
+/* --- requests --------------------------------------------------------------------------------- */
+
+static X509 *
+parse_cert(const struct syn_buf *pem)
+{
+    BIO *bio = BIO_new_mem_buf(pem->data, (int)pem->len);
+    X509 *cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+
+    BIO_free_all(bio);
+    assert_non_null(cert);
+    return cert;
+}
+
+static bool
+has_uri(X509 *cert, const char *uri)
+{
+    GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+    bool found = false;
+
+    for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+        int kind;
+        const ASN1_STRING *value = GENERAL_NAME_get0_value(sk_GENERAL_NAME_value(names, i), &kind);
+
+        found = found ||
+                (kind == GEN_URI && syn_str_eq((const char *)ASN1_STRING_get0_data(value), uri));
+    }
+    GENERAL_NAMES_free(names);
+    return found;
+}
+
+static void
+assert_subject(X509 *cert, int nid, const char *expected)
+{
+    char text[256] = "";
+
+    assert_true(X509_NAME_get_text_by_NID(X509_get_subject_name(cert), nid, text, sizeof(text)) >
+                0);
+    assert_string_equal(text, expected);
+}
+
+static const struct syn_tls_identity web = {.name = "web.acme.mesh",
+                                            .uri = "spiffe://c1/account/acme/service/web",
+                                            .from_ms = 1700000000000,
+                                            .until_ms = 1700003600000};
+
+/* The names are the signer's, whatever the request asks for. */
+static void
+test_request_sign(void **state)
+{
+    static const char *const asked[] = {"bank.acme.mesh"};
+    static const char lengthy[] =
+        "a23456789-123456789-123456789-123456789.a23456789-123456789-12345.mesh";
+    char ca[256];
+    struct syn_tls_look look;
+    struct syn_err err;
+    SYN_BUF(key);
+    SYN_BUF(request);
+    SYN_BUF(pem);
+    SYN_BUF(authority);
+    X509 *cert, *issuer;
+
+    (void)state;
+    (void)snprintf(ca, sizeof(ca), "%s/ca.pem", syn_test_dir());
+    assert_done(syn_tls_ca_create(ca, "authority", 10, &err), &err);
+    assert_done(syn_tls_request_create(asked, 1, &key, &request, &err), &err);
+    assert_done(syn_tls_request_sign(ca, request.data, request.len, &web, &pem, &err), &err);
+    assert_done(syn_tls_cert_look(pem.data, pem.len, &look, &err), &err);
+    assert_int_equal(look.from_ms, web.from_ms);
+    assert_int_equal(look.until_ms, web.until_ms);
+    assert_int_equal(look.count, 1);
+    assert_string_equal(look.names[0], "web.acme.mesh");
+    assert_done(syn_tls_cert_text(ca, &authority, &err), &err);
+    issuer = parse_cert(&authority);
+    cert = parse_cert(&pem);
+    assert_true(has_uri(cert, web.uri));
+    assert_subject(cert, NID_commonName, "web.acme.mesh");
+    assert_subject(cert, NID_userId, "web.acme.mesh");
+    assert_int_equal(X509_verify(cert, X509_get0_pubkey(issuer)), 1);
+    assert_int_equal(X509_check_purpose(cert, X509_PURPOSE_SSL_CLIENT, 0), 1);
+    assert_int_equal(X509_check_purpose(cert, X509_PURPOSE_SSL_SERVER, 0), 1);
+    assert_int_equal(X509_check_ca(cert), 0);
+    X509_free(cert);
+
+    /* One that no common name holds is whole in the others. */
+    pem.len = 0;
+    assert_true(sizeof(lengthy) > 65);
+    assert_done(syn_tls_request_sign(ca, request.data, request.len,
+                                     &(struct syn_tls_identity){lengthy, NULL, 0, 1000}, &pem,
+                                     &err),
+                &err);
+    cert = parse_cert(&pem);
+    assert_subject(cert, NID_userId, lengthy);
+    assert_int_equal(X509_check_host(cert, lengthy, 0, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, NULL),
+                     1);
+    X509_free(cert);
+    X509_free(issuer);
+}
+
+/* A request that was changed under way, of another kind of key, or none at all. */
+static void
+test_request_refuses(void **state)
+{
+    char ca[256];
+    struct syn_tls_identity evil = web;
+    struct syn_err err;
+    SYN_BUF(key);
+    SYN_BUF(request);
+    SYN_BUF(out);
+    EVP_PKEY *other = EVP_EC_gen("P-384");
+    X509_REQ *req = X509_REQ_new();
+    BIO *bio = BIO_new(BIO_s_mem());
+    char *text = NULL;
+    long len;
+
+    (void)state;
+    (void)snprintf(ca, sizeof(ca), "%s/ca2.pem", syn_test_dir());
+    assert_done(syn_tls_ca_create(ca, "authority", 10, &err), &err);
+    assert_done(syn_tls_request_create(NULL, 0, &key, &request, &err), &err);
+    assert_code(syn_tls_request_sign(ca, "x", 1, &web, &out, &err), SYN_E_INVALID, &err);
+    assert_code(syn_tls_request_sign(ca, key.data, key.len, &web, &out, &err), SYN_E_INVALID, &err);
+    evil.uri = "spiffe://c1/a,DNS:b";
+    assert_code(syn_tls_request_sign(ca, request.data, request.len, &evil, &out, &err),
+                SYN_E_INVALID, &err);
+    assert_code(syn_tls_request_sign("/dev/null", request.data, request.len, &web, &out, &err),
+                SYN_E_CORRUPT, &err);
+
+    assert_int_equal(X509_REQ_set_pubkey(req, other), 1);
+    assert_true(X509_REQ_sign(req, other, EVP_sha256()) > 0);
+    assert_int_equal(PEM_write_bio_X509_REQ(bio, req), 1);
+    len = BIO_get_mem_data(bio, &text);
+    assert_code(syn_tls_request_sign(ca, text, (size_t)len, &web, &out, &err), SYN_E_INVALID, &err);
+    assert_non_null(strstr(err.msg, "P-256"));
+
+    /* Another's key under this one's signature: nobody gets a certificate for what is not his. */
+    {
+        EVP_PKEY *stolen = EVP_EC_gen("P-256"), *own = EVP_EC_gen("P-256");
+
+        assert_int_equal(X509_REQ_set_pubkey(req, stolen), 1);
+        assert_true(X509_REQ_sign(req, own, EVP_sha256()) > 0);
+        assert_int_equal(BIO_reset(bio), 1);
+        assert_int_equal(PEM_write_bio_X509_REQ(bio, req), 1);
+        len = BIO_get_mem_data(bio, &text);
+        assert_code(syn_tls_request_sign(ca, text, (size_t)len, &web, &out, &err), SYN_E_INVALID,
+                    &err);
+        assert_non_null(strstr(err.msg, "not signed"));
+        EVP_PKEY_free(stolen);
+        EVP_PKEY_free(own);
+    }
+    assert_int_equal(out.len, 0);
+    BIO_free_all(bio);
+    X509_REQ_free(req);
+    EVP_PKEY_free(other);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cert_create),
-        cmocka_unit_test(test_cert_refuses),
-        cmocka_unit_test(test_cert_look),
+        cmocka_unit_test(test_cert_create),     cmocka_unit_test(test_cert_refuses),
+        cmocka_unit_test(test_cert_look),       cmocka_unit_test(test_request_sign),
+        cmocka_unit_test(test_request_refuses),
     };
 
     return cmocka_run_group_tests_name("tls_cert", tests, NULL, NULL);

@@ -105,8 +105,8 @@ def it_is_deployed_and_reached(p):
     done = p.cli("compute", "service", "deploy", *DEPLOY, "--isolation", "runc", "--yes", code=None)
     equal(done.code, 0, done)
     said = wait_until("it has come up, or never will", 90, lambda: next(
-        (s for s in [service(p)] if s["status"]["state"] == "running" or
-         s["status"]["replicas"]["live"] == 0 or events(p, "ended")), None))
+        (s for s in [service(p)] if s["status"]["state"] == "running" or events(p, "ended")),
+        None))
     ends = events(p, "ended")
     equal(said["status"]["state"], "running", json.dumps(said["status"], indent=1), ends)
     p.deployed = True
@@ -364,14 +364,34 @@ def it_is_billed_while_it_runs(p):
 
 
 @case
+def who_may_call_it_is_said_at_any_time(p):
+    need(p)
+    before = service(p)
+    check(before["status"]["virtual_address"].startswith("10.127."), before["status"])
+    said = p.json("compute", "service", "update", "web", "--allow-from", "other/*",
+                  "--allow-from", "own", "--yes")
+    equal(said["spec"]["mesh"], {"allow": ["other/*", "own"]})
+    equal(said["status"]["target"], before["status"]["target"], "replicas were replaced for it")
+    equal(said["status"]["virtual_address"], before["status"]["virtual_address"])
+    check("callers: other/*, own" in p.cli("compute", "service", "get", "web").out, "not shown")
+
+
+@case
 def replicas_outlive_the_platform(p):
     need(p)
     before = ready(p)
     pids = {e["instance"]: process_of(e["instance"]) for e in before}
+    given = p.json("compute", "service", "deploy", "--name", "named", "--image",
+                   "synor://images/hello", "--port", PORT, "--replicas", 0, "--internal", "--yes")
     p.kill()
     for endpoint in before:
         equal(get(endpoint)[0], 200, "it served while nobody looked after it")
     p.start()
+    equal(service(p, "named")["status"]["virtual_address"], given["status"]["virtual_address"],
+          "an address that was told of is another one after a crash")
+    check(given["status"]["virtual_address"] != service(p)["status"]["virtual_address"], given)
+    p.json("compute", "service", "stop", "named", "--yes", "--wait")
+    p.json("compute", "service", "delete", "named", "--yes")
     # What the server says first is from before; then it hears of them again. Those that were
     # replaced meanwhile would never be these.
     wait_until("the same replicas are ready again", 90, lambda: {

@@ -234,6 +234,24 @@ ROWS = {
     "compute certificate list": [([], 0, items)],
     "compute certificate get": [(["walked"], 1, error)],
     "compute certificate rm": [(["walked", "--yes"], 1, error)],
+    "compute queue create": [(["walked", "--visibility", "1m"], 0, anything), (["walked"], 1, error),
+                             (["Walked"], 2, error), (["x", "--visibility", "0s"], 2, error),
+                             (["x", "--max-receives", "3"], 2, error),
+                             (["x", "--max-receives", "3", "--dead-letter", "none-such"], 1, error)],
+    "compute queue update": [(["walked", "--backoff", "2s"], 0, anything), (["nothing"], 1, error)],
+    "compute queue list": [([], 0, items)],
+    "compute queue get": [(["walked"], 0, anything), (["nothing"], 1, error)],
+    "compute queue send": [(["walked", "one", "two", "--attribute", "a=b"], 0, anything),
+                           (["walked", "--file", "/no/such"], 1, error),
+                           (["walked", "x", "--attribute", "b"], 2, blames("attribute"))],
+    "compute queue peek": [(["walked"], 0, items), (["nothing"], 1, error)],
+    "compute queue receive": [(["walked", "--max", "2"], 0, anything),
+                              (["walked", "--max", "0"], 2, error)],
+    "compute queue acknowledge": [(["walked", "0" * 16 + "-" + "0" * 16], 1, error),
+                                  (["walked", "x"], 2, error)],
+    "compute queue release": [(["walked", "0" * 16 + "-" + "0" * 16, "--delay", "1s"], 1, error)],
+    "compute queue purge": [(["walked", "--yes"], 0, anything)],
+    "compute queue rm": [(["walked", "--yes"], 0, anything), (["walked", "--yes"], 1, error)],
     "secret set": [(["walked", "--from-file", "{file}"], 0, anything), (["Walked"], 2, error),
                    (["walked", "--from-file", "/no/such"], 1, error)],
     "secret list": [([], 0, items)],
@@ -313,6 +331,9 @@ ROWS = {
         ([*SERVICE, "--max-surge", "0", "--yes"], 2, error),
         ([*SERVICE, "--canary-weight", "50%,10%", "--yes"], 2, blames("canary-weight")),
         ([*SERVICE, "--port", "80", "--host", "a b", "--yes"], 2, blames("host")),
+        ([*SERVICE, "--allow-from", "own", "--allow-from", "*/web", "--yes"], 2, blames("allow-from")),
+        ([*SERVICE, "--allow-from", "own", "--allow-from", "none", "--yes"], 2, blames("allow-from")),
+        ([*SERVICE, "--port", "80", "--mesh-rate", "5", "--yes"], 2, blames("mesh-rate")),
         (["--name", "web", "--image", "synor://nobody/none", "--yes"], 1, error),
         ([*SERVICE, "--yes"], 0, lambda d: resource(d, "service"))],
     "compute service list": [([], 0, lambda d: items(d, "service")), (["--odd"], 2, error)],
@@ -337,6 +358,7 @@ ROWS = {
     "compute service ca": [([], 0, anything), (["web"], 2, error)],
     "compute service history": [(["web"], 0, items), (["nobody"], 1, error)],
     "compute service events": [(["web"], 0, items), (["nobody"], 1, error)],
+    "compute service mesh": [(["web"], 0, anything), (["nobody"], 1, error)],
     "compute service explain": [(["web"], 0, explanation), (["nobody"], 1, error)],
     "compute service logs": [(["web"], 0, anything), (["nobody"], 1, error)],
     "compute service inspect": [(["web"], 0, anything), (["nobody"], 1, error)],
@@ -470,6 +492,12 @@ def what_cannot_be_started_is_refused(p):
             check(address in result.err, "not told:", result)
             error(document_of(result))
             equal(result.code, 2, result)
+        for network in ("10.127.0.1/16", "10.128.0.0/16", "nothing"):
+            result = p.cli(*command, "--service-network", network, "--json", code=2, env=home)
+            blames("service-network")(document_of(result))
+    for front in ("nowhere:7800", "127.0.0.1", "127.0.0.1:65535"):
+        result = p.cli("up", "--detach", "--mesh-listen", front, "--json", code=2, env=home)
+        blames("mesh-listen")(document_of(result))
     result = p.cli("agent", "--server", "https://127.0.0.1:1", "--fingerprint", "12", env=home,
                    code=2)
     check("fingerprint" in result.err, result)

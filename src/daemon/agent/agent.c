@@ -13,6 +13,7 @@
 #include <synor/infra/token.h>
 
 #include "agent_priv.h"
+#include "mesh_priv.h"
 
 #define NODE_FILE "node.json"
 
@@ -190,6 +191,8 @@ beat(struct syn_agent *agent, struct syn_err *err)
 
     if (rc == SYN_OK)
         rc = agt_line_report(agent, body, err);
+    if (rc == SYN_OK && agent->mesh != NULL)
+        rc = agt_mesh_beat(agent->mesh, body, err);
     (void)snprintf(path, sizeof(path), "/v1/nodes/%s/heartbeat", agent->node_id);
     return rc < 0 ? rc : agt_call(agent, agent->beat_client, "POST", path, body, NULL, err);
 }
@@ -421,6 +424,7 @@ copy_options(struct syn_agent *agent, const struct syn_agent_options *options)
     agt_gpus_options(agent, options);
     agent->devices_argv = options->devices_argv;
     agent->names_mode = options->dns;
+    agent->mesh_listen = options->mesh;
     (void)syn_str_copy(agent->server, sizeof(agent->server), options->server);
     (void)syn_str_copy(agent->join_token, sizeof(agent->join_token),
                        options->token != NULL ? options->token : "");
@@ -489,6 +493,7 @@ syn_agent_start(struct syn_agent *agent, struct syn_err *err)
     (void)pthread_mutex_lock(&agent->fetch_lock);
     adopt_all(agent);
     (void)pthread_mutex_unlock(&agent->fetch_lock);
+    agt_mesh_adopt(agent);
     agt_network_sweep(agent, true);
     agent->beat_started = pthread_create(&agent->beat_thread, NULL, beat_main, agent) == 0;
     agent->stream_started = pthread_create(&agent->stream_thread, NULL, stream_main, agent) == 0;

@@ -49,6 +49,7 @@ struct agt_session;
 struct agt_names;
 struct agt_resolver;
 struct agt_follower;
+struct agt_mesh;
 
 /** How long the agent waits. Tests wait less. */
 struct agt_pace {
@@ -89,9 +90,11 @@ struct syn_agent {
     struct syn_net *net;        /* of instances; NULL: this node has none, */
     char net_missing[232];      /* and why */
     const char *names_mode;     /* forward, own or off; NULL: forward */
+    const char *mesh_listen;    /* where others reach its mesh, or none; NULL: not said */
     struct agt_names *names; /* what instances may ask for; NULL: they ask the node's resolvers */
     struct agt_resolver *resolver; /* answers them */
     struct agt_follower *follower; /* learns them */
+    struct agt_mesh *mesh;         /* leads calls of services to them; NULL: replicas are named */
     char resolvers[SYN_INSTANCE_DNS_MAX][AGT_RESOLVER_MAX];
     const char *dns[SYN_INSTANCE_DNS_MAX + 1]; /* whom instances ask for names, NULL-ended */
     struct syn_native *natives[2];             /* gVisor, runc; NULL: what runs things was given */
@@ -184,6 +187,8 @@ SYN_MUST int agt_upload(struct syn_client *client, const char *path, int fd, int
  * new.
  */
 SYN_MUST int agt_replace_file(const char *path, const void *data, size_t len, struct syn_err *err);
+/** The same for what need not survive a power cut. */
+SYN_MUST int agt_write_file(const char *path, const void *data, size_t len, struct syn_err *err);
 /** Sleep, or less when the agent stops or `instance` (may be NULL) changes. False when stopping. */
 bool agt_sleep(struct syn_agent *agent, const struct agt_instance *instance, int64_t ms);
 
@@ -196,6 +201,9 @@ int64_t agt_line_bps(const char *root);
 /** Microseconds of a round trip to the server of this URL; 0 for a socket, or when it is away.
  *  Blocks: seconds at most. */
 int64_t agt_line_rtt_us(const char *url);
+/** The address that others reach this machine at, as the server of this URL sees it: "10.0.0.3",
+ *  "[fd00::3]"; of loopback for a socket, or when there is no way to the server. Into out[64]. */
+void agt_line_source(const char *url, char *out);
 /** Put the distance into what a heartbeat says; it is measured once a minute. */
 SYN_MUST int agt_line_report(struct syn_agent *agent, json_t *report, struct syn_err *err);
 
@@ -235,6 +243,8 @@ void agt_network_close(struct syn_agent *agent);
 void agt_names_open(struct syn_agent *agent);
 /** When no instance is there any more. */
 void agt_names_close(struct syn_agent *agent);
+/** Those that are adopted call before their threads say so. */
+void agt_mesh_adopt(struct syn_agent *agent);
 /** The instance, which has its network, may ask for names from now on; until it is cleared away. */
 void agt_names_enter(struct agt_instance *instance, const json_t *doc);
 void agt_names_leave(struct agt_instance *instance);

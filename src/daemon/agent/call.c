@@ -1,5 +1,6 @@
 /* Calls to the server: tried again while it is away, ended when the agent stops. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -35,6 +36,33 @@ agt_replace_file(const char *path, const void *data, size_t len, struct syn_err 
     rc = syn_secret_file_create(fresh, data, len, err);
     if (rc == SYN_OK && rename(fresh, path) != 0)
         rc = SYN_FAIL_SYS(err, errno, "renaming %s", fresh);
+    return rc;
+}
+
+int
+agt_write_file(const char *path, const void *data, size_t len, struct syn_err *err)
+{
+    char temp[AGT_PATH_MAX + 8];
+    FILE *file;
+    bool bad;
+    int fd;
+    int rc;
+
+    (void)snprintf(temp, sizeof(temp), "%s.tmp", path);
+    fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    file = fd < 0 ? NULL : fdopen(fd, "w");
+    if (file == NULL) {
+        rc = SYN_FAIL_SYS(err, errno, "creating %s", temp);
+        if (fd >= 0)
+            (void)close(fd);
+        return rc;
+    }
+    bad = fwrite(data, 1, len, file) != len;
+    bad = fclose(file) != 0 || bad;
+    if (!bad && rename(temp, path) == 0)
+        return SYN_OK;
+    rc = SYN_FAIL_SYS(err, errno, "writing %s", path);
+    (void)unlink(temp);
     return rc;
 }
 

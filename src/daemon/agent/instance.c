@@ -91,29 +91,8 @@ agt_keep_file(const struct agt_instance *instance, const char *name, const char 
               struct syn_err *err)
 {
     char path[AGT_PATH_MAX];
-    char temp[AGT_PATH_MAX + 8];
-    FILE *file;
-    bool bad;
-    int fd;
-    int rc;
 
-    (void)snprintf(temp, sizeof(temp), "%s.tmp",
-                   agt_job_path(instance->agent, instance->id, name, path));
-    fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    file = fd < 0 ? NULL : fdopen(fd, "w");
-    if (file == NULL) {
-        rc = SYN_FAIL_SYS(err, errno, "creating %s", temp);
-        if (fd >= 0)
-            (void)close(fd);
-        return rc;
-    }
-    bad = fwrite(data, 1, len, file) != len;
-    bad = fclose(file) != 0 || bad;
-    if (!bad && rename(temp, path) == 0)
-        return SYN_OK;
-    rc = SYN_FAIL_SYS(err, errno, "writing %s", path);
-    (void)unlink(temp);
-    return rc;
+    return agt_write_file(agt_job_path(instance->agent, instance->id, name, path), data, len, err);
 }
 
 /* Keep the document beside the instance, for an agent that starts while the server is away. */

@@ -1,6 +1,7 @@
-/* Names and what stands behind them. The replicas of other nodes are left out: bridges of two nodes
- * are not joined, so that their addresses lead nowhere from here (or, worse, to an instance of this
- * node that has the same). */
+/* Names and what stands behind them. Where the node has a mesh, a service's name stands for its
+ * virtual address, which leads to its replicas wherever they are. Without one it stands for those
+ * of this node: bridges of two nodes are not joined, so that the others' addresses lead nowhere
+ * from here (or, worse, to an instance of this node that has the same). */
 #include "names_priv.h"
 
 #include <arpa/inet.h>
@@ -11,6 +12,7 @@
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/base/world.h>
+#include <synor/workload/service_mesh.h>
 
 #define KEY_MAX     128 /* "NAME.ACCOUNT", with the NUL */
 #define PORT_LABEL  "_tcp"
@@ -26,8 +28,12 @@ struct replica {
 struct service {
     char id[SYN_ID_MAX];
     char account[SYN_NET_ACCOUNT_MAX + 1];
+    char label[SYN_NET_ACCOUNT_MAX + 1]; /* what the account is called */
     char key[KEY_MAX];
     uint16_t port;
+    bool has_virtual;
+    uint8_t virtual4[4];
+    json_t *allow; /* who may call it; NULL: its own account */
     unsigned turn; /* who stands first next time */
     size_t count;
     struct replica replicas[]; /* by number */
@@ -37,6 +43,7 @@ struct agt_names {
     struct syn_net *net;
     char node[SYN_ID_MAX];
     pthread_mutex_t lock;     /* guards what follows */
+    struct syn_map *served;   /* ids of those whose virtual addresses lead to them; or NULL */
     struct syn_map *services; /* id: struct service, owned */
     struct syn_map *by_key;   /* key: the same */
 };
@@ -67,6 +74,16 @@ read_replica(const struct agt_names *names, const json_t *endpoint, struct repli
         read_address(place.address6, ret);
     }
     return ret->has4 || ret->has6;
+}
+
+static void
+service_free(void *arg)
+{
+    struct service *service = arg;
+
+    if (service != NULL)
+        json_decref(service->allow);
+    syn_free(service);
 }
 
 static void
@@ -101,7 +118,11 @@ read_service(const struct agt_names *names, const json_t *doc, struct service **
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the names of %s", id);
     (void)syn_str_copy(service->id, sizeof(service->id), id);
     (void)syn_str_copy(service->account, sizeof(service->account), account);
+    (void)syn_str_copy(service->label, sizeof(service->label), label);
     (void)snprintf(service->key, sizeof(service->key), "%s.%s", name, label);
+    service->has_virtual =
+        inet_pton(AF_INET, syn_json_str(doc, "address", ""), service->virtual4) == 1;
+    service->allow = json_deep_copy(json_object_get(json_object_get(doc, "mesh"), "allow"));
     service->port = port > 0 && port <= UINT16_MAX ? (uint16_t)port : 0;
     json_array_foreach (endpoints, i, endpoint) {
         struct replica replica;
@@ -143,7 +164,7 @@ agt_names_put(struct agt_names *names, const json_t *doc, struct syn_err *err)
     if (syn_map_count(names->services) >= AGT_NAMES_MAX) {
         rc =
             SYN_FAIL(err, SYN_E_LIMIT, "%s: this node knows %d names", service->key, AGT_NAMES_MAX);
-        syn_free(service);
+        service_free(service);
     } else {
         rc = syn_map_put_take(names->services, service->id, service, err);
         if (rc == SYN_OK)
@@ -173,6 +194,18 @@ agt_names_keep(struct agt_names *names, struct syn_map *named)
             drop(names, id);
     }
     (void)pthread_mutex_unlock(&names->lock);
+}
+
+void
+agt_names_serve_take(struct agt_names *names, struct syn_map *ids)
+{
+    struct syn_map *before;
+
+    (void)pthread_mutex_lock(&names->lock);
+    before = names->served;
+    names->served = ids;
+    (void)pthread_mutex_unlock(&names->lock);
+    (void)syn_map_free(before);
 }
 
 /* ---- what is asked ---- */
@@ -227,25 +260,62 @@ find_replica(const char *text, struct found *found)
     }
 }
 
-/* Under the lock. `text` is what stands before ".ACCOUNT.synor": "web", "3.web". */
+/* Does its name stand for its virtual address? */
+static bool
+is_virtual(const struct agt_names *names, const struct service *service)
+{
+    return service->has_virtual && names->served != NULL &&
+           syn_map_find(names->served, service->id) != NULL;
+}
+
+/* Who may not call a service need not know of it. What is not of the asker's account is reached
+ * through the mesh alone. */
+static bool
+may_see(const struct agt_names *names, const struct agt_asker *asker, const struct service *service)
+{
+    if (!is_virtual(names, service))
+        return syn_str_eq(service->account, asker->account);
+    return syn_mesh_allows_account(service->allow, service->label, asker->label);
+}
+
+/* Under the lock. `text` is what stands before ".synor": "web.acme", "3.web.acme". */
 static void
 find_below(const struct agt_names *names, const struct agt_asker *asker, const char *text,
            struct found *found)
 {
-    const char *dot = strrchr(text, '.');
-    char key[SYN_DNS_NAME_MAX + sizeof(asker->label) + 2], before[SYN_DNS_NAME_MAX + 1];
+    const char *key = strrchr(text, '.');
+    char before[SYN_DNS_NAME_MAX + 1];
 
-    (void)snprintf(key, sizeof(key), "%s.%s", dot == NULL ? text : dot + 1, asker->label);
+    while (key > text && key[-1] != '.')
+        key--;
     found->service = syn_map_find(names->by_key, key);
-    if (found->service == NULL || !syn_str_eq(found->service->account, asker->account))
+    if (found->service == NULL || !may_see(names, asker, found->service))
         return;
-    if (dot == NULL) {
+    if (key == text) {
         found->kind = SERVICE;
         return;
     }
-    (void)snprintf(before, sizeof(before), "%.*s", (int)(dot - text), text);
+    (void)snprintf(before, sizeof(before), "%.*s", (int)(key - text) - 1, text);
     find_port(before, found);
-    find_replica(before, found);
+    if (syn_str_eq(found->service->account, asker->account))
+        find_replica(before, found);
+}
+
+/* Is there anything in the account of this name? Nobody asks that often. */
+static bool
+is_account(const struct agt_names *names, const struct agt_asker *asker, const char *label)
+{
+    size_t cursor = 0;
+    void *service;
+
+    if (syn_str_eq(label, asker->label))
+        return true;
+    while (syn_map_next(names->services, &cursor, NULL, &service)) {
+        if (syn_str_eq(((const struct service *)service)->label, label) &&
+            may_see(names, asker, service))
+            return true;
+    }
+    return false;
 }
 
 static void
@@ -253,7 +323,6 @@ find(const struct agt_names *names, const struct agt_asker *asker, const char *n
      struct found *found)
 {
     char text[SYN_DNS_NAME_MAX + 1];
-    char *dot;
 
     *found = (struct found){.kind = NOTHING};
     (void)syn_str_copy(text, sizeof(text), name);
@@ -263,15 +332,10 @@ find(const struct agt_names *names, const struct agt_asker *asker, const char *n
         return;
     }
     text[strlen(text) - 1] = '\0';
-    dot = strrchr(text, '.');
-    if (!syn_str_eq(dot == NULL ? text : dot + 1, asker->label))
-        return;
-    if (dot == NULL) {
+    if (strchr(text, '.') != NULL)
+        find_below(names, asker, text, found);
+    else if (is_account(names, asker, text))
         found->kind = EMPTY;
-        return;
-    }
-    *dot = '\0';
-    find_below(names, asker, text, found);
 }
 
 static bool
@@ -323,16 +387,42 @@ add_places(const struct service *service, unsigned first, struct syn_dns_answer 
     }
 }
 
+/* One address, and one place to be served. There is none of IPv6: who asks for that as well has
+ * this. */
 static void
-add_found(const struct found *found, const struct syn_dns_query *query,
-          struct syn_dns_answer *answer)
+add_virtual(const struct found *found, const struct syn_dns_query *query,
+            struct syn_dns_answer *answer)
+{
+    const struct service *service = found->service;
+    char name[TARGET_SIZE];
+
+    if (found->kind == SERVICE && asks(query, SYN_DNS_A))
+        syn_dns_answer_address(answer, service->virtual4, sizeof(service->virtual4),
+                               AGT_NAMES_TTL_S);
+    if (found->kind != PORT || !asks(query, SYN_DNS_SRV))
+        return;
+    (void)snprintf(name, sizeof(name), "%s." AGT_NAMES_ZONE, service->key);
+    syn_dns_answer_srv(answer, name, service->port, AGT_NAMES_TTL_S);
+    syn_dns_answer_extra(answer, name, service->virtual4, sizeof(service->virtual4),
+                         AGT_NAMES_TTL_S);
+}
+
+static void
+add_found(const struct agt_names *names, const struct found *found,
+          const struct syn_dns_query *query, struct syn_dns_answer *answer)
 {
     struct service *service = found->service;
     unsigned first = 0;
 
     if (found->kind == REPLICA)
         add_addresses(query, &service->replicas[found->index], answer);
-    if ((found->kind != SERVICE && found->kind != PORT) || service->count == 0)
+    if (found->kind != SERVICE && found->kind != PORT)
+        return;
+    if (is_virtual(names, service)) {
+        add_virtual(found, query, answer);
+        return;
+    }
+    if (service->count == 0)
         return;
     /* By number, and each time another one first: for who always takes that. */
     first = service->turn++ % (unsigned)service->count;
@@ -351,7 +441,7 @@ agt_names_answer(struct agt_names *names, const struct agt_asker *asker,
     assert(agt_names_own(query->name));
     (void)pthread_mutex_lock(&names->lock);
     find(names, asker, query->name, &found);
-    add_found(&found, query, answer);
+    add_found(names, &found, query, answer);
     (void)pthread_mutex_unlock(&names->lock);
     if (answer->answers == 0)
         syn_dns_answer_authority(answer, AGT_NAMES_ZONE, AGT_NAMES_TTL_S);
@@ -371,7 +461,7 @@ agt_names_new(struct syn_net *net, const char *node, struct agt_names **ret, str
     names->net = net;
     (void)syn_str_copy(names->node, sizeof(names->node), node);
     (void)pthread_mutex_init(&names->lock, NULL);
-    rc = syn_map_new(syn_free, &names->services, err);
+    rc = syn_map_new(service_free, &names->services, err);
     if (rc == SYN_OK)
         rc = syn_map_new(NULL, &names->by_key, err);
     if (rc < 0)
@@ -388,6 +478,7 @@ agt_names_free(struct agt_names *names)
         return NULL;
     names->by_key = syn_map_free(names->by_key);
     names->services = syn_map_free(names->services);
+    names->served = syn_map_free(names->served);
     (void)pthread_mutex_destroy(&names->lock);
     syn_free(names);
     return NULL;

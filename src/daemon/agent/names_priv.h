@@ -1,10 +1,12 @@
 /* The names that a node's agent answers, as the server told it:
  *
- *     NAME.ACCOUNT.synor               the ready replicas of a service on this node
- *     N.NAME.ACCOUNT.synor             one of them
+ *     NAME.ACCOUNT.synor               the service: its virtual address where the node has a mesh,
+ *                                      else its ready replicas on this node
+ *     N.NAME.ACCOUNT.synor             one of these
  *     _PORT._tcp.NAME.ACCOUNT.synor    where it is served (SRV)
  *
- * Who asks sees the names of its own account and no others: those it is told do not exist. */
+ * Who asks sees the names of its own account, and through the mesh of others' services that its
+ * account may call. Others it is told do not exist. */
 #ifndef SYN_AGENT_NAMES_PRIV_H
 #define SYN_AGENT_NAMES_PRIV_H
 
@@ -31,6 +33,10 @@ SYN_MUST int agt_names_put(struct agt_names *names, const json_t *doc, struct sy
 void agt_names_remove(struct agt_names *names, const char *id);
 /** Forget all whose ids `named` has not. */
 void agt_names_keep(struct agt_names *names, struct syn_map *named);
+
+/** The services, by id, whose virtual addresses lead to them from here: these and no others. Takes
+ *  the map from the call on; NULL: none, as in the beginning. */
+void agt_names_serve_take(struct agt_names *names, struct syn_map *ids);
 
 /** Is it "synor", or below it? */
 bool agt_names_own(const char *name);

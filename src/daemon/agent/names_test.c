@@ -42,6 +42,21 @@ put(struct agt_names *names, const char *text)
     "{'id':'svc-2','account':'acct-b','account_name':'bolt','name':'db','port':0,'endpoints':[" \
     "{'instance':'i-9','replica':0,'node':'node-1','address':'fd00::9','ready':true}]}"
 
+/* These services' addresses lead to them, or nobody's does. */
+static void
+serve(struct agt_names *names, bool mesh)
+{
+    static const char *const served[] = {"svc-1", "svc-4", "svc-5", "svc-6"};
+    struct syn_map *ids = NULL;
+    struct syn_err err = {0};
+
+    if (mesh)
+        assert_done(syn_map_new(NULL, &ids, &err), &err);
+    for (size_t i = 0; mesh && i < SYN_LEN(served); i++)
+        assert_done(syn_map_put_take(ids, served[i], names, &err), &err);
+    agt_names_serve_take(names, ids);
+}
+
 static struct agt_names *
 open_names(void)
 {
@@ -191,6 +206,60 @@ test_turns(void **state)
     (void)agt_names_free(names);
 }
 
+#define MESHED(id, label, name, address, allow)                                               \
+    "{'id':'" id "','account':'acct-" label "','account_name':'" label "','name':'" name "'," \
+    "'port':8080,'address':'" address "','mesh':{'allow':[" allow "]},'endpoints':["          \
+    "{'instance':'i-4','replica':0,'node':'node-1','address':'10.128.0.7','ready':true},"     \
+    "{'instance':'i-5','replica':1,'node':'node-2','address':'10.128.0.8','ready':true}]}"
+
+/* Where there is a mesh a name is one address, whose it is does not matter, and who may not call
+ * does not find it. */
+static void
+test_mesh(void **state)
+{
+    static const struct agt_asker own = {.account = "acct-acme", .label = "acme"};
+    static const struct agt_asker other = {.account = "acct-bolt", .label = "bolt"};
+    static const struct {
+        const struct agt_asker *asker;
+        const char *name;
+        unsigned type;
+        const char *with, *without; /* a mesh */
+    } rows[] = {
+        {&own, "api.acme.synor", SYN_DNS_A, "0 10.127.0.4", "0 10.128.0.7"},
+        {&own, "api.acme.synor", SYN_DNS_AAAA, "0", "0"},
+        {&own, "0.api.acme.synor", SYN_DNS_A, "0 10.128.0.7", "0 10.128.0.7"},
+        {&own, "_8080._tcp.api.acme.synor", SYN_DNS_SRV, "0 8080/api", "0 8080/0"},
+        {&own, "to-bolt.acme.synor", SYN_DNS_A, "3", "0 10.128.0.7"}, /* its own may not */
+        {&own, "acme.synor", SYN_DNS_A, "0", "0"},
+        {&own, "bolt.synor", SYN_DNS_A, "3", "3"},
+        {&other, "api.acme.synor", SYN_DNS_A, "3", "3"},
+        {&other, "to-bolt.acme.synor", SYN_DNS_A, "0 10.127.0.5", "3"},
+        {&other, "_8080._tcp.to-bolt.acme.synor", SYN_DNS_SRV, "0 8080/to-bolt", "3"},
+        {&other, "0.to-bolt.acme.synor", SYN_DNS_A, "3", "3"}, /* that is reached by nobody */
+        {&other, "all.acme.synor", SYN_DNS_A, "0 10.127.0.6", "3"},
+        {&other, "acme.synor", SYN_DNS_A, "0", "3"}, /* there are names below */
+        {&other, "web.acme.synor", SYN_DNS_A, "3", "3"},
+    };
+    struct agt_names *names = open_names();
+
+    (void)state;
+    put(names, MESHED("svc-4", "acme", "api", "10.127.0.4", "'own'"));
+    put(names, MESHED("svc-5", "acme", "to-bolt", "10.127.0.5", "'bolt/web'"));
+    put(names, MESHED("svc-6", "acme", "all", "10.127.0.6", "'*'"));
+    for (unsigned mesh = 0; mesh < 4; mesh++) { /* it comes and goes */
+        serve(names, mesh % 2 == 1);
+        for (size_t i = 0; i < SYN_LEN(rows); i++)
+            assert_string_equal(ask(names, rows[i].asker, rows[i].name, rows[i].type),
+                                mesh % 2 == 1 ? rows[i].with : rows[i].without);
+    }
+    serve(names, true);
+    put(names, MESHED("svc-6", "acme", "all", "10.127.0.6", "'own'")); /* it is closed again */
+    assert_string_equal(ask(names, &other, "all.acme.synor", SYN_DNS_A), "3");
+    assert_string_equal(ask(names, &acme, "web.acme.synor", SYN_DNS_A),
+                        "0 10.128.0.2 10.128.0.4"); /* the server gave it no address */
+    (void)agt_names_free(names);
+}
+
 /* A service that is called as one that is gone was: whatever is heard of first. */
 static void
 test_names_are_given_again(void **state)
@@ -254,6 +323,7 @@ main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_turns),
+        cmocka_unit_test(test_mesh),
         cmocka_unit_test(test_names_are_given_again),
         cmocka_unit_test(test_strange_services),
         cmocka_unit_test(test_own),

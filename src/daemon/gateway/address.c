@@ -49,27 +49,38 @@ try_bind(const struct sockaddr *address, socklen_t len)
     return taken;
 }
 
+unsigned
+gtw_address_split(const char *address, char host[GTW_ADDRESS_SIZE])
+{
+    unsigned port = gtw_address_port(address);
+    char again[GTW_ADDRESS_SIZE];
+    bool brackets = address[0] == '[';
+    size_t len;
+
+    if (port == 0)
+        return 0;
+    len = (size_t)(strrchr(address, ':') - address);
+    if (len >= GTW_ADDRESS_SIZE || (brackets && len < 2))
+        return 0;
+    len -= brackets ? 2 : 0;
+    memcpy(host, address + (brackets ? 1 : 0), len);
+    host[len] = '\0';
+    return gtw_address_join(host, port, again) && syn_str_eq(again, address) ? port : 0;
+}
+
 bool
 gtw_address_taken(const char *address)
 {
     struct sockaddr_in four = {.sin_family = AF_INET};
     struct sockaddr_in6 six = {.sin6_family = AF_INET6};
     char host[GTW_ADDRESS_SIZE];
-    unsigned port = gtw_address_port(address);
-    bool brackets = address[0] == '[';
-    size_t len;
+    unsigned port = gtw_address_split(address, host);
 
     if (port == 0)
         return false;
-    len = (size_t)(strrchr(address, ':') - address) - (brackets ? 2 : 0);
-    if (len >= sizeof(host))
-        return false;
-    memcpy(host, address + (brackets ? 1 : 0), len);
-    host[len] = '\0';
     four.sin_port = six.sin6_port = htons((uint16_t)port);
-    if (!brackets && inet_pton(AF_INET, host, &four.sin_addr) == 1)
+    if (inet_pton(AF_INET, host, &four.sin_addr) == 1)
         return try_bind((const struct sockaddr *)&four, sizeof(four));
-    if (brackets && inet_pton(AF_INET6, host, &six.sin6_addr) == 1)
-        return try_bind((const struct sockaddr *)&six, sizeof(six));
-    return false;
+    return inet_pton(AF_INET6, host, &six.sin6_addr) == 1 &&
+           try_bind((const struct sockaddr *)&six, sizeof(six));
 }

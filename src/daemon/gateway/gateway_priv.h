@@ -76,6 +76,9 @@ void gtw_table_fini(struct gtw_table *table);
 bool gtw_address_join(const char *host, unsigned port, char ret[GTW_ADDRESS_SIZE]);
 /** The port of "HOST:PORT"; 0: there is none. */
 unsigned gtw_address_port(const char *address);
+/** The port of "HOST:PORT", whose host goes into `host`; 0: it is not an address and a port as
+ *  gtw_address_join() writes them. */
+unsigned gtw_address_split(const char *address, char host[GTW_ADDRESS_SIZE]);
 /** Does anybody listen there, or have it bound? What cannot be found out counts as free. */
 bool gtw_address_taken(const char *address);
 

@@ -7,6 +7,9 @@
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/node_view.h>
 
+#include <synor/workload/service_mesh.h>
+
+#include "../gateway/gateway_priv.h"
 #include "server_priv.h"
 
 static int
@@ -54,8 +57,8 @@ static int
 take_report(json_t *status, const json_t *report, int64_t now_ms, struct syn_err *err)
 {
     static const char *const keys[] = {
-        "capacity", "sandboxes", "default_isolation", "agent_version", "boot_id",
-        "checks",   "networks",  "frameworks",        "devices",       "rtt_us"};
+        "capacity", "sandboxes",  "default_isolation", "agent_version", "boot_id", "checks",
+        "networks", "frameworks", "devices",           "rtt_us",        "mesh"};
     int rc = syn_document_set_time(status, "last_seen_at", now_ms, err);
 
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(keys); i++) {
@@ -65,6 +68,20 @@ take_report(json_t *status, const json_t *report, int64_t now_ms, struct syn_err
             rc = syn_json_set_take(status, keys[i], json_incref(value), err);
     }
     return rc;
+}
+
+/* Note where its mesh is; what it says gets into the configuration of other nodes. *ret_moved: it
+ * was elsewhere. */
+static int
+take_front(struct syn_server *server, struct srv_txn *txn, const json_t *node, const json_t *report,
+           bool *ret_moved, struct syn_err *err)
+{
+    const char *front = syn_json_str(report, "mesh", "");
+    char host[GTW_ADDRESS_SIZE];
+
+    if (front[0] != '\0' && gtw_address_split(front, host) == 0)
+        return SYN_FAIL(err, SYN_E_INVALID, "mesh: \"%s\": expected ADDRESS:PORT", front);
+    return srv_front_set(server, txn, syn_document_id(node), front, ret_moved, err);
 }
 
 static int
@@ -293,6 +310,7 @@ join_once(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_
     char id_key[SRV_KEY_MAX];
     int64_t revision = 0;
     const char *id = "";
+    bool moved;
     int rc =
         find_or_make(server, joining,
                      srv_key(id_key, "node-key", syn_json_str(joining->body, "key_id", ""), NULL),
@@ -313,6 +331,9 @@ join_once(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_
         id = syn_document_id(joining->node);
         rc = srv_txn_replace(txn, srv_key(key, "node", id, NULL), revision, joining->node, err);
     }
+    if (rc == SYN_OK) /* nothing was told of a new one; another one's heartbeat moves it */
+        rc = revision == 0 ? take_front(server, txn, joining->node, joining->body, &moved, err)
+                           : SYN_OK;
     if (rc == SYN_OK)
         rc = srv_txn_put_text(txn, id_key, id, err);
     if (rc == SYN_OK)
@@ -363,6 +384,8 @@ struct node_change {
     int (*apply)(void *arg, json_t *node, struct syn_err *err);
     void *arg;
     json_t *node;
+    const json_t *report; /* in which it says where its mesh is; NULL: it does not say */
+    bool moved;           /* its mesh is elsewhere now */
 };
 
 static int
@@ -375,9 +398,25 @@ change_node(struct syn_server *server, struct srv_txn *txn, void *arg, struct sy
 
     if (rc == SYN_OK)
         rc = change->apply(change->arg, change->node, err);
+    if (rc == SYN_OK && change->report != NULL)
+        rc = take_front(server, txn, change->node, change->report, &change->moved, err);
     if (rc == SYN_OK)
         rc = srv_txn_replace(txn, srv_key(key, "node", syn_document_id(change->node), NULL),
                              revision, change->node, err);
+    return rc;
+}
+
+static int
+reply_change(struct syn_server *server, struct syn_http_req *req, struct node_change *change,
+             struct syn_err *err)
+{
+    int rc = srv_change(server, "the node", change_node, change, NULL, err);
+
+    if (rc == SYN_OK && change->moved)
+        rc = srv_streams_renew(server, SRV_SERVICE_TOLD, err);
+    if (rc == SYN_OK)
+        rc = syn_http_reply_json(req, 200, change->node, err);
+    (void)srv_again(&change->node);
     return rc;
 }
 
@@ -386,13 +425,9 @@ srv_node_change(struct syn_server *server, struct syn_http_req *req, const char 
                 int (*apply)(void *arg, json_t *node, struct syn_err *err), void *arg,
                 struct syn_err *err)
 {
-    struct node_change change = {text, apply, arg, NULL};
-    int rc = srv_change(server, "the node", change_node, &change, NULL, err);
+    struct node_change change = {.text = text, .apply = apply, .arg = arg};
 
-    if (rc == SYN_OK)
-        rc = syn_http_reply_json(req, 200, change.node, err);
-    (void)srv_again(&change.node);
-    return rc;
+    return reply_change(server, req, &change, err);
 }
 
 struct beat {
@@ -419,10 +454,16 @@ static int
 heartbeat(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct beat beat = {ctx, syn_http_req_json(req)};
-    const char *id = syn_http_req_param(req, "id");
-    int rc = srv_own_node(srv_identity(req), id, err);
+    struct node_change change = {.text = syn_http_req_param(req, "id"),
+                                 .apply = apply_beat,
+                                 .arg = &beat,
+                                 .report = beat.report};
+    const json_t *calls = json_object_get(beat.report, "calls");
+    int rc = srv_own_node(srv_identity(req), change.text, err);
 
-    return rc < 0 ? rc : srv_node_change(ctx, req, id, apply_beat, &beat, err);
+    if (rc == SYN_OK && calls != NULL)
+        rc = srv_meshes_report(ctx, change.text, calls, err);
+    return rc < 0 ? rc : reply_change(ctx, req, &change, err);
 }
 
 struct drain {
@@ -544,6 +585,11 @@ static const struct syn_schema device_schema = SYN_SCHEMA("NodeDevice", device_f
          .min = 0,                                                                                \
          .max = DEVICES_MAX,                                                                      \
          .help = "Processors of all kinds that are capacity, each once"},                         \
+        {.name = "mesh",                                                                          \
+         .kind = SYN_FIELD_STR,                                                                   \
+         .min = 0,                                                                                \
+         .max = GTW_ADDRESS_SIZE - 1,                                                             \
+         .help = "ADDRESS:PORT at which other nodes reach its mesh; without: it has none"},       \
         {.name = "rtt_us",                                                                        \
          .kind = SYN_FIELD_I64,                                                                   \
          .min = 0,                                                                                \
@@ -594,7 +640,46 @@ static const struct syn_field join_fields[] = {
 };
 static const struct syn_schema join_schema = SYN_SCHEMA("NodeJoin", join_fields);
 
-static const struct syn_field beat_fields[] = {REPORT_FIELDS};
+#define COUNT(key, text)                                                             \
+    {                                                                                \
+        .name = key, .kind = SYN_FIELD_I64, .min = 0, .max = INT64_MAX, .help = text \
+    }
+static const struct syn_field call_fields[] = {
+    {.name = "caller",
+     .kind = SYN_FIELD_STR,
+     .min = 1,
+     .max = SYN_MESH_NAME_SIZE - 1,
+     .required = true,
+     .help = "Who calls, as in its certificate"},
+    {.name = "callee",
+     .kind = SYN_FIELD_STR,
+     .min = 1,
+     .max = SYN_MESH_NAME_SIZE - 1,
+     .required = true,
+     .help = "Whom"},
+    COUNT("requests", "Requests; of TCP: connections"),
+    COUNT("1xx", "Answers of this class"),
+    COUNT("2xx", "Answers of this class"),
+    COUNT("3xx", "Answers of this class"),
+    COUNT("4xx", "Answers of this class"),
+    COUNT("5xx", "Answers of this class"),
+    COUNT("other", "Answers of none"),
+    COUNT("errors", "5xx, and what broke off"),
+    COUNT("retries", "Requests tried again"),
+    COUNT("open", "Requests under way"),
+    COUNT("mean_ms", "Mean time of a request, of the last 1024"),
+};
+static const struct syn_schema call_schema = SYN_SCHEMA("NodeCall", call_fields);
+
+static const struct syn_field beat_fields[] = {
+    REPORT_FIELDS,
+    {.name = "calls",
+     .kind = SYN_FIELD_LIST,
+     .sub = &call_schema,
+     .min = 0,
+     .max = SRV_CALLS_MAX,
+     .help = "What its mesh has counted, of each caller there and whom it called"},
+};
 static const struct syn_schema beat_schema = SYN_SCHEMA("NodeHeartbeat", beat_fields);
 
 static const struct syn_field drain_fields[] = {

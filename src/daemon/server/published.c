@@ -32,6 +32,7 @@
 #define CERT_DAYS       397 /* browsers take no longer ones */
 #define CERT_RENEW_DAYS 180
 #define CA_DAYS         3650
+#define GATEWAY         "gateway" /* its authority */
 #define PROBES_MAX      64 /* addresses that others have, before it is said that there is none */
 
 struct srv_gateway {
@@ -45,23 +46,17 @@ struct srv_gateway {
 
 /* --- certificates ----------------------------------------------------------------------------- */
 
-static const char *
-ca_path(const struct syn_server *server, char out[SRV_PATH_MAX])
+int
+srv_authority(struct syn_server *server, const char *which, char *ret_path, struct syn_err *err)
 {
-    (void)snprintf(out, SRV_PATH_MAX, "%s/server/tls/gateway-ca.pem", server->data_dir);
-    return out;
-}
-
-static int
-ca_ready(struct syn_server *server, struct syn_err *err)
-{
-    char path[SRV_PATH_MAX], name[SYN_ID_MAX + 16];
+    char name[SYN_ID_MAX + 32];
     int rc;
 
-    if (access(ca_path(server, path), F_OK) == 0)
+    (void)snprintf(ret_path, SRV_PATH_MAX, "%s/server/tls/%s-ca.pem", server->data_dir, which);
+    if (access(ret_path, F_OK) == 0)
         return SYN_OK;
-    (void)snprintf(name, sizeof(name), "Synor %s", server->cluster);
-    rc = syn_tls_ca_create(path, name, CA_DAYS, err);
+    (void)snprintf(name, sizeof(name), "Synor %s %s", which, server->cluster);
+    rc = syn_tls_ca_create(ret_path, name, CA_DAYS, err);
     return rc == SYN_E_EXISTS ? SYN_OK : rc;
 }
 
@@ -117,8 +112,7 @@ certificate(void *arg, const json_t *service, char **ret_pem, struct syn_err *er
     if (given[0] != '\0')
         return srv_certificate_pem(gateway->server, syn_json_str(service, "account", ""), given,
                                    ret_pem, err);
-    rc = ca_ready(gateway->server, err);
-
+    rc = srv_authority(gateway->server, GATEWAY, ca, err);
     for (size_t i = 0; i < count; i++)
         syn_buf_addf(&all, "%s,", names[i]);
     if (rc == SYN_OK)
@@ -132,7 +126,7 @@ certificate(void *arg, const json_t *service, char **ret_pem, struct syn_err *er
     if (stat(path, &seen) == 0 && syn_wall_ms(gateway->server->world) / 1000 - seen.st_mtime >
                                       (int64_t)CERT_RENEW_DAYS * 24 * 3600)
         (void)unlink(path);
-    rc = syn_tls_cert_issue(ca_path(gateway->server, ca), path, names, count, CERT_DAYS, err);
+    rc = syn_tls_cert_issue(ca, path, names, count, CERT_DAYS, err);
     return rc < 0 && rc != SYN_E_EXISTS ? rc : read_file(path, ret_pem, err);
 }
 
@@ -157,9 +151,9 @@ int
 srv_gateway_ca(struct syn_server *server, struct syn_buf *out, struct syn_err *err)
 {
     char path[SRV_PATH_MAX];
-    int rc = ca_ready(server, err);
+    int rc = srv_authority(server, GATEWAY, path, err);
 
-    return rc < 0 ? rc : syn_tls_cert_text(ca_path(server, path), out, err);
+    return rc < 0 ? rc : syn_tls_cert_text(path, out, err);
 }
 
 /* --- addresses -------------------------------------------------------------------------------- */

@@ -33,6 +33,7 @@
 
 struct srv_controller;
 struct srv_loads;
+struct srv_meshes;
 struct srv_follow;   /* log followers; logs.c */
 struct srv_progress; /* progress readers; logs.c */
 struct srv_streams;  /* open streams; stream.c */
@@ -41,6 +42,12 @@ struct srv_market;   /* the spot market; market.c */
 struct srv_gateway;  /* what publishes services; published.c */
 struct srv_pulls;    /* images on their way; pulls.c */
 struct srv_sessions; /* people within instances; sessions.c */
+
+/** A network of IPv4, its bits as a number. */
+struct srv_network {
+    uint32_t base;
+    unsigned prefix;
+};
 
 struct syn_server {
     const struct syn_world *world;
@@ -65,10 +72,12 @@ struct syn_server {
     struct srv_sweeper *sweeper;
     struct srv_market *market;
     struct srv_loads *loads;
+    struct srv_meshes *meshes;
     struct srv_trials *trials;   /* the controller's */
     struct srv_gateway *gateway; /* NULL: it publishes nothing */
     struct srv_pulls *pulls;
     struct srv_sessions *sessions; /* the loop's */
+    struct srv_network services;   /* that their virtual addresses are of */
     json_t *openapi;
     char data_dir[SRV_DATA_MAX];
     char socket[SRV_PATH_MAX];
@@ -83,6 +92,7 @@ struct syn_server {
     uint8_t challenge_key[32];
     bool fresh;
     int64_t started_ms;
+    _Atomic int64_t message_sequence; /* of queues: the last one given out */
 };
 
 /** Who is asking. Made by `authenticate`, freed with the request. */
@@ -517,6 +527,10 @@ struct syn_balancer_server_counts;
 SYN_MUST int srv_gateway_servers(struct syn_server *server, const json_t *service,
                                  struct syn_balancer_server_counts **ret, size_t *ret_count,
                                  struct syn_err *err);
+/** The file of key and certificate of an authority of the platform's own ("gateway", "mesh"), made
+ *  when there is none, into ret_path[SRV_PATH_MAX]. Blocks: disk. */
+SYN_MUST int srv_authority(struct syn_server *server, const char *which, char *ret_path,
+                           struct syn_err *err);
 SYN_MUST int srv_gateway_ca(struct syn_server *server, struct syn_buf *out, struct syn_err *err);
 void srv_gateway_metrics(struct syn_server *server, struct syn_buf *out);
 /** What it knows of services or their certificates is old. */
@@ -525,6 +539,56 @@ void srv_gateway_look_again(struct syn_server *server);
  *  Owner: *ret is the caller's. */
 SYN_MUST int srv_gateway_balanced(struct syn_server *server, const json_t *instances, json_t **ret,
                                   struct syn_err *err);
+
+/* --- virtual addresses (virtual.c) --------------------------------------------------------------
+ */
+
+#define SRV_VIRTUAL "virtual_address" /* in a service's status */
+
+/** Read "10.127.0.0/16". INVALID says what is wrong with it. */
+SYN_MUST int srv_network_parse(const char *text, struct srv_network *ret, struct syn_err *err);
+/** Take the network (NULL: the usual one), and see that every service with a port has an address of
+ *  it. Blocks: disk. */
+SYN_MUST int srv_virtual_open(struct syn_server *server, const char *network, struct syn_err *err);
+/** See within `txn` that the service has a virtual address if and only if it has a port; the one
+ *  that it has it keeps. LIMIT: none is left. */
+SYN_MUST int srv_virtual_give(struct syn_server *server, struct srv_txn *txn, json_t *service,
+                              struct syn_err *err);
+/** The service is deleted within `txn`: its address is nobody's. */
+SYN_MUST int srv_virtual_take(struct srv_txn *txn, const json_t *service, struct syn_err *err);
+
+/* --- what nodes' meshes have counted (meshes.c) -------------------------------------------------
+ */
+
+#define SRV_CALLS_MAX 512 /* pairs that a heartbeat tells of */
+
+SYN_MUST int srv_meshes_new(struct srv_meshes **ret, struct syn_err *err);
+struct srv_meshes *srv_meshes_free(struct srv_meshes *meshes);
+/** All that the node's mesh has counted until now; INVALID: names that are none. Any thread. */
+SYN_MUST int srv_meshes_report(struct syn_server *server, const char *node, const json_t *pairs,
+                               struct syn_err *err);
+/** Append it as metrics. */
+void srv_mesh_metrics(struct syn_server *server, struct syn_buf *out);
+
+/* --- what nodes hear of services (endpoints.c) --------------------------------------------------
+ */
+
+#define SRV_SERVICE_TOLD "service" /* the event */
+
+/** Call fn for every instance of the node that has not ended, until it says otherwise than 0. */
+typedef int (*srv_living_fn)(void *arg, const json_t *instance, struct syn_err *err);
+SYN_MUST int srv_living_on(struct syn_server *server, const char *node, srv_living_fn fn, void *arg,
+                           struct syn_err *err);
+/** See within `txn` that nodes find the service if accounts but its own may call it. */
+SYN_MUST int srv_service_index(struct syn_server *server, struct srv_txn *txn,
+                               const json_t *service, struct syn_err *err);
+/** It is deleted within `txn`. */
+SYN_MUST int srv_service_unindex(struct syn_server *server, struct srv_txn *txn,
+                                 const json_t *service, struct syn_err *err);
+/** Note within `txn` where other nodes reach the node's mesh, "HOST:PORT", or "". *ret_changed: it
+ *  was elsewhere before, and what was told of its replicas is wrong. */
+SYN_MUST int srv_front_set(struct syn_server *server, struct srv_txn *txn, const char *node,
+                           const char *front, bool *ret_changed, struct syn_err *err);
 
 /* --- the cluster (cluster.c) --------------------------------------------------------------------
  */
@@ -644,7 +708,10 @@ SYN_MUST int srv_if_match(struct syn_http_req *req, int64_t revision, struct syn
  *  prefixes changes. */
 struct srv_stream_plan {
     char prefixes[SRV_STREAM_PREFIXES_MAX][SRV_KEY_MAX]; /* "": no more */
-    char index[SRV_KEY_MAX];  /* "", or whose last words name the documents of the snapshot */
+    char index[SRV_KEY_MAX]; /* "", or whose last words name the documents of the snapshot */
+    /* The n-th index of the snapshot, counted from 1: those after `index`, into out[SRV_KEY_MAX].
+     * False: there are no more. NULL: there is one. */
+    bool (*next_index)(const void *arg, unsigned n, char *out);
     const char *put_event;    /* "put" */
     const char *delete_event; /* "delete" */
     bool snapshot;            /* first `snapshot`, everything that is there, `synced` */
@@ -654,7 +721,8 @@ struct srv_stream_plan {
     void (*subject)(const char *key, char *out);
     /* Put into the document what is not stored in it; NULL: nothing. On the loop: be quick. */
     int (*complete)(struct syn_server *server, json_t *doc, struct syn_err *err);
-    /* May it be told? `doc` is NULL for one that is gone and not known any more. NULL: all. */
+    /* May it be told? `doc` is NULL for one that is gone and not known any more. NULL: all. One
+     * that no longer may is told as one that is gone. */
     bool (*seen)(const void *arg, const char *key, const json_t *doc);
     void *arg; /* syn_free()d at the end */
 };
@@ -662,6 +730,9 @@ struct srv_stream_plan {
 SYN_MUST int srv_stream(struct syn_server *server, struct syn_http_req *req,
                         const struct srv_stream_plan *plan, struct syn_err *err);
 
+/** End the streams that tell documents as `event` (a constant): what they told before is wrong, and
+ *  who listens comes back and is told anew. Any thread. */
+SYN_MUST int srv_streams_renew(struct syn_server *server, const char *event, struct syn_err *err);
 /** Say something to who watches the documents below `prefix`. On the loop. Returns to how many. */
 unsigned srv_stream_say(struct syn_server *server, const char *prefix, const char *event,
                         const char *data, size_t len);
@@ -820,7 +891,8 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
     srv_endpoint_routes, srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes,
     srv_watch_routes, srv_market_order_routes, srv_market_view_routes, srv_offer_routes,
     srv_service_routes, srv_place_routes, srv_manifest_routes, srv_image_routes, srv_secret_routes,
-    srv_certificate_routes, srv_session_routes;
+    srv_certificate_routes, srv_session_routes, srv_identity_routes, srv_mesh_routes,
+    srv_queue_routes;
 extern const struct srv_routes *const srv_all_routes[]; /* these, then NULL */
 
 /** Metrics that are read when somebody asks (gauges.c). */

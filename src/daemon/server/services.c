@@ -14,12 +14,7 @@
 bool
 srv_service_of(const char *instance, char *out)
 {
-    const char *own = instance + strlen("inst-");
-
-    if (!syn_str_starts(instance, "inst-"))
-        return false;
-    (void)snprintf(out, SYN_ID_MAX, "svc-%.*s", (int)strcspn(own, "-"), own);
-    return true;
+    return syn_service_of_instance(instance, out);
 }
 
 int
@@ -337,6 +332,10 @@ attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_er
         rc = update_service(server, txn, change, spec, err);
     if (rc == SYN_OK)
         rc = srv_publish(server, txn, change->service, err);
+    if (rc == SYN_OK)
+        rc = srv_virtual_give(server, txn, change->service, err);
+    if (rc == SYN_OK)
+        rc = srv_service_index(server, txn, change->service, err);
     if (rc == SYN_OK)
         rc = write_change(txn, change, revision, err);
     return rc < 0 ? rc
@@ -673,7 +672,6 @@ apply_rollback(struct syn_server *server, struct srv_txn *txn, json_t *service, 
     SYN_JSON(versions);
     int rc = srv_service_versions(server, syn_document_id(service), &versions, err);
 
-    (void)txn;
     if (rc < 0)
         return rc;
     version = version_before(service, versions, *asked);
@@ -681,7 +679,8 @@ apply_rollback(struct syn_server *server, struct srv_txn *txn, json_t *service, 
         return SYN_FAIL(err, SYN_E_NOTFOUND,
                         "there is no such version of %s; its history lists those that are kept",
                         syn_json_str(service, "name", ""));
-    return syn_service_rollback(service, version, syn_wall_ms(server->world), err);
+    rc = syn_service_rollback(service, version, syn_wall_ms(server->world), err);
+    return rc < 0 ? rc : srv_virtual_give(server, txn, service, err);
 }
 
 static int
@@ -768,6 +767,10 @@ release(struct syn_server *server, struct srv_txn *txn, const json_t *service, s
     char key[SRV_KEY_MAX];
     int rc = srv_unpublish(server, txn, service, err);
 
+    if (rc == SYN_OK)
+        rc = srv_virtual_take(txn, service, err);
+    if (rc == SYN_OK)
+        rc = srv_service_unindex(server, txn, service, err);
     return rc < 0
                ? rc
                : srv_txn_delete(

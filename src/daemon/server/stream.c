@@ -20,6 +20,7 @@ struct stream {
     struct syn_store_watch *watches[SRV_STREAM_PREFIXES_MAX];
     struct srv_stream_plan plan;
     char filled[SRV_KEY_MAX]; /* last key of the snapshot that was sent */
+    unsigned indexes;         /* of the snapshot, that are through */
     int64_t after;            /* changes are sent behind this revision; -1: not known yet */
     bool filling;             /* the snapshot is not through */
     atomic_uint refs;         /* the stream itself and the letters under way */
@@ -72,6 +73,7 @@ struct letter {
     const struct syn_store_doc *prev; /* of a deleted one, what it was, or NULL */
     int64_t revision;
     bool gone;
+    bool fresh; /* there was none before */
 };
 
 static void
@@ -95,7 +97,9 @@ subject_of(const struct stream *stream, const char *key, char *out)
         (void)snprintf(out, SRV_KEY_MAX, "%s", key);
 }
 
-/* Send the document that `changed` is about, as it is now. */
+#define UNSEEN 1
+
+/* Send the document that `changed` is about, as it is now. UNSEEN: it may not be told. */
 static int
 send_doc(struct stream *stream, const char *changed, int64_t revision, bool gone,
          struct syn_err *err)
@@ -117,7 +121,7 @@ send_doc(struct stream *stream, const char *changed, int64_t revision, bool gone
         return SYN_OK;
     /* First of all: most of what changes is not for most of those who listen. */
     if (rc == SYN_OK && !gone && plan->seen != NULL && !plan->seen(plan->arg, key, value))
-        return SYN_OK;
+        return UNSEEN;
     if (gone)
         rc = syn_json_pack(&value, err, "{s:s}", "id", strrchr(key, '/') + 1);
     else if (rc == SYN_OK && plan->complete != NULL)
@@ -131,15 +135,16 @@ send_doc(struct stream *stream, const char *changed, int64_t revision, bool gone
                              text.data, text.len, err);
 }
 
-/* May this client hear that the document is gone? It may when it could see it. */
+/* May this client hear that the document is gone, or that it sees it no more? It may when it could
+ * see it. */
 static bool
 may_tell(const struct stream *stream, const struct letter *letter)
 {
     const struct srv_stream_plan *plan = &stream->plan;
     SYN_JSON(before);
 
-    if (plan->seen == NULL)
-        return true;
+    if (plan->seen == NULL || letter->fresh)
+        return plan->seen == NULL;
     if (letter->prev != NULL &&
         syn_json_parse(letter->prev->value, letter->prev->len, &before, NULL) < 0)
         return false;
@@ -150,10 +155,15 @@ static int
 tell(struct stream *stream, const struct letter *letter, struct syn_err *err)
 {
     bool gone = letter->gone && !stream->plan.lasting;
+    int rc = UNSEEN;
 
-    if (gone && !may_tell(stream, letter))
-        return SYN_OK;
-    return send_doc(stream, letter->doc->key, letter->revision, gone, err);
+    if (!gone)
+        rc = send_doc(stream, letter->doc->key, letter->revision, false, err);
+    if (rc != UNSEEN)
+        return rc;
+    return may_tell(stream, letter)
+               ? send_doc(stream, letter->doc->key, letter->revision, true, err)
+               : SYN_OK;
 }
 
 static void
@@ -193,6 +203,7 @@ on_event(void *arg, const struct syn_store_event *event)
     letter->prev = event->prev == NULL ? NULL : syn_store_doc_ref(event->prev);
     letter->revision = event->revision;
     letter->gone = event->kind == SYN_STORE_EVENT_DELETE;
+    letter->fresh = event->prev_revision == 0;
     atomic_fetch_add(&stream->refs, 1);
     if (syn_loop_post(stream->server->loop, deliver, letter, letter_free, &err) < 0) {
         syn_log_err(SYN_LOG_WARN, "watch.mailbox-full", &err);
@@ -220,6 +231,18 @@ on_close(void *arg)
 
 /* --- the snapshot ----------------------------------------------------------------------------- */
 
+/* One index of the snapshot is through. False: it was the last one. */
+static bool
+next_index(struct stream *stream)
+{
+    struct srv_stream_plan *plan = &stream->plan;
+
+    if (plan->next_index == NULL || !plan->next_index(plan->arg, ++stream->indexes, plan->index))
+        return false;
+    stream->filled[0] = '\0';
+    return true;
+}
+
 /* The next documents of the snapshot; `filling` ends with the last. */
 static int
 fill_page(struct stream *stream, struct syn_err *err)
@@ -244,8 +267,10 @@ fill_page(struct stream *stream, struct syn_err *err)
         else
             (void)syn_str_copy(key, sizeof(key), stream->filled);
         rc = send_doc(stream, key, stream->after, false, err);
+        if (rc == UNSEEN)
+            rc = SYN_OK;
     }
-    stream->filling = page.more;
+    stream->filling = page.more || (rc == SYN_OK && next_index(stream));
     syn_store_page_fini(&page);
     if (rc == SYN_OK && !stream->filling)
         rc = syn_http_sse_send(stream->http, NULL, "synced", "{}", 2, err);
@@ -387,6 +412,40 @@ srv_stream_say(struct syn_server *server, const char *prefix, const char *event,
             count++;
     }
     return count;
+}
+
+/* Those whose event is this end. */
+struct renewal {
+    const struct srv_streams *streams;
+    const char *event;
+};
+
+static void
+renew(void *arg)
+{
+    const struct renewal *renewal = arg;
+
+    for (const struct stream *stream = renewal->streams->first; stream != NULL;
+         stream = stream->next) {
+        if (syn_str_eq(stream->plan.put_event, renewal->event))
+            syn_http_sse_close(stream->http);
+    }
+    syn_free(arg);
+}
+
+int
+srv_streams_renew(struct syn_server *server, const char *event, struct syn_err *err)
+{
+    struct renewal *renewal = syn_calloc(1, sizeof(*renewal));
+    int rc;
+
+    if (renewal == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a letter");
+    *renewal = (struct renewal){server->streams, event};
+    rc = syn_loop_post(server->loop, renew, renewal, syn_free, err);
+    if (rc < 0)
+        syn_free(renewal);
+    return rc;
 }
 
 int

@@ -3,6 +3,8 @@
 #include "autoscale_priv.h"
 #include "control_priv.h"
 
+#include <string.h>
+
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/place.h>
@@ -14,6 +16,17 @@ syn_service_instance_id(const json_t *service, int64_t serial, char out[SYN_ID_M
                      (long long)work_run(service), (long long)serial);
 
     assert(n > 0 && n < SYN_ID_MAX);
+}
+
+bool
+syn_service_of_instance(const char *instance, char out[SYN_ID_MAX])
+{
+    const char *own = instance + strlen("inst-");
+
+    if (!syn_str_starts(instance, "inst-"))
+        return false;
+    (void)snprintf(out, SYN_ID_MAX, "svc-%.*s", (int)strcspn(own, "-"), own);
+    return true;
 }
 
 void

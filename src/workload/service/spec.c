@@ -11,6 +11,7 @@
 #include "../work_priv.h"
 #include "autoscale_priv.h"
 #include "checks_priv.h"
+#include "mesh_priv.h"
 #include "mounts_priv.h"
 #include "stage_priv.h"
 
@@ -106,6 +107,8 @@ static const struct syn_field spec_fields[] = {
      .help = "what must be well once before the other checks begin"},
     {.name = "lb", .kind = SYN_FIELD_OBJ, .sub = &lb_schema, .fallback = "{}",
      .help = "how clients reach it through the platform's balancer"},
+    {.name = "mesh", .kind = SYN_FIELD_OBJ, .sub = &service_mesh_schema, .fallback = "{}",
+     .help = "how what runs on the platform reaches it, by its name"},
     {.name = "cpu_millicores", .kind = SYN_FIELD_CPUS, .min = 10, .max = 4096000, .fallback = "1000",
      .help = "CPU of a replica"},
     {.name = "memory_bytes", .kind = SYN_FIELD_BYTES, .min = 16 * MIB, .max = SYN_NODE_QUANTITY_MAX,
@@ -159,7 +162,7 @@ static const char *const kept[] = {
     "replicas",   "autoscale", "max_surge",          "max_unavailable",
     "policy",     "priority",  "update_deadline_ms", "max_price",
     "max_budget", "lb",        "billing_period_ms",  "app",
-    "rollout"};
+    "rollout",    "mesh"};
 
 static bool
 is_kept(const char *key)
@@ -462,6 +465,8 @@ syn_service_spec_check(json_t *spec, struct syn_err *err)
         rc = service_autoscale_read(read.autoscale, NULL, &(struct service_autoscale){0}, err);
     if (rc == SYN_OK)
         rc = check_lb(&read, err);
+    if (rc == SYN_OK)
+        rc = service_mesh_check(spec, read.lb.protocol == SYN_SERVICE_TCP, err);
     if (rc == SYN_OK)
         rc = check_rollout(json_object_get(spec, "rollout"), err);
     return rc < 0 ? rc : check_numbers(spec, &read, err);

@@ -23,10 +23,12 @@ struct syn_cli_up {
     const char *const *labels; /* "key=value" of a new node, NULL-ended; or NULL */
     int64_t bandwidth_bps;     /* of the node's way out; 0: what its interface says */
     const char *offer; /* prices of a new node, JSON as nodes.change has it; NULL: the book's */
-    const char *gpu_sharing; /* off, time-slice or mps; NULL: off */
-    const char *mps_pipes;   /* folder of the pipes of NVIDIA's MPS daemon; NULL: its default */
-    const char *runtime;     /* native or container; NULL: native */
-    const char *dns;         /* of instances: forward, own or off; NULL: forward */
+    const char *gpu_sharing;     /* off, time-slice or mps; NULL: off */
+    const char *mps_pipes;       /* folder of the pipes of NVIDIA's MPS daemon; NULL: its default */
+    const char *runtime;         /* native or container; NULL: native */
+    const char *dns;             /* of instances: forward, own or off; NULL: forward */
+    const char *mesh;            /* where other nodes reach this one's: ADDRESS:PORT, none; NULL */
+    const char *service_network; /* of services' virtual addresses; NULL: the usual one */
     const char *log_level;
     int64_t cache_bytes_max; /* of the node's content on disk; 0: its default */
     bool without_key;        /* start although the key of some content is not given */
@@ -49,6 +51,7 @@ struct syn_cli_agent {
     const char *mps_pipes;   /* folder of the pipes of NVIDIA's MPS daemon; NULL: its default */
     const char *runtime;     /* native or container; NULL: native */
     const char *dns;         /* of instances: forward, own or off; NULL: forward */
+    const char *mesh;        /* where other nodes reach this one's: ADDRESS:PORT, none; NULL */
     const char *name;        /* of the node; NULL: the host's */
     const char *log_level;
     int64_t cache_bytes_max; /* of content on disk; 0: the default */

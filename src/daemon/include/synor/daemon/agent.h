@@ -22,7 +22,9 @@ struct syn_agent_options {
     const char *gpu_sharing; /* off, time-slice or mps; NULL: off */
     const char *mps_pipes;   /* folder of the pipes of NVIDIA's MPS daemon; NULL: its default */
     const char *dns;         /* of instances: forward, own or off; NULL: forward. Kept */
-    const char *name;        /* host name */
+    const char *mesh; /* "ADDRESS:PORT" where other nodes reach its mesh, or none; NULL: as the
+                         server is reached, at a port of its own. Kept */
+    const char *name; /* host name */
     int64_t cache_bytes_max; /* of content kept on disk; 0: half of the file system */
     const char *driver;      /* "native" or "container": what runs instances first; NULL: native */
     const struct syn_runtime *runtime; /* runs the instances, instead of the sandboxes found here;

@@ -18,15 +18,17 @@ struct syn_daemon_options {
     const char *const *labels; /* "key=value" of a new node, NULL-ended; or NULL */
     int64_t bandwidth_bps;     /* of the node's way out; 0: what its interface says */
     const char *offer; /* prices of a new node, JSON as nodes.change has it; NULL: the book's */
-    const char *gpu_sharing; /* off, time-slice or mps; NULL: off */
-    const char *mps_pipes;   /* folder of the pipes of NVIDIA's MPS daemon; NULL: its default */
-    const char *runtime;     /* "native" or "container"; NULL: native */
-    const char *dns;         /* of instances: forward, own or off; NULL: forward */
-    const char *log_level;   /* debug, info, warn, error */
-    const char *server;      /* agent alone: whom it serves */
-    const char *token;       /* agent alone */
-    const char *fingerprint; /* agent alone */
-    const char *name;        /* of the node */
+    const char *gpu_sharing;     /* off, time-slice or mps; NULL: off */
+    const char *mps_pipes;       /* folder of the pipes of NVIDIA's MPS daemon; NULL: its default */
+    const char *runtime;         /* "native" or "container"; NULL: native */
+    const char *dns;             /* of instances: forward, own or off; NULL: forward */
+    const char *mesh;            /* where other nodes reach this one's mesh; agent.h says how */
+    const char *service_network; /* of services' virtual addresses; NULL: 10.127.0.0/16 */
+    const char *log_level;       /* debug, info, warn, error */
+    const char *server;          /* agent alone: whom it serves */
+    const char *token;           /* agent alone */
+    const char *fingerprint;     /* agent alone */
+    const char *name;            /* of the node */
     bool without_key;        /* start although content is sealed under a key that is not given */
     int64_t cache_bytes_max; /* of the agent's content on disk; 0: its default */
     bool insecure;

@@ -21,6 +21,7 @@ struct syn_server_options {
      *  with ports 30000 to 32767. The shared fronts: 0 is the first port, and the one after. */
     const char *publish;
     uint16_t http_port, https_port;
+    const char *service_network; /* of services' virtual addresses; NULL: 10.127.0.0/16 */
 };
 
 /** Open the state, make what a first start needs, listen. CONFLICT: another process has this

@@ -24,6 +24,24 @@ SYN_MUST int syn_tls_ca_create(const char *path, const char *name, unsigned days
  *  behind. Also CORRUPT: `ca` is none. */
 SYN_MUST int syn_tls_cert_issue(const char *ca, const char *path, const char *const *names,
                                 size_t count, unsigned days, struct syn_err *err);
+/** Make a key, and a request (PKCS #10) for a certificate of it with these names, which may be
+ * none; PEM is appended to both. The caller wipes the key. Returns 0; INVALID for a bad name;
+ * NOMEM. */
+SYN_MUST int syn_tls_request_create(const char *const *names, size_t count, struct syn_buf *key,
+                                    struct syn_buf *request, struct syn_err *err);
+/** What a certificate says of who has it. */
+struct syn_tls_identity {
+    const char *name; /* a host name; also the subject's user id (UID) and, if short, common name */
+    const char *uri;  /* or NULL */
+    int64_t from_ms, until_ms;
+};
+/** Append a certificate of the request's key, signed by the authority in the file `ca`, for servers
+ *  and clients. Nothing that the request says of names is believed. Blocks: yes.
+ *  Returns 0; INVALID: it is no request, not signed with its own key, or that is not of P-256;
+ *  CORRUPT: `ca` is no authority. */
+SYN_MUST int syn_tls_request_sign(const char *ca, const char *pem, size_t len,
+                                  const struct syn_tls_identity *identity, struct syn_buf *out,
+                                  struct syn_err *err);
 /** Append the first certificate of `path`, and nothing of its key. Blocks: yes. Returns 0;
  * NOTFOUND; CORRUPT. */
 SYN_MUST int syn_tls_cert_text(const char *path, struct syn_buf *out, struct syn_err *err);

@@ -179,6 +179,8 @@ int64_t syn_service_reserve(const json_t *spec, int64_t rate_hour);
 /** "inst-SERVICE-RUN-SERIAL", "bill-SERVICE-RUN" and, from the second period of a run on,
  * "bill-SERVICE-RUN-PERIOD": the same facts always give the same id. */
 void syn_service_instance_id(const json_t *service, int64_t serial, char out[SYN_ID_MAX]);
+/** The id that the service has of whose kind an instance with this id could be; false: of none. */
+bool syn_service_of_instance(const char *instance, char out[SYN_ID_MAX]);
 void syn_service_bill_id(const json_t *service, int64_t period, char out[SYN_ID_MAX]);
 
 struct syn_place_turn;

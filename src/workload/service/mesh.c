@@ -1,0 +1,174 @@
+#include <synor/workload/service_mesh.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#include <synor/base/str.h>
+
+#include "mesh_priv.h"
+
+#define TIMEOUT_MAX_MS (INT64_C(24) * 3600 * 1000)
+#define RETRIES_MAX    10
+#define RATE_MAX       1000000
+#define OWN            "own"
+#define EVERYBODY      "*"
+
+/* clang-format off */
+static const struct syn_field mesh_fields[] = {
+    {.name = "allow", .kind = SYN_FIELD_LIST, .min = 0, .max = SYN_MESH_ALLOW_MAX,
+     .help = "who may call it: own (all of its account), NAME, ACCOUNT/NAME, ACCOUNT/*, *; default own, [] nobody"},
+    {.name = "timeout_ms", .kind = SYN_FIELD_MS, .min = 1, .max = TIMEOUT_MAX_MS,
+     .help = "so long a caller waits for the beginning of an answer, then it gets 504; default 60s"},
+    {.name = "retries", .kind = SYN_FIELD_I64, .min = 0, .max = RETRIES_MAX,
+     .help = "so often a call that no replica took, or an idempotent request that failed, is tried again; default 3"},
+    {.name = "rate", .kind = SYN_FIELD_I64, .min = 1, .max = RATE_MAX,
+     .help = "so many requests a second of one caller on one node, then it gets 429; default any"},
+};
+/* clang-format on */
+const struct syn_schema service_mesh_schema = SYN_SCHEMA("ServiceMesh", mesh_fields);
+
+/* ---- entries ---- */
+
+/* Of whom one speaks. */
+struct entry {
+    char account[SYN_MESH_ENTRY_MAX + 1]; /* "": any */
+    const char *service;                  /* NULL: whatever the account runs */
+};
+
+static bool
+read_entry(const char *text, const char *own, struct entry *ret)
+{
+    const char *slash = strchr(text, '/');
+    const char *service = slash != NULL ? slash + 1 : text;
+    size_t len = slash != NULL ? (size_t)(slash - text) : strlen(own);
+
+    *ret = (struct entry){.account = ""};
+    if (syn_str_eq(text, EVERYBODY))
+        return true;
+    if (len > SYN_MESH_ENTRY_MAX)
+        return false;
+    memcpy(ret->account, slash != NULL ? text : own, len);
+    if (slash == NULL && syn_str_eq(text, OWN))
+        return true;
+    if (slash != NULL && syn_str_eq(service, EVERYBODY))
+        return syn_name_ok(ret->account);
+    ret->service = service;
+    return syn_name_ok(ret->account) && syn_name_ok(service);
+}
+
+int
+service_mesh_check(const json_t *spec, bool tcp, struct syn_err *err)
+{
+    static const char *const of_requests[] = {"timeout_ms", "rate"};
+    const json_t *mesh = json_object_get(spec, "mesh");
+    const json_t *text;
+    size_t i;
+
+    for (i = 0; i < SYN_LEN(of_requests); i++)
+        if (tcp && json_object_get(mesh, of_requests[i]) != NULL)
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "spec.mesh.%s: tcp knows no requests; set lb.protocol to http, h2 or "
+                            "grpc (or a health check by http)",
+                            of_requests[i]);
+    json_array_foreach (json_object_get(mesh, "allow"), i, text) {
+        struct entry entry;
+
+        if (!read_entry(json_string_value(text), OWN, &entry))
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "spec.mesh.allow[%zu]: \"%.130s\": expected own, NAME, ACCOUNT/NAME, "
+                            "ACCOUNT/* or *",
+                            i, json_string_value(text));
+    }
+    return SYN_OK;
+}
+
+const json_t *
+syn_mesh_allow(const json_t *spec)
+{
+    return json_object_get(json_object_get(spec, "mesh"), "allow");
+}
+
+typedef bool fits_fn(const struct entry *entry, const char *account, const void *arg);
+
+/* Is there an entry that fits? */
+static bool
+any(const json_t *allow, const char *account, fits_fn *fits, const void *arg)
+{
+    struct entry entry;
+    const json_t *text;
+    size_t i;
+
+    if (allow == NULL)
+        return read_entry(OWN, account, &entry) && fits(&entry, account, arg);
+    json_array_foreach (allow, i, text) {
+        const char *words = json_string_value(text);
+
+        if (words != NULL && read_entry(words, account, &entry) && fits(&entry, account, arg))
+            return true;
+    }
+    return false;
+}
+
+static bool
+fits_party(const struct entry *entry, const char *account, const void *arg)
+{
+    const struct syn_mesh_party *caller = arg;
+
+    (void)account;
+    if (entry->account[0] != '\0' && !syn_str_eq(entry->account, caller->account))
+        return false;
+    return entry->service == NULL ||
+           (caller->service != NULL && syn_str_eq(entry->service, caller->service));
+}
+
+static bool
+fits_account(const struct entry *entry, const char *account, const void *arg)
+{
+    (void)account;
+    return entry->account[0] == '\0' || syn_str_eq(entry->account, arg);
+}
+
+static bool
+fits_others(const struct entry *entry, const char *account, const void *arg)
+{
+    (void)arg;
+    return !syn_str_eq(entry->account, account);
+}
+
+bool
+syn_mesh_allows(const json_t *allow, const char *account, const struct syn_mesh_party *caller)
+{
+    return any(allow, account, fits_party, caller);
+}
+
+bool
+syn_mesh_allows_account(const json_t *allow, const char *account, const char *caller)
+{
+    return any(allow, account, fits_account, caller);
+}
+
+bool
+syn_mesh_is_open(const json_t *allow, const char *account)
+{
+    return any(allow, account, fits_others, NULL);
+}
+
+/* ---- names ---- */
+
+const char *
+syn_mesh_name(const struct syn_mesh_party *party, char out[SYN_MESH_NAME_SIZE])
+{
+    (void)snprintf(out, SYN_MESH_NAME_SIZE, "%s%s%s.mesh",
+                   party->service != NULL ? party->service : "", party->service != NULL ? "." : "",
+                   party->account);
+    return out;
+}
+
+const char *
+syn_mesh_uri(const char *cluster, const struct syn_mesh_party *party, char out[SYN_MESH_URI_SIZE])
+{
+    (void)snprintf(out, SYN_MESH_URI_SIZE, "spiffe://%s/account/%s%s%s", cluster, party->account,
+                   party->service != NULL ? "/service/" : "",
+                   party->service != NULL ? party->service : "");
+    return out;
+}

@@ -1,0 +1,203 @@
+/* Who may call whom, and what they are called. */
+#include <synor/base/test.h>
+
+#include <synor/base/str.h>
+#include <synor/workload/service_mesh.h>
+#include <synor/workload/service_spec.h>
+
+#define CALLER(account_name, service_name) \
+    (&(struct syn_mesh_party){.account = (account_name), .service = (service_name)})
+
+static json_t *
+list_of(const char *text)
+{
+    struct syn_err err = {0};
+    json_t *list = NULL;
+
+    assert_done(syn_json_parse(text, strlen(text), &list, &err), &err);
+    return list;
+}
+
+static void
+its_own_account_may_unless_it_says_otherwise(void **state)
+{
+    (void)state;
+    assert_true(syn_mesh_allows(NULL, "acme", CALLER("acme", "web")));
+    assert_true(syn_mesh_allows(NULL, "acme", CALLER("acme", NULL)));
+    assert_false(syn_mesh_allows(NULL, "acme", CALLER("other", "web")));
+    assert_false(syn_mesh_allows(NULL, "acme", CALLER("other", NULL)));
+    assert_false(syn_mesh_is_open(NULL, "acme"));
+}
+
+/* Each entry, and all who may by it. */
+static void
+entries_mean_whom_they_name(void **state)
+{
+    static const struct {
+        const char *allow;
+        bool own_web, own_job, other_web, other_api, other_job, open;
+    } rows[] = {
+        {"[]", false, false, false, false, false, false},
+        {"[\"own\"]", true, true, false, false, false, false},
+        {"[\"web\"]", true, false, false, false, false, false},
+        {"[\"api\"]", false, false, false, false, false, false},
+        {"[\"acme/web\"]", true, false, false, false, false, false},
+        {"[\"acme/*\"]", true, true, false, false, false, false},
+        {"[\"other/web\"]", false, false, true, false, false, true},
+        {"[\"other/*\"]", false, false, true, true, true, true},
+        {"[\"*\"]", true, true, true, true, true, true},
+        {"[\"own\",\"other/api\"]", true, true, false, true, false, true},
+        /* What no check lets through is nobody's. */
+        {"[\"\",\"/\",\"/web\",\"other/\",\"*/web\",\"*/*\",\"a/b/c\",\"Web\",7]", false, false,
+         false, false, false, false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        SYN_JSON(allow);
+
+        allow = list_of(rows[i].allow);
+        assert_int_equal(syn_mesh_allows(allow, "acme", CALLER("acme", "web")), rows[i].own_web);
+        assert_int_equal(syn_mesh_allows(allow, "acme", CALLER("acme", NULL)), rows[i].own_job);
+        assert_int_equal(syn_mesh_allows(allow, "acme", CALLER("other", "web")), rows[i].other_web);
+        assert_int_equal(syn_mesh_allows(allow, "acme", CALLER("other", "api")), rows[i].other_api);
+        assert_int_equal(syn_mesh_allows(allow, "acme", CALLER("other", NULL)), rows[i].other_job);
+        assert_int_equal(syn_mesh_is_open(allow, "acme"), rows[i].open);
+        assert_int_equal(syn_mesh_allows_account(allow, "acme", "other"),
+                         rows[i].other_web || rows[i].other_api || rows[i].other_job);
+    }
+}
+
+/* Whom an entry allows, its account is told of; else a name would never be found. */
+static void
+accounts_hear_of_what_any_of_theirs_may_call(void **state)
+{
+    static const char *const names[] = {"acme", "other", "third"};
+    static const char *const services[] = {"web", "api", NULL};
+    static const char *const entries[] = {"own", "web", "other/web", "third/*", "acme/api", "*"};
+
+    (void)state;
+    for (unsigned set = 0; set < 1U << SYN_LEN(entries); set++) {
+        SYN_JSON(allow);
+
+        allow = json_array();
+        for (size_t i = 0; i < SYN_LEN(entries); i++)
+            if (set & 1U << i)
+                assert_int_equal(json_array_append_new(allow, json_string(entries[i])), 0);
+        for (size_t i = 0; i < SYN_LEN(names); i++)
+            for (size_t j = 0; j < SYN_LEN(services); j++)
+                assert_true(!syn_mesh_allows(allow, "acme", CALLER(names[i], services[j])) ||
+                            syn_mesh_allows_account(allow, "acme", names[i]));
+    }
+}
+
+static void
+names_are_whole(void **state)
+{
+    static const char lengthy[] = "a23456789-123456789-123456789-123456789-123456789-123456789-123";
+    const struct syn_mesh_party longest = {lengthy, lengthy};
+    char name[SYN_MESH_NAME_SIZE], uri[SYN_MESH_URI_SIZE], expected[256];
+
+    (void)state;
+    assert_true(syn_name_ok(lengthy));
+    assert_int_equal(strlen(lengthy), 63);
+    assert_string_equal(syn_mesh_name(CALLER("acme", "web"), name), "web.acme.mesh");
+    assert_string_equal(syn_mesh_name(CALLER("acme", NULL), name), "acme.mesh");
+    (void)snprintf(expected, sizeof(expected), "%s.%s.mesh", lengthy, lengthy);
+    assert_string_equal(syn_mesh_name(&longest, name), expected);
+    assert_string_equal(syn_mesh_uri("cluster-1", CALLER("acme", "web"), uri),
+                        "spiffe://cluster-1/account/acme/service/web");
+    assert_string_equal(syn_mesh_uri("cluster-1", CALLER("acme", NULL), uri),
+                        "spiffe://cluster-1/account/acme");
+    (void)snprintf(expected, sizeof(expected), "spiffe://cluster-1/account/%s/service/%s", lengthy,
+                   lengthy);
+    assert_string_equal(syn_mesh_uri("cluster-1", &longest, uri), expected);
+}
+
+/* What is of requests is no business of who speaks TCP. */
+static void
+specs_say_how_it_is_called(void **state)
+{
+    static const struct {
+        const char *protocol, *mesh, *blamed;
+    } rows[] = {
+        {"http", "{\"timeout_ms\":\"2s\",\"retries\":0,\"rate\":50}", NULL},
+        {"tcp", "{\"retries\":10}", NULL},
+        {"tcp", "{\"rate\":50}", "spec.mesh.rate: tcp knows no requests"},
+        {"auto", "{\"timeout_ms\":1}", "spec.mesh.timeout_ms: tcp"},
+        {"http", "{\"timeout_ms\":0}", "spec.mesh.timeout_ms"},
+        {"http", "{\"retries\":11}", "spec.mesh.retries"},
+        {"http", "{\"rate\":0}", "spec.mesh.rate"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        char text[256];
+        struct syn_err err = {0};
+        SYN_JSON(spec);
+        int rc;
+
+        (void)snprintf(text, sizeof(text),
+                       "{\"image\":\"synor://a\",\"port\":80,\"lb\":{\"protocol\":\"%s\"},"
+                       "\"mesh\":%s}",
+                       rows[i].protocol, rows[i].mesh);
+        spec = list_of(text);
+        rc = syn_service_spec_check(spec, &err);
+        assert_int_equal(rc, rows[i].blamed == NULL ? SYN_OK : SYN_E_INVALID);
+        if (rows[i].blamed != NULL)
+            assert_non_null(strstr(err.msg, rows[i].blamed));
+    }
+}
+
+static void
+specs_say_who_may(void **state)
+{
+    static const struct {
+        const char *allow, *blamed; /* NULL: it is taken */
+    } rows[] = {
+        {"[]", NULL},
+        {"[\"own\",\"web\",\"other/web\",\"other/*\",\"*\"]", NULL},
+        {"[\"other/\"]", "allow[0]: \"other/\": expected own, NAME"},
+        {"[\"own\",\"*/web\"]", "allow[1]"},
+        {"[\"Web\"]", "allow[0]"},
+        {"[\"a/b/c\"]", "allow[0]"},
+        {"[\"\"]", "allow[0]"},
+        {"\"web\"", "spec.mesh.allow"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        char text[256];
+        struct syn_err err = {0};
+        SYN_JSON(spec);
+        int rc;
+
+        (void)snprintf(text, sizeof(text), "{\"image\":\"synor://a\",\"mesh\":{\"allow\":%s}}",
+                       rows[i].allow);
+        spec = list_of(text);
+        rc = syn_service_spec_check(spec, &err);
+        if (rows[i].blamed == NULL) {
+            assert_done(rc, &err);
+            assert_non_null(syn_mesh_allow(spec));
+        } else {
+            assert_code(rc, SYN_E_INVALID, &err);
+            assert_non_null(strstr(err.msg, rows[i].blamed));
+        }
+    }
+}
+
+int
+main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(its_own_account_may_unless_it_says_otherwise),
+        cmocka_unit_test(entries_mean_whom_they_name),
+        cmocka_unit_test(accounts_hear_of_what_any_of_theirs_may_call),
+        cmocka_unit_test(names_are_whole),
+        cmocka_unit_test(specs_say_who_may),
+        cmocka_unit_test(specs_say_how_it_is_called),
+    };
+
+    syn_json_init();
+    return cmocka_run_group_tests_name("service-mesh", tests, NULL, NULL);
+}
