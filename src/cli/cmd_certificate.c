@@ -7,7 +7,7 @@
 #define PEM_MAX ((size_t)48 << 10)
 
 static const struct syn_cli_operand certificate_operand[] = {
-    {"NAME", SYN_CLI_TEXT, true, false, "Name of the certificate: a-z 0-9 -"},
+    {"NAME", SYN_CLI_TEXT, true, false, "Name of the certificate: a-z 0-9 -, or a host"},
 };
 
 static int
@@ -45,6 +45,12 @@ show_take(struct syn_cli *cli, json_t *certificate_take)
     syn_cli_say(cli, "  issuer      %s", syn_json_str(certificate_take, "issuer", "?"));
     syn_cli_say(cli, "  valid       %s to %s", syn_json_str(certificate_take, "from", "?"),
                 syn_json_str(certificate_take, "until", "?"));
+    if (syn_json_str(certificate_take, "renews", "")[0] != '\0')
+        syn_cli_say(cli, "  renews      %s", syn_json_str(certificate_take, "renews", ""));
+    if (syn_json_i64(certificate_take, "failures", 0) > 0)
+        syn_cli_say(cli, "  failed      %lld times: %s",
+                    (long long)syn_json_i64(certificate_take, "failures", 0),
+                    syn_json_str(certificate_take, "message", ""));
     json_array_foreach (json_object_get(certificate_take, "services"), i, host)
         syn_cli_say(cli, "  used by     %s", json_string_value(host));
     json_decref(certificate_take);
@@ -96,15 +102,17 @@ certificate_cells(struct syn_cli_table_out *rows, const json_t *certificate)
 
     syn_cli_cell(rows, "%s", syn_json_str(certificate, "name", ""));
     syn_cli_cell(rows, "%lld", (long long)syn_json_i64(certificate, "version", 0));
+    syn_cli_cell(rows, "%s", syn_json_str(certificate, "source", ""));
     syn_cli_cell(rows, "%s", syn_json_str(certificate, "state", ""));
     syn_cli_cell(rows, "%s", syn_json_str(certificate, "until", ""));
+    syn_cli_cell(rows, "%s", syn_json_str(certificate, "renews", ""));
     syn_cli_cell(rows, "%s", host != NULL ? host : "");
     syn_cli_cell(rows, "%zu", json_array_size(json_object_get(certificate, "services")));
 }
 
 static const struct syn_cli_view certificate_view = {
     .kind = "certificate",
-    .titles = "NAME|>VERSION|STATE|UNTIL|FOR|>SERVICES",
+    .titles = "NAME|>VERSION|SOURCE|STATE|UNTIL|RENEWS|FOR|>SERVICES",
     .empty = "No certificates yet: synor compute certificate add NAME --cert FILE --key FILE",
     .cells = certificate_cells};
 
@@ -138,6 +146,33 @@ const struct syn_cli_command syn_cli_certificate_get = {
     .operands = certificate_operand,
     .operand_count = SYN_LEN(certificate_operand),
     .run = run_get};
+
+static int
+run_renew(struct syn_cli *cli)
+{
+    SYN_BUF(path);
+    json_t *certificate = NULL;
+    struct syn_err err;
+    int rc = path_of(cli, &path, &err);
+
+    syn_buf_adds(&path, "/renew");
+    if (rc == SYN_OK)
+        rc = syn_buf_ok(&path, &err);
+    if (rc == SYN_OK)
+        rc = syn_cli_call(cli, "POST", syn_buf_text(&path), NULL, &certificate, &err);
+    return rc < 0 ? syn_cli_fail(cli, &err) : show_take(cli, certificate);
+}
+
+const struct syn_cli_command syn_cli_certificate_renew = {
+    .path = "compute certificate renew",
+    .summary = "Get a new one from the ACME directory now",
+    .detail = "For certificates of services with --tls-cert acme, which renew themselves at two "
+              "thirds of their life. When that failed it is tried again later and later; this "
+              "does so at once.",
+    .examples = "  synor compute certificate renew shop.example\n",
+    .operands = certificate_operand,
+    .operand_count = SYN_LEN(certificate_operand),
+    .run = run_renew};
 
 static int
 run_rm(struct syn_cli *cli)

@@ -34,6 +34,9 @@
     {"publish", 0, "ADDR:PORTS", SYN_CLI_TEXT, 0, 0, false, false, NULL, "127.0.0.1:30000-32767", "Where services get their addresses; none: nowhere"}, \
     {"http-port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "its first port", "Front that services share by host and path"}, \
     {"https-port", 0, "N", SYN_CLI_INT, 1, 65535, false, false, NULL, "its second port", "The same with TLS"}, \
+    {"acme-directory", 0, "URL", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Who gives certificates (RFC 8555) to services with --tls-cert acme"}, \
+    {"acme-contact", 0, "MAIL", SYN_CLI_TEXT, 0, 0, false, false, NULL, NULL, "Whom that directory tells what it has to say"}, \
+    {"acme-ca", 0, "FILE", SYN_CLI_FILE, 0, 0, false, false, NULL, "the system's", "Who vouches for that directory, PEM"}, \
     {"service-network", 0, "NETWORK", SYN_CLI_TEXT, 0, 0, false, false, NULL, "10.127.0.0/16", "Of services' addresses, which are the same on every node"}, \
     {"insecure", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Plain HTTP on --listen; loopback addresses only"}, \
     LOG_OPTIONS
@@ -237,6 +240,7 @@ already_running(const struct syn_cli *cli, json_t *status)
 struct paths {
     char key_file[PATH_MAX];
     char price_book[PATH_MAX];
+    char acme_ca[PATH_MAX];
     char old_keys[OLD_KEYS_MAX][PATH_MAX];
     const char *old_key_files[OLD_KEYS_MAX + 1];
 };
@@ -276,6 +280,10 @@ take_paths(const struct syn_cli *cli, struct paths *paths, struct syn_cli_up *up
             syn_cli_absolute(syn_cli_text(cli, "price-book", ""), paths->price_book, PATH_MAX, err);
         up->price_book = paths->price_book;
     }
+    if (rc == SYN_OK && syn_cli_has(cli, "acme-ca")) {
+        rc = syn_cli_absolute(syn_cli_text(cli, "acme-ca", ""), paths->acme_ca, PATH_MAX, err);
+        up->acme_ca = paths->acme_ca;
+    }
     return rc;
 }
 
@@ -291,6 +299,8 @@ start(struct syn_cli *cli, bool with_agent)
                             .publish = syn_cli_text(cli, "publish", NULL),
                             .http_port = (uint16_t)syn_cli_number(cli, "http-port", 0),
                             .https_port = (uint16_t)syn_cli_number(cli, "https-port", 0),
+                            .acme_directory = syn_cli_text(cli, "acme-directory", NULL),
+                            .acme_contact = syn_cli_text(cli, "acme-contact", NULL),
                             .log_level = syn_cli_text(cli, "log-level", NULL),
                             .without_key = syn_cli_has(cli, "without-key"),
                             .insecure = syn_cli_has(cli, "insecure"),

@@ -18,6 +18,8 @@
     {"env", 0, "NAME=VALUE", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Environment variable; may be given again"}, \
     {"secret", 0, "[VAR=]NAME", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Set a variable to a secret; VAR is DB_PASSWORD of db-password; may be given again"}, \
     {"secret-file", 0, "PATH=NAME", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "A secret as a file in memory; \"none\" ends it; repeatable"}, \
+    {"mount", 0, "synor://NAME:PATH", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Show what is stored there, read-only; \"none\" ends it; may be given again"}, \
+    {"volume", 0, "NAME:PATH[:ro]", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Mount a volume of the account there; \"none\" ends it; may be given again"}, \
     {"tmpfs", 0, "PATH[:SIZE]", SYN_CLI_TEXT, 0, 0, false, true, NULL, "64mb each", "Mount an empty file system in its memory; \"none\" ends it; may be given again"}, \
     {"user", 0, "UID[:GID]", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the image's", "Run as this user, never as root"}, \
     {"workdir", 0, "PATH", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the image's", "Where the program starts"}, \
@@ -60,7 +62,7 @@
     {"host", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Be reached by this host on the shared front; *.NAME for one label"}, \
     {"path", 0, "PREFIX", SYN_CLI_TEXT, 0, 0, false, false, NULL, "none", "Likewise by this path and what is below"}, \
     {"tls", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Clients speak TLS with the balancer"}, \
-    {"tls-cert", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the platform's own", "The account's certificate for it; \"\" goes back to the platform's"}, \
+    {"tls-cert", 0, "NAME", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the platform's own", "The account's certificate for it; acme: get one for --host; \"\" goes back"}, \
     {"redirect-http", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Send plain requests on the shared front to https"}, \
     {"hold", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5s; 30s with --autoscale 0-N", "Requests wait so long for a first replica"}, \
     {"slow-start", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "off", "A new replica's share of requests grows for so long"}, \

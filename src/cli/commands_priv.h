@@ -41,11 +41,12 @@ extern const struct syn_cli_command syn_cli_sim_command;
 /* cmd_storage.c */
 extern const struct syn_cli_command syn_cli_storage_put, syn_cli_storage_get, syn_cli_storage_ls,
     syn_cli_storage_info, syn_cli_storage_name, syn_cli_storage_pin, syn_cli_storage_rm,
+    syn_cli_volume_create, syn_cli_volume_list, syn_cli_volume_get, syn_cli_volume_rm,
     syn_cli_secret_set, syn_cli_secret_list, syn_cli_secret_rm, syn_cli_storage_gc,
     syn_cli_storage_verify;
 /* cmd_certificate.c */
 extern const struct syn_cli_command syn_cli_certificate_add, syn_cli_certificate_list,
-    syn_cli_certificate_get, syn_cli_certificate_rm;
+    syn_cli_certificate_get, syn_cli_certificate_renew, syn_cli_certificate_rm;
 /* cmd_queue.c */
 extern const struct syn_cli_command syn_cli_queue_create, syn_cli_queue_update, syn_cli_queue_list,
     syn_cli_queue_get, syn_cli_queue_rm, syn_cli_queue_send, syn_cli_queue_receive,

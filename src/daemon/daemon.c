@@ -341,6 +341,9 @@ syn_daemon_up(const struct syn_daemon_options *options)
                                             .publish = options->publish,
                                             .http_port = options->http_port,
                                             .https_port = options->https_port,
+                                            .acme_directory = options->acme_directory,
+                                            .acme_contact = options->acme_contact,
+                                            .acme_ca = options->acme_ca,
                                             .service_network = options->service_network,
                                             .insecure = options->insecure};
 

@@ -1,7 +1,8 @@
 /* The balancer: a table that is wanted, a HAProxy that runs, and a thread that looks after it.
  *
  *   set()    next model + commands -> runtime API, or files + a new process that takes over
- *   thread   HAProxy died: start it again from the model (later and later while it keeps dying)
+ *   thread   HAProxy died: start it again from the model (later and later while it keeps dying);
+ *            connections wait meanwhile in sockets that we hold
  *            a table was not reached: try again
  *            servers that leave: delete them when their last request has ended
  *            processes that were replaced: note their end. The connection to their runtime API
@@ -338,6 +339,38 @@ await_stopping(struct lb_wire *before)
     }
 }
 
+/* Hold what the process that serves now listens on, in the place of what was held. */
+static void
+hold_sockets(struct syn_balancer *balancer)
+{
+    char control[LB_CONTROL_SIZE];
+    struct syn_err err;
+
+    balancer->sockets = lb_sockets_free(balancer->sockets);
+    lb_control(balancer->now.generation, control);
+    if (lb_sockets_take(balancer->dir, control, &balancer->sockets, &err) < 0)
+        syn_log_err(SYN_LOG_DEBUG, "balancer.sockets", &err);
+}
+
+/* Start a process that takes over from the one that serves, or from us when that has died. */
+static int
+start_process(struct syn_balancer *balancer, unsigned generation, struct lb_process *ret,
+              struct syn_err *err)
+{
+    bool offered = balancer->sockets != NULL && !lb_process_alive(&balancer->now) &&
+                   lb_sockets_offer(balancer->sockets, balancer->dir, NULL) == SYN_OK;
+    int rc = lb_process_start(balancer->program, balancer->path, generation, &balancer->now,
+                              offered, ret, err);
+
+    if (offered)
+        lb_sockets_withdraw(balancer->sockets, balancer->dir);
+    /* Nobody shall wait for a process that does not come, nor it fail again for what it was sent.
+     */
+    if (offered && rc < 0)
+        balancer->sockets = lb_sockets_free(balancer->sockets);
+    return rc;
+}
+
 /* Put a new process with the model in the place of what runs. */
 static int
 reload(struct syn_balancer *balancer, struct syn_err *err)
@@ -351,8 +384,7 @@ reload(struct syn_balancer *balancer, struct syn_err *err)
     if (rc == SYN_OK && balancer->now.pid > 0 && lb_connect(balancer, &before, NULL) == SYN_OK)
         (void)!lb_read_counts(balancer, before, NULL);
     if (rc == SYN_OK)
-        rc = lb_process_start(balancer->program, balancer->path, generation, &balancer->now, &fresh,
-                              err);
+        rc = start_process(balancer, generation, &fresh, err);
     if (rc < 0) {
         remove_files(balancer, generation);
         return rc;
@@ -364,6 +396,7 @@ reload(struct syn_balancer *balancer, struct syn_err *err)
     balancer->now = fresh;
     balancer->started_ms = now_ms();
     atomic_store(&balancer->pid, (int)fresh.pid);
+    hold_sockets(balancer);
     tallies_move_on(balancer);
     note_running(balancer);
     lb_model_fresh(balancer->model);
@@ -604,6 +637,7 @@ release(struct syn_balancer *balancer)
         lb_process_forget(&balancer->old[i]);
         (void)lb_wire_close(balancer->old_wire[i]);
     }
+    (void)lb_sockets_free(balancer->sockets);
     (void)lb_model_free(balancer->model);
     (void)syn_map_free(balancer->tallies);
     for (size_t i = 0; i < SYN_LEN(fds); i++)
@@ -672,6 +706,8 @@ adopt(struct syn_balancer *balancer)
             balancer->old[balancer->old_count++] = found[i];
     }
     atomic_store(&balancer->pid, (int)balancer->now.pid);
+    if (balancer->now.pid > 0)
+        hold_sockets(balancer);
 }
 
 static int
@@ -743,6 +779,17 @@ syn_balancer_close(struct syn_balancer *balancer, bool leave)
         (void)unlinkat(balancer->dir, "running", 0);
     }
     return release(balancer);
+}
+
+bool
+syn_balancer_listens(struct syn_balancer *balancer)
+{
+    bool listens;
+
+    lb_lock(balancer);
+    listens = balancer->sockets != NULL || lb_process_alive(&balancer->now);
+    lb_unlock(balancer);
+    return listens;
 }
 
 int

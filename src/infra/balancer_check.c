@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include <synor/base/str.h>
+#include <synor/infra/acme.h>
 
 #define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 #define DIGITS  "0123456789"
@@ -263,6 +264,9 @@ check_backend(const struct syn_balancer_backend *backend, struct syn_err *err)
         rc = check_range(ranges[i].what, ranges[i].value, ranges[i].max, err);
     if (rc == SYN_OK)
         rc = check_range("https_port", backend->https_port, 65535, err);
+    if (rc == SYN_OK && backend->challenge_key != NULL)
+        rc = check_text("a key's thumbprint", backend->challenge_key, SYN_ACME_THUMBPRINT_SIZE - 1,
+                        LETTERS DIGITS "-_", err);
     if (rc == SYN_OK && backend->cookie != NULL)
         rc = check_text("a cookie's name", backend->cookie, 64, LETTERS DIGITS "-_", err);
     if (rc == SYN_OK)
@@ -270,9 +274,10 @@ check_backend(const struct syn_balancer_backend *backend, struct syn_err *err)
     if (rc < 0)
         return rc;
     if (tcp && (backend->cookie != NULL || backend->protocol != SYN_BALANCER_HTTP1 ||
-                backend->https_port > 0 || backend->rate_max > 0))
-        return SYN_FAIL(err, SYN_E_INVALID,
-                        "mode TCP knows no cookie, protocol, redirect and rate of requests");
+                backend->https_port > 0 || backend->rate_max > 0 || backend->challenge_key != NULL))
+        return SYN_FAIL(
+            err, SYN_E_INVALID,
+            "mode TCP knows no cookie, protocol, redirect, rate of requests and challenges");
     return check_servers(backend, err);
 }
 

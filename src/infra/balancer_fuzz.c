@@ -192,6 +192,8 @@ row(struct rows *rows, char *line)
         return;
     if (f[0][0] == 'b')
         backend_row(rows, f);
+    if (f[0][0] == 'a' && table->backend_count > 0)
+        rows->backends[table->backend_count - 1].challenge_key = f[1];
     if (f[0][0] == 's' && table->backend_count > 0 && rows->server_count < ROWS) {
         rows->backends[table->backend_count - 1].server_count++;
         rows->servers[rows->server_count++] =

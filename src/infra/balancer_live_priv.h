@@ -30,6 +30,7 @@ struct syn_balancer {
     struct lb_wire
         *old_wire[LB_OLD_MAX]; /* NULL: it was replaced before our time, or has nothing */
     size_t old_count;
+    struct lb_sockets *sockets; /* what `now` listens on, held; NULL: nothing is */
     unsigned generation;
     bool stopping, adrift, begun; /* begun: a table was set */
     bool ours;                    /* `now` was started by us, and not found */

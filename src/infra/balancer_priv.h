@@ -5,6 +5,7 @@
  * that was not checked balancer_model.c   what runs; the next model and the commands that lead to
  * it balancer_render.c  a model as a configuration balancer_pem.c     certificates balancer_stat.c
  * what HAProxy counts balancer_wire.c    the runtime API balancer_process.c HAProxy as a process
+ *   balancer_sockets.c what it listens on, held beside it
  *   balancer.c         all together */
 #ifndef SYNOR_INFRA_BALANCER_PRIV_H
 #define SYNOR_INFRA_BALANCER_PRIV_H
@@ -231,6 +232,21 @@ SYN_MUST int lb_wire_ask(struct lb_wire *wire, const char *commands, size_t coun
 SYN_MUST int lb_wire_do(struct lb_wire *wire, const char *commands, size_t count,
                         struct syn_err *err);
 
+/* --- listening sockets ------------------------------------------------------------------------ */
+
+#define LB_SOCKETS_NAME "sockets.sock" /* in the folder, while they are offered */
+
+struct lb_sockets;
+
+/** Hold what the process listens on, besides itself. UNAVAILABLE, LIMIT, NOMEM. */
+SYN_MUST int lb_sockets_take(int dir, const char *control, struct lb_sockets **ret,
+                             struct syn_err *err);
+/** Let go: what nobody else has refuses from now on. */
+struct lb_sockets *lb_sockets_free(struct lb_sockets *sockets);
+/** Be what a process that is being started asks for its sockets, until they are withdrawn. */
+SYN_MUST int lb_sockets_offer(struct lb_sockets *sockets, int dir, struct syn_err *err);
+void lb_sockets_withdraw(struct lb_sockets *sockets, int dir);
+
 /* --- the process ------------------------------------------------------------------------------ */
 
 struct lb_process {
@@ -249,9 +265,10 @@ struct lb_process {
 
 void lb_control(unsigned generation, char ret[LB_CONTROL_SIZE]);
 /** Start the program in `dir` with haproxy-N.cfg; `old` (may be none) hands its sockets over and
- * ends when it has nothing left. On return it serves. UNAVAILABLE with what it said. */
+ * ends when it has nothing left. Without one, sockets are had from LB_SOCKETS_NAME (`offered`). On
+ * return it serves. UNAVAILABLE with what it said. */
 SYN_MUST int lb_process_start(const char *program, const char *dir, unsigned generation,
-                              const struct lb_process *old, struct lb_process *ret,
+                              const struct lb_process *old, bool offered, struct lb_process *ret,
                               struct syn_err *err);
 /** Was it built with Lua? */
 bool lb_program_has_lua(const char *program);

@@ -252,7 +252,8 @@ look_at(pid_t pid, unsigned generation, struct lb_process *ret, struct syn_err *
 
 int
 lb_process_start(const char *program, const char *dir, unsigned generation,
-                 const struct lb_process *old, struct lb_process *ret, struct syn_err *err)
+                 const struct lb_process *old, bool offered, struct lb_process *ret,
+                 struct syn_err *err)
 {
     char config[LB_CONTROL_SIZE], control[LB_CONTROL_SIZE], pid_text[16];
     const char *argv[16] = {"haproxy", "-D", "-C", dir, "-f", config, "-p", "pid"};
@@ -276,6 +277,9 @@ lb_process_start(const char *program, const char *dir, unsigned generation,
         argv[argc++] = control;
         argv[argc++] = "-sf";
         argv[argc++] = pid_text;
+    } else if (offered) {
+        argv[argc++] = "-x";
+        argv[argc++] = LB_SOCKETS_NAME;
     }
     rc = syn_child_ask(&question, &out, &status, err);
     if (rc < 0)

@@ -15,6 +15,7 @@
 #include <synor/base/child.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/infra/acme.h>
 #include <synor/infra/tls_cert.h>
 
 #include "balancer_priv.h"
@@ -383,6 +384,51 @@ test_redirect(void **state)
     expect_get(site, "a.example", "/", "location: https://a.example/\r\n");
 }
 
+/* Of the hosts that have a route to it, and for names of tokens alone. */
+static void
+test_challenges(void **state)
+{
+    static const char key[] = "YmIRCJ17cPU6EL4qvFl33HqqY2yz_VDa11BKANu8W0A";
+    struct site *site = *state;
+    struct syn_balancer_backend backends[] = {site->backend, {.id = "acme", .challenge_key = key}};
+    struct syn_balancer_route routes[] = {
+        {.host = "a.example", .backend = "acct/web"},
+        {.host = "b.example", .backend = "acct/web"},
+        {.host = "a.example", .path = SYN_ACME_PATH, .backend = "acme"},
+    };
+    struct syn_balancer_stats before, after;
+    struct syn_err err;
+    char long_token[200];
+
+    site->front.routes = routes;
+    site->front.route_count = 2;
+    site->table.backends = backends;
+    site->table.backend_count = 2;
+    site_set(site);
+    assert_false(has(get(site, "a.example", SYN_ACME_PATH "/tok", ""), key));
+    assert_done(syn_balancer_read(site->balancer, &before, &err), &err);
+    site->front.route_count = 3;
+    site_set(site);
+    assert_done(syn_balancer_read(site->balancer, &after, &err), &err);
+    assert_int_equal(after.reloads, before.reloads); /* hosts come and go without one */
+    syn_balancer_stats_fini(&before);
+    syn_balancer_stats_fini(&after);
+    expect_get(site, "A.example:80", SYN_ACME_PATH "/to-k_9", "HTTP/1.1 200");
+    expect_get(site, "a.example", SYN_ACME_PATH "/to-k_9",
+               "\r\n\r\nto-k_9.YmIRCJ17cPU6EL4qvFl33HqqY2yz_VDa11BKANu8W0A");
+    expect_get(site, "a.example", SYN_ACME_PATH "/", "404");
+    expect_get(site, "a.example", SYN_ACME_PATH "/a/b", "404");
+    expect_get(site, "a.example", SYN_ACME_PATH "/a%22", "404");
+    expect_get(site, "a.example", "/", "HTTP/1.1 200");
+    memset(long_token, 'a', sizeof(long_token) - 1);
+    long_token[sizeof(long_token) - 1] = '\0';
+    memcpy(long_token, SYN_ACME_PATH "/", strlen(SYN_ACME_PATH "/"));
+    expect_get(site, "a.example", long_token, "404");
+    assert_false(has(get(site, "b.example", SYN_ACME_PATH "/tok", ""), key));
+    backends[1].challenge_key = "a b";
+    assert_code(syn_balancer_check(&site->table, &err), SYN_E_INVALID, &err);
+}
+
 static void
 test_tcp(void **state)
 {
@@ -594,15 +640,48 @@ test_tls(void **state)
 
 /* --- processes -------------------------------------------------------------------------------- */
 
+/* Connects again and again, and counts whom it was refused. */
+struct knocker {
+    pthread_t thread;
+    unsigned port;
+    atomic_uint connected, refused;
+    atomic_bool stopping;
+};
+
+static void *
+knock(void *arg)
+{
+    struct knocker *knocker = arg;
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)knocker->port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+    while (!atomic_load(&knocker->stopping)) {
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        assert(fd >= 0);
+        if (connect(fd, (const struct sockaddr *)&to, sizeof(to)) == 0)
+            (void)atomic_fetch_add(&knocker->connected, 1);
+        else
+            (void)atomic_fetch_add(&knocker->refused, 1);
+        (void)close(fd);
+        (void)poll(NULL, 0, 1);
+    }
+    return NULL;
+}
+
 static void
 test_killed(void **state)
 {
     struct site *site = *state;
+    struct knocker knocker = {.port = site->port};
     struct syn_balancer_stats stats;
     struct syn_err err;
     int pid;
 
     site_set(site);
+    assert_int_equal(pthread_create(&knocker.thread, NULL, knock, &knocker), 0);
+    wait_until(atomic_load(&knocker.connected) > 10);
     for (unsigned i = 0; i < 3; i++) {
         pid = syn_balancer_pid(site->balancer);
         assert_true(pid > 0);
@@ -610,6 +689,11 @@ test_killed(void **state)
         wait_until(syn_balancer_pid(site->balancer) != pid && syn_balancer_pid(site->balancer) > 0);
         wait_until(has(get(site, "h", "/", ""), "200"));
     }
+    atomic_store(&knocker.stopping, true);
+    assert_int_equal(pthread_join(knocker.thread, NULL), 0);
+    print_message("# %u connected, %u refused\n", atomic_load(&knocker.connected),
+                  atomic_load(&knocker.refused));
+    assert_int_equal(atomic_load(&knocker.refused), 0);
     assert_done(syn_balancer_read(site->balancer, &stats, &err), &err);
     assert_int_equal(stats.restarts, 3);
     syn_balancer_stats_fini(&stats);
@@ -788,6 +872,7 @@ main(void)
         real(test_routes),
         real(test_client_address),
         real(test_redirect),
+        real(test_challenges),
         real(test_tcp),
         real(test_websocket),
         real(test_open_at),

@@ -6,6 +6,7 @@
 
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
+#include <synor/infra/acme.h>
 
 #define OR(value, otherwise) ((value) == 0 ? (unsigned)(otherwise) : (unsigned)(value))
 
@@ -40,12 +41,28 @@ rate_lines(const struct syn_balancer_backend *backend, struct syn_buf *out)
                  backend->rate_max);
 }
 
+/* A directory wants to read the token that it asks for, a dot, and whose account it is: what it
+ * sent need not be known. */
+static void
+challenge_lines(const char *key, struct syn_buf *out)
+{
+    syn_buf_addf(out,
+                 "  http-request return status 200 content-type application/octet-stream"
+                 " lf-string \"%%[path,field(4,/)].%s\""
+                 " if { path -m reg ^" SYN_ACME_PATH "/[-_A-Za-z0-9]{1,128}$ }\n"
+                 "  http-request return status 404 content-type text/plain"
+                 " string \"no challenge\"\n",
+                 key);
+}
+
 static void
 http_lines(const struct syn_balancer_backend *backend, const struct lb_setup *setup,
            struct syn_buf *out)
 {
     redirect_line(backend->https_port, out);
     rate_lines(backend, out);
+    if (backend->challenge_key != NULL)
+        challenge_lines(backend->challenge_key, out);
     if (setup->lua && backend->https_port == 0)
         syn_buf_adds(out, "  http-request lua.hold-http if { nbsrv eq 0 } !{ stopping }\n");
     /* What a server may have begun to answer is asked again only if that changes nothing. */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <synor/base/str.h>
+#include <synor/infra/acme.h>
 #include <synor/infra/balancer.h>
 #include <synor/runtime/container.h>
 #include <synor/runtime/gpu.h>
@@ -322,6 +323,17 @@ probe_balancer(struct syn_probe *probe)
 }
 
 static void
+probe_acme(struct syn_probe *probe)
+{
+    char path[256];
+    bool found = syn_acme_find(path, sizeof(path), NULL) == SYN_OK;
+
+    add(probe, "lego", "ACME client (lego)", found ? SYN_PROBE_OK : SYN_PROBE_MISSING,
+        found ? "" : "apt-get install lego (for --acme-directory alone)", "%s",
+        found ? path : "certificates come from no directory without it");
+}
+
+static void
 probe_containers(struct syn_probe *probe)
 {
     static const char name[] = "Container runtime (containerd)";
@@ -353,6 +365,7 @@ syn_probe_run(struct syn_native *native, struct syn_probe *ret)
     probe_drm(ret);
     probe_frameworks(ret);
     probe_balancer(ret);
+    probe_acme(ret);
     probe_containers(ret);
 }
 

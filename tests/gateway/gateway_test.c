@@ -131,7 +131,7 @@ test_a_table(void **state)
         "{\"protocol\":\"tcp\",\"tls\":true}",
         "{\"publish\":false}",
     };
-    const struct gtw_fronts fronts = {"127.0.0.1:30000", "127.0.0.1:30001", 30001};
+    const struct gtw_fronts fronts = {"127.0.0.1:30000", "127.0.0.1:30001", 30001, NULL};
     struct syn_map *services, *refused;
     struct gtw_table table;
     struct syn_err err;
@@ -162,6 +162,66 @@ test_a_table(void **state)
     assert_done(syn_map_put_take(refused, fronts.http, services, &err), &err);
     assert_done(gtw_table_make(services, &fronts, refused, &table, &err), &err);
     assert_int_equal(table.table.frontend_count, 4);
+    gtw_table_fini(&table);
+    (void)syn_map_free(services);
+    (void)syn_map_free(refused);
+}
+
+static const struct syn_balancer_frontend *
+front_of(const struct gtw_table *table, const char *id)
+{
+    for (size_t i = 0; i < table->table.frontend_count; i++)
+        if (strcmp(table->table.frontends[i].id, id) == 0)
+            return &table->table.frontends[i];
+    fail_msg("there is no front %s", id);
+    return NULL;
+}
+
+/* Hosts that prove themselves to a directory do so on the plain front, once each, and not where a
+ * service stands in that very place. */
+static void
+test_a_table_with_challenges(void **state)
+{
+    static const char *const lbs[] = {
+        "{\"host\":\"a.example\",\"tls\":true,\"certificate\":\"acme\"}",
+        "{\"host\":\"a.example\",\"path\":\"/x\",\"tls\":true,\"certificate\":\"acme\"}",
+        "{\"host\":\"b.example\",\"tls\":true,\"certificate\":\"acme\"}",
+        "{\"host\":\"b.example\",\"path\":\"/.well-known/acme-challenge/\"}",
+        "{\"host\":\"c.example\",\"tls\":true}",
+    };
+    struct gtw_fronts fronts = {"127.0.0.1:30000", "127.0.0.1:30001", 30001, "key"};
+    const struct syn_balancer_frontend *front;
+    struct syn_map *services, *refused;
+    struct gtw_table table;
+    struct syn_err err;
+
+    (void)state;
+    assert_done(syn_map_new(drop, &services, &err), &err);
+    assert_done(syn_map_new(NULL, &refused, &err), &err);
+    for (unsigned i = 0; i < SYN_LEN(lbs); i++) {
+        struct gtw_service *service;
+        char name[16], address[32];
+
+        (void)snprintf(name, sizeof(name), "s%u", i);
+        (void)snprintf(address, sizeof(address), "127.0.0.1:%u", 30010 + i);
+        assert_done(
+            gtw_service_new_take(doc(name, address, lbs[i], "[]"), "127.0.0.1", &service, &err),
+            &err);
+        service->pem = service->tls ? syn_strdup("a certificate") : NULL;
+        assert_done(syn_map_put_take(services, name, service, &err), &err);
+    }
+    assert_done(gtw_table_make(services, &fronts, refused, &table, &err), &err);
+    assert_done(syn_balancer_check(&table.table, &err), &err);
+    front = front_of(&table, "http");
+    assert_int_equal(front->route_count, 6);
+    assert_string_equal(front->routes[5].host, "a.example");
+    assert_string_equal(front->routes[5].backend, GTW_CHALLENGES);
+    assert_int_equal(front_of(&table, "https")->route_count, 4);
+    gtw_table_fini(&table);
+    fronts.challenge_key = NULL;
+    assert_done(gtw_table_make(services, &fronts, refused, &table, &err), &err);
+    assert_done(syn_balancer_check(&table.table, &err), &err);
+    assert_int_equal(front_of(&table, "http")->route_count, 5);
     gtw_table_fini(&table);
     (void)syn_map_free(services);
     (void)syn_map_free(refused);
@@ -510,17 +570,12 @@ main(void)
         real(test_without_haproxy),       cmocka_unit_test(test_refused_options),
     };
     const struct CMUnitTest whole[] = {
-        cmocka_unit_test(test_a_service),
-        cmocka_unit_test(test_what_its_spec_says),
-        cmocka_unit_test(test_a_table),
-        cmocka_unit_test(test_addresses),
-        real(test_without_haproxy),
-        cmocka_unit_test(test_refused_options),
-        real(test_follows),
-        real(test_waits_for_what_a_replica_has),
-        real(test_comes_and_goes),
-        real(test_an_address_that_is_taken),
-        real(test_lost_news),
+        cmocka_unit_test(test_a_service),        cmocka_unit_test(test_what_its_spec_says),
+        cmocka_unit_test(test_a_table),          cmocka_unit_test(test_a_table_with_challenges),
+        cmocka_unit_test(test_addresses),        real(test_without_haproxy),
+        cmocka_unit_test(test_refused_options),  real(test_follows),
+        real(test_waits_for_what_a_replica_has), real(test_comes_and_goes),
+        real(test_an_address_that_is_taken),     real(test_lost_news),
         real(test_who_waits_is_told_of),
     };
     char path[4096], version[32];

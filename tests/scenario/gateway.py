@@ -13,6 +13,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -43,8 +44,12 @@ def ports(count):
     raise Skip("no free ports")
 
 
-FIRST = ports(20)
+FIRST = ports(30)
 HTTP, HTTPS = FIRST, FIRST + 1
+ACME, ACME_ROOTS, ACME_TLS, NAMES, NAMES_CONTROL = range(FIRST + 20, FIRST + 25)
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/usr/local/sbin:/usr/sbin"
+DIRECTORY = all(shutil.which(name, path=SYSTEM_PATH) for name in
+                ("lego", "pebble", "pebble-challtestsrv", "openssl"))
 
 
 def service(p, name="web"):
@@ -360,8 +365,8 @@ def what_dies_costs_what_it_had(p):
         load.lost("a replica is killed", kill_replica, at_most=CLIENTS)
         # Who comes while nobody is there waits.
         load.lost("all replicas are killed", kill_all, at_most=2 * CLIENTS)
-        # What it had, and what came to it while it was dying.
-        load.lost("HAProxy is killed", kill_balancer, at_most=2 * CLIENTS, closed=True)
+        # What it had, and what came to it while it was dying. Who comes then waits for the next.
+        load.lost("HAProxy is killed", kill_balancer, at_most=2 * CLIENTS)
         load.lost("the daemon is killed", kill_daemon)
         equal(address(p), where, "the address lasts")
         load.lost("an update after that", lambda: p.json(
@@ -438,6 +443,49 @@ def make_certificate(p, host, word):
     return cert, key
 
 
+class Directory:
+    """An ACME directory (pebble) and the names that it asks for; its certificates live for 3 s."""
+
+    def __init__(self, home):
+        self.home, self.children = home, []
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:prime256v1", "-nodes", "-days", "9", "-subj",
+                        "/CN=directory", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout",
+                        home / "key.pem", "-out", home / "cert.pem"],
+                       check=True, capture_output=True)
+        (home / "pebble.json").write_text(json.dumps({"pebble": {
+            "listenAddress": f"127.0.0.1:{ACME}", "managementListenAddress":
+            f"127.0.0.1:{ACME_ROOTS}", "certificate": str(home / "cert.pem"),
+            "privateKey": str(home / "key.pem"), "httpPort": HTTP, "tlsPort": ACME_TLS,
+            "ocspResponderURL": "", "externalAccountBindingRequired": False,
+            "certificateValidityPeriod": 4,
+            "domainBlocklist": ["refused.example"]}}))
+        self.spawn("pebble-challtestsrv", "-defaultIPv4", "127.0.0.1", "-defaultIPv6", "", "-dns01",
+                   f"127.0.0.1:{NAMES}", "-http01", "", "-https01", "", "-tlsalpn01", "",
+                   "-management", f"127.0.0.1:{NAMES_CONTROL}")
+        self.spawn("pebble", "-config", home / "pebble.json", "-dnsserver", f"127.0.0.1:{NAMES}")
+        wait_until("the directory answers", 60, self.root)
+
+    def spawn(self, program, *args):
+        with open(self.home / f"{program}.log", "wb") as log:
+            self.children.append(subprocess.Popen(
+                [shutil.which(program, path=SYSTEM_PATH), *map(str, args)], stdout=log, stderr=log,
+                env={"PEBBLE_VA_NOSLEEP": "1"}))
+
+    def root(self):
+        """Its root certificate, PEM; None: it does not answer yet."""
+        try:
+            return get(("127.0.0.1", ACME_ROOTS), "/roots/0",
+                       tls=ssl._create_unverified_context())[1]
+        except OSError:
+            return None
+
+    def end(self):
+        for child in self.children:
+            child.kill()
+            child.wait()
+
+
 def issuer(where, host):
     with socket.create_connection(where, timeout=20) as plain:
         with ssl._create_unverified_context().wrap_socket(plain, server_hostname=host) as tls:
@@ -486,6 +534,61 @@ def a_given_certificate(p):
     p.json("compute", "service", "update", "api", "--tls-cert", "", "--host", "api.example",
            "--yes")
     p.json("compute", "certificate", "rm", "shop", "--yes")
+
+
+@case
+def a_certificate_of_a_directory(p):
+    need(p)
+    if not DIRECTORY:
+        raise Skip("needs lego, pebble and openssl")
+    said = p.error("compute", "service", "update", "api", "--tls-cert", "acme", "--host",
+                   "*.example", "--yes", code=2)
+    check("wildcard" in said["message"] and "--tls-cert" in said["message"], said)
+    # What the directory says against it is told, and the platform's own certificate serves.
+    p.json("compute", "service", "update", "api", "--tls-cert", "acme", "--host", "refused.example",
+           "--yes")
+
+    def certificate(name):
+        return next((c for c in p.json("compute", "certificate", "list")["items"]
+                     if c["name"] == name), {"failures": 0, "version": 0})
+    failed = wait_until("it fails", 120, lambda: next(
+        (c for c in [certificate("refused.example")] if c["failures"] > 0), None))
+    equal([failed["source"], failed["state"], failed["version"]], ["acme", "failed", 0])
+    check("rejectedIdentifier" in failed["message"] and failed["renews"], failed)
+    why = p.json("compute", "service", "explain", "api")["why"]
+    check(any(row["dimension"] == "certificate" and "rejectedIdentifier" in row["message"]
+              for row in why), why)
+    check(any(e["type"] == "certificate-failed" for e in
+              p.json("compute", "service", "events", "api")["items"]), "it is in the events")
+    answers(("127.0.0.1", HTTPS), headers={"Host": "refused.example"},
+            tls=ssl._create_unverified_context())
+    p.json("compute", "certificate", "renew", "refused.example")
+    wait_until("it is tried at once", 120, lambda: certificate("refused.example")["failures"] > 1)
+    # It asks for a challenge of this one, is answered, and gives a certificate.
+    p.json("compute", "service", "update", "api", "--host", "acme.example", "--yes")
+    context = ssl.create_default_context(cadata=p.directory.root())
+
+    def serves():
+        try:
+            with socket.create_connection(("127.0.0.1", HTTPS), timeout=20) as plain:
+                with context.wrap_socket(plain, server_hostname="acme.example") as tls:
+                    return tls.getpeercert(binary_form=True)
+        except ssl.SSLError:
+            return None
+    first = wait_until("the directory's certificate is served", 120, serves, 0.05)
+    pid = haproxy(p)
+    wait_until("it renews itself", 120, lambda: serves() not in (None, first), 0.2)
+    check(certificate("acme.example")["version"] > 1 and haproxy(p) == pid, "without a reload")
+    shown = p.cli("compute", "certificate", "get", "acme.example").out
+    check("renews" in shown and "used by     api" in shown, shown)
+    check(not any(row["dimension"] == "certificate" for row in
+                  p.json("compute", "service", "explain", "api")["why"]), "nothing to explain")
+    check(not any(b"PRIVATE KEY" in f.read_bytes() for f in (p.home / "server").glob("*.db*")),
+          "keys are sealed")
+    p.json("compute", "service", "update", "api", "--tls-cert", "", "--host", "api.example",
+           "--yes")
+    for name in ("refused.example", "acme.example"):
+        p.cli("compute", "certificate", "rm", name, "--yes")
 
 
 @case
@@ -561,8 +664,17 @@ def end(platform):
 
 
 if __name__ == "__main__":
-    here = Platform("--publish", f"127.0.0.1:{FIRST}-{FIRST + 19}")
-    try:
-        run(here)
-    finally:
-        end(here)
+    acme = []
+    with tempfile.TemporaryDirectory(prefix="synor-acme-") as folder:
+        given = Directory(pathlib.Path(folder)) if DIRECTORY else None
+        if given:
+            acme = ["--acme-directory", f"https://127.0.0.1:{ACME}/dir", "--acme-contact",
+                    "mailto:ops@example.com", "--acme-ca", f"{folder}/cert.pem"]
+        here = Platform("--publish", f"127.0.0.1:{FIRST}-{FIRST + 19}", *acme)
+        here.directory = given
+        try:
+            run(here)
+        finally:
+            end(here)
+            if given:
+                given.end()

@@ -84,13 +84,14 @@ struct syn_agent {
     char node_token[128];
     struct syn_key *key;
     struct syn_content *content;
-    pthread_mutex_t fetch_lock; /* one download at a time: the second finds it in the cache */
-    int64_t cache_bytes_max;    /* 0: the cache's default */
-    struct agt_cache cache;     /* under `fetch_lock` */
-    struct syn_net *net;        /* of instances; NULL: this node has none, */
-    char net_missing[232];      /* and why */
-    const char *names_mode;     /* forward, own or off; NULL: forward */
-    const char *mesh_listen;    /* where others reach its mesh, or none; NULL: not said */
+    pthread_mutex_t fetch_lock;   /* one download at a time: the second finds it in the cache */
+    int64_t cache_bytes_max;      /* 0: the cache's default */
+    struct agt_cache cache;       /* under `fetch_lock` */
+    pthread_mutex_t volumes_lock; /* making, mounting and removing of volumes */
+    struct syn_net *net;          /* of instances; NULL: this node has none, */
+    char net_missing[232];        /* and why */
+    const char *names_mode;       /* forward, own or off; NULL: forward */
+    const char *mesh_listen;      /* where others reach its mesh, or none; NULL: not said */
     struct agt_names *names; /* what instances may ask for; NULL: they ask the node's resolvers */
     struct agt_resolver *resolver; /* answers them */
     struct agt_follower *follower; /* learns them */
@@ -155,6 +156,8 @@ struct agt_instance {
     struct agt_gpu_hold gpus_hold; /* what it has of each */
     bool gone;                     /* the server needs it no more */
     bool over;                     /* the thread has ended */
+    bool volumes_had;              /* its folder has those of its document mounted */
+    bool volumes_written;          /* its program may write to them */
     bool door;                     /* it runs: sessions may go in */
     struct syn_runtime door_runtime;
     char door_address[AGT_RESOLVER_MAX]; /* on the account's network; "": none */
@@ -300,6 +303,30 @@ SYN_MUST int agt_fetch(struct agt_instance *instance, const char *cid, char *out
 /** Write `cid` (a folder) into the existing folder `path`, files owned as that folder is. */
 SYN_MUST int agt_fetch_into(struct agt_instance *instance, const char *cid, const char *path,
                             struct syn_err *err);
+
+/* --- volumes (volumes.c)
+ * ---------------------------------------------------------------------------- */
+
+/** Have the volume of a mount of the instance's document mounted; its path into out[AGT_PATH_MAX].
+ *  The instance has it until agt_volumes_leave(). Blocks: disk. Returns 0; CONFLICT while another
+ *  one writes to it; as syn_volume_open(). */
+SYN_MUST int agt_volume_take(struct agt_instance *instance, const json_t *mount, char *out,
+                             struct syn_err *err);
+/** An earlier agent brought it up: it has what its document names, and writes if it `runs`. Called
+ *  under the agent's lock, before any other instance may claim. */
+void agt_volumes_recall(struct agt_instance *instance, bool runs);
+/** Its program has ended: others may write. Before the server hears of the end. */
+void agt_volumes_release(struct agt_instance *instance);
+/** Its folder is gone. */
+void agt_volumes_leave(struct agt_instance *instance);
+/** Unmount those that no instance has. */
+void agt_volumes_rest(struct syn_agent *agent);
+/** Say which there are in a heartbeat. */
+SYN_MUST int agt_volumes_report(struct syn_agent *agent, json_t *report, struct syn_err *err);
+/** What their files will take of the disk when they are full, and do not yet. */
+int64_t agt_volumes_promised(struct syn_agent *agent);
+/** Remove those that the server wants removed. The heartbeat's thread. */
+SYN_MUST int agt_volumes_sweep(struct syn_agent *agent, struct syn_err *err);
 
 /* --- images (image.c)
  * ------------------------------------------------------------------------------ */

@@ -512,6 +512,7 @@ clear_away(struct agt_instance *instance)
         if (!agt_sleep(instance->agent, NULL, instance->agent->pace.retry_ms))
             return false;
     }
+    agt_volumes_leave(instance);
     return true;
 }
 
@@ -657,6 +658,7 @@ end_unborn(struct agt_instance *instance, const struct syn_err *why)
 
     syn_log_err(SYN_LOG_WARN, "instance.start-failed", why);
     agt_gpus_release(instance);
+    agt_volumes_release(instance);
     while (report_unborn(instance, why, &err) < 0 && !let_go(instance) &&
            agt_sleep(instance->agent, NULL, instance->agent->pace.retry_ms))
         continue;
@@ -695,6 +697,7 @@ live(struct agt_instance *instance)
 
     if (already_ended(doc->json)) {
         agt_gpus_release(instance);
+        agt_volumes_release(instance);
         return;
     }
     /* Without its document nobody would find it again after a crash; what is there has one. */
@@ -726,6 +729,7 @@ live(struct agt_instance *instance)
     if (gone)
         return;
     agt_gpus_release(instance);
+    agt_volumes_release(instance);
     for (unsigned tries = 0; finish(instance, &status, tries, &err) < 0 && !let_go(instance);
          tries++) {
         syn_log_err(SYN_LOG_WARN, "instance.finish-failed", &err);
@@ -802,6 +806,8 @@ agt_instance_new(struct syn_agent *agent, const json_t *doc, struct agt_instance
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the document of an instance");
     }
     agt_gpus_recall(instance);
+    if (is_there(instance))
+        agt_volumes_recall(instance, !already_ended(doc));
     *ret = instance;
     return SYN_OK;
 }

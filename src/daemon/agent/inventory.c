@@ -39,13 +39,15 @@ memory_bytes(void)
 }
 
 static int64_t
-scratch_bytes(const struct syn_agent *agent)
+scratch_bytes(struct syn_agent *agent)
 {
     struct statvfs fs;
+    int64_t free_bytes;
 
     if (statvfs(agent->data_dir, &fs) != 0)
         return 0;
-    return (int64_t)fs.f_bavail * (int64_t)fs.f_frsize / 100 * SCRATCH_SHARE;
+    free_bytes = (int64_t)fs.f_bavail * (int64_t)fs.f_frsize - agt_volumes_promised(agent);
+    return SYN_MAX(free_bytes, 0) / 100 * SCRATCH_SHARE;
 }
 
 static int64_t

@@ -38,7 +38,7 @@ struct verdict {
 
 struct gtw {
     struct gtw_options options;
-    char *dir, *program, *host;
+    char *dir, *program, *host, *challenge_key;
     struct gtw_fronts fronts;
     pthread_t thread;
 
@@ -51,6 +51,7 @@ struct gtw {
     struct syn_map *has;           /* instance -> enum gtw_has */
     struct syn_map *verdicts;      /* service -> struct verdict */
     struct syn_map *held;          /* service -> how many requests wait for a first replica */
+    struct syn_map *challenged;    /* hosts of which challenges are answered */
     bool stop, lost;
     bool known; /* what the balancer has is in `has` */
 
@@ -292,7 +293,7 @@ look_at_addresses(struct gtw *gateway, struct syn_err *err)
     void *value;
     int rc = start_over(&gateway->refused, err);
 
-    if (rc == SYN_OK && syn_balancer_pid(gateway->balancer) == 0)
+    if (rc == SYN_OK && !syn_balancer_listens(gateway->balancer))
         rc = start_over(&gateway->bound, err); /* nothing is ours now */
     while (rc == SYN_OK && syn_map_next(gateway->services, &cursor, NULL, &value)) {
         const struct gtw_service *service = value;
@@ -369,6 +370,36 @@ note_after(struct gtw *gateway, const struct syn_balancer_table *table, struct s
     return rc;
 }
 
+/* Of these hosts challenges are answered from now on. */
+static int
+note_challenged(struct gtw *gateway, const struct syn_balancer_table *table, struct syn_err *err)
+{
+    struct syn_map *hosts = NULL;
+    bool same = true;
+    int rc = syn_map_new(NULL, &hosts, err);
+
+    for (size_t i = 0; rc == SYN_OK && i < table->frontend_count; i++)
+        for (size_t k = 0; rc == SYN_OK && k < table->frontends[i].route_count; k++) {
+            const struct syn_balancer_route *route = &table->frontends[i].routes[k];
+
+            if (!syn_str_eq(route->backend, GTW_CHALLENGES))
+                continue;
+            rc = syn_map_put_take(hosts, route->host, gateway, err);
+            same = same && syn_map_find(gateway->challenged, route->host) != NULL;
+        }
+    if (rc < 0) {
+        (void)syn_map_free(hosts);
+        return rc;
+    }
+    lock(gateway);
+    (void)syn_map_free(gateway->challenged);
+    gateway->challenged = hosts;
+    unlock(gateway);
+    if (!same && gateway->options.challenged != NULL)
+        gateway->options.challenged(gateway->options.arg);
+    return SYN_OK;
+}
+
 static void
 tell_news(struct gtw *gateway)
 {
@@ -400,6 +431,8 @@ set_table(struct gtw *gateway, struct syn_err *err)
         rc = note_bound(gateway, &table.table, err);
     if (rc == SYN_OK)
         rc = note_after(gateway, &table.table, err);
+    if (rc == SYN_OK)
+        rc = note_challenged(gateway, &table.table, err);
     if (rc == SYN_OK)
         gateway->adopted = false;
     return rc;
@@ -744,6 +777,17 @@ gtw_state(struct gtw *gateway, const char *service, char *message, size_t size)
     return state;
 }
 
+bool
+gtw_challenged(struct gtw *gateway, const char *host)
+{
+    bool found;
+
+    lock(gateway);
+    found = syn_map_find(gateway->challenged, host) != NULL;
+    unlock(gateway);
+    return found;
+}
+
 uint64_t
 gtw_held(struct gtw *gateway, const char *service)
 {
@@ -814,16 +858,21 @@ begin(struct gtw *gateway, const struct gtw_options *options, struct syn_err *er
     gateway->dir = syn_strdup(options->dir);
     gateway->host = syn_strdup(options->host);
     gateway->program = options->program != NULL ? syn_strdup(options->program) : NULL;
+    gateway->challenge_key =
+        options->challenge_key != NULL ? syn_strdup(options->challenge_key) : NULL;
     if (gateway->dir == NULL || gateway->host == NULL ||
-        (options->program != NULL && gateway->program == NULL))
+        (options->program != NULL && gateway->program == NULL) ||
+        (options->challenge_key != NULL && gateway->challenge_key == NULL))
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the gateway");
     gateway->fronts.https_port = options->https_port;
+    gateway->fronts.challenge_key = gateway->challenge_key;
     if (!gtw_address_join(options->host, options->http_port, gateway->fronts.http) ||
         !gtw_address_join(options->host, options->https_port, gateway->fronts.https))
         return SYN_FAIL(err, SYN_E_INVALID, "\"%s\" is no address to publish on", options->host);
     if (syn_map_new(NULL, &gateway->has, err) < 0 ||
         syn_map_new(syn_free, &gateway->verdicts, err) < 0 ||
         syn_map_new(NULL, &gateway->held, err) < 0 ||
+        syn_map_new(NULL, &gateway->challenged, err) < 0 ||
         syn_map_new(service_drop, &gateway->services, err) < 0 ||
         syn_map_new(NULL, &gateway->news, err) < 0 || syn_map_new(NULL, &gateway->bound, err) < 0 ||
         syn_map_new(NULL, &gateway->refused, err) < 0)
@@ -888,6 +937,7 @@ gtw_free(struct gtw *gateway)
     (void)syn_map_free(gateway->has);
     (void)syn_map_free(gateway->verdicts);
     (void)syn_map_free(gateway->held);
+    (void)syn_map_free(gateway->challenged);
     (void)syn_map_free(gateway->services);
     (void)syn_map_free(gateway->news);
     (void)syn_map_free(gateway->bound);
@@ -896,6 +946,7 @@ gtw_free(struct gtw *gateway)
     syn_free(gateway->dir);
     syn_free(gateway->program);
     syn_free(gateway->host);
+    syn_free(gateway->challenge_key);
     syn_free(gateway);
     return NULL;
 }

@@ -38,7 +38,8 @@ struct gtw_service {
     const char *cert;                /* with its own front; "" without TLS */
     struct syn_balancer_route route; /* on the shared fronts */
     bool routed, tls, redirected;
-    char *pem; /* or NULL */
+    bool challenged; /* its host proves itself to an ACME directory */
+    char *pem;       /* or NULL */
 };
 
 /** Takes `doc` from the call on. CORRUPT for what is no service. `host`: where addresses are
@@ -52,6 +53,7 @@ struct gtw_service *gtw_service_free(struct gtw_service *service);
 struct gtw_fronts {
     char http[GTW_ADDRESS_SIZE], https[GTW_ADDRESS_SIZE]; /* the shared ones */
     uint16_t https_port;
+    const char *challenge_key; /* NULL: there is no ACME directory */
 };
 
 struct gtw_table {
@@ -62,6 +64,9 @@ struct gtw_table {
     struct syn_balancer_cert *certs;
     const char **cert_ids;
 };
+
+/** The backend that answers an ACME directory. */
+#define GTW_CHALLENGES "acme"
 
 /** The table of all that are open, which must outlive it. `refused`: addresses that others have,
  *  whose fronts are left out. */
@@ -89,12 +94,15 @@ struct gtw_options {
     const char *program; /* HAProxy; NULL: the machine's */
     const char *host;    /* an address: "127.0.0.1", "::1" */
     uint16_t http_port, https_port;
+    const char *challenge_key; /* of the ACME account; NULL: there is none */
     /** Everything is to be told again, with gtw_tell(): news were lost. On the gateway's thread. */
     int (*refresh)(void *arg, struct syn_err *err);
     /** What the balancer has of the service's replicas has changed. Likewise. */
     void (*changed)(void *arg, const char *service);
     /** So many requests wait for a first replica of the service; 0: none any more. Likewise. */
     void (*held)(void *arg, const char *service, uint64_t count);
+    /** Challenges of other hosts than before are answered from now on; or NULL. Likewise. */
+    void (*challenged)(void *arg);
     /** The certificate of a service that wants TLS. Likewise. Owner of *ret_pem: the caller. */
     int (*cert)(void *arg, const json_t *service, char **ret_pem, struct syn_err *err);
     void *arg;
@@ -137,6 +145,8 @@ bool gtw_works(struct gtw *gateway);
 enum gtw_has gtw_has(struct gtw *gateway, const char *instance);
 /** How the service's address is, and a sentence when there is something to say. */
 enum gtw_state gtw_state(struct gtw *gateway, const char *service, char *message, size_t size);
+/** Is an ACME directory answered that asks for a challenge of this host? */
+bool gtw_challenged(struct gtw *gateway, const char *host);
 /** How many requests wait for a first replica of it. */
 uint64_t gtw_held(struct gtw *gateway, const char *service);
 /** NOTFOUND: it has no backend. Blocks: milliseconds. */

@@ -121,6 +121,7 @@ static void
 read_front(struct gtw_service *service, const struct syn_service_lb *lb)
 {
     service->tls = lb->tls;
+    service->challenged = syn_str_eq(lb->certificate, SYN_SERVICE_ACME);
     service->routed = lb->host[0] != '\0' || lb->path[0] != '\0';
     service->redirected = lb->redirect_http;
     service->route = (struct syn_balancer_route){

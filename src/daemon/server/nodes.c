@@ -58,7 +58,7 @@ take_report(json_t *status, const json_t *report, int64_t now_ms, struct syn_err
 {
     static const char *const keys[] = {
         "capacity", "sandboxes",  "default_isolation", "agent_version", "boot_id", "checks",
-        "networks", "frameworks", "devices",           "rtt_us",        "mesh"};
+        "networks", "frameworks", "devices",           "rtt_us",        "mesh",    "volumes"};
     int rc = syn_document_set_time(status, "last_seen_at", now_ms, err);
 
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(keys); i++) {
@@ -599,6 +599,18 @@ static const struct syn_schema device_schema = SYN_SCHEMA("NodeDevice", device_f
         .name = "checks", .kind = SYN_FIELD_ANY, .help = "What `synor doctor` found"              \
     }
 
+#define VOLUMES_MAX 1024
+
+static const struct syn_field volume_fields[] = {
+    {.name = "id", .kind = SYN_FIELD_NAME, .required = true, .help = "Of a volume"},
+    {.name = "used_bytes",
+     .kind = SYN_FIELD_I64,
+     .min = 0,
+     .max = INT64_MAX,
+     .help = "What its files take; where it is not in use, what it has of the node's disk"},
+};
+static const struct syn_schema volume_schema = SYN_SCHEMA("NodeVolume", volume_fields);
+
 static const struct syn_field join_fields[] = {
     {.name = "name", .kind = SYN_FIELD_NAME, .required = true, .help = "Host name"},
     {.name = "region",
@@ -679,6 +691,12 @@ static const struct syn_field beat_fields[] = {
      .min = 0,
      .max = SRV_CALLS_MAX,
      .help = "What its mesh has counted, of each caller there and whom it called"},
+    {.name = "volumes",
+     .kind = SYN_FIELD_LIST,
+     .sub = &volume_schema,
+     .min = 0,
+     .max = VOLUMES_MAX,
+     .help = "Volumes that the node has"},
 };
 static const struct syn_schema beat_schema = SYN_SCHEMA("NodeHeartbeat", beat_fields);
 

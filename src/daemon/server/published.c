@@ -94,13 +94,20 @@ names_of(const struct srv_gateway *gateway, const json_t *service, const char *n
     return count;
 }
 
+static bool
+from_directory(const json_t *service)
+{
+    const json_t *lb = json_object_get(syn_document_spec(service), "lb");
+
+    return syn_str_eq(syn_json_str(lb, "certificate", ""), SYN_SERVICE_ACME);
+}
+
 /* The certificate of a service: made for its names, kept, and made anew long before it ends. */
 static int
 certificate(void *arg, const json_t *service, char **ret_pem, struct syn_err *err)
 {
     struct srv_gateway *gateway = arg;
-    const char *given =
-        syn_json_str(json_object_get(syn_document_spec(service), "lb"), "certificate", "");
+    const char *given = srv_certificate_of(json_object_get(syn_document_spec(service), "lb"));
     const char *names[CERT_NAMES] = {NULL};
     size_t count = names_of(gateway, service, names);
     uint8_t digest[SYN_SHA256_LEN];
@@ -109,10 +116,15 @@ certificate(void *arg, const json_t *service, char **ret_pem, struct syn_err *er
     SYN_BUF(all);
     int rc;
 
-    if (given[0] != '\0')
-        return srv_certificate_pem(gateway->server, syn_json_str(service, "account", ""), given,
-                                   ret_pem, err);
+    if (given[0] != '\0') {
+        rc = srv_certificate_pem(gateway->server, syn_json_str(service, "account", ""), given,
+                                 ret_pem, err);
+        if (rc != SYN_E_NOTFOUND || !from_directory(service))
+            return rc;
+        /* Until the directory has given one, the platform's own serves. */
+    }
     rc = srv_authority(gateway->server, GATEWAY, ca, err);
+
     for (size_t i = 0; i < count; i++)
         syn_buf_addf(&all, "%s,", names[i]);
     if (rc == SYN_OK)
@@ -479,10 +491,10 @@ srv_gateway_explain(struct syn_server *server, const json_t *service, json_t *an
     char message[SRV_GATEWAY_MESSAGE_MAX], text[SRV_GATEWAY_MESSAGE_MAX + 160];
     const char *state = look(server, service, message);
     json_t *row = NULL;
-    int rc;
+    int rc = srv_acme_explain(server, service, answer, err);
 
-    if (message[0] == '\0')
-        return SYN_OK;
+    if (rc < 0 || message[0] == '\0')
+        return rc;
     (void)snprintf(text, sizeof(text),
                    "its address %s is not served: %s; its replicas' own "
                    "addresses are",
@@ -518,6 +530,12 @@ srv_gateway_stats(struct syn_server *server, const json_t *service, json_t **ret
         (json_int_t)counts->queued, "replicas_up", (json_int_t)counts->servers_up, "connect_ms",
         (json_int_t)counts->connect_ms, "response_ms", (json_int_t)counts->response_ms, "total_ms",
         (json_int_t)counts->total_ms);
+}
+
+bool
+srv_gateway_challenged(struct syn_server *server, const char *host)
+{
+    return server->gateway != NULL && gtw_challenged(server->gateway->gtw, host);
 }
 
 void
@@ -668,6 +686,15 @@ held(void *arg, const char *service, uint64_t count)
     srv_controller_poke(gateway->server->controller, service);
 }
 
+static void
+challenged(void *arg)
+{
+    const struct srv_gateway *gateway = arg;
+
+    if (gateway->server->acme != NULL)
+        srv_acme_poke(gateway->server->acme);
+}
+
 /* --- beginning and end ------------------------------------------------------------------------ */
 
 /* "ADDR", "ADDR:FIRST-LAST", "[ADDR]:FIRST-LAST". */
@@ -716,6 +743,10 @@ make(struct srv_gateway *gateway, const struct syn_server_options *options, stru
                                 .refresh = refresh,
                                 .changed = changed,
                                 .held = held,
+                                .challenged = challenged,
+                                .challenge_key = gateway->server->acme != NULL
+                                                     ? srv_acme_thumbprint(gateway->server->acme)
+                                                     : NULL,
                                 .cert = certificate,
                                 .arg = gateway};
     int rc =

@@ -313,6 +313,7 @@ const struct srv_routes *const srv_all_routes[] = {
     &srv_manifest_routes,
     &srv_image_routes,
     &srv_secret_routes,
+    &srv_volume_routes,
     &srv_endpoint_routes,
     &srv_identity_routes,
     &srv_mesh_routes,
@@ -430,6 +431,8 @@ build(struct syn_server *server, const struct syn_server_options *options, struc
     if (rc == SYN_OK)
         rc = srv_market_new(server, &server->market, err);
     if (rc == SYN_OK && !syn_str_eq(options->publish != NULL ? options->publish : "", "none"))
+        rc = srv_acme_new(server, options, &server->acme, err);
+    if (rc == SYN_OK && !syn_str_eq(options->publish != NULL ? options->publish : "", "none"))
         rc = srv_gateway_new(server, options, &server->gateway, err);
     if (rc == SYN_OK)
         rc = srv_loads_new(&server->loads, err);
@@ -443,6 +446,8 @@ build(struct syn_server *server, const struct syn_server_options *options, struc
         rc = srv_controller_new(server, &server->controller, err);
     if (rc == SYN_OK && server->gateway != NULL)
         rc = srv_gateway_start(server->gateway, err);
+    if (rc == SYN_OK && server->acme != NULL)
+        rc = srv_acme_start(server->acme, err);
     return rc < 0 ? rc : serve(server, options, err);
 }
 
@@ -501,12 +506,14 @@ syn_server_free(struct syn_server *server)
     server->sweeper = srv_sweeper_free(server->sweeper);
     if (server->market != NULL)
         srv_market_quiet(server->market);
+    srv_acme_stop(server->acme);                /* which wakes the gateway */
     server->pool = syn_pool_free(server->pool); /* what runs there wakes the controller */
     srv_gateway_stop(server->gateway);          /* what runs there wakes it, too */
     server->pulls = srv_pulls_free(server->pulls);
     server->sessions = srv_sessions_free(server->sessions); /* of what ran there, letters come */
     server->controller = srv_controller_free(server->controller);
     server->gateway = srv_gateway_free(server->gateway);
+    server->acme = srv_acme_free(server->acme);
     server->market = srv_market_free(server->market);
     server->loads = srv_loads_free(server->loads);
     server->meshes = srv_meshes_free(server->meshes);

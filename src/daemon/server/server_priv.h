@@ -40,6 +40,8 @@ struct srv_streams;  /* open streams; stream.c */
 struct srv_sweeper;  /* what nobody fetched in time; sweep.c */
 struct srv_market;   /* the spot market; market.c */
 struct srv_gateway;  /* what publishes services; published.c */
+struct srv_acme;     /* what gets certificates for them; acme.c */
+struct syn_acme_history;
 struct srv_pulls;    /* images on their way; pulls.c */
 struct srv_sessions; /* people within instances; sessions.c */
 
@@ -75,6 +77,7 @@ struct syn_server {
     struct srv_meshes *meshes;
     struct srv_trials *trials;   /* the controller's */
     struct srv_gateway *gateway; /* NULL: it publishes nothing */
+    struct srv_acme *acme;       /* NULL: there is no directory */
     struct srv_pulls *pulls;
     struct srv_sessions *sessions; /* the loop's */
     struct srv_network services;   /* that their virtual addresses are of */
@@ -449,6 +452,10 @@ bool srv_service_of(const char *instance, char *out);
 SYN_MUST int srv_service_versions(struct syn_server *server, const char *id, json_t **ret_list,
                                   struct syn_err *err);
 
+typedef int srv_uses_fn(const json_t *service, const char *name, bool *ret, struct syn_err *err);
+/** The account's services of which that is so, an array. Owner: *ret is the caller's. */
+SYN_MUST int srv_services_with(struct syn_server *server, const char *account, srv_uses_fn *uses,
+                               const char *name, json_t **ret, struct syn_err *err);
 /** A new version of each of the account's services that live and use the secret. *ret_ids is the
  *  caller's: theirs. */
 SYN_MUST int srv_services_renew_secret(struct syn_server *server, struct srv_txn *txn,
@@ -457,6 +464,28 @@ SYN_MUST int srv_services_renew_secret(struct syn_server *server, struct srv_txn
 /** The name of one of the account's services that uses it, into out[SYN_ID_MAX]; "" for none. */
 SYN_MUST int srv_service_with_secret(struct syn_server *server, const char *account,
                                      const char *secret, char *out, struct syn_err *err);
+
+/* --- mounts of services (mounts.c) --------------------------------------------------------------
+ */
+
+/** A service whose mounts are meant. */
+struct srv_mounting {
+    const char *account;
+    const char *service; /* its name */
+    json_t *spec;        /* checked */
+};
+/** Set what the mounts stand for now: the CIDs of content that have none yet. Content is kept until
+ *  *guard is freed (NULL: it is only looked at). NOTFOUND; INVALID, CONFLICT where another one
+ *  writes to a volume. */
+SYN_MUST int srv_mounts_resolve(struct syn_server *server, const struct srv_mounting *mounting,
+                                struct syn_content_guard **guard, struct syn_err *err);
+/** The account's volumes that the spec and the versions (NULL: none) name, as {NAME: document}.
+ *  Owner: *ret is the caller's. */
+SYN_MUST int srv_volumes_named(struct syn_server *server, const char *account, const json_t *spec,
+                               const json_t *versions, json_t **ret, struct syn_err *err);
+/** Write where those are that have a node from now on, {NAME: node}, as they were read. */
+SYN_MUST int srv_volumes_bind(struct srv_txn *txn, const char *account, const json_t *volumes,
+                              json_t *bound, struct syn_err *err);
 
 /* --- secrets (secrets.c) ------------------------------------------------------------------------
  */
@@ -475,12 +504,26 @@ SYN_MUST int srv_secrets_check(struct syn_server *server, const char *account, c
 /* --- certificates (certificates.c) ---------------------------------------------------------------
  */
 
-/** Is the certificate that the spec names there? NOTFOUND. */
+/** The name of the certificate that a service with this `lb` uses: of one that the platform gets
+ *  from its ACME directory, the host. "": the platform's own. */
+const char *srv_certificate_of(const json_t *lb);
+/** Is the certificate that the spec names there, or can it be had? NOTFOUND, INVALID. */
 SYN_MUST int srv_certificate_check(struct syn_server *server, const char *account,
                                    const json_t *spec, struct syn_err *err);
 /** The account's certificate of this name, with its key. Owner: *ret_pem is the caller's. */
 SYN_MUST int srv_certificate_pem(struct syn_server *server, const char *account, const char *name,
                                  char **ret_pem, struct syn_err *err);
+/** What has come of the account's certificate for this host, which the directory gives; all zero
+ *  when nothing has. ret_message[SYN_ACME_REASON_MAX] (may be NULL): why it failed last. */
+SYN_MUST int srv_certificate_history(struct syn_server *server, const char *account,
+                                     const char *host, struct syn_acme_history *ret_history,
+                                     bool *ret_asked, char *ret_message, struct syn_err *err);
+/** The directory gave it: keep it, and tell those who use it. `pem` as of syn_acme_obtain(). */
+SYN_MUST int srv_certificate_keep(struct syn_server *server, const char *account, const char *host,
+                                  const char *pem, struct syn_err *err);
+/** It did not. */
+SYN_MUST int srv_certificate_fail(struct syn_server *server, const char *account, const char *host,
+                                  const char *message, struct syn_err *err);
 /** Say in the events of who uses them that certificates end soon, once each. */
 SYN_MUST int srv_certificates_warn(struct syn_server *server, struct syn_err *err);
 void srv_certificate_metrics(struct syn_server *server, struct syn_buf *out);
@@ -488,6 +531,25 @@ void srv_certificate_metrics(struct syn_server *server, struct syn_buf *out);
 SYN_MUST int srv_services_with_certificate(struct syn_server *server, const char *account,
                                            const char *name, json_t **ret_services,
                                            struct syn_err *err);
+/* --- certificates from a directory (acme.c) ------------------------------------------------------
+ */
+
+/** Read the options, and the account's key, which is made when there is none; *ret is NULL without
+ *  a directory. Nothing runs before srv_acme_start(), which needs the gateway, nor after
+ *  srv_acme_stop(). INVALID, naming the option. */
+SYN_MUST int srv_acme_new(struct syn_server *server, const struct syn_server_options *options,
+                          struct srv_acme **ret, struct syn_err *err);
+SYN_MUST int srv_acme_start(struct srv_acme *acme, struct syn_err *err);
+void srv_acme_stop(struct srv_acme *acme);
+struct srv_acme *srv_acme_free(struct srv_acme *acme);
+/** Look at what is to be done. Any thread. */
+void srv_acme_poke(struct srv_acme *acme);
+/** By which HAProxy answers challenges. Borrowed. */
+const char *srv_acme_thumbprint(const struct srv_acme *acme);
+/** Put into the explanation of the service why it has no certificate of the directory's. */
+SYN_MUST int srv_acme_explain(struct syn_server *server, const json_t *service, json_t *answer,
+                              struct syn_err *err);
+
 /* --- published addresses (published.c) ----------------------------------------------------------
  */
 
@@ -533,6 +595,8 @@ SYN_MUST int srv_authority(struct syn_server *server, const char *which, char *r
                            struct syn_err *err);
 SYN_MUST int srv_gateway_ca(struct syn_server *server, struct syn_buf *out, struct syn_err *err);
 void srv_gateway_metrics(struct syn_server *server, struct syn_buf *out);
+/** Are challenges of this host answered on the shared front? */
+bool srv_gateway_challenged(struct syn_server *server, const char *host);
 /** What it knows of services or their certificates is old. */
 void srv_gateway_look_again(struct syn_server *server);
 /** What the balancer has of the instances, as the step of services wants it; NULL: there is none.
@@ -892,7 +956,7 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
     srv_watch_routes, srv_market_order_routes, srv_market_view_routes, srv_offer_routes,
     srv_service_routes, srv_place_routes, srv_manifest_routes, srv_image_routes, srv_secret_routes,
     srv_certificate_routes, srv_session_routes, srv_identity_routes, srv_mesh_routes,
-    srv_queue_routes;
+    srv_queue_routes, srv_volume_routes;
 extern const struct srv_routes *const srv_all_routes[]; /* these, then NULL */
 
 /** Metrics that are read when somebody asks (gauges.c). */

@@ -365,21 +365,34 @@ syn_instance_end_supervisor(int dir)
     syn_proc_reap(record.pid, record.ticks);
 }
 
+/* What is mounted on FOLDER/0, FOLDER/1, ... */
 static int
-unmount_all(const char *dir, struct syn_err *err)
+unmount_numbered(const char *dir, const char *folder, struct syn_err *err)
 {
-    static const char *const names[] = {SYN_DIR_ROOTFS, SYN_DIR_SHM, SYN_DIR_SECRETS,
-                                        SYN_DIR_SCRATCH};
     char path[SYN_PATH_MAX];
     int rc = SYN_OK;
 
     for (unsigned i = 0; rc == SYN_OK && i < SYN_INSTANCE_MOUNTS_MAX; i++) {
-        rc = syn_path_format(path, sizeof(path), err, "%s/" SYN_DIR_TMPFS "/%u", dir, i);
+        rc = syn_path_format(path, sizeof(path), err, "%s/%s/%u", dir, folder, i);
         if (rc == SYN_OK && access(path, F_OK) < 0)
             break;
         if (rc == SYN_OK)
             rc = syn_scratch_unmount(path, err);
     }
+    return rc;
+}
+
+static int
+unmount_all(const char *dir, struct syn_err *err)
+{
+    static const char *const names[] = {SYN_DIR_ROOTFS, SYN_DIR_SHM, SYN_DIR_SECRETS,
+                                        SYN_DIR_SCRATCH};
+    static const char *const numbered[] = {SYN_DIR_TMPFS, SYN_DIR_MAPPED};
+    char path[SYN_PATH_MAX];
+    int rc = SYN_OK;
+
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(numbered); i++)
+        rc = unmount_numbered(dir, numbered[i], err);
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(names); i++) {
         rc = syn_path_format(path, sizeof(path), err, "%s/%s", dir, names[i]);
         if (rc == SYN_OK)

@@ -576,6 +576,7 @@ step_write(struct step *step, struct syn_service_effects *ret, struct syn_err *e
         .created = SYN_TAKE(step->created),
         .changed = changed,
         .events = SYN_TAKE(step->events),
+        .bound = SYN_TAKE(step->bound),
         .lock = step->lock,
         .settle = step->settle,
         .renew = step->renew,

@@ -255,7 +255,7 @@ static void
 test_plans_name_alternatives(void **state)
 {
     struct world *world = world_new(SPEC);
-    const struct syn_service_tenant tenant = {"acct-1", NULL};
+    const struct syn_service_tenant tenant = {.account = "acct-1"};
     const json_t *rows, *row;
     struct syn_err err;
     size_t i;

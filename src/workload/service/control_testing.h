@@ -21,6 +21,7 @@
 struct world {
     json_t *service, *versions, *instances, *events;
     json_t *balanced; /* what the balancer has; NULL: there is none */
+    json_t *volumes;  /* NULL: none */
     json_t *nodes[NODES];
     struct syn_cluster *cluster;
     struct syn_quota quota;
@@ -137,6 +138,7 @@ world_free(struct world *world)
     json_decref(world->events);
     json_decref(world->billed);
     json_decref(world->balanced);
+    json_decref(world->volumes);
     for (unsigned i = 0; i < NODES; i++)
         json_decref(world->nodes[i]);
     syn_cluster_free(world->cluster);
@@ -160,6 +162,7 @@ view_of(const struct world *world)
         .balance = world->balance,
         .now_ms = world->now_ms,
         .balanced = world->balanced,
+        .volumes = world->volumes,
         .answers = world->answers,
         .observing_since_ms = NOW_MS,
         .zones = world->zones,
@@ -236,7 +239,8 @@ forget(struct world *world, const char *instance)
 static inline void
 apply(struct world *world, const struct syn_service_effects *effects)
 {
-    json_t *doc;
+    const char *name;
+    json_t *doc, *node;
     size_t i;
 
     if (effects->service) {
@@ -249,6 +253,8 @@ apply(struct world *world, const struct syn_service_effects *effects)
     }
     json_array_foreach (effects->changed, i, doc)
         replace(world, doc);
+    json_object_foreach (effects->bound, name, node)
+        assert_int_equal(json_object_set(json_object_get(world->volumes, name), "node", node), 0);
     assert_int_equal(json_array_extend(world->events, effects->events), 0);
     if (effects->renew)
         renew(world, effects);

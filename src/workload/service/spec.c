@@ -48,7 +48,7 @@ static const struct syn_field lb_fields[] = {
     {.name = "tls", .kind = SYN_FIELD_BOOL, .fallback = "false",
      .help = "clients speak TLS, which ends at the balancer"},
     {.name = "certificate", .kind = SYN_FIELD_STR, .min = 0, .max = 63, .fallback = "\"\"",
-     .help = "with tls: the account's certificate of this name; \"\": the platform's own"},
+     .help = "with tls: the account's certificate of this name; acme: one of the platform's ACME directory for the host; \"\": the platform's own"},
     {.name = "redirect_http", .kind = SYN_FIELD_BOOL, .fallback = "false",
      .help = "requests in plain text on the shared front are sent to https"},
     {.name = "hold_ms", .kind = SYN_FIELD_MS, .min = 0, .max = HOLD_MAX_MS,

@@ -21,6 +21,9 @@ struct syn_server_options {
      *  with ports 30000 to 32767. The shared fronts: 0 is the first port, and the one after. */
     const char *publish;
     uint16_t http_port, https_port;
+    /** Who gives certificates (RFC 8555), to whom what it has to say is sent, and the PEM file of
+     *  who vouches for it; infra/acme.h says how. NULL: nobody; the system. */
+    const char *acme_directory, *acme_contact, *acme_ca;
     const char *service_network; /* of services' virtual addresses; NULL: 10.127.0.0/16 */
 };
 

@@ -104,6 +104,9 @@ struct syn_balancer_backend {
      *  Needs syn_balancer_holds(). */
     unsigned hold_ms;
     unsigned https_port; /* HTTP: redirect every request to https at this port; 0: not */
+    /** HTTP: answer an ACME directory's challenges for the account whose key has this thumbprint,
+     *  at SYN_ACME_PATH, and nothing else. NULL: it is an ordinary backend. */
+    const char *challenge_key;
     int retries;         /* 3 when 0, none when -1; 10 at most. What reached a server is tried
                             again for idempotent methods only */
     unsigned rate_max;   /* HTTP: requests a second; beyond: 429. 0: no limit */
@@ -307,6 +310,9 @@ SYN_MUST int syn_balancer_read_servers(struct syn_balancer *balancer, const char
 /** Append them as Prometheus' text, for /metrics: label `service` is the backend's id. */
 void syn_balancer_stats_write(const struct syn_balancer_stats *stats, struct syn_buf *out);
 
+/** Are the addresses of the last table still bound, whether or not a process serves? Connections
+ *  wait while one that died is started again. Thread: any. Blocks: as syn_balancer_set(). */
+bool syn_balancer_listens(struct syn_balancer *balancer);
 /** The process that serves now; 0: none. */
 int syn_balancer_pid(const struct syn_balancer *balancer);
 

@@ -21,6 +21,7 @@
 #define SYN_SERVICE_HOST_MAX               253
 #define SYN_SERVICE_MOUNTS_MAX             32
 #define SYN_SERVICE_MOUNT_PATH_MAX         1000
+#define SYN_SERVICE_CID_MAX                128
 #define SYN_SERVICE_ID_MAX                 65535 /* of a user or group inside */
 #define SYN_SERVICE_PREFIX_MAX             255   /* of a path on the shared front */
 
@@ -80,7 +81,8 @@ struct syn_service_lb {
     const char *host; /* on the shared front; "": any */
     const char *path; /* "": all */
     bool tls;
-    const char *certificate; /* the account's of this name; "": the platform's own */
+    const char *certificate; /* the account's of this name; "": the platform's own; or: */
+#define SYN_SERVICE_ACME "acme" /* one for its host, of the platform's ACME directory */
     bool redirect_http;
     int64_t hold_ms;       /* requests wait so long for a first replica */
     int64_t slow_start_ms; /* a replica's share of them grows for so long */
