@@ -23,6 +23,8 @@
 #define CARE_HOST_MAX    (SYN_SERVICE_HOST_MAX + 1)
 #define CARE_MESSAGE_MAX (AGT_PROBE_MESSAGE_MAX + 32)
 #define CARE_REASON_MS   1000
+#define CARE_LEAVE_MS    20
+#define CARE_HEAR_MS     100
 
 enum { CARE_STARTUP, CARE_READY, CARE_LIVE, CARE_BEFORE_STOP, CARE_CHECKS };
 _Static_assert(CARE_CHECKS + 1 == AGT_CARE_FDS, "a descriptor for each check, one to scrape");
@@ -49,9 +51,9 @@ struct agt_care {
     int64_t leaves_ms;              /* when it was first asked to stop; 0: it was not */
     int64_t before_stop_ms;         /* when what comes before its stop was begun; 0: not yet */
     bool before_stop_over;
-    bool told; /* the server knows `told_ready` */
+    bool told; /* the server knows `told_ready` and why */
     bool told_ready;
-    int64_t told_ms;
+    int64_t told_ms; /* or when it began */
     char told_message[CARE_MESSAGE_MAX];
     bool lost; /* it is being ended for its health */
     char message[CARE_MESSAGE_MAX];
@@ -179,6 +181,7 @@ agt_care_new(struct agt_instance *instance, const json_t *doc, struct agt_care *
     if (care == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory to look after %s", instance->id);
     care->instance = instance;
+    care->told_ms = mono(care);
     care->port = syn_json_i64(spec, "port", 0);
     if (place != NULL)
         (void)syn_str_copy(care->address, sizeof(care->address),
@@ -247,13 +250,15 @@ set_present_message(struct agt_care *care)
         (void)syn_str_copy(care->message, sizeof(care->message), "It runs.");
 }
 
-/* Does the server know? Why it is not ready may wait a little: a start needs no reports. */
+/* Does the server know? That it is not ready yet, and why, may wait a little: a start needs no
+ * reports. */
 static bool
 is_known(const struct agt_care *care, bool ready)
 {
-    return care->told && care->told_ready == ready &&
-           (ready || syn_str_eq(care->message, care->told_message) ||
-            mono(care) - care->told_ms < CARE_REASON_MS);
+    if (care->told_ready != ready)
+        return false;
+    return ready || mono(care) - care->told_ms < CARE_REASON_MS ||
+           (care->told && syn_str_eq(care->message, care->told_message));
 }
 
 /* The server gives it requests, or no longer. Trouble is logged, and tried again. */
@@ -392,21 +397,33 @@ agt_care_fds(const struct agt_care *care, struct pollfd *ret)
 }
 
 int64_t
-agt_care_pause_ms(const struct agt_care *care)
+agt_care_due_ms(const struct agt_care *care)
 {
-    int64_t pause_ms = 100;
+    int64_t due_ms = INT64_MAX;
 
     if (care->leaves_ms > 0)
-        return 20;
+        due_ms = mono(care) + CARE_LEAVE_MS;
     for (unsigned i = 0; i < SYN_LEN(care->checks); i++) {
         const struct care_check *check = &care->checks[i];
 
-        if (is_asked(care, i) && check->health.rules.checked && check->probe.fd < 0)
-            pause_ms = SYN_MIN(pause_ms, check->health.due_ms - mono(care));
+        if (!is_asked(care, i) || !check->health.rules.checked)
+            continue;
+        if (check->probe.fd < 0)
+            due_ms = SYN_MIN(due_ms, check->health.due_ms);
+        else
+            due_ms = SYN_MIN(due_ms, check->probe.deadline_ms);
+        if (check->probe.exec != NULL) { /* what it prints is taken, or it would be held up */
+            int64_t hear_ms = mono(care) + CARE_HEAR_MS;
+
+            due_ms = SYN_MIN(due_ms, hear_ms);
+        }
     }
-    if (scrapes(care))
-        pause_ms = SYN_MIN(pause_ms, agt_scrape_pause_ms(care->scrape, mono(care)));
-    return SYN_MAX(pause_ms, 1);
+    if (scrapes(care)) {
+        int64_t read_ms = mono(care) + agt_scrape_pause_ms(care->scrape, mono(care));
+
+        due_ms = SYN_MIN(due_ms, read_ms);
+    }
+    return due_ms;
 }
 
 bool
