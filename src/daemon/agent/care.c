@@ -442,7 +442,8 @@ agt_care_before_stop(struct agt_care *care, int64_t grace_ms)
     enum agt_probe_state state = AGT_PROBE_RUNS;
     int64_t left_ms;
 
-    if (!check->health.rules.checked || grace_ms <= 0)
+    assert(grace_ms > 0);
+    if (!check->health.rules.checked)
         return grace_ms;
     if (care->before_stop_ms == 0) {
         care->before_stop_ms = SYN_MAX(mono(care), 1);

@@ -360,7 +360,7 @@ heed(struct agt_instance *instance, const json_t *doc, bool gone, struct syn_err
         return SYN_OK;
     if (!gone)
         lay_notice(instance, spec);
-    if (!gone && instance->care != NULL) {
+    if (!gone && instance->care != NULL && grace_ms > 0) {
         grace_ms = agt_care_before_stop(instance->care, grace_ms);
         if (grace_ms < 0)
             return SYN_OK;

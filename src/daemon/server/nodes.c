@@ -689,18 +689,18 @@ static const struct syn_schema call_schema = SYN_SCHEMA("NodeCall", call_fields)
 
 static const struct syn_field beat_fields[] = {
     REPORT_FIELDS,
-    {.name = "volumes",
-     .kind = SYN_FIELD_LIST,
-     .sub = &volume_schema,
-     .min = 0,
-     .max = VOLUMES_MAX,
-     .help = "Volumes that the node has"},
     {.name = "calls",
      .kind = SYN_FIELD_LIST,
      .sub = &call_schema,
      .min = 0,
      .max = SRV_CALLS_MAX,
      .help = "What its mesh has counted, of each caller there and whom it called"},
+    {.name = "volumes",
+     .kind = SYN_FIELD_LIST,
+     .sub = &volume_schema,
+     .min = 0,
+     .max = VOLUMES_MAX,
+     .help = "Volumes that the node has"},
 };
 static const struct syn_schema beat_schema = SYN_SCHEMA("NodeHeartbeat", beat_fields);
 
