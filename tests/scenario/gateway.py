@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Published addresses from outside: steady load through updates, scaling, and what dies.
 
-With SYNOR_FULL=1 at length: 20 updates, 100,000 requests.
+With SYNOR_FULL=1 at length: 20 updates, 100,000 requests, 5 replicas killed.
 """
 import http.client
 import json
@@ -363,7 +363,8 @@ def what_dies_costs_what_it_had(p):
 
     with Load(*where, clients=CLIENTS) as load:
         load.goes_on()
-        load.lost("a replica is killed", kill_replica, at_most=CLIENTS)
+        for _ in range(5 if FULL else 1):
+            load.lost("a replica is killed", kill_replica, at_most=CLIENTS)
         # Who comes while nobody is there waits.
         load.lost("all replicas are killed", kill_all, at_most=2 * CLIENTS)
         # What it had, and what came to it while it was dying. Who comes then waits for the next.
@@ -389,14 +390,16 @@ def requests_wait_for_a_service_at_zero(p):
     clients = [threading.Thread(target=lambda: seen.append(get(where)[0])) for _ in range(50)]
     for client in clients:
         client.start()
+    deploy(p, "beside", "--replicas", 0)  # a new address is a new process of HAProxy
     for client in clients:
         client.join()
     print(f"# 50 requests woke it in {time.monotonic() - began:.1f} s", flush=True)
     equal(seen, [200] * 50, "all are answered")
     check(any(e["type"] == "scaled" and "wait" in e["message"] for e in
               p.json("compute", "service", "events", "sleeper")["items"]), "it is said why")
-    p.json("compute", "service", "stop", "sleeper", "--yes", "--wait")
-    p.json("compute", "service", "delete", "sleeper", "--yes")
+    for name in ("sleeper", "beside"):
+        p.json("compute", "service", "stop", name, "--yes", "--wait")
+        p.json("compute", "service", "delete", name, "--yes")
 
 
 @case
