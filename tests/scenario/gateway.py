@@ -244,7 +244,8 @@ def a_canary_has_its_part_and_takes_over(p):
     p.start()
     p.json("compute", "service", "get", "tried", "--wait")
     answers(where)
-    equal((weighted(p, "tried"), set(versions(where, 10))), ([(3, None), (3, None)], {"3"}))
+    wait_until("both are of version 3", 60, lambda: weighted(p, "tried") == [(3, None), (3, None)], 0.1)
+    wait_until("all answers are", 60, lambda: set(versions(where, 10)) == {"3"}, 0.1)
 
 
 @case
@@ -264,9 +265,9 @@ def a_bad_canary_goes_by_itself(p):
     p.json("compute", "service", "get", "tried", "--wait", code=1)
     status = service(p, "tried")["status"]
     check("with errors" in status["rolled_back_why"], status["rolled_back_why"])
-    equal(weighted(p, "tried"), [(3, None), (3, None)])
+    wait_until("both are of version 3", 60, lambda: weighted(p, "tried") == [(3, None), (3, None)], 0.1)
     answers(where)
-    equal(set(versions(where, 10)), {"3"})
+    wait_until("all answers are", 60, lambda: set(versions(where, 10)) == {"3"}, 0.1)
 
 
 @case
