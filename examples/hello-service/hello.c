@@ -1,7 +1,8 @@
 /* A service as small as one can be: it answers every request with who it is.
  *
  *     GET /health    200, or what HEALTH says
- *     GET /anything  200, or what ANSWER says: "hello from replica 0 of version 1 (inst-...)"
+ *     GET /metrics   what it tells of itself in Prometheus' text format: requests answered, and
+ * LEVEL GET /anything  200, or what ANSWER says: "hello from replica 0 of version 1 (inst-...)"
  *     hello has FILE is a check to be run within it: is FILE there?
  *
  * PORT is where it listens; on SIGTERM it takes no new connections and ends. Built static it is the
@@ -37,6 +38,7 @@ env(const char *name, const char *otherwise)
 static void
 answer(int fd)
 {
+    static unsigned long long answered;
     char request[REQUEST_MAX] = "", body[256], head[512];
     const char *status = "200 OK";
     size_t len = 0;
@@ -53,6 +55,12 @@ answer(int fd)
     (void)snprintf(body, sizeof(body), "%s from replica %s of version %s (%s)\n",
                    env("GREETING", "hello"), env("SYNOR_REPLICA", "?"), env("SYNOR_VERSION", "?"),
                    env("SYNOR_INSTANCE_ID", "?"));
+    if (strncmp(request, "GET /metrics ", 13) == 0)
+        (void)snprintf(body, sizeof(body),
+                       "# TYPE hello_answers_total counter\nhello_answers_total %llu\n"
+                       "# TYPE hello_level gauge\nhello_level{replica=\"%s\"} %s\n",
+                       answered, env("SYNOR_REPLICA", "?"), env("LEVEL", "1"));
+    answered++;
     (void)snprintf(head, sizeof(head),
                    "HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n"
                    "Connection: close\r\n\r\n%s",

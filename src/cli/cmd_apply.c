@@ -161,11 +161,12 @@ deploys(const json_t *item)
     return !is_done(item) && !syn_str_eq(syn_json_str(item, "action", ""), "delete");
 }
 
-/* What it costs, from its kind's own plan; into the item as "rate_hour", "placeable", "refused". */
+/* What it costs, from its kind's own plan; into the item as "rate_hour", "placeable", "pull",
+ * "refused". */
 static int
 price(struct syn_cli *cli, json_t *item, struct syn_err *err)
 {
-    static const char *const keys[] = {"rate_hour", "placeable", "refused"};
+    static const char *const keys[] = {"rate_hour", "placeable", "pull", "refused"};
     char path[64];
     SYN_JSON(body);
     SYN_JSON(plan);
@@ -236,6 +237,8 @@ show_item(const struct syn_cli *cli, const json_t *item)
                 hour != NULL ? hour : "", hour != NULL ? " SYNOR an hour" : "");
     if (deploys(item) && !syn_json_bool(item, "placeable", true))
         syn_cli_say(cli, "    there is no room for all of it now; it would wait");
+    if (syn_cli_plan_pull(item) != NULL)
+        syn_cli_say(cli, "    %s is not here; it would be pulled first", syn_cli_plan_pull(item));
     if (json_is_object(refused))
         syn_cli_say(cli, "    it would be refused: %s", syn_json_str(refused, "message", "?"));
     json_array_foreach (json_object_get(item, "changes"), i, change) {

@@ -24,6 +24,7 @@ struct conversation {
     int signals;
     bool input; /* ours is read */
     bool terminal;
+    bool said; /* something came from there */
     int exit_code;
     char message[512];
 };
@@ -130,6 +131,7 @@ take_frames(struct conversation *talk, struct syn_err *err)
     while ((rc = syn_session_next(talk->link, &frame, err)) == SYN_SESSION_FRAME) {
         bool heard = true;
 
+        talk->said = talk->said || frame.kind == SYN_FRAME_OUT || frame.kind == SYN_FRAME_ERR;
         if (frame.kind == SYN_FRAME_OUT)
             heard = write_all(STDOUT_FILENO, frame.data, frame.len);
         else if (frame.kind == SYN_FRAME_ERR)
@@ -276,7 +278,8 @@ run_exec(struct syn_cli *cli)
         (void)syn_cli_fail(cli, &err);
         return BROKEN_OFF;
     }
-    if (talk.message[0] != '\0')
+    /* Why it never ran: what its sandbox has said of that itself is not said twice. */
+    if (talk.message[0] != '\0' && !talk.said)
         syn_cli_note(cli, "%s", talk.message);
     return talk.exit_code;
 }

@@ -7,6 +7,7 @@
 
 #include "commands_priv.h"
 #include "image_priv.h"
+#include "storage_priv.h"
 
 #define SECOND_MS    1000
 #define DIGEST_SHOWN 19 /* "sha256:" and twelve digits, as everybody shows them */
@@ -276,7 +277,7 @@ const struct syn_cli_command syn_cli_image_list = {
               "stored once.",
     .run = run_list};
 
-/* --- inspect, rm ----------------------------------------------------------------------------- */
+/* --- inspect --------------------------------------------------------------------------------- */
 
 static const struct syn_cli_operand image_operand[] = {
     {"IMAGE", SYN_CLI_TEXT, true, false, "As `image list` shows it, or as it was pulled"},
@@ -323,6 +324,61 @@ const struct syn_cli_command syn_cli_image_inspect = {.path = "compute image ins
                                                       .operands = image_operand,
                                                       .operand_count = 1,
                                                       .run = run_inspect};
+
+/* --- export ---------------------------------------------------------------------------------- */
+
+static int
+run_export(struct syn_cli *cli)
+{
+    const char *output = syn_cli_text(cli, "output", "-");
+    struct syn_cli_fetch fetch = {
+        .dest = output, .folder = true, .tar = true, .force = syn_cli_has(cli, "force")};
+    SYN_BUF(path);
+    SYN_JSON(image);
+    struct syn_err err;
+    int rc = image_path(cli, "/v1/images/lookup", &path, &err);
+
+    if (rc == SYN_OK && syn_str_eq(output, "-") && (cli->json || cli->out_tty))
+        rc = SYN_FAIL(&err, SYN_E_INVALID, "--output: an archive goes to no terminal%s",
+                      cli->json ? ", and not between JSON" : "");
+    if (rc == SYN_OK)
+        rc = syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &image, &err);
+    if (rc == SYN_OK) {
+        fetch.cid = syn_json_str(image, "cid", "");
+        fetch.size_bytes = syn_json_i64(image, "size_bytes", 0);
+        rc = syn_cli_fetch(cli, &fetch, &err);
+    }
+    if (rc < 0)
+        return syn_cli_fail(cli, &err);
+    if (syn_str_eq(output, "-"))
+        return 0;
+    if (!cli->json)
+        syn_cli_note(cli, "%s", output);
+    return show_image(cli, SYN_TAKE(image));
+}
+
+/* clang-format off */
+static const struct syn_cli_option export_options[] = {
+    {"output", 'o', "FILE", SYN_CLI_FILE, 0, 0, true, false, NULL, NULL, "Where it goes; - is standard output"},
+    {"force", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Replace a file that is there"},
+};
+/* clang-format on */
+
+const struct syn_cli_command syn_cli_image_export = {
+    .path = "compute image export",
+    .summary = "Write an image into one file, an OCI archive",
+    .detail = "A tar archive of an image layout with this one image, as `skopeo` calls it "
+              "oci-archive, and as `image push` takes it in again: with the same digest and the "
+              "same CID. The same image gives the same bytes. The file appears when it is whole.",
+    .examples = "  synor compute image export images/web --output web.tar\n"
+                "  synor compute image export nginx:1.25 -o - | gzip >nginx.tar.gz\n",
+    .options = export_options,
+    .option_count = SYN_LEN(export_options),
+    .operands = image_operand,
+    .operand_count = 1,
+    .run = run_export};
+
+/* --- rm -------------------------------------------------------------------------------------- */
 
 static int
 run_rm(struct syn_cli *cli)

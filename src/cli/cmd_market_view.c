@@ -1,5 +1,4 @@
 /* market: what is traded, bid, asked, and held. */
-#include <poll.h>
 #include <stdio.h>
 
 #include <synor/base/str.h>
@@ -8,8 +7,6 @@
 #include "cli_priv.h"
 #include "commands_priv.h"
 #include "live_priv.h"
-
-#define LOOK_MS 1000 /* between two looks of --watch */
 
 static const struct syn_cli_operand class_operand[] = {
     {"CLASS", SYN_CLI_TEXT, true, false, "kind/model/region/duration; see `synor market classes`"},
@@ -33,82 +30,7 @@ path_of(const struct syn_cli *cli, const char *what, struct syn_buf *out)
     }
 }
 
-/* --- what goes on ----------------------------------------------------------------------------- */
-
-/* A view that is looked at again and again: books and trades are no documents that a watch of the
- * platform could tell of. */
-struct look {
-    struct syn_cli *cli;
-    const char *path;
-    /* Rows of what is news; `before` is NULL at first. */
-    int (*rows)(const json_t *before, const json_t *now, bool whole, struct syn_cli_table_out **ret,
-                struct syn_err *err);
-    struct syn_cli_live live;
-    json_t *before;
-};
-
-static int
-look_once(struct look *look, struct syn_err *err)
-{
-    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
-    struct syn_cli *cli = look->cli;
-    SYN_JSON(now);
-    int rc = syn_cli_call(cli, "GET", look->path, NULL, &now, err);
-
-    if (rc < 0)
-        return rc;
-    (void)json_object_del(now, "at"); /* the time of looking is no news */
-    if (look->before != NULL && json_equal(look->before, now))
-        return SYN_OK;
-    if (cli->json) {
-        rc = syn_cli_print_json_take(cli, json_incref(now)) == 0
-                 ? SYN_OK
-                 : SYN_FAIL(err, SYN_E_IO, "writing to standard output");
-    } else {
-        rc = look->rows(look->before, now, cli->out_tty, &rows, err);
-        if (rc == SYN_OK)
-            rc = cli->out_tty ? syn_cli_live_redraw(&look->live, rows, err)
-                              : syn_cli_live_append(&look->live, rows, err);
-    }
-    json_decref(look->before);
-    look->before = SYN_TAKE(now);
-    return rc;
-}
-
-static int
-look_on(struct look *look)
-{
-    struct syn_err err = {0};
-    int64_t away_since = 0;
-    int rc = SYN_OK;
-
-    look->cli->json_lines = true;
-    look->live.cli = look->cli;
-    while (rc == SYN_OK && !syn_cli_interrupted()) {
-        rc = look_once(look, &err);
-        if (rc == SYN_OK) {
-            away_since = 0;
-            (void)poll(NULL, 0, LOOK_MS);
-        } else if (look->before != NULL && (rc == SYN_E_UNAVAILABLE || rc == SYN_E_TIMEOUT) &&
-                   syn_cli_away(look->cli, SYN_CLI_AWAY_MAX_MS, &away_since)) {
-            rc = SYN_OK;
-        }
-    }
-    json_decref(look->before);
-    if (syn_cli_interrupted())
-        return SYN_CLI_INTERRUPTED;
-    return rc < 0 ? syn_cli_fail(look->cli, &err) : 0;
-}
-
-#define LOOK_OPTION                                                     \
-    {                                                                   \
-        "watch", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, \
-            "Look again every second until interrupted"                 \
-    }
-#define LOOK_DETAIL                                                                               \
-    "With --watch the server is asked every second, and what is new is shown: on a terminal the " \
-    "table is drawn anew, elsewhere rows are added, and with --json each answer is one document " \
-    "on one line. Ctrl-C ends it, with exit status 130."
+/* --- once ----------------------------------------------------------------------------------- */
 
 /* The answer of one GET, as JSON or as rows. */
 static int
@@ -221,25 +143,25 @@ book_rows(const json_t *before, const json_t *book, bool whole, struct syn_cli_t
 static int
 run_book(struct syn_cli *cli)
 {
-    struct look look = {.cli = cli, .rows = book_rows};
+    struct syn_cli_look look = {.cli = cli, .rows = book_rows};
     SYN_BUF(path);
 
     path_of(cli, "book", &path);
     syn_buf_addf(&path, "depth=%lld", (long long)syn_cli_number(cli, "depth", 10));
     look.path = syn_buf_text(&path);
     return syn_cli_has(cli, "watch")
-               ? look_on(&look)
+               ? syn_cli_look_on(&look)
                : show_once(cli, look.path, book_rows, "Nobody bids or asks there now.");
 }
 
 static const struct syn_cli_option book_options[] = {
     {"depth", 0, "N", SYN_CLI_INT, 1, 1000, false, false, NULL, "10", "Prices of a side at most"},
-    LOOK_OPTION,
+    SYN_CLI_LOOK_OPTION,
 };
 
 const struct syn_cli_command syn_cli_market_book = {.path = "market book",
                                                     .summary = "Show what is bid and asked",
-                                                    .detail = LOOK_DETAIL,
+                                                    .detail = SYN_CLI_LOOK_DETAIL,
                                                     .options = book_options,
                                                     .option_count = SYN_LEN(book_options),
                                                     .operands = class_operand,
@@ -345,28 +267,28 @@ trade_rows(const json_t *before, const json_t *now, bool whole, struct syn_cli_t
 static int
 run_trades(struct syn_cli *cli)
 {
-    struct look look = {.cli = cli, .rows = trade_rows};
+    struct syn_cli_look look = {.cli = cli, .rows = trade_rows};
     SYN_BUF(path);
 
     path_of(cli, "trades", &path);
     syn_buf_addf(&path, "limit=%lld&mine=%s", (long long)syn_cli_number(cli, "limit", 100),
                  syn_cli_has(cli, "mine") ? "true" : "false");
     look.path = syn_buf_text(&path);
-    return syn_cli_has(cli, "watch") ? look_on(&look)
+    return syn_cli_has(cli, "watch") ? syn_cli_look_on(&look)
                                      : show_once(cli, look.path, trade_rows, "No trades yet.");
 }
 
 static const struct syn_cli_option trades_options[] = {
     {"limit", 0, "N", SYN_CLI_INT, 1, 1000, false, false, NULL, "100", "How many at most"},
     {"mine", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "Only your own"},
-    LOOK_OPTION,
+    SYN_CLI_LOOK_OPTION,
 };
 
 const struct syn_cli_command syn_cli_market_trades = {
     .path = "market trades",
     .summary = "List trades, newest first",
     .detail = "Of each class the last 256 are remembered. Who traded is told only of your own: "
-              "whether you bought or sold. " LOOK_DETAIL,
+              "whether you bought or sold. " SYN_CLI_LOOK_DETAIL,
     .options = trades_options,
     .option_count = SYN_LEN(trades_options),
     .operands = class_maybe,

@@ -5,6 +5,7 @@
 #include <synor/base/str.h>
 
 #include "commands_priv.h"
+#include "live_priv.h"
 #include "service_priv.h"
 
 /* --- list, get ------------------------------------------------------------------------------- */
@@ -248,25 +249,93 @@ show_stats(const struct syn_cli *cli, const json_t *stats)
                     (long long)syn_json_i64(stats, rows[i].key, 0));
 }
 
+/* "0.42 of 2", or "-" of what is not known yet. */
+static void
+used_cell(struct syn_cli_table_out *rows, const json_t *replica, const char *key, const char *most,
+          const char *(*format)(int64_t value, char *out))
+{
+    const json_t *used = json_object_get(replica, key);
+    char text[SYN_FORMAT_MAX], all[SYN_FORMAT_MAX];
+
+    (void)format(syn_json_i64(replica, most, 0), all);
+    syn_cli_cell(rows, "%s of %s",
+                 json_is_integer(used) ? format(json_integer_value(used), text) : "-", all);
+}
+
+/* A row for each replica: of all, or of those of which something is news. */
+static int
+replica_rows(const json_t *before, const json_t *now, bool whole, struct syn_cli_table_out **ret,
+             struct syn_err *err)
+{
+    const json_t *had = json_object_get(before, "replicas"), *replica;
+    struct syn_cli_table_out *rows;
+    size_t i;
+    int rc =
+        syn_cli_rows_new(">REPLICA|INSTANCE|NODE|STATE|>CPU|>MEMORY|>SENT|>RESTARTS", &rows, err);
+
+    if (rc < 0)
+        return rc;
+    json_array_foreach (json_object_get(now, "replicas"), i, replica) {
+        const json_t *sent = json_object_get(replica, "sent_bps");
+        char text[SYN_FORMAT_MAX];
+
+        if (!whole && json_equal(replica, json_array_get(had, i)))
+            continue;
+        syn_cli_cell(rows, "%lld", (long long)syn_json_i64(replica, "replica", 0));
+        syn_cli_cell(rows, "%s", syn_json_str(replica, "instance", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(replica, "node", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(replica, "state", ""));
+        used_cell(rows, replica, "cpu_millicores", "cpu_max", syn_format_cpus);
+        used_cell(rows, replica, "memory_bytes", "memory_max", syn_format_bytes);
+        syn_cli_cell(rows, "%s",
+                     json_is_integer(sent) ? syn_format_rate(json_integer_value(sent), text) : "-");
+        syn_cli_cell(rows, "%lld", (long long)syn_json_i64(replica, "restarts", 0));
+    }
+    *ret = rows;
+    return SYN_OK;
+}
+
 static int
 run_stats(struct syn_cli *cli)
 {
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    struct syn_cli_look look = {.cli = cli, .rows = replica_rows};
     SYN_JSON(stats);
+    SYN_BUF(path);
     struct syn_err err;
 
-    if (syn_cli_workload_call(cli, "GET", "/stats", NULL, &stats, &err) < 0)
+    syn_cli_workload_path(cli, "/stats", &path);
+    if (syn_buf_ok(&path, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    look.path = syn_buf_text(&path);
+    if (syn_cli_has(cli, "watch"))
+        return syn_cli_look_on(&look);
+    if (syn_cli_call(cli, "GET", look.path, NULL, &stats, &err) < 0)
         return syn_cli_fail(cli, &err);
     if (cli->json)
         return syn_cli_print_json_take(cli, SYN_TAKE(stats));
-    show_stats(cli, stats);
-    return 0;
+    if (syn_json_str(stats, "address", "")[0] != '\0')
+        show_stats(cli, stats);
+    if (replica_rows(NULL, stats, true, &rows, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    return syn_cli_rows_print(cli, rows, "No replica is there.");
 }
+
+static const struct syn_cli_option stats_options[] = {
+    SYN_CLI_LOOK_OPTION,
+};
 
 const struct syn_cli_command syn_cli_service_stats = {
     .path = "compute service stats",
-    .summary = "Show what came to the address of a service, and how it was answered",
-    .detail = "Counted by the balancer since the service has its address, or since the balancer "
-              "died last. Times are means of the last 1024 requests.",
+    .summary = "Show what came to a service, and what its replicas use",
+    .detail =
+        "What came to its address is counted by the balancer since it has that, or since the "
+        "balancer died last; times are means of the last 1024 requests. CPU and what is sent "
+        "(what leaves the node) are of the last seconds; restarts are those of a replica that "
+        "ended by itself, in this run of the service. " SYN_CLI_LOOK_DETAIL
+        " It shows replicas alone then.",
+    .options = stats_options,
+    .option_count = SYN_LEN(stats_options),
     .operands = syn_cli_service_operand,
     .operand_count = 1,
     .workload = &syn_cli_service_workload,
@@ -347,6 +416,58 @@ const struct syn_cli_command syn_cli_service_history = {.path = "compute service
                                                         .operand_count = 1,
                                                         .workload = &syn_cli_service_workload,
                                                         .run = run_history};
+
+/* --- mesh ------------------------------------------------------------------------------------ */
+
+static void
+show_calls(struct syn_cli_table_out *rows, const json_t *calls)
+{
+    const json_t *call;
+    size_t i;
+
+    json_array_foreach (calls, i, call) {
+        syn_cli_cell(rows, "%s", syn_json_str(call, "caller", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(call, "callee", ""));
+        syn_cli_cell(rows, "%s", syn_json_str(call, "node", ""));
+        syn_cli_cell(rows, "%lld", (long long)syn_json_i64(call, "requests", 0));
+        syn_cli_cell(rows, "%lld", (long long)syn_json_i64(call, "errors", 0));
+        syn_cli_cell(rows, "%lld ms", (long long)syn_json_i64(call, "mean_ms", 0));
+    }
+}
+
+static int
+run_mesh(struct syn_cli *cli)
+{
+    SYN_SCOPED(syn_cli_rows_free_scope) struct syn_cli_table_out *rows = NULL;
+    SYN_JSON(mesh);
+    SYN_BUF(who);
+    struct syn_err err;
+    const json_t *entry;
+    size_t i;
+
+    if (syn_cli_workload_call(cli, "GET", "/mesh", NULL, &mesh, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    if (cli->json)
+        return syn_cli_print_json_take(cli, SYN_TAKE(mesh));
+    json_array_foreach (json_object_get(mesh, "allow"), i, entry)
+        syn_buf_addf(&who, "%s%s", i > 0 ? ", " : "", json_string_value(entry));
+    if (syn_buf_ok(&who, &err) < 0 ||
+        syn_cli_rows_new("CALLER|CALLEE|AT NODE|>REQUESTS|>ERRORS|>MEAN", &rows, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    syn_cli_say(cli, "  address     %s", syn_json_str(mesh, "address", ""));
+    syn_cli_say(cli, "  identity    %s", syn_json_str(mesh, "identity", ""));
+    syn_cli_say(cli, "  callers     %s", who.len > 0 ? syn_buf_text(&who) : "none");
+    show_calls(rows, json_object_get(mesh, "calls"));
+    return syn_cli_rows_print(cli, rows, "Nobody has called it, nor has it called, lately.");
+}
+
+const struct syn_cli_command syn_cli_service_mesh = {
+    .path = "compute service mesh",
+    .summary = "Show who may call a service, who has, and whom it called",
+    .operands = syn_cli_service_operand,
+    .operand_count = 1,
+    .workload = &syn_cli_service_workload,
+    .run = run_mesh};
 
 const struct syn_cli_command syn_cli_service_events = {.path = "compute service events",
                                                        .summary = "List what happened to a service",

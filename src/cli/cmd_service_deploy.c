@@ -18,6 +18,8 @@
     {"env", 0, "NAME=VALUE", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Environment variable; may be given again"}, \
     {"secret", 0, "[VAR=]NAME", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Set a variable to a secret; VAR is DB_PASSWORD of db-password; may be given again"}, \
     {"secret-file", 0, "PATH=NAME", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "A secret as a file in memory; \"none\" ends it; repeatable"}, \
+    {"mount", 0, "synor://NAME:PATH", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Show what is stored there, read-only; \"none\" ends it; may be given again"}, \
+    {"volume", 0, "NAME:PATH[:ro]", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Mount a volume of the account there; \"none\" ends it; may be given again"}, \
     {"tmpfs", 0, "PATH[:SIZE]", SYN_CLI_TEXT, 0, 0, false, true, NULL, "64mb each", "Mount an empty file system in its memory; \"none\" ends it; may be given again"}, \
     {"user", 0, "UID[:GID]", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the image's", "Run as this user, never as root"}, \
     {"workdir", 0, "PATH", SYN_CLI_TEXT, 0, 0, false, false, NULL, "the image's", "Where the program starts"}, \
@@ -34,7 +36,7 @@
     {"start-time", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "1m", "Time to pass the start-up check, or to become ready, first"}, \
     {"replicas", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "1", "How many run at once"}, \
     {"autoscale", 0, "MIN-MAX", SYN_CLI_TEXT, 0, 0, false, false, NULL, "off", "Find out how many, within these, by load and time; \"off\" ends it"}, \
-    {"autoscale-metric", 0, "NAME=TARGET", SYN_CLI_TEXT, 0, 0, false, true, NULL, "cpu=70%", "What each should have: cpu=70%, requests=50, queue=100, ...; repeatable"}, \
+    {"autoscale-metric", 0, "NAME=TARGET", SYN_CLI_TEXT, 0, 0, false, true, NULL, "cpu=70%", "Of each: cpu=70%, queue=100, prometheus:PORT/PATH,SERIES,N; repeatable"}, \
     {"autoscale-schedule", 0, "WINDOW", SYN_CLI_TEXT, 0, 0, false, true, NULL, NULL, "Bounds of a time, \"cron=0 8 * * *;for=10h;min=4\"; may be given again"}, \
     {"autoscale-window", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "5m", "What was needed within it is not taken away"}, \
     {"autoscale-lead", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "20s", "How far ahead a rise is followed"}, \
@@ -67,6 +69,9 @@
     {"eject-after", 0, "N", SYN_CLI_INT, 0, 1000, false, false, NULL, "off", "So many errors in a row take a replica out until a check is well"}, \
     {"internal", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL, "No published address: replicas have their own"}, \
     {"allow-from", 0, "WHO", SYN_CLI_TEXT, 0, 0, false, true, NULL, "own", "Who may call it by name: own, NAME, ACCOUNT/NAME, ACCOUNT/*, *, none; repeatable"}, \
+    {"mesh-timeout", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "1m", "So long callers by name wait for an answer to begin; then 504"}, \
+    {"mesh-retries", 0, "N", SYN_CLI_INT, 0, 10, false, false, NULL, "3", "So often a call by name that failed is tried again"}, \
+    {"mesh-rate", 0, "N", SYN_CLI_INT, 1, 1000000, false, false, NULL, "any", "Requests a second of each caller by name and node; beyond them 429"}, \
     {"max-surge", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "1", "So many more may run during an update"}, \
     {"max-unavailable", 0, "N", SYN_CLI_INT, 0, 64, false, false, NULL, "0", "So many may be missing during an update"}, \
     {"update-deadline", 0, "DURATION", SYN_CLI_DURATION, 0, 0, false, false, NULL, "10m", "An update that is not done by then is rolled back"}, \
@@ -210,30 +215,41 @@ set_rollout(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
 }
 
 static const struct syn_cli_spec_key mesh_lists[] = {{"allow-from", "allow"}};
+static const struct syn_cli_spec_key mesh_numbers[] = {
+    {"mesh-timeout", "timeout_ms"},
+    {"mesh-retries", "retries"},
+    {"mesh-rate", "rate"},
+};
 
 /* "none" alone is a list of nobody. */
 static int
-set_mesh(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
+set_callers(const struct syn_cli *cli, json_t *mesh, struct syn_err *err)
 {
-    json_t *mesh = json_object_get(spec, "mesh");
     const struct syn_cli_value *value;
     size_t cursor = 0, count = 0;
     bool none = false;
-    int rc = SYN_OK;
 
-    if (!syn_cli_has(cli, "allow-from"))
-        return SYN_OK;
     for (; (value = syn_cli_next(cli, "allow-from", &cursor)) != NULL; count++)
         none = none || syn_str_eq(value->text, "none");
     if (none && count > 1)
         return SYN_FAIL(err, SYN_E_INVALID, "--allow-from: none is nobody, and stands alone");
+    return none ? syn_json_set_take(mesh, "allow", json_array(), err)
+                : syn_cli_spec_words(cli, "allow-from", "allow", mesh, err);
+}
+
+static int
+set_mesh(const struct syn_cli *cli, json_t *spec, struct syn_err *err)
+{
+    json_t *mesh = json_object_get(spec, "mesh");
+    int rc = SYN_OK;
+
     if (mesh == NULL) {
         mesh = json_object();
         rc = syn_json_set_take(spec, "mesh", mesh, err);
     }
-    if (rc == SYN_OK && none)
-        return syn_json_set_take(mesh, "allow", json_array(), err);
-    return rc < 0 ? rc : syn_cli_spec_words(cli, "allow-from", "allow", mesh, err);
+    if (rc == SYN_OK)
+        rc = set_callers(cli, mesh, err);
+    return rc < 0 ? rc : syn_cli_spec_numbers(cli, mesh_numbers, SYN_LEN(mesh_numbers), mesh, err);
 }
 
 static int
@@ -269,6 +285,7 @@ fail(const struct syn_cli *cli, struct syn_err *err)
     syn_cli_spec_blame(cli, "spec.rollout.", rollout_texts, SYN_LEN(rollout_texts), err);
     syn_cli_spec_blame(cli, "spec.rollout.", rollout_numbers, SYN_LEN(rollout_numbers), err);
     syn_cli_spec_blame(cli, "spec.mesh.", mesh_lists, SYN_LEN(mesh_lists), err);
+    syn_cli_spec_blame(cli, "spec.mesh.", mesh_numbers, SYN_LEN(mesh_numbers), err);
     syn_cli_service_mounts_blame(err);
     syn_cli_service_checks_blame(cli, err);
     return syn_cli_fail(cli, err);

@@ -22,13 +22,13 @@ extern const struct syn_cli_command syn_cli_service_deploy, syn_cli_service_list
     syn_cli_service_get, syn_cli_service_scale, syn_cli_service_update, syn_cli_service_rollback,
     syn_cli_service_promote, syn_cli_service_abort, syn_cli_service_restart, syn_cli_service_stop,
     syn_cli_service_delete, syn_cli_service_history, syn_cli_service_stats, syn_cli_service_ca,
-    syn_cli_service_events, syn_cli_service_explain, syn_cli_service_logs;
+    syn_cli_service_events, syn_cli_service_explain, syn_cli_service_mesh, syn_cli_service_logs;
 /* cmd_exec.c, cmd_copy.c, cmd_forward.c, cmd_inspect.c */
 extern const struct syn_cli_command syn_cli_service_exec, syn_cli_train_exec, syn_cli_service_copy,
     syn_cli_service_forward, syn_cli_service_inspect;
 /* cmd_image.c */
 extern const struct syn_cli_command syn_cli_image_push, syn_cli_image_pull_command,
-    syn_cli_image_list, syn_cli_image_inspect, syn_cli_image_rm;
+    syn_cli_image_list, syn_cli_image_inspect, syn_cli_image_export, syn_cli_image_rm;
 /* cmd_explain.c; train explain as well */
 extern const struct syn_cli_command syn_cli_explain;
 /* cmd_run_graph.c */
@@ -41,6 +41,7 @@ extern const struct syn_cli_command syn_cli_sim_command;
 /* cmd_storage.c */
 extern const struct syn_cli_command syn_cli_storage_put, syn_cli_storage_get, syn_cli_storage_ls,
     syn_cli_storage_info, syn_cli_storage_name, syn_cli_storage_pin, syn_cli_storage_rm,
+    syn_cli_volume_create, syn_cli_volume_list, syn_cli_volume_get, syn_cli_volume_rm,
     syn_cli_secret_set, syn_cli_secret_list, syn_cli_secret_rm, syn_cli_storage_gc,
     syn_cli_storage_verify;
 /* cmd_certificate.c */

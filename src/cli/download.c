@@ -77,8 +77,8 @@ fetch_bytes(struct fetching *fetching, const char *path, int fd, int64_t size, s
     return SYN_OK;
 }
 
-static void
-content_path(const char *cid, const char *what, struct syn_buf *out)
+void
+syn_cli_content_path(const char *cid, const char *what, struct syn_buf *out)
 {
     syn_buf_adds(out, "/v1/content/");
     syn_cli_escape(out, cid);
@@ -95,7 +95,7 @@ fetch_file(struct fetching *fetching, int dir, const char *name, const char *cid
 
     if (fd < 0)
         return SYN_FAIL_SYS(err, errno, "making %s", name);
-    content_path(cid, what, &path);
+    syn_cli_content_path(cid, what, &path);
     rc = syn_buf_ok(&path, err);
     if (rc == SYN_OK)
         rc = fetch_bytes(fetching, syn_buf_text(&path), fd, size, err);
@@ -107,19 +107,30 @@ fetch_file(struct fetching *fetching, int dir, const char *name, const char *cid
 static int fetch_folder(struct fetching *fetching, int dir, const char *cid, unsigned depth,
                         struct syn_err *err);
 
-static int
-fetch_entry(struct fetching *fetching, int dir, const json_t *entry, unsigned depth,
-            struct syn_err *err)
+int
+syn_cli_entry_name(const json_t *entry, const char **ret, struct syn_err *err)
 {
     const char *name = syn_json_str(entry, "path", "");
-    const char *type = syn_json_str(entry, "type", "");
-    const char *cid = syn_json_str(entry, "cid", "");
-    int below;
-    int rc;
 
     if (name[0] == '\0' || strchr(name, '/') != NULL || strcmp(name, ".") == 0 ||
         strcmp(name, "..") == 0)
         return SYN_FAIL(err, SYN_E_CORRUPT, "\"%.60s\" is no name of a file", name);
+    *ret = name;
+    return SYN_OK;
+}
+
+static int
+fetch_entry(struct fetching *fetching, int dir, const json_t *entry, unsigned depth,
+            struct syn_err *err)
+{
+    const char *type = syn_json_str(entry, "type", "");
+    const char *cid = syn_json_str(entry, "cid", "");
+    const char *name;
+    int below;
+    int rc = syn_cli_entry_name(entry, &name, err);
+
+    if (rc < 0)
+        return rc;
     if (syn_str_eq(type, "file"))
         return fetch_file(fetching, dir, name, cid, "/data", syn_json_i64(entry, "size_bytes", -1),
                           err);
@@ -149,7 +160,7 @@ fetch_folder(struct fetching *fetching, int dir, const char *cid, unsigned depth
     json_t *entry;
     int rc;
 
-    content_path(cid, "/list", &path);
+    syn_cli_content_path(cid, "/list", &path);
     rc = syn_buf_ok(&path, err);
     if (rc == SYN_OK)
         rc = syn_cli_list(fetching->cli, syn_buf_text(&path), &items, err);
@@ -205,6 +216,22 @@ into_place(const char *part, const char *dest, struct syn_err *err)
     return SYN_FAIL_SYS(err, errno, "%s", dest);
 }
 
+/* As a tar archive, into a new file. */
+static int
+fetch_tar(struct fetching *fetching, const char *cid, const char *part, struct syn_err *err)
+{
+    int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    int rc;
+
+    if (fd < 0)
+        return SYN_FAIL_SYS(err, errno, "making %s", part);
+    rc = syn_cli_tar(fetching->cli, cid, fd, &fetching->progress, &fetching->done_bytes, err);
+    if (rc == SYN_OK && fsync(fd) != 0)
+        rc = SYN_FAIL_SYS(err, errno, "writing %s", part);
+    (void)close(fd);
+    return rc;
+}
+
 static int
 fetch_to(struct fetching *fetching, const struct syn_cli_fetch *fetch, const char *part,
          struct syn_err *err)
@@ -213,6 +240,8 @@ fetch_to(struct fetching *fetching, const struct syn_cli_fetch *fetch, const cha
     int dir;
     int rc;
 
+    if (fetch->tar)
+        return fetch_tar(fetching, fetch->cid, part, err);
     if (!fetch->folder || fetch->car)
         return fetch_file(fetching, AT_FDCWD, part, fetch->cid, what,
                           fetch->car ? -1 : fetch->size_bytes, err);
@@ -230,12 +259,17 @@ static int
 fetch_to_stdout(struct syn_cli *cli, const struct syn_cli_fetch *fetch, struct syn_err *err)
 {
     struct syn_client *client;
+    struct syn_cli_progress none;
+    int64_t bytes;
     SYN_BUF(path);
     int rc = syn_cli_client(cli, &client, err);
 
+    syn_cli_progress_init(&none, cli, "Fetching", fetch->size_bytes, true);
+    if (rc == SYN_OK && fetch->tar)
+        return syn_cli_tar(cli, fetch->cid, STDOUT_FILENO, &none, &bytes, err);
     if (fetch->folder && !fetch->car)
         return SYN_FAIL(err, SYN_E_INVALID, "a folder goes to standard output only as --car");
-    content_path(fetch->cid, fetch->car ? "/car" : "/data", &path);
+    syn_cli_content_path(fetch->cid, fetch->car ? "/car" : "/data", &path);
     if (rc == SYN_OK)
         rc = syn_buf_ok(&path, err);
     if (rc == SYN_OK)
@@ -249,7 +283,7 @@ int
 syn_cli_fetch(struct syn_cli *cli, const struct syn_cli_fetch *fetch, struct syn_err *err)
 {
     struct fetching fetching = {.cli = cli};
-    bool folder = fetch->folder && !fetch->car;
+    bool folder = fetch->folder && !fetch->car && !fetch->tar;
     char part[PATH_MAX];
     int rc;
 

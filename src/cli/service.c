@@ -188,10 +188,11 @@ show_given(const struct syn_cli *cli, const json_t *spec)
         char size[SYN_FORMAT_MAX];
         bool tmpfs = syn_str_eq(syn_json_str(mount, "kind", ""), "tmpfs");
 
-        syn_cli_say(cli, "  mount       %s  %s %s", syn_json_str(mount, "path", "?"),
+        syn_cli_say(cli, "  mount       %s  %s %s%s", syn_json_str(mount, "path", "?"),
                     syn_json_str(mount, "kind", "?"),
                     tmpfs ? syn_format_bytes(syn_json_i64(mount, "size_bytes", 0), size)
-                          : syn_json_str(mount, "source", ""));
+                          : syn_json_str(mount, "source", ""),
+                    syn_json_bool(mount, "read_only", false) ? ", read-only" : "");
     }
     show_check(cli, spec, "startup", "start-up");
     show_check(cli, spec, "health", "readiness");

@@ -8,6 +8,7 @@
 
 #include "service_priv.h"
 
+#define SCRAPED      "prometheus:"
 #define REPLICAS_MAX 10000 /* the server says what it allows */
 
 /* "2-10", or "4" for both. */
@@ -42,7 +43,47 @@ set_range(const struct syn_cli *cli, json_t *autoscale, struct syn_err *err)
     return rc < 0 ? rc : syn_json_set_i64(autoscale, "max", max, err);
 }
 
+/* "prometheus:PORT/PATH,SERIES,TARGET", of which PORT may be left out, and SERIES have commas. */
+static int
+scraped_metric(const char *text, json_t **ret, struct syn_err *err)
+{
+    const char *port = text + strlen(SCRAPED) + (text[strlen(SCRAPED)] == ':');
+    const char *path = strchr(text, '/');
+    const char *series = path != NULL ? strchr(path, ',') : NULL;
+    const char *target = series != NULL ? strrchr(series + 1, ',') : NULL;
+    char number[8] = "0", metric[256];
+    int64_t at = 0;
+
+    if (target == NULL || (size_t)(path - port) >= sizeof(number))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "--autoscale-metric: expected prometheus:PORT/PATH,NAME{label=\"value\"},"
+                        "TARGET, got \"%.120s\"",
+                        text);
+    series++;
+    if (path > port)
+        (void)snprintf(number, sizeof(number), "%.*s", (int)(path - port), port);
+    if (syn_parse_i64(number, 0, UINT16_MAX, "--autoscale-metric: the port", &at, err) < 0)
+        return SYN_E_INVALID;
+    (void)snprintf(metric, sizeof(metric), "custom:%.*s", (int)strcspn(series, "{,"), series);
+    return syn_json_pack(ret, err, "{s:s, s:s, s:{s:I, s:s%, s:s%}}", "metric", metric, "target",
+                         target + 1, "scrape", "port", (json_int_t)at, "path", path,
+                         (size_t)(series - 1 - path), "series", series, (size_t)(target - series));
+}
+
 /* "cpu=70%" */
+static int
+told_metric(const char *text, json_t **ret, struct syn_err *err)
+{
+    const char *equals = strchr(text, '=');
+
+    if (equals == NULL)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "--autoscale-metric: expected NAME=TARGET such as cpu=70%%, got \"%s\"",
+                        text);
+    return syn_json_pack(ret, err, "{s:s%, s:s}", "metric", text, (size_t)(equals - text), "target",
+                         equals + 1);
+}
+
 static int
 set_metrics(const struct syn_cli *cli, json_t *autoscale, struct syn_err *err)
 {
@@ -56,15 +97,10 @@ set_metrics(const struct syn_cli *cli, json_t *autoscale, struct syn_err *err)
     list = json_array();
     rc = syn_json_set_take(autoscale, "metrics", list, err);
     while (rc == SYN_OK && (value = syn_cli_next(cli, "autoscale-metric", &cursor)) != NULL) {
-        const char *equals = strchr(value->text, '=');
         json_t *row = NULL;
 
-        if (equals == NULL)
-            return SYN_FAIL(err, SYN_E_INVALID,
-                            "--autoscale-metric: expected NAME=TARGET such as cpu=70%%, got \"%s\"",
-                            value->text);
-        rc = syn_json_pack(&row, err, "{s:s%, s:s}", "metric", value->text,
-                           (size_t)(equals - value->text), "target", equals + 1);
+        rc = syn_str_starts(value->text, SCRAPED) ? scraped_metric(value->text, &row, err)
+                                                  : told_metric(value->text, &row, err);
         if (rc == SYN_OK)
             rc = syn_json_append_take(list, row, err);
     }

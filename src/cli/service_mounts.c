@@ -1,5 +1,5 @@
-/* From --tmpfs, --secret-file to spec.mounts: what an option says takes the place of all mounts of
- * its kind; "none" alone is none. */
+/* From --tmpfs, --secret-file, --mount and --volume to spec.mounts: what an option says takes the
+ * place of all mounts of its kind; "none" alone is none. */
 #include <stdio.h>
 #include <string.h>
 
@@ -65,9 +65,48 @@ take_secret(const struct mount_option *option, const char *word, json_t *mounts,
     return rc < 0 ? rc : syn_json_set_str(mount, "source", equals + 1, err);
 }
 
+/* synor://NAME:PATH */
+static int
+take_content(const struct mount_option *option, const char *word, json_t *mounts,
+             struct syn_err *err)
+{
+    const char *colon = strrchr(word, ':');
+    json_t *mount = NULL;
+    int rc;
+
+    if (!syn_str_starts(word, "synor://") || colon[1] != '/' || colon[2] == '/')
+        return wrong(option, word, "synor://NAME:PATH such as synor://models/small:/model", err);
+    rc = add_mount(option, colon + 1, strlen(colon + 1), mounts, &mount, err);
+    return rc < 0 ? rc
+                  : syn_json_set_take(mount, "source", json_stringn(word, (size_t)(colon - word)),
+                                      err);
+}
+
+/* NAME:PATH or NAME:PATH:ro */
+static int
+take_volume(const struct mount_option *option, const char *word, json_t *mounts,
+            struct syn_err *err)
+{
+    const char *colon = strchr(word, ':');
+    bool read_only = syn_str_ends(word, ":ro");
+    size_t len;
+    json_t *mount = NULL;
+    int rc;
+
+    if (colon == NULL || colon == word || colon[1] != '/')
+        return wrong(option, word, "NAME:PATH or NAME:PATH:ro such as data:/var/lib/data", err);
+    len = strlen(colon + 1) - (read_only ? strlen(":ro") : 0);
+    rc = add_mount(option, colon + 1, len, mounts, &mount, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_take(mount, "source", json_stringn(word, (size_t)(colon - word)), err);
+    return rc < 0 || !read_only ? rc : syn_json_set_bool(mount, "read_only", true, err);
+}
+
 static const struct mount_option options[] = {
     {"tmpfs", "tmpfs", take_tmpfs},
     {"secret-file", "secret", take_secret},
+    {"mount", "content", take_content},
+    {"volume", "volume", take_volume},
 };
 
 static void

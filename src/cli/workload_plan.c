@@ -14,6 +14,12 @@ syn_cli_plan_why(const struct syn_cli *cli, const json_t *plan)
         syn_cli_note(cli, "  %s", json_string_value(row));
 }
 
+const char *
+syn_cli_plan_pull(const json_t *plan)
+{
+    return syn_json_str(json_object_get(plan, "pull"), "image", NULL);
+}
+
 /* What the server would refuse it with, or SYN_OK. */
 static int
 refusal_of(const json_t *plan, struct syn_err *err)
@@ -43,6 +49,8 @@ end_with_plan(struct syn_cli *cli, const struct syn_cli_plan_view *view, json_t 
     if (cli->json)
         return syn_cli_print_json_take(cli, json_incref(plan)) != 0 ? 1 : status;
     view->show(cli, plan);
+    if (syn_cli_plan_pull(plan) != NULL)
+        syn_cli_note(cli, "%s is not here; it would be pulled first.", syn_cli_plan_pull(plan));
     if (refusal < 0)
         syn_cli_note(cli, "It would be refused: %s.", err.msg);
     return status;

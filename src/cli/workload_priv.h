@@ -75,6 +75,8 @@ bool syn_cli_plan_agreed(struct syn_cli *cli, const struct syn_cli_plan_view *vi
                          int *ret_status);
 /** For `show`: why there is no room, and what would help. */
 void syn_cli_plan_why(const struct syn_cli *cli, const json_t *plan);
+/** The image that would be pulled first, or NULL. */
+const char *syn_cli_plan_pull(const json_t *plan);
 
 /* --- options that become a spec: workload_spec.c ---------------------------------------------- */
 

@@ -225,6 +225,16 @@ write_files(struct syn_balancer *balancer, unsigned generation, struct syn_err *
         rc = lb_file_write(balancer->dir, name, model->certs[i].pem, strlen(model->certs[i].pem),
                            err);
     }
+    if (rc == SYN_OK && model->authority != NULL)
+        rc = lb_file_write(balancer->dir, LB_AUTHORITY, model->authority, strlen(model->authority),
+                           err);
+    for (size_t i = 0; rc == SYN_OK && i < model->door_count; i++) {
+        const char *list = model->doors[i].list;
+
+        (void)snprintf(name, sizeof(name), "f%u.list", model->doors[i].number);
+        if (list != NULL)
+            rc = lb_file_write(balancer->dir, name, list, strlen(list), err);
+    }
     if (rc == SYN_OK && balancer->setup.lua)
         rc = lb_file_write(balancer->dir, LB_HOLD_FILE, lb_hold_lua, strlen(lb_hold_lua), err);
     if (rc == SYN_OK)

@@ -74,8 +74,8 @@ lb_address(const char *text, char ret[LB_ADDRESS_SIZE], struct syn_err *err)
 
 /* --- routes ----------------------------------------------------------------------------------- */
 
-static int
-check_host(const char *host, struct syn_err *err)
+int
+lb_check_host(const char *host, struct syn_err *err)
 {
     const char *rest = syn_str_starts(host, "*.") ? host + 2 : host;
     int rc = check_text("a host", rest, SYN_BALANCER_HOST_MAX - 2, LETTERS DIGITS "-._", err);
@@ -103,7 +103,7 @@ lb_route_key(unsigned door, const struct syn_balancer_route *route, char ret[LB_
     const char *path = route->path == NULL ? "/" : route->path;
     const char *host = route->host;
     size_t len;
-    int rc = host == NULL ? SYN_OK : check_host(host, err);
+    int rc = host == NULL ? SYN_OK : lb_check_host(host, err);
 
     if (rc == SYN_OK)
         rc = check_path("a path", path, LETTERS DIGITS "/-._~%!$&*+,=:@", err);
@@ -196,7 +196,7 @@ check_health(const struct syn_balancer_backend *backend, struct syn_err *err)
     if (rc == SYN_OK && health->path != NULL)
         rc = check_path("the check's path", health->path, LETTERS DIGITS "/-._~%!$&*+,=:@?", err);
     if (rc == SYN_OK && health->host != NULL)
-        rc = check_host(health->host, err);
+        rc = lb_check_host(health->host, err);
     if (rc == SYN_OK)
         rc =
             check_range("the check's interval", health->interval_ms, SYN_BALANCER_WAIT_MAX_MS, err);
@@ -218,6 +218,25 @@ check_health(const struct syn_balancer_backend *backend, struct syn_err *err)
     return SYN_OK;
 }
 
+/* What its peers are shown and must show. */
+static int
+check_peers(const struct syn_balancer_backend *backend, const struct syn_balancer_table *table,
+            const struct syn_map *certs, struct syn_err *err)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < backend->server_count; i++)
+        any = any || backend->servers[i].peer;
+    if (!any)
+        return SYN_OK;
+    if (backend->cert == NULL || syn_map_find(certs, backend->cert) == NULL ||
+        backend->peer_name == NULL || table->authority == NULL)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "peers need a certificate, a name to check and an authority");
+    return check_text("a peer's name", backend->peer_name, SYN_BALANCER_HOST_MAX,
+                      LETTERS DIGITS "-._", err);
+}
+
 static int
 check_backend(const struct syn_balancer_backend *backend, struct syn_err *err)
 {
@@ -236,6 +255,7 @@ check_backend(const struct syn_balancer_backend *backend, struct syn_err *err)
         {"tunnel_ms", backend->tunnel_ms, SYN_BALANCER_WAIT_MAX_MS},
         {"queue_ms", backend->queue_ms, SYN_BALANCER_WAIT_MAX_MS},
         {"hold_ms", backend->hold_ms, SYN_BALANCER_WAIT_MAX_MS},
+        {"rate_max", backend->rate_max, SYN_BALANCER_RATE_MAX},
         {"retries (from -1)", (int64_t)backend->retries + 1, 11},
     };
     int rc = SYN_OK;
@@ -254,9 +274,10 @@ check_backend(const struct syn_balancer_backend *backend, struct syn_err *err)
     if (rc < 0)
         return rc;
     if (tcp && (backend->cookie != NULL || backend->protocol != SYN_BALANCER_HTTP1 ||
-                backend->https_port > 0 || backend->challenge_key != NULL))
-        return SYN_FAIL(err, SYN_E_INVALID,
-                        "mode TCP knows no cookie, protocol, redirect and challenges");
+                backend->https_port > 0 || backend->rate_max > 0 || backend->challenge_key != NULL))
+        return SYN_FAIL(
+            err, SYN_E_INVALID,
+            "mode TCP knows no cookie, protocol, redirect, rate of requests and challenges");
     return check_servers(backend, err);
 }
 
@@ -264,7 +285,7 @@ check_backend(const struct syn_balancer_backend *backend, struct syn_err *err)
 
 static int
 check_frontend(const struct syn_balancer_frontend *frontend, const struct syn_map *backends,
-               const struct syn_map *certs, struct syn_err *err)
+               const struct syn_map *certs, bool authority, struct syn_err *err)
 {
     const struct syn_balancer_backend *to =
         frontend->backend == NULL ? NULL : syn_map_find(backends, frontend->backend);
@@ -272,11 +293,19 @@ check_frontend(const struct syn_balancer_frontend *frontend, const struct syn_ma
     int rc = check_range("the mode", frontend->mode, SYN_BALANCER_TCP, err);
 
     if (rc == SYN_OK)
+        rc = check_range("the end of a mesh", frontend->mesh, SYN_BALANCER_MESH_IN, err);
+    if (rc == SYN_OK)
         rc = lb_address(frontend->address, address, err);
     if (rc == SYN_OK)
         rc = check_range("https_port", frontend->https_port, 65535, err);
     if (rc == SYN_OK)
         rc = check_range("client_idle_ms", frontend->client_idle_ms, SYN_BALANCER_WAIT_MAX_MS, err);
+    if (rc < 0)
+        return rc;
+    if (frontend->mesh != SYN_BALANCER_NO_MESH)
+        rc = lb_check_mesh(frontend, backends, authority, err);
+    else if (frontend->pair_count > 0 || frontend->caller_count > 0)
+        rc = SYN_FAIL(err, SYN_E_INVALID, "callers and pairs are a mesh's");
     if (rc < 0)
         return rc;
     if (frontend->mode == SYN_BALANCER_TCP &&
@@ -296,15 +325,18 @@ check_frontend(const struct syn_balancer_frontend *frontend, const struct syn_ma
 static int
 check_counts(const struct syn_balancer_table *table, struct syn_err *err)
 {
-    size_t servers = 0, routes = 0;
+    size_t servers = 0, routes = 0, callers = 0;
 
     for (size_t i = 0; i < table->backend_count; i++)
         servers += table->backends[i].server_count;
-    for (size_t i = 0; i < table->frontend_count; i++)
-        routes += table->frontends[i].route_count;
+    for (size_t i = 0; i < table->frontend_count; i++) {
+        routes += table->frontends[i].route_count + table->frontends[i].pair_count;
+        callers = SYN_MAX(callers, table->frontends[i].caller_count);
+    }
     if (table->frontend_count > SYN_BALANCER_FRONTENDS_MAX ||
         table->backend_count > SYN_BALANCER_BACKENDS_MAX || servers > SYN_BALANCER_SERVERS_MAX ||
-        routes > SYN_BALANCER_ROUTES_MAX || table->cert_count > SYN_BALANCER_CERTS_MAX)
+        routes > SYN_BALANCER_ROUTES_MAX || callers > SYN_BALANCER_CALLERS_MAX ||
+        table->cert_count > SYN_BALANCER_CERTS_MAX)
         return SYN_FAIL(err, SYN_E_INVALID,
                         "at most %d frontends, %d backends, %d servers, %d routes, %d certificates",
                         SYN_BALANCER_FRONTENDS_MAX, SYN_BALANCER_BACKENDS_MAX,
@@ -357,7 +389,7 @@ check_frontends(const struct syn_balancer_table *table, const struct syn_map *ba
         rc = note(seen, "frontend", frontend->id, frontend, err);
         if (rc < 0)
             return rc;
-        rc = check_frontend(frontend, backends, certs, err);
+        rc = check_frontend(frontend, backends, certs, table->authority != NULL, err);
         if (rc == SYN_OK)
             rc = lb_address(frontend->address, address, err);
         if (rc == SYN_OK && syn_map_find(addresses, address) != NULL)
@@ -380,6 +412,8 @@ syn_balancer_check(const struct syn_balancer_table *table, struct syn_err *err)
         rc = syn_map_new(NULL, &backends, err);
     if (rc == SYN_OK)
         rc = syn_map_new(NULL, &certs, err);
+    if (rc == SYN_OK)
+        rc = check_certs(table, certs, err);
     for (size_t i = 0; rc == SYN_OK && i < table->backend_count; i++) {
         const struct syn_balancer_backend *backend = &table->backends[i];
 
@@ -387,11 +421,11 @@ syn_balancer_check(const struct syn_balancer_table *table, struct syn_err *err)
         if (rc < 0)
             return rc;
         rc = check_backend(backend, err);
+        if (rc == SYN_OK)
+            rc = check_peers(backend, table, certs, err);
         if (rc < 0)
             return syn_err_wrap(err, rc, "backend %s", backend->id);
     }
-    if (rc == SYN_OK)
-        rc = check_certs(table, certs, err);
     if (rc == SYN_OK)
         rc = check_frontends(table, backends, certs, err);
     return rc;

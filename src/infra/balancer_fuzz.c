@@ -12,7 +12,7 @@
 #include "balancer_priv.h"
 
 #define ROWS   16
-#define FIELDS 8
+#define FIELDS 12
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -21,8 +21,10 @@ struct rows {
     struct syn_balancer_backend backends[ROWS];
     struct syn_balancer_route routes[ROWS];
     struct syn_balancer_frontend fronts[ROWS];
+    struct syn_balancer_caller callers[ROWS];
+    struct syn_balancer_pair pairs[ROWS];
     struct syn_balancer_table table;
-    size_t server_count, route_count;
+    size_t server_count, route_count, caller_count, pair_count;
 };
 
 static const struct lb_setup setup = {.cookie_key = "0123456789abcdef0123456789abcdef",
@@ -54,6 +56,9 @@ static const char *const beginnings[] = {"# Written by synor",
                                          "  retry-on ",
                                          "  http-request ",
                                          "  tcp-request connection reject unless ",
+                                         "  tcp-request content ",
+                                         "  stick-table type integer size 8 ",
+                                         "  http-reuse aggressive",
                                          "  cookie ",
                                          "  dynamic-cookie-key 0123",
                                          "  http-check send meth GET uri '",
@@ -153,8 +158,27 @@ backend_row(struct rows *rows, char **f)
                    .path = f[5],
                    .host = f[6],
                    .errors_max = number(f[7])},
+        .rate_max = number(f[8]),
+        .cert = f[9],
+        .peer_name = f[10],
         .servers = &rows->servers[rows->server_count],
     };
+}
+
+/* Of the last frontend: who calls from where, who may call whom. */
+static void
+mesh_row(struct rows *rows, char **f)
+{
+    struct syn_balancer_frontend *front = &rows->fronts[rows->table.frontend_count - 1];
+
+    if (f[0][0] == 'c' && rows->caller_count < ROWS) {
+        front->caller_count++;
+        rows->callers[rows->caller_count++] = (struct syn_balancer_caller){f[1], f[2]};
+    }
+    if (f[0][0] == 'p' && rows->pair_count < ROWS) {
+        front->pair_count++;
+        rows->pairs[rows->pair_count++] = (struct syn_balancer_pair){f[1], f[2], f[3]};
+    }
 }
 
 static void
@@ -176,7 +200,8 @@ row(struct rows *rows, char *line)
             (struct syn_balancer_server){.id = f[1],
                                          .address = f[2],
                                          .weight = number(f[3]),
-                                         .state = (enum syn_balancer_state)(number(f[4]) % 3)};
+                                         .state = (enum syn_balancer_state)(number(f[4]) % 3),
+                                         .peer = number(f[5]) % 2 != 0};
     }
     if (f[0][0] == 'f' && table->frontend_count < ROWS)
         rows->fronts[table->frontend_count++] =
@@ -186,12 +211,17 @@ row(struct rows *rows, char *line)
                                            .mode = (enum syn_balancer_mode)(number(f[4]) % 2),
                                            .https_port = number(f[5]),
                                            .accept_proxy = number(f[6]) % 2 != 0,
+                                           .mesh = (enum syn_balancer_mesh)(number(f[7]) % 3),
+                                           .callers = &rows->callers[rows->caller_count],
+                                           .pairs = &rows->pairs[rows->pair_count],
                                            .routes = &rows->routes[rows->route_count]};
     if (f[0][0] == 'r' && table->frontend_count > 0 && rows->route_count < ROWS) {
         rows->fronts[table->frontend_count - 1].route_count++;
         rows->routes[rows->route_count++] =
             (struct syn_balancer_route){.host = f[1], .path = f[2], .backend = f[3]};
     }
+    if (table->frontend_count > 0)
+        mesh_row(rows, f);
 }
 
 static void
@@ -228,6 +258,7 @@ try_rows(char *text)
 
     rows.table.backends = rows.backends;
     rows.table.frontends = rows.fronts;
+    rows.table.authority = "an authority";
     for (char *end; (end = strchr(text, '\n')) != NULL; text = end + 1) {
         *end = '\0';
         row(&rows, text);

@@ -19,10 +19,24 @@
 /* --- life ------------------------------------------------------------------------------------- */
 
 static void
+server_fini(struct lb_server *server)
+{
+    syn_free(server->id);
+    syn_free(server->peer);
+    *server = (struct lb_server){.id = NULL};
+}
+
+static void
+server_scope(struct lb_server *server)
+{
+    server_fini(server);
+}
+
+static void
 slot_fini(struct lb_slot *slot)
 {
     for (size_t i = 0; i < slot->server_count; i++)
-        syn_free(slot->servers[i].id);
+        server_fini(&slot->servers[i]);
     syn_free(slot->servers);
     syn_free(slot->id);
     syn_free(slot->shape);
@@ -40,6 +54,7 @@ static void
 door_scope(struct lb_door *door)
 {
     syn_free(door->shape);
+    syn_free(door->list);
 }
 
 int
@@ -66,7 +81,7 @@ lb_model_free(struct lb_model *model)
     for (size_t i = 0; i < model->slot_count; i++)
         slot_fini(&model->slots[i]);
     for (size_t i = 0; i < model->door_count; i++)
-        syn_free(model->doors[i].shape);
+        door_scope(&model->doors[i]);
     for (size_t i = 0; i < model->cert_count; i++) {
         syn_free(model->certs[i].id);
         if (model->certs[i].pem != NULL)
@@ -77,6 +92,7 @@ lb_model_free(struct lb_model *model)
     syn_free(model->doors);
     syn_free(model->certs);
     (void)syn_map_free(model->routes);
+    syn_free(model->authority);
     syn_free(model);
     return NULL;
 }
@@ -91,7 +107,7 @@ void
 lb_model_left(struct lb_slot *slot, size_t server)
 {
     assert(server < slot->server_count && slot->servers[server].leaving);
-    syn_free(slot->servers[server].id);
+    server_fini(&slot->servers[server]);
     slot->server_count--;
     memmove(&slot->servers[server], &slot->servers[server + 1],
             (slot->server_count - server) * sizeof(*slot->servers));
@@ -105,7 +121,7 @@ lb_model_fresh(struct lb_model *model)
 
         /* Those that leave come last. */
         while (slot->server_count > 0 && slot->servers[slot->server_count - 1].leaving)
-            syn_free(slot->servers[--slot->server_count].id);
+            server_fini(&slot->servers[--slot->server_count]);
     }
 }
 
@@ -181,13 +197,12 @@ server_add(struct work *work, struct lb_slot *slot, const struct lb_server *like
     if (!syn_grow((void *)&slot->servers, &slot->server_cap, slot->server_count + 1,
                   sizeof(*slot->servers)))
         return no_memory(work->err);
-    server = &slot->servers[slot->server_count];
+    server = &slot->servers[slot->server_count++];
     *server = *like;
     server->id = syn_strdup(id);
-    if (server->id == NULL)
-        return no_memory(work->err);
-    slot->server_count++;
-    return SYN_OK;
+    server->peer = like->peer == NULL ? NULL : syn_strdup(like->peer);
+    return server->id == NULL || (like->peer != NULL && server->peer == NULL) ? no_memory(work->err)
+                                                                              : SYN_OK;
 }
 
 static void
@@ -196,18 +211,28 @@ command_add(struct work *work, const struct lb_slot *slot, const struct lb_serve
     work->command_count += lb_server_commands(work->setup, slot, server, &work->filled);
 }
 
-static struct lb_server
-server_wanted(const struct syn_balancer_server *given)
+static int
+server_wanted(struct work *work, const struct syn_balancer_backend *backend,
+              const struct syn_balancer_server *given, struct lb_server *ret)
 {
-    struct lb_server server = {
+    int rc;
+
+    *ret = (struct lb_server){
         .weight = given->state == SYN_BALANCER_DRAIN ? 0 : given->weight,
         .off = given->state == SYN_BALANCER_OFF,
     };
-    int rc = lb_address(given->address, server.address, NULL);
+    rc = lb_address(given->address, ret->address, work->err);
+    if (rc == SYN_OK && given->peer)
+        rc = lb_peer_words(work->setup, work->next, backend, ret->address, &ret->peer, work->err);
+    return rc;
+}
 
-    assert(rc == SYN_OK);
-    (void)rc;
-    return server;
+/* May an old server go on as the new one? */
+static bool
+same_server(const struct lb_server *a, const struct lb_server *b)
+{
+    return strcmp(a->address, b->address) == 0 && (a->peer == NULL) == (b->peer == NULL) &&
+           (a->peer == NULL || strcmp(a->peer, b->peer) == 0);
 }
 
 /* An old server as the table wants it now. */
@@ -285,13 +310,15 @@ servers_next(struct work *work, const struct syn_balancer_backend *backend,
 
     for (size_t i = 0; rc == SYN_OK && i < backend->server_count; i++) {
         const struct syn_balancer_server *given = &backend->servers[i];
-        struct lb_server wanted = server_wanted(given);
+        SYN_SCOPED(server_scope) struct lb_server wanted = {.id = NULL};
         size_t at = 0;
 
-        rc = server_find(old, given->id, i, &by_id, &at, work->err);
+        rc = server_wanted(work, backend, given, &wanted);
+        if (rc == SYN_OK)
+            rc = server_find(old, given->id, i, &by_id, &at, work->err);
         if (rc < 0)
             break;
-        if (at < old->server_count && strcmp(old->servers[at].address, wanted.address) == 0) {
+        if (at < old->server_count && same_server(&old->servers[at], &wanted)) {
             met[at] = true;
             rc = server_keep(work, slot, &old->servers[at], &wanted);
             continue;
@@ -458,7 +485,7 @@ door_push(struct work *work, struct lb_door *door)
                   sizeof(*next->doors)))
         return no_memory(work->err);
     next->doors[next->door_count++] = *door;
-    door->shape = NULL;
+    door->shape = door->list = NULL;
     return SYN_OK;
 }
 
@@ -488,13 +515,34 @@ route_put(struct work *work, const char *key, const char *backend)
     return syn_map_put_take(next->routes, key, target, work->err);
 }
 
+/* Whose an address is. */
+static int
+caller_put(struct work *work, const char *key, const char *caller)
+{
+    char *name = syn_strdup(caller);
+
+    return name == NULL ? no_memory(work->err)
+                        : syn_map_put_take(work->next->routes, key, name, work->err);
+}
+
 static int
 routes_next(struct work *work, const struct syn_balancer_frontend *frontend, unsigned number)
 {
     char key[LB_KEY_SIZE];
     int rc = SYN_OK;
 
-    if (frontend->backend != NULL) {
+    for (size_t i = 0; rc == SYN_OK && i < frontend->caller_count; i++) {
+        rc = lb_caller_key(number, &frontend->callers[i], key, work->err);
+        if (rc == SYN_OK)
+            rc = caller_put(work, key, frontend->callers[i].name);
+    }
+    for (size_t i = 0; rc == SYN_OK && i < frontend->pair_count; i++) {
+        rc = lb_pair_key(number, frontend, &frontend->pairs[i], key, work->err);
+        if (rc == SYN_OK)
+            rc = route_put(work, key, frontend->pairs[i].backend);
+    }
+
+    if (rc == SYN_OK && frontend->backend != NULL) {
         (void)snprintf(key, sizeof(key), "f%u|/", number);
         rc = route_put(work, key, frontend->backend);
     }
@@ -528,6 +576,29 @@ hold_next(struct work *work, const struct syn_balancer_backend *backend)
                          : syn_map_put_take(work->next->routes, name, value, work->err);
 }
 
+/* Say `verb` of each certificate that is in `list` and not in `other`. Both are lines. */
+static void
+list_compare(struct work *work, struct syn_buf *out, const char *verb, unsigned door,
+             const char *list, const char *other)
+{
+    for (const char *end; (end = strchr(list, '\n')) != NULL; list = end + 1) {
+        const char *at = other;
+        size_t len = (size_t)(end - list) + 1;
+
+        while (at != NULL && *at != '\0' && strncmp(at, list, len) != 0)
+            at = strchr(at, '\n') + 1;
+        if (at == NULL || *at == '\0')
+            command(work, out, "%s ssl crt-list f%u.list %.*s", verb, door, (int)len, list);
+    }
+}
+
+static void
+list_next(struct work *work, unsigned door, const char *old, const char *wanted)
+{
+    list_compare(work, &work->filled, "add", door, wanted, old);
+    list_compare(work, &work->moved, "del", door, old, wanted);
+}
+
 static int
 door_next(struct work *work, const struct syn_balancer_frontend *frontend,
           const struct syn_map *by_address)
@@ -554,6 +625,8 @@ door_next(struct work *work, const struct syn_balancer_frontend *frontend,
         need_reload(work, "a frontend of another shape");
     else if (!old->open)
         command(work, &work->moved, "enable frontend f%u\n", number);
+    if (old != NULL && old->list != NULL && door.list != NULL)
+        list_next(work, number, old->list, door.list);
     rc = door_push(work, &door);
     return rc < 0 ? rc : routes_next(work, frontend, number);
 }
@@ -565,7 +638,7 @@ door_gone(struct work *work, const struct lb_door *old)
     SYN_SCOPED(door_scope) struct lb_door door = *old;
 
     door.open = false;
-    door.shape = NULL;
+    door.shape = door.list = NULL;
     if (!old->spare) {
         need_reload(work, "an address is gone");
         return SYN_OK;
@@ -650,14 +723,29 @@ cert_next(struct work *work, const struct syn_balancer_cert *given)
         return syn_err_wrap(work->err, rc, "certificate %s", given->id);
     if (cert->pem == NULL)
         return no_memory(work->err);
-    if (old == NULL || same)
+    if (same)
         return SYN_OK;
     if (strlen(cert->pem) > LB_PEM_WIRE_MAX)
         need_reload(work, "a long certificate");
-    /* One that no frontend uses is not loaded: the commands then fail, and a reload follows. */
+    /* One that no frontend uses is not loaded by a start: the commands then fail, and a reload
+     * follows. */
+    if (old == NULL)
+        command(work, &work->filled, "new ssl cert c%u.pem\n", cert->number);
     command(work, &work->filled, "set ssl cert c%u.pem <<\n%s\n", cert->number, cert->pem);
     command(work, &work->filled, "commit ssl cert c%u.pem\n", cert->number);
     return SYN_OK;
+}
+
+static int
+authority_next(struct work *work)
+{
+    const char *given = work->table->authority, *old = work->old->authority;
+
+    if ((given == NULL) != (old == NULL) || (given != NULL && strcmp(given, old) != 0))
+        need_reload(work, "another authority");
+    if (given != NULL)
+        work->next->authority = syn_strdup(given);
+    return given != NULL && work->next->authority == NULL ? no_memory(work->err) : SYN_OK;
 }
 
 /* --- spares ----------------------------------------------------------------------------------- */
@@ -750,7 +838,7 @@ refresh(struct work *work)
         slot_fini(&next->slots[--next->slot_count]);
     lb_model_fresh(next);
     while (doors > 0 && !next->doors[doors - 1].open)
-        syn_free(next->doors[--doors].shape);
+        door_scope(&next->doors[--doors]);
     next->door_count = doors;
     rc = spares_of_shapes(work);
     if (rc == SYN_OK)
@@ -777,6 +865,8 @@ work_run(struct work *work)
         rc = no_memory(work->err);
     for (size_t i = 0; rc == SYN_OK && i < work->table->cert_count; i++)
         rc = cert_next(work, &work->table->certs[i]);
+    if (rc == SYN_OK)
+        rc = authority_next(work);
     if (rc == SYN_OK)
         rc = backends_next(work);
     if (rc == SYN_OK)

@@ -19,11 +19,12 @@
 #include <synor/infra/crypto.h>
 
 #define LB_ADDRESS_SIZE  64
-#define LB_KEY_SIZE      (SYN_BALANCER_HOST_MAX + SYN_BALANCER_PATH_MAX + 32)
+#define LB_KEY_SIZE      (SYN_BALANCER_HOST_MAX + SYN_BALANCER_PATH_MAX + 32) /* or two hosts */
 #define LB_SPARES_MAX    512 /* backends, of all shapes */
 #define LB_COOKIE_KEY    33  /* hexadecimal, and a zero */
 #define LB_COMMAND_MAX   (SYN_BALANCER_ID_MAX + 1024)
 #define LB_HOLD_FILE     "hold.lua"
+#define LB_AUTHORITY     "ca.pem"
 #define LB_REPLY_MAX     ((size_t)64 << 20)
 #define LB_PEM_BYTES_MAX ((size_t)256 << 10)
 /* Of what goes through the runtime API: HAProxy's buffer is 16 KiB. */
@@ -33,6 +34,17 @@
 
 /** "127.0.0.1:80" or "[::1]:80" in the one way to write it. */
 SYN_MUST int lb_address(const char *text, char ret[LB_ADDRESS_SIZE], struct syn_err *err);
+/** "a.example", or with a first label "*". */
+SYN_MUST int lb_check_host(const char *host, struct syn_err *err);
+/** INVALID for what is no mesh's front. */
+SYN_MUST int lb_check_mesh(const struct syn_balancer_frontend *frontend,
+                           const struct syn_map *backends, bool authority, struct syn_err *err);
+/** The keys under which a mesh's front looks things up: "f3@10.0.0.1", "f3|caller|callee". */
+SYN_MUST int lb_caller_key(unsigned door, const struct syn_balancer_caller *caller,
+                           char ret[LB_KEY_SIZE], struct syn_err *err);
+SYN_MUST int lb_pair_key(unsigned door, const struct syn_balancer_frontend *frontend,
+                         const struct syn_balancer_pair *pair, char ret[LB_KEY_SIZE],
+                         struct syn_err *err);
 /** The key under which a frontend's route is looked up: "f3|host/path/". */
 SYN_MUST int lb_route_key(unsigned door, const struct syn_balancer_route *route,
                           char ret[LB_KEY_SIZE], struct syn_err *err);
@@ -40,7 +52,8 @@ SYN_MUST int lb_route_key(unsigned door, const struct syn_balancer_route *route,
 /* --- what runs -------------------------------------------------------------------------------- */
 
 struct lb_server {
-    char *id; /* "" while it leaves */
+    char *id;   /* "" while it leaves */
+    char *peer; /* its own words: TLS and check of a peer; NULL: it is none */
     char address[LB_ADDRESS_SIZE];
     unsigned number; /* its name is "s7", its id for consistent hashing 7 */
     unsigned weight; /* 0 when it drains */
@@ -50,10 +63,10 @@ struct lb_server {
 /** A backend section, "b7". */
 struct lb_slot {
     unsigned number, next_server;
-    char *id;      /* NULL: a spare */
-    char *shape;   /* its lines, of all but servers */
-    char *options; /* of each server */
-    bool sticky, checked;
+    char *id;             /* NULL: a spare */
+    char *shape;          /* its lines, of all but servers */
+    char *options;        /* of each server */
+    bool sticky, checked; /* checked: all are, not peers alone */
     struct lb_server *servers;
     size_t server_count, server_cap;
 };
@@ -63,6 +76,7 @@ struct lb_door {
     unsigned number;
     bool open, spare; /* spare: may be closed and opened without a reload */
     char *shape;      /* with its address */
+    char *list;       /* of certificates that come and go, "f7.list"; NULL: there is none */
     char address[LB_ADDRESS_SIZE];
 };
 
@@ -96,7 +110,9 @@ struct lb_model {
     size_t door_count, door_cap;
     struct lb_cert *certs;
     size_t cert_count, cert_cap;
-    struct syn_map *routes; /* key -> "b7"; "b7" -> how long requests wait there */
+    struct syn_map *routes; /* key -> "b7"; "b7" -> how long requests wait there; "f7@ADDRESS" -> a
+                               caller's name */
+    char *authority;        /* PEM; NULL: none */
     unsigned next_slot, next_door, next_cert;
 };
 
@@ -124,6 +140,23 @@ const struct lb_slot *lb_model_slot(const struct lb_model *model, const char *ba
 
 /* --- words ------------------------------------------------------------------------------------ */
 
+/** The words of a peer, which are none of its backend's. */
+SYN_MUST int lb_peer_words(const struct lb_setup *setup, const struct lb_model *model,
+                           const struct syn_balancer_backend *backend, const char *address,
+                           char **ret, struct syn_err *err);
+/** What checks a server, which listens on `port` in plain text; 0: where it serves. */
+void lb_check_words(const struct lb_setup *setup, const struct syn_balancer_backend *backend,
+                    unsigned port, struct syn_buf *out);
+/** What is asked of who comes to a mesh's front `number`. */
+void lb_mesh_lines(const struct syn_balancer_frontend *frontend, unsigned number,
+                   struct syn_buf *out);
+/** The rest of its bind line, and the list of its certificates. */
+SYN_MUST int lb_mesh_bind(const struct lb_model *model,
+                          const struct syn_balancer_frontend *frontend, struct lb_door *door,
+                          struct syn_buf *out, struct syn_err *err);
+/** The certificate's number in the model. */
+SYN_MUST int lb_cert_number(const struct lb_model *model, const char *id, unsigned *ret,
+                            struct syn_err *err);
 /** Fill shape, options, sticky and checked. */
 SYN_MUST int lb_slot_shape(const struct lb_setup *setup, const struct syn_balancer_backend *backend,
                            struct lb_slot *slot, struct syn_err *err);

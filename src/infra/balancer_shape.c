@@ -25,6 +25,22 @@ redirect_line(unsigned https_port, struct syn_buf *out)
                      https_port);
 }
 
+/* Only what is let through counts: who asks for twice the rate gets it, and not nothing. The
+ * section has one limit for all, so one key. */
+static void
+rate_lines(const struct syn_balancer_backend *backend, struct syn_buf *out)
+{
+    if (backend->rate_max == 0)
+        return;
+    syn_buf_addf(out,
+                 "  stick-table type integer size 8 expire 10s store gpc0_rate(1s)\n"
+                 "  http-request track-sc0 int(1)\n"
+                 "  http-request return status 429 content-type text/plain hdr Retry-After 1"
+                 " string \"too many requests a second\" if { sc_gpc0_rate(0) ge %u }\n"
+                 "  http-request sc-inc-gpc0(0)\n",
+                 backend->rate_max);
+}
+
 /* A directory wants to read the token that it asks for, a dot, and whose account it is: what it
  * sent need not be known. */
 static void
@@ -44,6 +60,7 @@ http_lines(const struct syn_balancer_backend *backend, const struct lb_setup *se
            struct syn_buf *out)
 {
     redirect_line(backend->https_port, out);
+    rate_lines(backend, out);
     if (backend->challenge_key != NULL)
         challenge_lines(backend->challenge_key, out);
     if (setup->lua && backend->https_port == 0)
@@ -57,6 +74,10 @@ http_lines(const struct syn_balancer_backend *backend, const struct lb_setup *se
         syn_buf_adds(out, "  http-request set-header X-Forwarded-For %[src]\n"
                           "  http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]\n"
                           "  http-request del-header Forwarded\n");
+    if (backend->client == SYN_BALANCER_CLIENT_HEADERS && backend->peer_name == NULL)
+        syn_buf_adds(out, "  http-request del-header " SYN_BALANCER_CALLER "\n");
+    if (backend->peer_name != NULL) /* handshakes are dear */
+        syn_buf_adds(out, "  http-reuse aggressive\n");
     if (backend->cookie != NULL)
         syn_buf_addf(out,
                      "  cookie %s insert indirect nocache httponly dynamic attr SameSite=Lax\n"
@@ -83,23 +104,37 @@ check_lines(const struct syn_balancer_backend *backend, struct syn_buf *out)
     syn_buf_adds(out, "\n  http-check expect status 200-399\n");
 }
 
+void
+lb_check_words(const struct lb_setup *setup, const struct syn_balancer_backend *backend,
+               unsigned port, struct syn_buf *out)
+{
+    const struct syn_balancer_health *health = &backend->health;
+
+    if (health->check == SYN_BALANCER_UNCHECKED)
+        return;
+    syn_buf_adds(out, " check");
+    if (port > 0)
+        syn_buf_addf(out, " port %u", port);
+    syn_buf_addf(out, " inter %ums rise %u fall %u", OR(health->interval_ms, 2000),
+                 OR(health->rise, 2), OR(health->fall, 3));
+    /* Retries go to other servers at once: when several died together and it is not known yet, they
+     * would be used up in a millisecond. One that cannot be connected to is out until a check of it
+     * is well; who comes when none is left waits. */
+    if (health->errors_max == 0 && setup->lua)
+        syn_buf_adds(out, " observe layer4 error-limit 1 on-error mark-down");
+    if (health->errors_max > 0)
+        syn_buf_addf(out, " observe %s error-limit %u on-error mark-down",
+                     backend->mode == SYN_BALANCER_HTTP ? "layer7" : "layer4", health->errors_max);
+}
+
 static void
 server_options(const struct lb_setup *setup, const struct syn_balancer_backend *backend,
                struct syn_buf *out)
 {
     const struct syn_balancer_health *health = &backend->health;
 
-    if (health->check != SYN_BALANCER_UNCHECKED)
-        syn_buf_addf(out, " check inter %ums rise %u fall %u", OR(health->interval_ms, 2000),
-                     OR(health->rise, 2), OR(health->fall, 3));
-    /* Retries go to other servers at once: when several died together and it is not known yet, they
-     * would be used up in a millisecond. One that cannot be connected to is out until a check of it
-     * is well; who comes when none is left waits. */
-    if (health->errors_max == 0 && setup->lua && health->check != SYN_BALANCER_UNCHECKED)
-        syn_buf_adds(out, " observe layer4 error-limit 1 on-error mark-down");
-    if (health->errors_max > 0)
-        syn_buf_addf(out, " observe %s error-limit %u on-error mark-down",
-                     backend->mode == SYN_BALANCER_HTTP ? "layer7" : "layer4", health->errors_max);
+    if (!health->peers_only)
+        lb_check_words(setup, backend, 0, out);
     if (backend->slow_start_ms > 0)
         syn_buf_addf(out, " slowstart %ums", backend->slow_start_ms);
     if (backend->protocol == SYN_BALANCER_H2)
@@ -158,7 +193,7 @@ lb_slot_shape(const struct lb_setup *setup, const struct syn_balancer_backend *b
     check_lines(backend, &shape);
     server_options(setup, backend, &options);
     slot->sticky = backend->cookie != NULL;
-    slot->checked = backend->health.check != SYN_BALANCER_UNCHECKED;
+    slot->checked = backend->health.check != SYN_BALANCER_UNCHECKED && !backend->health.peers_only;
     syn_buf_adds(&options, "");
     rc = syn_buf_take(&shape, &slot->shape, NULL, err);
     if (rc == SYN_OK)
@@ -169,8 +204,8 @@ lb_slot_shape(const struct lb_setup *setup, const struct syn_balancer_backend *b
 void
 lb_server_words(const struct lb_slot *slot, const struct lb_server *server, struct syn_buf *out)
 {
-    syn_buf_addf(out, "%s%s weight %u id %u", server->address, slot->options, server->weight,
-                 server->number);
+    syn_buf_addf(out, "%s%s%s weight %u id %u", server->address, slot->options,
+                 server->peer == NULL ? "" : server->peer, server->weight, server->number);
 }
 
 size_t
@@ -187,7 +222,7 @@ lb_server_commands(const struct lb_setup *setup, const struct lb_slot *slot,
                      setup->cookie_key);
         count++;
     }
-    if (slot->checked) {
+    if (slot->checked || (server->peer != NULL && strstr(server->peer, " check ") != NULL)) {
         syn_buf_addf(out, "enable health b%u/s%u\n", slot->number, server->number);
         count++;
     }
@@ -234,6 +269,10 @@ http_door(const struct syn_balancer_frontend *frontend, unsigned number, struct 
     redirect_line(frontend->https_port, out);
     if (frontend->https_port > 0)
         return;
+    if (frontend->mesh != SYN_BALANCER_NO_MESH) {
+        lb_mesh_lines(frontend, number, out);
+        return;
+    }
     for (size_t i = 0; i < frontend->route_count; i++) {
         hosts = hosts || frontend->routes[i].host != NULL;
         paths = true;
@@ -251,26 +290,29 @@ http_door(const struct syn_balancer_frontend *frontend, unsigned number, struct 
 
 static int
 bind_line(const struct lb_model *model, const struct syn_balancer_frontend *frontend,
-          const char *address, struct syn_buf *out, struct syn_err *err)
+          struct lb_door *door, struct syn_buf *out, struct syn_err *err)
 {
-    syn_buf_addf(out, "  bind %s", address);
+    bool mesh = frontend->mesh != SYN_BALANCER_NO_MESH;
+    int rc = SYN_OK;
+
+    syn_buf_addf(out, "  bind %s", door->address);
     if (frontend->accept_proxy)
         syn_buf_adds(out, " accept-proxy");
-    if (frontend->cert_count > 0)
+    if (mesh)
+        rc = lb_mesh_bind(model, frontend, door, out, err);
+    else if (frontend->cert_count > 0)
         syn_buf_adds(out, " ssl");
-    for (size_t i = 0; i < frontend->cert_count; i++) {
-        size_t at = 0;
+    for (size_t i = 0; rc == SYN_OK && !mesh && i < frontend->cert_count; i++) {
+        unsigned number = 0;
 
-        while (at < model->cert_count && !syn_str_eq(model->certs[at].id, frontend->certs[i]))
-            at++;
-        if (at == model->cert_count)
-            return SYN_FAIL(err, SYN_E_INVALID, "there is no certificate %s", frontend->certs[i]);
-        syn_buf_addf(out, " crt c%u.pem", model->certs[at].number);
+        rc = lb_cert_number(model, frontend->certs[i], &number, err);
+        syn_buf_addf(out, " crt c%u.pem", number);
     }
-    if (frontend->cert_count > 0 && frontend->mode == SYN_BALANCER_HTTP)
+    if (frontend->mode == SYN_BALANCER_HTTP &&
+        (mesh ? frontend->mesh == SYN_BALANCER_MESH_IN : frontend->cert_count > 0))
         syn_buf_adds(out, " alpn h2,http/1.1");
     syn_buf_adds(out, "\n");
-    return SYN_OK;
+    return rc;
 }
 
 /* Whether it is one of the early ones, but for its shape. */
@@ -290,7 +332,8 @@ static bool
 is_plain(const struct syn_balancer_frontend *frontend)
 {
     return frontend->mode == SYN_BALANCER_HTTP && !frontend->accept_proxy &&
-           frontend->https_port == 0 && frontend->cert_count == 0 && frontend->route_count == 0 &&
+           frontend->mesh == SYN_BALANCER_NO_MESH && frontend->https_port == 0 &&
+           frontend->cert_count == 0 && frontend->route_count == 0 &&
            (frontend->client_idle_ms == 0 || frontend->client_idle_ms == 60000);
 }
 
@@ -307,10 +350,12 @@ lb_door_shape(const struct lb_setup *setup, const struct lb_model *model,
         return rc;
     syn_buf_addf(&out, "  mode %s\n  timeout client %ums\n", tcp ? "tcp" : "http",
                  tcp ? OR(frontend->client_idle_ms, 3600000) : OR(frontend->client_idle_ms, 60000));
-    rc = bind_line(model, frontend, door->address, &out, err);
+    rc = bind_line(model, frontend, door, &out, err);
     if (rc < 0)
         return rc;
-    if (tcp)
+    if (tcp && frontend->mesh != SYN_BALANCER_NO_MESH)
+        lb_mesh_lines(frontend, door->number, &out);
+    else if (tcp)
         syn_buf_addf(
             &out,
             "  tcp-request connection reject unless { str(f%u|/),map_str(routes.map) -m found }\n"

@@ -189,8 +189,9 @@ origin_stop(struct origin *origin)
 /* --- clients ---------------------------------------------------------------------------------- */
 
 static int
-dial(unsigned port)
+dial(const char *source, unsigned port)
 {
+    struct sockaddr_in from = {.sin_family = AF_INET};
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_port = htons((uint16_t)port),
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -198,6 +199,11 @@ dial(unsigned port)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    if (source != NULL && (inet_pton(AF_INET, source, &from.sin_addr) != 1 ||
+                           bind(fd, (const struct sockaddr *)&from, sizeof(from)) < 0)) {
+        (void)close(fd);
+        return -1;
+    }
     if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
         return fd;
     (void)close(fd);
@@ -257,8 +263,15 @@ free_port(void)
 void
 ask(unsigned port, const char *host, const char *path, const char *headers, struct syn_buf *out)
 {
+    ask_from(NULL, port, host, path, headers, out);
+}
+
+void
+ask_from(const char *source, unsigned port, const char *host, const char *path, const char *headers,
+         struct syn_buf *out)
+{
     char request[1024];
-    int fd = dial(port);
+    int fd = dial(source, port);
     ssize_t got = 1;
 
     syn_buf_clear(out);
@@ -327,7 +340,7 @@ load_run(void *arg)
         bool closes = false, good;
 
         if (fd < 0)
-            fd = dial(load->port);
+            fd = dial(load->source, load->port);
         text[0] = '\0';
         if (fd >= 0)
             say(fd, request, strlen(request));
@@ -348,8 +361,15 @@ load_run(void *arg)
 void
 load_start(struct load *load, unsigned port, unsigned clients)
 {
+    load_start_from(load, NULL, port, clients);
+}
+
+void
+load_start_from(struct load *load, const char *source, unsigned port, unsigned clients)
+{
     memset(load, 0, sizeof(*load));
     (void)pthread_mutex_init(&load->lock, NULL);
+    load->source = source;
     load->port = port;
     load->count = clients;
     for (unsigned i = 0; i < clients; i++) {

@@ -34,10 +34,14 @@ unsigned free_port(void);
 /** Connect, ask, read everything: the whole answer. Empty: refused, or broken off at once. */
 void ask(unsigned port, const char *host, const char *path, const char *headers,
          struct syn_buf *out);
+/** The same from an address of the loopback, as `load_start_from` does. */
+void ask_from(const char *source, unsigned port, const char *host, const char *path,
+              const char *headers, struct syn_buf *out);
 
 /** Clients that ask without a pause, each over a connection that is kept. */
 struct load {
     pthread_t threads[8];
+    const char *source; /* NULL: any address */
     unsigned count, port;
     atomic_uint done, failed;
     atomic_bool stopping;
@@ -46,6 +50,7 @@ struct load {
 };
 
 void load_start(struct load *load, unsigned port, unsigned clients);
+void load_start_from(struct load *load, const char *source, unsigned port, unsigned clients);
 void load_stop(struct load *load);
 
 #define WAIT_MAX 3000 /* times 10 ms */

@@ -138,8 +138,9 @@ static bool
 is_success(const char *reply)
 {
     static const char *const good[] = {
-        "New server registered", "Server deleted",      "Success!",
-        "Transaction created",   "Transaction updated", "Committing"};
+        "New server registered", "Server deleted",        "Success!",
+        "Transaction created",   "Transaction updated",   "Committing",
+        "New empty certificate", "Inserting certificate", "Entry '"};
 
     reply += strspn(reply, "\n+ >");
     for (size_t i = 0; i < SYN_LEN(good); i++)

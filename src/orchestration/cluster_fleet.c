@@ -197,6 +197,8 @@ node_told(struct syn_cluster *cluster, const struct cluster_node *node, struct s
     ret->isolation = view->sandboxes;
     ret->isolation |= (view->gpus_count > 0 ? view->gpu_sandboxes : view->sandboxes)
                       << FLEET_CLASS_GPUS;
+    if (!view->netless)
+        ret->isolation |= ret->isolation << FLEET_CLASS_NETS;
     ret->labels = labels_of(cluster, view);
     ret->idle_mw = syn_power_cores(view->capacity.cpu_millicores);
     ret->closed = node->over || !syn_node_view_open(view);

@@ -204,6 +204,7 @@ struct syn_fleet_model part_model(const struct syn_gpu_group *group);
 SYN_MUST int place_ask_make(struct syn_cluster *cluster, const struct syn_place_request *request,
                             int64_t gpus, struct syn_fleet_request *ret, struct syn_err *err);
 
-#define FLEET_CLASS_GPUS 8 /* isolation classes that pass cards on stand so much higher */
+#define FLEET_CLASS_GPUS 8  /* isolation classes that pass cards on stand so much higher */
+#define FLEET_CLASS_NETS 16 /* and those of nodes with account networks */
 
 #endif

@@ -416,6 +416,8 @@ sandboxes_read(const json_t *status, struct syn_node_view *node)
         if (found > 0 && syn_json_bool(sandbox, "gpus", true))
             node->gpu_sandboxes |= SYN_BIT(found) & node->sandboxes;
     }
+    node->netless =
+        syn_str_eq(syn_json_str(json_object_get(status, "networks"), "state", "ready"), "missing");
     found = syn_isolation_find(syn_json_str(status, "default_isolation", ""));
     node->default_isolation = found > 0 ? (enum syn_isolation)found : SYN_ISOLATION_AUTO;
 }

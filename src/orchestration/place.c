@@ -214,7 +214,9 @@ ask_isolation(const struct syn_place_request *request)
 
     if (request->isolation != SYN_ISOLATION_AUTO)
         classes = SYN_BIT(request->isolation);
-    return request->gpus > 0 ? classes << FLEET_CLASS_GPUS : classes;
+    if (request->gpus > 0)
+        classes <<= FLEET_CLASS_GPUS;
+    return request->networks ? classes << FLEET_CLASS_NETS : classes;
 }
 
 /* In the core's terms: one member for each of the gang, or one in all where they share a node.

@@ -349,6 +349,8 @@ fit_class(const struct syn_node_view *node, const struct syn_place_request *requ
         lacks |= SYN_BIT(DIM_LABELS);
     if (syn_node_view_sandbox(node, request->isolation, request->gpus > 0) == SYN_ISOLATION_AUTO)
         lacks |= SYN_BIT(DIM_ISOLATION);
+    if (request->networks && node->netless)
+        lacks |= SYN_BIT(DIM_NETWORKS);
     if (!syn_node_view_framework(node, request->framework, request->framework_version))
         lacks |= SYN_BIT(DIM_FRAMEWORK);
     if (too_dear(node, request))

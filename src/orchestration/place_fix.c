@@ -263,6 +263,11 @@ fix_choices(struct fixer *fixer, struct syn_err *err)
         ++fixer->request_changes)
         rc = fix_isolation(fixer, err);
     trial = *fixer->request;
+    trial.networks = false;
+    if (rc == SYN_OK && fixer->request->networks && fits(fixer, &trial) && ++fixer->request_changes)
+        rc = fix_add(fixer, err,
+                     "have a node make networks: apt install nftables, and start it anew as root");
+    trial = *fixer->request;
     trial.labels[0] = NULL;
     if (rc == SYN_OK && fixer->request->labels[0] && fits(fixer, &trial) &&
         ++fixer->request_changes)

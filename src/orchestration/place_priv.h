@@ -12,6 +12,7 @@ enum dim {
     DIM_LATENCY,
     DIM_LABELS,
     DIM_ISOLATION,
+    DIM_NETWORKS,
     DIM_FRAMEWORK,
     DIM_PRICE,
     DIM_GPUS,

@@ -21,6 +21,7 @@ struct plain_node {
     int64_t cards[GROUPS_MAX];
     const char *models[GROUPS_MAX];
     int64_t vram[GROUPS_MAX];
+    bool netless;
     const char *pytorch; /* its version; NULL: the node tells of no frameworks */
 };
 
@@ -46,6 +47,10 @@ cluster_seeded(const struct plain_node *nodes, size_t count, uint64_t seed)
             (json_int_t)node->cards[1], "vram_bytes", (json_int_t)node->vram[1], "sandboxes",
             "name", node->sandbox, "state", "ready", "default_isolation", node->sandbox);
         assert_non_null(doc);
+        if (node->netless)
+            assert_int_equal(json_object_set_new(json_object_get(doc, "status"), "networks",
+                                                 json_pack("{s:s}", "state", "missing")),
+                             0);
         if (node->pytorch)
             assert_int_equal(json_object_set_new(json_object_get(doc, "status"), "frameworks",
                                                  json_pack("{s:s}", "pytorch", node->pytorch)),
@@ -133,6 +138,7 @@ test_every_dimension_is_explained(void **state)
         {"framework and cpu", "no-framework", "--framework custom", plain, small},
         {"kata", "no-sandbox", "with --runtime container", plain, small},
         {"gvisor", "no-sandbox", "apt install runsc", plain, small},
+        {"networks", "no-network", "have a node make networks", plain, small},
     };
 
     (void)state;
@@ -156,6 +162,7 @@ test_every_dimension_is_explained(void **state)
     cases[16].request.isolation = SYN_ISOLATION_KATA;
     cases[17].request.isolation = SYN_ISOLATION_GVISOR;
     cases[17].node.sandbox = "runc";
+    cases[18].node.netless = cases[18].request.networks = true;
     for (size_t i = 12; i < 16; i++) {
         cases[i].node.pytorch = "1.13.0a0";
         cases[i].request.framework = i == 14 ? "pytorch" : "jax";
@@ -305,7 +312,7 @@ oracle(struct plain_node *nodes, size_t count, const struct syn_place_request *r
             (request->region && !syn_str_eq(request->region, node->region)) ||
             (request->isolation != SYN_ISOLATION_AUTO &&
              !syn_str_eq(syn_isolation_name(request->isolation), node->sandbox)) ||
-            node->cpu < request->amounts.cpu_millicores ||
+            (request->networks && node->netless) || node->cpu < request->amounts.cpu_millicores ||
             node->memory < request->amounts.memory_bytes ||
             node->scratch < request->amounts.scratch_bytes)
             continue;
@@ -390,6 +397,7 @@ random_case(uint64_t *seed, struct plain_node *nodes, struct syn_place_request *
             .cards = {pick(seed, 5), pick(seed, 3)},
             .models = {"a100", "h100"},
             .vram = {40, 80},
+            .netless = pick(seed, 4) == 0,
         };
     *request = (struct syn_place_request){
         .count = (uint32_t)(1 + pick(seed, 5)),
@@ -399,6 +407,7 @@ random_case(uint64_t *seed, struct plain_node *nodes, struct syn_place_request *
         .vram_min_bytes = pick(seed, 3) ? 0 : 50,
         .region = pick(seed, 3) ? NULL : "us",
         .isolation = pick(seed, 3) ? SYN_ISOLATION_AUTO : SYN_ISOLATION_RUNC,
+        .networks = pick(seed, 3) == 0,
         .one_node = pick(seed, 3) == 0,
         .policy = (enum syn_fleet_policy)pick(seed, SYN_FLEET_POLICIES),
     };
@@ -436,6 +445,8 @@ check_fixes(struct plain_node *nodes, const struct syn_place_request *request, c
             changed.isolation = SYN_ISOLATION_AUTO;
         else if (strstr(text, "--region"))
             changed.region = NULL;
+        else if (strstr(text, "make networks"))
+            changed.networks = false;
         else if (strstr(text, "--workers")) {
             int64_t workers;
 

@@ -26,6 +26,8 @@ static const struct dim_row dim_rows[DIMS] = {
     [DIM_LABELS] = {"labels", "lacks the labels", "lack the labels", "no-label"},
     [DIM_ISOLATION] = {"isolation", "lacks the isolation asked for", "lack the isolation asked for",
                        "no-sandbox"},
+    [DIM_NETWORKS] = {"networks", "has no networks for instances", "have no networks for instances",
+                      "no-network"},
     [DIM_FRAMEWORK] = {"framework", "lacks the framework", "lack the framework", "no-framework"},
     [DIM_PRICE] = {"price", "costs more than the price ceiling", "cost more than the price ceiling",
                    "too-dear"},
@@ -380,6 +382,11 @@ row_add_node(json_t *why, const struct syn_node_view *node, const struct syn_pla
         (void)snprintf(message, sizeof(message), "%s has no %s sandbox ready%s (it has: %s)",
                        node->id, request->isolation == SYN_ISOLATION_AUTO ? "usable" : need.s,
                        request->gpus > 0 ? " that passes GPUs on" : "", have.s);
+    } else if (dim == DIM_NETWORKS) {
+        (void)syn_str_copy(have.s, sizeof(have.s), "missing");
+        (void)snprintf(message, sizeof(message),
+                       "%s has no networks for instances; synor node get %s says why", node->id,
+                       node->id);
     } else if (dim == DIM_FRAMEWORK) {
         need = framework_text(request->framework, request->framework_version);
         have = node_frameworks_text(node);
@@ -508,6 +515,8 @@ why_message(const struct syn_cluster *cluster, const struct syn_place_request *r
                        request->isolation == SYN_ISOLATION_AUTO
                            ? "usable"
                            : syn_isolation_name(request->isolation));
+    else if (dim == DIM_NETWORKS)
+        (void)snprintf(message, cap, "no ready node has networks for instances");
     else if (dim == DIM_FRAMEWORK)
         (void)snprintf(message, cap, "no ready node has %s",
                        framework_text(request->framework, request->framework_version).s);

@@ -925,6 +925,7 @@ syn_runtime_suite_run(const char *name, const struct syn_runtime_suite *given)
         cmocka_unit_test_teardown(environment_is_as_specified, clear_up),
         cmocka_unit_test_teardown(root_is_read_only, clear_up),
         cmocka_unit_test_teardown(syn_suite_binds_are_shown, clear_up),
+        cmocka_unit_test_teardown(syn_suite_volumes_outlive_instances, clear_up),
         cmocka_unit_test_teardown(syn_suite_image_replaces_the_host, clear_up),
         cmocka_unit_test_teardown(syn_suite_devices_are_passed_on, clear_up),
         cmocka_unit_test_teardown(syn_suite_memory_is_mounted, clear_up),

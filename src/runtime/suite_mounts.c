@@ -11,6 +11,7 @@
 
 #include <synor/base/str.h>
 #include <synor/base/test.h>
+#include <synor/runtime/volume.h>
 
 #define RAMFS_MAGIC_ 0x858458f6
 #define SECRET_TEXT  "a secret of the suite"
@@ -65,6 +66,53 @@ syn_suite_memory_is_mounted(void **state)
                         "fits\nfull\nfits\nfull\nkept\n/tmp/fits /tmp/more\n");
     assert_false(run.status.scratch_full);
     syn_run_end(&run);
+}
+
+/* One instance writes, as another user than the next one that reads and writes on; neither gets
+ * more than there is. */
+void
+syn_suite_volumes_outlive_instances(void **state)
+{
+    char dir[SYN_INSTANCE_PATH_MAX], data[SYN_INSTANCE_PATH_MAX + 8];
+    const char *const first[] = {
+        "/bin/sh", "-c",
+        "cd /data && umask 077 && echo kept > mine && mkdir -m 777 all && "
+        "head -c 40000000 /dev/zero > full 2>/dev/null || echo full; "
+        "find mine -printf '%U %G %m\\n'; size=$(wc -c < full); "
+        "[ $size -ge 16000000 ] && [ $size -lt 19000000 ] && rm full && echo fits",
+        NULL};
+    const char *const second[] = {
+        "/bin/sh", "-c",
+        "cd /data && cat mine; echo on > all/x; find mine all/x -printf '%U %G\\n'; "
+        "(echo x > /ro/all/y) 2>/dev/null || echo refused",
+        NULL};
+    struct syn_bind volumes[] = {{data, "/data", false}, {data, "/ro", true}};
+    struct syn_instance_spec spec = {
+        .argv = first, .uid = 1234, .gid = 4321, .volumes = volumes, .volumes_count = 1};
+    struct syn_volume_usage usage;
+    struct syn_err err = {0};
+    struct syn_run run;
+
+    (void)state;
+    (void)snprintf(dir, sizeof(dir), "%s/volume", syn_suite->dir);
+    assert_done(syn_volume_open(dir, 16 * MIB, data, sizeof(data), &err), &err);
+    syn_run_all(&run, &spec);
+    assert_string_equal(syn_buf_text(&run.out), "full\n1234 4321 600\nfits\n");
+    syn_run_end(&run);
+    assert_done(syn_volume_close(dir, &err), &err);
+    assert_done(syn_volume_usage(dir, &usage, &err), &err);
+    assert_int_equal(usage.used_bytes, -1);
+    assert_true(usage.size_bytes > 16 * MIB && usage.disk_bytes <= usage.size_bytes);
+    assert_done(syn_volume_open(dir, 16 * MIB, data, sizeof(data), &err), &err);
+    assert_done(syn_volume_open(dir, 16 * MIB, data, sizeof(data), &err), &err);
+    spec.argv = second;
+    spec.volumes_count = 2;
+    syn_run_all(&run, &spec);
+    assert_string_equal(syn_buf_text(&run.out), "kept\n1234 4321\n1234 4321\nrefused\n");
+    syn_run_end(&run);
+    assert_done(syn_volume_destroy(dir, &err), &err);
+    assert_done(syn_volume_destroy(dir, &err), &err);
+    assert_int_equal(syn_volume_usage(dir, &usage, &err), SYN_E_NOTFOUND);
 }
 
 /* Nothing that a disk has may have it. */

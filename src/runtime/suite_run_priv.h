@@ -57,6 +57,7 @@ void syn_suite_image_replaces_the_host(void **state);
 void syn_suite_devices_are_passed_on(void **state);
 /* Tests of suite_mounts.c. */
 void syn_suite_binds_are_shown(void **state);
+void syn_suite_volumes_outlive_instances(void **state);
 void syn_suite_memory_is_mounted(void **state);
 void syn_suite_secrets_are_files(void **state);
 void syn_suite_names_and_signals_are_chosen(void **state);

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 
-from harness import SOURCE, Skip, case, check, equal, need_sandbox, run, wait_until
+from harness import SOURCE, Skip, case, check, equal, need_networks, need_sandbox, run, wait_until
 
 EXAMPLE = SOURCE / "examples/hello-service"
 # As quick as the rule goes: a test waits for states, but it waits.
@@ -86,7 +86,7 @@ def a_service_with_bounds_is_deployed(p):
     if built.returncode != 0:
         raise Skip(f"no static program can be built: {built.stderr[-200:]}")
     p.json("storage", "put", layout, "--name", "images/hello")
-    p.wait_node()
+    need_networks(p)
     made = p.json("compute", "service", "deploy", "--name", "busy", "--image",
                   "synor://images/hello", "--port", 8080, "--cpu", "0.05", "--memory", "64mb",
                   "--scratch", "16mb", "--drain", "100ms", "--isolation", "runc", "--autoscale",
@@ -96,8 +96,6 @@ def a_service_with_bounds_is_deployed(p):
     said = wait_until("it has come up, or never will", 90, lambda: next(
         (s for s in [service(p)] if s["status"]["state"] == "running" or told(p, "ended")), None))
     ends = told(p, "ended")
-    if ends and "network" in ends[0]:
-        raise Skip(f"no network for instances here: {ends[0]}")
     equal(said["status"]["state"], "running", said["status"], ends)
     p.deployed = True
     wait_count(p, 1)
@@ -155,12 +153,42 @@ def it_sleeps_without_demand_and_wakes_with_it(p):
 
 
 @case
+def replicas_are_read_for_numbers_of_their_own(p):
+    need(p)
+
+    def by(series, target):
+        # Also what runs already is read: it is no new version.
+        said = p.json("compute", "service", "update", "busy", "--autoscale", "1-2", "--autoscale-metric",
+                      f"prometheus::8080/metrics,{series},{target}", "--yes")
+        equal(said["status"]["target"], 1)
+        return said["spec"]["autoscale"]["metrics"]
+
+    scale_by(p)
+    wait_count(p, 1)
+    equal(by('hello_level{replica="none"}', 5), [
+        {"metric": "custom:hello_level", "target": "5",
+         "scrape": {"port": 8080, "path": "/metrics", "series": 'hello_level{replica="none"}'}}])
+    wait_until("it says what it could not read", 60, lambda: "there is no such series" in p.cli(
+        "compute", "service", "explain", "busy").out, 0.3)
+    by("hello_level", "0.6")
+    wait_count(p, 2)
+    moves = told(p, "scaled")
+    check(moves[-1].startswith("1 -> 2") and "hello_level" in moves[-1], moves)
+    by("hello_level", 10)
+    wait_count(p, 1)
+
+
+@case
 def what_is_wrong_is_refused_in_a_sentence(p):
     need(p)
     for option, value, says in [
             ("--autoscale", "5-2", "5 to 2"), ("--autoscale", "many", "MIN-MAX"),
             ("--autoscale-metric", "cpu=0", "cpu: expected a number above 0"),
             ("--autoscale-metric", "load=3", "expected cpu=70%"),
+            ("--autoscale-metric", "prometheus:/metrics,jobs", "prometheus:PORT/PATH,NAME"),
+            ("--autoscale-metric", "prometheus:http://a/metrics,jobs,1", "the port"),
+            ("--autoscale-metric", "prometheus:80800/metrics,jobs,1", "the port"),
+            ("--autoscale-metric", "prometheus:/metrics,jobs{queue},1", "scrape.series"),
             ("--autoscale-schedule", "cron=0 0 30 2 *;for=1h", "has day 30"),
             ("--autoscale-schedule", "cron=0 8 * * *;for=1h;zone=Some/Where", "no time zone"),
             ("--autoscale-schedule", "when=1", "cron=, zone=")]:

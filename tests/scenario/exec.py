@@ -89,6 +89,7 @@ def a_service_of_busybox_is_deployed(p):
     p.start()
     works = need_sandbox(p)
     p.runc = "runc" in works
+    p.gvisor = "gvisor" in works
     layout = p.home / "layout"
     image_layout(layout, "", layer())
     p.json("storage", "put", layout, "--name", "images/box")
@@ -97,7 +98,7 @@ def a_service_of_busybox_is_deployed(p):
           "gvisor")
     evil = [{"box": "evil", 2: 1}.get(word, word) for word in DEPLOY]
     p.cli("compute", "service", "deploy", *evil, "--env", "PATH=/evil:/bin", "--isolation",
-          "runc" if p.runc else "gvisor")
+          "gvisor" if p.gvisor else "runc")
     wait_until("two replicas are ready", 90, lambda: len(replicas(p)) == 2, 0.2)
     p.deployed = True
 
@@ -126,7 +127,13 @@ def a_program_runs_within(p):
         said = within(p, "sh", "-c", same).out.split()
         equal(said[:6], ["CapEff:", "0000000000000000", "NoNewPrivs:", "1", "Seccomp:", "2"])
         check(".." not in said[6], said)
-    check("no-such" in within(p, "/no-such-program", code=127).err)
+    said = within(p, "/no-such-program", code=127).err
+    check("no-such" in said and len(said.splitlines()) == 1, said)
+    if p.gvisor:  # which has told it on the program's own errors
+        wait_until("the other is ready", 90, lambda: any(
+            e["ready"] for e in p.json("compute", "service", "get", "evil")["status"]["endpoints"]), 0.2)
+        said = p.cli("compute", "service", "exec", "evil", "--", "/no-such-program", code=127).err
+        check("no-such" in said and len(said.splitlines()) == 1, said)
     names = {within(p, "sh", "-c", "echo $SYNOR_INSTANCE_ID",
                     options=["--replica", e["replica"]]).out.strip(): e["instance"]
              for e in replicas(p)}
@@ -297,6 +304,25 @@ def a_replica_is_inspected(p):
     text = p.cli("compute", "service", "inspect", instance["id"]).out
     for word in (instance["id"], instance["spec"]["node"], "memory_bytes", "running", "isolation"):
         check(word in text, word, text)
+    # Its pid is that of a process of this machine, which is the node.
+    status = pathlib.Path(f"/proc/{instance['status']['pid']}/status").read_text()
+    check("Name:" in status, status)
+
+    def used():
+        rows = p.json("compute", "service", "stats", "box")["replicas"]
+        return rows if rows and all(r["memory_bytes"] and r["cpu_millicores"] is not None for r in rows) else None
+
+    rows = wait_until("its node has reported what it uses", 60, used, 0.3)
+    row = next(r for r in rows if r["instance"] == instance["id"])
+    equal((row["replica"], row["node"], row["restarts"]), (0, instance["spec"]["node"], 0))
+    check(row["memory_bytes"] < row["memory_max"] == instance["spec"]["resources"]["memory_bytes"], row)
+    text = p.cli("compute", "service", "stats", "box").out
+    for word in ("MEMORY", "RESTARTS", instance["id"]):
+        check(word in text, word, text)
+    watching = p.spawn("compute", "service", "stats", "box", "--watch", "--json")
+    equal(len(json.loads(watching.stdout.readline())["replicas"]), len(rows))
+    watching.send_signal(signal.SIGINT)
+    equal(watching.wait(timeout=30), 130)
 
 
 @case

@@ -188,14 +188,38 @@ def weighted(p, name):
     return sorted((e["version"], e.get("weight")) for e in ready(p, name))
 
 
+def applied(p, greeting):
+    """Have a file say how "tried" is to be; what would change, by its path."""
+    spec = dict(zip(SERVICE[::2], SERVICE[1::2]))
+    file = p.home / "tried.yaml"
+    file.write_text(f"""
+kind: service
+name: tried
+spec:
+  image: {spec["--image"]}
+  port: {spec["--port"]}
+  cpu_millicores: 50
+  memory_bytes: 64mb
+  scratch_bytes: 16mb
+  drain_ms: 500
+  isolation: runc
+  replicas: 2
+  health: {{kind: http, path: /health, interval_ms: 200, timeout_ms: 5000}}
+  env: {{GREETING: {greeting}}}
+  rollout: {{strategy: canary, promote: manual}}
+""")
+    said = p.json("compute", "apply", "-f", file, "--yes", "--wait")
+    return {change["path"]: change["to"] for change in said["items"][0]["changes"]}
+
+
 @case
 def a_canary_has_its_part_and_takes_over(p):
     need(p)
-    deploy(p, "tried", "--replicas", 2, "--strategy", "canary", "--promote", "manual", "--wait")
+    check("rollout" in str(applied(p, "one")), "a file says how it is rolled out")
     where = address(p, "tried")
     answers(where)
-    said = p.json("compute", "service", "update", "tried", "--env", "GREETING=two", "--yes",
-                  "--wait")  # which ends where somebody is asked
+    equal(applied(p, "two"), {"env.GREETING": "two"})  # waited for until somebody is asked
+    said = p.json("compute", "service", "get", "tried")
     equal(said["status"]["reason"], "waiting")
     equal((said["status"]["rollout"]["percent"], said["status"]["rollout"]["from"]), (10, 1))
     equal(weighted(p, "tried"), [(1, 9), (1, 9), (2, 2)], "2 of 20 are the new one's")
@@ -215,6 +239,14 @@ def a_canary_has_its_part_and_takes_over(p):
             "compute", "service", "promote", "tried", "--yes", "--wait"))
     equal(set(versions(where, 10)), {"2"})
     p.error("compute", "service", "promote", "tried", "--yes")
+    # Killed while one version takes over from the other it goes on where it was.
+    applied(p, "three")
+    p.json("compute", "service", "promote", "tried", "--yes")
+    p.kill()
+    p.start()
+    p.json("compute", "service", "get", "tried", "--wait")
+    answers(where)
+    equal((weighted(p, "tried"), set(versions(where, 10))), ([(3, None), (3, None)], {"3"}))
 
 
 @case
@@ -226,14 +258,17 @@ def a_bad_canary_goes_by_itself(p):
 
     def back():
         get(where)
-        return service(p, "tried")["status"]["rolled_back"] == 3
+        return service(p, "tried")["status"]["rolled_back"] == 4
     stage(p, "tried", "testing")
     wait_until("it is rolled back", 60, back, 0.02)
+    p.kill()  # on its way back
+    p.start()
     p.json("compute", "service", "get", "tried", "--wait", code=1)
     status = service(p, "tried")["status"]
     check("with errors" in status["rolled_back_why"], status["rolled_back_why"])
-    equal(weighted(p, "tried"), [(2, None), (2, None)])
-    equal(set(versions(where, 10)), {"2"})
+    equal(weighted(p, "tried"), [(3, None), (3, None)])
+    answers(where)
+    equal(set(versions(where, 10)), {"3"})
 
 
 @case
@@ -247,10 +282,10 @@ def blue_green_switches_at_once(p):
             "GREETING=green", "--yes", "--wait"))
         kept = stage(p, "tried", "kept")
         equal(sorted(e["state"] for e in kept["endpoints"] if not e["ready"]), ["standby"] * 2)
-        wait_until("all is green", 30, lambda: set(versions(where, 10)) == {"4"})
+        wait_until("all is green", 30, lambda: set(versions(where, 10)) == {"5"})
         load.lost("the way back", lambda: p.json(
             "compute", "service", "rollback", "tried", "--yes", "--wait"))
-        wait_until("nothing is green", 30, lambda: set(versions(where, 10)) == {"2"})
+        wait_until("nothing is green", 30, lambda: set(versions(where, 10)) == {"3"})
     history = p.cli("compute", "service", "history", "tried").out
     check("kept" in history, history)
     p.json("compute", "service", "promote", "tried", "--yes")

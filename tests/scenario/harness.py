@@ -400,6 +400,21 @@ echo done >"$SYNOR_OUTPUT_DIR/result"
 """
 
 
+def static_program(platform, source):
+    """A program that needs nothing but a kernel, from a C file beside this one: its bytes."""
+    if shutil.which("cc") is None:
+        raise Skip("needs a C compiler")
+    program = platform.home.with_name(platform.home.name + "-program")
+    built = subprocess.run(["cc", "-static", "-O1", "-D_GNU_SOURCE", "-o", program,
+                            pathlib.Path(__file__).with_name(source)],
+                           capture_output=True, text=True, check=False)
+    if built.returncode != 0:
+        raise Skip(f"no static program can be built: {built.stderr[-200:]}")
+    text = program.read_bytes()
+    program.unlink()
+    return text
+
+
 def image_layout(folder, text, layer=None):
     """An image layout whose one layer is a file with this text, or these bytes, or `layer`, which
     has a /hello."""
@@ -483,6 +498,13 @@ def need_sandbox(platform):
     if not works:
         raise Skip(f"no sandbox works here: {json.dumps(node['status']['sandboxes'])}")
     return works
+
+
+def need_networks(platform):
+    """Skip unless the node has networks for instances, without which no service is placed there."""
+    networks = platform.wait_node()["status"]["networks"]
+    if networks["state"] != "ready":
+        raise Skip(f"no network for instances here: {networks['message']}")
 
 
 def report(number, name, function):

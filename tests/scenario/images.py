@@ -3,15 +3,17 @@
 import atexit
 import base64
 import contextlib
+import hashlib
 import json
 import os
 import shutil
 import socket
 import subprocess
+import threading
 import urllib.error
 import urllib.request
 
-from harness import READY_S, Skip, case, check, equal, image_layout, run, wait_until
+from harness import READY_S, SYNOR, Skip, case, check, equal, image_layout, run, wait_until
 
 USER, PASSWORD = "scenario", "pass-word-of-the-scenario"
 AUTH = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
@@ -91,6 +93,18 @@ def need(p):
 @case
 def it_is_pulled_with_credentials_that_stay_nowhere(p):
     need(p)
+    ref = f"{p.registry}/team/web:1"
+    # What is not here yet would be pulled, and is no reason to refuse; a plan pulls nothing.
+    file = p.home / "planned.yaml"
+    file.write_text(f"services:\n  filed:\n    image: {ref}\n    scale: 0\n")
+    wanted = ["compute", "service", "deploy", "--name", "planned", "--image", ref, "--plan"]
+    plan = p.json(*wanted, code=None)  # the node may not be there yet
+    equal((plan["pull"], plan["refused"]), ({"image": ref}, None), plan)
+    check(f"{ref} is not here; it would be pulled first." in p.cli(*wanted, code=None).err)
+    item = p.json("compute", "apply", "-f", file, "--plan")["items"][0]
+    equal((item["pull"], item["refused"]), ({"image": ref}, None), item)
+    check("would be pulled first" in p.cli("compute", "apply", "-f", file, "--plan").out)
+    equal(p.json("compute", "image", "list")["items"], [])
     nothing = {"DOCKER_CONFIG": str(p.home / "absent")}
     said = p.error("compute", "image", "pull", f"{p.registry}/team/web:1", env=nothing)
     equal(said["code"], "forbidden", said)
@@ -218,6 +232,90 @@ def images_are_sent_to_the_registry(p):
 
 
 @case
+def images_are_exported(p):
+    need(p)
+    file = p.home / "exported.tar"
+    ref = f"{p.registry}/team/web:1"
+    p.json("compute", "image", "export", ref, "--output", file)
+    raw = subprocess.run([SYNOR, "compute", "image", "export", ref, "-o", "-"], capture_output=True, check=True,
+                         env=p.environment()).stdout
+    equal(hashlib.sha256(raw).digest(), hashlib.sha256(file.read_bytes()).digest(), "the same bytes each time")
+    said = p.error("compute", "image", "export", ref, "--output", file)
+    equal(said["code"], "already-exists", said)
+    p.json("compute", "image", "export", ref, "--output", file, "--force")
+    # Taken in again it is the same image; other tools know it too.
+    again = p.json("compute", "image", "push", file, "images/again")
+    equal((again["digest"], again["cid"]), (p.first["digest"], p.first["cid"]))
+    done = subprocess.run(["skopeo", "--insecure-policy", "inspect", "--raw", f"oci-archive:{file}"],
+                          capture_output=True, check=False)
+    equal("sha256:" + hashlib.sha256(done.stdout).hexdigest(), p.first["digest"], done.stderr)
+    p.json("compute", "image", "rm", "images/again", "--yes")
+
+
+class Narrow:
+    """What comes from the registry goes through here: so much of it, then nothing more until it is let go."""
+
+    def __init__(self, registry, limit):
+        self.limit, self.passed, self.target = limit, 0, registry.split(":")
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        self.change = threading.Condition()
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client = self.listener.accept()[0]
+                server = socket.create_connection(self.target)
+                for pair in ((client, server, False), (server, client, True)):
+                    threading.Thread(target=self.carry, args=pair, daemon=True).start()
+
+    def carry(self, source, sink, counted):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                with self.change:
+                    self.passed += len(data) if counted else 0
+                    self.change.notify_all()
+                    self.change.wait_for(lambda: not counted or self.passed < self.limit)
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def stalls(self):
+        with self.change:
+            check(self.change.wait_for(lambda: self.passed >= self.limit, 120), f"{self.passed} bytes came")
+
+    def let_go(self):
+        with self.change:
+            passed, self.limit, self.passed = self.passed, 1 << 40, 0
+            self.change.notify_all()
+        return passed
+
+
+@case
+def a_killed_server_goes_on_with_a_pull(p):
+    need(p)
+    size = 80 << 20  # of which 64 MiB are written down as having come
+    image_layout(p.home / "slow", os.urandom(size))
+    publish(p, "slow", "team/slow:1")
+    narrow = Narrow(p.registry, 72 << 20)
+    (p.home / "docker/config.json").write_text(json.dumps(
+        {"auths": {host: {"auth": AUTH} for host in (p.registry, narrow.address)}}))
+    pulling = subprocess.Popen([SYNOR, "compute", "image", "pull", f"{narrow.address}/team/slow:1"],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               env={**p.environment(), **p.docker})
+    narrow.stalls()
+    p.kill()
+    pulling.wait(timeout=60)
+    p.start()
+    narrow.let_go()
+    image = p.json("compute", "image", "pull", f"{narrow.address}/team/slow:1", env=p.docker)
+    check(image["size_bytes"] >= size, image)
+    check(narrow.passed < size / 2, f"{narrow.passed} of {size} bytes came again")
+    narrow.listener.close()
+    p.json("compute", "image", "rm", f"{narrow.address}/team/slow:1", "--yes")
+
+
+@case
 def a_deployed_tag_stays_what_it_was(p):
     need(p)
     wanted = ["compute", "service", "deploy", "--name", "web", "--image", f"{p.registry}/team/web:1",
@@ -227,6 +325,7 @@ def a_deployed_tag_stays_what_it_was(p):
     publish(p, "two", "team/web:1")
     moved = pull(p, "team/web:1")
     check(moved["cid"] != p.first["cid"], moved)
+    equal(p.json(*wanted[:-1], "--plan", code=None)["pull"], None)
     # Pulled anew, and forgotten: what is deployed stays, also when it is changed and collected.
     p.json("compute", "image", "rm", f"{p.registry}/team/web:1", "--yes")
     p.json("compute", "image", "rm", f"{p.registry}/team/same", "--yes")

@@ -1,5 +1,10 @@
-/* The program of names.py's image: an HTTP server that looks up the name in the path, as any
- * program does, and answers with a line for each address, or why there is none. */
+/* The program of the images of names.py and mesh.py: an HTTP server that does what programs do with
+ * names.
+ *
+ *     /NAME               look it up: a line for each address, or why there is none
+ *     /:call/NAME:PORT    ask it for /:me, and answer with all that comes
+ *     /:me                its own name, and who is said to call
+ */
 #include <netdb.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -30,6 +35,69 @@ look_up(const char *name, char *out, size_t cap)
     freeaddrinfo(all);
 }
 
+/* A connection to the first address that takes one, or -1. */
+static int
+dial(const char *name, const char *port)
+{
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    const struct timeval patience = {.tv_sec = 20};
+    struct addrinfo *all = NULL;
+    int fd = -1;
+
+    if (getaddrinfo(name, port, &hints, &all) != 0)
+        return -1;
+    for (const struct addrinfo *one = all; one != NULL && fd < 0; one = one->ai_next) {
+        fd = socket(one->ai_family, SOCK_STREAM, 0);
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+        if (connect(fd, one->ai_addr, one->ai_addrlen) != 0) {
+            close(fd);
+            fd = -1;
+        }
+    }
+    freeaddrinfo(all);
+    return fd;
+}
+
+static void
+call(char *where, char *out, size_t cap)
+{
+    char *colon = strchr(where, ':'), request[512];
+    size_t used = 0;
+    ssize_t got;
+    int fd;
+
+    if (colon != NULL)
+        *colon = '\0';
+    fd = dial(where, colon != NULL ? colon + 1 : "80");
+    if (fd < 0) {
+        snprintf(out, cap, "error: no connection\n");
+        return;
+    }
+    snprintf(request, sizeof(request),
+             "GET /:me HTTP/1.1\r\nHost: %s\r\nX-Mesh-Caller: forged\r\n"
+             "Connection: close\r\n\r\n",
+             where);
+    if (write(fd, request, strlen(request)) < 0)
+        perror("write");
+    while (used < cap - 1 && (got = read(fd, out + used, cap - 1 - used)) > 0)
+        used += (size_t)got;
+    out[used] = '\0';
+    if (used == 0)
+        snprintf(out, cap, "error: closed\n");
+    close(fd);
+}
+
+static void
+tell(const char *request, char *out, size_t cap)
+{
+    const char *caller = strcasestr(request, "\r\nx-mesh-caller: ");
+    char own[128] = "?";
+
+    gethostname(own, sizeof(own) - 1);
+    snprintf(out, cap, "%s %.*s\n", own, caller != NULL ? (int)strcspn(caller + 17, "\r") : 1,
+             caller != NULL ? caller + 17 : "-");
+}
+
 static void
 serve(int fd)
 {
@@ -39,6 +107,10 @@ serve(int fd)
     request[got > 0 ? got : 0] = '\0';
     if (sscanf(request, "GET /%255[^ ]", name) != 1)
         strcpy(body, "well\n");
+    else if (strncmp(name, ":call/", 6) == 0)
+        call(name + 6, body, sizeof(body));
+    else if (strcmp(name, ":me") == 0)
+        tell(request, body, sizeof(body));
     else
         look_up(name, body, sizeof(body));
     snprintf(head, sizeof(head),

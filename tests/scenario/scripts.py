@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 
-from harness import (SOURCE, SYNOR, Platform, Skip, case, check, equal, job_folder, need_sandbox, run,
+from harness import (SOURCE, SYNOR, Platform, Skip, case, check, equal, job_folder, need_networks, need_sandbox, run,
                      wait_until_empty)
 
 DATA = pathlib.Path("/usr/share/datasets/fashion-mnist")
@@ -125,13 +125,12 @@ def uninstall_sweeps_what_a_killed_platform_left(_):
                           capture_output=True).returncode != 0:
             raise Skip("no static program can be built")
         killed.json("storage", "put", layout, "--name", "images/hello")
-        killed.wait_node()
+        need_networks(killed)
         killed.cli("compute", "service", "deploy", "--name", "web", "--image",
                    "synor://images/hello", "--port", "8080", "--cpu", "0.1", "--memory", "64mb",
                    "--scratch", "16mb", "--isolation", "runc", "--yes", "--wait", code=None)
         seen = networks(killed.home)
-        if not seen:
-            raise Skip("no network for instances here")
+        check(seen, "there is no network")
         killed.instances = {path.name for path in killed.home.glob("agent/instances/*")}
         killed.kill()
         equal(networks(killed.home), seen, "they ended with the daemon")

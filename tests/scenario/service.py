@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Services from outside: deployed, reached, killed, scaled, updated, rolled back, billed."""
+import errno
 import http.client
 import json
 import os
@@ -9,7 +10,8 @@ import shutil
 import subprocess
 import sys
 
-from harness import SOURCE, Skip, case, check, conserved, equal, need_sandbox, run, wait_until
+from harness import (SOURCE, Skip, case, check, conserved, equal, need_networks, need_sandbox, run,
+                     wait_until)
 
 EXAMPLE = SOURCE / "examples/hello-service"
 PORT = 8080
@@ -98,6 +100,7 @@ def need(p):
 def it_is_deployed_and_reached(p):
     if "runc" not in getattr(p, "works", ()):
         raise Skip("there is no image")
+    need_networks(p)
     plan = p.json("compute", "service", "deploy", *DEPLOY, "--isolation", "runc", "--plan")
     check(plan["placeable"] and plan["rate_hour"], plan)
     done = p.cli("compute", "service", "deploy", *DEPLOY, "--isolation", "runc", "--yes", code=None)
@@ -106,8 +109,6 @@ def it_is_deployed_and_reached(p):
         (s for s in [service(p)] if s["status"]["state"] == "running" or events(p, "ended")),
         None))
     ends = events(p, "ended")
-    if ends and "network" in ends[0]["message"]:
-        raise Skip(f"no network for instances here: {ends[0]['message']}")
     equal(said["status"]["state"], "running", json.dumps(said["status"], indent=1), ends)
     p.deployed = True
     wait_ready(p, 3)
@@ -138,6 +139,8 @@ def a_killed_replica_comes_back(p):
                {e["instance"] for e in ready(p)}, 0.05)
     wait_ready(p, 3)
     check(events(p, "ended"), "it is not told")
+    rows = p.json("compute", "service", "stats", "web")["replicas"]
+    equal(sorted(r["restarts"] for r in rows), [0, 0, 1], rows)
     said = p.json("compute", "service", "explain", "web")
     check(any(victim["instance"] or row for row in said["why"]), said)
 
@@ -270,23 +273,32 @@ def a_replica_has_what_it_asks_for(p):
             ("--tmpfs", "/x:1gb", "of the replica's memory"), ("--user", "0", "--user"),
             ("--user", "root", "--user"), ("--secret-file", "/a", "--secret-file"),
             ("--workdir", "app", "--workdir"), ("--hostname", "a.b", "--hostname"),
-            ("--stop-signal", "SIGKILL", "--stop-signal")):
+            ("--mount", "models:/x", "--mount"), ("--stop-signal", "SIGKILL", "--stop-signal")):
         said = p.cli("compute", "service", "deploy", *ONE, option, value, "--yes", code=2)
         check(word in said.err and "spec." not in said.err, option, value, said)
     p.error("compute", "service", "deploy", *ONE, "--secret-file", "/a=nobody", "--yes")
+    p.error("compute", "service", "deploy", *ONE, "--mount", "synor://not/there:/x", "--yes")
+    stored = p.home / "stored"
+    stored.mkdir()
+    (stored / "word").write_text("it is stored")
+    p.json("storage", "put", stored, "--name", "models/word")
     p.cli("compute", "service", "deploy", *ONE, "--secret-file", "/run/secrets/key=file-key",
-          "--tmpfs", "/cache:1mb", "--tmpfs", "/run", "--user", "1234:4321", "--workdir", "/cache",
+          "--tmpfs", "/cache:1mb", "--tmpfs", "/run", "--mount", "synor://models/word:/models",
+          "--user", "1234:4321", "--workdir", "/cache",
           "--hostname", "a-host", "--stop-signal", "SIGQUIT", "--yes", "--wait")
     said = service(p, "one")
     equal([(m["path"], m["kind"]) for m in said["spec"]["mounts"]],
-          [("/cache", "tmpfs"), ("/run", "tmpfs"), ("/run/secrets/key", "secret")])
+          [("/cache", "tmpfs"), ("/models", "content"), ("/run", "tmpfs"),
+           ("/run/secrets/key", "secret")])
     seen = p.cli("compute", "service", "get", "one").out
     for line in ("user        1234:4321", "mount       /cache  tmpfs 1 MiB",
+                 "mount       /models  content synor://models/word",
                  "mount       /run/secrets/key  secret file-key", "readiness   tcp"):
         check(line in seen, line, seen)
     process = pathlib.Path(f"/proc/{process_of(ready(p, 'one')[0]['instance'])}")
     inside = process / "root"
     equal((inside / "run/secrets/key").read_text(), "k3pt in memory")
+    equal((inside / "models/word").read_text(), "it is stored")
     seen = (inside / "run/secrets/key").stat()
     equal((seen.st_mode & 0o777, seen.st_uid % 65536, seen.st_gid % 65536), (0o400, 1234, 4321))
     ids = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines()
@@ -303,6 +315,85 @@ def a_replica_has_what_it_asks_for(p):
     equal([path for path in held if "/secrets/" not in path], [], "the secret stands on a disk")
     p.json("compute", "service", "stop", "one", "--yes", "--wait")
     p.json("compute", "service", "delete", "one", "--yes")
+
+
+KEEPS = [*ONE[2:], "--name", "keeps", "--health-check", "tcp"]
+
+
+def on_volume(p):
+    """A file on the volume of the replica of `keeps`, opened for writing as its program would."""
+    process = pathlib.Path(f"/proc/{process_of(wait_ready(p, 1, 'keeps')['status']['endpoints'][0]['instance'])}")
+    folder = os.open(process / "root/data", os.O_RDONLY | os.O_DIRECTORY)
+    user = (process / "status").read_text().split("Uid:\t", 1)[1].split()[0]
+    os.setegid(int(user))
+    os.seteuid(int(user))
+    try:
+        return os.open("kept", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600, dir_fd=folder)
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.close(folder)
+
+
+def kept(p, more=b""):
+    """What is in that file, and something more of it from now on."""
+    file = on_volume(p)
+    try:
+        before = os.pread(file, 1000, 0)
+        os.write(file, more)
+        equal(os.fstat(file).st_uid % 65536, 1000)
+        return before
+    finally:
+        os.close(file)
+
+
+@case
+def a_volume_is_used_by_one_at_a_time(p):
+    need(p)
+    mounted = ["--volume", "kept:/data"]
+    check("compute volume create" in
+          p.error("compute", "service", "deploy", *KEEPS, *mounted, "--yes")["message"])
+    p.json("compute", "volume", "create", "kept", "--size", "16mb")
+    for options, word in ((["--replicas", 2], "up to 2"), (["--autoscale", "1-3"], "up to 3"),
+                          (["--strategy", "canary"], "canary")):
+        said = p.cli("compute", "service", "deploy", *KEEPS, *mounted, *options, "--yes", code=2)
+        check(word in said.err and "/data" in said.err, options, said)
+    for word in ("kept", "kept:data", ":/data"):
+        check("--volume" in p.cli("compute", "service", "deploy", *KEEPS, "--volume", word, "--yes",
+                                  code=2).err, word)
+    p.json("compute", "service", "deploy", *KEEPS, *mounted, "--yes", "--wait")
+    equal(kept(p, b"first "), b"")
+    volume = p.json("compute", "volume", "get", "kept")
+    equal((volume["used_by"], volume["node"]), (["keeps"], endpoints(p, "keeps")[0]["node"]))
+    p.error("compute", "volume", "rm", "kept", "--yes")
+    other = [*KEEPS[:-4], "--name", "other"]
+    check("service keeps writes" in
+          p.error("compute", "service", "deploy", *other, *mounted, "--yes")["message"])
+    file = on_volume(p)
+    try:
+        for _ in range(40):
+            os.write(file, bytes(1 << 20))
+        raise AssertionError("40 MB fit on a volume of 16")
+    except OSError as error:
+        equal(error.errno, errno.ENOSPC)
+        os.ftruncate(file, len("first "))
+    finally:
+        os.close(file)
+
+
+@case
+def what_is_on_a_volume_outlives_replicas(p):
+    need(p)
+    p.json("compute", "service", "update", "keeps", "--env", "NEW=1", "--yes", "--wait")
+    equal(kept(p, b"updated "), b"first ")
+    placed = [e["instance"] for e in p.json("compute", "service", "events", "keeps")["items"]
+              if e["type"] == "placed"]
+    first, second = [p.api("GET", f"/v1/instances/{i}")["status"] for i in placed]
+    check(first["ended_at"] <= second["started_at"], "two had it at once", first, second)
+    os.kill(process_of(ready(p, "keeps")[0]["instance"]), signal.SIGKILL)
+    wait_until("another one has come", 60, lambda: [e for e in ready(p, "keeps")
+                                                    if e["instance"] not in placed], 0.1)
+    equal(kept(p, b"killed "), b"first updated ")
 
 
 @case
@@ -394,6 +485,25 @@ def replicas_outlive_the_platform(p):
     # replaced meanwhile would never be these.
     wait_until("the same replicas are ready again", 90, lambda: {
         e["instance"]: process_of(e["instance"]) for e in ready(p)} == pids, 0.2)
+
+
+@case
+def volumes_outlive_the_platform_until_they_are_removed(p):
+    need(p)
+    equal(kept(p), b"first updated killed ")
+    p.json("compute", "service", "stop", "keeps", "--yes", "--wait")
+    p.json("compute", "service", "deploy", *KEEPS, "--volume", "kept:/data:ro", "--replicas", 2,
+           "--yes", "--wait")
+    wait_ready(p, 2, "keeps")
+    for endpoint in ready(p, "keeps"):
+        folder = pathlib.Path(f"/proc/{process_of(endpoint['instance'])}/root/data")
+        equal((folder / "kept").read_text(), "first updated killed ")
+        check(os.statvfs(folder).f_flag & os.ST_RDONLY, "it is read-only")
+    p.json("compute", "service", "stop", "keeps", "--yes", "--wait")
+    p.json("compute", "service", "delete", "keeps", "--yes")
+    p.cli("compute", "volume", "rm", "kept", "--yes")
+    equal(p.json("compute", "volume", "list")["items"], [])
+    wait_until("the node removes it", 60, lambda: not list((p.home / "agent/volumes").iterdir()))
 
 
 @case

@@ -13,6 +13,8 @@
 #include <synor/infra/token.h>
 
 #include "agent_priv.h"
+#include "mesh_priv.h"
+#include "wish_priv.h"
 
 #define NODE_FILE "node.json"
 
@@ -190,8 +192,14 @@ beat(struct syn_agent *agent, struct syn_err *err)
 
     if (rc == SYN_OK)
         rc = agt_line_report(agent, body, err);
+    if (rc == SYN_OK && agent->mesh != NULL)
+        rc = agt_mesh_beat(agent->mesh, body, err);
+    if (rc == SYN_OK)
+        rc = agt_volumes_report(agent, body, err);
     (void)snprintf(path, sizeof(path), "/v1/nodes/%s/heartbeat", agent->node_id);
-    return rc < 0 ? rc : agt_call(agent, agent->beat_client, "POST", path, body, NULL, err);
+    if (rc == SYN_OK)
+        rc = agt_call(agent, agent->beat_client, "POST", path, body, NULL, err);
+    return rc < 0 ? rc : agt_volumes_sweep(agent, err);
 }
 
 static void *
@@ -330,7 +338,7 @@ adopt_all(struct syn_agent *agent)
 static int
 make_dirs(const struct syn_agent *agent, struct syn_err *err)
 {
-    static const char *const below[] = {"", "/instances", "/jobs", "/runtime"};
+    static const char *const below[] = {"", "/instances", "/jobs", "/runtime", "/volumes"};
 
     for (size_t i = 0; i < SYN_LEN(below); i++) {
         char path[AGT_PATH_MAX + 16];
@@ -383,6 +391,7 @@ names_content(void *arg, const char *cid)
 
         for (size_t i = 0; !instance->over && i < SYN_LEN(fields); i++)
             named = named || syn_str_eq(syn_json_str(spec, fields[i], ""), cid);
+        named = named || (!instance->over && agt_wish_mounts(spec, cid));
     }
     (void)pthread_mutex_unlock(&agent->lock);
     return named;
@@ -490,6 +499,7 @@ syn_agent_start(struct syn_agent *agent, struct syn_err *err)
     (void)pthread_mutex_lock(&agent->fetch_lock);
     adopt_all(agent);
     (void)pthread_mutex_unlock(&agent->fetch_lock);
+    agt_mesh_adopt(agent);
     agt_network_sweep(agent, true);
     agent->beat_started = pthread_create(&agent->beat_thread, NULL, beat_main, agent) == 0;
     agent->stream_started = pthread_create(&agent->stream_thread, NULL, stream_main, agent) == 0;
@@ -528,6 +538,7 @@ syn_agent_new(const struct syn_agent_options *options, struct syn_agent **ret_ag
     }
     (void)pthread_mutex_init(&agent->lock, NULL);
     (void)pthread_mutex_init(&agent->fetch_lock, NULL);
+    (void)pthread_mutex_init(&agent->volumes_lock, NULL);
     (void)pthread_condattr_init(&attributes);
     (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&agent->wake, &attributes);
@@ -591,6 +602,7 @@ syn_agent_free(struct syn_agent *agent)
     agent->key = syn_key_free(agent->key);
     (void)pthread_cond_destroy(&agent->wake);
     (void)pthread_mutex_destroy(&agent->fetch_lock);
+    (void)pthread_mutex_destroy(&agent->volumes_lock);
     (void)pthread_mutex_destroy(&agent->lock);
     json_decref(agent->labels);
     json_decref(agent->offer);

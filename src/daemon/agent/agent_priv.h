@@ -49,6 +49,7 @@ struct agt_session;
 struct agt_names;
 struct agt_resolver;
 struct agt_follower;
+struct agt_mesh;
 
 /** How long the agent waits. Tests wait less. */
 struct agt_pace {
@@ -83,15 +84,18 @@ struct syn_agent {
     char node_token[128];
     struct syn_key *key;
     struct syn_content *content;
-    pthread_mutex_t fetch_lock; /* one download at a time: the second finds it in the cache */
-    int64_t cache_bytes_max;    /* 0: the cache's default */
-    struct agt_cache cache;     /* under `fetch_lock` */
-    struct syn_net *net;        /* of instances; NULL: this node has none */
-    const char *names_mode;     /* forward, own or off; NULL: forward */
-    const char *mesh_listen;    /* where others reach its mesh, or none; NULL: not said */
+    pthread_mutex_t fetch_lock;   /* one download at a time: the second finds it in the cache */
+    int64_t cache_bytes_max;      /* 0: the cache's default */
+    struct agt_cache cache;       /* under `fetch_lock` */
+    pthread_mutex_t volumes_lock; /* making, mounting and removing of volumes */
+    struct syn_net *net;          /* of instances; NULL: this node has none, */
+    char net_missing[232];        /* and why */
+    const char *names_mode;       /* forward, own or off; NULL: forward */
+    const char *mesh_listen;      /* where others reach its mesh, or none; NULL: not said */
     struct agt_names *names; /* what instances may ask for; NULL: they ask the node's resolvers */
     struct agt_resolver *resolver; /* answers them */
     struct agt_follower *follower; /* learns them */
+    struct agt_mesh *mesh;         /* leads calls of services to them; NULL: replicas are named */
     char resolvers[SYN_INSTANCE_DNS_MAX][AGT_RESOLVER_MAX];
     const char *dns[SYN_INSTANCE_DNS_MAX + 1]; /* whom instances ask for names, NULL-ended */
     struct syn_native *natives[2];             /* gVisor, runc; NULL: what runs things was given */
@@ -152,6 +156,8 @@ struct agt_instance {
     struct agt_gpu_hold gpus_hold; /* what it has of each */
     bool gone;                     /* the server needs it no more */
     bool over;                     /* the thread has ended */
+    bool volumes_had;              /* its folder has those of its document mounted */
+    bool volumes_written;          /* its program may write to them */
     bool door;                     /* it runs: sessions may go in */
     struct syn_runtime door_runtime;
     char door_address[AGT_RESOLVER_MAX]; /* on the account's network; "": none */
@@ -198,6 +204,9 @@ int64_t agt_line_bps(const char *root);
 /** Microseconds of a round trip to the server of this URL; 0 for a socket, or when it is away.
  *  Blocks: seconds at most. */
 int64_t agt_line_rtt_us(const char *url);
+/** The address that others reach this machine at, as the server of this URL sees it: "10.0.0.3",
+ *  "[fd00::3]"; of loopback for a socket, or when there is no way to the server. Into out[64]. */
+void agt_line_source(const char *url, char *out);
 /** Put the distance into what a heartbeat says; it is measured once a minute. */
 SYN_MUST int agt_line_report(struct syn_agent *agent, json_t *report, struct syn_err *err);
 
@@ -237,6 +246,8 @@ void agt_network_close(struct syn_agent *agent);
 void agt_names_open(struct syn_agent *agent);
 /** When no instance is there any more. */
 void agt_names_close(struct syn_agent *agent);
+/** Those that are adopted call before their threads say so. */
+void agt_mesh_adopt(struct syn_agent *agent);
 /** The instance, which has its network, may ask for names from now on; until it is cleared away. */
 void agt_names_enter(struct agt_instance *instance, const json_t *doc);
 void agt_names_leave(struct agt_instance *instance);
@@ -293,6 +304,30 @@ SYN_MUST int agt_fetch(struct agt_instance *instance, const char *cid, char *out
 SYN_MUST int agt_fetch_into(struct agt_instance *instance, const char *cid, const char *path,
                             struct syn_err *err);
 
+/* --- volumes (volumes.c)
+ * ---------------------------------------------------------------------------- */
+
+/** Have the volume of a mount of the instance's document mounted; its path into out[AGT_PATH_MAX].
+ *  The instance has it until agt_volumes_leave(). Blocks: disk. Returns 0; CONFLICT while another
+ *  one writes to it; as syn_volume_open(). */
+SYN_MUST int agt_volume_take(struct agt_instance *instance, const json_t *mount, char *out,
+                             struct syn_err *err);
+/** An earlier agent brought it up: it has what its document names, and writes if it `runs`. Called
+ *  under the agent's lock, before any other instance may claim. */
+void agt_volumes_recall(struct agt_instance *instance, bool runs);
+/** Its program has ended: others may write. Before the server hears of the end. */
+void agt_volumes_release(struct agt_instance *instance);
+/** Its folder is gone. */
+void agt_volumes_leave(struct agt_instance *instance);
+/** Unmount those that no instance has. */
+void agt_volumes_rest(struct syn_agent *agent);
+/** Say which there are in a heartbeat. */
+SYN_MUST int agt_volumes_report(struct syn_agent *agent, json_t *report, struct syn_err *err);
+/** What their files will take of the disk when they are full, and do not yet. */
+int64_t agt_volumes_promised(struct syn_agent *agent);
+/** Remove those that the server wants removed. The heartbeat's thread. */
+SYN_MUST int agt_volumes_sweep(struct syn_agent *agent, struct syn_err *err);
+
 /* --- images (image.c)
  * ------------------------------------------------------------------------------ */
 
@@ -340,7 +375,9 @@ SYN_MUST int agt_care_new(struct agt_instance *instance, const json_t *doc, stru
 struct agt_care *agt_care_free(struct agt_care *care);
 /** Check what is due, tell the server what is news, end what is lost. Blocks: a report. */
 void agt_care_turn(struct agt_care *care);
-#define AGT_CARE_FDS 3
+/** It is read, for scaling, as the newest document says. */
+void agt_care_heed(struct agt_care *care, const json_t *doc);
+#define AGT_CARE_FDS 4
 /** Descriptors that the next turn waits for, -1 for none, into ret[AGT_CARE_FDS]; and for how long
  * that can wait otherwise. */
 void agt_care_fds(const struct agt_care *care, struct pollfd *ret);
@@ -402,6 +439,11 @@ struct agt_instance *agt_instance_free(struct agt_instance *instance);
 /** Tell the server how a replica is, and where. */
 SYN_MUST int agt_report_health(struct agt_instance *instance, const char *address, int64_t port,
                                bool ready, const char *message, struct syn_err *err);
+/** Tell the server what was read of the replica: {"metrics": {NAME: number}, "trouble": {NAME:
+ * why}}.
+ */
+SYN_MUST int agt_report_metrics(struct agt_instance *instance, const json_t *body,
+                                struct syn_err *err);
 /** Tell the server, once, that the start takes a while. What is at hand is started without it: a
  * report costs more time than the rest of the preparation. */
 SYN_MUST int agt_report_preparing(struct agt_instance *instance, struct syn_err *err);

@@ -16,6 +16,7 @@
 #include "agent_priv.h"
 #include "health_priv.h"
 #include "probe_priv.h"
+#include "scrape_priv.h"
 
 #define CARE_ADDRESS_MAX 64
 #define CARE_PATH_MAX    (SYN_SERVICE_PATH_MAX + 1)
@@ -23,8 +24,8 @@
 #define CARE_MESSAGE_MAX (AGT_PROBE_MESSAGE_MAX + 32)
 #define CARE_REASON_MS   1000
 
-enum { CARE_STARTUP, CARE_READY, CARE_LIVE };
-_Static_assert(CARE_LIVE + 1 == AGT_CARE_FDS, "a descriptor for each check");
+enum { CARE_STARTUP, CARE_READY, CARE_LIVE, CARE_CHECKS };
+_Static_assert(CARE_CHECKS + 1 == AGT_CARE_FDS, "a descriptor for each check, one to scrape");
 
 struct care_check {
     struct agt_health health;
@@ -41,7 +42,8 @@ struct care_check {
 
 struct agt_care {
     struct agt_instance *instance;
-    struct care_check checks[AGT_CARE_FDS];
+    struct care_check checks[CARE_CHECKS];
+    struct agt_scrape *scrape;      /* NULL: nothing is to be read of it */
     char address[CARE_ADDRESS_MAX]; /* "": none */
     int64_t port;                   /* that it serves */
     int64_t leaves_ms;              /* when it was first asked to stop; 0: it was not */
@@ -199,11 +201,12 @@ agt_care_free(struct agt_care *care)
         syn_free((void *)care->checks[i].argv);
         json_decref(care->checks[i].command);
     }
+    (void)agt_scrape_free(care->scrape);
     syn_free(care);
     return NULL;
 }
 
-/* --- turns ------------------------------------------------------------------------------------ */
+/* --- checks ----------------------------------------------------------------------------------- */
 
 static bool
 is_ready(const struct agt_care *care)
@@ -317,6 +320,43 @@ ask(struct agt_care *care, unsigned which)
     }
 }
 
+/* --- what it tells of itself ------------------------------------------------------------------ */
+
+void
+agt_care_heed(struct agt_care *care, const json_t *doc)
+{
+    const json_t *wanted = syn_json_at(doc, "spec.scrape");
+    struct syn_err err = {0};
+
+    if (agt_scrape_want(&care->scrape, wanted, (uint16_t)care->port, &err) < 0)
+        syn_log_err(SYN_LOG_WARN, "instance.not-scraped", &err);
+}
+
+static bool
+scrapes(const struct agt_care *care)
+{
+    return care->scrape != NULL && is_ready(care);
+}
+
+/* Only what is ready counts. What is not told is looked at again soon: nothing is kept. */
+static void
+scrape(struct agt_care *care)
+{
+    struct syn_err err = {0};
+    SYN_JSON(round);
+    int rc;
+
+    if (!scrapes(care))
+        return;
+    rc = agt_scrape_turn(care->scrape, care->address, mono(care), &round, &err);
+    if (rc == SYN_OK && round != NULL)
+        rc = agt_report_metrics(care->instance, round, &err);
+    if (rc < 0)
+        syn_log_err(SYN_LOG_WARN, "instance.metrics-untold", &err);
+}
+
+/* --- a turn of all of it ---------------------------------------------------------------------- */
+
 void
 agt_care_turn(struct agt_care *care)
 {
@@ -327,6 +367,7 @@ agt_care_turn(struct agt_care *care)
         end_lost(care, i);
     }
     tell(care);
+    scrape(care);
 }
 
 void
@@ -335,6 +376,7 @@ agt_care_fds(const struct agt_care *care, struct pollfd *ret)
     for (size_t i = 0; i < SYN_LEN(care->checks); i++)
         ret[i] =
             (struct pollfd){.fd = care->checks[i].probe.fd, .events = care->checks[i].probe.events};
+    ret[CARE_CHECKS] = agt_scrape_fd(scrapes(care) ? care->scrape : NULL);
 }
 
 int64_t
@@ -350,6 +392,8 @@ agt_care_pause_ms(const struct agt_care *care)
         if (is_asked(care, i) && check->health.rules.checked && check->probe.fd < 0)
             pause_ms = SYN_MIN(pause_ms, check->health.due_ms - mono(care));
     }
+    if (scrapes(care))
+        pause_ms = SYN_MIN(pause_ms, agt_scrape_pause_ms(care->scrape, mono(care)));
     return SYN_MAX(pause_ms, 1);
 }
 

@@ -5,6 +5,7 @@
 #include <synor/base/str.h>
 
 #include "agent_priv.h"
+#include "mesh_priv.h"
 #include "resolver_priv.h"
 
 struct agt_follower {
@@ -16,6 +17,7 @@ struct agt_follower {
 /* One connection's worth of the stream. */
 struct session {
     struct agt_resolver *resolver;
+    struct agt_mesh *mesh; /* NULL: none */
     uint64_t generation;   /* of the doors that it is for */
     struct syn_map *named; /* by the snapshot; NULL before it begins and after `synced` */
 };
@@ -29,10 +31,34 @@ take_service(struct session *session, const json_t *doc, struct syn_err *err)
         rc = syn_map_put_take(session->named, syn_json_str(doc, "id", ""), session, err);
     if (rc == SYN_OK)
         rc = agt_names_put(session->resolver->names, doc, err);
+    if (rc == SYN_OK && session->mesh != NULL)
+        rc = agt_mesh_put(session->mesh, doc, err);
     if (rc < 0 && rc != SYN_E_NOMEM) {
         syn_log_err(SYN_LOG_WARN, "agent.name-refused", err);
         rc = SYN_OK;
     }
+    return rc;
+}
+
+static int
+take_gone(struct session *session, const char *id, struct syn_err *err)
+{
+    agt_names_remove(session->resolver->names, id);
+    return session->mesh != NULL ? agt_mesh_remove(session->mesh, id, err) : SYN_OK;
+}
+
+/* What was not named is gone. */
+static int
+synced(struct session *session, struct syn_err *err)
+{
+    int rc = SYN_OK;
+
+    if (session->named == NULL)
+        return SYN_OK;
+    agt_names_keep(session->resolver->names, session->named);
+    if (session->mesh != NULL)
+        rc = agt_mesh_keep(session->mesh, session->named, err);
+    session->named = syn_map_free(session->named);
     return rc;
 }
 
@@ -48,15 +74,13 @@ on_event(void *arg, const struct syn_event *event, struct syn_err *err)
         return syn_map_new(NULL, &session->named, err);
     }
     if (syn_str_eq(event->name, "synced")) {
-        if (session->named != NULL)
-            agt_names_keep(session->resolver->names, session->named);
-        session->named = syn_map_free(session->named);
+        rc = synced(session, err);
         agt_resolver_known(session->resolver, session->generation);
-        return SYN_OK;
+        return rc;
     }
     rc = syn_json_parse_object(event->data, event->len, &doc, err);
     if (rc == SYN_OK && syn_str_eq(event->name, "gone"))
-        agt_names_remove(session->resolver->names, syn_json_str(doc, "id", ""));
+        rc = take_gone(session, syn_json_str(doc, "id", ""), err);
     else if (rc == SYN_OK && syn_str_eq(event->name, "service"))
         rc = take_service(session, doc, err);
     return rc;
@@ -113,7 +137,7 @@ static uint64_t
 follow(struct agt_follower *follower)
 {
     SYN_SCOPED(syn_client_free_scope) struct syn_client *client = NULL;
-    struct session session = {.resolver = follower->resolver};
+    struct session session = {.resolver = follower->resolver, .mesh = follower->agent->mesh};
     struct syn_err err = {0};
     char path[128];
     int rc = agt_client_new(follower->agent, follower->agent->node_token, &client, &err);

@@ -178,10 +178,11 @@ report_running(struct agt_instance *instance, const struct syn_instance_status *
     char at[SYN_FORMAT_MAX];
 
     return report(instance,
-                  json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "state", "running", "reason",
+                  json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "state", "running", "reason",
                             "running", "message", "The program runs.", "started_at",
                             syn_format_time(status->started_at_ms, at), "isolation",
-                            sandbox_name(instance), "runtime", driver_name(instance)),
+                            sandbox_name(instance), "runtime", driver_name(instance), "pid",
+                            status->pid),
                   err);
 }
 
@@ -194,6 +195,16 @@ agt_report_health(struct agt_instance *instance, const char *address, int64_t po
                             "running", "message", "The program runs.", "address", address, "port",
                             (json_int_t)port, "health", "ready", ready ? 1 : 0, "message", message),
                   err);
+}
+
+int
+agt_report_metrics(struct agt_instance *instance, const json_t *body, struct syn_err *err)
+{
+    char path[128];
+    SYN_JSON(answer);
+
+    (void)snprintf(path, sizeof(path), "/v1/instances/%s/metrics", instance->id);
+    return agt_call(instance->agent, instance->client, "POST", path, body, &answer, err);
 }
 
 int
@@ -365,6 +376,8 @@ turn(struct agt_instance *instance)
 
     if (heed(instance, doc->json, gone, &err) < 0)
         syn_log_err(SYN_LOG_WARN, "instance.stop-failed", &err);
+    if (instance->care != NULL)
+        agt_care_heed(instance->care, doc->json);
     if (agt_ship_now(instance->ship, &err) < 0)
         syn_log_err(SYN_LOG_WARN, "instance.ship-failed", &err);
     if (instance->snapshots != NULL && agt_snapshots_look(instance->snapshots, false, &err) < 0)
@@ -499,6 +512,7 @@ clear_away(struct agt_instance *instance)
         if (!agt_sleep(instance->agent, NULL, instance->agent->pace.retry_ms))
             return false;
     }
+    agt_volumes_leave(instance);
     return true;
 }
 
@@ -644,6 +658,7 @@ end_unborn(struct agt_instance *instance, const struct syn_err *why)
 
     syn_log_err(SYN_LOG_WARN, "instance.start-failed", why);
     agt_gpus_release(instance);
+    agt_volumes_release(instance);
     while (report_unborn(instance, why, &err) < 0 && !let_go(instance) &&
            agt_sleep(instance->agent, NULL, instance->agent->pace.retry_ms))
         continue;
@@ -682,6 +697,7 @@ live(struct agt_instance *instance)
 
     if (already_ended(doc->json)) {
         agt_gpus_release(instance);
+        agt_volumes_release(instance);
         return;
     }
     /* Without its document nobody would find it again after a crash; what is there has one. */
@@ -713,6 +729,7 @@ live(struct agt_instance *instance)
     if (gone)
         return;
     agt_gpus_release(instance);
+    agt_volumes_release(instance);
     for (unsigned tries = 0; finish(instance, &status, tries, &err) < 0 && !let_go(instance);
          tries++) {
         syn_log_err(SYN_LOG_WARN, "instance.finish-failed", &err);
@@ -789,6 +806,8 @@ agt_instance_new(struct syn_agent *agent, const json_t *doc, struct agt_instance
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the document of an instance");
     }
     agt_gpus_recall(instance);
+    if (is_there(instance))
+        agt_volumes_recall(instance, !already_ended(doc));
     *ret = instance;
     return SYN_OK;
 }

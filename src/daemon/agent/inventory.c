@@ -39,13 +39,15 @@ memory_bytes(void)
 }
 
 static int64_t
-scratch_bytes(const struct syn_agent *agent)
+scratch_bytes(struct syn_agent *agent)
 {
     struct statvfs fs;
+    int64_t free_bytes;
 
     if (statvfs(agent->data_dir, &fs) != 0)
         return 0;
-    return (int64_t)fs.f_bavail * (int64_t)fs.f_frsize / 100 * SCRATCH_SHARE;
+    free_bytes = (int64_t)fs.f_bavail * (int64_t)fs.f_frsize - agt_volumes_promised(agent);
+    return SYN_MAX(free_bytes, 0) / 100 * SCRATCH_SHARE;
 }
 
 static int64_t
@@ -94,11 +96,13 @@ agt_inventory(struct syn_agent *agent, json_t **ret, struct syn_err *err)
     }
     agt_boot_id(boot_id, sizeof(boot_id));
     return syn_json_pack(
-        ret, err, "{s:{s:I, s:I, s:I, s:I, s:o}, s:o, s:o, s:s, s:s, s:s, s:o*}", "capacity",
-        "cpu_millicores", (json_int_t)cpu_millicores(), "memory_bytes", (json_int_t)memory_bytes(),
-        "scratch_bytes", (json_int_t)scratch_bytes(agent), "bandwidth_bps",
+        ret, err, "{s:{s:I, s:I, s:I, s:I, s:o}, s:o, s:o, s:{s:s, s:s}, s:s, s:s, s:s, s:o*}",
+        "capacity", "cpu_millicores", (json_int_t)cpu_millicores(), "memory_bytes",
+        (json_int_t)memory_bytes(), "scratch_bytes", (json_int_t)scratch_bytes(agent),
+        "bandwidth_bps",
         (json_int_t)(agent->bandwidth_bps > 0 ? agent->bandwidth_bps : agt_line_bps("")), "gpus",
-        gpus, "sandboxes", boxes, "frameworks", frameworks, "default_isolation",
-        agt_sandbox_default(agent), "agent_version", SYN_VERSION, "boot_id", boot_id, "devices",
-        devices);
+        gpus, "sandboxes", boxes, "frameworks", frameworks, "networks", "state",
+        agent->net != NULL ? "ready" : "missing", "message", agent->net_missing,
+        "default_isolation", agt_sandbox_default(agent), "agent_version", SYN_VERSION, "boot_id",
+        boot_id, "devices", devices);
 }

@@ -3,10 +3,12 @@
  * The distance is the time a TCP connection takes to be made: one round trip, and nothing of what
  * the server has to do then. The least of a few counts, once a minute; and since the server keeps
  * what it is told, only what differs by more than a tenth is told. */
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -19,6 +21,7 @@
 #define TRIES       3
 #define EVERY_MS    60000
 #define HOST_MAX    256
+#define SOURCE_SIZE 64
 #define LINE_MAX_MB 1000000 /* Mbit/s; what claims more is wrong */
 
 /* ---- how fast ---- */
@@ -92,6 +95,42 @@ split_url(const char *url, char *host, char *port)
     if (*at == ':')
         (void)snprintf(port, 8, "%.*s", (int)SYN_MIN(strcspn(at + 1, "/"), (size_t)7), at + 1);
     return true;
+}
+
+/* The address of this machine on the way to there. */
+static bool
+source_to(const struct addrinfo *info, char *out)
+{
+    char host[INET6_ADDRSTRLEN];
+    struct sockaddr_storage own;
+    socklen_t len = sizeof(own);
+    int fd = socket(info->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0); /* sends nothing */
+    bool found = fd >= 0 && connect(fd, info->ai_addr, info->ai_addrlen) == 0 &&
+                 getsockname(fd, (struct sockaddr *)&own, &len) == 0 &&
+                 getnameinfo((const struct sockaddr *)&own, len, host, sizeof(host), NULL, 0,
+                             NI_NUMERICHOST) == 0 &&
+                 strchr(host, '%') == NULL;
+
+    if (fd >= 0)
+        (void)close(fd);
+    if (found)
+        (void)snprintf(out, SOURCE_SIZE, own.ss_family == AF_INET6 ? "[%s]" : "%s", host);
+    return found;
+}
+
+void
+agt_line_source(const char *url, char *out)
+{
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    struct addrinfo *info = NULL;
+    char host[HOST_MAX], port[8];
+    bool found = split_url(url, host, port) && getaddrinfo(host, port, &hints, &info) == 0 &&
+                 source_to(info, out);
+
+    if (info != NULL)
+        freeaddrinfo(info);
+    if (!found)
+        (void)snprintf(out, SOURCE_SIZE, "127.0.0.1");
 }
 
 /* Microseconds that a connection took, or 0. */

@@ -43,7 +43,7 @@ struct agt_names {
     struct syn_net *net;
     char node[SYN_ID_MAX];
     pthread_mutex_t lock;     /* guards what follows */
-    bool serves;              /* virtual addresses lead somewhere */
+    struct syn_map *served;   /* ids of those whose virtual addresses lead to them; or NULL */
     struct syn_map *services; /* id: struct service, owned */
     struct syn_map *by_key;   /* key: the same */
 };
@@ -197,11 +197,15 @@ agt_names_keep(struct agt_names *names, struct syn_map *named)
 }
 
 void
-agt_names_serve(struct agt_names *names, bool mesh)
+agt_names_serve_take(struct agt_names *names, struct syn_map *ids)
 {
+    struct syn_map *before;
+
     (void)pthread_mutex_lock(&names->lock);
-    names->serves = mesh;
+    before = names->served;
+    names->served = ids;
     (void)pthread_mutex_unlock(&names->lock);
+    (void)syn_map_free(before);
 }
 
 /* ---- what is asked ---- */
@@ -260,7 +264,8 @@ find_replica(const char *text, struct found *found)
 static bool
 is_virtual(const struct agt_names *names, const struct service *service)
 {
-    return names->serves && service->has_virtual;
+    return service->has_virtual && names->served != NULL &&
+           syn_map_find(names->served, service->id) != NULL;
 }
 
 /* Who may not call a service need not know of it. What is not of the asker's account is reached
@@ -473,6 +478,7 @@ agt_names_free(struct agt_names *names)
         return NULL;
     names->by_key = syn_map_free(names->by_key);
     names->services = syn_map_free(names->services);
+    names->served = syn_map_free(names->served);
     (void)pthread_mutex_destroy(&names->lock);
     syn_free(names);
     return NULL;

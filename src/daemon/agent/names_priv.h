@@ -34,8 +34,9 @@ void agt_names_remove(struct agt_names *names, const char *id);
 /** Forget all whose ids `named` has not. */
 void agt_names_keep(struct agt_names *names, struct syn_map *named);
 
-/** Do virtual addresses lead to services from here? Not until this says so. */
-void agt_names_serve(struct agt_names *names, bool mesh);
+/** The services, by id, whose virtual addresses lead to them from here: these and no others. Takes
+ *  the map from the call on; NULL: none, as in the beginning. */
+void agt_names_serve_take(struct agt_names *names, struct syn_map *ids);
 
 /** Is it "synor", or below it? */
 bool agt_names_own(const char *name);

@@ -5,7 +5,10 @@
 #include <synor/base/log.h>
 #include <synor/base/str.h>
 
+#include <synor/workload/service_control.h>
+
 #include "agent_priv.h"
+#include "mesh_priv.h"
 #include "resolver_priv.h"
 
 #define RESOLV_LINE_MAX 512
@@ -45,8 +48,10 @@ agt_network_open(struct syn_agent *agent)
     struct syn_err err = {0};
 
     (void)snprintf(dir, sizeof(dir), "%s/net", agent->data_dir);
-    if (syn_net_open(&options, &agent->net, &err) < 0)
+    if (syn_net_open(&options, &agent->net, &err) < 0) {
+        (void)syn_str_copy(agent->net_missing, sizeof(agent->net_missing), err.msg);
         syn_log_err(SYN_LOG_INFO, "agent.networks-missing", &err);
+    }
     /* Where systemd resolves, the first names only itself. */
     if (read_resolvers(agent, RESOLV_CONF) == 0)
         (void)read_resolvers(agent, "/run/systemd/resolve/resolv.conf");
@@ -95,6 +100,8 @@ open_names(struct syn_agent *agent, struct syn_err *err)
     options.names = agent->names;
     if (rc == SYN_OK)
         rc = agt_resolver_new(&options, &agent->resolver, err);
+    if (rc == SYN_OK && !syn_str_eq(agent->mesh_listen, "none"))
+        rc = agt_mesh_new(agent, &agent->mesh, err);
     return rc < 0 ? rc : agt_follower_new(agent, agent->resolver, &agent->follower, err);
 }
 
@@ -115,8 +122,49 @@ void
 agt_names_close(struct syn_agent *agent)
 {
     agent->follower = agt_follower_free(agent->follower);
+    agent->mesh = agt_mesh_free(agent->mesh);
     agent->resolver = agt_resolver_free(agent->resolver);
     agent->names = agt_names_free(agent->names);
+}
+
+static void
+enter_mesh(struct syn_agent *agent, const char *id, const char *address, const json_t *doc)
+{
+    const char *workload = syn_json_str(json_object_get(doc, "spec"), "workload", "");
+    struct agt_mesh_caller caller = {.service = ""};
+    struct syn_err err = {0};
+
+    (void)syn_str_copy(caller.instance, sizeof(caller.instance), id);
+    (void)syn_str_copy(caller.address, sizeof(caller.address), address);
+    (void)syn_str_copy(caller.account, sizeof(caller.account), syn_json_str(doc, "account", ""));
+    (void)syn_str_copy(caller.label, sizeof(caller.label), syn_json_str(doc, "account_name", ""));
+    if (syn_str_eq(workload, "service"))
+        (void)syn_service_of_instance(id, caller.service);
+    if (agt_mesh_enter(agent->mesh, &caller, &err) < 0)
+        syn_log_err(SYN_LOG_WARN, "instance.no-mesh", &err);
+}
+
+void
+agt_mesh_adopt(struct syn_agent *agent)
+{
+    struct syn_err err = {0};
+    size_t cursor = 0;
+    const char *id;
+    void *value;
+
+    if (agent->mesh == NULL)
+        return;
+    (void)pthread_mutex_lock(&agent->lock);
+    while (syn_map_next(agent->instances, &cursor, &id, &value)) {
+        const struct agt_instance *instance = value;
+        struct syn_net_place place;
+
+        if (syn_net_find(agent->net, id, &place, NULL) == SYN_OK && place.address4[0] != '\0')
+            enter_mesh(agent, id, place.address4, instance->doc->json);
+    }
+    (void)pthread_mutex_unlock(&agent->lock);
+    if (agt_mesh_begin(agent->mesh, &err) < 0)
+        syn_log_err(SYN_LOG_ERROR, "agent.no-mesh", &err);
 }
 
 void
@@ -136,6 +184,8 @@ agt_names_enter(struct agt_instance *instance, const json_t *doc)
         syn_log_err(SYN_LOG_WARN, "instance.no-names", &err);
     else
         (void)syn_str_copy(instance->gateway, sizeof(instance->gateway), place->gateway4);
+    if (instance->agent->mesh != NULL && place->address4[0] != '\0')
+        enter_mesh(instance->agent, instance->id, place->address4, doc);
 }
 
 void
@@ -143,6 +193,8 @@ agt_names_leave(struct agt_instance *instance)
 {
     if (instance->gateway[0] != '\0')
         agt_resolver_leave(instance->agent->resolver, instance->gateway);
+    if (instance->agent->mesh != NULL)
+        agt_mesh_leave(instance->agent->mesh, instance->id);
     instance->gateway[0] = '\0';
 }
 

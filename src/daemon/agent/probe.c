@@ -61,6 +61,42 @@ agt_probe_status(const char *answer, size_t len)
     return status >= 100 ? status : -1;
 }
 
+static enum agt_probe_state
+judge_whole(struct agt_probe *probe)
+{
+    int status = agt_probe_status(probe->whole->data, probe->whole->len);
+
+    if (probe->whole->failed)
+        return over(probe, AGT_PROBE_FAILED, "there is no memory for its answer");
+    if (status == 200)
+        return over(probe, AGT_PROBE_PASSED, "it answers 200");
+    if (status > 0)
+        return over(probe, AGT_PROBE_FAILED, "it answers %d", status);
+    return over(probe, AGT_PROBE_FAILED, "it answers with something else than HTTP/1");
+}
+
+/* Read until the other side has said everything. */
+static enum agt_probe_state
+read_whole(struct agt_probe *probe)
+{
+    char chunk[4096];
+
+    for (;;) {
+        ssize_t got = recv(probe->fd, chunk, sizeof(chunk), 0);
+
+        if (got < 0 && (errno == EAGAIN || errno == EINTR))
+            return AGT_PROBE_RUNS;
+        if (got < 0)
+            return over(probe, AGT_PROBE_FAILED, "waiting for the answer: %s", strerror(errno));
+        if (got == 0)
+            return judge_whole(probe);
+        if (probe->whole->len + (size_t)got > AGT_PROBE_WHOLE_MAX)
+            return over(probe, AGT_PROBE_FAILED, "it answers with more than %zu bytes",
+                        AGT_PROBE_WHOLE_MAX);
+        syn_buf_add(probe->whole, chunk, (size_t)got);
+    }
+}
+
 /* Write and read as far as it goes. */
 static enum agt_probe_state
 exchange(struct agt_probe *probe)
@@ -76,6 +112,8 @@ exchange(struct agt_probe *probe)
         probe->sent += (size_t)put;
     }
     probe->events = POLLIN;
+    if (probe->whole != NULL)
+        return read_whole(probe);
     for (;;) {
         ssize_t got = recv(probe->fd, probe->answer + probe->answer_len,
                            sizeof(probe->answer) - probe->answer_len, 0);
@@ -223,9 +261,10 @@ write_request(struct agt_probe *probe, const struct agt_probe_target *target)
         (void)snprintf(host, sizeof(host), "%s%s%s:%u", v6 ? "[" : "", target->address,
                        v6 ? "]" : "", (unsigned)target->port);
     return snprintf(probe->request, sizeof(probe->request),
-                    "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: synor-health\r\n%s"
+                    "GET %s HTTP/1.%c\r\nHost: %s\r\nUser-Agent: synor-health\r\n%s"
                     "Connection: close\r\n\r\n",
-                    target->path, host, target->headers != NULL ? target->headers : "");
+                    target->path, target->whole != NULL ? '0' : '1', host,
+                    target->headers != NULL ? target->headers : "");
 }
 
 enum agt_probe_state
@@ -236,8 +275,11 @@ agt_probe_begin(struct agt_probe *probe, const struct agt_probe_target *target, 
     socklen_t len = address_of(target, &address);
     int n = 0;
 
-    *probe = (struct agt_probe){
-        .fd = -1, .words_fd = -1, .events = POLLOUT, .deadline_ms = now_ms + timeout_ms};
+    *probe = (struct agt_probe){.fd = -1,
+                                .words_fd = -1,
+                                .events = POLLOUT,
+                                .deadline_ms = now_ms + timeout_ms,
+                                .whole = target->whole};
     if (target->argv != NULL)
         return begin_program(probe, target);
     if (len == 0)

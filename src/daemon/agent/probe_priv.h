@@ -1,15 +1,16 @@
 /* One check of a replica, by TCP, HTTP or a program within it, without waiting: begun, looked after
- * from a loop, over by its deadline. */
+ * from a loop, over by its deadline. Or one question, whose whole answer is wanted. */
 #ifndef SYN_AGENT_PROBE_PRIV_H
 #define SYN_AGENT_PROBE_PRIV_H
 
-#include <synor/base/core.h>
+#include <synor/base/buf.h>
 #include <synor/runtime/exec.h>
 
 #define AGT_PROBE_REQUEST_MAX 3072
 #define AGT_PROBE_WORDS_MAX   120 /* of what a program printed that are kept */
 #define AGT_PROBE_ANSWER_MAX  256 /* of an answer that is read: the status line is at its front */
 #define AGT_PROBE_MESSAGE_MAX 200
+#define AGT_PROBE_WHOLE_MAX   ((size_t)1 << 20) /* of an answer that is wanted as a whole */
 
 enum agt_probe_state { AGT_PROBE_NONE, AGT_PROBE_RUNS, AGT_PROBE_PASSED, AGT_PROBE_FAILED };
 
@@ -19,6 +20,9 @@ struct agt_probe_target {
     const char *path;    /* NULL: that it can be connected to is enough */
     const char *host;    /* of the request; NULL: the address */
     const char *headers; /* more lines of the request, each with its line end; NULL: none */
+    /** Where the whole answer goes, as it came; it is asked for by HTTP/1.0, so that it comes in
+     * one piece. NULL: its status is enough. */
+    struct syn_buf *whole;
     /** NULL-ended: a program that is run within `instance` instead; status 0 is well. */
     const char *const *argv;
     const struct syn_runtime *runtime;
@@ -37,6 +41,7 @@ struct agt_probe {
     size_t request_len, sent; /* 0: TCP alone */
     char answer[AGT_PROBE_ANSWER_MAX];
     size_t answer_len;
+    struct syn_buf *whole;
     char message[AGT_PROBE_MESSAGE_MAX]; /* what came of it, for people */
 };
 

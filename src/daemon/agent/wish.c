@@ -19,6 +19,8 @@ agt_wish_fini(struct agt_wish *wish)
         syn_free(wish->env[i]);
     syn_free((void *)wish->env);
     syn_free((void *)wish->argv);
+    for (size_t i = 0; i < wish->shown_count; i++)
+        syn_free(wish->shown[i]);
     json_decref(wish->secrets);
     wish->image = syn_oci_layout_close(wish->image);
     wish->gpus = syn_gpu_grant_free(wish->gpus);
@@ -218,28 +220,90 @@ signal_number(const char *name)
     return 0;
 }
 
+static void
+add_bind(struct agt_wish *wish, struct syn_bind bind)
+{
+    assert(wish->spec.binds_count < AGT_WISH_BINDS_MAX);
+    wish->binds[wish->spec.binds_count++] = bind;
+    wish->spec.binds = wish->binds;
+}
+
+bool
+agt_wish_mounts(const json_t *spec, const char *cid)
+{
+    const json_t *mount;
+    size_t i;
+
+    json_array_foreach (json_object_get(spec, "mounts"), i, mount)
+        if (syn_str_eq(syn_json_str(mount, "cid", ""), cid))
+            return true;
+    return false;
+}
+
+/* What is stored, fetched once for all that name it, or a volume, shown where it is wanted. */
+static int
+wish_folder(struct agt_instance *instance, struct agt_wish *wish, const json_t *mount, bool volume,
+            struct syn_err *err)
+{
+    const char *inside = syn_json_str(mount, "path", "");
+    char path[AGT_PATH_MAX];
+    char *kept;
+    int rc = volume ? agt_volume_take(instance, mount, path, err)
+                    : agt_fetch(instance, syn_json_str(mount, "cid", ""), path, err);
+
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "%s", inside);
+    kept = syn_strdup(path);
+    if (kept == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a mount");
+    wish->shown[wish->shown_count++] = kept;
+    if (!volume) {
+        add_bind(wish, (struct syn_bind){kept, inside, true});
+        return SYN_OK;
+    }
+    wish->volumes[wish->spec.volumes_count++] =
+        (struct syn_bind){kept, inside, syn_json_bool(mount, "read_only", false)};
+    wish->spec.volumes = wish->volumes;
+    return SYN_OK;
+}
+
+static int
+wish_mount(struct agt_instance *instance, struct agt_wish *wish, const json_t *mount,
+           struct syn_err *err)
+{
+    const char *kind = syn_json_str(mount, "kind", "");
+
+    if (wish->spec.tmpfs_count == SYN_INSTANCE_MOUNTS_MAX ||
+        wish->shown_count == SYN_INSTANCE_MOUNTS_MAX)
+        return SYN_FAIL(err, SYN_E_INTERNAL, "mounts: more than are understood");
+    if (syn_str_eq(kind, "content") || syn_str_eq(kind, "volume"))
+        return wish_folder(instance, wish, mount, syn_str_eq(kind, "volume"), err);
+    if (!syn_str_eq(kind, "tmpfs"))
+        return SYN_OK;
+    wish->tmpfs[wish->spec.tmpfs_count++] =
+        (struct syn_tmpfs){syn_json_str(mount, "path", ""), syn_json_i64(mount, "size_bytes", 0)};
+    wish->spec.tmpfs = wish->tmpfs;
+    return SYN_OK;
+}
+
 /* What a service says of its process and its mounts, over what the image says. */
 static int
-wish_service(struct agt_wish *wish, const json_t *spec, struct syn_err *err)
+wish_service(struct agt_instance *instance, struct agt_wish *wish, const json_t *spec,
+             struct syn_err *err)
 {
     const char *user = syn_json_str(spec, "user", NULL);
     const char *image = wish->image != NULL ? syn_oci_layout_config(wish->image)->stop_signal : "";
     json_t *mount;
     size_t i;
+    int rc = user != NULL ? syn_service_user(user, &wish->spec.uid, &wish->spec.gid, err) : SYN_OK;
 
     wish->spec.cwd = syn_json_str(spec, "workdir", wish->spec.cwd);
     wish->spec.hostname = syn_json_str(spec, "hostname", NULL);
     wish->spec.stop_signal = signal_number(syn_json_str(spec, "stop_signal", image));
-    json_array_foreach (json_object_get(spec, "mounts"), i, mount) {
-        if (!syn_str_eq(syn_json_str(mount, "kind", ""), "tmpfs"))
-            continue;
-        if (wish->spec.tmpfs_count == SYN_INSTANCE_MOUNTS_MAX)
-            return SYN_FAIL(err, SYN_E_INTERNAL, "mounts: more than are understood");
-        wish->tmpfs[wish->spec.tmpfs_count++] = (struct syn_tmpfs){
-            syn_json_str(mount, "path", ""), syn_json_i64(mount, "size_bytes", 0)};
-    }
-    wish->spec.tmpfs = wish->tmpfs;
-    return user != NULL ? syn_service_user(user, &wish->spec.uid, &wish->spec.gid, err) : SYN_OK;
+    json_array_foreach (json_object_get(spec, "mounts"), i, mount)
+        if (rc == SYN_OK)
+            rc = wish_mount(instance, wish, mount, err);
+    return rc;
 }
 
 /* The root file system, and what the image says where the job says nothing. */
@@ -266,14 +330,6 @@ wish_image(struct agt_instance *instance, struct agt_wish *wish, const json_t *s
     wish->spec.cwd =
         config->working_dir[0] == '/' && access(inside, F_OK) == 0 ? config->working_dir : NULL;
     return SYN_OK;
-}
-
-static void
-add_bind(struct agt_wish *wish, struct syn_bind bind)
-{
-    assert(wish->spec.binds_count < AGT_WISH_BINDS_MAX);
-    wish->binds[wish->spec.binds_count++] = bind;
-    wish->spec.binds = wish->binds;
 }
 
 /* A folder beside the instance that its program may read. */
@@ -411,7 +467,7 @@ agt_wish_make(struct agt_instance *instance, const json_t *doc, struct agt_wish 
     wish_network(instance, wish, doc);
     rc = wish_image(instance, wish, spec, err);
     if (rc == SYN_OK && service)
-        rc = wish_service(wish, spec, err);
+        rc = wish_service(instance, wish, spec, err);
     if (rc == SYN_OK)
         rc = wish_gpus(instance, wish, doc, err);
     if (rc == SYN_OK)

@@ -5,7 +5,7 @@
 
 #include "agent_priv.h"
 
-#define AGT_WISH_BINDS_MAX 8
+#define AGT_WISH_BINDS_MAX (8 + SYN_INSTANCE_MOUNTS_MAX)
 #define AGT_WISH_HOSTS_MAX 64
 
 struct agt_wish {
@@ -18,6 +18,9 @@ struct agt_wish {
     struct syn_secret_file files[SYN_INSTANCE_MOUNTS_MAX];
     struct syn_bind binds[AGT_WISH_BINDS_MAX];
     struct syn_host_entry hosts[AGT_WISH_HOSTS_MAX];
+    struct syn_bind volumes[SYN_INSTANCE_MOUNTS_MAX];
+    char *shown[SYN_INSTANCE_MOUNTS_MAX]; /* paths of content and volumes */
+    size_t shown_count;
     char dir[AGT_PATH_MAX];
     char code[AGT_PATH_MAX];
     char dataset[AGT_PATH_MAX];
@@ -37,5 +40,7 @@ struct agt_wish {
 SYN_MUST int agt_wish_make(struct agt_instance *instance, const json_t *doc, struct agt_wish *wish,
                            struct syn_err *err);
 void agt_wish_fini(struct agt_wish *wish);
+/** Is this content among the mounts of an instance's spec? */
+bool agt_wish_mounts(const json_t *spec, const char *cid);
 
 #endif

@@ -432,6 +432,8 @@ give_roots(void *arg, const char *key, json_t *doc, int64_t revision, struct syn
                                          "spec.dataset_cid",
                                          "spec.image_cid",
                                          "spec.checkpoint_cid"};
+    const json_t *mount;
+    size_t m;
     int rc = SYN_OK;
 
     (void)revision;
@@ -439,6 +441,9 @@ give_roots(void *arg, const char *key, json_t *doc, int64_t revision, struct syn
         return give_root(arg, key, strrchr(key, '/') + 1, err);
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(places); i++)
         rc = give_root(arg, key, json_string_value(syn_json_at(doc, places[i])), err);
+    json_array_foreach (syn_json_at(doc, "spec.mounts"), m, mount)
+        if (rc == SYN_OK)
+            rc = give_root(arg, key, syn_json_str(mount, "cid", ""), err);
     return rc;
 }
 

@@ -17,6 +17,7 @@ struct sight {
     struct srv_period period;
     json_t *billed;
     json_t *balanced;
+    json_t *volumes;
     int64_t escrow;
     struct srv_loads_view loads;
     struct syn_service_answers answers[SYN_SERVICE_SIDES];
@@ -30,6 +31,7 @@ sight_fini(struct sight *sight)
     json_decref(sight->billed);
     srv_period_fini(&sight->period);
     json_decref(sight->balanced);
+    json_decref(sight->volumes);
 }
 
 static int
@@ -40,6 +42,9 @@ look(struct syn_server *server, const char *id, struct sight *ret, struct syn_er
 
     if (rc == SYN_OK)
         rc = srv_service_versions(server, id, &ret->versions, err);
+    if (rc == SYN_OK)
+        rc = srv_volumes_named(server, syn_json_str(ret->own.doc, "account", "?"),
+                               syn_document_spec(ret->own.doc), ret->versions, &ret->volumes, err);
     if (rc == SYN_OK)
         rc = srv_gateway_balanced(server, ret->own.instances, &ret->balanced, err);
     if (rc != SYN_OK)
@@ -112,6 +117,7 @@ view_make(const struct ctl_world *world, struct sight *sight, struct syn_quota *
         .zones = &sight->loads.zones,
         .loads = &sight->loads.sight,
         .balanced = sight->balanced,
+        .volumes = sight->volumes,
     };
     count_requests(server, sight->own.doc);
     view->answers = count_answers(server, sight->own.doc, sight->answers);
@@ -170,6 +176,8 @@ write_effects(struct syn_server *server, const struct sight *sight,
         rc = srv_escrow_lock(server, &txn, &lock, err);
     if (rc == SYN_OK)
         rc = forget(&txn, sight, effects->forgotten, err);
+    if (rc == SYN_OK)
+        rc = srv_volumes_bind(&txn, lock.account, sight->volumes, effects->bound, err);
     return rc < 0 ? rc : ctl_write(server, &txn, &srv_service, &sight->own, &writing, err);
 }
 

@@ -181,6 +181,8 @@ add_mesh(const struct syn_server *server, const json_t *doc, json_t *brief, stru
 {
     const struct syn_mesh_party party = {.account = syn_json_str(brief, "account_name", ""),
                                          .service = syn_json_str(brief, "name", "")};
+    static const char *const policy[] = {"timeout_ms", "retries", "rate"};
+    const json_t *said = json_object_get(syn_document_spec(doc), "mesh");
     const json_t *allow = syn_mesh_allow(syn_document_spec(doc));
     char name[SYN_MESH_NAME_SIZE], uri[SYN_MESH_URI_SIZE];
     struct syn_service_spec spec;
@@ -193,7 +195,15 @@ add_mesh(const struct syn_server *server, const json_t *doc, json_t *brief, stru
                        syn_mesh_name(&party, name), "protocol",
                        syn_service_protocol_name(spec.lb.protocol), "allow",
                        allow != NULL ? json_deep_copy(allow) : json_pack("[s]", "own"));
-    return rc < 0 ? rc : syn_json_set_take(brief, "mesh", mesh, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_take(brief, "mesh", mesh, err);
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(policy); i++) {
+        json_t *value = json_object_get(said, policy[i]);
+
+        if (value != NULL)
+            rc = syn_json_set_take(mesh, policy[i], json_incref(value), err);
+    }
+    return rc;
 }
 
 /* Of a service's document, what names and the mesh need. */

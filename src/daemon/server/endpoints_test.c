@@ -153,6 +153,8 @@ until_told(struct listener *listener, const char *event, const json_t *doc)
     assert_non_null(strstr(syn_json_str(mesh, "identity", ""), "/account/east/service/web"));
     assert_string_equal(syn_json_str(mesh, "protocol", ""), "tcp");
     assert_int_equal(json_array_size(json_object_get(mesh, "allow")), 1);
+    assert_int_equal(syn_json_i64(mesh, "retries", -1), 2);
+    assert_null(json_object_get(mesh, "rate")); /* it was not said */
     return listener->synced;
 }
 
@@ -161,7 +163,7 @@ allow(struct run *run, const char *entries)
 {
     char text[128];
 
-    (void)snprintf(text, sizeof(text), "{'spec':{'mesh':{'allow':%s}}}", entries);
+    (void)snprintf(text, sizeof(text), "{'spec':{'mesh':{'allow':%s,'retries':2}}}", entries);
     must(run->tenant, "PATCH", "/v1/services/web", text, NULL);
 }
 

@@ -81,6 +81,24 @@ srv_image_resolve(struct syn_server *server, const char *account, const char *re
     return rc < 0 ? rc : srv_resolve(server, account, syn_json_str(doc, "cid", "?"), ret_cid, err);
 }
 
+int
+srv_image_foresee(struct syn_server *server, const char *account, const char *reference,
+                  json_t *plan, struct syn_err *err)
+{
+    char cid[SYN_CID_TEXT_MAX], name[SYN_IMAGE_REF_MAX];
+    json_t *pull = NULL;
+    int rc = syn_json_set_take(plan, "pull", json_null(), err);
+
+    if (rc == SYN_OK)
+        rc = srv_image_resolve(server, account, reference, cid, err);
+    if (rc != SYN_E_NOTFOUND || syn_str_starts(reference, "synor://"))
+        return rc;
+    rc = name_of(reference, name, err);
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&pull, err, "{s:s}", "image", name);
+    return rc < 0 ? rc : syn_json_set_take(plan, "pull", pull, err);
+}
+
 /* --- writing ---------------------------------------------------------------------------------- */
 
 struct writing {

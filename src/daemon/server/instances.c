@@ -4,6 +4,7 @@
 #include <synor/daemon/lease.h>
 #include <synor/infra/crypto.h>
 #include <synor/market/meter.h>
+#include <synor/orchestration/autoscale.h>
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/life.h>
 #include <synor/workload/training_explain.h>
@@ -96,7 +97,8 @@ apply_status(struct syn_server *server, json_t *doc, const json_t *report, struc
 {
     static const char *const copied[] = {"exit_code", "signal",         "started_at", "ended_at",
                                          "isolation", "usage_seq_last", "logs",       "detail",
-                                         "address",   "port",           "health",     "runtime"};
+                                         "address",   "port",           "health",     "runtime",
+                                         "pid"};
     json_t *status = syn_document_status(doc);
     const char *to_name = syn_json_str(report, "state", "");
     int from = syn_instance_state_find(syn_document_state(doc));
@@ -604,6 +606,11 @@ static const struct syn_field status_fields[] = {
     {.name = "ended_at", .kind = SYN_FIELD_ANY, .help = "Time or null"},
     {.name = "isolation", .kind = SYN_FIELD_STR, .min = 0, .max = 64, .help = "Sandbox in use"},
     {.name = "runtime", .kind = SYN_FIELD_STR, .min = 0, .max = 32, .help = "Driver that runs it"},
+    {.name = "pid",
+     .kind = SYN_FIELD_I64,
+     .min = 0,
+     .max = INT32_MAX,
+     .help = "Its first process, as its node sees it while it runs; 0: not known"},
     {.name = "usage_seq_last",
      .kind = SYN_FIELD_ANY,
      .help = "Number of the last sample there will be, or null"},
@@ -648,6 +655,20 @@ static const struct syn_field usage_fields[] = {
      .help = "Ed25519 over the canonical JSON without this field, hexadecimal"},
 };
 static const struct syn_schema usage_schema = SYN_SCHEMA("UsageReport", usage_fields);
+
+static const struct syn_field metrics_fields[] = {
+    {.name = "metrics",
+     .kind = SYN_FIELD_OBJ,
+     .required = true,
+     .help = "Numbers by name, custom:NAME, as the instance's spec.scrape asks for them"},
+    {.name = "trouble",
+     .kind = SYN_FIELD_MAP,
+     .min = 0,
+     .max = SYN_AUTOSCALE_METRICS_MAX,
+     .fallback = "{}",
+     .help = "Why others could not be read, by name"},
+};
+static const struct syn_schema metrics_schema = SYN_SCHEMA("InstanceMetrics", metrics_fields);
 
 static const struct syn_field checkpoint_fields[] = {
     {.name = "cid",
@@ -696,6 +717,15 @@ static const struct syn_http_route rows[] = {
      .handler = get_usage,
      .name = "instances.usage-seq",
      .summary = "Number of the last sample that arrived"},
+    {.method = "POST",
+     .pattern = "/v1/instances/{id}/metrics",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_NODE,
+     .body_max = SRV_BODY_MAX,
+     .handler = srv_loads_post_scraped,
+     .body = &metrics_schema,
+     .name = "instances.metrics",
+     .summary = "An agent reports what it read of an instance's own metrics"},
     {.method = "POST",
      .pattern = "/v1/instances/{id}/checkpoints",
      .kind = SYN_HTTP_POOL,

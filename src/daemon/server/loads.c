@@ -16,22 +16,31 @@
 
 #include "loads_priv.h"
 
-#define RING         8     /* reports of an instance that are remembered */
-#define SPAN_MS      5000  /* its CPU is that of about so long */
-#define MARK_MS      900   /* between two marks of the balancer's counter */
-#define TOLD_MS      30000 /* a number that somebody told counts for so long */
-#define TOLD_MAX     16    /* of a service */
-#define SERVICES_MAX 10000 /* that numbers are told of */
-#define ZONES_MAX    1024
-#define ZONEINFO     "/usr/share/zoneinfo"
+#define RING                8     /* reports of an instance that are remembered */
+#define SPAN_MS             5000  /* its CPU is that of about so long */
+#define MARK_MS             900   /* between two marks of the balancer's counter */
+#define TOLD_MS             30000 /* a number that somebody told counts for so long */
+#define TOLD_MAX            16    /* of a service */
+#define SCRAPED_TROUBLE_MAX 160
+#define SERVICES_MAX        10000 /* that numbers are told of */
+#define ZONES_MAX           1024
+#define ZONEINFO            "/usr/share/zoneinfo"
 
 struct instance {
     struct point {
-        int64_t passed_ms, cpu_ms;
+        int64_t passed_ms, cpu_ms, sent_bytes;
     } ring[RING];
     size_t next;
     int64_t memory_bytes;
-    int64_t heard_ms; /* by our clock */
+    int64_t heard_ms;        /* by our clock */
+    struct scraped *scraped; /* SYN_AUTOSCALE_METRICS_MAX of them; NULL: nothing was */
+};
+
+/* What the node read of it: a number, or why there is none. */
+struct scraped {
+    char name[SYN_AUTOSCALE_KEY_MAX];
+    int64_t value, at_ms;
+    char trouble[SCRAPED_TROUBLE_MAX];
 };
 
 struct service {
@@ -61,6 +70,15 @@ free_value(void *value)
 }
 
 static void
+free_instance(void *value)
+{
+    struct instance *instance = value;
+
+    syn_free(instance->scraped);
+    syn_free(instance);
+}
+
+static void
 free_zone(void *value)
 {
     (void)syn_zone_free(value);
@@ -75,7 +93,7 @@ srv_loads_new(struct srv_loads **ret, struct syn_err *err)
     if (loads == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for loads");
     (void)pthread_mutex_init(&loads->lock, NULL);
-    rc = syn_map_new(free_value, &loads->instances, err);
+    rc = syn_map_new(free_instance, &loads->instances, err);
     if (rc == SYN_OK)
         rc = syn_map_new(free_value, &loads->services, err);
     if (rc == SYN_OK)
@@ -103,6 +121,20 @@ srv_loads_free(struct srv_loads *loads)
 
 /* --- replicas --------------------------------------------------------------------------------- */
 
+/* NULL when there is no memory: it is not known, and so nothing goes. */
+static struct instance *
+instance_at(struct srv_loads *loads, const char *id)
+{
+    struct instance *instance = syn_map_find(loads->instances, id);
+
+    if (instance != NULL)
+        return instance;
+    instance = syn_calloc(1, sizeof(*instance));
+    if (instance != NULL && syn_map_put_take(loads->instances, id, instance, NULL) < 0)
+        instance = NULL;
+    return instance;
+}
+
 void
 srv_loads_report(struct srv_loads *loads, const struct syn_report *report, int64_t now_ms)
 {
@@ -112,14 +144,10 @@ srv_loads_report(struct srv_loads *loads, const struct syn_report *report, int64
 
     for (size_t i = 0; i < report->count; i++)
         point.cpu_ms += report->samples[i].used.cpu_ms;
+    for (size_t i = 0; i < report->count; i++)
+        point.sent_bytes += report->samples[i].egress_bytes;
     (void)pthread_mutex_lock(&loads->lock);
-    instance = syn_map_find(loads->instances, report->instance);
-    if (instance == NULL) {
-        instance = syn_calloc(1, sizeof(*instance));
-        if (instance != NULL &&
-            syn_map_put_take(loads->instances, report->instance, instance, NULL) < 0)
-            instance = NULL; /* it is not known, and so nothing goes */
-    }
+    instance = instance_at(loads, report->instance);
     if (instance != NULL) {
         instance->ring[instance->next++ % RING] = point;
         instance->memory_bytes = last->used.memory_peak_bytes;
@@ -136,22 +164,157 @@ srv_loads_forget(struct srv_loads *loads, const char *instance)
     (void)pthread_mutex_unlock(&loads->lock);
 }
 
-/* The CPU of the newest reports that make up a few seconds. */
+/* --- what is scraped of them ------------------------------------------------------------------ */
+
+/* The row of a metric, or one that is free or of one that was not told for long. */
+static struct scraped *
+scraped_row(struct instance *instance, const char *name, int64_t now_ms)
+{
+    struct scraped *rows = instance->scraped, *old = NULL;
+
+    for (size_t i = 0; i < SYN_AUTOSCALE_METRICS_MAX; i++) {
+        if (syn_str_eq(rows[i].name, name))
+            return &rows[i];
+        if (rows[i].name[0] == '\0' || now_ms - rows[i].at_ms > TOLD_MS)
+            old = &rows[i];
+    }
+    if (old != NULL)
+        (void)syn_str_copy(old->name, sizeof(old->name), name);
+    return old;
+}
+
+void
+srv_loads_scraped(struct srv_loads *loads, const char *id, const char *name, int64_t value,
+                  const char *trouble, int64_t now_ms)
+{
+    struct instance *instance;
+    struct scraped *row = NULL;
+
+    (void)pthread_mutex_lock(&loads->lock);
+    instance = instance_at(loads, id);
+    if (instance != NULL && instance->scraped == NULL)
+        instance->scraped = syn_calloc(SYN_AUTOSCALE_METRICS_MAX, sizeof(*instance->scraped));
+    if (instance != NULL && instance->scraped != NULL)
+        row = scraped_row(instance, name, now_ms);
+    if (row != NULL) {
+        row->value = value;
+        row->at_ms = now_ms;
+        (void)syn_str_copy(row->trouble, sizeof(row->trouble), trouble);
+    }
+    (void)pthread_mutex_unlock(&loads->lock);
+}
+
+static int64_t
+find_scraped(void *self, const char *id, const char *metric)
+{
+    const struct srv_loads_view *view = self;
+    const struct instance *instance;
+    int64_t value = SYN_AUTOSCALE_UNKNOWN;
+
+    (void)pthread_mutex_lock(&view->loads->lock);
+    instance = syn_map_find(view->loads->instances, id);
+    for (size_t i = 0;
+         instance != NULL && instance->scraped != NULL && i < SYN_AUTOSCALE_METRICS_MAX; i++)
+        if (syn_str_eq(instance->scraped[i].name, metric) &&
+            view->now_ms - instance->scraped[i].at_ms <= TOLD_MS)
+            value = instance->scraped[i].value;
+    (void)pthread_mutex_unlock(&view->loads->lock);
+    return value;
+}
+
+/* What of the instance could not be read. */
+static int
+add_troubles(struct srv_loads *loads, const char *id, json_t *why, struct syn_err *err)
+{
+    const struct instance *instance;
+    int rc = SYN_OK;
+
+    (void)pthread_mutex_lock(&loads->lock);
+    instance = syn_map_find(loads->instances, id);
+    for (size_t i = 0; rc == SYN_OK && instance != NULL && instance->scraped != NULL &&
+                       i < SYN_AUTOSCALE_METRICS_MAX;
+         i++) {
+        const struct scraped *row = &instance->scraped[i];
+        char text[SCRAPED_TROUBLE_MAX + SYN_AUTOSCALE_KEY_MAX + SYN_ID_MAX + 32];
+        json_t *said = NULL;
+
+        if (row->trouble[0] == '\0')
+            continue;
+        (void)snprintf(text, sizeof(text), "%s of %s is not known: %s", row->name, id,
+                       row->trouble);
+        rc = syn_json_pack(&said, err, "{s:s, s:s, s:s, s:s, s:s}", "dimension", "autoscale",
+                           "node", "", "need", row->name, "have", "", "message", text);
+        if (rc == SYN_OK)
+            rc = syn_json_append_take(why, said, err);
+    }
+    (void)pthread_mutex_unlock(&loads->lock);
+    return rc;
+}
+
+int
+srv_loads_explain(struct srv_loads *loads, const json_t *service, json_t *answer,
+                  struct syn_err *err)
+{
+    const json_t *endpoint;
+    size_t i;
+    int rc = SYN_OK;
+
+    if (json_object_get(syn_document_spec(service), "autoscale") == NULL)
+        return SYN_OK;
+    json_array_foreach (json_object_get(syn_document_status(service), "endpoints"), i, endpoint)
+        if (rc == SYN_OK)
+            rc = add_troubles(loads, syn_json_str(endpoint, "instance", ""),
+                              json_object_get(answer, "why"), err);
+    return rc;
+}
+
+/* --- used ------------------------------------------------------------------------------------- */
+
+/* The newest reports that make up a few seconds, as one. */
+static struct point
+lately(const struct instance *instance)
+{
+    struct point sum = {0};
+
+    for (size_t i = 1; i <= SYN_MIN(instance->next, (size_t)RING) && sum.passed_ms < SPAN_MS; i++) {
+        const struct point *point = &instance->ring[(instance->next - i) % RING];
+
+        sum.cpu_ms += point->cpu_ms;
+        sum.passed_ms += point->passed_ms;
+        sum.sent_bytes += point->sent_bytes;
+    }
+    sum.passed_ms = SYN_MAX(sum.passed_ms, 1);
+    return sum;
+}
+
 static struct syn_service_load
 load_of(const struct instance *instance)
 {
-    struct syn_service_load load = {.at_ms = instance->heard_ms,
-                                    .memory_bytes = instance->memory_bytes};
-    int64_t cpu_ms = 0, passed_ms = 0;
+    const struct point point = lately(instance);
 
-    for (size_t i = 1; i <= SYN_MIN(instance->next, (size_t)RING) && passed_ms < SPAN_MS; i++) {
-        const struct point *point = &instance->ring[(instance->next - i) % RING];
+    return (struct syn_service_load){
+        .at_ms = instance->heard_ms,
+        .memory_bytes = instance->memory_bytes,
+        .cpu_millicores = (int64_t)((syn_i128)point.cpu_ms * 1000 / point.passed_ms)};
+}
 
-        cpu_ms += point->cpu_ms;
-        passed_ms += point->passed_ms;
+bool
+srv_loads_seen(struct srv_loads *loads, const char *id, int64_t now_ms, struct srv_load_seen *ret)
+{
+    const struct instance *instance;
+    bool seen;
+
+    (void)pthread_mutex_lock(&loads->lock);
+    instance = syn_map_find(loads->instances, id);
+    seen = instance != NULL && instance->next > 0 && now_ms - instance->heard_ms <= TOLD_MS;
+    if (seen) {
+        const struct point point = lately(instance);
+
+        ret->load = load_of(instance);
+        ret->sent_bps = (int64_t)((syn_i128)point.sent_bytes * 8000 / point.passed_ms);
     }
-    load.cpu_millicores = (int64_t)((syn_i128)cpu_ms * 1000 / SYN_MAX(passed_ms, 1));
-    return load;
+    (void)pthread_mutex_unlock(&loads->lock);
+    return seen;
 }
 
 static bool
@@ -159,13 +322,15 @@ find_load(void *self, const char *id, struct syn_service_load *ret)
 {
     const struct srv_loads_view *view = self;
     const struct instance *instance;
+    bool known;
 
     (void)pthread_mutex_lock(&view->loads->lock);
     instance = syn_map_find(view->loads->instances, id);
-    if (instance != NULL)
+    known = instance != NULL && instance->next > 0; /* it may only have been scraped */
+    if (known)
         *ret = load_of(instance);
     (void)pthread_mutex_unlock(&view->loads->lock);
-    return instance != NULL;
+    return known;
 }
 
 /* --- services --------------------------------------------------------------------------------- */
@@ -353,6 +518,7 @@ srv_loads_look(struct srv_loads *loads, const char *service, int64_t now_ms,
     ret->sight = (struct syn_service_loads){
         .of = find_load,
         .total = find_total,
+        .scraped = find_scraped,
         .self = ret,
     };
     ret->sight.held = (uint32_t)SYN_MAX(SYN_MIN(find_total(ret, "held") / 1000, UINT32_MAX), 0);
@@ -414,4 +580,36 @@ srv_loads_post(struct syn_http_req *req, void *ctx, struct syn_err *err)
         return rc;
     srv_controller_poke(server->controller, syn_document_id(service));
     return syn_http_reply_json(req, 200, answer, err);
+}
+
+int
+srv_loads_post_scraped(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    int64_t now_ms = syn_wall_ms(server->world), value = 0;
+    const json_t *body = syn_http_req_json(req);
+    const char *name;
+    json_t *number, *text;
+    SYN_JSON(instance);
+    SYN_JSON(answer);
+    int rc = srv_instance_mine(server, req, &instance, err);
+
+    json_object_foreach (json_object_get(body, "metrics"), name, number) {
+        if (rc == SYN_OK)
+            rc = check_name(name, err);
+        if (rc == SYN_OK)
+            rc = thousandths(name, number, &value, err);
+        if (rc == SYN_OK)
+            srv_loads_scraped(server->loads, syn_document_id(instance), name, value, "", now_ms);
+    }
+    json_object_foreach (json_object_get(body, "trouble"), name, text) {
+        if (rc == SYN_OK)
+            rc = check_name(name, err);
+        if (rc == SYN_OK)
+            srv_loads_scraped(server->loads, syn_document_id(instance), name, SYN_AUTOSCALE_UNKNOWN,
+                              json_string_value(text), now_ms);
+    }
+    if (rc == SYN_OK)
+        rc = syn_json_pack(&answer, err, "{s:I}", "until_ms", (json_int_t)now_ms + TOLD_MS);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }

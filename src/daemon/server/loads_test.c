@@ -33,6 +33,7 @@ report(const char *instance, int64_t at_ms, int64_t cpu_ms, int64_t memory)
     struct syn_sample sample = {
         .from_ms = at_ms - 1000,
         .to_ms = at_ms,
+        .egress_bytes = 125,
         .used = {.cpu_ms = cpu_ms, .memory_peak_bytes = memory},
     };
     struct syn_report one = {.samples = &sample, .count = 1};
@@ -54,6 +55,7 @@ static void
 test_what_replicas_use(void **state)
 {
     struct syn_service_load load;
+    struct srv_load_seen seen;
     struct srv_loads_view view;
 
     (void)state;
@@ -66,6 +68,14 @@ test_what_replicas_use(void **state)
     assert_int_equal(load.cpu_millicores, 100); /* of the last five seconds */
     assert_int_equal(load.memory_bytes, 981);
     assert_int_equal(load.at_ms, NOW + 19000);
+    /* For people the same, and what was sent, until it is old. */
+    assert_true(srv_loads_seen(loads, "inst-a", NOW + 49000, &seen));
+    assert_int_equal(seen.load.memory_bytes, 981);
+    assert_int_equal(seen.sent_bps, 1000);
+    assert_false(srv_loads_seen(loads, "inst-a", NOW + 49001, &seen));
+    srv_loads_scraped(loads, "inst-c", "custom:a", 1, "", NOW);
+    assert_false(srv_loads_seen(loads, "inst-c", NOW, &seen)); /* read, but not metered yet */
+    assert_false(view.sight.of(view.sight.self, "inst-c", &load));
     srv_loads_forget(loads, "inst-a");
     assert_false(view.sight.of(view.sight.self, "inst-a", &load));
     assert_true(view.sight.of(view.sight.self, "inst-b", &load));
@@ -98,6 +108,55 @@ test_what_is_told(void **state)
     assert_int_equal(view.sight.held, 3);
     srv_loads_forget_service(loads, "svc-a");
     assert_int_equal(total("queue", NOW + 80000), SYN_AUTOSCALE_UNKNOWN);
+}
+
+static int64_t
+scraped(const char *instance, const char *metric, int64_t now_ms)
+{
+    struct srv_loads_view view;
+
+    srv_loads_look(loads, "svc-a", now_ms, &view);
+    return view.sight.scraped(view.sight.self, instance, metric);
+}
+
+static void
+test_what_is_scraped(void **state)
+{
+    SYN_JSON(service);
+    SYN_JSON(answer);
+    struct syn_err err;
+    char name[16];
+
+    (void)state;
+    assert_int_equal(scraped("inst-a", "custom:a", NOW), SYN_AUTOSCALE_UNKNOWN);
+    srv_loads_scraped(loads, "inst-a", "custom:a", 5000, "", NOW);
+    srv_loads_scraped(loads, "inst-b", "custom:a", 7000, "", NOW);
+    srv_loads_scraped(loads, "inst-b", "custom:b", SYN_AUTOSCALE_UNKNOWN, "it answers 404", NOW);
+    assert_int_equal(scraped("inst-a", "custom:a", NOW + 30000), 5000);
+    assert_int_equal(scraped("inst-a", "custom:a", NOW + 30001), SYN_AUTOSCALE_UNKNOWN);
+    assert_int_equal(scraped("inst-b", "custom:a", NOW), 7000);
+    assert_int_equal(scraped("inst-b", "custom:b", NOW), SYN_AUTOSCALE_UNKNOWN);
+    assert_done(syn_json_pack(&service, &err, "{s:{s:{}}, s:{s:[{s:s}, {s:s}]}}", "spec",
+                              "autoscale", "status", "endpoints", "instance", "inst-a", "instance",
+                              "inst-b"),
+                &err);
+    assert_done(syn_json_pack(&answer, &err, "{s:[]}", "why"), &err);
+    assert_done(srv_loads_explain(loads, service, answer, &err), &err);
+    assert_int_equal(json_array_size(json_object_get(answer, "why")), 1);
+    assert_string_equal(
+        syn_json_str(json_array_get(json_object_get(answer, "why"), 0), "message", ""),
+        "custom:b of inst-b is not known: it answers 404");
+    /* Eight at once; one more is not kept until the others are old. */
+    for (int i = 0; i <= SYN_AUTOSCALE_METRICS_MAX; i++) {
+        (void)snprintf(name, sizeof(name), "custom:n%d", i);
+        srv_loads_scraped(loads, "inst-c", name, i, "", NOW);
+        assert_int_equal(scraped("inst-c", name, NOW),
+                         i < SYN_AUTOSCALE_METRICS_MAX ? i : SYN_AUTOSCALE_UNKNOWN);
+    }
+    srv_loads_scraped(loads, "inst-c", name, 9, "", NOW + 31000);
+    assert_int_equal(scraped("inst-c", name, NOW + 31000), 9);
+    srv_loads_forget(loads, "inst-a");
+    assert_int_equal(scraped("inst-a", "custom:a", NOW), SYN_AUTOSCALE_UNKNOWN);
 }
 
 static void
@@ -144,6 +203,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_what_replicas_use, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_is_scraped, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_the_balancer_counts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_zones, setup, teardown),
     };

@@ -100,6 +100,12 @@ plan_item(const struct plan *plan, json_t *item, struct syn_err *err)
         rc = kind->check(spec, err);
     if (rc < 0)
         return syn_err_wrap(err, rc, "%s", syn_json_str(item, "from", "?"));
+    if (kind->work == &srv_service) {
+        rc = srv_mounts_resolve(plan->server, &(struct srv_mounting){plan->account, name, spec},
+                                NULL, err);
+        if (rc < 0)
+            return syn_err_wrap(err, rc, "%s", syn_json_str(item, "from", "?"));
+    }
     rc = srv_work_find(plan->server, kind->work, plan->account, name, &before, &revision, err);
     if (rc == SYN_OK)
         rc = keep_pinned(spec, before, err);

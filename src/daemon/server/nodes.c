@@ -7,6 +7,8 @@
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/node_view.h>
 
+#include <synor/workload/service_mesh.h>
+
 #include "../gateway/gateway_priv.h"
 #include "server_priv.h"
 
@@ -55,8 +57,8 @@ static int
 take_report(json_t *status, const json_t *report, int64_t now_ms, struct syn_err *err)
 {
     static const char *const keys[] = {
-        "capacity", "sandboxes",  "default_isolation", "agent_version", "boot_id",
-        "checks",   "frameworks", "devices",           "rtt_us",        "mesh"};
+        "capacity", "sandboxes",  "default_isolation", "agent_version", "boot_id", "checks",
+        "networks", "frameworks", "devices",           "rtt_us",        "mesh",    "volumes"};
     int rc = syn_document_set_time(status, "last_seen_at", now_ms, err);
 
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(keys); i++) {
@@ -456,8 +458,11 @@ heartbeat(struct syn_http_req *req, void *ctx, struct syn_err *err)
                                  .apply = apply_beat,
                                  .arg = &beat,
                                  .report = beat.report};
+    const json_t *calls = json_object_get(beat.report, "calls");
     int rc = srv_own_node(srv_identity(req), change.text, err);
 
+    if (rc == SYN_OK && calls != NULL)
+        rc = srv_meshes_report(ctx, change.text, calls, err);
     return rc < 0 ? rc : reply_change(ctx, req, &change, err);
 }
 
@@ -557,6 +562,9 @@ static const struct syn_schema device_schema = SYN_SCHEMA("NodeDevice", device_f
 #define REPORT_FIELDS                                                                             \
     {.name = "capacity", .kind = SYN_FIELD_OBJ, .help = "What the node offers"},                  \
         {.name = "sandboxes", .kind = SYN_FIELD_ANY, .help = "Sandboxes and whether they work"},  \
+        {.name = "networks",                                                                      \
+         .kind = SYN_FIELD_OBJ,                                                                   \
+         .help = "Whether instances have account networks: state ready or missing, and why"},     \
         {.name = "default_isolation",                                                             \
          .kind = SYN_FIELD_STR,                                                                   \
          .min = 0,                                                                                \
@@ -590,6 +598,18 @@ static const struct syn_schema device_schema = SYN_SCHEMA("NodeDevice", device_f
     {                                                                                             \
         .name = "checks", .kind = SYN_FIELD_ANY, .help = "What `synor doctor` found"              \
     }
+
+#define VOLUMES_MAX 1024
+
+static const struct syn_field volume_fields[] = {
+    {.name = "id", .kind = SYN_FIELD_NAME, .required = true, .help = "Of a volume"},
+    {.name = "used_bytes",
+     .kind = SYN_FIELD_I64,
+     .min = 0,
+     .max = INT64_MAX,
+     .help = "What its files take; where it is not in use, what it has of the node's disk"},
+};
+static const struct syn_schema volume_schema = SYN_SCHEMA("NodeVolume", volume_fields);
 
 static const struct syn_field join_fields[] = {
     {.name = "name", .kind = SYN_FIELD_NAME, .required = true, .help = "Host name"},
@@ -632,7 +652,52 @@ static const struct syn_field join_fields[] = {
 };
 static const struct syn_schema join_schema = SYN_SCHEMA("NodeJoin", join_fields);
 
-static const struct syn_field beat_fields[] = {REPORT_FIELDS};
+#define COUNT(key, text)                                                             \
+    {                                                                                \
+        .name = key, .kind = SYN_FIELD_I64, .min = 0, .max = INT64_MAX, .help = text \
+    }
+static const struct syn_field call_fields[] = {
+    {.name = "caller",
+     .kind = SYN_FIELD_STR,
+     .min = 1,
+     .max = SYN_MESH_NAME_SIZE - 1,
+     .required = true,
+     .help = "Who calls, as in its certificate"},
+    {.name = "callee",
+     .kind = SYN_FIELD_STR,
+     .min = 1,
+     .max = SYN_MESH_NAME_SIZE - 1,
+     .required = true,
+     .help = "Whom"},
+    COUNT("requests", "Requests; of TCP: connections"),
+    COUNT("1xx", "Answers of this class"),
+    COUNT("2xx", "Answers of this class"),
+    COUNT("3xx", "Answers of this class"),
+    COUNT("4xx", "Answers of this class"),
+    COUNT("5xx", "Answers of this class"),
+    COUNT("other", "Answers of none"),
+    COUNT("errors", "5xx, and what broke off"),
+    COUNT("retries", "Requests tried again"),
+    COUNT("open", "Requests under way"),
+    COUNT("mean_ms", "Mean time of a request, of the last 1024"),
+};
+static const struct syn_schema call_schema = SYN_SCHEMA("NodeCall", call_fields);
+
+static const struct syn_field beat_fields[] = {
+    REPORT_FIELDS,
+    {.name = "calls",
+     .kind = SYN_FIELD_LIST,
+     .sub = &call_schema,
+     .min = 0,
+     .max = SRV_CALLS_MAX,
+     .help = "What its mesh has counted, of each caller there and whom it called"},
+    {.name = "volumes",
+     .kind = SYN_FIELD_LIST,
+     .sub = &volume_schema,
+     .min = 0,
+     .max = VOLUMES_MAX,
+     .help = "Volumes that the node has"},
+};
 static const struct syn_schema beat_schema = SYN_SCHEMA("NodeHeartbeat", beat_fields);
 
 static const struct syn_field drain_fields[] = {

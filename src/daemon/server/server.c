@@ -313,8 +313,10 @@ const struct srv_routes *const srv_all_routes[] = {
     &srv_manifest_routes,
     &srv_image_routes,
     &srv_secret_routes,
+    &srv_volume_routes,
     &srv_endpoint_routes,
     &srv_identity_routes,
+    &srv_mesh_routes,
     &srv_certificate_routes,
     &srv_session_routes,
     &srv_queue_routes,
@@ -435,6 +437,8 @@ build(struct syn_server *server, const struct syn_server_options *options, struc
     if (rc == SYN_OK)
         rc = srv_loads_new(&server->loads, err);
     if (rc == SYN_OK)
+        rc = srv_meshes_new(&server->meshes, err);
+    if (rc == SYN_OK)
         rc = srv_trials_new(&server->trials, err);
     if (rc == SYN_OK)
         rc = srv_pulls_new(server, &server->pulls, err);
@@ -512,6 +516,7 @@ syn_server_free(struct syn_server *server)
     server->acme = srv_acme_free(server->acme);
     server->market = srv_market_free(server->market);
     server->loads = srv_loads_free(server->loads);
+    server->meshes = srv_meshes_free(server->meshes);
     server->trials = srv_trials_free(server->trials);
     server->streams = srv_streams_free(server->streams);
     server->follow = srv_follow_free(server->follow);

@@ -33,6 +33,7 @@
 
 struct srv_controller;
 struct srv_loads;
+struct srv_meshes;
 struct srv_follow;   /* log followers; logs.c */
 struct srv_progress; /* progress readers; logs.c */
 struct srv_streams;  /* open streams; stream.c */
@@ -73,6 +74,7 @@ struct syn_server {
     struct srv_sweeper *sweeper;
     struct srv_market *market;
     struct srv_loads *loads;
+    struct srv_meshes *meshes;
     struct srv_trials *trials;   /* the controller's */
     struct srv_gateway *gateway; /* NULL: it publishes nothing */
     struct srv_acme *acme;       /* NULL: there is no directory */
@@ -450,6 +452,10 @@ bool srv_service_of(const char *instance, char *out);
 SYN_MUST int srv_service_versions(struct syn_server *server, const char *id, json_t **ret_list,
                                   struct syn_err *err);
 
+typedef int srv_uses_fn(const json_t *service, const char *name, bool *ret, struct syn_err *err);
+/** The account's services of which that is so, an array. Owner: *ret is the caller's. */
+SYN_MUST int srv_services_with(struct syn_server *server, const char *account, srv_uses_fn *uses,
+                               const char *name, json_t **ret, struct syn_err *err);
 /** A new version of each of the account's services that live and use the secret. *ret_ids is the
  *  caller's: theirs. */
 SYN_MUST int srv_services_renew_secret(struct syn_server *server, struct srv_txn *txn,
@@ -458,6 +464,28 @@ SYN_MUST int srv_services_renew_secret(struct syn_server *server, struct srv_txn
 /** The name of one of the account's services that uses it, into out[SYN_ID_MAX]; "" for none. */
 SYN_MUST int srv_service_with_secret(struct syn_server *server, const char *account,
                                      const char *secret, char *out, struct syn_err *err);
+
+/* --- mounts of services (mounts.c) --------------------------------------------------------------
+ */
+
+/** A service whose mounts are meant. */
+struct srv_mounting {
+    const char *account;
+    const char *service; /* its name */
+    json_t *spec;        /* checked */
+};
+/** Set what the mounts stand for now: the CIDs of content that have none yet. Content is kept until
+ *  *guard is freed (NULL: it is only looked at). NOTFOUND; INVALID, CONFLICT where another one
+ *  writes to a volume. */
+SYN_MUST int srv_mounts_resolve(struct syn_server *server, const struct srv_mounting *mounting,
+                                struct syn_content_guard **guard, struct syn_err *err);
+/** The account's volumes that the spec and the versions (NULL: none) name, as {NAME: document}.
+ *  Owner: *ret is the caller's. */
+SYN_MUST int srv_volumes_named(struct syn_server *server, const char *account, const json_t *spec,
+                               const json_t *versions, json_t **ret, struct syn_err *err);
+/** Write where those are that have a node from now on, {NAME: node}, as they were read. */
+SYN_MUST int srv_volumes_bind(struct srv_txn *txn, const char *account, const json_t *volumes,
+                              json_t *bound, struct syn_err *err);
 
 /* --- secrets (secrets.c) ------------------------------------------------------------------------
  */
@@ -593,6 +621,19 @@ SYN_MUST int srv_virtual_give(struct syn_server *server, struct srv_txn *txn, js
 /** The service is deleted within `txn`: its address is nobody's. */
 SYN_MUST int srv_virtual_take(struct srv_txn *txn, const json_t *service, struct syn_err *err);
 
+/* --- what nodes' meshes have counted (meshes.c) -------------------------------------------------
+ */
+
+#define SRV_CALLS_MAX 512 /* pairs that a heartbeat tells of */
+
+SYN_MUST int srv_meshes_new(struct srv_meshes **ret, struct syn_err *err);
+struct srv_meshes *srv_meshes_free(struct srv_meshes *meshes);
+/** All that the node's mesh has counted until now; INVALID: names that are none. Any thread. */
+SYN_MUST int srv_meshes_report(struct syn_server *server, const char *node, const json_t *pairs,
+                               struct syn_err *err);
+/** Append it as metrics. */
+void srv_mesh_metrics(struct syn_server *server, struct syn_buf *out);
+
 /* --- what nodes hear of services (endpoints.c) --------------------------------------------------
  */
 
@@ -644,6 +685,10 @@ SYN_MUST int srv_keep(struct syn_server *server, struct syn_content_guard **guar
  *  under this name, else as srv_resolve(). NOTFOUND, INVALID. */
 SYN_MUST int srv_image_resolve(struct syn_server *server, const char *account,
                                const char *reference, char *ret_cid, struct syn_err *err);
+/** What a plan says of the image: its "pull" becomes {"image"} where that has to come from a
+ *  registry first, else null. NOTFOUND, INVALID: it would be refused. */
+SYN_MUST int srv_image_foresee(struct syn_server *server, const char *account,
+                               const char *reference, json_t *plan, struct syn_err *err);
 SYN_MUST int srv_pulls_new(struct syn_server *server, struct srv_pulls **ret, struct syn_err *err);
 /** What runs ends soon, and nobody waits for it. */
 void srv_pulls_quiet(struct srv_pulls *pulls);
@@ -910,7 +955,8 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
     srv_endpoint_routes, srv_system_routes, srv_log_routes, srv_token_routes, srv_quota_routes,
     srv_watch_routes, srv_market_order_routes, srv_market_view_routes, srv_offer_routes,
     srv_service_routes, srv_place_routes, srv_manifest_routes, srv_image_routes, srv_secret_routes,
-    srv_certificate_routes, srv_session_routes, srv_identity_routes, srv_queue_routes;
+    srv_certificate_routes, srv_session_routes, srv_identity_routes, srv_mesh_routes,
+    srv_queue_routes, srv_volume_routes;
 extern const struct srv_routes *const srv_all_routes[]; /* these, then NULL */
 
 /** Metrics that are read when somebody asks (gauges.c). */

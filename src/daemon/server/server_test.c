@@ -210,18 +210,21 @@ static void
 test_plans_foresee_refusals(void **state)
 {
     static const struct {
-        const char *more, *code;
+        const char *more, *code, *pull;
     } rows[] = {
-        {"", NULL},
-        {",'max_budget':'5'", NULL},
-        {",'max_budget':'5.000000001'", "insufficient-funds"},
-        {",'gpus':1,'gpu_model':'voodoo2'", "invalid"},
-        {",'dataset':'synor://no/such'", "not-found"},
-        {",'image':'synor://no/such'", "not-found"},
-        {",'cpu_millicores':2001", "limit-exceeded"},
+        {"", NULL, NULL},
+        {",'max_budget':'5'", NULL, NULL},
+        {",'max_budget':'5.000000001'", "insufficient-funds", NULL},
+        {",'gpus':1,'gpu_model':'voodoo2'", "invalid", NULL},
+        {",'dataset':'synor://no/such'", "not-found", NULL},
+        {",'image':'synor://no/such'", "not-found", NULL},
+        {",'image':'nginx:1.25'", NULL, "docker.io/library/nginx:1.25"},
+        {",'image':'host'", NULL, NULL},
+        {",'cpu_millicores':2001", "limit-exceeded", NULL},
     };
     struct house *house = *state;
     struct syn_client *planner = tenant(house, "planner", "tenant");
+    SYN_JSON(service);
     SYN_JSON(list);
 
     await_token(planner);
@@ -244,7 +247,14 @@ test_plans_foresee_refusals(void **state)
             assert_true(json_is_null(refused));
         else
             assert_string_equal(syn_json_str(refused, "code", ""), rows[i].code);
+        assert_string_equal(syn_json_str(json_object_get(plan, "pull"), "image", "-"),
+                            rows[i].pull != NULL ? rows[i].pull : "-");
     }
+    must(planner, "POST", "/v1/services?plan=true",
+         "{'name':'p','spec':{'image':'nginx:1.25','cpu_millicores':100}}", &service);
+    assert_true(json_is_null(json_object_get(service, "refused")));
+    assert_string_equal(syn_json_str(json_object_get(service, "pull"), "image", ""),
+                        "docker.io/library/nginx:1.25");
     must(planner, "GET", "/v1/training", NULL, &list);
     assert_int_equal(json_array_size(json_object_get(list, "items")), 0);
     (void)syn_client_free(planner);

@@ -14,12 +14,7 @@
 bool
 srv_service_of(const char *instance, char *out)
 {
-    const char *own = instance + strlen("inst-");
-
-    if (!syn_str_starts(instance, "inst-"))
-        return false;
-    (void)snprintf(out, SYN_ID_MAX, "svc-%.*s", (int)strcspn(own, "-"), own);
-    return true;
+    return syn_service_of_instance(instance, out);
 }
 
 int
@@ -51,6 +46,8 @@ service_stats(struct syn_http_req *req, void *ctx, struct syn_err *err)
 
     if (rc == SYN_OK)
         rc = srv_gateway_stats(ctx, service, &stats, err);
+    if (rc == SYN_OK)
+        rc = srv_replicas_stats(ctx, service, stats, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, stats, err);
 }
 
@@ -284,6 +281,13 @@ check_spec(struct syn_server *server, json_t *spec, struct syn_err *err)
     return rc < 0 ? rc : syn_service_spec_zones(spec, &zones, err);
 }
 
+static const char *
+name_of(const struct change *change)
+{
+    return change->service != NULL ? syn_json_str(change->service, "name", "")
+                                   : syn_json_str(change->body, "name", "");
+}
+
 /* The spec that is wanted, checked. */
 static int
 wanted_spec(struct syn_server *server, struct change *change, json_t **ret_spec,
@@ -296,6 +300,11 @@ wanted_spec(struct syn_server *server, struct change *change, json_t **ret_spec,
         rc = check_spec(server, spec, err);
     if (rc == SYN_OK)
         rc = srv_secrets_check(server, srv_identity(change->req)->account, spec, err);
+    if (rc == SYN_OK)
+        rc = srv_mounts_resolve(
+            server,
+            &(struct srv_mounting){srv_identity(change->req)->account, name_of(change), spec},
+            &change->guard, err);
     if (rc == SYN_OK)
         rc = srv_certificate_check(server, srv_identity(change->req)->account, spec, err);
     if (rc == SYN_OK)
@@ -379,11 +388,9 @@ uses_secret(const json_t *service, const char *secret, bool *ret, struct syn_err
     return rc;
 }
 
-typedef int uses_fn(const json_t *service, const char *name, bool *ret, struct syn_err *err);
-
 struct search {
     struct syn_server *server;
-    uses_fn *uses;
+    srv_uses_fn *uses;
     const char *name;
     json_t *found; /* services */
 };
@@ -407,10 +414,9 @@ look_for_user(void *arg, const char *key, json_t *doc, int64_t revision, struct 
     return syn_json_append_take(search->found, SYN_TAKE(service), err);
 }
 
-/* The account's services that use it. */
-static int
-services_with(struct syn_server *server, const char *account, uses_fn *uses, const char *name,
-              json_t **ret, struct syn_err *err)
+int
+srv_services_with(struct syn_server *server, const char *account, srv_uses_fn *uses,
+                  const char *name, json_t **ret, struct syn_err *err)
 {
     struct search search = {server, uses, name, json_array()};
     char prefix[SRV_KEY_MAX];
@@ -440,7 +446,7 @@ int
 srv_services_with_certificate(struct syn_server *server, const char *account, const char *name,
                               json_t **ret_services, struct syn_err *err)
 {
-    return services_with(server, account, uses_certificate, name, ret_services, err);
+    return srv_services_with(server, account, uses_certificate, name, ret_services, err);
 }
 
 int
@@ -448,7 +454,7 @@ srv_service_with_secret(struct syn_server *server, const char *account, const ch
                         char *out, struct syn_err *err)
 {
     SYN_JSON(found);
-    int rc = services_with(server, account, uses_secret, secret, &found, err);
+    int rc = srv_services_with(server, account, uses_secret, secret, &found, err);
 
     if (rc == SYN_OK && json_array_size(found) > 0)
         (void)syn_str_copy(out, SYN_ID_MAX, syn_json_str(json_array_get(found, 0), "name", "?"));
@@ -488,7 +494,7 @@ srv_services_renew_secret(struct syn_server *server, struct srv_txn *txn, const 
     SYN_JSON(ids);
     json_t *service;
     size_t i;
-    int rc = services_with(server, account, uses_secret, secret, &found, err);
+    int rc = srv_services_with(server, account, uses_secret, secret, &found, err);
 
     ids = json_array();
     if (rc == SYN_OK && ids == NULL)
@@ -536,22 +542,29 @@ check_quota(struct syn_server *server, const char *account, const json_t *spec, 
     return srv_quota_bears(server, account, &ask, err);
 }
 
-/* What deploying it would be refused with now, {"code", "message"}, or null. */
+/* Into the plan: the "pull" that comes first, or null, and "refused", what deploying it would be
+ * refused with now, {"code", "message"}, or null. */
 static int
-foresee(struct syn_server *server, const char *account, const json_t *spec, json_t **ret,
-        struct syn_err *err)
+foresee(struct syn_server *server, const char *account, const char *name, const json_t *spec,
+        json_t *plan, struct syn_err *err)
 {
-    char cid[SYN_CID_TEXT_MAX];
+    json_t *refusal = NULL;
     struct syn_err why = {0};
+    SYN_JSON(copy);
     int rc = check_quota(server, account, spec, &why);
 
     if (rc == SYN_OK)
-        rc = srv_image_resolve(server, account, syn_json_str(spec, "image", ""), cid, &why);
+        rc = srv_image_foresee(server, account, syn_json_str(spec, "image", ""), plan, &why);
     if (rc == SYN_OK)
         rc = srv_secrets_check(server, account, spec, &why);
     if (rc == SYN_OK)
+        rc = copy_spec(spec, &copy, &why);
+    if (rc == SYN_OK)
+        rc = srv_mounts_resolve(server, &(struct srv_mounting){account, name, copy}, NULL, &why);
+    if (rc == SYN_OK)
         rc = srv_certificate_check(server, account, spec, &why);
-    return srv_work_refusal(rc, &why, ret, err);
+    rc = srv_work_refusal(rc, &why, &refusal, err);
+    return rc < 0 ? rc : syn_json_set_take(plan, "refused", refusal, err);
 }
 
 static int
@@ -560,19 +573,22 @@ reply_plan(struct syn_server *server, struct syn_http_req *req, const json_t *sp
 {
     SYN_SCOPED(syn_cluster_free_scope) struct syn_cluster *cluster = NULL;
     struct syn_quota quota;
-    const struct syn_service_tenant tenant = {srv_identity(req)->account, &quota};
-    json_t *refusal = NULL;
+    struct syn_service_tenant tenant = {.account = srv_identity(req)->account, .quota = &quota};
+    SYN_JSON(volumes);
     SYN_JSON(plan);
     int rc = srv_quota_load(server, tenant.account, &quota, err);
+
+    if (rc == SYN_OK)
+        rc = srv_volumes_named(server, tenant.account, spec, NULL, &volumes, err);
+    tenant.volumes = volumes;
 
     if (rc == SYN_OK)
         rc = srv_cluster_read(server, &cluster, err);
     if (rc == SYN_OK)
         rc = syn_service_plan(spec, &tenant, cluster, server->prices, &plan, err);
     if (rc == SYN_OK)
-        rc = foresee(server, tenant.account, spec, &refusal, err);
-    if (rc == SYN_OK)
-        rc = syn_json_set_take(plan, "refused", refusal, err);
+        rc = foresee(server, tenant.account, syn_json_str(syn_http_req_json(req), "name", ""), spec,
+                     plan, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, plan, err);
 }
 
@@ -827,6 +843,7 @@ explain_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
     SYN_JSON(versions);
     SYN_JSON(instances);
     SYN_JSON(lines);
+    SYN_JSON(volumes);
     SYN_JSON(answer);
     int rc = srv_work_load(server, &srv_service, req, &service, &revision, err);
 
@@ -838,6 +855,9 @@ explain_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
         rc = srv_service_versions(server, syn_document_id(service), &versions, err);
     if (rc == SYN_OK)
         rc = srv_instances_of(server, syn_document_id(service), &instances, err);
+    if (rc == SYN_OK)
+        rc = srv_volumes_named(server, syn_json_str(service, "account", "?"),
+                               syn_document_spec(service), NULL, &volumes, err);
     if (rc == SYN_OK && !syn_str_eq(syn_document_state(service), "running"))
         rc = srv_log_tail(server, instances, 10, &lines, err);
     if (rc < 0)
@@ -848,9 +868,12 @@ explain_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
     view.last_lines = lines;
     view.cluster = cluster;
     view.quota = &quota;
+    view.volumes = volumes;
     rc = syn_service_explain(&view, &answer, err);
     if (rc == SYN_OK)
         rc = srv_gateway_explain(server, service, answer, err);
+    if (rc == SYN_OK)
+        rc = srv_loads_explain(server->loads, service, answer, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }
 
@@ -940,7 +963,7 @@ static const struct syn_http_route rows[] = {
     SRV_READ("/v1/services/{id}/explain", explain_service, NULL, "services.explain",
              "Why it is where it is"),
     SRV_READ("/v1/services/{id}/stats", service_stats, NULL, "services.stats",
-             "What the balancer has counted at its address"),
+             "What the balancer has counted at its address, and what its replicas use"),
     SRV_READ("/v1/gateway/ca", gateway_ca, NULL, "gateway.ca",
              "The authority behind the certificates of services with TLS"),
 };

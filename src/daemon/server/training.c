@@ -193,9 +193,10 @@ check_funds(struct syn_server *server, const char *account, const json_t *spec, 
     return rc;
 }
 
-/* Everything but the source, which is not uploaded yet. */
+/* Everything but the source, which is not uploaded yet. The plan is told of a pull. */
 static int
-foresee(struct syn_server *server, const char *account, const json_t *spec, struct syn_err *err)
+foresee(struct syn_server *server, const char *account, const json_t *spec, json_t *plan,
+        struct syn_err *err)
 {
     char cid[SYN_CID_TEXT_MAX];
     int rc = check_price(server, spec, err);
@@ -210,23 +211,26 @@ foresee(struct syn_server *server, const char *account, const json_t *spec, stru
             return syn_err_wrap(err, rc, "spec.dataset");
     }
     if (rc == SYN_OK && !syn_str_eq(syn_json_str(spec, "image", "host"), "host")) {
-        rc = srv_image_resolve(server, account, syn_json_str(spec, "image", ""), cid, err);
+        rc = srv_image_foresee(server, account, syn_json_str(spec, "image", ""), plan, err);
         if (rc < 0)
             return syn_err_wrap(err, rc, "spec.image");
     }
     return rc;
 }
 
-/* What creating the job would be refused with now, {"code", "message"}, or null: so that nobody
- * uploads a source in vain. Whether it is refused is decided when it is created. */
+/* Into the plan, as "refused": what creating the job would be refused with now, {"code",
+ * "message"}, or null: so that nobody uploads a source in vain. Whether it is refused is decided
+ * when it is created. */
 static int
-foresee_refusal(struct syn_server *server, const char *account, const json_t *spec,
-                json_t **ret_refusal, struct syn_err *err)
+foresee_refusal(struct syn_server *server, const char *account, const json_t *spec, json_t *plan,
+                struct syn_err *err)
 {
+    json_t *refusal = NULL;
     struct syn_err why = {0};
-    int rc = foresee(server, account, spec, &why);
+    int rc = foresee(server, account, spec, plan, &why);
 
-    return srv_work_refusal(rc, &why, ret_refusal, err);
+    rc = srv_work_refusal(rc, &why, &refusal, err);
+    return rc < 0 ? rc : syn_json_set_take(plan, "refused", refusal, err);
 }
 
 static int
@@ -238,7 +242,6 @@ reply_plan(struct syn_server *server, struct syn_http_req *req, const json_t *sp
     struct syn_training_units units;
     struct srv_units held;
     const struct syn_training_tenant tenant = {srv_identity(req)->account, &quota, &units};
-    json_t *refusal = NULL;
     SYN_JSON(plan);
     int rc = srv_quota_load(server, tenant.account, &quota, err);
 
@@ -249,9 +252,7 @@ reply_plan(struct syn_server *server, struct syn_http_req *req, const json_t *sp
     if (rc == SYN_OK)
         rc = syn_training_plan(spec, &tenant, cluster, server->prices, &plan, err);
     if (rc == SYN_OK)
-        rc = foresee_refusal(server, tenant.account, spec, &refusal, err);
-    if (rc == SYN_OK)
-        rc = syn_json_set_take(plan, "refused", refusal, err);
+        rc = foresee_refusal(server, tenant.account, spec, plan, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, plan, err);
 }
 

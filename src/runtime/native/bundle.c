@@ -17,7 +17,6 @@
 #include "seccomp_priv.h"
 
 #define ID_BASE_FIRST 524288u /* where systemd, too, begins to hand out ranges to containers */
-#define ID_RANGE      65536u
 #define ID_RANGES     28672u
 #define NOFILE_MAX    65536u
 #define ARG_BYTES_MAX ((size_t)128 * 1024)
@@ -97,23 +96,32 @@ check_target(const struct syn_instance_spec *spec, const char *path, const char 
 }
 
 static int
+check_bind(const struct syn_instance_spec *spec, const struct syn_bind *bind, const char *what,
+           size_t i, struct syn_err *err)
+{
+    if (!path_clean(bind->host))
+        return SYN_FAIL(err, SYN_E_INVALID, "%s[%zu]: host path must be absolute and plain: %s",
+                        what, i, bind->host ? bind->host : "(none)");
+    return check_target(spec, bind->container, what, i, err);
+}
+
+static int
 check_mounts(const struct syn_instance_spec *spec, struct syn_err *err)
 {
     int rc = SYN_OK;
 
-    if (spec->binds_count > SYN_INSTANCE_BINDS_MAX)
+    if (spec->binds_count > SYN_INSTANCE_BINDS_MAX ||
+        spec->volumes_count > SYN_INSTANCE_BINDS_MAX - spec->binds_count)
         return SYN_FAIL(err, SYN_E_INVALID, "binds: more than %d entries", SYN_INSTANCE_BINDS_MAX);
     if (spec->tmpfs_count > SYN_INSTANCE_MOUNTS_MAX ||
-        spec->secrets_count > SYN_INSTANCE_MOUNTS_MAX)
-        return SYN_FAIL(err, SYN_E_INVALID, "tmpfs and secrets: more than %d of one kind",
+        spec->secrets_count > SYN_INSTANCE_MOUNTS_MAX ||
+        spec->volumes_count > SYN_INSTANCE_MOUNTS_MAX)
+        return SYN_FAIL(err, SYN_E_INVALID, "tmpfs, secrets, volumes: more than %d of one kind",
                         SYN_INSTANCE_MOUNTS_MAX);
-    for (size_t i = 0; rc == SYN_OK && i < spec->binds_count; i++) {
-        if (!path_clean(spec->binds[i].host))
-            return SYN_FAIL(err, SYN_E_INVALID,
-                            "binds[%zu]: host path must be absolute and plain: %s", i,
-                            spec->binds[i].host ? spec->binds[i].host : "(none)");
-        rc = check_target(spec, spec->binds[i].container, "binds", i, err);
-    }
+    for (size_t i = 0; rc == SYN_OK && i < spec->binds_count; i++)
+        rc = check_bind(spec, &spec->binds[i], "binds", i, err);
+    for (size_t i = 0; rc == SYN_OK && i < spec->volumes_count; i++)
+        rc = check_bind(spec, &spec->volumes[i], "volumes", i, err);
     for (size_t i = 0; rc == SYN_OK && i < spec->tmpfs_count; i++) {
         if (spec->tmpfs[i].bytes < 4096 || spec->tmpfs[i].bytes > (int64_t)1 << 44)
             return SYN_FAIL(err, SYN_E_INVALID, "tmpfs[%zu]: expected 4096 bytes or more", i);
@@ -219,8 +227,8 @@ check_numbers(const struct syn_instance_spec *spec, struct syn_err *err)
                             (long long)ranges[i].min, (long long)ranges[i].max,
                             (long long)ranges[i].value);
     }
-    if (spec->uid >= ID_RANGE || spec->gid >= ID_RANGE)
-        return SYN_FAIL(err, SYN_E_INVALID, "uid and gid: expected 1..%u", ID_RANGE - 1);
+    if (spec->uid >= SYN_BUNDLE_IDS || spec->gid >= SYN_BUNDLE_IDS)
+        return SYN_FAIL(err, SYN_E_INVALID, "uid and gid: expected 1..%u", SYN_BUNDLE_IDS - 1);
     return SYN_OK;
 }
 
@@ -263,7 +271,7 @@ syn_bundle_id_base(const char *name)
 
     for (; *name != '\0'; name++)
         hash = (hash ^ (unsigned char)*name) * 16777619u;
-    return ID_BASE_FIRST + hash % ID_RANGES * ID_RANGE;
+    return ID_BASE_FIRST + hash % ID_RANGES * SYN_BUNDLE_IDS;
 }
 
 uint32_t
@@ -583,12 +591,12 @@ add_runc_parts(json_t *linux_part, const struct syn_plan *plan, struct syn_err *
     json_t *part = NULL;
     json_int_t base = plan->id_base;
     int rc = syn_json_pack(&part, err, "[{s:i, s:I, s:i}]", "containerID", 0, "hostID", base,
-                           "size", (int)ID_RANGE);
+                           "size", (int)SYN_BUNDLE_IDS);
 
     rc = rc < 0 ? rc : syn_json_set_take(linux_part, "uidMappings", part, err);
     if (rc == SYN_OK)
         rc = syn_json_pack(&part, err, "[{s:i, s:I, s:i}]", "containerID", 0, "hostID", base,
-                           "size", (int)ID_RANGE);
+                           "size", (int)SYN_BUNDLE_IDS);
     rc = rc < 0 ? rc : syn_json_set_take(linux_part, "gidMappings", part, err);
     if (rc == SYN_OK)
         rc = syn_seccomp_json(&part, err);

@@ -7,6 +7,7 @@
 #include "plan_priv.h"
 
 #define SYN_UID_DEFAULT 1000
+#define SYN_BUNDLE_IDS  65536u /* of an instance's user namespace */
 
 /** Check every field, name the first bad one. Pure. */
 SYN_MUST int syn_bundle_check(const struct syn_instance_spec *spec, struct syn_err *err);

@@ -227,13 +227,16 @@ syn_instance_request(struct syn_instance *instance, const char *request, struct 
 
 /* ---- state ---- */
 
+/* Since when it runs, 0: not yet; and as which pid. */
 static int64_t
-started_at(int dir)
+started_at(int dir, int *ret_pid)
 {
     SYN_JSON(doc);
 
+    *ret_pid = 0;
     if (syn_file_read_json(dir, SYN_FILE_STATE, &doc, NULL) < 0)
         return 0;
+    *ret_pid = (int)syn_json_i64(doc, "pid", 0);
     return syn_json_i64(doc, "started_at_ms", 0);
 }
 
@@ -247,6 +250,7 @@ conclude_lost(struct syn_instance *instance, const struct shim_record *record,
     struct syn_cgroup_layout layout;
     struct syn_usage_sample usage = {0};
     char boot[40];
+    int pid;
     int rc = syn_cgroup_layout_read(&layout, err);
 
     if (rc == SYN_OK)
@@ -254,7 +258,7 @@ conclude_lost(struct syn_instance *instance, const struct shim_record *record,
     if (rc < 0)
         return rc;
     syn_boot_id(boot);
-    status.started_at_ms = started_at(instance->dir);
+    status.started_at_ms = started_at(instance->dir, &pid);
     (void)!syn_usage_last(instance->dir, &usage, NULL);
     /* What ran after the last sample was not measured and does not count. */
     status.ended_at_ms = SYN_MAX(usage.to_ms, status.started_at_ms);
@@ -276,7 +280,7 @@ syn_instance_poll(struct syn_instance *instance, struct syn_instance_status *ret
     struct syn_instance_status status = {0};
     struct syn_err local;
     bool alive;
-    int rc;
+    int pid, rc;
 
     /* In this order: a supervisor writes its result before it lets go of the lock. */
     alive = shim_alive(instance->dir, &record);
@@ -290,12 +294,14 @@ syn_instance_poll(struct syn_instance *instance, struct syn_instance_status *ret
             *err = local;
         return rc;
     }
-    status.started_at_ms = started_at(instance->dir);
+    status.started_at_ms = started_at(instance->dir, &pid);
     if (!alive && record.pid > 0 && status.started_at_ms > 0)
         return conclude_lost(instance, &record, ret_status, err);
     /* A supervisor that died before the start was decided has lost nothing: still prepared. */
-    if (alive && status.started_at_ms > 0)
+    if (alive && status.started_at_ms > 0) {
         status.state = SYN_INSTANCE_RUNNING;
+        status.pid = pid;
+    }
     *ret_status = status;
     return SYN_OK;
 }
@@ -359,21 +365,34 @@ syn_instance_end_supervisor(int dir)
     syn_proc_reap(record.pid, record.ticks);
 }
 
+/* What is mounted on FOLDER/0, FOLDER/1, ... */
 static int
-unmount_all(const char *dir, struct syn_err *err)
+unmount_numbered(const char *dir, const char *folder, struct syn_err *err)
 {
-    static const char *const names[] = {SYN_DIR_ROOTFS, SYN_DIR_SHM, SYN_DIR_SECRETS,
-                                        SYN_DIR_SCRATCH};
     char path[SYN_PATH_MAX];
     int rc = SYN_OK;
 
     for (unsigned i = 0; rc == SYN_OK && i < SYN_INSTANCE_MOUNTS_MAX; i++) {
-        rc = syn_path_format(path, sizeof(path), err, "%s/" SYN_DIR_TMPFS "/%u", dir, i);
+        rc = syn_path_format(path, sizeof(path), err, "%s/%s/%u", dir, folder, i);
         if (rc == SYN_OK && access(path, F_OK) < 0)
             break;
         if (rc == SYN_OK)
             rc = syn_scratch_unmount(path, err);
     }
+    return rc;
+}
+
+static int
+unmount_all(const char *dir, struct syn_err *err)
+{
+    static const char *const names[] = {SYN_DIR_ROOTFS, SYN_DIR_SHM, SYN_DIR_SECRETS,
+                                        SYN_DIR_SCRATCH};
+    static const char *const numbered[] = {SYN_DIR_TMPFS, SYN_DIR_MAPPED};
+    char path[SYN_PATH_MAX];
+    int rc = SYN_OK;
+
+    for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(numbered); i++)
+        rc = unmount_numbered(dir, numbered[i], err);
     for (size_t i = 0; rc == SYN_OK && i < SYN_LEN(names); i++) {
         rc = syn_path_format(path, sizeof(path), err, "%s/%s", dir, names[i]);
         if (rc == SYN_OK)

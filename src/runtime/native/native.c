@@ -15,6 +15,7 @@
 #include "file_priv.h"
 #include "group_priv.h"
 #include "instance_priv.h"
+#include "mapped_priv.h"
 #include "record_priv.h"
 #include "rootfs_priv.h"
 #include "scratch_priv.h"
@@ -203,6 +204,21 @@ fill_folder(struct syn_native *native, const struct syn_sandbox_choice *choice,
     return rc < 0 ? rc : syn_plan_write(dir, plan, err);
 }
 
+/* The same, with the volumes bound as everything else is. */
+static int
+fill_with_volumes(struct syn_native *native, const struct syn_sandbox_choice *choice,
+                  const struct syn_instance_spec *spec, const struct syn_plan *plan,
+                  struct syn_err *err)
+{
+    SYN_SCOPED(syn_mapped_fini) struct syn_mapped mapped = {.binds_count = 0};
+    struct syn_instance_spec all = *spec;
+    int rc = syn_mapped_make(spec, plan, &mapped, err);
+
+    all.binds = mapped.binds;
+    all.binds_count = mapped.binds_count;
+    return rc < 0 ? rc : fill_folder(native, choice, &all, plan, err);
+}
+
 static int
 attach(struct syn_native *native, const struct syn_instance_spec *spec, struct syn_plan *plan,
        struct syn_err *err)
@@ -232,7 +248,7 @@ syn_native_prepare_with(struct syn_native *native, const struct syn_sandbox_choi
     if (spec->network == SYN_NETWORK_ACCOUNT)
         rc = attach(native, spec, &plan, err);
     if (rc == SYN_OK)
-        rc = fill_folder(native, choice, spec, &plan, err);
+        rc = fill_with_volumes(native, choice, spec, &plan, err);
     if (rc == SYN_OK)
         rc = syn_instance_open(spec->dir, ret_instance, err);
     if (rc < 0) {

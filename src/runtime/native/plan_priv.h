@@ -26,6 +26,7 @@
 #define SYN_DIR_SHM      "shm"     /* a pod's file system in memory, for /dev/shm */
 #define SYN_DIR_SECRETS  "secrets" /* a file system in memory that is never swapped out */
 #define SYN_DIR_TMPFS    "tmpfs"   /* a pod's file systems in memory: 0, 1, ... */
+#define SYN_DIR_MAPPED   "volumes" /* volumes as they are this instance's: 0, 1, ... */
 #define SYN_DIR_TOOL     "oci"     /* the tool's --root */
 #define SYN_DIR_JOINED   "joined"  /* the same for `exec` where its network was made before */
 

@@ -38,11 +38,11 @@
 /* What ext4 needs beside the promised bytes: inode tables and bitmaps, the journal, and the 2 % (at
  * most 16 MiB) that it keeps for delayed allocation. */
 static int64_t
-image_bytes(int64_t bytes)
+image_bytes(int64_t bytes, bool journal)
 {
     int64_t total = bytes + bytes / 64 + SYN_MIN(bytes / 49, 17 * MIB) + MIB;
 
-    if (bytes >= JOURNAL_FROM)
+    if (journal)
         total += 4 * MIB;
     return (total + 4095) / 4096 * 4096;
 }
@@ -80,9 +80,9 @@ run_mkfs(const char *image, bool journal, struct syn_err *err)
     return SYN_OK;
 }
 
-/* Make the template under a name of our own, then rename: concurrent makers do not meet. */
+/* Make the file under a name of our own, then rename: concurrent makers do not meet. */
 static int
-template_create(const char *path, int64_t bytes, struct syn_err *err)
+make_file(const char *path, int64_t bytes, bool journal, struct syn_err *err)
 {
     char tmp[SYN_PATH_MAX];
     SYN_FD(fd);
@@ -93,11 +93,11 @@ template_create(const char *path, int64_t bytes, struct syn_err *err)
     fd = open(tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         return SYN_FAIL_SYS(err, errno, "creating %s", tmp);
-    if (ftruncate(fd, image_bytes(bytes)) < 0) {
+    if (ftruncate(fd, image_bytes(bytes, journal)) < 0) {
         rc = SYN_FAIL_SYS(err, errno, "sizing %s", tmp);
         goto fail;
     }
-    rc = run_mkfs(tmp, bytes >= JOURNAL_FROM, err);
+    rc = run_mkfs(tmp, journal, err);
     if (rc < 0)
         goto fail;
     if (rename(tmp, path) < 0) {
@@ -156,7 +156,7 @@ template_open(const char *cache, int64_t bytes, int *ret_fd, struct syn_err *err
         return rc;
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        rc = template_create(path, bytes, err);
+        rc = make_file(path, bytes, bytes >= JOURNAL_FROM, err);
         if (rc < 0)
             return rc;
         fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -165,6 +165,12 @@ template_open(const char *cache, int64_t bytes, int *ret_fd, struct syn_err *err
         return SYN_FAIL_SYS(err, errno, "opening %s", path);
     *ret_fd = syn_fd_take(&fd);
     return SYN_OK;
+}
+
+int
+syn_scratch_make(const char *image, int64_t bytes, struct syn_err *err)
+{
+    return make_file(image, bytes, true, err);
 }
 
 int

@@ -18,7 +18,10 @@ struct syn_scratch_usage {
  *  Returns 0; UNSUPPORTED without mkfs.ext4; NOSPACE, IO. */
 SYN_MUST int syn_scratch_create(const char *cache, int64_t bytes, const char *image,
                                 struct syn_err *err);
-/** The same into an empty file that is open already. */
+/** Make such an image by itself, with a journal whatever its size: for what must outlive a crash of
+ *  the machine. It is there whole or not at all, but not on the disk yet. */
+SYN_MUST int syn_scratch_make(const char *image, int64_t bytes, struct syn_err *err);
+/** The same as syn_scratch_create() into an empty file that is open already. */
 SYN_MUST int syn_scratch_fill(const char *cache, int64_t bytes, int image, struct syn_err *err);
 /** Mount the open `image`, nosuid and nodev, nowhere yet: *ret_mount, the caller's, is for
  *  syn_scratch_place() and as a folder for openat(2). When it is closed unplaced, mount and loop

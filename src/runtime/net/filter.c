@@ -6,6 +6,7 @@
  *                  |-> the node     [input: answers, what is open, its gateway's DNS; else refused]
  *                  `-> elsewhere    [forward/out: no other bridge, no denied network, the
  *                                    instance's own rules; counted as egress] --> masquerade
+ *   instance --> [divert: a service's address to the node's proxy] --> [input: that may come]
  *   outside  --> [prerouting: published port to instance] --> [forward/in: only those, and answers]
  *
  * Chains hold only what is the same for all; what differs by instance lies in sets and maps, so
@@ -45,6 +46,8 @@ static const char base_text[] =
     " map publish6 { type inet_proto . ipv6_addr . inet_service : ipv6_addr . inet_service; }\n"
     " map public4 { type inet_proto . inet_service : ipv4_addr . inet_service; }\n"
     " map public6 { type inet_proto . inet_service : ipv6_addr . inet_service; }\n"
+    " map divert4 { type ipv4_addr . inet_service : inet_service; }\n"
+    " set proxies { type inet_service; }\n"
     " chain refuse { }\n"
     " chain leave { }\n"
     " chain out { }\n"
@@ -52,6 +55,7 @@ static const char base_text[] =
     " chain told { }\n"
     " chain node { }\n"
     " chain enter { }\n"
+    " chain divert { }\n"
     " chain forward { type filter hook forward priority filter; policy accept; }\n"
     " chain input { type filter hook input priority filter; policy accept; }\n"
     " chain prerouting { type nat hook prerouting priority dstnat; policy accept; }\n"
@@ -106,10 +110,13 @@ static const struct {
     {"inet", "node", "ct state established,related goto told"},
     {"inet", "node", "meta l4proto . ip daddr . th dport @open4 goto told"},
     {"inet", "node", "meta l4proto . ip6 daddr . th dport @open6 goto told"},
+    {"inet", "node", "tcp dport @proxies ct status dnat goto told"},
     /* At the address of the bridge that it came by. */
     {"inet", "node", "meta l4proto . th dport @asked fib daddr . iif type local goto told"},
     {"inet", "node", "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept"},
     {"inet", "node", "goto refuse"},
+
+    {"inet", "divert", "meta l4proto tcp redirect to :ip daddr . tcp dport map @divert4"},
 
     {"inet", "enter", "fib daddr type != local return"},
     {"inet", "enter", "dnat ip to meta l4proto . ip daddr . th dport map @publish4"},
@@ -122,7 +129,9 @@ static const struct {
     {"inet", "forward", "iifname @nets jump out"},
     {"inet", "forward", "oifname @nets jump in"},
     {"inet", "input", "iifname @nets jump node"},
+    {"inet", "input", "tcp dport @proxies goto refuse"},
     {"inet", "prerouting", "iifname != @nets jump enter"},
+    {"inet", "prerouting", "iifname @nets jump divert"},
     {"inet", "output", "ip daddr != 127.0.0.0/8 jump enter"},
     {"inet", "output", "ip6 daddr != ::1 jump enter"},
 
@@ -192,6 +201,24 @@ add_masquerade(const struct syn_filter_node *node, struct syn_buf *out)
 }
 
 void
+syn_filter_diverted(const struct syn_filter_node *node, struct syn_buf *out)
+{
+    char text[SYN_ADDR_TEXT_MAX];
+
+    syn_buf_addf(out, "flush map inet %s divert4\nflush set inet %s proxies\n", node->table,
+                 node->table);
+    for (size_t i = 0; i < node->divert_count; i++) {
+        const struct syn_filter_divert *divert = &node->divert[i];
+
+        syn_buf_addf(out,
+                     "add element inet %s divert4 { %s . %u : %u }\n"
+                     "add element inet %s proxies { %u }\n",
+                     node->table, syn_addr_format(&divert->address, text), divert->port, divert->to,
+                     node->table, divert->to);
+    }
+}
+
+void
 syn_filter_base(const struct syn_filter_node *node, struct syn_buf *out)
 {
     char text[SYN_PREFIX_TEXT_MAX];
@@ -208,6 +235,8 @@ syn_filter_base(const struct syn_filter_node *node, struct syn_buf *out)
                      rules[i].rule);
     add_masquerade(node, out);
     add_open(node, out);
+    if (node->divert != NULL) /* else what an earlier process said holds on */
+        syn_filter_diverted(node, out);
     if (node->dns)
         syn_buf_addf(out, "add element inet %s asked { udp . 53, tcp . 53 }\n", node->table);
     for (size_t i = 0; i < node->deny_count; i++)

@@ -8,6 +8,12 @@
 
 #define SYN_FILTER_TABLE_MAX 16
 
+/** struct syn_net_divert, read. */
+struct syn_filter_divert {
+    struct syn_addr address;
+    uint16_t port, to;
+};
+
 /** What holds for every instance of the node. */
 struct syn_filter_node {
     char table[SYN_FILTER_TABLE_MAX];
@@ -17,6 +23,8 @@ struct syn_filter_node {
     bool dns; /* is answered at gateways */
     const struct syn_prefix *deny;
     size_t deny_count;
+    const struct syn_filter_divert *divert;
+    size_t divert_count;
 };
 
 /** One attachment, with what net.c derived. */
@@ -30,6 +38,8 @@ struct syn_filter_member {
 
 /** Tables, chains and rules. What is there stays: sets, maps, counters. */
 void syn_filter_base(const struct syn_filter_node *node, struct syn_buf *out);
+/** What is diverted, in the place of what was. */
+void syn_filter_diverted(const struct syn_filter_node *node, struct syn_buf *out);
 /** Without tables. Nothing there is fine. */
 void syn_filter_clear(const struct syn_filter_node *node, struct syn_buf *out);
 /** One member. The same one being there is fine. */

@@ -222,6 +222,7 @@ syn_net_close(struct syn_net *net)
     syn_fd_scope(&net->filter);
     syn_fd_scope(&net->lock_fd);
     (void)syn_map_free(net->attachments);
+    syn_free(net->divert);
     (void)pthread_mutex_destroy(&net->lock);
     syn_free(net);
     return NULL;
@@ -450,6 +451,54 @@ syn_net_usage(struct syn_net *net, const char *id, struct syn_net_usage *ret_usa
         rc = syn_meter_read(net->filter, net->node.table, attachment->number, ret_usage, err);
     else
         rc = SYN_FAIL(err, SYN_E_NOTFOUND, "%s has no network", id);
+    (void)pthread_mutex_unlock(&net->lock);
+    return rc;
+}
+
+/* ---- services' addresses ---- */
+
+static int
+read_diverts(const struct syn_net_divert *rows, size_t count, struct syn_filter_divert *out,
+             struct syn_err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        int rc = syn_addr_parse(rows[i].address, "address", &out[i].address, err);
+
+        if (rc < 0)
+            return rc;
+        if (out[i].address.family != AF_INET || rows[i].port == 0 || rows[i].to == 0)
+            return SYN_FAIL(err, SYN_E_INVALID, "divert[%zu]: expected an IPv4 address, two ports",
+                            i);
+        out[i].port = rows[i].port;
+        out[i].to = rows[i].to;
+    }
+    return SYN_OK;
+}
+
+int
+syn_net_divert(struct syn_net *net, const struct syn_net_divert *rows, size_t count,
+               struct syn_err *err)
+{
+    SYN_SCOPED(syn_free_scope) struct syn_filter_divert *read = NULL;
+    SYN_BUF(text);
+    int rc;
+
+    if (count > SYN_NET_DIVERT_MAX)
+        return SYN_FAIL(err, SYN_E_LIMIT, "more than %d services to divert", SYN_NET_DIVERT_MAX);
+    read = syn_calloc(count + 1, sizeof(*read));
+    if (!read)
+        return SYN_FAIL(err, SYN_E_NOMEM, "diverting services");
+    rc = read_diverts(rows, count, read, err);
+    if (rc < 0)
+        return rc;
+    (void)pthread_mutex_lock(&net->lock);
+    syn_free(net->divert);
+    net->node.divert = net->divert = SYN_TAKE(read);
+    net->node.divert_count = count;
+    syn_filter_diverted(&net->node, &text);
+    rc = syn_buf_ok(&text, err);
+    if (rc == SYN_OK && net->ready) /* else they come with the rest */
+        rc = syn_nft_run(net->nft, syn_buf_text(&text), err);
     (void)pthread_mutex_unlock(&net->lock);
     return rc;
 }

@@ -29,10 +29,11 @@ struct syn_net {
     struct syn_attachment_port open[SYN_NET_OPEN_MAX];
     struct syn_prefix deny[SYN_NET_DENY_MAX];
 
-    pthread_mutex_t lock;        /* guards what follows */
-    bool ready;                  /* the policy is made */
-    struct syn_map *attachments; /* id: struct syn_attachment, owned */
-    uint32_t next_number;        /* behind the last one handed out */
+    pthread_mutex_t lock;             /* guards what follows */
+    struct syn_filter_divert *divert; /* node.divert */
+    bool ready;                       /* the policy is made */
+    struct syn_map *attachments;      /* id: struct syn_attachment, owned */
+    uint32_t next_number;             /* behind the last one handed out */
 };
 
 /** What follows from an attachment's number. */

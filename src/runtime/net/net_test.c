@@ -17,6 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <linux/netfilter_ipv4.h> /* behind netinet/in.h */
+
 #include <synor/base/child.h>
 #include <synor/base/clock.h>
 #include <synor/base/str.h>
@@ -903,6 +905,41 @@ two_platforms_do_not_meet(void **state)
     (void)syn_net_close(two);
 }
 
+/* A service's address leads to the node's proxy, which is told what was asked for and by whom, and
+ * to which nobody comes otherwise; also while who said so is away. */
+static void
+services_are_diverted(void **state)
+{
+    static const struct syn_net_divert rows[] = {{"10.127.0.1", 80, 7080}};
+    struct syn_net *net = open_net("divert");
+    struct syn_net_place place = attach(net, "one", "acme");
+    struct sockaddr_in asked = {0};
+    socklen_t len = sizeof(asked);
+    struct syn_err err = {0};
+    SYN_FD(proxy);
+    SYN_FD(caller);
+    SYN_FD(taken);
+
+    (void)state;
+    proxy = net_bound(NULL, "0.0.0.0", 7080, SOCK_STREAM);
+    assert_done(syn_net_divert(net, rows, SYN_LEN(rows), &err), &err);
+    assert_false(net_reaches(place.netns, place.gateway4, 7080));
+    assert_false(net_reaches(outside, NODE4, 7080));
+    caller = net_dial(place.netns, "10.127.0.1", 80);
+    taken = accept4(proxy, NULL, NULL, SOCK_CLOEXEC);
+    assert_return_code(getsockopt(taken, SOL_IP, SO_ORIGINAL_DST, &asked, &len), errno);
+    assert_int_equal(asked.sin_addr.s_addr, htonl(0x0a7f0001));
+    assert_int_equal(asked.sin_port, htons(80));
+    (void)syn_net_close(net);
+    net = open_net("divert");
+    assert_done(syn_net_sweep(net, NULL, NULL, &err), &err);
+    assert_true(net_reaches(place.netns, "10.127.0.1", 80));
+    assert_done(syn_net_divert(net, NULL, 0, &err), &err);
+    assert_int_equal(count_rules("10.127.0.1"), 0);
+    detach(net, "one");
+    (void)syn_net_close(net);
+}
+
 static void
 probe_finds_it_works(void **state)
 {
@@ -946,6 +983,7 @@ main(int argc, char **argv)
         cmocka_unit_test_setup(what_others_break_is_mended, set_up),
         cmocka_unit_test_setup(coming_and_going_leaves_nothing, set_up),
         cmocka_unit_test_setup(two_platforms_do_not_meet, set_up),
+        cmocka_unit_test_setup(services_are_diverted, set_up),
         cmocka_unit_test_setup(probe_finds_it_works, set_up),
         cmocka_unit_test_setup(names_need_their_port, set_up),
     };

@@ -458,7 +458,7 @@ take_service(const struct manifest_at *at, const char *name, json_t *service, st
         {"stdin_open", take_if_word, "false", NULL},
         {"pull_policy", NULL, NULL, NULL}, /* a version's image is pinned when it is deployed */
         {"container_name", NULL, NULL, "replicas are named by the platform"},
-        {"volumes", NULL, NULL, "a replica keeps nothing; it may write to /tmp"},
+        {"volumes", manifest_take_volumes, NULL, NULL},
         {"network_mode", NULL, NULL, "a replica has an address of its own"},
     };
     static const struct manifest_rules rules = MANIFEST_RULES(rows);
@@ -523,7 +523,7 @@ manifest_compose(struct manifest *file, json_t *document, struct syn_err *err)
         {"name", take_app, NULL, NULL},
         {"services", take_services, NULL, NULL},
         {"networks", take_networks, NULL, NULL},
-        {"volumes", NULL, NULL, "services keep nothing yet"},
+        {"volumes", manifest_take_volume_sources, NULL, NULL},
         {"configs", NULL, NULL, "use environment, or put the file into the image"},
         {"secrets", manifest_take_secret_sources, NULL, NULL},
     };

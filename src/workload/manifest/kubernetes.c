@@ -436,13 +436,14 @@ find_volume(const struct manifest_at *at, const char *name)
     return NULL;
 }
 
-/* An empty folder in memory, which is all that a replica may be given this way. */
+/* An empty folder in memory, or a volume of the account. */
 static int
 take_volume_mount(const struct manifest_at *at, json_t *value, struct syn_err *err)
 {
     const char *name = syn_json_str(value, "name", ""),
                *path = syn_json_str(value, "mountPath", "");
     json_t *volume = find_volume(at, name), *empty = json_object_get(volume, "emptyDir");
+    const json_t *claim = json_object_get(volume, "persistentVolumeClaim");
     static const struct manifest_rule size = {"sizeLimit", take_memory, "size_bytes", NULL};
     struct manifest_at below;
     json_t *mount = NULL;
@@ -451,10 +452,15 @@ take_volume_mount(const struct manifest_at *at, json_t *value, struct syn_err *e
     if (volume == NULL)
         return SYN_FAIL(err, SYN_E_INVALID, "%s: no volume of the pod is called \"%.63s\"",
                         at->path, name);
+    if (claim != NULL)
+        return manifest_volume(at, syn_json_str(claim, "claimName", ""), path,
+                               json_is_true(json_object_get(claim, "readOnly")) ||
+                                   json_is_true(json_object_get(value, "readOnly")),
+                               err);
     if (!syn_str_eq(syn_json_str(empty, "medium", ""), "Memory"))
         return manifest_unknown(at, err,
-                                "%.63s: emptyDir with medium: Memory is understood; "
-                                "see --secret-file of service deploy for secrets",
+                                "%.63s: persistentVolumeClaim, and emptyDir with medium: Memory, "
+                                "are understood; see --secret-file of service deploy for secrets",
                                 name);
     rc = manifest_mount(at, "tmpfs", path, &mount, err);
     if (rc < 0 || json_object_get(empty, "sizeLimit") == NULL)

@@ -96,6 +96,14 @@ SYN_MUST int manifest_take_secrets(const struct manifest_at *at, json_t *value,
 SYN_MUST int manifest_take_secret_sources(const struct manifest_at *at, json_t *value,
                                           struct syn_err *err);
 
+SYN_MUST int manifest_take_volumes(const struct manifest_at *at, json_t *value,
+                                   struct syn_err *err);
+SYN_MUST int manifest_take_volume_sources(const struct manifest_at *at, json_t *value,
+                                          struct syn_err *err);
+/* A mount of a volume of the account. */
+SYN_MUST int manifest_volume(const struct manifest_at *at, const char *name, const char *path,
+                             bool read_only, struct syn_err *err);
+
 /* A document of each format. */
 bool manifest_is_compose(json_t *document);
 SYN_MUST int manifest_compose(struct manifest *file, json_t *document, struct syn_err *err);

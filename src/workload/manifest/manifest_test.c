@@ -179,6 +179,37 @@ test_what_a_container_is_given(void **state)
 }
 
 static void
+test_volumes(void **state)
+{
+    SYN_JSON(read);
+
+    (void)state;
+    assert_spec("services:\n  w:\n    image: w\n    volumes: ['data:/d', 'data:/e:ro', "
+                "{type: volume, source: other, target: /o, read_only: true}]\n"
+                "volumes: {data: {}, other: {external: true}, more: }\n",
+                "{\"image\":\"w\",\"mounts\":["
+                "{\"path\":\"/d\",\"kind\":\"volume\",\"source\":\"data\"},"
+                "{\"path\":\"/e\",\"kind\":\"volume\",\"source\":\"data\",\"read_only\":true},"
+                "{\"path\":\"/o\",\"kind\":\"volume\",\"source\":\"other\",\"read_only\":true}]}");
+    assert_spec("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n"
+                "  template:\n    spec:\n      containers:\n      - image: w\n"
+                "        volumeMounts: [{name: c, mountPath: /c, readOnly: true}, "
+                "{name: c, mountPath: /d}]\n"
+                "      volumes: [{name: c, persistentVolumeClaim: {claimName: data}}]\n",
+                "{\"image\":\"w\",\"mounts\":["
+                "{\"path\":\"/c\",\"kind\":\"volume\",\"source\":\"data\",\"read_only\":true},"
+                "{\"path\":\"/d\",\"kind\":\"volume\",\"source\":\"data\"}]}");
+    read =
+        read_file("services:\n  w:\n    image: w\n    volumes: ['/a:/b', '/c', 'd:/e:z', 'F:/g', "
+                  "{type: bind, source: /h, target: /i, bind: {}}]\n"
+                  "volumes: {d: {driver: nfs}}\n",
+                  NULL);
+    assert_paths(read, "services.w.volumes[0] services.w.volumes[1] services.w.volumes[2] "
+                       "services.w.volumes[3] services.w.volumes[4].bind services.w.volumes[4] "
+                       "volumes.d ");
+}
+
+static void
 test_checks(void **state)
 {
     (void)state;
@@ -216,7 +247,7 @@ test_what_is_not_understood_is_named(void **state)
     (void)state;
     read = read_file(
         "services:\n  web:\n    image: synor://w\n    privileged: true\n"
-        "    volumes: [a:/b]\n    replica: 2\n    enviroment: {}\n"
+        "    volumes: [./a:/b]\n    replica: 2\n    enviroment: {}\n"
         "    ports: ['53:53/udp', 80, 81]\n    depends_on: {}\n"
         "    healthcheck: {test: [CMD, pg_isready]}\n    restart: 'no'\nconfigs: {a: {}}\n",
         NULL);
@@ -224,8 +255,8 @@ test_what_is_not_understood_is_named(void **state)
         json_object_get(read, "unknown"),
         "[{\"path\":\"services.web.privileged\",\"message\":\"true is not to be had; here it is "
         "always false\"},"
-        "{\"path\":\"services.web.volumes\",\"message\":\"a replica keeps nothing; it may write to "
-        "/tmp\"},"
+        "{\"path\":\"services.web.volumes[0]\",\"message\":\"./a:/b: folders of the machine cannot "
+        "be had; use a volume: synor compute volume create\"},"
         "{\"path\":\"services.web.replica\",\"message\":\"is not understood\"},"
         "{\"path\":\"services.web.enviroment\",\"message\":\"is not understood; environment is\"},"
         "{\"path\":\"services.web.ports[0]\",\"message\":\"services speak TCP\"},"
@@ -417,6 +448,7 @@ main(void)
         cmocka_unit_test(test_own_documents),
         cmocka_unit_test(test_compose),
         cmocka_unit_test(test_what_a_container_is_given),
+        cmocka_unit_test(test_volumes),
         cmocka_unit_test(test_checks),
         cmocka_unit_test(test_what_is_not_understood_is_named),
         cmocka_unit_test(test_kubernetes),

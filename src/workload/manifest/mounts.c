@@ -154,6 +154,115 @@ manifest_take_secrets(const struct manifest_at *at, json_t *value, struct syn_er
     return manifest_each(at, value, one_secret, err);
 }
 
+/* --- volumes ---------------------------------------------------------------------------------- */
+
+int
+manifest_volume(const struct manifest_at *at, const char *name, const char *path, bool read_only,
+                struct syn_err *err)
+{
+    json_t *mount = NULL;
+    int rc;
+
+    if (!syn_name_ok(name))
+        return manifest_unknown(at, err,
+                                "%.63s: volumes are named with a-z, 0-9 and -; synor compute "
+                                "volume create makes one",
+                                name);
+    rc = manifest_mount(at, "volume", path, &mount, err);
+    if (rc == SYN_OK)
+        rc = syn_json_set_str(mount, "source", name, err);
+    return rc < 0 || !read_only ? rc : syn_json_set_bool(mount, "read_only", true, err);
+}
+
+/* NAME:PATH, NAME:PATH:ro, NAME:PATH:rw */
+static int
+short_volume(const struct manifest_at *at, const char *text, struct syn_err *err)
+{
+    char name[64], path[SYN_SERVICE_MOUNT_PATH_MAX + 1];
+    size_t len = strcspn(text, ":"), rest;
+    const char *mode;
+
+    if (text[0] == '/' || text[0] == '.' || text[0] == '~')
+        return manifest_unknown(at, err,
+                                "%.80s: folders of the machine cannot be had; use a volume: "
+                                "synor compute volume create",
+                                text);
+    if (text[len] == '\0')
+        return manifest_unknown(at, err, "%.80s: a volume has a name here: NAME:PATH", text);
+    rest = strcspn(text + len + 1, ":");
+    if (len >= sizeof(name) || rest >= sizeof(path))
+        return manifest_wrong(at, err, "a shorter name or path");
+    (void)snprintf(name, sizeof(name), "%.*s", (int)len, text);
+    (void)snprintf(path, sizeof(path), "%.*s", (int)rest, text + len + 1);
+    mode = text + len + 1 + rest;
+    mode += *mode == ':';
+    if (*mode != '\0' && !syn_str_eq(mode, "ro") && !syn_str_eq(mode, "rw"))
+        return manifest_unknown(at, err, "%.40s: of options ro and rw are understood", mode);
+    return manifest_volume(at, name, path, syn_str_eq(mode, "ro"), err);
+}
+
+static int
+one_volume(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        {"type", NULL, NULL, NULL},
+        {"source", NULL, NULL, NULL},
+        {"target", NULL, NULL, NULL},
+        {"read_only", NULL, NULL, NULL},
+        {"volume", NULL, NULL, "a volume has no options"},
+        {"bind", NULL, NULL, "folders of the machine cannot be had"},
+        {"tmpfs", NULL, NULL, "write it under tmpfs"},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+    const char *type = syn_json_str(value, "type", "volume");
+    int rc;
+
+    if (json_is_string(value))
+        return short_volume(at, json_string_value(value), err);
+    rc = manifest_walk(at, &rules, value, err);
+    if (rc == SYN_OK && !syn_str_eq(type, "volume"))
+        return manifest_unknown(at, err, "%.40s: of types volume is understood", type);
+    return rc < 0 ? rc
+                  : manifest_volume(at, syn_json_str(value, "source", ""),
+                                    syn_json_str(value, "target", ""),
+                                    json_is_true(json_object_get(value, "read_only")), err);
+}
+
+int
+manifest_take_volumes(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    return manifest_each(at, value, one_volume, err);
+}
+
+/* Volumes of the file: they are the account's, made once and kept. */
+int
+manifest_take_volume_sources(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    const char *name;
+    json_t *row;
+    int rc = SYN_OK;
+
+    if (json_is_null(value))
+        return SYN_OK;
+    if (!json_is_object(value))
+        return manifest_wrong(at, err, "an object");
+    json_object_foreach (value, name, row) {
+        bool external = json_is_true(json_object_get(row, "external"));
+        struct manifest_at below;
+
+        manifest_below(at, name, 0, &below);
+        if (rc == SYN_OK && !json_is_null(row) && json_object_size(row) > (external ? 1U : 0U))
+            rc = manifest_unknown(&below, err,
+                                  "synor compute volume create %.63s says how large it is, and "
+                                  "where; of options external is understood",
+                                  name);
+        else if (rc == SYN_OK)
+            rc = manifest_note(&below, err, "synor compute volume create %.63s makes it, once",
+                               name);
+    }
+    return rc;
+}
+
 /* Only what is always so: every capability is dropped, no new privileges are to be had. */
 int
 manifest_take_only(const struct manifest_at *at, json_t *value, struct syn_err *err)

@@ -3,20 +3,35 @@
 
 #include <stdio.h>
 
+#include <synor/base/exposition.h>
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/workload/service_spec.h>
+
+#include "checks_priv.h"
 
 #define HOUR_MS    (INT64_C(3600) * 1000)
 #define DAY_MS     (24 * HOUR_MS)
 #define TARGET_MAX 32
 
 /* clang-format off */
+static const struct syn_field scrape_fields[] = {
+    {.name = "port", .kind = SYN_FIELD_I64, .min = 0, .max = 65535, .fallback = "0",
+     .help = "of each replica; 0: the service's"},
+    {.name = "path", .kind = SYN_FIELD_STR, .min = 1, .max = SYN_SERVICE_PATH_MAX, .fallback = "\"/metrics\"",
+     .help = "what is asked for by HTTP, in Prometheus' text format"},
+    {.name = "series", .kind = SYN_FIELD_STR, .required = true, .min = 1, .max = SYN_SERIES_TEXT_MAX - 1,
+     .help = "NAME or NAME{LABEL=\"VALUE\",...}: the sum of those that match; a counter is its rate a second"},
+};
+static const struct syn_schema scrape_schema = SYN_SCHEMA("AutoscaleScrape", scrape_fields);
+
 static const struct syn_field metric_fields[] = {
     {.name = "metric", .kind = SYN_FIELD_STR, .required = true, .min = 1, .max = SYN_AUTOSCALE_NAME_MAX + 16,
      .help = "cpu, memory, requests (a second), inflight, queue, or custom:NAME"},
     {.name = "target", .kind = SYN_FIELD_STR, .required = true, .min = 1, .max = TARGET_MAX,
      .help = "of one replica: \"70%\" of the CPU or memory it asked for, or a number such as \"50\""},
+    {.name = "scrape", .kind = SYN_FIELD_OBJ, .sub = &scrape_schema,
+     .help = "of custom:NAME: where each replica tells its part; without it somebody tells the whole"},
 };
 static const struct syn_schema metric_schema = SYN_SCHEMA("AutoscaleMetric", metric_fields);
 
@@ -90,6 +105,47 @@ read_metric(const json_t *row, size_t i, struct syn_autoscale_metric *ret, struc
     return rc < 0 ? syn_err_wrap(err, rc, "spec.autoscale.metrics[%zu]", i) : rc;
 }
 
+static int
+check_scrape(const json_t *row, const struct syn_autoscale_metric *metric, size_t i,
+             struct syn_err *err)
+{
+    const json_t *scrape = json_object_get(row, "scrape");
+    struct syn_series series;
+    int rc = syn_series_parse(syn_json_str(scrape, "series", ""), &series, err);
+
+    if (rc < 0)
+        return syn_err_wrap(err, rc, "spec.autoscale.metrics[%zu].scrape.series", i);
+    if (metric->kind != SYN_AUTOSCALE_CUSTOM)
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.autoscale.metrics[%zu]: %s is not scraped; custom:NAME can be", i,
+                        syn_autoscale_kind_name(metric->kind));
+    if (!service_check_path_ok(syn_json_str(scrape, "path", "")))
+        return SYN_FAIL(err, SYN_E_INVALID,
+                        "spec.autoscale.metrics[%zu].scrape.path: expected /PATH without blanks",
+                        i);
+    return SYN_OK;
+}
+
+/* Who sleeps must be woken, and whom nobody asks tells nothing. */
+static int
+check_wakes(const struct service_autoscale *scale, struct syn_err *err)
+{
+    const struct syn_autoscale_rule *rule = &scale->rule;
+    uint32_t lowest = rule->min;
+    bool told = rule->metrics_count == 0;
+
+    for (size_t i = 0; i < rule->windows_count; i++)
+        lowest = SYN_MIN(lowest, scale->windows[i].min);
+    for (size_t i = 0; i < rule->metrics_count; i++)
+        told = told || (rule->metrics[i].kind != SYN_AUTOSCALE_CPU &&
+                        rule->metrics[i].kind != SYN_AUTOSCALE_MEMORY && !scale->scraped[i]);
+    if (lowest > 0 || told)
+        return SYN_OK;
+    return SYN_FAIL(err, SYN_E_INVALID,
+                    "spec.autoscale: to go down to 0 it takes a metric that is told while none "
+                    "runs (requests, inflight, queue, or a custom one that is not scraped)");
+}
+
 /* 1: its zone is not known here. */
 static int
 read_window(const json_t *row, const struct syn_zone_source *zones,
@@ -145,7 +201,10 @@ service_autoscale_read(const json_t *autoscale, const struct syn_zone_source *zo
         .down = read_pace(json_object_get(autoscale, "down")),
     };
     json_array_foreach (json_object_get(autoscale, "metrics"), i, row) {
+        ret->scraped[i] = json_object_get(row, "scrape") != NULL;
         rc = read_metric(row, i, &rule->metrics[rule->metrics_count++], err);
+        if (rc == SYN_OK && ret->scraped[i])
+            rc = check_scrape(row, &rule->metrics[i], i, err);
         if (rc < 0)
             return rc;
     }
@@ -155,7 +214,38 @@ service_autoscale_read(const json_t *autoscale, const struct syn_zone_source *zo
             return syn_err_wrap(err, rc, "spec.autoscale.schedule[%zu]", i);
         rule->windows_count += rc == SYN_OK;
     }
-    return syn_autoscale_rule_check(rule, "spec.autoscale", err);
+    rc = syn_autoscale_rule_check(rule, "spec.autoscale", err);
+    return rc < 0 ? rc : check_wakes(ret, err);
+}
+
+int
+service_autoscale_scrape(const json_t *autoscale, json_t **ret, struct syn_err *err)
+{
+    const json_t *row;
+    json_t *list = NULL;
+    size_t i;
+    SYN_JSON(wanted);
+    int rc = syn_json_pack(&wanted, err, "{s:I, s:[]}", "every_ms",
+                           (json_int_t)syn_json_i64(autoscale, "every_ms", 0), "metrics");
+
+    if (rc == SYN_OK)
+        list = json_object_get(wanted, "metrics");
+    json_array_foreach (json_object_get(autoscale, "metrics"), i, row) {
+        const json_t *scrape = json_object_get(row, "scrape");
+        json_t *own = NULL;
+
+        if (rc < 0 || !scrape)
+            continue;
+        rc = syn_json_pack(
+            &own, err, "{s:s, s:I, s:s, s:s}", "metric", syn_json_str(row, "metric", ""), "port",
+            (json_int_t)syn_json_i64(scrape, "port", 0), "path", syn_json_str(scrape, "path", ""),
+            "series", syn_json_str(scrape, "series", ""));
+        if (rc == SYN_OK)
+            rc = syn_json_append_take(list, own, err);
+    }
+    if (rc == SYN_OK)
+        *ret = json_array_size(list) > 0 ? SYN_TAKE(wanted) : NULL;
+    return rc;
 }
 
 uint32_t
@@ -192,22 +282,37 @@ share_of(int64_t used, int64_t asked)
     return (int64_t)((syn_i128)used * 1000 / SYN_MAX(asked, 1));
 }
 
+/* What the replica's node read of it lately. */
+static int64_t
+scraped_of(const struct syn_service_loads *loads, const struct service_scale_replica *replica,
+           const struct syn_autoscale_metric *metric)
+{
+    char name[SYN_AUTOSCALE_KEY_MAX];
+
+    return loads && loads->scraped
+               ? loads->scraped(loads->self, replica->id, syn_autoscale_metric_key(metric, name))
+               : SYN_AUTOSCALE_UNKNOWN;
+}
+
 static struct syn_autoscale_sample
-see_replica(const struct service_scale_view *view, const struct syn_autoscale_rule *rule,
+see_replica(const struct service_scale_view *view, const struct service_autoscale *scale,
             const struct service_scale_replica *replica)
 {
+    const struct syn_autoscale_rule *rule = &scale->rule;
     const struct syn_service_loads *loads = view->view->loads;
     struct syn_autoscale_sample sample = {.ready = replica->ready};
     struct syn_service_load load = {0};
     bool known = loads && loads->of(loads->self, replica->id, &load);
 
-    sample.at_ms = load.at_ms;
+    sample.at_ms = known ? load.at_ms : view->view->now_ms; /* what is scraped is of now */
     for (size_t i = 0; i < rule->metrics_count; i++) {
         sample.values[i] = SYN_AUTOSCALE_UNKNOWN;
         if (known && rule->metrics[i].kind == SYN_AUTOSCALE_CPU)
             sample.values[i] = share_of(load.cpu_millicores, view->amounts.cpu_millicores);
         else if (known && rule->metrics[i].kind == SYN_AUTOSCALE_MEMORY)
             sample.values[i] = share_of(load.memory_bytes, view->amounts.memory_bytes);
+        else if (scale->scraped[i])
+            sample.values[i] = scraped_of(loads, replica, &rule->metrics[i]);
     }
     return sample;
 }
@@ -252,12 +357,13 @@ service_autoscale_step(const struct service_scale_view *view, json_t *status,
         return SYN_FAIL(err, SYN_E_NOMEM, "scaling a service: out of memory");
     now.samples = samples;
     for (size_t i = 0; i < view->count; i++)
-        samples[i] = see_replica(view, &scale.rule, &view->replicas[i]);
+        samples[i] = see_replica(view, &scale, &view->replicas[i]);
     for (size_t i = 0; i < scale.rule.metrics_count; i++) {
         char name[SYN_AUTOSCALE_KEY_MAX];
 
         (void)syn_autoscale_metric_key(&scale.rule.metrics[i], name);
-        now.totals[i] = loads ? loads->total(loads->self, name) : SYN_AUTOSCALE_UNKNOWN;
+        now.totals[i] =
+            loads && !scale.scraped[i] ? loads->total(loads->self, name) : SYN_AUTOSCALE_UNKNOWN;
     }
     syn_autoscale_state_read(&scale.rule, syn_json_at(status, "autoscale.memory"), &state);
     syn_autoscale_decide(&scale.rule, &now, &state, ret);

@@ -77,8 +77,8 @@ service_checks_derive(json_t *spec, struct syn_err *err)
 }
 
 /* What is asked for goes into a request line as it is. */
-static bool
-path_ok(const char *path)
+bool
+service_check_path_ok(const char *path)
 {
     if (*path != '/')
         return false;
@@ -166,7 +166,7 @@ check_one(const json_t *spec, const json_t *check, const char *where, struct syn
     if ((http || tcp) && service_check_port(spec, check) == 0)
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.%s: there is no port to check; set port or %s.port", where, where);
-    if (http && !path_ok(path))
+    if (http && !service_check_path_ok(path))
         return SYN_FAIL(err, SYN_E_INVALID, "spec.%s.path: \"%s\": expected a path such as /health",
                         where, path);
     if (!http && *path)

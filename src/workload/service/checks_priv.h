@@ -12,6 +12,8 @@ extern const struct syn_schema service_check_schema;
 SYN_MUST int service_checks_derive(json_t *spec, struct syn_err *err);
 /* INVALID says which check, which key, and what is expected. */
 SYN_MUST int service_checks_check(const json_t *spec, struct syn_err *err);
+/* May it be asked for, in a request line as it is? */
+bool service_check_path_ok(const char *path);
 /* Where a check asks: the service's own port unless another is said, also when it changes. */
 int64_t service_check_port(const json_t *spec, const json_t *check);
 

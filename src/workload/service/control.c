@@ -7,6 +7,7 @@
  *     lost      replicas whose node is gone, or silent for long, become lost
  *     limits    a period is over: it is billed, and money is locked for the next one; more is
  *               locked; or all of it is spent: as if a stop had been asked for        (money.c)
+ *     scrape    what nodes are to read of replicas, where scaling goes by it
  *     scale     how many replicas load and time ask for, where the service is autoscaled
  *     verdict   a new version has failed, and the one before it is wanted again  (verdict.c)
  *     stage     how far an update by canary or blue-green has come      (staging.c, stage.c)
@@ -203,6 +204,29 @@ phase_limits(struct step *step, struct syn_err *err)
 }
 
 /* ---- scale ---- */
+
+/* Replicas that live are read as the rule wants it now: it may change without a new version. */
+static int
+phase_scrape(struct step *step, struct syn_err *err)
+{
+    SYN_JSON(wanted);
+    int rc = service_autoscale_scrape(step->spec.autoscale, &wanted, err);
+
+    for (size_t i = 0; i < step->members_count && rc == SYN_OK; i++) {
+        struct member *member = &step->members[i];
+        const json_t *has = json_object_get(member->spec, "scrape");
+
+        if (member->ended || (!has && !wanted) || (has && wanted && json_equal(has, wanted)))
+            continue;
+        if (wanted)
+            rc = syn_json_set_take(member->spec, "scrape", json_incref(wanted), err);
+        else
+            (void)json_object_del(member->spec, "scrape");
+        if (rc == SYN_OK)
+            rc = syn_document_bump(member->doc, err);
+    }
+    return rc;
+}
 
 /* How many do load and time ask for? */
 static int
@@ -552,6 +576,7 @@ step_write(struct step *step, struct syn_service_effects *ret, struct syn_err *e
         .created = SYN_TAKE(step->created),
         .changed = changed,
         .events = SYN_TAKE(step->events),
+        .bound = SYN_TAKE(step->bound),
         .lock = step->lock,
         .settle = step->settle,
         .renew = step->renew,
@@ -567,18 +592,14 @@ int
 syn_service_step(const struct syn_service_view *view, struct syn_service_effects *ret,
                  struct syn_err *err)
 {
-    static int (*const phases[])(struct step *, struct syn_err *) = {phase_note,
-                                                                     phase_lost,
-                                                                     phase_limits,
-                                                                     phase_scale,
-                                                                     service_phase_verdict,
-                                                                     service_phase_stage,
-                                                                     service_phase_rollout,
-                                                                     service_phase_drain,
-                                                                     phase_state,
-                                                                     service_stage_note,
-                                                                     phase_settle,
-                                                                     phase_forget};
+    static int (*const phases[])(struct step *,
+                                 struct syn_err *) = {phase_note,          phase_lost,
+                                                      phase_limits,        phase_scrape,
+                                                      phase_scale,         service_phase_verdict,
+                                                      service_phase_stage, service_phase_rollout,
+                                                      service_phase_drain, phase_state,
+                                                      service_stage_note,  phase_settle,
+                                                      phase_forget};
     SYN_SCOPED(service_step_fini) struct step step = {0};
     int rc = service_step_read(view, &step, err);
 

@@ -255,7 +255,7 @@ static void
 test_plans_name_alternatives(void **state)
 {
     struct world *world = world_new(SPEC);
-    const struct syn_service_tenant tenant = {"acct-1", NULL};
+    const struct syn_service_tenant tenant = {.account = "acct-1"};
     const json_t *rows, *row;
     struct syn_err err;
     size_t i;
@@ -445,6 +445,43 @@ test_any_history_ends_in_what_is_wanted(void **state)
     }
 }
 
+/* Nodes without networks for instances get none: it waits, and says why. */
+static void
+test_needs_networks(void **state)
+{
+    struct world *world = world_new(SPEC);
+    struct syn_service_explain_view view = {.cluster = world->cluster};
+    bool told = false;
+    struct syn_err err;
+    const json_t *row;
+    size_t i;
+    SYN_JSON(said);
+
+    (void)state;
+    for (i = 0; i < NODES; i++) {
+        json_t *status = syn_document_status(world->nodes[i]);
+
+        assert_int_equal(
+            json_object_set_new(status, "networks", json_pack("{s:s}", "state", "missing")), 0);
+        assert_done(syn_cluster_put_node(world->cluster, world->nodes[i], &err), &err);
+    }
+    run(world, 2, 0);
+    assert_int_equal(count(world, 0, false), 0);
+    view.service = world->service;
+    view.versions = world->versions;
+    view.instances = world->instances;
+    view.now_ms = world->now_ms;
+    assert_done(syn_service_explain(&view, &said, &err), &err);
+    json_array_foreach (json_object_get(said, "why"), i, row)
+        told = told || syn_str_eq(syn_json_str(row, "dimension", ""), "networks");
+    assert_true(told);
+    for (unsigned k = 0; k < NODES; k++)
+        put_node(world, k, "ready"); /* one that does not tell is taken to have them */
+    run(world, 3, 0);
+    expect(world, "running", "ready");
+    world_free(world);
+}
+
 /* ---- autoscaling ---- */
 
 #define SCALED(scale, more)                                                \
@@ -548,6 +585,63 @@ test_scaling_and_people(void **state)
     world_free(world);
 }
 
+/* What replicas are read for, if all that live are read for the same; NULL: for nothing. */
+static const char *
+scraped_for(const struct world *world)
+{
+    const char *first = NULL;
+    const json_t *instance;
+    bool any = false;
+    size_t i;
+
+    json_array_foreach (world->instances, i, instance) {
+        const json_t *rows = syn_json_at(instance, "spec.scrape.metrics");
+        const char *series = syn_json_str(json_array_get(rows, 0), "series", NULL);
+
+        if (!syn_str_eq(syn_document_state(instance), "running"))
+            continue;
+        if (any)
+            assert_true(syn_str_eq(first, series));
+        first = series;
+        any = true;
+    }
+    assert_true(any);
+    return first;
+}
+
+#define BY_JOBS(series)                                            \
+    ",\"metrics\":[{\"metric\":\"custom:jobs\",\"target\":\"10\"," \
+    "\"scrape\":{\"series\":\"" series "\"}}]"
+
+/* What is read of replicas scales, and what is to be read follows the rule without a new version.
+ */
+static void
+test_scales_by_what_is_scraped(void **state)
+{
+    struct world *world = world_new(SCALED(BY_JOBS("jobs"), ""));
+
+    (void)state;
+    run(world, 5, 0);
+    assert_int_equal(count(world, 1, true), 2);
+    assert_string_equal(scraped_for(world), "jobs");
+    assert_true(explains(world, "a metric is not known: nothing is taken away"));
+    world->jobs = 20000;
+    run(world, 60, 0);
+    assert_int_equal(count(world, 1, true), 5);
+    assert_true(explains(world, "5 wanted (2 to 5): "));
+    assert_string_equal(scraped_for(world), "jobs"); /* the new ones too */
+    update(world, SCALED(BY_JOBS("jobs{queue=\\\"mail\\\"}"), ""), "bone");
+    run(world, 5, 0);
+    assert_string_equal(scraped_for(world), "jobs{queue=\"mail\"}");
+    world->jobs = 100;
+    run(world, 400, 0);
+    assert_int_equal(count(world, 1, true), 2);
+    update(world, SPEC, "bone");
+    run(world, 12, 0);
+    assert_null(scraped_for(world));
+    world_free(world);
+}
+
 /* A zone of our own: UTC and an hour. */
 static const struct syn_zone *
 find_zone(void *self, const char *name)
@@ -644,6 +738,8 @@ main(void)
         cmocka_unit_test(test_any_history_ends_in_what_is_wanted),
         cmocka_unit_test(test_scales_by_load),
         cmocka_unit_test(test_scaling_and_people),
+        cmocka_unit_test(test_needs_networks),
+        cmocka_unit_test(test_scales_by_what_is_scraped),
         cmocka_unit_test(test_scales_by_schedule),
         cmocka_unit_test(test_a_step_survives_without_memory),
     };

@@ -21,6 +21,7 @@
 struct world {
     json_t *service, *versions, *instances, *events;
     json_t *balanced; /* what the balancer has; NULL: there is none */
+    json_t *volumes;  /* NULL: none */
     json_t *nodes[NODES];
     struct syn_cluster *cluster;
     struct syn_quota quota;
@@ -33,6 +34,7 @@ struct world {
     unsigned renewed, forgotten;
     int64_t cpu;      /* that each replica uses, thousandths of what it asked; < 0: unknown */
     int64_t requests; /* of the whole service; < 0: unknown */
+    int64_t jobs;     /* that each replica tells, as "custom:jobs"; < 0: unknown */
     const struct syn_zone_source *zones;
     struct syn_service_loads loads;
     const struct syn_service_answers *answers; /* of both versions; NULL: unknown */
@@ -86,6 +88,15 @@ total_of(void *self, const char *metric)
     return syn_str_eq(metric, "requests") ? world->requests : SYN_AUTOSCALE_UNKNOWN;
 }
 
+static inline int64_t
+scraped_of(void *self, const char *instance, const char *metric)
+{
+    const struct world *world = self;
+
+    assert_true(syn_str_starts(instance, "inst-abc-"));
+    return syn_str_eq(metric, "custom:jobs") ? world->jobs : SYN_AUTOSCALE_UNKNOWN;
+}
+
 static inline struct world *
 world_new(const char *text)
 {
@@ -102,8 +113,9 @@ world_new(const char *text)
     world->billed = json_object();
     world->number = 1;
     world->since_ms = world->window_since_ms = NOW_MS;
-    world->cpu = world->requests = SYN_AUTOSCALE_UNKNOWN;
-    world->loads = (struct syn_service_loads){.of = load_of, .total = total_of, .self = world};
+    world->cpu = world->requests = world->jobs = SYN_AUTOSCALE_UNKNOWN;
+    world->loads = (struct syn_service_loads){
+        .of = load_of, .total = total_of, .scraped = scraped_of, .self = world};
     world->instances = json_array();
     world->events = json_array();
     world->balanced = json_object();
@@ -126,6 +138,7 @@ world_free(struct world *world)
     json_decref(world->events);
     json_decref(world->billed);
     json_decref(world->balanced);
+    json_decref(world->volumes);
     for (unsigned i = 0; i < NODES; i++)
         json_decref(world->nodes[i]);
     syn_cluster_free(world->cluster);
@@ -149,6 +162,7 @@ view_of(const struct world *world)
         .balance = world->balance,
         .now_ms = world->now_ms,
         .balanced = world->balanced,
+        .volumes = world->volumes,
         .answers = world->answers,
         .observing_since_ms = NOW_MS,
         .zones = world->zones,
@@ -225,7 +239,8 @@ forget(struct world *world, const char *instance)
 static inline void
 apply(struct world *world, const struct syn_service_effects *effects)
 {
-    json_t *doc;
+    const char *name;
+    json_t *doc, *node;
     size_t i;
 
     if (effects->service) {
@@ -238,6 +253,8 @@ apply(struct world *world, const struct syn_service_effects *effects)
     }
     json_array_foreach (effects->changed, i, doc)
         replace(world, doc);
+    json_object_foreach (effects->bound, name, node)
+        assert_int_equal(json_object_set(json_object_get(world->volumes, name), "node", node), 0);
     assert_int_equal(json_array_extend(world->events, effects->events), 0);
     if (effects->renew)
         renew(world, effects);

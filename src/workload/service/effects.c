@@ -9,6 +9,7 @@ syn_service_effects_fini(struct syn_service_effects *effects)
     json_decref(effects->created);
     json_decref(effects->changed);
     json_decref(effects->events);
+    json_decref(effects->bound);
     json_decref(effects->forgotten);
     *effects = (struct syn_service_effects){.wake_at_ms = SYN_DOCUMENT_NONE};
 }

@@ -1,6 +1,7 @@
 /* Why a service is in the state it is in; and what one would do and cost before it is there. */
 #include "../work_priv.h"
 #include "control_priv.h"
+#include "volumes_priv.h"
 
 #include <synor/base/str.h>
 #include <synor/base/units.h>
@@ -156,6 +157,21 @@ why_staged(const struct syn_service_explain_view *view, json_t *why, json_t *fix
     return syn_json_append_take(fix, json_string(text), err);
 }
 
+/* Where its volumes make it run: a node, and with it what else would help, is no matter of choice
+ * then. */
+static int
+why_volumes(const struct service_volumes *volumes, json_t *why, struct syn_err *err)
+{
+    char text[SENTENCE_MAX];
+
+    if (service_volumes_refuse(volumes, text, sizeof(text)))
+        return add_why(why, "volume", NULL, err, "%s", text);
+    return volumes->node ? add_why(why, "volume", volumes->node, err,
+                                   "its volume %s is on %s: it can run nowhere else",
+                                   volumes->pinned, volumes->node)
+                         : SYN_OK;
+}
+
 /* Why one more replica finds no room. */
 static int
 why_room(const struct syn_service_explain_view *view, json_t *why, json_t *fix, struct syn_err *err)
@@ -163,6 +179,7 @@ why_room(const struct syn_service_explain_view *view, json_t *why, json_t *fix, 
     struct syn_service_spec spec;
     struct syn_place_request request;
     struct syn_holding held, ask;
+    struct service_volumes volumes;
     SYN_JSON(place_why);
     SYN_JSON(place_fix);
     const char *account = syn_json_str(view->service, "account", "");
@@ -170,7 +187,10 @@ why_room(const struct syn_service_explain_view *view, json_t *why, json_t *fix, 
 
     syn_service_spec_read(syn_document_spec(view->service), &spec);
     request = syn_service_place_request(&spec);
-    if (view->quota) {
+    service_volumes_look(view->volumes, syn_document_spec(view->service), &volumes);
+    service_volumes_ask(&volumes, &request);
+    rc = why_volumes(&volumes, why, err);
+    if (rc == SYN_OK && view->quota) {
         rc = syn_cluster_holding(view->cluster, account, &held, err);
         ask = (struct syn_holding){{0}};
         ask.amounts[SYN_QUOTA_CPU] = spec.amounts.cpu_millicores;
@@ -181,8 +201,8 @@ why_room(const struct syn_service_explain_view *view, json_t *why, json_t *fix, 
     }
     if (rc == SYN_OK)
         rc = syn_place_explain(view->cluster, &request, &place_why, &place_fix, err);
-    if (rc == SYN_OK &&
-        (json_array_extend(why, place_why) < 0 || json_array_extend(fix, place_fix) < 0))
+    if (rc == SYN_OK && (json_array_extend(why, place_why) < 0 ||
+                         (!volumes.node && json_array_extend(fix, place_fix) < 0)))
         rc = SYN_FAIL(err, SYN_E_NOMEM, "explaining: out of memory");
     return rc;
 }
@@ -246,6 +266,7 @@ syn_service_explain(const struct syn_service_explain_view *view, json_t **ret, s
 
 struct plan {
     struct syn_service_spec spec;
+    struct service_volumes volumes;
     struct syn_place_request request;
     struct syn_placement placement;
     uint32_t fit; /* so many find room now */
@@ -415,6 +436,8 @@ syn_service_plan(const json_t *spec, const struct syn_service_tenant *tenant,
 
     syn_service_spec_read(spec, &plan.spec);
     plan.request = syn_service_place_request(&plan.spec);
+    service_volumes_look(tenant->volumes, spec, &plan.volumes);
+    service_volumes_ask(&plan.volumes, &plan.request);
     rc = plan_place(&plan, cluster, err);
     if (rc < 0)
         return rc;

@@ -1,6 +1,9 @@
 /* From a version and a place to the instance that a node is to run. */
 #include "../work_priv.h"
+#include "autoscale_priv.h"
 #include "control_priv.h"
+
+#include <string.h>
 
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
@@ -13,6 +16,17 @@ syn_service_instance_id(const json_t *service, int64_t serial, char out[SYN_ID_M
                      (long long)work_run(service), (long long)serial);
 
     assert(n > 0 && n < SYN_ID_MAX);
+}
+
+bool
+syn_service_of_instance(const char *instance, char out[SYN_ID_MAX])
+{
+    const char *own = instance + strlen("inst-");
+
+    if (!syn_str_starts(instance, "inst-"))
+        return false;
+    (void)snprintf(out, SYN_ID_MAX, "svc-%.*s", (int)strcspn(own, "-"), own);
+    return true;
 }
 
 void
@@ -165,6 +179,16 @@ spec_parts(const struct replica *replica, json_t *spec, struct syn_err *err)
 }
 
 static int
+spec_scrape(const struct replica *replica, json_t *spec, struct syn_err *err)
+{
+    json_t *wanted = NULL;
+    int rc = service_autoscale_scrape(
+        json_object_get(syn_document_spec(replica->made->service), "autoscale"), &wanted, err);
+
+    return rc < 0 || !wanted ? rc : syn_json_set_take(spec, "scrape", wanted, err);
+}
+
+static int
 status_init(json_t *doc, struct syn_err *err)
 {
     static const char *const nulls[] = {"exit_code", "signal",         "started_at",
@@ -196,6 +220,8 @@ service_instance_make(const struct service_replica_new *made, json_t **ret, stru
     if (!spec)
         return SYN_FAIL(err, SYN_E_NOMEM, "making %s: out of memory", replica.id);
     rc = spec_texts(&replica, spec, err);
+    if (rc == SYN_OK)
+        rc = spec_scrape(&replica, spec, err);
     if (rc == SYN_OK)
         rc = spec_numbers(&replica, spec, err);
     if (rc == SYN_OK)

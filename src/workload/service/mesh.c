@@ -7,13 +7,22 @@
 
 #include "mesh_priv.h"
 
-#define OWN       "own"
-#define EVERYBODY "*"
+#define TIMEOUT_MAX_MS (INT64_C(24) * 3600 * 1000)
+#define RETRIES_MAX    10
+#define RATE_MAX       1000000
+#define OWN            "own"
+#define EVERYBODY      "*"
 
 /* clang-format off */
 static const struct syn_field mesh_fields[] = {
     {.name = "allow", .kind = SYN_FIELD_LIST, .min = 0, .max = SYN_MESH_ALLOW_MAX,
      .help = "who may call it: own (all of its account), NAME, ACCOUNT/NAME, ACCOUNT/*, *; default own, [] nobody"},
+    {.name = "timeout_ms", .kind = SYN_FIELD_MS, .min = 1, .max = TIMEOUT_MAX_MS,
+     .help = "so long a caller waits for the beginning of an answer, then it gets 504; default 60s"},
+    {.name = "retries", .kind = SYN_FIELD_I64, .min = 0, .max = RETRIES_MAX,
+     .help = "so often a call that no replica took, or an idempotent request that failed, is tried again; default 3"},
+    {.name = "rate", .kind = SYN_FIELD_I64, .min = 1, .max = RATE_MAX,
+     .help = "so many requests a second of one caller on one node, then it gets 429; default any"},
 };
 /* clang-format on */
 const struct syn_schema service_mesh_schema = SYN_SCHEMA("ServiceMesh", mesh_fields);
@@ -48,12 +57,20 @@ read_entry(const char *text, const char *own, struct entry *ret)
 }
 
 int
-service_mesh_check(const json_t *spec, struct syn_err *err)
+service_mesh_check(const json_t *spec, bool tcp, struct syn_err *err)
 {
+    static const char *const of_requests[] = {"timeout_ms", "rate"};
+    const json_t *mesh = json_object_get(spec, "mesh");
     const json_t *text;
     size_t i;
 
-    json_array_foreach (json_object_get(json_object_get(spec, "mesh"), "allow"), i, text) {
+    for (i = 0; i < SYN_LEN(of_requests); i++)
+        if (tcp && json_object_get(mesh, of_requests[i]) != NULL)
+            return SYN_FAIL(err, SYN_E_INVALID,
+                            "spec.mesh.%s: tcp knows no requests; set lb.protocol to http, h2 or "
+                            "grpc (or a health check by http)",
+                            of_requests[i]);
+    json_array_foreach (json_object_get(mesh, "allow"), i, text) {
         struct entry entry;
 
         if (!read_entry(json_string_value(text), OWN, &entry))

@@ -6,7 +6,7 @@
 
 extern const struct syn_schema service_mesh_schema;
 
-/* Check spec.mesh. INVALID names the entry. */
-SYN_MUST int service_mesh_check(const json_t *spec, struct syn_err *err);
+/* Check spec.mesh. `tcp`: it speaks no HTTP. INVALID names the entry. */
+SYN_MUST int service_mesh_check(const json_t *spec, bool tcp, struct syn_err *err);
 
 #endif

@@ -114,6 +114,41 @@ names_are_whole(void **state)
     assert_string_equal(syn_mesh_uri("cluster-1", &longest, uri), expected);
 }
 
+/* What is of requests is no business of who speaks TCP. */
+static void
+specs_say_how_it_is_called(void **state)
+{
+    static const struct {
+        const char *protocol, *mesh, *blamed;
+    } rows[] = {
+        {"http", "{\"timeout_ms\":\"2s\",\"retries\":0,\"rate\":50}", NULL},
+        {"tcp", "{\"retries\":10}", NULL},
+        {"tcp", "{\"rate\":50}", "spec.mesh.rate: tcp knows no requests"},
+        {"auto", "{\"timeout_ms\":1}", "spec.mesh.timeout_ms: tcp"},
+        {"http", "{\"timeout_ms\":0}", "spec.mesh.timeout_ms"},
+        {"http", "{\"retries\":11}", "spec.mesh.retries"},
+        {"http", "{\"rate\":0}", "spec.mesh.rate"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < SYN_LEN(rows); i++) {
+        char text[256];
+        struct syn_err err = {0};
+        SYN_JSON(spec);
+        int rc;
+
+        (void)snprintf(text, sizeof(text),
+                       "{\"image\":\"synor://a\",\"port\":80,\"lb\":{\"protocol\":\"%s\"},"
+                       "\"mesh\":%s}",
+                       rows[i].protocol, rows[i].mesh);
+        spec = list_of(text);
+        rc = syn_service_spec_check(spec, &err);
+        assert_int_equal(rc, rows[i].blamed == NULL ? SYN_OK : SYN_E_INVALID);
+        if (rows[i].blamed != NULL)
+            assert_non_null(strstr(err.msg, rows[i].blamed));
+    }
+}
+
 static void
 specs_say_who_may(void **state)
 {
@@ -160,6 +195,7 @@ main(void)
         cmocka_unit_test(accounts_hear_of_what_any_of_theirs_may_call),
         cmocka_unit_test(names_are_whole),
         cmocka_unit_test(specs_say_who_may),
+        cmocka_unit_test(specs_say_how_it_is_called),
     };
 
     syn_json_init();

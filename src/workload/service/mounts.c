@@ -11,12 +11,16 @@
 static const struct syn_field mount_fields[] = {
     {.name = "path", .kind = SYN_FIELD_STR, .required = true, .min = 2, .max = SYN_SERVICE_MOUNT_PATH_MAX,
      .help = "where it is found; absolute, outside /proc, /sys and /dev"},
-    {.name = "kind", .kind = SYN_FIELD_STR, .required = true, .choices = "tmpfs|secret",
-     .help = "tmpfs: empty, in the replica's memory; secret: one of the account's as a file that its user alone may read"},
+    {.name = "kind", .kind = SYN_FIELD_STR, .required = true, .choices = "tmpfs|secret|content|volume",
+     .help = "tmpfs: empty, in the replica's memory; secret: one of the account's as a file that its user alone may "
+             "read; content: what is stored, read-only; volume: what the account keeps on a node"},
     {.name = "source", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_SERVICE_MOUNT_PATH_MAX,
-     .help = "secret: its name"},
+     .help = "secret: its name; content: synor://NAME or synor://CID; volume: its name"},
     {.name = "size_bytes", .kind = SYN_FIELD_BYTES, .min = TMPFS_MIN, .max = INT64_C(1) << 44,
      .help = "tmpfs: the most that it holds; default 64 MiB, at most the replica's memory"},
+    {.name = "read_only", .kind = SYN_FIELD_BOOL, .help = "volume: nothing of it may be changed"},
+    {.name = "cid", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_SERVICE_CID_MAX,
+     .help = "content: what the source stands for; the platform sets it"},
 };
 /* clang-format on */
 const struct syn_schema service_mount_schema = SYN_SCHEMA("ServiceMount", mount_fields);
@@ -78,6 +82,22 @@ check_tmpfs(const json_t *spec, json_t *mount, const char *path, struct syn_err 
     return said ? SYN_OK : syn_json_set_i64(mount, "size_bytes", size, err);
 }
 
+/* What the source is, by kind. */
+static int
+check_source(const char *path, const char *kind, const char *source, struct syn_err *err)
+{
+    if (syn_str_eq(kind, "content"))
+        return syn_str_starts(source, "synor://") && source[strlen("synor://")] != '\0'
+                   ? SYN_OK
+                   : SYN_FAIL(err, SYN_E_INVALID,
+                              "spec.mounts: %s: \"%.80s\": expected synor://NAME or synor://CID",
+                              path, source);
+    return syn_name_ok(source)
+               ? SYN_OK
+               : SYN_FAIL(err, SYN_E_INVALID, "spec.mounts: %s: \"%.63s\" is no name of a %s", path,
+                          source, kind);
+}
+
 static int
 check_mount(const json_t *spec, json_t *mount, struct syn_err *err)
 {
@@ -91,14 +111,15 @@ check_mount(const json_t *spec, json_t *mount, struct syn_err *err)
         return SYN_FAIL(err, SYN_E_INVALID,
                         "spec.mounts: %s: it is the platform's own; use a path such as /data",
                         path);
+    if (!syn_str_eq(kind, "content"))
+        (void)json_object_del(mount, "cid");
+    if (!syn_str_eq(kind, "volume"))
+        (void)json_object_del(mount, "read_only");
     if (tmpfs)
         return check_tmpfs(spec, mount, path, err);
     if (json_object_get(mount, "size_bytes"))
         return SYN_FAIL(err, SYN_E_INVALID, "spec.mounts: %s: a %s has no size_bytes", path, kind);
-    if (!syn_name_ok(syn_json_str(mount, "source", "")))
-        return SYN_FAIL(err, SYN_E_INVALID, "spec.mounts: %s: \"%.63s\" is no name of a secret",
-                        path, syn_json_str(mount, "source", ""));
-    return SYN_OK;
+    return check_source(path, kind, syn_json_str(mount, "source", ""), err);
 }
 
 struct row {

@@ -8,6 +8,8 @@
 #include <synor/orchestration/document.h>
 #include <synor/orchestration/place.h>
 
+#include "volumes_priv.h"
+
 #define BATCH_MAX 12 /* replicas started by one step: it is one transaction of the store */
 
 /* ---- rollout ---- */
@@ -57,6 +59,9 @@ start_on(struct step *step, const json_t *version, const struct syn_place_slot *
                                                                  .now_ms = step->view->now_ms},
                                    &doc, err);
     if (rc == SYN_OK)
+        rc = service_volumes_give(step->volumes, slot->node, syn_document_spec(doc), step->bound,
+                                  err);
+    if (rc == SYN_OK)
         rc = service_step_event(step, "placed", "assigned", syn_document_id(doc), err,
                                 "replica %lld of version %lld on %s", (long long)number,
                                 (long long)syn_json_i64(version, "version", 0), slot->node);
@@ -97,10 +102,43 @@ ask_quota(struct step *step, const struct syn_place_request *request, struct syn
     return SYN_OK;
 }
 
+/* Say why it has no place: that its volume is elsewhere comes first. */
+static void
+say_no_room(struct step *step, const struct syn_place_request *request,
+            const struct service_volumes *volumes)
+{
+    char why[160];
+
+    syn_place_why(step->view->cluster, request, &step->no_room, why, sizeof(why));
+    if (volumes->node)
+        (void)snprintf(step->no_room_text, sizeof(step->no_room_text),
+                       "its volume %.63s is on %.63s, which cannot take it now", volumes->pinned,
+                       volumes->node);
+    else
+        (void)syn_str_copy(step->no_room_text, sizeof(step->no_room_text), why);
+}
+
+/* Does somebody still write what a replica of this spec would write? */
+static bool
+volume_busy(const struct step *step, const json_t *spec)
+{
+    const json_t *doc;
+    size_t i;
+
+    for (i = 0; i < step->members_count; i++)
+        if (!step->members[i].ended &&
+            service_volumes_clash(step->volumes, spec, step->members[i].spec))
+            return true;
+    json_array_foreach (step->created, i, doc)
+        if (service_volumes_clash(step->volumes, spec, json_object_get(doc, "spec")))
+            return true;
+    return false;
+}
+
 /* Start one, or note why not. */
 static int
 start_one(struct step *step, const json_t *version, const struct syn_place_request *request,
-          struct syn_err *err)
+          const struct service_volumes *volumes, struct syn_err *err)
 {
     struct syn_placement placement;
     char id[SYN_ID_MAX];
@@ -132,9 +170,29 @@ start_one(struct step *step, const json_t *version, const struct syn_place_reque
     (void)snprintf(step->no_room_text, sizeof(step->no_room_text),
                    "work of lower priority saves and stops to make room");
     if (rc == SYN_PLACE_NONE)
-        syn_place_why(step->view->cluster, request, &step->no_room, step->no_room_text,
-                      sizeof(step->no_room_text));
+        say_no_room(step, request, volumes);
     return SYN_OK;
+}
+
+/* The next one, where the version's volumes are. False in *ret_goes: it waits for their writer. */
+static int
+start_next(struct step *step, const json_t *version, const struct syn_place_request *request,
+           bool *ret_goes, struct syn_err *err)
+{
+    const json_t *spec = json_object_get(version, "spec");
+    struct syn_place_request asked = *request;
+    struct service_volumes volumes;
+
+    *ret_goes = !volume_busy(step, spec);
+    if (!*ret_goes)
+        return SYN_OK;
+    service_volumes_look(step->volumes, spec, &volumes);
+    if (service_volumes_refuse(&volumes, step->no_room_text, sizeof(step->no_room_text))) {
+        step->no_room = "no-volume";
+        return SYN_OK;
+    }
+    service_volumes_ask(&volumes, &asked);
+    return start_one(step, version, &asked, &volumes, err);
 }
 
 /* Start so many of the version, as far as one step goes. */
@@ -145,6 +203,7 @@ start_some(struct step *step, int64_t number, uint32_t missing, struct syn_err *
     uint32_t room = BATCH_MAX - (uint32_t)json_array_size(step->created);
     struct syn_service_spec spec;
     struct syn_place_request request;
+    bool goes = true;
     int rc = SYN_OK;
 
     if (!version)
@@ -157,8 +216,8 @@ start_some(struct step *step, int64_t number, uint32_t missing, struct syn_err *
         service_step_wake(step, step->view->now_ms);
         missing = room;
     }
-    for (; missing > 0 && !step->no_room && !step->waits && rc == SYN_OK; missing--)
-        rc = start_one(step, version, &request, err);
+    for (; missing > 0 && goes && !step->no_room && !step->waits && rc == SYN_OK; missing--)
+        rc = start_next(step, version, &request, &goes, err);
     return rc;
 }
 
@@ -253,9 +312,12 @@ int
 service_phase_rollout(struct step *step, struct syn_err *err)
 {
     const struct stage_plan plan = service_stage_plan(step);
+    /* Who writes a volume alone ends before its successor begins. */
+    bool alone = service_volumes_exclusive(step->volumes, syn_document_spec(step->service));
     const struct rollout_pace pace = {.want = step->spec.replicas,
-                                      .surge = step->spec.max_surge,
-                                      .unavailable = step->spec.max_unavailable,
+                                      .surge = alone ? 0 : step->spec.max_surge,
+                                      .unavailable = alone ? SYN_MAX(step->spec.max_unavailable, 1U)
+                                                           : step->spec.max_unavailable,
                                       .fresh = plan.fresh,
                                       .base = plan.base};
     const char *stop = syn_json_str(step->status, "stop_requested", NULL);

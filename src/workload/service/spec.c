@@ -466,7 +466,7 @@ syn_service_spec_check(json_t *spec, struct syn_err *err)
     if (rc == SYN_OK)
         rc = check_lb(&read, err);
     if (rc == SYN_OK)
-        rc = service_mesh_check(spec, err);
+        rc = service_mesh_check(spec, read.lb.protocol == SYN_SERVICE_TCP, err);
     if (rc == SYN_OK)
         rc = check_rollout(json_object_get(spec, "rollout"), err);
     return rc < 0 ? rc : check_numbers(spec, &read, err);
@@ -655,6 +655,7 @@ syn_service_place_request(const struct syn_service_spec *spec)
         .gpu_model = spec->gpu_model,
         .region = spec->region,
         .isolation = spec->isolation,
+        .networks = true, /* each replica is on its account's */
         .price_max = spec->max_price,
         .policy = spec->policy,
     };

@@ -103,6 +103,10 @@ test_the_protocol_follows_from_what_is_given(void **state)
     }
 }
 
+#define SCRAPED(min, metric, scrape)                                                     \
+    ",\"autoscale\":{\"min\":" min ",\"max\":2,\"metrics\":[{\"metric\":\"" metric "\"," \
+    "\"target\":\"1\",\"scrape\":{" scrape "}}]}"
+
 static const struct {
     const char *text, *says;
 } refused[] = {
@@ -172,6 +176,9 @@ static const struct {
     {"{" BASE MOUNT("tmpfs", "/etc/hosts") "}", "the platform's own"},
     {"{" BASE MOUNT("secret", "/tmp") "}", "the platform's own"},
     {"{" BASE MOUNT("secret", "/run/x") "}", "no name of a secret"},
+    {"{" BASE MOUNT("content", "/x\",\"source\":\"models") "}", "expected synor://NAME"},
+    {"{" BASE MOUNT("volume", "/x\",\"source\":\"No") "}", "no name of a volume"},
+    {"{" BASE MOUNT("volume", "/tmp\",\"source\":\"data") "}", "platform's own"},
     {"{" BASE MOUNT("nfs", "/run/x") "}", "spec.mounts[0].kind"},
     {"{" BASE MOUNT("tmpfs", "/x\",\"source\":\"y") "}", "begins empty"},
     {"{" BASE MOUNT("tmpfs", "/x\",\"size_bytes\":\"2gb") "}", "of the replica's memory"},
@@ -199,6 +206,13 @@ static const struct {
     {"{" BASE ",\"autoscale\":{\"min\":1,\"max\":2,\"schedule\":[{\"cron\":\"0 0 * * *\","
      "\"zone\":\"../x\",\"for_ms\":\"1h\"}]}}",
      "no name of a time zone"},
+    {"{" BASE SCRAPED("1", "cpu", "\"series\":\"a\"") "}", "cpu is not scraped"},
+    {"{" BASE SCRAPED("1", "custom:a", "\"port\":1") "}", "scrape.series"},
+    {"{" BASE SCRAPED("1", "custom:a", "\"series\":\"a b\"") "}", "expected NAME or NAME{"},
+    {"{" BASE SCRAPED("1", "custom:a", "\"series\":\"a\",\"path\":\"metrics\"") "}",
+     "scrape.path: expected /PATH"},
+    {"{" BASE SCRAPED("1", "custom:a", "\"series\":\"a\",\"port\":65536") "}", "scrape.port"},
+    {"{" BASE SCRAPED("0", "custom:a", "\"series\":\"a\"") "}", "told while none runs"},
 };
 
 static void

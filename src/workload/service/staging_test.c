@@ -280,6 +280,47 @@ test_both_versions_are_scaled_and_mended(void **state)
     world_free(world);
 }
 
+/* Load scales both versions, each by its part, and neither ends the trial. */
+static void
+test_a_trial_is_scaled_by_load(void **state)
+{
+    struct world *world =
+        updated(STAGED(CANARY BY_HAND "},\"autoscale\":{\"min\":2,\"max\":8,\"every_ms\":1000,"
+                                      "\"metrics\":[{\"metric\":\"requests\",\"target\":\"10\"}]"));
+    struct syn_err err;
+    int64_t fresh, old;
+
+    (void)state;
+    world->requests = 40000;
+    run(world, 5, 0);
+    expect_stage(world, "testing", 10);
+    assert_int_equal(serving(world, 1, NULL), 4);
+    assert_int_equal(serving(world, 2, NULL), 1);
+    world->requests = 80000;
+    run(world, 60, 0);
+    expect_stage(world, "testing", 10);
+    assert_int_equal(serving(world, 1, &old), 8);
+    assert_int_equal(serving(world, 2, &fresh), 1);
+    assert_int_equal(8 * old, 9 * fresh);
+    world->requests = 20000;
+    run(world, 400, 0);
+    expect_stage(world, "testing", 10);
+    assert_int_equal(count(world, 1, false), 2);
+    assert_int_equal(count(world, 2, false), 1);
+    assert_done(syn_service_promote(world->service, false, &err), &err);
+    run(world, 5, 0);
+    expect_stage(world, "testing", 50);
+    world->requests = 60000; /* also while one takes over from the other */
+    assert_done(syn_service_promote(world->service, true, &err), &err);
+    run(world, 60, 0);
+    expect(world, "running", "ready");
+    assert_null(rollout_of(world));
+    assert_int_equal(count(world, 0, false), 6);
+    assert_int_equal(count(world, 2, true), 6);
+    assert_int_equal(events(world, "rolled-back"), 0);
+    world_free(world);
+}
+
 /* ---- blue-green ---- */
 
 static void
@@ -618,6 +659,7 @@ main(void)
         cmocka_unit_test(test_a_canary_that_answers_with_errors_goes),
         cmocka_unit_test(test_a_canary_is_replaced_by_another),
         cmocka_unit_test(test_both_versions_are_scaled_and_mended),
+        cmocka_unit_test(test_a_trial_is_scaled_by_load),
         cmocka_unit_test(test_blue_green_switches_and_keeps),
         cmocka_unit_test(test_blue_green_waits_for_a_hand),
         cmocka_unit_test(test_blue_green_without_room),

@@ -134,7 +134,10 @@ service_step_read(const struct syn_service_view *view, struct step *step, struct
     step->created = json_array();
     step->events = json_array();
     step->forgotten = json_array();
-    if (!step->service || !step->created || !step->events || !step->forgotten)
+    step->volumes = view->volumes ? json_deep_copy(view->volumes) : json_object();
+    step->bound = json_object();
+    if (!step->volumes || !step->bound || !step->service || !step->created || !step->events ||
+        !step->forgotten)
         return SYN_FAIL(err, SYN_E_NOMEM, "stepping a service: out of memory");
     step->status = json_object_get(step->service, "status");
     state = syn_sm_find(&syn_service_life, syn_json_str(step->status, "state", ""));
@@ -159,5 +162,7 @@ service_step_fini(struct step *step)
     json_decref(step->service);
     json_decref(step->created);
     json_decref(step->events);
+    json_decref(step->volumes);
+    json_decref(step->bound);
     json_decref(step->forgotten);
 }

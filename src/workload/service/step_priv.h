@@ -26,6 +26,8 @@ struct step {
     size_t members_count;
     json_t *created;
     json_t *events;
+    json_t *volumes; /* our copy */
+    json_t *bound;   /* of them, those that were given a node */
     json_t *forgotten;
     struct rollout rollout;
     bool staged; /* the update has stages: */

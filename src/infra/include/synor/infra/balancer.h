@@ -28,6 +28,8 @@
 #define SYN_BALANCER_CERTS_MAX     1024
 #define SYN_BALANCER_WEIGHT_MAX    256
 #define SYN_BALANCER_WAIT_MAX_MS   86400000 /* of every time-out and interval */
+#define SYN_BALANCER_RATE_MAX      1000000
+#define SYN_BALANCER_CALLERS_MAX   4096 /* of one frontend */
 
 enum syn_balancer_mode { SYN_BALANCER_HTTP, SYN_BALANCER_TCP };
 
@@ -66,6 +68,7 @@ struct syn_balancer_server {
     const char *address; /* "10.0.0.1:80", "[fd00::1]:80": never a name */
     unsigned weight;     /* 0 (nothing new) .. 256, relative */
     enum syn_balancer_state state;
+    bool peer; /* another balancer's front of a mesh: spoken to by TLS, see the backend's `cert` */
 };
 
 /** Zero is a default everywhere. */
@@ -80,6 +83,7 @@ struct syn_balancer_health {
     /** Outlier ejection: so many errors (5xx, broken connections) of real requests in a row take
      *  the server out until `rise` checks were well. 0: off. Needs a check. */
     unsigned errors_max;
+    bool peers_only; /* others are looked after by somebody else */
 };
 
 struct syn_balancer_backend {
@@ -105,6 +109,10 @@ struct syn_balancer_backend {
     const char *challenge_key;
     int retries;         /* 3 when 0, none when -1; 10 at most. What reached a server is tried
                             again for idempotent methods only */
+    unsigned rate_max;   /* HTTP: requests a second; beyond: 429. 0: no limit */
+    /** Of servers that are peers: the certificate (of the table) that is shown to them, and the
+     *  name that theirs must have, by the table's authority, which they are also asked for. */
+    const char *cert, *peer_name;
     const struct syn_balancer_server *servers;
     size_t server_count;
 };
@@ -113,6 +121,30 @@ struct syn_balancer_backend {
 struct syn_balancer_route {
     const char *host; /* "a.example", "*.example" (one label), NULL: any other */
     const char *path; /* "/api": it and what is below it; NULL: "/" */
+    const char *backend;
+};
+
+/** How a frontend knows who calls whom: the two ends of a mesh. */
+enum syn_balancer_mesh {
+    SYN_BALANCER_NO_MESH,
+    /** The caller by its address, the callee by the address that it asked for, before the machine's
+     *  NAT led it here. */
+    SYN_BALANCER_MESH_OUT,
+    /** By TLS: the caller by its certificate (UID), which the table's authority has signed, the
+     *  callee by the name that is asked for (SNI). */
+    SYN_BALANCER_MESH_IN,
+};
+
+/** OUT: whose address it is. Others are not heard. */
+struct syn_balancer_caller {
+    const char *address; /* IPv4, without a port */
+    const char *name;
+};
+
+/** Who may call whom, and where that leads; what is no such pair is refused (403; TCP: closed). */
+struct syn_balancer_pair {
+    const char *caller; /* a name; IN also "*.a.example" (one label) and "*", less exact */
+    const char *callee; /* OUT: an address with a port; IN: a name */
     const char *backend;
 };
 
@@ -130,7 +162,17 @@ struct syn_balancer_frontend {
     const char *backend;                     /* what no route takes; NULL: 404 (TCP: closed) */
     const struct syn_balancer_route *routes; /* HTTP only */
     size_t route_count;
+    /** A mesh's: neither `backend` nor routes nor redirect. IN: its certificates come and go
+     * without a reload, and who asks for none of them is refused. HTTP servers are told the caller
+     * in SYN_BALANCER_CALLER, whatever a client says. */
+    enum syn_balancer_mesh mesh;
+    const struct syn_balancer_caller *callers; /* OUT */
+    size_t caller_count;
+    const struct syn_balancer_pair *pairs;
+    size_t pair_count;
 };
+
+#define SYN_BALANCER_CALLER "X-Mesh-Caller"
 
 /** A certificate with its key. */
 struct syn_balancer_cert {
@@ -147,6 +189,9 @@ struct syn_balancer_table {
     size_t backend_count;
     const struct syn_balancer_cert *certs;
     size_t cert_count;
+    /** Certificates (PEM) that sign those of a mesh; NULL: there is none. A table with peers has a
+     *  front MESH_IN too: what is spoken to and what is heard know the same authority. */
+    const char *authority;
 };
 
 /** A certificate, its chain and its key, in any order, as the balancer writes them: certificate,

@@ -131,6 +131,7 @@ struct syn_node_view {
     struct syn_card_use cards[SYN_FLEET_CARDS_MAX]; /* group by group; later ones are not counted */
     uint32_t sandboxes;     /* SYN_BIT(enum syn_isolation) of each ready one */
     uint32_t gpu_sandboxes; /* of those, the ones that can pass GPUs on */
+    bool netless;           /* it told that instances have no account networks there */
     enum syn_isolation default_isolation;
     struct syn_framework frameworks[SYN_NODE_FRAMEWORKS_MAX];
     unsigned frameworks_count;

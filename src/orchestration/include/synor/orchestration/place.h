@@ -36,6 +36,7 @@ struct syn_place_request {
     const char *mig; /* or a partition of this name, as 1g.10gb; NULL or "": whole cards, a share */
     const char *region; /* NULL or "": any */
     enum syn_isolation isolation;
+    bool networks;                 /* where instances have account networks */
     const char *framework;         /* that the node itself must have; NULL or "": none */
     const char *framework_version; /* NULL or "": any */
     bool one_node;                 /* every member on the same node, with cards of one kind */

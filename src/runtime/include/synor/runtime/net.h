@@ -24,6 +24,7 @@
 #define SYN_NET_PORTS_MAX       32
 #define SYN_NET_RULES_MAX       64
 #define SYN_NET_OPEN_MAX        32
+#define SYN_NET_DIVERT_MAX      8192
 #define SYN_NET_CONNECTIONS_MAX 1000000
 #define SYN_NET_DNS_PORT        53
 #define SYN_NET_RATE_MIN        INT64_C(8000) /* bits a second */
@@ -161,6 +162,22 @@ typedef bool (*syn_net_keep_fn)(void *arg, const char *id);
  */
 SYN_MUST int syn_net_sweep(struct syn_net *net, syn_net_keep_fn keep, void *arg,
                            struct syn_err *err);
+
+/** What instances send by TCP to an address and port, which are no machine's, comes to a port of
+ *  this node instead; who listens there is told the first address (SO_ORIGINAL_DST). */
+struct syn_net_divert {
+    const char *address; /* IPv4 */
+    uint16_t port;
+    uint16_t to;
+};
+/**
+ * Divert this, and nothing else, from now on. The ports that it is diverted to are reached by
+ * nothing else, of instances or from outside. Connections that are open stay what they are.
+ *
+ * Owner: copied. Thread: any. Blocks: milliseconds. Returns 0; INVALID; LIMIT; IO, NOMEM.
+ */
+SYN_MUST int syn_net_divert(struct syn_net *net, const struct syn_net_divert *rows, size_t count,
+                            struct syn_err *err);
 
 /** Can this machine have such networks? Makes and removes some in a namespace that is gone
  *  afterwards. Returns 0; UNSUPPORTED in one sentence. Blocks: tens of ms. */

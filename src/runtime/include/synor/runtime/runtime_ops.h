@@ -82,6 +82,11 @@ struct syn_instance_spec {
     uint32_t uid, gid;      /* inside; never 0; default 1000 */
     const struct syn_bind *binds;
     size_t binds_count;
+    /** Folders that outlive the instance, on a file system of their own (volume.h): files on them
+     * belong to ids as they are inside, whichever of the host's this instance has. UNSUPPORTED
+     * before Linux 5.12, where it has others. */
+    const struct syn_bind *volumes;
+    size_t volumes_count;
     /** NULL-ended (or NULL): character devices of the host, "/dev/...", that are shown at the same
      *  path and may be used. UNSUPPORTED where the sandbox cannot pass them on. */
     const char *const *devices;
@@ -143,6 +148,7 @@ enum syn_exit_reason {
 struct syn_instance_status {
     enum syn_instance_state state;
     int64_t started_at_ms; /* Unix time; 0 before the start */
+    int pid;               /* of its first process (gVisor's: its kernel) while it runs; else 0 */
     /* Set when EXITED: */
     enum syn_exit_reason reason;
     int exit_code; /* as a shell says it: 128 + signal when killed */

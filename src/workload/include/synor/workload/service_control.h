@@ -61,6 +61,8 @@ struct syn_service_loads {
     /** Of the whole service, thousandths: "requests", "inflight", "queue", "custom:NAME";
      *  SYN_AUTOSCALE_UNKNOWN where nobody says it. */
     int64_t (*total)(void *self, const char *metric);
+    /** What an instance told of such a metric, where that is scraped; likewise. May be NULL. */
+    int64_t (*scraped)(void *self, const char *instance, const char *metric);
     uint32_t held; /* requests that wait at the door */
     void *self;
 };
@@ -98,6 +100,8 @@ struct syn_service_view {
     /** Of the version that is tried and of the one that works, since they have shared what comes as
      *  they do; by SYN_SERVICE_NEW and OLD. NULL: nothing is known. */
     const struct syn_service_answers *answers;
+    /** Volumes that its versions name: {NAME: {id, node, size_bytes, shared}}. NULL: none. */
+    const json_t *volumes;
     const struct syn_zone_source *zones;   /* of schedules; NULL: none is known */
     const struct syn_service_loads *loads; /* NULL: nothing is known */
 };
@@ -108,6 +112,7 @@ struct syn_service_effects {
     json_t *created; /* array of new instance documents */
     json_t *changed; /* array of whole instance documents that changed */
     json_t *events;  /* array of {type, reason, message, instance|null} */
+    json_t *bound;   /* {volume: node}: where those are from now on that were on none */
     int64_t lock;    /* so much more goes into the run's escrow; 0: nothing */
     bool settle;     /* final: write the bill below and release the escrow */
     bool renew;      /* bill the period; `lock` is the next one's escrow */
@@ -177,6 +182,8 @@ int64_t syn_service_reserve(const json_t *spec, int64_t rate_hour);
 /** "inst-SERVICE-RUN-SERIAL", "bill-SERVICE-RUN" and, from the second period of a run on,
  * "bill-SERVICE-RUN-PERIOD": the same facts always give the same id. */
 void syn_service_instance_id(const json_t *service, int64_t serial, char out[SYN_ID_MAX]);
+/** The id that the service has of whose kind an instance with this id could be; false: of none. */
+bool syn_service_of_instance(const char *instance, char out[SYN_ID_MAX]);
 void syn_service_bill_id(const json_t *service, int64_t period, char out[SYN_ID_MAX]);
 
 struct syn_place_turn;
@@ -188,6 +195,7 @@ struct syn_service_explain_view {
     const json_t *last_lines; /* array of text: the end of the newest failure's log; or NULL */
     struct syn_cluster *cluster;
     const struct syn_quota *quota;
+    const json_t *volumes; /* as of a step */
     int64_t now_ms;
 };
 /** Explain: {id, state, reason, message, why[{dimension,node,need,have,message}], fix[text]}. `why`
@@ -199,6 +207,7 @@ SYN_MUST int syn_service_explain(const struct syn_service_explain_view *view, js
 struct syn_service_tenant {
     const char *account;
     const struct syn_quota *quota; /* NULL is no limit */
+    const json_t *volumes;         /* as of a step */
 };
 /** Plan a checked spec: {placeable, reason, message, why[], fix[], replicas, nodes[{node,replicas,
  *  region,rate_hour|null}], rate_hour|null, rate_month|null, locked|null, alternatives[{node,

@@ -21,6 +21,7 @@
 #define SYN_SERVICE_HOST_MAX               253
 #define SYN_SERVICE_MOUNTS_MAX             32
 #define SYN_SERVICE_MOUNT_PATH_MAX         1000
+#define SYN_SERVICE_CID_MAX                128
 #define SYN_SERVICE_ID_MAX                 65535 /* of a user or group inside */
 #define SYN_SERVICE_PREFIX_MAX             255   /* of a path on the shared front */
 

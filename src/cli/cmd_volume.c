@@ -1,0 +1,186 @@
+/* compute volume: what services of the account keep on a node. */
+#include <string.h>
+
+#include <synor/base/str.h>
+#include <synor/base/units.h>
+
+#include "cli_priv.h"
+#include "commands_priv.h"
+#include "workload_priv.h"
+
+static const struct syn_cli_operand volume_operand[] = {
+    {"NAME", SYN_CLI_TEXT, true, false, "Name of the volume: a-z 0-9 -"},
+};
+
+static int
+path_of(const struct syn_cli *cli, struct syn_buf *out, struct syn_err *err)
+{
+    syn_buf_adds(out, "/v1/volumes/");
+    syn_cli_escape(out, syn_cli_operand(cli, 0));
+    return syn_buf_ok(out, err);
+}
+
+/* Where it is: chosen with it, or by the first replica that has it. */
+static const char *
+place_of(const json_t *volume)
+{
+    const char *node = syn_json_str(volume, "node", "");
+
+    return node[0] != '\0' ? syn_json_str(volume, "node_name", node) : "";
+}
+
+static int
+show_take(struct syn_cli *cli, json_t *volume_take)
+{
+    int64_t used = syn_json_i64(volume_take, "used_bytes", -1);
+    const char *place = place_of(volume_take);
+    char size[SYN_FORMAT_MAX], has[SYN_FORMAT_MAX];
+    const json_t *service;
+    size_t i;
+
+    if (cli->json)
+        return syn_cli_print_json_take(cli, volume_take);
+    syn_cli_say(cli, "%s  %s%s", syn_json_str(volume_take, "name", "?"),
+                syn_format_bytes(syn_json_i64(volume_take, "size_bytes", 0), size),
+                syn_json_bool(volume_take, "shared", false) ? ", shared" : "");
+    syn_cli_say(cli, "  id          %s", syn_json_str(volume_take, "id", "?"));
+    syn_cli_say(cli, "  node        %s",
+                place[0] != '\0' ? place : "none yet: that of the first replica with it");
+    if (used >= 0)
+        syn_cli_say(cli, "  used        %s", syn_format_bytes(used, has));
+    json_array_foreach (json_object_get(volume_take, "used_by"), i, service)
+        syn_cli_say(cli, "  used by     %s", json_string_value(service));
+    json_decref(volume_take);
+    return 0;
+}
+
+/* --- create ----------------------------------------------------------------------------------- */
+
+static const struct syn_cli_option create_options[] = {
+    {"size", 0, "SIZE", SYN_CLI_BYTES, 0, 0, false, false, NULL, "10gb", "What it holds, no more"},
+    {"node", 0, "NODE", SYN_CLI_TEXT, 0, 0, false, false, NULL, "that of the first replica",
+     "The node that it is on, by id or name"},
+    {"shared", 0, NULL, SYN_CLI_FLAG, 0, 0, false, false, NULL, NULL,
+     "Several replicas, and services, may write to it at once"},
+};
+
+static const struct syn_cli_spec_key numbers[] = {{"size", "size_bytes"}};
+
+static int
+make_body(const struct syn_cli *cli, json_t **ret, struct syn_err *err)
+{
+    SYN_JSON(body);
+    int rc = syn_json_pack(&body, err, "{s:s, s:s*, s:b}", "name", syn_cli_operand(cli, 0), "node",
+                           syn_cli_text(cli, "node", NULL), "shared",
+                           syn_cli_has(cli, "shared") ? 1 : 0);
+
+    if (rc == SYN_OK)
+        rc = syn_cli_spec_numbers(cli, numbers, SYN_LEN(numbers), body, err);
+    if (rc == SYN_OK)
+        *ret = SYN_TAKE(body);
+    return rc;
+}
+
+static int
+run_create(struct syn_cli *cli)
+{
+    SYN_JSON(body);
+    json_t *volume = NULL;
+    struct syn_err err;
+    int rc = make_body(cli, &body, &err);
+
+    if (rc == SYN_OK)
+        rc = syn_cli_call(cli, "POST", "/v1/volumes", body, &volume, &err);
+    if (rc < 0)
+        syn_cli_spec_blame(cli, "body.", numbers, SYN_LEN(numbers), &err);
+    return rc < 0 ? syn_cli_fail(cli, &err) : show_take(cli, volume);
+}
+
+const struct syn_cli_command syn_cli_volume_create = {
+    .path = "compute volume create",
+    .summary = "Make a volume, which outlives the replicas that use it",
+    .detail = "It is on one node, where replicas with it run from then on: the one that is named, "
+              "or that of the first replica. It stays until it is removed by hand.",
+    .examples = "  synor compute volume create data --size 20gb\n"
+                "  synor compute service deploy --name db --image db:1 --volume "
+                "data:/var/lib/db\n",
+    .operands = volume_operand,
+    .operand_count = SYN_LEN(volume_operand),
+    .options = create_options,
+    .option_count = SYN_LEN(create_options),
+    .run = run_create};
+
+/* --- list, get, rm ---------------------------------------------------------------------------- */
+
+static void
+volume_cells(struct syn_cli_table_out *rows, const json_t *volume)
+{
+    int64_t used = syn_json_i64(volume, "used_bytes", -1);
+    char size[SYN_FORMAT_MAX], has[SYN_FORMAT_MAX];
+
+    syn_cli_cell(rows, "%s", syn_json_str(volume, "name", ""));
+    syn_cli_cell(rows, "%s", syn_format_bytes(syn_json_i64(volume, "size_bytes", 0), size));
+    syn_cli_cell(rows, "%s", used >= 0 ? syn_format_bytes(used, has) : "");
+    syn_cli_cell(rows, "%s", place_of(volume));
+    syn_cli_cell(rows, "%s", syn_json_bool(volume, "shared", false) ? "yes" : "no");
+    syn_cli_cell(rows, "%zu", json_array_size(json_object_get(volume, "used_by")));
+}
+
+static const struct syn_cli_view volume_view = {
+    .kind = "volume",
+    .titles = "NAME|>SIZE|>USED|NODE|SHARED|>SERVICES",
+    .empty = "No volumes yet: synor compute volume create NAME",
+    .cells = volume_cells};
+
+static int
+run_list(struct syn_cli *cli)
+{
+    return syn_cli_show_list(cli, &volume_view, "/v1/volumes");
+}
+
+const struct syn_cli_command syn_cli_volume_list = {.path = "compute volume list",
+                                                    .summary =
+                                                        "List volumes: how large, how full, where",
+                                                    .run = run_list};
+
+static int
+run_get(struct syn_cli *cli)
+{
+    SYN_BUF(path);
+    json_t *volume = NULL;
+    struct syn_err err;
+    int rc = path_of(cli, &path, &err);
+
+    if (rc == SYN_OK)
+        rc = syn_cli_call(cli, "GET", syn_buf_text(&path), NULL, &volume, &err);
+    return rc < 0 ? syn_cli_fail(cli, &err) : show_take(cli, volume);
+}
+
+const struct syn_cli_command syn_cli_volume_get = {
+    .path = "compute volume get",
+    .summary = "Show a volume: where it is, how full, used by whom",
+    .operands = volume_operand,
+    .operand_count = SYN_LEN(volume_operand),
+    .run = run_get};
+
+static int
+run_rm(struct syn_cli *cli)
+{
+    const char *name = syn_cli_operand(cli, 0);
+    char question[160];
+    SYN_BUF(path);
+    struct syn_err err;
+
+    if (path_of(cli, &path, &err) < 0)
+        return syn_cli_fail(cli, &err);
+    (void)snprintf(question, sizeof(question), "Remove the volume %.63s and all that is on it?",
+                   name);
+    return syn_cli_remove(cli, &(struct syn_cli_removal){syn_buf_text(&path), name, question, ""});
+}
+
+const struct syn_cli_command syn_cli_volume_rm = {
+    .path = "compute volume rm",
+    .summary = "Remove a volume that no service uses, and all that is on it",
+    .operands = volume_operand,
+    .operand_count = SYN_LEN(volume_operand),
+    .run = run_rm};

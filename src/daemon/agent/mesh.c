@@ -1,0 +1,860 @@
+/* The mesh's thread: news of services and callers are its letters, certificates it renews itself,
+ * and whatever changes leads to a whole new table. Nothing is set before everything has been told
+ * once: until then the HAProxy and the rules of an earlier agent serve on. */
+#include "mesh_priv.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <synor/base/log.h>
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+#include <synor/infra/secret_file.h>
+
+#include "agent_priv.h"
+#include "identity_priv.h"
+#include "names_priv.h"
+
+#define RETRY_MS   1000
+#define SEARCH_MS  10000 /* for a HAProxy that is missing */
+#define PORTS_FROM 20000
+#define PORTS_TO   32000
+#define PORT_PAIRS 2   /* out and in, of two ports each */
+#define CALLS_MAX  512 /* as the server takes them in a heartbeat */
+#define THREADS    2   /* of HAProxy: the node's work is that of its instances */
+
+struct letter {
+    enum kind { PUT, REMOVE, KEEP, ENTER, LEAVE, BEGIN } kind;
+    json_t *doc;                    /* PUT: a service; KEEP: an object with ids as keys */
+    struct agt_mesh_caller *caller; /* ENTER */
+    char id[SYN_ID_MAX];            /* REMOVE, LEAVE */
+    struct letter *next;
+};
+
+struct agt_mesh {
+    struct syn_agent *agent;
+    pthread_t thread;
+    bool started;
+
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    /* Under `lock`: */
+    struct letter *first, **last;
+    struct syn_balancer *balancer; /* NULL: there is none yet; stays once it is there */
+    struct agt_mesh_table current; /* what was set last, of which the pairs are */
+    char front[AGT_MESH_ADDRESS_SIZE];
+    bool stop, serves;
+
+    /* The thread's: */
+    struct agt_identity_signer signer;
+    struct agt_identities *identities;
+    struct syn_map *services; /* id -> json_t */
+    struct syn_map *callers;  /* instance -> struct agt_mesh_caller */
+    struct syn_map *pems;     /* subject -> PEM, of those that are ensured */
+    struct agt_mesh_fronts fronts;
+    char *authority;
+    bool begun, known; /* all callers, and all services, were told once */
+    bool dirty, missing;
+    int64_t retry_ms, identities_ms; /* monotonic */
+};
+
+static void
+lock(struct agt_mesh *mesh)
+{
+    (void)pthread_mutex_lock(&mesh->lock);
+}
+
+static void
+unlock(struct agt_mesh *mesh)
+{
+    (void)pthread_mutex_unlock(&mesh->lock);
+}
+
+static int64_t
+now_ms(void)
+{
+    return syn_mono_ms(syn_world_system());
+}
+
+static void
+json_drop(void *json)
+{
+    json_decref(json);
+}
+
+static void
+pem_drop(void *pem)
+{
+    if (pem != NULL)
+        syn_secret_wipe(pem, strlen(pem));
+    syn_free(pem);
+}
+
+/* --- news ------------------------------------------------------------------------------------- */
+
+static struct letter *
+letter_free(struct letter *letter)
+{
+    if (letter == NULL)
+        return NULL;
+    json_decref(letter->doc);
+    syn_free(letter->caller);
+    syn_free(letter);
+    return NULL;
+}
+
+static void
+post(struct agt_mesh *mesh, struct letter *letter)
+{
+    lock(mesh);
+    *mesh->last = letter;
+    mesh->last = &letter->next;
+    (void)pthread_cond_signal(&mesh->wake);
+    unlock(mesh);
+}
+
+static struct letter *
+letter_new(enum kind kind, const char *id, struct syn_err *err)
+{
+    struct letter *letter = syn_calloc(1, sizeof(*letter));
+
+    if (letter == NULL) {
+        (void)SYN_FAIL(err, SYN_E_NOMEM, "no memory for the mesh");
+        return NULL;
+    }
+    letter->kind = kind;
+    (void)syn_str_copy(letter->id, sizeof(letter->id), id);
+    return letter;
+}
+
+int
+agt_mesh_put(struct agt_mesh *mesh, const json_t *service, struct syn_err *err)
+{
+    struct letter *letter = letter_new(PUT, syn_json_str(service, "id", ""), err);
+
+    if (letter == NULL)
+        return SYN_E_NOMEM;
+    letter->doc = json_deep_copy(service);
+    if (letter->doc == NULL) {
+        (void)letter_free(letter);
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the mesh");
+    }
+    post(mesh, letter);
+    return SYN_OK;
+}
+
+int
+agt_mesh_remove(struct agt_mesh *mesh, const char *service, struct syn_err *err)
+{
+    struct letter *letter = letter_new(REMOVE, service, err);
+
+    if (letter == NULL)
+        return SYN_E_NOMEM;
+    post(mesh, letter);
+    return SYN_OK;
+}
+
+int
+agt_mesh_keep(struct agt_mesh *mesh, struct syn_map *named, struct syn_err *err)
+{
+    struct letter *letter = letter_new(KEEP, "", err);
+    size_t cursor = 0;
+    const char *id;
+    int rc = SYN_OK;
+
+    if (letter == NULL)
+        return SYN_E_NOMEM;
+    letter->doc = json_object();
+    if (letter->doc == NULL)
+        rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for the mesh");
+    while (rc == SYN_OK && syn_map_next(named, &cursor, &id, NULL))
+        rc = syn_json_set_bool(letter->doc, id, true, err);
+    if (rc < 0)
+        (void)letter_free(letter);
+    else
+        post(mesh, letter);
+    return rc;
+}
+
+int
+agt_mesh_enter(struct agt_mesh *mesh, const struct agt_mesh_caller *caller, struct syn_err *err)
+{
+    struct letter *letter = letter_new(ENTER, caller->instance, err);
+
+    if (letter == NULL)
+        return SYN_E_NOMEM;
+    letter->caller = syn_alloc(sizeof(*caller));
+    if (letter->caller == NULL) {
+        (void)letter_free(letter);
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the mesh");
+    }
+    *letter->caller = *caller;
+    post(mesh, letter);
+    return SYN_OK;
+}
+
+void
+agt_mesh_leave(struct agt_mesh *mesh, const char *instance)
+{
+    struct letter *letter = letter_new(LEAVE, instance, NULL);
+
+    /* Without memory it stays until the agent starts again: its address is nobody's meanwhile, or
+     * its next one's, who says so. */
+    if (letter != NULL)
+        post(mesh, letter);
+}
+
+int
+agt_mesh_begin(struct agt_mesh *mesh, struct syn_err *err)
+{
+    struct letter *letter = letter_new(BEGIN, "", err);
+
+    if (letter == NULL)
+        return SYN_E_NOMEM;
+    post(mesh, letter);
+    return SYN_OK;
+}
+
+static void
+keep_named(struct agt_mesh *mesh, const json_t *named)
+{
+    size_t cursor = 0;
+    const char *id;
+
+    while (syn_map_next(mesh->services, &cursor, &id, NULL))
+        if (json_object_get(named, id) == NULL)
+            (void)syn_map_remove(mesh->services, id);
+    mesh->known = true;
+}
+
+/* Another instance may have the address of one whose end is not told yet. */
+static void
+drop_address(struct agt_mesh *mesh, const char *address)
+{
+    size_t cursor = 0;
+    const char *instance;
+    void *value;
+
+    while (syn_map_next(mesh->callers, &cursor, &instance, &value))
+        if (syn_str_eq(((const struct agt_mesh_caller *)value)->address, address))
+            (void)syn_map_remove(mesh->callers, instance);
+}
+
+static int
+take_letter(struct agt_mesh *mesh, struct letter *letter, struct syn_err *err)
+{
+    switch (letter->kind) {
+    case PUT:
+        return syn_map_put_take(mesh->services, letter->id, SYN_TAKE(letter->doc), err);
+    case REMOVE:
+        (void)syn_map_remove(mesh->services, letter->id);
+        return SYN_OK;
+    case KEEP:
+        keep_named(mesh, letter->doc);
+        return SYN_OK;
+    case ENTER:
+        drop_address(mesh, letter->caller->address);
+        return syn_map_put_take(mesh->callers, letter->id, SYN_TAKE(letter->caller), err);
+    case LEAVE:
+        (void)syn_map_remove(mesh->callers, letter->id);
+        return SYN_OK;
+    case BEGIN:
+        mesh->begun = true;
+        return SYN_OK;
+    }
+    return SYN_OK;
+}
+
+static void
+take_letters(struct agt_mesh *mesh, struct letter *letters)
+{
+    while (letters != NULL) {
+        struct letter *next = letters->next;
+        struct syn_err err = {0};
+
+        if (take_letter(mesh, letters, &err) < 0)
+            syn_log_err(SYN_LOG_ERROR, "mesh.news-lost", &err);
+        (void)letter_free(letters);
+        letters = next;
+        mesh->dirty = true;
+    }
+}
+
+/* --- identities ------------------------------------------------------------------------------- */
+
+static int
+read_text(const char *path, char **ret, struct syn_err *err)
+{
+    SYN_BUF(text);
+    int rc = syn_secret_file_read(path, &text, err);
+
+    return rc < 0 ? rc : syn_buf_take(&text, ret, NULL, err);
+}
+
+static int
+read_pem(struct agt_mesh *mesh, const char *id, struct syn_err *err)
+{
+    char path[AGT_PATH_MAX];
+    char *pem = NULL;
+    int rc = read_text(agt_identities_pem(mesh->identities, id, path), &pem, err);
+
+    return rc < 0 ? rc : syn_map_put_take(mesh->pems, id, pem, err);
+}
+
+static void
+read_authority(struct agt_mesh *mesh)
+{
+    char path[AGT_PATH_MAX];
+
+    syn_free(mesh->authority);
+    mesh->authority = NULL;
+    (void)!read_text(agt_identities_ca(mesh->identities, path), &mesh->authority, NULL);
+}
+
+/* A certificate, or the authority, is new. */
+static void
+on_renewed(void *arg, const char *id)
+{
+    struct agt_mesh *mesh = arg;
+    struct syn_err err = {0};
+
+    if (id == NULL)
+        read_authority(mesh);
+    else if (read_pem(mesh, id, &err) < 0)
+        syn_log_err(SYN_LOG_WARN, "mesh.identity-unread", &err);
+    mesh->dirty = true;
+    mesh->retry_ms = 0;
+}
+
+/* See that `id` has a certificate, and know it. */
+static int
+ensure(struct agt_mesh *mesh, const char *id, struct syn_err *err)
+{
+    int rc = agt_identities_ensure(mesh->identities, id, err);
+
+    if (rc < 0 || syn_map_find(mesh->pems, id) != NULL)
+        return rc;
+    mesh->dirty = true;
+    mesh->retry_ms = 0;
+    return read_pem(mesh, id, err);
+}
+
+static const char *
+subject_of(const struct agt_mesh_caller *caller)
+{
+    return caller->service[0] != '\0' ? caller->service : caller->account;
+}
+
+static bool
+is_wanted(const struct agt_mesh *mesh, const char *subject)
+{
+    size_t cursor = 0;
+    void *value;
+
+    while (syn_map_next(mesh->callers, &cursor, NULL, &value))
+        if (syn_str_eq(subject_of(value), subject))
+            return true;
+    return false;
+}
+
+/* A certificate for each that runs here, and for no other. What cannot be had is tried again; its
+ * calls stay on this node meanwhile. */
+static void
+see_identities(struct agt_mesh *mesh)
+{
+    size_t cursor = 0;
+    const char *id;
+    void *value;
+
+    while (syn_map_next(mesh->callers, &cursor, NULL, &value)) {
+        struct syn_err err = {0};
+        int rc = ensure(mesh, subject_of(value), &err);
+
+        if (rc == SYN_OK)
+            continue;
+        syn_log_err(SYN_LOG_DEBUG, "mesh.no-identity", &err);
+        mesh->dirty = true;
+        mesh->retry_ms = now_ms() + RETRY_MS;
+        if (rc == SYN_E_UNAVAILABLE || rc == SYN_E_TIMEOUT)
+            break; /* the others would wait as long for the same */
+    }
+    cursor = 0;
+    while (syn_map_next(mesh->pems, &cursor, &id, NULL)) {
+        if (is_wanted(mesh, id))
+            continue;
+        agt_identities_drop(mesh->identities, id);
+        (void)syn_map_remove(mesh->pems, id);
+        mesh->dirty = true;
+        mesh->retry_ms = 0;
+    }
+    if (mesh->authority == NULL)
+        read_authority(mesh);
+}
+
+/* --- where it listens ------------------------------------------------------------------------- */
+
+static bool
+is_free(const char *host, unsigned port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    int fd, rc;
+
+    if (inet_pton(AF_INET, host, &address.sin_addr) != 1)
+        return false;
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    rc = fd < 0 ? -1 : bind(fd, (const struct sockaddr *)&address, sizeof(address));
+    if (rc == 0) /* one that listens is told only now */
+        rc = listen(fd, 1);
+    if (fd >= 0)
+        (void)close(fd);
+    return rc == 0;
+}
+
+/* A port that is free, with the next one; the search begins at another place for every folder. */
+static unsigned
+free_ports(const char *host, const char *dir, unsigned behind)
+{
+    unsigned start = 0, span = (PORTS_TO - PORTS_FROM) / 2;
+
+    for (const char *c = dir; *c != '\0'; c++)
+        start = start * 31 + (unsigned char)*c;
+    for (unsigned i = 0; i < span; i++) {
+        unsigned port = PORTS_FROM + 2 * ((start + i) % span);
+
+        if (port > behind + 1 && is_free(host, port) && is_free(host, port + 1))
+            return port;
+    }
+    return 0;
+}
+
+static void
+ports_path(const struct agt_mesh *mesh, char out[AGT_PATH_MAX])
+{
+    (void)snprintf(out, AGT_PATH_MAX, "%s/mesh/ports", mesh->agent->data_dir);
+}
+
+/* "OUT IN": what was chosen stays, so that the HAProxy of an earlier agent has it already. */
+static bool
+read_ports(const struct agt_mesh *mesh, unsigned ret[PORT_PAIRS])
+{
+    char path[AGT_PATH_MAX];
+    FILE *file;
+    bool good;
+
+    ports_path(mesh, path);
+    file = fopen(path, "re");
+    /* NOLINTNEXTLINE(cert-err34-c): what is out of range is not taken */
+    good = file != NULL && fscanf(file, "%5u %5u", &ret[0], &ret[1]) == 2;
+    if (file != NULL)
+        (void)fclose(file);
+    return good && ret[0] >= PORTS_FROM && ret[0] < PORTS_TO && ret[1] >= PORTS_FROM &&
+           ret[1] < PORTS_TO;
+}
+
+/* Where other nodes come to: as it was said, or at the address by which the server is reached. */
+static void
+choose_listen(struct agt_mesh *mesh, unsigned port)
+{
+    struct agt_mesh_fronts *fronts = &mesh->fronts;
+    const char *said = mesh->agent->mesh_listen;
+    char host[AGT_MESH_ADDRESS_SIZE] = "";
+    uint64_t own = port;
+
+    if (said == NULL)
+        agt_line_source(mesh->agent->server, host);
+    else if (syn_parse_u64(strrchr(said, ':') + 1, 1, UINT16_MAX - 1, "", &own, NULL) == SYN_OK)
+        (void)snprintf(host, sizeof(host), "%.*s", (int)(strrchr(said, ':') - said), said);
+    (void)snprintf(fronts->in_http, sizeof(fronts->in_http), "%.50s:%u", host, (unsigned)own);
+    (void)snprintf(fronts->in_tcp, sizeof(fronts->in_tcp), "%.50s:%u", host, (unsigned)own + 1);
+}
+
+static int
+choose_ports(struct agt_mesh *mesh, bool anew, struct syn_err *err)
+{
+    unsigned ports[PORT_PAIRS];
+    char path[AGT_PATH_MAX], line[32];
+    int rc;
+
+    if (anew || !read_ports(mesh, ports)) {
+        ports[0] = free_ports("0.0.0.0", mesh->agent->data_dir, 0);
+        ports[1] = free_ports("0.0.0.0", mesh->agent->data_dir, ports[0]);
+        if (ports[0] == 0 || ports[1] == 0)
+            return SYN_FAIL(err, SYN_E_LIMIT, "no port is free for the mesh");
+        ports_path(mesh, path);
+        (void)snprintf(line, sizeof(line), "%u %u\n", ports[0], ports[1]);
+        rc = agt_replace_file(path, line, strlen(line), err);
+        if (rc < 0)
+            return rc;
+    }
+    mesh->fronts = (struct agt_mesh_fronts){.out_http = (uint16_t)ports[0],
+                                            .out_tcp = (uint16_t)(ports[0] + 1)};
+    choose_listen(mesh, ports[1]);
+    return SYN_OK;
+}
+
+/* --- the table -------------------------------------------------------------------------------- */
+
+static int
+open_balancer(struct agt_mesh *mesh, struct syn_err *err)
+{
+    char path[AGT_PATH_MAX];
+    const struct syn_balancer_options options = {.dir = path, .threads = THREADS};
+    struct syn_balancer *balancer = NULL;
+    int rc;
+
+    (void)snprintf(path, sizeof(path), "%s/mesh/balancer", mesh->agent->data_dir);
+    rc = syn_balancer_open(&options, &balancer, err);
+    if (rc < 0)
+        return rc;
+    lock(mesh);
+    mesh->balancer = balancer;
+    unlock(mesh);
+    return SYN_OK;
+}
+
+/* Names stand for the addresses of these from now on: before, nothing led there. */
+static int
+tell_names(struct agt_mesh *mesh, const struct agt_mesh_table *table, struct syn_err *err)
+{
+    struct syn_map *ids = NULL;
+    int rc = syn_map_new(NULL, &ids, err);
+
+    for (size_t i = 0; rc == SYN_OK && i < table->divert_count; i++)
+        rc = syn_map_put_take(ids, table->services[i], mesh, err);
+    if (rc < 0)
+        (void)syn_map_free(ids);
+    else
+        agt_names_serve_take(mesh->agent->names, ids);
+    return rc;
+}
+
+/* What is set serves from now on. Takes the table. */
+static void
+note_set(struct agt_mesh *mesh, struct agt_mesh_table *table)
+{
+    lock(mesh);
+    agt_mesh_table_fini(&mesh->current);
+    mesh->current = *table;
+    mesh->serves = true;
+    (void)syn_str_copy(mesh->front, sizeof(mesh->front), mesh->fronts.in_http);
+    unlock(mesh);
+    *table = (struct agt_mesh_table){.diverts = NULL};
+}
+
+static int
+set_table(struct agt_mesh *mesh, struct syn_err *err)
+{
+    const struct agt_mesh_world world = {.node = mesh->agent->node_id,
+                                         .services = mesh->services,
+                                         .callers = mesh->callers,
+                                         .identities = mesh->pems,
+                                         .authority = mesh->authority,
+                                         .fronts = mesh->fronts};
+    struct agt_mesh_table table;
+    int rc = agt_mesh_table_make(&world, &table, err);
+
+    if (rc < 0)
+        return rc;
+    if (table.left_out > 0)
+        syn_log(SYN_LOG_WARN, "mesh.too-many-pairs", "left-out=%zu", table.left_out);
+    rc = syn_balancer_set(mesh->balancer, &table.table, err);
+    if (rc == SYN_OK)
+        rc = syn_net_divert(mesh->agent->net, table.diverts, table.divert_count, err);
+    if (rc == SYN_OK)
+        rc = tell_names(mesh, &table, err);
+    if (rc == SYN_OK)
+        note_set(mesh, &table);
+    agt_mesh_table_fini(&table);
+    return rc;
+}
+
+/* Nobody listens where services' addresses lead to: they lead there no more. */
+static void
+without_proxy(struct agt_mesh *mesh, const struct syn_err *why)
+{
+    if (!mesh->missing)
+        syn_log_err(SYN_LOG_WARN, "mesh.no-proxy", why);
+    mesh->missing = true;
+    agt_names_serve_take(mesh->agent->names, NULL);
+    (void)!syn_net_divert(mesh->agent->net, NULL, 0, NULL);
+    mesh->retry_ms = now_ms() + SEARCH_MS;
+}
+
+static void
+apply(struct agt_mesh *mesh)
+{
+    struct syn_err err = {0};
+    int rc = SYN_OK;
+
+    /* Before the first instance there is nobody to serve. */
+    if (!mesh->begun || !mesh->known ||
+        (mesh->balancer == NULL && syn_map_count(mesh->callers) == 0))
+        return;
+    mesh->dirty = false;
+    /* What serves is changed before others are asked for anything; at first it is complete, for an
+     * earlier agent's HAProxy may serve already. */
+    if (!agt_mesh_serves(mesh))
+        see_identities(mesh);
+    mesh->dirty = false;
+    if (mesh->balancer == NULL)
+        rc = open_balancer(mesh, &err);
+    if (mesh->balancer == NULL) {
+        without_proxy(mesh, &err);
+        mesh->dirty = true;
+        return;
+    }
+    if (rc == SYN_OK)
+        rc = set_table(mesh, &err);
+    if (rc < 0) {
+        syn_log_err(SYN_LOG_WARN, "mesh.table", &err);
+        mesh->dirty = true;
+        mesh->retry_ms = now_ms() + RETRY_MS;
+        if (rc == SYN_E_UNAVAILABLE && !agt_mesh_serves(mesh)) /* somebody has a port of ours */
+            (void)!choose_ports(mesh, true, NULL);
+        return;
+    }
+    see_identities(mesh);
+}
+
+/* --- the thread ------------------------------------------------------------------------------- */
+
+/* Wait for news, or until something is due. False at the end. */
+static bool
+wait_for_news(struct agt_mesh *mesh, struct letter **ret)
+{
+    int64_t until_ms = mesh->identities_ms;
+    struct timespec until;
+    bool go_on;
+
+    if (mesh->dirty && mesh->begun && mesh->known)
+        until_ms = SYN_MIN(until_ms, mesh->retry_ms);
+    until = (struct timespec){until_ms / 1000, until_ms % 1000 * 1000000};
+    lock(mesh);
+    while (!mesh->stop && mesh->first == NULL)
+        if (pthread_cond_timedwait(&mesh->wake, &mesh->lock, &until) != 0)
+            break;
+    *ret = mesh->first;
+    mesh->first = NULL;
+    mesh->last = &mesh->first;
+    go_on = !mesh->stop;
+    unlock(mesh);
+    return go_on;
+}
+
+static void *
+run(void *arg)
+{
+    struct agt_mesh *mesh = arg;
+    struct letter *letters = NULL;
+
+    while (wait_for_news(mesh, &letters)) {
+        bool news = letters != NULL;
+
+        take_letters(mesh, letters);
+        letters = NULL;
+        if (now_ms() >= mesh->identities_ms)
+            mesh->identities_ms = now_ms() + agt_identities_turn(mesh->identities);
+        if (mesh->dirty && (news || now_ms() >= mesh->retry_ms))
+            apply(mesh);
+    }
+    take_letters(mesh, letters);
+    return NULL;
+}
+
+/* --- what others ask -------------------------------------------------------------------------- */
+
+bool
+agt_mesh_serves(struct agt_mesh *mesh)
+{
+    bool serves;
+
+    lock(mesh);
+    serves = mesh->serves;
+    unlock(mesh);
+    return serves;
+}
+
+static int
+report_pair(const struct agt_mesh_pair *pair, const struct syn_balancer_counts *counts,
+            json_t *list, struct syn_err *err)
+{
+    const uint64_t *answers = counts->answers;
+    uint64_t errors = answers[5] + counts->connect_errors + counts->response_errors;
+    json_t *row = NULL;
+    int rc = syn_json_pack(
+        &row, err, "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "caller",
+        pair->caller, "callee", pair->callee, "requests", (json_int_t)counts->requests, "1xx",
+        (json_int_t)answers[1], "2xx", (json_int_t)answers[2], "3xx", (json_int_t)answers[3], "4xx",
+        (json_int_t)answers[4], "5xx", (json_int_t)answers[5], "other", (json_int_t)answers[0],
+        "errors", (json_int_t)errors, "retries", (json_int_t)counts->retries, "open",
+        (json_int_t)counts->open, "mean_ms", (json_int_t)counts->total_ms);
+
+    return rc < 0 ? rc : syn_json_append_take(list, row, err);
+}
+
+/* Under the lock. */
+static int
+report_pairs(const struct agt_mesh *mesh, const struct syn_balancer_stats *stats, json_t *list,
+             struct syn_err *err)
+{
+    SYN_SCOPED(syn_map_free_scope) struct syn_map *by_backend = NULL;
+    int rc = syn_map_new(NULL, &by_backend, err);
+
+    for (size_t i = 0; rc == SYN_OK && i < stats->count; i++)
+        rc = syn_map_put_take(by_backend, stats->backends[i].backend, &stats->backends[i], err);
+    for (size_t i = 0; rc == SYN_OK && i < mesh->current.pair_count; i++) {
+        const struct agt_mesh_pair *pair = &mesh->current.pairs[i];
+        const struct syn_balancer_counts *counts = syn_map_find(by_backend, pair->backend);
+
+        if (counts != NULL && counts->requests > 0 && json_array_size(list) < CALLS_MAX)
+            rc = report_pair(pair, counts, list, err);
+    }
+    return rc;
+}
+
+static int
+report_calls(struct agt_mesh *mesh, json_t *report, struct syn_err *err)
+{
+    struct syn_balancer_stats stats = {.backends = NULL};
+    struct syn_balancer *balancer;
+    json_t *list;
+    int rc;
+
+    lock(mesh);
+    balancer = mesh->serves ? mesh->balancer : NULL;
+    unlock(mesh);
+    /* HAProxy may be away for a moment; the next heartbeat tells. */
+    if (balancer == NULL || syn_balancer_read(balancer, &stats, NULL) < 0)
+        return SYN_OK;
+    list = json_array();
+    lock(mesh);
+    rc = list == NULL ? SYN_FAIL(err, SYN_E_NOMEM, "no memory for the mesh")
+                      : report_pairs(mesh, &stats, list, err);
+    unlock(mesh);
+    syn_balancer_stats_fini(&stats);
+    if (rc < 0) {
+        json_decref(list);
+        return rc;
+    }
+    return syn_json_set_take(report, "calls", list, err);
+}
+
+int
+agt_mesh_beat(struct agt_mesh *mesh, json_t *report, struct syn_err *err)
+{
+    char front[AGT_MESH_ADDRESS_SIZE];
+    int rc = SYN_OK;
+
+    lock(mesh);
+    (void)syn_str_copy(front, sizeof(front), mesh->front);
+    unlock(mesh);
+    if (front[0] != '\0')
+        rc = syn_json_set_str(report, "mesh", front, err);
+    return rc < 0 ? rc : report_calls(mesh, report, err);
+}
+
+/* --- beginning and end ------------------------------------------------------------------------ */
+
+static int
+sign(void *arg, const char *id, const char *csr, json_t **ret, struct syn_err *err)
+{
+    struct agt_mesh *mesh = arg;
+
+    return agt_identity_sign(&mesh->signer, id, csr, ret, err);
+}
+
+static int
+begin(struct agt_mesh *mesh, struct syn_err *err)
+{
+    char path[AGT_PATH_MAX], path_of[AGT_PATH_MAX], version[32];
+    struct agt_identities_options options = {
+        .dir = path, .world = syn_world_system(), .sign = sign, .renewed = on_renewed, .arg = mesh};
+    int rc = syn_map_new(json_drop, &mesh->services, err);
+
+    if (rc == SYN_OK)
+        rc = syn_map_new(syn_free, &mesh->callers, err);
+    if (rc == SYN_OK)
+        rc = syn_map_new(pem_drop, &mesh->pems, err);
+    if (rc == SYN_OK)
+        rc = agt_client_new(mesh->agent, mesh->agent->node_token, &mesh->signer.client, err);
+    (void)snprintf(path, sizeof(path), "%s/mesh", mesh->agent->data_dir);
+    if (rc == SYN_OK && mkdir(path, 0711) != 0 && errno != EEXIST)
+        rc = SYN_FAIL_SYS(err, errno, "making %s", path);
+    (void)snprintf(path, sizeof(path), "%s/mesh/identities", mesh->agent->data_dir);
+    if (rc == SYN_OK)
+        rc = choose_ports(mesh, false, err);
+    /* Others hear of it with the first heartbeat; it listens from the first instance on. */
+    if (rc == SYN_OK &&
+        syn_balancer_find(path_of, sizeof(path_of), version, sizeof(version), NULL) == SYN_OK)
+        (void)syn_str_copy(mesh->front, sizeof(mesh->front), mesh->fronts.in_http);
+    if (rc == SYN_OK)
+        rc = agt_identities_open(&options, &mesh->identities, err);
+    if (rc == SYN_OK && pthread_create(&mesh->thread, NULL, run, mesh) != 0)
+        rc = SYN_FAIL(err, SYN_E_LIMIT, "cannot start the mesh's thread");
+    mesh->started = rc == SYN_OK;
+    return rc;
+}
+
+int
+agt_mesh_new(struct syn_agent *agent, struct agt_mesh **ret, struct syn_err *err)
+{
+    struct agt_mesh *mesh = syn_calloc(1, sizeof(*mesh));
+    pthread_condattr_t attributes;
+    int rc;
+
+    if (mesh == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for the mesh");
+    mesh->agent = mesh->signer.agent = agent;
+    mesh->last = &mesh->first;
+    (void)pthread_mutex_init(&mesh->lock, NULL);
+    (void)pthread_condattr_init(&attributes);
+    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&mesh->wake, &attributes);
+    (void)pthread_condattr_destroy(&attributes);
+    rc = begin(mesh, err);
+    if (rc < 0)
+        (void)agt_mesh_free(mesh);
+    else
+        *ret = mesh;
+    return rc;
+}
+
+struct agt_mesh *
+agt_mesh_free(struct agt_mesh *mesh)
+{
+    if (mesh == NULL)
+        return NULL;
+    lock(mesh);
+    mesh->stop = true;
+    (void)pthread_cond_signal(&mesh->wake);
+    unlock(mesh);
+    if (mesh->signer.client != NULL)
+        syn_client_cancel(mesh->signer.client);
+    if (mesh->started)
+        (void)pthread_join(mesh->thread, NULL);
+    while (mesh->first != NULL) {
+        struct letter *next = mesh->first->next;
+
+        (void)letter_free(mesh->first);
+        mesh->first = next;
+    }
+    mesh->balancer = syn_balancer_close(mesh->balancer,
+                                        mesh->callers != NULL && syn_map_count(mesh->callers) > 0);
+    agt_mesh_table_fini(&mesh->current);
+    mesh->identities = agt_identities_close(mesh->identities);
+    mesh->signer.client = syn_client_free(mesh->signer.client);
+    (void)syn_map_free(mesh->services);
+    (void)syn_map_free(mesh->callers);
+    (void)syn_map_free(mesh->pems);
+    syn_free(mesh->authority);
+    (void)pthread_cond_destroy(&mesh->wake);
+    (void)pthread_mutex_destroy(&mesh->lock);
+    syn_free(mesh);
+    return NULL;
+}

@@ -1,0 +1,101 @@
+/* The node's end of the mesh: what instances send to a service's address comes to one HAProxy of
+ * the node's, which knows the caller by its address, and leads to a replica here or, by TLS, to the
+ * mesh of another node.
+ *
+ *   names' stream -- services ------+
+ *   instances that come and go -----+--> mesh.c: one thread --> mesh_table.c: what is to run (pure)
+ *   identity.c: certificates -------+                             |-> syn_balancer_set()
+ *                                                                 `-> syn_net_divert()
+ *
+ * docs/mesh.md is for operators, docs/adr/0036-mesh-proxy.md says why it is so. */
+#ifndef SYN_AGENT_MESH_PRIV_H
+#define SYN_AGENT_MESH_PRIV_H
+
+#include <synor/base/json.h>
+#include <synor/base/map.h>
+#include <synor/base/world.h>
+#include <synor/infra/balancer.h>
+#include <synor/runtime/net.h>
+
+#define AGT_MESH_PAIRS_MAX    2048 /* of a caller here and whom it may call */
+#define AGT_MESH_ADDRESS_SIZE 64
+#define AGT_MESH_HOLD_MS      5000 /* that a call waits for a first replica */
+
+/* --- what is to run (mesh_table.c) ------------------------------------------------------------ */
+
+/** An instance of this node that has an address of its account's network. */
+struct agt_mesh_caller {
+    char instance[SYN_ID_MAX];
+    char address[SYN_NET_ADDR_MAX];              /* IPv4 */
+    char account[SYN_ID_MAX], label[SYN_ID_MAX]; /* its id, and what it is called */
+    char service[SYN_ID_MAX];                    /* whose replica it is; "": none's */
+};
+
+/** Where the node's proxies listen. OUT is for instances, IN for other nodes; HTTP and the next. */
+struct agt_mesh_fronts {
+    uint16_t out_http, out_tcp;
+    char in_http[AGT_MESH_ADDRESS_SIZE], in_tcp[AGT_MESH_ADDRESS_SIZE];
+};
+
+/** All that the table is made of. Borrowed. */
+struct agt_mesh_world {
+    const char *node;               /* this one's id */
+    const struct syn_map *services; /* id -> const json_t, as GET /v1/nodes/{id}/services tells */
+    const struct syn_map *callers;  /* instance -> const struct agt_mesh_caller */
+    const struct syn_map
+        *identities;       /* of a service or account, by id -> certificate and key, PEM */
+    const char *authority; /* PEM; NULL: not known yet, and no other node is reached */
+    struct agt_mesh_fronts fronts;
+};
+
+/** Who calls whom, by name; what HAProxy counts of it is under `backend`. */
+struct agt_mesh_pair {
+    const char *backend, *caller, *callee;
+};
+
+struct agt_mesh_chunk;
+
+struct agt_mesh_table {
+    struct syn_balancer_table table;
+    struct syn_net_divert *diverts;
+    const char **services; /* their ids, as many */
+    size_t divert_count;
+    struct agt_mesh_pair *pairs;   /* with a backend each */
+    size_t pair_count, left_out;   /* left_out: beyond AGT_MESH_PAIRS_MAX */
+    struct agt_mesh_chunk *chunks; /* what all of it lies in */
+};
+
+/** Owner: the caller. `world` must outlive it. */
+SYN_MUST int agt_mesh_table_make(const struct agt_mesh_world *world, struct agt_mesh_table *ret,
+                                 struct syn_err *err);
+void agt_mesh_table_fini(struct agt_mesh_table *table);
+
+/* --- the mesh (mesh.c) ------------------------------------------------------------------------ */
+
+struct syn_agent;
+struct agt_mesh;
+
+/** Begin. That there is no HAProxy is told in the log and looked for again; names then stand for
+ *  the replicas of this node alone. Owner: the caller. Starts a thread. */
+SYN_MUST int agt_mesh_new(struct syn_agent *agent, struct agt_mesh **ret, struct syn_err *err);
+/** While instances may call, HAProxy goes on, for who comes next. */
+struct agt_mesh *agt_mesh_free(struct agt_mesh *mesh);
+
+/** News, as names get them. Thread: any. Blocks: no. Returns 0; NOMEM: say it again. */
+SYN_MUST int agt_mesh_put(struct agt_mesh *mesh, const json_t *service, struct syn_err *err);
+SYN_MUST int agt_mesh_remove(struct agt_mesh *mesh, const char *service, struct syn_err *err);
+/** All services were told, and these ids alone. */
+SYN_MUST int agt_mesh_keep(struct agt_mesh *mesh, struct syn_map *named, struct syn_err *err);
+/** The instance calls from now on; until it leaves. */
+SYN_MUST int agt_mesh_enter(struct agt_mesh *mesh, const struct agt_mesh_caller *caller,
+                            struct syn_err *err);
+void agt_mesh_leave(struct agt_mesh *mesh, const char *instance);
+/** All that called when the agent started have entered. Nothing is set before. */
+SYN_MUST int agt_mesh_begin(struct agt_mesh *mesh, struct syn_err *err);
+/** Do services' addresses lead to the proxy? */
+bool agt_mesh_serves(struct agt_mesh *mesh);
+/** Put into a heartbeat where other nodes reach it, "mesh": "HOST:PORT", and what has been counted
+ * of every pair that has been used, "calls". Thread: any. Blocks: milliseconds. */
+SYN_MUST int agt_mesh_beat(struct agt_mesh *mesh, json_t *report, struct syn_err *err);
+
+#endif

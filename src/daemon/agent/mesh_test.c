@@ -1,0 +1,345 @@
+/* What a node's mesh is made of, from documents as the server tells them: which pairs there are,
+ * where they lead, and who may come in. Everything is shown as lines, as a person would write it
+ * down. */
+#include "mesh_priv.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+#include <synor/base/test.h>
+
+#define TEXT_MAX 8192
+
+/* A service of acme's: `extra` is more of its mesh. */
+#define SERVICE(id, name, address, protocol, allow, extra, endpoints)                             \
+    "{'id':'" id "','account':'acct-a','account_name':'acme','name':'" name                       \
+    "','address':'" address                                                                       \
+    "','port':80,'mesh':{'identity':'spiffe://c/account/acme/service/" name "','name':'" name     \
+    ".acme.mesh','protocol':'" protocol "','allow':[" allow "]" extra "},'endpoints':[" endpoints \
+    "]}"
+#define HERE(id, address)                                                                          \
+    "{'instance':'" id "','replica':0,'node':'node-1','mesh':'127.0.0.1:7000','address':'" address \
+    "','port':8080,'ready':true}"
+#define THERE(id)                                                                        \
+    "{'instance':'" id "','replica':1,'node':'node-2','mesh':'10.0.0.2:7800','address':" \
+    "'10.200.0.9','port':8080,'ready':true}"
+
+struct stage {
+    struct syn_map *services, *callers, *identities;
+    struct agt_mesh_world world;
+};
+
+static void
+json_drop(void *json)
+{
+    json_decref(json);
+}
+
+static void
+put(struct stage *stage, const char *text)
+{
+    char copy[TEXT_MAX];
+    struct syn_err err = {0};
+    json_t *doc = NULL;
+
+    (void)syn_str_copy(copy, sizeof(copy), text);
+    for (char *c = strchr(copy, '\''); c != NULL; c = strchr(c, '\''))
+        *c = '"';
+    assert_done(syn_json_parse_object(copy, strlen(copy), &doc, &err), &err);
+    assert_done(syn_map_put_take(stage->services, syn_json_str(doc, "id", ""), doc, &err), &err);
+}
+
+static void
+calls(struct stage *stage, const char *instance, const char *address, const char *label,
+      const char *service)
+{
+    struct agt_mesh_caller *caller = syn_calloc(1, sizeof(*caller));
+    struct syn_err err = {0};
+
+    assert_non_null(caller);
+    (void)syn_str_copy(caller->instance, sizeof(caller->instance), instance);
+    (void)syn_str_copy(caller->address, sizeof(caller->address), address);
+    (void)snprintf(caller->account, sizeof(caller->account), "acct-%.1s", label);
+    (void)syn_str_copy(caller->label, sizeof(caller->label), label);
+    (void)syn_str_copy(caller->service, sizeof(caller->service), service);
+    assert_done(syn_map_put_take(stage->callers, instance, caller, &err), &err);
+}
+
+static void
+knows(struct stage *stage, const char *subject)
+{
+    struct syn_err err = {0};
+
+    assert_done(syn_map_put_take(stage->identities, subject, syn_strdup("PEM"), &err), &err);
+}
+
+static void
+stage_open(struct stage *stage)
+{
+    struct syn_err err = {0};
+
+    assert_done(syn_map_new(json_drop, &stage->services, &err), &err);
+    assert_done(syn_map_new(syn_free, &stage->callers, &err), &err);
+    assert_done(syn_map_new(syn_free, &stage->identities, &err), &err);
+    stage->world = (struct agt_mesh_world){.node = "node-1",
+                                           .services = stage->services,
+                                           .callers = stage->callers,
+                                           .identities = stage->identities,
+                                           .authority = "CA",
+                                           .fronts = {.out_http = 20000,
+                                                      .out_tcp = 20001,
+                                                      .in_http = "10.0.0.1:7800",
+                                                      .in_tcp = "10.0.0.1:7801"}};
+}
+
+static void
+stage_close(struct stage *stage)
+{
+    (void)syn_map_free(stage->services);
+    (void)syn_map_free(stage->callers);
+    (void)syn_map_free(stage->identities);
+}
+
+/* --- as lines --------------------------------------------------------------------------------- */
+
+static int
+by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The lines of `text` in order: maps have none. */
+static void
+sort_lines(char *text)
+{
+    char *lines[128], *copy = syn_strdup(text), *rest = copy;
+    size_t count = 0, used = 0;
+
+    assert_non_null(copy);
+    for (char *end; (end = strchr(rest, '\n')) != NULL; rest = end + 1) {
+        assert_true(count < SYN_LEN(lines));
+        *end = '\0';
+        lines[count++] = rest;
+    }
+    qsort(lines, count, sizeof(lines[0]), by_text);
+    for (size_t i = 0; i < count; i++)
+        used += (size_t)snprintf(text + used, TEXT_MAX - used, "%s\n", lines[i]);
+    syn_free(copy);
+}
+
+static void
+backend_line(const struct syn_balancer_backend *backend, struct syn_buf *out)
+{
+    syn_buf_addf(out, "%s:", backend->id);
+    for (size_t i = 0; i < backend->server_count; i++)
+        syn_buf_addf(out, " %s%s*%u", backend->servers[i].peer ? "->" : "",
+                     backend->servers[i].address, backend->servers[i].weight);
+    if (backend->protocol == SYN_BALANCER_H2)
+        syn_buf_adds(out, " h2");
+    if (backend->rate_max > 0)
+        syn_buf_addf(out, " rate=%u", backend->rate_max);
+    if (backend->response_ms > 0)
+        syn_buf_addf(out, " within=%u", backend->response_ms);
+    if (backend->retries != 0)
+        syn_buf_addf(out, " retries=%d", backend->retries);
+    syn_buf_adds(out, "\n");
+}
+
+/* What the table says, sorted. */
+static const char *
+shown(const struct stage *stage)
+{
+    static char text[TEXT_MAX];
+    struct agt_mesh_table table;
+    struct syn_err err = {0};
+    SYN_BUF(out);
+
+    assert_done(agt_mesh_table_make(&stage->world, &table, &err), &err);
+    assert_done(syn_balancer_check(&table.table, &err), &err);
+    for (size_t i = 0; i < table.table.frontend_count; i++) {
+        const struct syn_balancer_frontend *front = &table.table.frontends[i];
+
+        for (size_t k = 0; k < front->caller_count && front->mode == SYN_BALANCER_HTTP; k++)
+            syn_buf_addf(&out, "%s is %s\n", front->callers[k].address, front->callers[k].name);
+        for (size_t k = 0; k < front->pair_count; k++)
+            syn_buf_addf(&out, "%s: %s > %s = %s\n", front->id, front->pairs[k].caller,
+                         front->pairs[k].callee, front->pairs[k].backend);
+    }
+    for (size_t i = 0; i < table.table.backend_count; i++)
+        backend_line(&table.table.backends[i], &out);
+    for (size_t i = 0; i < table.divert_count; i++)
+        syn_buf_addf(&out, "to %s:%u at %u\n", table.diverts[i].address, table.diverts[i].port,
+                     table.diverts[i].to);
+    (void)syn_str_copy(text, sizeof(text), syn_buf_text(&out));
+    sort_lines(text);
+    agt_mesh_table_fini(&table);
+    return text;
+}
+
+/* --- tests ------------------------------------------------------------------------------------ */
+
+/* A service here, one on two nodes; both of one account, and each may call the other. */
+static void
+test_pairs(void **state)
+{
+    struct stage stage;
+
+    (void)state;
+    stage_open(&stage);
+    put(&stage, SERVICE("svc-1", "web", "10.127.0.1", "http", "'own'", "",
+                        HERE("inst-1-1-1", "10.200.0.2")));
+    put(&stage,
+        SERVICE("svc-2", "db", "10.127.0.2", "tcp", "'web'", "",
+                HERE("inst-2-1-1", "10.200.0.3") "," THERE("inst-2-1-2") "," THERE("inst-2-1-3")));
+    calls(&stage, "inst-1-1-1", "10.200.0.2", "acme", "svc-1");
+    calls(&stage, "inst-2-1-1", "10.200.0.3", "acme", "svc-2");
+    calls(&stage, "inst-9-1-1", "10.200.0.4", "acme", "svc-9"); /* not told of yet */
+    calls(&stage, "job", "10.200.0.5", "acme", "");
+    calls(&stage, "other", "10.200.1.2", "bolt", "");
+    knows(&stage, "svc-1");
+    knows(&stage, "svc-2");
+    assert_string_equal(shown(&stage), "10.200.0.2 is web.acme.mesh\n"
+                                       "10.200.0.3 is db.acme.mesh\n"
+                                       "10.200.0.5 is acme.mesh\n"
+                                       "10.200.1.2 is bolt.mesh\n"
+                                       "acct-a/svc-1: 10.200.0.2:8080*8\n"
+                                       "in-http: *.acme.mesh > web.acme.mesh = in/svc-1\n"
+                                       "in-http: acme.mesh > web.acme.mesh = in/svc-1\n"
+                                       "in-tcp: web.acme.mesh > db.acme.mesh = in/svc-2\n"
+                                       "in/svc-1: 10.200.0.2:8080*8\n"
+                                       "in/svc-2: 10.200.0.3:8080*8\n"
+                                       "out-http: acme.mesh > 10.127.0.1:80 = acct-a/svc-1\n"
+                                       "out-http: db.acme.mesh > 10.127.0.1:80 = svc-2/svc-1\n"
+                                       "out-http: web.acme.mesh > 10.127.0.1:80 = svc-1/svc-1\n"
+                                       "out-tcp: web.acme.mesh > 10.127.0.2:80 = svc-1/svc-2\n"
+                                       "svc-1/svc-1: 10.200.0.2:8080*8\n"
+                                       "svc-1/svc-2: 10.200.0.3:8080*8 ->10.0.0.2:7801*16\n"
+                                       "svc-2/svc-1: 10.200.0.2:8080*8\n"
+                                       "to 10.127.0.1:80 at 20000\n"
+                                       "to 10.127.0.2:80 at 20001\n");
+    stage_close(&stage);
+}
+
+/* Without a certificate nobody is spoken to elsewhere, and nobody comes in. */
+static void
+test_without_identities(void **state)
+{
+    static const char here[] = "10.200.0.2 is web.acme.mesh\n"
+                               "out-http: web.acme.mesh > 10.127.0.1:80 = svc-1/svc-1\n"
+                               "svc-1/svc-1: 10.200.0.2:8080*8\n"
+                               "to 10.127.0.1:80 at 20000\n";
+    struct stage stage;
+
+    (void)state;
+    stage_open(&stage);
+    put(&stage, SERVICE("svc-1", "web", "10.127.0.1", "http", "'own'", "",
+                        HERE("inst-1-1-1", "10.200.0.2") "," THERE("inst-1-1-2")));
+    calls(&stage, "inst-1-1-1", "10.200.0.2", "acme", "svc-1");
+    assert_string_equal(shown(&stage), here);
+    stage.world.authority = NULL;
+    knows(&stage, "svc-1");
+    assert_string_equal(shown(&stage), here);
+    stage_close(&stage);
+}
+
+/* Who may come in, as names of certificates; what is said twice is there once. */
+static void
+test_policy(void **state)
+{
+    struct stage stage;
+
+    (void)state;
+    stage_open(&stage);
+    knows(&stage, "svc-1");
+    put(&stage, SERVICE("svc-1", "web", "10.127.0.1", "grpc",
+                        "'own','api','bolt/*','acme/api','cask/web','bolt/*'",
+                        ",'rate':5,'timeout_ms':900,'retries':0", ""));
+    calls(&stage, "bolted", "10.200.1.2", "bolt", "");
+    assert_string_equal(shown(&stage), "10.200.1.2 is bolt.mesh\n"
+                                       "acct-b/svc-1: h2 rate=5 within=900 retries=-1\n"
+                                       "in-http: *.acme.mesh > web.acme.mesh = in/svc-1\n"
+                                       "in-http: *.bolt.mesh > web.acme.mesh = in/svc-1\n"
+                                       "in-http: acme.mesh > web.acme.mesh = in/svc-1\n"
+                                       "in-http: api.acme.mesh > web.acme.mesh = in/svc-1\n"
+                                       "in-http: bolt.mesh > web.acme.mesh = in/svc-1\n"
+                                       "in-http: web.cask.mesh > web.acme.mesh = in/svc-1\n"
+                                       "in/svc-1: h2\n"
+                                       "out-http: bolt.mesh > 10.127.0.1:80 = acct-b/svc-1\n"
+                                       "to 10.127.0.1:80 at 20000\n");
+    put(&stage, SERVICE("svc-1", "web", "10.127.0.1", "http", "", "", ""));
+    assert_string_equal(shown(&stage), "10.200.1.2 is bolt.mesh\nin/svc-1:\n"
+                                       "to 10.127.0.1:80 at 20000\n");
+    put(&stage, SERVICE("svc-1", "web", "10.127.0.1", "http", "'*'", "", ""));
+    assert_string_equal(shown(&stage), "10.200.1.2 is bolt.mesh\n"
+                                       "acct-b/svc-1:\n"
+                                       "in-http: * > web.acme.mesh = in/svc-1\n"
+                                       "in/svc-1:\n"
+                                       "out-http: bolt.mesh > 10.127.0.1:80 = acct-b/svc-1\n"
+                                       "to 10.127.0.1:80 at 20000\n");
+    stage_close(&stage);
+}
+
+/* Replicas that end what they have, or stand by, get nothing new; a share of a canary holds. */
+static void
+test_replicas(void **state)
+{
+    struct stage stage;
+
+    (void)state;
+    stage_open(&stage);
+    put(&stage,
+        SERVICE("svc-1", "web", "10.127.0.1", "http", "'own'", "",
+                "{'instance':'a','node':'node-1','address':'10.200.0.2','port':1,'ready':true,"
+                "'weight':90},"
+                "{'instance':'b','node':'node-1','address':'10.200.0.3','port':1,'ready':true,"
+                "'state':'draining'},"
+                "{'instance':'c','node':'node-1','address':'10.200.0.4','port':1,'ready':false},"
+                "{'instance':'d','node':'node-1','address':'fd00::5','port':1,'ready':true,"
+                "'weight':10},"
+                "{'instance':'e','node':'node-3','address':'10.200.0.6','port':1,'ready':true}"));
+    calls(&stage, "inst-1-1-1", "10.200.0.2", "acme", "svc-1");
+    knows(&stage, "svc-1");
+    assert_non_null(strstr(shown(&stage), "\nsvc-1/svc-1: 10.200.0.2:1*90 [fd00::5]:1*10\n"));
+    stage_close(&stage);
+}
+
+static int
+sweep(void *arg, struct syn_err *err)
+{
+    const struct stage *stage = arg;
+    struct agt_mesh_table table;
+    int rc = agt_mesh_table_make(&stage->world, &table, err);
+
+    if (rc == SYN_OK)
+        agt_mesh_table_fini(&table);
+    return rc;
+}
+
+static void
+test_without_memory(void **state)
+{
+    struct stage stage;
+
+    (void)state;
+    stage_open(&stage);
+    put(&stage, SERVICE("svc-1", "web", "10.127.0.1", "http", "'own'", "",
+                        HERE("inst-1-1-1", "10.200.0.2") "," THERE("inst-1-1-2")));
+    calls(&stage, "inst-1-1-1", "10.200.0.2", "acme", "svc-1");
+    knows(&stage, "svc-1");
+    assert_true(syn_test_sweep_alloc(sweep, &stage) > 20);
+    stage_close(&stage);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pairs),          cmocka_unit_test(test_without_identities),
+        cmocka_unit_test(test_policy),         cmocka_unit_test(test_replicas),
+        cmocka_unit_test(test_without_memory),
+    };
+
+    return cmocka_run_group_tests_name("agent/mesh", tests, NULL, NULL);
+}

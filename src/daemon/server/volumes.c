@@ -1,0 +1,376 @@
+/* Volumes of an account: what its services keep on a node.
+ *
+ *     volume/ACCOUNT/NAME   {id, name, size_bytes, node, shared, created_at}
+ *     volume-gone/NODE/ID   what that node has yet to remove
+ *
+ * A volume gets its node when it is made, or from the first replica that has it, in the transaction
+ * that places that (mounts.c). The node's agent makes the file system when a replica wants it, and
+ * removes it when the server says so: a node that is away hears of it when it comes back, and what
+ * the server does not speak of stays. */
+#include <synor/base/mem.h>
+#include <synor/base/str.h>
+#include <synor/orchestration/document.h>
+#include <synor/runtime/volume.h>
+
+#include "server_priv.h"
+
+#define VOLUMES_MAX   256 /* of one account */
+#define DEFAULT_BYTES "10737418240"
+
+/* --- what is seen ----------------------------------------------------------------------------- */
+
+static int
+uses_volume(const json_t *service, const char *name, bool *ret, struct syn_err *err)
+{
+    const json_t *mount;
+    size_t i;
+
+    (void)err;
+    *ret = false;
+    json_array_foreach (json_object_get(syn_document_spec(service), "mounts"), i, mount)
+        *ret = *ret || (syn_str_eq(syn_json_str(mount, "kind", ""), "volume") &&
+                        syn_str_eq(syn_json_str(mount, "source", ""), name));
+    return SYN_OK;
+}
+
+static int
+users_of(struct syn_server *server, const char *account, const char *name, json_t **ret,
+         struct syn_err *err)
+{
+    SYN_JSON(services);
+    SYN_JSON(names);
+    json_t *service;
+    size_t i;
+    int rc = srv_services_with(server, account, uses_volume, name, &services, err);
+
+    names = json_array();
+    if (rc == SYN_OK && names == NULL)
+        rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for a list of services");
+    json_array_foreach (services, i, service)
+        if (rc == SYN_OK)
+            rc = syn_json_append_take(names, json_string(syn_json_str(service, "name", "?")), err);
+    if (rc == SYN_OK)
+        *ret = SYN_TAKE(names);
+    return rc;
+}
+
+/* What its node said last: how much of it files take, where it is in use. */
+static int
+add_usage(struct syn_server *server, json_t *volume, struct syn_err *err)
+{
+    const char *id = syn_json_str(volume, "id", ""), *node = syn_json_str(volume, "node", "");
+    char key[SRV_KEY_MAX];
+    const json_t *row;
+    SYN_JSON(doc);
+    size_t i;
+    int rc;
+
+    if (node[0] == '\0')
+        return SYN_OK;
+    rc = srv_load(server, srv_key(key, "node", node, NULL), &doc, NULL, err);
+    if (rc != SYN_OK)
+        return rc == SRV_ABSENT ? SYN_OK : rc;
+    rc = syn_json_set_str(volume, "node_name", syn_json_str(doc, "name", node), err);
+    json_array_foreach (json_object_get(syn_document_status(doc), "volumes"), i, row)
+        if (rc == SYN_OK && syn_str_eq(syn_json_str(row, "id", ""), id))
+            rc = syn_json_set_i64(volume, "used_bytes", syn_json_i64(row, "used_bytes", 0), err);
+    return rc;
+}
+
+static int
+complete(struct syn_server *server, const char *account, json_t *volume, struct syn_err *err)
+{
+    json_t *users = NULL;
+    int rc = add_usage(server, volume, err);
+
+    if (rc == SYN_OK)
+        rc = users_of(server, account, syn_json_str(volume, "name", ""), &users, err);
+    return rc < 0 ? rc : syn_json_set_take(volume, "used_by", users, err);
+}
+
+static int
+need_volume(struct syn_server *server, struct syn_http_req *req, char *key, json_t **ret,
+            int64_t *ret_revision, struct syn_err *err)
+{
+    const char *name = syn_http_req_param(req, "name");
+
+    if (!syn_name_ok(name))
+        return SYN_FAIL(err, SYN_E_NOTFOUND, "there is no volume %.60s", name);
+    return srv_need(server, srv_key(key, "volume", srv_identity(req)->account, name), "volume", ret,
+                    ret_revision, err);
+}
+
+static int
+get_volume(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    char key[SRV_KEY_MAX];
+    SYN_JSON(doc);
+    int rc = need_volume(ctx, req, key, &doc, NULL, err);
+
+    if (rc == SYN_OK)
+        rc = complete(ctx, srv_identity(req)->account, doc, err);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, doc, err);
+}
+
+struct listing {
+    struct syn_server *server;
+    const char *account;
+};
+
+static int
+list_item(void *arg, const char *key, json_t *doc, json_t *items, struct syn_err *err)
+{
+    const struct listing *listing = arg;
+    int rc = complete(listing->server, listing->account, doc, err);
+
+    (void)key;
+    return rc < 0 ? rc : syn_json_append_take(items, json_incref(doc), err);
+}
+
+static int
+list_volumes(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct listing listing = {ctx, srv_identity(req)->account};
+    char prefix[SRV_KEY_MAX];
+
+    return srv_reply_list(ctx, req, srv_key(prefix, "volume", listing.account, ""), false,
+                          list_item, &listing, err);
+}
+
+/* --- making ----------------------------------------------------------------------------------- */
+
+struct making {
+    const char *account;
+    const char *name;
+    char id[SYN_ID_MAX];
+    char node[SYN_ID_MAX]; /* "": the first who uses it says */
+    int64_t size_bytes;
+    bool shared;
+    json_t *doc;
+};
+
+/* The node that it is to be on, which must be able to have it. */
+static int
+find_node(struct syn_server *server, const char *text, struct making *making, struct syn_err *err)
+{
+    char has[SYN_FORMAT_MAX], wants[SYN_FORMAT_MAX];
+    int64_t room;
+    SYN_JSON(node);
+    int rc;
+
+    if (text == NULL)
+        return SYN_OK;
+    rc = srv_node_find(server, text, &node, NULL, err);
+    if (rc < 0)
+        return rc;
+    room = syn_json_i64(json_object_get(syn_document_status(node), "capacity"), "scratch_bytes", 0);
+    if (making->size_bytes > room)
+        return SYN_FAIL(err, SYN_E_NOSPACE, "node %s has %s for scratch space and volumes, not %s",
+                        text, syn_format_bytes(room, has),
+                        syn_format_bytes(making->size_bytes, wants));
+    (void)syn_str_copy(making->node, sizeof(making->node), syn_document_id(node));
+    return SYN_OK;
+}
+
+static int
+count_key(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    (void)key;
+    (void)doc;
+    (void)revision;
+    (void)err;
+    ++*(size_t *)arg;
+    return SYN_OK;
+}
+
+static int
+make_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
+{
+    struct making *making = arg;
+    char key[SRV_KEY_MAX], at[SYN_FORMAT_MAX];
+    size_t count = 0;
+    SYN_JSON(before);
+    int rc =
+        srv_load(server, srv_key(key, "volume", making->account, making->name), &before, NULL, err);
+
+    if (rc == SYN_OK)
+        return SYN_FAIL(err, SYN_E_EXISTS, "there is a volume %s already", making->name);
+    if (rc == SRV_ABSENT) {
+        char prefix[SRV_KEY_MAX];
+
+        rc = srv_each(server, srv_key(prefix, "volume", making->account, ""), count_key, &count,
+                      err);
+    }
+    if (rc == SYN_OK && count >= VOLUMES_MAX)
+        rc = SYN_FAIL(err, SYN_E_LIMIT, "an account has at most %d volumes", VOLUMES_MAX);
+    if (rc == SYN_OK)
+        rc = syn_json_pack(
+            srv_again(&making->doc), err, "{s:s, s:s, s:I, s:s, s:b, s:s, s:I}", "id", making->id,
+            "name", making->name, "size_bytes", (json_int_t)making->size_bytes, "node",
+            making->node, "shared", making->shared ? 1 : 0, "created_at",
+            syn_format_time(syn_wall_ms(server->world), at), "revision", (json_int_t)0);
+    return rc < 0 ? rc : srv_txn_replace(txn, key, 0, making->doc, err);
+}
+
+static int
+create_volume(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    struct syn_server *server = ctx;
+    const json_t *body = syn_http_req_json(req);
+    struct making making = {.account = srv_identity(req)->account,
+                            .name = syn_json_str(body, "name", ""),
+                            .size_bytes = syn_json_i64(body, "size_bytes", 0),
+                            .shared = syn_json_bool(body, "shared", false)};
+    SYN_JSON(doc);
+    int rc = find_node(server, syn_json_str(body, "node", NULL), &making, err);
+
+    (void)syn_make_id(server->world, "vol", making.id);
+    if (rc == SYN_OK)
+        rc = srv_change(server, "the volume", make_attempt, &making, NULL, err);
+    doc = making.doc;
+    if (rc == SYN_OK)
+        rc = complete(server, making.account, doc, err);
+    return rc < 0 ? rc : syn_http_reply_json(req, 201, doc, err);
+}
+
+/* --- removing --------------------------------------------------------------------------------- */
+
+static int
+delete_volume(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    char key[SRV_KEY_MAX], gone[SRV_KEY_MAX];
+    const char *node, *name;
+    int64_t revision = 0;
+    SYN_JSON(doc);
+    SYN_JSON(users);
+    SRV_TXN(txn);
+    int rc = need_volume(ctx, req, key, &doc, &revision, err);
+
+    if (rc < 0)
+        return rc;
+    name = syn_json_str(doc, "name", "");
+    node = syn_json_str(doc, "node", "");
+    rc = users_of(ctx, srv_identity(req)->account, name, &users, err);
+    if (rc == SYN_OK && json_array_size(users) > 0)
+        rc = SYN_FAIL(err, SYN_E_CONFLICT,
+                      "service %s uses the volume %s: update it without, or delete it, first",
+                      json_string_value(json_array_get(users, 0)), name);
+    if (rc == SYN_OK)
+        rc = srv_txn_check(&txn, key, revision, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_delete(&txn, key, err);
+    if (rc == SYN_OK && node[0] != '\0')
+        rc = srv_txn_put_text(&txn, srv_key(gone, "volume-gone", node, syn_json_str(doc, "id", "")),
+                              name, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_commit(ctx, &txn, NULL, err);
+    return rc == SYN_STORE_CONFLICT
+               ? SYN_FAIL(err, SYN_E_CONFLICT, "the volume %s changed meanwhile", name)
+               : rc;
+}
+
+/* --- for the node ----------------------------------------------------------------------------- */
+
+static int
+own_node(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    const char *id = syn_http_req_param(req, "id");
+    SYN_JSON(node);
+    int rc = srv_own_node(srv_identity(req), id, err);
+
+    return rc < 0 ? rc : srv_node_find(ctx, id, &node, NULL, err);
+}
+
+static int
+add_gone(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
+{
+    (void)doc;
+    (void)revision;
+    return syn_json_append_take(arg, json_string(strrchr(key, '/') + 1), err);
+}
+
+static int
+list_gone(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    char prefix[SRV_KEY_MAX];
+    json_t *gone = json_array();
+    SYN_JSON(answer);
+    int rc = syn_json_pack(&answer, err, "{s:o}", "gone", gone);
+
+    if (rc == SYN_OK)
+        rc = own_node(req, ctx, err);
+    if (rc == SYN_OK)
+        rc = srv_each(ctx, srv_key(prefix, "volume-gone", syn_http_req_param(req, "id"), ""),
+                      add_gone, gone, err);
+    return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
+}
+
+static int
+note_removed(struct syn_http_req *req, void *ctx, struct syn_err *err)
+{
+    const char *volume = syn_http_req_param(req, "volume");
+    char key[SRV_KEY_MAX];
+    SYN_JSON(doc);
+    SRV_TXN(txn);
+    int rc = own_node(req, ctx, err);
+
+    if (rc == SYN_OK && !syn_name_ok(volume))
+        rc = SYN_FAIL(err, SYN_E_NOTFOUND, "there is no volume %.60s", volume);
+    if (rc == SYN_OK)
+        rc = srv_need(ctx, srv_key(key, "volume-gone", syn_http_req_param(req, "id"), volume),
+                      "volume", &doc, NULL, err);
+    if (rc == SYN_OK)
+        rc = srv_txn_delete(&txn, key, err);
+    return rc < 0 ? rc : srv_txn_commit(ctx, &txn, NULL, err);
+}
+
+/* --- table ------------------------------------------------------------------------------------ */
+
+static const struct syn_field create_fields[] = {
+    {.name = "name", .kind = SYN_FIELD_NAME, .required = true, .help = "Name of the volume"},
+    {.name = "size_bytes",
+     .kind = SYN_FIELD_BYTES,
+     .min = SYN_VOLUME_BYTES_MIN,
+     .max = SYN_VOLUME_BYTES_MAX,
+     .fallback = DEFAULT_BYTES,
+     .help = "What it holds, no more"},
+    {.name = "node",
+     .kind = SYN_FIELD_NAME,
+     .help = "Id or name of the node that it is on; else where the first replica with it runs"},
+    {.name = "shared",
+     .kind = SYN_FIELD_BOOL,
+     .fallback = "false",
+     .help = "Several replicas, and services, may write to it at once"},
+};
+static const struct syn_schema create_schema = SYN_SCHEMA("VolumeCreate", create_fields);
+
+static const struct syn_http_route rows[] = {
+    SRV_READ("/v1/volumes", list_volumes, &srv_list_query, "volumes.list",
+             "The account's volumes, and who uses them"),
+    SRV_WRITE("POST", "/v1/volumes", create_volume, &create_schema, "volumes.create",
+              "Make a volume"),
+    SRV_READ("/v1/volumes/{name}", get_volume, NULL, "volumes.get", "One volume"),
+    {.method = "DELETE",
+     .pattern = "/v1/volumes/{name}",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_TENANT,
+     .handler = delete_volume,
+     .name = "volumes.delete",
+     .summary = "Remove a volume that no service uses, and all that is on it"},
+    {.method = "GET",
+     .pattern = "/v1/nodes/{id}/volumes",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_NODE,
+     .handler = list_gone,
+     .name = "nodes.volumes",
+     .summary = "Volumes that the node is to remove"},
+    {.method = "DELETE",
+     .pattern = "/v1/nodes/{id}/volumes/{volume}",
+     .kind = SYN_HTTP_POOL,
+     .scopes = SYN_SCOPE_NODE,
+     .handler = note_removed,
+     .name = "nodes.volume-removed",
+     .summary = "The node has removed such a volume"},
+};
+
+const struct srv_routes srv_volume_routes = {rows, SYN_LEN(rows)};

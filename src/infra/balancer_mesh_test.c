@@ -1,0 +1,397 @@
+/* The two ends of a mesh, with real HAProxies: callers in front of one, replicas behind the other,
+ * certificates of an authority between them. Nothing is led anywhere by NAT here: a caller connects
+ * to the address that it means. */
+#include <stdio.h>
+#include <string.h>
+
+#include <synor/base/str.h>
+#include <synor/base/world.h>
+#include <synor/infra/tls_cert.h>
+
+#include "balancer_site_testing.h"
+
+#define WEB    "127.0.0.2" /* where each caller calls from */
+#define BATCH  "127.0.0.3"
+#define NOBODY "127.0.0.4"
+#define DB     "db.acme.mesh"
+
+struct node {
+    struct syn_balancer *balancer;
+    char dir[256], address[32];
+    unsigned port;
+};
+
+struct mesh {
+    struct node near, far; /* where callers are, and the service that they call */
+    struct origin origins[2];
+    char ca[256], authority[4096];
+    char web_pem[8192], db_pem[8192];
+    struct syn_balancer_server here, there, replica;
+    struct syn_balancer_backend to_db, in_db;
+    struct syn_balancer_caller callers[2];
+    struct syn_balancer_pair out_pair, in_pair;
+    struct syn_balancer_frontend near_fronts[2], in; /* OUT, and an IN that nobody comes to */
+    char idle[32];
+    struct syn_balancer_cert web, db;
+    struct syn_balancer_table near_table, far_table;
+    struct syn_buf answer;
+};
+
+static void
+issue(const struct mesh *mesh, const char *name, char *pem, size_t size)
+{
+    int64_t now_ms = syn_wall_ms(syn_world_system());
+    const struct syn_tls_identity identity = {
+        .name = name, .from_ms = now_ms - 60000, .until_ms = now_ms + 3600000};
+    SYN_BUF(key);
+    SYN_BUF(request);
+    struct syn_err err;
+
+    assert_done(syn_tls_request_create(&name, 1, &key, &request, &err), &err);
+    assert_done(syn_tls_request_sign(mesh->ca, request.data, request.len, &identity, &key, &err),
+                &err);
+    assert_true(key.len < size);
+    memcpy(pem, syn_buf_text(&key), key.len + 1);
+}
+
+static void
+node_open(struct node *node, const char *name)
+{
+    struct syn_balancer_options options = {.dir = node->dir, .threads = 2};
+    static unsigned number;
+    struct syn_err err;
+
+    (void)snprintf(node->dir, sizeof(node->dir), "%s/%s%u", syn_test_dir(), name, number++);
+    node->port = free_port();
+    (void)snprintf(node->address, sizeof(node->address), "127.0.0.1:%u", node->port);
+    assert_done(syn_balancer_open(&options, &node->balancer, &err), &err);
+}
+
+static void
+node_set(struct node *node, const struct syn_balancer_table *table)
+{
+    struct syn_err err;
+
+    assert_done(syn_balancer_set(node->balancer, table, &err), &err);
+}
+
+/* web calls db, of which one replica is at the other node. */
+static void
+mesh_tables(struct mesh *mesh)
+{
+    static const char *const certs[] = {"db"};
+
+    mesh->web = (struct syn_balancer_cert){"web", mesh->web_pem, strlen(mesh->web_pem)};
+    mesh->db = (struct syn_balancer_cert){"db", mesh->db_pem, strlen(mesh->db_pem)};
+    mesh->there = (struct syn_balancer_server){
+        .id = "far", .address = mesh->far.address, .weight = 1, .peer = true};
+    mesh->replica =
+        (struct syn_balancer_server){.id = "r1", .address = mesh->origins[0].address, .weight = 1};
+    mesh->to_db = (struct syn_balancer_backend){
+        .id = "web/db",
+        .servers = &mesh->there,
+        .server_count = 1,
+        .connect_ms = 200, /* also before it is tried again */
+        .cert = "web",
+        .peer_name = DB,
+        .health = {
+            .check = SYN_BALANCER_CHECK_TCP, .interval_ms = 100, .rise = 1, .peers_only = true}};
+    mesh->in_db = (struct syn_balancer_backend){.id = "in/db",
+                                                .servers = &mesh->replica,
+                                                .server_count = 1,
+                                                .client = SYN_BALANCER_CLIENT_NONE};
+    mesh->callers[0] = (struct syn_balancer_caller){WEB, "web.acme.mesh"};
+    mesh->callers[1] = (struct syn_balancer_caller){BATCH, "batch.acme.mesh"};
+    mesh->out_pair = (struct syn_balancer_pair){"web.acme.mesh", mesh->near.address, "web/db"};
+    mesh->in_pair = (struct syn_balancer_pair){"*.acme.mesh", DB, "in/db"};
+    (void)snprintf(mesh->idle, sizeof(mesh->idle), "127.0.0.1:%u", mesh->near.port + 1);
+    mesh->near_fronts[1] = (struct syn_balancer_frontend){
+        .id = "in", .address = mesh->idle, .mesh = SYN_BALANCER_MESH_IN};
+    mesh->near_fronts[0] = (struct syn_balancer_frontend){.id = "out",
+                                                          .address = mesh->near.address,
+                                                          .mesh = SYN_BALANCER_MESH_OUT,
+                                                          .callers = mesh->callers,
+                                                          .caller_count = 2,
+                                                          .pairs = &mesh->out_pair,
+                                                          .pair_count = 1};
+    mesh->in = (struct syn_balancer_frontend){.id = "in",
+                                              .address = mesh->far.address,
+                                              .mesh = SYN_BALANCER_MESH_IN,
+                                              .certs = certs,
+                                              .cert_count = 1,
+                                              .pairs = &mesh->in_pair,
+                                              .pair_count = 1};
+    mesh->near_table = (struct syn_balancer_table){.frontends = mesh->near_fronts,
+                                                   .frontend_count = 2,
+                                                   .backends = &mesh->to_db,
+                                                   .backend_count = 1,
+                                                   .certs = &mesh->web,
+                                                   .cert_count = 1,
+                                                   .authority = mesh->authority};
+    mesh->far_table = (struct syn_balancer_table){.frontends = &mesh->in,
+                                                  .frontend_count = 1,
+                                                  .backends = &mesh->in_db,
+                                                  .backend_count = 1,
+                                                  .certs = &mesh->db,
+                                                  .cert_count = 1,
+                                                  .authority = mesh->authority};
+}
+
+static int
+mesh_setup(void **state)
+{
+    struct mesh *mesh = syn_calloc(1, sizeof(*mesh));
+    static unsigned number;
+    SYN_BUF(authority);
+    struct syn_err err;
+
+    assert_non_null(mesh);
+    (void)snprintf(mesh->ca, sizeof(mesh->ca), "%s/ca%u.pem", syn_test_dir(), number++);
+    assert_done(syn_tls_ca_create(mesh->ca, "a mesh", 1, &err), &err);
+    assert_done(syn_tls_cert_text(mesh->ca, &authority, &err), &err);
+    assert_true(authority.len < sizeof(mesh->authority));
+    memcpy(mesh->authority, syn_buf_text(&authority), authority.len + 1);
+    issue(mesh, "web.acme.mesh", mesh->web_pem, sizeof(mesh->web_pem));
+    issue(mesh, DB, mesh->db_pem, sizeof(mesh->db_pem));
+    origin_start(&mesh->origins[0], "o1");
+    origin_start(&mesh->origins[1], "o2");
+    node_open(&mesh->near, "near");
+    node_open(&mesh->far, "far");
+    mesh_tables(mesh);
+    *state = mesh;
+    return 0;
+}
+
+static int
+mesh_teardown(void **state)
+{
+    struct mesh *mesh = *state;
+
+    mesh->near.balancer = syn_balancer_close(mesh->near.balancer, false);
+    mesh->far.balancer = syn_balancer_close(mesh->far.balancer, false);
+    origin_stop(&mesh->origins[0]);
+    origin_stop(&mesh->origins[1]);
+    syn_buf_fini(&mesh->answer);
+    syn_free(mesh);
+    return 0;
+}
+
+static const char *
+call(struct mesh *mesh, const char *source, const char *headers)
+{
+    ask_from(source, mesh->near.port, "db", "/x", headers, &mesh->answer);
+    return syn_buf_text(&mesh->answer);
+}
+
+static void
+expect_call(struct mesh *mesh, const char *source, const char *headers, const char *part)
+{
+    const char *text = call(mesh, source, headers);
+
+    if (!has(text, part))
+        fail_msg("\"%s\" is not in \"%s\"", part, text);
+}
+
+/* --- who may call whom ------------------------------------------------------------------------ */
+
+static void
+test_policy(void **state)
+{
+    struct mesh *mesh = *state;
+    int near, far;
+
+    node_set(&mesh->far, &mesh->far_table);
+    node_set(&mesh->near, &mesh->near_table);
+    near = syn_balancer_pid(mesh->near.balancer);
+    far = syn_balancer_pid(mesh->far.balancer);
+    expect_call(mesh, WEB, "", " 200 ");
+    expect_call(mesh, WEB, SYN_BALANCER_CALLER ": admin.acme.mesh\r\n",
+                SYN_BALANCER_CALLER ": web.acme.mesh\r\n");
+    assert_false(has(syn_buf_text(&mesh->answer), "admin"));
+    expect_call(mesh, BATCH, "", " 403 ");
+    assert_string_equal(call(mesh, NOBODY, ""), "");
+    /* The other end asks for itself: its policy may be narrower, and changes on the way. */
+    mesh->in_pair.caller = "*.other.mesh";
+    node_set(&mesh->far, &mesh->far_table);
+    expect_call(mesh, WEB, "", " 403 ");
+    mesh->in_pair.caller = "*";
+    node_set(&mesh->far, &mesh->far_table);
+    expect_call(mesh, WEB, "", " 200 ");
+    mesh->in_pair.caller = "web.acme.mesh";
+    node_set(&mesh->far, &mesh->far_table);
+    expect_call(mesh, WEB, "", " 200 ");
+    mesh->near_fronts[0].pair_count = 0;
+    node_set(&mesh->near, &mesh->near_table);
+    expect_call(mesh, WEB, "", " 403 ");
+    assert_int_equal(syn_balancer_pid(mesh->near.balancer), near);
+    assert_int_equal(syn_balancer_pid(mesh->far.balancer), far);
+}
+
+/* Who is at the other end is not who it should be, or is nobody's: nothing is said to it. */
+static void
+test_identities(void **state)
+{
+    struct mesh *mesh = *state;
+    char ca[300];
+    unsigned before;
+    struct syn_err err;
+
+    node_set(&mesh->far, &mesh->far_table);
+    issue(mesh, "evil.acme.mesh", mesh->db_pem, sizeof(mesh->db_pem));
+    mesh->db.pem_len = strlen(mesh->db_pem);
+    node_set(&mesh->far, &mesh->far_table); /* a new content of the same */
+    node_set(&mesh->near, &mesh->near_table);
+    expect_call(mesh, WEB, "", " 503 ");
+    issue(mesh, DB, mesh->db_pem, sizeof(mesh->db_pem));
+    mesh->db.pem_len = strlen(mesh->db_pem);
+    node_set(&mesh->far, &mesh->far_table);
+    wait_until(has(call(mesh, WEB, ""), " 200 ")); /* when a check was well */
+    /* An authority of somebody else's. */
+    before = atomic_load(&mesh->origins[0].requests);
+    (void)snprintf(ca, sizeof(ca), "%s.other", mesh->ca);
+    assert_done(syn_tls_ca_create(ca, "another", 1, &err), &err);
+    (void)syn_str_copy(mesh->ca, sizeof(mesh->ca), ca);
+    issue(mesh, "web.acme.mesh", mesh->web_pem, sizeof(mesh->web_pem));
+    mesh->web.pem_len = strlen(mesh->web_pem);
+    node_set(&mesh->near, &mesh->near_table);
+    assert_false(has(call(mesh, WEB, ""), " 200 "));
+    assert_int_equal(atomic_load(&mesh->origins[0].requests), before);
+}
+
+/* --- without a reload ------------------------------------------------------------------------- */
+
+/* A service that comes to a node, with its certificate, and goes; and the certificate's renewal:
+ * under load, nothing is lost, and the process stays. */
+static void
+test_without_reload(void **state)
+{
+    struct mesh *mesh = *state;
+    struct load load;
+    int near, far;
+
+    mesh->in.cert_count = mesh->in.pair_count = 0;
+    mesh->far_table.cert_count = 0;
+    node_set(&mesh->far, &mesh->far_table);
+    mesh->near_fronts[0].pair_count = mesh->near_table.cert_count = 0;
+    mesh->to_db.server_count = 0;
+    node_set(&mesh->near, &mesh->near_table);
+    near = syn_balancer_pid(mesh->near.balancer);
+    far = syn_balancer_pid(mesh->far.balancer);
+    expect_call(mesh, WEB, "", " 403 ");
+    mesh->in.cert_count = mesh->in.pair_count = mesh->far_table.cert_count = 1;
+    node_set(&mesh->far, &mesh->far_table);
+    mesh->near_fronts[0].pair_count = mesh->near_table.cert_count = mesh->to_db.server_count = 1;
+    node_set(&mesh->near, &mesh->near_table);
+    load_start_from(&load, WEB, mesh->near.port, 3);
+    for (unsigned i = 0; i < 5; i++) {
+        unsigned before = atomic_load(&load.done);
+
+        issue(mesh, "web.acme.mesh", mesh->web_pem, sizeof(mesh->web_pem));
+        issue(mesh, DB, mesh->db_pem, sizeof(mesh->db_pem));
+        mesh->web.pem_len = strlen(mesh->web_pem);
+        mesh->db.pem_len = strlen(mesh->db_pem);
+        node_set(&mesh->far, &mesh->far_table);
+        node_set(&mesh->near, &mesh->near_table);
+        wait_until(atomic_load(&load.done) >= before + 30);
+    }
+    load_stop(&load);
+    if (atomic_load(&load.failed) > 0)
+        fail_msg("%u of %u failed; the first: %s", atomic_load(&load.failed),
+                 atomic_load(&load.done), load.failure);
+    mesh->in.cert_count = mesh->in.pair_count = mesh->far_table.cert_count = 0;
+    node_set(&mesh->far, &mesh->far_table);
+    assert_false(has(call(mesh, WEB, ""), " 200 "));
+    assert_int_equal(syn_balancer_pid(mesh->near.balancer), near);
+    assert_int_equal(syn_balancer_pid(mesh->far.balancer), far);
+}
+
+/* --- what the pair is for --------------------------------------------------------------------- */
+
+static uint64_t
+counted(struct mesh *mesh, unsigned class)
+{
+    struct syn_balancer_stats stats;
+    struct syn_err err;
+    uint64_t count;
+
+    assert_done(syn_balancer_read(mesh->near.balancer, &stats, &err), &err);
+    assert_int_equal(stats.count, 1);
+    assert_string_equal(stats.backends[0].backend, "web/db");
+    count = stats.backends[0].answers[class];
+    syn_balancer_stats_fini(&stats);
+    return count;
+}
+
+/* A limit for each second: what is beyond it is told so, and the rest goes on. */
+static void
+test_rate(void **state)
+{
+    struct mesh *mesh = *state;
+    unsigned good = 0, refused = 0;
+
+    node_set(&mesh->far, &mesh->far_table);
+    mesh->to_db.rate_max = 4;
+    node_set(&mesh->near, &mesh->near_table);
+    for (unsigned i = 0; i < 600 && (good < 5 || refused < 3); i++) {
+        const char *text = call(mesh, WEB, "");
+
+        good += has(text, " 200 ");
+        refused += has(text, " 429 ") && has(text, "retry-after: 1");
+        (void)poll(NULL, 0, 30);
+    }
+    assert_true(good >= 5 && refused >= 3);
+    wait_until(counted(mesh, 2) == good && counted(mesh, 4) == refused);
+}
+
+/* Replicas here and there share the requests; when the other node is gone those here have them. */
+static void
+test_here_and_there(void **state)
+{
+    struct mesh *mesh = *state;
+    struct syn_balancer_server servers[2];
+
+    node_set(&mesh->far, &mesh->far_table);
+    servers[0] = mesh->there;
+    servers[1] = (struct syn_balancer_server){
+        .id = "here", .address = mesh->origins[1].address, .weight = 1};
+    mesh->to_db.servers = servers;
+    mesh->to_db.server_count = 2;
+    node_set(&mesh->near, &mesh->near_table);
+    for (unsigned i = 0; i < 10; i++)
+        expect_call(mesh, WEB, "", " 200 ");
+    assert_int_equal(atomic_load(&mesh->origins[0].requests), 5);
+    assert_int_equal(atomic_load(&mesh->origins[1].requests), 5);
+    mesh->far.balancer = syn_balancer_close(mesh->far.balancer, false);
+    for (unsigned i = 0; i < 10; i++)
+        expect_call(mesh, WEB, "", " 200 ");
+    assert_int_equal(atomic_load(&mesh->origins[1].requests), 15);
+}
+
+static void
+test_tcp(void **state)
+{
+    struct mesh *mesh = *state;
+
+    mesh->to_db.mode = mesh->in_db.mode = SYN_BALANCER_TCP;
+    mesh->near_fronts[0].mode = mesh->in.mode = SYN_BALANCER_TCP;
+    node_set(&mesh->far, &mesh->far_table);
+    node_set(&mesh->near, &mesh->near_table);
+    expect_call(mesh, WEB, SYN_BALANCER_CALLER ": mine\r\n", SYN_BALANCER_CALLER ": mine");
+    assert_string_equal(call(mesh, BATCH, ""), "");
+    mesh->in_pair.caller = "*.other.mesh";
+    node_set(&mesh->far, &mesh->far_table);
+    assert_string_equal(call(mesh, WEB, ""), "");
+}
+
+#define meshed(test) cmocka_unit_test_setup_teardown(test, mesh_setup, mesh_teardown)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        meshed(test_policy), meshed(test_identities),     meshed(test_without_reload),
+        meshed(test_rate),   meshed(test_here_and_there), meshed(test_tcp),
+    };
+
+    return cmocka_run_group_tests(tests, have_haproxy, NULL);
+}

@@ -1,0 +1,232 @@
+#!/usr/bin/env python3
+"""Services call each other by name, on one node and across two: by their own address, over mutual
+TLS between nodes, where both ends ask who may."""
+import http.client
+import ipaddress
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+
+from harness import (Platform, Skip, case, check, equal, image_layout, need_sandbox, run,
+                     static_program, wait_until)
+
+FACTS = {}
+SPY = ("--account", "spy")
+SERVICE = ["--port", 8080, "--protocol", "http", "--health-interval", "200ms", "--health-timeout",
+           "5s", "--cpu", "0.1", "--memory", "64mb", "--scratch", "16mb", "--drain", "0s",
+           "--stop-grace", "5s", "--isolation", "runc", "--yes"]
+
+
+def endpoints(p, name, *whose):
+    said = p.json("compute", "service", "get", name, *whose)["status"]["endpoints"]
+    return [e for e in said if e["ready"]]
+
+
+def wait_ready(p, name, *whose):
+    return wait_until(f"{name} is ready", 90, lambda: endpoints(p, name, *whose), 0.1)[0]
+
+
+def deploy(p, name, region, *options):
+    p.json("compute", "service", "deploy", "--name", name, "--image", f"synor://{p.image}",
+           *SERVICE, "--region", region, *options)
+
+
+def get(where, path):
+    connection = http.client.HTTPConnection(where["address"], where["port"], timeout=30)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
+def call(p, caller, name, port=8080):
+    """All that comes back when the service `caller` asks the other: text."""
+    where = FACTS["at"][caller]
+    return get(where, f"/:call/{name}:{port}")
+
+
+def answered(said):
+    return said.startswith("HTTP/1.1 200")
+
+
+def refused(said):
+    return said.startswith("HTTP/1.1 403")
+
+
+def haproxies(home):
+    """The mesh's HAProxies of the agent below `home`."""
+    found = []
+    for pid in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            where = os.readlink(pid / "cwd") if (pid / "comm").read_text() == "haproxy\n" else ""
+        except OSError:
+            continue
+        if where.startswith(str(home / "agent/mesh/balancer")):
+            found.append(int(pid.name))
+    return found
+
+
+@case
+def two_nodes_have_a_service_each(p):
+    for tool in ("haproxy", "openssl"):
+        if shutil.which(tool) is None:
+            raise Skip(f"needs {tool}")
+    program = static_program(p, "resolve.c")
+    p.start()
+    if "runc" not in need_sandbox(p):
+        raise Skip("needs runc")
+    image_layout(p.home / "layout", program)
+    p.image = p.json("storage", "put", p.home / "layout", "--name", "images/resolve")["cid"]
+    token = p.json("account", "token", "provider", "--scope", "join")["token"]
+    FACTS["far"] = Platform("--server", str(p.home / "synor.sock"), "--token", token, "--name",
+                            "far", "--region", "far", "--instance-dns", "own", command="agent")
+    FACTS["far"].start()
+    wait_until("it joined", 20, lambda: [
+        n for n in p.json("node", "list")["items"] if n["name"] == "far"])
+    p.json("account", "create", "spy")
+    p.json("account", "faucet", "spy", "--amount", "10")
+    p.account = p.api("GET", "/v1/accounts/me")["name"]
+    deploy(p, "web", "near")
+    deploy(p, "db", "far")
+    deploy(p, "spy", "far", *SPY)
+    FACTS["at"] = {"web": wait_ready(p, "web"), "db": wait_ready(p, "db"),
+                   "spy": wait_ready(p, "spy", *SPY)}
+
+
+def need():
+    if "at" not in FACTS:
+        raise Skip("no service was deployed")
+
+
+def reaches(p, caller, name):
+    """The answer, when it is one."""
+    return wait_until(f"{caller} reaches {name}", 30, lambda: (
+        lambda text: text if answered(text) else None)(call(p, caller, name)), 0.05)
+
+
+@case
+def a_service_of_the_other_node_answers(p):
+    need()
+    for name in ("db", f"db.{p.account}.synor."):
+        said = reaches(p, "web", name)
+        check(f"web.{p.account}.mesh" in said and "forged" not in said, said)
+    said = reaches(p, "db", "web")
+    check(f"db.{p.account}.mesh" in said, said)
+
+
+@case
+def strangers_are_refused_until_they_are_allowed(p):
+    need()
+    address = p.json("compute", "service", "get", "db")["status"]["virtual_address"]
+    own = ipaddress.ip_address(address)
+    check(own in ipaddress.ip_network("10.127.0.0/16"), own)
+    equal(get(FACTS["at"]["web"], "/db"), f"{address}\n")
+    check(get(FACTS["at"]["spy"], f"/db.{p.account}.synor.").startswith("error"))
+    wait_until("the stranger is refused", 30, lambda: refused(call(p, "spy", address)))
+    deploy(p, "db", "far", "--allow-from", "own", "--allow-from", "spy/spy")
+    said = reaches(p, "spy", f"db.{p.account}.synor.")
+    check("spy.spy.mesh" in said, said)
+    deploy(p, "db", "far", "--allow-from", "spy/*")
+    wait_until("its own account is refused", 30, lambda: refused(call(p, "web", address)))
+    deploy(p, "db", "far", "--allow-from", "own")
+    reaches(p, "web", "db")
+    wait_until("the stranger is refused", 30, lambda: refused(call(p, "spy", address)))
+
+
+def shake_hands(port, name, folder, *options):
+    """What openssl says of the mesh's front, asked for `name`."""
+    return subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername",
+                           name, "-CAfile", folder / "ca.pem", "-verify_return_error", *options],
+                          input="GET / HTTP/1.0\r\n\r\n", capture_output=True, text=True,
+                          timeout=30, check=False)
+
+
+@case
+def both_ends_show_who_they_are(p):
+    need()
+    port = int((FACTS["far"].home / "agent/mesh/ports").read_text().split()[1])
+    folder = p.home / "agent/mesh/identities"
+    mine = next(f for f in folder.glob("svc-*.pem"))
+    name = f"db.{p.account}.mesh"
+    with_mine = shake_hands(port, name, folder, "-cert", mine, "-key", mine, "-ign_eof")
+    check("Verify return code: 0 (ok)" in with_mine.stdout, with_mine)
+    check("HTTP/1.1 200" in with_mine.stdout, with_mine)
+    shown = subprocess.run(["openssl", "x509", "-noout", "-subject", "-ext", "subjectAltName"],
+                           input=with_mine.stdout, capture_output=True, text=True, check=True)
+    check(f"CN = {name}" in shown.stdout and f"/account/{p.account}/service/db" in shown.stdout,
+          shown)
+    # Nobody, somebody of another authority, and who asks for what is not here.
+    said = shake_hands(port, name, folder, "-ign_eof")
+    check("HTTP/1.1" not in said.stdout, said)
+    forged = p.home / "forged.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:P-256", "-nodes", "-days", "1", "-subj",
+                    f"/CN=web.{p.account}.mesh", "-keyout", forged, "-out", forged],
+                   capture_output=True, check=True)
+    said = shake_hands(port, name, folder, "-cert", forged, "-key", forged, "-ign_eof")
+    check("HTTP/1.1" not in said.stdout, said)
+    said = shake_hands(port, f"web.{p.account}.mesh", folder, "-cert", mine, "-key", mine)
+    check("BEGIN CERTIFICATE" not in said.stdout, said)
+
+
+@case
+def the_mesh_comes_back(p):
+    need()
+    for home in (p.home, FACTS["far"].home):
+        before = haproxies(home)
+        equal(len(before), 1, before)
+        os.kill(before[0], signal.SIGKILL)
+        wait_until("another HAProxy", 30, lambda was=before, at=home: haproxies(at) not in ([], was))
+        reaches(p, "web", "db")
+    # Calls go on while the agents are away, and when they come back; names wait for them.
+    address = p.json("compute", "service", "get", "db")["status"]["virtual_address"]
+    for one in (p, FACTS["far"]):
+        one.kill()
+        said = call(p, "web", address)
+        check(answered(said), said)
+        one.start()
+        for _ in range(20):
+            said = call(p, "web", address)
+            check(answered(said), said)
+    reaches(p, "web", "db")
+
+
+@case
+def calls_are_counted(p):
+    need()
+    here = {"caller": f"web.{p.account}.mesh", "callee": f"db.{p.account}.mesh"}
+
+    def told():
+        said = p.json("compute", "service", "mesh", "db")
+        return [c for c in said["calls"] if here.items() <= c.items() and c["2xx"] > 0]
+    found = wait_until("a heartbeat tells of calls", 30, told)
+    check(found[0]["requests"] >= found[0]["2xx"], found)
+    said = p.json("compute", "service", "mesh", "db")
+    equal((said["name"], said["allow"]), (here["callee"], ["own"]))
+    check(said["identity"].endswith(f"/account/{p.account}/service/db"), said)
+    check(here["caller"] in p.cli("compute", "service", "mesh", "db").out)
+    text = p.http("GET", "/metrics")[2].decode()
+    check(f'caller="{here["caller"]}",callee="{here["callee"]}",code="2xx"' in text, text[-2000:])
+
+
+@case
+def the_second_node_leaves(p):
+    far = FACTS.pop("far", None)
+    if far is None:
+        return
+    try:
+        if "at" in FACTS:
+            for name in (("web",), ("db",), ("spy", *SPY)):
+                p.json("compute", "service", "stop", *name, "--yes", "--wait")
+            wait_until("its instances are gone", 30, lambda: not far.instance_folders())
+        far.stop()
+        equal(far.leftovers(), [])
+    finally:
+        print("\n".join("# far: " + line for line in far.log_tail().splitlines()[-3:]))
+        far.sweep()
+
+
+run(Platform("--region", "near", "--instance-dns", "own"))
