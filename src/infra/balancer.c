@@ -164,6 +164,7 @@ tally_new(struct syn_balancer *balancer, const struct lb_slot *slot, struct lb_w
     if (tally == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for counters");
     tally->slot = slot->number;
+    tally->born = balancer->generation;
     for (size_t i = 0; before != NULL && i < LB_COUNTERS; i++)
         tally->base[i] = before->base[i] + before->seen[i];
     if (wire != NULL) { /* a section that another one has had */
@@ -354,13 +355,17 @@ hold_sockets(struct syn_balancer *balancer)
 
 /* Start a process that takes over from the one that serves, or from us when that has died. */
 static int
-start_process(struct syn_balancer *balancer, unsigned generation, struct lb_process *ret,
-              struct syn_err *err)
+start_process(struct syn_balancer *balancer, unsigned generation, bool beside,
+              struct lb_process *ret, struct syn_err *err)
 {
-    bool offered = balancer->sockets != NULL && !lb_process_alive(&balancer->now) &&
+    bool alive = lb_process_alive(&balancer->now);
+    bool offered = balancer->sockets != NULL && !alive &&
                    lb_sockets_offer(balancer->sockets, balancer->dir, NULL) == SYN_OK;
-    int rc = lb_process_start(balancer->program, balancer->path, generation, &balancer->now,
-                              offered, ret, err);
+    enum lb_start how = alive     ? (beside ? LB_START_BESIDE : LB_START_INSTEAD)
+                        : offered ? LB_START_OFFERED
+                                  : LB_START_FRESH;
+    int rc = lb_process_start(balancer->program, balancer->path, generation, how, &balancer->now,
+                              ret, err);
 
     if (offered)
         lb_sockets_withdraw(balancer->sockets, balancer->dir);
@@ -379,17 +384,24 @@ reload(struct syn_balancer *balancer, struct syn_err *err)
     SYN_SCOPED(lb_wire_close_scope) struct lb_wire *before = NULL;
     struct lb_process fresh = LB_PROCESS_NONE;
     unsigned generation = ++balancer->generation;
+    bool beside;
     int rc = write_files(balancer, generation, err);
 
     if (rc == SYN_OK && balancer->now.pid > 0 && lb_connect(balancer, &before, NULL) == SYN_OK)
         (void)!lb_read_counts(balancer, before, NULL);
+    beside =
+        before != NULL && balancer->ours && balancer->setup.lua && lb_may_wait(balancer, before);
     if (rc == SYN_OK)
-        rc = start_process(balancer, generation, &fresh, err);
+        rc = start_process(balancer, generation, beside, &fresh, err);
     if (rc < 0) {
         remove_files(balancer, generation);
         return rc;
     }
-    await_stopping(before);
+    balancer->now.lingers = beside && lb_shut_doors(before, NULL) == SYN_OK;
+    if (beside && !balancer->now.lingers)
+        lb_process_retire(&balancer->now);
+    if (!balancer->now.lingers)
+        await_stopping(before);
     /* Of what was found running, sections have other numbers: it cannot be asked about ours. */
     retire_take(balancer, balancer->now, balancer->ours ? SYN_TAKE(before) : NULL);
     balancer->ours = true;
@@ -454,7 +466,9 @@ set_locked(struct syn_balancer *balancer, const struct syn_balancer_table *table
         struct syn_err why;
 
         if (change.command_count == 0 || apply(balancer, &change, &why) == SYN_OK) {
+            lb_tell_lingering(balancer, &change);
             lb_change_fini(&change);
+            (void)lb_let_on(balancer);
             return SYN_OK;
         }
         syn_log_err(SYN_LOG_WARN, "balancer.command", &why);
@@ -463,7 +477,10 @@ set_locked(struct syn_balancer *balancer, const struct syn_balancer_table *table
     }
     lb_change_fini(&change);
     balancer->reloads++;
-    return reach(balancer, err);
+    rc = reach(balancer, err);
+    if (rc == SYN_OK)
+        (void)lb_let_on(balancer);
+    return rc;
 }
 
 int
@@ -588,6 +605,7 @@ tend(struct syn_balancer *balancer)
 {
     struct syn_err err;
     int wait_ms = balancer->old_count > 0 ? 1000 : -1;
+    bool lingers;
 
     look_at_old(balancer);
     if (!balancer->begun)
@@ -598,7 +616,8 @@ tend(struct syn_balancer *balancer)
         syn_log_err(SYN_LOG_WARN, "balancer.start", &err);
     if (balancer->adrift)
         return (int)SYN_MAX(balancer->retry_ms - now_ms(), 1);
-    return let_leave(balancer) ? LEAVING_MS : wait_ms;
+    lingers = lb_let_on(balancer);
+    return let_leave(balancer) || lingers ? LEAVING_MS : wait_ms;
 }
 
 static void *
@@ -704,6 +723,8 @@ adopt(struct syn_balancer *balancer)
             balancer->now = found[i];
         else
             balancer->old[balancer->old_count++] = found[i];
+        if (i > 0) /* one that lingered has nobody who tells it more */
+            lb_process_retire(&balancer->old[i - 1]);
     }
     atomic_store(&balancer->pid, (int)balancer->now.pid);
     if (balancer->now.pid > 0)
@@ -770,6 +791,9 @@ syn_balancer_close(struct syn_balancer *balancer, bool leave)
     lb_unlock(balancer);
     wake(balancer);
     (void)pthread_join(balancer->thread, NULL);
+    for (size_t i = 0; i < balancer->old_count; i++)
+        if (balancer->old[i].lingers)
+            lb_process_retire(&balancer->old[i]);
     if (!leave) {
         while (balancer->old_count > 0)
             old_drop(balancer, balancer->old_count - 1);

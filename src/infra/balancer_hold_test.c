@@ -1,4 +1,5 @@
 /* Requests that find no server, with a real HAProxy: they wait for one. */
+#include <signal.h>
 #include <string.h>
 
 #include "balancer_site_testing.h"
@@ -55,6 +56,100 @@ test_held(void **state)
     site_set(site);
     assert_true(has(get(site, "h", "/", ""), " 503 "));
     assert_int_equal(syn_balancer_pid(site->balancer), pid);
+}
+
+/* A change that needs a new process comes while somebody waits: nobody is turned away. */
+static void
+wait_over_a_change(struct site *site)
+{
+    struct load load;
+    int pid;
+
+    if (!syn_balancer_holds(site->balancer))
+        skip();
+    site->backend.server_count = 0;
+    site->backend.hold_ms = 600000;
+    site_set(site);
+    load_start(&load, site->port, 3);
+    wait_until(held(site) == 3);
+    pid = syn_balancer_pid(site->balancer);
+    site->front.client_idle_ms = 50000; /* another shape */
+    site_set(site);
+    assert_int_not_equal(syn_balancer_pid(site->balancer), pid);
+    assert_int_equal(kill(pid, 0), 0);
+    assert_int_equal(held(site), 3);
+    site->backend.server_count = 2;
+    site_set(site);
+    wait_until(atomic_load(&load.done) >= 30);
+    wait_until(held(site) == 0);
+    load_stop(&load);
+    wait_until(kill(pid, 0) < 0); /* nobody waits there any more: it has ended */
+    if (atomic_load(&load.failed) > 0)
+        fail_msg("%u failed; the first: %s", atomic_load(&load.failed), load.failure);
+}
+
+static void
+test_held_over_a_change(void **state)
+{
+    wait_over_a_change(*state);
+}
+
+static void
+test_held_tcp_over_a_change(void **state)
+{
+    struct site *site = *state;
+
+    site->backend.mode = site->front.mode = SYN_BALANCER_TCP;
+    wait_over_a_change(site);
+}
+
+/* The server comes with the change, and by one that is sticky and checked. */
+static void
+test_held_over_a_change_with_a_server(void **state)
+{
+    struct site *site = *state;
+    struct load load;
+
+    if (!syn_balancer_holds(site->balancer))
+        skip();
+    site->backend.server_count = 0;
+    site->backend.hold_ms = 600000;
+    site->backend.cookie = "replica";
+    site->backend.health = (struct syn_balancer_health){
+        .check = SYN_BALANCER_CHECK_TCP, .interval_ms = 60000, .rise = 1, .fall = 2};
+    site_set(site);
+    load_start(&load, site->port, 2);
+    wait_until(held(site) == 2);
+    site->backend.server_count = 1;
+    site->front.client_idle_ms = 50000;
+    site_set(site);
+    wait_until(atomic_load(&load.done) >= 30);
+    load_stop(&load);
+    assert_int_equal(atomic_load(&load.failed), 0);
+}
+
+/* A section that is given to another backend does not lead those who wait to its servers. */
+static void
+test_held_for_one_that_goes(void **state)
+{
+    struct site *site = *state;
+    struct load load;
+
+    if (!syn_balancer_holds(site->balancer))
+        skip();
+    site->backend.server_count = 0;
+    site->backend.hold_ms = 600000;
+    site_set(site);
+    load_start(&load, site->port, 1);
+    wait_until(held(site) == 1);
+    site->backend.id = "other/web"; /* whose section it is now */
+    site->front.backend = site->backend.id;
+    site->backend.server_count = 1;
+    site_set(site);
+    wait_until(atomic_load(&load.done) + atomic_load(&load.failed) >= 10);
+    load_stop(&load);
+    assert_int_equal(atomic_load(&load.failed), 1);
+    assert_true(has(load.failure, "503"));
 }
 
 static void
@@ -121,6 +216,10 @@ main(void)
     const struct CMUnitTest tests[] = {
         real(test_held),
         real(test_held_tcp),
+        real(test_held_over_a_change),
+        real(test_held_tcp_over_a_change),
+        real(test_held_over_a_change_with_a_server),
+        real(test_held_for_one_that_goes),
         real(test_all_die),
     };
 

@@ -12,6 +12,7 @@
 /* What a backend counted. Its counts are base + seen. */
 struct lb_tally {
     unsigned slot;
+    unsigned born;                /* the generation of the process in which it got it */
     uint64_t base[LB_COUNTERS];   /* in processes and sections before */
     uint64_t offset[LB_COUNTERS]; /* of its section, when it got it */
     uint64_t seen[LB_COUNTERS];   /* in its section since, at the last reading */
@@ -49,6 +50,15 @@ SYN_MUST int lb_show_stat(struct lb_wire *wire, const char *command, struct lb_s
 /** Bring the tallies up to date. */
 SYN_MUST int lb_read_counts(struct syn_balancer *balancer, struct lb_wire *wire,
                             struct syn_err *err);
+/** Does anybody wait for a first server there, or may somebody come to? */
+bool lb_may_wait(const struct syn_balancer *balancer, struct lb_wire *wire);
+/** The process takes no connections any more; what it has goes on as before. */
+SYN_MUST int lb_shut_doors(struct lb_wire *wire, struct syn_err *err);
+/** Processes that were replaced while somebody waited hear of these changes as well. */
+void lb_tell_lingering(struct syn_balancer *balancer, const struct lb_change *change);
+/** Who waits there hears of the servers that there are; where nobody does any more, the process is
+ *  told to end. Returns whether there is one left where somebody waits. */
+bool lb_let_on(struct syn_balancer *balancer);
 /** One number of "show info". */
 SYN_MUST int lb_ask_info(struct lb_wire *wire, const char *label, uint64_t *ret,
                          struct syn_err *err);

@@ -205,22 +205,10 @@ server_add(struct work *work, struct lb_slot *slot, const struct lb_server *like
                                                                               : SYN_OK;
 }
 
-/* A new server is in rotation when this has been said. */
 static void
 command_add(struct work *work, const struct lb_slot *slot, const struct lb_server *server)
 {
-    struct syn_buf *out = &work->filled;
-
-    command(work, out, "add server b%u/s%u ", slot->number, server->number);
-    lb_server_words(slot, server, out);
-    syn_buf_adds(out, "\n");
-    if (slot->sticky) /* or else it has an empty cookie */
-        command(work, out, "set dynamic-cookie-key backend b%u %s\n", slot->number,
-                work->setup->cookie_key);
-    if (slot->checked || (server->peer != NULL && strstr(server->peer, " check ") != NULL))
-        command(work, out, "enable health b%u/s%u\n", slot->number, server->number);
-    if (!server->off)
-        command(work, out, "set server b%u/s%u state ready\n", slot->number, server->number);
+    work->command_count += lb_server_commands(work->setup, slot, server, &work->filled);
 }
 
 static int
@@ -566,19 +554,23 @@ routes_next(struct work *work, const struct syn_balancer_frontend *frontend, uns
     return rc;
 }
 
-/* How long requests wait for a first server of the backend, under its section's name. */
+/* How long requests wait for a first server of the backend, and a mark of whose it is, under its
+ * section's name. */
 static int
 hold_next(struct work *work, const struct syn_balancer_backend *backend)
 {
     size_t at = (size_t)(uintptr_t)syn_map_find(work->slot_of, backend->id);
-    char name[16], limit[16];
+    uint8_t digest[SYN_SHA256_LEN];
+    char name[16], limit[32], mark[9];
     char *value;
 
     if (backend->hold_ms == 0 || !work->setup->lua)
         return SYN_OK;
     assert(at > 0);
     (void)snprintf(name, sizeof(name), "b%u", work->next->slots[at - 1].number);
-    (void)snprintf(limit, sizeof(limit), "%u", backend->hold_ms);
+    syn_sha256(backend->id, strlen(backend->id), digest);
+    syn_hex_encode(digest, (sizeof(mark) - 1) / 2, mark);
+    (void)snprintf(limit, sizeof(limit), "%u/%s", backend->hold_ms, mark);
     value = syn_strdup(limit);
     return value == NULL ? no_memory(work->err)
                          : syn_map_put_take(work->next->routes, name, value, work->err);

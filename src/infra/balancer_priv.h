@@ -5,6 +5,7 @@
  * that was not checked balancer_model.c   what runs; the next model and the commands that lead to
  * it balancer_render.c  a model as a configuration balancer_pem.c     certificates balancer_stat.c
  * what HAProxy counts balancer_wire.c    the runtime API balancer_process.c HAProxy as a process
+ *   balancer_held.c    who waits for a first server
  *   balancer_sockets.c what it listens on, held beside it
  *   balancer.c         all together */
 #ifndef SYNOR_INFRA_BALANCER_PRIV_H
@@ -171,6 +172,10 @@ SYN_MUST int lb_render(const struct lb_setup *setup, const struct lb_model *mode
                        const char *control, struct syn_buf *out, struct syn_err *err);
 /** The file routes.map. */
 SYN_MUST int lb_render_map(const struct lb_model *model, struct syn_buf *out, struct syn_err *err);
+/** Append the commands that add the server, after which it is in rotation unless it is off. Returns
+ *  how many there are. */
+size_t lb_server_commands(const struct lb_setup *setup, const struct lb_slot *slot,
+                          const struct lb_server *server, struct syn_buf *out);
 /** The words of a server behind its name, weight and id included. */
 void lb_server_words(const struct lb_slot *slot, const struct lb_server *server,
                      struct syn_buf *out);
@@ -255,6 +260,7 @@ struct lb_process {
     int fd;    /* a pidfd */
     unsigned generation;
     uint64_t started; /* of /proc, so that a pid is not mistaken */
+    bool lingers;     /* it was replaced, and is to be told to end when nobody waits there */
 };
 
 #define LB_PROCESS_NONE \
@@ -265,15 +271,24 @@ struct lb_process {
 #define LB_CONTROL_SIZE 32
 
 void lb_control(unsigned generation, char ret[LB_CONTROL_SIZE]);
-/** Start the program in `dir` with haproxy-N.cfg; `old` (may be none) hands its sockets over and
- * ends when it has nothing left. Without one, sockets are had from LB_SOCKETS_NAME (`offered`). On
- * return it serves. UNAVAILABLE with what it said. */
+/** How a process comes by its sockets. */
+enum lb_start {
+    LB_START_FRESH,   /* there are none */
+    LB_START_OFFERED, /* from LB_SOCKETS_NAME */
+    LB_START_BESIDE,  /* from the one before, which goes on */
+    LB_START_INSTEAD, /* likewise, and that one is told to end */
+};
+
+/** Start the program in `dir` with haproxy-N.cfg. On return it serves. UNAVAILABLE with what it
+ *  said. */
 SYN_MUST int lb_process_start(const char *program, const char *dir, unsigned generation,
-                              const struct lb_process *old, bool offered, struct lb_process *ret,
-                              struct syn_err *err);
+                              enum lb_start how, const struct lb_process *old,
+                              struct lb_process *ret, struct syn_err *err);
 /** Was it built with Lua? */
 bool lb_program_has_lua(const char *program);
 bool lb_process_alive(const struct lb_process *process);
+/** Tell it to end when it has nothing left. */
+void lb_process_retire(struct lb_process *process);
 /** End it, gently and then not. */
 void lb_process_end(struct lb_process *process);
 void lb_process_forget(struct lb_process *process);

@@ -187,6 +187,14 @@ send_signal(const struct lb_process *process, int signo)
 }
 
 void
+lb_process_retire(struct lb_process *process)
+{
+    if (process->pid > 0)
+        send_signal(process, SIGUSR1);
+    process->lingers = false;
+}
+
+void
 lb_process_end(struct lb_process *process)
 {
     struct pollfd poller = {.fd = process->fd, .events = POLLIN};
@@ -251,9 +259,8 @@ look_at(pid_t pid, unsigned generation, struct lb_process *ret, struct syn_err *
 }
 
 int
-lb_process_start(const char *program, const char *dir, unsigned generation,
-                 const struct lb_process *old, bool offered, struct lb_process *ret,
-                 struct syn_err *err)
+lb_process_start(const char *program, const char *dir, unsigned generation, enum lb_start how,
+                 const struct lb_process *old, struct lb_process *ret, struct syn_err *err)
 {
     char config[LB_CONTROL_SIZE], control[LB_CONTROL_SIZE], pid_text[16];
     const char *argv[16] = {"haproxy", "-D", "-C", dir, "-f", config, "-p", "pid"};
@@ -270,16 +277,18 @@ lb_process_start(const char *program, const char *dir, unsigned generation,
     int rc;
 
     (void)snprintf(config, sizeof(config), "haproxy-%u.cfg", generation);
-    if (lb_process_alive(old)) {
+    if (how >= LB_START_BESIDE) {
         lb_control(old->generation, control);
         (void)snprintf(pid_text, sizeof(pid_text), "%d", (int)old->pid);
         argv[argc++] = "-x";
         argv[argc++] = control;
-        argv[argc++] = "-sf";
-        argv[argc++] = pid_text;
-    } else if (offered) {
+    } else if (how == LB_START_OFFERED) {
         argv[argc++] = "-x";
         argv[argc++] = LB_SOCKETS_NAME;
+    }
+    if (how == LB_START_INSTEAD) {
+        argv[argc++] = "-sf";
+        argv[argc++] = pid_text;
     }
     rc = syn_child_ask(&question, &out, &status, err);
     if (rc < 0)

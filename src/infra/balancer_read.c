@@ -1,4 +1,4 @@
-/* What a balancer's backends have counted, have open, and keep waiting. */
+/* What a balancer's backends have counted and have open. */
 #include "balancer_live_priv.h"
 
 #include <stdlib.h>
@@ -169,101 +169,6 @@ syn_balancer_read(struct syn_balancer *balancer, struct syn_balancer_stats *ret_
         syn_balancer_stats_fini(&stats);
     else
         *ret_stats = stats;
-    return rc;
-}
-
-/* --- who waits -------------------------------------------------------------------------------- */
-
-bool
-syn_balancer_holds(const struct syn_balancer *balancer)
-{
-    return balancer->setup.lua;
-}
-
-/* Of one backend: what it has, less what its servers have. */
-static int
-ask_held(struct lb_wire *wire, const char *section, uint64_t *ret_held, struct syn_err *err)
-{
-    SYN_SCOPED(syn_free_scope) struct lb_stat *stats = NULL;
-    uint64_t all = 0, served = 0;
-    char command[64];
-    size_t count = 0;
-    int rc;
-
-    (void)snprintf(command, sizeof(command), "show stat %.31s 6 -1\n", section);
-    rc = lb_show_stat(wire, command, &stats, &count, err);
-    for (size_t i = 0; rc == SYN_OK && i < count; i++)
-        *(syn_str_eq(stats[i].server, "BACKEND") ? &all : &served) += stats[i].value[LB_SCUR];
-    if (rc == SYN_OK)
-        *ret_held += all - SYN_MIN(served, all);
-    return rc;
-}
-
-/* Section -> how many wait there, in one process. */
-static int
-gather_held(struct lb_wire *wire, struct syn_map *held, struct syn_err *err)
-{
-    SYN_SCOPED(syn_free_scope) struct lb_stat *stats = NULL;
-    size_t count = 0;
-    int rc = lb_show_stat(wire, "show stat -1 2 -1\n", &stats, &count, err);
-
-    for (size_t i = 0; rc == SYN_OK && i < count; i++) {
-        uint64_t waiting = (uint64_t)(uintptr_t)syn_map_find(held, stats[i].proxy);
-
-        if (stats[i].value[LB_ACT] > 0 || stats[i].value[LB_SCUR] == 0)
-            continue;
-        rc = ask_held(wire, stats[i].proxy, &waiting, err);
-        if (rc == SYN_OK && waiting > 0) /* a number in a pointer's place */
-            rc =
-                syn_map_put_take(held, stats[i].proxy,
-                                 (void *)(uintptr_t)waiting, /* NOLINT(performance-no-int-to-ptr) */
-                                 err);
-    }
-    return rc;
-}
-
-static int
-held_locked(struct syn_balancer *balancer,
-            void (*each)(void *arg, const char *backend, uint64_t count), void *arg,
-            struct syn_err *err)
-{
-    SYN_SCOPED(lb_wire_close_scope) struct lb_wire *wire = NULL;
-    SYN_SCOPED(syn_map_free_scope) struct syn_map *held = NULL;
-    const struct lb_model *model = balancer->model;
-    int rc;
-
-    if (!balancer->begun || balancer->adrift)
-        return SYN_FAIL(err, SYN_E_UNAVAILABLE, "HAProxy does not run as it should");
-    rc = syn_map_new(NULL, &held, err);
-    if (rc == SYN_OK)
-        rc = lb_connect(balancer, &wire, err);
-    if (rc == SYN_OK)
-        rc = gather_held(wire, held, err);
-    for (size_t i = 0; rc == SYN_OK && i < balancer->old_count; i++)
-        if (balancer->old_wire[i] != NULL && lb_process_alive(&balancer->old[i]))
-            (void)!gather_held(balancer->old_wire[i], held, NULL);
-    for (size_t i = 0; rc == SYN_OK && i < model->slot_count; i++) {
-        char name[16];
-        uint64_t waiting;
-
-        (void)snprintf(name, sizeof(name), "b%u", model->slots[i].number);
-        waiting = (uint64_t)(uintptr_t)syn_map_find(held, name);
-        if (model->slots[i].id != NULL && waiting > 0)
-            each(arg, model->slots[i].id, waiting);
-    }
-    return rc;
-}
-
-int
-syn_balancer_held(struct syn_balancer *balancer,
-                  void (*each)(void *arg, const char *backend, uint64_t count), void *arg,
-                  struct syn_err *err)
-{
-    int rc;
-
-    lb_lock(balancer);
-    rc = held_locked(balancer, each, arg, err);
-    lb_unlock(balancer);
     return rc;
 }
 

@@ -14,16 +14,22 @@ const char lb_hold_lua[] =
     "  local now = core.now()\n"
     "  return now.sec * 1000 + now.usec // 1000\n"
     "end\n"
+    "local function limit(backend)\n"
+    "  return string.match(limits:lookup(backend) or \"\", \"^(%d+)/(%x+)$\")\n"
+    "end\n"
     "local function wait(txn, pause_ms)\n"
     "  local backend = txn.f:be_name()\n"
-    "  local until_ms = now_ms() + tonumber(limits:lookup(backend) or 0)\n"
+    "  local limit_ms, whose = limit(backend)\n"
+    "  local until_ms = now_ms() + tonumber(limit_ms or 0)\n"
     "  if txn.f:be_conn(backend) > 1024 then until_ms = 0 end\n"
-    /* While a server changes, the number of them is none for a moment: look again in any case.
-     * A process that was replaced hears of no servers any more, and says of all that they are none:
-     * it goes on with those that it has. */
+    /* While a server changes, the number of them is none for a moment: look again in any case. A
+     * section that was given to another backend has another mark: its servers are not for who came
+     * to the one before. A process that was told to end says of all that they have none: it goes on
+     * with those that it has (balancer_held.c sees to it that nobody waits there). */
     "  repeat\n"
     "    core.msleep(pause_ms)\n"
     "    local over = txn.f:stopping()\n"
+    "    if select(2, limit(backend)) ~= whose then return false end\n"
     "    if txn.f:nbsrv(backend) > 0 or over == 1 or over == true then return true end\n"
     "  until now_ms() >= until_ms\n"
     "  return false\n"

@@ -208,6 +208,31 @@ lb_server_words(const struct lb_slot *slot, const struct lb_server *server, stru
                  server->peer == NULL ? "" : server->peer, server->weight, server->number);
 }
 
+size_t
+lb_server_commands(const struct lb_setup *setup, const struct lb_slot *slot,
+                   const struct lb_server *server, struct syn_buf *out)
+{
+    size_t count = 1;
+
+    syn_buf_addf(out, "add server b%u/s%u ", slot->number, server->number);
+    lb_server_words(slot, server, out);
+    syn_buf_adds(out, "\n");
+    if (slot->sticky) { /* or else it has an empty cookie */
+        syn_buf_addf(out, "set dynamic-cookie-key backend b%u %s\n", slot->number,
+                     setup->cookie_key);
+        count++;
+    }
+    if (slot->checked || (server->peer != NULL && strstr(server->peer, " check ") != NULL)) {
+        syn_buf_addf(out, "enable health b%u/s%u\n", slot->number, server->number);
+        count++;
+    }
+    if (!server->off) {
+        syn_buf_addf(out, "set server b%u/s%u state ready\n", slot->number, server->number);
+        count++;
+    }
+    return count;
+}
+
 /* --- frontends -------------------------------------------------------------------------------- */
 
 static void

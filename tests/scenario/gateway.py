@@ -17,7 +17,8 @@ import tempfile
 import threading
 import time
 
-from harness import SOURCE, Platform, Skip, case, check, equal, need_sandbox, run, wait_until
+from harness import (SOURCE, Platform, Skip, case, check, equal, need_networks, need_sandbox, run,
+                     wait_until)
 from load import Load
 
 EXAMPLE = SOURCE / "examples/hello-service"
@@ -121,15 +122,12 @@ def it_is_deployed_and_published(p):
     if built.returncode != 0:
         raise Skip(f"no static program can be built: {built.stderr[-200:]}")
     p.json("storage", "put", layout, "--name", "images/hello")
+    need_networks(p)
     said = deploy(p, "web", "--replicas", 2)
     where = said["status"]["address"]
     check(where.startswith("127.0.0.1:") and
           FIRST + 2 <= int(where.split(":")[1]) < FIRST + 20, where)
-    events = wait_until("it has come up, or never will", 90, lambda: next(
-        (s for s in [service(p)] if s["status"]["state"] == "running" or
-         s["status"]["replicas"]["live"] == 0), None))
-    if events["status"]["state"] != "running":
-        raise Skip(f"no service runs here: {events['status']['message']}")
+    wait_until("it has come up", 90, lambda: service(p)["status"]["state"] == "running")
     p.deployed = True
     answers(address(p))
     equal(service(p)["status"]["address"], where, "the address lasts")
@@ -246,7 +244,8 @@ def a_canary_has_its_part_and_takes_over(p):
     p.start()
     p.json("compute", "service", "get", "tried", "--wait")
     answers(where)
-    equal((weighted(p, "tried"), set(versions(where, 10))), ([(3, None), (3, None)], {"3"}))
+    wait_until("both are of version 3", 60, lambda: weighted(p, "tried") == [(3, None), (3, None)], 0.1)
+    wait_until("all answers are", 60, lambda: set(versions(where, 10)) == {"3"}, 0.1)
 
 
 @case
@@ -266,9 +265,9 @@ def a_bad_canary_goes_by_itself(p):
     p.json("compute", "service", "get", "tried", "--wait", code=1)
     status = service(p, "tried")["status"]
     check("with errors" in status["rolled_back_why"], status["rolled_back_why"])
-    equal(weighted(p, "tried"), [(3, None), (3, None)])
+    wait_until("both are of version 3", 60, lambda: weighted(p, "tried") == [(3, None), (3, None)], 0.1)
     answers(where)
-    equal(set(versions(where, 10)), {"3"})
+    wait_until("all answers are", 60, lambda: set(versions(where, 10)) == {"3"}, 0.1)
 
 
 @case
@@ -391,14 +390,16 @@ def requests_wait_for_a_service_at_zero(p):
     clients = [threading.Thread(target=lambda: seen.append(get(where)[0])) for _ in range(50)]
     for client in clients:
         client.start()
+    deploy(p, "beside", "--replicas", 0)  # a new address is a new process of HAProxy
     for client in clients:
         client.join()
     print(f"# 50 requests woke it in {time.monotonic() - began:.1f} s", flush=True)
     equal(seen, [200] * 50, "all are answered")
     check(any(e["type"] == "scaled" and "wait" in e["message"] for e in
               p.json("compute", "service", "events", "sleeper")["items"]), "it is said why")
-    p.json("compute", "service", "stop", "sleeper", "--yes", "--wait")
-    p.json("compute", "service", "delete", "sleeper", "--yes")
+    for name in ("sleeper", "beside"):
+        p.json("compute", "service", "stop", name, "--yes", "--wait")
+        p.json("compute", "service", "delete", name, "--yes")
 
 
 @case

@@ -192,8 +192,9 @@ beat(struct syn_agent *agent, struct syn_err *err)
 
     if (rc == SYN_OK)
         rc = agt_line_report(agent, body, err);
-    if (rc == SYN_OK && agent->mesh != NULL)
-        rc = agt_mesh_beat(agent->mesh, body, err);
+    if (rc == SYN_OK)
+        rc = agent->mesh != NULL ? agt_mesh_beat(agent->mesh, body, err)
+                                 : syn_json_set_str(body, "mesh", "", err);
     if (rc == SYN_OK)
         rc = agt_volumes_report(agent, body, err);
     (void)snprintf(path, sizeof(path), "/v1/nodes/%s/heartbeat", agent->node_id);

@@ -404,7 +404,11 @@ struct agt_care *agt_care_free(struct agt_care *care);
 void agt_care_turn(struct agt_care *care);
 /** It is read, for scaling, as the newest document says. */
 void agt_care_heed(struct agt_care *care, const json_t *doc);
-#define AGT_CARE_FDS 4
+/** What is to be done before the stop signal: begun at the first call, looked after at the next
+ * ones. -1 while it goes on; else what is left of `grace_ms` (> 0), which is all the time that it
+ * has. */
+int64_t agt_care_before_stop(struct agt_care *care, int64_t grace_ms);
+#define AGT_CARE_FDS 5
 /** Descriptors that the next turn waits for, -1 for none, into ret[AGT_CARE_FDS]; and until when
  * that can wait otherwise. */
 void agt_care_fds(const struct agt_care *care, struct pollfd *ret);

@@ -26,7 +26,7 @@
 #define CARE_LEAVE_MS    20
 #define CARE_HEAR_MS     100
 
-enum { CARE_STARTUP, CARE_READY, CARE_LIVE, CARE_CHECKS };
+enum { CARE_STARTUP, CARE_READY, CARE_LIVE, CARE_BEFORE_STOP, CARE_CHECKS };
 _Static_assert(CARE_CHECKS + 1 == AGT_CARE_FDS, "a descriptor for each check, one to scrape");
 
 struct care_check {
@@ -49,7 +49,9 @@ struct agt_care {
     char address[CARE_ADDRESS_MAX]; /* "": none */
     int64_t port;                   /* that it serves */
     int64_t leaves_ms;              /* when it was first asked to stop; 0: it was not */
-    bool told;                      /* the server knows `told_ready` and why */
+    int64_t before_stop_ms;         /* when what comes before its stop was begun; 0: not yet */
+    bool before_stop_over;
+    bool told; /* the server knows `told_ready` and why */
     bool told_ready;
     int64_t told_ms; /* or when it began */
     char told_message[CARE_MESSAGE_MAX];
@@ -146,7 +148,10 @@ set_checks(struct agt_care *care, const json_t *spec, struct syn_err *err)
                                       .unhealthy = unhealthy,
                                       .lost = ends ? 2 * unhealthy : 0,
                                       .start_ms = ends ? start_ms : 0};
-    return rc < 0 ? rc : set_check(&care->checks[CARE_READY], spec, "health", rules, err);
+    if (rc == SYN_OK)
+        rc = set_check(&care->checks[CARE_READY], spec, "health", rules, err);
+    rules = (struct agt_health_rules){.healthy = 1};
+    return rc < 0 ? rc : set_check(&care->checks[CARE_BEFORE_STOP], spec, "pre_stop", rules, err);
 }
 
 /* Asked from now on. */
@@ -221,7 +226,8 @@ is_ready(const struct agt_care *care)
 static bool
 is_asked(const struct agt_care *care, unsigned which)
 {
-    return care->checks[CARE_STARTUP].health.began == (which != CARE_STARTUP);
+    return which != CARE_BEFORE_STOP &&
+           care->checks[CARE_STARTUP].health.began == (which != CARE_STARTUP);
 }
 
 static void
@@ -297,11 +303,10 @@ end_lost(struct agt_care *care, unsigned which)
     }
 }
 
-static void
-ask(struct agt_care *care, unsigned which)
+static struct agt_probe_target
+target_of(const struct agt_care *care, const struct care_check *check)
 {
-    struct care_check *check = &care->checks[which];
-    const struct agt_probe_target target = {
+    return (struct agt_probe_target){
         .address = care->address,
         .port = (uint16_t)check->port,
         .path = check->path[0] != '\0' ? check->path : NULL,
@@ -311,6 +316,13 @@ ask(struct agt_care *care, unsigned which)
         .runtime = &care->instance->runtime,
         .instance = care->instance->handle,
     };
+}
+
+static void
+ask(struct agt_care *care, unsigned which)
+{
+    struct care_check *check = &care->checks[which];
+    const struct agt_probe_target target = target_of(care, check);
     enum agt_probe_state state = agt_probe_turn(&check->probe, mono(care));
 
     if (state == AGT_PROBE_NONE && agt_health_due(&check->health, mono(care)))
@@ -420,6 +432,36 @@ agt_care_may_stop(struct agt_care *care, int64_t drain_ms)
     if (care->leaves_ms == 0)
         care->leaves_ms = SYN_MAX(mono(care), 1);
     return !is_ready(care) || mono(care) - care->leaves_ms >= drain_ms;
+}
+
+int64_t
+agt_care_before_stop(struct agt_care *care, int64_t grace_ms)
+{
+    struct care_check *check = &care->checks[CARE_BEFORE_STOP];
+    const struct agt_probe_target target = target_of(care, check);
+    enum agt_probe_state state = AGT_PROBE_RUNS;
+    int64_t left_ms;
+
+    assert(grace_ms > 0);
+    if (!check->health.rules.checked)
+        return grace_ms;
+    if (care->before_stop_ms == 0) {
+        care->before_stop_ms = SYN_MAX(mono(care), 1);
+        state = agt_probe_begin(&check->probe, &target, mono(care), grace_ms);
+    } else if (!care->before_stop_over) {
+        state = agt_probe_turn(&check->probe, mono(care));
+    }
+    left_ms = SYN_MAX(grace_ms - (mono(care) - care->before_stop_ms), 0);
+    if (care->before_stop_over)
+        return left_ms;
+    if (state == AGT_PROBE_RUNS && left_ms > 0)
+        return -1;
+    care->before_stop_over = true;
+    if (state != AGT_PROBE_PASSED)
+        syn_log(SYN_LOG_WARN, "instance.pre-stop-failed", "instance=%s said=\"%s\"",
+                care->instance->id, check->probe.message);
+    agt_probe_end(&check->probe);
+    return left_ms;
 }
 
 bool

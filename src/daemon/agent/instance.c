@@ -351,6 +351,7 @@ static int
 heed(struct agt_instance *instance, const json_t *doc, bool gone, struct syn_err *err)
 {
     const json_t *spec = json_object_get(doc, "spec");
+    int64_t grace_ms = syn_json_i64(spec, "stop_grace_ms", -1);
 
     if (!gone && syn_str_eq(syn_json_str(spec, "desired", "running"), "running"))
         return SYN_OK;
@@ -359,8 +360,13 @@ heed(struct agt_instance *instance, const json_t *doc, bool gone, struct syn_err
         return SYN_OK;
     if (!gone)
         lay_notice(instance, spec);
+    if (!gone && instance->care != NULL && grace_ms > 0) {
+        grace_ms = agt_care_before_stop(instance->care, grace_ms);
+        if (grace_ms < 0)
+            return SYN_OK;
+    }
     return instance->runtime.ops->stop(instance->runtime.self, instance->handle,
-                                       gone ? 0 : syn_json_i64(spec, "stop_grace_ms", -1), err);
+                                       gone ? 0 : grace_ms, err);
 }
 
 /* What the server wants of it. Trouble is logged and tried again. */
@@ -662,7 +668,8 @@ end_unborn(struct agt_instance *instance, const struct syn_err *why)
 
     syn_log_err(SYN_LOG_WARN, "instance.start-failed", why);
     agt_gpus_release(instance);
-    agt_volumes_release(instance);
+    if (instance->handle != NULL || !is_there(instance)) /* else it may run, and cannot be asked */
+        agt_volumes_release(instance);
     while (report_unborn(instance, why, &err) < 0 && !let_go(instance) &&
            agt_sleep(instance->agent, NULL, instance->agent->pace.retry_ms))
         continue;
