@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Containers: from deploy to the first healthy replica beside the bare calls of the Container
-Runtime Interface to the same containerd, and what the agent keeps in memory for each that runs.
+Runtime Interface to the same containerd; how soon a dead one is out of rotation; and what the agent keeps
+in memory for each that runs.
 
     container.py [--turns N] [--replicas N]     SYNOR names the binary, SYNOR_CALLS the bare calls
 
@@ -14,6 +15,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -25,7 +27,7 @@ from bench_platform import Platform, Refused
 
 TURNS, REPLICAS, FEW, TRIM_S, WAIT_S, PORT = 10, 16, 4, 25, 300, 8080
 INTERVAL_MS = 200  # between health checks
-GOAL_FACTOR, GOAL_KB = 1.3, 100
+GOAL_FACTOR, GOAL_KB, GOAL_OUT_MS = 1.3, 100, 100
 SPEC = {"image": "synor://bench/hello", "port": PORT, "cpu_millicores": 50,
         "memory_bytes": 32 << 20, "scratch_bytes": 16 << 20, "drain_ms": 0, "stop_grace_ms": 1000,
         "health": {"kind": "http", "path": "/health", "interval_ms": INTERVAL_MS}}
@@ -150,6 +152,31 @@ def starts(platform, node, turns):
     figure("container_deploy_to_bare", mine / bare_ms, "x", "-", "-", "-", "-", True)
 
 
+def ready(platform, name):
+    status = platform.call("GET", f"/v1/services/{name}")["status"]
+    return {one["instance"] for one in status["endpoints"] if one["ready"]}
+
+
+def deaths(platform, node, turns):
+    """From a kill of a replica's program until the server gives it no requests any more."""
+    deploy(platform, "mortal", 2)
+    took = []
+    for _ in range(turns):
+        victim = sorted(ready(platform, "mortal"))[0]
+        state = node.data / "agent/instances" / victim / "state.json"
+        os.kill(json.loads(state.read_text(encoding="utf-8"))["pid"], signal.SIGKILL)
+        begun = time.monotonic()
+        while victim in ready(platform, "mortal"):
+            time.sleep(0.002)
+        took.append(1000 * (time.monotonic() - begun))
+        while len(ready(platform, "mortal")) < 2:
+            time.sleep(0.01)
+    remove(platform, node, "mortal")
+    say(f"dead to out: {statistics.median(took):.0f} ms ({min(took):.0f}-{max(took):.0f})")
+    figure("container_dead_to_out_worst_ms", max(took), "ms", "-", "-", "-",
+           str(INTERVAL_MS + GOAL_OUT_MS), max(took) <= INTERVAL_MS + GOAL_OUT_MS)
+
+
 def memory(platform, node, replicas):
     """What so many more cost: what the first ones take for good (libraries, caches) is not counted,
     nor what the allocator has not given back yet, which it does every 20 s."""
@@ -179,6 +206,7 @@ def main():
             for path in image.rglob("*") if path.is_file()})
         say(f"load {os.getloadavg()[0]:.1f}")
         starts(platform, node, given.turns)
+        deaths(platform, node, given.turns)
         memory(platform, node, given.replicas)
         say(f"load {os.getloadavg()[0]:.1f}")
 

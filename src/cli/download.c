@@ -259,14 +259,18 @@ static int
 fetch_to_stdout(struct syn_cli *cli, const struct syn_cli_fetch *fetch, struct syn_err *err)
 {
     struct syn_client *client;
-    struct syn_cli_progress none;
+    struct syn_cli_progress progress;
     int64_t bytes;
     SYN_BUF(path);
     int rc = syn_cli_client(cli, &client, err);
 
-    syn_cli_progress_init(&none, cli, "Fetching", fetch->size_bytes, true);
-    if (rc == SYN_OK && fetch->tar)
-        return syn_cli_tar(cli, fetch->cid, STDOUT_FILENO, &none, &bytes, err);
+    syn_cli_progress_init(&progress, cli, "Fetching", fetch->size_bytes, true);
+    if (rc == SYN_OK && fetch->tar) {
+        rc = syn_cli_tar(cli, fetch->cid, STDOUT_FILENO, &progress, &bytes, err);
+        if (rc == SYN_OK && progress.drawn)
+            syn_cli_progress_done(&progress, bytes, NULL);
+        return rc;
+    }
     if (fetch->folder && !fetch->car)
         return SYN_FAIL(err, SYN_E_INVALID, "a folder goes to standard output only as --car");
     syn_cli_content_path(fetch->cid, fetch->car ? "/car" : "/data", &path);

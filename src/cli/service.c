@@ -197,6 +197,7 @@ show_given(const struct syn_cli *cli, const json_t *spec)
     show_check(cli, spec, "startup", "start-up");
     show_check(cli, spec, "health", "readiness");
     show_check(cli, spec, "liveness", "liveness");
+    show_check(cli, spec, "pre_stop", "pre-stop");
 }
 
 static void

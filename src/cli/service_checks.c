@@ -4,7 +4,9 @@
  *     /PATH  :PORT/PATH    by HTTP
  *     tcp  tcp:PORT        that it can be connected to
  *     exec:WORD WORD...    a program within the replica; exec:["a b", "c"] for words with blanks
- *     none */
+ *     none
+ *
+ * and from --pre-stop, in the same words, to spec.pre_stop. */
 #include <stdio.h>
 #include <string.h>
 
@@ -16,10 +18,8 @@
 static const struct {
     const char *option, *key;
 } checks[] = {
-    {"health-check", "health"},
-    {"readiness-check", "health"},
-    {"liveness-check", "liveness"},
-    {"startup-check", "startup"},
+    {"health-check", "health"},   {"readiness-check", "health"}, {"liveness-check", "liveness"},
+    {"startup-check", "startup"}, {"pre-stop", "pre_stop"},
 };
 static const struct syn_cli_spec_key paces[] = {
     {"health-interval", "interval_ms"},

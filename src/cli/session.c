@@ -107,9 +107,11 @@ syn_cli_session_open(struct syn_cli *cli, const char *instance, const json_t *as
         rc = syn_tunnel_open(session.client, path, ask, &tunnel, err);
     if (rc == SYN_OK)
         rc = syn_session_new_take(tunnel, &session.link, err);
-    if (rc < 0) {
+    if (rc < 0) { /* what the server says of a node that is away is not that it is away itself */
+        bool said = session.client != NULL && syn_client_error(session.client) != NULL;
+
         syn_cli_session_close(&session);
-        return syn_cli_unreachable(cli, rc, err);
+        return said ? rc : syn_cli_unreachable(cli, rc, err);
     }
     *ret = session;
     return SYN_OK;

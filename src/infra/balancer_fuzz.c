@@ -47,6 +47,7 @@ static const char *const beginnings[] = {"# Written by synor",
                                          "  ssl-default-bind-",
                                          "frontend f",
                                          "backend b",
+                                         "backend none",
                                          "  mode ",
                                          "  balance ",
                                          "  hash-type ",
@@ -57,6 +58,7 @@ static const char *const beginnings[] = {"# Written by synor",
                                          "  http-request ",
                                          "  tcp-request connection reject unless ",
                                          "  tcp-request content ",
+                                         "  tcp-request session ",
                                          "  stick-table type integer size 8 ",
                                          "  http-reuse aggressive",
                                          "  cookie ",
@@ -65,7 +67,8 @@ static const char *const beginnings[] = {"# Written by synor",
                                          "  http-check expect status 200-399",
                                          "  server s",
                                          "  bind ",
-                                         "  use_backend %["};
+                                         "  use_backend %[",
+                                         "  default_backend none"};
 
 static void
 look_at_line(const char *line, size_t len)

@@ -6,8 +6,8 @@
  *   peer ------TLS----> [IN: caller by its certificate, callee by SNI] --plain--> a replica here
  *
  * Who may call whom lies in the map of routes: "f1@10.0.0.7 web.a.mesh" says whose an address is,
- * "f1|web.a.mesh|10.127.0.5:80 b7" where the pair leads, and what is not there is refused. It is
- * looked up for each request, so that a change holds for open connections too. */
+ * "f1|web.a.mesh|10.127.0.5:80 b7" where the pair leads, and what is not there is refused. The pair
+ * is looked up for each request, so that a change of rules holds for open connections too. */
 #include "balancer_priv.h"
 
 #include <arpa/inet.h>
@@ -113,37 +113,51 @@ lb_check_mesh(const struct syn_balancer_frontend *frontend, const struct syn_map
 
 /* --- frontends -------------------------------------------------------------------------------- */
 
-#define LOOK_UP "var(txn.key),map_str(routes.map)"
-
-/* Set txn.to where a pair has the key "f7|WHO|WHOM", if it is not found yet. */
+/* What is the same for all requests of a connection is found out once. */
 static void
-pair_line(const char *rule, unsigned number, const char *who, const char *whom, bool first,
-          struct syn_buf *out)
+session_lines(bool out_front, unsigned number, struct syn_buf *out)
 {
-    const char *unless = first ? "" : " if !{ var(txn.to) -m found }";
+    static const char set[] = "  tcp-request session set-var";
 
-    syn_buf_addf(out, "  %s set-var-fmt(txn.key) \"f%u|%s|%s\"%s\n", rule, number, who, whom,
-                 unless);
-    syn_buf_addf(out, "  %s set-var(txn.to) " LOOK_UP "%s\n", rule, unless);
+    if (out_front) {
+        syn_buf_addf(out, "%s-fmt(sess.at) \"f%u@%%[src]\"\n", set, number);
+        syn_buf_addf(out, "%s(sess.caller) var(sess.at),map_str(routes.map)\n", set);
+        syn_buf_adds(out, "  tcp-request session reject unless { var(sess.caller) -m found }\n");
+        syn_buf_addf(out, "%s-fmt(sess.key) \"f%u|%%[var(sess.caller)]|%%[dst]:%%[dst_port]\"\n",
+                     set, number);
+        return;
+    }
+    syn_buf_addf(out, "%s(sess.caller) ssl_c_s_dn(UID),lower\n", set);
+    syn_buf_addf(out, "%s(sess.callee) ssl_fc_sni,lower\n", set);
+    syn_buf_addf(out, "%s-fmt(sess.key) \"f%u|%%[var(sess.caller)]|%%[var(sess.callee)]\"\n", set,
+                 number);
+    syn_buf_addf(out,
+                 "%s-fmt(sess.wild) \"f%u|*%%[var(sess.caller),regsub(^[^.]*,)]"
+                 "|%%[var(sess.callee)]\"\n",
+                 set, number);
+    syn_buf_addf(out, "%s-fmt(sess.any) \"f%u|*|%%[var(sess.callee)]\"\n", set, number);
+}
+
+/* Set txn.to to where the key in a variable leads, if it is not found yet. */
+static void
+look_up(const char *rule, const char *key, bool first, struct syn_buf *out)
+{
+    syn_buf_addf(out, "  %s set-var(txn.to) var(%s),map_str(routes.map)%s\n", rule, key,
+                 first ? "" : " if !{ var(txn.to) -m found }");
 }
 
 void
 lb_mesh_lines(const struct syn_balancer_frontend *frontend, unsigned number, struct syn_buf *out)
 {
     bool tcp = frontend->mode == SYN_BALANCER_TCP;
+    bool out_front = frontend->mesh == SYN_BALANCER_MESH_OUT;
     const char *rule = tcp ? "tcp-request content" : "http-request";
 
-    if (frontend->mesh == SYN_BALANCER_MESH_OUT) {
-        syn_buf_addf(out, "  %s set-var-fmt(txn.key) \"f%u@%%[src]\"\n", rule, number);
-        syn_buf_addf(out, "  %s set-var(txn.caller) " LOOK_UP "\n", rule);
-        syn_buf_addf(out, "  %s reject unless { var(txn.caller) -m found }\n", rule);
-        pair_line(rule, number, "%[var(txn.caller)]", "%[dst]:%[dst_port]", true, out);
-    } else {
-        syn_buf_addf(out, "  %s set-var(txn.caller) ssl_c_s_dn(UID),lower\n", rule);
-        pair_line(rule, number, "%[var(txn.caller)]", "%[ssl_fc_sni,lower]", true, out);
-        pair_line(rule, number, "*%[var(txn.caller),regsub(^[^.]*,)]", "%[ssl_fc_sni,lower]", false,
-                  out);
-        pair_line(rule, number, "*", "%[ssl_fc_sni,lower]", false, out);
+    session_lines(out_front, number, out);
+    look_up(rule, "sess.key", true, out);
+    if (!out_front) {
+        look_up(rule, "sess.wild", false, out);
+        look_up(rule, "sess.any", false, out);
     }
     if (tcp)
         syn_buf_addf(out, "  %s reject unless { var(txn.to) -m found }\n", rule);
@@ -152,7 +166,7 @@ lb_mesh_lines(const struct syn_balancer_frontend *frontend, unsigned number, str
                      "  %s return status 403 content-type text/plain"
                      " string \"this may not be called by who calls\""
                      " unless { var(txn.to) -m found }\n"
-                     "  %s set-header " SYN_BALANCER_CALLER " %%[var(txn.caller)]\n",
+                     "  %s set-header " SYN_BALANCER_CALLER " %%[var(sess.caller)]\n",
                      rule, rule);
     syn_buf_adds(out, "  use_backend %[var(txn.to)]\n");
 }

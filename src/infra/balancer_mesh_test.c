@@ -283,7 +283,7 @@ test_without_reload(void **state)
     mesh->near_fronts[0].pair_count = mesh->near_table.cert_count = mesh->to_db.server_count = 1;
     node_set(&mesh->near, &mesh->near_table);
     load_start_from(&load, WEB, mesh->near.port, 3);
-    for (unsigned i = 0; i < 5; i++) {
+    for (unsigned i = 0; i < 3; i++) {
         unsigned before = atomic_load(&load.done);
 
         issue(mesh, "web.acme.mesh", mesh->web_pem, sizeof(mesh->web_pem));

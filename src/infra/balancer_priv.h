@@ -24,6 +24,7 @@
 #define LB_COOKIE_KEY    33  /* hexadecimal, and a zero */
 #define LB_COMMAND_MAX   (SYN_BALANCER_ID_MAX + 1024)
 #define LB_HOLD_FILE     "hold.lua"
+#define LB_NOWHERE       "none" /* the backend of what is served nowhere */
 #define LB_AUTHORITY     "ca.pem"
 #define LB_REPLY_MAX     ((size_t)64 << 20)
 #define LB_PEM_BYTES_MAX ((size_t)256 << 10)

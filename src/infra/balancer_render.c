@@ -91,6 +91,9 @@ lb_render(const struct lb_setup *setup, const struct lb_model *model, const char
     render_global(setup, control, out);
     for (size_t i = 0; i < model->door_count; i++)
         syn_buf_addf(out, "frontend f%u\n%s", model->doors[i].number, model->doors[i].shape);
+    syn_buf_adds(out, "backend " LB_NOWHERE "\n  mode http\n"
+                      "  http-request return status 404 content-type text/plain"
+                      " string \"nothing is served here\"\n");
     for (size_t i = 0; i < model->slot_count; i++)
         render_slot(&model->slots[i], out);
     return syn_buf_ok(out, err);

@@ -147,6 +147,24 @@ syn_run_shell(struct syn_run *run, const char *script)
     syn_run_all(run, &spec);
 }
 
+struct syn_usage_sample
+syn_run_usage(const struct syn_run *run)
+{
+    struct syn_usage_sample sum = {0}, usage;
+    SYN_BUF(text);
+
+    syn_suite_read_text(syn_suite->runtime.ops->paths(run->instance)->usage, &text);
+    for (const char *line = syn_buf_text(&text); *line != '\0'; line += strcspn(line, "\n") + 1) {
+        struct syn_err err = {0};
+
+        assert_done(syn_usage_parse(line, strcspn(line, "\n"), &usage, &err), &err);
+        assert_true(usage.to_ms > usage.from_ms);
+        sum.cpu_ms += usage.cpu_ms;
+        sum.throttled_ms += usage.throttled_ms;
+    }
+    return sum;
+}
+
 void
 syn_suite_assert_reason(const struct syn_run *run, enum syn_exit_reason reason)
 {

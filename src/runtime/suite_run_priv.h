@@ -41,6 +41,8 @@ void syn_run_end(struct syn_run *run);
 void syn_run_all(struct syn_run *run, struct syn_instance_spec *spec);
 /** The same for /bin/sh -c `script`. */
 void syn_run_shell(struct syn_run *run, const char *script);
+/** CPU and waiting for it, of all that was written of one that has ended. */
+struct syn_usage_sample syn_run_usage(const struct syn_run *run);
 void syn_suite_assert_reason(const struct syn_run *run, enum syn_exit_reason reason);
 void syn_suite_assert_has(const char *text, const char *part);
 void syn_suite_assert_has_not(const char *text, const char *part);

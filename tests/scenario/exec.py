@@ -360,8 +360,11 @@ def a_killed_platform_is_told_and_leaves_nothing(p):
     p.start()
     wait_until("the same replicas are ready", 90,
                lambda: {e["instance"] for e in replicas(p)} == before, 0.2)
-    wait_until("the program has ended", 60, lambda: "sleep" not in
-               within(p, "sh", "-c", left, options=["--replica", 0]).out, 0.3)
+
+    def is_gone():  # the node may not have come back to the server yet
+        done = within(p, "sh", "-c", left, options=["--replica", 0], code=None)
+        return done.code == 0 and "sleep" not in done.out
+    wait_until("the program has ended", 60, is_gone, 0.3)
 
 
 run()

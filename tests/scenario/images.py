@@ -297,13 +297,15 @@ def a_killed_server_goes_on_with_a_pull(p):
     size = 80 << 20  # of which 64 MiB are written down as having come
     image_layout(p.home / "slow", os.urandom(size))
     publish(p, "slow", "team/slow:1")
-    narrow = Narrow(p.registry, 72 << 20)
+    narrow = Narrow(p.registry, 76 << 20)
     (p.home / "docker/config.json").write_text(json.dumps(
         {"auths": {host: {"auth": AUTH} for host in (p.registry, narrow.address)}}))
     pulling = subprocess.Popen([SYNOR, "compute", "image", "pull", f"{narrow.address}/team/slow:1"],
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                env={**p.environment(), **p.docker})
     narrow.stalls()
+    wait_until("it is written down how far it came", 120, lambda: any(
+        path.is_file() and "." not in path.name for path in p.home.glob("server/pulls/*/*")), 0.05)
     p.kill()
     pulling.wait(timeout=60)
     p.start()

@@ -14,7 +14,7 @@ from harness import (Platform, Skip, case, check, equal, image_layout, need_sand
 
 FACTS = {}
 SPY = ("--account", "spy")
-SERVICE = ["--port", 8080, "--protocol", "http", "--health-interval", "200ms", "--health-timeout",
+SERVICE = ["--port", 8080, "--health-interval", "200ms", "--health-timeout",
            "5s", "--cpu", "0.1", "--memory", "64mb", "--scratch", "16mb", "--drain", "0s",
            "--stop-grace", "5s", "--isolation", "runc", "--yes"]
 
@@ -28,9 +28,9 @@ def wait_ready(p, name, *whose):
     return wait_until(f"{name} is ready", 90, lambda: endpoints(p, name, *whose), 0.1)[0]
 
 
-def deploy(p, name, region, *options):
+def deploy(p, name, region, *options, protocol="http"):
     p.json("compute", "service", "deploy", "--name", name, "--image", f"synor://{p.image}",
-           *SERVICE, "--region", region, *options)
+           *SERVICE, "--protocol", protocol, "--region", region, *options)
 
 
 def get(where, path):
@@ -91,6 +91,7 @@ def two_nodes_have_a_service_each(p):
     p.account = p.api("GET", "/v1/accounts/me")["name"]
     deploy(p, "web", "near")
     deploy(p, "db", "far")
+    deploy(p, "raw", "far", protocol="tcp")
     deploy(p, "spy", "far", *SPY)
     FACTS["at"] = {"web": wait_ready(p, "web"), "db": wait_ready(p, "db"),
                    "spy": wait_ready(p, "spy", *SPY)}
@@ -115,6 +116,8 @@ def a_service_of_the_other_node_answers(p):
         check(f"web.{p.account}.mesh" in said and "forged" not in said, said)
     said = reaches(p, "db", "web")
     check(f"db.{p.account}.mesh" in said, said)
+    said = reaches(p, "web", "raw")  # of what is no HTTP nothing is read or changed
+    check("forged" in said, said)
 
 
 @case
@@ -173,6 +176,15 @@ def both_ends_show_who_they_are(p):
 
 
 @case
+def callers_have_a_rate(p):
+    need()
+    deploy(p, "db", "far", "--allow-from", "own", "--mesh-rate", 1)
+    wait_until("a caller sends too much", 30, lambda: call(p, "web", "db").startswith("HTTP/1.1 429"))
+    deploy(p, "db", "far", "--allow-from", "own")
+    wait_until("it may again", 30, lambda: all(answered(call(p, "web", "db")) for _ in range(5)))
+
+
+@case
 def the_mesh_comes_back(p):
     need()
     for home in (p.home, FACTS["far"].home):
@@ -219,9 +231,9 @@ def the_second_node_leaves(p):
         return
     try:
         if "at" in FACTS:
-            for name in (("web",), ("db",), ("spy", *SPY)):
-                p.json("compute", "service", "stop", *name, "--yes", "--wait")
-            wait_until("its instances are gone", 30, lambda: not far.instance_folders())
+            for name in (("web",), ("db",), ("raw",), ("spy", *SPY)):
+                p.json("compute", "service", "stop", *name, "--yes")
+            wait_until("its instances are gone", 60, lambda: not far.instance_folders())
         far.stop()
         equal(far.leftovers(), [])
     finally:

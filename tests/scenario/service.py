@@ -273,7 +273,8 @@ def a_replica_has_what_it_asks_for(p):
             ("--tmpfs", "/x:1gb", "of the replica's memory"), ("--user", "0", "--user"),
             ("--user", "root", "--user"), ("--secret-file", "/a", "--secret-file"),
             ("--workdir", "app", "--workdir"), ("--hostname", "a.b", "--hostname"),
-            ("--mount", "models:/x", "--mount"), ("--stop-signal", "SIGKILL", "--stop-signal")):
+            ("--mount", "models:/x", "--mount"), ("--stop-signal", "SIGKILL", "--stop-signal"),
+            ("--pre-stop", "sh", "--pre-stop"), ("--pre-stop", "tcp", "--pre-stop")):
         said = p.cli("compute", "service", "deploy", *ONE, option, value, "--yes", code=2)
         check(word in said.err and "spec." not in said.err, option, value, said)
     p.error("compute", "service", "deploy", *ONE, "--secret-file", "/a=nobody", "--yes")
@@ -317,7 +318,8 @@ def a_replica_has_what_it_asks_for(p):
     p.json("compute", "service", "delete", "one", "--yes")
 
 
-KEEPS = [*ONE[2:], "--name", "keeps", "--health-check", "tcp"]
+KEEPS = [*ONE[2:], "--name", "keeps", "--health-check", "tcp",
+         "--pre-stop", "exec:/hello has /tmp/nothing"]
 
 
 def on_volume(p):
@@ -366,7 +368,7 @@ def a_volume_is_used_by_one_at_a_time(p):
     volume = p.json("compute", "volume", "get", "kept")
     equal((volume["used_by"], volume["node"]), (["keeps"], endpoints(p, "keeps")[0]["node"]))
     p.error("compute", "volume", "rm", "kept", "--yes")
-    other = [*KEEPS[:-4], "--name", "other"]
+    other = [*ONE[2:], "--name", "other"]
     check("service keeps writes" in
           p.error("compute", "service", "deploy", *other, *mounted, "--yes")["message"])
     file = on_volume(p)
@@ -390,6 +392,8 @@ def what_is_on_a_volume_outlives_replicas(p):
               if e["type"] == "placed"]
     first, second = [p.api("GET", f"/v1/instances/{i}")["status"] for i in placed]
     check(first["ended_at"] <= second["started_at"], "two had it at once", first, second)
+    said = [line for line in p.log.read_text().splitlines() if "instance.pre-stop-failed" in line]
+    check(len(said) == 1 and placed[0] in said[0] and "there is no /tmp/nothing" in said[0], said)
     os.kill(process_of(ready(p, "keeps")[0]["instance"]), signal.SIGKILL)
     wait_until("another one has come", 60, lambda: [e for e in ready(p, "keeps")
                                                     if e["instance"] not in placed], 0.1)

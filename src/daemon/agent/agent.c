@@ -192,8 +192,9 @@ beat(struct syn_agent *agent, struct syn_err *err)
 
     if (rc == SYN_OK)
         rc = agt_line_report(agent, body, err);
-    if (rc == SYN_OK && agent->mesh != NULL)
-        rc = agt_mesh_beat(agent->mesh, body, err);
+    if (rc == SYN_OK)
+        rc = agent->mesh != NULL ? agt_mesh_beat(agent->mesh, body, err)
+                                 : syn_json_set_str(body, "mesh", "", err);
     if (rc == SYN_OK)
         rc = agt_volumes_report(agent, body, err);
     (void)snprintf(path, sizeof(path), "/v1/nodes/%s/heartbeat", agent->node_id);
@@ -389,9 +390,9 @@ names_content(void *arg, const char *cid)
         const struct agt_instance *instance = value;
         const json_t *spec = json_object_get(instance->doc->json, "spec");
 
-        for (size_t i = 0; !instance->over && i < SYN_LEN(fields); i++)
+        for (size_t i = 0; instance->phase != AGT_OVER && i < SYN_LEN(fields); i++)
             named = named || syn_str_eq(syn_json_str(spec, fields[i], ""), cid);
-        named = named || (!instance->over && agt_wish_mounts(spec, cid));
+        named = named || (instance->phase != AGT_OVER && agt_wish_mounts(spec, cid));
     }
     (void)pthread_mutex_unlock(&agent->lock);
     return named;
@@ -554,7 +555,7 @@ syn_agent_stop(struct syn_agent *agent)
     atomic_store(&agent->stop, true);
     if (agent->join_client != NULL)
         syn_client_cancel(agent->join_client);
-    (void)pthread_cond_broadcast(&agent->wake);
+    agt_wake(agent);
     (void)pthread_mutex_unlock(&agent->lock);
 }
 
@@ -572,7 +573,7 @@ stop_threads(struct syn_agent *agent)
         if (instance->client != NULL)
             syn_client_cancel(instance->client);
     }
-    (void)pthread_cond_broadcast(&agent->wake);
+    agt_wake(agent);
     (void)pthread_mutex_unlock(&agent->lock);
     if (agent->stream_client != NULL)
         syn_client_cancel(agent->stream_client);

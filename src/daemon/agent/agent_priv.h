@@ -2,7 +2,9 @@
  *
  *   stream thread   what the server wants here -> the table of instances
  *   beat thread     heartbeat every few seconds
- *   one thread an instance: prepare, start, ship what it produces, stop, report, destroy
+ *   watch thread    waits for all that run: see watch.c
+ *   a thread for each that begins or ends: prepare, start; store, report, destroy
+ *   a few threads   turns of those that run: ship, check, ask to stop
  *
  * Truth about an instance is in its folder, written by the runtime; truth about what the server has
  * is at the server. Between them the agent keeps nothing but the instance's document, so it may be
@@ -49,7 +51,20 @@ struct agt_session;
 struct agt_names;
 struct agt_resolver;
 struct agt_follower;
+struct agt_watch;
 struct agt_mesh;
+
+#define AGT_CLIENTS_KEPT 4 /* connections to the server that wait for the next turn */
+
+/** Where an instance is in its life. */
+enum agt_phase {
+    AGT_BEGINS, /* a thread of its own brings it up */
+    AGT_RUNS,   /* it is watched, and has turns */
+    AGT_ENDS,   /* a thread of its own stores and tells what is left of it */
+    AGT_WAITS,  /* for the server to need it no more */
+    AGT_GOES,   /* a thread of its own removes its traces */
+    AGT_OVER,
+};
 
 /** How long the agent waits. Tests wait less. */
 struct agt_pace {
@@ -120,7 +135,10 @@ struct syn_agent {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     atomic_bool stop;
-    struct syn_map *instances;    /* id -> struct agt_instance, under `lock` */
+    struct syn_map *instances; /* id -> struct agt_instance, under `lock` */
+    struct agt_watch *watch;   /* set under `lock`; NULL until there was an instance */
+    struct syn_client *clients[AGT_CLIENTS_KEPT]; /* under `lock`; see agt_client_take() */
+    size_t clients_count;
     struct agt_session *sessions; /* under `lock` */
     unsigned sessions_count;
     int sessions_end; /* readable once all of them must end */
@@ -133,14 +151,13 @@ struct agt_doc {
     json_t *json;
 };
 
-/** One instance and the thread that drives it. */
 #define AGT_NOTICE "notice.json" /* in an instance's scratch folder */
 
+/** One instance. */
 struct agt_instance {
     struct syn_agent *agent;
-    pthread_t thread;
 
-    /* The thread's: */
+    /* Whose turn it is: of its own thread, of a worker, or of the watch while it is `parked`. */
     struct syn_client *client;
     struct syn_runtime runtime;
     const struct syn_runtime_info *made_by; /* what of the node runs it; NULL: not chosen yet */
@@ -149,22 +166,26 @@ struct agt_instance {
     struct agt_ship *ship;
     struct agt_snapshots *snapshots;
     struct agt_care *care; /* of a service's replica; NULL: it is none */
+    int exit_fd;           /* readable once it has ended; -1: none */
+    bool exit_told;        /* it was, and is looked at no more */
+    int64_t ship_ms;       /* when what it produces is sent next */
 
     /* Under the agent's lock: */
     struct agt_doc *doc; /* newest that the server sent, or what was kept */
     size_t gpus_count;
     struct agt_gpu_hold gpus_hold; /* what it has of each */
     bool gone;                     /* the server needs it no more */
-    bool over;                     /* the thread has ended */
-    bool volumes_had;              /* its folder has those of its document mounted */
-    bool volumes_written;          /* its program may write to them */
-    bool door;                     /* it runs: sessions may go in */
+    enum agt_phase phase;
+    bool parked;          /* nobody has it; see watch.c */
+    int64_t due_ms;       /* until then, unless something happens */
+    bool volumes_had;     /* its folder has those of its document mounted */
+    bool volumes_written; /* its program may write to them */
+    bool door;            /* it runs: sessions may go in */
     struct syn_runtime door_runtime;
     char door_address[AGT_RESOLVER_MAX]; /* on the account's network; "": none */
 
     atomic_bool changed;            /* since the thread looked */
-    bool started;                   /* `thread` is one */
-    bool preparing_told;            /* the thread's */
+    bool preparing_told;            /* whose turn it is */
     bool noticed;                   /* likewise: the program has been told why it must stop */
     bool finished;                  /* likewise: it has ended, and the server knows all of it */
     char gateway[AGT_RESOLVER_MAX]; /* likewise: where it asks for names; "": nowhere of ours */
@@ -179,6 +200,12 @@ struct agt_instance {
 /** A client with the node's token. Owner: the caller. */
 SYN_MUST int agt_client_new(struct syn_agent *agent, const char *token, struct syn_client **ret,
                             struct syn_err *err);
+/** One with the node's token that nobody has, or a new one; and back, for the next. Whoever takes
+ * one for a while has it alone. NULL is fine. */
+SYN_MUST int agt_client_take(struct syn_agent *agent, struct syn_client **ret, struct syn_err *err);
+void agt_client_give(struct syn_agent *agent, struct syn_client *client);
+/** Close those that wait. */
+void agt_clients_close(struct syn_agent *agent);
 /** One JSON call, tried again while the server is away and the agent is not stopping. */
 SYN_MUST int agt_call(struct syn_agent *agent, struct syn_client *client, const char *method,
                       const char *path, const json_t *body, json_t **ret, struct syn_err *err);
@@ -377,11 +404,15 @@ struct agt_care *agt_care_free(struct agt_care *care);
 void agt_care_turn(struct agt_care *care);
 /** It is read, for scaling, as the newest document says. */
 void agt_care_heed(struct agt_care *care, const json_t *doc);
-#define AGT_CARE_FDS 4
-/** Descriptors that the next turn waits for, -1 for none, into ret[AGT_CARE_FDS]; and for how long
+/** What is to be done before the stop signal: begun at the first call, looked after at the next
+ * ones. -1 while it goes on; else what is left of `grace_ms` (> 0), which is all the time that it
+ * has. */
+int64_t agt_care_before_stop(struct agt_care *care, int64_t grace_ms);
+#define AGT_CARE_FDS 5
+/** Descriptors that the next turn waits for, -1 for none, into ret[AGT_CARE_FDS]; and until when
  * that can wait otherwise. */
 void agt_care_fds(const struct agt_care *care, struct pollfd *ret);
-int64_t agt_care_pause_ms(const struct agt_care *care);
+int64_t agt_care_due_ms(const struct agt_care *care);
 /** It is to stop: has it had time to leave traffic? Counts from the first time that it is asked. */
 bool agt_care_may_stop(struct agt_care *care, int64_t drain_ms);
 bool agt_care_leaves(const struct agt_care *care);
@@ -416,8 +447,18 @@ void agt_table_let_go(struct syn_agent *agent, const char *id);
 void agt_table_keep(struct syn_agent *agent, struct syn_map *named);
 /** Free what is over and not needed any more. */
 void agt_table_reap(struct syn_agent *agent);
-/** Free all; they stop when the agent does. */
+/** Free all, and what they shared, once the agent stops. */
 void agt_table_free(struct syn_agent *agent);
+
+/* --- waiting for what happens to instances (watch.c)
+ * ---------------------------------------------------------------------------- */
+
+/** A new one goes on its way. Called under the agent's lock. */
+SYN_MUST int agt_watch_begin(struct agt_instance *instance, struct syn_err *err);
+/** Something has changed: the server's word, or that the agent stops. Called under the lock. */
+void agt_wake(struct syn_agent *agent);
+/** Wait until nobody has any instance; the agent is stopping. */
+void agt_watch_close(struct syn_agent *agent);
 
 /* --- instances (instance.c)
  * ---------------------------------------------------------------------------- */
@@ -431,11 +472,17 @@ struct agt_doc *agt_doc_unref(struct agt_doc *doc);
 /** One that does not run yet. `doc` is borrowed. Called under the agent's lock. */
 SYN_MUST int agt_instance_new(struct syn_agent *agent, const json_t *doc, struct agt_instance **ret,
                               struct syn_err *err);
-/** Start its thread. Called under the agent's lock. */
-SYN_MUST int agt_instance_start(struct agt_instance *instance, struct syn_err *err);
-/** Join its thread, if it was started, and free it. A started one not under the lock. Returns NULL.
- */
+/** Free it; nobody may have it. Returns NULL. */
 struct agt_instance *agt_instance_free(struct agt_instance *instance);
+/** Bring it up, conclude it, or remove its traces, as its phase has it. Blocks: as long as that
+ * takes. Returns the next phase, or the same: once more, later. */
+enum agt_phase agt_instance_go_on(struct agt_instance *instance);
+/** One turn of one that runs: what the server wants, how it is, what it has produced; the next one
+ * at *ret_due_ms. Blocks: calls. Returns AGT_RUNS, or AGT_ENDS: it has ended. */
+enum agt_phase agt_instance_turn(struct agt_instance *instance, int64_t *ret_due_ms);
+/** Have a client, or no more. False when the agent stops, or the server needs it no more. */
+SYN_MUST bool agt_instance_dial(struct agt_instance *instance);
+void agt_instance_hang_up(struct agt_instance *instance);
 /** Tell the server how a replica is, and where. */
 SYN_MUST int agt_report_health(struct agt_instance *instance, const char *address, int64_t port,
                                bool ready, const char *message, struct syn_err *err);

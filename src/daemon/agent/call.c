@@ -26,6 +26,38 @@ agt_client_new(struct syn_agent *agent, const char *token, struct syn_client **r
 }
 
 int
+agt_client_take(struct syn_agent *agent, struct syn_client **ret, struct syn_err *err)
+{
+    struct syn_client *client = NULL;
+
+    (void)pthread_mutex_lock(&agent->lock);
+    if (agent->clients_count > 0)
+        client = agent->clients[--agent->clients_count];
+    (void)pthread_mutex_unlock(&agent->lock);
+    if (client == NULL)
+        return agt_client_new(agent, agent->node_token, ret, err);
+    *ret = client;
+    return SYN_OK;
+}
+
+void
+agt_client_give(struct syn_agent *agent, struct syn_client *client)
+{
+    (void)pthread_mutex_lock(&agent->lock);
+    if (client != NULL && agent->clients_count < AGT_CLIENTS_KEPT)
+        agent->clients[agent->clients_count++] = SYN_TAKE(client);
+    (void)pthread_mutex_unlock(&agent->lock);
+    (void)syn_client_free(client);
+}
+
+void
+agt_clients_close(struct syn_agent *agent)
+{
+    while (agent->clients_count > 0)
+        (void)syn_client_free(agent->clients[--agent->clients_count]);
+}
+
+int
 agt_replace_file(const char *path, const void *data, size_t len, struct syn_err *err)
 {
     char fresh[AGT_PATH_MAX + 32];

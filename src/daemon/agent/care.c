@@ -23,8 +23,10 @@
 #define CARE_HOST_MAX    (SYN_SERVICE_HOST_MAX + 1)
 #define CARE_MESSAGE_MAX (AGT_PROBE_MESSAGE_MAX + 32)
 #define CARE_REASON_MS   1000
+#define CARE_LEAVE_MS    20
+#define CARE_HEAR_MS     100
 
-enum { CARE_STARTUP, CARE_READY, CARE_LIVE, CARE_CHECKS };
+enum { CARE_STARTUP, CARE_READY, CARE_LIVE, CARE_BEFORE_STOP, CARE_CHECKS };
 _Static_assert(CARE_CHECKS + 1 == AGT_CARE_FDS, "a descriptor for each check, one to scrape");
 
 struct care_check {
@@ -47,9 +49,11 @@ struct agt_care {
     char address[CARE_ADDRESS_MAX]; /* "": none */
     int64_t port;                   /* that it serves */
     int64_t leaves_ms;              /* when it was first asked to stop; 0: it was not */
-    bool told;                      /* the server knows `told_ready` */
+    int64_t before_stop_ms;         /* when what comes before its stop was begun; 0: not yet */
+    bool before_stop_over;
+    bool told; /* the server knows `told_ready` and why */
     bool told_ready;
-    int64_t told_ms;
+    int64_t told_ms; /* or when it began */
     char told_message[CARE_MESSAGE_MAX];
     bool lost; /* it is being ended for its health */
     char message[CARE_MESSAGE_MAX];
@@ -144,7 +148,10 @@ set_checks(struct agt_care *care, const json_t *spec, struct syn_err *err)
                                       .unhealthy = unhealthy,
                                       .lost = ends ? 2 * unhealthy : 0,
                                       .start_ms = ends ? start_ms : 0};
-    return rc < 0 ? rc : set_check(&care->checks[CARE_READY], spec, "health", rules, err);
+    if (rc == SYN_OK)
+        rc = set_check(&care->checks[CARE_READY], spec, "health", rules, err);
+    rules = (struct agt_health_rules){.healthy = 1};
+    return rc < 0 ? rc : set_check(&care->checks[CARE_BEFORE_STOP], spec, "pre_stop", rules, err);
 }
 
 /* Asked from now on. */
@@ -174,6 +181,7 @@ agt_care_new(struct agt_instance *instance, const json_t *doc, struct agt_care *
     if (care == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory to look after %s", instance->id);
     care->instance = instance;
+    care->told_ms = mono(care);
     care->port = syn_json_i64(spec, "port", 0);
     if (place != NULL)
         (void)syn_str_copy(care->address, sizeof(care->address),
@@ -218,7 +226,8 @@ is_ready(const struct agt_care *care)
 static bool
 is_asked(const struct agt_care *care, unsigned which)
 {
-    return care->checks[CARE_STARTUP].health.began == (which != CARE_STARTUP);
+    return which != CARE_BEFORE_STOP &&
+           care->checks[CARE_STARTUP].health.began == (which != CARE_STARTUP);
 }
 
 static void
@@ -241,13 +250,15 @@ set_present_message(struct agt_care *care)
         (void)syn_str_copy(care->message, sizeof(care->message), "It runs.");
 }
 
-/* Does the server know? Why it is not ready may wait a little: a start needs no reports. */
+/* Does the server know? That it is not ready yet, and why, may wait a little: a start needs no
+ * reports. */
 static bool
 is_known(const struct agt_care *care, bool ready)
 {
-    return care->told && care->told_ready == ready &&
-           (ready || syn_str_eq(care->message, care->told_message) ||
-            mono(care) - care->told_ms < CARE_REASON_MS);
+    if (care->told_ready != ready)
+        return false;
+    return ready || mono(care) - care->told_ms < CARE_REASON_MS ||
+           (care->told && syn_str_eq(care->message, care->told_message));
 }
 
 /* The server gives it requests, or no longer. Trouble is logged, and tried again. */
@@ -292,11 +303,10 @@ end_lost(struct agt_care *care, unsigned which)
     }
 }
 
-static void
-ask(struct agt_care *care, unsigned which)
+static struct agt_probe_target
+target_of(const struct agt_care *care, const struct care_check *check)
 {
-    struct care_check *check = &care->checks[which];
-    const struct agt_probe_target target = {
+    return (struct agt_probe_target){
         .address = care->address,
         .port = (uint16_t)check->port,
         .path = check->path[0] != '\0' ? check->path : NULL,
@@ -306,6 +316,13 @@ ask(struct agt_care *care, unsigned which)
         .runtime = &care->instance->runtime,
         .instance = care->instance->handle,
     };
+}
+
+static void
+ask(struct agt_care *care, unsigned which)
+{
+    struct care_check *check = &care->checks[which];
+    const struct agt_probe_target target = target_of(care, check);
     enum agt_probe_state state = agt_probe_turn(&check->probe, mono(care));
 
     if (state == AGT_PROBE_NONE && agt_health_due(&check->health, mono(care)))
@@ -380,21 +397,33 @@ agt_care_fds(const struct agt_care *care, struct pollfd *ret)
 }
 
 int64_t
-agt_care_pause_ms(const struct agt_care *care)
+agt_care_due_ms(const struct agt_care *care)
 {
-    int64_t pause_ms = 100;
+    int64_t due_ms = INT64_MAX;
 
     if (care->leaves_ms > 0)
-        return 20;
+        due_ms = mono(care) + CARE_LEAVE_MS;
     for (unsigned i = 0; i < SYN_LEN(care->checks); i++) {
         const struct care_check *check = &care->checks[i];
 
-        if (is_asked(care, i) && check->health.rules.checked && check->probe.fd < 0)
-            pause_ms = SYN_MIN(pause_ms, check->health.due_ms - mono(care));
+        if (!is_asked(care, i) || !check->health.rules.checked)
+            continue;
+        if (check->probe.fd < 0)
+            due_ms = SYN_MIN(due_ms, check->health.due_ms);
+        else
+            due_ms = SYN_MIN(due_ms, check->probe.deadline_ms);
+        if (check->probe.exec != NULL) { /* what it prints is taken, or it would be held up */
+            int64_t hear_ms = mono(care) + CARE_HEAR_MS;
+
+            due_ms = SYN_MIN(due_ms, hear_ms);
+        }
     }
-    if (scrapes(care))
-        pause_ms = SYN_MIN(pause_ms, agt_scrape_pause_ms(care->scrape, mono(care)));
-    return SYN_MAX(pause_ms, 1);
+    if (scrapes(care)) {
+        int64_t read_ms = mono(care) + agt_scrape_pause_ms(care->scrape, mono(care));
+
+        due_ms = SYN_MIN(due_ms, read_ms);
+    }
+    return due_ms;
 }
 
 bool
@@ -403,6 +432,36 @@ agt_care_may_stop(struct agt_care *care, int64_t drain_ms)
     if (care->leaves_ms == 0)
         care->leaves_ms = SYN_MAX(mono(care), 1);
     return !is_ready(care) || mono(care) - care->leaves_ms >= drain_ms;
+}
+
+int64_t
+agt_care_before_stop(struct agt_care *care, int64_t grace_ms)
+{
+    struct care_check *check = &care->checks[CARE_BEFORE_STOP];
+    const struct agt_probe_target target = target_of(care, check);
+    enum agt_probe_state state = AGT_PROBE_RUNS;
+    int64_t left_ms;
+
+    assert(grace_ms > 0);
+    if (!check->health.rules.checked)
+        return grace_ms;
+    if (care->before_stop_ms == 0) {
+        care->before_stop_ms = SYN_MAX(mono(care), 1);
+        state = agt_probe_begin(&check->probe, &target, mono(care), grace_ms);
+    } else if (!care->before_stop_over) {
+        state = agt_probe_turn(&check->probe, mono(care));
+    }
+    left_ms = SYN_MAX(grace_ms - (mono(care) - care->before_stop_ms), 0);
+    if (care->before_stop_over)
+        return left_ms;
+    if (state == AGT_PROBE_RUNS && left_ms > 0)
+        return -1;
+    care->before_stop_over = true;
+    if (state != AGT_PROBE_PASSED)
+        syn_log(SYN_LOG_WARN, "instance.pre-stop-failed", "instance=%s said=\"%s\"",
+                care->instance->id, check->probe.message);
+    agt_probe_end(&check->probe);
+    return left_ms;
 }
 
 bool

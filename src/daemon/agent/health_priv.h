@@ -6,7 +6,7 @@
 #include <synor/base/core.h>
 
 /** While it starts, checks begin this far apart and slow down to the interval. */
-#define AGT_HEALTH_FIRST_MS INT64_C(50)
+#define AGT_HEALTH_FIRST_MS INT64_C(10)
 
 struct agt_health_rules {
     bool checked; /* false: it is well while it runs */

@@ -3,8 +3,6 @@
  * how far it came. */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -353,6 +351,7 @@ static int
 heed(struct agt_instance *instance, const json_t *doc, bool gone, struct syn_err *err)
 {
     const json_t *spec = json_object_get(doc, "spec");
+    int64_t grace_ms = syn_json_i64(spec, "stop_grace_ms", -1);
 
     if (!gone && syn_str_eq(syn_json_str(spec, "desired", "running"), "running"))
         return SYN_OK;
@@ -361,14 +360,18 @@ heed(struct agt_instance *instance, const json_t *doc, bool gone, struct syn_err
         return SYN_OK;
     if (!gone)
         lay_notice(instance, spec);
+    if (!gone && instance->care != NULL && grace_ms > 0) {
+        grace_ms = agt_care_before_stop(instance->care, grace_ms);
+        if (grace_ms < 0)
+            return SYN_OK;
+    }
     return instance->runtime.ops->stop(instance->runtime.self, instance->handle,
-                                       gone ? 0 : syn_json_i64(spec, "stop_grace_ms", -1), err);
+                                       gone ? 0 : grace_ms, err);
 }
 
-/* One turn: what the server wants, what the instance produced. Trouble is logged and tried again.
- */
+/* What the server wants of it. Trouble is logged and tried again. */
 static void
-turn(struct agt_instance *instance)
+obey(struct agt_instance *instance)
 {
     struct syn_err err = {0};
     bool gone;
@@ -378,65 +381,57 @@ turn(struct agt_instance *instance)
         syn_log_err(SYN_LOG_WARN, "instance.stop-failed", &err);
     if (instance->care != NULL)
         agt_care_heed(instance->care, doc->json);
+}
+
+/* What it has produced. */
+static void
+ship(struct agt_instance *instance)
+{
+    struct syn_err err = {0};
+
     if (agt_ship_now(instance->ship, &err) < 0)
         syn_log_err(SYN_LOG_WARN, "instance.ship-failed", &err);
     if (instance->snapshots != NULL && agt_snapshots_look(instance->snapshots, false, &err) < 0)
         syn_log_err(SYN_LOG_WARN, "instance.checkpoint-failed", &err);
 }
 
-/* Until the next turn: it has exited, news has come, the agent stops, or it is time to ship. A
- * replica is looked after meanwhile. */
-static void
-wait_turn(struct agt_instance *instance, const struct pollfd *exits)
-{
-    const struct syn_world *world = instance->agent->world;
-    int64_t until_ms = syn_mono_ms(world) + instance->agent->pace.ship_ms;
-
-    do {
-        struct pollfd ready[1 + AGT_CARE_FDS] = {*exits};
-        nfds_t count = 1;
-        int64_t pause_ms = 100;
-
-        if (instance->care != NULL) {
-            agt_care_turn(instance->care);
-            agt_care_fds(instance->care, ready + 1);
-            count += AGT_CARE_FDS;
-            pause_ms = agt_care_pause_ms(instance->care);
-        }
-        (void)poll(ready, count, (int)pause_ms);
-        if (ready[0].revents != 0 || instance->changed || atomic_load(&instance->agent->stop) ||
-            (instance->care != NULL && agt_care_leaves(instance->care)))
-            break;
-    } while (syn_mono_ms(world) < until_ms);
-}
-
-/* Until it has exited; false when the agent stops first. */
 static bool
-watch(struct agt_instance *instance, struct syn_instance_status *ret_status)
+has_ended(struct agt_instance *instance, struct syn_instance_status *ret_status)
 {
     struct syn_err err = {0};
-    int exit_fd = -1;
-    bool ended = false;
 
-    if (instance->runtime.ops->exit_fd(instance->runtime.self, instance->handle, &exit_fd, &err) <
-        0)
-        exit_fd = -1; /* it may have ended already: poll() knows */
-    while (!ended && !atomic_load(&instance->agent->stop)) {
-        const struct pollfd exits = {exit_fd, POLLIN, 0};
+    if (instance->runtime.ops->poll(instance->runtime.self, instance->handle, ret_status, &err) ==
+        SYN_OK)
+        return ret_status->state == SYN_INSTANCE_EXITED;
+    syn_log_err(SYN_LOG_WARN, "instance.poll-failed", &err);
+    return false;
+}
 
-        if (instance->runtime.ops->poll(instance->runtime.self, instance->handle, ret_status,
-                                        &err) < 0)
-            syn_log_err(SYN_LOG_WARN, "instance.poll-failed", &err);
-        else
-            ended = ret_status->state == SYN_INSTANCE_EXITED;
-        if (ended)
-            break;
-        turn(instance);
-        wait_turn(instance, &exits);
+enum agt_phase
+agt_instance_turn(struct agt_instance *instance, int64_t *ret_due_ms)
+{
+    const struct syn_world *world = instance->agent->world;
+    bool time = syn_mono_ms(world) >= instance->ship_ms;
+    struct syn_instance_status status;
+    int64_t due_ms;
+
+    if (has_ended(instance, &status)) {
+        agt_door(instance, false);
+        agt_gpus_release(instance);
+        agt_volumes_release(instance);
+        return AGT_ENDS;
     }
-    if (exit_fd >= 0)
-        (void)close(exit_fd);
-    return ended;
+    if (time || instance->changed || (instance->care != NULL && agt_care_leaves(instance->care)))
+        obey(instance);
+    if (instance->care != NULL)
+        agt_care_turn(instance->care);
+    if (time) {
+        ship(instance);
+        instance->ship_ms = syn_mono_ms(world) + instance->agent->pace.ship_ms;
+    }
+    due_ms = instance->care != NULL ? agt_care_due_ms(instance->care) : instance->ship_ms;
+    *ret_due_ms = SYN_MIN(due_ms, instance->ship_ms);
+    return AGT_RUNS;
 }
 
 /* --- ending ------------------------------------------------------------------------------------
@@ -545,34 +540,50 @@ keep_ended(struct agt_instance *instance, struct syn_err *err)
     return keep_doc(instance, ended, err);
 }
 
-/* What has told its end to the last gives its space back at once: a service's bill, until which the
- * server wants to know of it, may be a month away. Then wait for the server's word, and remove
- * every trace. */
+/* What it was looked after with. */
 static void
+let_down(struct agt_instance *instance)
+{
+    instance->snapshots = agt_snapshots_free(instance->snapshots);
+    instance->ship = agt_ship_free(instance->ship);
+    instance->care = agt_care_free(instance->care);
+    if (instance->exit_fd >= 0)
+        (void)close(instance->exit_fd);
+    instance->exit_fd = -1;
+    if (instance->handle != NULL)
+        instance->handle = instance->runtime.ops->close(instance->handle);
+}
+
+/* What has told its end to the last gives its space back at once: a service's bill, until which the
+ * server wants to know of it, may be a month away. */
+static enum agt_phase
 bury(struct agt_instance *instance)
 {
-    struct syn_agent *agent = instance->agent;
-    char path[AGT_PATH_MAX];
     struct syn_err err = {0};
-    bool gone = false;
 
     if (instance->finished && keep_ended(instance, &err) < 0) {
         syn_log_err(SYN_LOG_WARN, "instance.not-kept", &err);
         instance->finished = false; /* its folder says it until then */
     }
-    if (instance->finished && !clear_away(instance))
-        return;
-    while (!gone) {
-        struct agt_doc *doc = newest_doc(instance, &gone);
+    if (instance->finished)
+        (void)clear_away(instance);
+    let_down(instance);
+    return AGT_WAITS;
+}
 
-        if (instance->runtime.ops == NULL && is_there(instance))
-            agt_runtime_of_folder(instance, doc->json);
-        (void)agt_doc_unref(doc);
-        if (!gone && !agt_sleep(agent, instance, (int64_t)3600 * 1000))
-            return;
-    }
+/* The server needs it no more: remove every trace. */
+static enum agt_phase
+remove_traces(struct agt_instance *instance)
+{
+    const struct syn_agent *agent = instance->agent;
+    char path[AGT_PATH_MAX];
+    bool gone;
+    SYN_SCOPED(doc_scope) struct agt_doc *doc = newest_doc(instance, &gone);
+
+    if (instance->runtime.ops == NULL && is_there(instance))
+        agt_runtime_of_folder(instance, doc->json);
     if (!instance->finished && !clear_away(instance))
-        return;
+        return AGT_GOES;
     (void)unlink(agt_job_path(agent, instance->id, "config/hyperparameters.json", path));
     (void)rmdir(agt_job_path(agent, instance->id, "config", path));
     (void)rmdir(agt_job_path(agent, instance->id, "dataset", path));
@@ -583,6 +594,7 @@ bury(struct agt_instance *instance)
     (void)unlink(agt_job_path(agent, instance->id, "doc.json.tmp", path));
     (void)unlink(agt_job_path(agent, instance->id, "doc.json", path));
     (void)rmdir(agt_job_path(agent, instance->id, "", path));
+    return AGT_OVER;
 }
 
 /* Have what ships its output. False when the agent stops, or the server needs it no more. */
@@ -601,8 +613,6 @@ open_helpers(struct agt_instance *instance, const json_t *doc)
     }
     return true;
 }
-
-#define STACK_KEPT ((uintptr_t)16 << 10)
 
 #define ADOPT_TRIES_MAX    5
 #define NOTHING_TAKEN_OVER 1
@@ -658,38 +668,35 @@ end_unborn(struct agt_instance *instance, const struct syn_err *why)
 
     syn_log_err(SYN_LOG_WARN, "instance.start-failed", why);
     agt_gpus_release(instance);
-    agt_volumes_release(instance);
+    if (instance->handle != NULL || !is_there(instance)) /* else it may run, and cannot be asked */
+        agt_volumes_release(instance);
     while (report_unborn(instance, why, &err) < 0 && !let_go(instance) &&
            agt_sleep(instance->agent, NULL, instance->agent->pace.retry_ms))
         continue;
 }
 
-/* Bringing it up went deep, and looking after it does not: the pages below are given back, as there
- * is one such thread for each instance, for as long as that runs. */
+/* Tell that it runs, and have what tells of its end. */
 static void
-give_back_stack(void)
+begin_watch(struct agt_instance *instance)
 {
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    pthread_attr_t attributes;
-    uintptr_t here, low;
-    void *stack = NULL;
-    size_t size = 0;
+    const struct syn_runtime_ops *ops = instance->runtime.ops;
+    struct syn_instance_status status = {0};
+    struct syn_err err = {0};
 
-    if (pthread_getattr_np(pthread_self(), &attributes) != 0)
-        return;
-    if (pthread_attr_getstack(&attributes, &stack, &size) != 0)
-        size = 0;
-    (void)pthread_attr_destroy(&attributes);
-    low = (uintptr_t)stack;
-    here = (uintptr_t)__builtin_frame_address(0);
-    if (size > 0 && here > low + STACK_KEPT && here < low + size)
-        (void)madvise(stack, (here - low - STACK_KEPT) & ~(page - 1), MADV_DONTNEED);
+    agt_door(instance, true);
+    if (ops->poll(instance->runtime.self, instance->handle, &status, &err) == SYN_OK &&
+        status.state == SYN_INSTANCE_RUNNING && report_running(instance, &status, &err) < 0)
+        syn_log_err(SYN_LOG_WARN, "instance.report-failed", &err);
+    if (ops->exit_fd(instance->runtime.self, instance->handle, &instance->exit_fd, &err) < 0)
+        instance->exit_fd = -1; /* it may have ended already: poll() knows */
+    /* Of a replica, the first check comes before the first lines of its log. */
+    instance->ship_ms = syn_mono_ms(instance->agent->world) +
+                        (instance->care != NULL ? instance->agent->pace.ship_ms : 0);
 }
 
-static void
-live(struct agt_instance *instance)
+static enum agt_phase
+begin(struct agt_instance *instance)
 {
-    struct syn_instance_status status = {0};
     struct syn_err err = {0};
     bool gone;
     SYN_SCOPED(doc_scope) struct agt_doc *doc = newest_doc(instance, &gone);
@@ -698,7 +705,7 @@ live(struct agt_instance *instance)
     if (already_ended(doc->json)) {
         agt_gpus_release(instance);
         agt_volumes_release(instance);
-        return;
+        return bury(instance);
     }
     /* Without its document nobody would find it again after a crash; what is there has one. */
     if (rc < 0 && is_there(instance)) {
@@ -712,31 +719,30 @@ live(struct agt_instance *instance)
 
         if (!atomic_load(&instance->agent->stop) || !is_there(instance))
             end_unborn(instance, &why);
-        return;
+        return bury(instance);
     }
     if (!open_helpers(instance, doc->json))
-        return;
-    agt_door(instance, true);
-    if (instance->runtime.ops->poll(instance->runtime.self, instance->handle, &status, &err) ==
-            SYN_OK &&
-        status.state == SYN_INSTANCE_RUNNING && report_running(instance, &status, &err) < 0)
-        syn_log_err(SYN_LOG_WARN, "instance.report-failed", &err);
-    if (status.state == SYN_INSTANCE_RUNNING && instance->runtime.ops->warm != NULL)
-        instance->runtime.ops->warm(instance->runtime.self); /* for the one after this */
-    give_back_stack();
-    gone = !watch(instance, &status);
-    agt_door(instance, false);
-    if (gone)
-        return;
-    agt_gpus_release(instance);
-    agt_volumes_release(instance);
+        return bury(instance);
+    begin_watch(instance);
+    return AGT_RUNS;
+}
+
+static enum agt_phase
+conclude(struct agt_instance *instance)
+{
+    struct syn_instance_status status = {0};
+    struct syn_err err = {0};
+
+    if (!has_ended(instance, &status))
+        return AGT_ENDS; /* what has told its end cannot be read just now */
     for (unsigned tries = 0; finish(instance, &status, tries, &err) < 0 && !let_go(instance);
          tries++) {
         syn_log_err(SYN_LOG_WARN, "instance.finish-failed", &err);
         if (!agt_sleep(instance->agent, NULL, instance->agent->pace.retry_ms))
-            return;
+            return AGT_ENDS;
     }
     instance->finished = true;
+    return bury(instance);
 }
 
 /* Other threads cancel its client at the end: it comes and goes under the lock. */
@@ -750,44 +756,45 @@ set_client(struct agt_instance *instance, struct syn_client *client)
     (void)pthread_mutex_unlock(&instance->agent->lock);
 }
 
-/* A client of its own. NULL when the agent stops, or the server needs the instance no more. */
-static struct syn_client *
-make_client(struct agt_instance *instance)
+bool
+agt_instance_dial(struct agt_instance *instance)
 {
     struct syn_agent *agent = instance->agent;
     struct syn_client *client = NULL;
     struct syn_err err = {0};
 
-    while (agt_client_new(agent, agent->node_token, &client, &err) < 0) {
+    while (agt_client_take(agent, &client, &err) < 0) {
         syn_log_err(SYN_LOG_ERROR, "instance.no-client", &err);
         if (let_go(instance) || !agt_sleep(agent, NULL, agent->pace.retry_ms))
-            return NULL;
+            return false;
     }
-    return client;
+    set_client(instance, client);
+    return true;
 }
 
-static void *
-thread_main(void *arg)
+void
+agt_instance_hang_up(struct agt_instance *instance)
 {
-    struct agt_instance *instance = arg;
-    SYN_SCOPED(syn_client_free_scope) struct syn_client *client = make_client(instance);
+    struct syn_client *client = instance->client;
 
-    if (client != NULL) {
-        set_client(instance, client);
-        live(instance);
-    }
-    bury(instance);
     set_client(instance, NULL);
-    instance->snapshots = agt_snapshots_free(instance->snapshots);
-    instance->ship = agt_ship_free(instance->ship);
-    instance->care = agt_care_free(instance->care);
-    if (instance->handle != NULL)
-        instance->handle = instance->runtime.ops->close(instance->handle);
-    (void)pthread_mutex_lock(&instance->agent->lock);
-    instance->over = true;
-    (void)pthread_cond_broadcast(&instance->agent->wake);
-    (void)pthread_mutex_unlock(&instance->agent->lock);
-    return NULL;
+    agt_client_give(instance->agent, client);
+}
+
+enum agt_phase
+agt_instance_go_on(struct agt_instance *instance)
+{
+    enum agt_phase next;
+
+    assert(instance->phase == AGT_BEGINS || instance->phase == AGT_ENDS ||
+           instance->phase == AGT_GOES);
+    if (instance->phase == AGT_GOES)
+        return remove_traces(instance);
+    if (!agt_instance_dial(instance))
+        return AGT_WAITS;
+    next = instance->phase == AGT_BEGINS ? begin(instance) : conclude(instance);
+    agt_instance_hang_up(instance);
+    return next;
 }
 
 int
@@ -799,6 +806,7 @@ agt_instance_new(struct syn_agent *agent, const json_t *doc, struct agt_instance
     if (instance == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for an instance");
     instance->agent = agent;
+    instance->exit_fd = -1;
     (void)syn_str_copy(instance->id, sizeof(instance->id), syn_json_str(doc, "id", "?"));
     instance->doc = agt_doc_new(doc);
     if (instance->doc == NULL) {
@@ -812,22 +820,12 @@ agt_instance_new(struct syn_agent *agent, const json_t *doc, struct agt_instance
     return SYN_OK;
 }
 
-int
-agt_instance_start(struct agt_instance *instance, struct syn_err *err)
-{
-    if (pthread_create(&instance->thread, NULL, thread_main, instance) != 0)
-        return SYN_FAIL(err, SYN_E_LIMIT, "cannot start a thread for %s", instance->id);
-    instance->started = true;
-    return SYN_OK;
-}
-
 struct agt_instance *
 agt_instance_free(struct agt_instance *instance)
 {
     if (instance == NULL)
         return NULL;
-    if (instance->started)
-        (void)pthread_join(instance->thread, NULL);
+    let_down(instance);
     (void)agt_doc_unref(instance->doc);
     syn_free(instance);
     return NULL;

@@ -3,6 +3,7 @@
 #include "agent_testing.h"
 #include "stage_testing.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -539,8 +540,10 @@ answers_do_not_change_what_happened(void **state)
         put_usage(1);
         fake_refuse(&bench->fake, rows[i].last, rows[i].times, rows[i].status, rows[i].body);
         begin("{}");
-        await(stage_was_asked("start"));
-        (void)usleep(20000);
+        if (syn_str_eq(rows[i].told, LIFE))
+            await(was_told("running/running "));
+        else
+            await(fake_requests(&bench->fake) > 0); /* what was said of it is refused by then */
         stage_end();
         await(was_told("exited/"));
         assert_string_equal(bench->fake.told, rows[i].told);
@@ -690,9 +693,64 @@ table_knows_whom_it_keeps(void **state)
     end();
 }
 
+/* Of this process. */
+static int
+threads(void)
+{
+    DIR *dir = opendir("/proc/self/task");
+    int count = -2; /* . and .. */
+
+    assert_non_null(dir);
+    while (readdir(dir) != NULL)
+        count++;
+    (void)closedir(dir);
+    return count;
+}
+
+static int
+times_told(const char *what)
+{
+    int times = 0;
+
+    (void)pthread_mutex_lock(&bench->fake.lock);
+    for (const char *at = bench->fake.told; (at = strstr(at, what)) != NULL; at += strlen(what))
+        times++;
+    (void)pthread_mutex_unlock(&bench->fake.lock);
+    return times;
+}
+
+#define MANY       8
+#define SHARED_MAX 5 /* threads: the watch and its workers for turns */
+
+static void
+those_that_run_have_no_threads(void **state)
+{
+    const int before = threads();
+    char text[128];
+
+    (void)state;
+    for (int i = 0; i < MANY; i++) {
+        (void)snprintf(text, sizeof(text), "{\"id\": \"n-%d\", \"spec\": {\"rank\": 1}}", i);
+        begin(text);
+        await(times_told("running/running ") == i + 1);
+    }
+    await(threads() <= before + SHARED_MAX);
+    assert_int_equal(stage.handles, MANY);
+    stage_end();
+    await(times_told("exited/completed ") == MANY);
+    await(threads() <= before + SHARED_MAX);
+    assert_int_equal(known(), MANY);
+    for (int i = 0; i < MANY; i++) {
+        (void)snprintf(text, sizeof(text), "n-%d", i);
+        agt_table_let_go(&bench->agent, text);
+    }
+    await(known() == 0);
+}
+
 static void
 table_is_limited(void **state)
 {
+    const int before = threads();
     struct syn_err err = {0};
     char doc[128];
 
@@ -704,6 +762,7 @@ table_is_limited(void **state)
     }
     assert_code(say("{}", &err), SYN_E_LIMIT, &err);
     begin(doc); /* news of one that is known */
+    await(threads() <= before + SHARED_MAX);
 }
 
 /* --- short of memory -------------------------------------------------------------------------- */
@@ -789,6 +848,7 @@ main(void)
         cmocka_unit_test_setup_teardown(agents_come_and_go, set_up, tear_down),
         cmocka_unit_test_setup_teardown(usage_is_neither_lost_nor_doubled, set_up, tear_down),
         cmocka_unit_test_setup_teardown(table_knows_whom_it_keeps, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(those_that_run_have_no_threads, set_up, tear_down),
         cmocka_unit_test_setup_teardown(table_is_limited, set_up, tear_down),
         cmocka_unit_test_setup_teardown(short_memory_changes_no_truth, set_up, tear_down),
     };

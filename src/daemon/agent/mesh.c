@@ -596,7 +596,6 @@ apply(struct agt_mesh *mesh)
     if (!mesh->begun || !mesh->known ||
         (mesh->balancer == NULL && syn_map_count(mesh->callers) == 0))
         return;
-    mesh->dirty = false;
     /* What serves is changed before others are asked for anything; at first it is complete, for an
      * earlier agent's HAProxy may serve already. */
     if (!agt_mesh_serves(mesh))

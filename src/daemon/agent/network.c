@@ -86,6 +86,19 @@ agt_network_sweep(struct syn_agent *agent, bool starting)
 
 /* --- names ------------------------------------------------------------------------------------ */
 
+/* Names do without: they stand for this node's replicas then. */
+static void
+open_mesh(struct syn_agent *agent)
+{
+    struct syn_err err = {0};
+    bool wanted = !syn_str_eq(agent->mesh_listen, "none");
+
+    if (wanted && agt_mesh_new(agent, &agent->mesh, &err) < 0)
+        syn_log_err(SYN_LOG_WARN, "agent.mesh-missing", &err);
+    if (agent->mesh == NULL && syn_net_divert(agent->net, NULL, 0, &err) < 0)
+        syn_log_err(SYN_LOG_WARN, "agent.mesh-left", &err);
+}
+
 static int
 open_names(struct syn_agent *agent, struct syn_err *err)
 {
@@ -100,8 +113,8 @@ open_names(struct syn_agent *agent, struct syn_err *err)
     options.names = agent->names;
     if (rc == SYN_OK)
         rc = agt_resolver_new(&options, &agent->resolver, err);
-    if (rc == SYN_OK && !syn_str_eq(agent->mesh_listen, "none"))
-        rc = agt_mesh_new(agent, &agent->mesh, err);
+    if (rc == SYN_OK)
+        open_mesh(agent);
     return rc < 0 ? rc : agt_follower_new(agent, agent->resolver, &agent->follower, err);
 }
 

@@ -85,7 +85,11 @@ agt_scrape_want(struct agt_scrape **scrape, const json_t *wanted, uint16_t port,
     if (fresh == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory to read metrics");
     fresh->probe = (struct agt_probe)AGT_PROBE_INIT;
-    fresh->wanted = json_incref((json_t *)(uintptr_t)wanted);
+    fresh->wanted = json_deep_copy(wanted); /* the document is shared with other threads */
+    if (fresh->wanted == NULL) {
+        (void)agt_scrape_free(fresh);
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory to read metrics");
+    }
     fresh->every_ms = SYN_MAX(syn_json_i64(wanted, "every_ms", 0), 1000);
     fresh->every_ms = SYN_MIN(fresh->every_ms, SYN_AUTOSCALE_FRESH_MS / 2);
     json_array_foreach (list, i, row)

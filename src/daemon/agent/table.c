@@ -4,8 +4,8 @@
 
 #include "agent_priv.h"
 
-/* Under the lock: one that nobody heard of. It is in the table before its thread starts, so that a
- * thread that runs is always known. */
+/* Under the lock: one that nobody heard of. It is in the table before its thread starts, so that
+ * what runs is always known. */
 static int
 add(struct syn_agent *agent, const char *id, const json_t *doc, struct syn_err *err)
 {
@@ -19,7 +19,7 @@ add(struct syn_agent *agent, const char *id, const json_t *doc, struct syn_err *
         return rc;
     rc = syn_map_put_take(agent->instances, id, instance, err);
     if (rc == SYN_OK) {
-        rc = agt_instance_start(instance, err);
+        rc = agt_watch_begin(instance, err);
         if (rc < 0)
             (void)syn_map_steal(agent->instances, id);
     }
@@ -50,7 +50,7 @@ agt_table_take(struct syn_agent *agent, const json_t *doc, struct syn_err *err)
         instance->doc = fresh;
         instance->changed = true;
     }
-    (void)pthread_cond_broadcast(&agent->wake);
+    agt_wake(agent);
     (void)pthread_mutex_unlock(&agent->lock);
     return rc;
 }
@@ -72,7 +72,7 @@ agt_table_let_go(struct syn_agent *agent, const char *id)
     instance = syn_map_find(agent->instances, id);
     if (instance != NULL)
         let_go(instance);
-    (void)pthread_cond_broadcast(&agent->wake);
+    agt_wake(agent);
     (void)pthread_mutex_unlock(&agent->lock);
 }
 
@@ -88,7 +88,7 @@ agt_table_keep(struct syn_agent *agent, struct syn_map *named)
         if (syn_map_find(named, id) == NULL)
             let_go(instance);
     }
-    (void)pthread_cond_broadcast(&agent->wake);
+    agt_wake(agent);
     (void)pthread_mutex_unlock(&agent->lock);
 }
 
@@ -104,7 +104,7 @@ agt_table_reap(struct syn_agent *agent)
         while (over == NULL && syn_map_next(agent->instances, &cursor, NULL, &value)) {
             struct agt_instance *instance = value;
 
-            if (instance->over && instance->gone)
+            if (instance->phase == AGT_OVER && instance->gone)
                 over = syn_map_steal(agent->instances, instance->id);
         }
         (void)pthread_mutex_unlock(&agent->lock);
@@ -120,7 +120,9 @@ agt_table_free(struct syn_agent *agent)
     size_t cursor = 0;
     void *instance;
 
+    agt_watch_close(agent);
     while (agent->instances != NULL && syn_map_next(agent->instances, &cursor, NULL, &instance))
         (void)agt_instance_free(instance);
     agent->instances = syn_map_free(agent->instances);
+    agt_clients_close(agent);
 }

@@ -231,6 +231,7 @@ moves(struct listener *listener, const char *event, const json_t *doc)
     if (syn_str_eq(event, "synced")) {
         (void)snprintf(path, sizeof(path), "/v1/nodes/%s/heartbeat", listener->run->node);
         must(listener->run->house->client, "POST", path, "{'mesh':'127.0.0.1:4001'}", NULL);
+        must(listener->run->house->client, "POST", path, "{}", NULL); /* of an agent that starts */
     }
     return syn_str_eq(event, "service") &&
            syn_str_eq(syn_json_str(endpoint(doc), "mesh", ""), "127.0.0.1:4001");

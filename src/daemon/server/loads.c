@@ -222,9 +222,10 @@ find_scraped(void *self, const char *id, const char *metric)
     return value;
 }
 
-/* What of the instance could not be read. */
+/* What of the instance could not be read lately. */
 static int
-add_troubles(struct srv_loads *loads, const char *id, json_t *why, struct syn_err *err)
+add_troubles(struct srv_loads *loads, const char *id, int64_t now_ms, json_t *why,
+             struct syn_err *err)
 {
     const struct instance *instance;
     int rc = SYN_OK;
@@ -238,7 +239,7 @@ add_troubles(struct srv_loads *loads, const char *id, json_t *why, struct syn_er
         char text[SCRAPED_TROUBLE_MAX + SYN_AUTOSCALE_KEY_MAX + SYN_ID_MAX + 32];
         json_t *said = NULL;
 
-        if (row->trouble[0] == '\0')
+        if (row->trouble[0] == '\0' || now_ms - row->at_ms > TOLD_MS)
             continue;
         (void)snprintf(text, sizeof(text), "%s of %s is not known: %s", row->name, id,
                        row->trouble);
@@ -252,7 +253,7 @@ add_troubles(struct srv_loads *loads, const char *id, json_t *why, struct syn_er
 }
 
 int
-srv_loads_explain(struct srv_loads *loads, const json_t *service, json_t *answer,
+srv_loads_explain(struct srv_loads *loads, const json_t *service, int64_t now_ms, json_t *answer,
                   struct syn_err *err)
 {
     const json_t *endpoint;
@@ -263,7 +264,7 @@ srv_loads_explain(struct srv_loads *loads, const json_t *service, json_t *answer
         return SYN_OK;
     json_array_foreach (json_object_get(syn_document_status(service), "endpoints"), i, endpoint)
         if (rc == SYN_OK)
-            rc = add_troubles(loads, syn_json_str(endpoint, "instance", ""),
+            rc = add_troubles(loads, syn_json_str(endpoint, "instance", ""), now_ms,
                               json_object_get(answer, "why"), err);
     return rc;
 }

@@ -17,8 +17,8 @@ void srv_loads_report(struct srv_loads *loads, const struct syn_report *report, 
 void srv_loads_scraped(struct srv_loads *loads, const char *instance, const char *name,
                        int64_t value, const char *trouble, int64_t now_ms);
 /** Add to an explanation what of the service's replicas could not be read. */
-SYN_MUST int srv_loads_explain(struct srv_loads *loads, const json_t *service, json_t *answer,
-                               struct syn_err *err);
+SYN_MUST int srv_loads_explain(struct srv_loads *loads, const json_t *service, int64_t now_ms,
+                               json_t *answer, struct syn_err *err);
 /** What an instance used lately; false: nothing is known of it. */
 struct srv_load_seen {
     struct syn_service_load load;

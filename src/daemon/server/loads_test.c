@@ -141,7 +141,9 @@ test_what_is_scraped(void **state)
                               "inst-b"),
                 &err);
     assert_done(syn_json_pack(&answer, &err, "{s:[]}", "why"), &err);
-    assert_done(srv_loads_explain(loads, service, answer, &err), &err);
+    assert_done(srv_loads_explain(loads, service, NOW + 30001, answer, &err), &err);
+    assert_int_equal(json_array_size(json_object_get(answer, "why")), 0); /* long ago */
+    assert_done(srv_loads_explain(loads, service, NOW, answer, &err), &err);
     assert_int_equal(json_array_size(json_object_get(answer, "why")), 1);
     assert_string_equal(
         syn_json_str(json_array_get(json_object_get(answer, "why"), 0), "message", ""),

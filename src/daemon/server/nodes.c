@@ -70,15 +70,19 @@ take_report(json_t *status, const json_t *report, int64_t now_ms, struct syn_err
     return rc;
 }
 
-/* Note where its mesh is; what it says gets into the configuration of other nodes. *ret_moved: it
- * was elsewhere. */
+/* Note where its mesh is, if it says so: an agent that starts again does not know yet, while its
+ * proxy goes on. What it says gets into the configuration of other nodes. *ret_moved: it was
+ * elsewhere. */
 static int
 take_front(struct syn_server *server, struct srv_txn *txn, const json_t *node, const json_t *report,
            bool *ret_moved, struct syn_err *err)
 {
-    const char *front = syn_json_str(report, "mesh", "");
+    const char *front = syn_json_str(report, "mesh", NULL);
     char host[GTW_ADDRESS_SIZE];
 
+    *ret_moved = false;
+    if (front == NULL)
+        return SYN_OK;
     if (front[0] != '\0' && gtw_address_split(front, host) == 0)
         return SYN_FAIL(err, SYN_E_INVALID, "mesh: \"%s\": expected ADDRESS:PORT", front);
     return srv_front_set(server, txn, syn_document_id(node), front, ret_moved, err);
@@ -589,7 +593,7 @@ static const struct syn_schema device_schema = SYN_SCHEMA("NodeDevice", device_f
          .kind = SYN_FIELD_STR,                                                                   \
          .min = 0,                                                                                \
          .max = GTW_ADDRESS_SIZE - 1,                                                             \
-         .help = "ADDRESS:PORT at which other nodes reach its mesh; without: it has none"},       \
+         .help = "ADDRESS:PORT at which other nodes reach its mesh; empty: it has none"},         \
         {.name = "rtt_us",                                                                        \
          .kind = SYN_FIELD_I64,                                                                   \
          .min = 0,                                                                                \

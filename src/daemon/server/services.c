@@ -873,7 +873,7 @@ explain_service(struct syn_http_req *req, void *ctx, struct syn_err *err)
     if (rc == SYN_OK)
         rc = srv_gateway_explain(server, service, answer, err);
     if (rc == SYN_OK)
-        rc = srv_loads_explain(server->loads, service, answer, err);
+        rc = srv_loads_explain(server->loads, service, view.now_ms, answer, err);
     return rc < 0 ? rc : syn_http_reply_json(req, 200, answer, err);
 }
 

@@ -140,6 +140,24 @@ who_has_no_port_has_no_address(void **state)
     assert_null(json_object_get(syn_document_status(service), SRV_VIRTUAL));
 }
 
+/* It is read as this; `base` 0: it is refused. */
+static void
+check_network(const char *text, uint32_t base, unsigned prefix)
+{
+    struct srv_network network = {0, 0};
+    struct syn_err err = {0};
+    int rc = srv_network_parse(text, &network, &err);
+
+    if (base == 0) {
+        assert_code(rc, SYN_E_INVALID, &err);
+        assert_non_null(strstr(err.msg, "--service-network"));
+        return;
+    }
+    assert_done(rc, &err);
+    assert_int_equal(network.base, base);
+    assert_int_equal(network.prefix, prefix);
+}
+
 static void
 networks_are_checked(void **state)
 {
@@ -171,20 +189,8 @@ networks_are_checked(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < SYN_LEN(rows); i++) {
-        struct srv_network network = {0, 0};
-        struct syn_err err = {0};
-        int rc = srv_network_parse(rows[i].text, &network, &err);
-
-        if (rows[i].base == 0) {
-            assert_code(rc, SYN_E_INVALID, &err);
-            assert_non_null(strstr(err.msg, "--service-network"));
-            continue;
-        }
-        assert_done(rc, &err);
-        assert_int_equal(network.base, rows[i].base);
-        assert_int_equal(network.prefix, rows[i].prefix);
-    }
+    for (size_t i = 0; i < SYN_LEN(rows); i++)
+        check_network(rows[i].text, rows[i].base, rows[i].prefix);
 }
 
 static void

@@ -33,7 +33,7 @@
 #define LINE_ROOM     ((size_t)64 << 10) /* over SYN_INSTANCE_LOG_LINE_MAX */
 #define DRAIN_MS      5000               /* for output that the runtime still has after the end */
 #define LOOK_FIRST_MS 2
-#define LOOK_MAX_MS   250
+#define LOOK_MAX_MS   50
 #define REMIND_MS     5000
 #define LOST_MS       20000 /* so long an ended program's status is asked for */
 

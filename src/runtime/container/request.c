@@ -9,6 +9,7 @@
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 
+#include "../native/cgroup_priv.h"
 #include "../native/file_priv.h"
 #include "cri_priv.h"
 #include "message_priv.h"
@@ -342,7 +343,8 @@ add_limits(struct request *request, const struct syn_plan *plan)
      * tells of a limit that was met only if it set one. */
     if (plan->cpu_millicores > 0) {
         request->resources.cpu_period = CPU_PERIOD;
-        request->resources.cpu_quota = plan->cpu_millicores * (CPU_PERIOD / 1000);
+        request->resources.cpu_quota =
+            syn_cgroup_start_cpu(plan->cpu_millicores) * (CPU_PERIOD / 1000);
     }
     request->resources.memory_limit_in_bytes = plan->memory_bytes;
     request->linux_config.resources = &request->resources;

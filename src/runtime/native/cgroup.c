@@ -30,11 +30,12 @@
 
 #include "file_priv.h"
 
-#define CPU_PERIOD_US  100000
-#define CPU_QUOTA_MIN  1000
-#define KILL_ROUNDS    200
-#define KILL_WAIT_MS   50
-#define KILL_BATCH_MAX 512
+#define CPU_PERIOD_US    100000
+#define CPU_QUOTA_MIN    1000
+#define START_MILLICORES 1000
+#define KILL_ROUNDS      200
+#define KILL_WAIT_MS     50
+#define KILL_BATCH_MAX   512
 
 static bool
 has_word(const char *list, const char *word, char separator)
@@ -216,9 +217,15 @@ make_group(const struct syn_cgroup_layout *layout, int index, const char *name, 
     return SYN_OK;
 }
 
-static int
-limit_cpu(const struct syn_cgroup_layout *layout, const char *name, int64_t millicores,
-          struct syn_err *err)
+int64_t
+syn_cgroup_start_cpu(int64_t millicores)
+{
+    return SYN_MAX(millicores, START_MILLICORES);
+}
+
+int
+syn_cgroup_limit_cpu(const struct syn_cgroup_layout *layout, const char *name, int64_t millicores,
+                     struct syn_err *err)
 {
     int64_t quota = SYN_MAX(millicores * (CPU_PERIOD_US / 1000), CPU_QUOTA_MIN);
     char value[64];
@@ -281,7 +288,7 @@ syn_cgroup_create(const struct syn_cgroup_layout *layout, const char *name,
             rc = make_group(layout, used[i], name, err);
     }
     if (rc == SYN_OK && limits->cpu_millicores > 0)
-        rc = limit_cpu(layout, name, limits->cpu_millicores, err);
+        rc = syn_cgroup_limit_cpu(layout, name, syn_cgroup_start_cpu(limits->cpu_millicores), err);
     if (rc == SYN_OK && limits->memory_bytes > 0)
         rc = limit_memory(layout, name, limits->memory_bytes, err);
     if (rc == SYN_OK && limits->pids_max > 0) {

@@ -51,7 +51,17 @@ void syn_cgroup_layout_parse(const char *mounts, const char *controllers,
 SYN_MUST int syn_cgroup_layout_read(struct syn_cgroup_layout *ret, struct syn_err *err);
 const char *syn_cgroup_version_name(enum syn_cgroup_version version);
 
-/** Make the group `name` ("/synor/x") with its limits in every hierarchy that has a say.
+/** The limit of the processor while a program is started: a core at least. What starts it (runc,
+ *  runsc) is in its group and needs tens of milliseconds of a core, for which a twentieth of one
+ *  would have it wait for most of a second. Programs that look at their group as they begin take
+ *  any fraction for one core. */
+int64_t syn_cgroup_start_cpu(int64_t millicores);
+/** Limit the processor for a group that there is. Where groups below have more (v1), theirs first.
+ *  Returns 0; NOTFOUND when it is gone; IO. */
+SYN_MUST int syn_cgroup_limit_cpu(const struct syn_cgroup_layout *layout, const char *name,
+                                  int64_t millicores, struct syn_err *err);
+/** Make the group `name` ("/synor/x") with its limits in every hierarchy that has a say; that of
+ *  the processor is the one of a start.
  *  Returns 0; UNSUPPORTED when a limit is asked for whose controller is absent; IO. */
 SYN_MUST int syn_cgroup_create(const struct syn_cgroup_layout *layout, const char *name,
                                const struct syn_cgroup_limits *limits, struct syn_err *err);

@@ -24,6 +24,7 @@
 #define START_MS    60000 /* a start took 21 s once on a loaded machine */
 #define REPLY_MS    5000
 #define SHIM_END_MS 5000
+#define CLEAR_MS    60000 /* a loaded container runtime takes its time to remove a pod */
 
 struct syn_instance *
 syn_instance_close(struct syn_instance *instance)
@@ -197,24 +198,35 @@ syn_instance_start(struct syn_instance *instance, const struct syn_supervisor *s
     return SYN_OK;
 }
 
-int
-syn_instance_request(struct syn_instance *instance, const char *request, struct syn_err *err)
+/* A connection to its supervisor; -1: there is none that listens. */
+static int
+call_supervisor(const struct syn_instance *instance)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     struct timeval limit = {.tv_sec = REPLY_MS / 1000};
-    char reply[64];
-    SYN_FD(fd);
-    ssize_t got;
+    int fd;
 
     (void)snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/" SYN_FILE_CONTROL,
                    instance->dir);
     fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return SYN_FAIL_SYS(err, errno, "opening a socket");
+        return -1;
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-    if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-        send(fd, request, strlen(request), MSG_NOSIGNAL) < 0)
+    if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
+        syn_fd_scope(&fd);
+    return fd;
+}
+
+int
+syn_instance_request(struct syn_instance *instance, const char *request, struct syn_err *err)
+{
+    char reply[64];
+    SYN_FD(fd);
+    ssize_t got;
+
+    fd = call_supervisor(instance);
+    if (fd < 0 || send(fd, request, strlen(request), MSG_NOSIGNAL) < 0)
         return SYN_FAIL(err, SYN_E_CONFLICT, "instance %s does not run", instance->plan.id);
     got = recv(fd, reply, sizeof(reply) - 1, 0);
     if (got <= 0)
@@ -316,6 +328,8 @@ syn_instance_exit_fd(struct syn_instance *instance, int *ret_fd, struct syn_err 
     if (record.pid <= 0)
         return SYN_FAIL(err, SYN_E_CONFLICT, "instance %s was not started", instance->plan.id);
     if (alive)
+        fd = call_supervisor(instance); /* closed once there is a result */
+    if (alive && fd < 0)
         fd = shim_pidfd(&record);
     if (fd < 0)
         fd = eventfd(1, EFD_CLOEXEC); /* over: readable from the start */
@@ -357,8 +371,7 @@ syn_instance_end_supervisor(int dir)
     fd = shim_pidfd(&record);
     gone = (struct pollfd){.fd = fd, .events = POLLIN};
     /* One that has a result is only clearing up: let it. */
-    if (fd >= 0 &&
-        (faccessat(dir, SYN_FILE_EXIT, F_OK, 0) != 0 || poll(&gone, 1, SHIM_END_MS) != 1)) {
+    if (fd >= 0 && (faccessat(dir, SYN_FILE_EXIT, F_OK, 0) != 0 || poll(&gone, 1, CLEAR_MS) != 1)) {
         (void)syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
         (void)poll(&gone, 1, SHIM_END_MS);
     }

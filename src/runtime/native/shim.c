@@ -322,6 +322,24 @@ ask_stop(struct shim *shim, enum syn_shim_stop cause, int64_t grace_ms)
 
 /* ---- children ---- */
 
+/* It was started with a core at least; from here on it has what it asked for. Not every runtime has
+ * a group of the program's own. */
+static void
+hold_cpu(struct shim *shim)
+{
+    const struct syn_plan *plan = &shim->plan;
+    int rc;
+
+    if (plan->cpu_millicores == 0)
+        return;
+    if (!syn_str_eq(shim->program_cgroup, plan->cgroup))
+        (void)!syn_cgroup_limit_cpu(&shim->layout, shim->program_cgroup, plan->cpu_millicores,
+                                    NULL);
+    rc = syn_cgroup_limit_cpu(&shim->layout, plan->cgroup, plan->cpu_millicores, NULL);
+    if (rc < 0 && rc != SYN_E_NOTFOUND)
+        kill_now(shim);
+}
+
 void
 syn_shim_started(struct shim *shim)
 {
@@ -331,6 +349,7 @@ syn_shim_started(struct shim *shim)
 
     shim->started_ms = syn_shim_wall_ms(shim);
     shim->sample_at_ms = now + SAMPLE_MS;
+    hold_cpu(shim);
     if (shim->plan.wall_ms > 0)
         shim->limit_at_ms = now + shim->plan.wall_ms;
     /* Setting up the sandbox is not the program's time, unless the program is over already. */
@@ -451,6 +470,7 @@ static void
 on_ended(struct shim *shim)
 {
     shim->ended_ms = syn_shim_wall_ms(shim);
+    shim->sample_at_ms = SYN_SHIM_NEVER; /* the last one ends here */
     syn_shim_count_limits(shim);
     syn_fd_scope(&shim->ended);
     shim->look_at_ms = 0;
@@ -538,6 +558,16 @@ clear_up(struct shim *shim)
     (void)unlinkat(shim->dir, SYN_FILE_CONTROL, 0);
 }
 
+/* There is a result: whoever waits at the control socket for that need not wait until all is
+ * cleared up. */
+static void
+hang_up(struct shim *shim)
+{
+    for (size_t i = 0; i < SYN_SHIM_CLIENTS_MAX; i++)
+        syn_fd_scope(&shim->clients[i]);
+    syn_fd_scope(&shim->listener);
+}
+
 static void
 finish(struct shim *shim, const struct syn_err *cause)
 {
@@ -552,8 +582,11 @@ finish(struct shim *shim, const struct syn_err *cause)
     syn_logger_finish(&shim->logger, syn_shim_wall_ms(shim));
     if (shim->ended_ms == 0)
         shim->ended_ms = syn_shim_wall_ms(shim);
-    if (shim->started_ms > 0)
-        sample(shim, SYN_MAX(shim->ended_ms, SYN_MAX(shim->started_ms, shim->usage.to_ms)));
+    if (shim->started_ms > 0) { /* a millisecond at least: less is no interval to anybody */
+        int64_t from_ms = SYN_MAX(shim->started_ms, shim->usage.to_ms);
+
+        sample(shim, SYN_MAX(shim->ended_ms, from_ms + 1));
+    }
     syn_shim_count_limits(shim);
     syn_full_look(&shim->full, shim->scratch_path, syn_shim_mono_ms());
     exit.started_at_ms = shim->started_ms;
@@ -570,6 +603,7 @@ finish(struct shim *shim, const struct syn_err *cause)
         (void)dprintf(shim->log_fd, "%s synor F the result could not be written: %s\n",
                       syn_format_time(syn_shim_wall_ms(shim), time), err.msg);
     report_ready(shim, exit.message);
+    hang_up(shim);
     clear_up(shim);
 }
 

@@ -485,6 +485,32 @@ take_pull_policy(const struct manifest_at *at, json_t *value, struct syn_err *er
 }
 
 static int
+take_pre_stop(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        {"httpGet", take_http, NULL, NULL},
+        {"exec", take_exec, NULL, NULL},
+        {"sleep", NULL, NULL, "see --drain of service deploy"},
+        {"tcpSocket", NULL, NULL, "httpGet and exec are understood"},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+
+    return take_probe(at, &rules, "pre_stop", value, err);
+}
+
+static int
+take_lifecycle(const struct manifest_at *at, json_t *value, struct syn_err *err)
+{
+    static const struct manifest_rule rows[] = {
+        {"preStop", take_pre_stop, NULL, NULL},
+        {"postStart", NULL, NULL, "the program may do it itself"},
+    };
+    static const struct manifest_rules rules = MANIFEST_RULES(rows);
+
+    return manifest_walk(at, &rules, value, err);
+}
+
+static int
 take_container(const struct manifest_at *at, json_t *container, struct syn_err *err)
 {
     static const struct manifest_rule rows[] = {
@@ -503,7 +529,7 @@ take_container(const struct manifest_at *at, json_t *container, struct syn_err *
         {"workingDir", manifest_take_text, "workdir", NULL},
         {"volumeMounts", take_volume_mounts, NULL, NULL},
         {"securityContext", take_security, NULL, NULL},
-        {"lifecycle", NULL, NULL, "see --drain and --stop-grace of service deploy"},
+        {"lifecycle", take_lifecycle, NULL, NULL},
     };
     static const struct manifest_rules rules = MANIFEST_RULES(rows);
     json_t *ports = json_object_get(container, "ports");

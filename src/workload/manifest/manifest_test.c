@@ -234,6 +234,10 @@ test_checks(void **state)
                 "\"headers\":{\"X\":\"y\"},\"interval_ms\":2000}}");
     assert_spec("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n"
                 "  template:\n    spec:\n      containers:\n      - image: w\n"
+                "        lifecycle: {preStop: {httpGet: {path: /bye, port: 5}}}\n",
+                "{\"image\":\"w\",\"pre_stop\":{\"kind\":\"http\",\"path\":\"/bye\",\"port\":5}}");
+    assert_spec("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n"
+                "  template:\n    spec:\n      containers:\n      - image: w\n"
                 "        livenessProbe: {tcpSocket: {port: 5}}\n",
                 "{\"image\":\"w\",\"liveness\":{\"kind\":\"tcp\",\"port\":5},"
                 "\"health\":{\"kind\":\"none\"}}");

@@ -45,9 +45,21 @@ static const struct syn_field check_fields[] = {
      .help = "liveness: so many failures in a row end it"},
 };
 const struct syn_schema service_check_schema = SYN_SCHEMA("ServiceCheck", check_fields);
+
+/* What is asked once, before it is asked to stop. */
+static const struct syn_field hook_fields[] = {
+    {.name = "kind", .kind = SYN_FIELD_STR, .choices = "none|http|exec",
+     .help = "default http with a path, exec with a command, else none"},
+    {.name = "path", .kind = SYN_FIELD_STR, .min = 0, .max = SYN_SERVICE_PATH_MAX, .fallback = "\"\"",
+     .help = "http: what is asked for"},
+    {.name = "command", .kind = SYN_FIELD_LIST, .min = 0, .max = SYN_SERVICE_ARGS_MAX,
+     .help = "exec: run within the replica, as its user"},
+    {.name = "port", .kind = SYN_FIELD_I64, .min = 0, .max = 65535, .fallback = "0", .help = "0: the service's own"},
+};
+const struct syn_schema service_hook_schema = SYN_SCHEMA("ServiceHook", hook_fields);
 /* clang-format on */
 
-static const char *const checks[] = {"health", "liveness", "startup"};
+static const char *const checks[] = {"health", "liveness", "startup", "pre_stop"};
 
 int64_t
 service_check_port(const json_t *spec, const json_t *check)

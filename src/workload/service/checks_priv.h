@@ -7,6 +7,7 @@
 /* Of spec.health, and of spec.liveness and spec.startup. */
 extern const struct syn_schema service_health_schema;
 extern const struct syn_schema service_check_schema;
+extern const struct syn_schema service_hook_schema;
 
 /* What follows from what is given: the kind of each. */
 SYN_MUST int service_checks_derive(json_t *spec, struct syn_err *err);

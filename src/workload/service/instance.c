@@ -149,9 +149,9 @@ spec_parts(const struct replica *replica, json_t *spec, struct syn_err *err)
     const struct syn_amounts *amounts = &replica->spec.amounts;
     const struct syn_place_request request = syn_service_place_request(&replica->spec);
     const json_t *given = json_object_get(replica->made->version, "spec");
-    static const char *const copied[] = {"command", "args",     "health",     "liveness",
-                                         "startup", "secrets",  "mounts",     "user",
-                                         "workdir", "hostname", "stop_signal"};
+    static const char *const copied[] = {"command", "args",     "health",   "liveness",
+                                         "startup", "pre_stop", "secrets",  "mounts",
+                                         "user",    "workdir",  "hostname", "stop_signal"};
     json_t *part = NULL;
     int rc = make_env(replica, &part, err);
 

@@ -9,7 +9,7 @@
     (&(struct syn_mesh_party){.account = (account_name), .service = (service_name)})
 
 static json_t *
-list_of(const char *text)
+read_json(const char *text)
 {
     struct syn_err err = {0};
     json_t *list = NULL;
@@ -56,7 +56,7 @@ entries_mean_whom_they_name(void **state)
     for (size_t i = 0; i < SYN_LEN(rows); i++) {
         SYN_JSON(allow);
 
-        allow = list_of(rows[i].allow);
+        allow = read_json(rows[i].allow);
         assert_int_equal(syn_mesh_allows(allow, "acme", CALLER("acme", "web")), rows[i].own_web);
         assert_int_equal(syn_mesh_allows(allow, "acme", CALLER("acme", NULL)), rows[i].own_job);
         assert_int_equal(syn_mesh_allows(allow, "acme", CALLER("other", "web")), rows[i].other_web);
@@ -114,6 +114,29 @@ names_are_whole(void **state)
     assert_string_equal(syn_mesh_uri("cluster-1", &longest, uri), expected);
 }
 
+/* Such a spec is taken; or what is wrong is `blamed`. */
+static void
+check_spec(const char *protocol, const char *mesh, const char *blamed)
+{
+    char text[384];
+    struct syn_err err = {0};
+    SYN_JSON(spec);
+    int rc;
+
+    (void)snprintf(text, sizeof(text),
+                   "{\"image\":\"synor://a\",\"port\":80,\"lb\":{\"protocol\":\"%s\"},"
+                   "\"mesh\":%s}",
+                   protocol, mesh);
+    spec = read_json(text);
+    rc = syn_service_spec_check(spec, &err);
+    if (blamed == NULL) {
+        assert_done(rc, &err);
+        return;
+    }
+    assert_code(rc, SYN_E_INVALID, &err);
+    assert_non_null(strstr(err.msg, blamed));
+}
+
 /* What is of requests is no business of who speaks TCP. */
 static void
 specs_say_how_it_is_called(void **state)
@@ -131,22 +154,8 @@ specs_say_how_it_is_called(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < SYN_LEN(rows); i++) {
-        char text[256];
-        struct syn_err err = {0};
-        SYN_JSON(spec);
-        int rc;
-
-        (void)snprintf(text, sizeof(text),
-                       "{\"image\":\"synor://a\",\"port\":80,\"lb\":{\"protocol\":\"%s\"},"
-                       "\"mesh\":%s}",
-                       rows[i].protocol, rows[i].mesh);
-        spec = list_of(text);
-        rc = syn_service_spec_check(spec, &err);
-        assert_int_equal(rc, rows[i].blamed == NULL ? SYN_OK : SYN_E_INVALID);
-        if (rows[i].blamed != NULL)
-            assert_non_null(strstr(err.msg, rows[i].blamed));
-    }
+    for (size_t i = 0; i < SYN_LEN(rows); i++)
+        check_spec(rows[i].protocol, rows[i].mesh, rows[i].blamed);
 }
 
 static void
@@ -167,22 +176,10 @@ specs_say_who_may(void **state)
 
     (void)state;
     for (size_t i = 0; i < SYN_LEN(rows); i++) {
-        char text[256];
-        struct syn_err err = {0};
-        SYN_JSON(spec);
-        int rc;
+        char mesh[160];
 
-        (void)snprintf(text, sizeof(text), "{\"image\":\"synor://a\",\"mesh\":{\"allow\":%s}}",
-                       rows[i].allow);
-        spec = list_of(text);
-        rc = syn_service_spec_check(spec, &err);
-        if (rows[i].blamed == NULL) {
-            assert_done(rc, &err);
-            assert_non_null(syn_mesh_allow(spec));
-        } else {
-            assert_code(rc, SYN_E_INVALID, &err);
-            assert_non_null(strstr(err.msg, rows[i].blamed));
-        }
+        (void)snprintf(mesh, sizeof(mesh), "{\"allow\":%s}", rows[i].allow);
+        check_spec("auto", mesh, rows[i].blamed);
     }
 }
 

@@ -105,6 +105,8 @@ static const struct syn_field spec_fields[] = {
      .help = "how it is found out that it must be ended, if that is another question"},
     {.name = "startup", .kind = SYN_FIELD_OBJ, .sub = &service_check_schema,
      .help = "what must be well once before the other checks begin"},
+    {.name = "pre_stop", .kind = SYN_FIELD_OBJ, .sub = &service_hook_schema,
+     .help = "what is asked of it before its stop signal, within stop_grace_ms"},
     {.name = "lb", .kind = SYN_FIELD_OBJ, .sub = &lb_schema, .fallback = "{}",
      .help = "how clients reach it through the platform's balancer"},
     {.name = "mesh", .kind = SYN_FIELD_OBJ, .sub = &service_mesh_schema, .fallback = "{}",

@@ -107,9 +107,9 @@ struct syn_balancer_backend {
     /** HTTP: answer an ACME directory's challenges for the account whose key has this thumbprint,
      *  at SYN_ACME_PATH, and nothing else. NULL: it is an ordinary backend. */
     const char *challenge_key;
-    int retries;         /* 3 when 0, none when -1; 10 at most. What reached a server is tried
-                            again for idempotent methods only */
-    unsigned rate_max;   /* HTTP: requests a second; beyond: 429. 0: no limit */
+    int retries;       /* 3 when 0, none when -1; 10 at most. What reached a server is tried
+                          again for idempotent methods only */
+    unsigned rate_max; /* HTTP: requests a second; beyond: 429. 0: no limit */
     /** Of servers that are peers: the certificate (of the table) that is shown to them, and the
      *  name that theirs must have, by the table's authority, which they are also asked for. */
     const char *cert, *peer_name;

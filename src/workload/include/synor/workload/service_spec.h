@@ -81,7 +81,7 @@ struct syn_service_lb {
     const char *host; /* on the shared front; "": any */
     const char *path; /* "": all */
     bool tls;
-    const char *certificate; /* the account's of this name; "": the platform's own; or: */
+    const char *certificate;    /* the account's of this name; "": the platform's own; or: */
 #define SYN_SERVICE_ACME "acme" /* one for its host, of the platform's ACME directory */
     bool redirect_http;
     int64_t hold_ms;       /* requests wait so long for a first replica */
