@@ -123,7 +123,8 @@ authority_of(const char *url, char *ret, size_t size)
     memcpy(ret, url, len);
     ret[len] = '\0';
     for (char *c = ret; *c != '\0'; c++)
-        *c = *c == ':' ? '_' : *c;
+        if (*c == ':')
+            *c = '_';
     return true;
 }
 
@@ -304,7 +305,8 @@ lay_out(const struct syn_acme_order *order, EVP_PKEY *key, char csr[PATH_SIZE], 
     if (rc == SYN_OK)
         rc = request_text(key, order->host, &request, err);
     (void)snprintf(csr, PATH_SIZE, "%.4000s/csr.pem", order->scratch);
-    return rc < 0 ? rc : syn_secret_file_create(csr, request, strlen(request), err);
+    return rc < 0 || request == NULL ? rc
+                                     : syn_secret_file_create(csr, request, strlen(request), err);
 }
 
 /* Wait for its end, for the word to give up, or for too long. */

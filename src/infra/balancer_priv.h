@@ -259,8 +259,8 @@ struct lb_process {
     pid_t pid; /* 0: none */
     int fd;    /* a pidfd */
     unsigned generation;
-    uint64_t started; /* of /proc, so that a pid is not mistaken */
     bool lingers;     /* it was replaced, and is to be told to end when nobody waits there */
+    uint64_t started; /* of /proc, so that a pid is not mistaken */
 };
 
 #define LB_PROCESS_NONE \
