@@ -136,8 +136,7 @@ const struct syn_cli_command syn_cli_queue_create = {
     .detail = "A message that was sent is on disk, and is received until it is acknowledged: at "
               "least once, by another receiver if the first does not acknowledge it in time.",
     .examples = "  synor compute queue create dead\n"
-                "  synor compute queue create orders --visibility 1m --max-receives 5 "
-                "--dead-letter dead\n",
+                "  synor compute queue create orders --max-receives 5 --dead-letter dead\n",
     .operands = queue_operand,
     .operand_count = SYN_LEN(queue_operand),
     .options = rule_options,
