@@ -83,10 +83,10 @@ def trains_to_the_promised_accuracy(p):
 def a_stopped_run_resumes_with_the_same_losses(p):
     if p.process is None:
         raise Skip("the first case could not run")
-    model = model_with(p, train_images=25600, epochs=3)
-    whole = create(p, "--checkpoint-interval", "50", model=model)
+    model = model_with(p, train_images=12800, epochs=3)
+    whole = create(p, "--checkpoint-interval", "25", model=model)
     want = succeeded(p, whole)
-    job = create(p, "--checkpoint-interval", "50", model=model)
+    job = create(p, "--checkpoint-interval", "25", model=model)
     at = stop_in_the_middle(p, job)
     p.agreed_bill(job)
     p.cli("compute", "train", "resume", job, "--yes")
