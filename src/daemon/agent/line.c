@@ -102,7 +102,7 @@ static bool
 source_to(const struct addrinfo *info, char *out)
 {
     char host[INET6_ADDRSTRLEN];
-    struct sockaddr_storage own;
+    struct sockaddr_storage own = {0};
     socklen_t len = sizeof(own);
     int fd = socket(info->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0); /* sends nothing */
     bool found = fd >= 0 && connect(fd, info->ai_addr, info->ai_addrlen) == 0 &&
