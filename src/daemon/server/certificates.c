@@ -171,30 +171,6 @@ struct giving {
 };
 
 static int
-count_key(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
-{
-    (void)key;
-    (void)doc;
-    (void)revision;
-    (void)err;
-    ++*(size_t *)arg;
-    return SYN_OK;
-}
-
-static int
-check_room(struct syn_server *server, const char *account, struct syn_err *err)
-{
-    char prefix[SRV_KEY_MAX];
-    size_t count = 0;
-    int rc = srv_each(server, srv_key(prefix, "certificate", account, ""), count_key, &count, err);
-
-    return rc == SYN_OK && count >= CERTIFICATES_MAX
-               ? SYN_FAIL(err, SYN_E_LIMIT, "an account has at most %d certificates",
-                          CERTIFICATES_MAX)
-               : rc;
-}
-
-static int
 make_doc(struct syn_server *server, struct giving *giving, int64_t version, json_t **ret,
          struct syn_err *err)
 {
@@ -234,7 +210,8 @@ give_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct s
 
     if (rc == SRV_ABSENT) {
         revision = 0;
-        rc = check_room(server, giving->account, err);
+        rc = srv_need_room(server, "certificate", giving->account, CERTIFICATES_MAX, "certificates",
+                           err);
     }
     if (rc == SYN_OK)
         rc = make_doc(server, giving, syn_json_i64(before, "version", 0) + 1,
@@ -397,7 +374,8 @@ fail_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct s
 
     if (rc == SRV_ABSENT) {
         revision = 0;
-        rc = check_room(server, failing->account, err);
+        rc = srv_need_room(server, "certificate", failing->account, CERTIFICATES_MAX,
+                           "certificates", err);
         if (rc == SYN_OK)
             rc = syn_json_pack(&doc, err, "{s:s, s:s, s:s, s:I, s:[s]}", "name", failing->host,
                                "account", failing->account, "source", SYN_SERVICE_ACME, "version",

@@ -37,15 +37,6 @@ message_key(char out[SRV_KEY_MAX], const char *account, const char *name, const 
     return out;
 }
 
-static int
-need_name(const struct syn_http_req *req, const char **ret, struct syn_err *err)
-{
-    *ret = syn_http_req_param(req, "name");
-    if (!syn_name_ok(*ret))
-        return SYN_FAIL(err, SYN_E_INVALID, "\"%.60s\": a queue's name is of a-z 0-9 -", *ret);
-    return SYN_OK;
-}
-
 static struct syn_queue_rules
 rules_of(const json_t *queue)
 {
@@ -130,7 +121,7 @@ get_queue(struct syn_http_req *req, void *ctx, struct syn_err *err)
     const char *account = srv_identity(req)->account, *name;
     char key[SRV_KEY_MAX];
     SYN_JSON(doc);
-    int rc = need_name(req, &name, err);
+    int rc = srv_need_name(req, "queue", &name, err);
 
     if (rc == SYN_OK)
         rc = srv_need(ctx, srv_key(key, "queue", account, name), "queue", &doc, NULL, err);
@@ -176,18 +167,6 @@ check_rules(struct syn_server *server, struct srv_txn *txn, const struct making 
 }
 
 static int
-check_room(struct syn_server *server, const char *account, struct syn_err *err)
-{
-    char prefix[SRV_KEY_MAX];
-    int64_t count = 0;
-    int rc = syn_store_count(server->store, srv_key(prefix, "queue", account, ""), &count, err);
-
-    if (rc == SYN_OK && count >= QUEUES_MAX)
-        rc = SYN_FAIL(err, SYN_E_LIMIT, "an account has at most %d queues", QUEUES_MAX);
-    return rc;
-}
-
-static int
 put_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
 {
     struct making *making = arg;
@@ -200,7 +179,7 @@ put_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct sy
     making->made = rc == SRV_ABSENT;
     if (rc == SRV_ABSENT) {
         revision = 0;
-        rc = check_room(server, making->account, err);
+        rc = srv_need_room(server, "queue", making->account, QUEUES_MAX, "queues", err);
     }
     if (rc == SYN_OK)
         rc = check_rules(server, txn, making, err);
@@ -220,7 +199,7 @@ static int
 put_queue(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct making making = {.req = req, .account = srv_identity(req)->account};
-    int rc = need_name(req, &making.name, err);
+    int rc = srv_need_name(req, "queue", &making.name, err);
 
     if (rc == SYN_OK)
         rc = srv_change(ctx, "the queue", put_attempt, &making, NULL, err);
@@ -298,7 +277,7 @@ delete_queue(struct syn_http_req *req, void *ctx, struct syn_err *err)
     int64_t revision = 0, count = 0;
     SYN_JSON(doc);
     SRV_TXN(txn);
-    int rc = need_name(req, &sought.name, err);
+    int rc = srv_need_name(req, "queue", &sought.name, err);
 
     if (rc == SYN_OK)
         rc = srv_need(ctx, srv_key(key, "queue", account, sought.name), "queue", &doc, &revision,
@@ -410,7 +389,7 @@ static int
 send_messages(struct syn_http_req *req, void *ctx, struct syn_err *err)
 {
     struct sending sending = {.req = req, .account = srv_identity(req)->account};
-    int rc = need_name(req, &sending.name, err);
+    int rc = srv_need_name(req, "queue", &sending.name, err);
 
     if (rc == SYN_OK)
         rc = srv_change(ctx, "the queue", send_attempt, &sending, NULL, err);
@@ -562,7 +541,7 @@ receive_messages(struct syn_http_req *req, void *ctx, struct syn_err *err)
         .max = (size_t)syn_json_i64(syn_http_req_json(req), "max", 1),
     };
     SYN_JSON(answer);
-    int rc = need_name(req, &receiving.name, err);
+    int rc = srv_need_name(req, "queue", &receiving.name, err);
 
     /* What only clears away is no answer: there may be something behind it. */
     do
@@ -645,7 +624,7 @@ return_messages(struct syn_http_req *req, struct syn_server *server, bool releas
 {
     struct returning returning = {
         .req = req, .account = srv_identity(req)->account, .release = release};
-    int rc = need_name(req, &returning.name, err);
+    int rc = srv_need_name(req, "queue", &returning.name, err);
 
     if (rc == SYN_OK)
         rc = srv_change(server, "the queue", return_attempt, &returning, NULL, err);
@@ -686,7 +665,7 @@ peek_messages(struct syn_http_req *req, void *ctx, struct syn_err *err)
     const char *account = srv_identity(req)->account, *name;
     char key[SRV_KEY_MAX];
     SYN_JSON(doc);
-    int rc = need_name(req, &name, err);
+    int rc = srv_need_name(req, "queue", &name, err);
 
     if (rc == SYN_OK)
         rc = srv_need(ctx, srv_key(key, "queue", account, name), "queue", &doc, NULL, err);
@@ -703,7 +682,7 @@ purge_messages(struct syn_http_req *req, void *ctx, struct syn_err *err)
     char key[SRV_KEY_MAX];
     SYN_JSON(doc);
     SYN_JSON(answer);
-    int rc = need_name(req, &name, err);
+    int rc = srv_need_name(req, "queue", &name, err);
 
     if (rc == SYN_OK)
         rc = srv_need(ctx, srv_key(key, "queue", account, name), "queue", &doc, NULL, err);

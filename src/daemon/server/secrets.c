@@ -140,45 +140,11 @@ seen_of(const json_t *doc, json_t **ret, struct syn_err *err)
                          syn_json_str(doc, "updated_at", ""));
 }
 
-static int
-need_name(struct syn_http_req *req, const char **ret, struct syn_err *err)
-{
-    *ret = syn_http_req_param(req, "name");
-    if (!syn_name_ok(*ret))
-        return SYN_FAIL(err, SYN_E_INVALID, "\"%.60s\": a secret's name is of a-z 0-9 -", *ret);
-    return SYN_OK;
-}
-
 struct setting {
     const char *account, *name, *value;
     json_t *seen;
     json_t *services; /* names of those that got a new version */
 };
-
-static int
-count_key(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
-{
-    (void)key;
-    (void)doc;
-    (void)revision;
-    (void)err;
-    ++*(size_t *)arg;
-    return SYN_OK;
-}
-
-/* A new name must have room. */
-static int
-check_room(struct syn_server *server, const struct setting *setting, struct syn_err *err)
-{
-    char prefix[SRV_KEY_MAX];
-    size_t count = 0;
-    int rc =
-        srv_each(server, srv_key(prefix, "secret", setting->account, ""), count_key, &count, err);
-
-    if (rc == SYN_OK && count >= SECRETS_MAX)
-        rc = SYN_FAIL(err, SYN_E_LIMIT, "an account has at most %d secrets", SECRETS_MAX);
-    return rc;
-}
 
 static int
 set_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
@@ -194,7 +160,7 @@ set_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct sy
 
     if (rc == SRV_ABSENT) {
         revision = 0;
-        rc = check_room(server, setting, err);
+        rc = srv_need_room(server, "secret", setting->account, SECRETS_MAX, "secrets", err);
     }
     version = syn_json_i64(before, "version", 0) + 1;
     label_of(setting->account, setting->name, version, label);
@@ -220,7 +186,7 @@ put_secret(struct syn_http_req *req, void *ctx, struct syn_err *err)
     struct syn_server *server = ctx;
     struct setting setting = {.account = srv_identity(req)->account,
                               .value = syn_json_str(syn_http_req_json(req), "value", "")};
-    int rc = need_name(req, &setting.name, err);
+    int rc = srv_need_name(req, "secret", &setting.name, err);
     const json_t *id;
     size_t i;
 
@@ -266,7 +232,7 @@ delete_secret(struct syn_http_req *req, void *ctx, struct syn_err *err)
     int64_t revision = 0;
     SYN_JSON(doc);
     SRV_TXN(txn);
-    int rc = need_name(req, &name, err);
+    int rc = srv_need_name(req, "secret", &name, err);
 
     if (rc == SYN_OK)
         rc = srv_need(ctx, srv_key(key, "secret", account, name), "secret", &doc, &revision, err);

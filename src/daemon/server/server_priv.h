@@ -183,6 +183,13 @@ const char *srv_key(char *out, const char *prefix, const char *a, const char *b)
 /** "prefix/a/00000000000000000042": keys that sort by number. */
 const char *srv_key_seq(char *out, const char *prefix, const char *a, int64_t seq);
 
+/** The name that the request's path has of a `noun`, "secret". Borrowed from it. INVALID. */
+SYN_MUST int srv_need_name(const struct syn_http_req *req, const char *noun, const char **ret,
+                           struct syn_err *err);
+/** LIMIT when `most` documents are under "prefix/account/" already: `nouns` is for the message. */
+SYN_MUST int srv_need_room(struct syn_server *server, const char *prefix, const char *account,
+                           int64_t most, const char *nouns, struct syn_err *err);
+
 /** Read one page of a listing as the request's query (`limit`, `after`) asks. `fn` gets each
  * document parsed (it may take it) and appends to `items` what should be seen; without it they are
  * seen as they are. */

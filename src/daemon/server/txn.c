@@ -300,6 +300,29 @@ static const struct syn_field list_fields[] = {
 const struct syn_schema srv_list_query = SYN_SCHEMA("ListQuery", list_fields);
 
 int
+srv_need_name(const struct syn_http_req *req, const char *noun, const char **ret,
+              struct syn_err *err)
+{
+    *ret = syn_http_req_param(req, "name");
+    return syn_name_ok(*ret)
+               ? SYN_OK
+               : SYN_FAIL(err, SYN_E_INVALID, "\"%.60s\": a %s's name is of a-z 0-9 -", *ret, noun);
+}
+
+int
+srv_need_room(struct syn_server *server, const char *prefix, const char *account, int64_t most,
+              const char *nouns, struct syn_err *err)
+{
+    char below[SRV_KEY_MAX];
+    int64_t count = 0;
+    int rc = syn_store_count(server->store, srv_key(below, prefix, account, ""), &count, err);
+
+    return rc == SYN_OK && count >= most
+               ? SYN_FAIL(err, SYN_E_LIMIT, "an account has at most %" PRId64 " %s", most, nouns)
+               : rc;
+}
+
+int
 srv_reply_list(struct syn_server *server, struct syn_http_req *req, const char *prefix,
                bool newest_first, srv_item_fn fn, void *arg, struct syn_err *err)
 {

@@ -173,36 +173,18 @@ find_node(struct syn_server *server, const char *text, struct making *making, st
 }
 
 static int
-count_key(void *arg, const char *key, json_t *doc, int64_t revision, struct syn_err *err)
-{
-    (void)key;
-    (void)doc;
-    (void)revision;
-    (void)err;
-    ++*(size_t *)arg;
-    return SYN_OK;
-}
-
-static int
 make_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
 {
     struct making *making = arg;
     char key[SRV_KEY_MAX], at[SYN_FORMAT_MAX];
-    size_t count = 0;
     SYN_JSON(before);
     int rc =
         srv_load(server, srv_key(key, "volume", making->account, making->name), &before, NULL, err);
 
     if (rc == SYN_OK)
         return SYN_FAIL(err, SYN_E_EXISTS, "there is a volume %s already", making->name);
-    if (rc == SRV_ABSENT) {
-        char prefix[SRV_KEY_MAX];
-
-        rc = srv_each(server, srv_key(prefix, "volume", making->account, ""), count_key, &count,
-                      err);
-    }
-    if (rc == SYN_OK && count >= VOLUMES_MAX)
-        rc = SYN_FAIL(err, SYN_E_LIMIT, "an account has at most %d volumes", VOLUMES_MAX);
+    if (rc == SRV_ABSENT)
+        rc = srv_need_room(server, "volume", making->account, VOLUMES_MAX, "volumes", err);
     if (rc == SYN_OK)
         rc = syn_json_pack(
             srv_again(&making->doc), err, "{s:s, s:s, s:I, s:s, s:b, s:s, s:I}", "id", making->id,
