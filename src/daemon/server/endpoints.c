@@ -15,7 +15,7 @@
 #include <synor/workload/service_mesh.h>
 #include <synor/workload/service_spec.h>
 
-#include "server_priv.h"
+#include "mesh_priv.h"
 
 #define OPEN "service-open"
 

@@ -13,7 +13,7 @@
 #include <synor/orchestration/document.h>
 #include <synor/workload/service_mesh.h>
 
-#include "server_priv.h"
+#include "mesh_priv.h"
 
 #define SILENT_MS  60000 /* then a node's pairs are not shown any more */
 #define NODES_MAX  10000

@@ -10,6 +10,7 @@
 #include <synor/workload/service_mesh.h>
 
 #include "../gateway/gateway_priv.h"
+#include "mesh_priv.h"
 #include "server_priv.h"
 
 static int

@@ -16,6 +16,7 @@
 #include <synor/orchestration/node_view.h>
 
 #include "loads_priv.h"
+#include "mesh_priv.h"
 #include "server_priv.h"
 #include "trials_priv.h"
 

@@ -8,6 +8,7 @@
 
 #include "bills_priv.h"
 #include "loads_priv.h"
+#include "mesh_priv.h"
 
 /* --- finding ---------------------------------------------------------------------------------- */
 

@@ -6,7 +6,7 @@
 #include <synor/base/str.h>
 #include <synor/orchestration/document.h>
 
-#include "server_priv.h"
+#include "mesh_priv.h"
 
 static int
 get_health(struct syn_http_req *req, void *ctx, struct syn_err *err)

@@ -13,7 +13,7 @@
 #include <synor/infra/crypto.h>
 #include <synor/orchestration/document.h>
 
-#include "server_priv.h"
+#include "mesh_priv.h"
 
 #define DEFAULT_NETWORK "10.127.0.0/16"
 #define PREFIX_MIN      8

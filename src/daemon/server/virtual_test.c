@@ -1,5 +1,6 @@
 /* Virtual addresses: each service with a port has one, nobody else's, for as long as it is there.
  */
+#include "mesh_priv.h"
 #include "usage_testing.h"
 
 #include <arpa/inet.h>
