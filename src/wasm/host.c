@@ -1,4 +1,4 @@
-/* Our contract with guests: what synor/wasm/guest.h declares. Every function returns at once; what
+/* Our contract with guests: the rows at the end of this file. Every function returns at once; what
  * it is given is looked at before it is used, and is copied while the guest stands still. */
 #include "call_priv.h"
 

@@ -116,7 +116,6 @@ typedef void wt_wait_fn(void *env, struct wt_caller *caller, const struct wt_val
  * declaration says: what is in the register then is no error. */
 #define WT_FUNCTIONS(X)                                                                            \
     X(config_new, wasm_config_new, struct wt_config *, (void))                                     \
-    X(config_delete, wasm_config_delete, void, (struct wt_config *))                               \
     X(config_fuel, wasmtime_config_consume_fuel_set, void, (struct wt_config *, bool))             \
     X(config_epoch, wasmtime_config_epoch_interruption_set, void, (struct wt_config *, bool))      \
     X(config_stack, wasmtime_config_max_wasm_stack_set, void, (struct wt_config *, size_t))        \

@@ -17,7 +17,8 @@
 #include "server_priv.h"
 
 #define QUEUES_MAX        256     /* of one account */
-#define MESSAGES_MAX      1000000 /* in one queue */
+#define MESSAGES_MAX      1000000 /* in one queue, about */
+#define COUNT_EVERY       64      /* sends: one of them counts */
 #define BATCH_MAX         100     /* messages in one request */
 #define MESSAGE_BYTES_MAX SYN_FIELD_STR_MAX
 #define LOOK_MAX          1000 /* messages that are looked at to count what is due */
@@ -351,14 +352,27 @@ send_one(struct syn_server *server, struct srv_txn *txn, struct sending *sending
                   : syn_json_append_take(json_object_get(sending->answer, "messages"), seen, err);
 }
 
+/* Counting reads every key of the queue, so one send in many does it: it may have a few more. */
+static int
+check_full(struct syn_server *server, const char *account, const char *name, struct syn_err *err)
+{
+    char prefix[SRV_KEY_MAX];
+    int64_t count = 0;
+    int rc = syn_store_count(server->store, message_prefix(prefix, account, name), &count, err);
+
+    return rc == SYN_OK && count >= MESSAGES_MAX
+               ? SYN_FAIL(err, SYN_E_LIMIT, "the queue %s is full: %d messages", name, MESSAGES_MAX)
+               : rc;
+}
+
 static int
 send_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct syn_err *err)
 {
     struct sending *sending = arg;
     const json_t *given, *all = json_object_get(syn_http_req_json(sending->req), "messages");
     struct syn_queue_rules rules;
-    char key[SRV_KEY_MAX], prefix[SRV_KEY_MAX];
-    int64_t revision = 0, count = 0;
+    char key[SRV_KEY_MAX];
+    int64_t revision = 0;
     struct srv_idem idem;
     SYN_JSON(queue);
     size_t i;
@@ -370,12 +384,8 @@ send_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct s
                   &revision, err);
     if (rc == SYN_OK)
         rc = srv_txn_check(txn, key, revision, err);
-    if (rc == SYN_OK)
-        rc = syn_store_count(server->store, message_prefix(prefix, sending->account, sending->name),
-                             &count, err);
-    if (rc == SYN_OK && count + (int64_t)json_array_size(all) > MESSAGES_MAX)
-        rc = SYN_FAIL(err, SYN_E_LIMIT, "the queue %s is full: %d messages", sending->name,
-                      MESSAGES_MAX);
+    if (rc == SYN_OK && next_sequence(server) % COUNT_EVERY == 0)
+        rc = check_full(server, sending->account, sending->name, err);
     if (rc == SYN_OK)
         rc = syn_json_pack(srv_again(&sending->answer), err, "{s:[]}", "messages");
     rules = rules_of(queue);
@@ -403,6 +413,7 @@ struct receiving {
     const char *account, *name;
     size_t max;
     struct syn_queue_rules rules;
+    int64_t revision;      /* of the queue that the rules are of */
     char dead[SYN_ID_MAX]; /* where dead letters go; "": nowhere now */
     int64_t dead_revision;
     size_t cleared; /* buried or expired */
@@ -431,14 +442,16 @@ move(struct syn_server *server, struct srv_txn *txn, struct receiving *receiving
      struct syn_err *err)
 {
     int64_t now = syn_wall_ms(server->world), receives = syn_json_i64(message, "receives", 0);
-    int64_t ready = now + receiving->rules.visibility_ms, sequence = 0;
+    int64_t ready = 0, sequence = 0;
     const char *name = receiving->name, *at = strrchr(stored->key, '/') + 1;
     char receipt[SYN_QUEUE_KEY_SIZE];
-    int rc = srv_txn_check(txn, stored->key, stored->mod_revision, err);
+    int rc = syn_queue_key_read(at, &ready, &sequence)
+                 ? srv_txn_check(txn, stored->key, stored->mod_revision, err)
+                 : SYN_FAIL(err, SYN_E_CORRUPT, "%s is no message's key", stored->key);
 
     if (rc == SYN_OK)
         rc = srv_txn_delete(txn, stored->key, err);
-    if (rc < 0 || fate == SYN_QUEUE_EXPIRE || !syn_queue_key_read(at, &ready, &sequence)) {
+    if (rc < 0 || fate == SYN_QUEUE_EXPIRE) {
         receiving->cleared++;
         return rc;
     }
@@ -490,7 +503,7 @@ load_rules(struct syn_server *server, struct receiving *receiving, struct syn_er
     SYN_JSON(queue);
     SYN_JSON(dead);
     int rc = srv_need(server, srv_key(key, "queue", receiving->account, receiving->name), "queue",
-                      &queue, NULL, err);
+                      &queue, &receiving->revision, err);
 
     if (rc < 0)
         return rc;
@@ -527,6 +540,10 @@ receive_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struc
         rc = take_one(server, txn, receiving, page.docs[i], err);
     }
     syn_store_page_fini(&page);
+    /* A queue that is deleted meanwhile keeps nothing. */
+    if (rc >= 0 && txn->count > 0)
+        rc = srv_txn_check(txn, srv_key(key, "queue", receiving->account, receiving->name),
+                           receiving->revision, err);
     if (rc >= 0 && receiving->cleared && receiving->dead[0] != '\0')
         rc = srv_txn_check(txn, srv_key(key, "queue", receiving->account, receiving->dead),
                            receiving->dead_revision, err);
@@ -604,10 +621,11 @@ return_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct
     struct returning *returning = arg;
     const json_t *receipt, *all = json_object_get(syn_http_req_json(returning->req), "receipts");
     char key[SRV_KEY_MAX];
+    int64_t revision = 0;
     SYN_JSON(queue);
     size_t i;
     int rc = srv_need(server, srv_key(key, "queue", returning->account, returning->name), "queue",
-                      &queue, NULL, err);
+                      &queue, &revision, err);
 
     if (rc == SYN_OK)
         rc = syn_json_pack(srv_again(&returning->answer), err, "{s:[], s:[]}", "done", "missing");
@@ -615,7 +633,9 @@ return_attempt(struct syn_server *server, struct srv_txn *txn, void *arg, struct
     json_array_foreach (all, i, receipt)
         if (rc == SYN_OK)
             rc = return_one(server, txn, returning, json_string_value(receipt), err);
-    return rc < 0 ? rc : txn->count > 0 ? SYN_OK : NOTHING;
+    if (rc < 0 || txn->count == 0)
+        return rc < 0 ? rc : NOTHING;
+    return srv_txn_check(txn, key, revision, err);
 }
 
 static int

@@ -2,9 +2,9 @@
  * that is dropped when the call ends, so nothing of one call is there for the next.
  *
  * The engine is Wasmtime 48 (LTS), loaded at run time: without it everything else works, and
- * syn_wasm_open() says what is missing. A guest can do what docs/functions.md lists and nothing
- * else: no files, no network, no threads. Two contracts: ours (module "synor", a function
- * `synor_handle`; synor/wasm/guest.h), and WASI preview 1 as a CGI-like command (`_start`).
+ * syn_wasm_open() says what is missing. A guest can do what the rows of host.c and wasi.c
+ * list and nothing else: no files, no network, no threads. Two contracts: ours (module "synor", a
+ * function `synor_handle`), and WASI preview 1 as a CGI-like command (`_start`).
  *
  * Limits are always on: memory, tables, fuel (a count of instructions, exact), time, what it
  * answers and logs. Wasmtime interrupts code, not host calls, so each of ours ends by itself.
