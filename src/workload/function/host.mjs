@@ -2,8 +2,9 @@
 //
 // docs/functions-languages.md has the contract. Nothing but Node's own modules is used.
 import { createServer } from 'node:http';
-import { readdirSync, statSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { Module } from 'node:module';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
@@ -30,13 +31,23 @@ const stackOf = (error) => (error instanceof Error && error.stack ? error.stack 
 
 const isFile = (path) => statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
 
+// A copy of the file under a name that says what kind of module it is.
+const ownFile = (path) => {
+  const text = readFileSync(path, 'utf8');
+  const kind = /^\s*(import|export)\b/m.test(text) ? 'mjs' : 'cjs';
+  const copy = join(mkdtempSync(join(tmpdir(), 'function-')), `main.${kind}`);
+  writeFileSync(copy, text);
+  return copy;
+};
+
 const load = async (name, code, layer) => {
   const dot = name.lastIndexOf('.');
   if (dot <= 0 || dot === name.length - 1) {
     return fail(`handler: "${name}": expected MODULE.FUNCTION, such as index.handler`);
   }
   const [module, wanted] = [name.slice(0, dot), name.slice(dot + 1)];
-  const file = NAMES.map((end) => join(code, module + end)).find(isFile);
+  const alone = isFile(code); // the code may be one file, whatever that was called
+  const file = alone ? ownFile(code) : NAMES.map((end) => join(code, module + end)).find(isFile);
   if (file === undefined) {
     let have = '';
     try {
@@ -50,7 +61,7 @@ const load = async (name, code, layer) => {
     env.NODE_PATH = [layer, env.NODE_PATH].filter(Boolean).join(':');
     Module._initPaths();
   }
-  process.chdir(code);
+  if (!alone) process.chdir(code);
   let loaded;
   try {
     loaded = await import(pathToFileURL(file).href);

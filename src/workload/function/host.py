@@ -73,20 +73,33 @@ def fail(text):
     os._exit(1)
 
 
+def load_file(name, path):
+    """The file as a module of this name."""
+    from importlib import machinery, util
+    loader = machinery.SourceFileLoader(name, path)
+    module = util.module_from_spec(util.spec_from_file_location(name, path, loader=loader))
+    sys.modules[name] = module
+    loader.exec_module(module)
+    return module
+
+
 def load(name, code, layer):
     """The handler that `name`, "module.function", stands for."""
     import importlib
     module, dot, function = name.rpartition(".")
     if not dot or not module or not function:
         fail(f'handler: "{name}": expected MODULE.FUNCTION, such as main.handler')
+    alone = os.path.isfile(code)  # the code may be one file, whatever that was called
     # This program's own folder goes; the function's code comes first, and it starts there.
-    sys.path[:1] = [folder for folder in (code, layer) if folder]
+    sys.path[:1] = [folder for folder in ("" if alone else code, layer) if folder]
     try:
-        os.chdir(code)
+        if not alone:
+            os.chdir(code)
     except OSError as error:
         fail(f"the code: {error}")
     try:
-        loaded = importlib.import_module(module.replace("/", "."))
+        loaded = load_file(module, code) if alone else importlib.import_module(
+            module.replace("/", "."))
     except ModuleNotFoundError as error:
         if error.name and module.replace("/", ".").startswith(error.name):
             have = ", ".join(sorted(os.listdir(code))[:20]) if os.path.isdir(code) else "nothing"

@@ -378,8 +378,18 @@ def layers(language):
         equal(host.call("/").content, b"of the layer")
 
 
+def one_file(language):
+    source = {"python": "def handler(event, context):\n    return 'alone'\n",
+              "node": "export const handler = () => 'alone';\n"}[language]
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "whatever")
+        path.write_text(source)
+        with Host(language, "main.handler", {}, SYNOR_CODE=str(path), TMPDIR=folder) as host:
+            equal(host.call("/").content, b"alone")
+
+
 CASES = (event_and_context, other_triggers, binary_bodies, results, errors, deadlines, at_once,
-         smuggling, stops, useless, layers)
+         smuggling, stops, useless, layers, one_file)
 
 
 def main():
