@@ -605,9 +605,7 @@ class Host:
 
     # --- life
 
-    def listen(self, address, port):
-        door = socket.create_server((address, port), backlog=1024)
-        say_ready(door)
+    def listen(self, door):
         try:
             while True:
                 link, _ = door.accept()
@@ -656,23 +654,32 @@ def stop(_number, _frame):
     raise Stop
 
 
-def main():
-    created = create_us()
-    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
+def open_door():
     port = os.environ.get("PORT", "")
     if not port.isdigit() or int(port) > 65535:
         fail(f'PORT: "{port}": expected 0 to 65535')
+    try:
+        door = socket.create_server((os.environ.get("SYNOR_ADDRESS") or "0.0.0.0", int(port)),
+                                    backlog=1024)
+    except OSError as error:
+        fail(f"listening on port {port}: {error}")
+    say_ready(door)
+    return door
+
+
+def main(begun=BEGUN, door=None):
+    """`door`: a socket that listens already; it is given where there is no network."""
+    created = create_us()
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     code = os.environ.get("SYNOR_CODE") or "/synor/code"
     handler = load(os.environ.get("SYNOR_HANDLER", ""), code, os.environ.get("SYNOR_LAYER", ""))
     host = Host(handler, max(1, number(os.environ.get("SYNOR_CONCURRENCY"))))
-    host.cold = f"create={created};initialise={int((time.monotonic() - BEGUN) * 1e6)}"
+    host.cold = f"create={created};initialise={int((time.monotonic() - begun) * 1e6)}"
     signal.signal(signal.SIGTERM, stop)
     try:
-        host.listen(os.environ.get("SYNOR_ADDRESS") or "0.0.0.0", int(port))
+        host.listen(door or open_door())
     except Stop:
         pass  # before it listened
-    except OSError as error:
-        fail(f"listening on port {port}: {error}")
     sys.stdout.flush()
 
 
