@@ -5,10 +5,11 @@ which only the child opens, so nothing of one instance is in the memory that the
 
     start    own mount namespace; a root with the node's /usr, a minimal /etc, and nothing else;
              modules that functions use; give up what it does not need; freeze memory
-    fork     into a new pid namespace, and in the child, as root still: control groups, namespaces,
-             /proc, /tmp, code; then for good: the instance's own ids in a user namespace of its
-             own, no capability, no new privileges, no descriptor, system calls by a filter; then
-             the function
+    fork     ahead of time, one child that is nobody's yet: into namespaces of its own, with /proc
+             and loopback of theirs
+    give     to that child, as root still: control groups, /tmp, code; then for good: the
+             instance's own ids in a user namespace of its own, no capability, no new privileges,
+             no descriptor, system calls by a filter; then the function
 """
 import array
 import ctypes
@@ -199,7 +200,7 @@ def become(uid):
     must(libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "ambient capabilities")
     set_capabilities(())
     prctl(PR_SET_NO_NEW_PRIVS, 1)
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # which other ids undo
 
 
 class Filter(ctypes.Structure):
@@ -213,26 +214,34 @@ def close_all_but(kept):
         last = fd
 
 
+def apart():
+    """What the sandboxes of all instances have, and takes longest."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    unshare(NEWNS | NEWUTS | NEWIPC | NEWNET)
+    mount_proc()
+    loopback_up()
+    socket.sethostname("function")
+
+
 def run(host, bpf, fds, begun):
-    """In the child: make the sandbox, then be the function. Returns its exit status."""
+    """Be this instance: complete its sandbox, then be the function. Returns its exit status."""
     config_fd, door_fd, log_fd, code, layer = fds[:5]
     os.dup2(log_fd, 1)
     os.dup2(log_fd, 2)
+    sys.stdout = open(1, "w", 1, "utf-8", "backslashreplace", closefd=False)
+    sys.stderr = open(2, "w", 1, "utf-8", "backslashreplace", closefd=False)
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
     for group in fds[5:]:
         os.write(group, b"0")
         os.close(group)
     config = json.loads(read_all(config_fd))
-    unshare(NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWNET)
+    unshare(NEWCGROUP)  # what its groups are called on the node is not its business
     mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV,
           f"size={config['scratch_bytes']},mode=1777,nr_inodes=100000")
-    mount_proc()
     show(code, "/synor/code")
     if config["layer"]:
         show(layer, "/synor/layer")
-    loopback_up()
-    socket.sethostname("function")
     become(config["uid"])
     os.environ.clear()
     os.environ.update(pair.split("=", 1) for pair in config["env"])
@@ -244,13 +253,14 @@ def run(host, bpf, fds, begun):
     return 0
 
 
-def child(host, bpf, fds):
-    begun = time.monotonic()
+def child(host, bpf, link):
     status = 125
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        status = run(host, bpf, fds, begun)
+        apart()
+        message, fds = receive(link)
+        status = 0 if message is None else run(host, bpf, fds, time.monotonic())
     except BaseException:  # whatever it is, nothing of the zygote's runs on in the child
         sys.excepthook(*sys.exc_info())
     finally:
@@ -274,40 +284,101 @@ def receive(control):
     return (json.loads(data) if data else None), list(fds)
 
 
-def tell(control, message):
-    control.send(json.dumps(message).encode())
+def send(control, message, fds=()):
+    control.sendmsg([json.dumps(message).encode()], [
+        (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else [])
 
 
-def reap(control, alive):
-    while alive:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid == 0:
-            return
-        alive.discard(pid)
-        tell(control, {"ended": pid, "status": status})
+class Zygote:
+    def __init__(self, control, host, bpf):
+        self.control, self.host, self.bpf = control, host, bpf
+        self.own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY)
+        self.alive = set()
+        self.spare = None  # (pid, link) of the child that is nobody's yet
 
-
-def end(alive):
-    """Nothing outlives the zygote, and nobody else has to reap what it forked."""
-    for pid in alive:
-        os.kill(pid, signal.SIGKILL)
-    for pid in alive:
-        os.waitpid(pid, 0)
-
-
-def fork(control, own_pids, host, bpf, fds, alive):
-    try:
+    def fork(self):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         unshare(NEWPID)
         try:
             pid = os.fork()
             if pid == 0:
-                child(host, bpf, fds)
+                child(self.host, self.bpf, theirs)
         finally:
-            must(libc.setns(own_pids, NEWPID), "setns")
-        alive.add(pid)
-        tell(control, {"pid": pid})
-    except OSError as error:
-        tell(control, {"error": str(error)})
+            must(libc.setns(self.own_pids, NEWPID), "setns")
+        theirs.close()
+        return pid, ours
+
+    def give(self, fds):
+        """Make the spare child, or a new one where that has died, the instance."""
+        for _ in range(2):
+            pid, link = self.spare or self.fork()
+            self.spare = None
+            with link:
+                try:
+                    send(link, {}, fds)
+                except ConnectionError:
+                    continue
+            self.alive.add(pid)
+            return pid
+        raise OSError("a child died before it was of use")
+
+    def serve(self, fds):
+        try:
+            send(self.control, {"pid": self.give(fds)})
+        except OSError as error:
+            send(self.control, {"error": str(error)})
+        for fd in fds:
+            os.close(fd)
+
+    def make_spare(self):
+        try:
+            self.spare = self.spare or self.fork()
+        except OSError:
+            pass  # the next order tries again, and tells
+
+    def reap(self):
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid in self.alive:
+                self.alive.discard(pid)
+                send(self.control, {"ended": pid, "status": status})
+
+    def end(self):
+        """Nothing outlives the zygote, and nobody else has to reap what it forked."""
+        for pid in self.alive | ({self.spare[0]} if self.spare else set()):
+            os.kill(pid, signal.SIGKILL)
+        try:
+            while True:
+                os.waitpid(-1, 0)
+        except ChildProcessError:
+            pass
+
+    def loop(self):
+        woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        poll = select.poll()
+        poll.register(self.control, select.POLLIN)
+        poll.register(woken, select.POLLIN)
+        gc.collect()
+        gc.freeze()
+        send(self.control, {"ready": os.getpid()})
+        while True:
+            self.make_spare()
+            ready = dict(poll.poll())
+            if woken in ready:
+                os.read(woken, 4096)
+                self.reap()
+            if self.control.fileno() in ready:
+                message, fds = receive(self.control)
+                if message is None:
+                    return
+                self.serve(fds)
 
 
 def main():
@@ -317,33 +388,15 @@ def main():
     host = as_module("host", read_all(host_fd))
     for name in PRELOADED:
         importlib.import_module(name)
-    own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY)
+    zygote = Zygote(control, host, bpf)
     make_root(order["image"], order["root"])
     set_capabilities((CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_NET_ADMIN,
                       CAP_SYS_CHROOT, CAP_SYS_ADMIN))
-    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    poll = select.poll()
-    poll.register(control, select.POLLIN)
-    poll.register(woken, select.POLLIN)
-    alive = set()
-    gc.collect()
-    gc.freeze()
-    tell(control, {"ready": os.getpid()})
-    while True:
-        ready = dict(poll.poll())
-        if woken in ready:
-            os.read(woken, 4096)
-            reap(control, alive)
-        if control.fileno() in ready:
-            message, fds = receive(control)
-            if message is None:
-                end(alive)
-                return
-            fork(control, own_pids, host, bpf, fds, alive)
-            for fd in fds:
-                os.close(fd)
+    try:
+        zygote.loop()
+    except ConnectionError:
+        pass  # who had the order is gone
+    zygote.end()
 
 
 main()

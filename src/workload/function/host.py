@@ -643,8 +643,8 @@ def say_ready(door):
 def create_us():
     """How long the interpreter took to come here."""
     try:
-        with open("/proc/self/stat", encoding="latin-1") as file:
-            started = int(file.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        with open("/proc/self/stat", "rb", 0) as file:
+            started = int(file.read().rpartition(b")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
         return max(0, int((time.clock_gettime(time.CLOCK_BOOTTIME) - started) * 1e6))
     except (OSError, ValueError, IndexError, AttributeError):
         return 0
