@@ -31,7 +31,7 @@ counted_fini(struct srv_counted *counted)
     syn_free(counted->sums);
     syn_free(counted->providers);
     syn_free(counted->leases);
-    json_decref(counted->network);
+    json_decref(counted->own);
 }
 
 int
@@ -64,6 +64,12 @@ static bool
 is_service(const json_t *job)
 {
     return syn_str_starts(syn_document_id(job), srv_service.ids);
+}
+
+static bool
+has_periods(const json_t *job)
+{
+    return is_service(job) || srv_is_volume(syn_document_id(job));
 }
 
 static bool
@@ -116,19 +122,19 @@ count_instance(struct syn_server *server, const struct srv_period *period, const
     return SYN_OK;
 }
 
-/* What the server counted by itself is served by the platform. */
+/* What the server counted by itself. */
 static int
-count_network(struct syn_server *server, const struct srv_period *period, const char *job,
-              int64_t now_ms, struct srv_counted *ret, struct syn_err *err)
+count_own(struct syn_server *server, const struct srv_period *period, const char *job,
+          int64_t now_ms, struct srv_counted *ret, struct syn_err *err)
 {
-    int rc = srv_network_read(server, job, now_ms, &ret->network, err);
+    int rc = srv_count_read(server, job, now_ms, &ret->own, ret->own_provider, err);
 
     if (rc == SYN_OK)
-        rc = srv_network_usage(json_object_get(period->doc, "network"), ret->network,
-                               &ret->network_sum, err);
-    if (rc == SYN_OK && ret->network_sum.count > 0)
+        rc = srv_count_usage(server, job, json_object_get(period->doc, "network"), ret->own,
+                             &ret->own_sum, err);
+    if (rc == SYN_OK && ret->own_sum.count > 0)
         ret->rows[ret->count++] =
-            (struct syn_invoice_usage){server->provider_id, &ret->network_sum, NULL};
+            (struct syn_invoice_usage){ret->own_provider, &ret->own_sum, NULL};
     return rc;
 }
 
@@ -152,8 +158,8 @@ count_period(struct syn_server *server, const struct closing *closing, struct sy
         if (rc == SYN_OK && in_run(instance, run_of(closing->job)))
             rc = count_instance(server, closing->period, instance, counted, err);
     return rc < 0 ? rc
-                  : count_network(server, closing->period, syn_document_id(closing->job),
-                                  closing->now_ms, counted, err);
+                  : count_own(server, closing->period, syn_document_id(closing->job),
+                              closing->now_ms, counted, err);
 }
 
 /* A run that ends can be billed, and the bill paid: to the platform for the network, too. Of a
@@ -274,9 +280,10 @@ set_period(const struct closing *closing, json_t *spec, struct syn_err *err)
         rc = set_spans(closing->counted, spec, err);
     if (rc == SYN_OK)
         rc = syn_json_pack(&part, err, "{s:O?, s:O?}", "before",
-                           json_object_get(period->doc, "network"), "until",
-                           closing->counted->network);
-    return rc < 0 ? rc : syn_json_set_take(spec, "network", part, err);
+                           json_object_get(period->doc, "network"), "until", closing->counted->own);
+    return rc < 0
+               ? rc
+               : syn_json_set_take(spec, srv_count_key(syn_document_id(closing->job)), part, err);
 }
 
 /* The bill as people see it: the invoice's figures under `status`, what it is about under `spec`.
@@ -296,8 +303,10 @@ bill_document(struct syn_server *server, const struct closing *closing, json_t *
     if (rc == SYN_OK)
         rc = syn_json_pack(&spec, err, "{s:s, s:I, s:s}", "job", job, "run",
                            (json_int_t)run_of(closing->job), "ref", invoice->ref);
-    if (rc == SYN_OK && is_service(closing->job))
+    if (rc == SYN_OK && has_periods(closing->job))
         rc = set_period(closing, spec, err);
+    if (rc == SYN_OK && srv_is_volume(job))
+        rc = syn_json_set_str(spec, "volume", syn_json_str(closing->job, "name", ""), err);
     if (rc == SYN_OK)
         rc = srv_units_bill(server, job, run_of(closing->job), spec, err);
     if (rc == SYN_OK)
@@ -307,7 +316,9 @@ bill_document(struct syn_server *server, const struct closing *closing, json_t *
     if (rc == SYN_OK && json_object_update(syn_document_status(doc), figures) != 0)
         rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for a bill");
     if (rc == SYN_OK)
-        rc = syn_document_set_state(doc, "settled", "paid", "The run was paid from its escrow.",
+        rc = syn_document_set_state(doc, "settled", "paid",
+                                    srv_is_volume(job) ? "The volume was paid from its escrow."
+                                                       : "The run was paid from its escrow.",
                                     err);
     if (rc == SYN_OK)
         *ret_doc = SYN_TAKE(doc);
@@ -391,8 +402,9 @@ settlement_tx(const struct closing *closing, const struct srv_ledger_place *plac
               struct syn_ledger_tx *ret, struct syn_err *err)
 {
     struct syn_ledger_head head = {place->id, place->seq, closing->now_ms, closing->period->ref,
-                                   is_service(closing->job) ? "settlement of a service"
-                                                            : "settlement of a training run"};
+                                   is_service(closing->job)    ? "settlement of a service"
+                                   : has_periods(closing->job) ? "settlement of a volume"
+                                                               : "settlement of a training run"};
 
     return build_settlement(closing->invoice, &head, ret, err);
 }
@@ -450,8 +462,8 @@ srv_settle(struct syn_server *server, struct srv_txn *txn, const json_t *job,
         rc = write_bill(server, txn, &closing, err);
     if (rc == SYN_OK && period.revision > 0)
         rc = srv_txn_check(txn, period.key, period.revision, err);
-    if (rc == SYN_OK && is_service(job))
-        rc = srv_network_end(server, txn, syn_document_id(job), closing.now_ms, err);
+    if (rc == SYN_OK && has_periods(job))
+        rc = srv_count_end(server, txn, syn_document_id(job), closing.now_ms, err);
     return rc < 0 ? rc : release_instances(server, txn, instances, run_of(job), err);
 }
 
@@ -463,7 +475,8 @@ renewal_txs(const struct closing *closing, const struct srv_renewal *renewal,
 {
     struct srv_ledger_place after = srv_ledger_after(place);
     struct syn_ledger_head head = {after.id, after.seq, closing->now_ms, ref,
-                                   "reserve of a service"};
+                                   is_service(closing->job) ? "reserve of a service"
+                                                            : "reserve of a volume"};
     int rc = settlement_tx(closing, place, &ret[0], err);
 
     return rc < 0 ? rc

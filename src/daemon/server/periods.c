@@ -11,14 +11,15 @@
  * movements of money and the next period's document are one store transaction.
  *
  * Beside the samples that nodes sign there is what the server counts by itself: for how long a
- * service had a load balancer, and an address. Such a meter is a sum of ms and when it was turned
- * on; a period's document says where that stood, too. */
+ * service had a load balancer, and an address; for how long a volume had which size. Such a meter
+ * is a sum of ms and when it was turned on; a period's document says where that stood, too. */
 #include <synor/base/mem.h>
 #include <synor/base/str.h>
 #include <synor/base/units.h>
 #include <synor/orchestration/document.h>
 
 #include "bills_priv.h"
+#include "volumes_priv.h"
 
 void
 srv_period_fini(struct srv_period *period)
@@ -85,7 +86,7 @@ srv_period_begin(struct syn_server *server, struct srv_txn *txn, const char *job
     srv_escrow_ref(job, run, run_ref);
     rc = first_period(run_ref, now_ms, &doc, err);
     if (rc == SYN_OK)
-        rc = srv_network_read(server, job, now_ms, &network, err);
+        rc = srv_count_read(server, job, now_ms, &network, NULL, err);
     if (rc == SYN_OK)
         rc = syn_json_set_take(doc, "network", network, err);
     return rc < 0 ? rc : srv_txn_replace(txn, srv_key(key, "period", run_ref, NULL), 0, doc, err);
@@ -155,11 +156,11 @@ srv_period_turn(struct srv_txn *txn, const struct srv_period *period,
     int64_t spent = turn->new_window ? 0 : period->window_spent + turn->invoice->charge;
     char rest[SYN_INVOICE_REST_MAX];
     SYN_JSON(doc);
-    int rc = syn_json_pack(
-        &doc, err, "{s:s, s:I, s:I, s:I, s:s, s:s, s:{}, s:O}", "ref", turn->ref, "number",
-        (json_int_t)period->number + 1, "since_ms", (json_int_t)turn->now_ms, "window_since_ms",
-        (json_int_t)since_ms, "carried", syn_invoice_rest_format(&turn->invoice->rest, rest),
-        "previous", turn->invoice->id, "after", "network", turn->counted->network);
+    int rc = syn_json_pack(&doc, err, "{s:s, s:I, s:I, s:I, s:s, s:s, s:{}, s:O}", "ref", turn->ref,
+                           "number", (json_int_t)period->number + 1, "since_ms",
+                           (json_int_t)turn->now_ms, "window_since_ms", (json_int_t)since_ms,
+                           "carried", syn_invoice_rest_format(&turn->invoice->rest, rest),
+                           "previous", turn->invoice->id, "after", "network", turn->counted->own);
 
     if (rc == SYN_OK)
         rc = syn_document_set_amount(doc, "window_spent", spent, err);
@@ -230,9 +231,9 @@ srv_network_set(struct syn_server *server, struct srv_txn *txn, const char *serv
                    : srv_txn_check(txn, key, revision, err);
 }
 
-int
-srv_network_end(struct syn_server *server, struct srv_txn *txn, const char *service, int64_t now_ms,
-                struct syn_err *err)
+static int
+network_end(struct syn_server *server, struct srv_txn *txn, const char *service, int64_t now_ms,
+            struct syn_err *err)
 {
     char key[SRV_KEY_MAX];
     int64_t revision;
@@ -252,9 +253,10 @@ srv_network_end(struct syn_server *server, struct srv_txn *txn, const char *serv
                : srv_txn_check(txn, key, revision, err);
 }
 
-int
-srv_network_read(struct syn_server *server, const char *service, int64_t now_ms, json_t **ret,
-                 struct syn_err *err)
+/* {item: ms that it has been on, in all}. */
+static int
+network_read(struct syn_server *server, const char *service, int64_t now_ms, json_t **ret,
+             struct syn_err *err)
 {
     char key[SRV_KEY_MAX];
     int64_t revision;
@@ -276,9 +278,9 @@ srv_network_read(struct syn_server *server, const char *service, int64_t now_ms,
     return rc;
 }
 
-int
-srv_network_usage(const json_t *before, const json_t *now, struct syn_usage_sum *ret,
-                  struct syn_err *err)
+static int
+network_usage(const json_t *before, const json_t *now, struct syn_usage_sum *ret,
+              struct syn_err *err)
 {
     int rc = SYN_OK;
 
@@ -291,4 +293,45 @@ srv_network_usage(const json_t *before, const json_t *now, struct syn_usage_sum 
             rc = syn_usage_add(ret, network_items[i], SYN_MEASURE_MS, (syn_u128)ms, err);
     }
     return rc;
+}
+
+/* --- either ----------------------------------------------------------------------------------- */
+
+bool
+srv_is_volume(const char *job)
+{
+    return syn_str_starts(job, SRV_VOLUME_IDS);
+}
+
+const char *
+srv_count_key(const char *job)
+{
+    return srv_is_volume(job) ? "stored" : "network";
+}
+
+int
+srv_count_read(struct syn_server *server, const char *job, int64_t now_ms, json_t **ret,
+               char *ret_provider, struct syn_err *err)
+{
+    if (srv_is_volume(job))
+        return srv_volume_meter_read(server, job, now_ms, ret, ret_provider, err);
+    if (ret_provider != NULL) /* what the server counts of a network is served by the platform */
+        (void)syn_str_copy(ret_provider, SYN_ID_MAX, server->provider_id);
+    return network_read(server, job, now_ms, ret, err);
+}
+
+int
+srv_count_usage(struct syn_server *server, const char *job, const json_t *before, const json_t *now,
+                struct syn_usage_sum *ret, struct syn_err *err)
+{
+    return srv_is_volume(job) ? srv_volume_usage(server, before, now, ret, err)
+                              : network_usage(before, now, ret, err);
+}
+
+int
+srv_count_end(struct syn_server *server, struct srv_txn *txn, const char *job, int64_t now_ms,
+              struct syn_err *err)
+{
+    return srv_is_volume(job) ? srv_volume_meter_end(server, txn, job, now_ms, err)
+                              : network_end(server, txn, job, now_ms, err);
 }

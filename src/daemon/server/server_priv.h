@@ -490,9 +490,10 @@ SYN_MUST int srv_mounts_resolve(struct syn_server *server, const struct srv_moun
  *  Owner: *ret is the caller's. */
 SYN_MUST int srv_volumes_named(struct syn_server *server, const char *account, const json_t *spec,
                                const json_t *versions, json_t **ret, struct syn_err *err);
-/** Write where those are that have a node from now on, {NAME: node}, as they were read. */
-SYN_MUST int srv_volumes_bind(struct srv_txn *txn, const char *account, const json_t *volumes,
-                              json_t *bound, struct syn_err *err);
+/** Write where those are that have a node from now on, {NAME: node}, as they were read. They are
+ *  charged from now on. */
+SYN_MUST int srv_volumes_bind(struct syn_server *server, struct srv_txn *txn, const char *account,
+                              const json_t *volumes, json_t *bound, struct syn_err *err);
 
 /* --- secrets (secrets.c) ------------------------------------------------------------------------
  */
@@ -805,7 +806,8 @@ struct srv_sessions *srv_sessions_free(struct srv_sessions *sessions);
  * ---------------------------------------------------------------------------- */
 
 /** Sweep once now and then every hour, on the pool: uploads that were given up, expired tokens and
- * idempotency records, orders that ended a month ago, folders of uploads that no document names. */
+ * idempotency records, orders that ended a month ago, folders of uploads that no document names,
+ * the money of volumes. */
 SYN_MUST int srv_sweeper_new(struct syn_server *server, struct srv_sweeper **ret,
                              struct syn_err *err);
 struct srv_sweeper *srv_sweeper_free(struct srv_sweeper *sweeper);
