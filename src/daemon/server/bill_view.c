@@ -213,9 +213,9 @@ struct evidence {
     struct syn_invoice_span *spans; /* where samples of a period begin and end; borrows the bill */
     size_t span_count;
     const struct syn_invoice_span *span; /* of the instance that is being read; NULL: all of it */
-    struct syn_usage_sum own;            /* what the server counted by itself */
-    char own_provider[SYN_ID_MAX];
-    struct syn_invoice_usage others[1]; /* of that */
+    struct srv_own *own;                 /* what the server counted by itself */
+    struct syn_invoice_usage others[SRV_OWN_MAX]; /* of that */
+    size_t other_count;
 };
 
 static void
@@ -224,6 +224,7 @@ evidence_fini(struct evidence *evidence)
     for (size_t i = 0; i < evidence->count; i++)
         (void)syn_report_free((struct syn_report *)(uintptr_t)evidence->reports[i].report);
     syn_free(evidence->reports);
+    syn_free(evidence->own);
     (void)syn_map_free(evidence->providers);
     json_decref(evidence->documents);
     json_decref(evidence->lease_documents);
@@ -367,7 +368,6 @@ load_period(struct evidence *ret, const json_t *spec, struct syn_err *err)
     const json_t *rows = json_object_get(spec, "instances"), *row;
     const char *job = syn_json_str(spec, "job", "");
     const json_t *own = json_object_get(spec, srv_count_key(job));
-    SYN_JSON(now);
     size_t i;
     int rc = evidence_room(ret, json_array_size(rows), err);
 
@@ -390,11 +390,10 @@ load_period(struct evidence *ret, const json_t *spec, struct syn_err *err)
     }
     if (rc == SYN_OK)
         rc = srv_count_usage(ret->server, job, json_object_get(own, "before"),
-                             json_object_get(own, "until"), &ret->own, err);
-    if (rc == SYN_OK)
-        rc = srv_count_read(ret->server, job, syn_wall_ms(ret->server->world), &now,
-                            ret->own_provider, err);
-    ret->others[0] = (struct syn_invoice_usage){ret->own_provider, &ret->own, NULL};
+                             json_object_get(own, "until"), &ret->own, &ret->other_count, err);
+    for (i = 0; rc == SYN_OK && i < ret->other_count; i++)
+        ret->others[i] =
+            (struct syn_invoice_usage){ret->own[i].provider, &ret->own[i].sum, NULL};
     return rc;
 }
 
@@ -472,7 +471,7 @@ verify(struct syn_server *server, const json_t *bill, const struct evidence *evi
                                        .spans = evidence->spans,
                                        .span_count = evidence->span_count,
                                        .others = evidence->others,
-                                       .other_count = evidence->own.count > 0};
+                                       .other_count = evidence->other_count};
     int rc = read_invoice(bill, &invoice, err);
 
     if (rc == SYN_OK)

@@ -31,6 +31,7 @@ counted_fini(struct srv_counted *counted)
     syn_free(counted->sums);
     syn_free(counted->providers);
     syn_free(counted->leases);
+    syn_free(counted->own_rows);
     json_decref(counted->own);
 }
 
@@ -69,7 +70,21 @@ is_service(const json_t *job)
 static bool
 has_periods(const json_t *job)
 {
-    return is_service(job) || srv_is_volume(syn_document_id(job));
+    const char *id = syn_document_id(job);
+
+    return is_service(job) || srv_is_volume(id) || srv_is_function(id);
+}
+
+/* What people call its kind. */
+static const char *
+kind_of(const json_t *job)
+{
+    const char *id = syn_document_id(job);
+
+    return is_service(job)       ? "service"
+           : srv_is_volume(id)   ? "volume"
+           : srv_is_function(id) ? "function"
+                                 : "training run";
 }
 
 static bool
@@ -81,7 +96,7 @@ in_run(const json_t *instance, int64_t run)
 static int
 counted_make(struct srv_counted *ret, size_t most, struct syn_err *err)
 {
-    ret->rows = syn_calloc(most + 1, sizeof(*ret->rows));
+    ret->rows = syn_calloc(most + SRV_OWN_MAX, sizeof(*ret->rows));
     ret->spans = syn_calloc(most + 1, sizeof(*ret->spans));
     ret->meters = syn_calloc(most + 1, sizeof(*ret->meters));
     ret->sums = syn_calloc(most + 1, sizeof(*ret->sums));
@@ -127,14 +142,15 @@ static int
 count_own(struct syn_server *server, const struct srv_period *period, const char *job,
           int64_t now_ms, struct srv_counted *ret, struct syn_err *err)
 {
-    int rc = srv_count_read(server, job, now_ms, &ret->own, ret->own_provider, err);
+    size_t count = 0;
+    int rc = srv_count_read(server, job, now_ms, &ret->own, err);
 
     if (rc == SYN_OK)
         rc = srv_count_usage(server, job, json_object_get(period->doc, "network"), ret->own,
-                             &ret->own_sum, err);
-    if (rc == SYN_OK && ret->own_sum.count > 0)
-        ret->rows[ret->count++] =
-            (struct syn_invoice_usage){ret->own_provider, &ret->own_sum, NULL};
+                             &ret->own_rows, &count, err);
+    for (size_t i = 0; rc == SYN_OK && i < count; i++)
+        ret->rows[ret->count++] = (struct syn_invoice_usage){ret->own_rows[i].provider,
+                                                             &ret->own_rows[i].sum, NULL};
     return rc;
 }
 
@@ -317,8 +333,9 @@ bill_document(struct syn_server *server, const struct closing *closing, json_t *
         rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for a bill");
     if (rc == SYN_OK)
         rc = syn_document_set_state(doc, "settled", "paid",
-                                    srv_is_volume(job) ? "The volume was paid from its escrow."
-                                                       : "The run was paid from its escrow.",
+                                    srv_is_volume(job)     ? "The volume was paid from its escrow."
+                                    : srv_is_function(job) ? "The function was paid from its escrow."
+                                                           : "The run was paid from its escrow.",
                                     err);
     if (rc == SYN_OK)
         *ret_doc = SYN_TAKE(doc);
@@ -401,11 +418,11 @@ static int
 settlement_tx(const struct closing *closing, const struct srv_ledger_place *place,
               struct syn_ledger_tx *ret, struct syn_err *err)
 {
+    char memo[40];
     struct syn_ledger_head head = {place->id, place->seq, closing->now_ms, closing->period->ref,
-                                   is_service(closing->job)    ? "settlement of a service"
-                                   : has_periods(closing->job) ? "settlement of a volume"
-                                                               : "settlement of a training run"};
+                                   memo};
 
+    (void)snprintf(memo, sizeof(memo), "settlement of a %s", kind_of(closing->job));
     return build_settlement(closing->invoice, &head, ret, err);
 }
 
@@ -474,11 +491,11 @@ renewal_txs(const struct closing *closing, const struct srv_renewal *renewal,
             struct syn_err *err)
 {
     struct srv_ledger_place after = srv_ledger_after(place);
-    struct syn_ledger_head head = {after.id, after.seq, closing->now_ms, ref,
-                                   is_service(closing->job) ? "reserve of a service"
-                                                            : "reserve of a volume"};
+    char memo[40];
+    struct syn_ledger_head head = {after.id, after.seq, closing->now_ms, ref, memo};
     int rc = settlement_tx(closing, place, &ret[0], err);
 
+    (void)snprintf(memo, sizeof(memo), "reserve of a %s", kind_of(closing->job));
     return rc < 0 ? rc
                   : syn_ledger_build_escrow(&head, closing->invoice->tenant, renewal->lock, &ret[1],
                                             err);

@@ -19,6 +19,7 @@
 #include <synor/orchestration/document.h>
 
 #include "bills_priv.h"
+#include "function_priv.h"
 #include "volumes_priv.h"
 
 void
@@ -86,7 +87,7 @@ srv_period_begin(struct syn_server *server, struct srv_txn *txn, const char *job
     srv_escrow_ref(job, run, run_ref);
     rc = first_period(run_ref, now_ms, &doc, err);
     if (rc == SYN_OK)
-        rc = srv_count_read(server, job, now_ms, &network, NULL, err);
+        rc = srv_count_read(server, job, now_ms, &network, err);
     if (rc == SYN_OK)
         rc = syn_json_set_take(doc, "network", network, err);
     return rc < 0 ? rc : srv_txn_replace(txn, srv_key(key, "period", run_ref, NULL), 0, doc, err);
@@ -303,35 +304,68 @@ srv_is_volume(const char *job)
     return syn_str_starts(job, SRV_VOLUME_IDS);
 }
 
+bool
+srv_is_function(const char *job)
+{
+    return syn_str_starts(job, SRV_FUNCTION_IDS);
+}
+
 const char *
 srv_count_key(const char *job)
 {
-    return srv_is_volume(job) ? "stored" : "network";
+    return srv_is_volume(job) ? "stored" : srv_is_function(job) ? "calls" : "network";
 }
 
 int
 srv_count_read(struct syn_server *server, const char *job, int64_t now_ms, json_t **ret,
-               char *ret_provider, struct syn_err *err)
+               struct syn_err *err)
 {
-    if (srv_is_volume(job))
-        return srv_volume_meter_read(server, job, now_ms, ret, ret_provider, err);
-    if (ret_provider != NULL) /* what the server counts of a network is served by the platform */
-        (void)syn_str_copy(ret_provider, SYN_ID_MAX, server->provider_id);
-    return network_read(server, job, now_ms, ret, err);
+    return srv_is_volume(job)     ? srv_volume_meter_read(server, job, now_ms, ret, NULL, err)
+           : srv_is_function(job) ? srv_calls_read(server, job, ret, err)
+                                  : network_read(server, job, now_ms, ret, err);
+}
+
+/* One row, of who is paid for it: of what the server counts of a network, the platform. */
+static int
+usage_of_one(struct syn_server *server, const char *job, const json_t *before, const json_t *now,
+             struct srv_own *ret, struct syn_err *err)
+{
+    SYN_JSON(meter);
+    int rc;
+
+    if (!srv_is_volume(job)) {
+        (void)syn_str_copy(ret->provider, SYN_ID_MAX, server->provider_id);
+        return network_usage(before, now, &ret->sum, err);
+    }
+    rc = srv_volume_meter_read(server, job, syn_wall_ms(server->world), &meter, ret->provider, err);
+    return rc < 0 ? rc : srv_volume_usage(server, before, now, &ret->sum, err);
 }
 
 int
 srv_count_usage(struct syn_server *server, const char *job, const json_t *before, const json_t *now,
-                struct syn_usage_sum *ret, struct syn_err *err)
+                struct srv_own **ret, size_t *ret_count, struct syn_err *err)
 {
-    return srv_is_volume(job) ? srv_volume_usage(server, before, now, ret, err)
-                              : network_usage(before, now, ret, err);
+    SYN_SCOPED(syn_free_scope) struct srv_own *rows = syn_calloc(SRV_OWN_MAX, sizeof(*rows));
+    int rc;
+
+    if (rows == NULL)
+        return SYN_FAIL(err, SYN_E_NOMEM, "no memory for what was counted");
+    if (srv_is_function(job)) {
+        rc = srv_calls_usage(before, now, rows, ret_count, err);
+    } else {
+        rc = usage_of_one(server, job, before, now, &rows[0], err);
+        *ret_count = rows[0].sum.count > 0;
+    }
+    if (rc == SYN_OK)
+        *ret = SYN_TAKE(rows);
+    return rc;
 }
 
 int
 srv_count_end(struct syn_server *server, struct srv_txn *txn, const char *job, int64_t now_ms,
               struct syn_err *err)
 {
-    return srv_is_volume(job) ? srv_volume_meter_end(server, txn, job, now_ms, err)
-                              : network_end(server, txn, job, now_ms, err);
+    return srv_is_volume(job)     ? srv_volume_meter_end(server, txn, job, now_ms, err)
+           : srv_is_function(job) ? SYN_OK /* its gateway counts nothing that is not asked for */
+                                  : network_end(server, txn, job, now_ms, err);
 }

@@ -363,7 +363,7 @@ network_is_billed(void **state)
 
         (void)usleep(20000);
         assert_done(srv_count_read(run.house->server, run.job,
-                                   syn_wall_ms(run.house->server->world), &totals, NULL, &err),
+                                   syn_wall_ms(run.house->server->world), &totals, &err),
                     &err);
         assert_int_equal(syn_json_i64(totals, "lb", 0), second); /* it was turned off */
     }

@@ -44,6 +44,7 @@ struct srv_acme;     /* what gets certificates for them; acme.c */
 struct syn_acme_history;
 struct srv_pulls;    /* images on their way; pulls.c */
 struct srv_sessions; /* people within instances; sessions.c */
+struct srv_functions; /* the gateway of functions; function_gateway.c */
 
 /** A network of IPv4, its bits as a number. */
 struct srv_network {
@@ -80,6 +81,7 @@ struct syn_server {
     struct srv_acme *acme;       /* NULL: there is no directory */
     struct srv_pulls *pulls;
     struct srv_sessions *sessions; /* the loop's */
+    struct srv_functions *functions;
     struct srv_network services;   /* that their virtual addresses are of */
     json_t *openapi;
     char data_dir[SRV_DATA_MAX];
@@ -444,7 +446,13 @@ SYN_MUST int srv_work_change(struct syn_server *server, const struct srv_work *w
 /** The end of a change: it was written at `revision`. */
 SYN_MUST int srv_work_reply_changed(struct syn_server *server, struct syn_http_req *req, int status,
                                     json_t *doc, int64_t revision, struct syn_err *err);
-/** Delete the one that `{id}` names with all that is its own. CONFLICT, PRECONDITION. */
+/** Delete it, as it was read at `revision`, with all that is its own, within `txn`; of much, some
+ *  goes ahead. Bills, transactions, usage and instances stay: they are the proof of what was paid.
+ *  CONFLICT. */
+SYN_MUST int srv_work_delete(struct syn_server *server, struct srv_txn *txn,
+                             const struct srv_work *work, const json_t *doc, int64_t revision,
+                             struct syn_err *err);
+/** Delete the one that `{id}` names. CONFLICT, PRECONDITION. */
 SYN_MUST int srv_work_forget(struct syn_server *server, const struct srv_work *work,
                              struct syn_http_req *req, struct syn_err *err);
 
@@ -935,7 +943,7 @@ extern const struct srv_routes srv_account_routes, srv_training_routes, srv_inst
     srv_watch_routes, srv_market_order_routes, srv_market_view_routes, srv_offer_routes,
     srv_service_routes, srv_place_routes, srv_manifest_routes, srv_image_routes, srv_secret_routes,
     srv_certificate_routes, srv_session_routes, srv_identity_routes, srv_mesh_routes,
-    srv_queue_routes, srv_volume_routes;
+    srv_queue_routes, srv_volume_routes, srv_function_routes, srv_function_gateway_routes;
 extern const struct srv_routes *const srv_all_routes[]; /* these, then NULL */
 
 /** Metrics that are read when somebody asks (gauges.c). */
