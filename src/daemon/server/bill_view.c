@@ -392,8 +392,7 @@ load_period(struct evidence *ret, const json_t *spec, struct syn_err *err)
         rc = srv_count_usage(ret->server, job, json_object_get(own, "before"),
                              json_object_get(own, "until"), &ret->own, &ret->other_count, err);
     for (i = 0; rc == SYN_OK && i < ret->other_count; i++)
-        ret->others[i] =
-            (struct syn_invoice_usage){ret->own[i].provider, &ret->own[i].sum, NULL};
+        ret->others[i] = (struct syn_invoice_usage){ret->own[i].provider, &ret->own[i].sum, NULL};
     return rc;
 }
 

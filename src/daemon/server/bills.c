@@ -8,7 +8,7 @@
 #include <synor/workload/service_spec.h>
 #include <synor/workload/training_control.h>
 
-#include "bills_priv.h"
+#include "function_priv.h"
 
 #define RELEASED_AT_ONCE 64 /* instances that leave their nodes' lists with the settlement */
 
@@ -149,8 +149,8 @@ count_own(struct syn_server *server, const struct srv_period *period, const char
         rc = srv_count_usage(server, job, json_object_get(period->doc, "network"), ret->own,
                              &ret->own_rows, &count, err);
     for (size_t i = 0; rc == SYN_OK && i < count; i++)
-        ret->rows[ret->count++] = (struct syn_invoice_usage){ret->own_rows[i].provider,
-                                                             &ret->own_rows[i].sum, NULL};
+        ret->rows[ret->count++] =
+            (struct syn_invoice_usage){ret->own_rows[i].provider, &ret->own_rows[i].sum, NULL};
     return rc;
 }
 
@@ -219,7 +219,12 @@ srv_run_cost(struct syn_server *server, const json_t *job, const json_t *instanc
     SYN_SCOPED(srv_period_fini) struct srv_period period = {.doc = NULL};
     SYN_SCOPED(counted_fini) struct srv_counted counted = {0};
     SYN_JSON(live);
-    int rc = srv_period_load(server, syn_document_id(job), run_of(job), &period, err);
+    int rc;
+
+    *ret_spent = *ret_rate_hour = 0;
+    if (srv_service_derived(job)) /* its calls are what is paid for */
+        return SYN_OK;
+    rc = srv_period_load(server, syn_document_id(job), run_of(job), &period, err);
 
     if (rc == SYN_OK)
         rc = count_period(
@@ -332,11 +337,12 @@ bill_document(struct syn_server *server, const struct closing *closing, json_t *
     if (rc == SYN_OK && json_object_update(syn_document_status(doc), figures) != 0)
         rc = SYN_FAIL(err, SYN_E_NOMEM, "no memory for a bill");
     if (rc == SYN_OK)
-        rc = syn_document_set_state(doc, "settled", "paid",
-                                    srv_is_volume(job)     ? "The volume was paid from its escrow."
-                                    : srv_is_function(job) ? "The function was paid from its escrow."
-                                                           : "The run was paid from its escrow.",
-                                    err);
+        rc =
+            syn_document_set_state(doc, "settled", "paid",
+                                   srv_is_volume(job)     ? "The volume was paid from its escrow."
+                                   : srv_is_function(job) ? "The function was paid from its escrow."
+                                                          : "The run was paid from its escrow.",
+                                   err);
     if (rc == SYN_OK)
         *ret_doc = SYN_TAKE(doc);
     return rc;
@@ -465,7 +471,11 @@ srv_settle(struct syn_server *server, struct srv_txn *txn, const json_t *job,
     struct srv_ledger_place place;
     struct syn_ledger_tx tx;
     struct syn_invoice_terms terms = {.id = bill_id, .transaction = place.id};
-    int rc = srv_period_load(server, syn_document_id(job), run_of(job), &period, err);
+    int rc;
+
+    if (srv_service_derived(job))
+        return release_instances(server, txn, instances, run_of(job), err);
+    rc = srv_period_load(server, syn_document_id(job), run_of(job), &period, err);
 
     if (rc == SYN_OK)
         rc = srv_ledger_next(server, &place, err);

@@ -14,6 +14,7 @@ struct sight {
     int64_t revision;
     struct srv_period period;
     int64_t spent, escrow, balance;
+    struct syn_content_guard *guard; /* until the effects are written */
 };
 
 static void
@@ -23,6 +24,7 @@ sight_fini(struct sight *sight)
     json_decref(sight->versions);
     json_decref(sight->services);
     srv_period_fini(&sight->period);
+    syn_content_guard_free(sight->guard);
 }
 
 static int
@@ -31,8 +33,8 @@ look(struct syn_server *server, const char *id, struct sight *ret, struct syn_er
     char key[SRV_KEY_MAX], escrow[SYN_LEDGER_ACCOUNT_MAX];
     int64_t rate_hour;
     SYN_JSON(none);
-    int rc = srv_load(server, srv_key(key, "function", id, NULL), &ret->function, &ret->revision,
-                      err);
+    int rc =
+        srv_load(server, srv_key(key, "function", id, NULL), &ret->function, &ret->revision, err);
 
     none = json_array();
     if (rc == SYN_OK)
@@ -70,20 +72,35 @@ view_of(struct syn_server *server, const struct sight *sight)
 
 /* --- pools ------------------------------------------------------------------------------------ */
 
-/* The program that calls functions of a language is content like any other: kept by a name of the
- * operator's, stored when it is needed first. */
+/* The program that calls functions of a language is content like any other: stored when a pool
+ * needs it, and kept by the pool's mounts. */
 static int
-store_program(struct syn_server *server, const struct syn_function_program *program, char *ret_cid,
-              struct syn_err *err)
+store_program(struct syn_server *server, enum syn_function_runtime runtime,
+              struct syn_content_guard **guard, char *ret_cid, struct syn_err *err)
 {
-    return program != NULL ? srv_content_keep(server, program->file, program->data, program->size,
-                                              ret_cid, err)
-                           : (ret_cid[0] = '\0', SYN_OK);
+    struct syn_content_put *put = NULL;
+    struct syn_function_program program;
+    struct syn_cid cid;
+    int rc;
+
+    ret_cid[0] = '\0';
+    if (!syn_function_program(runtime, &program))
+        return SYN_OK;
+    rc = syn_content_put_new(server->content, &put, err);
+    if (rc == SYN_OK)
+        rc = syn_content_put_write(put, program.data, program.size, err);
+    if (rc == SYN_OK)
+        rc = syn_content_put_commit(put, &cid, NULL, err);
+    (void)syn_content_put_free(put);
+    if (rc < 0)
+        return rc;
+    (void)syn_cid_format(&cid, ret_cid);
+    return srv_keep(server, guard, ret_cid, err);
 }
 
 static int
-create_pool(struct syn_server *server, struct srv_txn *txn, const struct sight *sight,
-            const json_t *row, struct syn_err *err)
+create_pool(struct syn_server *server, struct srv_txn *txn, struct sight *sight, const json_t *row,
+            struct syn_err *err)
 {
     const char *id = syn_json_str(row, "service", "");
     int64_t number = syn_json_i64(row, "version", 0);
@@ -103,24 +120,23 @@ create_pool(struct syn_server *server, struct srv_txn *txn, const struct sight *
     if (version == NULL)
         return SYN_FAIL(err, SYN_E_CORRUPT, "%s has no version %lld", pool.id, (long long)number);
     syn_function_spec_read(json_object_get(version, "spec"), &read);
-    rc = store_program(server, syn_function_program(read.language.runtime), program, err);
+    rc = store_program(server, read.language.runtime, &sight->guard, program, err);
     pool.code_cid = syn_json_str(version, "code_cid", "");
     pool.layer_cid = syn_json_str(version, "layer_cid", "");
     pool.program_cid = program;
     if (rc == SYN_OK)
         rc = syn_function_service_spec(json_object_get(version, "spec"), &pool, &spec, err);
-    return rc < 0
-               ? rc
-               : srv_service_derive(
-                     server, txn,
-                     &(struct srv_derived){.id = id,
+    return rc < 0 ? rc
+                  : srv_service_derive(server, txn,
+                                       &(struct srv_derived){
+                                           .id = id,
                                            .account = syn_json_str(sight->function, "account", ""),
                                            .image_cid = syn_json_str(version, "image_cid", "")},
-                     spec, err);
+                                       spec, err);
 }
 
 static int
-write_pools(struct syn_server *server, struct srv_txn *txn, const struct sight *sight,
+write_pools(struct syn_server *server, struct srv_txn *txn, struct sight *sight,
             const struct syn_function_effects *effects, struct syn_err *err)
 {
     const json_t *row;
@@ -172,14 +188,13 @@ write_money(struct syn_server *server, struct srv_txn *txn, const struct sight *
     if (none == NULL)
         return SYN_FAIL(err, SYN_E_NOMEM, "no memory for a bill");
     if (effects->settle) /* of an escrow that is empty there is nothing to settle */
-        return sight->escrow == 0 ? SYN_OK
-                                  : srv_settle(server, txn, sight->function, none,
-                                               effects->bill_id, err);
+        return sight->escrow == 0
+                   ? SYN_OK
+                   : srv_settle(server, txn, sight->function, none, effects->bill_id, err);
     if (effects->renew)
-        return srv_renew(server, txn, sight->function, none,
-                         &(struct srv_renewal){effects->bill_id, effects->lock,
-                                               effects->new_window},
-                         err);
+        return srv_renew(
+            server, txn, sight->function, none,
+            &(struct srv_renewal){effects->bill_id, effects->lock, effects->new_window}, err);
     return effects->lock > 0 ? srv_escrow_lock(server, txn, &lock, err) : SYN_OK;
 }
 
@@ -219,7 +234,7 @@ write_events(struct syn_server *server, struct srv_txn *txn, const char *id, con
 }
 
 static int
-write_effects(struct syn_server *server, const struct sight *sight,
+write_effects(struct syn_server *server, struct sight *sight,
               const struct syn_function_effects *effects, struct syn_err *err)
 {
     const char *id = syn_document_id(sight->function);

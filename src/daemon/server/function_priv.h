@@ -76,8 +76,10 @@ int64_t srv_call_price(const struct syn_server *server, const json_t *spec);
 
 /* --- the gateway (function_gateway.c) --------------------------------------------------------- */
 
-/** Where it answers clients, "127.0.0.1:9080"; "" before it has said so. Borrowed. */
-const char *srv_function_address(const struct syn_server *server);
+SYN_MUST int srv_functions_new(struct srv_functions **ret, struct syn_err *err);
+struct srv_functions *srv_functions_free(struct srv_functions *functions);
+/** Where it answers clients, "127.0.0.1:9080", into `out`; "" before it has said so. Any thread. */
+void srv_function_address(const struct syn_server *server, char *out, size_t cap);
 
 /* --- pools (services.c) ----------------------------------------------------------------------- */
 

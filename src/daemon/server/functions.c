@@ -91,12 +91,13 @@ srv_function_instances(struct syn_server *server, const char *id, json_t **ret_l
 static int
 add_urls(const struct syn_server *server, json_t *function, struct syn_err *err)
 {
-    const char *address = srv_function_address(server);
+    char address[128];
     const json_t *trigger;
     json_t *urls = json_array();
     size_t i;
     int rc = syn_json_set_take(syn_document_status(function), "urls", urls, err);
 
+    srv_function_address(server, address, sizeof(address));
     json_array_foreach (json_object_get(syn_document_spec(function), "triggers"), i, trigger) {
         const char *host = syn_json_str(trigger, "host", "");
         const char *port = strrchr(address, ':');

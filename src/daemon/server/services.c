@@ -877,8 +877,8 @@ srv_service_stop(struct syn_server *server, struct srv_txn *txn, const char *id,
     char key[SRV_KEY_MAX];
     int64_t revision;
     SYN_JSON(service);
-    int rc = srv_need(server, srv_key(key, "service", id, NULL), "service", &service, &revision,
-                      err);
+    int rc =
+        srv_need(server, srv_key(key, "service", id, NULL), "service", &service, &revision, err);
 
     if (rc == SYN_OK)
         rc = syn_service_request_stop(service, err);
