@@ -70,11 +70,12 @@ int
 syn_client_raw(struct syn_client *client, const struct syn_raw_call *call, int *ret_status,
                struct syn_err *err)
 {
+    bool post = strcmp(call->method, "POST") == 0; /* has a body, be it an empty one */
     const struct syn_call plain = {.method = call->method, .path = call->path};
     struct syn_exchange exchange = {.client = client,
                                     .call = &plain,
-                                    .body = call->body != NULL ? call->body : "",
-                                    .body_len = call->body != NULL ? call->body_len : 0,
+                                    .body = call->body != NULL || !post ? call->body : "",
+                                    .body_len = call->body_len,
                                     .content_type = call->content_type,
                                     .text_max = SYN_JSON_BYTES_MAX,
                                     .sink = call->sink,
