@@ -331,26 +331,6 @@ check_rollout(const json_t *rollout, struct syn_err *err)
     return SYN_OK;
 }
 
-static int
-check_secrets(json_t *secrets, const json_t *env, struct syn_err *err)
-{
-    const char *variable;
-    json_t *name;
-    int rc = work_check_env(secrets, reserved_env, SYN_LEN(reserved_env), SYN_SERVICE_ENV_BYTES_MAX,
-                            err);
-
-    if (rc < 0)
-        return syn_err_wrap(err, rc, "spec.secrets");
-    json_object_foreach (secrets, variable, name) {
-        if (!syn_name_ok(json_string_value(name)))
-            return SYN_FAIL(err, SYN_E_INVALID, "spec.secrets.%s: \"%.63s\" is no name of a secret",
-                            variable, json_string_value(name));
-        if (json_object_get(env, variable))
-            return SYN_FAIL(err, SYN_E_INVALID, "spec.secrets.%s: spec.env sets it, too", variable);
-    }
-    return SYN_OK;
-}
-
 int
 syn_service_user(const char *text, uint32_t *ret_uid, uint32_t *ret_gid, struct syn_err *err)
 {
@@ -454,7 +434,9 @@ syn_service_spec_check(json_t *spec, struct syn_err *err)
         rc = work_check_env(json_object_get(spec, "env"), reserved_env, SYN_LEN(reserved_env),
                             SYN_SERVICE_ENV_BYTES_MAX, err);
     if (rc == SYN_OK)
-        rc = check_secrets(json_object_get(spec, "secrets"), json_object_get(spec, "env"), err);
+        rc =
+            work_check_secrets(json_object_get(spec, "secrets"), json_object_get(spec, "env"),
+                               reserved_env, SYN_LEN(reserved_env), SYN_SERVICE_ENV_BYTES_MAX, err);
     if (rc == SYN_OK)
         rc = check_process(spec, err);
     if (rc == SYN_OK)
