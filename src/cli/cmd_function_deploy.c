@@ -1,5 +1,6 @@
 /* compute function deploy: from a folder and options to a version that is called, with plan and
  * price shown first. */
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -8,7 +9,8 @@
 #include "commands_priv.h"
 #include "function_kind_priv.h"
 
-#define LOG_LINES 20 /* of a version that failed */
+#define LOG_LINES     20 /* of a version that failed */
+#define LOOK_AGAIN_MS 100
 
 /* clang-format off */
 static const struct syn_cli_option deploy_options[] = {
@@ -128,9 +130,60 @@ show_last_lines(struct syn_cli *cli, const char *id)
         syn_cli_note(cli, "What it logged cannot be read: synor compute function logs %s", id);
 }
 
-static void
-show_next(const struct syn_cli *cli, const char *name)
+/* Is its newest version still being prepared? Then what is said of an older one is no answer. */
+static bool
+is_preparing(struct syn_cli *cli, const json_t *function)
 {
+    int64_t target = syn_json_i64(json_object_get(function, "status"), "target", 0);
+    const json_t *version;
+    SYN_JSON(versions);
+    SYN_BUF(path);
+    size_t i;
+
+    syn_buf_adds(&path, "/v1/functions/");
+    syn_cli_escape(&path, syn_json_str(function, "id", "?"));
+    syn_buf_adds(&path, "/versions");
+    if (syn_buf_ok(&path, NULL) < 0 || syn_cli_list(cli, syn_buf_text(&path), &versions, NULL) < 0)
+        return false;
+    json_array_foreach (versions, i, version)
+        if (syn_json_i64(version, "version", 0) == target)
+            return syn_str_eq(syn_json_str(version, "state", ""), "preparing");
+    return false;
+}
+
+/* Wait until it is ready, or will not be; *ret is NULL when an error was told. */
+static int
+reach(struct syn_cli *cli, const char *id, json_t **ret)
+{
+    for (;;) {
+        int code = syn_cli_workload_reach(cli, &syn_cli_function_workload, id, "active", ret);
+
+        if (*ret == NULL || code == 0 || !is_preparing(cli, *ret))
+            return code;
+        json_decref(*ret);
+        *ret = NULL;
+        (void)poll(NULL, 0, LOOK_AGAIN_MS);
+    }
+}
+
+static void
+show_active(const struct syn_cli *cli, const json_t *function)
+{
+    const json_t *status = json_object_get(function, "status");
+    const char *name = syn_json_str(function, "name", "?");
+    const json_t *item;
+    size_t i;
+
+    if (json_array_size(json_object_get(status, "traffic")) > 1)
+        json_array_foreach (json_object_get(status, "traffic"), i, item)
+            syn_cli_say(cli, "%s  version %lld gets %lld%% of what comes", name,
+                        (long long)syn_json_i64(item, "version", 0),
+                        (long long)syn_json_i64(item, "weight", 0));
+    else
+        syn_cli_say(cli, "%s  version %lld is active", name,
+                    (long long)syn_json_i64(status, "active", 0));
+    json_array_foreach (json_object_get(status, "urls"), i, item)
+        syn_cli_say(cli, "  %s", json_string_value(item));
     syn_cli_say(cli, "\nNext:\n  synor compute function invoke %s --data '{}'", name);
     syn_cli_say(cli, "  synor compute function logs -f %s", name);
 }
@@ -140,9 +193,8 @@ static int
 await(struct syn_cli *cli, const char *id)
 {
     SYN_JSON(function);
-    const json_t *status, *url;
-    size_t i;
-    int code = syn_cli_workload_reach(cli, &syn_cli_function_workload, id, "active", &function);
+    const json_t *status;
+    int code = reach(cli, id, &function);
 
     if (function == NULL)
         return code;
@@ -151,18 +203,13 @@ await(struct syn_cli *cli, const char *id)
         show_last_lines(cli, id);
     if (cli->json)
         return syn_cli_print_json_take(cli, json_incref(function)) != 0 ? 1 : code;
-    if (code != 0) {
+    if (code == 0)
+        show_active(cli, function);
+    else
         syn_cli_say(cli, "%s  %s: %s", syn_json_str(function, "name", "?"),
                     syn_json_str(status, "state", "?"),
                     syn_json_str(status, "message", syn_json_str(status, "reason", "?")));
-        return code;
-    }
-    syn_cli_say(cli, "%s  version %lld is active", syn_json_str(function, "name", "?"),
-                (long long)syn_json_i64(status, "active", 0));
-    json_array_foreach (json_object_get(status, "urls"), i, url)
-        syn_cli_say(cli, "  %s", json_string_value(url));
-    show_next(cli, syn_json_str(function, "name", "?"));
-    return 0;
+    return code;
 }
 
 static int

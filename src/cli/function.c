@@ -139,12 +139,12 @@ show(const struct syn_cli *cli, const json_t *function)
 
 /* --- waiting --------------------------------------------------------------------------------- */
 
-/* Is the version that was deployed last the one that is called? */
+/* Does what comes, or the part that is meant for it, go to the version that is wanted? */
 static bool
 is_active(const json_t *status)
 {
     return syn_str_eq(syn_json_str(status, "state", ""), "active") &&
-           syn_json_i64(status, "active", 0) == syn_json_i64(status, "target", -1);
+           syn_json_i64(status, "routed", 0) == syn_json_i64(status, "target", -1);
 }
 
 static bool
@@ -152,12 +152,15 @@ ended(const json_t *function, const char *wanted)
 {
     const json_t *status = json_object_get(function, "status");
     const char *state = syn_json_str(status, "state", "");
+    const char *reason = syn_json_str(status, "reason", "");
 
     if (syn_str_eq(wanted, "suspended"))
         return syn_str_eq(state, wanted);
-    return is_active(status) || syn_str_eq(state, "failed") || syn_str_eq(state, "suspended") ||
-           syn_str_eq(state, "deleting") ||
-           syn_str_eq(syn_json_str(status, "reason", ""), "deploy-failed");
+    if (syn_str_eq(state, "suspended")) /* or is about to be resumed */
+        return !syn_str_eq(reason, "user") ||
+               syn_json_bool(json_object_get(function, "spec"), "suspended", false);
+    return is_active(status) || syn_str_eq(state, "deleting") ||
+           syn_str_eq(reason, "version-failed");
 }
 
 static int
