@@ -158,7 +158,10 @@ reach(struct syn_cli *cli, const char *id, json_t **ret)
     for (;;) {
         int code = syn_cli_workload_reach(cli, &syn_cli_function_workload, id, "active", ret);
 
-        if (*ret == NULL || code == 0 || !is_preparing(cli, *ret))
+        if (*ret == NULL ||
+            !syn_str_eq(syn_json_str(json_object_get(*ret, "status"), "reason", ""),
+                        "version-failed") ||
+            !is_preparing(cli, *ret))
             return code;
         json_decref(*ret);
         *ret = NULL;
