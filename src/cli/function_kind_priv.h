@@ -5,8 +5,8 @@
 #include "workload_priv.h"
 
 /** Waited for are "active", which is the version that was deployed last, ready and with its part of
- * what comes, and "suspended". The exit status is 0 when it came to that, 4 when it is suspended for want of funds
- * or budget, else 1. */
+ * what comes, and "suspended". The exit status is 0 when it came to that, 4 when it is suspended
+ * for want of funds or budget, else 1. */
 extern const struct syn_cli_workload syn_cli_function_workload;
 /** The function that a command is about. */
 extern const struct syn_cli_operand syn_cli_function_operand[1];

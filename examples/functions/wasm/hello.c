@@ -42,8 +42,8 @@ synor_handle(void)
     synor_response_write(TEXT("hello, "));
     synor_response_write(name + begin, end - begin);
     synor_response_write(TEXT(" ("));
-    synor_response_write(
-        number, decimal((uint32_t)synor_request_get(SYNOR_BODY, 0, name, 0), number));
+    synor_response_write(number,
+                         decimal((uint32_t)synor_request_get(SYNOR_BODY, 0, name, 0), number));
     synor_response_write(TEXT(" bytes)\n"));
     return 0;
 }

@@ -45,8 +45,8 @@ int32_t synor_handle(void);
  * part has, so ask with a `cap` of 0 for its size; -1: there is no such part. */
 SYNOR_IMPORT("request_get")
 int32_t synor_request_get(int32_t part, uint32_t from, void *at, uint32_t cap);
-/** Copy up to `cap` bytes of header number `index`, as "name: value". Returns the bytes that it has;
- * -1: there are not so many. */
+/** Copy up to `cap` bytes of header number `index`, as "name: value". Returns the bytes that it
+ * has; -1: there are not so many. */
 SYNOR_IMPORT("request_header")
 int32_t synor_request_header(uint32_t index, void *at, uint32_t cap);
 /** Copy up to `cap` bytes of the value of the first header of this name, whose case does not
